@@ -1,0 +1,15 @@
+"""Errors that are the user's to mend: one line that names the thing, its value and the way out."""
+
+
+class InputError(Exception):
+    """The input or the options are wrong. The command line prints it as one line and exits with code 2.
+
+    Write the message as a full sentence that names the file or option, the value found and what to do instead.
+    """
+
+
+class Interrupted(Exception):
+    """The user pressed Ctrl-C and the work was put away safely. The command line exits with code 130.
+
+    The message says where the work was saved and how to go on.
+    """

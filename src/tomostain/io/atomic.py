@@ -1,0 +1,85 @@
+"""Writing that is whole or not there: a temporary name beside the target, then one rename."""
+
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tomostain.errors import InputError
+
+
+def refuse_existing(path: Path, overwrite: bool, what: str = "output") -> None:
+    """Raise unless `path` is free or may be replaced.
+
+    Raises
+    ------
+    InputError
+        If `path` exists (an empty folder counts as free) and `overwrite` is false.
+    """
+    path = Path(path)
+    empty_folder = path.is_dir() and not any(path.iterdir())
+    if path.exists() and not empty_folder and not overwrite:
+        raise InputError(f"{path}: the {what} exists already; give another name, or --overwrite to replace it")
+
+
+@contextmanager
+def atomic_file(path: Path, overwrite: bool = True) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it to `path` if the block ends without an error.
+
+    The temporary name keeps the suffixes of `path`, since many writers choose the format by them.
+
+    Parameters
+    ----------
+    path : Path
+        The file to be written. Its folder is created.
+    overwrite : bool
+        Replace an existing file.
+
+    Raises
+    ------
+    InputError
+        If the file exists and `overwrite` is false.
+    """
+    path = Path(path)
+    refuse_existing(path, overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; rename it to `path` if the block ends without an error.
+
+    The old folder, where there is one and `overwrite` is true, is removed only when the new one is complete.
+
+    Raises
+    ------
+    InputError
+        If `path` exists, is not an empty folder, and `overwrite` is false.
+    """
+    path = Path(path)
+    refuse_existing(path, overwrite)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
+    temporary.mkdir()
+    try:
+        yield temporary
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.exists():
+            path.unlink()
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_text(path: Path, text: str, overwrite: bool = True) -> None:
+    """Write a text file (UTF-8) whole or not at all."""
+    with atomic_file(path, overwrite) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,5 @@
+"""2D–3D registration (paper section 2.3): for now the geometry of a section whose place is known."""
+
+from tomostain.register.section import Section, grid_um, resample_slide, sample_volume, slices_needed
+
+__all__ = ["Section", "grid_um", "resample_slide", "sample_volume", "slices_needed"]
