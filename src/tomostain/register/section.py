@@ -1,8 +1,8 @@
 """Where a section lies: plane ↔ volume ↔ slide, everything in µm. No other code does coordinate arithmetic.
 
-The paper's section 2.3: a plane in the µCT volume (rigid in 3D) and an affine of the histology image. The first voxel's
-centre is (0, 0, 0) µm; the first slide pixel's centre is (0, 0) µm. A slide point (row_um, column_um) lies in the volume
-at ``origin_um + r * row + c * column`` with ``(r, c) = slide_to_section @ (row_um, column_um, 1)``.
+The paper's section 2.3: a plane in the µCT volume (rigid in 3D) and an affine of the histology image. The first
+voxel's centre is (0, 0, 0) µm; the first slide pixel's centre is (0, 0) µm. A slide point (row_um, column_um) lies in the
+volume at ``origin_um + r * row + c * column`` with ``(r, c) = slide_to_section @ (row_um, column_um, 1)``.
 """
 
 from collections.abc import Mapping
@@ -58,7 +58,7 @@ class Section:
     @property
     def normal(self) -> Float:
         """Unit normal of the plane, row × column, in (z, y, x)."""
-        return np.cross(self.row, self.column)
+        return np.asarray(np.cross(self.row, self.column), dtype=np.float64)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], source: str = "section") -> "Section":
@@ -69,7 +69,7 @@ class Section:
         try:
             arrays = [np.asarray(values[key], dtype=np.float64) for key in ("origin_um", "row", "column")]
             affine = np.asarray(values.get("slide_to_section", IDENTITY_2D), dtype=np.float64)
-            return cls(*arrays, affine)
+            return cls(arrays[0], arrays[1], arrays[2], affine)
         except (TypeError, ValueError) as error:
             raise InputError(f"{source}: not a section ({error})") from None
         except InputError as error:
@@ -213,8 +213,8 @@ def resample_slide(
 
     Notes
     -----
-    Where a result pixel covers n × n slide pixels (n > 1), each is the mean of n × n bilinear samples spread evenly over
-    its area, so that fine detail is averaged and not aliased.
+    Where a result pixel covers n × n slide pixels (n > 1), it is the mean of n × n bilinear samples spread evenly
+    over its area, so that fine detail is averaged and not aliased.
     """
     n = max(1, round(pixel_um / slide_pixel_um))
     offsets = ((np.arange(n) + 0.5) / n - 0.5) * pixel_um
@@ -222,7 +222,7 @@ def resample_slide(
     total = np.zeros((*shape, 3), dtype=np.float32)
     for row_um in offsets:
         for column_um in offsets:
-            points = section.section_to_slide_um(centres + (row_um, column_um)) / slide_pixel_um
+            points = section.section_to_slide_um(centres + np.array([row_um, column_um])) / slide_pixel_um
             coordinates = np.moveaxis(points, -1, 0)
             for channel in range(3):
                 total[..., channel] += ndimage.map_coordinates(
