@@ -1,0 +1,105 @@
+"""The entry point: one Typer application, and the one place where errors become exit codes.
+
+Exit codes: 0 done, 2 the input or the options are wrong (one line on stderr), 1 a fault of ours, 130 interrupted.
+"""
+
+import errno
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+import typer
+
+import tomostain
+from tomostain.cli import data, inspect, learn, results
+from tomostain.cli.demo import demo
+from tomostain.errors import InputError, Interrupted
+
+app = typer.Typer(
+    name="tomostain",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    pretty_exceptions_enable=False,
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tomostain {tomostain.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    context: typer.Context,
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress bars."),
+    threads: int = typer.Option(0, "--threads", min=0, help="CPU threads for the networks (0: let torch decide)."),
+    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version."),
+) -> None:
+    """Virtual histology for X-ray tomography: a greyscale µCT volume goes in, the same volume comes out stained.
+
+    The usual way: prepare pairs of µCT and histology, train on them, evaluate, stain whole volumes.
+    To see all of it at once on made-up specimens:  tomostain demo
+
+    Options before the verb hold for every verb, for example:  tomostain --debug stain MODEL INPUT OUT
+    """
+    context.obj = {"debug": debug, "quiet": quiet, "threads": threads}
+
+
+app.command()(demo)
+for verbs in (data, learn, results, inspect):
+    verbs.register(app)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with the code the module's head names."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line; return the exit code."""
+    debug = "--debug" in arguments
+    try:
+        # "--debug" is understood wherever it stands: nobody types it first.
+        rest = [word for word in arguments if word != "--debug"]
+        code = app(args=(["--debug"] if debug else []) + rest, standalone_mode=False)
+    except (InputError, Interrupted, click.exceptions.Abort, KeyboardInterrupt, OSError, MemoryError) as error:
+        if debug:
+            traceback.print_exc()
+        return _tell(error)
+    except click.ClickException as error:
+        return _say(f"{error.format_message()} (see: tomostain {_verb(error)}--help)".replace("\n", " "), 2)
+    except Exception as error:
+        traceback.print_exc() if debug else None
+        return _say(f"a fault of ours: {type(error).__name__}: {error}. Run again with --debug and report what it shows", 1)
+    return code if isinstance(code, int) else 0
+
+
+def _tell(error: BaseException) -> int:
+    """Say an expected error in one line; return its exit code."""
+    if isinstance(error, InputError):
+        return _say(str(error), 2)
+    if isinstance(error, Interrupted):
+        return _say(str(error), 130)
+    if isinstance(error, MemoryError):
+        return _say(f"not enough memory ({error}); work on a smaller part, or with smaller batches or slabs", 2)
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _say(f"{where}the disk is full; free some space or write elsewhere, then run the same command again", 2)
+        return _say(f"{where}{error.strerror or error}", 2)
+    return _say("interrupted", 130)
+
+
+def _say(message: str, code: int) -> int:
+    print(f"tomostain: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _verb(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    return f"{context.info_name} " if context is not None and context.parent is not None else ""

@@ -1,0 +1,80 @@
+"""Progress on the terminal: bars with the time left, or a line now and then where there is no terminal."""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+LINE_EVERY_S = 10.0
+
+
+class Bars:
+    """A listener for `tomostain.progress`: one bar a label, with count, time elapsed and time left, on stderr.
+
+    Where stderr is no terminal (a log file, a batch job), a plain line is written every ten seconds and at each end.
+
+    Parameters
+    ----------
+    quiet : bool
+        Show nothing.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.console = Console(stderr=True)
+        self.quiet = quiet
+        self._tasks: dict[str, TaskID] = {}
+        self._started: dict[str, float] = {}
+        self._last_line: dict[str, float] = {}
+        self._bars = Progress(
+            TextColumn("{task.description:<34}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self.console,
+        )
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal and not self.quiet:
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        """Show that `done` of `total` units of the work `label` are done."""
+        if self.quiet:
+            return
+        if self.console.is_terminal:
+            if label not in self._tasks:
+                self._tasks[label] = self._bars.add_task(label, total=total)
+            self._bars.update(self._tasks[label], completed=done, total=total)
+        else:
+            self._line(label, done, total)
+
+    def _line(self, label: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        started = self._started.setdefault(label, now)
+        finished = done >= total
+        if not finished and now - max(self._last_line.get(label, started), started) < LINE_EVERY_S:
+            return
+        self._last_line[label] = now
+        elapsed = now - started
+        left = f", about {elapsed / done * (total - done):.0f} s left" if done and not finished else ""
+        self.console.print(f"{label}: {done}/{total}, {elapsed:.0f} s{left}", highlight=False, soft_wrap=True)
+        if finished:
+            self._started.pop(label)

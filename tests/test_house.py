@@ -1,0 +1,75 @@
+"""Promises of the house: quick imports, no heavy optional import for training and staining, documented public names."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parents[1] / "src" / "tomostain"
+MODULES = sorted(SRC.rglob("*.py"))
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("statement", ["import tomostain", "import tomostain.cli", "import tomostain.io, tomostain.prepare"])
+def test_light_imports_load_no_torch_and_no_viewer(statement):
+    heavy = ["torch", "vtk", "vtkmodules", "napari", "SimpleITK", "openslide", "matplotlib", "tensorboard"]
+    done = python(f"import sys; {statement}; print([m for m in {heavy} if m in sys.modules])")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+def test_training_and_staining_import_without_viewers_and_readers():
+    # A cluster's GPU image may lack all of these.
+    missing = ["vtk", "vtkmodules", "h5py", "hdf5plugin", "SimpleITK", "openslide", "zarr", "xraydb", "dask", "tensorboard"]
+    code = (
+        "import sys\n"
+        f"for name in {missing}: sys.modules[name] = None\n"
+        "import tomostain.train, tomostain.stain, tomostain.evaluate\n"
+        "print('ok')"
+    )
+    done = python(code)
+    assert done.stdout.strip() == "ok", done.stderr
+
+
+def test_unknown_attributes_are_attribute_errors():
+    import tomostain
+
+    with pytest.raises(AttributeError, match="no attribute 'stian'"):
+        tomostain.stian  # noqa: B018
+    assert "stain" in dir(tomostain)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=[str(p.relative_to(SRC)) for p in MODULES])
+def test_public_names_are_documented(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree), "the module has no docstring"
+    bare = [
+        node.name
+        for node in tree.body
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef))
+        and not node.name.startswith("_")
+        and not ast.get_docstring(node)
+    ]
+    assert not bare, f"no docstring: {bare}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=[str(p.relative_to(SRC)) for p in MODULES])
+def test_nothing_unsafe_is_read(path):
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    imported = {
+        alias.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names
+    } | {node.module.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+    assert not imported & {"pickle", "dill", "joblib", "shelve", "marshal"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+            assert any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("np.load", "numpy.load"):
+            assert not any(k.arg == "allow_pickle" and ast.unparse(k.value) == "True" for k in node.keywords)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("yaml.load", "eval", "exec", "os.system"):
+            raise AssertionError(f"{ast.unparse(node.func)} in {path}")

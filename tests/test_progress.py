@@ -1,0 +1,27 @@
+"""Progress: what a listener hears, and what the terminal's listener writes where there is no terminal."""
+
+import pytest
+
+from tomostain.cli.progress import Bars
+from tomostain.progress import silent, track
+
+
+def test_track_needs_a_total_for_generators():
+    with pytest.raises(TypeError, match="total="):
+        list(track(iter("ab"), "x", silent))
+    assert list(track(iter("ab"), "x", silent, total=2)) == ["a", "b"]
+
+
+def test_lines_without_a_terminal(capsys):
+    with Bars() as bars:
+        for done in range(4):
+            bars("growing", done, 3)
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("growing: 3/3, ")
+
+
+def test_quiet_writes_nothing(capsys):
+    with Bars(quiet=True) as bars:
+        bars("growing", 3, 3)
+    assert capsys.readouterr().err == ""
