@@ -1,0 +1,125 @@
+"""`qc.png`: one picture a pair, to see at a glance whether µCT, histology and mask belong together."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from tomostain.io.atomic import atomic_file
+from tomostain.scaling import CT_WINDOW
+
+_GAP_PX = 8
+_OUTLINE = (255, 196, 0)
+_SIDE_PX = 640
+
+
+def ct_to_grey(ct: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """Show normalised µCT, window [0, 40000], as grey RGB of 8 bit.
+
+    Parameters
+    ----------
+    ct : ndarray of uint16, shape (Y, X)
+
+    Returns
+    -------
+    ndarray of uint8, shape (Y, X, 3)
+    """
+    grey = np.clip(ct.astype(np.float32) * (255 / CT_WINDOW[1]), 0, 255).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def checkerboard(a: NDArray[np.uint8], b: NDArray[np.uint8], squares: int = 8) -> NDArray[np.uint8]:
+    """Alternate squares of two images: structures that cross the borders unbroken are aligned.
+
+    Parameters
+    ----------
+    a, b : ndarray of uint8, shape (Y, X, 3)
+    squares : int
+        Squares along the longer side.
+
+    Returns
+    -------
+    ndarray of uint8, shape (Y, X, 3)
+
+    Examples
+    --------
+    >>> a, b = np.zeros((2, 2, 3), np.uint8), np.ones((2, 2, 3), np.uint8)
+    >>> checkerboard(a, b, squares=2)[..., 0].tolist()
+    [[0, 1], [1, 0]]
+    """
+    side = max(1, -(-max(a.shape[:2]) // squares))
+    rows, columns = np.indices(a.shape[:2]) // side
+    return np.where(((rows + columns) % 2 == 1)[..., None], b, a)
+
+
+def draw_mask(image: NDArray[np.uint8], mask: NDArray[np.bool_], width_px: int = 2) -> NDArray[np.uint8]:
+    """Dim what lies outside the mask and draw the mask's outline inside it.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (Y, X, 3)
+    mask : ndarray of bool, shape (Y, X)
+    width_px : int
+        Width of the outline.
+
+    Returns
+    -------
+    ndarray of uint8, shape (Y, X, 3)
+    """
+    shown = np.where(mask[..., None], image, (image * 0.35).astype(np.uint8))
+    shown[mask & ~ndimage.binary_erosion(mask, iterations=width_px)] = _OUTLINE
+    return shown
+
+
+def qc_picture(
+    ct: NDArray[np.uint16], histology: NDArray[np.uint8], mask: NDArray[np.bool_], side_px: int = _SIDE_PX
+) -> NDArray[np.uint8]:
+    """Put µCT, histology, their checkerboard and the mask's outline side by side.
+
+    Parameters
+    ----------
+    ct : ndarray of uint16, shape (Y, X)
+        Normalised.
+    histology : ndarray of uint8, shape (Y, X, 3)
+    mask : ndarray of bool, shape (Y, X)
+    side_px : int
+        Longest side of a panel; larger images are shown smaller.
+
+    Returns
+    -------
+    ndarray of uint8, shape (rows, columns, 3)
+        Panels in a row, or two by two where the images are wide.
+    """
+    step = max(1, -(-max(ct.shape) // side_px))
+    grey, colour = (_shrink(image, step) for image in (ct_to_grey(ct), histology))
+    small_mask = mask[::step, ::step][: grey.shape[0], : grey.shape[1]]
+    panels = [grey, colour, checkerboard(grey, colour), draw_mask(colour, small_mask)]
+    framed = [np.pad(panel, ((_GAP_PX, 0), (_GAP_PX, 0), (0, 0)), constant_values=255) for panel in panels]
+    per_row = 2 if grey.shape[1] > 1.3 * grey.shape[0] else 4
+    rows = [np.concatenate(framed[i : i + per_row], axis=1) for i in range(0, 4, per_row)]
+    return np.pad(np.concatenate(rows), ((0, _GAP_PX), (0, _GAP_PX), (0, 0)), constant_values=255)
+
+
+def _shrink(image: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
+    """Average blocks of step × step pixels; what does not fill a block at the far sides is left out."""
+    rows, columns = (max(1, n // step) for n in image.shape[:2])
+    if step == 1 or min(image.shape[:2]) < step:
+        return image[::step, ::step]
+    blocks = image[: rows * step, : columns * step].reshape(rows, step, columns, step, 3)
+    return np.asarray(blocks.mean(axis=(1, 3)), dtype=np.uint8)
+
+
+def write_qc(
+    path: Path, ct: NDArray[np.uint16], histology: NDArray[np.uint8], mask: NDArray[np.bool_], voxel_um: float
+) -> None:
+    """Write the picture of `qc_picture` with a line that names the panels, as PNG."""
+    from PIL import Image, ImageDraw
+
+    picture = qc_picture(ct, histology, mask)
+    canvas = Image.fromarray(np.pad(picture, ((22, 0), (0, 0), (0, 0)), constant_values=255))
+    line = "µCT · histology · checkerboard · mask"
+    size = f"{ct.shape[0]} × {ct.shape[1]} px of {voxel_um:g} µm · mask {mask.mean():.0%}"
+    ImageDraw.Draw(canvas).text((_GAP_PX, 6), f"{line}    ({size})", fill=(40, 40, 40))
+    with atomic_file(path) as temporary:
+        canvas.save(temporary)
