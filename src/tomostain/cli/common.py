@@ -1,0 +1,85 @@
+"""What the verbs share: the global options, examples in `--help`, and parsing of small values."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import typer
+
+from tomostain.cli.progress import Bars
+from tomostain.errors import InputError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+OVERWRITE = typer.Option(False, "--overwrite", help="Replace existing output.")
+DRY_RUN = typer.Option(False, "--dry-run", help="Say what would be done, its size and time; write nothing.")
+DEVICE = typer.Option("auto", "--device", help="auto, cpu, cuda or cuda:N.")
+SEED = typer.Option(0, "--seed", help="Everything random comes from it; the same seed gives the same bits.")
+
+
+def bars(context: typer.Context) -> Bars:
+    """Return the progress bars, silent under `--quiet`; the threads asked for are set on the way."""
+    options = context.obj or {}
+    return Bars(quiet=options.get("quiet", False))
+
+
+def use_threads(context: typer.Context) -> None:
+    """Give torch the number of CPU threads that `--threads` names (imports torch)."""
+    wanted = (context.obj or {}).get("threads", 0)
+    if wanted:
+        import torch
+
+        torch.set_num_threads(wanted)
+
+
+def examples(text: str) -> Callable[[F], F]:
+    """Append examples to a verb's help, shown line by line as written."""
+
+    def decorate(verb: F) -> F:
+        lines = [line.strip() for line in text.strip().splitlines()]
+        block = "\n".join(f"      {line}" if line.startswith("tomostain") else f"    {line}" for line in lines)
+        verb.__doc__ = f"{(verb.__doc__ or '').rstrip()}\n\n    \b\n    Examples:\n{block}\n    "
+        return verb
+
+    return decorate
+
+
+def numbers(text: str | None, option: str, counts: tuple[int, ...] = (1, 3)) -> tuple[float, ...] | None:
+    """Read "5" or "5,5,10" as numbers.
+
+    Raises
+    ------
+    InputError
+        If it is not one of the allowed counts of numbers above 0.
+
+    Examples
+    --------
+    >>> numbers("5, 5,10", "--voxel-um")
+    (5.0, 5.0, 10.0)
+    """
+    if text is None:
+        return None
+    try:
+        values = tuple(float(part) for part in text.replace("x", ",").split(","))
+    except ValueError:
+        values = ()
+    if len(values) not in counts or not all(0 < value < float("inf") for value in values):
+        wanted = " or ".join(str(count) for count in counts)
+        raise InputError(f"{option} {text}: expected {wanted} number(s) above 0, separated by commas (order z,y,x)")
+    return values
+
+
+def triple(text: str | None, option: str) -> tuple[float, float, float] | None:
+    """Read "5" or "5,5,10" as three numbers in (z, y, x)."""
+    values = numbers(text, option)
+    if values is None:
+        return None
+    z, y, x = values if len(values) == 3 else values * 3
+    return z, y, x
+
+
+def existing(path: Path, what: str) -> Path:
+    """Return `path` if it exists, else raise `InputError` naming it."""
+    if not path.exists():
+        raise InputError(f"{path}: no such {what}")
+    return path

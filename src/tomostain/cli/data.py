@@ -1,0 +1,137 @@
+"""Verbs that make data: `phantom` and `prepare`."""
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from tomostain.cli.common import DRY_RUN, OVERWRITE, SEED, bars, examples, existing
+from tomostain.config import read_yaml
+from tomostain.errors import InputError
+
+
+@examples("""
+    tomostain phantom specimen
+    tomostain phantom specimen --material Ti --weeks 12 --seed 7
+    tomostain phantom specimen --size 128 --voxel-um 40 --stain h\\&e
+    tomostain phantom specimen --config my-phantom.yaml
+""")
+def phantom(
+    context: typer.Context,
+    out: Path = typer.Argument(help="Folder to write."),
+    seed: int = SEED,
+    material: str = typer.Option("Mg-10Gd", help="Mg-5Gd, Mg-10Gd, Ti or PEEK."),
+    weeks: int = typer.Option(8, help="Healing time: 4, 8 or 12 weeks."),
+    stain: str = typer.Option("toluidine-blue", help="toluidine-blue or h&e."),
+    size: int | None = typer.Option(None, min=16, help="Voxels along each side of the volume."),
+    voxel_um: float = typer.Option(20.0, help="Voxel size of the µCT, µm."),
+    pixel_um: float = typer.Option(10.0, help="Pixel size of the slide, µm."),
+    config: Path | None = typer.Option(None, help="YAML with any of the phantom's settings; options given win."),
+    overwrite: bool = OVERWRITE,
+    dry_run: bool = DRY_RUN,
+) -> None:
+    """Grow a bone-implant specimen whose truth is known; write its µCT volume, its slide and the truth.
+
+    OUT/volume/*.tif is the µCT as a facility would write it, OUT/slide.ome.tif what the laboratory would hand over,
+    OUT/truth/ what they show: labels, where the section lies, how the slide was deformed.
+    """
+    from tomostain.phantom import PhantomConfig, write_specimen
+
+    values: dict[str, Any] = read_yaml(config) if config else {}
+    given = {"seed": seed, "material": material, "weeks": weeks, "stain": stain, "voxel_um": voxel_um}
+    given["pixel_um"] = pixel_um
+    for name, value in given.items():
+        if name not in values or _given(context, name):
+            values[name] = value
+    if size is not None:
+        values["shape"] = (size, size, size)
+    settings = PhantomConfig.from_dict(values, source=str(config or "options"))
+    if dry_run:
+        voxels = settings.shape[0] * settings.shape[1] * settings.shape[2]
+        typer.echo(f"volume: {' x '.join(map(str, settings.shape))} voxels of {settings.voxel_um:g} µm (z, y, x)")
+        typer.echo(f"on disk: up to {voxels * 3 / 1e6:.0f} MB; memory: about {0.5 + voxels * 24 / 1e9:.1f} GB")
+        typer.echo(f"time: about {2 + voxels / 4e5:.0f} s on one core")
+        return
+    with bars(context) as progress:
+        write_specimen(settings, out, overwrite=overwrite, progress=progress)
+    typer.echo(f"specimen: {out}")
+    typer.echo(f"next:     tomostain check {out / 'volume'}")
+
+
+def _given(context: typer.Context, name: str) -> bool:
+    """Whether the user typed the option (a default is not typed)."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+@examples("""
+    tomostain prepare specimens.csv dataset
+    tomostain prepare --aligned mri pet dataset --voxel-um 1000 --normalise range --subject-regex '(.+)\\d{3}$'
+    tomostain prepare --aligned ct.mha histology.mha dataset --voxel-um 10.23 --halves
+""")
+def prepare(
+    context: typer.Context,
+    inputs: list[Path] = typer.Argument(help="SPECIMENS.csv DATASET, or with --aligned: DIR_X DIR_Y DATASET."),
+    aligned: bool = typer.Option(False, "--aligned", help="The images are aligned already: same names in two folders."),
+    config: Path | None = typer.Option(None, help="YAML with any of the settings of this stage."),
+    folds: int = typer.Option(5, min=2, help="Folds for cross-validation."),
+    seed: int = SEED,
+    test_subjects: str | None = typer.Option(None, help="Subjects kept for testing, separated by commas."),
+    test_fraction: float | None = typer.Option(None, help="Part of the pairs kept for testing, 0 to 0.9."),
+    voxel_um: float | None = typer.Option(None, help="Pixel size of aligned images, µm."),
+    normalise: str | None = typer.Option(None, help="Aligned images: auto (bone and background), range, or none."),
+    subject_regex: str | None = typer.Option(None, help="Aligned images: its first group is the subject in a name."),
+    mask: str | None = typer.Option(None, help="Aligned images: auto, none, or a folder of masks."),
+    invert_histology: bool = typer.Option(False, "--invert-histology", help="Aligned images: histology is inverted."),
+    halves: bool = typer.Option(False, "--halves", help="Aligned images: left halves train, right halves test."),
+    overwrite: bool = OVERWRITE,
+) -> None:
+    """Make a dataset: bring µCT and histology on one grid, normalise, mask, split into folds.
+
+    SPECIMENS.csv has the columns specimen, volume, slide and section (a YAML file that says where the section lies),
+    and, as far as known, subject, implant, weeks, stain, voxel_um, pixel_um, exclude. Paths are relative to it.
+    Look at pairs/*/qc.png afterwards; to leave a region out, draw it white in pairs/*/exclude.tif.
+    """
+    from tomostain.prepare import AlignedConfig, PrepareConfig, prepare_aligned, prepare_specimens
+
+    wanted = 3 if aligned else 2
+    if len(inputs) != wanted:
+        names = "DIR_X DIR_Y DATASET" if aligned else "SPECIMENS.csv DATASET"
+        raise InputError(f"prepare: {len(inputs)} paths given; expected {names}")
+    values: dict[str, Any] = read_yaml(config) if config else {}
+    values |= {"folds": folds, "seed": seed}
+    only_aligned = {
+        "voxel_um": voxel_um,
+        "normalise": normalise,
+        "subject_regex": subject_regex,
+        "mask": mask,
+        "invert_histology": invert_histology or None,
+        "halves": halves or None,
+    }
+    optional = {"test_subjects": test_subjects.split(",") if test_subjects else None, "test_fraction": test_fraction}
+    if aligned:
+        optional |= only_aligned
+    else:
+        for name, value in only_aligned.items():
+            if value is not None:
+                raise InputError(f"--{name.replace('_', '-')}: only with --aligned")
+    values |= {name: value for name, value in optional.items() if value is not None}
+    source = str(config or "options")
+    with bars(context) as progress:
+        if aligned:
+            x, y, out = (existing(path, "file or folder") if path is not inputs[-1] else path for path in inputs)
+            settings = AlignedConfig.from_dict(values, source)
+            dataset = prepare_aligned(x, y, out, settings, overwrite=overwrite, progress=progress)
+        else:
+            csv, out = existing(inputs[0], "file"), inputs[1]
+            plan = PrepareConfig.from_dict(values, source)
+            dataset = prepare_specimens(csv, out, plan, overwrite=overwrite, progress=progress)
+    typer.echo(f"dataset: {out}: {len(dataset.ids)} pairs, {len(dataset.folds)} folds, {len(dataset.test)} for testing")
+    typer.echo(f"look at: {out / 'pairs'}/*/qc.png")
+    typer.echo(f"next:    tomostain train {out} run")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the application."""
+    app.command()(phantom)
+    app.command()(prepare)

@@ -1,0 +1,138 @@
+"""Verbs that look and tell: `check` and `doctor`."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+from pathlib import Path
+
+import typer
+
+import tomostain
+from tomostain.cli.common import examples, existing, triple
+from tomostain.errors import InputError
+
+EXTRAS = {"SimpleITK": "io", "openslide-python": "io", "hdf5plugin": "io", "vtk": "render"}
+CORE = ("torch", "lightning-fabric", "numpy", "scipy", "scikit-image", "tifffile", "zarr", "h5py", "pydantic", "xraydb")
+
+
+@examples("""
+    tomostain check reco_folder
+    tomostain check slide.svs
+    tomostain check dataset
+    tomostain check run/model
+""")
+def check(
+    path: Path = typer.Argument(help="A volume, slide, dataset, run, model or stained volume."),
+    voxel_um: str | None = typer.Option(None, help="Voxel or pixel size, µm, where the file does not say."),
+) -> None:
+    """Say what something is and whether it is whole, before long work is started on it."""
+    existing(path, "file or folder")
+    size = triple(voxel_um, "--voxel-um")
+    for name, is_kind, describe in (
+        ("dataset", (path / "dataset.yaml").is_file(), _dataset),
+        ("run", (path / "metrics.csv").is_file(), _run),
+        ("model", (path / "model.yaml").is_file(), _model),
+        ("stained volume", path.name.endswith(".zarr") and _is_stained(path), _stained),
+    ):
+        if is_kind:
+            typer.echo(f"{path}: {name}")
+            describe(path)
+            return
+    _image(path, size)
+
+
+def _dataset(path: Path) -> None:
+    from tomostain.prepare import load_dataset
+
+    dataset = load_dataset(path)
+    for pair_id in dataset.ids:
+        pair = dataset.load(pair_id)
+        share = pair.mask.mean()
+        typer.echo(f"  {pair_id}: {pair.ct.shape[0]} x {pair.ct.shape[1]} px, {pair.implant}, mask {share:.0%}")
+    typer.echo(f"  voxel size {dataset.voxel_um:g} µm, {len(dataset.folds)} folds, for testing: {list(dataset.test)}")
+
+
+def _run(path: Path) -> None:
+    rows = (path / "metrics.csv").read_text(encoding="utf-8").strip().splitlines()
+    typer.echo(f"  {len(rows) - 1} rows in metrics.csv; model: {'yes' if (path / 'model').is_dir() else 'not yet'}")
+    if (path / "model").is_dir():
+        _model(path / "model")
+
+
+def _model(path: Path) -> None:
+    from tomostain.io import load_model
+
+    model = load_model(path)
+    spec = model.spec
+    typer.echo(f"  checksums agree; recipe {spec.recipe}, {spec.steps} steps, voxel size {spec.voxel_um:g} µm, {spec.stain}")
+
+
+def _is_stained(path: Path) -> bool:
+    metadata = path / "zarr.json"
+    return metadata.is_file() and '"tomostain"' in metadata.read_text(encoding="utf-8")
+
+
+def _stained(path: Path) -> None:
+    from tomostain.io import open_stained
+
+    stained = open_stained(path)
+    typer.echo(f"  {_times(stained.shape)} voxels of {_times(stained.voxel_um)} µm (z, y, x), whole")
+
+
+def _image(path: Path, size: tuple[float, float, float] | None) -> None:
+    """Describe a volume or, failing that, a slide; if neither opens, say why it is no volume."""
+    from tomostain.io import open_slide, open_volume
+
+    try:
+        volume = open_volume(path, voxel_um=size)
+    except InputError as no_volume:
+        if path.is_dir():
+            raise
+        try:
+            slide = open_slide(path, pixel_um=size[1] if size else None)
+        except InputError as no_slide:
+            raise InputError(f"{no_volume}; nor is it a slide: {no_slide}") from None
+        typer.echo(f"{path}: slide, {_times(slide.shape)} px of {slide.pixel_um:g} µm, {len(slide.levels)} level(s)")
+        return
+    typer.echo(f"{path}: volume, {_times(volume.shape)} voxels of {_times(volume.voxel_um)} µm (z, y, x), {volume.dtype}")
+    sample = volume.read(volume.shape[0] // 2, volume.shape[0] // 2 + 1)
+    typer.echo(f"  middle slice: least {sample.min():g}, mean {sample.mean():.5g}, most {sample.max():g}")
+
+
+def _times(values: tuple[float, ...]) -> str:
+    return " x ".join(f"{value:g}" for value in values)
+
+
+def doctor() -> None:
+    """Say what this installation can do: versions, device, memory, and what is missing with the way to get it."""
+    typer.echo(f"tomostain {tomostain.__version__}, Python {platform.python_version()}, {platform.platform()}")
+    for name in CORE:
+        typer.echo(f"  {name:<18} {_version(name) or 'MISSING: install tomostain again'}")
+    for name, extra in EXTRAS.items():
+        typer.echo(f"  {name:<18} {_version(name) or f'not installed: pip install tomostain[{extra}]'}")
+    if _version("torchvision"):
+        typer.echo("  torchvision        installed, not needed; a build that does not match torch breaks other packages")
+    import torch
+
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            memory = torch.cuda.get_device_properties(index).total_memory / 1e9
+            typer.echo(f"device: cuda:{index}, {torch.cuda.get_device_name(index)}, {memory:.0f} GB")
+    else:
+        typer.echo(f"device: cpu, {os.cpu_count()} cores, {torch.get_num_threads()} threads for the networks")
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
+    typer.echo(f"memory: {pages / 1e9:.0f} GB; free disk here: {shutil.disk_usage('.').free / 1e9:.0f} GB")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the application."""
+    app.command()(check)
+    app.command()(doctor)

@@ -1,0 +1,77 @@
+"""Verbs that learn: `train` and `recipes`."""
+
+from pathlib import Path
+
+import typer
+
+from tomostain.cli.common import DEVICE, DRY_RUN, OVERWRITE, SEED, bars, examples, use_threads
+
+
+@examples("""
+    tomostain train dataset run
+    tomostain train dataset run --recipe paired-cyclegan --device cuda
+    tomostain train dataset run --resume
+    tomostain train dataset run-mine --recipe my-recipe.yaml --fold 2
+""")
+def train(
+    context: typer.Context,
+    dataset: Path = typer.Argument(help="A dataset made by 'tomostain prepare'."),
+    run: Path = typer.Argument(help="Folder for the run."),
+    recipe: str = typer.Option("paired-cyclegan-cpu", help="A name that 'tomostain recipes' lists, or a YAML file."),
+    fold: int = typer.Option(0, help="Which fold validates; -1: train on all of them."),
+    seed: int = SEED,
+    device: str = DEVICE,
+    resume: bool = typer.Option(False, "--resume", help="Go on where RUN stopped, to the same bits."),
+    max_steps: int | None = typer.Option(None, min=1, help="Stop after so many steps (the recipe's epochs otherwise)."),
+    max_seconds: float | None = typer.Option(None, min=1, help="Stop after so much training time."),
+    overwrite: bool = OVERWRITE,
+    dry_run: bool = DRY_RUN,
+) -> None:
+    """Learn the translation from the pairs of a dataset.
+
+    RUN holds the resolved recipe, metrics.csv, TensorBoard events, sample pictures, the checkpoints `last` and
+    `best-<loss term>`, and at the end RUN/model, a folder one can hand over. Ctrl-C ends cleanly; go on with --resume.
+    """
+    from tomostain.train import plan_training
+    from tomostain.train import train as run_training
+
+    use_threads(context)
+    options = {"recipe": recipe, "fold": None if fold < 0 else fold, "seed": seed, "device": device}
+    if dry_run:
+        for line in plan_training(dataset, **options, max_steps=max_steps):
+            typer.echo(line)
+        return
+    with bars(context) as progress:
+        run_training(
+            dataset,
+            run,
+            **options,
+            resume=resume,
+            overwrite=overwrite,
+            max_steps=max_steps,
+            max_seconds=max_seconds,
+            progress=progress,
+        )
+    typer.echo(f"run:   {run}")
+    typer.echo(f"model: {run / 'model'}")
+    typer.echo(f"next:  tomostain evaluate {run} {dataset} evaluation")
+    typer.echo(f"       tomostain stain {run / 'model'} VOLUME stained.ome.zarr")
+
+
+def recipes(
+    name: str | None = typer.Argument(None, help="Show this recipe with every setting resolved, as YAML."),
+) -> None:
+    """List the training recipes, or show one of them to start your own from."""
+    from tomostain.train import list_recipes, load_recipe
+
+    if name is None:
+        for known in list_recipes():
+            typer.echo(known)
+    else:
+        typer.echo(load_recipe(name).to_yaml(), nl=False)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the application."""
+    app.command()(train)
+    app.command()(recipes)

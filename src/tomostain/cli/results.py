@@ -1,0 +1,213 @@
+"""Verbs that make results: `stain`, `evaluate`, `compare`, `view` and `export`."""
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from tomostain.cli.common import DEVICE, DRY_RUN, OVERWRITE, bars, examples, existing, triple, use_threads
+from tomostain.config import read_yaml
+
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
+
+
+@examples("""
+    tomostain stain run/model reco_folder stained.ome.zarr
+    tomostain stain run/model scan.h5 stained.ome.zarr --dataset /entry/data --voxel-um 5 --gaussian-sigma 1
+    tomostain stain run/model slice.png stained.png --voxel-um 5
+    tomostain stain run/model reco_folder stained.ome.zarr --dry-run
+""")
+def stain(
+    context: typer.Context,
+    model: Path = typer.Argument(help="A model folder, or a run (its RUN/model is used)."),
+    source: Path = typer.Argument(metavar="INPUT", help="A µCT volume (folder of TIFFs, TIFF, HDF5, …) or one image."),
+    out: Path = typer.Argument(help="NAME.ome.zarr for a volume; NAME.png or NAME.tif for one image."),
+    config: Path | None = typer.Option(None, help="YAML with any of the settings of this stage."),
+    voxel_um: str | None = typer.Option(None, help="Voxel size, µm, where the file does not say: 5 or z,y,x."),
+    dataset: str | None = typer.Option(None, help="Name of the dataset in an HDF5 file."),
+    background: float | None = typer.Option(None, help="Grey value of the background (with --bone; else estimated)."),
+    bone: float | None = typer.Option(None, help="Grey value of bone (with --background; else estimated)."),
+    normalised: bool = typer.Option(False, "--normalised", help="Grey values are 10000 and 30000 already."),
+    patch_px: int | None = typer.Option(None, help="Side of a patch, px (paper: 256)."),
+    stride_px: int | None = typer.Option(None, help="Step between patches, px (paper: 64)."),
+    blend: str | None = typer.Option(None, help="Weights of overlapping patches: mean (paper) or hann."),
+    gaussian_sigma: float | None = typer.Option(None, help="3D Gaussian before staining, voxels (paper: 1)."),
+    allow_voxel_mismatch: bool = typer.Option(
+        False, "--allow-voxel-mismatch", help="Stain although the voxel size is not the model's."
+    ),
+    device: str = DEVICE,
+    overwrite: bool = OVERWRITE,
+    dry_run: bool = DRY_RUN,
+) -> None:
+    """Stain a volume, or a single slice, with a trained model.
+
+    A volume goes from disk to disk in slabs; run the same command again after an interruption and it continues.
+    """
+    from tomostain.stain import StainConfig, plan_volume, stain_image, stain_volume
+
+    use_threads(context)
+    values: dict[str, Any] = read_yaml(config) if config else {}
+    given = {"patch_px": patch_px, "stride_px": stride_px, "blend": blend, "gaussian_sigma": gaussian_sigma}
+    values |= {name: value for name, value in given.items() if value is not None}
+    settings = StainConfig.from_dict(values, source=str(config or "options"))
+    model = model / "model" if (model / "model").is_dir() else existing(model, "model folder")
+    existing(source, "file or folder")
+    options: dict[str, Any] = {
+        "config": settings,
+        "levels": _levels(background, bone, normalised),
+        "voxel_um": triple(voxel_um, "--voxel-um"),
+        "device": device,
+        "allow_voxel_mismatch": allow_voxel_mismatch,
+    }
+    if source.suffix.lower() in IMAGE_SUFFIXES or out.suffix.lower() in IMAGE_SUFFIXES:
+        stain_image(model, source, out, overwrite=overwrite, **options)
+        typer.echo(f"stained: {out}")
+        return
+    options["dataset"] = dataset
+    if dry_run:
+        typer.echo(str(plan_volume(model, source, out, **options)))
+        return
+    with bars(context) as progress:
+        stain_volume(model, source, out, overwrite=overwrite, progress=progress, **options)
+    typer.echo(f"stained: {out}")
+    typer.echo(f"next:    tomostain view {out}")
+    typer.echo(f"         tomostain export {out} FOLDER --to rgba-tiff")
+
+
+def _levels(background: float | None, bone: float | None, normalised: bool) -> Any:
+    """Return the grey levels the user gave: None to have them estimated."""
+    from tomostain.errors import InputError
+    from tomostain.prepare import Levels
+
+    if normalised:
+        return "none"
+    if background is None and bone is None:
+        return None
+    if background is None or bone is None:
+        raise InputError("--background and --bone: give both or neither")
+    return Levels(background=background, bone=bone)
+
+
+@examples("""
+    tomostain evaluate run dataset evaluation
+    tomostain evaluate run/model dataset evaluation --split validation --report
+    tomostain evaluate run dataset evaluation --lpips squeeze --lpips-weights squeezenet1_1-b8a52dc0.pth
+""")
+def evaluate(
+    context: typer.Context,
+    model: Path = typer.Argument(metavar="RUN|MODEL", help="A run or a model folder."),
+    dataset: Path = typer.Argument(help="The dataset."),
+    out: Path = typer.Argument(help="Folder for tables and pictures."),
+    split: str = typer.Option("test", help="test, validation, train or all."),
+    baselines: bool = typer.Option(True, help="Floors beside the model: raw µCT, mean image, colour look-up."),
+    lpips: str = typer.Option("alex", help="Network of LPIPS: alex (shipped), squeeze (the paper's) or none."),
+    lpips_weights: Path | None = typer.Option(None, help="squeezenet1_1-b8a52dc0.pth, for --lpips squeeze."),
+    patch_px: int = typer.Option(256, min=16, help="Side of the patches that are compared."),
+    device: str = DEVICE,
+    report: bool = typer.Option(False, "--report", help="Write OUT/report.html too."),
+    overwrite: bool = OVERWRITE,
+) -> None:
+    """Compare what a model draws with real histology: SSIM, PSNR and LPIPS on patches, beside the floors."""
+    from tomostain.evaluate import evaluate as run_evaluation
+
+    use_threads(context)
+    network = _lpips(lpips, lpips_weights)
+    with bars(context) as progress:
+        table = run_evaluation(
+            existing(model, "run or model"),
+            existing(dataset, "dataset"),
+            out,
+            split=split,
+            baselines=baselines,
+            lpips=network,
+            patch_px=patch_px,
+            device=device,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    typer.echo(table.to_text())
+    if report:
+        from tomostain.pages import evaluation_page
+
+        typer.echo(f"report: {evaluation_page(out, table, model)}")
+    typer.echo(f"tables and pictures: {out}")
+
+
+def _lpips(network: str, weights: Path | None) -> Any:
+    """Return the LPIPS network asked for, or None."""
+    from tomostain.errors import InputError
+    from tomostain.evaluate import Lpips
+
+    if network == "none":
+        return None
+    if network not in ("alex", "squeeze"):
+        raise InputError(f"--lpips {network}: expected alex, squeeze or none")
+    return Lpips(network, weights=weights)
+
+
+@examples("""
+    tomostain compare comparison run-paired run-pix2pix run-cyclegan
+""")
+def compare(
+    context: typer.Context,
+    out: Path = typer.Argument(help="Folder for the table and the box plots."),
+    runs: list[Path] = typer.Argument(help="Runs trained on the same dataset."),
+    dataset: Path = typer.Option(..., "--dataset", help="The dataset they are compared on."),
+    split: str = typer.Option("test", help="test, validation, train or all."),
+    device: str = DEVICE,
+    overwrite: bool = OVERWRITE,
+) -> None:
+    """Set several runs side by side in one table and one figure, as Table 1 and Fig. 7 of the paper."""
+    from tomostain.evaluate import compare as run_comparison
+
+    use_threads(context)
+    with bars(context) as progress:
+        table = run_comparison(
+            out, runs, dataset, split=split, device=device, overwrite=overwrite, progress=progress
+        )
+    typer.echo(table.to_text())
+    typer.echo(f"tables and pictures: {out}")
+
+
+@examples("""
+    tomostain view stained.ome.zarr
+    tomostain view specimen/volume --out planes
+""")
+def view(
+    path: Path = typer.Argument(help="A stained OME-Zarr, or a µCT volume."),
+    out: Path | None = typer.Option(None, help="Folder for the pictures (default: PATH with '-view' behind its name)."),
+    voxel_um: str | None = typer.Option(None, help="Voxel size, µm, where the file does not say: 5 or z,y,x."),
+    overwrite: bool = OVERWRITE,
+) -> None:
+    """Make pictures of a volume: three orthogonal planes and, of a stained one, a volume rendering."""
+    from tomostain.view import view_path
+
+    folder = out or path.with_name(path.name.split(".")[0] + "-view")
+    for picture in view_path(existing(path, "file or folder"), folder, triple(voxel_um, "--voxel-um"), overwrite):
+        typer.echo(f"picture: {picture}")
+
+
+@examples("""
+    tomostain export stained.ome.zarr slices --to rgba-tiff
+    tomostain export stained.ome.zarr stained.vti --to vti --level 1
+""")
+def export(
+    context: typer.Context,
+    path: Path = typer.Argument(help="A stained OME-Zarr."),
+    out: Path = typer.Argument(help="File or folder to write."),
+    to: str = typer.Option(..., "--to", help="rgba-tiff, rgb-tiff (folders of slices), vti or nrrd (one file)."),
+    level: int = typer.Option(0, min=0, help="Level of the pyramid: 0 is full size, each next one half of it."),
+    overwrite: bool = OVERWRITE,
+) -> None:
+    """Write a stained volume for other software: Avizo, Dragonfly, Fiji (TIFF), ParaView (vti), 3D Slicer (nrrd)."""
+    from tomostain.view import export as run_export
+
+    with bars(context) as progress:
+        run_export(existing(path, "stained volume"), out, to=to, level=level, overwrite=overwrite, progress=progress)
+    typer.echo(f"written: {out}")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the application."""
+    for verb in (stain, evaluate, compare, view, export):
+        app.command()(verb)

@@ -1,0 +1,214 @@
+"""The whole way on phantoms: specimens, dataset, training, staining, evaluation, and one page that shows it.
+
+Every step leaves a folder and is skipped when the folder is there, so a repeat continues instead of starting over.
+"""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomostain.config import Config
+from tomostain.errors import InputError
+from tomostain.io.atomic import atomic_file, write_text
+from tomostain.progress import Progress, silent, track
+
+if TYPE_CHECKING:
+    from tomostain.evaluate import Table
+
+HELD_OUT = "held-out"
+
+
+class DemoSpecimen(Config):
+    """One specimen of the demo: its name, the implant and the weeks of healing."""
+
+    id: str
+    material: str
+    weeks: int
+    seed: int
+
+
+def _specimens() -> tuple[DemoSpecimen, ...]:
+    kinds = [("Mg-10Gd", 8), ("Mg-5Gd", 12), ("Ti", 8), ("Mg-10Gd", 4), ("PEEK", 12)]
+    grown = [
+        DemoSpecimen(id=f"{material}-{weeks}w", material=material, weeks=weeks, seed=11 + number)
+        for number, (material, weeks) in enumerate(kinds)
+    ]
+    return (*grown, DemoSpecimen(id=HELD_OUT, material="Mg-10Gd", weeks=8, seed=99))
+
+
+class DemoConfig(Config):
+    """What the demo grows and how long it learns.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Voxels of each µCT volume (z, y, x). The screw lies along y, so that a slice shows it lengthwise.
+    voxel_um, pixel_um : float
+        Voxel size of the µCT and pixel size of the slides, µm.
+    specimens : tuple of DemoSpecimen
+        The last one is kept out of training; its volume is stained.
+    recipe : str
+        Training recipe.
+    steps : int
+        Training steps.
+    truth_slices : int
+        How many slices of the stained volume are compared with the truth.
+    seed : int
+        Seed of training.
+    """
+
+    shape: tuple[int, int, int] = (64, 256, 256)
+    voxel_um: float = 20.0
+    pixel_um: float = 10.0
+    specimens: tuple[DemoSpecimen, ...] = _specimens()
+    recipe: str = "paired-cyclegan-cpu"
+    steps: int = 800
+    truth_slices: int = 9
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """Where the demo left everything.
+
+    Attributes
+    ----------
+    folder, dataset, run, model, stained, report : Path
+        The demo's folder and what is in it.
+    table : Table
+        The stained volume of the held-out specimen against its truth, with the floors.
+    """
+
+    folder: Path
+    dataset: Path
+    run: Path
+    model: Path
+    stained: Path
+    report: Path
+    table: "Table"
+
+
+def run_demo(out: Path, config: DemoConfig | None = None, *, progress: Progress = silent) -> DemoResult:
+    """Go the whole way on phantoms.
+
+    Parameters
+    ----------
+    out : Path
+        Folder. If a demo with the same settings was begun there, it continues.
+    config : DemoConfig, optional
+        Settings.
+    progress : Progress
+        Listener.
+
+    Returns
+    -------
+    DemoResult
+
+    Raises
+    ------
+    InputError
+        If `out` holds something else, or a demo with other settings.
+    """
+    from tomostain.pages import demo_page
+    from tomostain.stain import StainConfig, stain_volume
+    from tomostain.train import train
+
+    config = config or DemoConfig()
+    out = Path(out)
+    _claim(out, config)
+    specimens = out / "specimens"
+    for specimen in track(config.specimens, "growing specimens", progress):
+        _grow(specimens / specimen.id, specimen, config)
+    dataset = _dataset(out, config, progress)
+    run = out / "run"
+    options: dict[str, Any] = {"recipe": config.recipe, "fold": 0, "seed": config.seed, "max_steps": config.steps}
+    if not (run / "model").is_dir():
+        train(dataset, run, **options, resume=(run / "last").exists(), overwrite=True, progress=progress)
+    model, stained = run / "model", out / "stained.ome.zarr"
+    if not _is_whole(stained):
+        volume = specimens / HELD_OUT / "volume"
+        stain_volume(model, volume, stained, config=StainConfig(), progress=progress)
+    table, pictures = evaluate_against_truth(out, config, progress)
+    report = demo_page(out, config, table, pictures, progress)
+    return DemoResult(out, dataset, run, model, stained, report, table)
+
+
+def _claim(out: Path, config: DemoConfig) -> None:
+    """Make the folder ours, or make sure that it holds a demo with these settings."""
+    note = out / "demo.yaml"
+    if note.is_file():
+        if note.read_text(encoding="utf-8") != config.to_yaml():
+            raise InputError(f"{out}: holds a demo with other settings; give another folder, or remove this one")
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: is not empty and holds no demo; give another folder")
+    else:
+        write_text(note, config.to_yaml())
+
+
+def _grow(folder: Path, specimen: DemoSpecimen, config: DemoConfig) -> None:
+    """Grow one specimen and write its files, unless they are there."""
+    from tomostain.phantom import PhantomConfig, write_specimen
+
+    if folder.is_dir():
+        return
+    values = {"material": specimen.material, "weeks": specimen.weeks, "seed": specimen.seed, "orientation": "lying"}
+    sizes = {"shape": config.shape, "voxel_um": config.voxel_um, "pixel_um": config.pixel_um}
+    write_specimen(PhantomConfig.from_dict(values | sizes), folder)
+
+
+def _dataset(out: Path, config: DemoConfig, progress: Progress) -> Path:
+    """Prepare the pairs; the held-out specimen is the test set."""
+    from tomostain.prepare import PrepareConfig, prepare_specimens
+
+    dataset = out / "dataset"
+    if dataset.is_dir():
+        return dataset
+    columns = ("specimen", "volume", "slide", "section", "implant", "weeks", "stain")
+    table = out / "specimens.csv"
+    with atomic_file(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(columns)
+        for specimen in config.specimens:
+            folder = f"specimens/{specimen.id}"
+            places = (f"{folder}/volume", f"{folder}/slide.ome.tif", f"{folder}/truth/section.yaml")
+            rows.writerow((specimen.id, *places, specimen.material, specimen.weeks, "toluidine-blue"))
+    settings = PrepareConfig(test_subjects=(HELD_OUT,), seed=config.seed)
+    prepare_specimens(table, dataset, settings, overwrite=False, progress=progress)
+    return dataset
+
+
+def _is_whole(stained: Path) -> bool:
+    from tomostain.io import open_stained
+
+    try:
+        open_stained(stained)
+    except InputError:
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class TruthSlices:
+    """The same slices of one specimen, four times.
+
+    Attributes
+    ----------
+    z : ndarray of int, shape (N,)
+        Slice numbers.
+    ct : ndarray of uint16, shape (N, Y, X)
+        Normalised µCT.
+    stained, truth : ndarray of uint8, shape (N, Y, X, 3)
+        What the model drew; what an ideal laboratory would have stained there.
+    mask : ndarray of bool, shape (N, Y, X)
+        Where the specimen is.
+    """
+
+    z: NDArray[np.int_]
+    ct: NDArray[np.uint16]
+    stained: NDArray[np.uint8]
+    truth: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
