@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tomostain.io.atomic import atomic_file
+from tomostain.prepare.normalise import block_mean
 from tomostain.scaling import CT_WINDOW
 
 _GAP_PX = 8
@@ -92,22 +93,13 @@ def qc_picture(
         Panels in a row, or two by two where the images are wide.
     """
     step = max(1, -(-max(ct.shape) // side_px))
-    grey, colour = (_shrink(image, step) for image in (ct_to_grey(ct), histology))
-    small_mask = mask[::step, ::step][: grey.shape[0], : grey.shape[1]]
+    grey, colour = (block_mean(image, step).astype(np.uint8) for image in (ct_to_grey(ct), histology))
+    small_mask = block_mean(mask, step) > 0.5
     panels = [grey, colour, checkerboard(grey, colour), draw_mask(colour, small_mask)]
     framed = [np.pad(panel, ((_GAP_PX, 0), (_GAP_PX, 0), (0, 0)), constant_values=255) for panel in panels]
     per_row = 2 if grey.shape[1] > 1.3 * grey.shape[0] else 4
     rows = [np.concatenate(framed[i : i + per_row], axis=1) for i in range(0, 4, per_row)]
     return np.pad(np.concatenate(rows), ((0, _GAP_PX), (0, _GAP_PX), (0, 0)), constant_values=255)
-
-
-def _shrink(image: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
-    """Average blocks of step × step pixels; what does not fill a block at the far sides is left out."""
-    rows, columns = (max(1, n // step) for n in image.shape[:2])
-    if step == 1 or min(image.shape[:2]) < step:
-        return image[::step, ::step]
-    blocks = image[: rows * step, : columns * step].reshape(rows, step, columns, step, 3)
-    return np.asarray(blocks.mean(axis=(1, 3)), dtype=np.uint8)
 
 
 def write_qc(

@@ -1,0 +1,160 @@
+"""Folds and test set (paper section 2.4): in proportion to the implants, and never with a subject on both sides."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from tomostain.config import Config, suggest
+from tomostain.errors import InputError
+
+
+class SplitConfig(Config):
+    """How pairs are divided.
+
+    Attributes
+    ----------
+    folds : int
+        Folds of the cross-validation (the paper: 5). Fewer are made where there are fewer subjects.
+    test_fraction : float
+        Part of the pairs held out for testing, as whole subjects; at least one subject if above 0 (the paper: 3 of 53).
+    test_subjects, test_ids : tuple of str
+        The test set by name; then `test_fraction` is not used.
+    seed : int
+        Seed of the random choice.
+    """
+
+    folds: int = Field(default=5, ge=2)
+    test_fraction: float = Field(default=0.1, ge=0, lt=1)
+    test_subjects: tuple[str, ...] = ()
+    test_ids: tuple[str, ...] = ()
+    seed: int = Field(default=0, ge=0)
+
+
+Record = Mapping[str, Any]
+
+
+def implant_class(implant: str) -> str:
+    """Return what the proportions are kept for: all Mg alloys count as Mg, all Ti as Ti.
+
+    Examples
+    --------
+    >>> [implant_class(name) for name in ("Mg-5Gd", "Mg-10Gd", "Ti6Al4V", "PEEK", "ceramic")]
+    ['Mg', 'Mg', 'Ti', 'PEEK', 'ceramic']
+    """
+    return next((known for known in ("Mg", "Ti", "PEEK") if implant.startswith(known)), implant)
+
+
+def make_folds(records: Sequence[Record], config: SplitConfig) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """Choose the test set and divide the rest into folds.
+
+    Parameters
+    ----------
+    records : sequence of mapping
+        One a pair, with the keys id, subject and implant.
+    config : SplitConfig
+
+    Returns
+    -------
+    test : tuple of str
+        Ids of the test pairs.
+    folds : tuple of tuple of str
+        Ids of each fold's validation pairs: `config.folds` of them, or as many as subjects are left; none if fewer
+        than two are left.
+
+    Raises
+    ------
+    InputError
+        If a test subject or id is unknown, the ids split a subject, or nothing is left for training.
+
+    Examples
+    --------
+    >>> pairs = [{"id": f"{n}", "subject": f"rat {n}", "implant": "Ti"} for n in range(4)]
+    >>> make_folds(pairs, SplitConfig(folds=2, test_subjects=("rat 3", "rat 2")))[0]
+    ('2', '3')
+    """
+    rng = np.random.default_rng(config.seed)
+    subjects: dict[str, list[Record]] = {}
+    for record in records:
+        subjects.setdefault(str(record["subject"]), []).append(record)
+    held_out = _named_test(subjects, config)
+    if held_out is None:
+        held_out = _drawn_test(subjects, config.test_fraction, rng)
+    if records and held_out == set(subjects):
+        raise InputError("test set: it takes every subject and leaves none for training; name fewer")
+    rest = {name: members for name, members in subjects.items() if name not in held_out}
+    order = {str(record["id"]): place for place, record in enumerate(records)}
+    groups = _divide(rest, min(config.folds, len(rest)), rng) if len(rest) > 1 else []
+    test = [str(record["id"]) for name in held_out for record in subjects[name]]
+    return tuple(sorted(test, key=order.__getitem__)), tuple(
+        tuple(sorted(group, key=order.__getitem__)) for group in groups
+    )
+
+
+def _named_test(subjects: Mapping[str, Sequence[Record]], config: SplitConfig) -> set[str] | None:
+    """Return the subjects that the configuration names for the test set, or None if it names none."""
+    if not config.test_subjects and not config.test_ids:
+        return None
+    home = {str(record["id"]): name for name, members in subjects.items() for record in members}
+    for what, names, known in (
+        ("test_subjects", config.test_subjects, list(subjects)),
+        ("test_ids", config.test_ids, list(home)),
+    ):
+        for name in names:
+            if name not in known:
+                raise InputError(f"{what}: no '{name}' here{suggest(name, known)}")
+    chosen = set(config.test_subjects) | {home[pair_id] for pair_id in config.test_ids}
+    for pair_id, name in home.items():
+        if name in chosen and name not in config.test_subjects and pair_id not in config.test_ids:
+            raise InputError(f"test_ids: subject '{name}' would be split; name its pair '{pair_id}' too")
+    return chosen
+
+
+def _drawn_test(subjects: Mapping[str, Sequence[Record]], fraction: float, rng: np.random.Generator) -> set[str]:
+    """Draw subjects until the fraction is reached, each time the one that brings the proportions nearest."""
+    if fraction == 0 or len(subjects) < 2:
+        return set()
+    counts = {name: _classes(members) for name, members in subjects.items()}
+    whole = sum(counts.values(), Counter[str]())
+    target = {key: fraction * count for key, count in whole.items()}
+    wanted = max(1, round(fraction * whole.total()))
+    left = [list(subjects)[i] for i in rng.permutation(len(subjects))]
+    chosen: list[str] = []
+    have: Counter[str] = Counter()
+
+    def distance(name: str) -> float:
+        return sum((have[key] + counts[name][key] - target[key]) ** 2 for key in target)
+
+    while have.total() < wanted and len(left) > 1:
+        best = min(left, key=distance)
+        left.remove(best)
+        chosen.append(best)
+        have += counts[best]
+    return set(chosen)
+
+
+def _divide(subjects: Mapping[str, Sequence[Record]], k: int, rng: np.random.Generator) -> list[list[str]]:
+    """Put subjects into k groups, the large ones first, each where its implants are rarest; ties go to the smallest."""
+    counts = {name: _classes(members) for name, members in subjects.items()}
+    shuffled = [list(subjects)[i] for i in rng.permutation(len(subjects))]
+    shuffled.sort(key=lambda name: (-counts[name].total(), counts[name].most_common(1)[0][0]))
+    groups: list[list[str]] = [[] for _ in range(k)]
+    have: list[Counter[str]] = [Counter() for _ in range(k)]
+    for name in shuffled:
+        empty = sum(not group for group in groups)
+        waiting = len(shuffled) - sum(map(len, groups))
+        allowed = [i for i in range(k) if not groups[i]] if waiting <= empty else list(range(k))
+        best = min(
+            rng.permutation(allowed),
+            key=lambda i: (sum(have[i][key] * n for key, n in counts[name].items()), have[i].total()),
+        )
+        groups[best].append(name)
+        have[best] += counts[name]
+    return [[str(record["id"]) for name in group for record in subjects[name]] for group in groups]
+
+
+def _classes(members: Sequence[Record]) -> Counter[str]:
+    """Count the implant classes of a subject's pairs."""
+    return Counter(implant_class(str(record["implant"])) for record in members)

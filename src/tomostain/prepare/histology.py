@@ -1,0 +1,225 @@
+"""Normalisation of histology (paper section 2.5): white balance, then one contrast stretch for all channels."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.filters import threshold_otsu
+
+from tomostain.errors import InputError
+from tomostain.prepare.normalise import block_mean, box_slices
+
+DARK, BRIGHT = 10.0, 255.0
+_SIDE_PX = 1024
+_FEWEST_PX = 40
+
+
+@dataclass(frozen=True)
+class HistologyLevels:
+    """What normalisation needs to know of a slide.
+
+    Attributes
+    ----------
+    white : tuple of float
+        Mean of the background ROI in red, green and blue, as scanned (the paper's μR, μG, μB).
+    fmin : float
+        First percentile of the bone ROI after white balance, all channels together; it becomes 10.
+    fmax : float
+        99th percentile of the background ROI after white balance; it becomes 255.
+    """
+
+    white: tuple[float, float, float]
+    fmin: float
+    fmax: float
+
+    def __post_init__(self) -> None:
+        if not (min(self.white) > 0 and self.fmax > self.fmin):
+            raise InputError(
+                f"histology levels: white {self.white}, fmin {self.fmin:g}, fmax {self.fmax:g}; "
+                "white must be above 0 and fmax above fmin"
+            )
+
+    def to_dict(self) -> dict[str, list[float] | float]:
+        """Return plain numbers for YAML."""
+        return asdict(self) | {"white": list(self.white)}
+
+
+def white_balance(rgb: NDArray[np.uint8], white: Sequence[float]) -> NDArray[np.float32]:
+    """Scale the channels so that the background's means are equal: μR = μG = μB = their mean (paper section 2.5).
+
+    Parameters
+    ----------
+    rgb : ndarray of uint8, shape (..., 3)
+    white : sequence of three float
+        μR, μG, μB.
+
+    Returns
+    -------
+    ndarray of float32, same shape
+        Not clipped.
+
+    Examples
+    --------
+    >>> white_balance(np.array([[[200, 220, 240]]], np.uint8), (200, 220, 240)).round().tolist()
+    [[[220.0, 220.0, 220.0]]]
+    """
+    mean = np.asarray(white, dtype=np.float32)
+    return rgb.astype(np.float32) * (mean.mean() / mean)
+
+
+def background_region(rgb: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
+    """Find the empty glass: the main bright colour.
+
+    Parameters
+    ----------
+    rgb : ndarray of uint8, shape (Y, X, 3)
+    valid : ndarray of bool, shape (Y, X), optional
+        Where there is a slide at all.
+
+    Returns
+    -------
+    ndarray of bool, shape (Y, X)
+        All False where nothing bright is there.
+    """
+    grey = ndimage.gaussian_filter(rgb.mean(axis=2, dtype=np.float32), 1.0)
+    seen = np.ones(grey.shape, bool) if valid is None else valid
+    values = grey[seen]
+    if values.size == 0 or values.min() == values.max():
+        return np.zeros(grey.shape, bool)
+    bright = seen & (grey > threshold_otsu(values))
+    counts, edges = np.histogram(grey[bright], bins=128)
+    mode = edges[int(ndimage.gaussian_filter1d(counts.astype(float), 2.0).argmax())]
+    near = bright & (np.abs(grey - mode) < 0.06 * mode)
+    colour = np.median(rgb[near], axis=0) if near.any() else np.zeros(3)
+    alike = near & (np.abs(rgb - colour.astype(np.float32)).max(axis=2) < 0.12 * 255)
+    core = ndimage.binary_erosion(alike, iterations=2)
+    return core if core.sum() >= _FEWEST_PX else alike
+
+
+def tissue_classes(
+    balanced: NDArray[np.float32], white: float, valid: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Find bone and black metal by colour.
+
+    In both stains bone is the redder matter: purple against blue with toluidine blue/pyronine, pink against purple
+    with H&E (paper section 2.1). Metal is black. In a picture without colour (a grey scan) the darker half is bone.
+
+    Parameters
+    ----------
+    balanced : ndarray of float32, shape (Y, X, 3)
+        After white balance.
+    white : float
+        Grey value of the background after white balance.
+    valid : ndarray of bool, shape (Y, X), optional
+        Where there is a slide at all.
+
+    Returns
+    -------
+    bone, metal : ndarray of bool, shape (Y, X)
+    """
+    smooth = ndimage.gaussian_filter(balanced, (1.0, 1.0, 0.0)) / white
+    seen = np.ones(smooth.shape[:2], bool) if valid is None else valid
+    brightest = smooth.max(axis=2)
+    colourful = brightest - smooth.min(axis=2)
+    metal = seen & ((brightest < 0.25) | ((brightest < 0.42) & (colourful < 0.07)))
+    tissue = seen & ~metal & ((smooth.min(axis=2) < 0.86) | (smooth.mean(axis=2) < 0.9))
+    if tissue.sum() < _FEWEST_PX:
+        return np.zeros_like(metal), metal
+    # Optical densities do not change their ratios with thickness, so hue is read from them and not from grey values.
+    density = -np.log(np.clip(smooth, 0.02, 1.0))
+    redness = (density[..., 2] - density[..., 0]) / np.maximum(density.sum(axis=2), 0.1)
+    feature = redness if np.percentile(colourful[tissue], 90) > 0.04 else -smooth.mean(axis=2)
+    values = feature[tissue]
+    if values.min() == values.max():
+        return tissue, metal
+    return tissue & (feature > threshold_otsu(values)), metal
+
+
+def estimate_histology_levels(
+    rgb: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None, source: str = "histology"
+) -> HistologyLevels:
+    """Find the background's colour and the bounds of the contrast stretch automatically.
+
+    Parameters
+    ----------
+    rgb : ndarray of uint8, shape (Y, X, 3)
+    valid : ndarray of bool, shape (Y, X), optional
+        Where there is a slide at all; what fills the rest must not count as background.
+    source : str
+        Named in error messages.
+
+    Raises
+    ------
+    InputError
+        If there is no bright background or no tissue.
+    """
+    step = max(1, -(-max(rgb.shape[:2]) // _SIDE_PX))
+    small = np.rint(block_mean(rgb, step)).astype(np.uint8)
+    seen = None if valid is None else block_mean(valid, step) == 1
+    background = background_region(small, seen)
+    if background.sum() < _FEWEST_PX:
+        raise InputError(f"{source}: no bright background found; give the regions of interest by hand")
+    white = small[background].mean(axis=0, dtype=np.float64)
+    bone, _ = tissue_classes(white_balance(small, white), float(white.mean()), seen)
+    if bone.sum() < _FEWEST_PX:
+        raise InputError(f"{source}: no tissue found on the slide; give the regions of interest by hand")
+    return _levels(small, background, bone)
+
+
+def histology_levels_from_rois(
+    rgb: NDArray[np.uint8], background: Sequence[int], bone: Sequence[int]
+) -> HistologyLevels:
+    """Take the levels from two boxes chosen by hand, each (row0, row1, column0, column1).
+
+    Raises
+    ------
+    InputError
+        If a box is empty or leaves the image, or the background is not the brighter one.
+    """
+    masks = []
+    for box in (background, bone):
+        mask = np.zeros(rgb.shape[:2], bool)
+        mask[box_slices(box, rgb.shape, "histology ROI")] = True
+        masks.append(mask)
+    return _levels(rgb, masks[0], masks[1])
+
+
+def normalise_histology(rgb: NDArray[np.uint8], levels: HistologyLevels | None = None) -> NDArray[np.uint8]:
+    """White balance, then stretch all channels by the same two constants (paper section 2.5).
+
+    The stretch is c · f + c′ with fmin to 10 and fmax to 255, clipped to [0, 255]. The paper says of the bounds
+    "clamped to 10" and "clamped to 255"; we read it as the values they are set to, which leaves black metal a place
+    below bone.
+
+    Parameters
+    ----------
+    rgb : ndarray of uint8, shape (Y, X, 3)
+    levels : HistologyLevels, optional
+        Found in the image itself if not given.
+
+    Returns
+    -------
+    ndarray of uint8, shape (Y, X, 3)
+
+    Raises
+    ------
+    InputError
+        If levels must be found and there is no background or no tissue.
+    """
+    levels = levels or estimate_histology_levels(rgb)
+    c = (BRIGHT - DARK) / (levels.fmax - levels.fmin)
+    stretched = (white_balance(rgb, levels.white) - levels.fmin) * c + DARK
+    return np.clip(np.rint(stretched), 0, 255).astype(np.uint8)
+
+
+def _levels(rgb: NDArray[np.uint8], background: NDArray[np.bool_], bone: NDArray[np.bool_]) -> HistologyLevels:
+    """Compute the paper's numbers from the two regions."""
+    white = rgb[background].mean(axis=0, dtype=np.float64)
+    if white.min() <= 0:
+        raise InputError(f"histology ROI: the background's mean is {white.tolist()}; choose a bright place")
+    balanced = white_balance(rgb, white)
+    fmin, fmax = float(np.percentile(balanced[bone], 1)), float(np.percentile(balanced[background], 99))
+    red, green, blue = (float(value) for value in white)
+    return HistologyLevels((red, green, blue), fmin, fmax)

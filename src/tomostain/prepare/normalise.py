@@ -1,0 +1,322 @@
+"""Normalisation of µCT (paper section 2.5): bone to 30000, background to 10000, the two levels found or given."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.filters import threshold_otsu
+from skimage.measure import label, regionprops
+
+from tomostain.errors import InputError
+from tomostain.scaling import CT_BACKGROUND, CT_BONE
+
+_SIDE_PX = 512
+_FEWEST_PX = 40
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Grey values of a scan that normalisation sets to 10000 and 30000.
+
+    Attributes
+    ----------
+    background, bone : float
+        Mean grey value of the two regions of interest, in the scan's own scale.
+    background_std, bone_std : float
+        Standard deviation within them; 0 where the levels were given and not found.
+    background_px, bone_px : int
+        Pixels in them (after averaging large slices down); 0 where the levels were given.
+    """
+
+    background: float
+    bone: float
+    background_std: float = 0.0
+    bone_std: float = 0.0
+    background_px: int = 0
+    bone_px: int = 0
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite([self.background, self.bone]).all() and self.bone > self.background):
+            raise InputError(
+                f"µCT levels: bone {self.bone:g} and background {self.background:g}; "
+                "both must be numbers, and bone the brighter one"
+            )
+
+    def to_dict(self) -> dict[str, float | int]:
+        """Return plain numbers for YAML."""
+        return asdict(self)
+
+
+class SlicedVolume(Protocol):
+    """What `volume_levels` asks of a volume: `tomostain.io.Volume` has it."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Slices, rows, columns."""
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Return slices start to stop - 1, shape (stop - start, Y, X)."""
+
+
+def block_mean(image: NDArray[Any], step: int) -> NDArray[np.float32]:
+    """Average blocks of step × step pixels; what does not fill a block at the far sides is left out.
+
+    Parameters
+    ----------
+    image : ndarray, shape (Y, X) or (Y, X, C)
+    step : int
+        At most one block where a side is shorter.
+
+    Returns
+    -------
+    ndarray of float32, shape (Y // step, X // step) or (Y // step, X // step, C)
+
+    Examples
+    --------
+    >>> block_mean(np.array([[1, 3, 9], [5, 7, 9]]), 2).tolist()
+    [[4.0]]
+    """
+    if step <= 1:
+        return image.astype(np.float32)
+    tall, wide = min(step, image.shape[0]), min(step, image.shape[1])
+    rows, columns = image.shape[0] // tall, image.shape[1] // wide
+    blocks = image[: rows * tall, : columns * wide].reshape(rows, tall, columns, wide, *image.shape[2:])
+    return np.asarray(blocks.mean(axis=(1, 3), dtype=np.float32))
+
+
+def check_ct(ct: NDArray[Any], source: str = "µCT") -> None:
+    """Raise unless the grey values are finite and not all the same.
+
+    Raises
+    ------
+    InputError
+        If there are none, one is NaN or infinite, or all are equal; the message begins with `source`.
+    """
+    if ct.size == 0:
+        raise InputError(f"{source}: holds no pixels; give an image or a volume with some")
+    if ct.dtype.kind == "f" and not np.isfinite(ct).all():
+        bad = int((~np.isfinite(ct)).sum())
+        raise InputError(f"{source}: {bad} grey values are NaN or infinite; replace them by the background's value")
+    if ct.min() == ct.max():
+        raise InputError(f"{source}: every grey value is {ct.flat[0]}; a constant image shows no bone")
+
+
+def estimate_levels(samples: NDArray[Any], source: str = "µCT") -> Levels:
+    """Find the mean grey values of bone and background (the ROIs of paper section 2.5, found automatically).
+
+    The background is the lowest main mode of the grey values. Solid matter is divided from the rest by Otsu's
+    threshold; where its bright class is one compact body far above another solid, it is a metal screw (Ti), and bone is
+    what lies below. The means are taken over the cores of the regions, so that partial volumes at edges do not count.
+
+    Parameters
+    ----------
+    samples : ndarray, shape (Y, X) or (N, Y, X)
+        One image, or some slices of a volume, with bone and background in them.
+    source : str
+        Named in error messages.
+
+    Returns
+    -------
+    Levels
+
+    Raises
+    ------
+    InputError
+        If the samples are empty, constant or not finite, or no bone stands out.
+
+    References
+    ----------
+    N. Otsu, IEEE Trans. Syst. Man Cybern. 9 (1979) 62–66.
+    """
+    check_ct(samples, source)
+    slices = [samples] if samples.ndim == 2 else list(samples)
+    step = max(1, -(-max(slices[0].shape) // _SIDE_PX))
+    small = np.stack([block_mean(image, step) for image in slices])
+    smooth = np.stack([ndimage.gaussian_filter(image, 1.0) for image in small])
+    seen = ~_padding(small)
+    threshold, top = _solid_range(smooth, seen)
+    background = _low_mode(small[seen & (smooth < threshold)])
+    core = _core(seen & (smooth >= threshold) & (smooth < top))
+    if background.size < _FEWEST_PX or core.sum() < _FEWEST_PX:
+        raise InputError(f"{source}: no bone stands out from the background; give both grey levels by hand")
+    low, high = np.percentile(small[core], [5, 95])
+    bone = small[core & (small >= low) & (small <= high)]
+    levels = [float(region.mean(dtype=np.float64)) for region in (background, bone)]
+    spread = [float(region.std(dtype=np.float64)) for region in (background, small[core])]
+    if levels[1] - levels[0] <= 2 * spread[0]:
+        raise InputError(f"{source}: no bone stands out from the noise; give both grey levels by hand")
+    return Levels(levels[0], levels[1], spread[0], spread[1], int(background.size), int(bone.size))
+
+
+def volume_levels(volume: SlicedVolume, n_slices: int = 12, source: str = "µCT") -> Levels:
+    """Find the levels of a volume from slices spread evenly over it; only those are read.
+
+    Parameters
+    ----------
+    volume : SlicedVolume
+        For instance a `tomostain.io.Volume`.
+    n_slices : int
+        How many.
+    source : str
+        Named in error messages.
+
+    Raises
+    ------
+    InputError
+        See `estimate_levels`.
+    """
+    n = volume.shape[0]
+    chosen = np.unique(((np.arange(n_slices) + 0.5) * n / n_slices).astype(int))
+    step = max(1, -(-max(volume.shape[1:]) // _SIDE_PX))
+    samples = []
+    for z in chosen:
+        image = volume.read(int(z), int(z) + 1)[0]
+        if image.dtype.kind == "f":
+            check_finite(image, f"{source}, slice {z}")
+        samples.append(block_mean(image, step))
+    return estimate_levels(np.stack(samples), source)
+
+
+def check_finite(ct: NDArray[Any], source: str) -> None:
+    """Raise `InputError` that names `source` if a grey value is NaN or infinite."""
+    if ct.dtype.kind == "f" and not np.isfinite(ct).all():
+        raise InputError(f"{source}: holds NaN or infinite grey values; replace them by the background's value")
+
+
+def levels_from_rois(ct: NDArray[Any], background: Sequence[int], bone: Sequence[int]) -> Levels:
+    """Take the levels from two boxes chosen by hand.
+
+    Parameters
+    ----------
+    ct : ndarray, shape (Y, X)
+    background, bone : sequence of four int
+        First row, row after the last, first column, column after the last.
+
+    Raises
+    ------
+    InputError
+        If a box is empty or bone is not the brighter one.
+    """
+    regions = [ct[box_slices(box, ct.shape, "µCT ROI")] for box in (background, bone)]
+    mean = [float(region.mean(dtype=np.float64)) for region in regions]
+    spread = [float(region.std(dtype=np.float64)) for region in regions]
+    return Levels(mean[0], mean[1], spread[0], spread[1], regions[0].size, regions[1].size)
+
+
+def box_slices(box: Sequence[int], shape: tuple[int, ...], what: str) -> tuple[slice, slice]:
+    """Return the slices of a box (row0, row1, column0, column1); `InputError` if it is empty or leaves the image."""
+    if len(box) != 4 or not (0 <= box[0] < box[1] <= shape[0] and 0 <= box[2] < box[3] <= shape[1]):
+        size = f"{shape[0]} x {shape[1]} px"
+        raise InputError(f"{what}: {list(box)} is no box in an image of {size}; give row0, row1, column0, column1")
+    return slice(box[0], box[1]), slice(box[2], box[3])
+
+
+def normalise_ct(ct: NDArray[Any], levels: Levels) -> NDArray[np.uint16]:
+    """Scale grey values linearly so that background is 10000 and bone 30000 (paper section 2.5).
+
+    Parameters
+    ----------
+    ct : ndarray, any shape
+        Grey values of the scan.
+    levels : Levels
+        Its grey values of background and bone.
+
+    Returns
+    -------
+    ndarray of uint16, same shape
+        Clipped to [0, 65535].
+
+    Examples
+    --------
+    >>> normalise_ct(np.array([0.1, 0.5, 0.9]), Levels(0.1, 0.9)).tolist()
+    [10000, 20000, 30000]
+    """
+    scale = (CT_BONE - CT_BACKGROUND) / (levels.bone - levels.background)
+    scaled = (ct.astype(np.float32) - np.float32(levels.background)) * np.float32(scale) + np.float32(CT_BACKGROUND)
+    return np.clip(np.rint(scaled), 0, 65535).astype(np.uint16)
+
+
+def _padding(stack: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Mark the constant that some reconstructions put outside their circle: it is no background.
+
+    Only what fills every corner, is next to absent inside the circle, and stands beside noisy data counts as padding.
+    """
+    nothing = np.zeros(stack.shape, bool)
+    corner = stack[0, 0, 0]
+    if not (stack[:, [0, 0, -1, -1], [0, -1, 0, -1]] == corner).all():
+        return nothing
+    padded = stack == corner
+    rows, columns = (np.linspace(-1, 1, n) for n in stack.shape[1:])
+    inside = rows[:, None] ** 2 + columns**2 < 0.8
+    flat = ndimage.maximum_filter(stack, (1, 3, 3)) == ndimage.minimum_filter(stack, (1, 3, 3))
+    noisy = (flat & ~padded).mean() < 0.01
+    return padded if noisy and padded[:, inside].mean() < 0.02 else nothing
+
+
+def _solid_range(smooth: NDArray[np.float32], seen: NDArray[np.bool_]) -> tuple[float, float]:
+    """Return the grey values between which bone lies: above soft matter and below a metal screw, if there is one."""
+    values = smooth[seen]
+    upper = float(threshold_otsu(values))
+    below = values[values < upper]
+    if below.min() == below.max():
+        return upper, np.inf
+    lower = float(threshold_otsu(below))
+    dark = below[below < lower].mean()
+    middle = _core(seen & (smooth >= lower) & (smooth < upper), (2,))
+    if middle.sum() >= 0.1 * (values >= upper).sum() and _compact(seen & (smooth >= upper)):
+        bright = np.median(values[values >= upper])
+        if bright - dark > 2.5 * (np.median(smooth[middle]) - dark):
+            # Half-way to the metal still holds its blurred rim; the bone's own spread is far below that.
+            solid = smooth[middle]
+            return _above_soft(solid, lower, dark), float(np.median(solid) + 0.35 * (bright - np.median(solid)))
+    return upper, np.inf
+
+
+def _above_soft(solid: NDArray[np.float32], lower: float, dark: float) -> float:
+    """Raise the lower bound of bone above soft matter where the two are divided clearly."""
+    threshold = float(threshold_otsu(solid))
+    soft, hard = solid[solid < threshold], solid[solid >= threshold]
+    divided = soft.size and hard.size and hard.mean() - dark > 1.8 * (soft.mean() - dark)
+    return threshold if divided else lower
+
+
+def _compact(mask: NDArray[np.bool_]) -> bool:
+    """Tell whether a class is one solid body in most of the slices that hold it, as a screw is and bone is not."""
+    votes, total = 0.0, 0.0
+    for plane in mask:
+        regions = regionprops(label(ndimage.binary_opening(plane, iterations=2)))
+        if regions:
+            largest = max(regions, key=lambda region: region.area)
+            area = sum(region.area for region in regions)
+            total += area
+            votes += area * (largest.area > 0.8 * area and largest.solidity > 0.7)
+    return total > 0 and votes > 0.6 * total
+
+
+def _core(mask: NDArray[np.bool_], depths: Sequence[int] = (3, 2, 1)) -> NDArray[np.bool_]:
+    """Shrink each slice's regions by the most pixels that leave a good part of them."""
+    across = ndimage.generate_binary_structure(2, 1)[None]
+    for depth in depths:
+        core = ndimage.binary_erosion(mask, across, iterations=depth)
+        if core.sum() >= max(_FEWEST_PX, 0.15 * mask.sum()):
+            break
+    return np.asarray(core)
+
+
+def _low_mode(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the values about the lowest main mode."""
+    if values.size < _FEWEST_PX or values.min() == values.max():
+        return values
+    low, high = np.percentile(values, [0.1, 99.9])
+    counts, edges = np.histogram(values, bins=256, range=(low, max(high, np.nextafter(low, np.inf))))
+    curve = ndimage.gaussian_filter1d(counts.astype(float), 3.0, mode="constant")
+    ridge = (curve >= np.roll(curve, 1)) & (curve >= np.roll(curve, -1)) & (curve >= 0.25 * curve.max())
+    mode = int(np.flatnonzero(ridge)[0])
+    centre = (edges[mode] + edges[mode + 1]) / 2
+    left = values[values <= centre]
+    # The dark side of the mode is free of soft tissue and partial volumes: its width is the noise.
+    width = max(2 * float(np.sqrt(np.mean((left - centre) ** 2))) if left.size else 0.0, 2 * (edges[1] - edges[0]))
+    return values[np.abs(values - centre) <= width]
