@@ -1,1 +1,40 @@
-"""Stage: evaluate."""
+"""Does it hold? Metrics on patches, baselines to beat, the table and the pictures (paper sections 2.10 and 3.2)."""
+
+from tomostain.evaluate.baselines import ColourLookup, MeanImage, raw_ct
+from tomostain.evaluate.config import EvaluateConfig
+from tomostain.evaluate.figures import difference_image, draw_boxplots, side_by_side
+from tomostain.evaluate.lpips import Lpips
+from tomostain.evaluate.metrics import (
+    background_colour,
+    evaluate_images,
+    fill_background,
+    patch_grid,
+    patch_metrics,
+    psnr,
+    ssim,
+)
+from tomostain.evaluate.run import compare, evaluate, write_results
+from tomostain.evaluate.table import Summary, Table
+
+__all__ = [
+    "ColourLookup",
+    "EvaluateConfig",
+    "Lpips",
+    "MeanImage",
+    "Summary",
+    "Table",
+    "background_colour",
+    "compare",
+    "difference_image",
+    "draw_boxplots",
+    "evaluate",
+    "evaluate_images",
+    "fill_background",
+    "patch_grid",
+    "patch_metrics",
+    "psnr",
+    "raw_ct",
+    "side_by_side",
+    "ssim",
+    "write_results",
+]

@@ -1,5 +1,6 @@
 """Comparative metrics of a stained and a real image, patch by patch (paper sections 2.8 and 2.10)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from skimage.metrics import structural_similarity
 
 from tomostain.errors import InputError
 from tomostain.evaluate.lpips import MIN_SIDE_PX, Lpips
+from tomostain.progress import Progress, silent, track
 
 RGB = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -230,6 +232,48 @@ def patch_metrics(
         if overlap >= MIN_OVERLAP:
             values = _compare(fake[patch.slices], real[patch.slices], lpips)
             records.append({**vars(patch), "overlap": overlap, **values})
+    return records
+
+
+def evaluate_images(
+    fakes: Sequence[RGB],
+    reals: Sequence[RGB],
+    masks: Sequence[NDArray[np.bool_]] | None = None,
+    *,
+    model: str = "model",
+    ids: Sequence[str] | None = None,
+    patch_px: int = 256,
+    stride_px: int | None = None,
+    lpips: Lpips | None = None,
+    progress: Progress = silent,
+) -> list[dict[str, Any]]:
+    """Compare images that are in memory, e.g. planes of a stained phantom volume with the phantom's truth.
+
+    Parameters
+    ----------
+    fakes, reals : sequence of ndarray of uint8, shape (Y, X, 3)
+        Stained and true images, in the same order.
+    masks : sequence of ndarray of bool, shape (Y, X), optional
+        Where they correspond; without it, everywhere.
+    model, ids : str, sequence of str
+        What the records call the model and the images.
+    patch_px, stride_px, lpips
+        As in `patch_metrics`.
+    progress : Progress
+        Told of every image.
+
+    Returns
+    -------
+    list of dict
+        One record a patch, for `Table.from_records`; records of several models can be joined.
+    """
+    masks = [np.ones(real.shape[:2], bool) for real in reals] if masks is None else masks
+    names = [str(index) for index in range(len(reals))] if ids is None else ids
+    records = []
+    images = list(zip(names, fakes, reals, masks, strict=True))
+    for name, fake, real, mask in track(images, f"comparing {model}", progress):
+        patches = patch_metrics(fake, real, mask, patch_px, stride_px, lpips)
+        records += [{"model": model, "pair": name, **patch} for patch in patches]
     return records
 
 

@@ -1,0 +1,282 @@
+"""Evaluate models on a dataset: stain every pair, compare with the real histology, write tables and pictures."""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from tomostain import __version__
+from tomostain.errors import InputError
+from tomostain.evaluate.baselines import ColourLookup, MeanImage, raw_ct
+from tomostain.evaluate.config import EvaluateConfig
+from tomostain.evaluate.figures import difference_image, draw_boxplots, side_by_side
+from tomostain.evaluate.lpips import Lpips
+from tomostain.evaluate.metrics import background_colour, fill_background, patch_metrics
+from tomostain.evaluate.table import Table
+from tomostain.io import write_image
+from tomostain.io.atomic import atomic_folder, refuse_existing, write_text
+from tomostain.prepare import Dataset, Pair, load_dataset
+from tomostain.progress import Progress, silent, track
+from tomostain.stain import Translator, load_translator, stain_slice
+
+RGB = NDArray[np.uint8]
+Stainer = Callable[[NDArray[np.uint16]], RGB]
+
+RAW_CT = "raw µCT"
+MEAN_IMAGE = "mean training image"
+LOOKUP = "grey-value look-up"
+COLUMNS = ("model", "pair", "row", "column", "height", "width", "overlap", "ssim", "lpips", "psnr")
+ALEX_NOTE = "LPIPS is computed with AlexNet; the paper used SqueezeNet, whose values do not compare."
+
+
+def evaluate(
+    model_or_run: Path,
+    dataset: Path,
+    out: Path,
+    *,
+    device: str = "auto",
+    overwrite: bool = False,
+    notes: Sequence[str] = (),
+    progress: Progress = silent,
+    **options: Any,
+) -> Table:
+    """Evaluate one model on a dataset and write the results.
+
+    Parameters
+    ----------
+    model_or_run : Path
+        A model folder, or a run (its ``model`` is taken).
+    dataset : Path
+        A dataset folder.
+    out : Path
+        Gets ``metrics.csv`` (every patch), ``table.csv``, ``table.txt``, ``boxplots.png``, ``pictures/<pair>.png``
+        (µCT, stained, real, difference) and ``evaluate.yaml``.
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    overwrite : bool
+        Replace an earlier evaluation at `out`.
+    notes : sequence of str
+        Sentences to print below the table.
+    progress : Progress
+        Told of every image stained and compared.
+    **options
+        The keys of `EvaluateConfig`: ``split, patch_px, stride_px, baselines, lpips, …``.
+
+    Returns
+    -------
+    Table
+        Median and quartiles of each metric over the patches.
+
+    Raises
+    ------
+    InputError
+        If an option is wrong, there is no model or dataset, the split is empty, or `out` may not be replaced.
+
+    References
+    ----------
+    Irvine et al., J. Synchrotron Rad. 2026, sections 2.8, 2.10 and 3.2.
+    """
+    return compare(
+        out, [model_or_run], dataset, device=device, overwrite=overwrite, notes=notes, progress=progress, **options
+    )
+
+
+def compare(
+    out: Path,
+    runs: Sequence[Path],
+    dataset: Path,
+    *,
+    device: str = "auto",
+    overwrite: bool = False,
+    notes: Sequence[str] = (),
+    progress: Progress = silent,
+    **options: Any,
+) -> Table:
+    """Evaluate several models on the same pairs, in one table and one box plot; see `evaluate`.
+
+    A model is named after its run's folder. The trained baselines use the training pairs of the models' fold.
+
+    Raises
+    ------
+    InputError
+        As `evaluate`; also if two runs share a name, or validated on different folds.
+    """
+    config = EvaluateConfig.from_dict(options, "evaluate")
+    out = Path(out)
+    _check_replaceable(out, overwrite)
+    data = load_dataset(dataset)
+    folders = name_models(runs)
+    translators = {name: load_translator(folder, device=device) for name, folder in folders.items()}
+    fold = _common_fold(translators, config.split)
+    ids = _pairs_of(data, config.split, fold)
+    lpips = config.build_lpips(device)
+    stainers, warnings = _stainers(translators, data, fold, config)
+    warnings += [ALEX_NOTE] if config.lpips == "alex" else []
+    with atomic_folder(out, overwrite) as folder:
+        records = _measure(data, ids, stainers, tuple(translators), config, lpips, folder / "pictures", progress)
+        if not records:
+            raise InputError(
+                f"{dataset}: no {config.patch_px}-px patch of split '{config.split}' has half of it in the mask; "
+                "choose a smaller patch_px or correct the masks"
+            )
+        label = lpips.label if lpips else "LPIPS"
+        table = Table.from_records(records, lpips_label=label, notes=(*notes, *warnings))
+        write_results(folder, records, table)
+        values = _provenance(config, folders, translators, data, ids, table)
+        write_text(folder / "evaluate.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+    return table
+
+
+def name_models(runs: Iterable[Path]) -> dict[str, Path]:
+    """Find the model folder of each run or model, and name it after the run.
+
+    Raises
+    ------
+    InputError
+        If there is no model, or two have one name.
+    """
+    models: dict[str, Path] = {}
+    for run in map(Path, runs):
+        folder = run if (run / "model.yaml").is_file() else run / "model"
+        if not (folder / "model.yaml").is_file():
+            raise InputError(f"{run}: neither a model nor a run with one (no model.yaml); give a RUN or MODEL folder")
+        resolved = folder.resolve()
+        name = resolved.parent.name if resolved.name == "model" else resolved.name
+        if name in models:
+            raise InputError(f"{run}: a second model named '{name}'; rename one of the folders")
+        models[name] = folder
+    if not models:
+        raise InputError("compare: no run is given; name at least one RUN or MODEL folder")
+    return models
+
+
+def write_results(folder: Path, records: Sequence[Mapping[str, Any]], table: Table) -> None:
+    """Write ``metrics.csv``, ``table.csv``, ``table.txt`` and ``boxplots.png`` into a folder."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    write_text(folder / "metrics.csv", text.getvalue())
+    write_text(folder / "table.csv", table.to_csv())
+    write_text(folder / "table.txt", table.to_text())
+    write_image(folder / "boxplots.png", draw_boxplots(records, table), overwrite=True)
+
+
+def _stainers(
+    translators: Mapping[str, Translator], data: Dataset, fold: int | None, config: EvaluateConfig
+) -> tuple[dict[str, Stainer], list[str]]:
+    """Return what turns a µCT image into colours, by name (models first), and what the reader should know of it."""
+
+    def staining(translator: Translator) -> Stainer:
+        return lambda ct: stain_slice(translator, ct, config.stain)
+
+    stainers = {name: staining(translator) for name, translator in translators.items()}
+    warnings = [
+        f"{name} was trained at {t.spec.voxel_um:g} µm, the dataset has {data.voxel_um:g} µm."
+        for name, t in translators.items()
+        if not np.isclose(t.spec.voxel_um, data.voxel_um, rtol=0.05)
+    ]
+    if config.baselines:
+        stainers[RAW_CT] = raw_ct
+        train = data.split(fold).train
+        if train:
+            stainers[MEAN_IMAGE] = MeanImage.fit(data.load(pair_id) for pair_id in train)
+            stainers[LOOKUP] = ColourLookup.fit(data.load(pair_id) for pair_id in train)
+        else:
+            warnings.append("The dataset has no training pairs, so the baselines that need them are left out.")
+    return stainers, warnings
+
+
+def _measure(
+    data: Dataset,
+    ids: Sequence[str],
+    stainers: Mapping[str, Stainer],
+    models: Sequence[str],
+    config: EvaluateConfig,
+    lpips: Lpips | None,
+    pictures: Path,
+    progress: Progress,
+) -> list[dict[str, Any]]:
+    """Stain and compare pair by pair; write a picture of each."""
+    records: list[dict[str, Any]] = []
+    jobs = track([(pair_id, name) for pair_id in ids for name in stainers], "evaluating", progress)
+    for pair_id in ids:
+        pair = data.load(pair_id)
+        stained = {}
+        for _ in stainers:
+            _, name = next(jobs)
+            stained[name] = stainers[name](pair.ct)
+            patches = patch_metrics(stained[name], pair.histology, pair.mask, config.patch_px, config.stride_px, lpips)
+            records += [{"model": name, "pair": pair_id, **patch} for patch in patches]
+        write_image(pictures / f"{pair_id}.png", _picture(pair, {name: stained[name] for name in models}))
+    next(jobs, None)  # lets the bar reach its end
+    return records
+
+
+def _picture(pair: Pair, stained: Mapping[str, RGB]) -> RGB:
+    """Return µCT | stained by each model | real | differences, masked as in section 2.8."""
+    colour = background_colour(pair.histology, pair.mask)
+    real = fill_background(pair.histology, pair.mask, colour)
+    fakes = {name: fill_background(image, pair.mask, colour) for name, image in stained.items()}
+    differences = {f"|{name} - real|": difference_image(fake, real) for name, fake in fakes.items()}
+    return side_by_side({"µCT": raw_ct(pair.ct), **fakes, "real": real, **differences})
+
+
+def _common_fold(translators: Mapping[str, Translator], split: str) -> int | None:
+    """Return the fold on which the models were validated."""
+    folds = {name: translator.spec.fold for name, translator in translators.items()}
+    if len(set(folds.values())) > 1 and split != "test":
+        listed = ", ".join(f"{name}: {fold}" for name, fold in folds.items())
+        raise InputError(f"split '{split}': the models have different folds ({listed}); compare them on 'test'")
+    return next(iter(folds.values()))
+
+
+def _pairs_of(data: Dataset, split: str, fold: int | None) -> tuple[str, ...]:
+    """Return the ids of a split, at least one."""
+    groups = data.split(fold)
+    ids = data.ids if split == "all" else getattr(groups, split)
+    if not ids:
+        known = ", ".join(f"{name} {len(getattr(groups, name))}" for name in ("train", "validation", "test"))
+        raise InputError(f"split '{split}': {data.path} has no such pairs ({known}); choose another split")
+    return ids
+
+
+def _check_replaceable(out: Path, overwrite: bool) -> None:
+    """Raise unless `out` is free or an earlier evaluation that may be replaced."""
+    refuse_existing(out, overwrite, "evaluation")
+    if out.exists() and not (out.is_dir() and ((out / "evaluate.yaml").is_file() or not any(out.iterdir()))):
+        raise InputError(f"{out}: not an evaluation (no evaluate.yaml), so it is not replaced; give another name")
+
+
+def _provenance(
+    config: EvaluateConfig,
+    folders: Mapping[str, Path],
+    translators: Mapping[str, Translator],
+    data: Dataset,
+    ids: Sequence[str],
+    table: Table,
+) -> dict[str, Any]:
+    """Return what `evaluate.yaml` says: options, models, pairs, versions."""
+    models = {
+        name: {
+            "path": str(folder),
+            **translators[name].spec.model_dump(mode="json", include={"recipe", "fold", "steps"}),
+        }
+        for name, folder in folders.items()
+    }
+    packages = {name: version(name) for name in ("torch", "numpy", "scikit-image")}
+    return {
+        "options": config.model_dump(mode="json"),
+        "lpips_network": table.lpips_label,
+        "models": models,
+        "dataset": str(data.path),
+        "pairs": list(ids),
+        "notes": list(table.notes),
+        "versions": {"tomostain": __version__, **packages},
+    }
