@@ -1,1 +1,19 @@
-"""Stage: io."""
+"""The only place that opens image files: volumes, slides, images, stained volumes and models."""
+
+from tomostain.io.images import read_image, write_image, write_stack
+from tomostain.io.models import Model, ModelSpec, check_state, load_model, save_model
+from tomostain.io.slides import Slide, open_slide, write_slide
+
+__all__ = [
+    "Model",
+    "ModelSpec",
+    "Slide",
+    "check_state",
+    "load_model",
+    "open_slide",
+    "read_image",
+    "save_model",
+    "write_image",
+    "write_slide",
+    "write_stack",
+]

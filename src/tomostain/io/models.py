@@ -1,0 +1,288 @@
+"""A model one can hand over: a folder of weights (safetensors), model.yaml, a card and checksums.
+
+Nothing in a model folder is executed and no pickle is read: only the files named here are opened, everything else in
+the folder is left alone.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from tomostain.config import Config
+from tomostain.errors import InputError
+from tomostain.io.atomic import atomic_folder
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+GENERATOR, REVERSE, SPEC, CARD, SUMS = (
+    "generator.safetensors",
+    "reverse.safetensors",
+    "model.yaml",
+    "README.md",
+    "SHA256SUMS",
+)
+
+
+class ModelSpec(Config):
+    """What ``model.yaml`` says of a model.
+
+    Attributes
+    ----------
+    generator : dict
+        Architecture of G_xy: its name and arguments, as `tomostain.train.networks.build_network` takes them.
+    reverse : dict or None
+        Architecture of G_yx, if the folder holds it.
+    in_channels : int
+        1, or 3 as in the paper (the grey value repeated).
+    inverted_ct : bool
+        Whether the networks see the µCT inverted.
+    voxel_um : float
+        Voxel size the model was trained at, µm.
+    stain, recipe : str
+        The stain it imitates and the recipe it was trained by.
+    fold : int or None
+        The fold it was trained on; None for all training pairs.
+    fingerprint : dict
+        Quantiles of the normalised training µCT (name to grey value), to be held against new volumes.
+    metrics : dict
+        Measured quality, with the names of the metrics.
+    steps : int
+        Optimiser steps taken.
+    tomostain_version : str
+        The version that wrote it.
+    """
+
+    generator: dict[str, Any]
+    reverse: dict[str, Any] | None = None
+    in_channels: Literal[1, 3] = 3
+    inverted_ct: bool = False
+    voxel_um: float = Field(gt=0)
+    stain: str
+    recipe: str
+    fold: int | None = None
+    fingerprint: dict[str, float] = Field(default_factory=dict)
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    steps: int = Field(default=0, ge=0)
+    tomostain_version: str
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model folder, read and checked.
+
+    Attributes
+    ----------
+    path : Path
+        The folder.
+    spec : ModelSpec
+        Its ``model.yaml``.
+    state : dict of Tensor
+        Weights of G_xy, on the CPU.
+    reverse_state : dict of Tensor or None
+        Weights of G_yx.
+    hash : str
+        sha256 over its checksums: the name of exactly these weights and this ``model.yaml``, for provenance.
+    """
+
+    path: Path
+    spec: ModelSpec
+    state: "dict[str, Tensor]"
+    reverse_state: "dict[str, Tensor] | None"
+    hash: str
+
+
+def save_model(
+    folder: Path,
+    spec: ModelSpec,
+    generator_state: "Mapping[str, Tensor]",
+    reverse_state: "Mapping[str, Tensor] | None" = None,
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Write a model folder, whole or not at all.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder to be made.
+    spec : ModelSpec
+        Must name the reverse architecture exactly if `reverse_state` is given.
+    generator_state, reverse_state : mapping of str to Tensor
+        State dictionaries of G_xy and G_yx.
+    overwrite : bool
+        Replace an existing folder.
+
+    Raises
+    ------
+    InputError
+        If the folder exists and `overwrite` is false.
+    """
+    if (reverse_state is None) != (spec.reverse is None):
+        raise ValueError("spec.reverse and reverse_state go together: give both or neither")
+    with atomic_folder(Path(folder), overwrite) as temporary:
+        _save_state(temporary / GENERATOR, generator_state)
+        if reverse_state is not None:
+            _save_state(temporary / REVERSE, reverse_state)
+        (temporary / SPEC).write_text(spec.to_yaml(), encoding="utf-8")
+        # The card is for people, who may edit it: it is not among the checksums.
+        (temporary / CARD).write_text(model_card(spec), encoding="utf-8")
+        names = [name for name in (GENERATOR, REVERSE, SPEC) if (temporary / name).exists()]
+        sums = "".join(f"{_sha256(temporary / name)}  {name}\n" for name in names)
+        (temporary / SUMS).write_text(sums, encoding="utf-8")
+
+
+def load_model(folder: Path) -> Model:
+    """Read a model folder and check it against its checksums.
+
+    Parameters
+    ----------
+    folder : Path
+        Written by `save_model`.
+
+    Returns
+    -------
+    Model
+        With its tensors on the CPU.
+
+    Raises
+    ------
+    InputError
+        If the folder or a file is missing, a checksum does not match, ``model.yaml`` has an unknown key, or a weights
+        file is not safetensors.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such model folder")
+    sums = _read_sums(folder)
+    for name, expected in sums.items():
+        if not (folder / name).is_file():
+            raise InputError(f"{folder / name}: is missing from the model folder; copy the whole folder again")
+        if _sha256(folder / name) != expected:
+            raise InputError(f"{folder / name}: does not match its checksum in {SUMS}; copy the model folder again")
+    spec = ModelSpec.from_yaml(folder / SPEC)
+    if spec.reverse is not None and REVERSE not in sums:
+        raise InputError(f"{folder}: {SPEC} names a reverse generator, but {SUMS} lists no {REVERSE}")
+    state = _load_state(folder / GENERATOR)
+    reverse_state = _load_state(folder / REVERSE) if spec.reverse is not None else None
+    digest = hashlib.sha256("".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode()).hexdigest()
+    return Model(folder, spec, state, reverse_state, digest)
+
+
+def check_state(state: "Mapping[str, Tensor]", expected: "Mapping[str, Tensor]", source: str) -> None:
+    """Compare the names and shapes of weights with those of the network they are meant for.
+
+    Parameters
+    ----------
+    state : mapping
+        The weights read.
+    expected : mapping
+        ``network.state_dict()``.
+    source : str
+        Named in the message.
+
+    Raises
+    ------
+    InputError
+        Naming the first tensor that is missing, unknown or of another shape.
+    """
+    way_out = f"the weights and the architecture in {SPEC} do not belong together"
+    for name in expected:
+        if name not in state:
+            raise InputError(f"{source}: tensor '{name}' is missing; {way_out}")
+        if tuple(state[name].shape) != tuple(expected[name].shape):
+            found, wanted = tuple(state[name].shape), tuple(expected[name].shape)
+            raise InputError(f"{source}: tensor '{name}' has shape {found}, the network {wanted}; {way_out}")
+    unknown = [name for name in state if name not in expected]
+    if unknown:
+        raise InputError(f"{source}: tensor '{unknown[0]}' is unknown to the network; {way_out}")
+
+
+def model_card(spec: ModelSpec) -> str:
+    """Return the model card (Markdown) that a specification amounts to: what it is, how good, where it ends."""
+    fold = "all training pairs" if spec.fold is None else f"fold {spec.fold}"
+    lines = [
+        f"# Virtual staining model: {spec.stain}",
+        "",
+        f"Turns µCT slices into virtually stained ones ({spec.stain}). Written by tomostain {spec.tomostain_version}.",
+        "",
+        "## Training",
+        "",
+        f"- recipe: {spec.recipe}, {spec.steps} steps, {fold}",
+        f"- voxel size: {spec.voxel_um:g} µm (other sizes must be resampled to it)",
+        f"- generator: {_one_line(spec.generator)}",
+        f"- reverse generator: {_one_line(spec.reverse) if spec.reverse else 'not included'}",
+        f"- µCT seen as {spec.in_channels} channel(s){', inverted' if spec.inverted_ct else ''}, "
+        "normalised to background 10000 and bone 30000",
+        "",
+        "## Metrics",
+        "",
+        *([f"- {name}: {_one_line(value)}" for name, value in spec.metrics.items()] or ["None were recorded."]),
+        "",
+        "## µCT it was trained on",
+        "",
+        *([f"- {name}: {value:g}" for name, value in spec.fingerprint.items()] or ["No grey values were recorded."]),
+        "",
+        "## Limits",
+        "",
+        "It knows the specimens, the scanner and the stain it was trained on and nothing else. On other tissue,",
+        "another voxel size or other grey values it still paints something plausible, which is not evidence of anything. Its",
+        "colours are a translation of X-ray attenuation, not a chemical stain, and no basis for a diagnosis.",
+        "",
+        "## Files",
+        "",
+        f"`{GENERATOR}`, `{REVERSE}` (if included) and `{SPEC}` are listed in `{SUMS}` (`sha256sum -c {SUMS}`).",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _one_line(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_one_line(item)}" for key, item in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _save_state(path: Path, state: "Mapping[str, Tensor]") -> None:
+    from safetensors.torch import save_file
+
+    # Copies: safetensors refuses tensors that share memory (tied weights) or are not contiguous.
+    save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}, path)
+
+
+def _load_state(path: Path) -> "dict[str, Tensor]":
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path, device="cpu")
+    except SafetensorError as error:
+        raise InputError(f"{path}: is not a safetensors file ({error}); export the model again") from None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_sums(folder: Path) -> dict[str, str]:
+    """Read SHA256SUMS; only the three known names may stand in it, and the two necessary ones must."""
+    path = folder / SUMS
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; {folder} is not a model folder")
+    sums: dict[str, str] = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        digest, _, name = line.strip().partition(" ")
+        name = name.strip().removeprefix("*")
+        if line.strip() and (name not in (GENERATOR, REVERSE, SPEC) or len(digest) != 64):
+            raise InputError(f"{path}: line '{line[:80]}' is not the checksum of a model file; export the model again")
+        if line.strip():
+            sums[name] = digest.lower()
+    for name in (GENERATOR, SPEC):
+        if name not in sums:
+            raise InputError(f"{path}: does not list {name}; export the model again")
+    return sums

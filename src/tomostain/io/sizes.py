@@ -1,0 +1,131 @@
+"""Lengths and shapes as files state them, checked before anything is believed or any memory is taken."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from tomostain.errors import InputError
+
+Spacing = tuple[float | None, float | None, float | None]
+"""Voxel size (z, y, x) in µm as a file states it; None where it is silent."""
+
+MAX_PIXELS = 2**30
+"""Largest image, in pixels, that is read in one piece (32768 × 32768; 3 GiB as 8-bit RGB)."""
+
+_UM = {
+    "nm": 1e-3,
+    "nanometer": 1e-3,
+    "nanometre": 1e-3,
+    "um": 1.0,
+    "µm": 1.0,  # micro sign
+    "μm": 1.0,  # Greek mu
+    "\\u00b5m": 1.0,  # as ImageJ writes it
+    "micron": 1.0,
+    "microns": 1.0,
+    "micrometer": 1.0,
+    "micrometre": 1.0,
+    "mm": 1e3,
+    "millimeter": 1e3,
+    "millimetre": 1e3,
+    "cm": 1e4,
+    "centimeter": 1e4,
+    "centimetre": 1e4,
+    "m": 1e6,
+    "meter": 1e6,
+    "metre": 1e6,
+}
+
+
+def to_um(value: float | None, unit: str | None) -> float | None:
+    """Convert a length to µm; None where the value or unit is missing, unknown, or not a positive finite number.
+
+    Inches and pixels are left out on purpose: programs write them where nobody measured anything.
+
+    Examples
+    --------
+    >>> to_um(0.005, "mm"), to_um(5, "micron"), to_um(1.0, "pixel"), to_um(0.0, "mm")
+    (5.0, 5.0, None, None)
+    """
+    factor = _UM.get(str(unit).strip().lower()) if unit is not None else None
+    if value is None or factor is None:
+        return None
+    length = float(value) * factor
+    return length if math.isfinite(length) and length > 0 else None
+
+
+def check_length_um(value: float, option: str) -> float:
+    """Return a length given by the user as float.
+
+    Raises
+    ------
+    InputError
+        If it is not a positive, finite number of µm; the message names `option`.
+
+    Examples
+    --------
+    >>> check_length_um(-5, "--voxel-um")
+    Traceback (most recent call last):
+    ...
+    tomostain.errors.InputError: --voxel-um: -5 is not a length; give a positive number of µm
+    """
+    try:
+        length = float(value)
+    except (TypeError, ValueError):
+        length = math.nan
+    if not (math.isfinite(length) and length > 0):
+        raise InputError(f"{option}: {value} is not a length; give a positive number of µm")
+    return length
+
+
+def check_voxel_um(value: float | Sequence[float], option: str = "--voxel-um") -> tuple[float, float, float]:
+    """Return a voxel size given by the user, one number or (z, y, x), as three floats, µm.
+
+    Raises
+    ------
+    InputError
+        If it is not one or three positive, finite numbers.
+
+    Examples
+    --------
+    >>> check_voxel_um(5), check_voxel_um((10, 5, 5))
+    ((5.0, 5.0, 5.0), (10.0, 5.0, 5.0))
+    """
+    values = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,) * 3
+    if len(values) != 3:
+        raise InputError(f"{option}: {value} has {len(values)} numbers; give one, or three in the order z, y, x")
+    z, y, x = (check_length_um(v, option) for v in values)
+    return z, y, x
+
+
+def check_pixels(path: Path, shape: Sequence[int], limit: int = MAX_PIXELS) -> None:
+    """Raise unless an image of (rows, columns) can sanely be read in one piece.
+
+    Raises
+    ------
+    InputError
+        If a side is not positive or the image has more than `limit` pixels: a damaged header, or a slide level that
+        no program should load whole.
+    """
+    rows, columns = int(shape[0]), int(shape[1])
+    if rows <= 0 or columns <= 0:
+        raise InputError(f"{path}: claims to hold an image of {rows} × {columns} pixels; the file is damaged")
+    if rows * columns > limit:
+        raise InputError(
+            f"{path}: an image of {rows} × {columns} pixels is more than is read in one piece ({limit:.2g} pixels); "
+            "use a pyramidal file or a smaller image"
+        )
+
+
+def square_pixel_um(path: Path, y_um: float, x_um: float) -> float:
+    """Return the one pixel size of an image whose pixels are square within 1 %.
+
+    Raises
+    ------
+    InputError
+        If they are not square: then the image must be resampled, or its pixel size given by the user.
+    """
+    if abs(y_um - x_um) > 0.01 * max(y_um, x_um):
+        raise InputError(
+            f"{path}: pixels of {y_um:.4g} × {x_um:.4g} µm are not square; resample the image, or give --pixel-um"
+        )
+    return (y_um + x_um) / 2

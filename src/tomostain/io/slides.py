@@ -1,0 +1,254 @@
+"""Whole slides, read at the pyramid level that suits, and the writing of one as pyramidal OME-TIFF."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from tomostain.errors import InputError
+from tomostain.io.atomic import atomic_file
+from tomostain.io.images import PILLOW_SUFFIXES, as_rgb, opened_pillow, read_pillow
+from tomostain.io.sizes import check_length_um, check_pixels, square_pixel_um, to_um
+from tomostain.io.tiff import (
+    TIFF_SUFFIXES,
+    check_complete,
+    image_layout,
+    opened_tiff,
+    series_image,
+    stated_spacing,
+)
+
+Level = tuple[tuple[int, int], float]
+_OPENSLIDE_ONLY = (".svs", ".ndpi", ".mrxs", ".vms", ".vmu", ".scn", ".bif", ".svslide", ".dcm")
+_TILE = 256
+_SMALLEST_LEVEL = 512
+
+
+@dataclass(frozen=True)
+class Slide:
+    """A stained slide; nothing of it is in memory until `read`.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    shape : tuple of int
+        (rows, columns) of the finest level.
+    pixel_um : float
+        Its pixel size, µm.
+    levels : tuple
+        ``((rows, columns), pixel_um)`` of each level, finest first.
+    """
+
+    path: Path
+    shape: tuple[int, int]
+    pixel_um: float
+    levels: tuple[Level, ...]
+    _read_level: Callable[[int], NDArray[Any]] = field(repr=False)
+
+    def read(self, wanted_pixel_um: float | None = None) -> tuple[NDArray[np.uint8], float]:
+        """Read the coarsest level that is still at least as fine as wanted.
+
+        Parameters
+        ----------
+        wanted_pixel_um : float, optional
+            The pixel size to be resampled to later, µm; None for the finest level.
+
+        Returns
+        -------
+        ndarray of uint8, shape (rows, columns, 3)
+            RGB; transparency on white, grey repeated, 16 bits scaled to 8.
+        float
+            Pixel size of that level, µm.
+
+        Raises
+        ------
+        InputError
+            If the level is too large to be read in one piece, or damaged.
+        """
+        index = 0
+        if wanted_pixel_um is not None:
+            wanted = check_length_um(wanted_pixel_um, "wanted pixel size") * (1 + 1e-3)
+            index = max((i for i, (_, pixel) in enumerate(self.levels) if pixel <= wanted), default=0)
+        shape, pixel_um = self.levels[index]
+        check_pixels(self.path, shape)
+        rgb = as_rgb(self._read_level(index), self.path)
+        return rgb, pixel_um
+
+
+def open_slide(path: Path, *, pixel_um: float | None = None) -> Slide:
+    """Open a slide: what OpenSlide reads (SVS, NDPI, MRXS, SCN, …), OME-TIFF, TIFF, PNG, JPEG.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    pixel_um : float, optional
+        Pixel size of the finest level, µm; stands above what the file says.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged or of a format that is not read, or if its pixel size is neither stated nor
+        given.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: {'is a folder, not a slide' if path.is_dir() else 'no such file'}")
+    name = path.name.lower()
+    if name.endswith(".czi"):
+        raise InputError(f"{path}: CZI is not supported; export it from ZEN or QuPath as OME-TIFF")
+    if name.endswith(PILLOW_SUFFIXES):
+        shapes, stated, read = _open_pillow(path)
+    elif name.endswith(_OPENSLIDE_ONLY):
+        shapes, stated, read = _open_openslide(path)
+    elif name.endswith(TIFF_SUFFIXES):
+        shapes, stated, read = _open_tiff_slide(path)
+    else:
+        raise InputError(f"{path}: '{path.suffix}' is not a slide format known here; export it as OME-TIFF")
+    if pixel_um is not None:
+        finest = check_length_um(pixel_um, "--pixel-um")
+    elif stated[0] is None or stated[1] is None:
+        raise InputError(f"{path}: the pixel size is not in the file; give it with --pixel-um")
+    else:
+        finest = square_pixel_um(path, stated[0], stated[1])
+    levels = tuple((shape, finest * shapes[0][0] / shape[0]) for shape in shapes)
+    return Slide(path, shapes[0], finest, levels, read)
+
+
+_Opened = tuple[list[tuple[int, int]], tuple[float | None, float | None], Callable[[int], NDArray[Any]]]
+
+
+def _open_pillow(path: Path) -> _Opened:
+    """One level; the pixel size from a PNG's or JPEG's resolution is a print resolution and not believed."""
+    with opened_pillow(path) as image:
+        shape = (image.height, image.width)
+    return [shape], (None, None), lambda _: read_pillow(path)
+
+
+def _open_openslide(path: Path) -> _Opened:
+    """Levels by OpenSlide."""
+    try:
+        import openslide
+    except ImportError:
+        raise InputError(f"{path}: reading this slide needs OpenSlide; pip install 'tomostain[io]'") from None
+    try:
+        with openslide.OpenSlide(path) as slide:
+            shapes = [(rows, columns) for columns, rows in slide.level_dimensions]
+            stated = tuple(
+                to_um(_float(slide.properties.get(key)), "um")
+                for key in (openslide.PROPERTY_NAME_MPP_Y, openslide.PROPERTY_NAME_MPP_X)
+            )
+    except openslide.OpenSlideError as error:
+        raise InputError(f"{path}: OpenSlide cannot read this slide ({error}); copy or export it again") from None
+
+    def read(level: int) -> NDArray[Any]:
+        try:
+            with openslide.OpenSlide(path) as opened:
+                return np.asarray(opened.read_region((0, 0), level, opened.level_dimensions[level]))
+        except openslide.OpenSlideError as error:
+            raise InputError(f"{path}: level {level} cannot be read ({error}); copy or export it again") from None
+
+    return shapes, (stated[0], stated[1]), read
+
+
+def _float(text: str | None) -> float | None:
+    try:
+        return float(text) if text is not None else None
+    except ValueError:
+        return None
+
+
+def _open_tiff_slide(path: Path) -> _Opened:
+    """Levels by tifffile, which reads OME-TIFF pyramids (OpenSlide sees one level of them, or refuses the file)."""
+    with opened_tiff(path) as tif:
+        shapes = [image_layout(path, level) for level in tif.series[0].levels]
+        check_complete(path, tif)
+        spacing = stated_spacing(tif)
+        for_openslide = len(shapes) == 1 and len(tif.pages) > 1 and not tif.is_ome
+    if for_openslide:
+        try:  # scanners' TIFFs and plain pyramids, whose levels are pages of their own
+            shapes, stated, read = _open_openslide(path)
+            # OpenSlide turns any resolution tag into a pixel size, that of a printer too.
+            generic = spacing[1] is None and spacing[2] is None and _is_generic(path)
+            return shapes, (None, None) if generic else stated, read
+        except InputError:
+            pass  # not for OpenSlide after all: the first image is the slide
+
+    def read_level(index: int) -> NDArray[Any]:
+        with opened_tiff(path) as opened:
+            series = opened.series[0].levels[index]
+            image = series_image(path, opened, series)
+            colormap = series.keyframe.colormap
+            return image if colormap is None or image.ndim == 3 else np.moveaxis(colormap[:, image], 0, -1)
+
+    return shapes, (spacing[1], spacing[2]), read_level
+
+
+def _is_generic(path: Path) -> bool:
+    import openslide
+
+    return bool(openslide.OpenSlide.detect_format(path) == "generic-tiff")
+
+
+def write_slide(path: Path, rgb: NDArray[np.uint8], pixel_um: float, *, overwrite: bool = False) -> None:
+    """Write a slide as tiled, pyramidal OME-TIFF (lossless) with its pixel size.
+
+    Parameters
+    ----------
+    path : Path
+        ``.ome.tif`` by custom.
+    rgb : ndarray of uint8, shape (rows, columns, 3)
+        The slide.
+    pixel_um : float
+        Its pixel size, µm; written in the OME-XML and in the resolution tags.
+    overwrite : bool
+        Replace an existing file.
+
+    Raises
+    ------
+    InputError
+        If the file exists or the pixel size is not a length.
+
+    Notes
+    -----
+    The coarser levels (2 × 2 means) lie in SubIFDs, as OME-TIFF asks. OpenSlide opens the file too, with its pixel
+    size, but sees the finest level only.
+    """
+    length = check_length_um(pixel_um, "pixel_um")
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
+        raise ValueError(f"a slide is uint8 (rows, columns, 3), found {rgb.dtype} {rgb.shape}")
+    levels = [np.ascontiguousarray(rgb)]
+    while max(levels[-1].shape[:2]) > _SMALLEST_LEVEL:
+        levels.append(_halved(levels[-1]))
+    metadata = {
+        "axes": "YXS",
+        "PhysicalSizeX": length,
+        "PhysicalSizeXUnit": "µm",
+        "PhysicalSizeY": length,
+        "PhysicalSizeYUnit": "µm",
+    }
+    options: dict[str, Any] = {"photometric": "rgb", "tile": (_TILE, _TILE), "compression": "zlib", "predictor": True}
+    with atomic_file(Path(path), overwrite) as temporary, tifffile.TiffWriter(temporary, ome=True) as writer:
+        for index, level in enumerate(levels):
+            per_cm = 1e4 / (length * rgb.shape[0] / level.shape[0])
+            writer.write(
+                level,
+                resolution=(per_cm, per_cm),
+                resolutionunit="CENTIMETER",
+                metadata=metadata if index == 0 else None,
+                subifds=len(levels) - 1 if index == 0 else None,
+                subfiletype=0 if index == 0 else 1,
+                **options,
+            )
+
+
+def _halved(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Average 2 × 2 pixels; an odd last row or column is repeated."""
+    even = np.pad(rgb, ((0, rgb.shape[0] % 2), (0, rgb.shape[1] % 2), (0, 0)), mode="edge").astype(np.uint16)
+    total = even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]
+    return ((total + 2) // 4).astype(np.uint8)

@@ -1,0 +1,198 @@
+"""What TIFF files say of themselves: pixel sizes, whether they are whole, and one image out of them."""
+
+import logging
+import struct
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from tomostain.errors import InputError
+from tomostain.io.sizes import Spacing, check_pixels, to_um
+
+TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
+_INCH_UM = 25400.0
+_CENTIMETRE_UM = 10000.0
+# Resolutions that cameras, scanners and drawing programs write when nobody measured anything.
+_PRINT_DPI = (72, 75, 90, 96, 100, 120, 144, 150, 180, 200, 240, 300, 350, 360, 400, 600, 720, 1200)
+_MIN_DPI = 25.4  # coarser than a millimetre a pixel: 1/1 and other fillers
+
+
+@contextmanager
+def tiff_errors(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged TIFF raises into one line that names the file, and keep tifffile's log quiet.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is no TIFF, or is damaged.
+    """
+    log = logging.getLogger("tifffile")
+    was = log.disabled
+    log.disabled = True
+    try:
+        yield
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except PermissionError:
+        raise InputError(f"{path}: may not be read; change its permissions") from None
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError, ArithmeticError, struct.error) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{path}: cannot be read as TIFF ({reason}); the file is truncated or damaged, copy it again"
+        ) from None
+    finally:
+        log.disabled = was
+
+
+@contextmanager
+def opened_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
+    """Open a TIFF under `tiff_errors`; a file without a single image is an error."""
+    with tiff_errors(path), tifffile.TiffFile(path) as tif:
+        if not tif.pages:
+            raise ValueError("no image in it")
+        yield tif
+
+
+def check_complete(path: Path, tif: tifffile.TiffFile, pages: list[Any] | None = None) -> None:
+    """Compare where the image data should lie with the size of the file; nothing is decoded.
+
+    Raises
+    ------
+    InputError
+        If the data of a page end behind the end of the file.
+    """
+    size = tif.filehandle.size
+    for page in [tif.pages[0]] if pages is None else pages:
+        ends = [offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False) if count]
+        if not page.dataoffsets or (ends and max(ends) > size):
+            needed = max(ends, default=0)
+            raise InputError(
+                f"{path}: truncated TIFF ({size} bytes where its tags ask for {needed}); copy or write it again"
+            )
+
+
+def stated_spacing(tif: tifffile.TiffFile) -> Spacing:
+    """Return the voxel size (z, y, x) in µm that a TIFF states, None where it is silent.
+
+    In this order: OME-XML (PhysicalSizeX/Y/Z with units), ImageJ (unit, spacing and the resolution tags), then the
+    plain resolution tags, which speak of x and y only and are not believed at print resolutions (72, 96, 300 … dpi).
+    """
+    if tif.is_ome and tif.ome_metadata:
+        return _ome_spacing(tif.ome_metadata)
+    y, x = _resolution(tif.pages[0])
+    if tif.is_imagej:
+        metadata = tif.imagej_metadata or {}
+        unit = metadata.get("unit")
+        if unit not in (None, "", "pixel", "pixels"):
+            # In an ImageJ file the resolution tags count pixels per `unit`, whatever ResolutionUnit says.
+            return tuple(
+                to_um(value, str(unit)) for value in (_number(metadata.get("spacing")), y and 1.0 / y, x and 1.0 / x)
+            )  # type: ignore[return-value]
+    return (None, *_resolution_um(tif.pages[0], y, x))
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return abs(float(value))
+    except (TypeError, ValueError):
+        return None
+
+
+def _ome_spacing(xml: str) -> Spacing:
+    """Read PhysicalSizeZ/Y/X of the first Pixels element; the unit's default is µm (OME schema 2016-06)."""
+    try:
+        root = ElementTree.fromstring(xml)
+    except ElementTree.ParseError:
+        return (None, None, None)
+    pixels = next((element for element in root.iter() if element.tag.endswith("}Pixels")), None)
+    if pixels is None:
+        return (None, None, None)
+    z, y, x = (
+        to_um(_number(pixels.get(f"PhysicalSize{axis}")), pixels.get(f"PhysicalSize{axis}Unit", "µm")) for axis in "ZYX"
+    )
+    return z, y, x
+
+
+def _resolution(page: Any) -> tuple[float | None, float | None]:
+    """Return the resolution tags (y, x), in pixels per unit."""
+    values: list[float | None] = []
+    for name in ("YResolution", "XResolution"):
+        tag = page.tags.get(name)
+        try:
+            numerator, denominator = tag.value
+            values.append(numerator / denominator or None)
+        except (AttributeError, TypeError, ValueError, ZeroDivisionError):
+            values.append(None)
+    return values[0], values[1]
+
+
+def _resolution_um(page: Any, y: float | None, x: float | None) -> tuple[float | None, float | None]:
+    """Convert plain resolution tags to µm a pixel; print resolutions and missing units give None."""
+    tag = page.tags.get("ResolutionUnit")
+    unit_um = {2: _INCH_UM, 3: _CENTIMETRE_UM}.get(int(tag.value) if tag is not None else 1)
+    if unit_um is None or y is None or x is None:
+        return None, None
+    dpi = x * _INCH_UM / unit_um
+    if dpi < _MIN_DPI or any(abs(dpi - known) < 0.005 * known for known in _PRINT_DPI):
+        return None, None
+    return unit_um / y, unit_um / x
+
+
+def read_tiff_image(path: Path) -> NDArray[Any]:
+    """Read the one image of a TIFF (the finest level of a pyramid), values as stored.
+
+    Returns
+    -------
+    ndarray, shape (rows, columns) or (rows, columns, samples)
+
+    Raises
+    ------
+    InputError
+        If the file is damaged or holds a stack.
+    """
+    with opened_tiff(path) as tif:
+        return series_image(path, tif, tif.series[0])
+
+
+def image_layout(path: Path, series: Any) -> tuple[int, int]:
+    """Return (rows, columns) of a series (or level) that is one image of 1 to 4 samples.
+
+    Raises
+    ------
+    InputError
+        If it is a stack or has more channels.
+    """
+    sizes = dict(zip(series.axes, series.shape, strict=True))
+    stacked = any(size > 1 for axis, size in sizes.items() if axis not in "YXSC")
+    samples = sizes.get("S", 1) * sizes.get("C", 1)
+    if stacked or samples > 4 or "Y" not in sizes or "X" not in sizes:
+        raise InputError(
+            f"{path}: holds a stack of shape {tuple(series.shape)} (axes {series.axes}), where one image is expected"
+        )
+    return int(sizes["Y"]), int(sizes["X"])
+
+
+def series_image(path: Path, tif: tifffile.TiffFile, series: Any) -> NDArray[Any]:
+    """Read one series (or level) that is one image, samples last; its size and completeness are checked first."""
+    rows, columns = image_layout(path, series)
+    check_pixels(path, (rows, columns))
+    check_complete(path, tif, [page for page in series.pages if page is not None])
+    samples_first = max(series.axes.find("S"), series.axes.find("C")) < series.axes.index("Y")
+    image = np.asarray(series.asarray())
+    if samples_first:
+        image = np.moveaxis(image.reshape(-1, rows, columns), 0, -1)
+    image = image.reshape(rows, columns, -1)
+    return from_photometric(image[..., 0] if image.shape[2] == 1 else image, series.keyframe)
+
+
+def from_photometric(image: NDArray[Any], page: Any) -> NDArray[Any]:
+    """Turn "white is zero" integer images over, so that larger is always brighter."""
+    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and image.dtype.kind == "u":
+        return np.asarray(np.iinfo(image.dtype).max - image, dtype=image.dtype)
+    return image
