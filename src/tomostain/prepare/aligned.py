@@ -292,7 +292,8 @@ def _partners(x: Path, y: Path) -> dict[str, tuple[Path, Path]]:
         alone = sorted(set(ours) - set(theirs))
         if alone:
             raise InputError(
-                f"{ours[alone[0]]}: has no partner in {other} ({len(alone)} such); both folders need the same file names"
+                f"{ours[alone[0]]}: has no partner in {other} ({len(alone)} such); "
+                "both folders need the same file names"
             )
     return {stem: (ct[stem], histology[stem]) for stem in ct}
 
