@@ -3,14 +3,17 @@
 from tomostain.io.images import read_image, write_image, write_stack
 from tomostain.io.models import Model, ModelSpec, check_state, load_model, save_model
 from tomostain.io.slides import Slide, open_slide, write_slide
+from tomostain.io.volumes import Volume, open_volume
 
 __all__ = [
     "Model",
     "ModelSpec",
     "Slide",
+    "Volume",
     "check_state",
     "load_model",
     "open_slide",
+    "open_volume",
     "read_image",
     "save_model",
     "write_image",

@@ -193,6 +193,6 @@ def series_image(path: Path, tif: tifffile.TiffFile, series: Any) -> NDArray[Any
 
 def from_photometric(image: NDArray[Any], page: Any) -> NDArray[Any]:
     """Turn "white is zero" integer images over, so that larger is always brighter."""
-    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and image.dtype.kind == "u":
+    if page.keyframe.photometric == tifffile.PHOTOMETRIC.MINISWHITE and image.dtype.kind == "u":
         return np.asarray(np.iinfo(image.dtype).max - image, dtype=image.dtype)
     return image

@@ -6,6 +6,8 @@ temporary file, once.
 """
 
 import gzip
+import math
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -21,6 +23,7 @@ from tomostain.errors import InputError
 from tomostain.io.sizes import Spacing, to_um
 
 _NRRD_HEADER_LIMIT = 1 << 20
+_MHA_HEADER_LIMIT = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,8 @@ def _itk_errors(path: Path) -> Iterator[None]:
         yield
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = lines[-1].removeprefix("ITK ERROR: ") if lines else "no reason given"
+        lines = [line for line in lines if not line.startswith("Reason:")] or ["no reason given"]
+        reason = re.sub(r"^(ITK ERROR: )?\w+\(0x[0-9a-f]+\): ", "", lines[-1])
         raise InputError(
             f"{path}: cannot be read ({reason[:160]}); the file is truncated, damaged or of another format"
         ) from None
@@ -88,6 +92,7 @@ def itk_header(path: Path) -> ItkHeader:
     except RuntimeError:
         pixel = sitk.Image([1] * len(shape), reader.GetPixelID())
     dtype = sitk.GetArrayViewFromImage(pixel).dtype
+    _check_length(path, reader, dtype.itemsize)
     step = tuple(float(s) for s in reversed(reader.GetSpacing()))[-3:]
     unit = "mm"
     if path.suffix.lower() in (".nrrd", ".nhdr"):
@@ -95,8 +100,29 @@ def itk_header(path: Path) -> ItkHeader:
         unit = units[0] if units else "mm"
     if len(step) < 3 or step == (1.0, 1.0, 1.0):
         return ItkHeader(shape, dtype, reader.GetNumberOfComponents(), (None, None, None))
+    if ".nii" in path.name.lower():
+        step = tuple(float(f"{s:.6g}") for s in step)  # the header holds float32: 0.005 comes back as 0.00499999989
     z, y, x = (to_um(s, unit) for s in step)
     return ItkHeader(shape, dtype, reader.GetNumberOfComponents(), (z, y, x))
+
+
+def _check_length(path: Path, reader: Any, itemsize: int) -> None:
+    """Compare an uncompressed MHA or NIfTI with what its header announces, before ITK trips over its end."""
+    name = path.name.lower()
+    values = math.prod(int(n) for n in reader.GetSize()) * int(reader.GetNumberOfComponents())
+    if name.endswith(".nii"):
+        needed = int(float(reader.GetMetaData("vox_offset"))) + values * int(reader.GetMetaData("bitpix")) // 8
+    elif name.endswith(".mha"):
+        with path.open("rb") as file:
+            head = file.read(_MHA_HEADER_LIMIT)
+        needed = 0 if b"CompressedData = True" in head else head.find(b"ElementDataFile") + values * itemsize
+    else:
+        return
+    size = path.stat().st_size
+    if needed > size:
+        raise InputError(
+            f"{path}: {size} bytes where its header announces {needed}; the file is truncated, copy it again"
+        )
 
 
 def itk_region(path: Path, header: ItkHeader, start: int, stop: int) -> NDArray[Any]:
