@@ -56,7 +56,8 @@ def test_equal_images_have_no_distance_and_order_does_not_matter(lpips, examples
 
 
 # torchvision's documentation gives 61,100,840 parameters for AlexNet, of which 58,631,144 are in its three linear
-# layers (9216·4096+4096 + 4096·4096+4096 + 4096·1000+1000), and 1,235,496 for SqueezeNet 1.1, 513,000 in its classifier.
+# layers (9216·4096+4096 + 4096·4096+4096 + 4096·1000+1000), and 1,235,496 for SqueezeNet 1.1, 513,000 of them in its
+# classifier.
 @pytest.mark.parametrize(
     ("build", "parameters"),
     [(alexnet_features, 61_100_840 - 58_631_144), (squeezenet_features, 1_235_496 - 513_000)],

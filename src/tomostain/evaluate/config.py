@@ -1,13 +1,10 @@
 """How models are compared: the options of an evaluation."""
 
-from pathlib import Path
 from typing import Literal
 
-import torch
 from pydantic import Field
 
 from tomostain.config import Config
-from tomostain.evaluate.lpips import Lpips
 from tomostain.stain import StainConfig
 
 
@@ -24,10 +21,6 @@ class EvaluateConfig(Config):
         Add the raw µCT, the mean training image and the grey-value look-up.
     lpips : {"alex", "squeeze", "none"}
         The network of LPIPS.
-    lpips_weights : Path, optional
-        SqueezeNet's weights.
-    lpips_fetch : bool
-        Download them if they are not there.
     stain : StainConfig
         How the pairs are stained.
     """
@@ -37,14 +30,4 @@ class EvaluateConfig(Config):
     stride_px: int | None = Field(None, ge=1)
     baselines: bool = True
     lpips: Literal["alex", "squeeze", "none"] = "alex"
-    lpips_weights: Path | None = None
-    lpips_fetch: bool = False
     stain: StainConfig = StainConfig()
-
-    def build_lpips(self, device: str) -> Lpips | None:
-        """Return the metric that `lpips` asks for, or None; `device` may be ``auto``."""
-        if self.lpips == "none":
-            return None
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        return Lpips(self.lpips, self.lpips_weights, fetch=self.lpips_fetch, device=device)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import yaml
 from numpy.typing import NDArray
 
@@ -41,6 +42,7 @@ def evaluate(
     out: Path,
     *,
     device: str = "auto",
+    lpips: Lpips | str | None = "alex",
     overwrite: bool = False,
     notes: Sequence[str] = (),
     progress: Progress = silent,
@@ -59,6 +61,8 @@ def evaluate(
         (µCT, stained, real, difference) and ``evaluate.yaml``.
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    lpips : Lpips, str or None
+        The metric, or the name of its network (``alex``; ``squeeze`` needs its weights, see `Lpips`), or None.
     overwrite : bool
         Replace an earlier evaluation at `out`.
     notes : sequence of str
@@ -66,7 +70,7 @@ def evaluate(
     progress : Progress
         Told of every image stained and compared.
     **options
-        The keys of `EvaluateConfig`: ``split, patch_px, stride_px, baselines, lpips, …``.
+        The keys of `EvaluateConfig`: ``split, patch_px, stride_px, baselines, stain``.
 
     Returns
     -------
@@ -83,7 +87,15 @@ def evaluate(
     Irvine et al., J. Synchrotron Rad. 2026, sections 2.8, 2.10 and 3.2.
     """
     return compare(
-        out, [model_or_run], dataset, device=device, overwrite=overwrite, notes=notes, progress=progress, **options
+        out,
+        [model_or_run],
+        dataset,
+        device=device,
+        lpips=lpips,
+        overwrite=overwrite,
+        notes=notes,
+        progress=progress,
+        **options,
     )
 
 
@@ -93,6 +105,7 @@ def compare(
     dataset: Path,
     *,
     device: str = "auto",
+    lpips: Lpips | str | None = "alex",
     overwrite: bool = False,
     notes: Sequence[str] = (),
     progress: Progress = silent,
@@ -107,7 +120,9 @@ def compare(
     InputError
         As `evaluate`; also if two runs share a name, or validated on different folds.
     """
-    config = EvaluateConfig.from_dict(options, "evaluate")
+    if isinstance(lpips, str):
+        lpips = Lpips(lpips, device=_resolve_device(device))
+    config = EvaluateConfig.from_dict({"lpips": lpips.network if lpips else "none", **options}, "evaluate")
     out = Path(out)
     _check_replaceable(out, overwrite)
     data = load_dataset(dataset)
@@ -115,7 +130,6 @@ def compare(
     translators = {name: load_translator(folder, device=device) for name, folder in folders.items()}
     fold = _common_fold(translators, config.split)
     ids = _pairs_of(data, config.split, fold)
-    lpips = config.build_lpips(device)
     stainers, warnings = _stainers(translators, data, fold, config)
     warnings += [ALEX_NOTE] if config.lpips == "alex" else []
     with atomic_folder(out, overwrite) as folder:
@@ -252,6 +266,13 @@ def _check_replaceable(out: Path, overwrite: bool) -> None:
     refuse_existing(out, overwrite, "evaluation")
     if out.exists() and not (out.is_dir() and ((out / "evaluate.yaml").is_file() or not any(out.iterdir()))):
         raise InputError(f"{out}: not an evaluation (no evaluate.yaml), so it is not replaced; give another name")
+
+
+def _resolve_device(device: str) -> str:
+    """Return where LPIPS is computed."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
 
 
 def _provenance(

@@ -129,7 +129,7 @@ class Table:
         head, *body = [[html.escape(cell) for cell in line] for line in self.cells()]
         rows = ["<tr>" + "".join(f"<th>{cell}</th>" for cell in head) + "</tr>"]
         for line in body:
-            cells = [f"<b>{cell[:-1]}</b>" if cell.endswith("*") else cell for cell in line[1:]]
+            cells = [f"<b>{cell[:-2]}</b>" if cell.endswith(" *") else cell for cell in line[1:]]
             rows.append(f"<tr><th>{line[0]}</th>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
         notes = "".join(f"<p>{html.escape(note)}</p>" for note in ("Median [quartiles] over patches.", *self.notes))
         return '<table class="metrics">' + "".join(rows) + f"</table>{notes}"
@@ -144,7 +144,8 @@ class Table:
         for column, name in enumerate(head):
             table.add_column(name, justify="left" if column == 0 else "right")
         for line in body:
-            table.add_row(*(f"[bold]{escape(c[:-1])}[/]" if c.endswith("*") else escape(c) for c in line))
+            short = [escape(cell.replace(" [", "\n[")) for cell in line]
+            table.add_row(*(f"[bold]{cell[:-2]}[/]" if cell.endswith(" *") else cell for cell in short))
         return table
 
 
