@@ -14,6 +14,7 @@ from tomostain.prepare.mask import correspondence_mask, rigid_ct, rigid_histolog
 from tomostain.prepare.normalise import Levels, estimate_levels, levels_from_rois, normalise_ct, volume_levels
 from tomostain.prepare.pair import Pair, load_pair, save_pair
 from tomostain.prepare.qc import qc_picture
+from tomostain.prepare.specimens import PrepareConfig, prepare_specimens
 
 __all__ = [
     "AlignedConfig",
@@ -21,6 +22,7 @@ __all__ = [
     "HistologyLevels",
     "Levels",
     "Pair",
+    "PrepareConfig",
     "Split",
     "SplitConfig",
     "correspondence_mask",
@@ -36,6 +38,7 @@ __all__ = [
     "normalise_ct",
     "normalise_histology",
     "prepare_aligned",
+    "prepare_specimens",
     "qc_picture",
     "rigid_ct",
     "rigid_histology",

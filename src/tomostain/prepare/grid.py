@@ -67,7 +67,7 @@ def common_grid(
 
 
 def _plane_in_box(section: Section, far_um: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return where the plane cuts the edges of the box from (0, 0, 0) to `far_um`, shape (n, 3); at least its corners."""
+    """Return where the plane cuts the edges of the box from (0, 0, 0) to `far_um`, shape (n, 3)."""
     points = []
     for axis in range(3):
         for a, b in product((0.0, 1.0), repeat=2):
@@ -139,4 +139,4 @@ def cut_slide(
     at: NDArray[Any] = section.section_to_slide_um(grid_um(shape, pixel_um)) / slide_pixel_um
     rim = max(0.0, pixel_um / slide_pixel_um - 1) / 2
     covered = ((at >= rim - 1e-6) & (at <= np.array(slide.shape[:2]) - 1 - rim + 1e-6)).all(axis=-1)
-    return histology, covered
+    return histology, np.asarray(covered)

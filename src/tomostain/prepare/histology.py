@@ -162,7 +162,11 @@ def estimate_histology_levels(
     if background.sum() < _FEWEST_PX:
         raise InputError(f"{source}: no bright background found; give the regions of interest by hand")
     white = small[background].mean(axis=0, dtype=np.float64)
-    bone, _ = tissue_classes(white_balance(small, white), float(white.mean()), seen)
+    bone, metal = tissue_classes(white_balance(small, white), float(white.mean()), seen)
+    # The blurred rim of black metal is darker than any bone and would set the first percentile.
+    bone &= ~ndimage.binary_dilation(metal, iterations=3)
+    core = ndimage.binary_erosion(bone)
+    bone = core if core.sum() >= _FEWEST_PX else bone
     if bone.sum() < _FEWEST_PX:
         raise InputError(f"{source}: no tissue found on the slide; give the regions of interest by hand")
     return _levels(small, background, bone)

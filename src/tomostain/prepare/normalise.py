@@ -15,6 +15,7 @@ from tomostain.scaling import CT_BACKGROUND, CT_BONE
 
 _SIDE_PX = 512
 _FEWEST_PX = 40
+_ALIKE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,9 @@ def estimate_levels(samples: NDArray[Any], source: str = "µCT") -> Levels:
     check_ct(samples, source)
     slices = [samples] if samples.ndim == 2 else list(samples)
     step = max(1, -(-max(slices[0].shape) // _SIDE_PX))
-    small = np.stack([block_mean(image, step) for image in slices])
+    # On a scale from 0 to 1, so that neither offset nor range of the scan's own touches the precision.
+    zero, unit = float(samples.min()), float(samples.max()) - float(samples.min())
+    small = np.stack([block_mean((image.astype(np.float64) - zero) / unit, step) for image in slices])
     smooth = np.stack([ndimage.gaussian_filter(image, 1.0) for image in small])
     seen = ~_padding(small)
     threshold, top = _solid_range(smooth, seen)
@@ -148,7 +151,10 @@ def estimate_levels(samples: NDArray[Any], source: str = "µCT") -> Levels:
     spread = [float(region.std(dtype=np.float64)) for region in (background, small[core])]
     if levels[1] - levels[0] <= 2 * spread[0]:
         raise InputError(f"{source}: no bone stands out from the noise; give both grey levels by hand")
-    return Levels(levels[0], levels[1], spread[0], spread[1], int(background.size), int(bone.size))
+    background_level, bone_level = (zero + unit * level for level in levels)
+    return Levels(
+        background_level, bone_level, unit * spread[0], unit * spread[1], int(background.size), int(bone.size)
+    )
 
 
 def volume_levels(volume: SlicedVolume, n_slices: int = 12, source: str = "µCT") -> Levels:
@@ -261,7 +267,7 @@ def _solid_range(smooth: NDArray[np.float32], seen: NDArray[np.bool_]) -> tuple[
     values = smooth[seen]
     upper = float(threshold_otsu(values))
     below = values[values < upper]
-    if below.min() == below.max():
+    if np.ptp(below) < _ALIKE:
         return upper, np.inf
     lower = float(threshold_otsu(below))
     dark = below[below < lower].mean()
@@ -277,6 +283,8 @@ def _solid_range(smooth: NDArray[np.float32], seen: NDArray[np.bool_]) -> tuple[
 
 def _above_soft(solid: NDArray[np.float32], lower: float, dark: float) -> float:
     """Raise the lower bound of bone above soft matter where the two are divided clearly."""
+    if np.ptp(solid) < _ALIKE:
+        return lower
     threshold = float(threshold_otsu(solid))
     soft, hard = solid[solid < threshold], solid[solid >= threshold]
     divided = soft.size and hard.size and hard.mean() - dark > 1.8 * (soft.mean() - dark)

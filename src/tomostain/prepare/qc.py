@@ -11,6 +11,7 @@ from tomostain.prepare.normalise import block_mean
 from tomostain.scaling import CT_WINDOW
 
 _GAP_PX = 8
+_HEAD_PX = 20
 _OUTLINE = (255, 196, 0)
 _SIDE_PX = 640
 
@@ -106,12 +107,14 @@ def write_qc(
     path: Path, ct: NDArray[np.uint16], histology: NDArray[np.uint8], mask: NDArray[np.bool_], voxel_um: float
 ) -> None:
     """Write the picture of `qc_picture` with a line that names the panels, as PNG."""
-    from PIL import Image, ImageDraw
+    import matplotlib
+    from PIL import Image, ImageDraw, ImageFont
 
     picture = qc_picture(ct, histology, mask)
-    canvas = Image.fromarray(np.pad(picture, ((22, 0), (0, 0), (0, 0)), constant_values=255))
-    line = "µCT · histology · checkerboard · mask"
-    size = f"{ct.shape[0]} × {ct.shape[1]} px of {voxel_um:g} µm · mask {mask.mean():.0%}"
-    ImageDraw.Draw(canvas).text((_GAP_PX, 6), f"{line}    ({size})", fill=(40, 40, 40))
+    canvas = Image.fromarray(np.pad(picture, ((_HEAD_PX, 0), (0, 0), (0, 0)), constant_values=255))
+    # Pillow's own font lacks µ and ×; matplotlib, which is needed anyway, ships one that has them.
+    font = ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", 12)
+    line = f"µCT, histology, checkerboard, mask ({mask.mean():.0%})   {ct.shape[0]} × {ct.shape[1]} px, {voxel_um:g} µm"
+    ImageDraw.Draw(canvas).text((_GAP_PX, 6), line, fill=(40, 40, 40), font=font)
     with atomic_file(path) as temporary:
         canvas.save(temporary)

@@ -1,0 +1,277 @@
+"""Datasets from specimens: volume, slide and the place of the section, as a CSV table lists them."""
+
+import csv
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from tomostain.config import Config, read_yaml, suggest
+from tomostain.errors import InputError
+from tomostain.io import Slide, Volume, open_slide, open_volume, read_image
+from tomostain.prepare.dataset import Dataset, load_dataset, new_dataset
+from tomostain.prepare.folds import SplitConfig, make_folds
+from tomostain.prepare.grid import common_grid, cut_slide, cut_volume
+from tomostain.prepare.histology import (
+    HistologyLevels,
+    estimate_histology_levels,
+    histology_levels_from_rois,
+    normalise_histology,
+)
+from tomostain.prepare.mask import correspondence_mask
+from tomostain.prepare.normalise import Levels, levels_from_rois, normalise_ct, volume_levels
+from tomostain.prepare.pair import Pair, check_id
+from tomostain.progress import Progress, silent, track
+from tomostain.register import Section
+
+_NEEDED = ("specimen", "volume", "slide", "section")
+_OPTIONAL = ("subject", "implant", "weeks", "stain", "voxel_um", "pixel_um", "dataset", "exclude", "rois")
+
+
+class PrepareConfig(SplitConfig):
+    """How specimens become pairs. The keys of `SplitConfig` say how the pairs are divided.
+
+    Attributes
+    ----------
+    voxel_um : float or None
+        Pixel size of every pair, µm. None: the voxel size of the first volume.
+    ct_background, ct_bone : float or None
+        Grey levels of every scan, in its own scale; None: found in each volume (paper section 2.5).
+    level_slices : int
+        Slices of each volume that are read to find them.
+    margin_um : float
+        How far the correspondence mask reaches beyond bone and screw (paper section 2.8).
+    """
+
+    voxel_um: float | None = Field(default=None, gt=0)
+    ct_background: float | None = None
+    ct_bone: float | None = None
+    level_slices: int = Field(default=12, ge=1)
+    margin_um: float = Field(default=60.0, ge=0)
+
+
+class Boxes(Config):
+    """Two regions of interest on the pair's grid, each (row0, row1, column0, column1), ends not included."""
+
+    background: tuple[int, int, int, int]
+    bone: tuple[int, int, int, int]
+
+
+class Rois(Config):
+    """Regions of interest chosen by hand; a part left out is found automatically."""
+
+    ct: Boxes | None = None
+    histology: Boxes | None = None
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One line of the table."""
+
+    id: str
+    values: Mapping[str, str]
+    folder: Path
+    line: str
+
+    def path(self, column: str) -> Path:
+        """Return a file named in the table, relative to the table."""
+        return self.folder / self.values[column]
+
+    def number(self, column: str) -> float | None:
+        """Return a number above 0, or None where the cell is empty."""
+        text = self.values.get(column, "")
+        try:
+            value = float(text) if text else None
+        except ValueError:
+            value = -1.0
+        if value is not None and not 0 < value < 1e6:
+            raise InputError(f"{self.line}: {column} is '{text}'; give a number above 0 or leave it empty")
+        return value
+
+
+def prepare_specimens(
+    table: Path,
+    out: Path,
+    config: PrepareConfig | None = None,
+    *,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> Dataset:
+    """Cut the pairs out of volumes and slides, normalise and mask them, and divide them into folds.
+
+    Parameters
+    ----------
+    table : Path
+        CSV with a line for each section. Columns: specimen, volume, slide, section (a YAML file that says where the
+        section lies: `pair.yaml`, or the phantom's `truth/section.yaml`) and, where wanted, subject, implant, weeks,
+        stain, voxel_um, pixel_um, dataset (within an HDF5 file), exclude (an image on the pair's grid), rois (a YAML
+        file with the keys of `Rois`). Paths are relative to the table.
+    out : Path
+        The dataset's folder.
+    config : PrepareConfig, optional
+    overwrite : bool
+        Replace a dataset at `out`, carrying its hand-drawn `exclude.tif` files over.
+    progress : Progress
+        Told of each pair.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    InputError
+        If the table or a file it names is wrong. The message names the specimen or the file.
+    """
+    config = config or PrepareConfig()
+    rows = read_table(Path(table))
+    sources = [table, *(row.path(column) for row in rows for column in ("volume", "slide", "section"))]
+    voxel_um = config.voxel_um
+    with new_dataset(out, [row.id for row in rows], overwrite=overwrite, sources=sources) as writer:
+        for row in track(rows, "preparing pairs", progress):
+            pair, details = _specimen_pair(row, config, voxel_um)
+            voxel_um = voxel_um or pair.voxel_um
+            exclude = _exclusion(row, pair.mask.shape)
+            writer.add(pair, details, exclude)
+        test, folds = make_folds(writer.records, config)
+        writer.finish(test=test, folds=folds, config=config)
+    return load_dataset(out)
+
+
+def read_table(table: Path) -> list[_Row]:
+    """Read and check the CSV table of `prepare_specimens`.
+
+    Raises
+    ------
+    InputError
+        If it is missing or empty, a column or a cell that is needed is missing, or a column is unknown.
+    """
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, skipinitialspace=True)
+            columns = [str(name).strip() for name in reader.fieldnames or ()]
+            reader.fieldnames = columns
+            lines = [{key: (value or "").strip() for key, value in line.items() if key} for line in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{table}: cannot be read as a CSV table ({error})") from None
+    known = [*_NEEDED, *_OPTIONAL]
+    for name in columns:
+        if name not in known:
+            raise InputError(f"{table}: unknown column '{name}'{suggest(name, known)}")
+    if not lines:
+        raise InputError(f"{table}: holds no specimens; write a line for each, under the columns {', '.join(_NEEDED)}")
+    if "section" not in columns:
+        raise InputError(
+            f"{table}: has no column 'section', and finding the section in the volume is not part of this version; "
+            "name a YAML file that says where it lies"
+        )
+    twice = Counter(line.get("specimen", "") for line in lines)
+    seen: Counter[str] = Counter()
+    rows = []
+    for number, line in enumerate(lines, start=2):
+        name = line.get("specimen", "")
+        where = f"{table}, line {number}" + (f", specimen '{name}'" if name else "")
+        for column in _NEEDED:
+            if not line.get(column):
+                hint = "; finding the section is not part of this version" if column == "section" else ""
+                raise InputError(f"{where}: '{column}' is empty{hint}; fill it in")
+        seen[name] += 1
+        pair_id = f"{name}-{seen[name]}" if twice[name] > 1 else name
+        rows.append(_Row(check_id(pair_id), line, table.parent, where))
+    return rows
+
+
+def _specimen_pair(row: _Row, config: PrepareConfig, voxel_um: float | None) -> tuple[Pair, dict[str, Any]]:
+    """Cut, normalise and mask the pair of one line."""
+    section_path = row.path("section")
+    section = Section.from_dict(read_yaml(section_path), source=str(section_path))
+    volume = open_volume(row.path("volume"), voxel_um=row.number("voxel_um"), dataset=row.values.get("dataset") or None)
+    slide = open_slide(row.path("slide"), pixel_um=row.number("pixel_um"))
+    pixel_um = voxel_um or float(min(volume.voxel_um))
+    grid, shape = common_grid(
+        section, volume.shape, volume.voxel_um, slide.shape, slide.pixel_um, pixel_um, source=row.line
+    )
+    raw = cut_volume(volume, volume.voxel_um, grid, shape, pixel_um, source=str(row.path("volume")))
+    histology, covered = _read_on_grid(slide, grid, shape, pixel_um)
+    valid = covered & ~np.isnan(raw)
+    rois = Rois.from_yaml(row.path("rois")) if row.values.get("rois") else Rois()
+    ct_levels = _ct_levels(volume, raw, rois.ct, config, str(row.path("volume")))
+    histology_levels = _histology_levels(histology, rois.histology, covered, str(row.path("slide")))
+    ct = normalise_ct(np.where(np.isnan(raw), ct_levels.background, raw), ct_levels)
+    histology = normalise_histology(histology, histology_levels)
+    histology[~covered] = 255
+    margin_px = round(config.margin_um / pixel_um)
+    mask = correspondence_mask(ct, histology, valid=valid, margin_px=margin_px, source=f"pair '{row.id}'")
+    pair = Pair(row.id, ct, histology, mask, pixel_um, section=grid.to_dict(), **_about(row))
+    details = {
+        "levels": {"ct": ct_levels.to_dict(), "histology": histology_levels.to_dict()},
+        "source": {column: row.values[column] for column in ("volume", "slide", "section")},
+    }
+    return pair, details
+
+
+def _about(row: _Row) -> dict[str, Any]:
+    """Return what the table says of the specimen."""
+    weeks = row.number("weeks")
+    return {
+        "specimen": row.values["specimen"],
+        "subject": row.values.get("subject") or row.values["specimen"],
+        "implant": row.values.get("implant") or "unknown",
+        "weeks": None if weeks is None else round(weeks),
+        "stain": row.values.get("stain") or "unknown",
+    }
+
+
+def _read_on_grid(
+    slide: Slide, grid: Section, shape: tuple[int, int], pixel_um: float
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Read the pyramid level that suits and bring it on the grid."""
+    image, slide_pixel_um = slide.read(pixel_um)
+    # A coarse pixel's centre is the middle of the fine pixels it covers, half of the difference further in.
+    shift = np.full(2, (slide_pixel_um - slide.pixel_um) / 2)
+    affine = grid.slide_to_section.copy()
+    affine[:, 2] += affine[:, :2] @ shift
+    grid = replace(grid, slide_to_section=affine)
+    return cut_slide(image, slide_pixel_um, grid, shape, pixel_um)
+
+
+def _ct_levels(
+    volume: Volume, raw: NDArray[np.float32], boxes: Boxes | None, config: PrepareConfig, source: str
+) -> Levels:
+    """Return the grey levels: from boxes, as given, or found in the volume."""
+    if boxes is not None:
+        return levels_from_rois(raw, boxes.background, boxes.bone)
+    if config.ct_background is not None and config.ct_bone is not None:
+        return Levels(config.ct_background, config.ct_bone)
+    found = volume_levels(volume, config.level_slices, source)
+    if config.ct_background is not None:
+        found = replace(found, background=config.ct_background, background_std=0.0, background_px=0)
+    if config.ct_bone is not None:
+        found = replace(found, bone=config.ct_bone, bone_std=0.0, bone_px=0)
+    return found
+
+
+def _histology_levels(
+    histology: NDArray[np.uint8], boxes: Boxes | None, covered: NDArray[np.bool_], source: str
+) -> HistologyLevels:
+    """Return the slide's levels: from boxes, or found."""
+    if boxes is not None:
+        return histology_levels_from_rois(histology, boxes.background, boxes.bone)
+    return estimate_histology_levels(histology, covered, source)
+
+
+def _exclusion(row: _Row, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
+    """Read the exclusion that the table names, if it names one."""
+    if not row.values.get("exclude"):
+        return None
+    path = row.path("exclude")
+    image = read_image(path)
+    drawn = np.asarray((image if image.ndim == 2 else image.max(axis=2)) != 0)
+    if drawn.shape != shape:
+        raise InputError(f"{path}: has shape {drawn.shape}, pair '{row.id}' {shape}; draw it on the pair's own grid")
+    return drawn

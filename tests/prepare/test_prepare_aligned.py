@@ -1,0 +1,166 @@
+"""Datasets from aligned images: made-up ones, and the real ones of the optional data folder."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from tomostain.errors import InputError
+from tomostain.prepare import AlignedConfig, load_dataset, prepare_aligned
+
+DATA = Path(__file__).parents[2] / "../shared/data"
+PLAIN = AlignedConfig(voxel_um=5.0, normalise="range", mask="none")
+
+
+def write_folders(path: Path, names=("a001", "a002", "b001", "c001"), shape=(20, 30)) -> tuple[Path, Path]:
+    rng = np.random.default_rng(0)
+    for folder, colours in (("x", ()), ("y", (3,))):
+        (path / folder).mkdir()
+        for name in names:
+            Image.fromarray(rng.integers(0, 256, (*shape, *colours), np.uint8)).save(path / folder / f"{name}.png")
+    return path / "x", path / "y"
+
+
+def test_range_maps_the_types_full_range_and_leaves_histology(tmp_path):
+    x, y = write_folders(tmp_path)
+    dataset = prepare_aligned(x, y, tmp_path / "set", PLAIN)
+    pair = dataset.load("a001")
+    grey = np.asarray(Image.open(x / "a001.png"))
+    np.testing.assert_allclose(pair.ct, grey / 255 * 40000, atol=0.5)
+    np.testing.assert_array_equal(pair.histology, np.asarray(Image.open(y / "a001.png")))
+    assert pair.mask.all()
+    assert (tmp_path / "set" / "prepare.yaml").read_text().startswith("folds: 5")
+
+
+def test_subjects_come_from_the_names(tmp_path):
+    x, y = write_folders(tmp_path)
+    config = PLAIN.model_copy(update={"subject_regex": r"(.+)\d{3}$", "test_subjects": ("a",)})
+    dataset = prepare_aligned(x, y, tmp_path / "set", config)
+    assert dataset.test == ("a001", "a002")
+    assert sorted(dataset.folds) == [("b001",), ("c001",)]
+    bad = PLAIN.model_copy(update={"subject_regex": r"(z+)"})
+    with pytest.raises(InputError, match=r"subject_regex '\(z\+\)': finds no subject in the name 'a001'"):
+        prepare_aligned(x, y, tmp_path / "other", bad)
+    with pytest.raises(InputError, match="needs a group"):
+        AlignedConfig.from_dict({"subject_regex": "abc"})
+
+
+def test_halves_train_left_and_test_right(tmp_path):
+    x, y = write_folders(tmp_path, names=["one"])
+    tifffile.imwrite(tmp_path / "other.tif", np.asarray(Image.open(y / "one.png")))
+    config = PLAIN.model_copy(update={"halves": True, "invert_histology": True})
+    dataset = prepare_aligned(x / "one.png", tmp_path / "other.tif", tmp_path / "set", config)
+    assert dataset.ids == ("one-left", "one-right")
+    assert dataset.split(0).train == ("one-left",)
+    assert dataset.test == ("one-right",)
+    whole = np.asarray(Image.open(y / "one.png"))
+    np.testing.assert_array_equal(dataset.load("one-left").histology, 255 - whole[:, :15])
+    np.testing.assert_array_equal(dataset.load("one-right").histology, 255 - whole[:, 15:])
+
+
+def test_grey_histology_and_grey_in_three_channels_are_accepted(tmp_path):
+    x, y = write_folders(tmp_path, names=["a"])
+    grey = np.asarray(Image.open(x / "a.png"))
+    Image.fromarray(np.repeat(grey[..., None], 3, axis=2)).save(x / "a.png")
+    Image.fromarray(grey).save(y / "a.png")
+    pair = prepare_aligned(x, y, tmp_path / "set", PLAIN).load("a")
+    assert (pair.histology == grey[..., None]).all()
+    np.testing.assert_allclose(pair.ct, grey / 255 * 40000, atol=0.5)
+
+
+def test_masks_from_a_folder(tmp_path):
+    x, y = write_folders(tmp_path, names=["a"])
+    (tmp_path / "masks").mkdir()
+    drawn = np.zeros((20, 30), np.uint8)
+    drawn[5:9] = 1
+    Image.fromarray(drawn).save(tmp_path / "masks" / "a.png")
+    config = PLAIN.model_copy(update={"mask": str(tmp_path / "masks")})
+    np.testing.assert_array_equal(prepare_aligned(x, y, tmp_path / "set", config).load("a").mask, drawn == 1)
+    Image.fromarray(drawn * 0).save(tmp_path / "masks" / "a.png")
+    with pytest.raises(InputError, match="the mask of pair 'a' excludes everything"):
+        prepare_aligned(x, y, tmp_path / "set2", config)
+    Image.fromarray(drawn[:5]).save(tmp_path / "masks" / "a.png")
+    with pytest.raises(InputError, match=r"a\.png: shape \(5, 30\)"):
+        prepare_aligned(x, y, tmp_path / "set2", config)
+    (tmp_path / "masks" / "a.png").rename(tmp_path / "masks" / "b.png")
+    with pytest.raises(InputError, match="no mask for 'a'"):
+        prepare_aligned(x, y, tmp_path / "set2", config)
+
+
+def test_what_is_wrong_with_the_folders_is_named(tmp_path):
+    x, y = write_folders(tmp_path)
+    out = tmp_path / "set"
+    with pytest.raises(InputError, match="voxel_um: not given"):
+        prepare_aligned(x, y, out, AlignedConfig())
+    with pytest.raises(InputError, match=r"nowhere: no such file or folder"):
+        prepare_aligned(tmp_path / "nowhere", y, out, PLAIN)
+    with pytest.raises(InputError, match="one is a file, the other a folder"):
+        prepare_aligned(x / "a001.png", y, out, PLAIN)
+    Image.fromarray(np.zeros((8, 9, 3), np.uint8)).save(y / "a002.png")
+    with pytest.raises(InputError, match=r"a002\.png and .*a002\.png: shapes \(20, 30\) and \(8, 9\) differ"):
+        prepare_aligned(x, y, out, PLAIN)
+    (y / "a002.png").unlink()
+    with pytest.raises(InputError, match=r"x/a002\.png: has no partner in .*y"):
+        prepare_aligned(x, y, out, PLAIN)
+    tifffile.imwrite(x / "a001.tif", np.zeros((4, 4), np.uint8))
+    with pytest.raises(InputError, match="same name with two endings"):
+        prepare_aligned(x, y, out, PLAIN)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty: holds no images"):
+        prepare_aligned(tmp_path / "empty", y, out, PLAIN)
+    assert not out.exists()
+    assert not list(tmp_path.glob(".*-set"))
+
+
+def test_what_is_wrong_with_an_image_is_named(tmp_path):
+    x, y = write_folders(tmp_path, names=["a"])
+    with pytest.raises(InputError, match=r"y/a\.png: shape \(20, 30, 3\) in colour"):
+        prepare_aligned(y, x, tmp_path / "set", PLAIN)
+    with pytest.raises(InputError, match=r"a\.png: is uint8, but with normalise 'none'"):
+        prepare_aligned(x, y, tmp_path / "set", PLAIN.model_copy(update={"normalise": "none"}))
+    (x / "a.png").unlink()
+    tifffile.imwrite(x / "a.tif", np.random.default_rng(0).normal(size=(20, 30)).astype(np.float32))
+    with pytest.raises(InputError, match=r"a\.tif: is float32, which has no full range"):
+        prepare_aligned(x, y, tmp_path / "set", PLAIN)
+    tifffile.imwrite(x / "a.tif", np.full((20, 30), 7, np.uint16))
+    with pytest.raises(InputError, match=r"a\.tif: every grey value is 7"):
+        prepare_aligned(x, y, tmp_path / "set", PLAIN)
+
+
+def test_the_sources_are_never_replaced(tmp_path):
+    x, y = write_folders(tmp_path, names=["a"])
+    prepare_aligned(x, y, tmp_path / "set", PLAIN)
+    x.rename(tmp_path / "set" / "x")
+    with pytest.raises(InputError, match="would be replaced"):
+        prepare_aligned(tmp_path / "set" / "x", y, tmp_path / "set", PLAIN, overwrite=True)
+
+
+@pytest.mark.skipif(not (DATA / "pet_mri").is_dir(), reason="the optional real data are not here")
+def test_real_mri_and_pet_become_a_dataset_split_by_subject(tmp_path):
+    for folder in ("mri", "pet"):
+        (tmp_path / folder).mkdir()
+        for path in sorted((DATA / "pet_mri" / folder).iterdir())[::20]:
+            (tmp_path / folder / path.name).symlink_to(path.resolve())
+    config = AlignedConfig(
+        voxel_um=1000, normalise="range", mask="none", subject_regex=r"(.+)\d{3}$", test_subjects=("41",)
+    )
+    dataset = prepare_aligned(tmp_path / "mri", tmp_path / "pet", tmp_path / "set", config)
+    assert {record["subject"] for record in dataset.records.values()} == {"25", "30", "41"}
+    assert all(pair_id.startswith("41") for pair_id in dataset.test)
+    assert len(dataset.folds) == 2
+    assert dataset.load(dataset.ids[0]).ct.shape == (256, 256)
+
+
+@pytest.mark.skipif(not (DATA / "microct_histology_pair").is_dir(), reason="the optional real data are not here")
+def test_a_real_jaw_becomes_a_pair_in_halves(tmp_path):
+    folder = DATA / "microct_histology_pair"
+    config = AlignedConfig(voxel_um=10.23, halves=True, invert_histology=True)
+    prepare_aligned(folder / "microct.mha", folder / "histology.mha", tmp_path / "set", config)
+    dataset = load_dataset(tmp_path / "set")
+    left = dataset.load(dataset.split(None).train[0])
+    assert left.ct.shape == (700, 425)
+    assert 0.2 < left.mask.mean() < 0.8
+    assert left.histology[:60, 200:].mean() > 250
+    assert 28000 < left.ct[left.ct > 25000].mean() < 34000

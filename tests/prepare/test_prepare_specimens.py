@@ -1,0 +1,185 @@
+"""Pairs cut out of a volume and a slide whose every value is known."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import yaml
+from PIL import Image
+
+from tomostain.errors import InputError
+from tomostain.prepare import PrepareConfig, load_dataset, prepare_specimens
+from tomostain.prepare.grid import common_grid, cut_volume
+from tomostain.register import Section, grid_um
+
+VOXEL = 20.0
+SHAPE = (60, 80, 90)
+UPRIGHT = Section(np.array([100.0, 800.0, 100.0]), np.array([1.0, 0, 0]), np.array([0, 0, 1.0]))
+
+
+def block(z, y, x):
+    """A block of bone with a window of soft tissue in it, as a function of µm: (grey value, colour)."""
+    bone = (abs(z - 590) < 420) & (abs(y - 790) < 500) & (abs(x - 890) < 600)
+    soft = bone & (abs(z - 500) < 120) & (abs(x - 700) < 150)
+    grey = np.where(bone, 9000.0, 2000.0)
+    colour = np.where(bone[..., None], (150, 90, 140), (240, 240, 240))
+    return np.where(soft, 4000.0, grey), np.where(soft[..., None], (110, 140, 190), colour)
+
+
+def write_specimen(folder: Path, section: Section = UPRIGHT, pixel_um: float = 10.0) -> Path:
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    points = np.stack(np.indices(SHAPE), axis=-1) * VOXEL
+    grey = block(*np.moveaxis(points, -1, 0))[0] + rng.normal(0, 150, SHAPE)
+    tifffile.imwrite(folder / "volume.tif", grey.astype(np.uint16), photometric="minisblack")
+    on_slide = grid_um((100, 150), pixel_um)
+    colour = block(*np.moveaxis(section.to_volume_um(section.slide_to_section_um(on_slide)), -1, 0))[1]
+    noisy = np.clip(colour + rng.normal(0, 2, colour.shape), 0, 255)
+    Image.fromarray(noisy.astype(np.uint8)).save(folder / "slide.png")
+    (folder / "section.yaml").write_text(yaml.safe_dump(section.to_dict()))
+    return folder
+
+
+def write_table(path: Path, names, extra: str = "", cells: str = "") -> Path:
+    lines = [f"{n},{n}/volume.tif,{n}/slide.png,{n}/section.yaml,{VOXEL},10{cells}" for n in names]
+    table = path / "specimens.csv"
+    table.write_text("\n".join([f"specimen,volume,slide,section,voxel_um,pixel_um{extra}", *lines]) + "\n")
+    return table
+
+
+def test_pairs_lie_where_the_section_says(tmp_path):
+    affine = np.array([[1.0, 0.01, 35.0], [-0.01, 1.02, 60.0]])
+    section = Section(UPRIGHT.origin_um, UPRIGHT.row, UPRIGHT.column, affine)
+    write_specimen(tmp_path / "s1", section)
+    table = write_table(tmp_path, ["s1"], ",subject,implant,weeks,stain", ",rat 1,Ti,8,toluidine-blue")
+    pair = prepare_specimens(table, tmp_path / "set").load("s1")
+    assert (pair.subject, pair.implant, pair.weeks, pair.voxel_um) == ("rat 1", "Ti", 8, VOXEL)
+    place = Section.from_dict(pair.section)
+    truth = block(*np.moveaxis(place.to_volume_um(grid_um(pair.ct.shape, VOXEL)), -1, 0))[0]
+    for value, expected in ((9000.0, 30000), (2000.0, 10000)):
+        assert np.median(pair.ct[truth == value]) == pytest.approx(expected, rel=0.01)
+    agree = (pair.ct > 20000) == (truth > 5500)
+    assert agree.mean() > 0.97
+    purple = pair.histology[..., 1].astype(int) < pair.histology[..., 0].astype(int) - 20
+    assert (purple == (truth == 9000.0))[pair.mask].mean() > 0.96
+    assert pair.mask[truth == 9000.0].mean() > 0.95
+    assert load_dataset(tmp_path / "set").ids == ("s1",)
+
+
+def test_an_oblique_plane_is_cut_in_chunks_as_in_one_piece(tmp_path, monkeypatch):
+    """A volume that is linear in z, y and x: trilinear interpolation is exact everywhere inside."""
+    values = np.einsum("zyxc,c->zyx", np.stack(np.indices((70, 40, 50)), axis=-1).astype(float), [3.0, 5.0, 7.0])
+
+    class Stack:
+        shape = values.shape
+
+        def read(self, start, stop):
+            assert stop - start <= 9
+            return values[start:stop]
+
+    monkeypatch.setattr("tomostain.prepare.grid._CHUNK_SLICES", 8)
+    row, column = np.array([0.8, 0.6, 0.0]), np.array([0.0, 0.0, 1.0])
+    section = Section(np.array([10.0, -20.0, -30.0]), row, column)
+    grid, shape = common_grid(section, values.shape, (10.0, 5.0, 5.0), (400, 400), 2.0, 5.0)
+    cut = cut_volume(Stack(), (10.0, 5.0, 5.0), grid, shape, 5.0, "v")
+    points = grid.to_volume_um(grid_um(shape, 5.0)) / (10.0, 5.0, 5.0)
+    expected = points @ [3.0, 5.0, 7.0]
+    inside = ((points >= 0) & (points <= np.array(values.shape) - 1)).all(axis=-1)
+    assert inside.mean() > 0.9
+    np.testing.assert_array_equal(np.isnan(cut), ~inside)
+    np.testing.assert_allclose(cut[inside], expected[inside], rtol=1e-5)
+
+
+def test_a_coarse_pyramid_level_lies_where_the_fine_one_does(tmp_path):
+    from tomostain.io import write_slide
+
+    folder = write_specimen(tmp_path / "s1", pixel_um=5.0)
+    fine = np.asarray(Image.open(folder / "slide.png"))
+    big = np.kron(fine[:, :, None], np.ones((8, 8, 1, 1), np.uint8)).reshape(800, 1200, 3)
+    write_slide(folder / "slide.ome.tif", big, 5.0 / 8)
+    Image.fromarray(big).save(folder / "slide.png")
+    table = write_table(tmp_path, ["s1"])
+    text = table.read_text().replace(",10\n", ",0.625\n")
+    table.write_text(text)
+    single = prepare_specimens(table, tmp_path / "one").load("s1")
+    table.write_text(text.replace("slide.png", "slide.ome.tif"))
+    pyramid = prepare_specimens(table, tmp_path / "two").load("s1")
+    assert single.histology.shape == pyramid.histology.shape
+    difference = abs(single.histology.astype(float) - pyramid.histology)[2:-2, 2:-2]
+    assert difference.mean() < 1.0
+
+
+def test_three_specimens_in_folds_with_levels_by_hand_and_exclusion(tmp_path):
+    for name in ("a", "b", "c"):
+        write_specimen(tmp_path / name)
+    first = prepare_specimens(write_table(tmp_path, ["a"]), tmp_path / "first").load("a")
+    drawn = np.zeros(first.ct.shape, np.uint8)
+    drawn[: drawn.shape[0] // 2] = 255
+    Image.fromarray(drawn).save(tmp_path / "exclude.png")
+    table = write_table(tmp_path, ["a", "b", "c"], ",exclude", ",exclude.png")
+    config = PrepareConfig(ct_background=2000, ct_bone=5500, test_ids=("c",))
+    dataset = prepare_specimens(table, tmp_path / "set", config)
+    assert dataset.test == ("c",)
+    assert sorted(dataset.folds) == [("a",), ("b",)]
+    pair = dataset.load("a")
+    assert not pair.mask[drawn > 0].any()
+    assert np.median(pair.ct[first.ct > 25000]) == pytest.approx(50000, rel=0.02)
+
+
+def test_rois_by_hand(tmp_path):
+    write_specimen(tmp_path / "a")
+    found = prepare_specimens(write_table(tmp_path, ["a"]), tmp_path / "found").load("a")
+    rows, columns = np.nonzero(found.ct > 29000)
+    bone = [int(np.median(rows)) - 2, int(np.median(rows)) + 2, int(columns.max()) - 8, int(columns.max()) - 4]
+    boxes = {"background": [0, 3, 0, 3], "bone": bone}
+    (tmp_path / "rois.yaml").write_text(yaml.safe_dump({"ct": boxes, "histology": boxes}))
+    pair = prepare_specimens(write_table(tmp_path, ["a"], ",rois", ",rois.yaml"), tmp_path / "given").load("a")
+    assert abs(pair.ct.astype(float) - found.ct).mean() < 600
+    assert pair.histology[:3, :3].mean() > 245
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("specimen,volume,slide\na,v,s\n", "no column 'section', and finding the section"),
+        ("specimen,volume,slide,section\na,v,s,\n", r"line 2, specimen 'a': 'section' is empty; finding"),
+        ("specimen,volume,slide,section,weaks\na,v,s,t,8\n", "unknown column 'weaks'; did you mean 'weeks'"),
+        ("specimen,volume,slide,section\n", "holds no specimens"),
+        ("specimen,volume,slide,section\n,v,s,t\n", "line 2: 'specimen' is empty"),
+        ("specimen,volume,slide,section\na,v,s,t\n", "t: no such file"),
+        ("specimen,volume,slide,section\n../a,v,s,t\n", "folder name"),
+    ],
+)
+def test_a_table_that_is_wrong_is_named(tmp_path, text, message):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        prepare_specimens(tmp_path / "t.csv", tmp_path / "set")
+    assert not (tmp_path / "set").exists()
+
+
+def test_a_specimen_that_is_wrong_is_named(tmp_path):
+    folder = write_specimen(tmp_path / "a")
+    table = write_table(tmp_path, ["a"])
+    far = Section(np.array([0.0, 9000.0, 0.0]), UPRIGHT.row, UPRIGHT.column)
+    (folder / "section.yaml").write_text(yaml.safe_dump(far.to_dict()))
+    with pytest.raises(InputError, match="specimen 'a': volume and slide have next to nothing in common"):
+        prepare_specimens(table, tmp_path / "set")
+    (folder / "section.yaml").write_text("origin_um: [0, 0, 0]\n")
+    with pytest.raises(InputError, match=r"section\.yaml: key 'row' is missing"):
+        prepare_specimens(table, tmp_path / "set")
+    (folder / "section.yaml").write_text(yaml.safe_dump(UPRIGHT.to_dict()))
+    table.write_text(table.read_text().replace(",20.0,", ",twenty,"))
+    with pytest.raises(InputError, match="specimen 'a': voxel_um is 'twenty'"):
+        prepare_specimens(table, tmp_path / "set")
+    tifffile.imwrite(folder / "volume.tif", np.full(SHAPE, 5, np.uint16), photometric="minisblack")
+    with pytest.raises(InputError, match=r"volume\.tif: every grey value is 5"):
+        prepare_specimens(write_table(tmp_path, ["a"]), tmp_path / "set")
+
+
+def test_two_sections_of_one_specimen_get_their_own_names(tmp_path):
+    write_specimen(tmp_path / "a")
+    dataset = prepare_specimens(write_table(tmp_path, ["a", "a"]), tmp_path / "set")
+    assert dataset.ids == ("a-1", "a-2")
+    assert {record["subject"] for record in dataset.records.values()} == {"a"}
+    assert dataset.folds == ()
