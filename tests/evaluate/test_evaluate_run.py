@@ -1,0 +1,189 @@
+"""Evaluation end to end on toy datasets: what is written, which pairs count, and what bad input says."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from scipy import ndimage
+from skimage.io import imread
+
+from tomostain import __version__
+from tomostain.errors import InputError
+from tomostain.evaluate import compare, evaluate
+from tomostain.evaluate.run import LOOKUP, MEAN_IMAGE, RAW_CT
+from tomostain.io import ModelSpec, save_model
+from tomostain.prepare import Pair, save_dataset
+from tomostain.train.networks import build_network
+
+GENERATOR = {"name": "resnet", "in_channels": 1, "blocks": 1, "width": 4}
+
+
+def toy_pair(seed, name):
+    """Return a pair whose histology is blue where the µCT is bright, with noise that no grey value explains."""
+    rng = np.random.default_rng(seed)
+    field = ndimage.gaussian_filter(rng.standard_normal((72, 80)), 4)
+    bone = field > 0
+    ct = np.where(bone, 30000, 10000) + rng.normal(0, 500, bone.shape)
+    histology = np.where(bone[..., None], (90, 60, 170), (240, 236, 244)) + rng.normal(0, 6, (*bone.shape, 3))
+    mask = np.zeros(bone.shape, bool)
+    mask[4:-4, 4:-4] = True
+    return Pair(name, ct.astype(np.uint16), histology.clip(0, 255).astype(np.uint8), mask, 20.0, stain="toluidine-blue")
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    pairs = [toy_pair(seed, f"p{seed}") for seed in range(4)]
+    path = tmp_path_factory.mktemp("evaluate") / "dataset"
+    save_dataset(path, pairs, test=["p3"], folds=[["p0"], ["p1", "p2"]])
+    return path
+
+
+def make_model(folder, seed=0, **changes):
+    torch.manual_seed(seed)
+    network = build_network(GENERATOR)
+    spec = {"generator": GENERATOR, "in_channels": 1, "voxel_um": 20.0, "stain": "toluidine-blue", "recipe": "toy"}
+    spec |= {"fold": 0, "tomostain_version": __version__, **changes}
+    save_model(folder, ModelSpec.from_dict(spec), network.state_dict())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "toy-run"
+    make_model(folder / "model")
+    return folder
+
+
+OPTIONS = {"patch_px": 48, "device": "cpu", "stain": {"patch_px": 32, "stride_px": 32}}
+
+
+@pytest.fixture(scope="module")
+def result(run, dataset, tmp_path_factory):
+    out = tmp_path_factory.mktemp("evaluation") / "out"
+    seen = []
+    table = evaluate(run, dataset, out, progress=lambda *report: seen.append(report), notes=["Toy data."], **OPTIONS)
+    return out, table, seen
+
+
+def test_every_promised_file_is_there(result):
+    out, table, _ = result
+    names = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    assert names == {
+        "metrics.csv", "table.csv", "table.txt", "boxplots.png", "evaluate.yaml", "pictures/p3.png"
+    }  # fmt: skip
+    assert (out / "table.txt").read_text() == table.to_text()
+
+
+def test_the_table_holds_the_model_and_the_baselines_in_order(result):
+    _, table, _ = result
+    assert list(table.rows) == ["toy-run", RAW_CT, MEAN_IMAGE, LOOKUP]
+    assert "LPIPS (AlexNet)" in table.to_text()
+    assert "Toy data." in table.to_text()
+    # 72 × 80 px in patches of 48: two rows by two columns, all of them mostly in the mask.
+    assert {summary.n for row in table.rows.values() for summary in row.values()} == {4}
+
+
+def test_the_lookup_finds_the_toys_colours_and_so_beats_the_floors(result):
+    # The colours follow the grey value up to noise of σ = 6 (clipped at 255): PSNR about 20 log10(255 / 6) = 32.6 dB,
+    # a little more as a tenth of the patches is filled background.
+    _, table, _ = result
+    assert table.rows[LOOKUP]["psnr"].median == pytest.approx(32.6, abs=1.5)
+    assert table.best("psnr") == (LOOKUP,)
+    assert table.rows[LOOKUP]["ssim"].median > table.rows[RAW_CT]["ssim"].median
+
+
+def test_metrics_csv_has_every_patch(result):
+    out, table, _ = result
+    rows = list(csv.DictReader((out / "metrics.csv").open()))
+    assert len(rows) == 16
+    assert {row["pair"] for row in rows} == {"p3"}
+    ours = [float(row["ssim"]) for row in rows if row["model"] == "toy-run"]
+    assert np.median(ours) == pytest.approx(table.rows["toy-run"]["ssim"].median)
+
+
+def test_provenance_names_options_model_pairs_and_network(result):
+    values = yaml.safe_load((result[0] / "evaluate.yaml").read_text())
+    assert values["pairs"] == ["p3"]
+    assert values["lpips_network"] == "LPIPS (AlexNet)"
+    assert values["options"]["patch_px"] == 48
+    assert values["options"]["stain"]["stride_px"] == 32
+    assert values["models"]["toy-run"]["recipe"] == "toy"
+    assert values["versions"]["tomostain"] == __version__
+
+
+def test_pictures_show_four_panels_masked_alike(result):
+    picture = imread(result[0] / "pictures" / "p3.png")
+    assert picture.shape == (72 + 22, 4 * 80 + 3 * 4, 3)
+    difference = picture[22:, 3 * 84 :]
+    assert (difference[:4] == 0).all()  # outside the mask both images have the background colour
+
+
+def test_progress_counts_every_image(result):
+    assert result[2][0] == ("evaluating", 0, 4)
+    assert result[2][-1] == ("evaluating", 4, 4)
+
+
+def test_compare_puts_several_models_in_one_table(run, dataset, tmp_path):
+    other = make_model(tmp_path / "other", seed=1, fold=1, voxel_um=5.0)
+    table = compare(tmp_path / "out", [run, other], dataset, lpips=None, baselines=False, **OPTIONS)
+    assert list(table.rows) == ["toy-run", "other"]
+    assert table.metrics == ("ssim", "psnr")
+    assert "other was trained at 5 µm, the dataset has 20 µm." in table.notes
+    with pytest.raises(InputError, match="different folds"):
+        compare(tmp_path / "out2", [run, other], dataset, split="validation", lpips=None, **OPTIONS)
+    with pytest.raises(InputError, match="a second model named 'toy-run'"):
+        compare(tmp_path / "out2", [run, run / "model"], dataset, **OPTIONS)
+
+
+def test_validation_is_that_of_the_models_fold(run, dataset, tmp_path):
+    evaluate(run, dataset, tmp_path / "out", split="validation", lpips=None, **OPTIONS)
+    assert [path.name for path in sorted((tmp_path / "out/pictures").iterdir())] == ["p0.png"]
+
+
+def test_a_dataset_without_training_pairs_leaves_the_trained_baselines_out(run, tmp_path):
+    save_dataset(tmp_path / "all-test", [toy_pair(7, "q")], test=["q"])
+    table = evaluate(run, tmp_path / "all-test", tmp_path / "out", lpips=None, **OPTIONS)
+    assert list(table.rows) == ["toy-run", RAW_CT]
+    assert "no training pairs" in table.notes[0]
+
+
+def test_bad_input_is_named(run, dataset, tmp_path):
+    with pytest.raises(InputError, match="unknown key 'patch_size'"):
+        evaluate(run, dataset, tmp_path / "out", patch_size=3)
+    with pytest.raises(InputError, match="split"):
+        evaluate(run, dataset, tmp_path / "out", split="tset")
+    with pytest.raises(InputError, match="neither a model nor a run"):
+        evaluate(tmp_path, dataset, tmp_path / "out")
+    with pytest.raises(InputError, match="not a dataset"):
+        evaluate(run, tmp_path, tmp_path / "out")
+    save_dataset(tmp_path / "no-test", [toy_pair(7, "q")])
+    with pytest.raises(InputError, match=r"split 'test': .* has no such pairs \(train 1, validation 0, test 0\)"):
+        evaluate(run, tmp_path / "no-test", tmp_path / "out", **OPTIONS)
+    assert not (tmp_path / "out").exists()
+
+
+def test_masks_that_leave_no_patch_are_an_error_and_nothing_is_written(run, tmp_path):
+    pair = toy_pair(7, "q")
+    thin = np.zeros_like(pair.mask)
+    thin[:10] = True
+    save_dataset(tmp_path / "thin", [Pair("q", pair.ct, pair.histology, thin, 20.0)], test=["q"])
+    with pytest.raises(InputError, match="no 48-px patch"):
+        evaluate(run, tmp_path / "thin", tmp_path / "out", lpips=None, **OPTIONS)
+    assert not (tmp_path / "out").exists()
+
+
+def test_existing_output_is_safe(run, dataset, tmp_path):
+    foreign = tmp_path / "mine"
+    foreign.mkdir()
+    (foreign / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match="exists already"):
+        evaluate(run, dataset, foreign, **OPTIONS)
+    with pytest.raises(InputError, match=r"not an evaluation .* so it is not replaced"):
+        evaluate(run, dataset, foreign, overwrite=True, **OPTIONS)
+    assert (foreign / "thesis.txt").read_text() == "years of work"
+    for _ in range(2):
+        evaluate(run, dataset, tmp_path / "out", overwrite=True, lpips=None, baselines=False, **OPTIONS)
+    assert Path(tmp_path / "out/evaluate.yaml").is_file()
