@@ -2,6 +2,7 @@
 
 import logging
 import struct
+import threading
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,20 @@ _PRINT_DPI = (72, 75, 90, 96, 100, 120, 144, 150, 180, 200, 240, 300, 350, 360, 
 _MIN_DPI = 25.4  # coarser than a millimetre a pixel: 1/1 and other fillers
 
 
+_heard = threading.local()
+
+
+def _listen(record: logging.LogRecord) -> bool:
+    """Keep what tifffile logs while this thread is inside `tiff_errors`, instead of printing it."""
+    messages = getattr(_heard, "messages", None)
+    if messages is not None:
+        messages.append(record.getMessage())
+    return messages is None
+
+
+logging.getLogger("tifffile").addFilter(_listen)
+
+
 @contextmanager
 def tiff_errors(path: Path) -> Iterator[None]:
     """Turn whatever a damaged TIFF raises into one line that names the file, and keep tifffile's log quiet.
@@ -32,11 +47,12 @@ def tiff_errors(path: Path) -> Iterator[None]:
     InputError
         If the file is missing, is no TIFF, or is damaged.
     """
-    log = logging.getLogger("tifffile")
-    was = log.disabled
-    log.disabled = True
+    outer, _heard.messages = getattr(_heard, "messages", None), []
     try:
         yield
+        broken = [message for message in _heard.messages if "invalid page offset" in message]
+        if broken:  # tifffile goes on with the pages before the break, as if they were all
+            raise ValueError("its chain of pages breaks off")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except PermissionError:
@@ -47,7 +63,7 @@ def tiff_errors(path: Path) -> Iterator[None]:
             f"{path}: cannot be read as TIFF ({reason}); the file is truncated or damaged, copy it again"
         ) from None
     finally:
-        log.disabled = was
+        _heard.messages = outer
 
 
 @contextmanager

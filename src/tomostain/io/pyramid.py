@@ -1,0 +1,66 @@
+"""The coarser levels of a multiscale volume: which there are, and the 2 × 2 × 2 means they are made of."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+LARGEST_SIDE = 256
+"""The pyramid ends at the first level none of whose sides is longer."""
+
+Shape = tuple[int, int, int]
+
+
+def pyramid_shapes(shape: Shape) -> list[Shape]:
+    """Return the shapes (z, y, x) of all levels, the volume itself first; each halves every side, rounded up.
+
+    Examples
+    --------
+    >>> pyramid_shapes((9, 1000, 600))
+    [(9, 1000, 600), (5, 500, 300), (3, 250, 150)]
+    """
+    shapes = [shape]
+    while max(shapes[-1]) > LARGEST_SIDE:
+        z, y, x = ((n + 1) // 2 for n in shapes[-1])
+        shapes.append((z, y, x))
+    return shapes
+
+
+def level_scales(shapes: list[Shape], voxel_um: tuple[float, float, float]) -> list[tuple[list[float], list[float]]]:
+    """Return the voxel size and the place of the first voxel's centre (both z, y, x in µm) of each level.
+
+    A side of one voxel is not halved any more and keeps its size. The centre moves because a coarse voxel lies in the
+    middle of the two, four or eight it stands for.
+    """
+    scales = [list(voxel_um)]
+    for finer in shapes[:-1]:
+        scales.append([step * (2.0 if n > 1 else 1.0) for step, n in zip(scales[-1], finer, strict=True)])
+    return [(scale, [(s - s0) / 2 for s, s0 in zip(scale, voxel_um, strict=True)]) for scale in scales]
+
+
+def halve(volume: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Average 2 × 2 × 2 voxels; an odd last plane, row or column counts twice.
+
+    Parameters
+    ----------
+    volume : ndarray of uint8, shape (C, Z, Y, X)
+        Channels first.
+
+    Returns
+    -------
+    ndarray of uint8, shape (C, ceil(Z / 2), ceil(Y / 2), ceil(X / 2))
+        Rounded to the nearest, halves upwards.
+
+    Examples
+    --------
+    >>> halve(np.array([0, 1, 2, 5, 9], dtype=np.uint8).reshape(1, 1, 1, 5)).ravel().tolist()
+    [1, 4, 9]
+    """
+    total = volume.astype(np.uint16)
+    for axis in (1, 2, 3):
+        if total.shape[axis] % 2:
+            last = total.take([-1], axis=axis)
+            total = np.concatenate([total, last], axis=axis)
+        even = [slice(None)] * 4
+        odd = list(even)
+        even[axis], odd[axis] = slice(0, None, 2), slice(1, None, 2)
+        total = total[tuple(even)] + total[tuple(odd)]
+    return ((total + 4) // 8).astype(np.uint8)
