@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -88,9 +90,12 @@ def side_by_side(images: Mapping[str, RGB]) -> RGB:
     return np.asarray(sheet).copy()
 
 
+@lru_cache(maxsize=1)
 def _font() -> Any:
-    """Return Pillow's own font."""
-    return ImageFont.load_default(13)
+    """Return the DejaVu that matplotlib ships; Pillow's own font lacks µ."""
+    import matplotlib
+
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), 12)
 
 
 def _fitting(draw: ImageDraw.ImageDraw, text: str, width: int) -> str:
