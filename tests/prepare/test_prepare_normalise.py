@@ -19,7 +19,7 @@ from tomostain.prepare import (
     volume_levels,
     white_balance,
 )
-from tomostain.prepare.normalise import block_mean
+from tomostain.prepare.regions import block_mean
 
 SHAPE = (240, 260)
 ROWS, COLUMNS = np.indices(SHAPE)

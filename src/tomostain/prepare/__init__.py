@@ -1,7 +1,7 @@
 """Pairs for training: normalisation (paper section 2.5), correspondence masks (2.8), datasets on disk and folds."""
 
 from tomostain.prepare.aligned import AlignedConfig, prepare_aligned
-from tomostain.prepare.dataset import Dataset, Split, load_dataset, new_dataset, save_dataset
+from tomostain.prepare.dataset import Dataset, Split, load_dataset
 from tomostain.prepare.folds import SplitConfig, implant_class, make_folds
 from tomostain.prepare.histology import (
     HistologyLevels,
@@ -15,10 +15,12 @@ from tomostain.prepare.normalise import Levels, estimate_levels, levels_from_roi
 from tomostain.prepare.pair import Pair, load_pair, save_pair
 from tomostain.prepare.qc import qc_picture
 from tomostain.prepare.specimens import PrepareConfig, prepare_specimens
+from tomostain.prepare.writer import DatasetWriter, new_dataset, save_dataset
 
 __all__ = [
     "AlignedConfig",
     "Dataset",
+    "DatasetWriter",
     "HistologyLevels",
     "Levels",
     "Pair",

@@ -9,11 +9,11 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from tomostain.errors import InputError
-from tomostain.prepare.normalise import block_mean, box_slices
+from tomostain.prepare.normalise import box_slices
+from tomostain.prepare.regions import FEWEST_PX, block_mean
 
 DARK, BRIGHT = 10.0, 255.0
 _SIDE_PX = 1024
-_FEWEST_PX = 40
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def background_region(rgb: NDArray[np.uint8], valid: NDArray[np.bool_] | None = 
     colour = np.median(rgb[near], axis=0) if near.any() else np.zeros(3)
     alike = near & (np.abs(rgb - colour.astype(np.float32)).max(axis=2) < 0.12 * 255)
     core = ndimage.binary_erosion(alike, iterations=2)
-    return core if core.sum() >= _FEWEST_PX else alike
+    return core if core.sum() >= FEWEST_PX else alike
 
 
 def tissue_classes(
@@ -125,7 +125,7 @@ def tissue_classes(
     colourful = brightest - smooth.min(axis=2)
     metal = seen & ((brightest < 0.25) | ((brightest < 0.42) & (colourful < 0.07)))
     tissue = seen & ~metal & ((smooth.min(axis=2) < 0.86) | (smooth.mean(axis=2) < 0.9))
-    if tissue.sum() < _FEWEST_PX:
+    if tissue.sum() < FEWEST_PX:
         return np.zeros_like(metal), metal
     # Optical densities do not change their ratios with thickness, so hue is read from them and not from grey values.
     density = -np.log(np.clip(smooth, 0.02, 1.0))
@@ -159,15 +159,15 @@ def estimate_histology_levels(
     small = np.rint(block_mean(rgb, step)).astype(np.uint8)
     seen = None if valid is None else block_mean(valid, step) == 1
     background = background_region(small, seen)
-    if background.sum() < _FEWEST_PX:
+    if background.sum() < FEWEST_PX:
         raise InputError(f"{source}: no bright background found; give the regions of interest by hand")
     white = small[background].mean(axis=0, dtype=np.float64)
     bone, metal = tissue_classes(white_balance(small, white), float(white.mean()), seen)
     # The blurred rim of black metal is darker than any bone and would set the first percentile.
     bone &= ~ndimage.binary_dilation(metal, iterations=3)
     core = ndimage.binary_erosion(bone)
-    bone = core if core.sum() >= _FEWEST_PX else bone
-    if bone.sum() < _FEWEST_PX:
+    bone = core if core.sum() >= FEWEST_PX else bone
+    if bone.sum() < FEWEST_PX:
         raise InputError(f"{source}: no tissue found on the slide; give the regions of interest by hand")
     return _levels(small, background, bone)
 

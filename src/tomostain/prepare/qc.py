@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tomostain.io.atomic import atomic_file
-from tomostain.prepare.normalise import block_mean
+from tomostain.prepare.regions import block_mean
 from tomostain.scaling import CT_WINDOW
 
 _GAP_PX = 8

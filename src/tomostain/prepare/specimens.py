@@ -14,7 +14,7 @@ from pydantic import Field
 from tomostain.config import Config, read_yaml, suggest
 from tomostain.errors import InputError
 from tomostain.io import Slide, Volume, open_slide, open_volume, read_image
-from tomostain.prepare.dataset import Dataset, load_dataset, new_dataset
+from tomostain.prepare.dataset import Dataset, load_dataset
 from tomostain.prepare.folds import SplitConfig, make_folds
 from tomostain.prepare.grid import common_grid, cut_slide, cut_volume
 from tomostain.prepare.histology import (
@@ -26,6 +26,7 @@ from tomostain.prepare.histology import (
 from tomostain.prepare.mask import correspondence_mask
 from tomostain.prepare.normalise import Levels, levels_from_rois, normalise_ct, volume_levels
 from tomostain.prepare.pair import Pair, check_id
+from tomostain.prepare.writer import new_dataset
 from tomostain.progress import Progress, silent, track
 from tomostain.register import Section
 

@@ -1,0 +1,124 @@
+"""Regions of interest in a scan, found by their grey values: padding, background, bone, metal."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.filters import threshold_otsu
+from skimage.measure import label, regionprops
+
+FEWEST_PX = 40
+_ALIKE = 1e-4
+
+
+def block_mean(image: NDArray[Any], step: int) -> NDArray[np.float32]:
+    """Average blocks of step × step pixels; what does not fill a block at the far sides is left out.
+
+    Parameters
+    ----------
+    image : ndarray, shape (Y, X) or (Y, X, C)
+    step : int
+        At most one block where a side is shorter.
+
+    Returns
+    -------
+    ndarray of float32, shape (Y // step, X // step) or (Y // step, X // step, C)
+
+    Examples
+    --------
+    >>> block_mean(np.array([[1, 3, 9], [5, 7, 9]]), 2).tolist()
+    [[4.0]]
+    """
+    if step <= 1:
+        return image.astype(np.float32)
+    tall, wide = min(step, image.shape[0]), min(step, image.shape[1])
+    rows, columns = image.shape[0] // tall, image.shape[1] // wide
+    blocks = image[: rows * tall, : columns * wide].reshape(rows, tall, columns, wide, *image.shape[2:])
+    return np.asarray(blocks.mean(axis=(1, 3), dtype=np.float32))
+
+
+def padding(stack: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Mark the constant that some reconstructions put outside their circle: it is no background.
+
+    Only what fills every corner, is next to absent inside the circle, and stands beside noisy data counts as padding.
+    """
+    nothing = np.zeros(stack.shape, bool)
+    corner = stack[0, 0, 0]
+    if not (stack[:, [0, 0, -1, -1], [0, -1, 0, -1]] == corner).all():
+        return nothing
+    padded = stack == corner
+    rows, columns = (np.linspace(-1, 1, n) for n in stack.shape[1:])
+    inside = rows[:, None] ** 2 + columns**2 < 0.8
+    flat = ndimage.maximum_filter(stack, (1, 3, 3)) == ndimage.minimum_filter(stack, (1, 3, 3))
+    noisy = (flat & ~padded).mean() < 0.01
+    return padded if noisy and padded[:, inside].mean() < 0.02 else nothing
+
+
+def solid_range(smooth: NDArray[np.float32], seen: NDArray[np.bool_]) -> tuple[float, float]:
+    """Return the grey values between which bone lies: above soft matter and below a metal screw, if there is one."""
+    values = smooth[seen]
+    upper = float(threshold_otsu(values))
+    below = values[values < upper]
+    if np.ptp(below) < _ALIKE:
+        return upper, np.inf
+    lower = float(threshold_otsu(below))
+    dark = below[below < lower].mean()
+    middle = core_of(seen & (smooth >= lower) & (smooth < upper), (2,))
+    if middle.sum() >= 0.1 * (values >= upper).sum() and _compact(seen & (smooth >= upper)):
+        bright = np.median(values[values >= upper])
+        if bright - dark > 2.5 * (np.median(smooth[middle]) - dark):
+            # Half-way to the metal still holds its blurred rim; the bone's own spread is far below that.
+            solid = smooth[middle]
+            return _above_soft(solid, lower, dark), float(np.median(solid) + 0.35 * (bright - np.median(solid)))
+    return upper, np.inf
+
+
+def _above_soft(solid: NDArray[np.float32], lower: float, dark: float) -> float:
+    """Raise the lower bound of bone above soft matter where the two are divided clearly."""
+    if np.ptp(solid) < _ALIKE:
+        return lower
+    threshold = float(threshold_otsu(solid))
+    soft, hard = solid[solid < threshold], solid[solid >= threshold]
+    divided = soft.size and hard.size and hard.mean() - dark > 1.8 * (soft.mean() - dark)
+    return threshold if divided else lower
+
+
+def _compact(mask: NDArray[np.bool_]) -> bool:
+    """Tell whether a class is one solid body in most of the slices that hold it, as a screw is and bone is not."""
+    votes, total = 0.0, 0.0
+    for plane in mask:
+        regions = regionprops(label(ndimage.binary_opening(plane, iterations=2)))
+        if regions:
+            largest = max(regions, key=lambda region: region.area)
+            area = sum(region.area for region in regions)
+            total += area
+            votes += area * (largest.area > 0.8 * area and largest.solidity > 0.7)
+    return total > 0 and votes > 0.6 * total
+
+
+def core_of(mask: NDArray[np.bool_], depths: Sequence[int] = (3, 2, 1)) -> NDArray[np.bool_]:
+    """Shrink each slice's regions by the most pixels that leave a good part of them."""
+    across = ndimage.generate_binary_structure(2, 1)[None]
+    for depth in depths:
+        core = ndimage.binary_erosion(mask, across, iterations=depth)
+        if core.sum() >= max(FEWEST_PX, 0.15 * mask.sum()):
+            break
+    return np.asarray(core)
+
+
+def low_mode(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the values about the lowest main mode."""
+    if values.size < FEWEST_PX or values.min() == values.max():
+        return values
+    low, high = np.percentile(values, [0.1, 99.9])
+    counts, edges = np.histogram(values, bins=256, range=(low, max(high, np.nextafter(low, np.inf))))
+    curve = ndimage.gaussian_filter1d(counts.astype(float), 3.0, mode="constant")
+    ridge = (curve >= np.roll(curve, 1)) & (curve >= np.roll(curve, -1)) & (curve >= 0.25 * curve.max())
+    mode = int(np.flatnonzero(ridge)[0])
+    centre = (edges[mode] + edges[mode + 1]) / 2
+    left = values[values <= centre]
+    # The dark side of the mode is free of soft tissue and partial volumes: its width is the noise.
+    width = max(2 * float(np.sqrt(np.mean((left - centre) ** 2))) if left.size else 0.0, 2 * (edges[1] - edges[0]))
+    return values[np.abs(values - centre) <= width]
