@@ -15,7 +15,9 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("statement", ["import tomostain", "import tomostain.cli", "import tomostain.io, tomostain.prepare"])
+@pytest.mark.parametrize(
+    "statement", ["import tomostain", "import tomostain.cli", "import tomostain.io, tomostain.prepare"]
+)
 def test_light_imports_load_no_torch_and_no_viewer(statement):
     heavy = ["torch", "vtk", "vtkmodules", "napari", "SimpleITK", "openslide", "matplotlib", "tensorboard"]
     done = python(f"import sys; {statement}; print([m for m in {heavy} if m in sys.modules])")
@@ -25,7 +27,18 @@ def test_light_imports_load_no_torch_and_no_viewer(statement):
 
 def test_training_and_staining_import_without_viewers_and_readers():
     # A cluster's GPU image may lack all of these.
-    missing = ["vtk", "vtkmodules", "h5py", "hdf5plugin", "SimpleITK", "openslide", "zarr", "xraydb", "dask", "tensorboard"]
+    missing = [
+        "vtk",
+        "vtkmodules",
+        "h5py",
+        "hdf5plugin",
+        "SimpleITK",
+        "openslide",
+        "zarr",
+        "xraydb",
+        "dask",
+        "tensorboard",
+    ]
     code = (
         "import sys\n"
         f"for name in {missing}: sys.modules[name] = None\n"

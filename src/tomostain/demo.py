@@ -3,7 +3,6 @@
 Every step leaves a folder and is skipped when the folder is there, so a repeat continues instead of starting over.
 """
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from tomostain.config import Config
 from tomostain.errors import InputError
-from tomostain.io.atomic import atomic_file, write_text
+from tomostain.io.atomic import write_text
 from tomostain.progress import Progress, silent, track
 
 if TYPE_CHECKING:
@@ -120,17 +119,14 @@ def run_demo(out: Path, config: DemoConfig | None = None, *, progress: Progress 
     config = config or DemoConfig()
     out = Path(out)
     _claim(out, config)
-    specimens = out / "specimens"
-    for specimen in track(config.specimens, "growing specimens", progress):
-        _grow(specimens / specimen.id, specimen, config)
-    dataset = _dataset(out, config, progress)
+    dataset = _dataset(out, _study(out, config, progress), config, progress)
     run = out / "run"
     options: dict[str, Any] = {"recipe": config.recipe, "fold": 0, "seed": config.seed, "max_steps": config.steps}
     if not (run / "model").is_dir():
         train(dataset, run, **options, resume=(run / "last").exists(), overwrite=True, progress=progress)
     model, stained = run / "model", out / "stained.ome.zarr"
     if not _is_whole(stained):
-        volume = specimens / HELD_OUT / "volume"
+        volume = out / "specimens" / HELD_OUT / "volume"
         stain_volume(model, volume, stained, config=StainConfig(), progress=progress)
     table, pictures = evaluate_against_truth(out, config, progress)
     report = demo_page(out, config, table, pictures, progress)
@@ -149,35 +145,26 @@ def _claim(out: Path, config: DemoConfig) -> None:
         write_text(note, config.to_yaml())
 
 
-def _grow(folder: Path, specimen: DemoSpecimen, config: DemoConfig) -> None:
-    """Grow one specimen and write its files, unless they are there."""
-    from tomostain.phantom import PhantomConfig, write_specimen
+def _study(out: Path, config: DemoConfig, progress: Progress) -> Path:
+    """Grow the specimens that are not there yet; return the table that lists them."""
+    from tomostain.phantom import PhantomConfig, write_study
 
-    if folder.is_dir():
-        return
-    values = {"material": specimen.material, "weeks": specimen.weeks, "seed": specimen.seed, "orientation": "lying"}
-    sizes = {"shape": config.shape, "voxel_um": config.voxel_um, "pixel_um": config.pixel_um}
-    write_specimen(PhantomConfig.from_dict(values | sizes), folder)
+    sizes = {"shape": config.shape, "voxel_um": config.voxel_um, "pixel_um": config.pixel_um, "orientation": "lying"}
+    configs = {
+        specimen.id: PhantomConfig.from_dict(specimen.model_dump(exclude={"id"}) | sizes)
+        for specimen in config.specimens
+    }
+    return write_study(out / "specimens", configs, progress=progress)
 
 
-def _dataset(out: Path, config: DemoConfig, progress: Progress) -> Path:
+def _dataset(out: Path, table: Path, config: DemoConfig, progress: Progress) -> Path:
     """Prepare the pairs; the held-out specimen is the test set."""
     from tomostain.prepare import PrepareConfig, prepare_specimens
 
     dataset = out / "dataset"
-    if dataset.is_dir():
-        return dataset
-    columns = ("specimen", "volume", "slide", "section", "implant", "weeks", "stain")
-    table = out / "specimens.csv"
-    with atomic_file(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(columns)
-        for specimen in config.specimens:
-            folder = f"specimens/{specimen.id}"
-            places = (f"{folder}/volume", f"{folder}/slide.ome.tif", f"{folder}/truth/section.yaml")
-            rows.writerow((specimen.id, *places, specimen.material, specimen.weeks, "toluidine-blue"))
-    settings = PrepareConfig(test_subjects=(HELD_OUT,), seed=config.seed)
-    prepare_specimens(table, dataset, settings, overwrite=False, progress=progress)
+    if not dataset.is_dir():
+        settings = PrepareConfig(test_subjects=(HELD_OUT,), seed=config.seed)
+        prepare_specimens(table, dataset, settings, progress=progress)
     return dataset
 
 

@@ -65,7 +65,9 @@ def _model(path: Path) -> None:
 
     model = load_model(path)
     spec = model.spec
-    typer.echo(f"  checksums agree; recipe {spec.recipe}, {spec.steps} steps, voxel size {spec.voxel_um:g} µm, {spec.stain}")
+    typer.echo(
+        f"  checksums agree; recipe {spec.recipe}, {spec.steps} steps, voxel size {spec.voxel_um:g} µm, {spec.stain}"
+    )
 
 
 def _is_stained(path: Path) -> bool:
@@ -95,7 +97,9 @@ def _image(path: Path, size: tuple[float, float, float] | None) -> None:
             raise InputError(f"{no_volume}; nor is it a slide: {no_slide}") from None
         typer.echo(f"{path}: slide, {_times(slide.shape)} px of {slide.pixel_um:g} µm, {len(slide.levels)} level(s)")
         return
-    typer.echo(f"{path}: volume, {_times(volume.shape)} voxels of {_times(volume.voxel_um)} µm (z, y, x), {volume.dtype}")
+    typer.echo(
+        f"{path}: volume, {_times(volume.shape)} voxels of {_times(volume.voxel_um)} µm (z, y, x), {volume.dtype}"
+    )
     sample = volume.read(volume.shape[0] // 2, volume.shape[0] // 2 + 1)
     typer.echo(f"  middle slice: least {sample.min():g}, mean {sample.mean():.5g}, most {sample.max():g}")
 
@@ -112,7 +116,9 @@ def doctor() -> None:
     for name, extra in EXTRAS.items():
         typer.echo(f"  {name:<18} {_version(name) or f'not installed: pip install tomostain[{extra}]'}")
     if _version("torchvision"):
-        typer.echo("  torchvision        installed, not needed; a build that does not match torch breaks other packages")
+        typer.echo(
+            "  torchvision        installed, not needed; a build that does not match torch breaks other packages"
+        )
     import torch
 
     if torch.cuda.is_available():

@@ -8,7 +8,6 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-import click
 import typer
 
 import tomostain
@@ -67,15 +66,17 @@ def run(arguments: Sequence[str]) -> int:
         # "--debug" is understood wherever it stands: nobody types it first.
         rest = [word for word in arguments if word != "--debug"]
         code = app(args=(["--debug"] if debug else []) + rest, standalone_mode=False)
-    except (InputError, Interrupted, click.exceptions.Abort, KeyboardInterrupt, OSError, MemoryError) as error:
+    except (InputError, Interrupted, typer.Abort, KeyboardInterrupt, OSError, MemoryError) as error:
         if debug:
             traceback.print_exc()
         return _tell(error)
-    except click.ClickException as error:
-        return _say(f"{error.format_message()} (see: tomostain {_verb(error)}--help)".replace("\n", " "), 2)
     except Exception as error:
-        traceback.print_exc() if debug else None
-        return _say(f"a fault of ours: {type(error).__name__}: {error}. Run again with --debug and report what it shows", 1)
+        if hasattr(error, "format_message"):  # a usage error of typer's, whose base class moves between its versions
+            return _say(f"{error.format_message()} (see: tomostain {_verb(error)}--help)", 2)
+        if debug:
+            traceback.print_exc()
+        fault = f"a fault of ours: {type(error).__name__}: {error}"
+        return _say(f"{fault}. Run again with --debug and report what it shows", 1)
     return code if isinstance(code, int) else 0
 
 
@@ -90,7 +91,9 @@ def _tell(error: BaseException) -> int:
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _say(f"{where}the disk is full; free some space or write elsewhere, then run the same command again", 2)
+            return _say(
+                f"{where}the disk is full; free some space or write elsewhere, then run the same command again", 2
+            )
         return _say(f"{where}{error.strerror or error}", 2)
     return _say("interrupted", 130)
 
@@ -100,6 +103,7 @@ def _say(message: str, code: int) -> int:
     return code
 
 
-def _verb(error: click.ClickException) -> str:
+def _verb(error: Exception) -> str:
+    """Return the verb a usage error belongs to, with a space behind it; empty for none."""
     context = getattr(error, "ctx", None)
     return f"{context.info_name} " if context is not None and context.parent is not None else ""

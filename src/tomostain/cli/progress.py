@@ -53,7 +53,8 @@ class Bars:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bars.stop()
+        if self._bars.live.is_started:
+            self._bars.stop()
 
     def __call__(self, label: str, done: int, total: int) -> None:
         """Show that `done` of `total` units of the work `label` are done."""

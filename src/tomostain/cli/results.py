@@ -162,9 +162,7 @@ def compare(
 
     use_threads(context)
     with bars(context) as progress:
-        table = run_comparison(
-            out, runs, dataset, split=split, device=device, overwrite=overwrite, progress=progress
-        )
+        table = run_comparison(out, runs, dataset, split=split, device=device, overwrite=overwrite, progress=progress)
     typer.echo(table.to_text())
     typer.echo(f"tables and pictures: {out}")
 

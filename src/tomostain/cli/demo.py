@@ -1,0 +1,47 @@
+"""The verb `demo`: the whole way on phantoms, ending in one page."""
+
+from pathlib import Path
+
+import typer
+
+from tomostain.cli.common import DRY_RUN, bars, examples, use_threads
+
+
+@examples("""
+    tomostain demo
+    tomostain demo my-demo --steps 2000
+""")
+def demo(
+    context: typer.Context,
+    out: Path = typer.Argument(Path("demo"), help="Folder; a demo that was begun there continues."),
+    steps: int | None = typer.Option(None, min=1, help="Training steps: more look better and take longer."),
+    dry_run: bool = DRY_RUN,
+) -> None:
+    """Go the whole way on made-up specimens: grow, prepare, train, stain, evaluate, and show it on one page.
+
+    Takes some minutes on two cores. The page is OUT/report.html. Run it again and it continues instead of starting over.
+    """
+    from tomostain.demo import DemoConfig, describe_plan, run_demo
+
+    config = DemoConfig() if steps is None else DemoConfig(steps=steps)
+    if dry_run:
+        for line in describe_plan(out, config):
+            typer.echo(line)
+        return
+    use_threads(context)
+    with bars(context) as progress:
+        result = run_demo(out, config, progress=progress)
+    typer.echo(f"\n{result.table.to_text()}")
+    for name, path in (
+        ("specimens", result.folder / "specimens"),
+        ("dataset", result.dataset),
+        ("run", result.run),
+        ("model", result.model),
+        ("stained volume", result.stained),
+        ("report", result.report),
+    ):
+        typer.echo(f"{name + ':':<16}{path}")
+    typer.echo("\nNext:")
+    typer.echo(f"  open {result.report} in a browser")
+    typer.echo(f"  tomostain export {result.stained} {result.folder / 'rgba'} --to rgba-tiff")
+    typer.echo(f"  tomostain stain {result.model} YOUR_VOLUME stained.ome.zarr --dry-run")
