@@ -43,6 +43,15 @@ def padding(stack: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Mark the constant that some reconstructions put outside their circle: it is no background.
 
     Only what fills every corner, is next to absent inside the circle, and stands beside noisy data counts as padding.
+
+    Parameters
+    ----------
+    stack : ndarray of float32, shape (N, Y, X)
+        Slices.
+
+    Returns
+    -------
+    ndarray of bool, same shape
     """
     nothing = np.zeros(stack.shape, bool)
     corner = stack[0, 0, 0]
@@ -57,7 +66,20 @@ def padding(stack: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def solid_range(smooth: NDArray[np.float32], seen: NDArray[np.bool_]) -> tuple[float, float]:
-    """Return the grey values between which bone lies: above soft matter and below a metal screw, if there is one."""
+    """Return the grey values between which bone lies: above soft matter and below a metal screw, if there is one.
+
+    Parameters
+    ----------
+    smooth : ndarray of float32, shape (N, Y, X)
+        Slices without much noise, on a scale from 0 to 1.
+    seen : ndarray of bool, same shape
+        What counts.
+
+    Returns
+    -------
+    tuple of float
+        Lower and upper bound; the upper one is infinite where there is no metal.
+    """
     values = smooth[seen]
     upper = float(threshold_otsu(values))
     below = values[values < upper]
@@ -99,7 +121,18 @@ def _compact(mask: NDArray[np.bool_]) -> bool:
 
 
 def core_of(mask: NDArray[np.bool_], depths: Sequence[int] = (3, 2, 1)) -> NDArray[np.bool_]:
-    """Shrink each slice's regions by the most pixels that leave a good part of them."""
+    """Shrink each slice's regions by the most pixels that leave a good part of them.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (N, Y, X)
+    depths : sequence of int
+        Pixels to try, the most first; the last one is taken if none leaves enough.
+
+    Returns
+    -------
+    ndarray of bool, same shape
+    """
     across = ndimage.generate_binary_structure(2, 1)[None]
     for depth in depths:
         core = ndimage.binary_erosion(mask, across, iterations=depth)
@@ -109,7 +142,17 @@ def core_of(mask: NDArray[np.bool_], depths: Sequence[int] = (3, 2, 1)) -> NDArr
 
 
 def low_mode(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the values about the lowest main mode."""
+    """Return the values about the lowest main mode.
+
+    Parameters
+    ----------
+    values : ndarray of float32, shape (n,)
+
+    Returns
+    -------
+    ndarray of float32, shape (m,)
+        Those within two widths of the mode, the width measured on its dark side.
+    """
     if values.size < FEWEST_PX or values.min() == values.max():
         return values
     low, high = np.percentile(values, [0.1, 99.9])
