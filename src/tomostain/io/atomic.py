@@ -1,5 +1,6 @@
 """Writing that is whole or not there: a temporary name beside the target, then one rename."""
 
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -39,12 +40,13 @@ def atomic_file(path: Path, overwrite: bool = True) -> Iterator[Path]:
     Raises
     ------
     InputError
-        If the file exists and `overwrite` is false.
+        If the file exists and `overwrite` is false, or `path` is a folder or cannot be written.
     """
     path = Path(path)
     refuse_existing(path, overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder where a file is to be written; give a file name")
+    temporary = _beside(path)
     try:
         yield temporary
         temporary.replace(path)
@@ -61,12 +63,13 @@ def atomic_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
     Raises
     ------
     InputError
-        If `path` exists, is not an empty folder, and `overwrite` is false.
+        If `path` exists, is not an empty folder, and `overwrite` is false; or if it is the home or working folder or
+        holds them, which is never replaced.
     """
     path = Path(path)
     refuse_existing(path, overwrite)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
+    _refuse_home(path)
+    temporary = _beside(path)
     temporary.mkdir()
     try:
         yield temporary
@@ -77,6 +80,25 @@ def atomic_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
         temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _beside(path: Path) -> Path:
+    """Return a free name beside `path`, making the folder they lie in."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (PermissionError, FileExistsError, NotADirectoryError) as error:
+        raise InputError(f"{path}: cannot be written there ({error.strerror}); give another place") from None
+    return path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
+
+
+def _refuse_home(path: Path) -> None:
+    """Refuse to replace a folder that somebody lives in, even with --overwrite."""
+    resolved = path.resolve()
+    for lived_in in (Path.cwd(), Path("~").expanduser() if "HOME" in os.environ else Path.cwd()):
+        if lived_in.resolve().is_relative_to(resolved):
+            raise InputError(
+                f"{path}: is your home or working folder, or holds it, and is not replaced; name a new folder"
+            )
 
 
 def write_text(path: Path, text: str, overwrite: bool = True) -> None:

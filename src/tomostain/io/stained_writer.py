@@ -63,8 +63,8 @@ def create_stained(
     Raises
     ------
     InputError
-        If the folder exists and neither option allows for it, is not a Zarr folder, or was made of something else
-        (the message says what differs).
+        If the folder exists and neither option allows for it, is no stained volume, or was made of something else (the
+        message says what differs).
     """
     path = Path(path)
     check_pixels(path, shape[1:])
@@ -82,8 +82,8 @@ def create_stained(
                     f"{path}: cannot be continued, {differs}; give another name, or --overwrite to begin anew"
                 )
             refuse_existing(path, overwrite, "stained volume")
-        if found is None and not (path / "zarr.json").is_file():
-            raise InputError(f"{path}: is a folder with other things in it and is not replaced; give another name")
+        if found is None:
+            raise InputError(f"{path}: is no stained volume, so it is not replaced; give another name, or remove it")
         shutil.rmtree(path)
     else:
         refuse_existing(path, overwrite, "stained volume")
