@@ -47,7 +47,8 @@ def create_stained(
     voxel_um : float or sequence of float
         Voxel size, or (z, y, x), µm.
     slab : int
-        Slices written at a time: the thickness of a shard. The writer needs about 6 bytes a voxel of a slab.
+        Slices written at a time: the thickness of a shard. Writing takes about 7 bytes a voxel
+        of a slab beside the slab itself, finishing 13 (measured with 32 × 700 × 700 voxels of noise).
     provenance : mapping
         What the volume was made of (model hash, input fingerprint, resolved options), as JSON can hold. A run is
         continued only if it is the same, so it must hold nothing that changes from run to run (no date, no duration).
