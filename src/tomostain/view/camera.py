@@ -1,0 +1,139 @@
+"""Where one looks from, and what is cut away so that the inside is seen: shared by both renderers.
+
+World coordinates are those of the slices: x to the right, y down, z into the screen, all in µm, so that nothing is
+mirrored against the sections. The camera projects in parallel: lengths across the view are true.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Cut = Literal["none", "corner", "half"]
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A parallel projection on the centre of the volume.
+
+    Attributes
+    ----------
+    azimuth_deg : float
+        Turn of the camera to the right around the volume's vertical (the y axis); 0 looks along z.
+    elevation_deg : float
+        How high above the volume it stands, -85 to 85.
+    zoom : float
+        1 fits the whole volume in the picture.
+    """
+
+    azimuth_deg: float = 28.0
+    elevation_deg: float = 26.0
+    zoom: float = 1.0
+
+    @property
+    def towards(self) -> NDArray[np.float64]:
+        """Unit vector (z, y, x) from the volume to the camera."""
+        azimuth, elevation = np.deg2rad(self.azimuth_deg), np.deg2rad(np.clip(self.elevation_deg, -85, 85))
+        flat = np.cos(elevation)
+        return np.array([-flat * np.cos(azimuth), -np.sin(elevation), flat * np.sin(azimuth)])
+
+    @property
+    def right(self) -> NDArray[np.float64]:
+        """Unit vector (z, y, x) to the right in the picture."""
+        azimuth = np.deg2rad(self.azimuth_deg)
+        return np.array([np.sin(azimuth), 0.0, np.cos(azimuth)])
+
+    @property
+    def down(self) -> NDArray[np.float64]:
+        """Unit vector (z, y, x) downwards in the picture."""
+        forward = -self.towards
+        # In the order (z, y, x) the cross product changes its sign against (x, y, z).
+        return -np.cross(forward, self.right)
+
+    def half_height_um(self, size_um: NDArray[np.float64], size: tuple[int, int]) -> float:
+        """Return half the height of the field of view, µm, so that a box of `size_um` (z, y, x) fits `size` (w, h)."""
+        half_width = np.abs(self.right) @ size_um / 2
+        half_height = np.abs(self.down) @ size_um / 2
+        return float(max(half_height, half_width * size[1] / size[0]) * 1.04 / self.zoom)
+
+
+def cut_away(volume: NDArray[np.uint8], cut: Cut, camera: Camera) -> NDArray[np.uint8]:
+    """Make the part that faces the camera clear.
+
+    Parameters
+    ----------
+    volume : ndarray of uint8, shape (Z, Y, X, 4)
+        Colours with alpha. It is not changed.
+    cut : str
+        ``corner``: the eighth nearest to the camera; ``half``: the half along the axis that points to it most;
+        ``none``.
+    camera : Camera
+        The view.
+
+    Returns
+    -------
+    ndarray of uint8, shape (Z, Y, X, 4)
+    """
+    if cut == "none":
+        return volume
+    towards = camera.towards
+    axes = range(3) if cut == "corner" else [int(np.argmax(np.abs(towards)))]
+    part = [slice(None)] * 3
+    for axis in axes:
+        middle = volume.shape[axis] // 2
+        part[axis] = slice(middle, None) if towards[axis] > 0 else slice(None, middle)
+    result = volume.copy()
+    result[(*part, 3)] = 0
+    return result
+
+
+def crop_to_matter(volume: NDArray[np.uint8], share: float = 0.002) -> NDArray[np.uint8]:
+    """Leave the empty margins of a volume out, so that the specimen fills the picture.
+
+    Parameters
+    ----------
+    volume : ndarray of uint8, shape (Z, Y, X, 4)
+        Colours with alpha, the haze removed.
+    share : float
+        A plane counts as empty if no more than this share of it has alpha; keeps stray specks from counting.
+
+    Returns
+    -------
+    ndarray of uint8, shape (z, y, x, 4)
+        A view; the whole volume where all of it is empty.
+    """
+    matter = volume[..., 3] > 0
+    part = []
+    for axis in range(3):
+        others = tuple(a for a in range(3) if a != axis)
+        full = np.flatnonzero(matter.mean(axis=others) > share)
+        part.append(slice(full[0], full[-1] + 1) if len(full) else slice(None))
+    return volume[tuple(part)]
+
+
+def spread_colours(volume: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Give clear voxels that touch matter its colour; they stay clear.
+
+    A graphics card interpolates colour and alpha apart, so that the white of the glass would whiten every surface.
+
+    Parameters
+    ----------
+    volume : ndarray of uint8, shape (Z, Y, X, 4)
+        Colours with alpha. It is not changed.
+
+    Returns
+    -------
+    ndarray of uint8, shape (Z, Y, X, 4)
+    """
+    result = volume.copy()
+    filled = volume[..., 3] > 0
+    for axis in range(3):
+        # One axis after the other reaches the diagonal neighbours too, which trilinear interpolation looks at.
+        colours, known = np.moveaxis(result, axis, 0), np.moveaxis(filled, axis, 0)
+        before = known.copy()
+        for to, source in ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None))):
+            take = before[source] & ~known[to]
+            colours[to][take, :3] = colours[source][take, :3]
+            known[to][take] = True
+    return result
