@@ -42,8 +42,7 @@ def dataset(tmp_path_factory):
 
 
 def make_model(folder, seed=0, **changes):
-    torch.manual_seed(seed)
-    network = build_network(GENERATOR)
+    network = build_network(GENERATOR, torch.Generator().manual_seed(seed))
     spec = {"generator": GENERATOR, "in_channels": 1, "voxel_um": 20.0, "stain": "toluidine-blue", "recipe": "toy"}
     spec |= {"fold": 0, "tomostain_version": __version__, **changes}
     save_model(folder, ModelSpec.from_dict(spec), network.state_dict())
