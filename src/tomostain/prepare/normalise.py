@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tomostain.errors import InputError
-from tomostain.prepare.regions import FEWEST_PX, block_mean, core_of, low_mode, padding, solid_range
+from tomostain.prepare.regions import FEWEST_PX, block_mean, core_of, low_mode, padding, solid_and_metal
 from tomostain.scaling import CT_BACKGROUND, CT_BONE
 
 _SIDE_PX = 512
@@ -111,9 +111,9 @@ def estimate_levels(samples: NDArray[Any], source: str = "µCT") -> Levels:
     small = np.stack([block_mean((image.astype(np.float64) - zero) / unit, step) for image in slices])
     smooth = np.stack([ndimage.gaussian_filter(image, 1.0) for image in small])
     seen = ~padding(small)
-    threshold, top = solid_range(smooth, seen)
-    background = low_mode(small[seen & (smooth < threshold)])
-    core = core_of(seen & (smooth >= threshold) & (smooth < top))
+    threshold, metal = solid_and_metal(smooth, seen)
+    background = small[low_mode(smooth, seen & (smooth < threshold))]
+    core = core_of(seen & (smooth >= threshold) & ~metal)
     if background.size < FEWEST_PX or core.sum() < FEWEST_PX:
         raise InputError(f"{source}: no bone stands out from the background; give both grey levels by hand")
     low, high = np.percentile(small[core], [5, 95])

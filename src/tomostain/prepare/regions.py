@@ -11,6 +11,7 @@ from skimage.measure import label, regionprops
 
 FEWEST_PX = 40
 _ALIKE = 1e-4
+_RIM_PX = 5
 
 
 def block_mean(image: NDArray[Any], step: int) -> NDArray[np.float32]:
@@ -42,7 +43,7 @@ def block_mean(image: NDArray[Any], step: int) -> NDArray[np.float32]:
 def padding(stack: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Mark the constant that some reconstructions put outside their circle: it is no background.
 
-    Only what fills every corner, is next to absent inside the circle, and stands beside noisy data counts as padding.
+    Only what fills every corner, is next to absent inside the circle, and stands beside noisy data counts as padding, and with it the rim that smoothing blends with it.
 
     Parameters
     ----------
@@ -62,11 +63,15 @@ def padding(stack: NDArray[np.float32]) -> NDArray[np.bool_]:
     inside = rows[:, None] ** 2 + columns**2 < 0.8
     flat = ndimage.maximum_filter(stack, (1, 3, 3)) == ndimage.minimum_filter(stack, (1, 3, 3))
     noisy = (flat & ~padded).mean() < 0.01
-    return padded if noisy and padded[:, inside].mean() < 0.02 else nothing
+    if not noisy or padded[:, inside].mean() >= 0.02:
+        return nothing
+    return np.asarray(
+        ndimage.binary_dilation(padded, ndimage.generate_binary_structure(2, 1)[None], iterations=_RIM_PX)
+    )
 
 
-def solid_range(smooth: NDArray[np.float32], seen: NDArray[np.bool_]) -> tuple[float, float]:
-    """Return the grey values between which bone lies: above soft matter and below a metal screw, if there is one.
+def solid_and_metal(smooth: NDArray[np.float32], seen: NDArray[np.bool_]) -> tuple[float, NDArray[np.bool_]]:
+    """Find the grey value above which matter is solid, and a metal screw with its surroundings, if there is one.
 
     Parameters
     ----------
@@ -77,24 +82,28 @@ def solid_range(smooth: NDArray[np.float32], seen: NDArray[np.bool_]) -> tuple[f
 
     Returns
     -------
-    tuple of float
-        Lower and upper bound; the upper one is infinite where there is no metal.
+    threshold : float
+        Bone is brighter, soft matter and background are darker.
+    metal : ndarray of bool, shape (N, Y, X)
+        The screw and its blurred rim, which is as bright as anything between background and metal.
     """
-    values = smooth[seen]
-    upper = float(threshold_otsu(values))
-    below = values[values < upper]
+    upper = float(threshold_otsu(smooth[seen]))
+    below = smooth[seen & (smooth < upper)]
+    none = np.zeros(seen.shape, bool)
+    bright = seen & (smooth >= upper)
+    if np.ptp(below) < _ALIKE or not _compact(bright):
+        return upper, none
+    metal = ndimage.binary_dilation(bright, ndimage.generate_binary_structure(2, 1)[None], iterations=_RIM_PX)
+    below = smooth[seen & ~metal]
     if np.ptp(below) < _ALIKE:
-        return upper, np.inf
+        return upper, none
     lower = float(threshold_otsu(below))
     dark = below[below < lower].mean()
-    middle = core_of(seen & (smooth >= lower) & (smooth < upper), (2,))
-    if middle.sum() >= 0.1 * (values >= upper).sum() and _compact(seen & (smooth >= upper)):
-        bright = np.median(values[values >= upper])
-        if bright - dark > 2.5 * (np.median(smooth[middle]) - dark):
-            # Half-way to the metal still holds its blurred rim; the bone's own spread is far below that.
-            solid = smooth[middle]
-            return _above_soft(solid, lower, dark), float(np.median(solid) + 0.35 * (bright - np.median(solid)))
-    return upper, np.inf
+    middle = core_of(seen & ~metal & (smooth >= lower), (2,))
+    solid = smooth[middle]
+    if solid.size < 0.1 * bright.sum() or np.median(smooth[bright]) - dark <= 2.5 * (np.median(solid) - dark):
+        return upper, none
+    return _above_soft(solid, lower, dark), metal
 
 
 def _above_soft(solid: NDArray[np.float32], lower: float, dark: float) -> float:
@@ -141,27 +150,33 @@ def core_of(mask: NDArray[np.bool_], depths: Sequence[int] = (3, 2, 1)) -> NDArr
     return np.asarray(core)
 
 
-def low_mode(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the values about the lowest main mode.
+def low_mode(smooth: NDArray[np.float32], dark: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Find the pixels about the lowest main mode of the grey values: the air.
 
     Parameters
     ----------
-    values : ndarray of float32, shape (n,)
+    smooth : ndarray of float32, shape (N, Y, X)
+        Slices without much noise, so that air and soft matter have modes of their own.
+    dark : ndarray of bool, same shape
+        Where to look.
 
     Returns
     -------
-    ndarray of float32, shape (m,)
+    ndarray of bool, same shape
         Those within two widths of the mode, the width measured on its dark side.
     """
-    if values.size < FEWEST_PX or values.min() == values.max():
-        return values
+    values = smooth[dark]
+    if values.size < FEWEST_PX or np.ptp(values) < _ALIKE:
+        return dark
     low, high = np.percentile(values, [0.1, 99.9])
-    counts, edges = np.histogram(values, bins=256, range=(low, max(high, np.nextafter(low, np.inf))))
+    counts, edges = np.histogram(values, bins=256, range=(low, max(high, low + _ALIKE)))
     curve = ndimage.gaussian_filter1d(counts.astype(float), 3.0, mode="constant")
-    ridge = (curve >= np.roll(curve, 1)) & (curve >= np.roll(curve, -1)) & (curve >= 0.25 * curve.max())
+    ridge = (curve >= np.roll(curve, 1)) & (curve >= np.roll(curve, -1)) & (curve >= 0.15 * curve.max())
     mode = int(np.flatnonzero(ridge)[0])
     centre = (edges[mode] + edges[mode + 1]) / 2
     left = values[values <= centre]
     # The dark side of the mode is free of soft tissue and partial volumes: its width is the noise.
     width = max(2 * float(np.sqrt(np.mean((left - centre) ** 2))) if left.size else 0.0, 2 * (edges[1] - edges[0]))
-    return values[np.abs(values - centre) <= width]
+    about = dark & (np.abs(smooth - centre) <= width)
+    core = core_of(about, (1,))
+    return core if core.sum() >= 0.1 * about.sum() else about
