@@ -1,0 +1,184 @@
+"""Band-limited noise and cell patterns: functions of position in µm, the same at every resolution."""
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """Values on a periodic cubic lattice, linear between the nodes.
+
+    Attributes
+    ----------
+    table : ndarray of float32, shape (nodes³, channels)
+        Value of each node; the last axis of space runs fastest. One row a node, so that all channels come with one
+        look-up: this is several times as fast as interpolating each channel on its own.
+    nodes : int
+        Nodes along a side.
+    step_um : float
+        Distance of the nodes, µm.
+    """
+
+    table: Float32
+    nodes: int
+    step_um: float
+
+    @classmethod
+    def random(
+        cls, rng: np.random.Generator, channels: int, nodes: int, step_um: float, smooth: float = 1.3
+    ) -> "Lattice":
+        """Draw smooth noise of mean 0 and standard deviation 1 in each channel.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+            Source of the node values.
+        channels, nodes : int
+            Channels, and nodes along a side.
+        step_um : float
+            Distance of the nodes, µm.
+        smooth : float
+            Standard deviation of the Gaussian that limits the band, in nodes. Details are about five times as long.
+        """
+        white = rng.standard_normal((nodes, nodes, nodes, channels), dtype=np.float32)
+        noise = ndimage.gaussian_filter(white, smooth, mode="wrap", axes=(0, 1, 2))
+        noise -= noise.mean(axis=(0, 1, 2))
+        noise /= noise.std(axis=(0, 1, 2))
+        return cls(noise.reshape(-1, channels), nodes, step_um)
+
+    def sample(self, points_um: Float32) -> Float32:
+        """Interpolate.
+
+        Parameters
+        ----------
+        points_um : ndarray of float32, shape (n, 3)
+            Positions (z, y, x), µm; anywhere, the lattice repeats.
+
+        Returns
+        -------
+        ndarray of float32, shape (channels, n)
+        """
+        n = self.nodes
+        position = points_um.T / np.float32(self.step_um)
+        low = np.floor(position)
+        t = position - low
+        i = low.astype(np.int64) % n
+        j = (i + 1) % n
+        planes, rows, columns = (i[0] * n * n, j[0] * n * n), (i[1] * n, j[1] * n), (i[2], j[2])
+        weights = [(1 - t[axis], t[axis]) for axis in range(3)]
+        total = np.zeros((len(points_um), self.table.shape[1]), dtype=np.float32)
+        for a, b, c in product((0, 1), repeat=3):
+            weight = weights[0][a] * weights[1][b] * weights[2][c]
+            total += self.table.take(planes[a] + rows[b] + columns[c], axis=0) * weight[:, None]
+        return np.ascontiguousarray(total.T)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Feature points scattered one to a cell of a periodic grid, with random numbers of their own.
+
+    Attributes
+    ----------
+    table : ndarray of float32, shape (product of sides, dimensions + extras)
+        For each cell, where its point lies (0 to 1 along each side of the cell), then its extras, uniform in 0 to 1.
+    sides : tuple of int
+        Cells before the pattern repeats, along each dimension.
+    cell_um : float
+        Side of a cell, µm.
+    """
+
+    table: Float32
+    sides: tuple[int, ...]
+    cell_um: float
+
+    @classmethod
+    def random(
+        cls,
+        rng: np.random.Generator,
+        sides: tuple[int, ...],
+        cell_um: float,
+        *,
+        extras: int = 0,
+        margin: float = 0.0,
+    ) -> "Cells":
+        """Scatter points, each at least `margin` (a part of the cell's side) away from the walls of its cell."""
+        table = rng.random((int(np.prod(sides)), len(sides) + extras), dtype=np.float32)
+        table[:, : len(sides)] = margin + (1 - 2 * margin) * table[:, : len(sides)]
+        return cls(table, sides, cell_um)
+
+    def own(self, points_um: Float32) -> tuple[Float32, Float32]:
+        """Return the vector (µm) from the feature point of each position's own cell, and the point's extras.
+
+        Enough where things are smaller than the margin, for then none reaches into the next cell.
+
+        Parameters
+        ----------
+        points_um : ndarray of float32, shape (n, dimensions)
+
+        Returns
+        -------
+        vectors : ndarray of float32, shape (n, dimensions)
+        extras : ndarray of float32, shape (n, extras)
+        """
+        cell, inside = self._split(points_um)
+        rows = self.table.take(self._index(cell), axis=0)
+        dimensions = len(self.sides)
+        return (inside - rows[:, :dimensions]) * np.float32(self.cell_um), rows[:, dimensions:]
+
+    def around(self, points_um: Float32) -> tuple[list[Float32], list[NDArray[np.int64]]]:
+        """Return the vectors (µm) from the feature points of the 3^dimensions cells around, and their table rows."""
+        cell, inside = self._split(points_um)
+        dimensions = len(self.sides)
+        vectors, rows = [], []
+        for offset in product((-1, 0, 1), repeat=dimensions):
+            index = self._index(cell + np.array(offset))
+            point = self.table.take(index, axis=0)[:, :dimensions] + np.array(offset, dtype=np.float32)
+            vectors.append((inside - point) * np.float32(self.cell_um))
+            rows.append(index)
+        return vectors, rows
+
+    def foam(self, points_um: Float32) -> tuple[Float32, Float32]:
+        """Return the distance to the nearest and to the next wall of the points' Voronoi cells, µm.
+
+        The first is 0 on the walls of a foam; both are 0 on its edges, where three cells meet.
+
+        Parameters
+        ----------
+        points_um : ndarray of float32, shape (n, 3)
+
+        Returns
+        -------
+        wall, edge : ndarray of float32, shape (n,)
+        """
+        vectors, _ = self.around(points_um)
+        squares = np.stack([np.einsum("ij,ij->i", v, v) for v in vectors])
+        best = squares.argmin(axis=0)
+        nearest = np.take_along_axis(squares, best[None], axis=0)[0]
+        home = np.stack(vectors)[best, np.arange(len(best))]
+        wall = np.full(len(best), np.inf, dtype=np.float32)
+        edge = wall.copy()
+        for number, (vector, square) in enumerate(zip(vectors, squares, strict=True)):
+            away = vector - home
+            gap = np.sqrt(np.einsum("ij,ij->i", away, away))
+            distance = (square - nearest) / np.maximum(2 * gap, 1e-3)
+            distance[best == number] = np.inf
+            edge = np.minimum(edge, np.maximum(wall, distance))
+            wall = np.minimum(wall, distance)
+        return wall, edge
+
+    def _split(self, points_um: Float32) -> tuple[NDArray[np.int64], Float32]:
+        position = points_um / np.float32(self.cell_um)
+        low = np.floor(position)
+        return low.astype(np.int64), position - low
+
+    def _index(self, cell: NDArray[np.int64]) -> NDArray[np.int64]:
+        index = cell[:, 0] % self.sides[0]
+        for axis in range(1, len(self.sides)):
+            index = index * self.sides[axis] + cell[:, axis] % self.sides[axis]
+        return index
