@@ -78,62 +78,11 @@ def cut_away(volume: NDArray[np.uint8], cut: Cut, camera: Camera) -> NDArray[np.
     if cut == "none":
         return volume
     towards = camera.towards
-    axes = range(3) if cut == "corner" else [int(np.argmax(np.abs(towards)))]
-    part = [slice(None)] * 3
+    axes = [0, 1, 2] if cut == "corner" else [int(np.argmax(np.abs(towards)))]
+    part: list[slice] = [slice(None)] * 3
     for axis in axes:
         middle = volume.shape[axis] // 2
         part[axis] = slice(middle, None) if towards[axis] > 0 else slice(None, middle)
     result = volume.copy()
-    result[(*part, 3)] = 0
-    return result
-
-
-def crop_to_matter(volume: NDArray[np.uint8], share: float = 0.002) -> NDArray[np.uint8]:
-    """Leave the empty margins of a volume out, so that the specimen fills the picture.
-
-    Parameters
-    ----------
-    volume : ndarray of uint8, shape (Z, Y, X, 4)
-        Colours with alpha, the haze removed.
-    share : float
-        A plane counts as empty if no more than this share of it has alpha; keeps stray specks from counting.
-
-    Returns
-    -------
-    ndarray of uint8, shape (z, y, x, 4)
-        A view; the whole volume where all of it is empty.
-    """
-    matter = volume[..., 3] > 0
-    part = []
-    for axis in range(3):
-        others = tuple(a for a in range(3) if a != axis)
-        full = np.flatnonzero(matter.mean(axis=others) > share)
-        part.append(slice(full[0], full[-1] + 1) if len(full) else slice(None))
-    return volume[tuple(part)]
-
-
-def spread_colours(volume: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Give clear voxels that touch matter its colour; they stay clear.
-
-    A graphics card interpolates colour and alpha apart, so that the white of the glass would whiten every surface.
-
-    Parameters
-    ----------
-    volume : ndarray of uint8, shape (Z, Y, X, 4)
-        Colours with alpha. It is not changed.
-
-    Returns
-    -------
-    ndarray of uint8, shape (Z, Y, X, 4)
-    """
-    result = volume.copy()
-    filled = volume[..., 3] > 0
-    for axis in range(3):
-        # One axis after the other reaches the diagonal neighbours too, which trilinear interpolation looks at.
-        colours, known = np.moveaxis(result, axis, 0), np.moveaxis(filled, axis, 0)
-        before = known.copy()
-        for to, source in ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None))):
-            take = before[source] & ~known[to]
-            colours[to][take, :3] = colours[source][take, :3]
-            known[to][take] = True
+    result[part[0], part[1], part[2], 3] = 0
     return result

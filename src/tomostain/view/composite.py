@@ -111,7 +111,7 @@ def render_composite(
     return light.over(background)
 
 
-def _interpolate(channel: NDArray[np.float32], points: NDArray[np.float64]) -> NDArray[np.float32]:
+def _interpolate(channel: NDArray[Any], points: NDArray[np.float64]) -> NDArray[np.float32]:
     result: Any = ndimage.map_coordinates(channel, points, output=np.float32, order=1, mode="constant")
     return np.asarray(result, dtype=np.float32)
 
@@ -123,7 +123,7 @@ class _Light:
         self.colour: NDArray[np.float32] = np.zeros((*shape, 3), dtype=np.float32)
         self.through: NDArray[np.float32] = np.ones(shape, dtype=np.float32)
 
-    def add(self, premultiplied: NDArray[np.float32], alpha: NDArray[np.float32]) -> None:
+    def add(self, premultiplied: NDArray[Any], alpha: NDArray[Any]) -> None:
         """Put a layer behind what there is."""
         self.colour += premultiplied * self.through[..., None]
         self.through *= 1 - alpha

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.progress import Progress, silent
-from tomostain.view.camera import Camera, Cut, crop_to_matter, cut_away, spread_colours
+from tomostain.view.camera import Camera, Cut, cut_away
 from tomostain.view.composite import render_composite
 from tomostain.view.rgba import rgba, transfer_opacity
+from tomostain.view.surfaces import crop_to_matter, light_surfaces, spread_colours
 
 RGB = NDArray[np.uint8]
 HAZE = 40
@@ -59,13 +60,13 @@ def picture_of_volume(
     -------
     ndarray of uint8, shape (height, width, 3)
     """
-    volume = crop_to_matter(transfer_opacity(rgba(rgb), floor=HAZE))
-    if has_vtk():
-        return render_volume(volume, voxel_um, size=size, cut=cut, camera=camera)
     step, camera = _voxel(voxel_um), camera or Camera()
+    volume = cut_away(crop_to_matter(transfer_opacity(rgba(rgb), floor=HAZE)), cut, camera)
+    volume = light_surfaces(volume, camera)
+    if has_vtk():
+        return render_volume(volume, step, size=size, camera=camera)
     small = (size[0] // 2, size[1] // 2)
-    cut_volume = cut_away(volume, cut, camera)
-    return render_composite(cut_volume, step, size=small, camera=camera, unit_um=min(step), progress=progress)
+    return render_composite(volume, step, size=small, camera=camera, unit_um=min(step), progress=progress)
 
 
 def render_volume(
@@ -122,7 +123,7 @@ def render_volume(
         raise InputError(f"a volume of {voxels:.2g} voxels is too large to render; choose a lower level of its pyramid")
     step, camera = _voxel(voxel_um), camera or Camera()
     with _quiet():
-        image = vtk_image(cut_away(spread_colours(volume), cut, camera), step)
+        image = vtk_image(spread_colours(cut_away(volume, cut, camera)), step)
         prop = _volume_prop(image, unit_um or min(step), shade)
         extent = np.asarray(volume.shape[:3]) * np.asarray(step)
         return _photograph(prop, camera, extent, np.asarray(image.GetCenter()), size, background)
