@@ -1,0 +1,383 @@
+"""Training patches with all augmentations of paper section 2.7, cut on the device by one batched resampling.
+
+The pairs lie on the device in compact types, 6 bytes a pixel (µCT 2, histology 3, mask 1). A batch is drawn in two steps:
+`draw_transforms` draws parameters at random, everything after it is a deterministic function of them. µCT, histology
+and mask of a patch are channels of one image when they are resampled, so that their geometry cannot differ.
+
+Source: Irvine et al., J. Synchrotron Rad. 2026, section 2.7.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+from torch import Tensor
+from torch.nn import functional
+
+from tomostain.config import Config
+from tomostain.errors import InputError
+from tomostain.prepare import Pair
+from tomostain.scaling import CT_BACKGROUND, CT_WINDOW, ct_to_network, histology_to_network
+
+WHITE = 255
+_TRIES = 8
+# µCT beyond the window of the networks is clipped by them anyway: clipped here, it fits int16 around the middle.
+_CT_MIDDLE = int(sum(CT_WINDOW) / 2)
+
+
+class Augment(Config):
+    """How training patches are varied (paper section 2.7).
+
+    Attributes
+    ----------
+    scale : tuple of float
+        Least and greatest magnification; the patch keeps its number of pixels.
+    flip : bool
+        Flip rows and columns, each with probability ½.
+    jitter : float
+        Greatest relative change of contrast and of brightness, drawn for µCT and histology separately.
+    min_mask : float
+        Least share of a patch that the correspondence mask should cover: where ℓ1 terms see nothing, little is learnt.
+        Positions are drawn again up to 8 times, then the best of them is taken. 0: any position, as in the paper.
+    """
+
+    scale: tuple[float, float] = (0.9, 1.1)
+    flip: bool = True
+    jitter: float = Field(default=0.1, ge=0, lt=1)
+    min_mask: float = Field(default=0.1, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f"scale {list(self.scale)} must be two factors above 0, the smaller one first")
+        return self
+
+
+IDENTITY = Augment(scale=(1.0, 1.0), flip=False, jitter=0.0, min_mask=0.0)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Patches of both domains on one grid.
+
+    Attributes
+    ----------
+    x : Tensor of float32, shape (B, 1 or 3, P, P)
+        µCT in [-1, 1] (see `tomostain.scaling`).
+    y : Tensor of float32, shape (B, 3, P, P)
+        Histology, RGB in [-1, 1].
+    mask : Tensor of float32, shape (B, 1, P, P)
+        1 where the two correspond, else 0.
+    ids : tuple of str
+        The pairs the patches were cut from.
+    """
+
+    x: Tensor
+    y: Tensor
+    mask: Tensor
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Transforms:
+    """What was drawn for the B patches of a batch; all tensors are on the CPU.
+
+    Attributes
+    ----------
+    pair : Tensor of int64, shape (B,)
+        Index of the pair.
+    corner : Tensor of int64, shape (B, 2)
+        First row and column of the source window in the pair, px; negative where the pair is smaller than the window.
+    scale : Tensor of float64, shape (B,)
+        Magnification; the source window is (P - 1) / scale + 1 px wide.
+    flip : Tensor of bool, shape (B, 2)
+        Whether rows and columns are reversed.
+    ct_jitter, histology_jitter : Tensor of float64, shape (B, 2)
+        Factors of contrast and of brightness.
+    """
+
+    pair: Tensor
+    corner: Tensor
+    scale: Tensor
+    flip: Tensor
+    ct_jitter: Tensor
+    histology_jitter: Tensor
+
+
+class PatchSampler:
+    """Draws batches of augmented patches from pairs that lie on the device.
+
+    Parameters
+    ----------
+    pairs : sequence of Pair
+        Of any sizes; each is drawn with the same probability. Smaller ones than the patch are set into background
+        (µCT 10000, white histology, mask 0).
+    patch_px : int
+        Side P of a patch, px (paper: 256).
+    batch : int
+        Patches a batch (paper: 4).
+    augment : Augment
+        The augmentations; `IDENTITY` for none.
+    device : torch.device or str
+        Where pairs and patches lie.
+    in_channels : int
+        1, or 3 to repeat the grey value as the paper does.
+    inverted_ct : bool
+        Give -x in place of x.
+
+    Raises
+    ------
+    InputError
+        If there are no pairs.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        *,
+        patch_px: int,
+        batch: int,
+        augment: Augment,
+        device: torch.device | str,
+        in_channels: int,
+        inverted_ct: bool = False,
+    ) -> None:
+        if not pairs:
+            raise InputError("training pairs: there are none; add pairs to the dataset, or choose another fold")
+        self.patch_px, self.batch, self.augment, self.device = patch_px, batch, augment, torch.device(device)
+        self.in_channels, self.inverted_ct = in_channels, inverted_ct
+        self.ids = tuple(pair.id for pair in pairs)
+        self._images = [[part.to(self.device) for part in _compact(pair)] for pair in pairs]
+        self._areas = [_integral(pair.mask) for pair in pairs]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the pairs on the device, bytes: 6 a pixel."""
+        return sum(part.nbytes for parts in self._images for part in parts)
+
+    def draw(self, generator: torch.Generator) -> Batch:
+        """Draw a batch.
+
+        Parameters
+        ----------
+        generator : torch.Generator
+            On the CPU, whatever the device, so that a seed gives the same patches everywhere.
+        """
+        return self.apply(draw_transforms(self._areas, self.patch_px, self.batch, self.augment, generator))
+
+    def apply(self, transforms: Transforms) -> Batch:
+        """Cut the patches that `transforms` describes; deterministic."""
+        size = window_px(self.patch_px, float(transforms.scale.min()))
+        where = list(zip(transforms.pair.tolist(), transforms.corner.tolist(), strict=True))
+        windows = torch.stack([_window(self._images[pair], corner, size) for pair, corner in where])
+        grid = sampling_grid(transforms.scale, transforms.flip, self.patch_px, size).to(self.device)
+        patches = functional.grid_sample(windows, grid, mode="bilinear", padding_mode="border", align_corners=True)
+        x = jitter_ct(patches[:, :1], transforms.ct_jitter.to(patches))
+        y = jitter_histology(patches[:, 1:4], transforms.histology_jitter.to(patches))
+        return _batch(x, y, patches[:, 4:], [self.ids[i] for i, _ in where], self.in_channels, self.inverted_ct)
+
+
+def patch_at(
+    pair: Pair,
+    row: int,
+    column: int,
+    patch_px: int,
+    *,
+    in_channels: int = 1,
+    inverted_ct: bool = False,
+    device: torch.device | str = "cpu",
+) -> Batch:
+    """Cut one patch at a place, without any augmentation: for validation and pictures.
+
+    Parameters
+    ----------
+    pair : Pair
+        Where to cut.
+    row, column : int
+        Its first pixel; what lies outside the pair is background with mask 0.
+    patch_px : int
+        Its side, px.
+    in_channels, inverted_ct, device
+        As in `PatchSampler`.
+
+    Returns
+    -------
+    Batch
+        Of one patch, with the exact values of the pixels.
+    """
+    window = _window([part.to(device) for part in _compact(pair)], [row, column], patch_px)[None]
+    return _batch(window[:, :1], window[:, 1:4], window[:, 4:], [pair.id], in_channels, inverted_ct)
+
+
+def draw_transforms(
+    areas: Sequence[NDArray[np.int64]], patch_px: int, batch: int, augment: Augment, generator: torch.Generator
+) -> Transforms:
+    """Draw the parameters of a batch.
+
+    Parameters
+    ----------
+    areas : sequence of ndarray of int64, shape (Y + 1, X + 1)
+        Integral image of each pair's mask (zero first row and column).
+    patch_px, batch : int
+        Side of a patch, px; patches a batch.
+    augment : Augment
+        The ranges.
+    generator : torch.Generator
+        On the CPU.
+    """
+    pair = torch.randint(len(areas), (batch,), generator=generator)
+    low, high = augment.scale
+    scale = low + (high - low) * torch.rand(batch, generator=generator, dtype=torch.float64)
+    corner = [
+        _draw_corner(areas[int(i)], (patch_px - 1) / float(s), augment.min_mask, generator)
+        for i, s in zip(pair, scale, strict=True)
+    ]
+    flip = torch.rand(batch, 2, generator=generator) < (0.5 if augment.flip else 0.0)
+    jitter = 1 + augment.jitter * (2 * torch.rand(2, batch, 2, generator=generator, dtype=torch.float64) - 1)
+    return Transforms(pair, torch.tensor(corner), scale, flip, jitter[0], jitter[1])
+
+
+def _draw_corner(
+    area: NDArray[np.int64], extent: float, min_mask: float, generator: torch.Generator
+) -> tuple[int, int]:
+    """Draw where a source window begins, so that it lies within the pair, or the pair within it."""
+    best, most = (0, 0), -1.0
+    room = [(side - 1) - 1 - extent for side in area.shape]
+    for _ in range(_TRIES):
+        u = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
+        row, column = (_part_of(free, part) for free, part in zip(room, u, strict=True))
+        share = _covered(area, row, column, round(extent) + 1)
+        if share > most:
+            best, most = (row, column), share
+        if share >= min_mask:
+            break
+    return best
+
+
+def _part_of(room: float, u: float) -> int:
+    """Return a whole number between 0 and `room` (which may be negative) that u in [0, 1) chooses."""
+    steps = int(u * (math.floor(abs(room)) + 1))
+    return steps if room >= 0 else -steps
+
+
+def _covered(area: NDArray[np.int64], row: int, column: int, size: int) -> float:
+    """Return the share of a square window that the mask covers, from the mask's integral image."""
+    r0, r1 = np.clip([row, row + size], 0, area.shape[0] - 1)
+    c0, c1 = np.clip([column, column + size], 0, area.shape[1] - 1)
+    return float(area[r1, c1] - area[r0, c1] - area[r1, c0] + area[r0, c0]) / size**2
+
+
+def window_px(patch_px: int, least_scale: float) -> int:
+    """Return the side of the source window that holds a patch at the least magnification, px."""
+    return math.floor((patch_px - 1) / least_scale) + 2
+
+
+def sampling_grid(scale: Tensor, flip: Tensor, patch_px: int, size: int) -> Tensor:
+    """Return where the pixels of each patch lie in its source window, for `grid_sample` with ``align_corners=True``.
+
+    Parameters
+    ----------
+    scale : Tensor of float64, shape (B,)
+        Magnifications.
+    flip : Tensor of bool, shape (B, 2)
+        Whether rows and columns are reversed.
+    patch_px, size : int
+        Side of the patch and of the source window, px.
+
+    Returns
+    -------
+    Tensor of float32, shape (B, P, P, 2)
+        (column, row) in [-1, 1]; computed in float64, since float32 would be off by 1e-5 px before it begins.
+    """
+    out = torch.arange(patch_px, dtype=torch.float64)
+    steps = torch.where(flip[:, :, None], patch_px - 1 - out, out) / scale[:, None, None]
+    rows, columns = (steps * (2 / (size - 1)) - 1).unbind(1)
+    shape = (-1, patch_px, patch_px)
+    return torch.stack([columns[:, None, :].expand(shape), rows[:, :, None].expand(shape)], dim=-1).float()
+
+
+def jitter_ct(x: Tensor, jitter: Tensor) -> Tensor:
+    """Vary contrast c and brightness b of µCT patches: v' = b (½ + c (v - ½)) with v = (x + 1) / 2, clipped to [0, 1].
+
+    The pivot ½ is the middle between background and bone, whatever a patch shows.
+
+    Parameters
+    ----------
+    x : Tensor, shape (B, 1, P, P)
+        In [-1, 1].
+    jitter : Tensor, shape (B, 2)
+        c and b of each patch.
+    """
+    contrast, brightness = jitter[:, :, None, None, None].unbind(1)
+    return (brightness * (contrast * x + 1) - 1).clip(-1, 1)
+
+
+def jitter_histology(y: Tensor, jitter: Tensor) -> Tensor:
+    """Vary contrast c and brightness b of histology patches; the ratios R : G : B of every pixel stay.
+
+    A pixel's three values are multiplied by one gain, g = b (2 m)^(c - 1), where m is their mean on [0, 1]: brightness
+    is a common factor, and contrast is a power law about mid-grey, since an additive offset would change the ratios. At
+    m = ½ its slope is c. Where a channel would leave the scale, g is lowered until it does not, for the same reason.
+
+    Parameters
+    ----------
+    y : Tensor, shape (B, 3, P, P)
+        In [-1, 1].
+    jitter : Tensor, shape (B, 2)
+        c and b of each patch.
+    """
+    contrast, brightness = jitter[:, :, None, None, None].unbind(1)
+    intensity = (y + 1) / 2
+    mean = intensity.mean(dim=1, keepdim=True).clamp_min(1 / WHITE)
+    highest = intensity.amax(dim=1, keepdim=True).clamp_min(1 / WHITE)
+    gain = torch.minimum(brightness * (2 * mean) ** (contrast - 1), 1 / highest)
+    return (2 * gain * intensity - 1).clip(-1, 1)
+
+
+def _compact(pair: Pair) -> tuple[Tensor, Tensor, Tensor]:
+    """Return µCT int16 (1, Y, X) less the middle of its window, histology uint8 (3, Y, X) and mask uint8 (1, Y, X)."""
+    ct = np.clip(pair.ct.astype(np.int32), int(CT_WINDOW[0]), int(CT_WINDOW[1])) - _CT_MIDDLE
+    histology = np.ascontiguousarray(np.moveaxis(pair.histology, -1, 0))
+    return (
+        torch.from_numpy(ct.astype(np.int16)[None]),
+        torch.from_numpy(histology.copy()),
+        torch.from_numpy(pair.mask.astype(np.uint8)[None]),
+    )
+
+
+def _integral(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the integral image of a mask, with a zero row and column before it."""
+    return np.pad(mask.astype(np.int64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+
+
+def _window(parts: Sequence[Tensor], corner: Sequence[int], size: int) -> Tensor:
+    """Return µCT, histology and mask of a square window as 5 channels in network scale; background outside the pair."""
+    ct, histology, mask = (_cut(part, corner, size, fill) for part, fill in zip(parts, _FILL, strict=True))
+    return torch.cat([ct_to_network(ct.float() + _CT_MIDDLE), histology_to_network(histology.float()), mask.float()])
+
+
+_FILL = (int(CT_BACKGROUND) - _CT_MIDDLE, WHITE, 0)
+
+
+def _cut(image: Tensor, corner: Sequence[int], size: int, fill: int) -> Tensor:
+    """Return a square window (C, size, size) of an image (C, Y, X); `fill` where it reaches beyond."""
+    (row, column), (height, width) = corner, image.shape[1:]
+    top, left, bottom, right = max(row, 0), max(column, 0), min(row + size, height), min(column + size, width)
+    if (bottom - top, right - left) == (size, size):
+        return image[:, top:bottom, left:right]
+    window = image.new_full((image.shape[0], size, size), fill)
+    if bottom > top and right > left:
+        inside = image[:, top:bottom, left:right]
+        window[:, top - row : bottom - row, left - column : right - column] = inside
+    return window
+
+
+def _batch(x: Tensor, y: Tensor, mask: Tensor, ids: Sequence[str], in_channels: int, inverted_ct: bool) -> Batch:
+    """Bring resampled channels into the form the networks and losses take."""
+    x = (-x if inverted_ct else x).repeat(1, in_channels, 1, 1)
+    return Batch(x, y.contiguous(), (mask >= 0.5).float(), tuple(ids))
