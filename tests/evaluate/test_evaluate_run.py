@@ -14,7 +14,7 @@ from tomostain import __version__
 from tomostain.errors import InputError
 from tomostain.evaluate import compare, evaluate
 from tomostain.evaluate.run import LOOKUP, MEAN_IMAGE, RAW_CT
-from tomostain.io import ModelSpec, save_model
+from tomostain.io import ModelSpec, load_model, save_model
 from tomostain.prepare import Pair, save_dataset
 from tomostain.train.networks import build_network
 
@@ -103,13 +103,14 @@ def test_metrics_csv_has_every_patch(result):
     assert np.median(ours) == pytest.approx(table.rows["toy-run"]["ssim"].median)
 
 
-def test_provenance_names_options_model_pairs_and_network(result):
+def test_provenance_names_options_model_pairs_and_network(result, run):
     values = yaml.safe_load((result[0] / "evaluate.yaml").read_text())
     assert values["pairs"] == ["p3"]
     assert values["lpips_network"] == "LPIPS (AlexNet)"
     assert values["options"]["patch_px"] == 48
     assert values["options"]["stain"]["stride_px"] == 32
     assert values["models"]["toy-run"]["recipe"] == "toy"
+    assert values["models"]["toy-run"]["hash"] == load_model(run / "model").hash
     assert values["versions"]["tomostain"] == __version__
 
 

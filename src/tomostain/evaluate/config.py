@@ -26,8 +26,8 @@ class EvaluateConfig(Config):
     """
 
     split: Literal["test", "validation", "train", "all"] = "test"
-    patch_px: int = Field(256, ge=7)
-    stride_px: int | None = Field(None, ge=1)
+    patch_px: int = Field(default=256, ge=7)
+    stride_px: int | None = Field(default=None, ge=1)
     baselines: bool = True
     lpips: Literal["alex", "squeeze", "none"] = "alex"
-    stain: StainConfig = StainConfig()
+    stain: StainConfig = Field(default_factory=StainConfig)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import yaml
 from numpy.typing import NDArray
 
@@ -25,6 +24,7 @@ from tomostain.io.atomic import atomic_folder, refuse_existing, write_text
 from tomostain.prepare import Dataset, Pair, load_dataset
 from tomostain.progress import Progress, silent, track
 from tomostain.stain import Translator, load_translator, stain_slice
+from tomostain.stain.translator import choose_device
 
 RGB = NDArray[np.uint8]
 Stainer = Callable[[NDArray[np.uint16]], RGB]
@@ -121,7 +121,7 @@ def compare(
         As `evaluate`; also if two runs share a name, or validated on different folds.
     """
     if isinstance(lpips, str):
-        lpips = Lpips(lpips, device=_resolve_device(device))
+        lpips = Lpips(lpips, device=choose_device(device))
     config = EvaluateConfig.from_dict({"lpips": lpips.network if lpips else "none", **options}, "evaluate")
     out = Path(out)
     _check_replaceable(out, overwrite)
@@ -268,13 +268,6 @@ def _check_replaceable(out: Path, overwrite: bool) -> None:
         raise InputError(f"{out}: not an evaluation (no evaluate.yaml), so it is not replaced; give another name")
 
 
-def _resolve_device(device: str) -> str:
-    """Return where LPIPS is computed."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return device
-
-
 def _provenance(
     config: EvaluateConfig,
     folders: Mapping[str, Path],
@@ -284,13 +277,16 @@ def _provenance(
     table: Table,
 ) -> dict[str, Any]:
     """Return what `evaluate.yaml` says: options, models, pairs, versions."""
-    models = {
-        name: {
+    models = {}
+    for name, folder in folders.items():
+        spec, digest = translators[name].spec, translators[name].hash
+        models[name] = {
             "path": str(folder),
-            **translators[name].spec.model_dump(mode="json", include={"recipe", "fold", "steps"}),
+            "hash": digest,
+            "recipe": spec.recipe,
+            "fold": spec.fold,
+            "steps": spec.steps,
         }
-        for name, folder in folders.items()
-    }
     packages = {name: version(name) for name in ("torch", "numpy", "scikit-image")}
     return {
         "options": config.model_dump(mode="json"),
