@@ -85,7 +85,7 @@ def grow_anatomy(config: PhantomConfig) -> Anatomy:
         tibia=tibia,
         micro=Microstructure.grow(rng, tibia),
         layer=Layer.grow(rng, config.material, config.weeks),
-        slow=Lattice.random(rng, 8, 28, 125.0),
+        slow=Lattice.random(rng, 8, 64, 95.0, smooth=1.8),
         fast=Lattice.random(rng, 4, 64, 18.0),
         trabeculae=grow_trabeculae(rng),
         adipocytes=Cells.random(rng, (32, 32, 32), 78.0, margin=0.08),

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tomostain.phantom.noise import Cells, Float32, Lattice
+from tomostain.phantom.noise import Cells, Float32, Lattice, dot
 
 # Diameters of canals lie within 20–60 µm with what the waviness of the canals adds and takes away.
 CANAL_RADIUS_UM = (13.0, 25.0)
@@ -68,7 +68,7 @@ class Tibia:
         normal : ndarray of float32, shape (n, 3)
         """
         wide, high = self.radius_um
-        v = points_um @ self.across
+        v = dot(points_um, self.across)
         w = points_um[:, 0] - np.float32(self.top_um + high)
         k = np.sqrt((v / wide) ** 2 + (w / high) ** 2) + np.float32(1e-6)
         slope_v, slope_w = v / (wide**2 * k), w / (high**2 * k)
@@ -162,7 +162,7 @@ class Microstructure:
             (the canal's radius; 0: none), ``mineral`` (0 to 1, the osteon's age), ``normal`` away from the axis.
         """
         across, axis_z = self.tibia.across, np.array([1.0, 0.0, 0.0], dtype=np.float32)
-        plane = np.stack([points_um @ axis_z, points_um @ across], axis=1)
+        plane = np.stack([points_um[:, 0], dot(points_um, across)], axis=1)
         vectors, rows = self.osteons.around(plane)
         best = np.full(len(plane), np.inf, dtype=np.float32)
         radius, row = best.copy(), np.zeros(len(plane), dtype=np.int64)
@@ -185,10 +185,10 @@ class Microstructure:
     def in_volkmann(self, points_um: Float32) -> NDArray[np.bool_]:
         """Return whether points (n, 3) lie in one of the canals that run inwards and join the others."""
         wide, high = self.tibia.radius_um
-        v = points_um @ self.tibia.across
+        v = dot(points_um, self.tibia.across)
         w = points_um[:, 0] - np.float32(self.tibia.top_um + high)
         around = np.arctan2(v, -w) * np.float32((wide + high) / 2)
-        vectors, rows = self.volkmann.own(np.stack([points_um @ self.tibia.axis, around], axis=1))
+        vectors, rows = self.volkmann.own(np.stack([dot(points_um, self.tibia.axis), around], axis=1))
         radius = VOLKMANN_RADIUS_UM[0] + (VOLKMANN_RADIUS_UM[1] - VOLKMANN_RADIUS_UM[0]) * rows[:, 1]
         return np.asarray((rows[:, 0] < 0.7) & (np.hypot(vectors[:, 0], vectors[:, 1]) < radius))
 
@@ -213,7 +213,7 @@ class Microstructure:
             semi[1], semi[2] = 0.8 * semi[0], 0.65 * semi[0]
         across_lamella = np.einsum("ij,ij->i", vector, normal)
         flat = vector - across_lamella[:, None] * normal
-        axis = self.tibia.axis - (normal @ self.tibia.axis)[:, None] * normal
+        axis = self.tibia.axis - dot(normal, self.tibia.axis)[:, None] * normal
         axis /= np.maximum(np.linalg.norm(axis, axis=1), 1e-3)[:, None]
         along = np.einsum("ij,ij->i", flat, axis)
         aside = np.maximum(np.einsum("ij,ij->i", flat, flat) - along**2, 0)

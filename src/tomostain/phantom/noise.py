@@ -10,6 +10,15 @@ from scipy import ndimage
 Float32 = NDArray[np.float32]
 
 
+def dot(points: Float32, vector: Float32) -> Float32:
+    """Return the product of each point (n, 3) with a vector (3,).
+
+    Term by term, because a matrix product may round a point differently among other points, and a specimen must not
+    depend on which points are asked for together.
+    """
+    return np.asarray(points[:, 0] * vector[0] + points[:, 1] * vector[1] + points[:, 2] * vector[2])
+
+
 @dataclass(frozen=True)
 class Lattice:
     """Values on a periodic cubic lattice, linear between the nodes.

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.phantom.bone import LAMELLA_UM
-from tomostain.phantom.noise import Float32
+from tomostain.phantom.noise import Float32, dot
 from tomostain.phantom.screw import screw_distance
 from tomostain.phantom.tissue import Label, Tissue
 
@@ -119,7 +119,7 @@ class Sampler:
         """Fibres run along the surfaces: noise stretched along the bone."""
         tibia = self.anatomy.tibia
         q = self.warped[at]
-        along, across = q @ tibia.axis, q @ tibia.across
+        along, across = dot(q, tibia.axis), dot(q, tibia.across)
         stretched = np.stack([q[:, 0] * 1.3, across * 0.6, along * 0.16], axis=1)
         noise = self.anatomy.fast.sample(stretched)[0]
         self.tissue.label[at] = Label.SOFT
@@ -161,11 +161,11 @@ class Sampler:
             return
         tibia, q = self.anatomy.tibia, self.warped[at]
         # Longer along the bone than across: the architecture follows the load.
-        stretched = q - (0.3 * (q @ tibia.axis))[:, None] * tibia.axis
+        stretched = q - (0.3 * dot(q, tibia.axis))[:, None] * tibia.axis
         level, *slopes = self.anatomy.trabeculae.sample(stretched)
         density = 12 * self.slow[7, at] + 34 * np.exp(-below_cortex[at] / 180)
         density += 16 * np.exp(-np.clip(clearance[at], 0, None) / 200)
-        height = 26 + density + 4 * self.fast[0, at] - level
+        height = 22 + density + 3 * self.fast[0, at] - level
         bone = height > 0
         self._trabeculae(at[bone], height[bone], self._unit(np.stack(slopes, axis=1)[bone]))
         self._marrow(at[~bone], -height[~bone])
@@ -180,11 +180,13 @@ class Sampler:
         """Adipocytes packed like foam in thin walls, islands of blood-forming marrow, and cracks from drying."""
         if not len(at):
             return
-        wall, _ = self.anatomy.adipocytes.foam(self.warped[at])
+        wall, edge = self.anatomy.adipocytes.foam(self.warped[at])
         blood = np.clip(self.slow[5, at] - 0.15, 0, 2)
-        thick = 1.6 + 26 * blood + 0.5 * self.fast[0, at]
+        # Droplets are round where three meet.
+        thick = 1.6 + 26 * blood + 0.5 * self.fast[0, at] + 7 * np.exp(-edge / 10)
         fat = (wall > thick) & (from_bone > 4 + 4 * self.fast[1, at])
-        crack = (np.abs(self.slow[6, at] - 0.2) < 0.035 * np.clip(self.slow[3, at], 0, 2)) & (from_bone > 10)
+        rift = np.abs(self.slow[6, at] + 0.1 * self.fast[3, at] - 0.2)
+        crack = (rift < 0.03 * np.clip(self.slow[3, at] - 0.2, 0, 1.2)) & (from_bone > 10)
         texture = self.anatomy.fast.sample(self.points[at] * np.float32(2.7))[2]
         self.tissue.label[at] = np.where(crack, Label.AIR, np.where(fat, Label.ADIPOCYTE, Label.MARROW))
         self.tissue.fibre[at] = np.where(crack | fat, 0, np.clip(0.5 + 0.3 * texture, 0, 1))
@@ -198,8 +200,13 @@ class Sampler:
         """Return what lamellae add to the mineral at a height (µm) above the surface they grew from."""
         if self.finest_um > 4:
             return 0.0
-        phase = 2 * np.pi * (height + 3.5 * self.fast[3, at]) / LAMELLA_UM
-        return np.asarray(0.045 * np.sin(phase) * np.clip(0.9 + 0.5 * self.slow[4, at], 0.2, 1.6), dtype=np.float32)
+        tibia, q = self.anatomy.tibia, self.warped[at]
+        # Streaks, 12 µm apart and some 200 µm long, break the even bands up as they are in stained bone.
+        streaks = np.stack([6 * height, 0.5 * dot(q, tibia.axis), 0.5 * dot(q, tibia.across)], axis=1)
+        streak = self.anatomy.fast.sample(streaks.astype(np.float32))[1]
+        band = np.sin(2 * np.pi / LAMELLA_UM * (height + 3.5 * self.fast[3, at]))
+        strength = np.clip(0.8 + 0.5 * self.slow[4, at] + 0.3 * self.fast[2, at], 0.1, 1.6)
+        return np.asarray(strength * (0.028 * band + 0.028 * streak), dtype=np.float32)
 
     def _lacunae(self, at: Index, normal: Float32, woven: bool = False) -> None:
         hollow = at[self.anatomy.micro.in_lacuna(self.warped[at], normal, woven)]
