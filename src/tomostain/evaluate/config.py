@@ -30,4 +30,4 @@ class EvaluateConfig(Config):
     stride_px: int | None = Field(default=None, ge=1)
     baselines: bool = True
     lpips: Literal["alex", "squeeze", "none"] = "alex"
-    stain: StainConfig = Field(default_factory=StainConfig)
+    stain: StainConfig = Field(default_factory=lambda: StainConfig.from_dict({}))
