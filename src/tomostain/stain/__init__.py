@@ -1,1 +1,22 @@
-"""Stage: stain."""
+"""Staining: a slice by overlapping patches (paper section 2.9), a volume slice by slice, from disk to disk (2.11)."""
+
+from tomostain.stain.config import StainConfig
+from tomostain.stain.image import stain_image
+from tomostain.stain.slices import blend_tiles, stain_slice
+from tomostain.stain.tiles import tile_starts, tile_weights
+from tomostain.stain.translator import Translator, load_translator
+from tomostain.stain.volume import Plan, plan_volume, stain_volume
+
+__all__ = [
+    "Plan",
+    "StainConfig",
+    "Translator",
+    "blend_tiles",
+    "load_translator",
+    "plan_volume",
+    "stain_image",
+    "stain_slice",
+    "stain_volume",
+    "tile_starts",
+    "tile_weights",
+]

@@ -1,5 +1,21 @@
-"""Learn the translation: networks, losses, recipes and the training loop (paper sections 2.6 and 2.7)."""
+"""Training: networks, losses (one per equation of paper section 2.6), recipes, patches, the loop."""
 
+from tomostain.train.export import export_model
+from tomostain.train.loop import Trainer, plan_training, train
 from tomostain.train.networks import build_network
+from tomostain.train.recipes import Recipe, list_recipes, load_recipe
+from tomostain.train.sampling import Augment, Batch, PatchSampler
 
-__all__ = ["build_network"]
+__all__ = [
+    "Augment",
+    "Batch",
+    "PatchSampler",
+    "Recipe",
+    "Trainer",
+    "build_network",
+    "export_model",
+    "list_recipes",
+    "load_recipe",
+    "plan_training",
+    "train",
+]

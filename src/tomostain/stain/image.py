@@ -1,0 +1,61 @@
+"""One image file in, one stained image file out."""
+
+from pathlib import Path
+
+import numpy as np
+
+from tomostain.errors import InputError
+from tomostain.io import read_image, write_image
+from tomostain.io.atomic import refuse_existing
+from tomostain.prepare import Levels, estimate_levels, normalise_ct
+from tomostain.stain.config import StainConfig
+from tomostain.stain.slices import stain_slice
+from tomostain.stain.translator import load_translator
+from tomostain.stain.voxels import check_voxel_size
+
+
+def stain_image(
+    model: Path,
+    source: Path,
+    out: Path,
+    *,
+    config: StainConfig | None = None,
+    levels: Levels | str | None = None,
+    voxel_um: tuple[float, float, float] | None = None,
+    allow_voxel_mismatch: bool = False,
+    device: str = "auto",
+    overwrite: bool = False,
+) -> Path:
+    """Stain a single µCT image.
+
+    Parameters
+    ----------
+    model, source, out : Path
+        Model folder; a greyscale image; the stained image (PNG or TIFF, by its ending).
+    config, levels, voxel_um, allow_voxel_mismatch, device, overwrite
+        As `stain_volume`. Without `voxel_um` the image is taken to have the model's.
+
+    Returns
+    -------
+    Path
+        `out`.
+
+    Raises
+    ------
+    InputError
+        If the image is not greyscale, or as `stain_volume`.
+    """
+    refuse_existing(out, overwrite)
+    translator = load_translator(model, device)
+    ct = read_image(source)
+    if ct.ndim == 3 and (ct[..., :1] == ct).all():
+        ct = ct[..., 0]
+    if ct.ndim != 2:
+        raise InputError(f"{source}: is a colour image; staining needs a greyscale µCT image")
+    if voxel_um is not None:
+        check_voxel_size(voxel_um, translator.spec.voxel_um, str(source), allow_voxel_mismatch)
+    if levels is None:
+        levels = estimate_levels(ct, str(source))
+    normalised = ct.astype(np.float32) if isinstance(levels, str) else normalise_ct(ct, levels)
+    write_image(out, stain_slice(translator, normalised, config or StainConfig()), overwrite=overwrite)
+    return out

@@ -1,0 +1,81 @@
+"""One slice: overlapping patches through the generator, blended (paper section 2.9)."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tomostain.errors import InputError
+from tomostain.stain.config import StainConfig
+from tomostain.stain.tiles import tile_starts, tile_weights
+from tomostain.stain.translator import Translator
+
+
+def stain_slice(translator: Translator, ct: NDArray[np.uint16], config: StainConfig | None = None) -> NDArray[np.uint8]:
+    """Stain one slice.
+
+    Parameters
+    ----------
+    translator : Translator
+    ct : ndarray of uint16 (or float), shape (Y, X)
+        Normalised µCT: background 10000, bone 30000. Any size.
+    config : StainConfig, optional
+        Patches of 256 px every 64 px, as the paper, by default.
+
+    Returns
+    -------
+    ndarray of uint8, shape (Y, X, 3)
+    """
+    config = config or StainConfig()
+    if ct.ndim != 2 or not ct.size:
+        raise InputError(f"slice of shape {ct.shape}: expected rows and columns (Y, X)")
+    return np.rint(blend_tiles(translator, ct, config)).astype(np.uint8)
+
+
+def blend_tiles(translate: Callable[[Tensor], Tensor], ct: NDArray[np.uint16], config: StainConfig) -> NDArray[np.float32]:
+    """Cut an image in overlapping patches, translate them and blend the results.
+
+    Parameters
+    ----------
+    translate : callable
+        Patches (B, P, P) → (B, C, P, P), both float.
+    ct : ndarray, shape (Y, X)
+        An image smaller than a patch is reflected to the patch's size (repeated at the edge, if it is too small
+        for that) and cropped again.
+    config : StainConfig
+
+    Returns
+    -------
+    ndarray of float32, shape (Y, X, C)
+    """
+    height, width = ct.shape
+    patch = config.patch_px
+    padded = _pad_to(ct.astype(np.float32), patch)
+    weights = torch.from_numpy(tile_weights(patch, config.blend))
+    corners = [
+        (row, column)
+        for row in tile_starts(padded.shape[0], patch, config.stride_px)
+        for column in tile_starts(padded.shape[1], patch, config.stride_px)
+    ]
+    total: Tensor | None = None
+    weight_sum = torch.zeros(padded.shape)
+    for first in range(0, len(corners), config.batch):
+        chosen = corners[first : first + config.batch]
+        patches = torch.from_numpy(np.stack([padded[r : r + patch, c : c + patch] for r, c in chosen]))
+        results = translate(patches).cpu()
+        if total is None:
+            total = torch.zeros((results.shape[1], *padded.shape))
+        for (row, column), result in zip(chosen, results, strict=True):
+            total[:, row : row + patch, column : column + patch] += result * weights
+            weight_sum[row : row + patch, column : column + patch] += weights
+    assert total is not None
+    return (total / weight_sum)[:, :height, :width].permute(1, 2, 0).numpy()
+
+
+def _pad_to(image: NDArray[np.float32], patch: int) -> NDArray[np.float32]:
+    """Extend an image below and to the right to at least the patch's size."""
+    missing = [(0, max(0, patch - length)) for length in image.shape]
+    can_reflect = all(more < length for (_, more), length in zip(missing, image.shape, strict=True))
+    return np.pad(image, missing, mode="reflect" if can_reflect else "edge")

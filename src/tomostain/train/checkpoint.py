@@ -1,0 +1,120 @@
+"""Everything a run needs to continue to the same bits, in one file; and weights alone for the best of each term.
+
+Files hold tensors and plain containers only and are read with ``weights_only=True``: no pickle of code is ever run.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tomostain.errors import InputError
+from tomostain.io.atomic import atomic_file
+from tomostain.train.buffer import ImageBuffer
+from tomostain.train.step import Networks
+
+LAST = "last"
+
+
+@dataclass
+class State:
+    """The moving parts of a run.
+
+    Attributes
+    ----------
+    networks : Networks
+    optimisers : dict of str to Optimizer
+        "generators" and "discriminators".
+    buffers : dict of str to ImageBuffer
+        "x" and "y".
+    draws : torch.Generator
+        Every draw of patches and buffers comes from it.
+    step : int
+        Steps done.
+    seconds : float
+        Training time so far.
+    sums : dict of str to float
+        Sums of the terms over the steps of the epoch that is under way.
+    best : dict of str to float
+        Least mean of each term over an epoch so far.
+    """
+
+    networks: Networks
+    optimisers: dict[str, torch.optim.Optimizer]
+    buffers: dict[str, ImageBuffer]
+    draws: torch.Generator
+    step: int = 0
+    seconds: float = 0.0
+    sums: dict[str, float] = field(default_factory=dict)
+    best: dict[str, float] = field(default_factory=dict)
+
+
+def save_last(run: Path, state: State) -> None:
+    """Write `run`/last whole, over the one before."""
+    values = {
+        "networks": {name: network.state_dict() for name, network in state.networks.named().items()},
+        "optimisers": {name: optimiser.state_dict() for name, optimiser in state.optimisers.items()},
+        "buffers": {name: buffer.images for name, buffer in state.buffers.items()},
+        "draws": state.draws.get_state(),
+        "torch": torch.get_rng_state(),  # dropout draws from it
+        "step": state.step,
+        "seconds": state.seconds,
+        "sums": state.sums,
+        "best": state.best,
+    }
+    with atomic_file(run / LAST) as temporary, temporary.open("wb") as file:
+        torch.save(values, file)
+
+
+def load_last(run: Path, state: State) -> None:
+    """Put the state of `run`/last into `state`.
+
+    Raises
+    ------
+    InputError
+        If there is none, or it is broken or of other networks.
+    """
+    path = run / LAST
+    values = read_checkpoint(path)
+    try:
+        for name, network in state.networks.named().items():
+            network.load_state_dict(values["networks"][name])
+        for name, optimiser in state.optimisers.items():
+            optimiser.load_state_dict(values["optimisers"][name])
+        device = next(state.networks.g_xy.parameters()).device
+        for name, buffer in state.buffers.items():
+            buffer.images = [image.to(device) for image in values["buffers"][name]]
+        state.draws.set_state(values["draws"])
+        torch.set_rng_state(values["torch"])
+        state.step, state.seconds = int(values["step"]), float(values["seconds"])
+        state.sums, state.best = dict(values["sums"]), dict(values["best"])
+    except (KeyError, RuntimeError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: does not fit this run ({str(error).splitlines()[0]}); train anew with --overwrite") from None
+
+
+def save_best(run: Path, term: str, state: State) -> None:
+    """Write the generators' weights as `run`/best-<term>."""
+    names = ("g_xy", "g_yx")
+    weights = {name: net.state_dict() for name, net in state.networks.named().items() if name in names}
+    with atomic_file(run / f"best-{term}") as temporary, temporary.open("wb") as file:
+        torch.save({"networks": weights, "step": state.step}, file)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read `last` or `best-<term>`: tensors and plain containers only.
+
+    Raises
+    ------
+    InputError
+        If it is missing or broken, or holds anything else.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint; the run has not got that far, or this is no run")
+    try:
+        values = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a broken zip, a refused class: torch has many words for it
+        raise InputError(f"{path}: broken, or not a checkpoint ({type(error).__name__})") from None
+    if not isinstance(values, dict) or "networks" not in values:
+        raise InputError(f"{path}: not a checkpoint of tomostain")
+    return values

@@ -1,0 +1,93 @@
+"""What a run tells of itself: metrics.csv, TensorBoard events where that is installed, and sample pictures."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tomostain.io.atomic import atomic_file, write_text
+from tomostain.scaling import histology_from_network
+
+METRICS = "metrics.csv"
+
+
+class Logbook:
+    """Writes a run's metrics; rows after `step` (of a run that was broken off) are dropped when it is opened.
+
+    Parameters
+    ----------
+    run : Path
+    columns : list of str
+        After step, epoch and seconds.
+    step : int
+        Steps done so far.
+    """
+
+    def __init__(self, run: Path, columns: list[str], step: int) -> None:
+        self.path = run / METRICS
+        self.columns = ["step", "epoch", "seconds", *columns]
+        rows = []
+        if self.path.is_file():
+            with self.path.open(newline="", encoding="utf-8") as file:
+                rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(self.path, text.getvalue())
+        self._events: Any = _event_writer(run, step)
+
+    def write(self, step: int, epoch: int, seconds: float, values: dict[str, float]) -> None:
+        """Append one row."""
+        row = {"step": step, "epoch": epoch, "seconds": f"{seconds:.2f}"} | {k: f"{v:.6g}" for k, v in values.items()}
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
+        if self._events is not None:
+            for name, value in values.items():
+                self._events.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Finish the event file."""
+        if self._events is not None:
+            self._events.close()
+
+
+def _event_writer(run: Path, step: int) -> Any:
+    """Return TensorBoard's writer, or None where it is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(run), purge_step=step + 1)
+
+
+def sample_picture(rows: list[list[Tensor]]) -> NDArray[np.uint8]:
+    """Lay images out in rows, as Fig. 4 (a) of the paper: µCT, generated histology, mask, histology, generated µCT.
+
+    Parameters
+    ----------
+    rows : list of list of Tensor, shape (1|3, P, P)
+        In [-1, 1].
+
+    Returns
+    -------
+    ndarray of uint8, shape (rows · (P + 2), columns · (P + 2), 3)
+    """
+    lines = []
+    for row in rows:
+        images = [histology_from_network(image.detach().cpu().float().expand(3, -1, -1)) for image in row]
+        framed = [np.pad(np.rint(image.numpy()), ((0, 0), (1, 1), (1, 1)), constant_values=255) for image in images]
+        lines.append(np.concatenate(framed, axis=2))
+    return np.concatenate(lines, axis=1).transpose(1, 2, 0).astype(np.uint8)
+
+
+def write_sample(run: Path, step: int, picture: NDArray[np.uint8]) -> None:
+    """Write `run`/samples/step-000123.png."""
+    from PIL import Image
+
+    with atomic_file(run / "samples" / f"step-{step:06d}.png") as temporary:
+        Image.fromarray(picture).save(temporary)

@@ -1,0 +1,113 @@
+"""The losses of the paper, one function for each of its equations (1) to (10).
+
+Source: Irvine et al., J. Synchrotron Rad. 2026, section 2.6. Images are (B, C, H, W), float in [-1, 1]; masks are
+(B, 1, H, W), 1 where µCT and histology correspond and 0 elsewhere; scores are what a discriminator returns, of any
+shape. Expectations are means over batch, channels and pixels. Every function returns a tensor with one number.
+
+The paper applies the correspondence mask as a binary multiplier of all ℓ1 terms (section 2.6.3). It is taken at its
+word: the mean is over all pixels, those outside counting as zero, so that a patch weighs as much as it corresponds.
+"""
+
+import torch
+from torch import Tensor
+
+
+def masked_l1(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
+    """Mean over all pixels of mask · |a - b|: what lies outside the mask moves neither the value nor its gradient.
+
+    Examples
+    --------
+    >>> a, b = torch.tensor([[[[0.0, 9.0]]]]), torch.tensor([[[[1.0, 0.0]]]])
+    >>> masked_l1(a, b, mask=torch.tensor([[[[1.0, 0.0]]]])).item()
+    0.5
+    """
+    return (mask * (a - b).abs()).mean()
+
+
+def least_squares(scores: Tensor, label: float) -> Tensor:
+    """Mean squared difference between discriminator scores and a label, 1 for real and 0 for fake (LSGAN)."""
+    return (scores - label).square().mean()
+
+
+def cycle(cycled_x: Tensor, x: Tensor, cycled_y: Tensor, y: Tensor, mask: Tensor) -> Tensor:
+    """Eq. (1), cycle consistency: E‖G_yx(G_xy(x)) - x‖₁ + E‖G_xy(G_yx(y)) - y‖₁."""
+    return masked_l1(cycled_x, x, mask) + masked_l1(cycled_y, y, mask)
+
+
+def adversarial(scores_fake_y: Tensor, scores_fake_x: Tensor) -> Tensor:
+    """Eq. (2), of the generators: E(D_y(G_xy(x)) - 1)² + E(D_x(G_yx(y)) - 1)²."""
+    return least_squares(scores_fake_y, 1.0) + least_squares(scores_fake_x, 1.0)
+
+
+def discriminator(scores_real: Tensor, scores_fake: Tensor) -> Tensor:
+    """The counterpart of eqs. (2) and (8), of one discriminator: half of E(D(real) - 1)² + E D(fake)².
+
+    The half slows the discriminators relative to the generators (Zhu et al. 2017, appendix).
+    """
+    return 0.5 * (least_squares(scores_real, 1.0) + least_squares(scores_fake, 0.0))
+
+
+def identity(same_x: Tensor, x: Tensor, same_y: Tensor, y: Tensor, mask: Tensor) -> Tensor:
+    """Eq. (3), identity: E‖G_yx(x) - x‖₁ + E‖G_xy(y) - y‖₁, what is in the target domain already stays as it is."""
+    return masked_l1(same_x, x, mask) + masked_l1(same_y, y, mask)
+
+
+def cyclegan_total(gan: Tensor, cyc: Tensor, idt: Tensor, lambda_cyc: float = 6.0, lambda_id: float = 3.0) -> Tensor:
+    """Eq. (4), CycleGAN: L_GAN + λ_cyc L_cyc + λ_id L_id."""
+    return gan + lambda_cyc * cyc + lambda_id * idt
+
+
+def pixelwise(fake_y: Tensor, y: Tensor, fake_x: Tensor, x: Tensor, mask: Tensor) -> Tensor:
+    """Eq. (5), pixelwise supervision: E‖G_xy(x) - y‖₁ + E‖G_yx(y) - x‖₁."""
+    return masked_l1(fake_y, y, mask) + masked_l1(fake_x, x, mask)
+
+
+def greyscale(fake_x: Tensor, mask: Tensor) -> Tensor:
+    """Eq. (6), greyscale: the mean of |r - g|, |g - b| and |b - r| of the generated µCT (B, 3, H, W).
+
+    With one channel there is nothing to differ and the loss is zero by construction.
+    """
+    return masked_l1(fake_x, fake_x.roll(-1, dims=1), mask)
+
+
+def paired_total(
+    gan: Tensor,
+    cyc: Tensor,
+    idt: Tensor,
+    px: Tensor,
+    gs: Tensor,
+    lambda_cyc: float = 6.0,
+    lambda_id: float = 3.0,
+    lambda_px: float = 6.0,
+    lambda_gs: float = 1.0,
+) -> Tensor:
+    """Eq. (7), CycleGAN for paired data: eq. (4) + λ_px L_px + λ_gs L_gs."""
+    return cyclegan_total(gan, cyc, idt, lambda_cyc, lambda_id) + lambda_px * px + lambda_gs * gs
+
+
+def conditional_adversarial(scores_fake: Tensor) -> Tensor:
+    """Eq. (8), of the generator of pix2pix: E(D(x, G(x)) - 1)²."""
+    return least_squares(scores_fake, 1.0)
+
+
+def l1(fake_y: Tensor, y: Tensor, mask: Tensor) -> Tensor:
+    """Eq. (9), the pixelwise loss of pix2pix: E‖y - G(x)‖₁."""
+    return masked_l1(fake_y, y, mask)
+
+
+def pix2pix_total(gan: Tensor, l1_loss: Tensor, lambda_l1: float = 20.0) -> Tensor:
+    """Eq. (10), pix2pix: L_cGAN + λ L_ℓ1."""
+    return gan + lambda_l1 * l1_loss
+
+
+def psnr(fake: Tensor, real: Tensor, mask: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio inside the mask, dB, for images in [-1, 1]: what validation watches, not a loss.
+
+    Examples
+    --------
+    >>> psnr(torch.full((1, 3, 2, 2), 0.2), torch.zeros(1, 3, 2, 2), torch.ones(1, 1, 2, 2)).item()
+    20.0...
+    """
+    inside = mask.expand_as(fake)
+    error = (inside * (fake - real).square()).sum() / inside.sum().clamp(min=1.0)
+    return 10.0 * torch.log10(4.0 / error.clamp(min=1e-10))

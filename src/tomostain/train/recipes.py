@@ -1,0 +1,143 @@
+"""Recipes: a named training objective with its networks and schedule, as data (YAML, `base:` to inherit)."""
+
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from tomostain.config import Config, read_yaml, suggest
+from tomostain.errors import InputError
+from tomostain.train.losses import REVERSE_TERMS, TERMS
+from tomostain.train.sampling import Augment
+
+
+class Recipe(Config):
+    """What is trained, on what, and how long. The defaults are the paper's (sections 2.6 and 2.7).
+
+    Attributes
+    ----------
+    name : str
+    in_channels : {1, 3}
+        Channels of the µCT; the paper repeats the grey value in three.
+    inverted_ct : bool
+        The networks see the µCT inverted.
+    terms : dict of str to float
+        The objective: weight of each term of `tomostain.train.losses.TERMS`. Weight 0: not computed.
+    generator, discriminator : dict
+        Architecture of G_xy (and G_yx) and of D_y (and D_x) for `build_network`, without channel counts.
+    learning_rate, betas : float, pair of float
+        Adam.
+    batch, patch_px, patches_per_pair, epochs : int
+        An epoch draws `patches_per_pair` patches a training pair.
+    buffer : int
+        Images in each discriminator's buffer; 0 for none.
+    augment : Augment
+    """
+
+    name: str
+    in_channels: Literal[1, 3] = 3
+    inverted_ct: bool = False
+    terms: dict[str, float]
+    generator: dict[str, Any] = {"name": "resnet", "width": 64, "blocks": 9}
+    discriminator: dict[str, Any] = {"name": "patch", "width": 64, "layers": 3}
+    learning_rate: float = Field(2e-4, gt=0)
+    betas: tuple[float, float] = (0.5, 0.999)
+    batch: int = Field(4, ge=1)
+    patch_px: int = Field(256, ge=8)
+    patches_per_pair: int = Field(100, ge=1)
+    epochs: int = Field(500, ge=1)
+    buffer: int = Field(50, ge=0)
+    augment: Augment = Augment()
+
+    @model_validator(mode="after")
+    def _objective_makes_sense(self) -> "Recipe":
+        for term, weight in self.terms.items():
+            if term not in TERMS:
+                raise ValueError(f"unknown term '{term}'{suggest(term, list(TERMS))}")
+            if weight < 0:
+                raise ValueError(f"term '{term}' has the weight {weight:g}; weights are 0 or more")
+        if not self.active:
+            raise ValueError("no term has a weight above 0; nothing would be learnt")
+        if self.in_channels == 1 and "identity" in self.active:
+            # G_xy(y) and G_yx(x) of eq. (3) put one domain's image into the other's network.
+            raise ValueError("in_channels 1 rules the term 'identity' out: the domains differ in channels; set it to 0")
+        if self.conditional and self.needs_reverse:
+            raise ValueError("conditional_adversarial goes with l1 only: it has no reverse direction")
+        return self
+
+    @property
+    def active(self) -> dict[str, float]:
+        """The terms that are computed."""
+        return {term: weight for term, weight in self.terms.items() if weight > 0}
+
+    @property
+    def needs_reverse(self) -> bool:
+        """Whether G_yx and D_x exist."""
+        return bool(REVERSE_TERMS & set(self.active))
+
+    @property
+    def conditional(self) -> bool:
+        """Whether D_y judges µCT and histology together (Pix2Pix)."""
+        return "conditional_adversarial" in self.active
+
+    @property
+    def adversarial(self) -> bool:
+        """Whether there is anything for a discriminator to do."""
+        return self.conditional or "adversarial" in self.active
+
+    def generator_spec(self, reverse: bool = False) -> dict[str, Any]:
+        """Return the architecture of G_xy, or of G_yx, with its channels."""
+        into, out = (3, self.in_channels) if reverse else (self.in_channels, 3)
+        return {**self.generator, "in_channels": into, "out_channels": out}
+
+    def discriminator_spec(self, reverse: bool = False) -> dict[str, Any]:
+        """Return the architecture of D_y, or of D_x, with its channels."""
+        channels = self.in_channels if reverse else 3 + self.in_channels * self.conditional
+        return {**self.discriminator, "in_channels": channels}
+
+
+def list_recipes() -> list[str]:
+    """Return the names of the recipes that come with tomostain."""
+    folder = resources.files("tomostain.train") / "recipes"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_recipe(name_or_path: str | Path) -> Recipe:
+    """Read a recipe by name or from a YAML file.
+
+    A recipe may begin with ``base: NAME``: then it states only what differs. Nested tables (``generator``, ``augment``) are
+    merged key by key; ``terms`` replaces the base's objective as a whole.
+
+    Raises
+    ------
+    InputError
+        If there is no such recipe, or it has an unknown key (with "did you mean") or a wrong value.
+
+    Examples
+    --------
+    >>> load_recipe("paired-cyclegan").terms["pixelwise"]
+    6.0
+    """
+    return Recipe.from_dict(_resolve(str(name_or_path), ()), source=f"recipe {name_or_path}")
+
+
+def _resolve(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
+    """Return a recipe's values over those of its bases."""
+    if name in seen:
+        raise InputError(f"recipe {name}: its bases go round in a circle ({' -> '.join([*seen, name])})")
+    if name in list_recipes():
+        with resources.as_file(resources.files("tomostain.train") / "recipes" / f"{name}.yaml") as path:
+            values = read_yaml(path)
+    elif name.endswith((".yaml", ".yml")):
+        values = read_yaml(Path(name))
+    else:
+        raise InputError(f"recipe '{name}': unknown{suggest(name, list_recipes())}; or give a .yaml file")
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    merged = _resolve(str(base), (*seen, name))
+    for key, value in values.items():
+        nested = key in ("generator", "discriminator", "augment") and isinstance(value, dict)
+        merged[key] = {**merged.get(key, {}), **value} if nested else value
+    return merged
