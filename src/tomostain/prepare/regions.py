@@ -43,7 +43,8 @@ def block_mean(image: NDArray[Any], step: int) -> NDArray[np.float32]:
 def padding(stack: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Mark the constant that some reconstructions put outside their circle: it is no background.
 
-    Only what fills every corner, is next to absent inside the circle, and stands beside noisy data counts as padding, and with it the rim that smoothing blends with it.
+    Only what fills every corner, is next to absent inside the circle, and stands beside noisy data counts as padding,
+    and with it the rim that smoothing blends with it.
 
     Parameters
     ----------
