@@ -34,5 +34,7 @@ class StainConfig(Config):
     @model_validator(mode="after")
     def _patches_overlap(self) -> Self:
         if self.stride_px > self.patch_px:
-            raise ValueError(f"stride_px {self.stride_px} is larger than patch_px {self.patch_px}: gaps would stay unstained")
+            raise ValueError(
+                f"stride_px {self.stride_px} is larger than patch_px {self.patch_px}: gaps would stay unstained"
+            )
         return self

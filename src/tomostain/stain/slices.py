@@ -13,7 +13,9 @@ from tomostain.stain.tiles import tile_starts, tile_weights
 from tomostain.stain.translator import Translator
 
 
-def stain_slice(translator: Translator, ct: NDArray[np.uint16], config: StainConfig | None = None) -> NDArray[np.uint8]:
+def stain_slice(
+    translator: Translator, ct: NDArray[np.uint16] | NDArray[np.float32], config: StainConfig | None = None
+) -> NDArray[np.uint8]:
     """Stain one slice.
 
     Parameters
@@ -34,7 +36,9 @@ def stain_slice(translator: Translator, ct: NDArray[np.uint16], config: StainCon
     return np.rint(blend_tiles(translator, ct, config)).astype(np.uint8)
 
 
-def blend_tiles(translate: Callable[[Tensor], Tensor], ct: NDArray[np.uint16], config: StainConfig) -> NDArray[np.float32]:
+def blend_tiles(
+    translate: Callable[[Tensor], Tensor], ct: NDArray[np.uint16] | NDArray[np.float32], config: StainConfig
+) -> NDArray[np.float32]:
     """Cut an image in overlapping patches, translate them and blend the results.
 
     Parameters

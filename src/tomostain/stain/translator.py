@@ -77,4 +77,3 @@ def load_translator(model_folder: Path, device: str = "auto") -> Translator:
     network.load_state_dict(model.state)
     place = choose_device(device)
     return Translator(network.eval().requires_grad_(False).to(place), model.spec, place, model.hash)
-

@@ -149,7 +149,9 @@ def stain_volume(
                 progress("staining", done, depth)
             writer.write(start, stained)
             if stop_asked.is_set():
-                raise Interrupted(f"{out}: {done} of {depth} slices are stained; run the same command again to continue")
+                raise Interrupted(
+                    f"{out}: {done} of {depth} slices are stained; run the same command again to continue"
+                )
     writer.finish(progress)
     return out
 
@@ -200,7 +202,11 @@ class Plan:
     def __str__(self) -> str:
         size = " x ".join(map(str, self.shape))
         voxel = " x ".join(f"{value:g}" for value in self.voxel_um)
-        grey = "as they are" if self.levels is None else f"{self.levels.background:.6g} -> 10000, {self.levels.bone:.6g} -> 30000"
+        grey = (
+            "as they are"
+            if self.levels is None
+            else f"{self.levels.background:.6g} -> 10000, {self.levels.bone:.6g} -> 30000"
+        )
         return "\n".join(
             [
                 f"volume:      {size} voxels of {voxel} µm (z, y, x)",
@@ -237,11 +243,12 @@ def plan_volume(
     slices = min(job.config.slab, depth)
     width_px = int(job.translator.spec.generator.get("width", 64))
     # Float32 in (with its halo) and filtered, colours out, and the widest feature maps of a batch.
-    memory = height * width * ((slices + halo) * 8 + slices * 6 + 28) + job.config.batch * job.config.patch_px**2 * width_px * 16
-    output = int(depth * height * width * 3 * 8 / 7)
-    return Plan(
-        job.volume.shape, job.volume.voxel_um, str(job.translator.device), memory, output, seconds, job.levels
+    memory = (
+        height * width * ((slices + halo) * 8 + slices * 6 + 28)
+        + job.config.batch * job.config.patch_px**2 * width_px * 16
     )
+    output = int(depth * height * width * 3 * 8 / 7)
+    return Plan(job.volume.shape, job.volume.voxel_um, str(job.translator.device), memory, output, seconds, job.levels)
 
 
 def _duration(seconds: float) -> str:

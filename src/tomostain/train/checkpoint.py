@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from tomostain.errors import InputError
 from tomostain.io.atomic import atomic_file
 from tomostain.train.buffer import ImageBuffer
-from tomostain.train.step import Networks
+from tomostain.train.objective import Networks
 
 LAST = "last"
 
@@ -27,7 +28,7 @@ class State:
     optimisers : dict of str to Optimizer
         "generators" and "discriminators".
     buffers : dict of str to ImageBuffer
-        "x" and "y".
+        "d_y" and "d_x".
     draws : torch.Generator
         Every draw of patches and buffers comes from it.
     step : int
@@ -50,12 +51,17 @@ class State:
     best: dict[str, float] = field(default_factory=dict)
 
 
+def named_networks(networks: Networks) -> dict[str, nn.Module]:
+    """Return the networks that exist, by name."""
+    return networks.generators() | networks.discriminators()
+
+
 def save_last(run: Path, state: State) -> None:
     """Write `run`/last whole, over the one before."""
     values = {
-        "networks": {name: network.state_dict() for name, network in state.networks.named().items()},
+        "networks": {name: network.state_dict() for name, network in named_networks(state.networks).items()},
         "optimisers": {name: optimiser.state_dict() for name, optimiser in state.optimisers.items()},
-        "buffers": {name: buffer.images for name, buffer in state.buffers.items()},
+        "buffers": {name: buffer.state_dict() for name, buffer in state.buffers.items()},
         "draws": state.draws.get_state(),
         "torch": torch.get_rng_state(),  # dropout draws from it
         "step": state.step,
@@ -78,25 +84,26 @@ def load_last(run: Path, state: State) -> None:
     path = run / LAST
     values = read_checkpoint(path)
     try:
-        for name, network in state.networks.named().items():
+        for name, network in named_networks(state.networks).items():
             network.load_state_dict(values["networks"][name])
         for name, optimiser in state.optimisers.items():
             optimiser.load_state_dict(values["optimisers"][name])
         device = next(state.networks.g_xy.parameters()).device
         for name, buffer in state.buffers.items():
-            buffer.images = [image.to(device) for image in values["buffers"][name]]
+            buffer.load_state_dict(values["buffers"][name], device)
         state.draws.set_state(values["draws"])
         torch.set_rng_state(values["torch"])
         state.step, state.seconds = int(values["step"]), float(values["seconds"])
         state.sums, state.best = dict(values["sums"]), dict(values["best"])
     except (KeyError, RuntimeError, ValueError, TypeError) as error:
-        raise InputError(f"{path}: does not fit this run ({str(error).splitlines()[0]}); train anew with --overwrite") from None
+        raise InputError(
+            f"{path}: does not fit this run ({str(error).splitlines()[0]}); train anew with --overwrite"
+        ) from None
 
 
 def save_best(run: Path, term: str, state: State) -> None:
     """Write the generators' weights as `run`/best-<term>."""
-    names = ("g_xy", "g_yx")
-    weights = {name: net.state_dict() for name, net in state.networks.named().items() if name in names}
+    weights = {name: network.state_dict() for name, network in state.networks.generators().items()}
     with atomic_file(run / f"best-{term}") as temporary, temporary.open("wb") as file:
         torch.save({"networks": weights, "step": state.step}, file)
 

@@ -17,14 +17,14 @@ from tomostain.io.atomic import refuse_existing, write_text
 from tomostain.prepare import Dataset, load_dataset
 from tomostain.progress import Progress, silent
 from tomostain.train.buffer import ImageBuffer
-from tomostain.train.checkpoint import LAST, State, load_last, save_best, save_last
+from tomostain.train.checkpoint import LAST, State, load_last, named_networks, save_best, save_last
 from tomostain.train.export import export_model
 from tomostain.train.logbook import Logbook, sample_picture, write_sample
-from tomostain.train.losses import TERMS, discriminator_loss, masked_l1, total_loss
-from tomostain.train.networks import build_network
+from tomostain.train.losses import discriminator, masked_l1
+from tomostain.train.networks import build_network, count_parameters
+from tomostain.train.objective import Networks, Step, compute_terms, weighted_sum
 from tomostain.train.recipes import Recipe, load_recipe
 from tomostain.train.sampling import PatchSampler
-from tomostain.train.step import Networks, Step
 
 LOG_EVERY_STEPS = 10
 CHECKPOINT_EVERY_S = 60.0
@@ -155,8 +155,7 @@ class Trainer:
         self.validation = self._sampler(data, split.validation) if split.validation else None
         self.state = _build_state(recipe, seed, self.fabric)
         self.steps_per_epoch = -(-recipe.patches_per_pair * len(split.train) // recipe.batch)
-        discriminators = ["d_y", "d_x"] if recipe.needs_reverse else ["d_y"]
-        self.columns = [*recipe.active, "total", *(discriminators if recipe.adversarial else [])]
+        self.columns = [*recipe.active, "total", *self.state.networks.discriminators()]
         if self.validation is not None:
             self.columns.append("validation_l1")
 
@@ -176,7 +175,7 @@ class Trainer:
         """Take one step of generators and discriminators; return the losses."""
         state, recipe = self.state, self.recipe
         batch = self.sampler.draw(state.draws)
-        step = Step(batch.x, batch.y, batch.mask, state.networks)
+        step = Step(state.networks, batch.x, batch.y, batch.mask)
         values = self._improve_generators(step)
         if recipe.adversarial:
             values |= self._improve_discriminators(step)
@@ -190,25 +189,28 @@ class Trainer:
 
     def _improve_generators(self, step: Step) -> dict[str, float]:
         """Descend eq. (4), (7) or (10)."""
-        for discriminator in self.state.networks.discriminators:
-            discriminator.requires_grad_(False)  # their gradients would be thrown away
-        terms: dict[str, Tensor] = {name: TERMS[name](step) for name in self.recipe.active}
-        total = total_loss(terms, self.recipe.active)
+        judges = self.state.networks.discriminators().values()
+        for judge in judges:
+            judge.requires_grad_(False)  # their gradients would be thrown away
+        terms = compute_terms(step, self.recipe.active)
+        total = weighted_sum(terms, self.recipe.active)
         self._descend("generators", total)
-        for discriminator in self.state.networks.discriminators:
-            discriminator.requires_grad_(True)
+        for judge in judges:
+            judge.requires_grad_(True)
         return {name: float(term.detach()) for name, term in terms.items()} | {"total": float(total.detach())}
 
     def _improve_discriminators(self, step: Step) -> dict[str, float]:
         """Tell real from generated, the generated ones partly from the buffers."""
-        state, networks = self.state, self.state.networks
-        fake = state.buffers["y"].swap(networks.judged_as(step.x, step.fake_y).detach(), state.draws)
-        real = networks.judged_as(step.x, step.y)
-        losses = {"d_y": discriminator_loss(networks.d_y(real), networks.d_y(fake))}
-        if self.recipe.needs_reverse:
-            d_x = networks.reverse()[1]
-            fake = state.buffers["x"].swap(step.fake_x.detach(), state.draws)
-            losses["d_x"] = discriminator_loss(d_x(step.x), d_x(fake))
+        networks = self.state.networks
+        pairs = {"d_y": (step.y, step.fake_y)}
+        if networks.d_x is not None:
+            pairs["d_x"] = (step.x, step.fake_x)
+        condition = [step.x] if networks.conditional else []
+        losses = {}
+        for name, (real, fake) in pairs.items():
+            judge = networks.discriminators()[name]
+            old = self.state.buffers[name].exchange(fake.detach(), self.state.draws)
+            losses[name] = discriminator(judge(real, *condition), judge(old, *condition))
         self._descend("discriminators", torch.stack(list(losses.values())).sum())
         return {name: float(loss.detach()) for name, loss in losses.items()}
 
@@ -246,7 +248,7 @@ class Trainer:
     def write_sample(self, run: Path) -> None:
         """Write a picture of two training patches and, where there is a fold, two of validation."""
         networks, draws = self.state.networks, torch.Generator().manual_seed(1)
-        for network in networks.generators:
+        for network in networks.generators().values():
             network.eval()
         rows = []
         for sampler in filter(None, (self.sampler, self.validation)):
@@ -255,7 +257,7 @@ class Trainer:
             fake_x = [] if networks.g_yx is None else [networks.g_yx(batch.y)]
             images = [batch.x, fake_y, batch.mask * 2 - 1, batch.y, *fake_x]
             rows += [[image[number] for image in images] for number in range(min(2, len(batch.x)))]
-        for network in networks.generators:
+        for network in networks.generators().values():
             network.train()
         write_sample(run, self.state.step, sample_picture(rows))
 
@@ -267,19 +269,20 @@ def _build_state(recipe: Recipe, seed: int, fabric: Any) -> State:
     def build(spec: dict[str, Any]) -> nn.Module:
         return fabric.setup_module(build_network(spec, draws))
 
-    networks = Networks(
-        build(recipe.generator_spec()), build(recipe.discriminator_spec()), conditional=recipe.conditional
-    )
-    if recipe.needs_reverse:
-        networks.g_yx = build(recipe.generator_spec(reverse=True))
-        networks.d_x = build(recipe.discriminator_spec(reverse=True))
-
-    def adam(modules: list[nn.Module]) -> torch.optim.Optimizer:
-        values = [value for module in modules for value in module.parameters()]
+    def adam(modules: dict[str, nn.Module]) -> torch.optim.Optimizer:
+        values = [value for module in modules.values() for value in module.parameters()]
         return fabric.setup_optimizers(torch.optim.Adam(values, lr=recipe.learning_rate, betas=recipe.betas))
 
-    optimisers = {"generators": adam(networks.generators), "discriminators": adam(networks.discriminators)}
-    buffers = {name: ImageBuffer(recipe.buffer) for name in ("x", "y")}
+    networks = Networks(build(recipe.generator_spec()), conditional=recipe.conditional)
+    if recipe.needs_reverse:
+        networks.g_yx = build(recipe.generator_spec(reverse=True))
+    if recipe.adversarial:
+        networks.d_y = build(recipe.discriminator_spec())
+        networks.d_x = build(recipe.discriminator_spec(reverse=True)) if recipe.needs_reverse else None
+    optimisers = {"generators": adam(networks.generators())}
+    if recipe.adversarial:
+        optimisers["discriminators"] = adam(networks.discriminators())
+    buffers = {name: ImageBuffer(recipe.buffer) for name in networks.discriminators()}
     return State(networks, optimisers, buffers, draws)
 
 
@@ -290,7 +293,7 @@ def _fabric(device: str) -> Any:
     try:
         from lightning_fabric import Fabric
     except ImportError:  # the whole of Lightning carries it under another name
-        from lightning.fabric import Fabric
+        from lightning.fabric import Fabric  # type: ignore[no-redef]
     place = choose_device(device)
     return Fabric(accelerator=place.type, devices=[place.index or 0] if place.type == "cuda" else 1)
 
@@ -330,16 +333,18 @@ def plan_training(
     trainer = Trainer(chosen, data, fold, seed, device)
     split = data.split(fold)
     total = min(trainer.steps_per_epoch * chosen.epochs, max_steps or 10**12)
-    trainer.take_step()
-    began = time.monotonic()
-    trainer.take_step()
-    seconds = time.monotonic() - began
-    parameters = sum(p.numel() for network in trainer.state.networks.named().values() for p in network.parameters())
+    seconds = float("inf")
+    for _ in range(4):  # the first ones find out which kernels suit
+        began = time.monotonic()
+        trainer.take_step()
+        seconds = min(seconds, time.monotonic() - began)
+    parameters = sum(map(count_parameters, named_networks(trainer.state.networks).values()))
+    pairs = f"{len(split.train)} for training, {len(split.validation)} for validation, {len(split.test)} kept out"
     return [
-        f"pairs:      {len(split.train)} for training, {len(split.validation)} for validation, {len(split.test)} kept out",
+        f"pairs:      {pairs}",
         f"recipe:     {chosen.name}: {', '.join(f'{name} {weight:g}' for name, weight in chosen.active.items())}",
-        f"networks:   {parameters / 1e6:.2f} million parameters; `last` takes {parameters * 12 / 1e6:.0f} MB and the buffers",
+        f"networks:   {parameters / 1e6:.2f} million parameters; `last` takes {parameters * 12 / 1e6:.0f} MB or more",
         f"device:     {trainer.fabric.device}",
         f"steps:      {total} of {chosen.batch} patches of {chosen.patch_px} px; {trainer.steps_per_epoch} an epoch",
-        f"time:       about {seconds * total / 60:.0f} min at {seconds:.2f} s a step (one timed step)",
+        f"time:       about {seconds * total / 60:.0f} min at {seconds:.2f} s a step (best of four timed)",
     ]

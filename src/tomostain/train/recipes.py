@@ -8,7 +8,8 @@ from pydantic import Field, model_validator
 
 from tomostain.config import Config, read_yaml, suggest
 from tomostain.errors import InputError
-from tomostain.train.losses import REVERSE_TERMS, TERMS
+from tomostain.train.networks import check_spec
+from tomostain.train.objective import TERMS
 from tomostain.train.sampling import Augment
 
 
@@ -23,7 +24,7 @@ class Recipe(Config):
     inverted_ct : bool
         The networks see the µCT inverted.
     terms : dict of str to float
-        The objective: weight of each term of `tomostain.train.losses.TERMS`. Weight 0: not computed.
+        The objective: weight of each term of `tomostain.train.objective.TERMS`. Weight 0: not computed.
     generator, discriminator : dict
         Architecture of G_xy (and G_yx) and of D_y (and D_x) for `build_network`, without channel counts.
     learning_rate, betas : float, pair of float
@@ -39,8 +40,8 @@ class Recipe(Config):
     in_channels: Literal[1, 3] = 3
     inverted_ct: bool = False
     terms: dict[str, float]
-    generator: dict[str, Any] = {"name": "resnet", "width": 64, "blocks": 9}
-    discriminator: dict[str, Any] = {"name": "patch", "width": 64, "layers": 3}
+    generator: dict[str, Any]
+    discriminator: dict[str, Any]
     learning_rate: float = Field(2e-4, gt=0)
     betas: tuple[float, float] = (0.5, 0.999)
     batch: int = Field(4, ge=1)
@@ -62,6 +63,11 @@ class Recipe(Config):
         if self.in_channels == 1 and "identity" in self.active:
             # G_xy(y) and G_yx(x) of eq. (3) put one domain's image into the other's network.
             raise ValueError("in_channels 1 rules the term 'identity' out: the domains differ in channels; set it to 0")
+        for spec in (self.generator, self.discriminator):
+            try:
+                check_spec(spec)
+            except InputError as error:
+                raise ValueError(str(error)) from None
         if self.conditional and self.needs_reverse:
             raise ValueError("conditional_adversarial goes with l1 only: it has no reverse direction")
         return self
@@ -74,7 +80,7 @@ class Recipe(Config):
     @property
     def needs_reverse(self) -> bool:
         """Whether G_yx and D_x exist."""
-        return bool(REVERSE_TERMS & set(self.active))
+        return any(TERMS[term].reverse for term in self.active)
 
     @property
     def conditional(self) -> bool:
@@ -84,7 +90,7 @@ class Recipe(Config):
     @property
     def adversarial(self) -> bool:
         """Whether there is anything for a discriminator to do."""
-        return self.conditional or "adversarial" in self.active
+        return any(TERMS[term].discriminators for term in self.active)
 
     def generator_spec(self, reverse: bool = False) -> dict[str, Any]:
         """Return the architecture of G_xy, or of G_yx, with its channels."""
@@ -106,8 +112,8 @@ def list_recipes() -> list[str]:
 def load_recipe(name_or_path: str | Path) -> Recipe:
     """Read a recipe by name or from a YAML file.
 
-    A recipe may begin with ``base: NAME``: then it states only what differs. Nested tables (``generator``, ``augment``) are
-    merged key by key; ``terms`` replaces the base's objective as a whole.
+    A recipe may begin with ``base: NAME``: then it states only what differs. ``generator`` and ``discriminator`` (as
+    long as their name stays) and ``augment`` are merged key by key; ``terms`` replaces the base's objective as a whole.
 
     Raises
     ------
@@ -138,6 +144,9 @@ def _resolve(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
         return values
     merged = _resolve(str(base), (*seen, name))
     for key, value in values.items():
+        before = merged.get(key)
         nested = key in ("generator", "discriminator", "augment") and isinstance(value, dict)
-        merged[key] = {**merged.get(key, {}), **value} if nested else value
+        if nested and isinstance(before, dict) and value.get("name", before.get("name")) == before.get("name"):
+            value = {**before, **value}
+        merged[key] = value
     return merged

@@ -1,6 +1,6 @@
 """Training patches with all augmentations of paper section 2.7, cut on the device by one batched resampling.
 
-The pairs lie on the device in compact types, 6 bytes a pixel (µCT 2, histology 3, mask 1). A batch is drawn in two steps:
+Pairs lie on the device in compact types, 6 bytes a pixel (µCT 2, histology 3, mask 1). A batch is drawn in two steps:
 `draw_transforms` draws parameters at random, everything after it is a deterministic function of them. µCT, histology
 and mask of a patch are channels of one image when they are resampled, so that their geometry cannot differ.
 
