@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from tomostain.phantom.bone import Microstructure, Tibia, grow_trabeculae
 from tomostain.phantom.config import PhantomConfig
-from tomostain.phantom.noise import Cells, Float32, Lattice
+from tomostain.phantom.noise import Cells, Lattice
 from tomostain.phantom.pose import Pose, draw_pose
 from tomostain.phantom.sampler import Sampler
 from tomostain.phantom.screw import Layer

@@ -75,7 +75,7 @@ class Tibia:
         steepness = np.hypot(slope_v, slope_w) + np.float32(1e-9)
         normal = -(slope_v / steepness)[:, None] * self.across
         normal[:, 0] -= slope_w / steepness
-        return (1 - k) / steepness, normal
+        return ((1 - k) / steepness).astype(np.float32), normal.astype(np.float32)
 
 
 def grow_trabeculae(rng: np.random.Generator, *, nodes: int = 88, cells: int = 8) -> Lattice:

@@ -35,7 +35,7 @@ class PhantomConfig(Config):
     pixel_um : float
         Pixel size of the slide, µm.
     orientation : {"random", "upright", "lying"}
-        How the specimen stands in the volume: anyhow (as in the paper, by the seed), with the screw along z, or along y.
+        How the specimen stands: anyhow (as in the paper, by the seed), with the screw along z, or along y.
     section_tilt_deg : float, optional
         Angle between the saw cut and the screw's axis, degrees; by the seed (at most 3) if None.
     section_offset_um : float, optional
@@ -48,7 +48,7 @@ class PhantomConfig(Config):
         What the laboratory does to the section.
     """
 
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     material: Material = "Mg-10Gd"
     weeks: Literal[4, 8, 12] = 8
     stain: Literal["toluidine-blue", "h&e"] = "toluidine-blue"
@@ -56,8 +56,8 @@ class PhantomConfig(Config):
     voxel_um: Step = 20.0
     pixel_um: Step = 10.0
     orientation: Literal["random", "upright", "lying"] = "random"
-    section_tilt_deg: float | None = Field(None, ge=-30.0, le=30.0)
-    section_offset_um: float | None = Field(None, ge=-1000.0, le=1000.0)
+    section_tilt_deg: float | None = Field(default=None, ge=-30.0, le=30.0)
+    section_offset_um: float | None = Field(default=None, ge=-1000.0, le=1000.0)
     tomography: TomographyConfig = TomographyConfig()
     histology: HistologyConfig = HistologyConfig()
     laboratory: LaboratoryConfig = LaboratoryConfig()

@@ -14,4 +14,4 @@ class HistologyConfig(Config):
         Thickness of the ground section, µm (paper section 2.1: about 40).
     """
 
-    thickness_um: float = Field(40.0, gt=0.0, le=500.0)
+    thickness_um: float = Field(default=40.0, gt=0.0, le=500.0)

@@ -101,9 +101,9 @@ class Sampler:
         config = self.anatomy.config
         width, threshold = GAP[config.material]
         gap_um = width * np.clip(self.slow[6] - threshold, 0, 1.5)
-        mean = WOVEN_UM[config.weeks] * WOVEN_PART[config.material]
+        full = WOVEN_UM[config.weeks] * WOVEN_PART[config.material]
         # Within the cortex the drilled hole left little room for it.
-        mean = mean * (0.45 + 0.55 / (1 + np.exp(-np.clip(below_cortex, -600, 600) / 60)))
+        mean = full * (0.45 + 0.55 / (1 + np.exp(-np.clip(below_cortex, -600, 600) / 60)))
         self.woven_um = mean * np.clip(0.9 + 0.6 * self.slow[7], 0, 2.2) + 16 * self.fast[0]
         pore = (self.fast[3] > 1.25) & (clearance > 12)
         beyond = clearance - gap_um
@@ -172,7 +172,7 @@ class Sampler:
 
     def _trabeculae(self, at: Index, height: Float32, normal: Float32) -> None:
         mineral = 0.64 + 0.10 * np.clip(height / 60, 0, 1) + 0.03 * self.slow[6, at] + self._lamellae(at, height)
-        self._bone(at, Label.BONE, mineral, 0.12 * np.clip(1 - height / 15, 0, 1))
+        self._bone(at, Label.BONE, mineral, np.clip(0.12 - height / 125, 0, 1).astype(np.float32))
         if self.finest_um <= 12:
             self._lacunae(at, normal)
 

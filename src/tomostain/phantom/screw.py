@@ -12,7 +12,7 @@ from tomostain.phantom.noise import Cells, Float32
 PITCH_UM = 400.0
 LENGTH_UM = 4000.0
 MAJOR_RADIUS_UM = 1000.0
-# ISO 68-1: 60° thread of height H = (√3/2) P; the crest is cut at H/8, the root of an external thread at 17/24 H below it.
+# ISO 68-1: 60° thread of height H = (√3/2) P; crest cut at H/8, root of an external thread 17/24 H below.
 THREAD_DEPTH_UM = 17 / 24 * math.sqrt(3) / 2 * PITCH_UM
 MINOR_RADIUS_UM = MAJOR_RADIUS_UM - THREAD_DEPTH_UM
 CHAMFER_UM = 300.0
@@ -95,7 +95,8 @@ class Layer:
         inward, outward : ndarray of float32, shape (n,)
             Both are 0 everywhere for a material that does not degrade.
         """
-        thickness = self.mean_um * np.clip(1 + 0.38 * slow + 0.12 * fast, 0.25, 2.2)
+        uneven = np.clip(1 + 0.38 * slow + 0.12 * fast, 0.25, 2.2)
+        thickness: Float32 = np.asarray(self.mean_um * uneven, dtype=np.float32)
         return INWARD * thickness + self._pit_depth(points_um), (1 - INWARD) * thickness
 
     def _pit_depth(self, points_um: Float32) -> NDArray[np.float32]:
