@@ -14,6 +14,8 @@ from tomostain.view.pictures import Encoding
 Picture = NDArray[Any] | Path
 """An image array (grey or RGB, see `to_rgb`) or the path of a PNG or JPEG."""
 MAX_BYTES = 8_000_000
+FLOORS = ("raw µCT", "mean training image", "grey-value look-up")
+"""Rows of an evaluation that no training, or no network, was needed for."""
 _ENCODINGS = (Encoding(1600, 90), Encoding(1400, 84), Encoding(1100, 78), Encoding(800, 70))
 
 

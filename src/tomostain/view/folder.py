@@ -1,0 +1,112 @@
+"""A folder of pictures of whatever volume is given: what ``tomostain view`` writes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomostain.errors import InputError
+from tomostain.io import open_volume, write_image
+from tomostain.io.atomic import refuse_existing
+from tomostain.io.stained import StainedVolume, open_stained
+from tomostain.progress import Progress, silent
+from tomostain.view.planes import orthogonal_planes
+from tomostain.view.render import picture_of_volume
+
+PICTURE_VOXELS = 2**25
+"""Most voxels of a volume that is put in pictures: finer pyramid levels and slices in between are not read."""
+
+
+def view_path(
+    path: Path,
+    out: Path,
+    voxel_um: float | Sequence[float] | None = None,
+    overwrite: bool = False,
+    *,
+    progress: Progress = silent,
+) -> list[Path]:
+    """Write pictures of a volume: three orthogonal planes and, of a stained one, volume renderings.
+
+    Parameters
+    ----------
+    path : Path
+        A stained OME-Zarr, or a µCT volume that `open_volume` reads.
+    out : Path
+        Folder for ``planes.png``, ``rendering.png`` and ``rendering-half.png``.
+    voxel_um : float or sequence of float, optional
+        Voxel size of a µCT volume whose files do not say it, µm.
+    overwrite : bool
+        Replace existing pictures.
+    progress : Progress
+        Listener.
+
+    Returns
+    -------
+    list of Path
+        The pictures.
+
+    Raises
+    ------
+    InputError
+        If the volume cannot be read or the folder has something in it.
+    """
+    path, out = Path(path), Path(out)
+    refuse_existing(out, overwrite, "folder of pictures")
+    pictures: dict[str, NDArray[np.uint8]] = {}
+    if is_stained(path):
+        rgb, step = read_small(open_stained(path))
+        pictures["planes.png"] = orthogonal_planes(rgb, step)
+        pictures["rendering.png"] = picture_of_volume(rgb, step, progress=progress)
+        pictures["rendering-half.png"] = picture_of_volume(rgb, step, cut="half", progress=progress)
+    else:
+        grey, step = _read_grey(path, voxel_um, progress)
+        pictures["planes.png"] = orthogonal_planes(grey, step)
+    for name, picture in pictures.items():
+        write_image(out / name, picture, overwrite=overwrite)
+    return [out / name for name in pictures]
+
+
+def is_stained(path: Path) -> bool:
+    """Say whether a path is a stained volume; one that is not finished raises, as `open_stained` does."""
+    if not (Path(path) / "zarr.json").is_file():
+        return False
+    try:
+        open_stained(path)
+    except InputError as error:
+        if "not finished" in str(error):
+            raise
+        return False
+    return True
+
+
+def read_small(
+    stained: StainedVolume, max_voxels: int = PICTURE_VOXELS
+) -> tuple[NDArray[np.uint8], tuple[float, float, float]]:
+    """Read the finest level of a stained volume that has at most `max_voxels` (else the coarsest there is).
+
+    Returns
+    -------
+    tuple of ndarray of uint8, shape (Z, Y, X, 3), and of float
+        The volume and its voxel size (z, y, x), µm.
+    """
+    sizes = [int(np.prod(shape)) for shape, _ in stained.levels]
+    level = next((number for number, size in enumerate(sizes) if size <= max_voxels), len(sizes) - 1)
+    shape, step = stained.levels[level]
+    return stained.read(0, shape[0], level), step
+
+
+def _read_grey(
+    path: Path, voxel_um: float | Sequence[float] | None, progress: Progress
+) -> tuple[NDArray[Any], tuple[float, float, float]]:
+    """Read every n-th voxel of a µCT volume, slice by slice, so that few enough are left."""
+    volume = open_volume(path, voxel_um=voxel_um)
+    every = max(1, int(np.ceil((np.prod(volume.shape, dtype=float) / PICTURE_VOXELS) ** (1 / 3))))
+    wanted = range(0, volume.shape[0], every)
+    slices = []
+    for number, z in enumerate(wanted, start=1):
+        slices.append(volume.read(z, z + 1)[0, ::every, ::every])
+        progress("reading slices", number, len(wanted))
+    z_um, y_um, x_um = volume.voxel_um
+    return np.stack(slices), (z_um * every, y_um * every, x_um * every)
