@@ -2,10 +2,11 @@
 
 from tomostain.stain.config import StainConfig
 from tomostain.stain.image import stain_image
+from tomostain.stain.plan import Plan, plan_volume
 from tomostain.stain.slices import blend_tiles, stain_slice
 from tomostain.stain.tiles import tile_starts, tile_weights
 from tomostain.stain.translator import Translator, load_translator
-from tomostain.stain.volume import Plan, plan_volume, stain_volume
+from tomostain.stain.volume import stain_volume
 
 __all__ = [
     "Plan",

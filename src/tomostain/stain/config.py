@@ -24,12 +24,12 @@ class StainConfig(Config):
         Slices read, stained and written at once; the unit of resuming.
     """
 
-    patch_px: int = Field(256, ge=16)
-    stride_px: int = Field(64, ge=1)
+    patch_px: int = Field(default=256, ge=16)
+    stride_px: int = Field(default=64, ge=1)
     blend: Literal["mean", "hann"] = "mean"
-    gaussian_sigma: float = Field(0.0, ge=0, le=20)
-    batch: int = Field(4, ge=1)
-    slab: int = Field(16, ge=1)
+    gaussian_sigma: float = Field(default=0.0, ge=0, le=20)
+    batch: int = Field(default=4, ge=1)
+    slab: int = Field(default=16, ge=1)
 
     @model_validator(mode="after")
     def _patches_overlap(self) -> Self:

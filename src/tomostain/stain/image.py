@@ -46,6 +46,11 @@ def stain_image(
         If the image is not greyscale, or as `stain_volume`.
     """
     refuse_existing(out, overwrite)
+    config = config or StainConfig()
+    if config.gaussian_sigma:
+        raise InputError(
+            f"gaussian_sigma {config.gaussian_sigma:g}: is a 3D filter, and {source} is one image; leave it out"
+        )
     translator = load_translator(model, device)
     ct = read_image(source)
     if ct.ndim == 3 and (ct[..., :1] == ct).all():
@@ -57,5 +62,5 @@ def stain_image(
     if levels is None:
         levels = estimate_levels(ct, str(source))
     normalised = ct.astype(np.float32) if isinstance(levels, str) else normalise_ct(ct, levels)
-    write_image(out, stain_slice(translator, normalised, config or StainConfig()), overwrite=overwrite)
+    write_image(out, stain_slice(translator, normalised, config), overwrite=overwrite)
     return out

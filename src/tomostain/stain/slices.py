@@ -46,8 +46,8 @@ def blend_tiles(
     translate : callable
         Patches (B, P, P) → (B, C, P, P), both float.
     ct : ndarray, shape (Y, X)
-        An image smaller than a patch is reflected to the patch's size (repeated at the edge, if it is too small
-        for that) and cropped again.
+        An image smaller than a patch is mirrored to the patch's size, as often as it takes, and cropped again: what
+        InstanceNorm averages over then stays the image's own statistics, which repeating the edge would shift.
     config : StainConfig
 
     Returns
@@ -81,5 +81,4 @@ def blend_tiles(
 def _pad_to(image: NDArray[np.float32], patch: int) -> NDArray[np.float32]:
     """Extend an image below and to the right to at least the patch's size."""
     missing = [(0, max(0, patch - length)) for length in image.shape]
-    can_reflect = all(more < length for (_, more), length in zip(missing, image.shape, strict=True))
-    return np.pad(image, missing, mode="reflect" if can_reflect else "edge")
+    return np.pad(image, missing, mode="reflect")

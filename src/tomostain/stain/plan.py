@@ -1,0 +1,128 @@
+"""What staining a volume would take: memory, disk and time, for ``--dry-run``."""
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomostain.prepare import Levels
+from tomostain.stain.config import StainConfig
+from tomostain.stain.slices import stain_slice
+from tomostain.stain.tiles import tile_starts
+from tomostain.stain.volume import Job, normalised_slab, open_job
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What staining a volume would take.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (Z, Y, X), voxels.
+    voxel_um : tuple of float
+        (z, y, x), µm.
+    device : str
+    memory_bytes : int
+        Estimated peak beside the libraries: one slab in and out and one batch.
+    output_bytes : int
+        Uncompressed, the pyramid included; on disk it is usually less.
+    seconds : float
+        From one timed batch of patches.
+    levels : Levels or None
+        Grey values of background and bone.
+    """
+
+    shape: tuple[int, int, int]
+    voxel_um: tuple[float, float, float]
+    device: str
+    memory_bytes: int
+    output_bytes: int
+    seconds: float
+    levels: Levels | None
+
+    def __str__(self) -> str:
+        size = " x ".join(map(str, self.shape))
+        voxel = " x ".join(f"{value:g}" for value in self.voxel_um)
+        grey = (
+            "as they are"
+            if self.levels is None
+            else f"{self.levels.background:.6g} -> 10000, {self.levels.bone:.6g} -> 30000"
+        )
+        return "\n".join(
+            [
+                f"volume:      {size} voxels of {voxel} µm (z, y, x)",
+                f"grey values: {grey} (background, bone)",
+                f"device:      {self.device}",
+                f"memory:      about {self.memory_bytes / 1e9:.1f} GB beside the libraries",
+                f"output:      {self.output_bytes / 1e9:.2f} GB before compression",
+                f"time:        about {_duration(self.seconds)}, from one timed batch of patches",
+            ]
+        )
+
+
+def plan_volume(
+    model: Path,
+    volume: Path,
+    out: Path,
+    *,
+    config: StainConfig | None = None,
+    levels: Levels | str | None = None,
+    voxel_um: float | tuple[float, float, float] | None = None,
+    dataset: str | None = None,
+    device: str = "auto",
+    allow_voxel_mismatch: bool = False,
+) -> Plan:
+    """Return what `stain_volume` with the same arguments would take; writes nothing.
+
+    The time is that of one batch of patches, stained twice because the first is slower, times the number of batches.
+
+    Raises
+    ------
+    InputError
+        As `stain_volume`, but for `out`, which is not looked at.
+    """
+    job = open_job(model, volume, config, levels, voxel_um, dataset, device, allow_voxel_mismatch)
+    depth, height, width = job.volume.shape
+    middle = depth // 2
+    ct = normalised_slab(job, middle, middle + 1)[0]
+    seconds = _seconds_a_slice(job, ct) * depth
+    slices = min(job.config.slab, depth)
+    width_px = int(job.translator.spec.generator.get("width", 64))
+    # Float32 in (with its halo) and filtered, colours out, and the widest feature maps of a batch.
+    memory = (
+        height * width * ((slices + 2 * job.halo) * 8 + slices * 6 + 28)
+        + job.config.batch * job.config.patch_px**2 * width_px * 16
+    )
+    output = int(depth * height * width * 3 * 8 / 7)
+    return Plan(job.volume.shape, job.volume.voxel_um, str(job.translator.device), memory, output, seconds, job.levels)
+
+
+def _seconds_a_slice(job: Job, ct: NDArray[np.uint16] | NDArray[np.float32]) -> float:
+    """Time one batch in the middle of a slice and multiply: a whole slice may take minutes on a CPU."""
+    config = job.config
+    patches = math.prod(len(tile_starts(side, config.patch_px, config.stride_px)) for side in ct.shape)
+    rows, columns = (slice(max(0, (side - config.patch_px) // 2), None) for side in ct.shape)
+    width = config.patch_px + config.stride_px * (config.batch - 1)
+    sample = ct[rows, columns][: config.patch_px, :width]
+    timed = len(tile_starts(sample.shape[1], config.patch_px, config.stride_px))
+    stain_slice(job.translator, sample, config)
+    began = time.perf_counter()
+    stain_slice(job.translator, sample, config)
+    return (time.perf_counter() - began) * patches / timed
+
+
+def _duration(seconds: float) -> str:
+    """Return seconds as a person would say them.
+
+    Examples
+    --------
+    >>> _duration(42), _duration(600), _duration(9000)
+    ('42 s', '10 min', '2.5 h')
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
