@@ -1,0 +1,91 @@
+"""Losses are held to values worked out by hand and to torch's own, and to what a mask must hide."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from tomostain.train import losses
+
+ONES = torch.ones(1, 1, 2, 2)
+
+
+def flat(value, channels=3):
+    return torch.full((1, channels, 2, 2), float(value))
+
+
+def noise(seed, channels=3, size=6):
+    return torch.randn(2, channels, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def test_values_by_hand():
+    # Eq. (1): |0.5 - 0| + |0.25 - 1| = 1.25; eqs. (3) and (5) have the same form.
+    four = (flat(0.5), flat(0.0), flat(0.25), flat(1.0), ONES)
+    assert losses.cycle(*four).item() == losses.identity(*four).item() == losses.pixelwise(*four).item() == 1.25
+    # Eq. (2): (0.5 - 1)² + (3 - 1)² = 4.25; eq. (8): its first half. The discriminator: ½ ((0.5 - 1)² + 3²) = 4.625.
+    assert losses.adversarial(torch.tensor([0.5]), torch.tensor([3.0])).item() == 4.25
+    assert losses.conditional_adversarial(torch.tensor([0.5])).item() == 0.25
+    assert losses.discriminator(torch.tensor([0.5]), torch.tensor([3.0])).item() == 4.625
+    # Eq. (9): |0.5 - 2| = 1.5.
+    assert losses.l1(flat(0.5), flat(2.0), ONES).item() == 1.5
+
+
+def test_greyscale_by_hand():
+    # Eq. (6): red 0, green 0.3, blue 0.9: the mean of 0.3, 0.6 and 0.9.
+    coloured = torch.tensor([0.0, 0.3, 0.9])[None, :, None, None].expand(1, 3, 2, 2)
+    assert losses.greyscale(coloured, ONES).item() == pytest.approx(0.6)
+    assert losses.greyscale(flat(0.7), ONES).item() == 0
+    assert losses.greyscale(noise(0, channels=1), torch.ones(2, 1, 6, 6)).item() == 0
+
+
+def test_totals_by_hand():
+    # Eq. (4) with λ 6 and 3, eq. (7) with λ 6, 3, 6 and 1, eq. (10) with λ 20 (section 2.6.3).
+    one, two, three, four, five = (torch.tensor(float(n)) for n in range(1, 6))
+    assert losses.cyclegan_total(one, two, three).item() == 1 + 12 + 9
+    assert losses.paired_total(one, two, three, four, five).item() == 1 + 12 + 9 + 24 + 5
+    assert losses.pix2pix_total(one, two).item() == 41
+
+
+def test_unmasked_losses_are_torchs_own():
+    a, b, mask = noise(0), noise(1), torch.ones(2, 1, 6, 6)
+    torch.testing.assert_close(losses.masked_l1(a, b, mask), functional.l1_loss(a, b))
+    torch.testing.assert_close(losses.least_squares(a, 1.0), functional.mse_loss(a, torch.ones_like(a)))
+
+
+MASKED = {
+    "cycle": lambda a, b, c, d, mask: losses.cycle(a, b, c, d, mask),
+    "identity": lambda a, b, c, d, mask: losses.identity(a, b, c, d, mask),
+    "pixelwise": lambda a, b, c, d, mask: losses.pixelwise(a, b, c, d, mask),
+    "greyscale": lambda a, b, c, d, mask: losses.greyscale(a, mask),
+    "l1": lambda a, b, c, d, mask: losses.l1(a, b, mask),
+}
+
+
+@pytest.mark.parametrize("name", MASKED)
+@given(seed=st.integers(0, 10**6), share=st.floats(0.1, 0.9), change=st.floats(-100, 100))
+@settings(max_examples=8, deadline=None)
+def test_pixels_outside_the_mask_move_neither_the_loss_nor_its_gradient(name, seed, share, change):
+    mask = (torch.rand(2, 1, 6, 6, generator=torch.Generator().manual_seed(seed)) < share).float()
+    images = [noise(seed + number).requires_grad_() for number in range(4)]
+    loss = MASKED[name](*images, mask)
+    loss.backward()
+    gradients = [torch.zeros_like(image) if image.grad is None else image.grad for image in images]
+    for gradient in gradients:
+        assert torch.equal(gradient * (1 - mask), torch.zeros_like(gradient))
+    if mask.any():
+        assert any(float(gradient.abs().max()) > 0 for gradient in gradients)
+    moved = [image.detach() + change * (1 - mask) for image in images]
+    assert MASKED[name](*moved, mask).item() == loss.item()
+
+
+@given(value=st.floats(-1, 1), noise_level=st.floats(0.01, 0.5))
+@settings(max_examples=10, deadline=None)
+def test_psnr_is_its_definition_and_ignores_what_is_masked(value, noise_level):
+    real = torch.full((1, 3, 4, 4), value)
+    mask = torch.zeros(1, 1, 4, 4)
+    mask[..., :2] = 1
+    fake = real + noise_level * mask - 7 * (1 - mask)
+    # 10 log10(range² / mean squared error) with the range 2 of [-1, 1].
+    expected = 10 * torch.log10(torch.tensor(4 / noise_level**2))
+    torch.testing.assert_close(losses.psnr(fake, real, mask), expected, atol=0.01, rtol=0)

@@ -1,0 +1,249 @@
+"""Patches and augmentations of paper section 2.7."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from tomostain.errors import InputError
+from tomostain.prepare import Pair
+from tomostain.scaling import ct_to_network, histology_to_network
+from tomostain.train.sampling import (
+    IDENTITY,
+    Augment,
+    PatchSampler,
+    Transforms,
+    jitter_ct,
+    jitter_histology,
+    patch_at,
+)
+
+
+def random_pair(shape=(90, 70), seed=0, name="a", mask=None):
+    rng = np.random.default_rng(seed)
+    ct = rng.integers(0, 45000, shape).astype(np.uint16)
+    histology = rng.integers(0, 256, (*shape, 3)).astype(np.uint8)
+    return Pair(name, ct, histology, np.ones(shape, bool) if mask is None else mask, 5.0)
+
+
+def smooth_grey_pair(shape=(120, 110)):
+    """µCT and histology that hold the same picture, so that after scaling x equals every channel of y."""
+    grey = ndimage.gaussian_filter(np.random.default_rng(1).random(shape), 3)
+    grey = np.rint(255 * (grey - grey.min()) / np.ptp(grey))
+    ct = np.rint(grey * 40000 / 255).astype(np.uint16)
+    return Pair("grey", ct, np.repeat(grey[..., None], 3, axis=2).astype(np.uint8), grey > 100, 5.0)
+
+
+def sampler(pairs, augment=IDENTITY, patch_px=32, batch=4, in_channels=1, **options):
+    return PatchSampler(
+        pairs, patch_px=patch_px, batch=batch, augment=augment, device="cpu", in_channels=in_channels, **options
+    )
+
+
+def transforms(corner, scale=1.0, flip=(False, False)):
+    one = torch.ones(1, 2, dtype=torch.float64)
+    return Transforms(
+        torch.zeros(1, dtype=torch.int64),
+        torch.tensor([corner]),
+        torch.tensor([scale], dtype=torch.float64),
+        torch.tensor([flip]),
+        one,
+        one,
+    )
+
+
+def draw(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_without_augmentation_a_patch_holds_the_pixels_of_the_pair():
+    pair = random_pair()
+    batch = sampler([pair]).apply(transforms((11, 23)))
+    window = np.s_[11:43, 23:55]
+    # Resampling in float32 misses a pixel's centre by 1e-5 px at most.
+    np.testing.assert_allclose(batch.x[0, 0], ct_to_network(pair.ct[window].astype(float)), atol=1e-4)
+    expected = np.moveaxis(histology_to_network(pair.histology[window].astype(float)), -1, 0)
+    np.testing.assert_allclose(batch.y[0], expected, atol=1e-4)
+    assert batch.mask.eq(1).all()
+    assert batch.ids == ("a",)
+
+
+def test_patch_at_is_exact_and_is_what_the_sampler_cuts():
+    pair = random_pair()
+    patch = patch_at(pair, 11, 23, 32)
+    np.testing.assert_array_equal(
+        patch.x[0, 0], ct_to_network(torch.from_numpy(pair.ct[11:43, 23:55].astype(np.float32)))
+    )
+    np.testing.assert_array_equal(
+        np.rint((patch.y[0].permute(1, 2, 0).numpy() + 1) * 127.5), pair.histology[11:43, 23:55]
+    )
+    torch.testing.assert_close(sampler([pair]).apply(transforms((11, 23))).x, patch.x, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("flip", [(False, True), (True, False), (True, True)])
+def test_flips_agree_with_numpy(flip):
+    pair = random_pair()
+    batch = sampler([pair]).apply(transforms((4, 7), flip=flip))
+    axes = [axis for axis, flipped in enumerate(flip) if flipped]
+    expected = np.flip(ct_to_network(pair.ct[4:36, 7:39].astype(float)), axes)
+    np.testing.assert_allclose(batch.x[0, 0], expected, atol=1e-4)
+    np.testing.assert_allclose(batch.y[0, 1], np.flip(pair.histology[4:36, 7:39, 1] / 127.5 - 1, axes), atol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [0.9, 1.07, 1.1])
+def test_rescaling_agrees_with_scipy(scale):
+    # Outside truth: scipy.ndimage.affine_transform, linear interpolation.
+    pair = smooth_grey_pair()
+    batch = sampler([pair]).apply(transforms((30, 20), scale=scale))
+    x = ct_to_network(pair.ct.astype(float))
+    expected = ndimage.affine_transform(x, np.eye(2) / scale, offset=(30, 20), output_shape=(32, 32), order=1)
+    np.testing.assert_allclose(batch.x[0, 0], expected, atol=1e-5)
+    mask = ndimage.affine_transform(
+        pair.mask.astype(float), np.eye(2) / scale, offset=(30, 20), output_shape=(32, 32), order=1
+    )
+    sure = np.abs(mask - 0.5) > 1e-4
+    np.testing.assert_array_equal(batch.mask[0, 0].numpy()[sure], (mask >= 0.5)[sure])
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**32), patch=st.integers(8, 48), invert=st.booleans())
+def test_ct_and_histology_have_the_same_geometry(seed, patch, invert):
+    cutter = sampler([smooth_grey_pair()], Augment(jitter=0.0), patch_px=patch, inverted_ct=invert)
+    batch = cutter.draw(draw(seed))
+    inside = batch.mask.bool()
+    x = -batch.x if invert else batch.x
+    for channel in range(3):
+        torch.testing.assert_close(x[inside], batch.y[:, channel : channel + 1][inside], atol=1e-5, rtol=0)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32), contrast=st.floats(0.9, 1.1), brightness=st.floats(0.9, 1.1))
+def test_histology_jitter_preserves_chromaticity(seed, contrast, brightness):
+    rgb = torch.from_numpy(np.random.default_rng(seed).random((1, 3, 8, 8)))
+    rgb[..., 0, 0] = 0.0
+    rgb[..., 0, 1] = 1.0
+    jittered = (jitter_histology(2 * rgb - 1, torch.tensor([[contrast, brightness]], dtype=torch.float64)) + 1) / 2
+    assert jittered.min() >= 0
+    assert jittered.max() <= 1
+    # r : g : b is kept where a cross product of the two colours vanishes.
+    cross = torch.linalg.cross(jittered, rgb, dim=1)
+    assert cross.abs().max() < 1e-12
+    assert jittered[..., 0, 0].abs().max() < 1e-12
+
+
+def test_jitter_is_brightness_and_contrast_by_the_factors_drawn():
+    grey = torch.linspace(0.3, 0.7, 401, dtype=torch.float64)
+    y = (2 * grey - 1).expand(1, 3, 1, -1)
+    brighter = (jitter_histology(y, torch.tensor([[1.0, 1.1]])) + 1) / 2
+    torch.testing.assert_close(brighter[0, 0, 0], 1.1 * grey, check_dtype=False)
+    steeper = (jitter_histology(y, torch.tensor([[1.1, 1.0]])) + 1)[0, 0, 0] / 2
+    slope = (steeper[201] - steeper[199]) / (grey[201] - grey[199])
+    assert steeper[200] == pytest.approx(0.5, abs=1e-6)
+    assert slope == pytest.approx(1.1, abs=1e-4)
+    x = torch.tensor([-0.5, 0.0, 0.5]).reshape(1, 1, 1, 3)
+    torch.testing.assert_close(jitter_ct(x, torch.tensor([[1.1, 1.0]])), 1.1 * x)
+    v = (jitter_ct(x, torch.tensor([[1.0, 0.9]])) + 1) / 2
+    torch.testing.assert_close(v, 0.9 * (x + 1) / 2)
+
+
+def test_jitter_without_change_leaves_every_value():
+    pair = random_pair()
+    values = patch_at(pair, 0, 0, 32)
+    one = torch.ones(1, 2)
+    torch.testing.assert_close(jitter_histology(values.y, one), values.y, atol=1e-6, rtol=0)
+    torch.testing.assert_close(jitter_ct(values.x, one), values.x, atol=1e-6, rtol=0)
+
+
+def test_modalities_are_jittered_separately_and_within_bounds():
+    flat = np.full((64, 64), 25000, np.uint16)
+    pair = Pair("flat", flat, np.full((64, 64, 3), 120, np.uint8), np.ones((64, 64), bool), 5.0)
+    cutter = sampler([pair], Augment(scale=(1.0, 1.0), min_mask=0.0), batch=64)
+    batch = cutter.draw(draw())
+    ct = (batch.x[:, 0, 5, 5] + 1) / 2
+    histology = (batch.y[:, 0, 5, 5] + 1) / 2
+    v, m = 25000 / 40000, 120 / 255
+    assert ct.min() >= 0.9 * (0.5 + 0.9 * (v - 0.5)) - 1e-6
+    assert ct.max() <= 1.1 * (0.5 + 1.1 * (v - 0.5)) + 1e-6
+    assert histology.min() >= 0.9 * m * (2 * m) ** 0.1 - 1e-6
+    assert histology.max() <= 1.1 * m * (2 * m) ** -0.1 + 1e-6
+    assert ct.std() > 0.02
+    assert histology.std() > 0.02
+    assert abs(np.corrcoef(ct, histology)[0, 1]) < 0.4
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others():
+    cutter = sampler([random_pair(), random_pair((60, 100), 1, "b")], Augment())
+    first, second, other = cutter.draw(draw(5)), cutter.draw(draw(5)), cutter.draw(draw(6))
+    assert torch.equal(first.x, second.x)
+    assert torch.equal(first.y, second.y)
+    assert torch.equal(first.mask, second.mask)
+    assert not torch.equal(first.x, other.x)
+
+
+def test_shapes_channels_types_and_ids_of_a_batch_from_pairs_of_different_sizes():
+    cutter = sampler([random_pair(), random_pair((60, 100), 1, "b")], Augment(), batch=16, in_channels=3)
+    batch = cutter.draw(draw())
+    assert batch.x.shape == batch.y.shape == (16, 3, 32, 32)
+    assert batch.mask.shape == (16, 1, 32, 32)
+    assert batch.x.dtype == batch.y.dtype == batch.mask.dtype == torch.float32
+    assert torch.equal(batch.x[:, 0], batch.x[:, 2])
+    assert set(batch.ids) == {"a", "b"}
+    assert set(batch.mask.unique().tolist()) <= {0.0, 1.0}
+    assert batch.x.abs().max() <= 1
+    assert batch.y.abs().max() <= 1
+    assert cutter.nbytes == 6 * (90 * 70 + 60 * 100)
+
+
+def test_inverted_ct_is_the_negative_and_leaves_histology():
+    pair = random_pair()
+    plain, inverted = sampler([pair], Augment()), sampler([pair], Augment(), inverted_ct=True)
+    a, b = plain.draw(draw(3)), inverted.draw(draw(3))
+    assert torch.equal(a.x, -b.x)
+    assert torch.equal(a.y, b.y)
+
+
+def test_a_pair_smaller_than_the_patch_is_set_into_background():
+    pair = random_pair((10, 50))
+    batch = sampler([pair], Augment(flip=False, jitter=0.0, scale=(1.0, 1.0)), batch=32).draw(draw())
+    for x, y, mask in zip(batch.x, batch.y, batch.mask, strict=True):
+        assert mask.sum() == 10 * 32
+        outside = mask[0] == 0
+        torch.testing.assert_close(x[0][outside], torch.full((22 * 32,), -0.5), atol=1e-4, rtol=0)
+        torch.testing.assert_close(y[:, outside], torch.ones(3, 22 * 32), atol=1e-4, rtol=0)
+    rows = {int(mask[0].any(1).float().argmax()) for mask in batch.mask}
+    assert len(rows) > 5  # anywhere in the patch
+    assert patch_at(pair, -5, -60, 32).mask.sum() == 0
+
+
+def test_patches_stay_inside_a_pair_that_is_large_enough():
+    pair = random_pair((40, 41))
+    batch = sampler([pair], Augment(), patch_px=32, batch=64).draw(draw())
+    assert batch.mask.eq(1).all()
+    exact = sampler([random_pair((32, 32))]).draw(draw())
+    assert exact.mask.eq(1).all()
+
+
+def test_patches_prefer_places_where_the_mask_is():
+    mask = np.zeros((300, 300), bool)
+    mask[200:300, 200:300] = True
+    pair = random_pair((300, 300), mask=mask)
+    share = {
+        least: sampler([pair], Augment(min_mask=least), batch=200).draw(draw()).mask.mean(dim=(1, 2, 3))
+        for least in (0.0, 0.1)
+    }
+    empty = {least: float((values == 0).float().mean()) for least, values in share.items()}
+    assert empty[0.0] > 0.7  # 1 - (1 - 168/268)² = 0.86 of all positions
+    assert empty[0.1] < 0.45  # 0.86 ** 8 = 0.30 find none in eight tries
+    never = sampler([random_pair(mask=np.zeros((90, 70), bool))], Augment()).draw(draw())
+    assert never.mask.sum() == 0
+
+
+def test_bad_options_and_no_pairs_are_one_line():
+    with pytest.raises(InputError, match="training pairs: there are none"):
+        sampler([])
+    with pytest.raises(InputError, match="recipe: values.*scale.*smaller one first"):
+        Augment.from_dict({"scale": [1.1, 0.9]}, "recipe")
+    with pytest.raises(InputError, match="did you mean 'jitter'"):
+        Augment.from_dict({"jiter": 0.1})
