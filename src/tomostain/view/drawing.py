@@ -93,7 +93,7 @@ def length_label(length_um: float) -> str:
 
 def font_px(width: int) -> int:
     """Return a letter height that reads well in a picture `width` pixels wide."""
-    return int(np.clip(width / 50, 13, 26))
+    return int(np.clip(width / 44, 13, 30))
 
 
 @lru_cache(maxsize=16)
