@@ -123,8 +123,10 @@ def test_trabeculae_are_60_to_150_um_thick_and_hold_together(specimen):
 def test_adipocytes_are_cells_of_50_to_120_um(specimen):
     step = 4.0
     points = box((900, 1700, 0), (90, 90, 90), step)
-    found = whole(specimen.sample(points, finest_um=20).label == Label.ADIPOCYTE)
-    sizes = np.array([region.equivalent_diameter_area for region in found if region.area > 500]) * step
+    fat = specimen.sample(points, finest_um=20).label == Label.ADIPOCYTE
+    # The walls are thinner than the step: neighbours are told apart by what an erosion leaves, and the rim given back.
+    found = whole(ndimage.binary_erosion(fat, iterations=2))
+    sizes = np.array([region.equivalent_diameter_area + 4 for region in found if region.area > 100]) * step
     assert len(sizes) > 5
     assert 50 < np.median(sizes) < 120
 

@@ -15,8 +15,8 @@ OSTEON_RADIUS_UM = (60.0, 115.0)
 VOLKMANN_RADIUS_UM = (12.0, 17.0)
 LAMELLA_UM = 9.0
 # Semi-axes of lacunae: with them no lacuna is shorter than 5 or longer than 15 µm.
-LACUNA_SEMI_UM = ((5.6, 7.2), (3.4, 4.6), (2.6, 3.4))
-LACUNA_CELL_UM, WOVEN_LACUNA_CELL_UM = 34.0, 26.0
+LACUNA_SEMI_UM = ((5.2, 6.8), (3.0, 4.0), (2.5, 3.0))
+LACUNA_CELL_UM, WOVEN_LACUNA_CELL_UM = 30.0, 26.0
 
 
 @dataclass(frozen=True)
@@ -218,4 +218,4 @@ class Microstructure:
         along = np.einsum("ij,ij->i", flat, axis)
         aside = np.maximum(np.einsum("ij,ij->i", flat, flat) - along**2, 0)
         inside = (along / semi[0]) ** 2 + aside / semi[1] ** 2 + (across_lamella / semi[2]) ** 2 < 1
-        return np.asarray(inside & (extras[:, 0] < 0.72))
+        return np.asarray(inside & (extras[:, 0] < 0.8))

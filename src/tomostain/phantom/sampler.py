@@ -165,7 +165,7 @@ class Sampler:
         level, *slopes = self.anatomy.trabeculae.sample(stretched)
         density = 12 * self.slow[7, at] + 34 * np.exp(-below_cortex[at] / 180)
         density += 16 * np.exp(-np.clip(clearance[at], 0, None) / 200)
-        height = 22 + density + 3 * self.fast[0, at] - level
+        height = 26 + density + 3 * self.fast[0, at] - level
         bone = height > 0
         self._trabeculae(at[bone], height[bone], self._unit(np.stack(slopes, axis=1)[bone]))
         self._marrow(at[~bone], -height[~bone])
@@ -183,11 +183,11 @@ class Sampler:
         wall, edge = self.anatomy.adipocytes.foam(self.warped[at])
         blood = np.clip(self.slow[5, at] - 0.15, 0, 2)
         # Droplets are round where three meet.
-        thick = 1.6 + 26 * blood + 0.5 * self.fast[0, at] + 7 * np.exp(-edge / 10)
+        thick = 1.6 + 22 * blood + 0.5 * self.fast[0, at] + (7 + 16 * blood) * np.exp(-edge / (10 + 12 * blood))
         fat = (wall > thick) & (from_bone > 4 + 4 * self.fast[1, at])
         rift = np.abs(self.slow[6, at] + 0.1 * self.fast[3, at] - 0.2)
         crack = (rift < 0.03 * np.clip(self.slow[3, at] - 0.2, 0, 1.2)) & (from_bone > 10)
-        texture = self.anatomy.fast.sample(self.points[at] * np.float32(2.7))[2]
+        texture = self.anatomy.fast.sample(self.points[at] * np.float32(4.5))[2]
         self.tissue.label[at] = np.where(crack, Label.AIR, np.where(fat, Label.ADIPOCYTE, Label.MARROW))
         self.tissue.fibre[at] = np.where(crack | fat, 0, np.clip(0.5 + 0.3 * texture, 0, 1))
 
