@@ -57,7 +57,8 @@ def encode(picture: NDArray[Any] | Path, encoding: Encoding) -> Encoded:
         image.save(stream, "PNG", optimize=True)
         kind = "png"
     else:
-        image.save(stream, "JPEG", quality=encoding.quality, subsampling=0, optimize=True)
+        # Not optimize=True: Pillow's buffer is then too small for pictures that hardly compress (noise).
+        image.save(stream, "JPEG", quality=encoding.quality, subsampling=0)
         kind = "jpeg"
     text = base64.b64encode(stream.getvalue()).decode("ascii")
     return Encoded(f"data:image/{kind};base64,{text}", image.width, image.height)
