@@ -139,9 +139,7 @@ def test_overwriting_and_unreadable_pictures(tmp_path):
     assert "two" in write_report(path, Report("two"), overwrite=True).read_text()
     missing = Figure(tmp_path / "missing.png", "caption")
     with pytest.raises(InputError, match=r"missing\.png: no such file"):
-        write_report(
-            tmp_path / "b.html", Report("b", sections=(Section("s", (), (Figure(tmp_path / "missing.png", "c"),)),))
-        )
+        write_report(tmp_path / "b.html", Report("b", sections=(Section("s", (), (missing,)),)))
 
 
 def metrics(tmp_path, text):
