@@ -35,6 +35,7 @@ class StainConfig(Config):
     def _patches_overlap(self) -> Self:
         if self.stride_px > self.patch_px:
             raise ValueError(
-                f"stride_px {self.stride_px} is larger than patch_px {self.patch_px}: gaps would stay unstained"
+                f"stride_px {self.stride_px} is larger than patch_px {self.patch_px} and would leave gaps; "
+                "give a stride_px of at most patch_px"
             )
         return self
