@@ -87,7 +87,8 @@ def light_surfaces(volume: NDArray[np.uint8], camera: Camera, strength: float = 
     facing = np.tensordot(-lamp, slopes, axes=1) / np.maximum(steep, 1e-6)
     # A flat surface blurred by σ has the slope 1 / (σ √(2π)); half of it counts as a surface.
     surface = np.clip(steep * (2.0 * 2.0 * np.sqrt(2 * np.pi)), 0, 1)
-    shade = 1 - strength * surface * (1 - np.clip(facing, 0, 1))
+    # Within 40° of the lamp a surface is fully lit, so that what faces the camera has nearly the stain's own colours.
+    shade = 1 - strength * surface * (1 - np.clip(facing / 0.77, 0, 1))
     result = volume.copy()
     result[..., :3] = np.rint(volume[..., :3] * shade[..., None].astype(np.float32)).astype(np.uint8)
     return result
