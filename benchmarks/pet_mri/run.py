@@ -76,6 +76,7 @@ def run(arguments: argparse.Namespace, progress: Bars) -> None:
     seconds["prepare"] = time.monotonic() - started
 
     started = time.monotonic()
+    begun = (run_folder / "last").is_file()  # a run stopped before its first checkpoint starts anew
     train(
         dataset,
         run_folder,
@@ -83,7 +84,8 @@ def run(arguments: argparse.Namespace, progress: Bars) -> None:
         fold=None,
         seed=arguments.seed,
         device=arguments.device,
-        resume=run_folder.exists(),
+        resume=begun,
+        overwrite=not begun,
         max_steps=arguments.max_steps,
         max_seconds=arguments.max_seconds,
         progress=progress,
