@@ -1,8 +1,22 @@
-"""The stained section of a specimen: light absorbed through a slab of tissue."""
+"""The stained section of a specimen (paper section 2.1): light absorbed by a slab of tissue (Beer and Lambert)."""
 
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from tomostain.config import Config
+from tomostain.phantom.stains import STAINS
+from tomostain.phantom.tissue import Label
+from tomostain.register.section import Section, grid_um
+
+if TYPE_CHECKING:
+    from tomostain.phantom.anatomy import Anatomy
+
+ROWS_AT_ONCE = 64
+# Additive recurrence of the plastic number: well spread points in the unit cube (Roberts 2018, R-sequence).
+R3 = np.array([0.8191725133961645, 0.6710436067037893, 0.5497004779019703])
 
 
 class HistologyConfig(Config):
@@ -12,6 +26,75 @@ class HistologyConfig(Config):
     ----------
     thickness_um : float
         Thickness of the ground section, µm (paper section 2.1: about 40).
+    samples : int
+        Points through the thickness, spread over the pixel's area too, whose absorbances are added.
     """
 
     thickness_um: float = Field(default=40.0, gt=0.0, le=500.0)
+    samples: int = Field(default=5, ge=1, le=64)
+
+
+def stain_section(
+    anatomy: "Anatomy", section: Section, shape: tuple[int, int], pixel_um: float
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Stain a plane of a specimen as an ideal laboratory would.
+
+    Parameters
+    ----------
+    anatomy : Anatomy
+        Its configuration names stain and thickness.
+    section : Section
+        The plane in the volume, the middle of the slab; its affine is not applied.
+    shape : tuple of int
+        (rows, columns).
+    pixel_um : float
+
+    Returns
+    -------
+    transmission : ndarray of float32, shape (rows, columns, 3)
+        Part of the light, 0 to 1, that comes through in red, green and blue.
+    labels : ndarray of uint8, shape (rows, columns)
+        `Label` in the middle of the slab.
+    """
+    return stain_points(anatomy, section, grid_um(shape, pixel_um), pixel_um)
+
+
+def stain_points(
+    anatomy: "Anatomy", section: Section, section_um: NDArray[np.float64], pixel_um: float
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Stain any points (rows, columns, 2) of the section plane, in section (row, column) µm; see `stain_section`."""
+    rows, columns = section_um.shape[:2]
+    transmission = np.empty((rows, columns, 3), np.float32)
+    labels = np.empty((rows, columns), np.uint8)
+    for first in range(0, rows, ROWS_AT_ONCE):
+        part = slice(first, min(first + ROWS_AT_ONCE, rows))
+        transmission[part] = 10.0 ** -_optical_density(anatomy, section, section_um[part], pixel_um)
+        centres = section.to_volume_um(section_um[part])
+        labels[part] = anatomy.sample_volume_points(centres, finest_um=pixel_um).label
+    return transmission, labels
+
+
+def _optical_density(
+    anatomy: "Anatomy", section: Section, section_um: NDArray[np.float64], pixel_um: float
+) -> NDArray[np.float32]:
+    """Add up the absorbance through the slab: Beer–Lambert, OD = Σ ε · path, shape (rows, columns, 3)."""
+    config = anatomy.config.histology
+    stain = STAINS[anatomy.config.stain]
+    total = np.zeros((*section_um.shape[:2], 3), np.float32)
+    for number in range(config.samples):
+        place = (0.5 + R3 * number) % 1.0 - 0.5
+        depth_um = ((number + 0.5) / config.samples - 0.5) * config.thickness_um
+        points = section.to_volume_um(section_um + place[:2] * pixel_um) + depth_um * section.normal
+        tissue = anatomy.sample_volume_points(points, finest_um=0.5 * pixel_um)
+        total += stain.absorbance_per_um(tissue) * np.float32(config.thickness_um / config.samples)
+    return total
+
+
+def to_rgb(transmission: NDArray[np.float32], white: float = 243.0) -> NDArray[np.uint8]:
+    """Turn transmission (…, 3) into 8-bit colours whose empty background is `white`."""
+    return np.clip(np.rint(transmission * white), 0, 255).astype(np.uint8)
+
+
+def is_tissue(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return where labels are of the specimen: neither air nor the tube."""
+    return (labels != Label.AIR) & (labels != Label.TUBE)

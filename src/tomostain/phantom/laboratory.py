@@ -1,7 +1,255 @@
-"""What the laboratory does to a section before it is a slide."""
+"""What the laboratory does to a section before it is a slide (paper sections 2.1, 2.3 and 3): each a function of its own.
+
+Geometry (affine, soft tissue that has shifted) acts where the section is looked at, so nothing is interpolated twice;
+damage and light act on the picture. All of it is seeded, switched off by a 0, and returned as truth.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from scipy import ndimage
 
 from tomostain.config import Config
+from tomostain.phantom.histology import stain_points
+from tomostain.phantom.tissue import Label
+from tomostain.register.section import Section, grid_um
+
+if TYPE_CHECKING:
+    from tomostain.phantom.anatomy import Anatomy
+
+Float32 = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+# Largest strain that sectioning leaves, by stain (paper section 2.3: below 1 %; H&E up to 3 to 4 %).
+STRAIN = {"toluidine-blue": 0.008, "h&e": 0.035}
+COARSE = 4
+SOFT = (Label.SOFT, Label.MARROW, Label.ADIPOCYTE, Label.AIR)
 
 
 class LaboratoryConfig(Config):
-    """What the laboratory does."""
+    """What the laboratory does.
+
+    Attributes
+    ----------
+    strain : float or None
+        Largest non-uniform scale and shear; by the stain if None (0.8 %, H&E 3.5 %).
+    soft_shift_um : float
+        How far soft tissue has shifted, µm (largest).
+    cracks, spills, missing : int
+        Cracks, drops of stain and pieces of bone lost.
+    saw_marks, illumination, white_balance, grain : float
+        Relative size of one-directional striations, of uneven light, of a colour cast and of the camera's noise.
+    field_of_view : float
+        Part of the slide's sides that was imaged, 0.2 to 1.
+    """
+
+    strain: float | None = Field(default=None, ge=0.0, le=0.1)
+    soft_shift_um: float = Field(default=25.0, ge=0.0, le=500.0)
+    cracks: int = Field(default=3, ge=0, le=100)
+    spills: int = Field(default=1, ge=0, le=100)
+    missing: int = Field(default=1, ge=0, le=100)
+    saw_marks: float = Field(default=0.025, ge=0.0, le=1.0)
+    illumination: float = Field(default=0.05, ge=0.0, le=1.0)
+    white_balance: float = Field(default=0.04, ge=0.0, le=1.0)
+    grain: float = Field(default=0.008, ge=0.0, le=1.0)
+    field_of_view: float = Field(default=1.0, ge=0.2, le=1.0)
+
+    @classmethod
+    def perfect(cls) -> "LaboratoryConfig":
+        """Return a laboratory that does nothing to the section."""
+        off = dict.fromkeys(("soft_shift_um", "cracks", "spills", "missing", "saw_marks", "illumination"), 0)
+        return cls.from_dict({"strain": 0.0, "white_balance": 0.0, "grain": 0.0, **off})
+
+
+@dataclass(frozen=True)
+class Slide:
+    """A slide and what was done to it.
+
+    Attributes
+    ----------
+    rgb : ndarray of uint8, shape (rows, columns, 3)
+        What the microscope shows.
+    ideal : ndarray of uint8, shape (rows, columns, 3)
+        The same section without damage, evenly lit.
+    labels : ndarray of uint8, shape (rows, columns)
+        `Label` under each slide pixel.
+    section : Section
+        Where it lies, with the true `slide_to_section`.
+    shift_um : ndarray of float32, shape (rows, columns, 2)
+        How far what is seen at a pixel has shifted in the section, (row, column) µm.
+    damaged : ndarray of bool, shape (rows, columns)
+        Cracks, spills and missing pieces.
+    """
+
+    rgb: NDArray[np.uint8]
+    ideal: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    section: Section
+    shift_um: Float32
+    damaged: Mask
+
+
+def make_slide(anatomy: "Anatomy", section: Section, shape: tuple[int, int]) -> Slide:
+    """Cut, stain and image a section as a laboratory does.
+
+    Parameters
+    ----------
+    anatomy : Anatomy
+        Its configuration names stain, pixel size and imperfections.
+    section : Section
+        The plane; its affine is replaced.
+    shape : tuple of int
+        (rows, columns) of the whole slide.
+
+    Returns
+    -------
+    Slide
+    """
+    config = anatomy.config
+    laboratory = config.laboratory
+    rng = np.random.default_rng([config.seed, 5])
+    strain = STRAIN[config.stain] if laboratory.strain is None else laboratory.strain
+    shape, corner_um = crop(shape, config.pixel_um, laboratory.field_of_view, rng)
+    placed = Section(
+        section.origin_um, section.row, section.column, draw_affine(shape, config.pixel_um, strain, corner_um, rng)
+    )
+    where = placed.slide_to_section_um(grid_um(shape, config.pixel_um))
+    shift = soft_shift(anatomy, placed, where, laboratory.soft_shift_um, rng)
+    transmission, labels = stain_points(anatomy, placed, where + shift, config.pixel_um)
+    picture, damaged = damage(transmission, labels, config.pixel_um, laboratory, rng)
+    return Slide(
+        rgb=develop(picture, laboratory, rng),
+        ideal=develop(transmission, LaboratoryConfig.perfect(), rng),
+        labels=labels,
+        section=placed,
+        shift_um=shift,
+        damaged=damaged,
+    )
+
+
+def crop(
+    shape: tuple[int, int], pixel_um: float, part: float, rng: np.random.Generator
+) -> tuple[tuple[int, int], NDArray[np.float64]]:
+    """Return shape and upper left corner (µm in the section) of a field of view of `part` of the sides."""
+    small = (max(1, round(shape[0] * part)), max(1, round(shape[1] * part)))
+    room = (np.array(shape) - small) * pixel_um
+    return small, rng.uniform(0, 1, 2) * room
+
+
+def draw_affine(
+    shape: tuple[int, int], pixel_um: float, strain: float, corner_um: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Draw `slide_to_section`: scales and shear of at most `strain` about the slide's centre, shape (2, 3)."""
+    scale_row, scale_column, shear = rng.uniform(-strain, strain, 3)
+    linear = np.array([[1 + scale_row, shear], [0.0, 1 + scale_column]])
+    centre = (np.array(shape) - 1) / 2 * pixel_um
+    return np.hstack([linear, (centre + corner_um - linear @ centre)[:, None]])
+
+
+def soft_shift(
+    anatomy: "Anatomy", section: Section, where_um: NDArray[np.float64], most_um: float, rng: np.random.Generator
+) -> Float32:
+    """Return how far soft tissue has shifted, (rows, columns, 2) µm: smooth, at most `most_um`, fading to 0 at bone."""
+    rows, columns = where_um.shape[:2]
+    shift = np.zeros((rows, columns, 2), np.float32)
+    if not most_um:
+        return shift
+    coarse = where_um[::COARSE, ::COARSE]
+    labels = anatomy.sample_volume_points(section.to_volume_um(coarse), finest_um=20.0).label
+    pixel_um = COARSE * anatomy.config.pixel_um
+    # Rigid is what a 60 µm opening leaves standing; beyond it soft tissue moves more the farther it is from bone.
+    distance_um = ndimage.distance_transform_edt(np.isin(labels, SOFT)) * pixel_um
+    freedom = np.clip(distance_um / 150.0, 0, 1)
+    for axis in (0, 1):
+        smooth = ndimage.gaussian_filter(rng.standard_normal(labels.shape), 400.0 / pixel_um, mode="nearest")
+        field = smooth / max(np.abs(smooth).max(), 1e-12) * freedom * most_um
+        zoom = np.array([rows, columns]) / field.shape
+        shift[..., axis] = ndimage.zoom(field, zoom, order=1, grid_mode=True, mode="nearest")
+    return shift
+
+
+def damage(
+    transmission: Float32,
+    labels: NDArray[np.uint8],
+    pixel_um: float,
+    config: LaboratoryConfig,
+    rng: np.random.Generator,
+) -> tuple[Float32, Mask]:
+    """Return the section's transmission with saw marks, cracks, spills and missing pieces, and where the last three are."""
+    picture = transmission.copy()
+    damaged = np.zeros(labels.shape, bool)
+    if config.saw_marks:
+        picture *= saw_marks(labels.shape, pixel_um, config.saw_marks, rng)[..., None]
+    bone = np.isin(labels, (Label.BONE, Label.WOVEN, Label.LACUNA, Label.CANAL))
+    for _ in range(config.cracks):
+        where = crack(labels.shape, pixel_um, rng) & bone
+        picture[where] = picture[where] ** 0.25
+        damaged |= where
+    for _ in range(config.missing):
+        where = blob(labels.shape, 250.0 / pixel_um, rng, _any_of(bone, rng)) & (labels != Label.SCREW)
+        picture[where] = 1.0
+        damaged |= where
+    for _ in range(config.spills):
+        where = blob(labels.shape, 130.0 / pixel_um, rng, None)
+        soft = ndimage.gaussian_filter(where.astype(np.float32), 20.0 / pixel_um)[..., None]
+        picture *= 1 - soft * (1 - np.array([0.55, 0.62, 0.85], np.float32))
+        damaged |= where
+    return picture.astype(np.float32), damaged
+
+
+def saw_marks(shape: tuple[int, int], pixel_um: float, size: float, rng: np.random.Generator) -> Float32:
+    """Return one-directional striations: factors about 1, constant along the saw, σ `size` across it."""
+    angle = rng.uniform(0, np.pi)
+    where = grid_um(shape, pixel_um) @ np.array([np.cos(angle), np.sin(angle)])
+    across = (where - where.min()) / pixel_um
+    profile = ndimage.gaussian_filter1d(rng.standard_normal(int(across.max()) + 2), 30.0 / pixel_um)
+    profile *= size / max(profile.std(), 1e-12)
+    return np.asarray(1 + np.interp(across, np.arange(len(profile)), profile), dtype=np.float32)
+
+
+def crack(shape: tuple[int, int], pixel_um: float, rng: np.random.Generator) -> Mask:
+    """Return a thin wandering line, about 12 µm wide and 0.4 to 1.5 mm long."""
+    steps = int(rng.uniform(400, 1500) / pixel_um * 2)
+    heading = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.12, steps))
+    path = rng.uniform(0, 1, 2) * shape + np.cumsum(0.5 * np.stack([np.sin(heading), np.cos(heading)], -1), axis=0)
+    line = np.zeros(shape, bool)
+    inside = ((path >= 0) & (path <= np.array(shape) - 1)).all(axis=1)
+    line[tuple(np.rint(path[inside]).astype(int).T)] = True
+    width = max(0, round(6.0 / pixel_um))
+    return ndimage.binary_dilation(line, iterations=width) if width else line
+
+
+def blob(shape: tuple[int, int], radius_px: float, rng: np.random.Generator, centre: tuple[int, int] | None) -> Mask:
+    """Return an irregular round spot, at `centre` or anywhere."""
+    middle = rng.uniform(0, 1, 2) * shape if centre is None else np.array(centre, float)
+    rows, columns = np.arange(shape[0])[:, None] - middle[0], np.arange(shape[1])[None, :] - middle[1]
+    angle, radius = np.arctan2(rows, columns), np.hypot(rows, columns)
+    edge = np.ones(shape)
+    for wave in (2, 3, 5):
+        edge += rng.uniform(0.05, 0.2) * np.sin(wave * angle + rng.uniform(0, 2 * np.pi))
+    return np.asarray(radius < radius_px * edge)
+
+
+def _any_of(mask: Mask, rng: np.random.Generator) -> tuple[int, int] | None:
+    """Return one pixel of a mask, None if it is empty."""
+    found = np.flatnonzero(mask)
+    if not len(found):
+        return None
+    row, column = np.unravel_index(rng.choice(found), mask.shape)
+    return int(row), int(column)
+
+
+def develop(transmission: Float32, config: LaboratoryConfig, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Return the camera's picture: uneven light, colour cast, grain; the empty slide is near white."""
+    rows, columns = (np.linspace(-1, 1, side) for side in transmission.shape[:2])
+    light = np.ones(transmission.shape[:2])
+    if config.illumination:
+        a, b, c = rng.uniform(-1, 1, 3)
+        light += config.illumination * (a * rows[:, None] + b * columns + c * (rows[:, None] ** 2 + columns**2) / 2) / 2
+    cast = 1 + config.white_balance * rng.uniform(-1, 1, 3) if config.white_balance else np.ones(3)
+    picture = 243.0 * transmission * light[..., None].astype(np.float32) * cast.astype(np.float32)
+    if config.grain:
+        picture += rng.normal(0, 255 * config.grain, picture.shape)
+    return np.clip(np.rint(picture), 0, 255).astype(np.uint8)

@@ -1,0 +1,161 @@
+"""A specimen on disk: µCT volume, slide and truth; and back again, grown from its `specimen.yaml` to the same bits."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from tomostain import __version__
+from tomostain.config import read_yaml
+from tomostain.errors import InputError
+from tomostain.io import write_image, write_slide, write_stack
+from tomostain.io.atomic import atomic_folder
+from tomostain.phantom.anatomy import Anatomy, grow_anatomy
+from tomostain.phantom.config import PhantomConfig
+from tomostain.phantom.histology import is_tissue, stain_section, to_rgb
+from tomostain.phantom.laboratory import Slide, make_slide
+from tomostain.phantom.pose import section_through_screw
+from tomostain.phantom.tomography import tomograph
+from tomostain.progress import Progress, silent
+from tomostain.register.section import Section
+
+SPECIMEN = "specimen.yaml"
+
+
+@dataclass(frozen=True)
+class Specimen:
+    """A grown specimen and what is known of it.
+
+    Attributes
+    ----------
+    id : str
+    config : PhantomConfig
+    anatomy : Anatomy
+    """
+
+    id: str
+    config: PhantomConfig
+    anatomy: Anatomy
+
+
+def write_specimen(config: PhantomConfig, out: Path, *, overwrite: bool = False, progress: Progress = silent) -> Path:
+    """Grow a specimen, scan it, cut it, and write everything, whole or not at all.
+
+    Parameters
+    ----------
+    config : PhantomConfig
+    out : Path
+        Gets ``volume/slice_0000.tif …``, ``slide.ome.tif``, ``specimen.yaml`` and ``truth/``: ``section.yaml`` (where the
+        section lies), ``labels.tif`` and ``slide_labels.tif`` (`Label` of every voxel and slide pixel),
+        ``histology_ideal.tif``, ``damaged.tif`` and ``shift_um.tif`` (rows, then columns).
+    overwrite : bool
+        Replace a specimen at `out`.
+    progress : Progress
+        Told of every slab scanned.
+
+    Returns
+    -------
+    Path
+        `out`.
+
+    Raises
+    ------
+    InputError
+        If `out` exists and may not be replaced.
+    """
+    out = Path(out)
+    with atomic_folder(out, overwrite) as folder:
+        anatomy = grow_anatomy(config)
+        volume, labels = tomograph(anatomy, progress)
+        section, shape = section_through_screw(config, anatomy.pose)
+        slide = make_slide(anatomy, section, shape)
+        sizes = (config.voxel_um,) * 3
+        write_stack(folder / "volume", volume, voxel_um=sizes)
+        write_slide(folder / "slide.ome.tif", slide.rgb, config.pixel_um)
+        _write_truth(folder / "truth", slide, labels, config)
+        (folder / SPECIMEN).write_text(_describe(out.name, config), encoding="utf-8")
+    return out
+
+
+def _write_truth(folder: Path, slide: Slide, labels: NDArray[np.uint8], config: PhantomConfig) -> None:
+    """Write what is true of volume and slide."""
+    import tifffile
+
+    folder.mkdir()
+    text = yaml.safe_dump(slide.section.to_dict() | {"pixel_um": config.pixel_um}, sort_keys=False)
+    (folder / "section.yaml").write_text(text, encoding="utf-8")
+    tifffile.imwrite(folder / "labels.tif", labels, compression="zlib", photometric="minisblack")
+    tifffile.imwrite(
+        folder / "shift_um.tif", np.moveaxis(slide.shift_um, -1, 0), compression="zlib", photometric="minisblack"
+    )
+    write_image(folder / "slide_labels.tif", slide.labels)
+    write_image(folder / "histology_ideal.tif", slide.ideal)
+    write_image(folder / "damaged.tif", slide.damaged.astype(np.uint8) * 255)
+
+
+def _describe(name: str, config: PhantomConfig) -> str:
+    """Return `specimen.yaml`."""
+    facts = {
+        "id": name,
+        "subject": name,
+        "implant": config.material,
+        "weeks": config.weeks,
+        "stain": config.stain,
+        "voxel_um": config.voxel_um,
+        "pixel_um": config.pixel_um,
+        "tomostain_version": __version__,
+        "config": config.model_dump(mode="json"),
+    }
+    return yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
+
+
+def load_specimen(folder: Path) -> Specimen:
+    """Grow a specimen again from its `specimen.yaml`, to look at it where it was never cut.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no specimen.
+    """
+    path = Path(folder) / SPECIMEN
+    values = read_yaml(path)
+    if not isinstance(values.get("config"), dict):
+        raise InputError(f"{path}: key 'config' is missing; is it a phantom's specimen.yaml?")
+    config = PhantomConfig.from_dict(values["config"], source=str(path))
+    return Specimen(str(values.get("id", Path(folder).name)), config, grow_anatomy(config))
+
+
+def truth_section(
+    specimen: Specimen, section: Section, shape: tuple[int, int], pixel_um: float
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Return what an ideal laboratory would see in any plane, and where the specimen is.
+
+    Parameters
+    ----------
+    specimen : Specimen
+    section : Section
+    shape : tuple of int
+        (rows, columns).
+    pixel_um : float
+
+    Returns
+    -------
+    rgb : ndarray of uint8, shape (rows, columns, 3)
+        Background near 255, as normalised histology has it.
+    mask : ndarray of bool, shape (rows, columns)
+        The specimen with its pores filled.
+    """
+    transmission, labels = stain_section(specimen.anatomy, section, shape, pixel_um)
+    mask = ndimage.binary_fill_holes(ndimage.binary_closing(is_tissue(labels), iterations=2))
+    return to_rgb(transmission, white=255.0), np.asarray(mask, dtype=bool)
+
+
+def truth_slice(specimen: Specimen, z: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Return `truth_section` of slice `z` of the specimen's µCT volume, on its voxels."""
+    config = specimen.config
+    origin = np.array([z * config.voxel_um, 0.0, 0.0])
+    section = Section(origin, np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0]))
+    return truth_section(specimen, section, config.shape[1:], config.voxel_um)
