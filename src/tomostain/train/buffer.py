@@ -1,4 +1,4 @@
-"""The image buffer: discriminators see some of the fakes of earlier steps, so that generators cannot chase them round."""
+"""The image buffer: discriminators see some fakes of earlier steps, so that generators cannot chase them round."""
 
 from typing import Any
 

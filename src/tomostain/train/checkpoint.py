@@ -63,7 +63,8 @@ def save_last(run: Path, state: State) -> None:
         "optimisers": {name: optimiser.state_dict() for name, optimiser in state.optimisers.items()},
         "buffers": {name: buffer.state_dict() for name, buffer in state.buffers.items()},
         "draws": state.draws.get_state(),
-        "torch": torch.get_rng_state(),  # dropout draws from it
+        "torch": torch.get_rng_state(),  # dropout draws from it, on a GPU from the GPU's own
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         "step": state.step,
         "seconds": state.seconds,
         "sums": state.sums,
@@ -93,6 +94,8 @@ def load_last(run: Path, state: State) -> None:
             buffer.load_state_dict(values["buffers"][name], device)
         state.draws.set_state(values["draws"])
         torch.set_rng_state(values["torch"])
+        if len(values["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(values["cuda"])
         state.step, state.seconds = int(values["step"]), float(values["seconds"])
         state.sums, state.best = dict(values["sums"]), dict(values["best"])
     except (KeyError, RuntimeError, ValueError, TypeError) as error:

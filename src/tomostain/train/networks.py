@@ -262,6 +262,19 @@ def check_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
     return arguments
 
 
+def size_step(spec: Mapping[str, Any]) -> int:
+    """Return what the rows and columns of a generator's input must be multiples of: 4, or 2 ** downs of a U-Net."""
+    return ResNetGenerator.multiple if spec["name"] == "resnet" else 2 ** int(spec.get("downs", 8))
+
+
+def smallest_px(spec: Mapping[str, Any]) -> int:
+    """Return the least side of an image that a patch discriminator can judge, px.
+
+    Its last normalisation needs 2 pixels a side; a convolution of kernel 4, padding 1 and stride 1 takes one away.
+    """
+    return 3 * 2 ** int(spec.get("layers", 3))
+
+
 def receptive_field(network: nn.Module) -> int:
     """Return how many input pixels, along one axis, one output value of a plain chain of convolutions sees.
 

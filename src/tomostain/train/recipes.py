@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from tomostain.config import Config, read_yaml, suggest
 from tomostain.errors import InputError
-from tomostain.train.networks import check_spec
+from tomostain.train.networks import check_spec, size_step, smallest_px
 from tomostain.train.objective import TERMS
 from tomostain.train.sampling import Augment
 
@@ -33,6 +33,8 @@ class Recipe(Config):
         An epoch draws `patches_per_pair` patches a training pair.
     buffer : int
         Images in each discriminator's buffer; 0 for none.
+    precision : {"32-true", "bf16-mixed"}
+        Of the arithmetic; the second is for GPUs that have it.
     augment : Augment
     """
 
@@ -49,6 +51,7 @@ class Recipe(Config):
     patches_per_pair: int = Field(100, ge=1)
     epochs: int = Field(500, ge=1)
     buffer: int = Field(50, ge=0)
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
     augment: Augment = Augment()
 
     @model_validator(mode="after")
@@ -63,13 +66,31 @@ class Recipe(Config):
         if self.in_channels == 1 and "identity" in self.active:
             # G_xy(y) and G_yx(x) of eq. (3) put one domain's image into the other's network.
             raise ValueError("in_channels 1 rules the term 'identity' out: the domains differ in channels; set it to 0")
-        for spec in (self.generator, self.discriminator):
+        if self.conditional and self.needs_reverse:
+            raise ValueError("conditional_adversarial goes with l1 only: it has no reverse direction")
+        return self
+
+    @model_validator(mode="after")
+    def _networks_fit(self) -> "Recipe":
+        for role, spec, kinds in (
+            ("generator", self.generator, ("resnet", "unet")),
+            ("discriminator", self.discriminator, ("patch",)),
+        ):
             try:
                 check_spec(spec)
             except InputError as error:
                 raise ValueError(str(error)) from None
-        if self.conditional and self.needs_reverse:
-            raise ValueError("conditional_adversarial goes with l1 only: it has no reverse direction")
+            if spec["name"] not in kinds:
+                raise ValueError(f"a {role} cannot be a '{spec['name']}'; known: {', '.join(kinds)}")
+            for key in ("in_channels", "out_channels"):
+                if key in spec:
+                    raise ValueError(f"{role}: {key} follows from the recipe's own in_channels; leave it out")
+        step = size_step(self.generator)
+        if self.patch_px % step:
+            raise ValueError(f"patch_px {self.patch_px} must be a multiple of {step} for this generator")
+        least = smallest_px(self.discriminator)
+        if self.adversarial and self.patch_px < least:
+            raise ValueError(f"patch_px {self.patch_px} is too small for this discriminator; give at least {least}")
         return self
 
     @property

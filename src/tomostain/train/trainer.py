@@ -1,0 +1,204 @@
+"""A recipe at work on a dataset: the step of generators and discriminators, and what an epoch leaves behind."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from tomostain.errors import InputError
+from tomostain.prepare import Dataset
+from tomostain.train.buffer import ImageBuffer
+from tomostain.train.checkpoint import State, save_best
+from tomostain.train.logbook import sample_picture, write_sample
+from tomostain.train.losses import discriminator, l1, psnr
+from tomostain.train.networks import build_network
+from tomostain.train.objective import Networks, Step, compute_terms, weighted_sum
+from tomostain.train.recipes import Recipe
+from tomostain.train.sampling import PatchSampler
+
+VALIDATION = {"validation_l1": l1, "validation_psnr": psnr}
+VALIDATION_BATCHES = 4
+
+
+class Trainer:
+    """A recipe at work on a dataset: its networks, optimisers and draws.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    data : Dataset
+    fold : int or None
+    seed : int
+    device : str
+
+    Attributes
+    ----------
+    state : State
+        All that moves.
+    steps_per_epoch : int
+    columns : list of str
+        What a row of the metrics can hold beside step, epoch and seconds.
+    """
+
+    def __init__(self, recipe: Recipe, data: Dataset, fold: int | None, seed: int, device: str) -> None:
+        self.recipe = recipe
+        self.fabric = _fabric(device, recipe.precision)
+        torch.backends.cudnn.deterministic = True
+        torch.manual_seed(seed)  # dropout draws from torch's own generators
+        split = data.split(fold)
+        self.sampler = self._sampler(data, split.train)
+        self.validation = self._sampler(data, split.validation) if split.validation else None
+        self.state = _build_state(recipe, seed, self.fabric)
+        self.steps_per_epoch = -(-recipe.patches_per_pair * len(split.train) // recipe.batch)
+        self.columns = [*recipe.active, "total", *self.state.networks.discriminators()]
+        if self.validation is not None:
+            self.columns += VALIDATION
+
+    def _sampler(self, data: Dataset, ids: Sequence[str]) -> PatchSampler:
+        recipe = self.recipe
+        return PatchSampler(
+            [data.load(pair_id) for pair_id in ids],
+            patch_px=recipe.patch_px,
+            batch=recipe.batch,
+            augment=recipe.augment,
+            device=self.fabric.device,
+            in_channels=recipe.in_channels,
+            inverted_ct=recipe.inverted_ct,
+        )
+
+    def take_step(self) -> dict[str, float]:
+        """Take one step of generators and discriminators; return the losses."""
+        state, recipe = self.state, self.recipe
+        batch = self.sampler.draw(state.draws)
+        step = Step(state.networks, batch.x, batch.y, batch.mask)
+        values = self._improve_generators(step)
+        if recipe.adversarial:
+            values |= self._improve_discriminators(step)
+        state.step += 1
+        bad = [name for name, value in values.items() if not abs(value) < float("inf")]
+        if bad:
+            raise InputError(f"step {state.step}: the loss '{bad[0]}' is not finite; lower the recipe's learning_rate")
+        for name in (*recipe.active, "total"):
+            state.sums[name] = state.sums.get(name, 0.0) + values[name]
+        return values
+
+    def _improve_generators(self, step: Step) -> dict[str, float]:
+        """Descend eq. (4), (7) or (10)."""
+        judges = self.state.networks.discriminators().values()
+        for judge in judges:
+            judge.requires_grad_(False)  # their gradients would be thrown away
+        terms = compute_terms(step, self.recipe.active)
+        total = weighted_sum(terms, self.recipe.active)
+        self._descend("generators", total)
+        for judge in judges:
+            judge.requires_grad_(True)
+        return {name: float(term.detach()) for name, term in terms.items()} | {"total": float(total.detach())}
+
+    def _improve_discriminators(self, step: Step) -> dict[str, float]:
+        """Tell real from generated, the generated ones partly from the buffers."""
+        networks = self.state.networks
+        pairs = {"d_y": (step.y, step.fake_y)}
+        if networks.d_x is not None:
+            pairs["d_x"] = (step.x, step.fake_x)
+        condition = [step.x] if networks.conditional else []
+        losses = {}
+        for name, (real, fake) in pairs.items():
+            judge = networks.discriminators()[name]
+            old = self.state.buffers[name].exchange(fake.detach(), self.state.draws)
+            losses[name] = discriminator(judge(real, *condition), judge(old, *condition))
+        self._descend("discriminators", torch.stack(list(losses.values())).sum())
+        return {name: float(loss.detach()) for name, loss in losses.items()}
+
+    def _descend(self, which: str, loss: Tensor) -> None:
+        optimiser = self.state.optimisers[which]
+        optimiser.zero_grad(set_to_none=True)
+        self.fabric.backward(loss)
+        optimiser.step()
+
+    def end_epoch(self, run: Path) -> dict[str, float]:
+        """Keep the weights of every term that was never lower on average, draw a sample; return the validation."""
+        for name, total in self.state.sums.items():
+            mean = total / self.steps_per_epoch
+            if mean < self.state.best.get(name, float("inf")):
+                self.state.best[name] = mean
+                save_best(run, name, self.state)
+        self.state.sums = {}
+        self.write_sample(run)
+        return {} if self.validation is None else self.validate()
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Compare generated and real histology inside the mask, on the same validation patches each time.
+
+        Returns
+        -------
+        dict of str to float
+            ``validation_l1`` (eq. 9) and ``validation_psnr``, dB.
+        """
+        assert self.validation is not None
+        network, draws = self.state.networks.g_xy, torch.Generator().manual_seed(0)
+        network.eval()
+        sums = dict.fromkeys(VALIDATION, 0.0)
+        for _ in range(VALIDATION_BATCHES):
+            batch = self.validation.draw(draws)
+            fake_y = network(batch.x)
+            for name, measure in VALIDATION.items():
+                sums[name] += float(measure(fake_y, batch.y, batch.mask))
+        network.train()
+        return {name: value / VALIDATION_BATCHES for name, value in sums.items()}
+
+    @torch.no_grad()
+    def write_sample(self, run: Path) -> None:
+        """Write a picture of two training patches and, where there is a fold, two of validation."""
+        networks, draws = self.state.networks, torch.Generator().manual_seed(1)
+        for network in networks.generators().values():
+            network.eval()
+        rows = []
+        for sampler in filter(None, (self.sampler, self.validation)):
+            batch = sampler.draw(draws)
+            fake_y = networks.g_xy(batch.x)
+            fake_x = [] if networks.g_yx is None else [networks.g_yx(batch.y)]
+            images = [batch.x, fake_y, batch.mask * 2 - 1, batch.y, *fake_x]
+            rows += [[image[number] for image in images] for number in range(min(2, len(batch.x)))]
+        for network in networks.generators().values():
+            network.train()
+        write_sample(run, self.state.step, sample_picture(rows))
+
+
+def _build_state(recipe: Recipe, seed: int, fabric: Any) -> State:
+    """Build and initialise networks, optimisers and buffers."""
+    draws = torch.Generator().manual_seed(seed)
+
+    def build(spec: dict[str, Any]) -> nn.Module:
+        return fabric.setup_module(build_network(spec, draws))
+
+    def adam(modules: dict[str, nn.Module]) -> torch.optim.Optimizer:
+        values = [value for module in modules.values() for value in module.parameters()]
+        return fabric.setup_optimizers(torch.optim.Adam(values, lr=recipe.learning_rate, betas=recipe.betas))
+
+    networks = Networks(build(recipe.generator_spec()), conditional=recipe.conditional)
+    if recipe.needs_reverse:
+        networks.g_yx = build(recipe.generator_spec(reverse=True))
+    if recipe.adversarial:
+        networks.d_y = build(recipe.discriminator_spec())
+        networks.d_x = build(recipe.discriminator_spec(reverse=True)) if recipe.needs_reverse else None
+    optimisers = {"generators": adam(networks.generators())}
+    if recipe.adversarial:
+        optimisers["discriminators"] = adam(networks.discriminators())
+    buffers = {name: ImageBuffer(recipe.buffer) for name in networks.discriminators()}
+    return State(networks, optimisers, buffers, draws)
+
+
+def _fabric(device: str, precision: Literal["32-true", "bf16-mixed"]) -> Any:
+    """Return Lightning Fabric on one device."""
+    from tomostain.devices import choose_device
+
+    try:
+        from lightning_fabric import Fabric
+    except ImportError:  # the whole of Lightning carries it under another name
+        from lightning.fabric import Fabric  # type: ignore[no-redef]
+    place = choose_device(device)
+    number = [place.index or 0] if place.type == "cuda" else 1
+    return Fabric(accelerator=place.type, devices=number, precision=precision)

@@ -1,0 +1,307 @@
+"""The training loop: it learns, it is told to stop, and it goes on to the same bits wherever it was stopped."""
+
+import csv
+import signal
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tomostain.errors import InputError, Interrupted
+from tomostain.io import load_model
+from tomostain.prepare import Pair, save_dataset
+from tomostain.train import Recipe, export_model, plan_training, train
+from tomostain.train.checkpoint import LAST, read_checkpoint
+from tomostain.train.networks import build_network
+from tomostain.train.trainer import Trainer
+
+PURPLE, WHITE = (90, 60, 170), (240, 236, 244)
+STEPS = 10
+
+
+def toy_pair(name, seed):
+    """Return a pair whose histology is purple where the µCT is bright."""
+    coarse = np.random.default_rng(seed).random((6, 7)) < 0.5
+    bone = np.kron(coarse, np.ones((6, 6), bool))
+    ct = np.where(bone, 30000, 10000).astype(np.uint16)
+    histology = np.where(bone[..., None], PURPLE, WHITE).astype(np.uint8)
+    return Pair(name, ct, histology, np.ones(bone.shape, bool), 20.0, stain="toluidine-blue")
+
+
+def toy_recipe(**changes):
+    """Return the smallest recipe that has everything: 2 features, 16 px, 3 steps an epoch, a buffer that fills."""
+    values = {
+        "name": "toy",
+        "terms": {"adversarial": 1, "cycle": 6, "identity": 3, "pixelwise": 6, "greyscale": 1},
+        "generator": {"name": "resnet", "width": 2, "blocks": 1},
+        "discriminator": {"name": "patch", "width": 2, "layers": 1},
+        "learning_rate": 0.002,
+        "batch": 2,
+        "patch_px": 16,
+        "patches_per_pair": 3,
+        "epochs": 100,
+        "buffer": 3,
+    }
+    return Recipe.from_dict(values | changes)
+
+
+DROPOUT = {
+    "terms": {"conditional_adversarial": 1, "l1": 20},
+    "generator": {"name": "unet", "width": 1, "downs": 6},
+    "patch_px": 64,
+}
+RECIPES = {"cycles": toy_recipe(), "dropout": toy_recipe(**DROPOUT)}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    pairs = [toy_pair(f"p{seed}", seed) for seed in range(4)]
+    return save_dataset(tmp_path_factory.mktemp("toy") / "dataset", pairs, test=["p3"], folds=[["p2"], ["p1"]]).path
+
+
+@pytest.fixture(scope="module", params=RECIPES)
+def whole(request, dataset, tmp_path_factory):
+    """Return a recipe and its run that was never interrupted."""
+    recipe = RECIPES[request.param]
+    run = tmp_path_factory.mktemp("whole") / request.param
+    return recipe, train(dataset, run, recipe=recipe, seed=5, max_steps=STEPS)
+
+
+def interrupt_at(step):
+    """Return a listener that presses Ctrl-C when `step` is done."""
+
+    def progress(label, done, total):
+        if done == step and label == "training":
+            signal.raise_signal(signal.SIGINT)
+
+    return progress
+
+
+def same(a, b):
+    """Compare two trees of containers and tensors, bit by bit."""
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    return a == b
+
+
+def bits(run):
+    """Return everything in a checkpoint but the clock."""
+    return {key: value for key, value in read_checkpoint(run / LAST).items() if key != "seconds"}
+
+
+def rows(run):
+    with (run / "metrics.csv").open(newline="") as file:
+        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("stops", [[1], [3], [4, 5], [9]])
+def test_an_interrupted_run_goes_on_to_the_same_bits(whole, dataset, tmp_path, stops):
+    recipe, expected = whole
+    options = {"recipe": recipe, "seed": 5, "max_steps": STEPS}
+    run = tmp_path / "run"
+    for number, stop in enumerate(stops):
+        with pytest.raises(Interrupted, match=rf"stopped at step {stop} of {STEPS}; go on with --resume"):
+            train(dataset, run, **options, resume=number > 0, progress=interrupt_at(stop))
+        assert read_checkpoint(run / LAST)["step"] == stop
+        assert not (run / "model").exists()
+    train(dataset, run, **options, resume=True)
+    assert same(bits(run), bits(expected))
+    assert rows(run) == rows(expected)
+    assert load_model(run / "model").hash == load_model(expected / "model").hash
+    for best in expected.glob("best-*"):
+        assert same(read_checkpoint(run / best.name), read_checkpoint(best))
+
+
+def test_a_killed_run_drops_the_rows_after_its_checkpoint(whole, dataset, tmp_path):
+    # What a kill leaves: `last` of an earlier step, and rows of metrics that came after it.
+    recipe, expected = whole
+    run = tmp_path / "run"
+    train(dataset, run, recipe=recipe, seed=5, max_steps=4)
+    before = (run / LAST).read_bytes()
+    train(dataset, run, recipe=recipe, seed=5, max_steps=8, resume=True)
+    (run / LAST).write_bytes(before)
+    train(dataset, run, recipe=recipe, seed=5, max_steps=STEPS, resume=True)
+    assert rows(run) == rows(expected)
+    assert same(bits(run), bits(expected))
+
+
+def test_the_seed_decides_the_bits(whole, dataset, tmp_path):
+    recipe, expected = whole
+    again = train(dataset, tmp_path / "again", recipe=recipe, seed=5, max_steps=STEPS)
+    assert same(bits(again), bits(expected))
+    other = train(dataset, tmp_path / "other", recipe=recipe, seed=6, max_steps=1)
+    first = train(dataset, tmp_path / "first", recipe=recipe, seed=5, max_steps=1)
+    assert not same(bits(other)["networks"], bits(first)["networks"])
+
+
+def test_a_run_leaves_what_the_files_page_says(whole):
+    recipe, run = whole
+    names = {path.name for path in run.iterdir()}
+    assert {"recipe.yaml", "run.yaml", "metrics.csv", "samples", LAST, "model"} <= names
+    assert {f"best-{term}" for term in (*recipe.active, "total")} <= names
+    assert any(name.startswith("events.") for name in names)
+    written = rows(run)
+    assert [int(row["step"]) for row in written] == [3, 6, 9, 10]  # three steps an epoch; every tenth step
+    for row in written:
+        assert all(float(row[term]) >= 0 for term in (*recipe.active, "total", "d_y"))
+        assert bool(row["validation_psnr"]) == (int(row["step"]) % 3 == 0)
+    with Image.open(run / "samples" / "step-000009.png") as picture:
+        images = 5 if recipe.needs_reverse else 4
+        side = recipe.patch_px + 2  # framed by one pixel
+        assert picture.size == (images * side, 4 * side)  # two patches of training, two of validation
+
+
+def test_best_checkpoints_hold_the_least_epoch_mean(whole):
+    _, run = whole
+    last = read_checkpoint(run / LAST)
+    for term, least in last["best"].items():
+        best = read_checkpoint(run / f"best-{term}")
+        assert best["step"] in (3, 6, 9)
+        assert 0 <= least < float("inf")
+        assert set(best["networks"]) <= {"g_xy", "g_yx"}
+
+
+def test_the_model_folder_is_the_last_generator(whole, tmp_path):
+    recipe, run = whole
+    model = load_model(run / "model")
+    assert same(model.state, read_checkpoint(run / LAST)["networks"]["g_xy"])
+    assert (model.spec.recipe, model.spec.stain, model.spec.voxel_um) == ("toy", "toluidine-blue", 20.0)
+    assert (model.spec.fold, model.spec.steps) == (0, STEPS)
+    assert model.spec.fingerprint["q01"] == 10000
+    assert model.spec.fingerprint["q99"] == 30000
+    build_network(model.spec.generator).load_state_dict(model.state)
+    assert (model.reverse_state is not None) == recipe.needs_reverse
+    best = load_model(export_model(run, tmp_path / "best", which="best-total"))
+    assert same(best.state, read_checkpoint(run / "best-total")["networks"]["g_xy"])
+    with pytest.raises(InputError, match="best-nothing: no such checkpoint"):
+        export_model(run, tmp_path / "none", which="best-nothing")
+
+
+def test_two_colours_are_learnt(dataset, tmp_path):
+    # Without normalisation: a patch of one colour is the same as one of the other to an instance norm.
+    network = {"name": "resnet", "width": 8, "blocks": 1, "norm": "none"}
+    recipe = toy_recipe(terms={"l1": 1}, generator=network, learning_rate=0.005, augment={"jitter": 0})
+    run = train(dataset, tmp_path / "run", recipe=recipe, max_steps=150)
+    written = rows(run)
+    assert np.mean([float(row["l1"]) for row in written[-5:]]) < float(written[0]["l1"]) / 3
+    assert float(written[-1]["validation_psnr"]) > 16
+
+
+def test_without_a_fold_everything_but_the_test_set_trains(dataset, tmp_path):
+    run = train(dataset, tmp_path / "run", recipe=toy_recipe(terms={"l1": 1}), fold=None, max_steps=5)
+    assert "validation_l1" not in rows(run)[0]
+    assert load_model(run / "model").spec.fold is None
+    assert int(rows(run)[0]["step"]) == 5  # 3 patches of each of 3 pairs in batches of 2 are 5 steps an epoch
+
+
+def test_time_ends_a_run_that_can_be_lengthened(dataset, tmp_path):
+    recipe, run = toy_recipe(terms={"l1": 1}), tmp_path / "run"
+    train(dataset, run, recipe=recipe, max_seconds=1e-9)
+    assert read_checkpoint(run / LAST)["step"] == 1
+    train(dataset, run, recipe=recipe, max_steps=3, resume=True)
+    assert read_checkpoint(run / LAST)["step"] == 3
+
+
+def test_discriminators_learn_from_their_own_loss_only(dataset):
+    from tomostain.prepare import load_dataset
+    from tomostain.train.objective import Step
+
+    trainer = Trainer(toy_recipe(), load_dataset(dataset), 0, 0, "cpu")
+    batch = trainer.sampler.draw(trainer.state.draws)
+    step = Step(trainer.state.networks, batch.x, batch.y, batch.mask)
+    judges = trainer.state.networks.discriminators()
+    before = {name: [p.detach().clone() for p in judge.parameters()] for name, judge in judges.items()}
+    trainer._improve_generators(step)
+    for name, judge in judges.items():
+        assert all(p.grad is None and p.requires_grad for p in judge.parameters())
+        assert same(before[name], [p.detach() for p in judge.parameters()])
+    generators = [p.detach().clone() for p in trainer.state.networks.g_xy.parameters()]
+    trainer._improve_discriminators(step)
+    assert same(generators, [p.detach() for p in trainer.state.networks.g_xy.parameters()])
+    assert not same(before["d_y"], [p.detach() for p in judges["d_y"].parameters()])
+
+
+def test_what_cannot_be_resumed_says_so(dataset, tmp_path):
+    recipe = toy_recipe(terms={"l1": 1})
+    with pytest.raises(InputError, match="nothing to resume"):
+        train(dataset, tmp_path / "none", recipe=recipe, resume=True)
+    run = train(dataset, tmp_path / "run", recipe=recipe, max_steps=1)
+    for changes, key in [({"recipe": toy_recipe()}, "recipe"), ({"seed": 1}, "seed"), ({"fold": 1}, "fold")]:
+        with pytest.raises(InputError, match=f"was begun with another {key}; resume with the same"):
+            train(dataset, run, **({"recipe": recipe} | changes), max_steps=2, resume=True)
+    (run / LAST).write_bytes((run / LAST).read_bytes()[:500])
+    with pytest.raises(InputError, match="last: broken, or not a checkpoint"):
+        train(dataset, run, recipe=recipe, max_steps=2, resume=True)
+
+
+def test_a_changed_dataset_is_not_resumed_but_a_moved_one_is(tmp_path):
+    data = save_dataset(tmp_path / "data", [toy_pair("a", 0), toy_pair("b", 1)]).path
+    recipe, run = toy_recipe(terms={"l1": 1}), tmp_path / "run"
+    train(data, run, recipe=recipe, max_steps=1)
+    moved = data.rename(tmp_path / "moved")
+    train(moved, run, recipe=recipe, max_steps=2, resume=True)
+    save_dataset(moved, [toy_pair("a", 0), toy_pair("b", 2)], overwrite=True)
+    with pytest.raises(InputError, match="was begun with another data"):
+        train(moved, run, recipe=recipe, max_steps=3, resume=True)
+
+
+def test_existing_folders_are_kept_unless_they_are_runs_and_overwriting_is_asked(dataset, tmp_path):
+    recipe, run = toy_recipe(terms={"l1": 1}), tmp_path / "run"
+    train(dataset, run, recipe=recipe, max_steps=4)
+    with pytest.raises(InputError, match="the run exists already"):
+        train(dataset, run, recipe=recipe, max_steps=1)
+    with pytest.raises(Interrupted):
+        train(dataset, run, recipe=recipe, seed=1, max_steps=2, overwrite=True, progress=interrupt_at(1))
+    assert not (run / "model").exists()  # the old run's would pass for this one's
+    assert not list(run.glob("best-*"))
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="exists and is no run; give another name"):
+        train(dataset, mine, recipe=recipe, max_steps=1, overwrite=True)
+    assert (mine / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_checkpoint(dataset, tmp_path):
+    recipe, run = toy_recipe(terms={"l1": 1}), tmp_path / "run"
+    train(dataset, run, recipe=recipe, max_steps=1)
+    values = read_checkpoint(run / LAST)
+    name = next(iter(values["networks"]["g_xy"]))
+    values["networks"]["g_xy"][name].fill_(float("nan"))
+    torch.save(values, run / LAST)
+    with pytest.raises(InputError, match="step 2: the loss 'l1' is not finite; lower the recipe's learning_rate"):
+        train(dataset, run, recipe=recipe, max_steps=3, resume=True)
+    assert read_checkpoint(run / LAST)["step"] == 1
+
+
+def test_a_checkpoint_never_runs_what_a_pickle_holds(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (print, ("run",))
+
+    torch.save({"networks": Evil()}, tmp_path / LAST)
+    with pytest.raises(InputError, match="broken, or not a checkpoint"):
+        read_checkpoint(tmp_path / LAST)
+
+
+def test_bf16_trains(dataset, tmp_path):
+    run = train(dataset, tmp_path / "run", recipe=toy_recipe(precision="bf16-mixed"), max_steps=2)
+    state = read_checkpoint(run / LAST)["networks"]["g_xy"]
+    assert all(tensor.dtype == torch.float32 and tensor.isfinite().all() for tensor in state.values())
+
+
+def test_the_plan_tells_pairs_steps_and_time(dataset):
+    text = "\n".join(plan_training(dataset, recipe=toy_recipe(), max_steps=7))
+    assert "2 for training, 1 for validation, 1 kept out" in text
+    assert "7 of 2 patches of 16 px; 3 an epoch" in text
+
+
+def test_a_device_that_is_not_there_is_named(dataset, tmp_path):
+    with pytest.raises(InputError, match="--device tpux: not a device"):
+        train(dataset, tmp_path / "run", recipe=toy_recipe(), device="tpux")

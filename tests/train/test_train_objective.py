@@ -1,0 +1,95 @@
+"""The objective computes what has weight, and runs only the networks that this needs."""
+
+import pytest
+import torch
+from torch import nn
+
+from tomostain.train import losses
+from tomostain.train.objective import TERMS, Networks, Step, compute_terms, weighted_sum
+from tomostain.train.recipes import load_recipe
+
+
+class Scale(nn.Module):
+    """A "network" that multiplies, so that every loss can be worked out, and counts its calls."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor, self.calls = factor, 0
+
+    def forward(self, image, condition=None):
+        self.calls += 1
+        return self.factor * image if condition is None else self.factor * image + condition
+
+
+def step(conditional=False):
+    networks = Networks(Scale(2.0), Scale(3.0), Scale(5.0), Scale(7.0), conditional)
+    x, y = torch.full((1, 3, 2, 2), 0.5), torch.full((1, 3, 2, 2), 0.25)
+    return Step(networks, x, y, torch.ones(1, 1, 2, 2))
+
+
+def calls(record):
+    networks = record.networks
+    return [network.calls for network in (networks.g_xy, networks.g_yx, networks.d_y, networks.d_x)]
+
+
+# x = 0.5, y = 0.25; G_xy doubles, G_yx trebles, D_y is times 5, D_x times 7.
+BY_HAND = {
+    "adversarial": (5 * 1.0 - 1) ** 2 + (7 * 0.75 - 1) ** 2,
+    "cycle": abs(3.0 - 0.5) + abs(1.5 - 0.25),
+    "identity": abs(1.5 - 0.5) + abs(0.5 - 0.25),
+    "pixelwise": abs(1.0 - 0.25) + abs(0.75 - 0.5),
+    "greyscale": 0.0,
+    "conditional_adversarial": (5 * 1.0 + 0.5 - 1) ** 2,
+    "l1": abs(1.0 - 0.25),
+}
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_each_term_puts_the_right_images_into_its_equation(name):
+    record = step(conditional=name == "conditional_adversarial")
+    assert compute_terms(record, {name: 1.0})[name].item() == pytest.approx(BY_HAND[name])
+
+
+def test_a_term_without_weight_is_not_computed(monkeypatch):
+    def never(record):
+        raise AssertionError("computed without a weight")
+
+    monkeypatch.setitem(TERMS, "identity", type(TERMS["identity"])(never))
+    assert set(compute_terms(step(), {"identity": 0.0, "l1": 2.0})) == {"l1"}
+    with pytest.raises(AssertionError):
+        compute_terms(step(), {"identity": 1.0})
+
+
+def test_pix2pix_never_runs_the_way_back():
+    record = step(conditional=True)
+    compute_terms(record, load_recipe("pix2pix").active)
+    assert calls(record) == [1, 0, 1, 0]
+
+
+def test_each_image_is_made_once():
+    record = step()
+    compute_terms(record, load_recipe("paired-cyclegan").active)
+    assert calls(record) == [3, 3, 1, 1]  # fake, cycled, same
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_a_term_declares_the_networks_that_it_runs(name):
+    record = step(conditional=name == "conditional_adversarial")
+    compute_terms(record, {name: 1.0})
+    _, reverse, d_y, d_x = calls(record)
+    assert TERMS[name].reverse == (reverse > 0)
+    assert TERMS[name].discriminators == tuple(n for n, count in (("d_y", d_y), ("d_x", d_x)) if count)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "total"),
+    [
+        ("paired-cyclegan", lambda t: losses.paired_total(*t.values())),  # eq. (7)
+        ("cyclegan", lambda t: losses.cyclegan_total(*t.values())),  # eq. (4)
+        ("pix2pix", lambda t: losses.pix2pix_total(*t.values())),  # eq. (10)
+    ],
+)
+def test_the_weighted_table_is_the_papers_total(recipe, total):
+    weights = load_recipe(recipe).active
+    terms = compute_terms(step(conditional=recipe == "pix2pix"), weights)
+    torch.testing.assert_close(weighted_sum(terms, weights), total(terms))
