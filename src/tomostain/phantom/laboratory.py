@@ -1,4 +1,4 @@
-"""What the laboratory does to a section before it is a slide (paper sections 2.1, 2.3 and 3): each a function of its own.
+"""What the laboratory does to a section before it is a slide (paper sections 2.1, 2.3, 3): one function each.
 
 Geometry (affine, soft tissue that has shifted) acts where the section is looked at, so nothing is interpolated twice;
 damage and light act on the picture. All of it is seeded, switched off by a 0, and returned as truth.
@@ -177,7 +177,7 @@ def damage(
     config: LaboratoryConfig,
     rng: np.random.Generator,
 ) -> tuple[Float32, Mask]:
-    """Return the section's transmission with saw marks, cracks, spills and missing pieces, and where the last three are."""
+    """Return the transmission with saw marks, cracks, spills and missing pieces, and where the last three are."""
     picture = transmission.copy()
     damaged = np.zeros(labels.shape, bool)
     if config.saw_marks:

@@ -23,7 +23,7 @@ APATITE = ("Ca5P3O13H", 3.16)
 COLLAGEN = ("C2H5.5N0.6O0.8", 1.35)
 BRUCITE = ("MgO2H2", 2.34)
 POLYPROPYLENE = ("C3H6", 0.90)
-DRIED = {Label.SOFT: 0.55, Label.MARROW: 0.38, Label.ADIPOCYTE: 0.10, Label.LACUNA: 0.10, Label.CANAL: 0.25}
+DRIED = {Label.SOFT: 0.90, Label.MARROW: 0.65, Label.ADIPOCYTE: 0.12, Label.LACUNA: 0.10, Label.CANAL: 0.30}
 # Volume fraction of mineral in the densest bone.
 DENSEST = 0.45
 BONES = (Label.BONE, Label.WOVEN)

@@ -48,8 +48,8 @@ def write_specimen(config: PhantomConfig, out: Path, *, overwrite: bool = False,
     ----------
     config : PhantomConfig
     out : Path
-        Gets ``volume/slice_0000.tif …``, ``slide.ome.tif``, ``specimen.yaml`` and ``truth/``: ``section.yaml`` (where the
-        section lies), ``labels.tif`` and ``slide_labels.tif`` (`Label` of every voxel and slide pixel),
+        Gets ``volume/slice_0000.tif …``, ``slide.ome.tif``, ``specimen.yaml`` and ``truth/``: ``section.yaml``
+        (where the section lies), ``labels.tif`` and ``slide_labels.tif`` (`Label` of every voxel and slide pixel),
         ``histology_ideal.tif``, ``damaged.tif`` and ``shift_um.tif`` (rows, then columns).
     overwrite : bool
         Replace a specimen at `out`.
@@ -87,10 +87,8 @@ def _write_truth(folder: Path, slide: Slide, labels: NDArray[np.uint8], config: 
     folder.mkdir()
     text = yaml.safe_dump(slide.section.to_dict() | {"pixel_um": config.pixel_um}, sort_keys=False)
     (folder / "section.yaml").write_text(text, encoding="utf-8")
-    tifffile.imwrite(folder / "labels.tif", labels, compression="zlib", photometric="minisblack")
-    tifffile.imwrite(
-        folder / "shift_um.tif", np.moveaxis(slide.shift_um, -1, 0), compression="zlib", photometric="minisblack"
-    )
+    for name, stack in (("labels", labels), ("shift_um", np.moveaxis(slide.shift_um, -1, 0))):
+        tifffile.imwrite(folder / f"{name}.tif", stack, compression="zlib", photometric="minisblack")
     write_image(folder / "slide_labels.tif", slide.labels)
     write_image(folder / "histology_ideal.tif", slide.ideal)
     write_image(folder / "damaged.tif", slide.damaged.astype(np.uint8) * 255)

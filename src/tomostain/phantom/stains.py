@@ -2,8 +2,8 @@
 
 Colours are given as they look through a section of 40 µm on a white ground (red, green and blue, 0 to 255) and become
 absorbances per µm by Beer and Lambert. Chosen after the paper's section 2.1 and Sarve et al. 2007 (toluidine
-blue/pyronin: bone in shades of purple, darker where it is younger, soft tissue bluer, new woven bone at the layer bright
-blue) and after published H&E tiles (bone deep pink, soft tissue purple).
+blue/pyronin: bone in shades of purple, darker where it is younger, soft tissue bluer, new woven bone at the layer
+bright blue) and after published H&E tiles (bone deep pink, soft tissue purple).
 """
 
 from collections.abc import Mapping
