@@ -10,15 +10,8 @@ from scipy import ndimage
 from tomostain.errors import InputError
 from tomostain.prepare import Pair
 from tomostain.scaling import ct_to_network, histology_to_network
-from tomostain.train.sampling import (
-    IDENTITY,
-    Augment,
-    PatchSampler,
-    Transforms,
-    jitter_ct,
-    jitter_histology,
-    patch_at,
-)
+from tomostain.train.augment import IDENTITY, Augment, jitter_ct, jitter_histology
+from tomostain.train.sampling import PatchSampler, Transforms, patch_at
 
 
 def random_pair(shape=(90, 70), seed=0, name="a", mask=None):

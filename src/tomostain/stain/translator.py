@@ -12,7 +12,7 @@ from tomostain.devices import choose_device
 from tomostain.errors import InputError
 from tomostain.io.models import Model, ModelSpec, check_state, load_model
 from tomostain.scaling import ct_to_network, histology_from_network
-from tomostain.train.networks import build_network
+from tomostain.train.networks import NETWORKS, check_spec
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,10 +91,11 @@ def _build(model: Model) -> nn.Module:
             f"channel(s) to {channels[1]}; export the model again"
         )
     try:
-        with torch.device("meta"):
-            network = build_network(spec.generator)
+        arguments = check_spec(spec.generator)
     except InputError as error:
         raise InputError(f"{model.path}: model.yaml: {error}") from None
+    with torch.device("meta"):
+        network = NETWORKS[spec.generator["name"]](**arguments)
     if not hasattr(network, "multiple"):
         raise InputError(f"{model.path}: network '{spec.generator['name']}' in model.yaml is no generator")
     return network

@@ -1,0 +1,84 @@
+"""How training patches are varied: the ranges, and the jitter of contrast and brightness (paper section 2.7).
+
+Source: Irvine et al., J. Synchrotron Rad. 2026, section 2.7.
+"""
+
+from typing import Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from tomostain.config import Config
+
+# A mean below this is lifted to it before it is divided by or raised to a power.
+_DARKEST = 1 / 255
+
+
+class Augment(Config):
+    """How training patches are varied (paper section 2.7).
+
+    Attributes
+    ----------
+    scale : tuple of float
+        Least and greatest magnification; the patch keeps its number of pixels.
+    flip : bool
+        Flip rows and columns, each with probability ½.
+    jitter : float
+        Greatest relative change of contrast and of brightness, drawn for µCT and histology separately.
+    min_mask : float
+        Least share of a patch that the correspondence mask should cover: where ℓ1 terms see nothing, little is learnt.
+        Positions are drawn again up to 8 times, then the best of them is taken. 0: any position, as in the paper.
+    """
+
+    scale: tuple[float, float] = (0.9, 1.1)
+    flip: bool = True
+    jitter: float = Field(default=0.1, ge=0, lt=1)
+    min_mask: float = Field(default=0.1, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f"scale {list(self.scale)} must be two factors above 0, the smaller one first")
+        return self
+
+
+IDENTITY = Augment(scale=(1.0, 1.0), flip=False, jitter=0.0, min_mask=0.0)
+
+
+def jitter_ct(x: Tensor, jitter: Tensor) -> Tensor:
+    """Vary contrast c and brightness b of µCT patches: v' = b (½ + c (v - ½)) with v = (x + 1) / 2, clipped to [0, 1].
+
+    The pivot ½ is the middle between background and bone, whatever a patch shows.
+
+    Parameters
+    ----------
+    x : Tensor, shape (B, 1, P, P)
+        In [-1, 1].
+    jitter : Tensor, shape (B, 2)
+        c and b of each patch.
+    """
+    contrast, brightness = jitter[:, :, None, None, None].unbind(1)
+    return (brightness * (contrast * x + 1) - 1).clip(-1, 1)
+
+
+def jitter_histology(y: Tensor, jitter: Tensor) -> Tensor:
+    """Vary contrast c and brightness b of histology patches; the ratios R : G : B of every pixel stay.
+
+    A pixel's three values are multiplied by one gain, g = b (2 m)^(c - 1), where m is their mean on [0, 1]: brightness
+    is a common factor, and contrast is a power law about mid-grey, since an additive offset would change the ratios. At
+    m = ½ its slope is c. Where a channel would leave the scale, g is lowered until it does not, for the same reason.
+
+    Parameters
+    ----------
+    y : Tensor, shape (B, 3, P, P)
+        In [-1, 1].
+    jitter : Tensor, shape (B, 2)
+        c and b of each patch.
+    """
+    contrast, brightness = jitter[:, :, None, None, None].unbind(1)
+    intensity = (y + 1) / 2
+    mean = intensity.mean(dim=1, keepdim=True).clamp_min(_DARKEST)
+    highest = intensity.amax(dim=1, keepdim=True).clamp_min(_DARKEST)
+    gain = torch.minimum(brightness * (2 * mean) ** (contrast - 1), 1 / highest)
+    return (2 * gain * intensity - 1).clip(-1, 1)
