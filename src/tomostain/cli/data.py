@@ -100,7 +100,7 @@ def prepare(
         raise InputError(f"prepare: {len(inputs)} paths given; expected {names}")
     values: dict[str, Any] = read_yaml(config) if config else {}
     values |= {"folds": folds, "seed": seed}
-    only_aligned = {
+    only_aligned: dict[str, Any] = {
         "voxel_um": voxel_um,
         "normalise": normalise,
         "subject_regex": subject_regex,
@@ -108,7 +108,10 @@ def prepare(
         "invert_histology": invert_histology or None,
         "halves": halves or None,
     }
-    optional = {"test_subjects": test_subjects.split(",") if test_subjects else None, "test_fraction": test_fraction}
+    optional: dict[str, Any] = {
+        "test_subjects": test_subjects.split(",") if test_subjects else None,
+        "test_fraction": test_fraction,
+    }
     if aligned:
         optional |= only_aligned
     else:

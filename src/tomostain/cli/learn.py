@@ -1,6 +1,7 @@
 """Verbs that learn: `train` and `recipes`."""
 
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -36,7 +37,7 @@ def train(
     from tomostain.train import train as run_training
 
     use_threads(context)
-    options = {"recipe": recipe, "fold": None if fold < 0 else fold, "seed": seed, "device": device}
+    options: dict[str, Any] = {"recipe": recipe, "fold": None if fold < 0 else fold, "seed": seed, "device": device}
     if dry_run:
         for line in plan_training(dataset, **options, max_steps=max_steps):
             typer.echo(line)

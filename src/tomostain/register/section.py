@@ -94,7 +94,7 @@ class Section:
             Volume (z, y, x), µm.
         """
         points = np.asarray(section_um, dtype=np.float64)
-        return self.origin_um + points[..., :1] * self.row + points[..., 1:] * self.column
+        return np.asarray(self.origin_um + points[..., :1] * self.row + points[..., 1:] * self.column)
 
     def from_volume_um(self, volume_um: ArrayLike) -> Float:
         """Project volume points (..., 3) on the plane; return section (row, column), µm, shape (..., 2)."""

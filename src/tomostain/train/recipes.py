@@ -29,6 +29,8 @@ class Recipe(Config):
         Architecture of G_xy (and G_yx) and of D_y (and D_x) for `build_network`, without channel counts.
     learning_rate, betas : float, pair of float
         Adam.
+    clip_norm : float
+        Gradients longer than this are shortened to it; 0 for none, as the paper.
     batch, patch_px, patches_per_pair, epochs : int
         An epoch draws `patches_per_pair` patches a training pair.
     buffer : int
@@ -46,6 +48,7 @@ class Recipe(Config):
     discriminator: dict[str, Any]
     learning_rate: float = Field(2e-4, gt=0)
     betas: tuple[float, float] = (0.5, 0.999)
+    clip_norm: float = Field(0.0, ge=0)
     batch: int = Field(4, ge=1)
     patch_px: int = Field(256, ge=8)
     patches_per_pair: int = Field(100, ge=1)

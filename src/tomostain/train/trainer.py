@@ -115,7 +115,11 @@ class Trainer:
         optimiser = self.state.optimisers[which]
         optimiser.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
-        optimiser.step()
+        values = [value for group in optimiser.param_groups for value in group["params"]]
+        # Instance normalisation of a perfectly flat patch multiplies gradients by 1/√ε in every layer, up to infinity.
+        size = nn.utils.clip_grad_norm_(values, self.recipe.clip_norm or float("inf"))
+        if size.isfinite():
+            optimiser.step()
 
     def end_epoch(self, run: Path) -> dict[str, float]:
         """Keep the weights of every term that was never lower on average, draw a sample; return the validation."""
