@@ -76,11 +76,12 @@ def sample_picture(rows: list[list[Tensor]]) -> NDArray[np.uint8]:
     Returns
     -------
     ndarray of uint8, shape (rows · (P + 2), columns · (P + 2), 3)
+        Framed in grey, so that white masks and white slides show their edge.
     """
     lines = []
     for row in rows:
         images = [histology_from_network(image.detach().cpu().float().expand(3, -1, -1)) for image in row]
-        framed = [np.pad(np.rint(image.numpy()), ((0, 0), (1, 1), (1, 1)), constant_values=255) for image in images]
+        framed = [np.pad(np.rint(image.numpy()), ((0, 0), (1, 1), (1, 1)), constant_values=128) for image in images]
         lines.append(np.concatenate(framed, axis=2))
     return np.concatenate(lines, axis=1).transpose(1, 2, 0).astype(np.uint8)
 
