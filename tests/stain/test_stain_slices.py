@@ -26,7 +26,7 @@ def make_model(folder, network=None, seed=0, **spec):
     }
     built = build_network(network, torch.Generator().manual_seed(seed))
     for parameter in built.parameters():
-        parameter.data *= 20  # N(0, 0.02) alone would give one grey
+        parameter.data *= 5  # N(0, 0.02) alone would give one grey
     model_spec = ModelSpec(generator=network, tomostain_version=__version__, **(values | spec))
     save_model(folder, model_spec, built.state_dict())
     return folder

@@ -25,7 +25,7 @@ def model(tmp_path_factory):
     network = {"name": "resnet", "in_channels": 1, "width": 2, "blocks": 1}
     built = build_network(network, torch.Generator().manual_seed(0))
     for parameter in built.parameters():
-        parameter.data *= 20  # N(0, 0.02) alone would give one grey
+        parameter.data *= 5  # N(0, 0.02) alone would give one grey
     spec = ModelSpec(
         generator=network, in_channels=1, voxel_um=5, stain="h&e", recipe="test", tomostain_version=__version__
     )
@@ -195,8 +195,8 @@ def test_memory_does_not_grow_with_the_number_of_slices(model, tmp_path):
         stain_volume(model, source, out, config=config, levels=LEVELS)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    # The colours of 40 slices more would be 1.1 MB.
-    assert peaks[1] < peaks[0] + 200_000
+    # The colours of 40 slices more would be 1.1 MB and their grey values 0.7 MB; 0.7 kB a slice are the names of files.
+    assert peaks[1] < peaks[0] + 500_000
 
 
 def test_an_image_is_stained_as_a_slice(model, tmp_path):
@@ -236,7 +236,7 @@ def test_a_plan_says_what_it_would_take_and_writes_nothing(model, volume, tmp_pa
     assert plan.memory_bytes > 11 * 36 * 41 * 3
     text = str(plan)
     assert "11 x 36 x 41 voxels of 5 x 5 x 5 µm" in text
-    assert "GB before compression" in text
+    assert "MB before compression" in text
     assert "time:" in text
     with pytest.raises(InputError, match="voxel size 9"):
         plan_volume(model, volume, out, voxel_um=9.0, levels=LEVELS)

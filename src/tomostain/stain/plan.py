@@ -57,8 +57,8 @@ class Plan:
                 f"volume:      {size} voxels of {voxel} µm (z, y, x)",
                 f"grey values: {grey} (background, bone)",
                 f"device:      {self.device}",
-                f"memory:      about {self.memory_bytes / 1e9:.1f} GB beside the libraries",
-                f"output:      {self.output_bytes / 1e9:.2f} GB before compression",
+                f"memory:      about {_size(self.memory_bytes)} beside the libraries",
+                f"output:      {_size(self.output_bytes)} before compression",
                 f"time:        about {_duration(self.seconds)}, from one timed batch of patches",
             ]
         )
@@ -92,9 +92,10 @@ def plan_volume(
     seconds = _seconds_a_slice(job, ct) * depth
     slices = min(job.config.slab, depth)
     width_px = int(job.translator.spec.generator.get("width", 64))
-    # Float32 in (with its halo) and filtered, colours out, and the widest feature maps of a batch.
+    # Float32 in (with its halo) and filtered; colours out with what the writer takes; the sums of one slice; and the
+    # widest feature maps of a batch.
     memory = (
-        height * width * ((slices + 2 * job.halo) * 8 + slices * 6 + 28)
+        height * width * ((slices + 2 * job.halo) * 8 + slices * 10 + 28)
         + job.config.batch * job.config.patch_px**2 * width_px * 16
     )
     output = int(depth * height * width * 3 * 8 / 7)
@@ -113,6 +114,17 @@ def _seconds_a_slice(job: Job, ct: NDArray[np.uint16] | NDArray[np.float32]) -> 
     began = time.perf_counter()
     stain_slice(job.translator, sample, config)
     return (time.perf_counter() - began) * patches / timed
+
+
+def _size(n_bytes: int) -> str:
+    """Return bytes as a person would say them.
+
+    Examples
+    --------
+    >>> _size(34_000_000), _size(11_500_000_000)
+    ('34 MB', '11.5 GB')
+    """
+    return f"{n_bytes / 1e6:.0f} MB" if n_bytes < 1e9 else f"{n_bytes / 1e9:.1f} GB"
 
 
 def _duration(seconds: float) -> str:
