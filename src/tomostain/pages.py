@@ -82,8 +82,8 @@ def _sentence(config: "DemoConfig") -> str:
     last = config.specimens[-1]
     return (
         f"{len(config.specimens)} bone-implant phantoms were grown. On {len(config.specimens) - 1} of them "
-        f"({materials}) a paired CycleGAN learnt from one µCT section and one slide each, one of them for validation; the volume of "
-        f"the last ({last.material} after {last.weeks} weeks), which training never saw, was then stained."
+        f"({materials}) a paired CycleGAN learnt from one µCT section and one slide each, one of them for validation; "
+        f"the volume of the last ({last.material} after {last.weeks} weeks), which training never saw, was stained."
     )
 
 

@@ -184,10 +184,10 @@ def test_the_bounds_are_the_papers_percentiles():
     bone = ndimage.binary_erosion(TISSUE & ~HOLES & ~SCREW, iterations=3)
     background = np.hypot(ROWS - 120, COLUMNS - 130) > 114
     balanced = white_balance(rgb, BACKGROUND)
-    assert levels.fmin == pytest.approx(np.percentile(balanced[bone], 1), abs=2)
+    assert levels.fmin == min(10.0, np.percentile(balanced[bone], 1))
     assert levels.fmax == pytest.approx(np.percentile(balanced[background], 99), abs=1)
     out = normalise_histology(rgb, levels)
-    assert np.percentile(out[bone], 1) == pytest.approx(10, abs=3)
+    assert np.percentile(out[bone], 1) > 10  # no part of bone is pushed into black
     assert np.percentile(out[background], 99) == pytest.approx(255, abs=1)
 
 
@@ -208,9 +208,9 @@ def test_one_scale_for_all_channels_preserves_chromaticity(colour, white, fmin):
     levels = HistologyLevels((white[0], white[1], white[2]), fmin, 255.0)
     out = normalise_histology(np.array([[colour]], np.uint8), levels)[0, 0].astype(float)
     balanced = white_balance(np.array([[colour]], np.uint8), white)[0, 0]
-    c = 245 / (255 - fmin)
+    c = 255 / (255 - fmin)
     inside = (out > 0) & (out < 255)
-    np.testing.assert_allclose((out - 10)[inside], ((balanced - fmin) * c)[inside], atol=0.51)
+    np.testing.assert_allclose(out[inside], ((balanced - fmin) * c)[inside], atol=0.51)
 
 
 def test_slides_without_background_or_tissue_are_named():

@@ -218,7 +218,8 @@ def test_devices_that_are_not_there_are_refused(tmp_path):
 
 def test_options_are_checked():
     with pytest.raises(InputError, match="stride_px 300 is larger than patch_px 256"):
-        StainConfig.from_dict({"stride_px": 300})
+        StainConfig.from_dict({"patch_px": 256, "stride_px": 300})
     with pytest.raises(InputError, match="did you mean 'patch_px'"):
         StainConfig.from_dict({"patch_pix": 64})
-    assert (StainConfig().patch_px, StainConfig().stride_px, StainConfig().blend) == (256, 64, "mean")
+    assert StainConfig().tiling(256) == (256, 64)  # the paper's section 2.9
+    assert StainConfig().blend == "mean"

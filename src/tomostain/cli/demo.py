@@ -19,7 +19,7 @@ def demo(
 ) -> None:
     """Go the whole way on made-up specimens: grow, prepare, train, stain, evaluate, and show it on one page.
 
-    Takes some minutes on two cores. The page is OUT/report.html. Run it again and it continues instead of starting over.
+    Takes some minutes on two cores. The page is OUT/report.html. Run it again and it continues.
     """
     from tomostain.demo import DemoConfig, describe_plan, run_demo
 

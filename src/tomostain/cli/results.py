@@ -28,8 +28,10 @@ def stain(
     background: float | None = typer.Option(None, help="Grey value of the background (with --bone; else estimated)."),
     bone: float | None = typer.Option(None, help="Grey value of bone (with --background; else estimated)."),
     normalised: bool = typer.Option(False, "--normalised", help="Grey values are 10000 and 30000 already."),
-    patch_px: int | None = typer.Option(None, help="Side of a patch, px (paper: 256)."),
-    stride_px: int | None = typer.Option(None, help="Step between patches, px (paper: 64)."),
+    patch_px: int | None = typer.Option(None, help="Side of a patch, px (default: as in training; paper: 256)."),
+    stride_px: int | None = typer.Option(
+        None, help="Step between patches, px (default: a quarter of the side; paper: 64)."
+    ),
     blend: str | None = typer.Option(None, help="Weights of overlapping patches: mean (paper) or hann."),
     gaussian_sigma: float | None = typer.Option(None, help="3D Gaussian before staining, voxels (paper: 1)."),
     allow_voxel_mismatch: bool = typer.Option(

@@ -43,6 +43,8 @@ class ModelSpec(Config):
         Whether the networks see the µCT inverted.
     voxel_um : float
         Voxel size the model was trained at, µm.
+    patch_px : int
+        Side of the patches it was trained on, px; it is best used on patches of the same size (paper section 2.9).
     stain, recipe : str
         The stain it imitates and the recipe it was trained by.
     fold : int or None
@@ -62,6 +64,7 @@ class ModelSpec(Config):
     in_channels: Literal[1, 3] = 3
     inverted_ct: bool = False
     voxel_um: float = Field(gt=0)
+    patch_px: int = Field(default=256, ge=8)
     stain: str
     recipe: str
     fold: int | None = None

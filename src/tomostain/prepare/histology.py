@@ -25,9 +25,9 @@ class HistologyLevels:
     white : tuple of float
         Mean of the background ROI in red, green and blue, as scanned (the paper's μR, μG, μB).
     fmin : float
-        First percentile of the bone ROI after white balance, all channels together; it becomes 10.
+        First percentile of the bone ROI after white balance, all channels together, at most 10; it becomes 0.
     fmax : float
-        99th percentile of the background ROI after white balance; it becomes 255.
+        99th percentile of the background ROI after white balance, at most 255; it becomes 255.
     """
 
     white: tuple[float, float, float]
@@ -193,9 +193,10 @@ def histology_levels_from_rois(
 def normalise_histology(rgb: NDArray[np.uint8], levels: HistologyLevels | None = None) -> NDArray[np.uint8]:
     """White balance, then stretch all channels by the same two constants (paper section 2.5).
 
-    The stretch is c · f + c′ with fmin to 10 and fmax to 255, clipped to [0, 255]. The paper says of the bounds
-    "clamped to 10" and "clamped to 255"; we read it as the values they are set to, which leaves black metal a place
-    below bone.
+    The stretch is c · f + c′ with fmin to 0 and fmax to 255, clipped to [0, 255]. The paper says of the bounds
+    "clamped to 10" and "clamped to 255"; we read it as their largest values. Taken as the value that the bone's first
+    percentile is set to, 10 would subtract so much from all channels that blues and purples lose their red
+    altogether, whereas the paper stretches "to preserve chromaticity".
 
     Parameters
     ----------
@@ -213,8 +214,8 @@ def normalise_histology(rgb: NDArray[np.uint8], levels: HistologyLevels | None =
         If levels must be found and there is no background or no tissue.
     """
     levels = levels or estimate_histology_levels(rgb)
-    c = (BRIGHT - DARK) / (levels.fmax - levels.fmin)
-    stretched = (white_balance(rgb, levels.white) - levels.fmin) * c + DARK
+    c = BRIGHT / (levels.fmax - levels.fmin)
+    stretched = (white_balance(rgb, levels.white) - levels.fmin) * c
     return np.clip(np.rint(stretched), 0, 255).astype(np.uint8)
 
 
@@ -224,6 +225,7 @@ def _levels(rgb: NDArray[np.uint8], background: NDArray[np.bool_], bone: NDArray
     if white.min() <= 0:
         raise InputError(f"histology ROI: the background's mean is {white.tolist()}; choose a bright place")
     balanced = white_balance(rgb, white)
-    fmin, fmax = float(np.percentile(balanced[bone], 1)), float(np.percentile(balanced[background], 99))
+    fmin = min(float(np.percentile(balanced[bone], 1)), DARK)
+    fmax = min(float(np.percentile(balanced[background], 99)), BRIGHT)
     red, green, blue = (float(value) for value in white)
     return HistologyLevels((red, green, blue), fmin, fmax)

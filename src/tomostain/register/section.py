@@ -1,8 +1,8 @@
 """Where a section lies: plane ↔ volume ↔ slide, everything in µm. No other code does coordinate arithmetic.
 
 The paper's section 2.3: a plane in the µCT volume (rigid in 3D) and an affine of the histology image. The first
-voxel's centre is (0, 0, 0) µm; the first slide pixel's centre is (0, 0) µm. A slide point (row_um, column_um) lies in the
-volume at ``origin_um + r * row + c * column`` with ``(r, c) = slide_to_section @ (row_um, column_um, 1)``.
+voxel's centre is (0, 0, 0) µm; the first slide pixel's centre is (0, 0) µm. A slide point (row_um, column_um) lies in
+the volume at ``origin_um + r * row + c * column`` with ``(r, c) = slide_to_section @ (row_um, column_um, 1)``.
 """
 
 from collections.abc import Mapping
@@ -109,7 +109,7 @@ class Section:
     def section_to_slide_um(self, section_um: ArrayLike) -> Float:
         """Map section (row, column) µm, shape (..., 2), to slide (row, column) µm."""
         points = np.asarray(section_um, dtype=np.float64) - self.slide_to_section[:, 2]
-        return points @ np.linalg.inv(self.slide_to_section[:, :2]).T
+        return np.asarray(points @ np.linalg.inv(self.slide_to_section[:, :2]).T, dtype=np.float64)
 
 
 def grid_um(shape: tuple[int, int], pixel_um: float) -> Float:

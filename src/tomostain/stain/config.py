@@ -12,8 +12,10 @@ class StainConfig(Config):
 
     Attributes
     ----------
-    patch_px, stride_px : int
-        Side of the square patches and the step between them.
+    patch_px, stride_px : int or None
+        Side of the square patches and the step between them. None: the side that the model was trained on, "for
+        consistency with training and to preserve the same spatial frequency sampling" (section 2.9), and a quarter
+        of it; the paper's 256 and 64 with the paper's model.
     blend : {"mean", "hann"}
         Weights of patches where they overlap: all equal, or falling towards the patch's border.
     gaussian_sigma : float
@@ -24,8 +26,8 @@ class StainConfig(Config):
         Slices read, stained and written at once; the unit of resuming.
     """
 
-    patch_px: int = Field(default=256, ge=16)
-    stride_px: int = Field(default=64, ge=1)
+    patch_px: int | None = Field(default=None, ge=16)
+    stride_px: int | None = Field(default=None, ge=1)
     blend: Literal["mean", "hann"] = "mean"
     gaussian_sigma: float = Field(default=0.0, ge=0, le=20)
     batch: int = Field(default=4, ge=1)
@@ -33,9 +35,27 @@ class StainConfig(Config):
 
     @model_validator(mode="after")
     def _patches_overlap(self) -> Self:
-        if self.stride_px > self.patch_px:
+        if self.stride_px is not None and self.patch_px is not None and self.stride_px > self.patch_px:
             raise ValueError(
                 f"stride_px {self.stride_px} is larger than patch_px {self.patch_px} and would leave gaps; "
                 "give a stride_px of at most patch_px"
             )
         return self
+
+    def tiling(self, trained_px: int) -> tuple[int, int]:
+        """Return patch side and stride for a model that was trained on patches of `trained_px`.
+
+        Examples
+        --------
+        >>> StainConfig().tiling(256)
+        (256, 64)
+        >>> StainConfig(patch_px=96).tiling(256)
+        (96, 24)
+        """
+        patch = self.patch_px or max(16, trained_px)
+        return patch, min(self.stride_px or max(1, patch // 4), patch)
+
+    def for_model(self, trained_px: int) -> "StainConfig":
+        """Return the configuration with patch side and stride resolved for a model; see `tiling`."""
+        patch, stride = self.tiling(trained_px)
+        return self.model_copy(update={"patch_px": patch, "stride_px": stride})

@@ -91,12 +91,12 @@ def plan_volume(
     ct = normalised_slab(job, middle, middle + 1)[0]
     seconds = _seconds_a_slice(job, ct) * depth
     slices = min(job.config.slab, depth)
+    patch, _ = job.config.tiling(job.translator.spec.patch_px)
     width_px = int(job.translator.spec.generator.get("width", 64))
     # Float32 in (with its halo) and filtered; colours out with what the writer takes; the sums of one slice; and the
     # widest feature maps of a batch.
     memory = (
-        height * width * ((slices + 2 * job.halo) * 8 + slices * 10 + 28)
-        + job.config.batch * job.config.patch_px**2 * width_px * 16
+        height * width * ((slices + 2 * job.halo) * 8 + slices * 10 + 28) + job.config.batch * patch**2 * width_px * 16
     )
     output = int(depth * height * width * 3 * 8 / 7)
     return Plan(job.volume.shape, job.volume.voxel_um, str(job.translator.device), memory, output, seconds, job.levels)
@@ -104,15 +104,14 @@ def plan_volume(
 
 def _seconds_a_slice(job: Job, ct: NDArray[np.uint16] | NDArray[np.float32]) -> float:
     """Time one batch in the middle of a slice and multiply: a whole slice may take minutes on a CPU."""
-    config = job.config
-    patches = math.prod(len(tile_starts(side, config.patch_px, config.stride_px)) for side in ct.shape)
-    rows, columns = (slice(max(0, (side - config.patch_px) // 2), None) for side in ct.shape)
-    width = config.patch_px + config.stride_px * (config.batch - 1)
-    sample = ct[rows, columns][: config.patch_px, :width]
-    timed = len(tile_starts(sample.shape[1], config.patch_px, config.stride_px))
-    stain_slice(job.translator, sample, config)
+    patch, stride = job.config.tiling(job.translator.spec.patch_px)
+    patches = math.prod(len(tile_starts(side, patch, stride)) for side in ct.shape)
+    rows, columns = (slice(max(0, (side - patch) // 2), None) for side in ct.shape)
+    sample = ct[rows, columns][:patch, : patch + stride * (job.config.batch - 1)]
+    timed = len(tile_starts(sample.shape[1], patch, stride))
+    stain_slice(job.translator, sample, job.config)
     began = time.perf_counter()
-    stain_slice(job.translator, sample, config)
+    stain_slice(job.translator, sample, job.config)
     return (time.perf_counter() - began) * patches / timed
 
 

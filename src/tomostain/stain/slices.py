@@ -12,6 +12,8 @@ from tomostain.stain.config import StainConfig
 from tomostain.stain.tiles import tile_starts, tile_weights
 from tomostain.stain.translator import Translator
 
+PAPERS_PATCH_PX = 256
+
 
 def stain_slice(
     translator: Translator, ct: NDArray[np.uint16] | NDArray[np.float32], config: StainConfig | None = None
@@ -24,13 +26,13 @@ def stain_slice(
     ct : ndarray of uint16 (or float), shape (Y, X)
         Normalised µCT: background 10000, bone 30000. Any size.
     config : StainConfig, optional
-        Patches of 256 px every 64 px, as the paper, by default.
+        By default patches as the model was trained on, with a stride of a quarter: the paper's 256 and 64 px.
 
     Returns
     -------
     ndarray of uint8, shape (Y, X, 3)
     """
-    config = config or StainConfig()
+    config = (config or StainConfig()).for_model(translator.spec.patch_px)
     if ct.ndim != 2 or not ct.size:
         raise InputError(f"slice of shape {ct.shape}: expected rows and columns (Y, X)")
     return np.rint(blend_tiles(translator, ct, config)).astype(np.uint8)
@@ -55,13 +57,13 @@ def blend_tiles(
     ndarray of float32, shape (Y, X, C)
     """
     height, width = ct.shape
-    patch = config.patch_px
+    patch, stride = config.tiling(PAPERS_PATCH_PX)
     padded = _pad_to(ct.astype(np.float32), patch)
     weights = torch.from_numpy(tile_weights(patch, config.blend))
     corners = [
         (row, column)
-        for row in tile_starts(padded.shape[0], patch, config.stride_px)
-        for column in tile_starts(padded.shape[1], patch, config.stride_px)
+        for row in tile_starts(padded.shape[0], patch, stride)
+        for column in tile_starts(padded.shape[1], patch, stride)
     ]
     total: Tensor | None = None
     weight_sum = torch.zeros(padded.shape)

@@ -70,7 +70,7 @@ def open_job(
         found = None
     else:
         found = levels or volume_levels(opened, source=str(volume))
-    return Job(opened, translator, config or StainConfig(), found)
+    return Job(opened, translator, (config or StainConfig()).for_model(translator.spec.patch_px), found)
 
 
 def stain_volume(

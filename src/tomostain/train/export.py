@@ -47,6 +47,7 @@ def export_model(run: Path, out: Path, which: str = LAST, *, overwrite: bool = F
         in_channels=recipe.in_channels,
         inverted_ct=recipe.inverted_ct,
         voxel_um=data.voxel_um,
+        patch_px=recipe.patch_px,
         recipe=recipe.name,
         fold=facts["fold"],
         steps=int(values["step"]),
