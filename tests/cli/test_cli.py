@@ -100,7 +100,7 @@ def test_missing_and_empty_folders(tmp_path, capsys):
 
 def test_a_gap_in_the_slice_numbers(volume, capsys):
     sorted(volume.iterdir())[2].unlink()
-    assert "0002" in fails(capsys, "check", volume)
+    assert "slice number 2 is missing" in fails(capsys, "check", volume)
 
 
 def test_mixed_shapes(volume, capsys):
@@ -175,7 +175,7 @@ def test_a_model_with_a_wrong_checksum(tmp_path, volume, capsys):
 
     from tomostain.io import ModelSpec, save_model
 
-    spec = ModelSpec(generator={"name": "resnet"}, in_channels=3, voxel_um=20.0, recipe="x", stain="x")
+    spec = ModelSpec(generator={"name": "resnet"}, voxel_um=20.0, recipe="x", stain="x", tomostain_version="0")
     save_model(tmp_path / "model", spec, {"w": torch.zeros(1)})
     with (tmp_path / "model/model.yaml").open("a") as file:
         file.write("\n")

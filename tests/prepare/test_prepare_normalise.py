@@ -225,5 +225,5 @@ def test_histology_levels_from_boxes():
     rgb = slide()
     levels = histology_levels_from_rois(rgb, (0, 15, 0, 15), (100, 140, 60, 80))
     np.testing.assert_allclose(levels.white, BACKGROUND, atol=0.5)
-    with pytest.raises(InputError, match="fmax above fmin"):
+    with pytest.raises(InputError, match="not brighter than bone"):
         histology_levels_from_rois(rgb, (100, 140, 120, 140), (0, 15, 0, 15))

@@ -77,6 +77,8 @@ def run(arguments: Sequence[str]) -> int:
             traceback.print_exc()
         fault = f"a fault of ours: {type(error).__name__}: {error}"
         return _say(f"{fault}. Run again with --debug and report what it shows", 1)
+    if code == 130:  # typer makes this of Ctrl-C
+        return _say("interrupted", 130)
     return code if isinstance(code, int) else 0
 
 

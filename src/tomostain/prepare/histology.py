@@ -225,7 +225,9 @@ def _levels(rgb: NDArray[np.uint8], background: NDArray[np.bool_], bone: NDArray
     if white.min() <= 0:
         raise InputError(f"histology ROI: the background's mean is {white.tolist()}; choose a bright place")
     balanced = white_balance(rgb, white)
-    fmin = min(float(np.percentile(balanced[bone], 1)), DARK)
-    fmax = min(float(np.percentile(balanced[background], 99)), BRIGHT)
+    p1, p99 = float(np.percentile(balanced[bone], 1)), float(np.percentile(balanced[background], 99))
+    if p99 <= p1:
+        raise InputError(f"histology ROI: background ({p99:g}) is not brighter than bone ({p1:g}); choose other places")
+    fmin, fmax = min(p1, DARK), min(p99, BRIGHT)
     red, green, blue = (float(value) for value in white)
     return HistologyLevels((red, green, blue), fmin, fmax)

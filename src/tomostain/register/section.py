@@ -121,7 +121,7 @@ def grid_um(shape: tuple[int, int], pixel_um: float) -> Float:
     [[[0.0, 0.0], [0.0, 5.0]]]
     """
     rows, columns = np.meshgrid(np.arange(shape[0]), np.arange(shape[1]), indexing="ij")
-    return np.stack([rows, columns], axis=-1) * float(pixel_um)
+    return np.asarray(np.stack([rows, columns], axis=-1) * float(pixel_um), dtype=np.float64)
 
 
 def sample_volume(
