@@ -88,7 +88,8 @@ def background_region(rgb: NDArray[np.uint8], valid: NDArray[np.bool_] | None = 
     values = grey[seen]
     if values.size == 0 or values.min() == values.max():
         return np.zeros(grey.shape, bool)
-    bright = seen & (grey > threshold_otsu(values))
+    # In bright field nothing is brighter than the empty slide; pale bone may cover more of it, but is darker.
+    bright = seen & (grey > max(threshold_otsu(values), 0.85 * np.percentile(values, 99)))
     counts, edges = np.histogram(grey[bright], bins=128)
     mode = edges[int(ndimage.gaussian_filter1d(counts.astype(float), 2.0).argmax())]
     near = bright & (np.abs(grey - mode) < 0.06 * mode)

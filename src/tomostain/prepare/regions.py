@@ -7,11 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.filters import threshold_otsu
-from skimage.measure import label, regionprops
 
 FEWEST_PX = 40
 _ALIKE = 1e-4
 _RIM_PX = 5
+_THICK_PX = 20
+_THICK_PART = 0.25
+_LEFT_PART = 0.02
 
 
 def block_mean(image: NDArray[Any], step: int) -> NDArray[np.float32]:
@@ -72,7 +74,10 @@ def padding(stack: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def solid_and_metal(smooth: NDArray[np.float32], seen: NDArray[np.bool_]) -> tuple[float, NDArray[np.bool_]]:
-    """Find the grey value above which matter is solid, and a metal screw with its surroundings, if there is one.
+    """Find the grey value above which matter is solid, and the thick body that is no bone to measure, if there is one.
+
+    A screw is much thicker than the bone about it. Leaving the thickest body out costs nothing where it is as bright
+    as bone, or bone itself, as long as other bone is left; and it keeps a brighter metal from being taken for bone.
 
     Parameters
     ----------
@@ -86,25 +91,51 @@ def solid_and_metal(smooth: NDArray[np.float32], seen: NDArray[np.bool_]) -> tup
     threshold : float
         Bone is brighter, soft matter and background are darker.
     metal : ndarray of bool, shape (N, Y, X)
-        The screw and its blurred rim, which is as bright as anything between background and metal.
+        The thick body and its blurred rim, which is as bright as anything between background and metal.
     """
     upper = float(threshold_otsu(smooth[seen]))
-    below = smooth[seen & (smooth < upper)]
     none = np.zeros(seen.shape, bool)
     bright = seen & (smooth >= upper)
-    if np.ptp(below) < _ALIKE or not _compact(bright):
+    thick = thick_bodies(bright)
+    if thick.sum() < _THICK_PART * bright.sum():
         return upper, none
-    metal = ndimage.binary_dilation(bright, ndimage.generate_binary_structure(2, 1)[None], iterations=_RIM_PX)
+    # The thread stands out from the body by up to a third of its radius, and the blurred rim beyond it.
+    reach = _RIM_PX + 0.35 * max(float(ndimage.distance_transform_edt(plane).max()) for plane in thick)
+    metal = np.stack([ndimage.distance_transform_edt(~plane) <= reach if plane.any() else plane for plane in thick])
     below = smooth[seen & ~metal]
-    if np.ptp(below) < _ALIKE:
+    if below.size < FEWEST_PX or np.ptp(below) < _ALIKE:
         return upper, none
     lower = float(threshold_otsu(below))
     dark = below[below < lower].mean()
-    middle = core_of(seen & ~metal & (smooth >= lower), (2,))
-    solid = smooth[middle]
-    if solid.size < 0.1 * bright.sum() or np.median(smooth[bright]) - dark <= 2.5 * (np.median(solid) - dark):
+    solid = smooth[core_of(seen & ~metal & (smooth >= lower), (1,))]
+    if solid.size < _LEFT_PART * bright.sum():
         return upper, none
     return _above_soft(solid, lower, dark), metal
+
+
+def thick_bodies(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the part of each slice's mask that is at least half as thick as the thickest place of all slices.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (N, Y, X)
+
+    Returns
+    -------
+    ndarray of bool, same shape
+        Nothing if no place is thicker than 20 px: trabeculae, not a screw.
+    """
+    depth = np.stack([ndimage.distance_transform_edt(plane) for plane in mask])
+    radius = 0.5 * float(depth.max())
+    if radius < _THICK_PX / 4:
+        return np.zeros(mask.shape, bool)
+    # Opening with a disc of that radius, by two distance transforms.
+    return np.stack(
+        [
+            ndimage.distance_transform_edt(plane < radius) < radius if (plane >= radius).any() else plane < 0
+            for plane in depth
+        ]
+    )
 
 
 def _above_soft(solid: NDArray[np.float32], lower: float, dark: float) -> float:
@@ -115,19 +146,6 @@ def _above_soft(solid: NDArray[np.float32], lower: float, dark: float) -> float:
     soft, hard = solid[solid < threshold], solid[solid >= threshold]
     divided = soft.size and hard.size and hard.mean() - dark > 1.8 * (soft.mean() - dark)
     return threshold if divided else lower
-
-
-def _compact(mask: NDArray[np.bool_]) -> bool:
-    """Tell whether a class is one solid body in most of the slices that hold it, as a screw is and bone is not."""
-    votes, total = 0.0, 0.0
-    for plane in mask:
-        regions = regionprops(label(ndimage.binary_opening(plane, iterations=2)))
-        if regions:
-            largest = max(regions, key=lambda region: region.area)
-            area = sum(region.area for region in regions)
-            total += area
-            votes += area * (largest.area > 0.8 * area and largest.solidity > 0.7)
-    return total > 0 and votes > 0.6 * total
 
 
 def core_of(mask: NDArray[np.bool_], depths: Sequence[int] = (3, 2, 1)) -> NDArray[np.bool_]:
