@@ -104,6 +104,7 @@ def evaluate(
     baselines: bool = typer.Option(True, help="Floors beside the model: raw µCT, mean image, colour look-up."),
     lpips: str = typer.Option("alex", help="Network of LPIPS: alex (shipped), squeeze (the paper's) or none."),
     lpips_weights: Path | None = typer.Option(None, help="squeezenet1_1-b8a52dc0.pth, for --lpips squeeze."),
+    lpips_fetch: bool = typer.Option(False, "--lpips-fetch", help="Download SqueezeNet's weights (checked)."),
     patch_px: int = typer.Option(256, min=16, help="Side of the patches that are compared."),
     device: str = DEVICE,
     report: bool = typer.Option(False, "--report", help="Write OUT/report.html too."),
@@ -113,7 +114,7 @@ def evaluate(
     from tomostain.evaluate import evaluate as run_evaluation
 
     use_threads(context)
-    network = _lpips(lpips, lpips_weights)
+    network = _lpips(lpips, lpips_weights, lpips_fetch)
     with bars(context) as progress:
         table = run_evaluation(
             existing(model, "run or model"),
@@ -135,7 +136,7 @@ def evaluate(
     typer.echo(f"tables and pictures: {out}")
 
 
-def _lpips(network: str, weights: Path | None) -> Any:
+def _lpips(network: str, weights: Path | None, fetch: bool) -> Any:
     """Return the LPIPS network asked for, or None."""
     from tomostain.errors import InputError
     from tomostain.evaluate import Lpips
@@ -144,7 +145,7 @@ def _lpips(network: str, weights: Path | None) -> Any:
         return None
     if network not in ("alex", "squeeze"):
         raise InputError(f"--lpips {network}: expected alex, squeeze or none")
-    return Lpips(network, weights=weights)
+    return Lpips(network, weights=weights, fetch=fetch)
 
 
 @examples("""
