@@ -31,7 +31,8 @@ class DemoSpecimen(Config):
 
 
 def _specimens() -> tuple[DemoSpecimen, ...]:
-    kinds = [("Mg-10Gd", 8), ("Mg-5Gd", 12), ("Ti", 8), ("Mg-10Gd", 4), ("PEEK", 12)]
+    # No PEEK: it is as dark in the µCT as marrow and black in the histology, which takes many specimens to tell apart.
+    kinds = [("Mg-10Gd", 8), ("Mg-5Gd", 12), ("Ti", 8), ("Mg-10Gd", 4), ("Mg-5Gd", 8)]
     grown = [
         DemoSpecimen(id=f"{material}-{weeks}w", material=material, weeks=weeks, seed=11 + number)
         for number, (material, weeks) in enumerate(kinds)
@@ -54,6 +55,8 @@ class DemoConfig(Config):
         Training recipe.
     steps : int
         Training steps.
+    stride_px : int
+        Step between patches when staining: half a patch, where the paper takes a quarter and four times as long.
     truth_slices : int
         How many slices of the stained volume are compared with the truth.
     seed : int
@@ -65,7 +68,8 @@ class DemoConfig(Config):
     pixel_um: float = 10.0
     specimens: tuple[DemoSpecimen, ...] = _specimens()
     recipe: str = "paired-cyclegan-cpu"
-    steps: int = 800
+    steps: int = 900
+    stride_px: int = 64
     truth_slices: int = 9
     seed: int = 0
 
@@ -127,7 +131,8 @@ def run_demo(out: Path, config: DemoConfig | None = None, *, progress: Progress 
     model, stained = run / "model", out / "stained.ome.zarr"
     if not _is_whole(stained):
         volume = out / "specimens" / HELD_OUT / "volume"
-        stain_volume(model, volume, stained, config=StainConfig(), progress=progress)
+        settings = StainConfig(stride_px=config.stride_px, blend="hann")
+        stain_volume(model, volume, stained, config=settings, progress=progress)
     slices = compare_slices(out, config, progress)
     table = evaluate_against_truth(slices, dataset, fold=0)
     report = demo_page(out, config, slices, table, progress)

@@ -165,6 +165,8 @@ def soft_shift(
     for axis in (0, 1):
         smooth = ndimage.gaussian_filter(rng.standard_normal(labels.shape), 400.0 / pixel_um, mode="nearest")
         field = smooth / max(np.abs(smooth).max(), 1e-12) * freedom * most_um
+        # Never as far as the bone, which would be drawn twice.
+        field = np.clip(field, -0.6 * distance_um, 0.6 * distance_um)
         zoom = np.array([rows, columns]) / field.shape
         shift[..., axis] = ndimage.zoom(field, zoom, order=1, grid_mode=True, mode="nearest")
     return shift

@@ -11,7 +11,7 @@ from pydantic import Field
 from scipy import ndimage
 
 from tomostain.config import Config
-from tomostain.phantom.materials import attenuation_table
+from tomostain.phantom.materials import METALS, attenuation_table
 from tomostain.phantom.tissue import Label
 from tomostain.progress import Progress, silent
 
@@ -77,7 +77,8 @@ def tomograph(anatomy: "Anatomy", progress: Progress = silent) -> tuple[NDArray[
     rng = np.random.default_rng([anatomy.config.seed, 4])
     mu, labels = attenuation_volume(anatomy, progress)
     bone = attenuation_table(config.energy_kev, anatomy.config.material).bone
-    scan = instrument(mu, labels == Label.SCREW, bone, anatomy.config.voxel_um, config, rng)
+    metal = (labels == Label.SCREW) & (anatomy.config.material in METALS)  # PEEK is a polymer: it makes no streaks
+    scan = instrument(mu, metal, bone, anatomy.config.voxel_um, config, rng)
     return grey_scale(scan, bone, config, rng), labels
 
 

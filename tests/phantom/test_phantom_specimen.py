@@ -1,0 +1,89 @@
+"""A specimen on disk: the truth says exactly where the slide lies, and the same file grows the same bits."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from tomostain.config import read_yaml
+from tomostain.errors import InputError
+from tomostain.io import open_slide, open_volume
+from tomostain.phantom import Label, LaboratoryConfig, PhantomConfig, load_specimen, write_specimen, write_study
+from tomostain.prepare import PrepareConfig, prepare_specimens
+from tomostain.register import Section, resample_slide, sample_volume
+
+SMALL = {"shape": (40, 48, 48), "voxel_um": 110.0, "pixel_um": 55.0}
+
+
+def config_of(seed=1, **values):
+    return PhantomConfig.from_dict(SMALL | {"seed": seed} | values)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return write_specimen(config_of(), tmp_path_factory.mktemp("specimen") / "s")
+
+
+def test_what_is_written_can_be_opened(folder):
+    volume = open_volume(folder / "volume")
+    assert volume.shape == (40, 48, 48)
+    assert volume.voxel_um == pytest.approx((110, 110, 110))
+    slide = open_slide(folder / "slide.ome.tif")
+    assert slide.pixel_um == pytest.approx(55)
+    assert read_yaml(folder / "specimen.yaml")["implant"] == "Mg-10Gd"
+    for name in ("labels", "slide_labels", "histology_ideal", "damaged", "shift_um"):
+        assert (folder / f"truth/{name}.tif").is_file()
+
+
+@pytest.mark.parametrize(("seed", "orientation"), [(1, "random"), (2, "random"), (3, "lying"), (4, "upright")])
+def test_the_slide_lies_where_the_truth_says(tmp_path, seed, orientation):
+    # Independent ways to the same plane: the slide through its affine, and the volume's labels through the section.
+    damage = LaboratoryConfig.perfect().model_dump() | {"strain": 0.008}
+    config = config_of(seed, orientation=orientation, laboratory=damage, section_offset_um=0.0)
+    out = write_specimen(config, tmp_path / "s")
+    section = Section.from_dict(read_yaml(out / "truth/section.yaml"))
+    slide, pixel_um = open_slide(out / "slide.ome.tif").read()
+    image = resample_slide(slide, pixel_um, section, (48, 48), 110.0)
+    labels = sample_volume(tifffile.imread(out / "truth/labels.tif"), (110.0,) * 3, section, (48, 48), 110.0, order=0)
+    screw, black = labels == Label.SCREW, image.max(axis=-1) < 60
+    dice = 2 * (screw & black).sum() / (screw.sum() + black.sum())
+    assert screw.sum() > 200
+    assert dice > 0.93
+
+
+def test_the_same_file_grows_the_same_bits(folder, tmp_path):
+    specimen = load_specimen(folder)
+    again = write_specimen(specimen.config, tmp_path / "again")
+    for name in ("volume/slice_0020.tif", "truth/labels.tif", "truth/slide_labels.tif"):
+        np.testing.assert_array_equal(tifffile.imread(folder / name), tifffile.imread(again / name))
+    np.testing.assert_array_equal(
+        open_slide(folder / "slide.ome.tif").read()[0], open_slide(again / "slide.ome.tif").read()[0]
+    )
+
+
+def test_nothing_is_overwritten_unasked(folder):
+    before = (folder / "specimen.yaml").read_bytes()
+    with pytest.raises(InputError, match="--overwrite"):
+        write_specimen(config_of(seed=9), folder)
+    assert (folder / "specimen.yaml").read_bytes() == before
+
+
+def test_a_folder_without_a_specimen_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"specimen\.yaml: no such file"):
+        load_specimen(tmp_path)
+    (tmp_path / "specimen.yaml").write_text("id: x\n")
+    with pytest.raises(InputError, match="key 'config' is missing"):
+        load_specimen(tmp_path)
+
+
+def test_a_study_continues_and_can_be_prepared(tmp_path):
+    tiny = {"shape": (10, 40, 40), "voxel_um": 130.0, "pixel_um": 65.0, "orientation": "lying"}
+    configs = {name: PhantomConfig.from_dict(tiny | {"seed": seed}) for name, seed in (("a", 1), ("b", 2))}
+    write_study(tmp_path / "study", {"a": configs["a"]})
+    stamp = (tmp_path / "study/a/specimen.yaml").stat().st_mtime_ns
+    table = write_study(tmp_path / "study", configs)
+    assert (tmp_path / "study/a/specimen.yaml").stat().st_mtime_ns == stamp
+    dataset = prepare_specimens(table, tmp_path / "dataset", PrepareConfig(test_subjects=("b",)))
+    assert dataset.ids == ("a", "b")
+    assert dataset.test == ("b",)
