@@ -159,7 +159,7 @@ def soft_shift(
     coarse = where_um[::COARSE, ::COARSE]
     labels = anatomy.sample_volume_points(section.to_volume_um(coarse), finest_um=20.0).label
     pixel_um = COARSE * anatomy.config.pixel_um
-    # Rigid is what a 60 µm opening leaves standing; beyond it soft tissue moves more the farther it is from bone.
+    # Bone, layer and screw are rigid; soft tissue moves more the farther it is from them.
     distance_um = ndimage.distance_transform_edt(np.isin(labels, SOFT)) * pixel_um
     freedom = np.clip(distance_um / 150.0, 0, 1)
     for axis in (0, 1):

@@ -47,9 +47,9 @@ class TomographyConfig(Config):
 
     energy_kev: float = Field(default=35.0, ge=10.0, le=100.0)
     samples: int = Field(default=1, ge=1, le=4)
-    blur: float = Field(default=0.55, ge=0.0, le=10.0)
+    blur: float = Field(default=0.7, ge=0.0, le=10.0)
     fringe: float = Field(default=0.06, ge=0.0, le=1.0)
-    noise: float = Field(default=0.035, ge=0.0, le=1.0)
+    noise: float = Field(default=0.03, ge=0.0, le=1.0)
     rings: float = Field(default=0.012, ge=0.0, le=1.0)
     streaks: float = Field(default=0.03, ge=0.0, le=1.0)
     bone_grey: float | None = Field(default=None, ge=1000.0, le=60000.0)
