@@ -85,8 +85,8 @@ HAEMATOXYLIN_EOSIN = Stain(
         Label.SOFT: (192, 148, 196),
         Label.MARROW: (142, 100, 164),
         Label.ADIPOCYTE: (247, 240, 245),
-        Label.BONE: (226, 128, 164),
-        Label.WOVEN: (204, 116, 168),
+        Label.BONE: (202, 84, 116),
+        Label.WOVEN: (196, 98, 148),
         Label.LACUNA: (74, 44, 108),
         Label.CANAL: (226, 200, 220),
         Label.DEGRADATION: (150, 118, 122),
@@ -94,7 +94,7 @@ HAEMATOXYLIN_EOSIN = Stain(
         Label.SCREW: CLEAR,
     },
     young=(186, 104, 172),
-    by_mineral={Label.BONE: -0.6, Label.WOVEN: -0.4, Label.DEGRADATION: 0.5},
+    by_mineral={Label.BONE: -0.8, Label.WOVEN: -0.4, Label.DEGRADATION: 0.5},
     by_fibre={Label.SOFT: 0.5, Label.MARROW: 0.6, Label.DEGRADATION: 0.25},
 )
 
