@@ -75,8 +75,14 @@ def test_the_degradation_layer_differs_mildly_from_the_metal(energy, material):
 
 def test_soft_tissue_is_faint_and_air_is_nothing():
     table = attenuation_table(35.0, "Mg-10Gd")
-    assert table.at(Label.AIR) == 0
-    assert 0 < table.at(Label.ADIPOCYTE) < table.at(Label.SOFT) < 0.2 * table.bone
+    assert table.at(Label.AIR) == 0 < table.at(Label.ADIPOCYTE)
+    assert table.at(Label.SOFT) < 0.2 * table.bone
+
+
+def test_new_bone_and_soft_tissue_lie_below_bone():
+    table = attenuation_table(35.0, "Mg-10Gd")
+    assert table.at(Label.ADIPOCYTE) < table.at(Label.MARROW) < table.at(Label.SOFT) < table.at(Label.WOVEN, 0.4)
+    assert table.at(Label.WOVEN, 0.4) < table.bone
 
 
 @dataclass
@@ -260,6 +266,19 @@ def test_grey_scale_is_as_asked():
     scan = np.array([[[0.0, 1.0, 2.0]]], np.float32)
     config = TomographyConfig.from_dict(SCALE)
     assert grey_scale(scan, 2.0, config, rng()).ravel().tolist() == [10000, 20000, 30000]
+
+
+def scan_of(**values):
+    sizes = {"shape": (8, 24, 24), "voxel_um": 200.0, "orientation": "upright"}
+    return tomograph(grow_anatomy(PhantomConfig.from_dict(sizes | values)))
+
+
+def test_finer_samples_agree_on_average_and_keep_the_labels():
+    off = OFF | SCALE
+    coarse, labels = scan_of(tomography=off)
+    fine, same = scan_of(tomography=off | {"samples": 2})
+    np.testing.assert_array_equal(labels, same)
+    assert fine.mean() == pytest.approx(coarse.mean(), rel=0.05)
 
 
 def test_errors_name_key_and_value():

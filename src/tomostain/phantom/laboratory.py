@@ -24,7 +24,8 @@ Float32 = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 # Largest strain that sectioning leaves, by stain (paper section 2.3: below 1 %; H&E up to 3 to 4 %).
 STRAIN = {"toluidine-blue": 0.008, "h&e": 0.035}
-COARSE = 4
+# The field by which soft tissue shifts is drawn on a grid of this step.
+SHIFT_STEP_UM = 50.0
 SOFT = (Label.SOFT, Label.MARROW, Label.ADIPOCYTE, Label.AIR)
 
 
@@ -152,23 +153,22 @@ def soft_shift(
     anatomy: "Anatomy", section: Section, where_um: NDArray[np.float64], most_um: float, rng: np.random.Generator
 ) -> Float32:
     """Return how far soft tissue has shifted, (rows, columns, 2) µm: smooth, at most `most_um`, fading to 0 at bone."""
-    rows, columns = where_um.shape[:2]
-    shift = np.zeros((rows, columns, 2), np.float32)
+    shape = where_um.shape[:2]
+    shift = np.zeros((*shape, 2), np.float32)
     if not most_um:
         return shift
-    coarse = where_um[::COARSE, ::COARSE]
-    labels = anatomy.sample_volume_points(section.to_volume_um(coarse), finest_um=20.0).label
-    pixel_um = COARSE * anatomy.config.pixel_um
+    pixel_um = anatomy.config.pixel_um
+    labels = anatomy.sample_volume_points(section.to_volume_um(where_um), finest_um=pixel_um).label
     # Bone, layer and screw are rigid; soft tissue moves more the farther it is from them.
     distance_um = ndimage.distance_transform_edt(np.isin(labels, SOFT)) * pixel_um
     freedom = np.clip(distance_um / 150.0, 0, 1)
+    coarse = tuple(max(2, round(side * pixel_um / SHIFT_STEP_UM)) for side in shape)
     for axis in (0, 1):
-        smooth = ndimage.gaussian_filter(rng.standard_normal(labels.shape), 400.0 / pixel_um, mode="nearest")
-        field = smooth / max(np.abs(smooth).max(), 1e-12) * freedom * most_um
+        smooth = ndimage.gaussian_filter(rng.standard_normal(coarse), 400.0 / SHIFT_STEP_UM, mode="nearest")
+        smooth /= max(np.abs(smooth).max(), 1e-12)
+        field = ndimage.zoom(smooth, np.array(shape) / coarse, order=1, grid_mode=True, mode="nearest")
         # Never as far as the bone, which would be drawn twice.
-        field = np.clip(field, -0.6 * distance_um, 0.6 * distance_um)
-        zoom = np.array([rows, columns]) / field.shape
-        shift[..., axis] = ndimage.zoom(field, zoom, order=1, grid_mode=True, mode="nearest")
+        shift[..., axis] = np.clip(field * freedom * most_um, -0.6 * distance_um, 0.6 * distance_um)
     return shift
 
 
