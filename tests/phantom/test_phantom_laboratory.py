@@ -12,7 +12,7 @@ from tomostain.errors import InputError
 from tomostain.phantom import Label, LaboratoryConfig, PhantomConfig, grow_anatomy, make_slide, section_through_screw
 from tomostain.phantom.histology import stain_section, to_rgb
 from tomostain.phantom.laboratory import STRAIN, blob, crack, damage, develop, draw_affine, saw_marks
-from tomostain.register.section import Section
+from tomostain.register.section import Section, grid_um, resample_slide
 
 PERFECT = LaboratoryConfig.perfect().model_dump()
 SIZES = {"seed": 6, "shape": (32, 64, 64), "voxel_um": 60, "pixel_um": 30, "orientation": "lying"}
@@ -95,6 +95,27 @@ def test_the_affine_says_where_each_pixel_was():
     unmoved, _ = np.indices(shape) * 3
     naive = fine[unmoved, unmoved.T][inside] == Label.SCREW
     assert (naive == (made.labels == Label.SCREW)[inside]).mean() < 0.985
+
+
+@pytest.mark.parametrize(("seed", "orientation"), [(1, "random"), (2, "random"), (4, "lying")])
+def test_the_slide_registers_on_the_anatomy_by_its_truth(seed, orientation):
+    # The written affine, through the house's own resampling, against labels asked of the anatomy in volume coordinates.
+    sizes = {"seed": seed, "orientation": orientation, "shape": (96, 96, 96), "voxel_um": 40, "pixel_um": 20}
+    anatomy = grow_anatomy(PhantomConfig.from_dict(sizes | {"laboratory": PERFECT | {"strain": 0.035}}))
+    slide = slide_of(anatomy)
+    lies = slide.section
+    labels = anatomy.sample_volume_points(lies.to_volume_um(grid_um((90, 90), 40.0))).label
+    screw = labels == Label.SCREW
+
+    def dice(section):
+        black = resample_slide(slide.rgb, 20.0, section, (90, 90), 40.0).max(axis=-1) < 50
+        return 2 * (screw & black).sum() / (screw.sum() + black.sum())
+
+    moved = lies.slide_to_section + np.array([[0, 0, 40], [0, 0, 0]])
+    assert screw.sum() > 2000
+    assert dice(lies) > 0.985
+    assert dice(Section(lies.origin_um, lies.row, lies.column, moved)) < dice(lies) - 0.01
+    assert dice(Section(lies.origin_um, lies.row, lies.column)) < dice(lies) - 0.01
 
 
 def test_a_part_of_the_field_is_cut_out_of_the_whole():
