@@ -106,8 +106,8 @@ def _held_out(slices: "TruthSlices", row: NDArray[np.uint8], voxel_um: float) ->
     return Section(
         "The specimen that was kept out",
         (
-            "The truth is an ideal section about the slice, 40 µm thick, without a laboratory's damage. Air outside the "
-            "block was masked in training, so its colour is nobody's concern.",
+            "The truth is an ideal section about the slice, 40 µm thick, without a laboratory's damage. Air outside "
+            "the block was masked in training, so its colour is nobody's concern.",
         ),
         (
             Figure(row, "µCT, stained by the model, and the truth, in the middle of the volume.", "Three images"),
