@@ -1,5 +1,6 @@
 """What the laboratory does: exact when off, each effect only where it belongs, and true to the truth it returns."""
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -19,8 +20,15 @@ SIZES = {"seed": 6, "shape": (32, 64, 64), "voxel_um": 60, "pixel_um": 30, "orie
 RIGID = (Label.BONE, Label.WOVEN, Label.LACUNA, Label.CANAL, Label.DEGRADATION, Label.SCREW)
 
 
+@lru_cache
+def bare():
+    """The anatomy that all these slides are cut from; stain and laboratory have no part in how it grows."""
+    return grow_anatomy(PhantomConfig.from_dict(SIZES))
+
+
 def grown(stain="toluidine-blue", **laboratory):
-    return grow_anatomy(PhantomConfig.from_dict(SIZES | {"stain": stain, "laboratory": PERFECT | laboratory}))
+    config = PhantomConfig.from_dict(SIZES | {"stain": stain, "laboratory": PERFECT | laboratory})
+    return replace(bare(), config=config)
 
 
 @lru_cache
@@ -51,13 +59,15 @@ def test_a_perfect_laboratory_changes_nothing():
 
 def test_same_seed_same_bits():
     full = LaboratoryConfig().model_dump()
-    first, again = (slide_of(grown(**full)) for _ in range(2))
+    first = slide_of(grown(**full))
+    again, other = (
+        slide_of(grow_anatomy(PhantomConfig.from_dict(SIZES | {"seed": seed, "laboratory": full}))) for seed in (6, 7)
+    )
     for name in ("rgb", "ideal", "labels", "shift_um", "damaged"):
         assert np.array_equal(getattr(first, name), getattr(again, name))
     assert first.damaged.any()
     assert not np.array_equal(first.rgb, first.ideal)
-    other = grow_anatomy(PhantomConfig.from_dict(SIZES | {"seed": 7, "laboratory": full}))
-    assert not np.array_equal(first.rgb, slide_of(other).rgb)
+    assert not np.array_equal(first.rgb, other.rgb)
 
 
 @settings(max_examples=25, deadline=None)
@@ -66,8 +76,8 @@ def test_affines_are_as_small_as_in_the_paper(seed, stain):
     # Paper section 2.3: shear below 1 % for toluidine blue, up to 3 to 4 % for H&E.
     corner = np.array([70.0, 30.0])
     affine = draw_affine((100, 80), 5.0, STRAIN[stain], corner, rng(seed))
-    most = {"toluidine-blue": 0.01, "h&e": 0.04}[stain]
-    assert np.abs(affine[:, :2] - np.eye(2)).max() < most
+    most = {"toluidine-blue": 0.008, "h&e": 0.035}[stain]
+    assert np.abs(affine[:, :2] - np.eye(2)).max() <= most
     centre = np.array([99 / 2, 79 / 2]) * 5
     assert affine[:, :2] @ centre + affine[:, 2] == pytest.approx(centre + corner)
 
@@ -97,7 +107,7 @@ def test_the_affine_says_where_each_pixel_was():
     assert (naive == (made.labels == Label.SCREW)[inside]).mean() < 0.985
 
 
-@pytest.mark.parametrize(("seed", "orientation"), [(1, "random"), (2, "random"), (4, "lying")])
+@pytest.mark.parametrize(("seed", "orientation"), [(2, "random"), (4, "lying")])
 def test_the_slide_registers_on_the_anatomy_by_its_truth(seed, orientation):
     # The written affine, through the house's own resampling, against labels asked of the anatomy in volume coordinates.
     sizes = {"seed": seed, "orientation": orientation, "shape": (96, 96, 96), "voxel_um": 40, "pixel_um": 20}
@@ -133,7 +143,8 @@ def test_a_part_of_the_field_is_cut_out_of_the_whole():
 @pytest.mark.parametrize("most_um", [25.0, 300.0])
 def test_only_soft_tissue_shifts(most_um):
     still, shifted = slide(), slide(soft_shift_um=most_um)
-    assert 0 < np.abs(shifted.shift_um).max() <= most_um
+    length = np.linalg.norm(shifted.shift_um, axis=-1)
+    assert 0.3 * most_um < length.max() <= most_um * (1 + 1e-6)
     rigid = np.isin(still.labels, RIGID)
     assert not shifted.shift_um[rigid].any()
     assert np.array_equal(shifted.labels[rigid], still.labels[rigid])
@@ -208,6 +219,15 @@ def test_spills_are_blue_drops(plane):
     assert (ratio[core][:, 0] < ratio[core][:, 2]).all()
     far = ~ndimage.binary_dilation(where, iterations=12)
     assert ratio[far] == pytest.approx(1, abs=1e-3)
+
+
+def test_saw_marks_scale_all_colours_alike(plane):
+    picture, where = damaged(plane, saw_marks=0.05)
+    factor = picture / plane[0]
+    assert not where.any()
+    assert np.array_equal(factor[..., 0], factor[..., 1])
+    assert np.array_equal(factor[..., 0], factor[..., 2])
+    assert 0.8 < factor.min() < 1 < factor.max() < 1.2
 
 
 def test_saw_marks_run_in_one_direction():

@@ -163,10 +163,12 @@ def soft_shift(
     distance_um = ndimage.distance_transform_edt(np.isin(labels, SOFT)) * pixel_um
     freedom = np.clip(distance_um / 150.0, 0, 1)
     coarse = tuple(max(2, round(side * pixel_um / SHIFT_STEP_UM)) for side in shape)
+    sigma = 400.0 / SHIFT_STEP_UM
+    smooth = [ndimage.gaussian_filter(rng.standard_normal(coarse), sigma, mode="nearest") for _ in range(2)]
+    # The length of the shift is bounded, not each of its components.
+    longest = max(np.hypot(*smooth).max(), 1e-12)
     for axis in (0, 1):
-        smooth = ndimage.gaussian_filter(rng.standard_normal(coarse), 400.0 / SHIFT_STEP_UM, mode="nearest")
-        smooth /= max(np.abs(smooth).max(), 1e-12)
-        field = ndimage.zoom(smooth, np.array(shape) / coarse, order=1, grid_mode=True, mode="nearest")
+        field = ndimage.zoom(smooth[axis] / longest, np.array(shape) / coarse, order=1, grid_mode=True, mode="nearest")
         # Never as far as the bone, which would be drawn twice.
         shift[..., axis] = np.clip(field * freedom * most_um, -0.6 * distance_um, 0.6 * distance_um)
     return shift
