@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from tomostain.errors import InputError
 from tomostain.phantom import HistologyConfig, Label, PhantomConfig, Tissue, grow_anatomy, stain_section
@@ -150,17 +151,18 @@ def test_every_stain_colours_every_tissue():
             assert max(stain.colours[label]) < 245
 
 
-def test_truth_of_a_slice_knows_the_screw():
-    config = PhantomConfig(seed=1, shape=(9, 40, 40), voxel_um=130, pixel_um=130, orientation="lying")
-    specimen = Specimen("s", config, grow_anatomy(config))
-    rgb, mask = truth_slice(specimen, 4)
-    labels = specimen.anatomy.sample_volume_points(
-        np.stack(np.meshgrid([4.0], np.arange(40.0), np.arange(40.0), indexing="ij"), -1)[0] * 130
-    ).label
+def test_truth_of_a_slice_knows_the_screw(anatomy):
+    rgb, mask = truth_slice(Specimen("s", anatomy.config, anatomy), 16)
+    side = np.arange(64.0)
+    labels = anatomy.sample_volume_points(np.stack(np.meshgrid([16.0], side, side, indexing="ij"), -1)[0] * 60).label
     screw = labels == Label.SCREW
-    assert screw.sum() > 50
-    assert np.median(rgb[screw]) < 30
-    assert mask[screw].all()
+    assert (rgb.shape, rgb.dtype, mask.shape, mask.dtype) == ((64, 64, 3), np.uint8, (64, 64), bool)
+    assert screw.sum() > 200
+    # At the rim the slab of 40 µm holds tissue too.
+    assert rgb[ndimage.binary_erosion(screw)].max() < 5
+    assert mask[is_tissue(labels)].all()  # up to the edge of the image, which the specimen reaches here
+    assert is_tissue(labels)[0].any()
+    assert (rgb[labels == Label.AIR].min(axis=-1) > 200).mean() > 0.8
 
 
 def test_errors_name_key_and_value():
