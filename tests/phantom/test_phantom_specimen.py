@@ -9,7 +9,15 @@ import tifffile
 from tomostain.config import read_yaml
 from tomostain.errors import InputError
 from tomostain.io import open_slide, open_volume
-from tomostain.phantom import Label, LaboratoryConfig, PhantomConfig, load_specimen, write_specimen, write_study
+from tomostain.phantom import (
+    Label,
+    LaboratoryConfig,
+    PhantomConfig,
+    load_specimen,
+    tomograph,
+    write_specimen,
+    write_study,
+)
 from tomostain.prepare import PrepareConfig, prepare_specimens
 from tomostain.register import Section, resample_slide, sample_volume
 
@@ -36,27 +44,44 @@ def test_what_is_written_can_be_opened(folder):
         assert (folder / f"truth/{name}.tif").is_file()
 
 
-@pytest.mark.parametrize(("seed", "orientation"), [(1, "random"), (2, "random"), (3, "lying"), (4, "upright")])
+@pytest.mark.parametrize(("seed", "orientation"), [(1, "random"), (2, "random"), (3, "lying")])
 def test_the_slide_lies_where_the_truth_says(tmp_path, seed, orientation):
     # Independent ways to the same plane: the slide through its affine, and the volume's labels through the section.
     damage = LaboratoryConfig.perfect().model_dump() | {"strain": 0.008}
-    config = config_of(seed, orientation=orientation, laboratory=damage, section_offset_um=0.0)
+    config = config_of(
+        seed, shape=(24, 64, 64), voxel_um=80.0, pixel_um=40.0, orientation=orientation, laboratory=damage
+    )
     out = write_specimen(config, tmp_path / "s")
     section = Section.from_dict(read_yaml(out / "truth/section.yaml"))
     slide, pixel_um = open_slide(out / "slide.ome.tif").read()
-    image = resample_slide(slide, pixel_um, section, (48, 48), 110.0)
-    labels = sample_volume(tifffile.imread(out / "truth/labels.tif"), (110.0,) * 3, section, (48, 48), 110.0, order=0)
-    screw, black = labels == Label.SCREW, image.max(axis=-1) < 60
-    dice = 2 * (screw & black).sum() / (screw.sum() + black.sum())
-    assert screw.sum() > 200
-    assert dice > 0.93
+    volume = tifffile.imread(out / "truth/labels.tif")
+
+    def dice(where):
+        image = resample_slide(slide, pixel_um, where, (64, 64), 80.0)
+        labels = sample_volume(volume, (80.0,) * 3, where, (64, 64), 80.0, order=0, fill=-1)
+        # A section that is oblique in this flat volume leaves it.
+        screw, black = labels == Label.SCREW, (image.max(axis=-1) < 60) & (labels >= 0)
+        assert screw.sum() > 500
+        return 2 * (screw & black).sum() / (screw.sum() + black.sum())
+
+    assert dice(section) > 0.95
+    beside = section.slide_to_section + np.array([[0, 0, 80], [0, 0, 80]])
+    assert dice(Section(section.origin_um, section.row, section.column, beside)) < 0.95
 
 
 def test_the_same_file_grows_the_same_bits(folder, tmp_path):
     specimen = load_specimen(folder)
     again = write_specimen(specimen.config, tmp_path / "again")
-    for name in ("volume/slice_0020.tif", "truth/labels.tif", "truth/slide_labels.tif"):
+    slices = sorted((folder / "volume").iterdir())
+    assert len(slices) >= 40
+    for path in slices:
+        assert path.read_bytes() == (again / "volume" / path.name).read_bytes()
+    for name in ("truth/labels.tif", "truth/slide_labels.tif"):
         np.testing.assert_array_equal(tifffile.imread(folder / name), tifffile.imread(again / name))
+    # What was grown from the file, not only its configuration, is the specimen.
+    volume, labels = tomograph(specimen.anatomy)
+    np.testing.assert_array_equal(volume, open_volume(folder / "volume").read(0, 40))
+    np.testing.assert_array_equal(labels, tifffile.imread(folder / "truth/labels.tif"))
     np.testing.assert_array_equal(
         open_slide(folder / "slide.ome.tif").read()[0], open_slide(again / "slide.ome.tif").read()[0]
     )

@@ -1,6 +1,6 @@
 """The scan, held to tabulated attenuation, to real back-projections and to plain analytic images."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -133,11 +133,21 @@ def test_a_perfect_scan_is_the_attenuation_in_grey(small):
     assert np.array_equal(labels, tissue.label)
 
 
-def test_same_seed_same_bits_other_seed_other_scale():
-    configs = [PhantomConfig(seed=s, shape=(8, 24, 24), voxel_um=120) for s in (1, 1, 2)]
-    first, again, other = (tomograph(grow_anatomy(c))[0] for c in configs)
+def scan(anatomy, seed=4, **tomography):
+    """Scan an anatomy with another instrument, and with another seed for what the instrument draws."""
+    values = anatomy.config.model_dump() | {"seed": seed, "tomography": tomography}
+    return tomograph(replace(anatomy, config=PhantomConfig.from_dict(values)))
+
+
+def test_same_seed_same_bits_other_seed_other_scale(small):
+    first, again, other = (scan(small, seed)[0] for seed in (4, 4, 5))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
+    # Without noise a scan is the other one in another scale: air and metal have moved, all between lies on a line.
+    first, other = (scan(small, seed, **OFF)[0].astype(float) for seed in (4, 5))
+    assert first.min() != other.min()
+    assert abs(np.ptp(first) - np.ptp(other)) > 1000
+    assert np.corrcoef(first.ravel(), other.ravel())[0, 1] > 0.99999
 
 
 def test_without_effects_nothing_is_changed():
@@ -171,7 +181,7 @@ def test_fringe_over_and_undershoots_at_edges_only():
     assert scan.sum() == pytest.approx(mu.sum(), rel=1e-5)
 
 
-def spectrum_slope(images, low=0.04, high=0.25):
+def spectrum_slope(images, low=0.05, high=0.35):
     """Slope of log power over log frequency (cycles a pixel) of square noise images."""
     side = images[0].shape[0]
     f = np.hypot(*np.meshgrid(np.fft.fftfreq(side), np.fft.fftfreq(side)))
@@ -187,11 +197,13 @@ def test_noise_has_the_spectrum_of_filtered_back_projection():
     side, draw = 96, rng(1)
     angles = np.linspace(0, 180, 150, endpoint=False)
     square = slice(16, 80)  # within the circle that every projection sees
+    # Cubic interpolation: linear damps high frequencies by itself (slope 0.6), which is no part of the theory.
     back = [iradon(draw.standard_normal((side, 150)), angles, circle=True, interpolation="cubic") for _ in range(6)]
     real = spectrum_slope([image[square, square] for image in back])
     ours = spectrum_slope([projection_noise((64, 64), draw) for _ in range(20)])
-    assert real == pytest.approx(1.0, abs=0.25)  # |f|, as theory says, in what scikit-image reconstructs
-    assert ours == pytest.approx(real, abs=0.25)
+    assert real == pytest.approx(1.0, abs=0.15)  # |f|, as theory says, in what scikit-image reconstructs
+    assert ours == pytest.approx(1.0, abs=0.1)
+    assert ours == pytest.approx(real, abs=0.15)
 
 
 @settings(max_examples=15, deadline=None)
@@ -229,7 +241,7 @@ def test_streaks_darken_the_line_between_two_pieces_of_metal():
     mu = np.zeros((4, 96, 96), np.float32)
     mu[:, 44:52, 20:28] = mu[:, 44:52, 68:76] = 10
     streaks = metal_streaks(mu, mu > 0, 20.0)[2]
-    assert np.abs(streaks).max() <= 1
+    assert np.abs(metal_streaks(mu, mu > 0, 20.0)).max() == pytest.approx(1)
     assert streaks[46:50, 44:52].mean() < streaks[20:28, 44:52].mean() - 0.02
 
     # The textbook way on the full grid: what a nonlinear detector adds to the true projections.
@@ -243,11 +255,8 @@ def test_streaks_darken_the_line_between_two_pieces_of_metal():
 def test_streaks_come_from_metal_only():
     mu = np.ones((3, 32, 32), np.float32)
     assert not metal_streaks(mu, mu > 2, 20.0).any()
-    settings_ = {"seed": 4, "shape": (8, 32, 32), "voxel_um": 90, "material": "PEEK", "orientation": "lying"}
-    plain, streaky = (
-        tomograph(grow_anatomy(PhantomConfig.from_dict(settings_ | {"tomography": OFF | SCALE | {"streaks": s}})))
-        for s in (0, 0.5)
-    )
+    peek = grow_anatomy(PhantomConfig(seed=4, shape=(8, 32, 32), voxel_um=90, material="PEEK", orientation="lying"))
+    plain, streaky = (scan(peek, **(OFF | SCALE | {"streaks": size})) for size in (0, 0.5))
     assert (plain[1] == Label.SCREW).any()
     assert np.array_equal(plain[0], streaky[0])
 
@@ -268,17 +277,12 @@ def test_grey_scale_is_as_asked():
     assert grey_scale(scan, 2.0, config, rng()).ravel().tolist() == [10000, 20000, 30000]
 
 
-def scan_of(**values):
-    sizes = {"shape": (8, 24, 24), "voxel_um": 200.0, "orientation": "upright"}
-    return tomograph(grow_anatomy(PhantomConfig.from_dict(sizes | values)))
-
-
-def test_finer_samples_agree_on_average_and_keep_the_labels():
-    off = OFF | SCALE
-    coarse, labels = scan_of(tomography=off)
-    fine, same = scan_of(tomography=off | {"samples": 2})
+def test_finer_samples_agree_on_average_and_keep_the_labels(small):
+    coarse, labels = scan(small, **(OFF | SCALE))
+    fine, same = scan(small, **(OFF | SCALE | {"samples": 2}))
     np.testing.assert_array_equal(labels, same)
-    assert fine.mean() == pytest.approx(coarse.mean(), rel=0.05)
+    assert fine.mean() == pytest.approx(coarse.mean(), rel=0.03)
+    assert not np.array_equal(fine, coarse)
 
 
 def test_errors_name_key_and_value():
