@@ -164,11 +164,18 @@ def _numbers(table: "Table") -> Section:
 
 def _training(out: Path) -> Section:
     samples = sorted((out / "run" / "samples").glob("*.png"))
-    blocks: list[Any] = [Figure(training_curves(out / "run" / "metrics.csv"), "Losses while training.")]
+    blocks: list[Any] = []
+    if _has_rows(out / "run" / "metrics.csv"):
+        blocks.append(Figure(training_curves(out / "run" / "metrics.csv"), "Losses while training."))
     if samples:
         caption = "Patches at the last step, a row each: µCT, generated histology, mask, real histology, generated µCT."
         blocks.append(Figure(samples[-1], caption, narrow=True))
     return Section("Training", (), tuple(blocks))
+
+
+def _has_rows(metrics: Path) -> bool:
+    """Whether training lasted long enough for a row of metrics."""
+    return metrics.is_file() and len(metrics.read_text(encoding="utf-8").splitlines()) > 1
 
 
 def _slide(out: Path) -> Section:
@@ -208,7 +215,7 @@ def evaluation_page(out: Path, table: "Table", model: Path) -> Path:
         blocks.append(Frames(images, [picture.stem for picture in chosen], "µCT, stained, real, difference."))
     sections = [Section("Numbers", (), (MetricTable.of(table),)), Section("Pictures", (), tuple(blocks))]
     curves = model / "metrics.csv"
-    if curves.is_file():
+    if _has_rows(curves):
         sections.append(Section("Training", (), (Figure(training_curves(curves), "Losses while training."),)))
     page = Report(
         title=f"Evaluation of {model.name}",

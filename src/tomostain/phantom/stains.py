@@ -24,10 +24,10 @@ def absorbance_per_um(colour: Colour) -> NDArray[np.float32]:
 
     Examples
     --------
-    >>> absorbance_per_um((25.5, 255.0, 255.0)).round(4).tolist()
-    [0.02500000037252903, 0.0, 0.0]
+    >>> [round(float(value), 4) for value in absorbance_per_um((25.5, 255.0, 255.0))]
+    [0.025, 0.0, 0.0]
     """
-    return (-np.log10(np.maximum(colour, 1e-3) / np.float64(255.0)) / NOMINAL_UM).astype(np.float32)
+    return (np.log10(255.0 / np.maximum(colour, 1e-3)) / NOMINAL_UM).astype(np.float32)
 
 
 @dataclass(frozen=True)

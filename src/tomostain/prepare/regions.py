@@ -14,6 +14,7 @@ _RIM_PX = 5
 _THICK_PX = 20
 _THICK_PART = 0.25
 _LEFT_PART = 0.02
+_CONTRAST = 0.06
 
 
 def block_mean(image: NDArray[Any], step: int) -> NDArray[np.float32]:
@@ -108,8 +109,10 @@ def solid_and_metal(smooth: NDArray[np.float32], seen: NDArray[np.bool_]) -> tup
     lower = float(threshold_otsu(below))
     dark = below[below < lower].mean()
     solid = smooth[core_of(seen & ~metal & (smooth >= lower), (1,))]
-    if solid.size < _LEFT_PART * bright.sum():
+    if solid.size < max(1, _LEFT_PART * bright.sum()):
         return upper, none
+    if np.median(solid) - dark < _CONTRAST * (np.median(smooth[bright]) - dark):
+        return upper, none  # what is left is noise: even beside titanium bone has a tenth of its contrast
     return _above_soft(solid, lower, dark), metal
 
 

@@ -108,7 +108,7 @@ def _go_on(
             epoch, within = divmod(state.step, trainer.steps_per_epoch)
             if within == 0:
                 values |= trainer.end_epoch(run)
-            if within == 0 or state.step % LOG_EVERY_STEPS == 0 or state.step == total:
+            if within == 0 or state.step % LOG_EVERY_STEPS == 0:
                 book.write(state.step, epoch, state.seconds, values)
             progress("training", state.step, total)
             if stop_asked.is_set():
