@@ -13,7 +13,7 @@ from pydantic import Field
 from scipy import ndimage
 
 from tomostain.config import Config
-from tomostain.phantom.histology import stain_points
+from tomostain.phantom.histology import is_tissue, stain_points
 from tomostain.phantom.tissue import Label
 from tomostain.register.section import Section, grid_um
 
@@ -44,6 +44,12 @@ class LaboratoryConfig(Config):
         Relative size of one-directional striations, of uneven light, of a colour cast and of the camera's noise.
     field_of_view : float
         Part of the slide's sides that was imaged, 0.2 to 1.
+    turn_deg : float
+        How far the section is turned on the glass, degrees.
+    mirrored : bool
+        The section lies face down: rows run the other way along the columns.
+    lost, misstained : float
+        Part of the section's tissue that broke off, and part whose stain failed, each on one side of it.
     """
 
     strain: float | None = Field(default=None, ge=0.0, le=0.1)
@@ -56,6 +62,10 @@ class LaboratoryConfig(Config):
     white_balance: float = Field(default=0.04, ge=0.0, le=1.0)
     grain: float = Field(default=0.008, ge=0.0, le=1.0)
     field_of_view: float = Field(default=1.0, ge=0.2, le=1.0)
+    turn_deg: float = Field(default=0.0, ge=-360.0, le=360.0)
+    mirrored: bool = False
+    lost: float = Field(default=0.0, ge=0.0, le=0.8)
+    misstained: float = Field(default=0.0, ge=0.0, le=0.8)
 
     @classmethod
     def perfect(cls) -> "LaboratoryConfig":
@@ -113,9 +123,9 @@ def make_slide(anatomy: "Anatomy", section: Section, shape: tuple[int, int]) -> 
     rng = np.random.default_rng([config.seed, 5])
     strain = STRAIN[config.stain] if laboratory.strain is None else laboratory.strain
     shape, corner_um = crop(shape, config.pixel_um, laboratory.field_of_view, rng)
-    placed = Section(
-        section.origin_um, section.row, section.column, draw_affine(shape, config.pixel_um, strain, corner_um, rng)
-    )
+    affine = draw_affine(shape, config.pixel_um, strain, corner_um, rng)
+    affine = lay_on_glass(affine, shape, config.pixel_um, laboratory.turn_deg, laboratory.mirrored)
+    placed = Section(section.origin_um, section.row, section.column, affine)
     where = placed.slide_to_section_um(grid_um(shape, config.pixel_um))
     shift = soft_shift(anatomy, placed, where, laboratory.soft_shift_um, rng)
     transmission, labels = stain_points(anatomy, placed, where + shift, config.pixel_um)
@@ -147,6 +157,18 @@ def draw_affine(
     linear = np.array([[1 + scale_row, shear], [0.0, 1 + scale_column]])
     centre = (np.array(shape) - 1) / 2 * pixel_um
     return np.hstack([linear, (centre + corner_um - linear @ centre)[:, None]])
+
+
+def lay_on_glass(
+    affine: NDArray[np.float64], shape: tuple[int, int], pixel_um: float, turn_deg: float, mirrored: bool
+) -> NDArray[np.float64]:
+    """Return `slide_to_section` (2, 3) of a section that was turned, and perhaps laid face down, about its middle."""
+    angle = np.radians(turn_deg)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    turn = turn @ np.diag([1.0, -1.0 if mirrored else 1.0])
+    centre = (np.array(shape) - 1) / 2 * pixel_um
+    shift = affine[:, 2] + affine[:, :2] @ (centre - turn @ centre)
+    return np.hstack([affine[:, :2] @ turn, shift[:, None]])
 
 
 def soft_shift(
@@ -200,7 +222,29 @@ def damage(
         soft = ndimage.gaussian_filter(where.astype(np.float32), 20.0 / pixel_um)[..., None]
         picture *= 1 - soft * (1 - np.array([0.55, 0.62, 0.85], np.float32))
         damaged |= where
+    tissue = is_tissue(labels)
+    if config.lost:
+        where = one_side(tissue, config.lost, pixel_um, rng)
+        picture[where] = 1.0
+        damaged |= where & tissue
+    if config.misstained:
+        where = one_side(tissue, config.misstained, pixel_um, rng) & tissue
+        # The dye has not told the tissues apart: nearly one colour.
+        picture[where] = 0.25 * picture[where] + 0.75 * np.median(picture[where], axis=0) if where.any() else 0
+        damaged |= where
     return picture.astype(np.float32), damaged
+
+
+def one_side(tissue: Mask, part: float, pixel_um: float, rng: np.random.Generator) -> Mask:
+    """Return one side of the image beyond a wavy line that leaves `part` of the tissue on it."""
+    angle, phase = rng.uniform(0, 2 * np.pi, 2)
+    where = grid_um(tissue.shape, pixel_um)
+    across = where @ np.array([np.cos(angle), np.sin(angle)])
+    along = where @ np.array([-np.sin(angle), np.cos(angle)])
+    across += 60.0 * np.sin(along / 170.0 + phase) + 35.0 * np.sin(along / 61.0)
+    if not tissue.any():
+        return np.zeros_like(tissue)
+    return np.asarray(across > np.quantile(across[tissue], 1 - part))
 
 
 def saw_marks(shape: tuple[int, int], pixel_um: float, size: float, rng: np.random.Generator) -> Float32:

@@ -15,6 +15,7 @@ _THICK_PX = 20
 _THICK_PART = 0.25
 _LEFT_PART = 0.02
 _CONTRAST = 0.06
+_BONE_PART = 0.1
 
 
 def block_mean(image: NDArray[Any], step: int) -> NDArray[np.float32]:
@@ -147,7 +148,8 @@ def _above_soft(solid: NDArray[np.float32], lower: float, dark: float) -> float:
         return lower
     threshold = float(threshold_otsu(solid))
     soft, hard = solid[solid < threshold], solid[solid >= threshold]
-    divided = soft.size and hard.size and hard.mean() - dark > 1.8 * (soft.mean() - dark)
+    # A few bright pixels are what is left of the metal's thread, not bone above soft matter.
+    divided = soft.size and hard.size > _BONE_PART * solid.size and hard.mean() - dark > 1.8 * (soft.mean() - dark)
     return threshold if divided else lower
 
 

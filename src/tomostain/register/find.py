@@ -1,0 +1,213 @@
+"""From a global search to the one pose: candidates refined coarse to fine, fewer at every resolution.
+
+Nothing is decided early: thousands of places survive the coarse search, each is refined as it is at the next
+resolution, and only then are the best kept. At the finest, what each colour of the slide looks like in the µCT is
+learned from the pair itself (its joint histogram), so that the template no longer rests on expected grey values.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tomostain.progress import Progress, silent
+from tomostain.register.confidence import detail
+from tomostain.register.levels import Level, coarser
+from tomostain.register.poses import Poses, distinct
+from tomostain.register.refine import Freedom, Picture, refine, sample_slab, score_poses
+from tomostain.register.search import Grid, search
+from tomostain.register.template import Template
+
+# (voxels along the longest side, candidates refined there, trials)
+STAGES = ((64, 700, 8), (96, 100, 10), (160, 16, 10))
+FIRST = 2000
+_BINS = 12
+_PRIOR_PX = 30.0
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What the search came to.
+
+    Attributes
+    ----------
+    poses : Poses
+        Candidates, best first, no two alike; the first one is refined to the end.
+    scores : Tensor, shape (K,)
+        Their correlation at one resolution, that of the last stage.
+    support : int
+        How many starts of the stage at 64 voxels came to the first pose by themselves.
+    """
+
+    poses: Poses
+    scores: Tensor
+    support: int
+
+
+def find(
+    level: Level,
+    template: Template,
+    grid: Grid,
+    freedom: Freedom,
+    progress: Progress = silent,
+) -> Found:
+    """Find where the template lies in the volume, from nothing.
+
+    Parameters
+    ----------
+    level : Level
+        The volume at the finest resolution that is in memory.
+    template : Template
+    grid : Grid
+        How densely the search looks.
+    freedom : Freedom
+        What may be deformed.
+    progress : Progress
+
+    Returns
+    -------
+    Found
+    """
+    side_um = float(level.side_um.max())
+    # A small part of a section needs finer pixels to be told from others.
+    side = float(np.clip(grid.side * side_um / (2 * template.half_um.max()), grid.side, 1.5 * grid.side))
+    coarse = coarser(level, side_um / (side - 1))
+    poses, scores = search(coarse, template, grid, progress)
+    corners = template.corners_um
+    poses = poses[distinct(poses, scores, corners, 0.02 * side_um, FIRST)]
+    picture = template.picture(float(coarse.voxel_um.max()))
+    poses, scores = refine(coarse, picture, poses, freedom, steps=8)
+    return narrow(level, template, poses, scores, freedom, progress)
+
+
+def narrow(
+    level: Level,
+    template: Template,
+    poses: Poses,
+    scores: Tensor,
+    freedom: Freedom,
+    progress: Progress = silent,
+    stages: tuple[tuple[int, int, int], ...] = STAGES,
+) -> Found:
+    """Refine candidates at finer and finer resolution; keep the best. See `find`."""
+    side_um = float(level.side_um.max())
+    corners, arrived = template.corners_um, poses
+    for number, (side, most, steps) in enumerate(stages):
+        progress("refining", number, len(stages) + 1)
+        kept = distinct(poses, scores, corners, 0.25 * side_um / side, most)
+        here = coarser(level, side_um / (side - 1))
+        picture = template.picture(float(here.voxel_um.max()))
+        poses, scores = refine(here, picture, poses[kept], freedom, steps)
+        scores = scores + detail(here, template, poses).correlation
+        if number == 0:
+            arrived = poses
+    order = distinct(poses, scores, corners, 0.02 * side_um, len(poses))
+    poses, scores = poses[order], scores[order]
+    progress("refining", len(stages), len(stages) + 1)
+    best, _ = finish(level, template, poses[:1], freedom)
+    support = int(((arrived.points_um(corners) - best.points_um(corners)).norm(dim=-1).mean(-1) < side_um / 64).sum())
+    progress("refining", len(stages) + 1, len(stages) + 1)
+    return Found(Poses.stack([best, poses[1:]]), scores, support)
+
+
+def finish(
+    level: Level,
+    template: Template,
+    pose: Poses,
+    freedom: Freedom,
+    slab_um: float = 0.0,
+    rounds: int = 3,
+    most_points: int = 0,
+) -> tuple[Poses, Picture]:
+    """Refine one pose at full resolution, learning from the pair how its colours look in the µCT.
+
+    Parameters
+    ----------
+    level : Level
+    template : Template
+    pose : Poses
+        One.
+    freedom : Freedom
+    slab_um : float
+        Thickness of the section, µm.
+    rounds : int
+        How often the colours are learned anew.
+    most_points : int
+        Take every n-th point where there are more; 0 takes all.
+
+    Returns
+    -------
+    pose : Poses
+    picture : Picture
+        The template as it was at last: learned values, and weights that leave out what does not fit.
+    """
+    voxel_um = float(level.voxel_um.max())
+    picture = template.picture(voxel_um)
+    if most_points and len(picture.u_um) > most_points:
+        picture = picture.every(-(-len(picture.u_um) // most_points))
+    pose, _ = refine(level, picture, pose, freedom, steps=10, slab_um=slab_um)
+    colours = template.colours_at(picture.u_um)
+    learned = picture
+    for _ in range(rounds):
+        learned = learn(level, picture, colours, pose, slab_um)
+        pose, _ = refine(level, learned, pose, freedom, steps=8, slab_um=slab_um)
+    return pose, learned
+
+
+def learn(level: Level, picture: Picture, colours: NDArray[np.uint8], pose: Poses, slab_um: float) -> Picture:
+    """Replace the expected µCT values by the mean of what lies under pixels of the same colour, and weigh by the fit.
+
+    Parameters
+    ----------
+    level : Level
+    picture : Picture
+    colours : ndarray of uint8, shape (N, 3)
+        The slide at the picture's points.
+    pose : Poses
+        One.
+    slab_um : float
+
+    Returns
+    -------
+    Picture
+        With the same values under every hypothesis.
+    """
+    v, _, inside = sample_slab(level, pose.points_um(picture.u_um), pose.rotation[:, :, 2], slab_um)
+    values, w = v[0].numpy(), (picture.weight * inside[0]).numpy()
+    prior = picture.values[int(pose.hypothesis[0])].numpy()
+    bins = (colours.astype(np.int64) * _BINS) // 256
+    index = (bins[:, 0] * _BINS + bins[:, 1]) * _BINS + bins[:, 2]
+    length = _BINS**3
+    count = np.bincount(index, w, length) + _PRIOR_PX
+    prior_mean = np.bincount(index, prior, length) / np.maximum(np.bincount(index, minlength=length), 1)
+    mean = (np.bincount(index, w * values, length) + _PRIOR_PX * prior_mean) / count
+    expected = 0.5 * mean[index] + 0.5 * prior
+    misfit = local_mean(np.abs(values - expected) * (w > 0), picture.u_um.numpy(), 120.0)
+    typical = np.median(misfit[w > 0]) if (w > 0).any() else 1.0
+    trust = 1.0 / (1.0 + (misfit / (2.0 * max(typical, 1e-3))) ** 4)
+    return replace(
+        picture,
+        values=torch.from_numpy(expected.astype(np.float32)).expand(len(picture.values), -1),
+        weight=picture.weight * torch.from_numpy(trust.astype(np.float32)),
+    )
+
+
+def local_mean(values: NDArray[np.float32], u_um: NDArray[np.float32], reach_um: float) -> NDArray[np.float64]:
+    """Return the mean of the values in square cells of side `reach_um`, interpolated back to the points."""
+    from scipy import ndimage
+
+    low = u_um.min(axis=0)
+    cell = (u_um - low) / reach_um
+    shape = tuple(np.ceil(cell.max(axis=0)).astype(int) + 1)
+    at = np.rint(cell).astype(int)
+    flat = np.ravel_multi_index((at[:, 0], at[:, 1]), shape)
+    count = np.bincount(flat, minlength=shape[0] * shape[1]).reshape(shape).astype(float)
+    total = np.bincount(flat, values, shape[0] * shape[1]).reshape(shape)
+    count, total = (ndimage.gaussian_filter(x, 1.0, mode="constant") for x in (count, total))
+    mean = total / np.maximum(count, 1e-6)
+    return np.asarray(ndimage.map_coordinates(mean, cell.T, order=1, mode="nearest"))
+
+
+__all__ = ["FIRST", "STAGES", "Found", "find", "finish", "learn", "local_mean", "narrow", "score_poses"]

@@ -1,0 +1,225 @@
+"""The section of a slide in a volume: reads both at the resolution that suits, searches, and says how sure it is."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tomostain.errors import InputError
+from tomostain.io import Slide, Volume
+from tomostain.prepare.normalise import Levels, volume_levels
+from tomostain.progress import Progress, silent
+from tomostain.register.confidence import Detail, Evidence, detail, restarts
+from tomostain.register.config import RegisterConfig
+from tomostain.register.find import Found, find, finish, narrow
+from tomostain.register.levels import Level, coarser, read_coarse, read_slab
+from tomostain.register.poses import Poses
+from tomostain.register.refine import Freedom, refine
+from tomostain.register.search import Grid, half_sphere
+from tomostain.register.section import Section
+from tomostain.register.slides import shrink_slide
+from tomostain.register.template import Template, make_template
+
+Float = NDArray[np.float64]
+# Pixel sizes to try where the first search is not sure.
+SCALES = (0.94, 1.0, 1.06)
+_DETAIL_SIDE = 128
+_SLAB_REACH_UM = 60.0
+_SLAB_POINTS = 300_000
+
+
+@dataclass(frozen=True, eq=False)
+class Located:
+    """Where the section lies, and how sure that is.
+
+    Attributes
+    ----------
+    section : Section
+        The best pose.
+    candidates : tuple of Section
+        The best one and up to two others, best first.
+    evidence : Evidence
+        Scores and confidence.
+    hypothesis : str
+        What the screw was taken for.
+    levels : Levels
+        Grey values of background and bone.
+    level : Level
+        The volume at the resolution of the search.
+    template : Template
+        The slide as it was looked for.
+    """
+
+    section: Section
+    candidates: tuple[Section, ...]
+    evidence: Evidence
+    hypothesis: str
+    levels: Levels
+    level: Level
+    template: Template
+
+    @property
+    def strain(self) -> Float:
+        """Scale along rows, along columns, and shear of the histology, as strains; shape (3,)."""
+        linear = self.section.slide_to_section[:, :2]
+        return np.array([linear[0, 0] - 1, linear[1, 1] - 1, (linear[0, 1] + linear[1, 0]) / 2])
+
+
+def locate(
+    volume: Volume,
+    slide: Slide,
+    config: RegisterConfig | None = None,
+    *,
+    start: Section | None = None,
+    axis: Float | None = None,
+    levels: Levels | None = None,
+    progress: Progress = silent,
+) -> Located:
+    """Find the section plane of a slide.
+
+    Parameters
+    ----------
+    volume : Volume
+    slide : Slide
+    config : RegisterConfig, optional
+    start : Section, optional
+        A hint: only its neighbourhood is searched.
+    axis : ndarray of float64, shape (3,), optional
+        A hint: direction (z, y, x) in the volume that the section holds within 12°, such as the screw's.
+    levels : Levels, optional
+        Grey values of background and bone; found in the volume if None.
+    progress : Progress
+
+    Returns
+    -------
+    Located
+        Sure or not: see `Located.evidence`.
+
+    Raises
+    ------
+    InputError
+        If the volume shows no bone, the slide no tissue, or their sizes cannot belong together.
+    """
+    config = config or RegisterConfig()
+    levels = levels or volume_levels(volume, source=str(volume.path))
+    level = read_coarse(volume, levels, config.most_voxels, progress)
+    working_um = float(level.voxel_um.max())
+    rgb, pixel_um, first_um = shrink_slide(slide, working_um)
+    template = make_template(rgb, pixel_um, first_um, config.material, source=str(slide.path))
+    check_sizes(template, level, slide)
+    freedom = Freedom(config.strain)
+    side_um = float(level.side_um.max())
+    if start is not None:
+        found = _about(level, template, start, freedom, config)
+    else:
+        normals = _normals(config.step_deg, axis)
+        found = find(level, template, Grid(config.side, config.step_deg, 2, normals=normals), freedom, progress)
+    middle = coarser(level, side_um / (_DETAIL_SIDE - 1))
+    evidence = weigh(middle, template, found, freedom, config)
+    if not evidence.sure and config.thorough and start is None:
+        step = 0.75 * config.step_deg
+        grid = Grid(round(1.2 * config.side), step, 3, SCALES, _normals(step, axis))
+        loose = Freedom(config.strain, 0.06)
+        again = find(level, template, grid, loose, progress)
+        second = weigh(middle, template, again, loose, config)
+        if second.confidence > evidence.confidence:
+            found, evidence, freedom = again, second, loose
+    candidates = [found.poses[i : i + 1] for i in range(min(3, len(found.poses)))]
+    best = _sharpen(volume, levels, level, slide, template, candidates[0], freedom, config, progress)
+    sections = (best, *(c.to_section(0, template.middle_um) for c in candidates[1:]))
+    hypothesis = template.hypotheses[int(found.poses.hypothesis[0])]
+    return Located(best, sections, evidence, hypothesis, levels, level, template)
+
+
+def check_sizes(template: Template, level: Level, slide: Slide) -> None:
+    """Raise `InputError` if slide and volume differ so much in size that a pixel size must be wrong."""
+    block_mm = float(level.side_um.norm()) / 1e3
+    tissue_mm = 2 * template.half_um.max() / 1e3
+    volume_mm = " x ".join(f"{float(s) / 1e3:.2g}" for s in level.side_um)
+    if tissue_mm > 1.6 * block_mm or tissue_mm < 0.16 * float(level.side_um.max()) / 1e3:
+        raise InputError(
+            f"{slide.path}: its tissue measures {tissue_mm:.2g} mm at {slide.pixel_um:g} µm a pixel, the volume "
+            f"{volume_mm} mm; one of the sizes must be wrong, perhaps by a factor of 10: give --pixel-um or --voxel-um"
+        )
+
+
+def _normals(step_deg: float, axis: Float | None) -> Float | None:
+    """Return the normals to search, all or those of planes that hold the axis within 12°."""
+    if axis is None:
+        return None
+    normals = half_sphere(0.7 * step_deg)
+    near = np.abs(normals @ (axis / np.linalg.norm(axis))) < np.sin(np.radians(12.0 + step_deg / 2))
+    return np.asarray(normals[near])
+
+
+def _about(level: Level, template: Template, start: Section, freedom: Freedom, config: RegisterConfig) -> Found:
+    """Refine a hint and poses drawn about it, under every hypothesis."""
+    generator = torch.Generator().manual_seed(config.seed)
+    side_um = float(level.side_um.max())
+    number = 150
+    step = torch.zeros(number, 9)
+    step[1:, :3] = torch.randn(number - 1, 3, generator=generator) * 0.03 * side_um
+    step[1:, 3:6] = torch.randn(number - 1, 3, generator=generator) * float(np.radians(5.0))
+    starts = []
+    for hypothesis in range(len(template.hypotheses)):
+        pose = Poses.from_section(start, template.middle_um, hypothesis)
+        starts.append(Poses.stack([pose] * number).moved(step))
+    poses = Poses.stack(starts)
+    coarse = coarser(level, side_um / 31)
+    poses, scores = refine(coarse, template.picture(float(coarse.voxel_um.max())), poses, freedom, steps=8)
+    return narrow(level, template, poses, scores, freedom)
+
+
+def weigh(level: Level, template: Template, found: Found, freedom: Freedom, config: RegisterConfig) -> Evidence:
+    """Collect what speaks for the best candidate."""
+    fine: Detail = detail(level, template, found.poses[:8])
+    back = restarts(level, template, found.poses[:1], freedom, config.seed, config.restarts)
+    scores = found.scores
+    margin = float(scores[0] - scores[1]) if len(scores) > 1 else float(scores[0])
+    return Evidence(
+        detail=float(fine.correlation[0]),
+        margin=margin,
+        restarts=back,
+        support=found.support,
+        regions=fine.regions[0].numpy(),
+        threshold=config.threshold,
+    )
+
+
+def _sharpen(
+    volume: Volume,
+    levels: Levels,
+    level: Level,
+    slide: Slide,
+    template: Template,
+    pose: Poses,
+    freedom: Freedom,
+    config: RegisterConfig,
+    progress: Progress,
+) -> Section:
+    """Refine the pose at the volume's own resolution, over the section's thickness."""
+    section = pose.to_section(0, template.middle_um)
+    finest_um = float(min(volume.voxel_um))
+    if float(level.voxel_um.max()) < 1.3 * finest_um:
+        pose, _ = finish(level, template, pose, freedom, config.thickness_um, rounds=2)
+        return pose.to_section(0, template.middle_um)
+    rgb, pixel_um, first_um = shrink_slide(slide, finest_um)
+    fine = make_template(rgb, pixel_um, first_um, config.material, source=str(slide.path))
+    # The slab's own coordinates: (normal, row, column) from the corner of the template's box.
+    half, middle = fine.half_um + 50.0, fine.middle_um
+    centre = section.slide_to_section_um(middle)
+    corner = section.to_volume_um(centre - half)
+    flat = Section(corner, section.row, section.column)
+    shape = (int(2 * half[0] / finest_um) + 1, int(2 * half[1] / finest_um) + 1)
+    reach = _SLAB_REACH_UM + config.thickness_um / 2
+    slab = read_slab(volume, levels, flat, shape, finest_um, reach, progress)
+    frame = np.stack([flat.normal, flat.row, flat.column])
+    linear = frame @ np.column_stack([section.row, section.column]) @ section.slide_to_section[:, :2]
+    at = frame @ (section.to_volume_um(centre) - corner)
+    start = Poses.from_linear(linear[None], at[None], min(int(pose.hypothesis[0]), len(fine.hypotheses) - 1))
+    sharp, _ = finish(slab, fine, start, freedom, config.thickness_um, rounds=2, most_points=_SLAB_POINTS)
+    matrix = sharp.linear[0].double().numpy()
+    there = sharp.centre_um[0].double().numpy()
+    back = Poses.from_linear((frame.T @ matrix)[None], (frame.T @ there + corner)[None])
+    return back.to_section(0, middle)

@@ -1,0 +1,154 @@
+"""Many poses of one slide in one volume at once: centre, rotation, strain; and their translation into a `Section`.
+
+A pose puts the slide point at distance u (µm) from the middle of the template at ``p = c + R[:, :2] (I + E) u``: c is
+a point of the volume, the columns of R are the plane's row, column and normal, and E is the symmetric 2 × 2 strain of
+the histology. Rotations, scales and shear of the paper's affine are all in there (polar decomposition). A slide that
+was mounted face down needs nothing more: it is the same plane seen from behind.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tomostain.register.section import Section
+
+
+@dataclass(frozen=True, eq=False)
+class Poses:
+    """K poses.
+
+    Attributes
+    ----------
+    centre_um : Tensor, shape (K, 3)
+        Where the template's middle lies in the volume (z, y, x), µm.
+    rotation : Tensor, shape (K, 3, 3)
+        Columns: row, column and normal of the plane in volume coordinates.
+    strain : Tensor, shape (K, 2, 2)
+        E, symmetric; 0.01 is 1 %.
+    hypothesis : Tensor of int64, shape (K,)
+        Which of the template's pictures is compared.
+    """
+
+    centre_um: Tensor
+    rotation: Tensor
+    strain: Tensor
+    hypothesis: Tensor
+
+    def __len__(self) -> int:
+        return len(self.centre_um)
+
+    def __getitem__(self, which: Any) -> "Poses":
+        return Poses(self.centre_um[which], self.rotation[which], self.strain[which], self.hypothesis[which])
+
+    @property
+    def linear(self) -> Tensor:
+        """The 3 × 2 matrices R[:, :2] (I + E), shape (K, 3, 2)."""
+        return self.rotation[:, :, :2] @ (torch.eye(2, device=self.strain.device) + self.strain)
+
+    def points_um(self, u_um: Tensor) -> Tensor:
+        """Return where the template points u (N, 2) lie in the volume, shape (K, N, 3)."""
+        return self.centre_um[:, None] + u_um @ self.linear.transpose(1, 2)
+
+    def moved(self, step: Tensor) -> "Poses":
+        """Return the poses after a step (K, 9): translation (µm), rotation vector (rad), strain (rr, cc, rc)."""
+        rotation = torch.linalg.matrix_exp(_cross_matrix(step[:, 3:6])) @ self.rotation
+        strain = self.strain + _symmetric(step[:, 6:9])
+        return replace(self, centre_um=self.centre_um + step[:, :3], rotation=rotation, strain=strain)
+
+    @classmethod
+    def stack(cls, poses: Sequence["Poses"]) -> "Poses":
+        """Join several sets of poses."""
+        parts = [
+            torch.cat([getattr(p, name) for p in poses])
+            for name in ("centre_um", "rotation", "strain", "hypothesis")
+        ]
+        return cls(*parts)
+
+    def to_section(self, index: int, middle_um: NDArray[np.float64]) -> Section:
+        """Return pose `index` as a `Section`, given the template's middle on the slide (row, column), µm.
+
+        The section's (0, 0) is where the slide's (0, 0) would lie without strain.
+        """
+        frame = _orthonormal(self.rotation[index].double().cpu().numpy())
+        centre = self.centre_um[index].double().cpu().numpy()
+        linear = np.eye(2) + self.strain[index].double().cpu().numpy()
+        origin = centre - frame[:, :2] @ middle_um
+        affine = np.hstack([linear, (middle_um - linear @ middle_um)[:, None]])
+        return Section(origin, frame[:, 0], frame[:, 1], affine)
+
+    @classmethod
+    def from_section(cls, section: Section, middle_um: NDArray[np.float64], hypothesis: int = 0) -> "Poses":
+        """Return the one pose that a `Section` describes; its affine may turn and mirror."""
+        linear = np.column_stack([section.row, section.column]) @ section.slide_to_section[:, :2]
+        centre = section.to_volume_um(section.slide_to_section_um(middle_um))
+        return cls.from_linear(linear[None], centre[None], hypothesis)
+
+    @classmethod
+    def from_linear(
+        cls, linear: NDArray[np.float64], centre_um: NDArray[np.float64], hypothesis: int = 0
+    ) -> "Poses":
+        """Split 3 × 2 matrices (K, 3, 2) into rotation and strain (polar decomposition)."""
+        u, sizes, v = np.linalg.svd(linear, full_matrices=False)
+        plane = u @ v
+        stretch = np.swapaxes(v, 1, 2) @ (sizes[..., None] * v)
+        frame = np.concatenate([plane, np.cross(plane[..., 0], plane[..., 1])[..., None]], axis=2)
+        return cls(
+            torch.tensor(centre_um, dtype=torch.float32),
+            torch.tensor(frame, dtype=torch.float32),
+            torch.tensor(stretch - np.eye(2), dtype=torch.float32),
+            torch.full((len(centre_um),), hypothesis, dtype=torch.int64),
+        )
+
+
+def distance_um(poses: Poses, reference: Poses, corners_um: Tensor) -> Tensor:
+    """Return how far apart the poses put the template: mean distance over its corners, shape (K, len(reference)), µm.
+
+    Parameters
+    ----------
+    poses, reference : Poses
+    corners_um : Tensor, shape (N, 2)
+        Template points.
+    """
+    a, b = poses.points_um(corners_um), reference.points_um(corners_um)
+    return (a[:, None] - b[None]).norm(dim=-1).mean(dim=-1)
+
+
+def distinct(poses: Poses, scores: Tensor, corners_um: Tensor, apart_um: float, most: int) -> Tensor:
+    """Return the indices of the best poses of which no two are closer than `apart_um`, best first, at most `most`."""
+    order = torch.argsort(scores, descending=True)
+    where = poses.points_um(corners_um)[order]
+    free = torch.ones(len(order), dtype=torch.bool, device=where.device)
+    kept: list[int] = []
+    for i in range(len(order)):
+        if not free[i]:
+            continue
+        kept.append(i)
+        if len(kept) == most:
+            break
+        free &= (where - where[i]).norm(dim=-1).mean(dim=-1) > apart_um
+    return order[torch.tensor(kept, dtype=torch.int64, device=order.device)]
+
+
+def _cross_matrix(vectors: Tensor) -> Tensor:
+    """Return the matrices (K, 3, 3) whose product with q is vectors × q."""
+    x, y, z = vectors.unbind(1)
+    zero = torch.zeros_like(x)
+    rows = [zero, -z, y, z, zero, -x, -y, x, zero]
+    return torch.stack(rows, dim=1).reshape(-1, 3, 3)
+
+
+def _symmetric(parts: Tensor) -> Tensor:
+    """Return the matrices [[rr, rc], [rc, cc]] of (K, 3)."""
+    rr, cc, rc = parts.unbind(1)
+    return torch.stack([rr, rc, rc, cc], dim=1).reshape(-1, 2, 2)
+
+
+def _orthonormal(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the nearest rotation: single precision leaves 1e-6."""
+    u, _, v = np.linalg.svd(matrix)
+    return np.asarray(u @ v)

@@ -1,0 +1,285 @@
+"""Local refinement of many poses at once: Gauss–Newton on the normalised correlation, with the strain bounded.
+
+The correlation of the µCT under the pose with the template (weights w) is ρ = Σ w t̂ v̂, both of zero mean and unit
+norm; maximising it is minimising ½ Σ w (t̂ − v̂)², which has a Gauss–Newton step in closed form (Evangelidis & Psarakis
+2008, IEEE TPAMI 30, 1858, "enhanced correlation coefficient"). Levenberg's damping is kept pose by pose, and a step
+that does not help is taken back. The strain has a Gaussian prior: sections are hardly deformed (paper section 2.3).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tomostain.register.levels import Level
+from tomostain.register.poses import Poses
+
+# A pose that shows less of the template than this inside the volume is worth less in proportion.
+OVERLAP = 0.7
+_AT_ONCE = 600_000
+_PRIOR = 0.02
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """What is looked for: the template at one resolution, as points.
+
+    Attributes
+    ----------
+    u_um : Tensor, shape (N, 2)
+        Places on the slide from the template's middle, µm.
+    values : Tensor, shape (H, N)
+        Expected µCT values (background 0, bone 1) under each hypothesis.
+    weight : Tensor, shape (N,)
+    """
+
+    u_um: Tensor
+    values: Tensor
+    weight: Tensor
+
+    def every(self, n: int) -> "Picture":
+        """Return every n-th point."""
+        return Picture(self.u_um[::n], self.values[:, ::n], self.weight[::n])
+
+    @property
+    def reach_um(self) -> float:
+        """Root mean square distance of the points from the middle, µm."""
+        return float((self.u_um**2).sum(dim=1).mean().sqrt())
+
+
+@dataclass(frozen=True)
+class Freedom:
+    """What may move.
+
+    Attributes
+    ----------
+    strain : float
+        Standard deviation of the strain's prior; 0 keeps it as it is.
+    scale : float
+        The same for the strain's mean, the isotropic scale, where it is larger: a wrong pixel size.
+    in_plane : bool
+        Only shifts and turns within the plane: for images that are sections already.
+    """
+
+    strain: float = 0.0
+    scale: float = 0.0
+    in_plane: bool = False
+
+
+def trilinear(level: Level, points_um: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Interpolate a volume and its gradient.
+
+    Parameters
+    ----------
+    level : Level
+    points_um : Tensor, shape (..., 3)
+        Volume coordinates (z, y, x), µm.
+
+    Returns
+    -------
+    values : Tensor, shape (...)
+    gradient : Tensor, shape (..., 3)
+        Per µm.
+    inside : Tensor of bool, shape (...)
+    """
+    size = torch.tensor(level.values.shape, device=points_um.device)
+    index = (points_um - level.origin_um) / level.voxel_um
+    inside = ((index >= -0.5) & (index <= size - 0.5)).all(dim=-1)
+    index = torch.minimum(index.clamp(min=0), (size - 1).to(index.dtype))
+    low = torch.minimum(index.floor().long(), (size - 2).clamp(min=0))
+    part = index - low
+    step = torch.tensor(level.strides, device=points_um.device) * (size > 1)
+    base = (low * torch.tensor(level.strides, device=points_um.device)).sum(dim=-1)
+    flat = level.values.reshape(-1)
+    z, y, x = part.unbind(-1)
+    dz, dy, dx = (int(s) for s in step)
+    c000, c001 = flat[base], flat[base + dx]
+    c010, c011 = flat[base + dy], flat[base + dy + dx]
+    base = base + dz
+    c100, c101 = flat[base], flat[base + dx]
+    c110, c111 = flat[base + dy], flat[base + dy + dx]
+    c00, c01 = torch.lerp(c000, c001, x), torch.lerp(c010, c011, x)
+    c10, c11 = torch.lerp(c100, c101, x), torch.lerp(c110, c111, x)
+    c0, c1 = torch.lerp(c00, c01, y), torch.lerp(c10, c11, y)
+    across_x = torch.lerp(torch.lerp(c001 - c000, c011 - c010, y), torch.lerp(c101 - c100, c111 - c110, y), z)
+    gradient = torch.stack([c1 - c0, torch.lerp(c01 - c00, c11 - c10, z), across_x], dim=-1)
+    return torch.lerp(c0, c1, z), gradient / level.voxel_um, inside
+
+
+@dataclass
+class _State:
+    """Normal equations of each pose: objective, correlation, overlap, H (K, 9, 9), b (K, 9)."""
+
+    objective: Tensor
+    score: Tensor
+    hessian: Tensor
+    slope: Tensor
+
+
+def refine(
+    level: Level, picture: Picture, poses: Poses, freedom: Freedom, steps: int = 8, slab_um: float = 0.0
+) -> tuple[Poses, Tensor]:
+    """Move each pose uphill.
+
+    Parameters
+    ----------
+    level : Level
+        The volume, at the picture's resolution.
+    picture : Picture
+    poses : Poses
+    freedom : Freedom
+    steps : int
+        Trials for each pose.
+    slab_um : float
+        Thickness over which the µCT is averaged along the normal: that of the section. 0 for a plane.
+
+    Returns
+    -------
+    poses : Poses
+    scores : Tensor, shape (K,)
+        Correlation, lowered where the volume covers too little of the template.
+    """
+    many = max(1, _AT_ONCE // len(picture.u_um))
+    parts = [
+        _refine(level, picture, poses[i : i + many], freedom, steps, slab_um) for i in range(0, len(poses), many)
+    ]
+    return Poses.stack([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+
+
+def score_poses(level: Level, picture: Picture, poses: Poses, slab_um: float = 0.0) -> Tensor:
+    """Return the scores of poses (K,) as they are; see `refine`."""
+    return refine(level, picture, poses, Freedom(), steps=0, slab_um=slab_um)[1]
+
+
+def _refine(
+    level: Level, picture: Picture, poses: Poses, freedom: Freedom, steps: int, slab_um: float
+) -> tuple[Poses, Tensor]:
+    state = _normal_equations(level, picture, poses, freedom, slab_um)
+    damping = torch.full_like(state.score, 0.02)
+    for _ in range(steps):
+        step = _solve(state, damping, picture.reach_um, poses, freedom, level)
+        tried = poses.moved(step)
+        found = _normal_equations(level, picture, tried, freedom, slab_um)
+        better = found.objective > state.objective
+        poses = Poses(*(_choose(better, getattr(tried, n), getattr(poses, n)) for n in _FIELDS))
+        state = _State(*(_choose(better, getattr(found, n), getattr(state, n)) for n in _STATE))
+        damping = torch.where(better, damping * 0.3, damping * 6.0).clamp(1e-4, 1e4)
+    return poses, state.score
+
+
+_FIELDS = ("centre_um", "rotation", "strain", "hypothesis")
+_STATE = ("objective", "score", "hessian", "slope")
+
+
+def _choose(which: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    return torch.where(which.reshape(-1, *[1] * (yes.ndim - 1)), yes, no)
+
+
+def sample_slab(level: Level, points_um: Tensor, normal: Tensor, slab_um: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Interpolate the mean over a slab about each point; the arguments and results are those of `trilinear`."""
+    n = max(1, round(slab_um / float(level.voxel_um.min())))
+    if n == 1:
+        return trilinear(level, points_um)
+    depths = ((torch.arange(n) + 0.5) / n - 0.5) * slab_um
+    parts = [trilinear(level, points_um + float(d) * normal[:, None]) for d in depths]
+    inside = torch.stack([part[2] for part in parts]).all(dim=0)
+    return sum(p[0] for p in parts) / n, sum(p[1] for p in parts) / n, inside  # type: ignore[return-value]
+
+
+def _normal_equations(level: Level, picture: Picture, poses: Poses, freedom: Freedom, slab_um: float) -> _State:
+    """Compare µCT and template under each pose; return correlation and normal equations."""
+    u, reach = picture.u_um, picture.reach_um
+    arm = u @ poses.linear.transpose(1, 2)
+    points = poses.centre_um[:, None] + arm
+    v, gradient, inside = sample_slab(level, points, poses.rotation[:, :, 2], slab_um)
+    w = picture.weight * inside
+    total = w.sum(dim=1, keepdim=True).clamp(min=1e-6)
+    t = picture.values[poses.hypothesis]
+    t_hat, _ = _standard(t, w, total)
+    v_hat, size = _standard(v, w, total)
+    correlation = (w * t_hat * v_hat).sum(dim=1)
+    overlap = total[:, 0] / picture.weight.sum()
+    row = (gradient * poses.rotation[:, None, :, 0]).sum(-1)
+    column = (gradient * poses.rotation[:, None, :, 1]).sum(-1)
+    strains = torch.stack([row * u[:, 0], column * u[:, 1], row * u[:, 1] + column * u[:, 0]], dim=-1)
+    # All nine in µm: rotations and strains by what they move at the template's reach.
+    jacobian = torch.cat([gradient, torch.linalg.cross(arm, gradient) / reach, strains / reach], dim=-1)
+    jacobian = jacobian / size[..., None]
+    wj = jacobian * w[..., None]
+    mean = wj.sum(dim=1, keepdim=True) / total[..., None]
+    along = (wj * v_hat[..., None]).sum(dim=1, keepdim=True)
+    jacobian = jacobian - mean - v_hat[..., None] * along
+    wj = jacobian * w[..., None]
+    hessian = wj.transpose(1, 2) @ jacobian
+    slope = (wj.transpose(1, 2) @ t_hat[..., None])[..., 0]
+    penalty = _penalty(poses, freedom)
+    score = correlation * (overlap / OVERLAP).clamp(max=1.0)
+    return _State(score - penalty, score, hessian, slope)
+
+
+def _standard(values: Tensor, w: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+    """Return values of zero weighted mean and unit weighted norm, and the norm."""
+    centred = values - (w * values).sum(dim=1, keepdim=True) / total
+    size = (w * centred**2).sum(dim=1, keepdim=True).sqrt().clamp(min=1e-6)
+    return centred / size, size
+
+
+def _precision(freedom: Freedom) -> tuple[float, float]:
+    """Return the prior's precision of the deviatoric strain and of the isotropic one."""
+    if not freedom.strain:
+        return 0.0, 0.0
+    return _PRIOR / freedom.strain**2, _PRIOR / max(freedom.strain, freedom.scale) ** 2
+
+
+def _prior_matrix(freedom: Freedom) -> Tensor:
+    """Return the prior's precision as a matrix over (rr, cc, rc)."""
+    shape, size = _precision(freedom)
+    mean = (size - shape) / 2
+    return torch.tensor([[shape + mean, mean, 0.0], [mean, shape + mean, 0.0], [0.0, 0.0, 2 * shape]])
+
+
+def _penalty(poses: Poses, freedom: Freedom) -> Tensor:
+    e = torch.stack([poses.strain[:, 0, 0], poses.strain[:, 1, 1], poses.strain[:, 0, 1]], dim=1)
+    matrix = _prior_matrix(freedom).to(e.device)
+    return 0.5 * ((e @ matrix) * e).sum(dim=1)
+
+
+def _solve(
+    state: _State, damping: Tensor, reach: float, poses: Poses, freedom: Freedom, level: Level
+) -> Tensor:
+    """Return the damped Gauss–Newton step (K, 9), in the units of `Poses.moved`."""
+    prior = _prior_matrix(freedom).to(state.slope.device)
+    e = torch.stack([poses.strain[:, 0, 0], poses.strain[:, 1, 1], poses.strain[:, 0, 1]], dim=1)
+    hessian, slope = state.hessian.clone(), state.slope.clone()
+    hessian[:, 6:, 6:] += prior / reach**2
+    slope[:, 6:] -= e @ prior / reach
+    diagonal = hessian.diagonal(dim1=1, dim2=2)
+    mean = diagonal.mean(dim=1, keepdim=True)
+    hessian = hessian + torch.diag_embed(damping[:, None] * (diagonal + 0.1 * mean) + 1e-4 * mean + 1e-20)
+    basis = _free_directions(poses, freedom)
+    reduced = basis.transpose(1, 2) @ hessian @ basis
+    right = basis.transpose(1, 2) @ slope[..., None]
+    solution, _ = torch.linalg.solve_ex(reduced, right)
+    step = torch.nan_to_num((basis @ solution)[..., 0])
+    # Never further than two voxels at once: the gradient knows no more.
+    longest = step.abs().amax(dim=1, keepdim=True)
+    step = step * (2.0 * float(level.voxel_um.max()) / longest.clamp(min=1e-9)).clamp(max=1.0)
+    return torch.cat([step[:, :3], step[:, 3:] / reach], dim=1)
+
+
+def _free_directions(poses: Poses, freedom: Freedom) -> Tensor:
+    """Return an orthonormal basis (K, 9, F) of what may move."""
+    k, device = len(poses), poses.strain.device
+    columns = []
+    axes = [poses.rotation[:, :, i] for i in range(3)]
+    zero = torch.zeros(k, 3, device=device)
+    for axis in axes[:2] if freedom.in_plane else axes:
+        columns.append(torch.cat([axis, zero, zero], dim=1))
+    for axis in axes[2:] if freedom.in_plane else axes:
+        columns.append(torch.cat([zero, axis, zero], dim=1))
+    if freedom.strain:
+        for i in range(3):
+            unit = torch.zeros(k, 3, device=device)
+            unit[:, i] = 1
+            columns.append(torch.cat([zero, zero, unit], dim=1))
+    return torch.stack(columns, dim=2)

@@ -1,0 +1,201 @@
+"""A µCT guessed from the slide: the template that is looked for in the volume.
+
+Colour tells the tissue (bone, soft matter, black metal, empty glass) and the tissue about how much it attenuates. The
+screw alone is not known: dense (Mg, Ti), light (PEEK) or, where the section has lost it (H&E), a hole. So the template
+is a few pictures, one a hypothesis, that differ in the screw.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.morphology import convex_hull_image
+
+from tomostain.errors import InputError
+from tomostain.prepare.histology import background_region, estimate_histology_levels, tissue_classes, white_balance
+from tomostain.register.refine import Picture
+
+Float32 = NDArray[np.float32]
+# Expected µCT values, background 0 and bone 1; right within 30 % is good enough.
+SOFT, PALE, BONE = 0.20, 0.04, 0.90
+SCREW = {"dense": 1.2, "light": 0.22}
+# A large body of one colour says little for its area.
+SCREW_WEIGHT, HOLE_WEIGHT = 0.15, 0.15
+RIM_UM = 150.0
+_HOLE_UM = 140.0
+_EDGE_UM = 40.0
+
+
+@dataclass(frozen=True, eq=False)
+class Template:
+    """The slide as µCT would show it, on the slide's own (coarse) pixels.
+
+    Attributes
+    ----------
+    base : ndarray of float32, shape (Y, X)
+        Expected µCT value of all that is no screw.
+    screw : ndarray of float32, shape (Y, X)
+        Part of the pixel that is screw, 0 to 1.
+    weight : ndarray of float32, shape (Y, X)
+        How much a pixel counts; 0 away from the tissue.
+    rgb : ndarray of uint8, shape (Y, X, 3)
+        White-balanced colours.
+    pixel_um : float
+    first_um : float
+        Place of the first pixel's centre on the slide, the same in rows and columns, µm.
+    hypotheses : tuple of str
+        What the screw may be: keys of `SCREW`, "hole", or "none".
+    """
+
+    base: Float32
+    screw: Float32
+    weight: Float32
+    rgb: NDArray[np.uint8]
+    pixel_um: float
+    first_um: float
+    hypotheses: tuple[str, ...]
+
+    @property
+    def middle_um(self) -> NDArray[np.float64]:
+        """Middle of the box about what counts, (row, column) on the slide, µm."""
+        rows, columns = np.nonzero(self.weight)
+        middle = np.array([rows.min() + rows.max(), columns.min() + columns.max()]) / 2
+        return np.asarray(middle * self.pixel_um + self.first_um)
+
+    @property
+    def half_um(self) -> NDArray[np.float64]:
+        """Half the sides of that box, µm."""
+        rows, columns = np.nonzero(self.weight)
+        return np.array([np.ptp(rows) + 1, np.ptp(columns) + 1]) / 2 * self.pixel_um
+
+    @property
+    def corners_um(self) -> torch.Tensor:
+        """Corners of the middle half of that box, from the middle, shape (4, 2), µm: to compare poses by."""
+        signs = np.array([(-1, -1), (-1, 1), (1, -1), (1, 1)])
+        return torch.tensor(signs * self.half_um * 0.6, dtype=torch.float32)
+
+    def values(self, base: Float32, screw: Float32) -> Float32:
+        """Return the pictures of all hypotheses, shape (H, ...)."""
+        pictures = []
+        for name in self.hypotheses:
+            level = SCREW.get(name, PALE)
+            pictures.append(base * (1 - screw) + level * screw)
+        return np.stack(pictures).astype(np.float32)
+
+    def picture(self, pixel_um: float) -> Picture:
+        """Return the template at about `pixel_um`, as points with a weight."""
+        base, screw, weight, step, first = self.shrunk(pixel_um)
+        rows, columns = np.nonzero(weight > 0.02)
+        u = np.stack([rows, columns], axis=1) * step + first - self.middle_um
+        values = self.values(base[rows, columns], screw[rows, columns])
+        return Picture(
+            torch.tensor(u, dtype=torch.float32),
+            torch.from_numpy(values),
+            torch.from_numpy(weight[rows, columns]),
+        )
+
+    def colours_at(self, u_um: torch.Tensor) -> NDArray[np.uint8]:
+        """Return the slide's colours at points (N, 2) from the middle, µm, shape (N, 3)."""
+        return self.pick(self.rgb, u_um)
+
+    def pick(self, image: NDArray[Any], u_um: torch.Tensor) -> NDArray[Any]:
+        """Return an image on the template's pixels at points (N, 2) from the middle, µm: the nearest pixel."""
+        at = (u_um.numpy() + self.middle_um - self.first_um) / self.pixel_um
+        row, column = np.clip(np.rint(at).astype(int), 0, np.array(self.weight.shape) - 1).T
+        return np.asarray(image[row, column])
+
+    def shrunk(self, pixel_um: float) -> tuple[Float32, Float32, Float32, float, float]:
+        """Return base, screw and weight on pixels of about `pixel_um`, that pixel size, and the first one's place."""
+        factor = max(1.0, pixel_um / self.pixel_um)
+        arrays = (self.base * self.weight, self.screw * self.weight, self.weight)
+        if factor < 1.05:
+            return self.base, self.screw, self.weight, self.pixel_um, self.first_um
+        shape = [max(1, int((n - 1) / factor) + 1) for n in self.weight.shape]
+        smooth = [ndimage.gaussian_filter(a, 0.45 * factor, mode="constant") for a in arrays]
+        small = [ndimage.affine_transform(a, [factor] * 2, output_shape=shape, order=1) for a in smooth]
+        # Weighted means: what does not count must not darken what does.
+        safe = np.maximum(small[2], 1e-3)
+        return small[0] / safe, small[1] / safe, small[2], self.pixel_um * factor, self.first_um
+
+
+def make_template(
+    rgb: NDArray[np.uint8], pixel_um: float, first_um: float = 0.0, material: str | None = None, source: str = "slide"
+) -> Template:
+    """Guess the µCT of a slide.
+
+    Parameters
+    ----------
+    rgb : ndarray of uint8, shape (Y, X, 3)
+        The slide, at about the resolution of registration.
+    pixel_um, first_um : float
+        Pixel size and the place of the first pixel's centre, µm.
+    material : {"dense", "light"}, optional
+        What the screw is, where known; else all are tried.
+    source : str
+        Named in error messages.
+
+    Raises
+    ------
+    InputError
+        If there is no tissue on the slide.
+    """
+    levels = estimate_histology_levels(rgb, source=source)
+    white = float(np.mean(levels.white))
+    balanced = white_balance(rgb, levels.white)
+    bone, metal = tissue_classes(balanced, white)
+    smooth = ndimage.gaussian_filter(balanced, (1, 1, 0)) / white
+    pale = np.clip((smooth.min(axis=2) - 0.72) / 0.2, 0, 1)
+    soft = SOFT + (PALE - SOFT) * pale
+    base = np.where(bone, BONE, soft).astype(np.float32)
+    tissue = bone | metal | (smooth.min(axis=2) < 0.86)
+    tissue = _without_specks(tissue, pixel_um)
+    if not tissue.any():
+        raise InputError(f"{source}: no tissue found on the slide; is it the right file?")
+    inside = hull_of(tissue)
+    glass = inside & (background_region(rgb) | (smooth.min(axis=2) > 0.93))
+    empty = _bodies(glass, _HOLE_UM / pixel_um)
+    metal = _bodies(metal & inside, 60.0 / pixel_um)
+    weight = (ndimage.distance_transform_edt(~inside) * pixel_um <= RIM_UM).astype(np.float32)
+    base[~inside] = 0.0
+    has_metal = metal.sum() > 0.01 * inside.sum()
+    screw = metal if has_metal else empty
+    # What is seen at the screw's edge depends on blur, streaks and the saw: it counts as little as the screw.
+    weight[ndimage.distance_transform_edt(~screw) * pixel_um <= _EDGE_UM] *= SCREW_WEIGHT
+    names: tuple[str, ...] = tuple(SCREW) if material is None else (material,)
+    if has_metal:
+        weight[empty] *= HOLE_WEIGHT
+    elif empty.sum() > 0.01 * inside.sum():
+        base[empty] = 0.0
+    else:
+        names = ("none",)
+    colours = np.clip(np.rint(balanced), 0, 255).astype(np.uint8)
+    return Template(base, screw.astype(np.float32), weight, colours, pixel_um, first_um, names)
+
+
+def hull_of(tissue: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the convex hull of the tissue."""
+    return np.asarray(convex_hull_image(tissue), dtype=bool)
+
+
+def _without_specks(tissue: NDArray[np.bool_], pixel_um: float) -> NDArray[np.bool_]:
+    """Drop dust and pen marks: pieces much smaller than the largest."""
+    labels, n = ndimage.label(ndimage.binary_closing(tissue, iterations=2))
+    if n == 0:
+        return tissue & False
+    areas = np.bincount(labels.ravel())[1:]
+    keep = np.flatnonzero(areas >= max(0.02 * areas.max(), (150.0 / pixel_um) ** 2)) + 1
+    return np.isin(labels, keep)
+
+
+def _bodies(mask: NDArray[np.bool_], radius_px: float) -> NDArray[np.bool_]:
+    """Return the large bodies of a mask: what holds a disc of this radius, and what hangs on to it within a radius."""
+    # The image's edge is no edge of the body.
+    padded = np.pad(mask, 1, mode="edge")
+    core = ndimage.distance_transform_edt(padded) > radius_px
+    if not core.any():
+        return np.zeros_like(mask)
+    near = padded & (ndimage.distance_transform_edt(~core) <= 2.0 * radius_px)
+    return np.asarray(ndimage.binary_propagation(core, mask=near)[1:-1, 1:-1] & mask)
