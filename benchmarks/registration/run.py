@@ -64,8 +64,10 @@ def register_one(volume_folder: Path, slide_path: Path, truth_path: Path | None,
             voxel_um = volume.voxel_um[0]
             factor = truth["pixel_um"] / slide.pixel_um
             record |= errors(located.section, truth, located.template, voxel_um, factor) | {"voxel_um": voxel_um}
-            record |= {f"next{i}": errors(s, truth, located.template, voxel_um, factor)["target_voxel"]
-                       for i, s in enumerate(located.candidates[1:], 1)}
+            record |= {
+                f"next{i}": errors(s, truth, located.template, voxel_um, factor)["target_voxel"]
+                for i, s in enumerate(located.candidates[1:], 1)
+            }
     except InputError as error:
         record |= {"error": str(error), "confidence": 0.0, "sure": False}
     record |= {
@@ -109,7 +111,16 @@ def main() -> None:
         for job, done in zip(jobs, waiting, strict=True):
             done.result()
             record = json.loads(job[3].read_text(encoding="utf-8"))
-            keys = ("plane_voxel", "target_voxel", "target95_voxel", "confidence", "detail", "margin", "restarts", "seconds")
+            keys = (
+                "plane_voxel",
+                "target_voxel",
+                "target95_voxel",
+                "confidence",
+                "detail",
+                "margin",
+                "restarts",
+                "seconds",
+            )
             shown = " ".join(f"{key.split('_')[0]} {record[key]:.2f}" for key in keys if key in record)
             print(f"{job[3].stem}: {shown} {record.get('error', '')}", flush=True)
 

@@ -59,8 +59,10 @@ def standard_cases(first_seed: int, side: int, voxel_um: float) -> list[Case]:
 
 
 def hard_cases(first_seed: int, number: int, side: int, voxel_um: float) -> list[Case]:
-    """Return specimens with everything at once: 4 % strain, 2 voxels of shift, a quarter lost or misstained, double
-    noise, and a pixel size that is 6 % off."""
+    """Return specimens with everything at once.
+
+    4 % strain, 2 voxels of shift, a quarter lost or misstained, double noise, and a pixel size that is 6 % off.
+    """
     cases = []
     for i in range(number):
         seed = first_seed + i

@@ -95,9 +95,7 @@ def _fine_correlation(v: Tensor, t: Tensor, w: Tensor, smooth: Tensor, regions: 
     return total, torch.where(enough, by_region, torch.full_like(by_region, float("nan")))
 
 
-def restarts(
-    level: Level, template: Template, pose: Poses, freedom: Freedom, seed: int, number: int = 8
-) -> float:
+def restarts(level: Level, template: Template, pose: Poses, freedom: Freedom, seed: int, number: int = 8) -> float:
     """Return the part of independent restarts near a pose that come back to it.
 
     Each is turned by 5° and shifted by 2 % of the volume's side, both in a random direction, and refined anew.
@@ -114,8 +112,6 @@ def restarts(
     corners = template.corners_um
     apart = (again.points_um(corners) - pose.points_um(corners)).norm(dim=-1).mean(dim=-1)
     return float((apart < 1.5 * float(level.voxel_um.max())).float().mean())
-
-
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,5 +156,7 @@ class Evidence:
     def to_dict(self) -> dict[str, Any]:
         """Return plain numbers for YAML; regions without tissue are null."""
         regions = [[None if np.isnan(x) else round(float(x), 3) for x in row] for row in self.regions]
-        numbers = {name: round(float(getattr(self, name)), 4) for name in ("confidence", "detail", "margin", "restarts")}
+        numbers = {
+            name: round(float(getattr(self, name)), 4) for name in ("confidence", "detail", "margin", "restarts")
+        }
         return numbers | {"support": self.support, "sure": self.sure, "regions": regions}

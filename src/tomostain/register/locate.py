@@ -118,9 +118,8 @@ def locate(
     middle = coarser(level, side_um / (_DETAIL_SIDE - 1))
     evidence = weigh(middle, template, found, freedom, config)
     if not evidence.sure and config.thorough and start is None:
-        step = 0.75 * config.step_deg
-        grid = Grid(round(1.2 * config.side), step, 3, SCALES, _normals(step, axis))
-        loose = Freedom(config.strain, 0.06)
+        grid = Grid(config.side, config.step_deg, 3, SCALES, _normals(config.step_deg, axis))
+        loose = Freedom(1.5 * config.strain, 0.06)
         again = find(level, template, grid, loose, progress)
         second = weigh(middle, template, again, loose, config)
         if second.confidence > evidence.confidence:

@@ -64,8 +64,7 @@ class Poses:
     def stack(cls, poses: Sequence["Poses"]) -> "Poses":
         """Join several sets of poses."""
         parts = [
-            torch.cat([getattr(p, name) for p in poses])
-            for name in ("centre_um", "rotation", "strain", "hypothesis")
+            torch.cat([getattr(p, name) for p in poses]) for name in ("centre_um", "rotation", "strain", "hypothesis")
         ]
         return cls(*parts)
 
@@ -89,9 +88,7 @@ class Poses:
         return cls.from_linear(linear[None], centre[None], hypothesis)
 
     @classmethod
-    def from_linear(
-        cls, linear: NDArray[np.float64], centre_um: NDArray[np.float64], hypothesis: int = 0
-    ) -> "Poses":
+    def from_linear(cls, linear: NDArray[np.float64], centre_um: NDArray[np.float64], hypothesis: int = 0) -> "Poses":
         """Split 3 × 2 matrices (K, 3, 2) into rotation and strain (polar decomposition)."""
         u, sizes, v = np.linalg.svd(linear, full_matrices=False)
         plane = u @ v

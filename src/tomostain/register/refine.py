@@ -140,9 +140,7 @@ def refine(
         Correlation, lowered where the volume covers too little of the template.
     """
     many = max(1, _AT_ONCE // len(picture.u_um))
-    parts = [
-        _refine(level, picture, poses[i : i + many], freedom, steps, slab_um) for i in range(0, len(poses), many)
-    ]
+    parts = [_refine(level, picture, poses[i : i + many], freedom, steps, slab_um) for i in range(0, len(poses), many)]
     return Poses.stack([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 
 
@@ -244,9 +242,7 @@ def _penalty(poses: Poses, freedom: Freedom) -> Tensor:
     return 0.5 * ((e @ matrix) * e).sum(dim=1)
 
 
-def _solve(
-    state: _State, damping: Tensor, reach: float, poses: Poses, freedom: Freedom, level: Level
-) -> Tensor:
+def _solve(state: _State, damping: Tensor, reach: float, poses: Poses, freedom: Freedom, level: Level) -> Tensor:
     """Return the damped Gauss–Newton step (K, 9), in the units of `Poses.moved`."""
     prior = _prior_matrix(freedom).to(state.slope.device)
     e = torch.stack([poses.strain[:, 0, 0], poses.strain[:, 1, 1], poses.strain[:, 0, 1]], dim=1)

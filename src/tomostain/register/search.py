@@ -71,9 +71,7 @@ def frames(normals: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([row, np.cross(normals, row), normals], axis=2)
 
 
-def search(
-    level: Level, template: Template, grid: Grid = Grid(), progress: Progress = silent
-) -> tuple[Poses, Tensor]:
+def search(level: Level, template: Template, grid: Grid = Grid(), progress: Progress = silent) -> tuple[Poses, Tensor]:
     """Correlate the template with the whole volume.
 
     Parameters
@@ -118,7 +116,9 @@ def search(
 def _turns(step_deg: float) -> NDArray[np.float64]:
     """Return the 2 × 2 turns of the slide in its plane, seen from the front and from behind, shape (N, 2, 2)."""
     angles = np.linspace(0, 2 * np.pi, round(360 / step_deg), endpoint=False)
-    turn = np.stack([np.stack([np.cos(angles), -np.sin(angles)], -1), np.stack([np.sin(angles), np.cos(angles)], -1)], 1)
+    turn = np.stack(
+        [np.stack([np.cos(angles), -np.sin(angles)], -1), np.stack([np.sin(angles), np.cos(angles)], -1)], 1
+    )
     return np.concatenate([turn, turn * np.array([1.0, -1.0])])
 
 
