@@ -13,18 +13,11 @@ from pydantic import Field
 
 from tomostain.config import Config, read_yaml, suggest
 from tomostain.errors import InputError
-from tomostain.io import Slide, Volume, open_slide, open_volume, read_image
+from tomostain.io import Volume, open_slide, open_volume, read_image
+from tomostain.prepare.cut import Box, CutConfig, cut_pair
 from tomostain.prepare.dataset import Dataset, load_dataset
 from tomostain.prepare.folds import SplitConfig, make_folds
-from tomostain.prepare.grid import common_grid, cut_slide, cut_volume
-from tomostain.prepare.histology import (
-    HistologyLevels,
-    estimate_histology_levels,
-    histology_levels_from_rois,
-    normalise_histology,
-)
-from tomostain.prepare.mask import correspondence_mask
-from tomostain.prepare.normalise import Levels, levels_from_rois, normalise_ct, volume_levels
+from tomostain.prepare.normalise import Levels, volume_levels
 from tomostain.prepare.pair import Pair, check_id
 from tomostain.prepare.writer import new_dataset
 from tomostain.progress import Progress, silent, track
@@ -61,6 +54,11 @@ class Boxes(Config):
 
     background: tuple[int, int, int, int]
     bone: tuple[int, int, int, int]
+
+    @property
+    def pair(self) -> tuple[Box, Box]:
+        """Background and bone."""
+        return self.background, self.bone
 
 
 class Rois(Config):
@@ -193,27 +191,17 @@ def _specimen_pair(row: _Row, config: PrepareConfig, voxel_um: float | None) -> 
     section = Section.from_dict(read_yaml(section_path), source=str(section_path))
     volume = open_volume(row.path("volume"), voxel_um=row.number("voxel_um"), dataset=row.values.get("dataset") or None)
     slide = open_slide(row.path("slide"), pixel_um=row.number("pixel_um"))
-    pixel_um = voxel_um or float(min(volume.voxel_um))
-    grid, shape = common_grid(
-        section, volume.shape, volume.voxel_um, slide.shape, slide.pixel_um, pixel_um, source=row.line
-    )
-    raw = cut_volume(volume, volume.voxel_um, grid, shape, pixel_um, source=str(row.path("volume")))
-    histology, covered = _read_on_grid(slide, grid, shape, pixel_um)
-    valid = covered & ~np.isnan(raw)
     rois = Rois.from_yaml(row.path("rois")) if row.values.get("rois") else Rois()
-    ct_levels = _ct_levels(volume, raw, rois.ct, config, str(row.path("volume")))
-    histology_levels = _histology_levels(histology, rois.histology, covered, str(row.path("slide")))
-    ct = normalise_ct(np.where(np.isnan(raw), ct_levels.background, raw), ct_levels)
-    histology = normalise_histology(histology, histology_levels)
-    histology[~covered] = 255
-    margin_px = round(config.margin_um / pixel_um)
-    mask = correspondence_mask(ct, histology, valid=valid, margin_px=margin_px, source=f"pair '{row.id}'")
-    pair = Pair(row.id, ct, histology, mask, pixel_um, section=grid.to_dict(), **_about(row))
-    details = {
-        "levels": {"ct": ct_levels.to_dict(), "histology": histology_levels.to_dict()},
-        "source": {column: row.values[column] for column in ("volume", "slide", "section")},
-    }
-    return pair, details
+    settings = CutConfig(
+        pixel_um=voxel_um or float(min(volume.voxel_um)),
+        margin_um=config.margin_um,
+        ct_levels=None if rois.ct else _ct_levels(volume, config, str(row.path("volume"))),
+        ct_boxes=rois.ct.pair if rois.ct else None,
+        histology_boxes=rois.histology.pair if rois.histology else None,
+    )
+    pair, details = cut_pair(volume, slide, section, row.id, settings, row.line)
+    details["source"] = {column: row.values[column] for column in ("volume", "slide", "section")}
+    return replace(pair, **_about(row)), details
 
 
 def _about(row: _Row) -> dict[str, Any]:
@@ -228,25 +216,8 @@ def _about(row: _Row) -> dict[str, Any]:
     }
 
 
-def _read_on_grid(
-    slide: Slide, grid: Section, shape: tuple[int, int], pixel_um: float
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Read the pyramid level that suits and bring it on the grid."""
-    image, slide_pixel_um = slide.read(pixel_um)
-    # A coarse pixel's centre is the middle of the fine pixels it covers, half of the difference further in.
-    shift = np.full(2, (slide_pixel_um - slide.pixel_um) / 2)
-    affine = grid.slide_to_section.copy()
-    affine[:, 2] += affine[:, :2] @ shift
-    grid = replace(grid, slide_to_section=affine)
-    return cut_slide(image, slide_pixel_um, grid, shape, pixel_um)
-
-
-def _ct_levels(
-    volume: Volume, raw: NDArray[np.float32], boxes: Boxes | None, config: PrepareConfig, source: str
-) -> Levels:
-    """Return the grey levels: from boxes, as given, or found in the volume."""
-    if boxes is not None:
-        return levels_from_rois(raw, boxes.background, boxes.bone)
+def _ct_levels(volume: Volume, config: PrepareConfig, source: str) -> Levels:
+    """Return the grey levels: as given, or found in the volume."""
     if config.ct_background is not None and config.ct_bone is not None:
         return Levels(config.ct_background, config.ct_bone)
     found = volume_levels(volume, config.level_slices, source)
@@ -255,15 +226,6 @@ def _ct_levels(
     if config.ct_bone is not None:
         found = replace(found, bone=config.ct_bone, bone_std=0.0, bone_px=0)
     return found
-
-
-def _histology_levels(
-    histology: NDArray[np.uint8], boxes: Boxes | None, covered: NDArray[np.bool_], source: str
-) -> HistologyLevels:
-    """Return the slide's levels: from boxes, or found."""
-    if boxes is not None:
-        return histology_levels_from_rois(histology, boxes.background, boxes.bone)
-    return estimate_histology_levels(histology, covered, source)
 
 
 def _exclusion(row: _Row, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:

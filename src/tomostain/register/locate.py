@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from tomostain.errors import InputError
 from tomostain.io import Slide, Volume
 from tomostain.prepare.normalise import Levels, volume_levels
+from tomostain.prepare.slides import shrink_slide
 from tomostain.progress import Progress, silent
 from tomostain.register.confidence import Detail, Evidence, detail, restarts
 from tomostain.register.config import RegisterConfig
@@ -18,7 +19,6 @@ from tomostain.register.poses import Poses
 from tomostain.register.refine import Freedom, refine
 from tomostain.register.search import Grid, half_sphere
 from tomostain.register.section import Section
-from tomostain.register.slides import shrink_slide
 from tomostain.register.template import Template, make_template
 
 Float = NDArray[np.float64]

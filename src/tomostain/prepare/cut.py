@@ -1,0 +1,117 @@
+"""A pair out of a volume and a slide whose section is known: cut, normalised, masked (paper sections 2.3, 2.5, 2.8)."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomostain.errors import InputError
+from tomostain.io import Slide, Volume
+from tomostain.prepare.grid import common_grid, cut_slide, cut_volume
+from tomostain.prepare.histology import (
+    HistologyLevels,
+    estimate_histology_levels,
+    histology_levels_from_rois,
+    normalise_histology,
+)
+from tomostain.prepare.mask import correspondence_mask
+from tomostain.prepare.normalise import Levels, levels_from_rois, normalise_ct, volume_levels
+from tomostain.prepare.pair import Pair
+from tomostain.prepare.slides import shrink_slide
+from tomostain.register.section import Section
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class CutConfig:
+    """How a pair is cut.
+
+    Attributes
+    ----------
+    pixel_um : float
+        Pixel size of the pair, µm.
+    margin_um : float
+        How far the correspondence mask reaches beyond bone and screw.
+    ct_levels : Levels, optional
+        Of the whole volume; found in it if None.
+    ct_boxes, histology_boxes : (background, bone), optional
+        Regions of interest on the pair's grid that go before what is found.
+    """
+
+    pixel_um: float
+    margin_um: float = 60.0
+    ct_levels: Levels | None = None
+    ct_boxes: tuple[Box, Box] | None = None
+    histology_boxes: tuple[Box, Box] | None = None
+
+
+def cut_pair(
+    volume: Volume, slide: Slide, section: Section, name: str, config: CutConfig, source: str
+) -> tuple[Pair, dict[str, Any]]:
+    """Cut a pair out of a volume and a slide, on one grid, cropped to the field of view that both have.
+
+    Parameters
+    ----------
+    volume : Volume
+    slide : Slide
+    section : Section
+        Where the slide lies.
+    name : str
+        Id of the pair.
+    config : CutConfig
+    source : str
+        Named in error messages.
+
+    Returns
+    -------
+    pair : Pair
+        Nothing is known of its specimen, implant and stain.
+    details : dict
+        The grey levels and colours used, for `pair.yaml`.
+
+    Raises
+    ------
+    InputError
+        If the two have nothing in common there, or bone, background or tissue are not found.
+    """
+    pixel_um = config.pixel_um
+    grid, shape = common_grid(section, volume.shape, volume.voxel_um, slide.shape, slide.pixel_um, pixel_um, source)
+    raw = cut_volume(volume, volume.voxel_um, grid, shape, pixel_um, source=str(volume.path))
+    histology, covered = slide_on_grid(slide, grid, shape, pixel_um)
+    if np.isnan(raw).all():
+        raise InputError(f"{source}: the section lies outside the volume; check the section and sizes")
+    if config.ct_boxes is not None:
+        ct_levels = levels_from_rois(raw, *config.ct_boxes)
+    else:
+        ct_levels = config.ct_levels or volume_levels(volume, source=str(volume.path))
+    levels = _histology_levels(histology, covered, config, str(slide.path))
+    ct = normalise_ct(np.where(np.isnan(raw), ct_levels.background, raw), ct_levels)
+    histology = normalise_histology(histology, levels)
+    histology[~covered] = 255
+    valid = covered & ~np.isnan(raw)
+    margin_px = round(config.margin_um / pixel_um)
+    mask = correspondence_mask(ct, histology, valid=valid, margin_px=margin_px, source=f"pair '{name}'")
+    details = {"levels": {"ct": ct_levels.to_dict(), "histology": levels.to_dict()}}
+    return Pair(name, ct, histology, mask, pixel_um, section=grid.to_dict()), details
+
+
+def slide_on_grid(
+    slide: Slide, grid: Section, shape: tuple[int, int], pixel_um: float
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Read the pyramid level that suits and bring it on the grid, once; see `cut_slide`."""
+    # Blocks of half a pixel are averaged first: what is left is a mean of a few samples, not of hundreds.
+    image, level_um, first_um = shrink_slide(slide, pixel_um / 2)
+    affine = grid.slide_to_section.copy()
+    affine[:, 2] += affine[:, :2] @ np.full(2, first_um)
+    return cut_slide(image, level_um, replace(grid, slide_to_section=affine), shape, pixel_um)
+
+
+def _histology_levels(
+    histology: NDArray[np.uint8], covered: NDArray[np.bool_], config: CutConfig, source: str
+) -> HistologyLevels:
+    """Return the slide's levels: from boxes, or found."""
+    if config.histology_boxes is not None:
+        return histology_levels_from_rois(histology, *config.histology_boxes)
+    return estimate_histology_levels(histology, covered, source)
