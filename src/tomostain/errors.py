@@ -8,6 +8,13 @@ class InputError(Exception):
     """
 
 
+class NotSure(InputError):
+    """The input is fine, but what was asked for could not be found with confidence. Exits with code 3.
+
+    The message says what was written to decide by, and which hints help.
+    """
+
+
 class Interrupted(Exception):
     """The user pressed Ctrl-C and the work was put away safely. The command line exits with code 130.
 

@@ -1,6 +1,7 @@
 """The entry point: one Typer application, and the one place where errors become exit codes.
 
-Exit codes: 0 done, 2 the input or the options are wrong (one line on stderr), 1 a fault of ours, 130 interrupted.
+Exit codes: 0 done, 2 the input or the options are wrong (one line on stderr), 3 a registration that is not sure,
+1 a fault of ours, 130 interrupted.
 """
 
 import errno
@@ -11,9 +12,9 @@ from collections.abc import Sequence
 import typer
 
 import tomostain
-from tomostain.cli import data, inspect, learn, results
+from tomostain.cli import align, data, inspect, learn, results
 from tomostain.cli.demo import demo
-from tomostain.errors import InputError, Interrupted
+from tomostain.errors import InputError, Interrupted, NotSure
 
 app = typer.Typer(
     name="tomostain",
@@ -50,7 +51,7 @@ def root(
 
 
 app.command()(demo)
-for verbs in (data, learn, results, inspect):
+for verbs in (align, data, learn, results, inspect):
     verbs.register(app)
 
 
@@ -85,7 +86,7 @@ def run(arguments: Sequence[str]) -> int:
 def _tell(error: BaseException) -> int:
     """Say an expected error in one line; return its exit code."""
     if isinstance(error, InputError):
-        return _say(str(error), 2)
+        return _say(str(error), 3 if isinstance(error, NotSure) else 2)
     if isinstance(error, Interrupted):
         return _say(str(error), 130)
     if isinstance(error, MemoryError):

@@ -1,0 +1,109 @@
+"""The verb `register`: find the section of a slide in a volume."""
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from tomostain.cli.common import DRY_RUN, OVERWRITE, SEED, bars, examples, existing, triple, use_threads
+from tomostain.config import read_yaml
+from tomostain.errors import InputError
+
+
+@examples("""
+    tomostain register specimen/volume specimen/slide.ome.tif pair
+    tomostain register scan slide.svs pair --voxel-um 5 --material dense
+    tomostain register scan slide.svs pair --init pair/candidate-2.yaml --accept
+    tomostain register scan slide.svs pair --landmarks points.csv
+""")
+def register_pair(
+    context: typer.Context,
+    volume: Path = typer.Argument(help="µCT volume: a folder of TIFF slices, TIFF, HDF5, NRRD, MHA, NIfTI, OME-Zarr."),
+    slide: Path = typer.Argument(help="Whole-slide image of the section."),
+    pair: Path = typer.Argument(help="Folder to write: ct.tif, histology.tif, mask.tif, pair.yaml, qc.png."),
+    voxel_um: str | None = typer.Option(None, help="Voxel size, or z,y,x, µm, where the files do not say."),
+    pixel_um: float | None = typer.Option(None, help="Pixel size of the slide, µm, where the file does not say."),
+    dataset: str | None = typer.Option(None, help="Path of the volume in an HDF5 file that holds several."),
+    material: str | None = typer.Option(None, help="The screw in µCT: dense (Mg, Ti) or light (PEEK). Else both."),
+    init: Path | None = typer.Option(None, "--init", help="YAML with a pose to begin with: search about it only."),
+    landmarks: Path | None = typer.Option(
+        None, help="CSV of matching points, µm: slide_row_um, slide_column_um, z_um, y_um, x_um (three or more)."
+    ),
+    axis: str | None = typer.Option(None, help="Direction z,y,x that lies in the section, such as the screw's axis."),
+    accept: bool = typer.Option(False, "--accept", help="Write the pair even if not sure; pair.yaml says so."),
+    deform: bool = typer.Option(False, "--deform", help="Let soft tissue move smoothly after the affine."),
+    config: Path | None = typer.Option(None, help="YAML with any of the settings of this stage."),
+    seed: int = SEED,
+    overwrite: bool = OVERWRITE,
+    dry_run: bool = DRY_RUN,
+) -> None:
+    """Find the section of a slide in a volume, by itself, and write the pair.
+
+    Nothing needs to be aligned: the volume may stand anyhow, the slide may be turned, mirrored or show a part only.
+    Look at qc.png afterwards: the edges of the histology must lie on those of the µCT. Where the pose is not sure the
+    command says so, exits with code 3 and writes candidates (PAIR/candidate-1.png …) to choose from.
+    """
+    from tomostain.register.config import RegisterConfig
+    from tomostain.register.files import Hint, register_files
+    from tomostain.register.hints import read_axis, read_landmarks, read_section
+
+    if init is not None and landmarks is not None:
+        raise InputError("--init and --landmarks: give one of them")
+    values: dict[str, Any] = read_yaml(config) if config else {}
+    values |= {"seed": seed} | ({"material": material} if material else {}) | ({"deform": True} if deform else {})
+    settings = RegisterConfig.from_dict(values, source=str(config or "options"))
+    size = triple(voxel_um, "--voxel-um")
+    existing(volume, "volume"), existing(slide, "slide")
+    start = read_section(init) if init else read_landmarks(landmarks) if landmarks else None
+    hint = Hint(start, read_axis(axis) if axis else None, accept)
+    if dry_run:
+        for line in _plan(volume, slide, size, pixel_um, dataset, settings.most_voxels):
+            typer.echo(line)
+        return
+    use_threads(context)
+    with bars(context) as progress:
+        located = register_files(
+            volume,
+            slide,
+            pair,
+            settings,
+            hint=hint,
+            voxel_um=size,
+            pixel_um=pixel_um,
+            dataset=dataset,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    sure = located.evidence
+    typer.echo(f"confidence: {sure.confidence:.2f} (detail {sure.detail:.2f}, margin {sure.margin:.2f})")
+    typer.echo(f"pair:       {pair}")
+    typer.echo(f"look at:    {pair / 'qc.png'}, {pair / 'volume.png'}")
+
+
+def _plan(
+    volume: Path,
+    slide: Path,
+    voxel_um: tuple[float, float, float] | None,
+    pixel_um: float | None,
+    dataset: str | None,
+    most: int,
+) -> list[str]:
+    """Return what would be done: sizes, memory and time."""
+    from tomostain.io import open_slide, open_volume
+
+    scan = open_volume(volume, voxel_um=voxel_um, dataset=dataset)
+    picture = open_slide(slide, pixel_um=pixel_um)
+    voxels = scan.shape[0] * scan.shape[1] * scan.shape[2]
+    factor = max(1, round(max(scan.shape) / most))
+    passes = 1 if factor == 1 else 2
+    return [
+        f"volume: {' x '.join(map(str, scan.shape))} voxels of {scan.voxel_um[0]:g} µm, searched {factor} times coarser",
+        f"slide: {picture.shape[0]} x {picture.shape[1]} px of {picture.pixel_um:g} µm",
+        f"memory: below {1.5 + min(2.0, voxels / 2e9):.1f} GB; time: about {40 + passes * voxels / 4e7:.0f} s on two cores,",
+        "up to three times that where the first search is not sure",
+    ]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the application."""
+    app.command("register")(register_pair)

@@ -1,0 +1,102 @@
+"""Hints for registration: a pose, matching points, an axis."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomostain.config import read_yaml
+from tomostain.errors import InputError
+from tomostain.register.section import Section
+
+COLUMNS = ("slide_row_um", "slide_column_um", "z_um", "y_um", "x_um")
+
+
+def read_section(path: Path) -> Section:
+    """Read a pose from `pair.yaml`, a candidate's YAML or the phantom's `section.yaml`."""
+    return Section.from_dict(read_yaml(path), source=str(path))
+
+
+def read_landmarks(path: Path) -> Section:
+    """Fit a section to matching points.
+
+    Parameters
+    ----------
+    path : Path
+        CSV with the columns slide_row_um, slide_column_um (on the slide, µm) and z_um, y_um, x_um (in the volume, µm);
+        at least three points that are not on one line.
+
+    Returns
+    -------
+    Section
+
+    Raises
+    ------
+    InputError
+        If a column or number is missing, or the points do not fix a plane.
+    """
+    try:
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+            lines = list(csv.DictReader(file, skipinitialspace=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read as a CSV table ({error})") from None
+    missing = [name for name in COLUMNS if lines and name not in lines[0]]
+    if not lines or missing:
+        raise InputError(f"{path}: needs the columns {', '.join(COLUMNS)}, and a line for each point")
+    try:
+        points = np.array([[float(line[name]) for name in COLUMNS] for line in lines])
+    except (TypeError, ValueError):
+        raise InputError(f"{path}: holds something that is no number") from None
+    return fit_section(points[:, :2], points[:, 2:], str(path))
+
+
+def fit_section(slide_um: NDArray[np.float64], volume_um: NDArray[np.float64], source: str = "landmarks") -> Section:
+    """Fit plane and affine to matching points by least squares.
+
+    Parameters
+    ----------
+    slide_um : ndarray, shape (N, 2)
+        On the slide (row, column), µm.
+    volume_um : ndarray, shape (N, 3)
+        In the volume (z, y, x), µm.
+    source : str
+        Named in error messages.
+
+    Raises
+    ------
+    InputError
+        If there are less than three points, they lie on one line, or they would stretch the slide more than twofold.
+    """
+    if len(slide_um) < 3:
+        raise InputError(f"{source}: {len(slide_um)} points; at least three are needed")
+    design = np.column_stack([slide_um, np.ones(len(slide_um))])
+    if np.linalg.svd(slide_um - slide_um.mean(axis=0), compute_uv=False)[-1] < 1e-3 * np.ptp(slide_um):
+        raise InputError(f"{source}: the points lie on one line of the slide; add one beside it")
+    solution = np.linalg.lstsq(design, volume_um, rcond=None)[0]
+    linear, origin = solution[:2].T, solution[2]
+    u, sizes, v = np.linalg.svd(linear, full_matrices=False)
+    if not (sizes > 0.5).all() or not (sizes < 2.0).all():
+        raise InputError(
+            f"{source}: the points stretch the slide {sizes.min():.2g} to {sizes.max():.2g} times; both sides are in µm"
+        )
+    frame = u @ v
+    stretch = v.T @ np.diag(sizes) @ v
+    return Section(origin, frame[:, 0], frame[:, 1], np.hstack([stretch, np.zeros((2, 1))]))
+
+
+def read_axis(text: str) -> NDArray[np.float64]:
+    """Read a direction "z,y,x" as a unit vector.
+
+    Examples
+    --------
+    >>> read_axis("0,3,4").tolist()
+    [0.0, 0.6, 0.8]
+    """
+    try:
+        axis = np.array([float(part) for part in text.split(",")])
+    except ValueError:
+        axis = np.zeros(0)
+    if axis.shape != (3,) or not np.isfinite(axis).all() or not axis.any():
+        raise InputError(f"--axis {text}: give a direction in the volume as three numbers z,y,x, for example 0,1,0.2")
+    return np.asarray(axis / np.linalg.norm(axis))
