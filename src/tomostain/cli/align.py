@@ -97,9 +97,9 @@ def _plan(
     factor = max(1, round(max(scan.shape) / most))
     passes = 1 if factor == 1 else 2
     return [
-        f"volume: {' x '.join(map(str, scan.shape))} voxels of {scan.voxel_um[0]:g} µm, searched {factor} times coarser",
+        f"volume: {' x '.join(map(str, scan.shape))} voxels, searched {factor} times coarser",
         f"slide: {picture.shape[0]} x {picture.shape[1]} px of {picture.pixel_um:g} µm",
-        f"memory: below {1.5 + min(2.0, voxels / 2e9):.1f} GB; time: about {40 + passes * voxels / 4e7:.0f} s on two cores,",
+        f"memory: below {1.5 + min(2.0, voxels / 2e9):.1f} GB; about {40 + passes * voxels / 4e7:.0f} s on two cores,",
         "up to three times that where the first search is not sure",
     ]
 

@@ -16,13 +16,15 @@ from tomostain.progress import Progress, silent
 from tomostain.register.confidence import detail
 from tomostain.register.levels import Level, coarser
 from tomostain.register.poses import Poses, distinct
-from tomostain.register.refine import Freedom, Picture, refine, sample_slab, score_poses
+from tomostain.register.refine import Freedom, Picture, refine, sample_slab
 from tomostain.register.search import Grid, search
 from tomostain.register.template import Template
 
 # (voxels along the longest side, candidates refined there, trials)
-STAGES = ((64, 700, 8), (96, 100, 10), (160, 16, 10))
-FIRST = 2000
+STAGES = ((64, 2000, 8), (96, 60, 10), (160, 12, 10))
+FIRST = 3000
+# Hops about the best of the first stage: (poses, hops of each, turn in degrees, shift as part of the volume's side).
+HOPS = ((24, 16, 5.0, 0.03), (12, 16, 2.5, 0.015))
 _BINS = 12
 _PRIOR_PX = 30.0
 
@@ -90,6 +92,7 @@ def narrow(
     freedom: Freedom,
     progress: Progress = silent,
     stages: tuple[tuple[int, int, int], ...] = STAGES,
+    seed: int = 0,
 ) -> Found:
     """Refine candidates at finer and finer resolution; keep the best. See `find`."""
     side_um = float(level.side_um.max())
@@ -103,6 +106,7 @@ def narrow(
         scores = scores + detail(here, template, poses).correlation
         if number == 0:
             arrived = poses
+            poses, scores = _hop(here, template, poses, scores, freedom, seed)
     order = distinct(poses, scores, corners, 0.02 * side_um, len(poses))
     poses, scores = poses[order], scores[order]
     progress("refining", len(stages), len(stages) + 1)
@@ -110,6 +114,25 @@ def narrow(
     support = int(((arrived.points_um(corners) - best.points_um(corners)).norm(dim=-1).mean(-1) < side_um / 64).sum())
     progress("refining", len(stages) + 1, len(stages) + 1)
     return Found(Poses.stack([best, poses[1:]]), scores, support)
+
+
+def _hop(
+    level: Level, template: Template, poses: Poses, scores: Tensor, freedom: Freedom, seed: int
+) -> tuple[Poses, Tensor]:
+    """Refine the best poses anew from places drawn about them: a local maximum nearby is not the end."""
+    generator = torch.Generator().manual_seed(seed)
+    picture = template.picture(float(level.voxel_um.max()))
+    side_um = float(level.side_um.max())
+    for most, hops, turn_deg, shift in HOPS:
+        best = poses[distinct(poses, scores, template.corners_um, 0.01 * side_um, most)]
+        starts = Poses.stack([best] * hops)
+        step = torch.zeros(len(starts), 9)
+        step[:, :3] = torch.randn(len(starts), 3, generator=generator) * shift * side_um
+        step[:, 3:6] = torch.randn(len(starts), 3, generator=generator) * float(np.radians(turn_deg))
+        found, fit = refine(level, picture, starts.moved(step), freedom, steps=8)
+        found_scores = fit + detail(level, template, found).correlation
+        poses, scores = Poses.stack([poses, found]), torch.cat([scores, found_scores])
+    return poses, scores
 
 
 def finish(
@@ -208,6 +231,3 @@ def local_mean(values: NDArray[np.float32], u_um: NDArray[np.float32], reach_um:
     count, total = (ndimage.gaussian_filter(x, 1.0, mode="constant") for x in (count, total))
     mean = total / np.maximum(count, 1e-6)
     return np.asarray(ndimage.map_coordinates(mean, cell.T, order=1, mode="nearest"))
-
-
-__all__ = ["FIRST", "STAGES", "Found", "find", "finish", "learn", "local_mean", "narrow", "score_poses"]

@@ -23,7 +23,7 @@ Float32 = NDArray[np.float32]
 SOFT, PALE, BONE = 0.20, 0.04, 0.90
 SCREW = {"dense": 1.2, "light": 0.22}
 # A large body of one colour says little for its area.
-SCREW_WEIGHT, HOLE_WEIGHT = 0.15, 0.15
+SCREW_WEIGHT, HOLE_WEIGHT = 0.35, 0.15
 RIM_UM = 150.0
 _HOLE_UM = 140.0
 _EDGE_UM = 40.0
