@@ -142,8 +142,8 @@ def test_rois_by_hand(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("specimen,volume,slide\na,v,s\n", "no column 'section', and finding the section"),
-        ("specimen,volume,slide,section\na,v,s,\n", r"line 2, specimen 'a': 'section' is empty; finding"),
+        ("specimen,slide\na,s\n", r"line 2, specimen 'a': 'volume' is empty"),
+        ("specimen,volume,slide\na,v,s\n", r"no specimen could be registered; .*scores.csv"),
         ("specimen,volume,slide,section,weaks\na,v,s,t,8\n", "unknown column 'weaks'; did you mean 'weeks'"),
         ("specimen,volume,slide,section\n", "holds no specimens"),
         ("specimen,volume,slide,section\n,v,s,t\n", "line 2: 'specimen' is empty"),

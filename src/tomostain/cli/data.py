@@ -83,16 +83,21 @@ def prepare(
     subject_regex: str | None = typer.Option(None, help="Aligned images: its first group is the subject in a name."),
     mask: str | None = typer.Option(None, help="Aligned images: auto, none, or a folder of masks."),
     invert_histology: bool = typer.Option(False, "--invert-histology", help="Aligned images: histology is inverted."),
+    jobs: int = typer.Option(0, min=0, help="Registrations at once (0: one for every two cores)."),
     halves: bool = typer.Option(False, "--halves", help="Aligned images: left halves train, right halves test."),
     overwrite: bool = OVERWRITE,
 ) -> None:
     """Make a dataset: bring µCT and histology on one grid, normalise, mask, split into folds.
 
-    SPECIMENS.csv has the columns specimen, volume, slide and section (a YAML file that says where the section lies),
-    and, as far as known, subject, implant, weeks, stain, voxel_um, pixel_um, exclude. Paths are relative to it.
+    SPECIMENS.csv has the columns specimen, volume, slide and, as far as known, section (a YAML file that says where
+    the section lies), subject, implant, weeks, stain, voxel_um, pixel_um, exclude. Paths are relative to it. Where
+    section is empty it is found: see DATASET-registration/, its scores.csv and each qc.png; a specimen that is not
+    found with confidence is left out, and the next run goes on where this one stopped.
     Look at pairs/*/qc.png afterwards; to leave a region out, draw it white in pairs/*/exclude.tif.
     """
     from tomostain.prepare import AlignedConfig, PrepareConfig, prepare_aligned, prepare_specimens
+    from tomostain.prepare.registration import left_out
+    from tomostain.prepare.specimens import registration_folder
 
     wanted = 3 if aligned else 2
     if len(inputs) != wanted:
@@ -127,8 +132,11 @@ def prepare(
             dataset = prepare_aligned(x, y, out, settings, overwrite=overwrite, progress=progress)
         else:
             csv, out = existing(inputs[0], "file"), inputs[1]
+            values |= {"jobs": jobs} if jobs else {}
             plan = PrepareConfig.from_dict(values, source)
             dataset = prepare_specimens(csv, out, plan, overwrite=overwrite, progress=progress)
+    for name, reason in left_out(registration_folder(out)).items() if not aligned else ():
+        typer.echo(f"left out: {name}: {reason}")
     typer.echo(f"dataset: {out}: {len(dataset.ids)} pairs, {len(dataset.folds)} folds, {len(dataset.test)} for testing")
     typer.echo(f"look at: {out / 'pairs'}/*/qc.png")
     typer.echo(f"next:    tomostain train {out} run")

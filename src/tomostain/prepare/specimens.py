@@ -19,12 +19,13 @@ from tomostain.prepare.dataset import Dataset, load_dataset
 from tomostain.prepare.folds import SplitConfig, make_folds
 from tomostain.prepare.normalise import Levels, volume_levels
 from tomostain.prepare.pair import Pair, check_id
+from tomostain.prepare.registration import Task, register_study
 from tomostain.prepare.writer import new_dataset
 from tomostain.progress import Progress, silent, track
 from tomostain.register import Section
 
-_NEEDED = ("specimen", "volume", "slide", "section")
-_OPTIONAL = ("subject", "implant", "weeks", "stain", "voxel_um", "pixel_um", "dataset", "exclude", "rois")
+_NEEDED = ("specimen", "volume", "slide")
+_OPTIONAL = ("section", "subject", "implant", "weeks", "stain", "voxel_um", "pixel_um", "dataset", "exclude", "rois")
 
 
 class PrepareConfig(SplitConfig):
@@ -40,6 +41,8 @@ class PrepareConfig(SplitConfig):
         Slices of each volume that are read to find them.
     margin_um : float
         How far the correspondence mask reaches beyond bone and screw (paper section 2.8).
+    jobs : int
+        Registrations at once; 0: one for every two cores.
     """
 
     voxel_um: float | None = Field(default=None, gt=0)
@@ -47,6 +50,7 @@ class PrepareConfig(SplitConfig):
     ct_bone: float | None = None
     level_slices: int = Field(default=12, ge=1)
     margin_um: float = Field(default=60.0, ge=0)
+    jobs: int = Field(default=0, ge=0)
 
 
 class Boxes(Config):
@@ -106,8 +110,9 @@ def prepare_specimens(
     Parameters
     ----------
     table : Path
-        CSV with a line for each section. Columns: specimen, volume, slide, section (a YAML file that says where the
-        section lies: `pair.yaml`, or the phantom's `truth/section.yaml`) and, where wanted, subject, implant, weeks,
+        CSV with a line for each section. Columns: specimen, volume, slide and, where wanted, section (a YAML file
+        that says where the section lies: `pair.yaml`, or the phantom's `truth/section.yaml`; where it is missing or
+        empty the section is found by registration, into the folder ``<out>-registration``), subject, implant, weeks,
         stain, voxel_um, pixel_um, dataset (within an HDF5 file), exclude (an image on the pair's grid), rois (a YAML
         file with the keys of `Rois`). Paths are relative to the table.
     out : Path
@@ -128,7 +133,7 @@ def prepare_specimens(
         If the table or a file it names is wrong. The message names the specimen or the file.
     """
     config = config or PrepareConfig()
-    rows = read_table(Path(table))
+    rows = find_sections(read_table(Path(table)), registration_folder(out), config, progress)
     sources = [table, *(row.path(column) for row in rows for column in ("volume", "slide", "section"))]
     voxel_um = config.voxel_um
     with new_dataset(out, [row.id for row in rows], overwrite=overwrite, sources=sources) as writer:
@@ -164,11 +169,6 @@ def read_table(table: Path) -> list[_Row]:
             raise InputError(f"{table}: unknown column '{name}'{suggest(name, known)}")
     if not lines:
         raise InputError(f"{table}: holds no specimens; write a line for each, under the columns {', '.join(_NEEDED)}")
-    if "section" not in columns:
-        raise InputError(
-            f"{table}: has no column 'section', and finding the section in the volume is not part of this version; "
-            "name a YAML file that says where it lies"
-        )
     twice = Counter(line.get("specimen", "") for line in lines)
     seen: Counter[str] = Counter()
     rows = []
@@ -177,12 +177,59 @@ def read_table(table: Path) -> list[_Row]:
         where = f"{table}, line {number}" + (f", specimen '{name}'" if name else "")
         for column in _NEEDED:
             if not line.get(column):
-                hint = "; finding the section is not part of this version" if column == "section" else ""
-                raise InputError(f"{where}: '{column}' is empty{hint}; fill it in")
+                raise InputError(f"{where}: '{column}' is empty; fill it in")
         seen[name] += 1
         pair_id = f"{name}-{seen[name]}" if twice[name] > 1 else name
         rows.append(_Row(check_id(pair_id), line, table.parent, where))
     return rows
+
+
+def registration_folder(out: Path) -> Path:
+    """Return where the registrations of a dataset are kept: beside it, so that a repeat finds them."""
+    return Path(out).with_name(f"{Path(out).name}-registration")
+
+
+def find_sections(rows: list[_Row], folder: Path, config: PrepareConfig, progress: Progress = silent) -> list[_Row]:
+    """Register the lines that name no section; leave out those that are not found.
+
+    Raises
+    ------
+    InputError
+        If none is left.
+    """
+    unknown = [row for row in rows if not row.values.get("section")]
+    if not unknown:
+        return rows
+    tasks = [
+        Task(
+            row.id,
+            row.path("volume"),
+            row.path("slide"),
+            row.number("voxel_um"),
+            row.number("pixel_um"),
+            row.values.get("dataset") or None,
+            _screw(row.values.get("implant", "")),
+        )
+        for row in unknown
+    ]
+    found = register_study(tasks, folder, config.seed, config.jobs, progress)
+    kept = []
+    for row in rows:
+        if row.values.get("section"):
+            kept.append(row)
+        elif row.id in found:
+            kept.append(replace(row, values={**row.values, "section": str(found[row.id].absolute())}))
+    if not kept:
+        raise InputError(f"no specimen could be registered; {folder / 'scores.csv'} says why, one by one")
+    return kept
+
+
+def _screw(implant: str) -> str | None:
+    """Return what an implant of this name is in µCT, if that is known."""
+    name = implant.lower()
+    if name.startswith(("mg", "ti")):
+        return "dense"
+    return "light" if name.startswith("peek") else None
 
 
 def _specimen_pair(row: _Row, config: PrepareConfig, voxel_um: float | None) -> tuple[Pair, dict[str, Any]]:

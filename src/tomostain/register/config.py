@@ -43,7 +43,7 @@ class RegisterConfig(Config):
 
     material: Literal["dense", "light"] | None = None
     thickness_um: float = Field(default=40.0, ge=0.0, le=500.0)
-    strain: float = Field(default=0.02, gt=0.0, le=0.1)
+    strain: float = Field(default=0.03, gt=0.0, le=0.1)
     side: int = Field(default=24, ge=16, le=64)
     step_deg: float = Field(default=13.0, ge=4.0, le=30.0)
     most_voxels: int = Field(default=256, ge=64, le=512)

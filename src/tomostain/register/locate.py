@@ -119,7 +119,7 @@ def locate(
     evidence = weigh(middle, template, found, freedom, config)
     if not evidence.sure and config.thorough and start is None:
         grid = Grid(config.side, config.step_deg, 3, SCALES, _normals(config.step_deg, axis))
-        loose = Freedom(1.5 * config.strain, 0.06)
+        loose = Freedom(config.strain, 0.06)
         again = find(level, template, grid, loose, progress)
         second = weigh(middle, template, again, loose, config)
         if second.confidence > evidence.confidence:
@@ -199,6 +199,8 @@ def _sharpen(
 ) -> Section:
     """Refine the pose at the volume's own resolution, over the section's thickness."""
     section = pose.to_section(0, template.middle_um)
+    # Nothing but the fit decides now: the prior would pull the scale towards 1.
+    freedom = Freedom(2.0 * freedom.strain, freedom.scale)
     finest_um = float(min(volume.voxel_um))
     if float(level.voxel_um.max()) < 1.3 * finest_um:
         pose, _ = finish(level, template, pose, freedom, config.thickness_um, rounds=2)

@@ -17,7 +17,7 @@ from tomostain.register.poses import Poses
 # A pose that shows less of the template than this inside the volume is worth less in proportion.
 OVERLAP = 0.7
 _AT_ONCE = 600_000
-_PRIOR = 0.02
+_PRIOR = 0.005
 
 
 @dataclass(frozen=True, eq=False)

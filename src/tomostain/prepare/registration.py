@@ -1,0 +1,127 @@
+"""Registration of a study: every line of the table whose section is not known, in parallel, resumable.
+
+A specimen that cannot be registered does not stop the others: it is left out, and `scores.csv` says why.
+"""
+
+import csv
+import multiprocessing
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tomostain.config import read_yaml
+from tomostain.errors import InputError
+from tomostain.io.atomic import atomic_file
+from tomostain.progress import Progress, silent
+
+COLUMNS = ("specimen", "result", "confidence", "detail", "margin", "normalised_mutual_information", "message")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One slide to find.
+
+    Attributes
+    ----------
+    id : str
+    volume, slide : Path
+    voxel_um, pixel_um : float or None
+    dataset : str or None
+    material : str or None
+        "dense" or "light", where the table names the implant.
+    """
+
+    id: str
+    volume: Path
+    slide: Path
+    voxel_um: float | None = None
+    pixel_um: float | None = None
+    dataset: str | None = None
+    material: str | None = None
+
+
+def register_study(
+    tasks: Sequence[Task], folder: Path, seed: int = 0, jobs: int = 0, progress: Progress = silent
+) -> dict[str, Path]:
+    """Register each task into ``folder/<id>``; write ``folder/scores.csv``.
+
+    Parameters
+    ----------
+    tasks : sequence of Task
+    folder : Path
+        What is finished there is kept, so that a repeat continues.
+    seed : int
+    jobs : int
+        Processes at once; 0: one for every two cores.
+    progress : Progress
+        Told of every specimen.
+
+    Returns
+    -------
+    dict of str to Path
+        The `pair.yaml` of every task that was found with confidence.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    messages: dict[str, str] = {}
+    waiting = [task for task in tasks if not (folder / task.id / "pair.yaml").is_file()]
+    cores = os.cpu_count() or 1
+    workers = min(jobs or max(1, cores // 2), max(1, len(waiting)))
+    progress("registering", len(tasks) - len(waiting), len(tasks))
+    # Spawned, not forked: torch's threads do not survive a fork.
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        threads = max(1, cores // workers)
+        running = {pool.submit(_register, task, folder / task.id, seed, threads): task for task in waiting}
+        for number, done in enumerate(as_completed(running), start=len(tasks) - len(waiting) + 1):
+            messages[running[done].id] = done.result()
+            progress("registering", number, len(tasks))
+    found = {task.id: folder / task.id / "pair.yaml" for task in tasks}
+    found = {name: path for name, path in found.items() if path.is_file()}
+    _write_scores(folder / "scores.csv", tasks, found, messages)
+    return found
+
+
+def _register(task: Task, out: Path, seed: int, threads: int) -> str:
+    """Register one slide; return what went wrong, or nothing."""
+    import torch
+
+    from tomostain.register.config import RegisterConfig
+    from tomostain.register.files import register_files
+
+    torch.set_num_threads(threads)
+    try:
+        config = RegisterConfig.from_dict({"seed": seed, "material": task.material})
+        sizes: dict[str, Any] = {"voxel_um": task.voxel_um, "pixel_um": task.pixel_um, "dataset": task.dataset}
+        register_files(task.volume, task.slide, out, config, **sizes)
+    except InputError as error:
+        return str(error)
+    except Exception as error:  # one specimen must not stop the study
+        return f"a fault of ours: {type(error).__name__}: {error}"
+    return ""
+
+
+def _write_scores(path: Path, tasks: Sequence[Task], found: dict[str, Path], messages: dict[str, str]) -> None:
+    """Write a line for each task."""
+    with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(COLUMNS)
+        for task in tasks:
+            if task.id not in found:
+                rows.writerow((task.id, "left out", "", "", "", "", messages.get(task.id, "")))
+                continue
+            values = read_yaml(found[task.id])
+            scores = values.get("registration", {})
+            mutual = values.get("similarity", {}).get("normalised_mutual_information", "")
+            numbers = [scores.get(name, "") for name in ("confidence", "detail", "margin")]
+            rows.writerow((task.id, "found", *numbers, mutual, "; ".join(scores.get("warnings", []))))
+
+
+def left_out(folder: Path) -> dict[str, str]:
+    """Return id and reason of every specimen that `scores.csv` says was left out."""
+    path = folder / "scores.csv"
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        return {row["specimen"]: row["message"] for row in csv.DictReader(file) if row["result"] == "left out"}

@@ -1,0 +1,50 @@
+"""Landmarks against a pose that is known; what is wrong with a hint is said."""
+
+import numpy as np
+import pytest
+from tests.register.test_register_poses import section
+
+from tomostain.errors import InputError
+from tomostain.register.hints import COLUMNS, fit_section, read_axis, read_landmarks
+
+
+def test_landmarks_give_back_the_pose(tmp_path):
+    there = section(4)
+    slide = np.random.default_rng(0).uniform(0, 4000, (5, 2))
+    volume = there.to_volume_um(there.slide_to_section_um(slide))
+    lines = [",".join(f"{x:.4f}" for x in (*a, *b)) for a, b in zip(slide, volume, strict=True)]
+    path = tmp_path / "points.csv"
+    path.write_text("\n".join([",".join(COLUMNS), *lines]))
+    found = read_landmarks(path)
+    np.testing.assert_allclose(found.to_volume_um(found.slide_to_section_um(slide)), volume, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("slide", "volume", "message"),
+    [
+        ([[0, 0], [1, 1]], [[0, 0, 0], [1, 1, 1]], "2 points; at least three"),
+        ([[0, 0], [1, 1], [2, 2]], np.eye(3), "on one line"),
+        ([[0, 0], [1, 0], [0, 1]], [[0, 0, 0], [9, 0, 0], [0, 9, 0]], "stretch the slide 9"),
+    ],
+)
+def test_points_that_fix_no_plane_are_refused(slide, volume, message):
+    with pytest.raises(InputError, match=message):
+        fit_section(np.array(slide, float), np.array(volume, float))
+
+
+@pytest.mark.parametrize("text", ["a,b,c", "1,2", "0,0,0", "nan,1,1"])
+def test_an_axis_is_three_numbers(text):
+    with pytest.raises(InputError, match="--axis"):
+        read_axis(text)
+
+
+def test_a_table_of_points_says_what_it_lacks(tmp_path):
+    path = tmp_path / "points.csv"
+    path.write_text("slide_row_um,z_um\n1,2\n")
+    with pytest.raises(InputError, match="needs the columns slide_row_um, slide_column_um"):
+        read_landmarks(path)
+    path.write_text(",".join(COLUMNS) + "\n1,2,3,4,x\n")
+    with pytest.raises(InputError, match="no number"):
+        read_landmarks(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_landmarks(tmp_path / "none.csv")
