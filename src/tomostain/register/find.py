@@ -20,9 +20,12 @@ from tomostain.register.refine import Freedom, Picture, refine, sample_slab
 from tomostain.register.search import Grid, search
 from tomostain.register.template import Template
 
-# (voxels along the longest side, candidates refined there, trials)
-STAGES = ((64, 2000, 8), (96, 60, 10), (160, 12, 10))
-FIRST = 3000
+# (voxels along the longest side, part of the candidates refined there, trials)
+STAGES = ((64, 1.0, 8), (96, 0.03, 10), (160, 0.007, 10))
+# Candidates of the coarse search, relative to those that go on.
+FIRST = 1.5
+# Poses nearer to one another than this part of the volume's side are one candidate.
+APART = 0.02
 # Hops about the best of the first stage: (poses, hops of each, turn in degrees, shift as part of the volume's side).
 HOPS = ((24, 16, 5.0, 0.03), (12, 16, 2.5, 0.015))
 _BINS = 12
@@ -54,6 +57,7 @@ def find(
     grid: Grid,
     freedom: Freedom,
     progress: Progress = silent,
+    candidates: int = 2000,
 ) -> Found:
     """Find where the template lies in the volume, from nothing.
 
@@ -67,6 +71,8 @@ def find(
     freedom : Freedom
         What may be deformed.
     progress : Progress
+    candidates : int
+        How many are refined at 64 voxels along the volume's longest side.
 
     Returns
     -------
@@ -78,10 +84,10 @@ def find(
     coarse = coarser(level, side_um / (side - 1))
     poses, scores = search(coarse, template, grid, progress)
     corners = template.corners_um
-    poses = poses[distinct(poses, scores, corners, 0.02 * side_um, FIRST)]
+    poses = poses[distinct(poses, scores, corners, APART * side_um, round(FIRST * candidates))]
     picture = template.picture(float(coarse.voxel_um.max()))
     poses, scores = refine(coarse, picture, poses, freedom, steps=8)
-    return narrow(level, template, poses, scores, freedom, progress)
+    return narrow(level, template, poses, scores, freedom, progress, candidates)
 
 
 def narrow(
@@ -91,15 +97,16 @@ def narrow(
     scores: Tensor,
     freedom: Freedom,
     progress: Progress = silent,
-    stages: tuple[tuple[int, int, int], ...] = STAGES,
+    candidates: int = 2000,
     seed: int = 0,
 ) -> Found:
     """Refine candidates at finer and finer resolution; keep the best. See `find`."""
     side_um = float(level.side_um.max())
     corners, arrived = template.corners_um, poses
-    for number, (side, most, steps) in enumerate(stages):
-        progress("refining", number, len(stages) + 1)
-        kept = distinct(poses, scores, corners, 0.25 * side_um / side, most)
+    for number, (side, part, steps) in enumerate(STAGES):
+        progress("refining", number, len(STAGES) + 1)
+        near = 0.25 * side_um / side if number == 0 else APART * side_um
+        kept = distinct(poses, scores, corners, near, max(8, round(part * candidates)))
         here = coarser(level, side_um / (side - 1))
         picture = template.picture(float(here.voxel_um.max()))
         poses, scores = refine(here, picture, poses[kept], freedom, steps)
@@ -107,12 +114,12 @@ def narrow(
         if number == 0:
             arrived = poses
             poses, scores = _hop(here, template, poses, scores, freedom, seed)
-    order = distinct(poses, scores, corners, 0.02 * side_um, len(poses))
+    order = distinct(poses, scores, corners, APART * side_um, len(poses))
     poses, scores = poses[order], scores[order]
-    progress("refining", len(stages), len(stages) + 1)
+    progress("refining", len(STAGES), len(STAGES) + 1)
     best, _ = finish(level, template, poses[:1], freedom)
     support = int(((arrived.points_um(corners) - best.points_um(corners)).norm(dim=-1).mean(-1) < side_um / 64).sum())
-    progress("refining", len(stages) + 1, len(stages) + 1)
+    progress("refining", len(STAGES) + 1, len(STAGES) + 1)
     return Found(Poses.stack([best, poses[1:]]), scores, support)
 
 

@@ -105,22 +105,30 @@ def locate(
     levels = levels or volume_levels(volume, source=str(volume.path))
     level = read_coarse(volume, levels, config.most_voxels, progress)
     working_um = float(level.voxel_um.max())
+    check_sizes(max(slide.shape) * slide.pixel_um, level, slide, "it")
     rgb, pixel_um, first_um = shrink_slide(slide, working_um)
     template = make_template(rgb, pixel_um, first_um, config.material, source=str(slide.path))
-    check_sizes(template, level, slide)
+    check_sizes(2 * template.half_um.max(), level, slide, "its tissue", too_large=1.6)
     freedom = Freedom(config.strain)
     side_um = float(level.side_um.max())
     if start is not None:
         found = _about(level, template, start, freedom, config)
     else:
         normals = _normals(config.step_deg, axis)
-        found = find(level, template, Grid(config.side, config.step_deg, 2, normals=normals), freedom, progress)
+        found = find(
+            level,
+            template,
+            Grid(config.side, config.step_deg, 2, normals=normals),
+            freedom,
+            progress,
+            config.candidates,
+        )
     middle = coarser(level, side_um / (_DETAIL_SIDE - 1))
     evidence = weigh(middle, template, found, freedom, config)
     if not evidence.sure and config.thorough and start is None:
         grid = Grid(config.side, config.step_deg, 3, SCALES, _normals(config.step_deg, axis))
         loose = Freedom(config.strain, 0.06)
-        again = find(level, template, grid, loose, progress)
+        again = find(level, template, grid, loose, progress, config.candidates)
         second = weigh(middle, template, again, loose, config)
         if second.confidence > evidence.confidence:
             found, evidence, freedom = again, second, loose
@@ -131,16 +139,29 @@ def locate(
     return Located(best, sections, evidence, hypothesis, levels, level, template)
 
 
-def check_sizes(template: Template, level: Level, slide: Slide) -> None:
-    """Raise `InputError` if slide and volume differ so much in size that a pixel size must be wrong."""
-    block_mm = float(level.side_um.norm()) / 1e3
-    tissue_mm = 2 * template.half_um.max() / 1e3
-    volume_mm = " x ".join(f"{float(s) / 1e3:.2g}" for s in level.side_um)
-    if tissue_mm > 1.6 * block_mm or tissue_mm < 0.16 * float(level.side_um.max()) / 1e3:
-        raise InputError(
-            f"{slide.path}: its tissue measures {tissue_mm:.2g} mm at {slide.pixel_um:g} µm a pixel, the volume "
-            f"{volume_mm} mm; one of the sizes must be wrong, perhaps by a factor of 10: give --pixel-um or --voxel-um"
-        )
+def check_sizes(slide_um: float, level: Level, slide: Slide, what: str, too_large: float = np.inf) -> None:
+    """Raise `InputError` if slide and volume differ so much in size that a pixel size must be wrong.
+
+    Parameters
+    ----------
+    slide_um : float
+        Longest side of the slide, or of its tissue, µm.
+    level : Level
+    slide : Slide
+        Named in the message.
+    what : str
+        What was measured.
+    too_large : float
+        Times the volume's diagonal from which on it cannot be a section of it; a bare slide may be of any size.
+    """
+    sides = level.side_um.numpy()
+    if 0.16 * sides.max() <= slide_um <= too_large * np.linalg.norm(sides):
+        return
+    volume_mm = " x ".join(f"{side / 1e3:.2g}" for side in sides)
+    raise InputError(
+        f"{slide.path}: {what} measures {slide_um / 1e3:.2g} mm at {slide.pixel_um:g} µm a pixel, the volume "
+        f"{volume_mm} mm; one of the sizes must be wrong, perhaps by a factor of 10: give --pixel-um or --voxel-um"
+    )
 
 
 def _normals(step_deg: float, axis: Float | None) -> Float | None:

@@ -1,0 +1,22 @@
+"""One small phantom, its slide turned and mirrored, and another specimen's slide."""
+
+from pathlib import Path
+
+import pytest
+
+from tomostain.phantom import PhantomConfig, write_specimen
+
+SMALL = {"shape": (96, 96, 96), "voxel_um": 46.0, "pixel_um": 23.0}
+
+
+@pytest.fixture(scope="session")
+def specimen(tmp_path_factory) -> Path:
+    laboratory = {"turn_deg": 200.0, "mirrored": True}
+    config = PhantomConfig.from_dict({"seed": 21, "material": "Mg-10Gd", "laboratory": laboratory} | SMALL)
+    return write_specimen(config, tmp_path_factory.mktemp("register") / "specimen")
+
+
+@pytest.fixture(scope="session")
+def other_specimen(tmp_path_factory) -> Path:
+    config = PhantomConfig.from_dict({"seed": 22, "material": "Mg-10Gd"} | SMALL)
+    return write_specimen(config, tmp_path_factory.mktemp("register") / "other")

@@ -1,0 +1,137 @@
+"""The whole way from files to a section, against the phantom's truth, and the ways in which it must refuse."""
+
+import csv
+
+import numpy as np
+import pytest
+import yaml
+from tests.register.conftest import SMALL
+
+from tomostain.cli.main import run
+from tomostain.errors import InputError, NotSure
+from tomostain.io import open_slide, open_volume, read_image, write_image, write_stack
+from tomostain.prepare.pair import load_pair
+from tomostain.register import Section
+from tomostain.register.config import RegisterConfig
+from tomostain.register.files import Hint, register_files
+from tomostain.register.hints import COLUMNS, read_section
+from tomostain.register.locate import locate
+
+QUICK = RegisterConfig(thorough=False, candidates=300, step_deg=16.0, side=20)
+
+
+def target_error_voxels(section: Section, specimen) -> float:
+    """Return the median distance of where slide points are put from where they are, in voxels."""
+    truth = read_section(specimen / "truth" / "section.yaml")
+    slide = open_slide(specimen / "slide.ome.tif")
+    points = np.random.default_rng(0).uniform(0.25, 0.75, (200, 2)) * np.array(slide.shape) * slide.pixel_um
+    places = [s.to_volume_um(s.slide_to_section_um(points)) for s in (section, truth)]
+    return float(np.median(np.linalg.norm(places[0] - places[1], axis=1))) / SMALL["voxel_um"]
+
+
+@pytest.fixture(scope="module")
+def pair(specimen, tmp_path_factory):
+    out = tmp_path_factory.mktemp("pair") / "pair"
+    settings = out.parent / "quick.yaml"
+    settings.write_text(QUICK.to_yaml())
+    words = ["register", specimen / "volume", specimen / "slide.ome.tif", out, "--config", settings]
+    assert run(["-q", *map(str, words)]) == 0
+    return out
+
+
+def test_a_turned_and_mirrored_slide_is_found_from_nothing(pair, specimen):
+    values = yaml.safe_load((pair / "pair.yaml").read_text())
+    assert values["registration"]["sure"]
+    assert values["registration"]["implant_taken_for"] == "dense"
+    assert values["registration"]["options"]["seed"] == 0
+    assert target_error_voxels(Section.from_dict(values), specimen) < 1.0
+
+
+def test_the_pair_is_on_one_grid_with_pictures(pair):
+    loaded = load_pair(pair)
+    assert loaded.voxel_um == SMALL["voxel_um"]
+    assert loaded.mask.mean() > 0.2
+    for name in ("qc.png", "volume.png"):
+        picture = read_image(pair / name)
+        assert picture.shape[0] > 400
+        assert np.ptp(picture) > 200
+    values = yaml.safe_load((pair / "pair.yaml").read_text())
+    assert values["similarity"]["mutual_information_bits"] > 0.3
+
+
+def test_nothing_is_overwritten_unasked(pair, specimen):
+    with pytest.raises(InputError, match="exists already"):
+        register_files(specimen / "volume", specimen / "slide.ome.tif", pair)
+
+
+def test_another_specimens_slide_is_not_sure_and_leaves_candidates(specimen, other_specimen, tmp_path, capsys):
+    out = tmp_path / "pair"
+    settings = tmp_path / "quick.yaml"
+    settings.write_text(QUICK.to_yaml())
+    words = ["register", specimen / "volume", other_specimen / "slide.ome.tif", out, "--config", settings]
+    assert run(["-q", *map(str, words)]) == 3
+    assert "not sure where the section lies" in capsys.readouterr().err
+    assert sorted(p.name for p in out.iterdir()) == [f"candidate-{i}.{e}" for i in (1, 2, 3) for e in ("png", "yaml")]
+
+
+def test_a_hint_is_enough(specimen, tmp_path):
+    truth = read_section(specimen / "truth" / "section.yaml")
+    off = Section(truth.origin_um + 100.0, truth.row, truth.column, truth.slide_to_section)
+    volume, slide = open_volume(specimen / "volume"), open_slide(specimen / "slide.ome.tif")
+    found = locate(volume, slide, QUICK, start=off)
+    assert target_error_voxels(found.section, specimen) < 1.0
+    assert found.evidence.sure
+    points = np.array([[500.0, 700.0], [3000.0, 900.0], [1500.0, 3500.0]])
+    lines = np.hstack([points, truth.to_volume_um(truth.slide_to_section_um(points))])
+    table = tmp_path / "points.csv"
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows([COLUMNS, *lines.tolist()])
+    words = ["register", specimen / "volume", specimen / "slide.ome.tif", tmp_path / "p", "--landmarks", table]
+    assert run(["-q", *map(str, words)]) == 0
+
+
+def test_the_same_seed_gives_the_same_bits(specimen):
+    volume, slide = open_volume(specimen / "volume"), open_slide(specimen / "slide.ome.tif")
+    truth = read_section(specimen / "truth" / "section.yaml")
+    results = [locate(volume, slide, QUICK, start=truth) for _ in range(2)]
+    assert results[0].section.to_dict() == results[1].section.to_dict()
+    assert results[0].evidence.to_dict() == results[1].evidence.to_dict()
+
+
+def test_a_pixel_size_ten_times_off_is_noticed(specimen):
+    volume = open_volume(specimen / "volume")
+    for factor in (0.1, 10.0):
+        slide = open_slide(specimen / "slide.ome.tif", pixel_um=SMALL["pixel_um"] * factor)
+        with pytest.raises(InputError, match=r"measures .* mm .* perhaps by a factor of 10"):
+            locate(volume, slide, QUICK)
+
+
+def test_what_cannot_be_registered_is_named(specimen, tmp_path):
+    white = tmp_path / "white.png"
+    write_image(white, np.full((400, 400, 3), 240, np.uint8))
+    volume, slide = specimen / "volume", specimen / "slide.ome.tif"
+    with pytest.raises(InputError, match=r"white.png: no"):
+        register_files(volume, white, tmp_path / "a", QUICK, pixel_um=10.0)
+    air = np.random.default_rng(0).normal(10000, 300, (40, 40, 40)).astype(np.uint16)
+    write_stack(tmp_path / "air", air, voxel_um=(46.0,) * 3)
+    with pytest.raises(InputError, match=r"air: no bone stands out"):
+        register_files(tmp_path / "air", slide, tmp_path / "b", QUICK)
+    broken = tmp_path / "broken.ome.tif"
+    broken.write_bytes(slide.read_bytes()[:20000])
+    with pytest.raises(InputError, match=r"broken.ome.tif: "):
+        register_files(volume, broken, tmp_path / "c", QUICK)
+    holes = open_volume(volume).read(0, 96).astype(np.float32)
+    holes[50, 40, 40] = np.nan
+    write_stack(tmp_path / "nan", holes, voxel_um=(46.0,) * 3)
+    with pytest.raises(InputError, match=r"NaN or infinite values in slice"):
+        register_files(tmp_path / "nan", slide, tmp_path / "d", QUICK)
+
+
+def test_accept_writes_a_pair_that_is_not_sure(specimen, tmp_path):
+    strict = QUICK.model_copy(update={"threshold": 1.0})
+    truth = read_section(specimen / "truth" / "section.yaml")
+    with pytest.raises(NotSure):
+        register_files(specimen / "volume", specimen / "slide.ome.tif", tmp_path / "p", strict, hint=Hint(truth))
+    accepted = Hint(truth, accept=True)
+    register_files(specimen / "volume", specimen / "slide.ome.tif", tmp_path / "p", strict, hint=accepted)
+    assert yaml.safe_load((tmp_path / "p" / "pair.yaml").read_text())["registration"]["sure"] is False
