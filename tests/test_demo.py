@@ -20,6 +20,7 @@ SMALL = DemoConfig(
     ),
     steps=2,
     truth_slices=2,
+    find_sections=False,
 )
 
 

@@ -3,6 +3,7 @@
 Every step leaves a folder and is skipped when the folder is there, so a repeat continues instead of starting over.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,9 @@ class DemoConfig(Config):
         normalisation would have nothing to go by.
     truth_slices : int
         How many slices of the stained volume are compared with the truth.
+    find_sections : bool
+        Find the section of each slide in its volume, as `tomostain register` does, instead of being told. Off only
+        where a phantom is too small to be searched.
     seed : int
         Seed of training.
     """
@@ -73,6 +77,7 @@ class DemoConfig(Config):
     patch_px: int = 192
     stride_px: int = 64
     truth_slices: int = 9
+    find_sections: bool = True
     seed: int = 0
 
 
@@ -162,7 +167,7 @@ def _study(out: Path, config: DemoConfig, progress: Progress) -> Path:
         specimen.id: PhantomConfig.from_dict(specimen.model_dump(exclude={"id"}) | sizes)
         for specimen in config.specimens
     }
-    return write_study(out / "specimens", configs, progress=progress)
+    return write_study(out / "specimens", configs, sections=not config.find_sections, progress=progress)
 
 
 def _dataset(out: Path, table: Path, config: DemoConfig, progress: Progress) -> Path:
@@ -171,7 +176,8 @@ def _dataset(out: Path, table: Path, config: DemoConfig, progress: Progress) -> 
 
     dataset = out / "dataset"
     if not dataset.is_dir():
-        settings = PrepareConfig(test_subjects=(HELD_OUT,), seed=config.seed)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        settings = PrepareConfig(test_subjects=(HELD_OUT,), seed=config.seed, jobs=cores)
         prepare_specimens(table, dataset, settings, progress=progress)
     return dataset
 
@@ -283,11 +289,14 @@ def describe_plan(out: Path, config: DemoConfig) -> list[str]:
     voxels = int(np.prod(config.shape))
     number = len(config.specimens)
     done = [
-        name for name in ("specimens", "dataset", "run", "stained.ome.zarr", "report.html") if (out / name).exists()
+        name
+        for name in ("specimens", "dataset-registration", "dataset", "run", "stained.ome.zarr", "report.html")
+        if (out / name).exists()
     ]
     size = " x ".join(map(str, config.shape))
     return [
         f"grow {number} specimens of {size} voxels of {config.voxel_um:g} µm; the last is kept out of training",
+        "find the section of every slide in its volume" if config.find_sections else "take the sections as known",
         f"train {config.recipe} for {config.steps} steps on the others",
         f"stain the last one's volume, {voxels / 1e6:.1f} million voxels, and compare it with the truth",
         f"on disk: about {number * voxels * 2.5 / 1e6 + 60:.0f} MB in {out}; memory: below 6 GB; "

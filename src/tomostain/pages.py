@@ -61,6 +61,7 @@ def demo_page(
         _numbers(table),
         _training(out),
         _slide(out),
+        *_registration(out),
     )
     page = Report(
         title="tomostain demo: a µCT volume, stained",
@@ -184,6 +185,25 @@ def _slide(out: Path) -> Section:
         return Section("The slide")
     text = "The pair of the held-out specimen as prepared: with the laboratory's cracks, saw marks, stain and light."
     return Section("What the model is trained on", (text,), (Figure(picture, "µCT, histology, checkerboard, mask."),))
+
+
+def _registration(out: Path) -> tuple[Section, ...]:
+    """Show how the sections were found, where they were."""
+    folder = out / "dataset-registration"
+    pictures = sorted(folder.glob("*/qc.png"))
+    if not pictures:
+        return ()
+    text = (
+        "Nobody said where the slides lie in their volumes: each section was found by a search over all orientations "
+        "and offsets, then refined. Edges of the histology must lie on those of the µCT."
+    )
+    names = [picture.parent.name for picture in pictures]
+    last = folder / "held-out" / "volume.png"
+    images = [read_image(picture)[..., :3] for picture in pictures]
+    blocks: list[Any] = [Frames(images, names, "One slide after another.")]
+    if last.is_file():
+        blocks.append(Figure(last, "The held-out specimen's slide where it was found in the volume."))
+    return (Section("Where the slides lie", (text,), tuple(blocks)),)
 
 
 def _model_hash(out: Path) -> dict[str, str]:

@@ -13,7 +13,12 @@ COLUMNS = ("specimen", "volume", "slide", "section", "implant", "weeks", "stain"
 
 
 def write_study(
-    out: Path, configs: Mapping[str, PhantomConfig], *, overwrite: bool = False, progress: Progress = silent
+    out: Path,
+    configs: Mapping[str, PhantomConfig],
+    *,
+    sections: bool = True,
+    overwrite: bool = False,
+    progress: Progress = silent,
 ) -> Path:
     """Grow specimens and write the table that lists them.
 
@@ -23,6 +28,8 @@ def write_study(
         Folder: each specimen gets a folder of its name, `specimens.csv` stands beside them.
     configs : mapping of str to PhantomConfig
         What to grow, by name.
+    sections : bool
+        Name the true section of each slide; without, it has to be found.
     overwrite : bool
         Grow specimens anew that are there; otherwise they are kept, so that a repeat continues.
     progress : Progress
@@ -43,6 +50,7 @@ def write_study(
         rows = csv.writer(file)
         rows.writerow(COLUMNS)
         for name, config in configs.items():
-            places = (f"{name}/volume", f"{name}/slide.ome.tif", f"{name}/truth/section.yaml")
+            section = f"{name}/truth/section.yaml" if sections else ""
+            places = (f"{name}/volume", f"{name}/slide.ome.tif", section)
             rows.writerow((name, *places, config.material, config.weeks, config.stain))
     return table
