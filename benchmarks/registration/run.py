@@ -5,6 +5,7 @@ Resumable: a result that is there is not computed again. Errors come from the ph
 
 import argparse
 import json
+import random
 import resource
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -106,6 +107,8 @@ def main() -> None:
             result = options.out / f"{folder.name}-{other.name}-{name}.json"
             if not result.exists():
                 jobs.append((folder / "volume", slide, truth, result, options.seed))
+    # In any order, so that what is done when one looks is a fair sample.
+    random.Random(options.seed).shuffle(jobs)
     with ProcessPoolExecutor(options.jobs, max_tasks_per_child=4) as pool:
         waiting = [pool.submit(register_one, *job) for job in jobs]
         for job, done in zip(jobs, waiting, strict=True):

@@ -14,6 +14,7 @@ from tomostain.prepare.regions import FEWEST_PX, block_mean
 
 DARK, BRIGHT = 10.0, 255.0
 _SIDE_PX = 1024
+_MINORITY = 0.25
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,12 @@ def tissue_classes(
     values = feature[tissue]
     if values.min() == values.max():
         return tissue, metal
-    return tissue & (feature > threshold_otsu(values)), metal
+    threshold = threshold_otsu(values)
+    # A small class far off, as the bright blue of new woven bone, is neither: bone is looked for in the rest.
+    if (values < threshold).mean() < _MINORITY:
+        rest = values[values >= threshold]
+        threshold = threshold_otsu(rest) if np.ptp(rest) > 0 else threshold
+    return tissue & (feature > threshold), metal
 
 
 def estimate_histology_levels(
