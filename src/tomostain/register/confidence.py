@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tomostain.register.levels import Level
 from tomostain.register.poses import Poses
-from tomostain.register.refine import OVERLAP, Freedom, refine, sample_slab
+from tomostain.register.refine import OVERLAP, Freedom, random_steps, refine, sample_slab
 from tomostain.register.template import Template
 
 COARSE_UM = 300.0
@@ -102,11 +102,12 @@ def restarts(level: Level, template: Template, pose: Poses, freedom: Freedom, se
     """
     generator = torch.Generator().manual_seed(seed)
     side_um = float(level.side_um.max())
-    step = torch.zeros(number, 9)
+    start = Poses.stack([pose] * number)
+    step = random_steps(start, 1.0, 1.0, freedom, generator)
     for first, size in ((0, 0.02 * side_um), (3, float(np.radians(5.0)))):
-        direction = torch.randn(number, 3, generator=generator)
-        step[:, first : first + 3] = direction / direction.norm(dim=1, keepdim=True) * size
-    start = Poses.stack([pose] * number).moved(step)
+        part = step[:, first : first + 3]
+        step[:, first : first + 3] = part / part.norm(dim=1, keepdim=True) * size
+    start = start.moved(step)
     picture = template.picture(float(level.voxel_um.max()))
     again, _ = refine(level, picture, start, freedom, steps=14)
     corners = template.corners_um

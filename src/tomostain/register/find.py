@@ -16,7 +16,7 @@ from tomostain.progress import Progress, silent
 from tomostain.register.confidence import detail
 from tomostain.register.levels import Level, coarser
 from tomostain.register.poses import Poses, distinct
-from tomostain.register.refine import Freedom, Picture, refine, sample_slab
+from tomostain.register.refine import Freedom, Picture, random_steps, refine, sample_slab
 from tomostain.register.search import Grid, search
 from tomostain.register.template import Template
 
@@ -27,7 +27,7 @@ FIRST = 1.5
 # Poses nearer to one another than this part of the volume's side are one candidate.
 APART = 0.02
 # Hops about the best of the first stage: (poses, hops of each, turn in degrees, shift as part of the volume's side).
-HOPS = ((24, 16, 5.0, 0.03), (12, 16, 2.5, 0.015))
+HOPS = ((60, 12, 6.0, 0.03), (24, 12, 3.0, 0.015))
 _BINS = 12
 _PRIOR_PX = 30.0
 
@@ -133,9 +133,7 @@ def _hop(
     for most, hops, turn_deg, shift in HOPS:
         best = poses[distinct(poses, scores, template.corners_um, 0.01 * side_um, most)]
         starts = Poses.stack([best] * hops)
-        step = torch.zeros(len(starts), 9)
-        step[:, :3] = torch.randn(len(starts), 3, generator=generator) * shift * side_um
-        step[:, 3:6] = torch.randn(len(starts), 3, generator=generator) * float(np.radians(turn_deg))
+        step = random_steps(starts, shift * side_um, turn_deg, freedom, generator)
         found, fit = refine(level, picture, starts.moved(step), freedom, steps=8)
         found_scores = fit + detail(level, template, found).correlation
         poses, scores = Poses.stack([poses, found]), torch.cat([scores, found_scores])

@@ -16,7 +16,7 @@ from tomostain.register.config import RegisterConfig
 from tomostain.register.find import Found, find, finish, narrow
 from tomostain.register.levels import Level, coarser, read_coarse, read_slab
 from tomostain.register.poses import Poses
-from tomostain.register.refine import Freedom, refine
+from tomostain.register.refine import Freedom, random_steps, refine
 from tomostain.register.search import Grid, half_sphere
 from tomostain.register.section import Section
 from tomostain.register.template import Template, make_template
@@ -178,13 +178,11 @@ def _about(level: Level, template: Template, start: Section, freedom: Freedom, c
     generator = torch.Generator().manual_seed(config.seed)
     side_um = float(level.side_um.max())
     number = 150
-    step = torch.zeros(number, 9)
-    step[1:, :3] = torch.randn(number - 1, 3, generator=generator) * 0.03 * side_um
-    step[1:, 3:6] = torch.randn(number - 1, 3, generator=generator) * float(np.radians(5.0))
     starts = []
     for hypothesis in range(len(template.hypotheses)):
         pose = Poses.from_section(start, template.middle_um, hypothesis)
-        starts.append(Poses.stack([pose] * number).moved(step))
+        many = Poses.stack([pose] * number)
+        starts += [pose, many.moved(random_steps(many, 0.03 * side_um, 5.0, freedom, generator))]
     poses = Poses.stack(starts)
     coarse = coarser(level, side_um / 31)
     poses, scores = refine(coarse, template.picture(float(coarse.voxel_um.max())), poses, freedom, steps=8)

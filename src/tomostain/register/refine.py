@@ -8,6 +8,7 @@ that does not help is taken back. The strain has a Gaussian prior: sections are 
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -64,6 +65,20 @@ class Freedom:
     strain: float = 0.0
     scale: float = 0.0
     in_plane: bool = False
+
+
+def random_steps(
+    poses: Poses, shift_um: float, turn_deg: float, freedom: Freedom, generator: torch.Generator
+) -> Tensor:
+    """Draw a step (K, 9) for each pose, normally distributed; within the plane where nothing else may move."""
+    step = torch.zeros(len(poses), 9)
+    step[:, :3] = torch.randn(len(poses), 3, generator=generator) * shift_um
+    step[:, 3:6] = torch.randn(len(poses), 3, generator=generator) * float(np.radians(turn_deg))
+    if freedom.in_plane:
+        normal = poses.rotation[:, :, 2]
+        step[:, :3] -= (step[:, :3] * normal).sum(dim=1, keepdim=True) * normal
+        step[:, 3:6] = (step[:, 3:6] * normal).sum(dim=1, keepdim=True) * normal
+    return step
 
 
 def trilinear(level: Level, points_um: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -27,6 +27,7 @@ SCREW_WEIGHT, HOLE_WEIGHT = 0.35, 0.15
 RIM_UM = 150.0
 _HOLE_UM = 140.0
 _EDGE_UM = 40.0
+_FIBRE_UM = 50.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +151,9 @@ def make_template(
     pale = np.clip((smooth.min(axis=2) - 0.72) / 0.2, 0, 1)
     soft = SOFT + (PALE - SOFT) * pale
     base = np.where(bone, BONE, soft).astype(np.float32)
+    if np.ptp(smooth, axis=2).max() < 0.05:
+        # Without colour bone cannot be told: all that is stained, averaged over its fibres, is dense.
+        base = density_of(smooth.mean(axis=2), pixel_um)
     tissue = bone | metal | (smooth.min(axis=2) < 0.86)
     tissue = _without_specks(tissue, pixel_um)
     if not tissue.any():
@@ -173,6 +177,12 @@ def make_template(
         names = ("none",)
     colours = np.clip(np.rint(balanced), 0, 255).astype(np.uint8)
     return Template(base, screw.astype(np.float32), weight, colours, pixel_um, first_um, names)
+
+
+def density_of(grey: Float32, pixel_um: float) -> Float32:
+    """Return how densely a place is filled with stained matter, 0 to `BONE`, from a picture without colour."""
+    filled = ndimage.gaussian_filter((grey < 0.93).astype(np.float32), _FIBRE_UM / pixel_um)
+    return np.asarray(BONE * np.clip(1.3 * filled, 0, 1), dtype=np.float32)
 
 
 def hull_of(tissue: NDArray[np.bool_]) -> NDArray[np.bool_]:
