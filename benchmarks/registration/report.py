@@ -1,0 +1,100 @@
+"""Tables of the registration benchmark from the results of run.py, as Markdown.
+
+By stain, material and variant; the hard set; mismatched pairs.
+"""
+
+import argparse
+import json
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.registration.specimens import Case, hard_cases, standard_cases
+
+PLANE_VOXEL = 2.0
+HEAD = (
+    "| | slides | plane < 2 voxels | target error median, voxels (µm) | 95th percentile | angle, ° | "
+    "right and sure | wrong and sure | seconds |\n|---|---|---|---|---|---|---|---|---|"
+)
+
+
+def load(folder: Path, cases: dict[str, Case]) -> list[dict[str, Any]]:
+    """Read the results of a folder and what is known of each specimen."""
+    records = []
+    for path in sorted(folder.glob("*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        case = cases.get(record["volume"])
+        record["stain"] = "H&E" if record["slide"].startswith("he") else "toluidine blue"
+        if case is not None:
+            record |= {"material": case.values["material"], "weeks": case.values["weeks"], "variant": case.variant}
+        records.append(record)
+    return records
+
+
+def right(record: dict[str, Any]) -> bool:
+    """Whether the plane is within 2 voxels of the truth, and the slide lies where it should on it."""
+    return record.get("plane_voxel", np.inf) < PLANE_VOXEL and record.get("target_voxel", np.inf) < 5.0
+
+
+def line(name: str, records: list[dict[str, Any]]) -> str:
+    """Return one line of the table."""
+    good = [r for r in records if right(r)]
+    target = [r["target_voxel"] for r in good]
+    micrometres = np.median([r["target_voxel"] * r["voxel_um"] for r in good]) if good else np.nan
+    cells = [
+        name,
+        str(len(records)),
+        f"{len(good)} ({len(good) / max(1, len(records)):.0%})",
+        f"{np.median(target):.2f} ({micrometres:.1f})" if good else "–",
+        f"{np.percentile([r['target95_voxel'] for r in good], 95):.2f}" if good else "–",
+        f"{np.median([r['angle_deg'] for r in good]):.2f}" if good else "–",
+        str(sum(r["sure"] for r in good)),
+        str(sum(r["sure"] for r in records if not right(r))),
+        f"{np.median([r['seconds'] for r in records]):.0f}",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def table(records: list[dict[str, Any]], keys: tuple[str, ...]) -> str:
+    """Return a table with a line for each value of each key."""
+    lines = [HEAD, line("**all**", records)]
+    for key in keys:
+        groups: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+        for record in records:
+            groups[record.get(key)].append(record)
+        order: Callable[[Any], str] = str
+        lines += [line(f"{value}", groups[value]) for value in sorted(groups, key=order)]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("results", type=Path, help="Folder with standard/, hard/, fine/, mismatched/, as far as run.")
+    options = parser.parse_args()
+    cases = {case.name: case for case in standard_cases(2000, 224, 20.0) + hard_cases(3000, 20, 224, 20.0)}
+    fine = {case.name: case for case in standard_cases(4000, 320, 10.0)}
+    for name, known in (("standard", cases), ("hard", cases), ("fine", fine)):
+        records = load(options.results / name, known)
+        if not records:
+            continue
+        print(f"\n### {name}\n\n{table(records, ('stain', 'material', 'variant'))}\n")
+        for record in records:
+            if not right(record):
+                error = record.get("target_voxel", float("nan"))
+                print(
+                    f"- {record['volume']} {record['stain']} ({record.get('material')}, {record.get('variant')}): "
+                    f"target error {error:.1f} voxels, confidence {record['confidence']:.2f}"
+                )
+    wrong = load(options.results / "mismatched", {})
+    if wrong:
+        sure = sum(record["sure"] for record in wrong)
+        print(f"\n### mismatched\n\n{len(wrong)} pairs of a volume and another specimen's slide: {sure} called sure; ")
+        print(f"largest confidence {max(record['confidence'] for record in wrong):.2f}")
+
+
+if __name__ == "__main__":
+    main()
