@@ -1,0 +1,36 @@
+"""A known smooth shift is found, and nothing is invented where there is none."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from tomostain.register.deformation import deform, warp
+
+PIXEL_UM = 10.0
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    noise = np.random.default_rng(0).standard_normal((160, 180))
+    ct = ndimage.gaussian_filter(noise, 4.0)
+    ct = ((ct - ct.min()) / np.ptp(ct) * 30000).astype(np.float32)
+    histology = np.repeat((230 - ct / 150).astype(np.uint8)[..., None], 3, axis=2)
+    return ct, histology, np.ones(ct.shape, bool)
+
+
+def test_a_smooth_shift_is_found(pictures):
+    ct, histology, mask = pictures
+    rows, columns = np.indices(ct.shape)
+    shift = np.stack([3.0 * np.sin(rows / 50), 2.0 * np.cos(columns / 60)], axis=-1).astype(np.float32)
+    moved = np.rint(warp(histology, shift)).astype(np.uint8)
+    found = deform(ct, moved, mask, PIXEL_UM)
+    assert found.after > found.before + 0.2
+    inner = (slice(20, -20), slice(20, -20))
+    left = np.abs(found.shift_um[inner] / PIXEL_UM + shift[inner])
+    assert np.median(left) < 0.6  # pixels; the shift was up to 3
+    assert found.largest_um <= 80.0 + 1e-3
+
+
+def test_what_fits_already_is_left_alone(pictures):
+    ct, histology, mask = pictures
+    assert np.median(np.abs(deform(ct, histology, mask, PIXEL_UM).shift_um)) < 0.5 * PIXEL_UM
