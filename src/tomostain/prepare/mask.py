@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage.filters import apply_hysteresis_threshold
 from skimage.measure import label, regionprops
 from skimage.morphology import convex_hull_image, disk
 
@@ -10,11 +11,13 @@ from tomostain.errors import InputError
 from tomostain.prepare.histology import background_region, tissue_classes, white_balance
 from tomostain.scaling import CT_BACKGROUND, CT_BONE
 
+# Bone for certain, and what belongs to it: thin trabeculae are a mixture with what is about them.
 _RIGID_CT = (CT_BACKGROUND + CT_BONE) / 2
+_THIN_CT = CT_BACKGROUND + 0.36 * (CT_BONE - CT_BACKGROUND)
 
 
 def rigid_ct(ct: NDArray[np.uint16]) -> NDArray[np.bool_]:
-    """Segment bone and screw in normalised µCT: what is brighter than half-way from background to bone.
+    """Segment bone and screw in normalised µCT: what is brighter than half-way to bone, and thin parts that belong to it.
 
     A PEEK screw is darker and is not found; bone surrounds it, so that the convex hull takes it in.
 
@@ -28,8 +31,8 @@ def rigid_ct(ct: NDArray[np.uint16]) -> NDArray[np.bool_]:
     ndarray of bool, shape (Y, X)
         Without specks and without the wall of the sample holder.
     """
-    smooth = ndimage.gaussian_filter(ct.astype(np.float32), 1.0)
-    return main_bodies(smooth > _RIGID_CT)
+    smooth = ndimage.gaussian_filter(ct.astype(np.float32), 0.7)
+    return main_bodies(apply_hysteresis_threshold(smooth, _THIN_CT, _RIGID_CT))
 
 
 def rigid_histology(histology: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
@@ -52,7 +55,7 @@ def rigid_histology(histology: NDArray[np.uint8], valid: NDArray[np.bool_] | Non
     return main_bodies(bone | metal)
 
 
-def main_bodies(rigid: NDArray[np.bool_], smallest: float = 0.01) -> NDArray[np.bool_]:
+def main_bodies(rigid: NDArray[np.bool_], smallest: float = 0.002) -> NDArray[np.bool_]:
     """Drop specks, threads and the wall of the sample holder.
 
     Parameters
@@ -65,7 +68,9 @@ def main_bodies(rigid: NDArray[np.bool_], smallest: float = 0.01) -> NDArray[np.
     -------
     ndarray of bool, shape (Y, X)
     """
-    labels = label(ndimage.binary_opening(rigid, disk(1)), connectivity=2)
+    # What holds a disc of one pixel, with all the thin parts that hang on to it.
+    solid = ndimage.binary_opening(rigid, disk(1))
+    labels = label(ndimage.binary_propagation(solid, mask=rigid, structure=np.ones((3, 3))), connectivity=2)
     bodies = [region for region in regionprops(labels) if not _is_wall(region, rigid.shape)]
     largest = max((region.area for region in bodies), default=0)
     kept = [region.label for region in bodies if region.area >= smallest * largest]
