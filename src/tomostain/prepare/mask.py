@@ -17,7 +17,7 @@ _THIN_CT = CT_BACKGROUND + 0.36 * (CT_BONE - CT_BACKGROUND)
 
 
 def rigid_ct(ct: NDArray[np.uint16]) -> NDArray[np.bool_]:
-    """Segment bone and screw in normalised µCT: what is brighter than half-way to bone, and thin parts that belong to it.
+    """Segment bone and screw in normalised µCT: brighter than half-way to bone, with the thin parts that hang on to it.
 
     A PEEK screw is darker and is not found; bone surrounds it, so that the convex hull takes it in.
 
@@ -55,7 +55,7 @@ def rigid_histology(histology: NDArray[np.uint8], valid: NDArray[np.bool_] | Non
     return main_bodies(bone | metal)
 
 
-def main_bodies(rigid: NDArray[np.bool_], smallest: float = 0.002) -> NDArray[np.bool_]:
+def main_bodies(rigid: NDArray[np.bool_], smallest: float = 0.003) -> NDArray[np.bool_]:
     """Drop specks, threads and the wall of the sample holder.
 
     Parameters
