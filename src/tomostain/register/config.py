@@ -48,7 +48,7 @@ class RegisterConfig(Config):
     strain: float = Field(default=0.03, gt=0.0, le=0.1)
     side: int = Field(default=24, ge=16, le=64)
     step_deg: float = Field(default=13.0, ge=4.0, le=30.0)
-    candidates: int = Field(default=2000, ge=50, le=20000)
+    candidates: int = Field(default=1200, ge=50, le=20000)
     most_voxels: int = Field(default=256, ge=64, le=512)
     thorough: bool = True
     threshold: float = Field(default=0.5, ge=0.0, le=1.0)

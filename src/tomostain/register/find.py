@@ -27,7 +27,7 @@ FIRST = 1.5
 # Poses nearer to one another than this part of the volume's side are one candidate.
 APART = 0.02
 # Hops about the best of the first stage: (poses, hops of each, turn in degrees, shift as part of the volume's side).
-HOPS = ((60, 12, 6.0, 0.03), (24, 12, 3.0, 0.015))
+HOPS = ((48, 10, 6.0, 0.03), (20, 10, 3.0, 0.015))
 _BINS = 12
 _PRIOR_PX = 30.0
 
@@ -57,7 +57,7 @@ def find(
     grid: Grid,
     freedom: Freedom,
     progress: Progress = silent,
-    candidates: int = 2000,
+    candidates: int = 1200,
 ) -> Found:
     """Find where the template lies in the volume, from nothing.
 
@@ -97,7 +97,7 @@ def narrow(
     scores: Tensor,
     freedom: Freedom,
     progress: Progress = silent,
-    candidates: int = 2000,
+    candidates: int = 1200,
     seed: int = 0,
 ) -> Found:
     """Refine candidates at finer and finer resolution; keep the best. See `find`."""

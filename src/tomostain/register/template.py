@@ -23,7 +23,7 @@ Float32 = NDArray[np.float32]
 SOFT, PALE, BONE = 0.20, 0.04, 0.90
 SCREW = {"dense": 1.2, "light": 0.22}
 # A large body of one colour says little for its area.
-SCREW_WEIGHT, HOLE_WEIGHT = 0.35, 0.15
+SCREW_WEIGHT, HOLE_WEIGHT, RIM_WEIGHT = 0.35, 0.15, 0.3
 RIM_UM = 150.0
 _HOLE_UM = 140.0
 _EDGE_UM = 40.0
@@ -162,7 +162,9 @@ def make_template(
     glass = inside & (background_region(rgb) | (smooth.min(axis=2) > 0.93))
     empty = _bodies(glass, _HOLE_UM / pixel_um)
     metal = _bodies(metal & inside, 60.0 / pixel_um)
-    weight = (ndimage.distance_transform_edt(~inside) * pixel_um <= RIM_UM).astype(np.float32)
+    weight = inside.astype(np.float32)
+    # Air about the tissue may be air in the µCT too, or a piece that is lost.
+    weight[~inside & (ndimage.distance_transform_edt(~inside) * pixel_um <= RIM_UM)] = RIM_WEIGHT
     base[~inside] = 0.0
     has_metal = metal.sum() > 0.01 * inside.sum()
     screw = metal if has_metal else empty
