@@ -64,7 +64,7 @@ def main() -> None:
         generate(options.out, options.side, options.seed, options.pixel_um)
         print(f"generated in {time.perf_counter() - start:.0f} s", flush=True)
     pair = options.out / "pair"
-    words = [sys.executable, "-m", "tomostain", "register", str(options.out / "volume")]
+    words = [str(Path(sys.executable).with_name("tomostain")), "register", str(options.out / "volume")]
     words += [str(options.out / "slide.ome.tif"), str(pair), "--voxel-um", "5", "--overwrite"]
     start = time.perf_counter()
     done = subprocess.run(["/usr/bin/time", "-f", "%M kB peak", *words], capture_output=True, text=True, check=False)

@@ -28,6 +28,8 @@ FIRST = 1.5
 APART = 0.02
 # Hops about the best of the first stage: (poses, hops of each, turn in degrees, shift as part of the volume's side).
 HOPS = ((48, 10, 6.0, 0.03), (20, 10, 3.0, 0.015))
+# Of the coarse search no more than this many times what is kept are looked at.
+_LIKELY = 12
 _BINS = 12
 _PRIOR_PX = 30.0
 
@@ -44,11 +46,14 @@ class Found:
         Their correlation at one resolution, that of the last stage.
     support : int
         How many starts of the stage at 64 voxels came to the first pose by themselves.
+    places : Poses, optional
+        What the coarse search found, for a second look.
     """
 
     poses: Poses
     scores: Tensor
     support: int
+    places: Poses | None = None
 
 
 def find(
@@ -58,6 +63,7 @@ def find(
     freedom: Freedom,
     progress: Progress = silent,
     candidates: int = 1200,
+    places: Poses | None = None,
 ) -> Found:
     """Find where the template lies in the volume, from nothing.
 
@@ -73,6 +79,8 @@ def find(
     progress : Progress
     candidates : int
         How many are refined at 64 voxels along the volume's longest side.
+    places : Poses, optional
+        Of an earlier search, to be tried beside what this one finds.
 
     Returns
     -------
@@ -83,11 +91,14 @@ def find(
     side = float(np.clip(grid.side * side_um / (2 * template.half_um.max()), grid.side, 1.5 * grid.side))
     coarse = coarser(level, side_um / (side - 1))
     poses, scores = search(coarse, template, grid, progress)
-    corners = template.corners_um
-    poses = poses[distinct(poses, scores, corners, APART * side_um, round(FIRST * candidates))]
+    # A small part also looks like more of the volume, and costs less.
+    candidates = round(candidates * (side / grid.side) ** 2)
+    new = poses[shortlist(poses, scores, template.corners_um, APART * side_um, round(FIRST * candidates))]
+    poses = new if places is None else Poses.stack([places, new])
     picture = template.picture(float(coarse.voxel_um.max()))
     poses, scores = refine(coarse, picture, poses, freedom, steps=8)
-    return narrow(level, template, poses, scores, freedom, progress, candidates)
+    found = narrow(level, template, poses, scores, freedom, progress, candidates)
+    return replace(found, places=new)
 
 
 def narrow(
@@ -105,8 +116,11 @@ def narrow(
     corners, arrived = template.corners_um, poses
     for number, (side, part, steps) in enumerate(STAGES):
         progress("refining", number, len(STAGES) + 1)
-        near = 0.25 * side_um / side if number == 0 else APART * side_um
-        kept = distinct(poses, scores, corners, near, max(8, round(part * candidates)))
+        most = max(8, round(part * candidates))
+        if number == 0:
+            kept = shortlist(poses, scores, corners, 0.25 * side_um / side, most)
+        else:
+            kept = distinct(poses, scores, corners, APART * side_um, most)
         here = coarser(level, side_um / (side - 1))
         picture = template.picture(float(here.voxel_um.max()))
         poses, scores = refine(here, picture, poses[kept], freedom, steps)
@@ -121,6 +135,22 @@ def narrow(
     support = int(((arrived.points_um(corners) - best.points_um(corners)).norm(dim=-1).mean(-1) < side_um / 64).sum())
     progress("refining", len(STAGES) + 1, len(STAGES) + 1)
     return Found(Poses.stack([best, poses[1:]]), scores, support)
+
+
+def shortlist(poses: Poses, scores: Tensor, corners_um: Tensor, apart_um: float, most: int) -> Tensor:
+    """Return the indices of the best poses under each hypothesis, no two closer than `apart_um`; about `most` in all.
+
+    Correlations under different hypotheses do not compare: a bright screw matches any bright body well, a dark one
+    only soft tissue. So each has seats of its own.
+    """
+    hypotheses = poses.hypothesis.unique()
+    most = round(most / len(hypotheses) ** 0.75)
+    kept = []
+    for hypothesis in hypotheses:
+        own = torch.nonzero(poses.hypothesis == hypothesis)[:, 0]
+        own = own[scores[own].topk(min(_LIKELY * most, len(own))).indices]
+        kept.append(own[distinct(poses[own], scores[own], corners_um, apart_um, most)])
+    return torch.cat(kept)
 
 
 def _hop(
@@ -172,6 +202,7 @@ def finish(
         The template as it was at last: learned values, and weights that leave out what does not fit.
     """
     voxel_um = float(level.voxel_um.max())
+    template = template.without_rim()
     picture = template.picture(voxel_um)
     if most_points and len(picture.u_um) > most_points:
         picture = picture.every(-(-len(picture.u_um) // most_points))

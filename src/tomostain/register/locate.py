@@ -22,8 +22,8 @@ from tomostain.register.section import Section
 from tomostain.register.template import Template, make_template
 
 Float = NDArray[np.float64]
-# Pixel sizes to try where the first search is not sure.
-SCALES = (0.94, 1.0, 1.06)
+# Pixel sizes to try, beside what the first search found, where that is not sure.
+SCALES = (0.94, 1.06)
 _DETAIL_SIDE = 128
 _SLAB_REACH_UM = 60.0
 _SLAB_POINTS = 300_000
@@ -128,7 +128,7 @@ def locate(
     if not evidence.sure and config.thorough and start is None:
         grid = Grid(config.side, config.step_deg, 3, SCALES, _normals(config.step_deg, axis))
         loose = Freedom(config.strain, 0.06)
-        again = find(level, template, grid, loose, progress, config.candidates)
+        again = find(level, template, grid, loose, progress, config.candidates, found.places)
         second = weigh(middle, template, again, loose, config)
         if second.confidence > evidence.confidence:
             found, evidence, freedom = again, second, loose

@@ -16,6 +16,9 @@ from tomostain.register.search import Grid, search
 from tomostain.register.section import Section
 from tomostain.register.template import Template, make_template
 
+# How often the colours are learned anew: a picture without colour needs more than a stained one.
+_ROUNDS = 10
+
 
 @dataclass(frozen=True, eq=False)
 class Planar:
@@ -87,7 +90,9 @@ def register_in_plane(
     poses = poses[distinct(poses, scores, template.corners_um, APART * side_um, config.candidates)]
     poses, scores = refine(coarse, template.picture(float(coarse.voxel_um.max())), poses, freedom, steps=8)
     found = narrow(level, template, poses, scores, freedom, progress, config.candidates, config.seed)
-    best, _ = finish(level, template, found.poses[:1], freedom)
+    # Nothing but the fit decides at the end, as in `locate`.
+    loose = Freedom(2.0 * config.strain, in_plane=True)
+    best, _ = finish(level, template, found.poses[:1], loose, rounds=_ROUNDS)
     return Planar(best.to_section(0, template.middle_um), found, level, template)
 
 

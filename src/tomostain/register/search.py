@@ -96,7 +96,8 @@ def search(level: Level, template: Template, grid: Grid = Grid(), progress: Prog
     turns = _turns(grid.step_deg)
     side = float(level.side_um.max()) / h + 1
     reach = float(np.linalg.norm(template.half_um)) / h
-    n = next_fast_len(int(np.ceil(min(1.15 * side + 1.2 * reach, 2 * side + 2))), real=True)
+    # Even: real FFTs of odd length are half as fast.
+    n = 2 * next_fast_len(int(np.ceil(min(1.15 * side + 1.2 * reach, 2 * side + 2) / 2)), real=True)
     depth = int(np.ceil(0.62 * side))
     banks = [_bank(template, h, n, turns, scale) for scale in grid.scales]
     found: list[Poses] = []

@@ -5,7 +5,7 @@ screw alone is not known: dense (Mg, Ti), light (PEEK) or, where the section has
 is a few pictures, one a hypothesis, that differ in the screw.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,11 @@ class Template:
     first_um : float
         Place of the first pixel's centre on the slide, the same in rows and columns, µm.
     hypotheses : tuple of str
-        What the screw may be: keys of `SCREW`, "hole", or "none".
+        What the screw may be: keys of `SCREW`, or "none".
+    inside : ndarray of bool, shape (Y, X), optional
+        The hull of the tissue; what counts beyond it is a rim of air.
+    fixed_middle_um : ndarray of float64, shape (2,), optional
+        The middle, where it is not that of what counts.
     """
 
     base: Float32
@@ -58,10 +62,14 @@ class Template:
     pixel_um: float
     first_um: float
     hypotheses: tuple[str, ...]
+    inside: NDArray[np.bool_] | None = None
+    fixed_middle_um: NDArray[np.float64] | None = None
 
     @property
     def middle_um(self) -> NDArray[np.float64]:
         """Middle of the box about what counts, (row, column) on the slide, µm."""
+        if self.fixed_middle_um is not None:
+            return self.fixed_middle_um
         rows, columns = np.nonzero(self.weight)
         middle = np.array([rows.min() + rows.max(), columns.min() + columns.max()]) / 2
         return np.asarray(middle * self.pixel_um + self.first_um)
@@ -85,6 +93,15 @@ class Template:
             level = SCREW.get(name, PALE)
             pictures.append(base * (1 - screw) + level * screw)
         return np.stack(pictures).astype(np.float32)
+
+    def without_rim(self) -> "Template":
+        """Return the template without the rim of air: tissue is as stiff as bone, its outline is not."""
+        if self.inside is None:
+            return self
+        middle = self.middle_um
+        # Its middle stays, or poses would mean another place.
+        weight = np.where(self.inside, self.weight, 0).astype(np.float32)
+        return replace(self, weight=weight, fixed_middle_um=middle)
 
     def picture(self, pixel_um: float) -> Picture:
         """Return the template at about `pixel_um`, as points with a weight."""
@@ -178,7 +195,7 @@ def make_template(
     else:
         names = ("none",)
     colours = np.clip(np.rint(balanced), 0, 255).astype(np.uint8)
-    return Template(base, screw.astype(np.float32), weight, colours, pixel_um, first_um, names)
+    return Template(base, screw.astype(np.float32), weight, colours, pixel_um, first_um, names, inside)
 
 
 def density_of(grey: Float32, pixel_um: float) -> Float32:
