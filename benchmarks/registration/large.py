@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=5000)
     parser.add_argument("--pixel-um", type=float, default=2.0)
     options = parser.parse_args()
-    if not options.out.exists():
+    if not (options.out / "truth.yaml").exists():
         start = time.perf_counter()
         generate(options.out, options.side, options.seed, options.pixel_um)
         print(f"generated in {time.perf_counter() - start:.0f} s", flush=True)
