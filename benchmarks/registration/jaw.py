@@ -12,13 +12,15 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tomostain.io import write_image
-from tomostain.prepare.qc import checkerboard
 from tomostain.register.deformation import deform, warp
-from tomostain.register.planar import register_in_plane, resample_on_slice
+from tomostain.register.planar import Planar, register_in_plane, resample_on_slice
 from tomostain.register.similarity import mutual_information, normalised_mutual_information
 
 PIXEL_UM = 10.23
+# Turn in degrees and shift in pixels of the mirrored copies.
+# Grey values between cavities, soft tissue and bone.
+LINES = (60, 140)
+COPIES = ((37.0, (25.0, -40.0)), (143.0, (-30.0, 10.0)), (260.0, (0.0, 35.0)))
 
 
 def read(path: Path) -> NDArray[np.uint8]:
@@ -42,6 +44,32 @@ def moved(
     return np.stack(channels, axis=-1), np.column_stack([turn, offset])
 
 
+def place_of(found: Planar, points_px: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return where slide pixels (N, 2) lie on the slice, pixels."""
+    section = found.section
+    return np.asarray(section.to_volume_um(section.slide_to_section_um(points_px * PIXEL_UM))[:, 1:] / PIXEL_UM)
+
+
+def draw(path: Path, ct: NDArray[np.uint8], turned: NDArray[np.uint8], images: dict[str, NDArray[np.uint8]]) -> None:
+    """Draw the pair, the turned copy, and edges of the µCT over what came, the affine and the deformed one."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(2, 3, figsize=(13.5, 8.6), layout="constrained")
+    smooth = ndimage.gaussian_filter(ct.astype(np.float32), 2.0)
+    # Half of the picture, so that the lines' distance from what they should follow is seen.
+    half = np.s_[ct.shape[0] // 3 : ct.shape[0] * 5 // 6, ct.shape[1] // 2 :]
+    first = {"µCT": ct, "histology as it came": next(iter(images.values())), "turned by 37°, moved, mirrored": turned}
+    lines = {f"{name}; lines: µCT's edges": image[half] for name, image in images.items()}
+    for axis, (name, image) in zip(axes.flat, (first | lines).items(), strict=True):
+        axis.imshow(image, cmap="gray")
+        if name in lines:
+            axis.contour(smooth[half], levels=LINES, colors=("#0a64ff", "#ff3c3c"), linewidths=0.9)
+        axis.set_title(name, fontsize=10)
+        axis.set_axis_off()
+    figure.savefig(path, dpi=75)
+    plt.close(figure)
+
+
 def main() -> None:
     """Register the pair and the moved copy; write the picture."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -56,31 +84,27 @@ def main() -> None:
     aligned = resample_on_slice(found, rgb, PIXEL_UM, ct.shape, PIXEL_UM)
     local = deform(ct, aligned, mask, PIXEL_UM)
     warped = np.clip(np.rint(warp(aligned, local.shift_um / np.float32(PIXEL_UM))), 0, 255).astype(np.uint8)
+    images = {}
     for name, image in (("as it came", rgb), ("affine", aligned), ("deformed", warped)):
         grey = image.mean(axis=2)
         bits = mutual_information(ct, grey, mask)
         print(f"{name}: {bits:.4f} bits, normalised {normalised_mutual_information(ct, grey, mask):.4f}")
+        images[f"{name} ({bits:.3f} bits)"] = image
     print(
-        f"largest local shift: {local.largest_um:.0f} µm; strain {np.round(found.section.slide_to_section[:, :2], 4)}"
+        f"largest local shift: {local.largest_um:.0f} µm; affine {np.round(found.section.slide_to_section[:, :2], 4)}"
     )
-    turned, to_old = moved(rgb, 37.0, (25.0, -40.0))
-    again = register_in_plane(ct, PIXEL_UM, turned, PIXEL_UM)
     points = np.argwhere(mask)[::997].astype(float)
-    here = np.linalg.solve(to_old[:, :2], (points - to_old[:, 2]).T).T
-    both = [
-        f.section.to_volume_um(f.section.slide_to_section_um(p * PIXEL_UM))[:, 1:] / PIXEL_UM
-        for f, p in ((found, points), (again, here))
-    ]
-    apart = np.linalg.norm(both[0] - both[1], axis=1)
-    print(f"turned copy: median {np.median(apart):.2f} px, largest {apart.max():.2f} px from the place of the original")
-    grey = np.repeat(ct[..., None], 3, axis=2)
-    rows = [
-        [grey, rgb, turned[: ct.shape[0], : ct.shape[1]]],
-        [checkerboard(grey, x, 10) for x in (rgb, aligned, warped)],
-    ]
-    rows[0] = [np.pad(x, ((0, ct.shape[0] - x.shape[0]), (0, ct.shape[1] - x.shape[1]), (0, 0))) for x in rows[0]]
-    picture = np.concatenate([np.concatenate(row, axis=1) for row in rows])[::2, ::2]
-    write_image(options.out / "jaw.png", np.ascontiguousarray(picture), overwrite=True)
+    for angle_deg, shift_px in COPIES:
+        turned, to_old = moved(rgb, angle_deg, shift_px)
+        again = register_in_plane(ct, PIXEL_UM, turned, PIXEL_UM)
+        here = np.linalg.solve(to_old[:, :2], (points - to_old[:, 2]).T).T
+        apart = np.linalg.norm(place_of(found, points) - place_of(again, here), axis=1)
+        print(
+            f"mirrored copy turned by {angle_deg:.0f}°: median {np.median(apart):.2f} px, largest {apart.max():.2f} px "
+            "from the place of the original"
+        )
+        if angle_deg == 37.0:
+            draw(options.out / "jaw.png", ct, turned, images)
 
 
 if __name__ == "__main__":

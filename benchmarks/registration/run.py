@@ -109,7 +109,7 @@ def main() -> None:
                 jobs.append((folder / "volume", slide, truth, result, options.seed))
     # In any order, so that what is done when one looks is a fair sample.
     random.Random(options.seed).shuffle(jobs)
-    with ProcessPoolExecutor(options.jobs, max_tasks_per_child=4) as pool:
+    with ProcessPoolExecutor(options.jobs) as pool:
         waiting = [pool.submit(register_one, *job) for job in jobs]
         for job, done in zip(jobs, waiting, strict=True):
             done.result()
