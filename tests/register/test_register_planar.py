@@ -20,7 +20,7 @@ VOXEL_UM = SMALL["voxel_um"]
 
 @pytest.fixture(scope="module")
 def slice_and_slide(specimen):
-    """Return the µCT slice under the section's true plane, the slide, and where slide pixels are on it, by the truth."""
+    """Return the µCT slice under the section's true plane, the slide (image, pixel size, first place), the truth."""
     truth = read_section(specimen / "truth" / "section.yaml")
     volume, slide = open_volume(specimen / "volume"), open_slide(specimen / "slide.ome.tif")
     rgb, pixel_um, first_um = shrink_slide(slide, VOXEL_UM)
@@ -75,5 +75,5 @@ def test_the_slide_is_brought_on_the_slices_grid(slice_and_slide, found):
 
 def test_glass_without_tissue_is_refused(slice_and_slide):
     ct, rgb, pixel_um, *_ = slice_and_slide
-    with pytest.raises(InputError, match="tissue|bright"):
+    with pytest.raises(InputError, match=r"tissue|bright"):
         register_in_plane(ct, VOXEL_UM, np.full_like(rgb, 245), pixel_um, QUICK)

@@ -1,11 +1,11 @@
 """The pictures of a registration: `qc.png`, the section drawn in the volume, and candidates to choose from."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from skimage.segmentation import find_boundaries
 
 from tomostain.io.atomic import atomic_file
@@ -73,41 +73,61 @@ def write_registration(path: Path, ct: NDArray[np.uint16], histology: Rgb, mask:
 
 
 def write_in_volume(path: Path, level: Level, template: Template, section: Section) -> None:
-    """Draw the slide where it lies in the volume, in 3D, with the dense matter behind it as a cloud of points."""
+    """Draw the slide where it lies in the volume, in 3D, from two sides; the volume's mean projections on the walls."""
     import matplotlib.pyplot as plt
 
     figure = plt.figure(figsize=(11, 5.4), layout="constrained")
     side_mm = level.side_um.numpy() / 1e3
-    cloud = _dense_points(level) / 1e3
-    rows, columns, colours, mm = _picture_in_space(template, section)
-    for number, (elevation, azimuth) in enumerate(((22, -60), (22, 30)), start=1):
+    colours, mm = _picture_in_space(template, section)
+    for number, azimuth in enumerate((-60, 30), start=1):
         axis = figure.add_subplot(1, 2, number, projection="3d", computed_zorder=False)
-        axis.scatter(*cloud.T[::-1], s=2, c="0.55", alpha=0.12, linewidths=0)
-        axis.plot_surface(
-            *(mm[..., i] for i in (2, 1, 0)), facecolors=colours, rstride=1, cstride=1, shade=False, antialiased=False
-        )
+        # The walls behind, as seen from this azimuth.
+        for places, greys in _walls(level, far=(0.0, 1.0, 0.0) if number == 1 else (0.0, 0.0, 0.0)):
+            _draw_surface(axis, places, greys)
+        _draw_surface(axis, mm, colours)
         axis.set(xlim=(0, side_mm[2]), ylim=(0, side_mm[1]), zlim=(0, side_mm[0]))
         axis.set(xlabel="x, mm", ylabel="y, mm", zlabel="z, mm")
         axis.set_box_aspect(side_mm[::-1] / side_mm.max())
-        axis.view_init(elevation, azimuth)
-    figure.suptitle(f"the slide in the volume ({rows} × {columns} points drawn); grey: bone and metal", fontsize=10)
+        axis.view_init(22, azimuth)
+    figure.suptitle("the slide in the volume; on the walls: the volume's mean along each axis", fontsize=10)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=95)
     plt.close(figure)
 
 
-def _dense_points(level: Level, most: int = 6000) -> NDArray[np.float64]:
-    """Return evenly thinned points (N, 3) of bone and metal, µm."""
-    values = level.values.numpy()
-    solid = np.argwhere(ndimage.uniform_filter(values, 3)[::3, ::3, ::3] > 0.55) * 3
-    solid = solid[:: max(1, len(solid) // most)]
-    return np.asarray(solid * level.voxel_um.numpy() + level.origin_um.numpy(), dtype=np.float64)
+def _draw_surface(axis: Any, places_mm: NDArray[np.float64], colours: NDArray[np.float32]) -> None:
+    """Draw a coloured surface whose places (R, C, 3) are (z, y, x)."""
+    z, y, x = np.moveaxis(places_mm, -1, 0)
+    axis.plot_surface(x, y, z, facecolors=colours, rstride=1, cstride=1, shade=False, antialiased=False)
+
+
+def _walls(
+    level: Level, far: tuple[float, float, float], most: int = 90
+) -> list[tuple[NDArray[np.float64], NDArray[np.float32]]]:
+    """Return places (R, C, 3), mm, and greys (R, C, 4) of the mean projection on the wall across each axis.
+
+    `far` says for (z, y, x) whether the wall is at the axis' start (0) or end (1).
+    """
+    values, side_mm = level.values.numpy(), level.side_um.numpy() / 1e3
+    walls = []
+    for across in range(3):
+        image = values.mean(axis=across)
+        image = image[:: max(1, image.shape[0] // most), :: max(1, image.shape[1] // most)]
+        low, high = np.percentile(image, (1, 99.5))
+        grey = np.clip((image - low) / max(high - low, 1e-6), 0, 1).astype(np.float32)
+        others = [i for i in range(3) if i != across]
+        along = [np.linspace(0, side_mm[i], n) for i, n in zip(others, image.shape, strict=True)]
+        places = np.empty((*image.shape, 3))
+        places[..., others[0]], places[..., others[1]] = np.meshgrid(*along, indexing="ij")
+        places[..., across] = far[across] * side_mm[across]
+        walls.append((places, np.stack([grey, grey, grey, np.ones_like(grey)], axis=-1)))
+    return walls
 
 
 def _picture_in_space(
     template: Template, section: Section, most: int = 110
-) -> tuple[int, int, NDArray[np.float32], NDArray[np.float64]]:
-    """Return the slide thinned: rows, columns, colours (R, C, 4) and places in the volume (R, C, 3), mm."""
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Return the slide thinned: colours (R, C, 4) and places in the volume (R, C, 3), mm."""
     step = max(1, -(-max(template.rgb.shape[:2]) // most))
     small = block_mean(template.rgb, step) / 255.0
     index = np.stack(np.meshgrid(*[np.arange(n) for n in small.shape[:2]], indexing="ij"), axis=-1)
@@ -116,7 +136,7 @@ def _picture_in_space(
     opaque = np.ones((*small.shape[:2], 1), np.float32)
     seen = block_mean((template.weight > 0).astype(np.float32), step) > 0.5
     places[~seen] = np.nan
-    return small.shape[0], small.shape[1], np.concatenate([small, opaque], axis=2), places
+    return np.concatenate([small, opaque], axis=2), places
 
 
 def candidate_picture(level: Level, template: Template, section: Section) -> Rgb:
