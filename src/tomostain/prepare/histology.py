@@ -14,7 +14,10 @@ from tomostain.prepare.regions import FEWEST_PX, block_mean
 
 DARK, BRIGHT = 10.0, 255.0
 _SIDE_PX = 1024
-_MINORITY = 0.25
+# Empty glass is at least so bright, relative to the brightest there is.
+_GLASS = 0.92
+# New bone: redness below, summed optical density above.
+_DEEP_BLUE = (-0.3, 1.6)
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def background_region(rgb: NDArray[np.uint8], valid: NDArray[np.bool_] | None = 
     if values.size == 0 or values.min() == values.max():
         return np.zeros(grey.shape, bool)
     # In bright field nothing is brighter than the empty slide; pale bone may cover more of it, but is darker.
-    bright = seen & (grey > max(threshold_otsu(values), 0.85 * np.percentile(values, 99)))
+    bright = seen & (grey > max(threshold_otsu(values), _GLASS * np.percentile(values, 99.5)))
     counts, edges = np.histogram(grey[bright], bins=128)
     mode = edges[int(ndimage.gaussian_filter1d(counts.astype(float), 2.0).argmax())]
     near = bright & (np.abs(grey - mode) < 0.06 * mode)
@@ -129,19 +132,42 @@ def tissue_classes(
     tissue = seen & ~metal & ((smooth.min(axis=2) < 0.86) | (smooth.mean(axis=2) < 0.9))
     if tissue.sum() < FEWEST_PX:
         return np.zeros_like(metal), metal
-    # Optical densities do not change their ratios with thickness, so hue is read from them and not from grey values.
-    density = -np.log(np.clip(smooth, 0.02, 1.0))
-    redness = (density[..., 2] - density[..., 0]) / np.maximum(density.sum(axis=2), 0.1)
+    redness, density = _hue(smooth)
     feature = redness if np.percentile(colourful[tissue], 90) > 0.04 else -smooth.mean(axis=2)
-    values = feature[tissue]
-    if values.min() == values.max():
+    # The deep blue of new bone is as far from marrow as marrow is from bone: bone is looked for in the rest.
+    values = feature[tissue & ~_is_deep_blue(redness, density)]
+    if values.size == 0 or values.min() == values.max():
         return tissue, metal
-    threshold = threshold_otsu(values)
-    # A small class far off, as the bright blue of new woven bone, is neither: bone is looked for in the rest.
-    if (values < threshold).mean() < _MINORITY:
-        rest = values[values >= threshold]
-        threshold = threshold_otsu(rest) if np.ptp(rest) > 0 else threshold
-    return tissue & (feature > threshold), metal
+    return tissue & (feature > threshold_otsu(values)), metal
+
+
+def new_bone(smooth: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Find new woven bone: deep blue with toluidine blue (paper section 2.1), deeper than any soft tissue.
+
+    Parameters
+    ----------
+    smooth : ndarray of float32, shape (Y, X, 3)
+        After white balance, relative to white.
+
+    Returns
+    -------
+    ndarray of bool, shape (Y, X)
+    """
+    return _is_deep_blue(*_hue(smooth))
+
+
+def _hue(smooth: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return redness, (blue - red) / sum of the optical densities, and that sum; of colours relative to white.
+
+    Optical densities do not change their ratios with thickness, so hue is read from them and not from grey values.
+    """
+    density = -np.log(np.clip(smooth, 0.02, 1.0))
+    total = density.sum(axis=2)
+    return (density[..., 2] - density[..., 0]) / np.maximum(total, 0.1), total
+
+
+def _is_deep_blue(redness: NDArray[np.float32], density: NDArray[np.float32]) -> NDArray[np.bool_]:
+    return np.asarray((redness < _DEEP_BLUE[0]) & (density > _DEEP_BLUE[1]))
 
 
 def estimate_histology_levels(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from tomostain.errors import InputError
 from tomostain.io import Slide, Volume
@@ -25,6 +26,11 @@ Float = NDArray[np.float64]
 # Pixel sizes to try, beside what the first search found, where that is not sure.
 SCALES = (0.94, 1.06)
 _DETAIL_SIDE = 128
+# A body of metal: voxels along the longest side at which it is looked for, its level (bone 1), and its radius relative
+# to that of the screw on the slide.
+_BODY_SIDE = 96
+_BRIGHTER_THAN_BONE = 1.1
+_THICKNESS_RATIO = (0.6, 2.0)
 _SLAB_REACH_UM = 60.0
 _SLAB_POINTS = 300_000
 
@@ -109,6 +115,8 @@ def locate(
     rgb, pixel_um, first_um = shrink_slide(slide, working_um)
     template = make_template(rgb, pixel_um, first_um, config.material, source=str(slide.path))
     check_sizes(2 * template.half_um.max(), level, slide, "its tissue", too_large=1.6)
+    if shows_metal(level, template):
+        template = template.of_material("dense")
     freedom = Freedom(config.strain)
     side_um = float(level.side_um.max())
     if start is not None:
@@ -162,6 +170,29 @@ def check_sizes(slide_um: float, level: Level, slide: Slide, what: str, too_larg
         f"{slide.path}: {what} measures {slide_um / 1e3:.2g} mm at {slide.pixel_um:g} µm a pixel, the volume "
         f"{volume_mm} mm; one of the sizes must be wrong, perhaps by a factor of 10: give --pixel-um or --voxel-um"
     )
+
+
+def shows_metal(level: Level, template: Template) -> bool:
+    """Whether the volume holds a body brighter than bone and about as thick as the slide's screw.
+
+    Then the screw is that body, and a dark one need not be tried. Where there is none it may be of a polymer, or of a
+    metal as grey as bone.
+
+    Parameters
+    ----------
+    level : Level
+    template : Template
+    """
+    slide_um = template.screw_radius_um
+    if "dense" not in template.hypotheses or not slide_um:
+        return False
+    coarse = coarser(level, float(level.side_um.max()) / (_BODY_SIDE - 1))
+    bright = ndimage.uniform_filter(coarse.values.numpy(), 3) > _BRIGHTER_THAN_BONE
+    if not bright.any():
+        return False
+    distance = ndimage.distance_transform_edt(np.pad(bright, 1, mode="edge"), sampling=coarse.voxel_um.tolist())
+    low, high = _THICKNESS_RATIO
+    return low * slide_um <= float(distance.max()) <= high * slide_um
 
 
 def _normals(step_deg: float, axis: Float | None) -> Float | None:

@@ -15,12 +15,18 @@ from scipy import ndimage
 from skimage.morphology import convex_hull_image
 
 from tomostain.errors import InputError
-from tomostain.prepare.histology import background_region, estimate_histology_levels, tissue_classes, white_balance
+from tomostain.prepare.histology import (
+    background_region,
+    estimate_histology_levels,
+    new_bone,
+    tissue_classes,
+    white_balance,
+)
 from tomostain.register.refine import Picture
 
 Float32 = NDArray[np.float32]
 # Expected µCT values, background 0 and bone 1; right within 30 % is good enough.
-SOFT, PALE, BONE = 0.20, 0.04, 0.90
+SOFT, PALE, BONE, NEW_BONE = 0.20, 0.04, 0.90, 0.70
 SCREW = {"dense": 1.2, "light": 0.22}
 # A large body of one colour says little for its area.
 SCREW_WEIGHT, HOLE_WEIGHT, RIM_WEIGHT = 0.35, 0.15, 0.3
@@ -103,6 +109,17 @@ class Template:
         weight = np.where(self.inside, self.weight, 0).astype(np.float32)
         return replace(self, weight=weight, fixed_middle_um=middle)
 
+    @property
+    def screw_radius_um(self) -> float:
+        """Radius of the largest disc within the screw, or the hole that it left, µm; 0 where there is none."""
+        # The image's edge is no edge of the screw.
+        padded = np.pad(self.screw > 0.5, 1, mode="edge")
+        return float(ndimage.distance_transform_edt(padded).max()) * self.pixel_um if padded.any() else 0.0
+
+    def of_material(self, material: str) -> "Template":
+        """Return the template with what the screw is known."""
+        return replace(self, hypotheses=(material,))
+
     def picture(self, pixel_um: float) -> Picture:
         """Return the template at about `pixel_um`, as points with a weight."""
         base, screw, weight, step, first = self.shrunk(pixel_um)
@@ -168,6 +185,7 @@ def make_template(
     pale = np.clip((smooth.min(axis=2) - 0.72) / 0.2, 0, 1)
     soft = SOFT + (PALE - SOFT) * pale
     base = np.where(bone, BONE, soft).astype(np.float32)
+    base[new_bone(smooth) & ~metal] = NEW_BONE
     if np.ptp(smooth, axis=2).max() < 0.05:
         # Without colour bone cannot be told: all that is stained, averaged over its fibres, is dense.
         base = density_of(smooth.mean(axis=2), pixel_um)
