@@ -15,7 +15,9 @@ from tomostain.register import Section
 from tomostain.register.config import RegisterConfig
 from tomostain.register.files import Hint, register_files
 from tomostain.register.hints import COLUMNS, read_section
-from tomostain.register.locate import locate
+from tomostain.register.levels import Level
+from tomostain.register.locate import locate, shows_metal
+from tomostain.register.template import Template
 
 QUICK = RegisterConfig(thorough=False, candidates=300, step_deg=16.0, side=20)
 
@@ -135,3 +137,35 @@ def test_accept_writes_a_pair_that_is_not_sure(specimen, tmp_path):
     accepted = Hint(truth, accept=True)
     register_files(specimen / "volume", specimen / "slide.ome.tif", tmp_path / "p", strict, hint=accepted)
     assert yaml.safe_load((tmp_path / "p" / "pair.yaml").read_text())["registration"]["sure"] is False
+
+
+def disc_template(radius_px: int) -> Template:
+    rows, columns = np.indices((120, 120)) - 60
+    disc = (np.hypot(rows, columns) < radius_px).astype(np.float32)
+    return Template(disc, disc, np.ones_like(disc), np.zeros((120, 120, 3), np.uint8), 20.0, 0.0, ("dense", "light"))
+
+
+@pytest.mark.parametrize(
+    ("body", "radius_px", "metal"),
+    [
+        (1.2, 30, True),
+        # As bright as bone, or as dark as a polymer: both stay possible.
+        (1.0, 30, False),
+        (0.2, 30, False),
+        # Brighter than bone, but far thinner than the slide's screw, or far thicker.
+        (1.2, 55, False),
+        (1.2, 8, False),
+    ],
+)
+def test_metal_shows_in_the_volume(body, radius_px, metal):
+    z, y, x = np.indices((64, 64, 64)) - 32
+    values = np.where(np.hypot(y, x) < 15, body, 0.2) + 0.0 * z
+    level = Level.of(values.astype(np.float32), np.full(3, 40.0), np.zeros(3))
+    assert shows_metal(level, disc_template(radius_px)) is metal
+
+
+def test_metal_is_no_question_where_there_is_no_screw():
+    template = disc_template(30)
+    level = Level.of(np.full((32, 32, 32), 1.2, np.float32), np.full(3, 40.0), np.zeros(3))
+    assert not shows_metal(level, template.of_material("light"))
+    assert not shows_metal(level, disc_template(0))

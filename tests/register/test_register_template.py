@@ -9,7 +9,7 @@ from tomostain.errors import InputError
 from tomostain.io import open_slide
 from tomostain.phantom import PhantomConfig, write_specimen
 from tomostain.phantom.tissue import Label
-from tomostain.register.template import BONE, make_template
+from tomostain.register.template import BONE, NEW_BONE, make_template
 
 
 @pytest.fixture(scope="module", params=["toluidine-blue", "h&e"])
@@ -37,6 +37,41 @@ def test_bone_is_told_from_marrow(slide):
     dense = template.base == BONE
     assert dense[labels == Label.BONE].mean() > 0.75
     assert dense[marrow].mean() < 0.25
+
+
+def test_new_bone_is_dense_where_it_covers_much(tmp_path):
+    # A small field about the screw: little glass, much deep blue, which moved the threshold onto marrow.
+    values = {"seed": 33, "material": "Mg-10Gd", "weeks": 8, "shape": (128,) * 3, "voxel_um": 34.0, "pixel_um": 17.0}
+    config = PhantomConfig.from_dict(values | {"laboratory": {"field_of_view": 0.6}})
+    folder = write_specimen(config, tmp_path / "s")
+    rgb, _ = open_slide(folder / "slide.ome.tif").read()
+    labels = tifffile.imread(folder / "truth" / "slide_labels.tif")
+    template = make_template(rgb, 17.0)
+    dense = template.base >= NEW_BONE
+    assert dense[labels == Label.BONE].mean() > 0.75
+    assert dense[labels == Label.WOVEN].mean() > 0.45
+    assert dense[np.isin(labels, (Label.MARROW, Label.ADIPOCYTE))].mean() < 0.2
+    # White is that of the glass, not that of pale marrow: fat is nearly white.
+    fat = np.median(template.rgb[labels == Label.ADIPOCYTE], axis=0)
+    assert np.ptp(fat) < 25
+
+
+def test_without_its_rim_the_template_lies_where_it_was(slide):
+    template = make_template(slide[0], SMALL["pixel_um"])
+    bare = template.without_rim()
+    np.testing.assert_array_equal(bare.middle_um, template.middle_um)
+    assert template.inside is not None
+    assert not bare.weight[~template.inside].any()
+    np.testing.assert_array_equal(bare.weight[template.inside], template.weight[template.inside])
+
+
+def test_the_screws_radius_is_that_of_its_largest_disc():
+    rgb = np.full((200, 200, 3), 245, np.uint8)
+    rows, columns = np.indices((200, 200)) - 100
+    rgb[(np.abs(rows) < 80) & (np.abs(columns) < 80)] = (160, 114, 174)
+    rgb[(np.abs(rows) < 60) & (np.abs(columns) < 20)] = (134, 140, 186)
+    rgb[np.hypot(rows, columns) < 30] = 5
+    assert make_template(rgb, 20.0).screw_radius_um == pytest.approx(600.0, rel=0.07)
 
 
 def test_the_picture_is_the_template_averaged(slide):
