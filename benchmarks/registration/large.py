@@ -1,8 +1,8 @@
 """Memory and time at a beamline's size: a TIFF folder of 1500³ voxels, of 5 µm, and a slide of 9000² pixels of 0.83 µm.
 
 The volume is a phantom grown at 20 µm (375³ voxels), enlarged fourfold slice by slice with noise of its own at full
-resolution; the slide is drawn from the same anatomy at 2.5 µm and enlarged threefold. The registration runs in a process of its own, so that its peak
-memory is its own.
+resolution; the slide is drawn from the same anatomy at 2.5 µm and enlarged threefold. The registration runs in a
+process of its own, so that its peak memory is its own.
 """
 
 import argparse

@@ -15,9 +15,22 @@ import numpy as np
 from benchmarks.registration.specimens import Case, hard_cases, standard_cases
 
 PLANE_VOXEL = 2.0
-HEAD = (
-    "| | slides | plane < 2 voxels | target error median, voxels (µm) | 95th percentile | angle, ° | "
-    "right and sure | wrong and sure | seconds |\n|---|---|---|---|---|---|---|---|---|"
+COLUMNS = (
+    "",
+    "slides",
+    "plane < 2 voxels",
+    "plane, voxels",
+    "angle, °",
+    "target, voxels (µm)",
+    "its 95th percentile",
+    "95 % of slides below",
+    "right and sure",
+    "wrong and sure",
+    "seconds",
+)
+NOTE = (
+    "Medians over all slides, the wrong ones too: plane error, angle, median and 95th percentile of the target "
+    "registration error over the section; then what the median target error of 95 % of the slides stays below."
 )
 
 
@@ -40,17 +53,22 @@ def right(record: dict[str, Any]) -> bool:
 
 
 def line(name: str, records: list[dict[str, Any]]) -> str:
-    """Return one line of the table."""
+    """Return one line of the table; see `NOTE`."""
     good = [r for r in records if right(r)]
-    target = [r["target_voxel"] for r in good]
-    micrometres = np.median([r["target_voxel"] * r["voxel_um"] for r in good]) if good else np.nan
+    voxel_um = next((r["voxel_um"] for r in records if "voxel_um" in r), np.nan)
+    plane, angle, target, target95 = (
+        np.array([r.get(key, np.inf) for r in records])
+        for key in ("plane_voxel", "angle_deg", "target_voxel", "target95_voxel")
+    )
     cells = [
         name,
         str(len(records)),
-        f"{len(good)} ({len(good) / max(1, len(records)):.0%})",
-        f"{np.median(target):.2f} ({micrometres:.1f})" if good else "–",
-        f"{np.percentile([r['target95_voxel'] for r in good], 95):.2f}" if good else "–",
-        f"{np.median([r['angle_deg'] for r in good]):.2f}" if good else "–",
+        f"{len(good)} ({len(good) / max(1, len(records)):.1%})",
+        f"{np.median(plane):.2f}",
+        f"{np.median(angle):.2f}",
+        f"{np.median(target):.2f} ({np.median(target) * voxel_um:.1f})",
+        f"{np.median(target95):.2f}",
+        f"{np.percentile(target, 95):.2f}",
         str(sum(r["sure"] for r in good)),
         str(sum(r["sure"] for r in records if not right(r))),
         f"{np.median([r['seconds'] for r in records]):.0f}",
@@ -60,7 +78,7 @@ def line(name: str, records: list[dict[str, Any]]) -> str:
 
 def table(records: list[dict[str, Any]], keys: tuple[str, ...]) -> str:
     """Return a table with a line for each value of each key."""
-    lines = [HEAD, line("**all**", records)]
+    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|", line("**all**", records)]
     for key in keys:
         groups: dict[Any, list[dict[str, Any]]] = defaultdict(list)
         for record in records:
@@ -74,9 +92,12 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("results", type=Path, help="Folder with standard/, hard/, fine/, mismatched/, as far as run.")
+    parser.add_argument("--first-seed", type=int, default=2000, help="Of the standard set.")
     options = parser.parse_args()
-    cases = {case.name: case for case in standard_cases(2000, 224, 20.0) + hard_cases(3000, 20, 224, 20.0)}
+    standard = standard_cases(options.first_seed, 224, 20.0)
+    cases = {case.name: case for case in standard + hard_cases(3000, 20, 224, 20.0)}
     fine = {case.name: case for case in standard_cases(4000, 320, 10.0)}
+    print(NOTE)
     for name, known in (("standard", cases), ("hard", cases), ("fine", fine)):
         records = load(options.results / name, known)
         if not records:
