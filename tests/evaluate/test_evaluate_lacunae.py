@@ -1,0 +1,56 @@
+"""Lacunae: spots that are drawn are found, and those without a counterpart are counted."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from tomostain.errors import InputError
+from tomostain.evaluate.lacunae import find_lacunae, invented
+
+PIXEL_UM = 2.5
+
+
+def spots(centres, diameter_um: float = 10.0, depth: int = 90, side: int = 120) -> np.ndarray:
+    rows, columns = np.indices((side, side))
+    grey = np.full((side, side), 180.0)
+    for row, column in centres:
+        grey[np.hypot(rows - row, columns - column) * PIXEL_UM <= diameter_um / 2] -= depth
+    grey = ndimage.gaussian_filter(grey, 0.6) + np.random.default_rng(0).normal(0, 2, grey.shape)
+    return np.clip(grey, 0, 255).astype(np.uint8)[..., None].repeat(3, axis=2)
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(0, 500))
+def test_every_spot_is_found_at_its_place(seed):
+    rng = np.random.default_rng(seed)
+    cells = rng.choice(25, 8, replace=False)
+    centres = np.stack([cells // 5, cells % 5], axis=1) * 20 + 20 + rng.integers(-4, 5, (8, 2))
+    found = find_lacunae(spots(centres), PIXEL_UM)
+    assert len(found) == 8
+    assert invented(found, centres.astype(float), PIXEL_UM, within_um=4.0) == 0
+
+
+def test_large_bodies_faint_spots_and_what_lies_outside_do_not_count():
+    assert len(find_lacunae(spots([(60, 60)], diameter_um=100.0), PIXEL_UM)) == 0
+    assert len(find_lacunae(spots([(60, 60)], depth=8), PIXEL_UM)) == 0
+    left = np.zeros((120, 120), bool)
+    left[:, :60] = True
+    found = find_lacunae(spots([(60, 30), (60, 90)]), PIXEL_UM, left)
+    np.testing.assert_allclose(found, [[60, 30]], atol=1)
+
+
+def test_each_real_spot_excuses_one():
+    real = np.array([[10.0, 10.0]])
+    fake = np.array([[10.0, 11.0], [11.0, 10.0], [80.0, 80.0]])
+    assert invented(fake, real, PIXEL_UM) == 2
+    assert invented(fake, real[:0], PIXEL_UM) == 3
+    assert invented(real[:0], real, PIXEL_UM) == 0
+
+
+def test_pixels_too_large_are_refused():
+    with pytest.raises(InputError, match="pixels of 5 µm cannot show spots of 6 µm; 3 µm or less"):
+        find_lacunae(spots([]), 5.0)
+    with pytest.raises(InputError, match="region of shape"):
+        find_lacunae(spots([]), PIXEL_UM, np.ones((5, 5), bool))
