@@ -71,7 +71,8 @@ def test_every_promised_file_is_there(result):
     out, table, _ = result
     names = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
     assert names == {
-        "metrics.csv", "table.csv", "table.txt", "boxplots.png", "evaluate.yaml", "pictures/p3.png"
+        "metrics.csv", "table.csv", "table.txt", "boxplots.png", "evaluate.yaml", "pictures/p3.png",
+        "table-without-screw.txt", "table-shift-tolerant.txt", "intervals.csv",
     }  # fmt: skip
     assert (out / "table.txt").read_text() == table.to_text()
 

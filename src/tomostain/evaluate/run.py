@@ -17,8 +17,9 @@ from tomostain.evaluate.baselines import ColourLookup, MeanImage, raw_ct
 from tomostain.evaluate.config import EvaluateConfig
 from tomostain.evaluate.figures import difference_image, draw_boxplots, side_by_side
 from tomostain.evaluate.lpips import Lpips
-from tomostain.evaluate.metrics import background_colour, fill_background, patch_metrics
+from tomostain.evaluate.metrics import background_colour, fill_background
 from tomostain.evaluate.table import Table
+from tomostain.evaluate.views import PAPER, VIEWS, intervals_csv, measure_views, screw_region
 from tomostain.io import write_image
 from tomostain.io.atomic import atomic_folder, refuse_existing, write_text
 from tomostain.prepare import Dataset, Pair, load_dataset
@@ -58,7 +59,9 @@ def evaluate(
         A dataset folder.
     out : Path
         Gets ``metrics.csv`` (every patch), ``table.csv``, ``table.txt``, ``boxplots.png``, ``pictures/<pair>.png``
-        (µCT, stained, real, difference) and ``evaluate.yaml``.
+        (µCT, stained, real, difference) and ``evaluate.yaml``; also ``table-without-screw.txt``,
+        ``table-shift-tolerant.txt``, and in ``intervals.csv`` all medians and paired differences with 95 % intervals
+        over specimens (`tomostain.evaluate.views`).
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     lpips : Lpips, str or None
@@ -140,8 +143,14 @@ def compare(
                 "choose a smaller patch_px or correct the masks"
             )
         label = lpips.label if lpips else "LPIPS"
-        table = Table.from_records(records, lpips_label=label, notes=(*notes, *warnings))
-        write_results(folder, records, table)
+        notes = (*notes, *warnings)
+        table = Table.from_records(_seen(records, PAPER), lpips_label=label, notes=notes)
+        write_results(folder, _seen(records, PAPER), table)
+        for view in VIEWS[1:]:
+            other = Table.from_records(_seen(records, view), lpips_label=label, notes=(f"View: {view}.", *notes))
+            write_text(folder / f"table-{view}.txt", other.to_text())
+        specimens = {pair_id: str(data.records.get(pair_id, {}).get("specimen", pair_id)) for pair_id in ids}
+        write_text(folder / "intervals.csv", intervals_csv(records, specimens))
         values = _provenance(config, folders, translators, data, ids, table)
         write_text(folder / "evaluate.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
     return table
@@ -222,15 +231,30 @@ def _measure(
     jobs = track([(pair_id, name) for pair_id in ids for name in stainers], "evaluating", progress)
     for pair_id in ids:
         pair = data.load(pair_id)
+        colour, screw = background_colour(pair.histology, pair.mask), screw_region(pair.histology)
         stained = {}
         for _ in stainers:
             _, name = next(jobs)
             stained[name] = stainers[name](pair.ct)
-            patches = patch_metrics(stained[name], pair.histology, pair.mask, config.patch_px, config.stride_px, lpips)
+            patches = measure_views(
+                stained[name],
+                pair.histology,
+                pair.mask,
+                config.patch_px,
+                config.stride_px,
+                lpips,
+                colour=colour,
+                screw=screw,
+            )
             records += [{"model": name, "pair": pair_id, **patch} for patch in patches]
         write_image(pictures / f"{pair_id}.png", _picture(pair, {name: stained[name] for name in models}))
     next(jobs, None)  # lets the bar reach its end
     return records
+
+
+def _seen(records: Sequence[Mapping[str, Any]], view: str) -> list[dict[str, Any]]:
+    """Return the records of one view, without the key that says so."""
+    return [{key: value for key, value in r.items() if key != "view"} for r in records if r["view"] == view]
 
 
 def _picture(pair: Pair, stained: Mapping[str, RGB]) -> RGB:
