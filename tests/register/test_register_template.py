@@ -1,8 +1,11 @@
 """The µCT guessed from a slide, against the phantom's labels."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tifffile
+from scipy import ndimage
 from tests.register.conftest import SMALL
 
 from tomostain.errors import InputError
@@ -56,22 +59,35 @@ def test_new_bone_is_dense_where_it_covers_much(tmp_path):
     assert np.ptp(fat) < 25
 
 
-def test_without_its_rim_the_template_lies_where_it_was(slide):
+def test_the_tissue_alone_lies_where_the_template_was(slide):
     template = make_template(slide[0], SMALL["pixel_um"])
-    bare = template.without_rim()
-    np.testing.assert_array_equal(bare.middle_um, template.middle_um)
+    alone = template.tissue_alone()
+    np.testing.assert_array_equal(alone.middle_um, template.middle_um)
+    kept = alone.weight > 0
     assert template.inside is not None
-    assert not bare.weight[~template.inside].any()
-    np.testing.assert_array_equal(bare.weight[template.inside], template.weight[template.inside])
+    assert not kept[~template.inside].any()
+    assert ndimage.distance_transform_edt(template.screw < 0.5)[kept].min() * SMALL["pixel_um"] > 60
+    np.testing.assert_array_equal(alone.weight[kept], template.weight[kept])
 
 
-def test_the_screws_radius_is_that_of_its_largest_disc():
+def test_where_there_is_hardly_any_tissue_the_screw_stays():
+    template = make_template(drawn_section(), 20.0)
+    everything = dataclasses.replace(template, screw=np.ones_like(template.screw))
+    assert everything.tissue_alone() is everything
+
+
+def drawn_section() -> np.ndarray:
+    """A square of bone with marrow and a round screw of 600 µm, 20 µm a pixel."""
     rgb = np.full((200, 200, 3), 245, np.uint8)
     rows, columns = np.indices((200, 200)) - 100
     rgb[(np.abs(rows) < 80) & (np.abs(columns) < 80)] = (160, 114, 174)
     rgb[(np.abs(rows) < 60) & (np.abs(columns) < 20)] = (134, 140, 186)
     rgb[np.hypot(rows, columns) < 30] = 5
-    assert make_template(rgb, 20.0).screw_radius_um == pytest.approx(600.0, rel=0.07)
+    return rgb
+
+
+def test_the_screws_radius_is_that_of_its_largest_disc():
+    assert make_template(drawn_section(), 20.0).screw_radius_um == pytest.approx(600.0, rel=0.07)
 
 
 def test_the_picture_is_the_template_averaged(slide):

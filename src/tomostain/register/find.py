@@ -202,7 +202,7 @@ def finish(
         The template as it was at last: learned values, and weights that leave out what does not fit.
     """
     voxel_um = float(level.voxel_um.max())
-    template = template.without_rim()
+    template = template.tissue_alone()
     picture = template.picture(voxel_um)
     if most_points and len(picture.u_um) > most_points:
         picture = picture.every(-(-len(picture.u_um) // most_points))

@@ -34,6 +34,8 @@ RIM_UM = 150.0
 _HOLE_UM = 140.0
 _EDGE_UM = 40.0
 _FIBRE_UM = 50.0
+# Beside the screw nothing counts at the end, as long as this part of the weight is left.
+_NEAR_SCREW_UM, _LEAST_TISSUE = 60.0, 0.15
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,14 +102,21 @@ class Template:
             pictures.append(base * (1 - screw) + level * screw)
         return np.stack(pictures).astype(np.float32)
 
-    def without_rim(self) -> "Template":
-        """Return the template without the rim of air: tissue is as stiff as bone, its outline is not."""
-        if self.inside is None:
+    def tissue_alone(self) -> "Template":
+        """Return the template without the rim of air, the screw and what touches it; as it is where little is left.
+
+        The outline may be that of a lost piece. The screw's edges in µCT depend on blur, streaks and degradation, and
+        are so strong that they tilt a plane by a degree or two where it covers much of a small section.
+        """
+        near_screw = ndimage.distance_transform_edt(self.screw < 0.5) * self.pixel_um <= _NEAR_SCREW_UM
+        kept = ~near_screw if self.screw.any() else np.ones_like(near_screw)
+        if self.inside is not None:
+            kept &= self.inside
+        weight = np.where(kept, self.weight, 0).astype(np.float32)
+        if weight.sum() < _LEAST_TISSUE * self.weight.sum():
             return self
-        middle = self.middle_um
         # Its middle stays, or poses would mean another place.
-        weight = np.where(self.inside, self.weight, 0).astype(np.float32)
-        return replace(self, weight=weight, fixed_middle_um=middle)
+        return replace(self, weight=weight, fixed_middle_um=self.middle_um)
 
     @property
     def screw_radius_um(self) -> float:
@@ -186,7 +195,8 @@ def make_template(
     soft = SOFT + (PALE - SOFT) * pale
     base = np.where(bone, BONE, soft).astype(np.float32)
     base[new_bone(smooth) & ~metal] = NEW_BONE
-    if np.ptp(smooth, axis=2).max() < 0.05:
+    colourless = np.ptp(smooth, axis=2).max() < 0.05
+    if colourless:
         # Without colour bone cannot be told: all that is stained, averaged over its fibres, is dense.
         base = density_of(smooth.mean(axis=2), pixel_um)
     tissue = bone | metal | (smooth.min(axis=2) < 0.86)
@@ -203,12 +213,16 @@ def make_template(
     base[~inside] = 0.0
     has_metal = metal.sum() > 0.01 * inside.sum()
     screw = metal if has_metal else empty
+    if colourless and not has_metal:
+        # A grey scan may show glass in many places; that it lost a screw there would be a guess too many.
+        screw = np.zeros_like(metal)
     # What is seen at the screw's edge depends on blur, streaks and the saw: it counts as little as the screw.
-    weight[ndimage.distance_transform_edt(~screw) * pixel_um <= _EDGE_UM] *= SCREW_WEIGHT
+    if screw.any():
+        weight[ndimage.distance_transform_edt(~screw) * pixel_um <= _EDGE_UM] *= SCREW_WEIGHT
     names: tuple[str, ...] = tuple(SCREW) if material is None else (material,)
     if has_metal:
         weight[empty] *= HOLE_WEIGHT
-    elif empty.sum() > 0.01 * inside.sum():
+    elif screw.sum() > 0.01 * inside.sum():
         base[empty] = 0.0
     else:
         names = ("none",)
