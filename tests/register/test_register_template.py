@@ -12,7 +12,7 @@ from tomostain.errors import InputError
 from tomostain.io import open_slide
 from tomostain.phantom import PhantomConfig, write_specimen
 from tomostain.phantom.tissue import Label
-from tomostain.register.template import BONE, NEW_BONE, make_template
+from tomostain.register.template import BONE, NEW_BONE, STRAIN_SOFT, STRAIN_STIFF, make_template
 
 
 @pytest.fixture(scope="module", params=["toluidine-blue", "h&e"])
@@ -105,3 +105,9 @@ def test_glass_without_tissue_is_refused():
     glass = np.random.default_rng(0).normal(240, 2, (200, 200, 3)).clip(0, 255).astype(np.uint8)
     with pytest.raises(InputError, match=r"slide.tif: no tissue found"):
         make_template(glass, 20.0, source="slide.tif")
+
+
+def test_the_stain_says_how_much_the_section_may_be_strained(slide):
+    rgb, _, stain = slide
+    expected = STRAIN_STIFF if stain == "toluidine-blue" else STRAIN_SOFT
+    assert make_template(rgb, SMALL["pixel_um"]).strain == expected

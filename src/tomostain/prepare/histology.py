@@ -132,10 +132,10 @@ def tissue_classes(
     tissue = seen & ~metal & ((smooth.min(axis=2) < 0.86) | (smooth.mean(axis=2) < 0.9))
     if tissue.sum() < FEWEST_PX:
         return np.zeros_like(metal), metal
-    redness, density = _hue(smooth)
-    feature = redness if np.percentile(colourful[tissue], 90) > 0.04 else -smooth.mean(axis=2)
+    red, density = _hue(smooth)
+    feature = red if np.percentile(colourful[tissue], 90) > 0.04 else -smooth.mean(axis=2)
     # The deep blue of new bone is as far from marrow as marrow is from bone: bone is looked for in the rest.
-    values = feature[tissue & ~_is_deep_blue(redness, density)]
+    values = feature[tissue & ~_is_deep_blue(red, density)]
     if values.size == 0 or values.min() == values.max():
         return tissue, metal
     return tissue & (feature > threshold_otsu(values)), metal
@@ -156,18 +156,23 @@ def new_bone(smooth: NDArray[np.float32]) -> NDArray[np.bool_]:
     return _is_deep_blue(*_hue(smooth))
 
 
+def redness(rgb: NDArray[np.uint8], white: float = 255.0) -> NDArray[np.float32]:
+    """Return (blue - red) / sum of the optical densities of white-balanced colours (..., 3), shape (...)."""
+    return _hue(rgb.astype(np.float32) / np.float32(white))[0]
+
+
 def _hue(smooth: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return redness, (blue - red) / sum of the optical densities, and that sum; of colours relative to white.
 
     Optical densities do not change their ratios with thickness, so hue is read from them and not from grey values.
     """
     density = -np.log(np.clip(smooth, 0.02, 1.0))
-    total = density.sum(axis=2)
+    total = density.sum(axis=-1)
     return (density[..., 2] - density[..., 0]) / np.maximum(total, 0.1), total
 
 
-def _is_deep_blue(redness: NDArray[np.float32], density: NDArray[np.float32]) -> NDArray[np.bool_]:
-    return np.asarray((redness < _DEEP_BLUE[0]) & (density > _DEEP_BLUE[1]))
+def _is_deep_blue(red: NDArray[np.float32], density: NDArray[np.float32]) -> NDArray[np.bool_]:
+    return np.asarray((red < _DEEP_BLUE[0]) & (density > _DEEP_BLUE[1]))
 
 
 def estimate_histology_levels(

@@ -16,7 +16,7 @@ from tomostain.progress import Progress, silent
 from tomostain.register.confidence import detail
 from tomostain.register.levels import Level, coarser
 from tomostain.register.poses import Poses, distinct
-from tomostain.register.refine import Freedom, Picture, random_steps, refine, sample_slab
+from tomostain.register.refine import Freedom, Picture, random_steps, refine, sample_slab, strain_penalty
 from tomostain.register.search import Grid, search
 from tomostain.register.template import Template
 
@@ -30,6 +30,8 @@ APART = 0.02
 HOPS = ((48, 10, 6.0, 0.03), (20, 10, 3.0, 0.015))
 # Of the coarse search no more than this many times what is kept are looked at.
 _LIKELY = 12
+# Places about the best pose that are tried at the end.
+_SETTLE = 48
 _BINS = 12
 _PRIOR_PX = 30.0
 
@@ -131,7 +133,7 @@ def narrow(
     order = distinct(poses, scores, corners, APART * side_um, len(poses))
     poses, scores = poses[order], scores[order]
     progress("refining", len(STAGES), len(STAGES) + 1)
-    best, _ = finish(level, template, poses[:1], freedom)
+    best = settle(level, template, poses[:1], freedom, seed)
     support = int(((arrived.points_um(corners) - best.points_um(corners)).norm(dim=-1).mean(-1) < side_um / 64).sum())
     progress("refining", len(STAGES) + 1, len(STAGES) + 1)
     return Found(Poses.stack([best, poses[1:]]), scores, support)
@@ -168,6 +170,25 @@ def _hop(
         found_scores = fit + detail(level, template, found).correlation
         poses, scores = Poses.stack([poses, found]), torch.cat([scores, found_scores])
     return poses, scores
+
+
+def settle(level: Level, template: Template, pose: Poses, freedom: Freedom, seed: int = 0) -> Poses:
+    """Refine one pose to the end, and again from places drawn about it: of where they come to, the best is kept.
+
+    In a small section a stretch looks like a tilt, and the pose may rest two voxels beside its place. So the tissue
+    alone decides, less what such a strain is unlikely for the stain.
+    """
+    pose, _ = finish(level, template, pose, freedom)
+    side_um = float(level.side_um.max())
+    picture = template.tissue_alone().picture(float(level.voxel_um.max()))
+    many = Poses.stack([pose] * _SETTLE)
+    step = random_steps(many, 0.008 * side_um, 2.0, freedom, torch.Generator().manual_seed(seed))
+    # The pose itself is the first of them.
+    step[0] = 0
+    found, scores = refine(level, picture, many.moved(step), freedom, steps=8)
+    scores = scores + detail(level, template, found).correlation
+    best = int((scores - strain_penalty(found, Freedom(template.strain))).argmax())
+    return pose if best == 0 else finish(level, template, found[best : best + 1], freedom)[0]
 
 
 def finish(

@@ -225,7 +225,7 @@ def _normal_equations(level: Level, picture: Picture, poses: Poses, freedom: Fre
     wj = jacobian * w[..., None]
     hessian = wj.transpose(1, 2) @ jacobian
     slope = (wj.transpose(1, 2) @ t_hat[..., None])[..., 0]
-    penalty = _penalty(poses, freedom)
+    penalty = strain_penalty(poses, freedom)
     score = correlation * (overlap / OVERLAP).clamp(max=1.0)
     return _State(score - penalty, score, hessian, slope)
 
@@ -251,7 +251,8 @@ def _prior_matrix(freedom: Freedom) -> Tensor:
     return torch.tensor([[shape + mean, mean, 0.0], [mean, shape + mean, 0.0], [0.0, 0.0, 2 * shape]])
 
 
-def _penalty(poses: Poses, freedom: Freedom) -> Tensor:
+def strain_penalty(poses: Poses, freedom: Freedom) -> Tensor:
+    """Return what the prior on the strain takes off the correlation of each pose, shape (K,)."""
     e = torch.stack([poses.strain[:, 0, 0], poses.strain[:, 1, 1], poses.strain[:, 0, 1]], dim=1)
     matrix = _prior_matrix(freedom).to(e.device)
     return 0.5 * ((e @ matrix) * e).sum(dim=1)

@@ -19,6 +19,7 @@ from tomostain.prepare.histology import (
     background_region,
     estimate_histology_levels,
     new_bone,
+    redness,
     tissue_classes,
     white_balance,
 )
@@ -31,6 +32,10 @@ SCREW = {"dense": 1.2, "light": 0.22}
 # A large body of one colour says little for its area.
 SCREW_WEIGHT, HOLE_WEIGHT, RIM_WEIGHT = 0.35, 0.15, 0.3
 RIM_UM = 150.0
+# Strain by stain: below 1 to 2 % with toluidine blue, 3 to 4 % with H&E.
+STRAIN_STIFF, STRAIN_SOFT = 0.012, 0.03
+# Median redness of tissue stained with toluidine blue is below this.
+_BLUE = -0.06
 _HOLE_UM = 140.0
 _EDGE_UM = 40.0
 _FIBRE_UM = 50.0
@@ -124,6 +129,17 @@ class Template:
         # The image's edge is no edge of the screw.
         padded = np.pad(self.screw > 0.5, 1, mode="edge")
         return float(ndimage.distance_transform_edt(padded).max()) * self.pixel_um if padded.any() else 0.0
+
+    @property
+    def strain(self) -> float:
+        """Standard deviation of the strain that the stain's preparation leaves (paper section 2.3).
+
+        Sections for toluidine blue are ground and stay stiff; those for H&E are cut from softened bone.
+        """
+        tissue = (self.weight > 0) & (self.screw < 0.5) & (self.rgb.max(axis=2) > 60) & (self.rgb.min(axis=2) < 215)
+        if not tissue.any():
+            return STRAIN_SOFT
+        return STRAIN_STIFF if float(np.median(redness(self.rgb[tissue]))) < _BLUE else STRAIN_SOFT
 
     def of_material(self, material: str) -> "Template":
         """Return the template with what the screw is known."""
