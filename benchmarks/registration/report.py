@@ -15,6 +15,7 @@ import numpy as np
 from benchmarks.registration.specimens import Case, hard_cases, standard_cases
 
 PLANE_VOXEL = 2.0
+SETS = ("standard", "hard", "fine", "mismatched")
 COLUMNS = (
     "",
     "slides",
@@ -34,11 +35,27 @@ NOTE = (
 )
 
 
-def load(folder: Path, cases: dict[str, Case]) -> list[dict[str, Any]]:
-    """Read the results of a folder and what is known of each specimen."""
+def read(results: Path, name: str) -> list[dict[str, Any]]:
+    """Read the results of a set: a folder with a file a slide, as run.py writes it, or one file as `collect` does."""
+    one = results / f"{name}.json"
+    if one.is_file():
+        return list(json.loads(one.read_text(encoding="utf-8")))
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted((results / name).glob("*.json"))]
+
+
+def collect(results: Path, out: Path) -> None:
+    """Write the results of each set into one file, a line a slide, to be kept."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in SETS:
+        records = [json.dumps(record) for record in read(results, name)]
+        if records:
+            (out / f"{name}.json").write_text("[\n" + ",\n".join(records) + "\n]\n", encoding="utf-8")
+
+
+def load(results: Path, name: str, cases: dict[str, Case]) -> list[dict[str, Any]]:
+    """Read the results of a set and what is known of each specimen."""
     records = []
-    for path in sorted(folder.glob("*.json")):
-        record = json.loads(path.read_text(encoding="utf-8"))
+    for record in read(results, name):
         case = cases.get(record["volume"])
         record["stain"] = "H&E" if record["slide"].startswith("he") else "toluidine blue"
         if case is not None:
@@ -71,7 +88,7 @@ def line(name: str, records: list[dict[str, Any]]) -> str:
         f"{np.percentile(target, 95):.2f}",
         str(sum(r["sure"] for r in good)),
         str(sum(r["sure"] for r in records if not right(r))),
-        f"{np.median([r['seconds'] for r in records]):.0f}",
+        f"{np.median([r['seconds'] for r in records if r['seconds']]):.0f}",
     ]
     return "| " + " | ".join(cells) + " |"
 
@@ -93,13 +110,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("results", type=Path, help="Folder with standard/, hard/, fine/, mismatched/, as far as run.")
     parser.add_argument("--first-seed", type=int, default=2000, help="Of the standard set.")
+    parser.add_argument("--collect", type=Path, help="Write the results into one file a set here, to be kept.")
     options = parser.parse_args()
+    if options.collect:
+        collect(options.results, options.collect)
     standard = standard_cases(options.first_seed, 224, 20.0)
     cases = {case.name: case for case in standard + hard_cases(3000, 20, 224, 20.0)}
     fine = {case.name: case for case in standard_cases(4000, 320, 10.0)}
     print(NOTE)
     for name, known in (("standard", cases), ("hard", cases), ("fine", fine)):
-        records = load(options.results / name, known)
+        records = load(options.results, name, known)
         if not records:
             continue
         print(f"\n### {name}\n\n{table(records, ('stain', 'material', 'variant'))}\n")
@@ -110,7 +130,7 @@ def main() -> None:
                     f"- {record['volume']} {record['stain']} ({record.get('material')}, {record.get('variant')}): "
                     f"target error {error:.1f} voxels, confidence {record['confidence']:.2f}"
                 )
-    wrong = load(options.results / "mismatched", {})
+    wrong = load(options.results, "mismatched", {})
     if wrong:
         sure = sum(record["sure"] for record in wrong)
         print(f"\n### mismatched\n\n{len(wrong)} pairs of a volume and another specimen's slide: {sure} called sure; ")
