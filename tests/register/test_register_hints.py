@@ -24,6 +24,7 @@ def test_landmarks_give_back_the_pose(tmp_path):
     [
         ([[0, 0], [1, 1]], [[0, 0, 0], [1, 1, 1]], "2 points; at least three"),
         ([[0, 0], [1, 1], [2, 2]], np.eye(3), "on one line"),
+        ([[0, 0], [1, np.nan], [0, 1]], np.eye(3), "point 2 is not finite"),
         ([[0, 0], [1, 0], [0, 1]], [[0, 0, 0], [9, 0, 0], [0, 9, 0]], "stretch the slide 9"),
     ],
 )

@@ -80,3 +80,9 @@ def test_the_slab_is_the_volume_resampled():
         points = section.to_volume_um(grid_um((30, 35), 10.0)) + 10.0 * k * section.normal
         right = ndimage.map_coordinates(values, np.moveaxis(points / 10.0, -1, 0), order=1)
         np.testing.assert_allclose(slab.values[k + 2].numpy(), right, atol=1e-5)
+
+
+@pytest.mark.parametrize("side", [563, 845, 1126, 1408, 1690, 1970, 64, 2000])
+def test_a_volume_of_any_length_is_read(side):
+    level = read_coarse(Scan(np.zeros((side, 4, 4), np.float32)), UNIT, most=256)
+    assert level.values.shape[0] <= 1.1 * 256

@@ -1,6 +1,7 @@
 """The whole way from files to a section, against the phantom's truth, and the ways in which it must refuse."""
 
 import csv
+import shutil
 
 import numpy as np
 import pytest
@@ -64,6 +65,31 @@ def test_the_pair_is_on_one_grid_with_pictures(pair):
 def test_nothing_is_overwritten_unasked(pair, specimen):
     with pytest.raises(InputError, match="exists already"):
         register_files(specimen / "volume", specimen / "slide.ome.tif", pair)
+
+
+def test_overwriting_loses_nothing_that_is_not_ours(specimen, tmp_path):
+    volume, slide = specimen / "volume", specimen / "slide.ome.tif"
+    with pytest.raises(InputError, match=r"lies in .* which would be replaced"):
+        register_files(volume, slide, specimen, overwrite=True)
+    other = tmp_path / "pair"
+    other.mkdir()
+    (other / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"notes.txt: is not of a pair"):
+        register_files(volume, slide, other, overwrite=True)
+    assert (other / "notes.txt").read_text() == "mine"
+
+
+def test_a_pair_and_what_was_drawn_in_it_outlive_a_try_that_is_not_sure(pair, specimen, other_specimen, tmp_path):
+    good = tmp_path / "good"
+    shutil.copytree(pair, good)
+    (good / "exclude.tif").write_bytes(b"drawn by hand")
+    with pytest.raises(NotSure, match="good-candidates"):
+        register_files(specimen / "volume", other_specimen / "slide.ome.tif", good, QUICK, overwrite=True)
+    assert (good / "pair.yaml").is_file()
+    start = read_section(specimen / "truth" / "section.yaml")
+    hint = Hint(start, accept=True)
+    register_files(specimen / "volume", specimen / "slide.ome.tif", good, QUICK, hint=hint, overwrite=True)
+    assert (good / "exclude.tif").read_bytes() == b"drawn by hand"
 
 
 def test_another_specimens_slide_is_not_sure_and_leaves_candidates(specimen, other_specimen, tmp_path, capsys):

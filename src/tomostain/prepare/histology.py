@@ -14,8 +14,8 @@ from tomostain.prepare.regions import FEWEST_PX, block_mean
 
 DARK, BRIGHT = 10.0, 255.0
 _SIDE_PX = 1024
-# Empty glass is at least so bright, relative to the brightest there is.
-_GLASS = 0.92
+# Empty glass is at least so bright, relative to a percentile of all; less strictly where that leaves too little.
+_GLASS = ((0.92, 99.5), (0.85, 99.0))
 # New bone: redness below, summed optical density above.
 _DEEP_BLUE = (-0.3, 1.6)
 
@@ -93,7 +93,17 @@ def background_region(rgb: NDArray[np.uint8], valid: NDArray[np.bool_] | None = 
     if values.size == 0 or values.min() == values.max():
         return np.zeros(grey.shape, bool)
     # In bright field nothing is brighter than the empty slide; pale bone may cover more of it, but is darker.
-    bright = seen & (grey > max(threshold_otsu(values), _GLASS * np.percentile(values, 99.5)))
+    otsu = float(threshold_otsu(values))
+    for part, percentile in _GLASS:
+        bright = seen & (grey > max(otsu, part * np.percentile(values, percentile)))
+        found = _main_colour(rgb, grey, bright)
+        if found.sum() >= FEWEST_PX:
+            break
+    return found
+
+
+def _main_colour(rgb: NDArray[np.uint8], grey: NDArray[np.float32], bright: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the pixels of the commonest colour among the bright ones, without their border where enough is left."""
     counts, edges = np.histogram(grey[bright], bins=128)
     mode = edges[int(ndimage.gaussian_filter1d(counts.astype(float), 2.0).argmax())]
     near = bright & (np.abs(grey - mode) < 0.06 * mode)

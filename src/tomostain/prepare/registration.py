@@ -7,7 +7,8 @@ import csv
 import multiprocessing
 import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,13 +75,26 @@ def register_study(
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         threads = max(1, cores // workers)
         running = {pool.submit(_register, task, folder / task.id, seed, threads): task for task in waiting}
-        for number, done in enumerate(as_completed(running), start=len(tasks) - len(waiting) + 1):
-            messages[running[done].id] = done.result()
-            progress("registering", number, len(tasks))
+        try:
+            for number, done in enumerate(as_completed(running), start=len(tasks) - len(waiting) + 1):
+                messages[running[done].id] = _message(done)
+                progress("registering", number, len(tasks))
+        except BaseException:
+            # Ctrl-C: what has not begun does not begin.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     found = {task.id: folder / task.id / "pair.yaml" for task in tasks}
     found = {name: path for name, path in found.items() if path.is_file()}
     _write_scores(folder / "scores.csv", tasks, found, messages)
     return found
+
+
+def _message(done: "Future[str]") -> str:
+    """Return what a worker says; one that was killed, for want of memory perhaps, must not take the table with it."""
+    try:
+        return done.result()
+    except BrokenProcessPool:
+        return "the process was killed, perhaps for want of memory; run again with fewer --jobs"
 
 
 def _register(task: Task, out: Path, seed: int, threads: int) -> str:

@@ -1,4 +1,4 @@
-"""2D–3D registration (paper section 2.3): for now the geometry of a section whose place is known."""
+"""2D–3D registration (paper section 2.3): where a slide's section lies in a volume."""
 
 from tomostain.register.section import Section, grid_um, resample_slide, sample_volume, slices_needed
 

@@ -10,7 +10,7 @@ import yaml
 from numpy.typing import NDArray
 
 from tomostain import __version__
-from tomostain.errors import NotSure
+from tomostain.errors import InputError, NotSure
 from tomostain.io import Slide, Volume, open_slide, open_volume, write_image
 from tomostain.io.atomic import atomic_folder, refuse_existing
 from tomostain.prepare.cut import CutConfig, cut_pair
@@ -24,6 +24,19 @@ from tomostain.register.section import Section
 from tomostain.register.similarity import mutual_information, normalised_mutual_information
 
 CANDIDATE = "candidate-{}"
+# Drawn by hand, never written over.
+EXCLUDE = "exclude.tif"
+OURS = (
+    "ct.tif",
+    "histology.tif",
+    "mask.tif",
+    "pair.yaml",
+    "qc.png",
+    "volume.png",
+    "deformation_row_um.tif",
+    "deformation_column_um.tif",
+    EXCLUDE,
+)
 
 
 @dataclass(frozen=True)
@@ -93,16 +106,36 @@ def register_files(
     out = Path(out)
     only_candidates = out.is_dir() and all(path.name.startswith("candidate-") for path in out.iterdir())
     refuse_existing(out, overwrite or only_candidates, "pair")
+    _check_replaceable(out, (volume_path, slide_path))
     volume = open_volume(volume_path, voxel_um=voxel_um, dataset=dataset)
     slide = open_slide(slide_path, pixel_um=pixel_um)
     located = locate(volume, slide, config, start=hint.start, axis=hint.axis, progress=progress)
     if not (located.evidence.sure or hint.accept):
-        with atomic_folder(out, True) as folder:
+        # A pair that is there was better than this; it stays.
+        place = out.with_name(f"{out.name}-candidates") if (out / "pair.yaml").is_file() else out
+        _check_replaceable(place, (volume_path, slide_path))
+        with atomic_folder(place, True) as folder:
             _write_candidates(folder, located)
-        raise NotSure(_not_sure(out, located))
+        raise NotSure(_not_sure(place, located))
+    drawn = out / EXCLUDE
+    by_hand = drawn.read_bytes() if drawn.is_file() else None
     with atomic_folder(out, overwrite or only_candidates) as folder:
+        if by_hand is not None:
+            (folder / EXCLUDE).write_bytes(by_hand)
         _write_pair(folder, out.name, volume, slide, located, config, about or {})
     return located
+
+
+def _check_replaceable(out: Path, sources: Sequence[Path]) -> None:
+    """Raise if replacing the folder `out` would lose what is not ours or cannot be made again."""
+    if not out.is_dir():
+        return
+    for source in sources:
+        if Path(source).resolve().is_relative_to(out.resolve()):
+            raise InputError(f"{source}: lies in {out}, which would be replaced; give the pair another name")
+    for path in sorted(out.iterdir()):
+        if path.name not in OURS and not path.name.startswith("candidate-"):
+            raise InputError(f"{path}: is not of a pair, so {out} is not replaced; give another name or move it away")
 
 
 def _write_candidates(folder: Path, located: Located) -> None:

@@ -68,6 +68,9 @@ def fit_section(slide_um: NDArray[np.float64], volume_um: NDArray[np.float64], s
     InputError
         If there are less than three points, they lie on one line, or they would stretch the slide more than twofold.
     """
+    if not (np.isfinite(slide_um).all() and np.isfinite(volume_um).all()):
+        line = int(np.argmin(np.isfinite(slide_um).all(axis=1) & np.isfinite(volume_um).all(axis=1)))
+        raise InputError(f"{source}: point {line + 1} is not finite; give numbers in µm")
     if len(slide_um) < 3:
         raise InputError(f"{source}: {len(slide_um)} points; at least three are needed")
     design = np.column_stack([slide_um, np.ones(len(slide_um))])

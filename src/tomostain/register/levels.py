@@ -121,8 +121,9 @@ def read_coarse(volume: Sliced, levels: Levels, most: int = 256, progress: Progr
     voxel = np.array(volume.voxel_um)
     target = float(max(voxel.min(), (np.array(volume.shape) * voxel).max() / most))
     factor = np.maximum(1, np.round(target / voxel - 0.25).astype(int))
-    while (-(-np.array(volume.shape) // factor) > 1.1 * most).any():
-        factor = factor + (np.array(volume.shape) // factor > 1.1 * most)
+    shape = np.array(volume.shape)
+    while (too_long := -(-shape // factor) > 1.1 * most).any():
+        factor = factor + too_long
     factor = np.minimum(factor, volume.shape)
     depth, rows, columns = np.array(volume.shape) // factor
     small = np.empty((depth, rows, columns), np.float32)

@@ -26,6 +26,7 @@ Float = NDArray[np.float64]
 # Pixel sizes to try, beside what the first search found, where that is not sure.
 SCALES = (0.94, 1.06)
 _DETAIL_SIDE = 128
+_MOST_MARGIN, _MOST_MARGIN_OF_A_HINT = 0.5, 0.1
 # A body of metal: voxels along the longest side at which it is looked for, its level (bone 1), and its radius relative
 # to that of the screw on the slide.
 _BODY_SIDE = 96
@@ -132,7 +133,7 @@ def locate(
             config.candidates,
         )
     middle = coarser(level, side_um / (_DETAIL_SIDE - 1))
-    evidence = weigh(middle, template, found, freedom, config)
+    evidence = weigh(middle, template, found, freedom, config, start is not None)
     if not evidence.sure and config.thorough and start is None:
         grid = Grid(config.side, config.step_deg, 3, SCALES, _normals(config.step_deg, axis))
         loose = Freedom(config.strain, 0.06)
@@ -220,14 +221,19 @@ def _about(level: Level, template: Template, start: Section, freedom: Freedom, c
     return narrow(level, template, poses, scores, freedom)
 
 
-def weigh(level: Level, template: Template, found: Found, freedom: Freedom, config: RegisterConfig) -> Evidence:
+def weigh(
+    level: Level, template: Template, found: Found, freedom: Freedom, config: RegisterConfig, hinted: bool = False
+) -> Evidence:
     """Collect what speaks for the best candidate."""
     fine: Detail = detail(level, template, found.poses[:8])
     back = restarts(level, template, found.poses[:1], freedom, config.seed, config.restarts)
     scores = found.scores
-    margin = float(scores[0] - scores[1]) if len(scores) > 1 else float(scores[0])
+    # A lone candidate is ahead of nothing. Beyond what was calibrated a larger margin proves no more; about a hint,
+    # where no other place was looked at, it proves little.
+    margin = float(scores[0] - scores[1]) if len(scores) > 1 else 0.0
+    margin = min(margin, _MOST_MARGIN if not hinted else _MOST_MARGIN_OF_A_HINT)
     return Evidence(
-        detail=float(fine.correlation[0]),
+        detail=float(np.nan_to_num(fine.correlation[0].item())),
         margin=margin,
         restarts=back,
         support=found.support,
