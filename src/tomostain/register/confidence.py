@@ -144,7 +144,7 @@ class Evidence:
 
     @property
     def confidence(self) -> float:
-        """Chance that the pose is right, by the logistic model calibrated on phantoms (`benchmarks/registration`)."""
+        """Chance that the pose is right, by a logistic model whose weights were set on tuning phantoms."""
         constant, *weights = LOGISTIC
         evidence = (self.detail, self.margin, self.restarts)
         return float(1 / (1 + np.exp(-constant - np.dot(weights, evidence))))
