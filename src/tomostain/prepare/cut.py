@@ -11,14 +11,13 @@ from tomostain.io import Slide, Volume
 from tomostain.prepare.grid import common_grid, cut_slide, cut_volume
 from tomostain.prepare.histology import (
     HistologyLevels,
-    estimate_histology_levels,
     histology_levels_from_rois,
     normalise_histology,
 )
 from tomostain.prepare.mask import correspondence_mask
 from tomostain.prepare.normalise import Levels, levels_from_rois, normalise_ct, volume_levels
 from tomostain.prepare.pair import Pair
-from tomostain.prepare.slides import shrink_slide
+from tomostain.prepare.slides import shrink_slide, slide_levels
 from tomostain.register.section import Section
 
 Box = tuple[int, int, int, int]
@@ -36,6 +35,8 @@ class CutConfig:
         How far the correspondence mask reaches beyond bone and screw.
     ct_levels : Levels, optional
         Of the whole volume; found in it if None.
+    histology_levels : HistologyLevels, optional
+        Of the whole slide; found on it if None.
     ct_boxes, histology_boxes : (background, bone), optional
         Regions of interest on the pair's grid that go before what is found.
     """
@@ -43,6 +44,7 @@ class CutConfig:
     pixel_um: float
     margin_um: float = 60.0
     ct_levels: Levels | None = None
+    histology_levels: HistologyLevels | None = None
     ct_boxes: tuple[Box, Box] | None = None
     histology_boxes: tuple[Box, Box] | None = None
 
@@ -86,7 +88,10 @@ def cut_pair(
         ct_levels = levels_from_rois(raw, *config.ct_boxes)
     else:
         ct_levels = config.ct_levels or volume_levels(volume, source=str(volume.path))
-    levels = _histology_levels(histology, covered, config, str(slide.path))
+    if config.histology_boxes is not None:
+        levels = histology_levels_from_rois(histology, *config.histology_boxes)
+    else:
+        levels = config.histology_levels or slide_levels(slide)
     ct = normalise_ct(np.where(np.isnan(raw), ct_levels.background, raw), ct_levels)
     histology = normalise_histology(histology, levels)
     histology[~covered] = 255
@@ -106,12 +111,3 @@ def slide_on_grid(
     affine = grid.slide_to_section.copy()
     affine[:, 2] += affine[:, :2] @ np.full(2, first_um)
     return cut_slide(image, level_um, replace(grid, slide_to_section=affine), shape, pixel_um)
-
-
-def _histology_levels(
-    histology: NDArray[np.uint8], covered: NDArray[np.bool_], config: CutConfig, source: str
-) -> HistologyLevels:
-    """Return the slide's levels: from boxes, or found."""
-    if config.histology_boxes is not None:
-        return histology_levels_from_rois(histology, *config.histology_boxes)
-    return estimate_histology_levels(histology, covered, source)

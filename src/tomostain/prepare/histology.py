@@ -16,6 +16,7 @@ DARK, BRIGHT = 10.0, 255.0
 _SIDE_PX = 1024
 # Empty glass is at least so bright, relative to a percentile of all; less strictly where that leaves too little.
 _GLASS = ((0.92, 99.5), (0.85, 99.0))
+_BY_HAND = "give histology_background and histology_bone by hand (--config), or rois in the table"
 # New bone: redness below, summed optical density above.
 _DEEP_BLUE = (-0.3, 1.6)
 
@@ -208,7 +209,7 @@ def estimate_histology_levels(
     seen = None if valid is None else block_mean(valid, step) == 1
     background = background_region(small, seen)
     if background.sum() < FEWEST_PX:
-        raise InputError(f"{source}: no bright background found; give the regions of interest by hand")
+        raise InputError(f"{source}: no bright background found; {_BY_HAND}")
     white = small[background].mean(axis=0, dtype=np.float64)
     bone, metal = tissue_classes(white_balance(small, white), float(white.mean()), seen)
     # The blurred rim of black metal is darker than any bone and would set the first percentile.
@@ -216,7 +217,7 @@ def estimate_histology_levels(
     core = ndimage.binary_erosion(bone)
     bone = core if core.sum() >= FEWEST_PX else bone
     if bone.sum() < FEWEST_PX:
-        raise InputError(f"{source}: no tissue found on the slide; give the regions of interest by hand")
+        raise InputError(f"{source}: no tissue found on the slide; is it the right file? Else {_BY_HAND}")
     return _levels(small, background, bone)
 
 

@@ -1,7 +1,7 @@
 """Normalisation of µCT (paper section 2.5): bone to 30000, background to 10000, the two levels found or given."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,6 +13,7 @@ from tomostain.prepare.regions import FEWEST_PX, block_mean, core_of, low_mode, 
 from tomostain.scaling import CT_BACKGROUND, CT_BONE
 
 _SIDE_PX = 512
+_BY_HAND = "give ct_background and ct_bone by hand (--config)"
 
 
 @dataclass(frozen=True)
@@ -115,13 +116,13 @@ def estimate_levels(samples: NDArray[Any], source: str = "µCT") -> Levels:
     background = small[low_mode(smooth, seen & (smooth < threshold))]
     core = core_of(seen & (smooth >= threshold) & ~metal)
     if background.size < FEWEST_PX or core.sum() < FEWEST_PX:
-        raise InputError(f"{source}: no bone stands out from the background; give both grey levels by hand")
+        raise InputError(f"{source}: no bone stands out from the background; {_BY_HAND}")
     low, high = np.percentile(small[core], [5, 95])
     bone = small[core & (small >= low) & (small <= high)]
     levels = [float(region.mean(dtype=np.float64)) for region in (background, bone)]
     spread = [float(region.std(dtype=np.float64)) for region in (background, small[core])]
     if levels[1] - levels[0] <= 2 * spread[0]:
-        raise InputError(f"{source}: no bone stands out from the noise; give both grey levels by hand")
+        raise InputError(f"{source}: no bone stands out from the noise; {_BY_HAND}")
     background_level, bone_level = (zero + unit * level for level in levels)
     return Levels(
         background_level, bone_level, unit * spread[0], unit * spread[1], int(background.size), int(bone.size)
@@ -155,6 +156,38 @@ def volume_levels(volume: SlicedVolume, n_slices: int = 12, source: str = "µCT"
             check_finite(image, f"{source}, slice {z}")
         samples.append(block_mean(image, step))
     return estimate_levels(np.stack(samples), source)
+
+
+def levels_by_hand(
+    volume: SlicedVolume,
+    background: float | None,
+    bone: float | None,
+    n_slices: int = 12,
+    source: str = "µCT",
+) -> Levels:
+    """Return the levels that are given; what is None is found in the volume.
+
+    Parameters
+    ----------
+    volume : SlicedVolume
+    background, bone : float or None
+        In the scan's own scale.
+    n_slices, source
+        See `volume_levels`.
+
+    Raises
+    ------
+    InputError
+        If bone is not the brighter one; and see `estimate_levels`.
+    """
+    if background is not None and bone is not None:
+        return Levels(background, bone)
+    found = volume_levels(volume, n_slices, source)
+    if background is not None:
+        found = replace(found, background=background, background_std=0.0, background_px=0)
+    if bone is not None:
+        found = replace(found, bone=bone, bone_std=0.0, bone_px=0)
+    return found
 
 
 def check_finite(ct: NDArray[Any], source: str) -> None:

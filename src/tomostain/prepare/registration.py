@@ -6,10 +6,10 @@ A specimen that cannot be registered does not stop the others: it is left out, a
 import csv
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,8 @@ class Task:
     volume, slide : Path
     voxel_um, pixel_um : float or None
     dataset : str or None
-    material : str or None
-        "dense" or "light", where the table names the implant.
+    options : mapping
+        Of `RegisterConfig`.
     """
 
     id: str
@@ -41,12 +41,10 @@ class Task:
     voxel_um: float | None = None
     pixel_um: float | None = None
     dataset: str | None = None
-    material: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def register_study(
-    tasks: Sequence[Task], folder: Path, seed: int = 0, jobs: int = 0, progress: Progress = silent
-) -> dict[str, Path]:
+def register_study(tasks: Sequence[Task], folder: Path, jobs: int = 0, progress: Progress = silent) -> dict[str, Path]:
     """Register each task into ``folder/<id>``; write ``folder/scores.csv``.
 
     Parameters
@@ -54,7 +52,6 @@ def register_study(
     tasks : sequence of Task
     folder : Path
         What is finished there is kept, so that a repeat continues.
-    seed : int
     jobs : int
         Processes at once; 0: one for every two cores.
     progress : Progress
@@ -67,26 +64,60 @@ def register_study(
     """
     folder.mkdir(parents=True, exist_ok=True)
     messages: dict[str, str] = {}
-    waiting = [task for task in tasks if not (folder / task.id / "pair.yaml").is_file()]
-    cores = os.cpu_count() or 1
+    waiting = []
+    for task in tasks:
+        try:
+            if not is_done(task, folder / task.id / "pair.yaml"):
+                waiting.append(task)
+                messages[task.id] = "not yet done: run again to go on"
+        except InputError as error:
+            messages[task.id] = str(error)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = min(jobs or max(1, cores // 2), max(1, len(waiting)))
     progress("registering", len(tasks) - len(waiting), len(tasks))
     # Spawned, not forked: torch's threads do not survive a fork.
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         threads = max(1, cores // workers)
-        running = {pool.submit(_register, task, folder / task.id, seed, threads): task for task in waiting}
+        running = {pool.submit(_register, task, folder / task.id, threads): task for task in waiting}
         try:
             for number, done in enumerate(as_completed(running), start=len(tasks) - len(waiting) + 1):
                 messages[running[done].id] = _message(done)
+                # After each, so that one can look while the others run.
+                _write_scores(folder, tasks, messages)
                 progress("registering", number, len(tasks))
         except BaseException:
             # Ctrl-C: what has not begun does not begin.
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    found = {task.id: folder / task.id / "pair.yaml" for task in tasks}
-    found = {name: path for name, path in found.items() if path.is_file()}
-    _write_scores(folder / "scores.csv", tasks, found, messages)
-    return found
+    return _write_scores(folder, tasks, messages)
+
+
+def is_done(task: Task, pair: Path) -> bool:
+    """Whether a `pair.yaml` holds the registration of this task: the same files, sizes and options.
+
+    Raises
+    ------
+    InputError
+        If a person placed the section, with a hint, in other files than those of today: that is not done again unasked.
+    """
+    if not pair.is_file():
+        return False
+    from tomostain.io import open_slide, open_volume
+    from tomostain.register.config import RegisterConfig
+    from tomostain.register.inputs import fingerprint
+
+    values = read_yaml(pair)
+    volume = open_volume(task.volume, voxel_um=task.voxel_um, dataset=task.dataset)
+    same_files = values.get("inputs") == fingerprint(volume, open_slide(task.slide, pixel_um=task.pixel_um))
+    if values.get("hinted"):
+        if not same_files:
+            raise InputError(
+                f"{pair}: was placed with a hint, from other files or sizes than {task.volume} and {task.slide} have "
+                "now; remove the folder to have it found anew, or register it again"
+            )
+        return True
+    options = RegisterConfig.from_dict(task.options).model_dump(mode="json")
+    return bool(same_files and values.get("registration", {}).get("options") == options)
 
 
 def _message(done: "Future[str]") -> str:
@@ -97,7 +128,7 @@ def _message(done: "Future[str]") -> str:
         return "the process was killed, perhaps for want of memory; run again with fewer --jobs"
 
 
-def _register(task: Task, out: Path, seed: int, threads: int) -> str:
+def _register(task: Task, out: Path, threads: int) -> str:
     """Register one slide; return what went wrong, or nothing."""
     import torch
 
@@ -106,9 +137,10 @@ def _register(task: Task, out: Path, seed: int, threads: int) -> str:
 
     torch.set_num_threads(threads)
     try:
-        config = RegisterConfig.from_dict({"seed": seed, "material": task.material})
+        config = RegisterConfig.from_dict(task.options)
         sizes: dict[str, Any] = {"voxel_um": task.voxel_um, "pixel_um": task.pixel_um, "dataset": task.dataset}
-        register_files(task.volume, task.slide, out, config, **sizes)
+        # What is there is of other files or options: see `is_done`.
+        register_files(task.volume, task.slide, out, config, overwrite=True, **sizes)
     except InputError as error:
         return str(error)
     except Exception as error:  # one specimen must not stop the study
@@ -116,8 +148,11 @@ def _register(task: Task, out: Path, seed: int, threads: int) -> str:
     return ""
 
 
-def _write_scores(path: Path, tasks: Sequence[Task], found: dict[str, Path], messages: dict[str, str]) -> None:
-    """Write a line for each task."""
+def _write_scores(folder: Path, tasks: Sequence[Task], messages: dict[str, str]) -> dict[str, Path]:
+    """Write a line for each task; return the `pair.yaml` of those that are found."""
+    path = folder / "scores.csv"
+    found = {task.id: folder / task.id / "pair.yaml" for task in tasks if not messages.get(task.id)}
+    found = {name: pair for name, pair in found.items() if pair.is_file()}
     with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(COLUMNS)
@@ -130,6 +165,7 @@ def _write_scores(path: Path, tasks: Sequence[Task], found: dict[str, Path], mes
             mutual = values.get("similarity", {}).get("normalised_mutual_information", "")
             numbers = [scores.get(name, "") for name in ("confidence", "detail", "margin")]
             rows.writerow((task.id, "found", *numbers, mutual, "; ".join(scores.get("warnings", []))))
+    return found
 
 
 def left_out(folder: Path) -> dict[str, str]:

@@ -17,12 +17,13 @@ from tomostain.io import Volume, open_slide, open_volume, read_image
 from tomostain.prepare.cut import Box, CutConfig, cut_pair
 from tomostain.prepare.dataset import Dataset, load_dataset
 from tomostain.prepare.folds import SplitConfig, make_folds
-from tomostain.prepare.normalise import Levels, volume_levels
+from tomostain.prepare.normalise import Levels, levels_by_hand
 from tomostain.prepare.pair import Pair, check_id
 from tomostain.prepare.registration import Task, register_study
 from tomostain.prepare.writer import new_dataset
 from tomostain.progress import Progress, silent, track
 from tomostain.register import Section
+from tomostain.register.config import RegisterConfig
 
 _NEEDED = ("specimen", "volume", "slide")
 _OPTIONAL = ("section", "subject", "implant", "weeks", "stain", "voxel_um", "pixel_um", "dataset", "exclude", "rois")
@@ -43,6 +44,9 @@ class PrepareConfig(SplitConfig):
         How far the correspondence mask reaches beyond bone and screw (paper section 2.8).
     jobs : int
         Registrations at once; 0: one for every two cores.
+    registration : RegisterConfig
+        How sections are found. Seed and grey levels are those above, and the material is the table's implant, unless
+        they are given here.
     """
 
     voxel_um: float | None = Field(default=None, gt=0)
@@ -51,6 +55,7 @@ class PrepareConfig(SplitConfig):
     level_slices: int = Field(default=12, ge=1)
     margin_um: float = Field(default=60.0, ge=0)
     jobs: int = Field(default=0, ge=0)
+    registration: RegisterConfig = Field(default_factory=RegisterConfig)
 
 
 class Boxes(Config):
@@ -208,11 +213,11 @@ def find_sections(rows: list[_Row], folder: Path, config: PrepareConfig, progres
             row.number("voxel_um"),
             row.number("pixel_um"),
             row.values.get("dataset") or None,
-            _screw(row.values.get("implant", "")),
+            _options(row, config),
         )
         for row in unknown
     ]
-    found = register_study(tasks, folder, config.seed, config.jobs, progress)
+    found = register_study(tasks, folder, config.jobs, progress)
     kept = []
     for row in rows:
         if row.values.get("section"):
@@ -222,6 +227,17 @@ def find_sections(rows: list[_Row], folder: Path, config: PrepareConfig, progres
     if not kept:
         raise InputError(f"no specimen could be registered; {folder / 'scores.csv'} says why, one by one")
     return kept
+
+
+def _options(row: _Row, config: PrepareConfig) -> dict[str, Any]:
+    """Return the options of a line's registration: those of the study, unless they are given for registration."""
+    study = {
+        "seed": config.seed,
+        "ct_background": config.ct_background,
+        "ct_bone": config.ct_bone,
+        "material": _screw(row.values.get("implant", "")),
+    }
+    return study | config.registration.model_dump(mode="json", exclude_unset=True)
 
 
 def _screw(implant: str) -> str | None:
@@ -265,14 +281,7 @@ def _about(row: _Row) -> dict[str, Any]:
 
 def _ct_levels(volume: Volume, config: PrepareConfig, source: str) -> Levels:
     """Return the grey levels: as given, or found in the volume."""
-    if config.ct_background is not None and config.ct_bone is not None:
-        return Levels(config.ct_background, config.ct_bone)
-    found = volume_levels(volume, config.level_slices, source)
-    if config.ct_background is not None:
-        found = replace(found, background=config.ct_background, background_std=0.0, background_px=0)
-    if config.ct_bone is not None:
-        found = replace(found, bone=config.ct_bone, bone_std=0.0, bone_px=0)
-    return found
+    return levels_by_hand(volume, config.ct_background, config.ct_bone, config.level_slices, source)
 
 
 def _exclusion(row: _Row, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:

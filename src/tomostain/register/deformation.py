@@ -5,6 +5,7 @@ information (Mattes et al. 2003, IEEE TMI 22, 120).
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,16 +64,14 @@ def deform(
     Returns
     -------
     Deformation
+        Nothing moves where the optimum found does not raise the mutual information.
 
     Raises
     ------
     InputError
         If SimpleITK is not installed.
     """
-    try:
-        import SimpleITK as sitk
-    except ImportError:
-        raise InputError("--deform: needs SimpleITK; pip install 'tomostain[io]'") from None
+    sitk = load_simpleitk()
     grey = histology.mean(axis=2, dtype=np.float32)
     fixed, moving = (sitk.GetImageFromArray(a.astype(np.float32)) for a in (ct, grey))
     mesh = [max(2, round(side * pixel_um / mesh_um)) for side in ct.shape[::-1]]
@@ -92,9 +91,28 @@ def deform(
     to_field.SetReferenceImage(fixed)
     shift = sitk.GetArrayFromImage(to_field.Execute(transform))[..., ::-1].astype(np.float32) * pixel_um
     length = float(np.hypot(shift[..., 0], shift[..., 1])[mask].max()) if mask.any() else 0.0
-    shift = np.ascontiguousarray(shift * min(1.0, most_um / max(length, 1e-6)))
-    after = warp(grey, shift / pixel_um)
-    return Deformation(shift, mutual_information(ct[mask], grey[mask]), mutual_information(ct[mask], after[mask]))
+    shift = np.ascontiguousarray(shift * min(1.0, most_um / max(length, 1e-6)), dtype=np.float32)
+    before = mutual_information(ct[mask], grey[mask])
+    after = mutual_information(ct[mask], warp(grey, (shift / pixel_um).astype(np.float32))[mask])
+    if after <= before:
+        # The optimiser's measure is not quite this one; what does not help is not done.
+        return Deformation(np.zeros_like(shift), before, before)
+    return Deformation(shift, before, after)
+
+
+def load_simpleitk() -> Any:
+    """Import SimpleITK, which is optional.
+
+    Raises
+    ------
+    InputError
+        If it is not installed.
+    """
+    try:
+        import SimpleITK
+    except ImportError:
+        raise InputError("--deform: needs SimpleITK; pip install 'tomostain[io]'") from None
+    return SimpleITK
 
 
 def warp(image: NDArray[np.generic], shift_px: Float32) -> Float32:

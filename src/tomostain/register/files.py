@@ -15,9 +15,11 @@ from tomostain.io import Slide, Volume, open_slide, open_volume, write_image
 from tomostain.io.atomic import atomic_folder, refuse_existing
 from tomostain.prepare.cut import CutConfig, cut_pair
 from tomostain.prepare.pair import Pair, save_pair
+from tomostain.prepare.slides import slide_levels
 from tomostain.progress import Progress, silent
 from tomostain.register.config import RegisterConfig
-from tomostain.register.deformation import deform, warp
+from tomostain.register.deformation import deform, load_simpleitk, warp
+from tomostain.register.inputs import fingerprint
 from tomostain.register.locate import Located, locate
 from tomostain.register.pictures import candidate_picture, write_in_volume, write_registration
 from tomostain.register.section import Section
@@ -103,6 +105,9 @@ def register_files(
         If a file cannot be read, or volume and slide cannot belong together.
     """
     config = config or RegisterConfig()
+    if config.deform:
+        # Said now, not after the search.
+        load_simpleitk()
     out = Path(out)
     only_candidates = out.is_dir() and all(path.name.startswith("candidate-") for path in out.iterdir())
     refuse_existing(out, overwrite or only_candidates, "pair")
@@ -119,11 +124,28 @@ def register_files(
         raise NotSure(_not_sure(place, located))
     drawn = out / EXCLUDE
     by_hand = drawn.read_bytes() if drawn.is_file() else None
-    with atomic_folder(out, overwrite or only_candidates) as folder:
-        if by_hand is not None:
-            (folder / EXCLUDE).write_bytes(by_hand)
-        _write_pair(folder, out.name, volume, slide, located, config, about or {})
+    details = describe(located, config) | {
+        "hinted": hint != Hint(),
+        "source": {"volume": str(volume.path), "slide": str(slide.path)},
+        "inputs": fingerprint(volume, slide),
+    }
+    try:
+        with atomic_folder(out, overwrite or only_candidates) as folder:
+            if by_hand is not None:
+                (folder / EXCLUDE).write_bytes(by_hand)
+            _write_pair(folder, out.name, volume, slide, located, config, about or {}, details)
+    except InputError as error:
+        # Minutes of search are not lost for want of, say, a grey level.
+        raise InputError(f"{error}. The section was found: {_keep(out, located)} holds it for --init") from None
     return located
+
+
+def _keep(out: Path, located: Located) -> Path:
+    """Write the pose alone, beside a pair that is there; return the file."""
+    place = out.with_name(f"{out.name}-candidates") if (out / "pair.yaml").is_file() else out
+    with atomic_folder(place, True) as folder:
+        _write_candidates(folder, located)
+    return place / f"{CANDIDATE.format(1)}.yaml"
 
 
 def _check_replaceable(out: Path, sources: Sequence[Path]) -> None:
@@ -165,16 +187,16 @@ def _write_pair(
     located: Located,
     config: RegisterConfig,
     about: dict[str, Any],
+    details: dict[str, Any],
 ) -> None:
     """Cut the pair, write it, and draw it."""
     pixel_um = config.voxel_um or float(min(volume.voxel_um))
-    settings = CutConfig(pixel_um, config.margin_um, located.levels)
-    pair, details = cut_pair(volume, slide, located.section, name, settings, str(slide.path))
+    white = slide_levels(slide, config.histology_background, config.histology_bone)
+    settings = CutConfig(pixel_um, config.margin_um, located.levels, white)
+    pair, levels = cut_pair(volume, slide, located.section, name, settings, str(slide.path))
     pair = replace(pair, **about)
     scores, pair, shift_um = _scores(pair, config)
-    details |= describe(located, config) | {"similarity": scores}
-    details["source"] = {"volume": str(volume.path), "slide": str(slide.path)}
-    save_pair(pair, folder, details=details)
+    save_pair(pair, folder, details=levels | details | {"similarity": scores})
     if shift_um is not None:
         write_image(folder / "deformation_row_um.tif", shift_um[..., 0])
         write_image(folder / "deformation_column_um.tif", shift_um[..., 1])
@@ -209,9 +231,13 @@ def _scores(pair: Pair, config: RegisterConfig) -> tuple[dict[str, Any], Pair, N
 def describe(located: Located, config: RegisterConfig) -> dict[str, Any]:
     """Return what `pair.yaml` says of a registration: confidence, strain, hypothesis, software, options, seed."""
     rows, columns, shear = (round(float(x), 5) for x in located.strain)
+    size, shape = (rows + columns) / 2, float(np.hypot((rows - columns) / 2, shear))
     warnings = []
-    if abs((rows + columns) / 2) > 0.045:
-        warnings.append(f"the slide is {(rows + columns) / 2:+.1%} off in size: check its pixel size")
+    if abs(size) > 0.045:
+        warnings.append(f"the slide is {size:+.1%} off in size: check its pixel size")
+    usual = 2 * located.template.strain
+    if shape > usual:
+        warnings.append(f"the section is strained by {shape:.1%}; with this stain {usual:.1%} is hardly exceeded")
     return {
         "registration": {
             **located.evidence.to_dict(),

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from tomostain.prepare.normalise import Levels
+from tomostain.prepare.normalise import Levels, check_finite
 from tomostain.progress import Progress, silent
 from tomostain.register.section import Section, grid_um
 
@@ -43,11 +43,14 @@ class Level:
         (z, y, x), µm.
     origin_um : Tensor, shape (3,)
         Centre of its first voxel in the coordinates of the whole volume, µm.
+    holes : bool
+        Whether some values are NaN: places that the scan does not cover.
     """
 
     values: Tensor
     voxel_um: Tensor
     origin_um: Tensor
+    holes: bool = False
 
     @property
     def strides(self) -> tuple[int, int, int]:
@@ -72,6 +75,7 @@ class Level:
             torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)),
             torch.tensor(np.asarray(voxel_um), dtype=torch.float32),
             torch.tensor(np.asarray(origin_um), dtype=torch.float32),
+            bool(np.isnan(values).any()),
         )
 
 
@@ -131,7 +135,9 @@ def read_coarse(volume: Sliced, levels: Levels, most: int = 256, progress: Progr
     for first in range(0, depth, at_once):
         progress("reading the volume", int(first), int(depth))
         last = min(first + at_once, depth)
-        slab = scaled(volume.read(int(first * factor[0]), int(last * factor[0])), levels)
+        raw = volume.read(int(first * factor[0]), int(last * factor[0]))
+        check_finite(raw, str(getattr(volume, "path", "volume")))
+        slab = scaled(raw, levels)
         slab = slab[:, : rows * factor[1], : columns * factor[2]]
         blocks = slab.reshape(last - first, factor[0], rows, factor[1], columns, factor[2])
         # Innermost first: the sums stay long runs in memory.
@@ -167,14 +173,14 @@ def read_slab(
     Returns
     -------
     Level
-        Axes (normal, row, column), in the slab's own coordinates: its middle plane lies at 0.
+        Axes (normal, row, column), in the slab's own coordinates: its middle plane lies at 0. NaN outside the volume.
     """
     n = int(np.ceil(half_um / pixel_um))
     voxel = np.array(volume.voxel_um)
     flat = section.to_volume_um(grid_um(shape, pixel_um)).reshape(-1, 3)
     order = np.argsort(flat[:, 0])
     z = flat[order, 0]
-    slab = np.zeros((2 * n + 1, shape[0] * shape[1]), np.float32)
+    slab = np.full((2 * n + 1, shape[0] * shape[1]), np.nan, np.float32)
     reach = n * pixel_um * abs(section.normal[0])
     for first in range(0, volume.shape[0], _SLICES):
         progress("reading about the section", first, volume.shape[0])
@@ -189,6 +195,6 @@ def read_slab(
             here = (index[:, 0] >= first) & (index[:, 0] < max(last - 1, first + 1))
             index = index[here]
             index[:, 0] -= first
-            slab[k + n, which[here]] = ndimage.map_coordinates(values, index.T, order=1, mode="nearest")
+            slab[k + n, which[here]] = ndimage.map_coordinates(values, index.T, order=1, mode="constant", cval=np.nan)
     progress("reading about the section", volume.shape[0], volume.shape[0])
     return Level.of(slab.reshape(2 * n + 1, *shape), np.full(3, pixel_um), np.array([-n * pixel_um, 0.0, 0.0]))

@@ -1,6 +1,6 @@
 """The section of a slide in a volume: reads both at the resolution that suits, searches, and says how sure it is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -9,8 +9,8 @@ from scipy import ndimage
 
 from tomostain.errors import InputError
 from tomostain.io import Slide, Volume
-from tomostain.prepare.normalise import Levels, volume_levels
-from tomostain.prepare.slides import shrink_slide
+from tomostain.prepare.normalise import Levels, levels_by_hand
+from tomostain.prepare.slides import shrink_slide, slide_levels
 from tomostain.progress import Progress, silent
 from tomostain.register.confidence import Detail, Evidence, detail, restarts
 from tomostain.register.config import RegisterConfig
@@ -26,6 +26,8 @@ Float = NDArray[np.float64]
 # Pixel sizes to try, beside what the first search found, where that is not sure.
 SCALES = (0.94, 1.06)
 _DETAIL_SIDE = 128
+# Sharpening that lowers the detail by more than this has gone astray.
+_LOST = 0.05
 _MOST_MARGIN, _MOST_MARGIN_OF_A_HINT = 0.5, 0.1
 # A body of metal: voxels along the longest side at which it is looked for, its level (bone 1), and its radius relative
 # to that of the screw on the slide.
@@ -109,16 +111,19 @@ def locate(
         If the volume shows no bone, the slide no tissue, or their sizes cannot belong together.
     """
     config = config or RegisterConfig()
-    levels = levels or volume_levels(volume, source=str(volume.path))
+    levels = levels or levels_by_hand(volume, config.ct_background, config.ct_bone, source=str(volume.path))
+    white = None
+    if config.histology_background is not None:
+        white = slide_levels(slide, config.histology_background, config.histology_bone)
     level = read_coarse(volume, levels, config.most_voxels, progress)
     working_um = float(level.voxel_um.max())
     check_sizes(max(slide.shape) * slide.pixel_um, level, slide, "it")
     rgb, pixel_um, first_um = shrink_slide(slide, working_um)
-    template = make_template(rgb, pixel_um, first_um, config.material, source=str(slide.path))
+    template = make_template(rgb, pixel_um, first_um, config.material, str(slide.path), white)
     check_sizes(2 * template.half_um.max(), level, slide, "its tissue", too_large=1.6)
     if shows_metal(level, template):
         template = template.of_material("dense")
-    freedom = Freedom(config.strain)
+    freedom = Freedom(config.strain, bound=config.most_strain)
     side_um = float(level.side_um.max())
     if start is not None:
         found = _about(level, template, start, freedom, config)
@@ -136,13 +141,15 @@ def locate(
     evidence = weigh(middle, template, found, freedom, config, start is not None)
     if not evidence.sure and config.thorough and start is None:
         grid = Grid(config.side, config.step_deg, 3, SCALES, _normals(config.step_deg, axis))
-        loose = Freedom(config.strain, 0.06)
+        loose = replace(freedom, scale=0.06)
         again = find(level, template, grid, loose, progress, config.candidates, found.places)
         second = weigh(middle, template, again, loose, config)
         if second.confidence > evidence.confidence:
             found, evidence, freedom = again, second, loose
     candidates = [found.poses[i : i + 1] for i in range(min(3, len(found.poses)))]
-    best = _sharpen(volume, levels, level, slide, template, candidates[0], freedom, config, progress)
+    sharp = _sharpen(volume, levels, level, slide, template, candidates[0], freedom, config, progress)
+    best, fit = _better(middle, template, candidates[0], sharp)
+    evidence = replace(evidence, detail=fit)
     sections = (best, *(c.to_section(0, template.middle_um) for c in candidates[1:]))
     hypothesis = template.hypotheses[int(found.poses.hypothesis[0])]
     return Located(best, sections, evidence, hypothesis, levels, level, template)
@@ -164,7 +171,8 @@ def check_sizes(slide_um: float, level: Level, slide: Slide, what: str, too_larg
         Times the volume's diagonal from which on it cannot be a section of it; a bare slide may be of any size.
     """
     sides = level.side_um.numpy()
-    if 0.16 * sides.max() <= slide_um <= too_large * np.linalg.norm(sides):
+    # Not the longest side: a section across a long specimen is as small as that is thin.
+    if 0.16 * np.sort(sides)[1] <= slide_um <= too_large * np.linalg.norm(sides):
         return
     volume_mm = " x ".join(f"{side / 1e3:.2g}" for side in sides)
     raise InputError(
@@ -242,6 +250,18 @@ def weigh(
     )
 
 
+def _better(level: Level, template: Template, pose: Poses, sharp: Section) -> tuple[Section, float]:
+    """Return the sharpened section and its detail, or the pose and its own where sharpening has lost the way.
+
+    The confidence must be that of the section which is handed out.
+    """
+    sharpened = Poses.from_section(sharp, template.middle_um, int(pose.hypothesis[0]))
+    before, after = detail(level, template, Poses.stack([pose, sharpened])).correlation.nan_to_num().tolist()
+    if after < before - _LOST:
+        return pose.to_section(0, template.middle_um), before
+    return sharp, after
+
+
 def _sharpen(
     volume: Volume,
     levels: Levels,
@@ -256,13 +276,13 @@ def _sharpen(
     """Refine the pose at the volume's own resolution, over the section's thickness."""
     section = pose.to_section(0, template.middle_um)
     # Nothing but the fit decides now: the prior would pull the scale towards 1.
-    freedom = Freedom(2.0 * freedom.strain, freedom.scale)
+    freedom = replace(freedom, strain=2.0 * freedom.strain)
     finest_um = float(min(volume.voxel_um))
     if float(level.voxel_um.max()) < 1.3 * finest_um:
         pose, _ = finish(level, template, pose, freedom, config.thickness_um, rounds=2)
         return pose.to_section(0, template.middle_um)
     rgb, pixel_um, first_um = shrink_slide(slide, finest_um)
-    fine = make_template(rgb, pixel_um, first_um, config.material, source=str(slide.path))
+    fine = make_template(rgb, pixel_um, first_um, config.material, str(slide.path), template.levels)
     # The slab's own coordinates: (normal, row, column) from the corner of the template's box.
     half, middle = fine.half_um + 50.0, fine.middle_um
     centre = section.slide_to_section_um(middle)

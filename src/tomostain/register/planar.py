@@ -1,6 +1,6 @@
 """Two images of one section: the turn, the side, the shift and the affine, where the µCT is a slice already."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +79,7 @@ def register_in_plane(
     values = scaled(ct, levels or estimate_levels(ct))[None]
     level = Level.of(values, np.full(3, voxel_um), np.zeros(3))
     template = make_template(rgb, pixel_um, 0.0, config.material)
-    freedom = Freedom(config.strain, in_plane=True)
+    freedom = Freedom(config.strain, bound=config.most_strain, in_plane=True)
     side_um = float(level.side_um.max())
     coarse = coarser(level, side_um / 39)
     grid = Grid(40, 6.0, 6, (0.94, 1.0, 1.06), np.array([[1.0, 0.0, 0.0]]))
@@ -91,7 +91,7 @@ def register_in_plane(
     poses, scores = refine(coarse, template.picture(float(coarse.voxel_um.max())), poses, freedom, steps=8)
     found = narrow(level, template, poses, scores, freedom, progress, config.candidates, config.seed)
     # Nothing but the fit decides at the end, as in `locate`.
-    loose = Freedom(2.0 * config.strain, in_plane=True)
+    loose = replace(freedom, strain=2.0 * config.strain)
     best, _ = finish(level, template, found.poses[:1], loose, rounds=_ROUNDS)
     return Planar(best.to_section(0, template.middle_um), found, level, template)
 

@@ -60,6 +60,22 @@ class Poses:
         strain = self.strain + _symmetric(step[:, 6:9])
         return replace(self, centre_um=self.centre_um + step[:, :3], rotation=rotation, strain=strain)
 
+    def bounded(self, shape: float, size: float) -> "Poses":
+        """Return the poses with their strain pulled back to the bounds.
+
+        Parameters
+        ----------
+        shape : float
+            Largest deviatoric strain: half the difference of the principal strains.
+        size : float
+            Largest mean strain: the isotropic scale, less 1.
+        """
+        rr, cc, rc = self.strain[:, 0, 0], self.strain[:, 1, 1], self.strain[:, 0, 1]
+        mean, half = (rr + cc) / 2, (rr - cc) / 2
+        part = (shape / torch.hypot(half, rc).clamp(min=1e-12)).clamp(max=1.0)
+        mean, half, rc = mean.clamp(-size, size), half * part, rc * part
+        return replace(self, strain=_symmetric(torch.stack([mean + half, mean - half, rc], dim=1)))
+
     @classmethod
     def stack(cls, poses: Sequence["Poses"]) -> "Poses":
         """Join several sets of poses."""

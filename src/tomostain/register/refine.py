@@ -58,12 +58,16 @@ class Freedom:
         Standard deviation of the strain's prior; 0 keeps it as it is.
     scale : float
         The same for the strain's mean, the isotropic scale, where it is larger: a wrong pixel size.
+    bound : float
+        No deviatoric strain beyond it, and no scale beyond twice as much (a pixel size may be wrong): tissue does not
+        do that.
     in_plane : bool
         Only shifts and turns within the plane: for images that are sections already.
     """
 
     strain: float = 0.0
     scale: float = 0.0
+    bound: float = float("inf")
     in_plane: bool = False
 
 
@@ -118,7 +122,11 @@ def trilinear(level: Level, points_um: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     c0, c1 = torch.lerp(c00, c01, y), torch.lerp(c10, c11, y)
     across_x = torch.lerp(torch.lerp(c001 - c000, c011 - c010, y), torch.lerp(c101 - c100, c111 - c110, y), z)
     gradient = torch.stack([c1 - c0, torch.lerp(c01 - c00, c11 - c10, z), across_x], dim=-1)
-    return torch.lerp(c0, c1, z), gradient / level.voxel_um, inside
+    values, gradient = torch.lerp(c0, c1, z), gradient / level.voxel_um
+    if level.holes:
+        known = ~values.isnan()
+        return values.nan_to_num(), torch.where(known[..., None], gradient, 0.0), inside & known
+    return values, gradient, inside
 
 
 @dataclass
@@ -167,11 +175,12 @@ def score_poses(level: Level, picture: Picture, poses: Poses, slab_um: float = 0
 def _refine(
     level: Level, picture: Picture, poses: Poses, freedom: Freedom, steps: int, slab_um: float
 ) -> tuple[Poses, Tensor]:
+    poses = poses.bounded(freedom.bound, 2.0 * freedom.bound)
     state = _normal_equations(level, picture, poses, freedom, slab_um)
     damping = torch.full_like(state.score, 0.02)
     for _ in range(steps):
         step = _solve(state, damping, picture.reach_um, poses, freedom, level)
-        tried = poses.moved(step)
+        tried = poses.moved(step).bounded(freedom.bound, 2.0 * freedom.bound)
         found = _normal_equations(level, picture, tried, freedom, slab_um)
         better = found.objective > state.objective
         poses = Poses(*(_choose(better, getattr(tried, n), getattr(poses, n)) for n in _FIELDS))

@@ -16,6 +16,7 @@ from skimage.morphology import convex_hull_image
 
 from tomostain.errors import InputError
 from tomostain.prepare.histology import (
+    HistologyLevels,
     background_region,
     estimate_histology_levels,
     new_bone,
@@ -39,6 +40,12 @@ _BLUE = -0.06
 _HOLE_UM = 140.0
 _EDGE_UM = 40.0
 _FIBRE_UM = 50.0
+# A patch of one colour: spread of the optical density about a place, and means of it, µm; the spread where there is no
+# texture, and the least that is usual; what such a patch counts; and what must be left for the rule to hold.
+_TEXTURE_UM = (100.0, 180.0)
+_TEXTURE = (0.02, 0.06)
+FLAT_WEIGHT = 0.1
+_LEAST_TEXTURED = 0.4
 # Beside the screw nothing counts at the end, as long as this part of the weight is left.
 _NEAR_SCREW_UM, _LEAST_TISSUE = 60.0, 0.15
 
@@ -64,6 +71,8 @@ class Template:
         What the screw may be: keys of `SCREW`, or "none".
     inside : ndarray of bool, shape (Y, X), optional
         The hull of the tissue; what counts beyond it is a rim of air.
+    levels : HistologyLevels, optional
+        The slide's white, as it was found or given.
     fixed_middle_um : ndarray of float64, shape (2,), optional
         The middle, where it is not that of what counts.
     """
@@ -76,6 +85,7 @@ class Template:
     first_um: float
     hypotheses: tuple[str, ...]
     inside: NDArray[np.bool_] | None = None
+    levels: HistologyLevels | None = None
     fixed_middle_um: NDArray[np.float64] | None = None
 
     @property
@@ -182,7 +192,12 @@ class Template:
 
 
 def make_template(
-    rgb: NDArray[np.uint8], pixel_um: float, first_um: float = 0.0, material: str | None = None, source: str = "slide"
+    rgb: NDArray[np.uint8],
+    pixel_um: float,
+    first_um: float = 0.0,
+    material: str | None = None,
+    source: str = "slide",
+    levels: HistologyLevels | None = None,
 ) -> Template:
     """Guess the µCT of a slide.
 
@@ -196,13 +211,15 @@ def make_template(
         What the screw is, where known; else all are tried.
     source : str
         Named in error messages.
+    levels : HistologyLevels, optional
+        The slide's white; found if None.
 
     Raises
     ------
     InputError
         If there is no tissue on the slide.
     """
-    levels = estimate_histology_levels(rgb, source=source)
+    levels = levels or estimate_histology_levels(rgb, source=source)
     white = float(np.mean(levels.white))
     balanced = white_balance(rgb, levels.white)
     bone, metal = tissue_classes(balanced, white)
@@ -235,6 +252,8 @@ def make_template(
     # What is seen at the screw's edge depends on blur, streaks and the saw: it counts as little as the screw.
     if screw.any():
         weight[ndimage.distance_transform_edt(~screw) * pixel_um <= _EDGE_UM] *= SCREW_WEIGHT
+    if not colourless:
+        weight *= texture_weight(balanced / white, inside & ~screw, pixel_um)
     names: tuple[str, ...] = tuple(SCREW) if material is None else (material,)
     if has_metal:
         weight[empty] *= HOLE_WEIGHT
@@ -243,7 +262,42 @@ def make_template(
     else:
         names = ("none",)
     colours = np.clip(np.rint(balanced), 0, 255).astype(np.uint8)
-    return Template(base, screw.astype(np.float32), weight, colours, pixel_um, first_um, names, inside)
+    return Template(base, screw.astype(np.float32), weight, colours, pixel_um, first_um, names, inside, levels)
+
+
+def texture_weight(relative: Float32, own: NDArray[np.bool_], pixel_um: float) -> Float32:
+    """Return how much tissue counts for its texture: `FLAT_WEIGHT` where there is none, 1 where it is usual.
+
+    Bone and marrow are never of one colour. A patch that is has been washed over or stained wrongly: its colour says
+    nothing, and it would even hide the screw.
+
+    Parameters
+    ----------
+    relative : ndarray of float32, shape (Y, X, 3)
+        After white balance, relative to white.
+    own : ndarray of bool, shape (Y, X)
+        Where tissue is; elsewhere the result is 1.
+    pixel_um : float
+
+    Returns
+    -------
+    ndarray of float32, shape (Y, X)
+        1 everywhere if hardly anything shows texture.
+    """
+    near, wide = (max(3, 2 * round(um / pixel_um / 2) + 1) for um in _TEXTURE_UM)
+    density = np.log(np.clip(relative, 0.03, 1.0))
+    mean = ndimage.uniform_filter(density, (near, near, 0))
+    spread = np.sqrt(np.clip(ndimage.uniform_filter(density**2, (near, near, 0)) - mean**2, 0, None)).max(axis=2)
+    flat, usual = _TEXTURE
+    # Edges are no texture: what exceeds the usual spread twice counts no more.
+    part = own.astype(np.float32)
+    total = ndimage.uniform_filter(np.minimum(spread, 2 * usual) * part, wide)
+    texture = total / np.maximum(ndimage.uniform_filter(part, wide), 1e-3)
+    weight = np.clip((texture - flat) / (usual - flat), FLAT_WEIGHT, 1.0)
+    weight[~own] = 1.0
+    if not own.any() or weight[own].mean() < _LEAST_TEXTURED:
+        return np.ones_like(weight)
+    return np.asarray(weight, dtype=np.float32)
 
 
 def density_of(grey: Float32, pixel_um: float) -> Float32:
