@@ -11,6 +11,7 @@ from PIL import Image
 from tomostain.errors import InputError
 from tomostain.prepare import PrepareConfig, load_dataset, prepare_specimens
 from tomostain.prepare.grid import common_grid, cut_volume
+from tomostain.prepare.specimens import _options, read_table
 from tomostain.register import Section, grid_um
 
 VOXEL = 20.0
@@ -183,3 +184,59 @@ def test_two_sections_of_one_specimen_get_their_own_names(tmp_path):
     assert dataset.ids == ("a-1", "a-2")
     assert {record["subject"] for record in dataset.records.values()} == {"a"}
     assert dataset.folds == ()
+
+
+def test_a_pair_coarser_than_the_volume_is_averaged_over_it():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(1000.0, 100.0, (60, 60, 60)).astype(np.float32)
+    # A plane wave of 3 voxels, which pixels of 4 voxels cannot show, and a ramp, which must stay.
+    wave = 300 * np.sin(2 * np.pi * np.arange(60) / 3)[:, None, None]
+    ramp = 20 * np.arange(60)[None, :, None]
+
+    class Stack:
+        shape, voxel_um = (60, 60, 60), (5.0, 5.0, 5.0)
+        values = (noise + wave + ramp).astype(np.float32)
+
+        def read(self, start, stop):
+            return self.values[start:stop]
+
+    flat = Section(np.array([50.0, 50.0, 150.0]), np.array([1.0, 0, 0]), np.array([0, 1.0, 0]))
+    cut = cut_volume(Stack(), Stack.voxel_um, flat, (10, 10), 20.0, "v")
+    expected = 1000 + 20 * (10 + 4 * np.arange(10))
+    # Sampled at points the standard deviation would be 100 and the wave 212; the mean of 4³ voxels has 12.5.
+    assert np.abs(cut.mean(axis=0) - expected).max() < 30
+    assert (cut - expected).std() < 30
+
+
+def test_white_is_that_of_the_whole_slide_where_the_crop_has_no_glass(tmp_path):
+    # The volume ends within the bone; the slide's glass is tinted.
+    folder = write_specimen(tmp_path / "s1")
+    image = np.asarray(Image.open(folder / "slide.png")).astype(float) * (0.9, 1.0, 0.8)
+    Image.fromarray(image.astype(np.uint8)).save(folder / "slide.png")
+    whole = tifffile.imread(folder / "volume.tif")
+    tifffile.imwrite(folder / "volume.tif", whole[12:48, :, 20:70], photometric="minisblack")
+    moved = Section(UPRIGHT.origin_um - (12 * VOXEL, 0, 20 * VOXEL), UPRIGHT.row, UPRIGHT.column)
+    (folder / "section.yaml").write_text(yaml.safe_dump(moved.to_dict()))
+    config = PrepareConfig(ct_background=2000, ct_bone=9000)
+    set_ = prepare_specimens(write_table(tmp_path, ["s1"]), tmp_path / "set", config)
+    values = yaml.safe_load((set_.folder("s1") / "pair.yaml").read_text())
+    assert values["levels"]["histology"]["white"] == pytest.approx([240 * 0.9, 240.0, 240 * 0.8], abs=2)
+
+
+def test_a_taken_place_is_told_before_anything_is_searched(tmp_path, monkeypatch):
+    write_specimen(tmp_path / "s1")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "mine.txt").write_text("mine")
+    monkeypatch.setattr("tomostain.prepare.specimens.find_sections", lambda *_: pytest.fail("searched"))
+    with pytest.raises(InputError, match="exists already"):
+        prepare_specimens(write_table(tmp_path, ["s1"]), tmp_path / "set")
+
+
+def test_the_options_of_registration_are_the_studys_unless_given(tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("specimen,volume,slide,implant\na,v,s,PEEK\nb,v,s,Mg-5Gd\nc,v,s,\n")
+    config = PrepareConfig.from_dict({"seed": 5, "ct_bone": 7.0, "registration": {"seed": 9, "thickness_um": 20.0}})
+    found = [_options(row, config) for row in read_table(table)]
+    assert [options["material"] for options in found] == ["light", "dense", None]
+    assert {(o["seed"], o["ct_bone"], o["thickness_um"]) for o in found} == {(9, 7.0, 20.0)}
+    assert _options(read_table(table)[0], PrepareConfig(seed=5))["seed"] == 5

@@ -5,7 +5,11 @@ import pytest
 import torch
 from tests.register.test_register_search import blobs, oblique, template_of
 
+from tomostain.register import Section
 from tomostain.register.confidence import Evidence, detail, restarts
+from tomostain.register.config import RegisterConfig
+from tomostain.register.find import Found
+from tomostain.register.locate import better, weigh
 from tomostain.register.poses import Poses
 from tomostain.register.refine import Freedom
 
@@ -59,3 +63,31 @@ def test_it_is_written_as_plain_numbers():
     assert values["sure"] is False
     assert values["support"] == 3
     assert values["detail"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(("hinted", "most"), [(False, 0.5), (True, 0.1)])
+def test_a_lone_candidate_is_ahead_of_nothing_and_a_margin_is_capped(hinted, most):
+    level = blobs(7)
+    section = oblique(level)
+    template = template_of(level, section, (24, 24))
+    pose = Poses.from_section(section, template.middle_um)
+    config = RegisterConfig(restarts=2)
+    alone = weigh(level, template, Found(pose, torch.tensor([1.9]), 1), Freedom(), config, hinted)
+    assert alone.margin == 0.0
+    two = Found(Poses.stack([pose, pose]), torch.tensor([1.9, 0.2]), 1)
+    assert weigh(level, template, two, Freedom(), config, hinted).margin == pytest.approx(most)
+
+
+def test_sharpening_that_loses_the_way_is_undone_and_the_confidence_is_that_of_the_result():
+    level = blobs(7)
+    section = oblique(level)
+    template = template_of(level, section, (24, 24))
+    pose = Poses.from_section(section, template.middle_um)
+    away = Section(section.origin_um + 300.0, section.row, section.column, section.slide_to_section)
+    kept, fit = better(level, template, pose, away)
+    np.testing.assert_allclose(kept.to_volume_um([0.0, 0.0]), section.to_volume_um([0.0, 0.0]), atol=0.1)
+    assert fit > 0.99
+    # And the other way round: what sharpening found is taken.
+    there, fit = better(level, template, Poses.from_section(away, template.middle_um), section)
+    assert there is section
+    assert fit > 0.99

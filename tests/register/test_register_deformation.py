@@ -34,3 +34,12 @@ def test_a_smooth_shift_is_found(pictures):
 def test_what_fits_already_is_left_alone(pictures):
     ct, histology, mask = pictures
     assert np.median(np.abs(deform(ct, histology, mask, PIXEL_UM).shift_um)) < 0.5 * PIXEL_UM
+
+
+def test_what_would_not_help_is_not_done(pictures, monkeypatch):
+    ct, histology, mask = pictures
+    # A measure that sees no gain: the field that was found must not be applied.
+    monkeypatch.setattr("tomostain.register.deformation.mutual_information", lambda *_: 1.0)
+    found = deform(ct, histology, mask, PIXEL_UM)
+    assert not found.shift_um.any()
+    assert found.after == found.before

@@ -86,3 +86,20 @@ def test_the_slab_is_the_volume_resampled():
 def test_a_volume_of_any_length_is_read(side):
     level = read_coarse(Scan(np.zeros((side, 4, 4), np.float32)), UNIT, most=256)
     assert level.values.shape[0] <= 1.1 * 256
+
+
+def test_outside_the_volume_is_no_value():
+    values = smooth_values((40, 50, 60))
+    # Half of the plane's rows lie before the first slice; its last columns beyond the volume.
+    flat = Section(np.array([-95.0, 200.0, 300.0]), np.array([1.0, 0, 0]), np.array([0, 0, 1.0]))
+    slab = read_slab(Scan(values), UNIT, flat, (20, 40), 10.0, 15.0)
+    assert slab.holes
+    known = ~slab.values.isnan().numpy()
+    rows, columns = np.indices((20, 40))
+    inside = (rows >= 10) & (columns <= 29)
+    assert (known == inside).all()
+    points = torch.tensor([[0.0, 100.0, 100.0], [0.0, 20.0, 100.0]])
+    found, gradient, seen = trilinear(slab, points)
+    assert seen.tolist() == [True, False]
+    assert float(found[0]) == pytest.approx(float(slab.values[2, 10, 10]))
+    assert gradient[1].tolist() == [0.0, 0.0, 0.0]

@@ -1,6 +1,8 @@
 """The whole way from files to a section, against the phantom's truth, and the ways in which it must refuse."""
 
 import csv
+import dataclasses
+import re
 import shutil
 
 import numpy as np
@@ -11,13 +13,15 @@ from tests.register.conftest import SMALL
 from tomostain.cli.main import run
 from tomostain.errors import InputError, NotSure
 from tomostain.io import open_slide, open_volume, read_image, write_image, write_stack
+from tomostain.prepare.normalise import Levels
 from tomostain.prepare.pair import load_pair
 from tomostain.register import Section
+from tomostain.register.confidence import Evidence
 from tomostain.register.config import RegisterConfig
-from tomostain.register.files import Hint, register_files
+from tomostain.register.files import Hint, describe, register_files
 from tomostain.register.hints import COLUMNS, read_section
 from tomostain.register.levels import Level
-from tomostain.register.locate import locate, shows_metal
+from tomostain.register.locate import Located, check_sizes, locate, shows_metal
 from tomostain.register.template import Template
 
 QUICK = RegisterConfig(thorough=False, candidates=300, step_deg=16.0, side=20)
@@ -195,3 +199,64 @@ def test_metal_is_no_question_where_there_is_no_screw():
     level = Level.of(np.full((32, 32, 32), 1.2, np.float32), np.full(3, 40.0), np.zeros(3))
     assert not shows_metal(level, template.of_material("light"))
     assert not shows_metal(level, disc_template(0))
+
+
+def test_a_section_across_a_long_specimen_is_no_wrong_size(specimen):
+    slide = open_slide(specimen / "slide.ome.tif")
+    long = Level.of(np.zeros((2, 2, 2), np.float32), np.array([15e3, 2.3e3, 2.3e3]), np.zeros(3))
+    check_sizes(2300.0, long, slide, "it")
+    with pytest.raises(InputError, match=r"measures 0.23 mm"):
+        check_sizes(230.0, long, slide, "it")
+
+
+def test_what_is_found_outlives_a_pair_that_cannot_be_cut(specimen, tmp_path, monkeypatch):
+    truth = read_section(specimen / "truth" / "section.yaml")
+
+    def fail(*_):
+        raise InputError("no glass")
+
+    monkeypatch.setattr("tomostain.register.files.cut_pair", fail)
+    with pytest.raises(InputError, match=r"no glass. The section was found: .*candidate-1.yaml holds it for --init"):
+        register_files(specimen / "volume", specimen / "slide.ome.tif", tmp_path / "p", QUICK, hint=Hint(truth))
+    assert target_error_voxels(read_section(tmp_path / "p" / "candidate-1.yaml"), specimen) < 1.0
+
+
+def test_hints_that_exclude_each_other_are_refused(specimen, tmp_path, capsys):
+    init = specimen / "truth" / "section.yaml"
+    words = ["register", specimen / "volume", specimen / "slide.ome.tif", tmp_path / "p", "--init", init]
+    assert run(["-q", *map(str, words), "--axis", "0,1,0"]) == 2
+    assert "--axis: is a hint to the search" in capsys.readouterr().err
+
+
+def test_grey_levels_by_hand_and_the_files_seed_are_used(specimen, tmp_path):
+    settings = tmp_path / "levels.yaml"
+    given = QUICK.model_dump(exclude_unset=True) | {"ct_background": 9000.0, "ct_bone": 31000.0, "seed": 7}
+    settings.write_text(yaml.safe_dump(given))
+    init = specimen / "truth" / "section.yaml"
+    words = ["register", specimen / "volume", specimen / "slide.ome.tif", tmp_path / "p", "--init", init]
+    assert run(["-q", *map(str, words), "--config", str(settings)]) == 0
+    values = yaml.safe_load((tmp_path / "p" / "pair.yaml").read_text())
+    assert values["levels"]["ct"]["bone"] == 31000.0
+    assert values["registration"]["options"]["seed"] == 7
+    assert values["hinted"] is True
+    assert values["inputs"]["volume"]["shape"] == [96, 96, 96]
+
+
+@pytest.mark.parametrize(
+    ("strain", "words"),
+    [
+        ([[0.01, 0.0], [0.0, 0.012]], None),
+        ([[0.05, 0.0], [0.0, -0.05]], "strained by 5.0%; with this stain 2.4% is hardly exceeded"),
+        ([[0.05, 0.0], [0.0, 0.05]], r"\+5.0% off in size"),
+        ([[0.0, 0.04], [0.04, 0.0]], "strained by 4.0%"),
+    ],
+)
+def test_more_strain_than_the_stain_explains_is_warned_of(strain, words):
+    affine = np.hstack([np.eye(2) + strain, np.zeros((2, 1))])
+    section = Section(np.zeros(3), np.array([1.0, 0, 0]), np.array([0, 1.0, 0]), affine)
+    evidence = Evidence(0.9, 0.3, 1.0, 3, np.full((3, 3), np.nan))
+    # Blue tissue: toluidine blue.
+    template = dataclasses.replace(disc_template(0), rgb=np.full((120, 120, 3), (60, 80, 200), np.uint8))
+    located = Located(section, (section,), evidence, "dense", Levels(0.0, 1.0), None, template)
+    warnings = describe(located, RegisterConfig())["registration"]["warnings"]
+    assert (len(warnings) == 1 and re.search(words, warnings[0])) if words else warnings == []

@@ -65,3 +65,18 @@ def test_distinct_keeps_the_best_of_those_that_are_near():
     assert kept.tolist() == [1, 2]
     assert distinct(poses, torch.tensor([0.1, 0.9, 0.5, 0.4]), corners, 20.0, 1).tolist() == [1]
     torch.testing.assert_close(distance_um(poses, pose, corners)[:, 0], step[:, 1], atol=1e-3, rtol=0)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10_000))
+def test_a_bounded_strain_is_within_its_bounds_and_one_that_was_is_as_it_was(seed):
+    poses = Poses.from_section(section(seed, strain=0.2), MIDDLE)
+    bounded = poses.bounded(0.03, 0.05).strain[0].double().numpy()
+    low, high = np.linalg.eigvalsh(bounded)
+    # Independent of the axes: half the difference, and the mean, of the principal strains.
+    assert (high - low) / 2 <= 0.03 + 1e-6
+    assert abs(high + low) / 2 <= 0.05 + 1e-6
+    free = poses.strain[0].double().numpy()
+    # Pulled back along its own axes.
+    np.testing.assert_allclose(bounded @ free, free @ bounded, atol=1e-6)
+    np.testing.assert_allclose(poses.bounded(1.0, 1.0).strain, poses.strain, atol=1e-6)

@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import ndimage
 from tests.register.conftest import SMALL
 
@@ -12,7 +14,16 @@ from tomostain.errors import InputError
 from tomostain.io import open_slide
 from tomostain.phantom import PhantomConfig, write_specimen
 from tomostain.phantom.tissue import Label
-from tomostain.register.template import BONE, NEW_BONE, STRAIN_SOFT, STRAIN_STIFF, make_template
+from tomostain.prepare.histology import HistologyLevels
+from tomostain.register.template import (
+    BONE,
+    FLAT_WEIGHT,
+    NEW_BONE,
+    STRAIN_SOFT,
+    STRAIN_STIFF,
+    make_template,
+    texture_weight,
+)
 
 
 @pytest.fixture(scope="module", params=["toluidine-blue", "h&e"])
@@ -111,3 +122,36 @@ def test_the_stain_says_how_much_the_section_may_be_strained(slide):
     rgb, _, stain = slide
     expected = STRAIN_STIFF if stain == "toluidine-blue" else STRAIN_SOFT
     assert make_template(rgb, SMALL["pixel_um"]).strain == expected
+
+
+def test_a_patch_of_one_colour_counts_little():
+    # Speckled tissue, a quarter of which was washed over.
+    rng = np.random.default_rng(0)
+    relative = np.clip(rng.normal(0.6, 0.1, (200, 200, 3)), 0.05, 1).astype(np.float32)
+    relative[:, :50] = 0.5
+    own = np.ones((200, 200), bool)
+    own[:10] = False
+    weight = texture_weight(relative, own, 20.0)
+    assert (weight[30:, :35] == np.float32(FLAT_WEIGHT)).all()
+    assert (weight[30:, 65:] == 1.0).all()
+    assert (weight[:10] == 1.0).all()
+    # Where nothing shows texture the rule says nothing.
+    assert (texture_weight(np.full_like(relative, 0.5), own, 20.0) == 1.0).all()
+
+
+@given(st.floats(0.3, 3.0))
+def test_texture_does_not_depend_on_the_thickness_of_the_wash(factor):
+    # Beer-Lambert: a thicker layer raises every optical density alike, and adds nothing to their spread.
+    rng = np.random.default_rng(1)
+    relative = np.clip(rng.normal(0.8, 0.05, (60, 60, 3)), 0.4, 1).astype(np.float32)
+    own = np.ones((60, 60), bool)
+    thick = relative * np.float32(np.exp(-factor / 3))
+    np.testing.assert_allclose(texture_weight(thick, own, 20.0), texture_weight(relative, own, 20.0), atol=1e-3)
+
+
+def test_white_given_by_hand_goes_before_what_is_found():
+    rgb = drawn_section()
+    levels = HistologyLevels((200.0, 245.0, 245.0), 0.0, 255.0)
+    found, by_hand = make_template(rgb, 20.0), make_template(rgb, 20.0, levels=levels)
+    assert found.levels.white == pytest.approx((245.0,) * 3, abs=1.0)
+    assert by_hand.levels is levels

@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from tomostain.cli.common import DRY_RUN, OVERWRITE, SEED, bars, examples, existing, triple, use_threads
+from tomostain.cli.common import DRY_RUN, OVERWRITE, SEED, bars, examples, existing, merged, triple, use_threads
 from tomostain.config import read_yaml
 from tomostain.errors import InputError
 
@@ -49,8 +49,11 @@ def register_pair(
 
     if init is not None and landmarks is not None:
         raise InputError("--init and --landmarks: give one of them")
+    if axis is not None and (init is not None or landmarks is not None):
+        raise InputError("--axis: is a hint to the search over all orientations; --init and --landmarks skip that")
     values: dict[str, Any] = read_yaml(config) if config else {}
-    values |= {"seed": seed} | ({"material": material} if material else {}) | ({"deform": True} if deform else {})
+    values = merged(context, values, {"seed": seed})
+    values |= ({"material": material} if material else {}) | ({"deform": True} if deform else {})
     settings = RegisterConfig.from_dict(values, source=str(config or "options"))
     size = triple(voxel_um, "--voxel-um")
     existing(volume, "volume"), existing(slide, "slide")

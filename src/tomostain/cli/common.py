@@ -17,6 +17,16 @@ DEVICE = typer.Option("auto", "--device", help="auto, cpu, cuda or cuda:N.")
 SEED = typer.Option(0, "--seed", help="Everything random comes from it; the same seed gives the same bits.")
 
 
+def merged(context: typer.Context, values: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of a file with the options: what was typed goes before the file, the file before a default."""
+    result = dict(values)
+    for name, value in options.items():
+        source = context.get_parameter_source(name)
+        if name not in values or (source is not None and source.name == "COMMANDLINE"):
+            result[name] = value
+    return result
+
+
 def bars(context: typer.Context) -> Bars:
     """Return the progress bars, silent under `--quiet`; the threads asked for are set on the way."""
     options = context.obj or {}

@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from tomostain.cli.common import DRY_RUN, OVERWRITE, SEED, bars, examples, existing
+from tomostain.cli.common import DRY_RUN, OVERWRITE, SEED, bars, examples, existing, merged
 from tomostain.config import read_yaml
 from tomostain.errors import InputError
 
@@ -38,11 +38,8 @@ def phantom(
     from tomostain.phantom import PhantomConfig, write_specimen
 
     values: dict[str, Any] = read_yaml(config) if config else {}
-    given = {"seed": seed, "material": material, "weeks": weeks, "stain": stain, "voxel_um": voxel_um}
-    given["pixel_um"] = pixel_um
-    for name, value in given.items():
-        if name not in values or _given(context, name):
-            values[name] = value
+    options = {"seed": seed, "material": material, "weeks": weeks, "stain": stain, "voxel_um": voxel_um}
+    values = merged(context, values, options | {"pixel_um": pixel_um})
     if size is not None:
         values["shape"] = (size, size, size)
     settings = PhantomConfig.from_dict(values, source=str(config or "options"))
@@ -56,12 +53,6 @@ def phantom(
         write_specimen(settings, out, overwrite=overwrite, progress=progress)
     typer.echo(f"specimen: {out}")
     typer.echo(f"next:     tomostain check {out / 'volume'}")
-
-
-def _given(context: typer.Context, name: str) -> bool:
-    """Whether the user typed the option (a default is not typed)."""
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
 
 
 @examples("""
@@ -104,7 +95,7 @@ def prepare(
         names = "DIR_X DIR_Y DATASET" if aligned else "SPECIMENS.csv DATASET"
         raise InputError(f"prepare: {len(inputs)} paths given; expected {names}")
     values: dict[str, Any] = read_yaml(config) if config else {}
-    values |= {"folds": folds, "seed": seed}
+    values = merged(context, values, {"folds": folds, "seed": seed})
     only_aligned: dict[str, Any] = {
         "voxel_um": voxel_um,
         "normalise": normalise,

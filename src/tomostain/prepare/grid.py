@@ -5,12 +5,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from tomostain.errors import InputError
 from tomostain.prepare.normalise import SlicedVolume, check_finite
 from tomostain.register import Section, grid_um, resample_slide, sample_volume, slices_needed
 
 _CHUNK_SLICES = 64
+_TRUNCATE = 3.0
 Voxel = tuple[float, float, float]
 
 
@@ -86,6 +88,9 @@ def cut_volume(
 ) -> NDArray[np.float32]:
     """Cut the section plane out of a volume, reading only the slices it touches, a few at a time.
 
+    Where the pair's pixels are larger than the voxels, the volume is averaged over them first (a Gaussian as wide as
+    the pixel's box), so that noise and fine structure are not aliased.
+
     Parameters
     ----------
     volume : SlicedVolume
@@ -107,11 +112,20 @@ def cut_volume(
         If a slice that is read holds NaN.
     """
     first, last = slices_needed(section, shape, pixel_um, voxel_um[0], volume.shape[0])
+    # A box of n voxels has the variance (n² - 1) / 12 more than one of a single voxel.
+    ratio = pixel_um / np.asarray(voxel_um)
+    sigma = np.sqrt(np.clip(ratio**2 - 1, 0, None) / 12)
+    more = int(np.ceil(_TRUNCATE * sigma[0]))
     result = np.full(shape, np.nan, dtype=np.float32)
     for start in range(first, max(first + 1, last - 1), _CHUNK_SLICES):
         # One slice more than the step: points between two chunks need the last slice of one and the first of the next.
-        slab = volume.read(start, min(start + _CHUNK_SLICES + 1, last))
+        stop = min(start + _CHUNK_SLICES + 1, last)
+        low, high = max(0, start - more), min(stop + more, volume.shape[0])
+        slab = volume.read(low, high)
         check_finite(slab, source)
+        if sigma.any():
+            slab = ndimage.gaussian_filter(slab.astype(np.float32), sigma, mode="nearest", truncate=_TRUNCATE)
+        slab = slab[start - low : stop - low]
         values = sample_volume(slab, voxel_um, section, shape, pixel_um, fill=float("nan"), first_slice=start)
         result = np.where(np.isnan(result), values, result)
     return result

@@ -14,6 +14,7 @@ from pydantic import Field
 from tomostain.config import Config, read_yaml, suggest
 from tomostain.errors import InputError
 from tomostain.io import Volume, open_slide, open_volume, read_image
+from tomostain.io.atomic import refuse_existing
 from tomostain.prepare.cut import Box, CutConfig, cut_pair
 from tomostain.prepare.dataset import Dataset, load_dataset
 from tomostain.prepare.folds import SplitConfig, make_folds
@@ -138,6 +139,8 @@ def prepare_specimens(
         If the table or a file it names is wrong. The message names the specimen or the file.
     """
     config = config or PrepareConfig()
+    # Said before the search, not after it.
+    refuse_existing(Path(out), overwrite, "dataset")
     rows = find_sections(read_table(Path(table)), registration_folder(out), config, progress)
     sources = [table, *(row.path(column) for row in rows for column in ("volume", "slide", "section"))]
     voxel_um = config.voxel_um

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from tomostain.prepare.normalise import Levels, check_finite
+from tomostain.prepare.normalise import Levels
 from tomostain.progress import Progress, silent
 from tomostain.register.section import Section, grid_um
 
@@ -61,12 +61,18 @@ class Level:
     @property
     def side_um(self) -> Tensor:
         """Lengths of the sides (z, y, x), µm, from the first voxel's centre to the last one's."""
-        return (torch.tensor(self.values.shape) - 1) * self.voxel_um
+        return (torch.tensor(self.values.shape, device=self.voxel_um.device) - 1) * self.voxel_um
 
     @property
     def middle_um(self) -> Tensor:
         """The centre in volume coordinates, µm."""
         return self.origin_um + self.side_um / 2
+
+    def to(self, device: torch.device) -> "Level":
+        """Return the level in the memory of a device; itself where it is there."""
+        if self.values.device == device:
+            return self
+        return Level(self.values.to(device), self.voxel_um.to(device), self.origin_um.to(device), self.holes)
 
     @classmethod
     def of(cls, values: NDArray[np.float32], voxel_um: NDArray[np.float64], origin_um: NDArray[np.float64]) -> "Level":
@@ -135,9 +141,7 @@ def read_coarse(volume: Sliced, levels: Levels, most: int = 256, progress: Progr
     for first in range(0, depth, at_once):
         progress("reading the volume", int(first), int(depth))
         last = min(first + at_once, depth)
-        raw = volume.read(int(first * factor[0]), int(last * factor[0]))
-        check_finite(raw, str(getattr(volume, "path", "volume")))
-        slab = scaled(raw, levels)
+        slab = scaled(volume.read(int(first * factor[0]), int(last * factor[0])), levels)
         slab = slab[:, : rows * factor[1], : columns * factor[2]]
         blocks = slab.reshape(last - first, factor[0], rows, factor[1], columns, factor[2])
         # Innermost first: the sums stay long runs in memory.

@@ -148,7 +148,7 @@ def locate(
             found, evidence, freedom = again, second, loose
     candidates = [found.poses[i : i + 1] for i in range(min(3, len(found.poses)))]
     sharp = _sharpen(volume, levels, level, slide, template, candidates[0], freedom, config, progress)
-    best, fit = _better(middle, template, candidates[0], sharp)
+    best, fit = better(middle, template, candidates[0], sharp)
     evidence = replace(evidence, detail=fit)
     sections = (best, *(c.to_section(0, template.middle_um) for c in candidates[1:]))
     hypothesis = template.hypotheses[int(found.poses.hypothesis[0])]
@@ -250,7 +250,7 @@ def weigh(
     )
 
 
-def _better(level: Level, template: Template, pose: Poses, sharp: Section) -> tuple[Section, float]:
+def better(level: Level, template: Template, pose: Poses, sharp: Section) -> tuple[Section, float]:
     """Return the sharpened section and its detail, or the pose and its own where sharpening has lost the way.
 
     The confidence must be that of the section which is handed out.

@@ -60,6 +60,11 @@ class Poses:
         strain = self.strain + _symmetric(step[:, 6:9])
         return replace(self, centre_um=self.centre_um + step[:, :3], rotation=rotation, strain=strain)
 
+    def to(self, device: torch.device) -> "Poses":
+        """Return the poses in the memory of a device."""
+        parts = (self.centre_um, self.rotation, self.strain, self.hypothesis)
+        return Poses(*(part.to(device) for part in parts))
+
     def bounded(self, shape: float, size: float) -> "Poses":
         """Return the poses with their strain pulled back to the bounds.
 

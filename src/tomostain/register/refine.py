@@ -38,6 +38,10 @@ class Picture:
     values: Tensor
     weight: Tensor
 
+    def to(self, device: torch.device) -> "Picture":
+        """Return the picture in the memory of a device."""
+        return Picture(self.u_um.to(device), self.values.to(device), self.weight.to(device))
+
     def every(self, n: int) -> "Picture":
         """Return every n-th point."""
         return Picture(self.u_um[::n], self.values[:, ::n], self.weight[::n])
@@ -69,6 +73,11 @@ class Freedom:
     scale: float = 0.0
     bound: float = float("inf")
     in_plane: bool = False
+
+
+def best_device() -> torch.device:
+    """Return where many poses are compared: the GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def random_steps(
@@ -107,11 +116,11 @@ def trilinear(level: Level, points_um: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     index = torch.minimum(index.clamp(min=0), (size - 1).to(index.dtype))
     low = torch.minimum(index.floor().long(), (size - 2).clamp(min=0))
     part = index - low
-    step = torch.tensor(level.strides, device=points_um.device) * (size > 1)
+    # Along an axis of one voxel the neighbour is the voxel itself.
+    dz, dy, dx = (stride * (n > 1) for stride, n in zip(level.strides, level.values.shape, strict=True))
     base = (low * torch.tensor(level.strides, device=points_um.device)).sum(dim=-1)
     flat = level.values.reshape(-1)
     z, y, x = part.unbind(-1)
-    dz, dy, dx = (int(s) for s in step)
     c000, c001 = flat[base], flat[base + dx]
     c010, c011 = flat[base + dy], flat[base + dy + dx]
     base = base + dz
@@ -162,9 +171,12 @@ def refine(
     scores : Tensor, shape (K,)
         Correlation, lowered where the volume covers too little of the template.
     """
+    device = best_device()
+    level, picture, poses = level.to(device), picture.to(device), poses.to(device)
     many = max(1, _AT_ONCE // len(picture.u_um))
     parts = [_refine(level, picture, poses[i : i + many], freedom, steps, slab_um) for i in range(0, len(poses), many)]
-    return Poses.stack([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+    cpu = torch.device("cpu")
+    return Poses.stack([part[0] for part in parts]).to(cpu), torch.cat([part[1] for part in parts]).to(cpu)
 
 
 def score_poses(level: Level, picture: Picture, poses: Poses, slab_um: float = 0.0) -> Tensor:

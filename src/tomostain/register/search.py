@@ -17,7 +17,7 @@ from torch import Tensor
 from tomostain.progress import Progress, silent
 from tomostain.register.levels import Level
 from tomostain.register.poses import Poses
-from tomostain.register.refine import trilinear
+from tomostain.register.refine import best_device, trilinear
 from tomostain.register.template import Template
 
 
@@ -99,15 +99,17 @@ def search(level: Level, template: Template, grid: Grid = Grid(), progress: Prog
     # Even: real FFTs of odd length are half as fast.
     n = 2 * next_fast_len(int(np.ceil(min(1.15 * side + 1.2 * reach, 2 * side + 2) / 2)), real=True)
     depth = int(np.ceil(0.62 * side))
-    banks = [_bank(template, h, n, turns, scale) for scale in grid.scales]
+    device = best_device()
+    level = level.to(device)
+    banks = [_bank(template, h, n, turns, scale).to(device) for scale in grid.scales]
     found: list[Poses] = []
     scores: list[Tensor] = []
     for i, basis in enumerate(bases):
         progress("searching", i, len(bases))
-        planes, inside = _planes(level, torch.tensor(basis, dtype=torch.float32), n, depth, h)
+        planes, inside = _planes(level, torch.tensor(basis, dtype=torch.float32, device=device), n, depth, h)
         spectra = [torch.fft.rfft2(x) for x in (planes, planes**2, inside)]
         for bank, scale in zip(banks, grid.scales, strict=True):
-            value, place, hypothesis, turn = _correlate(spectra, bank, n, grid.kept)
+            value, place, hypothesis, turn = (x.cpu() for x in _correlate(spectra, bank, n, grid.kept))
             found.append(_poses(level, basis, turns, place, hypothesis, turn, n, depth, h, scale))
             scores.append(value)
     progress("searching", len(bases), len(bases))
@@ -130,6 +132,10 @@ class _Bank:
     pictures: Tensor
     weights: Tensor
     total: Tensor
+
+    def to(self, device: torch.device) -> "_Bank":
+        """Return the bank in the memory of a device."""
+        return _Bank(self.pictures.to(device), self.weights.to(device), self.total.to(device))
 
 
 def _bank(template: Template, h: float, n: int, turns: NDArray[np.float64], scale: float) -> _Bank:
@@ -156,8 +162,8 @@ def _bank(template: Template, h: float, n: int, turns: NDArray[np.float64], scal
 
 def _planes(level: Level, basis: Tensor, n: int, depth: int, h: float) -> tuple[Tensor, Tensor]:
     """Return the volume turned such that its planes lie along the last two axes, and where it is inside."""
-    across = (torch.arange(n) - n // 2) * h
-    along = (torch.arange(2 * depth + 1) - depth) * h
+    across = (torch.arange(n, device=basis.device) - n // 2) * h
+    along = (torch.arange(2 * depth + 1, device=basis.device) - depth) * h
     d, r, c = torch.meshgrid(along, across, across, indexing="ij")
     points = torch.stack([r, c, d], dim=-1) @ basis.T + level.middle_um
     values, _, inside = trilinear(level, points)
@@ -207,7 +213,7 @@ def _poses(
     rows, columns = rest // n, rest % n
     rows, columns = (np.where(x >= (n + 1) // 2, x - n, x) for x in (rows, columns))
     shift = np.stack([rows, columns, plane - depth], axis=1) * h
-    centre = shift @ basis.T + level.middle_um.numpy()
+    centre = shift @ basis.T + level.middle_um.cpu().numpy()
     linear = basis[:, :2] @ turns[turn.numpy()]
     poses = Poses.from_linear(linear, centre)
     strain = torch.eye(2).expand(len(place), 2, 2) * (scale - 1)
