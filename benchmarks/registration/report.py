@@ -7,6 +7,7 @@ import argparse
 import json
 from collections import defaultdict
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ def table(records: list[dict[str, Any]], keys: tuple[str, ...]) -> str:
 def calibration(records: list[dict[str, Any]]) -> str:
     """Return a table of how many slides of each class of confidence are right."""
     lines = ["| confidence | slides | right |", "|---|---|---|"]
-    for low, high in zip(CLASSES[:-1], CLASSES[1:], strict=True):
+    for low, high in pairwise(CLASSES):
         there = [r for r in records if low <= r["confidence"] < high or r["confidence"] == high == CLASSES[-1]]
         lines.append(f"| {low:g} to {high:g} | {len(there)} | {sum(map(right, there))} |")
     return "\n".join(lines)

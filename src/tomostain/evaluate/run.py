@@ -60,8 +60,8 @@ def evaluate(
     out : Path
         Gets ``metrics.csv`` (every patch), ``table.csv``, ``table.txt``, ``boxplots.png``, ``pictures/<pair>.png``
         (µCT, stained, real, difference) and ``evaluate.yaml``; also ``table-without-screw.txt``,
-        ``table-shift-tolerant.txt``, and in ``intervals.csv`` all medians and paired differences with 95 % intervals
-        over specimens (`tomostain.evaluate.views`).
+        ``table-shift-tolerant.txt`` with their ``metrics-….csv``, and in ``intervals.csv`` all medians and paired
+        differences with 95 % intervals over specimens (`tomostain.evaluate.views`).
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     lpips : Lpips, str or None
@@ -149,6 +149,7 @@ def compare(
         for view in VIEWS[1:]:
             other = Table.from_records(_seen(records, view), lpips_label=label, notes=(f"View: {view}.", *notes))
             write_text(folder / f"table-{view}.txt", other.to_text())
+            write_text(folder / f"metrics-{view}.csv", _patches_csv(_seen(records, view)))
         specimens = {pair_id: str(data.records.get(pair_id, {}).get("specimen", pair_id)) for pair_id in ids}
         write_text(folder / "intervals.csv", intervals_csv(records, specimens))
         values = _provenance(config, folders, translators, data, ids, table)
@@ -181,14 +182,19 @@ def name_models(runs: Iterable[Path]) -> dict[str, Path]:
 
 def write_results(folder: Path, records: Sequence[Mapping[str, Any]], table: Table) -> None:
     """Write ``metrics.csv``, ``table.csv``, ``table.txt`` and ``boxplots.png`` into a folder."""
+    write_text(folder / "metrics.csv", _patches_csv(records))
+    write_text(folder / "table.csv", table.to_csv())
+    write_text(folder / "table.txt", table.to_text())
+    write_image(folder / "boxplots.png", draw_boxplots(records, table), overwrite=True)
+
+
+def _patches_csv(records: Sequence[Mapping[str, Any]]) -> str:
+    """Return a line for each patch."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(records)
-    write_text(folder / "metrics.csv", text.getvalue())
-    write_text(folder / "table.csv", table.to_csv())
-    write_text(folder / "table.txt", table.to_text())
-    write_image(folder / "boxplots.png", draw_boxplots(records, table), overwrite=True)
+    return text.getvalue()
 
 
 def _stainers(

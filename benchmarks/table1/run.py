@@ -1,0 +1,154 @@
+"""Table 1 of the paper on phantoms: train every row on every fold, evaluate on the held-out specimens.
+
+    python -m benchmarks.table1.run OUT [--edition cpu] [--difficulty paper] [--budget seconds] [--folds 0]
+
+Makes the data sets if they are not there. A run that is finished is not trained again, one that was interrupted goes
+on: the same command may be given as often as needed, with more folds or rows each time. `report.py` makes the tables.
+
+Two budgets: the same training seconds for every row, and the same number of training patches. Every row gets the same
+patches, masks and augmentation; dropout is off when staining; of every model the last state is judged.
+"""
+
+import argparse
+import csv
+import json
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.table1.data import make
+from benchmarks.table1.editions import DIFFICULTIES, EDITIONS, ROWS, Edition
+from benchmarks.table1.tissue import measure, model_stainer
+from tomostain.config import read_yaml
+from tomostain.prepare import load_dataset
+
+BUDGETS = ("seconds", "samples")
+VARIANTS = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training.
+
+    Attributes
+    ----------
+    row, difficulty, budget : str
+    fold, seed : int
+    """
+
+    row: str
+    difficulty: str
+    budget: str
+    fold: int
+    seed: int
+
+    def folder(self, out: Path) -> Path:
+        """Return where it is trained; the folder's name is that of the row, by which it is told in tables."""
+        return out / "runs" / self.budget / self.difficulty / f"fold-{self.fold}-seed-{self.seed}" / self.row
+
+    def evaluation(self, out: Path, on: str) -> Path:
+        """Return where its evaluation on a difficulty's test pairs is kept."""
+        return (
+            out / "evaluations" / self.budget / self.difficulty / f"fold-{self.fold}-seed-{self.seed}" / on / self.row
+        )
+
+
+def recipe_of(row: str, edition: Edition) -> str:
+    """Return the recipe of a row: a file of ours where there is one (ablations), else one of the package's."""
+    file = VARIANTS / f"{row}{edition.suffix}.yaml"
+    return str(file) if file.is_file() else f"{row}{edition.suffix}"
+
+
+def train_and_evaluate(
+    run: Run, edition: Edition, datasets: dict[str, Path], out: Path, threads: int
+) -> dict[str, Any]:
+    """Do what is not done of one run; return what it took."""
+    import torch
+
+    from tomostain.evaluate import compare
+    from tomostain.train import load_recipe, train
+
+    torch.set_num_threads(threads)
+    folder = run.folder(out)
+    note = folder.parent / f"{run.row}.json"
+    recipe = recipe_of(run.row, edition)
+    if not note.is_file():
+        begun = (folder / "last").is_file()
+        batch = load_recipe(recipe).batch
+        limit: dict[str, Any] = (
+            {"max_seconds": float(edition.seconds)}
+            if run.budget == "seconds"
+            else {"max_steps": -(-edition.samples // batch)}
+        )
+        # The recipe's own epochs must not end it before the budget does.
+        chosen = load_recipe(recipe).model_copy(update={"epochs": 100_000})
+        train(
+            datasets[run.difficulty],
+            folder,
+            recipe=chosen,
+            fold=run.fold,
+            seed=run.seed,
+            resume=begun,
+            overwrite=True,
+            **limit,
+        )
+        note.write_text(json.dumps(asdict(run) | cost(folder, batch)), encoding="utf-8")
+    for on in dict.fromkeys((run.difficulty, "aligned")):
+        place = run.evaluation(out, on)
+        if not (place / "evaluate.yaml").is_file():
+            settings: dict[str, Any] = {"patch_px": edition.patch_px, "stride_px": edition.stride_px}
+            compare(place, [folder], datasets[on], split="test", stain={"stride_px": edition.stride_px}, **settings)
+        if not (place / "tissue.json").is_file():
+            records = measure(load_dataset(datasets[on]), run.fold, model_stainer(folder, edition.stride_px))
+            (place / "tissue.json").write_text(json.dumps(records), encoding="utf-8")
+    return dict(json.loads(note.read_text(encoding="utf-8")))
+
+
+def cost(folder: Path, batch: int) -> dict[str, Any]:
+    """Return steps, patches and seconds of a training; of a very short one the books know no seconds."""
+    steps = int(read_yaml(folder / "model" / "model.yaml")["steps"])
+    with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    return {"steps": steps, "samples": steps * batch, "seconds": float(lines[-1]["seconds"]) if lines else 0.0}
+
+
+def runs_of(options: argparse.Namespace) -> list[Run]:
+    """Return the runs that are asked for, a fold after the other, so that whole rows are there early."""
+    return [
+        Run(row, difficulty, budget, fold, options.seed)
+        for fold in options.folds
+        for budget in options.budget
+        for difficulty in options.difficulty
+        for row in options.rows
+    ]
+
+
+def main() -> None:
+    """Train and evaluate what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--edition", choices=EDITIONS, default="cpu")
+    parser.add_argument("--rows", nargs="+", default=list(ROWS), help="Rows, or names of files in recipes/.")
+    parser.add_argument("--difficulty", nargs="+", choices=[d.name for d in DIFFICULTIES], default=["paper"])
+    parser.add_argument("--budget", nargs="+", choices=BUDGETS, default=["seconds"])
+    parser.add_argument("--folds", nargs="+", type=int, default=[0])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=2, help="Trainings at once, each with one thread on a CPU.")
+    options = parser.parse_args()
+    edition = EDITIONS[options.edition]
+    datasets = make(edition, options.out, options.jobs)
+    runs = runs_of(options)
+    with ProcessPoolExecutor(options.jobs) as pool:
+        waiting = [pool.submit(train_and_evaluate, run, edition, datasets, options.out, 1) for run in runs]
+        for run, done in zip(runs, waiting, strict=True):
+            took = done.result()
+            where = f"{run.budget}, {run.difficulty}, fold {run.fold}"
+            print(
+                f"{run.row} ({where}): {took['steps']} steps, {took['samples']} patches, {took['seconds']:.0f} s",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""What the phantom's truth adds to SSIM, LPIPS and PSNR: colour and tissue by class, and resolution."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomostain.evaluate.classes import ColourClasses, colour_error
+from tomostain.evaluate.resolution import single_image_resolution_um
+from tomostain.io import read_image
+from tomostain.phantom.tissue import Label
+from tomostain.prepare import Dataset
+
+# Classes of tissue that have a colour of their own.
+NAMES = {
+    int(label): label.name.lower().replace("woven", "new bone")
+    for label in (Label.SOFT, Label.MARROW, Label.ADIPOCYTE, Label.BONE, Label.WOVEN, Label.DEGRADATION, Label.SCREW)
+}
+# The grey value that counts as one when a picture is split for its resolution; the same for all that is compared.
+GREY_PER_COUNT = 4.0
+
+
+def labels_of(data: Dataset, pair_id: str) -> NDArray[np.uint8]:
+    """Read the tissue under each pixel of a pair; air outside its mask."""
+    labels = read_image(data.folder(pair_id) / "labels.tif")
+    return np.where(data.load(pair_id).mask, labels, int(Label.AIR)).astype(np.uint8)
+
+
+def colours_of(data: Dataset, ids: tuple[str, ...]) -> ColourClasses:
+    """Learn what each tissue looks like from real histology: that of the training pairs."""
+    reals = [data.load(pair_id).histology for pair_id in ids]
+    return ColourClasses.learn(reals, [labels_of(data, pair_id) for pair_id in ids], list(NAMES))
+
+
+def measure(data: Dataset, fold: int, stain: Callable[[NDArray[np.uint16]], NDArray[np.uint8]]) -> list[dict[str, Any]]:
+    """Return, for each test pair, ΔE2000 and Dice of each tissue, and the resolution of output and input.
+
+    Parameters
+    ----------
+    data : Dataset
+        With ``labels.tif`` beside each pair.
+    fold : int
+        Whose training pairs teach the colours.
+    stain : function
+        From normalised µCT to RGB.
+
+    Returns
+    -------
+    list of dict
+        ``pair``, ``delta_e`` and ``dice`` by tissue (of the generated picture), ``dice_real`` (of the real one: the
+        most that colour alone can tell), ``frc_um`` of the generated, the real and the µCT picture.
+    """
+    split = data.split(fold)
+    colours = colours_of(data, split.train)
+    records = []
+    for pair_id in split.test:
+        pair, labels = data.load(pair_id), labels_of(data, pair_id)
+        fake = stain(pair.ct)
+        pictures = {"stained": fake.mean(axis=2), "real": pair.histology.mean(axis=2), "ct": pair.ct / 200.0}
+        records.append(
+            {
+                "pair": pair_id,
+                "delta_e": colour_error(fake, pair.histology, labels, NAMES),
+                "dice": colours.dice(fake, labels, NAMES),
+                "dice_real": colours.dice(pair.histology, labels, NAMES),
+                "frc_um": {
+                    name: single_image_resolution_um(image, pair.voxel_um, 0, GREY_PER_COUNT)
+                    for name, image in pictures.items()
+                },
+            }
+        )
+    return records
+
+
+def model_stainer(run: Path, stride_px: int) -> Callable[[NDArray[np.uint16]], NDArray[np.uint8]]:
+    """Return the function that stains with a run's model."""
+    from tomostain.stain import StainConfig, load_translator, stain_slice
+
+    translator, config = load_translator(run / "model", device="auto"), StainConfig(stride_px=stride_px)
+    return lambda ct: stain_slice(translator, ct, config)

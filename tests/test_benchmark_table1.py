@@ -1,0 +1,105 @@
+"""The benchmark's own pieces: how far sections are misplaced, labels on the pair's grid, what the tables say."""
+
+import csv
+from collections import Counter
+
+import numpy as np
+import pytest
+from benchmarks.table1.data import centred, labels_on_pair, misplaced
+from benchmarks.table1.editions import DIFFICULTIES, EDITIONS, laboratory, materials
+from benchmarks.table1.report import REFERENCE, difference, interval, patches, table
+from benchmarks.table1.run import Run, recipe_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tomostain.register import Section
+from tomostain.train import load_recipe
+
+PIXEL_UM = 20.0
+AFFINE = np.array([[0.99, 0.01, 300.0], [-0.01, 1.0, -200.0]])
+TRUTH = Section(np.array([900.0, 800.0, 700.0]), np.array([0.6, 0.8, 0.0]), np.array([0.0, 0.0, 1.0]), AFFINE)
+MIDDLE_UM = np.array([2000.0, 2500.0])
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from(DIFFICULTIES))
+def test_a_section_is_misplaced_as_far_as_the_difficulty_says(seed, difficulty):
+    true = centred(TRUTH, MIDDLE_UM)
+    found = misplaced(true, difficulty, PIXEL_UM, np.random.default_rng(seed))
+    where = [s.to_volume_um(s.slide_to_section_um(MIDDLE_UM)) for s in (true, found)]
+    moved = (where[1] - where[0]) / PIXEL_UM
+    off_plane = abs(moved @ true.normal)
+    in_plane = np.linalg.norm(moved - (moved @ true.normal) * true.normal)
+    assert off_plane <= difficulty.plane_px + 1e-6
+    assert difficulty.shift_px[0] - 1e-6 <= in_plane <= difficulty.shift_px[1] + 1e-6
+    turn = np.degrees(np.arccos(np.clip(found.normal @ true.normal, -1, 1)))
+    assert turn <= np.sqrt(3) * difficulty.turn_deg + 1e-6
+    strain = found.slide_to_section[:, :2] @ np.linalg.inv(true.slide_to_section[:, :2]) - np.eye(2)
+    assert np.abs(strain).max() <= difficulty.strain + 1e-9
+
+
+def test_aligned_means_the_truth():
+    aligned = next(d for d in DIFFICULTIES if d.name == "aligned")
+    found = misplaced(TRUTH, aligned, PIXEL_UM, np.random.default_rng(0))
+    assert found.to_dict() == TRUTH.to_dict()
+    assert laboratory(aligned)["soft_shift_um"] == 0.0
+
+
+def test_centring_moves_nothing():
+    points = np.random.default_rng(0).uniform(0, 4000, (20, 2))
+    places = [s.to_volume_um(s.slide_to_section_um(points)) for s in (TRUTH, centred(TRUTH, MIDDLE_UM))]
+    np.testing.assert_allclose(places[0], places[1])
+
+
+def test_labels_lie_under_their_pixels():
+    # A slide of 10 µm a pixel that lies 40 µm down and 60 µm right of the pair's grid of 20 µm.
+    labels = np.arange(600, dtype=np.uint16).reshape(20, 30).astype(np.uint8)
+    affine = np.array([[1.0, 0.0, 40.0], [0.0, 1.0, 60.0]])
+    section = Section(np.zeros(3), np.array([1.0, 0, 0]), np.array([0, 1.0, 0]), affine)
+    found = labels_on_pair(labels, 10.0, section, (8, 10), 20.0)
+    assert (found[:2] == 0).all()
+    assert (found[:, :3] == 0).all()
+    np.testing.assert_array_equal(found[2:, 3:], labels[:12:2, :14:2])
+
+
+def test_the_materials_are_those_of_the_paper():
+    for edition in EDITIONS.values():
+        kinds = Counter(name[:2] for name in materials(edition.specimens))
+        assert kinds["Mg"] > kinds["PE"] >= kinds["Ti"] >= 1
+    assert {name[:2] for name in materials(30)[-8:]} == {"Mg", "Ti", "PE"}
+
+
+@pytest.mark.parametrize("edition", EDITIONS.values(), ids=list(EDITIONS))
+def test_every_row_has_a_recipe(edition):
+    for row in ("paired-cyclegan", "pix2pix", "cyclegan-inverted", "cyclegan"):
+        assert load_recipe(recipe_of(row, edition)).name == f"{row}{edition.suffix}"
+
+
+def write_patches(out, row, values):
+    place = Run(row, "paper", "seconds", 0, 0).evaluation(out, "paper")
+    place.mkdir(parents=True)
+    with (place / "metrics.csv").open("w", newline="") as file:
+        lines = csv.DictWriter(file, ["model", "pair", "row", "column", "ssim", "lpips", "psnr"])
+        lines.writeheader()
+        for (pair, column), value in values.items():
+            lines.writerow({"model": row, "pair": pair, "row": 0, "column": column, "ssim": value, "psnr": 10 * value})
+
+
+def test_differences_are_of_the_same_patches(tmp_path):
+    places = [(f"p{i}", column) for i in range(6) for column in range(3)]
+    rng = np.random.default_rng(0)
+    base = {place: float(rng.uniform(0.2, 0.8)) for place in places}
+    write_patches(tmp_path, REFERENCE, base)
+    # Better by 0.01 everywhere, though patches differ by far more; and one that has a patch of its own.
+    write_patches(tmp_path, "ours", {place: value + 0.01 for place, value in base.items()} | {("p9", 0): 5.0})
+    rows = patches(tmp_path, "seconds", "paper", "paper", "paper")
+    found = difference(rows["ours"], rows[REFERENCE], "ssim")
+    assert found.median == pytest.approx(0.01)
+    assert found.excludes_zero
+    assert (found.n, found.specimens) == (18, 6)
+    assert interval(rows[REFERENCE], "ssim").median == pytest.approx(np.median(list(base.values())))
+    text = table(rows, {"ours": "9, 9, 9"})
+    # The paper's model first; the missing LPIPS is no number.
+    assert text.splitlines()[2].startswith(f"| {REFERENCE} |")
+    assert "0.01 [0.01, 0.01] *" in text
+    assert "nan" in text
