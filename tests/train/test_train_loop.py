@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy import ndimage
 
 from tomostain.errors import InputError, Interrupted
 from tomostain.io import load_model
-from tomostain.prepare import Pair, save_dataset
+from tomostain.prepare import Pair, load_dataset, save_dataset
 from tomostain.train import Recipe, export_model, plan_training, train
 from tomostain.train.checkpoint import LAST, read_checkpoint
 from tomostain.train.networks import build_network
@@ -51,7 +52,12 @@ DROPOUT = {
     "generator": {"name": "unet", "width": 1, "downs": 6},
     "patch_px": 64,
 }
-RECIPES = {"cycles": toy_recipe(), "dropout": toy_recipe(**DROPOUT)}
+SETTLED = {
+    "terms": {"adversarial": 1, "cycle": 6, "settled": 6, "smoothness": 1, "tolerant": 1},
+    "field": {"name": "field", "width": 2, "levels": 2},
+    "average": 0.9,
+}
+RECIPES = {"cycles": toy_recipe(), "dropout": toy_recipe(**DROPOUT), "settled": toy_recipe(**SETTLED)}
 
 
 @pytest.fixture(scope="module")
@@ -163,13 +169,14 @@ def test_best_checkpoints_hold_the_least_epoch_mean(whole):
         best = read_checkpoint(run / f"best-{term}")
         assert best["step"] in (3, 6, 9)
         assert 0 <= least < float("inf")
-        assert set(best["networks"]) <= {"g_xy", "g_yx"}
+        assert set(best["networks"]) <= {"g_xy", "g_yx", "average"}
 
 
 def test_the_model_folder_is_the_last_generator(whole, tmp_path):
     recipe, run = whole
     model = load_model(run / "model")
-    assert same(model.state, read_checkpoint(run / LAST)["networks"]["g_xy"])
+    stains = "average" if recipe.average else "g_xy"
+    assert same(model.state, read_checkpoint(run / LAST)["networks"][stains])
     assert (model.spec.recipe, model.spec.stain, model.spec.voxel_um) == ("toy", "toluidine-blue", 20.0)
     assert (model.spec.fold, model.spec.steps) == (0, STEPS)
     assert model.spec.fingerprint["q01"] == 10000
@@ -177,7 +184,7 @@ def test_the_model_folder_is_the_last_generator(whole, tmp_path):
     build_network(model.spec.generator).load_state_dict(model.state)
     assert (model.reverse_state is not None) == recipe.needs_reverse
     best = load_model(export_model(run, tmp_path / "best", which="best-total"))
-    assert same(best.state, read_checkpoint(run / "best-total")["networks"]["g_xy"])
+    assert same(best.state, read_checkpoint(run / "best-total")["networks"][stains])
     with pytest.raises(InputError, match="best-nothing: no such checkpoint"):
         export_model(run, tmp_path / "none", which="best-nothing")
 
@@ -305,3 +312,49 @@ def test_the_plan_tells_pairs_steps_and_time(dataset):
 def test_a_device_that_is_not_there_is_named(dataset, tmp_path):
     with pytest.raises(InputError, match="--device tpux: not a device"):
         train(dataset, tmp_path / "run", recipe=toy_recipe(), device="tpux")
+
+
+def test_the_average_is_that_of_the_generators_it_followed(dataset):
+    trainer = Trainer(toy_recipe(**SETTLED), load_dataset(dataset), 0, 1, "cpu")
+    networks = trainer.state.networks
+    expected = [p.detach().clone() for p in networks.average.parameters()]
+    for step in range(5):
+        trainer.take_step()
+        # It follows quickly at first, and never faster than the recipe's decay says.
+        decay = min(0.9, (1 + step) / (10 + step))
+        now = networks.g_xy.parameters()
+        expected = [decay * kept + (1 - decay) * new.detach() for kept, new in zip(expected, now, strict=True)]
+    for kept, right in zip(networks.average.parameters(), expected, strict=True):
+        torch.testing.assert_close(kept, right)
+        assert not kept.requires_grad
+
+
+def test_the_field_learns_where_the_histology_lies(tmp_path):
+    # The same picture in both domains, the histology taken from 2 px further right; nothing but the field can tell.
+    rng = np.random.default_rng(0)
+    pairs = []
+    for number in range(3):
+        grey = ndimage.gaussian_filter(rng.random((64, 66)), 2)
+        grey = (grey - grey.min()) / np.ptp(grey)
+        ct = (10000 + 20000 * grey[:, :-2]).astype(np.uint16)
+        histology = np.repeat((255 * grey[:, 2:, None]).astype(np.uint8), 3, axis=2)
+        pairs.append(Pair(f"p{number}", ct, histology, np.ones(ct.shape, bool), 20.0))
+    data = save_dataset(tmp_path / "set", pairs).path
+    recipe = toy_recipe(
+        terms={"settled": 1, "smoothness": 0.1},
+        field={"name": "field", "width": 8, "levels": 3, "bound_px": 4},
+        patch_px=32,
+        augment={"jitter": 0, "flip": False, "scale": (1, 1)},
+        learning_rate=0.003,
+    )
+    trainer = Trainer(recipe, load_dataset(data), None, 0, "cpu")
+    # Generators that change nothing (but the scale of grey values, which both domains share).
+    for name in ("g_xy", "g_yx"):
+        setattr(trainer.state.networks, name, torch.nn.Identity())
+    for _ in range(150):
+        trainer.take_step()
+    batch = trainer.sampler.draw(torch.Generator().manual_seed(9))
+    field = trainer.state.networks.field(batch.x, batch.y)
+    row, column = field.mean(dim=(0, 2, 3)).tolist()
+    assert abs(row) < 0.5
+    assert column == pytest.approx(2.0, abs=0.5)

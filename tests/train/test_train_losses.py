@@ -1,9 +1,11 @@
 """Losses are held to values worked out by hand and to torch's own, and to what a mask must hide."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 from torch.nn import functional
 
 from tomostain.train import losses
@@ -89,3 +91,44 @@ def test_psnr_is_its_definition_and_ignores_what_is_masked(value, noise_level):
     # 10 log10(range² / mean squared error) with the range 2 of [-1, 1].
     expected = 10 * torch.log10(torch.tensor(4 / noise_level**2))
     torch.testing.assert_close(losses.psnr(fake, real, mask), expected, atol=0.01, rtol=0)
+
+
+def test_warping_is_scipys_interpolation():
+    image, shift = noise(1, size=20), 3 * noise(2, channels=2, size=20)
+    rows, columns = np.indices((20, 20))
+    at = np.stack([rows, columns]) + shift[0].numpy()
+    for channel in range(3):
+        right = ndimage.map_coordinates(image[0, channel].numpy(), at, order=1, mode="nearest")
+        np.testing.assert_allclose(losses.warp(image, shift)[0, channel].numpy(), right, atol=1e-4)
+
+
+def test_a_coarse_field_is_linear_between_its_knots():
+    # Knots at pixels 3.5 and 11.5 of 16 (the middles of the two halves): 0 and 8 px to the right.
+    field = torch.zeros(1, 2, 1, 2)
+    field[0, 1, 0, 1] = 8.0
+    ramp = torch.arange(64.0).repeat(1, 1, 4, 1)[..., :16]
+    moved = losses.warp(ramp, field)[0, 0, 0] - torch.arange(16.0)
+    # Beyond the border the edge repeats: 15 at most.
+    expected = torch.minimum((torch.arange(16.0) - 3.5).clamp(0, 8), 15 - torch.arange(16.0))
+    torch.testing.assert_close(moved, expected)
+
+
+def test_smoothness_by_hand():
+    field = torch.tensor([[[[0.0, 1.0], [0.0, 1.0]], [[0.0, 0.0], [3.0, 3.0]]]])
+    # Down: 0, 0, 3, 3; across: 1, 1, 0, 0.
+    assert losses.smoothness(field).item() == pytest.approx((9 + 9) / 4 + (1 + 1) / 4)
+
+
+def test_what_lies_aside_is_forgiven_up_to_the_reach():
+    real = noise(3, size=64)
+    mask = torch.ones(1, 1, 64, 64)
+    inner = torch.zeros_like(mask)
+    inner[..., 20:-20, 20:-20] = 1  # where neither edge nor neighbourhood reach the border
+    for shift, forgiven in ((0, True), (3, True), (4, False)):
+        loss = losses.tolerant(real.roll((shift, -shift), dims=(2, 3)), real, inner).item()
+        assert (loss < 1e-6) == forgiven
+    # With no reach it is ℓ1, smoothed.
+    other = noise(4, size=64)
+    plain = losses.tolerant(other, real, inner, reach_px=0).item()
+    assert plain == pytest.approx(losses.masked_l1(other, real, inner).item(), rel=1e-4)
+    assert losses.tolerant(other, real, mask).item() < losses.tolerant(other, real, mask, reach_px=0).item()

@@ -110,7 +110,7 @@ def test_weights_come_from_the_generator_with_deviation_0_02():
     ("spec", "message"),
     [
         ({"name": "resnest"}, "'resnest' is unknown; did you mean 'resnet'"),
-        ({}, "'' is unknown; known: patch, resnet, unet"),
+        ({}, "'' is unknown; known: field, patch, resnet, unet"),
         ({"name": "resnet", "widht": 8}, "unknown key 'widht'; did you mean 'width'"),
         ({"name": "resnet", "width": 0}, "width is 0"),
         ({"name": "resnet", "blocks": "nine"}, "blocks is 'nine'"),
@@ -122,3 +122,13 @@ def test_weights_come_from_the_generator_with_deviation_0_02():
 def test_wrong_specifications_are_named(spec, message):
     with pytest.raises(InputError, match=message):
         build_network(spec)
+
+
+def test_the_field_is_bounded_and_has_a_knot_every_few_pixels():
+    network = build_network({"name": "field", "width": 4, "levels": 3, "bound_px": 5})
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(1000)
+        field = network(torch.rand(2, 3, 64, 48), torch.rand(2, 3, 64, 48))
+    assert field.shape == (2, 2, 8, 6)
+    assert field.abs().max() <= 5

@@ -21,8 +21,20 @@ class Scale(nn.Module):
         return self.factor * image if condition is None else self.factor * image + condition
 
 
-def step(conditional=False):
-    networks = Networks(Scale(2.0), Scale(3.0), Scale(5.0), Scale(7.0), conditional)
+class Aside(nn.Module):
+    """A "displacement field" of so many pixels to the right, everywhere."""
+
+    def __init__(self, columns):
+        super().__init__()
+        self.columns, self.calls = columns, 0
+
+    def forward(self, first, second):
+        self.calls += 1
+        return torch.tensor([0.0, self.columns])[None, :, None, None].expand(len(first), 2, 1, 1)
+
+
+def step(conditional=False, aside=0.0):
+    networks = Networks(Scale(2.0), Scale(3.0), Scale(5.0), Scale(7.0), conditional, Aside(aside))
     x, y = torch.full((1, 3, 2, 2), 0.5), torch.full((1, 3, 2, 2), 0.25)
     return Step(networks, x, y, torch.ones(1, 1, 2, 2))
 
@@ -40,6 +52,10 @@ BY_HAND = {
     "pixelwise": abs(1.0 - 0.25) + abs(0.75 - 0.5),
     "greyscale": 0.0,
     "conditional_adversarial": (5 * 1.0 + 0.5 - 1) ** 2,
+    "settled": abs(1.0 - 0.25) + abs(0.75 - 0.5),
+    "settled_l1": abs(1.0 - 0.25),
+    "smoothness": 0.0,
+    "tolerant": abs(1.0 - 0.25),
     "l1": abs(1.0 - 0.25),
 }
 
@@ -77,6 +93,7 @@ def test_a_term_declares_the_networks_that_it_runs(name):
     record = step(conditional=name == "conditional_adversarial")
     compute_terms(record, {name: 1.0})
     _, reverse, d_y, d_x = calls(record)
+    assert TERMS[name].field == (record.networks.field.calls > 0)
     assert TERMS[name].reverse == (reverse > 0)
     assert TERMS[name].discriminators == tuple(n for n, count in (("d_y", d_y), ("d_x", d_x)) if count)
 
@@ -93,3 +110,14 @@ def test_the_weighted_table_is_the_papers_total(recipe, total):
     weights = load_recipe(recipe).active
     terms = compute_terms(step(conditional=recipe == "pix2pix"), weights)
     torch.testing.assert_close(weighted_sum(terms, weights), total(terms))
+
+
+def test_the_field_moves_what_lies_on_the_ct_side():
+    record = step(aside=1.0)
+    record.x = torch.tensor([[[[0.1, 0.2, 0.3, 0.4]]]]).expand(1, 3, 4, 4)
+    record.y = record.x.roll(-1, dims=-1) * 2.0
+    record.mask = torch.zeros(1, 1, 4, 4)
+    record.mask[..., :3] = 1
+    # G_xy doubles x: one pixel aside it is y. G_yx trebles y, which is 6 times x one pixel aside.
+    expected = (3 / 4) * 5 * (0.2 + 0.3 + 0.4) / 3
+    assert compute_terms(record, {"settled": 1.0})["settled"].item() == pytest.approx(expected)

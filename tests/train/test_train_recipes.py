@@ -115,6 +115,9 @@ def test_one_channel_rules_out_the_identity_and_reaches_every_network():
             "patch_px 16 is too small for this discriminator; give at least 24",
         ),
         ({"learning_rate": 0}, "learning_rate = 0"),
+        ({"terms": {"l1": 1, "smoothness": 1}}, "smoothness without settled"),
+        ({"field": {"name": "patch"}}, "a field cannot be a 'patch'"),
+        ({"average": 1.0}, "average = 1.0"),
     ],
 )
 def test_wrong_recipes_are_named_in_one_line(changes, message):

@@ -53,7 +53,8 @@ class State:
 
 def named_networks(networks: Networks) -> dict[str, nn.Module]:
     """Return the networks that exist, by name."""
-    return networks.generators() | networks.discriminators()
+    others = {name: net for name in ("field", "average") if (net := getattr(networks, name)) is not None}
+    return networks.generators() | networks.discriminators() | others
 
 
 def save_last(run: Path, state: State) -> None:
@@ -106,7 +107,9 @@ def load_last(run: Path, state: State) -> None:
 
 def save_best(run: Path, term: str, state: State) -> None:
     """Write the generators' weights as `run`/best-<term>."""
-    weights = {name: network.state_dict() for name, network in state.networks.generators().items()}
+    networks = state.networks
+    kept = networks.generators() | ({"average": networks.average} if networks.average is not None else {})
+    weights = {name: network.state_dict() for name, network in kept.items()}
     with atomic_file(run / f"best-{term}") as temporary, temporary.open("wb") as file:
         torch.save({"networks": weights, "step": state.step}, file)
 

@@ -56,7 +56,7 @@ def export_model(run: Path, out: Path, which: str = LAST, *, overwrite: bool = F
     )
     weights = values["networks"]
     reverse = weights["g_yx"] if recipe.needs_reverse else None
-    save_model(Path(out), spec, weights["g_xy"], reverse, overwrite=overwrite)
+    save_model(Path(out), spec, weights["average" if recipe.average else "g_xy"], reverse, overwrite=overwrite)
     return Path(out)
 
 

@@ -10,6 +10,7 @@ word: the mean is over all pixels, those outside counting as zero, so that a pat
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 def masked_l1(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
@@ -98,6 +99,70 @@ def l1(fake_y: Tensor, y: Tensor, mask: Tensor) -> Tensor:
 def pix2pix_total(gan: Tensor, l1_loss: Tensor, lambda_l1: float = 20.0) -> Tensor:
     """Eq. (10), pix2pix: L_cGAN + λ L_ℓ1."""
     return gan + lambda_l1 * l1_loss
+
+
+def warp(image: Tensor, field: Tensor) -> Tensor:
+    """Return an image taken from each pixel's place plus a displacement; beyond the border its edge repeats.
+
+    Parameters
+    ----------
+    image : Tensor (B, C, H, W)
+    field : Tensor (B, 2, h, w)
+        Displacement (row, column), px, on a coarser grid over the same picture; linear in between.
+
+    Notes
+    -----
+    On a GPU the gradient is summed in no fixed order: two runs of one seed agree to rounding there, not to the bit.
+    """
+    rows, columns = image.shape[2:]
+    fine = functional.interpolate(field, size=(rows, columns), mode="bilinear", align_corners=False)
+    row = torch.arange(rows, device=image.device, dtype=image.dtype)[None, :, None] + fine[:, 0]
+    column = torch.arange(columns, device=image.device, dtype=image.dtype)[None, None, :] + fine[:, 1]
+    # grid_sample's own coordinates: -1 is the centre of the first pixel, 1 that of the last.
+    at = torch.stack([2 * column / max(columns - 1, 1) - 1, 2 * row / max(rows - 1, 1) - 1], dim=-1)
+    return functional.grid_sample(image, at, mode="bilinear", padding_mode="border", align_corners=True)
+
+
+def settled(fake_y: Tensor, y: Tensor, fake_x: Tensor, x: Tensor, mask: Tensor, field: Tensor) -> Tensor:
+    """Eq. (5) after a displacement: E‖G_xy(x)∘(1 + φ) - y‖₁ + E‖G_yx(y) - x∘(1 + φ)‖₁.
+
+    The field φ tells, for each pixel of the histology, where its like lies in the µCT; so it moves both of what lies
+    on the µCT's side, and no inverse is needed.
+    """
+    return masked_l1(warp(fake_y, field), y, mask) + masked_l1(fake_x, warp(x, field), mask)
+
+
+def smoothness(field: Tensor) -> Tensor:
+    """Mean squared difference of neighbouring knots of a displacement field (B, 2, h, w), px²."""
+    down = (field[:, :, 1:] - field[:, :, :-1]).square()
+    across = (field[..., 1:] - field[..., :-1]).square()
+    # A field of one knot has no neighbours.
+    return sum((part.mean() for part in (down, across) if part.numel()), field.new_zeros(()))
+
+
+def tolerant(fake: Tensor, real: Tensor, mask: Tensor, reach_px: int = 3, window_px: int = 17) -> Tensor:
+    """ℓ1 where each neighbourhood may lie up to `reach_px` aside: the least of its local means over all shifts.
+
+    Parameters
+    ----------
+    fake, real : Tensor (B, C, H, W)
+    mask : Tensor (B, 1, H, W)
+    reach_px : int
+        Largest shift along each axis.
+    window_px : int
+        Side of the neighbourhood, odd: what is in it shifts together.
+    """
+    best = None
+    padded = functional.pad(real, (reach_px,) * 4, mode="replicate")
+    rows, columns = real.shape[2:]
+    for row in range(2 * reach_px + 1):
+        for column in range(2 * reach_px + 1):
+            shifted = padded[:, :, row : row + rows, column : column + columns]
+            apart = (mask * (fake - shifted).abs()).mean(dim=1, keepdim=True)
+            local = functional.avg_pool2d(apart, window_px, 1, window_px // 2, count_include_pad=False)
+            best = local if best is None else torch.minimum(best, local)
+    assert best is not None
+    return best.mean()
 
 
 def psnr(fake: Tensor, real: Tensor, mask: Tensor) -> Tensor:

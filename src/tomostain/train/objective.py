@@ -27,6 +27,10 @@ class Networks:
     d_y, d_x : nn.Module
         Discriminators of histology and of µCT. `conditional` says whether `d_y` sees the µCT as well.
     conditional : bool
+    field : nn.Module
+        Where the histology lies relative to the µCT; trained with the generators.
+    average : nn.Module
+        G_xy with the running average of its weights; it is not trained, but stains.
     """
 
     g_xy: nn.Module
@@ -34,6 +38,13 @@ class Networks:
     d_y: nn.Module | None = None
     d_x: nn.Module | None = None
     conditional: bool = False
+    field: nn.Module | None = None
+    average: nn.Module | None = None
+
+    @property
+    def staining(self) -> nn.Module:
+        """What stains: G_xy, or its average."""
+        return self.g_xy if self.average is None else self.average
 
     def generators(self) -> dict[str, nn.Module]:
         """Return the generators there are, by name."""
@@ -103,6 +114,12 @@ class Step:
         assert self.networks.d_x is not None
         return self.networks.d_x(self.fake_x)
 
+    @cached_property
+    def field(self) -> Tensor:
+        """The displacement φ of the histology, px; where it lies is no business of the generator's texture."""
+        assert self.networks.field is not None
+        return self.networks.field(self.fake_y.detach(), self.y)
+
     def _reverse(self, image: Tensor) -> Tensor:
         assert self.networks.g_yx is not None
         return self.networks.g_yx(image)
@@ -120,11 +137,14 @@ class Term:
         Whether it needs the reverse generator.
     discriminators : tuple of str
         The discriminators that it needs.
+    field : bool
+        Whether it needs the displacement field.
     """
 
     compute: Callable[[Step], Tensor]
     reverse: bool = False
     discriminators: tuple[str, ...] = ()
+    field: bool = False
 
 
 TERMS: dict[str, Term] = {
@@ -134,6 +154,10 @@ TERMS: dict[str, Term] = {
     "pixelwise": Term(lambda s: losses.pixelwise(s.fake_y, s.y, s.fake_x, s.x, s.mask), True),
     "greyscale": Term(lambda s: losses.greyscale(s.fake_x, s.mask), True),
     "conditional_adversarial": Term(lambda s: losses.conditional_adversarial(s.scores_fake_y), False, ("d_y",)),
+    "settled": Term(lambda s: losses.settled(s.fake_y, s.y, s.fake_x, s.x, s.mask, s.field), True, field=True),
+    "settled_l1": Term(lambda s: losses.l1(losses.warp(s.fake_y, s.field), s.y, s.mask), field=True),
+    "smoothness": Term(lambda s: losses.smoothness(s.field), field=True),
+    "tolerant": Term(lambda s: losses.tolerant(s.fake_y, s.y, s.mask)),
     "l1": Term(lambda s: losses.l1(s.fake_y, s.y, s.mask)),
 }
 

@@ -27,6 +27,10 @@ class Recipe(Config):
         The objective: weight of each term of `tomostain.train.objective.TERMS`. Weight 0: not computed.
     generator, discriminator : dict
         Architecture of G_xy (and G_yx) and of D_y (and D_x) for `build_network`, without channel counts.
+    field : dict
+        Architecture of the displacement field, for the terms that need one.
+    average : float
+        Decay, a step, of the running average of G_xy's weights, which then stains; 0: none.
     learning_rate, betas : float, pair of float
         Adam.
     clip_norm : float
@@ -46,6 +50,8 @@ class Recipe(Config):
     terms: dict[str, float]
     generator: dict[str, Any]
     discriminator: dict[str, Any]
+    field: dict[str, Any] = Field(default_factory=lambda: {"name": "field"})
+    average: float = Field(0.0, ge=0, lt=1)
     learning_rate: float = Field(2e-4, gt=0)
     betas: tuple[float, float] = (0.5, 0.999)
     clip_norm: float = Field(0.0, ge=0)
@@ -69,6 +75,8 @@ class Recipe(Config):
         if self.in_channels == 1 and "identity" in self.active:
             # G_xy(y) and G_yx(x) of eq. (3) put one domain's image into the other's network.
             raise ValueError("in_channels 1 rules the term 'identity' out: the domains differ in channels; set it to 0")
+        if "smoothness" in self.active and not {"settled", "settled_l1"} & set(self.active):
+            raise ValueError("smoothness without settled or settled_l1: there is no displacement that could be smooth")
         if self.conditional and self.needs_reverse:
             raise ValueError("conditional_adversarial goes with l1 only: it has no reverse direction")
         return self
@@ -78,6 +86,7 @@ class Recipe(Config):
         for role, spec, kinds in (
             ("generator", self.generator, ("resnet", "unet")),
             ("discriminator", self.discriminator, ("patch",)),
+            ("field", self.field, ("field",)),
         ):
             try:
                 check_spec(spec)
@@ -105,6 +114,11 @@ class Recipe(Config):
     def needs_reverse(self) -> bool:
         """Whether G_yx and D_x exist."""
         return any(TERMS[term].reverse for term in self.active)
+
+    @property
+    def needs_field(self) -> bool:
+        """Whether there is a displacement field."""
+        return any(TERMS[term].field for term in self.active)
 
     @property
     def conditional(self) -> bool:
@@ -169,7 +183,7 @@ def _resolve(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
     merged = _resolve(str(base), (*seen, name))
     for key, value in values.items():
         before = merged.get(key)
-        nested = key in ("generator", "discriminator", "augment") and isinstance(value, dict)
+        nested = key in ("generator", "discriminator", "field", "augment") and isinstance(value, dict)
         if nested and isinstance(before, dict) and value.get("name", before.get("name")) == before.get("name"):
             value = {**before, **value}
         merged[key] = value

@@ -92,9 +92,20 @@ class Trainer:
         terms = compute_terms(step, self.recipe.active)
         total = weighted_sum(terms, self.recipe.active)
         self._descend("generators", total)
+        self._follow()
         for judge in judges:
             judge.requires_grad_(True)
         return {name: float(term.detach()) for name, term in terms.items()} | {"total": float(total.detach())}
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Let the average follow G_xy: quickly at first, when all is still noise."""
+        average, step = self.state.networks.average, self.state.step
+        if average is None:
+            return
+        decay = min(self.recipe.average, (1 + step) / (10 + step))
+        for kept, now in zip(average.parameters(), self.state.networks.g_xy.parameters(), strict=True):
+            kept.lerp_(now, 1 - decay)
 
     def _improve_discriminators(self, step: Step) -> dict[str, float]:
         """Tell real from generated, the generated ones partly from the buffers."""
@@ -142,7 +153,7 @@ class Trainer:
             ``validation_l1`` (eq. 9) and ``validation_psnr``, dB.
         """
         assert self.validation is not None
-        network, draws = self.state.networks.g_xy, torch.Generator().manual_seed(0)
+        network, draws = self.state.networks.staining, torch.Generator().manual_seed(0)
         network.eval()
         sums = dict.fromkeys(VALIDATION, 0.0)
         for _ in range(VALIDATION_BATCHES):
@@ -157,16 +168,17 @@ class Trainer:
     def write_sample(self, run: Path) -> None:
         """Write a picture of two training patches and, where there is a fold, two of validation."""
         networks, draws = self.state.networks, torch.Generator().manual_seed(1)
-        for network in networks.generators().values():
+        drawing = [*networks.generators().values(), networks.staining]
+        for network in drawing:
             network.eval()
         rows = []
         for sampler in filter(None, (self.sampler, self.validation)):
             batch = sampler.draw(draws)
-            fake_y = networks.g_xy(batch.x)
+            fake_y = networks.staining(batch.x)
             fake_x = [] if networks.g_yx is None else [networks.g_yx(batch.y)]
             images = [batch.x, fake_y, batch.mask * 2 - 1, batch.y, *fake_x]
             rows += [[image[number] for image in images] for number in range(min(2, len(batch.x)))]
-        for network in networks.generators().values():
+        for network in drawing:
             network.train()
         write_sample(run, self.state.step, sample_picture(rows))
 
@@ -188,7 +200,13 @@ def _build_state(recipe: Recipe, seed: int, fabric: Any) -> State:
     if recipe.adversarial:
         networks.d_y = build(recipe.discriminator_spec())
         networks.d_x = build(recipe.discriminator_spec(reverse=True)) if recipe.needs_reverse else None
-    optimisers = {"generators": adam(networks.generators())}
+    trained = networks.generators()
+    if recipe.needs_field:
+        networks.field = trained["field"] = build(recipe.field)
+    if recipe.average:
+        networks.average = fabric.setup_module(build_network(recipe.generator_spec())).requires_grad_(False)
+        networks.average.load_state_dict(networks.g_xy.state_dict())
+    optimisers = {"generators": adam(trained)}
     if recipe.adversarial:
         optimisers["discriminators"] = adam(networks.discriminators())
     buffers = {name: ImageBuffer(recipe.buffer) for name in networks.discriminators()}
