@@ -20,3 +20,7 @@ class Interrupted(Exception):
 
     The message says where the work was saved and how to go on.
     """
+
+
+class StrangeInput(UserWarning):
+    """What was given is unlike all that a model knows; it is worked on nevertheless."""

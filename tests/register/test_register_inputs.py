@@ -4,19 +4,26 @@ import shutil
 
 import numpy as np
 
-from tomostain.io import write_stack
-from tomostain.register.inputs import digest
+from tomostain.io import open_slide, open_volume, write_image, write_stack
+from tomostain.register.inputs import digest, fingerprint
 
 
-def test_a_copy_is_the_same_and_a_change_is_not(tmp_path):
-    values = np.random.default_rng(0).integers(0, 60000, (9, 20, 20)).astype(np.uint16)
-    write_stack(tmp_path / "a", values, voxel_um=(5.0,) * 3)
-    shutil.copytree(tmp_path / "a", tmp_path / "moved" / "b")
-    assert digest(tmp_path / "a") == digest(tmp_path / "moved" / "b")
-    # Another scan of the same size, and one slice less.
-    write_stack(tmp_path / "c", values[::-1].copy() // 2, voxel_um=(5.0,) * 3)
-    next(iter(sorted((tmp_path / "moved" / "b").glob("*.tif")))).unlink()
-    assert len({digest(path) for path in (tmp_path / "a", tmp_path / "moved" / "b", tmp_path / "c")}) == 3
+def test_a_moved_study_is_the_same_and_another_file_or_size_is_not(tmp_path):
+    rng = np.random.default_rng(0)
+    write_stack(tmp_path / "a" / "v", rng.integers(0, 60000, (9, 20, 20)).astype(np.uint16), voxel_um=(5.0,) * 3)
+    write_image(tmp_path / "a" / "s.png", rng.integers(0, 255, (30, 40, 3)).astype(np.uint8))
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+
+    def of(folder, pixel_um=2.0, voxel_um=None):
+        volume = open_volume(tmp_path / folder / "v", voxel_um=voxel_um)
+        return fingerprint(volume, open_slide(tmp_path / folder / "s.png", pixel_um=pixel_um))
+
+    assert of("a") == of("b")
+    assert of("a", pixel_um=2.1) != of("a")
+    assert of("a", voxel_um=6.0) != of("a")
+    write_image(tmp_path / "b" / "s.png", rng.integers(0, 255, (30, 40, 3)).astype(np.uint8), overwrite=True)
+    assert of("a")["volume"] == of("b")["volume"]
+    assert of("a")["slide"] != of("b")["slide"]
 
 
 def test_of_a_long_file_both_ends_and_the_length_count(tmp_path):

@@ -9,9 +9,11 @@ import torch
 from scipy import ndimage
 
 from tomostain import __version__
+from tomostain.cli.main import run
 from tomostain.errors import InputError, Interrupted
 from tomostain.io import ModelSpec, load_model, open_stained, read_image, save_model, write_image, write_stack
 from tomostain.prepare import Levels, normalise_ct
+from tomostain.prepare.greys import solid_quantiles
 from tomostain.stain import StainConfig, load_translator, plan_volume, stain_image, stain_slice, stain_volume
 from tomostain.train import build_network
 
@@ -252,3 +254,22 @@ def test_the_time_of_a_plan_counts_the_patches(model, volume, tmp_path, monkeypa
     plan = plan_volume(model, volume, tmp_path / "out", config=config, levels=LEVELS, device="cpu")
     rows, columns = 6, 8  # (36 - 16) / 4 + 1 and (41 - 16) / 4 + 1, the last one moved back
     assert plan.seconds == pytest.approx(11 * rows * columns / 4)
+
+
+def test_a_scan_unlike_the_training_is_warned_of_and_stained(model, volume, tmp_path, capsys):
+    loaded = load_model(model)
+    normalised = normalise_ct(grey_values(), LEVELS)
+    for name, known in (("knows", normalised), ("strange", (10000 + 0.6 * (normalised.astype(float) - 10000)))):
+        greys = [solid_quantiles(known).tolist()]
+        save_model(tmp_path / name, loaded.spec.model_copy(update={"greys": greys}), loaded.state)
+        words = ["stain", tmp_path / name, volume, tmp_path / f"{name}.ome.zarr", "--background", "100"]
+        assert run(["-q", *map(str, words), "--bone", "900", "--patch-px", "32", "--device", "cpu"]) == 0
+        distance = open_stained(tmp_path / f"{name}.ome.zarr").provenance["grey_distance"]
+        told = capsys.readouterr().err
+        if name == "knows":
+            assert told == ""
+            assert distance < 0.02
+        else:
+            assert told.startswith(f"warning: {volume}: its grey values are unlike all that the model was trained on")
+            assert told.count("\n") == 1
+            assert distance > 0.06

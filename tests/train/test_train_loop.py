@@ -181,6 +181,8 @@ def test_the_model_folder_is_the_last_generator(whole, tmp_path):
     assert (model.spec.fold, model.spec.steps) == (0, STEPS)
     assert model.spec.fingerprint["q01"] == 10000
     assert model.spec.fingerprint["q99"] == 30000
+    # Two training pairs, of which only bone is solid.
+    assert model.spec.greys == [[30000.0] * 5] * 2
     build_network(model.spec.generator).load_state_dict(model.state)
     assert (model.reverse_state is not None) == recipe.needs_reverse
     best = load_model(export_model(run, tmp_path / "best", which="best-total"))

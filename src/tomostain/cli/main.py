@@ -7,14 +7,16 @@ Exit codes: 0 done, 2 the input or the options are wrong (one line on stderr), 3
 import errno
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
+from typing import TextIO
 
 import typer
 
 import tomostain
 from tomostain.cli import align, data, inspect, learn, results
 from tomostain.cli.demo import demo
-from tomostain.errors import InputError, Interrupted, NotSure
+from tomostain.errors import InputError, Interrupted, NotSure, StrangeInput
 
 app = typer.Typer(
     name="tomostain",
@@ -66,7 +68,10 @@ def run(arguments: Sequence[str]) -> int:
     try:
         # "--debug" is understood wherever it stands: nobody types it first.
         rest = [word for word in arguments if word != "--debug"]
-        code = app(args=(["--debug"] if debug else []) + rest, standalone_mode=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", StrangeInput)
+            warnings.showwarning = _warn
+            code = app(args=(["--debug"] if debug else []) + rest, standalone_mode=False)
     except (InputError, Interrupted, typer.Abort, KeyboardInterrupt, OSError, MemoryError) as error:
         if debug:
             traceback.print_exc()
@@ -81,6 +86,20 @@ def run(arguments: Sequence[str]) -> int:
     if code == 130:  # typer makes this of Ctrl-C
         return _say("interrupted", 130)
     return code if isinstance(code, int) else 0
+
+
+def _warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Show our own warnings as a sentence; others as Python does."""
+    own = issubclass(category, StrangeInput)
+    text = f"warning: {message}\n" if own else warnings.formatwarning(message, category, filename, lineno, line)
+    typer.echo(text, err=True, nl=False)
 
 
 def _tell(error: BaseException) -> int:

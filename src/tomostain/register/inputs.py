@@ -6,15 +6,14 @@ from typing import Any
 
 from tomostain.io import Slide, Volume
 
-# Of each file that is looked into, so much at its beginning and at its end.
+# Of a slide's file so much is read at its beginning and at its end.
 _BYTES = 1 << 20
 
 
 def fingerprint(volume: Volume, slide: Slide) -> dict[str, dict[str, Any]]:
-    """Return what identifies a volume and a slide: shape, size of voxel or pixel, and a digest of the files.
+    """Return what identifies a volume and a slide: shape, size of voxel or pixel, and a digest of the content.
 
-    Paths and times are left out, since a study may move. Of a slide the ends of the file are read, of a folder the
-    names and lengths of all files and the ends of the middle one: quick, and what tells two scans apart.
+    Paths and times are left out, since a study may move.
 
     Returns
     -------
@@ -25,41 +24,22 @@ def fingerprint(volume: Volume, slide: Slide) -> dict[str, dict[str, Any]]:
         "volume": {
             "shape": [int(n) for n in volume.shape],
             "voxel_um": [float(x) for x in volume.voxel_um],
-            "digest": digest(Path(volume.path)),
+            "digest": volume.fingerprint(),
         },
         "slide": {
             "shape": [int(n) for n in slide.shape],
             "pixel_um": float(slide.pixel_um),
-            "digest": digest(Path(slide.path)),
+            "digest": digest(slide.path),
         },
     }
 
 
 def digest(path: Path) -> str:
-    """Return a short SHA-256 of a file's length and ends, or of a folder's file names and lengths and its middle file.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    str
-        16 hexadecimal digits.
-    """
-    found = hashlib.sha256()
-    if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file())
-        for file in files:
-            found.update(f"{file.relative_to(path).as_posix()} {file.stat().st_size}\n".encode())
-        files = files[len(files) // 2 :][:1]
-    else:
-        files = [path]
-    for file in files:
-        size = file.stat().st_size
-        found.update(str(size).encode())
-        with file.open("rb") as stream:
-            found.update(stream.read(_BYTES))
-            stream.seek(max(0, size - _BYTES))
-            found.update(stream.read(_BYTES))
-    return found.hexdigest()[:16]
+    """Return the SHA-256 (64 digits) of a file's length and of the MiB at both its ends: it may be large."""
+    size = Path(path).stat().st_size
+    found = hashlib.sha256(str(size).encode())
+    with Path(path).open("rb") as stream:
+        found.update(stream.read(_BYTES))
+        stream.seek(max(0, size - _BYTES))
+        found.update(stream.read(_BYTES))
+    return found.hexdigest()

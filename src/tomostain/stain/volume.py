@@ -13,6 +13,7 @@ from tomostain.errors import InputError, Interrupted
 from tomostain.interrupt import listen_for_interrupt
 from tomostain.io import Volume, create_stained, open_volume
 from tomostain.prepare import Levels, normalise_ct, volume_levels
+from tomostain.prepare.greys import sample, warn_if_strange
 from tomostain.progress import Progress, silent
 from tomostain.stain.config import StainConfig
 from tomostain.stain.slices import stain_slice
@@ -30,6 +31,7 @@ class Job:
     translator: Translator
     config: StainConfig
     levels: Levels | None
+    grey_distance: float | None = None
 
     @property
     def halo(self) -> int:
@@ -45,6 +47,7 @@ class Job:
             # The name alone: a volume that was moved or is given by another path is still the same work.
             "input": {"name": self.volume.path.name, "fingerprint": self.volume.fingerprint()},
             "levels": levels,
+            "grey_distance": self.grey_distance,
             "options": self.config.model_dump(mode="json", exclude={"batch"}),
             "tomostain_version": __version__,
         }
@@ -70,7 +73,8 @@ def open_job(
         found = None
     else:
         found = levels or volume_levels(opened, source=str(volume))
-    return Job(opened, translator, (config or StainConfig()).for_model(translator.spec.patch_px), found)
+    strange = warn_if_strange(sample(opened, found), translator.spec.greys, str(volume))
+    return Job(opened, translator, (config or StainConfig()).for_model(translator.spec.patch_px), found, strange)
 
 
 def stain_volume(

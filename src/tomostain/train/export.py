@@ -9,6 +9,7 @@ from tomostain import __version__
 from tomostain.config import read_yaml
 from tomostain.io.models import ModelSpec, save_model
 from tomostain.prepare import Dataset, load_dataset
+from tomostain.prepare.greys import solid_quantiles
 from tomostain.train.checkpoint import LAST, read_checkpoint
 from tomostain.train.recipes import Recipe
 
@@ -61,8 +62,13 @@ def export_model(run: Path, out: Path, which: str = LAST, *, overwrite: bool = F
 
 
 def _of_training(data: Dataset, fold: int | None) -> dict[str, Any]:
-    """Return stain and grey-value fingerprint of the training pairs: quantiles of the µCT inside the masks."""
+    """Return stain and grey values of the training pairs inside the masks: quantiles of all, and of what is solid."""
     pairs = [data.load(pair_id) for pair_id in data.split(fold).train]
     greys = np.concatenate([pair.ct[pair.mask] for pair in pairs])
     fingerprint = {f"q{round(100 * q):02d}": float(np.quantile(greys, q)) for q in QUANTILES}
-    return {"stain": ", ".join(sorted({pair.stain for pair in pairs})), "fingerprint": fingerprint}
+    solid = [solid_quantiles(pair.ct[pair.mask]) for pair in pairs]
+    return {
+        "stain": ", ".join(sorted({pair.stain for pair in pairs})),
+        "fingerprint": fingerprint,
+        "greys": [[round(float(value), 1) for value in pair] for pair in solid if np.isfinite(pair).all()],
+    }
