@@ -106,6 +106,9 @@ def evaluate(
     lpips_weights: Path | None = typer.Option(None, help="squeezenet1_1-b8a52dc0.pth, for --lpips squeeze."),
     lpips_fetch: bool = typer.Option(False, "--lpips-fetch", help="Download SqueezeNet's weights (checked)."),
     patch_px: int = typer.Option(256, min=16, help="Side of the patches that are compared."),
+    doubt: bool = typer.Option(
+        False, "--doubt", help="Write maps of doubt too (OUT/doubt), and whether they are right."
+    ),
     device: str = DEVICE,
     report: bool = typer.Option(False, "--report", help="Write OUT/report.html too."),
     overwrite: bool = OVERWRITE,
@@ -124,6 +127,7 @@ def evaluate(
             baselines=baselines,
             lpips=network,
             patch_px=patch_px,
+            doubt=doubt,
             device=device,
             overwrite=overwrite,
             progress=progress,
@@ -157,6 +161,9 @@ def compare(
     runs: list[Path] = typer.Argument(help="Runs trained on the same dataset."),
     dataset: Path = typer.Option(..., "--dataset", help="The dataset they are compared on."),
     split: str = typer.Option("test", help="test, validation, train or all."),
+    doubt: bool = typer.Option(
+        False, "--doubt", help="Write maps of doubt too (OUT/doubt), and whether they are right."
+    ),
     device: str = DEVICE,
     overwrite: bool = OVERWRITE,
 ) -> None:
@@ -165,7 +172,8 @@ def compare(
 
     use_threads(context)
     with bars(context) as progress:
-        table = run_comparison(out, runs, dataset, split=split, device=device, overwrite=overwrite, progress=progress)
+        options: dict[str, Any] = {"split": split, "doubt": doubt, "device": device, "overwrite": overwrite}
+        table = run_comparison(out, runs, dataset, progress=progress, **options)
     typer.echo(table.to_text())
     typer.echo(f"tables and pictures: {out}")
 

@@ -21,6 +21,8 @@ class EvaluateConfig(Config):
         Add the raw µCT, the mean training image and the grey-value look-up.
     lpips : {"alex", "squeeze", "none"}
         The network of LPIPS.
+    doubt : bool
+        Write maps of doubt too: cycle error of models that have a way back, disagreement of several models.
     stain : StainConfig
         How the pairs are stained.
     """
@@ -30,4 +32,5 @@ class EvaluateConfig(Config):
     stride_px: int | None = Field(default=None, ge=1)
     baselines: bool = True
     lpips: Literal["alex", "squeeze", "none"] = "alex"
+    doubt: bool = False
     stain: StainConfig = Field(default_factory=lambda: StainConfig.from_dict({}))

@@ -15,6 +15,7 @@ from tomostain import __version__
 from tomostain.errors import InputError
 from tomostain.evaluate.baselines import ColourLookup, MeanImage, raw_ct
 from tomostain.evaluate.config import EvaluateConfig
+from tomostain.evaluate.doubt import write_doubt
 from tomostain.evaluate.figures import difference_image, draw_boxplots, side_by_side
 from tomostain.evaluate.lpips import Lpips
 from tomostain.evaluate.metrics import background_colour, fill_background
@@ -22,6 +23,7 @@ from tomostain.evaluate.table import Table
 from tomostain.evaluate.views import PAPER, VIEWS, intervals_csv, measure_views, screw_region
 from tomostain.io import write_image
 from tomostain.io.atomic import atomic_folder, refuse_existing, write_text
+from tomostain.io.models import REVERSE
 from tomostain.prepare import Dataset, Pair, load_dataset
 from tomostain.progress import Progress, silent, track
 from tomostain.stain import Translator, load_translator, stain_slice
@@ -61,7 +63,8 @@ def evaluate(
         Gets ``metrics.csv`` (every patch), ``table.csv``, ``table.txt``, ``boxplots.png``, ``pictures/<pair>.png``
         (µCT, stained, real, difference) and ``evaluate.yaml``; also ``table-without-screw.txt``,
         ``table-shift-tolerant.txt`` with their ``metrics-….csv``, and in ``intervals.csv`` all medians and paired
-        differences with 95 % intervals over specimens (`tomostain.evaluate.views`).
+        differences with 95 % intervals over specimens (`tomostain.evaluate.views`). With ``doubt`` also ``doubt/``
+        (`tomostain.evaluate.doubt`).
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     lpips : Lpips, str or None
@@ -73,7 +76,7 @@ def evaluate(
     progress : Progress
         Told of every image stained and compared.
     **options
-        The keys of `EvaluateConfig`: ``split, patch_px, stride_px, baselines, stain``.
+        The keys of `EvaluateConfig`: ``split, patch_px, stride_px, baselines, doubt, stain``.
 
     Returns
     -------
@@ -130,7 +133,10 @@ def compare(
     _check_replaceable(out, overwrite)
     data = load_dataset(dataset)
     folders = name_models(runs)
-    translators = {name: load_translator(folder, device=device) for name, folder in folders.items()}
+    translators = {
+        name: load_translator(folder, device=device, reverse=config.doubt and (folder / REVERSE).is_file())
+        for name, folder in folders.items()
+    }
     fold = _common_fold(translators, config.split)
     ids = _pairs_of(data, config.split, fold)
     stainers, warnings = _stainers(translators, data, fold, config)
@@ -152,6 +158,8 @@ def compare(
             write_text(folder / f"metrics-{view}.csv", _patches_csv(_seen(records, view)))
         specimens = {pair_id: str(data.records.get(pair_id, {}).get("specimen", pair_id)) for pair_id in ids}
         write_text(folder / "intervals.csv", intervals_csv(records, specimens))
+        if config.doubt:
+            write_doubt(folder / "doubt", data, ids, translators, config.stain, progress)
         values = _provenance(config, folders, translators, data, ids, table)
         write_text(folder / "evaluate.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
     return table

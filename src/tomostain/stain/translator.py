@@ -1,8 +1,9 @@
 """A trained generator as a function of patches: built from a model folder, in evaluation mode, scaled and padded."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +11,8 @@ from torch.nn import functional
 
 from tomostain.devices import choose_device
 from tomostain.errors import InputError
-from tomostain.io.models import Model, ModelSpec, check_state, load_model
-from tomostain.scaling import ct_to_network, histology_from_network
+from tomostain.io.models import ModelSpec, check_state, load_model
+from tomostain.scaling import ct_from_network, ct_to_network, histology_from_network, histology_to_network
 from tomostain.train.networks import NETWORKS, check_spec
 
 
@@ -26,6 +27,8 @@ class Translator:
     spec : ModelSpec
         What `model.yaml` says.
     device : torch.device
+    reverse : nn.Module or None
+        G_yx, where it was asked for.
     hash : str
         Names exactly these weights; goes into the provenance of what they stain.
     """
@@ -34,6 +37,7 @@ class Translator:
     spec: ModelSpec
     device: torch.device
     hash: str = ""
+    reverse: nn.Module | None = None
 
     @torch.inference_mode()
     def __call__(self, ct: Tensor) -> Tensor:
@@ -52,14 +56,43 @@ class Translator:
         x = ct_to_network(ct.to(self.device, torch.float32))[:, None]
         x = -x if self.spec.inverted_ct else x
         x = x.expand(-1, self.spec.in_channels, -1, -1)
-        height, width = x.shape[-2:]
-        step, least = cast(int, self.network.multiple), cast(int, self.network.smallest)
-        wanted = [max(-(-side // step) * step, least) for side in (height, width)]
-        x = functional.pad(x, (0, wanted[1] - width, 0, wanted[0] - height), mode="replicate")
-        return histology_from_network(self.network(x)[..., :height, :width]).float()
+        return histology_from_network(_run(self.network, x)).float()
+
+    @torch.inference_mode()
+    def back(self, histology: Tensor) -> Tensor:
+        """Guess the µCT of histology: G_yx.
+
+        Parameters
+        ----------
+        histology : Tensor of float, shape (B, 3, H, W)
+            Normalised colours in [0, 255].
+
+        Returns
+        -------
+        Tensor of float32, shape (B, H, W)
+            Normalised µCT grey values (background 10000, bone 30000), not rounded, on `device`.
+
+        Raises
+        ------
+        InputError
+            If the translator was loaded without its reverse.
+        """
+        if self.reverse is None:
+            raise InputError("this translator has no way back; load it with reverse=True")
+        x = _run(self.reverse, histology_to_network(histology.to(self.device, torch.float32))).mean(dim=1)
+        return ct_from_network(-x if self.spec.inverted_ct else x).float()
 
 
-def load_translator(model_folder: Path, device: str = "auto") -> Translator:
+def _run(network: nn.Module, images: Tensor) -> Tensor:
+    """Put images of any size (B, C, H, W) through a generator, which needs certain multiples."""
+    height, width = images.shape[-2:]
+    step, least = cast(int, network.multiple), cast(int, network.smallest)
+    wanted = [max(-(-side // step) * step, least) for side in (height, width)]
+    padded = functional.pad(images, (0, wanted[1] - width, 0, wanted[0] - height), mode="replicate")
+    return cast(Tensor, network(padded))[..., :height, :width]
+
+
+def load_translator(model_folder: Path, device: str = "auto", *, reverse: bool = False) -> Translator:
     """Read a model folder and build its generator. Nothing in the folder is executed.
 
     Parameters
@@ -67,22 +100,17 @@ def load_translator(model_folder: Path, device: str = "auto") -> Translator:
     model_folder : Path
     device : str
         ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+    reverse : bool
+        Build the reverse generator too: `Translator.back`.
 
     Raises
     ------
     InputError
-        If the folder is no model, its checksums or weights do not fit, or the device is not there.
+        If the folder is no model, its checksums or weights do not fit, the device is not there, or a reverse generator
+        is asked for that the model has not.
     """
     place = choose_device(device)
     model = load_model(Path(model_folder))
-    network = _build(model)
-    check_state(model.state, network.state_dict(), str(model_folder))
-    network.load_state_dict(model.state, assign=True)
-    return Translator(network.eval().requires_grad_(False).to(place), model.spec, place, model.hash)
-
-
-def _build(model: Model) -> nn.Module:
-    """Build the generator that model.yaml names, without memory for weights that are not proven to be there."""
     spec = model.spec
     channels = (spec.generator.get("in_channels", 3), spec.generator.get("out_channels", 3))
     if channels != (spec.in_channels, 3):
@@ -90,12 +118,24 @@ def _build(model: Model) -> nn.Module:
             f"{model.path}: model.yaml says in_channels {spec.in_channels}, but its generator maps {channels[0]} "
             f"channel(s) to {channels[1]}; export the model again"
         )
+    network = _build(model.path, spec.generator, model.state, place)
+    if not reverse:
+        return Translator(network, spec, place, model.hash)
+    if spec.reverse is None or model.reverse_state is None:
+        raise InputError(f"{model.path}: recipe '{spec.recipe}' trains no reverse generator; take a model that has one")
+    return Translator(network, spec, place, model.hash, _build(model.path, spec.reverse, model.reverse_state, place))
+
+
+def _build(path: Path, spec: Mapping[str, Any], state: Mapping[str, Tensor], place: torch.device) -> nn.Module:
+    """Build a generator that model.yaml names, without memory for weights that are not proven to be there."""
     try:
-        arguments = check_spec(spec.generator)
+        arguments = check_spec(spec)
     except InputError as error:
-        raise InputError(f"{model.path}: model.yaml: {error}") from None
+        raise InputError(f"{path}: model.yaml: {error}") from None
     with torch.device("meta"):
-        network = NETWORKS[spec.generator["name"]](**arguments)
+        network = NETWORKS[spec["name"]](**arguments)
     if not hasattr(network, "multiple"):
-        raise InputError(f"{model.path}: network '{spec.generator['name']}' in model.yaml is no generator")
-    return network
+        raise InputError(f"{path}: network '{spec['name']}' in model.yaml is no generator")
+    check_state(state, network.state_dict(), str(path))
+    network.load_state_dict(state, assign=True)
+    return network.eval().requires_grad_(False).to(place)
