@@ -73,6 +73,7 @@ def test_every_promised_file_is_there(result):
     assert names == {
         "metrics.csv", "table.csv", "table.txt", "boxplots.png", "evaluate.yaml", "pictures/p3.png",
         "table-without-screw.txt", "table-shift-tolerant.txt", "intervals.csv",
+        "metrics-without-screw.csv", "metrics-shift-tolerant.csv",
     }  # fmt: skip
     assert (out / "table.txt").read_text() == table.to_text()
 
