@@ -1,7 +1,9 @@
 """The training loop: it learns, it is told to stop, and it goes on to the same bits wherever it was stopped."""
 
 import csv
+import dataclasses
 import signal
+import warnings
 
 import numpy as np
 import pytest
@@ -9,11 +11,12 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from tomostain.errors import InputError, Interrupted
+from tomostain.errors import InputError, Interrupted, StrangeInput
 from tomostain.io import load_model
 from tomostain.prepare import Pair, load_dataset, save_dataset
 from tomostain.train import Recipe, export_model, plan_training, train
 from tomostain.train.checkpoint import LAST, read_checkpoint
+from tomostain.train.loop import contrast
 from tomostain.train.networks import build_network
 from tomostain.train.trainer import Trainer
 
@@ -360,3 +363,43 @@ def test_the_field_learns_where_the_histology_lies(tmp_path):
     row, column = field.mean(dim=(0, 2, 3)).tolist()
     assert abs(row) < 0.5
     assert column == pytest.approx(2.0, abs=0.5)
+
+
+UNPAIRED = {"terms": {"adversarial": 1, "cycle": 6}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "bright_is_bright", "warned"),
+    [
+        # In the toy data bright bone is dark purple, as in the paper's.
+        (UNPAIRED, False, "Take inverted_ct: true"),
+        (UNPAIRED | {"inverted_ct": True}, False, None),
+        (UNPAIRED, True, None),
+        (UNPAIRED | {"inverted_ct": True}, True, "Take inverted_ct: false"),
+        # A paired term tells which colour belongs to which grey value.
+        ({}, False, None),
+        (DROPOUT, False, None),
+    ],
+)
+def test_inverted_contrast_is_warned_of_where_nothing_is_paired(tmp_path, changes, bright_is_bright, warned):
+    pairs = [toy_pair(f"p{seed}", seed) for seed in range(2)]
+    if bright_is_bright:
+        pairs = [dataclasses.replace(pair, ct=(40000 - pair.ct).astype(np.uint16)) for pair in pairs]
+    data = save_dataset(tmp_path / "set", pairs).path
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        train(data, tmp_path / "run", recipe=toy_recipe(**changes), fold=None, max_steps=1)
+    own = [str(w.message) for w in told if issubclass(w.category, StrangeInput)]
+    assert (len(own) == 1 and warned in own[0]) if warned else own == []
+
+
+def test_contrast_is_the_correlation_within_the_masks():
+    pairs = [toy_pair(f"p{seed}", seed) for seed in range(2)]
+    assert contrast(pairs) == pytest.approx(-1.0)
+    # Metal beyond the networks' window counts as they see it; what is masked does not count at all.
+    first = pairs[0].ct.copy()
+    first[:, :6] = 60000
+    mask = np.ones(first.shape, bool)
+    mask[:, :6] = False
+    assert contrast([dataclasses.replace(pairs[0], ct=first, mask=mask), pairs[1]]) == pytest.approx(-1.0)
+    assert np.isnan(contrast([dataclasses.replace(pairs[0], ct=np.full_like(first, 10000))]))

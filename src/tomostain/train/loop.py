@@ -3,22 +3,27 @@
 import hashlib
 import shutil
 import time
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from tomostain import __version__
 from tomostain.config import read_yaml
-from tomostain.errors import InputError, Interrupted
+from tomostain.errors import InputError, Interrupted, StrangeInput
 from tomostain.interrupt import listen_for_interrupt
 from tomostain.io.atomic import refuse_existing, write_text
-from tomostain.prepare import Dataset, load_dataset
+from tomostain.prepare import Dataset, Pair, load_dataset
 from tomostain.progress import Progress, silent
+from tomostain.scaling import CT_WINDOW
 from tomostain.train.checkpoint import LAST, load_last, named_networks, save_last
 from tomostain.train.export import export_model
 from tomostain.train.logbook import Logbook
 from tomostain.train.networks import count_parameters
+from tomostain.train.objective import TERMS
 from tomostain.train.recipes import Recipe, load_recipe
 from tomostain.train.trainer import Trainer
 
@@ -81,6 +86,7 @@ def train(
     data, run = load_dataset(dataset), Path(run)
     facts = {"fold": fold, "seed": seed, "data": _fingerprint(data, fold), "recipe": chosen.model_dump(mode="json")}
     _claim(run, facts, data, resume, overwrite)
+    _warn_of_contrast(chosen, data, fold)
     trainer = Trainer(chosen, data, fold, seed, device)
     if resume:
         load_last(run, trainer.state)
@@ -119,6 +125,32 @@ def _go_on(
                 saved = time.monotonic()
     trainer.write_sample(run)
     save_last(run, state)
+
+
+def contrast(pairs: Sequence[Pair]) -> float:
+    """Return the correlation of µCT and histology's grey values inside the masks, -1 to 1; NaN where one is constant.
+
+    Below 0 what is bright in one is dark in the other, as bone usually is.
+    """
+    ct = np.concatenate([np.minimum(pair.ct[pair.mask], CT_WINDOW[1]).astype(np.float64) for pair in pairs])
+    grey = np.concatenate([pair.histology[pair.mask].mean(axis=1, dtype=np.float64) for pair in pairs])
+    return float(np.corrcoef(ct, grey)[0, 1]) if ct.size > 1 and np.ptp(ct) and np.ptp(grey) else float("nan")
+
+
+def _warn_of_contrast(recipe: Recipe, data: Dataset, fold: int | None) -> None:
+    """Warn where nothing but the adversary tells which colour belongs to which grey value, and contrast is inverted."""
+    if any(TERMS[term].paired for term in recipe.active):
+        return
+    found = contrast([data.load(pair_id) for pair_id in data.split(fold).train])
+    if found > 0 if recipe.inverted_ct else found < 0:
+        way_out = "inverted_ct: false" if recipe.inverted_ct else "inverted_ct: true, as cyclegan-inverted"
+        warnings.warn(
+            f"{data.path}: µCT, as recipe '{recipe.name}' sees it, and histology are of opposite contrast (correlation "
+            f"{found:.2f} before inversion): without a paired term the networks may keep bright bright and dark dark. "
+            f"Take {way_out}, or a paired recipe",
+            StrangeInput,
+            stacklevel=3,
+        )
 
 
 def _fingerprint(data: Dataset, fold: int | None) -> str:

@@ -139,26 +139,33 @@ class Term:
         The discriminators that it needs.
     field : bool
         Whether it needs the displacement field.
+    paired : bool
+        Whether it holds what is generated against the other half of the pair.
     """
 
     compute: Callable[[Step], Tensor]
     reverse: bool = False
     discriminators: tuple[str, ...] = ()
     field: bool = False
+    paired: bool = False
 
 
 TERMS: dict[str, Term] = {
     "adversarial": Term(lambda s: losses.adversarial(s.scores_fake_y, s.scores_fake_x), True, ("d_y", "d_x")),
     "cycle": Term(lambda s: losses.cycle(s.cycled_x, s.x, s.cycled_y, s.y, s.mask), True),
     "identity": Term(lambda s: losses.identity(s.same_x, s.x, s.same_y, s.y, s.mask), True),
-    "pixelwise": Term(lambda s: losses.pixelwise(s.fake_y, s.y, s.fake_x, s.x, s.mask), True),
+    "pixelwise": Term(lambda s: losses.pixelwise(s.fake_y, s.y, s.fake_x, s.x, s.mask), True, paired=True),
     "greyscale": Term(lambda s: losses.greyscale(s.fake_x, s.mask), True),
-    "conditional_adversarial": Term(lambda s: losses.conditional_adversarial(s.scores_fake_y), False, ("d_y",)),
-    "settled": Term(lambda s: losses.settled(s.fake_y, s.y, s.fake_x, s.x, s.mask, s.field), True, field=True),
-    "settled_l1": Term(lambda s: losses.l1(losses.warp(s.fake_y, s.field), s.y, s.mask), field=True),
+    "conditional_adversarial": Term(
+        lambda s: losses.conditional_adversarial(s.scores_fake_y), False, ("d_y",), paired=True
+    ),
+    "settled": Term(
+        lambda s: losses.settled(s.fake_y, s.y, s.fake_x, s.x, s.mask, s.field), True, field=True, paired=True
+    ),
+    "settled_l1": Term(lambda s: losses.l1(losses.warp(s.fake_y, s.field), s.y, s.mask), field=True, paired=True),
     "smoothness": Term(lambda s: losses.smoothness(s.field), field=True),
-    "tolerant": Term(lambda s: losses.tolerant(s.fake_y, s.y, s.mask)),
-    "l1": Term(lambda s: losses.l1(s.fake_y, s.y, s.mask)),
+    "tolerant": Term(lambda s: losses.tolerant(s.fake_y, s.y, s.mask), paired=True),
+    "l1": Term(lambda s: losses.l1(s.fake_y, s.y, s.mask), paired=True),
 }
 
 
