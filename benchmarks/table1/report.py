@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.pet_mri.run import LABEL as PET_MRI_LABEL
 from benchmarks.table1.editions import DIFFICULTIES
-from benchmarks.table1.run import BUDGETS
+from benchmarks.table1.run import BUDGETS, PET_MRI, tested_on
 from tomostain.evaluate.intervals import Interval, median_interval, paired_difference
 
 METRICS = ("ssim", "lpips", "psnr")
@@ -117,11 +118,12 @@ def report(out: Path, views: Sequence[str] = tuple(VIEWS)) -> str:
         "Medians with 95 % intervals over test specimens; Δ: paired difference from the paper's model, * excludes 0."
     ]
     for budget in BUDGETS:
-        for difficulty in (d.name for d in DIFFICULTIES):
-            for on in dict.fromkeys((difficulty, "aligned")):
+        for difficulty in (*(d.name for d in DIFFICULTIES), PET_MRI):
+            for on in tested_on(difficulty):
                 for view in views:
                     rows = patches(out, budget, difficulty, on, view)
                     if rows:
+                        parts += [PET_MRI_LABEL] if difficulty == PET_MRI else []
                         title = f"Trained on {difficulty}, same {budget}; tested on {on}, view {view}"
                         parts.append(f"### {title}\n\n{table(rows, costs_of(out, budget, difficulty))}")
                 tissue = tissue_table(out, budget, difficulty, on)

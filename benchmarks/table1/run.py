@@ -17,13 +17,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.pet_mri.run import CONFIG as PET_MRI_CONFIG
 from benchmarks.table1.data import make
 from benchmarks.table1.editions import DIFFICULTIES, EDITIONS, ROWS, Edition
 from benchmarks.table1.tissue import measure, model_stainer
 from tomostain.config import read_yaml
-from tomostain.prepare import load_dataset
+from tomostain.prepare import AlignedConfig, load_dataset, prepare_aligned
 
 BUDGETS = ("seconds", "samples")
+PET_MRI = "pet_mri"
 VARIANTS = Path(__file__).parent / "recipes"
 
 
@@ -94,15 +96,35 @@ def train_and_evaluate(
             **limit,
         )
         note.write_text(json.dumps(asdict(run) | cost(folder, batch)), encoding="utf-8")
-    for on in dict.fromkeys((run.difficulty, "aligned")):
+    for on in tested_on(run.difficulty):
         place = run.evaluation(out, on)
         if not (place / "evaluate.yaml").is_file():
             settings: dict[str, Any] = {"patch_px": edition.patch_px, "stride_px": edition.stride_px}
-            compare(place, [folder], datasets[on], split="test", stain={"stride_px": edition.stride_px}, **settings)
-        if not (place / "tissue.json").is_file():
+            split = "validation" if on == PET_MRI else "test"
+            compare(place, [folder], datasets[on], split=split, stain={"stride_px": edition.stride_px}, **settings)
+        if on != PET_MRI and not (place / "tissue.json").is_file():
             records = measure(load_dataset(datasets[on]), run.fold, model_stainer(folder, edition.stride_px))
             (place / "tissue.json").write_text(json.dumps(records), encoding="utf-8")
     return dict(json.loads(note.read_text(encoding="utf-8")))
+
+
+def tested_on(difficulty: str) -> tuple[str, ...]:
+    """Return on whose pairs a model is judged: its own, and those where the truth lies.
+
+    Examples
+    --------
+    >>> tested_on("badly"), tested_on("aligned"), tested_on("pet_mri")
+    (('badly', 'aligned'), ('aligned',), ('pet_mri',))
+    """
+    return (difficulty,) if difficulty in ("aligned", PET_MRI) else (difficulty, "aligned")
+
+
+def prepare_pet_mri(source: Path, out: Path) -> Path:
+    """Make the data set of the second table: MRI and pseudo-colour PET, each subject a fold."""
+    if not (out / "dataset.yaml").is_file():
+        config = AlignedConfig.from_dict(PET_MRI_CONFIG | {"test_subjects": (), "test_fraction": 0.0}, PET_MRI)
+        prepare_aligned(source / "mri", source / "pet", out, config)
+    return out
 
 
 def cost(folder: Path, batch: int) -> dict[str, Any]:
@@ -130,14 +152,20 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--edition", choices=EDITIONS, default="cpu")
     parser.add_argument("--rows", nargs="+", default=list(ROWS), help="Rows, or names of files in recipes/.")
-    parser.add_argument("--difficulty", nargs="+", choices=[d.name for d in DIFFICULTIES], default=["paper"])
+    parser.add_argument("--difficulty", nargs="*", choices=[d.name for d in DIFFICULTIES], default=["paper"])
+    parser.add_argument(
+        "--pet-mri", type=Path, metavar="FOLDER", help="Folder with mri/ and pet/: the second table too."
+    )
     parser.add_argument("--budget", nargs="+", choices=BUDGETS, default=["seconds"])
     parser.add_argument("--folds", nargs="+", type=int, default=[0])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2, help="Trainings at once, each with one thread on a CPU.")
     options = parser.parse_args()
     edition = EDITIONS[options.edition]
-    datasets = make(edition, options.out, options.jobs)
+    datasets = make(edition, options.out, options.jobs) if options.difficulty else {}
+    if options.pet_mri:
+        datasets[PET_MRI] = prepare_pet_mri(options.pet_mri, options.out / PET_MRI)
+        options.difficulty = [*options.difficulty, PET_MRI]
     runs = runs_of(options)
     with ProcessPoolExecutor(options.jobs) as pool:
         waiting = [pool.submit(train_and_evaluate, run, edition, datasets, options.out, 1) for run in runs]
