@@ -2,17 +2,24 @@
 
 import csv
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from benchmarks.table1.data import centred, labels_on_pair, misplaced
 from benchmarks.table1.editions import DIFFICULTIES, EDITIONS, laboratory, materials
+from benchmarks.table1.figures import generated_ct, liveliest
 from benchmarks.table1.report import REFERENCE, difference, interval, patches, table
 from benchmarks.table1.run import Run, recipe_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tomostain.evaluate.baselines import raw_ct
+from tomostain.io import ModelSpec
+from tomostain.prepare import Pair
 from tomostain.register import Section
+from tomostain.stain import StainConfig, Translator
 from tomostain.train import load_recipe
 
 PIXEL_UM = 20.0
@@ -103,3 +110,36 @@ def test_differences_are_of_the_same_patches(tmp_path):
     assert text.splitlines()[2].startswith(f"| {REFERENCE} |")
     assert "0.01 [0.01, 0.01] *" in text
     assert "nan" in text
+
+
+class Red(torch.nn.Module):
+    """A reverse generator that reads red as grey."""
+
+    multiple, smallest = 4, 8
+
+    def forward(self, y):
+        return y[:, :1]
+
+
+def test_the_way_back_is_drawn_pixel_by_pixel():
+    # Tiles overlap and the image is smaller than a patch along one axis; every pixel must keep its place.
+    rng = np.random.default_rng(0)
+    histology = rng.integers(0, 255, (40, 90, 3)).astype(np.uint8)
+    pair = Pair("p", np.full((40, 90), 10000, np.uint16), histology, np.ones((40, 90), bool), 5.0)
+    values = {"generator": {"name": "resnet"}, "voxel_um": 5.0, "stain": "h&e", "recipe": "r", "tomostain_version": "0"}
+    translator = Translator(Red(), ModelSpec.from_dict(values), torch.device("cpu"), "", Red())
+    found = generated_ct(translator, pair, StainConfig(patch_px=48, stride_px=20))
+    expected = raw_ct(np.round(histology[..., 0] / 255 * 40000).astype(np.uint16))
+    assert np.abs(found.astype(int) - expected).max() <= 1
+    assert generated_ct(replace(translator, reverse=None), pair, StainConfig()) is None
+
+
+def test_the_region_is_where_most_is_to_be_seen():
+    histology = np.full((96, 96, 3), 200, np.uint8)
+    histology[56:72, 40:56] = np.random.default_rng(0).integers(0, 255, (16, 16, 3))
+    pair = Pair("p", np.zeros((96, 96), np.uint16), histology, np.ones((96, 96), bool), 5.0)
+    rows, columns = liveliest(pair, 32)
+    assert rows.start <= 56
+    assert rows.stop >= 72
+    assert columns.start <= 40
+    assert columns.stop >= 56
