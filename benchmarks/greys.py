@@ -1,6 +1,6 @@
 """How strange scans are to a model, by their grey values: what training saw, a material it never saw, wrong levels.
 
-    python benchmarks/greys.py SPECIMENS
+    python -m benchmarks.greys SPECIMENS
 
 SPECIMENS is a folder of phantoms as `benchmarks/registration/specimens.py` grows it. Each specimen is held against all
 others, as if a model had been trained on those.

@@ -7,14 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from benchmarks.table1.data import centred, labels_on_pair, misplaced
+from benchmarks.table1.data import centred, labels_on_pair, make, misplaced
 from benchmarks.table1.editions import DIFFICULTIES, EDITIONS, laboratory, materials
 from benchmarks.table1.figures import generated_ct, liveliest
 from benchmarks.table1.report import REFERENCE, difference, interval, patches, table
-from benchmarks.table1.run import Run, recipe_of
+from benchmarks.table1.run import PET_MRI, Run, recipe_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tomostain.errors import InputError
 from tomostain.evaluate.baselines import raw_ct
 from tomostain.io import ModelSpec
 from tomostain.prepare import Pair
@@ -143,3 +144,20 @@ def test_the_region_is_where_most_is_to_be_seen():
     assert rows.stop >= 72
     assert columns.start <= 40
     assert columns.stop >= 56
+
+
+def test_editions_do_not_share_a_folder(tmp_path):
+    (tmp_path / "specimens").mkdir()
+    (tmp_path / "specimens" / "edition.yaml").write_text("{edition: tiny, pixel_um: 23.0, first_seed: 7000}")
+    with pytest.raises(InputError, match="holds edition 'tiny'; give 'cpu' another folder"):
+        make(EDITIONS["cpu"], tmp_path, jobs=1)
+
+
+def test_slices_of_one_subject_are_one_draw(tmp_path):
+    place = Run("ours", PET_MRI, "seconds", 0, 0).evaluation(tmp_path, PET_MRI)
+    place.mkdir(parents=True)
+    lines = [f"ours,{subject}{i:03d},0,0,{0.1 * subject},,10" for subject in (41, 42) for i in range(5)]
+    (place / "metrics.csv").write_text("\n".join(["model,pair,row,column,ssim,lpips,psnr", *lines]) + "\n")
+    rows = patches(tmp_path, "seconds", PET_MRI, PET_MRI, "paper")
+    found = interval(rows["ours"], "ssim")
+    assert (found.n, found.specimens) == (10, 2)

@@ -19,8 +19,10 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from benchmarks.table1.editions import DIFFICULTIES, EDITIONS, Difficulty, Edition, laboratory, specimen_values
+from tomostain.config import read_yaml
+from tomostain.errors import InputError
 from tomostain.io import read_image, write_image, write_slide, write_stack
-from tomostain.io.atomic import atomic_folder
+from tomostain.io.atomic import atomic_folder, write_text
 from tomostain.phantom import PhantomConfig
 from tomostain.phantom.anatomy import grow_anatomy
 from tomostain.phantom.laboratory import make_slide
@@ -149,7 +151,12 @@ def make(edition: Edition, out: Path, jobs: int = 2, progress: Progress = silent
     specimens = out / "specimens"
     specimens.mkdir(parents=True, exist_ok=True)
     note = {"edition": edition.name, "pixel_um": edition.pixel_um, "first_seed": FIRST_SEED}
-    (specimens / "edition.yaml").write_text(yaml.safe_dump(note), encoding="utf-8")
+    there = specimens / "edition.yaml"
+    if there.is_file() and read_yaml(there) != note:
+        raise InputError(
+            f"{out}: holds edition '{read_yaml(there).get('edition')}'; give '{edition.name}' another folder"
+        )
+    write_text(there, yaml.safe_dump(note))
     with ProcessPoolExecutor(jobs) as pool:
         done: list[Any] = [pool.submit(grow, edition, i, specimens) for i in range(edition.specimens)]
         for number, one in enumerate(done, start=1):

@@ -54,6 +54,8 @@ def generated_ct(translator: Translator, pair: Pair, config: StainConfig) -> RGB
     """Return the µCT that the reverse generator makes of the histology, as the µCT is shown; None without one."""
     if translator.reverse is None:
         return None
+    # Patches of the side it was trained on, as staining takes.
+    config = config.for_model(translator.spec.patch_px)
     # The tiles are cut from one channel: an index that tells where each pixel lies.
     rows, columns = pair.mask.shape
     index = np.arange(rows * columns, dtype=np.float32).reshape(rows, columns)

@@ -27,7 +27,8 @@ VIEWS = {
 }
 REFERENCE = "paired-cyclegan"
 FLOORS = ("raw µCT", "mean training image", "grey-value look-up")
-Key = tuple[str, str, str, str]
+# Fold, what is drawn in the bootstrap, pair, row, column.
+Key = tuple[str, str, str, str, str]
 
 
 def patches(out: Path, budget: str, difficulty: str, on: str, view: str) -> dict[str, dict[Key, dict[str, float]]]:
@@ -38,7 +39,9 @@ def patches(out: Path, budget: str, difficulty: str, on: str, view: str) -> dict
         fold = path.parents[2].name
         with path.open(newline="", encoding="utf-8") as file:
             for line in csv.DictReader(file):
-                key = (fold, line["pair"], line["row"], line["column"])
+                # A pair of the second table is a slice of a subject, whose name is all but the last three digits.
+                cluster = line["pair"][:-3] if difficulty == PET_MRI else line["pair"]
+                key = (fold, cluster, line["pair"], line["row"], line["column"])
                 rows[line["model"]][key] = {metric: float(line[metric]) for metric in METRICS if line[metric]}
     return dict(rows)
 

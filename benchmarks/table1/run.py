@@ -22,6 +22,7 @@ from benchmarks.table1.data import make
 from benchmarks.table1.editions import DIFFICULTIES, EDITIONS, ROWS, Edition
 from benchmarks.table1.tissue import measure, model_stainer
 from tomostain.config import read_yaml
+from tomostain.io.atomic import write_text
 from tomostain.prepare import AlignedConfig, load_dataset, prepare_aligned
 
 BUDGETS = ("seconds", "samples")
@@ -95,7 +96,7 @@ def train_and_evaluate(
             overwrite=True,
             **limit,
         )
-        note.write_text(json.dumps(asdict(run) | cost(folder, batch)), encoding="utf-8")
+        write_text(note, json.dumps(asdict(run) | cost(folder, batch) | {"edition": edition.name}))
     for on in tested_on(run.difficulty):
         place = run.evaluation(out, on)
         if not (place / "evaluate.yaml").is_file():
@@ -104,7 +105,7 @@ def train_and_evaluate(
             compare(place, [folder], datasets[on], split=split, stain={"stride_px": edition.stride_px}, **settings)
         if on != PET_MRI and not (place / "tissue.json").is_file():
             records = measure(load_dataset(datasets[on]), run.fold, model_stainer(folder, edition.stride_px))
-            (place / "tissue.json").write_text(json.dumps(records), encoding="utf-8")
+            write_text(place / "tissue.json", json.dumps(records))
     return dict(json.loads(note.read_text(encoding="utf-8")))
 
 

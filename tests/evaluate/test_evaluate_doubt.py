@@ -9,7 +9,15 @@ from torch import nn
 
 from tomostain import __version__
 from tomostain.errors import InputError
-from tomostain.evaluate.doubt import CYCLE, DISAGREEMENT, doubt_maps, draw_calibration, error_of, write_doubt
+from tomostain.evaluate.doubt import (
+    CYCLE,
+    DISAGREEMENT,
+    check_doubt,
+    doubt_maps,
+    draw_calibration,
+    error_of,
+    write_doubt,
+)
 from tomostain.io import ModelSpec, read_image, save_model
 from tomostain.prepare import Pair, load_dataset, save_dataset
 from tomostain.stain import StainConfig, Translator, load_translator
@@ -68,6 +76,9 @@ def test_without_a_way_back_there_is_no_cycle():
     translator = Translator(Repeat(), spec(), torch.device("cpu"))
     with pytest.raises(InputError, match="no way back"):
         cycle_error(translator, pair(0).ct, CONFIG)
+    with pytest.raises(InputError, match="one model without a way back gives no map"):
+        check_doubt({"a": translator})
+    check_doubt({"a": translator, "b": translator})
     assert doubt_maps(pair(0), {"a": translator}, {"a": pair(0).histology}, CONFIG) == {}
 
 

@@ -62,6 +62,13 @@ def test_varied_training_widens_the_limit():
     assert limit(pairs) > limit(pairs[:1]) == pytest.approx(0.06)
 
 
+def test_one_odd_pair_does_not_make_everything_usual():
+    alike = [solid_quantiles(scan(seed)).tolist() for seed in range(5)]
+    odd = solid_quantiles(scan(9, bone=18000.0, screw=19000.0)).tolist()
+    assert limit([*alike, odd]) == limit(alike) == pytest.approx(0.06)
+    assert strangeness(scan(7, bone=24000.0), [*alike, odd]) > limit([*alike, odd])
+
+
 @pytest.mark.parametrize("levels", [Levels(100.0, 900.0), None])
 def test_a_volume_is_sampled_over_its_depth(levels):
     class Stack:

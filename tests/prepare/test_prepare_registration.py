@@ -26,7 +26,11 @@ def task(tmp_path):
     task = Task("done", tmp_path / "volume", tmp_path / "slide.png", pixel_um=2.0, options={"seed": 3})
     volume, slide = open_volume(task.volume), open_slide(task.slide, pixel_um=2.0)
     options = RegisterConfig(seed=3).model_dump(mode="json")
-    write_facts(tmp_path / "study" / "done", {"inputs": fingerprint(volume, slide), "hinted": False}, options)
+    write_facts(
+        tmp_path / "study" / "done",
+        {"inputs": fingerprint(volume, slide), "hinted": False, "made_by": "study"},
+        options,
+    )
     return task
 
 
@@ -68,18 +72,36 @@ def test_other_files_sizes_or_options_are_registered_anew(tmp_path, task):
     assert not is_done(task, tmp_path / "nowhere" / "pair.yaml")
 
 
-def test_what_was_placed_with_a_hint_is_kept_or_asked_about(tmp_path, task):
+def test_what_was_registered_by_hand_is_kept_or_asked_about(tmp_path, task):
     pair = tmp_path / "study" / "done" / "pair.yaml"
     values = yaml.safe_load(pair.read_text())
-    pair.write_text(yaml.safe_dump(values | {"hinted": True}))
+    pair.write_text(yaml.safe_dump(values | {"made_by": "person"}))
     assert is_done(Task(**(vars(task) | {"options": {"seed": 4}})), pair)
     changed = Task(**(vars(task) | {"pixel_um": 2.1}))
-    with pytest.raises(InputError, match=r"placed with a hint, from other files or sizes"):
+    with pytest.raises(InputError, match=r"registered by hand, from other files or sizes"):
         is_done(changed, pair)
     # It is left out, and nothing of it is lost.
     assert register_study([changed], tmp_path / "study", jobs=1) == {}
-    assert "placed with a hint" in left_out(tmp_path / "study")["done"]
+    assert "registered by hand" in left_out(tmp_path / "study")["done"]
     assert pair.is_file()
+
+
+def test_what_was_written_before_inputs_were_kept_stays(tmp_path, task):
+    pair = tmp_path / "study" / "done" / "pair.yaml"
+    values = yaml.safe_load(pair.read_text())
+    for key in ("inputs", "hinted", "made_by"):
+        del values[key]
+    pair.write_text(yaml.safe_dump(values))
+    assert is_done(Task(**(vars(task) | {"options": {"seed": 4}})), pair)
+
+
+def test_an_option_that_did_not_exist_then_has_its_default(tmp_path, task):
+    pair = tmp_path / "study" / "done" / "pair.yaml"
+    values = yaml.safe_load(pair.read_text())
+    del values["registration"]["options"]["most_strain"]
+    pair.write_text(yaml.safe_dump(values))
+    assert is_done(task, pair)
+    assert not is_done(Task(**(vars(task) | {"options": {"seed": 3, "most_strain": 0.01}})), pair)
 
 
 def test_ctrl_c_begins_nothing_more(tmp_path, monkeypatch):

@@ -240,3 +240,12 @@ def test_the_options_of_registration_are_the_studys_unless_given(tmp_path):
     assert [options["material"] for options in found] == ["light", "dense", None]
     assert {(o["seed"], o["ct_bone"], o["thickness_um"]) for o in found} == {(9, 7.0, 20.0)}
     assert _options(read_table(table)[0], PrepareConfig(seed=5))["seed"] == 5
+    # The resolved configuration, as prepare.yaml holds it, means the same again.
+    again = PrepareConfig.from_dict(yaml.safe_load(config.to_yaml()))
+    assert [_options(row, again) for row in read_table(table)] == found
+
+
+@pytest.mark.parametrize("key", ["ct_bone", "voxel_um", "margin_um", "deform"])
+def test_what_holds_for_the_pairs_too_is_not_given_for_registration_alone(key):
+    with pytest.raises(InputError, match=rf"registration.{key}: "):
+        PrepareConfig.from_dict({"registration": {key: True if key == "deform" else 7.0}})

@@ -260,3 +260,52 @@ def test_more_strain_than_the_stain_explains_is_warned_of(strain, words):
     located = Located(section, (section,), evidence, "dense", Levels(0.0, 1.0), None, template)
     warnings = describe(located, RegisterConfig())["registration"]["warnings"]
     assert (len(warnings) == 1 and re.search(words, warnings[0])) if words else warnings == []
+
+
+@pytest.fixture
+def stubbed(specimen, monkeypatch):
+    """Let `register_files` find the truth at once."""
+    truth = read_section(specimen / "truth" / "section.yaml")
+    slide = open_slide(specimen / "slide.ome.tif")
+    found = locate(open_volume(specimen / "volume"), slide, QUICK, start=truth)
+    asked = []
+
+    def stub(*_, **hints):
+        asked.append(hints)
+        return found
+
+    monkeypatch.setattr("tomostain.register.files.locate", stub)
+    return asked
+
+
+@pytest.mark.parametrize("made_by", ["person", "study"])
+def test_an_axis_is_a_hint_and_is_noted(specimen, tmp_path, stubbed, made_by):
+    hint = Hint(axis=np.array([0.0, 1.0, 0.0])) if made_by == "person" else Hint()
+    out = tmp_path / "p"
+    register_files(specimen / "volume", specimen / "slide.ome.tif", out, QUICK, hint=hint, made_by=made_by)
+    assert stubbed[0]["axis"] is hint.axis
+    values = yaml.safe_load((out / "pair.yaml").read_text())
+    assert values["hinted"] is (made_by == "person")
+    assert values["made_by"] == made_by
+
+
+def test_candidates_lose_nothing_that_was_drawn_or_is_not_ours(specimen, tmp_path, stubbed, monkeypatch):
+    def fail(*_):
+        raise InputError("no glass")
+
+    monkeypatch.setattr("tomostain.register.files.cut_pair", fail)
+    out = tmp_path / "p"
+    out.mkdir()
+    (out / "exclude.tif").write_bytes(b"drawn by hand")
+    inputs = (specimen / "volume", specimen / "slide.ome.tif", out, QUICK)
+    with pytest.raises(InputError, match=r"p/candidate-1.yaml holds it"):
+        register_files(*inputs, overwrite=True)
+    assert (out / "exclude.tif").read_bytes() == b"drawn by hand"
+    # Beside a pair that is there, in a folder that holds a person's notes.
+    (out / "pair.yaml").write_text("{}")
+    beside = tmp_path / "p-candidates"
+    beside.mkdir()
+    (beside / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"notes.txt: is not of a pair"):
+        register_files(*inputs, overwrite=True)
+    assert (beside / "notes.txt").read_text() == "mine"

@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from scipy import ndimage
 
@@ -185,7 +186,7 @@ def test_the_model_folder_is_the_last_generator(whole, tmp_path):
     assert model.spec.fingerprint["q01"] == 10000
     assert model.spec.fingerprint["q99"] == 30000
     # Two training pairs, of which only bone is solid.
-    assert model.spec.greys == [[30000.0] * 5] * 2
+    assert model.spec.greys == [(30000.0,) * 5] * 2
     build_network(model.spec.generator).load_state_dict(model.state)
     assert (model.reverse_state is not None) == recipe.needs_reverse
     best = load_model(export_model(run, tmp_path / "best", which="best-total"))
@@ -403,3 +404,16 @@ def test_contrast_is_the_correlation_within_the_masks():
     mask[:, :6] = False
     assert contrast([dataclasses.replace(pairs[0], ct=first, mask=mask), pairs[1]]) == pytest.approx(-1.0)
     assert np.isnan(contrast([dataclasses.replace(pairs[0], ct=np.full_like(first, 10000))]))
+
+
+def test_a_run_begun_before_a_key_existed_goes_on(dataset, tmp_path):
+    recipe = toy_recipe(terms={"l1": 1})
+    run = train(dataset, tmp_path / "run", recipe=recipe, max_steps=2)
+    values = yaml.safe_load((run / "run.yaml").read_text())
+    for key in ("field", "average"):
+        del values["recipe"][key]
+    (run / "run.yaml").write_text(yaml.safe_dump(values))
+    train(dataset, run, recipe=recipe, max_steps=3, resume=True)
+    assert read_checkpoint(run / LAST)["step"] == 3
+    with pytest.raises(InputError, match="another recipe"):
+        train(dataset, run, recipe=recipe.model_copy(update={"average": 0.5}), max_steps=4, resume=True)

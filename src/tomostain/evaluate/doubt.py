@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tomostain.errors import InputError
 from tomostain.evaluate.baselines import raw_ct
 from tomostain.evaluate.figures import difference_image, side_by_side
 from tomostain.evaluate.metrics import background_colour, fill_background
@@ -64,6 +65,12 @@ def write_doubt(
     write_text(folder / "rank-correlation.csv", _csv(means | {(name, "all"): m for name, m in together.items()}))
     if together:
         write_image(folder / "calibration.png", draw_calibration(together))
+
+
+def check_doubt(translators: Mapping[str, Translator]) -> None:
+    """Raise `InputError` if there is neither a way back nor a second model: then there is no map."""
+    if len(translators) < 2 and all(translator.reverse is None for translator in translators.values()):
+        raise InputError("doubt: one model without a way back gives no map; compare several, or take one with cycles")
 
 
 def doubt_maps(

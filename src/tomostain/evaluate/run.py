@@ -15,7 +15,7 @@ from tomostain import __version__
 from tomostain.errors import InputError
 from tomostain.evaluate.baselines import ColourLookup, MeanImage, raw_ct
 from tomostain.evaluate.config import EvaluateConfig
-from tomostain.evaluate.doubt import write_doubt
+from tomostain.evaluate.doubt import check_doubt, write_doubt
 from tomostain.evaluate.figures import difference_image, draw_boxplots, side_by_side
 from tomostain.evaluate.lpips import Lpips
 from tomostain.evaluate.metrics import background_colour, fill_background
@@ -137,6 +137,8 @@ def compare(
         name: load_translator(folder, device=device, reverse=config.doubt and (folder / REVERSE).is_file())
         for name, folder in folders.items()
     }
+    if config.doubt:
+        check_doubt(translators)
     fold = _common_fold(translators, config.split)
     ids = _pairs_of(data, config.split, fold)
     stainers, warnings = _stainers(translators, data, fold, config)

@@ -51,7 +51,7 @@ class ModelSpec(Config):
         The fold it was trained on; None for all training pairs.
     fingerprint : dict
         Quantiles of the normalised training µCT (name to grey value), to be held against new volumes.
-    greys : list of list of float
+    greys : list of five float
         Grey values of what is solid in each training pair: `tomostain.prepare.greys.solid_quantiles`.
     metrics : dict
         Measured quality, with the names of the metrics.
@@ -71,7 +71,7 @@ class ModelSpec(Config):
     recipe: str
     fold: int | None = None
     fingerprint: dict[str, float] = Field(default_factory=dict)
-    greys: list[list[float]] = Field(default_factory=list)
+    greys: list[tuple[float, float, float, float, float]] = Field(default_factory=list)
     metrics: dict[str, Any] = Field(default_factory=dict)
     steps: int = Field(default=0, ge=0)
     tomostain_version: str

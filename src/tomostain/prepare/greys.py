@@ -19,9 +19,10 @@ from tomostain.scaling import CT_BACKGROUND, CT_BONE, CT_WINDOW
 Float = NDArray[np.float64]
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 SOLID = CT_BACKGROUND + 0.25 * (CT_BONE - CT_BACKGROUND)
-# Farther from the nearest training pair than this, and than so many times what one training pair is from the next, is
-# strange. Set on phantoms: seeds, weeks and materials that training saw stay below, see docs/explanation/trust.md.
-LEAST_LIMIT, TIMES = 0.06, 1.5
+# Farther from the nearest training pair than so many times what one training pair is from the next, within these
+# bounds, is strange. Set on phantoms: seeds, weeks and materials that training saw stay below (docs/explanation/trust.md).
+TIMES, LIMITS = 2.5, (0.06, 0.12)
+_MOST_PAIRS = 500
 _SLICES = 8
 
 
@@ -61,13 +62,20 @@ def distance(a: ArrayLike, b: ArrayLike) -> float:
 def limit(known: Sequence[Sequence[float]]) -> float:
     """Return the distance beyond which a scan is strange to a model that knows these training pairs.
 
+    Two and a half times the median distance of a training pair from the next, within bounds: one odd pair among them
+    must not make everything usual.
+
     Examples
     --------
-    >>> limit([[16000.0], [16500.0], [21500.0]])
-    0.375
+    >>> limit([[16000.0], [16600.0], [17200.0], [30000.0]])
+    0.075
     """
-    apart = [min(distance(a, b) for j, b in enumerate(known) if j != i) for i, a in enumerate(known) if len(known) > 1]
-    return max(LEAST_LIMIT, TIMES * max(apart, default=0.0))
+    rows = np.asarray(known[:_MOST_PAIRS], dtype=np.float64)
+    if len(rows) < 2:
+        return LIMITS[0]
+    apart = np.abs(rows[:, None] - rows[None]).mean(axis=2) / (CT_BONE - CT_BACKGROUND)
+    np.fill_diagonal(apart, np.inf)
+    return float(np.clip(TIMES * np.median(apart.min(axis=1)), *LIMITS))
 
 
 def strangeness(ct: NDArray[np.generic], known: Sequence[Sequence[float]]) -> float:

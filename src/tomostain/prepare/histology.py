@@ -16,7 +16,10 @@ DARK, BRIGHT = 10.0, 255.0
 _SIDE_PX = 1024
 # Empty glass is at least so bright, relative to a percentile of all; less strictly where that leaves too little.
 _GLASS = ((0.92, 99.5), (0.85, 99.0))
-_BY_HAND = "give histology_background and histology_bone by hand (--config), or rois in the table"
+_BY_HAND = (
+    "give the regions by hand (register: histology_background and histology_bone in --config; "
+    "prepare: rois in its table)"
+)
 # New bone: redness below, summed optical density above.
 _DEEP_BLUE = (-0.3, 1.6)
 

@@ -13,7 +13,10 @@ from tomostain.prepare.regions import FEWEST_PX, block_mean, core_of, low_mode, 
 from tomostain.scaling import CT_BACKGROUND, CT_BONE
 
 _SIDE_PX = 512
-_BY_HAND = "give ct_background and ct_bone by hand (--config)"
+_BY_HAND = (
+    "give both grey levels by hand (register and prepare: ct_background and ct_bone in --config; stain: --background "
+    "and --bone)"
+)
 
 
 @dataclass(frozen=True)

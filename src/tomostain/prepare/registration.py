@@ -98,7 +98,7 @@ def is_done(task: Task, pair: Path) -> bool:
     Raises
     ------
     InputError
-        If a person placed the section, with a hint, in other files than those of today: that is not done again unasked.
+        If a person registered it, from other files than those of today: that is not done again unasked.
     """
     if not pair.is_file():
         return False
@@ -107,17 +107,24 @@ def is_done(task: Task, pair: Path) -> bool:
     from tomostain.register.inputs import fingerprint
 
     values = read_yaml(pair)
+    if "inputs" not in values:
+        # Written before inputs were kept; a person may have placed it.
+        return True
     volume = open_volume(task.volume, voxel_um=task.voxel_um, dataset=task.dataset)
-    same_files = values.get("inputs") == fingerprint(volume, open_slide(task.slide, pixel_um=task.pixel_um))
-    if values.get("hinted"):
+    same_files = values["inputs"] == fingerprint(volume, open_slide(task.slide, pixel_um=task.pixel_um))
+    if values.get("made_by") != "study":
         if not same_files:
             raise InputError(
-                f"{pair}: was placed with a hint, from other files or sizes than {task.volume} and {task.slide} have "
+                f"{pair}: was registered by hand, from other files or sizes than {task.volume} and {task.slide} have "
                 "now; remove the folder to have it found anew, or register it again"
             )
         return True
-    options = RegisterConfig.from_dict(task.options).model_dump(mode="json")
-    return bool(same_files and values.get("registration", {}).get("options") == options)
+    try:
+        # Read as a configuration, so that keys which did not exist then have their defaults.
+        before = RegisterConfig.from_dict(values.get("registration", {}).get("options", {}))
+    except InputError:
+        return False
+    return same_files and before == RegisterConfig.from_dict(task.options)
 
 
 def _message(done: "Future[str]") -> str:
@@ -140,7 +147,7 @@ def _register(task: Task, out: Path, threads: int) -> str:
         config = RegisterConfig.from_dict(task.options)
         sizes: dict[str, Any] = {"voxel_um": task.voxel_um, "pixel_um": task.pixel_um, "dataset": task.dataset}
         # What is there is of other files or options: see `is_done`.
-        register_files(task.volume, task.slide, out, config, overwrite=True, **sizes)
+        register_files(task.volume, task.slide, out, config, overwrite=True, made_by="study", **sizes)
     except InputError as error:
         return str(error)
     except Exception as error:  # one specimen must not stop the study

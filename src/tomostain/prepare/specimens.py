@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tomostain.config import Config, read_yaml, suggest
 from tomostain.errors import InputError
@@ -21,6 +21,7 @@ from tomostain.prepare.folds import SplitConfig, make_folds
 from tomostain.prepare.normalise import Levels, levels_by_hand
 from tomostain.prepare.pair import Pair, check_id
 from tomostain.prepare.registration import Task, register_study
+from tomostain.prepare.slides import slide_levels
 from tomostain.prepare.writer import new_dataset
 from tomostain.progress import Progress, silent, track
 from tomostain.register import Section
@@ -28,6 +29,15 @@ from tomostain.register.config import RegisterConfig
 
 _NEEDED = ("specimen", "volume", "slide")
 _OPTIONAL = ("section", "subject", "implant", "weeks", "stain", "voxel_um", "pixel_um", "dataset", "exclude", "rois")
+
+_TOP_LEVEL = "give it without 'registration', where it holds for the pairs too"
+_NOT_OF_REGISTRATION = {
+    "ct_background": _TOP_LEVEL,
+    "ct_bone": _TOP_LEVEL,
+    "margin_um": _TOP_LEVEL,
+    "voxel_um": _TOP_LEVEL,
+    "deform": "is of 'tomostain register' alone; the pairs of a study are not deformed",
+}
 
 
 class PrepareConfig(SplitConfig):
@@ -46,8 +56,8 @@ class PrepareConfig(SplitConfig):
     jobs : int
         Registrations at once; 0: one for every two cores.
     registration : RegisterConfig
-        How sections are found. Seed and grey levels are those above, and the material is the table's implant, unless
-        they are given here.
+        How sections are found. Grey levels and margin are those above; so are the seed and, by the table's implant, the
+        material, unless they are given here.
     """
 
     voxel_um: float | None = Field(default=None, gt=0)
@@ -57,6 +67,13 @@ class PrepareConfig(SplitConfig):
     margin_um: float = Field(default=60.0, ge=0)
     jobs: int = Field(default=0, ge=0)
     registration: RegisterConfig = Field(default_factory=RegisterConfig)
+
+    @model_validator(mode="after")
+    def _nothing_twice(self) -> Self:
+        for key in _NOT_OF_REGISTRATION:
+            if getattr(self.registration, key) != RegisterConfig.model_fields[key].default:
+                raise ValueError(f"registration.{key}: {_NOT_OF_REGISTRATION[key]}")
+        return self
 
 
 class Boxes(Config):
@@ -240,7 +257,8 @@ def _options(row: _Row, config: PrepareConfig) -> dict[str, Any]:
         "ct_bone": config.ct_bone,
         "material": _screw(row.values.get("implant", "")),
     }
-    return study | config.registration.model_dump(mode="json", exclude_unset=True)
+    # What is at its default falls back to the study's: the resolved prepare.yaml must mean the same again.
+    return study | config.registration.model_dump(mode="json", exclude_defaults=True)
 
 
 def _screw(implant: str) -> str | None:
@@ -258,11 +276,15 @@ def _specimen_pair(row: _Row, config: PrepareConfig, voxel_um: float | None) -> 
     volume = open_volume(row.path("volume"), voxel_um=row.number("voxel_um"), dataset=row.values.get("dataset") or None)
     slide = open_slide(row.path("slide"), pixel_um=row.number("pixel_um"))
     rois = Rois.from_yaml(row.path("rois")) if row.values.get("rois") else Rois()
+    found = config.registration
     settings = CutConfig(
         pixel_um=voxel_um or float(min(volume.voxel_um)),
         margin_um=config.margin_um,
         ct_levels=None if rois.ct else _ct_levels(volume, config, str(row.path("volume"))),
         ct_boxes=rois.ct.pair if rois.ct else None,
+        histology_levels=None
+        if rois.histology
+        else slide_levels(slide, found.histology_background, found.histology_bone),
         histology_boxes=rois.histology.pair if rois.histology else None,
     )
     pair, details = cut_pair(volume, slide, section, row.id, settings, row.line)

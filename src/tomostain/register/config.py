@@ -20,8 +20,9 @@ class RegisterConfig(Config):
         Standard deviation of the scales and shear that sectioning leaves (paper section 2.3: below 1 % with toluidine
         blue, 3 to 4 % with H&E); twice that is hardly ever exceeded.
     most_strain : float
-        Bound of the strain: no difference of scale, and no shear, beyond it in either direction. Where the strain is
-        more than the stain's preparation explains, `pair.yaml` warns.
+        Bound of the shear, and of half the difference of the scales along two directions; the scale as a whole may be
+        off by twice as much, since a pixel size may be wrong. Where the strain is more than the stain's preparation
+        explains, `pair.yaml` warns.
     side : int
         Voxels along the volume's longest side at which the global search works.
     step_deg : float

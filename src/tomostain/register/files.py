@@ -26,6 +26,7 @@ from tomostain.register.section import Section
 from tomostain.register.similarity import mutual_information, normalised_mutual_information
 
 CANDIDATE = "candidate-{}"
+POSE = "candidate-1.yaml"
 # Drawn by hand, never written over.
 EXCLUDE = "exclude.tif"
 OURS = (
@@ -59,6 +60,11 @@ class Hint:
     axis: NDArray[np.float64] | None = None
     accept: bool = False
 
+    @property
+    def given(self) -> bool:
+        """Whether there is any."""
+        return self.start is not None or self.axis is not None or self.accept
+
 
 def register_files(
     volume_path: Path,
@@ -72,6 +78,7 @@ def register_files(
     dataset: str | None = None,
     about: dict[str, Any] | None = None,
     overwrite: bool = False,
+    made_by: str = "person",
     progress: Progress = silent,
 ) -> Located:
     """Find the section of a slide in a volume and write the pair.
@@ -91,6 +98,8 @@ def register_files(
         What is known of the specimen: subject, implant, weeks, stain.
     overwrite : bool
         Replace a pair that is there; candidates of an earlier try are replaced anyhow.
+    made_by : {"person", "study"}
+        Goes into `pair.yaml`: what a person registered, a study does not do again.
     progress : Progress
 
     Returns
@@ -116,16 +125,11 @@ def register_files(
     slide = open_slide(slide_path, pixel_um=pixel_um)
     located = locate(volume, slide, config, start=hint.start, axis=hint.axis, progress=progress)
     if not (located.evidence.sure or hint.accept):
-        # A pair that is there was better than this; it stays.
-        place = out.with_name(f"{out.name}-candidates") if (out / "pair.yaml").is_file() else out
-        _check_replaceable(place, (volume_path, slide_path))
-        with atomic_folder(place, True) as folder:
-            _write_candidates(folder, located)
-        raise NotSure(_not_sure(place, located))
-    drawn = out / EXCLUDE
-    by_hand = drawn.read_bytes() if drawn.is_file() else None
+        raise NotSure(_not_sure(_keep(out, located, (volume_path, slide_path)), located))
+    by_hand = _drawn(out)
     details = describe(located, config) | {
-        "hinted": hint != Hint(),
+        "hinted": hint.given,
+        "made_by": made_by,
         "source": {"volume": str(volume.path), "slide": str(slide.path)},
         "inputs": fingerprint(volume, slide),
     }
@@ -136,16 +140,27 @@ def register_files(
             _write_pair(folder, out.name, volume, slide, located, config, about or {}, details)
     except InputError as error:
         # Minutes of search are not lost for want of, say, a grey level.
-        raise InputError(f"{error}. The section was found: {_keep(out, located)} holds it for --init") from None
+        kept = _keep(out, located, (volume_path, slide_path)) / POSE
+        raise InputError(f"{error}. The section was found: {kept} holds it for --init") from None
     return located
 
 
-def _keep(out: Path, located: Located) -> Path:
-    """Write the pose alone, beside a pair that is there; return the file."""
+def _drawn(out: Path) -> bytes | None:
+    """Return the exclusion that was drawn by hand in a pair's folder, if there is one."""
+    drawn = out / EXCLUDE
+    return drawn.read_bytes() if drawn.is_file() else None
+
+
+def _keep(out: Path, located: Located, sources: Sequence[Path]) -> Path:
+    """Write the best poses, beside a pair that is there: it was better than this, and stays. Return the folder."""
     place = out.with_name(f"{out.name}-candidates") if (out / "pair.yaml").is_file() else out
+    _check_replaceable(place, sources)
+    by_hand = _drawn(place)
     with atomic_folder(place, True) as folder:
+        if by_hand is not None:
+            (folder / EXCLUDE).write_bytes(by_hand)
         _write_candidates(folder, located)
-    return place / f"{CANDIDATE.format(1)}.yaml"
+    return place
 
 
 def _check_replaceable(out: Path, sources: Sequence[Path]) -> None:

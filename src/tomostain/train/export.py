@@ -70,5 +70,5 @@ def _of_training(data: Dataset, fold: int | None) -> dict[str, Any]:
     return {
         "stain": ", ".join(sorted({pair.stain for pair in pairs})),
         "fingerprint": fingerprint,
-        "greys": [[round(float(value), 1) for value in pair] for pair in solid if np.isfinite(pair).all()],
+        "greys": [tuple(round(float(value), 1) for value in pair) for pair in solid if np.isfinite(pair).all()],
     }

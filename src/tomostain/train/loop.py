@@ -171,6 +171,9 @@ def _claim(run: Path, facts: dict[str, Any], data: Dataset, resume: bool, overwr
         if not (run / LAST).is_file():
             raise InputError(f"{run}: nothing to resume (it has no '{LAST}'); train without --resume")
         before = read_yaml(note)
+        if isinstance(before.get("recipe"), dict):
+            # Keys that did not exist when it was begun have their defaults.
+            before["recipe"] = Recipe.from_dict(before["recipe"], str(note)).model_dump(mode="json")
         for key, value in facts.items():
             if before.get(key) != value:
                 raise InputError(f"{run}: was begun with another {key}; resume with the same, or train in a new folder")

@@ -127,9 +127,24 @@ def settled(fake_y: Tensor, y: Tensor, fake_x: Tensor, x: Tensor, mask: Tensor, 
     """Eq. (5) after a displacement: E‖G_xy(x)∘(1 + φ) - y‖₁ + E‖G_yx(y) - x∘(1 + φ)‖₁.
 
     The field φ tells, for each pixel of the histology, where its like lies in the µCT; so it moves both of what lies
-    on the µCT's side, and no inverse is needed.
+    on the µCT's side, and no inverse is needed. Only pixels that lie in the mask before and after count; what the
+    others would have counted is made up for, or φ would push pixels out of it.
     """
-    return masked_l1(warp(fake_y, field), y, mask) + masked_l1(fake_x, warp(x, field), mask)
+    both, share = _in_both(mask, field)
+    return share * (masked_l1(warp(mask * fake_y, field), y, both) + masked_l1(fake_x, warp(mask * x, field), both))
+
+
+def settled_l1(fake_y: Tensor, y: Tensor, mask: Tensor, field: Tensor) -> Tensor:
+    """Eq. (9) after a displacement; see `settled`."""
+    both, share = _in_both(mask, field)
+    return share * masked_l1(warp(mask * fake_y, field), y, both)
+
+
+def _in_both(mask: Tensor, field: Tensor) -> tuple[Tensor, Tensor]:
+    """Return where a pixel and all that it is interpolated from lie in the mask, and by how much fewer these are."""
+    with torch.no_grad():
+        both = mask * (warp(mask, field) > 1 - 1e-4)
+        return both, mask.sum() / both.sum().clamp(min=1.0)
 
 
 def smoothness(field: Tensor) -> Tensor:
@@ -147,6 +162,7 @@ def tolerant(fake: Tensor, real: Tensor, mask: Tensor, reach_px: int = 3, window
     ----------
     fake, real : Tensor (B, C, H, W)
     mask : Tensor (B, 1, H, W)
+        Only pixels whose counterpart lies in it too are compared.
     reach_px : int
         Largest shift along each axis.
     window_px : int
@@ -154,15 +170,23 @@ def tolerant(fake: Tensor, real: Tensor, mask: Tensor, reach_px: int = 3, window
     """
     best = None
     padded = functional.pad(real, (reach_px,) * 4, mode="replicate")
+    known = functional.pad(mask, (reach_px,) * 4)
     rows, columns = real.shape[2:]
+
+    def local(image: Tensor) -> Tensor:
+        return functional.avg_pool2d(image, window_px, 1, window_px // 2, count_include_pad=False)
+
     for row in range(2 * reach_px + 1):
         for column in range(2 * reach_px + 1):
-            shifted = padded[:, :, row : row + rows, column : column + columns]
-            apart = (mask * (fake - shifted).abs()).mean(dim=1, keepdim=True)
-            local = functional.avg_pool2d(apart, window_px, 1, window_px // 2, count_include_pad=False)
-            best = local if best is None else torch.minimum(best, local)
+            where = (slice(None), slice(None), slice(row, row + rows), slice(column, column + columns))
+            both = mask * known[where]
+            part = local(both)
+            apart = local((both * (fake - padded[where]).abs()).mean(dim=1, keepdim=True)) / part.clamp(min=1e-6)
+            apart = torch.where(part > 1e-6, apart, torch.full_like(apart, 2.0))
+            best = apart if best is None else torch.minimum(best, apart)
     assert best is not None
-    return best.mean()
+    # A patch weighs as much as it corresponds, as in the other terms.
+    return (best * local(mask)).mean()
 
 
 def psnr(fake: Tensor, real: Tensor, mask: Tensor) -> Tensor:

@@ -162,7 +162,7 @@ TERMS: dict[str, Term] = {
     "settled": Term(
         lambda s: losses.settled(s.fake_y, s.y, s.fake_x, s.x, s.mask, s.field), True, field=True, paired=True
     ),
-    "settled_l1": Term(lambda s: losses.l1(losses.warp(s.fake_y, s.field), s.y, s.mask), field=True, paired=True),
+    "settled_l1": Term(lambda s: losses.settled_l1(s.fake_y, s.y, s.mask, s.field), field=True, paired=True),
     "smoothness": Term(lambda s: losses.smoothness(s.field), field=True),
     "tolerant": Term(lambda s: losses.tolerant(s.fake_y, s.y, s.mask), paired=True),
     "l1": Term(lambda s: losses.l1(s.fake_y, s.y, s.mask), paired=True),

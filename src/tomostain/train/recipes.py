@@ -78,7 +78,9 @@ class Recipe(Config):
         if "smoothness" in self.active and not {"settled", "settled_l1"} & set(self.active):
             raise ValueError("smoothness without settled or settled_l1: there is no displacement that could be smooth")
         if self.conditional and self.needs_reverse:
-            raise ValueError("conditional_adversarial goes with l1 only: it has no reverse direction")
+            raise ValueError(
+                "conditional_adversarial has no reverse direction: it goes with l1, settled_l1 and tolerant only"
+            )
         return self
 
     @model_validator(mode="after")
