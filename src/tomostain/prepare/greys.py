@@ -20,7 +20,7 @@ Float = NDArray[np.float64]
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 SOLID = CT_BACKGROUND + 0.25 * (CT_BONE - CT_BACKGROUND)
 # Farther from the nearest training pair than so many times what one training pair is from the next, within these
-# bounds, is strange. Set on phantoms: seeds, weeks and materials that training saw stay below (docs/explanation/trust.md).
+# bounds, is strange. Set on phantoms: what training saw stays below (docs/explanation/trust.md).
 TIMES, LIMITS = 2.5, (0.06, 0.12)
 _MOST_PAIRS = 500
 _SLICES = 8
