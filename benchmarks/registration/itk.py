@@ -77,7 +77,7 @@ def register_one(folder: Path, stain: str, start: str, result: Path, seed: int) 
     """Register one slide from one start; write the errors as JSON."""
     from tomostain.io import open_slide, open_volume
     from tomostain.prepare.normalise import volume_levels
-    from tomostain.prepare.slides import shrink_slide
+    from tomostain.prepare.slides import shrink_slide, slide_levels
     from tomostain.register import Section
     from tomostain.register.levels import coarser, read_coarse
     from tomostain.register.template import make_template
@@ -96,7 +96,8 @@ def register_one(folder: Path, stain: str, start: str, result: Path, seed: int) 
         here = coarser(level, side_um / (side - 1))
         voxel_um = float(here.voxel_um.max())
         rgb, pixel_um, first_um = shrink_slide(slide, voxel_um)
-        template = make_template(rgb, pixel_um, first_um)
+        # White is found on the whole slide at a finer size: the coarsest level may show hardly any glass.
+        template = make_template(rgb, pixel_um, first_um, levels=slide_levels(slide))
         middle = template.middle_um
         if start == "identity":
             frame = np.eye(3)[:, [1, 2, 0]]
