@@ -17,6 +17,9 @@ from tomostain.io import open_volume
 from tomostain.prepare import volume_levels
 from tomostain.prepare.greys import distance, limit, sample, solid_quantiles
 
+# Size of a small training set, and how many are drawn.
+FEW, DRAWS = 6, 500
+
 
 def quantiles(volume_folder: Path) -> dict[str, list[float]]:
     """Return the quantiles of a scan, as it is and with wrong grey levels."""
@@ -58,6 +61,13 @@ def main() -> None:
         own = [nearest(found[c.name]["right"], known) for c in cases if c.values["material"] == material]
         strange = int((np.array(own) > limit(known)).sum())
         print(f"never saw {material}: {strange} of {len(own)} warned of; distance {min(own):.3f} to {max(own):.3f}")
+
+    rows = [values["right"] for values in found.values()]
+    rng, strange = np.random.default_rng(0), 0
+    for _ in range(DRAWS):
+        own, *known = (rows[i] for i in rng.choice(len(rows), FEW + 1, replace=False))
+        strange += nearest(own, known) > limit(known)
+    print(f"{FEW} training pairs, drawn {DRAWS} times: {strange / DRAWS:.1%} of good scans warned of")
 
 
 if __name__ == "__main__":

@@ -121,15 +121,17 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=224, help="Voxels along each side.")
     parser.add_argument("--voxel-um", type=float, default=20.0)
     parser.add_argument("--every", type=int, default=1, help="Take every n-th specimen only.")
+    parser.add_argument("--only", nargs="+", help="Names of the specimens to grow, such as s4007.")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
     if options.set == "standard":
         cases = standard_cases(options.first_seed, options.side, options.voxel_um)
     else:
         cases = hard_cases(options.first_seed, options.number, options.side, options.voxel_um)
+    cases = [case for case in cases[:: options.every] if not options.only or case.name in options.only]
     options.out.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(options.jobs) as pool:
-        for path in pool.map(grow, cases[:: options.every], [options.out] * len(cases[:: options.every])):
+        for path in pool.map(grow, cases, [options.out] * len(cases)):
             print(path, flush=True)
 
 

@@ -26,7 +26,7 @@ from tomostain.register.section import Section
 from tomostain.register.similarity import mutual_information, normalised_mutual_information
 
 CANDIDATE = "candidate-{}"
-POSE = "candidate-1.yaml"
+POSE = f"{CANDIDATE.format(1)}.yaml"
 # Drawn by hand, never written over.
 EXCLUDE = "exclude.tif"
 OURS = (

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tomostain.devices import choose_device
 from tomostain.register.levels import Level
 from tomostain.register.poses import Poses
 
@@ -73,11 +74,6 @@ class Freedom:
     scale: float = 0.0
     bound: float = float("inf")
     in_plane: bool = False
-
-
-def best_device() -> torch.device:
-    """Return where many poses are compared: the GPU if there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def random_steps(
@@ -171,7 +167,7 @@ def refine(
     scores : Tensor, shape (K,)
         Correlation, lowered where the volume covers too little of the template.
     """
-    device = best_device()
+    device = choose_device("auto")
     level, picture, poses = level.to(device), picture.to(device), poses.to(device)
     many = max(1, _AT_ONCE // len(picture.u_um))
     parts = [_refine(level, picture, poses[i : i + many], freedom, steps, slab_um) for i in range(0, len(poses), many)]

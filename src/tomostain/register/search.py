@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from scipy.fft import next_fast_len
 from torch import Tensor
 
+from tomostain.devices import choose_device
 from tomostain.progress import Progress, silent
 from tomostain.register.levels import Level
 from tomostain.register.poses import Poses
-from tomostain.register.refine import best_device, trilinear
+from tomostain.register.refine import trilinear
 from tomostain.register.template import Template
 
 
@@ -99,7 +100,7 @@ def search(level: Level, template: Template, grid: Grid = Grid(), progress: Prog
     # Even: real FFTs of odd length are half as fast.
     n = 2 * next_fast_len(int(np.ceil(min(1.15 * side + 1.2 * reach, 2 * side + 2) / 2)), real=True)
     depth = int(np.ceil(0.62 * side))
-    device = best_device()
+    device = choose_device("auto")
     level = level.to(device)
     banks = [_bank(template, h, n, turns, scale).to(device) for scale in grid.scales]
     found: list[Poses] = []
