@@ -44,7 +44,9 @@ def errors(section: Any, truth: dict[str, Any], template: Any, voxel_um: float, 
     }
 
 
-def register_one(volume_folder: Path, slide_path: Path, truth_path: Path | None, result: Path, seed: int) -> None:
+def register_one(
+    volume_folder: Path, slide_path: Path, truth_path: Path | None, result: Path, seed: int, threads: int = 1
+) -> None:
     """Register one slide and write `result` as JSON; an error is a result too."""
     import torch
 
@@ -53,7 +55,7 @@ def register_one(volume_folder: Path, slide_path: Path, truth_path: Path | None,
     from tomostain.register.config import RegisterConfig
     from tomostain.register.locate import locate
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     start, cpu = time.perf_counter(), time.process_time()
     record: dict[str, Any] = {"volume": volume_folder.parent.name, "slide": slide_path.name}
     try:
@@ -89,6 +91,7 @@ def main() -> None:
     parser.add_argument("--stain", default="", help="Only slides of this stain (toluidine-blue or he).")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1, help="Threads of each registration.")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     folders = sorted(p for p in options.specimens.iterdir() if (p / "volume").is_dir())
@@ -106,7 +109,7 @@ def main() -> None:
             truth = None if options.mismatched else folder / f"{name}.yaml"
             result = options.out / f"{folder.name}-{other.name}-{name}.json"
             if not result.exists():
-                jobs.append((folder / "volume", slide, truth, result, options.seed))
+                jobs.append((folder / "volume", slide, truth, result, options.seed, options.threads))
     # In any order, so that what is done when one looks is a fair sample.
     random.Random(options.seed).shuffle(jobs)
     with ProcessPoolExecutor(options.jobs) as pool:
