@@ -8,6 +8,7 @@ import typer
 from tomostain.cli.common import DEVICE, DRY_RUN, OVERWRITE, bars, examples, existing, triple, use_threads
 from tomostain.config import read_yaml
 
+DOUBT = typer.Option(False, "--doubt", help="Write maps of doubt too (OUT/doubt), and whether they are right.")
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
 
 
@@ -106,9 +107,7 @@ def evaluate(
     lpips_weights: Path | None = typer.Option(None, help="squeezenet1_1-b8a52dc0.pth, for --lpips squeeze."),
     lpips_fetch: bool = typer.Option(False, "--lpips-fetch", help="Download SqueezeNet's weights (checked)."),
     patch_px: int = typer.Option(256, min=16, help="Side of the patches that are compared."),
-    doubt: bool = typer.Option(
-        False, "--doubt", help="Write maps of doubt too (OUT/doubt), and whether they are right."
-    ),
+    doubt: bool = DOUBT,
     device: str = DEVICE,
     report: bool = typer.Option(False, "--report", help="Write OUT/report.html too."),
     overwrite: bool = OVERWRITE,
@@ -161,9 +160,7 @@ def compare(
     runs: list[Path] = typer.Argument(help="Runs trained on the same dataset."),
     dataset: Path = typer.Option(..., "--dataset", help="The dataset they are compared on."),
     split: str = typer.Option("test", help="test, validation, train or all."),
-    doubt: bool = typer.Option(
-        False, "--doubt", help="Write maps of doubt too (OUT/doubt), and whether they are right."
-    ),
+    doubt: bool = DOUBT,
     device: str = DEVICE,
     overwrite: bool = OVERWRITE,
 ) -> None:
