@@ -141,6 +141,21 @@ def test_what_lies_aside_is_forgiven_up_to_the_reach():
     assert losses.tolerant(other, real, mask).item() < losses.tolerant(other, real, mask, reach_px=0).item()
 
 
+def test_features_are_matched_where_the_mask_is():
+    real, fake = (
+        [torch.zeros(1, 2, 4, 4), torch.zeros(1, 3, 2, 2)],
+        [torch.ones(1, 2, 4, 4), torch.full((1, 3, 2, 2), 3.0)],
+    )
+    assert losses.feature_matching(real, fake, torch.ones(1, 1, 8, 8)).item() == pytest.approx((1 + 3) / 2)
+    half = torch.ones(1, 1, 8, 8)
+    half[..., :4] = 0
+    assert losses.feature_matching(real, fake, half).item() == pytest.approx((1 + 3) / 4)
+    assert losses.feature_matching(real, real, half).item() == 0
+    # What is real is a target, it does not move.
+    target = torch.zeros(1, 2, 4, 4, requires_grad=True)
+    assert not losses.feature_matching([target], [fake[0]], half).requires_grad
+
+
 def test_pushing_pixels_out_of_the_mask_gains_nothing():
     # Everywhere as wrong: whatever of the mask is left, the loss is the same.
     fake, real, mask = flat_square(0.0), flat_square(0.5), torch.zeros(1, 1, 12, 12)

@@ -4,9 +4,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional
 
 from tomostain.errors import InputError
-from tomostain.train.networks import build_network, count_parameters, receptive_field
+from tomostain.train.networks import ChannelNorm, build_network, count_parameters, receptive_field
 
 
 def seen_px(network, size):
@@ -87,6 +88,36 @@ def test_patches_of_a_batch_do_not_know_of_each_other():
     network = build_network({"name": "resnet", "width": 2, "blocks": 1}, torch.Generator().manual_seed(0))
     batch = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(network(batch)[:1], network(batch[:1]))
+
+
+@given(seed=st.integers(0, 10**6), channels=st.integers(2, 9))
+@settings(max_examples=10, deadline=None)
+def test_channel_norm_is_torchs_layer_norm_over_channels(seed, channels):
+    draws = torch.Generator().manual_seed(seed)
+    network, image = ChannelNorm(channels), 3 + 5 * torch.randn(2, channels, 5, 4, generator=draws)
+    with torch.no_grad():
+        network.gain.normal_(generator=draws)
+        network.bias.normal_(generator=draws)
+    last = functional.layer_norm(image.movedim(1, -1), (channels,), network.gain, network.bias)
+    torch.testing.assert_close(network(image), last.movedim(-1, 1))
+
+
+@pytest.mark.parametrize(("norm", "alike"), [("channel", True), ("instance", False)])
+def test_what_a_pixel_becomes_depends_on_its_surroundings_alone_with_channel_norm(norm, alike):
+    spec = {"name": "unet", "width": 4, "downs": 2, "norm": norm, "in_channels": 1}
+    network = build_network(spec, torch.Generator().manual_seed(0)).eval()
+    image = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(1))
+    image[..., 40:] += 2  # a bright screw that the smaller tile does not hold
+    whole, tile = network(image)[..., :16, :16], network(image[..., :32, :32])[..., :16, :16]
+    assert torch.allclose(whole, tile, atol=1e-6) == alike
+
+
+def test_the_last_of_a_discriminators_features_are_its_scores():
+    network = build_network({"name": "patch", "width": 2, "layers": 2}, torch.Generator().manual_seed(0))
+    image = torch.rand(1, 3, 32, 32)
+    features = network.features(image)
+    assert torch.equal(features[-1], network(image))
+    assert [tuple(f.shape[1:]) for f in features] == [(2, 16, 16), (4, 8, 8), (8, 7, 7), (1, 6, 6)]
 
 
 def test_a_conditional_discriminator_sees_its_condition():

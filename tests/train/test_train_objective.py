@@ -17,8 +17,17 @@ class Scale(nn.Module):
         self.factor, self.calls = factor, 0
 
     def forward(self, image, condition=None):
+        return self.features(image, condition)[-1]
+
+    def features(self, image, condition=None):
+        """What comes before the scores is their double."""
+        if condition is not None:
+            return [2 * self.factor * image + condition, self.forward_once(image) + condition]
+        return [2 * self.factor * image, self.forward_once(image)]
+
+    def forward_once(self, image):
         self.calls += 1
-        return self.factor * image if condition is None else self.factor * image + condition
+        return self.factor * image
 
 
 class Aside(nn.Module):
@@ -56,6 +65,8 @@ BY_HAND = {
     "settled_l1": abs(1.0 - 0.25),
     "smoothness": 0.0,
     "tolerant": abs(1.0 - 0.25),
+    "adversarial_y": (5 * 1.0 - 1) ** 2,
+    "feature_matching": 10 * abs(1.0 - 0.25),
     "l1": abs(1.0 - 0.25),
 }
 

@@ -118,6 +118,7 @@ def test_one_channel_rules_out_the_identity_and_reaches_every_network():
         ({"terms": {"l1": 1, "smoothness": 1}}, "smoothness without settled"),
         ({"field": {"name": "patch"}}, "a field cannot be a 'patch'"),
         ({"average": 1.0}, "average = 1.0"),
+        ({"terms": {"adversarial": 1, "adversarial_y": 1}}, "adversarial and adversarial_y need different discrim"),
     ],
 )
 def test_wrong_recipes_are_named_in_one_line(changes, message):

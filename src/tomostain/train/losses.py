@@ -8,6 +8,8 @@ The paper applies the correspondence mask as a binary multiplier of all ℓ1 ter
 word: the mean is over all pixels, those outside counting as zero, so that a patch weighs as much as it corresponds.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -87,8 +89,21 @@ def paired_total(
 
 
 def conditional_adversarial(scores_fake: Tensor) -> Tensor:
-    """Eq. (8), of the generator of pix2pix: E(D(x, G(x)) - 1)²."""
+    """Eq. (8), of the generator of pix2pix: E(D(x, G(x)) - 1)²; also its like of a discriminator without condition."""
     return least_squares(scores_fake, 1.0)
+
+
+def feature_matching(real: Sequence[Tensor], fake: Sequence[Tensor], mask: Tensor) -> Tensor:
+    """Mean over a discriminator's layers of ℓ1 between what it sees in the real picture and in the generated one.
+
+    Features of a patch are alike where its texture is, though no pixel be. Of the mask counts what a feature's place
+    covers. Source: Wang et al. 2018 (pix2pixHD), eq. (4), https://doi.org/10.1109/CVPR.2018.00917.
+    """
+    parts = [
+        masked_l1(f, r.detach(), functional.interpolate(mask, size=tuple(r.shape[2:]), mode="area"))
+        for r, f in zip(real, fake, strict=True)
+    ]
+    return torch.stack(parts).mean()
 
 
 def l1(fake_y: Tensor, y: Tensor, mask: Tensor) -> Tensor:

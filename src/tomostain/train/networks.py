@@ -5,7 +5,7 @@ A specification is a mapping, ``{"name": "resnet", "in_channels": 3, "width": 64
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -31,8 +31,8 @@ class ResNetGenerator(nn.Module):
         Features after the first layer (paper section 2.6.3: 64).
     blocks : int
         Residual blocks (paper: 9).
-    norm : {"instance", "none"}
-        Normalisation after each inner convolution.
+    norm : {"instance", "channel", "none"}
+        Normalisation after each inner convolution: `ChannelNorm` does not depend on what else is in the picture.
 
     Attributes
     ----------
@@ -98,7 +98,7 @@ class UNetGenerator(nn.Module):
         Halvings: 8 brings 256 px to one (pix2pix); fewer for smaller patches. At least 2.
     dropout : float
         Probability in the decoder below the fifth halving.
-    norm : {"instance", "none"}
+    norm : {"instance", "channel", "none"}
         Normalisation. pix2pix trained with batches of one, where batch and instance normalisation agree.
 
     Attributes
@@ -169,7 +169,7 @@ class PatchDiscriminator(nn.Module):
         Features after the first layer; they double up to 8 × width.
     layers : int
         Convolutions of stride 2.
-    norm : {"instance", "none"}
+    norm : {"instance", "channel", "none"}
         Normalisation after all but the first and the last convolution.
 
     Notes
@@ -191,8 +191,52 @@ class PatchDiscriminator(nn.Module):
 
     def forward(self, image: Tensor, condition: Tensor | None = None) -> Tensor:
         """Score the patches of `image` (B, C, H, W), given `condition` (B, C', H, W) where it is conditional."""
-        return self.layers(image if condition is None else torch.cat([condition, image], dim=1))
+        return self.features(image, condition)[-1]
 
+    def features(self, image: Tensor, condition: Tensor | None = None) -> list[Tensor]:
+        """Return what each activation hands on, and the scores last."""
+        now = image if condition is None else torch.cat([condition, image], dim=1)
+        found = []
+        for layer in self.layers:
+            now = layer(now)
+            if isinstance(layer, nn.LeakyReLU):
+                found.append(now)
+        return [*found, now]
+
+
+class ChannelNorm(nn.Module):
+    """Normalise each pixel over its channels, then scale and shift each channel.
+
+    Instance normalisation takes mean and deviation over a picture, so that what a pixel becomes depends on the tile it
+    is stained in: where all is marrow, nothing says how bright marrow is. Here it depends on the pixel alone.
+
+    Parameters
+    ----------
+    features : int
+        Channels.
+
+    Notes
+    -----
+    Input and output (B, features, H, W). Source: Ba et al. 2016 (layer normalisation), over channels only.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(features))
+        self.bias = nn.Parameter(torch.zeros(features))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the normalised image."""
+        variance, mean = torch.var_mean(image, dim=1, keepdim=True, correction=0)
+        scaled = (image - mean) * torch.rsqrt(variance + 1e-5)
+        return scaled * self.gain[:, None, None] + self.bias[:, None, None]
+
+
+NORMS: dict[str, Callable[[int], nn.Module] | None] = {
+    "instance": nn.InstanceNorm2d,
+    "channel": ChannelNorm,
+    "none": None,
+}
 
 NETWORKS: dict[str, type[nn.Module]] = {
     "field": DisplacementField,
@@ -254,7 +298,7 @@ def check_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
         if key not in known:
             raise InputError(f"network '{name}': unknown key '{key}'{suggest(key, known)}")
         if key == "norm":
-            possible = value in ("instance", "none")
+            possible = isinstance(value, str) and value in NORMS
         elif key == "dropout":
             possible = _is_number(value, float) and 0 <= value < 1
         else:
@@ -300,7 +344,8 @@ def _is_number(value: Any, kind: type) -> bool:
 
 
 def _norm(norm: str, features: int) -> list[nn.Module]:
-    return [nn.InstanceNorm2d(features)] if norm == "instance" else []
+    build = NORMS[norm]
+    return [] if build is None else [build(features)]
 
 
 def _conv_norm_relu(inputs: int, outputs: int, kernel: int, *, stride: int = 1, norm: str) -> list[nn.Module]:

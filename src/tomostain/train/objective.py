@@ -10,6 +10,7 @@ To add a loss, write its function in `losses.py`, one line in `TERMS`, and its w
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -102,11 +103,20 @@ class Step:
         """G_xy(y)."""
         return self.networks.g_xy(self.y)
 
-    @cached_property
+    @property
     def scores_fake_y(self) -> Tensor:
         """D_y(G_xy(x)), given x where it is conditional."""
-        assert self.networks.d_y is not None
-        return self.networks.d_y(self.fake_y, self.x) if self.networks.conditional else self.networks.d_y(self.fake_y)
+        return self.features_fake_y[-1]
+
+    @cached_property
+    def features_fake_y(self) -> list[Tensor]:
+        """What D_y sees in G_xy(x), layer by layer; its scores last."""
+        return self._judged(self.fake_y)
+
+    @cached_property
+    def features_y(self) -> list[Tensor]:
+        """What D_y sees in y, layer by layer."""
+        return self._judged(self.y)
 
     @cached_property
     def scores_fake_x(self) -> Tensor:
@@ -119,6 +129,11 @@ class Step:
         """The displacement φ of the histology, px; where it lies is no business of the generator's texture."""
         assert self.networks.field is not None
         return self.networks.field(self.fake_y.detach(), self.y)
+
+    def _judged(self, image: Tensor) -> list[Tensor]:
+        # Any: for the type checker, a module's attributes are tensors.
+        judge: Any = self.networks.d_y
+        return judge.features(image, *([self.x] if self.networks.conditional else []))
 
     def _reverse(self, image: Tensor) -> Tensor:
         assert self.networks.g_yx is not None
@@ -158,6 +173,13 @@ TERMS: dict[str, Term] = {
     "greyscale": Term(lambda s: losses.greyscale(s.fake_x, s.mask), True),
     "conditional_adversarial": Term(
         lambda s: losses.conditional_adversarial(s.scores_fake_y), False, ("d_y",), paired=True
+    ),
+    "adversarial_y": Term(lambda s: losses.conditional_adversarial(s.scores_fake_y), False, ("d_y",)),
+    "feature_matching": Term(
+        lambda s: losses.feature_matching(s.features_y[:-1], s.features_fake_y[:-1], s.mask),
+        False,
+        ("d_y",),
+        paired=True,
     ),
     "settled": Term(
         lambda s: losses.settled(s.fake_y, s.y, s.fake_x, s.x, s.mask, s.field), True, field=True, paired=True

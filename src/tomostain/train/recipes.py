@@ -12,6 +12,9 @@ from tomostain.train.networks import check_spec, size_step, smallest_px
 from tomostain.train.objective import TERMS
 from tomostain.train.sampling import Augment
 
+# Each says what D_y is shown.
+_JUDGED = ("adversarial", "adversarial_y", "conditional_adversarial")
+
 
 class Recipe(Config):
     """What is trained, on what, and how long. The defaults are the paper's (sections 2.6 and 2.7).
@@ -77,9 +80,12 @@ class Recipe(Config):
             raise ValueError("in_channels 1 rules the term 'identity' out: the domains differ in channels; set it to 0")
         if "smoothness" in self.active and not {"settled", "settled_l1"} & set(self.active):
             raise ValueError("smoothness without settled or settled_l1: there is no displacement that could be smooth")
+        if len(judged := [term for term in _JUDGED if term in self.active]) > 1:
+            raise ValueError(f"{' and '.join(judged)} need different discriminators of histology; keep one of them")
         if self.conditional and self.needs_reverse:
             raise ValueError(
-                "conditional_adversarial has no reverse direction: it goes with l1, settled_l1 and tolerant only"
+                "conditional_adversarial has no reverse direction: it goes with l1, settled_l1, tolerant and "
+                "feature_matching only"
             )
         return self
 

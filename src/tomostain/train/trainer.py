@@ -187,7 +187,7 @@ def _build_state(recipe: Recipe, seed: int, fabric: Any) -> State:
     """Build and initialise networks, optimisers and buffers."""
     draws = torch.Generator().manual_seed(seed)
 
-    def build(spec: dict[str, Any]) -> nn.Module:
+    def build(spec: dict[str, Any]) -> Any:
         return fabric.setup_module(build_network(spec, draws))
 
     def adam(modules: dict[str, nn.Module]) -> torch.optim.Optimizer:
@@ -200,6 +200,8 @@ def _build_state(recipe: Recipe, seed: int, fabric: Any) -> State:
     if recipe.adversarial:
         networks.d_y = build(recipe.discriminator_spec())
         networks.d_x = build(recipe.discriminator_spec(reverse=True)) if recipe.needs_reverse else None
+        for judge in networks.discriminators().values():
+            judge.mark_forward_method("features")
     trained = networks.generators()
     if recipe.needs_field:
         networks.field = trained["field"] = build(recipe.field)
