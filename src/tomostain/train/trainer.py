@@ -200,7 +200,8 @@ def _build_state(recipe: Recipe, seed: int, fabric: Any) -> State:
     if recipe.adversarial:
         networks.d_y = build(recipe.discriminator_spec())
         networks.d_x = build(recipe.discriminator_spec(reverse=True)) if recipe.needs_reverse else None
-        for judge in networks.discriminators().values():
+        judges: list[Any] = list(networks.discriminators().values())
+        for judge in judges:
             judge.mark_forward_method("features")
     trained = networks.generators()
     if recipe.needs_field:
