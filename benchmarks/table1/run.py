@@ -100,7 +100,12 @@ def train_and_evaluate(
     for on in tested_on(run.difficulty):
         place = run.evaluation(out, on)
         if not (place / "evaluate.yaml").is_file():
-            settings: dict[str, Any] = {"patch_px": edition.patch_px, "stride_px": edition.stride_px}
+            settings: dict[str, Any] = {
+                "patch_px": edition.patch_px,
+                "stride_px": edition.stride_px,
+                # The floors do not depend on the row: they are measured once, beside the first.
+                "baselines": run.row == ROWS[0],
+            }
             split = "validation" if on == PET_MRI else "test"
             compare(place, [folder], datasets[on], split=split, stain={"stride_px": edition.stride_px}, **settings)
         if on != PET_MRI and not (place / "tissue.json").is_file():

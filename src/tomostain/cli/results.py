@@ -7,6 +7,7 @@ import typer
 
 from tomostain.cli.common import DEVICE, DRY_RUN, OVERWRITE, bars, examples, existing, triple, use_threads
 from tomostain.config import read_yaml
+from tomostain.errors import InputError
 
 DOUBT = typer.Option(False, "--doubt", help="Write maps of doubt too (OUT/doubt), and whether they are right.")
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
@@ -17,6 +18,7 @@ IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
     tomostain stain run/model scan.h5 stained.ome.zarr --dataset /entry/data --voxel-um 5 --gaussian-sigma 1
     tomostain stain run/model slice.png stained.png --voxel-um 5
     tomostain stain run/model reco_folder stained.ome.zarr --dry-run
+    tomostain stain fold0 reco_folder stained.ome.zarr --doubt doubt.ome.zarr --also fold1 --also fold2
 """)
 def stain(
     context: typer.Context,
@@ -38,6 +40,12 @@ def stain(
     allow_voxel_mismatch: bool = typer.Option(
         False, "--allow-voxel-mismatch", help="Stain although the voxel size is not the model's."
     ),
+    doubt: Path | None = typer.Option(
+        None, help="NAME.ome.zarr for a second volume: where the picture is a guess (white) and where not (black)."
+    ),
+    also: list[Path] | None = typer.Option(
+        None, help="A model of another fold, whose disagreement is the doubt; may be given more than once."
+    ),
     device: str = DEVICE,
     overwrite: bool = OVERWRITE,
     dry_run: bool = DRY_RUN,
@@ -53,7 +61,7 @@ def stain(
     given = {"patch_px": patch_px, "stride_px": stride_px, "blend": blend, "gaussian_sigma": gaussian_sigma}
     values |= {name: value for name, value in given.items() if value is not None}
     settings = StainConfig.from_dict(values, source=str(config or "options"))
-    model = model / "model" if (model / "model").is_dir() else existing(model, "model folder")
+    model = _model_of(model)
     existing(source, "file or folder")
     options: dict[str, Any] = {
         "config": settings,
@@ -63,6 +71,8 @@ def stain(
         "allow_voxel_mismatch": allow_voxel_mismatch,
     }
     if source.suffix.lower() in IMAGE_SUFFIXES or out.suffix.lower() in IMAGE_SUFFIXES:
+        if doubt or also:
+            raise InputError("--doubt and --also: are for volumes; a single image has its maps in 'evaluate --doubt'")
         stain_image(model, source, out, overwrite=overwrite, **options)
         typer.echo(f"stained: {out}")
         return
@@ -71,10 +81,18 @@ def stain(
         typer.echo(str(plan_volume(model, source, out, **options)))
         return
     with bars(context) as progress:
-        stain_volume(model, source, out, overwrite=overwrite, progress=progress, **options)
+        others = [_model_of(folder) for folder in also or ()]
+        stain_volume(model, source, out, overwrite=overwrite, progress=progress, doubt=doubt, also=others, **options)
     typer.echo(f"stained: {out}")
+    if doubt:
+        typer.echo(f"doubt:   {doubt}")
     typer.echo(f"next:    tomostain view {out}")
     typer.echo(f"         tomostain export {out} FOLDER --to rgba-tiff")
+
+
+def _model_of(folder: Path) -> Path:
+    """Return the model of a run, or the folder itself."""
+    return folder / "model" if (folder / "model").is_dir() else existing(folder, "model folder")
 
 
 def _levels(background: float | None, bone: float | None, normalised: bool) -> Any:

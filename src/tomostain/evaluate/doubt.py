@@ -18,12 +18,11 @@ from tomostain.io.atomic import write_text
 from tomostain.prepare import Dataset, Pair
 from tomostain.progress import Progress, silent, track
 from tomostain.stain import StainConfig, Translator, stain_slice
-from tomostain.stain.confidence import cycle_error, disagreement, patch_means, rank_correlation
+from tomostain.stain.confidence import CYCLE, DISAGREEMENT, cycle_error, disagreement, patch_means, rank_correlation
 
 Float32 = NDArray[np.float32]
 RGB = NDArray[np.uint8]
 PATCH_PX = 32
-CYCLE, DISAGREEMENT = "cycle error", "disagreement"
 COLUMNS = ("map", "pair", "patches", "rank_correlation")
 _BINS = 8
 

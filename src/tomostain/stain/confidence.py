@@ -19,9 +19,12 @@ from tomostain.stain.slices import blend_tiles
 from tomostain.stain.translator import Translator
 
 Float32 = NDArray[np.float32]
+CYCLE, DISAGREEMENT = "cycle error", "disagreement"
 
 
-def cycle_error(translator: Translator, ct: NDArray[np.uint16], config: StainConfig | None = None) -> Float32:
+def cycle_error(
+    translator: Translator, ct: NDArray[np.uint16] | NDArray[np.float32], config: StainConfig | None = None
+) -> Float32:
     """Return |G_yx(G_xy(x)) - x|, blended over the patches as staining is.
 
     Parameters

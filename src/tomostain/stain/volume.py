@@ -1,5 +1,6 @@
 """A volume, slice by slice, from disk to disk in slabs (paper section 2.11): resumable, of any number of slices."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ from tomostain import __version__
 from tomostain.errors import InputError, Interrupted
 from tomostain.interrupt import listen_for_interrupt
 from tomostain.io import Volume, create_stained, open_volume
+from tomostain.io.stained_writer import StainedWriter
 from tomostain.prepare import Levels, normalise_ct, volume_levels
 from tomostain.prepare.greys import sample, warn_if_strange
 from tomostain.progress import Progress, silent
 from tomostain.stain.config import StainConfig
+from tomostain.stain.doubt import FULL_SCALE, doubt_picture, kind_of, load_doubters
 from tomostain.stain.slices import stain_slice
 from tomostain.stain.translator import Translator, load_translator
 from tomostain.stain.voxels import check_voxel_size
@@ -32,11 +35,18 @@ class Job:
     config: StainConfig
     levels: Levels | None
     grey_distance: float | None = None
+    doubters: tuple[Translator, ...] = ()
 
     @property
     def halo(self) -> int:
         """Slices beyond a slab's borders that the Gaussian needs."""
         return int(TRUNCATE * self.config.gaussian_sigma + 0.5)
+
+    def doubt_provenance(self) -> dict[str, Any]:
+        """Return what the volume of doubt says of itself."""
+        kind = kind_of(self.doubters)
+        about = {"map": kind, "white": FULL_SCALE[kind], "models": [doubter.hash for doubter in self.doubters]}
+        return self.provenance() | {"doubt": about}
 
     def provenance(self) -> dict[str, Any]:
         """Return what the stained volume says of where it comes from; no dates, so that it can be compared."""
@@ -62,9 +72,10 @@ def open_job(
     dataset: str | None,
     device: str,
     allow_voxel_mismatch: bool,
+    doubters: Sequence[Translator] = (),
 ) -> Job:
     """Open model and volume, check that they fit, and find the grey levels if they are not given."""
-    translator = load_translator(Path(model), device)
+    translator = doubters[0] if doubters else load_translator(Path(model), device)
     opened = open_volume(Path(volume), voxel_um=voxel_um, dataset=dataset)
     check_voxel_size(opened.voxel_um, translator.spec.voxel_um, str(volume), allow_voxel_mismatch)
     if isinstance(levels, str):
@@ -74,7 +85,8 @@ def open_job(
     else:
         found = levels or volume_levels(opened, source=str(volume))
     strange = warn_if_strange(sample(opened, found), translator.spec.greys, str(volume))
-    return Job(opened, translator, (config or StainConfig()).for_model(translator.spec.patch_px), found, strange)
+    settings = (config or StainConfig()).for_model(translator.spec.patch_px)
+    return Job(opened, translator, settings, found, strange, tuple(doubters))
 
 
 def stain_volume(
@@ -88,6 +100,8 @@ def stain_volume(
     dataset: str | None = None,
     device: str = "auto",
     allow_voxel_mismatch: bool = False,
+    doubt: Path | None = None,
+    also: Sequence[Path] = (),
     overwrite: bool = False,
     resume: bool = True,
     progress: Progress = silent,
@@ -110,8 +124,12 @@ def stain_volume(
     device : str
     allow_voxel_mismatch : bool
         Stain although the voxel size is not the model's.
+    doubt : Path, optional
+        A second OME-Zarr, of the same size: where the picture is a guess (`tomostain.stain.doubt.doubt_picture`).
+    also : sequence of Path
+        Models of other folds, whose disagreement with `model` is the doubt; without them it is the cycle error.
     overwrite : bool
-        Replace a stained volume at `out`.
+        Replace a stained volume at `out`, and at `doubt`.
     resume : bool
         Continue one that was broken off, with the same model, input and options.
     progress : Progress
@@ -135,34 +153,56 @@ def stain_volume(
     are. The result does not depend on the size of the slabs.
     """
     out = Path(out)
-    job = open_job(model, volume, config, levels, voxel_um, dataset, device, allow_voxel_mismatch)
-    writer = create_stained(
-        out,
-        job.volume.shape,
-        job.volume.voxel_um,
-        slab=job.config.slab,
-        provenance=job.provenance(),
-        overwrite=overwrite,
-        resume=resume and not overwrite,
-    )
+    if also and doubt is None:
+        raise InputError("also: other models are only asked for their doubt; say where it goes (doubt)")
+    if doubt is not None and Path(doubt).resolve() == out.resolve():
+        raise InputError(f"{doubt}: is where the stained volume goes; give the doubt a name of its own")
+    doubters = load_doubters(Path(model), also, device) if doubt is not None else ()
+    job = open_job(model, volume, config, levels, voxel_um, dataset, device, allow_voxel_mismatch, doubters)
+
+    def begin(path: Path, provenance: dict[str, Any]) -> StainedWriter:
+        return create_stained(
+            path,
+            job.volume.shape,
+            job.volume.voxel_um,
+            slab=job.config.slab,
+            provenance=provenance,
+            overwrite=overwrite,
+            resume=resume and not overwrite,
+        )
+
+    writers = [begin(out, job.provenance())]
+    if doubt is not None:
+        writers.append(begin(Path(doubt), job.doubt_provenance()))
+    _stain_pending(job, writers, progress)
+    for writer in writers:
+        writer.finish(progress)
+    return out
+
+
+def _stain_pending(job: Job, writers: Sequence[StainedWriter], progress: Progress) -> None:
+    """Stain the slabs that are not written yet, in one of the volumes or in both."""
     depth = job.volume.shape[0]
-    pending = writer.pending()
+    wanting = [writer.pending() for writer in writers]
+    pending = sorted({slab for slabs in wanting for slab in slabs})
     done = depth - sum(stop - start for start, stop in pending)
     progress("staining", done, depth)
     with listen_for_interrupt() as stop_asked:
         for start, stop in pending:
-            stained = np.empty((stop - start, *job.volume.shape[1:], 3), np.uint8)
+            slabs = np.empty((len(writers), stop - start, *job.volume.shape[1:], 3), np.uint8)
             for index, ct in enumerate(normalised_slab(job, start, stop)):
-                stained[index] = stain_slice(job.translator, ct, job.config)
+                slabs[0, index] = stain_slice(job.translator, ct, job.config)
+                if job.doubters:
+                    slabs[1, index] = doubt_picture(job.doubters, ct, slabs[0, index], job.config)
                 done += 1
                 progress("staining", done, depth)
-            writer.write(start, stained)
+            for writer, slab, wanted in zip(writers, slabs, wanting, strict=True):
+                if (start, stop) in wanted:
+                    writer.write(start, slab)
             if stop_asked.is_set():
                 raise Interrupted(
-                    f"{out}: {done} of {depth} slices are stained; run the same command again to continue"
+                    f"{writers[0].path}: {done} of {depth} slices are stained; run the same command again to continue"
                 )
-    writer.finish(progress)
-    return out
 
 
 def normalised_slab(job: Job, start: int, stop: int) -> NDArray[np.uint16] | NDArray[np.float32]:
