@@ -86,7 +86,7 @@ class Edition:
 
 EDITIONS = {
     "tiny": Edition("tiny", 7, 2, (24, 96, 96), 46.0, 23.0, "-cpu", 64, 32, 3, 4),
-    "cpu": Edition("cpu", 30, 8, (64, 256, 256), 20.0, 10.0, "-cpu", 128, 64, 600, 2400),
+    "cpu": Edition("cpu", 30, 8, (64, 256, 256), 20.0, 10.0, "-cpu", 128, 64, 300, 1200),
     # The paper's networks and patches: for a GPU.
     "gpu": Edition("gpu", 50, 10, (160, 1024, 1024), 5.0, 2.5, "", 256, 64, 4 * 3600, 400_000),
 }

@@ -61,7 +61,14 @@ SETTLED = {
     "field": {"name": "field", "width": 2, "levels": 2},
     "average": 0.9,
 }
-RECIPES = {"cycles": toy_recipe(), "dropout": toy_recipe(**DROPOUT), "settled": toy_recipe(**SETTLED)}
+# 4 is neither an epoch (6 steps) nor a divisor of where the runs are stopped.
+REALIGNED = {"terms": {"adversarial_y": 1, "feature_matching": 1, "l1": 5}, "realign": 4, "buffer": 0}
+RECIPES = {
+    "cycles": toy_recipe(),
+    "dropout": toy_recipe(**DROPOUT),
+    "settled": toy_recipe(**SETTLED),
+    "realigned": toy_recipe(**REALIGNED),
+}
 
 
 @pytest.fixture(scope="module")

@@ -74,6 +74,31 @@ def test_unet_keeps_multiples_of_its_own_down_to_one_pixel(downs):
         assert network(torch.zeros(1, 1, size, 2 * size)).shape == (1, 3, size, 2 * size)
 
 
+@given(rows=st.integers(1, 4), columns=st.integers(1, 4), channels=st.sampled_from([1, 3]))
+@settings(max_examples=10, deadline=None)
+def test_unet_with_a_head_for_detail_keeps_every_multiple(rows, columns, channels):
+    network = build_network({"name": "unet", "in_channels": channels, "width": 2, "downs": 3, "detail": 4})
+    image = torch.rand(1, channels, 8 * rows, 8 * columns)
+    assert network(image).shape == (1, 3, 8 * rows, 8 * columns)
+
+
+def test_the_head_for_detail_draws_no_chequers():
+    """On even grey every pixel away from the edges is alike; a transposed convolution alone makes a pattern of 2 px."""
+
+    def unevenness(detail):
+        spec = {"name": "unet", "in_channels": 1, "width": 4, "downs": 2, "norm": "none"} | detail
+        network = build_network(spec, torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            # One level of the decoder's features is even too, so that only the way to full resolution is judged.
+            inner = torch.rand(1, 8, 1, 1, generator=torch.Generator().manual_seed(1)).expand(1, 8, 16, 16)
+            image = torch.full((1, 1, 32, 32), 0.3)
+            drawn = network.head(inner, image) if network.head is not None else network.last(inner)
+        return float(drawn[..., 8:-8, 8:-8].std(dim=(2, 3)).max())
+
+    assert unevenness({"detail": 4}) < 1e-6
+    assert unevenness({}) > 1e-4
+
+
 def test_dropout_works_while_training_only():
     network = build_network({"name": "unet", "width": 2, "downs": 7}, torch.Generator().manual_seed(0))
     image = torch.randn(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))

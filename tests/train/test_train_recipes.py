@@ -86,6 +86,12 @@ def test_a_recipe_inherits_and_comes_back_from_its_own_yaml(tmp_path):
     assert load_recipe(again) == recipe
 
 
+def test_the_fields_settings_are_merged_with_the_default_where_no_base_has_any(tmp_path):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("base: paired-cyclegan\nname: mine\nterms: {settled: 6, smoothness: 1}\nfield: {bound_px: 12}\n")
+    assert load_recipe(mine).field == {"name": "field", "bound_px": 12}
+
+
 def test_one_channel_rules_out_the_identity_and_reaches_every_network():
     recipe = Recipe.from_dict(tiny(in_channels=1, terms={"adversarial": 1, "cycle": 6, "identity": 0}))
     assert recipe.generator_spec()["in_channels"] == 1

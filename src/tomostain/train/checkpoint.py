@@ -39,6 +39,8 @@ class State:
         Sums of the terms over the steps of the epoch that is under way.
     best : dict of str to float
         Least mean of each term over an epoch so far.
+    places : list of Tensor (2, 3)
+        Where each training pair's histology was laid anew; empty as long as it was not.
     """
 
     networks: Networks
@@ -49,6 +51,7 @@ class State:
     seconds: float = 0.0
     sums: dict[str, float] = field(default_factory=dict)
     best: dict[str, float] = field(default_factory=dict)
+    places: list[torch.Tensor] = field(default_factory=list)
 
 
 def named_networks(networks: Networks) -> dict[str, nn.Module]:
@@ -70,6 +73,7 @@ def save_last(run: Path, state: State) -> None:
         "seconds": state.seconds,
         "sums": state.sums,
         "best": state.best,
+        "places": state.places,
     }
     with atomic_file(run / LAST) as temporary, temporary.open("wb") as file:
         torch.save(values, file)
@@ -99,6 +103,7 @@ def load_last(run: Path, state: State) -> None:
             torch.cuda.set_rng_state_all(values["cuda"])
         state.step, state.seconds = int(values["step"]), float(values["seconds"])
         state.sums, state.best = dict(values["sums"]), dict(values["best"])
+        state.places = [place.to(device) for place in values.get("places", [])]
     except (KeyError, RuntimeError, ValueError, TypeError) as error:
         raise InputError(
             f"{path}: does not fit this run ({str(error).splitlines()[0]}); train anew with --overwrite"

@@ -90,6 +90,7 @@ def train(
     trainer = Trainer(chosen, data, fold, seed, device)
     if resume:
         load_last(run, trainer.state)
+        trainer.lay_pairs()
     total = min(trainer.steps_per_epoch * chosen.epochs, max_steps or 10**12)
     book = Logbook(run, trainer.columns, trainer.state.step)
     try:

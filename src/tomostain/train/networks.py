@@ -100,6 +100,9 @@ class UNetGenerator(nn.Module):
         Probability in the decoder below the fifth halving.
     norm : {"instance", "channel", "none"}
         Normalisation. pix2pix trained with batches of one, where batch and instance normalisation agree.
+    detail : int
+        Features of a head at full resolution that sees the input itself, in place of the last transposed convolution,
+        whose chequers (Odena et al. 2016, DOI 10.23915/distill.00003) nothing smooths; 0: as in pix2pix.
 
     Attributes
     ----------
@@ -121,6 +124,7 @@ class UNetGenerator(nn.Module):
         downs: int = 8,
         dropout: float = 0.5,
         norm: str = "instance",
+        detail: int = 0,
     ) -> None:
         super().__init__()
         if downs < 2:
@@ -142,7 +146,13 @@ class UNetGenerator(nn.Module):
             )
             for level in range(downs - 1, 0, -1)
         )
-        self.last = nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(2 * features[0], out_channels, 4, 2, 1), nn.Tanh())
+        if detail < 0:
+            raise InputError(f"network 'unet': detail is {detail}; give 0 or more features")
+        inner = 2 * features[0]
+        # Without the head the modules are named as ever: stored models of before still load.
+        self.head = DetailHead(inner, in_channels, detail, out_channels) if detail else None
+        if not detail:
+            self.last = nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(inner, out_channels, 4, 2, 1), nn.Tanh())
 
     def forward(self, image: Tensor) -> Tensor:
         """Translate a batch (B, in_channels, H, W) into (B, out_channels, H, W)."""
@@ -152,7 +162,29 @@ class UNetGenerator(nn.Module):
         decoded = skips.pop()
         for up in self.up:
             decoded = torch.cat([up(decoded), skips.pop()], dim=1)
-        return self.last(decoded)
+        return self.last(decoded) if self.head is None else self.head(decoded, image)
+
+
+class DetailHead(nn.Module):
+    """From half the resolution to the picture: enlarged smoothly, then drawn with the input itself in sight."""
+
+    def __init__(self, inner: int, in_channels: int, features: int, out_channels: int) -> None:
+        super().__init__()
+        self.coarse = nn.Sequential(
+            nn.ReLU(),
+            nn.Conv2d(inner, features, 3, padding=1),
+            nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
+        )
+        self.fine = nn.Sequential(
+            nn.Conv2d(features + in_channels, features, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(features, out_channels, 3, padding=1),
+            nn.Tanh(),
+        )
+
+    def forward(self, decoded: Tensor, image: Tensor) -> Tensor:
+        """Draw (B, out_channels, H, W) from (B, inner, H / 2, W / 2) and the input (B, in_channels, H, W)."""
+        return self.fine(torch.cat([self.coarse(decoded), image], dim=1))
 
 
 class PatchDiscriminator(nn.Module):

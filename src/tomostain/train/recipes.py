@@ -34,6 +34,8 @@ class Recipe(Config):
         Architecture of the displacement field, for the terms that need one.
     average : float
         Decay, a step, of the running average of G_xy's weights, which then stains; 0: none.
+    realign : int
+        Steps between two re-registrations of each pair's histology to what G_xy makes of its µCT; 0: never.
     learning_rate, betas : float, pair of float
         Adam.
     clip_norm : float
@@ -55,6 +57,7 @@ class Recipe(Config):
     discriminator: dict[str, Any]
     field: dict[str, Any] = Field(default_factory=lambda: {"name": "field"})
     average: float = Field(0.0, ge=0, lt=1)
+    realign: int = Field(0, ge=0)
     learning_rate: float = Field(2e-4, gt=0)
     betas: tuple[float, float] = (0.5, 0.999)
     clip_norm: float = Field(0.0, ge=0)
@@ -188,7 +191,7 @@ def _resolve(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
     base = values.pop("base", None)
     if base is None:
         return values
-    merged = _resolve(str(base), (*seen, name))
+    merged = {"field": {"name": "field"}, **_resolve(str(base), (*seen, name))}
     for key, value in values.items():
         before = merged.get(key)
         nested = key in ("generator", "discriminator", "field", "augment") and isinstance(value, dict)

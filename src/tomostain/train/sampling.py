@@ -21,6 +21,7 @@ from tomostain.errors import InputError
 from tomostain.prepare import Pair
 from tomostain.scaling import CT_BACKGROUND, CT_WINDOW, ct_to_network, histology_to_network
 from tomostain.train.augment import Augment, jitter_ct, jitter_histology
+from tomostain.train.realign import moved
 
 WHITE = 255
 _TRIES = 8
@@ -119,13 +120,31 @@ class PatchSampler:
         self.patch_px, self.batch, self.augment, self.device = patch_px, batch, augment, torch.device(device)
         self.in_channels, self.inverted_ct = in_channels, inverted_ct
         self.ids = tuple(pair.id for pair in pairs)
-        self._images = [[part.to(self.device) for part in _compact(pair)] for pair in pairs]
+        self._given = [[part.to(self.device) for part in _compact(pair)] for pair in pairs]
+        self._images = list(self._given)
         self._areas = [_integral(pair.mask) for pair in pairs]
 
     @property
     def nbytes(self) -> int:
         """Memory of the pairs on the device, bytes: 6 a pixel."""
         return sum(part.nbytes for parts in self._images for part in parts)
+
+    def __len__(self) -> int:
+        """Return the number of pairs."""
+        return len(self._given)
+
+    def given(self, number: int) -> tuple[NDArray[np.float32], Tensor, Tensor]:
+        """Return a pair as it was given: µCT grey values (Y, X), histology (3, Y, X) in [-1, 1], mask (1, Y, X)."""
+        ct, histology, mask = self._given[number]
+        return (ct[0].float() + _CT_MIDDLE).cpu().numpy(), histology_to_network(histology.float()), mask.float()
+
+    def lay(self, number: int, place: Tensor) -> None:
+        """Take a pair's histology and mask from another place from now on (`tomostain.train.realign.displacement`)."""
+        ct, histology, mask = self._given[number]
+        there = moved(mask.float(), place) > 1 - 1e-4
+        laid = moved(histology.float(), place).round().to(torch.uint8)
+        self._images[number] = [ct, laid, there.to(torch.uint8)]
+        self._areas[number] = _integral(there[0].cpu().numpy())
 
     def draw(self, generator: torch.Generator) -> Batch:
         """Draw a batch.

@@ -4,17 +4,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tomostain.errors import InputError
 from tomostain.prepare import Dataset
+from tomostain.scaling import ct_to_network
 from tomostain.train.buffer import ImageBuffer
 from tomostain.train.checkpoint import State, save_best
 from tomostain.train.logbook import sample_picture, write_sample
 from tomostain.train.losses import discriminator, l1, psnr
 from tomostain.train.networks import build_network
 from tomostain.train.objective import Networks, Step, compute_terms, weighted_sum
+from tomostain.train.realign import align
 from tomostain.train.recipes import Recipe
 from tomostain.train.sampling import PatchSampler
 
@@ -71,6 +75,8 @@ class Trainer:
     def take_step(self) -> dict[str, float]:
         """Take one step of generators and discriminators; return the losses."""
         state, recipe = self.state, self.recipe
+        if recipe.realign and state.step and state.step % recipe.realign == 0:
+            self.realign()
         batch = self.sampler.draw(state.draws)
         step = Step(state.networks, batch.x, batch.y, batch.mask)
         values = self._improve_generators(step)
@@ -83,6 +89,39 @@ class Trainer:
         for name in (*recipe.active, "total"):
             state.sums[name] = state.sums.get(name, 0.0) + values[name]
         return values
+
+    def realign(self) -> None:
+        """Lay each pair's histology anew on what G_xy makes of its µCT."""
+        sampler, zero = self.sampler, torch.zeros(2, 3, device=self.fabric.device)
+        before = self.state.places or [zero] * len(sampler)
+        self.state.places = []
+        for number, start in enumerate(before):
+            ct, real, mask = sampler.given(number)
+            self.state.places.append(align(self._drawn(ct), real, mask, start))
+        self.lay_pairs()
+
+    def lay_pairs(self) -> None:
+        """Put the histology where `state` says."""
+        for number, place in enumerate(self.state.places):
+            self.sampler.lay(number, place)
+
+    @torch.no_grad()
+    def _drawn(self, ct: NDArray[np.float32]) -> Tensor:
+        """Return what would be stained of a whole µCT image, (3, Y, X) in [-1, 1]."""
+        # Staining knows of training's networks, so that training may know of staining only here.
+        from tomostain.stain import StainConfig, blend_tiles
+
+        network, recipe = self.state.networks.staining, self.recipe
+
+        def translate(patches: Tensor) -> Tensor:
+            x = ct_to_network(patches.to(self.fabric.device))[:, None]
+            return network((-x if recipe.inverted_ct else x).repeat(1, recipe.in_channels, 1, 1)).float()
+
+        network.eval()
+        tiles = StainConfig(patch_px=recipe.patch_px, stride_px=recipe.patch_px // 2)
+        drawn = blend_tiles(translate, ct, tiles)
+        network.train()
+        return torch.from_numpy(np.moveaxis(drawn, -1, 0).copy()).to(self.fabric.device)
 
     def _improve_generators(self, step: Step) -> dict[str, float]:
         """Descend eq. (4), (7) or (10)."""
