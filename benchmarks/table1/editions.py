@@ -10,7 +10,7 @@ from typing import Any
 
 from tomostain.phantom.laboratory import LaboratoryConfig
 
-ROWS = ("paired-cyclegan", "pix2pix", "cyclegan-inverted", "cyclegan")
+ROWS = ("paired-cyclegan", "pix2pix", "cyclegan-inverted", "cyclegan", "tomostain")
 MAGNESIUM = ("Mg-5Gd", "Mg-10Gd")
 WEEKS = (4, 8, 12)
 
