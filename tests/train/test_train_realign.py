@@ -28,17 +28,12 @@ def lies_elsewhere(image, shift, turn):
     centre = (np.array(image.shape[1:]) - 1) / 2
     offset = centre - matrix @ (centre + np.array(shift))
     return torch.stack(
-        [
-            torch.from_numpy(ndimage.affine_transform(c, matrix, offset, order=3, mode="nearest"))
-            for c in image.numpy()
-        ]
+        [torch.from_numpy(ndimage.affine_transform(c, matrix, offset, order=3, mode="nearest")) for c in image.numpy()]
     )
 
 
 @settings(max_examples=8, deadline=None)
-@given(
-    shift=st.tuples(st.floats(-7, 7), st.floats(-7, 7)), turn=st.floats(-0.015, 0.015), seed=st.integers(0, 10**6)
-)
+@given(shift=st.tuples(st.floats(-7, 7), st.floats(-7, 7)), turn=st.floats(-0.015, 0.015), seed=st.integers(0, 10**6))
 def test_a_shift_and_a_turn_are_found_to_a_tenth_of_a_pixel(shift, turn, seed):
     drawn = picture(seed)
     real = lies_elsewhere(drawn, shift, turn)
