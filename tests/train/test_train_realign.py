@@ -1,4 +1,4 @@
-"""Laying histology anew: a known affine is found again, what cannot be found is left, and training goes on to the same bits."""
+"""Laying histology anew: a known affine is found again, and what cannot be found is left as it was."""
 
 import dataclasses
 
