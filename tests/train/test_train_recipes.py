@@ -92,6 +92,13 @@ def test_the_fields_settings_are_merged_with_the_default_where_no_base_has_any(t
     assert load_recipe(mine).field == {"name": "field", "bound_px": 12}
 
 
+def test_a_base_lies_beside_the_recipe_that_names_it(tmp_path, monkeypatch):
+    (tmp_path / "first.yaml").write_text("base: paired-cyclegan\nname: first\nbatch: 7\n")
+    (tmp_path / "second.yaml").write_text("base: first.yaml\nname: second\n")
+    monkeypatch.chdir(tmp_path.parent)
+    assert load_recipe(tmp_path / "second.yaml").batch == 7
+
+
 def test_one_channel_rules_out_the_identity_and_reaches_every_network():
     recipe = Recipe.from_dict(tiny(in_channels=1, terms={"adversarial": 1, "cycle": 6, "identity": 0}))
     assert recipe.generator_spec()["in_channels"] == 1

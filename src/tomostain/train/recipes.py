@@ -191,6 +191,8 @@ def _resolve(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
     base = values.pop("base", None)
     if base is None:
         return values
+    if str(base).endswith((".yaml", ".yml")):
+        base = Path(name).parent / str(base)  # beside the recipe that names it, wherever the command is given
     merged = {"field": {"name": "field"}, **_resolve(str(base), (*seen, name))}
     for key, value in values.items():
         before = merged.get(key)

@@ -97,7 +97,8 @@ class Trainer:
         self.state.places = []
         for number, start in enumerate(before):
             ct, real, mask = sampler.given(number)
-            self.state.places.append(align(self._drawn(ct), real, mask, start))
+            drawn = torch.from_numpy(np.moveaxis(self.draw(ct), -1, 0).copy()).to(self.fabric.device)
+            self.state.places.append(align(drawn, real, mask, start))
         self.lay_pairs()
 
     def lay_pairs(self) -> None:
@@ -106,8 +107,8 @@ class Trainer:
             self.sampler.lay(number, place)
 
     @torch.no_grad()
-    def _drawn(self, ct: NDArray[np.float32]) -> Tensor:
-        """Return what would be stained of a whole µCT image, (3, Y, X) in [-1, 1]."""
+    def draw(self, ct: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return what would be stained of a whole µCT image (Y, X) as it stands: (Y, X, 3) in [-1, 1]."""
         # Staining knows of training's networks, so that training may know of staining only here.
         from tomostain.stain import StainConfig, blend_tiles
 
@@ -121,7 +122,7 @@ class Trainer:
         tiles = StainConfig(patch_px=recipe.patch_px, stride_px=recipe.patch_px // 2)
         drawn = blend_tiles(translate, ct, tiles)
         network.train()
-        return torch.from_numpy(np.moveaxis(drawn, -1, 0).copy()).to(self.fabric.device)
+        return drawn
 
     def _improve_generators(self, step: Step) -> dict[str, float]:
         """Descend eq. (4), (7) or (10)."""

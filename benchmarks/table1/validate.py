@@ -1,0 +1,73 @@
+"""Try a recipe: train it on fold 0 of a difficulty, judge it on that fold's validation pairs as it goes.
+
+    python -m benchmarks.table1.validate OUT ROW [--trained-on paper] [--seconds 200]
+
+OUT is where `benchmarks.table1.data` has made the data sets. Prints a line of JSON for each hundred seconds of a core:
+[SSIM, LPIPS, PSNR], medians over patches, on the validation pairs of the difficulty and on the aligned ones. Recipes
+are chosen by these lines and by nothing of the test pairs.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.table1.editions import DIFFICULTIES, EDITIONS
+from benchmarks.table1.run import recipe_of
+from tomostain.evaluate.lpips import Lpips
+from tomostain.evaluate.metrics import background_colour, patch_metrics
+from tomostain.prepare import Dataset, load_dataset
+from tomostain.scaling import histology_from_network
+from tomostain.train import load_recipe
+from tomostain.train.trainer import Trainer
+
+METRICS = ("ssim", "lpips", "psnr")
+EDITION = EDITIONS["cpu"]
+
+
+def judge(trainer: Trainer, data: Dataset, lpips: Lpips) -> list[float]:
+    """Return the medians of the metrics over the validation patches of fold 0."""
+    records = []
+    for pair_id in data.split(0).validation:
+        pair = data.load(pair_id)
+        fake = stained(trainer, pair.ct.astype(np.float32))
+        colour = background_colour(pair.histology, pair.mask)
+        sizes = (EDITION.patch_px, EDITION.stride_px)
+        records += patch_metrics(fake, pair.histology, pair.mask, *sizes, lpips, colour=colour)
+    return [round(float(np.median([record[metric] for record in records])), 4) for metric in METRICS]
+
+
+def stained(trainer: Trainer, ct: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return the picture (Y, X, 3) that the model under training makes."""
+    levels = histology_from_network(torch.from_numpy(trainer.draw(ct))).numpy()
+    return np.rint(levels).clip(0, 255).astype(np.uint8)
+
+
+def main() -> None:
+    """Train and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("row", help="A row of the table, or the name of a file in recipes/.")
+    parser.add_argument("--trained-on", choices=[d.name for d in DIFFICULTIES], default="paper")
+    parser.add_argument("--seconds", type=int, default=200)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    judged_on = {name: load_dataset(options.out / name) for name in dict.fromkeys((options.trained_on, "aligned"))}
+    trainer = Trainer(load_recipe(recipe_of(options.row, EDITION)), judged_on[options.trained_on], 0, 0, "cpu")
+    lpips, spent, steps, mark = Lpips("alex"), 0.0, 0, 100
+    while mark <= options.seconds:
+        begun = time.process_time()
+        trainer.take_step()
+        spent, steps = spent + time.process_time() - begun, steps + 1
+        if spent >= mark:
+            found = {name: judge(trainer, data, lpips) for name, data in judged_on.items()}
+            print(json.dumps({"name": options.row, "s": mark, "steps": steps, **found}), flush=True)
+            mark += 100
+
+
+if __name__ == "__main__":
+    main()
