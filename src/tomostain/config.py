@@ -99,7 +99,9 @@ def _explain(error: ValidationError, cls: type[BaseModel]) -> str:
     if first["type"] == "missing":
         return f"key '{where}' is missing"
     message = first["msg"].removeprefix("Value error, ")
-    return f"{where or 'values'} = {first['input']!r}: {message[:1].lower()}{message[1:]}"
+    message = message[:1].lower() + message[1:]
+    # What is wrong with the whole names its values itself.
+    return f"{where} = {first['input']!r}: {message}" if where else message
 
 
 def _known_keys(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:

@@ -227,6 +227,14 @@ def test_time_ends_a_run_that_can_be_lengthened(dataset, tmp_path):
     assert read_checkpoint(run / LAST)["step"] == 3
 
 
+def test_another_clock_can_tell_the_time(dataset, tmp_path):
+    recipe, run, ticks = toy_recipe(terms={"l1": 1}), tmp_path / "run", iter(range(1000))
+    train(dataset, run, recipe=recipe, max_seconds=4, clock=lambda: float(next(ticks)))
+    assert read_checkpoint(run / LAST)["step"] == 4  # read once before the first step and after each
+    train(dataset, run, recipe=recipe, max_seconds=6, clock=lambda: 100.0 + next(ticks), resume=True)
+    assert read_checkpoint(run / LAST)["step"] == 6
+
+
 def test_discriminators_learn_from_their_own_loss_only(dataset):
     from tomostain.prepare import load_dataset
     from tomostain.train.objective import Step

@@ -82,6 +82,12 @@ def test_unet_with_a_head_for_detail_keeps_every_multiple(rows, columns, channel
     assert network(image).shape == (1, 3, 8 * rows, 8 * columns)
 
 
+def test_how_much_detail_is_possible():
+    assert build_network({"name": "unet", "width": 2, "downs": 2, "detail": 0}).head is None
+    with pytest.raises(InputError, match=r"'unet': detail is -3; give a whole number from 0 to 4096"):
+        build_network({"name": "unet", "detail": -3})
+
+
 def test_the_head_for_detail_draws_no_chequers():
     """On even grey every pixel away from the edges is alike; a transposed convolution alone makes a pattern of 2 px."""
 

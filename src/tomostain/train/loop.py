@@ -4,7 +4,7 @@ import hashlib
 import shutil
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ def train(
     overwrite: bool = False,
     max_steps: int | None = None,
     max_seconds: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
     progress: Progress = silent,
 ) -> Path:
     """Train the networks of a recipe on a dataset (paper section 2.6.3).
@@ -67,6 +68,9 @@ def train(
         Stop after so many steps in all; otherwise after the recipe's epochs.
     max_seconds : float, optional
         Stop after so much training time in all.
+    clock : function
+        Tells that time, s. `time.process_time` counts what the processor spends on this training alone, so that other
+        work on the machine does not shorten it.
     progress : Progress
         Told of every step.
 
@@ -94,7 +98,7 @@ def train(
     total = min(trainer.steps_per_epoch * chosen.epochs, max_steps or 10**12)
     book = Logbook(run, trainer.columns, trainer.state.step)
     try:
-        _go_on(trainer, run, book, total, max_seconds, progress)
+        _go_on(trainer, run, book, total, max_seconds, clock, progress)
     finally:
         book.close()
     export_model(run, run / "model", overwrite=True)
@@ -102,16 +106,22 @@ def train(
 
 
 def _go_on(
-    trainer: "Trainer", run: Path, book: Logbook, total: int, max_seconds: float | None, progress: Progress
+    trainer: "Trainer",
+    run: Path,
+    book: Logbook,
+    total: int,
+    max_seconds: float | None,
+    clock: Callable[[], float],
+    progress: Progress,
 ) -> None:
     """Take steps until `total`, the time or Ctrl-C says stop; `last` is written whatever the reason."""
     state = trainer.state
-    began, saved = time.monotonic() - state.seconds, time.monotonic()
+    began, saved = clock() - state.seconds, time.monotonic()
     progress("training", state.step, total)
     with listen_for_interrupt() as stop_asked:
         while state.step < total and (max_seconds is None or state.seconds < max_seconds):
             values = trainer.take_step()
-            state.seconds = time.monotonic() - began
+            state.seconds = clock() - began
             epoch, within = divmod(state.step, trainer.steps_per_epoch)
             if within == 0:
                 values |= trainer.end_epoch(run)

@@ -146,8 +146,6 @@ class UNetGenerator(nn.Module):
             )
             for level in range(downs - 1, 0, -1)
         )
-        if detail < 0:
-            raise InputError(f"network 'unet': detail is {detail}; give 0 or more features")
         inner = 2 * features[0]
         # Without the head the modules are named as ever: stored models of before still load.
         self.head = DetailHead(inner, in_channels, detail, out_channels) if detail else None
@@ -330,13 +328,17 @@ def check_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
         if key not in known:
             raise InputError(f"network '{name}': unknown key '{key}'{suggest(key, known)}")
         if key == "norm":
-            possible = isinstance(value, str) and value in NORMS
+            possible, allowed = isinstance(value, str) and value in NORMS, f"one of {', '.join(NORMS)}"
         elif key == "dropout":
-            possible = _is_number(value, float) and 0 <= value < 1
+            possible, allowed = _is_number(value, float) and 0 <= value < 1, "a number from 0 to less than 1"
         else:
-            possible = _is_number(value, int) and (0 if key == "blocks" else 1) <= value <= 4096
+            least = 0 if key in ("blocks", "detail") else 1
+            possible, allowed = (
+                _is_number(value, int) and least <= value <= 4096,
+                f"a whole number from {least} to 4096",
+            )
         if not possible:
-            raise InputError(f"network '{name}': {key} is {value!r}, which is not possible; see its documentation")
+            raise InputError(f"network '{name}': {key} is {value!r}; give {allowed}")
     return arguments
 
 

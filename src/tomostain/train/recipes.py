@@ -187,7 +187,7 @@ def _resolve(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
     elif name.endswith((".yaml", ".yml")):
         values = read_yaml(Path(name))
     else:
-        raise InputError(f"recipe '{name}': unknown{suggest(name, list_recipes())}; or give a .yaml file")
+        raise InputError(f"recipe '{name}': is neither a .yaml file nor known{suggest(name, list_recipes())}")
     base = values.pop("base", None)
     if base is None:
         return values
