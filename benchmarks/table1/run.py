@@ -64,6 +64,33 @@ def recipe_of(row: str, edition: Edition) -> str:
     return str(file) if file.is_file() else f"{row}{edition.suffix}"
 
 
+def train_run(recipe: str, edition: Edition, budget: str, dataset: Path, folder: Path, fold: int, seed: int) -> None:
+    """Train for an edition's budget, or go on where it was stopped."""
+    import torch
+
+    from tomostain.train import load_recipe, train
+
+    # The recipe's own epochs must not end it before the budget does.
+    chosen = load_recipe(recipe).model_copy(update={"epochs": 100_000})
+    limit: dict[str, Any] = (
+        {"max_seconds": float(edition.seconds)}
+        if budget == "seconds"
+        else {"max_steps": -(-edition.samples // chosen.batch)}
+    )
+    train(
+        dataset,
+        folder,
+        recipe=chosen,
+        fold=fold,
+        seed=seed,
+        resume=(folder / "last").is_file(),
+        overwrite=True,
+        # On a CPU with one thread: what the training itself took, whatever else the machine is doing.
+        clock=time.monotonic if torch.cuda.is_available() else time.process_time,
+        **limit,
+    )
+
+
 def train_and_evaluate(
     run: Run, edition: Edition, datasets: dict[str, Path], out: Path, threads: int
 ) -> dict[str, Any]:
@@ -71,34 +98,15 @@ def train_and_evaluate(
     import torch
 
     from tomostain.evaluate import compare
-    from tomostain.train import load_recipe, train
+    from tomostain.train import load_recipe
 
     torch.set_num_threads(threads)
     folder = run.folder(out)
     note = folder.parent / f"{run.row}.json"
     recipe = recipe_of(run.row, edition)
     if not note.is_file():
-        begun = (folder / "last").is_file()
+        train_run(recipe, edition, run.budget, datasets[run.difficulty], folder, run.fold, run.seed)
         batch = load_recipe(recipe).batch
-        limit: dict[str, Any] = (
-            {"max_seconds": float(edition.seconds)}
-            if run.budget == "seconds"
-            else {"max_steps": -(-edition.samples // batch)}
-        )
-        # The recipe's own epochs must not end it before the budget does.
-        chosen = load_recipe(recipe).model_copy(update={"epochs": 100_000})
-        train(
-            datasets[run.difficulty],
-            folder,
-            recipe=chosen,
-            fold=run.fold,
-            seed=run.seed,
-            resume=begun,
-            overwrite=True,
-            # On a CPU with one thread: what the training itself took, whatever else the machine is doing.
-            clock=time.monotonic if torch.cuda.is_available() else time.process_time,
-            **limit,
-        )
         write_text(note, json.dumps(asdict(run) | cost(folder, batch) | {"edition": edition.name}))
     for on in tested_on(run.difficulty):
         place = run.evaluation(out, on)
