@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.table1.candidates import CANDIDATES, Plain, candidate
 from benchmarks.table1.editions import DIFFICULTIES, EDITIONS
 from benchmarks.table1.run import recipe_of
 from tomostain.evaluate.lpips import Lpips
@@ -34,7 +35,7 @@ def judge(trainer: Trainer, data: Dataset, lpips: Lpips) -> list[float]:
     records = []
     for pair_id in data.split(0).validation:
         pair = data.load(pair_id)
-        fake = stained(trainer, pair.ct.astype(np.float32))
+        fake = stained(trainer, trainer.judged(pair) if isinstance(trainer, Plain) else pair.ct.astype(np.float32))
         colour = background_colour(pair.histology, pair.mask)
         sizes = (EDITION.patch_px, EDITION.stride_px)
         records += patch_metrics(fake, pair.histology, pair.mask, *sizes, lpips, colour=colour)
@@ -42,7 +43,7 @@ def judge(trainer: Trainer, data: Dataset, lpips: Lpips) -> list[float]:
 
 
 def stained(trainer: Trainer, ct: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return the picture (Y, X, 3) that the model under training makes."""
+    """Return the picture (Y, X, 3) that the model under training makes of what its `draw` takes."""
     levels = histology_from_network(torch.from_numpy(trainer.draw(ct))).numpy()
     return np.rint(levels).clip(0, 255).astype(np.uint8)
 
@@ -51,13 +52,17 @@ def main() -> None:
     """Train and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("row", help="A row of the table, or the name of a file in recipes/.")
+    parser.add_argument("row", help=f"A row of the table, a file in recipes/, or one of {', '.join(CANDIDATES)}.")
     parser.add_argument("--trained-on", choices=[d.name for d in DIFFICULTIES], default="paper")
     parser.add_argument("--seconds", type=int, default=200)
     options = parser.parse_args()
     torch.set_num_threads(1)
     judged_on = {name: load_dataset(options.out / name) for name in dict.fromkeys((options.trained_on, "aligned"))}
-    trainer = Trainer(load_recipe(recipe_of(options.row, EDITION)), judged_on[options.trained_on], 0, 0, "cpu")
+    data = judged_on[options.trained_on]
+    if options.row in CANDIDATES:
+        trainer: Trainer = candidate(options.row, data, options.out / "specimens")
+    else:
+        trainer = Trainer(load_recipe(recipe_of(options.row, EDITION)), data, 0, 0, "cpu")
     lpips, spent, steps, mark = Lpips("alex"), 0.0, 0, 100
     while mark <= options.seconds:
         begun = time.process_time()
@@ -65,7 +70,10 @@ def main() -> None:
         spent, steps = spent + time.process_time() - begun, steps + 1
         if spent >= mark:
             found = {name: judge(trainer, data, lpips) for name, data in judged_on.items()}
-            print(json.dumps({"name": options.row, "s": mark, "steps": steps, **found}), flush=True)
+            print(
+                json.dumps({"name": options.row, "trained_on": options.trained_on, "s": mark, "steps": steps, **found}),
+                flush=True,
+            )
             mark += 100
 
 
