@@ -1,25 +1,31 @@
 """The benchmark's own pieces: how far sections are misplaced, labels on the pair's grid, what the tables say."""
 
 import csv
+import json
+import zipfile
 from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from benchmarks.table1.cost import multiply_adds
 from benchmarks.table1.data import centred, labels_on_pair, make, misplaced
 from benchmarks.table1.editions import DIFFICULTIES, EDITIONS, laboratory, materials
 from benchmarks.table1.figures import generated_ct, liveliest
-from benchmarks.table1.report import REFERENCE, difference, interval, patches, table
+from benchmarks.table1.keep import keep
+from benchmarks.table1.report import REFERENCE, difference, interval, patches, report, table
 from benchmarks.table1.run import PET_MRI, Run, recipe_of
+from benchmarks.table1.unseen import regions, without
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tomostain.errors import InputError
 from tomostain.evaluate.baselines import raw_ct
 from tomostain.io import ModelSpec
-from tomostain.prepare import Pair
+from tomostain.phantom.tissue import Label
+from tomostain.prepare import Pair, load_dataset
 from tomostain.register import Section
 from tomostain.stain import StainConfig, Translator
 from tomostain.train import load_recipe
@@ -112,6 +118,42 @@ def test_differences_are_of_the_same_patches(tmp_path):
     assert text.splitlines()[2].startswith(f"| {REFERENCE} |")
     assert "0.01 [0.01, 0.01] *" in text
     assert "nan" in text
+
+
+def test_what_is_kept_gives_the_same_tables_and_grows(tmp_path):
+    out, file = tmp_path / "out", tmp_path / "runs.zip"
+    for number, row in enumerate((REFERENCE, "ours")):
+        write_patches(out, row, {(f"p{i}", 0): 0.123456 * (i + number) for i in range(4)})
+        assert keep(out, file) == 0  # trained, but neither noted nor evaluated to the end
+        run = Run(row, "paper", "seconds", 0, 0)
+        (run.evaluation(out, "paper") / "evaluate.yaml").touch()
+        note = run.folder(out).parent / f"{row}.json"
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(json.dumps({"row": row, "steps": 3, "samples": 3, "seconds": 1.0}))
+        assert keep(out, file) == 1
+        assert keep(out, file) == 0
+    zipfile.ZipFile(file).extractall(tmp_path / "again")
+    assert report(tmp_path / "again") == report(out)
+    assert "| ours | 0.309 [" in report(out)  # the median of 0.123, 0.247, 0.370 and 0.494
+
+
+def test_a_material_is_left_out_of_training_alone(tmp_path):
+    pairs = [{"id": f"p{i}", "implant": "PEEK" if i in (1, 4) else "Ti"} for i in range(5)]
+    (tmp_path / "all" / "pairs").mkdir(parents=True)
+    for record in pairs:
+        (tmp_path / "all" / "pairs" / record["id"]).mkdir()
+    values = {"voxel_um": 20.0, "pairs": pairs, "test": ["p4"], "folds": [["p0", "p1"], ["p2"]]}
+    (tmp_path / "all" / "dataset.yaml").write_text(yaml.safe_dump(values))
+    data = load_dataset(without(tmp_path / "all", "PEEK", tmp_path / "some"))
+    assert (data.ids, data.folds, data.test) == (("p0", "p2", "p3", "p4"), (("p0",), ("p2",)), ("p4",))
+
+
+def test_the_regions_about_an_implant_are_told_by_distance():
+    labels = np.full((1, 40), int(Label.BONE), np.uint8)
+    labels[0, :5], labels[0, 30:] = int(Label.SCREW), int(Label.AIR)
+    found = regions(labels, 20.0)
+    assert [int(where.sum()) for where in found.values()] == [5, 10, 15]  # 200 µm are 10 pixels; air is nothing
+    assert not (found["around"] & found["elsewhere"]).any()
 
 
 class Red(torch.nn.Module):

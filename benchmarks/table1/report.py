@@ -1,12 +1,16 @@
 """The tables of the benchmark, as Markdown: medians, 95 % intervals over specimens, differences from the paper's model.
 
-python -m benchmarks.table1.report OUT
+python -m benchmarks.table1.report OUT [--view paper]
+
+OUT may be a file of `benchmarks.table1.keep`.
 """
 
 import argparse
 import csv
 import json
 import math
+import tempfile
+import zipfile
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -140,7 +144,11 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--view", nargs="+", choices=VIEWS, default=list(VIEWS))
     options = parser.parse_args()
-    print(report(options.out, options.view))
+    with tempfile.TemporaryDirectory() as place:
+        if options.out.is_file():
+            zipfile.ZipFile(options.out).extractall(place)
+            options.out = Path(place)
+        print(report(options.out, options.view))
 
 
 if __name__ == "__main__":
