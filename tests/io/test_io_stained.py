@@ -1,6 +1,8 @@
 """Stained volumes: valid OME-Zarr 0.5, the pyramid's means, resuming after a break, and what is refused."""
 
 import errno
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tomostain.errors import InputError
-from tomostain.io import StainedWriter, create_stained, open_stained
+from tomostain.io import StainedWriter, check_stained, create_stained, open_stained
+from tomostain.io.claims import claim
 from tomostain.io.pyramid import halve, level_scales, pyramid_shapes
 
 SHAPE = (19, 70, 300)
@@ -200,9 +203,108 @@ def test_a_full_disk_in_a_slab_leaves_it_pending(
             raise OSError(errno.ENOSPC, "No space left on device")
 
         patch.setattr("zarr.storage._local._put", full)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(InputError, match="the disk is full at slice 8; make room and run the same command again"):
             writer.write(8, rgb[8:16])
     assert _create(tmp_path / "a.zarr", resume=True).pending() == [(8, 16), (16, 19)]
+
+
+def damage(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_checksums_are_those_of_sha256sum(tmp_path: Path, rgb: np.ndarray) -> None:
+    _write_all(_create(tmp_path / "a.zarr"), rgb)
+    told = subprocess.run(
+        ["sha256sum", "--check", "SHA256SUMS"], cwd=tmp_path / "a.zarr", capture_output=True, text=True
+    )
+    shards = [f"0/c/0/{n}/0/0" for n in range(3)] + [f"1/c/0/{n}/0/0" for n in range(2)]
+    assert told.stdout.splitlines() == [f"{name}: OK" for name in shards]
+
+
+@pytest.mark.parametrize("how", ["changed", "cut short", "lost"])
+@pytest.mark.parametrize("shard", ["0/c/0/1/0/0", "1/c/0/0/0/0"])
+def test_a_damaged_shard_is_found_and_written_again(tmp_path: Path, rgb: np.ndarray, shard: str, how: str) -> None:
+    path = tmp_path / "a.zarr"
+    _write_all(_create(path), rgb)
+    before = {p: p.read_bytes() for p in path.rglob("*") if p.is_file()}
+    bad = path / shard
+    {"changed": damage, "cut short": lambda p: p.write_bytes(p.read_bytes()[:-1]), "lost": Path.unlink}[how](bad)
+    assert check_stained(path) == [shard]
+    writer = _create(path, resume=True)
+    assert writer.heal() == [shard]
+    assert writer.pending() == ([(8, 16)] if shard[0] == "0" else [])
+    with pytest.raises(InputError, match="not finished"):
+        open_stained(path)
+    _write_all(writer, rgb)
+    assert check_stained(path) == []
+    assert {p: p.read_bytes() for p in path.rglob("*") if p.is_file()} == before
+    assert writer.heal() == []
+
+
+def test_what_is_damaged_before_the_end_is_found_too(tmp_path: Path, rgb: np.ndarray) -> None:
+    writer = _create(tmp_path / "a.zarr")
+    writer.write(0, rgb[:8])
+    writer.write(8, rgb[8:16])
+    damage(tmp_path / "a.zarr" / "0/c/0/0/0/0")
+    assert _create(tmp_path / "a.zarr", resume=True).heal(only=[8, 16]) == []  # another job's affair
+    again = _create(tmp_path / "a.zarr", resume=True)
+    assert again.heal() == ["0/c/0/0/0/0"]
+    assert again.pending() == [(0, 8), (16, 19)]
+
+
+def test_black_slabs_are_not_stored_and_not_missed(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    _write_all(_create(path), np.zeros((*SHAPE, 3), np.uint8))
+    assert check_stained(path) == []
+    assert _create(path, resume=True).heal() == []
+
+
+def test_a_volume_without_checksums_cannot_be_checked(tmp_path: Path, rgb: np.ndarray) -> None:
+    path = tmp_path / "a.zarr"
+    _write_all(_create(path), rgb)
+    (path / "SHA256SUMS").write_text("nonsense")
+    with pytest.raises(InputError, match="'nonsense' is no line of checksums; restore the file or remove it"):
+        check_stained(path)
+    (path / "SHA256SUMS").unlink()
+    assert check_stained(path) is None
+
+
+def test_a_slab_has_one_writer(tmp_path: Path, rgb: np.ndarray) -> None:
+    one, other = _create(tmp_path / "a.zarr"), _create(tmp_path / "a.zarr", resume=True)
+    with one.claim(8) as ours, other.claim(8) as theirs, other.claim(0) as another:
+        assert (ours, theirs, another) == (True, False, True)
+        one.write(8, rgb[8:16])
+    with other.claim(8) as theirs:
+        assert not theirs  # it has been written
+    _write_all(one, rgb)
+    with other.claim(0) as theirs:
+        assert not theirs  # all is done
+
+
+def test_a_claim_dies_with_its_holder(tmp_path: Path) -> None:
+    code = f"from tomostain.io.claims import claim\nwith claim(__import__('pathlib').Path({str(tmp_path / 'lock')!r})):"
+    code += "\n print('mine', flush=True)\n input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"mine\n"
+        with claim(tmp_path / "lock") as ours:
+            assert not ours
+        holder.kill()
+        holder.wait()
+        with claim(tmp_path / "lock") as ours:
+            assert ours
+    assert not (tmp_path / "lock").exists()
+
+
+def test_where_there_are_no_locks_work_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", none)
+    with claim(tmp_path / "lock") as one, claim(tmp_path / "lock") as other:
+        assert (one, other) == (True, True)
 
 
 def test_slabs_of_a_wrong_kind_are_a_fault(tmp_path: Path, rgb: np.ndarray) -> None:

@@ -46,6 +46,10 @@ def volume(tmp_path):
     return tmp_path / "volume"
 
 
+def stained_of(told):
+    return [what for what in told if what[0] == "staining"]
+
+
 def colours(path):
     stained = open_stained(path)
     return stained.read(0, stained.shape[0])
@@ -100,7 +104,7 @@ def test_broken_off_after_some_slabs_it_continues_to_the_same_bits(model, volume
     out = tmp_path / "broken.ome.zarr"
 
     def pull_the_plug(label, done, total):
-        if done == 8:  # in the midst of the third slab
+        if label == "staining" and done == 8:  # in the midst of the third slab
             raise BreakOff
 
     with pytest.raises(BreakOff):
@@ -109,7 +113,7 @@ def test_broken_off_after_some_slabs_it_continues_to_the_same_bits(model, volume
         open_stained(out)
     told = []
     stain_volume(model, volume, out, config=config, levels=LEVELS, progress=lambda *what: told.append(what))
-    assert told[0] == ("staining", 6, 11)  # two slabs of three were kept
+    assert stained_of(told)[0] == ("staining", 6, 11)  # two slabs of three were kept
     np.testing.assert_array_equal(colours(out), colours(whole))
     untouched = stain_volume(model, volume, out, config=config, levels=LEVELS, progress=lambda *what: told.append(what))
     assert untouched == out
@@ -120,14 +124,14 @@ def test_ctrl_c_is_heard_after_a_slab_and_the_message_says_how_to_go_on(model, v
     out = tmp_path / "out.ome.zarr"
 
     def press(label, done, total):
-        if done == 2:
+        if label == "staining" and done == 2:
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(Interrupted, match="4 of 11 slices are stained; run the same command again to continue"):
         stain_volume(model, volume, out, config=config, levels=LEVELS, progress=press)
     told = []
     stain_volume(model, volume, out, config=config, levels=LEVELS, progress=lambda *what: told.append(what))
-    assert told[0] == ("staining", 4, 11)
+    assert stained_of(told)[0] == ("staining", 4, 11)
     whole = stain_volume(model, volume, tmp_path / "whole.ome.zarr", config=config, levels=LEVELS)
     np.testing.assert_array_equal(colours(out), colours(whole))
 

@@ -4,12 +4,13 @@ import importlib.metadata
 import os
 import platform
 import shutil
+from functools import partial
 from pathlib import Path
 
 import typer
 
 import tomostain
-from tomostain.cli.common import examples, existing, triple
+from tomostain.cli.common import bars, examples, existing, triple
 from tomostain.errors import InputError
 
 EXTRAS = {"SimpleITK": "io", "openslide-python": "io", "hdf5plugin": "io", "vtk": "render"}
@@ -21,8 +22,10 @@ CORE = ("torch", "lightning-fabric", "numpy", "scipy", "scikit-image", "tifffile
     tomostain check slide.svs
     tomostain check dataset
     tomostain check run/model
+    tomostain check stained.ome.zarr
 """)
 def check(
+    context: typer.Context,
     path: Path = typer.Argument(help="A volume, slide, dataset, run, model or stained volume."),
     voxel_um: str | None = typer.Option(None, help="Voxel or pixel size, µm, where the file does not say."),
 ) -> None:
@@ -33,7 +36,7 @@ def check(
         ("dataset", (path / "dataset.yaml").is_file(), _dataset),
         ("run", (path / "metrics.csv").is_file(), _run),
         ("model", (path / "model.yaml").is_file(), _model),
-        ("stained volume", path.name.endswith(".zarr") and _is_stained(path), _stained),
+        ("stained volume", path.name.endswith(".zarr") and _is_stained(path), partial(_stained, context=context)),
     ):
         if is_kind:
             typer.echo(f"{path}: {name}")
@@ -75,11 +78,22 @@ def _is_stained(path: Path) -> bool:
     return metadata.is_file() and '"tomostain"' in metadata.read_text(encoding="utf-8")
 
 
-def _stained(path: Path) -> None:
-    from tomostain.io import open_stained
+def _stained(path: Path, context: typer.Context) -> None:
+    from tomostain.io import check_stained, open_stained
 
     stained = open_stained(path)
-    typer.echo(f"  {_times(stained.shape)} voxels of {_times(stained.voxel_um)} µm (z, y, x), whole")
+    typer.echo(f"  {_times(stained.shape)} voxels of {_times(stained.voxel_um)} µm (z, y, x)")
+    with bars(context) as progress:
+        bad = check_stained(path, progress)
+    if bad is None:
+        typer.echo("  whole; it keeps no checksums (SHA256SUMS), so whether it is what was written cannot be told")
+        return
+    if bad:
+        named = ", ".join(bad[:3]) + (", …" if len(bad) > 3 else "")
+        raise InputError(
+            f"{path}: {len(bad)} damaged shard(s): {named}; the same stain command again heals them"
+        )
+    typer.echo("  whole; checksums agree")
 
 
 def _image(path: Path, size: tuple[float, float, float] | None) -> None:

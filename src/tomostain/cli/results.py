@@ -1,5 +1,6 @@
 """Verbs that make results: `stain`, `evaluate`, `compare`, `view` and `export`."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
     tomostain stain run/model scan.h5 stained.ome.zarr --dataset /entry/data --voxel-um 5 --gaussian-sigma 1
     tomostain stain run/model slice.png stained.png --voxel-um 5
     tomostain stain run/model reco_folder stained.ome.zarr --dry-run
+    tomostain stain run/model reco_folder stained.ome.zarr --part 3/16      # one job of sixteen
     tomostain stain fold0 reco_folder stained.ome.zarr --doubt doubt.ome.zarr --also fold1 --also fold2
 """)
 def stain(
@@ -46,14 +48,19 @@ def stain(
     also: list[Path] | None = typer.Option(
         None, help="A model of another fold, whose disagreement is the doubt; may be given more than once."
     ),
+    part: str | None = typer.Option(
+        None, help="K/N: the K-th of N parts of a volume, for N jobs; the last one to end completes it."
+    ),
     device: str = DEVICE,
     overwrite: bool = OVERWRITE,
     dry_run: bool = DRY_RUN,
 ) -> None:
     """Stain a volume, or a single slice, with a trained model.
 
-    A volume goes from disk to disk in slabs; run the same command again after an interruption and it continues.
+    A volume goes from disk to disk in slabs; run the same command again after an interruption and it continues, or
+    several times at once and the processes share the work. Shards that were damaged since are stained again.
     """
+    from tomostain.io.stained_writer import slabs_left
     from tomostain.stain import StainConfig, plan_volume, stain_image, stain_volume
 
     use_threads(context)
@@ -71,6 +78,8 @@ def stain(
         "allow_voxel_mismatch": allow_voxel_mismatch,
     }
     if source.suffix.lower() in IMAGE_SUFFIXES or out.suffix.lower() in IMAGE_SUFFIXES:
+        if part:
+            raise InputError("--part: is for volumes; a single image is stained as a whole")
         if doubt or also:
             raise InputError("--doubt and --also: are for volumes; a single image has its maps in 'evaluate --doubt'")
         stain_image(model, source, out, overwrite=overwrite, **options)
@@ -82,12 +91,26 @@ def stain(
         return
     with bars(context) as progress:
         others = [_model_of(folder) for folder in also or ()]
-        stain_volume(model, source, out, overwrite=overwrite, progress=progress, doubt=doubt, also=others, **options)
+        options |= {"doubt": doubt, "also": others, "part": _part(part), "overwrite": overwrite}
+        stain_volume(model, source, out, progress=progress, **options)
+    if left := slabs_left(out):
+        typer.echo(
+            f"stained: this job's part of {out}; {left} slabs are left to others, the last of which completes it"
+        )
+        return
     typer.echo(f"stained: {out}")
     if doubt:
         typer.echo(f"doubt:   {doubt}")
     typer.echo(f"next:    tomostain view {out}")
     typer.echo(f"         tomostain export {out} FOLDER --to rgba-tiff")
+
+
+def _part(text: str | None) -> tuple[int, int]:
+    """Return K and N of K/N, or the whole."""
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text or "1/1")
+    if not found:
+        raise InputError(f"--part {text}: give K/N, such as 3/16")
+    return int(found[1]), int(found[2])
 
 
 def _model_of(folder: Path) -> Path:

@@ -3,7 +3,7 @@
 from tomostain.io.images import read_image, write_image, write_stack
 from tomostain.io.models import Model, ModelSpec, check_state, load_model, save_model
 from tomostain.io.slides import Slide, open_slide, write_slide
-from tomostain.io.stained import StainedVolume, open_stained
+from tomostain.io.stained import StainedVolume, check_stained, open_stained
 from tomostain.io.stained_writer import StainedWriter, create_stained
 from tomostain.io.volumes import Volume, open_volume
 
@@ -14,6 +14,7 @@ __all__ = [
     "StainedVolume",
     "StainedWriter",
     "Volume",
+    "check_stained",
     "check_state",
     "create_stained",
     "load_model",

@@ -84,11 +84,22 @@ def atomic_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
 
 def _beside(path: Path) -> Path:
     """Return a free name beside `path`, making the folder they lie in."""
+    make_parent(path)
+    return path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
+
+
+def make_parent(path: Path) -> None:
+    """Make the folder that `path` lies in.
+
+    Raises
+    ------
+    InputError
+        If that is not possible.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except (PermissionError, FileExistsError, NotADirectoryError) as error:
         raise InputError(f"{path}: cannot be written there ({error.strerror}); give another place") from None
-    return path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
 
 
 def _refuse_home(path: Path) -> None:

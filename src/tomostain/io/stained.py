@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.io.pyramid import Shape
+from tomostain.io.stained_arrays import PROGRESS
 from tomostain.io.stained_metadata import read_level_scales
-from tomostain.io.stained_writer import PROGRESS
+from tomostain.io.stained_shards import damaged, shard_name
+from tomostain.progress import Progress, silent
 
 
 class StainedVolume:
@@ -95,3 +97,20 @@ def open_stained(path: Path) -> StainedVolume:
             )
     ours: Any = attributes.get("tomostain")
     return StainedVolume(path, arrays, scales, dict(ours.get("provenance", {})) if isinstance(ours, Mapping) else {})
+
+
+def check_stained(path: Path, progress: Progress = silent) -> list[str] | None:
+    """Return which shards of a finished stained volume are not what was written; None if no checksums were kept.
+
+    Raises
+    ------
+    InputError
+        As `open_stained`; also if the list of checksums is damaged itself.
+    """
+    shapes = [shape for shape, _ in open_stained(path).levels]
+    import zarr
+
+    array = zarr.open_array(Path(path) / "0", mode="r")
+    slab = (array.shards or array.chunks)[1]
+    names = [shard_name(level, z0, slab) for level, shape in enumerate(shapes) for z0 in range(0, shape[0], slab)]
+    return damaged(Path(path), names, progress)

@@ -1,13 +1,16 @@
 """Writing a stained volume as OME-Zarr 0.5, slab by slab, so that it can be continued after a break.
 
 One shard is one z-slab: the unit of work, of resuming and of a cluster job. While the volume is being written, a folder
-``.tomostain-progress`` in it holds the plan and one empty file a finished slab (so that several writers need not share
-a file); it goes when the pyramid is complete. A volume that has it is not finished and is not opened.
+``.tomostain-progress`` in it holds the plan and one file a finished slab with the shard's checksum (so that several
+writers need not share a file); it goes when the pyramid is complete and the checksums stand in ``SHA256SUMS``. A volume
+that has it is not finished and is not opened. Any number of processes may write one volume: each claims its slab.
 """
 
+import errno
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
-from tomostain.io.atomic import refuse_existing, write_text
-from tomostain.io.pyramid import Shape, halve, level_scales, pyramid_shapes
+from tomostain.io.atomic import make_parent, refuse_existing, write_text
+from tomostain.io.claims import claim
+from tomostain.io.pyramid import Shape, halve, pyramid_shapes
 from tomostain.io.sizes import check_pixels, check_voxel_um
-from tomostain.io.stained_metadata import ome_metadata
-from tomostain.progress import Progress, silent
-
-PROGRESS = ".tomostain-progress"
-_PLAN = "plan.json"
-_INNER = 64
+from tomostain.io.stained_arrays import PLAN, PROGRESS, begin, difference, found_plan, make_plan, unfinished
+from tomostain.io.stained_shards import damaged, digest, shard_name, write_sums
+from tomostain.progress import Progress, silent, track
 
 
 def create_stained(
@@ -71,11 +72,19 @@ def create_stained(
     check_pixels(path, shape[1:])
     if min(shape) < 1 or slab < 1:
         raise ValueError(f"shape {shape} and slab {slab} must be positive")
-    plan = _plan(shape, check_voxel_um(voxel_um, "voxel_um"), min(slab, shape[0]), provenance)
+    plan = make_plan(shape, check_voxel_um(voxel_um, "voxel_um"), min(slab, shape[0]), provenance)
+    make_parent(path)
+    # Of several that begin at once, one makes the arrays and the others find them.
+    with claim(path.with_name(f".{path.name}.lock"), wait=True):
+        return _begin_or_continue(path, plan, overwrite, resume)
+
+
+def _begin_or_continue(path: Path, plan: dict[str, Any], overwrite: bool, resume: bool) -> "StainedWriter":
+    """Do what `create_stained` says, alone."""
     if path.is_dir() and any(path.iterdir()):
-        found = _found_plan(path)
-        differs = _difference(found, plan) if found is not None else "it is no stained volume"
-        if resume and differs is None and not (overwrite and not _unfinished(path)):
+        found = found_plan(path)
+        differs = difference(found, plan) if found is not None else "it is no stained volume"
+        if resume and differs is None and not (overwrite and not unfinished(path)):
             return StainedWriter(path, plan)
         if not overwrite:
             if resume:
@@ -90,93 +99,14 @@ def create_stained(
         refuse_existing(path, overwrite, "stained volume")
         if path.is_file():
             path.unlink()
-    _begin(path, plan)
+    begin(path, plan)
     return StainedWriter(path, plan)
 
 
-def _plan(shape: Shape, voxel_um: Sequence[float], slab: int, provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what defines the work, in the form JSON gives back."""
-    plan = {"shape": list(shape), "voxel_um": list(voxel_um), "slab": slab, "provenance": dict(provenance)}
-    return dict(json.loads(json.dumps(plan)))
-
-
-def _begin(path: Path, plan: dict[str, Any]) -> None:
-    """Make the progress folder, the group and the empty arrays of all levels, or, if that fails, nothing."""
-    try:
-        # The progress folder comes first: from here on the volume is known to be unfinished.
-        write_text(path / PROGRESS / _PLAN, json.dumps(plan, indent=1))
-        _make_arrays(path, plan)
-    except BaseException:
-        shutil.rmtree(path, ignore_errors=True)
-        raise
-
-
-def _make_arrays(path: Path, plan: dict[str, Any]) -> None:
-    import zarr
-    from zarr.codecs import ZstdCodec
-
-    group = zarr.open_group(path, mode="a", zarr_format=3)
-    shapes = pyramid_shapes(tuple(plan["shape"]))
-    for level, shape in enumerate(shapes):
-        inner, shard = _chunking(shape, plan["slab"])
-        group.create_array(
-            str(level),
-            shape=(3, *shape),
-            chunks=(3, *inner),
-            shards=(3, *shard),
-            dtype="uint8",
-            compressors=ZstdCodec(level=3),
-            fill_value=0,
-            dimension_names=("c", "z", "y", "x"),
-            overwrite=True,
-        )
-    scales = level_scales(shapes, tuple(plan["voxel_um"]))
-    group.attrs.update({"ome": ome_metadata(path.name, scales), "tomostain": {**plan, "complete": False}})
-
-
-def _chunking(shape: Shape, slab: int) -> tuple[Shape, Shape]:
-    """Return the inner chunk and the shard (z, y, x): all three channels in one chunk, one z-slab in one shard."""
-    _, rows, columns = shape
-    inner_z = slab if slab <= _INNER else next(n for n in range(_INNER, 0, -1) if slab % n == 0)
-    inner_y, inner_x = min(_INNER, rows), min(_INNER, columns)
-    return (inner_z, inner_y, inner_x), (slab, -(-rows // inner_y) * inner_y, -(-columns // inner_x) * inner_x)
-
-
-def _unfinished(path: Path) -> bool:
-    return (path / PROGRESS).is_dir()
-
-
-def _found_plan(path: Path) -> dict[str, Any] | None:
-    """Return the plan of a volume that is there, finished or not; None if it is not one of ours."""
-    try:
-        if _unfinished(path):
-            found = json.loads((path / PROGRESS / _PLAN).read_text(encoding="utf-8"))
-        else:
-            found = json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"]["tomostain"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def _difference(found: Mapping[str, Any], plan: Mapping[str, Any]) -> str | None:
-    """Say in what two plans differ, first things first; None if they are the same."""
-    before, now = _flat(found), _flat(plan)
-    before.pop("complete", None)
-    for key in [*now, *before]:
-        if before.get(key) != now.get(key):
-            return f"{key.removeprefix('provenance.')} was {before.get(key)!r} and is now {now.get(key)!r}"
-    return None
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested mappings to dotted keys, so that a message names the one option that differs."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+def slabs_left(path: Path) -> int:
+    """Return how many slabs of a volume that was begun are not written yet; 0 if it is finished."""
+    plan = found_plan(path)
+    return len(StainedWriter(path, plan).pending()) if plan is not None and unfinished(path) else 0
 
 
 class StainedWriter:
@@ -198,13 +128,13 @@ class StainedWriter:
         self._slab = int(plan["slab"])
         self._plan = dict(plan)
         if not (path / "zarr.json").is_file() or "tomostain" not in zarr.open_group(path, mode="r").attrs:
-            _begin(path, self._plan)  # broken off before the arrays were all there
+            begin(path, self._plan)  # broken off before the arrays were all there
         self._group: Any = zarr.open_group(path, mode="r+")
 
     @property
     def complete(self) -> bool:
         """Whether `finish` has been done."""
-        return not _unfinished(self.path)
+        return not unfinished(self.path)
 
     def slabs(self, level: int = 0) -> list[tuple[int, int]]:
         """Return the half-open slice ranges of all slabs of a level."""
@@ -214,6 +144,17 @@ class StainedWriter:
     def pending(self) -> list[tuple[int, int]]:
         """Return the slabs (z0, z1) that are not written yet."""
         return [] if self.complete else [s for s in self.slabs() if not self._marker(0, s[0]).exists()]
+
+    @contextmanager
+    def claim(self, z0: int) -> Iterator[bool]:
+        """Claim a slab for the length of a block; yields False if another process has it, or it has been written."""
+        try:
+            with claim(self._marker(0, z0).with_suffix(".lock")) as ours:
+                yield ours and not self._marker(0, z0).exists()
+        except FileNotFoundError:
+            if not self.complete:  # else others have finished it all, and the folder of progress is gone
+                raise
+            yield False
 
     def write(self, z0: int, rgb: NDArray[np.uint8]) -> None:
         """Write one slab and then record it as done.
@@ -230,36 +171,104 @@ class StainedWriter:
             raise ValueError(f"slab at slice {z0} is not one of those to write: {self.pending()[:4]}")
         if rgb.dtype != np.uint8 or rgb.shape != (z1 - z0, *self.shape[1:], 3):
             raise ValueError(f"slab is {rgb.dtype} {rgb.shape}, expected uint8 {(z1 - z0, *self.shape[1:], 3)}")
-        self._group["0"][:, z0:z1] = np.moveaxis(rgb, -1, 0)
-        self._marker(0, z0).touch()
+        self._store(0, z0, np.moveaxis(rgb, -1, 0))
 
     def finish(self, progress: Progress = silent) -> None:
         """Build the coarser levels slab by slab (continuing where a break left them) and mark the volume complete.
+
+        Of several processes that find all slabs written, one does it and the others wait.
 
         Raises
         ------
         InputError
             If slabs are still pending.
         """
-        if self.complete:
-            return
         pending = self.pending()
         if pending:
             raise InputError(
                 f"{self.path}: {len(pending)} of {len(self.slabs())} slabs are not stained yet (the first begins at "
                 f"slice {pending[0][0]}); run the same command again to continue"
             )
+        with claim(self.path / ".tomostain-finish.lock", wait=True):
+            if not self.complete:
+                self._finish(progress)
+
+    def _finish(self, progress: Progress) -> None:
         work = [(level, z0, z1) for level in range(1, len(pyramid_shapes(self.shape))) for z0, z1 in self.slabs(level)]
         for done, (level, z0, z1) in enumerate(work):
             progress("pyramid", done, len(work))
             if not self._marker(level, z0).exists():
-                self._group[str(level)][:, z0:z1] = self._coarser(level, z0, z1)
-                self._marker(level, z0).touch()
+                self._store(level, z0, self._coarser(level, z0, z1))
         progress("pyramid", len(work), len(work))
+        write_sums(self.path, {self._shard(*which): self._marker(*which).read_text() for which in self._everything()})
         self._group.attrs.update({"tomostain": {**self._plan, "complete": True}})
+        for partial in self.path.rglob("*.partial"):  # of writers that were killed
+            partial.unlink(missing_ok=True)
         # One rename ends it; the removal file by file may break off without harm.
         finished = (self.path / PROGRESS).rename(self.path / ".tomostain-finished")
         shutil.rmtree(finished, ignore_errors=True)
+
+    def heal(self, progress: Progress = silent, only: Sequence[int] | None = None) -> list[str]:
+        """Take shards that are not what was written for pending again, if need be of a volume that was complete.
+
+        Parameters
+        ----------
+        progress : Progress
+            Told of every shard.
+        only : sequence of int, optional
+            The first slices of the slabs to look at; by default all slabs of all levels.
+
+        Returns
+        -------
+        list of str
+            The damaged shards.
+        """
+        wanted = self._everything() if only is None else [(0, z0) for z0 in only]
+        if self.complete:
+            bad = damaged(self.path, [self._shard(*which) for which in wanted], progress) or []
+            if bad:
+                self._reopen([which for which in self._everything() if self._shard(*which) not in bad])
+            return self._without(bad)
+        bad = []
+        for which in track([w for w in wanted if self._marker(*w).is_file()], "checking", progress):
+            if self._marker(*which).read_text() != digest(self.path / self._shard(*which)):
+                self._marker(*which).unlink(missing_ok=True)
+                bad.append(self._shard(*which))
+        return self._without(bad)
+
+    def _without(self, bad: list[str]) -> list[str]:
+        """Remove damaged shards: to write one, its index would be read, which may be what is damaged."""
+        for name in bad:
+            (self.path / name).unlink(missing_ok=True)
+        return bad
+
+    def _everything(self) -> list[tuple[int, int]]:
+        """Return level and first slice of every shard."""
+        return [(level, z0) for level in range(len(pyramid_shapes(self.shape))) for z0, _ in self.slabs(level)]
+
+    def _reopen(self, good: Sequence[tuple[int, int]]) -> None:
+        """Make a complete volume unfinished, with all but the good shards pending."""
+        place = self.path / ".tomostain-healing"
+        shutil.rmtree(place, ignore_errors=True)
+        write_text(place / PLAN, json.dumps(self._plan, indent=1))
+        for which in good:
+            (place / self._marker(*which).name).write_text(digest(self.path / self._shard(*which)))
+        place.rename(self.path / PROGRESS)
+
+    def _store(self, level: int, z0: int, values: NDArray[np.uint8]) -> None:
+        """Write a shard (C, Z, Y, X) and then its checksum, which says that it is done."""
+        try:
+            self._group[str(level)][:, z0 : z0 + values.shape[1]] = values
+            write_text(self._marker(level, z0), digest(self.path / self._shard(level, z0)))
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise InputError(
+                f"{self.path}: the disk is full at slice {z0}; make room and run the same command again to continue"
+            ) from None
+
+    def _shard(self, level: int, z0: int) -> str:
+        return shard_name(level, z0, self._slab)
 
     def _coarser(self, level: int, z0: int, z1: int) -> NDArray[np.uint8]:
         """Return the slices z0 to z1 of a level from the one below, one fine slab in memory at a time."""

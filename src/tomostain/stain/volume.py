@@ -1,7 +1,10 @@
 """A volume, slice by slice, from disk to disk in slabs (paper section 2.11): resumable, of any number of slices."""
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tomostain import __version__
-from tomostain.errors import InputError, Interrupted
+from tomostain.errors import InputError, Interrupted, StrangeInput
 from tomostain.interrupt import listen_for_interrupt
 from tomostain.io import Volume, create_stained, open_volume
 from tomostain.io.stained_writer import StainedWriter
@@ -104,6 +107,7 @@ def stain_volume(
     also: Sequence[Path] = (),
     overwrite: bool = False,
     resume: bool = True,
+    part: tuple[int, int] = (1, 1),
     progress: Progress = silent,
 ) -> Path:
     """Stain a volume.
@@ -131,7 +135,9 @@ def stain_volume(
     overwrite : bool
         Replace a stained volume at `out`, and at `doubt`.
     resume : bool
-        Continue one that was broken off, with the same model, input and options.
+        Continue one that was broken off, or heal one that was damaged since, with the same model, input and options.
+    part : tuple of int
+        (k, n): stain the k-th of n parts only, so that n jobs share the work. The last job to end completes the volume.
     progress : Progress
         Told of every slice.
 
@@ -150,9 +156,14 @@ def stain_volume(
     Notes
     -----
     Memory holds one slab of slices (with the Gaussian's halo) and one batch of patches, however many slices there
-    are. The result does not depend on the size of the slabs.
+    are. The result does not depend on the size of the slabs, nor on how many processes share the work: the same call
+    in several processes shares it too, each slab being claimed by one of them.
     """
     out = Path(out)
+    if not 1 <= part[0] <= part[1]:
+        raise InputError(f"part {part[0]}/{part[1]}: parts are counted from 1 to {part[1]}")
+    if part != (1, 1) and overwrite:
+        raise InputError(f"{out}: --overwrite in one part of {part[1]} would remove the others' work; remove it first")
     if also and doubt is None:
         raise InputError("also: other models are only asked for their doubt; say where it goes (doubt)")
     if doubt is not None and Path(doubt).resolve() == out.resolve():
@@ -174,35 +185,77 @@ def stain_volume(
     writers = [begin(out, job.provenance())]
     if doubt is not None:
         writers.append(begin(Path(doubt), job.doubt_provenance()))
-    _stain_pending(job, writers, progress)
+    own = [start for start, _ in part_of(writers[0].slabs(), *part)]
     for writer in writers:
-        writer.finish(progress)
+        if bad := writer.heal(progress, None if part == (1, 1) else own):
+            _warn_of_damage(writer.path, bad)
+    _stain_pending(job, writers, own, progress)
+    if not any(writer.pending() for writer in writers):
+        for writer in writers:
+            writer.finish(progress)
     return out
 
 
-def _stain_pending(job: Job, writers: Sequence[StainedWriter], progress: Progress) -> None:
-    """Stain the slabs that are not written yet, in one of the volumes or in both."""
-    depth = job.volume.shape[0]
-    wanting = [writer.pending() for writer in writers]
-    pending = sorted({slab for slabs in wanting for slab in slabs})
+def part_of(slabs: Sequence[tuple[int, int]], number: int, parts: int) -> list[tuple[int, int]]:
+    """Return the slabs of a part: neighbours, and as many as in any other part, or one more.
+
+    Examples
+    --------
+    >>> slabs = [(0, 4), (4, 8), (8, 12), (12, 13)]
+    >>> part_of(slabs, 1, 3), part_of(slabs, 2, 3), part_of(slabs, 3, 3)
+    ([(0, 4)], [(4, 8)], [(8, 12), (12, 13)])
+    """
+    first, end = ((n * len(slabs)) // parts for n in (number - 1, number))
+    return list(slabs[first:end])
+
+
+def _warn_of_damage(path: Path, bad: Sequence[str]) -> None:
+    named = ", ".join(bad[:3]) + (", …" if len(bad) > 3 else "")
+    warnings.warn(
+        f"{path}: {len(bad)} damaged shard(s) are stained again ({named}); look at the disk",
+        StrangeInput,
+        stacklevel=3,
+    )
+
+
+def _stain_pending(job: Job, writers: Sequence[StainedWriter], own: Sequence[int], progress: Progress) -> None:
+    """Stain the slabs, of those that begin at `own`, that are not written yet, in one of the volumes or in both."""
+    wanting = [{slab for slab in writer.pending() if slab[0] in own} for writer in writers]
+    pending = sorted(set.union(*wanting))
+    depth = sum(stop - start for start, stop in writers[0].slabs() if start in own)
     done = depth - sum(stop - start for start, stop in pending)
     progress("staining", done, depth)
     with listen_for_interrupt() as stop_asked:
         for start, stop in pending:
-            slabs = np.empty((len(writers), stop - start, *job.volume.shape[1:], 3), np.uint8)
-            for index, ct in enumerate(normalised_slab(job, start, stop)):
-                slabs[0, index] = stain_slice(job.translator, ct, job.config)
-                if job.doubters:
-                    slabs[1, index] = doubt_picture(job.doubters, ct, slabs[0, index], job.config)
-                done += 1
-                progress("staining", done, depth)
-            for writer, slab, wanted in zip(writers, slabs, wanting, strict=True):
-                if (start, stop) in wanted:
-                    writer.write(start, slab)
+            with ExitStack() as claims:
+                # Each volume's slab by itself: where one of the two is there, another process may have made it.
+                ours = [slab for slab in zip(writers, wanting, strict=True) if (start, stop) in slab[1]]
+                mine = [writer for writer, _ in ours if claims.enter_context(writer.claim(start))]
+                if mine:
+                    slabs = _stained_slab(job, start, stop, partial(_tell, progress, done, depth))
+                    for writer in mine:
+                        writer.write(start, slabs[writers.index(writer)])
+            done += stop - start
+            progress("staining", done, depth)
             if stop_asked.is_set():
                 raise Interrupted(
                     f"{writers[0].path}: {done} of {depth} slices are stained; run the same command again to continue"
                 )
+
+
+def _tell(progress: Progress, before: int, depth: int, slices: int) -> None:
+    progress("staining", before + slices, depth)
+
+
+def _stained_slab(job: Job, start: int, stop: int, tell: Callable[[int], None]) -> NDArray[np.uint8]:
+    """Return a slab stained, and its doubt where that is asked for, shape (1 or 2, stop - start, Y, X, 3)."""
+    slabs = np.empty((1 + bool(job.doubters), stop - start, *job.volume.shape[1:], 3), np.uint8)
+    for index, ct in enumerate(normalised_slab(job, start, stop)):
+        slabs[0, index] = stain_slice(job.translator, ct, job.config)
+        if job.doubters:
+            slabs[1, index] = doubt_picture(job.doubters, ct, slabs[0, index], job.config)
+        tell(index + 1)
+    return slabs
 
 
 def normalised_slab(job: Job, start: int, stop: int) -> NDArray[np.uint16] | NDArray[np.float32]:

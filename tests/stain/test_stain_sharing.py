@@ -1,0 +1,239 @@
+"""The same bits whichever way a volume is stained: in parts, by several processes, killed and resumed, healed."""
+
+import errno
+import multiprocessing
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from tomostain import __version__
+from tomostain.cli.main import run
+from tomostain.errors import InputError, Interrupted, StrangeInput
+from tomostain.io import ModelSpec, check_stained, open_stained, open_volume, save_model, write_stack
+from tomostain.io.stained_writer import slabs_left
+from tomostain.prepare import Levels
+from tomostain.stain import StainConfig, stain_volume
+from tomostain.stain.volume import part_of
+from tomostain.train import build_network
+
+OPTIONS = {"config": StainConfig(patch_px=32, stride_px=16, slab=3), "levels": Levels(background=100.0, bone=900.0)}
+SLICES = 26
+KILLS = 20
+# Children begin as copies of a process that has loaded everything but holds no threads.
+FRESH = multiprocessing.get_context("forkserver")
+FRESH.set_forkserver_preload(["tomostain.stain", "tomostain.stain.volume", "zarr"])
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "model"
+    network = {"name": "resnet", "in_channels": 1, "width": 2, "blocks": 1}
+    built = build_network(network, torch.Generator().manual_seed(0))
+    for parameter in built.parameters():
+        parameter.data *= 5  # N(0, 0.02) alone would give one grey
+    spec = ModelSpec(
+        generator=network, in_channels=1, voxel_um=5, stain="h&e", recipe="test", tomostain_version=__version__
+    )
+    save_model(folder, spec, built.state_dict())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def volume(tmp_path_factory):
+    values = ndimage.gaussian_filter(np.random.default_rng(0).random((SLICES, 36, 41)), 1.5)
+    grey = np.rint(1000 * (values - values.min()) / np.ptp(values)).astype(np.uint16)
+    folder = tmp_path_factory.mktemp("volumes") / "volume"
+    write_stack(folder, grey, voxel_um=5.0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(model, volume, tmp_path_factory):
+    return stain_volume(model, volume, tmp_path_factory.mktemp("whole") / "out.ome.zarr", **OPTIONS)
+
+
+def contents(path):
+    """Every file of a stained volume, byte for byte."""
+    return {str(p.relative_to(path)): p.read_bytes() for p in sorted(path.rglob("*")) if p.is_file()}
+
+
+def in_a_child(model, volume, out, slow_s, written, part=(1, 1)):
+    """What a child does; it writes the first slice of every slab that it has written down."""
+    from tomostain.io.stained_writer import StainedWriter
+
+    torch.set_num_threads(1)
+    write = StainedWriter.write
+
+    def write_down(self, z0, rgb):
+        time.sleep(slow_s)
+        write(self, z0, rgb)
+        with Path(written).open("a") as file:
+            file.write(f"{z0}\n")
+
+    StainedWriter.write = write_down
+    stain_volume(model, volume, out, part=part, **OPTIONS)
+
+
+def start(*arguments, **keywords):
+    child = FRESH.Process(target=in_a_child, args=arguments, kwargs=keywords)
+    child.start()
+    return child
+
+
+def test_parts_hold_everything_once():
+    slabs = [(z, z + 1) for z in range(17)]
+    for parts in (1, 2, 5, 16, 17, 40):
+        shares = [part_of(slabs, number, parts) for number in range(1, parts + 1)]
+        assert [slab for share in shares for slab in share] == slabs
+        assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+@pytest.mark.parametrize("order", [(1, 2, 3, 4), (4, 2, 1, 3)])
+def test_parts_in_any_order_give_the_same_bits(model, volume, whole, tmp_path, order):
+    out = tmp_path / "out.ome.zarr"
+    left = []
+    for number in order:
+        stain_volume(model, volume, out, part=(number, 4), **OPTIONS)
+        left.append(slabs_left(out))
+    assert left[-1] == 0
+    assert left[:-1] == sorted(left[:-1], reverse=True)
+    assert left[-2] > 0
+    assert contents(out) == contents(whole)
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_processes_that_begin_at_once_share_the_work(model, volume, whole, tmp_path, processes):
+    out, written = tmp_path / "out.ome.zarr", tmp_path / "written"
+    children = [start(model, volume, out, 0.02, written) for _ in range(processes)]
+    for child in children:
+        child.join(120)
+    assert [child.exitcode for child in children] == [0] * processes
+    assert contents(out) == contents(whole)
+    done = list(map(int, written.read_text().split()))
+    assert sorted(done) == list(range(0, SLICES, 3))  # each slab once
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+def test_killed_at_any_moment_it_resumes_to_the_same_bits(model, volume, whole, tmp_path):
+    """SIGKILL at 20 random moments of one staining; what was written before each is not written again."""
+    out, written = tmp_path / "out.ome.zarr", tmp_path / "written"
+    written.touch()
+    rng, kills = np.random.default_rng(0), 0
+    for _ in range(200):
+        child = start(model, volume, out, 0.2, written)
+        if kills < KILLS:
+            child.join(float(rng.uniform(0.02, 0.4)))
+        else:
+            child.join(120)
+        if child.exitcode is not None:
+            break
+        os.kill(child.pid, signal.SIGKILL)
+        child.join()
+        kills += 1
+    assert child.exitcode == 0
+    assert kills >= KILLS // 2  # a quick machine may be done before
+    assert contents(out) == contents(whole)
+    done = list(map(int, written.read_text().split()))
+    # A kill may fall between the writing and its record by the child, never between two records of one slab.
+    assert len(done) == len(set(done))
+
+
+def test_a_signal_to_end_is_heard_after_the_slab(model, volume, tmp_path):
+    out = tmp_path / "out.ome.zarr"
+
+    def terminate(label, done, total):
+        if label == "staining" and done == 4:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match="6 of 26 slices are stained"):
+        stain_volume(model, volume, out, progress=terminate, **OPTIONS)
+    assert slabs_left(out) == 7
+
+
+def test_what_was_damaged_is_stained_again(model, volume, whole, tmp_path):
+    out = tmp_path / "out.ome.zarr"
+    shutil.copytree(whole, out)
+    (out / "0/c/0/4/0/0").write_bytes(b"rust")
+    assert check_stained(out) == ["0/c/0/4/0/0"]
+    with pytest.warns(StrangeInput, match=r"1 damaged shard\(s\) are stained again \(0/c/0/4/0/0\); look at the disk"):
+        stain_volume(model, volume, out, **OPTIONS)
+    assert contents(out) == contents(whole)
+
+
+def test_check_names_the_damage(whole, tmp_path, capsys):
+    out = tmp_path / "out.ome.zarr"
+    shutil.copytree(whole, out)
+    assert run(["check", str(out)]) == 0
+    assert "whole; checksums agree" in capsys.readouterr().out
+    (out / "0/c/0/4/0/0").unlink()
+    assert run(["check", str(out)]) == 2
+    assert "1 damaged shard(s): 0/c/0/4/0/0; the same stain command again heals them" in capsys.readouterr().err
+
+
+def test_a_slice_that_disappears_or_is_cut_short_is_named(model, volume, tmp_path):
+    for how in ("gone", "cut short"):
+        source, out = tmp_path / how, tmp_path / f"{how}.ome.zarr"
+        shutil.copytree(volume, source)
+        victim = sorted(source.glob("*.tif"))[20]
+
+        def vandalise(label, done, total, victim=victim, how=how):
+            if label == "staining" and done == 5 and victim.exists():
+                victim.unlink() if how == "gone" else victim.write_bytes(victim.read_bytes()[:200])
+
+        with pytest.raises(InputError, match=victim.name):
+            stain_volume(model, source, out, progress=vandalise, **OPTIONS)
+        assert slabs_left(out) == 3  # what was stained before stays
+
+
+def test_parts_that_make_no_sense(model, volume, tmp_path, capsys):
+    out = tmp_path / "out.ome.zarr"
+    with pytest.raises(InputError, match="part 5/4: parts are counted from 1 to 4"):
+        stain_volume(model, volume, out, part=(5, 4), **OPTIONS)
+    with pytest.raises(InputError, match="would remove the others' work; remove it first"):
+        stain_volume(model, volume, out, part=(1, 4), overwrite=True, **OPTIONS)
+    assert run(["stain", str(model), str(volume), str(out), "--part", "3of4"]) == 2
+    assert "--part 3of4: give K/N, such as 3/16" in capsys.readouterr().err
+
+
+def test_a_job_says_that_others_are_not_done(model, volume, tmp_path, capsys):
+    out = tmp_path / "out.ome.zarr"
+    config = tmp_path / "stain.yaml"
+    config.write_text("{patch_px: 32, stride_px: 16, slab: 3}")
+    command = [
+        "stain",
+        str(model),
+        str(volume),
+        str(out),
+        "--config",
+        str(config),
+        "--background",
+        "100",
+        "--bone",
+        "900",
+    ]
+    assert run([*command, "--part", "1/2"]) == 0
+    assert "5 slabs are left to others" in capsys.readouterr().out
+    assert run([*command, "--part", "2/2"]) == 0
+    assert "tomostain view" in capsys.readouterr().out
+    assert open_stained(out).shape == open_volume(volume).shape
+
+
+def test_a_full_disk_is_said_and_the_work_goes_on_elsewhen(model, volume, whole, tmp_path, monkeypatch):
+    out = tmp_path / "out.ome.zarr"
+
+    def full(path, *_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("zarr.storage._local._put", full)
+        with pytest.raises((InputError, OSError)):
+            stain_volume(model, volume, out, **OPTIONS)
+    stain_volume(model, volume, out, **OPTIONS)
+    assert contents(out) == contents(whole)
