@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks.pet_mri.run import LABEL as PET_MRI_LABEL
 from benchmarks.table1.editions import DIFFICULTIES
-from benchmarks.table1.run import BUDGETS, PET_MRI, tested_on
+from benchmarks.table1.run import BUDGETS, LONG, PET_MRI, tested_on
 from tomostain.evaluate.intervals import Interval, median_interval, paired_difference
 
 METRICS = ("ssim", "lpips", "psnr")
@@ -30,6 +30,7 @@ VIEWS = {
     "shift-tolerant": "metrics-shift-tolerant.csv",
 }
 REFERENCE = "paired-cyclegan"
+NAMES = {"seconds": "seconds", "samples": "samples", "long": f"{LONG} × the seconds"}
 FLOORS = ("raw µCT", "mean training image", "grey-value look-up")
 # Fold, what is drawn in the bootstrap, pair, row, column.
 Key = tuple[str, str, str, str, str]
@@ -131,7 +132,7 @@ def report(out: Path, views: Sequence[str] = tuple(VIEWS)) -> str:
                     rows = patches(out, budget, difficulty, on, view)
                     if rows:
                         parts += [PET_MRI_LABEL] if difficulty == PET_MRI else []
-                        title = f"Trained on {difficulty}, same {budget}; tested on {on}, view {view}"
+                        title = f"Trained on {difficulty}, same {NAMES[budget]}; tested on {on}, view {view}"
                         parts.append(f"### {title}\n\n{table(rows, costs_of(out, budget, difficulty))}")
                 tissue = tissue_table(out, budget, difficulty, on)
                 parts += [tissue] if tissue else []

@@ -90,9 +90,7 @@ def _stained(path: Path, context: typer.Context) -> None:
         return
     if bad:
         named = ", ".join(bad[:3]) + (", …" if len(bad) > 3 else "")
-        raise InputError(
-            f"{path}: {len(bad)} damaged shard(s): {named}; the same stain command again heals them"
-        )
+        raise InputError(f"{path}: {len(bad)} damaged shard(s): {named}; the same stain command again heals them")
     typer.echo("  whole; checksums agree")
 
 

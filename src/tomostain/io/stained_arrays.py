@@ -64,6 +64,7 @@ def _chunking(shape: Shape, slab: int) -> tuple[Shape, Shape]:
 
 
 def unfinished(path: Path) -> bool:
+    """Return whether a volume is still being written, or was broken off."""
     return (path / PROGRESS).is_dir()
 
 

@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from tomostain.config import Config
 
+EXACT_TILE_PX = 1024
+
 
 class StainConfig(Config):
     """How slices and volumes are stained; the defaults are the paper's (sections 2.9 and 2.11).
@@ -16,8 +18,10 @@ class StainConfig(Config):
         Side of the square patches and the step between them. None: the side that the model was trained on, "for
         consistency with training and to preserve the same spatial frequency sampling" (section 2.9), and a quarter
         of it; the paper's 256 and 64 with the paper's model.
-    blend : {"mean", "hann"}
-        Weights of patches where they overlap: all equal, or falling towards the patch's border.
+    blend : {"mean", "hann", "exact"}
+        Weights of patches where they overlap: all equal, or falling towards the patch's border. "exact": no blending,
+        but tiles with a halo that give what the whole slice would, with models whose normalisation does not depend on
+        the tile (`tomostain.stain.exact`); `patch_px` is the side of a tile then (1024), and `stride_px` is unused.
     gaussian_sigma : float
         σ in voxels of a 3D Gaussian filter before staining (the paper: 1); 0 for none.
     batch : int
@@ -28,7 +32,7 @@ class StainConfig(Config):
 
     patch_px: int | None = Field(default=None, ge=16)
     stride_px: int | None = Field(default=None, ge=1)
-    blend: Literal["mean", "hann"] = "mean"
+    blend: Literal["mean", "hann", "exact"] = "mean"
     gaussian_sigma: float = Field(default=0.0, ge=0, le=20)
     batch: int = Field(default=4, ge=1)
     slab: int = Field(default=16, ge=1)
@@ -51,7 +55,11 @@ class StainConfig(Config):
         (256, 64)
         >>> StainConfig(patch_px=96).tiling(256)
         (96, 24)
+        >>> StainConfig(blend="exact").tiling(256)
+        (1024, 1024)
         """
+        if self.blend == "exact":
+            return (self.patch_px or EXACT_TILE_PX,) * 2
         patch = self.patch_px or max(16, trained_px)
         return patch, min(self.stride_px or max(1, patch // 4), patch)
 

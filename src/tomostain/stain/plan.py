@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tomostain.prepare import Levels
 from tomostain.stain.config import StainConfig
+from tomostain.stain.exact import halo_of
 from tomostain.stain.slices import stain_slice
 from tomostain.stain.tiles import tile_starts
 from tomostain.stain.volume import Job, normalised_slab, open_job
@@ -105,6 +106,9 @@ def plan_volume(
 def _seconds_a_slice(job: Job, ct: NDArray[np.uint16] | NDArray[np.float32]) -> float:
     """Time one batch in the middle of a slice and multiply: a whole slice may take minutes on a CPU."""
     patch, stride = job.config.tiling(job.translator.spec.patch_px)
+    if job.config.blend == "exact":
+        # A tile gives what is within its halo.
+        stride = max(1, patch - 2 * halo_of(job.translator.spec.generator))
     patches = math.prod(len(tile_starts(side, patch, stride)) for side in ct.shape)
     rows, columns = (slice(max(0, (side - patch) // 2), None) for side in ct.shape)
     sample = ct[rows, columns][:patch, : patch + stride * (job.config.batch - 1)]

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from tomostain.errors import InputError
 from tomostain.stain.config import StainConfig
+from tomostain.stain.exact import exact_tiles, halo_of
 from tomostain.stain.tiles import tile_starts, tile_weights
 from tomostain.stain.translator import Translator
+from tomostain.train.networks import size_step
 
 PAPERS_PATCH_PX = 256
 
@@ -35,7 +37,12 @@ def stain_slice(
     config = (config or StainConfig()).for_model(translator.spec.patch_px)
     if ct.ndim != 2 or not ct.size:
         raise InputError(f"slice of shape {ct.shape}: expected rows and columns (Y, X)")
-    return np.rint(blend_tiles(translator, ct, config)).astype(np.uint8)
+    if config.blend == "exact":
+        generator, tile_px = translator.spec.generator, config.tiling(PAPERS_PATCH_PX)[0]
+        drawn = exact_tiles(translator, ct, tile_px, halo_of(generator), size_step(generator))
+    else:
+        drawn = blend_tiles(translator, ct, config)
+    return np.rint(drawn).astype(np.uint8)
 
 
 def blend_tiles(

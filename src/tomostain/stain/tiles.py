@@ -26,13 +26,13 @@ def tile_starts(length: int, patch: int, stride: int) -> list[int]:
     return [*range(0, length - patch, stride), length - patch]
 
 
-def tile_weights(patch: int, blend: Literal["mean", "hann"]) -> NDArray[np.float32]:
+def tile_weights(patch: int, blend: Literal["mean", "hann", "exact"]) -> NDArray[np.float32]:
     """Return how much each pixel of a patch counts where patches overlap, shape (patch, patch), all above 0.
 
     "hann" is a Hann window sampled at pixel centres, so that it nowhere reaches 0 and a border seen by one patch
-    only is still defined.
+    only is still defined. "mean": all alike; what needs no blending ("exact") may be blended so.
     """
-    if blend == "mean":
+    if blend != "hann":
         return np.ones((patch, patch), np.float32)
     window = np.sin(np.pi * (np.arange(patch) + 0.5) / patch) ** 2
     return np.outer(window, window).astype(np.float32)

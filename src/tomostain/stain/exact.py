@@ -1,0 +1,136 @@
+"""Tiles that give exactly what the whole slice gives: wide enough a halo, and corners where the network's grid lies.
+
+That is possible where what a pixel becomes hangs on its neighbourhood alone: with normalisation ``channel`` or
+``none``. Instance normalisation takes its statistics from the whole tile, so there every tile is another picture, and
+overlapping tiles are blended instead (`tomostain.stain.slices.blend_tiles`).
+"""
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tomostain.errors import InputError
+from tomostain.train.networks import build_network
+
+# Nothing that is trained on patches looks farther.
+_FARTHEST_PX = 4096
+
+
+@torch.inference_mode()
+def reach_px(network: nn.Module, in_channels: int, multiple: int) -> int | None:
+    """Return how far from a pixel of the output the input still matters, px; None if everything matters.
+
+    What is not a number makes all that hangs on it not a number: a block of it, as wide as the network's grid, leaves
+    its footprint in the output.
+
+    Parameters
+    ----------
+    network : nn.Module
+        (B, in_channels, H, W) to (B, C, H, W); in evaluation mode.
+    in_channels : int
+    multiple : int
+        The network's grid: what rows and columns must be multiples of, px.
+
+    Examples
+    --------
+    >>> reach_px(nn.Conv2d(1, 1, 7, padding=3), 1, 1)
+    3
+    >>> reach_px(nn.InstanceNorm2d(1), 1, 4) is None
+    True
+    """
+    margin = 2 * multiple
+    while margin <= _FARTHEST_PX:
+        image = torch.zeros(1, in_channels, 2 * margin + multiple, max(multiple, 16))
+        image[:, :, margin : margin + multiple] = torch.nan
+        touched = network(image).isnan().any(dim=1)[0].any(dim=1).nonzero()[:, 0]
+        first, last = int(touched.min()), int(touched.max())
+        if first > 0 and last < len(image[0, 0]) - 1:
+            return max(margin - first, last - (margin + multiple - 1))
+        margin *= 2
+    return None
+
+
+def halo_of(generator: Mapping[str, Any]) -> int:
+    """Return the halo that a generator needs for exact tiles, px: a multiple of its grid.
+
+    Parameters
+    ----------
+    generator : mapping
+        Its specification, as in `model.yaml`.
+
+    Raises
+    ------
+    InputError
+        If its normalisation takes in the whole tile.
+    """
+    return _halo_of(tuple(sorted(generator.items())))
+
+
+@lru_cache(maxsize=8)
+def _halo_of(items: tuple[tuple[str, Any], ...]) -> int:
+    spec = dict(items)
+    norm = spec.get("norm", "instance")
+    # How far it sees does not depend on its width.
+    narrow = {"width": 1} | ({"detail": 1} if spec.get("detail") else {})
+    network = build_network(spec | narrow, torch.Generator().manual_seed(0)).eval()
+    multiple = cast(int, network.multiple)
+    reach = None if norm == "instance" else reach_px(network, spec["in_channels"], multiple)
+    if reach is None:
+        raise InputError(
+            f"blend 'exact': the model's generator normalises over the whole tile (norm '{norm}'), so that no tile is "
+            "what the slice would be; take 'mean' or 'hann', or train with norm: channel"
+        )
+    return -(-reach // multiple) * multiple
+
+
+def exact_tiles(
+    translate: Callable[[Tensor], Tensor],
+    ct: NDArray[np.uint16] | NDArray[np.float32],
+    tile_px: int,
+    halo_px: int,
+    multiple: int,
+) -> NDArray[np.float32]:
+    """Translate an image tile by tile to what it would be as a whole, but for rounding.
+
+    Parameters
+    ----------
+    translate : callable
+        (B, H, W) → (B, C, H, W) for any H and W, both float.
+    ct : ndarray, shape (Y, X)
+    tile_px : int
+        Side of what is translated at once, its halo included; made larger where that leaves nothing between.
+    halo_px, multiple : int
+        `halo_of`, and the network's grid: tiles begin on it.
+
+    Returns
+    -------
+    ndarray of float32, shape (Y, X, C)
+    """
+    core = max(multiple, (tile_px - 2 * halo_px) // multiple * multiple)
+    rows, columns = (_spans(side, core, halo_px) for side in ct.shape)
+    result: NDArray[np.float32] | None = None
+    for top, bottom, first, end in rows:
+        for left, right, start, stop in columns:
+            tile = torch.from_numpy(np.ascontiguousarray(ct[top:bottom, left:right]).astype(np.float32))[None]
+            drawn = translate(tile)[0].permute(1, 2, 0).cpu().numpy()
+            if result is None:
+                result = np.empty((*ct.shape, drawn.shape[2]), np.float32)
+            result[first:end, start:stop] = drawn[first - top : end - top, start - left : stop - left]
+    assert result is not None
+    return result
+
+
+def _spans(side: int, core: int, halo: int) -> list[tuple[int, int, int, int]]:
+    """Return, along one side, where each tile begins and ends with its halo, and what of it counts.
+
+    Examples
+    --------
+    >>> _spans(10, 4, 2)
+    [(0, 6, 0, 4), (2, 10, 4, 8), (6, 10, 8, 10)]
+    """
+    return [(max(0, n - halo), min(side, n + core + halo), n, min(side, n + core)) for n in range(0, side, core)]
