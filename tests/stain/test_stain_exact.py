@@ -88,7 +88,5 @@ def test_it_is_the_same_whichever_side_the_model_was_trained_on():
 @pytest.mark.parametrize("norm", ["instance", None])
 def test_normalisation_over_the_tile_is_refused(norm):
     spec = {"name": "unet", "width": 2, "downs": 2} | ({"norm": norm} if norm else {})
-    with pytest.raises(
-        InputError, match=r"over the whole tile \(norm 'instance'\).*train with norm: channel"
-    ):
+    with pytest.raises(InputError, match=r"over the whole tile \(norm 'instance'\).*train with norm: channel"):
         stain_slice(translator(spec), grey(20, 20), StainConfig(blend="exact"))

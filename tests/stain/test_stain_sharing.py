@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from tomostain.errors import InputError, Interrupted, StrangeInput
 from tomostain.io import ModelSpec, check_stained, open_stained, open_volume, save_model, write_stack
 from tomostain.io.stained_writer import slabs_left
 from tomostain.prepare import Levels
-from tomostain.stain import StainConfig, stain_volume
+from tomostain.stain import StainConfig, stain_on_workers, stain_volume
 from tomostain.stain.volume import part_of
 from tomostain.train import build_network
 
@@ -190,6 +191,61 @@ def test_a_slice_that_disappears_or_is_cut_short_is_named(model, volume, tmp_pat
         with pytest.raises(InputError, match=victim.name):
             stain_volume(model, source, out, progress=vandalise, **OPTIONS)
         assert slabs_left(out) == 3  # what was stained before stays
+
+
+def test_workers_of_this_machine_give_the_same_bits(model, volume, whole, tmp_path):
+    pytest.importorskip("distributed")
+    out, told = tmp_path / "out.ome.zarr", []
+    stain_on_workers(model, volume, out, workers=2, progress=lambda *what: told.append(what), **OPTIONS)
+    assert contents(out) == contents(whole)
+    assert told[0] == ("staining", 0, 9)
+    assert told[-1] == ("staining", 9, 9)
+    (out / "0/c/0/2/0/0").unlink()
+    with pytest.warns(StrangeInput, match="1 damaged shard"):
+        stain_on_workers(model, volume, out, workers=1, **OPTIONS)
+    assert contents(out) == contents(whole)
+
+
+def test_the_workers_of_a_scheduler_give_the_same_bits(model, volume, whole, tmp_path, capsys):
+    distributed = pytest.importorskip("distributed")
+    out, config = tmp_path / "out.ome.zarr", tmp_path / "stain.yaml"
+    config.write_text("{patch_px: 32, stride_px: 16, slab: 3}")
+    levels = ["--background", "100", "--bone", "900"]
+    command = ["stain", str(model), str(volume), str(out), "--config", str(config), *levels]
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+    ) as cluster:
+        assert run([*command, "--scheduler", cluster.scheduler_address]) == 0
+        assert contents(out) == contents(whole)
+        assert run([*command, "--scheduler", cluster.scheduler_address, "--part", "1/2"]) == 2
+        assert "leave it out, or --workers and --scheduler" in capsys.readouterr().err
+
+
+def test_what_a_worker_finds_wrong_is_said_here(model, volume, tmp_path):
+    pytest.importorskip("distributed")
+    source, out = tmp_path / "volume", tmp_path / "out.ome.zarr"
+    with pytest.raises(InputError, match="voxel size"):
+        stain_on_workers(model, volume, out, voxel_um=50.0, **OPTIONS)
+    assert not out.exists()
+    values = open_volume(volume).read(0, SLICES).astype(np.float32)
+    values[20, 3, 4] = np.nan
+    write_stack(source, values, voxel_um=5.0)
+    with pytest.raises(InputError, match="NaN or infinite values in slice 20"):
+        stain_on_workers(model, source, out, workers=1, **OPTIONS)
+    assert slabs_left(out) > 0  # it had begun
+
+
+def test_no_workers_no_scheduler_no_extra(model, volume, tmp_path, monkeypatch):
+    pytest.importorskip("distributed")
+    out = tmp_path / "out.ome.zarr"
+    with pytest.raises(InputError, match="workers 0: give 1 or more"):
+        stain_on_workers(model, volume, out, workers=0, **OPTIONS)
+    monkeypatch.setattr("tomostain.stain.cluster._ANSWER", "1s")
+    with pytest.raises(InputError, match=r"scheduler tcp://127\.0\.0\.1:9: does not answer"):
+        stain_on_workers(model, volume, out, scheduler="tcp://127.0.0.1:9", **OPTIONS)
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(InputError, match="need the extra 'cluster'"):
+        stain_on_workers(model, volume, out, **OPTIONS)
 
 
 def test_parts_that_make_no_sense(model, volume, tmp_path, capsys):

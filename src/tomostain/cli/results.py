@@ -19,7 +19,9 @@ IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
     tomostain stain run/model scan.h5 stained.ome.zarr --dataset /entry/data --voxel-um 5 --gaussian-sigma 1
     tomostain stain run/model slice.png stained.png --voxel-um 5
     tomostain stain run/model reco_folder stained.ome.zarr --dry-run
+    tomostain stain run/model reco_folder stained.ome.zarr --workers 4
     tomostain stain run/model reco_folder stained.ome.zarr --part 3/16      # one job of sixteen
+    tomostain stain run/model reco_folder stained.ome.zarr --scheduler tcp://node7:8786
     tomostain stain fold0 reco_folder stained.ome.zarr --doubt doubt.ome.zarr --also fold1 --also fold2
 """)
 def stain(
@@ -51,6 +53,12 @@ def stain(
     part: str | None = typer.Option(
         None, help="K/N: the K-th of N parts of a volume, for N jobs; the last one to end completes it."
     ),
+    workers: int | None = typer.Option(
+        None, min=1, help="Processes on this machine that share the work (extra cluster)."
+    ),
+    scheduler: str | None = typer.Option(
+        None, help="Address of a Dask scheduler (tcp://host:8786) or its file: its workers share the work."
+    ),
     device: str = DEVICE,
     overwrite: bool = OVERWRITE,
     dry_run: bool = DRY_RUN,
@@ -61,7 +69,7 @@ def stain(
     several times at once and the processes share the work. Shards that were damaged since are stained again.
     """
     from tomostain.io.stained_writer import slabs_left
-    from tomostain.stain import StainConfig, plan_volume, stain_image, stain_volume
+    from tomostain.stain import StainConfig, plan_volume, stain_image, stain_on_workers, stain_volume
 
     use_threads(context)
     values: dict[str, Any] = read_yaml(config) if config else {}
@@ -78,8 +86,8 @@ def stain(
         "allow_voxel_mismatch": allow_voxel_mismatch,
     }
     if source.suffix.lower() in IMAGE_SUFFIXES or out.suffix.lower() in IMAGE_SUFFIXES:
-        if part:
-            raise InputError("--part: is for volumes; a single image is stained as a whole")
+        if part or workers or scheduler:
+            raise InputError("--part, --workers, --scheduler: are for volumes; a single image is stained as a whole")
         if doubt or also:
             raise InputError("--doubt and --also: are for volumes; a single image has its maps in 'evaluate --doubt'")
         stain_image(model, source, out, overwrite=overwrite, **options)
@@ -91,8 +99,13 @@ def stain(
         return
     with bars(context) as progress:
         others = [_model_of(folder) for folder in also or ()]
-        options |= {"doubt": doubt, "also": others, "part": _part(part), "overwrite": overwrite}
-        stain_volume(model, source, out, progress=progress, **options)
+        options |= {"doubt": doubt, "also": others, "overwrite": overwrite, "progress": progress}
+        if workers or scheduler:
+            if part:
+                raise InputError("--part: is for jobs without a scheduler; leave it out, or --workers and --scheduler")
+            stain_on_workers(model, source, out, workers=workers or 1, scheduler=scheduler, **options)
+        else:
+            stain_volume(model, source, out, part=_part(part), **options)
     if left := slabs_left(out):
         typer.echo(
             f"stained: this job's part of {out}; {left} slabs are left to others, the last of which completes it"

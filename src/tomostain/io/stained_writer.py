@@ -230,7 +230,8 @@ class StainedWriter:
                 self._reopen([which for which in self._everything() if self._shard(*which) not in bad])
             return self._without(bad)
         bad = []
-        for which in track([w for w in wanted if self._marker(*w).is_file()], "checking", progress):
+        written = [which for which in wanted if self._marker(*which).is_file()]
+        for which in track(written, "checking", progress) if written else ():
             if self._marker(*which).read_text() != digest(self.path / self._shard(*which)):
                 self._marker(*which).unlink(missing_ok=True)
                 bad.append(self._shard(*which))

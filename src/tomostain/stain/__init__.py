@@ -1,5 +1,6 @@
 """Staining: a slice by overlapping patches (paper section 2.9), a volume slice by slice, from disk to disk (2.11)."""
 
+from tomostain.stain.cluster import stain_on_workers
 from tomostain.stain.config import StainConfig
 from tomostain.stain.image import stain_image
 from tomostain.stain.plan import Plan, plan_volume
@@ -16,6 +17,7 @@ __all__ = [
     "load_translator",
     "plan_volume",
     "stain_image",
+    "stain_on_workers",
     "stain_slice",
     "stain_volume",
     "tile_starts",

@@ -159,11 +159,52 @@ def stain_volume(
     are. The result does not depend on the size of the slabs, nor on how many processes share the work: the same call
     in several processes shares it too, each slab being claimed by one of them.
     """
-    out = Path(out)
     if not 1 <= part[0] <= part[1]:
         raise InputError(f"part {part[0]}/{part[1]}: parts are counted from 1 to {part[1]}")
     if part != (1, 1) and overwrite:
         raise InputError(f"{out}: --overwrite in one part of {part[1]} would remove the others' work; remove it first")
+    job, writers = begin_volume(
+        model,
+        volume,
+        out,
+        config=config,
+        levels=levels,
+        voxel_um=voxel_um,
+        dataset=dataset,
+        device=device,
+        allow_voxel_mismatch=allow_voxel_mismatch,
+        doubt=doubt,
+        also=also,
+        overwrite=overwrite,
+        resume=resume,
+    )
+    own = [start for start, _ in part_of(writers[0].slabs(), *part)]
+    heal(writers, None if part == (1, 1) else own, progress)
+    _stain_pending(job, writers, own, progress)
+    if not any(writer.pending() for writer in writers):
+        for writer in writers:
+            writer.finish(progress)
+    return Path(out)
+
+
+def begin_volume(
+    model: Path,
+    volume: Path,
+    out: Path,
+    *,
+    config: StainConfig | None = None,
+    levels: Levels | str | None = None,
+    voxel_um: float | tuple[float, float, float] | None = None,
+    dataset: str | None = None,
+    device: str = "auto",
+    allow_voxel_mismatch: bool = False,
+    doubt: Path | None = None,
+    also: Sequence[Path] = (),
+    overwrite: bool = False,
+    resume: bool = True,
+) -> tuple[Job, list[StainedWriter]]:
+    """Open what `stain_volume` needs, and begin or go on with what it writes; the arguments are its own."""
+    out = Path(out)
     if also and doubt is None:
         raise InputError("also: other models are only asked for their doubt; say where it goes (doubt)")
     if doubt is not None and Path(doubt).resolve() == out.resolve():
@@ -185,15 +226,19 @@ def stain_volume(
     writers = [begin(out, job.provenance())]
     if doubt is not None:
         writers.append(begin(Path(doubt), job.doubt_provenance()))
-    own = [start for start, _ in part_of(writers[0].slabs(), *part)]
+    return job, writers
+
+
+def heal(writers: Sequence[StainedWriter], only: Sequence[int] | None, progress: Progress) -> None:
+    """Take damaged shards for pending again, and warn of them."""
     for writer in writers:
-        if bad := writer.heal(progress, None if part == (1, 1) else own):
-            _warn_of_damage(writer.path, bad)
-    _stain_pending(job, writers, own, progress)
-    if not any(writer.pending() for writer in writers):
-        for writer in writers:
-            writer.finish(progress)
-    return out
+        if bad := writer.heal(progress, only):
+            named = ", ".join(bad[:3]) + (", …" if len(bad) > 3 else "")
+            warnings.warn(
+                f"{writer.path}: {len(bad)} damaged shard(s) are stained again ({named}); look at the disk",
+                StrangeInput,
+                stacklevel=3,
+            )
 
 
 def part_of(slabs: Sequence[tuple[int, int]], number: int, parts: int) -> list[tuple[int, int]]:
@@ -207,15 +252,6 @@ def part_of(slabs: Sequence[tuple[int, int]], number: int, parts: int) -> list[t
     """
     first, end = ((n * len(slabs)) // parts for n in (number - 1, number))
     return list(slabs[first:end])
-
-
-def _warn_of_damage(path: Path, bad: Sequence[str]) -> None:
-    named = ", ".join(bad[:3]) + (", …" if len(bad) > 3 else "")
-    warnings.warn(
-        f"{path}: {len(bad)} damaged shard(s) are stained again ({named}); look at the disk",
-        StrangeInput,
-        stacklevel=3,
-    )
 
 
 def _stain_pending(job: Job, writers: Sequence[StainedWriter], own: Sequence[int], progress: Progress) -> None:
