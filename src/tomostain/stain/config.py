@@ -24,6 +24,11 @@ class StainConfig(Config):
         the tile (`tomostain.stain.exact`); `patch_px` is the side of a tile then (1024), and `stride_px` is unused.
     gaussian_sigma : float
         σ in voxels of a 3D Gaussian filter before staining (the paper: 1); 0 for none.
+    planes : {"z", "zyx"}
+        Which planes of a volume are stained: slice by slice, or along all three axes and fused, against flicker from
+        slice to slice (`tomostain.stain.planes`); three times the work, and 8 bytes a voxel on disk until it is done.
+    fuse : {"mean", "median", "weighted"}
+        How the three are fused.
     batch : int
         Patches that go through the network at once.
     slab : int
@@ -34,6 +39,8 @@ class StainConfig(Config):
     stride_px: int | None = Field(default=None, ge=1)
     blend: Literal["mean", "hann", "exact"] = "mean"
     gaussian_sigma: float = Field(default=0.0, ge=0, le=20)
+    planes: Literal["z", "zyx"] = "z"
+    fuse: Literal["mean", "median", "weighted"] = "median"
     batch: int = Field(default=4, ge=1)
     slab: int = Field(default=16, ge=1)
 

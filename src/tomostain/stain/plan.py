@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from tomostain.prepare import Levels
 from tomostain.stain.config import StainConfig
 from tomostain.stain.exact import halo_of
+from tomostain.stain.job import Job, normalised_slab, open_job
+from tomostain.stain.planes import check_isotropic
 from tomostain.stain.slices import stain_slice
 from tomostain.stain.tiles import tile_starts
-from tomostain.stain.volume import Job, normalised_slab, open_job
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Plan:
         From one timed batch of patches.
     levels : Levels or None
         Grey values of background and bone.
+    scratch_bytes : int
+        On disk beside the output until it is done, where it is stained along three axes.
     """
 
     shape: tuple[int, int, int]
@@ -44,6 +47,7 @@ class Plan:
     output_bytes: int
     seconds: float
     levels: Levels | None
+    scratch_bytes: int = 0
 
     def __str__(self) -> str:
         size = " x ".join(map(str, self.shape))
@@ -60,6 +64,7 @@ class Plan:
                 f"device:      {self.device}",
                 f"memory:      about {_size(self.memory_bytes)} beside the libraries",
                 f"output:      {_size(self.output_bytes)} before compression",
+                *([f"scratch:     {_size(self.scratch_bytes)} until it is done"] if self.scratch_bytes else []),
                 f"time:        about {_duration(self.seconds)}, from one timed batch of patches",
             ]
         )
@@ -91,6 +96,10 @@ def plan_volume(
     middle = depth // 2
     ct = normalised_slab(job, middle, middle + 1)[0]
     seconds = _seconds_a_slice(job, ct) * depth
+    scratch = 0
+    if job.config.planes != "z":
+        check_isotropic(job.volume.voxel_um, str(volume))
+        seconds, scratch = 3 * seconds, 8 * depth * height * width
     slices = min(job.config.slab, depth)
     patch, _ = job.config.tiling(job.translator.spec.patch_px)
     width_px = int(job.translator.spec.generator.get("width", 64))
@@ -100,7 +109,9 @@ def plan_volume(
         height * width * ((slices + 2 * job.halo) * 8 + slices * 10 + 28) + job.config.batch * patch**2 * width_px * 16
     )
     output = int(depth * height * width * 3 * 8 / 7)
-    return Plan(job.volume.shape, job.volume.voxel_um, str(job.translator.device), memory, output, seconds, job.levels)
+    return Plan(
+        job.volume.shape, job.volume.voxel_um, str(job.translator.device), memory, output, seconds, job.levels, scratch
+    )
 
 
 def _seconds_a_slice(job: Job, ct: NDArray[np.uint16] | NDArray[np.float32]) -> float:

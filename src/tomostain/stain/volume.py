@@ -3,93 +3,24 @@
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from tomostain import __version__
 from tomostain.errors import InputError, Interrupted, StrangeInput
 from tomostain.interrupt import listen_for_interrupt
-from tomostain.io import Volume, create_stained, open_volume
+from tomostain.io import create_stained
 from tomostain.io.stained_writer import StainedWriter
-from tomostain.prepare import Levels, normalise_ct, volume_levels
-from tomostain.prepare.greys import sample, warn_if_strange
+from tomostain.prepare import Levels
 from tomostain.progress import Progress, silent
 from tomostain.stain.config import StainConfig
-from tomostain.stain.doubt import FULL_SCALE, doubt_picture, kind_of, load_doubters
+from tomostain.stain.doubt import doubt_picture, load_doubters
+from tomostain.stain.job import Job, normalised_slab, open_job
+from tomostain.stain.planes import OtherPlanes, check_isotropic, fuse
 from tomostain.stain.slices import stain_slice
-from tomostain.stain.translator import Translator, load_translator
-from tomostain.stain.voxels import check_voxel_size
-
-TRUNCATE = 4.0  # the Gaussian is cut off at 4 σ, and so far a slab must look beyond its borders
-
-
-@dataclass(frozen=True)
-class Job:
-    """A volume, the model that will stain it, and everything decided about how."""
-
-    volume: Volume
-    translator: Translator
-    config: StainConfig
-    levels: Levels | None
-    grey_distance: float | None = None
-    doubters: tuple[Translator, ...] = ()
-
-    @property
-    def halo(self) -> int:
-        """Slices beyond a slab's borders that the Gaussian needs."""
-        return int(TRUNCATE * self.config.gaussian_sigma + 0.5)
-
-    def doubt_provenance(self) -> dict[str, Any]:
-        """Return what the volume of doubt says of itself."""
-        kind = kind_of(self.doubters)
-        about = {"map": kind, "white": FULL_SCALE[kind], "models": [doubter.hash for doubter in self.doubters]}
-        return self.provenance() | {"doubt": about}
-
-    def provenance(self) -> dict[str, Any]:
-        """Return what the stained volume says of where it comes from; no dates, so that it can be compared."""
-        spec = self.translator.spec
-        levels = None if self.levels is None else {"background": self.levels.background, "bone": self.levels.bone}
-        return {
-            "model": {"hash": self.translator.hash, "recipe": spec.recipe, "steps": spec.steps, "stain": spec.stain},
-            # The name alone: a volume that was moved or is given by another path is still the same work.
-            "input": {"name": self.volume.path.name, "fingerprint": self.volume.fingerprint()},
-            "levels": levels,
-            "grey_distance": self.grey_distance,
-            "options": self.config.model_dump(mode="json", exclude={"batch"}),
-            "tomostain_version": __version__,
-        }
-
-
-def open_job(
-    model: Path,
-    volume: Path,
-    config: StainConfig | None,
-    levels: Levels | str | None,
-    voxel_um: float | tuple[float, float, float] | None,
-    dataset: str | None,
-    device: str,
-    allow_voxel_mismatch: bool,
-    doubters: Sequence[Translator] = (),
-) -> Job:
-    """Open model and volume, check that they fit, and find the grey levels if they are not given."""
-    translator = doubters[0] if doubters else load_translator(Path(model), device)
-    opened = open_volume(Path(volume), voxel_um=voxel_um, dataset=dataset)
-    check_voxel_size(opened.voxel_um, translator.spec.voxel_um, str(volume), allow_voxel_mismatch)
-    if isinstance(levels, str):
-        if levels != "none":
-            raise InputError(f"levels '{levels}': expected Levels, None to estimate them, or 'none' if normalised")
-        found = None
-    else:
-        found = levels or volume_levels(opened, source=str(volume))
-    strange = warn_if_strange(sample(opened, found), translator.spec.greys, str(volume))
-    settings = (config or StainConfig()).for_model(translator.spec.patch_px)
-    return Job(opened, translator, settings, found, strange, tuple(doubters))
 
 
 def stain_volume(
@@ -180,11 +111,27 @@ def stain_volume(
     )
     own = [start for start, _ in part_of(writers[0].slabs(), *part)]
     heal(writers, None if part == (1, 1) else own, progress)
-    _stain_pending(job, writers, own, progress)
+    planes = other_planes(job, Path(out)) if job.config.planes == "zyx" and writers[0].pending() else None
+    if planes:
+        try:
+            planes.make(progress)
+        except FileNotFoundError:
+            if not writers[0].complete:  # else other processes have ended it all, and removed the drawings
+                raise
+    _stain_pending(job, writers, own, planes, progress)
     if not any(writer.pending() for writer in writers):
         for writer in writers:
             writer.finish(progress)
+        if planes:
+            planes.remove()
     return Path(out)
+
+
+def other_planes(job: Job, out: Path) -> OtherPlanes:
+    """Return the drawings in the other two planes, beside the output."""
+    folder = out.with_name(f".{out.name}.planes")
+    draw = partial(stain_slice, job.translator, config=job.config)
+    return OtherPlanes(folder, job.volume.shape, partial(normalised_slab, job), draw, job.provenance())
 
 
 def begin_volume(
@@ -209,8 +156,12 @@ def begin_volume(
         raise InputError("also: other models are only asked for their doubt; say where it goes (doubt)")
     if doubt is not None and Path(doubt).resolve() == out.resolve():
         raise InputError(f"{doubt}: is where the stained volume goes; give the doubt a name of its own")
+    if doubt is not None and config is not None and config.planes != "z":
+        raise InputError(f"{doubt}: doubt is for slices stained along z; leave planes '{config.planes}' out, or doubt")
     doubters = load_doubters(Path(model), also, device) if doubt is not None else ()
     job = open_job(model, volume, config, levels, voxel_um, dataset, device, allow_voxel_mismatch, doubters)
+    if job.config.planes != "z":
+        check_isotropic(job.volume.voxel_um, str(volume))
 
     def begin(path: Path, provenance: dict[str, Any]) -> StainedWriter:
         return create_stained(
@@ -254,7 +205,9 @@ def part_of(slabs: Sequence[tuple[int, int]], number: int, parts: int) -> list[t
     return list(slabs[first:end])
 
 
-def _stain_pending(job: Job, writers: Sequence[StainedWriter], own: Sequence[int], progress: Progress) -> None:
+def _stain_pending(
+    job: Job, writers: Sequence[StainedWriter], own: Sequence[int], planes: OtherPlanes | None, progress: Progress
+) -> None:
     """Stain the slabs, of those that begin at `own`, that are not written yet, in one of the volumes or in both."""
     wanting = [{slab for slab in writer.pending() if slab[0] in own} for writer in writers]
     pending = sorted(set.union(*wanting))
@@ -269,6 +222,9 @@ def _stain_pending(job: Job, writers: Sequence[StainedWriter], own: Sequence[int
                 mine = [writer for writer, _ in ours if claims.enter_context(writer.claim(start))]
                 if mine:
                     slabs = _stained_slab(job, start, stop, partial(_tell, progress, done, depth))
+                    if planes:
+                        for drawn, others in zip(slabs[0], zip(*planes.read(start, stop), strict=True), strict=True):
+                            drawn[:] = fuse([drawn, *others], job.config.fuse)
                     for writer in mine:
                         writer.write(start, slabs[writers.index(writer)])
             done += stop - start
@@ -292,22 +248,3 @@ def _stained_slab(job: Job, start: int, stop: int, tell: Callable[[int], None]) 
             slabs[1, index] = doubt_picture(job.doubters, ct, slabs[0, index], job.config)
         tell(index + 1)
     return slabs
-
-
-def normalised_slab(job: Job, start: int, stop: int) -> NDArray[np.uint16] | NDArray[np.float32]:
-    """Read a slab, filter it as if the whole volume had been, and normalise it.
-
-    Returns
-    -------
-    ndarray, shape (stop - start, Y, X)
-        uint16, or float32 if the volume is normalised already.
-    """
-    first, last = max(0, start - job.halo), min(job.volume.shape[0], stop + job.halo)
-    slab = job.volume.read(first, last)
-    if job.halo:
-        # With the halo as wide as the kernel, "nearest" only acts where the volume itself ends.
-        slab = ndimage.gaussian_filter(
-            slab.astype(np.float32), job.config.gaussian_sigma, mode="nearest", truncate=TRUNCATE
-        )
-    slab = slab[start - first : stop - first]
-    return slab.astype(np.float32) if job.levels is None else normalise_ct(slab, job.levels)

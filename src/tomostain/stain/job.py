@@ -1,0 +1,104 @@
+"""A volume, the model that will stain it, and what was decided about how: found out once, before the work begins."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from tomostain import __version__
+from tomostain.errors import InputError
+from tomostain.io import Volume, open_volume
+from tomostain.prepare import Levels, normalise_ct, volume_levels
+from tomostain.prepare.greys import sample, warn_if_strange
+from tomostain.stain.config import StainConfig
+from tomostain.stain.doubt import FULL_SCALE, kind_of
+from tomostain.stain.translator import Translator, load_translator
+from tomostain.stain.voxels import check_voxel_size
+
+TRUNCATE = 4.0  # the Gaussian is cut off at 4 σ, and so far a slab must look beyond its borders
+
+
+@dataclass(frozen=True)
+class Job:
+    """A volume, the model that will stain it, and everything decided about how."""
+
+    volume: Volume
+    translator: Translator
+    config: StainConfig
+    levels: Levels | None
+    grey_distance: float | None = None
+    doubters: tuple[Translator, ...] = ()
+
+    @property
+    def halo(self) -> int:
+        """Slices beyond a slab's borders that the Gaussian needs."""
+        return int(TRUNCATE * self.config.gaussian_sigma + 0.5)
+
+    def doubt_provenance(self) -> dict[str, Any]:
+        """Return what the volume of doubt says of itself."""
+        kind = kind_of(self.doubters)
+        about = {"map": kind, "white": FULL_SCALE[kind], "models": [doubter.hash for doubter in self.doubters]}
+        return self.provenance() | {"doubt": about}
+
+    def provenance(self) -> dict[str, Any]:
+        """Return what the stained volume says of where it comes from; no dates, so that it can be compared."""
+        spec = self.translator.spec
+        levels = None if self.levels is None else {"background": self.levels.background, "bone": self.levels.bone}
+        return {
+            "model": {"hash": self.translator.hash, "recipe": spec.recipe, "steps": spec.steps, "stain": spec.stain},
+            # The name alone: a volume that was moved or is given by another path is still the same work.
+            "input": {"name": self.volume.path.name, "fingerprint": self.volume.fingerprint()},
+            "levels": levels,
+            "grey_distance": self.grey_distance,
+            "options": self.config.model_dump(mode="json", exclude={"batch"}),
+            "tomostain_version": __version__,
+        }
+
+
+def open_job(
+    model: Path,
+    volume: Path,
+    config: StainConfig | None,
+    levels: Levels | str | None,
+    voxel_um: float | tuple[float, float, float] | None,
+    dataset: str | None,
+    device: str,
+    allow_voxel_mismatch: bool,
+    doubters: Sequence[Translator] = (),
+) -> Job:
+    """Open model and volume, check that they fit, and find the grey levels if they are not given."""
+    translator = doubters[0] if doubters else load_translator(Path(model), device)
+    opened = open_volume(Path(volume), voxel_um=voxel_um, dataset=dataset)
+    check_voxel_size(opened.voxel_um, translator.spec.voxel_um, str(volume), allow_voxel_mismatch)
+    if isinstance(levels, str):
+        if levels != "none":
+            raise InputError(f"levels '{levels}': expected Levels, None to estimate them, or 'none' if normalised")
+        found = None
+    else:
+        found = levels or volume_levels(opened, source=str(volume))
+    strange = warn_if_strange(sample(opened, found), translator.spec.greys, str(volume))
+    settings = (config or StainConfig()).for_model(translator.spec.patch_px)
+    return Job(opened, translator, settings, found, strange, tuple(doubters))
+
+
+def normalised_slab(job: Job, start: int, stop: int) -> NDArray[np.uint16] | NDArray[np.float32]:
+    """Read a slab, filter it as if the whole volume had been, and normalise it.
+
+    Returns
+    -------
+    ndarray, shape (stop - start, Y, X)
+        uint16, or float32 if the volume is normalised already.
+    """
+    first, last = max(0, start - job.halo), min(job.volume.shape[0], stop + job.halo)
+    slab = job.volume.read(first, last)
+    if job.halo:
+        # With the halo as wide as the kernel, "nearest" only acts where the volume itself ends.
+        slab = ndimage.gaussian_filter(
+            slab.astype(np.float32), job.config.gaussian_sigma, mode="nearest", truncate=TRUNCATE
+        )
+    slab = slab[start - first : stop - first]
+    return slab.astype(np.float32) if job.levels is None else normalise_ct(slab, job.levels)

@@ -1,0 +1,161 @@
+"""A volume stained along z, y and x, and the three fused: a voxel is drawn three times, each time in another plane.
+
+Slice by slice, neighbours know nothing of one another, and the stack flickers along z. Each of the three drawings
+flickers along another axis; together they flicker a third as much along each, and alike.
+
+The planes along y and x need the volume turned. It is normalised once into a scratch array on disk, which can be read
+along any axis, and each drawing goes into another, all beside the output; they are removed when it is complete.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomostain.errors import InputError, Interrupted
+from tomostain.interrupt import listen_for_interrupt
+from tomostain.io.scratch import Scratch
+from tomostain.progress import Progress
+
+RGB = NDArray[np.uint8]
+AXES = {"y": 1, "x": 2}
+SLAB = 32
+# How far apart two drawings must be, grey levels, for the outlier to count half.
+HALF_TRUST = 8.0
+_ISOTROPIC = 0.01
+_WAIT_S = 0.5
+
+
+def fuse(drawings: Sequence[RGB], how: str) -> RGB:
+    """Fuse what was drawn of the same voxels in several planes.
+
+    Parameters
+    ----------
+    drawings : sequence of ndarray of uint8, shape (…, 3)
+        Two or more, of one shape.
+    how : {"mean", "median", "weighted"}
+        Weighted: the farther a drawing is from the median of all, the less it counts: 1 / (1 + distance / 8 grey
+        levels), with the mean distance of the channels, so that colours stay whole.
+
+    Returns
+    -------
+    ndarray of uint8, shape (…, 3)
+
+    Examples
+    --------
+    >>> a, b, c = (np.full((1, 3), grey, np.uint8) for grey in (10, 12, 100))
+    >>> [fuse([a, b, c], how)[0, 0].item() for how in ("mean", "median", "weighted")]
+    [41, 12, 15]
+    """
+    stack = np.stack(drawings).astype(np.float32)
+    if how == "mean":
+        fused = stack.mean(axis=0)
+    elif how == "median":
+        fused = np.median(stack, axis=0)
+    elif how == "weighted":
+        distance = np.abs(stack - np.median(stack, axis=0)).mean(axis=-1, keepdims=True)
+        weights = 1 / (1 + distance / HALF_TRUST)
+        fused = (weights * stack).sum(axis=0) / weights.sum(axis=0)
+    else:
+        raise InputError(f"fuse '{how}': unknown; give mean, median or weighted")
+    return np.rint(fused).astype(np.uint8)
+
+
+def check_isotropic(voxel_um: tuple[float, float, float], source: str) -> None:
+    """Raise unless the three sides of a voxel are alike: a network knows structures by their pixels.
+
+    Raises
+    ------
+    InputError
+        If they differ by more than 1 %.
+    """
+    if max(voxel_um) > (1 + _ISOTROPIC) * min(voxel_um):
+        sides = " x ".join(f"{side:g}" for side in voxel_um)
+        raise InputError(f"{source}: voxels of {sides} µm are no cubes; stain it along z alone (leave planes out)")
+
+
+class OtherPlanes:
+    """The drawings of a volume in the planes along y and x, on disk.
+
+    Parameters
+    ----------
+    folder : Path
+        Where they go.
+    shape : tuple of int
+        (Z, Y, X) of the volume.
+    read : function
+        Normalised slices from ``start`` to ``stop``, (n, Y, X): uint16 or float32.
+    draw : function
+        A plane of normalised µCT to RGB.
+    plan : mapping
+        What the drawings are made of.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        shape: tuple[int, int, int],
+        read: Callable[[int, int], NDArray[Any]],
+        draw: Callable[[NDArray[Any]], RGB],
+        plan: dict[str, Any],
+    ) -> None:
+        self.folder, self.shape, self._read, self._draw = folder, shape, read, draw
+        dtype = read(0, 1).dtype
+        self.turned = Scratch(folder / "ct", shape, dtype, SLAB, plan)
+        self.drawings = {
+            name: Scratch(folder / name, (shape[axis], *shape[:axis], *shape[axis + 1 :], 3), np.uint8, SLAB, plan)
+            for name, axis in AXES.items()
+        }
+
+    def make(self, progress: Progress) -> None:
+        """Do what is not done; of several processes each does a share, and all wait for the last slab."""
+        _do_all(self.turned, self._read, "turning", progress)
+        for name, axis in AXES.items():
+            _do_all(self.drawings[name], partial(self._drawn, axis), f"staining along {name}", progress)
+
+    def _drawn(self, axis: int, start: int, stop: int) -> RGB:
+        where = [slice(None)] * 3
+        where[axis] = slice(start, stop)
+        planes = np.moveaxis(self.turned.read(*where), axis, 0)
+        return np.stack([self._draw(np.ascontiguousarray(plane)) for plane in planes])
+
+    def read(self, start: int, stop: int) -> list[RGB]:
+        """Return the slices `start` to `stop` as drawn along y and along x, each (stop - start, Y, X, 3)."""
+        # Each lies with its own axis first, then z: (Y, Z, X, 3) and (X, Z, Y, 3).
+        along_y = self.drawings["y"].read(slice(None), slice(start, stop))
+        along_x = self.drawings["x"].read(slice(None), slice(start, stop))
+        return [along_y.transpose(1, 0, 2, 3), along_x.transpose(1, 2, 0, 3)]
+
+    def remove(self) -> None:
+        """Remove all of it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _do_all(target: Scratch, make: Callable[[int, int], NDArray[Any]], label: str, progress: Progress) -> None:
+    """Do the slabs that are pending, and wait for those that others have in hand; if those die, do them too."""
+    while target.pending():
+        _do_free(target, make, label, progress)
+        if target.pending():
+            time.sleep(_WAIT_S)
+
+
+def _do_free(target: Scratch, make: Callable[[int, int], NDArray[Any]], label: str, progress: Progress) -> None:
+    """Make and write the slabs that are pending and that nobody else has in hand; a signal is heard after each."""
+    pending, total = target.pending(), len(target.slabs())
+    before = total - len(pending)
+    progress(label, before, total)
+    with listen_for_interrupt() as stop_asked:
+        for done, (start, stop) in enumerate(pending, start=1):
+            with target.claim(start) as ours:
+                if ours:
+                    target.write(start, make(start, stop))
+            progress(label, before + done, total)
+            if stop_asked.is_set():
+                raise Interrupted(
+                    f"{label}: {before + done} of {total} slabs are done; run the same command again to continue"
+                )
