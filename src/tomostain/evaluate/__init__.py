@@ -14,6 +14,7 @@ from tomostain.evaluate.metrics import (
     ssim,
 )
 from tomostain.evaluate.run import compare, evaluate, write_results
+from tomostain.evaluate.stripes import Stripes, draw_stripes, stripe_index
 from tomostain.evaluate.table import Summary, Table
 
 __all__ = [
@@ -21,12 +22,14 @@ __all__ = [
     "EvaluateConfig",
     "Lpips",
     "MeanImage",
+    "Stripes",
     "Summary",
     "Table",
     "background_colour",
     "compare",
     "difference_image",
     "draw_boxplots",
+    "draw_stripes",
     "evaluate",
     "evaluate_images",
     "fill_background",
@@ -36,5 +39,6 @@ __all__ = [
     "raw_ct",
     "side_by_side",
     "ssim",
+    "stripe_index",
     "write_results",
 ]

@@ -1,0 +1,202 @@
+"""The stripe index: how much more a stained volume varies from slice to slice than within its slices.
+
+Slices that are stained one by one know nothing of one another: what is smooth in the plane jumps from one plane to the
+next, and sections along z are striped. With D_a the mean squared difference of voxels that are neighbours along axis a,
+over the channels, and M_a the same of the µCT,
+
+    index = (D_z / D_xy) / (M_z / M_xy) - 1,    D_xy = (D_y + D_x) / 2
+
+is 0 where the stain varies along z as the µCT does, and 1 where neighbours along z differ twice as much, squared. The
+excess D_z - D_xy · M_z / M_xy is that of slices whose grey levels are off by σ each, by themselves: excess = 2 σ². So
+σ, the flicker, is the index in grey levels.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomostain.errors import InputError
+from tomostain.progress import Progress, silent
+
+RGB = NDArray[np.uint8]
+SLAB = 32
+
+
+class Slices(Protocol):
+    """A volume that is read by slabs: a stained one, a µCT volume."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(Z, Y, X, …)."""
+
+    def read(self, start: int, stop: int, /) -> NDArray[Any]:
+        """Return slices `start` to `stop`, (n, Y, X) or (n, Y, X, C)."""
+
+
+@dataclass(frozen=True)
+class Stripes:
+    """How a stained volume varies from slice to slice.
+
+    Attributes
+    ----------
+    index : float
+        0: as the µCT does; above: striped. NaN where nothing varies within slices.
+    flicker : float
+        Standard deviation, grey levels, of slices that would be striped as much by a random offset each; 0 if the index
+        is not above 0.
+    along_z : ndarray of float64, shape (Z - 1,)
+        Root mean squared difference of each slice from the next, grey levels: shows which ones jump.
+    within : float
+        The same of neighbours within slices.
+    """
+
+    index: float
+    flicker: float
+    along_z: NDArray[np.float64]
+    within: float
+
+    def __str__(self) -> str:
+        return f"stripe index {self.index:.2f}, flicker {self.flicker:.1f} grey levels"
+
+
+@dataclass
+class _Sums:
+    """Squared differences and their numbers: along z at each boundary, along y, along x. Integers: no rounding."""
+
+    along_z: NDArray[np.float64]
+    number_z: NDArray[np.int64]
+    within: int = 0
+    number: int = 0
+
+    def ratio(self) -> float:
+        """Return D_z / D_xy."""
+        along = self.along_z.sum() / max(1, int(self.number_z.sum()))
+        return float(along / (self.within / self.number)) if self.within else float("nan")
+
+
+def stripe_index(
+    stained: Slices | NDArray[np.uint8],
+    ct: Slices | NDArray[Any],
+    mask: Callable[[NDArray[Any]], NDArray[np.bool_]] | None = None,
+    *,
+    slab: int = SLAB,
+    progress: Progress = silent,
+) -> Stripes:
+    """Return the stripe index of a stained volume, reading a slab at a time.
+
+    Parameters
+    ----------
+    stained : StainedVolume, or ndarray of uint8, shape (Z, Y, X, 3)
+    ct : Volume, or ndarray, shape (Z, Y, X)
+        The µCT it was made of, in any grey scale.
+    mask : function, optional
+        From a slab of µCT (n, Y, X) to where there is something to judge; differences count where both voxels are in
+        it. Everywhere if None.
+    slab : int
+        Slices in memory at once; the result does not depend on it.
+    progress : Progress
+        Told of every slab.
+
+    Returns
+    -------
+    Stripes
+
+    Raises
+    ------
+    InputError
+        If the shapes differ, or there is only one slice.
+    """
+    first, second = (_Array(v) if isinstance(v, np.ndarray) else v for v in (stained, ct))
+    depth = first.shape[0]
+    if first.shape[:3] != second.shape[:3]:
+        sizes = f"the stained volume has {first.shape[:3]} voxels, the µCT {second.shape[:3]}"
+        raise InputError(f"stripes: {sizes}; give the volume that was stained")
+    if depth < 2:
+        raise InputError("stripes: a volume of one slice has none; give at least two")
+    colour, grey = (_Sums(np.zeros(depth - 1), np.zeros(depth - 1, np.int64)) for _ in range(2))
+    for start in range(0, depth, slab):
+        stop = min(start + slab, depth)
+        # With the first slice of the next slab, whose own differences within belong there.
+        last = min(stop + 1, depth)
+        values = second.read(start, last)
+        inside = np.ones(values.shape, bool) if mask is None else mask(values)
+        _add(colour, first.read(start, last), inside, start, stop)
+        _add(grey, values[..., None], inside, start, stop)
+        progress("stripes", stop, depth)
+    index = colour.ratio() / grey.ratio() - 1
+    within = colour.within / max(1, colour.number)
+    along_z = np.sqrt(colour.along_z / np.maximum(1, colour.number_z))
+    flicker = np.sqrt(max(0.0, index) * within * grey.ratio() / 2) if np.isfinite(index) else 0.0
+    return Stripes(index, float(flicker), along_z, float(np.sqrt(within)))
+
+
+def _add(sums: _Sums, values: NDArray[Any], inside: NDArray[np.bool_], start: int, stop: int) -> None:
+    """Add the squared differences of a slab (n, Y, X, C), slice by slice."""
+    kind: Any = np.float64 if values.dtype.kind == "f" else np.int64
+    channels = values.shape[-1]
+    for z in range(start, stop):
+        now, where = values[z - start].astype(kind), inside[z - start]
+        for axis in (0, 1):
+            both = np.logical_and(*(_part(where, axis, side) for side in (0, 1)))
+            sums.within += ((_part(now, axis, 1) - _part(now, axis, 0))[both] ** 2).sum().item()
+            sums.number += int(both.sum()) * channels
+        if z - start + 1 < len(values):
+            both = where & inside[z - start + 1]
+            sums.along_z[z] = ((values[z - start + 1].astype(kind) - now)[both] ** 2).sum()
+            sums.number_z[z] = int(both.sum()) * channels
+
+
+def _part(values: NDArray[Any], axis: int, side: int) -> NDArray[Any]:
+    """Return all but the last (side 0) or all but the first (1) along an axis."""
+    return np.take(values, np.arange(values.shape[axis] - 1) + side, axis=axis)
+
+
+class _Array:
+    """An array read as a volume is."""
+
+    def __init__(self, values: NDArray[Any]) -> None:
+        self.values, self.shape = values, values.shape
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        return self.values[start:stop]
+
+
+def draw_stripes(stained: Slices | NDArray[np.uint8], stripes: Stripes) -> RGB:
+    """Draw the sections along z through the middle of a stained volume, and beside them how much each slice jumps.
+
+    Parameters
+    ----------
+    stained : StainedVolume, or ndarray of uint8, shape (Z, Y, X, 3)
+        Small enough for memory: two of its planes are drawn.
+    stripes : Stripes
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    volume = _Array(stained) if isinstance(stained, np.ndarray) else stained
+    rows = [volume.read(z, z + 1)[0] for z in range(volume.shape[0])]
+    planes = {
+        "XZ": np.stack([row[row.shape[0] // 2] for row in rows]),
+        "YZ": np.stack([row[:, row.shape[1] // 2] for row in rows]),
+    }
+    figure = Figure(figsize=(11, 3.2), dpi=110)
+    canvas = FigureCanvasAgg(figure)
+    for number, (name, plane) in enumerate(planes.items(), start=1):
+        axes = figure.add_subplot(1, 3, number)
+        axes.imshow(plane, interpolation="nearest")
+        axes.set_title(name, fontsize=9)
+        axes.axis("off")
+    axes = figure.add_subplot(1, 3, 3)
+    axes.plot(stripes.along_z, np.arange(len(stripes.along_z)) + 0.5)
+    axes.axvline(stripes.within, color="black", linestyle=":", label="within slices")
+    axes.invert_yaxis()
+    axes.set_title(str(stripes), fontsize=8)
+    axes.set_xlabel("difference from the next slice, grey levels", fontsize=8)
+    axes.set_ylabel("slice", fontsize=8)
+    axes.legend(fontsize=7)
+    figure.tight_layout()
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

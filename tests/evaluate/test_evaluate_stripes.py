@@ -1,0 +1,99 @@
+"""The stripe index against what is known: isotropic noise, offsets of known size, an anisotropic µCT."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from tomostain.errors import InputError
+from tomostain.evaluate.stripes import draw_stripes, stripe_index
+from tomostain.io import create_stained, open_stained, open_volume, write_stack
+
+SHAPE = (40, 48, 52)
+
+
+def smooth(sigma, seed=0, deviation=20.0):
+    values = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=SHAPE), sigma, mode="wrap")
+    return 128 + deviation * values / values.std()
+
+
+def rgb(values):
+    return np.repeat(np.rint(values).clip(0, 255).astype(np.uint8)[..., None], 3, axis=3)
+
+
+def test_what_is_alike_along_all_axes_has_no_stripes():
+    found = stripe_index(rgb(smooth(1.0)), smooth(1.0, seed=1))
+    assert abs(found.index) < 0.05  # two random fields
+    assert stripe_index(rgb(smooth(2.0)), smooth(2.0)).index == pytest.approx(0, abs=0.02)  # but for rounding
+
+
+@pytest.mark.parametrize("sigma", [2.0, 6.0, 12.0])
+def test_offsets_of_slices_are_found_at_their_size(sigma):
+    """Each slice off by N(0, σ): D_z grows by 2 σ², analytically."""
+    offsets = sigma * np.random.default_rng(2).normal(size=SHAPE[0])
+    ct = smooth(3.0)
+    found = stripe_index(rgb(ct + offsets[:, None, None]), ct)
+    truth = np.sqrt(np.mean(np.diff(offsets) ** 2) / 2)  # what these forty draws are, not what they were drawn from
+    assert found.flicker == pytest.approx(truth, rel=0.05)
+    within = np.mean(np.concatenate([np.diff(ct, axis=axis).ravel() ** 2 for axis in (1, 2)]))
+    assert found.index == pytest.approx(2 * truth**2 / within, rel=0.15)
+    # The slices that jump are those that were moved.
+    assert np.corrcoef(found.along_z, np.sqrt(np.diff(offsets) ** 2 + within))[0, 1] > 0.9
+
+
+def test_what_the_scan_itself_varies_along_z_is_no_stripe():
+    ct = smooth((0.8, 3.0, 3.0))
+    assert stripe_index(rgb(ct), ct).index == pytest.approx(0, abs=0.02)
+    assert stripe_index(rgb(ct), smooth(3.0)).index > 2  # but it is against a scan that is smooth along z
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(1, 50), st.booleans())
+def test_slabs_leave_no_trace(slab, masked):
+    stained, ct = rgb(smooth(1.5)), np.rint(smooth(1.0, seed=3)).astype(np.uint16)
+    mask = (lambda values: values > 120) if masked else None
+    one, other = stripe_index(stained, ct, mask, slab=slab), stripe_index(stained, ct, mask, slab=1000)
+    assert (one.index, one.flicker, one.within) == (other.index, other.flicker, other.within)
+    np.testing.assert_array_equal(one.along_z, other.along_z)
+
+
+def test_what_lies_outside_the_mask_does_not_count():
+    ct = smooth(2.0)
+    ct[:, :10] = 0
+    stained = rgb(ct)
+    wild = stained.copy()
+    wild[:, :10] = np.random.default_rng(0).integers(0, 256, wild[:, :10].shape)
+    inside = lambda values: values > 0  # noqa: E731
+    assert stripe_index(wild, ct, inside).index == stripe_index(stained, ct, inside).index
+    assert stripe_index(wild, ct).index != stripe_index(stained, ct).index
+
+
+def test_volumes_on_disk_are_read_as_arrays_are(tmp_path):
+    stained, ct = rgb(smooth(2.0)), np.rint(100 * smooth(2.0, seed=5)).astype(np.uint16)
+    writer = create_stained(tmp_path / "a.ome.zarr", SHAPE, 5.0, slab=16, provenance={})
+    for start, stop in writer.pending():
+        writer.write(start, stained[start:stop])
+    writer.finish()
+    write_stack(tmp_path / "ct", ct, voxel_um=5.0)
+    found = stripe_index(open_stained(tmp_path / "a.ome.zarr"), open_volume(tmp_path / "ct"), slab=7)
+    assert found.index == stripe_index(stained, ct).index
+
+
+def test_a_picture_of_it_is_drawn():
+    stained, ct = rgb(smooth(2.0)), smooth(2.0)
+    found = stripe_index(stained, ct)
+    picture = draw_stripes(stained, found)
+    assert picture.ndim == 3
+    assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 50
+    assert str(found).startswith("stripe index")
+
+
+def test_what_has_no_stripes():
+    with pytest.raises(InputError, match=r"stained volume has \(2, 3, 4\) voxels, the µCT \(2, 3, 5\)"):
+        stripe_index(np.zeros((2, 3, 4, 3), np.uint8), np.zeros((2, 3, 5)))
+    with pytest.raises(InputError, match="of one slice"):
+        stripe_index(np.zeros((1, 3, 4, 3), np.uint8), np.zeros((1, 3, 4)))
+    flat = stripe_index(np.zeros((2, 3, 4, 3), np.uint8), np.zeros((2, 3, 4)))
+    assert np.isnan(flat.index)
+    assert flat.flicker == 0
