@@ -1,4 +1,4 @@
-"""Do stained volumes flicker from slice to slice, and what helps? On phantoms that can be stained in 3D by truth itself.
+"""Do stained volumes flicker from slice to slice, and what helps? On phantoms whose stain in 3D is known.
 
     python -m benchmarks.coherence.run OUT --specimens SPECIMENS --model NAME=FOLDER [NAME=FOLDER ...]
 
@@ -54,7 +54,7 @@ def ways_of(model: Path) -> Iterator[tuple[str, StainConfig]]:
 def specimen_of(number: int, folder: Path) -> Specimen:
     """Return a phantom of the benchmark, grown again: it is not kept on disk."""
     config = PhantomConfig.from_dict(specimen_values(EDITION, number, FIRST_SEED))
-    return Specimen(folder, config, grow_anatomy(config))
+    return Specimen(folder.name, config, grow_anatomy(config))
 
 
 def truths(specimen: Specimen) -> dict[int, tuple[NDArray[np.uint8], NDArray[np.bool_]]]:
