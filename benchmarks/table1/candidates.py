@@ -1,7 +1,7 @@
 """Candidates for the recipe `tomostain` that a recipe cannot name: tried here, so that what does not pay stays outside.
 
-Each is a trainer that does one thing more than the package's, with the recipe tomostain-cpu. Their names are rows of
-`benchmarks.table1.validate`.
+Each is a trainer that does one thing more than the package's, with the recipe `wide` of recipes/. Their names are rows
+of `benchmarks.table1.validate`.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ from tomostain.train.objective import TERMS, Step, Term
 from tomostain.train.sampling import Batch, PatchSampler, Transforms, _cut, _window, sampling_grid, window_px
 from tomostain.train.trainer import Trainer
 
-RECIPE = "tomostain-cpu"
+RECIPE = Path(__file__).parent / "recipes" / "wide-cpu.yaml"
 Float32 = NDArray[np.float32]
 
 
@@ -268,14 +268,14 @@ class Pretrained(Plain):
 
 
 CANDIDATES: dict[str, type[Plain]] = {
-    "ours": Plain,
-    "ours-slab": Slab,
-    "ours-material": Material,
-    "ours-coupled": Coupled,
-    "ours-degraded": Degraded,
-    "ours-spectral": Spectral,
-    "ours-r1": R1,
-    "ours-pretrained": Pretrained,
+    "wide": Plain,
+    "wide-slab": Slab,
+    "wide-material": Material,
+    "wide-coupled": Coupled,
+    "wide-degraded": Degraded,
+    "wide-spectral": Spectral,
+    "wide-r1": R1,
+    "wide-pretrained": Pretrained,
 }
 
 
