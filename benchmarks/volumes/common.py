@@ -1,0 +1,49 @@
+"""A model with random weights, and volumes of any depth: neither time nor memory depends on what is in them."""
+
+import platform
+import subprocess
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from tomostain import __version__
+from tomostain.io import ModelSpec, save_model, write_stack
+from tomostain.train import build_network, load_recipe
+
+LEVELS = {"background": 100.0, "bone": 900.0}
+
+
+def random_model(folder: Path, recipe: str = "tomostain-cpu", norm: str = "instance", width: int | None = None) -> Path:
+    """Write a model with the generator of a recipe, its weights random."""
+    chosen = load_recipe(recipe)
+    generator = chosen.generator_spec() | {"norm": norm} | ({"width": width} if width else {})
+    network = build_network(generator, torch.Generator().manual_seed(0))
+    spec = ModelSpec(
+        generator=generator,
+        in_channels=chosen.in_channels,
+        voxel_um=5,
+        patch_px=chosen.patch_px,
+        stain="",
+        recipe=chosen.name,
+        tomostain_version=__version__,
+    )
+    save_model(folder, spec, network.state_dict())
+    return folder
+
+
+def grey_volume(folder: Path, shape: tuple[int, int, int]) -> Path:
+    """Write a smooth random volume; a block of at most 64 slices is repeated, for its content does not matter."""
+    block = ndimage.gaussian_filter(np.random.default_rng(0).random((min(64, shape[0]), *shape[1:])), 2.0)
+    grey = np.rint(1000 * (block - block.min()) / np.ptp(block)).astype(np.uint16)
+    write_stack(folder, grey[np.arange(shape[0]) % len(grey)], voxel_um=5.0)
+    return folder
+
+
+def where_and_when() -> str:
+    """Return machine, date and commit."""
+    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    machine = platform.processor() or platform.machine()
+    return f"{machine}, {torch.get_num_threads()} threads, {date.today()}, commit {found.stdout.strip()}"
