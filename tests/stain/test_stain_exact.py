@@ -11,7 +11,9 @@ from tomostain.errors import InputError
 from tomostain.io import ModelSpec
 from tomostain.stain import StainConfig, Translator, stain_slice
 from tomostain.stain.exact import exact_tiles, halo_of, reach_px
-from tomostain.train.networks import ResNetGenerator, build_network, receptive_field, size_step
+from tomostain.train.discriminators import receptive_field
+from tomostain.train.generators import ResNetGenerator
+from tomostain.train.networks import build_network, size_step
 
 SPECS = {
     "unet": {"name": "unet", "width": 3, "downs": 3, "norm": "channel"},

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from tomostain.errors import InputError
-from tomostain.train.networks import ChannelNorm, build_network, count_parameters, receptive_field
+from tomostain.train.discriminators import receptive_field
+from tomostain.train.layers import ChannelNorm
+from tomostain.train.networks import build_network, count_parameters
 
 
 def seen_px(network, size):

@@ -8,7 +8,8 @@ from pydantic import Field, model_validator
 
 from tomostain.config import Config, read_yaml, suggest
 from tomostain.errors import InputError
-from tomostain.train.networks import check_spec, size_step, smallest_px
+from tomostain.train.discriminators import smallest_px
+from tomostain.train.networks import check_spec, size_step
 from tomostain.train.objective import TERMS
 from tomostain.train.sampling import Augment
 
