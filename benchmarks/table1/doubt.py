@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.table1.editions import DIFFICULTIES, EDITIONS
 from benchmarks.table1.report import REFERENCE
-from benchmarks.table1.run import Run
+from benchmarks.table1.run import BUDGETS, Run
 from benchmarks.table1.tissue import labels_of
 from tomostain.evaluate.doubt import PATCH_PX, doubt_maps, draw_calibration, error_of
 from tomostain.io import write_image
@@ -22,16 +22,16 @@ from tomostain.stain import StainConfig, Translator, load_translator, stain_slic
 from tomostain.stain.confidence import patch_means, rank_correlation
 
 
-def models(out: Path, row: str, trained_on: str, folds: list[int]) -> list[dict[str, Translator]]:
+def models(out: Path, row: str, trained_on: str, folds: list[int], budget: str) -> list[dict[str, Translator]]:
     """Return the folds of a row, which may disagree, and the first fold of the paper's model, which has a way back."""
 
-    def load(name: str, fold: int, reverse: bool) -> Translator:
-        run = Run(name, trained_on, "seconds", fold, 0).folder(out)
+    def load(name: str, fold: int, reverse: bool, way: str = "seconds") -> Translator:
+        run = Run(name, trained_on, way, fold, 0).folder(out)
         return load_translator(run / "model", "cpu", reverse=reverse)
 
     return [
         {f"{row}, fold {fold}": load(row, fold, False) for fold in folds},
-        {REFERENCE: load(REFERENCE, folds[0], True)},
+        {REFERENCE: load(REFERENCE, folds[0], True, budget)},
     ]
 
 
@@ -43,12 +43,13 @@ def main() -> None:
     parser.add_argument("--row", default="tomostain")
     parser.add_argument("--folds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--trained-on", choices=names, default="paper")
+    parser.add_argument("--cycle-budget", choices=BUDGETS, default="seconds", help="Of the paper's model.")
     parser.add_argument("--tested-on", choices=names, default="aligned")
     options = parser.parse_args()
     data = load_dataset(options.out / options.tested_on)
     config = StainConfig(stride_px=EDITIONS["cpu"].stride_px)
     found: dict[str, list[np.ndarray]] = {}
-    for translators in models(options.out, options.row, options.trained_on, options.folds):
+    for translators in models(options.out, options.row, options.trained_on, options.folds, options.cycle_budget):
         for pair_id in data.split(options.folds[0]).test:
             pair, labels = data.load(pair_id), labels_of(data, pair_id)
             pictures = {name: stain_slice(translator, pair.ct, config) for name, translator in translators.items()}
