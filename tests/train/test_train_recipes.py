@@ -151,9 +151,7 @@ def test_the_least_patch_of_a_discriminator_is_the_least():
 
 
 def test_unknown_names_missing_files_and_circles(tmp_path):
-    with pytest.raises(
-        InputError, match=r"'paired-cylcegan': is neither a \.yaml file nor known; did you mean 'paired-c"
-    ):
+    with pytest.raises(InputError, match=r"'paired-cylcegan': is neither a \.yaml file nor known; did you mean 'paired-c"):
         load_recipe("paired-cylcegan")
     with pytest.raises(InputError, match="no such file"):
         load_recipe(tmp_path / "none.yaml")

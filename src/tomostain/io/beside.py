@@ -9,11 +9,13 @@ The rules:
 - Hereon's logs name two sizes. Which one it is stands in the name of the folder: ``rawBin2`` is twice the unbinned
   size, ``phaseBin2`` and ``recoBin2`` double it again (``matlab/utilities/write_volume.m`` of
   https://github.com/moosmann/matlab); ``bin2`` and ``binned`` are the binned size, ``bin1`` and ``unbinned`` the other.
-  Where the folder is silent, slices as large as the log's ``vol_shape`` have the binned size. Else it is open.
+  Where the folder is silent, slices as large as the log's ``vol_shape`` have the binned size, and so has the file
+  ``<scan>.h5`` that the program writes by itself. Else it is open.
 """
 
 import re
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from tomostain.errors import InputError
@@ -84,12 +86,17 @@ def look_beside(path: Path, first: Path | None, plane: tuple[int, int]) -> Besid
     found = [(log, possible_voxels(log, path, plane)) for log in chosen]
     log, voxels = found[0]
     for other, others in found[1:]:
-        if len(others) != len(voxels) or not all(alike(a, b) for a, b in zip(sum(voxels, ()), sum(others, ()), strict=True)):
+        if not _same(voxels, others):
             raise InputError(
                 f"{path}: {log.path} says voxels of {said(voxels)}, {other.path} of {said(others)}; "
                 "give the right size with --voxel-um"
             )
     return Beside(log.path, voxels)
+
+
+def _same(first: tuple[Voxel, ...], second: tuple[Voxel, ...]) -> bool:
+    pairs = zip(chain(*first), chain(*second), strict=False)
+    return len(first) == len(second) and all(alike(a, b) for a, b in pairs)
 
 
 def names_of(path: Path, first: Path | None) -> tuple[str, tuple[str, ...]]:
@@ -148,19 +155,23 @@ def possible_voxels(log: ScanLog, path: Path, plane: tuple[int, int]) -> tuple[V
         if stated[""] in (1, log.raw_bin):
             return (_cube(binned if stated[""] == log.raw_bin else unbinned),)
         return tuple(_cube(size) for size in [*open_sizes, unbinned * stated[""]])
-    if log.unbinned_um is None and log.plane is None:
-        return (log.voxel_um,)
-    fraction = _fraction(log.plane, plane)
-    if fraction == 1:
-        return (log.voxel_um,)
-    word = _WORD.search(path.name)
+    return tuple(_cube(size) for size in _told_by_slices(log, path, plane, open_sizes))
+
+
+def _told_by_slices(log: ScanLog, path: Path, plane: tuple[int, int], open_sizes: list[float]) -> list[float]:
+    """Decide between the sizes of a log, where no number in the folder's name does: by a word there, by the slices."""
+    binned, fraction, word = log.voxel_um[2], _fraction(log.plane, plane), _WORD.search(path.name)
     if word and word[1]:
-        return (_cube(unbinned),)
-    if word and log.reco_bin == 1 and log.unbinned_um is not None:
-        return (log.voxel_um,)
-    if word or fraction:
-        open_sizes.append(binned * (fraction or log.reco_bin))
-    return tuple(_cube(size) for size in open_sizes)
+        return open_sizes[:1]
+    if fraction == 1 or path.name == f"{log.scan}.h5":
+        return [binned]
+    if word:
+        # Older folders "float_binned" were binned once more, after the reconstruction.
+        once_more = fraction or log.reco_bin
+        if once_more == 1 and log.unbinned_um is not None:
+            return [binned]
+        return [*open_sizes, binned * max(2, once_more)]
+    return [*open_sizes, binned * fraction] if fraction else open_sizes
 
 
 def binning_in(path: Path) -> dict[str, int]:
