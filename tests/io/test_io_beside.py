@@ -112,6 +112,14 @@ def test_slices_without_a_name_are_known_by_their_folders(tmp_path: Path) -> Non
     assert open_volume(path).voxel_um[0] == 2.56
 
 
+def test_the_folder_one_stands_in_and_links_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = _hereon(tmp_path, "float_rawBin2", lay.hereon_log(1.28, 2.56, "syn7"))
+    (tmp_path / "link").symlink_to(path)
+    assert open_volume(tmp_path / "link").voxel_um[0] == 2.56
+    monkeypatch.chdir(path)
+    assert open_volume(Path()).voxel_um[0] == 2.56
+
+
 def test_a_log_alone_among_the_slices_is_believed(tmp_path: Path) -> None:
     path = lay.slices(tmp_path / "renamed", VOLUME, "slice_{:04d}.tif")
     (path / "x_rec.log").write_text(lay.skyscan_log(4.9))

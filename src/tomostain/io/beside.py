@@ -70,6 +70,8 @@ def look_beside(path: Path, first: Path | None, plane: tuple[int, int]) -> Besid
     InputError
         If logs that fit contradict each other by more than 1 %, or are of another binning than the folder says.
     """
+    # "." has no name, and a link to a folder of slices has another; a linked file keeps its own.
+    path = path.resolve() if first else path.parent.resolve() / path.name
     folder = path if first else path.parent
     here = _logs(folder)
     if first and len(here) == 1:
@@ -78,7 +80,7 @@ def look_beside(path: Path, first: Path | None, plane: tuple[int, int]) -> Besid
         names = names_of(path, first)
         chosen = [log for log in here if _fits(log, *names)]
         if first and not chosen:
-            above = _logs(path.absolute().parent)
+            above = _logs(path.parent)
             chosen, here = [log for log in above if _fits(log, *names)], [*here, *above]
     if not chosen:
         return Beside(strangers=tuple(here))
