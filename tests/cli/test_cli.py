@@ -98,6 +98,24 @@ def test_missing_and_empty_folders(tmp_path, capsys):
     assert "empty" in fails(capsys, "check", tmp_path / "empty")
 
 
+@pytest.mark.parametrize("verb", ["check", "view", "stain", "register"])
+def test_verbs_that_read_a_volume_name_its_first_and_last_slice(verb, volume, tmp_path, capsys):
+    others = {
+        "check": [],
+        "view": ["--out", tmp_path / "planes"],
+        "stain": [tmp_path / "out.ome.zarr"],
+        "register": [tmp_path / "slide.tif", tmp_path / "pair"],
+    }
+    before = []
+    if verb == "stain":
+        before = [tmp_path / "model"]
+        (tmp_path / "model").mkdir()
+    tifffile.imwrite(tmp_path / "slide.tif", np.zeros((3, 4), np.uint16))  # no slide: the search need not be run here
+    run([verb, *map(str, [*before, volume, *others[verb]])])
+    said = capsys.readouterr().out
+    assert "slice_0000.tif to slice_0003.tif; voxel size from slice_0000.tif" in said
+
+
 def test_a_gap_in_the_slice_numbers(volume, capsys):
     sorted(volume.iterdir())[2].unlink()
     assert "slice number 2 is missing" in fails(capsys, "check", volume)

@@ -1,5 +1,6 @@
 """Volumes in every format: the same voxels and the same voxel size come back, by parts, written by other libraries."""
 
+import random
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from tomostain.errors import InputError
 from tomostain.io import open_volume, write_stack
 from tomostain.io.tiff import stated_spacing
+from tomostain.io.volume_tiff import natural_slices
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
 VOXEL_UM = (10.0, 5.0, 5.0)
@@ -138,6 +140,24 @@ def test_slices_stand_in_natural_order(tmp_path: Path) -> None:
     for number in range(8, 13):
         tifffile.imwrite(tmp_path / f"scan5um_{number}.tif", np.full((3, 4), number, np.uint8))
     assert open_volume(tmp_path, voxel_um=5).read(0, 5)[:, 0, 0].tolist() == [8, 9, 10, 11, 12]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    start=st.integers(0, 10**6),
+    count=st.integers(1, 30),
+    digits=st.integers(1, 7),
+    prefix=st.sampled_from(["reco_syn7_2um_", "", "a.b-", "rec"]),
+    order=st.randoms(use_true_random=False),
+)
+def test_any_numbering_without_a_gap_is_read_in_its_order(
+    tmp_path_factory: pytest.TempPathFactory, start: int, count: int, digits: int, prefix: str, order: random.Random
+) -> None:
+    folder = tmp_path_factory.mktemp("slices")
+    names = [f"{prefix}{number:0{digits}d}.tif" for number in range(start, start + count)]
+    for name in order.sample(names, len(names)):
+        (folder / name).touch()
+    assert [path.name for path in natural_slices(folder)] == names
 
 
 def test_the_given_voxel_size_stands_above_the_files(tmp_path: Path) -> None:

@@ -5,7 +5,18 @@ from typing import Any
 
 import typer
 
-from tomostain.cli.common import DRY_RUN, OVERWRITE, SEED, bars, examples, existing, merged, triple, use_threads
+from tomostain.cli.common import (
+    DRY_RUN,
+    OVERWRITE,
+    SEED,
+    bars,
+    examples,
+    existing,
+    merged,
+    show_volume,
+    triple,
+    use_threads,
+)
 from tomostain.config import read_yaml
 from tomostain.errors import InputError
 
@@ -64,6 +75,7 @@ def register_pair(
             typer.echo(line)
         return
     use_threads(context)
+    show_volume(volume, size, dataset)
     with bars(context) as progress:
         located = register_files(
             volume,
@@ -100,7 +112,7 @@ def _plan(
     factor = max(1, round(max(scan.shape) / most))
     passes = 1 if factor == 1 else 2
     return [
-        f"volume: {' x '.join(map(str, scan.shape))} voxels, searched {factor} times coarser",
+        f"volume: {scan.describe()}; searched {factor} times coarser",
         f"slide: {picture.shape[0]} x {picture.shape[1]} px of {picture.pixel_um:g} µm",
         f"memory: below {1.5 + min(2.0, voxels / 2e9):.1f} GB; about {40 + passes * voxels / 4e7:.0f} s on two cores,",
         "up to three times that where the first search is not sure",

@@ -88,6 +88,13 @@ def triple(text: str | None, option: str) -> tuple[float, float, float] | None:
     return z, y, x
 
 
+def show_volume(path: Path, voxel_um: tuple[float, float, float] | None, dataset: str | None = None) -> None:
+    """Print what a volume is before long work on it: a person sees by the slices' names whether it is the right one."""
+    from tomostain.io import open_volume
+
+    typer.echo(f"volume: {path}: {open_volume(path, voxel_um=voxel_um, dataset=dataset).describe()}")
+
+
 def existing(path: Path, what: str) -> Path:
     """Return `path` if it exists, else raise `InputError` naming it."""
     if not path.exists():

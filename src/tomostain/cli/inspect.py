@@ -109,9 +109,7 @@ def _image(path: Path, size: tuple[float, float, float] | None) -> None:
             raise InputError(f"{no_volume}; nor is it a slide: {no_slide}") from None
         typer.echo(f"{path}: slide, {_times(slide.shape)} px of {slide.pixel_um:g} µm, {len(slide.levels)} level(s)")
         return
-    typer.echo(
-        f"{path}: volume, {_times(volume.shape)} voxels of {_times(volume.voxel_um)} µm (z, y, x), {volume.dtype}"
-    )
+    typer.echo(f"{path}: volume, {volume.describe()}")
     sample = volume.read(volume.shape[0] // 2, volume.shape[0] // 2 + 1)
     typer.echo(f"  middle slice: least {sample.min():g}, mean {sample.mean():.5g}, most {sample.max():g}")
 

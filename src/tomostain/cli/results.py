@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from tomostain.cli.common import DEVICE, DRY_RUN, OVERWRITE, bars, examples, existing, triple, use_threads
+from tomostain.cli.common import DEVICE, DRY_RUN, OVERWRITE, bars, examples, existing, show_volume, triple, use_threads
 from tomostain.config import read_yaml
 from tomostain.errors import InputError
 
@@ -99,6 +99,7 @@ def stain(
         typer.echo(f"stained: {out}")
         return
     options["dataset"] = dataset
+    show_volume(source, options["voxel_um"], dataset)
     if dry_run:
         typer.echo(str(plan_volume(model, source, out, **options)))
         return
@@ -246,9 +247,13 @@ def view(
 ) -> None:
     """Make pictures of a volume: three orthogonal planes and, of a stained one, a volume rendering."""
     from tomostain.view import view_path
+    from tomostain.view.folder import is_stained
 
+    size = triple(voxel_um, "--voxel-um")
+    if not is_stained(existing(path, "file or folder")):
+        show_volume(path, size)
     folder = out or path.with_name(path.name.split(".")[0] + "-view")
-    for picture in view_path(existing(path, "file or folder"), folder, triple(voxel_um, "--voxel-um"), overwrite):
+    for picture in view_path(path, folder, size, overwrite):
         typer.echo(f"picture: {picture}")
 
 

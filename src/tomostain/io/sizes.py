@@ -53,6 +53,17 @@ def to_um(value: float | None, unit: str | None) -> float | None:
     return length if math.isfinite(length) and length > 0 else None
 
 
+def alike(first: float, second: float) -> bool:
+    """Say whether two lengths are the same within 1 %.
+
+    Examples
+    --------
+    >>> alike(5.0, 5.04), alike(1.28, 2.56)
+    (True, False)
+    """
+    return abs(first - second) <= 0.01 * max(abs(first), abs(second))
+
+
 def check_length_um(value: float, option: str) -> float:
     """Return a length given by the user as float.
 
@@ -124,7 +135,7 @@ def square_pixel_um(path: Path, y_um: float, x_um: float) -> float:
     InputError
         If they are not square: then the image must be resampled, or its pixel size given by the user.
     """
-    if abs(y_um - x_um) > 0.01 * max(y_um, x_um):
+    if not alike(y_um, x_um):
         raise InputError(
             f"{path}: pixels of {y_um:.4g} × {x_um:.4g} µm are not square; resample the image, or give --pixel-um"
         )

@@ -1,7 +1,6 @@
-"""Volumes in HDF5, in MHA, NRRD and NIfTI, and in OME-Zarr: what they say of themselves and how a slab is read."""
+"""Volumes in MHA, NRRD and NIfTI, and in OME-Zarr: what they say of themselves and how a slab is read."""
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,128 +12,19 @@ from tomostain.errors import InputError
 from tomostain.io.sizes import Spacing, to_um
 from tomostain.io.volume_itk import itk_header, itk_region, map_nrrd
 
-_ANGLES = ("theta", "rotation_angle", "angles", "angle")
-_NOT_VOLUMES = ("_dark", "_white", "_flat", "darks", "flats")
-
 
 @dataclass(frozen=True)
 class Source:
-    """What every reader returns: the facts of a stored volume and a function that reads its slices ``start:stop``."""
+    """What every reader returns: the facts of a stored volume and a function that reads its slices ``start:stop``.
+
+    `ends` are the first and last file of a folder of slices, in the order in which they are read.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     spacing: Spacing
     read: Callable[[int, int], NDArray[Any]]
-
-
-def hdf5_source(path: Path, dataset: str | None) -> Source:
-    """Open the volume in an HDF5 file: the dataset named or, if only one is three-dimensional, that one.
-
-    Projections are not a volume: a dataset whose ``axes`` attribute begins with theta, or that lies beside as many
-    rotation angles as it has images (data-exchange and NXtomo files), is told apart and refused.
-
-    Raises
-    ------
-    InputError
-        If the file is damaged, the dataset is missing, or none or several could be meant (they are listed).
-    """
-    import h5py
-
-    with suppress(ImportError):
-        import hdf5plugin  # noqa: F401 (registers the compression filters of beamlines)
-    try:
-        with h5py.File(path, "r") as file:
-            name = _named_dataset(path, file, dataset) if dataset else _only_volume(path, file)
-            found = file[name]
-            shape, dtype, spacing = tuple(found.shape), found.dtype, _hdf5_spacing(found)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read as HDF5 ({error}); the file is truncated or damaged") from None
-
-    def read(start: int, stop: int) -> NDArray[Any]:
-        try:
-            with h5py.File(path, "r") as file:
-                return np.asarray(file[name][start:stop])
-        except OSError as error:
-            raise InputError(
-                f"{path}: dataset {name} cannot be read ({str(error)[:120]}); the file is damaged, or its compression "
-                "needs hdf5plugin (pip install 'tomostain[io]')"
-            ) from None
-
-    return Source(shape, dtype, spacing, read)
-
-
-def _named_dataset(path: Path, file: Any, name: str) -> str:
-    import h5py
-
-    found = file.get(name)
-    if not isinstance(found, h5py.Dataset):
-        raise InputError(f"{path}: --dataset {name} is not in the file; {_listing(file)}")
-    if found.ndim != 3 or found.dtype.kind not in "biuf":
-        raise InputError(f"{path}: --dataset {name} is {found.dtype} of shape {found.shape}, not a volume (z, y, x)")
-    if _axes(found).startswith("theta"):
-        raise InputError(f"{path}: --dataset {name} holds {found.shape[0]} projections, not a volume; reconstruct it")
-    return name
-
-
-def _only_volume(path: Path, file: Any) -> str:
-    candidates = {name: found for name, found in _datasets(file).items() if found.ndim == 3}
-    volumes = [name for name, found in candidates.items() if not _is_projections(found)]
-    if len(volumes) == 1:
-        return volumes[0]
-    if volumes:
-        raise InputError(f"{path}: holds {len(volumes)} volumes ({', '.join(volumes[:6])}); name one with --dataset")
-    if candidates:
-        raise InputError(f"{path}: holds no volume but projections ({_listing(file)}); reconstruct them first")
-    raise InputError(f"{path}: holds no three-dimensional dataset; {_listing(file)}")
-
-
-def _datasets(file: Any) -> dict[str, Any]:
-    """Return all datasets of numbers in an open HDF5 file by their path."""
-    import h5py
-
-    found: dict[str, Any] = {}
-
-    def visit(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and item.dtype.kind in "biuf":
-            found[name] = item
-
-    file.visititems(visit)
-    return found
-
-
-def _listing(file: Any) -> str:
-    """Name the datasets of two and more dimensions, for an error message."""
-    large = [f"{name} {'×'.join(map(str, item.shape))}" for name, item in _datasets(file).items() if item.ndim > 1]
-    return f"found {', '.join(large[:6])}{', …' if len(large) > 6 else ''}" if large else "found no arrays"
-
-
-def _axes(dataset: Any) -> str:
-    axes = dataset.attrs.get("axes", "")
-    return (axes.decode(errors="replace") if isinstance(axes, bytes) else str(axes)).lower()
-
-
-def _is_projections(dataset: Any) -> bool:
-    """Tell projections, dark and flat fields from reconstructed volumes by what lies beside them."""
-    name = dataset.name.rsplit("/", 1)[-1].lower()
-    if name.endswith(_NOT_VOLUMES) or _axes(dataset).startswith("theta"):
-        return True
-    beside = {key.lower(): item for key, item in dataset.parent.items()}
-    angles = [beside[key] for key in _ANGLES if key in beside and hasattr(beside[key], "shape")]
-    return any(angle.shape == dataset.shape[:1] for angle in angles)
-
-
-def _hdf5_spacing(dataset: Any) -> Spacing:
-    """Read the voxel size from ``element_size_um`` (z, y, x; ilastik and Fiji's HDF5 plugin) or ``voxel_um``."""
-    for holder in (dataset, dataset.parent):
-        for key in ("element_size_um", "voxel_um", "voxel_size_um"):
-            if key in holder.attrs:
-                try:
-                    values = np.broadcast_to(np.asarray(holder.attrs[key], dtype=float).squeeze(), (3,))
-                except (TypeError, ValueError):
-                    continue
-                z, y, x = (to_um(float(value), "µm") for value in values)
-                return z, y, x
-    return None, None, None
+    ends: tuple[Path, Path] | None = None
 
 
 def itk_source(path: Path) -> Source:
@@ -218,7 +108,8 @@ def _multiscale(path: Path, group: Any, attributes: Mapping[str, Any]) -> tuple[
             if transform.get("type") == "scale":
                 scale = scale * np.asarray(transform["scale"], dtype=float)
         names = "".join(str(axis["name"]) for axis in axes)
-        steps = {axis["name"]: to_um(float(s), axis.get("unit")) for axis, s in zip(axes, scale, strict=True)}
+        # nabu turns the sign of z where it wrote the slices from the last to the first: the size is the same.
+        steps = {axis["name"]: to_um(abs(float(s)), axis.get("unit")) for axis, s in zip(axes, scale, strict=True)}
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{path}: is no OME-Zarr image ({type(error).__name__}: {error}); give the image's folder"

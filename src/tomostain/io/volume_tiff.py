@@ -21,7 +21,8 @@ def natural_slices(folder: Path) -> list[Path]:
     Parameters
     ----------
     folder : Path
-        Hidden files, other formats and folders in it are ignored.
+        Hidden files, other formats and folders in it are ignored, and the previews ``*_spr.tif`` that Bruker's NRecon
+        lays beside its slices.
 
     Returns
     -------
@@ -36,7 +37,10 @@ def natural_slices(folder: Path) -> list[Path]:
     files = [
         file
         for file in sorted(folder.iterdir())
-        if file.name.lower().endswith(TIFF_SUFFIXES) and not file.name.startswith(".") and file.is_file()
+        if file.name.lower().endswith(TIFF_SUFFIXES)
+        and not file.name.startswith(".")
+        and not file.stem.lower().endswith("_spr")
+        and file.is_file()
     ]
     if not files:
         inside = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())[:3]
@@ -108,7 +112,7 @@ def tiff_folder_source(folder: Path) -> Source:
                 image[...] = _page_image(file, tif.pages[0], shape)
         return slab
 
-    return Source((len(files), *shape), dtype, spacing, read)
+    return Source((len(files), *shape), dtype, spacing, read, (files[0], files[-1]))
 
 
 def _slice_header(file: Path) -> tuple[tuple[int, int], np.dtype[Any]]:

@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.io.images import ITK_SUFFIXES, as_grey, grey_dtype
-from tomostain.io.sizes import Spacing, check_pixels, check_voxel_um
+from tomostain.io.sizes import check_pixels, check_voxel_um
 from tomostain.io.tiff import TIFF_SUFFIXES
-from tomostain.io.volume_formats import Source, hdf5_source, itk_source, zarr_source
+from tomostain.io.volume_formats import Source, itk_source, zarr_source
+from tomostain.io.volume_hdf5 import hdf5_source
 from tomostain.io.volume_tiff import tiff_folder_source, tiff_source
+from tomostain.io.voxel_size import find_voxel
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".nxs", ".nx", ".he5")
 _ZARR_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
@@ -34,13 +36,30 @@ class Volume:
         Type of what `read` returns: uint8, uint16 or float32.
     voxel_um : tuple of float
         Voxel size (z, y, x), µm.
+    voxel_from : str
+        Where that size comes from: "given", or the name of the file or log that it stands in.
     """
 
     path: Path
     shape: tuple[int, int, int]
     dtype: np.dtype[Any]
     voxel_um: tuple[float, float, float]
+    voxel_from: str
     _source: Source = field(repr=False)
+
+    def describe(self) -> str:
+        """Say in one line what the volume is, so that a person sees whether it is the one that was meant.
+
+        Returns
+        -------
+        str
+            Shape, voxel size and where that comes from, type and, of a folder, the first and last slice.
+        """
+        shape, voxel = (" x ".join(f"{value:g}" for value in values) for values in (self.shape, self.voxel_um))
+        ends = self._source.ends
+        slices = f"; {ends[0].name} to {ends[1].name}" if ends else ""
+        size = f"voxel size {'given' if self.voxel_from == 'given' else f'from {self.voxel_from}'}"
+        return f"{shape} voxels of {voxel} µm (z, y, x), {self.dtype}{slices}; {size}"
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """Read the slices `start` to `stop` (half-open), and no others.
@@ -103,9 +122,10 @@ def open_volume(path: Path, *, voxel_um: float | Sequence[float] | None = None, 
     path : Path
         A folder of TIFF slices, one TIFF or OME-TIFF, HDF5, NRRD, MHA, NIfTI, or an OME-Zarr folder (0.4 or 0.5).
     voxel_um : float or sequence of float, optional
-        Voxel size, or (z, y, x), µm; stands above what the file says. It must be given where the file says nothing.
+        Voxel size, or (z, y, x), µm; stands above what the files state, and that above what the log of the
+        reconstruction beside them says. It must be given where neither says anything.
     dataset : str, optional
-        Path of the volume inside an HDF5 file; needed if the file holds more than one.
+        Path of the volume inside an HDF5 file; needed if the file holds more than one and shows none by default.
 
     Returns
     -------
@@ -115,7 +135,12 @@ def open_volume(path: Path, *, voxel_um: float | Sequence[float] | None = None, 
     ------
     InputError
         If there is no volume, it is damaged or of values that are not grey values, or its voxel size is neither
-        stated nor given.
+        stated nor given, or is stated in two ways that contradict each other.
+
+    Notes
+    -----
+    What is read, and where each facility's voxel size comes from, is listed in ``docs/reference/files.md``; the sources
+    of the layouts are named in `tomostain.io.nexus`, `tomostain.io.logs` and `tomostain.io.beside`.
     """
     path = Path(path)
     given = None if voxel_um is None else check_voxel_um(voxel_um)
@@ -125,7 +150,8 @@ def open_volume(path: Path, *, voxel_um: float | Sequence[float] | None = None, 
     check_pixels(path, source.shape[1:])
     dtype = grey_dtype(source.dtype.kind, source.dtype.itemsize, path)
     shape = (source.shape[0], source.shape[1], source.shape[2])
-    return Volume(path, shape, dtype, given or _stated_voxel(path, source.spacing), source)
+    voxel, voxel_from = (given, "given") if given else find_voxel(path, source)
+    return Volume(path, shape, dtype, voxel, voxel_from, source)
 
 
 def _open_source(path: Path, dataset: str | None) -> Source:
@@ -150,13 +176,3 @@ def _open_source(path: Path, dataset: str | None) -> Source:
         f"{path}: '{path.suffix}' is not a volume format known here; use a folder of TIFF slices, TIFF, HDF5, NRRD, "
         "MHA, NIfTI or OME-Zarr"
     )
-
-
-def _stated_voxel(path: Path, spacing: Spacing) -> tuple[float, float, float]:
-    """Return the voxel size that the file states in full, else ask for it."""
-    z, y, x = spacing
-    if z is not None and y is not None and x is not None:
-        return z, y, x
-    found = [f"{axis} {value:g} µm" for axis, value in zip("zyx", spacing, strict=True) if value is not None]
-    only = f" (only {', '.join(found)})" if found else ""
-    raise InputError(f"{path}: the voxel size is not in the file{only}; give it with --voxel-um")

@@ -1,0 +1,102 @@
+"""What logs say, log by log: the right line, the right unit, and no more read than the beginning."""
+
+import string
+from pathlib import Path
+
+import facilities as lay
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tomostain.errors import InputError
+from tomostain.io.logs import MAX_LOG_BYTES, nabu_log, p05_log, read_log, skyscan_log
+
+RECO = Path("reco.log")
+SIZES = st.floats(0.05, 500).map(lambda value: float(f"{value:g}"))
+NAMES = st.text(string.ascii_letters + string.digits + "_-", min_size=1, max_size=30)
+
+
+@given(unbinned=SIZES, raw_bin=st.integers(1, 8), scan=NAMES, old=st.booleans())
+def test_hereon_sizes_come_back(unbinned: float, raw_bin: int, scan: str, old: bool) -> None:
+    write = lay.old_hereon_log if old else lay.hereon_log
+    log = p05_log(RECO, write(unbinned, raw_bin * unbinned, scan))
+    assert log is not None
+    assert (log.scan, log.raw_bin) == (scan, raw_bin)
+    assert log.voxel_um == pytest.approx((raw_bin * unbinned,) * 3, rel=1e-5)
+    assert (log.unbinned_um or log.voxel_um[0]) == pytest.approx(unbinned, rel=1e-5)
+
+
+@given(pixel=SIZES, step=st.integers(1, 9), prefix=NAMES)
+def test_bruker_sizes_come_back(pixel: float, step: int, prefix: str) -> None:
+    log = skyscan_log(Path("x.log"), lay.skyscan_log(pixel, step, prefix).replace("\r\n", "\n"))
+    assert log is not None
+    assert log.scan == prefix
+    assert log.voxel_um == pytest.approx((step * pixel, pixel, pixel), abs=1e-5 * step)
+
+
+@given(sizes=st.tuples(SIZES, SIZES, SIZES), brackets=st.sampled_from(["{}, {}, {}", "({}, {}, {})", "[ {} {} {} ]"]))
+def test_nabu_sizes_come_back(sizes: tuple[float, float, float], brackets: str) -> None:
+    text = brackets.format(*(size * 1e-4 for size in sizes))
+    log = nabu_log(Path("bone_infos.txt"), lay.nabu_infos(text))
+    assert log is not None
+    assert (log.scan, log.voxel_um) == ("bone", pytest.approx(sizes))
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_read_without_a_fault(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    folder = tmp_path_factory.mktemp("logs")
+    for name in ("reco.log", "a_rec.log", "a_infos.txt"):
+        (folder / name).write_bytes(data)
+        read_log(folder / name)
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes"),
+    [
+        ("eff_pixel_size : 1.28 micron\n", (1.28, 1.28)),
+        ("effective_pixel_size_mu : 1.28\neffective_pixel_size_binned_mu : 2.56\n", (1.28, 2.56)),
+        ("par.eff_pixel_size : 1.28 micron\npar.eff_pixel_size_binned : 2.56 micron\n", (1.28, 2.56)),
+        ("effective_pixel_size : 1.28 micron\nraw_binning_factor : 3\n", (1.28, 3.84)),
+        ("eff_pixel_size : 0.00128 mm\neff_pixel_size_binned : 2.56 um\n", (1.28, 2.56)),
+        ("raw_bin : 2\neff_pixel_size_binned : 2.56 micron\n", (1.28, 2.56)),
+        ("eff_pixel_size : 1.28e-06\n", None),
+        ("energy : 45000 eV\n", None),
+    ],
+)
+def test_the_spellings_of_hereon(text: str, sizes: tuple[float, float] | None) -> None:
+    log = p05_log(RECO, text)
+    found = None if log is None else (log.unbinned_um or log.voxel_um[0], log.voxel_um[0])
+    assert found == (None if sizes is None else pytest.approx(sizes))
+
+
+def test_the_log_of_a_bruker_scan_without_reconstruction() -> None:
+    text = lay.skyscan_log().replace("\r\n", "\n").split("[Reconstruction]")[0]
+    log = skyscan_log(Path("rat3.log"), text)
+    assert log is not None
+    assert (log.scan, log.voxel_um[0]) == ("rat3", 7.000817)
+
+
+def test_two_sizes_for_one_thing(tmp_path: Path) -> None:
+    path = tmp_path / "reco.log"
+    path.write_text("eff_pixel_size : 1.28 micron\neff_pixel_size : 2.56 micron\n")
+    with pytest.raises(
+        InputError, match=r"reco\.log: states pixels of 1\.28 and of 2\.56 µm; give the right size with"
+    ):
+        read_log(path)
+
+
+def test_only_the_beginning_of_a_huge_log_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "reco.log"
+    path.write_text("x" * MAX_LOG_BYTES + "\neff_pixel_size : 1.28 micron\n")
+    assert read_log(path) is None
+    path.write_text("eff_pixel_size : 1.28 micron\n" + "x\n" * MAX_LOG_BYTES)
+    log = read_log(path)
+    assert log is not None
+    assert log.voxel_um[0] == 1.28
+
+
+def test_other_texts_are_no_logs(tmp_path: Path) -> None:
+    for name, text in (("notes.log", "eff_pixel_size : 1.28 micron"), ("a.txt", lay.skyscan_log()), ("reco.log", "")):
+        (tmp_path / name).write_text(text)
+        assert read_log(tmp_path / name) is None
+    assert read_log(tmp_path / "missing.log") is None
