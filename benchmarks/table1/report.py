@@ -30,7 +30,7 @@ VIEWS = {
     "shift-tolerant": "metrics-shift-tolerant.csv",
 }
 REFERENCE = "paired-cyclegan"
-NAMES = {"seconds": "seconds", "samples": "samples", "long": f"{LONG} × the seconds"}
+NAMES = {"seconds": "same seconds", "samples": "same samples", "long": f"{LONG} × the seconds"}
 FLOORS = ("raw µCT", "mean training image", "grey-value look-up")
 # Fold, what is drawn in the bootstrap, pair, row, column.
 Key = tuple[str, str, str, str, str]
@@ -132,7 +132,7 @@ def report(out: Path, views: Sequence[str] = tuple(VIEWS)) -> str:
                     rows = patches(out, budget, difficulty, on, view)
                     if rows:
                         parts += [PET_MRI_LABEL] if difficulty == PET_MRI else []
-                        title = f"Trained on {difficulty}, same {NAMES[budget]}; tested on {on}, view {view}"
+                        title = f"Trained on {difficulty}, {NAMES[budget]}; tested on {on}, view {view}"
                         parts.append(f"### {title}\n\n{table(rows, costs_of(out, budget, difficulty))}")
                 tissue = tissue_table(out, budget, difficulty, on)
                 parts += [tissue] if tissue else []
