@@ -5,6 +5,8 @@ was. Lacunae are found as dark blobs of their size (scale-normalised Laplacian o
 Comput. Vis. 30, 79), in the real and in the generated picture alike.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -63,7 +65,7 @@ def find_lacunae(
     darkness = 1.0 - rgb.mean(axis=2) / 255.0
     # A disc of radius r answers most at sigma = r / sqrt(2), with its contrast times 2 / e.
     low, high = (d / 2 / np.sqrt(2) / pixel_um for d in diameter_um)
-    blobs = blob_log(darkness, low, high, _SCALES, threshold=contrast * 2 / np.e, overlap=0.3)
+    blobs = blob_log(darkness, low, high, _SCALES, threshold=contrast * 2 / math.e, overlap=0.3)
     centres = np.asarray(blobs[:, :2], dtype=np.float64).reshape(-1, 2)
     if len(centres):
         centres = centres[_stands_alone(darkness, centres, 0.75 * diameter_um[1] / pixel_um, contrast)]
