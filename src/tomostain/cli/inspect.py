@@ -12,7 +12,7 @@ import tomostain
 from tomostain.cli.common import examples, existing, triple
 from tomostain.errors import InputError
 
-EXTRAS = {"SimpleITK": "io", "openslide-python": "io", "hdf5plugin": "io", "vtk": "render"}
+EXTRAS = {"SimpleITK": "io", "openslide-python": "io", "hdf5plugin": "io", "vtk": "render", "neuroglancer": "browser"}
 CORE = ("torch", "lightning-fabric", "numpy", "scipy", "scikit-image", "tifffile", "zarr", "h5py", "pydantic", "xraydb")
 
 

@@ -1,5 +1,6 @@
 """Verbs that make results: `stain`, `evaluate`, `compare`, `view` and `export`."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -232,14 +233,15 @@ def view(
 
 
 def _browse(context: typer.Context, path: Path, ct: Path | None, size: Any, port: int, open_page: bool) -> None:
-    """Serve a view until Ctrl-C."""
-    from tomostain.view import browse
+    """Serve a view until Ctrl-C; the progress bars end before it begins."""
+    from tomostain.view.browser import client_folder, prepared_site, serve
 
     if ct is not None:
         existing(ct, "µCT volume")
-    with bars(context) as progress:
-        options: dict[str, Any] = {"voxel_um": size, "port": port, "open_page": open_page, "progress": progress}
-        browse(path, ct, tell=typer.echo, **options)
+    with ExitStack() as stack:
+        with bars(context) as progress:
+            site = stack.enter_context(prepared_site(client_folder(), path, ct, size, progress))
+        serve(site, port=port, open_page=open_page, tell=typer.echo)
 
 
 @examples("""

@@ -52,22 +52,30 @@ def browse(
     InputError
         If the viewer is not installed, a volume cannot be read, or the port is taken.
     """
-    client = client_folder()
-    with prepared_site(client, Path(path), ct and Path(ct), voxel_um, progress) as site:
-        server = start_server(site, port)
-        tell(f"view: {server.url}")
-        tell(
-            f"      from elsewhere: ssh -L {server.server_port}:{HOST}:{server.server_port} THIS_MACHINE, same address"
-        )
-        tell("      Ctrl-C ends it")
-        try:
-            if open_page and can_open_page():
-                webbrowser.open(server.url)
-            server.serve_forever()
-        except KeyboardInterrupt:
-            tell("closed")
-        finally:
-            server.stop()
+    with prepared_site(client_folder(), Path(path), ct and Path(ct), voxel_um, progress) as site:
+        serve(site, port=port, open_page=open_page, tell=tell)
+
+
+def serve(site: Site, *, port: int = 0, open_page: bool = True, tell: Callable[[str], None] = print) -> None:
+    """Serve a view until Ctrl-C; that is its proper end, so nothing is raised.
+
+    Raises
+    ------
+    InputError
+        If the port is taken or not allowed.
+    """
+    server = start_server(site, port)
+    tell(f"view: {server.url}")
+    tell(f"      from elsewhere: ssh -L {server.server_port}:{HOST}:{server.server_port} THIS_MACHINE, same address")
+    tell("      Ctrl-C ends it")
+    try:
+        if open_page and can_open_page():
+            webbrowser.open(server.url)
+        server.serve_forever()
+    except KeyboardInterrupt:
+        tell("closed")
+    finally:
+        server.stop()
 
 
 def client_folder() -> Path:

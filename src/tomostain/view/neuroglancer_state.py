@@ -31,14 +31,12 @@ _STAIN_SHADER = """#uicontrol float {cut} slider(min=0, max=1, step=0.01, defaul
 #undef true
 #undef false
 
-// Where along x this voxel lies, 0 to 1: left of {cut} the stain gives way.
-float along_x() {{
-  return (positionInChunk + uTranslation).x / uUpperClipBound.x;
-}}
-
 void main() {{
   vec3 rgb = vec3(toNormalized(getDataValue(0)), toNormalized(getDataValue(1)), toNormalized(getDataValue(2)));
-  if (along_x() < {cut}) {{
+  vec3 voxel = positionInChunk + uTranslation;
+  // Left of the border, a share of x, the stain gives way.
+  // A ray's last step may lie behind the volume, in the padding of a chunk.
+  if ({where}voxel.x < {cut} * uUpperClipBound.x || any(greaterThan(voxel, uUpperClipBound))) {{
     emitTransparent();
     return;
   }}
@@ -110,11 +108,11 @@ def viewer_state(layers: Sequence[Layer], title: str) -> dict[str, Any]:
         "displayDimensions": ["x", "y", "z"],
         "position": [n / 2 for n in top.shape[::-1]],
         "crossSectionScale": max(extent_um) / step_um / PANEL_PX,
-        "projectionScale": 1.6 * max(extent_um) / step_um,
+        "projectionScale": 1.3 * max(extent_um) / step_um,
         "projectionOrientation": [0.22, 0.22, 0.05, 0.95],
         "crossSectionBackgroundColor": "#ffffff",
         "projectionBackgroundColor": "#ffffff",
-        "showSlices": compared,
+        "showSlices": False,
         "showDefaultAnnotations": False,
         "layers": [_layer(layer, compared) for layer in layers],
         "layout": "4panel",
@@ -144,5 +142,7 @@ def _layer(layer: Layer, compared: bool) -> dict[str, Any]:
 
 
 def _stain_shader(compared: bool) -> str:
-    """Return the shader of the stain; alone it is not swiped but cut, and begins whole."""
-    return _STAIN_SHADER.format(cut="swipe" if compared else "cut", start=0.5 if compared else 0.0, haze=HAZE)
+    """Return the shader of the stain: swiped against what lies below it, or, alone, cut open in the rendering only."""
+    if compared:
+        return _STAIN_SHADER.format(cut="swipe", start=0.5, where="", haze=HAZE)
+    return _STAIN_SHADER.format(cut="cut", start=0.0, where="VOLUME_RENDERING && ", haze=HAZE)

@@ -7,6 +7,7 @@ elsewhere could point its own name here); and the page may talk to nobody but th
 """
 
 import json
+import re
 import secrets
 import sys
 import threading
@@ -15,12 +16,12 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
-from urllib.parse import urlsplit
+from typing import Any
 
 from tomostain.view.served import TYPES, RangeError, byte_range, find_file
 
 HOST = "127.0.0.1"
+_LOCAL = (HOST, "localhost")
 ORIGIN = "http://origin.invalid"
 """Stands in the state for the server's address as the browser sees it (through a tunnel it has another port)."""
 _BLOCK = 1 << 20
@@ -119,7 +120,6 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "tomostain", ""
     timeout = 60
-    _LOCAL: ClassVar = {HOST, "localhost"}
 
     def do_GET(self) -> None:
         self._answer()
@@ -131,11 +131,11 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing: the terminal is the user's."""
 
     def _answer(self) -> None:
-        if urlsplit(f"//{self.headers.get('Host', '')}").hostname not in self._LOCAL:
+        if re.sub(r":\d*$", "", self.headers.get("Host", "")) not in _LOCAL:
             return self._refuse(HTTPStatus.MISDIRECTED_REQUEST)
         if self.path == "/favicon.ico":
             return self._refuse(HTTPStatus.NO_CONTENT)
-        kind, _, rest = urlsplit(self.path).path.lstrip("/").partition("/")
+        kind, _, rest = self.path.partition("?")[0].removeprefix("/").partition("/")
         token, _, name = rest.partition("/")
         if not secrets.compare_digest(token.encode(), self.server.site.token.encode()):
             return self._refuse(HTTPStatus.NOT_FOUND)
