@@ -19,7 +19,17 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
     "statement", ["import tomostain", "import tomostain.cli", "import tomostain.io, tomostain.prepare"]
 )
 def test_light_imports_load_no_torch_and_no_viewer(statement):
-    heavy = ["torch", "vtk", "vtkmodules", "napari", "SimpleITK", "openslide", "matplotlib", "tensorboard"]
+    heavy = [
+        "torch",
+        "vtk",
+        "vtkmodules",
+        "napari",
+        "SimpleITK",
+        "openslide",
+        "matplotlib",
+        "tensorboard",
+        "neuroglancer",
+    ]
     done = python(f"import sys; {statement}; print([m for m in {heavy} if m in sys.modules])")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"

@@ -13,7 +13,7 @@ import tomostain
 from tomostain.cli.common import bars, examples, existing, triple
 from tomostain.errors import InputError
 
-EXTRAS = {"SimpleITK": "io", "openslide-python": "io", "hdf5plugin": "io", "vtk": "render"}
+EXTRAS = {"SimpleITK": "io", "openslide-python": "io", "hdf5plugin": "io", "vtk": "render", "neuroglancer": "browser"}
 CORE = ("torch", "lightning-fabric", "numpy", "scipy", "scikit-image", "tifffile", "zarr", "h5py", "pydantic", "xraydb")
 
 

@@ -1,5 +1,6 @@
 """Stage: view. Pictures, volume renderings, exports for other software, and the report page."""
 
+from tomostain.view.browser import browse
 from tomostain.view.camera import Camera
 from tomostain.view.composite import composite_projection
 from tomostain.view.curves import draw_curves, training_curves
@@ -19,6 +20,7 @@ __all__ = [
     "Report",
     "Row",
     "Section",
+    "browse",
     "composite_projection",
     "draw_curves",
     "export",

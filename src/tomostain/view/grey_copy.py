@@ -1,0 +1,75 @@
+"""A µCT volume of any format as a small OME-Zarr, so that the browser can show it beside the stain."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomostain.io import Volume, create_stained
+from tomostain.progress import Progress, silent
+
+MAX_VOXELS = 2**28
+"""Most voxels of the copy; a larger volume is averaged over n × n × n voxels."""
+_SLAB = 32
+
+
+def grey_copy(
+    volume: Volume, path: Path, *, max_voxels: int = MAX_VOXELS, progress: Progress = silent
+) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
+    """Write a volume as an 8-bit OME-Zarr with a pyramid, three equal channels, binned until it is small enough.
+
+    Parameters
+    ----------
+    volume : Volume
+        The µCT volume.
+    path : Path
+        A folder that does not exist yet.
+    max_voxels : int
+        Most voxels of the copy.
+    progress : Progress
+        Listener.
+
+    Returns
+    -------
+    tuple of int, tuple of float
+        Shape (Z, Y, X), voxels, and voxel size (z, y, x), µm, of the copy.
+    """
+    bins = 1
+    while np.prod([max(1, n // bins) for n in volume.shape], dtype=float) > max_voxels:
+        bins += 1
+    z, y, x = (max(1, n // bins) for n in volume.shape)
+    # Along an axis thinner than a bin the one voxel that is left is as thick as the volume.
+    per_axis = [min(bins, n) for n in volume.shape]
+    z_um, y_um, x_um = (step * n for step, n in zip(volume.voxel_um, per_axis, strict=True))
+    low, high = grey_window(volume)
+    writer = create_stained((path), (z, y, x), (z_um, y_um, x_um), slab=_SLAB, provenance={"grey": volume.path.name})
+    for start, stop in writer.pending():
+        grey = np.stack([_slice(volume, index, per_axis) for index in range(start, stop)])
+        eight_bit = np.rint(np.clip((grey - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+        writer.write(start, np.repeat(eight_bit[..., None], 3, axis=-1))
+        progress("reading µCT", stop, z)
+    writer.finish()
+    return (z, y, x), (z_um, y_um, x_um)
+
+
+def grey_window(volume: Volume) -> tuple[float, float]:
+    """Return the grey values shown black and white: the 0.1 and 99.9 percentiles of five slices spread over the volume.
+
+    Returns
+    -------
+    tuple of float
+        Never equal, so that one can divide by their difference.
+    """
+    chosen = sorted({round(share * (volume.shape[0] - 1)) for share in (0.1, 0.3, 0.5, 0.7, 0.9)})
+    sample = np.concatenate([volume.read(index, index + 1).ravel() for index in chosen])
+    low, high = (float(value) for value in np.percentile(sample, [0.1, 99.9]))
+    return low, high if high > low else low + 1.0
+
+
+def _slice(volume: Volume, index: int, per_axis: list[int]) -> NDArray[np.float32]:
+    """Return one slice of the copy: the mean over its bin."""
+    deep, high, wide = per_axis
+    slab = volume.read(index * deep, (index + 1) * deep).astype(np.float32).mean(axis=0)
+    rows, columns = slab.shape[0] // high, slab.shape[1] // wide
+    kept = slab[: rows * high, : columns * wide].reshape(rows, high, columns, wide)
+    return np.asarray(kept.mean(axis=(1, 3)), dtype=np.float32)

@@ -1,0 +1,90 @@
+"""Which file a web address names, and which of its bytes are asked for: the rules of the small server, without it."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
+
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".json": "application/json",
+    ".map": "application/json",
+    ".wasm": "application/wasm",
+}
+
+
+class RangeError(Exception):
+    """A range of bytes that the file does not have."""
+
+
+def find_file(roots: Mapping[str, Path], address: str) -> Path | None:
+    """Return the file that ``NAME/path`` names in the folder called NAME; None if there is no such file in it.
+
+    Whatever leads out of the folder, be it by ``..``, by an absolute path or by a symbolic link, names nothing.
+
+    Parameters
+    ----------
+    roots : mapping of str to Path
+        The folders that are served.
+    address : str
+        Path part of an address, percent-encoded, without its first slash.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "zarr.json").write_text("{}")
+    >>> find_file({"a.zarr": folder}, "a.zarr/zarr.json").name
+    'zarr.json'
+    >>> find_file({"a.zarr": folder}, "a.zarr/%2e%2e/secret") is None
+    True
+    """
+    name, _, rest = unquote(address).partition("/")
+    root = roots.get(name)
+    if root is None or "\0" in rest or "\\" in rest:
+        return None
+    parts = PurePosixPath(rest).parts
+    if not parts or ".." in parts or parts[0] == "/":
+        return None
+    try:
+        real, base = root.joinpath(*parts).resolve(strict=True), root.resolve(strict=True)
+    except (OSError, RuntimeError):  # missing, unreadable, a name too long, or links in a circle
+        return None
+    return real if real.is_relative_to(base) and real.is_file() else None
+
+
+def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
+    """Return the bytes (first, behind the last) that a ``Range`` header asks of a file; None for all of it.
+
+    Several ranges at once, and units other than bytes, are answered with all of it, as HTTP allows.
+
+    Raises
+    ------
+    RangeError
+        If the file ends before the range begins.
+
+    References
+    ----------
+    RFC 9110, section 14.
+
+    Examples
+    --------
+    >>> byte_range("bytes=2-5", 100), byte_range("bytes=90-", 100), byte_range("bytes=-10", 100)
+    ((2, 6), (90, 100), (90, 100))
+    >>> byte_range(None, 100) is None
+    True
+    """
+    match = re.fullmatch(r"\s*bytes\s*=\s*(\d*)\s*-\s*(\d*)\s*", header or "", flags=re.ASCII)
+    if match is None or match[1] == match[2] == "":
+        return None
+    if match[1] == "":
+        start, stop = max(0, size - int(match[2])), size
+    else:
+        start, stop = int(match[1]), min(size, int(match[2]) + 1 if match[2] else size)
+        if match[2] and int(match[2]) < int(match[1]):
+            return None
+    if start >= stop:
+        raise RangeError(f"{header} of {size} bytes")
+    return start, stop
