@@ -26,7 +26,7 @@ NO_VIEWER = "pip install 'tomostain[browser]'"
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """A stained volume: red above z 24, else green left of x 48 and blue right of it, and a µCT that is dark."""
+    """A stained volume: red above z 24, else green left of x 48 and blue right of it, and a µCT: dark, black, white along y."""
     top = tmp_path_factory.mktemp("browser")
     volume = np.empty((*SHAPE, 3), np.uint8)
     volume[:24] = RED
@@ -38,7 +38,7 @@ def folders(tmp_path_factory):
     writer.finish()
     ct = np.full(SHAPE, 1000, np.uint16)
     ct[:, :40] = 1000 + 60 * 100
-    ct[:, 0, 0], ct[:, 0, 1] = 1000, 26500
+    ct[:, 78:] = 1000 + 255 * 100
     write_stack(top / "ct", ct, voxel_um=VOXEL_UM)
     return top
 
@@ -109,7 +109,7 @@ def test_without_the_viewer_the_way_to_get_it_is_named(folders, monkeypatch, cap
         (["--no-open"], "are for --browser"),
         (["--browser", "--out", "pictures"], "writes no pictures"),
         (["--browser", "--ct", "nowhere"], "nowhere: no such µCT volume"),
-        (["--browser", "--port", "70000"], "70000"),
+        (["--browser", "--port", "70000"], "port"),
     ],
 )
 def test_options_that_do_not_go_together(folders, capsys, options, words):

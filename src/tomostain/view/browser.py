@@ -103,7 +103,11 @@ def client_folder() -> Path:
 
 @contextmanager
 def prepared_site(
-    client: Path, path: Path, ct: Path | None, voxel_um: float | Sequence[float] | None, progress: Progress = silent
+    client: Path,
+    path: Path,
+    ct: Path | None = None,
+    voxel_um: float | Sequence[float] | None = None,
+    progress: Progress = silent,
 ) -> Iterator[Site]:
     """Yield what is to be served; a grey copy of the µCT lies in a temporary folder for as long.
 

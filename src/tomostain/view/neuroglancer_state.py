@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from tomostain.io.pyramid import Shape
 
-PANEL_PX = 420
+PANEL_PX = 380
 """Side of a panel that the first view is laid out for, px: a quarter of a common window."""
 HAZE = 40 / 255
 """Alpha below which the rendering is clear: white glass with its noise (as in `tomostain.view.render`)."""
@@ -108,7 +108,7 @@ def viewer_state(layers: Sequence[Layer], title: str) -> dict[str, Any]:
         "displayDimensions": ["x", "y", "z"],
         "position": [n / 2 for n in top.shape[::-1]],
         "crossSectionScale": max(extent_um) / step_um / PANEL_PX,
-        "projectionScale": 1.3 * max(extent_um) / step_um,
+        "projectionScale": 1.9 * max(extent_um) / step_um,
         "projectionOrientation": [0.22, 0.22, 0.05, 0.95],
         "crossSectionBackgroundColor": "#ffffff",
         "projectionBackgroundColor": "#ffffff",
