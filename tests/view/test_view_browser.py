@@ -26,7 +26,7 @@ NO_VIEWER = "pip install 'tomostain[browser]'"
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """A stained volume: red above z 24, else green left of x 48 and blue right of it, and a µCT: dark, black, white along y."""
+    """A stained volume: red up to z 24, then green left of x 48 and blue right; a µCT: dark, black, white along y."""
     top = tmp_path_factory.mktemp("browser")
     volume = np.empty((*SHAPE, 3), np.uint8)
     volume[:24] = RED
