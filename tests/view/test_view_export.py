@@ -1,14 +1,22 @@
 """Exports read back by the libraries whose formats they are."""
 
+import gzip
+import json
+import re
+
 import numpy as np
 import pytest
 import tifffile
 import yaml
+from PIL import Image
 
 from tomostain.errors import InputError
+from tomostain.io import open_stained, write_stack
 from tomostain.io.stained_writer import create_stained
 from tomostain.view import view_path
+from tomostain.view.alpha import tissue_rgba
 from tomostain.view.export import export
+from tomostain.view.flight import fly_through, write_gif
 from tomostain.view.rgba import rgba
 
 VOXEL_UM = (12.0, 5.0, 7.0)
@@ -17,13 +25,16 @@ VOXEL_UM = (12.0, 5.0, 7.0)
 @pytest.fixture(scope="module")
 def stained(tmp_path_factory):
     """A stained volume of 19 × 30 × 41 voxels (two slabs of the exporter) and its colours."""
-    path = tmp_path_factory.mktemp("stained") / "stained.ome.zarr"
     volume = np.random.default_rng(3).integers(0, 256, (19, 30, 41, 3), dtype=np.uint8)
+    return write_stained(tmp_path_factory.mktemp("stained") / "stained.ome.zarr", volume), volume
+
+
+def write_stained(path, volume):
     writer = create_stained(path, volume.shape[:3], VOXEL_UM, slab=8, provenance={"model": "none"})
     for z0, z1 in writer.pending():
         writer.write(z0, volume[z0:z1])
     writer.finish()
-    return path, volume
+    return path
 
 
 @pytest.mark.parametrize("to", ["rgba-tiff", "rgb-tiff"])
@@ -41,7 +52,115 @@ def test_tiff_stacks(stained, tmp_path, to):
         assert "spacing=12" in file.pages[0].description
         if to == "rgba-tiff":
             assert file.pages[0].extrasamples == (tifffile.EXTRASAMPLE.UNASSALPHA,)
-    assert yaml.safe_load((out / "export.yaml").read_text())["voxel_um"] == list(VOXEL_UM)
+    with Image.open(out / names[1]) as image:
+        np.testing.assert_array_equal(np.asarray(image), read[0])
+    note = yaml.safe_load((out / "export.yaml").read_text())
+    assert note["voxel_um"] == list(VOXEL_UM)
+    formula = {"rule": "paper", "formula": "255 - mean(R, G, B)"}
+    assert note["alpha"] == (formula if to == "rgba-tiff" else None)
+
+
+def test_slices_are_named_like_the_input(stained, tmp_path):
+    path, volume = stained
+    folder = tmp_path / "reco"
+    folder.mkdir()
+    for number in range(19):
+        tifffile.imwrite(folder / f"scan12_rec_{number + 95}.tiff", np.zeros((30, 41), np.uint16))
+    out = export(path, tmp_path / "slices", "rgb-tiff", like=folder)
+    assert {file.name for file in out.glob("*.tif")} == {f"scan12_rec_{number + 95}.tif" for number in range(19)}
+    for number in (0, 4, 5, 18):  # 99 and 100 lie in the order of their numbers, not of their names
+        read = tifffile.imread(out / f"scan12_rec_{number + 95}.tif")
+        np.testing.assert_array_equal(read, volume[number])
+    (folder / "scan12_rec_113.tiff").unlink()
+    with pytest.raises(InputError, match="has 18 slices, the stained volume 19"):
+        export(path, tmp_path / "other", "rgb-tiff", like=folder)
+
+
+def test_alpha_by_tissue_and_by_ct(stained, tmp_path):
+    path, volume = stained
+    out = export(path, tmp_path / "tissue", alpha="tissue")
+    read = np.stack([tifffile.imread(file) for file in sorted(out.glob("*.tif"))])
+    np.testing.assert_array_equal(read[..., :3], volume)
+    np.testing.assert_array_equal(read[..., 3], np.where(rgba(volume)[..., 3] > 40, 255, 0))
+    assert yaml.safe_load((out / "export.yaml").read_text())["alpha"]["rule"] == "tissue"
+
+    grey = np.random.default_rng(4).integers(0, 1000, (19, 30, 41), dtype=np.uint16)
+    write_stack(tmp_path / "ct", grey, voxel_um=VOXEL_UM)
+    out = export(path, tmp_path / "by-ct", alpha="ct", ct=tmp_path / "ct")
+    read = np.stack([tifffile.imread(file) for file in sorted(out.glob("*.tif"))])
+    low, high = np.percentile(grey[[2, 5, 9, 13, 16]], [0.1, 99.9])
+    np.testing.assert_allclose(read[..., 3], np.clip((grey - low) / (high - low), 0, 1) * 255, atol=0.51)
+    assert "grey value of ct" in yaml.safe_load((out / "export.yaml").read_text())["alpha"]["formula"]
+
+
+def test_alpha_by_ct_at_a_coarser_level(tmp_path):
+    colours = np.zeros((20, 6, 300, 3), np.uint8)
+    path = write_stained(tmp_path / "long.ome.zarr", colours)
+    grey = np.broadcast_to((np.arange(300) // 2 * 100).astype(np.uint16), (20, 6, 300))
+    write_stack(tmp_path / "ct", grey, voxel_um=VOXEL_UM)
+    out = export(path, tmp_path / "by-ct", alpha="ct", ct=tmp_path / "ct", level=1)
+    read = np.stack([tifffile.imread(file) for file in sorted(out.glob("*.tif"))])
+    assert read.shape == (10, 3, 150, 4)
+    np.testing.assert_allclose(read[..., 3], np.broadcast_to(np.arange(150) / 149 * 255, (10, 3, 150)), atol=0.51)
+
+
+def test_alpha_that_cannot_be(stained, tmp_path):
+    path, _ = stained
+    write_stack(tmp_path / "ct", np.zeros((3, 4, 5), np.uint16), voxel_um=VOXEL_UM)
+    for options, words in (
+        ({"alpha": "tisue"}, "did you mean 'tissue'"),
+        ({"alpha": "ct"}, "give it with --ct"),
+        ({"alpha": "ct", "ct": tmp_path / "ct"}, "has the shape"),
+        ({"ct": tmp_path / "ct"}, "has no part in --alpha paper"),
+        ({"to": "rgb-tiff", "alpha": "tissue"}, "has no alpha"),
+        ({"to": "ome-zarr-0.4", "like": tmp_path / "ct"}, "has none"),
+        ({"level": 1, "like": tmp_path / "ct"}, "levels 0 to 0"),
+    ):
+        with pytest.raises(InputError, match=words):
+            export(path, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_ome_zarr_04(tmp_path):
+    import zarr
+    from numcodecs import Blosc
+    from ome_zarr_models.v04 import Image as Image04
+
+    colours = np.random.default_rng(5).integers(0, 256, (5, 40, 300, 3), dtype=np.uint8)
+    path = write_stained(tmp_path / "stained.ome.zarr", colours)
+    out = export(path, tmp_path / "older.ome.zarr", "ome-zarr-0.4")
+    image = Image04.from_zarr(zarr.open_group(out, mode="r"))
+    multiscale = image.attributes.multiscales[0]
+    assert [(axis.name, axis.unit) for axis in multiscale.axes][1:] == [(axis, "micrometer") for axis in "zyx"]
+    scales = [dataset.coordinateTransformations[0].scale for dataset in multiscale.datasets]
+    assert scales == [[1, 12, 5, 7], [1, 24, 10, 14]]
+    assert multiscale.datasets[1].coordinateTransformations[1].translation == [0, 6, 2.5, 3.5]
+    # Its files alone, without Zarr: the chunk from x 64 on, as the header of the array says.
+    header = json.loads((out / "0" / ".zarray").read_text())
+    assert (header["zarr_format"], header["dimension_separator"], header["chunks"]) == (2, "/", [3, 5, 40, 64])
+    chunk = np.frombuffer(Blosc().decode((out / "0/0/0/0/1").read_bytes()), np.uint8).reshape(3, 5, 40, 64)
+    np.testing.assert_array_equal(chunk, np.moveaxis(colours, -1, 0)[..., 64:128])
+    assert open_stained(out).levels == open_stained(path).levels
+    np.testing.assert_array_equal(open_stained(out).read(0, 3, 1), open_stained(path).read(0, 3, 1))
+    coarse = export(path, tmp_path / "coarse.ome.zarr", "ome-zarr-0.4", level=1)
+    assert open_stained(coarse).levels == open_stained(path).levels[1:]
+
+
+def test_gif_turns_and_is_read_by_another_library(tmp_path):
+    imagecodecs = pytest.importorskip("imagecodecs")
+    pytest.importorskip("vtkmodules")
+    cube = np.full((16, 16, 16, 3), 255, np.uint8)
+    cube[4:12, 4:12, 4:12] = (180, 20, 20)
+    cube[10:12, 4:12, 4:12] = (20, 20, 180)
+    write_gif(tmp_path / "cube.gif", fly_through(rgba(cube), VOXEL_UM, frames=4))
+    frames = imagecodecs.gif_decode((tmp_path / "cube.gif").read_bytes())
+    assert frames.shape[:3] == (4, 480, 640)
+    red = [(frame[..., 0] > 1.5 * frame[..., 2].clip(1)).sum() for frame in frames[..., :3].astype(int)]
+    assert red[0] > 5000
+    assert red[2] < red[0] / 4  # cut open as far as it goes: the blue end is left
+    assert (frames[0, 0, 0, :3] == 255).all()
+    with Image.open(tmp_path / "cube.gif") as image:
+        assert (image.n_frames, image.info["loop"]) == (4, 0)
 
 
 def test_vti(stained, tmp_path):
@@ -60,14 +179,23 @@ def test_vti(stained, tmp_path):
     scalars = image.GetPointData().GetScalars()
     assert scalars.GetName() == "RGBA"
     np.testing.assert_array_equal(vtk_to_numpy(scalars).reshape(19, 30, 41, 4), rgba(volume))
+    assert image.GetFieldData().GetAbstractArray("alpha").GetValue(0) == "paper: 255 - mean(R, G, B)"
 
 
 def test_nrrd(stained, tmp_path):
     sitk = pytest.importorskip("SimpleITK")
     path, volume = stained
-    image = sitk.ReadImage(str(export(path, tmp_path / "stained.nrrd", "nrrd")))
+    out = export(path, tmp_path / "stained.nrrd", "nrrd", alpha="tissue")
+    image = sitk.ReadImage(str(out))
     assert image.GetSpacing() == pytest.approx((0.007, 0.005, 0.012))
-    np.testing.assert_array_equal(sitk.GetArrayFromImage(image), rgba(volume))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(image), tissue_rgba(volume))
+    # By the format's own description, without ITK: a header of lines, an empty line, the voxels.
+    header, _, voxels = out.read_bytes().partition(b"\n\n")
+    fields = dict(re.split(r":=|: ", line, maxsplit=1) for line in header.decode().splitlines()[1:] if line[0] != "#")
+    assert (fields["sizes"], fields["encoding"], fields["type"]) == ("4 41 30 19", "gzip", "unsigned char")
+    assert fields["alpha"].startswith("tissue: 255 where")
+    read = np.frombuffer(gzip.decompress(voxels), np.uint8).reshape(19, 30, 41, 4)
+    np.testing.assert_array_equal(read, tissue_rgba(volume))
 
 
 def test_what_is_refused(stained, tmp_path):
@@ -84,11 +212,15 @@ def test_what_is_refused(stained, tmp_path):
     with pytest.raises(InputError, match="--overwrite"):
         export(path, tmp_path / "there.nrrd", "nrrd")
     assert (tmp_path / "there.nrrd").read_text() == "mine"
+    with pytest.raises(InputError, match=r"more than one gif may have .*; give --to rgba-tiff"):
+        export(path, tmp_path / "a.gif", "gif", max_bytes=100)
+    with pytest.raises(InputError, match=r"must be named \*\.gif"):
+        export(path, tmp_path / "a.mp4", "gif")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["there.nrrd"]
 
 
 def test_pictures_of_a_stained_and_of_a_grey_volume(stained, tmp_path):
-    from tomostain.io import read_image, write_stack
+    from tomostain.io import read_image
 
     path, volume = stained
     names = [file.name for file in view_path(path, tmp_path / "view")]

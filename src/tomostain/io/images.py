@@ -223,6 +223,7 @@ def write_stack(
     slices: Iterable[NDArray[Any]],
     *,
     stem: str = "slice",
+    names: Sequence[str] | None = None,
     voxel_um: float | Sequence[float],
     overwrite: bool = False,
 ) -> None:
@@ -236,6 +237,8 @@ def write_stack(
         All (Y, X) or all (Y, X, 3 or 4), of one type.
     stem : str
         Beginning of the file names.
+    names : sequence of str, optional
+        The file names themselves, one a slice, ending in ``.tif`` or ``.tiff``.
     voxel_um : float or sequence of float
         Voxel size, or (z, y, x), µm; written as ImageJ writes it (unit micron, spacing, resolution tags).
     overwrite : bool
@@ -256,7 +259,7 @@ def write_stack(
             if (image.shape, image.dtype) != (first.shape, first.dtype):
                 raise ValueError(f"slice {index} is {image.dtype} {image.shape}, the first {first.dtype} {first.shape}")
             _write_tiff(
-                temporary / f"{stem}_{index:04d}.tif",
+                temporary / (f"{stem}_{index:04d}.tif" if names is None else names[index]),
                 image,
                 description=description,
                 resolution=(1.0 / x_um, 1.0 / y_um),

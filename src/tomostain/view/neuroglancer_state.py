@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tomostain.io.pyramid import Shape
+from tomostain.view.rgba import HAZE
 
 PANEL_PX = 380
 """Side of a panel that the first view is laid out for, px: a quarter of a common window."""
-HAZE = 40 / 255
-"""Alpha below which the rendering is clear: white glass with its noise (as in `tomostain.view.render`)."""
 
 _STAIN_SHADER = """#uicontrol float {cut} slider(min=0, max=1, step=0.01, default={start})
 #uicontrol float stain slider(min=0, max=1, step=0.01, default=1)
@@ -144,5 +143,5 @@ def _layer(layer: Layer, compared: bool) -> dict[str, Any]:
 def _stain_shader(compared: bool) -> str:
     """Return the shader of the stain: swiped against what lies below it, or, alone, cut open in the rendering only."""
     if compared:
-        return _STAIN_SHADER.format(cut="swipe", start=0.5, where="", haze=HAZE)
-    return _STAIN_SHADER.format(cut="cut", start=0.0, where="VOLUME_RENDERING && ", haze=HAZE)
+        return _STAIN_SHADER.format(cut="swipe", start=0.5, where="", haze=HAZE / 255)
+    return _STAIN_SHADER.format(cut="cut", start=0.0, where="VOLUME_RENDERING && ", haze=HAZE / 255)

@@ -12,12 +12,10 @@ from tomostain.errors import InputError
 from tomostain.progress import Progress, silent
 from tomostain.view.camera import Camera, Cut, cut_away
 from tomostain.view.composite import render_composite
-from tomostain.view.rgba import rgba, transfer_opacity
+from tomostain.view.rgba import HAZE, rgba, transfer_opacity
 from tomostain.view.surfaces import crop_to_matter, light_surfaces, spread_colours
 
 RGB = NDArray[np.uint8]
-HAZE = 40
-"""Alpha below which a picture leaves a stained volume clear: white glass, its noise included, has less."""
 MAX_VOXELS = 2**29
 """Largest volume rendered, voxels (2 GiB as RGBA); larger ones are rendered at a lower level of their pyramid."""
 

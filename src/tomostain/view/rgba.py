@@ -5,6 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+HAZE = 40
+"""Alpha below which a picture leaves a stained volume clear: white glass, its noise included, has less."""
+
 
 def rgba(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Add the inverted mean of the colours as alpha: what is dark is solid, white glass is clear.
