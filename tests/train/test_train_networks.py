@@ -127,7 +127,10 @@ def test_patches_of_a_batch_do_not_know_of_each_other():
 @settings(max_examples=10, deadline=None)
 def test_channel_norm_is_torchs_layer_norm_over_channels(seed, channels):
     draws = torch.Generator().manual_seed(seed)
-    network, image = ChannelNorm(channels), 3 + 5 * torch.randn(2, channels, 5, 4, generator=draws)
+    network = ChannelNorm(channels).double()
+    image = 3 + 5 * torch.randn(
+        2, channels, 5, 4, generator=draws, dtype=torch.float64
+    )  # two alike: float32 is not enough
     with torch.no_grad():
         network.gain.normal_(generator=draws)
         network.bias.normal_(generator=draws)

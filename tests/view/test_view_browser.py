@@ -1,9 +1,5 @@
 """The view in a browser: its state, the µCT's copy, the command from beginning to end, and the pixels of the page."""
 
-import http.client
-import re
-import signal
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -123,27 +119,6 @@ def test_ct_beside_a_ct_is_refused(folders, tmp_path):
         prepared_site(tmp_path, folders / "ct", folders / "ct"),
     ):
         pass
-
-
-def test_the_command_serves_until_ctrl_c_and_leaves_nothing(folders, client, tmp_path):
-    code = "from tomostain.cli import main; main()"
-    command = [sys.executable, "-c", code, "-q", "view", str(folders / "stained.ome.zarr")]
-    command += ["--browser", "--no-open", "--ct", str(folders / "ct")]
-    environment = {"PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path), "HOME": str(tmp_path)}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-    try:
-        port, path = re.match(r"view: http://127\.0\.0\.1:(\d+)(/\S+)", process.stdout.readline()).groups()
-        connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=10)
-        connection.request("GET", path)
-        assert b"application/json" in connection.getresponse().read()
-        assert list(tmp_path.iterdir())
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
-    finally:
-        process.kill()
-    assert (process.returncode, err) == (0, "")
-    assert out.endswith("closed\n")
-    assert not [file for file in tmp_path.iterdir() if file.name.startswith("tomostain-view-")]
 
 
 @pytest.fixture
