@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 from tomostain.errors import InputError
 from tomostain.io import open_stained, open_volume
@@ -130,7 +131,9 @@ def prepared_site(
         if stained:
             opened = open_stained(path)
             volumes["stained.ome.zarr"] = path
-            layers.append(Layer("stain", volume_url("stained.ome.zarr", site.token), opened.shape, opened.voxel_um))
+            url = volume_url("stained.ome.zarr", site.token)
+            zarr_format: Literal[2, 3] = 2 if (path / ".zgroup").is_file() else 3
+            layers.append(Layer("stain", url, opened.shape, opened.voxel_um, zarr_format=zarr_format))
         state.update(viewer_state(layers, path.name))
         yield site
 

@@ -70,7 +70,7 @@ def view_path(
 
 def is_stained(path: Path) -> bool:
     """Say whether a path is a stained volume; one that is not finished raises, as `open_stained` does."""
-    if not (Path(path) / "zarr.json").is_file():
+    if not any((Path(path) / name).is_file() for name in ("zarr.json", ".zgroup")):
         return False
     try:
         open_stained(path)

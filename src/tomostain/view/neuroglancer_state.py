@@ -71,6 +71,8 @@ class Layer:
         Voxel size (z, y, x), µm.
     kind : str
         ``stain``: in its colours; ``ct``: grey.
+    zarr_format : int
+        2 or 3; named to the viewer, so that it does not ask for files that are not there.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Layer:
     shape: Shape
     voxel_um: tuple[float, float, float]
     kind: Literal["stain", "ct"] = "stain"
+    zarr_format: Literal[2, 3] = 3
 
 
 def viewer_state(layers: Sequence[Layer], title: str) -> dict[str, Any]:
@@ -130,7 +133,7 @@ def _layer(layer: Layer, compared: bool) -> dict[str, Any]:
     return {
         "type": "image",
         "name": layer.name,
-        "source": {"url": f"zarr3://{layer.url}", "transform": {"outputDimensions": inner}},
+        "source": {"url": f"zarr{layer.zarr_format}://{layer.url}", "transform": {"outputDimensions": inner}},
         "channelDimensions": {"c^": [1, ""]},
         "opacity": 1,
         "blend": "default",
