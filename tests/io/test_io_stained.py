@@ -3,6 +3,7 @@
 import errno
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -214,10 +215,17 @@ def damage(path: Path) -> None:
     path.write_bytes(data)
 
 
+def test_zarr_lists_the_group_without_a_warning(tmp_path: Path, rgb: np.ndarray) -> None:
+    _write_all(_create(tmp_path / "a.zarr"), rgb)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert sorted(name for name, _ in zarr.open_group(tmp_path / "a.zarr", mode="r").members()) == ["0", "1"]
+
+
 def test_checksums_are_those_of_sha256sum(tmp_path: Path, rgb: np.ndarray) -> None:
     _write_all(_create(tmp_path / "a.zarr"), rgb)
     told = subprocess.run(
-        ["sha256sum", "--check", "SHA256SUMS"], cwd=tmp_path / "a.zarr", capture_output=True, text=True
+        ["sha256sum", "--check", "0/SHA256SUMS"], cwd=tmp_path / "a.zarr", capture_output=True, text=True
     )
     shards = [f"0/c/0/{n}/0/0" for n in range(3)] + [f"1/c/0/{n}/0/0" for n in range(2)]
     assert told.stdout.splitlines() == [f"{name}: OK" for name in shards]
@@ -264,10 +272,10 @@ def test_black_slabs_are_not_stored_and_not_missed(tmp_path: Path) -> None:
 def test_a_volume_without_checksums_cannot_be_checked(tmp_path: Path, rgb: np.ndarray) -> None:
     path = tmp_path / "a.zarr"
     _write_all(_create(path), rgb)
-    (path / "SHA256SUMS").write_text("nonsense")
+    (path / "0" / "SHA256SUMS").write_text("nonsense")
     with pytest.raises(InputError, match="'nonsense' is no line of checksums; restore the file or remove it"):
         check_stained(path)
-    (path / "SHA256SUMS").unlink()
+    (path / "0" / "SHA256SUMS").unlink()
     assert check_stained(path) is None
 
 

@@ -1,6 +1,7 @@
 """The shards of a stained volume: where they lie, and whether they are still what was written.
 
-`SHA256SUMS` in the volume's folder names every shard in the form that `sha256sum --check` reads. A shard that is
+`0/SHA256SUMS` names every shard in the form that `sha256sum --check 0/SHA256SUMS` reads in the volume's folder. It lies
+with the array of level 0, since in the group itself Zarr warns of a file that it does not know. A shard that is
 black all over is not stored; its sum is that of nothing, and so it has no line.
 """
 
@@ -12,7 +13,7 @@ from tomostain.errors import InputError
 from tomostain.io.atomic import write_text
 from tomostain.progress import Progress, silent, track
 
-SUMS = "SHA256SUMS"
+SUMS = "0/SHA256SUMS"
 ABSENT = "-"
 _BLOCK = 2**20
 
@@ -41,13 +42,13 @@ def digest(path: Path) -> str:
 
 
 def write_sums(volume: Path, sums: Mapping[str, str]) -> None:
-    """Write `SHA256SUMS` from the digests of shards by name."""
+    """Write `0/SHA256SUMS` from the digests of shards by name."""
     lines = [f"{value}  {name}\n" for name, value in sums.items() if value != ABSENT]
     write_text(volume / SUMS, "".join(lines))
 
 
 def read_sums(volume: Path) -> dict[str, str] | None:
-    """Return the digests of shards by name; None if the volume has no `SHA256SUMS`.
+    """Return the digests of shards by name; None if the volume has no `0/SHA256SUMS`.
 
     Raises
     ------

@@ -2,8 +2,9 @@
 
 One shard is one z-slab: the unit of work, of resuming and of a cluster job. While the volume is being written, a folder
 ``.tomostain-progress`` in it holds the plan and one file a finished slab with the shard's checksum (so that several
-writers need not share a file); it goes when the pyramid is complete and the checksums stand in ``SHA256SUMS``. A volume
-that has it is not finished and is not opened. Any number of processes may write one volume: each claims its slab.
+writers need not share a file); it goes when the pyramid is complete and the checksums stand in ``0/SHA256SUMS``. A
+volume that has it is not finished and is not opened. Any number of processes may write one volume:
+each claims its slab.
 """
 
 import errno
