@@ -57,6 +57,7 @@ def test_version_and_help_are_quick_and_light():
         "stain",
         "view",
         "export",
+        "section",
         "check",
         "doctor",
     ):

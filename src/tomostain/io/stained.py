@@ -64,6 +64,27 @@ class StainedVolume:
             ) from None
         return np.ascontiguousarray(np.moveaxis(slab, 0, -1))
 
+    def block(self, first: Sequence[int], end: Sequence[int]) -> NDArray[np.uint8]:
+        """Read the voxels from `first` to `end` (z, y, x; half-open) of the finest level, and no other chunks.
+
+        Returns
+        -------
+        ndarray of uint8, shape (z, y, x, 3)
+
+        Raises
+        ------
+        InputError
+            If the stored data are damaged.
+        """
+        window = tuple(slice(a, b) for a, b in zip(first, end, strict=True))
+        try:
+            return np.moveaxis(np.asarray(self._arrays[0][:, *window]), 0, -1)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise InputError(
+                f"{self.path}: voxels {list(first)} to {list(end)} cannot be read ({str(error)[:120]}); the volume is "
+                "damaged, see tomostain check"
+            ) from None
+
 
 def open_stained(path: Path) -> StainedVolume:
     """Open a stained volume: an OME-Zarr image with axes c z y x and three 8-bit channels.

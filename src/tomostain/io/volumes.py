@@ -91,6 +91,21 @@ class Volume:
             self._refuse_not_finite(values, start)
         return values
 
+    def block(self, first: Sequence[int], end: Sequence[int]) -> NDArray[Any]:
+        """Read the voxels from `first` to `end` (z, y, x; half-open), slice by slice, so that only they are kept.
+
+        Returns
+        -------
+        ndarray of uint8, uint16 or float32, shape (z, y, x)
+
+        Raises
+        ------
+        InputError
+            As `read`.
+        """
+        window = np.s_[first[1] : end[1], first[2] : end[2]]
+        return np.stack([self.read(z, z + 1)[0][window] for z in range(first[0], end[0])])
+
     def _refuse_not_finite(self, values: NDArray[np.float32], start: int) -> None:
         bad = [start + i for i, image in enumerate(values) if not np.isfinite(image).all()]
         if bad:

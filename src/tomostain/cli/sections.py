@@ -1,0 +1,108 @@
+"""The verb `section`: the histologist's view of a stained volume."""
+
+import re
+from pathlib import Path
+from typing import cast
+
+import typer
+
+from tomostain.cli.common import OVERWRITE, bars, examples, existing
+from tomostain.errors import InputError
+
+AXES = {"z": (1.0, 0.0, 0.0), "y": (0.0, 1.0, 0.0), "x": (0.0, 0.0, 1.0)}
+# From here on a user should know that lengths along the surface are not what they seem.
+STRETCHED = 1.1
+
+
+def place(text: str, option: str) -> tuple[float, float, float]:
+    """Read "100,-2.5,30" as (z, y, x).
+
+    Raises
+    ------
+    InputError
+        If it is not three numbers.
+
+    Examples
+    --------
+    >>> place("100, -2.5,30", "--through")
+    (100.0, -2.5, 30.0)
+    """
+    try:
+        z, y, x = (float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"{option} {text}: expected three numbers z,y,x separated by commas") from None
+    return z, y, x
+
+
+@examples("""
+    tomostain section stained.ome.zarr middle.ome.tif --axis y --through 0,1500,0
+    tomostain section stained.ome.zarr oblique.ome.tif --through 800,900,900 --normal 1,0.5,0 --thickness-um 40
+    tomostain section stained.ome.zarr plane.ome.tif --points three-or-more.csv
+    tomostain section stained.ome.zarr bent.ome.tif --points points.csv --curved --ct reco_folder
+""")
+def section(
+    context: typer.Context,
+    path: Path = typer.Argument(help="A stained OME-Zarr."),
+    out: Path = typer.Argument(help="NAME.ome.tif to write."),
+    through: str | None = typer.Option(None, help="A place in the plane, z,y,x in µm; with --normal or --axis."),
+    normal: str | None = typer.Option(None, help="Direction across the plane, z,y,x."),
+    axis: str | None = typer.Option(None, help="z, y or x: the plane is across this axis."),
+    points: Path | None = typer.Option(None, help="Table of points (CSV: z_um,y_um,x_um), three or more."),
+    curved: bool = typer.Option(False, "--curved", help="A smooth surface through all points, not the nearest plane."),
+    thickness_um: float = typer.Option(0.0, help="Thickness of the section, µm (0: one layer)."),
+    pixel_um: float | None = typer.Option(None, help="Pixel size, µm (default: the voxel's smallest side)."),
+    blending: str = typer.Option("density", help="Mean over the thickness: density (as light is dimmed) or colour."),
+    ct: Path | None = typer.Option(None, help="The µCT that was stained: the same section of it goes beside."),
+    overwrite: bool = OVERWRITE,
+) -> None:
+    """Cut a stained volume along any plane or curved surface and write it for QuPath: RGB OME-TIFF with pixel size.
+
+    Places are z,y,x in µm from the middle of the first voxel, as viewers of the stained volume show them. Outside the
+    volume the section is white as glass. A section of 40 µm is what the paper's slides were cut to.
+    """
+    from tomostain.view.sections import Blending, read_points
+    from tomostain.view.sections import section as cut_section
+
+    if blending not in ("density", "colour"):
+        raise InputError(f"--blending {blending}: give density or colour")
+    if (points is None) == (through is None):
+        raise InputError("section: say where: --through z,y,x with --normal or --axis, or --points FILE.csv")
+    direction = _direction(normal, axis)
+    if (through is None) != (direction is None):
+        raise InputError("section: --through goes with --normal or --axis, and they with --through")
+    existing(path, "stained volume")
+    where = [place(through, "--through")] if through is not None else read_points(cast(Path, points))
+    with bars(context) as progress:
+        cut = cut_section(
+            path,
+            out,
+            points_um=where,
+            normal=direction,
+            curved=curved,
+            thickness_um=thickness_um,
+            pixel_um=pixel_um,
+            blending=cast(Blending, blending),
+            ct=ct,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    rows, columns = cut.places_um.shape[:2]
+    typer.echo(f"section: {out}: {columns} x {rows} pixels of {cut.pixel_um:g} µm")
+    if cut.stretch > STRETCHED:
+        typer.echo(f"note: where the surface is steepest, a pixel stands for {cut.stretch:.2f} times its area")
+
+
+def _direction(normal: str | None, axis: str | None) -> tuple[float, float, float] | None:
+    """Return the direction that one of the two options names."""
+    if normal is not None and axis is not None:
+        raise InputError("section: --normal and --axis say the same; give one")
+    if axis is not None and not re.fullmatch("[zyx]", axis):
+        raise InputError(f"--axis {axis}: give z, y or x")
+    if axis is not None:
+        return AXES[axis]
+    return None if normal is None else place(normal, "--normal")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb to the application."""
+    app.command()(section)

@@ -1,0 +1,238 @@
+"""Virtual sections: a stained volume cut along a plane or a curved surface, as thick as a histologist's section."""
+
+import csv
+from collections.abc import Callable, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
+
+from tomostain.errors import InputError
+from tomostain.io import open_stained, open_volume, write_slide
+from tomostain.io.atomic import refuse_existing
+from tomostain.io.sizes import check_length_um, check_pixels
+from tomostain.progress import Progress, silent, track
+from tomostain.view.cuts import Cut, curved_cut, plane_cut, plane_of
+
+Block = Callable[[Sequence[int], Sequence[int]], NDArray[Any]]
+Blending = Literal["density", "colour"]
+COLUMNS = ("z_um", "y_um", "x_um")
+TILE_PX = 128
+_WHITE = 255.0
+
+
+def depths(thickness_um: float, step_um: float) -> NDArray[np.float64]:
+    """Return where a section is sampled across its thickness: the middles of equal layers no thicker than a voxel.
+
+    Examples
+    --------
+    >>> depths(40, 10).tolist(), depths(0, 10).tolist()
+    ([-15.0, -5.0, 5.0, 15.0], [0.0])
+    """
+    layers = max(1, int(np.ceil(thickness_um / step_um - 1e-9)))
+    return np.asarray((np.arange(layers) - (layers - 1) / 2) * thickness_um / layers)
+
+
+def sample_section(
+    block: Block,
+    shape: Sequence[int],
+    voxel_um: Sequence[float],
+    cut: Cut,
+    thickness_um: float = 0.0,
+    blending: Blending = "density",
+    channels: int = 3,
+    progress: Progress = silent,
+) -> NDArray[np.float32]:
+    """Return what lies in a section, tile by tile, so that memory goes with the section and not with the volume.
+
+    Parameters
+    ----------
+    block : callable
+        Takes the first and the end index (z, y, x) and returns those voxels, shape (Z, Y, X) or (Z, Y, X, C).
+    shape : sequence of int
+        Of the whole volume (z, y, x).
+    voxel_um : sequence of float
+    cut : Cut
+    thickness_um : float
+        0: a single layer.
+    blending : str
+        ``density``: the mean of the optical densities -log((v + 1) / 256) over the thickness, as light that passes a
+        section is dimmed by each of its layers (Beer-Lambert), and divided by their number, since each voxel's colour
+        stands already for a whole section's. ``colour``: the mean of the values.
+    channels : int
+        C.
+    progress : Progress
+        Told of every tile.
+
+    Returns
+    -------
+    ndarray of float32, shape (rows, columns, C)
+        Trilinear between voxels; over the part of the thickness that is inside the volume. NaN where there is none.
+    """
+    rows, columns = cut.places_um.shape[:2]
+    layers = depths(thickness_um, min(voxel_um))
+    corners = product(range(0, rows, TILE_PX), range(0, columns, TILE_PX))
+    tiles = [np.s_[row : row + TILE_PX, column : column + TILE_PX] for row, column in corners]
+    result = np.full((rows, columns, channels), np.nan, np.float32)
+    for tile in track(tiles, "cutting", progress):
+        across = layers[:, None, None, None] * cut.normals[tile]
+        result[tile] = _sample(block, shape, (cut.places_um[tile] + across) / np.asarray(voxel_um), blending)
+    return result
+
+
+def _sample(block: Block, shape: Sequence[int], index: NDArray[np.float64], blending: Blending) -> NDArray[np.float32]:
+    """Return the mean over the first axis of places given in voxels, shape (layers, rows, columns, 3)."""
+    last = np.asarray(shape) - 1
+    inside = ((index > -1e-6) & (index < last + 1e-6)).all(axis=-1)
+    if not inside.any():
+        return np.full((*index.shape[1:3], 1), np.nan, np.float32)
+    index = np.clip(index, 0, last)
+    first = np.floor(index[inside].min(axis=0)).astype(int)
+    end = np.minimum(np.floor(index[inside].max(axis=0)).astype(int) + 2, shape)
+    values = block(first.tolist(), end.tolist())
+    values = values.reshape(*values.shape[:3], -1)
+    places = np.moveaxis(index - first, -1, 0)
+    # Places outside were moved to the border, maybe beyond the block; they are not counted.
+    counted, means = inside.sum(axis=0), []
+    for channel in range(values.shape[3]):
+        found = map_coordinates(values[..., channel].astype(np.float32), places, order=1, mode="nearest")
+        if blending == "density":
+            found = np.log(found + 1)
+        total = np.where(inside, found, 0).sum(axis=0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = total / counted
+        means.append(np.exp(mean) - 1 if blending == "density" else mean)
+    return np.stack(means, axis=-1).astype(np.float32)
+
+
+def read_points(path: Path) -> NDArray[np.float64]:
+    """Read a table of points: columns z_um, y_um and x_um, µm from the middle of the first voxel.
+
+    Raises
+    ------
+    InputError
+        If a column is missing or a value is no number; names the line.
+    """
+    try:
+        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+            if missing:
+                raise InputError(f"{path}: has no column {', '.join(missing)}; the first line must name z_um,y_um,x_um")
+            points = []
+            for row in reader:
+                try:
+                    points.append([float(row[name]) for name in COLUMNS])
+                except (TypeError, ValueError):
+                    raise InputError(f"{path}: line {reader.line_num}: z_um, y_um and x_um must be numbers") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as a table of points ({error})") from None
+    return np.array(points, dtype=np.float64).reshape(-1, 3)
+
+
+def section(
+    path: Path,
+    out: Path,
+    *,
+    points_um: Sequence[Sequence[float]] | NDArray[np.float64],
+    normal: Sequence[float] | None = None,
+    curved: bool = False,
+    thickness_um: float = 0.0,
+    pixel_um: float | None = None,
+    blending: Blending = "density",
+    ct: Path | None = None,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> Cut:
+    """Cut a stained volume and write the section as RGB OME-TIFF with its pixel size, as QuPath opens it.
+
+    Parameters
+    ----------
+    path : Path
+        A stained volume.
+    out : Path
+        ``NAME.ome.tif``. With `ct` the same section of the µCT is written beside it, ``NAME.ct.ome.tif``.
+    points_um : sequence of (z, y, x)
+        Three or more; or one, with `normal`.
+    normal : sequence of float, optional
+        Across the plane (z, y, x).
+    curved : bool
+        A smooth surface through all the points in place of the plane that fits them best.
+    thickness_um : float
+        Over which is averaged; 0: one layer.
+    pixel_um : float, optional
+        Default: the smallest side of a voxel.
+    blending : str
+        ``density`` or ``colour``: see `sample_section`.
+    ct : Path, optional
+        The µCT that was stained.
+    overwrite : bool
+    progress : Progress
+
+    Returns
+    -------
+    Cut
+        Where the section lies.
+
+    Raises
+    ------
+    InputError
+        If the section misses the volume, would be too large, or exists; if the µCT is of another shape.
+    """
+    out = Path(out)
+    if not out.name.lower().endswith((".ome.tif", ".ome.tiff")):
+        raise InputError(f"{out}: a section is written as OME-TIFF; name it NAME.ome.tif")
+    beside = out.with_name(out.name[: out.name.lower().rindex(".ome.")] + ".ct.ome.tif")
+    for target in (out, beside) if ct is not None else (out,):
+        refuse_existing(target, overwrite)
+    volume = open_stained(path)
+    if not (np.isfinite(thickness_um) and thickness_um >= 0):
+        raise InputError(f"section: a thickness of {thickness_um:g} µm; give 0 or more")
+    pixel = check_length_um(pixel_um, "pixel_um") if pixel_um is not None else min(volume.voxel_um)
+    z, y, x = ((n - 1) * step for n, step in zip(volume.shape, volume.voxel_um, strict=True))
+    check_pixels(out, [int(np.hypot(np.hypot(z, y), x) / pixel) + 1] * 2)
+    cut = _cut(np.asarray(points_um, dtype=np.float64), normal, curved, (z, y, x), pixel)
+    drawn = sample_section(volume.block, volume.shape, volume.voxel_um, cut, thickness_um, blending, progress=progress)
+    grey = None
+    if ct is not None:
+        # What it weighs in light does not matter to X-rays: grey values are averaged as they are.
+        scan = open_volume(ct, voxel_um=volume.voxel_um)
+        if scan.shape != volume.shape:
+            raise InputError(
+                f"{ct}: has the shape {scan.shape}, the stained volume {volume.shape}; give what was stained"
+            )
+        grey = sample_section(scan.block, scan.shape, volume.voxel_um, cut, thickness_um, "colour", 1, progress)
+    write_slide(out, _as_rgb(drawn, _WHITE), pixel, overwrite=overwrite)
+    if grey is not None:
+        write_slide(beside, _as_rgb(_windowed(grey), 0.0), pixel, overwrite=overwrite)
+    return cut
+
+
+def _cut(
+    points: NDArray[np.float64],
+    normal: Sequence[float] | None,
+    curved: bool,
+    size_um: tuple[float, float, float],
+    pixel_um: float,
+) -> Cut:
+    """Return the cut that the options ask for."""
+    if normal is not None:
+        if len(points) != 1 or curved:
+            raise InputError("section: a normal goes with one point and a plane; leave it out, or give one point")
+        return plane_cut(points[0], normal, size_um, pixel_um)
+    return curved_cut(points, size_um, pixel_um) if curved else plane_cut(*plane_of(points), size_um, pixel_um)
+
+
+def _as_rgb(drawn: NDArray[np.float32], outside: float) -> NDArray[np.uint8]:
+    """Return 8-bit RGB, with a colour for what is outside the volume."""
+    filled = np.rint(np.where(np.isnan(drawn), np.float32(outside), drawn)).clip(0, 255).astype(np.uint8)
+    return np.broadcast_to(filled, (*filled.shape[:2], 3))
+
+
+def _windowed(grey: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Stretch grey values between the 0.5th and the 99.5th percentile to 0 to 255."""
+    low, high = np.nanpercentile(grey, (0.5, 99.5)) if np.isfinite(grey).any() else (0.0, 1.0)
+    return np.asarray((grey - low) / max(high - low, 1e-12) * 255, dtype=np.float32)
