@@ -99,15 +99,20 @@ def test_missing_and_empty_folders(tmp_path, capsys):
     assert "empty" in fails(capsys, "check", tmp_path / "empty")
 
 
-@pytest.mark.parametrize("verb", ["check", "view", "stain", "register"])
+@pytest.mark.parametrize("verb", ["check", "view", "stain", "register", "prepare"])
 def test_verbs_that_read_a_volume_name_its_first_and_last_slice(verb, volume, tmp_path, capsys):
     others = {
         "check": [],
         "view": ["--out", tmp_path / "planes"],
         "stain": [tmp_path / "out.ome.zarr"],
         "register": [tmp_path / "slide.tif", tmp_path / "pair"],
+        "prepare": [tmp_path / "dataset"],
     }
     before = []
+    if verb == "prepare":
+        table = tmp_path / "specimens.csv"
+        table.write_text(f"specimen,volume,slide\na,{volume},{tmp_path / 'slide.tif'}\n")
+        volume = table
     if verb == "stain":
         before = [tmp_path / "model"]
         (tmp_path / "model").mkdir()

@@ -88,7 +88,7 @@ def prepare(
     """
     from tomostain.prepare import AlignedConfig, PrepareConfig, prepare_aligned, prepare_specimens
     from tomostain.prepare.registration import left_out
-    from tomostain.prepare.specimens import registration_folder
+    from tomostain.prepare.specimens import described_volumes, registration_folder
 
     wanted = 3 if aligned else 2
     if len(inputs) != wanted:
@@ -125,6 +125,8 @@ def prepare(
             csv, out = existing(inputs[0], "file"), inputs[1]
             values |= {"jobs": jobs} if jobs else {}
             plan = PrepareConfig.from_dict(values, source)
+            for line in described_volumes(csv):
+                typer.echo(f"volume: {line}")
             dataset = prepare_specimens(csv, out, plan, overwrite=overwrite, progress=progress)
     for name, reason in left_out(registration_folder(out)).items() if not aligned else ():
         typer.echo(f"left out: {name}: {reason}")

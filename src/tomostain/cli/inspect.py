@@ -86,7 +86,7 @@ def _stained(path: Path, context: typer.Context) -> None:
     with bars(context) as progress:
         bad = check_stained(path, progress)
     if bad is None:
-        typer.echo("  whole; it keeps no checksums (SHA256SUMS), so whether it is what was written cannot be told")
+        typer.echo("  whole; it keeps no checksums (0/SHA256SUMS), so whether it is what was written cannot be told")
         return
     if bad:
         named = ", ".join(bad[:3]) + (", …" if len(bad) > 3 else "")

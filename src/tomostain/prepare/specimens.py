@@ -209,6 +209,22 @@ def read_table(table: Path) -> list[_Row]:
     return rows
 
 
+def described_volumes(table: Path) -> list[str]:
+    """Return a line for each specimen's µCT, with its first and last slice: is it the one that was meant?
+
+    Raises
+    ------
+    InputError
+        If the table or a volume cannot be read.
+    """
+    return [f"{row.id}: {_opened(row).describe()}" for row in read_table(Path(table))]
+
+
+def _opened(row: _Row) -> Volume:
+    """Open the µCT of a line."""
+    return open_volume(row.path("volume"), voxel_um=row.number("voxel_um"), dataset=row.values.get("dataset") or None)
+
+
 def registration_folder(out: Path) -> Path:
     """Return where the registrations of a dataset are kept: beside it, so that a repeat finds them."""
     return Path(out).with_name(f"{Path(out).name}-registration")
@@ -273,7 +289,7 @@ def _specimen_pair(row: _Row, config: PrepareConfig, voxel_um: float | None) -> 
     """Cut, normalise and mask the pair of one line."""
     section_path = row.path("section")
     section = Section.from_dict(read_yaml(section_path), source=str(section_path))
-    volume = open_volume(row.path("volume"), voxel_um=row.number("voxel_um"), dataset=row.values.get("dataset") or None)
+    volume = _opened(row)
     slide = open_slide(row.path("slide"), pixel_um=row.number("pixel_um"))
     rois = Rois.from_yaml(row.path("rois")) if row.values.get("rois") else Rois()
     found = config.registration
