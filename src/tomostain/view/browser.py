@@ -66,10 +66,12 @@ def serve(site: Site, *, port: int = 0, open_page: bool = True, tell: Callable[[
         If the port is taken or not allowed.
     """
     server = start_server(site, port)
-    tell(f"view: {server.url}")
-    tell(f"      from elsewhere: ssh -L {server.server_port}:{HOST}:{server.server_port} THIS_MACHINE, same address")
-    tell("      Ctrl-C ends it")
-    try:
+    try:  # from the first word on: who reads that Ctrl-C ends it may press it at once
+        tell(f"view: {server.url}")
+        tell(
+            f"      from elsewhere: ssh -L {server.server_port}:{HOST}:{server.server_port} THIS_MACHINE, same address"
+        )
+        tell("      Ctrl-C ends it")
         if open_page and can_open_page():
             webbrowser.open(server.url)
         server.serve_forever()
