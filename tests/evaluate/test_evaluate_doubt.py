@@ -1,6 +1,7 @@
 """Maps of doubt: what they are worth is measured, and known errors give known numbers."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from tomostain.errors import InputError
 from tomostain.evaluate.doubt import (
     CYCLE,
     DISAGREEMENT,
+    DOUBT,
+    NOVELTY,
     check_doubt,
     doubt_maps,
     draw_calibration,
@@ -20,6 +23,7 @@ from tomostain.evaluate.doubt import (
 )
 from tomostain.io import ModelSpec, read_image, save_model
 from tomostain.prepare import Pair, load_dataset, save_dataset
+from tomostain.prepare.novelty import novelty, remember
 from tomostain.stain import StainConfig, Translator, load_translator
 from tomostain.stain.confidence import cycle_error, disagreement, patch_means, rank_correlation
 from tomostain.train import build_network
@@ -76,7 +80,7 @@ def test_without_a_way_back_there_is_no_cycle():
     translator = Translator(Repeat(), spec(), torch.device("cpu"))
     with pytest.raises(InputError, match="no way back"):
         cycle_error(translator, pair(0).ct, CONFIG)
-    with pytest.raises(InputError, match="one model without a way back gives no map"):
+    with pytest.raises(InputError, match="one model that neither has a way back nor remembers"):
         check_doubt({"a": translator})
     check_doubt({"a": translator, "b": translator})
     assert doubt_maps(pair(0), {"a": translator}, {"a": pair(0).histology}, CONFIG) == {}
@@ -138,6 +142,25 @@ def test_two_models_that_err_apart_doubt_where_they_err(tmp_path):
     picture = draw_calibration({DISAGREEMENT: means})
     assert picture.shape[0] > 200
     assert np.ptp(picture) > 200
+
+
+def test_models_that_remember_have_maps_of_what_is_new():
+    truth = pair(3, (96, 128))
+    known = [replace(truth, id=f"q{i}", ct=truth.ct[:, ::step].copy()) for i, step in enumerate((1, -1))]
+    seen = remember(known)
+    translators = dict.fromkeys("ab", Translator(Repeat(), spec(), torch.device("cpu"), seen=seen))
+    strange = replace(truth, ct=truth.ct.copy())
+    strange.ct[20:70, 30:80] = 9000
+    maps = doubt_maps(strange, translators, {"a": truth.histology, "b": truth.histology}, CONFIG)
+    assert list(maps) == [NOVELTY, DISAGREEMENT, DOUBT]
+    # The models agree everywhere, and doubt what is new all the same.
+    assert maps[DISAGREEMENT][0].max() == 0
+    assert maps[DOUBT][0][35:55, 45:65].min() > 0.5
+    assert np.median(maps[DOUBT][0][:, 100:]) == 0
+    np.testing.assert_allclose(maps[NOVELTY][0], novelty(strange.ct, seen))
+    alone = doubt_maps(strange, {"a": translators["a"]}, {"a": truth.histology}, CONFIG)
+    assert list(alone) == [NOVELTY]
+    check_doubt({"a": translators["a"]})
 
 
 def test_it_is_written_for_every_pair_and_all_together(tmp_path):

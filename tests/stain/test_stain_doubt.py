@@ -6,19 +6,21 @@ import torch
 
 from tomostain import __version__
 from tomostain.cli.main import run
-from tomostain.errors import InputError, Interrupted
+from tomostain.errors import InputError, Interrupted, StrangeInput
 from tomostain.io import ModelSpec, open_stained, save_model, write_stack
+from tomostain.prepare import Pair
+from tomostain.prepare.novelty import novelty, remember
 from tomostain.stain import StainConfig, load_translator, stain_slice, stain_volume
-from tomostain.stain.confidence import cycle_error
-from tomostain.stain.doubt import FULL_SCALE, load_doubters
+from tomostain.stain.confidence import FULL_SCALE, cycle_error
+from tomostain.stain.doubt import load_doubters
 from tomostain.train import build_network
 
 SMALL = {"patch_px": 32, "stride_px": 16}
 NETWORK = {"name": "resnet", "in_channels": 1, "width": 2, "blocks": 1}
 
 
-def make_model(folder, seed, way_back=False, **changes):
-    """Write a model of random weights, bright enough to be told apart."""
+def make_model(folder, seed, way_back=False, seen=None, **changes):
+    """Write a model of random weights, bright enough to be told apart; and what it saw."""
     draws = torch.Generator().manual_seed(seed)
     reverse = {**NETWORK, "in_channels": 3, "out_channels": 1} if way_back else None
     states = []
@@ -28,7 +30,7 @@ def make_model(folder, seed, way_back=False, **changes):
             parameter.data *= 5
         states.append(built.state_dict())
     about = {"voxel_um": 5.0, "stain": "h&e", "recipe": "test", "tomostain_version": __version__, **changes}
-    save_model(folder, ModelSpec(generator=NETWORK, reverse=reverse, in_channels=1, **about), *states)
+    save_model(folder, ModelSpec(generator=NETWORK, reverse=reverse, in_channels=1, **about), *states, seen=seen)
     return folder
 
 
@@ -64,7 +66,52 @@ def test_several_models_doubt_where_they_draw_differently(tmp_path, scan):
     assert np.abs(found - expected[..., None]).max() <= 0.501
     assert found.std() > 2
     about = open_stained(tmp_path / "doubt.ome.zarr").provenance["doubt"]
-    assert (about["map"], about["white"], len(about["models"])) == ("disagreement", 64.0, 3)
+    assert (about["map"], about["white"], len(about["models"])) == ("disagreement", {"disagreement": 64.0}, 3)
+
+
+def remembered(values):
+    """Return what training on these slices remembers."""
+    pairs = [
+        Pair(f"p{i}", ct, np.zeros((*ct.shape, 3), np.uint8), np.ones(ct.shape, bool), 5.0)
+        for i, ct in enumerate(values)
+    ]
+    return remember(pairs)
+
+
+def test_models_that_remember_doubt_what_they_never_saw(tmp_path, scan):
+    # They saw slices like these, but nothing bright and flat, such as the middle of the last slice.
+    seen = remembered(scan)
+    scan[6, 10:30, 8:28] = 38000
+    write_stack(tmp_path / "new", scan, voxel_um=5.0)
+    model = make_model(tmp_path / "a", 0, seen=seen.to_arrays())
+    settings = {"config": StainConfig(**SMALL, slab=3), "levels": "none", "device": "cpu"}
+    with pytest.warns(StrangeInput, match="unlike all that the model was trained on"):
+        stain_volume(model, tmp_path / "new", tmp_path / "out.zarr", doubt=tmp_path / "doubt.zarr", **settings)
+    found = read(tmp_path / "doubt.zarr")[..., 0]
+    expected = 255 * np.clip(np.stack([novelty(s, seen) for s in scan]) - 1, 0, 1)
+    assert np.abs(found - expected).max() <= 0.501
+    assert found[6, 16:24, 14:22].min() > 200
+    assert np.median(found[:6]) < 30
+    about = open_stained(tmp_path / "doubt.zarr").provenance
+    assert about["doubt"]["map"] == "novelty"
+    assert about["new_share"] > 0.05
+
+
+def test_with_several_models_doubt_is_the_larger_of_both(tmp_path, scan):
+    seen = remembered(scan)
+    scan[6] = 38000
+    write_stack(tmp_path / "volume", scan, voxel_um=5.0, overwrite=True)
+    models = [make_model(tmp_path / name, seed, seen=seen.to_arrays()) for seed, name in enumerate("ab")]
+    with pytest.warns(StrangeInput):
+        staining(tmp_path, models[0], doubt=tmp_path / "doubt.zarr", also=models[1:])
+    config = StainConfig(**SMALL)
+    drawn = [np.stack([stain_slice(load_translator(m, "cpu"), s, config) for s in scan]).astype(float) for m in models]
+    apart = np.std(drawn, axis=0).mean(axis=-1) / FULL_SCALE["disagreement"]
+    new = np.stack([novelty(s, seen) for s in scan]) - 1
+    expected = 255 * np.clip(np.maximum(apart, new), 0, 1)
+    assert np.abs(read(tmp_path / "doubt.zarr")[..., 0] - expected).max() <= 0.501
+    assert (apart > new).any()
+    assert (apart < new).any()
 
 
 def test_one_model_doubts_by_its_way_back(tmp_path, scan):
@@ -99,7 +146,10 @@ def test_doubt_may_be_added_later_and_broken_off(tmp_path, scan):
 
 def test_what_gives_no_map_is_refused(tmp_path, scan):
     model = make_model(tmp_path / "a", 0)
-    with pytest.raises(InputError, match=r"has no way back.*name models of other folds with --also"):
+    with pytest.raises(
+        InputError,
+        match=r"neither remembers what training saw nor has a way back.*name models of other folds with --also",
+    ):
         staining(tmp_path, model, doubt=tmp_path / "doubt.ome.zarr")
     with pytest.raises(InputError, match="is the same model as"):
         load_doubters(model, [model], "cpu")

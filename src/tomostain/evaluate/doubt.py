@@ -18,7 +18,18 @@ from tomostain.io.atomic import write_text
 from tomostain.prepare import Dataset, Pair
 from tomostain.progress import Progress, silent, track
 from tomostain.stain import StainConfig, Translator, stain_slice
-from tomostain.stain.confidence import CYCLE, DISAGREEMENT, cycle_error, disagreement, patch_means, rank_correlation
+from tomostain.stain.confidence import (
+    CYCLE,
+    DISAGREEMENT,
+    DOUBT,
+    NOVELTY,
+    combined,
+    cycle_error,
+    disagreement,
+    novelty_of,
+    patch_means,
+    rank_correlation,
+)
 
 Float32 = NDArray[np.float32]
 RGB = NDArray[np.uint8]
@@ -45,7 +56,8 @@ def write_doubt(
     data : Dataset
     ids : sequence of str
     translators : mapping of str to Translator
-        Those loaded with their reverse give a cycle error each; two or more a disagreement.
+        Those loaded with their reverse give a cycle error each; two or more a disagreement; those that remember what
+        training saw novelty, together with disagreement too.
     config : StainConfig
     progress : Progress
     """
@@ -68,8 +80,10 @@ def write_doubt(
 
 def check_doubt(translators: Mapping[str, Translator]) -> None:
     """Raise `InputError` if there is neither a way back nor a second model: then there is no map."""
-    if len(translators) < 2 and all(translator.reverse is None for translator in translators.values()):
-        raise InputError("doubt: one model without a way back gives no map; compare several, or take one with cycles")
+    if len(translators) < 2 and all(t.reverse is None and t.seen is None for t in translators.values()):
+        raise InputError(
+            "doubt: one model that neither has a way back nor remembers what training saw gives no map; compare several"
+        )
 
 
 def doubt_maps(
@@ -80,9 +94,16 @@ def doubt_maps(
     for name, translator in translators.items():
         if translator.reverse is not None:
             maps[f"{CYCLE} of {name}"] = cycle_error(translator, pair.ct, config), pictures[name]
-    if len(pictures) > 1:
-        drawn = list(pictures.values())
-        maps[DISAGREEMENT] = disagreement(drawn), np.rint(np.mean(drawn, axis=0)).astype(np.uint8)
+    several = list(pictures.values())
+    mean = np.rint(np.mean(several, axis=0)).astype(np.uint8)
+    remembering = [translator for translator in translators.values() if translator.seen is not None]
+    new = novelty_of(remembering, pair.ct) if len(remembering) == len(translators) else None
+    if new is not None:
+        maps[NOVELTY] = new, mean
+    if len(several) > 1:
+        maps[DISAGREEMENT] = disagreement(several), mean
+        if new is not None:
+            maps[DOUBT] = combined(maps[DISAGREEMENT][0], new), mean
     return maps
 
 

@@ -17,11 +17,13 @@ from tomostain.errors import InputError
 from tomostain.io.atomic import atomic_folder
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
-GENERATOR, REVERSE, SPEC, CARD, SUMS = (
+GENERATOR, REVERSE, SEEN, SPEC, CARD, SUMS = (
     "generator.safetensors",
     "reverse.safetensors",
+    "seen.safetensors",
     "model.yaml",
     "README.md",
     "SHA256SUMS",
@@ -93,6 +95,8 @@ class Model:
         Weights of G_yx.
     hash : str
         sha256 over its checksums: the name of exactly these weights and this ``model.yaml``, for provenance.
+    seen : dict of ndarray or None
+        What training saw (`tomostain.prepare.novelty.Seen`); models of before remember nothing.
     """
 
     path: Path
@@ -100,6 +104,7 @@ class Model:
     state: "dict[str, Tensor]"
     reverse_state: "dict[str, Tensor] | None"
     hash: str
+    seen: "dict[str, np.ndarray] | None" = None
 
 
 def save_model(
@@ -108,6 +113,7 @@ def save_model(
     generator_state: "Mapping[str, Tensor]",
     reverse_state: "Mapping[str, Tensor] | None" = None,
     *,
+    seen: "Mapping[str, np.ndarray] | None" = None,
     overwrite: bool = False,
 ) -> None:
     """Write a model folder, whole or not at all.
@@ -120,6 +126,8 @@ def save_model(
         Must name the reverse architecture exactly if `reverse_state` is given.
     generator_state, reverse_state : mapping of str to Tensor
         State dictionaries of G_xy and G_yx.
+    seen : mapping of str to ndarray, optional
+        What training saw: `tomostain.prepare.novelty.Seen.to_arrays`.
     overwrite : bool
         Replace an existing folder.
 
@@ -134,10 +142,12 @@ def save_model(
         _save_state(temporary / GENERATOR, generator_state)
         if reverse_state is not None:
             _save_state(temporary / REVERSE, reverse_state)
+        if seen is not None:
+            _save_arrays(temporary / SEEN, seen)
         (temporary / SPEC).write_text(spec.to_yaml(), encoding="utf-8")
         # The card is for people, who may edit it: it is not among the checksums.
         (temporary / CARD).write_text(model_card(spec), encoding="utf-8")
-        names = [name for name in (GENERATOR, REVERSE, SPEC) if (temporary / name).exists()]
+        names = [name for name in (GENERATOR, REVERSE, SEEN, SPEC) if (temporary / name).exists()]
         sums = "".join(f"{_sha256(temporary / name)}  {name}\n" for name in names)
         (temporary / SUMS).write_text(sums, encoding="utf-8")
 
@@ -175,8 +185,9 @@ def load_model(folder: Path) -> Model:
         raise InputError(f"{folder}: {SPEC} names a reverse generator, but {SUMS} lists no {REVERSE}")
     state = _load_state(folder / GENERATOR)
     reverse_state = _load_state(folder / REVERSE) if spec.reverse is not None else None
+    seen = {name: tensor.numpy() for name, tensor in _load_state(folder / SEEN).items()} if SEEN in sums else None
     digest = hashlib.sha256("".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode()).hexdigest()
-    return Model(folder, spec, state, reverse_state, digest)
+    return Model(folder, spec, state, reverse_state, digest, seen)
 
 
 def check_state(state: "Mapping[str, Tensor]", expected: "Mapping[str, Tensor]", source: str) -> None:
@@ -241,7 +252,8 @@ def model_card(spec: ModelSpec) -> str:
         "",
         "## Files",
         "",
-        f"`{GENERATOR}`, `{REVERSE}` (if included) and `{SPEC}` are listed in `{SUMS}` (`sha256sum -c {SUMS}`).",
+        f"`{GENERATOR}`, `{REVERSE}` (if included), `{SEEN}` (what training saw, to tell what is new) and `{SPEC}`",
+        f"are listed in `{SUMS}` (`sha256sum -c {SUMS}`).",
         "",
     ]
     return "\n".join(lines)
@@ -260,6 +272,12 @@ def _save_state(path: Path, state: "Mapping[str, Tensor]") -> None:
     save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in state.items()}, path)
 
 
+def _save_arrays(path: Path, arrays: "Mapping[str, np.ndarray]") -> None:
+    from safetensors.numpy import save_file
+
+    save_file(dict(arrays), path)
+
+
 def _load_state(path: Path) -> "dict[str, Tensor]":
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -276,7 +294,7 @@ def _sha256(path: Path) -> str:
 
 
 def _read_sums(folder: Path) -> dict[str, str]:
-    """Read SHA256SUMS; only the three known names may stand in it, and the two necessary ones must."""
+    """Read SHA256SUMS; only the four known names may stand in it, and the two necessary ones must."""
     path = folder / SUMS
     if not path.is_file():
         raise InputError(f"{path}: no such file; {folder} is not a model folder")
@@ -284,7 +302,7 @@ def _read_sums(folder: Path) -> dict[str, str]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         digest, _, name = line.strip().partition(" ")
         name = name.strip().removeprefix("*")
-        if line.strip() and (name not in (GENERATOR, REVERSE, SPEC) or len(digest) != 64):
+        if line.strip() and (name not in (GENERATOR, REVERSE, SEEN, SPEC) or len(digest) != 64):
             raise InputError(f"{path}: line '{line[:80]}' is not the checksum of a model file; export the model again")
         if line.strip():
             sums[name] = digest.lower()

@@ -1,7 +1,8 @@
-"""Where a stained picture is a guess: how far the cycle misses the µCT, and how far models disagree.
+"""Where a stained picture is a guess: where models disagree, what training never saw, how far the cycle misses the µCT.
 
-Neither is a proof. The cycle error |G_yx(G_xy(x)) - x| tells where the µCT cannot be read back from what was drawn; the
-disagreement of models of several folds tells where the drawing hangs on which specimens were seen.
+None is a proof. The disagreement of models of several folds tells where the drawing hangs on which specimens were seen;
+novelty (`tomostain.prepare.novelty`) where the µCT is unlike all of them, so that the models may agree and be wrong;
+the cycle error |G_yx(G_xy(x)) - x| where the µCT cannot be read back from what was drawn.
 """
 
 from collections.abc import Sequence
@@ -13,13 +14,17 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from tomostain.errors import InputError
+from tomostain.prepare.novelty import novelty
 from tomostain.scaling import CT_BACKGROUND, CT_BONE, CT_WINDOW
 from tomostain.stain.config import StainConfig
 from tomostain.stain.slices import blend_tiles
 from tomostain.stain.translator import Translator
 
 Float32 = NDArray[np.float32]
-CYCLE, DISAGREEMENT = "cycle error", "disagreement"
+CYCLE, DISAGREEMENT, NOVELTY, DOUBT = "cycle error", "disagreement", "novelty", "disagreement or novelty"
+# What counts as doubt in full: a whole step from background to bone, a standard deviation between models of so many
+# grey levels, twice the distance that is usual among training pairs.
+FULL_SCALE = {CYCLE: 1.0, DISAGREEMENT: 64.0, NOVELTY: 2.0}
 
 
 def cycle_error(
@@ -82,6 +87,40 @@ def disagreement(pictures: Sequence[NDArray[np.uint8]]) -> Float32:
     if len(pictures) < 2 or len(shapes) != 1:
         raise InputError(f"disagreement: {len(pictures)} picture(s) of shapes {sorted(shapes)}; give two of one shape")
     return np.stack(pictures).astype(np.float32).std(axis=0).mean(axis=2)
+
+
+def novelty_of(translators: Sequence[Translator], ct: NDArray[np.uint16] | NDArray[np.float32]) -> Float32:
+    """Return how unlike all that any of the models saw each place of a slice is: below 1 usual.
+
+    Parameters
+    ----------
+    translators : sequence of Translator
+        All of which remember what their training saw (`Translator.seen`).
+    ct : ndarray, shape (Y, X)
+        Normalised µCT.
+
+    Returns
+    -------
+    ndarray of float32, shape (Y, X)
+    """
+    return np.min([novelty(ct, translator.seen) for translator in translators if translator.seen], axis=0)
+
+
+def combined(disagreement: Float32 | None, novelty: Float32 | None) -> Float32:
+    """Return doubt from 0 to 1: the larger of disagreement and of novelty beyond what is usual, in their full scales.
+
+    Examples
+    --------
+    >>> a, b = np.array([[16.0, 16.0]], np.float32), np.array([[0.9, 1.5]], np.float32)
+    >>> combined(a, b).tolist()
+    [[0.25, 0.5]]
+    """
+    parts = []
+    if disagreement is not None:
+        parts.append(disagreement / FULL_SCALE[DISAGREEMENT])
+    if novelty is not None:
+        parts.append((novelty - 1.0) / (FULL_SCALE[NOVELTY] - 1.0))
+    return np.clip(np.max(parts, axis=0), 0.0, 1.0).astype(np.float32)
 
 
 def patch_means(doubt: Float32, error: Float32, mask: NDArray[np.bool_], patch_px: int) -> NDArray[np.float64]:

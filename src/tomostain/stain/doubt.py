@@ -8,29 +8,39 @@ from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.io.models import REVERSE
-from tomostain.stain.confidence import CYCLE, DISAGREEMENT, cycle_error, disagreement
+from tomostain.stain.confidence import (
+    CYCLE,
+    DISAGREEMENT,
+    DOUBT,
+    NOVELTY,
+    combined,
+    cycle_error,
+    disagreement,
+    novelty_of,
+)
 from tomostain.stain.config import StainConfig
 from tomostain.stain.slices import stain_slice
 from tomostain.stain.translator import Translator, load_translator
 
 RGB = NDArray[np.uint8]
-# What white means: a whole step from background to bone; a standard deviation between models of so many grey levels.
-FULL_SCALE = {CYCLE: 1.0, DISAGREEMENT: 64.0}
 
 
 def load_doubters(model: Path, also: Sequence[Path], device: str) -> list[Translator]:
-    """Load a model and those that are asked beside it; alone, it must have a way back.
+    """Load a model and those that are asked beside it; alone, it must remember what training saw or have a way back.
 
     Raises
     ------
     InputError
-        If there is neither another model nor a way back, or the others stain something else.
+        If there is nothing to doubt by, or the others stain something else.
     """
-    if not also and not (model / REVERSE).is_file():
-        raise InputError(
-            f"{model}: has no way back, so alone it gives no map of doubt; name models of other folds with --also"
-        )
-    first = load_translator(model, device, reverse=not also)
+    first = load_translator(model, device)
+    if first.seen is None and not also:
+        if not (model / REVERSE).is_file():
+            raise InputError(
+                f"{model}: neither remembers what training saw nor has a way back, so alone it gives no map of doubt; "
+                "name models of other folds with --also"
+            )
+        first = load_translator(model, device, reverse=True)
     others = [load_translator(Path(folder), device) for folder in also]
     for folder, other in zip(also, others, strict=True):
         if (other.spec.stain, other.spec.voxel_um) != (first.spec.stain, first.spec.voxel_um):
@@ -63,17 +73,29 @@ def doubt_picture(
     Returns
     -------
     ndarray of uint8, shape (Y, X, 3)
-        Grey: 255 is `FULL_SCALE` or more. With one translator its cycle error, with several their disagreement.
+        Grey: 255 is full doubt (`tomostain.stain.confidence.FULL_SCALE`), by what `kind_of` says.
     """
-    kind = kind_of(translators)
-    if kind == CYCLE:
-        found = cycle_error(translators[0], ct, config)
+    if kind_of(translators) == CYCLE:
+        found = np.clip(cycle_error(translators[0], ct, config), 0, 1)
     else:
-        found = disagreement([stained, *(stain_slice(other, ct, config) for other in translators[1:])])
-    grey = np.rint(255 * np.clip(found / FULL_SCALE[kind], 0, 1)).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=2)
+        others = [stain_slice(other, ct, config) for other in translators[1:]]
+        found = combined(
+            disagreement([stained, *others]) if others else None,
+            novelty_of(translators, ct) if _remembers(translators) else None,
+        )
+    return np.repeat(np.rint(255 * found).astype(np.uint8)[..., None], 3, axis=2)
 
 
 def kind_of(translators: Sequence[Translator]) -> str:
-    """Return which map so many translators give."""
+    """Return which map these translators give.
+
+    Novelty where all of them remember what their training saw, together with their disagreement where they are
+    several; the cycle error for a lone one that remembers nothing.
+    """
+    if _remembers(translators):
+        return NOVELTY if len(translators) == 1 else DOUBT
     return CYCLE if len(translators) == 1 else DISAGREEMENT
+
+
+def _remembers(translators: Sequence[Translator]) -> bool:
+    return all(translator.seen is not None for translator in translators)

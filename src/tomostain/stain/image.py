@@ -9,6 +9,7 @@ from tomostain.io import read_image, write_image
 from tomostain.io.atomic import refuse_existing
 from tomostain.prepare import Levels, estimate_levels, normalise_ct
 from tomostain.prepare.greys import warn_if_strange
+from tomostain.prepare.novelty import warn_if_new
 from tomostain.stain.config import StainConfig
 from tomostain.stain.slices import stain_slice
 from tomostain.stain.translator import load_translator
@@ -64,5 +65,6 @@ def stain_image(
         levels = estimate_levels(ct, str(source))
     normalised = ct.astype(np.float32) if isinstance(levels, str) else normalise_ct(ct, levels)
     warn_if_strange(normalised, translator.spec.greys, str(source))
+    warn_if_new(normalised[None], translator.seen, str(source))
     write_image(out, stain_slice(translator, normalised, config), overwrite=overwrite)
     return out

@@ -14,8 +14,10 @@ from tomostain.errors import InputError
 from tomostain.io import Volume, open_volume
 from tomostain.prepare import Levels, normalise_ct, volume_levels
 from tomostain.prepare.greys import sample, warn_if_strange
+from tomostain.prepare.novelty import warn_if_new
+from tomostain.stain.confidence import FULL_SCALE
 from tomostain.stain.config import StainConfig
-from tomostain.stain.doubt import FULL_SCALE, kind_of
+from tomostain.stain.doubt import kind_of
 from tomostain.stain.translator import Translator, load_translator
 from tomostain.stain.voxels import check_voxel_size
 
@@ -31,6 +33,7 @@ class Job:
     config: StainConfig
     levels: Levels | None
     grey_distance: float | None = None
+    new_share: float | None = None
     doubters: tuple[Translator, ...] = ()
 
     @property
@@ -41,7 +44,11 @@ class Job:
     def doubt_provenance(self) -> dict[str, Any]:
         """Return what the volume of doubt says of itself."""
         kind = kind_of(self.doubters)
-        about = {"map": kind, "white": FULL_SCALE[kind], "models": [doubter.hash for doubter in self.doubters]}
+        about = {
+            "map": kind,
+            "white": {part: FULL_SCALE[part] for part in FULL_SCALE if part in kind},
+            "models": [doubter.hash for doubter in self.doubters],
+        }
         return self.provenance() | {"doubt": about}
 
     def provenance(self) -> dict[str, Any]:
@@ -54,6 +61,7 @@ class Job:
             "input": {"name": self.volume.path.name, "fingerprint": self.volume.fingerprint()},
             "levels": levels,
             "grey_distance": self.grey_distance,
+            "new_share": self.new_share,
             "options": self.config.model_dump(mode="json", exclude={"batch"}),
             "tomostain_version": __version__,
         }
@@ -80,9 +88,11 @@ def open_job(
         found = None
     else:
         found = levels or volume_levels(opened, source=str(volume))
-    strange = warn_if_strange(sample(opened, found), translator.spec.greys, str(volume))
+    slices = sample(opened, found)
+    strange = warn_if_strange(slices, translator.spec.greys, str(volume))
+    new = warn_if_new(slices, translator.seen, str(volume))
     settings = (config or StainConfig()).for_model(translator.spec.patch_px)
-    return Job(opened, translator, settings, found, strange, tuple(doubters))
+    return Job(opened, translator, settings, found, strange, new, tuple(doubters))
 
 
 def normalised_slab(job: Job, start: int, stop: int) -> NDArray[np.uint16] | NDArray[np.float32]:

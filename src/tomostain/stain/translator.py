@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from tomostain.devices import choose_device
 from tomostain.errors import InputError
-from tomostain.io.models import ModelSpec, check_state, load_model
+from tomostain.io.models import SEEN, ModelSpec, check_state, load_model
+from tomostain.prepare.novelty import Seen
 from tomostain.scaling import ct_from_network, ct_to_network, histology_from_network, histology_to_network
 from tomostain.train.networks import NETWORKS, check_spec
 
@@ -29,6 +30,8 @@ class Translator:
     device : torch.device
     reverse : nn.Module or None
         G_yx, where it was asked for.
+    seen : Seen or None
+        What training saw, where the model remembers it.
     hash : str
         Names exactly these weights; goes into the provenance of what they stain.
     """
@@ -38,6 +41,7 @@ class Translator:
     device: torch.device
     hash: str = ""
     reverse: nn.Module | None = None
+    seen: Seen | None = None
 
     @torch.inference_mode()
     def __call__(self, ct: Tensor) -> Tensor:
@@ -119,11 +123,13 @@ def load_translator(model_folder: Path, device: str = "auto", *, reverse: bool =
             f"channel(s) to {channels[1]}; export the model again"
         )
     network = _build(model.path, spec.generator, model.state, place)
+    seen = None if model.seen is None else Seen.from_arrays(model.seen, str(model.path / SEEN))
     if not reverse:
-        return Translator(network, spec, place, model.hash)
+        return Translator(network, spec, place, model.hash, seen=seen)
     if spec.reverse is None or model.reverse_state is None:
         raise InputError(f"{model.path}: recipe '{spec.recipe}' trains no reverse generator; take a model that has one")
-    return Translator(network, spec, place, model.hash, _build(model.path, spec.reverse, model.reverse_state, place))
+    back = _build(model.path, spec.reverse, model.reverse_state, place)
+    return Translator(network, spec, place, model.hash, back, seen)
 
 
 def _build(path: Path, spec: Mapping[str, Any], state: Mapping[str, Tensor], place: torch.device) -> nn.Module:

@@ -10,6 +10,7 @@ from tomostain.config import read_yaml
 from tomostain.io.models import ModelSpec, save_model
 from tomostain.prepare import Dataset, load_dataset
 from tomostain.prepare.greys import solid_quantiles
+from tomostain.prepare.novelty import remember
 from tomostain.train.checkpoint import LAST, read_checkpoint
 from tomostain.train.recipes import Recipe
 
@@ -57,7 +58,9 @@ def export_model(run: Path, out: Path, which: str = LAST, *, overwrite: bool = F
     )
     weights = values["networks"]
     reverse = weights["g_yx"] if recipe.needs_reverse else None
-    save_model(Path(out), spec, weights["average" if recipe.average else "g_xy"], reverse, overwrite=overwrite)
+    forward = weights["average" if recipe.average else "g_xy"]
+    seen = remember(data.load(pair_id) for pair_id in data.split(facts["fold"]).train).to_arrays()
+    save_model(Path(out), spec, forward, reverse, seen=seen, overwrite=overwrite)
     return Path(out)
 
 
