@@ -2,7 +2,8 @@
 
     python -m benchmarks.table1.doubt OUT [--row tomostain] [--folds 0 1] [--trained-on paper] [--tested-on aligned]
 
-Of what `benchmarks.table1.run` has trained: the disagreement of a row's folds, the cycle error of the paper's model.
+Of what `benchmarks.table1.run` has trained: disagreement and novelty of a row's folds, the cycle error of the paper's
+model.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from tomostain.io import write_image
 from tomostain.phantom.tissue import Label
 from tomostain.prepare import load_dataset
 from tomostain.stain import StainConfig, Translator, load_translator, stain_slice
-from tomostain.stain.confidence import patch_means, rank_correlation
+from tomostain.stain.confidence import NOVELTY, patch_means, rank_correlation
 
 
 def models(out: Path, row: str, trained_on: str, folds: list[int], budget: str) -> list[dict[str, Translator]]:
@@ -54,6 +55,8 @@ def main() -> None:
             pair, labels = data.load(pair_id), labels_of(data, pair_id)
             pictures = {name: stain_slice(translator, pair.ct, config) for name, translator in translators.items()}
             for name, (doubt, drawn) in doubt_maps(pair, translators, pictures, config).items():
+                if name == NOVELTY and REFERENCE in translators:
+                    continue  # of the same training pairs as the row's
                 for where, mask in (("", pair.mask), (", screw left out", pair.mask & (labels != int(Label.SCREW)))):
                     means = patch_means(doubt, error_of(drawn, pair), mask, PATCH_PX)
                     found.setdefault(name + where, []).append(means)

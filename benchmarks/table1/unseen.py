@@ -3,9 +3,9 @@
     python -m benchmarks.table1.unseen OUT [--material PEEK Ti] [--row tomostain] [--folds 0 1]
 
 OUT is where `benchmarks.table1.run` has trained the row's folds on *paper*. Trains the same folds again without one
-implant material, then draws the disagreement of both on all specimens that neither has seen: the test specimens. Within
-the implant and around it, the map of those that never saw the material is held against the map of those that did, on
-the same specimens. What is trained is not trained again.
+implant material, then draws disagreement and novelty of both on all specimens that neither has seen: the test
+specimens. Within the implant and around it, the maps of those that never saw the material are held against the maps of
+those that did, on the same specimens. What is trained is not trained again.
 """
 
 import argparse
@@ -22,21 +22,19 @@ from benchmarks.table1.editions import EDITIONS
 from benchmarks.table1.run import Run, recipe_of, train_run
 from benchmarks.table1.tissue import labels_of
 from tomostain.config import read_yaml
-from tomostain.evaluate.doubt import PATCH_PX, error_of
+from tomostain.evaluate.doubt import PATCH_PX, doubt_maps, error_of
 from tomostain.evaluate.figures import side_by_side
 from tomostain.io import write_image
 from tomostain.io.atomic import write_text
 from tomostain.phantom.tissue import Label
 from tomostain.prepare import Dataset, load_dataset
 from tomostain.stain import StainConfig, load_translator, stain_slice
-from tomostain.stain.confidence import disagreement, patch_means, rank_correlation
+from tomostain.stain.confidence import DOUBT, NOVELTY, patch_means, rank_correlation
 
 TRAINED_ON, TESTED_ON = "paper", "aligned"
 EDITION = EDITIONS["cpu"]
 # Around the implant: where its bone is, and what is drawn in the place of an implant that is not known.
 AROUND_UM = 200.0
-# White in the picture, grey levels.
-FULL_SCALE = 64.0
 
 
 def without(dataset: Path, material: str, out: Path) -> Path:
@@ -62,37 +60,51 @@ def regions(labels: NDArray[np.uint8], pixel_um: float) -> dict[str, NDArray[np.
 
 
 def look(data: Dataset, runs: dict[str, list[Path]]) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
-    """Return, for each test specimen, doubt and error by region of each set of models; and the pictures of it."""
+    """Return, for each test specimen, each map and the error by region, of each set of models; and the pictures."""
     config, found, pictures = StainConfig(stride_px=EDITION.stride_px), [], {}
-    models = {name: [load_translator(run / "model", "cpu") for run in folders] for name, folders in runs.items()}
+    models = {
+        name: {folder.parent.name: load_translator(folder / "model", "cpu") for folder in folders}
+        for name, folders in runs.items()
+    }
     for pair_id in data.split(0).test:
         pair, labels = data.load(pair_id), labels_of(data, pair_id)
         images: dict[str, Any] = {"real": pair.histology}
         for name, translators in models.items():
-            drawn = [stain_slice(translator, pair.ct, config) for translator in translators]
-            doubt, error = disagreement(drawn), error_of(np.mean(drawn, axis=0).astype(np.uint8), pair)
-            where = regions(labels, pair.voxel_um)
-            record: dict[str, Any] = {"pair": pair_id, "implant": pair.implant, "models": name}
-            record |= {f"doubt {region}": float(doubt[inside].mean()) for region, inside in where.items()}
-            record |= {f"error {region}": float(error[inside].mean()) for region, inside in where.items()}
-            record["rank correlation"] = rank_correlation(patch_means(doubt, error, pair.mask, PATCH_PX))
-            found.append(record)
-            grey = np.rint(255 * np.clip(doubt / FULL_SCALE, 0, 1)).astype(np.uint8)
-            images |= {f"stained, {name}": drawn[0], f"doubt, {name}": np.repeat(grey[..., None], 3, axis=2)}
+            drawn = {fold: stain_slice(translator, pair.ct, config) for fold, translator in translators.items()}
+            maps, where = doubt_maps(pair, translators, drawn, config), regions(labels, pair.voxel_um)
+            for kind, (doubt, mean) in maps.items():
+                error = error_of(mean, pair)
+                record: dict[str, Any] = {"pair": pair_id, "implant": pair.implant, "models": name, "map": kind}
+                record |= {f"doubt {region}": float(doubt[inside].mean()) for region, inside in where.items()}
+                record |= {f"error {region}": float(error[inside].mean()) for region, inside in where.items()}
+                record["rank correlation"] = rank_correlation(patch_means(doubt, error, pair.mask, PATCH_PX))
+                # Usual is below 1: of the whole section, air too, as a scan is judged before it is stained.
+                record["new share"] = float((maps[NOVELTY][0] > 1).mean())
+                found.append(record)
+            grey = np.rint(255 * maps[DOUBT][0]).astype(np.uint8)
+            images |= {
+                f"stained, {name}": next(iter(drawn.values())),
+                f"doubt, {name}": np.repeat(grey[..., None], 3, axis=2),
+            }
         pictures[pair_id] = images
     return found, pictures
 
 
 def table(records: list[dict[str, Any]], material: str) -> str:
     """Return medians over the specimens of the material and over the others, with the range."""
-    columns = ("doubt implant", "error implant", "doubt around", "error around", "doubt elsewhere", "rank correlation")
-    lines = [f"| specimens | models | {' | '.join(columns)} |", "|---" * (len(columns) + 2) + "|"]
+    columns = (
+        *(f"{what} {region}" for region in ("implant", "around", "elsewhere") for what in ("doubt", "error")),
+        "rank correlation",
+        "new share",
+    )
+    lines = [f"| specimens | models | map | {' | '.join(columns)} |", "|---" * (len(columns) + 3) + "|"]
     for which, same in ((material, True), ("the others", False)):
-        for name in dict.fromkeys(record["models"] for record in records):
-            chosen = [r for r in records if r["models"] == name and (r["implant"] == material) == same]
+        for name, kind in dict.fromkeys((record["models"], record["map"]) for record in records):
+            of_this = [r for r in records if (r["models"], r["map"]) == (name, kind)]
+            chosen = [r for r in of_this if (r["implant"] == material) == same]
             values = [[record[column] for record in chosen] for column in columns]
             cells = [f"{np.median(v):.3g} ({min(v):.2g}–{max(v):.2g})" for v in values]
-            lines.append(f"| {which} ({len(chosen)}) | {name} | {' | '.join(cells)} |")
+            lines.append(f"| {which} ({len(chosen)}) | {name} | {kind} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -117,7 +129,7 @@ def main() -> None:
         if options.train_only:
             continue
         records, pictures = look(load_dataset(options.out / TESTED_ON), runs)
-        print(f"{material}, grey levels\n\n{table(records, material)}\n")
+        print(f"{material}; disagreement and error in grey levels\n\n{table(records, material)}\n")
         write_text(options.out / "figures" / f"unseen-{material}.json", json.dumps(records), overwrite=True)
         some = next(record["pair"] for record in records if record["implant"] == material)
         write_image(options.out / "figures" / f"unseen-{material}.png", side_by_side(pictures[some]), overwrite=True)

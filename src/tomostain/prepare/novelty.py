@@ -31,6 +31,7 @@ _NOISE = 0.02
 _FROM_PAIR, _FROM_ALL = 400, 8000
 # As far as the farthest hundredth of the training pairs is from the others is usual.
 _USUAL = 0.99
+_PLACES = 4096
 # A slice of which more is new than this is warned of: five times what is expected of a specimen like those in training.
 SHARE = 0.05
 
@@ -166,12 +167,33 @@ def novelty(ct: NDArray[Any], seen: Seen) -> Float32:
     ndarray of float32, shape (Y, X)
         0 where training saw just that; below 1 usual; from there on new.
     """
-    features = describe(ct)
-    apart, _ = cKDTree(seen.neighbourhoods).query(features.reshape(-1, FEATURES) / seen.scale)
-    coarse = (apart / seen.usual).reshape(features.shape[:2])
+    coarse = _distance(describe(ct), cKDTree(seen.neighbourhoods), seen)
     rows, columns = (np.minimum(np.arange(n) / STEP_PX, m - 1) for n, m in zip(ct.shape, coarse.shape, strict=True))
     places = np.meshgrid(rows, columns, indexing="ij")
     return ndimage.map_coordinates(coarse, places, order=1, mode="nearest").astype(np.float32)
+
+
+def _distance(features: Float32, tree: cKDTree, seen: Seen) -> Float32:
+    """Return how far features (..., 10) are from the nearest that training saw, in units of what is usual."""
+    apart, _ = tree.query(features.reshape(-1, FEATURES) / seen.scale)
+    return (apart / seen.usual).reshape(features.shape[:-1]).astype(np.float32)
+
+
+def new_share(slices: NDArray[Any], seen: Seen) -> float:
+    """Return how much of some slices is unlike all that training saw: novelty above 1.
+
+    Parameters
+    ----------
+    slices : ndarray, shape (N, Y, X)
+        Normalised µCT. Of each some thousand places are looked at.
+    seen : Seen
+    """
+    tree, shares = cKDTree(seen.neighbourhoods), []
+    for ct in slices:
+        features = describe(ct)
+        step = max(1, int(np.sqrt(features[..., 0].size / _PLACES)))
+        shares.append((_distance(features[::step, ::step], tree, seen) > 1.0).mean())
+    return float(np.mean(shares))
 
 
 def warn_if_new(slices: NDArray[Any], seen: Seen | None, source: str) -> float | None:
@@ -193,7 +215,7 @@ def warn_if_new(slices: NDArray[Any], seen: Seen | None, source: str) -> float |
     """
     if seen is None:
         return None
-    share = float(np.mean([(novelty(ct, seen) > 1.0).mean() for ct in slices]))
+    share = new_share(slices, seen)
     if share > SHARE:
         warnings.warn(
             f"{source}: {share:.0%} of it is unlike all that the model was trained on (usual up to {SHARE:.0%}): "
