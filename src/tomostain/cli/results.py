@@ -53,7 +53,7 @@ def stain(
         None, help="NAME.ome.zarr for a second volume: where the picture is a guess (white) and where not (black)."
     ),
     also: list[Path] | None = typer.Option(
-        None, help="A model of another fold, whose disagreement is the doubt; may be given more than once."
+        None, help="For --doubt: a model of another fold, so that disagreement counts too; may be given more than once."
     ),
     part: str | None = typer.Option(
         None, help="K/N: the K-th of N parts of a volume, for N jobs; the last one to end completes it."

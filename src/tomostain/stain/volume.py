@@ -62,7 +62,7 @@ def stain_volume(
     doubt : Path, optional
         A second OME-Zarr, of the same size: where the picture is a guess (`tomostain.stain.doubt.doubt_picture`).
     also : sequence of Path
-        Models of other folds, whose disagreement with `model` is the doubt; without them it is the cycle error.
+        Models of other folds, whose disagreement with `model` is doubt too, beside what is new to them.
     overwrite : bool
         Replace a stained volume at `out`, and at `doubt`.
     resume : bool
