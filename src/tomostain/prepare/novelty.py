@@ -32,8 +32,8 @@ _FROM_PAIR, _FROM_ALL = 400, 8000
 # As far as the farthest hundredth of the training pairs is from the others is usual.
 _USUAL = 0.99
 _PLACES = 4096
-# A slice of which more is new than this is warned of: five times what is expected of a specimen like those in training.
-SHARE = 0.05
+# A slice of which more is new than this is warned of. Set on phantoms: docs/explanation/trust.md.
+SHARE = 0.10
 
 
 @dataclass(frozen=True, eq=False)
