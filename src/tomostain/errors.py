@@ -23,7 +23,7 @@ class Interrupted(Exception):
 
 
 class ToldElsewhere(Exception):
-    """Another process of the same training failed and tells why. The command line exits with code 1 and says nothing."""
+    """Another process of the same training failed and tells why. The command line says nothing and exits with 1."""
 
 
 class StrangeInput(UserWarning):

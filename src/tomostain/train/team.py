@@ -96,8 +96,8 @@ class Team:
         """Raise `InputError` if a batch cannot be divided evenly."""
         if batch % self.size:
             raise InputError(
-                f"batch {batch}: a batch is divided among the processes, and {self.size} do not divide it; start another "
-                f"number of them, or give a recipe with `batch: {-(-batch // self.size) * self.size}`"
+                f"batch {batch}: a batch is divided among the processes, and {self.size} do not divide it; start "
+                f"another number of them, or give a recipe with `batch: {-(-batch // self.size) * self.size}`"
             )
 
     def part(self, batch: Tensor) -> Tensor:
@@ -172,7 +172,7 @@ class Team:
         return network
 
     def frozen(self, fabric: Any, modules: Any) -> ExitStack:
-        """Return a context in which modules, set up by `fabric`, run without any gradients of theirs to put together."""
+        """Return a context in which modules run that are not to learn: no gradients of theirs are put together."""
         stack = ExitStack()
         if self.size > 1:
             for module in modules:
@@ -198,8 +198,8 @@ class _PartDropout(nn.Dropout):
 def _started_by() -> Literal["torchrun", "srun"] | None:
     """Return what started this process as one of several, by the variables it has set.
 
-    A batch job's own shell has SLURM's variables too; those of a step are set by srun alone, and a pseudo-terminal is of
-    a person, who types a command for one process.
+    A batch job's own shell has SLURM's variables too; those of a step are set by srun alone, and a pseudo-terminal is
+    of a person, who types a command for one process.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return "torchrun" if _number("WORLD_SIZE", 1) > 1 else None
