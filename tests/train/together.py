@@ -6,31 +6,30 @@ processes do something else than one.
 """
 
 import dataclasses
+import io
 import json
 import os
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from unittest import mock
 
 import torch
 from test_train_loop import DROPOUT, SETTLED, toy_recipe
 
+from tomostain.cli.main import run
 from tomostain.errors import Interrupted, ToldElsewhere
 from tomostain.train import PatchSampler, Trainer, train, trainer
 from tomostain.train.team import Team
 
 STEPS, SEED = 10, 5
-NETWORK = {"name": "resnet", "width": 4, "blocks": 1}
 RECIPES = {
     "paired-cyclegan": toy_recipe(clip_norm=5),
     "pix2pix": toy_recipe(**DROPOUT),
     "tomostain": toy_recipe(
         terms={"adversarial_y": 1, "feature_matching": 10, "l1": 20},
         in_channels=1,
-        generator=NETWORK,
-        learning_rate=0.01,
         average=0.9,
         realign=4,
         buffer=0,
@@ -39,19 +38,27 @@ RECIPES = {
 }
 
 
+def aside(drawn, real, mask, start):
+    """Stand in for `align`, which leaves things where they are as long as hardly anything is learnt: move a pixel."""
+    place = start.double().clone()
+    place[:, 2] += torch.stack([1 + drawn.double().mean(), real.double().mean() - 1])
+    return place
+
+
 @contextmanager
 def double():
     """Train in double precision; yield the list that gets each step's losses."""
     losses, fabric, take_step = [], Team.fabric, Trainer.take_step
-    apply, lay, align = PatchSampler.apply, PatchSampler.lay, trainer.align
+    apply, lay = PatchSampler.apply, PatchSampler.lay
 
     def cut(self, transforms):
         batch = apply(self, transforms)
         return dataclasses.replace(batch, x=batch.x.double(), y=batch.y.double(), mask=batch.mask.double())
 
     def step(self):
-        losses.append(take_step(self))
-        return losses[-1]
+        values = take_step(self)
+        losses.append(dict(values))
+        return values
 
     torch.set_default_dtype(torch.float64)
     try:
@@ -59,7 +66,7 @@ def double():
             mock.patch.object(Team, "fabric", lambda self, precision: fabric(self, "64-true")),
             mock.patch.object(PatchSampler, "apply", cut),
             mock.patch.object(PatchSampler, "lay", lambda self, number, place: lay(self, number, place.float())),
-            mock.patch.object(trainer, "align", lambda *images: align(*(image.double() for image in images))),
+            mock.patch.object(trainer, "align", aside),
             mock.patch.object(Trainer, "take_step", step),
         ):
             yield losses
@@ -106,6 +113,15 @@ def error_of(folder, job, **options):
     return None
 
 
+def told_by_command_line(folder):
+    """Return exit code and stderr of a recipe whose batch two processes cannot divide."""
+    recipe = folder / "odd.yaml"
+    command = ["train", folder / "set", folder / "refused", "--recipe", recipe, "--device", "cpu"]
+    with redirect_stderr(io.StringIO()) as stderr:
+        code = run(list(map(str, command)))
+    return code, stderr.getvalue()
+
+
 def main(folder):
     """Do every job; each process writes what it has seen."""
     rank = int(os.environ["RANK"])
@@ -118,6 +134,7 @@ def main(folder):
     ticks = iter(range(100)) if rank == 0 else iter(range(0, 10**6, 1000))
     train_noting(folder, "settled", into="timed", max_seconds=3, clock=lambda: float(next(ticks)))
     train(folder / "set", folder / "single", recipe=RECIPES["paired-cyclegan"], seed=SEED, max_steps=3)
+    told["refused"] = told_by_command_line(folder)
     (folder / f"told-{rank}.json").write_text(json.dumps(told))
 
 
