@@ -13,7 +13,8 @@ from tomostain.cli.common import DEVICE, DRY_RUN, OVERWRITE, SEED, bars, example
     tomostain train dataset run --recipe paired-cyclegan --device cuda
     tomostain train dataset run --resume
     tomostain train dataset run-mine --recipe my-recipe.yaml --fold 2
-    torchrun --nproc-per-node 4 -m tomostain train dataset run --recipe paired-cyclegan --device cuda
+    torchrun --nproc-per-node 4 -m tomostain train dataset run
+    srun --ntasks-per-node 4 tomostain train dataset run
 """)
 def train(
     context: typer.Context,
@@ -34,7 +35,8 @@ def train(
     RUN holds the resolved recipe, metrics.csv, TensorBoard events, sample pictures, the checkpoints `last` and
     `best-<loss term>`, and at the end RUN/model, a folder one can hand over. Ctrl-C ends cleanly; go on with --resume.
 
-    On several GPUs or machines put torchrun or srun before it: each process takes its part of the recipe's batch.
+    For several GPUs or machines start it by torchrun or srun, one process a GPU: each takes its part of the recipe's
+    batch, and the losses are those of one process. RUN and DATASET must be the same folders everywhere.
     """
     from tomostain.train import plan_training
     from tomostain.train import train as run_training

@@ -5,6 +5,7 @@ batch from the same random numbers and each takes its part, so that a team goes 
 looks at more than one patch (gradients, losses, image buffers, dropout) is put together again over the whole batch.
 """
 
+import inspect
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -81,12 +82,15 @@ class Team:
             number = [self.place.index or 0] if kind == "cuda" else 1
             # Or Fabric would take the variables of a batch job's shell for those of srun.
             return Fabric(accelerator=kind, devices=number, precision=precision, plugins=[LightningEnvironment()])
+        # The first process draws pictures while the others do not: no buffers may be sent round. torch 2.13 renamed it.
+        known = inspect.signature(nn.parallel.DistributedDataParallel).parameters
+        sync = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
         strategy = DDPStrategy(
             # Fabric wants the devices of a machine and looks at this process's alone: srun may show it no others.
             parallel_devices=[self.place] * self.size,
             cluster_environment=self._environment,
             timeout=_PATIENCE,
-            broadcast_buffers=False,  # the first process draws pictures while the others do not
+            **{sync: False},
         )
         fabric = Fabric(accelerator=kind, strategy=strategy, precision=precision)
         fabric.launch()
