@@ -84,13 +84,15 @@ class Team:
             return Fabric(accelerator=kind, devices=number, precision=precision, plugins=[LightningEnvironment()])
         # The first process draws pictures while the others do not: no buffers may be sent round. torch 2.13 renamed it.
         known = inspect.signature(nn.parallel.DistributedDataParallel).parameters
-        sync = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+        sync: dict[str, Any] = {
+            "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False
+        }
         strategy = DDPStrategy(
             # Fabric wants the devices of a machine and looks at this process's alone: srun may show it no others.
             parallel_devices=[self.place] * self.size,
             cluster_environment=self._environment,
             timeout=_PATIENCE,
-            **{sync: False},
+            **sync,
         )
         fabric = Fabric(accelerator=kind, strategy=strategy, precision=precision)
         fabric.launch()
@@ -227,7 +229,7 @@ def _cluster_environment() -> Any:
     if starter is None:
         return None
 
-    class Srun(environments.SLURMEnvironment):  # type: ignore[misc]
+    class Srun(environments.SLURMEnvironment):
         """Without the checks that take srun without --ntasks-per-node, or after salloc, for mistakes."""
 
         def __init__(self) -> None:

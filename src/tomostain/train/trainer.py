@@ -83,7 +83,7 @@ class Trainer:
         if recipe.realign and state.step and state.step % recipe.realign == 0:
             self.realign()
         batch = self.sampler.draw(state.draws)
-        step = Step(state.networks, *map(team.part, (batch.x, batch.y, batch.mask)), team.total)
+        step = Step(state.networks, team.part(batch.x), team.part(batch.y), team.part(batch.mask), team.total)
         values = self._improve_generators(step)
         if recipe.adversarial:
             values |= self._improve_discriminators(step)
