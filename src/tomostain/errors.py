@@ -22,5 +22,9 @@ class Interrupted(Exception):
     """
 
 
+class ToldElsewhere(Exception):
+    """Another process of the same training failed and tells why. The command line says nothing and exits with 1."""
+
+
 class StrangeInput(UserWarning):
     """What was given is unlike all that a model knows; it is worked on nevertheless."""

@@ -42,12 +42,15 @@ def use_threads(context: typer.Context) -> None:
         torch.set_num_threads(wanted)
 
 
+_COMMANDS = ("tomostain", "torchrun", "srun")
+
+
 def examples(text: str) -> Callable[[F], F]:
     """Append examples to a verb's help, shown line by line as written."""
 
     def decorate(verb: F) -> F:
         lines = [line.strip() for line in text.strip().splitlines()]
-        block = "\n".join(f"      {line}" if line.startswith("tomostain") else f"    {line}" for line in lines)
+        block = "\n".join(f"      {line}" if line.startswith(_COMMANDS) else f"    {line}" for line in lines)
         verb.__doc__ = f"{(verb.__doc__ or '').rstrip()}\n\n    \b\n    Examples:\n{block}\n    "
         return verb
 

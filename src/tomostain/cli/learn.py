@@ -13,6 +13,8 @@ from tomostain.cli.common import DEVICE, DRY_RUN, OVERWRITE, SEED, bars, example
     tomostain train dataset run --recipe paired-cyclegan --device cuda
     tomostain train dataset run --resume
     tomostain train dataset run-mine --recipe my-recipe.yaml --fold 2
+    torchrun --nproc-per-node 4 -m tomostain train dataset run
+    srun --ntasks-per-node 4 tomostain train dataset run
 """)
 def train(
     context: typer.Context,
@@ -32,16 +34,22 @@ def train(
 
     RUN holds the resolved recipe, metrics.csv, TensorBoard events, sample pictures, the checkpoints `last` and
     `best-<loss term>`, and at the end RUN/model, a folder one can hand over. Ctrl-C ends cleanly; go on with --resume.
+
+    For several GPUs or machines start it by torchrun or srun, one process a GPU: each takes its part of the recipe's
+    batch, and the losses are those of one process. RUN and DATASET must be the same folders everywhere.
     """
     from tomostain.train import plan_training
     from tomostain.train import train as run_training
+    from tomostain.train.team import leads
 
     use_threads(context)
     options: dict[str, Any] = {"recipe": recipe, "fold": None if fold < 0 else fold, "seed": seed, "device": device}
     if dry_run:
-        for line in plan_training(dataset, **options, max_steps=max_steps):
+        plan = plan_training(dataset, **options, max_steps=max_steps)
+        for line in plan if leads() else []:
             typer.echo(line)
         return
+    context.obj["quiet"] |= not leads()
     with bars(context) as progress:
         run_training(
             dataset,
@@ -53,6 +61,8 @@ def train(
             max_seconds=max_seconds,
             progress=progress,
         )
+    if not leads():
+        return
     typer.echo(f"run:   {run}")
     typer.echo(f"model: {run / 'model'}")
     typer.echo(f"next:  tomostain evaluate {run} {dataset} evaluation")

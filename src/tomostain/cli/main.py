@@ -16,7 +16,7 @@ import typer
 import tomostain
 from tomostain.cli import align, data, inspect, learn, results, sections
 from tomostain.cli.demo import demo
-from tomostain.errors import InputError, Interrupted, NotSure, StrangeInput
+from tomostain.errors import InputError, Interrupted, NotSure, StrangeInput, ToldElsewhere
 
 app = typer.Typer(
     name="tomostain",
@@ -76,6 +76,8 @@ def run(arguments: Sequence[str]) -> int:
         if debug:
             traceback.print_exc()
         return _tell(error)
+    except ToldElsewhere:
+        return 1
     except Exception as error:
         if hasattr(error, "format_message"):  # a usage error of typer's, whose base class moves between its versions
             return _say(f"{error.format_message()} (see: tomostain {_verb(error)}--help)", 2)

@@ -62,13 +62,14 @@ def named_networks(networks: Networks) -> dict[str, nn.Module]:
 
 def save_last(run: Path, state: State) -> None:
     """Write `run`/last whole, over the one before."""
+    device = next(state.networks.g_xy.parameters()).device
     values = {
         "networks": {name: network.state_dict() for name, network in named_networks(state.networks).items()},
         "optimisers": {name: optimiser.state_dict() for name, optimiser in state.optimisers.items()},
         "buffers": {name: buffer.state_dict() for name, buffer in state.buffers.items()},
         "draws": state.draws.get_state(),
         "torch": torch.get_rng_state(),  # dropout draws from it, on a GPU from the GPU's own
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "cuda": [torch.cuda.get_rng_state(device)] if device.type == "cuda" else [],
         "step": state.step,
         "seconds": state.seconds,
         "sums": state.sums,
@@ -99,8 +100,9 @@ def load_last(run: Path, state: State) -> None:
             buffer.load_state_dict(values["buffers"][name], device)
         state.draws.set_state(values["draws"])
         torch.set_rng_state(values["torch"])
-        if len(values["cuda"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(values["cuda"])
+        if device.type == "cuda" and (states := values["cuda"]):
+            # Runs of before kept one for each GPU. In a team all have the same, each on its own GPU.
+            torch.cuda.set_rng_state(states[min(device.index or 0, len(states) - 1)], device)
         state.step, state.seconds = int(values["step"]), float(values["seconds"])
         state.sums, state.best = dict(values["sums"]), dict(values["best"])
         state.places = [place.to(device) for place in values.get("places", [])]

@@ -13,7 +13,7 @@ import yaml
 
 from tomostain import __version__
 from tomostain.config import read_yaml
-from tomostain.errors import InputError, Interrupted, StrangeInput
+from tomostain.errors import InputError, Interrupted, StrangeInput, ToldElsewhere
 from tomostain.interrupt import listen_for_interrupt
 from tomostain.io.atomic import refuse_existing, write_text
 from tomostain.prepare import Dataset, Pair, load_dataset
@@ -25,6 +25,7 @@ from tomostain.train.logbook import Logbook
 from tomostain.train.networks import count_parameters
 from tomostain.train.objective import TERMS
 from tomostain.train.recipes import Recipe, load_recipe
+from tomostain.train.team import Team
 from tomostain.train.trainer import Trainer
 
 LOG_EVERY_STEPS = 10
@@ -47,6 +48,9 @@ def train(
     progress: Progress = silent,
 ) -> Path:
     """Train the networks of a recipe on a dataset (paper section 2.6.3).
+
+    Started by torchrun or srun, the processes train one model together: the recipe's batch is divided among them, and
+    the losses are those of one process but for rounding. Only the first one writes, and tells of progress.
 
     Parameters
     ----------
@@ -85,37 +89,54 @@ def train(
         If recipe, dataset and options do not fit together, `run` may not be written, or the loss is not finite.
     Interrupted
         After Ctrl-C, when `last` is written.
+    ToldElsewhere
+        If another process of this training raises one of these.
     """
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    data, run = load_dataset(dataset), Path(run)
-    facts = {"fold": fold, "seed": seed, "data": _fingerprint(data, fold), "recipe": chosen.model_dump(mode="json")}
-    _claim(run, facts, data, resume, overwrite)
-    _warn_of_contrast(chosen, data, fold)
-    trainer = Trainer(chosen, data, fold, seed, device)
-    if resume:
-        load_last(run, trainer.state)
-        trainer.lay_pairs()
+    team, run = Team(device), Path(run)
+    with team.agree():
+        team.check_batch(chosen.batch)
+        data = load_dataset(dataset)
+        if team.leads:
+            made_of = {"data": _fingerprint(data, fold), "recipe": chosen.model_dump(mode="json")}
+            _claim(run, {"fold": fold, "seed": seed, **made_of}, data, resume, overwrite)
+            _warn_of_contrast(chosen, data, fold)
+    trainer = Trainer(chosen, data, fold, seed, team)
+    with team.agree():
+        if resume:
+            load_last(run, trainer.state)
+            trainer.lay_pairs()
+        book = Logbook(run, trainer.columns, trainer.state.step) if team.leads else None
     total = min(trainer.steps_per_epoch * chosen.epochs, max_steps or 10**12)
-    book = Logbook(run, trainer.columns, trainer.state.step)
     try:
-        _go_on(trainer, run, book, total, max_seconds, clock, progress)
+        _go_on(trainer, run, book, total, max_seconds, clock, progress if team.leads else silent)
+    except (InputError, Interrupted) as error:
+        if team.leads:
+            raise
+        raise ToldElsewhere(str(error)) from None  # all met it at the same step
     finally:
-        book.close()
-    export_model(run, run / "model", overwrite=True)
+        if book is not None:
+            book.close()
+    with team.agree():
+        if team.leads:
+            export_model(run, run / "model", overwrite=True)
     return run
 
 
 def _go_on(
     trainer: "Trainer",
     run: Path,
-    book: Logbook,
+    book: Logbook | None,
     total: int,
     max_seconds: float | None,
     clock: Callable[[], float],
     progress: Progress,
 ) -> None:
-    """Take steps until `total`, the time or Ctrl-C says stop; `last` is written whatever the reason."""
-    state = trainer.state
+    """Take steps until `total`, the time or Ctrl-C says stop; `last` is written whatever the reason.
+
+    Only a process with a `book` writes. Whether one more step is taken, all processes decide alike.
+    """
+    state, team = trainer.state, trainer.team
     began, saved = clock() - state.seconds, time.monotonic()
     progress("training", state.step, total)
     with listen_for_interrupt() as stop_asked:
@@ -123,19 +144,25 @@ def _go_on(
             values = trainer.take_step()
             state.seconds = clock() - began
             epoch, within = divmod(state.step, trainer.steps_per_epoch)
-            if within == 0:
-                values |= trainer.end_epoch(run)
-            if within == 0 or state.step % LOG_EVERY_STEPS == 0:
-                book.write(state.step, epoch, state.seconds, values)
-            progress("training", state.step, total)
-            if stop_asked.is_set():
-                save_last(run, state)
+            with team.agree():
+                if within == 0:
+                    values |= trainer.end_epoch(run)
+                if book is not None and (within == 0 or state.step % LOG_EVERY_STEPS == 0):
+                    book.write(state.step, epoch, state.seconds, values)
+                if book is not None and time.monotonic() - saved > CHECKPOINT_EVERY_S:
+                    save_last(run, state)
+                    saved = time.monotonic()
+                progress("training", state.step, total)
+            state.seconds, stop = team.hear(state.seconds, stop_asked.is_set())
+            if stop:
+                with team.agree():
+                    if book is not None:
+                        save_last(run, state)
                 raise Interrupted(f"{run}: stopped at step {state.step} of {total}; go on with --resume")
-            if time.monotonic() - saved > CHECKPOINT_EVERY_S:
-                save_last(run, state)
-                saved = time.monotonic()
-    trainer.write_sample(run)
-    save_last(run, state)
+    with team.agree():
+        if book is not None:
+            trainer.write_sample(run)
+            save_last(run, state)
 
 
 def contrast(pairs: Sequence[Pair]) -> float:
@@ -229,12 +256,14 @@ def plan_training(
         trainer.take_step()
         seconds = min(seconds, time.monotonic() - began)
     parameters = sum(map(count_parameters, named_networks(trainer.state.networks).values()))
+    size = trainer.team.size
+    together = f", the first of {size} processes with {chosen.batch // size} patches each" if size > 1 else ""
     pairs = f"{len(split.train)} for training, {len(split.validation)} for validation, {len(split.test)} kept out"
     return [
         f"pairs:      {pairs}",
         f"recipe:     {chosen.name}: {', '.join(f'{name} {weight:g}' for name, weight in chosen.active.items())}",
         f"networks:   {parameters / 1e6:.2f} million parameters; `last` takes {parameters * 12 / 1e6:.0f} MB or more",
-        f"device:     {trainer.fabric.device}",
+        f"device:     {trainer.fabric.device}{together}",
         f"steps:      {total} of {chosen.batch} patches of {chosen.patch_px} px; {trainer.steps_per_epoch} an epoch",
         f"time:       about {seconds * total / 60:.0f} min at {seconds:.2f} s a step (best of four timed)",
     ]

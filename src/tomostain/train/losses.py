@@ -8,7 +8,7 @@ The paper applies the correspondence mask as a binary multiplier of all ℓ1 ter
 word: the mean is over all pixels, those outside counting as zero, so that a patch weighs as much as it corresponds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -138,28 +138,43 @@ def warp(image: Tensor, field: Tensor) -> Tensor:
     return functional.grid_sample(image, at, mode="bilinear", padding_mode="border", align_corners=True)
 
 
-def settled(fake_y: Tensor, y: Tensor, fake_x: Tensor, x: Tensor, mask: Tensor, field: Tensor) -> Tensor:
+def _own(value: Tensor) -> Tensor:
+    return value
+
+
+def settled(
+    fake_y: Tensor,
+    y: Tensor,
+    fake_x: Tensor,
+    x: Tensor,
+    mask: Tensor,
+    field: Tensor,
+    total: Callable[[Tensor], Tensor] = _own,
+) -> Tensor:
     """Eq. (5) after a displacement: E‖G_xy(x)∘(1 + φ) - y‖₁ + E‖G_yx(y) - x∘(1 + φ)‖₁.
 
     The field φ tells, for each pixel of the histology, where its like lies in the µCT; so it moves both of what lies
     on the µCT's side, and no inverse is needed. Only pixels that lie in the mask before and after count; what the
-    others would have counted is made up for, or φ would push pixels out of it.
+    others would have counted is made up for, or φ would push pixels out of it. Where a batch is divided among
+    processes, `total` sums over them.
     """
-    both, share = _in_both(mask, field)
+    both, share = _in_both(mask, field, total)
     return share * (masked_l1(warp(mask * fake_y, field), y, both) + masked_l1(fake_x, warp(mask * x, field), both))
 
 
-def settled_l1(fake_y: Tensor, y: Tensor, mask: Tensor, field: Tensor) -> Tensor:
+def settled_l1(
+    fake_y: Tensor, y: Tensor, mask: Tensor, field: Tensor, total: Callable[[Tensor], Tensor] = _own
+) -> Tensor:
     """Eq. (9) after a displacement; see `settled`."""
-    both, share = _in_both(mask, field)
+    both, share = _in_both(mask, field, total)
     return share * masked_l1(warp(mask * fake_y, field), y, both)
 
 
-def _in_both(mask: Tensor, field: Tensor) -> tuple[Tensor, Tensor]:
+def _in_both(mask: Tensor, field: Tensor, total: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
     """Return where a pixel and all that it is interpolated from lie in the mask, and by how much fewer these are."""
     with torch.no_grad():
         both = mask * (warp(mask, field) > 1 - 1e-4)
-        return both, mask.sum() / both.sum().clamp(min=1.0)
+        return both, total(mask.sum()) / total(both.sum()).clamp(min=1.0)
 
 
 def smoothness(field: Tensor) -> Tensor:

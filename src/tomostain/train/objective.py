@@ -67,10 +67,19 @@ class Step:
         Histology in [-1, 1].
     mask : Tensor (B, 1, H, W)
         1 where they correspond.
+    total : function
+        Sums a tensor over the processes that share a batch.
     """
 
-    def __init__(self, networks: Networks, x: Tensor, y: Tensor, mask: Tensor) -> None:
-        self.networks = networks
+    def __init__(
+        self,
+        networks: Networks,
+        x: Tensor,
+        y: Tensor,
+        mask: Tensor,
+        total: Callable[[Tensor], Tensor] = lambda value: value,
+    ) -> None:
+        self.networks, self.total = networks, total
         self.x, self.y, self.mask = x, y, mask
 
     @cached_property
@@ -182,9 +191,12 @@ TERMS: dict[str, Term] = {
         paired=True,
     ),
     "settled": Term(
-        lambda s: losses.settled(s.fake_y, s.y, s.fake_x, s.x, s.mask, s.field), True, field=True, paired=True
+        lambda s: losses.settled(s.fake_y, s.y, s.fake_x, s.x, s.mask, s.field, s.total),
+        True,
+        field=True,
+        paired=True,
     ),
-    "settled_l1": Term(lambda s: losses.settled_l1(s.fake_y, s.y, s.mask, s.field), field=True, paired=True),
+    "settled_l1": Term(lambda s: losses.settled_l1(s.fake_y, s.y, s.mask, s.field, s.total), field=True, paired=True),
     "smoothness": Term(lambda s: losses.smoothness(s.field), field=True),
     "tolerant": Term(lambda s: losses.tolerant(s.fake_y, s.y, s.mask), paired=True),
     "l1": Term(lambda s: losses.l1(s.fake_y, s.y, s.mask), paired=True),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from tomostain.train.objective import Networks, Step, compute_terms, weighted_su
 from tomostain.train.realign import align
 from tomostain.train.recipes import Recipe
 from tomostain.train.sampling import PatchSampler
+from tomostain.train.team import Team
 
 VALIDATION = {"validation_l1": l1, "validation_psnr": psnr}
 VALIDATION_BATCHES = 4
@@ -35,10 +36,12 @@ class Trainer:
     data : Dataset
     fold : int or None
     seed : int
-    device : str
+    device : str or Team
+        Where; or the processes that train together, if they have met before.
 
     Attributes
     ----------
+    team : Team
     state : State
         All that moves.
     steps_per_epoch : int
@@ -46,15 +49,17 @@ class Trainer:
         What a row of the metrics can hold beside step, epoch and seconds.
     """
 
-    def __init__(self, recipe: Recipe, data: Dataset, fold: int | None, seed: int, device: str) -> None:
+    def __init__(self, recipe: Recipe, data: Dataset, fold: int | None, seed: int, device: str | Team) -> None:
         self.recipe = recipe
-        self.fabric = _fabric(device, recipe.precision)
+        self.team = device if isinstance(device, Team) else Team(device)
+        self.team.check_batch(recipe.batch)
+        self.fabric = self.team.fabric(recipe.precision)
         torch.backends.cudnn.deterministic = True
         torch.manual_seed(seed)  # dropout draws from torch's own generators
         split = data.split(fold)
         self.sampler = self._sampler(data, split.train)
         self.validation = self._sampler(data, split.validation) if split.validation else None
-        self.state = _build_state(recipe, seed, self.fabric)
+        self.state = _build_state(recipe, seed, self.fabric, self.team)
         self.steps_per_epoch = -(-recipe.patches_per_pair * len(split.train) // recipe.batch)
         self.columns = [*recipe.active, "total", *self.state.networks.discriminators()]
         if self.validation is not None:
@@ -74,14 +79,15 @@ class Trainer:
 
     def take_step(self) -> dict[str, float]:
         """Take one step of generators and discriminators; return the losses."""
-        state, recipe = self.state, self.recipe
+        state, recipe, team = self.state, self.recipe, self.team
         if recipe.realign and state.step and state.step % recipe.realign == 0:
             self.realign()
         batch = self.sampler.draw(state.draws)
-        step = Step(state.networks, batch.x, batch.y, batch.mask)
+        step = Step(state.networks, team.part(batch.x), team.part(batch.y), team.part(batch.mask), team.total)
         values = self._improve_generators(step)
         if recipe.adversarial:
             values |= self._improve_discriminators(step)
+        values = team.mean(values)
         state.step += 1
         bad = [name for name, value in values.items() if not abs(value) < float("inf")]
         if bad:
@@ -91,14 +97,15 @@ class Trainer:
         return values
 
     def realign(self) -> None:
-        """Lay each pair's histology anew on what G_xy makes of its µCT."""
-        sampler, zero = self.sampler, torch.zeros(2, 3, device=self.fabric.device)
-        before = self.state.places or [zero] * len(sampler)
-        self.state.places = []
-        for number, start in enumerate(before):
+        """Lay each pair's histology anew on what G_xy makes of its µCT; each process sees to some of them."""
+        sampler, team, device = self.sampler, self.team, self.fabric.device
+        before = self.state.places or [torch.zeros(2, 3, device=device)] * len(sampler)
+        places = [torch.zeros(2, 3, device=device) for _ in before]
+        for number in range(team.rank, len(sampler), team.size):
             ct, real, mask = sampler.given(number)
-            drawn = torch.from_numpy(np.moveaxis(self.draw(ct), -1, 0).copy()).to(self.fabric.device)
-            self.state.places.append(align(drawn, real, mask, start))
+            drawn = torch.from_numpy(np.moveaxis(self.draw(ct), -1, 0).copy()).to(device)
+            places[number] = align(drawn, real, mask, before[number])
+        self.state.places = [team.total(place) for place in places]
         self.lay_pairs()
 
     def lay_pairs(self) -> None:
@@ -129,7 +136,8 @@ class Trainer:
         judges = self.state.networks.discriminators().values()
         for judge in judges:
             judge.requires_grad_(False)  # their gradients would be thrown away
-        terms = compute_terms(step, self.recipe.active)
+        with self.team.frozen(self.fabric, judges):
+            terms = compute_terms(step, self.recipe.active)
         total = weighted_sum(terms, self.recipe.active)
         self._descend("generators", total)
         self._follow()
@@ -157,10 +165,17 @@ class Trainer:
         losses = {}
         for name, (real, fake) in pairs.items():
             judge = networks.discriminators()[name]
-            old = self.state.buffers[name].exchange(fake.detach(), self.state.draws)
+            old = self._exchange(name, fake.detach())
             losses[name] = discriminator(judge(real, *condition), judge(old, *condition))
         self._descend("discriminators", torch.stack(list(losses.values())).sum())
         return {name: float(loss.detach()) for name, loss in losses.items()}
+
+    def _exchange(self, name: str, fake: Tensor) -> Tensor:
+        """Return fakes, partly of earlier steps: every process keeps the whole batch's, so that all draw alike."""
+        buffer = self.state.buffers[name]
+        if not buffer.size:
+            return fake
+        return self.team.part(buffer.exchange(self.team.whole(fake), self.state.draws))
 
     def _descend(self, which: str, loss: Tensor) -> None:
         optimiser = self.state.optimisers[which]
@@ -173,13 +188,19 @@ class Trainer:
             optimiser.step()
 
     def end_epoch(self, run: Path) -> dict[str, float]:
-        """Keep the weights of every term that was never lower on average, draw a sample; return the validation."""
+        """Keep the weights of every term that was never lower on average, draw a sample; return the validation.
+
+        Only the first process writes and validates.
+        """
         for name, total in self.state.sums.items():
             mean = total / self.steps_per_epoch
             if mean < self.state.best.get(name, float("inf")):
                 self.state.best[name] = mean
-                save_best(run, name, self.state)
+                if self.team.leads:
+                    save_best(run, name, self.state)
         self.state.sums = {}
+        if not self.team.leads:
+            return {}
         self.write_sample(run)
         return {} if self.validation is None else self.validate()
 
@@ -223,12 +244,12 @@ class Trainer:
         write_sample(run, self.state.step, sample_picture(rows))
 
 
-def _build_state(recipe: Recipe, seed: int, fabric: Any) -> State:
+def _build_state(recipe: Recipe, seed: int, fabric: Any, team: Team) -> State:
     """Build and initialise networks, optimisers and buffers."""
     draws = torch.Generator().manual_seed(seed)
 
     def build(spec: dict[str, Any]) -> Any:
-        return fabric.setup_module(build_network(spec, draws))
+        return fabric.setup_module(team.share_dropout(build_network(spec, draws)))
 
     def adam(modules: dict[str, nn.Module]) -> torch.optim.Optimizer:
         values = [value for module in modules.values() for value in module.parameters()]
@@ -254,16 +275,3 @@ def _build_state(recipe: Recipe, seed: int, fabric: Any) -> State:
         optimisers["discriminators"] = adam(networks.discriminators())
     buffers = {name: ImageBuffer(recipe.buffer) for name in networks.discriminators()}
     return State(networks, optimisers, buffers, draws)
-
-
-def _fabric(device: str, precision: Literal["32-true", "bf16-mixed"]) -> Any:
-    """Return Lightning Fabric on one device."""
-    from tomostain.devices import choose_device
-
-    try:
-        from lightning_fabric import Fabric
-    except ImportError:  # the whole of Lightning carries it under another name
-        from lightning.fabric import Fabric  # type: ignore[no-redef]
-    place = choose_device(device)
-    number = [place.index or 0] if place.type == "cuda" else 1
-    return Fabric(accelerator=place.type, devices=number, precision=precision)
