@@ -35,7 +35,7 @@ Float32 = NDArray[np.float32]
 RGB = NDArray[np.uint8]
 PATCH_PX = 32
 COLUMNS = ("map", "pair", "patches", "rank_correlation")
-_BINS = 8
+_BINS, _COLUMNS = 8, 4
 
 
 def write_doubt(
@@ -117,10 +117,12 @@ def draw_calibration(means: Mapping[str, NDArray[np.float64]]) -> RGB:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.2 * len(means), 3.6), dpi=110)
+    columns = min(len(means), _COLUMNS)
+    rows = -(-len(means) // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.6 * rows), dpi=110)
     canvas = FigureCanvasAgg(figure)
-    for column, (name, points) in enumerate(means.items(), start=1):
-        axes = figure.add_subplot(1, len(means), column)
+    for number, (name, points) in enumerate(means.items(), start=1):
+        axes = figure.add_subplot(rows, columns, number)
         axes.plot(points[:, 0], points[:, 1], ".", markersize=3, alpha=0.4)
         if len(points) >= _BINS:
             parts = np.array_split(points[points[:, 0].argsort()], _BINS)
