@@ -295,13 +295,14 @@ def _browse(context: typer.Context, path: Path, ct: Path | None, size: Any, port
     tomostain export stained.ome.zarr older.ome.zarr --to ome-zarr-0.4
     tomostain export stained.ome.zarr stained.vti --to vti --level 1
     tomostain export stained.ome.zarr talk.gif --to gif --level 2
+    tomostain export stained.ome.zarr talk.mp4 --to mp4 --level 2
 """)
 def export(
     context: typer.Context,
     path: Path = typer.Argument(help="A stained OME-Zarr."),
     out: Path = typer.Argument(help="File or folder to write."),
     to: str = typer.Option(
-        ..., "--to", help="rgba-tiff, rgb-tiff, ome-zarr-0.4 (folders), vti, nrrd or gif, a fly-through (one file)."
+        ..., "--to", help="rgba-tiff, rgb-tiff, ome-zarr-0.4 (folders), vti, nrrd, or a fly-through: gif or mp4."
     ),
     level: int = typer.Option(0, min=0, help="Level of the pyramid: 0 is full size, each next one half of it."),
     alpha: str = typer.Option(

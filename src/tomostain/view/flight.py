@@ -1,4 +1,4 @@
-"""A fly-through for talks: the volume turns, and a cut goes through it and back, as an animated GIF."""
+"""A fly-through for talks: the volume turns, and a cut goes through it and back, as an animated GIF (or a film: `film`)."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +14,9 @@ from tomostain.view.surfaces import crop_to_matter, light_surfaces
 
 FRAMES, SECONDS = 72, 9.0
 SIZE = (640, 480)
+# A film is smoother and as wide as a projector shows it.
+FILM_FRAMES = 216
+FILM_SIZE = (1280, 720)
 
 
 def fly_through(
