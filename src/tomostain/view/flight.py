@@ -1,4 +1,4 @@
-"""A fly-through for talks: the volume turns, and a cut goes through it and back, as an animated GIF (or a film: `film`)."""
+"""A fly-through for talks: the volume turns, and a cut goes through it and back; as an animated GIF, or see `film`."""
 
 from collections.abc import Iterator
 from pathlib import Path
