@@ -73,12 +73,9 @@ class Steps:
         lines = ["| step | seconds | processor s | s/Mvoxel | peak memory / MB | on disk / MB | bytes/voxel |"]
         lines.append("|---" * 7 + "|")
         for record in self.records:
-            millions = voxels / 1e6 if record["step"] not in ("grow for training", "prepare", "train") else None
-            each = (
-                [f"{record['wall_s'] / millions:.2f}", f"{record['bytes'] / 1e6 / millions:.2f}"]
-                if millions
-                else ["", ""]
-            )
+            each = [f"{1e6 * record['wall_s'] / voxels:.2f}", f"{record['bytes'] / voxels:.2f}"]
+            if record["step"] in TRAINING_STEPS:
+                each = ["", ""]
             columns = [record["step"], f"{record['wall_s']:.0f}", f"{record['cpu_s']:.0f}", each[0]]
             columns += [f"{record['peak_mb']:.0f}", f"{record['bytes'] / 1e6:.0f}", each[1]]
             lines.append(f"| {' | '.join(columns)} |")
