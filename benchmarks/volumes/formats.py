@@ -145,7 +145,7 @@ def read_slices(folder: Path) -> Array:
 def stained(model: Path, volume: Path, out: Path, voxel_um: float | None) -> tuple[Any, dict[str, str]]:
     """Stain a volume; return it as it was opened, and the checksums of all shards by name."""
     size = {} if voxel_um is None else {"voxel_um": voxel_um}
-    settings = StainConfig(blend="exact", patch_px=256)
+    settings = StainConfig(blend="exact")
     stain_volume(model, volume, out, config=settings, allow_voxel_mismatch=True, overwrite=True, **size)
     return open_volume(volume, **size), read_sums(out) or {}
 
@@ -175,9 +175,8 @@ def compare(model: Path, slices: Path, out: Path, voxel_um: float, keep: bool = 
 def line(found: Found) -> str:
     """Return a line of the table."""
     voxel = "{:g} × {:g} × {:g}".format(*found.voxel_um)
-    return (
-        f"| {found.name} | {found.dtype} | {voxel} | {found.voxel_from} | {'same' if found.same else '**differs**'} |"
-    )
+    cells = (found.name, found.dtype, voxel, found.voxel_from, "same" if found.same else "**differs**")
+    return f"| {' | '.join(cells)} |"
 
 
 def main() -> None:
@@ -192,15 +191,12 @@ def main() -> None:
     model = options.model or options.out / "model"
     if not model.exists():
         random_model(model, norm="channel", width=4)
-    print(
-        where_and_when(), "\n| format | read as | voxel / µm | size from | stain |", "|---|---|---|---|---|", sep="\n"
-    )
+    print(where_and_when(), "\n| format | read as | voxel / µm | size from | stain |", "|---" * 5 + "|", sep="\n")
     found = compare(model, options.slices, options.out, options.voxel_um, options.keep)
-    middle = found[0].sums and open_stained(options.out / "as-it-came.ome.zarr")
-    spread = [
-        f"{value:.0f}" for value in middle.read(middle.shape[0] // 2, middle.shape[0] // 2 + 1).std(axis=(0, 1, 2))
-    ]
-    print(f"\n{len(found[0].sums)} shards, all levels; the colours of the middle slice spread by {', '.join(spread)}")
+    volume = open_stained(options.out / "as-it-came.ome.zarr")
+    middle = volume.read(volume.shape[0] // 2, volume.shape[0] // 2 + 1)
+    spread = ", ".join(f"{value:.0f}" for value in middle.std(axis=(0, 1, 2)))
+    print(f"\n{len(found[0].sums)} shards, all levels; the colours of the middle slice spread by {spread}")
     odd = [one.name for one in found if not one.same]
     sys.exit(f"differ: {', '.join(odd)}" if odd else 0)
 
