@@ -32,6 +32,8 @@ Array = NDArray[Any]
 SINGLE: DTypeLike = np.float32
 # What is attenuation in a real scan is small; a power of two changes no digit of a float.
 ATTENUATION = 2.0**-8
+# So much larger are random weights than at the beginning of training: else all volumes would come out the same grey.
+GAIN = 5.0
 
 
 class Format(NamedTuple):
@@ -190,7 +192,7 @@ def main() -> None:
     options = parser.parse_args()
     model = options.model or options.out / "model"
     if not model.exists():
-        random_model(model, norm="channel", width=4)
+        random_model(model, norm="channel", width=4, gain=GAIN)
     print(where_and_when(), "\n| format | read as | voxel / µm | size from | stain |", "|---" * 5 + "|", sep="\n")
     found = compare(model, options.slices, options.out, options.voxel_um, options.keep)
     volume = open_stained(options.out / "as-it-came.ome.zarr")
