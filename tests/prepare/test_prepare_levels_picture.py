@@ -9,7 +9,7 @@ from tomostain.cli.main import run
 from tomostain.errors import InputError
 from tomostain.io import read_image, write_stack
 from tomostain.prepare import Levels, volume_levels
-from tomostain.prepare.levels_picture import BACKGROUND, BONE, draw_levels, mark_levels, write_levels_picture
+from tomostain.prepare.levels_picture import BACKGROUND, BONE, bin_edges, draw_levels, mark_levels, write_levels_picture
 
 
 def slices(dtype=np.uint16):
@@ -36,6 +36,17 @@ def test_the_lines_lie_where_the_levels_are():
     assert abs((bone[2] - bone[1]) - (bone[1] - bone[0])) <= 2  # a linear axis
     assert abs(background[1] - bone[0]) <= 1  # one axis for both
     assert abs(background[2] - bone[1]) <= 1
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 231), (3, 255), (6000, 6900), (0, 65535)])
+def test_whole_numbers_leave_no_gaps_in_the_histogram(low, high):
+    samples = np.arange(low, high + 1, dtype=np.float64)
+    edges = bin_edges(samples, low, high)
+    counts, _ = np.histogram(samples, edges)
+    assert len(set(counts[1:-1].tolist())) == 1
+    assert counts.sum() == samples.size
+    assert 16 <= len(counts) <= 258
+    assert len(bin_edges(samples + 0.25, low, high)) == 257
 
 
 @given(st.floats(-1e4, 1e4), st.floats(1.0, 1e4), st.lists(st.floats(-1.0, 2.0), min_size=1, max_size=8))

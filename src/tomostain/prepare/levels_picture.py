@@ -103,7 +103,7 @@ def _draw_histogram(axes: Any, samples: NDArray[Any], levels: Levels) -> None:
     step = levels.bone - levels.background
     low, high = np.percentile(samples, [0.02, 99.98])
     low, high = min(low, levels.background - 0.1 * step), max(high, levels.bone + 0.1 * step)
-    counts, edges = np.histogram(samples, bins=_bins(samples, low, high))
+    counts, edges = np.histogram(samples, bins=bin_edges(samples, low, high))
     axes.stairs(counts / samples.size, edges, fill=True, color="0.45")
     axes.set_yscale("log")
     axes.set(xlim=(low, high), xlabel="grey value of the scan", ylabel="part of the voxels")
@@ -123,9 +123,9 @@ def _draw_histogram(axes: Any, samples: NDArray[Any], levels: Levels) -> None:
     axes.legend(fontsize=9)
 
 
-def _bins(samples: NDArray[Any], low: float, high: float) -> NDArray[np.float64]:
+def bin_edges(samples: NDArray[Any], low: float, high: float) -> NDArray[np.float64]:
     """Return the bins' edges: each holds as many of the whole numbers as the next, or the histogram would have gaps."""
-    if samples.dtype.kind in "iu":
+    if high - low > 16 and np.array_equal(samples, np.rint(samples)):
         width = max(1.0, np.ceil((high - low) / 256))
         return np.arange(np.floor(low) - 0.5, high + width, width)
     return np.linspace(low, high, 257)
