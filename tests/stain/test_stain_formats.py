@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 from benchmarks.volumes.common import random_model
-from benchmarks.volumes.formats import FORMATS, GAIN, read_slices, stained
+from benchmarks.volumes.formats import FORMATS, GAIN, in_another_scale, read_slices, stained
 from scipy import ndimage
 
 from tomostain.io import open_stained
@@ -53,6 +53,13 @@ def test_every_format_is_stained_to_the_same_bytes(name, slices, model, wanted, 
     opened, sums = stained(model, path, tmp_path / "stained.ome.zarr", None if form.says_size else VOXEL_UM)
     np.testing.assert_allclose(opened.voxel_um, (VOXEL_UM,) * 3, rtol=1e-5)
     assert sums == wanted
+
+
+def test_another_grey_scale_changes_no_more_than_rounding_does(slices, model, tmp_path):
+    stained(model, slices, tmp_path / "as-it-came.ome.zarr", VOXEL_UM)
+    most, part = in_another_scale(model, slices, tmp_path, VOXEL_UM)
+    assert most <= 1
+    assert part < 1e-3
 
 
 def test_another_volume_is_stained_to_other_bytes(slices, model, wanted, tmp_path):
