@@ -224,7 +224,7 @@ def main() -> None:
     print(f"\n{len(found[0].sums)} shards, all levels; the colours of the middle slice spread by {spread}")
     most, part = in_another_scale(model, options.slices, options.out, options.voxel_um)
     print(
-        f"as attenuation in a scale that rounds: differs by at most {most} grey level(s), in {part:.1e} of the values"
+        f"as attenuation in a scale that rounds: {most} grey level(s) off at most, in {part:.1e} of the values"
     )
     odd = [one.name for one in found if not one.same]
     sys.exit(f"differ: {', '.join(odd)}" if odd else 0)
