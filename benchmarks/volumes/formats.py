@@ -223,9 +223,7 @@ def main() -> None:
     spread = ", ".join(f"{value:.0f}" for value in middle.std(axis=(0, 1, 2)))
     print(f"\n{len(found[0].sums)} shards, all levels; the colours of the middle slice spread by {spread}")
     most, part = in_another_scale(model, options.slices, options.out, options.voxel_um)
-    print(
-        f"as attenuation in a scale that rounds: {most} grey level(s) off at most, in {part:.1e} of the values"
-    )
+    print(f"as attenuation in a scale that rounds: {most} grey level(s) off at most, in {part:.1e} of the values")
     odd = [one.name for one in found if not one.same]
     sys.exit(f"differ: {', '.join(odd)}" if odd else 0)
 
