@@ -1,6 +1,6 @@
 """A phantom of any size from its seed to a stained volume and out of it, with what each step took.
 
-    python -m benchmarks.volumes.endtoend OUT [--side 600] [--train-seconds 180] [--model FOLDER]
+    python -m benchmarks.volumes.endtoend OUT [--side 600] [--train-steps 2000] [--model FOLDER]
 
 Every step is a `tomostain` command in a process of its own; the command, its wall-clock and processor seconds, peak
 resident memory and what lies on disk afterwards stand in OUT/steps.jsonl, and a table is printed. A step whose result
@@ -93,7 +93,7 @@ def phantom_config(path: Path, shape: Sequence[int], voxel_um: float) -> Path:
     return path
 
 
-def trained_model(out: Path, steps: Steps, voxel_um: float, seconds: float) -> Path:
+def trained_model(out: Path, steps: Steps, voxel_um: float, train_steps: int) -> Path:
     """Grow thin phantoms, prepare a dataset and train on it."""
     across = round(4500.0 / voxel_um)  # as much as holds the screw and the bone about it
     shape = (48, across, across)
@@ -110,7 +110,7 @@ def trained_model(out: Path, steps: Steps, voxel_um: float, seconds: float) -> P
     table = out / "specimens" / "specimens.csv"
     table.write_text("\n".join(rows) + "\n", encoding="utf-8")
     steps.run("prepare", ["prepare", table, out / "dataset"], out / "dataset")
-    training = ["--recipe", RECIPE, "--fold", -1, "--max-seconds", seconds]
+    training = ["--recipe", RECIPE, "--fold", -1, "--max-steps", train_steps]
     steps.run("train", ["train", out / "dataset", out / "run", *training], out / "run" / "model")
     return out / "run" / "model"
 
@@ -154,12 +154,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--side", type=int, default=600)
-    parser.add_argument("--train-seconds", type=float, default=180)
+    parser.add_argument("--train-steps", type=int, default=2000)
     parser.add_argument("--model", type=Path)
     options = parser.parse_args()
     (options.out / "specimens").mkdir(parents=True, exist_ok=True)
     steps, voxel_um = Steps(options.out), FIELD_UM / options.side
-    model = options.model or trained_model(options.out, steps, voxel_um, options.train_seconds)
+    model = options.model or trained_model(options.out, steps, voxel_um, options.train_steps)
     use(options.out, steps, model, options.side, voxel_um)
     print(f"\n{where_and_when()}\n\n{steps.table(options.side**3)}\n")
     if options.model is None:
