@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tomostain.progress import Progress, silent
 from tomostain.view.camera import Camera
 from tomostain.view.render import render_volume
-from tomostain.view.rgba import HAZE, transfer_opacity
+from tomostain.view.rgba import haze_of, transfer_opacity
 from tomostain.view.surfaces import crop_to_matter, light_surfaces
 
 FRAMES, SECONDS = 72, 9.0
@@ -53,7 +53,7 @@ def fly_through(
     InputError
         If VTK is not installed or the volume is too large.
     """
-    matter = crop_to_matter(transfer_opacity(volume, floor=HAZE))
+    matter = crop_to_matter(transfer_opacity(volume, floor=haze_of(volume)))
     depth = len(matter)
     for number in range(frames):
         turn = number / frames
