@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 HAZE = 40
 """Alpha below which a picture leaves a stained volume clear: white glass, its noise included, has less."""
-_HAZIEST, _EVEN, _ROOM = 100, 25, 5
+_HAZIEST, _EVEN, _ROOM = 90, 40, 5
 
 
 def rgba(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
