@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 HAZE = 40
 """Alpha below which a picture leaves a stained volume clear: white glass, its noise included, has less."""
-_HAZIEST, _EVEN, _ROOM = 90, 40, 5
+_HAZIEST, _EVEN = 90, 40
 
 
 def rgba(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -101,4 +101,5 @@ def haze_of(volume: NDArray[np.uint8]) -> float:
     faces = np.concatenate([np.moveaxis(alpha, axis, 0)[[0, -1]].ravel() for axis in range(3)])
     low, middle, high = np.percentile(faces, [10, 50, 90])
     glass = middle <= _HAZIEST and high - low <= _EVEN
-    return max(float(HAZE), float(high) + _ROOM) if glass else float(HAZE)
+    # Half the spread more, or the texture that a network leaves in the glass would stay as stripes.
+    return max(float(HAZE), float(high) + max(5.0, 0.5 * float(high - low))) if glass else float(HAZE)
