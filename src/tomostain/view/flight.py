@@ -57,7 +57,8 @@ def fly_through(
     depth = len(matter)
     for number in range(frames):
         turn = number / frames
-        camera = Camera(azimuth_deg=28.0 + 360.0 * turn, elevation_deg=26.0)
+        # From behind at first, so that one looks into the cut while it is deep.
+        camera = Camera(azimuth_deg=208.0 + 360.0 * turn, elevation_deg=26.0)
         cut = matter.copy()
         # From the first slice to 85 % of the depth and back: something always stays.
         cut[: round(depth * 0.85 * np.sin(np.pi * turn) ** 2), ..., 3] = 0
