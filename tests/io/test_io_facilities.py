@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import facilities as lay
 import h5py
 import numpy as np
 import pytest
 import tifffile
+from benchmarks.volumes import facilities as lay
 
 from tomostain.errors import InputError
 from tomostain.io import open_volume, write_stack

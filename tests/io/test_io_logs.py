@@ -3,8 +3,8 @@
 import string
 from pathlib import Path
 
-import facilities as lay
 import pytest
+from benchmarks.volumes import facilities as lay
 from hypothesis import given
 from hypothesis import strategies as st
 

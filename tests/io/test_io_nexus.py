@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import facilities as lay
 import h5py
 import numpy as np
 import pytest
+from benchmarks.volumes import facilities as lay
 
 from tomostain.errors import InputError
 from tomostain.io import open_volume

@@ -105,6 +105,22 @@ class Stack:
         return self.array[start:stop]
 
 
+@pytest.mark.parametrize("screw", [1.0, 1.6, 2.5, 6.0])
+def test_levels_of_a_wide_field_in_which_the_screw_is_small(screw):
+    # As a whole bone with its screw: most slices show bone alone, and the screw is a seventh of what is solid.
+    rng = np.random.default_rng(2)
+    spongy = ndimage.gaussian_filter(rng.standard_normal((12, 200, 200)), (1, 4, 4))
+    volume = np.where(spongy > np.quantile(spongy, 0.7), 1.0, 0.1)
+    rows, columns = np.indices((200, 200)) - 100
+    volume[:, np.hypot(rows, columns) > 95] = 0.0
+    volume[5:8, 60:140, 85:115] = screw
+    volume = ndimage.gaussian_filter(volume, (0, 0.7, 0.7)) + rng.normal(0, 0.03, volume.shape)
+    levels = estimate_levels((volume * 5000 + 12000).astype(np.float32))
+    bone = np.median(volume[(spongy > np.quantile(spongy, 0.8)) & (volume < 1.2)])  # truth: away from the edges
+    assert levels.background == pytest.approx(12000, abs=150)
+    assert levels.bone == pytest.approx(12000 + 5000 * bone, abs=0.04 * 5000)
+
+
 def test_levels_of_a_volume_come_from_a_few_slices():
     volume = Stack(np.stack([specimen(3.0, seed=n) for n in range(20)]).astype(np.float32))
     levels = volume_levels(volume, n_slices=4)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tomostain.view.camera import Camera, cut_away
-from tomostain.view.rgba import rgba, transfer_opacity
+from tomostain.view.rgba import HAZE, haze_of, rgba, transfer_opacity
 from tomostain.view.surfaces import crop_to_matter, light_surfaces, spread_colours
 
 
@@ -43,6 +43,22 @@ def test_transfer_is_monotonous_and_keeps_colours(floor, gamma, strength):
     assert (np.diff(result[:, 3].astype(int)) >= 0).all()
     assert not result[: int(floor) + 1, 3].any()
     assert result[255, 3] == round(255 * strength)
+
+
+def test_pale_glass_is_taken_for_haze_and_tissue_at_the_faces_is_not():
+    rng = np.random.default_rng(0)
+    alpha = rng.normal(60, 4, (20, 20, 20))  # glass as a model draws it after a few minutes of training
+    alpha[5:15, 5:15, 5:15] = 150
+    volume = np.zeros((20, 20, 20, 4), np.uint8)
+    volume[..., 3] = alpha
+    shown = transfer_opacity(volume, floor=haze_of(volume))[..., 3] > 0
+    assert shown[5:15, 5:15, 5:15].all()
+    shown[5:15, 5:15, 5:15] = False
+    assert shown.mean() < 0.05
+    volume[:, :, :8, 3] = 150  # tissue reaches three faces and more
+    assert haze_of(volume) == HAZE
+    volume[..., 3] = rng.integers(0, 20, (20, 20, 20))  # white glass
+    assert haze_of(volume) == HAZE
 
 
 def test_camera_axes_are_a_right_handed_frame_of_slices():

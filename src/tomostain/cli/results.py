@@ -19,7 +19,7 @@ IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
     tomostain stain run/model reco_folder stained.ome.zarr
     tomostain stain run/model scan.h5 stained.ome.zarr --dataset /entry/data --voxel-um 5 --gaussian-sigma 1
     tomostain stain run/model slice.png stained.png --voxel-um 5
-    tomostain stain run/model reco_folder stained.ome.zarr --dry-run
+    tomostain stain run/model reco_folder stained.ome.zarr --dry-run --histogram levels.png
     tomostain stain run/model reco_folder stained.ome.zarr --workers 4
     tomostain stain run/model reco_folder stained.ome.zarr --part 3/16      # one job of sixteen
     tomostain stain run/model reco_folder stained.ome.zarr --scheduler tcp://node7:8786
@@ -36,6 +36,7 @@ def stain(
     background: float | None = typer.Option(None, help="Grey value of the background (with --bone; else estimated)."),
     bone: float | None = typer.Option(None, help="Grey value of bone (with --background; else estimated)."),
     normalised: bool = typer.Option(False, "--normalised", help="Grey values are 10000 and 30000 already."),
+    histogram: Path | None = typer.Option(None, help="NAME.png: a picture of the grey values, background and bone."),
     patch_px: int | None = typer.Option(None, help="Side of a patch, px (default: as in training; paper: 256)."),
     stride_px: int | None = typer.Option(
         None, help="Step between patches, px (default: a quarter of the side; paper: 64)."
@@ -94,6 +95,8 @@ def stain(
     if source.suffix.lower() in IMAGE_SUFFIXES or out.suffix.lower() in IMAGE_SUFFIXES:
         if part or workers or scheduler:
             raise InputError("--part, --workers, --scheduler: are for volumes; a single image is stained as a whole")
+        if histogram:
+            raise InputError(f"--histogram {histogram}: is for volumes; leave it out")
         if doubt or also:
             raise InputError("--doubt and --also: are for volumes; a single image has its maps in 'evaluate --doubt'")
         stain_image(model, source, out, overwrite=overwrite, **options)
@@ -101,6 +104,8 @@ def stain(
         return
     options["dataset"] = dataset
     show_volume(source, options["voxel_um"], dataset)
+    if histogram:
+        _histogram(source, histogram, options, overwrite)
     if dry_run:
         typer.echo(str(plan_volume(model, source, out, **options)))
         return
@@ -123,6 +128,17 @@ def stain(
         typer.echo(f"doubt:   {doubt}")
     typer.echo(f"next:    tomostain view {out}")
     typer.echo(f"         tomostain export {out} FOLDER --to rgba-tiff")
+
+
+def _histogram(source: Path, out: Path, options: dict[str, Any], overwrite: bool) -> None:
+    """Write the picture of the grey levels; what it would show of a normalised volume is known."""
+    from tomostain.prepare.levels_picture import write_levels_picture
+
+    if options["levels"] == "none":
+        raise InputError(f"--histogram {out}: with --normalised no grey levels are sought; leave one of them out")
+    names = ("levels", "voxel_um", "dataset")
+    write_levels_picture(source, out, overwrite=overwrite, **{name: options[name] for name in names})
+    typer.echo(f"grey levels: {out}")
 
 
 def _part(text: str | None) -> tuple[int, int]:
@@ -295,13 +311,14 @@ def _browse(context: typer.Context, path: Path, ct: Path | None, size: Any, port
     tomostain export stained.ome.zarr older.ome.zarr --to ome-zarr-0.4
     tomostain export stained.ome.zarr stained.vti --to vti --level 1
     tomostain export stained.ome.zarr talk.gif --to gif --level 2
+    tomostain export stained.ome.zarr talk.mp4 --to mp4 --level 2
 """)
 def export(
     context: typer.Context,
     path: Path = typer.Argument(help="A stained OME-Zarr."),
     out: Path = typer.Argument(help="File or folder to write."),
     to: str = typer.Option(
-        ..., "--to", help="rgba-tiff, rgb-tiff, ome-zarr-0.4 (folders), vti, nrrd or gif, a fly-through (one file)."
+        ..., "--to", help="rgba-tiff, rgb-tiff, ome-zarr-0.4 (folders), vti, nrrd, or a fly-through: gif or mp4."
     ),
     level: int = typer.Option(0, min=0, help="Level of the pyramid: 0 is full size, each next one half of it."),
     alpha: str = typer.Option(

@@ -149,6 +149,29 @@ def volume_levels(volume: SlicedVolume, n_slices: int = 12, source: str = "µCT"
     InputError
         See `estimate_levels`.
     """
+    return estimate_levels(sampled_slices(volume, n_slices, source), source)
+
+
+def sampled_slices(volume: SlicedVolume, n_slices: int = 12, source: str = "µCT") -> NDArray[Any]:
+    """Return slices spread evenly over a volume, large ones averaged down to what the estimate looks at.
+
+    Parameters
+    ----------
+    volume : SlicedVolume
+    n_slices : int
+        How many; fewer where the volume has fewer.
+    source : str
+        Named in error messages.
+
+    Returns
+    -------
+    ndarray, shape (N, Y, X)
+
+    Raises
+    ------
+    InputError
+        If a grey value is NaN or infinite.
+    """
     n = volume.shape[0]
     chosen = np.unique(((np.arange(n_slices) + 0.5) * n / n_slices).astype(int))
     step = max(1, -(-max(volume.shape[1:]) // _SIDE_PX))
@@ -158,7 +181,7 @@ def volume_levels(volume: SlicedVolume, n_slices: int = 12, source: str = "µCT"
         if image.dtype.kind == "f":
             check_finite(image, f"{source}, slice {z}")
         samples.append(block_mean(image, step))
-    return estimate_levels(np.stack(samples), source)
+    return np.stack(samples)
 
 
 def levels_by_hand(

@@ -13,6 +13,7 @@ _ALIKE = 1e-4
 _RIM_PX = 5
 _THICK_PX = 20
 _THICK_PART = 0.25
+_BRIGHTER = 1.25
 _LEFT_PART = 0.02
 _CONTRAST = 0.06
 _BONE_PART = 0.1
@@ -80,6 +81,7 @@ def solid_and_metal(smooth: NDArray[np.float32], seen: NDArray[np.bool_]) -> tup
 
     A screw is much thicker than the bone about it. Leaving the thickest body out costs nothing where it is as bright
     as bone, or bone itself, as long as other bone is left; and it keeps a brighter metal from being taken for bone.
+    A thick body that is a small part of all that is solid is left out only if it is clearly brighter than the rest.
 
     Parameters
     ----------
@@ -99,7 +101,7 @@ def solid_and_metal(smooth: NDArray[np.float32], seen: NDArray[np.bool_]) -> tup
     none = np.zeros(seen.shape, bool)
     bright = seen & (smooth >= upper)
     thick = thick_bodies(bright)
-    if thick.sum() < _THICK_PART * bright.sum():
+    if thick.sum() < _THICK_PART * bright.sum() and not _stands_out(smooth, seen, bright, thick):
         return upper, none
     # The thread stands out from the body by up to a third of its radius, and the blurred rim beyond it.
     reach = _RIM_PX + 0.35 * max(float(ndimage.distance_transform_edt(plane).max()) for plane in thick)
@@ -140,6 +142,20 @@ def thick_bodies(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
             for plane in depth
         ]
     )
+
+
+def _stands_out(
+    smooth: NDArray[np.float32], seen: NDArray[np.bool_], bright: NDArray[np.bool_], thick: NDArray[np.bool_]
+) -> bool:
+    """Say whether a thick body is clearly brighter than other solid matter: a screw, however small in a wide field."""
+    if not thick.any():
+        return False
+    around = ndimage.binary_dilation(thick, ndimage.generate_binary_structure(2, 1)[None], iterations=_RIM_PX)
+    other = smooth[core_of(bright & ~around)]
+    if other.size < FEWEST_PX:
+        return False
+    dark = np.median(smooth[seen & ~bright])
+    return bool(np.median(smooth[core_of(thick)]) - dark > _BRIGHTER * (np.median(other) - dark))
 
 
 def _above_soft(solid: NDArray[np.float32], lower: float, dark: float) -> float:

@@ -18,12 +18,14 @@ from tomostain.io.volumes import open_volume
 from tomostain.progress import Progress, silent
 from tomostain.view.alpha import Alpha, open_alpha
 from tomostain.view.export_zarr import write_ome_zarr_04
-from tomostain.view.flight import fly_through, write_gif
+from tomostain.view.film import require_film, write_mp4
+from tomostain.view.flight import FILM_FRAMES, FILM_SIZE, SECONDS, fly_through, write_gif
 
-FORMATS = ("rgba-tiff", "rgb-tiff", "ome-zarr-0.4", "vti", "nrrd", "gif")
+FORMATS = ("rgba-tiff", "rgb-tiff", "ome-zarr-0.4", "vti", "nrrd", "gif", "mp4")
+FLIGHTS = ("gif", "mp4")
 MAX_WHOLE_BYTES = 4 * 2**30
 """Largest volume (as RGBA) that is written as one file: such writers hold all of it in memory."""
-MAX_GIF_BYTES = 2**27
+MAX_FLIGHT_BYTES = 2**27
 """Largest volume (as RGBA) that a fly-through is rendered of: each of its pictures goes through all of it."""
 _SLAB = 16
 
@@ -49,11 +51,12 @@ def export(
     stained : Path
         The stained volume.
     out : Path
-        Folder for the TIFF stacks (one slice is in memory at a time) and OME-Zarr, file for ``vti``, ``nrrd``, ``gif``.
+        Folder for the TIFF stacks (one slice is in memory at a time) and OME-Zarr, file for ``vti``, ``nrrd``, ``gif``,
+        ``mp4``.
     to : str
         ``rgba-tiff``, ``rgb-tiff``: a slice a file with the voxel size in the way of ImageJ. ``ome-zarr-0.4``: the
         older OME-Zarr. ``vti``: VTK image data with RGBA point scalars, spacing in µm. ``nrrd``: a vector image RGBA,
-        spacing in mm, as 3D Slicer expects. ``gif``: a fly-through.
+        spacing in mm, as 3D Slicer expects. ``gif``, ``mp4``: a fly-through, the film larger and smoother.
     level : int
         Level of the pyramid; 0 is full size.
     alpha : str
@@ -94,6 +97,8 @@ def export(
     has_alpha = to not in ("rgb-tiff", "ome-zarr-0.4")
     if not has_alpha and (alpha != "paper" or ct is not None):
         raise InputError(f"--to {to}: has no alpha; leave out --alpha and --ct, or choose another format")
+    if to == "mp4":
+        require_film()
     if like is not None and not to.endswith("-tiff"):
         raise InputError(f"--like {like}: names the slices of a TIFF stack, and {to} has none; leave it out")
     refuse_existing(out, overwrite)
@@ -104,7 +109,7 @@ def export(
     elif to == "ome-zarr-0.4":
         write_ome_zarr_04(volume, out, level=level, overwrite=overwrite, progress=progress)
     else:
-        _check_size(volume, to, level, min(max_bytes, MAX_GIF_BYTES) if to == "gif" else max_bytes)
+        _check_size(volume, to, level, min(max_bytes, MAX_FLIGHT_BYTES) if to in FLIGHTS else max_bytes)
         _write_file(volume, out, to, level, rule, overwrite, progress)
     return out
 
@@ -122,6 +127,9 @@ def _write_file(
             write_vti(temporary, colours, voxel_um, note)
         elif to == "nrrd":
             write_nrrd(temporary, colours, voxel_um, note)
+        elif to == "mp4":
+            pictures = fly_through(colours, voxel_um, frames=FILM_FRAMES, size=FILM_SIZE, progress=progress)
+            write_mp4(temporary, pictures, FILM_FRAMES / SECONDS)
         else:
             write_gif(temporary, fly_through(colours, voxel_um, progress=progress))
 

@@ -1,4 +1,4 @@
-"""A fly-through for talks: the volume turns, and a cut goes through it and back, as an animated GIF."""
+"""A fly-through for talks: the volume turns, and a cut goes through it and back; as an animated GIF, or see `film`."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,11 +9,14 @@ from numpy.typing import NDArray
 from tomostain.progress import Progress, silent
 from tomostain.view.camera import Camera
 from tomostain.view.render import render_volume
-from tomostain.view.rgba import HAZE, transfer_opacity
+from tomostain.view.rgba import haze_of, transfer_opacity
 from tomostain.view.surfaces import crop_to_matter, light_surfaces
 
 FRAMES, SECONDS = 72, 9.0
 SIZE = (640, 480)
+# A film is smoother and as wide as a projector shows it.
+FILM_FRAMES = 216
+FILM_SIZE = (1280, 720)
 
 
 def fly_through(
@@ -50,11 +53,12 @@ def fly_through(
     InputError
         If VTK is not installed or the volume is too large.
     """
-    matter = crop_to_matter(transfer_opacity(volume, floor=HAZE))
+    matter = crop_to_matter(transfer_opacity(volume, floor=haze_of(volume)))
     depth = len(matter)
     for number in range(frames):
         turn = number / frames
-        camera = Camera(azimuth_deg=28.0 + 360.0 * turn, elevation_deg=26.0)
+        # From behind at first, so that one looks into the cut while it is deep.
+        camera = Camera(azimuth_deg=208.0 + 360.0 * turn, elevation_deg=26.0)
         cut = matter.copy()
         # From the first slice to 85 % of the depth and back: something always stays.
         cut[: round(depth * 0.85 * np.sin(np.pi * turn) ** 2), ..., 3] = 0

@@ -12,7 +12,7 @@ from tomostain.errors import InputError
 from tomostain.progress import Progress, silent
 from tomostain.view.camera import Camera, Cut, cut_away
 from tomostain.view.composite import render_composite
-from tomostain.view.rgba import HAZE, rgba, transfer_opacity
+from tomostain.view.rgba import haze_of, rgba, transfer_opacity
 from tomostain.view.surfaces import crop_to_matter, light_surfaces, spread_colours
 
 RGB = NDArray[np.uint8]
@@ -59,7 +59,8 @@ def picture_of_volume(
     ndarray of uint8, shape (height, width, 3)
     """
     step, camera = _voxel(voxel_um), camera or Camera()
-    volume = cut_away(crop_to_matter(transfer_opacity(rgba(rgb), floor=HAZE)), cut, camera)
+    volume = rgba(rgb)
+    volume = cut_away(crop_to_matter(transfer_opacity(volume, floor=haze_of(volume))), cut, camera)
     volume = light_surfaces(volume, camera)
     if has_vtk():
         return render_volume(volume, step, size=size, camera=camera)

@@ -1,6 +1,7 @@
 """Volumes laid on disk as facilities lay them, each written from its program's own source or output; see the URLs."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -78,34 +79,34 @@ Filename Prefix={prefix}
     return lines.replace("\n", "\r\n")
 
 
-def hereon(folder: Path, volume: Array) -> Path:
+def hereon(folder: Path, volume: Array, voxel_um: float = VOXEL_UM) -> Path:
     """Write ``<scan>/reco/float_rawBin2/reco_<scan>_000000.tif`` and the log one folder up."""
     reco = folder / "processed" / "syn7_Mg10Gd" / "reco"
     path = slices(reco / "float_rawBin2", volume, "reco_syn7_Mg10Gd_{:06d}.tif")
-    (reco / "reco_rawBin2.log").write_text(hereon_log())
+    (reco / "reco_rawBin2.log").write_text(hereon_log(voxel_um / 2, voxel_um))
     return path
 
 
-def hereon_hdf5(folder: Path, volume: Array) -> Path:
+def hereon_hdf5(folder: Path, volume: Array, voxel_um: float = VOXEL_UM) -> Path:
     """Write one file ``<scan>.h5`` with ``/volume`` and the log beside it (outputformat hdf_volume of p05_reco.m)."""
-    (folder / "reco_rawBin2.log").write_text(hereon_log())
+    (folder / "reco_rawBin2.log").write_text(hereon_log(voxel_um / 2, voxel_um))
     with h5py.File(folder / "syn7_Mg10Gd.h5", "w") as file:
         file["volume"] = volume
     return folder / "syn7_Mg10Gd.h5"
 
 
-def skyscan(folder: Path, volume: Array) -> Path:
+def skyscan(folder: Path, volume: Array, voxel_um: float = VOXEL_UM) -> Path:
     """Write NRecon's slices, numbered by section from 421, its preview and its log in the code page of Windows."""
     path = folder / "rat3_A12__Rec"
     slices(path, volume, "rat3_A12__rec{:08d}.tif")
     for file in sorted(path.iterdir(), reverse=True):
         file.rename(path / f"rat3_A12__rec{int(file.stem[-8:]) + 421:08d}.tif")
     tifffile.imwrite(path / "rat3_A12__rec_spr.tif", volume[0, :5], metadata=None)
-    (path / "rat3_A12__rec.log").write_bytes(skyscan_log().encode("cp1252"))
+    (path / "rat3_A12__rec.log").write_bytes(skyscan_log(voxel_um).encode("cp1252"))
     return path
 
 
-def nxtomoproc(folder: Path, volume: Array, axes: str = "zyx", old: bool = False) -> Path:
+def nxtomoproc(folder: Path, volume: Array, axes: str = "zyx", old: bool = False, voxel_um: float = VOXEL_UM) -> Path:
     """Write a file after https://manual.nexusformat.org/classes/applications/NXtomoproc.html."""
     stored = volume.transpose(["zyx".index(axis) for axis in axes])
     with h5py.File(folder / "recon.nxs", "w") as file:
@@ -117,7 +118,7 @@ def nxtomoproc(folder: Path, volume: Array, axes: str = "zyx", old: bool = False
         group.attrs["NX_class"] = "NXdata"
         group["data"] = stored
         for place, axis in enumerate(axes):
-            field = group.create_dataset(axis, data=1.5 + 0.005 * np.arange(stored.shape[place]))
+            field = group.create_dataset(axis, data=1.5 + voxel_um / 1000 * np.arange(stored.shape[place]))
             field.attrs["units"] = "mm"
             if old:
                 field.attrs["axis"] = place + 1
@@ -129,7 +130,7 @@ def nxtomoproc(folder: Path, volume: Array, axes: str = "zyx", old: bool = False
     return folder / "recon.nxs"
 
 
-def nabu(folder: Path, volume: Array, binning: int = 1) -> Path:
+def nabu(folder: Path, volume: Array, binning: int = 1, voxel_um: float = VOXEL_UM) -> Path:
     """Write nabu's master file with its virtual dataset, as nabu/io/writer.py of nabu 2026.1.2 writes it.
 
     https://gitlab.esrf.fr/tomotools/nabu
@@ -148,7 +149,7 @@ def nabu(folder: Path, volume: Array, binning: int = 1) -> Path:
         entry.attrs["NX_class"], entry.attrs["default"] = "NXentry", "reconstruction/results"
         process = entry.create_group("reconstruction")
         process.attrs["NX_class"], process["program"] = "NXprocess", "nabu"
-        process["configuration/processing_options/reconstruction/voxel_size_cm"] = [VOXEL_UM / binning * 1e-4] * 3
+        process["configuration/processing_options/reconstruction/voxel_size_cm"] = [voxel_um / binning * 1e-4] * 3
         process["configuration/nabu_config/dataset/binning"] = binning
         process["configuration/nabu_config/dataset/binning_z"] = binning
         results = process.create_group("results")
@@ -169,10 +170,10 @@ def nabu_infos(voxel_cm: str, binning: int = 1) -> str:
     )
 
 
-def nabu_tiff(folder: Path, volume: Array) -> Path:
+def nabu_tiff(folder: Path, volume: Array, voxel_um: float = VOXEL_UM) -> Path:
     """Write nabu's slices and their description (tomoscan/esrf/volume/singleframebase.py, tomoscan 2.5.1)."""
     path = slices(folder / "bone_vol", volume, "bone_vol_{:06d}.tiff")
-    (path / "bone_vol_infos.txt").write_text(nabu_infos("0.00025, 0.00025, 0.00025", binning=2))
+    (path / "bone_vol_infos.txt").write_text(nabu_infos(", ".join([f"{voxel_um / 2 * 1e-4:.9g}"] * 3), binning=2))
     return path
 
 
@@ -196,26 +197,30 @@ def tomopy(folder: Path, volume: Array) -> Path:
     return slices(folder / "recon_dir", volume, "recon_{:05d}.tiff")
 
 
-def nabu_zarr(folder: Path, volume: Array, unit: str = "micrometer") -> Path:
+def nabu_zarr(folder: Path, volume: Array, unit: str = "micrometer", voxel_um: float = VOXEL_UM) -> Path:
     """Write nabu's OME-Zarr (nabu/io/ome_zarr.py, 2026.1.2), whose z step is negative where it began with the last."""
     group = zarr.open_group(folder / "rec.zarr", mode="w", zarr_format=3)
     group.create_array("0", data=volume)
     axes = [{"name": axis, "type": "space", "unit": unit} for axis in "zyx"]
-    scale = [{"type": "scale", "scale": [-VOXEL_UM, VOXEL_UM, VOXEL_UM]}]
+    scale = [{"type": "scale", "scale": [-voxel_um, voxel_um, voxel_um]}]
     image = {"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": scale}]}
     group.attrs["ome"] = {"version": "0.5", "multiscales": [image]}
     return folder / "rec.zarr"
 
 
-LAYOUTS: dict[str, Callable[[Path, Array], Path]] = {
+Write = Callable[..., Path]
+"""(folder, volume of shape (z, y, x), voxel_um=…) → what `open_volume` opens."""
+
+LAYOUTS: dict[str, Write] = {
     "Hereon": hereon,
     "Hereon HDF5": hereon_hdf5,
     "Bruker": skyscan,
     "NXtomoproc": nxtomoproc,
-    "NXtomoproc x first": lambda folder, volume: nxtomoproc(folder, volume, "xyz", old=True),
+    "NXtomoproc x first": partial(nxtomoproc, axes="xyz", old=True),
     "nabu": nabu,
-    "nabu binned": lambda folder, volume: nabu(folder, volume, 2),
+    "nabu binned": partial(nabu, binning=2),
     "nabu TIFF": nabu_tiff,
     "nabu Zarr": nabu_zarr,
 }
-SILENT: dict[str, Callable[[Path, Array], Path]] = {"httomo": httomo, "httomo TIFF": httomo_tiff, "TomoPy": tomopy}
+SILENT: dict[str, Write] = {"httomo": httomo, "httomo TIFF": httomo_tiff, "TomoPy": tomopy}
+"""Programs that write no voxel size."""

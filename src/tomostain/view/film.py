@@ -1,0 +1,102 @@
+"""A film that plays everywhere: MP4 with H.264 in yuv420p, as PowerPoint, Keynote and every browser read it."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomostain.errors import InputError
+
+QUALITY = 18
+"""Constant rate factor of x264 (0 lossless to 51): 18 is told apart from the original by hardly anybody."""
+
+
+def has_film() -> bool:
+    """Say whether the library that encodes films is installed."""
+    try:
+        import av  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def require_film() -> None:
+    """Raise unless a film can be encoded, before any picture of it is rendered.
+
+    Raises
+    ------
+    InputError
+        If PyAV is not installed, or was built without an encoder for H.264.
+    """
+    if not has_film():
+        raise InputError("--to mp4: writing a film needs PyAV: pip install 'tomostain[film]', or take --to gif")
+    import av
+
+    if "libx264" not in av.codecs_available:
+        raise InputError("--to mp4: this build of PyAV has no H.264; pip install 'tomostain[film]', or take --to gif")
+
+
+def write_mp4(path: Path, pictures: Iterator[NDArray[np.uint8]], per_second: float | Fraction) -> None:
+    """Write pictures as MP4 while they come: one is in memory at a time.
+
+    The colours are stored as BT.709 in limited range and the file says so, or players would guess. A picture with an
+    odd side gets its last row or column once more, for colour is stored for squares of 2 × 2 pixels. The index lies at
+    the beginning, so that a browser plays the film before all of it is there.
+
+    Parameters
+    ----------
+    path : Path
+        Any name: the format does not hang on it.
+    pictures : iterator of ndarray of uint8, shape (height, width, 3)
+        RGB, all of one size.
+    per_second : float or Fraction
+        Pictures a second.
+
+    Raises
+    ------
+    InputError
+        See `require_film`.
+    """
+    require_film()
+    import av
+
+    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as film:
+        stream: Any = None
+        for picture in pictures:
+            even = np.pad(picture, ((0, picture.shape[0] % 2), (0, picture.shape[1] % 2), (0, 0)), mode="edge")
+            if stream is None:
+                stream = _stream(film, even.shape[1], even.shape[0], per_second)
+            film.mux(stream.encode(_frame(even)))
+        if stream is not None:
+            film.mux(stream.encode())
+
+
+def _stream(film: Any, width: int, height: int, per_second: float | Fraction) -> Any:
+    """Begin the one track of a film; what is told here of the colours stands in its header."""
+    from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+
+    # One thread: the same pictures give the same bytes on every machine.
+    stream = film.add_stream("libx264", rate=Fraction(per_second).limit_denominator(1000))
+    stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+    stream.options = {"crf": str(QUALITY), "preset": "medium", "threads": "1"}
+    codec = stream.codec_context
+    codec.colorspace, codec.color_range = Colorspace.ITU709, ColorRange.MPEG
+    codec.color_primaries, codec.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+    return stream
+
+
+def _frame(picture: NDArray[np.uint8]) -> Any:
+    """Return a picture of even sides as a frame in the film's colours."""
+    import av
+    from av.video.reformatter import ColorRange, Colorspace
+
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+    return frame.reformat(
+        format="yuv420p",
+        src_color_range=ColorRange.JPEG,
+        dst_colorspace=Colorspace.ITU709,
+        dst_color_range=ColorRange.MPEG,
+    )
