@@ -19,6 +19,7 @@ from tomostain.stain.doubt import FULL_SCALE, kind_of
 from tomostain.stain.translator import Translator, load_translator
 from tomostain.stain.voxels import check_voxel_size
 
+Grey = NDArray[np.uint16] | NDArray[np.float32]
 TRUNCATE = 4.0  # the Gaussian is cut off at 4 σ, and so far a slab must look beyond its borders
 
 
@@ -85,7 +86,7 @@ def open_job(
     return Job(opened, translator, settings, found, strange, tuple(doubters))
 
 
-def normalised_slab(job: Job, start: int, stop: int) -> NDArray[np.uint16] | NDArray[np.float32]:
+def normalised_slab(job: Job, start: int, stop: int) -> Grey:
     """Read a slab, filter it as if the whole volume had been, and normalise it.
 
     Returns

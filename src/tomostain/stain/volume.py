@@ -1,8 +1,8 @@
 """A volume, slice by slice, from disk to disk in slabs (paper section 2.11): resumable, of any number of slices."""
 
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from tomostain.prepare import Levels
 from tomostain.progress import Progress, silent
 from tomostain.stain.config import StainConfig
 from tomostain.stain.doubt import doubt_picture, load_doubters
-from tomostain.stain.job import Job, normalised_slab, open_job
+from tomostain.stain.job import Grey, Job, normalised_slab, open_job
+from tomostain.stain.overlap import overlapped
 from tomostain.stain.planes import OtherPlanes, check_isotropic, fuse
 from tomostain.stain.slices import stain_slice
 
@@ -209,42 +210,60 @@ def _stain_pending(
     job: Job, writers: Sequence[StainedWriter], own: Sequence[int], planes: OtherPlanes | None, progress: Progress
 ) -> None:
     """Stain the slabs, of those that begin at `own`, that are not written yet, in one of the volumes or in both."""
-    wanting = [{slab for slab in writer.pending() if slab[0] in own} for writer in writers]
-    pending = sorted(set.union(*wanting))
+    pending = sorted({slab for writer in writers for slab in writer.pending() if slab[0] in own})
     depth = sum(stop - start for start, stop in writers[0].slabs() if start in own)
     done = depth - sum(stop - start for start, stop in pending)
     progress("staining", done, depth)
+    # Each volume's slab by itself: where one of the two is there, another process may have made it.
+    missing: dict[int, list[StainedWriter]] = {}
+
+    @contextmanager
+    def claim(slab: tuple[int, int]) -> Iterator[bool]:
+        with ExitStack() as claims:
+            missing[slab[0]] = [writer for writer in writers if claims.enter_context(writer.claim(slab[0]))]
+            yield bool(missing[slab[0]])
+
+    def read(slab: tuple[int, int]) -> tuple[Grey, list[NDArray[np.uint8]]]:
+        return normalised_slab(job, *slab), planes.read(*slab) if planes else []
+
+    def make(slab: tuple[int, int], values: tuple[Grey, list[NDArray[np.uint8]]]) -> NDArray[np.uint8]:
+        return _stained_slab(job, *values, partial(_tell, progress, done, depth))
+
+    def write(slab: tuple[int, int], made: NDArray[np.uint8]) -> None:
+        for writer in missing.pop(slab[0]):
+            writer.write(slab[0], made[writers.index(writer)])
+
     with listen_for_interrupt() as stop_asked:
-        for start, stop in pending:
-            with ExitStack() as claims:
-                # Each volume's slab by itself: where one of the two is there, another process may have made it.
-                ours = [slab for slab in zip(writers, wanting, strict=True) if (start, stop) in slab[1]]
-                mine = [writer for writer, _ in ours if claims.enter_context(writer.claim(start))]
-                if mine:
-                    slabs = _stained_slab(job, start, stop, partial(_tell, progress, done, depth))
-                    if planes:
-                        for drawn, others in zip(slabs[0], zip(*planes.read(start, stop), strict=True), strict=True):
-                            drawn[:] = fuse([drawn, *others], job.config.fuse)
-                    for writer in mine:
-                        writer.write(start, slabs[writers.index(writer)])
-            done += stop - start
+
+        def after(slab: tuple[int, int]) -> None:
+            nonlocal done
+            done += slab[1] - slab[0]
             progress("staining", done, depth)
             if stop_asked.is_set():
                 raise Interrupted(
                     f"{writers[0].path}: {done} of {depth} slices are stained; run the same command again to continue"
                 )
 
+        overlapped(pending, claim=claim, read=read, make=make, write=write, after=after)
+
 
 def _tell(progress: Progress, before: int, depth: int, slices: int) -> None:
     progress("staining", before + slices, depth)
 
 
-def _stained_slab(job: Job, start: int, stop: int, tell: Callable[[int], None]) -> NDArray[np.uint8]:
-    """Return a slab stained, and its doubt where that is asked for, shape (1 or 2, stop - start, Y, X, 3)."""
-    slabs = np.empty((1 + bool(job.doubters), stop - start, *job.volume.shape[1:], 3), np.uint8)
-    for index, ct in enumerate(normalised_slab(job, start, stop)):
-        slabs[0, index] = stain_slice(job.translator, ct, job.config)
+def _stained_slab(
+    job: Job, ct: Grey, others: Sequence[NDArray[np.uint8]], tell: Callable[[int], None]
+) -> NDArray[np.uint8]:
+    """Return a slab stained, and its doubt where that is asked for, shape (1 or 2, stop - start, Y, X, 3).
+
+    `others` is the same slab as drawn along the other axes, for fusion.
+    """
+    slabs = np.empty((1 + bool(job.doubters), *ct.shape, 3), np.uint8)
+    for index, image in enumerate(ct):
+        slabs[0, index] = stain_slice(job.translator, image, job.config)
         if job.doubters:
-            slabs[1, index] = doubt_picture(job.doubters, ct, slabs[0, index], job.config)
+            slabs[1, index] = doubt_picture(job.doubters, image, slabs[0, index], job.config)
+        if others:
+            slabs[0, index] = fuse([slabs[0, index], *(drawn[index] for drawn in others)], job.config.fuse)
         tell(index + 1)
     return slabs
