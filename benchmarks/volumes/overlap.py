@@ -2,8 +2,8 @@
 
     python -m benchmarks.volumes.overlap OUT [--shape 96 512 512] [--stride 128] [--sigma 1] [--threads 1]
 
-Reading is made dear on purpose: float32 slices with zlib, and a Gaussian before staining. Prints the time from the first
-slab's reading to the last one's writing, the time in the model, and the time that reading and writing took meanwhile.
+Reading is made dear on purpose: float32 slices with zlib, and a Gaussian before staining. Prints the time from the
+first slab's reading to the last one's writing, the time in the model, and what reading and writing took meanwhile.
 """
 
 import argparse

@@ -234,9 +234,10 @@ class StainedWriter:
         written = [which for which in wanted if self._marker(*which).is_file()]
         for which in track(written, "checking", progress) if written else ():
             if self._marker(*which).read_text() != digest(self.path / self._shard(*which)):
+                # The shard first: broken off between the two, it is found again.
+                bad += self._without([self._shard(*which)])
                 self._marker(*which).unlink(missing_ok=True)
-                bad.append(self._shard(*which))
-        return self._without(bad)
+        return bad
 
     def _without(self, bad: list[str]) -> list[str]:
         """Remove damaged shards: to write one, its index would be read, which may be what is damaged."""

@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tomostain.errors import InputError, Interrupted
-from tomostain.interrupt import listen_for_interrupt
+from tomostain.errors import InputError
 from tomostain.io.scratch import Scratch
 from tomostain.progress import Progress
 from tomostain.stain.overlap import overlapped
@@ -116,7 +115,10 @@ class OtherPlanes:
         }
 
     def make(self, progress: Progress) -> None:
-        """Do what is not done; of several processes each does a share, and all wait for the last slab."""
+        """Do what is not done; of several processes each does a share, and all wait for the last slab.
+
+        What `progress` raises ends it between two slabs.
+        """
         _do_all(self.turned, self._read, lambda slab: slab, "turning", progress)
         for name, axis in AXES.items():
             _do_all(self.drawings[name], partial(self._planes, axis), self._drawn, f"staining along {name}", progress)
@@ -150,24 +152,21 @@ def _do_all(target: Scratch, read: ReadSlab, make: MakeSlab, label: str, progres
 
 
 def _do_free(target: Scratch, read: ReadSlab, make: MakeSlab, label: str, progress: Progress) -> None:
-    """Make and write the slabs that are pending and that nobody else has in hand; a signal is heard after each."""
+    """Make and write the slabs that are pending and that nobody else has in hand."""
     pending, total = target.pending(), len(target.slabs())
     done = total - len(pending)
     progress(label, done, total)
-    with listen_for_interrupt() as stop_asked:
 
-        def after(slab: tuple[int, int]) -> None:
-            nonlocal done
-            done += 1
-            progress(label, done, total)
-            if stop_asked.is_set():
-                raise Interrupted(f"{label}: {done} of {total} slabs are done; run the same command again to continue")
+    def after(slab: tuple[int, int]) -> None:
+        nonlocal done
+        done += 1
+        progress(label, done, total)
 
-        overlapped(
-            pending,
-            claim=lambda slab: target.claim(slab[0]),
-            read=lambda slab: read(*slab),
-            make=lambda slab, values: make(values),
-            write=lambda slab, made: target.write(slab[0], made),
-            after=after,
-        )
+    overlapped(
+        pending,
+        claim=lambda slab: target.claim(slab[0]),
+        read=lambda slab: read(*slab),
+        make=lambda slab, values: make(values),
+        write=lambda slab, made: target.write(slab[0], made),
+        after=after,
+    )

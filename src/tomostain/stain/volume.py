@@ -1,5 +1,6 @@
 """A volume, slice by slice, from disk to disk in slabs (paper section 2.11): resumable, of any number of slices."""
 
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError, Interrupted, StrangeInput
-from tomostain.interrupt import listen_for_interrupt
+from tomostain.interrupt import heeding, listen_for_interrupt
 from tomostain.io import create_stained
 from tomostain.io.stained_writer import StainedWriter
 from tomostain.prepare import Levels
@@ -87,45 +88,58 @@ def stain_volume(
 
     Notes
     -----
-    Memory holds one slab of slices (with the Gaussian's halo) and one batch of patches, however many slices there
-    are. The result does not depend on the size of the slabs, nor on how many processes share the work: the same call
-    in several processes shares it too, each slab being claimed by one of them.
+    Memory holds one slab in the model, one that is read ahead (with the Gaussian's halo), one that is being written
+    and one batch of patches, however many slices there are. The result does not depend on the size of the slabs, nor
+    on how many processes share the work: the same call in several processes shares it too, each slab being claimed by
+    one of them.
     """
     if not 1 <= part[0] <= part[1]:
         raise InputError(f"part {part[0]}/{part[1]}: parts are counted from 1 to {part[1]}")
     if part != (1, 1) and overwrite:
         raise InputError(f"{out}: --overwrite in one part of {part[1]} would remove the others' work; remove it first")
-    job, writers = begin_volume(
-        model,
-        volume,
-        out,
-        config=config,
-        levels=levels,
-        voxel_um=voxel_um,
-        dataset=dataset,
-        device=device,
-        allow_voxel_mismatch=allow_voxel_mismatch,
-        doubt=doubt,
-        also=also,
-        overwrite=overwrite,
-        resume=resume,
-    )
+    begun: dict[str, Any] = {
+        "config": config,
+        "levels": levels,
+        "voxel_um": voxel_um,
+        "dataset": dataset,
+        "device": device,
+        "allow_voxel_mismatch": allow_voxel_mismatch,
+        "doubt": doubt,
+        "also": also,
+        "overwrite": overwrite,
+        "resume": resume,
+    }
+    # From here on a signal to end is heard, and heeded between slabs, be they checked, stained or made coarser.
+    with listen_for_interrupt() as stop_asked:
+        _stain(*begin_volume(model, volume, out, **begun), Path(out), part, progress, stop_asked)
+    return Path(out)
+
+
+def _stain(
+    job: Job,
+    writers: Sequence[StainedWriter],
+    out: Path,
+    part: tuple[int, int],
+    progress: Progress,
+    stop_asked: threading.Event,
+) -> None:
+    """Do what is left of a volume, or of a part of it."""
+    heeded = heeding(progress, stop_asked, out)
     own = [start for start, _ in part_of(writers[0].slabs(), *part)]
-    heal(writers, None if part == (1, 1) else own, progress)
-    planes = other_planes(job, Path(out)) if job.config.planes == "zyx" and writers[0].pending() else None
+    heal(writers, None if part == (1, 1) else own, heeded)
+    planes = other_planes(job, out) if job.config.planes == "zyx" and writers[0].pending() else None
     if planes:
         try:
-            planes.make(progress)
+            planes.make(heeded)
         except FileNotFoundError:
             if not writers[0].complete:  # else other processes have ended it all, and removed the drawings
                 raise
-    _stain_pending(job, writers, own, planes, progress)
+    _stain_pending(job, writers, own, planes, progress, stop_asked)
     if not any(writer.pending() for writer in writers):
         for writer in writers:
-            writer.finish(progress)
+            writer.finish(heeded)
         if planes:
             planes.remove()
-    return Path(out)
 
 
 def other_planes(job: Job, out: Path) -> OtherPlanes:
@@ -207,7 +221,12 @@ def part_of(slabs: Sequence[tuple[int, int]], number: int, parts: int) -> list[t
 
 
 def _stain_pending(
-    job: Job, writers: Sequence[StainedWriter], own: Sequence[int], planes: OtherPlanes | None, progress: Progress
+    job: Job,
+    writers: Sequence[StainedWriter],
+    own: Sequence[int],
+    planes: OtherPlanes | None,
+    progress: Progress,
+    stop_asked: threading.Event,
 ) -> None:
     """Stain the slabs, of those that begin at `own`, that are not written yet, in one of the volumes or in both."""
     pending = sorted({slab for writer in writers for slab in writer.pending() if slab[0] in own})
@@ -233,18 +252,20 @@ def _stain_pending(
         for writer in missing.pop(slab[0]):
             writer.write(slab[0], made[writers.index(writer)])
 
-    with listen_for_interrupt() as stop_asked:
+    def after(slab: tuple[int, int]) -> None:
+        nonlocal done
+        done += slab[1] - slab[0]
+        progress("staining", done, depth)
+        heed()
 
-        def after(slab: tuple[int, int]) -> None:
-            nonlocal done
-            done += slab[1] - slab[0]
-            progress("staining", done, depth)
-            if stop_asked.is_set():
-                raise Interrupted(
-                    f"{writers[0].path}: {done} of {depth} slices are stained; run the same command again to continue"
-                )
+    def heed() -> None:
+        if stop_asked.is_set() and done < depth:
+            raise Interrupted(
+                f"{writers[0].path}: {done} of {depth} slices are stained; run the same command again to continue"
+            )
 
-        overlapped(pending, claim=claim, read=read, make=make, write=write, after=after)
+    heed()
+    overlapped(pending, claim=claim, read=read, make=make, write=write, after=after)
 
 
 def _tell(progress: Progress, before: int, depth: int, slices: int) -> None:
