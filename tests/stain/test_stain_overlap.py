@@ -103,8 +103,9 @@ def test_what_others_have_is_left_to_them():
 @pytest.mark.parametrize("step", ["read", "make", "after"])
 def test_what_was_made_before_an_error_is_written_and_nothing_is_kept(step):
     work = Work(fails=(step, 3))
-    with pytest.raises(RuntimeError, match=f"{step} 3"):
+    with pytest.raises(RuntimeError, match=f"{step} 3") as caught:
         work.do()
+    assert caught.traceback  # its frames live, and hold nothing back
     assert work.written == made(1, 2, 3) if step == "after" else made(1, 2)
     assert not work.held
     assert 5 not in work.claimed
@@ -113,8 +114,9 @@ def test_what_was_made_before_an_error_is_written_and_nothing_is_kept(step):
 @pytest.mark.parametrize("piece", [1, 4, 5])
 def test_an_error_in_writing_is_not_lost(piece):
     work = Work(fails=("write", piece))
-    with pytest.raises(RuntimeError, match=f"write {piece}"):
+    with pytest.raises(RuntimeError, match=f"write {piece}") as caught:
         work.do()
+    assert caught.traceback  # its frames live, and hold nothing back
     assert work.written[: piece - 1] == made(*range(1, piece))
     assert piece not in dict(work.written)
     assert not work.held

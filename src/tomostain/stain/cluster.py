@@ -69,6 +69,8 @@ def stain_on_workers(
     # What cannot work fails here, and what takes in the whole volume is done once.
     job, writers = begin_volume(model, volume, out, overwrite=overwrite, **options | {"device": "cpu"})
     heal(writers, None, progress)
+    for writer in writers:
+        writer.leave()  # the workers are at it
     slabs, options = writers[0].slabs(), options | {"levels": "none" if job.levels is None else job.levels}
     with _client(workers, scheduler) as client:
         hands = len(client.scheduler_info(n_workers=-1)["workers"])

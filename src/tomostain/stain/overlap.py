@@ -69,12 +69,12 @@ def overlapped(
         with claims:
             write(piece, made)
 
-    with _one_behind() as behind, closing(_one_ahead(fetch, pieces)) as fetched:
+    with _one_behind(put) as behind, closing(_one_ahead(fetch, pieces)) as fetched:
         for piece, values, claims in fetched:
             with claims:
                 if values:
                     made = make(piece, values.pop())
-                    behind(put, piece, made, claims.pop_all())
+                    behind(piece, made, claims)
                     del made  # else it would stay while the next one is made
             after(piece)
 
@@ -99,17 +99,17 @@ def _one_ahead(
 
 
 @contextmanager
-def _one_behind() -> Iterator[Callable[..., None]]:
-    """Yield a function that has another one called in a thread, after what it was given before has ended.
+def _one_behind(put: Callable[[T, Made, ExitStack], None]) -> Iterator[Callable[[T, Made, ExitStack], None]]:
+    """Yield a function that has `put` called in a thread, after the call before has ended, and takes over the claims.
 
     What that raises is raised at the next call, or at the end of the block.
     """
     last: list[Future[None]] = []
 
-    def call(function: Callable[..., None], *arguments: object) -> None:
+    def call(piece: T, made: Made, claims: ExitStack) -> None:
         while last:
             last.pop().result()
-        last.append(thread.submit(function, *arguments))
+        last.append(thread.submit(put, piece, made, claims.pop_all()))
 
     with ThreadPoolExecutor(1, "tomostain-write") as thread:
         try:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tomostain.errors import InputError, Interrupted, StrangeInput
 from tomostain.interrupt import heeding, listen_for_interrupt
 from tomostain.io import create_stained
+from tomostain.io.atomic import naming_full_disk
 from tomostain.io.stained_writer import StainedWriter
 from tomostain.prepare import Levels
 from tomostain.progress import Progress, silent
@@ -110,8 +111,13 @@ def stain_volume(
         "resume": resume,
     }
     # From here on a signal to end is heard, and heeded between slabs, be they checked, stained or made coarser.
-    with listen_for_interrupt() as stop_asked:
-        _stain(*begin_volume(model, volume, out, **begun), Path(out), part, progress, stop_asked)
+    with naming_full_disk(Path(out)), listen_for_interrupt() as stop_asked:
+        job, writers = begin_volume(model, volume, out, **begun)
+        try:
+            _stain(job, writers, Path(out), part, progress, stop_asked)
+        finally:
+            for writer in writers:
+                writer.leave()
     return Path(out)
 
 
