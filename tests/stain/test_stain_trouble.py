@@ -115,11 +115,7 @@ def test_another_model_input_or_grey_level_is_refused_by_name(model, volume, tmp
         ("levels.bone was 900.0 and is now 800.0", (model, volume), {"levels": Levels(background=100.0, bone=800.0)}),
         ("levels was|levels.background was 100.0 and is now None", (model, volume), {"levels": "none"}),
         ("voxel_um was", (model, volume), {"voxel_um": 5.1}),
-        (
-            "options.gaussian_sigma was 0.0 and is now 1.0",
-            (model, volume),
-            {"config": smooth},
-        ),
+        ("options.gaussian_sigma was 0.0 and is now 1.0", (model, volume), {"config": smooth}),
     ):
         with pytest.raises(InputError, match=rf"out.ome.zarr: cannot be continued, ({field}).*--overwrite"):
             stain_volume(*arguments, out, **OPTIONS | options)
