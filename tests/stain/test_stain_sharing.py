@@ -271,6 +271,29 @@ def test_the_workers_of_a_scheduler_give_the_same_bits(model, volume, whole, tmp
         assert "leave it out, or --workers and --scheduler" in capsys.readouterr().err
 
 
+def test_workers_that_die_are_told_of_and_the_work_goes_on(model, volume, whole, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    import dask
+
+    out = tmp_path / "out.ome.zarr"
+    local = {"n_workers": 1, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        distributed.LocalCluster(**local) as cluster,
+    ):
+
+        def kill(label, done, total):
+            if done == 1:
+                os.kill(cluster.workers[0].pid, signal.SIGKILL)
+
+        with pytest.raises(InputError, match=r"died one after the other at the same slabs.*the same command goes on"):
+            stain_on_workers(model, volume, out, scheduler=cluster.scheduler_address, progress=kill, **OPTIONS)
+        assert 0 < slabs_left(out) < 9
+        cluster.wait_for_workers(1)  # its nurse starts another one
+        stain_on_workers(model, volume, out, scheduler=cluster.scheduler_address, **OPTIONS)
+    assert contents(out) == contents(whole)
+
+
 def test_what_a_worker_finds_wrong_is_said_here(model, volume, tmp_path):
     pytest.importorskip("distributed")
     source, out = tmp_path / "volume", tmp_path / "out.ome.zarr"

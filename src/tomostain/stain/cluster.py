@@ -91,7 +91,7 @@ def stain_on_workers(
 
 def _wait(client: Any, tasks: dict[Any, int], total: int, progress: Progress) -> None:
     """Wait for all tasks and tell of the slabs that are done."""
-    from distributed import wait
+    from distributed import KilledWorker, wait
 
     pending, done = set(tasks), 0
     progress("staining", 0, total)
@@ -102,7 +102,14 @@ def _wait(client: Any, tasks: dict[Any, int], total: int, progress: Progress) ->
             except TimeoutError:
                 finished = set()
             for future in finished:
-                future.result()  # raises what the worker raised
+                try:
+                    future.result()  # raises what the worker raised
+                except KilledWorker as error:
+                    raise InputError(
+                        "workers: several died one after the other at the same slabs, the last one "
+                        f"{error.last_worker.address}: not enough memory or time for one? See their logs; the same "
+                        "command goes on with the rest"
+                    ) from None
                 done += tasks[future]
                 progress("staining", done, total)
             if stop_asked.is_set() and pending:
