@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from tomostain.cli.common import DEVICE, DRY_RUN, OVERWRITE, bars, examples, existing, show_volume, triple, use_threads
+from tomostain.cli.common import DEVICE, OVERWRITE, bars, examples, existing, show_volume, triple, use_threads
 from tomostain.config import read_yaml
 from tomostain.errors import InputError
 
@@ -55,6 +55,9 @@ def stain(
     also: list[Path] | None = typer.Option(
         None, help="A model of another fold, whose disagreement is the doubt; may be given more than once."
     ),
+    levels_picture: Path | None = typer.Option(
+        None, help="PNG of the grey values with the levels of background and bone (default: OUT-levels.png beside it)."
+    ),
     part: str | None = typer.Option(
         None, help="K/N: the K-th of N parts of a volume, for N jobs; the last one to end completes it."
     ),
@@ -66,7 +69,9 @@ def stain(
     ),
     device: str = DEVICE,
     overwrite: bool = OVERWRITE,
-    dry_run: bool = DRY_RUN,
+    dry_run: bool = typer.Option(
+        False, "--dry-run", help="Say what it would take, from a timed slab; write only the picture of the levels."
+    ),
 ) -> None:
     """Stain a volume, or a single slice, with a trained model.
 
@@ -96,17 +101,20 @@ def stain(
             raise InputError("--part, --workers, --scheduler: are for volumes; a single image is stained as a whole")
         if doubt or also:
             raise InputError("--doubt and --also: are for volumes; a single image has its maps in 'evaluate --doubt'")
+        if levels_picture or dry_run:
+            raise InputError("--levels-picture and --dry-run: are for volumes; a single image is stained in no time")
         stain_image(model, source, out, overwrite=overwrite, **options)
         typer.echo(f"stained: {out}")
         return
-    options["dataset"] = dataset
+    options |= {"dataset": dataset, "doubt": doubt, "also": [_model_of(folder) for folder in also or ()]}
+    picture = levels_picture or out.with_name(f"{out.name.split('.')[0]}-levels.png")
+    options["levels_picture"] = picture
     show_volume(source, options["voxel_um"], dataset)
     if dry_run:
-        typer.echo(str(plan_volume(model, source, out, **options)))
+        typer.echo(f"{plan_volume(model, source, out, **options)}\nhistogram:   {picture}")
         return
     with bars(context) as progress:
-        others = [_model_of(folder) for folder in also or ()]
-        options |= {"doubt": doubt, "also": others, "overwrite": overwrite, "progress": progress}
+        options |= {"overwrite": overwrite, "progress": progress}
         if workers or scheduler:
             if part:
                 raise InputError("--part: is for jobs without a scheduler; leave it out, or --workers and --scheduler")
@@ -119,6 +127,7 @@ def stain(
         )
         return
     typer.echo(f"stained: {out}")
+    typer.echo(f"levels:  {picture}")
     if doubt:
         typer.echo(f"doubt:   {doubt}")
     typer.echo(f"next:    tomostain view {out}")

@@ -72,6 +72,7 @@ def stain_on_workers(
     for writer in writers:
         writer.leave()  # the workers are at it
     slabs, options = writers[0].slabs(), options | {"levels": "none" if job.levels is None else job.levels}
+    options.pop("levels_picture", None)  # drawn already
     with _client(workers, scheduler) as client:
         hands = len(client.scheduler_info(n_workers=-1)["workers"])
         # A scheduler's workers may come later than the work.

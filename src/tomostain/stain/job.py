@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tomostain import __version__
-from tomostain.errors import InputError
 from tomostain.io import Volume, open_volume
-from tomostain.prepare import Levels, normalise_ct, volume_levels
+from tomostain.prepare import Levels, normalise_ct
 from tomostain.prepare.greys import sample, warn_if_strange
 from tomostain.stain.config import StainConfig
 from tomostain.stain.doubt import FULL_SCALE, kind_of
+from tomostain.stain.levels import levels_of
 from tomostain.stain.translator import Translator, load_translator
 from tomostain.stain.voxels import check_voxel_size
 
@@ -70,17 +70,14 @@ def open_job(
     device: str,
     allow_voxel_mismatch: bool,
     doubters: Sequence[Translator] = (),
+    levels_picture: Path | None = None,
+    overwrite: bool = False,
 ) -> Job:
-    """Open model and volume, check that they fit, and find the grey levels if they are not given."""
+    """Open model and volume, check that they fit, and find the grey levels if they are not given; see `levels_of`."""
     translator = doubters[0] if doubters else load_translator(Path(model), device)
     opened = open_volume(Path(volume), voxel_um=voxel_um, dataset=dataset)
     check_voxel_size(opened.voxel_um, translator.spec.voxel_um, str(volume), allow_voxel_mismatch)
-    if isinstance(levels, str):
-        if levels != "none":
-            raise InputError(f"levels '{levels}': expected Levels, None to estimate them, or 'none' if normalised")
-        found = None
-    else:
-        found = levels or volume_levels(opened, source=str(volume))
+    found = levels_of(opened, levels, str(volume), levels_picture, overwrite)
     strange = warn_if_strange(sample(opened, found), translator.spec.greys, str(volume))
     settings = (config or StainConfig()).for_model(translator.spec.patch_px)
     return Job(opened, translator, settings, found, strange, tuple(doubters))

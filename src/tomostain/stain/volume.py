@@ -39,6 +39,7 @@ def stain_volume(
     allow_voxel_mismatch: bool = False,
     doubt: Path | None = None,
     also: Sequence[Path] = (),
+    levels_picture: Path | None = None,
     overwrite: bool = False,
     resume: bool = True,
     part: tuple[int, int] = (1, 1),
@@ -66,6 +67,8 @@ def stain_volume(
         A second OME-Zarr, of the same size: where the picture is a guess (`tomostain.stain.doubt.doubt_picture`).
     also : sequence of Path
         Models of other folds, whose disagreement with `model` is the doubt; without them it is the cycle error.
+    levels_picture : Path, optional
+        PNG to write: the histogram of the grey values with the levels, whether found or given.
     overwrite : bool
         Replace a stained volume at `out`, and at `doubt`.
     resume : bool
@@ -107,6 +110,7 @@ def stain_volume(
         "allow_voxel_mismatch": allow_voxel_mismatch,
         "doubt": doubt,
         "also": also,
+        "levels_picture": levels_picture,
         "overwrite": overwrite,
         "resume": resume,
     }
@@ -168,6 +172,7 @@ def begin_volume(
     allow_voxel_mismatch: bool = False,
     doubt: Path | None = None,
     also: Sequence[Path] = (),
+    levels_picture: Path | None = None,
     overwrite: bool = False,
     resume: bool = True,
 ) -> tuple[Job, list[StainedWriter]]:
@@ -180,7 +185,8 @@ def begin_volume(
     if doubt is not None and config is not None and config.planes != "z":
         raise InputError(f"{doubt}: doubt is for slices stained along z; leave planes '{config.planes}' out, or doubt")
     doubters = load_doubters(Path(model), also, device) if doubt is not None else ()
-    job = open_job(model, volume, config, levels, voxel_um, dataset, device, allow_voxel_mismatch, doubters)
+    opened = (model, volume, config, levels, voxel_um, dataset, device, allow_voxel_mismatch)
+    job = open_job(*opened, doubters, levels_picture, overwrite)
     if job.config.planes != "z":
         check_isotropic(job.volume.voxel_um, str(volume))
 
