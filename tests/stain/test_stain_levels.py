@@ -84,5 +84,5 @@ def test_what_is_not_our_picture_is_not_replaced(volume, tmp_path):
     assert holiday.read_bytes() == before
     levels_of(volume, None, "volume", holiday, overwrite=True)
     assert holiday.read_bytes() != before
-    with pytest.raises(InputError, match="levels.jpg: the picture of the grey levels is a PNG"):
+    with pytest.raises(InputError, match=r"levels.jpg: the picture of the grey levels is a PNG"):
         levels_of(volume, None, "volume", tmp_path / "levels.jpg")

@@ -18,8 +18,9 @@ SCRIPT = """#!/bin/bash
 #SBATCH --requeue
 #SBATCH --open-mode=append
 export PYTHONPATH='{source}' OMP_NUM_THREADS=1
-srun '{python}' -c 'import sys; from tomostain.cli.main import main; main(sys.argv[1:])' stain '{model}' '{volume}' '{out}' \\
-    --config '{config}' --background {low} --bone {high} --part "$SLURM_ARRAY_TASK_ID/2"
+srun '{python}' -c 'import sys; from tomostain.cli.main import main; main(sys.argv[1:])' \\
+    stain '{model}' '{volume}' '{out}' --config '{config}' \\
+    --background {low} --bone {high} --part "$SLURM_ARRAY_TASK_ID/2"
 status=$?
 [ "$status" -eq 130 ] && scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID"
 exit "$status"
