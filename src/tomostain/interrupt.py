@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from tomostain.errors import Interrupted
+from tomostain.progress import Progress
+
 # Not every system has all of them.
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
 
@@ -41,3 +44,39 @@ def listen_for_interrupt() -> Iterator[threading.Event]:
     finally:
         for number, before in old.items():
             signal.signal(number, before)
+
+
+def heeding(progress: Progress, asked: threading.Event, where: object) -> Progress:
+    """Return a listener that raises `Interrupted` once an end is asked for and work is left.
+
+    For work that may be broken off wherever it tells of itself, and is gone on with later.
+
+    Parameters
+    ----------
+    progress : Progress
+        Is told first.
+    asked : threading.Event
+        From `listen_for_interrupt`.
+    where : object
+        Named in the message.
+
+    Examples
+    --------
+    >>> from tomostain.progress import silent
+    >>> asked = threading.Event()
+    >>> listener = heeding(silent, asked, "out.ome.zarr")
+    >>> listener("pyramid", 1, 3)
+    >>> asked.set()
+    >>> listener("pyramid", 3, 3)  # nothing is left
+    >>> listener("pyramid", 2, 3)
+    Traceback (most recent call last):
+        ...
+    tomostain.errors.Interrupted: out.ome.zarr: pyramid: 2 of 3 are done; run the same command again to continue
+    """
+
+    def tell(label: str, done: int, total: int) -> None:
+        progress(label, done, total)
+        if asked.is_set() and done < total:
+            raise Interrupted(f"{where}: {label}: {done} of {total} are done; run the same command again to continue")
+
+    return tell

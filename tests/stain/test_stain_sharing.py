@@ -65,8 +65,8 @@ def contents(path):
     return {str(p.relative_to(path)): p.read_bytes() for p in sorted(path.rglob("*")) if p.is_file()}
 
 
-def in_a_child(model, volume, out, slow_s, written, part=(1, 1)):
-    """What a child does; it writes the first slice of every slab that it has written down."""
+def in_a_child(model, volume, out, slow_s, written, part=(1, 1), begun=None, **options):
+    """What a child does; it writes the first slice of every slab that it has written down, and makes `begun`."""
     from tomostain.io.stained_writer import StainedWriter
 
     torch.set_num_threads(1)
@@ -78,8 +78,12 @@ def in_a_child(model, volume, out, slow_s, written, part=(1, 1)):
         with Path(written).open("a") as file:
             file.write(f"{z0}\n")
 
+    def tell(label, done, total):
+        if begun and label == "staining":
+            Path(begun).touch()
+
     StainedWriter.write = write_down
-    stain_volume(model, volume, out, part=part, **OPTIONS)
+    stain_volume(model, volume, out, part=part, progress=tell, **OPTIONS | options)
 
 
 def start(*arguments, **keywords):
@@ -122,40 +126,81 @@ def test_processes_that_begin_at_once_share_the_work(model, volume, whole, tmp_p
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 
 
-def test_killed_at_any_moment_it_resumes_to_the_same_bits(model, volume, whole, tmp_path):
+def test_killed_at_any_moment_it_resumes_to_the_same_bits(model, volume, tmp_path):
     """SIGKILL at 20 random moments of one staining; what was written before each is not written again."""
-    out, written = tmp_path / "out.ome.zarr", tmp_path / "written"
+    out, written, begun, finished = tmp_path / "out.ome.zarr", tmp_path / "written", tmp_path / "begun", {}
+    options = {"config": OPTIONS["config"].model_copy(update={"slab": 1})}
     written.touch()
     rng, kills = np.random.default_rng(0), 0
     for _ in range(200):
-        child = start(model, volume, out, 0.2, written)
-        if kills < KILLS:
-            child.join(float(rng.uniform(0.02, 0.4)))
-        else:
+        begun.unlink(missing_ok=True)
+        child = start(model, volume, out, 0.15, written, begun=begun, **options)
+        if kills >= KILLS:
             child.join(120)
+        elif kills % 4 == 0:  # while it looks at what is there
+            child.join(float(rng.uniform(0.0, 0.3)))
+        else:  # while it reads, computes and writes
+            while child.is_alive() and not begun.exists():
+                time.sleep(0.005)
+            child.join(float(rng.uniform(0.0, 0.4)))
         if child.exitcode is not None:
             break
         os.kill(child.pid, signal.SIGKILL)
         child.join()
         kills += 1
+        for marker in out.rglob("0-*.done"):  # 0-000006.done says that the slab from slice 6 on is done
+            shard = out / f"0/c/0/{int(marker.stem[2:])}/0/0"
+            finished.setdefault(shard, shard.stat())
     assert child.exitcode == 0
     assert kills >= KILLS // 2  # a quick machine may be done before
+    whole = stain_volume(model, volume, tmp_path / "whole" / "out.ome.zarr", **OPTIONS | options)
     assert contents(out) == contents(whole)
     done = list(map(int, written.read_text().split()))
     # A kill may fall between the writing and its record by the child, never between two records of one slab.
     assert len(done) == len(set(done))
+    assert len(finished) >= KILLS // 4  # the kills fell between slabs
+    for shard, then in finished.items():
+        assert (shard.stat().st_ino, shard.stat().st_mtime_ns) == (then.st_ino, then.st_mtime_ns)
+
+
+def signalling(label, done):
+    """A listener that sends SIGTERM to its own process at some progress."""
+
+    def tell(now, so_far, total):
+        if (now, so_far) == (label, done):
+            signal.raise_signal(signal.SIGTERM)
+
+    return tell
 
 
 def test_a_signal_to_end_is_heard_after_the_slab(model, volume, tmp_path):
     out = tmp_path / "out.ome.zarr"
-
-    def terminate(label, done, total):
-        if label == "staining" and done == 4:
-            signal.raise_signal(signal.SIGTERM)
-
     with pytest.raises(Interrupted, match="6 of 26 slices are stained"):
-        stain_volume(model, volume, out, progress=terminate, **OPTIONS)
+        stain_volume(model, volume, out, progress=signalling("staining", 4), **OPTIONS)
     assert slabs_left(out) == 7
+
+
+def test_a_signal_to_end_is_heard_in_every_stage(model, tmp_path):
+    source, out = tmp_path / "volume", tmp_path / "out.ome.zarr"
+    write_stack(source, np.random.default_rng(0).integers(0, 1000, (12, 20, 270)).astype(np.uint16), voxel_um=5.0)
+    options = OPTIONS | {"config": OPTIONS["config"].model_copy(update={"planes": "zyx"})}
+    for label, done, message in (
+        ("turning", 0, "turning: 0 of 1 are done; run the same command again"),
+        ("staining along y", 0, "staining along y: 0 of 1 are done"),
+        ("staining along x", 2, "staining along x: 2 of 9 are done"),
+        ("staining", 0, "0 of 12 slices are stained"),
+        ("staining", 2, "3 of 12 slices are stained"),
+        ("checking", 0, "checking: 0 of 1 are done"),
+        # In the last slab: nothing is left to stain, and so the next stage hears it.
+        ("staining", 11, "pyramid: 0 of 2 are done"),
+        ("pyramid", 1, "pyramid: 1 of 2 are done"),
+    ):
+        with pytest.raises(Interrupted, match=message):
+            stain_volume(model, source, out, progress=signalling(label, done), **options)
+    stain_volume(model, source, out, **options)
+    whole = stain_volume(model, source, tmp_path / "whole" / "out.ome.zarr", **options)
+    assert contents(out) == contents(whole)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_what_was_damaged_is_stained_again(model, volume, whole, tmp_path):
@@ -191,6 +236,11 @@ def test_a_slice_that_disappears_or_is_cut_short_is_named(model, volume, tmp_pat
         with pytest.raises(InputError, match=victim.name):
             stain_volume(model, source, out, progress=vandalise, **OPTIONS)
         assert slabs_left(out) == 3  # what was stained before stays
+        with pytest.raises(InputError, match="slice number 20 is missing" if how == "gone" else "truncated"):
+            stain_volume(model, source, out, **OPTIONS)
+        shutil.copy(volume / victim.name, victim)
+        stain_volume(model, source, out, **OPTIONS)
+        assert check_stained(out) == []
 
 
 def test_workers_of_this_machine_give_the_same_bits(model, volume, whole, tmp_path):
@@ -219,6 +269,29 @@ def test_the_workers_of_a_scheduler_give_the_same_bits(model, volume, whole, tmp
         assert contents(out) == contents(whole)
         assert run([*command, "--scheduler", cluster.scheduler_address, "--part", "1/2"]) == 2
         assert "leave it out, or --workers and --scheduler" in capsys.readouterr().err
+
+
+def test_workers_that_die_are_told_of_and_the_work_goes_on(model, volume, whole, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    import dask
+
+    out = tmp_path / "out.ome.zarr"
+    local = {"n_workers": 1, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        distributed.LocalCluster(**local) as cluster,
+    ):
+
+        def kill(label, done, total):
+            if done == 1:
+                os.kill(cluster.workers[0].pid, signal.SIGKILL)
+
+        with pytest.raises(InputError, match=r"died one after the other at the same slabs.*the same command goes on"):
+            stain_on_workers(model, volume, out, scheduler=cluster.scheduler_address, progress=kill, **OPTIONS)
+        assert 0 < slabs_left(out) < 9
+        cluster.wait_for_workers(1)  # its nurse starts another one
+        stain_on_workers(model, volume, out, scheduler=cluster.scheduler_address, **OPTIONS)
+    assert contents(out) == contents(whole)
 
 
 def test_what_a_worker_finds_wrong_is_said_here(model, volume, tmp_path):

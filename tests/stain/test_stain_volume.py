@@ -190,7 +190,7 @@ def test_voxel_sizes_must_be_those_of_the_model_within_a_tenth(model, volume, tm
 
 def test_memory_does_not_grow_with_the_number_of_slices(model, tmp_path):
     peaks = []
-    for depth in (16, 56):  # both have slabs with a halo on both sides
+    for depth in (40, 160):  # both have slabs with a halo on both sides
         source = tmp_path / f"volume{depth}"
         write_stack(source, grey_values((depth, 96, 96)), voxel_um=5.0)
         config = StainConfig(patch_px=96, stride_px=96, slab=4, gaussian_sigma=1.0)
@@ -201,8 +201,9 @@ def test_memory_does_not_grow_with_the_number_of_slices(model, tmp_path):
         stain_volume(model, source, out, config=config, levels=LEVELS)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    # The colours of 40 slices more would be 1.1 MB and their grey values 0.7 MB; 0.7 kB a slice are the names of files.
-    assert peaks[1] < peaks[0] + 500_000
+    # The colours of 120 slices more would be 3.3 MB and their grey values 2.2 MB; 0.7 kB a slice are names of files,
+    # and how far reading and writing get meanwhile differs from run to run, by a slab at each end.
+    assert peaks[1] < peaks[0] + 1_500_000
 
 
 def test_an_image_is_stained_as_a_slice(model, tmp_path):

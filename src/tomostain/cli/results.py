@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from tomostain.cli.common import DEVICE, DRY_RUN, OVERWRITE, bars, examples, existing, show_volume, triple, use_threads
+from tomostain.cli.common import DEVICE, OVERWRITE, bars, examples, existing, show_volume, triple, use_threads
 from tomostain.config import read_yaml
 from tomostain.errors import InputError
 
@@ -19,7 +19,7 @@ IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
     tomostain stain run/model reco_folder stained.ome.zarr
     tomostain stain run/model scan.h5 stained.ome.zarr --dataset /entry/data --voxel-um 5 --gaussian-sigma 1
     tomostain stain run/model slice.png stained.png --voxel-um 5
-    tomostain stain run/model reco_folder stained.ome.zarr --dry-run --histogram levels.png
+    tomostain stain run/model reco_folder stained.ome.zarr --dry-run
     tomostain stain run/model reco_folder stained.ome.zarr --workers 4
     tomostain stain run/model reco_folder stained.ome.zarr --part 3/16      # one job of sixteen
     tomostain stain run/model reco_folder stained.ome.zarr --scheduler tcp://node7:8786
@@ -36,7 +36,6 @@ def stain(
     background: float | None = typer.Option(None, help="Grey value of the background (with --bone; else estimated)."),
     bone: float | None = typer.Option(None, help="Grey value of bone (with --background; else estimated)."),
     normalised: bool = typer.Option(False, "--normalised", help="Grey values are 10000 and 30000 already."),
-    histogram: Path | None = typer.Option(None, help="NAME.png: a picture of the grey values, background and bone."),
     patch_px: int | None = typer.Option(None, help="Side of a patch, px (default: as in training; paper: 256)."),
     stride_px: int | None = typer.Option(
         None, help="Step between patches, px (default: a quarter of the side; paper: 64)."
@@ -56,6 +55,9 @@ def stain(
     also: list[Path] | None = typer.Option(
         None, help="For --doubt: a model of another fold, so that disagreement counts too; may be given more than once."
     ),
+    levels_picture: Path | None = typer.Option(
+        None, help="PNG of the grey values with the levels of background and bone (default: OUT-levels.png beside it)."
+    ),
     part: str | None = typer.Option(
         None, help="K/N: the K-th of N parts of a volume, for N jobs; the last one to end completes it."
     ),
@@ -67,7 +69,9 @@ def stain(
     ),
     device: str = DEVICE,
     overwrite: bool = OVERWRITE,
-    dry_run: bool = DRY_RUN,
+    dry_run: bool = typer.Option(
+        False, "--dry-run", help="Say what it would take, from a timed slab; write only the picture of the levels."
+    ),
 ) -> None:
     """Stain a volume, or a single slice, with a trained model.
 
@@ -95,23 +99,22 @@ def stain(
     if source.suffix.lower() in IMAGE_SUFFIXES or out.suffix.lower() in IMAGE_SUFFIXES:
         if part or workers or scheduler:
             raise InputError("--part, --workers, --scheduler: are for volumes; a single image is stained as a whole")
-        if histogram:
-            raise InputError(f"--histogram {histogram}: is for volumes; leave it out")
         if doubt or also:
             raise InputError("--doubt and --also: are for volumes; a single image has its maps in 'evaluate --doubt'")
+        if levels_picture or dry_run:
+            raise InputError("--levels-picture and --dry-run: are for volumes; a single image is stained in no time")
         stain_image(model, source, out, overwrite=overwrite, **options)
         typer.echo(f"stained: {out}")
         return
-    options["dataset"] = dataset
+    options |= {"dataset": dataset, "doubt": doubt, "also": [_model_of(folder) for folder in also or ()]}
+    picture = levels_picture or out.with_name(f"{out.name.split('.')[0]}-levels.png")
+    options["levels_picture"] = picture
     show_volume(source, options["voxel_um"], dataset)
-    if histogram:
-        _histogram(source, histogram, options, overwrite)
     if dry_run:
-        typer.echo(str(plan_volume(model, source, out, **options)))
+        typer.echo(f"{plan_volume(model, source, out, **options)}\nhistogram:   {picture}")
         return
     with bars(context) as progress:
-        others = [_model_of(folder) for folder in also or ()]
-        options |= {"doubt": doubt, "also": others, "overwrite": overwrite, "progress": progress}
+        options |= {"overwrite": overwrite, "progress": progress}
         if workers or scheduler:
             if part:
                 raise InputError("--part: is for jobs without a scheduler; leave it out, or --workers and --scheduler")
@@ -124,21 +127,11 @@ def stain(
         )
         return
     typer.echo(f"stained: {out}")
+    typer.echo(f"levels:  {picture}")
     if doubt:
         typer.echo(f"doubt:   {doubt}")
     typer.echo(f"next:    tomostain view {out}")
     typer.echo(f"         tomostain export {out} FOLDER --to rgba-tiff")
-
-
-def _histogram(source: Path, out: Path, options: dict[str, Any], overwrite: bool) -> None:
-    """Write the picture of the grey levels; what it would show of a normalised volume is known."""
-    from tomostain.prepare.levels_picture import write_levels_picture
-
-    if options["levels"] == "none":
-        raise InputError(f"--histogram {out}: with --normalised no grey levels are sought; leave one of them out")
-    names = ("levels", "voxel_um", "dataset")
-    write_levels_picture(source, out, overwrite=overwrite, **{name: options[name] for name in names})
-    typer.echo(f"grey levels: {out}")
 
 
 def _part(text: str | None) -> tuple[int, int]:

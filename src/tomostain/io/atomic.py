@@ -1,5 +1,6 @@
 """Writing that is whole or not there: a temporary name beside the target, then one rename."""
 
+import errno
 import os
 import shutil
 import uuid
@@ -100,6 +101,26 @@ def make_parent(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
     except (PermissionError, FileExistsError, NotADirectoryError) as error:
         raise InputError(f"{path}: cannot be written there ({error.strerror}); give another place") from None
+
+
+@contextmanager
+def naming_full_disk(path: Path) -> Iterator[None]:
+    """Say of a full disk, which names nothing by itself, which work it stopped and that the work can be gone on with.
+
+    Raises
+    ------
+    InputError
+        Instead of the system's error of a full disk or a spent quota; other errors pass.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError(
+            f"{path}: the disk it lies on is full, or your share of it; make room and run the same command again to "
+            "continue"
+        ) from None
 
 
 def _refuse_home(path: Path) -> None:

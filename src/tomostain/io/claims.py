@@ -1,9 +1,12 @@
-"""A claim on a piece of work: one process has it, on whatever machine, and it dies with its holder."""
+"""A claim on a piece of work: one process has it, on whatever machine, and it dies with its holder.
+
+And the presence at a work, which any number may share: while somebody is there it is not removed.
+"""
 
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tomostain.errors import InputError
@@ -56,6 +59,56 @@ def claim(path: Path, *, wait: bool = False) -> Iterator[bool]:
         if held >= 0:
             path.unlink(missing_ok=True)
             os.close(held)
+
+
+class Presence:
+    """Being at a work, until `leave`, the end of the process, or the end of this object.
+
+    Parameters
+    ----------
+    path : Path
+        The lock file; its folder must exist.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "presence"
+    >>> nobody_at(path)
+    True
+    >>> one, other = Presence(path), Presence(path)
+    >>> one.leave()
+    >>> nobody_at(path)
+    False
+    >>> other.leave()
+    >>> nobody_at(path)
+    True
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a")
+        if fcntl:
+            with suppress(OSError):  # a file system that knows no locks
+                fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+    def leave(self) -> None:
+        """Be there no longer."""
+        self._file.close()
+
+    __del__ = leave
+
+
+def nobody_at(path: Path) -> bool:
+    """Say whether nobody holds a `Presence`; True too where the file system knows no locks."""
+    if not fcntl or not path.exists():
+        return True
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+    return True
 
 
 def _lock(path: Path, wait: bool) -> int | None:

@@ -11,7 +11,7 @@ import errno
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.io.atomic import make_parent, refuse_existing, write_text
-from tomostain.io.claims import claim
+from tomostain.io.claims import Presence, claim, nobody_at
 from tomostain.io.pyramid import Shape, halve, pyramid_shapes
 from tomostain.io.sizes import check_pixels, check_voxel_um
 from tomostain.io.stained_arrays import PLAN, PROGRESS, begin, difference, found_plan, make_plan, unfinished
 from tomostain.io.stained_shards import damaged, digest, shard_name, write_sums
 from tomostain.progress import Progress, silent, track
+
+_PRESENCE = "presence.lock"
 
 
 def create_stained(
@@ -66,8 +68,8 @@ def create_stained(
     Raises
     ------
     InputError
-        If the folder exists and neither option allows for it, is no stained volume, or was made of something else (the
-        message says what differs).
+        If the folder exists and neither option allows for it, is no stained volume, was made of something else (the
+        message says what differs), or is to be replaced while another process is at it.
     """
     path = Path(path)
     check_pixels(path, shape[1:])
@@ -95,6 +97,8 @@ def _begin_or_continue(path: Path, plan: dict[str, Any], overwrite: bool, resume
             refuse_existing(path, overwrite, "stained volume")
         if found is None:
             raise InputError(f"{path}: is no stained volume, so it is not replaced; give another name, or remove it")
+        if not nobody_at(path / PROGRESS / _PRESENCE):
+            raise InputError(f"{path}: another process is staining it; wait for it or end it, or give another name")
         shutil.rmtree(path)
     else:
         refuse_existing(path, overwrite, "stained volume")
@@ -131,6 +135,9 @@ class StainedWriter:
         if not (path / "zarr.json").is_file() or "tomostain" not in zarr.open_group(path, mode="r").attrs:
             begin(path, self._plan)  # broken off before the arrays were all there
         self._group: Any = zarr.open_group(path, mode="r+")
+        self._presence: Presence | None = None
+        if not self.complete:
+            self._attend()
 
     @property
     def complete(self) -> bool:
@@ -205,6 +212,7 @@ class StainedWriter:
         self._group.attrs.update({"tomostain": {**self._plan, "complete": True}})
         for partial in self.path.rglob("*.partial"):  # of writers that were killed
             partial.unlink(missing_ok=True)
+        self.leave()
         # One rename ends it; the removal file by file may break off without harm.
         finished = (self.path / PROGRESS).rename(self.path / ".tomostain-finished")
         shutil.rmtree(finished, ignore_errors=True)
@@ -234,9 +242,15 @@ class StainedWriter:
         written = [which for which in wanted if self._marker(*which).is_file()]
         for which in track(written, "checking", progress) if written else ():
             if self._marker(*which).read_text() != digest(self.path / self._shard(*which)):
+                # The shard first: broken off between the two, it is found again.
+                bad += self._without([self._shard(*which)])
                 self._marker(*which).unlink(missing_ok=True)
-                bad.append(self._shard(*which))
-        return self._without(bad)
+        return bad
+
+    def leave(self) -> None:
+        """Be at the work no longer: others may remove it. Ends with this object, too."""
+        if self._presence:
+            self._presence.leave()
 
     def _without(self, bad: list[str]) -> list[str]:
         """Remove damaged shards: to write one, its index would be read, which may be what is damaged."""
@@ -256,6 +270,12 @@ class StainedWriter:
         for which in good:
             (place / self._marker(*which).name).write_text(digest(self.path / self._shard(*which)))
         place.rename(self.path / PROGRESS)
+        self._attend()
+
+    def _attend(self) -> None:
+        """Be at the work, so that nobody removes it meanwhile."""
+        with suppress(FileNotFoundError):  # others have just finished it
+            self._presence = Presence(self.path / PROGRESS / _PRESENCE)
 
     def _store(self, level: int, z0: int, values: NDArray[np.uint8]) -> None:
         """Write a shard (C, Z, Y, X) and then its checksum, which says that it is done."""
@@ -265,8 +285,9 @@ class StainedWriter:
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
+            where = f"slice {z0}" + (f" of level {level}" if level else "")
             raise InputError(
-                f"{self.path}: the disk is full at slice {z0}; make room and run the same command again to continue"
+                f"{self.path}: the disk is full at {where}; make room and run the same command again to continue"
             ) from None
 
     def _shard(self, level: int, z0: int) -> str:

@@ -107,6 +107,45 @@ def estimate_levels(samples: NDArray[Any], source: str = "µCT") -> Levels:
     ----------
     N. Otsu, IEEE Trans. Syst. Man Cybern. 9 (1979) 62–66.
     """
+    small, background, core = _regions(samples, source)
+    zero, unit = float(samples.min()), float(samples.max()) - float(samples.min())
+    low, high = np.percentile(small[core], [5, 95])
+    bone = small[core & (small >= low) & (small <= high)]
+    levels = [float(region.mean(dtype=np.float64)) for region in (small[background], bone)]
+    spread = [float(region.std(dtype=np.float64)) for region in (small[background], small[core])]
+    if levels[1] - levels[0] <= 2 * spread[0]:
+        raise InputError(f"{source}: no bone stands out from the noise; {_BY_HAND}")
+    background_level, bone_level = (zero + unit * level for level in levels)
+    return Levels(
+        background_level, bone_level, unit * spread[0], unit * spread[1], int(background.sum()), int(bone.size)
+    )
+
+
+def level_regions(samples: NDArray[Any], source: str = "µCT") -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return what `estimate_levels` takes for background and for bone.
+
+    Parameters
+    ----------
+    samples : ndarray, shape (N, Y, X)
+        As `level_samples` gives them.
+
+    Returns
+    -------
+    background, bone : ndarray of bool, shape (N, Y, X)
+        Each side averaged down where it is longer than 512 px.
+
+    Raises
+    ------
+    InputError
+        See `estimate_levels`.
+    """
+    return _regions(samples, source)[1:]
+
+
+def _regions(
+    samples: NDArray[Any], source: str
+) -> tuple[NDArray[np.floating[Any]], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return the samples, averaged down and on a scale from 0 to 1, and the places of background and bone in them."""
     check_ct(samples, source)
     slices = [samples] if samples.ndim == 2 else list(samples)
     step = max(1, -(-max(slices[0].shape) // _SIDE_PX))
@@ -116,24 +155,15 @@ def estimate_levels(samples: NDArray[Any], source: str = "µCT") -> Levels:
     smooth = np.stack([ndimage.gaussian_filter(image, 1.0) for image in small])
     seen = ~padding(small)
     threshold, metal = solid_and_metal(smooth, seen)
-    background = small[low_mode(smooth, seen & (smooth < threshold))]
+    background = low_mode(smooth, seen & (smooth < threshold))
     core = core_of(seen & (smooth >= threshold) & ~metal)
-    if background.size < FEWEST_PX or core.sum() < FEWEST_PX:
+    if background.sum() < FEWEST_PX or core.sum() < FEWEST_PX:
         raise InputError(f"{source}: no bone stands out from the background; {_BY_HAND}")
-    low, high = np.percentile(small[core], [5, 95])
-    bone = small[core & (small >= low) & (small <= high)]
-    levels = [float(region.mean(dtype=np.float64)) for region in (background, bone)]
-    spread = [float(region.std(dtype=np.float64)) for region in (background, small[core])]
-    if levels[1] - levels[0] <= 2 * spread[0]:
-        raise InputError(f"{source}: no bone stands out from the noise; {_BY_HAND}")
-    background_level, bone_level = (zero + unit * level for level in levels)
-    return Levels(
-        background_level, bone_level, unit * spread[0], unit * spread[1], int(background.size), int(bone.size)
-    )
+    return small, background, core
 
 
-def volume_levels(volume: SlicedVolume, n_slices: int = 12, source: str = "µCT") -> Levels:
-    """Find the levels of a volume from slices spread evenly over it; only those are read.
+def level_samples(volume: SlicedVolume, n_slices: int = 12, source: str = "µCT") -> NDArray[np.float32]:
+    """Return slices spread evenly over a volume, averaged down to at most 512 px a side; only those are read.
 
     Parameters
     ----------
@@ -144,28 +174,9 @@ def volume_levels(volume: SlicedVolume, n_slices: int = 12, source: str = "µCT"
     source : str
         Named in error messages.
 
-    Raises
-    ------
-    InputError
-        See `estimate_levels`.
-    """
-    return estimate_levels(sampled_slices(volume, n_slices, source), source)
-
-
-def sampled_slices(volume: SlicedVolume, n_slices: int = 12, source: str = "µCT") -> NDArray[Any]:
-    """Return slices spread evenly over a volume, large ones averaged down to what the estimate looks at.
-
-    Parameters
-    ----------
-    volume : SlicedVolume
-    n_slices : int
-        How many; fewer where the volume has fewer.
-    source : str
-        Named in error messages.
-
     Returns
     -------
-    ndarray, shape (N, Y, X)
+    ndarray of float32, shape (N, Y, X)
 
     Raises
     ------
@@ -182,6 +193,17 @@ def sampled_slices(volume: SlicedVolume, n_slices: int = 12, source: str = "µCT
             check_finite(image, f"{source}, slice {z}")
         samples.append(block_mean(image, step))
     return np.stack(samples)
+
+
+def volume_levels(volume: SlicedVolume, n_slices: int = 12, source: str = "µCT") -> Levels:
+    """Find the levels of a volume from its `level_samples`.
+
+    Raises
+    ------
+    InputError
+        See `estimate_levels`.
+    """
+    return estimate_levels(level_samples(volume, n_slices, source), source)
 
 
 def levels_by_hand(

@@ -69,7 +69,10 @@ def stain_on_workers(
     # What cannot work fails here, and what takes in the whole volume is done once.
     job, writers = begin_volume(model, volume, out, overwrite=overwrite, **options | {"device": "cpu"})
     heal(writers, None, progress)
+    for writer in writers:
+        writer.leave()  # the workers are at it
     slabs, options = writers[0].slabs(), options | {"levels": "none" if job.levels is None else job.levels}
+    options.pop("levels_picture", None)  # drawn already
     with _client(workers, scheduler) as client:
         hands = len(client.scheduler_info(n_workers=-1)["workers"])
         # A scheduler's workers may come later than the work.
@@ -89,7 +92,7 @@ def stain_on_workers(
 
 def _wait(client: Any, tasks: dict[Any, int], total: int, progress: Progress) -> None:
     """Wait for all tasks and tell of the slabs that are done."""
-    from distributed import wait
+    from distributed import KilledWorker, wait
 
     pending, done = set(tasks), 0
     progress("staining", 0, total)
@@ -100,7 +103,14 @@ def _wait(client: Any, tasks: dict[Any, int], total: int, progress: Progress) ->
             except TimeoutError:
                 finished = set()
             for future in finished:
-                future.result()  # raises what the worker raised
+                try:
+                    future.result()  # raises what the worker raised
+                except KilledWorker as error:
+                    raise InputError(
+                        "workers: several died one after the other at the same slabs, the last one "
+                        f"{error.last_worker.address}: not enough memory or time for one? See their logs; the same "
+                        "command goes on with the rest"
+                    ) from None
                 done += tasks[future]
                 progress("staining", done, total)
             if stop_asked.is_set() and pending:

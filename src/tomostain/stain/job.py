@@ -10,17 +10,18 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tomostain import __version__
-from tomostain.errors import InputError
 from tomostain.io import Volume, open_volume
-from tomostain.prepare import Levels, normalise_ct, volume_levels
+from tomostain.prepare import Levels, normalise_ct
 from tomostain.prepare.greys import sample, warn_if_strange
 from tomostain.prepare.novelty import warn_if_new
 from tomostain.stain.confidence import FULL_SCALE
 from tomostain.stain.config import StainConfig
 from tomostain.stain.doubt import kind_of
+from tomostain.stain.levels import levels_of
 from tomostain.stain.translator import Translator, load_translator
 from tomostain.stain.voxels import check_voxel_size
 
+Grey = NDArray[np.uint16] | NDArray[np.float32]
 TRUNCATE = 4.0  # the Gaussian is cut off at 4 σ, and so far a slab must look beyond its borders
 
 
@@ -77,17 +78,14 @@ def open_job(
     device: str,
     allow_voxel_mismatch: bool,
     doubters: Sequence[Translator] = (),
+    levels_picture: Path | None = None,
+    overwrite: bool = False,
 ) -> Job:
-    """Open model and volume, check that they fit, and find the grey levels if they are not given."""
+    """Open model and volume, check that they fit, and find the grey levels if they are not given; see `levels_of`."""
     translator = doubters[0] if doubters else load_translator(Path(model), device)
     opened = open_volume(Path(volume), voxel_um=voxel_um, dataset=dataset)
     check_voxel_size(opened.voxel_um, translator.spec.voxel_um, str(volume), allow_voxel_mismatch)
-    if isinstance(levels, str):
-        if levels != "none":
-            raise InputError(f"levels '{levels}': expected Levels, None to estimate them, or 'none' if normalised")
-        found = None
-    else:
-        found = levels or volume_levels(opened, source=str(volume))
+    found = levels_of(opened, levels, str(volume), levels_picture, overwrite)
     slices = sample(opened, found)
     strange = warn_if_strange(slices, translator.spec.greys, str(volume))
     new = warn_if_new(slices, translator.seen, str(volume))
@@ -95,7 +93,7 @@ def open_job(
     return Job(opened, translator, settings, found, strange, new, tuple(doubters))
 
 
-def normalised_slab(job: Job, start: int, stop: int) -> NDArray[np.uint16] | NDArray[np.float32]:
+def normalised_slab(job: Job, start: int, stop: int) -> Grey:
     """Read a slab, filter it as if the whole volume had been, and normalise it.
 
     Returns

@@ -1,17 +1,17 @@
 """What staining a volume would take: memory, disk and time, for ``--dry-run``."""
 
 import math
+import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tomostain.prepare import Levels
 from tomostain.stain.config import StainConfig
+from tomostain.stain.doubt import doubt_picture, load_doubters
 from tomostain.stain.exact import halo_of
-from tomostain.stain.job import Job, normalised_slab, open_job
+from tomostain.stain.job import Grey, Job, normalised_slab, open_job
 from tomostain.stain.planes import check_isotropic
 from tomostain.stain.slices import stain_slice
 from tomostain.stain.tiles import tile_starts
@@ -29,15 +29,19 @@ class Plan:
         (z, y, x), µm.
     device : str
     memory_bytes : int
-        Estimated peak beside the libraries: one slab in and out and one batch.
+        Estimated peak beside the libraries: a slab that is read, one that is stained, one that is written, and a batch.
     output_bytes : int
         Uncompressed, the pyramid included; on disk it is usually less.
     seconds : float
-        From one timed batch of patches.
+        From a slab that was read and a batch of patches that was stained: the slower of the two, which overlap.
     levels : Levels or None
         Grey values of background and bone.
     scratch_bytes : int
         On disk beside the output until it is done, where it is stained along three axes.
+    free_bytes : int
+        On the disk where the output will be.
+    read_share : float
+        Time of reading as a part of the time of staining; above 1, reading is what takes the time.
     """
 
     shape: tuple[int, int, int]
@@ -48,6 +52,8 @@ class Plan:
     seconds: float
     levels: Levels | None
     scratch_bytes: int = 0
+    free_bytes: int = 0
+    read_share: float = 0.0
 
     def __str__(self) -> str:
         size = " x ".join(map(str, self.shape))
@@ -57,15 +63,18 @@ class Plan:
             if self.levels is None
             else f"{self.levels.background:.6g} -> 10000, {self.levels.bone:.6g} -> 30000"
         )
+        needed = self.output_bytes + self.scratch_bytes
+        short = "" if needed <= self.free_bytes else ": less than it may take"
+        slower = "reading" if self.read_share > 1 else "the model"
         return "\n".join(
             [
                 f"volume:      {size} voxels of {voxel} µm (z, y, x)",
                 f"grey values: {grey} (background, bone)",
                 f"device:      {self.device}",
                 f"memory:      about {_size(self.memory_bytes)} beside the libraries",
-                f"output:      {_size(self.output_bytes)} before compression",
+                f"output:      {_size(self.output_bytes)} before compression ({_size(self.free_bytes)} free{short})",
                 *([f"scratch:     {_size(self.scratch_bytes)} until it is done"] if self.scratch_bytes else []),
-                f"time:        about {_duration(self.seconds)}, from one timed batch of patches",
+                f"time:        about {_duration(self.seconds)}, most of it in {slower}, from a timed slab",
             ]
         )
 
@@ -81,41 +90,66 @@ def plan_volume(
     dataset: str | None = None,
     device: str = "auto",
     allow_voxel_mismatch: bool = False,
+    doubt: Path | None = None,
+    also: Sequence[Path] = (),
+    levels_picture: Path | None = None,
 ) -> Plan:
-    """Return what `stain_volume` with the same arguments would take; writes nothing.
+    """Return what `stain_volume` with the same arguments would take; writes nothing but `levels_picture`.
 
-    The time is that of one batch of patches, stained twice because the first is slower, times the number of batches.
+    The slab in the middle is read as it would be. Of its patches one batch is stained, twice because the first is
+    slower, and counted as often as a slab has batches: a whole slab may take hours on a CPU.
 
     Raises
     ------
     InputError
         As `stain_volume`, but for `out`, which is not looked at.
     """
-    job = open_job(model, volume, config, levels, voxel_um, dataset, device, allow_voxel_mismatch)
-    depth, height, width = job.volume.shape
-    middle = depth // 2
-    ct = normalised_slab(job, middle, middle + 1)[0]
-    seconds = _seconds_a_slice(job, ct) * depth
-    scratch = 0
+    doubters = load_doubters(Path(model), also, device) if doubt is not None else ()
+    opened = (model, volume, config, levels, voxel_um, dataset, device, allow_voxel_mismatch)
+    job = open_job(*opened, doubters, levels_picture)
     if job.config.planes != "z":
         check_isotropic(job.volume.voxel_um, str(volume))
-        seconds, scratch = 3 * seconds, 8 * depth * height * width
+    depth, height, width = job.volume.shape
+    axes, volumes = len(job.config.planes), 1 + bool(doubters)
     slices = min(job.config.slab, depth)
+    first = (depth - slices) // 2
+    began = time.perf_counter()
+    slab = normalised_slab(job, first, first + slices)
+    reading = (time.perf_counter() - began) / slices
+    staining = _seconds_a_slice(job, slab[slices // 2])
+    return Plan(
+        job.volume.shape,
+        job.volume.voxel_um,
+        str(job.translator.device),
+        _memory(job, slices, volumes),
+        volumes * int(depth * height * width * 3 * 8 / 7),
+        max(reading, staining) * depth * axes,
+        job.levels,
+        scratch_bytes=8 * depth * height * width if axes > 1 else 0,
+        free_bytes=_free(Path(out)),
+        read_share=reading / max(staining, 1e-9),
+    )
+
+
+def _memory(job: Job, slices: int, volumes: int) -> int:
+    """Return the bytes that a slab in each of three hands takes, and a batch."""
     patch, _ = job.config.tiling(job.translator.spec.patch_px)
     width_px = int(job.translator.spec.generator.get("width", 64))
-    # Float32 in (with its halo) and filtered; colours out with what the writer takes; the sums of one slice; and the
-    # widest feature maps of a batch.
-    memory = (
-        height * width * ((slices + 2 * job.halo) * 8 + slices * 10 + 28) + job.config.batch * patch**2 * width_px * 16
-    )
-    output = int(depth * height * width * 3 * 8 / 7)
-    return Plan(
-        job.volume.shape, job.volume.voxel_um, str(job.translator.device), memory, output, seconds, job.levels, scratch
-    )
+    # Float32 read with its halo, filtered and normalised; the slab in the model, in and out; colours being written,
+    # with what the writer takes; the sums of one slice; and the widest feature maps of a batch.
+    read, stained, written = (slices + 2 * job.halo) * 12, slices * (4 + 3 * volumes), slices * (3 * volumes + 7)
+    pixels = job.volume.shape[1] * job.volume.shape[2]
+    return pixels * (read + stained + written + 28) + job.config.batch * patch**2 * width_px * 16
 
 
-def _seconds_a_slice(job: Job, ct: NDArray[np.uint16] | NDArray[np.float32]) -> float:
-    """Time one batch in the middle of a slice and multiply: a whole slice may take minutes on a CPU."""
+def _free(path: Path) -> int:
+    """Return the free bytes of the disk that `path` would lie on."""
+    there = next(parent for parent in path.absolute().parents if parent.is_dir())
+    return shutil.disk_usage(there).free
+
+
+def _seconds_a_slice(job: Job, ct: Grey) -> float:
+    """Time one batch in the middle of a slice and multiply."""
     patch, stride = job.config.tiling(job.translator.spec.patch_px)
     if job.config.blend == "exact":
         # A tile gives what is within its halo.
@@ -124,10 +158,16 @@ def _seconds_a_slice(job: Job, ct: NDArray[np.uint16] | NDArray[np.float32]) -> 
     rows, columns = (slice(max(0, (side - patch) // 2), None) for side in ct.shape)
     sample = ct[rows, columns][:patch, : patch + stride * (job.config.batch - 1)]
     timed = len(tile_starts(sample.shape[1], patch, stride))
-    stain_slice(job.translator, sample, job.config)
+    _stain(job, sample)
     began = time.perf_counter()
-    stain_slice(job.translator, sample, job.config)
+    _stain(job, sample)
     return (time.perf_counter() - began) * patches / timed
+
+
+def _stain(job: Job, ct: Grey) -> None:
+    stained = stain_slice(job.translator, ct, job.config)
+    if job.doubters:
+        doubt_picture(job.doubters, ct, stained, job.config)
 
 
 def _size(n_bytes: int) -> str:

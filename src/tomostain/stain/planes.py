@@ -17,12 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tomostain.errors import InputError, Interrupted
-from tomostain.interrupt import listen_for_interrupt
+from tomostain.errors import InputError
 from tomostain.io.scratch import Scratch
 from tomostain.progress import Progress
+from tomostain.stain.overlap import overlapped
 
 RGB = NDArray[np.uint8]
+ReadSlab = Callable[[int, int], NDArray[Any]]
+MakeSlab = Callable[[NDArray[Any]], NDArray[Any]]
 AXES = {"y": 1, "x": 2}
 SLAB = 32
 # How far apart two drawings must be, grey levels, for the outlier to count half.
@@ -113,15 +115,20 @@ class OtherPlanes:
         }
 
     def make(self, progress: Progress) -> None:
-        """Do what is not done; of several processes each does a share, and all wait for the last slab."""
-        _do_all(self.turned, self._read, "turning", progress)
-        for name, axis in AXES.items():
-            _do_all(self.drawings[name], partial(self._drawn, axis), f"staining along {name}", progress)
+        """Do what is not done; of several processes each does a share, and all wait for the last slab.
 
-    def _drawn(self, axis: int, start: int, stop: int) -> RGB:
+        What `progress` raises ends it between two slabs.
+        """
+        _do_all(self.turned, self._read, lambda slab: slab, "turning", progress)
+        for name, axis in AXES.items():
+            _do_all(self.drawings[name], partial(self._planes, axis), self._drawn, f"staining along {name}", progress)
+
+    def _planes(self, axis: int, start: int, stop: int) -> NDArray[Any]:
         where = [slice(None)] * 3
         where[axis] = slice(start, stop)
-        planes = np.moveaxis(self.turned.read(*where), axis, 0)
+        return np.moveaxis(self.turned.read(*where), axis, 0)
+
+    def _drawn(self, planes: NDArray[Any]) -> RGB:
         return np.stack([self._draw(np.ascontiguousarray(plane)) for plane in planes])
 
     def read(self, start: int, stop: int) -> list[RGB]:
@@ -136,26 +143,30 @@ class OtherPlanes:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _do_all(target: Scratch, make: Callable[[int, int], NDArray[Any]], label: str, progress: Progress) -> None:
+def _do_all(target: Scratch, read: ReadSlab, make: MakeSlab, label: str, progress: Progress) -> None:
     """Do the slabs that are pending, and wait for those that others have in hand; if those die, do them too."""
     while target.pending():
-        _do_free(target, make, label, progress)
+        _do_free(target, read, make, label, progress)
         if target.pending():
             time.sleep(_WAIT_S)
 
 
-def _do_free(target: Scratch, make: Callable[[int, int], NDArray[Any]], label: str, progress: Progress) -> None:
-    """Make and write the slabs that are pending and that nobody else has in hand; a signal is heard after each."""
+def _do_free(target: Scratch, read: ReadSlab, make: MakeSlab, label: str, progress: Progress) -> None:
+    """Make and write the slabs that are pending and that nobody else has in hand."""
     pending, total = target.pending(), len(target.slabs())
-    before = total - len(pending)
-    progress(label, before, total)
-    with listen_for_interrupt() as stop_asked:
-        for done, (start, stop) in enumerate(pending, start=1):
-            with target.claim(start) as ours:
-                if ours:
-                    target.write(start, make(start, stop))
-            progress(label, before + done, total)
-            if stop_asked.is_set():
-                raise Interrupted(
-                    f"{label}: {before + done} of {total} slabs are done; run the same command again to continue"
-                )
+    done = total - len(pending)
+    progress(label, done, total)
+
+    def after(slab: tuple[int, int]) -> None:
+        nonlocal done
+        done += 1
+        progress(label, done, total)
+
+    overlapped(
+        pending,
+        claim=lambda slab: target.claim(slab[0]),
+        read=lambda slab: read(*slab),
+        make=lambda slab, values: make(values),
+        write=lambda slab, made: target.write(slab[0], made),
+        after=after,
+    )

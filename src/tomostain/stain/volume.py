@@ -1,8 +1,9 @@
 """A volume, slice by slice, from disk to disk in slabs (paper section 2.11): resumable, of any number of slices."""
 
+import threading
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError, Interrupted, StrangeInput
-from tomostain.interrupt import listen_for_interrupt
+from tomostain.interrupt import heeding, listen_for_interrupt
 from tomostain.io import create_stained
+from tomostain.io.atomic import naming_full_disk
 from tomostain.io.stained_writer import StainedWriter
 from tomostain.prepare import Levels
 from tomostain.progress import Progress, silent
 from tomostain.stain.config import StainConfig
 from tomostain.stain.doubt import doubt_picture, load_doubters
-from tomostain.stain.job import Job, normalised_slab, open_job
+from tomostain.stain.job import Grey, Job, normalised_slab, open_job
+from tomostain.stain.overlap import overlapped
 from tomostain.stain.planes import OtherPlanes, check_isotropic, fuse
 from tomostain.stain.slices import stain_slice
 
@@ -36,6 +39,7 @@ def stain_volume(
     allow_voxel_mismatch: bool = False,
     doubt: Path | None = None,
     also: Sequence[Path] = (),
+    levels_picture: Path | None = None,
     overwrite: bool = False,
     resume: bool = True,
     part: tuple[int, int] = (1, 1),
@@ -63,6 +67,8 @@ def stain_volume(
         A second OME-Zarr, of the same size: where the picture is a guess (`tomostain.stain.doubt.doubt_picture`).
     also : sequence of Path
         Models of other folds, whose disagreement with `model` is doubt too, beside what is new to them.
+    levels_picture : Path, optional
+        PNG to write: the histogram of the grey values with the levels, whether found or given.
     overwrite : bool
         Replace a stained volume at `out`, and at `doubt`.
     resume : bool
@@ -86,45 +92,64 @@ def stain_volume(
 
     Notes
     -----
-    Memory holds one slab of slices (with the Gaussian's halo) and one batch of patches, however many slices there
-    are. The result does not depend on the size of the slabs, nor on how many processes share the work: the same call
-    in several processes shares it too, each slab being claimed by one of them.
+    Memory holds one slab in the model, one that is read ahead (with the Gaussian's halo), one that is being written
+    and one batch of patches, however many slices there are. The result does not depend on the size of the slabs, nor
+    on how many processes share the work: the same call in several processes shares it too, each slab being claimed by
+    one of them.
     """
     if not 1 <= part[0] <= part[1]:
         raise InputError(f"part {part[0]}/{part[1]}: parts are counted from 1 to {part[1]}")
     if part != (1, 1) and overwrite:
         raise InputError(f"{out}: --overwrite in one part of {part[1]} would remove the others' work; remove it first")
-    job, writers = begin_volume(
-        model,
-        volume,
-        out,
-        config=config,
-        levels=levels,
-        voxel_um=voxel_um,
-        dataset=dataset,
-        device=device,
-        allow_voxel_mismatch=allow_voxel_mismatch,
-        doubt=doubt,
-        also=also,
-        overwrite=overwrite,
-        resume=resume,
-    )
+    begun: dict[str, Any] = {
+        "config": config,
+        "levels": levels,
+        "voxel_um": voxel_um,
+        "dataset": dataset,
+        "device": device,
+        "allow_voxel_mismatch": allow_voxel_mismatch,
+        "doubt": doubt,
+        "also": also,
+        "levels_picture": levels_picture,
+        "overwrite": overwrite,
+        "resume": resume,
+    }
+    # From here on a signal to end is heard, and heeded between slabs, be they checked, stained or made coarser.
+    with naming_full_disk(Path(out)), listen_for_interrupt() as stop_asked:
+        job, writers = begin_volume(model, volume, out, **begun)
+        try:
+            _stain(job, writers, Path(out), part, progress, stop_asked)
+        finally:
+            for writer in writers:
+                writer.leave()
+    return Path(out)
+
+
+def _stain(
+    job: Job,
+    writers: Sequence[StainedWriter],
+    out: Path,
+    part: tuple[int, int],
+    progress: Progress,
+    stop_asked: threading.Event,
+) -> None:
+    """Do what is left of a volume, or of a part of it."""
+    heeded = heeding(progress, stop_asked, out)
     own = [start for start, _ in part_of(writers[0].slabs(), *part)]
-    heal(writers, None if part == (1, 1) else own, progress)
-    planes = other_planes(job, Path(out)) if job.config.planes == "zyx" and writers[0].pending() else None
+    heal(writers, None if part == (1, 1) else own, heeded)
+    planes = other_planes(job, out) if job.config.planes == "zyx" and writers[0].pending() else None
     if planes:
         try:
-            planes.make(progress)
+            planes.make(heeded)
         except FileNotFoundError:
             if not writers[0].complete:  # else other processes have ended it all, and removed the drawings
                 raise
-    _stain_pending(job, writers, own, planes, progress)
+    _stain_pending(job, writers, own, planes, progress, stop_asked)
     if not any(writer.pending() for writer in writers):
         for writer in writers:
-            writer.finish(progress)
+            writer.finish(heeded)
         if planes:
             planes.remove()
-    return Path(out)
 
 
 def other_planes(job: Job, out: Path) -> OtherPlanes:
@@ -147,6 +172,7 @@ def begin_volume(
     allow_voxel_mismatch: bool = False,
     doubt: Path | None = None,
     also: Sequence[Path] = (),
+    levels_picture: Path | None = None,
     overwrite: bool = False,
     resume: bool = True,
 ) -> tuple[Job, list[StainedWriter]]:
@@ -159,7 +185,8 @@ def begin_volume(
     if doubt is not None and config is not None and config.planes != "z":
         raise InputError(f"{doubt}: doubt is for slices stained along z; leave planes '{config.planes}' out, or doubt")
     doubters = load_doubters(Path(model), also, device) if doubt is not None else ()
-    job = open_job(model, volume, config, levels, voxel_um, dataset, device, allow_voxel_mismatch, doubters)
+    opened = (model, volume, config, levels, voxel_um, dataset, device, allow_voxel_mismatch)
+    job = open_job(*opened, doubters, levels_picture, overwrite)
     if job.config.planes != "z":
         check_isotropic(job.volume.voxel_um, str(volume))
 
@@ -206,45 +233,70 @@ def part_of(slabs: Sequence[tuple[int, int]], number: int, parts: int) -> list[t
 
 
 def _stain_pending(
-    job: Job, writers: Sequence[StainedWriter], own: Sequence[int], planes: OtherPlanes | None, progress: Progress
+    job: Job,
+    writers: Sequence[StainedWriter],
+    own: Sequence[int],
+    planes: OtherPlanes | None,
+    progress: Progress,
+    stop_asked: threading.Event,
 ) -> None:
     """Stain the slabs, of those that begin at `own`, that are not written yet, in one of the volumes or in both."""
-    wanting = [{slab for slab in writer.pending() if slab[0] in own} for writer in writers]
-    pending = sorted(set.union(*wanting))
+    pending = sorted({slab for writer in writers for slab in writer.pending() if slab[0] in own})
     depth = sum(stop - start for start, stop in writers[0].slabs() if start in own)
     done = depth - sum(stop - start for start, stop in pending)
     progress("staining", done, depth)
-    with listen_for_interrupt() as stop_asked:
-        for start, stop in pending:
-            with ExitStack() as claims:
-                # Each volume's slab by itself: where one of the two is there, another process may have made it.
-                ours = [slab for slab in zip(writers, wanting, strict=True) if (start, stop) in slab[1]]
-                mine = [writer for writer, _ in ours if claims.enter_context(writer.claim(start))]
-                if mine:
-                    slabs = _stained_slab(job, start, stop, partial(_tell, progress, done, depth))
-                    if planes:
-                        for drawn, others in zip(slabs[0], zip(*planes.read(start, stop), strict=True), strict=True):
-                            drawn[:] = fuse([drawn, *others], job.config.fuse)
-                    for writer in mine:
-                        writer.write(start, slabs[writers.index(writer)])
-            done += stop - start
-            progress("staining", done, depth)
-            if stop_asked.is_set():
-                raise Interrupted(
-                    f"{writers[0].path}: {done} of {depth} slices are stained; run the same command again to continue"
-                )
+    # Each volume's slab by itself: where one of the two is there, another process may have made it.
+    missing: dict[int, list[StainedWriter]] = {}
+
+    @contextmanager
+    def claim(slab: tuple[int, int]) -> Iterator[bool]:
+        with ExitStack() as claims:
+            missing[slab[0]] = [writer for writer in writers if claims.enter_context(writer.claim(slab[0]))]
+            yield bool(missing[slab[0]])
+
+    def read(slab: tuple[int, int]) -> tuple[Grey, list[NDArray[np.uint8]]]:
+        return normalised_slab(job, *slab), planes.read(*slab) if planes else []
+
+    def make(slab: tuple[int, int], values: tuple[Grey, list[NDArray[np.uint8]]]) -> NDArray[np.uint8]:
+        return _stained_slab(job, *values, partial(_tell, progress, done, depth))
+
+    def write(slab: tuple[int, int], made: NDArray[np.uint8]) -> None:
+        for writer in missing.pop(slab[0]):
+            writer.write(slab[0], made[writers.index(writer)])
+
+    def after(slab: tuple[int, int]) -> None:
+        nonlocal done
+        done += slab[1] - slab[0]
+        progress("staining", done, depth)
+        heed()
+
+    def heed() -> None:
+        if stop_asked.is_set() and done < depth:
+            raise Interrupted(
+                f"{writers[0].path}: {done} of {depth} slices are stained; run the same command again to continue"
+            )
+
+    heed()
+    overlapped(pending, claim=claim, read=read, make=make, write=write, after=after)
 
 
 def _tell(progress: Progress, before: int, depth: int, slices: int) -> None:
     progress("staining", before + slices, depth)
 
 
-def _stained_slab(job: Job, start: int, stop: int, tell: Callable[[int], None]) -> NDArray[np.uint8]:
-    """Return a slab stained, and its doubt where that is asked for, shape (1 or 2, stop - start, Y, X, 3)."""
-    slabs = np.empty((1 + bool(job.doubters), stop - start, *job.volume.shape[1:], 3), np.uint8)
-    for index, ct in enumerate(normalised_slab(job, start, stop)):
-        slabs[0, index] = stain_slice(job.translator, ct, job.config)
+def _stained_slab(
+    job: Job, ct: Grey, others: Sequence[NDArray[np.uint8]], tell: Callable[[int], None]
+) -> NDArray[np.uint8]:
+    """Return a slab stained, and its doubt where that is asked for, shape (1 or 2, stop - start, Y, X, 3).
+
+    `others` is the same slab as drawn along the other axes, for fusion.
+    """
+    slabs = np.empty((1 + bool(job.doubters), *ct.shape, 3), np.uint8)
+    for index, image in enumerate(ct):
+        slabs[0, index] = stain_slice(job.translator, image, job.config)
         if job.doubters:
-            slabs[1, index] = doubt_picture(job.doubters, ct, slabs[0, index], job.config)
+            slabs[1, index] = doubt_picture(job.doubters, image, slabs[0, index], job.config)
+        if others:
+            slabs[0, index] = fuse([slabs[0, index], *(drawn[index] for drawn in others)], job.config.fuse)
         tell(index + 1)
     return slabs

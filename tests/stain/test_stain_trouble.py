@@ -1,0 +1,168 @@
+"""What goes wrong with whole volumes: a full disk, others at the same output, another model, volumes of odd sizes."""
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from tomostain import __version__
+from tomostain.errors import InputError
+from tomostain.io import ModelSpec, check_stained, open_stained, save_model, write_stack
+from tomostain.io.stained_writer import slabs_left
+from tomostain.prepare import Levels, normalise_ct
+from tomostain.stain import StainConfig, load_translator, stain_slice, stain_volume
+from tomostain.train import build_network
+
+LEVELS = Levels(background=100.0, bone=900.0)
+CONFIG = StainConfig(patch_px=32, stride_px=16, slab=3)
+SHAPE = (20, 18, 270)  # long enough for a coarser level
+OPTIONS = {"config": CONFIG, "levels": LEVELS}
+
+
+def save(folder, seed, **network):
+    network = {"name": "resnet", "in_channels": 1, "width": 2, "blocks": 1} | network
+    built = build_network(network, torch.Generator().manual_seed(seed))
+    for parameter in built.parameters():
+        parameter.data *= 5  # N(0, 0.02) alone would give one grey
+    spec = ModelSpec(
+        generator=network, in_channels=1, voxel_um=5, stain="h&e", recipe="test", tomostain_version=__version__
+    )
+    save_model(folder, spec, built.state_dict())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return save(tmp_path_factory.mktemp("models") / "model", 0)
+
+
+def grey_values(shape, seed=0):
+    values = ndimage.gaussian_filter(np.random.default_rng(seed).random(shape), 1.5)
+    return np.rint(1000 * (values - values.min()) / max(np.ptp(values), 1e-9)).astype(np.uint16)
+
+
+@pytest.fixture(scope="module")
+def volume(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("volumes") / "volume"
+    write_stack(folder, grey_values(SHAPE), voxel_um=5.0)
+    return folder
+
+
+def contents(path):
+    """Every file of a stained volume, byte for byte."""
+    return {str(p.relative_to(path)): p.read_bytes() for p in sorted(path.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of any size, as a function of the size in kB that makes it or changes it."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = []
+
+    def of(kilobytes: int) -> Path:
+        how = f"size={kilobytes}k" + (",remount" if mounted else "")
+        try:
+            told = subprocess.run(["mount", "-t", "tmpfs", "-o", how, "tmpfs", place], capture_output=True, text=True)
+        except OSError as error:
+            pytest.skip(f"no mount here: {error}")
+        if told.returncode:
+            pytest.skip(f"a small disk cannot be mounted: {told.stderr.strip()}")
+        mounted.append(kilobytes)
+        return place
+
+    yield of
+    if mounted:
+        subprocess.run(["umount", place], check=True)
+
+
+# From the first file over slabs, the other planes and their fusion to the coarser level.
+@pytest.mark.parametrize(
+    ("planes", "kilobytes"),
+    [("z", 4), ("z", 24), ("z", 160), ("z", 370), ("zyx", 24), ("zyx", 300), ("zyx", 700), ("zyx", 1000)],
+)
+def test_on_a_disk_that_is_full_it_says_so_and_goes_on_when_there_is_room(
+    model, volume, small_disk, tmp_path, kilobytes, planes
+):
+    options = OPTIONS | {"config": CONFIG.model_copy(update={"planes": planes})}
+    out = small_disk(kilobytes) / "out.ome.zarr"
+    with pytest.raises(InputError, match=r"disk/out.ome.zarr: the disk .*full.*; make room and run the same command"):
+        stain_volume(model, volume, out, **options)
+    before = slabs_left(out) if out.exists() else 7
+    small_disk(8192)
+    told = []
+    stain_volume(model, volume, out, progress=lambda *what: told.append(what), **options)
+    staining = [done for label, done, _ in told if label == "staining"]
+    assert staining[0] == 20 - sum((3, 3, 3, 3, 3, 3, 2)[7 - before :])  # what was written is not done again
+    whole = stain_volume(model, volume, tmp_path / "out.ome.zarr", **options)
+    assert contents(out) == contents(whole)
+    assert check_stained(out) == []
+
+
+def test_another_model_input_or_grey_level_is_refused_by_name(model, volume, tmp_path):
+    out = stain_volume(model, volume, tmp_path / "out.ome.zarr", **OPTIONS)
+    before = contents(out)
+    other_model = save(tmp_path / "other", 1)
+    other_volume = tmp_path / volume.name
+    write_stack(other_volume, grey_values(SHAPE, seed=1), voxel_um=5.0)
+    smooth = CONFIG.model_copy(update={"gaussian_sigma": 1.0})
+    for field, arguments, options in (
+        ("model.hash was", (other_model, volume), {}),
+        ("input.fingerprint was", (model, other_volume), {}),
+        ("levels.bone was 900.0 and is now 800.0", (model, volume), {"levels": Levels(background=100.0, bone=800.0)}),
+        ("levels was|levels.background was 100.0 and is now None", (model, volume), {"levels": "none"}),
+        ("voxel_um was", (model, volume), {"voxel_um": 5.1}),
+        ("options.gaussian_sigma was 0.0 and is now 1.0", (model, volume), {"config": smooth}),
+    ):
+        with pytest.raises(InputError, match=rf"out.ome.zarr: cannot be continued, ({field}).*--overwrite"):
+            stain_volume(*arguments, out, **OPTIONS | options)
+    assert contents(out) == before
+
+
+def test_a_job_with_other_options_cannot_disturb_one_at_work(model, volume, tmp_path):
+    out, tried = tmp_path / "out.ome.zarr", []
+    other = OPTIONS | {"config": CONFIG.model_copy(update={"blend": "hann"})}
+
+    def meanwhile(label, done, total):
+        if label == "staining" and done == 7 and not tried:
+            tried.append(True)
+            with pytest.raises(InputError, match="blend was 'mean' and is now 'hann'"):
+                stain_volume(model, volume, out, **other)
+            for options in (other, OPTIONS):
+                with pytest.raises(InputError, match="another process is staining it; wait for it or end it"):
+                    stain_volume(model, volume, out, overwrite=True, **options)
+
+    stain_volume(model, volume, out, progress=meanwhile, **OPTIONS)
+    assert tried
+    assert contents(out) == contents(stain_volume(model, volume, tmp_path / "whole" / "out.ome.zarr", **OPTIONS))
+    stain_volume(model, volume, out, overwrite=True, **other)  # nobody is there any more
+    assert open_stained(out).provenance["options"]["blend"] == "hann"
+
+
+@pytest.mark.parametrize("shape", [(1, 36, 41), (1, 1, 1), (4, 9, 50), (3, 40, 1), (2, 7, 7)])
+@pytest.mark.parametrize("sigma", [0.0, 1.0])
+def test_volumes_smaller_than_a_patch_or_of_one_slice(model, tmp_path, shape, sigma):
+    grey = grey_values(shape)
+    write_stack(tmp_path / "volume", grey, voxel_um=5.0)
+    config = CONFIG.model_copy(update={"gaussian_sigma": sigma})
+    out = stain_volume(model, tmp_path / "volume", tmp_path / "out.ome.zarr", config=config, levels=LEVELS)
+    smooth = ndimage.gaussian_filter(grey.astype(np.float32), sigma, mode="nearest") if sigma else grey
+    expected = [stain_slice(load_translator(model, "cpu"), normalise_ct(ct, LEVELS), config) for ct in smooth]
+    stained = open_stained(out)
+    assert stained.shape == shape
+    np.testing.assert_array_equal(stained.read(0, shape[0]), expected)
+    assert check_stained(out) == []
+
+
+@pytest.mark.parametrize("shape", [(1, 36, 41), (5, 9, 50)])
+def test_small_volumes_along_three_axes_and_by_exact_tiles(tmp_path, shape):
+    model = save(tmp_path / "model", 0, norm="channel")
+    write_stack(tmp_path / "volume", grey_values(shape), voxel_um=5.0)
+    exact = StainConfig(blend="exact", patch_px=64)
+    for name, config in {"planes": CONFIG.model_copy(update={"planes": "zyx"}), "exact": exact}.items():
+        out = stain_volume(model, tmp_path / "volume", tmp_path / f"{name}.ome.zarr", config=config, levels=LEVELS)
+        assert open_stained(out).shape == shape
+        assert np.std(open_stained(out).read(0, shape[0])) > 1
