@@ -13,7 +13,8 @@ from tomostain.stain.config import StainConfig
 from tomostain.stain.exact import halo_of
 from tomostain.stain.job import Job, normalised_slab, open_job
 from tomostain.stain.planes import check_isotropic
-from tomostain.stain.slices import stain_slice
+from tomostain.stain.slices import settled, stain_slice
+from tomostain.stain.statistics import TILES
 from tomostain.stain.tiles import tile_starts
 
 
@@ -99,15 +100,17 @@ def plan_volume(
     scratch = 0
     if job.config.planes != "z":
         check_isotropic(job.volume.voxel_um, str(volume))
-        seconds, scratch = 3 * seconds, 8 * depth * height * width
+        others = len(job.config.planes.replace("z", ""))
+        seconds, scratch = len(job.config.planes) * seconds, (2 + 3 * others) * depth * height * width
     slices = min(job.config.slab, depth)
     patch, _ = job.config.tiling(job.translator.spec.patch_px)
     width_px = int(job.translator.spec.generator.get("width", 64))
     # Float32 in (with its halo) and filtered; colours out with what the writer takes; the sums of one slice; and the
     # widest feature maps of a batch.
-    memory = (
-        height * width * ((slices + 2 * job.halo) * 8 + slices * 10 + 28) + job.config.batch * patch**2 * width_px * 16
-    )
+    batch_px = job.config.batch * patch**2
+    if job.config.statistics == "volume":
+        batch_px = max(batch_px, TILES * job.translator.spec.patch_px**2)
+    memory = height * width * ((slices + 2 * job.halo) * 8 + slices * 10 + 28) + batch_px * width_px * 16
     output = int(depth * height * width * 3 * 8 / 7)
     return Plan(
         job.volume.shape, job.volume.voxel_um, str(job.translator.device), memory, output, seconds, job.levels, scratch
@@ -119,14 +122,16 @@ def _seconds_a_slice(job: Job, ct: NDArray[np.uint16] | NDArray[np.float32]) -> 
     patch, stride = job.config.tiling(job.translator.spec.patch_px)
     if job.config.blend == "exact":
         # A tile gives what is within its halo.
-        stride = max(1, patch - 2 * halo_of(job.translator.spec.generator))
+        pooled = job.config.statistics == "volume"
+        stride = max(1, patch - 2 * halo_of(job.translator.spec.generator, pooled))
     patches = math.prod(len(tile_starts(side, patch, stride)) for side in ct.shape)
     rows, columns = (slice(max(0, (side - patch) // 2), None) for side in ct.shape)
     sample = ct[rows, columns][:patch, : patch + stride * (job.config.batch - 1)]
     timed = len(tile_starts(sample.shape[1], patch, stride))
-    stain_slice(job.translator, sample, job.config)
+    translator = settled(job.translator, sample, job.config)
+    stain_slice(translator, sample, job.config)
     began = time.perf_counter()
-    stain_slice(job.translator, sample, job.config)
+    stain_slice(translator, sample, job.config)
     return (time.perf_counter() - began) * patches / timed
 
 

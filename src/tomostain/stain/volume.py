@@ -18,9 +18,12 @@ from tomostain.prepare import Levels
 from tomostain.progress import Progress, silent
 from tomostain.stain.config import StainConfig
 from tomostain.stain.doubt import doubt_picture, load_doubters
-from tomostain.stain.job import Job, normalised_slab, open_job
+from tomostain.stain.job import Job, normalised_slab, open_job, with_volume_statistics
 from tomostain.stain.planes import OtherPlanes, check_isotropic, fuse
 from tomostain.stain.slices import stain_slice
+
+# Beside the checksums, for the reason given in `tomostain.io.stained_shards`.
+STATISTICS = "0/statistics.safetensors"
 
 
 def stain_volume(
@@ -111,7 +114,10 @@ def stain_volume(
     )
     own = [start for start, _ in part_of(writers[0].slabs(), *part)]
     heal(writers, None if part == (1, 1) else own, progress)
-    planes = other_planes(job, Path(out)) if job.config.planes == "zyx" and writers[0].pending() else None
+    pending = any(writer.pending() for writer in writers)
+    if job.config.statistics == "volume" and pending:
+        job = with_volume_statistics(job, Path(out) / STATISTICS)
+    planes = other_planes(job, Path(out)) if job.config.planes != "z" and pending else None
     if planes:
         try:
             planes.make(progress)
@@ -131,7 +137,8 @@ def other_planes(job: Job, out: Path) -> OtherPlanes:
     """Return the drawings in the other two planes, beside the output."""
     folder = out.with_name(f".{out.name}.planes")
     draw = partial(stain_slice, job.translator, config=job.config)
-    return OtherPlanes(folder, job.volume.shape, partial(normalised_slab, job), draw, job.provenance())
+    read, axes = partial(normalised_slab, job), job.config.planes.replace("z", "")
+    return OtherPlanes(folder, job.volume.shape, read, draw, job.provenance(), axes)
 
 
 def begin_volume(
@@ -221,10 +228,7 @@ def _stain_pending(
                 ours = [slab for slab in zip(writers, wanting, strict=True) if (start, stop) in slab[1]]
                 mine = [writer for writer, _ in ours if claims.enter_context(writer.claim(start))]
                 if mine:
-                    slabs = _stained_slab(job, start, stop, partial(_tell, progress, done, depth))
-                    if planes:
-                        for drawn, others in zip(slabs[0], zip(*planes.read(start, stop), strict=True), strict=True):
-                            drawn[:] = fuse([drawn, *others], job.config.fuse)
+                    slabs = _drawn_slab(job, start, stop, planes, partial(_tell, progress, done, depth))
                     for writer in mine:
                         writer.write(start, slabs[writers.index(writer)])
             done += stop - start
@@ -237,6 +241,21 @@ def _stain_pending(
 
 def _tell(progress: Progress, before: int, depth: int, slices: int) -> None:
     progress("staining", before + slices, depth)
+
+
+def _drawn_slab(
+    job: Job, start: int, stop: int, planes: OtherPlanes | None, tell: Callable[[int], None]
+) -> NDArray[np.uint8]:
+    """Return what `_stained_slab` does, with the other planes fused in, or one of them alone."""
+    if planes is None:
+        return _stained_slab(job, start, stop, tell)
+    others = planes.read(start, stop)
+    if "z" not in job.config.planes:
+        return np.stack(others)
+    slabs = _stained_slab(job, start, stop, tell)
+    for drawn, *also in zip(slabs[0], *others, strict=True):
+        drawn[:] = fuse([drawn, *also], job.config.fuse)
+    return slabs
 
 
 def _stained_slab(job: Job, start: int, stop: int, tell: Callable[[int], None]) -> NDArray[np.uint8]:
