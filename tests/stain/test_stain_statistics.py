@@ -37,6 +37,7 @@ LEVELS = Levels(background=100.0, bone=900.0)
 SHAPE = (21, 36, 41)
 CONFIG = StainConfig(patch_px=32, stride_px=16, slab=4, statistics="volume")
 FRESH = multiprocessing.get_context("forkserver")
+FRESH.set_forkserver_preload(["tomostain.stain", "tomostain.stain.volume", "zarr"])
 
 
 def weights_of(network, seed=0):
@@ -210,7 +211,7 @@ def test_a_volume_is_its_slices_by_the_volume_s_statistics(model, volume, grey, 
 
 def test_exact_tiles_of_any_size_give_one_volume(model, volume, tmp_path):
     drawn = []
-    for side in (33, 48, 1024):
+    for side in (60, 71, 1024):
         config = StainConfig(patch_px=side, slab=4, blend="exact", statistics="volume")
         out = stain_volume(model, volume, tmp_path / f"{side}.ome.zarr", config=config, levels=LEVELS)
         drawn.append(colours(out).astype(int))
@@ -239,18 +240,19 @@ def test_broken_off_it_goes_on_with_the_statistics_that_were_kept(model, volume,
     assert contents(out) == contents(whole)
 
 
-def test_statistics_that_were_damaged_are_found_again(model, volume, whole, tmp_path):
-    for harm in (
-        lambda path: path.unlink(),
-        lambda path: path.write_bytes(b"rust"),
-        lambda path: write_tensors(path, {}),
-    ):
-        out = tmp_path / "out.ome.zarr"
-        stain_volume(model, volume, out, config=CONFIG, levels=LEVELS, part=(1, 2), overwrite=False)
-        harm(out / STATISTICS)
-        stain_volume(model, volume, out, config=CONFIG, levels=LEVELS)
-        assert contents(out) == contents(whole)
-        stain_volume(model, volume, out, config=CONFIG, levels=LEVELS, overwrite=True)
+@pytest.mark.parametrize("harm", ["gone", "rust", "another's"])
+def test_statistics_that_were_damaged_are_found_again(model, volume, whole, tmp_path, harm):
+    out = tmp_path / "out.ome.zarr"
+    stain_volume(model, volume, out, config=CONFIG, levels=LEVELS, part=(1, 2))
+    kept = out / STATISTICS
+    if harm == "gone":
+        kept.unlink()
+    elif harm == "rust":
+        kept.write_bytes(b"rust")
+    else:
+        write_tensors(kept, {"0.layers.1.mean": torch.zeros(3)})
+    stain_volume(model, volume, out, config=CONFIG, levels=LEVELS)
+    assert contents(out) == contents(whole)
 
 
 def in_a_child(model, volume, out, part):
@@ -260,12 +262,12 @@ def in_a_child(model, volume, out, part):
 
 def test_parts_that_begin_at_once_take_the_same_statistics(model, volume, whole, tmp_path):
     out = tmp_path / "out.ome.zarr"
-    children = [FRESH.Process(target=in_a_child, args=(model, volume, out, (part, 3))) for part in (3, 1, 2)]
+    children = [FRESH.Process(target=in_a_child, args=(model, volume, out, (part, 2))) for part in (2, 1)]
     for child in children:
         child.start()
     for child in children:
         child.join(180)
-    assert [child.exitcode for child in children] == [0, 0, 0]
+    assert [child.exitcode for child in children] == [0, 0]
     assert contents(out) == contents(whole)
 
 
@@ -310,9 +312,7 @@ def test_a_single_image_is_a_volume_of_one_slice(model, grey, tmp_path):
 def test_a_model_without_instance_normalisation_is_refused_before_anything_is_written(volume, tmp_path):
     network = RESNET | {"norm": "channel"}
     save_model(tmp_path / "model", spec_of(network), weights_of(network).state_dict())
-    with pytest.raises(
-        InputError, match="statistics 'volume': the model has no instance normalisation.*leave the option"
-    ):
+    with pytest.raises(InputError, match=r"statistics 'volume': .* no instance normalisation.*leave the option"):
         stain_volume(tmp_path / "model", volume, tmp_path / "out", config=CONFIG, levels=LEVELS)
     assert not (tmp_path / "out").exists()
     with pytest.raises(InputError, match="no instance normalisation"):
