@@ -1,4 +1,4 @@
-"""Scans whose grey level and sharpness drift from slice to slice, as those of real scanners do and the phantoms' do not.
+"""Scans whose grey level and sharpness drift from slice to slice, as real scanners do and the phantoms' do not.
 
 In a parallel beam every slice comes from its own row of the detector: gain and offset of the rows are not quite alike,
 after the flat-field correction either, and beam and focus wander. How much they do differs from instrument to
