@@ -3,20 +3,24 @@
     python -m benchmarks.coherence.run OUT --specimens SPECIMENS --model NAME=FOLDER [NAME=FOLDER ...]
 
 SPECIMENS is the folder of `benchmarks.table1.data` (OUT/specimens there); each model stains the test specimens' volumes
-slice by slice, along three axes fused in three ways, and, where its normalisation allows, in exact tiles. Of each the
-stripe index (`tomostain.evaluate.stripes`), and SSIM, LPIPS and PSNR against the phantom's own stain of every eighth
-slice. What is stained is not stained again.
+slice by slice (the paper's way: each tile normalised by itself), by the volume's statistics, along three axes, and,
+where its normalisation allows, in exact tiles. Of each the stripe index (`tomostain.evaluate.stripes`), and SSIM, LPIPS
+and PSNR against the phantom's own stain of every eighth slice. What is stained is not stained again.
+
+With --drift 0.02 the scans are made to drift first (`benchmarks.coherence.drift`). The stripe index is always against
+the scan as it was, so that stripes of the scan that come through in the stain are counted.
 """
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.coherence.drift import drifted_scan
 from benchmarks.table1.data import FIRST_SEED
 from benchmarks.table1.editions import EDITIONS, specimen_values
 from tomostain.evaluate.intervals import median_interval
@@ -38,16 +42,31 @@ WAYS: dict[str, dict[str, Any]] = {
     "3 axes, mean": {"blend": "hann", "planes": "zyx", "fuse": "mean"},
     "3 axes, median": {"blend": "hann", "planes": "zyx", "fuse": "median"},
     "3 axes, weighted": {"blend": "hann", "planes": "zyx", "fuse": "weighted"},
+    "volume statistics, mean": {"blend": "mean", "statistics": "volume"},
+    "volume statistics, exact tiles": {"blend": "exact", "statistics": "volume"},
+    "volume statistics, exact tiles, 3 axes, mean": {
+        "blend": "exact",
+        "statistics": "volume",
+        "planes": "zyx",
+        "fuse": "mean",
+    },
+    "volume statistics, exact tiles, 3 axes, median": {
+        "blend": "exact",
+        "statistics": "volume",
+        "planes": "zyx",
+        "fuse": "median",
+    },
     "exact tiles": {"blend": "exact"},
     "exact tiles, 3 axes, median": {"blend": "exact", "planes": "zyx", "fuse": "median"},
 }
 
 
-def ways_of(model: Path) -> Iterator[tuple[str, StainConfig]]:
-    """Return how a model can stain."""
-    norm = load_translator(model, "cpu").spec.generator.get("norm", "instance")
-    for name, values in WAYS.items():
-        if values["blend"] != "exact" or norm != "instance":
+def ways_of(model: Path, chosen: Sequence[str]) -> Iterator[tuple[str, StainConfig]]:
+    """Return how a model can stain, of the ways that are chosen."""
+    by_tile = load_translator(model, "cpu").spec.generator.get("norm", "instance") == "instance"
+    for name, values in ((name, WAYS[name]) for name in chosen):
+        pooled = "statistics" in values
+        if (by_tile or not pooled) and (values["blend"] != "exact" or pooled or not by_tile):
             yield name, StainConfig(stride_px=EDITION.stride_px, **values)
 
 
@@ -61,6 +80,12 @@ def truths(specimen: Specimen) -> dict[int, tuple[NDArray[np.uint8], NDArray[np.
     """Return what the ideal laboratory would make of every eighth slice, and where there is tissue."""
     depth = specimen.config.shape[0]
     return {z: truth_slice(specimen, z) for z in range(EVERY // 2, depth, EVERY)}
+
+
+def truth_index(specimen: Specimen, steady: Path) -> float:
+    """Return the stripe index of the truth itself: what a perfect stain would have."""
+    stain = np.stack([truth_slice(specimen, z)[0] for z in range(specimen.config.shape[0])])
+    return stripe_index(stain, open_volume(steady)).index
 
 
 def judge(stained: Path, ct: Path, truth: dict[int, Any], lpips: Lpips) -> dict[str, float]:
@@ -82,20 +107,28 @@ def main() -> None:
     parser.add_argument("--specimens", type=Path, required=True)
     parser.add_argument("--model", nargs="+", required=True, metavar="NAME=FOLDER")
     parser.add_argument("--numbers", nargs="+", type=int, default=list(range(22, 30)))
+    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
+    parser.add_argument("--drift", type=float, default=0.0)
     options = parser.parse_args()
     lpips, records = Lpips("alex"), []
     for number in options.numbers:
-        ct = options.specimens / f"p{number:02d}" / "volume"
-        truth = truths(specimen_of(number, ct.parent))
+        steady = options.specimens / f"p{number:02d}" / "volume"
+        specimen, scan = specimen_of(number, steady.parent), f"p{number:02d}"
+        truth, ct = truths(specimen), steady
+        print(json.dumps({"specimen": number, "stripe index of the truth": truth_index(specimen, steady)}), flush=True)
+        if options.drift:
+            scan += f"-drift-{options.drift:g}"
+            ct = drifted_scan(steady, options.out / "scans" / scan, options.drift, number)
         for name, folder in (text.split("=", 1) for text in options.model):
-            for way, config in ways_of(Path(folder)):
-                place = options.out / name / f"p{number:02d}" / f"{way.replace(', ', '-').replace(' ', '-')}.ome.zarr"
+            for way, config in ways_of(Path(folder), options.ways):
+                place = options.out / name / scan / f"{way.replace(', ', '-').replace(' ', '-')}.ome.zarr"
                 stain_volume(Path(folder), ct, place, config=config)
-                record = {"model": name, "way": way, "specimen": number, **judge(place, ct, truth, lpips)}
+                record = {"model": name, "way": way, "specimen": number, "drift": options.drift}
+                record |= judge(place, steady, truth, lpips)
                 records.append(record)
                 print(json.dumps(record), flush=True)
                 if number == options.numbers[0]:
-                    stripes = stripe_index(open_stained(place), open_volume(ct))
+                    stripes = stripe_index(open_stained(place), open_volume(steady))
                     write_image(place.with_suffix(".png"), draw_stripes(open_stained(place), stripes), overwrite=True)
     print(table(records))
 

@@ -77,6 +77,19 @@ def test_a_volume_is_its_planes_along_each_axis_fused(model, volume, by_hand, tm
     assert {label for label, *_ in told} >= {"turning", "staining along y", "staining along x", "staining"}
 
 
+@pytest.mark.parametrize(("axis", "name"), [(1, "y"), (2, "x")])
+def test_a_volume_is_stained_across_another_axis_alone(model, volume, by_hand, tmp_path, axis, name):
+    config, told = CONFIG.model_copy(update={"planes": name}), []
+    out = tmp_path / "out.ome.zarr"
+    stain_volume(model, volume, out, config=config, levels=LEVELS, progress=lambda *what: told.append(what))
+    np.testing.assert_array_equal(colours(out), by_hand[axis])
+    assert [p.name for p in tmp_path.iterdir()] == ["out.ome.zarr"]
+    assert {label for label, *_ in told if label.startswith("staining along")} == {f"staining along {name}"}
+    assert plan_volume(model, volume, tmp_path / "out", config=config, levels=LEVELS).scratch_bytes == 5 * np.prod(
+        SHAPE
+    )
+
+
 DRAWINGS = hnp.arrays(np.uint8, st.tuples(st.just(3), st.integers(1, 3), st.integers(1, 4), st.just(3)))
 
 

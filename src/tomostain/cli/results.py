@@ -41,9 +41,12 @@ def stain(
         None, help="Step between patches, px (default: a quarter of the side; paper: 64)."
     ),
     blend: str | None = typer.Option(
-        None, help="Weights of overlapping patches: mean (paper) or hann; exact: no overlap, for norm: channel."
+        None, help="Weights of overlapping patches: mean (paper) or hann; exact: no overlap (--statistics volume)."
     ),
-    planes: str | None = typer.Option(None, help="z (slice by slice, paper) or zyx: along three axes, and fused."),
+    statistics: str | None = typer.Option(
+        None, help="What normalises: tile (paper), or volume: the same for every tile, against seams and flicker."
+    ),
+    planes: str | None = typer.Option(None, help="z (slice by slice, paper), y, x, or zyx: all three, fused."),
     fuse: str | None = typer.Option(None, help="How the three are fused: median, mean or weighted."),
     gaussian_sigma: float | None = typer.Option(None, help="3D Gaussian before staining, voxels (paper: 1)."),
     allow_voxel_mismatch: bool = typer.Option(
@@ -84,7 +87,7 @@ def stain(
     use_threads(context)
     values: dict[str, Any] = read_yaml(config) if config else {}
     given = {"patch_px": patch_px, "stride_px": stride_px, "blend": blend, "gaussian_sigma": gaussian_sigma}
-    given |= {"planes": planes, "fuse": fuse}
+    given |= {"statistics": statistics, "planes": planes, "fuse": fuse}
     values |= {name: value for name, value in given.items() if value is not None}
     settings = StainConfig.from_dict(values, source=str(config or "options"))
     model = _model_of(model)

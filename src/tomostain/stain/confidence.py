@@ -17,7 +17,7 @@ from tomostain.errors import InputError
 from tomostain.prepare.novelty import novelty
 from tomostain.scaling import CT_BACKGROUND, CT_BONE, CT_WINDOW
 from tomostain.stain.config import StainConfig
-from tomostain.stain.slices import blend_tiles
+from tomostain.stain.slices import blend_tiles, settled
 from tomostain.stain.translator import Translator
 
 Float32 = NDArray[np.float32]
@@ -50,13 +50,15 @@ def cycle_error(
     InputError
         If the translator has no reverse.
     """
+    config = (config or StainConfig()).for_model(translator.spec.patch_px)
+    forward = settled(translator, ct, config)
 
     def error(patches: Tensor) -> Tensor:
         # Beyond the window of the networks nothing can be read back.
         seen = patches.to(translator.device, torch.float32).clip(*CT_WINDOW)
-        return (translator.back(translator(patches)) - seen).abs()[:, None] / (CT_BONE - CT_BACKGROUND)
+        return (translator.back(forward(patches)) - seen).abs()[:, None] / (CT_BONE - CT_BACKGROUND)
 
-    return blend_tiles(error, ct, (config or StainConfig()).for_model(translator.spec.patch_px))[..., 0]
+    return blend_tiles(error, ct, config)[..., 0]
 
 
 def disagreement(pictures: Sequence[NDArray[np.uint8]]) -> Float32:

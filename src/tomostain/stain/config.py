@@ -20,13 +20,19 @@ class StainConfig(Config):
         of it; the paper's 256 and 64 with the paper's model.
     blend : {"mean", "hann", "exact"}
         Weights of patches where they overlap: all equal, or falling towards the patch's border. "exact": no blending,
-        but tiles with a halo that give what the whole slice would, with models whose normalisation does not depend on
-        the tile (`tomostain.stain.exact`); `patch_px` is the side of a tile then (1024), and `stride_px` is unused.
+        but tiles with a halo that give what the whole slice would, where normalisation does not depend on the tile
+        (`tomostain.stain.exact`): models trained so, or any with `statistics` "volume"; `patch_px` is the side of a
+        tile then (1024), and `stride_px` is unused.
     gaussian_sigma : float
         σ in voxels of a 3D Gaussian filter before staining (the paper: 1); 0 for none.
-    planes : {"z", "zyx"}
-        Which planes of a volume are stained: slice by slice, or along all three axes and fused, against flicker from
-        slice to slice (`tomostain.stain.planes`); three times the work, and 8 bytes a voxel on disk until it is done.
+    statistics : {"tile", "volume"}
+        What instance normalisation takes mean and variance from: each tile by itself, the paper's way; or some tiles
+        spread over the volume, once for all, so that nothing hangs on the tile and exact tiles are possible
+        (`tomostain.stain.statistics`). A single image is a volume of one slice then.
+    planes : {"z", "y", "x", "zyx"}
+        Which planes of a volume are stained: slice by slice, across another axis, or along all three and fused,
+        against flicker from slice to slice (`tomostain.stain.planes`); three times the work, and 8 bytes a voxel on
+        disk until it is done.
     fuse : {"mean", "median", "weighted"}
         How the three are fused.
     batch : int
@@ -39,7 +45,8 @@ class StainConfig(Config):
     stride_px: int | None = Field(default=None, ge=1)
     blend: Literal["mean", "hann", "exact"] = "mean"
     gaussian_sigma: float = Field(default=0.0, ge=0, le=20)
-    planes: Literal["z", "zyx"] = "z"
+    statistics: Literal["tile", "volume"] = "tile"
+    planes: Literal["z", "y", "x", "zyx"] = "z"
     fuse: Literal["mean", "median", "weighted"] = "median"
     batch: int = Field(default=4, ge=1)
     slab: int = Field(default=16, ge=1)

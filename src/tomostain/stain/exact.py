@@ -1,8 +1,8 @@
 """Tiles that give exactly what the whole slice gives: wide enough a halo, and corners where the network's grid lies.
 
 That is possible where what a pixel becomes hangs on its neighbourhood alone: with normalisation ``channel`` or
-``none``. Instance normalisation takes its statistics from the whole tile, so there every tile is another picture, and
-overlapping tiles are blended instead (`tomostain.stain.slices.blend_tiles`).
+``none``, or by the statistics of the whole volume (`tomostain.stain.statistics`). Instance normalisation by the tile's
+own makes every tile another picture, and overlapping tiles are blended instead (`tomostain.stain.slices.blend_tiles`).
 """
 
 from collections.abc import Callable, Mapping
@@ -55,20 +55,23 @@ def reach_px(network: nn.Module, in_channels: int, multiple: int) -> int | None:
     return None
 
 
-def halo_of(generator: Mapping[str, Any]) -> int:
+def halo_of(generator: Mapping[str, Any], pooled: bool = False) -> int:
     """Return the halo that a generator needs for exact tiles, px: a multiple of its grid.
 
     Parameters
     ----------
     generator : mapping
         Its specification, as in `model.yaml`.
+    pooled : bool
+        It normalises by the statistics of a whole volume: how far it sees, these do not change.
 
     Raises
     ------
     InputError
         If its normalisation takes in the whole tile.
     """
-    return _halo_of(tuple(sorted(generator.items())))
+    norm = {"norm": "none"} if pooled else {}
+    return _halo_of(tuple(sorted((dict(generator) | norm).items())))
 
 
 @lru_cache(maxsize=8)
@@ -83,7 +86,7 @@ def _halo_of(items: tuple[tuple[str, Any], ...]) -> int:
     if reach is None:
         raise InputError(
             f"blend 'exact': the model's generator normalises over the whole tile (norm '{norm}'), so that no tile is "
-            "what the slice would be; take 'mean' or 'hann', or train with norm: channel"
+            "what the slice would be; add --statistics volume, take 'mean' or 'hann', or train with norm: channel"
         )
     return -(-reach // multiple) * multiple
 

@@ -1,7 +1,7 @@
 """A volume, the model that will stain it, and what was decided about how: found out once, before the work begins."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ from scipy import ndimage
 
 from tomostain import __version__
 from tomostain.io import Volume, open_volume
+from tomostain.io.claims import claim
+from tomostain.io.tensors import read_tensors, write_tensors
 from tomostain.prepare import Levels, normalise_ct
 from tomostain.prepare.greys import sample, warn_if_strange
 from tomostain.prepare.novelty import warn_if_new
@@ -18,6 +20,13 @@ from tomostain.stain.confidence import FULL_SCALE
 from tomostain.stain.config import StainConfig
 from tomostain.stain.doubt import kind_of
 from tomostain.stain.levels import levels_of
+from tomostain.stain.statistics import (
+    check_instance_norm,
+    pooled_translator,
+    sample_tiles,
+    statistics_of,
+    with_statistics,
+)
 from tomostain.stain.translator import Translator, load_translator
 from tomostain.stain.voxels import check_voxel_size
 
@@ -90,7 +99,40 @@ def open_job(
     strange = warn_if_strange(slices, translator.spec.greys, str(volume))
     new = warn_if_new(slices, translator.seen, str(volume))
     settings = (config or StainConfig()).for_model(translator.spec.patch_px)
+    if settings.statistics == "volume":
+        for each in doubters or (translator,):
+            check_instance_norm(each.network)
     return Job(opened, translator, settings, found, strange, new, tuple(doubters))
+
+
+def with_volume_statistics(job: Job, kept: Path) -> Job:
+    """Return the job with models that normalise by the volume's own statistics.
+
+    Found once, by whichever process comes first, and kept in a file, so that the bits hang neither on how the work is
+    shared nor on which machine goes on with it.
+    """
+    translators = job.doubters or (job.translator,)
+    with claim(kept.with_suffix(".lock"), wait=True):
+        pooled = _from_file(translators, kept)
+        if pooled is None:
+            side = job.translator.spec.patch_px
+            tiles = sample_tiles(lambda *span: normalised_slab(job, *span), job.volume.shape, side)
+            pooled = [pooled_translator(translator, tiles) for translator in translators]
+            found = [statistics_of(translator) for translator in pooled]
+            write_tensors(kept, {f"{n}.{name}": v for n, each in enumerate(found) for name, v in each.items()})
+    return replace(job, translator=pooled[0], doubters=tuple(pooled) if job.doubters else ())
+
+
+def _from_file(translators: Sequence[Translator], kept: Path) -> list[Translator] | None:
+    """Return translators with the statistics that a file holds; None if it does not."""
+    found = read_tensors(kept) or {}
+    try:
+        return [
+            with_statistics(t, {k.removeprefix(f"{n}."): v for k, v in found.items() if k.startswith(f"{n}.")})
+            for n, t in enumerate(translators)
+        ]
+    except ValueError:
+        return None
 
 
 def normalised_slab(job: Job, start: int, stop: int) -> Grey:

@@ -4,7 +4,7 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tomostain.prepare import Levels
@@ -13,7 +13,8 @@ from tomostain.stain.doubt import doubt_picture, load_doubters
 from tomostain.stain.exact import halo_of
 from tomostain.stain.job import Grey, Job, normalised_slab, open_job
 from tomostain.stain.planes import check_isotropic
-from tomostain.stain.slices import stain_slice
+from tomostain.stain.slices import settled, stain_slice
+from tomostain.stain.statistics import TILES
 from tomostain.stain.tiles import tile_starts
 
 
@@ -110,7 +111,8 @@ def plan_volume(
     if job.config.planes != "z":
         check_isotropic(job.volume.voxel_um, str(volume))
     depth, height, width = job.volume.shape
-    axes, volumes = len(job.config.planes), 1 + bool(doubters)
+    axes, others = len(job.config.planes), len(job.config.planes.replace("z", ""))
+    volumes = 1 + bool(doubters)
     slices = min(job.config.slab, depth)
     first = (depth - slices) // 2
     began = time.perf_counter()
@@ -125,7 +127,7 @@ def plan_volume(
         volumes * int(depth * height * width * 3 * 8 / 7),
         max(reading, staining) * depth * axes,
         job.levels,
-        scratch_bytes=8 * depth * height * width if axes > 1 else 0,
+        scratch_bytes=(2 + 3 * others) * depth * height * width if others else 0,
         free_bytes=_free(Path(out)),
         read_share=reading / max(staining, 1e-9),
     )
@@ -138,8 +140,10 @@ def _memory(job: Job, slices: int, volumes: int) -> int:
     # Float32 read with its halo, filtered and normalised; the slab in the model, in and out; colours being written,
     # with what the writer takes; the sums of one slice; and the widest feature maps of a batch.
     read, stained, written = (slices + 2 * job.halo) * 12, slices * (4 + 3 * volumes), slices * (3 * volumes + 7)
-    pixels = job.volume.shape[1] * job.volume.shape[2]
-    return pixels * (read + stained + written + 28) + job.config.batch * patch**2 * width_px * 16
+    pixels, batch_px = job.volume.shape[1] * job.volume.shape[2], job.config.batch * patch**2
+    if job.config.statistics == "volume":
+        batch_px = max(batch_px, TILES * job.translator.spec.patch_px**2)
+    return pixels * (read + stained + written + 28) + batch_px * width_px * 16
 
 
 def _free(path: Path) -> int:
@@ -153,11 +157,13 @@ def _seconds_a_slice(job: Job, ct: Grey) -> float:
     patch, stride = job.config.tiling(job.translator.spec.patch_px)
     if job.config.blend == "exact":
         # A tile gives what is within its halo.
-        stride = max(1, patch - 2 * halo_of(job.translator.spec.generator))
+        pooled = job.config.statistics == "volume"
+        stride = max(1, patch - 2 * halo_of(job.translator.spec.generator, pooled))
     patches = math.prod(len(tile_starts(side, patch, stride)) for side in ct.shape)
     rows, columns = (slice(max(0, (side - patch) // 2), None) for side in ct.shape)
     sample = ct[rows, columns][:patch, : patch + stride * (job.config.batch - 1)]
     timed = len(tile_starts(sample.shape[1], patch, stride))
+    job = replace(job, translator=settled(job.translator, sample, job.config))
     _stain(job, sample)
     began = time.perf_counter()
     _stain(job, sample)

@@ -96,6 +96,8 @@ class OtherPlanes:
         A plane of normalised µCT to RGB.
     plan : mapping
         What the drawings are made of.
+    axes : str
+        Which of the two, in this order.
     """
 
     def __init__(
@@ -105,13 +107,14 @@ class OtherPlanes:
         read: Callable[[int, int], NDArray[Any]],
         draw: Callable[[NDArray[Any]], RGB],
         plan: dict[str, Any],
+        axes: str = "yx",
     ) -> None:
         self.folder, self.shape, self._read, self._draw = folder, shape, read, draw
         dtype = read(0, 1).dtype
         self.turned = Scratch(folder / "ct", shape, dtype, SLAB, plan)
         self.drawings = {
-            name: Scratch(folder / name, (shape[axis], *shape[:axis], *shape[axis + 1 :], 3), np.uint8, SLAB, plan)
-            for name, axis in AXES.items()
+            name: Scratch(folder / name, (shape[AXES[name]], *_without(shape, AXES[name]), 3), np.uint8, SLAB, plan)
+            for name in axes
         }
 
     def make(self, progress: Progress) -> None:
@@ -120,8 +123,8 @@ class OtherPlanes:
         What `progress` raises ends it between two slabs.
         """
         _do_all(self.turned, self._read, lambda slab: slab, "turning", progress)
-        for name, axis in AXES.items():
-            _do_all(self.drawings[name], partial(self._planes, axis), self._drawn, f"staining along {name}", progress)
+        for name, drawing in self.drawings.items():
+            _do_all(drawing, partial(self._planes, AXES[name]), self._drawn, f"staining along {name}", progress)
 
     def _planes(self, axis: int, start: int, stop: int) -> NDArray[Any]:
         where = [slice(None)] * 3
@@ -132,15 +135,18 @@ class OtherPlanes:
         return np.stack([self._draw(np.ascontiguousarray(plane)) for plane in planes])
 
     def read(self, start: int, stop: int) -> list[RGB]:
-        """Return the slices `start` to `stop` as drawn along y and along x, each (stop - start, Y, X, 3)."""
+        """Return the slices `start` to `stop` as drawn along each of the axes, each (stop - start, Y, X, 3)."""
         # Each lies with its own axis first, then z: (Y, Z, X, 3) and (X, Z, Y, 3).
-        along_y = self.drawings["y"].read(slice(None), slice(start, stop))
-        along_x = self.drawings["x"].read(slice(None), slice(start, stop))
-        return [along_y.transpose(1, 0, 2, 3), along_x.transpose(1, 2, 0, 3)]
+        drawn = [(AXES[name], drawing.read(slice(None), slice(start, stop))) for name, drawing in self.drawings.items()]
+        return [np.moveaxis(planes, 0, axis) for axis, planes in drawn]
 
     def remove(self) -> None:
         """Remove all of it."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _without(shape: tuple[int, int, int], axis: int) -> tuple[int, ...]:
+    return (*shape[:axis], *shape[axis + 1 :])
 
 
 def _do_all(target: Scratch, read: ReadSlab, make: MakeSlab, label: str, progress: Progress) -> None:

@@ -10,7 +10,8 @@ from torch import Tensor
 from tomostain.errors import InputError
 from tomostain.stain.config import StainConfig
 from tomostain.stain.exact import exact_tiles, halo_of
-from tomostain.stain.tiles import tile_starts, tile_weights
+from tomostain.stain.statistics import pooled_translator, sample_tiles
+from tomostain.stain.tiles import pad_to, tile_starts, tile_weights
 from tomostain.stain.translator import Translator
 from tomostain.train.networks import size_step
 
@@ -37,12 +38,20 @@ def stain_slice(
     config = (config or StainConfig()).for_model(translator.spec.patch_px)
     if ct.ndim != 2 or not ct.size:
         raise InputError(f"slice of shape {ct.shape}: expected rows and columns (Y, X)")
+    translator = settled(translator, ct, config)
     if config.blend == "exact":
         generator, tile_px = translator.spec.generator, config.tiling(PAPERS_PATCH_PX)[0]
-        drawn = exact_tiles(translator, ct, tile_px, halo_of(generator), size_step(generator))
+        drawn = exact_tiles(translator, ct, tile_px, halo_of(generator, translator.pooled), size_step(generator))
     else:
         drawn = blend_tiles(translator, ct, config)
     return np.rint(drawn).astype(np.uint8)
+
+
+def settled(translator: Translator, ct: NDArray[np.uint16] | NDArray[np.float32], config: StainConfig) -> Translator:
+    """Return a translator with the statistics that the configuration asks for: those of this slice, if of no volume."""
+    if config.statistics == "tile" or translator.pooled:
+        return translator
+    return pooled_translator(translator, sample_tiles(lambda *_: ct[None], (1, *ct.shape), translator.spec.patch_px))
 
 
 def blend_tiles(
@@ -65,7 +74,7 @@ def blend_tiles(
     """
     height, width = ct.shape
     patch, stride = config.tiling(PAPERS_PATCH_PX)
-    padded = _pad_to(ct.astype(np.float32), patch)
+    padded = pad_to(ct.astype(np.float32), patch)
     weights = torch.from_numpy(tile_weights(patch, config.blend))
     corners = [
         (row, column)
@@ -85,9 +94,3 @@ def blend_tiles(
             weight_sum[row : row + patch, column : column + patch] += weights
     assert total is not None
     return (total / weight_sum)[:, :height, :width].permute(1, 2, 0).numpy()
-
-
-def _pad_to(image: NDArray[np.float32], patch: int) -> NDArray[np.float32]:
-    """Extend an image below and to the right to at least the patch's size."""
-    missing = [(0, max(0, patch - length)) for length in image.shape]
-    return np.pad(image, missing, mode="reflect")

@@ -36,3 +36,9 @@ def tile_weights(patch: int, blend: Literal["mean", "hann", "exact"]) -> NDArray
         return np.ones((patch, patch), np.float32)
     window = np.sin(np.pi * (np.arange(patch) + 0.5) / patch) ** 2
     return np.outer(window, window).astype(np.float32)
+
+
+def pad_to(image: NDArray[np.float32], patch: int) -> NDArray[np.float32]:
+    """Extend an image below and to the right to at least the patch's size, by mirroring."""
+    missing = [(0, max(0, patch - length)) for length in image.shape]
+    return np.pad(image, missing, mode="reflect")

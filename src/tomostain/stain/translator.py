@@ -32,6 +32,9 @@ class Translator:
         G_yx, where it was asked for.
     seen : Seen or None
         What training saw, where the model remembers it.
+    pooled : bool
+        Whether `network` normalises by statistics of a whole volume (`tomostain.stain.statistics`) and not by each
+        tile's own.
     hash : str
         Names exactly these weights; goes into the provenance of what they stain.
     """
@@ -42,6 +45,7 @@ class Translator:
     hash: str = ""
     reverse: nn.Module | None = None
     seen: Seen | None = None
+    pooled: bool = False
 
     @torch.inference_mode()
     def __call__(self, ct: Tensor) -> Tensor:

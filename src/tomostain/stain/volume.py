@@ -20,10 +20,13 @@ from tomostain.prepare import Levels
 from tomostain.progress import Progress, silent
 from tomostain.stain.config import StainConfig
 from tomostain.stain.doubt import doubt_picture, load_doubters
-from tomostain.stain.job import Grey, Job, normalised_slab, open_job
+from tomostain.stain.job import Grey, Job, normalised_slab, open_job, with_volume_statistics
 from tomostain.stain.overlap import overlapped
 from tomostain.stain.planes import OtherPlanes, check_isotropic, fuse
 from tomostain.stain.slices import stain_slice
+
+# Beside the checksums, for the reason given in `tomostain.io.stained_shards`.
+STATISTICS = "0/statistics.safetensors"
 
 
 def stain_volume(
@@ -137,7 +140,10 @@ def _stain(
     heeded = heeding(progress, stop_asked, out)
     own = [start for start, _ in part_of(writers[0].slabs(), *part)]
     heal(writers, None if part == (1, 1) else own, heeded)
-    planes = other_planes(job, out) if job.config.planes == "zyx" and writers[0].pending() else None
+    left = any(writer.pending() for writer in writers)
+    if job.config.statistics == "volume" and left:
+        job = with_volume_statistics(job, out / STATISTICS)
+    planes = other_planes(job, out) if job.config.planes != "z" and left else None
     if planes:
         try:
             planes.make(heeded)
@@ -156,7 +162,8 @@ def other_planes(job: Job, out: Path) -> OtherPlanes:
     """Return the drawings in the other two planes, beside the output."""
     folder = out.with_name(f".{out.name}.planes")
     draw = partial(stain_slice, job.translator, config=job.config)
-    return OtherPlanes(folder, job.volume.shape, partial(normalised_slab, job), draw, job.provenance())
+    read, axes = partial(normalised_slab, job), job.config.planes.replace("z", "")
+    return OtherPlanes(folder, job.volume.shape, read, draw, job.provenance(), axes)
 
 
 def begin_volume(
@@ -289,8 +296,11 @@ def _stained_slab(
 ) -> NDArray[np.uint8]:
     """Return a slab stained, and its doubt where that is asked for, shape (1 or 2, stop - start, Y, X, 3).
 
-    `others` is the same slab as drawn along the other axes, for fusion.
+    `others` is the same slab as drawn along other axes, to be fused in, or one of them alone.
     """
+    if "z" not in job.config.planes:
+        tell(len(ct))
+        return np.stack(others)
     slabs = np.empty((1 + bool(job.doubters), *ct.shape, 3), np.uint8)
     for index, image in enumerate(ct):
         slabs[0, index] = stain_slice(job.translator, image, job.config)

@@ -1,0 +1,29 @@
+"""Named tensors in a file, as safetensors: nothing in it can be executed."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tomostain.io.atomic import atomic_file
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def write_tensors(path: Path, tensors: "Mapping[str, Tensor]") -> None:
+    """Write tensors, whole or not at all; a file that is there is replaced."""
+    from safetensors.torch import save_file
+
+    with atomic_file(path) as temporary:
+        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, temporary)
+
+
+def read_tensors(path: Path) -> "dict[str, Tensor] | None":
+    """Return what `write_tensors` wrote, on the CPU; None if there is no such file, or it is something else."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path, device="cpu")
+    except (FileNotFoundError, SafetensorError):
+        return None

@@ -1,0 +1,18 @@
+"""Named tensors in a file."""
+
+import torch
+
+from tomostain.io.tensors import read_tensors, write_tensors
+
+
+def test_what_is_written_is_read_and_nothing_else(tmp_path):
+    path = tmp_path / "there" / "some.safetensors"
+    assert read_tensors(path) is None
+    tensors = {"a.mean": torch.arange(5.0)[::2], "b": torch.eye(2)}
+    write_tensors(path, tensors)
+    found = read_tensors(path)
+    assert found.keys() == tensors.keys()
+    assert all(torch.equal(found[name], tensors[name]) for name in tensors)
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    path.write_bytes(path.read_bytes()[:20])
+    assert read_tensors(path) is None
