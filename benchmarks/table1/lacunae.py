@@ -2,7 +2,8 @@
 
     python -m benchmarks.table1.lacunae OUT [--rows paired-cyclegan pix2pix-tuned tomostain]
 
-Makes the fine phantoms (`fine`), trains each row on fold 0 for the edition's seconds, stains the test sections and
+Makes the fine phantoms (`fine`), trains each row on fold 0 for the edition's seconds, stains the test sections as
+`tomostain stain` does by default (a quarter of a patch as stride; exact tiles where the model allows them) and
 counts dark spots of a lacuna's size (`tomostain.evaluate.lacunae`), per mm² of each region: in the degradation layer,
 where every one is invented, and in bone, where there are real ones, found and invented. Regions are the phantom's,
 inside the pair's mask, without a rim. Prints a table and draws OUT/figures/lacunae.png. What is trained is not trained
@@ -123,7 +124,7 @@ def main() -> None:
         print(row, cost(folder, load_recipe(recipe).batch), flush=True)
     if options.train_only:
         return
-    stainers = {row: model_stainer(folder, EDITION.stride_px) for row, folder in runs.items()}
+    stainers = {row: model_stainer(folder) for row, folder in runs.items()}
     records: list[dict[str, Any]] = []
     most, best = -1.0, None
     for pair_id in data.split(0).test:

@@ -74,8 +74,8 @@ def measure(data: Dataset, fold: int, stain: Callable[[NDArray[np.uint16]], NDAr
     return records
 
 
-def model_stainer(run: Path, stride_px: int) -> Callable[[NDArray[np.uint16]], NDArray[np.uint8]]:
-    """Return the function that stains with a run's model."""
+def model_stainer(run: Path, stride_px: int | None = None) -> Callable[[NDArray[np.uint16]], NDArray[np.uint8]]:
+    """Return the function that stains with a run's model; without a stride as it would by default."""
     from tomostain.stain import StainConfig, load_translator, stain_slice
 
     translator, config = load_translator(run / "model", device="auto"), StainConfig(stride_px=stride_px)

@@ -22,7 +22,7 @@ import yaml
 
 from benchmarks.volumes.common import where_and_when
 
-RECIPE = Path(__file__).parents[1] / "table1" / "recipes" / "channelnorm-cpu.yaml"
+RECIPE = "tomostain-cpu"
 TRAINING = (("Mg-10Gd", 8), ("Mg-5Gd", 12), ("Mg-10Gd", 4), ("Mg-5Gd", 8), ("Mg-10Gd", 12), ("Mg-5Gd", 4))
 FIRST_SEED, SEED = 8100, 8200
 HELD_OUT = "held-out"

@@ -41,7 +41,9 @@ def stain(
         None, help="Step between patches, px (default: a quarter of the side; paper: 64)."
     ),
     blend: str | None = typer.Option(
-        None, help="Weights of overlapping patches: mean (paper) or hann; exact: no overlap (--statistics volume)."
+        None,
+        help="exact: tiles without overlap (default where the model's normalisation allows; --statistics volume); "
+        "overlapping patches weighted by mean (paper) or hann.",
     ),
     statistics: str | None = typer.Option(
         None, help="What normalises: tile (paper), or volume: the same for every tile, against seams and flicker."

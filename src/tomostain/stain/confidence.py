@@ -50,7 +50,7 @@ def cycle_error(
     InputError
         If the translator has no reverse.
     """
-    config = (config or StainConfig()).for_model(translator.spec.patch_px)
+    config = (config or StainConfig()).for_model(translator.spec.patch_px, translator.tile_free)
     forward = settled(translator, ct, config)
 
     def error(patches: Tensor) -> Tensor:

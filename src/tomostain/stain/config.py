@@ -18,11 +18,12 @@ class StainConfig(Config):
         Side of the square patches and the step between them. None: the side that the model was trained on, "for
         consistency with training and to preserve the same spatial frequency sampling" (section 2.9), and a quarter
         of it; the paper's 256 and 64 with the paper's model.
-    blend : {"mean", "hann", "exact"}
+    blend : {"auto", "mean", "hann", "exact"}
         Weights of patches where they overlap: all equal, or falling towards the patch's border. "exact": no blending,
         but tiles with a halo that give what the whole slice would, where normalisation does not depend on the tile
         (`tomostain.stain.exact`): models trained so, or any with `statistics` "volume"; `patch_px` is the side of a
-        tile then (1024), and `stride_px` is unused.
+        tile then (1024), and `stride_px` is unused. "auto": exact where that is possible and no stride is given, else
+        the paper's mean.
     gaussian_sigma : float
         σ in voxels of a 3D Gaussian filter before staining (the paper: 1); 0 for none.
     statistics : {"tile", "volume"}
@@ -43,7 +44,7 @@ class StainConfig(Config):
 
     patch_px: int | None = Field(default=None, ge=16)
     stride_px: int | None = Field(default=None, ge=1)
-    blend: Literal["mean", "hann", "exact"] = "mean"
+    blend: Literal["auto", "mean", "hann", "exact"] = "auto"
     gaussian_sigma: float = Field(default=0.0, ge=0, le=20)
     statistics: Literal["tile", "volume"] = "tile"
     planes: Literal["z", "y", "x", "zyx"] = "z"
@@ -77,7 +78,23 @@ class StainConfig(Config):
         patch = self.patch_px or max(16, trained_px)
         return patch, min(self.stride_px or max(1, patch // 4), patch)
 
-    def for_model(self, trained_px: int) -> "StainConfig":
-        """Return the configuration with patch side and stride resolved for a model; see `tiling`."""
-        patch, stride = self.tiling(trained_px)
-        return self.model_copy(update={"patch_px": patch, "stride_px": stride})
+    def for_model(self, trained_px: int, tile_free: bool = False) -> "StainConfig":
+        """Return the configuration with blending, patch side and stride resolved for a model; see `tiling`.
+
+        Parameters
+        ----------
+        trained_px : int
+            Side of the patches that it was trained on.
+        tile_free : bool
+            Its normalisation does not depend on the tile.
+
+        Examples
+        --------
+        >>> StainConfig().for_model(256).blend, StainConfig().for_model(256, tile_free=True).blend
+        ('mean', 'exact')
+        """
+        exact = (tile_free or self.statistics == "volume") and self.stride_px is None
+        blend = ("exact" if exact else "mean") if self.blend == "auto" else self.blend
+        resolved = self.model_copy(update={"blend": blend})
+        patch, stride = resolved.tiling(trained_px)
+        return resolved.model_copy(update={"patch_px": patch, "stride_px": stride})

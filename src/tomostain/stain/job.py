@@ -98,7 +98,7 @@ def open_job(
     slices = sample(opened, found)
     strange = warn_if_strange(slices, translator.spec.greys, str(volume))
     new = warn_if_new(slices, translator.seen, str(volume))
-    settings = (config or StainConfig()).for_model(translator.spec.patch_px)
+    settings = (config or StainConfig()).for_model(translator.spec.patch_px, translator.tile_free)
     if settings.statistics == "volume":
         for each in doubters or (translator,):
             check_instance_norm(each.network)

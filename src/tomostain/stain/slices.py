@@ -35,7 +35,7 @@ def stain_slice(
     -------
     ndarray of uint8, shape (Y, X, 3)
     """
-    config = (config or StainConfig()).for_model(translator.spec.patch_px)
+    config = (config or StainConfig()).for_model(translator.spec.patch_px, translator.tile_free)
     if ct.ndim != 2 or not ct.size:
         raise InputError(f"slice of shape {ct.shape}: expected rows and columns (Y, X)")
     translator = settled(translator, ct, config)

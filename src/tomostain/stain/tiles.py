@@ -26,7 +26,7 @@ def tile_starts(length: int, patch: int, stride: int) -> list[int]:
     return [*range(0, length - patch, stride), length - patch]
 
 
-def tile_weights(patch: int, blend: Literal["mean", "hann", "exact"]) -> NDArray[np.float32]:
+def tile_weights(patch: int, blend: Literal["auto", "mean", "hann", "exact"]) -> NDArray[np.float32]:
     """Return how much each pixel of a patch counts where patches overlap, shape (patch, patch), all above 0.
 
     "hann" is a Hann window sampled at pixel centres, so that it nowhere reaches 0 and a border seen by one patch

@@ -47,6 +47,11 @@ class Translator:
     seen: Seen | None = None
     pooled: bool = False
 
+    @property
+    def tile_free(self) -> bool:
+        """Whether what becomes of a pixel hangs on its neighbourhood alone, whatever tile it is stained in."""
+        return self.pooled or self.spec.generator.get("norm", "instance") != "instance"
+
     @torch.inference_mode()
     def __call__(self, ct: Tensor) -> Tensor:
         """Stain patches.
