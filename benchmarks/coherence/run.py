@@ -70,6 +70,11 @@ def ways_of(model: Path, chosen: Sequence[str]) -> Iterator[tuple[str, StainConf
             yield name, StainConfig(stride_px=EDITION.stride_px, **values)
 
 
+def way_folder(out: Path, model: str, scan: str, way: str) -> Path:
+    """Return where a stained volume lies."""
+    return out / model / scan / f"{way.replace(', ', '-').replace(' ', '-')}.ome.zarr"
+
+
 def specimen_of(number: int, folder: Path) -> Specimen:
     """Return a phantom of the benchmark, grown again: it is not kept on disk."""
     config = PhantomConfig.from_dict(specimen_values(EDITION, number, FIRST_SEED))
@@ -121,7 +126,7 @@ def main() -> None:
             ct = drifted_scan(steady, options.out / "scans" / scan, options.drift, number)
         for name, folder in (text.split("=", 1) for text in options.model):
             for way, config in ways_of(Path(folder), options.ways):
-                place = options.out / name / scan / f"{way.replace(', ', '-').replace(' ', '-')}.ome.zarr"
+                place = way_folder(options.out, name, scan, way)
                 stain_volume(Path(folder), ct, place, config=config)
                 record = {"model": name, "way": way, "specimen": number, "drift": options.drift}
                 record |= judge(place, steady, truth, lpips)
