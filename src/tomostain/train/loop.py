@@ -88,6 +88,8 @@ def train(
     """
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     data, run = load_dataset(dataset), Path(run)
+    if resume and (run / LAST).is_file() and "kernels" not in read_yaml(run / "run.yaml").get("recipe", {}):
+        chosen = chosen.model_copy(update={"kernels": "plain"})  # begun when there were no others
     facts = {"fold": fold, "seed": seed, "data": _fingerprint(data, fold), "recipe": chosen.model_dump(mode="json")}
     _claim(run, facts, data, resume, overwrite)
     _warn_of_contrast(chosen, data, fold)
@@ -184,7 +186,9 @@ def _claim(run: Path, facts: dict[str, Any], data: Dataset, resume: bool, overwr
         before = read_yaml(note)
         if isinstance(before.get("recipe"), dict):
             # Keys that did not exist when it was begun have their defaults.
-            before["recipe"] = Recipe.from_dict(before["recipe"], str(note)).model_dump(mode="json")
+            before["recipe"] = Recipe.from_dict({"kernels": "plain"} | before["recipe"], str(note)).model_dump(
+                mode="json"
+            )
         for key, value in facts.items():
             if before.get(key) != value:
                 raise InputError(f"{run}: was begun with another {key}; resume with the same, or train in a new folder")
