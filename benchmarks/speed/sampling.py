@@ -20,7 +20,12 @@ def random_pair(number: int, side: int = 1200) -> Pair:
     draws = np.random.default_rng(number)
     ct = draws.integers(8000, 32000, (side, side)).astype(np.uint16)
     return Pair(
-        f"p{number}", ct, draws.integers(0, 256, (side, side, 3), dtype=np.uint8), np.ones(ct.shape, bool), 5.0, stain=""
+        f"p{number}",
+        ct,
+        draws.integers(0, 256, (side, side, 3), dtype=np.uint8),
+        np.ones(ct.shape, bool),
+        5.0,
+        stain="",
     )
 
 
