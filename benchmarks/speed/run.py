@@ -2,8 +2,8 @@
 
     python -m benchmarks.speed.run OUT.json [--only layers training …] [--pytorch-gan PATH] [--rounds 3]
 
-Every part is run by a process of its own, so that its peak memory is its own, and is written to OUT.json as soon as it is
-done; parts that OUT.json already holds are kept unless they are named by --only. Tables: `benchmarks.speed.report`.
+Every part is run by a process of its own, so that its peak memory is its own, and is written to OUT.json as soon as it
+is done; parts that OUT.json already holds are kept unless they are named by --only. Tables: `benchmarks.speed.report`.
 """
 
 import argparse
