@@ -35,6 +35,21 @@ def test_light_imports_load_no_torch_and_no_viewer(statement):
     assert done.stdout.strip() == "[]"
 
 
+def test_help_imports_next_to_nothing():
+    # What it takes is what it imports; seconds would depend on the machine.
+    code = (
+        "import sys; from tomostain.cli.main import run; run(['--help']); print(*sorted(sys.modules), file=sys.stderr)"
+    )
+    done = python(code)
+    assert "Virtual histology" in done.stdout
+    outside = {name.split(".")[0] for name in done.stderr.split()} - set(sys.stdlib_module_names)
+    assert "typer" in outside
+    heavy = {"torch", "numpy", "scipy", "skimage", "pydantic", "yaml", "rich", "zarr", "tifffile", "lightning_fabric"}
+    assert not outside & heavy
+    ours = {name for name in done.stderr.split() if name.startswith("tomostain.")}
+    assert {name for name in ours if not name.startswith("tomostain.cli")} <= {"tomostain.errors"}
+
+
 def test_training_and_staining_import_without_viewers_and_readers():
     # A cluster's GPU image may lack all of these.
     missing = [

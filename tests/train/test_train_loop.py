@@ -432,3 +432,25 @@ def test_a_run_begun_before_a_key_existed_goes_on(dataset, tmp_path):
     assert read_checkpoint(run / LAST)["step"] == 3
     with pytest.raises(InputError, match="another recipe"):
         train(dataset, run, recipe=recipe.model_copy(update={"average": 0.5}), max_steps=4, resume=True)
+
+
+def test_fast_and_plain_kernels_train_alike_and_the_run_says_which(dataset, tmp_path):
+    losses = {}
+    for kernels in ("fast", "plain"):
+        recipe = toy_recipe(generator={"name": "resnet", "width": 64, "blocks": 1}, kernels=kernels)
+        trainer = Trainer(recipe, load_dataset(dataset), 0, 0, "cpu")
+        found = {type(layer).__name__ for layer in trainer.state.networks.g_xy.modules()}
+        assert ("WinogradConv2d" in found) == (kernels == "fast")
+        losses[kernels] = trainer.take_step()
+    assert losses["fast"] == pytest.approx(losses["plain"], rel=1e-5)
+
+
+def test_a_run_of_before_there_were_fast_kernels_goes_on_without_them(dataset, tmp_path):
+    run = train(dataset, tmp_path / "run", recipe=toy_recipe(kernels="plain"), max_steps=2)
+    note = yaml.safe_load((run / "run.yaml").read_text())
+    del note["recipe"]["kernels"]
+    (run / "run.yaml").write_text(yaml.safe_dump(note))
+    train(dataset, run, recipe=toy_recipe(), resume=True, max_steps=3)
+    assert yaml.safe_load((run / "run.yaml").read_text())["recipe"]["kernels"] == "plain"
+    with pytest.raises(InputError, match="another recipe"):
+        train(dataset, run, recipe=toy_recipe(), resume=True, max_steps=4)

@@ -1,7 +1,6 @@
 """The verb `register`: find the section of a slide in a volume."""
 
 from pathlib import Path
-from typing import Any
 
 import typer
 
@@ -12,12 +11,12 @@ from tomostain.cli.common import (
     bars,
     examples,
     existing,
+    file_values,
     merged,
     show_volume,
     triple,
     use_threads,
 )
-from tomostain.config import read_yaml
 from tomostain.errors import InputError
 
 
@@ -62,7 +61,7 @@ def register_pair(
         raise InputError("--init and --landmarks: give one of them")
     if axis is not None and (init is not None or landmarks is not None):
         raise InputError("--axis: is a hint to the search over all orientations; --init and --landmarks skip that")
-    values: dict[str, Any] = read_yaml(config) if config else {}
+    values = file_values(config)
     values = merged(context, values, {"seed": seed})
     values |= ({"material": material} if material else {}) | ({"deform": True} if deform else {})
     settings = RegisterConfig.from_dict(values, source=str(config or "options"))

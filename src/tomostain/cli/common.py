@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from tomostain.cli.progress import Bars
 from tomostain.errors import InputError
+
+# Imported where it is used: half of what `tomostain --help` takes would be rich, pydantic and YAML.
+if TYPE_CHECKING:
+    from tomostain.cli.progress import Bars
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,8 +30,19 @@ def merged(context: typer.Context, values: dict[str, Any], options: dict[str, An
     return result
 
 
-def bars(context: typer.Context) -> Bars:
+def file_values(config: Path | None) -> dict[str, Any]:
+    """Return what a YAML file holds; nothing where none was given."""
+    if config is None:
+        return {}
+    from tomostain.config import read_yaml
+
+    return read_yaml(config)
+
+
+def bars(context: typer.Context) -> "Bars":
     """Return the progress bars, silent under `--quiet`; the threads asked for are set on the way."""
+    from tomostain.cli.progress import Bars
+
     options = context.obj or {}
     return Bars(quiet=options.get("quiet", False))
 

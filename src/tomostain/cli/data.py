@@ -5,8 +5,7 @@ from typing import Any
 
 import typer
 
-from tomostain.cli.common import DRY_RUN, OVERWRITE, SEED, bars, examples, existing, merged
-from tomostain.config import read_yaml
+from tomostain.cli.common import DRY_RUN, OVERWRITE, SEED, bars, examples, existing, file_values, merged
 from tomostain.errors import InputError
 
 
@@ -37,7 +36,7 @@ def phantom(
     """
     from tomostain.phantom import PhantomConfig, write_specimen
 
-    values: dict[str, Any] = read_yaml(config) if config else {}
+    values = file_values(config)
     options = {"seed": seed, "material": material, "weeks": weeks, "stain": stain, "voxel_um": voxel_um}
     values = merged(context, values, options | {"pixel_um": pixel_um})
     if size is not None:
@@ -94,7 +93,7 @@ def prepare(
     if len(inputs) != wanted:
         names = "DIR_X DIR_Y DATASET" if aligned else "SPECIMENS.csv DATASET"
         raise InputError(f"prepare: {len(inputs)} paths given; expected {names}")
-    values: dict[str, Any] = read_yaml(config) if config else {}
+    values = file_values(config)
     values = merged(context, values, {"folds": folds, "seed": seed})
     only_aligned: dict[str, Any] = {
         "voxel_um": voxel_um,

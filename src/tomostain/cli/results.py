@@ -7,8 +7,17 @@ from typing import Any
 
 import typer
 
-from tomostain.cli.common import DEVICE, OVERWRITE, bars, examples, existing, show_volume, triple, use_threads
-from tomostain.config import read_yaml
+from tomostain.cli.common import (
+    DEVICE,
+    OVERWRITE,
+    bars,
+    examples,
+    existing,
+    file_values,
+    show_volume,
+    triple,
+    use_threads,
+)
 from tomostain.errors import InputError
 
 DOUBT = typer.Option(False, "--doubt", help="Write maps of doubt too (OUT/doubt), and whether they are right.")
@@ -87,7 +96,7 @@ def stain(
     from tomostain.stain import StainConfig, plan_volume, stain_image, stain_on_workers, stain_volume
 
     use_threads(context)
-    values: dict[str, Any] = read_yaml(config) if config else {}
+    values = file_values(config)
     given = {"patch_px": patch_px, "stride_px": stride_px, "blend": blend, "gaussian_sigma": gaussian_sigma}
     given |= {"statistics": statistics, "planes": planes, "fuse": fuse}
     values |= {name: value for name, value in given.items() if value is not None}

@@ -14,6 +14,7 @@ from tomostain.errors import InputError
 from tomostain.io.models import SEEN, ModelSpec, check_state, load_model
 from tomostain.prepare.novelty import Seen
 from tomostain.scaling import ct_from_network, ct_to_network, histology_from_network, histology_to_network
+from tomostain.train.fast import accelerate
 from tomostain.train.networks import NETWORKS, check_spec
 
 
@@ -153,4 +154,5 @@ def _build(path: Path, spec: Mapping[str, Any], state: Mapping[str, Tensor], pla
         raise InputError(f"{path}: network '{spec['name']}' in model.yaml is no generator")
     check_state(state, network.state_dict(), str(path))
     network.load_state_dict(state, assign=True)
-    return network.eval().requires_grad_(False).to(place)
+    network = network.eval().requires_grad_(False).to(place)
+    return accelerate(network, frozen=True) if place.type == "cpu" else network

@@ -77,8 +77,9 @@ def jitter_histology(y: Tensor, jitter: Tensor) -> Tensor:
         c and b of each patch.
     """
     contrast, brightness = jitter[:, :, None, None, None].unbind(1)
-    intensity = (y + 1) / 2
-    mean = intensity.mean(dim=1, keepdim=True).clamp_min(_DARKEST)
-    highest = intensity.amax(dim=1, keepdim=True).clamp_min(_DARKEST)
+    double = y + 1  # twice the intensity: each pass over three channels that is saved is a tenth of the time
+    red, green, blue = double.split(1, dim=1)
+    mean = ((red + green + blue) / 6).clamp_min_(_DARKEST)
+    highest = (torch.maximum(torch.maximum(red, green), blue) / 2).clamp_min_(_DARKEST)
     gain = torch.minimum(brightness * (2 * mean) ** (contrast - 1), 1 / highest)
-    return (2 * gain * intensity - 1).clip(-1, 1)
+    return double.mul_(gain).sub_(1).clip_(-1, 1)

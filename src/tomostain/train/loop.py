@@ -97,6 +97,8 @@ def train(
     with team.agree():
         team.check_batch(chosen.batch)
         data = load_dataset(dataset)
+        if resume and (run / LAST).is_file() and "kernels" not in read_yaml(run / "run.yaml").get("recipe", {}):
+            chosen = chosen.model_copy(update={"kernels": "plain"})  # begun when there were no others
         if team.leads:
             made_of = {"data": _fingerprint(data, fold), "recipe": chosen.model_dump(mode="json")}
             _claim(run, {"fold": fold, "seed": seed, **made_of}, data, resume, overwrite)
@@ -211,7 +213,9 @@ def _claim(run: Path, facts: dict[str, Any], data: Dataset, resume: bool, overwr
         before = read_yaml(note)
         if isinstance(before.get("recipe"), dict):
             # Keys that did not exist when it was begun have their defaults.
-            before["recipe"] = Recipe.from_dict(before["recipe"], str(note)).model_dump(mode="json")
+            before["recipe"] = Recipe.from_dict({"kernels": "plain"} | before["recipe"], str(note)).model_dump(
+                mode="json"
+            )
         for key, value in facts.items():
             if before.get(key) != value:
                 raise InputError(f"{run}: was begun with another {key}; resume with the same, or train in a new folder")

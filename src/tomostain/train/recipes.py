@@ -47,6 +47,9 @@ class Recipe(Config):
         Images in each discriminator's buffer; 0 for none.
     precision : {"32-true", "bf16-mixed"}
         Of the arithmetic; the second is for GPUs that have it.
+    kernels : {"fast", "plain"}
+        Convolutions on a CPU: those of `tomostain.train.fast`, or torch's own. They differ by rounding, so that the
+        same seed gives the same bits with the same kernels only. A GPU, and bf16, use torch's own always.
     augment : Augment
     """
 
@@ -68,6 +71,7 @@ class Recipe(Config):
     epochs: int = Field(500, ge=1)
     buffer: int = Field(50, ge=0)
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    kernels: Literal["fast", "plain"] = "fast"
     augment: Augment = Augment()
 
     @model_validator(mode="after")

@@ -160,12 +160,14 @@ class PatchSampler:
         """Cut the patches that `transforms` describes; deterministic."""
         size = window_px(self.patch_px, float(transforms.scale.min()))
         where = list(zip(transforms.pair.tolist(), transforms.corner.tolist(), strict=True))
-        windows = torch.stack([_window(self._images[pair], corner, size) for pair, corner in where])
+        windows = torch.empty(len(where), 5, size, size, device=self.device)
+        for window, (pair, corner) in zip(windows, where, strict=True):
+            _cut_into(window, self._images[pair], corner)
         grid = sampling_grid(transforms.scale, transforms.flip, self.patch_px, size).to(self.device)
         patches = functional.grid_sample(windows, grid, mode="bilinear", padding_mode="border", align_corners=True)
-        x = jitter_ct(patches[:, :1], transforms.ct_jitter.to(patches))
-        y = jitter_histology(patches[:, 1:4], transforms.histology_jitter.to(patches))
-        return _batch(x, y, patches[:, 4:], [self.ids[i] for i, _ in where], self.in_channels, self.inverted_ct)
+        x, y, mask = _scaled(patches)  # now, for there are fewer pixels than before
+        x, y = jitter_ct(x, transforms.ct_jitter.to(x)), jitter_histology(y, transforms.histology_jitter.to(y))
+        return _batch(x, y, mask, [self.ids[i] for i, _ in where], self.in_channels, self.inverted_ct)
 
 
 def patch_at(
@@ -282,9 +284,9 @@ def sampling_grid(scale: Tensor, flip: Tensor, patch_px: int, size: int) -> Tens
     """
     out = torch.arange(patch_px, dtype=torch.float64)
     steps = torch.where(flip[:, :, None], patch_px - 1 - out, out) / scale[:, None, None]
-    rows, columns = (steps * (2 / (size - 1)) - 1).unbind(1)
+    rows, columns = (steps * (2 / (size - 1)) - 1).float().unbind(1)
     shape = (-1, patch_px, patch_px)
-    return torch.stack([columns[:, None, :].expand(shape), rows[:, :, None].expand(shape)], dim=-1).float()
+    return torch.stack([columns[:, None, :].expand(shape), rows[:, :, None].expand(shape)], dim=-1)
 
 
 def _compact(pair: Pair) -> tuple[Tensor, Tensor, Tensor]:
@@ -305,8 +307,21 @@ def _integral(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 def _window(parts: Sequence[Tensor], corner: Sequence[int], size: int) -> Tensor:
     """Return µCT, histology and mask of a square window as 5 channels in network scale; background outside the pair."""
-    ct, histology, mask = (_cut(part, corner, size, fill) for part, fill in zip(parts, _FILL, strict=True))
-    return torch.cat([ct_to_network(ct.float() + _CT_MIDDLE), histology_to_network(histology.float()), mask.float()])
+    window = torch.empty(1, 5, size, size, device=parts[0].device)
+    _cut_into(window[0], parts, corner)
+    return torch.cat(_scaled(window), dim=1)[0]
+
+
+def _cut_into(window: Tensor, parts: Sequence[Tensor], corner: Sequence[int]) -> None:
+    """Copy µCT, histology and mask of a square window, as they lie on the device, into its 5 float channels."""
+    for into, part, fill in zip(window.split([1, 3, 1]), parts, _FILL, strict=True):
+        into.copy_(_cut(part, corner, window.shape[-1], fill))
+
+
+def _scaled(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return µCT and histology in network scale, and the mask, from 5 channels (B, 5, H, W) as they lie there."""
+    ct, histology, mask = images.split([1, 3, 1], dim=1)
+    return ct_to_network(ct + _CT_MIDDLE), histology_to_network(histology), mask
 
 
 _FILL = (int(CT_BACKGROUND) - _CT_MIDDLE, WHITE, 0)
@@ -327,5 +342,6 @@ def _cut(image: Tensor, corner: Sequence[int], size: int, fill: int) -> Tensor:
 
 def _batch(x: Tensor, y: Tensor, mask: Tensor, ids: Sequence[str], in_channels: int, inverted_ct: bool) -> Batch:
     """Bring resampled channels into the form the networks and losses take."""
-    x = (-x if inverted_ct else x).repeat(1, in_channels, 1, 1)
+    x = -x if inverted_ct else x
+    x = x if in_channels == 1 else x.repeat(1, in_channels, 1, 1)
     return Batch(x, y.contiguous(), (mask >= 0.5).float(), tuple(ids))

@@ -14,6 +14,7 @@ from tomostain.prepare import Dataset
 from tomostain.scaling import ct_to_network
 from tomostain.train.buffer import ImageBuffer
 from tomostain.train.checkpoint import State, save_best
+from tomostain.train.fast import accelerate
 from tomostain.train.logbook import sample_picture, write_sample
 from tomostain.train.losses import discriminator, l1, psnr
 from tomostain.train.networks import build_network
@@ -248,8 +249,11 @@ def _build_state(recipe: Recipe, seed: int, fabric: Any, team: Team) -> State:
     """Build and initialise networks, optimisers and buffers."""
     draws = torch.Generator().manual_seed(seed)
 
+    fast = recipe.kernels == "fast" and recipe.precision == "32-true" and fabric.device.type == "cpu"
+
     def build(spec: dict[str, Any]) -> Any:
-        return fabric.setup_module(team.share_dropout(build_network(spec, draws)))
+        network = build_network(spec, draws)
+        return fabric.setup_module(team.share_dropout(accelerate(network) if fast else network))
 
     def adam(modules: dict[str, nn.Module]) -> torch.optim.Optimizer:
         values = [value for module in modules.values() for value in module.parameters()]

@@ -1,0 +1,68 @@
+"""The layers of the paper's ResNet-9/64, by torch and by `tomostain.train.fast`, for inference and for training."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.speed.measure import as_rows, paired
+from benchmarks.table1.cost import multiply_adds
+from tomostain.train import build_network
+from tomostain.train.fast import accelerate
+
+# What stands in the network, and the side of its input as a part of the patch's.
+LAYERS: dict[str, tuple[Callable[[], nn.Sequential], int, int]] = {
+    "3 × 3, 256 → 256": (lambda: nn.Sequential(nn.Conv2d(256, 256, 3)), 256, 4),
+    "3 × 3, 128 → 128": (lambda: nn.Sequential(nn.Conv2d(128, 128, 3)), 128, 2),
+    "up, 256 → 128": (lambda: _up(256, 128), 256, 4),
+    "up, 128 → 64": (lambda: _up(128, 64), 128, 2),
+    "7 × 7, 64 → 3": (lambda: nn.Sequential(nn.Conv2d(64, 3, 7)), 64, 1),
+}
+
+
+def _up(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Upsample(scale_factor=2), nn.ReflectionPad2d(1), nn.Conv2d(inputs, outputs, 3))
+
+
+def step(network: nn.Module, image: Tensor, grad: Tensor) -> None:
+    """Go forward and backward, to the weights and to the input."""
+    image.grad = None
+    network.zero_grad(set_to_none=True)
+    network(image).backward(grad)
+
+
+def compare(network: nn.Module, image: Tensor, rounds: int) -> dict[str, list[dict[str, Any]]]:
+    """Time a network without and with fast convolutions, and give the largest difference of the results."""
+    fast, frozen = accelerate(copy.deepcopy(network)), accelerate(copy.deepcopy(network), frozen=True)
+    flop = 2 * multiply_adds(network, image)
+
+    def infer(chosen: nn.Module) -> Tensor:
+        with torch.inference_mode():
+            return chosen(image)
+
+    grad = torch.randn_like(infer(network))
+    learn = image.clone().requires_grad_()
+    inference = paired({"torch": lambda: infer(network), "fast": lambda: infer(frozen)}, rounds, flop=flop)
+    training = paired(
+        {"torch": lambda: step(network, learn, grad), "fast": lambda: step(fast, learn, grad)}, rounds, flop=3 * flop
+    )
+    return {"inference": as_rows(inference), "training": as_rows(training)}
+
+
+def measure(rounds: int, patches: tuple[int, ...] = (256, 128)) -> list[dict[str, Any]]:
+    """Time every layer and the whole generator at each side of a patch."""
+    torch.manual_seed(0)
+    found = []
+    for patch in patches:
+        for name, (build, channels, part) in LAYERS.items():
+            pad = 0 if name.startswith("up") else 6 if name.startswith("7") else 2
+            image = torch.randn(1, channels, patch // part + pad, patch // part + pad)
+            found.append({"layer": name, "patch_px": patch, **compare(build(), image, rounds)})
+        network = build_network({"name": "resnet"}, torch.Generator().manual_seed(0))
+        image = torch.rand(1, 3, patch, patch) * 2 - 1
+        found.append(
+            {"layer": "the whole generator", "patch_px": patch, **compare(network, image, max(3, rounds // 2))}
+        )
+    return found

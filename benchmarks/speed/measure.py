@@ -1,0 +1,138 @@
+"""Paired, interleaved timing in CPU-seconds at one thread, and what a page of results must say of the machine.
+
+Other work on the machine lengthens wall time by whatever share it takes, so that wall time says nothing here.
+CPU-seconds suffer less (shared caches and memory remain), and what is left falls on all candidates alike, because they
+take turns: what counts is the ratio within a round.
+"""
+
+import gc
+import platform
+import resource
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Timing:
+    """CPU-seconds of one candidate over the rounds, and how many times as quick it was as the first one.
+
+    Attributes
+    ----------
+    median_s, least_s, most_s : float
+    ratio, least_ratio, most_ratio : float
+        Of the first candidate's CPU-seconds to this one's in the same round: median and range.
+    rounds : int
+    flop : int
+        Floating-point operations by the plain definition (a multiply-add is two); 0 where they were not counted.
+    """
+
+    median_s: float
+    least_s: float
+    most_s: float
+    ratio: float
+    least_ratio: float
+    most_ratio: float
+    rounds: int
+    flop: int = 0
+
+
+def paired(
+    candidates: Mapping[str, Callable[[], Any]],
+    rounds: int,
+    *,
+    warm: bool = True,
+    flop: int | Mapping[str, int] = 0,
+    clock: Callable[[], float] = time.process_time,
+) -> dict[str, Timing]:
+    """Time candidates in turn, round by round.
+
+    Parameters
+    ----------
+    candidates : mapping of str to callable
+        The first is what the others are compared with.
+    rounds : int
+    warm : bool
+        Call each once beforehand.
+    flop : int or mapping of str to int
+        Floating-point operations by the definition, of all or of each.
+    clock : callable
+        `time.process_time`, or something that counts children too.
+
+    Examples
+    --------
+    >>> ticks = iter([0, 8, 8, 10, 10, 18, 18, 22])
+    >>> found = paired({"slow": int, "quick": int}, 2, clock=lambda: next(ticks))
+    >>> found["slow"].ratio, found["quick"].ratio, found["quick"].most_ratio
+    (1.0, 3.0, 4.0)
+    """
+    if warm:
+        for run in candidates.values():
+            run()
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    for _ in range(rounds):
+        for name, run in candidates.items():
+            gc.collect()
+            began = clock()
+            run()
+            seconds[name].append(clock() - began)
+    first = seconds[next(iter(candidates))]
+    results = {}
+    for name, spent in seconds.items():
+        ratios = [one / other for one, other in zip(first, spent, strict=True)]
+        counted = flop if isinstance(flop, int) else flop.get(name, 0)
+        results[name] = Timing(
+            statistics.median(spent),
+            min(spent),
+            max(spent),
+            statistics.median(ratios),
+            min(ratios),
+            max(ratios),
+            rounds,
+            counted,
+        )
+    return results
+
+
+def gemm_peak(side: int = 2048, rounds: int = 5) -> float:
+    """Return the best that a square float32 matrix product reaches now, FLOP per CPU-second."""
+    a, b = torch.rand(side, side), torch.rand(side, side)
+    spent = paired({"product": lambda: a @ b}, rounds)["product"]
+    return 2 * side**3 / spent.least_s
+
+
+def peak_mb() -> float:
+    """Return this process's peak resident memory so far, MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+
+
+def about() -> dict[str, Any]:
+    """Return machine, software, date and commit."""
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        named = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
+        model = f"{named[0]}, {len(named)} cores" if named else model
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return {
+        "machine": model,
+        "torch": torch.__version__,
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "date": str(date.today()),
+        "commit": commit.stdout.strip(),
+    }
+
+
+def as_rows(timings: Mapping[str, Timing]) -> list[dict[str, Any]]:
+    """Return timings as JSON takes them."""
+    return [{"name": name, **asdict(timing)} for name, timing in timings.items()]

@@ -1,0 +1,70 @@
+"""Everything about speed in one command.
+
+    python -m benchmarks.speed.run OUT.json [--only layers training …] [--pytorch-gan PATH] [--rounds 3]
+
+Every part is run by a process of its own, so that its peak memory is its own, and is written to OUT.json as soon as it
+is done; parts that OUT.json already holds are kept unless they are named by --only. Tables: `benchmarks.speed.report`.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.speed import layers, sampling, staining, startup, training
+from benchmarks.speed.measure import about, gemm_peak, peak_mb
+
+PARTS = ("startup", "sampling", "layers", "training-128", "training-256", "staining-512", "staining-1024")
+
+
+def measure(part: str, rounds: int, peer: Path | None) -> dict[str, Any]:
+    """Measure one part in this process."""
+    torch.set_num_threads(1)
+    before = gemm_peak()
+    kind, _, size = part.partition("-")
+    found: Any
+    if kind == "startup":
+        found = startup.measure(3 * rounds)
+    elif kind == "sampling":
+        found = sampling.measure(3 * rounds)
+    elif kind == "layers":
+        found = layers.measure(rounds)
+    elif kind == "training":
+        found = training.measure(rounds, int(size), peer)
+    else:
+        found = staining.measure(rounds, int(size))
+    # Before and after: the machine is shared, and the better of the two is nearer to the truth.
+    peak = max(before, gemm_peak())
+    return {"about": about(), "gemm_peak_flop_s": peak, "peak_memory_mb": peak_mb(), "rounds": rounds, "results": found}
+
+
+def main() -> None:
+    """Run the parts that are wanted, one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=None)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--pytorch-gan", type=Path, help="a checkout of eriklindernoren/PyTorch-GAN to run beside ours")
+    parser.add_argument("--here", choices=PARTS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.here:
+        print(json.dumps(measure(options.here, options.rounds, options.pytorch_gan)))
+        return
+    found = json.loads(options.out.read_text()) if options.out.exists() else {}
+    for part in options.only or [part for part in PARTS if part not in found]:
+        command = [sys.executable, "-m", "benchmarks.speed.run", str(options.out), "--here", part]
+        command += ["--rounds", str(options.rounds)]
+        command += ["--pytorch-gan", str(options.pytorch_gan)] if options.pytorch_gan else []
+        told = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        found[part] = json.loads(told.stdout.splitlines()[-1])
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        print(part, "done", flush=True)
+
+
+if __name__ == "__main__":
+    main()

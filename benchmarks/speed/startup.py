@@ -1,0 +1,31 @@
+"""What starting costs: CPU-seconds of whole processes, the interpreter's own start included."""
+
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.speed.measure import as_rows, paired
+
+CODE = {
+    "import torch": "import torch",
+    "python alone": "pass",
+    "import tomostain": "import tomostain",
+    "tomostain --help": "from tomostain.cli import main; main(['--help'])",
+    "tomostain stain --help": "from tomostain.cli import main; main(['stain', '--help'])",
+}
+
+
+def _children() -> float:
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)  # to the microsecond; os.times counts hundredths
+    return spent.ru_utime + spent.ru_stime
+
+
+def measure(rounds: int) -> list[dict[str, Any]]:
+    """Start each in turn; ratios are to importing torch, which is what is avoided."""
+
+    def start(code: str) -> Callable[[], Any]:
+        return lambda: subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=True)
+
+    return as_rows(paired({name: start(code) for name, code in CODE.items()}, rounds, clock=_children))

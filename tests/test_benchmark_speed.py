@@ -1,0 +1,28 @@
+"""The speed benchmark: what it compares does the same, and its tables say what was measured."""
+
+from benchmarks.speed import report, sampling
+from benchmarks.speed.measure import as_rows, paired
+from benchmarks.speed.staining import slice_flop, translator
+
+from tomostain.stain import StainConfig
+
+
+def test_the_loop_over_scikit_image_cuts_what_the_sampler_cuts():
+    found = sampling.measure(1, patch=48, batch=6)
+    assert found["largest_difference"] < 2e-3  # the sampler's places are float32
+
+
+def test_ratios_are_taken_within_a_round_and_reported_with_their_range():
+    ticks = iter([0, 4, 4, 5, 5, 15, 15, 20])
+    rows = as_rows(paired({"a": int, "b": int}, 2, warm=False, flop=10, clock=lambda: next(ticks)))
+    assert report.timing_table(rows, 10.0)[-1] == "| b | 3 (1–5) | 3.00 (2.00–4.00) | 0 | 33% |"
+
+
+def test_a_slices_operations_are_those_of_its_patches():
+    model = translator("paired-cyclegan-cpu", fast=True)
+    patch = slice_flop(model, 128, StainConfig())
+    assert slice_flop(model, 256, StainConfig(stride_px=64)) == 9 * patch
+    # A convolution's operations grow with the area, but for the borders that reflection adds.
+    channel = translator("paired-cyclegan-cpu", fast=True, norm="channel")
+    whole = slice_flop(channel, 256, StainConfig(blend="exact"))
+    assert whole == 4 * patch
