@@ -160,7 +160,7 @@ class PatchSampler:
         """Cut the patches that `transforms` describes; deterministic."""
         size = window_px(self.patch_px, float(transforms.scale.min()))
         where = list(zip(transforms.pair.tolist(), transforms.corner.tolist(), strict=True))
-        windows = torch.empty(len(where), 5, size, size, device=self.device)
+        windows = torch.empty(len(where), 5, size, size, dtype=torch.float32, device=self.device)
         for window, (pair, corner) in zip(windows, where, strict=True):
             _cut_into(window, self._images[pair], corner)
         grid = sampling_grid(transforms.scale, transforms.flip, self.patch_px, size).to(self.device)
@@ -307,7 +307,7 @@ def _integral(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 def _window(parts: Sequence[Tensor], corner: Sequence[int], size: int) -> Tensor:
     """Return µCT, histology and mask of a square window as 5 channels in network scale; background outside the pair."""
-    window = torch.empty(1, 5, size, size, device=parts[0].device)
+    window = torch.empty(1, 5, size, size, dtype=torch.float32, device=parts[0].device)
     _cut_into(window[0], parts, corner)
     return torch.cat(_scaled(window), dim=1)[0]
 
