@@ -15,7 +15,7 @@ from tomostain.train.fast import accelerate
 # What stands in the network, and the side of its input as a part of the patch's.
 LAYERS: dict[str, tuple[Callable[[], nn.Sequential], int, int]] = {
     "3 × 3, 256 → 256": (lambda: nn.Sequential(nn.Conv2d(256, 256, 3)), 256, 4),
-    "3 × 3, 128 → 128": (lambda: nn.Sequential(nn.Conv2d(128, 128, 3)), 128, 2),
+    "3 × 3, 128 → 128, left to torch: a control": (lambda: nn.Sequential(nn.Conv2d(128, 128, 3)), 128, 2),
     "up, 256 → 128": (lambda: _up(256, 128), 256, 4),
     "up, 128 → 64": (lambda: _up(128, 64), 128, 2),
     "7 × 7, 64 → 3": (lambda: nn.Sequential(nn.Conv2d(64, 3, 7)), 64, 1),

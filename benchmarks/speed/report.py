@@ -60,7 +60,7 @@ def part_lines(name: str, part: dict[str, Any]) -> list[str]:
         return [*lines, *timing_table(results, peak), ""]
     lines += timing_table(results["timings"], peak)
     facts = {key: value for key, value in results.items() if key != "timings"}
-    told = [f"{key.replace('_', ' ')}: {value:.3g}" for key, value in facts.items()]
+    told = [f"{key.replace('_', ' ')}: {value:.4g}" for key, value in facts.items()]
     return [*lines, "", "; ".join(told) + ".", ""]
 
 
