@@ -67,14 +67,23 @@ def recipe_of(row: str, edition: Edition) -> str:
     return str(file) if file.is_file() else f"{row}{edition.suffix}"
 
 
-def train_run(recipe: str, edition: Edition, budget: str, dataset: Path, folder: Path, fold: int, seed: int) -> None:
+def train_run(
+    recipe: str,
+    edition: Edition,
+    budget: str,
+    dataset: Path,
+    folder: Path,
+    fold: int,
+    seed: int,
+    kernels: str = "plain",
+) -> None:
     """Train for an edition's budget, or go on where it was stopped."""
     import torch
 
     from tomostain.train import load_recipe, train
 
     # The recipe's own epochs must not end it before the budget does.
-    chosen = load_recipe(recipe).model_copy(update={"epochs": 100_000})
+    chosen = load_recipe(recipe).model_copy(update={"epochs": 100_000, "kernels": kernels})
     limit: dict[str, Any] = {
         "seconds": {"max_seconds": float(edition.seconds)},
         "long": {"max_seconds": float(LONG * edition.seconds)},
@@ -95,7 +104,7 @@ def train_run(recipe: str, edition: Edition, budget: str, dataset: Path, folder:
 
 
 def train_and_evaluate(
-    run: Run, edition: Edition, datasets: dict[str, Path], out: Path, threads: int
+    run: Run, edition: Edition, datasets: dict[str, Path], out: Path, threads: int, kernels: str = "plain"
 ) -> dict[str, Any]:
     """Do what is not done of one run; return what it took."""
     import torch
@@ -108,9 +117,9 @@ def train_and_evaluate(
     note = folder.parent / f"{run.row}.json"
     recipe = recipe_of(run.row, edition)
     if not note.is_file():
-        train_run(recipe, edition, run.budget, datasets[run.difficulty], folder, run.fold, run.seed)
+        train_run(recipe, edition, run.budget, datasets[run.difficulty], folder, run.fold, run.seed, kernels)
         batch = load_recipe(recipe).batch
-        write_text(note, json.dumps(asdict(run) | cost(folder, batch) | {"edition": edition.name}))
+        write_text(note, json.dumps(asdict(run) | cost(folder, batch) | {"edition": edition.name, "kernels": kernels}))
     for on in tested_on(run.difficulty):
         place = run.evaluation(out, on)
         if not (place / "evaluate.yaml").is_file():
@@ -179,6 +188,8 @@ def main() -> None:
     parser.add_argument("--budget", nargs="+", choices=BUDGETS, default=["seconds"])
     parser.add_argument("--folds", nargs="+", type=int, default=[0])
     parser.add_argument("--seed", type=int, default=0)
+    # What results/ keeps was trained with torch's own: rows compare within one kind only.
+    parser.add_argument("--kernels", choices=("plain", "fast"), default="plain", help="Convolutions on a CPU.")
     parser.add_argument("--jobs", type=int, default=2, help="Trainings at once, each with one thread on a CPU.")
     options = parser.parse_args()
     edition = EDITIONS[options.edition]
@@ -188,7 +199,9 @@ def main() -> None:
         options.difficulty = [*options.difficulty, PET_MRI]
     runs = runs_of(options)
     with ProcessPoolExecutor(options.jobs) as pool:
-        waiting = [pool.submit(train_and_evaluate, run, edition, datasets, options.out, 1) for run in runs]
+        waiting = [
+            pool.submit(train_and_evaluate, run, edition, datasets, options.out, 1, options.kernels) for run in runs
+        ]
         for run, done in zip(runs, waiting, strict=True):
             took = done.result()
             where = f"{run.budget}, {run.difficulty}, fold {run.fold}"
