@@ -100,7 +100,14 @@ def grow(edition: Edition, number: int, folder: Path, first_seed: int = FIRST_SE
     return out
 
 
-def prepare(edition: Edition, specimens: Path, difficulty: Difficulty, out: Path, progress: Progress = silent) -> Path:
+def prepare(
+    edition: Edition,
+    specimens: Path,
+    difficulty: Difficulty,
+    out: Path,
+    progress: Progress = silent,
+    ct_slices: int = 1,
+) -> Path:
     """Make the data set of one difficulty; put ``labels.tif``, the tissue under each pixel, beside each pair."""
     if not (out / "dataset.yaml").is_file():
         table = specimens / f"{difficulty.name}.csv"
@@ -114,7 +121,7 @@ def prepare(edition: Edition, specimens: Path, difficulty: Difficulty, out: Path
                 ]
                 rows.writerow((name, *places, values["material"], values["weeks"], "toluidine-blue"))
         held = tuple(f"p{i:02d}" for i in range(edition.specimens - edition.test, edition.specimens))
-        prepare_specimens(table, out, PrepareConfig(test_subjects=held, seed=0), progress=progress)
+        prepare_specimens(table, out, PrepareConfig(test_subjects=held, seed=0, ct_slices=ct_slices), progress=progress)
     write_labels(specimens, difficulty, out)
     return out
 

@@ -170,6 +170,8 @@ def test_unequal_pair_shapes(tmp_path, capsys):
 def test_wrong_number_of_paths(tmp_path, capsys):
     assert "expected SPECIMENS.csv DATASET" in fails(capsys, "prepare", tmp_path)
     assert "only with --aligned" in fails(capsys, "prepare", tmp_path, tmp_path / "d", "--halves")
+    paths = (tmp_path / "x", tmp_path / "y", tmp_path / "d")
+    assert "--ct-slices: only from volumes" in fails(capsys, "prepare", "--aligned", *paths, "--ct-slices", 3)
 
 
 def test_unknown_recipe_key(tmp_path, capsys):

@@ -1,6 +1,7 @@
 """Evaluation end to end on toy datasets: what is written, which pairs count, and what bad input says."""
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ from skimage.io import imread
 from tomostain import __version__
 from tomostain.errors import InputError
 from tomostain.evaluate import compare, evaluate
+from tomostain.evaluate.metrics import background_colour, patch_metrics
 from tomostain.evaluate.run import LOOKUP, MEAN_IMAGE, RAW_CT
 from tomostain.io import ModelSpec, load_model, save_model
 from tomostain.prepare import Pair, save_dataset
+from tomostain.stain import StainConfig, load_translator, stain_slice
 from tomostain.train.networks import build_network
 
 GENERATOR = {"name": "resnet", "in_channels": 1, "blocks": 1, "width": 4}
@@ -41,9 +44,9 @@ def dataset(tmp_path_factory):
     return path
 
 
-def make_model(folder, seed=0, **changes):
-    network = build_network(GENERATOR, torch.Generator().manual_seed(seed))
-    spec = {"generator": GENERATOR, "in_channels": 1, "voxel_um": 20.0, "stain": "toluidine-blue", "recipe": "toy"}
+def make_model(folder, seed=0, generator=GENERATOR, **changes):
+    network = build_network(generator, torch.Generator().manual_seed(seed))
+    spec = {"generator": generator, "in_channels": 1, "voxel_um": 20.0, "stain": "toluidine-blue", "recipe": "toy"}
     spec |= {"fold": 0, "tomostain_version": __version__, **changes}
     save_model(folder, ModelSpec.from_dict(spec), network.state_dict())
     return folder
@@ -189,3 +192,28 @@ def test_existing_output_is_safe(run, dataset, tmp_path):
     for _ in range(2):
         evaluate(run, dataset, tmp_path / "out", overwrite=True, lpips=None, baselines=False, **OPTIONS)
     assert Path(tmp_path / "out/evaluate.yaml").is_file()
+
+
+def test_models_that_see_one_and_three_slices_are_compared_on_the_same_pairs(run, tmp_path):
+    pairs = []
+    for number in range(4):
+        pair = toy_pair(number, f"p{number}")
+        pairs.append(dataclasses.replace(pair, slices=np.stack([pair.ct // 2, pair.ct, pair.ct // 3])))
+    dataset = save_dataset(tmp_path / "set", pairs, test=["p3"], folds=[["p0"], ["p1", "p2"]])
+    slab = make_model(tmp_path / "slab", generator=GENERATOR | {"in_channels": 3}, ct_slices=3)
+    table = compare(tmp_path / "out", [run, slab], dataset.path, lpips=None, **OPTIONS)
+    assert {"toy-run", "slab"} <= set(table.rows)
+    pair = dataset.load("p3", 3)
+    drawn = stain_slice(load_translator(slab, "cpu"), pair.slices, StainConfig(**OPTIONS["stain"]))
+    colour = background_colour(pair.histology, pair.mask)
+    expected = [p["psnr"] for p in patch_metrics(drawn, pair.histology, pair.mask, 48, colour=colour)]
+    with (tmp_path / "out" / "metrics.csv").open(newline="") as file:
+        found = [float(row["psnr"]) for row in csv.DictReader(file) if row["model"] == "slab"]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    with pytest.raises(InputError, match="pair 'p3': holds 1 slice"):
+        compare(tmp_path / "none", [slab], run_dataset(tmp_path), lpips=None, **OPTIONS)
+
+
+def run_dataset(folder):
+    pairs = [toy_pair(number, f"p{number}") for number in range(4)]
+    return save_dataset(folder / "plain", pairs, test=["p3"], folds=[["p0"], ["p1", "p2"]]).path

@@ -1,5 +1,6 @@
 """Pairs and datasets on disk: what is written is read again, and what is wrong is named."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -205,3 +206,44 @@ def test_a_folder_that_is_no_dataset_is_never_replaced(tmp_path):
     with pytest.raises(InputError, match="not a dataset, so it is not replaced"):
         save_dataset(tmp_path, [make_pair()], overwrite=True)
     assert (tmp_path / "holiday.txt").exists()
+
+
+def slab_of(pair, number=3):
+    rng = np.random.default_rng(5)
+    slices = rng.integers(0, 40000, (number, *pair.ct.shape)).astype(np.uint16)
+    slices[number // 2] = pair.ct
+    return replace(pair, slices=slices)
+
+
+@pytest.mark.parametrize("number", [1, 3, 5])
+def test_slices_are_read_where_they_are_wanted(tmp_path, number):
+    pair = slab_of(make_pair("a"), number)
+    save_dataset(tmp_path / "set", [pair])
+    data = load_dataset(tmp_path / "set")
+    assert data.load("a").slices is None  # left alone
+    for wanted in range(1, number + 1, 2):
+        seen = data.load("a", wanted).seen(wanted)
+        expected = pair.slices[(number - wanted) // 2 : (number + wanted) // 2] if wanted > 1 else pair.ct
+        np.testing.assert_array_equal(seen, expected)
+    with pytest.raises(InputError, match=f"pair 'a': holds {number} slice.*{number + 2} are needed.*--ct-slices"):
+        data.load("a", number + 2)
+
+
+def test_slices_that_do_not_belong_to_the_ct_are_named(tmp_path):
+    pair = slab_of(make_pair("a"))
+    for slices, message in (
+        (pair.slices[:2], "an odd number"),
+        (pair.slices.astype(np.float32), "float32"),
+        (pair.slices[:, 1:], "each of the shape"),
+        (pair.slices[::-1] + 1, "middle one of its slices is not ct"),
+    ):
+        with pytest.raises(InputError, match=f"pair 'a': .*{message}"):
+            replace(pair, slices=slices)
+    folder = save_dataset(tmp_path / "set", [pair]).folder("a")
+    path = folder / "ct-slices.tif"
+    tifffile.imwrite(path, np.zeros((70, 4, 4), np.uint16), photometric="minisblack", metadata=None)
+    with pytest.raises(InputError, match=r"ct-slices\.tif: holds 66 page\(s\)"):
+        load_dataset(tmp_path / "set").load("a", 3)
+    path.write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"ct-slices\.tif: not a readable TIFF"):
+        load_dataset(tmp_path / "set").load("a", 3)

@@ -9,7 +9,9 @@ import yaml
 from PIL import Image
 
 from tomostain.errors import InputError
+from tomostain.io import open_volume
 from tomostain.prepare import PrepareConfig, load_dataset, prepare_specimens
+from tomostain.prepare.cut import neighbours
 from tomostain.prepare.grid import common_grid, cut_volume
 from tomostain.prepare.specimens import _options, read_table
 from tomostain.register import Section, grid_um
@@ -249,3 +251,45 @@ def test_the_options_of_registration_are_the_studys_unless_given(tmp_path):
 def test_what_holds_for_the_pairs_too_is_not_given_for_registration_alone(key):
     with pytest.raises(InputError, match=rf"registration.{key}: "):
         PrepareConfig.from_dict({"registration": {key: True if key == "deform" else 7.0}})
+
+
+def test_neighbouring_slices_lie_a_pixel_apart_along_the_normal(tmp_path):
+    """A volume that is linear in z, y and x, and an oblique section: each plane's values are known."""
+    slope = np.array([3.0, 5.0, 7.0])
+    grey = 100 + np.stack(np.indices((60, 50, 40)), axis=-1) @ slope
+    tifffile.imwrite(tmp_path / "volume.tif", grey.astype(np.float32), photometric="minisblack")
+    volume = open_volume(tmp_path / "volume.tif", voxel_um=10.0)
+    section = Section(np.array([200.0, 100.0, 100.0]), np.array([0.0, 0.8, 0.6]), np.array([1.0, 0.0, 0.0]))
+    shape, pixel_um = (12, 14), 12.0
+    middle = cut_volume(volume, volume.voxel_um, section, shape, pixel_um, "v")
+    planes = neighbours(volume, section, shape, pixel_um, 2, middle)
+    for number, plane in enumerate(planes):
+        points = section.to_volume_um(grid_um(shape, pixel_um)) + (number - 2) * pixel_um * section.normal
+        np.testing.assert_allclose(plane, 100 + points / 10.0 @ slope, rtol=1e-4)
+
+
+def test_beyond_the_volume_a_neighbour_repeats_the_plane_before(tmp_path):
+    values = np.arange(3, dtype=np.float32).repeat(400).reshape(3, 20, 20)
+    tifffile.imwrite(tmp_path / "volume.tif", values, photometric="minisblack")
+    volume = open_volume(tmp_path / "volume.tif", voxel_um=10.0)
+    section = Section(np.array([10.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0]))
+    middle = cut_volume(volume, volume.voxel_um, section, (20, 20), 10.0, "v")
+    planes = neighbours(volume, section, (20, 20), 10.0, 3, middle)
+    steps = [float(plane[5, 5]) for plane in planes]
+    assert steps in ([0, 0, 0, 1, 2, 2, 2], [2, 2, 2, 1, 0, 0, 0])  # by the sign of the normal
+    assert all(np.ptp(plane) == 0 for plane in planes)
+
+
+def test_a_dataset_keeps_as_many_slices_as_were_asked_for(tmp_path):
+    write_specimen(tmp_path / "s1")
+    table = write_table(tmp_path, ["s1"])
+    plain = prepare_specimens(table, tmp_path / "plain").load("s1")
+    data = prepare_specimens(table, tmp_path / "set", PrepareConfig(ct_slices=3))
+    pair = data.load("s1", 3)
+    np.testing.assert_array_equal(pair.ct, plain.ct)
+    np.testing.assert_array_equal(pair.slices[1], pair.ct)
+    # Noise of its own in each, the same anatomy.
+    assert not np.array_equal(pair.slices[0], pair.ct)
+    assert np.corrcoef(pair.slices[0].ravel(), pair.ct.ravel())[0, 1] > 0.95
+    assert (data.folder("s1") / "ct-slices.tif").is_file()
+    assert not (tmp_path / "plain/pairs/s1/ct-slices.tif").exists()

@@ -31,7 +31,8 @@ def toy_pair(name, seed):
     bone = np.kron(coarse, np.ones((6, 6), bool))
     ct = np.where(bone, 30000, 10000).astype(np.uint16)
     histology = np.where(bone[..., None], PURPLE, WHITE).astype(np.uint8)
-    return Pair(name, ct, histology, np.ones(bone.shape, bool), 20.0, stain="toluidine-blue")
+    slices = np.stack([ct // 2, ct, ct // 2])
+    return Pair(name, ct, histology, np.ones(bone.shape, bool), 20.0, stain="toluidine-blue", slices=slices)
 
 
 def toy_recipe(**changes):
@@ -68,6 +69,7 @@ RECIPES = {
     "dropout": toy_recipe(**DROPOUT),
     "settled": toy_recipe(**SETTLED),
     "realigned": toy_recipe(**REALIGNED),
+    "slab": toy_recipe(**REALIGNED, in_channels=1, ct_slices=3),
 }
 
 
@@ -400,7 +402,7 @@ UNPAIRED = {"terms": {"adversarial": 1, "cycle": 6}}
 def test_inverted_contrast_is_warned_of_where_nothing_is_paired(tmp_path, changes, bright_is_bright, warned):
     pairs = [toy_pair(f"p{seed}", seed) for seed in range(2)]
     if bright_is_bright:
-        pairs = [dataclasses.replace(pair, ct=(40000 - pair.ct).astype(np.uint16)) for pair in pairs]
+        pairs = [dataclasses.replace(pair, ct=(40000 - pair.ct).astype(np.uint16), slices=None) for pair in pairs]
     data = save_dataset(tmp_path / "set", pairs).path
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
@@ -417,8 +419,8 @@ def test_contrast_is_the_correlation_within_the_masks():
     first[:, :6] = 60000
     mask = np.ones(first.shape, bool)
     mask[:, :6] = False
-    assert contrast([dataclasses.replace(pairs[0], ct=first, mask=mask), pairs[1]]) == pytest.approx(-1.0)
-    assert np.isnan(contrast([dataclasses.replace(pairs[0], ct=np.full_like(first, 10000))]))
+    assert contrast([dataclasses.replace(pairs[0], ct=first, mask=mask, slices=None), pairs[1]]) == pytest.approx(-1.0)
+    assert np.isnan(contrast([dataclasses.replace(pairs[0], ct=np.full_like(first, 10000), slices=None)]))
 
 
 def test_a_run_begun_before_a_key_existed_goes_on(dataset, tmp_path):
@@ -454,3 +456,21 @@ def test_a_run_of_before_there_were_fast_kernels_goes_on_without_them(dataset, t
     assert yaml.safe_load((run / "run.yaml").read_text())["recipe"]["kernels"] == "plain"
     with pytest.raises(InputError, match="another recipe"):
         train(dataset, run, recipe=toy_recipe(), resume=True, max_steps=4)
+
+
+def test_what_only_the_neighbours_tell_is_learnt_from_a_slab(tmp_path):
+    """The slice itself is noise; its neighbours, twice the same, are purple where they are bright."""
+    rng, pairs = np.random.default_rng(0), []
+    for number in range(3):
+        toy = toy_pair(f"p{number}", number)
+        noise = rng.integers(8000, 32000, toy.ct.shape).astype(np.uint16)
+        pairs.append(dataclasses.replace(toy, ct=noise, slices=np.stack([toy.ct, noise, toy.ct])))
+    data = save_dataset(tmp_path / "data", pairs, folds=[["p2"], ["p1"]])
+    losses = {}
+    for ct_slices in (1, 3):
+        values = {"terms": {"l1": 1}, "in_channels": 1, "ct_slices": ct_slices, "learning_rate": 0.02}
+        trainer = Trainer(toy_recipe(**values), data, 0, 0, "cpu")
+        for _ in range(150):
+            trainer.take_step()
+        losses[ct_slices] = trainer.validate()["validation_l1"]
+    assert losses[3] < 0.5 * losses[1]

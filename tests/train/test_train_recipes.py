@@ -131,6 +131,12 @@ def test_one_channel_rules_out_the_identity_and_reaches_every_network():
         ({"terms": {"l1": 1, "smoothness": 1}}, "smoothness without settled"),
         ({"field": {"name": "patch"}}, "a field cannot be a 'patch'"),
         ({"average": 1.0}, "average = 1.0"),
+        (
+            {"in_channels": 1, "terms": {"l1": 1}, "ct_slices": 4},
+            "4 slices have none in the middle; give an odd number",
+        ),
+        ({"in_channels": 3, "terms": {"l1": 1}, "ct_slices": 3}, "ct_slices 3 goes with in_channels 1"),
+        ({"in_channels": 1, "terms": {"cycle": 1}, "ct_slices": 3}, "without the reverse generator"),
         ({"terms": {"adversarial": 1, "adversarial_y": 1}}, "adversarial and adversarial_y need different discrim"),
     ],
 )
@@ -159,3 +165,10 @@ def test_unknown_names_missing_files_and_circles(tmp_path):
     circle.write_text(f"base: {circle}\nname: circle\n")
     with pytest.raises(InputError, match="go round in a circle"):
         load_recipe(circle)
+
+
+def test_slices_are_channels_of_the_generator_and_of_a_discriminator_that_sees_the_ct():
+    recipe = Recipe.from_dict(tiny(in_channels=1, terms={"conditional_adversarial": 1, "l1": 1}, ct_slices=5))
+    assert recipe.generator_spec()["in_channels"] == 5
+    assert recipe.discriminator_spec()["in_channels"] == 3 + 5
+    assert load_recipe("tomostain-slab").ct_slices * 5.0 == pytest.approx(40, abs=5)  # µm: the paper's sections

@@ -1,5 +1,7 @@
 """Patches and augmentations of paper section 2.7."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from tomostain.errors import InputError
 from tomostain.prepare import Pair
 from tomostain.scaling import ct_to_network, histology_to_network
 from tomostain.train.augment import IDENTITY, Augment, jitter_ct, jitter_histology
-from tomostain.train.sampling import PatchSampler, Transforms, patch_at
+from tomostain.train.sampling import PatchSampler, Transforms, draw_transforms, patch_at
 
 
 def random_pair(shape=(90, 70), seed=0, name="a", mask=None):
@@ -241,3 +243,53 @@ def test_bad_options_and_no_pairs_are_one_line():
         Augment.from_dict({"scale": [1.1, 0.9]}, "recipe")
     with pytest.raises(InputError, match="did you mean 'jitter'"):
         Augment.from_dict({"jiter": 0.1})
+
+
+def slab_pair(number=3, shape=(90, 70)):
+    pair = random_pair(shape)
+    slices = np.random.default_rng(7).integers(0, 40000, (number, *shape)).astype(np.uint16)
+    slices[number // 2] = pair.ct
+    return dataclasses.replace(pair, slices=slices)
+
+
+@pytest.mark.parametrize("seen", [3, 5])
+def test_neighbouring_slices_are_channels_cut_alike(seen):
+    pair = slab_pair(5)
+    window = np.s_[11:43, 23:55]
+    expected = ct_to_network(pair.slices[2 - seen // 2 : 3 + seen // 2, *window].astype(float))
+    cut = sampler([pair], ct_slices=seen).apply(transforms((11, 23)))
+    np.testing.assert_allclose(cut.x[0], expected, atol=1e-4)
+    np.testing.assert_allclose(patch_at(pair, 11, 23, 32, ct_slices=seen).x[0], expected, atol=1e-6)
+    plain = sampler([pair]).apply(transforms((11, 23)))
+    torch.testing.assert_close(cut.y, plain.y, atol=0, rtol=0)
+    torch.testing.assert_close(cut.x[:, seen // 2], plain.x[:, 0], atol=0, rtol=0)
+
+
+def test_slices_turn_over_for_half_of_the_patches_and_nothing_else_changes():
+    pair = slab_pair()
+    options = {"augment": Augment(scale=(1.0, 1.0), jitter=0.0, min_mask=0.0), "batch": 64, "patch_px": 16}
+    drawn = sampler([pair], ct_slices=3, **options).draw(draw(3))
+    as_without = sampler([pair], **options).draw(draw(3))
+    torch.testing.assert_close(drawn.x[:, 1], as_without.x[:, 0], atol=0, rtol=0)
+    torch.testing.assert_close(drawn.y, as_without.y, atol=0, rtol=0)
+    reversed_pair = dataclasses.replace(pair, slices=pair.slices[::-1].copy())
+    other_way = sampler([reversed_pair], ct_slices=3, **options).draw(draw(3))
+    torch.testing.assert_close(drawn.x, other_way.x.flip(1), atol=0, rtol=0)
+    still = sampler([pair], ct_slices=3, **options | {"augment": IDENTITY}).draw(draw(3))
+    assert still.x.shape == (64, 3, 16, 16)
+    # Which way round: told by the first slice, which differs from the last one everywhere.
+    given = sampler([pair], ct_slices=3, **options)
+    turned = [not torch.equal(given.apply(_unturned(given, 3)).x[i], drawn.x[i]) for i in range(64)]
+    assert 16 < sum(turned) < 48
+
+
+def _unturned(of, seed):
+    """Return the transforms that `of` draws from a seed, without turning."""
+    return draw_transforms(of._areas, of.patch_px, of.batch, of.augment, draw(seed))
+
+
+def test_a_pair_with_too_few_slices_names_the_way_out():
+    with pytest.raises(InputError, match=r"pair 'a': holds 1 slice\(s\) of µCT, 3 are needed; .* --ct-slices 3"):
+        sampler([random_pair()], ct_slices=3)
+    with pytest.raises(InputError, match=r"pair 'a': holds 3 slice\(s\) of µCT, 5 are needed"):
+        sampler([slab_pair()], ct_slices=5)

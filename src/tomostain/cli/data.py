@@ -56,6 +56,7 @@ def phantom(
 
 @examples("""
     tomostain prepare specimens.csv dataset
+    tomostain prepare specimens.csv dataset --ct-slices 3
     tomostain prepare --aligned mri pet dataset --voxel-um 1000 --normalise range --subject-regex '(.+)\\d{3}$'
     tomostain prepare --aligned ct.mha histology.mha dataset --voxel-um 10.23 --halves
 """)
@@ -73,6 +74,9 @@ def prepare(
     subject_regex: str | None = typer.Option(None, help="Aligned images: its first group is the subject in a name."),
     mask: str | None = typer.Option(None, help="Aligned images: auto, none, or a folder of masks."),
     invert_histology: bool = typer.Option(False, "--invert-histology", help="Aligned images: histology is inverted."),
+    ct_slices: int | None = typer.Option(
+        None, min=1, help="Neighbouring µCT slices to keep, for recipes that see several."
+    ),
     jobs: int = typer.Option(0, min=0, help="Registrations at once (0: one for every two cores)."),
     halves: bool = typer.Option(False, "--halves", help="Aligned images: left halves train, right halves test."),
     overwrite: bool = OVERWRITE,
@@ -108,8 +112,11 @@ def prepare(
         "test_fraction": test_fraction,
     }
     if aligned:
+        if ct_slices is not None:
+            raise InputError("--ct-slices: only from volumes; aligned images have no neighbours")
         optional |= only_aligned
     else:
+        optional["ct_slices"] = ct_slices
         for name, value in only_aligned.items():
             if value is not None:
                 raise InputError(f"--{name.replace('_', '-')}: only with --aligned")

@@ -30,7 +30,7 @@ from tomostain.stain import Translator, load_translator, stain_slice
 from tomostain.stain.translator import choose_device
 
 RGB = NDArray[np.uint8]
-Stainer = Callable[[NDArray[np.uint16]], RGB]
+Stainer = Callable[[Pair], RGB]
 
 RAW_CT = "raw µCT"
 MEAN_IMAGE = "mean training image"
@@ -144,7 +144,9 @@ def compare(
     stainers, warnings = _stainers(translators, data, fold, config)
     warnings += [ALEX_NOTE] if config.lpips == "alex" else []
     with atomic_folder(out, overwrite) as folder:
-        records = _measure(data, ids, stainers, tuple(translators), config, lpips, folder / "pictures", progress)
+        ct_slices = max(t.spec.ct_slices for t in translators.values())
+        pairs = (data.load(pair_id, ct_slices) for pair_id in ids)
+        records = _measure(pairs, len(ids), stainers, tuple(translators), config, lpips, folder / "pictures", progress)
         if not records:
             raise InputError(
                 f"{dataset}: no {config.patch_px}-px patch of split '{config.split}' has half of it in the mask; "
@@ -210,10 +212,13 @@ def _patches_csv(records: Sequence[Mapping[str, Any]]) -> str:
 def _stainers(
     translators: Mapping[str, Translator], data: Dataset, fold: int | None, config: EvaluateConfig
 ) -> tuple[dict[str, Stainer], list[str]]:
-    """Return what turns a µCT image into colours, by name (models first), and what the reader should know of it."""
+    """Return what turns a pair's µCT into colours, by name (models first), and what the reader should know of it."""
 
     def staining(translator: Translator) -> Stainer:
-        return lambda ct: stain_slice(translator, ct, config.stain)
+        return lambda pair: stain_slice(translator, pair.seen(translator.spec.ct_slices), config.stain)
+
+    def of_grey(baseline: Callable[[NDArray[np.uint16]], RGB]) -> Stainer:
+        return lambda pair: baseline(pair.ct)
 
     stainers = {name: staining(translator) for name, translator in translators.items()}
     warnings = [
@@ -222,19 +227,19 @@ def _stainers(
         if not np.isclose(t.spec.voxel_um, data.voxel_um, rtol=0.05)
     ]
     if config.baselines:
-        stainers[RAW_CT] = raw_ct
+        stainers[RAW_CT] = of_grey(raw_ct)
         train = data.split(fold).train
         if train:
-            stainers[MEAN_IMAGE] = MeanImage.fit(data.load(pair_id) for pair_id in train)
-            stainers[LOOKUP] = ColourLookup.fit(data.load(pair_id) for pair_id in train)
+            stainers[MEAN_IMAGE] = of_grey(MeanImage.fit(data.load(pair_id) for pair_id in train))
+            stainers[LOOKUP] = of_grey(ColourLookup.fit(data.load(pair_id) for pair_id in train))
         else:
             warnings.append("The dataset has no training pairs, so the baselines that need them are left out.")
     return stainers, warnings
 
 
 def _measure(
-    data: Dataset,
-    ids: Sequence[str],
+    pairs: Iterable[Pair],
+    number: int,
     stainers: Mapping[str, Stainer],
     models: Sequence[str],
     config: EvaluateConfig,
@@ -244,14 +249,13 @@ def _measure(
 ) -> list[dict[str, Any]]:
     """Stain and compare pair by pair; write a picture of each."""
     records: list[dict[str, Any]] = []
-    jobs = track([(pair_id, name) for pair_id in ids for name in stainers], "evaluating", progress)
-    for pair_id in ids:
-        pair = data.load(pair_id)
+    jobs = track(list(stainers) * number, "evaluating", progress)
+    for pair in pairs:
         colour, screw = background_colour(pair.histology, pair.mask), screw_region(pair.histology)
         stained = {}
         for _ in stainers:
-            _, name = next(jobs)
-            stained[name] = stainers[name](pair.ct)
+            name = next(jobs)
+            stained[name] = stainers[name](pair)
             patches = measure_views(
                 stained[name],
                 pair.histology,
@@ -262,8 +266,8 @@ def _measure(
                 colour=colour,
                 screw=screw,
             )
-            records += [{"model": name, "pair": pair_id, **patch} for patch in patches]
-        write_image(pictures / f"{pair_id}.png", _picture(pair, {name: stained[name] for name in models}))
+            records += [{"model": name, "pair": pair.id, **patch} for patch in patches]
+        write_image(pictures / f"{pair.id}.png", _picture(pair, {name: stained[name] for name in models}))
     next(jobs, None)  # lets the bar reach its end
     return records
 

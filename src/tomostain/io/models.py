@@ -15,6 +15,7 @@ from pydantic import Field
 from tomostain.config import Config
 from tomostain.errors import InputError
 from tomostain.io.atomic import atomic_folder
+from tomostain.slab import SliceCount
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,6 +42,9 @@ class ModelSpec(Config):
         Architecture of G_yx, if the folder holds it.
     in_channels : int
         1, or 3 as in the paper (the grey value repeated).
+    ct_slices : int
+        Neighbouring slices that G_xy sees at once, the one that it draws in the middle (`tomostain.slab`); where it is
+        more than 1 they are its channels.
     inverted_ct : bool
         Whether the networks see the µCT inverted.
     voxel_um : float
@@ -66,6 +70,7 @@ class ModelSpec(Config):
     generator: dict[str, Any]
     reverse: dict[str, Any] | None = None
     in_channels: Literal[1, 3] = 3
+    ct_slices: SliceCount = 1
     inverted_ct: bool = False
     voxel_um: float = Field(gt=0)
     patch_px: int = Field(default=256, ge=8)
@@ -77,6 +82,11 @@ class ModelSpec(Config):
     metrics: dict[str, Any] = Field(default_factory=dict)
     steps: int = Field(default=0, ge=0)
     tomostain_version: str
+
+    @property
+    def ct_channels(self) -> int:
+        """Channels of what G_xy is given."""
+        return self.ct_slices if self.ct_slices > 1 else self.in_channels
 
 
 @dataclass(frozen=True)
@@ -233,7 +243,7 @@ def model_card(spec: ModelSpec) -> str:
         f"- voxel size: {spec.voxel_um:g} µm (other sizes must be resampled to it)",
         f"- generator: {_one_line(spec.generator)}",
         f"- reverse generator: {_one_line(spec.reverse) if spec.reverse else 'not included'}",
-        f"- µCT seen as {spec.in_channels} channel(s){', inverted' if spec.inverted_ct else ''}, "
+        f"- µCT seen as {_seen_as(spec)}{', inverted' if spec.inverted_ct else ''}, "
         "normalised to background 10000 and bone 30000",
         "",
         "## Metrics",
@@ -257,6 +267,12 @@ def model_card(spec: ModelSpec) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _seen_as(spec: ModelSpec) -> str:
+    if spec.ct_slices == 1:
+        return f"{spec.in_channels} channel(s)"
+    return f"{spec.ct_slices} neighbouring slices (the one in the middle is drawn)"
 
 
 def _one_line(value: Any) -> str:

@@ -39,6 +39,8 @@ class CutConfig:
         Of the whole slide; found on it if None.
     ct_boxes, histology_boxes : (background, bone), optional
         Regions of interest on the pair's grid that go before what is found.
+    ct_slices : int
+        Slices of µCT, one pixel apart along the section's normal, that the pair holds: odd.
     """
 
     pixel_um: float
@@ -47,6 +49,7 @@ class CutConfig:
     histology_levels: HistologyLevels | None = None
     ct_boxes: tuple[Box, Box] | None = None
     histology_boxes: tuple[Box, Box] | None = None
+    ct_slices: int = 1
 
 
 def cut_pair(
@@ -98,8 +101,45 @@ def cut_pair(
     valid = covered & ~np.isnan(raw)
     margin_px = round(config.margin_um / pixel_um)
     mask = correspondence_mask(ct, histology, valid=valid, margin_px=margin_px, source=f"pair '{name}'")
+    slices = None
+    if config.ct_slices > 1:
+        others = neighbours(volume, grid, shape, pixel_um, config.ct_slices // 2, raw)
+        slices = np.stack([normalise_ct(np.where(np.isnan(p), ct_levels.background, p), ct_levels) for p in others])
     details = {"levels": {"ct": ct_levels.to_dict(), "histology": levels.to_dict()}}
-    return Pair(name, ct, histology, mask, pixel_um, section=grid.to_dict()), details
+    return Pair(name, ct, histology, mask, pixel_um, section=grid.to_dict(), slices=slices), details
+
+
+def neighbours(
+    volume: Volume, section: Section, shape: tuple[int, int], pixel_um: float, beside: int, middle: NDArray[np.float32]
+) -> list[NDArray[np.float32]]:
+    """Return a section and the planes parallel to it, one pixel apart, along its normal.
+
+    Parameters
+    ----------
+    volume : Volume
+    section, shape, pixel_um
+        The pair's grid.
+    beside : int
+        Planes on either side.
+    middle : ndarray of float32, shape (Y, X)
+        The section itself, as `cut_volume` cuts it.
+
+    Returns
+    -------
+    list of ndarray of float32, shape (Y, X)
+        2 · beside + 1 planes; what reaches beyond the volume repeats the plane before, as staining repeats the last
+        slice. NaN where the section itself is outside.
+    """
+    planes = [middle]
+    for side in (-1, 1):
+        last = middle
+        for step in range(1, beside + 1):
+            origin_um = section.origin_um + side * step * pixel_um * section.normal
+            there = replace(section, origin_um=origin_um)
+            cut = cut_volume(volume, volume.voxel_um, there, shape, pixel_um, source=str(volume.path))
+            last = np.where(np.isnan(cut) | np.isnan(middle), last, cut)
+            planes = [last, *planes] if side < 0 else [*planes, last]
+    return planes
 
 
 def slide_on_grid(

@@ -63,17 +63,24 @@ class Dataset:
         """Return the folder of a pair."""
         return self.path / "pairs" / pair_id
 
-    def load(self, pair_id: str) -> Pair:
+    def load(self, pair_id: str, ct_slices: int = 1) -> Pair:
         """Read one pair; its mask is without what its `exclude.tif` marks.
+
+        Parameters
+        ----------
+        pair_id : str
+        ct_slices : int
+            Slices of µCT that are needed (`Pair.seen`); 1: only the one of the section.
 
         Raises
         ------
         InputError
-            If the dataset has no such pair, or its files are broken or disagree.
+            If the dataset has no such pair, its files are broken or disagree, or it holds fewer slices.
         """
         if pair_id not in self.ids:
             raise InputError(f"{self.path}: no pair '{pair_id}'; known: {', '.join(self.ids)}")
-        pair = load_pair(self.folder(pair_id))
+        pair = load_pair(self.folder(pair_id), ct_slices)
+        pair.seen(ct_slices)  # else said only when they are used
         if not np.isclose(pair.voxel_um, self.voxel_um):
             raise InputError(
                 f"pair '{pair_id}': voxel_um is {pair.voxel_um:g}, in dataset.yaml it is {self.voxel_um:g}; "

@@ -1,5 +1,7 @@
 """A pair: one µCT section and its histology on one grid, with the mask of where they correspond; and its folder."""
 
+import itertools
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,6 +17,7 @@ from tomostain import __version__
 from tomostain.config import read_yaml
 from tomostain.errors import InputError
 from tomostain.io.atomic import atomic_file, write_text
+from tomostain.slab import MOST_SLICES, middle_slices
 
 SECTION_KEYS = ("origin_um", "row", "column", "slide_to_section")
 _MAX_PIXELS = 2**30
@@ -45,6 +48,8 @@ class Pair:
         Name of the stain.
     section : dict or None
         Where the section lies in its volume, under the keys of `tomostain.register.Section.to_dict`.
+    slices : ndarray of uint16, shape (S, Y, X), or None
+        `ct` with as many neighbours on either side, one pixel apart along the section's normal, where they are known.
     """
 
     id: str
@@ -58,6 +63,7 @@ class Pair:
     weeks: int | None = None
     stain: str = "unknown"
     section: dict[str, Any] | None = None
+    slices: NDArray[np.uint16] | None = None
 
     def __post_init__(self) -> None:
         check_id(self.id)
@@ -69,10 +75,30 @@ class Pair:
                     f"it must be {np.dtype(dtype)} with {dimensions} dimensions"
                 )
         _check_shapes(f"pair '{self.id}'", self.ct.shape, self.histology.shape, self.mask.shape)
+        if self.slices is not None:
+            _check_slices(f"pair '{self.id}'", self.slices, self.ct)
         if not self.voxel_um > 0:
             raise InputError(f"pair '{self.id}': voxel_um is {self.voxel_um}; give the pixel size in µm, above 0")
         object.__setattr__(self, "specimen", self.specimen or self.id)
         object.__setattr__(self, "subject", self.subject or self.specimen)
+
+    def seen(self, number: int = 1) -> NDArray[np.uint16]:
+        """Return the µCT as a network sees it: (Y, X), or so many slices (number, Y, X) with this one in the middle.
+
+        Raises
+        ------
+        InputError
+            If the pair holds fewer.
+        """
+        if number == 1:
+            return self.ct
+        if self.slices is None or len(self.slices) < number:
+            there = 1 if self.slices is None else len(self.slices)
+            raise InputError(
+                f"pair '{self.id}': holds {there} slice(s) of µCT, {number} are needed; prepare the dataset anew from "
+                f"volumes, with --ct-slices {number}"
+            )
+        return middle_slices(self.slices, number)
 
     def record(self) -> dict[str, Any]:
         """Return what `dataset.yaml` says of the pair: id, specimen, subject, implant, weeks, stain."""
@@ -108,7 +134,9 @@ def save_pair(
     exclude: NDArray[np.bool_] | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write a pair's folder: `ct.tif`, `histology.tif`, `mask.tif`, `pair.yaml`, and `exclude.tif` where one is given.
+    """Write a pair's folder: `ct.tif`, `histology.tif`, `mask.tif`, `pair.yaml`, and what more it has.
+
+    That is `ct-slices.tif` and `exclude.tif`.
 
     Parameters
     ----------
@@ -130,12 +158,20 @@ def save_pair(
     """
     folder = Path(folder)
     resolution = {"resolution": (1e4 / pair.voxel_um, 1e4 / pair.voxel_um), "resolutionunit": "CENTIMETER"}
-    images = {"ct.tif": pair.ct, "histology.tif": pair.histology, "mask.tif": pair.mask.astype(np.uint8) * 255}
+    images: dict[str, NDArray[Any]] = {
+        "ct.tif": pair.ct,
+        "histology.tif": pair.histology,
+        "mask.tif": pair.mask.astype(np.uint8) * 255,
+    }
+    if pair.slices is not None:
+        images["ct-slices.tif"] = pair.slices
     if exclude is not None and not (folder / "exclude.tif").exists():
         images["exclude.tif"] = exclude.astype(np.uint8) * 255
     for name, image in images.items():
         with atomic_file(folder / name, overwrite) as temporary:
-            tifffile.imwrite(temporary, image, compression="zlib", metadata=None, **resolution)  # type: ignore[arg-type]
+            colours = "rgb" if name == "histology.tif" else "minisblack"
+            options = {"photometric": colours, "compression": "zlib", "metadata": None, **resolution}
+            tifffile.imwrite(temporary, image, **options)  # type: ignore[arg-type]
     values = pair.record() | {"voxel_um": float(pair.voxel_um)} | (pair.section or {}) | dict(details or {})
     values["tomostain_version"] = __version__
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
@@ -143,7 +179,7 @@ def save_pair(
     return folder
 
 
-def load_pair(folder: Path) -> Pair:
+def load_pair(folder: Path, ct_slices: int = 1) -> Pair:
     """Read a pair's folder.
 
     Sizes and types are checked in the files' headers before memory is taken.
@@ -151,7 +187,10 @@ def load_pair(folder: Path) -> Pair:
     Parameters
     ----------
     folder : Path
-        Holds `ct.tif`, `histology.tif`, `mask.tif`, `pair.yaml` and, perhaps, `exclude.tif` (not 0: excluded).
+        Holds `ct.tif`, `histology.tif`, `mask.tif`, `pair.yaml` and, perhaps, `exclude.tif` (not 0: excluded) and
+        `ct-slices.tif`.
+    ct_slices : int
+        Slices of µCT that are needed; where it is 1, `ct-slices.tif` is left alone.
 
     Returns
     -------
@@ -174,13 +213,21 @@ def load_pair(folder: Path) -> Pair:
         mask &= ~exclude
     if not mask.any():
         raise InputError(f"pair '{name}': its mask excludes everything; correct {folder / 'mask.tif'} or exclude.tif")
+    slices = _load_slices(folder) if ct_slices > 1 else None
     known = {key: values[key] for key in ("specimen", "subject", "implant", "weeks", "stain") if key in values}
     section = {key: values[key] for key in SECTION_KEYS if key in values}
     return replace(
         Pair(name, _read(folder / "ct.tif"), _read(folder / "histology.tif"), mask, _voxel_um(values, folder)),
         **known,
         section=section or None,
+        slices=slices,
     )
+
+
+def _load_slices(folder: Path) -> NDArray[np.uint16] | None:
+    """Read a pair folder's `ct-slices.tif`, if there is one."""
+    path = folder / "ct-slices.tif"
+    return _read_stack(path) if path.exists() else None
 
 
 def load_exclude(folder: Path, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
@@ -214,6 +261,17 @@ def _voxel_um(values: Mapping[str, Any], folder: Path) -> float:
     return float(value)
 
 
+def _check_slices(what: str, slices: NDArray[Any], ct: NDArray[np.uint16]) -> None:
+    """Raise unless `slices` are an odd number of images like `ct`, which is the one in the middle."""
+    if slices.ndim != 3 or slices.dtype != np.uint16 or slices.shape[1:] != ct.shape or len(slices) % 2 == 0:
+        raise InputError(
+            f"{what}: its slices are {slices.dtype} of shape {slices.shape}; they must be uint16, an odd number, each "
+            f"of the shape {ct.shape} of ct"
+        )
+    if not np.array_equal(slices[len(slices) // 2], ct):
+        raise InputError(f"{what}: the middle one of its slices is not ct; prepare the dataset anew, or copy it again")
+
+
 def _check_shapes(what: str, ct: tuple[int, ...], histology: tuple[int, ...], mask: tuple[int, ...]) -> None:
     """Raise unless the three shapes are (Y, X), (Y, X, 3) and (Y, X)."""
     if len(ct) != 2 or histology != (*ct, 3) or mask != ct:
@@ -236,6 +294,22 @@ def _header(path: Path) -> tuple[int, ...]:
     if pages != 1 or len(shape) not in (2, 3) or shape[0] * shape[1] > _MAX_PIXELS:
         raise InputError(f"{path}: holds {pages} page(s) of shape {shape}; expected one 2D image below 2^30 pixels")
     return shape
+
+
+def _read_stack(path: Path) -> NDArray[Any]:
+    """Read a TIFF file of a few images of one size, its header first."""
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            pages = [tuple(page.shape) for page in itertools.islice(tiff.pages, MOST_SLICES + 1)]
+    except (tifffile.TiffFileError, OSError, ValueError, IndexError) as error:
+        raise InputError(f"{path}: not a readable TIFF file ({error})") from None
+    if len(pages) > MOST_SLICES or set(pages) != {pages[0]} or len(pages[0]) != 2 or math.prod(pages[0]) > _MAX_PIXELS:
+        raise InputError(
+            f"{path}: holds {len(pages)} page(s) of shapes {sorted(set(pages))[:3]}; expected up to {MOST_SLICES} "
+            "greyscale images of one size"
+        )
+    stack = _read(path)
+    return stack if stack.ndim == 3 else stack[None]
 
 
 def _read(path: Path) -> NDArray[Any]:

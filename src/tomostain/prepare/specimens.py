@@ -26,6 +26,7 @@ from tomostain.prepare.writer import new_dataset
 from tomostain.progress import Progress, silent, track
 from tomostain.register import Section
 from tomostain.register.config import RegisterConfig
+from tomostain.slab import SliceCount
 
 _NEEDED = ("specimen", "volume", "slide")
 _OPTIONAL = ("section", "subject", "implant", "weeks", "stain", "voxel_um", "pixel_um", "dataset", "exclude", "rois")
@@ -53,6 +54,8 @@ class PrepareConfig(SplitConfig):
         Slices of each volume that are read to find them.
     margin_um : float
         How far the correspondence mask reaches beyond bone and screw (paper section 2.8).
+    ct_slices : int
+        Slices of µCT that each pair holds, one pixel apart, for recipes whose generator sees several at once: odd.
     jobs : int
         Registrations at once; 0: one for every two cores.
     registration : RegisterConfig
@@ -65,6 +68,7 @@ class PrepareConfig(SplitConfig):
     ct_bone: float | None = None
     level_slices: int = Field(default=12, ge=1)
     margin_um: float = Field(default=60.0, ge=0)
+    ct_slices: SliceCount = 1
     jobs: int = Field(default=0, ge=0)
     registration: RegisterConfig = Field(default_factory=RegisterConfig)
 
@@ -296,6 +300,7 @@ def _specimen_pair(row: _Row, config: PrepareConfig, voxel_um: float | None) -> 
     settings = CutConfig(
         pixel_um=voxel_um or float(min(volume.voxel_um)),
         margin_um=config.margin_um,
+        ct_slices=config.ct_slices,
         ct_levels=None if rois.ct else _ct_levels(volume, config, str(row.path("volume"))),
         ct_boxes=rois.ct.pair if rois.ct else None,
         histology_levels=None

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.io.models import REVERSE
+from tomostain.slab import middle_slices
 from tomostain.stain.confidence import (
     CYCLE,
     DISAGREEMENT,
@@ -64,8 +65,8 @@ def doubt_picture(
     ----------
     translators : sequence of Translator
         Of `load_doubters`.
-    ct : ndarray, shape (Y, X)
-        Normalised µCT.
+    ct : ndarray, shape (Y, X), or (S, Y, X)
+        Normalised µCT; with as many slices as any of the models sees, this one in the middle.
     stained : ndarray of uint8, shape (Y, X, 3)
         What the first translator made of it.
     config : StainConfig
@@ -76,12 +77,12 @@ def doubt_picture(
         Grey: 255 is full doubt (`tomostain.stain.confidence.FULL_SCALE`), by what `kind_of` says.
     """
     if kind_of(translators) == CYCLE:
-        found = np.clip(cycle_error(translators[0], ct, config), 0, 1)
+        found = np.clip(cycle_error(translators[0], middle_slices(ct, 1), config), 0, 1)
     else:
         others = [stain_slice(other, ct, config) for other in translators[1:]]
         found = combined(
             disagreement([stained, *others]) if others else None,
-            novelty_of(translators, ct) if _remembers(translators) else None,
+            novelty_of(translators, middle_slices(ct, 1)) if _remembers(translators) else None,
         )
     return np.repeat(np.rint(255 * found).astype(np.uint8)[..., None], 3, axis=2)
 

@@ -103,8 +103,8 @@ def exact_tiles(
     Parameters
     ----------
     translate : callable
-        (B, H, W) → (B, C, H, W) for any H and W, both float.
-    ct : ndarray, shape (Y, X)
+        (B, H, W), or (B, S, H, W), → (B, C, H, W) for any H and W, all float.
+    ct : ndarray, shape (Y, X), or (S, Y, X)
     tile_px : int
         Side of what is translated at once, its halo included; made larger where that leaves nothing between.
     halo_px, multiple : int
@@ -115,14 +115,14 @@ def exact_tiles(
     ndarray of float32, shape (Y, X, C)
     """
     core = max(multiple, (tile_px - 2 * halo_px) // multiple * multiple)
-    rows, columns = (_spans(side, core, halo_px) for side in ct.shape)
+    rows, columns = (_spans(side, core, halo_px) for side in ct.shape[-2:])
     result: NDArray[np.float32] | None = None
     for top, bottom, first, end in rows:
         for left, right, start, stop in columns:
-            tile = torch.from_numpy(np.ascontiguousarray(ct[top:bottom, left:right]).astype(np.float32))[None]
+            tile = torch.from_numpy(np.ascontiguousarray(ct[..., top:bottom, left:right]).astype(np.float32))[None]
             drawn = translate(tile)[0].permute(1, 2, 0).cpu().numpy()
             if result is None:
-                result = np.empty((*ct.shape, drawn.shape[2]), np.float32)
+                result = np.empty((*ct.shape[-2:], drawn.shape[2]), np.float32)
             result[first:end, start:stop] = drawn[first - top : end - top, start - left : stop - left]
     assert result is not None
     return result

@@ -1,10 +1,13 @@
 """One image file in, one stained image file out."""
 
+import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tomostain.errors import InputError
+from tomostain.errors import InputError, StrangeInput
 from tomostain.io import read_image, write_image
 from tomostain.io.atomic import refuse_existing
 from tomostain.prepare import Levels, estimate_levels, normalise_ct
@@ -66,5 +69,19 @@ def stain_image(
     normalised = ct.astype(np.float32) if isinstance(levels, str) else normalise_ct(ct, levels)
     warn_if_strange(normalised, translator.spec.greys, str(source))
     warn_if_new(normalised[None], translator.seen, str(source))
-    write_image(out, stain_slice(translator, normalised, config), overwrite=overwrite)
+    seen = _as_slab(normalised, translator.spec.ct_slices, source)
+    write_image(out, stain_slice(translator, seen, config), overwrite=overwrite)
     return out
+
+
+def _as_slab(ct: NDArray[Any], number: int, source: Path) -> NDArray[Any]:
+    """Return an image as often as the model sees slices; warn where that is more than one."""
+    if number == 1:
+        return ct
+    warnings.warn(
+        f"{source}: the model sees {number} neighbouring slices, and this is one image: it is taken for all of them. "
+        "What it draws is more certain with the volume around it",
+        StrangeInput,
+        stacklevel=3,
+    )
+    return np.repeat(ct[None], number, axis=0)

@@ -16,6 +16,7 @@ from tomostain.io.tensors import read_tensors, write_tensors
 from tomostain.prepare import Levels, normalise_ct
 from tomostain.prepare.greys import sample, warn_if_strange
 from tomostain.prepare.novelty import warn_if_new
+from tomostain.slab import repeat_ends, slabs_of, with_edges
 from tomostain.stain.confidence import FULL_SCALE
 from tomostain.stain.config import StainConfig
 from tomostain.stain.doubt import kind_of
@@ -24,6 +25,7 @@ from tomostain.stain.statistics import (
     check_instance_norm,
     pooled_translator,
     sample_tiles,
+    seen_by,
     statistics_of,
     with_statistics,
 )
@@ -45,6 +47,11 @@ class Job:
     grey_distance: float | None = None
     new_share: float | None = None
     doubters: tuple[Translator, ...] = ()
+
+    @property
+    def ct_slices(self) -> int:
+        """Slices that must be at hand to stain one: as many as the models see."""
+        return max(each.spec.ct_slices for each in (self.translator, *self.doubters))
 
     @property
     def halo(self) -> int:
@@ -116,8 +123,8 @@ def with_volume_statistics(job: Job, kept: Path) -> Job:
         pooled = _from_file(translators, kept)
         if pooled is None:
             side = job.translator.spec.patch_px
-            tiles = sample_tiles(lambda *span: normalised_slab(job, *span), job.volume.shape, side)
-            pooled = [pooled_translator(translator, tiles) for translator in translators]
+            tiles = sample_tiles(lambda *span: seen_slices(job, *span), job.volume.shape, side)
+            pooled = [pooled_translator(translator, seen_by(translator, tiles)) for translator in translators]
             found = [statistics_of(translator) for translator in pooled]
             write_tensors(kept, {f"{n}.{name}": v for n, each in enumerate(found) for name, v in each.items()})
     return replace(job, translator=pooled[0], doubters=tuple(pooled) if job.doubters else ())
@@ -135,14 +142,23 @@ def _from_file(translators: Sequence[Translator], kept: Path) -> list[Translator
         return None
 
 
-def normalised_slab(job: Job, start: int, stop: int) -> Grey:
+def normalised_slab(job: Job, start: int, stop: int, beside: int = 0) -> Grey:
     """Read a slab, filter it as if the whole volume had been, and normalise it.
+
+    Parameters
+    ----------
+    job : Job
+    start, stop : int
+        Its slices.
+    beside : int
+        So many neighbours before and behind it are returned too; beyond the volume its first or last slice again.
 
     Returns
     -------
-    ndarray, shape (stop - start, Y, X)
+    ndarray, shape (stop - start + 2 · beside, Y, X)
         uint16, or float32 if the volume is normalised already.
     """
+    start, stop, repeat = with_edges(start - beside, stop + beside, job.volume.shape[0])
     first, last = max(0, start - job.halo), min(job.volume.shape[0], stop + job.halo)
     slab = job.volume.read(first, last)
     if job.halo:
@@ -151,4 +167,10 @@ def normalised_slab(job: Job, start: int, stop: int) -> Grey:
             slab.astype(np.float32), job.config.gaussian_sigma, mode="nearest", truncate=TRUNCATE
         )
     slab = slab[start - first : stop - first]
-    return slab.astype(np.float32) if job.levels is None else normalise_ct(slab, job.levels)
+    grey: Grey = slab.astype(np.float32) if job.levels is None else normalise_ct(slab, job.levels)
+    return repeat_ends(grey, repeat)
+
+
+def seen_slices(job: Job, start: int, stop: int) -> Grey:
+    """Return slices of the volume as the models see them: (n, Y, X), or (n, ct_slices, Y, X) with their neighbours."""
+    return slabs_of(normalised_slab(job, start, stop, job.ct_slices // 2), job.ct_slices)

@@ -11,7 +11,7 @@ from tomostain.prepare import Levels
 from tomostain.stain.config import StainConfig
 from tomostain.stain.doubt import doubt_picture, load_doubters
 from tomostain.stain.exact import halo_of
-from tomostain.stain.job import Grey, Job, normalised_slab, open_job
+from tomostain.stain.job import Grey, Job, open_job, seen_slices
 from tomostain.stain.planes import check_isotropic
 from tomostain.stain.slices import settled, stain_slice
 from tomostain.stain.statistics import TILES
@@ -116,7 +116,7 @@ def plan_volume(
     slices = min(job.config.slab, depth)
     first = (depth - slices) // 2
     began = time.perf_counter()
-    slab = normalised_slab(job, first, first + slices)
+    slab = seen_slices(job, first, first + slices)
     reading = (time.perf_counter() - began) / slices
     staining = _seconds_a_slice(job, slab[slices // 2])
     return Plan(
@@ -139,7 +139,11 @@ def _memory(job: Job, slices: int, volumes: int) -> int:
     width_px = int(job.translator.spec.generator.get("width", 64))
     # Float32 read with its halo, filtered and normalised; the slab in the model, in and out; colours being written,
     # with what the writer takes; the sums of one slice; and the widest feature maps of a batch.
-    read, stained, written = (slices + 2 * job.halo) * 12, slices * (4 + 3 * volumes), slices * (3 * volumes + 7)
+    read, stained, written = (
+        (slices + 2 * job.halo + job.ct_slices - 1) * 12,
+        slices * (4 + 3 * volumes),
+        slices * (3 * volumes + 7),
+    )
     pixels, batch_px = job.volume.shape[1] * job.volume.shape[2], job.config.batch * patch**2
     if job.config.statistics == "volume":
         batch_px = max(batch_px, TILES * job.translator.spec.patch_px**2)
@@ -159,10 +163,10 @@ def _seconds_a_slice(job: Job, ct: Grey) -> float:
         # A tile gives what is within its halo.
         pooled = job.config.statistics == "volume"
         stride = max(1, patch - 2 * halo_of(job.translator.spec.generator, pooled))
-    patches = math.prod(len(tile_starts(side, patch, stride)) for side in ct.shape)
-    rows, columns = (slice(max(0, (side - patch) // 2), None) for side in ct.shape)
-    sample = ct[rows, columns][:patch, : patch + stride * (job.config.batch - 1)]
-    timed = len(tile_starts(sample.shape[1], patch, stride))
+    patches = math.prod(len(tile_starts(side, patch, stride)) for side in ct.shape[-2:])
+    rows, columns = (slice(max(0, (side - patch) // 2), None) for side in ct.shape[-2:])
+    sample = ct[..., rows, columns][..., :patch, : patch + stride * (job.config.batch - 1)]
+    timed = len(tile_starts(sample.shape[-1], patch, stride))
     job = replace(job, translator=settled(job.translator, sample, job.config))
     _stain(job, sample)
     began = time.perf_counter()

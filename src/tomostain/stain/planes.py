@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tomostain.errors import InputError
 from tomostain.io.scratch import Scratch
 from tomostain.progress import Progress
+from tomostain.slab import repeat_ends, slabs_of, with_edges
 from tomostain.stain.overlap import overlapped
 
 RGB = NDArray[np.uint8]
@@ -93,11 +94,13 @@ class OtherPlanes:
     read : function
         Normalised slices from ``start`` to ``stop``, (n, Y, X): uint16 or float32.
     draw : function
-        A plane of normalised µCT to RGB.
+        A plane of normalised µCT, or `ct_slices` neighbours, to RGB.
     plan : mapping
         What the drawings are made of.
     axes : str
         Which of the two, in this order.
+    ct_slices : int
+        How many neighbouring planes `draw` needs for one.
     """
 
     def __init__(
@@ -108,8 +111,9 @@ class OtherPlanes:
         draw: Callable[[NDArray[Any]], RGB],
         plan: dict[str, Any],
         axes: str = "yx",
+        ct_slices: int = 1,
     ) -> None:
-        self.folder, self.shape, self._read, self._draw = folder, shape, read, draw
+        self.folder, self.shape, self._read, self._draw, self._ct_slices = folder, shape, read, draw, ct_slices
         dtype = read(0, 1).dtype
         self.turned = Scratch(folder / "ct", shape, dtype, SLAB, plan)
         self.drawings = {
@@ -127,12 +131,14 @@ class OtherPlanes:
             _do_all(drawing, partial(self._planes, AXES[name]), self._drawn, f"staining along {name}", progress)
 
     def _planes(self, axis: int, start: int, stop: int) -> NDArray[Any]:
+        beside = self._ct_slices // 2
+        start, stop, repeat = with_edges(start - beside, stop + beside, self.shape[axis])
         where = [slice(None)] * 3
         where[axis] = slice(start, stop)
-        return np.moveaxis(self.turned.read(*where), axis, 0)
+        return repeat_ends(np.moveaxis(self.turned.read(*where), axis, 0), repeat)
 
     def _drawn(self, planes: NDArray[Any]) -> RGB:
-        return np.stack([self._draw(np.ascontiguousarray(plane)) for plane in planes])
+        return np.stack([self._draw(np.ascontiguousarray(plane)) for plane in slabs_of(planes, self._ct_slices)])
 
     def read(self, start: int, stop: int) -> list[RGB]:
         """Return the slices `start` to `stop` as drawn along each of the axes, each (stop - start, Y, X, 3)."""

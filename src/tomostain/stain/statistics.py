@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from tomostain.errors import InputError
 from tomostain.prepare.greys import SOLID
+from tomostain.slab import middle_slices
 from tomostain.stain.tiles import pad_to
 from tomostain.stain.translator import Translator
 
@@ -102,7 +103,7 @@ def pooled_translator(translator: Translator, tiles: NDArray[np.float32]) -> Tra
     Parameters
     ----------
     translator : Translator
-    tiles : ndarray, shape (N, P, P)
+    tiles : ndarray, shape (N, P, P), or (N, S, P, P)
         Normalised µCT, of `sample_tiles`; all N are in memory at once.
 
     Raises
@@ -119,6 +120,11 @@ def pooled_translator(translator: Translator, tiles: NDArray[np.float32]) -> Tra
     pooled(patches)
     network.eval()
     return pooled
+
+
+def seen_by(translator: Translator, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return tiles (N, P, P) or (N, S, P, P) with as many slices, from the middle, as a model sees."""
+    return np.stack([middle_slices(tile, translator.spec.ct_slices, "tile") for tile in tiles])
 
 
 def statistics_of(translator: Translator) -> dict[str, Tensor]:
@@ -166,7 +172,7 @@ def sample_tiles(
     Parameters
     ----------
     read : callable
-        Normalised slices from ``start`` to ``stop``, (n, Y, X).
+        Normalised slices from ``start`` to ``stop``, (n, Y, X), or (n, S, Y, X) with their neighbours.
     shape : tuple of int
         (Z, Y, X) of the volume.
     side : int
@@ -175,7 +181,7 @@ def sample_tiles(
 
     Returns
     -------
-    ndarray of float32, shape (number, side, side)
+    ndarray of float32, shape (number, side, side), or (number, S, side, side)
         Those with at least a tenth of solid matter first, then the ones with most.
     """
     places = tile_places(shape, side)
@@ -183,7 +189,7 @@ def sample_tiles(
     for which in sorted(range(len(places)), key=places.__getitem__):
         z, y, x = places[which]
         ct = np.asarray(read(z, z + 1)[0], np.float32)
-        tiles[which] = pad_to(ct, side)[y : y + side, x : x + side].copy()
+        tiles[which] = pad_to(ct, side)[..., y : y + side, x : x + side].copy()
     solid = [min(float((tiles[which] > SOLID).mean()), _LEAST_SOLID) for which in range(len(places))]
     chosen = sorted(range(len(places)), key=lambda which: -solid[which])[:number]
     return np.stack([tiles[which] for which in sorted(chosen)])

@@ -39,6 +39,6 @@ def tile_weights(patch: int, blend: Literal["auto", "mean", "hann", "exact"]) ->
 
 
 def pad_to(image: NDArray[np.float32], patch: int) -> NDArray[np.float32]:
-    """Extend an image below and to the right to at least the patch's size, by mirroring."""
-    missing = [(0, max(0, patch - length)) for length in image.shape]
-    return np.pad(image, missing, mode="reflect")
+    """Extend an image (…, Y, X) below and to the right to at least the patch's size, by mirroring."""
+    missing = [(0, max(0, patch - length)) for length in image.shape[-2:]]
+    return np.pad(image, [*[(0, 0)] * (image.ndim - 2), *missing], mode="reflect")

@@ -59,7 +59,7 @@ class Translator:
 
         Parameters
         ----------
-        ct : Tensor of float, shape (B, H, W)
+        ct : Tensor of float, shape (B, H, W), or (B, ct_slices, H, W) for a model that sees several slices
             Normalised µCT grey values.
 
         Returns
@@ -67,9 +67,9 @@ class Translator:
         Tensor of float32, shape (B, 3, H, W)
             Colours in [0, 255], not rounded, on `device`.
         """
-        x = ct_to_network(ct.to(self.device, torch.float32))[:, None]
+        x = ct_to_network(ct.to(self.device, torch.float32))
         x = -x if self.spec.inverted_ct else x
-        x = x.expand(-1, self.spec.in_channels, -1, -1)
+        x = x if self.spec.ct_slices > 1 else x[:, None].expand(-1, self.spec.in_channels, -1, -1)
         return histology_from_network(_run(self.network, x)).float()
 
     @torch.inference_mode()
@@ -127,10 +127,10 @@ def load_translator(model_folder: Path, device: str = "auto", *, reverse: bool =
     model = load_model(Path(model_folder))
     spec = model.spec
     channels = (spec.generator.get("in_channels", 3), spec.generator.get("out_channels", 3))
-    if channels != (spec.in_channels, 3):
+    if channels != (spec.ct_channels, 3):
         raise InputError(
-            f"{model.path}: model.yaml says in_channels {spec.in_channels}, but its generator maps {channels[0]} "
-            f"channel(s) to {channels[1]}; export the model again"
+            f"{model.path}: model.yaml says in_channels {spec.in_channels}, ct_slices {spec.ct_slices}, but its "
+            f"generator maps {channels[0]} channel(s) to {channels[1]}; export the model again"
         )
     network = _build(model.path, spec.generator, model.state, place)
     seen = None if model.seen is None else Seen.from_arrays(model.seen, str(model.path / SEEN))

@@ -18,6 +18,7 @@ from tomostain.io.atomic import naming_full_disk
 from tomostain.io.stained_writer import StainedWriter
 from tomostain.prepare import Levels
 from tomostain.progress import Progress, silent
+from tomostain.slab import slabs_of
 from tomostain.stain.config import StainConfig
 from tomostain.stain.doubt import doubt_picture, load_doubters
 from tomostain.stain.job import Grey, Job, normalised_slab, open_job, with_volume_statistics
@@ -163,7 +164,7 @@ def other_planes(job: Job, out: Path) -> OtherPlanes:
     folder = out.with_name(f".{out.name}.planes")
     draw = partial(stain_slice, job.translator, config=job.config)
     read, axes = partial(normalised_slab, job), job.config.planes.replace("z", "")
-    return OtherPlanes(folder, job.volume.shape, read, draw, job.provenance(), axes)
+    return OtherPlanes(folder, job.volume.shape, read, draw, job.provenance(), axes, job.ct_slices)
 
 
 def begin_volume(
@@ -262,7 +263,8 @@ def _stain_pending(
             yield bool(missing[slab[0]])
 
     def read(slab: tuple[int, int]) -> tuple[Grey, list[NDArray[np.uint8]]]:
-        return normalised_slab(job, *slab), planes.read(*slab) if planes else []
+        beside = 0 if "z" not in job.config.planes else job.ct_slices // 2
+        return normalised_slab(job, *slab, beside), planes.read(*slab) if planes else []
 
     def make(slab: tuple[int, int], values: tuple[Grey, list[NDArray[np.uint8]]]) -> NDArray[np.uint8]:
         return _stained_slab(job, *values, partial(_tell, progress, done, depth))
@@ -296,13 +298,15 @@ def _stained_slab(
 ) -> NDArray[np.uint8]:
     """Return a slab stained, and its doubt where that is asked for, shape (1 or 2, stop - start, Y, X, 3).
 
-    `others` is the same slab as drawn along other axes, to be fused in, or one of them alone.
+    `ct` has the neighbours before and behind it that the models see. `others` is the same slab as drawn along other
+    axes, to be fused in, or one of them alone.
     """
     if "z" not in job.config.planes:
         tell(len(ct))
         return np.stack(others)
-    slabs = np.empty((1 + bool(job.doubters), *ct.shape, 3), np.uint8)
-    for index, image in enumerate(ct):
+    images = slabs_of(ct, job.ct_slices)
+    slabs = np.empty((1 + bool(job.doubters), len(images), *ct.shape[1:], 3), np.uint8)
+    for index, image in enumerate(images):
         slabs[0, index] = stain_slice(job.translator, image, job.config)
         if job.doubters:
             slabs[1, index] = doubt_picture(job.doubters, image, slabs[0, index], job.config)

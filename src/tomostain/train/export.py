@@ -47,6 +47,7 @@ def export_model(run: Path, out: Path, which: str = LAST, *, overwrite: bool = F
         generator=recipe.generator_spec(),
         reverse=recipe.generator_spec(reverse=True) if recipe.needs_reverse else None,
         in_channels=recipe.in_channels,
+        ct_slices=recipe.ct_slices,
         inverted_ct=recipe.inverted_ct,
         voxel_um=data.voxel_um,
         patch_px=recipe.patch_px,

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from tomostain.config import Config, read_yaml, suggest
 from tomostain.errors import InputError
+from tomostain.slab import SliceCount
 from tomostain.train.discriminators import smallest_px
 from tomostain.train.networks import check_spec, size_step
 from tomostain.train.objective import TERMS
@@ -25,6 +26,9 @@ class Recipe(Config):
     name : str
     in_channels : {1, 3}
         Channels of the µCT; the paper repeats the grey value in three.
+    ct_slices : int
+        Neighbouring slices of the µCT that the generator sees at once, as its channels: odd, as thick together as the
+        section, or a little more (`tomostain.slab`). The data set must hold them (`prepare --ct-slices`).
     inverted_ct : bool
         The networks see the µCT inverted.
     terms : dict of str to float
@@ -55,6 +59,7 @@ class Recipe(Config):
 
     name: str
     in_channels: Literal[1, 3] = 3
+    ct_slices: SliceCount = 1
     inverted_ct: bool = False
     terms: dict[str, float]
     generator: dict[str, Any]
@@ -86,6 +91,11 @@ class Recipe(Config):
         if self.in_channels == 1 and "identity" in self.active:
             # G_xy(y) and G_yx(x) of eq. (3) put one domain's image into the other's network.
             raise ValueError("in_channels 1 rules the term 'identity' out: the domains differ in channels; set it to 0")
+        if self.ct_slices > 1 and (self.in_channels != 1 or self.needs_reverse):
+            raise ValueError(
+                f"ct_slices {self.ct_slices} goes with in_channels 1 and an objective without the reverse generator: "
+                "histology does not tell neighbouring slices"
+            )
         if "smoothness" in self.active and not {"settled", "settled_l1"} & set(self.active):
             raise ValueError("smoothness without settled or settled_l1: there is no displacement that could be smooth")
         if len(judged := [term for term in _JUDGED if term in self.active]) > 1:
@@ -146,14 +156,19 @@ class Recipe(Config):
         """Whether there is anything for a discriminator to do."""
         return any(TERMS[term].discriminators for term in self.active)
 
+    @property
+    def ct_channels(self) -> int:
+        """Channels of the µCT as the networks see it."""
+        return self.ct_slices if self.ct_slices > 1 else self.in_channels
+
     def generator_spec(self, reverse: bool = False) -> dict[str, Any]:
         """Return the architecture of G_xy, or of G_yx, with its channels."""
-        into, out = (3, self.in_channels) if reverse else (self.in_channels, 3)
+        into, out = (3, self.in_channels) if reverse else (self.ct_channels, 3)
         return {**self.generator, "in_channels": into, "out_channels": out}
 
     def discriminator_spec(self, reverse: bool = False) -> dict[str, Any]:
         """Return the architecture of D_y, or of D_x, with its channels."""
-        channels = self.in_channels if reverse else 3 + self.in_channels * self.conditional
+        channels = self.in_channels if reverse else 3 + self.ct_channels * self.conditional
         return {**self.discriminator, "in_channels": channels}
 
 

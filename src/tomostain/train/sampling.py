@@ -1,15 +1,15 @@
 """Training patches with all augmentations of paper section 2.7, cut on the device by one batched resampling.
 
-Pairs lie on the device in compact types, 6 bytes a pixel (µCT 2, histology 3, mask 1). A batch is drawn in two steps:
-`draw_transforms` draws parameters at random, everything after it is a deterministic function of them. µCT, histology
-and mask of a patch are channels of one image when they are resampled, so that their geometry cannot differ.
+Pairs lie on the device in compact types, 6 bytes a pixel (µCT 2 a slice, histology 3, mask 1). A batch is drawn in two
+steps: `draw_transforms` draws parameters at random, everything after it is a deterministic function of them. µCT,
+histology and mask of a patch are channels of one image when they are resampled, so that their geometry cannot differ.
 
 Source: Irvine et al., J. Synchrotron Rad. 2026, section 2.7.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ class Batch:
 
     Attributes
     ----------
-    x : Tensor of float32, shape (B, 1 or 3, P, P)
+    x : Tensor of float32, shape (B, 1, 3 or ct_slices, P, P)
         µCT in [-1, 1] (see `tomostain.scaling`).
     y : Tensor of float32, shape (B, 3, P, P)
         Histology, RGB in [-1, 1].
@@ -67,6 +67,8 @@ class Transforms:
         Whether rows and columns are reversed.
     ct_jitter, histology_jitter : Tensor of float64, shape (B, 2)
         Factors of contrast and of brightness.
+    turn : Tensor of bool, shape (B,), or None
+        Whether the order of the slices of µCT is reversed: None where there is one.
     """
 
     pair: Tensor
@@ -75,6 +77,7 @@ class Transforms:
     flip: Tensor
     ct_jitter: Tensor
     histology_jitter: Tensor
+    turn: Tensor | None = None
 
 
 class PatchSampler:
@@ -97,11 +100,14 @@ class PatchSampler:
         1, or 3 to repeat the grey value as the paper does.
     inverted_ct : bool
         Give -x in place of x.
+    ct_slices : int
+        Neighbouring slices of µCT, as channels; where it is not 1, `in_channels` is 1. Half of the patches have them in
+        the opposite order where `augment` flips: the thick section has no upper side either.
 
     Raises
     ------
     InputError
-        If there are no pairs.
+        If there are no pairs, or one holds fewer slices.
     """
 
     def __init__(
@@ -114,19 +120,20 @@ class PatchSampler:
         device: torch.device | str,
         in_channels: int,
         inverted_ct: bool = False,
+        ct_slices: int = 1,
     ) -> None:
         if not pairs:
             raise InputError("training pairs: there are none; add pairs to the dataset, or choose another fold")
         self.patch_px, self.batch, self.augment, self.device = patch_px, batch, augment, torch.device(device)
-        self.in_channels, self.inverted_ct = in_channels, inverted_ct
+        self.in_channels, self.inverted_ct, self.ct_slices = in_channels, inverted_ct, ct_slices
         self.ids = tuple(pair.id for pair in pairs)
-        self._given = [[part.to(self.device) for part in _compact(pair)] for pair in pairs]
+        self._given = [[part.to(self.device) for part in _compact(pair, ct_slices)] for pair in pairs]
         self._images = list(self._given)
         self._areas = [_integral(pair.mask) for pair in pairs]
 
     @property
     def nbytes(self) -> int:
-        """Memory of the pairs on the device, bytes: 6 a pixel."""
+        """Memory of the pairs on the device, bytes: 6 a pixel, and 2 for each further slice."""
         return sum(part.nbytes for parts in self._images for part in parts)
 
     def __len__(self) -> int:
@@ -134,9 +141,13 @@ class PatchSampler:
         return len(self._given)
 
     def given(self, number: int) -> tuple[NDArray[np.float32], Tensor, Tensor]:
-        """Return a pair as it was given: µCT grey values (Y, X), histology (3, Y, X) in [-1, 1], mask (1, Y, X)."""
+        """Return a pair as it was given: µCT grey values, histology (3, Y, X) in [-1, 1], mask (1, Y, X).
+
+        The µCT is (Y, X), or (ct_slices, Y, X).
+        """
         ct, histology, mask = self._given[number]
-        return (ct[0].float() + _CT_MIDDLE).cpu().numpy(), histology_to_network(histology.float()), mask.float()
+        seen = ct[0] if self.ct_slices == 1 else ct
+        return (seen.float() + _CT_MIDDLE).cpu().numpy(), histology_to_network(histology.float()), mask.float()
 
     def lay(self, number: int, place: Tensor) -> None:
         """Take a pair's histology and mask from another place from now on (`tomostain.train.realign.displacement`)."""
@@ -154,18 +165,23 @@ class PatchSampler:
         generator : torch.Generator
             On the CPU, whatever the device, so that a seed gives the same patches everywhere.
         """
-        return self.apply(draw_transforms(self._areas, self.patch_px, self.batch, self.augment, generator))
+        drawn = draw_transforms(self._areas, self.patch_px, self.batch, self.augment, generator)
+        if self.ct_slices > 1 and self.augment.flip:
+            drawn = replace(drawn, turn=torch.rand(self.batch, generator=generator) < 0.5)
+        return self.apply(drawn)
 
     def apply(self, transforms: Transforms) -> Batch:
         """Cut the patches that `transforms` describes; deterministic."""
         size = window_px(self.patch_px, float(transforms.scale.min()))
         where = list(zip(transforms.pair.tolist(), transforms.corner.tolist(), strict=True))
-        windows = torch.empty(len(where), 5, size, size, dtype=torch.float32, device=self.device)
+        windows = torch.empty(len(where), self.ct_slices + 4, size, size, dtype=torch.float32, device=self.device)
         for window, (pair, corner) in zip(windows, where, strict=True):
             _cut_into(window, self._images[pair], corner)
         grid = sampling_grid(transforms.scale, transforms.flip, self.patch_px, size).to(self.device)
         patches = functional.grid_sample(windows, grid, mode="bilinear", padding_mode="border", align_corners=True)
         x, y, mask = _scaled(patches)  # now, for there are fewer pixels than before
+        if transforms.turn is not None:
+            x = torch.where(transforms.turn.to(x.device)[:, None, None, None], x.flip(1), x)
         x, y = jitter_ct(x, transforms.ct_jitter.to(x)), jitter_histology(y, transforms.histology_jitter.to(y))
         return _batch(x, y, mask, [self.ids[i] for i, _ in where], self.in_channels, self.inverted_ct)
 
@@ -178,6 +194,7 @@ def patch_at(
     *,
     in_channels: int = 1,
     inverted_ct: bool = False,
+    ct_slices: int = 1,
     device: torch.device | str = "cpu",
 ) -> Batch:
     """Cut one patch at a place, without any augmentation: for validation and pictures.
@@ -190,7 +207,7 @@ def patch_at(
         Its first pixel; what lies outside the pair is background with mask 0.
     patch_px : int
         Its side, px.
-    in_channels, inverted_ct, device
+    in_channels, inverted_ct, ct_slices, device
         As in `PatchSampler`.
 
     Returns
@@ -198,8 +215,9 @@ def patch_at(
     Batch
         Of one patch, with the exact values of the pixels.
     """
-    window = _window([part.to(device) for part in _compact(pair)], [row, column], patch_px)[None]
-    return _batch(window[:, :1], window[:, 1:4], window[:, 4:], [pair.id], in_channels, inverted_ct)
+    window = _window([part.to(device) for part in _compact(pair, ct_slices)], [row, column], patch_px)[None]
+    x, y, mask = window.split([ct_slices, 3, 1], dim=1)
+    return _batch(x, y, mask, [pair.id], in_channels, inverted_ct)
 
 
 def draw_transforms(
@@ -289,12 +307,13 @@ def sampling_grid(scale: Tensor, flip: Tensor, patch_px: int, size: int) -> Tens
     return torch.stack([columns[:, None, :].expand(shape), rows[:, :, None].expand(shape)], dim=-1)
 
 
-def _compact(pair: Pair) -> tuple[Tensor, Tensor, Tensor]:
-    """Return µCT int16 (1, Y, X) less the middle of its window, histology uint8 (3, Y, X) and mask uint8 (1, Y, X)."""
-    ct = np.clip(pair.ct.astype(np.int32), int(CT_WINDOW[0]), int(CT_WINDOW[1])) - _CT_MIDDLE
+def _compact(pair: Pair, ct_slices: int = 1) -> tuple[Tensor, Tensor, Tensor]:
+    """Return µCT int16 (S, Y, X) less the middle of its window, histology uint8 (3, Y, X) and mask uint8 (1, Y, X)."""
+    seen = pair.seen(ct_slices).reshape(ct_slices, *pair.ct.shape)
+    ct = np.clip(seen.astype(np.int32), int(CT_WINDOW[0]), int(CT_WINDOW[1])) - _CT_MIDDLE
     histology = np.ascontiguousarray(np.moveaxis(pair.histology, -1, 0))
     return (
-        torch.from_numpy(ct.astype(np.int16)[None]),
+        torch.from_numpy(ct.astype(np.int16)),
         torch.from_numpy(histology.copy()),
         torch.from_numpy(pair.mask.astype(np.uint8)[None]),
     )
@@ -306,21 +325,21 @@ def _integral(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def _window(parts: Sequence[Tensor], corner: Sequence[int], size: int) -> Tensor:
-    """Return µCT, histology and mask of a square window as 5 channels in network scale; background outside the pair."""
-    window = torch.empty(1, 5, size, size, dtype=torch.float32, device=parts[0].device)
+    """Return µCT, histology and mask of a square window, channels in network scale; background outside the pair."""
+    window = torch.empty(1, len(parts[0]) + 4, size, size, dtype=torch.float32, device=parts[0].device)
     _cut_into(window[0], parts, corner)
     return torch.cat(_scaled(window), dim=1)[0]
 
 
 def _cut_into(window: Tensor, parts: Sequence[Tensor], corner: Sequence[int]) -> None:
-    """Copy µCT, histology and mask of a square window, as they lie on the device, into its 5 float channels."""
-    for into, part, fill in zip(window.split([1, 3, 1]), parts, _FILL, strict=True):
+    """Copy µCT, histology and mask of a square window, as they lie on the device, into its float channels."""
+    for into, part, fill in zip(window.split([len(part) for part in parts]), parts, _FILL, strict=True):
         into.copy_(_cut(part, corner, window.shape[-1], fill))
 
 
 def _scaled(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return µCT and histology in network scale, and the mask, from 5 channels (B, 5, H, W) as they lie there."""
-    ct, histology, mask = images.split([1, 3, 1], dim=1)
+    """Return µCT and histology in network scale, and the mask, from channels (B, S + 4, H, W) as they lie there."""
+    ct, histology, mask = images.split([images.shape[1] - 4, 3, 1], dim=1)
     return ct_to_network(ct + _CT_MIDDLE), histology_to_network(histology), mask
 
 
@@ -343,5 +362,5 @@ def _cut(image: Tensor, corner: Sequence[int], size: int, fill: int) -> Tensor:
 def _batch(x: Tensor, y: Tensor, mask: Tensor, ids: Sequence[str], in_channels: int, inverted_ct: bool) -> Batch:
     """Bring resampled channels into the form the networks and losses take."""
     x = -x if inverted_ct else x
-    x = x if in_channels == 1 else x.repeat(1, in_channels, 1, 1)
+    x = x if in_channels == 1 or x.shape[1] > 1 else x.repeat(1, in_channels, 1, 1)
     return Batch(x, y.contiguous(), (mask >= 0.5).float(), tuple(ids))

@@ -69,13 +69,14 @@ class Trainer:
     def _sampler(self, data: Dataset, ids: Sequence[str]) -> PatchSampler:
         recipe = self.recipe
         return PatchSampler(
-            [data.load(pair_id) for pair_id in ids],
+            [data.load(pair_id, recipe.ct_slices) for pair_id in ids],
             patch_px=recipe.patch_px,
             batch=recipe.batch,
             augment=recipe.augment,
             device=self.fabric.device,
             in_channels=recipe.in_channels,
             inverted_ct=recipe.inverted_ct,
+            ct_slices=recipe.ct_slices,
         )
 
     def take_step(self) -> dict[str, float]:
@@ -116,15 +117,19 @@ class Trainer:
 
     @torch.no_grad()
     def draw(self, ct: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return what would be stained of a whole µCT image (Y, X) as it stands: (Y, X, 3) in [-1, 1]."""
+        """Return what would be stained of a whole µCT image as it stands: (Y, X, 3) in [-1, 1].
+
+        Of (Y, X), or (ct_slices, Y, X) for recipes that see several slices.
+        """
         # Staining knows of training's networks, so that training may know of staining only here.
         from tomostain.stain import StainConfig, blend_tiles
 
         network, recipe = self.state.networks.staining, self.recipe
 
         def translate(patches: Tensor) -> Tensor:
-            x = ct_to_network(patches.to(self.fabric.device))[:, None]
-            return network((-x if recipe.inverted_ct else x).repeat(1, recipe.in_channels, 1, 1)).float()
+            x = ct_to_network(patches.to(self.fabric.device))
+            x = x if recipe.ct_slices > 1 else x[:, None].repeat(1, recipe.in_channels, 1, 1)
+            return network(-x if recipe.inverted_ct else x).float()
 
         network.eval()
         tiles = StainConfig(patch_px=recipe.patch_px, stride_px=recipe.patch_px // 2)
@@ -238,7 +243,9 @@ class Trainer:
             batch = sampler.draw(draws)
             fake_y = networks.staining(batch.x)
             fake_x = [] if networks.g_yx is None else [networks.g_yx(batch.y)]
-            images = [batch.x, fake_y, batch.mask * 2 - 1, batch.y, *fake_x]
+            # Of several slices the one that is drawn.
+            x = batch.x[:, self.recipe.ct_slices // 2, None] if self.recipe.ct_slices > 1 else batch.x
+            images = [x, fake_y, batch.mask * 2 - 1, batch.y, *fake_x]
             rows += [[image[number] for image in images] for number in range(min(2, len(batch.x)))]
         for network in drawing:
             network.train()

@@ -1,0 +1,125 @@
+"""Several neighbouring slices as one input: a section is thicker than a slice of the µCT (2.5D).
+
+Histology of 40 µm shows in projection what lies in 2 slices of 20 µm, or in 8 of 5 µm. A network that sees them at once
+knows more of what the stain saw, and draws neighbouring slices alike, since they share most of their input. The slices
+are its channels, one voxel apart, the one that is drawn in the middle.
+"""
+
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AfterValidator, Field
+
+from tomostain.errors import InputError
+
+MOST_SLICES = 65
+
+
+def _odd(number: int) -> int:
+    if number % 2 == 0:
+        raise ValueError(f"{number} slices have none in the middle; give an odd number")
+    return number
+
+
+SliceCount = Annotated[int, Field(ge=1, le=MOST_SLICES), AfterValidator(_odd)]
+"""How many slices a network sees at once: odd."""
+
+
+def middle_slices(ct: NDArray[Any], number: int, source: str = "slab") -> NDArray[Any]:
+    """Return the slices in the middle, as a network that sees `number` of them takes them.
+
+    Parameters
+    ----------
+    ct : ndarray, shape (Y, X) or (S, Y, X)
+        One slice, or an odd number of neighbours.
+    number : int
+        Odd.
+    source : str
+        Named in the error message.
+
+    Returns
+    -------
+    ndarray, shape (Y, X) for one slice, else (number, Y, X)
+
+    Raises
+    ------
+    InputError
+        If there are fewer slices, none in the middle, or no pixels.
+
+    Examples
+    --------
+    >>> slab = np.arange(5)[:, None, None] * np.ones((1, 2, 2))
+    >>> middle_slices(slab, 3)[:, 0, 0].tolist(), middle_slices(slab, 1).shape
+    ([1.0, 2.0, 3.0], (2, 2))
+    """
+    if ct.ndim not in (2, 3) or not ct.size:
+        raise InputError(f"{source}: has shape {ct.shape}; expected rows and columns (Y, X), or slices of them")
+    there = 1 if ct.ndim == 2 else len(ct)
+    if there < number or there % 2 == 0:
+        raise InputError(
+            f"{source}: holds {there} slice(s), and {number} are needed, with the one that is meant in the middle; "
+            "give it with its neighbours"
+        )
+    if number == 1:
+        return ct if ct.ndim == 2 else ct[there // 2]
+    first = (there - number) // 2
+    return ct[first : first + number]
+
+
+def with_edges(first: int, last: int, depth: int) -> tuple[int, int, tuple[int, int]]:
+    """Return which slices of a volume to read for those from `first` to `last`, and how often the ends are repeated.
+
+    Parameters
+    ----------
+    first, last : int
+        May reach beyond the volume.
+    depth : int
+        Slices of the volume.
+
+    Returns
+    -------
+    start, stop : int
+        What to read.
+    repeat : (int, int)
+        How often to repeat the first slice before it and the last one after it.
+
+    Examples
+    --------
+    >>> with_edges(-2, 4, 10), with_edges(7, 12, 10)
+    ((0, 4, (2, 0)), (7, 10, (0, 2)))
+    """
+    start, stop = min(max(first, 0), depth - 1), max(min(last, depth), 1)
+    return start, stop, (start - first, last - stop)
+
+
+def repeat_ends(slices: NDArray[Any], repeat: tuple[int, int]) -> NDArray[Any]:
+    """Return slices (n, Y, X) with the first and the last one repeated so often beyond them; see `with_edges`."""
+    if repeat == (0, 0):
+        return slices
+    return np.pad(slices, (repeat, *[(0, 0)] * (slices.ndim - 1)), mode="edge")
+
+
+def slabs_of(slices: NDArray[Any], number: int) -> NDArray[Any]:
+    """Return each slice with its neighbours, as a view.
+
+    Parameters
+    ----------
+    slices : ndarray, shape (n + number - 1, Y, X)
+        The slices, and the neighbours of the first and the last one.
+    number : int
+        Odd.
+
+    Returns
+    -------
+    ndarray, shape (n, Y, X) for one slice each, else (n, number, Y, X)
+
+    Examples
+    --------
+    >>> slabs_of(np.arange(4).reshape(4, 1, 1), 3).reshape(2, 3).tolist()
+    [[0, 1, 2], [1, 2, 3]]
+    """
+    if number == 1:
+        return slices
+    windows = np.lib.stride_tricks.sliding_window_view(slices, number, axis=0)
+    return np.moveaxis(windows, -1, 1)
