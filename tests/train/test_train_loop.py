@@ -470,7 +470,7 @@ def test_what_only_the_neighbours_tell_is_learnt_from_a_slab(tmp_path):
     for ct_slices in (1, 3):
         values = {"terms": {"l1": 1}, "in_channels": 1, "ct_slices": ct_slices, "learning_rate": 0.02}
         trainer = Trainer(toy_recipe(**values), data, 0, 0, "cpu")
-        for _ in range(150):
+        for _ in range(300):
             trainer.take_step()
         losses[ct_slices] = trainer.validate()["validation_l1"]
     assert losses[3] < 0.5 * losses[1]

@@ -14,7 +14,7 @@ from typing import TextIO
 import typer
 
 import tomostain
-from tomostain.cli import align, data, inspect, learn, results, sections
+from tomostain.cli import align, data, inspect, learn, results, sections, stain
 from tomostain.cli.demo import demo
 from tomostain.errors import InputError, Interrupted, NotSure, StrangeInput, ToldElsewhere
 
@@ -53,7 +53,7 @@ def root(
 
 
 app.command()(demo)
-for verbs in (align, data, learn, results, sections, inspect):
+for verbs in (align, data, learn, stain, results, sections, inspect):
     verbs.register(app)
 
 

@@ -117,6 +117,8 @@ def cut_volume(
     sigma = np.sqrt(np.clip(ratio**2 - 1, 0, None) / 12)
     more = int(np.ceil(_TRUNCATE * sigma[0]))
     result = np.full(shape, np.nan, dtype=np.float32)
+    if first >= last:
+        return result  # the plane passes the volume by
     for start in range(first, max(first + 1, last - 1), _CHUNK_SLICES):
         # One slice more than the step: points between two chunks need the last slice of one and the first of the next.
         stop = min(start + _CHUNK_SLICES + 1, last)
