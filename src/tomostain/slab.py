@@ -53,10 +53,12 @@ def middle_slices(ct: NDArray[Any], number: int, source: str = "slab") -> NDArra
     >>> middle_slices(slab, 3)[:, 0, 0].tolist(), middle_slices(slab, 1).shape
     ([1.0, 2.0, 3.0], (2, 2))
     """
-    if ct.ndim not in (2, 3) or not ct.size:
-        raise InputError(f"{source}: has shape {ct.shape}; expected rows and columns (Y, X), or slices of them")
     there = 1 if ct.ndim == 2 else len(ct)
-    if there < number or there % 2 == 0:
+    if ct.ndim not in (2, 3) or not ct.size or there % 2 == 0:
+        raise InputError(
+            f"{source}: has shape {ct.shape}; expected rows and columns (Y, X), or an odd number of slices (S, Y, X)"
+        )
+    if there < number:
         raise InputError(
             f"{source}: holds {there} slice(s), and {number} are needed, with the one that is meant in the middle; "
             "give it with its neighbours"

@@ -8,18 +8,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from scipy import ndimage
+from tests.stain.toys import LEVELS, colours, grey_values, toy_model
 
-from tomostain import __version__
 from tomostain.errors import InputError
-from tomostain.io import ModelSpec, open_stained, open_volume, save_model, write_stack
+from tomostain.io import open_stained, open_volume, write_stack
 from tomostain.io.scratch import Scratch
-from tomostain.prepare import Levels, normalise_ct
+from tomostain.prepare import normalise_ct
 from tomostain.stain import StainConfig, load_translator, plan_volume, stain_slice, stain_volume
 from tomostain.stain.planes import fuse
-from tomostain.train import build_network
 
-LEVELS = Levels(background=100.0, bone=900.0)
 CONFIG = StainConfig(patch_px=32, stride_px=16, slab=7, planes="zyx", fuse="median")
 SHAPE = (37, 40, 34)
 FRESH = multiprocessing.get_context("forkserver")
@@ -27,24 +24,13 @@ FRESH = multiprocessing.get_context("forkserver")
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models") / "model"
-    network = {"name": "resnet", "in_channels": 1, "width": 2, "blocks": 1}
-    built = build_network(network, torch.Generator().manual_seed(0))
-    for parameter in built.parameters():
-        parameter.data *= 5  # N(0, 0.02) alone would give one grey
-    spec = ModelSpec(
-        generator=network, in_channels=1, voxel_um=5, stain="h&e", recipe="test", tomostain_version=__version__
-    )
-    save_model(folder, spec, built.state_dict())
-    return folder
+    return toy_model(tmp_path_factory.mktemp("models") / "model")
 
 
 @pytest.fixture(scope="module")
 def volume(tmp_path_factory):
-    values = ndimage.gaussian_filter(np.random.default_rng(0).random(SHAPE), 1.5)
-    grey = np.rint(1000 * (values - values.min()) / np.ptp(values)).astype(np.uint16)
     folder = tmp_path_factory.mktemp("volumes") / "volume"
-    write_stack(folder, grey, voxel_um=5.0)
+    write_stack(folder, grey_values(SHAPE), voxel_um=5.0)
     return folder
 
 
@@ -59,11 +45,6 @@ def by_hand(model, volume):
         return np.moveaxis(np.stack(planes), 0, axis)
 
     return [along(axis) for axis in range(3)]
-
-
-def colours(path):
-    stained = open_stained(path)
-    return stained.read(0, stained.shape[0])
 
 
 @pytest.mark.parametrize("how", ["median", "mean", "weighted"])

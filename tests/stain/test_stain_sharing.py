@@ -12,19 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scipy import ndimage
+from tests.stain.toys import LEVELS, contents, grey_values, toy_model
 
-from tomostain import __version__
 from tomostain.cli.main import run
 from tomostain.errors import InputError, Interrupted, StrangeInput
-from tomostain.io import ModelSpec, check_stained, open_stained, open_volume, save_model, write_stack
+from tomostain.io import check_stained, open_stained, open_volume, write_stack
 from tomostain.io.stained_writer import slabs_left
-from tomostain.prepare import Levels
 from tomostain.stain import StainConfig, stain_on_workers, stain_volume
 from tomostain.stain.volume import part_of
-from tomostain.train import build_network
 
-OPTIONS = {"config": StainConfig(patch_px=32, stride_px=16, slab=3), "levels": Levels(background=100.0, bone=900.0)}
+OPTIONS = {"config": StainConfig(patch_px=32, stride_px=16, slab=3), "levels": LEVELS}
 SLICES = 26
 KILLS = 20
 # Children begin as copies of a process that has loaded everything but holds no threads.
@@ -34,35 +31,19 @@ FRESH.set_forkserver_preload(["tomostain.stain", "tomostain.stain.volume", "zarr
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models") / "model"
-    network = {"name": "resnet", "in_channels": 1, "width": 2, "blocks": 1}
-    built = build_network(network, torch.Generator().manual_seed(0))
-    for parameter in built.parameters():
-        parameter.data *= 5  # N(0, 0.02) alone would give one grey
-    spec = ModelSpec(
-        generator=network, in_channels=1, voxel_um=5, stain="h&e", recipe="test", tomostain_version=__version__
-    )
-    save_model(folder, spec, built.state_dict())
-    return folder
+    return toy_model(tmp_path_factory.mktemp("models") / "model")
 
 
 @pytest.fixture(scope="module")
 def volume(tmp_path_factory):
-    values = ndimage.gaussian_filter(np.random.default_rng(0).random((SLICES, 36, 41)), 1.5)
-    grey = np.rint(1000 * (values - values.min()) / np.ptp(values)).astype(np.uint16)
     folder = tmp_path_factory.mktemp("volumes") / "volume"
-    write_stack(folder, grey, voxel_um=5.0)
+    write_stack(folder, grey_values((SLICES, 36, 41)), voxel_um=5.0)
     return folder
 
 
 @pytest.fixture(scope="module")
 def whole(model, volume, tmp_path_factory):
     return stain_volume(model, volume, tmp_path_factory.mktemp("whole") / "out.ome.zarr", **OPTIONS)
-
-
-def contents(path):
-    """Every file of a stained volume, byte for byte."""
-    return {str(p.relative_to(path)): p.read_bytes() for p in sorted(path.rglob("*")) if p.is_file()}
 
 
 def in_a_child(model, volume, out, slow_s, written, part=(1, 1), begun=None, **options):

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from tests.stain.toys import LEVELS, RESNET, colours, grey_values, toy_model
 
-from tomostain import __version__
 from tomostain.errors import InputError, StrangeInput
-from tomostain.io import ModelSpec, open_stained, read_image, save_model, write_image, write_stack
+from tomostain.io import read_image, save_model, write_image, write_stack
 from tomostain.io.models import model_card
-from tomostain.prepare import Levels, Pair, normalise_ct
+from tomostain.prepare import Pair, normalise_ct
 from tomostain.prepare.novelty import remember
 from tomostain.scaling import ct_to_network, histology_from_network
 from tomostain.slab import slabs_of
@@ -20,20 +20,13 @@ from tomostain.stain.planes import fuse
 from tomostain.stain.statistics import pooled_translator, sample_tiles
 from tomostain.train import build_network
 
-LEVELS = Levels(background=100.0, bone=900.0)
 SHAPE = (11, 36, 41)
 SMALL = {"patch_px": 32, "stride_px": 16}
 
 
 def make_model(folder, ct_slices=3, norm="instance", seed=0, seen=None):
-    network = {"name": "resnet", "in_channels": ct_slices, "width": 2, "blocks": 1, "norm": norm}
-    built = build_network(network, torch.Generator().manual_seed(seed))
-    for parameter in built.parameters():
-        parameter.data *= 5  # N(0, 0.02) alone would give one grey
-    about = {"voxel_um": 5.0, "stain": "h&e", "recipe": "test", "tomostain_version": __version__}
-    spec = ModelSpec(generator=network, in_channels=1, ct_slices=ct_slices, patch_px=32, **about)
-    save_model(folder, spec, built.state_dict(), seen=seen)
-    return folder
+    network = RESNET | {"in_channels": ct_slices, "norm": norm}
+    return toy_model(folder, network, seed, seen, ct_slices=ct_slices, patch_px=32)
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +36,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def grey():
-    values = ndimage.gaussian_filter(np.random.default_rng(0).random(SHAPE), 1.0)
-    return np.rint(1000 * (values - values.min()) / np.ptp(values)).astype(np.uint16)
+    return grey_values(SHAPE, sigma=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +56,6 @@ def by_hand(model, ct, config, axis=0):
     slices = padded(ct, axis=axis)
     drawn = [stain_slice(translator, slices[z : z + 3].copy(), config) for z in range(ct.shape[axis])]
     return np.moveaxis(np.stack(drawn), 0, axis)
-
-
-def colours(path):
-    stained = open_stained(path)
-    return stained.read(0, stained.shape[0])
 
 
 def test_the_generator_is_given_the_neighbours_as_channels(model):

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.stain.toys import RESNET, toy_model
 
 from tomostain import __version__
 from tomostain.errors import InputError
@@ -13,23 +14,10 @@ from tomostain.scaling import ct_to_network, histology_from_network
 from tomostain.stain import StainConfig, blend_tiles, load_translator, stain_slice, tile_starts, tile_weights
 from tomostain.train import build_network
 
-RESNET = {"name": "resnet", "in_channels": 1, "width": 2, "blocks": 1}
 
-
-def make_model(folder, network=None, seed=0, **spec):
-    network = network or RESNET
-    values = {
-        "in_channels": network.get("in_channels", 3),
-        "voxel_um": 5.0,
-        "stain": "toluidine-blue",
-        "recipe": "test",
-    }
-    built = build_network(network, torch.Generator().manual_seed(seed))
-    for parameter in built.parameters():
-        parameter.data *= 5  # N(0, 0.02) alone would give one grey
-    model_spec = ModelSpec(generator=network, tomostain_version=__version__, **(values | spec))
-    save_model(folder, model_spec, built.state_dict())
-    return folder
+def make_model(folder, network=RESNET, seed=0, **spec):
+    in_channels = network.get("in_channels", 3)
+    return toy_model(folder, network, seed, **({"in_channels": in_channels, "stain": "toluidine-blue"} | spec))
 
 
 def ct_slice(shape, seed=0):
@@ -164,7 +152,7 @@ def test_batches_do_not_change_the_picture(tmp_path):
 
 def test_a_slice_must_have_two_axes(tmp_path):
     translator = load_translator(make_model(tmp_path / "model"), "cpu")
-    with pytest.raises(InputError, match=r"slice of shape \(2, 3, 4\)"):
+    with pytest.raises(InputError, match=r"slice: has shape \(2, 3, 4\); expected rows and columns"):
         stain_slice(translator, np.zeros((2, 3, 4), np.uint16))
 
 
@@ -183,7 +171,7 @@ def test_models_that_do_not_fit_are_refused_by_name(tmp_path):
     with pytest.raises(InputError, match=r"width: tensor .* has shape"):
         load_translator(tmp_path / "width", "cpu")
     save_model(tmp_path / "channels", spec.model_copy(update={"in_channels": 3}), other)
-    with pytest.raises(InputError, match=r"channels: model.yaml says in_channels 3, but its generator maps 1"):
+    with pytest.raises(InputError, match=r"channels: model.yaml says in_channels 3, ct_slices 1, but its generator maps 1"):
         load_translator(tmp_path / "channels", "cpu")
     save_model(tmp_path / "name", spec.model_copy(update={"generator": {"name": "resnest", "in_channels": 1}}), other)
     with pytest.raises(InputError, match=r"name: model.yaml: .*did you mean 'resnet'"):

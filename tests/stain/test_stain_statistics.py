@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from tests.stain.toys import LEVELS, colours, contents, grey_values, weights_of
 from torch import nn
 
 from tomostain import __version__
@@ -15,7 +16,7 @@ from tomostain.cli.main import run
 from tomostain.errors import InputError
 from tomostain.io import ModelSpec, open_stained, read_image, save_model, write_image, write_stack
 from tomostain.io.tensors import read_tensors, write_tensors
-from tomostain.prepare import Levels, normalise_ct
+from tomostain.prepare import normalise_ct
 from tomostain.stain import StainConfig, Translator, load_translator, plan_volume, stain_slice, stain_volume
 from tomostain.stain.exact import exact_tiles, halo_of
 from tomostain.stain.statistics import (
@@ -29,22 +30,14 @@ from tomostain.stain.statistics import (
     with_statistics,
 )
 from tomostain.stain.volume import STATISTICS
-from tomostain.train.networks import build_network, size_step
+from tomostain.train.networks import size_step
 
 RESNET = {"name": "resnet", "in_channels": 1, "width": 3, "blocks": 1}
 UNET = {"name": "unet", "in_channels": 1, "width": 3, "downs": 3, "detail": 4}
-LEVELS = Levels(background=100.0, bone=900.0)
 SHAPE = (21, 36, 41)
 CONFIG = StainConfig(patch_px=32, stride_px=16, slab=4, statistics="volume")
 FRESH = multiprocessing.get_context("forkserver")
 FRESH.set_forkserver_preload(["tomostain.stain", "tomostain.stain.volume", "zarr"])
-
-
-def weights_of(network, seed=0):
-    built = build_network(network, torch.Generator().manual_seed(seed))
-    for parameter in built.parameters():
-        parameter.data *= 5  # N(0, 0.02) alone would give one grey
-    return built.eval()
 
 
 def spec_of(network):
@@ -70,8 +63,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def grey():
-    values = ndimage.gaussian_filter(np.random.default_rng(0).random(SHAPE), 1.5)
-    return np.rint(1000 * (values - values.min()) / np.ptp(values)).astype(np.uint16)
+    return grey_values(SHAPE)
 
 
 @pytest.fixture(scope="module")
@@ -85,16 +77,6 @@ def volume(grey, tmp_path_factory):
 def whole(model, volume, tmp_path_factory):
     out = tmp_path_factory.mktemp("whole") / "out.ome.zarr"
     return stain_volume(model, volume, out, config=CONFIG, levels=LEVELS)
-
-
-def contents(path):
-    """Every file of a stained volume, byte for byte."""
-    return {str(p.relative_to(path)): p.read_bytes() for p in sorted(path.rglob("*")) if p.is_file()}
-
-
-def colours(path):
-    stained = open_stained(path)
-    return stained.read(0, stained.shape[0])
 
 
 @pytest.mark.parametrize("features", [1, 4])

@@ -5,43 +5,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from scipy import ndimage
+from tests.stain.toys import LEVELS, RESNET, contents, grey_values, toy_model
 
-from tomostain import __version__
 from tomostain.errors import InputError
-from tomostain.io import ModelSpec, check_stained, open_stained, save_model, write_stack
+from tomostain.io import check_stained, open_stained, write_stack
 from tomostain.io.stained_writer import slabs_left
 from tomostain.prepare import Levels, normalise_ct
 from tomostain.stain import StainConfig, load_translator, stain_slice, stain_volume
-from tomostain.train import build_network
 
-LEVELS = Levels(background=100.0, bone=900.0)
 CONFIG = StainConfig(patch_px=32, stride_px=16, slab=3)
 SHAPE = (20, 18, 270)  # long enough for a coarser level
 OPTIONS = {"config": CONFIG, "levels": LEVELS}
 
 
-def save(folder, seed, **network):
-    network = {"name": "resnet", "in_channels": 1, "width": 2, "blocks": 1} | network
-    built = build_network(network, torch.Generator().manual_seed(seed))
-    for parameter in built.parameters():
-        parameter.data *= 5  # N(0, 0.02) alone would give one grey
-    spec = ModelSpec(
-        generator=network, in_channels=1, voxel_um=5, stain="h&e", recipe="test", tomostain_version=__version__
-    )
-    save_model(folder, spec, built.state_dict())
-    return folder
-
-
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    return save(tmp_path_factory.mktemp("models") / "model", 0)
-
-
-def grey_values(shape, seed=0):
-    values = ndimage.gaussian_filter(np.random.default_rng(seed).random(shape), 1.5)
-    return np.rint(1000 * (values - values.min()) / max(np.ptp(values), 1e-9)).astype(np.uint16)
+    return toy_model(tmp_path_factory.mktemp("models") / "model")
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +29,6 @@ def volume(tmp_path_factory):
     folder = tmp_path_factory.mktemp("volumes") / "volume"
     write_stack(folder, grey_values(SHAPE), voxel_um=5.0)
     return folder
-
-
-def contents(path):
-    """Every file of a stained volume, byte for byte."""
-    return {str(p.relative_to(path)): p.read_bytes() for p in sorted(path.rglob("*")) if p.is_file()}
 
 
 @pytest.fixture
@@ -105,7 +80,7 @@ def test_on_a_disk_that_is_full_it_says_so_and_goes_on_when_there_is_room(
 def test_another_model_input_or_grey_level_is_refused_by_name(model, volume, tmp_path):
     out = stain_volume(model, volume, tmp_path / "out.ome.zarr", **OPTIONS)
     before = contents(out)
-    other_model = save(tmp_path / "other", 1)
+    other_model = toy_model(tmp_path / "other", seed=1)
     other_volume = tmp_path / volume.name
     write_stack(other_volume, grey_values(SHAPE, seed=1), voxel_um=5.0)
     smooth = CONFIG.model_copy(update={"gaussian_sigma": 1.0})
@@ -159,7 +134,7 @@ def test_volumes_smaller_than_a_patch_or_of_one_slice(model, tmp_path, shape, si
 
 @pytest.mark.parametrize("shape", [(1, 36, 41), (5, 9, 50)])
 def test_small_volumes_along_three_axes_and_by_exact_tiles(tmp_path, shape):
-    model = save(tmp_path / "model", 0, norm="channel")
+    model = toy_model(tmp_path / "model", RESNET | {"norm": "channel"})
     write_stack(tmp_path / "volume", grey_values(shape), voxel_um=5.0)
     exact = StainConfig(blend="exact", patch_px=64)
     for name, config in {"planes": CONFIG.model_copy(update={"planes": "zyx"}), "exact": exact}.items():

@@ -5,39 +5,27 @@ import tracemalloc
 
 import numpy as np
 import pytest
-import torch
 from scipy import ndimage
+from tests.stain import toys
+from tests.stain.toys import LEVELS, colours, toy_model
 
-from tomostain import __version__
 from tomostain.cli.main import run
 from tomostain.errors import InputError, Interrupted
-from tomostain.io import ModelSpec, load_model, open_stained, read_image, save_model, write_image, write_stack
-from tomostain.prepare import Levels, normalise_ct
+from tomostain.io import load_model, open_stained, read_image, save_model, write_image, write_stack
+from tomostain.prepare import normalise_ct
 from tomostain.prepare.greys import solid_quantiles
 from tomostain.stain import StainConfig, load_translator, plan_volume, stain_image, stain_slice, stain_volume
-from tomostain.train import build_network
 
-LEVELS = Levels(background=100.0, bone=900.0)
 SMALL = {"patch_px": 32, "stride_px": 16}
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models") / "model"
-    network = {"name": "resnet", "in_channels": 1, "width": 2, "blocks": 1}
-    built = build_network(network, torch.Generator().manual_seed(0))
-    for parameter in built.parameters():
-        parameter.data *= 5  # N(0, 0.02) alone would give one grey
-    spec = ModelSpec(
-        generator=network, in_channels=1, voxel_um=5, stain="h&e", recipe="test", tomostain_version=__version__
-    )
-    save_model(folder, spec, built.state_dict())
-    return folder
+    return toy_model(tmp_path_factory.mktemp("models") / "model")
 
 
 def grey_values(shape=(11, 36, 41), seed=0):
-    values = ndimage.gaussian_filter(np.random.default_rng(seed).random(shape), 1.5)
-    return np.rint(1000 * (values - values.min()) / np.ptp(values)).astype(np.uint16)
+    return toys.grey_values(shape, seed)
 
 
 @pytest.fixture
@@ -48,11 +36,6 @@ def volume(tmp_path):
 
 def stained_of(told):
     return [what for what in told if what[0] == "staining"]
-
-
-def colours(path):
-    stained = open_stained(path)
-    return stained.read(0, stained.shape[0])
 
 
 def test_a_volume_is_its_slices_stained_one_by_one(model, volume, tmp_path):
