@@ -171,7 +171,9 @@ def test_models_that_do_not_fit_are_refused_by_name(tmp_path):
     with pytest.raises(InputError, match=r"width: tensor .* has shape"):
         load_translator(tmp_path / "width", "cpu")
     save_model(tmp_path / "channels", spec.model_copy(update={"in_channels": 3}), other)
-    with pytest.raises(InputError, match=r"channels: model.yaml says in_channels 3, ct_slices 1, but its generator maps 1"):
+    with pytest.raises(
+        InputError, match=r"channels: model.yaml says in_channels 3, ct_slices 1, but its generator maps 1"
+    ):
         load_translator(tmp_path / "channels", "cpu")
     save_model(tmp_path / "name", spec.model_copy(update={"generator": {"name": "resnest", "in_channels": 1}}), other)
     with pytest.raises(InputError, match=r"name: model.yaml: .*did you mean 'resnet'"):

@@ -9,7 +9,7 @@ Source: Irvine et al., J. Synchrotron Rad. 2026, section 2.7.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -67,8 +67,6 @@ class Transforms:
         Whether rows and columns are reversed.
     ct_jitter, histology_jitter : Tensor of float64, shape (B, 2)
         Factors of contrast and of brightness.
-    turn : Tensor of bool, shape (B,), or None
-        Whether the order of the slices of µCT is reversed: None where there is one.
     """
 
     pair: Tensor
@@ -77,7 +75,6 @@ class Transforms:
     flip: Tensor
     ct_jitter: Tensor
     histology_jitter: Tensor
-    turn: Tensor | None = None
 
 
 class PatchSampler:
@@ -101,8 +98,7 @@ class PatchSampler:
     inverted_ct : bool
         Give -x in place of x.
     ct_slices : int
-        Neighbouring slices of µCT, as channels; where it is not 1, `in_channels` is 1. Half of the patches have them in
-        the opposite order where `augment` flips: the thick section has no upper side either.
+        Neighbouring slices of µCT, as channels; where it is not 1, `in_channels` is 1.
 
     Raises
     ------
@@ -165,10 +161,7 @@ class PatchSampler:
         generator : torch.Generator
             On the CPU, whatever the device, so that a seed gives the same patches everywhere.
         """
-        drawn = draw_transforms(self._areas, self.patch_px, self.batch, self.augment, generator)
-        if self.ct_slices > 1 and self.augment.flip:
-            drawn = replace(drawn, turn=torch.rand(self.batch, generator=generator) < 0.5)
-        return self.apply(drawn)
+        return self.apply(draw_transforms(self._areas, self.patch_px, self.batch, self.augment, generator))
 
     def apply(self, transforms: Transforms) -> Batch:
         """Cut the patches that `transforms` describes; deterministic."""
@@ -180,8 +173,6 @@ class PatchSampler:
         grid = sampling_grid(transforms.scale, transforms.flip, self.patch_px, size).to(self.device)
         patches = functional.grid_sample(windows, grid, mode="bilinear", padding_mode="border", align_corners=True)
         x, y, mask = _scaled(patches)  # now, for there are fewer pixels than before
-        if transforms.turn is not None:
-            x = torch.where(transforms.turn.to(x.device)[:, None, None, None], x.flip(1), x)
         x, y = jitter_ct(x, transforms.ct_jitter.to(x)), jitter_histology(y, transforms.histology_jitter.to(y))
         return _batch(x, y, mask, [self.ids[i] for i, _ in where], self.in_channels, self.inverted_ct)
 
