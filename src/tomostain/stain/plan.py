@@ -145,6 +145,9 @@ def _memory(job: Job, slices: int, volumes: int) -> int:
         slices * (3 * volumes + 7),
     )
     pixels, batch_px = job.volume.shape[1] * job.volume.shape[2], job.config.batch * patch**2
+    if job.config.blend == "exact":
+        # One at a time, and none larger than a slice.
+        batch_px = math.prod(min(patch, side) for side in job.volume.shape[1:])
     if job.config.statistics == "volume":
         batch_px = max(batch_px, TILES * job.translator.spec.patch_px**2)
     return pixels * (read + stained + written + 28) + batch_px * width_px * 16
