@@ -136,6 +136,7 @@ def test_channel_norm_is_torchs_layer_norm_over_channels(seed, channels):
         network.bias.normal_(generator=draws)
     last = functional.layer_norm(image.movedim(1, -1), (channels,), network.gain, network.bias)
     torch.testing.assert_close(network(image), last.movedim(-1, 1))
+    torch.testing.assert_close(network(image.to(memory_format=torch.channels_last)), last.movedim(-1, 1))
 
 
 @pytest.mark.parametrize(("norm", "alike"), [("channel", True), ("instance", False)])

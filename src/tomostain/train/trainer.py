@@ -279,7 +279,8 @@ def _build_state(recipe: Recipe, seed: int, fabric: Any, team: Team) -> State:
     if recipe.needs_field:
         networks.field = trained["field"] = build(recipe.field)
     if recipe.average:
-        networks.average = fabric.setup_module(build_network(recipe.generator_spec())).requires_grad_(False)
+        average = build_network(recipe.generator_spec())
+        networks.average = fabric.setup_module(accelerate(average) if fast else average).requires_grad_(False)
         networks.average.load_state_dict(networks.g_xy.state_dict())
     optimisers = {"generators": adam(trained)}
     if recipe.adversarial:
