@@ -159,7 +159,7 @@ def draw(found: dict[str, list[dict[str, float]]], path: Path) -> None:
             axes = figure.add_subplot(2, len(found), row * len(found) + column)
             axes.plot(x, a + b * x, color="grey", linewidth=0.8)
             axes.plot(x, y, "o", markersize=4)
-            axes.set(xlabel=AXES[series], ylabel=label, ylim=(0, None))
+            axes.set(xlabel=AXES[series], ylabel=label, ylim=(0, 1.1 * max(y)))
             if row == 0:
                 axes.set_title(TITLES[series], fontsize=8)
             axes.tick_params(labelsize=7)
