@@ -73,9 +73,9 @@ def measure(rounds: int, side: int) -> dict[str, Any]:
             translator("paired-cyclegan", fast=True, norm="channel"),
             StainConfig(blend="exact"),
         ),
-        "recipe tomostain, stride 128, Hann": (
-            translator("tomostain", fast=True),
-            StainConfig(stride_px=128, blend="hann"),
+        "recipe tomostain, exact tiles": (
+            translator("tomostain", fast=True, norm="channel"),
+            StainConfig(blend="exact"),
         ),
     }
     ct = np.random.default_rng(0).integers(8000, 32000, (side, side)).astype(np.uint16)

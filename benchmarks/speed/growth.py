@@ -1,0 +1,153 @@
+"""How time and memory grow with the work: slice edge, slices, pairs of a data set, batch.
+
+Every point is measured by a process of its own, so that its peak memory is its own: `python -m benchmarks.speed.growth
+KIND SIZE`. Straight lines are fitted by least squares of relative residuals; what bends shows in those.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.speed.sampling import random_pair
+from benchmarks.speed.staining import translator
+from benchmarks.volumes.common import LEVELS, grey_volume, random_model
+from tomostain.prepare import Levels, load_dataset, save_dataset
+from tomostain.stain import StainConfig, stain_slice, stain_volume
+from tomostain.train import Recipe, Trainer, load_recipe
+
+RECIPE = "tomostain-cpu"
+# What grows; what time should be proportional to, beside a constant; and the sizes.
+KINDS: dict[str, tuple[str, Callable[[float], float], tuple[int, ...]]] = {
+    "edge": ("edge of a slice / px (time against its square)", lambda n: n * n, (256, 512, 1024, 2048)),
+    "slices": ("slices of 256 × 256 px", float, (4, 8, 16, 32, 64)),
+    "pairs": ("pairs in the data set", float, (2, 4, 8, 16, 32)),
+    "batch": ("patches in a batch", float, (1, 2, 4, 8)),
+}
+
+
+def _repeat(act: Callable[[], Any], least_s: float = 1.0) -> float:
+    """Return the median CPU-seconds of a call, after a first one."""
+    act()
+    spent: list[float] = []
+    while sum(spent) < least_s or len(spent) < 3:
+        began = time.process_time()
+        act()
+        spent.append(time.process_time() - began)
+    return float(np.median(spent))
+
+
+def slice_seconds(side: int) -> float:
+    """Stain a slice in exact tiles."""
+    model = translator(RECIPE, fast=True, norm="channel")
+    ct = np.random.default_rng(0).integers(8000, 32000, (side, side)).astype(np.uint16)
+    return _repeat(lambda: stain_slice(model, ct, StainConfig(blend="exact")))
+
+
+def volume_seconds(slices: int) -> float:
+    """Stain a volume from disk to disk, once warm; all threads count."""
+    with TemporaryDirectory() as place:
+        folder = Path(place)
+        model, volume = random_model(folder / "model", RECIPE), grey_volume(folder / "volume", (slices, 256, 256))
+
+        def stain() -> None:
+            stain_volume(
+                model,
+                volume,
+                folder / "out",
+                levels=Levels(LEVELS["background"], LEVELS["bone"]),
+                device="cpu",
+                overwrite=True,
+            )
+
+        return _repeat(stain)
+
+
+def step_seconds(pairs: int = 4, batch: int = 1) -> float:
+    """Take training steps: patches cut, networks forward and backward."""
+    recipe = Recipe.from_dict(load_recipe(RECIPE).model_dump() | {"batch": batch})
+    with TemporaryDirectory() as folder:
+        data = save_dataset(Path(folder) / "set", [random_pair(n, 512) for n in range(pairs)], test=[], folds=[])
+        trainer = Trainer(recipe, load_dataset(data.path), None, 0, "cpu")
+    return _repeat(trainer.take_step)
+
+
+def point(kind: str, size: int) -> dict[str, float]:
+    """Measure one point in this process."""
+    torch.set_num_threads(1)
+    act: dict[str, Callable[[int], float]] = {
+        "edge": slice_seconds,
+        "slices": volume_seconds,
+        "pairs": lambda n: step_seconds(pairs=n),
+        "batch": lambda n: step_seconds(batch=n),
+    }
+    seconds = act[kind](size)
+    # Not ru_maxrss, which a child takes over from its parent.
+    status = Path("/proc/self/status").read_text().splitlines()
+    peak = next(line.split()[1] for line in status if line.startswith("VmHWM"))
+    return {"size": size, "cpu_s": seconds, "peak_mb": int(peak) / 1000}
+
+
+def line(x: Sequence[float], y: Sequence[float]) -> dict[str, Any]:
+    """Fit y = a + b x by least squares of the relative residuals.
+
+    Examples
+    --------
+    >>> fit = line([1, 2, 4], [3, 5, 9])
+    >>> round(fit["constant"], 6), round(fit["slope"], 6), max(abs(r) for r in fit["relative_residuals"]) < 1e-9
+    (1.0, 2.0, True)
+    """
+    at, wanted = np.asarray(x, float), np.asarray(y, float)
+    design = np.stack([np.ones_like(at), at], axis=1) / wanted[:, None]
+    (constant, slope), *_ = np.linalg.lstsq(design, np.ones_like(wanted), rcond=None)
+    return {
+        "constant": float(constant),
+        "slope": float(slope),
+        "relative_residuals": ((constant + slope * at) / wanted - 1).tolist(),
+    }
+
+
+def measure() -> dict[str, Any]:
+    """Measure every point and fit the lines."""
+    found = {}
+    for kind, (_, against, sizes) in KINDS.items():
+        points = []
+        for size in sizes:
+            command = [sys.executable, "-m", "benchmarks.speed.growth", kind, str(size)]
+            told = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+            points.append(json.loads(told.splitlines()[-1]))
+        x = [against(row["size"]) for row in points]
+        fits = {name: line(x, [row[name] for row in points]) for name in ("cpu_s", "peak_mb")}
+        found[kind] = {"points": points, **fits}
+    return found
+
+
+def draw(growth: dict[str, Any], out: Path) -> None:
+    """Draw the points with their lines: time above, memory below."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(2, len(KINDS), figsize=(13, 5.6), layout="constrained")
+    for column, (kind, (label, against, _)) in enumerate(KINDS.items()):
+        rows = growth[kind]["points"]
+        x = [row["size"] for row in rows]
+        dense = np.geomspace(x[0], x[-1], 100)
+        for axis, name, unit in zip(axes[:, column], ("cpu_s", "peak_mb"), ("CPU-s", "peak memory / MB"), strict=True):
+            fit = growth[kind][name]
+            axis.plot(x, [row[name] for row in rows], "o", color="tab:purple")
+            axis.plot(dense, [fit["constant"] + fit["slope"] * against(n) for n in dense], color="grey", lw=1)
+            axis.set(xscale="log", xticks=x, ylim=(0, None), ylabel=unit if column == 0 else None)
+            axis.set_xticks(x, [str(n) for n in x])
+            axis.minorticks_off()
+        axes[1, column].set_xlabel(label)
+    figure.savefig(out, dpi=110)
+
+
+if __name__ == "__main__":
+    print(json.dumps(point(sys.argv[1], int(sys.argv[2]))))
