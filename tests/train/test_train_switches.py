@@ -79,7 +79,7 @@ def test_a_share_that_cannot_be_divided_says_so():
 
     team = Team("cpu")
     team.size = 2
-    with pytest.raises(InputError, match=r"2 process\(es\) of 2 parts \(accumulate\).*`batch: 8`"):
+    with pytest.raises(InputError, match=r"2 of 2 parts each \(accumulate\) do not divide it.*`batch: 8`"):
         team.check_batch(6, 2)
 
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 from importlib.util import find_spec
+from types import MethodType
 from typing import Any, TypeVar
 
 import torch
@@ -74,7 +75,7 @@ def compiled(network: N, device: torch.device) -> N:
         raise InputError(f"compile: true: torch.compile needs {missing}; install it, or set compile: false")
     judge: Any = network
     if hasattr(judge, "features"):  # what is asked of a discriminator, and its scores are the last of them
-        judge.features = torch.compile(judge.features)
+        judge.features = MethodType(torch.compile(type(judge).features), judge)
     else:
         network.compile()
     return network

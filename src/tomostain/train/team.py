@@ -102,9 +102,7 @@ class Team:
         """Raise `InputError` if a batch cannot be divided evenly, and each process's share in so many parts."""
         if batch % (self.size * parts):
             each = self.size * parts
-            shares = (
-                f"{self.size} processes" if parts == 1 else f"{self.size} process(es) of {parts} parts (accumulate)"
-            )
+            shares = f"{self.size}" if parts == 1 else f"{self.size} of {parts} parts each (accumulate)"
             raise InputError(
                 f"batch {batch}: a batch is divided among the processes, and {shares} do not divide it; start "
                 f"another number of them, or give a recipe with `batch: {-(-batch // each) * each}`"
