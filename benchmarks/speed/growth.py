@@ -26,7 +26,7 @@ from tomostain.train import Recipe, Trainer, load_recipe
 RECIPE = "tomostain-cpu"
 # What grows; what time should be proportional to, beside a constant; and the sizes.
 KINDS: dict[str, tuple[str, Callable[[float], float], tuple[int, ...]]] = {
-    "edge": ("edge of a slice / px (time against its square)", lambda n: n * n, (256, 512, 1024, 2048)),
+    "edge": ("edge of a slice / px (axis: its square)", lambda n: n * n, (256, 512, 1024, 2048)),
     "slices": ("slices of 256 × 256 px", float, (4, 8, 16, 32, 64)),
     "pairs": ("pairs in the data set", float, (2, 4, 8, 16, 32)),
     "batch": ("patches in a batch", float, (1, 2, 4, 8)),
@@ -136,15 +136,13 @@ def draw(growth: dict[str, Any], out: Path) -> None:
     figure, axes = plt.subplots(2, len(KINDS), figsize=(13, 5.6), layout="constrained")
     for column, (kind, (label, against, _)) in enumerate(KINDS.items()):
         rows = growth[kind]["points"]
-        x = [row["size"] for row in rows]
-        dense = np.geomspace(x[0], x[-1], 100)
+        x = [against(row["size"]) for row in rows]
         for axis, name, unit in zip(axes[:, column], ("cpu_s", "peak_mb"), ("CPU-s", "peak memory / MB"), strict=True):
-            fit = growth[kind][name]
-            axis.plot(x, [row[name] for row in rows], "o", color="tab:purple")
-            axis.plot(dense, [fit["constant"] + fit["slope"] * against(n) for n in dense], color="grey", lw=1)
-            axis.set(xscale="log", xticks=x, ylim=(0, None), ylabel=unit if column == 0 else None)
-            axis.set_xticks(x, [str(n) for n in x])
-            axis.minorticks_off()
+            fit, y = growth[kind][name], [row[name] for row in rows]
+            axis.plot([0, x[-1]], [fit["constant"], fit["constant"] + fit["slope"] * x[-1]], color="grey", lw=1)
+            axis.plot(x, y, "o", color="tab:purple")
+            axis.set(xlim=(0, None), ylim=(0, 1.15 * max(y)), ylabel=unit if column == 0 else None)
+            axis.set_xticks(x, ["" if n < x[-1] / 5 else str(row["size"]) for n, row in zip(x, rows, strict=True)])
         axes[1, column].set_xlabel(label)
     figure.savefig(out, dpi=110)
 
