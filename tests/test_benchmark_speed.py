@@ -5,7 +5,7 @@ from benchmarks.speed import growth, report, sampling
 from benchmarks.speed.measure import as_rows, paired
 from benchmarks.speed.staining import slice_flop, translator
 
-from tomostain.io import open_stained, read_image
+from tomostain.io import read_image
 from tomostain.stain import StainConfig
 
 
@@ -30,24 +30,22 @@ def test_a_slices_operations_are_those_of_its_patches():
     assert whole == 4 * patch
 
 
-@pytest.mark.parametrize("series", growth.SERIES)
-def test_what_grows_is_what_the_series_says(series, tmp_path, monkeypatch):
-    monkeypatch.setattr(growth, "SIDE", 128)
-    monkeypatch.setattr(growth, "STEPS", 1)
-    least = {"edge": 64, "edge, overlapping": 128}.get(series, 2)
-    result = growth.work_of(series, least, tmp_path)()
-    if series.startswith("edge"):
-        assert result.shape == (least, least, 3)
-    elif series == "slices":
-        assert open_stained(result).shape == (least, 128, 128)
-    else:
-        assert all(value < float("inf") for values in result for value in values.values())
+@pytest.mark.parametrize("kind", growth.KINDS)
+def test_what_grows_costs_something(kind, monkeypatch):
+    done = []
+    monkeypatch.setattr(growth, "_repeat", lambda act: done.append(act()) or 1.0)
+    found = growth.point(kind, 128 if kind == "edge" else 2)
+    assert (len(done), found["cpu_s"]) == (1, 1.0)
+    assert found["peak_mb"] > 50
 
 
-def test_growth_is_told_with_its_line_and_drawn(tmp_path):
-    points = [{"value": n, "seconds": 1.0 + 0.5 * n, "peak_mb": 300.0, "before_mb": 290.0} for n in (8, 16, 32)]
-    told = growth.table({"slices": points})
-    assert "8: 5 (300), 16: 9 (300), 32: 17 (300)" in told
-    assert "1 + 0.5 · slices | 0% |" in told
-    growth.draw({"slices": points}, tmp_path / "growth.png")
+def test_growth_is_drawn_with_its_lines(tmp_path):
+    found = {}
+    for kind, (_, against, sizes) in growth.KINDS.items():
+        points = [{"size": n, "cpu_s": 1.0 + against(n), "peak_mb": 300.0} for n in sizes]
+        x = [against(n) for n in sizes]
+        fits = {name: growth.line(x, [row[name] for row in points]) for name in ("cpu_s", "peak_mb")}
+        assert max(map(abs, fits["cpu_s"]["relative_residuals"])) < 1e-9
+        found[kind] = {"points": points, **fits}
+    growth.draw(found, tmp_path / "growth.png")
     assert read_image(tmp_path / "growth.png").std() > 10

@@ -1,211 +1,151 @@
-"""What does it cost as the work grows? Time and peak memory against slice edge, slices, pairs and batch.
+"""How time and memory grow with the work: slice edge, slices, pairs of a data set, batch.
 
-    python -m benchmarks.speed.growth benchmarks/speed/growth.json [--plot docs/img/growth.png] [--only slices ...]
-
-Every point is measured by a process of its own, so that its peak memory is its own: CPU-seconds at one thread, the best
-of three or more after one that does not count. The small recipes stand for all: what grows is the same. A straight line
-is laid through each series by least squares of the relative deviations; what is left says where it bends.
+Every point is measured by a process of its own, so that its peak memory is its own: `python -m benchmarks.speed.growth
+KIND SIZE`. Straight lines are fitted by least squares of relative residuals; what bends shows in those.
 """
 
-import argparse
 import json
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
 
-from benchmarks.speed.measure import about, peak_mb
+from benchmarks.speed.sampling import random_pair
+from benchmarks.speed.staining import translator
+from benchmarks.volumes.common import LEVELS, grey_volume, random_model
+from tomostain.prepare import Levels, load_dataset, save_dataset
+from tomostain.stain import StainConfig, stain_slice, stain_volume
+from tomostain.train import Recipe, Trainer, load_recipe
 
-SERIES: dict[str, tuple[int, ...]] = {
-    "edge": (256, 512, 1024, 2048),
-    "edge, overlapping": (256, 512, 1024, 2048),
-    "slices": (8, 16, 32, 64, 128),
-    "pairs": (2, 4, 8, 16, 32),
-    "batch": (1, 2, 4, 8),
+RECIPE = "tomostain-cpu"
+# What grows; what time should be proportional to, beside a constant; and the sizes.
+KINDS: dict[str, tuple[str, Callable[[float], float], tuple[int, ...]]] = {
+    "edge": ("edge of a slice / px (axis: its square)", lambda n: n * n, (256, 512, 1024, 2048)),
+    "slices": ("slices of 256 × 256 px", float, (4, 8, 16, 32, 64)),
+    "pairs": ("pairs in the data set", float, (2, 4, 8, 16, 32)),
+    "batch": ("patches in a batch", float, (1, 2, 4, 8)),
 }
-TITLES = {
-    "edge": "a slice in exact tiles (tomostain-cpu)",
-    "edge, overlapping": "a slice in overlapping patches (paired-cyclegan-cpu)",
-    "slices": "a volume of 256² slices (tomostain-cpu)",
-    "pairs": "20 steps, pairs of 256² (tomostain-cpu)",
-    "batch": "a step (paired-cyclegan-cpu)",
-}
-# What cost is expected to be a straight line in.
-AXES = {
-    "edge": "Mpixel",
-    "edge, overlapping": "Mpixel",
-    "slices": "slices",
-    "pairs": "pairs",
-    "batch": "patches a batch",
-}
-ROUNDS, STEPS = 3, 20
-# What takes milliseconds is done more often.
-ENOUGH_S, MOST_ROUNDS = 2.0, 60
-SIDE = 256
 
 
-def size_of(series: str, value: int) -> float:
-    """Return where a point lies along its axis.
-
-    Examples
-    --------
-    >>> size_of("edge", 1000), size_of("slices", 16)
-    (1.0, 16.0)
-    """
-    return value**2 / 1e6 if series.startswith("edge") else float(value)
-
-
-def line_through(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Return a and b of y ≈ a + b x, and the largest relative deviation from it.
-
-    Examples
-    --------
-    >>> [round(value, 6) for value in line_through(np.array([1.0, 2.0, 4.0]), np.array([3.0, 5.0, 9.0]))]
-    [1.0, 2.0, 0.0]
-    """
-    design = np.stack([np.ones_like(x), x], axis=1) / y[:, None]
-    (a, b), *_ = np.linalg.lstsq(design, np.ones_like(y), rcond=None)
-    return float(a), float(b), float(np.abs((a + b * x) / y - 1).max())
+def _repeat(act: Callable[[], Any], least_s: float = 1.0) -> float:
+    """Return the median CPU-seconds of a call, after a first one."""
+    act()
+    spent: list[float] = []
+    while sum(spent) < least_s or len(spent) < 3:
+        began = time.process_time()
+        act()
+        spent.append(time.process_time() - began)
+    return float(np.median(spent))
 
 
-def ct_of(*shape: int) -> NDArray[np.uint16]:
-    """Return noise between background and bone."""
-    return np.random.default_rng(0).integers(8000, 32000, shape).astype(np.uint16)
+def slice_seconds(side: int) -> float:
+    """Stain a slice in exact tiles."""
+    model = translator(RECIPE, fast=True, norm="channel")
+    ct = np.random.default_rng(0).integers(8000, 32000, (side, side)).astype(np.uint16)
+    return _repeat(lambda: stain_slice(model, ct, StainConfig(blend="exact")))
 
 
-def slice_work(recipe: str, edge: int, **config: Any) -> Callable[[], Any]:
-    """Return the staining of one slice."""
-    from benchmarks.speed.staining import translator
-    from tomostain.stain import StainConfig, stain_slice
-    from tomostain.train import load_recipe
+def volume_seconds(slices: int) -> float:
+    """Stain a volume from disk to disk, once warm; all threads count."""
+    with TemporaryDirectory() as place:
+        folder = Path(place)
+        model, volume = random_model(folder / "model", RECIPE), grey_volume(folder / "volume", (slices, 256, 256))
 
-    model = translator(recipe, fast=True, norm=load_recipe(recipe).generator.get("norm", "instance"))
-    ct, settings = ct_of(edge, edge), StainConfig(**config)
-    return lambda: stain_slice(model, ct, settings)
+        def stain() -> None:
+            stain_volume(
+                model,
+                volume,
+                folder / "out",
+                levels=Levels(LEVELS["background"], LEVELS["bone"]),
+                device="cpu",
+                overwrite=True,
+            )
 
-
-def volume_work(slices: int, folder: Path) -> Callable[[], Any]:
-    """Return the staining of a volume, from disk to disk."""
-    from benchmarks.speed.staining import translator
-    from tomostain.io import save_model, write_stack
-    from tomostain.stain import stain_volume
-
-    model = translator("tomostain-cpu", fast=False, norm="channel")
-    save_model(folder / "model", model.spec, model.network.state_dict())
-    write_stack(folder / "volume", ct_of(slices, SIDE, SIDE), voxel_um=5.0)
-    paths = folder / "model", folder / "volume", folder / "out.ome.zarr"
-    return lambda: stain_volume(*paths, levels="none", overwrite=True)
+        return _repeat(stain)
 
 
-def training_work(recipe: str, pairs: int, batch: int, steps: int, folder: Path) -> Callable[[], Any]:
-    """Return some steps of a training on so many pairs."""
-    from benchmarks.speed.sampling import random_pair
-    from tomostain.prepare import save_dataset
-    from tomostain.train import Trainer, load_recipe
-
-    data = save_dataset(folder / "set", [random_pair(seed, SIDE) for seed in range(pairs)])
-    # Histology is laid anew once in so many steps: another cost, and a rare one.
-    chosen = load_recipe(recipe).model_copy(update={"batch": batch, "realign": 0})
-    trainer = Trainer(chosen, data, None, 0, "cpu")
-    return lambda: [trainer.take_step() for _ in range(steps)]
+def step_seconds(pairs: int = 4, batch: int = 1) -> float:
+    """Take training steps: patches cut, networks forward and backward."""
+    recipe = Recipe.from_dict(load_recipe(RECIPE).model_dump() | {"batch": batch})
+    with TemporaryDirectory() as folder:
+        data = save_dataset(Path(folder) / "set", [random_pair(n, 512) for n in range(pairs)], test=[], folds=[])
+        trainer = Trainer(recipe, load_dataset(data.path), None, 0, "cpu")
+    return _repeat(trainer.take_step)
 
 
-def work_of(series: str, value: int, folder: Path) -> Callable[[], Any]:
-    """Return what a point of a series does."""
-    if series == "edge":
-        return slice_work("tomostain-cpu", value, blend="exact")
-    if series == "edge, overlapping":
-        return slice_work("paired-cyclegan-cpu", value)
-    if series == "slices":
-        return volume_work(value, folder)
-    if series == "pairs":
-        return training_work("tomostain-cpu", value, 1, STEPS, folder)
-    return training_work("paired-cyclegan-cpu", 4, value, 1, folder)
-
-
-def measure(series: str, value: int) -> dict[str, float]:
+def point(kind: str, size: int) -> dict[str, float]:
     """Measure one point in this process."""
-    import torch
-
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        work = work_of(series, value, Path(folder))
-        before, seconds = peak_mb(), list[float]()
-        while len(seconds) < 1 + ROUNDS or (sum(seconds) < ENOUGH_S and len(seconds) < MOST_ROUNDS):
-            began = time.process_time()
-            work()
-            seconds.append(time.process_time() - began)
-    return {"value": value, "seconds": min(seconds[1:]), "peak_mb": peak_mb(), "before_mb": before}
+    act: dict[str, Callable[[int], float]] = {
+        "edge": slice_seconds,
+        "slices": volume_seconds,
+        "pairs": lambda n: step_seconds(pairs=n),
+        "batch": lambda n: step_seconds(batch=n),
+    }
+    seconds = act[kind](size)
+    # Not ru_maxrss, which a child takes over from its parent.
+    status = Path("/proc/self/status").read_text().splitlines()
+    peak = next(line.split()[1] for line in status if line.startswith("VmHWM"))
+    return {"size": size, "cpu_s": seconds, "peak_mb": int(peak) / 1000}
 
 
-def draw(found: dict[str, list[dict[str, float]]], path: Path) -> None:
-    """Draw time and memory of each series with the line through the times."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+def line(x: Sequence[float], y: Sequence[float]) -> dict[str, Any]:
+    """Fit y = a + b x by least squares of the relative residuals.
 
-    figure = Figure(figsize=(3.6 * len(found), 5.6), dpi=110)
-    canvas = FigureCanvasAgg(figure)
-    for column, (series, points) in enumerate(found.items(), start=1):
-        x = np.array([size_of(series, int(point["value"])) for point in points])
-        for row, key, label in ((0, "seconds", "CPU-seconds"), (1, "peak_mb", "peak memory / MB")):
-            y = np.array([point[key] for point in points])
-            a, b, _ = line_through(x, y)
-            axes = figure.add_subplot(2, len(found), row * len(found) + column)
-            axes.plot(x, a + b * x, color="grey", linewidth=0.8)
-            axes.plot(x, y, "o", markersize=4)
-            axes.set(xlabel=AXES[series], ylabel=label, ylim=(0, 1.1 * max(y)))
-            if row == 0:
-                axes.set_title(TITLES[series], fontsize=8)
-            axes.tick_params(labelsize=7)
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    canvas.print_png(path)
+    Examples
+    --------
+    >>> fit = line([1, 2, 4], [3, 5, 9])
+    >>> round(fit["constant"], 6), round(fit["slope"], 6), max(abs(r) for r in fit["relative_residuals"]) < 1e-9
+    (1.0, 2.0, True)
+    """
+    at, wanted = np.asarray(x, float), np.asarray(y, float)
+    design = np.stack([np.ones_like(at), at], axis=1) / wanted[:, None]
+    (constant, slope), *_ = np.linalg.lstsq(design, np.ones_like(wanted), rcond=None)
+    return {
+        "constant": float(constant),
+        "slope": float(slope),
+        "relative_residuals": ((constant + slope * at) / wanted - 1).tolist(),
+    }
 
 
-def table(found: dict[str, list[dict[str, float]]]) -> str:
-    """Return a line for each series: its points, the line through them, how far they are from it."""
-    lines = ["| | CPU-s (peak MB) | line | farthest from it |", "|---|---|---|---|"]
-    for series, points in found.items():
-        x = np.array([size_of(series, int(point["value"])) for point in points])
-        a, b, off = line_through(x, np.array([point["seconds"] for point in points]))
-        cells = ", ".join(f"{p['value']:.0f}: {p['seconds']:.3g} ({p['peak_mb']:.0f})" for p in points)
-        lines.append(f"| {TITLES[series]} | {cells} | {a:.2g} + {b:.3g} · {AXES[series]} | {off:.0%} |")
-    return "\n".join(lines)
-
-
-def main() -> None:
-    """Measure what is not there yet, print the table, draw."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--plot", type=Path)
-    parser.add_argument("--only", nargs="+", choices=SERIES, default=None)
-    parser.add_argument("--here", nargs=2, metavar=("SERIES", "VALUE"), help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.here:
-        print(json.dumps(measure(options.here[0], int(options.here[1]))))
-        return
-    kept = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else {"series": {}}
-    found = kept["series"]
-    for series in options.only or [name for name in SERIES if name not in found]:
+def measure() -> dict[str, Any]:
+    """Measure every point and fit the lines."""
+    found = {}
+    for kind, (_, against, sizes) in KINDS.items():
         points = []
-        for value in SERIES[series]:
-            command = [sys.executable, "-m", "benchmarks.speed.growth", str(options.out), "--here", series, str(value)]
-            told = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            points.append(json.loads(told.stdout.splitlines()[-1]))
-            print(series, points[-1], flush=True)
-        found[series] = points
-        kept = {"about": about() | {"threads": 1}, "series": found}
-        options.out.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    print(table(found))
-    if options.plot:
-        draw(found, options.plot)
+        for size in sizes:
+            command = [sys.executable, "-m", "benchmarks.speed.growth", kind, str(size)]
+            told = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+            points.append(json.loads(told.splitlines()[-1]))
+        x = [against(row["size"]) for row in points]
+        fits = {name: line(x, [row[name] for row in points]) for name in ("cpu_s", "peak_mb")}
+        found[kind] = {"points": points, **fits}
+    return found
+
+
+def draw(growth: dict[str, Any], out: Path) -> None:
+    """Draw the points with their lines: time above, memory below."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(2, len(KINDS), figsize=(13, 5.6), layout="constrained")
+    for column, (kind, (label, against, _)) in enumerate(KINDS.items()):
+        rows = growth[kind]["points"]
+        x = [against(row["size"]) for row in rows]
+        for axis, name, unit in zip(axes[:, column], ("cpu_s", "peak_mb"), ("CPU-s", "peak memory / MB"), strict=True):
+            fit, y = growth[kind][name], [row[name] for row in rows]
+            axis.plot([0, x[-1]], [fit["constant"], fit["constant"] + fit["slope"] * x[-1]], color="grey", lw=1)
+            axis.plot(x, y, "o", color="tab:purple")
+            axis.set(xlim=(0, None), ylim=(0, 1.15 * max(y)), ylabel=unit if column == 0 else None)
+            axis.set_xticks(x, ["" if n < x[-1] / 5 else str(row["size"]) for n, row in zip(x, rows, strict=True)])
+        axes[1, column].set_xlabel(label)
+    figure.savefig(out, dpi=110)
 
 
 if __name__ == "__main__":
-    main()
+    print(json.dumps(point(sys.argv[1], int(sys.argv[2]))))

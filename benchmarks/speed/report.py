@@ -43,6 +43,16 @@ def layer_table(results: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
+def growth_table(results: dict[str, Any]) -> list[str]:
+    """Return a table of what grew: the points, the slope's share and the largest relative residual of the line."""
+    lines = ["| what grows | size: CPU-s, peak MB | largest residual: time, memory |", "|---|---|---|"]
+    for kind, found in results.items():
+        points = "; ".join(f"{row['size']}: {row['cpu_s']:.3g}, {row['peak_mb']:.0f}" for row in found["points"])
+        worst = [max(map(abs, found[name]["relative_residuals"])) for name in ("cpu_s", "peak_mb")]
+        lines.append(f"| {kind} | {points} | {worst[0]:.0%}, {worst[1]:.0%} |")
+    return lines
+
+
 def part_lines(name: str, part: dict[str, Any]) -> list[str]:
     """Return heading, circumstances and table of one part."""
     about, results, peak = part["about"], part["results"], part["gemm_peak_flop_s"]
@@ -58,6 +68,11 @@ def part_lines(name: str, part: dict[str, Any]) -> list[str]:
         return [*lines, *layer_table(results), ""]
     if isinstance(results, list):
         return [*lines, *timing_table(results, peak), ""]
+    if "edge" in results:
+        return [*lines, *growth_table(results), ""]
+    if "timings" not in results:
+        lines += ["| | |", "|---|---|", *(f"| {k.replace('_', ' ')} | {value:.4g} |" for k, value in results.items())]
+        return [*lines, ""]
     lines += timing_table(results["timings"], peak)
     facts = {key: value for key, value in results.items() if key != "timings"}
     told = [f"{key.replace('_', ' ')}: {value:.4g}" for key, value in facts.items()]

@@ -15,10 +15,20 @@ from typing import Any
 
 import torch
 
-from benchmarks.speed import layers, sampling, staining, startup, training
+from benchmarks.speed import growth, layers, sampling, staining, startup, training, volume
 from benchmarks.speed.measure import about, gemm_peak, peak_mb
 
-PARTS = ("startup", "sampling", "layers", "training-128", "training-256", "staining-512", "staining-1024")
+PARTS = (
+    "startup",
+    "sampling",
+    "layers",
+    "training-128",
+    "training-256",
+    "staining-512",
+    "staining-1024",
+    "volume",
+    "growth",
+)
 
 
 def measure(part: str, rounds: int, peer: Path | None) -> dict[str, Any]:
@@ -35,6 +45,10 @@ def measure(part: str, rounds: int, peer: Path | None) -> dict[str, Any]:
         found = layers.measure(rounds)
     elif kind == "training":
         found = training.measure(rounds, int(size), peer)
+    elif kind == "volume":
+        found = volume.measure()
+    elif kind == "growth":
+        found = growth.measure()
     else:
         found = staining.measure(rounds, int(size))
     # Before and after: the machine is shared, and the better of the two is nearer to the truth.

@@ -16,9 +16,10 @@ from benchmarks.table1.cost import multiply_adds
 from tomostain import __version__
 from tomostain.io import ModelSpec
 from tomostain.stain import StainConfig, Translator, stain_slice, tile_starts
-from tomostain.stain.exact import halo_of
+from tomostain.stain.exact import halo_of, tile_spans
 from tomostain.train import build_network, load_recipe
 from tomostain.train.fast import accelerate
+from tomostain.train.networks import size_step
 
 
 def translator(recipe: str, *, fast: bool, norm: str = "instance") -> Translator:
@@ -48,8 +49,7 @@ def slice_flop(model: Translator, side: int, config: StainConfig) -> int:
     network = build_network(generator)
     if config.blend != "exact":
         return 2 * multiply_adds(network, image) * len(tile_starts(side, patch, stride)) ** 2
-    core, halo = patch - 2 * halo_of(generator), halo_of(generator)
-    sides = [min(side, n + core + halo) - max(0, n - halo) for n in range(0, side, core)]
+    sides = [end - start for start, end, *_ in tile_spans(side, patch, halo_of(generator), size_step(generator))]
     return 2 * round(multiply_adds(network, image) * (sum(sides) / patch) ** 2)
 
 
@@ -73,9 +73,9 @@ def measure(rounds: int, side: int) -> dict[str, Any]:
             translator("paired-cyclegan", fast=True, norm="channel"),
             StainConfig(blend="exact"),
         ),
-        "recipe tomostain, stride 128, Hann": (
-            translator("tomostain", fast=True),
-            StainConfig(stride_px=128, blend="hann"),
+        "recipe tomostain, exact tiles": (
+            translator("tomostain", fast=True, norm="channel"),
+            StainConfig(blend="exact"),
         ),
     }
     ct = np.random.default_rng(0).integers(8000, 32000, (side, side)).astype(np.uint16)

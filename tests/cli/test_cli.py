@@ -1,6 +1,7 @@
 """The command line: help that teaches, one-line errors with exit code 2, nothing overwritten unasked."""
 
 import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import tifffile
 import yaml
 
-from tomostain.cli.main import app, run
+from tomostain.cli.main import app, main, run
 from tomostain.errors import InputError, Interrupted
 from tomostain.io import write_stack
 
@@ -235,3 +236,18 @@ def test_errors_become_exit_codes(monkeypatch, capsys, error, code, words):
 def test_debug_shows_the_traceback(tmp_path, capsys):
     assert run(["check", str(tmp_path / "nowhere"), "--debug"]) == 2
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"), [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)]
+)
+def test_threads_do_not_spin_unless_somebody_says_so(monkeypatch, given, spins):
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GOMP_SPINCOUNT", "")  # so that it is put back afterwards
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert os.environ.get("GOMP_SPINCOUNT") == spins

@@ -10,7 +10,7 @@ from torch import nn
 from tomostain.errors import InputError
 from tomostain.io import ModelSpec
 from tomostain.stain import StainConfig, Translator, stain_slice
-from tomostain.stain.exact import exact_tiles, halo_of, reach_px
+from tomostain.stain.exact import exact_tiles, halo_of, reach_px, tile_spans
 from tomostain.train.discriminators import receptive_field
 from tomostain.train.generators import ResNetGenerator
 from tomostain.train.networks import build_network, size_step
@@ -47,6 +47,25 @@ def test_any_tile_gives_the_whole_slice(spec, rows, columns, tile_px):
     found = exact_tiles(model, ct, tile_px, halo_of(spec | CHANNELS), size_step(spec))
     assert np.abs(found - whole).max() < 0.05  # grey levels; oneDNN sums in another order for another size
     assert np.ptp(whole) > 1 or whole.size < 100
+
+
+@given(
+    side=st.integers(1, 3000), tile=st.integers(1, 1200), halo=st.integers(0, 12), multiple=st.sampled_from([1, 4, 32])
+)
+def test_tiles_lie_on_the_grid_cover_the_side_and_are_no_larger_than_asked_for(side, tile, halo, multiple):
+    halo *= multiple
+    spans = tile_spans(side, tile, halo, multiple)
+    assert [stop for *_, stop in spans[:-1]] == [start for _, _, start, _ in spans[1:]]
+    assert (spans[0][2], spans[-1][3]) == (0, side)
+    for first, last, start, stop in spans:
+        assert first == max(0, start - halo)
+        assert last == min(side, stop + halo)
+        assert first % multiple == start % multiple == 0
+        assert last - first <= max(tile, multiple + 2 * halo, 1)
+    core = (tile - 2 * halo) // multiple * multiple
+    if core >= multiple:
+        assert len(spans) <= -(-side // core)  # what it takes if every tile has two halos
+    assert len(spans) == 1 or side > tile
 
 
 def test_a_narrower_halo_would_show():

@@ -246,12 +246,12 @@ def test_discriminators_learn_from_their_own_loss_only(dataset):
     step = Step(trainer.state.networks, batch.x, batch.y, batch.mask)
     judges = trainer.state.networks.discriminators()
     before = {name: [p.detach().clone() for p in judge.parameters()] for name, judge in judges.items()}
-    trainer._improve_generators(step)
+    trainer._improve_generators([step])
     for name, judge in judges.items():
         assert all(p.grad is None and p.requires_grad for p in judge.parameters())
         assert same(before[name], [p.detach() for p in judge.parameters()])
     generators = [p.detach().clone() for p in trainer.state.networks.g_xy.parameters()]
-    trainer._improve_discriminators(step)
+    trainer._improve_discriminators([step])
     assert same(generators, [p.detach() for p in trainer.state.networks.g_xy.parameters()])
     assert not same(before["d_y"], [p.detach() for p in judges["d_y"].parameters()])
 

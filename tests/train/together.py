@@ -35,6 +35,7 @@ RECIPES = {
         buffer=0,
     ),
     "settled": toy_recipe(**SETTLED),
+    "in-parts": toy_recipe(batch=4, accumulate=2, patches_per_pair=6),
 }
 
 

@@ -5,6 +5,7 @@ Exit codes: 0 done, 2 the input or the options are wrong (one line on stderr), 3
 """
 
 import errno
+import os
 import sys
 import traceback
 import warnings
@@ -59,7 +60,18 @@ for verbs in (align, data, learn, stain, results, sections, inspect):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with the code the module's head names."""
+    _wait_without_spinning()
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def _wait_without_spinning() -> None:
+    """Have the threads of GNU OpenMP sleep soon while they wait for each other, unless somebody has said how to wait.
+
+    They spin for milliseconds by default. Where other work has some of the cores, what they wait for is not running,
+    and a training step takes minutes in place of seconds (docs/explanation/speed.md). It is read when torch is loaded.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -114,8 +114,7 @@ def exact_tiles(
     -------
     ndarray of float32, shape (Y, X, C)
     """
-    core = max(multiple, (tile_px - 2 * halo_px) // multiple * multiple)
-    rows, columns = (_spans(side, core, halo_px) for side in ct.shape[-2:])
+    rows, columns = (tile_spans(side, tile_px, halo_px, multiple) for side in ct.shape[-2:])
     result: NDArray[np.float32] | None = None
     for top, bottom, first, end in rows:
         for left, right, start, stop in columns:
@@ -128,12 +127,31 @@ def exact_tiles(
     return result
 
 
-def _spans(side: int, core: int, halo: int) -> list[tuple[int, int, int, int]]:
+def tile_spans(side: int, tile_px: int, halo_px: int, multiple: int) -> list[tuple[int, int, int, int]]:
     """Return, along one side, where each tile begins and ends with its halo, and what of it counts.
+
+    As few tiles as hold the side: one that holds it needs no halo, the first and the last of several only one.
+
+    Parameters
+    ----------
+    side, tile_px, halo_px, multiple : int
+        Of the image, and as in `exact_tiles`; px.
+
+    Returns
+    -------
+    list of tuple of int
+        Begin and end of the tile, begin and end of what counts.
 
     Examples
     --------
-    >>> _spans(10, 4, 2)
-    [(0, 6, 0, 4), (2, 10, 4, 8), (6, 10, 8, 10)]
+    >>> tile_spans(10, 10, 2, 2), tile_spans(10, 8, 2, 2)
+    ([(0, 10, 0, 10)], [(0, 8, 0, 6), (4, 10, 6, 10)])
     """
-    return [(max(0, n - halo), min(side, n + core + halo), n, min(side, n + core)) for n in range(0, side, core)]
+    spans, start = [], 0
+    while start < side:
+        first = max(0, start - halo_px)
+        inner = (tile_px - (start - first) - halo_px) // multiple * multiple
+        stop = side if side - first <= tile_px else min(side, start + max(multiple, inner))
+        spans.append((first, min(side, stop + halo_px), start, stop))
+        start = stop
+    return spans

@@ -10,12 +10,13 @@ from pathlib import Path
 from tomostain.prepare import Levels
 from tomostain.stain.config import StainConfig
 from tomostain.stain.doubt import doubt_picture, load_doubters
-from tomostain.stain.exact import halo_of
+from tomostain.stain.exact import halo_of, tile_spans
 from tomostain.stain.job import Grey, Job, open_job, seen_slices
 from tomostain.stain.planes import check_isotropic
 from tomostain.stain.slices import settled, stain_slice
 from tomostain.stain.statistics import TILES
 from tomostain.stain.tiles import tile_starts
+from tomostain.train.networks import size_step
 
 
 @dataclass(frozen=True)
@@ -160,21 +161,29 @@ def _free(path: Path) -> int:
 
 
 def _seconds_a_slice(job: Job, ct: Grey) -> float:
-    """Time one batch in the middle of a slice and multiply."""
+    """Time one batch, or one exact tile, in the middle of a slice and multiply."""
     patch, stride = job.config.tiling(job.translator.spec.patch_px)
-    if job.config.blend == "exact":
-        # A tile gives what is within its halo.
-        pooled = job.config.statistics == "volume"
-        stride = max(1, patch - 2 * halo_of(job.translator.spec.generator, pooled))
-    patches = math.prod(len(tile_starts(side, patch, stride)) for side in ct.shape[-2:])
     rows, columns = (slice(max(0, (side - patch) // 2), None) for side in ct.shape[-2:])
-    sample = ct[..., rows, columns][..., :patch, : patch + stride * (job.config.batch - 1)]
-    timed = len(tile_starts(sample.shape[-1], patch, stride))
+    if job.config.blend == "exact":
+        sample = ct[..., rows, columns][..., :patch, :patch]
+        share = _computed_px(job, ct.shape[-2:]) / math.prod(sample.shape[-2:])
+    else:
+        sample = ct[..., rows, columns][..., :patch, : patch + stride * (job.config.batch - 1)]
+        patches = math.prod(len(tile_starts(side, patch, stride)) for side in ct.shape[-2:])
+        share = patches / len(tile_starts(sample.shape[-1], patch, stride))
     job = replace(job, translator=settled(job.translator, sample, job.config))
     _stain(job, sample)
     began = time.perf_counter()
     _stain(job, sample)
-    return (time.perf_counter() - began) * patches / timed
+    return (time.perf_counter() - began) * share
+
+
+def _computed_px(job: Job, shape: tuple[int, ...]) -> int:
+    """Return the pixels that go through the network for a slice in exact tiles, halos included."""
+    generator, pooled = job.translator.spec.generator, job.config.statistics == "volume"
+    patch, _ = job.config.tiling(job.translator.spec.patch_px)
+    halo, multiple = halo_of(generator, pooled), size_step(generator)
+    return math.prod(sum(stop - start for start, stop, *_ in tile_spans(side, patch, halo, multiple)) for side in shape)
 
 
 def _stain(job: Job, ct: Grey) -> None:

@@ -95,7 +95,7 @@ def train(
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     team, run = Team(device), Path(run)
     with team.agree():
-        team.check_batch(chosen.batch)
+        team.check_batch(chosen.batch, chosen.accumulate)
         data = load_dataset(dataset)
         if resume and (run / LAST).is_file() and "kernels" not in read_yaml(run / "run.yaml").get("recipe", {}):
             chosen = chosen.model_copy(update={"kernels": "plain"})  # begun when there were no others

@@ -139,6 +139,15 @@ class Step:
         assert self.networks.field is not None
         return self.networks.field(self.fake_y.detach(), self.y)
 
+    def let_go(self) -> None:
+        """Forget all but the fakes, and how those were made: the discriminators ask for no more."""
+        fakes: dict[str, Any] = {
+            name: self.__dict__[name].detach() for name in ("fake_y", "fake_x") if name in self.__dict__
+        }
+        for name in [name for name in self.__dict__ if isinstance(getattr(Step, name, None), cached_property)]:
+            del self.__dict__[name]
+        self.__dict__.update(fakes)
+
     def _judged(self, image: Tensor) -> list[Tensor]:
         # Any: for the type checker, a module's attributes are tensors.
         judge: Any = self.networks.d_y

@@ -47,6 +47,14 @@ class Recipe(Config):
         Gradients longer than this are shortened to it; 0 for none, as the paper.
     batch, patch_px, patches_per_pair, epochs : int
         An epoch draws `patches_per_pair` patches a training pair.
+    accumulate : int
+        In so many parts a batch goes through the networks, one after the other: the same step in less memory. It must
+        divide `batch`, or a process's share of it.
+    checkpoint_activations : bool
+        Generators compute their inner values anew on the way back in place of keeping them: the same bits in less
+        memory, in more time.
+    compile : bool
+        Networks go through `torch.compile`, with torch's own convolutions; see `tomostain.train.switches`.
     buffer : int
         Images in each discriminator's buffer; 0 for none.
     precision : {"32-true", "bf16-mixed"}
@@ -74,6 +82,9 @@ class Recipe(Config):
     patch_px: int = Field(256, ge=8)
     patches_per_pair: int = Field(100, ge=1)
     epochs: int = Field(500, ge=1)
+    accumulate: int = Field(1, ge=1)
+    checkpoint_activations: bool = False
+    compile: bool = False
     buffer: int = Field(50, ge=0)
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     kernels: Literal["fast", "plain"] = "fast"
@@ -88,6 +99,10 @@ class Recipe(Config):
                 raise ValueError(f"term '{term}' has the weight {weight:g}; weights are 0 or more")
         if not self.active:
             raise ValueError("no term has a weight above 0; nothing would be learnt")
+        if self.batch % self.accumulate:
+            raise ValueError(f"accumulate {self.accumulate} does not divide batch {self.batch}; give one that does")
+        if self.accumulate > 1 and {"settled", "settled_l1"} & set(self.active):
+            raise ValueError("settled and settled_l1 weigh by the mask of the whole batch; leave accumulate at 1")
         if self.in_channels == 1 and "identity" in self.active:
             # G_xy(y) and G_yx(x) of eq. (3) put one domain's image into the other's network.
             raise ValueError("in_channels 1 rules the term 'identity' out: the domains differ in channels; set it to 0")

@@ -98,12 +98,14 @@ class Team:
         fabric.launch()
         return fabric
 
-    def check_batch(self, batch: int) -> None:
-        """Raise `InputError` if a batch cannot be divided evenly."""
-        if batch % self.size:
+    def check_batch(self, batch: int, parts: int = 1) -> None:
+        """Raise `InputError` if a batch cannot be divided evenly, and each process's share in so many parts."""
+        if batch % (self.size * parts):
+            each = self.size * parts
+            shares = f"{self.size}" if parts == 1 else f"{self.size} of {parts} parts each (accumulate)"
             raise InputError(
-                f"batch {batch}: a batch is divided among the processes, and {self.size} do not divide it; start "
-                f"another number of them, or give a recipe with `batch: {-(-batch // self.size) * self.size}`"
+                f"batch {batch}: a batch is divided among the processes, and {shares} do not divide it; start "
+                f"another number of them, or give a recipe with `batch: {-(-batch // each) * each}`"
             )
 
     def part(self, batch: Tensor) -> Tensor:
@@ -178,7 +180,7 @@ class Team:
         return network
 
     def frozen(self, fabric: Any, modules: Any) -> ExitStack:
-        """Return a context in which modules run that are not to learn: no gradients of theirs are put together."""
+        """Return a context in which modules run that are not to learn, or not yet: no gradients are put together."""
         stack = ExitStack()
         if self.size > 1:
             for module in modules:

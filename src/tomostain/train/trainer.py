@@ -1,6 +1,6 @@
 """A recipe at work on a dataset: the step of generators and discriminators, and what an epoch leaves behind."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from tomostain.train.networks import build_network
 from tomostain.train.objective import Networks, Step, compute_terms, weighted_sum
 from tomostain.train.realign import align
 from tomostain.train.recipes import Recipe
-from tomostain.train.sampling import PatchSampler
+from tomostain.train.sampling import Batch, PatchSampler
+from tomostain.train.switches import compiled, recomputing
 from tomostain.train.team import Team
 
 VALIDATION = {"validation_l1": l1, "validation_psnr": psnr}
@@ -53,7 +54,7 @@ class Trainer:
     def __init__(self, recipe: Recipe, data: Dataset, fold: int | None, seed: int, device: str | Team) -> None:
         self.recipe = recipe
         self.team = device if isinstance(device, Team) else Team(device)
-        self.team.check_batch(recipe.batch)
+        self.team.check_batch(recipe.batch, recipe.accumulate)
         self.fabric = self.team.fabric(recipe.precision)
         torch.backends.cudnn.deterministic = True
         torch.manual_seed(seed)  # dropout draws from torch's own generators
@@ -84,11 +85,10 @@ class Trainer:
         state, recipe, team = self.state, self.recipe, self.team
         if recipe.realign and state.step and state.step % recipe.realign == 0:
             self.realign()
-        batch = self.sampler.draw(state.draws)
-        step = Step(state.networks, team.part(batch.x), team.part(batch.y), team.part(batch.mask), team.total)
-        values = self._improve_generators(step)
+        parts = self._parts(self.sampler.draw(state.draws))
+        values = self._improve_generators(parts)
         if recipe.adversarial:
-            values |= self._improve_discriminators(step)
+            values |= self._improve_discriminators(parts)
         values = team.mean(values)
         state.step += 1
         bad = [name for name, value in values.items() if not abs(value) < float("inf")]
@@ -97,6 +97,11 @@ class Trainer:
         for name in (*recipe.active, "total"):
             state.sums[name] = state.sums.get(name, 0.0) + values[name]
         return values
+
+    def _parts(self, batch: Batch) -> list[Step]:
+        """Divide this process's part of a batch in what goes through the networks at once."""
+        x, y, mask = (self.team.part(whole).chunk(self.recipe.accumulate) for whole in (batch.x, batch.y, batch.mask))
+        return [Step(self.state.networks, *part, total=self.team.total) for part in zip(x, y, mask, strict=True)]
 
     def realign(self) -> None:
         """Lay each pair's histology anew on what G_xy makes of its µCT; each process sees to some of them."""
@@ -137,19 +142,21 @@ class Trainer:
         network.train()
         return drawn
 
-    def _improve_generators(self, step: Step) -> dict[str, float]:
+    def _improve_generators(self, parts: Sequence[Step]) -> dict[str, float]:
         """Descend eq. (4), (7) or (10)."""
         judges = self.state.networks.discriminators().values()
         for judge in judges:
             judge.requires_grad_(False)  # their gradients would be thrown away
-        with self.team.frozen(self.fabric, judges):
-            terms = compute_terms(step, self.recipe.active)
-        total = weighted_sum(terms, self.recipe.active)
-        self._descend("generators", total)
+
+        def compute(number: int) -> dict[str, Tensor]:
+            terms = compute_terms(parts[number], self.recipe.active)
+            return terms | {"total": weighted_sum(terms, self.recipe.active)}
+
+        values = self._descend("generators", compute, [step.let_go for step in parts], judges)
         self._follow()
         for judge in judges:
             judge.requires_grad_(True)
-        return {name: float(term.detach()) for name, term in terms.items()} | {"total": float(total.detach())}
+        return values
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -161,20 +168,25 @@ class Trainer:
         for kept, now in zip(average.parameters(), self.state.networks.g_xy.parameters(), strict=True):
             kept.lerp_(now, 1 - decay)
 
-    def _improve_discriminators(self, step: Step) -> dict[str, float]:
+    def _improve_discriminators(self, parts: Sequence[Step]) -> dict[str, float]:
         """Tell real from generated, the generated ones partly from the buffers."""
         networks = self.state.networks
-        pairs = {"d_y": (step.y, step.fake_y)}
+        fakes = {"d_y": [step.fake_y for step in parts]}
         if networks.d_x is not None:
-            pairs["d_x"] = (step.x, step.fake_x)
-        condition = [step.x] if networks.conditional else []
-        losses = {}
-        for name, (real, fake) in pairs.items():
-            judge = networks.discriminators()[name]
-            old = self._exchange(name, fake.detach())
-            losses[name] = discriminator(judge(real, *condition), judge(old, *condition))
-        self._descend("discriminators", torch.stack(list(losses.values())).sum())
-        return {name: float(loss.detach()) for name, loss in losses.items()}
+            fakes["d_x"] = [step.fake_x for step in parts]
+        old = {name: self._exchange(name, torch.cat(made).detach()).chunk(len(parts)) for name, made in fakes.items()}
+
+        def compute(number: int) -> dict[str, Tensor]:
+            step, losses = parts[number], {}
+            condition = [step.x] if networks.conditional else []
+            for name, judge in networks.discriminators().items():
+                real = step.y if name == "d_y" else step.x
+                losses[name] = discriminator(judge(real, *condition), judge(old[name][number], *condition))
+            return losses | {"total": torch.stack(list(losses.values())).sum()}
+
+        values = self._descend("discriminators", compute)
+        del values["total"]
+        return values
 
     def _exchange(self, name: str, fake: Tensor) -> Tensor:
         """Return fakes, partly of earlier steps: every process keeps the whole batch's, so that all draw alike."""
@@ -183,15 +195,34 @@ class Trainer:
             return fake
         return self.team.part(buffer.exchange(self.team.whole(fake), self.state.draws))
 
-    def _descend(self, which: str, loss: Tensor) -> None:
-        optimiser = self.state.optimisers[which]
+    def _descend(
+        self,
+        which: str,
+        compute: Callable[[int], dict[str, Tensor]],
+        after: Sequence[Callable[[], None]] = (),
+        frozen: Iterable[nn.Module] = (),
+    ) -> dict[str, float]:
+        """Take the mean gradient of "total" over the parts of a batch, and a step; return the means of all losses."""
+        optimiser, parts = self.state.optimisers[which], self.recipe.accumulate
+        learning = getattr(self.state.networks, which)().values()
         optimiser.zero_grad(set_to_none=True)
-        self.fabric.backward(loss)
+        means: dict[str, float] = {}
+        for number in range(parts):
+            # Processes put their gradients together once, after the last part.
+            waiting = learning if number < parts - 1 else ()
+            with self.team.frozen(self.fabric, [*frozen, *waiting]):
+                losses = compute(number)
+                self.fabric.backward(losses["total"] / parts)
+            for name, loss in losses.items():
+                means[name] = means.get(name, 0.0) + float(loss.detach()) / parts
+            for act in after[number : number + 1]:
+                act()
         values = [value for group in optimiser.param_groups for value in group["params"]]
         # Instance normalisation of a perfectly flat patch multiplies gradients by 1/√ε in every layer, up to infinity.
         size = nn.utils.clip_grad_norm_(values, self.recipe.clip_norm or float("inf"))
         if size.isfinite():
             optimiser.step()
+        return means
 
     def end_epoch(self, run: Path) -> dict[str, float]:
         """Keep the weights of every term that was never lower on average, draw a sample; return the validation.
@@ -256,11 +287,15 @@ def _build_state(recipe: Recipe, seed: int, fabric: Any, team: Team) -> State:
     """Build and initialise networks, optimisers and buffers."""
     draws = torch.Generator().manual_seed(seed)
 
-    fast = recipe.kernels == "fast" and recipe.precision == "32-true" and fabric.device.type == "cpu"
+    plain = recipe.compile or recipe.kernels == "plain"
+    fast = not plain and recipe.precision == "32-true" and fabric.device.type == "cpu"
 
     def build(spec: dict[str, Any]) -> Any:
-        network = build_network(spec, draws)
-        return fabric.setup_module(team.share_dropout(accelerate(network) if fast else network))
+        network = team.share_dropout(build_network(spec, draws))
+        network = accelerate(network) if fast else network
+        if recipe.checkpoint_activations and spec["name"] != "patch":
+            network = recomputing(network)
+        return fabric.setup_module(compiled(network, fabric.device) if recipe.compile else network)
 
     def adam(modules: dict[str, nn.Module]) -> torch.optim.Optimizer:
         values = [value for module in modules.values() for value in module.parameters()]
