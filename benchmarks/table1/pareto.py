@@ -1,0 +1,217 @@
+"""Quality against multiply-adds: generators of several kinds and sizes, all else the same.
+
+    python -m benchmarks.table1.pareto train OUT [--points NAME ...]
+    python -m benchmarks.table1.pareto time OUT
+    python -m benchmarks.table1.pareto report OUT --to benchmarks/table1/results/pareto.json
+
+OUT is where `benchmarks.table1.data` has made the data sets. Each point has the objective, the patches, the seed and
+the number of training patches of every other, those of recipe `tomostain-cpu`. It is judged on the validation pairs of
+fold 0 as it goes, which is what a generator is chosen by, and at the end on the test pairs, those of *paper* and those
+where the truth lies. A point that is finished is not done again.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.speed.measure import about, as_rows, paired
+from benchmarks.table1.cost import multiply_adds
+from benchmarks.table1.distil import Distilled
+from benchmarks.table1.editions import EDITIONS
+from benchmarks.table1.pareto_report import report
+from tomostain.evaluate.lpips import Lpips
+from tomostain.evaluate.metrics import METRICS, background_colour, patch_metrics
+from tomostain.io import ModelSpec
+from tomostain.io.atomic import write_text
+from tomostain.io.models import save_model
+from tomostain.prepare import Dataset, load_dataset
+from tomostain.stain import StainConfig, Translator, load_translator, stain_slice
+from tomostain.stain.exact import halo_of
+from tomostain.train import Recipe, load_recipe
+from tomostain.train.fast import accelerate
+from tomostain.train.networks import build_network, count_parameters
+from tomostain.train.trainer import Trainer
+
+EDITION = EDITIONS["cpu"]
+RECIPE = "tomostain-cpu"
+TEACHER = "unet-24"
+STEPS, MARKS = 3000, (1000, 2000, 3000)
+TESTS = ("paper", "aligned")
+
+_RESNET = {"name": "resnet", "width": 12, "blocks": 3, "norm": "channel"}
+_UNET = {"name": "unet", "width": 14, "downs": 5, "detail": 8, "norm": "channel"}
+_SHUFFLE = {"name": "shuffle", "width": 40, "blocks": 6, "kernel": 7, "detail": 8, "norm": "channel"}
+_LADDER = {"name": "ladder", "width": 16, "downs": 4, "blocks": 1, "kernel": 5, "detail": 8, "norm": "channel"}
+_GATED = _LADDER | {"name": "gated", "kernel": 3}
+POINTS: dict[str, dict[str, Any]] = {
+    "resnet-12": _RESNET | {"norm": "instance"},  # the paper's, at the width of paired-cyclegan-cpu
+    "unet-14": _UNET,  # tomostain-cpu's
+    "unet-24": _UNET | {"width": 24, "detail": 16},
+    "shuffle-40": _SHUFFLE,
+    "ladder-16": _LADDER,
+    "unet-8": _UNET | {"width": 8, "detail": 6},
+    "shuffle-32": _SHUFFLE | {"width": 32, "blocks": 4, "detail": 4},
+    "ladder-12": _LADDER | {"width": 12, "detail": 4},
+    "gated-16": _GATED,
+    "resnet-12-channel": _RESNET,
+    "resnet-6": _RESNET | {"width": 6},
+    "shuffle-96": _SHUFFLE | {"width": 96},
+    "ladder-32": _LADDER | {"width": 32, "detail": 16},
+    "gated-12": _GATED | {"width": 12, "detail": 4},
+}
+# Taught by TEACHER once that is trained.
+STUDENTS = {"unet-8-taught": "unet-8", "shuffle-32-taught": "shuffle-32", "ladder-12-taught": "ladder-12"}
+
+
+def recipe_of(point: str) -> Recipe:
+    """Return the recipe of a point: tomostain-cpu's, but for the generator."""
+    spec = POINTS[STUDENTS.get(point, point)]
+    return load_recipe(RECIPE).model_copy(update={"name": point, "generator": spec})
+
+
+def trainer_of(point: str, out: Path, data: Dataset) -> Trainer:
+    """Return the trainer of a point, the teacher's pictures in place of the real ones for students."""
+    if point not in STUDENTS:
+        return Trainer(recipe_of(point), data, 0, 0, "cpu")
+    teacher = load_translator(out / "pareto" / TEACHER / "model", "cpu").network
+    return Distilled(recipe_of(point), data, 0, 0, teacher=teacher, specimens=out / "specimens")
+
+
+def do_point(point: str, out: Path, lpips: Lpips, steps: int = STEPS) -> None:
+    """Train a point, judge it, write ``OUT/pareto/POINT/point.json``."""
+    folder = out / "pareto" / point
+    sets = {name: load_dataset(out / name) for name in TESTS}
+    trainer = trainer_of(point, out, sets["paper"])
+    spent, course = 0.0, []
+    for step in range(1, steps + 1):
+        began = time.process_time()
+        trainer.take_step()
+        spent += time.process_time() - began
+        if step in MARKS or step == steps:
+            model = keep(trainer, folder / f"step-{step}", step)
+            found = {name: medians(judge(model, data, data.split(0).validation, lpips)) for name, data in sets.items()}
+            course.append({"steps": step, "seconds": round(spent, 1), **found})
+            print(json.dumps({"point": point, **course[-1]}), flush=True)
+    model = keep(trainer, folder / "model", steps)
+    recipe = trainer.recipe
+    network = build_network(recipe.generator_spec())
+    image = torch.zeros(1, recipe.in_channels, recipe.patch_px, recipe.patch_px)
+    values = {
+        "point": point,
+        "generator": recipe.generator,
+        "taught_by": TEACHER if point in STUDENTS else None,
+        "multiply_adds": multiply_adds(network, image),
+        "weights": count_parameters(network),
+        "halo_px": halo_of(recipe.generator_spec()) if model.tile_free else None,
+        "seconds_of_training": round(spent, 1),
+        "validation": course,
+        "test": {name: judge(model, data, data.split(0).test, lpips) for name, data in sets.items()},
+        "made": about(),
+    }
+    write_text(folder / "point.json", json.dumps(values))
+
+
+def keep(trainer: Trainer, folder: Path, steps: int) -> Translator:
+    """Write what would stain now as a model folder; return it as staining reads it."""
+    recipe, data = trainer.recipe, trainer.sampler
+    spec = ModelSpec(
+        generator=recipe.generator_spec(),
+        in_channels=recipe.in_channels,
+        voxel_um=EDITION.voxel_um,
+        patch_px=recipe.patch_px,
+        stain="toluidine-blue",
+        recipe=recipe.name,
+        fold=0,
+        steps=steps,
+        tomostain_version="benchmark",
+    )
+    save_model(folder, spec, trainer.state.networks.staining.state_dict(), overwrite=True)
+    return load_translator(folder, "cpu")
+
+
+def judge(model: Translator, data: Dataset, ids: tuple[str, ...], lpips: Lpips) -> list[dict[str, Any]]:
+    """Return SSIM, LPIPS and PSNR of every patch of these pairs, with the pair's name.
+
+    Exact tiles where the model allows them, else overlapping ones as everywhere in this benchmark.
+    """
+    config = StainConfig(stride_px=None if model.tile_free else EDITION.stride_px)
+    records = []
+    for pair_id in ids:
+        pair = data.load(pair_id)
+        fake = stain_slice(model, pair.ct, config)
+        colour = background_colour(pair.histology, pair.mask)
+        sizes = (EDITION.patch_px, EDITION.stride_px)
+        for found in patch_metrics(fake, pair.histology, pair.mask, *sizes, lpips, colour=colour):
+            records.append({"pair": pair_id} | {metric: round(float(found[metric]), 4) for metric in METRICS})
+    return records
+
+
+def medians(records: list[dict[str, Any]]) -> list[float]:
+    """Return the median of each metric."""
+    return [round(float(np.median([record[metric] for record in records])), 4) for metric in METRICS]
+
+
+def time_staining(out: Path, points: list[str], rounds: int, side: int = 512) -> None:
+    """Stain a slice by each point in turn, and the paper's way; write ``OUT/pareto/staining.json``.
+
+    The paper's way at this size: its network at CPU width, three channels, patches of 128 px a quarter of it apart,
+    one by one, torch's own convolutions.
+    """
+    paper = load_recipe("paired-cyclegan-cpu")
+    ways = {"the paper's way": (untrained(paper, fast=False), StainConfig(batch=1))}
+    for point in points:
+        model = untrained(recipe_of(point), fast=True)
+        ways[point] = (model, StainConfig(stride_px=None if model.tile_free else EDITION.stride_px))
+    ct = np.random.default_rng(0).integers(8000, 32000, (side, side)).astype(np.uint16)
+    runs = {name: (lambda model=model, config=config: stain_slice(model, ct, config)) for name, (model, config) in ways.items()}
+    timings = paired(runs, rounds)
+    write_text(
+        out / "pareto" / "staining.json", json.dumps({"side_px": side, "timings": as_rows(timings), "made": about()})
+    )
+
+
+def untrained(recipe: Recipe, *, fast: bool) -> Translator:
+    """Return a recipe's generator with random weights: how long it takes does not depend on them."""
+    generator = recipe.generator_spec()
+    network = build_network(generator, torch.Generator().manual_seed(0)).eval().requires_grad_(False)
+    spec = ModelSpec(
+        generator=generator,
+        in_channels=recipe.in_channels,
+        voxel_um=EDITION.voxel_um,
+        patch_px=recipe.patch_px,
+        stain="",
+        recipe=recipe.name,
+        tomostain_version="benchmark",
+    )
+    return Translator(accelerate(network, frozen=True) if fast else network, spec, torch.device("cpu"))
+
+
+def main() -> None:
+    """Train, time or report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("do", choices=("train", "time", "report"))
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--points", nargs="+", choices=[*POINTS, *STUDENTS], default=[*POINTS, *STUDENTS])
+    parser.add_argument("--rounds", type=int, default=5, help="Of the timing.")
+    parser.add_argument("--to", type=Path, default=Path("pareto.json"), help="What the report gathers everything in.")
+    parser.add_argument("--plot", type=Path, default=Path("pareto.png"))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.do == "train":
+        lpips = Lpips("alex")
+        for point in options.points:
+            if not (options.out / "pareto" / point / "point.json").is_file():
+                do_point(point, options.out, lpips)
+    elif options.do == "time":
+        time_staining(options.out, [point for point in options.points if point not in STUDENTS], options.rounds)
+    else:
+        report(options.out / "pareto", options.to, options.plot)
+
+
+if __name__ == "__main__":
+    main()

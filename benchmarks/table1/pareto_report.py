@@ -1,0 +1,6 @@
+"""x"""
+from pathlib import Path
+
+
+def report(folder: Path, to: Path, plot: Path) -> None:
+    pass
