@@ -55,7 +55,7 @@ class Distilled(Trainer):
                 return Batch(x, self.teacher(x), mask, batch.ids)
 
         self.sampler: PatchSampler
-        self.sampler.draw = draw_taught  # type: ignore[method-assign]
+        self.sampler.draw = draw_taught
 
     def _unlabelled(self, generator: torch.Generator) -> torch.Tensor:
         """Cut a patch (1, H, W) out of any plane of any training volume, flipped and turned at random."""

@@ -2,7 +2,8 @@
 
     python -m benchmarks.table1.pareto train OUT [--points NAME ...]
     python -m benchmarks.table1.pareto time OUT
-    python -m benchmarks.table1.pareto report OUT --to benchmarks/table1/results/pareto.json
+    python -m benchmarks.table1.pareto report OUT --to benchmarks/table1/results/pareto.json --plot docs/img/pareto.png
+    python -m benchmarks.table1.pareto report benchmarks/table1/results/pareto.json
 
 OUT is where `benchmarks.table1.data` has made the data sets. Each point has the objective, the patches, the seed and
 the number of training patches of every other, those of recipe `tomostain-cpu`. It is judged on the validation pairs of
@@ -13,6 +14,7 @@ where the truth lies. A point that is finished is not done again.
 import argparse
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +120,7 @@ def do_point(point: str, out: Path, lpips: Lpips, steps: int = STEPS) -> None:
 
 def keep(trainer: Trainer, folder: Path, steps: int) -> Translator:
     """Write what would stain now as a model folder; return it as staining reads it."""
-    recipe, data = trainer.recipe, trainer.sampler
+    recipe = trainer.recipe
     spec = ModelSpec(
         generator=recipe.generator_spec(),
         in_channels=recipe.in_channels,
@@ -168,7 +170,7 @@ def time_staining(out: Path, points: list[str], rounds: int, side: int = 512) ->
         model = untrained(recipe_of(point), fast=True)
         ways[point] = (model, StainConfig(stride_px=None if model.tile_free else EDITION.stride_px))
     ct = np.random.default_rng(0).integers(8000, 32000, (side, side)).astype(np.uint16)
-    runs = {name: (lambda model=model, config=config: stain_slice(model, ct, config)) for name, (model, config) in ways.items()}
+    runs = {name: partial(stain_slice, model, ct, config) for name, (model, config) in ways.items()}
     timings = paired(runs, rounds)
     write_text(
         out / "pareto" / "staining.json", json.dumps({"side_px": side, "timings": as_rows(timings), "made": about()})
@@ -195,10 +197,10 @@ def main() -> None:
     """Train, time or report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("do", choices=("train", "time", "report"))
-    parser.add_argument("out", type=Path)
+    parser.add_argument("out", type=Path, help="OUT; of the report, the JSON that an earlier one wrote.")
     parser.add_argument("--points", nargs="+", choices=[*POINTS, *STUDENTS], default=[*POINTS, *STUDENTS])
     parser.add_argument("--rounds", type=int, default=5, help="Of the timing.")
-    parser.add_argument("--to", type=Path, default=Path("pareto.json"), help="What the report gathers everything in.")
+    parser.add_argument("--to", type=Path, help="JSON in which the report gathers everything.")
     parser.add_argument("--plot", type=Path, default=Path("pareto.png"))
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -210,7 +212,7 @@ def main() -> None:
     elif options.do == "time":
         time_staining(options.out, [point for point in options.points if point not in STUDENTS], options.rounds)
     else:
-        report(options.out / "pareto", options.to, options.plot)
+        report(options.out if options.out.is_file() else options.out / "pareto", options.to, options.plot)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,136 @@
-"""x"""
+"""What `benchmarks.table1.pareto` has measured: one JSON, a table, the plot."""
+
+import json
 from pathlib import Path
+from typing import Any
+
+from tomostain.evaluate.intervals import Interval, median_interval, paired_difference
+from tomostain.evaluate.metrics import LARGER_IS_BETTER, METRICS
+
+# What is recommended has to be as good as this, the generator of tomostain-cpu.
+REFERENCE, PAPER = "unet-14", "resnet-12"
+COLOURS = {"resnet": "#7f7f7f", "unet": "#1f77b4", "shuffle": "#2ca02c", "ladder": "#ff7f0e", "gated": "#d62728"}
+LABELS = {"ssim": "SSIM (more is better)", "lpips": "LPIPS (less is better)"}
 
 
-def report(folder: Path, to: Path, plot: Path) -> None:
-    pass
+def gather(folder: Path) -> dict[str, Any]:
+    """Return all points of a folder, and the timing, in the order of their multiply-adds."""
+    points = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*/point.json")]
+    for point in points:
+        point["test"] = {
+            name: {key: [record[key] for record in records] for key in ("pair", *METRICS)}
+            for name, records in point["test"].items()
+        }
+    timing = folder / "staining.json"
+    staining = json.loads(timing.read_text(encoding="utf-8")) if timing.is_file() else None
+    return {"staining": staining, "points": sorted(points, key=lambda point: (point["multiply_adds"], point["point"]))}
+
+
+def quality(point: dict[str, Any], metric: str, on: str) -> Interval:
+    """Return the median of a metric over the test patches of a set, with its interval over specimens."""
+    found = point["test"][on]
+    return median_interval(found[metric], found["pair"])
+
+
+def difference(point: dict[str, Any], other: dict[str, Any], metric: str, on: str) -> Interval:
+    """Return the median paired difference of two points, the first less the second."""
+    a, b = point["test"][on], other["test"][on]
+    assert a["pair"] == b["pair"]
+    return paired_difference(a[metric], b[metric], a["pair"])
+
+
+def front(costs: list[float], values: list[float], larger_is_better: bool) -> list[int]:
+    """Return which points are on the Pareto front, from the cheapest on: nothing as cheap is as good.
+
+    Examples
+    --------
+    >>> front([1, 2, 3, 3], [0.5, 0.6, 0.4, 0.3], larger_is_better=False)
+    [0, 3]
+    """
+    sign = -1 if larger_is_better else 1
+    order = sorted(range(len(costs)), key=lambda n: (costs[n], sign * values[n]))
+    chosen: list[int] = []
+    for n in order:
+        if not chosen or sign * values[n] < sign * values[chosen[-1]]:
+            chosen.append(n)
+    return chosen
+
+
+def table(values: dict[str, Any], on: str) -> str:
+    """Return the table in Markdown: what each point costs, how good it is, how far from the reference."""
+    points = {point["point"]: point for point in values["points"]}
+    reference, paper = points[REFERENCE], points[PAPER]
+    staining = {row["name"]: row for row in (values["staining"] or {"timings": []})["timings"]}
+    head = ("generator", "10⁶ multiply-adds", "of the paper's", "10³ weights", "halo / px", "staining, times as quick")
+    lines = ["| " + " | ".join([*head, "SSIM", "LPIPS", "PSNR", "Δ SSIM", "Δ LPIPS", "Δ PSNR"]) + " |"]
+    lines.append("|---" * (len(head) + 6) + "|")
+    for name, point in points.items():
+        timed = staining.get(untaught(name))
+        cells = [
+            f"`{name}`",
+            f"{point['multiply_adds'] / 1e6:.0f}",
+            f"{point['multiply_adds'] / paper['multiply_adds']:.2f}",
+            f"{point['weights'] / 1e3:.0f}",
+            "–" if point["halo_px"] is None else str(point["halo_px"]),
+            f"{timed['ratio']:.1f} ({timed['least_ratio']:.1f}–{timed['most_ratio']:.1f})" if timed else "–",
+        ]
+        cells += [str(quality(point, metric, on)) for metric in METRICS]
+        for metric in METRICS:
+            delta = difference(point, reference, metric, on)
+            cells.append("" if name == REFERENCE else f"{delta}{' *' if delta.excludes_zero else ''}")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def untaught(name: str) -> str:
+    """Return the point whose network a student has: it stains as quickly."""
+    return name.removesuffix("-taught")
+
+
+def courses(values: dict[str, Any]) -> str:
+    """Return, in Markdown, LPIPS of the aligned validation pairs as training went on, and what that took."""
+    lines = [
+        "| generator | CPU-s of training | " + "LPIPS of validation pairs, after so many patches |",
+        "|---|---|---|",
+    ]
+    for point in values["points"]:
+        marks = ", ".join(f"{mark['aligned'][1]:.3f} ({mark['steps']})" for mark in point["validation"])
+        lines.append(f"| `{point['point']}` | {point['seconds_of_training']:.0f} | {marks} |")
+    return "\n".join(lines)
+
+
+def draw(values: dict[str, Any], path: Path, on: str = "aligned") -> None:
+    """Draw quality against multiply-adds, with intervals over specimens and the front."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    points = values["points"]
+    costs = [point["multiply_adds"] / 1e6 for point in points]
+    figure, axes = plt.subplots(1, 2, figsize=(13, 5.5), layout="constrained")
+    for axis, metric in zip(axes, LABELS, strict=True):
+        found = [quality(point, metric, on) for point in points]
+        for cost, point, interval in zip(costs, points, found, strict=True):
+            colour, taught = COLOURS[point["generator"]["name"]], point["taught_by"] is not None
+            bars = [[interval.median - interval.low], [interval.high - interval.median]]
+            axis.errorbar(cost, interval.median, bars, fmt="none", ecolor=colour, alpha=0.25)
+            axis.plot(cost, interval.median, "^" if taught else "o", color=colour, markersize=8)
+            axis.annotate(point["point"], (cost, interval.median), (5, 5), textcoords="offset points", fontsize=8)
+        chosen = front(costs, [interval.median for interval in found], LARGER_IS_BETTER[metric])
+        axis.plot([costs[n] for n in chosen], [found[n].median for n in chosen], "k--", linewidth=0.8, zorder=0)
+        axis.set(xscale="log", xlabel="10⁶ multiply-adds a patch of 128 px", ylabel=LABELS[metric])
+    figure.suptitle("Test phantoms, against the truth; bars: 95 % over specimens; triangles: taught by unet-24")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def report(source: Path, to: Path | None, plot: Path) -> None:
+    """Gather a folder's points in one JSON, or read such a JSON; print the tables, draw the plot."""
+    values = json.loads(source.read_text(encoding="utf-8")) if source.is_file() else gather(source)
+    if to is not None:
+        to.write_text(json.dumps(values), encoding="utf-8")
+    for on in ("aligned", "paper"):
+        print(f"Trained on paper, tested on {on}\n\n{table(values, on)}\n")
+    print(courses(values))
+    draw(values, plot)

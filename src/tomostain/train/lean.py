@@ -16,7 +16,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from tomostain.errors import InputError
 from tomostain.train.layers import norm_layers
 
 
@@ -109,14 +108,8 @@ class UnfoldingHead(nn.Module):
 class _Folded(nn.Module):
     """What the lean generators share: the stem that folds pixels into channels, the head, and how weights begin."""
 
-    def __init__(
-        self, fold: int, in_channels: int, out_channels: int, width: int, kernel: int, detail: int, norm: str
-    ) -> None:
+    def __init__(self, fold: int, in_channels: int, out_channels: int, width: int, detail: int, norm: str) -> None:
         super().__init__()
-        if kernel % 2 == 0:
-            raise InputError(f"a lean generator's kernel is {kernel}; give an odd one, so that it has a centre")
-        if detail < 1:
-            raise InputError(f"a lean generator's detail is {detail}; give at least 1: its head needs features")
         self.stem = nn.Sequential(
             nn.PixelUnshuffle(fold),
             nn.Conv2d(in_channels * fold**2, width, 3, padding=1),
@@ -176,7 +169,7 @@ class ShuffleGenerator(_Folded):
         detail: int = 16,
         norm: str = "instance",
     ) -> None:
-        super().__init__(4, in_channels, out_channels, width, kernel, detail, norm)
+        super().__init__(4, in_channels, out_channels, width, detail, norm)
         self.blocks = nn.Sequential(*(MixingBlock(width, kernel, norm) for _ in range(blocks)))
 
     def forward(self, image: Tensor) -> Tensor:
@@ -185,7 +178,7 @@ class ShuffleGenerator(_Folded):
 
 
 class LadderGenerator(_Folded):
-    """A U-Net of lean blocks: down by 2 × 2 convolutions, up by 1 × 1 and unfolding, and the way down added on the way up.
+    """A U-Net of lean blocks: down by 2 × 2 convolutions, up by 1 × 1 and unfolding, what was before added on the way up.
 
     Parameters
     ----------
@@ -227,9 +220,7 @@ class LadderGenerator(_Folded):
         detail: int = 16,
         norm: str = "instance",
     ) -> None:
-        super().__init__(2, in_channels, out_channels, width, kernel, detail, norm)
-        if downs < 2:
-            raise InputError(f"a ladder's downs is {downs}; give at least 2")
+        super().__init__(2, in_channels, out_channels, width, detail, norm)
         self.multiple = self.smallest = 2**downs
         features = [width * min(2**level, 8) for level in range(downs)]
 

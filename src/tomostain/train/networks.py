@@ -92,8 +92,11 @@ def check_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
             possible, allowed = isinstance(value, str) and value in NORMS, f"one of {', '.join(NORMS)}"
         elif key == "dropout":
             possible, allowed = _is_number(value, float) and 0 <= value < 1, "a number from 0 to less than 1"
+        elif key == "kernel":
+            possible = _is_number(value, int) and value % 2 == 1 and 1 <= value <= 255
+            allowed = "an odd number from 1 to 255, so that it has a centre"
         else:
-            least = 0 if key in ("blocks", "detail") else 1
+            least = _least(name, key)
             possible, allowed = (
                 _is_number(value, int) and least <= value <= 4096,
                 f"a whole number from {least} to 4096",
@@ -101,6 +104,13 @@ def check_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
         if not possible:
             raise InputError(f"network '{name}': {key} is {value!r}; give {allowed}")
     return arguments
+
+
+def _least(name: str, key: str) -> int:
+    """Return the least that a whole number may be: the heads of lean generators need features, the U-Net's none."""
+    if key == "blocks" or (key == "detail" and name == "unet"):
+        return 0
+    return 2 if key == "downs" else 1
 
 
 def size_step(spec: Mapping[str, Any]) -> int:
