@@ -178,7 +178,7 @@ class ShuffleGenerator(_Folded):
 
 
 class LadderGenerator(_Folded):
-    """A U-Net of lean blocks: down by 2 × 2 convolutions, up by 1 × 1 and unfolding, what was before added on the way up.
+    """A U-Net of lean blocks: down by 2 × 2 convolutions, up by 1 × 1 and unfolding; skips are added, not joined.
 
     Parameters
     ----------
