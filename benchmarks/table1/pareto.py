@@ -7,8 +7,8 @@
 
 OUT is where `benchmarks.table1.data` has made the data sets. Each point has the objective, the patches, the seed and
 the number of training patches of every other, those of recipe `tomostain-cpu`. It is judged on the validation pairs of
-fold 0 as it goes, which is what a generator is chosen by, and at the end on the test pairs, those of *paper* and those
-where the truth lies. A point that is finished is not done again.
+fold 0, which is what a generator is chosen by, and on the test pairs, those of *paper* and those where the truth lies.
+What is finished is not done again; what was stopped goes on to the same bits.
 """
 
 import argparse
@@ -35,6 +35,7 @@ from tomostain.prepare import Dataset, load_dataset
 from tomostain.stain import StainConfig, Translator, load_translator, stain_slice
 from tomostain.stain.exact import halo_of
 from tomostain.train import Recipe, load_recipe
+from tomostain.train.checkpoint import LAST, load_last, save_last
 from tomostain.train.fast import accelerate
 from tomostain.train.networks import build_network, count_parameters
 from tomostain.train.trainer import Trainer
@@ -42,7 +43,7 @@ from tomostain.train.trainer import Trainer
 EDITION = EDITIONS["cpu"]
 RECIPE = "tomostain-cpu"
 TEACHER = "unet-24"
-STEPS, MARKS = 3000, (1000, 2000, 3000)
+STEPS = (2000, 3000)
 TESTS = ("paper", "aligned")
 
 _RESNET = {"name": "resnet", "width": 12, "blocks": 3, "norm": "channel"}
@@ -60,14 +61,14 @@ POINTS: dict[str, dict[str, Any]] = {
     "shuffle-32": _SHUFFLE | {"width": 32, "blocks": 4, "detail": 4},
     "ladder-12": _LADDER | {"width": 12, "detail": 4},
     "gated-16": _GATED,
-    "resnet-12-channel": _RESNET,
     "resnet-6": _RESNET | {"width": 6},
-    "shuffle-96": _SHUFFLE | {"width": 96},
+    "shuffle-64": _SHUFFLE | {"width": 64},
     "ladder-32": _LADDER | {"width": 32, "detail": 16},
+    "resnet-12-channel": _RESNET,
     "gated-12": _GATED | {"width": 12, "detail": 4},
 }
 # Taught by TEACHER once that is trained.
-STUDENTS = {"unet-8-taught": "unet-8", "shuffle-32-taught": "shuffle-32", "ladder-12-taught": "ladder-12"}
+STUDENTS = {"unet-8-taught": "unet-8", "shuffle-32-taught": "shuffle-32"}
 
 
 def recipe_of(point: str) -> Recipe:
@@ -80,47 +81,58 @@ def trainer_of(point: str, out: Path, data: Dataset) -> Trainer:
     """Return the trainer of a point, the teacher's pictures in place of the real ones for students."""
     if point not in STUDENTS:
         return Trainer(recipe_of(point), data, 0, 0, "cpu")
-    teacher = load_translator(out / "pareto" / TEACHER / "model", "cpu").network
+    teacher = load_translator(out / "pareto" / TEACHER / f"step-{STEPS[0]}", "cpu").network
     return Distilled(recipe_of(point), data, 0, 0, teacher=teacher, specimens=out / "specimens")
 
 
-def do_point(point: str, out: Path, lpips: Lpips, steps: int = STEPS) -> None:
-    """Train a point, judge it, write ``OUT/pareto/POINT/point.json``."""
+def do_point(point: str, out: Path, lpips: Lpips, steps: int) -> None:
+    """Train a point so far, or on from where it is; judge it; write ``OUT/pareto/POINT/judged-STEPS.json``."""
     folder = out / "pareto" / point
     sets = {name: load_dataset(out / name) for name in TESTS}
-    trainer = trainer_of(point, out, sets["paper"])
-    spent, course = 0.0, []
-    for step in range(1, steps + 1):
-        began = time.process_time()
-        trainer.take_step()
-        spent += time.process_time() - began
-        if step in MARKS or step == steps:
-            model = keep(trainer, folder / f"step-{step}", step)
-            found = {name: medians(judge(model, data, data.split(0).validation, lpips)) for name, data in sets.items()}
-            course.append({"steps": step, "seconds": round(spent, 1), **found})
-            print(json.dumps({"point": point, **course[-1]}), flush=True)
-    model = keep(trainer, folder / "model", steps)
-    recipe = trainer.recipe
+    recipe, split = recipe_of(point), sets["paper"].split(0)
+    if not (kept := folder / f"step-{steps}").is_dir():
+        train_to(trainer_of(point, out, sets["paper"]), folder, steps)
+    model = load_translator(kept, "cpu")
     network = build_network(recipe.generator_spec())
     image = torch.zeros(1, recipe.in_channels, recipe.patch_px, recipe.patch_px)
     values = {
         "point": point,
         "generator": recipe.generator,
         "taught_by": TEACHER if point in STUDENTS else None,
+        "steps": steps,
         "multiply_adds": multiply_adds(network, image),
         "weights": count_parameters(network),
         "halo_px": halo_of(recipe.generator_spec()) if model.tile_free else None,
-        "seconds_of_training": round(spent, 1),
-        "validation": course,
-        "test": {name: judge(model, data, data.split(0).test, lpips) for name, data in sets.items()},
+        "seconds_of_training": model.spec.metrics["seconds"],
+        "validation": judge(model, sets["aligned"], split.validation, lpips),
+        "test": {name: judge(model, data, split.test, lpips) for name, data in sets.items()},
         "made": about(),
     }
-    write_text(folder / "point.json", json.dumps(values))
+    write_text(folder / f"judged-{steps}.json", json.dumps(values))
+    found = [medians(values["validation"]), medians(values["test"]["aligned"])]
+    print(point, steps, values["seconds_of_training"], *found, flush=True)
 
 
-def keep(trainer: Trainer, folder: Path, steps: int) -> Translator:
-    """Write what would stain now as a model folder; return it as staining reads it."""
-    recipe = trainer.recipe
+def train_to(trainer: Trainer, folder: Path, steps: int) -> None:
+    """Train to so many steps in all and keep the model as it is then."""
+    state = trainer.state
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / LAST).is_file():
+        load_last(folder, state)
+        trainer.lay_pairs()
+    while state.step < steps:
+        began = time.process_time()
+        trainer.take_step()
+        state.seconds += time.process_time() - began
+        if state.step % 500 == 0:
+            save_last(folder, state)
+    save_last(folder, state)
+    keep(trainer, folder / f"step-{steps}")
+
+
+def keep(trainer: Trainer, folder: Path) -> None:
+    """Write what would stain now as a model folder."""
+    recipe, state = trainer.recipe, trainer.state
     spec = ModelSpec(
         generator=recipe.generator_spec(),
         in_channels=recipe.in_channels,
@@ -129,11 +141,11 @@ def keep(trainer: Trainer, folder: Path, steps: int) -> Translator:
         stain="toluidine-blue",
         recipe=recipe.name,
         fold=0,
-        steps=steps,
+        steps=state.step,
+        metrics={"seconds": round(state.seconds, 1)},
         tomostain_version="benchmark",
     )
-    save_model(folder, spec, trainer.state.networks.staining.state_dict(), overwrite=True)
-    return load_translator(folder, "cpu")
+    save_model(folder, spec, state.networks.staining.state_dict(), overwrite=True)
 
 
 def judge(model: Translator, data: Dataset, ids: tuple[str, ...], lpips: Lpips) -> list[dict[str, Any]]:
@@ -199,6 +211,7 @@ def main() -> None:
     parser.add_argument("do", choices=("train", "time", "report"))
     parser.add_argument("out", type=Path, help="OUT; of the report, the JSON that an earlier one wrote.")
     parser.add_argument("--points", nargs="+", choices=[*POINTS, *STUDENTS], default=[*POINTS, *STUDENTS])
+    parser.add_argument("--steps", nargs="+", type=int, default=STEPS, help="All points so far, then all so far.")
     parser.add_argument("--rounds", type=int, default=5, help="Of the timing.")
     parser.add_argument("--to", type=Path, help="JSON in which the report gathers everything.")
     parser.add_argument("--plot", type=Path, default=Path("pareto.png"))
@@ -206,9 +219,10 @@ def main() -> None:
     torch.set_num_threads(1)
     if options.do == "train":
         lpips = Lpips("alex")
-        for point in options.points:
-            if not (options.out / "pareto" / point / "point.json").is_file():
-                do_point(point, options.out, lpips)
+        for steps in options.steps:
+            for point in options.points:
+                if not (options.out / "pareto" / point / f"judged-{steps}.json").is_file():
+                    do_point(point, options.out, lpips, steps)
     elif options.do == "time":
         time_staining(options.out, [point for point in options.points if point not in STUDENTS], options.rounds)
     else:
