@@ -211,7 +211,13 @@ def main() -> None:
     parser.add_argument("do", choices=("train", "time", "report"))
     parser.add_argument("out", type=Path, help="OUT; of the report, the JSON that an earlier one wrote.")
     parser.add_argument("--points", nargs="+", choices=[*POINTS, *STUDENTS], default=[*POINTS, *STUDENTS])
-    parser.add_argument("--steps", nargs="+", type=int, default=STEPS, help="All points so far, then all so far.")
+    parser.add_argument(
+        "--steps",
+        nargs="+",
+        type=int,
+        default=STEPS,
+        help="Train all to the first, then all to the next; of these the report takes the last.",
+    )
     parser.add_argument("--rounds", type=int, default=5, help="Of the timing.")
     parser.add_argument("--to", type=Path, help="JSON in which the report gathers everything.")
     parser.add_argument("--plot", type=Path, default=Path("pareto.png"))
@@ -226,7 +232,12 @@ def main() -> None:
     elif options.do == "time":
         time_staining(options.out, [point for point in options.points if point not in STUDENTS], options.rounds)
     else:
-        report(options.out if options.out.is_file() else options.out / "pareto", options.to, options.plot)
+        report(
+            options.out if options.out.is_file() else options.out / "pareto",
+            options.steps[-1],
+            options.to,
+            options.plot,
+        )
 
 
 if __name__ == "__main__":

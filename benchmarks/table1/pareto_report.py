@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tomostain.evaluate.intervals import Interval, median_interval, paired_difference
 from tomostain.evaluate.metrics import LARGER_IS_BETTER, METRICS
 
@@ -13,17 +15,28 @@ COLOURS = {"resnet": "#7f7f7f", "unet": "#1f77b4", "shuffle": "#2ca02c", "ladder
 LABELS = {"ssim": "SSIM (more is better)", "lpips": "LPIPS (less is better)"}
 
 
-def gather(folder: Path) -> dict[str, Any]:
-    """Return all points of a folder, and the timing, in the order of their multiply-adds."""
-    points = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*/point.json")]
-    for point in points:
-        point["test"] = {
-            name: {key: [record[key] for record in records] for key in ("pair", *METRICS)}
-            for name, records in point["test"].items()
-        }
+def gather(folder: Path, steps: int) -> dict[str, Any]:
+    """Return all points of a folder after so many patches, in the order of their multiply-adds, and the timing.
+
+    Of each point also LPIPS of the validation pairs at all other times that it was judged.
+    """
+    points = []
+    for path in folder.glob(f"*/judged-{steps}.json"):
+        point = json.loads(path.read_text(encoding="utf-8"))
+        times = [json.loads(other.read_text(encoding="utf-8")) for other in path.parent.glob("judged-*.json")]
+        found = {time["steps"]: [record["lpips"] for record in time["validation"]] for time in times}
+        point["course"] = {str(time): round(float(np.median(found[time])), 4) for time in sorted(found)}
+        point["validation"] = columns(point["validation"])
+        point["test"] = {name: columns(records) for name, records in point["test"].items()}
+        points.append(point)
     timing = folder / "staining.json"
     staining = json.loads(timing.read_text(encoding="utf-8")) if timing.is_file() else None
     return {"staining": staining, "points": sorted(points, key=lambda point: (point["multiply_adds"], point["point"]))}
+
+
+def columns(records: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Return records of patches as a list for each key."""
+    return {key: [record[key] for record in records] for key in ("pair", *METRICS)}
 
 
 def quality(point: dict[str, Any], metric: str, on: str) -> Interval:
@@ -88,14 +101,14 @@ def untaught(name: str) -> str:
 
 
 def courses(values: dict[str, Any]) -> str:
-    """Return, in Markdown, LPIPS of the aligned validation pairs as training went on, and what that took."""
-    lines = [
-        "| generator | CPU-s of training | " + "LPIPS of validation pairs, after so many patches |",
-        "|---|---|---|",
-    ]
+    """Return, in Markdown, quality on the validation pairs, how it came about, and what that took."""
+    lines = ["| generator | CPU-s of training | SSIM / LPIPS / PSNR, validation | LPIPS after so many patches |"]
+    lines.append("|---" * 4 + "|")
     for point in values["points"]:
-        marks = ", ".join(f"{mark['aligned'][1]:.3f} ({mark['steps']})" for mark in point["validation"])
-        lines.append(f"| `{point['point']}` | {point['seconds_of_training']:.0f} | {marks} |")
+        found = [np.median(point["validation"][metric]) for metric in METRICS]
+        course = ", ".join(f"{time}: {value:.3f}" for time, value in point["course"].items())
+        cells = f"{found[0]:.3f} / {found[1]:.3f} / {found[2]:.1f} | {course}"
+        lines.append(f"| `{point['point']}` | {point['seconds_of_training']:.0f} | {cells} |")
     return "\n".join(lines)
 
 
@@ -125,9 +138,9 @@ def draw(values: dict[str, Any], path: Path, on: str = "aligned") -> None:
     plt.close(figure)
 
 
-def report(source: Path, to: Path | None, plot: Path) -> None:
+def report(source: Path, steps: int, to: Path | None, plot: Path) -> None:
     """Gather a folder's points in one JSON, or read such a JSON; print the tables, draw the plot."""
-    values = json.loads(source.read_text(encoding="utf-8")) if source.is_file() else gather(source)
+    values = json.loads(source.read_text(encoding="utf-8")) if source.is_file() else gather(source, steps)
     if to is not None:
         to.write_text(json.dumps(values), encoding="utf-8")
     for on in ("aligned", "paper"):
