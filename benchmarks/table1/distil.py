@@ -5,13 +5,14 @@ What registration leaves undone makes the real pairs contradict one another; a t
 still compares with real histology.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.table1.candidates import planes
+from benchmarks.table1.candidates import Float32, planes
 from tomostain.prepare import Dataset
 from tomostain.train import Recipe
 from tomostain.train.objective import Step
@@ -22,6 +23,11 @@ from tomostain.train.trainer import Trainer
 OFFSETS_UM = tuple(float(um) for um in range(-240, 241, 60) if um)
 
 
+def unlabelled(specimens: Path, data: Dataset, ids: Sequence[str]) -> list[Float32]:
+    """Return planes of these pairs' volumes, off the section, one stack (N, Y, X) in [-1, 1] a pair."""
+    return [planes(specimens, data.path, data.load(pair_id), OFFSETS_UM) for pair_id in ids]
+
+
 class Distilled(Trainer):
     """The same objective, but the picture to be matched is the teacher's; every other µCT patch is unlabelled.
 
@@ -30,18 +36,16 @@ class Distilled(Trainer):
     recipe, data, fold, seed : as `Trainer`; one thread of a CPU
     teacher : nn.Module
         (B, 1, H, W) to (B, 3, H, W), in evaluation mode.
-    specimens : Path
-        The benchmark's specimens, with their volumes.
+    slices : sequence of ndarray (N, Y, X)
+        Unlabelled µCT in [-1, 1], no smaller than a patch.
     """
 
     def __init__(
-        self, recipe: Recipe, data: Dataset, fold: int, seed: int, *, teacher: nn.Module, specimens: Path
+        self, recipe: Recipe, data: Dataset, fold: int, seed: int, *, teacher: nn.Module, slices: Sequence[Float32]
     ) -> None:
         # The teacher's pictures need not be laid anew.
         super().__init__(recipe.model_copy(update={"realign": 0}), data, fold, seed, "cpu")
-        self.teacher = teacher.requires_grad_(False)
-        ids = data.split(fold).train
-        self.slices = [planes(specimens, data.path, data.load(pair_id), OFFSETS_UM) for pair_id in ids]
+        self.teacher, self.slices = teacher.requires_grad_(False), slices
         draw = self.sampler.draw
 
         def draw_taught(generator: torch.Generator) -> Batch:

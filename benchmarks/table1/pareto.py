@@ -23,7 +23,7 @@ import torch
 
 from benchmarks.speed.measure import about, as_rows, paired
 from benchmarks.table1.cost import multiply_adds
-from benchmarks.table1.distil import Distilled
+from benchmarks.table1.distil import Distilled, unlabelled
 from benchmarks.table1.editions import EDITIONS
 from benchmarks.table1.pareto_report import report
 from tomostain.evaluate.lpips import Lpips
@@ -82,7 +82,8 @@ def trainer_of(point: str, out: Path, data: Dataset) -> Trainer:
     if point not in STUDENTS:
         return Trainer(recipe_of(point), data, 0, 0, "cpu")
     teacher = load_translator(out / "pareto" / TEACHER / f"step-{STEPS[0]}", "cpu").network
-    return Distilled(recipe_of(point), data, 0, 0, teacher=teacher, specimens=out / "specimens")
+    slices = unlabelled(out / "specimens", data, data.split(0).train)
+    return Distilled(recipe_of(point), data, 0, 0, teacher=teacher, slices=slices)
 
 
 def do_point(point: str, out: Path, lpips: Lpips, steps: int) -> None:
