@@ -78,7 +78,7 @@ def table(values: dict[str, Any], on: str) -> str:
     lines = ["| " + " | ".join([*head, "SSIM", "LPIPS", "PSNR", "Δ SSIM", "Δ LPIPS", "Δ PSNR"]) + " |"]
     lines.append("|---" * (len(head) + 6) + "|")
     for name, point in points.items():
-        timed = staining.get(untaught(name))
+        timed = staining.get(network_of(name))
         cells = [
             f"`{name}`",
             f"{point['multiply_adds'] / 1e6:.0f}",
@@ -95,9 +95,9 @@ def table(values: dict[str, Any], on: str) -> str:
     return "\n".join(lines)
 
 
-def untaught(name: str) -> str:
-    """Return the point whose network a student has: it stains as quickly."""
-    return name.removesuffix("-taught")
+def network_of(name: str) -> str:
+    """Return the point with the network of a student, or of one that was trained again: it stains as quickly."""
+    return name.removesuffix("-taught").removesuffix("-again")
 
 
 def courses(values: dict[str, Any]) -> str:
