@@ -71,6 +71,8 @@ POINTS: dict[str, dict[str, Any]] = {
 STUDENTS = {"unet-8-taught": "unet-8", "shuffle-32-taught": "shuffle-32"}
 # Other weights to begin with, other patches: how far apart two trainings of the same thing come out.
 AGAIN = {"unet-14-again": "unet-14", "unet-8-again": "unet-8", "ladder-16-again": "ladder-16"}
+# Recipes of full size whose staining is timed too: none of them has been trained.
+FULL = ("tomostain", "lean")
 NAMES = (*POINTS, *STUDENTS, *AGAIN)
 
 
@@ -175,23 +177,22 @@ def medians(records: list[dict[str, Any]]) -> list[float]:
     return [round(float(np.median([record[metric] for record in records])), 4) for metric in METRICS]
 
 
-def time_staining(out: Path, points: list[str], rounds: int, side: int = 512) -> None:
-    """Stain a slice by each point in turn, and the paper's way; write ``OUT/pareto/staining.json``.
+def time_staining(paper: str, ways: dict[str, Recipe], rounds: int, side: int = 512) -> dict[str, Any]:
+    """Stain a slice by each recipe in turn, and the paper's way; return the ratios of their CPU-seconds.
 
-    The paper's way at this size: its network at CPU width, three channels, patches of 128 px a quarter of it apart,
-    one by one, torch's own convolutions.
+    The paper's way is that of a recipe with its network: patches a quarter of a patch apart, one by one, torch's own
+    convolutions.
     """
-    paper = load_recipe("paired-cyclegan-cpu")
-    ways = {"the paper's way": (untrained(paper, fast=False), StainConfig(batch=1))}
-    for point in points:
-        model = untrained(recipe_of(point), fast=True)
-        ways[point] = (model, StainConfig(stride_px=None if model.tile_free else EDITION.stride_px))
+    models = {name: untrained(recipe, fast=True) for name, recipe in ways.items()}
     ct = np.random.default_rng(0).integers(8000, 32000, (side, side)).astype(np.uint16)
-    runs = {name: partial(stain_slice, model, ct, config) for name, (model, config) in ways.items()}
-    timings = paired(runs, rounds)
-    write_text(
-        out / "pareto" / "staining.json", json.dumps({"side_px": side, "timings": as_rows(timings), "made": about()})
-    )
+    runs = {
+        "the paper's way": partial(stain_slice, untrained(load_recipe(paper), fast=False), ct, StainConfig(batch=1))
+    }
+    for name, model in models.items():
+        runs[name] = partial(
+            stain_slice, model, ct, StainConfig(stride_px=None if model.tile_free else EDITION.stride_px)
+        )
+    return {"side_px": side, "timings": as_rows(paired(runs, rounds)), "made": about()}
 
 
 def untrained(recipe: Recipe, *, fast: bool) -> Translator:
@@ -235,7 +236,12 @@ def main() -> None:
                 if not (options.out / "pareto" / point / f"judged-{steps}.json").is_file():
                     do_point(point, options.out, lpips, steps)
     elif options.do == "time":
-        time_staining(options.out, [point for point in options.points if point in POINTS], options.rounds)
+        ways = {point: recipe_of(point) for point in options.points if point in POINTS}
+        found = time_staining("paired-cyclegan-cpu", ways, options.rounds)
+        write_text(options.out / "pareto" / "staining.json", json.dumps(found))
+        full = {name: load_recipe(name) for name in FULL}
+        found = time_staining("paired-cyclegan", full, 1)
+        write_text(options.out / "pareto" / "staining-full.json", json.dumps(found))
     else:
         report(
             options.out if options.out.is_file() else options.out / "pareto",

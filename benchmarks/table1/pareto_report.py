@@ -12,11 +12,19 @@ from tomostain.evaluate.metrics import LARGER_IS_BETTER, METRICS
 # What is recommended has to be as good as this, the generator of tomostain-cpu.
 REFERENCE, PAPER = "unet-14", "resnet-12"
 COLOURS = {"resnet": "#7f7f7f", "unet": "#1f77b4", "shuffle": "#2ca02c", "ladder": "#ff7f0e", "gated": "#d62728"}
+COMMANDS = [
+    "python -m benchmarks.table1.data OUT",
+    *(
+        f"python -m benchmarks.table1.pareto {what}"
+        for what in ("train OUT", "time OUT", "report OUT --to pareto.json")
+    ),
+]
+TICKS = (30, 50, 100, 200, 300)
 LABELS = {"ssim": "SSIM (more is better)", "lpips": "LPIPS (less is better)"}
 
 
 def gather(folder: Path, steps: int) -> dict[str, Any]:
-    """Return all points of a folder after so many patches, in the order of their multiply-adds, and the timing.
+    """Return all points of a folder after so many patches, in the order of their multiply-adds, and the timings.
 
     Of each point also LPIPS of the validation pairs at all other times that it was judged.
     """
@@ -29,9 +37,13 @@ def gather(folder: Path, steps: int) -> dict[str, Any]:
         point["validation"] = columns(point["validation"])
         point["test"] = {name: columns(records) for name, records in point["test"].items()}
         points.append(point)
-    timing = folder / "staining.json"
-    staining = json.loads(timing.read_text(encoding="utf-8")) if timing.is_file() else None
-    return {"staining": staining, "points": sorted(points, key=lambda point: (point["multiply_adds"], point["point"]))}
+    timed = {name: folder / f"{name}.json" for name in ("staining", "staining-full")}
+    times_of = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in timed.items() if path.is_file()}
+    return (
+        {"staining": None}
+        | times_of
+        | {"points": sorted(points, key=lambda point: (point["multiply_adds"], point["point"]))}
+    )
 
 
 def columns(records: list[dict[str, Any]]) -> dict[str, list[Any]]:
@@ -125,17 +137,29 @@ def draw(values: dict[str, Any], path: Path, on: str = "aligned") -> None:
     for axis, metric in zip(axes, LABELS, strict=True):
         found = [quality(point, metric, on) for point in points]
         for cost, point, interval in zip(costs, points, found, strict=True):
-            colour, taught = COLOURS[point["generator"]["name"]], point["taught_by"] is not None
+            colour = COLOURS[point["generator"]["name"]]
             bars = [[interval.median - interval.low], [interval.high - interval.median]]
             axis.errorbar(cost, interval.median, bars, fmt="none", ecolor=colour, alpha=0.25)
-            axis.plot(cost, interval.median, "^" if taught else "o", color=colour, markersize=8)
-            axis.annotate(point["point"], (cost, interval.median), (5, 5), textcoords="offset points", fontsize=8)
+            axis.plot(cost, interval.median, marker(point), color=colour, markersize=8)
+            axis.annotate(point["point"], (cost, interval.median), (6, 4), textcoords="offset points", fontsize=8)
         chosen = front(costs, [interval.median for interval in found], LARGER_IS_BETTER[metric])
         axis.plot([costs[n] for n in chosen], [found[n].median for n in chosen], "k--", linewidth=0.8, zorder=0)
         axis.set(xscale="log", xlabel="10⁶ multiply-adds a patch of 128 px", ylabel=LABELS[metric])
-    figure.suptitle("Test phantoms, against the truth; bars: 95 % over specimens; triangles: taught by unet-24")
+        axis.set_xlim(min(costs) / 1.2, max(costs) * 1.6)
+        axis.set_xticks(TICKS, [str(tick) for tick in TICKS])
+        axis.minorticks_off()
+    figure.suptitle(
+        "Test phantoms, against the truth. Bars: 95 % over specimens; triangles: taught; squares: trained again"
+    )
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def marker(point: dict[str, Any]) -> str:
+    """Return how a point is drawn."""
+    if point["taught_by"] is not None:
+        return "^"
+    return "s" if point["point"].endswith("-again") else "o"
 
 
 def report(source: Path, steps: int, to: Path | None, plot: Path) -> None:
