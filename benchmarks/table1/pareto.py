@@ -192,7 +192,7 @@ def time_staining(paper: str, ways: dict[str, Recipe], rounds: int, side: int = 
         runs[name] = partial(
             stain_slice, model, ct, StainConfig(stride_px=None if model.tile_free else EDITION.stride_px)
         )
-    return {"side_px": side, "timings": as_rows(paired(runs, rounds)), "made": about()}
+    return {"side_px": side, "timings": as_rows(paired(runs, rounds, warm=rounds > 1)), "made": about()}
 
 
 def untrained(recipe: Recipe, *, fast: bool) -> Translator:
