@@ -71,8 +71,8 @@ POINTS: dict[str, dict[str, Any]] = {
 STUDENTS = {"unet-8-taught": "unet-8", "shuffle-32-taught": "shuffle-32"}
 # Other weights to begin with, other patches: how far apart two trainings of the same thing come out.
 AGAIN = {"unet-14-again": "unet-14", "unet-8-again": "unet-8", "ladder-16-again": "ladder-16"}
-# Recipes of full size whose staining is timed too: none of them has been trained.
-FULL = ("tomostain", "lean")
+# Generators of recipe `tomostain`, at full size, whose staining is timed too: none of them has been trained.
+FULL: dict[str, dict[str, Any]] = {"tomostain": {}, "unet-36": {"width": 36, "detail": 24}}
 NAMES = (*POINTS, *STUDENTS, *AGAIN)
 
 
@@ -239,7 +239,8 @@ def main() -> None:
         ways = {point: recipe_of(point) for point in options.points if point in POINTS}
         found = time_staining("paired-cyclegan-cpu", ways, options.rounds)
         write_text(options.out / "pareto" / "staining.json", json.dumps(found))
-        full = {name: load_recipe(name) for name in FULL}
+        whole = load_recipe("tomostain")
+        full = {name: whole.model_copy(update={"generator": whole.generator | FULL[name]}) for name in FULL}
         found = time_staining("paired-cyclegan", full, 1)
         write_text(options.out / "pareto" / "staining-full.json", json.dumps(found))
     else:
