@@ -32,6 +32,8 @@ def multiply_adds(network: nn.Module, image: torch.Tensor) -> int:
     1440
     >>> multiply_adds(nn.ConvTranspose2d(2, 5, 4, 2, 1), torch.zeros(1, 2, 4, 4))
     2560
+    >>> multiply_adds(nn.Conv2d(4, 4, 3, padding=1, groups=4), torch.zeros(1, 4, 4, 4))
+    576
     """
     total = 0
 
@@ -42,7 +44,7 @@ def multiply_adds(network: nn.Module, image: torch.Tensor) -> int:
         places, features = (
             (output, layer.in_channels) if isinstance(layer, nn.Conv2d) else (inputs[0], layer.out_channels)
         )
-        total += places.numel() * features * layer.kernel_size[0] * layer.kernel_size[1]
+        total += places.numel() * features // layer.groups * layer.kernel_size[0] * layer.kernel_size[1]
 
     handles = [
         layer.register_forward_hook(count)

@@ -178,7 +178,7 @@ def test_weights_come_from_the_generator_with_deviation_0_02():
     ("spec", "message"),
     [
         ({"name": "resnest"}, "'resnest' is unknown; did you mean 'resnet'"),
-        ({}, "'' is unknown; known: field, patch, resnet, unet"),
+        ({}, "'' is unknown; known: field, gated, ladder, patch, resnet, shuffle, unet"),
         ({"name": "resnet", "widht": 8}, "unknown key 'widht'; did you mean 'width'"),
         ({"name": "resnet", "width": 0}, "width is 0"),
         ({"name": "resnet", "blocks": "nine"}, "blocks is 'nine'"),

@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from tomostain.errors import InputError
 from tomostain.train.layers import conv_norm_relu, down_block, up_block
 
 
@@ -118,8 +117,6 @@ class UNetGenerator(nn.Module):
         detail: int = 0,
     ) -> None:
         super().__init__()
-        if downs < 2:
-            raise InputError(f"network 'unet': downs is {downs}; give at least 2")
         features = [width * min(2**level, 8) for level in range(downs)]
         self.multiple = self.smallest = 2**downs
         self.first = nn.Conv2d(in_channels, features[0], 4, 2, 1)

@@ -6,7 +6,7 @@ A specification is a mapping, ``{"name": "resnet", "in_channels": 3, "width": 64
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -17,17 +17,25 @@ from tomostain.train.discriminators import PatchDiscriminator
 from tomostain.train.field import DisplacementField
 from tomostain.train.generators import ResNetGenerator, UNetGenerator
 from tomostain.train.layers import NORMS
+from tomostain.train.lean import GatedGenerator, LadderGenerator, ShuffleGenerator
 
 NETWORKS: dict[str, type[nn.Module]] = {
     "field": DisplacementField,
+    "gated": GatedGenerator,
+    "ladder": LadderGenerator,
     "resnet": ResNetGenerator,
+    "shuffle": ShuffleGenerator,
     "unet": UNetGenerator,
     "patch": PatchDiscriminator,
 }
+LEAN = (LadderGenerator, ShuffleGenerator)
+GENERATORS = ("gated", "ladder", "resnet", "shuffle", "unet")
 
 
 def build_network(spec: Mapping[str, Any], generator: torch.Generator | None = None) -> nn.Module:
     """Build a network from its specification, its weights drawn from N(0, 0.02) and its biases 0 as in CycleGAN.
+
+    The lean generators begin with weights of their own (`tomostain.train.lean`).
 
     Parameters
     ----------
@@ -53,6 +61,9 @@ def build_network(spec: Mapping[str, Any], generator: torch.Generator | None = N
     """
     arguments = check_spec(spec)
     network = NETWORKS[spec["name"]](**arguments)
+    if isinstance(network, LEAN):
+        network.initialise(generator)
+        return network
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.normal_(module.weight, 0.0, 0.02, generator=generator)
@@ -81,8 +92,11 @@ def check_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
             possible, allowed = isinstance(value, str) and value in NORMS, f"one of {', '.join(NORMS)}"
         elif key == "dropout":
             possible, allowed = _is_number(value, float) and 0 <= value < 1, "a number from 0 to less than 1"
+        elif key == "kernel":
+            possible = _is_number(value, int) and value % 2 == 1 and 1 <= value <= 255
+            allowed = "an odd number from 1 to 255, so that it has a centre"
         else:
-            least = 0 if key in ("blocks", "detail") else 1
+            least = _least(name, key)
             possible, allowed = (
                 _is_number(value, int) and least <= value <= 4096,
                 f"a whole number from {least} to 4096",
@@ -92,9 +106,18 @@ def check_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
     return arguments
 
 
+def _least(name: str, key: str) -> int:
+    """Return the least that a whole number may be: the heads of lean generators need features, the U-Net's none."""
+    if key == "blocks" or (key == "detail" and name == "unet"):
+        return 0
+    return 2 if key == "downs" else 1
+
+
 def size_step(spec: Mapping[str, Any]) -> int:
-    """Return what the rows and columns of a generator's input must be multiples of: 4, or 2 ** downs of a U-Net."""
-    return ResNetGenerator.multiple if spec["name"] == "resnet" else 2 ** int(spec.get("downs", 8))
+    """Return what the rows and columns of a generator's input must be multiples of: its attribute `multiple`."""
+    with torch.device("meta"):
+        network = NETWORKS[spec["name"]](**check_spec(spec))
+    return cast(int, network.multiple)
 
 
 def count_parameters(network: nn.Module) -> int:

@@ -10,7 +10,7 @@ from tomostain.config import Config, read_yaml, suggest
 from tomostain.errors import InputError
 from tomostain.slab import SliceCount
 from tomostain.train.discriminators import smallest_px
-from tomostain.train.networks import check_spec, size_step
+from tomostain.train.networks import GENERATORS, check_spec, size_step
 from tomostain.train.objective import TERMS
 from tomostain.train.sampling import Augment
 
@@ -125,7 +125,7 @@ class Recipe(Config):
     @model_validator(mode="after")
     def _networks_fit(self) -> "Recipe":
         for role, spec, kinds in (
-            ("generator", self.generator, ("resnet", "unet")),
+            ("generator", self.generator, GENERATORS),
             ("discriminator", self.discriminator, ("patch",)),
             ("field", self.field, ("field",)),
         ):
@@ -138,7 +138,10 @@ class Recipe(Config):
             for key in ("in_channels", "out_channels"):
                 if key in spec:
                     raise ValueError(f"{role}: {key} follows from the recipe's own in_channels; leave it out")
-        step = size_step(self.generator)
+        try:
+            step = size_step(self.generator)
+        except InputError as error:
+            raise ValueError(str(error)) from None
         if self.patch_px % step:
             raise ValueError(f"patch_px {self.patch_px} must be a multiple of {step} for this generator")
         least = smallest_px(self.discriminator)
