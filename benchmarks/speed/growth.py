@@ -55,7 +55,8 @@ def volume_seconds(slices: int) -> float:
     """Stain a volume from disk to disk, once warm; all threads count."""
     with TemporaryDirectory() as place:
         folder = Path(place)
-        model, volume = random_model(folder / "model", RECIPE), grey_volume(folder / "volume", (slices, 256, 256))
+        model = random_model(folder / "model", RECIPE, norm="channel")
+        volume = grey_volume(folder / "volume", (slices, 256, 256))
 
         def stain() -> None:
             stain_volume(

@@ -1,6 +1,6 @@
 """The results of `benchmarks.speed.run` as tables in Markdown.
 
-python -m benchmarks.speed.report benchmarks/speed/results.json
+python -m benchmarks.speed.report benchmarks/speed/results.json [--plot docs/img/growth.png]
 """
 
 import argparse
@@ -83,8 +83,15 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path)
-    for name, part in json.loads(parser.parse_args().results.read_text(encoding="utf-8")).items():
+    parser.add_argument("--plot", type=Path, help="PNG to draw of the part growth")
+    options = parser.parse_args()
+    found = json.loads(options.results.read_text(encoding="utf-8"))
+    for name, part in found.items():
         print("\n".join(part_lines(name, part)))
+    if options.plot:
+        from benchmarks.speed.growth import draw
+
+        draw(found["growth"]["results"], options.plot)
 
 
 if __name__ == "__main__":

@@ -222,14 +222,14 @@ class R1(Plain):
 
     every, gamma = 4, 1.0
 
-    def _improve_discriminators(self, step: Step) -> dict[str, float]:
-        values = super()._improve_discriminators(step)
+    def _improve_discriminators(self, parts: Sequence[Step]) -> dict[str, float]:
+        values = super()._improve_discriminators(parts)
         if self.state.step % self.every == 0:
-            real = step.y.detach().requires_grad_()
+            real = torch.cat([step.y for step in parts]).detach().requires_grad_()
             scores = self.state.networks.discriminators()["d_y"](real)
             (slope,) = torch.autograd.grad(scores.sum(), real, create_graph=True)
             penalty = slope.square().sum(dim=(1, 2, 3)).mean()
-            self._descend("discriminators", self.every * self.gamma / 2 * penalty)
+            self._descend("discriminators", lambda _: {"total": self.every * self.gamma / 2 * penalty})
         return values
 
 
@@ -262,9 +262,9 @@ class Pretrained(Plain):
             r, c = below(patch - self.blot_px), below(patch - self.blot_px)
             blotted[..., r : r + self.blot_px, c : c + self.blot_px] = 0
         loss = (self.state.networks.g_xy(blotted) - x).abs().mean()
-        self._descend("generators", loss)
+        values = self._descend("generators", lambda _: {"total": loss})
         self._follow()
-        return {"painting": float(loss.detach())}
+        return {"painting": values["total"]}
 
 
 CANDIDATES: dict[str, type[Plain]] = {

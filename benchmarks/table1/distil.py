@@ -74,7 +74,8 @@ class Distilled(Trainer):
         turned = np.rot90(cut, below(4))
         return torch.from_numpy((turned[:, ::-1] if below(2) else turned).copy())[None]
 
-    def _improve_discriminators(self, step: Step) -> dict[str, float]:
+    def _improve_discriminators(self, parts: Sequence[Step]) -> dict[str, float]:
         """Show the judge real histology, not the teacher's."""
-        step.y = self.real
-        return super()._improve_discriminators(step)
+        for step, real in zip(parts, self.real.chunk(len(parts)), strict=True):
+            step.y = real
+        return super()._improve_discriminators(parts)
