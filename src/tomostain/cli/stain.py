@@ -18,6 +18,7 @@ from tomostain.cli.common import (
     use_threads,
 )
 from tomostain.errors import InputError
+from tomostain.memory import keep_freed_memory
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
 
@@ -94,6 +95,7 @@ def stain(
     from tomostain.stain import StainConfig, plan_volume, stain_image, stain_on_workers, stain_volume
 
     use_threads(context)
+    keep_freed_memory()
     values = file_values(config)
     given = {"patch_px": patch_px, "stride_px": stride_px, "blend": blend, "gaussian_sigma": gaussian_sigma}
     given |= {"statistics": statistics, "planes": planes, "fuse": fuse}
