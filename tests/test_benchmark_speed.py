@@ -1,7 +1,7 @@
 """The speed benchmark: what it compares does the same, and its tables say what was measured."""
 
 import pytest
-from benchmarks.speed import growth, report, sampling
+from benchmarks.speed import growth, registration, report, sampling
 from benchmarks.speed.measure import as_rows, paired
 from benchmarks.speed.staining import slice_flop, translator
 
@@ -49,3 +49,11 @@ def test_growth_is_drawn_with_its_lines(tmp_path):
         found[kind] = {"points": points, **fits}
     growth.draw(found, tmp_path / "growth.png")
     assert read_image(tmp_path / "growth.png").std() > 10
+
+
+def test_the_stages_of_a_registration_add_up_to_its_time():
+    ticks = iter([0.0, 1.0, 3.0, 3.0, 7.0, 7.5, 7.5, 9.0])
+    stages = registration.Stages(lambda: next(ticks))
+    for label, done in (("reading", 0), ("reading", 2), ("searching", 1), ("searching", 2)):
+        stages(label, done, 2)
+    assert stages.end() == {"opening": 1.0, "reading": 2.0, "ending": 5.5, "searching": 0.5}

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.speed import growth, layers, sampling, staining, startup, training, volume
+from benchmarks.speed import growth, layers, registration, sampling, staining, startup, training, volume
 from benchmarks.speed.measure import about, gemm_peak, peak_mb
 
 PARTS = (
@@ -28,6 +28,7 @@ PARTS = (
     "staining-1024",
     "volume",
     "growth",
+    "registration",
 )
 
 
@@ -49,6 +50,8 @@ def measure(part: str, rounds: int, peer: Path | None) -> dict[str, Any]:
         found = volume.measure()
     elif kind == "growth":
         found = growth.measure()
+    elif kind == "registration":
+        found = registration.measure()
     else:
         found = staining.measure(rounds, int(size))
     # Before and after: the machine is shared, and the better of the two is nearer to the truth.
