@@ -18,7 +18,6 @@ from tomostain.cli.common import (
     use_threads,
 )
 from tomostain.errors import InputError
-from tomostain.memory import keep_freed_memory
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
 
@@ -92,6 +91,7 @@ def stain(
     several times at once and the processes share the work. Shards that were damaged since are stained again.
     """
     from tomostain.io.stained_writer import slabs_left
+    from tomostain.memory import keep_freed_memory
     from tomostain.stain import StainConfig, plan_volume, stain_image, stain_on_workers, stain_volume
 
     use_threads(context)
