@@ -17,7 +17,7 @@ test: $(VENV)/.installed-dev  ## the full test command: ruff, mypy, pytest with 
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --hypothesis-profile=ci
 
 lint: $(VENV)/.installed-dev  ## format and lint in place
 	$(BIN)/ruff format .

@@ -63,7 +63,8 @@ def fuse(drawings: Sequence[RGB], how: str) -> RGB:
     elif how == "weighted":
         distance = np.abs(stack - np.median(stack, axis=0)).mean(axis=-1, keepdims=True)
         weights = 1 / (1 + distance / HALF_TRUST)
-        fused = (weights * stack).sum(axis=0) / weights.sum(axis=0)
+        # Sorted, so that rounding does not hang on which drawing comes first.
+        fused = np.sort(weights * stack, axis=0).sum(axis=0) / np.sort(weights, axis=0).sum(axis=0)
     else:
         raise InputError(f"fuse '{how}': unknown; give mean, median or weighted")
     return np.rint(fused).astype(np.uint8)
