@@ -120,7 +120,8 @@ def courses(values: dict[str, Any]) -> str:
         found = [np.median(point["validation"][metric]) for metric in METRICS]
         course = ", ".join(f"{time}: {value:.3f}" for time, value in point["course"].items())
         cells = f"{found[0]:.3f} / {found[1]:.3f} / {found[2]:.1f} | {course}"
-        lines.append(f"| `{point['point']}` | {point['seconds_of_training']:.0f} | {cells} |")
+        seconds = point["seconds_of_training"]  # None: not kept
+        lines.append(f"| `{point['point']}` | {'–' if seconds is None else f'{seconds:.0f}'} | {cells} |")
     return "\n".join(lines)
 
 
