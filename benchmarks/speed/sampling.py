@@ -12,7 +12,7 @@ from benchmarks.speed.measure import as_rows, paired
 from tomostain.prepare import Pair
 from tomostain.scaling import CT_WINDOW
 from tomostain.train import Augment, PatchSampler
-from tomostain.train.sampling import Transforms, draw_transforms
+from tomostain.train.transforms import Transforms, draw_transforms, integral
 
 
 def random_pair(number: int, side: int = 1200) -> Pair:
@@ -59,12 +59,12 @@ def by_scikit_image(pairs: list[Pair], transforms: Transforms, patch: int) -> li
     return patches
 
 
-def measure(rounds: int, patch: int = 256, batch: int = 4) -> dict[str, Any]:
-    """Time batches; and say by how much the two differ at most, so that both are known to do the same."""
+def measure(rounds: int, patch: int = 256, batch: int = 4, row: int = 8) -> dict[str, Any]:
+    """Time `row` batches, one after another; and say by how much the two differ at most: both are to do the same."""
     pairs, augment = [random_pair(number) for number in range(4)], Augment()
     sampler = PatchSampler(pairs, patch_px=patch, batch=batch, augment=augment, device="cpu", in_channels=1)
     draws = torch.Generator().manual_seed(0)
-    areas = [np.pad(pair.mask.astype(np.int64).cumsum(0).cumsum(1), ((1, 0), (1, 0))) for pair in pairs]
+    areas = [integral(pair.mask) for pair in pairs]
     transforms = draw_transforms(areas, patch, batch, augment, draws)
     ours, theirs = sampler.apply(transforms), by_scikit_image(pairs, transforms, patch)
     differences = [
@@ -72,10 +72,16 @@ def measure(rounds: int, patch: int = 256, batch: int = 4) -> dict[str, Any]:
         for n, (x, y, _) in enumerate(theirs)
     ]
 
-    def loop() -> None:
-        by_scikit_image(pairs, draw_transforms(areas, patch, batch, augment, draws), patch)
+    def theirs_in_a_row() -> None:
+        for _ in range(row):
+            by_scikit_image(pairs, draw_transforms(areas, patch, batch, augment, draws), patch)
 
-    timings = as_rows(paired({"scikit-image, one by one": loop, "tomostain": lambda: sampler.draw(draws)}, rounds))
-    for row in timings:
-        row["patches_a_second"] = batch / row["median_s"]
-    return {"patch_px": patch, "batch": batch, "largest_difference": float(max(differences)), "timings": timings}
+    def ours_in_a_row() -> None:
+        for _ in range(row):
+            sampler.draw(draws)
+
+    timings = as_rows(paired({"scikit-image, one by one": theirs_in_a_row, "tomostain": ours_in_a_row}, rounds))
+    for values in timings:
+        values["patches_a_second"] = row * batch / values["median_s"]
+    found = {"patch_px": patch, "batch": batch, "batches_in_a_row": row, "timings": timings}
+    return found | {"largest_difference": float(max(differences))}

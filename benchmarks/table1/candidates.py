@@ -27,8 +27,9 @@ from tomostain.stain.tiles import tile_starts, tile_weights
 from tomostain.train import load_recipe
 from tomostain.train.augment import jitter_ct, jitter_histology
 from tomostain.train.objective import TERMS, Step, Term
-from tomostain.train.sampling import Batch, PatchSampler, Transforms, _cut, _window, sampling_grid, window_px
+from tomostain.train.sampling import Batch, PatchSampler, _cut, _cut_into, network_scale
 from tomostain.train.trainer import Trainer
+from tomostain.train.transforms import Transforms, sampling_grid, window_px
 
 RECIPE = Path(__file__).parent / "recipes" / "wide-cpu.yaml"
 Float32 = NDArray[np.float32]
@@ -66,19 +67,13 @@ class StackSampler(PatchSampler):
         size = window_px(self.patch_px, float(transforms.scale.min()))
         where = list(zip(transforms.pair.tolist(), transforms.corner.tolist(), strict=True))
         background = float(ct_to_network(np.float32(CT_BACKGROUND)))
-        windows = [
-            torch.cat(
-                [
-                    _window(self._images[i], c, size),
-                    _cut(self.extra[i], c, size, background),  # type: ignore[arg-type]
-                ]
-            )
-            for i, c in where
-        ]
+        lying = torch.empty(len(where), 5, size, size)
+        for window, (i, c) in zip(lying, where, strict=True):
+            _cut_into(window, self._images[i], c)
+        extra = [_cut(self.extra[i], c, size, background) for i, c in where]  # type: ignore[arg-type]
+        windows = torch.cat([*network_scale(lying), torch.stack(extra)], dim=1)
         grid = sampling_grid(transforms.scale, transforms.flip, self.patch_px, size)
-        patches = functional.grid_sample(
-            torch.stack(windows), grid, mode="bilinear", padding_mode="border", align_corners=True
-        )
+        patches = functional.grid_sample(windows, grid, mode="bilinear", padding_mode="border", align_corners=True)
         x = jitter_ct(torch.cat([patches[:, :1], patches[:, 5:]], dim=1), transforms.ct_jitter.to(patches))
         y = jitter_histology(patches[:, 1:4], transforms.histology_jitter.to(patches))
         return Batch(x, y.contiguous(), (patches[:, 4:5] >= 0.5).float(), tuple(self.ids[i] for i, _ in where))

@@ -13,7 +13,8 @@ from tomostain.errors import InputError
 from tomostain.prepare import Pair
 from tomostain.scaling import ct_to_network, histology_to_network
 from tomostain.train.augment import IDENTITY, Augment, jitter_ct, jitter_histology
-from tomostain.train.sampling import PatchSampler, Transforms, patch_at
+from tomostain.train.sampling import PatchSampler, patch_at
+from tomostain.train.transforms import Transforms, draw_transforms
 
 
 def random_pair(shape=(90, 70), seed=0, name="a", mask=None):
@@ -280,3 +281,15 @@ def test_a_pair_with_too_few_slices_names_the_way_out():
         sampler([random_pair()], ct_slices=3)
     with pytest.raises(InputError, match=r"pair 'a': holds 3 slice\(s\) of µCT, 5 are needed"):
         sampler([slab_pair()], ct_slices=5)
+
+
+def test_a_patch_does_not_depend_on_the_others_of_its_batch():
+    cutting = sampler([random_pair(), random_pair(name="b", seed=5)], augment=Augment(), batch=4)
+    drawn = draw_transforms(cutting._areas, cutting.patch_px, 4, Augment(), draw())
+    together = cutting.apply(drawn)
+    for n in range(4):
+        alone = cutting.apply(
+            Transforms(*(getattr(drawn, field.name)[n : n + 1] for field in dataclasses.fields(drawn)))
+        )
+        for name in ("x", "y", "mask"):
+            assert torch.equal(getattr(alone, name)[0], getattr(together, name)[n])

@@ -9,10 +9,10 @@ from pydantic import Field, model_validator
 from tomostain.config import Config, read_yaml, suggest
 from tomostain.errors import InputError
 from tomostain.slab import SliceCount
+from tomostain.train.augment import Augment
 from tomostain.train.discriminators import smallest_px
 from tomostain.train.networks import GENERATORS, check_spec, size_step
 from tomostain.train.objective import TERMS
-from tomostain.train.sampling import Augment
 
 # Each says what D_y is shown.
 _JUDGED = ("adversarial", "adversarial_y", "conditional_adversarial")

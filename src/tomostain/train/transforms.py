@@ -1,0 +1,136 @@
+"""Where a training patch is cut and how it is varied: drawn at random, then a deterministic grid (paper section 2.7).
+
+Source: Irvine et al., J. Synchrotron Rad. 2026, section 2.7.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tomostain.train.augment import Augment
+
+_TRIES = 8
+
+
+@dataclass(frozen=True)
+class Transforms:
+    """What was drawn for the B patches of a batch; all tensors are on the CPU.
+
+    Attributes
+    ----------
+    pair : Tensor of int64, shape (B,)
+        Index of the pair.
+    corner : Tensor of int64, shape (B, 2)
+        First row and column of the source window in the pair, px; negative where the pair is smaller than the window.
+    scale : Tensor of float64, shape (B,)
+        Magnification; the source window is (P - 1) / scale + 1 px wide.
+    flip : Tensor of bool, shape (B, 2)
+        Whether rows and columns are reversed.
+    ct_jitter, histology_jitter : Tensor of float64, shape (B, 2)
+        Factors of contrast and of brightness.
+    """
+
+    pair: Tensor
+    corner: Tensor
+    scale: Tensor
+    flip: Tensor
+    ct_jitter: Tensor
+    histology_jitter: Tensor
+
+
+def draw_transforms(
+    areas: Sequence[NDArray[np.int64]], patch_px: int, batch: int, augment: Augment, generator: torch.Generator
+) -> Transforms:
+    """Draw the parameters of a batch.
+
+    Parameters
+    ----------
+    areas : sequence of ndarray of int64, shape (Y + 1, X + 1)
+        Integral image of each pair's mask (zero first row and column).
+    patch_px, batch : int
+        Side of a patch, px; patches a batch.
+    augment : Augment
+        The ranges.
+    generator : torch.Generator
+        On the CPU.
+    """
+    pair = torch.randint(len(areas), (batch,), generator=generator)
+    low, high = augment.scale
+    scale = low + (high - low) * torch.rand(batch, generator=generator, dtype=torch.float64)
+    corner = [
+        _draw_corner(areas[int(i)], (patch_px - 1) / float(s), augment.min_mask, generator)
+        for i, s in zip(pair, scale, strict=True)
+    ]
+    flip = torch.rand(batch, 2, generator=generator) < (0.5 if augment.flip else 0.0)
+    jitter = 1 + augment.jitter * (2 * torch.rand(2, batch, 2, generator=generator, dtype=torch.float64) - 1)
+    return Transforms(pair, torch.tensor(corner), scale, flip, jitter[0], jitter[1])
+
+
+def _draw_corner(
+    area: NDArray[np.int64], extent: float, min_mask: float, generator: torch.Generator
+) -> tuple[int, int]:
+    """Draw where a source window begins, so that it lies within the pair, or the pair within it."""
+    best, most = (0, 0), -1.0
+    room = [(side - 1) - 1 - extent for side in area.shape]
+    for _ in range(_TRIES):
+        u = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
+        row, column = (_part_of(free, part) for free, part in zip(room, u, strict=True))
+        share = _covered(area, row, column, round(extent) + 1)
+        if share > most:
+            best, most = (row, column), share
+        if share >= min_mask:
+            break
+    return best
+
+
+def _part_of(room: float, u: float) -> int:
+    """Return a whole number between 0 and `room` (which may be negative) that u in [0, 1) chooses."""
+    steps = int(u * (math.floor(abs(room)) + 1))
+    return steps if room >= 0 else -steps
+
+
+def _covered(area: NDArray[np.int64], row: int, column: int, size: int) -> float:
+    """Return the share of a square window that the mask covers, from the mask's integral image."""
+    r0, r1 = np.clip([row, row + size], 0, area.shape[0] - 1)
+    c0, c1 = np.clip([column, column + size], 0, area.shape[1] - 1)
+    return float(area[r1, c1] - area[r0, c1] - area[r1, c0] + area[r0, c0]) / size**2
+
+
+def window_px(patch_px: int, least_scale: float) -> int:
+    """Return the side of the source window that holds a patch at the least magnification, px."""
+    return math.floor((patch_px - 1) / least_scale) + 2
+
+
+def sampling_grid(scale: Tensor, flip: Tensor, patch_px: int, size: int) -> Tensor:
+    """Return where the pixels of each patch lie in its source window, for `grid_sample` with ``align_corners=True``.
+
+    Parameters
+    ----------
+    scale : Tensor of float64, shape (B,)
+        Magnifications.
+    flip : Tensor of bool, shape (B, 2)
+        Whether rows and columns are reversed.
+    patch_px, size : int
+        Side of the patch and of the source window, px.
+
+    Returns
+    -------
+    Tensor of float32, shape (B, P, P, 2)
+        (column, row) in [-1, 1]; computed in float64, since float32 would be off by 1e-5 px before it begins.
+    """
+    out = torch.arange(patch_px, dtype=torch.float64)
+    steps = torch.where(flip[:, :, None], patch_px - 1 - out, out) / scale[:, None, None]
+    rows, columns = (steps * (2 / (size - 1)) - 1).float().unbind(1)
+    grid = torch.empty(len(scale), patch_px, patch_px, 2)
+    grid[..., 0], grid[..., 1] = columns[:, None, :], rows[:, :, None]
+    return grid
+
+
+def integral(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the integral image of a mask, with a zero row and column before it."""
+    return np.pad(mask.astype(np.int64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))

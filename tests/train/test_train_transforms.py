@@ -1,0 +1,69 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from tomostain.train.augment import IDENTITY, Augment
+from tomostain.train.transforms import draw_transforms, integral, sampling_grid, window_px
+
+
+@given(st.integers(0, 10_000), st.integers(1, 12), st.integers(1, 12))
+def test_the_integral_image_gives_the_sum_of_any_rectangle(seed, height, width):
+    draws = np.random.default_rng(seed)
+    mask = draws.random((height, width)) < 0.5
+    area = integral(mask)
+    (top, bottom), (left, right) = (np.sort(draws.integers(0, side + 1, 2)) for side in mask.shape)
+    total = area[bottom, right] - area[top, right] - area[bottom, left] + area[top, left]
+    assert total == mask[top:bottom, left:right].sum()
+
+
+@pytest.mark.parametrize("flip", [(False, False), (True, False), (False, True), (True, True)])
+@pytest.mark.parametrize("scale", [0.9, 1.0, 1.1])
+def test_the_grid_is_torchs_own_of_the_same_affine_map(scale, flip):
+    """Truth: `torch.nn.functional.affine_grid`, which takes the map in coordinates from -1 to 1."""
+    patch = 33
+    size = window_px(patch, scale)
+    grid = sampling_grid(torch.tensor([scale], dtype=torch.float64), torch.tensor([flip]), patch, size)
+    # The source window is (P - 1) / scale px wide and begins in the corner, where the coordinates are -1.
+    half = (patch - 1) / scale / (size - 1)
+    rows, columns = (-half if flipped else half for flipped in flip)
+    theta = torch.tensor([[[columns, 0, half - 1], [0, rows, half - 1]]], dtype=torch.float64)
+    truth = functional.affine_grid(theta, [1, 1, patch, patch], align_corners=True)
+    np.testing.assert_allclose(grid, truth, atol=1e-6)
+
+
+@given(st.integers(2, 300), st.floats(0.5, 2))
+def test_the_window_holds_the_last_pixel_and_its_neighbour(patch, scale):
+    last = (patch - 1) / scale
+    assert math.floor(last) + 1 <= window_px(patch, scale) - 1 <= last + 1
+
+
+@given(st.integers(0, 10_000))
+def test_what_is_drawn_lies_in_its_ranges(seed):
+    areas = [integral(np.ones((64, 80), bool)), integral(np.ones((90, 50), bool))]
+    augment = Augment(scale=(0.8, 1.25), jitter=0.2)
+    drawn = draw_transforms(areas, 32, 5, augment, torch.Generator().manual_seed(seed))
+    assert set(drawn.pair.tolist()) <= {0, 1}
+    assert drawn.scale.min() >= 0.8
+    assert drawn.scale.max() <= 1.25
+    for jitter in (drawn.ct_jitter, drawn.histology_jitter):
+        assert jitter.min() >= 0.8
+        assert jitter.max() <= 1.2
+    for pair, corner, scale in zip(drawn.pair, drawn.corner, drawn.scale, strict=True):
+        sides = [side - 1 for side in areas[int(pair)].shape]
+        assert all(
+            first >= 0 and first + 31 / scale <= side - 1 for first, side in zip(corner.tolist(), sides, strict=True)
+        )
+
+
+def test_without_augmentation_nothing_but_the_place_is_drawn():
+    drawn = draw_transforms([integral(np.ones((64, 64), bool))], 32, 4, IDENTITY, torch.Generator().manual_seed(0))
+    assert drawn.scale.eq(1).all()
+    assert not drawn.flip.any()
+    assert drawn.ct_jitter.eq(1).all()
+    assert drawn.histology_jitter.eq(1).all()
+    assert len(drawn.corner.unique(dim=0)) > 1
