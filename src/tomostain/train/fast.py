@@ -1,23 +1,25 @@
 """The same convolutions with fewer multiplications, for CPUs, and putting them into a network where they pay.
 
 Each is exact: it computes what torch's own does, but for rounding (1.5e-6 of the result, forward and backward), with
-the same weights under the same names. Networks that normalise over channels gain more from having channels last in
-memory. What it saves, and where it does not: docs/explanation/speed.md.
+the same weights under the same names. Wide networks, and those that normalise over channels, also gain from having
+channels last in memory. What it saves, and where it does not: docs/explanation/speed.md.
 """
 
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from tomostain.train.instance import PixelwiseInstanceNorm2d
 from tomostain.train.layers import ChannelNorm
 from tomostain.train.winograd import conv3x3, transform_kernels
 
 N = TypeVar("N", bound=nn.Module)
 
-# Narrower than this, Winograd's transforms cost more than they save.
-WINOGRAD_CHANNELS = 256
+# Narrower than this, Winograd's transforms cost more than they save, and channels better come first in memory.
+WIDE = 256
 # So few channels out leave torch's own kernels idle, which work on 16 at once.
 ROW_CHANNELS = 4
 
@@ -36,6 +38,22 @@ class WinogradConv2d(nn.Conv2d):
         return conv3x3(image, self.weight, self.bias, self.transformed)
 
 
+class _View(torch.autograd.Function):
+    """`Tensor.as_strided` where no element is met twice: torch has to find that out, at ten times the time back."""
+
+    @staticmethod
+    def forward(ctx: Any, image: Tensor, size: tuple[int, ...], steps: tuple[int, ...]) -> Tensor:
+        ctx.whole, ctx.part = (image.shape, image.stride()), (size, steps)
+        return image.as_strided(size, steps)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        to_image = grad.new_empty_strided(*ctx.whole).zero_()
+        to_image.as_strided(*ctx.part).copy_(grad)
+        return to_image, None, None
+
+
 class UpsamplingConv2d(nn.Conv2d):
     """Nearest-neighbour × 2, reflection by 1 px and a 3 × 3 convolution, as four 2 × 2 convolutions of the small image.
 
@@ -50,14 +68,17 @@ class UpsamplingConv2d(nn.Conv2d):
         padded = functional.pad(image, (1, 1, 1, 1), mode="replicate")
         kernels = phase_kernels(self.weight).flatten(0, 2)
         bias = None if self.bias is None else self.bias.repeat(4)
-        phases = functional.conv2d(padded, kernels, bias).contiguous()
+        phases = functional.conv2d(padded, kernels, bias)
         # Pixel (2 r + i, 2 c + j) of channel k is pixel (r + i, c + j) of phase (i, j) of channel k.
         (batch, height, width), features = (len(image), *image.shape[-2:]), self.out_channels
         of_image, of_channel, down, right = phases.stride()
         size = (batch, features, height, 2, width, 2)
         odd = (2 * features * of_channel + down, features * of_channel + right)
-        woven = phases.as_strided(size, (of_image, of_channel, down, odd[0], right, odd[1]))
-        return woven.reshape(batch, features, 2 * height, 2 * width)
+        woven = _View.apply(phases, size, (of_image, of_channel, down, odd[0], right, odd[1]))
+        if of_channel > 1:
+            return woven.reshape(batch, features, 2 * height, 2 * width)
+        # As the channels lie together, so they are copied.
+        return woven.permute(0, 2, 3, 4, 5, 1).reshape(batch, 2 * height, 2 * width, features).permute(0, 3, 1, 2)
 
 
 def phase_kernels(weight: Tensor) -> Tensor:
@@ -74,21 +95,20 @@ class RowsConv2d(nn.Conv2d):
         """Return (B, K, H - R + 1, W - S + 1) of an image (B, C, H, W) with kernels of R × S."""
         outputs, inputs, rows, columns = self.weight.shape
         kernels = self.weight.permute(2, 0, 1, 3).reshape(rows * outputs, inputs, 1, columns)
-        by_row = functional.conv2d(image, kernels).contiguous()
+        by_row = functional.conv2d(image, kernels)
         # Along the diagonals (row of the kernel, row of the image) lies what belongs together.
         height, width = image.shape[-2] - rows + 1, by_row.shape[-1]
         of_image, of_channel, down, right = by_row.stride()
         steps = (of_image, outputs * of_channel + down, of_channel, down, right)
-        result = by_row.as_strided((len(image), rows, outputs, height, width), steps).sum(dim=1)
+        result = _View.apply(by_row, (len(image), rows, outputs, height, width), steps).sum(dim=1)
         return result if self.bias is None else result + self.bias[:, None, None]
 
 
 def accelerate(network: N, *, frozen: bool = False) -> N:
     """Put fast convolutions into a network in place of torch's, in place, where they pay on a CPU.
 
-    Weights and their names stay: checkpoints and models are the same with and without. A network with `ChannelNorm`
-    that none of the convolutions by Winograd goes into gets its weights with channels last, and so computes; images
-    go in and come out as ever.
+    Weights and their names stay: checkpoints and models are the same with and without. Wide networks and those with
+    `ChannelNorm` get their weights with channels last, and so compute; images go in and come out as ever.
 
     Parameters
     ----------
@@ -111,7 +131,8 @@ def accelerate(network: N, *, frozen: bool = False) -> N:
       (2): ReLU()
     )
     """
-    for layers in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
+    chains = [module for module in network.modules() if isinstance(module, nn.Sequential)]
+    for layers in chains:
         for place, layer in enumerate(layers):
             if type(layer) is not nn.Conv2d or not _is_plain(layer):
                 continue
@@ -120,16 +141,26 @@ def accelerate(network: N, *, frozen: bool = False) -> N:
                 layers[place] = _take_over(UpsamplingConv2d, layer)
             elif layer.kernel_size[0] > 3 and layer.out_channels <= ROW_CHANNELS:
                 layers[place] = _take_over(RowsConv2d, layer)
-            elif layer.kernel_size == (3, 3) and min(layer.in_channels, layer.out_channels) >= WINOGRAD_CHANNELS:
+            elif layer.kernel_size == (3, 3) and min(layer.in_channels, layer.out_channels) >= WIDE:
                 layers[place] = fast = _take_over(WinogradConv2d, layer)
                 if frozen:
                     fast.freeze()
-    kinds = {type(module) for module in network.modules()}
-    if ChannelNorm in kinds and WinogradConv2d not in kinds:
+    if _gains_from_channels_last(network):
+        for chain in chains:
+            for place, layer in enumerate(chain):
+                if type(layer) is nn.InstanceNorm2d and not layer.affine and not layer.track_running_stats:
+                    chain[place] = PixelwiseInstanceNorm2d(layer.num_features, layer.eps)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        # What is done with the result would be slow otherwise: an instance normalisation, say.
+        # What is done with the result would be slow otherwise.
         network.register_forward_hook(_channels_first)
     return network
+
+
+def _gains_from_channels_last(network: nn.Module) -> bool:
+    """Whether it normalises over channels, or has many: a few of them lie better each by itself."""
+    modules = list(network.modules())
+    wide = any(isinstance(layer, nn.Conv2d) and layer.out_channels >= WIDE for layer in modules)
+    return wide or any(isinstance(layer, ChannelNorm) for layer in modules)
 
 
 def _channels_first(network: nn.Module, inputs: Any, result: Tensor) -> Tensor:

@@ -45,6 +45,7 @@ def conv3x3(image: Tensor, weight: Tensor, bias: Tensor | None = None, transform
     Returns
     -------
     Tensor, shape (B, K, H - 2, W - 2)
+        Channels last in memory: so it is computed, and an image that is so already need not be copied.
     """
     height, width = image.shape[-2] - 2, image.shape[-1] - 2
     if cropped := bool(height % OUT or width % OUT):
@@ -72,7 +73,7 @@ class _Convolution(torch.autograd.Function):
             products = torch.bmm(_evaluate(image, place), kernels)
             values = _times(_transform("A", image).t(), products, place)
             torch.add(values, bias, out=_tiles(result, OUT, place))
-        return channels_first(result)
+        return result.permute(0, 3, 1, 2)
 
     @staticmethod
     @once_differentiable
@@ -92,7 +93,7 @@ class _Convolution(torch.autograd.Function):
             if to_kernels is not None:
                 to_kernels.baddbmm_(products.transpose(1, 2), _evaluate(image, place))
         return (
-            None if to_image is None else channels_first(to_image),
+            None if to_image is None else to_image.permute(0, 3, 1, 2),
             None if to_kernels is None else (to_kernels.flatten(1).t() @ _transform("G", grad)).view_as(weight),
             grad.sum(dim=(0, 1, 2)) if wants_bias else None,
             None,
@@ -148,19 +149,13 @@ def _add_tiles(image: Tensor, tiles: Tensor, place: _Place) -> None:
 
 
 def channels_last(image: Tensor) -> Tensor:
-    """Copy (B, C, H, W) to (B, H, W, C)."""
+    """Return (B, C, H, W) as (B, H, W, C), contiguous; copied where it does not lie so already."""
+    if image.is_contiguous(memory_format=torch.channels_last):
+        return image.permute(0, 2, 3, 1)
     result = image.new_empty(len(image), *image.shape[2:], image.shape[1])
     for into, picture in zip(result, image, strict=True):
         # In two dimensions torch transposes block by block: four times as quick where sides are powers of 2.
         into.flatten(0, 1).copy_(picture.flatten(1).t())
-    return result
-
-
-def channels_first(image: Tensor) -> Tensor:
-    """Copy (B, H, W, C) to (B, C, H, W)."""
-    result = image.new_empty(len(image), image.shape[3], *image.shape[1:3])
-    for into, picture in zip(result, image, strict=True):
-        into.flatten(1).copy_(picture.flatten(0, 1).t())
     return result
 
 
