@@ -53,8 +53,9 @@ class Recipe(Config):
     checkpoint_activations : bool
         Generators compute their inner values anew on the way back in place of keeping them: the same bits in less
         memory, in more time.
-    compile : bool
-        Networks go through `torch.compile`, with torch's own convolutions; see `tomostain.train.switches`.
+    compile : {False, True, "cuda-graphs"}
+        Networks go through `torch.compile`, with torch's own convolutions; the last has their kernels launched together
+        on a GPU. See `tomostain.train.switches`.
     buffer : int
         Images in each discriminator's buffer; 0 for none.
     precision : {"32-true", "bf16-mixed"}
@@ -84,7 +85,7 @@ class Recipe(Config):
     epochs: int = Field(500, ge=1)
     accumulate: int = Field(1, ge=1)
     checkpoint_activations: bool = False
-    compile: bool = False
+    compile: Literal[False, True, "cuda-graphs"] = False
     buffer: int = Field(50, ge=0)
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     kernels: Literal["fast", "plain"] = "fast"
@@ -173,6 +174,11 @@ class Recipe(Config):
     def adversarial(self) -> bool:
         """Whether there is anything for a discriminator to do."""
         return any(TERMS[term].discriminators for term in self.active)
+
+    @property
+    def cuda_graphs(self) -> bool:
+        """Whether the networks' kernels are launched together."""
+        return self.compile == "cuda-graphs"
 
     @property
     def ct_channels(self) -> int:

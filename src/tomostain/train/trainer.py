@@ -22,7 +22,7 @@ from tomostain.train.objective import Networks, Step, compute_terms, weighted_su
 from tomostain.train.realign import align
 from tomostain.train.recipes import Recipe
 from tomostain.train.sampling import Batch, PatchSampler
-from tomostain.train.switches import compiled, recomputing
+from tomostain.train.switches import begin_step, check_compiler, compiled, keep_gradients, recomputing, uncompiled
 from tomostain.train.team import Team
 
 VALIDATION = {"validation_l1": l1, "validation_psnr": psnr}
@@ -83,6 +83,8 @@ class Trainer:
     def take_step(self) -> dict[str, float]:
         """Take one step of generators and discriminators; return the losses."""
         state, recipe, team = self.state, self.recipe, self.team
+        if recipe.cuda_graphs:
+            begin_step()
         if recipe.realign and state.step and state.step % recipe.realign == 0:
             self.realign()
         parts = self._parts(self.sampler.draw(state.draws))
@@ -121,6 +123,7 @@ class Trainer:
             self.sampler.lay(number, place)
 
     @torch.no_grad()
+    @uncompiled()
     def draw(self, ct: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return what would be stained of a whole µCT image as it stands: (Y, X, 3) in [-1, 1].
 
@@ -205,7 +208,7 @@ class Trainer:
         """Take the mean gradient of "total" over the parts of a batch, and a step; return the means of all losses."""
         optimiser, parts = self.state.optimisers[which], self.recipe.accumulate
         learning = getattr(self.state.networks, which)().values()
-        optimiser.zero_grad(set_to_none=True)
+        optimiser.zero_grad(set_to_none=not self.recipe.cuda_graphs)
         means: dict[str, float] = {}
         for number in range(parts):
             # Processes put their gradients together once, after the last part.
@@ -242,6 +245,7 @@ class Trainer:
         return {} if self.validation is None else self.validate()
 
     @torch.no_grad()
+    @uncompiled()
     def validate(self) -> dict[str, float]:
         """Compare generated and real histology inside the mask, on the same validation patches each time.
 
@@ -263,6 +267,7 @@ class Trainer:
         return {name: value / VALIDATION_BATCHES for name, value in sums.items()}
 
     @torch.no_grad()
+    @uncompiled()
     def write_sample(self, run: Path) -> None:
         """Write a picture of two training patches and, where there is a fold, two of validation."""
         networks, draws = self.state.networks, torch.Generator().manual_seed(1)
@@ -287,6 +292,8 @@ def _build_state(recipe: Recipe, seed: int, fabric: Any, team: Team) -> State:
     """Build and initialise networks, optimisers and buffers."""
     draws = torch.Generator().manual_seed(seed)
 
+    if recipe.compile:
+        check_compiler(recipe.cuda_graphs, fabric.device, team.size)
     plain = recipe.compile or recipe.kernels == "plain"
     fast = not plain and recipe.precision == "32-true" and fabric.device.type == "cpu"
 
@@ -295,10 +302,12 @@ def _build_state(recipe: Recipe, seed: int, fabric: Any, team: Team) -> State:
         network = accelerate(network) if fast else network
         if recipe.checkpoint_activations and spec["name"] != "patch":
             network = recomputing(network)
-        return fabric.setup_module(compiled(network, fabric.device) if recipe.compile else network)
+        return fabric.setup_module(compiled(network, recipe.cuda_graphs) if recipe.compile else network)
 
     def adam(modules: dict[str, nn.Module]) -> torch.optim.Optimizer:
         values = [value for module in modules.values() for value in module.parameters()]
+        if recipe.cuda_graphs:
+            keep_gradients(values)
         return fabric.setup_optimizers(torch.optim.Adam(values, lr=recipe.learning_rate, betas=recipe.betas))
 
     networks = Networks(build(recipe.generator_spec()), conditional=recipe.conditional)
