@@ -58,6 +58,11 @@ def stain(
     planes: str | None = typer.Option(None, help="z (slice by slice, paper), y, x, or zyx: all three, fused."),
     fuse: str | None = typer.Option(None, help="How the three are fused: median, mean or weighted."),
     gaussian_sigma: float | None = typer.Option(None, help="3D Gaussian before staining, voxels (paper: 1)."),
+    precision: str | None = typer.Option(
+        None,
+        help="Of the network: float32, or half for speed: float16 (GPU), bfloat16 (CPU with AMX; some pixels several "
+        "grey levels away).",
+    ),
     allow_voxel_mismatch: bool = typer.Option(
         False, "--allow-voxel-mismatch", help="Stain although the voxel size is not the model's."
     ),
@@ -98,7 +103,7 @@ def stain(
     keep_freed_memory()
     values = file_values(config)
     given = {"patch_px": patch_px, "stride_px": stride_px, "blend": blend, "gaussian_sigma": gaussian_sigma}
-    given |= {"statistics": statistics, "planes": planes, "fuse": fuse}
+    given |= {"statistics": statistics, "planes": planes, "fuse": fuse, "precision": precision}
     values |= {name: value for name, value in given.items() if value is not None}
     settings = StainConfig.from_dict(values, source=str(config or "options"))
     model = _model_of(model)

@@ -134,7 +134,9 @@ def compare(
     data = load_dataset(dataset)
     folders = name_models(runs)
     translators = {
-        name: load_translator(folder, device=device, reverse=config.doubt and (folder / REVERSE).is_file())
+        name: load_translator(
+            folder, device, reverse=config.doubt and (folder / REVERSE).is_file(), precision=config.stain.precision
+        )
         for name, folder in folders.items()
     }
     if config.doubt:

@@ -20,13 +20,14 @@ from tomostain.stain.confidence import (
     novelty_of,
 )
 from tomostain.stain.config import StainConfig
+from tomostain.stain.half import Precision
 from tomostain.stain.slices import stain_slice
 from tomostain.stain.translator import Translator, load_translator
 
 RGB = NDArray[np.uint8]
 
 
-def load_doubters(model: Path, also: Sequence[Path], device: str) -> list[Translator]:
+def load_doubters(model: Path, also: Sequence[Path], device: str, precision: Precision = "float32") -> list[Translator]:
     """Load a model and those that are asked beside it; alone, it must remember what training saw or have a way back.
 
     Raises
@@ -34,15 +35,15 @@ def load_doubters(model: Path, also: Sequence[Path], device: str) -> list[Transl
     InputError
         If there is nothing to doubt by, or the others stain something else.
     """
-    first = load_translator(model, device)
+    first = load_translator(model, device, precision=precision)
     if first.seen is None and not also:
         if not (model / REVERSE).is_file():
             raise InputError(
                 f"{model}: neither remembers what training saw nor has a way back, so alone it gives no map of doubt; "
                 "name models of other folds with --also"
             )
-        first = load_translator(model, device, reverse=True)
-    others = [load_translator(Path(folder), device) for folder in also]
+        first = load_translator(model, device, reverse=True, precision=precision)
+    others = [load_translator(Path(folder), device, precision=precision) for folder in also]
     for folder, other in zip(also, others, strict=True):
         if (other.spec.stain, other.spec.voxel_um) != (first.spec.stain, first.spec.voxel_um):
             raise InputError(

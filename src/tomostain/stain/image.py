@@ -56,7 +56,7 @@ def stain_image(
         raise InputError(
             f"gaussian_sigma {config.gaussian_sigma:g}: is a 3D filter, and {source} is one image; leave it out"
         )
-    translator = load_translator(model, device)
+    translator = load_translator(model, device, precision=config.precision)
     ct = read_image(source)
     if ct.ndim == 3 and (ct[..., :1] == ct).all():
         ct = ct[..., 0]

@@ -98,14 +98,15 @@ def open_job(
     overwrite: bool = False,
 ) -> Job:
     """Open model and volume, check that they fit, and find the grey levels if they are not given; see `levels_of`."""
-    translator = doubters[0] if doubters else load_translator(Path(model), device)
+    config = config or StainConfig()
+    translator = doubters[0] if doubters else load_translator(Path(model), device, precision=config.precision)
     opened = open_volume(Path(volume), voxel_um=voxel_um, dataset=dataset)
     check_voxel_size(opened.voxel_um, translator.spec.voxel_um, str(volume), allow_voxel_mismatch)
     found = levels_of(opened, levels, str(volume), levels_picture, overwrite)
     slices = sample(opened, found)
     strange = warn_if_strange(slices, translator.spec.greys, str(volume))
     new = warn_if_new(slices, translator.seen, str(volume))
-    settings = (config or StainConfig()).for_model(translator.spec.patch_px, translator.tile_free)
+    settings = config.for_model(translator.spec.patch_px, translator.tile_free)
     if settings.statistics == "volume":
         for each in doubters or (translator,):
             check_instance_norm(each.network)

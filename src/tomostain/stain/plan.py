@@ -106,7 +106,8 @@ def plan_volume(
     InputError
         As `stain_volume`, but for `out`, which is not looked at.
     """
-    doubters = load_doubters(Path(model), also, device) if doubt is not None else ()
+    config = config or StainConfig()
+    doubters = load_doubters(Path(model), also, device, config.precision) if doubt is not None else ()
     opened = (model, volume, config, levels, voxel_um, dataset, device, allow_voxel_mismatch)
     job = open_job(*opened, doubters, levels_picture)
     if job.config.planes != "z":

@@ -58,9 +58,9 @@ class PooledNorm(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Return the normalised batch."""
         if self.training:
-            self.variance, self.mean = torch.var_mean(image, dim=(0, 2, 3), correction=0)
+            self.variance, self.mean = torch.var_mean(image.to(_wide(image)), dim=(0, 2, 3), correction=0)
         scale = torch.rsqrt(self.variance + self.eps)
-        return (image - self.mean[:, None, None]) * scale[:, None, None]
+        return ((image - self.mean[:, None, None]) * scale[:, None, None]).to(image.dtype)
 
 
 def with_pooled_norms(network: nn.Module) -> nn.Module:
@@ -86,6 +86,10 @@ def check_instance_norm(network: nn.Module) -> None:
             "statistics 'volume': the model has no instance normalisation, so that nothing hangs on the tile as it is; "
             "leave the option out"
         )
+
+
+def _wide(image: Tensor) -> torch.dtype:
+    return torch.promote_types(image.dtype, torch.float32)  # half precision would round the statistics
 
 
 def _norms(network: nn.Module, kind: type[nn.Module]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from tomostain.errors import InputError
 from tomostain.io.models import SEEN, ModelSpec, check_state, load_model
 from tomostain.prepare.novelty import Seen
 from tomostain.scaling import ct_from_network, ct_to_network, histology_from_network, histology_to_network
+from tomostain.stain.half import Precision, with_precision
 from tomostain.train.fast import accelerate
 from tomostain.train.networks import NETWORKS, check_spec
 
@@ -70,7 +71,7 @@ class Translator:
         x = ct_to_network(ct.to(self.device, torch.float32))
         x = -x if self.spec.inverted_ct else x
         x = x if self.spec.ct_slices > 1 else x[:, None].expand(-1, self.spec.in_channels, -1, -1)
-        return histology_from_network(_run(self.network, x)).float()
+        return histology_from_network(_run(self.network, x))
 
     @torch.inference_mode()
     def back(self, histology: Tensor) -> Tensor:
@@ -94,19 +95,22 @@ class Translator:
         if self.reverse is None:
             raise InputError("this translator has no way back; load it with reverse=True")
         x = _run(self.reverse, histology_to_network(histology.to(self.device, torch.float32))).mean(dim=1)
-        return ct_from_network(-x if self.spec.inverted_ct else x).float()
+        return ct_from_network(-x if self.spec.inverted_ct else x)
 
 
 def _run(network: nn.Module, images: Tensor) -> Tensor:
-    """Put images of any size (B, C, H, W) through a generator, which needs certain multiples."""
+    """Put images of any size (B, C, H, W) through a generator, which needs certain multiples and its own precision."""
     height, width = images.shape[-2:]
     step, least = cast(int, network.multiple), cast(int, network.smallest)
     wanted = [max(-(-side // step) * step, least) for side in (height, width)]
     padded = functional.pad(images, (0, wanted[1] - width, 0, wanted[0] - height), mode="replicate")
-    return cast(Tensor, network(padded))[..., :height, :width]
+    precision = next((value.dtype for value in network.parameters()), images.dtype)
+    return cast(Tensor, network(padded.to(precision)))[..., :height, :width].float()
 
 
-def load_translator(model_folder: Path, device: str = "auto", *, reverse: bool = False) -> Translator:
+def load_translator(
+    model_folder: Path, device: str = "auto", *, reverse: bool = False, precision: Precision = "float32"
+) -> Translator:
     """Read a model folder and build its generator. Nothing in the folder is executed.
 
     Parameters
@@ -116,12 +120,14 @@ def load_translator(model_folder: Path, device: str = "auto", *, reverse: bool =
         ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
     reverse : bool
         Build the reverse generator too: `Translator.back`.
+    precision : {"float32", "bfloat16", "float16"}
+        See `tomostain.stain.half.with_precision`.
 
     Raises
     ------
     InputError
-        If the folder is no model, its checksums or weights do not fit, the device is not there, or a reverse generator
-        is asked for that the model has not.
+        If the folder is no model, its checksums or weights do not fit, the device is not there or cannot do with
+        this precision, or a reverse generator is asked for that the model has not.
     """
     place = choose_device(device)
     model = load_model(Path(model_folder))
@@ -132,17 +138,19 @@ def load_translator(model_folder: Path, device: str = "auto", *, reverse: bool =
             f"{model.path}: model.yaml says in_channels {spec.in_channels}, ct_slices {spec.ct_slices}, but its "
             f"generator maps {channels[0]} channel(s) to {channels[1]}; export the model again"
         )
-    network = _build(model.path, spec.generator, model.state, place)
+    network = _build(model.path, spec.generator, model.state, place, precision)
     seen = None if model.seen is None else Seen.from_arrays(model.seen, str(model.path / SEEN))
     if not reverse:
         return Translator(network, spec, place, model.hash, seen=seen)
     if spec.reverse is None or model.reverse_state is None:
         raise InputError(f"{model.path}: recipe '{spec.recipe}' trains no reverse generator; take a model that has one")
-    back = _build(model.path, spec.reverse, model.reverse_state, place)
+    back = _build(model.path, spec.reverse, model.reverse_state, place, precision)
     return Translator(network, spec, place, model.hash, back, seen)
 
 
-def _build(path: Path, spec: Mapping[str, Any], state: Mapping[str, Tensor], place: torch.device) -> nn.Module:
+def _build(
+    path: Path, spec: Mapping[str, Any], state: Mapping[str, Tensor], place: torch.device, precision: Precision
+) -> nn.Module:
     """Build a generator that model.yaml names, without memory for weights that are not proven to be there."""
     try:
         arguments = check_spec(spec)
@@ -155,4 +163,6 @@ def _build(path: Path, spec: Mapping[str, Any], state: Mapping[str, Tensor], pla
     check_state(state, network.state_dict(), str(path))
     network.load_state_dict(state, assign=True)
     network = network.eval().requires_grad_(False).to(place)
-    return accelerate(network, frozen=True) if place.type == "cpu" else network
+    if precision == "float32" and place.type == "cpu":
+        return accelerate(network, frozen=True)
+    return with_precision(network, precision, place)

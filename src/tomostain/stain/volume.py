@@ -185,14 +185,14 @@ def begin_volume(
     resume: bool = True,
 ) -> tuple[Job, list[StainedWriter]]:
     """Open what `stain_volume` needs, and begin or go on with what it writes; the arguments are its own."""
-    out = Path(out)
+    out, config = Path(out), config or StainConfig()
     if also and doubt is None:
         raise InputError("also: other models are only asked for their doubt; say where it goes (doubt)")
     if doubt is not None and Path(doubt).resolve() == out.resolve():
         raise InputError(f"{doubt}: is where the stained volume goes; give the doubt a name of its own")
-    if doubt is not None and config is not None and config.planes != "z":
+    if doubt is not None and config.planes != "z":
         raise InputError(f"{doubt}: doubt is for slices stained along z; leave planes '{config.planes}' out, or doubt")
-    doubters = load_doubters(Path(model), also, device) if doubt is not None else ()
+    doubters = load_doubters(Path(model), also, device, config.precision) if doubt is not None else ()
     opened = (model, volume, config, levels, voxel_um, dataset, device, allow_voxel_mismatch)
     job = open_job(*opened, doubters, levels_picture, overwrite)
     if job.config.planes != "z":

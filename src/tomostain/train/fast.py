@@ -131,8 +131,7 @@ def accelerate(network: N, *, frozen: bool = False) -> N:
       (2): ReLU()
     )
     """
-    chains = [module for module in network.modules() if isinstance(module, nn.Sequential)]
-    for layers in chains:
+    for layers in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
         for place, layer in enumerate(layers):
             if type(layer) is not nn.Conv2d or not _is_plain(layer):
                 continue
@@ -145,14 +144,18 @@ def accelerate(network: N, *, frozen: bool = False) -> N:
                 layers[place] = fast = _take_over(WinogradConv2d, layer)
                 if frozen:
                     fast.freeze()
-    if _gains_from_channels_last(network):
-        for chain in chains:
-            for place, layer in enumerate(chain):
-                if type(layer) is nn.InstanceNorm2d and not layer.affine and not layer.track_running_stats:
-                    chain[place] = PixelwiseInstanceNorm2d(layer.num_features, layer.eps)
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        # What is done with the result would be slow otherwise.
-        network.register_forward_hook(_channels_first)
+    return put_channels_last(network) if _gains_from_channels_last(network) else network
+
+
+def put_channels_last(network: N) -> N:
+    """Have a network compute with channels last in memory, in place; images go in and come out as ever."""
+    for chain in [module for module in network.modules() if isinstance(module, nn.Sequential)]:
+        for place, layer in enumerate(chain):
+            if type(layer) is nn.InstanceNorm2d and not layer.affine and not layer.track_running_stats:
+                chain[place] = PixelwiseInstanceNorm2d(layer.num_features, layer.eps)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    # What is done with the result would be slow otherwise.
+    network.register_forward_hook(_channels_first)
     return network
 
 

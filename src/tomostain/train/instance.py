@@ -1,12 +1,13 @@
 """Instance normalisation where channels lie last in memory, for CPUs.
 
 torch's own takes 4 to 6 times as long with channels last as with channels first. Sums over pixels are matrix products
-with a row of ones here, piece by piece, so that what is made on the way does not leave the cache.
+with a row of ones here, piece by piece, so that what is made on the way does not leave the cache. Of images in half
+precision all is computed in single.
 
 Source: Ulyanov et al. 2016, "Instance normalization", arXiv:1607.08022.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -34,12 +35,13 @@ class _Normalise(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, pixels: Tensor, eps: float) -> Tensor:
         result = torch.empty_like(pixels)
-        inverse = pixels.new_empty(len(pixels), 1, pixels.shape[2])
+        inverse = pixels.new_empty(len(pixels), 1, pixels.shape[2], dtype=_wide(pixels.dtype))
         for into, picture, r in zip(result, pixels, inverse, strict=True):
-            mean = _sums(picture)[0] / len(picture)
-            squares = [_sums((piece - mean).square_())[0] for piece in _pieces(picture)]
-            torch.rsqrt(torch.cat(squares).sum(dim=0) / len(picture) + eps, out=r[0])
-            torch.addcmul(-mean * r, picture, r, out=into)
+            mean = _total(_sums(piece)[0] for piece in _pieces(picture)) / len(picture)
+            squares = _total(_sums((piece - mean).square_())[0] for piece in _pieces(picture))
+            torch.rsqrt(squares / len(picture) + eps, out=r)
+            for normalised, piece in zip(into.split(_rows(into)), _pieces(picture), strict=True):
+                torch.addcmul(-mean * r, piece, r, out=normalised)
         ctx.save_for_backward(result, inverse)
         return result
 
@@ -51,15 +53,29 @@ class _Normalise(torch.autograd.Function):
         to_pixels = torch.empty_like(grad)
         for into, g, x, r in zip(to_pixels, grad, result, inverse, strict=True):
             totals = [_sums(a, a * b) for a, b in zip(_pieces(g), _pieces(x), strict=True)]
-            mean, along = (sum(total) / len(g) for total in zip(*totals, strict=True))
-            for piece, a, b in zip(_pieces(into), _pieces(g), _pieces(x), strict=True):
+            mean, along = (_total(total) / len(g) for total in zip(*totals, strict=True))
+            for piece, a, b in zip(into.split(_rows(into)), _pieces(g), _pieces(x), strict=True):
                 torch.addcmul(a, b, along, value=-1, out=piece).sub_(mean).mul_(r)
         return to_pixels, None
 
 
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    """Return the type to compute in: half precision is for what is kept."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+def _rows(picture: Tensor) -> int:
+    return max(1, _PIECE // picture.shape[1])
+
+
 def _pieces(picture: Tensor) -> Iterator[Tensor]:
     """Cut (pixels, C) into pieces that the cache holds."""
-    return iter(picture.split(max(1, _PIECE // picture.shape[1])))
+    return (piece.to(_wide(piece.dtype)) for piece in picture.split(_rows(picture)))
+
+
+def _total(sums: Iterable[Tensor]) -> Tensor:
+    """Add sums (1, C) up."""
+    return torch.cat(list(sums)).sum(dim=0, keepdim=True)
 
 
 def _sums(*pictures: Tensor) -> tuple[Tensor, ...]:
