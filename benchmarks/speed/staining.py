@@ -1,7 +1,8 @@
 """Staining one slice: the paper's way, and what may take its place, in turn in one run.
 
 Weights are random: the time does not depend on what a network has learnt. What the wider strides and whole slices do to
-a picture is a matter of training (docs/explanation/speed.md).
+a picture is a matter of training (docs/explanation/speed.md); what half precision does, of `benchmarks.table1.half`.
+All ways keep freed memory, as the command line does. Half precision is left out where the processor has none.
 """
 
 from collections.abc import Callable
@@ -15,14 +16,16 @@ from benchmarks.speed.measure import as_rows, paired
 from benchmarks.table1.cost import multiply_adds
 from tomostain import __version__
 from tomostain.io import ModelSpec
+from tomostain.memory import keep_freed_memory
 from tomostain.stain import StainConfig, Translator, stain_slice, tile_starts
 from tomostain.stain.exact import halo_of, tile_spans
+from tomostain.stain.half import with_precision
 from tomostain.train import build_network, load_recipe
 from tomostain.train.fast import accelerate
 from tomostain.train.networks import size_step
 
 
-def translator(recipe: str, *, fast: bool, norm: str = "instance") -> Translator:
+def translator(recipe: str, *, fast: bool = True, norm: str = "instance", half: bool = False) -> Translator:
     """Return a recipe's generator with random weights, large enough to draw more than one grey."""
     chosen = load_recipe(recipe)
     generator = chosen.generator_spec() | {"norm": norm}
@@ -38,7 +41,10 @@ def translator(recipe: str, *, fast: bool, norm: str = "instance") -> Translator
         recipe=recipe,
         tomostain_version=__version__,
     )
-    return Translator(accelerate(network, frozen=True) if fast else network, spec, torch.device("cpu"))
+    cpu = torch.device("cpu")
+    if half:
+        return Translator(with_precision(network, "bfloat16", cpu), spec, cpu)
+    return Translator(accelerate(network, frozen=True) if fast else network, spec, cpu)
 
 
 def slice_flop(model: Translator, side: int, config: StainConfig) -> int:
@@ -53,31 +59,50 @@ def slice_flop(model: Translator, side: int, config: StainConfig) -> int:
     return 2 * round(multiply_adds(network, image) * (sum(sides) / patch) ** 2)
 
 
+def in_half_precision() -> dict[str, tuple[Translator, StainConfig]]:
+    """Return the ways that a processor with AMX makes quicker."""
+    exact = StainConfig(blend="exact")
+    return {
+        "the paper's way, bfloat16": (translator("paired-cyclegan", half=True), StainConfig(batch=1)),
+        "stride 128, Hann, bfloat16": (
+            translator("paired-cyclegan", half=True),
+            StainConfig(stride_px=128, blend="hann"),
+        ),
+        "exact tiles, norm: channel, bfloat16": (translator("paired-cyclegan", norm="channel", half=True), exact),
+        "recipe tomostain, exact tiles, bfloat16": (translator("tomostain", norm="channel", half=True), exact),
+        "recipe lean, exact tiles, bfloat16": (translator("lean", norm="channel", half=True), exact),
+    }
+
+
 def measure(rounds: int, side: int) -> dict[str, Any]:
     """Time a slice of `side` px in each way; give the largest deviation of the fast kernels, in grey levels."""
+    keep_freed_memory()
     ways: dict[str, tuple[Translator, StainConfig]] = {
         "the paper's way: 256 px, stride 64, one by one": (
             translator("paired-cyclegan", fast=False),
             StainConfig(batch=1),
         ),
-        "the same, fast kernels": (translator("paired-cyclegan", fast=True), StainConfig(batch=1)),
+        "the same, fast kernels": (translator("paired-cyclegan"), StainConfig(batch=1)),
         "stride 128, Hann, fast kernels": (
-            translator("paired-cyclegan", fast=True),
+            translator("paired-cyclegan"),
             StainConfig(stride_px=128, blend="hann"),
         ),
         "the whole slice, fast kernels": (
-            translator("paired-cyclegan", fast=True),
+            translator("paired-cyclegan"),
             StainConfig(patch_px=side, stride_px=side),
         ),
         "exact tiles, norm: channel, fast kernels": (
-            translator("paired-cyclegan", fast=True, norm="channel"),
+            translator("paired-cyclegan", norm="channel"),
             StainConfig(blend="exact"),
         ),
         "recipe tomostain, exact tiles": (
-            translator("tomostain", fast=True, norm="channel"),
+            translator("tomostain", norm="channel"),
             StainConfig(blend="exact"),
         ),
+        "recipe lean, exact tiles": (translator("lean", norm="channel"), StainConfig(blend="exact")),
     }
+    if torch.cpu.get_capabilities().get("amx_bf16"):
+        ways |= in_half_precision()
     ct = np.random.default_rng(0).integers(8000, 32000, (side, side)).astype(np.uint16)
     pictures: dict[str, NDArray[np.uint8]] = {}
 
