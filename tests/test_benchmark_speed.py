@@ -1,7 +1,10 @@
 """The speed benchmark: what it compares does the same, and its tables say what was measured."""
 
+import json
+from types import SimpleNamespace
+
 import pytest
-from benchmarks.speed import growth, registration, report, sampling
+from benchmarks.speed import growth, memory, networks, registration, report, sampling
 from benchmarks.speed.measure import as_rows, paired
 from benchmarks.speed.staining import slice_flop, translator
 
@@ -57,3 +60,20 @@ def test_the_stages_of_a_registration_add_up_to_its_time():
     for label, done in (("reading", 0), ("reading", 2), ("searching", 1), ("searching", 2)):
         stages(label, done, 2)
     assert stages.end() == {"opening": 1.0, "reading": 2.0, "ending": 5.5, "searching": 0.5}
+
+
+def test_a_recipes_networks_are_timed_both_ways():
+    found = networks.measure(1, ("tomostain-cpu",))
+    assert [row["layer"] for row in found] == ["`tomostain-cpu`, generator", "`tomostain-cpu`, discriminator"]
+    assert all(row[kind][1]["ratio"] > 0 for row in found for kind in ("inference", "training"))
+
+
+def test_ways_of_training_have_their_own_time_and_peak(monkeypatch):
+    told = iter(
+        [{"cpu_s": 4.0, "before_mb": 100.4, "peak_mb": 900.0}, {"cpu_s": 5.0, "before_mb": 100, "peak_mb": 300}]
+    )
+    process = SimpleNamespace(run=lambda *_, **__: SimpleNamespace(stdout=json.dumps(next(told))), PIPE=-1)
+    monkeypatch.setattr(memory, "subprocess", process)
+    found = memory.measure(1, ("as it is", "accumulate: 4"))
+    assert [row["ratio"] for row in found["timings"]] == [1.0, 0.8]
+    assert (found["before the first step_mb"], found["as it is_mb"], found["accumulate 4_mb"]) == (100, 900, 300)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.speed.memory import peak_of_process
 from benchmarks.speed.sampling import random_pair
 from benchmarks.speed.staining import translator
 from benchmarks.volumes.common import LEVELS, grey_volume, random_model
@@ -90,10 +91,7 @@ def point(kind: str, size: int) -> dict[str, float]:
         "batch": lambda n: step_seconds(batch=n),
     }
     seconds = act[kind](size)
-    # Not ru_maxrss, which a child takes over from its parent.
-    status = Path("/proc/self/status").read_text().splitlines()
-    peak = next(line.split()[1] for line in status if line.startswith("VmHWM"))
-    return {"size": size, "cpu_s": seconds, "peak_mb": int(peak) / 1000}
+    return {"size": size, "cpu_s": seconds, "peak_mb": peak_of_process()}
 
 
 def line(x: Sequence[float], y: Sequence[float]) -> dict[str, Any]:

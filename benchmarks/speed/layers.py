@@ -9,13 +9,14 @@ from torch import Tensor, nn
 
 from benchmarks.speed.measure import as_rows, paired
 from benchmarks.table1.cost import multiply_adds
+from tomostain.memory import keep_freed_memory
 from tomostain.train import build_network
-from tomostain.train.fast import accelerate
+from tomostain.train.fast import accelerate, put_channels_last
 
 # What stands in the network, and the side of its input as a part of the patch's.
 LAYERS: dict[str, tuple[Callable[[], nn.Sequential], int, int]] = {
     "3 × 3, 256 → 256": (lambda: nn.Sequential(nn.Conv2d(256, 256, 3)), 256, 4),
-    "3 × 3, 128 → 128, left to torch: a control": (lambda: nn.Sequential(nn.Conv2d(128, 128, 3)), 128, 2),
+    "3 × 3, 128 → 128, left to torch but for its memory": (lambda: nn.Sequential(nn.Conv2d(128, 128, 3)), 128, 2),
     "up, 256 → 128": (lambda: _up(256, 128), 256, 4),
     "up, 128 → 64": (lambda: _up(128, 64), 128, 2),
     "7 × 7, 64 → 3": (lambda: nn.Sequential(nn.Conv2d(64, 3, 7)), 64, 1),
@@ -33,20 +34,30 @@ def step(network: nn.Module, image: Tensor, grad: Tensor) -> None:
     network(image).backward(grad)
 
 
-def compare(network: nn.Module, image: Tensor, rounds: int) -> dict[str, list[dict[str, Any]]]:
-    """Time a network without and with fast convolutions, and give the largest difference of the results."""
+def compare(network: nn.Module, image: Tensor, rounds: int, *, inside: bool = False) -> dict[str, list[dict[str, Any]]]:
+    """Time a network, or layers inside of one, without and with fast convolutions."""
     fast, frozen = accelerate(copy.deepcopy(network)), accelerate(copy.deepcopy(network), frozen=True)
+    given = image
+    if inside:  # a network whose channels lie last: they came so and go so
+        given = image.contiguous(memory_format=torch.channels_last)
+        for chosen in (fast, frozen):
+            put_channels_last(chosen)._forward_hooks.clear()
     flop = 2 * multiply_adds(network, image)
 
-    def infer(chosen: nn.Module) -> Tensor:
+    def infer(chosen: nn.Module, image: Tensor) -> Tensor:
         with torch.inference_mode():
             return chosen(image)
 
-    grad = torch.randn_like(infer(network))
-    learn = image.clone().requires_grad_()
-    inference = paired({"torch": lambda: infer(network), "fast": lambda: infer(frozen)}, rounds, flop=flop)
+    grad = torch.randn_like(infer(network, image))
+    learn, given_learn = image.clone().requires_grad_(), given.clone().requires_grad_()
+    given_grad = grad.contiguous(memory_format=torch.channels_last) if inside else grad
+    inference = paired(
+        {"torch": lambda: infer(network, image), "fast": lambda: infer(frozen, given)}, rounds, flop=flop
+    )
     training = paired(
-        {"torch": lambda: step(network, learn, grad), "fast": lambda: step(fast, learn, grad)}, rounds, flop=3 * flop
+        {"torch": lambda: step(network, learn, grad), "fast": lambda: step(fast, given_learn, given_grad)},
+        rounds,
+        flop=3 * flop,
     )
     return {"inference": as_rows(inference), "training": as_rows(training)}
 
@@ -54,12 +65,13 @@ def compare(network: nn.Module, image: Tensor, rounds: int) -> dict[str, list[di
 def measure(rounds: int, patches: tuple[int, ...] = (256, 128)) -> list[dict[str, Any]]:
     """Time every layer and the whole generator at each side of a patch."""
     torch.manual_seed(0)
+    keep_freed_memory()
     found = []
     for patch in patches:
         for name, (build, channels, part) in LAYERS.items():
             pad = 0 if name.startswith("up") else 6 if name.startswith("7") else 2
             image = torch.randn(1, channels, patch // part + pad, patch // part + pad)
-            found.append({"layer": name, "patch_px": patch, **compare(build(), image, rounds)})
+            found.append({"layer": name, "patch_px": patch, **compare(build(), image, rounds, inside=True)})
         network = build_network({"name": "resnet"}, torch.Generator().manual_seed(0))
         image = torch.rand(1, 3, patch, patch) * 2 - 1
         found.append(

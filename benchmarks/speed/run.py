@@ -15,13 +15,26 @@ from typing import Any
 
 import torch
 
-from benchmarks.speed import growth, layers, registration, sampling, staining, startup, training, volume
+from benchmarks.speed import (
+    growth,
+    layers,
+    memory,
+    networks,
+    registration,
+    sampling,
+    staining,
+    startup,
+    training,
+    volume,
+)
 from benchmarks.speed.measure import about, gemm_peak, peak_mb
 
 PARTS = (
     "startup",
     "sampling",
     "layers",
+    "networks",
+    "memory",
     "training-128",
     "training-256",
     "staining-512",
@@ -44,6 +57,10 @@ def measure(part: str, rounds: int, peer: Path | None) -> dict[str, Any]:
         found = sampling.measure(3 * rounds)
     elif kind == "layers":
         found = layers.measure(rounds)
+    elif kind == "networks":
+        found = networks.measure(rounds)
+    elif kind == "memory":
+        found = memory.measure(rounds)
     elif kind == "training":
         found = training.measure(rounds, int(size), peer)
     elif kind == "volume":

@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.speed.measure import as_rows, paired
 from benchmarks.speed.sampling import random_pair
+from tomostain.memory import keep_freed_memory
 from tomostain.prepare import load_dataset, save_dataset
 from tomostain.train import Recipe, Trainer, load_recipe
 
@@ -69,6 +70,7 @@ def our_step(patch: int, kernels: str) -> Callable[[], Any]:
 
 def measure(rounds: int, patch: int, peer: Path | None) -> dict[str, Any]:
     """Time steps in turn. The operations are counted once, by the plain definition, in torch's own kernels."""
+    keep_freed_memory()  # as the command line does; the peer gains by it too
     candidates: dict[str, Callable[[], Any]] = {}
     if peer is not None and (peer / "implementations" / "cyclegan" / "models.py").is_file():
         candidates["PyTorch-GAN"] = peer_step(peer, patch)

@@ -25,15 +25,17 @@ from benchmarks.speed.measure import about, as_rows, paired
 from benchmarks.table1.cost import multiply_adds
 from benchmarks.table1.distil import Distilled, unlabelled
 from benchmarks.table1.editions import EDITIONS
-from benchmarks.table1.pareto_report import report
+from benchmarks.table1.pareto_report import HALF, report
 from tomostain.evaluate.lpips import Lpips
 from tomostain.evaluate.metrics import METRICS, background_colour, patch_metrics
 from tomostain.io import ModelSpec
 from tomostain.io.atomic import write_text
 from tomostain.io.models import save_model
+from tomostain.memory import keep_freed_memory
 from tomostain.prepare import Dataset, load_dataset
 from tomostain.stain import StainConfig, Translator, load_translator, stain_slice
 from tomostain.stain.exact import halo_of
+from tomostain.stain.half import with_precision
 from tomostain.train import Recipe, load_recipe
 from tomostain.train.checkpoint import LAST, load_last, save_last
 from tomostain.train.fast import accelerate
@@ -189,6 +191,8 @@ def time_staining(paper: str, ways: dict[str, Recipe], rounds: int, side: int = 
     convolutions.
     """
     models = {name: untrained(recipe, fast=True) for name, recipe in ways.items()}
+    if torch.cpu.get_capabilities().get("amx_bf16"):
+        models |= {f"{name}{HALF}": untrained(recipe, fast=True, half=True) for name, recipe in ways.items()}
     ct = np.random.default_rng(0).integers(8000, 32000, (side, side)).astype(np.uint16)
     runs = {
         "the paper's way": partial(stain_slice, untrained(load_recipe(paper), fast=False), ct, StainConfig(batch=1))
@@ -200,7 +204,7 @@ def time_staining(paper: str, ways: dict[str, Recipe], rounds: int, side: int = 
     return {"side_px": side, "timings": as_rows(paired(runs, rounds, warm=rounds > 1)), "made": about()}
 
 
-def untrained(recipe: Recipe, *, fast: bool) -> Translator:
+def untrained(recipe: Recipe, *, fast: bool, half: bool = False) -> Translator:
     """Return a recipe's generator with random weights: how long it takes does not depend on them."""
     generator = recipe.generator_spec()
     network = build_network(generator, torch.Generator().manual_seed(0)).eval().requires_grad_(False)
@@ -213,7 +217,10 @@ def untrained(recipe: Recipe, *, fast: bool) -> Translator:
         recipe=recipe.name,
         tomostain_version="benchmark",
     )
-    return Translator(accelerate(network, frozen=True) if fast else network, spec, torch.device("cpu"))
+    cpu = torch.device("cpu")
+    if half:
+        return Translator(with_precision(network, "bfloat16", cpu), spec, cpu)
+    return Translator(accelerate(network, frozen=True) if fast else network, spec, cpu)
 
 
 def main() -> None:
@@ -234,6 +241,7 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, default=Path("pareto.png"))
     options = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as the command line does
     if options.do == "train":
         lpips = Lpips("alex")
         for steps in options.steps:

@@ -19,6 +19,7 @@ COMMANDS = [
         for what in ("train OUT", "time OUT", "report OUT --to pareto.json")
     ),
 ]
+HALF = ", bfloat16"  # behind the name of what is timed
 TICKS = (30, 50, 100, 200, 300)
 LABELS = {"ssim": "SSIM (more is better)", "lpips": "LPIPS (less is better)"}
 
@@ -86,18 +87,26 @@ def table(values: dict[str, Any], on: str) -> str:
     points = {point["point"]: point for point in values["points"]}
     reference, paper = points[REFERENCE], points[PAPER]
     staining = {row["name"]: row for row in (values["staining"] or {"timings": []})["timings"]}
-    head = ("generator", "10⁶ multiply-adds", "of the paper's", "10³ weights", "halo / px", "staining, times as quick")
+    head = (
+        "generator",
+        "10⁶ multiply-adds",
+        "of the paper's",
+        "10³ weights",
+        "halo / px",
+        "staining, times as quick",
+        "with bfloat16",
+    )
     lines = ["| " + " | ".join([*head, "SSIM", "LPIPS", "PSNR", "Δ SSIM", "Δ LPIPS", "Δ PSNR"]) + " |"]
     lines.append("|---" * (len(head) + 6) + "|")
     for name, point in points.items():
-        timed = staining.get(network_of(name))
+        timed = [staining.get(network_of(name) + behind) for behind in ("", HALF)]
         cells = [
             f"`{name}`",
             f"{point['multiply_adds'] / 1e6:.0f}",
             f"{point['multiply_adds'] / paper['multiply_adds']:.2f}",
             f"{point['weights'] / 1e3:.0f}",
             "–" if point["halo_px"] is None else str(point["halo_px"]),
-            f"{timed['ratio']:.1f} ({timed['least_ratio']:.1f}–{timed['most_ratio']:.1f})" if timed else "–",
+            *(f"{t['ratio']:.1f} ({t['least_ratio']:.1f}–{t['most_ratio']:.1f})" if t else "–" for t in timed),
         ]
         cells += [str(quality(point, metric, on)) for metric in METRICS]
         for metric in METRICS:

@@ -38,11 +38,13 @@ def train(
     For several GPUs or machines start it by torchrun or srun, one process a GPU: each takes its part of the recipe's
     batch, and the losses are those of one process. RUN and DATASET must be the same folders everywhere.
     """
+    from tomostain.memory import keep_freed_memory
     from tomostain.train import plan_training
     from tomostain.train import train as run_training
     from tomostain.train.team import leads
 
     use_threads(context)
+    keep_freed_memory()
     options: dict[str, Any] = {"recipe": recipe, "fold": None if fold < 0 else fold, "seed": seed, "device": device}
     if dry_run:
         plan = plan_training(dataset, **options, max_steps=max_steps)

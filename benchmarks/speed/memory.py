@@ -1,0 +1,73 @@
+"""Time against memory in a training step: each way in a process of its own, in turn, so that its peak is its own.
+
+python -m benchmarks.speed.memory WAY   # one of them, here
+"""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from benchmarks.speed.measure import as_rows, paired
+from benchmarks.speed.sampling import random_pair
+from tomostain.memory import keep_freed_memory
+from tomostain.prepare import load_dataset, save_dataset
+from tomostain.train import Recipe, Trainer, load_recipe
+
+# The paper's objective with networks of 24 features: small enough for a CPU, large enough for memory to count.
+_WIDTH = {"generator": {"name": "resnet", "width": 24}, "patch_px": 128, "batch": 4, "buffer": 0}
+WAYS: dict[str, dict[str, Any]] = {
+    "as it is": {},
+    "accumulate: 4": {"accumulate": 4},
+    "checkpoint_activations: true": {"checkpoint_activations": True},
+    "as it is, freed memory kept": {},
+}
+
+
+def step_of(way: str) -> dict[str, float]:
+    """Take a step, then three more; return the CPU-seconds of the median one, and memory before and at most, MB."""
+    torch.set_num_threads(1)
+    if way.endswith("kept"):
+        keep_freed_memory()
+    recipe = Recipe.from_dict(load_recipe("paired-cyclegan").model_dump() | _WIDTH | WAYS[way])
+    with TemporaryDirectory() as folder:
+        data = save_dataset(Path(folder) / "set", [random_pair(n, 256) for n in range(2)], test=[], folds=[])
+        trainer = Trainer(recipe, load_dataset(data.path), None, 0, "cpu")
+    before, spent = peak_of_process(), []
+    for _ in range(4):
+        began = time.process_time()
+        trainer.take_step()
+        spent.append(time.process_time() - began)
+    return {"cpu_s": sorted(spent[1:])[1], "before_mb": before, "peak_mb": peak_of_process()}
+
+
+def peak_of_process() -> float:
+    """Return the peak memory of this process so far, MB; not ru_maxrss, which a child takes over from its parent."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in status if line.startswith("VmHWM"))) / 1000
+
+
+def measure(rounds: int, ways: tuple[str, ...] = tuple(WAYS)) -> dict[str, Any]:
+    """Measure each way in turn, `rounds` times."""
+    clock, found = [0.0], {}
+
+    def run(way: str) -> None:
+        command = [sys.executable, "-m", "benchmarks.speed.memory", way]
+        told = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+        found[way] = json.loads(told.splitlines()[-1])
+        clock[0] += found[way]["cpu_s"]
+
+    timings = as_rows(
+        paired({way: lambda way=way: run(way) for way in ways}, rounds, warm=False, clock=lambda: clock[0])
+    )
+    peaks = {f"{way}_mb".replace(":", "").replace(",", ""): round(row["peak_mb"]) for way, row in found.items()}
+    return {"timings": timings, "before the first step_mb": round(found[ways[0]]["before_mb"])} | peaks
+
+
+if __name__ == "__main__":
+    print(json.dumps(step_of(sys.argv[1])))
