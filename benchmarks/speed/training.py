@@ -60,9 +60,9 @@ def peer_step(folder: Path, patch: int) -> Callable[[], None]:
     return step
 
 
-def our_step(patch: int, kernels: str) -> Callable[[], Any]:
+def our_step(patch: int, **changes: str) -> Callable[[], Any]:
     """Return `Trainer.take_step` with the paper's networks and eq. (4), one patch a batch."""
-    values = load_recipe("cyclegan").model_dump() | {"patch_px": patch, "batch": 1, "kernels": kernels}
+    values = load_recipe("cyclegan").model_dump() | {"patch_px": patch, "batch": 1} | changes
     with TemporaryDirectory() as folder:
         data = save_dataset(Path(folder) / "dataset", [random_pair(n, 512) for n in range(2)], test=[], folds=[])
         return Trainer(Recipe.from_dict(values), load_dataset(data.path), None, 0, "cpu").take_step
@@ -76,8 +76,10 @@ def measure(rounds: int, patch: int, peer: Path | None) -> dict[str, Any]:
         candidates["PyTorch-GAN"] = peer_step(peer, patch)
     else:
         print(f"training: PyTorch-GAN skipped ({peer or 'no path given'}); give --pytorch-gan PATH", file=sys.stderr)
-    candidates["tomostain, plain kernels"] = our_step(patch, "plain")
-    candidates["tomostain"] = our_step(patch, "fast")
+    candidates["tomostain, plain kernels"] = our_step(patch, kernels="plain")
+    candidates["tomostain"] = our_step(patch)
+    if torch.cpu.get_capabilities().get("amx_bf16"):
+        candidates["tomostain, precision: bf16-mixed"] = our_step(patch, precision="bf16-mixed")
     flop = {}
     for name, step in candidates.items():
         counter = FlopCounterMode(display=False)
@@ -85,5 +87,5 @@ def measure(rounds: int, patch: int, peer: Path | None) -> dict[str, Any]:
             step()
         flop[name] = counter.get_total_flops()
     # What is counted in the fast kernels are their own operations; the definition's are those of the plain ones.
-    flop["tomostain"] = flop["tomostain, plain kernels"]
+    flop |= {name: flop["tomostain, plain kernels"] for name in flop if name.startswith("tomostain")}
     return {"patch_px": patch, "timings": as_rows(paired(candidates, rounds, warm=False, flop=flop))}

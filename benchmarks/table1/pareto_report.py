@@ -116,6 +116,20 @@ def table(values: dict[str, Any], on: str) -> str:
     return "\n".join(lines)
 
 
+def against(values: dict[str, Any], other: str, sets: tuple[str, ...] = ("aligned", "paper")) -> str:
+    """Return, in Markdown, the paired differences of all points from one, on each test set."""
+    points = {point["point"]: point for point in values["points"]}
+    columns_of = [(on, metric) for on in sets for metric in METRICS]
+    lines = ["| generator | " + " | ".join(f"Δ {metric.upper()}, {on}" for on, metric in columns_of) + " |"]
+    lines.append("|---" * (len(columns_of) + 1) + "|")
+    for name, point in points.items():
+        if name != other:
+            found = [difference(point, points[other], metric, on) for on, metric in columns_of]
+            told = [f"{delta}{' *' if delta.excludes_zero else ''}" for delta in found]
+            lines.append(f"| `{name}` | " + " | ".join(told) + " |")
+    return "\n".join(lines)
+
+
 def network_of(name: str) -> str:
     """Return the point with the network of a student, or of one that was trained again: it stains as quickly."""
     return name.removesuffix("-taught").removesuffix("-again")
@@ -184,5 +198,6 @@ def report(source: Path, steps: int, to: Path | None, plot: Path) -> None:
         to.write_text(json.dumps(values), encoding="utf-8")
     for on in ("aligned", "paper"):
         print(f"Trained on paper, tested on {on}\n\n{table(values, on)}\n")
+    print(f"Differences from {PAPER}, the paper's generator\n\n{against(values, PAPER)}\n")
     print(courses(values))
     draw(values, plot)

@@ -58,3 +58,14 @@ def test_the_result_lies_in_memory_as_the_image_does():
 def test_an_image_that_says_nothing_becomes_zero():
     image = torch.full((1, 3, 8, 8), 7.0).contiguous(memory_format=torch.channels_last)
     assert PixelwiseInstanceNorm2d(3)(image).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize(("dtype", "rounding"), [(torch.bfloat16, 2**-8), (torch.float16, 2**-11)])
+def test_half_precision_rounds_what_is_kept_and_computes_in_single(dtype, rounding):
+    image, grad = images(0, 2, 5, 40, 30, dtype)
+    truth = run(nn.InstanceNorm2d(5), image.double(), grad.double(), torch.contiguous_format)
+    found = run(PixelwiseInstanceNorm2d(5), image, grad, torch.channels_last)
+    for value, wanted in zip(found, truth, strict=True):
+        assert value.dtype == dtype
+        # Backward sees the normalised image as it was rounded.
+        assert ((value.double() - wanted).abs() <= 2 * rounding * wanted.abs().clamp_min(wanted.abs().mean())).all()

@@ -326,6 +326,21 @@ def test_bf16_trains(dataset, tmp_path):
     assert all(tensor.dtype == torch.float32 and tensor.isfinite().all() for tensor in state.values())
 
 
+@pytest.mark.parametrize("judge", [2, 256], ids=["narrow", "wide"])  # a wide one with instance normalisation
+def test_bf16_on_a_cpu_has_nearly_the_losses_of_float32(dataset, judge):
+    changes = {"generator": {"name": "resnet", "width": 8, "blocks": 1, "norm": "channel"}, "learning_rate": 0.0002}
+    changes["discriminator"] = {"name": "patch", "width": judge, "layers": 1}
+    losses = []
+    for precision in ("32-true", "bf16-mixed"):
+        trainer = Trainer(toy_recipe(precision=precision, **changes), load_dataset(dataset), 0, 0, "cpu")
+        losses.append([trainer.take_step() for _ in range(2)])
+        weight = trainer.state.networks.g_xy.layers[1].weight
+        assert weight.is_contiguous(memory_format=torch.channels_last)
+    for found, wanted in zip(*losses[::-1], strict=True):
+        assert found == pytest.approx(wanted, rel=0.05)
+        assert found != wanted
+
+
 def test_the_plan_tells_pairs_steps_and_time(dataset):
     text = "\n".join(plan_training(dataset, recipe=toy_recipe(), max_steps=7))
     assert "2 for training, 1 for validation, 1 kept out" in text

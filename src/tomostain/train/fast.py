@@ -144,6 +144,11 @@ def accelerate(network: N, *, frozen: bool = False) -> N:
                 layers[place] = fast = _take_over(WinogradConv2d, layer)
                 if frozen:
                     fast.freeze()
+    return arrange(network)
+
+
+def arrange(network: N) -> N:
+    """Put channels last where that pays, and nothing else: for half precision, which has no fast convolutions here."""
     return put_channels_last(network) if _gains_from_channels_last(network) else network
 
 

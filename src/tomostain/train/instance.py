@@ -55,7 +55,7 @@ class _Normalise(torch.autograd.Function):
             totals = [_sums(a, a * b) for a, b in zip(_pieces(g), _pieces(x), strict=True)]
             mean, along = (_total(total) / len(g) for total in zip(*totals, strict=True))
             for piece, a, b in zip(into.split(_rows(into)), _pieces(g), _pieces(x), strict=True):
-                torch.addcmul(a, b, along, value=-1, out=piece).sub_(mean).mul_(r)
+                piece.copy_(torch.addcmul(a, b, along, value=-1).sub_(mean).mul_(r))
         return to_pixels, None
 
 

@@ -14,7 +14,7 @@ from tomostain.prepare import Dataset
 from tomostain.scaling import ct_to_network
 from tomostain.train.buffer import ImageBuffer
 from tomostain.train.checkpoint import State, save_best
-from tomostain.train.fast import accelerate
+from tomostain.train.fast import accelerate, arrange
 from tomostain.train.logbook import sample_picture, write_sample
 from tomostain.train.losses import discriminator, l1, psnr
 from tomostain.train.networks import build_network
@@ -288,18 +288,22 @@ class Trainer:
         write_sample(run, self.state.step, sample_picture(rows))
 
 
+def _prepared(network: nn.Module, recipe: Recipe, device: torch.device) -> Any:
+    """Put into a network, in place, what makes it quicker on a CPU."""
+    if device.type != "cpu" or recipe.compile or recipe.kernels == "plain":
+        return network
+    return accelerate(network) if recipe.precision == "32-true" else arrange(network)
+
+
 def _build_state(recipe: Recipe, seed: int, fabric: Any, team: Team) -> State:
     """Build and initialise networks, optimisers and buffers."""
     draws = torch.Generator().manual_seed(seed)
 
     if recipe.compile:
         check_compiler(recipe.cuda_graphs, fabric.device, team.size)
-    plain = recipe.compile or recipe.kernels == "plain"
-    fast = not plain and recipe.precision == "32-true" and fabric.device.type == "cpu"
 
     def build(spec: dict[str, Any]) -> Any:
-        network = team.share_dropout(build_network(spec, draws))
-        network = accelerate(network) if fast else network
+        network = _prepared(team.share_dropout(build_network(spec, draws)), recipe, fabric.device)
         if recipe.checkpoint_activations and spec["name"] != "patch":
             network = recomputing(network)
         return fabric.setup_module(compiled(network, recipe.cuda_graphs) if recipe.compile else network)
@@ -323,8 +327,8 @@ def _build_state(recipe: Recipe, seed: int, fabric: Any, team: Team) -> State:
     if recipe.needs_field:
         networks.field = trained["field"] = build(recipe.field)
     if recipe.average:
-        average = build_network(recipe.generator_spec())
-        networks.average = fabric.setup_module(accelerate(average) if fast else average).requires_grad_(False)
+        average = _prepared(build_network(recipe.generator_spec()), recipe, fabric.device)
+        networks.average = fabric.setup_module(average).requires_grad_(False)
         networks.average.load_state_dict(networks.g_xy.state_dict())
     optimisers = {"generators": adam(trained)}
     if recipe.adversarial:
