@@ -84,7 +84,7 @@ def runs(recipe: str, norm: str, image: NDArray[np.float32], engines: list[str])
 
 
 def measure(rounds: int, cases: tuple[tuple[str, str, int], ...] = CASES) -> dict[str, Any]:
-    """Time each case in turn; give the largest difference from ours, and the least contrast that it is to be held to."""
+    """Time each case in turn; give the largest difference from ours, and the least contrast of a picture."""
     keep_freed_memory()
     engines, rows, differences, contrasts = installed(), [], [0.0], []
     for recipe, norm, side in cases:
