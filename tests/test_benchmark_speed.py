@@ -3,8 +3,9 @@
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
-from benchmarks.speed import growth, memory, networks, registration, report, sampling
+from benchmarks.speed import engines, growth, memory, networks, registration, report, sampling
 from benchmarks.speed.measure import as_rows, paired
 from benchmarks.speed.staining import slice_flop, translator
 
@@ -77,3 +78,37 @@ def test_ways_of_training_have_their_own_time_and_peak(monkeypatch):
     found = memory.measure(1, ("as it is", "accumulate: 4"))
     assert [row["ratio"] for row in found["timings"]] == [1.0, 0.8]
     assert (found["before the first step_mb"], found["as it is_mb"], found["accumulate 4_mb"]) == (100, 900, 300)
+
+
+@pytest.mark.parametrize("way", [*memory.SMALL, *memory.LARGE])
+def test_ways_of_training_are_recipes(way, monkeypatch):
+    taken = []
+    monkeypatch.setattr(memory, "Trainer", lambda recipe, *_: SimpleNamespace(take_step=lambda: taken.append(recipe)))
+    monkeypatch.setattr(memory, "keep_freed_memory", lambda: taken.append("kept"))
+    found = memory.step_of(way)
+    assert 0 < found["before_mb"] <= found["peak_mb"]
+    assert taken[:-4] == (["kept"] if way.endswith("kept") else [])
+    recipe = taken[-1]
+    assert recipe.patch_px == (256 if way in memory.LARGE else 128)
+    assert (recipe.accumulate, recipe.checkpoint_activations) == (4 if "accum" in way else 1, "checkpoint" in way)
+
+
+def test_without_engines_ours_alone_is_measured_and_what_to_install_is_said(monkeypatch, capsys):
+    monkeypatch.setattr(engines, "find_spec", lambda name: None if name in {"onnx", "openvino"} else name)
+    found = engines.measure(1, (("tomostain-cpu", "channel", 64),))
+    assert [row["name"] for row in found["timings"]] == ["`tomostain-cpu`, 64 px: tomostain"]
+    assert found["least_std_grey_levels"] > 1
+    assert capsys.readouterr().err.splitlines() == [
+        "engines: onnxruntime skipped; pip install onnx",
+        "engines: openvino skipped; pip install onnx openvino",
+    ]
+
+
+@pytest.mark.parametrize("engine", engines.ENGINES)
+def test_engines_draw_what_we_draw(engine):
+    for package in ("onnx", "onnxscript", engine):
+        pytest.importorskip(package)
+    image = np.random.default_rng(0).uniform(-1, 1, (1, 1, 64, 64)).astype(np.float32)
+    ours, theirs = (run(image) for run in engines.runs("tomostain-cpu", "channel", image, [engine]).values())
+    assert ours.std() > 1 / 127.5  # so narrow a network draws few greys: what differs is compared with them
+    np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-4 * ours.std())

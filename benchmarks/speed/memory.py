@@ -20,13 +20,17 @@ from tomostain.prepare import load_dataset, save_dataset
 from tomostain.train import Recipe, Trainer, load_recipe
 
 # The paper's objective with networks of 24 features: small enough for a CPU, large enough for memory to count.
-_WIDTH = {"generator": {"name": "resnet", "width": 24}, "patch_px": 128, "batch": 4, "buffer": 0}
+_NARROW = {"generator": {"name": "resnet", "width": 24}, "patch_px": 128, "batch": 4, "buffer": 0}
+_PAPERS = {"patch_px": 256, "batch": 1, "buffer": 0}
 WAYS: dict[str, dict[str, Any]] = {
-    "as it is": {},
-    "accumulate: 4": {"accumulate": 4},
-    "checkpoint_activations: true": {"checkpoint_activations": True},
-    "as it is, freed memory kept": {},
+    "as it is": _NARROW,
+    "accumulate: 4": _NARROW | {"accumulate": 4},
+    "checkpoint_activations: true": _NARROW | {"checkpoint_activations": True},
+    "as it is, freed memory kept": _NARROW,
+    "the paper's networks": _PAPERS,
+    "the paper's networks, freed memory kept": _PAPERS,
 }
+SMALL, LARGE = tuple(WAYS)[:4], tuple(WAYS)[4:]
 
 
 def step_of(way: str) -> dict[str, float]:
@@ -34,9 +38,10 @@ def step_of(way: str) -> dict[str, float]:
     torch.set_num_threads(1)
     if way.endswith("kept"):
         keep_freed_memory()
-    recipe = Recipe.from_dict(load_recipe("paired-cyclegan").model_dump() | _WIDTH | WAYS[way])
+    recipe = Recipe.from_dict(load_recipe("paired-cyclegan").model_dump() | WAYS[way])
+    side = 2 * recipe.patch_px
     with TemporaryDirectory() as folder:
-        data = save_dataset(Path(folder) / "set", [random_pair(n, 256) for n in range(2)], test=[], folds=[])
+        data = save_dataset(Path(folder) / "set", [random_pair(n, side) for n in range(2)], test=[], folds=[])
         trainer = Trainer(recipe, load_dataset(data.path), None, 0, "cpu")
     before, spent = peak_of_process(), []
     for _ in range(4):
@@ -52,7 +57,7 @@ def peak_of_process() -> float:
     return int(next(line.split()[1] for line in status if line.startswith("VmHWM"))) / 1000
 
 
-def measure(rounds: int, ways: tuple[str, ...] = tuple(WAYS)) -> dict[str, Any]:
+def measure(rounds: int, ways: tuple[str, ...] = SMALL) -> dict[str, Any]:
     """Measure each way in turn, `rounds` times."""
     clock, found = [0.0], {}
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from benchmarks.speed import (
+    engines,
     growth,
     layers,
     memory,
@@ -35,6 +36,8 @@ PARTS = (
     "layers",
     "networks",
     "memory",
+    "memory-256",
+    "engines",
     "training-128",
     "training-256",
     "staining-512",
@@ -60,7 +63,9 @@ def measure(part: str, rounds: int, peer: Path | None) -> dict[str, Any]:
     elif kind == "networks":
         found = networks.measure(rounds)
     elif kind == "memory":
-        found = memory.measure(rounds)
+        found = memory.measure(rounds, memory.LARGE if size else memory.SMALL)
+    elif kind == "engines":
+        found = engines.measure(2 * rounds)
     elif kind == "training":
         found = training.measure(rounds, int(size), peer)
     elif kind == "volume":

@@ -1,0 +1,100 @@
+"""Generators by ONNX Runtime and by OpenVINO, against ours: forward only, one thread, in turn.
+
+Both take the network that torch exports to ONNX, with torch's own layers and the same random weights, and compute in
+float32: OpenVINO would take bfloat16 where the processor has it. What is not installed is left out: pip install onnx
+onnxscript onnxruntime openvino (constraints.txt keeps torch as it is). All keep freed memory, as the command line does.
+"""
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.speed.measure import as_rows, paired
+from benchmarks.speed.staining import translator
+from tomostain.memory import keep_freed_memory
+
+Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+# Recipe, its normalisation, and the side of what goes in at once: a patch, or an exact tile.
+CASES = (("tomostain", "channel", 256), ("tomostain", "channel", 1024), ("paired-cyclegan", "instance", 256))
+_GREY_LEVELS = 127.5  # in one unit of [-1, 1]
+
+
+def by_onnxruntime(path: Path) -> Run:
+    """Return how ONNX Runtime runs a network."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda image: session.run(None, {name: image})[0]
+
+
+def by_openvino(path: Path) -> Run:
+    """Return how OpenVINO runs a network."""
+    import openvino
+
+    hints = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    model = openvino.Core().compile_model(str(path), "CPU", hints)
+    return lambda image: model(image)[0]
+
+
+ENGINES: dict[str, Callable[[Path], Run]] = {"onnxruntime": by_onnxruntime, "openvino": by_openvino}
+
+
+def installed() -> list[str]:
+    """Return the engines that can be measured here; say which cannot."""
+    lacking = [name for name in ("onnx", "onnxscript") if not find_spec(name)]
+    found = []
+    for engine in ENGINES:
+        missing = [*lacking, *([] if find_spec(engine) else [engine])]
+        if missing:
+            print(f"engines: {engine} skipped; pip install {' '.join(missing)}", file=sys.stderr)
+        else:
+            found.append(engine)
+    return found
+
+
+def runs(recipe: str, norm: str, image: NDArray[np.float32], engines: list[str]) -> dict[str, Run]:
+    """Return ours, with fast kernels and frozen weights, and each engine's way to run a recipe's generator."""
+    ours, plain = (translator(recipe, fast=fast, norm=norm).network for fast in (True, False))
+
+    @torch.inference_mode()
+    def forward(image: NDArray[np.float32]) -> NDArray[np.float32]:
+        return ours(torch.from_numpy(image)).numpy()
+
+    found: dict[str, Run] = {"tomostain": forward}
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        if engines:
+            torch.onnx.export(plain, (torch.from_numpy(image),), path, dynamo=True, verbose=False)
+        for engine in engines:
+            found[f"{engine} {version(engine)}"] = ENGINES[engine](path)
+    return found
+
+
+def measure(rounds: int, cases: tuple[tuple[str, str, int], ...] = CASES) -> dict[str, Any]:
+    """Time each case in turn; give the largest difference from ours, and the least contrast of a picture."""
+    keep_freed_memory()
+    engines, rows, differences, contrasts = installed(), [], [0.0], []
+    for recipe, norm, side in cases:
+        channels = 1 if recipe.startswith("tomostain") else 3
+        image = np.random.default_rng(0).uniform(-1, 1, (1, channels, side, side)).astype(np.float32)
+        ways = runs(recipe, norm, image, engines)
+        first, *others = (run(image) for run in ways.values())
+        differences += [_GREY_LEVELS * float(np.abs(first - other).max()) for other in others]
+        contrasts.append(_GREY_LEVELS * float(first.std()))
+        acts = {f"`{recipe}`, {side} px: {way}": partial(run, image) for way, run in ways.items()}
+        rows += as_rows(paired(acts, rounds))
+    facts = {"largest_difference_grey_levels": max(differences), "least_std_grey_levels": min(contrasts)}
+    return {"timings": rows} | facts
