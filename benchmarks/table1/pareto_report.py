@@ -20,6 +20,7 @@ COMMANDS = [
     ),
 ]
 HALF = ", bfloat16"  # behind the name of what is timed
+LEFT = ("gated", "ladder")  # their names stand to the left, where there is room
 TICKS = (30, 50, 100, 200, 300)
 LABELS = {"ssim": "SSIM (more is better)", "lpips": "LPIPS (less is better)"}
 
@@ -165,7 +166,9 @@ def draw(values: dict[str, Any], path: Path, on: str = "aligned") -> None:
             bars = [[interval.median - interval.low], [interval.high - interval.median]]
             axis.errorbar(cost, interval.median, bars, fmt="none", ecolor=colour, alpha=0.25)
             axis.plot(cost, interval.median, marker(point), color=colour, markersize=8)
-            axis.annotate(point["point"], (cost, interval.median), shift(point), textcoords="offset points", fontsize=8)
+            side = "right" if point["generator"]["name"] in LEFT else "left"
+            place = {"xytext": shift(point), "textcoords": "offset points", "ha": side, "fontsize": 8}
+            axis.annotate(point["point"], (cost, interval.median), **place)
         chosen = front(costs, [interval.median for interval in found], LARGER_IS_BETTER[metric])
         axis.plot([costs[n] for n in chosen], [found[n].median for n in chosen], "k--", linewidth=0.8, zorder=0)
         axis.set(xscale="log", xlabel="10⁶ multiply-adds a patch of 128 px", ylabel=LABELS[metric])
@@ -181,7 +184,8 @@ def draw(values: dict[str, Any], path: Path, on: str = "aligned") -> None:
 
 def shift(point: dict[str, Any]) -> tuple[int, int]:
     """Return where a point's name stands beside it: of two trainings of the same, one below."""
-    return (6, -11) if point["point"].endswith("-again") else (6, 4)
+    aside = -6 if point["generator"]["name"] in LEFT else 6
+    return (aside, -11) if point["point"].endswith("-again") else (aside, 4)
 
 
 def marker(point: dict[str, Any]) -> str:
