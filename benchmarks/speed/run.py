@@ -1,6 +1,6 @@
 """Everything about speed in one command.
 
-    python -m benchmarks.speed.run OUT.json [--only layers training …] [--pytorch-gan PATH] [--rounds 3]
+    python -m benchmarks.speed.run OUT.json [--only layers …] [--pytorch-gan PATH] [--junyanz PATH] [--rounds 3]
 
 Every part is run by a process of its own, so that its peak memory is its own, and is written to OUT.json as soon as it
 is done; parts that OUT.json already holds are kept unless they are named by --only. Tables: `benchmarks.speed.report`.
@@ -10,6 +10,7 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ PARTS = (
 )
 
 
-def measure(part: str, rounds: int, peer: Path | None) -> dict[str, Any]:
+def measure(part: str, rounds: int, peers: Mapping[str, Path | None]) -> dict[str, Any]:
     """Measure one part in this process."""
     torch.set_num_threads(1)
     before = gemm_peak()
@@ -67,7 +68,7 @@ def measure(part: str, rounds: int, peer: Path | None) -> dict[str, Any]:
     elif kind == "engines":
         found = engines.measure(2 * rounds)
     elif kind == "training":
-        found = training.measure(rounds, int(size), peer)
+        found = training.measure(rounds, int(size), peers)
     elif kind == "volume":
         found = volume.measure()
     elif kind == "growth":
@@ -88,16 +89,21 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=None)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--pytorch-gan", type=Path, help="a checkout of eriklindernoren/PyTorch-GAN to run beside ours")
+    parser.add_argument(
+        "--junyanz", type=Path, help="a checkout of junyanz/pytorch-CycleGAN-and-pix2pix to run beside ours"
+    )
     parser.add_argument("--here", choices=PARTS, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    peers = {"PyTorch-GAN": options.pytorch_gan, "junyanz's CycleGAN": options.junyanz}
     if options.here:
-        print(json.dumps(measure(options.here, options.rounds, options.pytorch_gan)))
+        print(json.dumps(measure(options.here, options.rounds, peers)))
         return
     found = json.loads(options.out.read_text()) if options.out.exists() else {}
     for part in options.only or [part for part in PARTS if part not in found]:
         command = [sys.executable, "-m", "benchmarks.speed.run", str(options.out), "--here", part]
         command += ["--rounds", str(options.rounds)]
-        command += ["--pytorch-gan", str(options.pytorch_gan)] if options.pytorch_gan else []
+        for option, path in {"--pytorch-gan": options.pytorch_gan, "--junyanz": options.junyanz}.items():
+            command += [option, str(path)] if path else []
         told = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         found[part] = json.loads(told.stdout.splitlines()[-1])
         options.out.parent.mkdir(parents=True, exist_ok=True)

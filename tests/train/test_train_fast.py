@@ -13,9 +13,17 @@ from torch.nn import functional
 
 from tomostain.io import ModelSpec, save_model
 from tomostain.stain import load_translator
+from tomostain.train import fast
 from tomostain.train.fast import RowsConv2d, UpsamplingConv2d, WinogradConv2d, accelerate
 from tomostain.train.networks import build_network
 from tomostain.train.winograd import POINTS, conv3x3, matrices, transform_kernels
+
+
+@pytest.fixture(autouse=True)
+def _any_size(monkeypatch):
+    """Have Winograd's convolutions at work on images as small as these tests use."""
+    monkeypatch.setattr(fast, "FEWEST_TILES", 0)
+
 
 TOLERANCE = 1.5e-6  # of the length of what is compared
 
@@ -61,7 +69,7 @@ def run(function, values, grad, dtype):
 
 def compare(kind, dtype, tolerance, *shape, cancelling=False):
     """Compare with float64, relative to the truth; where its terms may cancel to little, to that of their sizes."""
-    fast, plain, kernel, least = KINDS[kind]
+    quick, plain, kernel, least = KINDS[kind]
     batch, inputs, outputs, height, width, seed = shape
     values = operands(seed, batch, inputs, outputs, kernel, height + least - 1, width + least - 1)
     draws = torch.Generator().manual_seed(seed + 1)
@@ -76,7 +84,7 @@ def compare(kind, dtype, tolerance, *shape, cancelling=False):
     truth = run(plain, values, cut, torch.float64)
     sizes = run(plain, [v.abs() for v in values], lambda r: cut(r).abs(), torch.float64) if cancelling else truth
     names = ("result", "image", "weight", "bias")
-    for name, found, wanted, size in zip(names, run(fast, values, cut, dtype), truth, sizes, strict=True):
+    for name, found, wanted, size in zip(names, run(quick, values, cut, dtype), truth, sizes, strict=True):
         assert found.shape == wanted.shape
         error = (found.double() - wanted).norm() / size.norm()
         assert error <= tolerance, f"{name}: {error:.2e}"
@@ -240,6 +248,19 @@ def _as_plain(network):
     plain = resnet()
     plain.load_state_dict(network.state_dict())
     return plain
+
+
+@pytest.mark.parametrize(("side", "used"), [(26, False), (30, True)])  # 36 tiles and 49
+def test_few_tiles_in_training_are_left_to_torch(monkeypatch, side, used):
+    monkeypatch.undo()
+    layer, image = accelerate(nn.Sequential(nn.Conv2d(256, 256, 3)))[0], torch.randn(1, 256, side, side)
+    assert isinstance(layer, WinogradConv2d)
+    plain = functional.conv2d(image, layer.weight, layer.bias)
+    found = layer(image)
+    torch.testing.assert_close(found, plain, rtol=1e-4, atol=1e-5)
+    assert torch.equal(found, plain) is not used
+    layer.freeze()  # transformed once for all, they cost nothing any more
+    assert not torch.equal(layer(image), plain)
 
 
 def test_frozen_kernels_are_transformed_once_and_alike(monkeypatch):

@@ -14,12 +14,14 @@ from torch.nn import functional
 
 from tomostain.train.instance import PixelwiseInstanceNorm2d
 from tomostain.train.layers import ChannelNorm
-from tomostain.train.winograd import conv3x3, transform_kernels
+from tomostain.train.winograd import conv3x3, tiles_of, transform_kernels
 
 N = TypeVar("N", bound=nn.Module)
 
 # Narrower than this, Winograd's transforms cost more than they save, and channels better come first in memory.
 WIDE = 256
+# To transform the kernels anew for fewer tiles than this takes longer than they save.
+FEWEST_TILES = 48
 # So few channels out leave torch's own kernels idle, which work on 16 at once.
 ROW_CHANNELS = 4
 
@@ -35,6 +37,8 @@ class WinogradConv2d(nn.Conv2d):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return (B, K, H - 2, W - 2) of an image (B, C, H, W)."""
+        if self.transformed is None and tiles_of(image) < FEWEST_TILES:
+            return super().forward(image)
         return conv3x3(image, self.weight, self.bias, self.transformed)
 
 

@@ -54,6 +54,12 @@ def conv3x3(image: Tensor, weight: Tensor, bias: Tensor | None = None, transform
     return result[..., :height, :width] if cropped else result
 
 
+def tiles_of(image: Tensor) -> int:
+    """Return how many tiles the images (B, C, H, W) of a batch are cut into."""
+    down, across = (-(-(side - 2) // OUT) for side in image.shape[-2:])
+    return len(image) * down * across
+
+
 def transform_kernels(weight: Tensor) -> Tensor:
     """Return G g Gᵀ of kernels g (K, C, 3, 3) as factors for the right of a product: (36, C, K)."""
     return _transform_kernels(weight.transpose(0, 1))  # one copy here, where products would make many
