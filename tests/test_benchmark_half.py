@@ -8,7 +8,7 @@ from tests.stain.toys import RESNET, toy_model
 UNET = {"name": "unet", "in_channels": 1, "width": 4, "downs": 2, "detail": 3, "norm": "channel"}
 
 
-@pytest.mark.parametrize(("network", "number"), [(RESNET, 6), (UNET, 3)], ids=["windows", "exact"])
+@pytest.mark.parametrize(("network", "number"), [(RESNET, 9), (UNET, 3)], ids=["windows", "exact"])
 def test_each_way_has_its_like_in_float32(tmp_path, network, number):
     found = half.ways(toy_model(tmp_path / "model", network, patch_px=32))
     names = list(found)

@@ -20,6 +20,7 @@ from tomostain.memory import keep_freed_memory
 from tomostain.stain import StainConfig, Translator, stain_slice, tile_starts
 from tomostain.stain.exact import halo_of, tile_spans
 from tomostain.stain.half import with_precision
+from tomostain.stain.statistics import pooled_translator
 from tomostain.train import build_network, load_recipe
 from tomostain.train.fast import accelerate
 from tomostain.train.networks import size_step
@@ -47,6 +48,12 @@ def translator(recipe: str, *, fast: bool = True, norm: str = "instance", half: 
     return Translator(accelerate(network, frozen=True) if fast else network, spec, cpu)
 
 
+def pooled(model: Translator) -> Translator:
+    """Return a translator that normalises by the statistics of a volume; they are found once for all its slices."""
+    side, draws = model.spec.patch_px, np.random.default_rng(1)
+    return pooled_translator(model, draws.integers(8000, 32000, (4, side, side)).astype(np.float32))
+
+
 def slice_flop(model: Translator, side: int, config: StainConfig) -> int:
     """Return the operations of a slice by the plain definition: those of a patch, or of a tile, times their number."""
     generator = model.spec.generator
@@ -55,7 +62,8 @@ def slice_flop(model: Translator, side: int, config: StainConfig) -> int:
     network = build_network(generator)
     if config.blend != "exact":
         return 2 * multiply_adds(network, image) * len(tile_starts(side, patch, stride)) ** 2
-    sides = [end - start for start, end, *_ in tile_spans(side, patch, halo_of(generator), size_step(generator))]
+    halo = halo_of(generator, model.pooled)
+    sides = [end - start for start, end, *_ in tile_spans(side, patch, halo, size_step(generator))]
     return 2 * round(multiply_adds(network, image) * (sum(sides) / patch) ** 2)
 
 
@@ -68,6 +76,7 @@ def in_half_precision() -> dict[str, tuple[Translator, StainConfig]]:
             translator("paired-cyclegan", half=True),
             StainConfig(stride_px=128, blend="hann"),
         ),
+        "statistics volume, exact tiles, bfloat16": (pooled(translator("paired-cyclegan", half=True)), exact),
         "exact tiles, norm: channel, bfloat16": (translator("paired-cyclegan", norm="channel", half=True), exact),
         "recipe tomostain, exact tiles, bfloat16": (translator("tomostain", norm="channel", half=True), exact),
         "recipe lean, exact tiles, bfloat16": (translator("lean", norm="channel", half=True), exact),
@@ -86,6 +95,10 @@ def measure(rounds: int, side: int) -> dict[str, Any]:
         "stride 128, Hann, fast kernels": (
             translator("paired-cyclegan"),
             StainConfig(stride_px=128, blend="hann"),
+        ),
+        "statistics volume, exact tiles, fast kernels": (
+            pooled(translator("paired-cyclegan")),
+            StainConfig(blend="exact"),
         ),
         "the whole slice, fast kernels": (
             translator("paired-cyclegan"),

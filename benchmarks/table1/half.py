@@ -42,11 +42,11 @@ def ways(model: Path) -> dict[str, tuple[Translator, StainConfig]]:
         }
     quarter = StainConfig(stride_px=EDITION.patch_px // 4, blend="mean")
     wider = StainConfig(stride_px=EDITION.patch_px // 2, blend="hann")
-    found = {"float32, a quarter patch apart": (plain, quarter), "float32, half a patch apart, Hann": (plain, wider)}
-    for precision, half in halves.items():
-        found[f"{precision}, a quarter patch apart"] = (half, quarter)
-        found[f"{precision}, half a patch apart, Hann"] = (half, wider)
-    return found
+    # The slice's own statistics in place of each tile's: the same weights without any overlap.
+    whole = StainConfig(statistics="volume", blend="exact")
+    configs = {"a quarter patch apart": quarter, "half a patch apart, Hann": wider, "statistics volume": whole}
+    models = {"float32": plain} | halves
+    return {f"{model}, {way}": (models[model], config) for model in models for way, config in configs.items()}
 
 
 def halved(translator: Translator, precision: str) -> Translator:
