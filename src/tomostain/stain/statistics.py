@@ -59,8 +59,8 @@ class PooledNorm(nn.Module):
         """Return the normalised batch."""
         if self.training:
             self.variance, self.mean = torch.var_mean(image.to(_wide(image)), dim=(0, 2, 3), correction=0)
-        scale = torch.rsqrt(self.variance + self.eps)
-        return ((image - self.mean[:, None, None]) * scale[:, None, None]).to(image.dtype)
+        scale = torch.rsqrt(self.variance + self.eps)[:, None, None]
+        return torch.addcmul(-self.mean[:, None, None] * scale, image, scale).to(image.dtype)
 
 
 def with_pooled_norms(network: nn.Module) -> nn.Module:
