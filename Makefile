@@ -24,8 +24,9 @@ lint: $(VENV)/.installed-dev  ## format and lint in place
 	$(BIN)/ruff check --fix .
 	$(BIN)/mypy
 
-bench: $(VENV)/.installed-dev  ## the benchmarks that need no data (see benchmarks/README.md)
-	$(BIN)/python -m benchmarks.staining
+bench: $(VENV)/.installed-dev  ## some minutes of timing on this machine, as ratios (see benchmarks/README.md)
+	$(BIN)/python -m benchmarks.speed.run bench.json --only startup sampling staining-512
+	$(BIN)/python -m benchmarks.speed.report bench.json
 
 docs: $(VENV)/.installed-dev  ## build the documentation into site/
 	$(BIN)/mkdocs build --strict

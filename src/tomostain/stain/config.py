@@ -38,9 +38,9 @@ class StainConfig(Config):
     fuse : {"mean", "median", "weighted"}
         How the three are fused.
     precision : {"float32", "bfloat16", "float16"}
-        Of the network: half precision is several times as quick on a GPU (float16: at most a grey level or two away;
-        bfloat16) and on a CPU with AMX (bfloat16: most pixels the same, some several grey levels away); see
-        `tomostain.stain.half`.
+        Of the network. Half precision is for processors that multiply it faster: float16 for GPUs (at most 3 grey
+        levels away), bfloat16 for CPUs with AMX, 2 to 4 times as quick (most pixels the same, single ones many grey
+        levels away); see `tomostain.stain.half`.
     batch : int
         Patches that go through the network at once.
     slab : int

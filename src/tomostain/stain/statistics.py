@@ -58,7 +58,8 @@ class PooledNorm(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Return the normalised batch."""
         if self.training:
-            self.variance, self.mean = torch.var_mean(image.to(_wide(image)), dim=(0, 2, 3), correction=0)
+            wide = image.to(torch.promote_types(image.dtype, torch.float32))  # half precision would round them
+            self.variance, self.mean = torch.var_mean(wide, dim=(0, 2, 3), correction=0)
         scale = torch.rsqrt(self.variance + self.eps)[:, None, None]
         return torch.addcmul(-self.mean[:, None, None] * scale, image, scale).to(image.dtype)
 
@@ -86,10 +87,6 @@ def check_instance_norm(network: nn.Module) -> None:
             "statistics 'volume': the model has no instance normalisation, so that nothing hangs on the tile as it is; "
             "leave the option out"
         )
-
-
-def _wide(image: Tensor) -> torch.dtype:
-    return torch.promote_types(image.dtype, torch.float32)  # half precision would round the statistics
 
 
 def _norms(network: nn.Module, kind: type[nn.Module]) -> dict[str, Any]:
