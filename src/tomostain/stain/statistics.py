@@ -61,7 +61,8 @@ class PooledNorm(nn.Module):
             wide = image.to(torch.promote_types(image.dtype, torch.float32))  # half precision would round them
             self.variance, self.mean = torch.var_mean(wide, dim=(0, 2, 3), correction=0)
         scale = torch.rsqrt(self.variance + self.eps)[:, None, None]
-        return torch.addcmul(-self.mean[:, None, None] * scale, image, scale).to(image.dtype)
+        # Not as one product and sum: whether that is rounded once or twice hangs on how threads share the pixels.
+        return ((image - self.mean[:, None, None]) * scale).to(image.dtype)
 
 
 def with_pooled_norms(network: nn.Module) -> nn.Module:
