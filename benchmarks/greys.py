@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.registration.specimens import standard_cases
+from tomostain.imaging.intensity import volume_levels
 from tomostain.io import open_volume
-from tomostain.prepare import volume_levels
-from tomostain.prepare.greys import distance, limit, sample, solid_quantiles
+from tomostain.ood.grey_values import distance, limit, sample, solid_quantiles
 
 # Size of a small training set, and how many are drawn.
 FEW, DRAWS = 6, 500

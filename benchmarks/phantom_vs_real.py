@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tomostain.geometry.section import Section, grid_um
 from tomostain.io import open_volume, read_image
 from tomostain.phantom import LaboratoryConfig, PhantomConfig, TomographyConfig, grow_anatomy
 from tomostain.phantom.histology import stain_points, to_rgb
 from tomostain.phantom.materials import attenuation_table
 from tomostain.phantom.pose import section_through_screw
 from tomostain.phantom.tomography import instrument
-from tomostain.register import Section, grid_um
 
 TILE_PX = 512
 SLICE_PX = 140

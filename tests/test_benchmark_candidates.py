@@ -6,9 +6,9 @@ import torch
 from benchmarks.table1.candidates import CANDIDATES, StackSampler
 from benchmarks.table1.lacunae import count, regions
 
+from tomostain.dataset.pair import Pair
+from tomostain.imaging.network_range import ct_to_network
 from tomostain.phantom.tissue import Label
-from tomostain.prepare import Pair
-from tomostain.scaling import ct_to_network
 from tomostain.train.augment import Augment
 from tomostain.train.sampling import PatchSampler
 

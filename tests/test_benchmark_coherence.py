@@ -5,7 +5,7 @@ from benchmarks.coherence.drift import drifted, drifted_scan, walk
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tomostain.evaluate.stripes import stripe_index
+from tomostain.evaluate.metrics.stripes import stripe_index
 from tomostain.io import open_volume, write_stack
 
 

@@ -11,9 +11,11 @@ from benchmarks.table1.pareto_report import difference, front, gather, report, t
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tomostain.prepare import Pair, load_dataset, save_dataset
+from tomostain.dataset.dataset import load_dataset
+from tomostain.dataset.pair import Pair
+from tomostain.dataset.writer import save_dataset
+from tomostain.networks.build import build_network
 from tomostain.train import load_recipe
-from tomostain.train.networks import build_network
 
 TINY = {"name": "shuffle", "width": 4, "blocks": 1, "kernel": 3, "detail": 2, "norm": "channel"}
 

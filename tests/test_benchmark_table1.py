@@ -21,12 +21,13 @@ from benchmarks.table1.unseen import regions, without
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tomostain.dataset.dataset import load_dataset
+from tomostain.dataset.pair import Pair
 from tomostain.errors import InputError
 from tomostain.evaluate.baselines import raw_ct
+from tomostain.geometry.section import Section
 from tomostain.io import ModelSpec
 from tomostain.phantom.tissue import Label
-from tomostain.prepare import Pair, load_dataset
-from tomostain.register import Section
 from tomostain.stain import StainConfig, Translator
 from tomostain.train import load_recipe
 

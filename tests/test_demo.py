@@ -56,7 +56,7 @@ def test_everything_it_promises_is_there(result):
 
 
 def test_the_held_out_specimen_is_not_trained_on(result):
-    from tomostain.prepare import load_dataset
+    from tomostain.dataset.dataset import load_dataset
 
     split = load_dataset(result.dataset).split(0)
     assert split.test == ("held-out",)

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tomostain.imaging.intensity import volume_levels
 from tomostain.io import open_volume, write_stack
-from tomostain.prepare import volume_levels
 
 # Of the additional blur in the slice, voxels, at the end of the walk.
 MOST_BLUR_PX = 0.6

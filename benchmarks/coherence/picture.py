@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.coherence.run import specimen_of, way_folder
+from tomostain.imaging.intensity import normalise_ct, volume_levels
+from tomostain.imaging.network_range import CT_WINDOW
 from tomostain.io import open_stained, open_volume, write_image
 from tomostain.phantom.specimen import truth_slice
-from tomostain.prepare import normalise_ct, volume_levels
-from tomostain.scaling import CT_WINDOW
 
 SHOWN = {
     "the paper's way: slice by slice": "slice by slice, mean",

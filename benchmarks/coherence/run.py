@@ -4,7 +4,8 @@
 
 SPECIMENS is the folder of `benchmarks.table1.data` (OUT/specimens there); each model stains the test specimens' volumes
 slice by slice (the paper's way: each tile normalised by itself), by the volume's statistics, along three axes, and,
-where its normalisation allows, in exact tiles. Of each the stripe index (`tomostain.evaluate.stripes`), and SSIM, LPIPS
+where its normalisation allows, in exact tiles. Of each the stripe index (`tomostain.evaluate.metrics.stripes`), and
+SSIM, LPIPS
 and PSNR against the phantom's own stain of every eighth slice. What is stained is not stained again.
 
 With --drift 0.02 the scans are made to drift first (`benchmarks.coherence.drift`). The stripe index is always against
@@ -24,9 +25,9 @@ from benchmarks.coherence.drift import drifted_scan
 from benchmarks.table1.data import FIRST_SEED
 from benchmarks.table1.editions import EDITIONS, specimen_values
 from tomostain.evaluate.intervals import median_interval
-from tomostain.evaluate.lpips import Lpips
-from tomostain.evaluate.metrics import patch_metrics
-from tomostain.evaluate.stripes import draw_stripes, stripe_index
+from tomostain.evaluate.metrics.lpips import Lpips
+from tomostain.evaluate.metrics.patch import patch_metrics
+from tomostain.evaluate.metrics.stripes import draw_stripes, stripe_index
 from tomostain.io import open_stained, open_volume, write_image
 from tomostain.phantom import PhantomConfig
 from tomostain.phantom.anatomy import grow_anatomy

@@ -16,7 +16,7 @@ from benchmarks.coherence.run import EDITION, judge, specimen_of, table, truths,
 from benchmarks.table1.data import prepare
 from benchmarks.table1.editions import DIFFICULTIES
 from tomostain.evaluate import compare
-from tomostain.evaluate.lpips import Lpips
+from tomostain.evaluate.metrics.lpips import Lpips
 from tomostain.stain import StainConfig, stain_volume
 from tomostain.train import load_recipe, train
 

@@ -75,11 +75,11 @@ def _itk(matrix_like: Any, points: Float) -> Float:
 
 def register_one(folder: Path, stain: str, start: str, result: Path, seed: int) -> None:
     """Register one slide from one start; write the errors as JSON."""
+    from tomostain.geometry.section import Section
+    from tomostain.imaging.intensity import volume_levels
+    from tomostain.imaging.slide_levels import shrink_slide, slide_levels
     from tomostain.io import open_slide, open_volume
-    from tomostain.prepare.normalise import volume_levels
-    from tomostain.prepare.slides import shrink_slide, slide_levels
-    from tomostain.register import Section
-    from tomostain.register.levels import coarser, read_coarse
+    from tomostain.register.resolution import coarser, read_coarse
     from tomostain.register.template import make_template
 
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 def truth_points(truth: dict[str, Any], slide_um: NDArray[np.float64], factor: float) -> NDArray[np.float64]:
     """Return where slide points, µm by the size that the slide claims, really lie in the volume (N, 3), µm."""
-    from tomostain.register import Section
+    from tomostain.geometry.section import Section
 
     section = Section.from_dict(truth)
     return np.asarray(section.to_volume_um(section.slide_to_section_um(slide_um * factor)))
@@ -27,7 +27,7 @@ def truth_points(truth: dict[str, Any], slide_um: NDArray[np.float64], factor: f
 
 def errors(section: Any, truth: dict[str, Any], template: Any, voxel_um: float, factor: float) -> dict[str, float]:
     """Compare a section with the truth over the tissue: plane error, angle, target registration error."""
-    from tomostain.register import Section
+    from tomostain.geometry.section import Section
 
     u = template.picture(100.0).u_um.numpy() + template.middle_um
     right = truth_points(truth, u, factor)

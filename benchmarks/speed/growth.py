@@ -20,7 +20,9 @@ from benchmarks.speed.memory import peak_of_process
 from benchmarks.speed.sampling import random_pair
 from benchmarks.speed.staining import translator
 from benchmarks.volumes.common import LEVELS, grey_volume, random_model
-from tomostain.prepare import Levels, load_dataset, save_dataset
+from tomostain.dataset.dataset import load_dataset
+from tomostain.dataset.writer import save_dataset
+from tomostain.imaging.intensity import Levels
 from tomostain.stain import StainConfig, stain_slice, stain_volume
 from tomostain.train import Recipe, Trainer, load_recipe
 

@@ -1,4 +1,5 @@
-"""The layers of the paper's ResNet-9/64, by torch and by `tomostain.train.fast`, for inference and for training."""
+"""The layers of the paper's ResNet-9/64, by torch and by `tomostain.networks.kernels.accelerate`, for inference and
+for training."""
 
 import copy
 from collections.abc import Callable
@@ -10,8 +11,8 @@ from torch import Tensor, nn
 from benchmarks.speed.measure import as_rows, paired
 from benchmarks.table1.cost import multiply_adds
 from tomostain.memory import keep_freed_memory
-from tomostain.train import build_network
-from tomostain.train.fast import accelerate, put_channels_last
+from tomostain.networks.build import build_network
+from tomostain.networks.kernels.accelerate import accelerate, put_channels_last
 
 # What stands in the network, and the side of its input as a part of the patch's.
 LAYERS: dict[str, tuple[Callable[[], nn.Sequential], int, int]] = {

@@ -1,4 +1,5 @@
-"""Whole networks of the recipes, by torch's own kernels and by `tomostain.train.fast`: inference and training."""
+"""Whole networks of the recipes, by torch's own kernels and by `tomostain.networks.kernels.accelerate`: inference
+and training."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,8 +10,9 @@ from torch import Tensor, nn
 
 from benchmarks.speed.measure import as_rows, paired
 from tomostain.memory import keep_freed_memory
-from tomostain.train import Recipe, build_network, load_recipe
-from tomostain.train.fast import accelerate
+from tomostain.networks.build import build_network
+from tomostain.networks.kernels.accelerate import accelerate
+from tomostain.train import Recipe, load_recipe
 
 RECIPES = ("paired-cyclegan", "tomostain", "paired-cyclegan-cpu", "tomostain-cpu")
 

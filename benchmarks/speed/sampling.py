@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from skimage.transform import AffineTransform, warp
 
 from benchmarks.speed.measure import as_rows, paired
-from tomostain.prepare import Pair
-from tomostain.scaling import CT_WINDOW
+from tomostain.dataset.pair import Pair
+from tomostain.imaging.network_range import CT_WINDOW
 from tomostain.train import Augment, PatchSampler
 from tomostain.train.transforms import Transforms, draw_transforms, integral
 

@@ -17,13 +17,14 @@ from benchmarks.table1.cost import multiply_adds
 from tomostain import __version__
 from tomostain.io import ModelSpec
 from tomostain.memory import keep_freed_memory
-from tomostain.stain import StainConfig, Translator, stain_slice, tile_starts
-from tomostain.stain.exact import halo_of, tile_spans
-from tomostain.stain.half import with_precision
-from tomostain.stain.statistics import pooled_translator
-from tomostain.train import build_network, load_recipe
-from tomostain.train.fast import accelerate
-from tomostain.train.networks import size_step
+from tomostain.networks.build import build_network, size_step
+from tomostain.networks.kernels.accelerate import accelerate
+from tomostain.networks.precision import with_precision
+from tomostain.stain import StainConfig, Translator, stain_slice
+from tomostain.stain.volume_statistics import pooled_translator
+from tomostain.tiling.exact import halo_of, tile_spans
+from tomostain.tiling.grid import tile_starts
+from tomostain.train import load_recipe
 
 
 def translator(recipe: str, *, fast: bool = True, norm: str = "instance", half: bool = False) -> Translator:

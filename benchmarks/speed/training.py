@@ -20,8 +20,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.speed.measure import as_rows, paired
 from benchmarks.speed.sampling import random_pair
+from tomostain.dataset.dataset import load_dataset
+from tomostain.dataset.writer import save_dataset
 from tomostain.memory import keep_freed_memory
-from tomostain.prepare import load_dataset, save_dataset
 from tomostain.train import Recipe, Trainer, load_recipe
 
 PEERS = {

@@ -16,8 +16,8 @@ import torch
 
 from benchmarks.speed.staining import slice_flop, translator
 from benchmarks.volumes.common import LEVELS, grey_volume, random_model
-from tomostain.io.stained_writer import StainedWriter
-from tomostain.prepare import Levels
+from tomostain.imaging.intensity import Levels
+from tomostain.io.ome_zarr.writer import StainedWriter
 from tomostain.stain import StainConfig, stain_volume
 from tomostain.stain import volume as stage
 

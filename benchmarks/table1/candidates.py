@@ -17,13 +17,14 @@ from torch.nn import functional
 from torch.nn.utils import parametrizations
 
 from tomostain.config import read_yaml
+from tomostain.dataset.dataset import Dataset
+from tomostain.dataset.pair import Pair
+from tomostain.geometry.section import Section
+from tomostain.imaging.common_grid import cut_volume
+from tomostain.imaging.intensity import Levels, normalise_ct
+from tomostain.imaging.network_range import CT_BACKGROUND, ct_to_network
 from tomostain.io import open_volume
-from tomostain.prepare import Dataset, Pair
-from tomostain.prepare.grid import cut_volume
-from tomostain.prepare.normalise import Levels, normalise_ct
-from tomostain.register import Section
-from tomostain.scaling import CT_BACKGROUND, ct_to_network
-from tomostain.stain.tiles import tile_starts, tile_weights
+from tomostain.tiling.grid import tile_starts, tile_weights
 from tomostain.train import load_recipe
 from tomostain.train.augment import jitter_ct, jitter_histology
 from tomostain.train.objective import TERMS, Step, Term

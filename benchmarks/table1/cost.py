@@ -16,10 +16,12 @@ import torch
 from torch import nn
 
 from benchmarks.table1.editions import ROWS
+from tomostain.dataset.dataset import load_dataset
+from tomostain.dataset.pair import Pair
+from tomostain.dataset.writer import save_dataset
 from tomostain.devices import choose_device
-from tomostain.prepare import Pair, load_dataset, save_dataset
+from tomostain.networks.build import build_network, count_parameters
 from tomostain.train import load_recipe
-from tomostain.train.networks import build_network, count_parameters
 from tomostain.train.trainer import Trainer
 
 

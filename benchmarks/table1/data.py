@@ -20,7 +20,9 @@ from scipy.spatial.transform import Rotation
 
 from benchmarks.table1.editions import DIFFICULTIES, EDITIONS, Difficulty, Edition, laboratory, specimen_values
 from tomostain.config import read_yaml
+from tomostain.dataset.dataset import load_dataset
 from tomostain.errors import InputError
+from tomostain.geometry.section import Section, grid_um
 from tomostain.io import read_image, write_image, write_slide, write_stack
 from tomostain.io.atomic import atomic_folder, write_text
 from tomostain.phantom import PhantomConfig
@@ -28,9 +30,8 @@ from tomostain.phantom.anatomy import grow_anatomy
 from tomostain.phantom.laboratory import make_slide
 from tomostain.phantom.pose import section_through_screw
 from tomostain.phantom.tomography import tomograph
-from tomostain.prepare import PrepareConfig, load_dataset, prepare_specimens
+from tomostain.prepare import PrepareConfig, prepare_specimens
 from tomostain.progress import Progress, silent
-from tomostain.register import Section, grid_um
 
 FIRST_SEED = 7000
 COLUMNS = ("specimen", "volume", "slide", "section", "implant", "weeks", "stain")

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from benchmarks.table1.candidates import Float32, planes
-from tomostain.prepare import Dataset
+from tomostain.dataset.dataset import Dataset
 from tomostain.train import Recipe
 from tomostain.train.objective import Step
 from tomostain.train.sampling import Batch, PatchSampler

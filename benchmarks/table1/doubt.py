@@ -15,12 +15,12 @@ from benchmarks.table1.editions import DIFFICULTIES, EDITIONS
 from benchmarks.table1.report import REFERENCE
 from benchmarks.table1.run import BUDGETS, Run
 from benchmarks.table1.tissue import labels_of
-from tomostain.evaluate.doubt import PATCH_PX, doubt_maps, draw_calibration, error_of
+from tomostain.dataset.dataset import load_dataset
+from tomostain.evaluate.calibration import PATCH_PX, doubt_maps, draw_calibration, error_of
 from tomostain.io import write_image
 from tomostain.phantom.tissue import Label
-from tomostain.prepare import load_dataset
 from tomostain.stain import StainConfig, Translator, load_translator, stain_slice
-from tomostain.stain.confidence import NOVELTY, patch_means, rank_correlation
+from tomostain.stain.uncertainty import NOVELTY, patch_means, rank_correlation
 
 
 def models(out: Path, row: str, trained_on: str, folds: list[int], budget: str) -> list[dict[str, Translator]]:

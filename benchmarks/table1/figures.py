@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 
 from benchmarks.table1.editions import DIFFICULTIES, EDITIONS, ROWS
 from benchmarks.table1.run import BUDGETS
+from tomostain.dataset.dataset import Dataset, load_dataset
+from tomostain.dataset.pair import Pair
 from tomostain.evaluate.baselines import raw_ct
 from tomostain.evaluate.figures import draw_boxplots
-from tomostain.evaluate.metrics import background_colour, fill_background
+from tomostain.evaluate.metrics.patch import background_colour, fill_background
 from tomostain.evaluate.table import Table
 from tomostain.io import write_image
-from tomostain.prepare import Dataset, Pair, load_dataset
 from tomostain.stain import StainConfig, Translator, blend_tiles, load_translator, stain_slice
 
 RGB = NDArray[np.uint8]
@@ -64,7 +65,7 @@ def generated_ct(translator: Translator, pair: Pair, config: StainConfig) -> RGB
     def back(patches: torch.Tensor) -> torch.Tensor:
         return translator.back(flat[patches.long()].permute(0, 3, 1, 2))[:, None]
 
-    return raw_ct(blend_tiles(back, index, config)[..., 0].astype(np.uint16))
+    return raw_ct(blend_tiles(back, index, **config.blending())[..., 0].astype(np.uint16))
 
 
 def panels(rows: list[list[tuple[str, Any]]], size: float = 2.3) -> tuple[Figure, FigureCanvasAgg]:

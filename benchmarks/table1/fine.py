@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from benchmarks.table1.data import COLUMNS, centred, labels_on_pair, misplaced
 from benchmarks.table1.editions import DIFFICULTIES, MAGNESIUM, WEEKS, laboratory
+from tomostain.dataset.dataset import load_dataset
+from tomostain.geometry.section import Section, grid_um
 from tomostain.io import read_image, write_image, write_slide, write_stack
 from tomostain.io.atomic import atomic_folder
 from tomostain.phantom import PhantomConfig
@@ -26,8 +28,7 @@ from tomostain.phantom.laboratory import make_slide
 from tomostain.phantom.pose import Pose
 from tomostain.phantom.tissue import Label
 from tomostain.phantom.tomography import tomograph
-from tomostain.prepare import PrepareConfig, load_dataset, prepare_specimens
-from tomostain.register import Section, grid_um
+from tomostain.prepare import PrepareConfig, prepare_specimens
 
 VOXEL_UM = 3.0
 SHAPE = (24, 336, 336)

@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 
 from benchmarks.speed.measure import about
 from benchmarks.table1.editions import EDITIONS
+from tomostain.dataset.dataset import Dataset, load_dataset
 from tomostain.evaluate.intervals import median_interval, paired_difference
-from tomostain.evaluate.lpips import Lpips
-from tomostain.evaluate.metrics import METRICS, background_colour, patch_metrics
+from tomostain.evaluate.metrics.lpips import Lpips
+from tomostain.evaluate.metrics.patch import METRICS, background_colour, patch_metrics
 from tomostain.io.atomic import write_text
-from tomostain.prepare import Dataset, load_dataset
+from tomostain.networks.build import build_network
+from tomostain.networks.kernels.accelerate import put_channels_last
 from tomostain.stain import StainConfig, Translator, load_translator, stain_slice
-from tomostain.train import build_network
-from tomostain.train.fast import put_channels_last
 
 EDITION = EDITIONS["cpu"]
 HALF = ("bfloat16", "float16")

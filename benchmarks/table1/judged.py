@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.table1.pareto import TESTS, judge, medians
-from tomostain.evaluate.lpips import Lpips
-from tomostain.prepare import load_dataset
+from tomostain.dataset.dataset import load_dataset
+from tomostain.evaluate.metrics.lpips import Lpips
 from tomostain.stain import load_translator
 
 

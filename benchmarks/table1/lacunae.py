@@ -4,7 +4,8 @@
 
 Makes the fine phantoms (`fine`), trains each row on fold 0 for the edition's seconds, stains the test sections as
 `tomostain stain` does by default (a quarter of a patch as stride; exact tiles where the model allows them) and
-counts dark spots of a lacuna's size (`tomostain.evaluate.lacunae`), per mm² of each region: in the degradation layer,
+counts dark spots of a lacuna's size (`tomostain.evaluate.metrics.lacunae`), per mm² of each region: in the
+degradation layer,
 where every one is invented, and in bone, where there are real ones, found and invented. Regions are the phantom's,
 inside the pair's mask, without a rim. Prints a table and draws OUT/figures/lacunae.png. What is trained is not trained
 again.
@@ -24,13 +25,14 @@ from benchmarks.table1.fine import BONES, make
 from benchmarks.table1.report import REFERENCE
 from benchmarks.table1.run import Run, cost, recipe_of, train_run
 from benchmarks.table1.tissue import labels_of, model_stainer
+from tomostain.dataset.dataset import load_dataset
+from tomostain.dataset.pair import Pair
 from tomostain.evaluate.baselines import raw_ct
 from tomostain.evaluate.figures import side_by_side
 from tomostain.evaluate.intervals import median_interval, paired_difference
-from tomostain.evaluate.lacunae import find_lacunae, invented
+from tomostain.evaluate.metrics.lacunae import find_lacunae, invented
 from tomostain.io import write_image
 from tomostain.phantom.tissue import Label
-from tomostain.prepare import Pair, load_dataset
 from tomostain.train import load_recipe
 
 EDITION = EDITIONS["cpu"]

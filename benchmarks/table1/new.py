@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from benchmarks.table1.editions import EDITIONS, materials
+from tomostain.dataset.dataset import load_dataset
+from tomostain.imaging.intensity import normalise_ct, volume_levels
 from tomostain.io import open_volume
-from tomostain.prepare import load_dataset, normalise_ct, volume_levels
-from tomostain.prepare.greys import sample
-from tomostain.prepare.novelty import SHARE, new_share, remember
+from tomostain.ood.grey_values import sample
+from tomostain.ood.novelty import SHARE, new_share, remember
 
 Slices = NDArray[Any]
 

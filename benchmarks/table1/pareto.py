@@ -26,20 +26,20 @@ from benchmarks.table1.cost import multiply_adds
 from benchmarks.table1.distil import Distilled, unlabelled
 from benchmarks.table1.editions import EDITIONS
 from benchmarks.table1.pareto_report import HALF, report
-from tomostain.evaluate.lpips import Lpips
-from tomostain.evaluate.metrics import METRICS, background_colour, patch_metrics
+from tomostain.dataset.dataset import Dataset, load_dataset
+from tomostain.evaluate.metrics.lpips import Lpips
+from tomostain.evaluate.metrics.patch import METRICS, background_colour, patch_metrics
 from tomostain.io import ModelSpec
 from tomostain.io.atomic import write_text
 from tomostain.io.models import save_model
 from tomostain.memory import keep_freed_memory
-from tomostain.prepare import Dataset, load_dataset
+from tomostain.networks.build import build_network, count_parameters
+from tomostain.networks.kernels.accelerate import accelerate
+from tomostain.networks.precision import with_precision
 from tomostain.stain import StainConfig, Translator, load_translator, stain_slice
-from tomostain.stain.exact import halo_of
-from tomostain.stain.half import with_precision
+from tomostain.tiling.exact import halo_of
 from tomostain.train import Recipe, load_recipe
 from tomostain.train.checkpoint import LAST, load_last, save_last
-from tomostain.train.fast import accelerate
-from tomostain.train.networks import build_network, count_parameters
 from tomostain.train.trainer import Trainer
 
 EDITION = EDITIONS["cpu"]

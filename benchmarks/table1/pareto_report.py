@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tomostain.evaluate.intervals import Interval, median_interval, paired_difference
-from tomostain.evaluate.metrics import LARGER_IS_BETTER, METRICS
+from tomostain.evaluate.metrics.patch import LARGER_IS_BETTER, METRICS
 
 # What is recommended has to be as good as this, the generator of tomostain-cpu.
 REFERENCE, PAPER = "unet-14", "resnet-12"

@@ -24,8 +24,9 @@ from benchmarks.table1.data import make
 from benchmarks.table1.editions import DIFFICULTIES, EDITIONS, ROWS, Edition
 from benchmarks.table1.tissue import measure, model_stainer
 from tomostain.config import read_yaml
+from tomostain.dataset.dataset import load_dataset
 from tomostain.io.atomic import write_text
-from tomostain.prepare import AlignedConfig, load_dataset, prepare_aligned
+from tomostain.prepare import AlignedConfig, prepare_aligned
 
 BUDGETS = ("seconds", "samples", "long")
 # Of the edition's seconds: does a lead last?

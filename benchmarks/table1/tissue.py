@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tomostain.evaluate.classes import ColourClasses, colour_error
-from tomostain.evaluate.resolution import single_image_resolution_um
+from tomostain.dataset.dataset import Dataset
+from tomostain.evaluate.metrics.resolution import single_image_resolution_um
+from tomostain.evaluate.metrics.tissue import ColourClasses, colour_error
 from tomostain.io import read_image
 from tomostain.phantom.tissue import Label
-from tomostain.prepare import Dataset
 
 # Classes of tissue that have a colour of their own.
 NAMES = {

@@ -22,14 +22,14 @@ from benchmarks.table1.editions import EDITIONS
 from benchmarks.table1.run import Run, recipe_of, train_run
 from benchmarks.table1.tissue import labels_of
 from tomostain.config import read_yaml
-from tomostain.evaluate.doubt import PATCH_PX, doubt_maps, error_of
+from tomostain.dataset.dataset import Dataset, load_dataset
+from tomostain.evaluate.calibration import PATCH_PX, doubt_maps, error_of
 from tomostain.evaluate.figures import side_by_side
 from tomostain.io import write_image
 from tomostain.io.atomic import write_text
 from tomostain.phantom.tissue import Label
-from tomostain.prepare import Dataset, load_dataset
 from tomostain.stain import StainConfig, load_translator, stain_slice
-from tomostain.stain.confidence import DOUBT, NOVELTY, patch_means, rank_correlation
+from tomostain.stain.uncertainty import DOUBT, NOVELTY, patch_means, rank_correlation
 
 TRAINED_ON, TESTED_ON = "paper", "aligned"
 EDITION = EDITIONS["cpu"]

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from benchmarks.table1.candidates import CANDIDATES, Plain, candidate
 from benchmarks.table1.editions import DIFFICULTIES, EDITIONS
 from benchmarks.table1.run import recipe_of
-from tomostain.evaluate.lpips import Lpips
-from tomostain.evaluate.metrics import background_colour, patch_metrics
-from tomostain.prepare import Dataset, load_dataset
-from tomostain.scaling import histology_from_network
+from tomostain.dataset.dataset import Dataset, load_dataset
+from tomostain.evaluate.metrics.lpips import Lpips
+from tomostain.evaluate.metrics.patch import background_colour, patch_metrics
+from tomostain.imaging.network_range import histology_from_network
 from tomostain.train import load_recipe
 from tomostain.train.trainer import Trainer
 

@@ -11,7 +11,8 @@ from scipy import ndimage
 
 from tomostain import __version__
 from tomostain.io import ModelSpec, save_model, write_stack
-from tomostain.train import build_network, load_recipe
+from tomostain.networks.build import build_network
+from tomostain.train import load_recipe
 
 LEVELS = {"background": 100.0, "bone": 900.0}
 

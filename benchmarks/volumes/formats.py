@@ -25,7 +25,7 @@ from numpy.typing import DTypeLike, NDArray
 from benchmarks.volumes import facilities
 from benchmarks.volumes.common import random_model, where_and_when
 from tomostain.io import open_stained, open_volume
-from tomostain.io.stained_shards import read_sums
+from tomostain.io.ome_zarr.shards import read_sums
 from tomostain.stain import StainConfig, stain_volume
 
 Array = NDArray[Any]

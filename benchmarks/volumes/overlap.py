@@ -17,9 +17,9 @@ import tifffile
 import torch
 
 from benchmarks.volumes.common import LEVELS, grey_volume, random_model, where_and_when
+from tomostain.imaging.intensity import Levels
 from tomostain.io import open_volume
-from tomostain.io.stained_writer import StainedWriter
-from tomostain.prepare import Levels
+from tomostain.io.ome_zarr.writer import StainedWriter
 from tomostain.stain import StainConfig, stain_volume
 from tomostain.stain import volume as stage
 

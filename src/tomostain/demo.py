@@ -233,9 +233,9 @@ def compare_slices(out: Path, config: DemoConfig, progress: Progress = silent) -
     TruthSlices
         `config.truth_slices` slices, evenly spread over the middle two thirds of the volume.
     """
+    from tomostain.imaging.intensity import normalise_ct, volume_levels
     from tomostain.io import open_stained, open_volume
     from tomostain.phantom import load_specimen, truth_slice
-    from tomostain.prepare import normalise_ct, volume_levels
 
     specimen = load_specimen(out / "specimens" / HELD_OUT)
     volume = open_volume(out / "specimens" / HELD_OUT / "volume")
@@ -264,9 +264,9 @@ def evaluate_against_truth(slices: TruthSlices, dataset: Path, fold: int | None)
     fold : int or None
         The fold that the model was trained on.
     """
+    from tomostain.dataset.dataset import load_dataset
     from tomostain.evaluate import ColourLookup, Lpips, Table, evaluate_images, raw_ct
     from tomostain.evaluate.run import ALEX_NOTE, LOOKUP, RAW_CT
-    from tomostain.prepare import load_dataset
 
     data = load_dataset(dataset)
     lookup = ColourLookup.fit(data.load(pair_id) for pair_id in data.split(fold).train)

@@ -8,11 +8,13 @@ from numpy.typing import NDArray
 
 from tomostain import __version__
 from tomostain.config import read_yaml
+from tomostain.figures.curves import training_curves
+from tomostain.figures.planes import orthogonal_planes, side_by_side
+from tomostain.imaging.network_range import CT_WINDOW
 from tomostain.io import open_stained, open_volume, read_image, write_image
 from tomostain.progress import Progress, silent
-from tomostain.scaling import CT_WINDOW
-from tomostain.view import orthogonal_planes, picture_of_volume, side_by_side, training_curves
-from tomostain.view.report import Compare, Figure, Frames, MetricTable, Report, Section, write_report
+from tomostain.view import picture_of_volume
+from tomostain.view.report.blocks import Compare, Figure, Frames, MetricTable, Report, Section, write_report
 
 if TYPE_CHECKING:
     from tomostain.demo import DemoConfig, TruthSlices

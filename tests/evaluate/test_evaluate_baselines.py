@@ -20,7 +20,8 @@ def make_pair(seed, shape=(12, 14), masked=0.8):
 
 
 def test_raw_ct_shows_what_the_network_sees():
-    # The window [0, 40000] of tomostain.scaling: background 10000 is a quarter, bone 30000 three quarters.
+    # The window [0, 40000] of tomostain.imaging.network_range: background 10000 is a quarter, bone 30000 three
+    # quarters.
     ct = np.array([[0, 10000, 30000, 40000, 65535]], np.uint16)
     assert raw_ct(ct)[0, :, 0].tolist() == [0, 64, 191, 255, 255]
     assert raw_ct(ct).shape == (1, 5, 3)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from tomostain.errors import InputError
-from tomostain.evaluate.lacunae import find_lacunae, invented
+from tomostain.evaluate.metrics.lacunae import find_lacunae, invented
 
 PIXEL_UM = 2.5
 

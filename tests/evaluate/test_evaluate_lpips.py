@@ -9,7 +9,7 @@ from skimage.io import imread
 
 from tomostain.errors import InputError
 from tomostain.evaluate import Lpips
-from tomostain.evaluate.lpips import (
+from tomostain.evaluate.metrics.lpips import (
     TAPS,
     _load_npz,
     alexnet_features,
@@ -103,14 +103,14 @@ def test_other_weights_are_refused(tmp_path):
 def test_a_bad_download_leaves_nothing_behind(tmp_path, monkeypatch):
     source = tmp_path / "served.pth"
     source.write_bytes(b"not the weights")
-    monkeypatch.setattr("tomostain.evaluate.lpips.SQUEEZE_URL", source.as_uri())
+    monkeypatch.setattr("tomostain.evaluate.metrics.lpips.SQUEEZE_URL", source.as_uri())
     with pytest.raises(InputError, match="SHA-256"):
         load_squeezenet(fetch=True, cache=tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_an_unreachable_download_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr("tomostain.evaluate.lpips.SQUEEZE_URL", (tmp_path / "gone.pth").as_uri())
+    monkeypatch.setattr("tomostain.evaluate.metrics.lpips.SQUEEZE_URL", (tmp_path / "gone.pth").as_uri())
     with pytest.raises(InputError, match="cannot be fetched"):
         load_squeezenet(fetch=True, cache=tmp_path / "cache")
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from tomostain.errors import InputError
-from tomostain.evaluate.resolution import (
+from tomostain.evaluate.metrics.resolution import (
     fourier_ring_correlation,
     resolution_um,
     single_image_resolution_um,

@@ -12,14 +12,15 @@ from scipy import ndimage
 from skimage.io import imread
 
 from tomostain import __version__
+from tomostain.dataset.pair import Pair
+from tomostain.dataset.writer import save_dataset
 from tomostain.errors import InputError
 from tomostain.evaluate import compare, evaluate
-from tomostain.evaluate.metrics import background_colour, patch_metrics
+from tomostain.evaluate.metrics.patch import background_colour, patch_metrics
 from tomostain.evaluate.run import LOOKUP, MEAN_IMAGE, RAW_CT
 from tomostain.io import ModelSpec, load_model, save_model
-from tomostain.prepare import Pair, save_dataset
+from tomostain.networks.build import build_network
 from tomostain.stain import StainConfig, load_translator, stain_slice
-from tomostain.train.networks import build_network
 
 GENERATOR = {"name": "resnet", "in_channels": 1, "blocks": 1, "width": 4}
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from tomostain.errors import InputError
-from tomostain.evaluate.stripes import draw_stripes, stripe_index
+from tomostain.evaluate.metrics.stripes import draw_stripes, stripe_index
 from tomostain.io import create_stained, open_stained, open_volume, write_stack
 
 SHAPE = (40, 48, 52)

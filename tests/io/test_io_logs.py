@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tomostain.errors import InputError
-from tomostain.io.logs import MAX_LOG_BYTES, nabu_log, p05_log, read_log, skyscan_log
+from tomostain.io.metadata.logs import MAX_LOG_BYTES, nabu_log, p05_log, read_log, skyscan_log
 
 RECO = Path("reco.log")
 SIZES = st.floats(0.05, 500).map(lambda value: float(f"{value:g}"))

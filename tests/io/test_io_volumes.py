@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tomostain.errors import InputError
 from tomostain.io import open_volume, write_stack
 from tomostain.io.tiff import stated_spacing
-from tomostain.io.volume_tiff import natural_slices
+from tomostain.io.volumes.tiff import natural_slices
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
 VOXEL_UM = (10.0, 5.0, 5.0)

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from tomostain.errors import InputError
+from tomostain.geometry.section import Section, grid_um
 from tomostain.phantom import HistologyConfig, Label, PhantomConfig, Tissue, grow_anatomy, stain_section
 from tomostain.phantom.histology import is_tissue, stain_points, to_rgb
 from tomostain.phantom.specimen import Specimen, truth_slice
 from tomostain.phantom.stains import HAEMATOXYLIN_EOSIN, STAINS, TOLUIDINE_BLUE, absorbance_per_um
-from tomostain.register.section import Section, grid_um
 
 PLANE = Section(np.array([400.0, 100.0, 100.0]), np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0]))
 

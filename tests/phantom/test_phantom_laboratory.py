@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from tomostain.errors import InputError
+from tomostain.geometry.section import Section, grid_um, resample_slide
 from tomostain.phantom import Label, LaboratoryConfig, PhantomConfig, grow_anatomy, make_slide, section_through_screw
 from tomostain.phantom.histology import stain_section, to_rgb
 from tomostain.phantom.laboratory import STRAIN, blob, crack, damage, develop, draw_affine, saw_marks
-from tomostain.register.section import Section, grid_um, resample_slide
 
 PERFECT = LaboratoryConfig.perfect().model_dump()
 SIZES = {"seed": 6, "shape": (32, 64, 64), "voxel_um": 60, "pixel_um": 30, "orientation": "lying"}

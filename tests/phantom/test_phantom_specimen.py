@@ -8,6 +8,7 @@ import tifffile
 
 from tomostain.config import read_yaml
 from tomostain.errors import InputError
+from tomostain.geometry.section import Section, resample_slide, sample_volume
 from tomostain.io import open_slide, open_volume
 from tomostain.phantom import (
     Label,
@@ -19,7 +20,6 @@ from tomostain.phantom import (
     write_study,
 )
 from tomostain.prepare import PrepareConfig, prepare_specimens
-from tomostain.register import Section, resample_slide, sample_volume
 
 SMALL = {"shape": (40, 48, 48), "voxel_um": 110.0, "pixel_um": 55.0}
 

@@ -7,8 +7,9 @@ import pytest
 import tifffile
 from PIL import Image
 
+from tomostain.dataset.dataset import load_dataset
 from tomostain.errors import InputError
-from tomostain.prepare import AlignedConfig, load_dataset, prepare_aligned
+from tomostain.prepare import AlignedConfig, prepare_aligned
 
 DATA = Path(__file__).parents[2] / "../shared/data"
 PLAIN = AlignedConfig(voxel_um=5.0, normalise="range", mask="none")

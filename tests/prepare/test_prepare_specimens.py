@@ -8,13 +8,14 @@ import tifffile
 import yaml
 from PIL import Image
 
+from tomostain.dataset.cut_pair import neighbours
+from tomostain.dataset.dataset import load_dataset
 from tomostain.errors import InputError
+from tomostain.geometry.section import Section, grid_um
+from tomostain.imaging.common_grid import common_grid, cut_volume
 from tomostain.io import open_volume
-from tomostain.prepare import PrepareConfig, load_dataset, prepare_specimens
-from tomostain.prepare.cut import neighbours
-from tomostain.prepare.grid import common_grid, cut_volume
+from tomostain.prepare import PrepareConfig, prepare_specimens
 from tomostain.prepare.specimens import _options, read_table
-from tomostain.register import Section, grid_um
 
 VOXEL = 20.0
 SHAPE = (60, 80, 90)
@@ -81,7 +82,7 @@ def test_an_oblique_plane_is_cut_in_chunks_as_in_one_piece(tmp_path, monkeypatch
             assert stop - start <= 9
             return values[start:stop]
 
-    monkeypatch.setattr("tomostain.prepare.grid._CHUNK_SLICES", 8)
+    monkeypatch.setattr("tomostain.imaging.common_grid._CHUNK_SLICES", 8)
     row, column = np.array([0.8, 0.6, 0.0]), np.array([0.0, 0.0, 1.0])
     section = Section(np.array([10.0, -20.0, -30.0]), row, column)
     grid, shape = common_grid(section, values.shape, (10.0, 5.0, 5.0), (400, 400), 2.0, 5.0)

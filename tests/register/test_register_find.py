@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from tomostain.geometry.section import Section, sample_volume
 from tomostain.register.find import settle, shortlist
-from tomostain.register.levels import Level
 from tomostain.register.poses import Poses, distance_um
 from tomostain.register.refine import Freedom, random_steps
-from tomostain.register.section import Section, sample_volume
+from tomostain.register.resolution import Level
 from tomostain.register.template import STRAIN_SOFT, Template
 
 SIDE, VOXEL_UM = 72, 20.0

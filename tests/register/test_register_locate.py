@@ -11,17 +11,17 @@ import yaml
 from tests.register.conftest import SMALL
 
 from tomostain.cli.main import run
+from tomostain.dataset.pair import load_pair
 from tomostain.errors import InputError, NotSure
+from tomostain.geometry.section import Section
+from tomostain.imaging.intensity import Levels
 from tomostain.io import open_slide, open_volume, read_image, write_image, write_stack
-from tomostain.prepare.normalise import Levels
-from tomostain.prepare.pair import load_pair
-from tomostain.register import Section
-from tomostain.register.confidence import Evidence
 from tomostain.register.config import RegisterConfig
 from tomostain.register.files import Hint, describe, register_files
 from tomostain.register.hints import COLUMNS, read_section
-from tomostain.register.levels import Level
 from tomostain.register.locate import Located, check_sizes, locate, shows_metal
+from tomostain.register.pose_confidence import Evidence
+from tomostain.register.resolution import Level
 from tomostain.register.template import Template
 
 QUICK = RegisterConfig(thorough=False, candidates=300, step_deg=16.0, side=20)

@@ -6,13 +6,12 @@ from scipy import ndimage
 from tests.register.conftest import SMALL
 
 from tomostain.errors import InputError
+from tomostain.geometry.section import Section, sample_volume
+from tomostain.imaging.slide_levels import shrink_slide
 from tomostain.io import open_slide, open_volume
-from tomostain.prepare.slides import shrink_slide
-from tomostain.register import Section
 from tomostain.register.config import RegisterConfig
 from tomostain.register.hints import read_section
 from tomostain.register.planar import register_in_plane, resample_on_slice
-from tomostain.register.section import sample_volume
 
 QUICK = RegisterConfig(candidates=100)
 VOXEL_UM = SMALL["voxel_um"]

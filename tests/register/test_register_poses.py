@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from tomostain.register import Section
+from tomostain.geometry.section import Section
 from tomostain.register.poses import Poses, distance_um, distinct
 
 MIDDLE = np.array([900.0, 1300.0])

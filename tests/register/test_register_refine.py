@@ -6,10 +6,10 @@ import torch
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from tomostain.register import Section
-from tomostain.register.levels import Level
+from tomostain.geometry.section import Section
 from tomostain.register.poses import Poses
 from tomostain.register.refine import Freedom, Picture, refine, sample_slab, score_poses, trilinear
+from tomostain.register.resolution import Level
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ import torch
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from tomostain.register import Section
-from tomostain.register.levels import Level
+from tomostain.geometry.section import Section
 from tomostain.register.poses import Poses
 from tomostain.register.refine import Freedom, refine, trilinear
+from tomostain.register.resolution import Level
 from tomostain.register.search import Grid, frames, half_sphere, search
 from tomostain.register.template import Template
 

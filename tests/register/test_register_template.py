@@ -11,10 +11,10 @@ from scipy import ndimage
 from tests.register.conftest import SMALL
 
 from tomostain.errors import InputError
+from tomostain.imaging.colour import HistologyLevels
 from tomostain.io import open_slide
 from tomostain.phantom import PhantomConfig, write_specimen
 from tomostain.phantom.tissue import Label
-from tomostain.prepare.histology import HistologyLevels
 from tomostain.register.template import (
     BONE,
     FLAT_WEIGHT,

@@ -17,7 +17,7 @@ from tests.stain.toys import LEVELS, contents, grey_values, toy_model
 from tomostain.cli.main import run
 from tomostain.errors import InputError, Interrupted, StrangeInput
 from tomostain.io import check_stained, open_stained, open_volume, write_stack
-from tomostain.io.stained_writer import slabs_left
+from tomostain.io.ome_zarr.writer import slabs_left
 from tomostain.stain import StainConfig, stain_on_workers, stain_volume
 from tomostain.stain.volume import part_of
 
@@ -48,7 +48,7 @@ def whole(model, volume, tmp_path_factory):
 
 def in_a_child(model, volume, out, slow_s, written, part=(1, 1), begun=None, **options):
     """What a child does; it writes the first slice of every slab that it has written down, and makes `begun`."""
-    from tomostain.io.stained_writer import StainedWriter
+    from tomostain.io.ome_zarr.writer import StainedWriter
 
     torch.set_num_threads(1)
     write = StainedWriter.write

@@ -9,10 +9,11 @@ from tests.stain.toys import RESNET, toy_model
 
 from tomostain import __version__
 from tomostain.errors import InputError
+from tomostain.imaging.network_range import ct_to_network, histology_from_network
 from tomostain.io import ModelSpec, save_model
-from tomostain.scaling import ct_to_network, histology_from_network
-from tomostain.stain import StainConfig, blend_tiles, load_translator, stain_slice, tile_starts, tile_weights
-from tomostain.train import build_network
+from tomostain.networks.build import build_network
+from tomostain.stain import StainConfig, blend_tiles, load_translator, stain_slice
+from tomostain.tiling.grid import tile_starts, tile_weights
 
 
 def make_model(folder, network=RESNET, seed=0, **spec):
@@ -38,7 +39,7 @@ sizes = st.integers(1, 70)
 def test_a_network_that_changes_nothing_gives_the_image_back(rows, columns, patch, part, blend):
     config = StainConfig(patch_px=patch, stride_px=max(1, round(part * patch)), blend=blend, batch=3)
     image = np.random.default_rng(rows * 100 + columns).integers(0, 256, (rows, columns)).astype(np.uint16)
-    blended = blend_tiles(lambda patches: patches[:, None], image, config)
+    blended = blend_tiles(lambda patches: patches[:, None], image, **config.blending())
     assert blended.shape == (rows, columns, 1)
     np.testing.assert_allclose(blended[..., 0], image, rtol=1e-5)
     np.testing.assert_array_equal(np.rint(blended[..., 0]), image)
@@ -89,12 +90,12 @@ def test_blending_agrees_with_a_plain_loop(blend):
             out = np.stack([tile - tile.mean(), tile**2 / 1e4], axis=-1)
             total[r : r + 16, c : c + 16] += window[..., None] * out
             weight[r : r + 16, c : c + 16] += window[..., None]
-    np.testing.assert_allclose(blend_tiles(network, image, config), total / weight, rtol=1e-4, atol=0.05)
+    np.testing.assert_allclose(blend_tiles(network, image, **config.blending()), total / weight, rtol=1e-4, atol=0.05)
 
 
 def test_a_constant_network_leaves_no_trace_of_tiles():
     config = StainConfig(patch_px=16, stride_px=5, blend="hann")
-    blended = blend_tiles(lambda p: torch.full((len(p), 3, 16, 16), 77.0), ct_slice((41, 33)), config)
+    blended = blend_tiles(lambda p: torch.full((len(p), 3, 16, 16), 77.0), ct_slice((41, 33)), **config.blending())
     np.testing.assert_allclose(blended, 77.0, rtol=1e-6)
 
 
@@ -106,9 +107,9 @@ def test_a_small_image_is_mirrored_to_a_patch():
         return patches[:, None]
 
     image = ct_slice((5, 20))
-    blend_tiles(network, image, StainConfig(patch_px=16, stride_px=16))
+    blend_tiles(network, image, patch_px=16, stride_px=16)
     np.testing.assert_array_equal(seen[0][0], np.pad(image, ((0, 11), (0, 0)), mode="reflect")[:, :16])
-    assert blend_tiles(network, ct_slice((1, 1)), StainConfig(patch_px=16, stride_px=4)).shape == (1, 1, 1)
+    assert blend_tiles(network, ct_slice((1, 1)), patch_px=16, stride_px=4).shape == (1, 1, 1)
 
 
 @pytest.mark.parametrize(("channels", "inverted"), [(1, False), (3, False), (1, True)])

@@ -9,9 +9,9 @@ from scipy import ndimage
 from tests.stain.toys import LEVELS, RESNET, contents, grey_values, toy_model
 
 from tomostain.errors import InputError
+from tomostain.imaging.intensity import Levels, normalise_ct
 from tomostain.io import check_stained, open_stained, write_stack
-from tomostain.io.stained_writer import slabs_left
-from tomostain.prepare import Levels, normalise_ct
+from tomostain.io.ome_zarr.writer import slabs_left
 from tomostain.stain import StainConfig, load_translator, stain_slice, stain_volume
 
 CONFIG = StainConfig(patch_px=32, stride_px=16, slab=3)

@@ -11,9 +11,9 @@ from tests.stain.toys import LEVELS, colours, toy_model
 
 from tomostain.cli.main import run
 from tomostain.errors import InputError, Interrupted
+from tomostain.imaging.intensity import normalise_ct
 from tomostain.io import load_model, open_stained, read_image, save_model, write_image, write_stack
-from tomostain.prepare import normalise_ct
-from tomostain.prepare.greys import solid_quantiles
+from tomostain.ood.grey_values import solid_quantiles
 from tomostain.stain import StainConfig, load_translator, plan_volume, stain_image, stain_slice, stain_volume
 
 SMALL = {"patch_px": 32, "stride_px": 16}

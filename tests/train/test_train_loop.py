@@ -12,13 +12,15 @@ import yaml
 from PIL import Image
 from scipy import ndimage
 
+from tomostain.dataset.dataset import load_dataset
+from tomostain.dataset.pair import Pair
+from tomostain.dataset.writer import save_dataset
 from tomostain.errors import InputError, Interrupted, StrangeInput
 from tomostain.io import load_model
-from tomostain.prepare import Pair, load_dataset, save_dataset
+from tomostain.networks.build import build_network
 from tomostain.train import Recipe, export_model, plan_training, train
 from tomostain.train.checkpoint import LAST, read_checkpoint
 from tomostain.train.loop import contrast
-from tomostain.train.networks import build_network
 from tomostain.train.trainer import Trainer
 
 PURPLE, WHITE = (90, 60, 170), (240, 236, 244)
@@ -238,7 +240,7 @@ def test_another_clock_can_tell_the_time(dataset, tmp_path):
 
 
 def test_discriminators_learn_from_their_own_loss_only(dataset):
-    from tomostain.prepare import load_dataset
+    from tomostain.dataset.dataset import load_dataset
     from tomostain.train.objective import Step
 
     trainer = Trainer(toy_recipe(), load_dataset(dataset), 0, 0, "cpu")

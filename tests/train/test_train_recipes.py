@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tomostain.errors import InputError
-from tomostain.train.networks import build_network
+from tomostain.networks.build import build_network
 from tomostain.train.recipes import Recipe, list_recipes, load_recipe
 
 TABLE_1 = ["cyclegan", "cyclegan-inverted", "paired-cyclegan", "pix2pix"]

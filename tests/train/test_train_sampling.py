@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from tomostain.dataset.pair import Pair
 from tomostain.errors import InputError
-from tomostain.prepare import Pair
-from tomostain.scaling import ct_to_network, histology_to_network
+from tomostain.imaging.network_range import ct_to_network, histology_to_network
 from tomostain.train.augment import IDENTITY, Augment, jitter_ct, jitter_histology
 from tomostain.train.sampling import PatchSampler, patch_at
 from tomostain.train.transforms import Transforms, draw_transforms

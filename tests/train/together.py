@@ -21,7 +21,7 @@ from test_train_loop import DROPOUT, SETTLED, toy_recipe
 from tomostain.cli.main import run
 from tomostain.errors import Interrupted, ToldElsewhere
 from tomostain.train import PatchSampler, Trainer, train, trainer
-from tomostain.train.team import Team
+from tomostain.train.distributed import Team
 
 STEPS, SEED = 10, 5
 RECIPES = {

@@ -13,9 +13,9 @@ from headless import Page, chromium
 from tomostain.cli.main import run
 from tomostain.errors import InputError
 from tomostain.io import create_stained, open_stained, open_volume, write_stack
-from tomostain.view.browser import client_folder, prepared_site, start_server
-from tomostain.view.export import export
-from tomostain.view.grey_copy import grey_copy, grey_window
+from tomostain.view.browser.grey_copy import grey_copy, grey_window
+from tomostain.view.browser.view import client_folder, prepared_site, start_server
+from tomostain.view.export.formats import export
 
 VOXEL_UM = (10.0, 5.0, 5.0)
 SHAPE = (48, 80, 96)

@@ -12,12 +12,12 @@ from PIL import Image
 
 from tomostain.errors import InputError
 from tomostain.io import open_stained, write_stack
-from tomostain.io.stained_writer import create_stained
+from tomostain.io.ome_zarr.writer import create_stained
 from tomostain.view import view_path
-from tomostain.view.alpha import tissue_rgba
-from tomostain.view.export import export
-from tomostain.view.flight import fly_through, write_gif
-from tomostain.view.rgba import rgba
+from tomostain.view.export.alpha import tissue_rgba
+from tomostain.view.export.formats import export
+from tomostain.view.render.flight import fly_through, write_gif
+from tomostain.view.render.rgba import rgba
 
 VOXEL_UM = (12.0, 5.0, 7.0)
 

@@ -8,9 +8,9 @@ import pytest
 
 from tomostain.errors import InputError
 from tomostain.view import export
-from tomostain.view.film import write_mp4
-from tomostain.view.flight import fly_through
-from tomostain.view.rgba import rgba
+from tomostain.view.render.film import write_mp4
+from tomostain.view.render.flight import fly_through
+from tomostain.view.render.rgba import rgba
 
 av = pytest.importorskip("av")
 
@@ -85,7 +85,7 @@ def test_export_writes_it_whole_or_refuses_it(tmp_path, monkeypatch):
     pytest.importorskip("vtkmodules")
     from tomostain.io import create_stained
 
-    module = sys.modules["tomostain.view.export"]  # its name in the package is that of its function
+    module = sys.modules["tomostain.view.export.formats"]  # its name in the package is that of its function
 
     colours = np.full((12, 20, 24, 3), 255, np.uint8)
     colours[3:9, 5:15, 6:18] = (150, 40, 120)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from tomostain.errors import InputError
-from tomostain.view import render
-from tomostain.view.camera import Camera, cut_away
-from tomostain.view.composite import composite_projection, render_composite
-from tomostain.view.render import picture_of_volume, render_volume
+from tomostain.view.render import volume as render
+from tomostain.view.render.camera import Camera, cut_away
+from tomostain.view.render.composite import composite_projection, render_composite
+from tomostain.view.render.volume import picture_of_volume, render_volume
 
 vtk = pytest.mark.skipif(not render.has_vtk(), reason="VTK is not installed")
 

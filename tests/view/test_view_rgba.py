@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from tomostain.view.camera import Camera, cut_away
-from tomostain.view.rgba import HAZE, haze_of, rgba, transfer_opacity
-from tomostain.view.surfaces import crop_to_matter, light_surfaces, spread_colours
+from tomostain.view.render.camera import Camera, cut_away
+from tomostain.view.render.rgba import HAZE, haze_of, rgba, transfer_opacity
+from tomostain.view.render.surfaces import crop_to_matter, light_surfaces, spread_colours
 
 
 @given(arrays(np.uint8, (5, 4, 3)))

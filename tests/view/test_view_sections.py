@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tomostain.cli.main import run
 from tomostain.errors import InputError
+from tomostain.geometry.surfaces import curved_cut, plane_cut, plane_of
 from tomostain.io import create_stained, open_slide, open_stained, write_stack
-from tomostain.view.cuts import curved_cut, plane_cut, plane_of
 from tomostain.view.sections import depths, read_points, sample_section, section
 
 VOXEL_UM = (10.0, 5.0, 4.0)

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tomostain.errors import InputError
-from tomostain.view.browser import start_server
-from tomostain.view.served import RangeError, byte_range, find_file
-from tomostain.view.server import ORIGIN, Site, ViewServer, volume_url
+from tomostain.view.browser.requests import RangeError, byte_range, find_file
+from tomostain.view.browser.server import ORIGIN, Site, ViewServer, volume_url
+from tomostain.view.browser.view import start_server
 
 CONTENT = bytes(range(200))
 

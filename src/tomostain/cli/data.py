@@ -90,8 +90,8 @@ def prepare(
     Look at pairs/*/qc.png afterwards; to leave a region out, draw it white in pairs/*/exclude.tif.
     """
     from tomostain.prepare import AlignedConfig, PrepareConfig, prepare_aligned, prepare_specimens
-    from tomostain.prepare.registration import left_out
     from tomostain.prepare.specimens import described_volumes, registration_folder
+    from tomostain.prepare.study import left_out
 
     wanted = 3 if aligned else 2
     if len(inputs) != wanted:

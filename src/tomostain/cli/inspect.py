@@ -46,7 +46,7 @@ def check(
 
 
 def _dataset(path: Path) -> None:
-    from tomostain.prepare import load_dataset
+    from tomostain.dataset.dataset import load_dataset
 
     dataset = load_dataset(path)
     for pair_id in dataset.ids:

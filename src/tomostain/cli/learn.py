@@ -41,7 +41,7 @@ def train(
     from tomostain.memory import keep_freed_memory
     from tomostain.train import plan_training
     from tomostain.train import train as run_training
-    from tomostain.train.team import leads
+    from tomostain.train.distributed import leads
 
     use_threads(context)
     keep_freed_memory()

@@ -139,7 +139,7 @@ def view(
 
 def _browse(context: typer.Context, path: Path, ct: Path | None, size: Any, port: int, open_page: bool) -> None:
     """Serve a view until Ctrl-C; the progress bars end before it begins."""
-    from tomostain.view.browser import client_folder, prepared_site, serve
+    from tomostain.view.browser.view import client_folder, prepared_site, serve
 
     if ct is not None:
         existing(ct, "µCT volume")

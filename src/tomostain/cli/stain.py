@@ -95,7 +95,7 @@ def stain(
     A volume goes from disk to disk in slabs; run the same command again after an interruption and it continues, or
     several times at once and the processes share the work. Shards that were damaged since are stained again.
     """
-    from tomostain.io.stained_writer import slabs_left
+    from tomostain.io.ome_zarr.writer import slabs_left
     from tomostain.memory import keep_freed_memory
     from tomostain.stain import StainConfig, plan_volume, stain_image, stain_on_workers, stain_volume
 
@@ -168,7 +168,7 @@ def _model_of(folder: Path) -> Path:
 
 def _levels(background: float | None, bone: float | None, normalised: bool) -> Any:
     """Return the grey levels the user gave: None to have them estimated."""
-    from tomostain.prepare import Levels
+    from tomostain.imaging.intensity import Levels
 
     if normalised:
         return "none"

@@ -3,8 +3,8 @@
 from tomostain.evaluate.baselines import ColourLookup, MeanImage, raw_ct
 from tomostain.evaluate.config import EvaluateConfig
 from tomostain.evaluate.figures import difference_image, draw_boxplots, side_by_side
-from tomostain.evaluate.lpips import Lpips
-from tomostain.evaluate.metrics import (
+from tomostain.evaluate.metrics.lpips import Lpips
+from tomostain.evaluate.metrics.patch import (
     background_colour,
     evaluate_images,
     fill_background,
@@ -13,8 +13,8 @@ from tomostain.evaluate.metrics import (
     psnr,
     ssim,
 )
+from tomostain.evaluate.metrics.stripes import Stripes, draw_stripes, stripe_index
 from tomostain.evaluate.run import compare, evaluate, write_results
-from tomostain.evaluate.stripes import Stripes, draw_stripes, stripe_index
 from tomostain.evaluate.table import Summary, Table
 
 __all__ = [

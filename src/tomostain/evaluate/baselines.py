@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
-from tomostain.scaling import ct_to_network
+from tomostain.imaging.network_range import ct_to_network
 
 RGB = NDArray[np.uint8]
 

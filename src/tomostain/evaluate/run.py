@@ -12,19 +12,20 @@ import yaml
 from numpy.typing import NDArray
 
 from tomostain import __version__
+from tomostain.dataset.dataset import Dataset, load_dataset
+from tomostain.dataset.pair import Pair
 from tomostain.errors import InputError
 from tomostain.evaluate.baselines import ColourLookup, MeanImage, raw_ct
+from tomostain.evaluate.calibration import check_doubt, write_doubt
 from tomostain.evaluate.config import EvaluateConfig
-from tomostain.evaluate.doubt import check_doubt, write_doubt
 from tomostain.evaluate.figures import difference_image, draw_boxplots, side_by_side
-from tomostain.evaluate.lpips import Lpips
-from tomostain.evaluate.metrics import background_colour, fill_background
+from tomostain.evaluate.metrics.lpips import Lpips
+from tomostain.evaluate.metrics.patch import background_colour, fill_background
+from tomostain.evaluate.protocols import PAPER, VIEWS, intervals_csv, measure_views, screw_region
 from tomostain.evaluate.table import Table
-from tomostain.evaluate.views import PAPER, VIEWS, intervals_csv, measure_views, screw_region
 from tomostain.io import write_image
 from tomostain.io.atomic import atomic_folder, refuse_existing, write_text
 from tomostain.io.models import REVERSE
-from tomostain.prepare import Dataset, Pair, load_dataset
 from tomostain.progress import Progress, silent, track
 from tomostain.stain import Translator, load_translator, stain_slice
 from tomostain.stain.translator import choose_device
@@ -63,8 +64,8 @@ def evaluate(
         Gets ``metrics.csv`` (every patch), ``table.csv``, ``table.txt``, ``boxplots.png``, ``pictures/<pair>.png``
         (µCT, stained, real, difference) and ``evaluate.yaml``; also ``table-without-screw.txt``,
         ``table-shift-tolerant.txt`` with their ``metrics-….csv``, and in ``intervals.csv`` all medians and paired
-        differences with 95 % intervals over specimens (`tomostain.evaluate.views`). With ``doubt`` also ``doubt/``
-        (`tomostain.evaluate.doubt`).
+        differences with 95 % intervals over specimens (`tomostain.evaluate.protocols`). With ``doubt`` also ``doubt/``
+        (`tomostain.evaluate.calibration`).
     device : str
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     lpips : Lpips, str or None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from tomostain.evaluate.metrics import LARGER_IS_BETTER, METRICS
+from tomostain.evaluate.metrics.patch import LARGER_IS_BETTER, METRICS
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable

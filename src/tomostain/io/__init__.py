@@ -2,10 +2,10 @@
 
 from tomostain.io.images import read_image, write_image, write_stack
 from tomostain.io.models import Model, ModelSpec, check_state, load_model, save_model
+from tomostain.io.ome_zarr.reader import StainedVolume, check_stained, open_stained
+from tomostain.io.ome_zarr.writer import StainedWriter, create_stained
 from tomostain.io.slides import Slide, open_slide, write_slide
-from tomostain.io.stained import StainedVolume, check_stained, open_stained
-from tomostain.io.stained_writer import StainedWriter, create_stained
-from tomostain.io.volumes import Volume, open_volume
+from tomostain.io.volumes.volume import Volume, open_volume
 
 __all__ = [
     "Model",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.io.atomic import atomic_file, atomic_folder
-from tomostain.io.sizes import check_pixels, check_voxel_um
+from tomostain.io.metadata.units import check_pixels, check_voxel_um
 from tomostain.io.tiff import TIFF_SUFFIXES, read_tiff_image
 
 ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr", ".nii", ".nii.gz")
@@ -151,7 +151,7 @@ def read_pillow(path: Path) -> NDArray[Any]:
 
 def _read_itk_image(path: Path) -> NDArray[Any]:
     """Read a two-dimensional MHA, NRRD or NIfTI through SimpleITK (one slice of three dimensions counts)."""
-    from tomostain.io.volume_itk import itk_header, itk_region
+    from tomostain.io.volumes.itk import itk_header, itk_region
 
     header = itk_header(path)
     shape = tuple(header.shape)

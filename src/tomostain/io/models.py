@@ -15,7 +15,7 @@ from pydantic import Field
 from tomostain.config import Config
 from tomostain.errors import InputError
 from tomostain.io.atomic import atomic_folder
-from tomostain.slab import SliceCount
+from tomostain.tiling.slice_context import SliceCount
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,13 +37,14 @@ class ModelSpec(Config):
     Attributes
     ----------
     generator : dict
-        Architecture of G_xy: its name and arguments, as `tomostain.train.networks.build_network` takes them.
+        Architecture of G_xy: its name and arguments, as `tomostain.networks.build.build_network` takes them.
     reverse : dict or None
         Architecture of G_yx, if the folder holds it.
     in_channels : int
         1, or 3 as in the paper (the grey value repeated).
     ct_slices : int
-        Neighbouring slices that G_xy sees at once, the one that it draws in the middle (`tomostain.slab`); where it is
+        Neighbouring slices that G_xy sees at once, the one that it draws in the middle
+        (`tomostain.tiling.slice_context`); where it is
         more than 1 they are its channels.
     inverted_ct : bool
         Whether the networks see the µCT inverted.
@@ -58,7 +59,7 @@ class ModelSpec(Config):
     fingerprint : dict
         Quantiles of the normalised training µCT (name to grey value), to be held against new volumes.
     greys : list of five float
-        Grey values of what is solid in each training pair: `tomostain.prepare.greys.solid_quantiles`.
+        Grey values of what is solid in each training pair: `tomostain.ood.grey_values.solid_quantiles`.
     metrics : dict
         Measured quality, with the names of the metrics.
     steps : int
@@ -106,7 +107,7 @@ class Model:
     hash : str
         sha256 over its checksums: the name of exactly these weights and this ``model.yaml``, for provenance.
     seen : dict of ndarray or None
-        What training saw (`tomostain.prepare.novelty.Seen`); models of before remember nothing.
+        What training saw (`tomostain.ood.novelty.Seen`); models of before remember nothing.
     """
 
     path: Path
@@ -137,7 +138,7 @@ def save_model(
     generator_state, reverse_state : mapping of str to Tensor
         State dictionaries of G_xy and G_yx.
     seen : mapping of str to ndarray, optional
-        What training saw: `tomostain.prepare.novelty.Seen.to_arrays`.
+        What training saw: `tomostain.ood.novelty.Seen.to_arrays`.
     overwrite : bool
         Replace an existing folder.
 

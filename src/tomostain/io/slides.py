@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tomostain.errors import InputError
 from tomostain.io.atomic import atomic_file
 from tomostain.io.images import PILLOW_SUFFIXES, as_rgb, opened_pillow, read_pillow
-from tomostain.io.sizes import check_length_um, check_pixels, square_pixel_um, to_um
+from tomostain.io.metadata.units import check_length_um, check_pixels, square_pixel_um, to_um
 from tomostain.io.tiff import (
     TIFF_SUFFIXES,
     check_complete,

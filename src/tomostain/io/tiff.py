@@ -14,7 +14,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
-from tomostain.io.sizes import Spacing, check_pixels, to_um
+from tomostain.io.metadata.units import Spacing, check_pixels, to_um
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
 _INCH_UM = 25400.0

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tomostain.config import Config
+from tomostain.geometry.section import Section, grid_um
 from tomostain.phantom.stains import STAINS
 from tomostain.phantom.tissue import Label
-from tomostain.register.section import Section, grid_um
 
 if TYPE_CHECKING:
     from tomostain.phantom.anatomy import Anatomy

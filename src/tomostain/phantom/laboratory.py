@@ -13,9 +13,9 @@ from pydantic import Field
 from scipy import ndimage
 
 from tomostain.config import Config
+from tomostain.geometry.section import Section, grid_um
 from tomostain.phantom.histology import is_tissue, stain_points
 from tomostain.phantom.tissue import Label
-from tomostain.register.section import Section, grid_um
 
 if TYPE_CHECKING:
     from tomostain.phantom.anatomy import Anatomy

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from tomostain.geometry.section import Section, grid_um
 from tomostain.phantom.config import PhantomConfig
-from tomostain.register.section import Section, grid_um
 
 Float = NDArray[np.float64]
 

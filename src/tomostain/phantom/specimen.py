@@ -11,6 +11,7 @@ from scipy import ndimage
 from tomostain import __version__
 from tomostain.config import read_yaml
 from tomostain.errors import InputError
+from tomostain.geometry.section import Section
 from tomostain.io import write_image, write_slide, write_stack
 from tomostain.io.atomic import atomic_folder
 from tomostain.phantom.anatomy import Anatomy, grow_anatomy
@@ -20,7 +21,6 @@ from tomostain.phantom.laboratory import Slide, make_slide
 from tomostain.phantom.pose import section_through_screw
 from tomostain.phantom.tomography import tomograph
 from tomostain.progress import Progress, silent
-from tomostain.register.section import Section
 
 SPECIMEN = "specimen.yaml"
 

@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
+from tomostain.dataset.dataset import Dataset, load_dataset
+from tomostain.dataset.folds import SplitConfig, make_folds
+from tomostain.dataset.pair import Pair
+from tomostain.dataset.writer import DatasetWriter, new_dataset
 from tomostain.errors import InputError
+from tomostain.imaging.colour import estimate_histology_levels, normalise_histology
+from tomostain.imaging.correspondence_mask import correspondence_mask
+from tomostain.imaging.intensity import check_ct, estimate_levels, normalise_ct
 from tomostain.io.images import read_image
 from tomostain.prepare.aligned_files import as_grey, as_rgb, find_images, find_partners, full_range
-from tomostain.prepare.dataset import Dataset, load_dataset
-from tomostain.prepare.folds import SplitConfig, make_folds
-from tomostain.prepare.histology import estimate_histology_levels, normalise_histology
-from tomostain.prepare.mask import correspondence_mask
-from tomostain.prepare.normalise import check_ct, estimate_levels, normalise_ct
-from tomostain.prepare.pair import Pair
-from tomostain.prepare.writer import DatasetWriter, new_dataset
 from tomostain.progress import Progress, silent, track
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
-from tomostain.scaling import CT_WINDOW
+from tomostain.imaging.network_range import CT_WINDOW
 
 _ENDINGS = (
     ".ome.tiff",

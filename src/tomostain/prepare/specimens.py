@@ -12,21 +12,21 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from tomostain.config import Config, read_yaml, suggest
+from tomostain.dataset.cut_pair import Box, CutConfig, cut_pair
+from tomostain.dataset.dataset import Dataset, load_dataset
+from tomostain.dataset.folds import SplitConfig, make_folds
+from tomostain.dataset.pair import Pair, check_id
+from tomostain.dataset.writer import new_dataset
 from tomostain.errors import InputError
+from tomostain.geometry.section import Section
+from tomostain.imaging.intensity import Levels, levels_by_hand
+from tomostain.imaging.slide_levels import slide_levels
 from tomostain.io import Volume, open_slide, open_volume, read_image
 from tomostain.io.atomic import refuse_existing
-from tomostain.prepare.cut import Box, CutConfig, cut_pair
-from tomostain.prepare.dataset import Dataset, load_dataset
-from tomostain.prepare.folds import SplitConfig, make_folds
-from tomostain.prepare.normalise import Levels, levels_by_hand
-from tomostain.prepare.pair import Pair, check_id
-from tomostain.prepare.registration import Task, register_study
-from tomostain.prepare.slides import slide_levels
-from tomostain.prepare.writer import new_dataset
+from tomostain.prepare.study import Task, register_study
 from tomostain.progress import Progress, silent, track
-from tomostain.register import Section
 from tomostain.register.config import RegisterConfig
-from tomostain.slab import SliceCount
+from tomostain.tiling.slice_context import SliceCount
 
 _NEEDED = ("specimen", "volume", "slide")
 _OPTIONAL = ("section", "subject", "implant", "weeks", "stain", "voxel_um", "pixel_um", "dataset", "exclude", "rois")

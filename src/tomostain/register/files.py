@@ -10,19 +10,19 @@ import yaml
 from numpy.typing import NDArray
 
 from tomostain import __version__
+from tomostain.dataset.cut_pair import CutConfig, cut_pair
+from tomostain.dataset.pair import Pair, save_pair
 from tomostain.errors import InputError, NotSure
+from tomostain.geometry.section import Section
+from tomostain.imaging.slide_levels import slide_levels
 from tomostain.io import Slide, Volume, open_slide, open_volume, write_image
 from tomostain.io.atomic import atomic_folder, refuse_existing
-from tomostain.prepare.cut import CutConfig, cut_pair
-from tomostain.prepare.pair import Pair, save_pair
-from tomostain.prepare.slides import slide_levels
 from tomostain.progress import Progress, silent
 from tomostain.register.config import RegisterConfig
 from tomostain.register.deformation import deform, load_simpleitk, warp
+from tomostain.register.figures import candidate_picture, write_in_volume, write_registration
 from tomostain.register.inputs import fingerprint
 from tomostain.register.locate import Located, locate
-from tomostain.register.pictures import candidate_picture, write_in_volume, write_registration
-from tomostain.register.section import Section
 from tomostain.register.similarity import mutual_information, normalised_mutual_information
 
 CANDIDATE = "candidate-{}"

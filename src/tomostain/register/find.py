@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tomostain.progress import Progress, silent
-from tomostain.register.confidence import detail
-from tomostain.register.levels import Level, coarser
+from tomostain.register.pose_confidence import detail
 from tomostain.register.poses import Poses, distinct
 from tomostain.register.refine import Freedom, Picture, random_steps, refine, sample_slab, strain_penalty
+from tomostain.register.resolution import Level, coarser
 from tomostain.register.search import Grid, search
 from tomostain.register.template import Template
 

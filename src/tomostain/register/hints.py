@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from tomostain.config import read_yaml
 from tomostain.errors import InputError
-from tomostain.register.section import Section
+from tomostain.geometry.section import Section
 
 COLUMNS = ("slide_row_um", "slide_column_um", "z_um", "y_um", "x_um")
 

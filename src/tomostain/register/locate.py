@@ -8,18 +8,18 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tomostain.errors import InputError
+from tomostain.geometry.section import Section
+from tomostain.imaging.intensity import Levels, levels_by_hand
+from tomostain.imaging.slide_levels import shrink_slide, slide_levels
 from tomostain.io import Slide, Volume
-from tomostain.prepare.normalise import Levels, levels_by_hand
-from tomostain.prepare.slides import shrink_slide, slide_levels
 from tomostain.progress import Progress, silent
-from tomostain.register.confidence import Detail, Evidence, detail, restarts
 from tomostain.register.config import RegisterConfig
 from tomostain.register.find import Found, find, finish, narrow
-from tomostain.register.levels import Level, coarser, read_coarse, read_slab
+from tomostain.register.pose_confidence import Detail, Evidence, detail, restarts
 from tomostain.register.poses import Poses
 from tomostain.register.refine import Freedom, random_steps, refine
+from tomostain.register.resolution import Level, coarser, read_coarse, read_slab
 from tomostain.register.search import Grid, half_sphere
-from tomostain.register.section import Section
 from tomostain.register.template import Template, make_template
 
 Float = NDArray[np.float64]

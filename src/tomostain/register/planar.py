@@ -5,15 +5,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from tomostain.prepare.normalise import Levels, estimate_levels
+from tomostain.geometry.section import Section, resample_slide
+from tomostain.imaging.intensity import Levels, estimate_levels
 from tomostain.progress import Progress, silent
 from tomostain.register.config import RegisterConfig
 from tomostain.register.find import APART, Found, finish, narrow
-from tomostain.register.levels import Level, coarser, scaled
 from tomostain.register.poses import distinct
 from tomostain.register.refine import Freedom, refine
+from tomostain.register.resolution import Level, coarser, scaled
 from tomostain.register.search import Grid, search
-from tomostain.register.section import Section
 from tomostain.register.template import Template, make_template
 
 # How often the colours are learned anew: a picture without colour needs more than a stained one.
@@ -100,8 +100,6 @@ def resample_on_slice(
     planar: Planar, rgb: NDArray[np.uint8], pixel_um: float, shape: tuple[int, int], voxel_um: float
 ) -> NDArray[np.uint8]:
     """Bring the slide on the slice's grid, shape (*shape, 3); white outside it."""
-    from tomostain.register.section import resample_slide
-
     section = planar.section
     # The slice's pixels in the section's own frame: a turn in the plane, which joins the affine.
     frame = np.stack([section.row[1:], section.column[1:]], axis=1)

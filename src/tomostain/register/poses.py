@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tomostain.register.section import Section
+from tomostain.geometry.section import Section
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from tomostain.devices import choose_device
-from tomostain.register.levels import Level
 from tomostain.register.poses import Poses
+from tomostain.register.resolution import Level
 
 # A pose that shows less of the template than this inside the volume is worth less in proportion.
 OVERLAP = 0.7

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from tomostain.devices import choose_device
 from tomostain.progress import Progress, silent
-from tomostain.register.levels import Level
 from tomostain.register.poses import Poses
 from tomostain.register.refine import trilinear
+from tomostain.register.resolution import Level
 from tomostain.register.template import Template
 
 

@@ -15,7 +15,7 @@ from scipy import ndimage
 from skimage.morphology import convex_hull_image
 
 from tomostain.errors import InputError
-from tomostain.prepare.histology import (
+from tomostain.imaging.colour import (
     HistologyLevels,
     background_region,
     estimate_histology_levels,

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tomostain.errors import InputError, Interrupted
-from tomostain.interrupt import listen_for_interrupt
-from tomostain.io.stained_writer import slabs_left
+from tomostain.interrupts import listen_for_interrupt
+from tomostain.io.ome_zarr.writer import slabs_left
 from tomostain.progress import Progress, silent
 from tomostain.stain.volume import begin_volume, heal, part_of, stain_volume
 

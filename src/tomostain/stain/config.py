@@ -1,13 +1,24 @@
 """How slices and volumes are stained."""
 
-from typing import Literal, Self
+from typing import Literal, Self, TypedDict
 
 from pydantic import Field, model_validator
 
 from tomostain.config import Config
-from tomostain.stain.half import Precision
+from tomostain.networks.precision import Precision
+from tomostain.tiling.grid import Blend
 
 EXACT_TILE_PX = 1024
+PAPER_PATCH_PX = 256
+
+
+class Blending(TypedDict):
+    """The options of `tomostain.tiling.blend.blend_tiles`."""
+
+    patch_px: int
+    stride_px: int
+    blend: Blend
+    batch: int
 
 
 class StainConfig(Config):
@@ -22,7 +33,7 @@ class StainConfig(Config):
     blend : {"auto", "mean", "hann", "exact"}
         Weights of patches where they overlap: all equal, or falling towards the patch's border. "exact": no blending,
         but tiles with a halo that give what the whole slice would, where normalisation does not depend on the tile
-        (`tomostain.stain.exact`): models trained so, or any with `statistics` "volume"; `patch_px` is the side of a
+        (`tomostain.tiling.exact`): models trained so, or any with `statistics` "volume"; `patch_px` is the side of a
         tile then (1024), and `stride_px` is unused. "auto": exact where that is possible and no stride is given, else
         the paper's mean.
     gaussian_sigma : float
@@ -30,17 +41,17 @@ class StainConfig(Config):
     statistics : {"tile", "volume"}
         What instance normalisation takes mean and variance from: each tile by itself, the paper's way; or some tiles
         spread over the volume, once for all, so that nothing hangs on the tile and exact tiles are possible
-        (`tomostain.stain.statistics`). A single image is a volume of one slice then.
+        (`tomostain.stain.volume_statistics`). A single image is a volume of one slice then.
     planes : {"z", "y", "x", "zyx"}
         Which planes of a volume are stained: slice by slice, across another axis, or along all three and fused,
-        against flicker from slice to slice (`tomostain.stain.planes`); three times the work, and 8 bytes a voxel on
+        against flicker from slice to slice (`tomostain.stain.multi_axis`); three times the work, and 8 bytes a voxel on
         disk until it is done.
     fuse : {"mean", "median", "weighted"}
         How the three are fused.
     precision : {"float32", "bfloat16", "float16"}
         Of the network. Half precision is for processors that multiply it faster: float16 for GPUs (at most 3 grey
         levels away), bfloat16 for CPUs with AMX, 2 to 4 times as quick (most pixels the same, single ones many grey
-        levels away); see `tomostain.stain.half`.
+        levels away); see `tomostain.networks.precision`.
     batch : int
         Patches that go through the network at once.
     slab : int
@@ -49,7 +60,7 @@ class StainConfig(Config):
 
     patch_px: int | None = Field(default=None, ge=16)
     stride_px: int | None = Field(default=None, ge=1)
-    blend: Literal["auto", "mean", "hann", "exact"] = "auto"
+    blend: Blend = "auto"
     gaussian_sigma: float = Field(default=0.0, ge=0, le=20)
     statistics: Literal["tile", "volume"] = "tile"
     planes: Literal["z", "y", "x", "zyx"] = "z"
@@ -104,3 +115,8 @@ class StainConfig(Config):
         resolved = self.model_copy(update={"blend": blend})
         patch, stride = resolved.tiling(trained_px)
         return resolved.model_copy(update={"patch_px": patch, "stride_px": stride})
+
+    def blending(self, trained_px: int = PAPER_PATCH_PX) -> Blending:
+        """Return the options of `blend_tiles` for a model that was trained on patches of `trained_px`."""
+        patch_px, stride_px = self.tiling(trained_px)
+        return {"patch_px": patch_px, "stride_px": stride_px, "blend": self.blend, "batch": self.batch}

@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError, StrangeInput
+from tomostain.imaging.intensity import Levels, estimate_levels, normalise_ct
 from tomostain.io import read_image, write_image
 from tomostain.io.atomic import refuse_existing
-from tomostain.prepare import Levels, estimate_levels, normalise_ct
-from tomostain.prepare.greys import warn_if_strange
-from tomostain.prepare.novelty import warn_if_new
+from tomostain.ood.grey_values import warn_if_strange
+from tomostain.ood.novelty import warn_if_new
 from tomostain.stain.config import StainConfig
 from tomostain.stain.slices import stain_slice
 from tomostain.stain.translator import load_translator
-from tomostain.stain.voxels import check_voxel_size
+from tomostain.stain.voxel_size_check import check_voxel_size
 
 
 def stain_image(

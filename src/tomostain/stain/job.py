@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tomostain import __version__
+from tomostain.imaging.intensity import Levels, normalise_ct
 from tomostain.io import Volume, open_volume
-from tomostain.io.claims import claim
+from tomostain.io.locks import claim
 from tomostain.io.tensors import read_tensors, write_tensors
-from tomostain.prepare import Levels, normalise_ct
-from tomostain.prepare.greys import sample, warn_if_strange
-from tomostain.prepare.novelty import warn_if_new
-from tomostain.slab import repeat_ends, slabs_of, with_edges
-from tomostain.stain.confidence import FULL_SCALE
+from tomostain.ood.grey_values import sample, warn_if_strange
+from tomostain.ood.novelty import warn_if_new
 from tomostain.stain.config import StainConfig
-from tomostain.stain.doubt import kind_of
-from tomostain.stain.levels import levels_of
-from tomostain.stain.statistics import (
+from tomostain.stain.intensity_reference import levels_of
+from tomostain.stain.translator import Translator, load_translator
+from tomostain.stain.uncertainty import FULL_SCALE
+from tomostain.stain.uncertainty_map import kind_of
+from tomostain.stain.volume_statistics import (
     check_instance_norm,
     pooled_translator,
     sample_tiles,
@@ -29,8 +29,8 @@ from tomostain.stain.statistics import (
     statistics_of,
     with_statistics,
 )
-from tomostain.stain.translator import Translator, load_translator
-from tomostain.stain.voxels import check_voxel_size
+from tomostain.stain.voxel_size_check import check_voxel_size
+from tomostain.tiling.slice_context import repeat_ends, slabs_of, with_edges
 
 Grey = NDArray[np.uint16] | NDArray[np.float32]
 TRUNCATE = 4.0  # the Gaussian is cut off at 4 σ, and so far a slab must look beyond its borders

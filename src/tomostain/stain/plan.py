@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tomostain.prepare import Levels
+from tomostain.imaging.intensity import Levels
+from tomostain.networks.build import size_step
 from tomostain.stain.config import StainConfig
-from tomostain.stain.doubt import doubt_picture, load_doubters
-from tomostain.stain.exact import halo_of, tile_spans
 from tomostain.stain.job import Grey, Job, open_job, seen_slices
-from tomostain.stain.planes import check_isotropic
+from tomostain.stain.multi_axis import check_isotropic
 from tomostain.stain.slices import settled, stain_slice
-from tomostain.stain.statistics import TILES
-from tomostain.stain.tiles import tile_starts
-from tomostain.train.networks import size_step
+from tomostain.stain.uncertainty_map import doubt_picture, load_doubters
+from tomostain.stain.volume_statistics import TILES
+from tomostain.tiling.exact import halo_of, tile_spans
+from tomostain.tiling.grid import tile_starts
 
 
 @dataclass(frozen=True)

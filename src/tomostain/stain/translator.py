@@ -11,12 +11,12 @@ from torch.nn import functional
 
 from tomostain.devices import choose_device
 from tomostain.errors import InputError
+from tomostain.imaging.network_range import ct_from_network, ct_to_network, histology_from_network, histology_to_network
 from tomostain.io.models import SEEN, ModelSpec, check_state, load_model
-from tomostain.prepare.novelty import Seen
-from tomostain.scaling import ct_from_network, ct_to_network, histology_from_network, histology_to_network
-from tomostain.stain.half import Precision, with_precision
-from tomostain.train.fast import accelerate
-from tomostain.train.networks import NETWORKS, check_spec
+from tomostain.networks.build import NETWORKS, check_spec
+from tomostain.networks.kernels.accelerate import accelerate
+from tomostain.networks.precision import Precision, with_precision
+from tomostain.ood.novelty import Seen
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,8 @@ class Translator:
     seen : Seen or None
         What training saw, where the model remembers it.
     pooled : bool
-        Whether `network` normalises by statistics of a whole volume (`tomostain.stain.statistics`) and not by each
+        Whether `network` normalises by statistics of a whole volume (`tomostain.stain.volume_statistics`) and not by
+        each
         tile's own.
     hash : str
         Names exactly these weights; goes into the provenance of what they stain.
@@ -121,7 +122,7 @@ def load_translator(
     reverse : bool
         Build the reverse generator too: `Translator.back`.
     precision : {"float32", "bfloat16", "float16"}
-        See `tomostain.stain.half.with_precision`.
+        See `tomostain.networks.precision.with_precision`.
 
     Raises
     ------

@@ -12,21 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError, Interrupted, StrangeInput
-from tomostain.interrupt import heeding, listen_for_interrupt
+from tomostain.imaging.intensity import Levels
+from tomostain.interrupts import heeding, listen_for_interrupt
 from tomostain.io import create_stained
 from tomostain.io.atomic import naming_full_disk
-from tomostain.io.stained_writer import StainedWriter
-from tomostain.prepare import Levels
+from tomostain.io.ome_zarr.writer import StainedWriter
 from tomostain.progress import Progress, silent
-from tomostain.slab import slabs_of
 from tomostain.stain.config import StainConfig
-from tomostain.stain.doubt import doubt_picture, load_doubters
 from tomostain.stain.job import Grey, Job, normalised_slab, open_job, with_volume_statistics
-from tomostain.stain.overlap import overlapped
-from tomostain.stain.planes import OtherPlanes, check_isotropic, fuse
+from tomostain.stain.multi_axis import OtherPlanes, check_isotropic, fuse
+from tomostain.stain.pipeline import overlapped
 from tomostain.stain.slices import stain_slice
+from tomostain.stain.uncertainty_map import doubt_picture, load_doubters
+from tomostain.tiling.slice_context import slabs_of
 
-# Beside the checksums, for the reason given in `tomostain.io.stained_shards`.
+# Beside the checksums, for the reason given in `tomostain.io.ome_zarr.shards`.
 STATISTICS = "0/statistics.safetensors"
 
 
@@ -68,7 +68,8 @@ def stain_volume(
     allow_voxel_mismatch : bool
         Stain although the voxel size is not the model's.
     doubt : Path, optional
-        A second OME-Zarr, of the same size: where the picture is a guess (`tomostain.stain.doubt.doubt_picture`).
+        A second OME-Zarr, of the same size: where the picture is a guess
+        (`tomostain.stain.uncertainty_map.doubt_picture`).
     also : sequence of Path
         Models of other folds, whose disagreement with `model` is doubt too, beside what is new to them.
     levels_picture : Path, optional

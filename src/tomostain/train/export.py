@@ -7,10 +7,10 @@ import numpy as np
 
 from tomostain import __version__
 from tomostain.config import read_yaml
+from tomostain.dataset.dataset import Dataset, load_dataset
 from tomostain.io.models import ModelSpec, save_model
-from tomostain.prepare import Dataset, load_dataset
-from tomostain.prepare.greys import solid_quantiles
-from tomostain.prepare.novelty import remember
+from tomostain.ood.grey_values import solid_quantiles
+from tomostain.ood.novelty import remember
 from tomostain.train.checkpoint import LAST, read_checkpoint
 from tomostain.train.recipes import Recipe
 

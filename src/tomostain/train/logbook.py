@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tomostain.imaging.network_range import histology_from_network
 from tomostain.io.atomic import atomic_file, write_text
-from tomostain.scaling import histology_from_network
 
 METRICS = "metrics.csv"
 

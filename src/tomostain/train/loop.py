@@ -13,19 +13,20 @@ import yaml
 
 from tomostain import __version__
 from tomostain.config import read_yaml
+from tomostain.dataset.dataset import Dataset, load_dataset
+from tomostain.dataset.pair import Pair
 from tomostain.errors import InputError, Interrupted, StrangeInput, ToldElsewhere
-from tomostain.interrupt import listen_for_interrupt
+from tomostain.imaging.network_range import CT_WINDOW
+from tomostain.interrupts import listen_for_interrupt
 from tomostain.io.atomic import refuse_existing, write_text
-from tomostain.prepare import Dataset, Pair, load_dataset
+from tomostain.networks.build import count_parameters
 from tomostain.progress import Progress, silent
-from tomostain.scaling import CT_WINDOW
 from tomostain.train.checkpoint import LAST, load_last, named_networks, save_last
+from tomostain.train.distributed import Team
 from tomostain.train.export import export_model
 from tomostain.train.logbook import Logbook
-from tomostain.train.networks import count_parameters
 from tomostain.train.objective import TERMS
 from tomostain.train.recipes import Recipe, load_recipe
-from tomostain.train.team import Team
 from tomostain.train.trainer import Trainer
 
 LOG_EVERY_STEPS = 10

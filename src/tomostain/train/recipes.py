@@ -8,10 +8,10 @@ from pydantic import Field, model_validator
 
 from tomostain.config import Config, read_yaml, suggest
 from tomostain.errors import InputError
-from tomostain.slab import SliceCount
+from tomostain.networks.build import GENERATORS, check_spec, size_step
+from tomostain.networks.discriminators import smallest_px
+from tomostain.tiling.slice_context import SliceCount
 from tomostain.train.augment import Augment
-from tomostain.train.discriminators import smallest_px
-from tomostain.train.networks import GENERATORS, check_spec, size_step
 from tomostain.train.objective import TERMS
 
 # Each says what D_y is shown.
@@ -28,7 +28,8 @@ class Recipe(Config):
         Channels of the µCT; the paper repeats the grey value in three.
     ct_slices : int
         Neighbouring slices of the µCT that the generator sees at once, as its channels: odd, as thick together as the
-        section, or a little more (`tomostain.slab`). The data set must hold them (`prepare --ct-slices`).
+        section, or a little more (`tomostain.tiling.slice_context`). The data set must hold them (`prepare
+        --ct-slices`).
     inverted_ct : bool
         The networks see the µCT inverted.
     terms : dict of str to float
@@ -55,13 +56,14 @@ class Recipe(Config):
         memory, in more time.
     compile : {False, True, "cuda-graphs"}
         Networks go through `torch.compile`, with torch's own convolutions; the last has their kernels launched together
-        on a GPU. See `tomostain.train.switches`.
+        on a GPU. See `tomostain.train.memory_options`.
     buffer : int
         Images in each discriminator's buffer; 0 for none.
     precision : {"32-true", "bf16-mixed"}
         Of the arithmetic; the second is for GPUs that have it, and CPUs with AMX: others take several times as long.
-    kernels : {"fast", "plain"}
-        Convolutions on a CPU: those of `tomostain.train.fast`, or torch's own. They differ by rounding, so that the
+    kernels : {"fast",
+    "plain"}
+        Convolutions on a CPU: those of `tomostain.networks.kernels.accelerate`, or torch's own. They differ by rounding, so that the
         same seed gives the same bits with the same kernels only. A GPU, and bf16, use torch's own always; bf16 on a
         CPU lets wide networks have channels last, unless "plain".
     augment : Augment

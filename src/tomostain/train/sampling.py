@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from tomostain.dataset.pair import Pair
 from tomostain.errors import InputError
-from tomostain.prepare import Pair
-from tomostain.scaling import CT_BACKGROUND, CT_WINDOW, ct_to_network, histology_to_network
+from tomostain.imaging.network_range import CT_BACKGROUND, CT_WINDOW, ct_to_network, histology_to_network
 from tomostain.train.augment import Augment, jitter_ct, jitter_intensity
-from tomostain.train.realign import moved
+from tomostain.train.residual_registration import moved
 from tomostain.train.transforms import Transforms, draw_transforms, integral, sampling_grid, window_px
 
 WHITE = 255
@@ -37,7 +37,7 @@ class Batch:
     Attributes
     ----------
     x : Tensor of float32, shape (B, 1, 3 or ct_slices, P, P)
-        µCT in [-1, 1] (see `tomostain.scaling`).
+        µCT in [-1, 1] (see `tomostain.imaging.network_range`).
     y : Tensor of float32, shape (B, 3, P, P)
         Histology, RGB in [-1, 1].
     mask : Tensor of float32, shape (B, 1, P, P)
@@ -121,7 +121,8 @@ class PatchSampler:
         return (seen.float() + _CT_MIDDLE).cpu().numpy(), histology_to_network(histology.float()), mask.float()
 
     def lay(self, number: int, place: Tensor) -> None:
-        """Take a pair's histology and mask from another place from now on (`tomostain.train.realign.displacement`)."""
+        """Take a pair's histology and mask from another place from now on
+        (`tomostain.train.residual_registration.displacement`)."""
         ct, histology, mask = self._given[number]
         there = moved(mask.float(), place) > 1 - 1e-4
         laid = moved(histology.float(), place).round().to(torch.uint8)

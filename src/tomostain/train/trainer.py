@@ -9,21 +9,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tomostain.dataset.dataset import Dataset
 from tomostain.errors import InputError
-from tomostain.prepare import Dataset
-from tomostain.scaling import ct_to_network
+from tomostain.imaging.network_range import ct_to_network
+from tomostain.networks.build import build_network
+from tomostain.networks.kernels.accelerate import accelerate, arrange
+from tomostain.tiling.blend import blend_tiles
 from tomostain.train.buffer import ImageBuffer
 from tomostain.train.checkpoint import State, save_best
-from tomostain.train.fast import accelerate, arrange
+from tomostain.train.distributed import Team
 from tomostain.train.logbook import sample_picture, write_sample
 from tomostain.train.losses import discriminator, l1, psnr
-from tomostain.train.networks import build_network
+from tomostain.train.memory_options import begin_step, check_compiler, compiled, keep_gradients, recomputing, uncompiled
 from tomostain.train.objective import Networks, Step, compute_terms, weighted_sum
-from tomostain.train.realign import align
 from tomostain.train.recipes import Recipe
+from tomostain.train.residual_registration import align
 from tomostain.train.sampling import Batch, PatchSampler
-from tomostain.train.switches import begin_step, check_compiler, compiled, keep_gradients, recomputing, uncompiled
-from tomostain.train.team import Team
 
 VALIDATION = {"validation_l1": l1, "validation_psnr": psnr}
 VALIDATION_BATCHES = 4
@@ -129,9 +130,6 @@ class Trainer:
 
         Of (Y, X), or (ct_slices, Y, X) for recipes that see several slices.
         """
-        # Staining knows of training's networks, so that training may know of staining only here.
-        from tomostain.stain import StainConfig, blend_tiles
-
         network, recipe = self.state.networks.staining, self.recipe
 
         def translate(patches: Tensor) -> Tensor:
@@ -140,8 +138,7 @@ class Trainer:
             return network(-x if recipe.inverted_ct else x).float()
 
         network.eval()
-        tiles = StainConfig(patch_px=recipe.patch_px, stride_px=recipe.patch_px // 2)
-        drawn = blend_tiles(translate, ct, tiles)
+        drawn = blend_tiles(translate, ct, patch_px=recipe.patch_px, stride_px=recipe.patch_px // 2)
         network.train()
         return drawn
 

@@ -1,15 +1,15 @@
 """Stage: view. Pictures, volume renderings, exports for other software, and the report page."""
 
-from tomostain.view.browser import browse
-from tomostain.view.camera import Camera
-from tomostain.view.composite import composite_projection
-from tomostain.view.curves import draw_curves, training_curves
-from tomostain.view.export import export
+from tomostain.figures.curves import draw_curves, training_curves
+from tomostain.figures.planes import orthogonal_planes, side_by_side
+from tomostain.view.browser.view import browse
+from tomostain.view.export.formats import export
 from tomostain.view.folder import read_small, view_path
-from tomostain.view.planes import orthogonal_planes, side_by_side
-from tomostain.view.render import has_vtk, picture_of_volume, render_volume
-from tomostain.view.report import Compare, Figure, Frames, MetricTable, Report, Row, Section, write_report
-from tomostain.view.rgba import rgba, transfer_opacity
+from tomostain.view.render.camera import Camera
+from tomostain.view.render.composite import composite_projection
+from tomostain.view.render.rgba import rgba, transfer_opacity
+from tomostain.view.render.volume import has_vtk, picture_of_volume, render_volume
+from tomostain.view.report.blocks import Compare, Figure, Frames, MetricTable, Report, Row, Section, write_report
 
 __all__ = [
     "Camera",

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
+from tomostain.figures.planes import orthogonal_planes
 from tomostain.io import open_volume, write_image
 from tomostain.io.atomic import refuse_existing
-from tomostain.io.stained import StainedVolume, open_stained
+from tomostain.io.ome_zarr.reader import StainedVolume, open_stained
 from tomostain.progress import Progress, silent
-from tomostain.view.planes import orthogonal_planes
-from tomostain.view.render import picture_of_volume
+from tomostain.view.render.volume import picture_of_volume
 
 PICTURE_VOXELS = 2**25
 """Most voxels of a volume that is put in pictures: finer pyramid levels and slices in between are not read."""

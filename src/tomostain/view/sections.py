@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 from tomostain.errors import InputError
+from tomostain.geometry.surfaces import Cut, curved_cut, plane_cut, plane_of
 from tomostain.io import open_stained, open_volume, write_slide
 from tomostain.io.atomic import refuse_existing
-from tomostain.io.sizes import check_length_um, check_pixels
+from tomostain.io.metadata.units import check_length_um, check_pixels
 from tomostain.progress import Progress, silent, track
-from tomostain.view.cuts import Cut, curved_cut, plane_cut, plane_of
 
 Block = Callable[[Sequence[int], Sequence[int]], NDArray[Any]]
 Blending = Literal["density", "colour"]

@@ -1,0 +1,320 @@
+"""A pair: one µCT section and its histology on one grid, with the mask of where they correspond; and its folder."""
+
+import itertools
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+import yaml
+from numpy.typing import NDArray
+
+from tomostain import __version__
+from tomostain.config import read_yaml
+from tomostain.errors import InputError
+from tomostain.io.atomic import atomic_file, write_text
+from tomostain.tiling.slice_context import MOST_SLICES, middle_slices
+
+SECTION_KEYS = ("origin_um", "row", "column", "slide_to_section")
+_MAX_PIXELS = 2**30
+_SAFE_ID = re.compile(r"[^\W_](?:[\w.+@&=-]| (?! ))*")
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """One µCT section and the histology of the same place, on one grid.
+
+    Attributes
+    ----------
+    id : str
+        Name of the pair and of its folder.
+    ct : ndarray of uint16, shape (Y, X)
+        Normalised µCT: background 10000, bone 30000 (paper section 2.5).
+    histology : ndarray of uint8, shape (Y, X, 3)
+        Normalised histology, RGB.
+    mask : ndarray of bool, shape (Y, X)
+        True where the two correspond (paper section 2.8), the hand-drawn exclusion already taken away.
+    voxel_um : float
+        Pixel size of all three, µm.
+    specimen, subject, implant : str
+        One implant; the animal it comes from (folds never split a subject); the implant's material.
+    weeks : int or None
+        Healing time, where it is known.
+    stain : str
+        Name of the stain.
+    section : dict or None
+        Where the section lies in its volume, under the keys of `tomostain.register.Section.to_dict`.
+    slices : ndarray of uint16, shape (S, Y, X), or None
+        `ct` with as many neighbours on either side, one pixel apart along the section's normal, where they are known.
+    """
+
+    id: str
+    ct: NDArray[np.uint16]
+    histology: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+    voxel_um: float
+    specimen: str = ""
+    subject: str = ""
+    implant: str = "unknown"
+    weeks: int | None = None
+    stain: str = "unknown"
+    section: dict[str, Any] | None = None
+    slices: NDArray[np.uint16] | None = None
+
+    def __post_init__(self) -> None:
+        check_id(self.id)
+        for name, dimensions, dtype in (("ct", 2, np.uint16), ("histology", 3, np.uint8), ("mask", 2, np.bool_)):
+            array = getattr(self, name)
+            if array.ndim != dimensions or array.dtype != dtype:
+                raise InputError(
+                    f"pair '{self.id}': {name} is {array.dtype} of shape {array.shape}; "
+                    f"it must be {np.dtype(dtype)} with {dimensions} dimensions"
+                )
+        _check_shapes(f"pair '{self.id}'", self.ct.shape, self.histology.shape, self.mask.shape)
+        if self.slices is not None:
+            _check_slices(f"pair '{self.id}'", self.slices, self.ct)
+        if not self.voxel_um > 0:
+            raise InputError(f"pair '{self.id}': voxel_um is {self.voxel_um}; give the pixel size in µm, above 0")
+        object.__setattr__(self, "specimen", self.specimen or self.id)
+        object.__setattr__(self, "subject", self.subject or self.specimen)
+
+    def seen(self, number: int = 1) -> NDArray[np.uint16]:
+        """Return the µCT as a network sees it: (Y, X), or so many slices (number, Y, X) with this one in the middle.
+
+        Raises
+        ------
+        InputError
+            If the pair holds fewer.
+        """
+        if number == 1:
+            return self.ct
+        if self.slices is None or len(self.slices) < number:
+            there = 1 if self.slices is None else len(self.slices)
+            raise InputError(
+                f"pair '{self.id}': holds {there} slice(s) of µCT, {number} are needed; prepare the dataset anew from "
+                f"volumes, with --ct-slices {number}"
+            )
+        return middle_slices(self.slices, number)
+
+    def record(self) -> dict[str, Any]:
+        """Return what `dataset.yaml` says of the pair: id, specimen, subject, implant, weeks, stain."""
+        return {key: getattr(self, key) for key in ("id", "specimen", "subject", "implant", "weeks", "stain")}
+
+
+def check_id(name: str) -> str:
+    """Return `name` if it can be the name of a pair's folder.
+
+    Raises
+    ------
+    InputError
+        If it is empty, holds a path separator or another sign that has no place in a file name.
+
+    Examples
+    --------
+    >>> check_id("P2-Mg10_left")
+    'P2-Mg10_left'
+    """
+    if not _SAFE_ID.fullmatch(name):
+        raise InputError(
+            f"pair '{name}': not usable as a folder name; "
+            "use letters, digits, '-', '_' and '.', beginning with a letter or digit"
+        )
+    return name
+
+
+def save_pair(
+    pair: Pair,
+    folder: Path,
+    *,
+    details: Mapping[str, Any] | None = None,
+    exclude: NDArray[np.bool_] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write a pair's folder: `ct.tif`, `histology.tif`, `mask.tif`, `pair.yaml`, and what more it has.
+
+    That is `ct-slices.tif` and `exclude.tif`.
+
+    Parameters
+    ----------
+    pair : Pair
+        What to write. Its mask is stored as it is.
+    folder : Path
+        The pair's folder; created.
+    details : mapping, optional
+        More keys for `pair.yaml`: the levels used, the source files.
+    exclude : ndarray of bool, shape (Y, X), optional
+        Hand-drawn exclusion. An `exclude.tif` that is there already is never overwritten, whatever `overwrite` says.
+    overwrite : bool
+        Replace the other files.
+
+    Raises
+    ------
+    InputError
+        If a file exists and may not be replaced.
+    """
+    folder = Path(folder)
+    resolution = {"resolution": (1e4 / pair.voxel_um, 1e4 / pair.voxel_um), "resolutionunit": "CENTIMETER"}
+    images: dict[str, NDArray[Any]] = {
+        "ct.tif": pair.ct,
+        "histology.tif": pair.histology,
+        "mask.tif": pair.mask.astype(np.uint8) * 255,
+    }
+    if pair.slices is not None:
+        images["ct-slices.tif"] = pair.slices
+    if exclude is not None and not (folder / "exclude.tif").exists():
+        images["exclude.tif"] = exclude.astype(np.uint8) * 255
+    for name, image in images.items():
+        with atomic_file(folder / name, overwrite) as temporary:
+            colours = "rgb" if name == "histology.tif" else "minisblack"
+            options = {"photometric": colours, "compression": "zlib", "metadata": None, **resolution}
+            tifffile.imwrite(temporary, image, **options)  # type: ignore[arg-type]
+    values = pair.record() | {"voxel_um": float(pair.voxel_um)} | (pair.section or {}) | dict(details or {})
+    values["tomostain_version"] = __version__
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    write_text(folder / "pair.yaml", text, overwrite)
+    return folder
+
+
+def load_pair(folder: Path, ct_slices: int = 1) -> Pair:
+    """Read a pair's folder.
+
+    Sizes and types are checked in the files' headers before memory is taken.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds `ct.tif`, `histology.tif`, `mask.tif`, `pair.yaml` and, perhaps, `exclude.tif` (not 0: excluded) and
+        `ct-slices.tif`.
+    ct_slices : int
+        Slices of µCT that are needed; where it is 1, `ct-slices.tif` is left alone.
+
+    Returns
+    -------
+    Pair
+        Its mask is `mask.tif` without what `exclude.tif` marks.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or broken, the shapes differ, or the mask excludes everything.
+    """
+    folder = Path(folder)
+    values = read_yaml(folder / "pair.yaml")
+    name = str(values.get("id", folder.name))
+    shapes = [_header(folder / f"{part}.tif") for part in ("ct", "histology", "mask")]
+    _check_shapes(f"pair '{name}' ({folder})", *shapes)
+    mask = _read(folder / "mask.tif") > 0
+    exclude = load_exclude(folder, mask.shape)
+    if exclude is not None:
+        mask &= ~exclude
+    if not mask.any():
+        raise InputError(f"pair '{name}': its mask excludes everything; correct {folder / 'mask.tif'} or exclude.tif")
+    slices = _load_slices(folder) if ct_slices > 1 else None
+    known = {key: values[key] for key in ("specimen", "subject", "implant", "weeks", "stain") if key in values}
+    section = {key: values[key] for key in SECTION_KEYS if key in values}
+    return replace(
+        Pair(name, _read(folder / "ct.tif"), _read(folder / "histology.tif"), mask, _voxel_um(values, folder)),
+        **known,
+        section=section or None,
+        slices=slices,
+    )
+
+
+def _load_slices(folder: Path) -> NDArray[np.uint16] | None:
+    """Read a pair folder's `ct-slices.tif`, if there is one."""
+    path = folder / "ct-slices.tif"
+    return _read_stack(path) if path.exists() else None
+
+
+def load_exclude(folder: Path, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
+    """Read a pair folder's hand-drawn `exclude.tif`, if there is one; True is excluded.
+
+    Raises
+    ------
+    InputError
+        If its rows and columns are not `shape`.
+    """
+    path = Path(folder) / "exclude.tif"
+    if not path.exists():
+        return None
+    found = _header(path)
+    if found[:2] != tuple(shape):
+        raise InputError(
+            f"{path}: has {found[0]} x {found[1]} pixels, the pair {shape[0]} x {shape[1]}; "
+            "draw it on the pair's own grid"
+        )
+    image = _read(path)
+    if image.ndim == 3:
+        image = image[..., :3].max(axis=2)
+    return np.asarray(image != 0)
+
+
+def _voxel_um(values: Mapping[str, Any], folder: Path) -> float:
+    """Return voxel_um of `pair.yaml` as a number above 0."""
+    value = values.get("voxel_um")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise InputError(f"{folder / 'pair.yaml'}: voxel_um is {value!r}; give the pixel size in µm, above 0")
+    return float(value)
+
+
+def _check_slices(what: str, slices: NDArray[Any], ct: NDArray[np.uint16]) -> None:
+    """Raise unless `slices` are an odd number of images like `ct`, which is the one in the middle."""
+    if slices.ndim != 3 or slices.dtype != np.uint16 or slices.shape[1:] != ct.shape or len(slices) % 2 == 0:
+        raise InputError(
+            f"{what}: its slices are {slices.dtype} of shape {slices.shape}; they must be uint16, an odd number, each "
+            f"of the shape {ct.shape} of ct"
+        )
+    if not np.array_equal(slices[len(slices) // 2], ct):
+        raise InputError(f"{what}: the middle one of its slices is not ct; prepare the dataset anew, or copy it again")
+
+
+def _check_shapes(what: str, ct: tuple[int, ...], histology: tuple[int, ...], mask: tuple[int, ...]) -> None:
+    """Raise unless the three shapes are (Y, X), (Y, X, 3) and (Y, X)."""
+    if len(ct) != 2 or histology != (*ct, 3) or mask != ct:
+        raise InputError(
+            f"{what}: shapes differ: ct {ct}, histology {histology}, mask {mask}; "
+            "all must be on one grid, the histology with 3 channels"
+        )
+
+
+def _header(path: Path) -> tuple[int, ...]:
+    """Return the shape a TIFF file's header tells, without reading the image."""
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            shape = tuple(tiff.pages[0].shape)
+            pages = len(tiff.pages)
+    except (tifffile.TiffFileError, OSError, ValueError, IndexError) as error:
+        raise InputError(f"{path}: not a readable TIFF file ({error})") from None
+    if pages != 1 or len(shape) not in (2, 3) or shape[0] * shape[1] > _MAX_PIXELS:
+        raise InputError(f"{path}: holds {pages} page(s) of shape {shape}; expected one 2D image below 2^30 pixels")
+    return shape
+
+
+def _read_stack(path: Path) -> NDArray[Any]:
+    """Read a TIFF file of a few images of one size, its header first."""
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            pages = [tuple(page.shape) for page in itertools.islice(tiff.pages, MOST_SLICES + 1)]
+    except (tifffile.TiffFileError, OSError, ValueError, IndexError) as error:
+        raise InputError(f"{path}: not a readable TIFF file ({error})") from None
+    if len(pages) > MOST_SLICES or set(pages) != {pages[0]} or len(pages[0]) != 2 or math.prod(pages[0]) > _MAX_PIXELS:
+        raise InputError(
+            f"{path}: holds {len(pages)} page(s) of shapes {sorted(set(pages))[:3]}; expected up to {MOST_SLICES} "
+            "greyscale images of one size"
+        )
+    stack = _read(path)
+    return stack if stack.ndim == 3 else stack[None]
+
+
+def _read(path: Path) -> NDArray[Any]:
+    """Read the one image of a TIFF file whose header was checked."""
+    try:
+        return np.asarray(tifffile.imread(path))
+    except Exception as error:  # a codec may raise anything on a truncated strip
+        raise InputError(f"{path}: broken or truncated ({error}); write it again") from None

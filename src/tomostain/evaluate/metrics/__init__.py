@@ -1,0 +1,1 @@
+"""Metrics: per patch, per image, per volume."""

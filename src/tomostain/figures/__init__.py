@@ -1,0 +1,1 @@
+"""Figures that several stages draw: planes with scale bars, images side by side, training curves."""

@@ -1,0 +1,181 @@
+"""Three orthogonal planes of a volume, and images side by side, each with a scale bar (paper Fig. 8 a to c)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from tomostain.figures.drawing import INK, RGB, draw_scale_bar, fitting, font, font_px, is_colour, resize, to_rgb
+
+PAPER = (255, 255, 255)
+MARKS = {"z": (0, 114, 178), "y": (213, 94, 0), "x": (0, 158, 115)}  # colours that the colour-blind can tell apart
+
+
+def cut_planes(volume: NDArray[Any], point: Sequence[int] | None = None) -> tuple[NDArray[Any], ...]:
+    """Return the planes XY, XZ and YZ through a voxel.
+
+    Parameters
+    ----------
+    volume : ndarray, shape (Z, Y, X) or (Z, Y, X, 3)
+        Grey values or colours.
+    point : sequence of int, optional
+        Voxel (z, y, x). Default: the central one.
+
+    Returns
+    -------
+    tuple of ndarray
+        XY of shape (Y, X), XZ of shape (Z, X) and ZY of shape (Y, Z), each with the colours behind. The last is
+        turned so that it lies beside XY and shares its rows.
+    """
+    z, y, x = _point(volume.shape[:3], point)
+    return volume[z], volume[:, y], np.swapaxes(volume[:, :, x], 0, 1)
+
+
+def orthogonal_planes(
+    volume: NDArray[Any],
+    voxel_um: float | Sequence[float],
+    *,
+    point: Sequence[int] | None = None,
+    window: tuple[float, float] | None = None,
+    width_px: int = 1000,
+    marks: bool = True,
+) -> RGB:
+    """Lay the planes XY, YZ and XZ out in one picture with true proportions and a scale bar.
+
+    XY stands upper left, YZ to its right (same rows), XZ below (same columns); small coloured marks at the edges show
+    where the other two planes cut.
+
+    Parameters
+    ----------
+    volume : ndarray, shape (Z, Y, X), or uint8 of shape (Z, Y, X, 3)
+        Grey values or colours.
+    voxel_um : float or sequence of float
+        Voxel size, or (z, y, x), µm.
+    point : sequence of int, optional
+        Voxel (z, y, x) through which the planes go. Default: the central one.
+    window : tuple of float, optional
+        Grey values shown black and white; see `to_rgb`.
+    width_px : int
+        Width of the picture.
+    marks : bool
+        Draw the marks.
+
+    Returns
+    -------
+    ndarray of uint8, shape (rows, width_px, 3)
+        The picture, on white.
+
+    References
+    ----------
+    Irvine et al., J. Synchrotron Rad. 2026, Fig. 8 (a, b, c).
+    """
+    colour = is_colour(volume) and volume.ndim == 4
+    if not (colour or volume.ndim == 3):
+        raise ValueError(f"a volume is (Z, Y, X) or uint8 (Z, Y, X, 3), found {volume.dtype} of shape {volume.shape}")
+    step = np.broadcast_to(np.asarray(voxel_um, dtype=float), 3)
+    point = _point(volume.shape[:3], point)
+    size_um = np.array(volume.shape[:3]) * step
+    letters = font_px(width_px)
+    gap, head = max(4, letters // 2), round(letters * 1.6)
+    um = float(size_um[2] + size_um[0]) / (width_px - gap)  # µm a pixel
+    depth, rows = (max(1, round(size / um)) for size in size_um[:2])
+    columns = width_px - gap - depth
+    planes = [plane if colour else _grey(plane, volume, window) for plane in cut_planes(volume, point)]
+    shapes = [(rows, columns), (depth, columns), (rows, depth)]
+    corners = [(0, head), (0, head + rows + gap + head), (columns + gap, head)]
+    height = corners[1][1] + depth + round(letters * 2.2)
+    sheet = Image.new("RGB", (width_px, height), PAPER)
+    names = ("XY", "XZ", "YZ")
+    for plane, shape, (left, top), name in zip(planes, shapes, corners, names, strict=True):
+        sheet.paste(Image.fromarray(resize(plane, shape)), (left, top))
+        _title(sheet, left, top, shape[1], name, letters)
+    if marks:
+        where = {axis: (index + 0.5) / n for axis, index, n in zip("zyx", point, volume.shape[:3], strict=True)}
+        for (left, top), shape, name in zip(corners, shapes, ("yx", "zx", "yz"), strict=True):
+            _edge_marks(sheet, left, top, shape, where[name[0]], where[name[1]], name, gap)
+    draw_scale_bar(sheet, 0, height - round(letters * 1.5), columns, um, letters)
+    return np.array(sheet)
+
+
+def side_by_side(
+    images: Sequence[NDArray[Any]],
+    captions: Sequence[str],
+    voxel_um: float,
+    *,
+    windows: Sequence[tuple[float, float] | None] | None = None,
+    width_px: int = 1500,
+) -> RGB:
+    """Put images of one grid beside each other (µCT | stained | truth), captions above and one scale bar below.
+
+    Parameters
+    ----------
+    images : sequence of ndarray, shape (Y, X) or (Y, X, 3)
+        All of one (Y, X).
+    captions : sequence of str
+        One an image.
+    voxel_um : float
+        Size of a pixel of the images, µm.
+    windows : sequence of tuple of float, optional
+        Grey windows, one an image (None for the default of `to_rgb`).
+    width_px : int
+        Width of the picture.
+
+    Returns
+    -------
+    ndarray of uint8, shape (rows, width_px, 3)
+        The picture, on white.
+    """
+    shapes = {image.shape[:2] for image in images}
+    if len(shapes) != 1 or len(captions) != len(images):
+        raise ValueError(f"images of shapes {sorted(shapes)} with {len(captions)} captions do not make a row")
+    rows, columns = shapes.pop()
+    letters = font_px(width_px)
+    gap, head = max(6, letters // 2), round(letters * 1.7)
+    width = (width_px - gap * (len(images) - 1)) // len(images)
+    height = max(1, round(width * rows / columns))
+    sheet = Image.new("RGB", (width_px, head + height + round(letters * 2.2)), PAPER)
+    for number, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        left = number * (width + gap)
+        window = windows[number] if windows else None
+        sheet.paste(Image.fromarray(resize(to_rgb(image, window), (height, width))), (left, head))
+        _title(sheet, left, head, width, caption, letters)
+    draw_scale_bar(sheet, 0, sheet.height - round(letters * 1.5), width, voxel_um * columns / width, letters)
+    return np.array(sheet)
+
+
+def _point(shape: Sequence[int], point: Sequence[int] | None) -> tuple[int, int, int]:
+    """Return the voxel (z, y, x), the central one by default; outside the volume is a ValueError."""
+    z, y, x = (n // 2 for n in shape) if point is None else (int(index) for index in point)
+    if not all(0 <= index < n for index, n in zip((z, y, x), shape, strict=True)):
+        raise ValueError(f"point {(z, y, x)} lies outside the volume of shape {tuple(shape)}")
+    return z, y, x
+
+
+def _grey(plane: NDArray[Any], volume: NDArray[Any], window: tuple[float, float] | None) -> RGB:
+    """Show a grey plane in the window of the whole volume, so that the three planes compare."""
+    if window is None and volume.dtype != np.uint8:
+        some = volume.reshape(-1)[:: max(1, volume.size // 1_000_000)]
+        low, high = np.percentile(some, [0.5, 99.5])
+        window = (float(low), float(high))
+    return to_rgb(plane, window)
+
+
+def _title(sheet: Image.Image, left: int, top: int, width: int, text: str, letters: int) -> None:
+    """Write a caption in the strip above a picture."""
+    text = fitting(text, width, letters)
+    ImageDraw.Draw(sheet).text((left, top - round(letters * 0.45)), text, INK, font(letters), anchor="ls")
+
+
+def _edge_marks(
+    sheet: Image.Image, left: int, top: int, shape: tuple[int, int], row: float, column: float, axes: str, long: int
+) -> None:
+    """Draw a short line into a picture from each edge where another plane cuts it (fractions of rows and columns)."""
+    draw = ImageDraw.Draw(sheet)
+    bottom, right = top + shape[0] - 1, left + shape[1] - 1
+    y, x = top + round(row * (shape[0] - 1)), left + round(column * (shape[1] - 1))
+    for start, end in (((left, y), (left + long, y)), ((right - long, y), (right, y))):
+        draw.line((start, end), fill=MARKS[axes[0]], width=2)
+    for start, end in (((x, top), (x, top + long)), ((x, bottom - long), (x, bottom))):
+        draw.line((start, end), fill=MARKS[axes[1]], width=2)

@@ -1,0 +1,1 @@
+"""Geometry: where a section lies in a volume, planes and curved surfaces. All coordinate arithmetic is here."""

@@ -1,0 +1,297 @@
+"""Normalisation of µCT (paper section 2.5): bone to 30000, background to 10000, the two levels found or given."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from tomostain.errors import InputError
+from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE
+from tomostain.imaging.regions import FEWEST_PX, block_mean, core_of, low_mode, padding, solid_and_metal
+
+_SIDE_PX = 512
+_BY_HAND = (
+    "give both grey levels by hand (register and prepare: ct_background and ct_bone in --config; stain: --background "
+    "and --bone)"
+)
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Grey values of a scan that normalisation sets to 10000 and 30000.
+
+    Attributes
+    ----------
+    background, bone : float
+        Mean grey value of the two regions of interest, in the scan's own scale.
+    background_std, bone_std : float
+        Standard deviation within them; 0 where the levels were given and not found.
+    background_px, bone_px : int
+        Pixels in them (after averaging large slices down); 0 where the levels were given.
+    """
+
+    background: float
+    bone: float
+    background_std: float = 0.0
+    bone_std: float = 0.0
+    background_px: int = 0
+    bone_px: int = 0
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite([self.background, self.bone]).all() and self.bone > self.background):
+            raise InputError(
+                f"µCT levels: bone {self.bone:g} and background {self.background:g}; "
+                "both must be numbers, and bone the brighter one"
+            )
+
+    def to_dict(self) -> dict[str, float | int]:
+        """Return plain numbers for YAML."""
+        return asdict(self)
+
+
+class SlicedVolume(Protocol):
+    """What `volume_levels` asks of a volume: `tomostain.io.Volume` has it."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Slices, rows, columns."""
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Return slices start to stop - 1, shape (stop - start, Y, X)."""
+
+
+def check_ct(ct: NDArray[Any], source: str = "µCT") -> None:
+    """Raise unless the grey values are finite and not all the same.
+
+    Raises
+    ------
+    InputError
+        If there are none, one is NaN or infinite, or all are equal; the message begins with `source`.
+    """
+    if ct.size == 0:
+        raise InputError(f"{source}: holds no pixels; give an image or a volume with some")
+    if ct.dtype.kind == "f" and not np.isfinite(ct).all():
+        bad = int((~np.isfinite(ct)).sum())
+        raise InputError(f"{source}: {bad} grey values are NaN or infinite; replace them by the background's value")
+    if ct.min() == ct.max():
+        raise InputError(f"{source}: every grey value is {ct.flat[0]}; a constant image shows no bone")
+
+
+def estimate_levels(samples: NDArray[Any], source: str = "µCT") -> Levels:
+    """Find the mean grey values of bone and background (the ROIs of paper section 2.5, found automatically).
+
+    The background is the lowest main mode of the grey values. Solid matter is divided from the rest by Otsu's
+    threshold; where its bright class is one compact body far above another solid, it is a metal screw (Ti), and bone is
+    what lies below. The means are taken over the cores of the regions, so that partial volumes at edges do not count.
+
+    Parameters
+    ----------
+    samples : ndarray, shape (Y, X) or (N, Y, X)
+        One image, or some slices of a volume, with bone and background in them.
+    source : str
+        Named in error messages.
+
+    Returns
+    -------
+    Levels
+
+    Raises
+    ------
+    InputError
+        If the samples are empty, constant or not finite, or no bone stands out.
+
+    References
+    ----------
+    N. Otsu, IEEE Trans. Syst. Man Cybern. 9 (1979) 62–66.
+    """
+    small, background, core = _regions(samples, source)
+    zero, unit = float(samples.min()), float(samples.max()) - float(samples.min())
+    low, high = np.percentile(small[core], [5, 95])
+    bone = small[core & (small >= low) & (small <= high)]
+    levels = [float(region.mean(dtype=np.float64)) for region in (small[background], bone)]
+    spread = [float(region.std(dtype=np.float64)) for region in (small[background], small[core])]
+    if levels[1] - levels[0] <= 2 * spread[0]:
+        raise InputError(f"{source}: no bone stands out from the noise; {_BY_HAND}")
+    background_level, bone_level = (zero + unit * level for level in levels)
+    return Levels(
+        background_level, bone_level, unit * spread[0], unit * spread[1], int(background.sum()), int(bone.size)
+    )
+
+
+def level_regions(samples: NDArray[Any], source: str = "µCT") -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return what `estimate_levels` takes for background and for bone.
+
+    Parameters
+    ----------
+    samples : ndarray, shape (N, Y, X)
+        As `level_samples` gives them.
+
+    Returns
+    -------
+    background, bone : ndarray of bool, shape (N, Y, X)
+        Each side averaged down where it is longer than 512 px.
+
+    Raises
+    ------
+    InputError
+        See `estimate_levels`.
+    """
+    return _regions(samples, source)[1:]
+
+
+def _regions(
+    samples: NDArray[Any], source: str
+) -> tuple[NDArray[np.floating[Any]], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return the samples, averaged down and on a scale from 0 to 1, and the places of background and bone in them."""
+    check_ct(samples, source)
+    slices = [samples] if samples.ndim == 2 else list(samples)
+    step = max(1, -(-max(slices[0].shape) // _SIDE_PX))
+    # On a scale from 0 to 1, so that neither offset nor range of the scan's own touches the precision.
+    zero, unit = float(samples.min()), float(samples.max()) - float(samples.min())
+    small = np.stack([block_mean((image.astype(np.float64) - zero) / unit, step) for image in slices])
+    smooth = np.stack([ndimage.gaussian_filter(image, 1.0) for image in small])
+    seen = ~padding(small)
+    threshold, metal = solid_and_metal(smooth, seen)
+    background = low_mode(smooth, seen & (smooth < threshold))
+    core = core_of(seen & (smooth >= threshold) & ~metal)
+    if background.sum() < FEWEST_PX or core.sum() < FEWEST_PX:
+        raise InputError(f"{source}: no bone stands out from the background; {_BY_HAND}")
+    return small, background, core
+
+
+def level_samples(volume: SlicedVolume, n_slices: int = 12, source: str = "µCT") -> NDArray[np.float32]:
+    """Return slices spread evenly over a volume, averaged down to at most 512 px a side; only those are read.
+
+    Parameters
+    ----------
+    volume : SlicedVolume
+        For instance a `tomostain.io.Volume`.
+    n_slices : int
+        How many.
+    source : str
+        Named in error messages.
+
+    Returns
+    -------
+    ndarray of float32, shape (N, Y, X)
+
+    Raises
+    ------
+    InputError
+        If a grey value is NaN or infinite.
+    """
+    n = volume.shape[0]
+    chosen = np.unique(((np.arange(n_slices) + 0.5) * n / n_slices).astype(int))
+    step = max(1, -(-max(volume.shape[1:]) // _SIDE_PX))
+    samples = []
+    for z in chosen:
+        image = volume.read(int(z), int(z) + 1)[0]
+        if image.dtype.kind == "f":
+            check_finite(image, f"{source}, slice {z}")
+        samples.append(block_mean(image, step))
+    return np.stack(samples)
+
+
+def volume_levels(volume: SlicedVolume, n_slices: int = 12, source: str = "µCT") -> Levels:
+    """Find the levels of a volume from its `level_samples`.
+
+    Raises
+    ------
+    InputError
+        See `estimate_levels`.
+    """
+    return estimate_levels(level_samples(volume, n_slices, source), source)
+
+
+def levels_by_hand(
+    volume: SlicedVolume,
+    background: float | None,
+    bone: float | None,
+    n_slices: int = 12,
+    source: str = "µCT",
+) -> Levels:
+    """Return the levels that are given; what is None is found in the volume.
+
+    Parameters
+    ----------
+    volume : SlicedVolume
+    background, bone : float or None
+        In the scan's own scale.
+    n_slices, source
+        See `volume_levels`.
+
+    Raises
+    ------
+    InputError
+        If bone is not the brighter one; and see `estimate_levels`.
+    """
+    if background is not None and bone is not None:
+        return Levels(background, bone)
+    found = volume_levels(volume, n_slices, source)
+    if background is not None:
+        found = replace(found, background=background, background_std=0.0, background_px=0)
+    if bone is not None:
+        found = replace(found, bone=bone, bone_std=0.0, bone_px=0)
+    return found
+
+
+def check_finite(ct: NDArray[Any], source: str) -> None:
+    """Raise `InputError` that names `source` if a grey value is NaN or infinite."""
+    if ct.dtype.kind == "f" and not np.isfinite(ct).all():
+        raise InputError(f"{source}: holds NaN or infinite grey values; replace them by the background's value")
+
+
+def levels_from_rois(ct: NDArray[Any], background: Sequence[int], bone: Sequence[int]) -> Levels:
+    """Take the levels from two boxes chosen by hand.
+
+    Parameters
+    ----------
+    ct : ndarray, shape (Y, X)
+    background, bone : sequence of four int
+        First row, row after the last, first column, column after the last.
+
+    Raises
+    ------
+    InputError
+        If a box is empty or bone is not the brighter one.
+    """
+    regions = [ct[box_slices(box, ct.shape, "µCT ROI")] for box in (background, bone)]
+    mean = [float(region.mean(dtype=np.float64)) for region in regions]
+    spread = [float(region.std(dtype=np.float64)) for region in regions]
+    return Levels(mean[0], mean[1], spread[0], spread[1], regions[0].size, regions[1].size)
+
+
+def box_slices(box: Sequence[int], shape: tuple[int, ...], what: str) -> tuple[slice, slice]:
+    """Return the slices of a box (row0, row1, column0, column1); `InputError` if it is empty or leaves the image."""
+    if len(box) != 4 or not (0 <= box[0] < box[1] <= shape[0] and 0 <= box[2] < box[3] <= shape[1]):
+        size = f"{shape[0]} x {shape[1]} px"
+        raise InputError(f"{what}: {list(box)} is no box in an image of {size}; give row0, row1, column0, column1")
+    return slice(box[0], box[1]), slice(box[2], box[3])
+
+
+def normalise_ct(ct: NDArray[Any], levels: Levels) -> NDArray[np.uint16]:
+    """Scale grey values linearly so that background is 10000 and bone 30000 (paper section 2.5).
+
+    Parameters
+    ----------
+    ct : ndarray, any shape
+        Grey values of the scan.
+    levels : Levels
+        Its grey values of background and bone.
+
+    Returns
+    -------
+    ndarray of uint16, same shape
+        Clipped to [0, 65535].
+
+    Examples
+    --------
+    >>> normalise_ct(np.array([0.1, 0.5, 0.9]), Levels(0.1, 0.9)).tolist()
+    [10000, 20000, 30000]
+    """
+    scale = (CT_BONE - CT_BACKGROUND) / (levels.bone - levels.background)
+    scaled = (ct.astype(np.float32) - np.float32(levels.background)) * np.float32(scale) + np.float32(CT_BACKGROUND)
+    return np.clip(np.rint(scaled), 0, 65535).astype(np.uint16)

@@ -1,0 +1,115 @@
+"""A picture of a scan's grey values with the two levels of the normalisation, to see whether they are right."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomostain.imaging.intensity import Levels
+from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE, CT_WINDOW
+
+Mask = NDArray[np.bool_]
+_INK, _SOFT, _ALL = "#33373d", "#7d838c", "#c9ccd1"
+_COLOURS = {"background": "#2f7fb8", "bone": "#d9772b"}
+_BINS = 256
+
+
+def levels_picture(
+    samples: NDArray[Any], levels: Levels | None, regions: tuple[Mask, Mask] | None = None, title: str = ""
+) -> NDArray[np.uint8]:
+    """Draw the histogram of grey values with the levels of background and bone, and a slice beside it.
+
+    Parameters
+    ----------
+    samples : ndarray, shape (N, Y, X)
+        Some slices of the scan: `tomostain.imaging.intensity.level_samples`.
+    levels : Levels or None
+        The grey values that become 10000 and 30000; None where none were found.
+    regions : tuple of ndarray of bool, shape (N, Y, X), optional
+        What was taken for background and for bone, coloured in both panels; None if the levels were given.
+    title : str
+        Above the histogram.
+
+    Returns
+    -------
+    ndarray of uint8, shape (rows, columns, 3)
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10.6, 4.4), dpi=120, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    histogram, picture = figure.subplots(1, 2, width_ratios=(1.6, 1))
+    _draw_histogram(histogram, samples, levels, regions)
+    histogram.set_title(title, loc="left", fontsize=9, color=_INK)
+    _draw_slice(picture, samples, levels, regions)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _draw_histogram(axes: Any, samples: NDArray[Any], levels: Levels | None, regions: Any) -> None:
+    """Draw all grey values, those of the two regions, and the levels, with the normalised scale above."""
+    shown = [*np.percentile(samples, [0.05, 99.95])]
+    if levels:
+        shown += [levels.background, levels.bone]
+    reach = 0.06 * (max(shown) - min(shown)) or 1.0
+    edges = bin_edges(samples, min(shown) - reach, max(shown) + reach)
+    axes.stairs(np.histogram(samples, edges)[0], edges, fill=True, color=_ALL, label="all voxels")
+    for (name, colour), region in zip(_COLOURS.items(), regions or (), strict=False):
+        counts = np.histogram(samples[region], edges)[0]
+        axes.stairs(counts, edges, fill=True, color=colour, alpha=0.6, label=f"taken for {name}")
+    axes.set_yscale("symlog", linthresh=10)
+    axes.set_xlim(edges[0], edges[-1])
+    axes.set_ylim(bottom=0)
+    if levels:
+        values = {"background": (levels.background, CT_BACKGROUND), "bone": (levels.bone, CT_BONE)}
+        for name, (found, wanted) in values.items():
+            axes.axvline(found, color=_COLOURS[name], linewidth=1.6, label=f"{name}: {found:.5g} → {wanted:g}")
+        scale = (CT_BONE - CT_BACKGROUND) / (levels.bone - levels.background)
+        upper = axes.secondary_xaxis(
+            "top",
+            functions=(
+                lambda grey: CT_BACKGROUND + scale * (grey - levels.background),
+                lambda normalised: levels.background + (normalised - CT_BACKGROUND) / scale,
+            ),
+        )
+        upper.tick_params(labelsize=7.5, colors=_SOFT, length=2)
+        upper.set_xlabel("normalised", fontsize=8, color=_SOFT)
+    axes.set_xlabel("grey value of the scan", fontsize=8, color=_SOFT)
+    axes.set_ylabel("voxels (logarithmic)", fontsize=8, color=_SOFT)
+    axes.tick_params(labelsize=7.5, colors=_SOFT, length=2)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=8, frameon=False, labelcolor=_INK, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.16))
+
+
+def bin_edges(samples: NDArray[Any], low: float, high: float) -> NDArray[np.float64]:
+    """Return the bins' edges: each holds as many of the whole numbers as the next, or the histogram would have gaps.
+
+    Examples
+    --------
+    >>> bin_edges(np.arange(1000), 0, 1000)[:3].tolist()
+    [-0.5, 3.5, 7.5]
+    """
+    if high - low > 16 and np.array_equal(samples, np.rint(samples)):
+        width = max(1.0, np.ceil((high - low) / _BINS))
+        return np.arange(np.floor(low) - 0.5, high + width, width)
+    return np.linspace(low, high, _BINS + 1)
+
+
+def _draw_slice(axes: Any, samples: NDArray[Any], levels: Levels | None, regions: Any) -> None:
+    """Draw a slice as the networks would see it, with the regions tinted: the one with most of what is bone."""
+    from matplotlib.colors import to_rgb
+
+    chosen = int(np.argmax(regions[1].sum(axis=(1, 2)))) if regions else len(samples) // 2
+    low, high = np.percentile(samples, [0.5, 99.5])
+    if levels:
+        step = (levels.bone - levels.background) / (CT_BONE - CT_BACKGROUND)
+        low, high = (levels.background + step * (edge - CT_BACKGROUND) for edge in CT_WINDOW)
+    grey = np.clip((samples[chosen].astype(np.float64) - low) / max(high - low, 1e-12), 0, 1)
+    image = np.repeat(grey[..., None], 3, axis=2)
+    for colour, region in zip(_COLOURS.values(), regions or (), strict=False):
+        place = region[chosen]
+        image[place] = 0.5 * image[place] + 0.5 * np.array(to_rgb(colour))
+    axes.imshow(image, interpolation="nearest")
+    axes.set_axis_off()
+    axes.set_title("a slice, in the window of the networks" if levels else "a slice", fontsize=9, color=_INK)

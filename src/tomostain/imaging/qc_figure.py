@@ -1,0 +1,120 @@
+"""`qc.png`: one picture a pair, to see at a glance whether µCT, histology and mask belong together."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from tomostain.imaging.network_range import CT_WINDOW
+from tomostain.imaging.regions import block_mean
+from tomostain.io.atomic import atomic_file
+
+_GAP_PX = 8
+_HEAD_PX = 20
+_OUTLINE = (255, 196, 0)
+_SIDE_PX = 640
+
+
+def ct_to_grey(ct: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """Show normalised µCT, window [0, 40000], as grey RGB of 8 bit.
+
+    Parameters
+    ----------
+    ct : ndarray of uint16, shape (Y, X)
+
+    Returns
+    -------
+    ndarray of uint8, shape (Y, X, 3)
+    """
+    grey = np.clip(ct.astype(np.float32) * (255 / CT_WINDOW[1]), 0, 255).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def checkerboard(a: NDArray[np.uint8], b: NDArray[np.uint8], squares: int = 8) -> NDArray[np.uint8]:
+    """Alternate squares of two images: structures that cross the borders unbroken are aligned.
+
+    Parameters
+    ----------
+    a, b : ndarray of uint8, shape (Y, X, 3)
+    squares : int
+        Squares along the longer side.
+
+    Returns
+    -------
+    ndarray of uint8, shape (Y, X, 3)
+
+    Examples
+    --------
+    >>> a, b = np.zeros((2, 2, 3), np.uint8), np.ones((2, 2, 3), np.uint8)
+    >>> checkerboard(a, b, squares=2)[..., 0].tolist()
+    [[0, 1], [1, 0]]
+    """
+    side = max(1, -(-max(a.shape[:2]) // squares))
+    rows, columns = np.indices(a.shape[:2]) // side
+    return np.where(((rows + columns) % 2 == 1)[..., None], b, a)
+
+
+def draw_mask(image: NDArray[np.uint8], mask: NDArray[np.bool_], width_px: int = 2) -> NDArray[np.uint8]:
+    """Dim what lies outside the mask and draw the mask's outline inside it.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (Y, X, 3)
+    mask : ndarray of bool, shape (Y, X)
+    width_px : int
+        Width of the outline.
+
+    Returns
+    -------
+    ndarray of uint8, shape (Y, X, 3)
+    """
+    shown = np.where(mask[..., None], image, (image * 0.35).astype(np.uint8))
+    shown[mask & ~ndimage.binary_erosion(mask, iterations=width_px)] = _OUTLINE
+    return shown
+
+
+def qc_picture(
+    ct: NDArray[np.uint16], histology: NDArray[np.uint8], mask: NDArray[np.bool_], side_px: int = _SIDE_PX
+) -> NDArray[np.uint8]:
+    """Put µCT, histology, their checkerboard and the mask's outline side by side.
+
+    Parameters
+    ----------
+    ct : ndarray of uint16, shape (Y, X)
+        Normalised.
+    histology : ndarray of uint8, shape (Y, X, 3)
+    mask : ndarray of bool, shape (Y, X)
+    side_px : int
+        Longest side of a panel; larger images are shown smaller.
+
+    Returns
+    -------
+    ndarray of uint8, shape (rows, columns, 3)
+        Panels in a row, or two by two where the images are wide.
+    """
+    step = max(1, -(-max(ct.shape) // side_px))
+    grey, colour = (block_mean(image, step).astype(np.uint8) for image in (ct_to_grey(ct), histology))
+    small_mask = block_mean(mask, step) > 0.5
+    panels = [grey, colour, checkerboard(grey, colour), draw_mask(colour, small_mask)]
+    framed = [np.pad(panel, ((_GAP_PX, 0), (_GAP_PX, 0), (0, 0)), constant_values=255) for panel in panels]
+    per_row = 2 if grey.shape[1] > 1.3 * grey.shape[0] else 4
+    rows = [np.concatenate(framed[i : i + per_row], axis=1) for i in range(0, 4, per_row)]
+    return np.pad(np.concatenate(rows), ((0, _GAP_PX), (0, _GAP_PX), (0, 0)), constant_values=255)
+
+
+def write_qc(
+    path: Path, ct: NDArray[np.uint16], histology: NDArray[np.uint8], mask: NDArray[np.bool_], voxel_um: float
+) -> None:
+    """Write the picture of `qc_picture` with a line that names the panels, as PNG."""
+    import matplotlib
+    from PIL import Image, ImageDraw, ImageFont
+
+    picture = qc_picture(ct, histology, mask)
+    canvas = Image.fromarray(np.pad(picture, ((_HEAD_PX, 0), (0, 0), (0, 0)), constant_values=255))
+    # Pillow's own font lacks µ and ×; matplotlib, which is needed anyway, ships one that has them.
+    font = ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", 12)
+    line = f"µCT, histology, checkerboard, mask ({mask.mean():.0%})   {ct.shape[0]} × {ct.shape[1]} px, {voxel_um:g} µm"
+    ImageDraw.Draw(canvas).text((_GAP_PX, 6), line, fill=(40, 40, 40), font=font)
+    with atomic_file(path) as temporary:
+        canvas.save(temporary)

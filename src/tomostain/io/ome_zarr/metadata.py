@@ -1,0 +1,66 @@
+"""The OME-Zarr 0.5 metadata of a stained volume: axes, levels, voxel sizes and the three colours.
+
+Source: the OME-Zarr (OME-NGFF) 0.5 specification, "multiscales" and "omero" metadata.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tomostain.io.metadata.units import to_um
+
+_COLOURS = (("red", "FF0000"), ("green", "00FF00"), ("blue", "0000FF"))
+
+
+def ome_metadata(name: str, scales: Sequence[tuple[list[float], list[float]]]) -> dict[str, Any]:
+    """Return the ``ome`` attribute of a stained volume.
+
+    Parameters
+    ----------
+    name : str
+        Name of the image.
+    scales : sequence
+        Voxel size and first voxel's centre (z, y, x), µm, of each level, as `level_scales` gives them.
+    """
+    axes: list[dict[str, str]] = [{"name": "c", "type": "channel"}]
+    axes += [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "zyx"]
+    datasets = [
+        {
+            "path": str(level),
+            "coordinateTransformations": [
+                {"type": "scale", "scale": [1.0, *scale]},
+                {"type": "translation", "translation": [0.0, *translation]},
+            ],
+        }
+        for level, (scale, translation) in enumerate(scales)
+    ]
+    window = {"min": 0, "max": 255, "start": 0, "end": 255}
+    channels = [{"label": label, "color": code, "active": True, "window": window} for label, code in _COLOURS]
+    image = {"name": name, "axes": axes, "datasets": datasets, "type": "mean 2×2×2"}
+    return {
+        "version": "0.5",
+        "multiscales": [image],
+        "omero": {"channels": channels, "rdefs": {"model": "color", "defaultZ": 0, "defaultT": 0}},
+    }
+
+
+def read_level_scales(attributes: Mapping[str, Any]) -> tuple[list[str], list[tuple[float, float, float]]]:
+    """Return the paths and the voxel sizes (z, y, x), µm, of the levels from the attributes of an OME-Zarr group.
+
+    Raises
+    ------
+    ValueError, KeyError, IndexError, TypeError
+        If the metadata are not those of an image with axes c z y x in units of length.
+    """
+    image = attributes.get("ome", attributes)["multiscales"][0]
+    axes = "".join(axis["name"] for axis in image["axes"])
+    if axes != "czyx":
+        raise ValueError(f"its axes are {' '.join(axes)}, not c z y x")
+    units = [axis.get("unit") for axis in image["axes"]][1:]
+    scales: list[tuple[float, float, float]] = []
+    for dataset in image["datasets"]:
+        scale = next(t["scale"] for t in dataset["coordinateTransformations"] if t["type"] == "scale")
+        z, y, x = (to_um(step, unit) for step, unit in zip(scale[1:], units, strict=True))
+        if z is None or y is None or x is None:
+            raise ValueError("its voxel size has no unit of length")
+        scales.append((z, y, x))
+    return [dataset["path"] for dataset in image["datasets"]], scales

@@ -1,0 +1,137 @@
+"""Reading a stained volume (OME-Zarr 0.5) by slabs, at any level of its pyramid."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomostain.errors import InputError
+from tomostain.io.ome_zarr.metadata import read_level_scales
+from tomostain.io.ome_zarr.plan import PROGRESS
+from tomostain.io.ome_zarr.pyramid import Shape
+from tomostain.io.ome_zarr.shards import damaged, shard_name
+from tomostain.progress import Progress, silent
+
+
+class StainedVolume:
+    """A finished stained volume; made by `open_stained`.
+
+    Attributes
+    ----------
+    path : Path
+        The OME-Zarr folder.
+    shape : tuple of int
+        (Z, Y, X), voxels.
+    voxel_um : tuple of float
+        Voxel size (z, y, x), µm.
+    levels : tuple
+        ``((Z, Y, X), (z, y, x) voxel size in µm)`` of each level, finest first.
+    provenance : dict
+        What it was made of (empty if it was not written by this package).
+    """
+
+    def __init__(self, path: Path, arrays: Sequence[Any], scales: Sequence[Any], provenance: dict[str, Any]) -> None:
+        self.path = path
+        self._arrays = list(arrays)
+        self.levels: tuple[tuple[Shape, tuple[float, float, float]], ...] = tuple(
+            (tuple(array.shape[1:]), tuple(scale)) for array, scale in zip(arrays, scales, strict=True)
+        )
+        self.shape, self.voxel_um = self.levels[0]
+        self.provenance = provenance
+
+    def read(self, z0: int, z1: int, level: int = 0) -> NDArray[np.uint8]:
+        """Read slices z0 to z1 (half-open) of a level.
+
+        Returns
+        -------
+        ndarray of uint8, shape (z1 - z0, y, x, 3)
+
+        Raises
+        ------
+        InputError
+            If the stored data are damaged.
+        """
+        if not 0 <= level < len(self.levels) or not 0 <= z0 < z1 <= self.levels[level][0][0]:
+            raise ValueError(f"slices {z0} to {z1} of level {level} asked; the levels are {self.levels}")
+        try:
+            slab = np.asarray(self._arrays[level][:, z0:z1])
+        except (OSError, ValueError, RuntimeError) as error:
+            raise InputError(
+                f"{self.path}: slices {z0} to {z1 - 1} of level {level} cannot be read ({str(error)[:120]}); "
+                "the volume is damaged, stain it again with --overwrite"
+            ) from None
+        return np.ascontiguousarray(np.moveaxis(slab, 0, -1))
+
+    def block(self, first: Sequence[int], end: Sequence[int]) -> NDArray[np.uint8]:
+        """Read the voxels from `first` to `end` (z, y, x; half-open) of the finest level, and no other chunks.
+
+        Returns
+        -------
+        ndarray of uint8, shape (z, y, x, 3)
+
+        Raises
+        ------
+        InputError
+            If the stored data are damaged.
+        """
+        window = tuple(slice(a, b) for a, b in zip(first, end, strict=True))
+        try:
+            return np.moveaxis(np.asarray(self._arrays[0][:, *window]), 0, -1)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise InputError(
+                f"{self.path}: voxels {list(first)} to {list(end)} cannot be read ({str(error)[:120]}); the volume is "
+                "damaged, see tomostain check"
+            ) from None
+
+
+def open_stained(path: Path) -> StainedVolume:
+    """Open a stained volume: an OME-Zarr image with axes c z y x and three 8-bit channels.
+
+    Raises
+    ------
+    InputError
+        If it is missing, not a stained volume, or not finished.
+    """
+    import zarr
+
+    path = Path(path)
+    if not path.is_dir():
+        raise InputError(f"{path}: no such folder (a stained volume is an OME-Zarr folder)")
+    if (path / PROGRESS).is_dir():
+        raise InputError(f"{path}: staining was not finished; run the same command again to continue")
+    try:
+        group = zarr.open_group(path, mode="r")
+        attributes = dict(group.attrs)
+        names, scales = read_level_scales(attributes)
+        arrays: list[Any] = [group[name] for name in names]
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise InputError(
+            f"{path}: is not a stained volume ({reason}); give the OME-Zarr folder that stain wrote"
+        ) from None
+    for array in arrays:
+        if array.ndim != 4 or array.shape[0] != 3 or array.dtype != np.uint8:
+            raise InputError(
+                f"{path}: holds {array.dtype} of shape {array.shape}, not three 8-bit channels (c, z, y, x)"
+            )
+    ours: Any = attributes.get("tomostain")
+    return StainedVolume(path, arrays, scales, dict(ours.get("provenance", {})) if isinstance(ours, Mapping) else {})
+
+
+def check_stained(path: Path, progress: Progress = silent) -> list[str] | None:
+    """Return which shards of a finished stained volume are not what was written; None if no checksums were kept.
+
+    Raises
+    ------
+    InputError
+        As `open_stained`; also if the list of checksums is damaged itself.
+    """
+    shapes = [shape for shape, _ in open_stained(path).levels]
+    import zarr
+
+    array = zarr.open_array(Path(path) / "0", mode="r")
+    slab = (array.shards or array.chunks)[1]
+    names = [shard_name(level, z0, slab) for level, shape in enumerate(shapes) for z0 in range(0, shape[0], slab)]
+    return damaged(Path(path), names, progress)

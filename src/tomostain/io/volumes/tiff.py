@@ -1,0 +1,212 @@
+"""Volumes in TIFF: a folder of slices, or one file with many."""
+
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from tomostain.errors import InputError
+from tomostain.io.metadata.units import check_pixels
+from tomostain.io.tiff import TIFF_SUFFIXES, check_complete, from_photometric, opened_tiff, stated_spacing, tiff_errors
+from tomostain.io.volumes.sources import Source
+
+
+def natural_slices(folder: Path) -> list[Path]:
+    """Return the TIFF slices of a folder in the order of the number that tells their names apart.
+
+    Parameters
+    ----------
+    folder : Path
+        Hidden files, other formats and folders in it are ignored, and the previews ``*_spr.tif`` that Bruker's NRecon
+        lays beside its slices.
+
+    Returns
+    -------
+    list of Path
+
+    Raises
+    ------
+    InputError
+        If there is no TIFF, the names differ in more than one number, two slices have one number, or a number is
+        missing.
+    """
+    files = [
+        file
+        for file in sorted(folder.iterdir())
+        if file.name.lower().endswith(TIFF_SUFFIXES)
+        and not file.name.startswith(".")
+        and not file.stem.lower().endswith("_spr")
+        and file.is_file()
+    ]
+    if not files:
+        inside = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())[:3]
+        hint = f"; it has the folder(s) {', '.join(inside)}: was one of them meant?" if inside else ""
+        raise InputError(f"{folder}: no TIFF slices in this folder{hint or '; give the folder that holds them'}")
+    if len(files) == 1:
+        return files
+    numbered: dict[int, Path] = {}
+    for file, number in zip(files, _slice_numbers(files), strict=True):
+        if number in numbered:
+            raise InputError(f"{file}: has the same slice number {number} as {numbered[number].name}; remove one")
+        numbered[number] = file
+    order = sorted(numbered)
+    for before, after in pairwise(order):
+        if after != before + 1:
+            raise InputError(
+                f"{folder}: slice number {before + 1} is missing ({numbered[before].name} is followed by "
+                f"{numbered[after].name}); put it back, or renumber the slices"
+            )
+    return [numbered[number] for number in order]
+
+
+def _slice_numbers(files: list[Path]) -> list[int]:
+    """Return the one number by which the names differ."""
+    parts = [re.split(r"(\d+)", file.stem) for file in files]
+    usual = max((tuple(p[::2]) for p in parts), key=[tuple(p[::2]) for p in parts].count)
+    for file, part in zip(files, parts, strict=True):
+        if tuple(part[::2]) != usual:
+            like = "#".join(usual)
+            raise InputError(f"{file}: its name is not like the others' ({like}); keep only the slices in the folder")
+    varying = [i for i in range(1, len(parts[0]), 2) if len({int(part[i]) for part in parts}) > 1]
+    if len(varying) > 1:
+        first, last = files[0].name, files[-1].name
+        raise InputError(
+            f"{files[0].parent}: the names differ in more than one number ({first} … {last}); name the slices by one"
+        )
+    # Names that differ by leading zeros only (1, 01) are the same number: the caller reports the duplicate.
+    index = varying[0] if varying else len(parts[0]) - 2
+    return [int(part[index]) for part in parts]
+
+
+def tiff_folder_source(folder: Path) -> Source:
+    """Open a folder of TIFF slices; every header is looked at, no image data are read.
+
+    Raises
+    ------
+    InputError
+        For what `natural_slices` refuses, for colour or multi-page files, truncated files, and slices that differ in
+        shape or type (the first odd file is named).
+    """
+    files = natural_slices(folder)
+    first = _slice_header(files[0])
+    with opened_tiff(files[0]) as tif:
+        spacing = stated_spacing(tif)
+    for file in files[1:]:
+        header = _slice_header(file)
+        if header != first:
+            what, found, wanted = (
+                ("shape", header[0], first[0]) if header[0] != first[0] else ("type", header[1], first[1])
+            )
+            raise InputError(f"{file}: its {what} is {found}, that of {files[0].name} is {wanted}; all must be alike")
+    shape, dtype = first
+
+    def read(start: int, stop: int) -> NDArray[Any]:
+        slab = np.empty((stop - start, *shape), dtype.newbyteorder("="))
+        for image, file in zip(slab, files[start:stop], strict=True):
+            with opened_tiff(file) as tif:
+                check_complete(file, tif)
+                image[...] = _page_image(file, tif.pages[0], shape)
+        return slab
+
+    return Source((len(files), *shape), dtype, spacing, read, (files[0], files[-1]))
+
+
+def _slice_header(file: Path) -> tuple[tuple[int, int], np.dtype[Any]]:
+    """Return the shape and type of a slice from its header, after checking that the file is one whole grey image."""
+    with opened_tiff(file) as tif:
+        page: Any = tif.pages[0]
+        if len(tif.pages) > 1 and sum(not p.is_reduced for p in tif.pages) > 1:  # type: ignore[union-attr]
+            raise InputError(f"{file}: holds {len(tif.pages)} images, a slice has one; give such a file by itself")
+        shape = _grey_shape(file, page)
+        check_complete(file, tif)
+        return shape, np.dtype(page.dtype)
+
+
+def _grey_shape(path: Path, page: Any) -> tuple[int, int]:
+    if page.samplesperpixel != 1:
+        raise InputError(f"{path}: a colour image ({page.samplesperpixel} samples a pixel); a µCT volume is grey")
+    if page.dtype is None or page.imagedepth != 1:
+        raise InputError(f"{path}: an unusual kind of TIFF; save it as 8- or 16-bit or float32 slices")
+    shape = (int(page.imagelength), int(page.imagewidth))
+    check_pixels(path, shape)
+    return shape
+
+
+def _page_image(path: Path, page: Any, shape: tuple[int, int]) -> NDArray[Any]:
+    image = from_photometric(np.asarray(page.asarray()), page)
+    if image.shape != shape:
+        raise InputError(f"{path}: an image of shape {image.shape}, not {shape} as when it was opened")
+    return image
+
+
+def tiff_source(path: Path) -> Source:
+    """Open one TIFF or OME-TIFF with many slices.
+
+    Raises
+    ------
+    InputError
+        If it is damaged, in colour, or has more than one channel or time point.
+    """
+    with opened_tiff(path) as tif:
+        series = tif.series[0]
+        sizes = dict(zip(series.axes, series.shape, strict=True))
+        first: Any = tif.pages[0]
+        plane = _grey_shape(path, first)
+        stacked = {axis: int(size) for axis, size in sizes.items() if axis not in "YX" and size > 1}
+        # Programs label a plain stack by any axis (ImageJ also as time or channels): one long axis is taken as z.
+        if len(stacked) > 1 or "S" in stacked or stacked.get("C", 5) <= 4:
+            raise InputError(f"{path}: has axes {series.axes} of {series.shape}; a µCT volume has z, y, x only")
+        depth = next(iter(stacked.values()), 1)
+        pages = [page for page in series.pages if page is not None]
+        contiguous = series.dataoffset is not None and len(pages) < depth
+        if not contiguous and len(series.pages) != depth:
+            raise InputError(f"{path}: {depth} slices in {len(series.pages)} pages; save it as a plain TIFF stack")
+        if len(pages) < len(series.pages) and not contiguous:
+            raise InputError(f"{path}: {len(series.pages) - len(pages)} of its slices are in other files or missing")
+        _check_pages(path, tif, pages, plane, depth if contiguous else None, series.dataoffset)
+        spacing, dtype, offset = stated_spacing(tif), np.dtype(series.dtype), series.dataoffset
+    if contiguous:
+        return Source((depth, *plane), dtype, spacing, _mapped(path, (depth, *plane), dtype, offset))
+    return Source((depth, *plane), dtype, spacing, _paged(path, plane, dtype))
+
+
+def _check_pages(
+    path: Path, tif: tifffile.TiffFile, pages: list[Any], plane: tuple[int, int], depth: int | None, offset: int | None
+) -> None:
+    """Check the end of the data: of every page, or of the one run of values that ImageJ writes for a big stack."""
+    check_complete(path, tif, pages)
+    if depth is not None and offset is not None:
+        needed = offset + depth * plane[0] * plane[1] * np.dtype(pages[0].dtype).itemsize
+        if needed > tif.filehandle.size:
+            raise InputError(
+                f"{path}: truncated TIFF ({tif.filehandle.size} bytes where {needed} are announced); copy it again"
+            )
+
+
+def _mapped(path: Path, shape: tuple[int, int, int], dtype: np.dtype[Any], offset: int | None) -> Any:
+    with opened_tiff(path) as tif:
+        stored = dtype.newbyteorder(tif.byteorder)
+        page: Any = tif.pages[0]
+
+    def read(start: int, stop: int) -> NDArray[Any]:
+        with tiff_errors(path):
+            values = np.memmap(path, stored, mode="r", offset=offset or 0, shape=shape)
+            return from_photometric(np.array(values[start:stop]), page)
+
+    return read
+
+
+def _paged(path: Path, plane: tuple[int, int], dtype: np.dtype[Any]) -> Any:
+    def read(start: int, stop: int) -> NDArray[Any]:
+        slab = np.empty((stop - start, *plane), dtype.newbyteorder("="))
+        with opened_tiff(path) as tif:
+            pages = tif.series[0].pages
+            for image, index in zip(slab, range(start, stop), strict=True):
+                image[...] = _page_image(path, pages[index], plane)
+        return slab
+
+    return read

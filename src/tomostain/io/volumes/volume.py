@@ -1,0 +1,194 @@
+"""µCT volumes of any common format, opened lazily: the shape and voxel size first, slices when they are asked for."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomostain.errors import InputError
+from tomostain.io.images import ITK_SUFFIXES, as_grey, grey_dtype
+from tomostain.io.metadata.units import check_pixels, check_voxel_um
+from tomostain.io.tiff import TIFF_SUFFIXES
+from tomostain.io.volumes.hdf5 import hdf5_source
+from tomostain.io.volumes.sources import Source, itk_source, zarr_source
+from tomostain.io.volumes.tiff import tiff_folder_source, tiff_source
+from tomostain.io.volumes.voxel_size import find_voxel
+
+HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".nxs", ".nx", ".he5")
+_ZARR_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A µCT volume on disk.
+
+    Attributes
+    ----------
+    path : Path
+        The file or folder.
+    shape : tuple of int
+        (Z, Y, X), voxels.
+    dtype : numpy.dtype
+        Type of what `read` returns: uint8, uint16 or float32.
+    voxel_um : tuple of float
+        Voxel size (z, y, x), µm.
+    voxel_from : str
+        Where that size comes from: "given", or the name of the file or log that it stands in.
+    """
+
+    path: Path
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    voxel_um: tuple[float, float, float]
+    voxel_from: str
+    _source: Source = field(repr=False)
+
+    def describe(self) -> str:
+        """Say in one line what the volume is, so that a person sees whether it is the one that was meant.
+
+        Returns
+        -------
+        str
+            Shape, voxel size and where that comes from, type and, of a folder, the first and last slice.
+        """
+        shape, voxel = (" x ".join(f"{value:g}" for value in values) for values in (self.shape, self.voxel_um))
+        ends = self._source.ends
+        slices = f"; {ends[0].name} to {ends[1].name}" if ends else ""
+        size = f"voxel size {'given' if self.voxel_from == 'given' else f'from {self.voxel_from}'}"
+        return f"{shape} voxels of {voxel} µm (z, y, x), {self.dtype}{slices}; {size}"
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        """Read the slices `start` to `stop` (half-open), and no others.
+
+        Parameters
+        ----------
+        start, stop : int
+            ``0 <= start < stop <= shape[0]``.
+
+        Returns
+        -------
+        ndarray of uint8, uint16 or float32, shape (stop - start, Y, X)
+            Grey values as stored, in native byte order; other number types (int16, int32, float64 …) as float32.
+
+        Raises
+        ------
+        InputError
+            If a slice is damaged or holds NaN or infinite values (the message names the slices).
+        """
+        if not 0 <= start < stop <= self.shape[0]:
+            raise ValueError(f"slices {start} to {stop} asked of a volume of {self.shape[0]} slices")
+        values = as_grey(np.asarray(self._source.read(start, stop)), self.path)
+        if values.shape != (stop - start, *self.shape[1:]):
+            raise InputError(
+                f"{self.path}: slices {start} to {stop - 1} have shape {values.shape}, "
+                f"the header says {(stop - start, *self.shape[1:])}; the file is damaged"
+            )
+        if values.dtype == np.float32:
+            self._refuse_not_finite(values, start)
+        return values
+
+    def block(self, first: Sequence[int], end: Sequence[int]) -> NDArray[Any]:
+        """Read the voxels from `first` to `end` (z, y, x; half-open), slice by slice, so that only they are kept.
+
+        Returns
+        -------
+        ndarray of uint8, uint16 or float32, shape (z, y, x)
+
+        Raises
+        ------
+        InputError
+            As `read`.
+        """
+        window = np.s_[first[1] : end[1], first[2] : end[2]]
+        return np.stack([self.read(z, z + 1)[0][window] for z in range(first[0], end[0])])
+
+    def _refuse_not_finite(self, values: NDArray[np.float32], start: int) -> None:
+        bad = [start + i for i, image in enumerate(values) if not np.isfinite(image).all()]
+        if bad:
+            named = ", ".join(str(i) for i in bad[:5]) + (", …" if len(bad) > 5 else "")
+            raise InputError(
+                f"{self.path}: NaN or infinite values in slice{'s' if len(bad) > 1 else ''} {named}; "
+                "replace them (by the grey value of air) or reconstruct again"
+            )
+
+    def fingerprint(self) -> str:
+        """Return the sha256 of shape, type, voxel size and the first, middle and last slice (so it costs three reads).
+
+        Returns
+        -------
+        str
+            64 hexadecimal digits; the same content gives the same digits whatever the file format.
+        """
+        digest = hashlib.sha256(repr((self.shape, self.dtype.name, self.voxel_um)).encode())
+        for index in sorted({0, self.shape[0] // 2, self.shape[0] - 1}):
+            digest.update(np.ascontiguousarray(self.read(index, index + 1)).tobytes())
+        return digest.hexdigest()
+
+
+def open_volume(path: Path, *, voxel_um: float | Sequence[float] | None = None, dataset: str | None = None) -> Volume:
+    """Open a µCT volume; no grey value is read yet.
+
+    Parameters
+    ----------
+    path : Path
+        A folder of TIFF slices, one TIFF or OME-TIFF, HDF5, NRRD, MHA, NIfTI, or an OME-Zarr folder (0.4 or 0.5).
+    voxel_um : float or sequence of float, optional
+        Voxel size, or (z, y, x), µm; stands above what the files state, and that above what the log of the
+        reconstruction beside them says. It must be given where neither says anything.
+    dataset : str, optional
+        Path of the volume inside an HDF5 file; needed if the file holds more than one and shows none by default.
+
+    Returns
+    -------
+    Volume
+
+    Raises
+    ------
+    InputError
+        If there is no volume, it is damaged or of values that are not grey values, or its voxel size is neither
+        stated nor given, or is stated in two ways that contradict each other.
+
+    Notes
+    -----
+    What is read, and where each facility's voxel size comes from, is listed in ``docs/reference/files.md``; the sources
+    of the layouts are named in `tomostain.io.metadata.nexus`, `tomostain.io.metadata.logs` and
+    `tomostain.io.metadata.sidecar_logs`.
+    """
+    path = Path(path)
+    given = None if voxel_um is None else check_voxel_um(voxel_um)
+    source = _open_source(path, dataset)
+    if len(source.shape) != 3 or min(source.shape) < 1:
+        raise InputError(f"{path}: holds an array of shape {source.shape}, not a volume (z, y, x)")
+    check_pixels(path, source.shape[1:])
+    dtype = grey_dtype(source.dtype.kind, source.dtype.itemsize, path)
+    shape = (source.shape[0], source.shape[1], source.shape[2])
+    voxel, voxel_from = (given, "given") if given else find_voxel(path, source)
+    return Volume(path, shape, dtype, voxel, voxel_from, source)
+
+
+def _open_source(path: Path, dataset: str | None) -> Source:
+    """Choose the reader by the name and, for a folder, by what lies in it."""
+    name = path.name.lower()
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder")
+    if dataset is not None and not name.endswith(HDF5_SUFFIXES):
+        raise InputError(
+            f"--dataset: {dataset} names a dataset inside HDF5, but {path} is not an HDF5 file; leave it out"
+        )
+    if path.is_dir():
+        is_zarr = name.endswith(".zarr") or any((path / file).is_file() for file in _ZARR_FILES)
+        return zarr_source(path) if is_zarr else tiff_folder_source(path)
+    if name.endswith(TIFF_SUFFIXES):
+        return tiff_source(path)
+    if name.endswith(HDF5_SUFFIXES):
+        return hdf5_source(path, dataset)
+    if name.endswith(ITK_SUFFIXES):
+        return itk_source(path)
+    raise InputError(
+        f"{path}: '{path.suffix}' is not a volume format known here; use a folder of TIFF slices, TIFF, HDF5, NRRD, "
+        "MHA, NIfTI or OME-Zarr"
+    )

@@ -1,0 +1,1 @@
+"""Networks: generators, discriminators, layers, the deformation field, and numerical precision."""

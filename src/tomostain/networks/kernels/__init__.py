@@ -1,0 +1,1 @@
+"""Fast CPU kernels: the same layers with fewer multiplications. `accelerate` puts them into a network."""

@@ -1,0 +1,1 @@
+"""Out-of-distribution detection: does a scan look like those that a model was trained on?"""

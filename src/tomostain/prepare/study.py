@@ -1,0 +1,183 @@
+"""Registration of a study: every line of the table whose section is not known, in parallel, resumable.
+
+A specimen that cannot be registered does not stop the others: it is left out, and `scores.csv` says why.
+"""
+
+import csv
+import multiprocessing
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tomostain.config import read_yaml
+from tomostain.errors import InputError
+from tomostain.io import open_slide, open_volume
+from tomostain.io.atomic import atomic_file
+from tomostain.progress import Progress, silent
+from tomostain.register.config import RegisterConfig
+from tomostain.register.inputs import fingerprint
+
+COLUMNS = ("specimen", "result", "confidence", "detail", "margin", "normalised_mutual_information", "message")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One slide to find.
+
+    Attributes
+    ----------
+    id : str
+    volume, slide : Path
+    voxel_um, pixel_um : float or None
+    dataset : str or None
+    options : mapping
+        Of `RegisterConfig`.
+    """
+
+    id: str
+    volume: Path
+    slide: Path
+    voxel_um: float | None = None
+    pixel_um: float | None = None
+    dataset: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def register_study(tasks: Sequence[Task], folder: Path, jobs: int = 0, progress: Progress = silent) -> dict[str, Path]:
+    """Register each task into ``folder/<id>``; write ``folder/scores.csv``.
+
+    Parameters
+    ----------
+    tasks : sequence of Task
+    folder : Path
+        What is finished there is kept, so that a repeat continues.
+    jobs : int
+        Processes at once; 0: one for every two cores.
+    progress : Progress
+        Told of every specimen.
+
+    Returns
+    -------
+    dict of str to Path
+        The `pair.yaml` of every task that was found with confidence.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    messages: dict[str, str] = {}
+    waiting = []
+    for task in tasks:
+        try:
+            if not is_done(task, folder / task.id / "pair.yaml"):
+                waiting.append(task)
+                messages[task.id] = "not yet done: run again to go on"
+        except InputError as error:
+            messages[task.id] = str(error)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = min(jobs or max(1, cores // 2), max(1, len(waiting)))
+    progress("registering", len(tasks) - len(waiting), len(tasks))
+    # Spawned, not forked: torch's threads do not survive a fork.
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        threads = max(1, cores // workers)
+        running = {pool.submit(_register, task, folder / task.id, threads): task for task in waiting}
+        try:
+            for number, done in enumerate(as_completed(running), start=len(tasks) - len(waiting) + 1):
+                messages[running[done].id] = _message(done)
+                # After each, so that one can look while the others run.
+                _write_scores(folder, tasks, messages)
+                progress("registering", number, len(tasks))
+        except BaseException:
+            # Ctrl-C: what has not begun does not begin.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return _write_scores(folder, tasks, messages)
+
+
+def is_done(task: Task, pair: Path) -> bool:
+    """Whether a `pair.yaml` holds the registration of this task: the same files, sizes and options.
+
+    Raises
+    ------
+    InputError
+        If a person registered it, from other files than those of today: that is not done again unasked.
+    """
+    if not pair.is_file():
+        return False
+    values = read_yaml(pair)
+    if "inputs" not in values:
+        # Written before inputs were kept; a person may have placed it.
+        return True
+    volume = open_volume(task.volume, voxel_um=task.voxel_um, dataset=task.dataset)
+    same_files = values["inputs"] == fingerprint(volume, open_slide(task.slide, pixel_um=task.pixel_um))
+    if values.get("made_by") != "study":
+        if not same_files:
+            raise InputError(
+                f"{pair}: was registered by hand, from other files or sizes than {task.volume} and {task.slide} have "
+                "now; remove the folder to have it found anew, or register it again"
+            )
+        return True
+    try:
+        # Read as a configuration, so that keys which did not exist then have their defaults.
+        before = RegisterConfig.from_dict(values.get("registration", {}).get("options", {}))
+    except InputError:
+        return False
+    return same_files and before == RegisterConfig.from_dict(task.options)
+
+
+def _message(done: "Future[str]") -> str:
+    """Return what a worker says; one that was killed, for want of memory perhaps, must not take the table with it."""
+    try:
+        return done.result()
+    except BrokenProcessPool:
+        return "the process was killed, perhaps for want of memory; run again with fewer --jobs"
+
+
+def _register(task: Task, out: Path, threads: int) -> str:
+    """Register one slide; return what went wrong, or nothing."""
+    # Imported here, because it imports torch, which `import tomostain.prepare` must not do.
+    import torch
+
+    from tomostain.register.files import register_files
+
+    torch.set_num_threads(threads)
+    try:
+        config = RegisterConfig.from_dict(task.options)
+        sizes: dict[str, Any] = {"voxel_um": task.voxel_um, "pixel_um": task.pixel_um, "dataset": task.dataset}
+        # What is there is of other files or options: see `is_done`.
+        register_files(task.volume, task.slide, out, config, overwrite=True, made_by="study", **sizes)
+    except InputError as error:
+        return str(error)
+    except Exception as error:  # one specimen must not stop the study
+        return f"a fault of ours: {type(error).__name__}: {error}"
+    return ""
+
+
+def _write_scores(folder: Path, tasks: Sequence[Task], messages: dict[str, str]) -> dict[str, Path]:
+    """Write a line for each task; return the `pair.yaml` of those that are found."""
+    path = folder / "scores.csv"
+    found = {task.id: folder / task.id / "pair.yaml" for task in tasks if not messages.get(task.id)}
+    found = {name: pair for name, pair in found.items() if pair.is_file()}
+    with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(COLUMNS)
+        for task in tasks:
+            if task.id not in found:
+                rows.writerow((task.id, "left out", "", "", "", "", messages.get(task.id, "")))
+                continue
+            values = read_yaml(found[task.id])
+            scores = values.get("registration", {})
+            mutual = values.get("similarity", {}).get("normalised_mutual_information", "")
+            numbers = [scores.get(name, "") for name in ("confidence", "detail", "margin")]
+            rows.writerow((task.id, "found", *numbers, mutual, "; ".join(scores.get("warnings", []))))
+    return found
+
+
+def left_out(folder: Path) -> dict[str, str]:
+    """Return id and reason of every specimen that `scores.csv` says was left out."""
+    path = folder / "scores.csv"
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        return {row["specimen"]: row["message"] for row in csv.DictReader(file) if row["result"] == "left out"}

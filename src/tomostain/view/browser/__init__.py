@@ -1,0 +1,1 @@
+"""The browser view: a local web server and the viewer state."""

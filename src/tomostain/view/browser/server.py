@@ -1,0 +1,201 @@
+"""A small web server for one view: the viewer's own files, the volumes, and nothing else, on this machine only.
+
+Page and data come from the same address, so the browser needs no permission to cross from one to the other and none is
+given (no CORS headers at all). What keeps others out: it listens on 127.0.0.1 only; every address holds a random token
+(other accounts of the same machine reach 127.0.0.1 too); a request for another host's name is refused (a web page
+elsewhere could point its own name here); and the page may talk to nobody but this server (Content-Security-Policy).
+"""
+
+import json
+import re
+import secrets
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from tomostain.view.browser.requests import TYPES, RangeError, byte_range, find_file
+
+HOST = "127.0.0.1"
+_LOCAL = (HOST, "localhost")
+ORIGIN = "http://origin.invalid"
+"""Stands in the state for the server's address as the browser sees it (through a tunnel it has another port)."""
+_BLOCK = 1 << 20
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Content-Security-Policy": (
+        # The viewer makes the loops over its arrays at run time, hence 'unsafe-eval'.
+        "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; worker-src 'self' blob:; "
+        "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self' data: blob:; "
+        "object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+}
+_START_PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>tomostain</title></head><body>
+<noscript>This page needs JavaScript.</noscript>
+<script type="application/json" id="state">%s</script>
+<script>
+const here = location.origin + location.pathname.replace(/[/]start[/][^/]*$/, "");
+const state = document.getElementById("state").textContent.replaceAll("%s", here);
+location.replace(here + "/v/%s/#!" + encodeURIComponent(state));
+</script></body></html>
+"""
+
+
+@dataclass(frozen=True)
+class Site:
+    """What is served.
+
+    Attributes
+    ----------
+    client : Path
+        Folder of the viewer's built files.
+    volumes : mapping of str to Path
+        OME-Zarr folders by the name they have in addresses.
+    state : dict
+        The first view, with `ORIGIN` in the addresses of its layers.
+    token : str
+        Random part of every address.
+    """
+
+    client: Path
+    volumes: Mapping[str, Path]
+    state: Mapping[str, Any]
+    token: str = field(default_factory=lambda: secrets.token_urlsafe(18))
+
+
+def volume_url(name: str, token: str) -> str:
+    """Return the address of a volume, for the state."""
+    return f"{ORIGIN}/data/{token}/{name}"
+
+
+class ViewServer(ThreadingHTTPServer):
+    """Serves a `Site` on 127.0.0.1 until `stop`; use `url` to open it.
+
+    Parameters
+    ----------
+    site : Site
+    port : int
+        0 for a free one.
+
+    Raises
+    ------
+    OSError
+        If the port is taken.
+    """
+
+    block_on_close = False
+    # Where a port can be taken from another server by this option (Windows), it stays off.
+    allow_reuse_address = sys.platform != "win32"
+
+    def __init__(self, site: Site, port: int = 0) -> None:
+        self.site = site
+        self.closing = threading.Event()
+        super().__init__((HOST, port), _Handler)
+
+    @property
+    def url(self) -> str:
+        """The address of the first view."""
+        return f"http://{HOST}:{self.server_port}/start/{self.site.token}"
+
+    def stop(self) -> None:
+        """End the open connections and give the port back; `serve_forever` must have returned."""
+        self.closing.set()
+        self.server_close()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Keep silent when a browser goes away in the middle of an answer."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers GET and HEAD; the client's notes to a Python program, which it would POST, have no reader here."""
+
+    server: ViewServer
+    protocol_version = "HTTP/1.1"
+    server_version, sys_version = "tomostain", ""
+    timeout = 60
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def do_HEAD(self) -> None:
+        self._answer()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing: the terminal is the user's."""
+
+    def _answer(self) -> None:
+        if re.sub(r":\d*$", "", self.headers.get("Host", "")) not in _LOCAL:
+            return self._refuse(HTTPStatus.MISDIRECTED_REQUEST)
+        if self.path == "/favicon.ico":
+            return self._refuse(HTTPStatus.NO_CONTENT)
+        kind, _, rest = self.path.partition("?")[0].removeprefix("/").partition("/")
+        token, _, name = rest.partition("/")
+        if not secrets.compare_digest(token.encode(), self.server.site.token.encode()):
+            return self._refuse(HTTPStatus.NOT_FOUND)
+        if kind == "start" and not name:
+            return self._send_bytes(self._start_page(), TYPES[".html"])
+        if kind == "events" and not name and self.command == "GET":
+            return self._hold_line()
+        roots = {"v": {"client": self.server.site.client}, "data": self.server.site.volumes}.get(kind, {})
+        path = find_file(roots, f"client/{name or 'index.html'}" if kind == "v" else name)
+        return self._refuse(HTTPStatus.NOT_FOUND) if path is None else self._send_file(path)
+
+    def _start_page(self) -> bytes:
+        # "<" is written so that no name of a volume can end the script element early.
+        state = json.dumps(self.server.site.state).replace("<", "\\u003c")
+        return (_START_PAGE % (state, ORIGIN, self.server.site.token)).encode()
+
+    def _hold_line(self) -> None:
+        """Keep the line open on which the client waits for news, so that it does not report a lost connection."""
+        self.close_connection = True
+        self._head(HTTPStatus.OK, {"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
+        while not self.server.closing.wait(10):
+            self.wfile.write(b":\n\n")  # a comment: it only shows whether the browser is still there
+            self.wfile.flush()
+
+    def _send_file(self, path: Path) -> None:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            try:
+                wanted = byte_range(self.headers.get("Range"), size)
+            except RangeError:
+                self._refuse(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, {"Content-Range": f"bytes */{size}"})
+                return
+            start, stop = wanted or (0, size)
+            headers = {
+                "Content-Type": TYPES.get(path.suffix, "application/octet-stream"),
+                "Content-Length": str(stop - start),
+                "Accept-Ranges": "bytes",
+                "Cache-Control": "no-cache",
+            }
+            if wanted:
+                headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+            self._head(HTTPStatus.PARTIAL_CONTENT if wanted else HTTPStatus.OK, headers)
+            file.seek(start)
+            while self.command == "GET" and start < stop and (block := file.read(min(_BLOCK, stop - start))):
+                self.wfile.write(block)
+                start += len(block)
+
+    def _send_bytes(self, body: bytes, kind: str) -> None:
+        headers = {"Content-Type": kind, "Content-Length": str(len(body)), "Cache-Control": "no-store"}
+        self._head(HTTPStatus.OK, headers)
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def _refuse(self, status: HTTPStatus, headers: Mapping[str, str] | None = None) -> None:
+        """Answer without a word about what there is or is not."""
+        length = {} if status is HTTPStatus.NO_CONTENT else {"Content-Length": "0"}
+        self._head(status, {**length, **(headers or {})})
+
+    def _head(self, status: HTTPStatus, headers: Mapping[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {**_HEADERS, **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()

@@ -1,0 +1,163 @@
+"""A stained volume in the web browser: three planes and a volume rendering, the µCT beside it, all on this machine."""
+
+import os
+import sys
+import tempfile
+import webbrowser
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from tomostain.errors import InputError
+from tomostain.io import open_stained, open_volume
+from tomostain.progress import Progress, silent
+from tomostain.view.browser.grey_copy import grey_copy
+from tomostain.view.browser.neuroglancer_state import Layer, viewer_state
+from tomostain.view.browser.server import HOST, Site, ViewServer, volume_url
+from tomostain.view.folder import is_stained
+
+
+def browse(
+    path: Path,
+    ct: Path | None = None,
+    *,
+    voxel_um: float | Sequence[float] | None = None,
+    port: int = 0,
+    open_page: bool = True,
+    tell: Callable[[str], None] = print,
+    progress: Progress = silent,
+) -> None:
+    """Show a volume in the browser until Ctrl-C.
+
+    Parameters
+    ----------
+    path : Path
+        A stained OME-Zarr (served as it is), or a µCT volume (shown grey, by a copy in a temporary folder).
+    ct : Path, optional
+        The µCT volume that was stained, laid beside the stain with a border that can be moved.
+    voxel_um : float or sequence of float, optional
+        Voxel size of the µCT where its files do not say it, µm.
+    port : int
+        Port on 127.0.0.1; 0 for a free one.
+    open_page : bool
+        Open the page in the user's browser.
+    tell : callable
+        Told the address, and how to end.
+    progress : Progress
+        Listener, while a µCT is copied.
+
+    Raises
+    ------
+    InputError
+        If the viewer is not installed, a volume cannot be read, or the port is taken.
+    """
+    with prepared_site(client_folder(), Path(path), ct and Path(ct), voxel_um, progress) as site:
+        serve(site, port=port, open_page=open_page, tell=tell)
+
+
+def serve(site: Site, *, port: int = 0, open_page: bool = True, tell: Callable[[str], None] = print) -> None:
+    """Serve a view until Ctrl-C; that is its proper end, so nothing is raised.
+
+    Raises
+    ------
+    InputError
+        If the port is taken or not allowed.
+    """
+    server = start_server(site, port)
+    try:  # from the first word on: who reads that Ctrl-C ends it may press it at once
+        tell(f"view: {server.url}")
+        tell(
+            f"      from elsewhere: ssh -L {server.server_port}:{HOST}:{server.server_port} THIS_MACHINE, same address"
+        )
+        tell("      Ctrl-C ends it")
+        if open_page and can_open_page():
+            webbrowser.open(server.url)
+        server.serve_forever()
+    except KeyboardInterrupt:
+        tell("closed")
+    finally:
+        server.stop()
+
+
+def client_folder() -> Path:
+    """Return the folder of the viewer's built files, without importing the package that carries them.
+
+    Raises
+    ------
+    InputError
+        If it is not installed, or was installed without them.
+    """
+    try:
+        found = find_spec("neuroglancer")
+    except ValueError:  # a module that was set to None
+        found = None
+    places = found.submodule_search_locations if found is not None else None
+    if not places:
+        raise InputError("--browser: the viewer is not installed: pip install 'tomostain[browser]'")
+    client = Path(next(iter(places))) / "static" / "client"
+    if not (client / "index.html").is_file():
+        raise InputError(
+            f"{client}: the viewer's files are missing; install it again: pip install --force-reinstall neuroglancer"
+        )
+    return client
+
+
+@contextmanager
+def prepared_site(
+    client: Path,
+    path: Path,
+    ct: Path | None = None,
+    voxel_um: float | Sequence[float] | None = None,
+    progress: Progress = silent,
+) -> Iterator[Site]:
+    """Yield what is to be served; a grey copy of the µCT lies in a temporary folder for as long.
+
+    Raises
+    ------
+    InputError
+        If a volume cannot be read.
+    """
+    stained = is_stained(path)
+    grey = ct if stained else path
+    if ct is not None and not stained:
+        raise InputError(f"--ct {ct}: is for a stained volume, and {path} is none; leave it out")
+    with tempfile.TemporaryDirectory(prefix="tomostain-view-") as scratch:
+        site = Site(client, volumes := {}, state := {})
+        layers = []
+        if grey is not None:
+            volumes["ct.ome.zarr"] = Path(scratch) / "ct.ome.zarr"
+            shape, step = grey_copy(open_volume(grey, voxel_um=voxel_um), volumes["ct.ome.zarr"], progress=progress)
+            layers.append(Layer("µCT", volume_url("ct.ome.zarr", site.token), shape, step, "ct"))
+        if stained:
+            opened = open_stained(path)
+            volumes["stained.ome.zarr"] = path
+            url = volume_url("stained.ome.zarr", site.token)
+            zarr_format: Literal[2, 3] = 2 if (path / ".zgroup").is_file() else 3
+            layers.append(Layer("stain", url, opened.shape, opened.voxel_um, zarr_format=zarr_format))
+        state.update(viewer_state(layers, path.name))
+        yield site
+
+
+def start_server(site: Site, port: int) -> ViewServer:
+    """Return a server that listens; `serve_forever` makes it answer.
+
+    Raises
+    ------
+    InputError
+        If the port is taken or not allowed.
+    """
+    try:
+        return ViewServer(site, port)
+    except OSError as error:
+        raise InputError(
+            f"--port {port}: cannot be used ({error.strerror}); give another, or none to have a free one chosen"
+        ) from None
+
+
+def can_open_page() -> bool:
+    """Say whether there is a screen: without one, a browser for terminals would start in the user's."""
+    return not sys.platform.startswith("linux") or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+    )

@@ -1,0 +1,1 @@
+"""Exports of stained volumes for other software."""

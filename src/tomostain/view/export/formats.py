@@ -1,0 +1,260 @@
+"""A stained volume for other software: TIFF stacks (Avizo, Dragonfly, Fiji), VTK (ParaView), NRRD (3D Slicer), …"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from tomostain.config import suggest
+from tomostain.errors import InputError
+from tomostain.io.atomic import atomic_file, atomic_folder, refuse_existing
+from tomostain.io.images import write_stack
+from tomostain.io.ome_zarr.reader import StainedVolume, open_stained
+from tomostain.io.volumes.tiff import natural_slices
+from tomostain.io.volumes.volume import open_volume
+from tomostain.progress import Progress, silent
+from tomostain.view.export.alpha import Alpha, open_alpha
+from tomostain.view.export.ome_zarr_04 import write_ome_zarr_04
+from tomostain.view.render.film import require_film, write_mp4
+from tomostain.view.render.flight import FILM_FRAMES, FILM_SIZE, SECONDS, fly_through, write_gif
+
+FORMATS = ("rgba-tiff", "rgb-tiff", "ome-zarr-0.4", "vti", "nrrd", "gif", "mp4")
+FLIGHTS = ("gif", "mp4")
+MAX_WHOLE_BYTES = 4 * 2**30
+"""Largest volume (as RGBA) that is written as one file: such writers hold all of it in memory."""
+MAX_FLIGHT_BYTES = 2**27
+"""Largest volume (as RGBA) that a fly-through is rendered of: each of its pictures goes through all of it."""
+_SLAB = 16
+
+
+def export(
+    stained: Path,
+    out: Path,
+    to: str = "rgba-tiff",
+    *,
+    level: int = 0,
+    alpha: str = "paper",
+    ct: Path | None = None,
+    voxel_um: float | Sequence[float] | None = None,
+    like: Path | None = None,
+    overwrite: bool = False,
+    max_bytes: int = MAX_WHOLE_BYTES,
+    progress: Progress = silent,
+) -> Path:
+    """Write a stained OME-Zarr in a format that other software reads.
+
+    Parameters
+    ----------
+    stained : Path
+        The stained volume.
+    out : Path
+        Folder for the TIFF stacks (one slice is in memory at a time) and OME-Zarr, file for ``vti``, ``nrrd``, ``gif``,
+        ``mp4``.
+    to : str
+        ``rgba-tiff``, ``rgb-tiff``: a slice a file with the voxel size in the way of ImageJ. ``ome-zarr-0.4``: the
+        older OME-Zarr. ``vti``: VTK image data with RGBA point scalars, spacing in µm. ``nrrd``: a vector image RGBA,
+        spacing in mm, as 3D Slicer expects. ``gif``, ``mp4``: a fly-through, the film larger and smoother.
+    level : int
+        Level of the pyramid; 0 is full size.
+    alpha : str
+        The rule for alpha: see `tomostain.view.export.alpha.open_alpha`. Its name and formula are written beside the
+        colours.
+    ct : Path, optional
+        The µCT that was stained, for the rule ``ct``.
+    voxel_um : float or sequence of float, optional
+        Voxel size of the µCT where its files do not say it, µm.
+    like : Path, optional
+        Folder of TIFF slices whose names those of a TIFF stack take: the input that was stained.
+    overwrite : bool
+        Replace an existing file or folder.
+    max_bytes : int
+        Largest volume written as one file, bytes as RGBA.
+    progress : Progress
+        Listener.
+
+    Returns
+    -------
+    Path
+        `out`.
+
+    Raises
+    ------
+    InputError
+        If the format, level or rule is unknown, the output exists, the volume is too large for one file, the suffix of
+        a file is wrong, `like` has another number of slices, or the library for the format is not installed.
+
+    References
+    ----------
+    Irvine et al., J. Synchrotron Rad. 2026, section 2.11.
+    """
+    if to not in FORMATS:
+        raise InputError(f"--to {to}: is not a format known here{suggest(to, list(FORMATS))}")
+    volume, out = open_stained(Path(stained)), Path(out)
+    if not 0 <= level < len(volume.levels):
+        raise InputError(f"--level {level}: {stained} has the levels 0 to {len(volume.levels) - 1}")
+    has_alpha = to not in ("rgb-tiff", "ome-zarr-0.4")
+    if not has_alpha and (alpha != "paper" or ct is not None):
+        raise InputError(f"--to {to}: has no alpha; leave out --alpha and --ct, or choose another format")
+    if to == "mp4":
+        require_film()
+    if like is not None and not to.endswith("-tiff"):
+        raise InputError(f"--like {like}: names the slices of a TIFF stack, and {to} has none; leave it out")
+    refuse_existing(out, overwrite)
+    rule = open_alpha(alpha, volume, level, None if ct is None else open_volume(Path(ct), voxel_um=voxel_um))
+    if to.endswith("-tiff"):
+        names = None if like is None else _names_like(Path(like), volume, level)
+        _write_tiff_stack(volume, out, level, rule if has_alpha else None, names, overwrite, progress)
+    elif to == "ome-zarr-0.4":
+        write_ome_zarr_04(volume, out, level=level, overwrite=overwrite, progress=progress)
+    else:
+        _check_size(volume, to, level, min(max_bytes, MAX_FLIGHT_BYTES) if to in FLIGHTS else max_bytes)
+        _write_file(volume, out, to, level, rule, overwrite, progress)
+    return out
+
+
+def _write_file(
+    volume: StainedVolume, out: Path, to: str, level: int, rule: Alpha, overwrite: bool, progress: Progress
+) -> None:
+    """Write a whole level as one file."""
+    if out.suffix.lower() != f".{to}":
+        raise InputError(f"{out}: a {to} file must be named *.{to}")
+    voxel_um, note = volume.levels[level][1], f"{rule.rule}: {rule.formula}"
+    with atomic_file(out, overwrite) as temporary:
+        colours = _whole(volume, level, rule, progress)
+        if to == "vti":
+            write_vti(temporary, colours, voxel_um, note)
+        elif to == "nrrd":
+            write_nrrd(temporary, colours, voxel_um, note)
+        elif to == "mp4":
+            pictures = fly_through(colours, voxel_um, frames=FILM_FRAMES, size=FILM_SIZE, progress=progress)
+            write_mp4(temporary, pictures, FILM_FRAMES / SECONDS)
+        else:
+            write_gif(temporary, fly_through(colours, voxel_um, progress=progress))
+
+
+def write_vti(path: Path, volume: NDArray[np.uint8], voxel_um: tuple[float, float, float], alpha: str) -> None:
+    """Write a volume (Z, Y, X, 4) as VTK image data: point scalars ``RGBA``, spacing (x, y, z) in µm, zlib.
+
+    The rule for alpha, named by `alpha`, is kept as field data of that name.
+
+    Raises
+    ------
+    InputError
+        If VTK is not installed or cannot write the file.
+    """
+    try:
+        from vtkmodules.vtkCommonCore import vtkStringArray
+        from vtkmodules.vtkIOXML import vtkXMLImageDataWriter
+    except ImportError:
+        raise InputError("writing vti needs VTK: pip install 'tomostain[render]'") from None
+    from tomostain.view.render.volume import vtk_image
+
+    note = vtkStringArray()
+    note.SetName("alpha")
+    note.InsertNextValue(alpha)
+    image = vtk_image(volume, voxel_um)
+    image.GetFieldData().AddArray(note)
+    writer = vtkXMLImageDataWriter()
+    writer.SetFileName(str(path))
+    writer.SetInputData(image)
+    writer.SetCompressorTypeToZLib()
+    if not writer.Write():
+        raise InputError(f"{path}: VTK could not write the file; is the disk full?")
+
+
+def write_nrrd(path: Path, volume: NDArray[np.uint8], voxel_um: tuple[float, float, float], alpha: str) -> None:
+    """Write a volume (Z, Y, X, 4) as compressed NRRD vector image, spacing (x, y, z) in mm.
+
+    The rule for alpha, named by `alpha`, is kept as a key of that name in the header.
+
+    Raises
+    ------
+    InputError
+        If SimpleITK is not installed.
+    """
+    try:
+        import SimpleITK as sitk
+    except ImportError:
+        raise InputError("writing nrrd needs SimpleITK: pip install 'tomostain[io]'") from None
+    image = sitk.GetImageFromArray(volume, isVector=True)
+    image.SetSpacing([step / 1000.0 for step in voxel_um[::-1]])
+    image.SetMetaData("alpha", alpha)
+    sitk.WriteImage(image, str(path), useCompression=True)
+
+
+def _names_like(folder: Path, volume: StainedVolume, level: int) -> list[str]:
+    """Return the file names of a folder of slices, for a stack of as many slices; all become TIFFs named ``.tif``."""
+    if level:
+        raise InputError(
+            f"--like {folder}: its names belong to full size, not to --level {level}; leave out one of them"
+        )
+    if not folder.is_dir():
+        raise InputError(f"--like {folder}: no such folder of TIFF slices")
+    files = natural_slices(folder)
+    if len(files) != volume.shape[0]:
+        raise InputError(
+            f"--like {folder}: has {len(files)} slices, the stained volume {volume.shape[0]}; give the input it was "
+            "stained from"
+        )
+    return [f"{file.stem}.tif" for file in files]
+
+
+def _write_tiff_stack(
+    volume: StainedVolume,
+    out: Path,
+    level: int,
+    rule: Alpha | None,
+    names: Sequence[str] | None,
+    overwrite: bool,
+    progress: Progress,
+) -> None:
+    """Write a slice a file and, beside them, what was exported."""
+    shape, voxel_um = volume.levels[level]
+    note = {
+        "stained": str(volume.path),
+        "to": "rgb-tiff" if rule is None else "rgba-tiff",
+        "alpha": None if rule is None else {"rule": rule.rule, "formula": rule.formula},
+        "level": level,
+        "shape": list(shape),
+        "voxel_um": list(voxel_um),
+        "provenance": volume.provenance,
+    }
+    with atomic_folder(out, overwrite) as temporary:
+        slabs = _slabs(volume, level, progress)
+        slices = (image for z0, slab in slabs for image in (slab if rule is None else rule.add(slab, z0)))
+        write_stack(temporary, slices, names=names, voxel_um=voxel_um)
+        text = yaml.safe_dump(note, sort_keys=False, allow_unicode=True)
+        (temporary / "export.yaml").write_text(text, encoding="utf-8")
+
+
+def _slabs(volume: StainedVolume, level: int, progress: Progress) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Read a level slab by slab: the number of the first slice, and the slices."""
+    depth = volume.levels[level][0][0]
+    for z0 in range(0, depth, _SLAB):
+        z1 = min(depth, z0 + _SLAB)
+        yield z0, volume.read(z0, z1, level)
+        progress("exporting slices", z1, depth)
+
+
+def _whole(volume: StainedVolume, level: int, rule: Alpha, progress: Progress) -> NDArray[Any]:
+    """Read a whole level as RGBA."""
+    result = np.empty((*volume.levels[level][0], 4), dtype=np.uint8)
+    for z0, slab in _slabs(volume, level, progress):
+        result[z0 : z0 + len(slab)] = rule.add(slab, z0)
+    return result
+
+
+def _check_size(volume: StainedVolume, to: str, level: int, max_bytes: int) -> None:
+    """Raise if a level is too large for one file; say which level would do."""
+    sizes = [4 * int(np.prod(shape)) for shape, _ in volume.levels]
+    if sizes[level] <= max_bytes:
+        return
+    fits = [number for number, size in enumerate(sizes) if size <= max_bytes]
+    way_out = f"give --level {fits[0]}, or --to rgba-tiff" if fits else "give --to rgba-tiff, which writes slices"
+    raise InputError(
+        f"{volume.path}: level {level} has {sizes[level] / 1e9:.2g} GB as RGBA, more than one {to} may have "
+        f"({max_bytes / 1e9:.2g} GB); {way_out}"
+    )

@@ -1,0 +1,80 @@
+"""A stained volume as OME-Zarr 0.4 (Zarr 2), for viewers that do not read 0.5 yet.
+
+Source: the OME-Zarr (OME-NGFF) 0.4 specification. It has no shards, so each chunk is a file.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tomostain.io.atomic import atomic_folder
+from tomostain.io.ome_zarr.metadata import ome_metadata
+from tomostain.io.ome_zarr.pyramid import Shape
+from tomostain.io.ome_zarr.reader import StainedVolume
+from tomostain.progress import Progress, silent
+
+_CHUNK = 64
+
+
+def write_ome_zarr_04(
+    volume: StainedVolume, out: Path, *, level: int = 0, overwrite: bool = False, progress: Progress = silent
+) -> None:
+    """Write the levels of a stained volume from `level` on as OME-Zarr 0.4, a layer of chunks at a time.
+
+    Parameters
+    ----------
+    volume : StainedVolume
+    out : Path
+        The folder. It appears when it is complete.
+    level : int
+        The level that becomes the finest.
+    overwrite : bool
+        Replace an existing folder.
+    progress : Progress
+        Listener.
+
+    Raises
+    ------
+    InputError
+        If the folder exists, or the volume is damaged.
+    """
+    import zarr
+
+    levels = volume.levels[level:]
+    with atomic_folder(out, overwrite) as temporary:
+        group = zarr.open_group(temporary, mode="w", zarr_format=2)
+        for number, (shape, _) in enumerate(levels):
+            array = _new_array(group, str(number), shape)
+            for z0 in range(0, shape[0], _CHUNK):
+                z1 = min(z0 + _CHUNK, shape[0])
+                array[:, z0:z1] = np.moveaxis(volume.read(z0, z1, level + number), -1, 0)
+                progress(f"level {level + number}", z1, shape[0])
+        group.attrs.update(_attributes(volume, out.name, level))
+
+
+def _new_array(group: Any, name: str, shape: Shape) -> Any:
+    """Make an empty level: the three channels in one chunk, as for 0.5, so that the same viewers show its colours."""
+    from numcodecs import Blosc
+
+    return group.create_array(
+        name,
+        shape=(3, *shape),
+        chunks=(3, *(min(_CHUNK, side) for side in shape)),
+        dtype="uint8",
+        compressors=Blosc(cname="zstd", clevel=3, shuffle=Blosc.NOSHUFFLE),
+        fill_value=0,
+        chunk_key_encoding={"name": "v2", "separator": "/"},
+    )
+
+
+def _attributes(volume: StainedVolume, name: str, level: int) -> dict[str, Any]:
+    """Return the attributes of the group: those of 0.5, but the version stands in each part of them."""
+    finest = np.asarray(volume.levels[level][1])
+    # The first voxel's centre moves by half of what the voxel grows, as in `level_scales`.
+    scales = [(list(step), list((np.asarray(step) - finest) / 2)) for _, step in volume.levels[level:]]
+    ome = ome_metadata(name, scales)
+    image = {"version": "0.4", **ome["multiscales"][0]}
+    omero = {"version": "0.4", **ome["omero"]}
+    ours = {"level": level, "stained": volume.path.name, "provenance": volume.provenance}
+    return {"multiscales": [image], "omero": omero, "tomostain": ours}

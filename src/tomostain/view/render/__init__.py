@@ -1,0 +1,1 @@
+"""Volume rendering: opacity, cameras, two renderers, fly-through films."""

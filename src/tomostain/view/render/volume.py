@@ -1,0 +1,235 @@
+"""Off-screen volume rendering of a stained volume with its own colours (paper section 2.11, Fig. 8 d)."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomostain.errors import InputError
+from tomostain.progress import Progress, silent
+from tomostain.view.render.camera import Camera, Cut, cut_away
+from tomostain.view.render.composite import render_composite
+from tomostain.view.render.rgba import haze_of, rgba, transfer_opacity
+from tomostain.view.render.surfaces import crop_to_matter, light_surfaces, spread_colours
+
+RGB = NDArray[np.uint8]
+MAX_VOXELS = 2**29
+"""Largest volume rendered, voxels (2 GiB as RGBA); larger ones are rendered at a lower level of their pyramid."""
+
+
+def has_vtk() -> bool:
+    """Say whether VTK is installed."""
+    try:
+        return find_spec("vtkmodules") is not None
+    except ValueError:  # a module that was set to None
+        return False
+
+
+def picture_of_volume(
+    rgb: NDArray[np.uint8],
+    voxel_um: float | Sequence[float],
+    *,
+    size: tuple[int, int] = (1000, 760),
+    cut: Cut = "corner",
+    camera: Camera | None = None,
+    progress: Progress = silent,
+) -> RGB:
+    """Render a stained volume for a page: with VTK where it is installed, else with NumPy alone (slower, coarser).
+
+    Parameters
+    ----------
+    rgb : ndarray of uint8, shape (Z, Y, X, 3)
+        Stained volume. Alpha is the paper's (`rgba`); the haze of the white background is taken away.
+    voxel_um : float or sequence of float
+        Voxel size, or (z, y, x), µm.
+    size : tuple of int
+        (width, height), px.
+    cut : str
+        See `cut_away`.
+    camera : Camera, optional
+        The view.
+    progress : Progress
+        Listener (the NumPy renderer takes some seconds).
+
+    Returns
+    -------
+    ndarray of uint8, shape (height, width, 3)
+    """
+    step, camera = _voxel(voxel_um), camera or Camera()
+    volume = rgba(rgb)
+    volume = cut_away(crop_to_matter(transfer_opacity(volume, floor=haze_of(volume))), cut, camera)
+    volume = light_surfaces(volume, camera)
+    if has_vtk():
+        return render_volume(volume, step, size=size, camera=camera)
+    small = (size[0] // 2, size[1] // 2)
+    return render_composite(volume, step, size=small, camera=camera, unit_um=min(step), progress=progress)
+
+
+def render_volume(
+    volume: NDArray[np.uint8],
+    voxel_um: float | Sequence[float],
+    *,
+    size: tuple[int, int] = (1000, 760),
+    cut: Cut = "none",
+    camera: Camera | None = None,
+    unit_um: float | None = None,
+    shade: bool = False,
+    background: tuple[int, int, int] = (255, 255, 255),
+) -> RGB:
+    """Render colours with alpha as they are: direct RGBA mapping, in parallel projection, without a display.
+
+    Parameters
+    ----------
+    volume : ndarray of uint8, shape (Z, Y, X, 4)
+        Colours with alpha, from `rgba`.
+    voxel_um : float or sequence of float
+        Voxel size, or (z, y, x), µm.
+    size : tuple of int
+        (width, height), px.
+    cut : str
+        ``corner``, ``half`` or ``none``: what is taken away so that the inside is seen; see `cut_away`.
+    camera : Camera, optional
+        The view.
+    unit_um : float, optional
+        Length over which alpha / 255 of the light is taken, µm. Default: the smallest side of a voxel.
+    shade : bool
+        Light the surfaces. Off, the colours are those of the stain.
+    background : tuple of int
+        Colour behind the volume.
+
+    Returns
+    -------
+    ndarray of uint8, shape (height, width, 3)
+
+    Raises
+    ------
+    InputError
+        If VTK is not installed or the volume is too large.
+
+    References
+    ----------
+    Irvine et al., J. Synchrotron Rad. 2026, section 2.11 and Fig. 8 (d).
+    """
+    if not has_vtk():
+        raise InputError("volume rendering needs VTK: pip install 'tomostain[render]'")
+    if volume.dtype != np.uint8 or volume.ndim != 4 or volume.shape[3] != 4:
+        raise ValueError(f"a volume is uint8 (Z, Y, X, 4), found {volume.dtype} of shape {volume.shape}")
+    voxels = int(np.prod(volume.shape[:3]))
+    if voxels > MAX_VOXELS:
+        raise InputError(f"a volume of {voxels:.2g} voxels is too large to render; choose a lower level of its pyramid")
+    step, camera = _voxel(voxel_um), camera or Camera()
+    with _quiet():
+        image = vtk_image(spread_colours(cut_away(volume, cut, camera)), step)
+        prop = _volume_prop(image, unit_um or min(step), shade)
+        extent = np.asarray(volume.shape[:3]) * np.asarray(step)
+        return _photograph(prop, camera, extent, np.asarray(image.GetCenter()), size, background)
+
+
+def vtk_image(volume: NDArray[np.uint8], voxel_um: tuple[float, float, float]) -> Any:
+    """Wrap an array of shape (Z, Y, X, C) as ``vtkImageData`` with spacing in µm; the memory is shared.
+
+    The scalars are called RGBA or RGB by their number of components.
+    """
+    from vtkmodules.util.numpy_support import numpy_to_vtk
+    from vtkmodules.vtkCommonDataModel import vtkImageData
+
+    depth, rows, columns, channels = volume.shape
+    image = vtkImageData()
+    image.SetDimensions(columns, rows, depth)
+    image.SetSpacing(*voxel_um[::-1])
+    scalars = numpy_to_vtk(np.ascontiguousarray(volume).reshape(-1, channels))
+    scalars.SetName("RGBA"[:channels])
+    image.GetPointData().SetScalars(scalars)
+    return image
+
+
+def _voxel(voxel_um: float | Sequence[float]) -> tuple[float, float, float]:
+    z, y, x = (float(v) for v in np.broadcast_to(np.asarray(voxel_um, dtype=float), 3))
+    return z, y, x
+
+
+def _volume_prop(image: Any, unit_um: float, shade: bool) -> Any:
+    """Make the volume with its own colours; alpha / 255 is the opacity over `unit_um`."""
+    from vtkmodules.vtkCommonDataModel import vtkPiecewiseFunction
+    from vtkmodules.vtkRenderingCore import vtkVolume, vtkVolumeProperty
+    from vtkmodules.vtkRenderingVolumeOpenGL2 import vtkSmartVolumeMapper
+
+    opacity = vtkPiecewiseFunction()
+    opacity.AddPoint(0.0, 0.0)
+    opacity.AddPoint(255.0, 1.0)
+    looks = vtkVolumeProperty()
+    looks.IndependentComponentsOff()
+    looks.SetScalarOpacity(opacity)
+    looks.SetScalarOpacityUnitDistance(unit_um)
+    looks.SetInterpolationTypeToLinear()
+    looks.SetShade(shade)
+    looks.SetAmbient(0.45)
+    looks.SetDiffuse(0.65)
+    looks.SetSpecular(0.05)
+    mapper = vtkSmartVolumeMapper()
+    mapper.SetInputData(image)
+    mapper.SetAutoAdjustSampleDistances(False)
+    mapper.SetSampleDistance(min(image.GetSpacing()) / 2)
+    prop = vtkVolume()
+    prop.SetMapper(mapper)
+    prop.SetProperty(looks)
+    return prop
+
+
+def _photograph(
+    prop: Any,
+    camera: Camera,
+    extent_um: NDArray[np.float64],
+    centre_xyz: NDArray[np.float64],
+    size: tuple[int, int],
+    background: tuple[int, int, int],
+) -> RGB:
+    """Render one picture off screen and bring it back with the first row on top."""
+    import vtkmodules.vtkRenderingOpenGL2
+    import vtkmodules.vtkRenderingVolumeOpenGL2  # noqa: F401  (both register the factories that draw)
+    from vtkmodules.util.numpy_support import vtk_to_numpy
+    from vtkmodules.vtkRenderingCore import vtkRenderer, vtkRenderWindow, vtkWindowToImageFilter
+
+    renderer = vtkRenderer()
+    renderer.SetBackground(*(c / 255 for c in background))
+    renderer.AddVolume(prop)
+    window = vtkRenderWindow()
+    window.SetOffScreenRendering(1)
+    window.SetMultiSamples(0)
+    window.SetSize(*size)
+    window.AddRenderer(renderer)
+    view = renderer.GetActiveCamera()
+    view.ParallelProjectionOn()
+    view.SetFocalPoint(*centre_xyz)
+    view.SetPosition(*(centre_xyz + camera.towards[::-1] * float(np.linalg.norm(extent_um)) * 2))
+    view.SetViewUp(*(-camera.down[::-1]))
+    view.SetParallelScale(camera.half_height_um(extent_um, size))
+    renderer.ResetCameraClippingRange()
+    window.Render()
+    grab = vtkWindowToImageFilter()
+    grab.SetInput(window)
+    grab.SetInputBufferTypeToRGB()
+    grab.ReadFrontBufferOff()
+    grab.Update()
+    pixels = vtk_to_numpy(grab.GetOutput().GetPointData().GetScalars())
+    picture = pixels.reshape(size[1], size[0], 3)[::-1].copy()
+    window.Finalize()
+    return picture
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep VTK from telling stderr that there is no display: it draws without one."""
+    from vtkmodules.vtkCommonCore import vtkLogger, vtkObject
+
+    shown, verbosity = vtkObject.GetGlobalWarningDisplay(), vtkLogger.GetCurrentVerbosityCutoff()
+    vtkObject.GlobalWarningDisplayOff()
+    vtkLogger.SetStderrVerbosity(vtkLogger.VERBOSITY_OFF)
+    try:
+        yield
+    finally:
+        vtkObject.SetGlobalWarningDisplay(shown)
+        vtkLogger.SetStderrVerbosity(verbosity)

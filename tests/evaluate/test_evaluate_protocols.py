@@ -1,0 +1,104 @@
+"""The three views of a comparison, and the intervals beside them."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from tomostain.evaluate.metrics.patch import background_colour, patch_metrics
+from tomostain.evaluate.metrics.shift_tolerant import tolerant_metrics
+from tomostain.evaluate.protocols import NO_SCREW, PAPER, TOLERANT, VIEWS, intervals_csv, measure_views, screw_region
+
+SIDE = 128
+
+
+def section(seed: int = 0) -> np.ndarray:
+    """Glass about purple tissue with a black screw across it."""
+    rng = np.random.default_rng(seed)
+    picture = np.full((SIDE, SIDE, 3), 245.0)
+    tissue = ndimage.gaussian_filter(rng.normal(size=(SIDE, SIDE)), 2)[10:-10, 10:-10, None]
+    picture[10:-10, 10:-10] = np.array([150, 120, 180]) + 300 * tissue
+    picture[10:-10, 56:72] = 8
+    return np.clip(picture + rng.normal(0, 2, picture.shape), 0, 255).astype(np.uint8)
+
+
+def views_of(fake: np.ndarray, real: np.ndarray) -> dict[str, list[dict]]:
+    mask = np.zeros((SIDE, SIDE), bool)
+    mask[10:-10, 10:-10] = True
+    colour = background_colour(real, mask)
+    records = measure_views(fake, real, mask, 64, colour=colour, screw=screw_region(real))
+    return {view: [r for r in records if r["view"] == view] for view in VIEWS}
+
+
+def test_the_screw_is_what_is_black_and_large():
+    real = section()
+    real[20:22, 20:22] = 5
+    region = screw_region(real)
+    drawn = np.zeros((SIDE, SIDE), bool)
+    drawn[10:-10, 56:72] = True
+    assert region[drawn].all()
+    assert not region[~ndimage.binary_dilation(drawn, iterations=4)].any()
+
+
+def test_the_papers_view_is_the_papers_metric():
+    real, fake = section(0), section(1)
+    mask = np.zeros((SIDE, SIDE), bool)
+    mask[10:-10, 10:-10] = True
+    plain = patch_metrics(fake, real, mask, 64, colour=background_colour(real, mask))
+    seen = [{k: v for k, v in r.items() if k != "view"} for r in views_of(fake, real)[PAPER]]
+    for a, b in zip(seen, plain, strict=True):
+        np.testing.assert_equal(a, b)
+
+
+def test_the_screw_flatters():
+    # How black the screw is drawn moves the score of the paper, and not the one without it.
+    real, fake = section(0), section(1)
+    views = views_of(fake, real)
+    grey = fake.copy()
+    grey[10:-10, 56:72] = 90
+    lost = views_of(grey, real)
+    assert np.mean([r["psnr"] for r in lost[PAPER]]) < np.mean([r["psnr"] for r in views[PAPER]]) - 1
+    inside = [(a["psnr"], b["psnr"]) for a, b in zip(lost[NO_SCREW], views[NO_SCREW], strict=True)]
+    np.testing.assert_allclose(*np.array(inside).T, atol=0.05)
+
+
+def test_a_shift_of_two_pixels_costs_nothing_in_the_tolerant_view():
+    real = section(0)
+    views = views_of(np.roll(real, 2, axis=0), real)
+    paper, tolerant = (np.median([r["ssim"] for r in views[v]]) for v in (PAPER, TOLERANT))
+    assert tolerant > paper + 0.1
+
+
+def test_intervals_are_over_specimens_and_pairs():
+    records = [
+        {"model": model, "pair": f"p{i}", "row": 0, "column": j, "view": PAPER, "lpips": np.nan, "psnr": 10.0 + i}
+        | {"ssim": 0.5 + 0.1 * (model == "a") + 0.01 * i}
+        for model in "ab"
+        for i in range(4)
+        for j in range(3)
+    ]
+    rows = list(csv.DictReader(io.StringIO(intervals_csv(records, {f"p{i}": f"s{i // 2}" for i in range(4)}))))
+    assert [(r["metric"], r["model"], r["minus"]) for r in rows] == [
+        ("ssim", "a", ""),
+        ("ssim", "a", "b"),
+        ("ssim", "b", ""),
+        ("psnr", "a", ""),
+        ("psnr", "a", "b"),
+        ("psnr", "b", ""),
+    ]
+    difference = rows[1]
+    assert [float(difference[key]) for key in ("median", "low", "high")] == pytest.approx([0.1] * 3)
+    assert (difference["patches"], difference["specimens"]) == ("12", "2")
+
+
+def test_the_tolerant_view_takes_the_filled_pictures():
+    real, fake = section(0), section(1)
+    record = views_of(fake, real)[TOLERANT][0]
+    mask = np.zeros((SIDE, SIDE), bool)
+    mask[10:-10, 10:-10] = True
+    colour = background_colour(real, mask)
+    patch = np.s_[record["row"] : record["row"] + 64, record["column"] : record["column"] + 64]
+    a, b = (np.where(mask[..., None], image, colour)[patch] for image in (fake, real))
+    assert record["ssim"] == tolerant_metrics(a, b)["ssim"]

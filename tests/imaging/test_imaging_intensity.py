@@ -1,0 +1,241 @@
+"""Normalisation against images whose levels are known by construction."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from tomostain.errors import InputError
+from tomostain.imaging.colour import (
+    HistologyLevels,
+    estimate_histology_levels,
+    histology_levels_from_rois,
+    normalise_histology,
+    white_balance,
+)
+from tomostain.imaging.intensity import Levels, estimate_levels, levels_from_rois, normalise_ct, volume_levels
+from tomostain.imaging.regions import block_mean
+
+SHAPE = (240, 260)
+ROWS, COLUMNS = np.indices(SHAPE)
+TISSUE = np.hypot(ROWS - 120, COLUMNS - 130) < 95
+HOLES = ((ROWS // 14 + COLUMNS // 14) % 3 == 0) & (np.hypot(ROWS - 120, COLUMNS - 130) > 45)
+SCREW = (abs(ROWS - 120) < 60) & (abs(COLUMNS - 130) < 22)
+
+
+def specimen(screw: float, noise: float = 0.05, seed: int = 0) -> np.ndarray:
+    """Air 0, soft tissue 0.12, bone 1, screw as given: blurred, with noise."""
+    image = np.zeros(SHAPE)
+    image[TISSUE] = 1.0
+    image[TISSUE & HOLES] = 0.12
+    image[SCREW] = screw
+    rng = np.random.default_rng(seed)
+    return ndimage.gaussian_filter(image, 0.8) + noise * rng.standard_normal(SHAPE)
+
+
+# Relative brightness at 25-45 keV: Mg alloys as bone, Ti some times brighter, PEEK as soft tissue (paper section 2.2).
+@pytest.mark.parametrize("screw", [1.0, 0.85, 3.0, 6.0, 9.0, 0.15, 0.3])
+@pytest.mark.parametrize("noise", [0.02, 0.12])
+def test_known_levels_are_found_for_every_screw(screw, noise):
+    scan = (specimen(screw, noise) * 5000 + 12000).astype(np.float32)
+    normalised = normalise_ct(scan, estimate_levels(scan)).astype(float)
+    outside = np.hypot(ROWS - 120, COLUMNS - 130) > 105
+    bone = ndimage.binary_erosion(TISSUE & ~HOLES & ~ndimage.binary_dilation(SCREW, iterations=4), iterations=4)
+    within = 0.01 if screw != 0.85 else 0.06  # a screw a little darker than bone counts as bone
+    assert normalised[outside].mean() == pytest.approx(10000, abs=20000 * 0.02)
+    assert normalised[bone].mean() == pytest.approx(30000, rel=within)
+
+
+def test_levels_do_not_mind_padding_outside_the_reconstruction():
+    scan = (specimen(1.0) * 5000 + 12000).astype(np.uint16)
+    padded = np.where(np.hypot(ROWS - 119.5, COLUMNS - 129.5) > 119, 0, scan)
+    levels = estimate_levels(padded)
+    assert levels.background == pytest.approx(12000, abs=150)
+    assert levels.bone == pytest.approx(17000, abs=150)
+
+
+def test_levels_of_a_noise_free_image_are_exact():
+    image = np.full(SHAPE, 100, np.uint8)
+    image[TISSUE] = 200
+    levels = estimate_levels(image)
+    assert (levels.background, levels.bone) == (100.0, 200.0)
+
+
+@given(st.floats(0.01, 100), st.floats(-1000, 1000))
+@settings(max_examples=10, deadline=None)
+def test_levels_follow_the_grey_scale_of_the_scan(scale, offset):
+    image = specimen(3.0)
+    once, again = estimate_levels(image), estimate_levels(image * scale + offset)
+    assert again.background == pytest.approx(once.background * scale + offset, abs=0.02 * scale)
+    assert again.bone == pytest.approx(once.bone * scale + offset, abs=0.02 * scale)
+
+
+@pytest.mark.parametrize(("screw", "soft"), [(8.0, 0.1), (8.0, 0.4), (4.0, 0.25), (0.95, 0.1), (0.2, 0.25)])
+def test_levels_of_an_oblique_screw_in_spongy_bone(screw, soft):
+    """A cylinder of 2 mm, tilted, in a random sponge of bone, 28 µm voxels, the tube's wall round it."""
+    rng = np.random.default_rng(1)
+    z, y, x = np.indices((64, 160, 160)) - np.array([32, 80, 80])[:, None, None, None]
+    along = 0.6 * z + 0.8 * y
+    radius = np.sqrt((z**2 + y**2 - along**2).clip(0) + x**2)
+    sponge = ndimage.gaussian_filter(rng.standard_normal(z.shape), 3.2)
+    volume = np.zeros(z.shape)
+    volume[radius < 70] = soft
+    bone = (radius < 70) & (sponge > 0.2 * sponge.std())
+    volume[bone] = 1.0
+    volume[(radius < 35) & (abs(along) < 60)] = screw
+    wall = np.hypot(y, x)
+    volume[(wall > 74) & (wall < 77)] = 0.18
+    volume = ndimage.gaussian_filter(volume, 0.7) + 0.08 * rng.standard_normal(z.shape)
+    levels = volume_levels(Stack(volume * 4000 + 9000))
+    assert (levels.bone - 9000) / 4000 == pytest.approx(1.0, abs=0.04)
+    assert (levels.background - 9000) / 4000 == pytest.approx(0.0, abs=0.06)
+
+
+class Stack:
+    def __init__(self, array: np.ndarray) -> None:
+        self.array, self.shape, self.seen = array, array.shape, []
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        self.seen.append((start, stop))
+        return self.array[start:stop]
+
+
+@pytest.mark.parametrize("screw", [1.0, 1.6, 2.5, 6.0])
+def test_levels_of_a_wide_field_in_which_the_screw_is_small(screw):
+    # As a whole bone with its screw: most slices show bone alone, and the screw is a seventh of what is solid.
+    rng = np.random.default_rng(2)
+    spongy = ndimage.gaussian_filter(rng.standard_normal((12, 200, 200)), (1, 4, 4))
+    volume = np.where(spongy > np.quantile(spongy, 0.7), 1.0, 0.1)
+    rows, columns = np.indices((200, 200)) - 100
+    volume[:, np.hypot(rows, columns) > 95] = 0.0
+    volume[5:8, 60:140, 85:115] = screw
+    volume = ndimage.gaussian_filter(volume, (0, 0.7, 0.7)) + rng.normal(0, 0.03, volume.shape)
+    levels = estimate_levels((volume * 5000 + 12000).astype(np.float32))
+    bone = np.median(volume[(spongy > np.quantile(spongy, 0.8)) & (volume < 1.2)])  # truth: away from the edges
+    assert levels.background == pytest.approx(12000, abs=150)
+    assert levels.bone == pytest.approx(12000 + 5000 * bone, abs=0.04 * 5000)
+
+
+def test_levels_of_a_volume_come_from_a_few_slices():
+    volume = Stack(np.stack([specimen(3.0, seed=n) for n in range(20)]).astype(np.float32))
+    levels = volume_levels(volume, n_slices=4)
+    assert volume.seen == [(2, 3), (7, 8), (12, 13), (17, 18)]
+    assert levels.bone == pytest.approx(1.0, abs=0.02)
+    assert levels.background == pytest.approx(0.0, abs=0.02)
+    assert levels.bone_px > 1000
+
+
+def test_bad_scans_are_named():
+    with pytest.raises(InputError, match=r"scan\.tif: every grey value is 7"):
+        estimate_levels(np.full((50, 50), 7, np.uint16), "scan.tif")
+    image = specimen(1.0)
+    image[3, 4] = np.nan
+    with pytest.raises(InputError, match=r"scan\.tif: 1 grey values are NaN"):
+        estimate_levels(image, "scan.tif")
+    with pytest.raises(InputError, match=r"volume, slice 1: holds NaN"):
+        volume_levels(Stack(np.stack([specimen(1.0), image, specimen(1.0)])), 3, "volume")
+    with pytest.raises(InputError, match="no bone stands out"):
+        estimate_levels(np.random.default_rng(0).normal(size=(200, 200)))
+    with pytest.raises(InputError, match="holds no pixels"):
+        estimate_levels(np.zeros((0, 5)))
+
+
+def test_levels_that_make_no_sense_are_refused():
+    with pytest.raises(InputError, match="bone 5 and background 10"):
+        Levels(10, 5)
+    with pytest.raises(InputError, match="bone nan"):
+        Levels(10, float("nan"))
+
+
+def test_levels_from_boxes():
+    image = np.zeros((20, 20))
+    image[10:] = 8.0
+    levels = levels_from_rois(image, (0, 5, 0, 20), (12, 20, 0, 20))
+    assert (levels.background, levels.bone, levels.bone_px) == (0.0, 8.0, 160)
+    with pytest.raises(InputError, match=r"\[0, 25, 0, 20\] is no box in an image of 20 x 20 px"):
+        levels_from_rois(image, (0, 25, 0, 20), (12, 20, 0, 20))
+
+
+def test_normalised_values_are_clipped_to_16_bits():
+    assert normalise_ct(np.array([-100.0, 0.0, 1.0, 100.0]), Levels(0, 1)).tolist() == [0, 10000, 30000, 65535]
+
+
+@pytest.mark.parametrize("shape", [(7, 9), (2, 50), (6, 6, 3)])
+def test_block_mean_of_a_constant_is_the_constant(shape):
+    assert (block_mean(np.full(shape, 3.0), 4) == 3.0).all()
+
+
+# --- histology -----------------------------------------------------------------------------------------------------
+
+BACKGROUND, PURPLE, BLUE = np.array([215, 225, 200]), np.array([150, 90, 140]), np.array([110, 140, 185])
+
+
+def slide(seed: int = 0) -> np.ndarray:
+    """A yellowish slide: purple bone with a black screw, blue soft tissue round it."""
+    image = np.broadcast_to(BACKGROUND, (*SHAPE, 3)).astype(float)
+    image[np.hypot(ROWS - 120, COLUMNS - 130) < 110] = BLUE
+    image[TISSUE & ~HOLES] = PURPLE
+    image[SCREW] = 15
+    noise = np.random.default_rng(seed).normal(0, 2.0, image.shape)
+    return np.clip(np.rint(image + noise), 0, 255).astype(np.uint8)
+
+
+def test_the_background_becomes_grey_and_bright():
+    levels = estimate_histology_levels(slide())
+    np.testing.assert_allclose(levels.white, BACKGROUND, atol=0.5)
+    out = normalise_histology(slide())
+    corner = out[:15, :15].reshape(-1, 3).mean(axis=0)
+    assert np.ptp(corner) < 1.0
+    assert corner.min() > 245
+
+
+def test_the_bounds_are_the_papers_percentiles():
+    rgb = slide()
+    levels = estimate_histology_levels(rgb)
+    bone = ndimage.binary_erosion(TISSUE & ~HOLES & ~SCREW, iterations=3)
+    background = np.hypot(ROWS - 120, COLUMNS - 130) > 114
+    balanced = white_balance(rgb, BACKGROUND)
+    assert levels.fmin == min(10.0, np.percentile(balanced[bone], 1))
+    assert levels.fmax == pytest.approx(np.percentile(balanced[background], 99), abs=1)
+    out = normalise_histology(rgb, levels)
+    assert np.percentile(out[bone], 1) > 10  # no part of bone is pushed into black
+    assert np.percentile(out[background], 99) == pytest.approx(255, abs=1)
+
+
+def test_what_fills_the_picture_outside_the_slide_is_no_background():
+    rgb, valid = slide(), np.ones(SHAPE, bool)
+    valid[:, :70] = False
+    rgb[~valid] = 255
+    np.testing.assert_allclose(estimate_histology_levels(rgb, valid).white, BACKGROUND, atol=0.5)
+
+
+@given(
+    st.lists(st.integers(60, 200), min_size=3, max_size=3),
+    st.lists(st.floats(180, 255), min_size=3, max_size=3),
+    st.floats(0, 50),
+)
+@settings(max_examples=25, deadline=None)
+def test_one_scale_for_all_channels_preserves_chromaticity(colour, white, fmin):
+    levels = HistologyLevels((white[0], white[1], white[2]), fmin, 255.0)
+    out = normalise_histology(np.array([[colour]], np.uint8), levels)[0, 0].astype(float)
+    balanced = white_balance(np.array([[colour]], np.uint8), white)[0, 0]
+    c = 255 / (255 - fmin)
+    inside = (out > 0) & (out < 255)
+    np.testing.assert_allclose(out[inside], ((balanced - fmin) * c)[inside], atol=0.51)
+
+
+def test_slides_without_background_or_tissue_are_named():
+    with pytest.raises(InputError, match=r"slide\.png: no bright background"):
+        estimate_histology_levels(np.full((50, 50, 3), 200, np.uint8), source="slide.png")
+    noise = np.random.default_rng(0).integers(238, 250, (100, 100, 3)).astype(np.uint8)
+    with pytest.raises(InputError, match=r"slide\.png: no tissue"):
+        estimate_histology_levels(noise, source="slide.png")
+
+
+def test_histology_levels_from_boxes():
+    rgb = slide()
+    levels = histology_levels_from_rois(rgb, (0, 15, 0, 15), (100, 140, 60, 80))
+    np.testing.assert_allclose(levels.white, BACKGROUND, atol=0.5)
+    with pytest.raises(InputError, match="not brighter than bone"):
+        histology_levels_from_rois(rgb, (100, 140, 120, 140), (0, 15, 0, 15))

@@ -1,0 +1,340 @@
+"""Stained volumes: valid OME-Zarr 0.5, the pyramid's means, resuming after a break, and what is refused."""
+
+import errno
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from tomostain.errors import InputError
+from tomostain.io import StainedWriter, check_stained, create_stained, open_stained
+from tomostain.io.locks import claim
+from tomostain.io.ome_zarr.pyramid import halve, level_scales, pyramid_shapes
+
+SHAPE = (19, 70, 300)
+VOXEL_UM = (10.0, 5.0, 5.0)
+PROVENANCE = {"model": "abc", "input": "def", "options": {"stride_px": 64, "blend": "mean"}}
+
+
+@pytest.fixture(scope="module")
+def rgb() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (*SHAPE, 3), dtype=np.uint8)
+
+
+def _create(path: Path, *, shape: tuple[int, int, int] = SHAPE, slab: int = 8, **options: object) -> StainedWriter:
+    return create_stained(path, shape, VOXEL_UM, slab=slab, **{"provenance": PROVENANCE, **options})  # type: ignore[arg-type]
+
+
+def _write_all(writer: StainedWriter, rgb: np.ndarray) -> None:
+    for z0, z1 in writer.pending():
+        writer.write(z0, rgb[z0:z1])
+    writer.finish()
+
+
+def test_a_stained_volume_comes_back(tmp_path: Path, rgb: np.ndarray) -> None:
+    writer = _create(tmp_path / "a.zarr")
+    assert writer.pending() == [(0, 8), (8, 16), (16, 19)]
+    _write_all(writer, rgb)
+    stained = open_stained(tmp_path / "a.zarr")
+    assert (stained.shape, stained.voxel_um, stained.provenance) == (SHAPE, VOXEL_UM, PROVENANCE)
+    assert stained.levels == ((SHAPE, VOXEL_UM), ((10, 35, 150), (20.0, 10.0, 10.0)))
+    np.testing.assert_array_equal(stained.read(0, 19), rgb)
+    np.testing.assert_array_equal(stained.read(7, 9), rgb[7:9])
+    truth = rgb[:18].reshape(9, 2, 35, 2, 150, 2, 3).mean(axis=(1, 3, 5))
+    assert np.abs(stained.read(0, 9, level=1) - truth).max() <= 0.5
+    assert not (tmp_path / "a.zarr" / ".tomostain-progress").exists()
+
+
+def test_it_is_valid_ome_zarr_with_one_shard_a_slab(tmp_path: Path, rgb: np.ndarray) -> None:
+    from ome_zarr_models.v05 import Image
+
+    _write_all(_create(tmp_path / "a.zarr"), rgb)
+    group = zarr.open_group(tmp_path / "a.zarr", mode="r")
+    image = Image.from_zarr(group)
+    assert [axis.name for axis in image.attributes.ome.multiscales[0].axes] == ["c", "z", "y", "x"]
+    assert [channel["color"] for channel in group.attrs["ome"]["omero"]["channels"]] == ["FF0000", "00FF00", "0000FF"]
+    array = group["0"]
+    assert isinstance(array, zarr.Array)
+    assert array.chunks == (3, 8, 64, 64)
+    assert array.shards == (3, 8, 128, 320)
+    shards = [
+        p.relative_to(tmp_path / "a.zarr" / "0" / "c").as_posix()
+        for p in (tmp_path / "a.zarr/0/c").rglob("*")
+        if p.is_file()
+    ]
+    assert sorted(shards) == ["0/0/0/0", "0/1/0/0", "0/2/0/0"]
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(shape=st.tuples(st.integers(1, 9), st.integers(1, 70), st.integers(1, 70)), slab=st.integers(1, 12))
+def test_any_shape_and_slab(tmp_path: Path, shape: tuple[int, int, int], slab: int) -> None:
+    volume = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    _write_all(_create(tmp_path / "a.zarr", shape=shape, slab=slab, overwrite=True), volume)
+    np.testing.assert_array_equal(open_stained(tmp_path / "a.zarr").read(0, shape[0]), volume)
+
+
+@settings(max_examples=25, deadline=None)
+@given(hnp.arrays(np.uint8, st.tuples(st.just(3), *[st.integers(1, 4).map(lambda n: 2 * n)] * 3)))
+def test_halving_is_the_mean_of_eight(volume: np.ndarray) -> None:
+    _, z, y, x = volume.shape
+    mean = volume.reshape(3, z // 2, 2, y // 2, 2, x // 2, 2).mean(axis=(2, 4, 6))
+    np.testing.assert_array_equal(halve(volume), np.floor(mean + 0.5))
+
+
+def test_halving_keeps_a_constant_whatever_the_shape() -> None:
+    for shape in ((1, 1, 1), (3, 2, 5), (7, 7, 7)):
+        half = halve(np.full((3, *shape), 201, np.uint8))
+        assert half.shape == (3, *((n + 1) // 2 for n in shape))
+        assert (half == 201).all()
+
+
+def test_levels_lie_over_each_other() -> None:
+    # A ramp along each axis: the grey value is the place in µm, so a level's values must be its voxels' places.
+    shapes = pyramid_shapes((4, 260, 8))
+    assert shapes == [(4, 260, 8), (2, 130, 4)]
+    (_, _), (scale, first) = level_scales(shapes, (1.0, 1.0, 1.0))
+    for axis in range(3):
+        ramp = np.indices((4, 250, 8))[axis].astype(np.uint8)
+        half = halve(ramp[None])[0]
+        places = first[axis] + np.indices(half.shape)[axis] * scale[axis]
+        assert np.abs(half - places).max() <= 0.5
+
+
+def test_a_broken_run_is_continued(tmp_path: Path, rgb: np.ndarray) -> None:
+    path = tmp_path / "a.zarr"
+    writer = _create(path)
+    writer.write(8, rgb[8:16])
+    with pytest.raises(InputError, match="staining was not finished; run the same command again to continue"):
+        open_stained(path)
+    with pytest.raises(InputError, match=r"2 of 3 slabs are not stained yet \(the first begins at slice 0\)"):
+        writer.finish()
+    again = _create(path, resume=True)
+    assert again.pending() == [(0, 8), (16, 19)]
+    _write_all(again, rgb)
+    np.testing.assert_array_equal(open_stained(path).read(0, 19), rgb)
+
+
+def test_a_pyramid_that_broke_off_is_continued(tmp_path: Path, rgb: np.ndarray) -> None:
+    path = tmp_path / "a.zarr"
+    writer = _create(path)
+    for z0, z1 in writer.pending():
+        writer.write(z0, rgb[z0:z1])
+
+    def interrupt(label: str, done: int, total: int) -> None:
+        if done == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        writer.finish(interrupt)
+    with pytest.raises(InputError, match="not finished"):
+        open_stained(path)
+    seen: list[tuple[int, int]] = []
+    _create(path, resume=True).finish(lambda label, done, total: seen.append((done, total)))
+    assert seen == [(0, 2), (1, 2), (2, 2)]
+    truth = rgb[:18].reshape(9, 2, 35, 2, 150, 2, 3).mean(axis=(1, 3, 5))
+    assert np.abs(open_stained(path).read(0, 9, level=1) - truth).max() <= 0.5
+
+
+def test_a_complete_volume_has_nothing_pending(tmp_path: Path, rgb: np.ndarray) -> None:
+    path = tmp_path / "a.zarr"
+    _write_all(_create(path), rgb)
+    before = {p: p.stat().st_mtime_ns for p in path.rglob("*")}
+    again = _create(path, resume=True)
+    assert again.complete
+    assert again.pending() == []
+    again.finish()
+    assert {p: p.stat().st_mtime_ns for p in path.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"provenance": {**PROVENANCE, "model": "xyz"}}, "model was 'abc' and is now 'xyz'"),
+        ({"provenance": {**PROVENANCE, "options": {"stride_px": 32}}}, "options.stride_px was 64 and is now 32"),
+        ({"slab": 4}, "slab was 8 and is now 4"),
+        ({"shape": (19, 70, 301)}, r"shape was \[19, 70, 300\] and is now \[19, 70, 301\]"),
+    ],
+)
+def test_another_provenance_is_not_continued(tmp_path: Path, rgb: np.ndarray, change: dict, message: str) -> None:
+    path = tmp_path / "a.zarr"
+    _create(path)
+    with pytest.raises(InputError, match=f"a.zarr: cannot be continued, {message}; give another name, or --overwrite"):
+        _create(path, **{"resume": True, **change})
+    assert _create(path, **{"resume": True, "overwrite": True, **change}).pending() != []
+
+
+def test_nothing_is_replaced_unasked(tmp_path: Path, rgb: np.ndarray) -> None:
+    path = tmp_path / "a.zarr"
+    _write_all(_create(path), rgb)
+    with pytest.raises(InputError, match="the stained volume exists already"):
+        _create(path)
+    assert len(_create(path, overwrite=True).pending()) == 3
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter").touch()
+    with pytest.raises(InputError, match="is no stained volume, so it is not replaced"):
+        _create(tmp_path / "thesis", overwrite=True, resume=True)
+    assert (tmp_path / "thesis" / "chapter").exists()
+
+
+def test_a_full_disk_at_the_beginning_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(zarr, "open_group", full)
+    with pytest.raises(OSError, match="No space"):
+        _create(tmp_path / "a.zarr")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_in_a_slab_leaves_it_pending(
+    tmp_path: Path, rgb: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = _create(tmp_path / "a.zarr")
+    writer.write(0, rgb[:8])
+    with monkeypatch.context() as patch:
+
+        def full(*_: object, **__: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        patch.setattr("zarr.storage._local._put", full)
+        with pytest.raises(InputError, match="the disk is full at slice 8; make room and run the same command again"):
+            writer.write(8, rgb[8:16])
+    assert _create(tmp_path / "a.zarr", resume=True).pending() == [(8, 16), (16, 19)]
+
+
+def damage(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_zarr_lists_the_group_without_a_warning(tmp_path: Path, rgb: np.ndarray) -> None:
+    _write_all(_create(tmp_path / "a.zarr"), rgb)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert sorted(name for name, _ in zarr.open_group(tmp_path / "a.zarr", mode="r").members()) == ["0", "1"]
+
+
+def test_checksums_are_those_of_sha256sum(tmp_path: Path, rgb: np.ndarray) -> None:
+    _write_all(_create(tmp_path / "a.zarr"), rgb)
+    told = subprocess.run(
+        ["sha256sum", "--check", "0/SHA256SUMS"], cwd=tmp_path / "a.zarr", capture_output=True, text=True
+    )
+    shards = [f"0/c/0/{n}/0/0" for n in range(3)] + [f"1/c/0/{n}/0/0" for n in range(2)]
+    assert told.stdout.splitlines() == [f"{name}: OK" for name in shards]
+
+
+@pytest.mark.parametrize("how", ["changed", "cut short", "lost"])
+@pytest.mark.parametrize("shard", ["0/c/0/1/0/0", "1/c/0/0/0/0"])
+def test_a_damaged_shard_is_found_and_written_again(tmp_path: Path, rgb: np.ndarray, shard: str, how: str) -> None:
+    path = tmp_path / "a.zarr"
+    _write_all(_create(path), rgb)
+    before = {p: p.read_bytes() for p in path.rglob("*") if p.is_file()}
+    bad = path / shard
+    {"changed": damage, "cut short": lambda p: p.write_bytes(p.read_bytes()[:-1]), "lost": Path.unlink}[how](bad)
+    assert check_stained(path) == [shard]
+    writer = _create(path, resume=True)
+    assert writer.heal() == [shard]
+    assert writer.pending() == ([(8, 16)] if shard[0] == "0" else [])
+    with pytest.raises(InputError, match="not finished"):
+        open_stained(path)
+    _write_all(writer, rgb)
+    assert check_stained(path) == []
+    assert {p: p.read_bytes() for p in path.rglob("*") if p.is_file()} == before
+    assert writer.heal() == []
+
+
+def test_what_is_damaged_before_the_end_is_found_too(tmp_path: Path, rgb: np.ndarray) -> None:
+    writer = _create(tmp_path / "a.zarr")
+    writer.write(0, rgb[:8])
+    writer.write(8, rgb[8:16])
+    damage(tmp_path / "a.zarr" / "0/c/0/0/0/0")
+    assert _create(tmp_path / "a.zarr", resume=True).heal(only=[8, 16]) == []  # another job's affair
+    again = _create(tmp_path / "a.zarr", resume=True)
+    assert again.heal() == ["0/c/0/0/0/0"]
+    assert again.pending() == [(0, 8), (16, 19)]
+
+
+def test_black_slabs_are_not_stored_and_not_missed(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    _write_all(_create(path), np.zeros((*SHAPE, 3), np.uint8))
+    assert check_stained(path) == []
+    assert _create(path, resume=True).heal() == []
+
+
+def test_a_volume_without_checksums_cannot_be_checked(tmp_path: Path, rgb: np.ndarray) -> None:
+    path = tmp_path / "a.zarr"
+    _write_all(_create(path), rgb)
+    (path / "0" / "SHA256SUMS").write_text("nonsense")
+    with pytest.raises(InputError, match="'nonsense' is no line of checksums; restore the file or remove it"):
+        check_stained(path)
+    (path / "0" / "SHA256SUMS").unlink()
+    assert check_stained(path) is None
+
+
+def test_a_slab_has_one_writer(tmp_path: Path, rgb: np.ndarray) -> None:
+    one, other = _create(tmp_path / "a.zarr"), _create(tmp_path / "a.zarr", resume=True)
+    with one.claim(8) as ours, other.claim(8) as theirs, other.claim(0) as another:
+        assert (ours, theirs, another) == (True, False, True)
+        one.write(8, rgb[8:16])
+    with other.claim(8) as theirs:
+        assert not theirs  # it has been written
+    _write_all(one, rgb)
+    with other.claim(0) as theirs:
+        assert not theirs  # all is done
+
+
+def test_a_claim_dies_with_its_holder(tmp_path: Path) -> None:
+    code = f"from tomostain.io.locks import claim\nwith claim(__import__('pathlib').Path({str(tmp_path / 'lock')!r})):"
+    code += "\n print('mine', flush=True)\n input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"mine\n"
+        with claim(tmp_path / "lock") as ours:
+            assert not ours
+        holder.kill()
+        holder.wait()
+        with claim(tmp_path / "lock") as ours:
+            assert ours
+    assert not (tmp_path / "lock").exists()
+
+
+def test_where_there_are_no_locks_work_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", none)
+    with claim(tmp_path / "lock") as one, claim(tmp_path / "lock") as other:
+        assert (one, other) == (True, True)
+
+
+def test_slabs_of_a_wrong_kind_are_a_fault(tmp_path: Path, rgb: np.ndarray) -> None:
+    writer = _create(tmp_path / "a.zarr")
+    with pytest.raises(ValueError, match="is not one of those to write"):
+        writer.write(4, rgb[4:12])
+    with pytest.raises(ValueError, match="expected uint8"):
+        writer.write(0, rgb[:7])
+    with pytest.raises(ValueError, match="expected uint8"):
+        writer.write(0, rgb[:8].astype(np.float32))
+
+
+def test_what_is_no_stained_volume(tmp_path: Path, rgb: np.ndarray) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        open_stained(tmp_path / "none.zarr")
+    with pytest.raises(InputError, match="is not a stained volume"):
+        open_stained(tmp_path)
+    _write_all(_create(tmp_path / "a.zarr"), rgb)
+    shard = tmp_path / "a.zarr/0/c/0/1/0/0"
+    shard.write_bytes(shard.read_bytes()[:100])
+    stained = open_stained(tmp_path / "a.zarr")
+    with pytest.raises(InputError, match="slices 8 to 15 of level 0 cannot be read"):
+        stained.read(8, 16)
+    with pytest.raises(ValueError, match="of level 2 asked"):
+        stained.read(0, 1, level=2)

@@ -1,0 +1,83 @@
+"""How strange a scan is to a model: against SciPy's distance of distributions, and what must not count."""
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import wasserstein_distance
+
+from tomostain.errors import StrangeInput
+from tomostain.imaging.intensity import Levels
+from tomostain.ood.grey_values import QUANTILES, distance, limit, sample, solid_quantiles, strangeness, warn_if_strange
+
+
+def scan(seed, bone=30000.0, screw=36000.0, air=0.5, n=100_000):
+    """Return grey values of air, marrow, bone and screw."""
+    rng = np.random.default_rng(seed)
+    kind = (rng.random(n) - air) / (1 - air)  # below 0: air; else the place within what is there
+    centre = np.select([kind < 0, kind < 0.2, kind < 0.9], [10000.0, 13000.0, bone], screw)
+    return np.clip(rng.normal(centre, 800.0), 0, 65535).astype(np.uint16)
+
+
+def test_the_distance_is_about_wassersteins():
+    a, b = scan(0), scan(1, bone=27000.0, screw=33000.0)
+    solid = [x[x > 15000].astype(float) for x in (a, b)]
+    exact = wasserstein_distance(*solid) / 20000
+    assert distance(solid_quantiles(a), solid_quantiles(b)) == pytest.approx(exact, rel=0.15)
+
+
+@given(st.floats(0.1, 0.8), st.integers(0, 100))
+def test_air_does_not_count(air, seed):
+    # However much of it the field of view holds.
+    known = [solid_quantiles(scan(1000, n=20_000)).tolist()]
+    assert strangeness(scan(seed, air=air, n=20_000), known) < 0.02
+
+
+def test_the_nearest_training_pair_decides():
+    known = [solid_quantiles(scan(0, screw=screw)).tolist() for screw in (14000.0, 36000.0)]
+    assert strangeness(scan(9, screw=14000.0), known) < 0.01
+    assert strangeness(scan(9, bone=24000.0), known) > 0.1
+
+
+def test_nothing_solid_is_as_strange_as_can_be():
+    air = np.full(100, 10000, np.uint16)
+    assert np.isnan(solid_quantiles(air)).all()
+    assert strangeness(air, [[20000.0] * len(QUANTILES)]) == float("inf")
+    with pytest.warns(StrangeInput, match="scan.h5: its grey values are unlike"):
+        assert warn_if_strange(air, [[20000.0] * len(QUANTILES)], "scan.h5") is None
+
+
+def test_a_model_that_does_not_tell_is_not_asked():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert warn_if_strange(scan(0), [], "v") is None
+        known = [solid_quantiles(scan(1)).tolist()]
+        assert warn_if_strange(scan(0), known, "v") == pytest.approx(0.0, abs=0.01)
+
+
+def test_varied_training_widens_the_limit():
+    pairs = [solid_quantiles(scan(i, bone=bone)).tolist() for i, bone in enumerate((26000.0, 28500.0, 31000.0))]
+    assert limit(pairs) > limit(pairs[:1]) == pytest.approx(0.06)
+
+
+def test_one_odd_pair_does_not_make_everything_usual():
+    alike = [solid_quantiles(scan(seed)).tolist() for seed in range(5)]
+    odd = solid_quantiles(scan(9, bone=18000.0, screw=19000.0)).tolist()
+    assert limit([*alike, odd]) == limit(alike) == pytest.approx(0.06)
+    assert strangeness(scan(7, bone=24000.0), [*alike, odd]) > limit([*alike, odd])
+
+
+@pytest.mark.parametrize("levels", [Levels(100.0, 900.0), None])
+def test_a_volume_is_sampled_over_its_depth(levels):
+    class Stack:
+        shape, voxel_um = (40, 3, 3), (5.0,) * 3
+
+        def read(self, start, stop):
+            return np.arange(start, stop, dtype=np.uint16)[:, None, None].repeat(3, 1).repeat(3, 2) * 20 + 100
+
+    found = sample(Stack(), levels)
+    z = np.array([2, 7, 12, 17, 22, 27, 32, 37])
+    expected = z * 20 + 100 if levels is None else 10000 + z * 20 * 25
+    np.testing.assert_array_equal(found[:, 0, 0], expected)

@@ -1,0 +1,93 @@
+"""Detail: high at the right place only, blind to what is coarse."""
+
+import numpy as np
+import pytest
+import torch
+from tests.register.test_register_search import blobs, oblique, template_of
+
+from tomostain.geometry.section import Section
+from tomostain.register.config import RegisterConfig
+from tomostain.register.find import Found
+from tomostain.register.locate import better, weigh
+from tomostain.register.pose_confidence import Evidence, detail, restarts
+from tomostain.register.poses import Poses
+from tomostain.register.refine import Freedom
+
+
+def test_detail_is_one_at_the_right_place_and_little_elsewhere():
+    level = blobs(5)
+    section = oblique(level)
+    template = template_of(level, section, (24, 24))
+    right = Poses.from_section(section, template.middle_um)
+    step = torch.zeros(1, 9)
+    step[0, :3] = torch.tensor([400.0, 0.0, 0.0])
+    found = detail(level, template, Poses.stack([right, right.moved(step)]))
+    assert float(found.correlation[0]) > 0.99
+    assert float(found.correlation[1]) < 0.5
+    assert torch.nan_to_num(found.regions[0], 1.0).min() > 0.95
+
+
+def test_detail_does_not_see_a_coarse_gradient():
+    level = blobs(6)
+    section = oblique(level)
+    template = template_of(level, section, (24, 24))
+    ramp = np.linspace(-1, 1, 24, dtype=np.float32)[:, None] * np.ones((1, 24), np.float32)
+    only_ramp = type(template)(ramp, template.screw, template.weight, template.rgb, 50.0, 0.0, ("none",))
+    found = detail(level, only_ramp, Poses.from_section(section, template.middle_um))
+    assert abs(float(found.correlation[0])) < 0.3
+
+
+def test_restarts_near_the_right_pose_come_back_and_the_seed_decides():
+    level = blobs(7)
+    section = oblique(level)
+    template = template_of(level, section, (24, 24))
+    pose = Poses.from_section(section, template.middle_um)
+    first = restarts(level, template, pose, Freedom(), seed=1)
+    assert first == restarts(level, template, pose, Freedom(), seed=1)
+    assert first >= 0.75
+
+
+def test_confidence_grows_with_each_piece_of_evidence():
+    def confidence(detail_: float, margin: float, back: float) -> float:
+        return Evidence(detail_, margin, back, 1, np.full((3, 3), np.nan)).confidence
+
+    assert confidence(0.8, 0.2, 1.0) > 0.95
+    assert confidence(0.45, 0.01, 0.5) < 0.1
+    for more in ((0.7, 0.1, 0.5), (0.6, 0.15, 0.5), (0.6, 0.1, 1.0)):
+        assert confidence(*more) > confidence(0.6, 0.1, 0.5)
+
+
+def test_it_is_written_as_plain_numbers():
+    values = Evidence(0.5, 0.1, 1.0, 3, np.full((3, 3), np.nan), threshold=0.99).to_dict()
+    assert values["regions"] == [[None] * 3] * 3
+    assert values["sure"] is False
+    assert values["support"] == 3
+    assert values["detail"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(("hinted", "most"), [(False, 0.5), (True, 0.1)])
+def test_a_lone_candidate_is_ahead_of_nothing_and_a_margin_is_capped(hinted, most):
+    level = blobs(7)
+    section = oblique(level)
+    template = template_of(level, section, (24, 24))
+    pose = Poses.from_section(section, template.middle_um)
+    config = RegisterConfig(restarts=2)
+    alone = weigh(level, template, Found(pose, torch.tensor([1.9]), 1), Freedom(), config, hinted)
+    assert alone.margin == 0.0
+    two = Found(Poses.stack([pose, pose]), torch.tensor([1.9, 0.2]), 1)
+    assert weigh(level, template, two, Freedom(), config, hinted).margin == pytest.approx(most)
+
+
+def test_sharpening_that_loses_the_way_is_undone_and_the_confidence_is_that_of_the_result():
+    level = blobs(7)
+    section = oblique(level)
+    template = template_of(level, section, (24, 24))
+    pose = Poses.from_section(section, template.middle_um)
+    away = Section(section.origin_um + 300.0, section.row, section.column, section.slide_to_section)
+    kept, fit = better(level, template, pose, away)
+    np.testing.assert_allclose(kept.to_volume_um([0.0, 0.0]), section.to_volume_um([0.0, 0.0]), atol=0.1)
+    assert fit > 0.99
+    # And the other way round: what sharpening found is taken.
+    there, fit = better(level, template, Poses.from_section(away, template.middle_um), section)
+    assert there is section
+    assert fit > 0.99

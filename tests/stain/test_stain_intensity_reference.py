@@ -1,0 +1,98 @@
+"""The grey levels of a volume, and the picture that shows them beside the output."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tomostain.errors import InputError
+from tomostain.imaging.intensity import Levels, estimate_levels, level_regions, volume_levels
+from tomostain.imaging.intensity_figure import bin_edges, levels_picture
+from tomostain.io import open_volume, write_stack
+from tomostain.stain.intensity_reference import levels_of
+
+BLUE, ORANGE = (47, 127, 184), (217, 119, 43)
+
+
+def specimen(background=-0.2, bone=1.4, seed=0):
+    """A float32 block of bone in air, as reconstructed, and where it is."""
+    block = np.zeros((6, 64, 64), bool)
+    block[:, 16:48, 12:50] = True
+    noise = np.random.default_rng(seed).normal(0, 0.02, block.shape)
+    return (background + (bone - background) * block + noise).astype(np.float32), block
+
+
+@pytest.fixture
+def volume(tmp_path):
+    write_stack(tmp_path / "volume", specimen()[0], voxel_um=5.0)
+    return open_volume(tmp_path / "volume")
+
+
+def columns_of(picture, colour):
+    """The columns in which a colour makes a line over most of the histogram's height."""
+    near = (np.abs(picture[:, : picture.shape[1] // 2].astype(int) - colour) < 12).all(axis=2)
+    return np.flatnonzero(near.sum(axis=0) > 0.5 * picture.shape[0])
+
+
+def test_float_volumes_need_no_conversion_and_the_regions_are_what_they_are():
+    values, block = specimen()
+    levels, (background, bone) = estimate_levels(values), level_regions(values)
+    assert levels.background == pytest.approx(-0.2, abs=0.02)
+    assert levels.bone == pytest.approx(1.4, abs=0.02)
+    assert bone.any()
+    assert not (bone & ~block).any()
+    assert not (background & block).any()
+
+
+def test_the_levels_stand_where_they_are():
+    """Lines at twice the distance are drawn twice as far apart: against a third known line, the axis is linear."""
+    values, _ = specimen()
+    places = []
+    for bone in (0.2, 0.6, 1.0):
+        picture = levels_picture(values, Levels(-0.2, bone))
+        left, right = (float(columns_of(picture, colour).mean()) for colour in (BLUE, ORANGE))
+        places.append(right - left)
+    assert places[1] / places[0] == pytest.approx(2.0, abs=0.03)
+    assert places[2] / places[0] == pytest.approx(3.0, abs=0.04)
+
+
+def test_the_picture_is_written_once_and_again_for_other_levels(volume, tmp_path):
+    picture = tmp_path / "levels.png"
+    assert levels_of(volume, None, "volume", picture) == volume_levels(volume)
+    found, when = picture.read_bytes(), picture.stat().st_mtime_ns
+    levels_of(volume, None, "volume", picture)
+    assert picture.stat().st_mtime_ns == when
+    assert levels_of(volume, Levels(0.0, 1.0), "volume", picture) == Levels(0.0, 1.0)
+    assert picture.read_bytes() != found
+    assert levels_of(volume, "none", "volume", picture) is None
+
+
+def test_without_bone_the_histogram_is_there_to_choose_by(tmp_path):
+    write_stack(tmp_path / "air", np.random.default_rng(0).normal(size=(3, 90, 90)).astype(np.float32), voxel_um=5.0)
+    picture = tmp_path / "levels.png"
+    with pytest.raises(InputError, match=r"air: no bone stands out.*--bone.*; the histogram is in .*levels.png"):
+        levels_of(open_volume(tmp_path / "air"), None, "air", picture)
+    assert np.std(np.asarray(Image.open(picture))) > 5
+
+
+def test_what_is_not_our_picture_is_not_replaced(volume, tmp_path):
+    holiday = tmp_path / "holiday.png"
+    Image.new("RGB", (4, 4)).save(holiday)
+    before = holiday.read_bytes()
+    with pytest.raises(InputError, match=r"holiday.png.*exists already"):
+        levels_of(volume, None, "volume", holiday)
+    assert holiday.read_bytes() == before
+    levels_of(volume, None, "volume", holiday, overwrite=True)
+    assert holiday.read_bytes() != before
+    with pytest.raises(InputError, match=r"levels.jpg: the picture of the grey levels is a PNG"):
+        levels_of(volume, None, "volume", tmp_path / "levels.jpg")
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 231), (3, 255), (6000, 6900), (0, 65535)])
+def test_whole_numbers_leave_no_gaps_in_the_histogram(low, high):
+    samples = np.arange(low, high + 1, dtype=np.float64)
+    edges = bin_edges(samples, low, high)
+    counts, _ = np.histogram(samples, edges)
+    assert len(set(counts[1:-1].tolist())) == 1
+    assert counts.sum() == samples.size
+    assert 16 <= len(counts) <= 258
+    assert len(bin_edges(samples + 0.25, low, high)) == 257

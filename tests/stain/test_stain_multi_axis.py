@@ -1,0 +1,153 @@
+"""Staining along three axes: the fusion, its slabs on disk, and what goes on after a break."""
+
+import multiprocessing
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from tests.stain.toys import LEVELS, colours, grey_values, toy_model
+
+from tomostain.errors import InputError
+from tomostain.imaging.intensity import normalise_ct
+from tomostain.io import open_stained, open_volume, write_stack
+from tomostain.io.ome_zarr.scratch import Scratch
+from tomostain.stain import StainConfig, load_translator, plan_volume, stain_slice, stain_volume
+from tomostain.stain.multi_axis import fuse
+
+CONFIG = StainConfig(patch_px=32, stride_px=16, slab=7, planes="zyx", fuse="median")
+SHAPE = (37, 40, 34)
+FRESH = multiprocessing.get_context("forkserver")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return toy_model(tmp_path_factory.mktemp("models") / "model")
+
+
+@pytest.fixture(scope="module")
+def volume(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("volumes") / "volume"
+    write_stack(folder, grey_values(SHAPE), voxel_um=5.0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def by_hand(model, volume):
+    """Each plane stained by itself, with the whole volume in memory."""
+    translator = load_translator(model, "cpu")
+    ct = normalise_ct(open_volume(volume).read(0, SHAPE[0]), LEVELS)
+
+    def along(axis):
+        planes = [stain_slice(translator, plane, CONFIG) for plane in np.moveaxis(ct, axis, 0).copy()]
+        return np.moveaxis(np.stack(planes), 0, axis)
+
+    return [along(axis) for axis in range(3)]
+
+
+@pytest.mark.parametrize("how", ["median", "mean", "weighted"])
+def test_a_volume_is_its_planes_along_each_axis_fused(model, volume, by_hand, tmp_path, how):
+    config, told = CONFIG.model_copy(update={"fuse": how}), []
+    progress = lambda label, done, total: told.append((label, done, total))  # noqa: E731
+    out = stain_volume(model, volume, tmp_path / "out.ome.zarr", config=config, levels=LEVELS, progress=progress)
+    np.testing.assert_array_equal(colours(out), fuse(by_hand, how))
+    assert [p.name for p in tmp_path.iterdir()] == ["out.ome.zarr"]
+    assert open_stained(out).provenance["options"]["planes"] == "zyx"
+    assert {label for label, *_ in told} >= {"turning", "staining along y", "staining along x", "staining"}
+
+
+@pytest.mark.parametrize(("axis", "name"), [(1, "y"), (2, "x")])
+def test_a_volume_is_stained_across_another_axis_alone(model, volume, by_hand, tmp_path, axis, name):
+    config, told = CONFIG.model_copy(update={"planes": name}), []
+    out = tmp_path / "out.ome.zarr"
+    stain_volume(model, volume, out, config=config, levels=LEVELS, progress=lambda *what: told.append(what))
+    np.testing.assert_array_equal(colours(out), by_hand[axis])
+    assert [p.name for p in tmp_path.iterdir()] == ["out.ome.zarr"]
+    assert {label for label, *_ in told if label.startswith("staining along")} == {f"staining along {name}"}
+    assert plan_volume(model, volume, tmp_path / "out", config=config, levels=LEVELS).scratch_bytes == 5 * np.prod(
+        SHAPE
+    )
+
+
+DRAWINGS = hnp.arrays(np.uint8, st.tuples(st.just(3), st.integers(1, 3), st.integers(1, 4), st.just(3)))
+
+
+@given(DRAWINGS, st.permutations(range(3)))
+@example(np.array([[[[140, 200, 200]]], [[[200] * 3]], [[[200] * 3]]], np.uint8), [1, 2, 0])  # a tie
+def test_fusing_knows_no_order_and_keeps_what_all_agree_on(drawings, order):
+    for how in ("mean", "median", "weighted"):
+        fused = fuse(list(drawings), how)
+        np.testing.assert_array_equal(fused, fuse([drawings[i] for i in order], how))
+        np.testing.assert_array_equal(fuse([drawings[0]] * 3, how), drawings[0])
+        assert (fused >= drawings.min(axis=0)).all()
+        assert (fused <= drawings.max(axis=0)).all()
+
+
+@given(DRAWINGS)
+def test_the_fusions_are_what_they_are_called(drawings):
+    np.testing.assert_array_equal(fuse(list(drawings), "median"), np.sort(drawings, axis=0)[1])
+    assert np.abs(fuse(list(drawings), "mean") - drawings.mean(axis=0)).max() <= 0.5 + 1e-4
+
+
+class BreakOffError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stage", ["turning", "staining along y", "staining along x", "staining"])
+def test_broken_off_at_any_stage_it_goes_on_to_the_same_bits(model, volume, by_hand, tmp_path, stage):
+    out = tmp_path / "out.ome.zarr"
+
+    def pull_the_plug(label, done, total):
+        if label == stage and done == 1:
+            raise BreakOffError
+
+    with pytest.raises(BreakOffError):
+        stain_volume(model, volume, out, config=CONFIG, levels=LEVELS, progress=pull_the_plug)
+    told = []
+    stain_volume(model, volume, out, config=CONFIG, levels=LEVELS, progress=lambda *what: told.append(what))
+    np.testing.assert_array_equal(colours(out), fuse(by_hand, "median"))
+    if stage != "staining":
+        assert next(what for what in told if what[0] == stage)[1] == 1  # what was done is not done again
+
+
+def test_what_lies_there_from_another_model_is_not_used(model, volume, by_hand, tmp_path):
+    other = Scratch(tmp_path / ".out.ome.zarr.planes" / "y", (40, 37, 34, 3), np.uint8, 32, {"model": "another"})
+    for first, end in other.slabs():
+        other.write(first, np.zeros((end - first, 37, 34, 3), np.uint8))
+    out = stain_volume(model, volume, tmp_path / "out.ome.zarr", config=CONFIG, levels=LEVELS)
+    np.testing.assert_array_equal(colours(out), fuse(by_hand, "median"))
+
+
+def in_a_child(model, volume, out, part):
+    torch.set_num_threads(1)
+    stain_volume(model, volume, out, config=CONFIG, levels=LEVELS, part=part)
+
+
+def test_processes_share_all_stages(model, volume, by_hand, tmp_path):
+    out = tmp_path / "out.ome.zarr"
+    children = [FRESH.Process(target=in_a_child, args=(model, volume, out, (part, 2))) for part in (1, 2)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(180)
+    assert [child.exitcode for child in children] == [0, 0]
+    np.testing.assert_array_equal(colours(out), fuse(by_hand, "median"))
+
+
+def test_what_cannot_be_turned_is_refused(model, volume, tmp_path):
+    options = {"config": CONFIG, "levels": LEVELS}
+    with pytest.raises(InputError, match=r"voxels of 6 x 5 x 5 µm are no cubes; stain it along z alone"):
+        stain_volume(model, volume, tmp_path / "out", voxel_um=(6.0, 5.0, 5.0), **options)
+    with pytest.raises(InputError, match="doubt is for slices stained along z"):
+        stain_volume(model, volume, tmp_path / "out", doubt=tmp_path / "doubt", **options)
+    with pytest.raises(InputError, match="fuse 'most': unknown; give mean, median or weighted"):
+        fuse([np.zeros((1, 3), np.uint8)] * 3, "most")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_plan_tells_of_the_scratch(model, volume, tmp_path):
+    plan = plan_volume(model, volume, tmp_path / "out", config=CONFIG, levels=LEVELS)
+    assert plan.scratch_bytes == 8 * np.prod(SHAPE)
+    assert "scratch:     0 MB until it is done" in str(plan)

@@ -1,0 +1,173 @@
+"""A volume of doubt beside the stained one: what it holds, that it continues, and what is refused."""
+
+import numpy as np
+import pytest
+import torch
+
+from tomostain import __version__
+from tomostain.cli.main import run
+from tomostain.dataset.pair import Pair
+from tomostain.errors import InputError, Interrupted, StrangeInput
+from tomostain.io import ModelSpec, open_stained, save_model, write_stack
+from tomostain.networks.build import build_network
+from tomostain.ood.novelty import novelty, remember
+from tomostain.stain import StainConfig, load_translator, stain_slice, stain_volume
+from tomostain.stain.uncertainty import FULL_SCALE, cycle_error
+from tomostain.stain.uncertainty_map import load_doubters
+
+SMALL = {"patch_px": 32, "stride_px": 16}
+NETWORK = {"name": "resnet", "in_channels": 1, "width": 2, "blocks": 1}
+
+
+def make_model(folder, seed, way_back=False, seen=None, **changes):
+    """Write a model of random weights, bright enough to be told apart; and what it saw."""
+    draws = torch.Generator().manual_seed(seed)
+    reverse = {**NETWORK, "in_channels": 3, "out_channels": 1} if way_back else None
+    states = []
+    for spec in filter(None, (NETWORK, reverse)):
+        built = build_network(spec, draws)
+        for parameter in built.parameters():
+            parameter.data *= 5
+        states.append(built.state_dict())
+    about = {"voxel_um": 5.0, "stain": "h&e", "recipe": "test", "tomostain_version": __version__, **changes}
+    save_model(folder, ModelSpec(generator=NETWORK, reverse=reverse, in_channels=1, **about), *states, seen=seen)
+    return folder
+
+
+@pytest.fixture
+def scan(tmp_path):
+    values = np.random.default_rng(0).integers(8000, 32000, (7, 40, 36)).astype(np.uint16)
+    write_stack(tmp_path / "volume", values, voxel_um=5.0)
+    return values
+
+
+def read(path):
+    opened = open_stained(path)
+    return opened.read(0, opened.shape[0])
+
+
+def staining(tmp_path, model, **options):
+    settings = {"config": StainConfig(**SMALL, slab=3), "levels": "none", "device": "cpu", **options}
+    return stain_volume(model, tmp_path / "volume", tmp_path / "out.ome.zarr", **settings)
+
+
+def test_several_models_doubt_where_they_draw_differently(tmp_path, scan):
+    models = [make_model(tmp_path / name, seed) for seed, name in enumerate("abc")]
+    out = staining(tmp_path, models[0], doubt=tmp_path / "doubt.ome.zarr", also=models[1:])
+    drawn = [
+        np.stack([stain_slice(load_translator(m, "cpu"), s.astype(np.float32), StainConfig(**SMALL)) for s in scan])
+        for m in models
+    ]
+    np.testing.assert_array_equal(read(out), drawn[0])
+    # Numpy's own standard deviation over the models, white at the full scale.
+    apart = np.std(np.array(drawn, dtype=np.float64), axis=0).mean(axis=-1)
+    expected = 255 * np.clip(apart / FULL_SCALE["disagreement"], 0, 1)
+    found = read(tmp_path / "doubt.ome.zarr")
+    assert np.abs(found - expected[..., None]).max() <= 0.501
+    assert found.std() > 2
+    about = open_stained(tmp_path / "doubt.ome.zarr").provenance["doubt"]
+    assert (about["map"], about["white"], len(about["models"])) == ("disagreement", {"disagreement": 64.0}, 3)
+
+
+def remembered(values):
+    """Return what training on these slices remembers."""
+    pairs = [
+        Pair(f"p{i}", ct, np.zeros((*ct.shape, 3), np.uint8), np.ones(ct.shape, bool), 5.0)
+        for i, ct in enumerate(values)
+    ]
+    return remember(pairs)
+
+
+def test_models_that_remember_doubt_what_they_never_saw(tmp_path, scan):
+    # They saw slices like these, but nothing bright and flat, such as the middle of the last slice.
+    seen = remembered(scan)
+    scan[6, 10:30, 8:28] = 38000
+    write_stack(tmp_path / "new", scan, voxel_um=5.0)
+    model = make_model(tmp_path / "a", 0, seen=seen.to_arrays())
+    settings = {"config": StainConfig(**SMALL, slab=3), "levels": "none", "device": "cpu"}
+    with pytest.warns(StrangeInput, match="unlike all that the model was trained on"):
+        stain_volume(model, tmp_path / "new", tmp_path / "out.zarr", doubt=tmp_path / "doubt.zarr", **settings)
+    found = read(tmp_path / "doubt.zarr")[..., 0]
+    expected = 255 * np.clip(np.stack([novelty(s, seen) for s in scan]) - 1, 0, 1)
+    assert np.abs(found - expected).max() <= 0.501
+    assert found[6, 16:24, 14:22].min() > 200
+    assert np.median(found[:6]) < 30
+    about = open_stained(tmp_path / "doubt.zarr").provenance
+    assert about["doubt"]["map"] == "novelty"
+    assert about["new_share"] > 0.05
+
+
+def test_with_several_models_doubt_is_the_larger_of_both(tmp_path, scan):
+    seen = remembered(scan)
+    scan[6] = 38000
+    write_stack(tmp_path / "volume", scan, voxel_um=5.0, overwrite=True)
+    models = [make_model(tmp_path / name, seed, seen=seen.to_arrays()) for seed, name in enumerate("ab")]
+    with pytest.warns(StrangeInput):
+        staining(tmp_path, models[0], doubt=tmp_path / "doubt.zarr", also=models[1:])
+    config = StainConfig(**SMALL)
+    drawn = [np.stack([stain_slice(load_translator(m, "cpu"), s, config) for s in scan]).astype(float) for m in models]
+    apart = np.std(drawn, axis=0).mean(axis=-1) / FULL_SCALE["disagreement"]
+    new = np.stack([novelty(s, seen) for s in scan]) - 1
+    expected = 255 * np.clip(np.maximum(apart, new), 0, 1)
+    assert np.abs(read(tmp_path / "doubt.zarr")[..., 0] - expected).max() <= 0.501
+    assert (apart > new).any()
+    assert (apart < new).any()
+
+
+def test_one_model_doubts_by_its_way_back(tmp_path, scan):
+    model = make_model(tmp_path / "a", 0, way_back=True)
+    staining(tmp_path, model, doubt=tmp_path / "doubt.ome.zarr")
+    translator = load_translator(model, "cpu", reverse=True)
+    error = np.stack([cycle_error(translator, s.astype(np.float32), StainConfig(**SMALL)) for s in scan])
+    found = read(tmp_path / "doubt.ome.zarr")[..., 0]
+    assert np.abs(found - 255 * np.clip(error, 0, 1)).max() <= 0.501
+    assert open_stained(tmp_path / "doubt.ome.zarr").provenance["doubt"]["map"] == "cycle error"
+
+
+def test_doubt_may_be_added_later_and_broken_off(tmp_path, scan):
+    models = [make_model(tmp_path / name, seed) for seed, name in enumerate("ab")]
+    whole = {"doubt": tmp_path / "doubt.ome.zarr", "also": models[1:]}
+    plain = read(staining(tmp_path, models[0]))
+
+    def stop(stage, done, total):
+        if stage == "staining" and done == 4:
+            import signal
+
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        staining(tmp_path, models[0], progress=stop, **whole)
+    assert len(staining(tmp_path, models[0], **whole).name)
+    np.testing.assert_array_equal(read(tmp_path / "out.ome.zarr"), plain)
+    broken = read(tmp_path / "doubt.ome.zarr")
+    staining(tmp_path, models[0], overwrite=True, **whole)
+    np.testing.assert_array_equal(read(tmp_path / "doubt.ome.zarr"), broken)
+
+
+def test_what_gives_no_map_is_refused(tmp_path, scan):
+    model = make_model(tmp_path / "a", 0)
+    with pytest.raises(
+        InputError,
+        match=r"neither remembers what training saw nor has a way back.*name models of other folds with --also",
+    ):
+        staining(tmp_path, model, doubt=tmp_path / "doubt.ome.zarr")
+    with pytest.raises(InputError, match="is the same model as"):
+        load_doubters(model, [model], "cpu")
+    other = make_model(tmp_path / "b", 1, stain="toluidine-blue")
+    with pytest.raises(InputError, match=r"stains toluidine-blue at 5 µm, .* h&e at 5 µm"):
+        load_doubters(model, [other], "cpu")
+    with pytest.raises(InputError, match="say where it goes"):
+        staining(tmp_path, model, also=[other])
+    with pytest.raises(InputError, match="is where the stained volume goes"):
+        staining(tmp_path, model, doubt=tmp_path / "out.ome.zarr", also=[other])
+    assert not (tmp_path / "out.ome.zarr").exists()
+
+
+def test_the_command_writes_both(tmp_path, scan, capsys):
+    a, b = (make_model(tmp_path / name, seed) for seed, name in enumerate("ab"))
+    out, doubt = tmp_path / "out.ome.zarr", tmp_path / "doubt.ome.zarr"
+    given = ["stain", a, tmp_path / "volume", out, "--doubt", doubt, "--also", b, "--normalised", "--device", "cpu"]
+    assert run([*map(str, given), "--patch-px", "32", "--stride-px", "32"]) == 0
+    assert "doubt:" in capsys.readouterr().out
+    assert read(doubt).shape == read(out).shape == (*scan.shape, 3)
+    assert run(["stain", str(a), "slice.png", "out.png", "--also", str(b)]) == 2

@@ -1,0 +1,62 @@
+"""Which slices a network sees at once: index arithmetic, held to np.pad and plain slicing."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from tomostain.errors import InputError
+from tomostain.tiling.slice_context import MOST_SLICES, SliceCount, middle_slices, repeat_ends, slabs_of, with_edges
+
+BESIDE = st.integers(0, 6)
+
+
+@given(depth=st.integers(1, 12), beside=BESIDE, data=st.data())
+def test_a_piece_read_with_edges_is_a_piece_of_the_padded_volume(depth, beside, data):
+    first = data.draw(st.integers(0, depth - 1))
+    last = data.draw(st.integers(first + 1, depth))
+    volume = np.arange(depth).reshape(depth, 1, 1)
+    start, stop, repeat = with_edges(first - beside, last + beside, depth)
+    assert 0 <= start < stop <= depth
+    padded = np.pad(volume, ((beside, beside), (0, 0), (0, 0)), mode="edge")
+    np.testing.assert_array_equal(repeat_ends(volume[start:stop], repeat), padded[first : last + 2 * beside])
+
+
+@given(number=st.integers(1, 9), beside=BESIDE)
+def test_each_slab_has_its_slice_in_the_middle(number, beside):
+    seen = 2 * beside + 1
+    slices = np.random.default_rng(number).random((number + 2 * beside, 2, 3))
+    slabs = slabs_of(slices, seen)
+    assert len(slabs) == number
+    for index, slab in enumerate(slabs):
+        np.testing.assert_array_equal(middle_slices(slab, 1), slices[index + beside])
+        np.testing.assert_array_equal(np.squeeze(slab), np.squeeze(slices[index : index + seen]))
+
+
+@given(beside=BESIDE, wanted=BESIDE)
+def test_the_middle_is_taken_or_refused(beside, wanted):
+    slab = np.arange(2 * beside + 1)[:, None, None] * np.ones((1, 2, 2))
+    if wanted > beside:
+        with pytest.raises(InputError, match=f"holds {2 * beside + 1} slice\\(s\\), and {2 * wanted + 1} are needed"):
+            middle_slices(slab, 2 * wanted + 1)
+        return
+    taken = middle_slices(slab, 2 * wanted + 1)
+    assert np.mean(taken) == beside
+    assert taken.shape == ((2 * wanted + 1, 2, 2) if wanted else (2, 2))
+
+
+def test_what_is_no_slab_is_refused():
+    with pytest.raises(InputError, match=r"here: has shape \(0, 4\)"):
+        middle_slices(np.zeros((0, 4)), 1, "here")
+    with pytest.raises(InputError, match="an odd number of slices"):
+        middle_slices(np.zeros((2, 4, 4)), 1)
+    with pytest.raises(InputError, match="has shape"):
+        middle_slices(np.zeros((1, 2, 4, 4)), 1)
+
+
+@pytest.mark.parametrize(("number", "message"), [(2, "give an odd number"), (0, "greater"), (MOST_SLICES + 2, "less")])
+def test_a_number_of_slices_is_odd_and_small(number, message):
+    assert TypeAdapter(SliceCount).validate_python(3) == 3
+    with pytest.raises(ValidationError, match=message):
+        TypeAdapter(SliceCount).validate_python(number)

@@ -1,0 +1,274 @@
+"""Several processes train one model together, and go the way that one goes with the same batch."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from test_train_loop import bits, interrupt_at, rows, same, toy_pair, toy_recipe
+from together import RECIPES, SEED, train_noting
+
+from tomostain.dataset.writer import save_dataset
+from tomostain.errors import InputError, Interrupted
+from tomostain.io import load_model
+from tomostain.train import train
+from tomostain.train.checkpoint import LAST, read_checkpoint
+from tomostain.train.distributed import Team, leads
+
+pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch is built without distributed")
+
+HERE = Path(__file__).parent
+# Sums of float64 in another order. Adam divides by the gradient: weights whose gradient is nothing but rounding (biases
+# before a normalisation) move by it relative to its ε of 1e-8, and everything else stays together more closely.
+LOSSES = {"rel": 1e-9, "abs": 1e-12}
+WEIGHTS = {"rtol": 0, "atol": 1e-7}
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def environment(**more):
+    """Return this process's variables without any launcher's, for one thread a process."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM_", "TORCHELASTIC_"))}
+    paths = [str(HERE), *sys.path]
+    return kept | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, paths))} | more
+
+
+def write_recipe(path, **changes):
+    path.write_text(yaml.safe_dump(toy_recipe(**changes).model_dump(mode="json")))
+    return path
+
+
+def torchrun(*command):
+    """Run two processes of a command under torchrun; return it when done."""
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-addr=127.0.0.1"]
+    whole = [sys.executable, *launcher, f"--master-port={free_port()}", *map(str, command)]
+    return subprocess.run(whole, env=environment(), capture_output=True, text=True, timeout=300, check=False)
+
+
+def srun(*command):
+    """Run two processes of a command with the variables that srun sets; return (exit code, stdout, stderr) of each."""
+    slurm = {
+        "SLURM_JOB_ID": "4711",
+        "SLURM_STEP_ID": "0",
+        "SLURM_NTASKS": "2",
+        "SLURM_STEP_NUM_TASKS": "2",
+        "SLURM_STEP_NODELIST": "127.0.0.1",
+        "SLURM_NODEID": "0",
+        "MASTER_PORT": str(free_port()),
+    }
+    tasks = [
+        subprocess.Popen(
+            [sys.executable, *map(str, command)],
+            env=environment(**slurm, SLURM_PROCID=number, SLURM_LOCALID=number),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in ("0", "1")
+    ]
+    told = [task.communicate(timeout=300) for task in tasks]
+    return [(task.returncode, *words) for task, words in zip(tasks, told, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Return a folder with a data set whose patches have unequal parts of the mask."""
+    folder = tmp_path_factory.mktemp("together")
+    pairs = [toy_pair(f"p{seed}", seed) for seed in range(4)]
+    for number, pair in enumerate(pairs):
+        pair.mask[: 3 + 4 * number, 5:20] = False
+    save_dataset(folder / "set", pairs, test=["p3"], folds=[["p2"], ["p1"]])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone(folder):
+    """Return the losses of every step of one process, by recipe; its runs are in `folder`/alone-<recipe>."""
+    return {name: train_noting(folder, name, into=f"alone-{name}") for name in RECIPES}
+
+
+@pytest.fixture(scope="module")
+def together(folder):
+    """Return what two processes have seen of the jobs of together.py."""
+    with pytest.raises(Interrupted):
+        train_noting(folder, "paired-cyclegan", into="begun-alone", progress=interrupt_at(4))
+    write_recipe(folder / "odd.yaml", terms={"l1": 1}, batch=3)
+    done = torchrun(HERE / "together.py", folder)
+    assert done.returncode == 0, done.stderr
+    return [json.loads((folder / f"told-{rank}.json").read_text()) for rank in range(2)]
+
+
+def check_losses(found, expected):
+    assert len(found) == len(expected)
+    for step, (a, b) in enumerate(zip(found, expected, strict=True)):
+        assert a == pytest.approx(b, **LOSSES), f"step {step + 1}"
+
+
+def check_state(run, expected):
+    """Compare all that moves: networks, optimisers, buffers; what is drawn must be the same to the bit."""
+    found, right = bits(run), bits(expected)
+    for key in ("step", "draws", "torch"):
+        assert same(found[key], right[key]), key
+    for key in ("networks", "buffers", "sums", "best", "places"):
+        torch.testing.assert_close(found[key], right[key], **WEIGHTS, msg=lambda text, key=key: f"{key}: {text}")
+    assert found["optimisers"].keys() == right["optimisers"].keys()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_two_processes_go_the_way_of_one(folder, alone, together, name):
+    for told in together:
+        check_losses(told["losses"][name], alone[name])
+    check_state(folder / name, folder / f"alone-{name}")
+    written, right = rows(folder / name), rows(folder / f"alone-{name}")
+    assert [row["step"] for row in written] == [row["step"] for row in right]
+    for row, other in zip(written, right, strict=True):
+        assert {k: float(v or 0) for k, v in row.items()} == pytest.approx(
+            {k: float(v or 0) for k, v in other.items()}, rel=1e-5
+        )
+
+
+def test_the_recipes_do_what_they_are_to_show(folder, alone):
+    # A moved histology, a full buffer that gives old pictures, dropout: or nothing was compared.
+    assert any(bool(place.any()) for place in bits(folder / "alone-tomostain")["places"])
+    assert len(bits(folder / "alone-paired-cyclegan")["buffers"]["d_y"]["images"]) == 3
+    torch_draws = [bits(folder / f"alone-{name}")["torch"] for name in ("pix2pix", "paired-cyclegan")]
+    assert not same(*torch_draws)
+
+
+def test_one_process_writes_one_set_of_files(folder, together):
+    for name in RECIPES:
+        names = {path.name for path in (folder / name).iterdir() if not path.name.startswith("events.")}
+        assert names == {p.name for p in (folder / f"alone-{name}").iterdir() if not p.name.startswith("events.")}
+        assert len(list((folder / name).glob("events.*"))) == 1
+        assert [row["step"] for row in rows(folder / name)] == ["3", "6", "9", "10"]
+
+
+def test_two_processes_go_on_with_what_one_began(folder, alone, together):
+    for told in together:
+        check_losses(told["goes-on"], alone["paired-cyclegan"][4:])
+    check_state(folder / "begun-alone", folder / "alone-paired-cyclegan")
+
+
+def test_a_signal_to_one_process_stops_all_at_one_step_and_one_process_goes_on(folder, alone, together):
+    assert [told["errors"]["stopped"] for told in together] == ["Interrupted", "ToldElsewhere"]
+    run = folder / "begun-together"
+    assert read_checkpoint(run / LAST)["step"] == 4
+    assert not (run / "model").exists()
+    losses = train_noting(folder, "paired-cyclegan", into=run.name, resume=True)
+    check_losses(losses, alone["paired-cyclegan"][4:])
+    check_state(run, folder / "alone-paired-cyclegan")
+
+
+def test_a_disk_that_is_full_ends_all_processes(together):
+    assert [told["errors"]["full"] for told in together] == ["OSError", "ToldElsewhere"]
+
+
+def test_the_first_process_has_the_time(folder, together):
+    assert read_checkpoint(folder / "timed" / LAST)["step"] == 3
+
+
+def test_in_single_precision_the_first_steps_agree_within_its_rounding(folder, together, tmp_path):
+    train(folder / "set", tmp_path / "one", recipe=RECIPES["paired-cyclegan"], seed=SEED, max_steps=3)
+    (found,), (right,) = rows(folder / "single"), rows(tmp_path / "one")
+    assert {k: float(v) for k, v in found.items()} == pytest.approx({k: float(v) for k, v in right.items()}, rel=1e-3)
+    assert next(iter(bits(folder / "single")["networks"]["g_xy"].values())).dtype == torch.float32
+
+
+def test_srun_starts_the_command_line_and_only_the_first_task_tells(folder, tmp_path):
+    recipe = write_recipe(tmp_path / "mine.yaml", terms={"l1": 1})
+    command = ["-m", "tomostain", "train", folder / "set", tmp_path / "run", "--recipe", recipe, "--max-steps", "3"]
+    (code, out, err), (other_code, other_out, other_err) = srun(*command, "--device", "cpu")
+    assert (code, other_code) == (0, 0), err + other_err
+    assert out.startswith(f"run:   {tmp_path / 'run'}")
+    assert "training: 3/3" in err
+    assert other_out == ""
+    assert "training" not in other_err
+    assert read_checkpoint(tmp_path / "run" / LAST)["step"] == 3
+    assert load_model(tmp_path / "run" / "model").spec.steps == 3
+
+
+def test_a_batch_that_cannot_be_divided_is_refused_once(folder, together):
+    (code, told), (other_code, other_told) = (told["refused"] for told in together)
+    assert (code, other_code) == (2, 1)
+    assert told.startswith("tomostain: batch 3: a batch is divided among the processes, and 2 do not divide it")
+    assert "recipe with `batch: 4`" in told
+    assert other_told == ""
+    assert not (folder / "refused").exists()
+
+
+@pytest.fixture
+def variables(monkeypatch):
+    """Return a function that sets what a launcher would, and nothing else."""
+
+    def put(**values):
+        for name in os.environ:
+            if name.startswith(("SLURM_", "TORCHELASTIC_")) or name in ("RANK", "WORLD_SIZE"):
+                monkeypatch.delenv(name)
+        for name, value in values.items():
+            monkeypatch.setenv(name, value)
+
+    return put
+
+
+@pytest.mark.parametrize(
+    ("values", "leading"),
+    [
+        ({}, True),
+        # The shell of a batch job: it has tasks, but srun has not started it.
+        ({"SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_JOB_NAME": "train"}, True),
+        # srun --pty bash: what a person types there is for one process.
+        ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_PTY_PORT": "4000"}, True),
+        # One process of torchrun's is one process.
+        ({"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "1", "RANK": "0"}, True),
+    ],
+)
+def test_what_is_no_team_is_one_process(variables, values, leading):
+    variables(**values)
+    team = Team("cpu")
+    assert (team.size, team.rank, team.leads, leads()) == (1, 0, True, leading)
+    team.check_batch(3)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1"},
+        {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2", "RANK": "1"},
+        # torchrun under srun, one for each machine: torchrun's numbers count.
+        {
+            "TORCHELASTIC_RUN_ID": "none",
+            "WORLD_SIZE": "4",
+            "RANK": "2",
+            "SLURM_PROCID": "0",
+            "SLURM_STEP_NUM_TASKS": "2",
+        },
+    ],
+)
+def test_others_than_the_first_do_not_lead(variables, values):
+    variables(**values)
+    assert not leads()
+
+
+def test_several_processes_are_not_put_on_one_gpu(variables, monkeypatch):
+    from tomostain.train import team
+
+    variables(TORCHELASTIC_RUN_ID="none", WORLD_SIZE="4", RANK="1")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert team._own_place(torch.device("cuda"), "auto", 1) == torch.device("cuda:1")
+    with pytest.raises(InputError, match="--device cuda: torch finds 2 GPU"):
+        team._own_place(torch.device("cuda"), "cuda", 2)
+    with pytest.raises(InputError, match="--device cuda:1: several processes cannot share a GPU"):
+        team._own_place(torch.device("cuda:1"), "cuda:1", 1)
+    # srun --gpus-per-task=1 shows each task its own GPU, by the number 0.
+    variables(SLURM_STEP_NUM_TASKS="4", SLURM_PROCID="3")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert team._own_place(torch.device("cuda"), "auto", 3) == torch.device("cuda:0")

@@ -1,0 +1,285 @@
+"""The switches of a step: a batch in parts, recomputed activations, compiled networks. None changes what is learnt."""
+
+import copy
+import shutil
+
+import pytest
+import torch
+from functorch.compile import make_boxed_func
+from test_train_loop import DROPOUT, REALIGNED, SETTLED, bits, interrupt_at, same, toy_pair, toy_recipe
+from together import double
+from torch._dynamo.backends.common import aot_autograd
+from torch._dynamo.utils import counters
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from tomostain.dataset.dataset import load_dataset
+from tomostain.dataset.writer import save_dataset
+from tomostain.errors import InputError, Interrupted
+from tomostain.networks.build import build_network
+from tomostain.train import Trainer, train
+from tomostain.train import memory_options as switches
+from tomostain.train import losses as paper
+from tomostain.train.memory_options import check_compiler, compiled, recomputing
+
+STEPS = 5
+ADVERSARIAL = {
+    "cycles": {},
+    "judge of histology": REALIGNED | {"in_channels": 1},
+    "conditional": DROPOUT | {"generator": {"name": "unet", "width": 1, "downs": 2, "dropout": 0.0}, "patch_px": 16},
+}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    pairs = [toy_pair(f"p{seed}", seed) for seed in range(3)]
+    for number, pair in enumerate(pairs):
+        pair.mask[: 3 + 4 * number, 5:20] = False  # parts of a batch have unequal shares of the mask
+    return save_dataset(tmp_path_factory.mktemp("switches") / "dataset", pairs, test=[], folds=[["p2"]]).path
+
+
+def steps(dataset, recipe, count=STEPS):
+    """Return each step's losses, in double precision."""
+    with double() as losses:
+        trainer = Trainer(recipe, load_dataset(dataset), 0, 0, "cpu")
+        for _ in range(count):
+            trainer.take_step()
+    return losses, trainer
+
+
+@pytest.mark.parametrize("name", ADVERSARIAL)
+def test_a_batch_in_parts_takes_the_step_of_the_whole(dataset, name):
+    values = ADVERSARIAL[name] | {"batch": 4, "clip_norm": 5}
+    whole, of_whole = steps(dataset, toy_recipe(**values))
+    for parts in (2, 4):
+        found, of_parts = steps(dataset, toy_recipe(**values, accumulate=parts))
+        assert [dict(row) for row in found] == [pytest.approx(row, rel=1e-9, abs=1e-12) for row in whole]
+        networks = (trainer.state.networks.g_xy for trainer in (of_parts, of_whole))
+        for one, other in zip(*(network.parameters() for network in networks), strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-7)
+
+
+def test_gradients_of_parts_are_those_of_the_whole(dataset):
+    # Adam hides a factor in the gradient: without a step of its own, it is seen.
+    gradients = []
+    for parts in (1, 4):
+        _, trainer = steps(dataset, toy_recipe(batch=4, accumulate=parts, buffer=0), 1)
+        networks = trainer.state.networks
+        gradients.append([p.grad for net in (networks.g_xy, networks.d_x) for p in net.parameters()])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch": 4, "accumulate": 3}, "accumulate 3 does not divide batch 4"),
+        ({"accumulate": 2, "terms": {"settled": 1}}, "leave accumulate at 1"),
+    ],
+)
+def test_what_cannot_be_divided_says_so(changes, message):
+    with pytest.raises(InputError, match=message):
+        toy_recipe(**changes)
+
+
+def test_a_share_that_cannot_be_divided_says_so():
+    from tomostain.train.distributed import Team
+
+    team = Team("cpu")
+    team.size = 2
+    with pytest.raises(InputError, match=r"2 of 2 parts each \(accumulate\) do not divide it.*`batch: 8`"):
+        team.check_batch(6, 2)
+
+
+@pytest.mark.parametrize("changes", [{}, DROPOUT], ids=["resnet", "unet with dropout"])
+def test_recomputed_activations_change_no_bit(dataset, tmp_path, changes):
+    runs = []
+    for switch in (False, True):
+        recipe = toy_recipe(**changes, checkpoint_activations=switch)
+        runs.append(train(dataset, tmp_path / f"{switch}", recipe=recipe, max_steps=STEPS))
+    assert same(*(bits(run) for run in runs))
+
+
+def test_a_run_with_switches_goes_on_to_the_same_bits(dataset, tmp_path):
+    recipe = toy_recipe(accumulate=2, checkpoint_activations=True)
+    whole = train(dataset, tmp_path / "whole", recipe=recipe, max_steps=STEPS)
+    with pytest.raises(Interrupted):
+        train(dataset, tmp_path / "broken", recipe=recipe, max_steps=STEPS, progress=interrupt_at(2))
+    train(dataset, tmp_path / "broken", recipe=recipe, max_steps=STEPS, resume=True)
+    assert same(bits(tmp_path / "broken"), bits(whole))
+
+
+def test_recomputing_keeps_less():
+    # What autograd keeps of a forward pass is counted, in values.
+    kept = []
+    for prepare in (copy.copy, recomputing):
+        network, held = prepare(build_network({"name": "resnet", "width": 8, "blocks": 3})), []
+        with torch.autograd.graph.saved_tensors_hooks(lambda tensor, held=held: held.append(tensor.numel()), copy.copy):
+            network(torch.randn(1, 3, 32, 32))
+        kept.append(sum(held))
+    assert kept[1] < 0.4 * kept[0]
+
+
+needs_compiler = pytest.mark.skipif(
+    not any(map(shutil.which, ("g++", "clang++"))), reason="torch.compile needs a C++ compiler"
+)
+
+
+@needs_compiler
+def test_compiled_networks_learn_the_same(dataset):
+    losses = []
+    for switch in (False, True):
+        # The generator alone: every network takes the compiler half a minute.
+        recipe = toy_recipe(terms={"l1": 1}, in_channels=1, compile=switch, kernels="plain")
+        trainer = Trainer(recipe, load_dataset(dataset), 0, 0, "cpu")
+        losses.append([trainer.take_step() for _ in range(3)])
+        names = list(trainer.state.networks.g_xy.state_dict())
+    assert losses[1] == [pytest.approx(row, rel=2e-3) for row in losses[0]]
+    assert not any("_orig_mod" in name for name in names)
+
+
+@needs_compiler
+def test_a_compiled_discriminator_takes_the_plain_ones_step():
+    plain = build_network({"name": "patch", "width": 2, "layers": 1}, torch.Generator().manual_seed(0))
+    # Both pictures want a gradient, so that the compiler has one case to see to and not two.
+    images = torch.randn(2, 2, 3, 16, 16, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    found = []
+    for judge in (compiled(copy.deepcopy(plain)), plain):
+        loss = paper.discriminator(*(judge(image) for image in images))
+        gradients = torch.autograd.grad(loss, [images, *judge.parameters()])
+        found.append([loss, *judge.features(images[0]), *gradients])
+        assert list(judge.state_dict()) == list(plain.state_dict())
+        optimiser = torch.optim.SGD(judge.parameters(), lr=0.1)
+        for value, gradient in zip(judge.parameters(), gradients[1:], strict=True):
+            value.grad = gradient
+        optimiser.step()
+        found[-1].append(judge(images[0]))  # with the new weights
+    for one, other in zip(*found, strict=True):
+        # A bias before a normalisation has no gradient but rounding.
+        size = other.norm()
+        assert (one - other).norm() <= (1e-5 * size if size > 1e-6 else 1e-6)
+
+
+@needs_compiler
+def test_a_discriminator_to_be_compiled_still_tells_its_features(dataset):
+    trainer = Trainer(toy_recipe(compile=True), load_dataset(dataset), 0, 0, "cpu")
+    assert trainer.state.networks.d_y.features.__name__ == "features"
+
+
+@pytest.mark.parametrize(("graphs", "value"), [(False, "true"), (True, "cuda-graphs")])
+def test_what_compiling_lacks_is_named(monkeypatch, graphs, value):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(switches, "find_spec", lambda name: None)
+    if not graphs:
+        with pytest.raises(InputError, match=r"compile: true: torch.compile needs a C\+\+ compiler.* compile: false"):
+            check_compiler(graphs, torch.device("cpu"))
+    with pytest.raises(InputError, match=f"compile: {value}: torch.compile needs Triton.*or set compile: false"):
+        check_compiler(graphs, torch.device("cuda"))
+
+
+def test_graphs_need_a_gpu_and_one_process(dataset):
+    recipe = toy_recipe(compile="cuda-graphs")
+    with pytest.raises(InputError, match="compile: cuda-graphs: needs a GPU, and this trains on cpu; give --device"):
+        Trainer(recipe, load_dataset(dataset), 0, 0, "cpu")
+    with pytest.raises(InputError, match="cuda-graphs: is for one process, and there are 2; start one, or set compile"):
+        check_compiler(True, torch.device("cuda"), 2)
+
+
+@pytest.mark.parametrize(("value", "graphs"), [(False, False), (True, False), ("cuda-graphs", True)])
+def test_the_key_has_three_values_and_is_kept(value, graphs):
+    recipe = toy_recipe(compile=value)
+    assert recipe.cuda_graphs is graphs
+    assert type(recipe).from_dict(recipe.model_dump(mode="json")) == recipe
+    with pytest.raises(InputError, match="compile = 'graphs': input should be False, True or 'cuda-graphs'"):
+        toy_recipe(compile="graphs")
+
+
+class Graphs:
+    """What CUDA graphs ask of a step, watched on a CPU: a compiler that makes none, but remembers what passes return.
+
+    Attributes
+    ----------
+    modes : set of str or None
+        What networks were compiled with.
+    passes, steps : int
+        Forward and backward passes that went through compiled networks; steps that were begun.
+    alive : list of int
+        How much of what those had returned was still there at the beginning of each step, where graphs write over it.
+    """
+
+    def __init__(self, monkeypatch):
+        self.modes, self.passes, self.steps, self.alive, self.returned = set(), 0, 0, [], []
+        torch._dynamo.reset()  # what was compiled before would go on, unwatched
+        compile_, backend = torch.compile, aot_autograd(fw_compiler=self.watched, bw_compiler=self.watched)
+
+        def watched_compile(function, mode=None):
+            self.modes.add(mode)
+            return compile_(function, backend=backend)
+
+        monkeypatch.setattr(torch, "compile", watched_compile)
+        monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", self.begin)
+        monkeypatch.setattr("tomostain.train.trainer.check_compiler", lambda *_: None)
+
+    def watched(self, graph, _):
+        def run(*values):
+            given = {value.untyped_storage().data_ptr() for value in values if isinstance(value, torch.Tensor)}
+            results = graph(*values)
+            made = [value.untyped_storage() for value in results if isinstance(value, torch.Tensor)]
+            self.returned += [StorageWeakRef(storage) for storage in made if storage.data_ptr() not in given]
+            self.passes += 1
+            return results
+
+        return make_boxed_func(run)
+
+    def begin(self):
+        self.alive.append(sum(not storage.expired() for storage in self.returned))
+        self.returned = []
+        self.steps += 1
+
+
+GRAPHED = {
+    "cycles": {"average": 0.9},
+    "parts": {"batch": 4, "accumulate": 2, "patches_per_pair": 6},
+    "realigned": REALIGNED | {"in_channels": 1, "realign": 2, "checkpoint_activations": True},
+    "field": SETTLED | {"average": 0},
+}
+
+
+@torch._dynamo.config.patch(fail_on_recompile_limit_hit=True)  # what comes after is not compiled
+@pytest.mark.parametrize("name", GRAPHED)
+def test_of_what_graphs_have_written_nothing_is_kept_when_the_next_step_begins(dataset, tmp_path, monkeypatch, name):
+    values = GRAPHED[name] | {"kernels": "plain"}
+    whole, _ = steps(dataset, toy_recipe(**values))
+    graphs = Graphs(monkeypatch)
+    found, trainer = steps(dataset, toy_recipe(**values, compile="cuda-graphs"))
+    assert found == [pytest.approx(row, rel=1e-9, abs=1e-12) for row in whole]
+    assert graphs.modes == {"reduce-overhead"}
+    assert graphs.steps == STEPS
+    assert graphs.passes >= 4 * STEPS
+    assert graphs.alive == [0] * STEPS
+    # Pictures are drawn without graphs: they come in other sizes, and lie about.
+    before = graphs.passes
+    trainer.end_epoch(tmp_path)
+    assert graphs.passes == before
+
+
+def test_without_graphs_no_step_is_marked(dataset, monkeypatch):
+    graphs = Graphs(monkeypatch)
+    steps(dataset, toy_recipe(terms={"l1": 1}, in_channels=1, compile=True), 2)
+    assert (graphs.modes, graphs.steps) == ({None}, 0)
+    assert graphs.passes > 0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")
+@pytest.mark.parametrize("name", GRAPHED)
+def test_steps_of_cuda_graphs_have_the_plain_losses(dataset, monkeypatch, name):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    torch._dynamo.reset()
+    counters.clear()
+    found = []
+    for switch in (False, True, "cuda-graphs"):
+        trainer = Trainer(toy_recipe(**GRAPHED[name], compile=switch), load_dataset(dataset), 0, 0, "cuda")
+        # The first step warms up, the second records, the others replay.
+        found.append([trainer.take_step() for _ in range(STEPS)])
+    assert not counters["inductor"]["cudagraph_skips"]
+    for losses in found[1:]:
+        assert losses == [pytest.approx(row, rel=2e-3, abs=1e-6) for row in found[0]]

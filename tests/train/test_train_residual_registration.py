@@ -1,0 +1,81 @@
+"""Laying histology anew: a known affine is found again, and what cannot be found is left as it was."""
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from tomostain.train.residual_registration import Bounds, align, displacement, misfit, moved
+
+NOWHERE = torch.zeros(2, 3)
+
+
+def picture(seed, shape=(96, 112)):
+    """Return a smooth random picture (3, Y, X) in about [-1, 1]."""
+    noise = np.random.default_rng(seed).normal(size=(3, *shape))
+    smooth = ndimage.gaussian_filter(noise, (0, 4, 4))
+    return torch.from_numpy((smooth / np.abs(smooth).max()).astype(np.float32))
+
+
+def lies_elsewhere(image, shift, turn):
+    """Return the picture turned about its centre and shifted, by SciPy: the outside truth."""
+    cosine, sine = np.cos(turn), np.sin(turn)
+    matrix = np.array([[cosine, -sine], [sine, cosine]])
+    centre = (np.array(image.shape[1:]) - 1) / 2
+    offset = centre - matrix @ (centre + np.array(shift))
+    return torch.stack(
+        [torch.from_numpy(ndimage.affine_transform(c, matrix, offset, order=3, mode="nearest")) for c in image.numpy()]
+    )
+
+
+@settings(max_examples=8, deadline=None)
+@given(shift=st.tuples(st.floats(-7, 7), st.floats(-7, 7)), turn=st.floats(-0.015, 0.015), seed=st.integers(0, 10**6))
+def test_a_shift_and_a_turn_are_found_to_a_tenth_of_a_pixel(shift, turn, seed):
+    drawn = picture(seed)
+    real = lies_elsewhere(drawn, shift, turn)
+    place = align(drawn, real, torch.ones_like(drawn[:1]), NOWHERE)
+    inner = (slice(None), slice(16, -16), slice(16, -16))
+    assert (moved(real, place) - drawn)[inner].abs().max() < 0.1
+    # Taken from where it went to: R (r - shift) came to r, so r comes from R⁻¹ r + shift.
+    expected = np.array([np.cos(turn) - 1, np.sin(turn), shift[0], -np.sin(turn), np.cos(turn) - 1, shift[1]])
+    found = place.numpy().ravel()
+    assert np.abs(found - expected)[[2, 5]].max() < 0.1
+    # 0.16 to 0.2 px at the inner edge; large shifts repeat the border, which pulls a little.
+    assert np.abs(found - expected)[[0, 1, 3, 4]].max() < 0.005
+
+
+def test_a_mean_that_differs_and_a_bright_stain_on_the_outside_do_not_move_it():
+    drawn = picture(1)
+    real = lies_elsewhere(drawn, (3.0, -2.0), 0.0) + 0.4
+    mask = torch.ones_like(drawn[:1])
+    mask[:, :, 80:] = 0
+    real[:, :, 82:] = 1.0
+    place = align(drawn, real, mask, NOWHERE)
+    assert np.allclose(place[:, 2].numpy(), (3.0, -2.0), atol=0.1)
+
+
+def test_what_lies_beyond_the_bounds_or_is_not_there_stays_where_it_was():
+    drawn = picture(2)
+    start = torch.tensor([[0.0, 0.0, 0.5], [0.0, 0.0, 0.0]])
+    assert torch.equal(align(drawn, picture(3), torch.zeros_like(drawn[:1]), start), start)
+    real = lies_elsewhere(drawn, (6.0, 0.0), 0.0)
+    place = align(drawn, real, torch.ones_like(drawn[:1]), start, Bounds(shift_px=2.0))
+    assert place[:, 2].abs().max() <= 2.0
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10**6), other=st.integers(0, 10**6))
+def test_it_never_fits_worse_than_before(seed, other):
+    drawn, real, mask = picture(seed, (40, 48)), picture(other, (40, 48)), torch.ones(1, 40, 48)
+    place = align(drawn, real, mask, NOWHERE)
+    assert misfit(drawn, real, mask, place) <= misfit(drawn, real, mask, NOWHERE)
+    assert place[:, 2].abs().max() <= Bounds().shift_px
+    assert place[:, :2].abs().max() <= Bounds().strain
+
+
+def test_a_displacement_is_an_affine_map_about_the_centre():
+    place = torch.tensor([[0.01, 0.0, 1.0], [0.0, -0.02, 2.0]])
+    field = displacement(place, (5, 7))[0]
+    assert torch.allclose(field[:, 2, 3], torch.tensor([1.0, 2.0]))
+    assert torch.allclose(field[:, 4, 6], torch.tensor([1.0 + 0.02, 2.0 - 0.06]))
