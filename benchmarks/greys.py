@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.registration.specimens import standard_cases
-from tomostain.imaging.intensity import volume_levels
+from tomostain.imaging.intensity import volume_reference
 from tomostain.io import open_volume
 from tomostain.ood.grey_values import distance, limit, sample, solid_quantiles
 
@@ -24,7 +24,7 @@ FEW, DRAWS = 6, 500
 def quantiles(volume_folder: Path) -> dict[str, list[float]]:
     """Return the quantiles of a scan, as it is and with wrong grey levels."""
     volume = open_volume(volume_folder)
-    levels = volume_levels(volume)
+    levels = volume_reference(volume)
     step = levels.bone - levels.background
     cases = {
         "right": levels,

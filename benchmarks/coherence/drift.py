@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tomostain.imaging.intensity import volume_levels
+from tomostain.imaging.intensity import volume_reference
 from tomostain.io import open_volume, write_stack
 
 # Of the additional blur in the slice, voxels, at the end of the walk.
@@ -61,7 +61,7 @@ def drifted_scan(steady: Path, out: Path, most: float, seed: int) -> Path:
     """Write a scan that drifts, unless it is there."""
     if not out.is_dir():
         volume = open_volume(steady)
-        levels = volume_levels(volume)
+        levels = volume_reference(volume)
         rng = np.random.default_rng([seed, 11])
         values = drifted(volume.read(0, volume.shape[0]), levels.background, levels.bone, most, rng)
         write_stack(out, values, voxel_um=volume.voxel_um)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.coherence.run import specimen_of, way_folder
-from tomostain.imaging.intensity import normalise_ct, volume_levels
+from tomostain.imaging.intensity import normalise_ct, volume_reference
 from tomostain.imaging.network_range import CT_WINDOW
 from tomostain.io import open_stained, open_volume, write_image
 from tomostain.phantom.specimen import truth_slice
@@ -53,7 +53,7 @@ def main() -> None:
     scan = f"p{options.number:02d}"
     volume = open_volume(options.specimens / scan / "volume")
     depth, row = volume.shape[0], volume.shape[1] // 2
-    ct = normalise_ct(volume.read(0, depth)[:, row], volume_levels(volume))
+    ct = normalise_ct(volume.read(0, depth)[:, row], volume_reference(volume))
     planes = {"µCT": (ct.clip(*CT_WINDOW) / CT_WINDOW[1] * 255).astype(np.uint8)}
     for name, way in SHOWN.items():
         planes[name] = open_stained(way_folder(options.out, options.model, scan, way)).read(0, depth)[:, row]

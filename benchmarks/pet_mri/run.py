@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from tomostain.cli.progress import Bars
-from tomostain.errors import InputError, Interrupted
+from tomostain.errors import InputError, InterruptedRunError
 from tomostain.evaluate import evaluate
 from tomostain.io.atomic import write_text
 from tomostain.prepare import AlignedConfig, prepare_aligned
@@ -42,7 +42,7 @@ def main() -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except (Interrupted, KeyboardInterrupt) as error:
+    except (InterruptedRunError, KeyboardInterrupt) as error:
         print(f"interrupted: {error or 'run the same command again to go on'}", file=sys.stderr)
         return 130
     return 0

@@ -76,7 +76,7 @@ def _itk(matrix_like: Any, points: Float) -> Float:
 def register_one(folder: Path, stain: str, start: str, result: Path, seed: int) -> None:
     """Register one slide from one start; write the errors as JSON."""
     from tomostain.geometry.section import Section
-    from tomostain.imaging.intensity import volume_levels
+    from tomostain.imaging.intensity import volume_reference
     from tomostain.imaging.slide_levels import shrink_slide, slide_levels
     from tomostain.io import open_slide, open_volume
     from tomostain.register.resolution import coarser, read_coarse
@@ -85,7 +85,7 @@ def register_one(folder: Path, stain: str, start: str, result: Path, seed: int) 
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     began = time.perf_counter()
     volume, slide = open_volume(folder / "volume"), open_slide(folder / f"{stain}.ome.tif")
-    level = read_coarse(volume, volume_levels(volume), 256)
+    level = read_coarse(volume, volume_reference(volume), 256)
     truth = yaml.safe_load((folder / f"{stain}.yaml").read_text(encoding="utf-8"))
     real = Section.from_dict(truth)
     factor = truth["pixel_um"] / slide.pixel_um

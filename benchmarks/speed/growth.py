@@ -22,7 +22,7 @@ from benchmarks.speed.staining import translator
 from benchmarks.volumes.common import LEVELS, grey_volume, random_model
 from tomostain.dataset.dataset import load_dataset
 from tomostain.dataset.writer import save_dataset
-from tomostain.imaging.intensity import Levels
+from tomostain.imaging.intensity import IntensityReference
 from tomostain.stain import StainConfig, stain_slice, stain_volume
 from tomostain.train import Recipe, Trainer, load_recipe
 
@@ -66,7 +66,7 @@ def volume_seconds(slices: int) -> float:
                 model,
                 volume,
                 folder / "out",
-                levels=Levels(LEVELS["background"], LEVELS["bone"]),
+                levels=IntensityReference(LEVELS["background"], LEVELS["bone"]),
                 device="cpu",
                 overwrite=True,
             )

@@ -1,5 +1,6 @@
 """The layers of the paper's ResNet-9/64, by torch and by `tomostain.networks.kernels.accelerate`, for inference and
-for training."""
+for training.
+"""
 
 import copy
 from collections.abc import Callable

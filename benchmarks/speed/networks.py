@@ -1,5 +1,6 @@
 """Whole networks of the recipes, by torch's own kernels and by `tomostain.networks.kernels.accelerate`: inference
-and training."""
+and training.
+"""
 
 from collections.abc import Callable
 from functools import partial

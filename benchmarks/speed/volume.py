@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.speed.staining import slice_flop, translator
 from benchmarks.volumes.common import LEVELS, grey_volume, random_model
-from tomostain.imaging.intensity import Levels
+from tomostain.imaging.intensity import IntensityReference
 from tomostain.io.ome_zarr.writer import StainedWriter
 from tomostain.stain import StainConfig, stain_volume
 from tomostain.stain import volume as stage
@@ -89,7 +89,7 @@ def measure(recipe: str = "tomostain-cpu") -> dict[str, Any]:
                 volume,
                 folder / "out.ome.zarr",
                 config=config,
-                levels=Levels(LEVELS["background"], LEVELS["bone"]),
+                levels=IntensityReference(LEVELS["background"], LEVELS["bone"]),
                 device="cpu",
             )
             wall, cpu = time.perf_counter() - began, time.process_time() - cpu

@@ -21,7 +21,7 @@ from tomostain.dataset.dataset import Dataset
 from tomostain.dataset.pair import Pair
 from tomostain.geometry.section import Section
 from tomostain.imaging.common_grid import cut_volume
-from tomostain.imaging.intensity import Levels, normalise_ct
+from tomostain.imaging.intensity import IntensityReference, normalise_ct
 from tomostain.imaging.network_range import CT_BACKGROUND, ct_to_network
 from tomostain.io import open_volume
 from tomostain.tiling.grid import tile_starts, tile_weights
@@ -40,7 +40,7 @@ def planes(specimens: Path, dataset: Path, pair: Pair, offsets_um: Sequence[floa
     """Cut planes beside a pair's section out of its volume, on the pair's grid, (N, Y, X) in [-1, 1]."""
     volume = open_volume(specimens / pair.id / "volume")
     section = Section.from_dict(pair.section or {})
-    levels = Levels(**read_yaml(dataset / "pairs" / pair.id / "pair.yaml")["levels"]["ct"])
+    levels = IntensityReference(**read_yaml(dataset / "pairs" / pair.id / "pair.yaml")["levels"]["ct"])
     found = []
     for offset_um in offsets_um:
         origin_um = section.origin_um + offset_um * section.normal

@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from benchmarks.table1.editions import EDITIONS, materials
 from tomostain.dataset.dataset import load_dataset
-from tomostain.imaging.intensity import normalise_ct, volume_levels
+from tomostain.imaging.intensity import normalise_ct, volume_reference
 from tomostain.io import open_volume
 from tomostain.ood.grey_values import sample
 from tomostain.ood.novelty import SHARE, new_share, remember
@@ -68,7 +68,7 @@ def main() -> None:
         assert pair.implant == implant
         volume = open_volume(out / "specimens" / pair_id / "volume")
         slices = sample(volume, None)
-        slices = normalise_ct(slices, volume_levels(volume, source=pair_id))
+        slices = normalise_ct(slices, volume_reference(volume, source=pair_id))
         others = [p for name, p in pairs.items() if name != pair_id]
         seen = remember(others)
         found.setdefault("as they are", []).append(new_share(slices, seen))

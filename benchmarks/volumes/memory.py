@@ -15,12 +15,13 @@ from benchmarks.volumes.common import LEVELS, grey_volume, random_model, where_a
 CODE = """
 import sys, torch
 from pathlib import Path
-from tomostain.prepare import Levels
+from tomostain.prepare import IntensityReference
 from tomostain.stain import StainConfig, stain_volume
 torch.set_num_threads(1)
 model, volume, out, planes = sys.argv[1:]
 config = StainConfig(patch_px=128, stride_px=128, slab=16, planes=planes)
-stain_volume(Path(model), Path(volume), Path(out), config=config, levels=Levels({background}, {bone}), overwrite=True)
+levels = IntensityReference({background}, {bone})
+stain_volume(Path(model), Path(volume), Path(out), config=config, levels=levels, overwrite=True)
 # Not ru_maxrss, which a child takes over from its parent.
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """

@@ -17,7 +17,7 @@ import tifffile
 import torch
 
 from benchmarks.volumes.common import LEVELS, grey_volume, random_model, where_and_when
-from tomostain.imaging.intensity import Levels
+from tomostain.imaging.intensity import IntensityReference
 from tomostain.io import open_volume
 from tomostain.io.ome_zarr.writer import StainedWriter
 from tomostain.stain import StainConfig, stain_volume
@@ -83,7 +83,7 @@ def main() -> None:
         source,
         options.out / "out.ome.zarr",
         config=config,
-        levels=Levels(**LEVELS),
+        levels=IntensityReference(**LEVELS),
         voxel_um=5.0,
         device="cpu",
         overwrite=True,

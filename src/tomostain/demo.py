@@ -233,14 +233,14 @@ def compare_slices(out: Path, config: DemoConfig, progress: Progress = silent) -
     TruthSlices
         `config.truth_slices` slices, evenly spread over the middle two thirds of the volume.
     """
-    from tomostain.imaging.intensity import normalise_ct, volume_levels
+    from tomostain.imaging.intensity import normalise_ct, volume_reference
     from tomostain.io import open_stained, open_volume
     from tomostain.phantom import load_specimen, truth_slice
 
     specimen = load_specimen(out / "specimens" / HELD_OUT)
     volume = open_volume(out / "specimens" / HELD_OUT / "volume")
     stained = open_stained(out / "stained.ome.zarr")
-    levels = volume_levels(volume)
+    levels = volume_reference(volume)
     depth = volume.shape[0]
     z = np.unique(np.linspace(depth / 6, depth * 5 / 6, config.truth_slices).astype(int))
     cts, drawn, truths, masks = [], [], [], []

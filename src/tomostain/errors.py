@@ -1,30 +1,66 @@
-"""Errors that are the user's to mend: one line that names the thing, its value and the way out."""
+"""Errors that the user can correct: one line that names the thing, its value and the way out."""
+
+import warnings
+from typing import Any
 
 
-class InputError(Exception):
-    """The input or the options are wrong. The command line prints it as one line and exits with code 2.
+class InputError(ValueError):
+    """The input or the options are wrong. The command line prints one line and exits with code 2.
 
-    Write the message as a full sentence that names the file or option, the value found and what to do instead.
+    Write the message as a full sentence that names the file or parameter, the value found and what to do instead. Put
+    the names of Python parameters in backticks: the command line shows `` `voxel_um` `` as ``--voxel-um``.
+
+    Parameters
+    ----------
+    message : str
+    parameter : str, optional
+        Name of the Python parameter whose value is wrong.
+
+    Examples
+    --------
+    >>> error = InputError("scan: no voxel size is stated; give `voxel_um`", parameter="voxel_um")
+    >>> error.parameter
+    'voxel_um'
+    """
+
+    def __init__(self, message: str = "", *, parameter: str | None = None) -> None:
+        super().__init__(message)
+        self.parameter = parameter
+
+
+class RegistrationUncertainError(InputError):
+    """The input is valid, but the section could not be found with confidence. Exits with code 3.
+
+    The message names the files that were written to decide by, and which hints help.
     """
 
 
-class NotSure(InputError):
-    """The input is fine, but what was asked for could not be found with confidence. Exits with code 3.
+class InterruptedRunError(Exception):
+    """A stop was requested and the work was saved. The command line exits with code 130.
 
-    The message says what was written to decide by, and which hints help.
+    The message says where the work was saved and how to continue.
     """
 
 
-class Interrupted(Exception):
-    """The user pressed Ctrl-C and the work was put away safely. The command line exits with code 130.
-
-    The message says where the work was saved and how to go on.
-    """
+class PeerProcessError(Exception):
+    """Another process of the same distributed training failed and reports why. This one exits with code 1, silently."""
 
 
-class ToldElsewhere(Exception):
-    """Another process of the same training failed and tells why. The command line says nothing and exits with 1."""
+class OutOfDistributionWarning(UserWarning):
+    """The input is unlike the training data of the model. It is processed nevertheless."""
 
 
-class StrangeInput(UserWarning):
-    """What was given is unlike all that a model knows; it is worked on nevertheless."""
+_RENAMED = {
+    "NotSure": "RegistrationUncertainError",
+    "Interrupted": "InterruptedRunError",
+    "ToldElsewhere": "PeerProcessError",
+    "StrangeInput": "OutOfDistributionWarning",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Return a class by its older name, with a deprecation warning."""
+    if name in _RENAMED:
+        warnings.warn(f"tomostain.errors.{name} is now {_RENAMED[name]}", DeprecationWarning, stacklevel=2)
+        return globals()[_RENAMED[name]]
+    raise AttributeError(f"module 'tomostain.errors' has no attribute {name!r}")

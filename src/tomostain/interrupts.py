@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from tomostain.errors import Interrupted
+from tomostain.errors import InterruptedRunError
 from tomostain.progress import Progress
 
 # Not every system has all of them.
@@ -46,8 +46,8 @@ def listen_for_interrupt() -> Iterator[threading.Event]:
             signal.signal(number, before)
 
 
-def heeding(progress: Progress, asked: threading.Event, where: object) -> Progress:
-    """Return a listener that raises `Interrupted` once an end is asked for and work is left.
+def stop_when_requested(progress: Progress, asked: threading.Event, where: object) -> Progress:
+    """Return a listener that raises `InterruptedRunError` once an end is asked for and work is left.
 
     For work that may be broken off wherever it tells of itself, and is gone on with later.
 
@@ -64,19 +64,21 @@ def heeding(progress: Progress, asked: threading.Event, where: object) -> Progre
     --------
     >>> from tomostain.progress import silent
     >>> asked = threading.Event()
-    >>> listener = heeding(silent, asked, "out.ome.zarr")
+    >>> listener = stop_when_requested(silent, asked, "out.ome.zarr")
     >>> listener("pyramid", 1, 3)
     >>> asked.set()
     >>> listener("pyramid", 3, 3)  # nothing is left
     >>> listener("pyramid", 2, 3)
     Traceback (most recent call last):
         ...
-    tomostain.errors.Interrupted: out.ome.zarr: pyramid: 2 of 3 are done; run the same command again to continue
+    tomostain.errors.InterruptedRunError: out.ome.zarr: pyramid: 2 of 3 are done; run the same command again to continue
     """
 
     def tell(label: str, done: int, total: int) -> None:
         progress(label, done, total)
         if asked.is_set() and done < total:
-            raise Interrupted(f"{where}: {label}: {done} of {total} are done; run the same command again to continue")
+            raise InterruptedRunError(
+                f"{where}: {label}: {done} of {total} are done; run the same command again to continue"
+            )
 
     return tell

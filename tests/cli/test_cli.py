@@ -13,7 +13,7 @@ import tifffile
 import yaml
 
 from tomostain.cli.main import app, main, run
-from tomostain.errors import InputError, Interrupted
+from tomostain.errors import InputError, InterruptedRunError
 from tomostain.io import write_stack
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
@@ -215,7 +215,7 @@ def test_a_model_with_a_wrong_checksum(tmp_path, volume, capsys):
     ("error", "code", "words"),
     [
         (OSError(errno.ENOSPC, "No space left on device", "big.zarr"), 2, "big.zarr: the disk is full"),
-        (Interrupted("run: stopped at step 7; go on with --resume"), 130, "--resume"),
+        (InterruptedRunError("run: stopped at step 7; go on with --resume"), 130, "--resume"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (MemoryError("8 GB"), 2, "not enough memory"),
         (ZeroDivisionError("oops"), 1, "a fault of ours: ZeroDivisionError: oops"),

@@ -18,11 +18,11 @@ from tomostain.evaluate.calibration import (
     DISAGREEMENT,
     DOUBT,
     NOVELTY,
-    check_doubt,
+    check_uncertainty_options,
     doubt_maps,
     draw_calibration,
     error_of,
-    write_doubt,
+    write_calibration,
 )
 from tomostain.io import ModelSpec, read_image, save_model
 from tomostain.networks.build import build_network
@@ -83,8 +83,8 @@ def test_without_a_way_back_there_is_no_cycle():
     with pytest.raises(InputError, match="no way back"):
         cycle_error(translator, pair(0).ct, CONFIG)
     with pytest.raises(InputError, match="one model that neither has a way back nor remembers"):
-        check_doubt({"a": translator})
-    check_doubt({"a": translator, "b": translator})
+        check_uncertainty_options({"a": translator})
+    check_uncertainty_options({"a": translator, "b": translator})
     assert doubt_maps(pair(0), {"a": translator}, {"a": pair(0).histology}, CONFIG) == {}
 
 
@@ -162,13 +162,13 @@ def test_models_that_remember_have_maps_of_what_is_new():
     np.testing.assert_allclose(maps[NOVELTY][0], novelty(strange.ct, seen))
     alone = doubt_maps(strange, {"a": translators["a"]}, {"a": truth.histology}, CONFIG)
     assert list(alone) == [NOVELTY]
-    check_doubt({"a": translators["a"]})
+    check_uncertainty_options({"a": translators["a"]})
 
 
 def test_it_is_written_for_every_pair_and_all_together(tmp_path):
     data = load_dataset(save_dataset(tmp_path / "set", [pair(1, (96, 96)), pair(2, (96, 96))]).path)
     translators = {"a": Translator(Repeat(), spec(), torch.device("cpu"), "", Off(0.1))}
-    write_doubt(tmp_path / "doubt", data, data.ids, translators, CONFIG)
+    write_calibration(tmp_path / "doubt", data, data.ids, translators, CONFIG)
     with (tmp_path / "doubt" / "rank-correlation.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert [(line["pair"], line["patches"]) for line in lines] == [("p1", "9"), ("p2", "9"), ("all", "18")]

@@ -14,7 +14,13 @@ from tomostain.imaging.colour import (
     normalise_histology,
     white_balance,
 )
-from tomostain.imaging.intensity import Levels, estimate_levels, levels_from_rois, normalise_ct, volume_levels
+from tomostain.imaging.intensity import (
+    IntensityReference,
+    estimate_reference,
+    normalise_ct,
+    reference_from_rois,
+    volume_reference,
+)
 from tomostain.imaging.regions import block_mean
 
 SHAPE = (240, 260)
@@ -39,7 +45,7 @@ def specimen(screw: float, noise: float = 0.05, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("noise", [0.02, 0.12])
 def test_known_levels_are_found_for_every_screw(screw, noise):
     scan = (specimen(screw, noise) * 5000 + 12000).astype(np.float32)
-    normalised = normalise_ct(scan, estimate_levels(scan)).astype(float)
+    normalised = normalise_ct(scan, estimate_reference(scan)).astype(float)
     outside = np.hypot(ROWS - 120, COLUMNS - 130) > 105
     bone = ndimage.binary_erosion(TISSUE & ~HOLES & ~ndimage.binary_dilation(SCREW, iterations=4), iterations=4)
     within = 0.01 if screw != 0.85 else 0.06  # a screw a little darker than bone counts as bone
@@ -50,7 +56,7 @@ def test_known_levels_are_found_for_every_screw(screw, noise):
 def test_levels_do_not_mind_padding_outside_the_reconstruction():
     scan = (specimen(1.0) * 5000 + 12000).astype(np.uint16)
     padded = np.where(np.hypot(ROWS - 119.5, COLUMNS - 129.5) > 119, 0, scan)
-    levels = estimate_levels(padded)
+    levels = estimate_reference(padded)
     assert levels.background == pytest.approx(12000, abs=150)
     assert levels.bone == pytest.approx(17000, abs=150)
 
@@ -58,7 +64,7 @@ def test_levels_do_not_mind_padding_outside_the_reconstruction():
 def test_levels_of_a_noise_free_image_are_exact():
     image = np.full(SHAPE, 100, np.uint8)
     image[TISSUE] = 200
-    levels = estimate_levels(image)
+    levels = estimate_reference(image)
     assert (levels.background, levels.bone) == (100.0, 200.0)
 
 
@@ -66,7 +72,7 @@ def test_levels_of_a_noise_free_image_are_exact():
 @settings(max_examples=10, deadline=None)
 def test_levels_follow_the_grey_scale_of_the_scan(scale, offset):
     image = specimen(3.0)
-    once, again = estimate_levels(image), estimate_levels(image * scale + offset)
+    once, again = estimate_reference(image), estimate_reference(image * scale + offset)
     assert again.background == pytest.approx(once.background * scale + offset, abs=0.02 * scale)
     assert again.bone == pytest.approx(once.bone * scale + offset, abs=0.02 * scale)
 
@@ -87,7 +93,7 @@ def test_levels_of_an_oblique_screw_in_spongy_bone(screw, soft):
     wall = np.hypot(y, x)
     volume[(wall > 74) & (wall < 77)] = 0.18
     volume = ndimage.gaussian_filter(volume, 0.7) + 0.08 * rng.standard_normal(z.shape)
-    levels = volume_levels(Stack(volume * 4000 + 9000))
+    levels = volume_reference(Stack(volume * 4000 + 9000))
     assert (levels.bone - 9000) / 4000 == pytest.approx(1.0, abs=0.04)
     assert (levels.background - 9000) / 4000 == pytest.approx(0.0, abs=0.06)
 
@@ -111,7 +117,7 @@ def test_levels_of_a_wide_field_in_which_the_screw_is_small(screw):
     volume[:, np.hypot(rows, columns) > 95] = 0.0
     volume[5:8, 60:140, 85:115] = screw
     volume = ndimage.gaussian_filter(volume, (0, 0.7, 0.7)) + rng.normal(0, 0.03, volume.shape)
-    levels = estimate_levels((volume * 5000 + 12000).astype(np.float32))
+    levels = estimate_reference((volume * 5000 + 12000).astype(np.float32))
     bone = np.median(volume[(spongy > np.quantile(spongy, 0.8)) & (volume < 1.2)])  # truth: away from the edges
     assert levels.background == pytest.approx(12000, abs=150)
     assert levels.bone == pytest.approx(12000 + 5000 * bone, abs=0.04 * 5000)
@@ -119,7 +125,7 @@ def test_levels_of_a_wide_field_in_which_the_screw_is_small(screw):
 
 def test_levels_of_a_volume_come_from_a_few_slices():
     volume = Stack(np.stack([specimen(3.0, seed=n) for n in range(20)]).astype(np.float32))
-    levels = volume_levels(volume, n_slices=4)
+    levels = volume_reference(volume, n_slices=4)
     assert volume.seen == [(2, 3), (7, 8), (12, 13), (17, 18)]
     assert levels.bone == pytest.approx(1.0, abs=0.02)
     assert levels.background == pytest.approx(0.0, abs=0.02)
@@ -128,37 +134,42 @@ def test_levels_of_a_volume_come_from_a_few_slices():
 
 def test_bad_scans_are_named():
     with pytest.raises(InputError, match=r"scan\.tif: every grey value is 7"):
-        estimate_levels(np.full((50, 50), 7, np.uint16), "scan.tif")
+        estimate_reference(np.full((50, 50), 7, np.uint16), "scan.tif")
     image = specimen(1.0)
     image[3, 4] = np.nan
     with pytest.raises(InputError, match=r"scan\.tif: 1 grey values are NaN"):
-        estimate_levels(image, "scan.tif")
+        estimate_reference(image, "scan.tif")
     with pytest.raises(InputError, match=r"volume, slice 1: holds NaN"):
-        volume_levels(Stack(np.stack([specimen(1.0), image, specimen(1.0)])), 3, "volume")
+        volume_reference(Stack(np.stack([specimen(1.0), image, specimen(1.0)])), 3, "volume")
     with pytest.raises(InputError, match="no bone stands out"):
-        estimate_levels(np.random.default_rng(0).normal(size=(200, 200)))
+        estimate_reference(np.random.default_rng(0).normal(size=(200, 200)))
     with pytest.raises(InputError, match="holds no pixels"):
-        estimate_levels(np.zeros((0, 5)))
+        estimate_reference(np.zeros((0, 5)))
 
 
 def test_levels_that_make_no_sense_are_refused():
     with pytest.raises(InputError, match="bone 5 and background 10"):
-        Levels(10, 5)
+        IntensityReference(10, 5)
     with pytest.raises(InputError, match="bone nan"):
-        Levels(10, float("nan"))
+        IntensityReference(10, float("nan"))
 
 
 def test_levels_from_boxes():
     image = np.zeros((20, 20))
     image[10:] = 8.0
-    levels = levels_from_rois(image, (0, 5, 0, 20), (12, 20, 0, 20))
+    levels = reference_from_rois(image, (0, 5, 0, 20), (12, 20, 0, 20))
     assert (levels.background, levels.bone, levels.bone_px) == (0.0, 8.0, 160)
     with pytest.raises(InputError, match=r"\[0, 25, 0, 20\] is no box in an image of 20 x 20 px"):
-        levels_from_rois(image, (0, 25, 0, 20), (12, 20, 0, 20))
+        reference_from_rois(image, (0, 25, 0, 20), (12, 20, 0, 20))
 
 
 def test_normalised_values_are_clipped_to_16_bits():
-    assert normalise_ct(np.array([-100.0, 0.0, 1.0, 100.0]), Levels(0, 1)).tolist() == [0, 10000, 30000, 65535]
+    assert normalise_ct(np.array([-100.0, 0.0, 1.0, 100.0]), IntensityReference(0, 1)).tolist() == [
+        0,
+        10000,
+        30000,
+        65535,
+    ]
 
 
 @pytest.mark.parametrize("shape", [(7, 9), (2, 50), (6, 6, 3)])

@@ -8,9 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import wasserstein_distance
 
-from tomostain.errors import StrangeInput
-from tomostain.imaging.intensity import Levels
-from tomostain.ood.grey_values import QUANTILES, distance, limit, sample, solid_quantiles, strangeness, warn_if_strange
+from tomostain.errors import OutOfDistributionWarning
+from tomostain.imaging.intensity import IntensityReference
+from tomostain.ood.grey_values import (
+    QUANTILES,
+    distance,
+    limit,
+    sample,
+    solid_quantiles,
+    strangeness,
+    warn_if_grey_values_differ,
+)
 
 
 def scan(seed, bone=30000.0, screw=36000.0, air=0.5, n=100_000):
@@ -45,16 +53,16 @@ def test_nothing_solid_is_as_strange_as_can_be():
     air = np.full(100, 10000, np.uint16)
     assert np.isnan(solid_quantiles(air)).all()
     assert strangeness(air, [[20000.0] * len(QUANTILES)]) == float("inf")
-    with pytest.warns(StrangeInput, match="scan.h5: its grey values are unlike"):
-        assert warn_if_strange(air, [[20000.0] * len(QUANTILES)], "scan.h5") is None
+    with pytest.warns(OutOfDistributionWarning, match="scan.h5: its grey values are unlike"):
+        assert warn_if_grey_values_differ(air, [[20000.0] * len(QUANTILES)], "scan.h5") is None
 
 
 def test_a_model_that_does_not_tell_is_not_asked():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert warn_if_strange(scan(0), [], "v") is None
+        assert warn_if_grey_values_differ(scan(0), [], "v") is None
         known = [solid_quantiles(scan(1)).tolist()]
-        assert warn_if_strange(scan(0), known, "v") == pytest.approx(0.0, abs=0.01)
+        assert warn_if_grey_values_differ(scan(0), known, "v") == pytest.approx(0.0, abs=0.01)
 
 
 def test_varied_training_widens_the_limit():
@@ -69,7 +77,7 @@ def test_one_odd_pair_does_not_make_everything_usual():
     assert strangeness(scan(7, bone=24000.0), [*alike, odd]) > limit([*alike, odd])
 
 
-@pytest.mark.parametrize("levels", [Levels(100.0, 900.0), None])
+@pytest.mark.parametrize("levels", [IntensityReference(100.0, 900.0), None])
 def test_a_volume_is_sampled_over_its_depth(levels):
     class Stack:
         shape, voxel_um = (40, 3, 3), (5.0,) * 3

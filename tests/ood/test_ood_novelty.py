@@ -6,9 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tomostain.dataset.pair import Pair
-from tomostain.errors import InputError, StrangeInput
+from tomostain.errors import InputError, OutOfDistributionWarning
 from tomostain.imaging.network_range import CT_WINDOW
-from tomostain.ood.novelty import FEATURES, SIGMAS_PX, STEP_PX, Seen, describe, novelty, remember, warn_if_new
+from tomostain.ood.novelty import (
+    FEATURES,
+    SIGMAS_PX,
+    STEP_PX,
+    TrainingReference,
+    describe,
+    novelty,
+    remember,
+    warn_if_novel,
+)
 
 
 def pair(ct, name="p", mask=None):
@@ -72,7 +81,7 @@ def test_a_hundredth_of_each_pair_is_new_to_the_others():
 def test_what_training_saw_is_never_newer_than_something_else_made_of_it(seed, rows, columns):
     ct = noise(seed, shape=(rows, columns))
     # All of it is remembered: nothing is new. Turned about, the features are those of other places.
-    everything = Seen(describe(ct).reshape(-1, FEATURES), np.ones(FEATURES, np.float32), 1.0)
+    everything = TrainingReference(describe(ct).reshape(-1, FEATURES), np.ones(FEATURES, np.float32), 1.0)
     assert novelty(ct, everything).max() == 0
     assert novelty(noise(seed + 1, 15000, shape=(rows, columns)), everything).min() > 0.1
 
@@ -104,17 +113,17 @@ def test_a_lone_pair_and_a_flat_one_can_be_remembered():
 
 def test_much_that_is_new_is_warned_of():
     seen = remember([pair(noise(i)) for i in range(3)])
-    assert warn_if_new(noise(7)[None], None, "scan") is None
-    usual = warn_if_new(noise(7)[None], seen, "scan")
+    assert warn_if_novel(noise(7)[None], None, "scan") is None
+    usual = warn_if_novel(noise(7)[None], seen, "scan")
     assert usual is not None
     assert usual <= 0.05
-    with pytest.warns(StrangeInput, match=r"scan: 100% of it is unlike all that the model was trained on"):
-        assert warn_if_new(noise(7, 12000, 50)[None], seen, "scan") == 1.0
+    with pytest.warns(OutOfDistributionWarning, match=r"scan: 100% of it is unlike all that the model was trained on"):
+        assert warn_if_novel(noise(7, 12000, 50)[None], seen, "scan") == 1.0
 
 
 def test_it_comes_back_from_its_arrays_and_nothing_else_does():
     seen = remember([pair(noise(i)) for i in range(2)])
-    again = Seen.from_arrays(seen.to_arrays(), "model")
+    again = TrainingReference.from_arrays(seen.to_arrays(), "model")
     np.testing.assert_array_equal(novelty(noise(5), again), novelty(noise(5), seen))
     good = seen.to_arrays()
     for name, bad in {
@@ -123,6 +132,6 @@ def test_it_comes_back_from_its_arrays_and_nothing_else_does():
         "usual": np.array([np.nan], np.float32),
     }.items():
         with pytest.raises(InputError, match="model: does not hold what training saw"):
-            Seen.from_arrays(good | {name: bad}, "model")
+            TrainingReference.from_arrays(good | {name: bad}, "model")
     with pytest.raises(InputError, match="does not hold"):
-        Seen.from_arrays({}, "model")
+        TrainingReference.from_arrays({}, "model")

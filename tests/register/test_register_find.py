@@ -8,7 +8,7 @@ from tomostain.geometry.section import Section, sample_volume
 from tomostain.register.find import settle, shortlist
 from tomostain.register.poses import Poses, distance_um
 from tomostain.register.refine import Freedom, random_steps
-from tomostain.register.resolution import Level
+from tomostain.register.resolution import ResolutionLevel
 from tomostain.register.template import STRAIN_SOFT, Template
 
 SIDE, VOXEL_UM = 72, 20.0
@@ -47,7 +47,7 @@ def noise():
 
     values = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(SIDE,) * 3), 1.5)
     values = ((values - values.min()) / np.ptp(values)).astype(np.float32)
-    level = Level.of(values, np.full(3, VOXEL_UM), np.zeros(3))
+    level = ResolutionLevel.of(values, np.full(3, VOXEL_UM), np.zeros(3))
     tilt = np.radians(20.0)
     row = np.array([np.sin(tilt), np.cos(tilt), 0.0])
     section = Section(np.array([400.0, 250.0, 250.0]), row, np.array([0.0, 0.0, 1.0]))

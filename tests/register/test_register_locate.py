@@ -12,16 +12,16 @@ from tests.register.conftest import SMALL
 
 from tomostain.cli.main import run
 from tomostain.dataset.pair import load_pair
-from tomostain.errors import InputError, NotSure
+from tomostain.errors import InputError, RegistrationUncertainError
 from tomostain.geometry.section import Section
-from tomostain.imaging.intensity import Levels
+from tomostain.imaging.intensity import IntensityReference
 from tomostain.io import open_slide, open_volume, read_image, write_image, write_stack
 from tomostain.register.config import RegisterConfig
 from tomostain.register.files import Hint, describe, register_files
 from tomostain.register.hints import COLUMNS, read_section
 from tomostain.register.locate import Located, check_sizes, locate, shows_metal
 from tomostain.register.pose_confidence import Evidence
-from tomostain.register.resolution import Level
+from tomostain.register.resolution import ResolutionLevel
 from tomostain.register.template import Template
 
 QUICK = RegisterConfig(thorough=False, candidates=300, step_deg=16.0, side=20)
@@ -87,7 +87,7 @@ def test_a_pair_and_what_was_drawn_in_it_outlive_a_try_that_is_not_sure(pair, sp
     good = tmp_path / "good"
     shutil.copytree(pair, good)
     (good / "exclude.tif").write_bytes(b"drawn by hand")
-    with pytest.raises(NotSure, match="good-candidates"):
+    with pytest.raises(RegistrationUncertainError, match="good-candidates"):
         register_files(specimen / "volume", other_specimen / "slide.ome.tif", good, QUICK, overwrite=True)
     assert (good / "pair.yaml").is_file()
     start = read_section(specimen / "truth" / "section.yaml")
@@ -162,7 +162,7 @@ def test_what_cannot_be_registered_is_named(specimen, tmp_path):
 def test_accept_writes_a_pair_that_is_not_sure(specimen, tmp_path):
     strict = QUICK.model_copy(update={"threshold": 1.0})
     truth = read_section(specimen / "truth" / "section.yaml")
-    with pytest.raises(NotSure):
+    with pytest.raises(RegistrationUncertainError):
         register_files(specimen / "volume", specimen / "slide.ome.tif", tmp_path / "p", strict, hint=Hint(truth))
     accepted = Hint(truth, accept=True)
     register_files(specimen / "volume", specimen / "slide.ome.tif", tmp_path / "p", strict, hint=accepted)
@@ -190,20 +190,20 @@ def disc_template(radius_px: int) -> Template:
 def test_metal_shows_in_the_volume(body, radius_px, metal):
     z, y, x = np.indices((64, 64, 64)) - 32
     values = np.where(np.hypot(y, x) < 15, body, 0.2) + 0.0 * z
-    level = Level.of(values.astype(np.float32), np.full(3, 40.0), np.zeros(3))
+    level = ResolutionLevel.of(values.astype(np.float32), np.full(3, 40.0), np.zeros(3))
     assert shows_metal(level, disc_template(radius_px)) is metal
 
 
 def test_metal_is_no_question_where_there_is_no_screw():
     template = disc_template(30)
-    level = Level.of(np.full((32, 32, 32), 1.2, np.float32), np.full(3, 40.0), np.zeros(3))
+    level = ResolutionLevel.of(np.full((32, 32, 32), 1.2, np.float32), np.full(3, 40.0), np.zeros(3))
     assert not shows_metal(level, template.of_material("light"))
     assert not shows_metal(level, disc_template(0))
 
 
 def test_a_section_across_a_long_specimen_is_no_wrong_size(specimen):
     slide = open_slide(specimen / "slide.ome.tif")
-    long = Level.of(np.zeros((2, 2, 2), np.float32), np.array([15e3, 2.3e3, 2.3e3]), np.zeros(3))
+    long = ResolutionLevel.of(np.zeros((2, 2, 2), np.float32), np.array([15e3, 2.3e3, 2.3e3]), np.zeros(3))
     check_sizes(2300.0, long, slide, "it")
     with pytest.raises(InputError, match=r"measures 0.23 mm"):
         check_sizes(230.0, long, slide, "it")
@@ -257,7 +257,7 @@ def test_more_strain_than_the_stain_explains_is_warned_of(strain, words):
     evidence = Evidence(0.9, 0.3, 1.0, 3, np.full((3, 3), np.nan))
     # Blue tissue: toluidine blue.
     template = dataclasses.replace(disc_template(0), rgb=np.full((120, 120, 3), (60, 80, 200), np.uint8))
-    located = Located(section, (section,), evidence, "dense", Levels(0.0, 1.0), None, template)
+    located = Located(section, (section,), evidence, "dense", IntensityReference(0.0, 1.0), None, template)
     warnings = describe(located, RegisterConfig())["registration"]["warnings"]
     assert (len(warnings) == 1 and re.search(words, warnings[0])) if words else warnings == []
 

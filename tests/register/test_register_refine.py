@@ -9,17 +9,17 @@ from scipy.spatial.transform import Rotation
 from tomostain.geometry.section import Section
 from tomostain.register.poses import Poses
 from tomostain.register.refine import Freedom, Picture, refine, sample_slab, score_poses, trilinear
-from tomostain.register.resolution import Level
+from tomostain.register.resolution import ResolutionLevel
 
 
 @pytest.fixture(scope="module")
-def level() -> Level:
+def level() -> ResolutionLevel:
     noise = np.random.default_rng(0).standard_normal((48, 50, 52))
     values = ndimage.gaussian_filter(noise, 3.0)
-    return Level.of((values / values.std()).astype(np.float32), np.full(3, 10.0), np.array([5.0, 0.0, -5.0]))
+    return ResolutionLevel.of((values / values.std()).astype(np.float32), np.full(3, 10.0), np.array([5.0, 0.0, -5.0]))
 
 
-def known(level: Level, strain: float = 0.0) -> tuple[Poses, Picture]:
+def known(level: ResolutionLevel, strain: float = 0.0) -> tuple[Poses, Picture]:
     """Return a pose and the picture that it shows."""
     frame = Rotation.from_euler("zyx", [20, 35, -50], degrees=True).as_matrix()
     affine = np.array([[1 + strain, strain / 2, 0.0], [strain / 2, 1 - strain, 0.0]])

@@ -8,11 +8,11 @@ import torch
 from scipy import ndimage
 
 from tomostain.geometry.section import Section, grid_um
-from tomostain.imaging.intensity import Levels
+from tomostain.imaging.intensity import IntensityReference
 from tomostain.register.refine import trilinear
-from tomostain.register.resolution import Level, coarser, read_coarse, read_slab, scaled
+from tomostain.register.resolution import ResolutionLevel, coarser, read_coarse, read_slab, scaled
 
-UNIT = Levels(0.0, 1.0)
+UNIT = IntensityReference(0.0, 1.0)
 
 
 @dataclass
@@ -54,14 +54,14 @@ def test_a_large_volume_is_read_a_few_slices_at_a_time():
 
 
 def test_the_grey_scale_is_background_0_bone_1_clipped():
-    assert scaled(np.array([100, 200, 150, 65535], np.uint16), Levels(100.0, 200.0)).tolist() == pytest.approx(
-        [0.0, 1.0, 0.5, 1.2]
-    )
+    assert scaled(
+        np.array([100, 200, 150, 65535], np.uint16), IntensityReference(100.0, 200.0)
+    ).tolist() == pytest.approx([0.0, 1.0, 0.5, 1.2])
 
 
 def test_coarser_keeps_a_linear_ramp_in_place():
     z = np.arange(60, dtype=np.float32)[:, None, None] * np.ones((60, 40, 50), np.float32) / 60
-    level = Level.of(z, np.full(3, 10.0), np.array([100.0, 0.0, 0.0]))
+    level = ResolutionLevel.of(z, np.full(3, 10.0), np.array([100.0, 0.0, 0.0]))
     small = coarser(level, 37.0)
     assert float(small.voxel_um[0]) == pytest.approx(37.0)
     point = torch.tensor([[300.0, 150.0, 200.0]])

@@ -9,18 +9,18 @@ from scipy.spatial.transform import Rotation
 from tomostain.geometry.section import Section
 from tomostain.register.poses import Poses
 from tomostain.register.refine import Freedom, refine, trilinear
-from tomostain.register.resolution import Level
+from tomostain.register.resolution import ResolutionLevel
 from tomostain.register.search import Grid, frames, half_sphere, search
 from tomostain.register.template import Template
 
 
-def blobs(seed: int = 0, n: int = 32) -> Level:
+def blobs(seed: int = 0, n: int = 32) -> ResolutionLevel:
     noise = np.random.default_rng(seed).standard_normal((n, n, n))
     values = ndimage.gaussian_filter(noise, 2.5)
-    return Level.of((values / values.std() * 0.3 + 0.4).astype(np.float32), np.full(3, 50.0), np.zeros(3))
+    return ResolutionLevel.of((values / values.std() * 0.3 + 0.4).astype(np.float32), np.full(3, 50.0), np.zeros(3))
 
 
-def template_of(level: Level, section: Section, shape: tuple[int, int]) -> Template:
+def template_of(level: ResolutionLevel, section: Section, shape: tuple[int, int]) -> Template:
     """Return what a plane of the volume shows, as a template without a screw."""
     index = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing="ij"), axis=-1).reshape(-1, 2) * 50.0
     points = section.to_volume_um(section.slide_to_section_um(index))
@@ -30,7 +30,7 @@ def template_of(level: Level, section: Section, shape: tuple[int, int]) -> Templ
     return Template(base, none, weight, rgb, 50.0, 0.0, ("none",))
 
 
-def oblique(level: Level) -> Section:
+def oblique(level: ResolutionLevel) -> Section:
     frame = Rotation.from_euler("zyx", [33, -25, 70], degrees=True).as_matrix()
     row, column = frame[:, 0], frame[:, 1]
     middle = level.middle_um.numpy().astype(float) + 120.0 * frame[:, 2]

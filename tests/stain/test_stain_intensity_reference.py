@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from tomostain.errors import InputError
-from tomostain.imaging.intensity import Levels, estimate_levels, level_regions, volume_levels
+from tomostain.imaging.intensity import IntensityReference, estimate_reference, reference_regions, volume_reference
 from tomostain.imaging.intensity_figure import bin_edges, levels_picture
 from tomostain.io import open_volume, write_stack
 from tomostain.stain.intensity_reference import levels_of
@@ -35,7 +35,7 @@ def columns_of(picture, colour):
 
 def test_float_volumes_need_no_conversion_and_the_regions_are_what_they_are():
     values, block = specimen()
-    levels, (background, bone) = estimate_levels(values), level_regions(values)
+    levels, (background, bone) = estimate_reference(values), reference_regions(values)
     assert levels.background == pytest.approx(-0.2, abs=0.02)
     assert levels.bone == pytest.approx(1.4, abs=0.02)
     assert bone.any()
@@ -48,7 +48,7 @@ def test_the_levels_stand_where_they_are():
     values, _ = specimen()
     places = []
     for bone in (0.2, 0.6, 1.0):
-        picture = levels_picture(values, Levels(-0.2, bone))
+        picture = levels_picture(values, IntensityReference(-0.2, bone))
         left, right = (float(columns_of(picture, colour).mean()) for colour in (BLUE, ORANGE))
         places.append(right - left)
     assert places[1] / places[0] == pytest.approx(2.0, abs=0.03)
@@ -57,11 +57,11 @@ def test_the_levels_stand_where_they_are():
 
 def test_the_picture_is_written_once_and_again_for_other_levels(volume, tmp_path):
     picture = tmp_path / "levels.png"
-    assert levels_of(volume, None, "volume", picture) == volume_levels(volume)
+    assert levels_of(volume, None, "volume", picture) == volume_reference(volume)
     found, when = picture.read_bytes(), picture.stat().st_mtime_ns
     levels_of(volume, None, "volume", picture)
     assert picture.stat().st_mtime_ns == when
-    assert levels_of(volume, Levels(0.0, 1.0), "volume", picture) == Levels(0.0, 1.0)
+    assert levels_of(volume, IntensityReference(0.0, 1.0), "volume", picture) == IntensityReference(0.0, 1.0)
     assert picture.read_bytes() != found
     assert levels_of(volume, "none", "volume", picture) is None
 

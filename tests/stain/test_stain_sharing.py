@@ -15,7 +15,7 @@ import torch
 from tests.stain.toys import LEVELS, contents, grey_values, toy_model
 
 from tomostain.cli.main import run
-from tomostain.errors import InputError, Interrupted, StrangeInput
+from tomostain.errors import InputError, InterruptedRunError, OutOfDistributionWarning
 from tomostain.io import check_stained, open_stained, open_volume, write_stack
 from tomostain.io.ome_zarr.writer import slabs_left
 from tomostain.stain import StainConfig, stain_on_workers, stain_volume
@@ -156,7 +156,7 @@ def signalling(label, done):
 
 def test_a_signal_to_end_is_heard_after_the_slab(model, volume, tmp_path):
     out = tmp_path / "out.ome.zarr"
-    with pytest.raises(Interrupted, match="6 of 26 slices are stained"):
+    with pytest.raises(InterruptedRunError, match="6 of 26 slices are stained"):
         stain_volume(model, volume, out, progress=signalling("staining", 4), **OPTIONS)
     assert slabs_left(out) == 7
 
@@ -176,7 +176,7 @@ def test_a_signal_to_end_is_heard_in_every_stage(model, tmp_path):
         ("staining", 11, "pyramid: 0 of 2 are done"),
         ("pyramid", 1, "pyramid: 1 of 2 are done"),
     ):
-        with pytest.raises(Interrupted, match=message):
+        with pytest.raises(InterruptedRunError, match=message):
             stain_volume(model, source, out, progress=signalling(label, done), **options)
     stain_volume(model, source, out, **options)
     whole = stain_volume(model, source, tmp_path / "whole" / "out.ome.zarr", **options)
@@ -189,7 +189,9 @@ def test_what_was_damaged_is_stained_again(model, volume, whole, tmp_path):
     shutil.copytree(whole, out)
     (out / "0/c/0/4/0/0").write_bytes(b"rust")
     assert check_stained(out) == ["0/c/0/4/0/0"]
-    with pytest.warns(StrangeInput, match=r"1 damaged shard\(s\) are stained again \(0/c/0/4/0/0\); look at the disk"):
+    with pytest.warns(
+        OutOfDistributionWarning, match=r"1 damaged shard\(s\) are stained again \(0/c/0/4/0/0\); look at the disk"
+    ):
         stain_volume(model, volume, out, **OPTIONS)
     assert contents(out) == contents(whole)
 
@@ -232,7 +234,7 @@ def test_workers_of_this_machine_give_the_same_bits(model, volume, whole, tmp_pa
     assert told[0] == ("staining", 0, 9)
     assert told[-1] == ("staining", 9, 9)
     (out / "0/c/0/2/0/0").unlink()
-    with pytest.warns(StrangeInput, match="1 damaged shard"):
+    with pytest.warns(OutOfDistributionWarning, match="1 damaged shard"):
         stain_on_workers(model, volume, out, workers=1, **OPTIONS)
     assert contents(out) == contents(whole)
 

@@ -7,7 +7,7 @@ from scipy import ndimage
 from tests.stain.toys import LEVELS, RESNET, colours, grey_values, toy_model
 
 from tomostain.dataset.pair import Pair
-from tomostain.errors import InputError, StrangeInput
+from tomostain.errors import InputError, OutOfDistributionWarning
 from tomostain.imaging.intensity import normalise_ct
 from tomostain.imaging.network_range import ct_to_network, histology_from_network
 from tomostain.io import read_image, save_model, write_image, write_stack
@@ -16,7 +16,7 @@ from tomostain.networks.build import build_network
 from tomostain.ood.novelty import remember
 from tomostain.stain import StainConfig, load_translator, plan_volume, stain_image, stain_slice, stain_volume
 from tomostain.stain.multi_axis import fuse
-from tomostain.stain.uncertainty_map import doubt_picture, load_doubters
+from tomostain.stain.uncertainty_map import load_ensemble, uncertainty_map
 from tomostain.stain.volume_statistics import pooled_translator, sample_tiles
 from tomostain.tiling.exact import halo_of
 from tomostain.tiling.slice_context import slabs_of
@@ -124,16 +124,16 @@ def test_models_that_see_more_and_fewer_slices_doubt_one_another(tmp_path, volum
     config, plain = StainConfig(**SMALL, slab=3), StainConfig(**SMALL)
     paths = tmp_path / "out.ome.zarr", tmp_path / "doubt.ome.zarr"
     stain_volume(models[0], volume, paths[0], config=config, levels=LEVELS, doubt=paths[1], also=[models[1]])
-    doubters, slices = load_doubters(models[0], [models[1]], "cpu"), padded(ct)
+    doubters, slices = load_ensemble(models[0], [models[1]], "cpu"), padded(ct)
     single = np.stack([stain_slice(doubters[0], image, plain) for image in ct])
     np.testing.assert_array_equal(colours(paths[0]), single)
-    doubt = [doubt_picture(doubters, slices[z : z + 3], single[z], plain) for z in range(SHAPE[0])]
+    doubt = [uncertainty_map(doubters, slices[z : z + 3], single[z], plain) for z in range(SHAPE[0])]
     np.testing.assert_array_equal(colours(paths[1]), np.stack(doubt))
 
 
 def test_one_image_is_taken_for_all_slices_with_a_warning(model, tmp_path, grey):
     write_image(tmp_path / "ct.tif", grey[5])
-    with pytest.warns(StrangeInput, match="sees 3 neighbouring slices, and this is one image"):
+    with pytest.warns(OutOfDistributionWarning, match="sees 3 neighbouring slices, and this is one image"):
         stain_image(model, tmp_path / "ct.tif", tmp_path / "out.png", config=StainConfig(**SMALL), levels=LEVELS)
     ct = np.repeat(normalise_ct(grey[5], LEVELS)[None], 3, axis=0)
     expected = stain_slice(load_translator(model, "cpu"), ct, StainConfig(**SMALL))

@@ -9,7 +9,7 @@ from scipy import ndimage
 from tests.stain.toys import LEVELS, RESNET, contents, grey_values, toy_model
 
 from tomostain.errors import InputError
-from tomostain.imaging.intensity import Levels, normalise_ct
+from tomostain.imaging.intensity import IntensityReference, normalise_ct
 from tomostain.io import check_stained, open_stained, write_stack
 from tomostain.io.ome_zarr.writer import slabs_left
 from tomostain.stain import StainConfig, load_translator, stain_slice, stain_volume
@@ -87,7 +87,11 @@ def test_another_model_input_or_grey_level_is_refused_by_name(model, volume, tmp
     for field, arguments, options in (
         ("model.hash was", (other_model, volume), {}),
         ("input.fingerprint was", (model, other_volume), {}),
-        ("levels.bone was 900.0 and is now 800.0", (model, volume), {"levels": Levels(background=100.0, bone=800.0)}),
+        (
+            "levels.bone was 900.0 and is now 800.0",
+            (model, volume),
+            {"levels": IntensityReference(background=100.0, bone=800.0)},
+        ),
         ("levels was|levels.background was 100.0 and is now None", (model, volume), {"levels": "none"}),
         ("voxel_um was", (model, volume), {"voxel_um": 5.1}),
         ("options.gaussian_sigma was 0.0 and is now 1.0", (model, volume), {"config": smooth}),

@@ -7,13 +7,13 @@ import torch
 from tomostain import __version__
 from tomostain.cli.main import run
 from tomostain.dataset.pair import Pair
-from tomostain.errors import InputError, Interrupted, StrangeInput
+from tomostain.errors import InputError, InterruptedRunError, OutOfDistributionWarning
 from tomostain.io import ModelSpec, open_stained, save_model, write_stack
 from tomostain.networks.build import build_network
 from tomostain.ood.novelty import novelty, remember
 from tomostain.stain import StainConfig, load_translator, stain_slice, stain_volume
 from tomostain.stain.uncertainty import FULL_SCALE, cycle_error
-from tomostain.stain.uncertainty_map import load_doubters
+from tomostain.stain.uncertainty_map import load_ensemble
 
 SMALL = {"patch_px": 32, "stride_px": 16}
 NETWORK = {"name": "resnet", "in_channels": 1, "width": 2, "blocks": 1}
@@ -85,7 +85,7 @@ def test_models_that_remember_doubt_what_they_never_saw(tmp_path, scan):
     write_stack(tmp_path / "new", scan, voxel_um=5.0)
     model = make_model(tmp_path / "a", 0, seen=seen.to_arrays())
     settings = {"config": StainConfig(**SMALL, slab=3), "levels": "none", "device": "cpu"}
-    with pytest.warns(StrangeInput, match="unlike all that the model was trained on"):
+    with pytest.warns(OutOfDistributionWarning, match="unlike all that the model was trained on"):
         stain_volume(model, tmp_path / "new", tmp_path / "out.zarr", doubt=tmp_path / "doubt.zarr", **settings)
     found = read(tmp_path / "doubt.zarr")[..., 0]
     expected = 255 * np.clip(np.stack([novelty(s, seen) for s in scan]) - 1, 0, 1)
@@ -102,7 +102,7 @@ def test_with_several_models_doubt_is_the_larger_of_both(tmp_path, scan):
     scan[6] = 38000
     write_stack(tmp_path / "volume", scan, voxel_um=5.0, overwrite=True)
     models = [make_model(tmp_path / name, seed, seen=seen.to_arrays()) for seed, name in enumerate("ab")]
-    with pytest.warns(StrangeInput):
+    with pytest.warns(OutOfDistributionWarning):
         staining(tmp_path, models[0], doubt=tmp_path / "doubt.zarr", also=models[1:])
     config = StainConfig(**SMALL)
     drawn = [np.stack([stain_slice(load_translator(m, "cpu"), s, config) for s in scan]).astype(float) for m in models]
@@ -135,7 +135,7 @@ def test_doubt_may_be_added_later_and_broken_off(tmp_path, scan):
 
             signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedRunError):
         staining(tmp_path, models[0], progress=stop, **whole)
     assert len(staining(tmp_path, models[0], **whole).name)
     np.testing.assert_array_equal(read(tmp_path / "out.ome.zarr"), plain)
@@ -152,10 +152,10 @@ def test_what_gives_no_map_is_refused(tmp_path, scan):
     ):
         staining(tmp_path, model, doubt=tmp_path / "doubt.ome.zarr")
     with pytest.raises(InputError, match="is the same model as"):
-        load_doubters(model, [model], "cpu")
+        load_ensemble(model, [model], "cpu")
     other = make_model(tmp_path / "b", 1, stain="toluidine-blue")
     with pytest.raises(InputError, match=r"stains toluidine-blue at 5 µm, .* h&e at 5 µm"):
-        load_doubters(model, [other], "cpu")
+        load_ensemble(model, [other], "cpu")
     with pytest.raises(InputError, match="say where it goes"):
         staining(tmp_path, model, also=[other])
     with pytest.raises(InputError, match="is where the stained volume goes"):

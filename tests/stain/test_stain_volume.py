@@ -10,7 +10,7 @@ from tests.stain import toys
 from tests.stain.toys import LEVELS, colours, toy_model
 
 from tomostain.cli.main import run
-from tomostain.errors import InputError, Interrupted
+from tomostain.errors import InputError, InterruptedRunError
 from tomostain.imaging.intensity import normalise_ct
 from tomostain.io import load_model, open_stained, read_image, save_model, write_image, write_stack
 from tomostain.ood.grey_values import solid_quantiles
@@ -110,7 +110,7 @@ def test_ctrl_c_is_heard_after_a_slab_and_the_message_says_how_to_go_on(model, v
         if label == "staining" and done == 2:
             signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(Interrupted, match="4 of 11 slices are stained; run the same command again to continue"):
+    with pytest.raises(InterruptedRunError, match="4 of 11 slices are stained; run the same command again to continue"):
         stain_volume(model, volume, out, config=config, levels=LEVELS, progress=press)
     told = []
     stain_volume(model, volume, out, config=config, levels=LEVELS, progress=lambda *what: told.append(what))

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tomostain import __version__
-from tomostain.imaging.intensity import Levels
+from tomostain.imaging.intensity import IntensityReference
 from tomostain.io import ModelSpec, open_stained, save_model
 from tomostain.networks.build import build_network
 
-LEVELS = Levels(background=100.0, bone=900.0)
+LEVELS = IntensityReference(background=100.0, bone=900.0)
 RESNET = {"name": "resnet", "in_channels": 1, "width": 2, "blocks": 1}
 
 

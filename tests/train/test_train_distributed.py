@@ -14,7 +14,7 @@ from test_train_loop import bits, interrupt_at, rows, same, toy_pair, toy_recipe
 from together import RECIPES, SEED, train_noting
 
 from tomostain.dataset.writer import save_dataset
-from tomostain.errors import InputError, Interrupted
+from tomostain.errors import InputError, InterruptedRunError
 from tomostain.io import load_model
 from tomostain.train import train
 from tomostain.train.checkpoint import LAST, read_checkpoint
@@ -99,7 +99,7 @@ def alone(folder):
 @pytest.fixture(scope="module")
 def together(folder):
     """Return what two processes have seen of the jobs of together.py."""
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedRunError):
         train_noting(folder, "paired-cyclegan", into="begun-alone", progress=interrupt_at(4))
     write_recipe(folder / "odd.yaml", terms={"l1": 1}, batch=3)
     done = torchrun(HERE / "together.py", folder)
@@ -159,7 +159,7 @@ def test_two_processes_go_on_with_what_one_began(folder, alone, together):
 
 
 def test_a_signal_to_one_process_stops_all_at_one_step_and_one_process_goes_on(folder, alone, together):
-    assert [told["errors"]["stopped"] for told in together] == ["Interrupted", "ToldElsewhere"]
+    assert [told["errors"]["stopped"] for told in together] == ["InterruptedRunError", "PeerProcessError"]
     run = folder / "begun-together"
     assert read_checkpoint(run / LAST)["step"] == 4
     assert not (run / "model").exists()
@@ -169,7 +169,7 @@ def test_a_signal_to_one_process_stops_all_at_one_step_and_one_process_goes_on(f
 
 
 def test_a_disk_that_is_full_ends_all_processes(together):
-    assert [told["errors"]["full"] for told in together] == ["OSError", "ToldElsewhere"]
+    assert [told["errors"]["full"] for told in together] == ["OSError", "PeerProcessError"]
 
 
 def test_the_first_process_has_the_time(folder, together):

@@ -15,7 +15,7 @@ from scipy import ndimage
 from tomostain.dataset.dataset import load_dataset
 from tomostain.dataset.pair import Pair
 from tomostain.dataset.writer import save_dataset
-from tomostain.errors import InputError, Interrupted, StrangeInput
+from tomostain.errors import InputError, InterruptedRunError, OutOfDistributionWarning
 from tomostain.io import load_model
 from tomostain.networks.build import build_network
 from tomostain.train import Recipe, export_model, plan_training, train
@@ -126,7 +126,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(whole, dataset, tmp_path, s
     options = {"recipe": recipe, "seed": 5, "max_steps": STEPS}
     run = tmp_path / "run"
     for number, stop in enumerate(stops):
-        with pytest.raises(Interrupted, match=rf"stopped at step {stop} of {STEPS}; go on with --resume"):
+        with pytest.raises(InterruptedRunError, match=rf"stopped at step {stop} of {STEPS}; go on with --resume"):
             train(dataset, run, **options, resume=number > 0, progress=interrupt_at(stop))
         assert read_checkpoint(run / LAST)["step"] == stop
         assert not (run / "model").exists()
@@ -287,7 +287,7 @@ def test_existing_folders_are_kept_unless_they_are_runs_and_overwriting_is_asked
     train(dataset, run, recipe=recipe, max_steps=4)
     with pytest.raises(InputError, match="the run exists already"):
         train(dataset, run, recipe=recipe, max_steps=1)
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedRunError):
         train(dataset, run, recipe=recipe, seed=1, max_steps=2, overwrite=True, progress=interrupt_at(1))
     assert not (run / "model").exists()  # the old run's would pass for this one's
     assert not list(run.glob("best-*"))
@@ -423,7 +423,7 @@ def test_inverted_contrast_is_warned_of_where_nothing_is_paired(tmp_path, change
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         train(data, tmp_path / "run", recipe=toy_recipe(**changes), fold=None, max_steps=1)
-    own = [str(w.message) for w in told if issubclass(w.category, StrangeInput)]
+    own = [str(w.message) for w in told if issubclass(w.category, OutOfDistributionWarning)]
     assert (len(own) == 1 and warned in own[0]) if warned else own == []
 
 

@@ -14,11 +14,11 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from tomostain.dataset.dataset import load_dataset
 from tomostain.dataset.writer import save_dataset
-from tomostain.errors import InputError, Interrupted
+from tomostain.errors import InputError, InterruptedRunError
 from tomostain.networks.build import build_network
 from tomostain.train import Trainer, train
-from tomostain.train import memory_options as switches
 from tomostain.train import losses as paper
+from tomostain.train import memory_options as switches
 from tomostain.train.memory_options import check_compiler, compiled, recomputing
 
 STEPS = 5
@@ -102,7 +102,7 @@ def test_recomputed_activations_change_no_bit(dataset, tmp_path, changes):
 def test_a_run_with_switches_goes_on_to_the_same_bits(dataset, tmp_path):
     recipe = toy_recipe(accumulate=2, checkpoint_activations=True)
     whole = train(dataset, tmp_path / "whole", recipe=recipe, max_steps=STEPS)
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedRunError):
         train(dataset, tmp_path / "broken", recipe=recipe, max_steps=STEPS, progress=interrupt_at(2))
     train(dataset, tmp_path / "broken", recipe=recipe, max_steps=STEPS, resume=True)
     assert same(bits(tmp_path / "broken"), bits(whole))

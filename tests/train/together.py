@@ -19,7 +19,7 @@ import torch
 from test_train_loop import DROPOUT, SETTLED, toy_recipe
 
 from tomostain.cli.main import run
-from tomostain.errors import Interrupted, ToldElsewhere
+from tomostain.errors import InterruptedRunError, PeerProcessError
 from tomostain.train import PatchSampler, Trainer, train, trainer
 from tomostain.train.distributed import Team
 
@@ -109,7 +109,7 @@ def error_of(folder, job, **options):
     """Return the kind of error that training ends with."""
     try:
         train_noting(folder, job, **options)
-    except (Interrupted, ToldElsewhere, OSError) as error:
+    except (InterruptedRunError, PeerProcessError, OSError) as error:
         return type(error).__name__
     return None
 

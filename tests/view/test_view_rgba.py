@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tomostain.view.render.camera import Camera, cut_away
-from tomostain.view.render.rgba import HAZE, haze_of, rgba, transfer_opacity
+from tomostain.view.render.rgba import HAZE, background_alpha, rgba, transfer_opacity
 from tomostain.view.render.surfaces import crop_to_matter, light_surfaces, spread_colours
 
 
@@ -51,14 +51,14 @@ def test_pale_glass_is_taken_for_haze_and_tissue_at_the_faces_is_not():
     alpha[5:15, 5:15, 5:15] = 150
     volume = np.zeros((20, 20, 20, 4), np.uint8)
     volume[..., 3] = alpha
-    shown = transfer_opacity(volume, floor=haze_of(volume))[..., 3] > 0
+    shown = transfer_opacity(volume, floor=background_alpha(volume))[..., 3] > 0
     assert shown[5:15, 5:15, 5:15].all()
     shown[5:15, 5:15, 5:15] = False
     assert shown.mean() < 0.05
     volume[:, :, :8, 3] = 150  # tissue reaches three faces and more
-    assert haze_of(volume) == HAZE
+    assert background_alpha(volume) == HAZE
     volume[..., 3] = rng.integers(0, 20, (20, 20, 20))  # white glass
-    assert haze_of(volume) == HAZE
+    assert background_alpha(volume) == HAZE
 
 
 def test_camera_axes_are_a_right_handed_frame_of_slices():

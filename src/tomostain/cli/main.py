@@ -10,14 +10,21 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
-from typing import TextIO
+from typing import Any, TextIO
 
 import typer
 
 import tomostain
 from tomostain.cli import align, data, inspect, learn, results, sections, stain
 from tomostain.cli.demo import demo
-from tomostain.errors import InputError, Interrupted, NotSure, StrangeInput, ToldElsewhere
+from tomostain.cli.messages import as_options
+from tomostain.errors import (
+    InputError,
+    InterruptedRunError,
+    OutOfDistributionWarning,
+    PeerProcessError,
+    RegistrationUncertainError,
+)
 
 app = typer.Typer(
     name="tomostain",
@@ -81,14 +88,14 @@ def run(arguments: Sequence[str]) -> int:
         # "--debug" is understood wherever it stands: nobody types it first.
         rest = [word for word in arguments if word != "--debug"]
         with warnings.catch_warnings():
-            warnings.simplefilter("always", StrangeInput)
+            warnings.simplefilter("always", OutOfDistributionWarning)
             warnings.showwarning = _warn
             code = app(args=(["--debug"] if debug else []) + rest, standalone_mode=False)
-    except (InputError, Interrupted, typer.Abort, KeyboardInterrupt, OSError, MemoryError) as error:
+    except (InputError, InterruptedRunError, typer.Abort, KeyboardInterrupt, OSError, MemoryError) as error:
         if debug:
             traceback.print_exc()
-        return _tell(error)
-    except ToldElsewhere:
+        return _tell(error, _command(arguments))
+    except PeerProcessError:
         return 1
     except Exception as error:
         if hasattr(error, "format_message"):  # a usage error of typer's, whose base class moves between its versions
@@ -111,17 +118,27 @@ def _warn(
     line: str | None = None,
 ) -> None:
     """Show our own warnings as a sentence; others as Python does."""
-    own = issubclass(category, StrangeInput)
-    text = f"warning: {message}\n" if own else warnings.formatwarning(message, category, filename, lineno, line)
+    own = issubclass(category, OutOfDistributionWarning)
+    text = (
+        f"warning: {as_options(str(message), _command(sys.argv))}\n"
+        if own
+        else warnings.formatwarning(message, category, filename, lineno, line)
+    )
     typer.echo(text, err=True, nl=False)
 
 
-def _tell(error: BaseException) -> int:
+def _command(arguments: Sequence[str]) -> Any:
+    """Return the command that the first word without a dash names, or None."""
+    commands = getattr(typer.main.get_command(app), "commands", {})
+    return next((commands[word] for word in arguments if word in commands), None)
+
+
+def _tell(error: BaseException, command: Any = None) -> int:
     """Say an expected error in one line; return its exit code."""
     if isinstance(error, InputError):
-        return _say(str(error), 3 if isinstance(error, NotSure) else 2)
-    if isinstance(error, Interrupted):
-        return _say(str(error), 130)
+        return _say(as_options(str(error), command), 3 if isinstance(error, RegistrationUncertainError) else 2)
+    if isinstance(error, InterruptedRunError):
+        return _say(as_options(str(error), command), 130)
     if isinstance(error, MemoryError):
         return _say(f"not enough memory ({error}); work on a smaller part, or with smaller batches or slabs", 2)
     if isinstance(error, OSError):

@@ -168,7 +168,7 @@ def _model_of(folder: Path) -> Path:
 
 def _levels(background: float | None, bone: float | None, normalised: bool) -> Any:
     """Return the grey levels the user gave: None to have them estimated."""
-    from tomostain.imaging.intensity import Levels
+    from tomostain.imaging.intensity import IntensityReference
 
     if normalised:
         return "none"
@@ -176,7 +176,7 @@ def _levels(background: float | None, bone: float | None, normalised: bool) -> A
         return None
     if background is None or bone is None:
         raise InputError("--background and --bone: give both or neither")
-    return Levels(background=background, bone=bone)
+    return IntensityReference(background=background, bone=bone)
 
 
 def register(app: typer.Typer) -> None:

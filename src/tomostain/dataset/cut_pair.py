@@ -12,7 +12,7 @@ from tomostain.geometry.section import Section
 from tomostain.imaging.colour import HistologyLevels, histology_levels_from_rois, normalise_histology
 from tomostain.imaging.common_grid import common_grid, cut_slide, cut_volume
 from tomostain.imaging.correspondence_mask import correspondence_mask
-from tomostain.imaging.intensity import Levels, levels_from_rois, normalise_ct, volume_levels
+from tomostain.imaging.intensity import IntensityReference, normalise_ct, reference_from_rois, volume_reference
 from tomostain.imaging.slide_levels import shrink_slide, slide_levels
 from tomostain.io import Slide, Volume
 
@@ -29,7 +29,7 @@ class CutConfig:
         Pixel size of the pair, µm.
     margin_um : float
         How far the correspondence mask reaches beyond bone and screw.
-    ct_levels : Levels, optional
+    ct_levels : IntensityReference, optional
         Of the whole volume; found in it if None.
     histology_levels : HistologyLevels, optional
         Of the whole slide; found on it if None.
@@ -41,7 +41,7 @@ class CutConfig:
 
     pixel_um: float
     margin_um: float = 60.0
-    ct_levels: Levels | None = None
+    ct_levels: IntensityReference | None = None
     histology_levels: HistologyLevels | None = None
     ct_boxes: tuple[Box, Box] | None = None
     histology_boxes: tuple[Box, Box] | None = None
@@ -84,9 +84,9 @@ def cut_pair(
     if np.isnan(raw).all():
         raise InputError(f"{source}: the section lies outside the volume; check the section and sizes")
     if config.ct_boxes is not None:
-        ct_levels = levels_from_rois(raw, *config.ct_boxes)
+        ct_levels = reference_from_rois(raw, *config.ct_boxes)
     else:
-        ct_levels = config.ct_levels or volume_levels(volume, source=str(volume.path))
+        ct_levels = config.ct_levels or volume_reference(volume, source=str(volume.path))
     if config.histology_boxes is not None:
         levels = histology_levels_from_rois(histology, *config.histology_boxes)
     else:

@@ -39,7 +39,7 @@ COLUMNS = ("map", "pair", "patches", "rank_correlation")
 _BINS, _COLUMNS = 8, 4
 
 
-def write_doubt(
+def write_calibration(
     folder: Path,
     data: Dataset,
     ids: Sequence[str],
@@ -79,7 +79,7 @@ def write_doubt(
         write_image(folder / "calibration.png", draw_calibration(together))
 
 
-def check_doubt(translators: Mapping[str, Translator]) -> None:
+def check_uncertainty_options(translators: Mapping[str, Translator]) -> None:
     """Raise `InputError` if there is neither a way back nor a second model: then there is no map."""
     if len(translators) < 2 and all(t.reverse is None and t.seen is None for t in translators.values()):
         raise InputError(

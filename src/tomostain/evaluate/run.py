@@ -16,7 +16,7 @@ from tomostain.dataset.dataset import Dataset, load_dataset
 from tomostain.dataset.pair import Pair
 from tomostain.errors import InputError
 from tomostain.evaluate.baselines import ColourLookup, MeanImage, raw_ct
-from tomostain.evaluate.calibration import check_doubt, write_doubt
+from tomostain.evaluate.calibration import check_uncertainty_options, write_calibration
 from tomostain.evaluate.config import EvaluateConfig
 from tomostain.evaluate.figures import difference_image, draw_boxplots, side_by_side
 from tomostain.evaluate.metrics.lpips import Lpips
@@ -141,7 +141,7 @@ def compare(
         for name, folder in folders.items()
     }
     if config.doubt:
-        check_doubt(translators)
+        check_uncertainty_options(translators)
     fold = _common_fold(translators, config.split)
     ids = _pairs_of(data, config.split, fold)
     stainers, warnings = _stainers(translators, data, fold, config)
@@ -166,7 +166,7 @@ def compare(
         specimens = {pair_id: str(data.records.get(pair_id, {}).get("specimen", pair_id)) for pair_id in ids}
         write_text(folder / "intervals.csv", intervals_csv(records, specimens))
         if config.doubt:
-            write_doubt(folder / "doubt", data, ids, translators, config.stain, progress)
+            write_calibration(folder / "doubt", data, ids, translators, config.stain, progress)
         values = _provenance(config, folders, translators, data, ids, table)
         write_text(folder / "evaluate.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
     return table

@@ -20,7 +20,7 @@ _BY_HAND = (
 
 
 @dataclass(frozen=True)
-class Levels:
+class IntensityReference:
     """Grey values of a scan that normalisation sets to 10000 and 30000.
 
     Attributes
@@ -53,7 +53,7 @@ class Levels:
 
 
 class SlicedVolume(Protocol):
-    """What `volume_levels` asks of a volume: `tomostain.io.Volume` has it."""
+    """What `volume_reference` asks of a volume: `tomostain.io.Volume` has it."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -80,7 +80,7 @@ def check_ct(ct: NDArray[Any], source: str = "µCT") -> None:
         raise InputError(f"{source}: every grey value is {ct.flat[0]}; a constant image shows no bone")
 
 
-def estimate_levels(samples: NDArray[Any], source: str = "µCT") -> Levels:
+def estimate_reference(samples: NDArray[Any], source: str = "µCT") -> IntensityReference:
     """Find the mean grey values of bone and background (the ROIs of paper section 2.5, found automatically).
 
     The background is the lowest main mode of the grey values. Solid matter is divided from the rest by Otsu's
@@ -96,7 +96,7 @@ def estimate_levels(samples: NDArray[Any], source: str = "µCT") -> Levels:
 
     Returns
     -------
-    Levels
+    IntensityReference
 
     Raises
     ------
@@ -116,18 +116,18 @@ def estimate_levels(samples: NDArray[Any], source: str = "µCT") -> Levels:
     if levels[1] - levels[0] <= 2 * spread[0]:
         raise InputError(f"{source}: no bone stands out from the noise; {_BY_HAND}")
     background_level, bone_level = (zero + unit * level for level in levels)
-    return Levels(
+    return IntensityReference(
         background_level, bone_level, unit * spread[0], unit * spread[1], int(background.sum()), int(bone.size)
     )
 
 
-def level_regions(samples: NDArray[Any], source: str = "µCT") -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return what `estimate_levels` takes for background and for bone.
+def reference_regions(samples: NDArray[Any], source: str = "µCT") -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return what `estimate_reference` takes for background and for bone.
 
     Parameters
     ----------
     samples : ndarray, shape (N, Y, X)
-        As `level_samples` gives them.
+        As `reference_samples` gives them.
 
     Returns
     -------
@@ -137,7 +137,7 @@ def level_regions(samples: NDArray[Any], source: str = "µCT") -> tuple[NDArray[
     Raises
     ------
     InputError
-        See `estimate_levels`.
+        See `estimate_reference`.
     """
     return _regions(samples, source)[1:]
 
@@ -162,7 +162,7 @@ def _regions(
     return small, background, core
 
 
-def level_samples(volume: SlicedVolume, n_slices: int = 12, source: str = "µCT") -> NDArray[np.float32]:
+def reference_samples(volume: SlicedVolume, n_slices: int = 12, source: str = "µCT") -> NDArray[np.float32]:
     """Return slices spread evenly over a volume, averaged down to at most 512 px a side; only those are read.
 
     Parameters
@@ -195,24 +195,24 @@ def level_samples(volume: SlicedVolume, n_slices: int = 12, source: str = "µCT"
     return np.stack(samples)
 
 
-def volume_levels(volume: SlicedVolume, n_slices: int = 12, source: str = "µCT") -> Levels:
-    """Find the levels of a volume from its `level_samples`.
+def volume_reference(volume: SlicedVolume, n_slices: int = 12, source: str = "µCT") -> IntensityReference:
+    """Find the levels of a volume from its `reference_samples`.
 
     Raises
     ------
     InputError
-        See `estimate_levels`.
+        See `estimate_reference`.
     """
-    return estimate_levels(level_samples(volume, n_slices, source), source)
+    return estimate_reference(reference_samples(volume, n_slices, source), source)
 
 
-def levels_by_hand(
+def manual_reference(
     volume: SlicedVolume,
     background: float | None,
     bone: float | None,
     n_slices: int = 12,
     source: str = "µCT",
-) -> Levels:
+) -> IntensityReference:
     """Return the levels that are given; what is None is found in the volume.
 
     Parameters
@@ -221,16 +221,16 @@ def levels_by_hand(
     background, bone : float or None
         In the scan's own scale.
     n_slices, source
-        See `volume_levels`.
+        See `volume_reference`.
 
     Raises
     ------
     InputError
-        If bone is not the brighter one; and see `estimate_levels`.
+        If bone is not the brighter one; and see `estimate_reference`.
     """
     if background is not None and bone is not None:
-        return Levels(background, bone)
-    found = volume_levels(volume, n_slices, source)
+        return IntensityReference(background, bone)
+    found = volume_reference(volume, n_slices, source)
     if background is not None:
         found = replace(found, background=background, background_std=0.0, background_px=0)
     if bone is not None:
@@ -244,7 +244,7 @@ def check_finite(ct: NDArray[Any], source: str) -> None:
         raise InputError(f"{source}: holds NaN or infinite grey values; replace them by the background's value")
 
 
-def levels_from_rois(ct: NDArray[Any], background: Sequence[int], bone: Sequence[int]) -> Levels:
+def reference_from_rois(ct: NDArray[Any], background: Sequence[int], bone: Sequence[int]) -> IntensityReference:
     """Take the levels from two boxes chosen by hand.
 
     Parameters
@@ -261,7 +261,7 @@ def levels_from_rois(ct: NDArray[Any], background: Sequence[int], bone: Sequence
     regions = [ct[box_slices(box, ct.shape, "µCT ROI")] for box in (background, bone)]
     mean = [float(region.mean(dtype=np.float64)) for region in regions]
     spread = [float(region.std(dtype=np.float64)) for region in regions]
-    return Levels(mean[0], mean[1], spread[0], spread[1], regions[0].size, regions[1].size)
+    return IntensityReference(mean[0], mean[1], spread[0], spread[1], regions[0].size, regions[1].size)
 
 
 def box_slices(box: Sequence[int], shape: tuple[int, ...], what: str) -> tuple[slice, slice]:
@@ -272,14 +272,14 @@ def box_slices(box: Sequence[int], shape: tuple[int, ...], what: str) -> tuple[s
     return slice(box[0], box[1]), slice(box[2], box[3])
 
 
-def normalise_ct(ct: NDArray[Any], levels: Levels) -> NDArray[np.uint16]:
+def normalise_ct(ct: NDArray[Any], levels: IntensityReference) -> NDArray[np.uint16]:
     """Scale grey values linearly so that background is 10000 and bone 30000 (paper section 2.5).
 
     Parameters
     ----------
     ct : ndarray, any shape
         Grey values of the scan.
-    levels : Levels
+    levels : IntensityReference
         Its grey values of background and bone.
 
     Returns
@@ -289,7 +289,7 @@ def normalise_ct(ct: NDArray[Any], levels: Levels) -> NDArray[np.uint16]:
 
     Examples
     --------
-    >>> normalise_ct(np.array([0.1, 0.5, 0.9]), Levels(0.1, 0.9)).tolist()
+    >>> normalise_ct(np.array([0.1, 0.5, 0.9]), IntensityReference(0.1, 0.9)).tolist()
     [10000, 20000, 30000]
     """
     scale = (CT_BONE - CT_BACKGROUND) / (levels.bone - levels.background)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tomostain.imaging.intensity import Levels
+from tomostain.imaging.intensity import IntensityReference
 from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE, CT_WINDOW
 
 Mask = NDArray[np.bool_]
@@ -15,15 +15,15 @@ _BINS = 256
 
 
 def levels_picture(
-    samples: NDArray[Any], levels: Levels | None, regions: tuple[Mask, Mask] | None = None, title: str = ""
+    samples: NDArray[Any], levels: IntensityReference | None, regions: tuple[Mask, Mask] | None = None, title: str = ""
 ) -> NDArray[np.uint8]:
     """Draw the histogram of grey values with the levels of background and bone, and a slice beside it.
 
     Parameters
     ----------
     samples : ndarray, shape (N, Y, X)
-        Some slices of the scan: `tomostain.imaging.intensity.level_samples`.
-    levels : Levels or None
+        Some slices of the scan: `tomostain.imaging.intensity.reference_samples`.
+    levels : IntensityReference or None
         The grey values that become 10000 and 30000; None where none were found.
     regions : tuple of ndarray of bool, shape (N, Y, X), optional
         What was taken for background and for bone, coloured in both panels; None if the levels were given.
@@ -47,7 +47,7 @@ def levels_picture(
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def _draw_histogram(axes: Any, samples: NDArray[Any], levels: Levels | None, regions: Any) -> None:
+def _draw_histogram(axes: Any, samples: NDArray[Any], levels: IntensityReference | None, regions: Any) -> None:
     """Draw all grey values, those of the two regions, and the levels, with the normalised scale above."""
     shown = [*np.percentile(samples, [0.05, 99.95])]
     if levels:
@@ -96,7 +96,7 @@ def bin_edges(samples: NDArray[Any], low: float, high: float) -> NDArray[np.floa
     return np.linspace(low, high, _BINS + 1)
 
 
-def _draw_slice(axes: Any, samples: NDArray[Any], levels: Levels | None, regions: Any) -> None:
+def _draw_slice(axes: Any, samples: NDArray[Any], levels: IntensityReference | None, regions: Any) -> None:
     """Draw a slice as the networks would see it, with the regions tinted: the one with most of what is bone."""
     from matplotlib.colors import to_rgb
 

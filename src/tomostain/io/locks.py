@@ -61,7 +61,7 @@ def claim(path: Path, *, wait: bool = False) -> Iterator[bool]:
             os.close(held)
 
 
-class Presence:
+class SharedLock:
     """Being at a work, until `leave`, the end of the process, or the end of this object.
 
     Parameters
@@ -73,14 +73,14 @@ class Presence:
     --------
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "presence"
-    >>> nobody_at(path)
+    >>> is_unlocked(path)
     True
-    >>> one, other = Presence(path), Presence(path)
+    >>> one, other = SharedLock(path), SharedLock(path)
     >>> one.leave()
-    >>> nobody_at(path)
+    >>> is_unlocked(path)
     False
     >>> other.leave()
-    >>> nobody_at(path)
+    >>> is_unlocked(path)
     True
     """
 
@@ -97,8 +97,8 @@ class Presence:
     __del__ = leave
 
 
-def nobody_at(path: Path) -> bool:
-    """Say whether nobody holds a `Presence`; True too where the file system knows no locks."""
+def is_unlocked(path: Path) -> bool:
+    """Say whether nobody holds a `SharedLock`; True too where the file system knows no locks."""
     if not fcntl or not path.exists():
         return True
     with path.open("a") as file:

@@ -107,7 +107,7 @@ class Model:
     hash : str
         sha256 over its checksums: the name of exactly these weights and this ``model.yaml``, for provenance.
     seen : dict of ndarray or None
-        What training saw (`tomostain.ood.novelty.Seen`); models of before remember nothing.
+        What training saw (`tomostain.ood.novelty.TrainingReference`); models of before remember nothing.
     """
 
     path: Path
@@ -138,7 +138,7 @@ def save_model(
     generator_state, reverse_state : mapping of str to Tensor
         State dictionaries of G_xy and G_yx.
     seen : mapping of str to ndarray, optional
-        What training saw: `tomostain.ood.novelty.Seen.to_arrays`.
+        What training saw: `tomostain.ood.novelty.TrainingReference.to_arrays`.
     overwrite : bool
         Replace an existing folder.
 

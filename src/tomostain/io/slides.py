@@ -131,7 +131,7 @@ def _open_pillow(path: Path) -> _Opened:
 
 
 def _open_openslide(path: Path) -> _Opened:
-    """Levels by OpenSlide."""
+    """IntensityReference by OpenSlide."""
     try:
         import openslide
     except ImportError:

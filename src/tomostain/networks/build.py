@@ -15,20 +15,20 @@ from tomostain.config import suggest
 from tomostain.errors import InputError
 from tomostain.networks.deformation import DisplacementField
 from tomostain.networks.discriminators import PatchDiscriminator
-from tomostain.networks.efficient import GatedGenerator, LadderGenerator, ShuffleGenerator
+from tomostain.networks.efficient import ConvNeXtUNet, GatedGenerator, ShuffleGenerator
 from tomostain.networks.generators import ResNetGenerator, UNetGenerator
 from tomostain.networks.layers import NORMS
 
 NETWORKS: dict[str, type[nn.Module]] = {
     "field": DisplacementField,
     "gated": GatedGenerator,
-    "ladder": LadderGenerator,
+    "ladder": ConvNeXtUNet,
     "resnet": ResNetGenerator,
     "shuffle": ShuffleGenerator,
     "unet": UNetGenerator,
     "patch": PatchDiscriminator,
 }
-LEAN = (LadderGenerator, ShuffleGenerator)
+LEAN = (ConvNeXtUNet, ShuffleGenerator)
 GENERATORS = ("gated", "ladder", "resnet", "shuffle", "unet")
 
 

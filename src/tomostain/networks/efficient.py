@@ -177,7 +177,7 @@ class ShuffleGenerator(_Folded):
         return self.head(self.blocks(self.stem(image)), image)
 
 
-class LadderGenerator(_Folded):
+class ConvNeXtUNet(_Folded):
     """A U-Net of lean blocks: down by 2 × 2 convolutions, up by 1 × 1 and unfolding; skips are added, not joined.
 
     Parameters
@@ -245,7 +245,7 @@ class LadderGenerator(_Folded):
         return self.head(now, image)
 
 
-class GatedGenerator(LadderGenerator):
+class GatedGenerator(ConvNeXtUNet):
     """The ladder with `GatedBlock`s: more work in a block, and no nonlinearity but products. Otherwise the same."""
 
     block: ClassVar[type[nn.Module]] = GatedBlock

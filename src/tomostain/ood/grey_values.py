@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tomostain.errors import StrangeInput
-from tomostain.imaging.intensity import Levels, SlicedVolume, normalise_ct
+from tomostain.errors import OutOfDistributionWarning
+from tomostain.imaging.intensity import IntensityReference, SlicedVolume, normalise_ct
 from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE, CT_WINDOW
 
 Float = NDArray[np.float64]
@@ -92,7 +92,7 @@ def strangeness(ct: NDArray[np.generic], known: Sequence[Sequence[float]]) -> fl
     return float("inf") if np.isnan(found).any() else min(distance(found, pair) for pair in known)
 
 
-def sample(volume: SlicedVolume, levels: Levels | None) -> NDArray[np.generic]:
+def sample(volume: SlicedVolume, levels: IntensityReference | None) -> NDArray[np.generic]:
     """Return some slices of a volume, normalised, shape (N, Y, X); `levels` None: they are normalised already."""
     n = volume.shape[0]
     chosen = np.unique(((np.arange(_SLICES) + 0.5) * n / _SLICES).astype(int))
@@ -100,8 +100,8 @@ def sample(volume: SlicedVolume, levels: Levels | None) -> NDArray[np.generic]:
     return slices if levels is None else normalise_ct(slices, levels)
 
 
-def warn_if_strange(ct: NDArray[np.generic], known: Sequence[Sequence[float]], source: str) -> float | None:
-    """Warn, with `StrangeInput`, if a scan is far from what a model was trained on.
+def warn_if_grey_values_differ(ct: NDArray[np.generic], known: Sequence[Sequence[float]], source: str) -> float | None:
+    """Warn, with `OutOfDistributionWarning`, if a scan is far from what a model was trained on.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def warn_if_strange(ct: NDArray[np.generic], known: Sequence[Sequence[float]], s
             f"{source}: its grey values are unlike all that the model was trained on (distance {found:.2f} of the step "
             f"from background to bone, usual up to {most:.2f}): wrong grey levels, another instrument, or a material "
             "it never saw; what it draws there is a guess. Check --background and --bone",
-            StrangeInput,
+            OutOfDistributionWarning,
             stacklevel=2,
         )
     return round(found, 3) if np.isfinite(found) else None

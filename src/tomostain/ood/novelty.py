@@ -18,7 +18,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from tomostain.dataset.pair import Pair
-from tomostain.errors import InputError, StrangeInput
+from tomostain.errors import InputError, OutOfDistributionWarning
 from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE, CT_WINDOW
 
 Float32 = NDArray[np.float32]
@@ -37,7 +37,7 @@ SHARE = 0.10
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class TrainingReference:
     """What training saw.
 
     Attributes
@@ -63,7 +63,7 @@ class Seen:
         }
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], source: str) -> "Seen":
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], source: str) -> "TrainingReference":
         """Read what `to_arrays` returned.
 
         Raises
@@ -110,7 +110,7 @@ def describe(ct: NDArray[Any]) -> Float32:
     return np.stack(features, axis=-1).astype(np.float32)
 
 
-def remember(pairs: Iterable[Pair], seed: int = 0) -> Seen:
+def remember(pairs: Iterable[Pair], seed: int = 0) -> TrainingReference:
     """Take a sample of what there is in the training pairs.
 
     Parameters
@@ -123,7 +123,7 @@ def remember(pairs: Iterable[Pair], seed: int = 0) -> Seen:
 
     Returns
     -------
-    Seen
+    TrainingReference
     """
     rng, found = np.random.default_rng(seed), []
     for pair in pairs:
@@ -134,7 +134,7 @@ def remember(pairs: Iterable[Pair], seed: int = 0) -> Seen:
     found = [_some(features, most, rng) for features in found]
     scale = np.maximum(np.concatenate(found).std(axis=0), 1e-3).astype(np.float32)
     scaled = [features / scale for features in found]
-    return Seen(np.concatenate(scaled), scale, _usual(scaled))
+    return TrainingReference(np.concatenate(scaled), scale, _usual(scaled))
 
 
 def _some(features: Float32, most: int, rng: np.random.Generator) -> Float32:
@@ -153,14 +153,14 @@ def _usual(scaled: list[Float32]) -> float:
     return float(np.float32(max(np.quantile(finite, _USUAL), 1e-3))) if finite.size else 1.0
 
 
-def novelty(ct: NDArray[Any], seen: Seen) -> Float32:
+def novelty(ct: NDArray[Any], seen: TrainingReference) -> Float32:
     """Return how unlike everything that training saw each place of a slice is.
 
     Parameters
     ----------
     ct : ndarray, shape (Y, X)
         Normalised µCT: background 10000, bone 30000.
-    seen : Seen
+    seen : TrainingReference
 
     Returns
     -------
@@ -173,20 +173,20 @@ def novelty(ct: NDArray[Any], seen: Seen) -> Float32:
     return ndimage.map_coordinates(coarse, places, order=1, mode="nearest").astype(np.float32)
 
 
-def _distance(features: Float32, tree: cKDTree, seen: Seen) -> Float32:
+def _distance(features: Float32, tree: cKDTree, seen: TrainingReference) -> Float32:
     """Return how far features (..., 10) are from the nearest that training saw, in units of what is usual."""
     apart, _ = tree.query(features.reshape(-1, FEATURES) / seen.scale)
     return (apart / seen.usual).reshape(features.shape[:-1]).astype(np.float32)
 
 
-def new_share(slices: NDArray[Any], seen: Seen) -> float:
+def new_share(slices: NDArray[Any], seen: TrainingReference) -> float:
     """Return how much of some slices is unlike all that training saw: novelty above 1.
 
     Parameters
     ----------
     slices : ndarray, shape (N, Y, X)
         Normalised µCT. Of each some thousand places are looked at.
-    seen : Seen
+    seen : TrainingReference
     """
     tree, shares = cKDTree(seen.neighbourhoods), []
     for ct in slices:
@@ -196,14 +196,14 @@ def new_share(slices: NDArray[Any], seen: Seen) -> float:
     return float(np.mean(shares))
 
 
-def warn_if_new(slices: NDArray[Any], seen: Seen | None, source: str) -> float | None:
-    """Warn, with `StrangeInput`, if much of a scan is unlike everything that training saw.
+def warn_if_novel(slices: NDArray[Any], seen: TrainingReference | None, source: str) -> float | None:
+    """Warn, with `OutOfDistributionWarning`, if much of a scan is unlike everything that training saw.
 
     Parameters
     ----------
     slices : ndarray, shape (N, Y, X)
         Normalised µCT.
-    seen : Seen or None
+    seen : TrainingReference or None
         None: an older model that remembers nothing; then nothing is said.
     source : str
         Named in the warning.
@@ -221,7 +221,7 @@ def warn_if_new(slices: NDArray[Any], seen: Seen | None, source: str) -> float |
             f"{source}: {share:.0%} of it is unlike all that the model was trained on (usual up to {SHARE:.0%}): "
             "another tissue or implant material, resolution, noise or artefacts; what it draws there is a guess. See "
             "where with --doubt",
-            StrangeInput,
+            OutOfDistributionWarning,
             stacklevel=2,
         )
     return round(share, 3)

@@ -12,7 +12,13 @@ from tomostain.imaging.colour import (
     white_balance,
 )
 from tomostain.imaging.correspondence_mask import correspondence_mask, rigid_ct, rigid_histology
-from tomostain.imaging.intensity import Levels, estimate_levels, levels_from_rois, normalise_ct, volume_levels
+from tomostain.imaging.intensity import (
+    IntensityReference,
+    estimate_reference,
+    normalise_ct,
+    reference_from_rois,
+    volume_reference,
+)
 from tomostain.imaging.qc_figure import qc_picture
 from tomostain.prepare.aligned import AlignedConfig, prepare_aligned
 from tomostain.prepare.specimens import PrepareConfig, prepare_specimens
@@ -22,17 +28,16 @@ __all__ = [
     "Dataset",
     "DatasetWriter",
     "HistologyLevels",
-    "Levels",
+    "IntensityReference",
     "Pair",
     "PrepareConfig",
     "Split",
     "SplitConfig",
     "correspondence_mask",
     "estimate_histology_levels",
-    "estimate_levels",
+    "estimate_reference",
     "histology_levels_from_rois",
     "implant_class",
-    "levels_from_rois",
     "load_dataset",
     "load_pair",
     "make_folds",
@@ -42,10 +47,11 @@ __all__ = [
     "prepare_aligned",
     "prepare_specimens",
     "qc_picture",
+    "reference_from_rois",
     "rigid_ct",
     "rigid_histology",
     "save_dataset",
     "save_pair",
-    "volume_levels",
+    "volume_reference",
     "white_balance",
 ]

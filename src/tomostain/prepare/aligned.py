@@ -16,7 +16,7 @@ from tomostain.dataset.writer import DatasetWriter, new_dataset
 from tomostain.errors import InputError
 from tomostain.imaging.colour import estimate_histology_levels, normalise_histology
 from tomostain.imaging.correspondence_mask import correspondence_mask
-from tomostain.imaging.intensity import check_ct, estimate_levels, normalise_ct
+from tomostain.imaging.intensity import check_ct, estimate_reference, normalise_ct
 from tomostain.io.images import read_image
 from tomostain.prepare.aligned_files import as_grey, as_rgb, find_images, find_partners, full_range
 from tomostain.progress import Progress, silent, track
@@ -167,7 +167,7 @@ def _aligned_pair(
         histology = 255 - histology
     levels: dict[str, Any] = {}
     if config.normalise == "auto":
-        ct_levels = estimate_levels(ct, str(x))
+        ct_levels = estimate_reference(ct, str(x))
         histology_levels = estimate_histology_levels(histology, source=str(y))
         levels = {"ct": ct_levels.to_dict(), "histology": histology_levels.to_dict()}
         ct, histology = normalise_ct(ct, ct_levels), normalise_histology(histology, histology_levels)

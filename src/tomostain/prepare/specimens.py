@@ -19,7 +19,7 @@ from tomostain.dataset.pair import Pair, check_id
 from tomostain.dataset.writer import new_dataset
 from tomostain.errors import InputError
 from tomostain.geometry.section import Section
-from tomostain.imaging.intensity import Levels, levels_by_hand
+from tomostain.imaging.intensity import IntensityReference, manual_reference
 from tomostain.imaging.slide_levels import slide_levels
 from tomostain.io import Volume, open_slide, open_volume, read_image
 from tomostain.io.atomic import refuse_existing
@@ -325,9 +325,9 @@ def _about(row: _Row) -> dict[str, Any]:
     }
 
 
-def _ct_levels(volume: Volume, config: PrepareConfig, source: str) -> Levels:
+def _ct_levels(volume: Volume, config: PrepareConfig, source: str) -> IntensityReference:
     """Return the grey levels: as given, or found in the volume."""
-    return levels_by_hand(volume, config.ct_background, config.ct_bone, config.level_slices, source)
+    return manual_reference(volume, config.ct_background, config.ct_bone, config.level_slices, source)
 
 
 def _exclusion(row: _Row, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:

@@ -15,7 +15,7 @@ from tomostain.imaging.regions import block_mean
 from tomostain.io.atomic import atomic_file
 from tomostain.register.poses import Poses
 from tomostain.register.refine import trilinear
-from tomostain.register.resolution import Level
+from tomostain.register.resolution import ResolutionLevel
 from tomostain.register.similarity import joint_histogram
 from tomostain.register.template import Template
 
@@ -72,7 +72,7 @@ def write_registration(path: Path, ct: NDArray[np.uint16], histology: Rgb, mask:
     plt.close(figure)
 
 
-def write_in_volume(path: Path, level: Level, template: Template, section: Section) -> None:
+def write_in_volume(path: Path, level: ResolutionLevel, template: Template, section: Section) -> None:
     """Draw the slide where it lies in the volume, in 3D, from two sides; the volume's mean projections on the walls."""
     import matplotlib.pyplot as plt
 
@@ -102,7 +102,7 @@ def _draw_surface(axis: Any, places_mm: NDArray[np.float64], colours: NDArray[np
 
 
 def _walls(
-    level: Level, far: tuple[float, float, float], most: int = 90
+    level: ResolutionLevel, far: tuple[float, float, float], most: int = 90
 ) -> list[tuple[NDArray[np.float64], NDArray[np.float32]]]:
     """Return places (R, C, 3), mm, and greys (R, C, 4) of the mean projection on the wall across each axis.
 
@@ -139,7 +139,7 @@ def _picture_in_space(
     return np.concatenate([small, opaque], axis=2), places
 
 
-def candidate_picture(level: Level, template: Template, section: Section) -> Rgb:
+def candidate_picture(level: ResolutionLevel, template: Template, section: Section) -> Rgb:
     """Show µCT under a candidate, the slide and their checkerboard, on the slide's pixels, side by side."""
     rows, columns = template.rgb.shape[:2]
     index = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), axis=-1).reshape(-1, 2)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tomostain import __version__
 from tomostain.dataset.cut_pair import CutConfig, cut_pair
 from tomostain.dataset.pair import Pair, save_pair
-from tomostain.errors import InputError, NotSure
+from tomostain.errors import InputError, RegistrationUncertainError
 from tomostain.geometry.section import Section
 from tomostain.imaging.slide_levels import slide_levels
 from tomostain.io import Slide, Volume, open_slide, open_volume, write_image
@@ -108,7 +108,7 @@ def register_files(
 
     Raises
     ------
-    NotSure
+    RegistrationUncertainError
         If the confidence is below the threshold; the candidates are written then.
     InputError
         If a file cannot be read, or volume and slide cannot belong together.
@@ -125,7 +125,7 @@ def register_files(
     slide = open_slide(slide_path, pixel_um=pixel_um)
     located = locate(volume, slide, config, start=hint.start, axis=hint.axis, progress=progress)
     if not (located.evidence.sure or hint.accept):
-        raise NotSure(_not_sure(_keep(out, located, (volume_path, slide_path)), located))
+        raise RegistrationUncertainError(_not_sure(_keep(out, located, (volume_path, slide_path)), located))
     by_hand = _drawn(out)
     details = describe(located, config) | {
         "hinted": hint.given,

@@ -16,7 +16,7 @@ from tomostain.progress import Progress, silent
 from tomostain.register.pose_confidence import detail
 from tomostain.register.poses import Poses, distinct
 from tomostain.register.refine import Freedom, Picture, random_steps, refine, sample_slab, strain_penalty
-from tomostain.register.resolution import Level, coarser
+from tomostain.register.resolution import ResolutionLevel, coarser
 from tomostain.register.search import Grid, search
 from tomostain.register.template import Template
 
@@ -59,7 +59,7 @@ class Found:
 
 
 def find(
-    level: Level,
+    level: ResolutionLevel,
     template: Template,
     grid: Grid,
     freedom: Freedom,
@@ -71,7 +71,7 @@ def find(
 
     Parameters
     ----------
-    level : Level
+    level : ResolutionLevel
         The volume at the finest resolution that is in memory.
     template : Template
     grid : Grid
@@ -104,7 +104,7 @@ def find(
 
 
 def narrow(
-    level: Level,
+    level: ResolutionLevel,
     template: Template,
     poses: Poses,
     scores: Tensor,
@@ -156,7 +156,7 @@ def shortlist(poses: Poses, scores: Tensor, corners_um: Tensor, apart_um: float,
 
 
 def _hop(
-    level: Level, template: Template, poses: Poses, scores: Tensor, freedom: Freedom, seed: int
+    level: ResolutionLevel, template: Template, poses: Poses, scores: Tensor, freedom: Freedom, seed: int
 ) -> tuple[Poses, Tensor]:
     """Refine the best poses anew from places drawn about them: a local maximum nearby is not the end."""
     generator = torch.Generator().manual_seed(seed)
@@ -172,7 +172,7 @@ def _hop(
     return poses, scores
 
 
-def settle(level: Level, template: Template, pose: Poses, freedom: Freedom, seed: int = 0) -> Poses:
+def settle(level: ResolutionLevel, template: Template, pose: Poses, freedom: Freedom, seed: int = 0) -> Poses:
     """Refine one pose to the end, and again from places drawn about it: of where they come to, the best is kept.
 
     In a small section a stretch looks like a tilt, and the pose may rest two voxels beside its place. So the tissue
@@ -192,7 +192,7 @@ def settle(level: Level, template: Template, pose: Poses, freedom: Freedom, seed
 
 
 def finish(
-    level: Level,
+    level: ResolutionLevel,
     template: Template,
     pose: Poses,
     freedom: Freedom,
@@ -204,7 +204,7 @@ def finish(
 
     Parameters
     ----------
-    level : Level
+    level : ResolutionLevel
     template : Template
     pose : Poses
         One.
@@ -236,12 +236,12 @@ def finish(
     return pose, learned
 
 
-def learn(level: Level, picture: Picture, colours: NDArray[np.uint8], pose: Poses, slab_um: float) -> Picture:
+def learn(level: ResolutionLevel, picture: Picture, colours: NDArray[np.uint8], pose: Poses, slab_um: float) -> Picture:
     """Replace the expected µCT values by the mean of what lies under pixels of the same colour, and weigh by the fit.
 
     Parameters
     ----------
-    level : Level
+    level : ResolutionLevel
     picture : Picture
     colours : ndarray of uint8, shape (N, 3)
         The slide at the picture's points.

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from tomostain.errors import InputError
 from tomostain.geometry.section import Section
-from tomostain.imaging.intensity import Levels, levels_by_hand
+from tomostain.imaging.intensity import IntensityReference, manual_reference
 from tomostain.imaging.slide_levels import shrink_slide, slide_levels
 from tomostain.io import Slide, Volume
 from tomostain.progress import Progress, silent
@@ -18,7 +18,7 @@ from tomostain.register.find import Found, find, finish, narrow
 from tomostain.register.pose_confidence import Detail, Evidence, detail, restarts
 from tomostain.register.poses import Poses
 from tomostain.register.refine import Freedom, random_steps, refine
-from tomostain.register.resolution import Level, coarser, read_coarse, read_slab
+from tomostain.register.resolution import ResolutionLevel, coarser, read_coarse, read_slab
 from tomostain.register.search import Grid, half_sphere
 from tomostain.register.template import Template, make_template
 
@@ -52,9 +52,9 @@ class Located:
         Scores and confidence.
     hypothesis : str
         What the screw was taken for.
-    levels : Levels
+    levels : IntensityReference
         Grey values of background and bone.
-    level : Level
+    level : ResolutionLevel
         The volume at the resolution of the search.
     template : Template
         The slide as it was looked for.
@@ -64,8 +64,8 @@ class Located:
     candidates: tuple[Section, ...]
     evidence: Evidence
     hypothesis: str
-    levels: Levels
-    level: Level
+    levels: IntensityReference
+    level: ResolutionLevel
     template: Template
 
     @property
@@ -82,7 +82,7 @@ def locate(
     *,
     start: Section | None = None,
     axis: Float | None = None,
-    levels: Levels | None = None,
+    levels: IntensityReference | None = None,
     progress: Progress = silent,
 ) -> Located:
     """Find the section plane of a slide.
@@ -96,7 +96,7 @@ def locate(
         A hint: only its neighbourhood is searched.
     axis : ndarray of float64, shape (3,), optional
         A hint: direction (z, y, x) in the volume that the section holds within 12°, such as the screw's.
-    levels : Levels, optional
+    levels : IntensityReference, optional
         Grey values of background and bone; found in the volume if None.
     progress : Progress
 
@@ -111,7 +111,7 @@ def locate(
         If the volume shows no bone, the slide no tissue, or their sizes cannot belong together.
     """
     config = config or RegisterConfig()
-    levels = levels or levels_by_hand(volume, config.ct_background, config.ct_bone, source=str(volume.path))
+    levels = levels or manual_reference(volume, config.ct_background, config.ct_bone, source=str(volume.path))
     white = None
     if config.histology_background is not None:
         white = slide_levels(slide, config.histology_background, config.histology_bone)
@@ -155,14 +155,14 @@ def locate(
     return Located(best, sections, evidence, hypothesis, levels, level, template)
 
 
-def check_sizes(slide_um: float, level: Level, slide: Slide, what: str, too_large: float = np.inf) -> None:
+def check_sizes(slide_um: float, level: ResolutionLevel, slide: Slide, what: str, too_large: float = np.inf) -> None:
     """Raise `InputError` if slide and volume differ so much in size that a pixel size must be wrong.
 
     Parameters
     ----------
     slide_um : float
         Longest side of the slide, or of its tissue, µm.
-    level : Level
+    level : ResolutionLevel
     slide : Slide
         Named in the message.
     what : str
@@ -181,7 +181,7 @@ def check_sizes(slide_um: float, level: Level, slide: Slide, what: str, too_larg
     )
 
 
-def shows_metal(level: Level, template: Template) -> bool:
+def shows_metal(level: ResolutionLevel, template: Template) -> bool:
     """Whether the volume holds a body brighter than bone and about as thick as the slide's screw.
 
     Then the screw is that body, and a dark one need not be tried. Where there is none it may be of a polymer, or of a
@@ -189,7 +189,7 @@ def shows_metal(level: Level, template: Template) -> bool:
 
     Parameters
     ----------
-    level : Level
+    level : ResolutionLevel
     template : Template
     """
     slide_um = template.screw_radius_um
@@ -213,7 +213,9 @@ def _normals(step_deg: float, axis: Float | None) -> Float | None:
     return np.asarray(normals[near])
 
 
-def _about(level: Level, template: Template, start: Section, freedom: Freedom, config: RegisterConfig) -> Found:
+def _about(
+    level: ResolutionLevel, template: Template, start: Section, freedom: Freedom, config: RegisterConfig
+) -> Found:
     """Refine a hint and poses drawn about it, under every hypothesis."""
     generator = torch.Generator().manual_seed(config.seed)
     side_um = float(level.side_um.max())
@@ -230,7 +232,12 @@ def _about(level: Level, template: Template, start: Section, freedom: Freedom, c
 
 
 def weigh(
-    level: Level, template: Template, found: Found, freedom: Freedom, config: RegisterConfig, hinted: bool = False
+    level: ResolutionLevel,
+    template: Template,
+    found: Found,
+    freedom: Freedom,
+    config: RegisterConfig,
+    hinted: bool = False,
 ) -> Evidence:
     """Collect what speaks for the best candidate."""
     fine: Detail = detail(level, template, found.poses[:8])
@@ -250,7 +257,7 @@ def weigh(
     )
 
 
-def better(level: Level, template: Template, pose: Poses, sharp: Section) -> tuple[Section, float]:
+def better(level: ResolutionLevel, template: Template, pose: Poses, sharp: Section) -> tuple[Section, float]:
     """Return the sharpened section and its detail, or the pose and its own where sharpening has lost the way.
 
     The confidence must be that of the section which is handed out.
@@ -264,8 +271,8 @@ def better(level: Level, template: Template, pose: Poses, sharp: Section) -> tup
 
 def _sharpen(
     volume: Volume,
-    levels: Levels,
-    level: Level,
+    levels: IntensityReference,
+    level: ResolutionLevel,
     slide: Slide,
     template: Template,
     pose: Poses,

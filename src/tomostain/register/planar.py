@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.geometry.section import Section, resample_slide
-from tomostain.imaging.intensity import Levels, estimate_levels
+from tomostain.imaging.intensity import IntensityReference, estimate_reference
 from tomostain.progress import Progress, silent
 from tomostain.register.config import RegisterConfig
 from tomostain.register.find import APART, Found, finish, narrow
 from tomostain.register.poses import distinct
 from tomostain.register.refine import Freedom, refine
-from tomostain.register.resolution import Level, coarser, scaled
+from tomostain.register.resolution import ResolutionLevel, coarser, scaled
 from tomostain.register.search import Grid, search
 from tomostain.register.template import Template, make_template
 
@@ -30,14 +30,14 @@ class Planar:
         In the slice's coordinates (0, row, column), µm.
     found : Found
         Candidates and scores.
-    level : Level
+    level : ResolutionLevel
         The slice, normalised, one voxel deep.
     template : Template
     """
 
     section: Section
     found: Found
-    level: Level
+    level: ResolutionLevel
     template: Template
 
 
@@ -48,7 +48,7 @@ def register_in_plane(
     pixel_um: float,
     config: RegisterConfig | None = None,
     *,
-    levels: Levels | None = None,
+    levels: IntensityReference | None = None,
     progress: Progress = silent,
 ) -> Planar:
     """Find turn, side, shift and affine of a slide on a µCT slice, from nothing.
@@ -62,7 +62,7 @@ def register_in_plane(
         The slide, at about that resolution.
     pixel_um : float
     config : RegisterConfig, optional
-    levels : Levels, optional
+    levels : IntensityReference, optional
         Grey values of background and bone; found if None.
     progress : Progress
 
@@ -76,8 +76,8 @@ def register_in_plane(
         If no bone or no tissue is found.
     """
     config = config or RegisterConfig()
-    values = scaled(ct, levels or estimate_levels(ct))[None]
-    level = Level.of(values, np.full(3, voxel_um), np.zeros(3))
+    values = scaled(ct, levels or estimate_reference(ct))[None]
+    level = ResolutionLevel.of(values, np.full(3, voxel_um), np.zeros(3))
     template = make_template(rgb, pixel_um, 0.0, config.material)
     freedom = Freedom(config.strain, bound=config.most_strain, in_plane=True)
     side_um = float(level.side_um.max())

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tomostain.register.poses import Poses
 from tomostain.register.refine import OVERLAP, Freedom, random_steps, refine, sample_slab
-from tomostain.register.resolution import Level
+from tomostain.register.resolution import ResolutionLevel
 from tomostain.register.template import Template
 
 COARSE_UM = 300.0
@@ -43,12 +43,12 @@ class Detail:
     regions: Tensor
 
 
-def detail(level: Level, template: Template, poses: Poses, slab_um: float = 0.0) -> Detail:
+def detail(level: ResolutionLevel, template: Template, poses: Poses, slab_um: float = 0.0) -> Detail:
     """Compare the fine structure of µCT and slide under each pose.
 
     Parameters
     ----------
-    level : Level
+    level : ResolutionLevel
         Its voxel size is the resolution of the comparison.
     template : Template
     poses : Poses
@@ -95,7 +95,9 @@ def _fine_correlation(v: Tensor, t: Tensor, w: Tensor, smooth: Tensor, regions: 
     return total, torch.where(enough, by_region, torch.full_like(by_region, float("nan")))
 
 
-def restarts(level: Level, template: Template, pose: Poses, freedom: Freedom, seed: int, number: int = 8) -> float:
+def restarts(
+    level: ResolutionLevel, template: Template, pose: Poses, freedom: Freedom, seed: int, number: int = 8
+) -> float:
     """Return the part of independent restarts near a pose that come back to it.
 
     Each is turned by 5° and shifted by 2 % of the volume's side, both in a random direction, and refined anew.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tomostain.devices import choose_device
 from tomostain.register.poses import Poses
-from tomostain.register.resolution import Level
+from tomostain.register.resolution import ResolutionLevel
 
 # A pose that shows less of the template than this inside the volume is worth less in proportion.
 OVERLAP = 0.7
@@ -90,12 +90,12 @@ def random_steps(
     return step
 
 
-def trilinear(level: Level, points_um: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def trilinear(level: ResolutionLevel, points_um: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Interpolate a volume and its gradient.
 
     Parameters
     ----------
-    level : Level
+    level : ResolutionLevel
     points_um : Tensor, shape (..., 3)
         Volume coordinates (z, y, x), µm.
 
@@ -145,13 +145,13 @@ class _State:
 
 
 def refine(
-    level: Level, picture: Picture, poses: Poses, freedom: Freedom, steps: int = 8, slab_um: float = 0.0
+    level: ResolutionLevel, picture: Picture, poses: Poses, freedom: Freedom, steps: int = 8, slab_um: float = 0.0
 ) -> tuple[Poses, Tensor]:
     """Move each pose uphill.
 
     Parameters
     ----------
-    level : Level
+    level : ResolutionLevel
         The volume, at the picture's resolution.
     picture : Picture
     poses : Poses
@@ -175,13 +175,13 @@ def refine(
     return Poses.stack([part[0] for part in parts]).to(cpu), torch.cat([part[1] for part in parts]).to(cpu)
 
 
-def score_poses(level: Level, picture: Picture, poses: Poses, slab_um: float = 0.0) -> Tensor:
+def score_poses(level: ResolutionLevel, picture: Picture, poses: Poses, slab_um: float = 0.0) -> Tensor:
     """Return the scores of poses (K,) as they are; see `refine`."""
     return refine(level, picture, poses, Freedom(), steps=0, slab_um=slab_um)[1]
 
 
 def _refine(
-    level: Level, picture: Picture, poses: Poses, freedom: Freedom, steps: int, slab_um: float
+    level: ResolutionLevel, picture: Picture, poses: Poses, freedom: Freedom, steps: int, slab_um: float
 ) -> tuple[Poses, Tensor]:
     poses = poses.bounded(freedom.bound, 2.0 * freedom.bound)
     state = _normal_equations(level, picture, poses, freedom, slab_um)
@@ -205,7 +205,9 @@ def _choose(which: Tensor, yes: Tensor, no: Tensor) -> Tensor:
     return torch.where(which.reshape(-1, *[1] * (yes.ndim - 1)), yes, no)
 
 
-def sample_slab(level: Level, points_um: Tensor, normal: Tensor, slab_um: float) -> tuple[Tensor, Tensor, Tensor]:
+def sample_slab(
+    level: ResolutionLevel, points_um: Tensor, normal: Tensor, slab_um: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """Interpolate the mean over a slab about each point; the arguments and results are those of `trilinear`."""
     n = max(1, round(slab_um / float(level.voxel_um.min())))
     if n == 1:
@@ -216,7 +218,9 @@ def sample_slab(level: Level, points_um: Tensor, normal: Tensor, slab_um: float)
     return sum(p[0] for p in parts) / n, sum(p[1] for p in parts) / n, inside  # type: ignore[return-value]
 
 
-def _normal_equations(level: Level, picture: Picture, poses: Poses, freedom: Freedom, slab_um: float) -> _State:
+def _normal_equations(
+    level: ResolutionLevel, picture: Picture, poses: Poses, freedom: Freedom, slab_um: float
+) -> _State:
     """Compare µCT and template under each pose; return correlation and normal equations."""
     u, reach = picture.u_um, picture.reach_um
     arm = u @ poses.linear.transpose(1, 2)
@@ -275,7 +279,9 @@ def strain_penalty(poses: Poses, freedom: Freedom) -> Tensor:
     return 0.5 * ((e @ matrix) * e).sum(dim=1)
 
 
-def _solve(state: _State, damping: Tensor, reach: float, poses: Poses, freedom: Freedom, level: Level) -> Tensor:
+def _solve(
+    state: _State, damping: Tensor, reach: float, poses: Poses, freedom: Freedom, level: ResolutionLevel
+) -> Tensor:
     """Return the damped Gauss–Newton step (K, 9), in the units of `Poses.moved`."""
     prior = _prior_matrix(freedom).to(state.slope.device)
     e = torch.stack([poses.strain[:, 0, 0], poses.strain[:, 1, 1], poses.strain[:, 0, 1]], dim=1)

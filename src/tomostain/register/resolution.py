@@ -10,7 +10,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from tomostain.geometry.section import Section, grid_um
-from tomostain.imaging.intensity import Levels
+from tomostain.imaging.intensity import IntensityReference
 from tomostain.progress import Progress, silent
 
 _SLICES = 32
@@ -32,7 +32,7 @@ class Sliced(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Level:
+class ResolutionLevel:
     """A volume in memory on the scale background 0, bone 1.
 
     Attributes
@@ -68,14 +68,16 @@ class Level:
         """The centre in volume coordinates, µm."""
         return self.origin_um + self.side_um / 2
 
-    def to(self, device: torch.device) -> "Level":
+    def to(self, device: torch.device) -> "ResolutionLevel":
         """Return the level in the memory of a device; itself where it is there."""
         if self.values.device == device:
             return self
-        return Level(self.values.to(device), self.voxel_um.to(device), self.origin_um.to(device), self.holes)
+        return ResolutionLevel(self.values.to(device), self.voxel_um.to(device), self.origin_um.to(device), self.holes)
 
     @classmethod
-    def of(cls, values: NDArray[np.float32], voxel_um: NDArray[np.float64], origin_um: NDArray[np.float64]) -> "Level":
+    def of(
+        cls, values: NDArray[np.float32], voxel_um: NDArray[np.float64], origin_um: NDArray[np.float64]
+    ) -> "ResolutionLevel":
         """Wrap arrays."""
         return cls(
             torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)),
@@ -89,7 +91,7 @@ class Level:
 CLIP = (-0.25, 1.2)
 
 
-def coarser(level: Level, voxel_um: float) -> Level:
+def coarser(level: ResolutionLevel, voxel_um: float) -> ResolutionLevel:
     """Return the volume smoothed and resampled to about `voxel_um` (isotropic); finer ones are returned as they are.
 
     Area averaging (a box of one new voxel) with a light Gaussian, so that the gradient is smooth.
@@ -106,23 +108,25 @@ def coarser(level: Level, voxel_um: float) -> Level:
     first = [((n - 1) - (m - 1) * f) / 2 for n, m, f in zip(values.shape, shape, zoom, strict=True)]
     small = ndimage.affine_transform(values, zoom, offset=first, output_shape=shape, order=1, mode="nearest")
     fine = level.voxel_um.numpy().astype(float)
-    return Level.of(small, fine * zoom, level.origin_um.numpy() + np.array(first) * fine)
+    return ResolutionLevel.of(small, fine * zoom, level.origin_um.numpy() + np.array(first) * fine)
 
 
-def scaled(values: NDArray[np.generic], levels: Levels) -> NDArray[np.float32]:
+def scaled(values: NDArray[np.generic], levels: IntensityReference) -> NDArray[np.float32]:
     """Return grey values on the scale background 0, bone 1, clipped to `CLIP`."""
     scale = 1.0 / (levels.bone - levels.background)
     return np.clip((values.astype(np.float32) - np.float32(levels.background)) * np.float32(scale), *CLIP)
 
 
-def read_coarse(volume: Sliced, levels: Levels, most: int = 256, progress: Progress = silent) -> Level:
+def read_coarse(
+    volume: Sliced, levels: IntensityReference, most: int = 256, progress: Progress = silent
+) -> ResolutionLevel:
     """Read a volume once, averaging blocks on the way, so that no side is longer than `most` voxels.
 
     Parameters
     ----------
     volume : Sliced
         A `tomostain.io.Volume`.
-    levels : Levels
+    levels : IntensityReference
         Its grey values of background and bone.
     most : int
         Longest side of the result; memory is that of its cube and of a few slices.
@@ -147,24 +151,24 @@ def read_coarse(volume: Sliced, levels: Levels, most: int = 256, progress: Progr
         # Innermost first: the sums stay long runs in memory.
         small[first:last] = blocks.mean(axis=5).mean(axis=3).mean(axis=1)
     progress("reading the volume", int(depth), int(depth))
-    return Level.of(small, voxel * factor, voxel * (factor - 1) / 2)
+    return ResolutionLevel.of(small, voxel * factor, voxel * (factor - 1) / 2)
 
 
 def read_slab(
     volume: Sliced,
-    levels: Levels,
+    levels: IntensityReference,
     section: Section,
     shape: tuple[int, int],
     pixel_um: float,
     half_um: float,
     progress: Progress = silent,
-) -> Level:
+) -> ResolutionLevel:
     """Read a thin oblique slab about a plane at full resolution, slice by slice.
 
     Parameters
     ----------
     volume : Sliced
-    levels : Levels
+    levels : IntensityReference
     section : Section
         The middle plane; its affine is not used.
     shape : tuple of int
@@ -176,7 +180,7 @@ def read_slab(
 
     Returns
     -------
-    Level
+    ResolutionLevel
         Axes (normal, row, column), in the slab's own coordinates: its middle plane lies at 0. NaN outside the volume.
     """
     n = int(np.ceil(half_um / pixel_um))
@@ -201,4 +205,6 @@ def read_slab(
             index[:, 0] -= first
             slab[k + n, which[here]] = ndimage.map_coordinates(values, index.T, order=1, mode="constant", cval=np.nan)
     progress("reading about the section", volume.shape[0], volume.shape[0])
-    return Level.of(slab.reshape(2 * n + 1, *shape), np.full(3, pixel_um), np.array([-n * pixel_um, 0.0, 0.0]))
+    return ResolutionLevel.of(
+        slab.reshape(2 * n + 1, *shape), np.full(3, pixel_um), np.array([-n * pixel_um, 0.0, 0.0])
+    )

@@ -18,7 +18,7 @@ from tomostain.devices import choose_device
 from tomostain.progress import Progress, silent
 from tomostain.register.poses import Poses
 from tomostain.register.refine import trilinear
-from tomostain.register.resolution import Level
+from tomostain.register.resolution import ResolutionLevel
 from tomostain.register.template import Template
 
 
@@ -72,12 +72,14 @@ def frames(normals: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([row, np.cross(normals, row), normals], axis=2)
 
 
-def search(level: Level, template: Template, grid: Grid = Grid(), progress: Progress = silent) -> tuple[Poses, Tensor]:
+def search(
+    level: ResolutionLevel, template: Template, grid: Grid = Grid(), progress: Progress = silent
+) -> tuple[Poses, Tensor]:
     """Correlate the template with the whole volume.
 
     Parameters
     ----------
-    level : Level
+    level : ResolutionLevel
         The volume at the search's resolution: voxels of one size.
     template : Template
     grid : Grid
@@ -161,7 +163,7 @@ def _bank(template: Template, h: float, n: int, turns: NDArray[np.float64], scal
     return _Bank(torch.fft.rfft2(centred / size_.clamp(min=1e-6)).conj(), torch.fft.rfft2(w).conj(), total)
 
 
-def _planes(level: Level, basis: Tensor, n: int, depth: int, h: float) -> tuple[Tensor, Tensor]:
+def _planes(level: ResolutionLevel, basis: Tensor, n: int, depth: int, h: float) -> tuple[Tensor, Tensor]:
     """Return the volume turned such that its planes lie along the last two axes, and where it is inside."""
     across = (torch.arange(n, device=basis.device) - n // 2) * h
     along = (torch.arange(2 * depth + 1, device=basis.device) - depth) * h
@@ -197,7 +199,7 @@ def _correlate(spectra: list[Tensor], bank: _Bank, n: int, kept: int) -> tuple[T
 
 
 def _poses(
-    level: Level,
+    level: ResolutionLevel,
     basis: NDArray[np.float64],
     turns: NDArray[np.float64],
     place: Tensor,

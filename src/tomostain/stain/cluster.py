@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tomostain.errors import InputError, Interrupted
+from tomostain.errors import InputError, InterruptedRunError
 from tomostain.interrupts import listen_for_interrupt
 from tomostain.io.ome_zarr.writer import slabs_left
 from tomostain.progress import Progress, silent
@@ -60,7 +60,7 @@ def stain_on_workers(
     ------
     InputError
         As `stain_volume`; or if the extra is missing, or the scheduler does not answer or has no workers.
-    Interrupted
+    InterruptedRunError
         After Ctrl-C; what is written stays, and the same call continues.
     """
     if workers < 1:
@@ -115,7 +115,9 @@ def _wait(client: Any, tasks: dict[Any, int], total: int, progress: Progress) ->
                 progress("staining", done, total)
             if stop_asked.is_set() and pending:
                 client.cancel(list(pending))
-                raise Interrupted(f"{done} of {total} slabs are stained; run the same command again to continue")
+                raise InterruptedRunError(
+                    f"{done} of {total} slabs are stained; run the same command again to continue"
+                )
 
 
 def _stain_part(

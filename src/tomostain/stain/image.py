@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tomostain.errors import InputError, StrangeInput
-from tomostain.imaging.intensity import Levels, estimate_levels, normalise_ct
+from tomostain.errors import InputError, OutOfDistributionWarning
+from tomostain.imaging.intensity import IntensityReference, estimate_reference, normalise_ct
 from tomostain.io import read_image, write_image
 from tomostain.io.atomic import refuse_existing
-from tomostain.ood.grey_values import warn_if_strange
-from tomostain.ood.novelty import warn_if_new
+from tomostain.ood.grey_values import warn_if_grey_values_differ
+from tomostain.ood.novelty import warn_if_novel
 from tomostain.stain.config import StainConfig
 from tomostain.stain.slices import stain_slice
 from tomostain.stain.translator import load_translator
@@ -25,7 +25,7 @@ def stain_image(
     out: Path,
     *,
     config: StainConfig | None = None,
-    levels: Levels | str | None = None,
+    levels: IntensityReference | str | None = None,
     voxel_um: tuple[float, float, float] | None = None,
     allow_voxel_mismatch: bool = False,
     device: str = "auto",
@@ -65,10 +65,10 @@ def stain_image(
     if voxel_um is not None:
         check_voxel_size(voxel_um, translator.spec.voxel_um, str(source), allow_voxel_mismatch)
     if levels is None:
-        levels = estimate_levels(ct, str(source))
+        levels = estimate_reference(ct, str(source))
     normalised = ct.astype(np.float32) if isinstance(levels, str) else normalise_ct(ct, levels)
-    warn_if_strange(normalised, translator.spec.greys, str(source))
-    warn_if_new(normalised[None], translator.seen, str(source))
+    warn_if_grey_values_differ(normalised, translator.spec.greys, str(source))
+    warn_if_novel(normalised[None], translator.seen, str(source))
     seen = _as_slab(normalised, translator.spec.ct_slices, source)
     write_image(out, stain_slice(translator, seen, config), overwrite=overwrite)
     return out
@@ -81,7 +81,7 @@ def _as_slab(ct: NDArray[Any], number: int, source: Path) -> NDArray[Any]:
     warnings.warn(
         f"{source}: the model sees {number} neighbouring slices, and this is one image: it is taken for all of them. "
         "What it draws is more certain with the volume around it",
-        StrangeInput,
+        OutOfDistributionWarning,
         stacklevel=3,
     )
     return np.repeat(ct[None], number, axis=0)

@@ -4,24 +4,28 @@ from pathlib import Path
 from typing import Any
 
 from tomostain.errors import InputError
-from tomostain.imaging.intensity import Levels, estimate_levels, level_regions, level_samples
+from tomostain.imaging.intensity import IntensityReference, estimate_reference, reference_regions, reference_samples
 from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE
 from tomostain.io import Volume
 from tomostain.io.atomic import atomic_file, refuse_existing
 
 _OURS = "tomostain-levels"
-NORMALISED = Levels(CT_BACKGROUND, CT_BONE)
+NORMALISED = IntensityReference(CT_BACKGROUND, CT_BONE)
 
 
 def levels_of(
-    volume: Volume, given: Levels | str | None, source: str, picture: Path | None = None, overwrite: bool = False
-) -> Levels | None:
+    volume: Volume,
+    given: IntensityReference | str | None,
+    source: str,
+    picture: Path | None = None,
+    overwrite: bool = False,
+) -> IntensityReference | None:
     """Return the grey levels of a volume, None if it is normalised, and show them in a picture.
 
     Parameters
     ----------
     volume : Volume
-    given : Levels, "none" or None
+    given : IntensityReference, "none" or None
         "none" if the volume is normalised; None to estimate them on it (paper section 2.5).
     source : str
         Named in error messages.
@@ -36,7 +40,9 @@ def levels_of(
         If no bone stands out (the histogram is written nevertheless), or `given` or `picture` cannot be.
     """
     if isinstance(given, str) and given != "none":
-        raise InputError(f"levels '{given}': expected Levels, None to estimate them, or 'none' if normalised")
+        raise InputError(
+            f"levels '{given}': expected IntensityReference, None to estimate them, or 'none' if normalised"
+        )
     if picture is not None:
         if picture.suffix.lower() != ".png":
             raise InputError(f"{picture}: the picture of the grey levels is a PNG; give a name that ends with .png")
@@ -45,11 +51,11 @@ def levels_of(
     if given is not None:
         levels = NORMALISED if isinstance(given, str) else given
         if picture is not None and _shown_in(picture) != _key(volume, levels):
-            _write(picture, volume, level_samples(volume, source=source), levels, found=False)
+            _write(picture, volume, reference_samples(volume, source=source), levels, found=False)
         return None if isinstance(given, str) else levels
-    samples = level_samples(volume, source=source)
+    samples = reference_samples(volume, source=source)
     try:
-        levels = estimate_levels(samples, source)
+        levels = estimate_reference(samples, source)
     except InputError as error:
         if picture is None:
             raise
@@ -60,13 +66,13 @@ def levels_of(
     return levels
 
 
-def _write(picture: Path, volume: Volume, samples: Any, levels: Levels | None, found: bool) -> None:
+def _write(picture: Path, volume: Volume, samples: Any, levels: IntensityReference | None, found: bool) -> None:
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
     from tomostain.imaging.intensity_figure import levels_picture
 
-    regions = level_regions(samples) if found else None
+    regions = reference_regions(samples) if found else None
     drawn = levels_picture(samples, levels, regions, f"{volume.path.name}: {len(samples)} of {volume.shape[0]} slices")
     about = PngInfo()
     about.add_text(_OURS, _key(volume, levels))
@@ -74,7 +80,7 @@ def _write(picture: Path, volume: Volume, samples: Any, levels: Levels | None, f
         Image.fromarray(drawn).save(temporary, pnginfo=about)
 
 
-def _key(volume: Volume, levels: Levels | None) -> str:
+def _key(volume: Volume, levels: IntensityReference | None) -> str:
     """Return what a picture shows, so that it is drawn once however often a staining is gone on with."""
     return f"{volume.path.name} {volume.shape} {levels}"
 

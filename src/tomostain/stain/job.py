@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tomostain import __version__
-from tomostain.imaging.intensity import Levels, normalise_ct
+from tomostain.imaging.intensity import IntensityReference, normalise_ct
 from tomostain.io import Volume, open_volume
 from tomostain.io.locks import claim
 from tomostain.io.tensors import read_tensors, write_tensors
-from tomostain.ood.grey_values import sample, warn_if_strange
-from tomostain.ood.novelty import warn_if_new
+from tomostain.ood.grey_values import sample, warn_if_grey_values_differ
+from tomostain.ood.novelty import warn_if_novel
 from tomostain.stain.config import StainConfig
 from tomostain.stain.intensity_reference import levels_of
 from tomostain.stain.translator import Translator, load_translator
@@ -43,7 +43,7 @@ class Job:
     volume: Volume
     translator: Translator
     config: StainConfig
-    levels: Levels | None
+    levels: IntensityReference | None
     grey_distance: float | None = None
     new_share: float | None = None
     doubters: tuple[Translator, ...] = ()
@@ -88,7 +88,7 @@ def open_job(
     model: Path,
     volume: Path,
     config: StainConfig | None,
-    levels: Levels | str | None,
+    levels: IntensityReference | str | None,
     voxel_um: float | tuple[float, float, float] | None,
     dataset: str | None,
     device: str,
@@ -104,8 +104,8 @@ def open_job(
     check_voxel_size(opened.voxel_um, translator.spec.voxel_um, str(volume), allow_voxel_mismatch)
     found = levels_of(opened, levels, str(volume), levels_picture, overwrite)
     slices = sample(opened, found)
-    strange = warn_if_strange(slices, translator.spec.greys, str(volume))
-    new = warn_if_new(slices, translator.seen, str(volume))
+    strange = warn_if_grey_values_differ(slices, translator.spec.greys, str(volume))
+    new = warn_if_novel(slices, translator.seen, str(volume))
     settings = config.for_model(translator.spec.patch_px, translator.tile_free)
     if settings.statistics == "volume":
         for each in doubters or (translator,):

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tomostain.imaging.intensity import Levels
+from tomostain.imaging.intensity import IntensityReference
 from tomostain.networks.build import size_step
 from tomostain.stain.config import StainConfig
 from tomostain.stain.job import Grey, Job, open_job, seen_slices
 from tomostain.stain.multi_axis import check_isotropic
 from tomostain.stain.slices import settled, stain_slice
-from tomostain.stain.uncertainty_map import doubt_picture, load_doubters
+from tomostain.stain.uncertainty_map import load_ensemble, uncertainty_map
 from tomostain.stain.volume_statistics import TILES
 from tomostain.tiling.exact import halo_of, tile_spans
 from tomostain.tiling.grid import tile_starts
@@ -36,7 +36,7 @@ class Plan:
         Uncompressed, the pyramid included; on disk it is usually less.
     seconds : float
         From a slab that was read and a batch of patches that was stained: the slower of the two, which overlap.
-    levels : Levels or None
+    levels : IntensityReference or None
         Grey values of background and bone.
     scratch_bytes : int
         On disk beside the output until it is done, where it is stained along three axes.
@@ -52,7 +52,7 @@ class Plan:
     memory_bytes: int
     output_bytes: int
     seconds: float
-    levels: Levels | None
+    levels: IntensityReference | None
     scratch_bytes: int = 0
     free_bytes: int = 0
     read_share: float = 0.0
@@ -87,7 +87,7 @@ def plan_volume(
     out: Path,
     *,
     config: StainConfig | None = None,
-    levels: Levels | str | None = None,
+    levels: IntensityReference | str | None = None,
     voxel_um: float | tuple[float, float, float] | None = None,
     dataset: str | None = None,
     device: str = "auto",
@@ -107,7 +107,7 @@ def plan_volume(
         As `stain_volume`, but for `out`, which is not looked at.
     """
     config = config or StainConfig()
-    doubters = load_doubters(Path(model), also, device, config.precision) if doubt is not None else ()
+    doubters = load_ensemble(Path(model), also, device, config.precision) if doubt is not None else ()
     opened = (model, volume, config, levels, voxel_um, dataset, device, allow_voxel_mismatch)
     job = open_job(*opened, doubters, levels_picture)
     if job.config.planes != "z":
@@ -190,7 +190,7 @@ def _computed_px(job: Job, shape: tuple[int, ...]) -> int:
 def _stain(job: Job, ct: Grey) -> None:
     stained = stain_slice(job.translator, ct, job.config)
     if job.doubters:
-        doubt_picture(job.doubters, ct, stained, job.config)
+        uncertainty_map(job.doubters, ct, stained, job.config)
 
 
 def _size(n_bytes: int) -> str:

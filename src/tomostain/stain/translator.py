@@ -16,7 +16,7 @@ from tomostain.io.models import SEEN, ModelSpec, check_state, load_model
 from tomostain.networks.build import NETWORKS, check_spec
 from tomostain.networks.kernels.accelerate import accelerate
 from tomostain.networks.precision import Precision, with_precision
-from tomostain.ood.novelty import Seen
+from tomostain.ood.novelty import TrainingReference
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class Translator:
     device : torch.device
     reverse : nn.Module or None
         G_yx, where it was asked for.
-    seen : Seen or None
+    seen : TrainingReference or None
         What training saw, where the model remembers it.
     pooled : bool
         Whether `network` normalises by statistics of a whole volume (`tomostain.stain.volume_statistics`) and not by
@@ -47,7 +47,7 @@ class Translator:
     device: torch.device
     hash: str = ""
     reverse: nn.Module | None = None
-    seen: Seen | None = None
+    seen: TrainingReference | None = None
     pooled: bool = False
 
     @property
@@ -140,7 +140,7 @@ def load_translator(
             f"generator maps {channels[0]} channel(s) to {channels[1]}; export the model again"
         )
     network = _build(model.path, spec.generator, model.state, place, precision)
-    seen = None if model.seen is None else Seen.from_arrays(model.seen, str(model.path / SEEN))
+    seen = None if model.seen is None else TrainingReference.from_arrays(model.seen, str(model.path / SEEN))
     if not reverse:
         return Translator(network, spec, place, model.hash, seen=seen)
     if spec.reverse is None or model.reverse_state is None:

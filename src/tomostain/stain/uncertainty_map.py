@@ -27,7 +27,7 @@ from tomostain.tiling.slice_context import middle_slices
 RGB = NDArray[np.uint8]
 
 
-def load_doubters(model: Path, also: Sequence[Path], device: str, precision: Precision = "float32") -> list[Translator]:
+def load_ensemble(model: Path, also: Sequence[Path], device: str, precision: Precision = "float32") -> list[Translator]:
     """Load a model and those that are asked beside it; alone, it must remember what training saw or have a way back.
 
     Raises
@@ -57,7 +57,7 @@ def load_doubters(model: Path, also: Sequence[Path], device: str, precision: Pre
     return [first, *others]
 
 
-def doubt_picture(
+def uncertainty_map(
     translators: Sequence[Translator], ct: NDArray[np.uint16] | NDArray[np.float32], stained: RGB, config: StainConfig
 ) -> RGB:
     """Return where a stained slice is a guess, black where not at all.
@@ -65,7 +65,7 @@ def doubt_picture(
     Parameters
     ----------
     translators : sequence of Translator
-        Of `load_doubters`.
+        Of `load_ensemble`.
     ct : ndarray, shape (Y, X), or (S, Y, X)
         Normalised µCT; with as many slices as any of the models sees, this one in the middle.
     stained : ndarray of uint8, shape (Y, X, 3)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tomostain.errors import InputError, Interrupted, StrangeInput
-from tomostain.imaging.intensity import Levels
-from tomostain.interrupts import heeding, listen_for_interrupt
+from tomostain.errors import InputError, InterruptedRunError, OutOfDistributionWarning
+from tomostain.imaging.intensity import IntensityReference
+from tomostain.interrupts import listen_for_interrupt, stop_when_requested
 from tomostain.io import create_stained
 from tomostain.io.atomic import naming_full_disk
 from tomostain.io.ome_zarr.writer import StainedWriter
@@ -23,7 +23,7 @@ from tomostain.stain.job import Grey, Job, normalised_slab, open_job, with_volum
 from tomostain.stain.multi_axis import OtherPlanes, check_isotropic, fuse
 from tomostain.stain.pipeline import overlapped
 from tomostain.stain.slices import stain_slice
-from tomostain.stain.uncertainty_map import doubt_picture, load_doubters
+from tomostain.stain.uncertainty_map import load_ensemble, uncertainty_map
 from tomostain.tiling.slice_context import slabs_of
 
 # Beside the checksums, for the reason given in `tomostain.io.ome_zarr.shards`.
@@ -36,7 +36,7 @@ def stain_volume(
     out: Path,
     *,
     config: StainConfig | None = None,
-    levels: Levels | str | None = None,
+    levels: IntensityReference | str | None = None,
     voxel_um: float | tuple[float, float, float] | None = None,
     dataset: str | None = None,
     device: str = "auto",
@@ -58,7 +58,7 @@ def stain_volume(
     out : Path
         The stained OME-Zarr.
     config : StainConfig, optional
-    levels : Levels, "none" or None
+    levels : IntensityReference, "none" or None
         Grey values of background and bone; "none" if the volume is normalised; None to estimate them on it.
     voxel_um : float or tuple of float, optional
         Voxel size, µm, where the file does not say.
@@ -69,7 +69,7 @@ def stain_volume(
         Stain although the voxel size is not the model's.
     doubt : Path, optional
         A second OME-Zarr, of the same size: where the picture is a guess
-        (`tomostain.stain.uncertainty_map.doubt_picture`).
+        (`tomostain.stain.uncertainty_map.uncertainty_map`).
     also : sequence of Path
         Models of other folds, whose disagreement with `model` is doubt too, beside what is new to them.
     levels_picture : Path, optional
@@ -92,7 +92,7 @@ def stain_volume(
     ------
     InputError
         If model, volume or options do not fit together, or `out` exists.
-    Interrupted
+    InterruptedRunError
         After Ctrl-C; what is written stays, and the same call continues.
 
     Notes
@@ -139,7 +139,7 @@ def _stain(
     stop_asked: threading.Event,
 ) -> None:
     """Do what is left of a volume, or of a part of it."""
-    heeded = heeding(progress, stop_asked, out)
+    heeded = stop_when_requested(progress, stop_asked, out)
     own = [start for start, _ in part_of(writers[0].slabs(), *part)]
     heal(writers, None if part == (1, 1) else own, heeded)
     left = any(writer.pending() for writer in writers)
@@ -174,7 +174,7 @@ def begin_volume(
     out: Path,
     *,
     config: StainConfig | None = None,
-    levels: Levels | str | None = None,
+    levels: IntensityReference | str | None = None,
     voxel_um: float | tuple[float, float, float] | None = None,
     dataset: str | None = None,
     device: str = "auto",
@@ -193,7 +193,7 @@ def begin_volume(
         raise InputError(f"{doubt}: is where the stained volume goes; give the doubt a name of its own")
     if doubt is not None and config.planes != "z":
         raise InputError(f"{doubt}: doubt is for slices stained along z; leave planes '{config.planes}' out, or doubt")
-    doubters = load_doubters(Path(model), also, device, config.precision) if doubt is not None else ()
+    doubters = load_ensemble(Path(model), also, device, config.precision) if doubt is not None else ()
     opened = (model, volume, config, levels, voxel_um, dataset, device, allow_voxel_mismatch)
     job = open_job(*opened, doubters, levels_picture, overwrite)
     if job.config.planes != "z":
@@ -223,7 +223,7 @@ def heal(writers: Sequence[StainedWriter], only: Sequence[int] | None, progress:
             named = ", ".join(bad[:3]) + (", …" if len(bad) > 3 else "")
             warnings.warn(
                 f"{writer.path}: {len(bad)} damaged shard(s) are stained again ({named}); look at the disk",
-                StrangeInput,
+                OutOfDistributionWarning,
                 stacklevel=3,
             )
 
@@ -282,7 +282,7 @@ def _stain_pending(
 
     def heed() -> None:
         if stop_asked.is_set() and done < depth:
-            raise Interrupted(
+            raise InterruptedRunError(
                 f"{writers[0].path}: {done} of {depth} slices are stained; run the same command again to continue"
             )
 
@@ -310,7 +310,7 @@ def _stained_slab(
     for index, image in enumerate(images):
         slabs[0, index] = stain_slice(job.translator, image, job.config)
         if job.doubters:
-            slabs[1, index] = doubt_picture(job.doubters, image, slabs[0, index], job.config)
+            slabs[1, index] = uncertainty_map(job.doubters, image, slabs[0, index], job.config)
         if others:
             slabs[0, index] = fuse([slabs[0, index], *(drawn[index] for drawn in others)], job.config.fuse)
         tell(index + 1)

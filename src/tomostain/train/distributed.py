@@ -17,7 +17,7 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional
 
 from tomostain.devices import choose_device
-from tomostain.errors import InputError, ToldElsewhere
+from tomostain.errors import InputError, PeerProcessError
 
 # Whole sections are stained between two steps of a run that realigns: nobody waits so long for a process that hangs.
 _PATIENCE = timedelta(minutes=30)
@@ -152,7 +152,7 @@ class Team:
 
         Raises
         ------
-        ToldElsewhere
+        PeerProcessError
             If it is another one that tells.
         """
         if self.size == 1:
@@ -168,7 +168,7 @@ class Team:
         if failure is not None and int(first) == self.rank:
             raise failure
         if int(first) < self.size:
-            raise ToldElsewhere(f"process {int(first)} of this training failed") from failure
+            raise PeerProcessError(f"process {int(first)} of this training failed") from failure
 
     def share_dropout(self, network: nn.Module) -> nn.Module:
         """Make a network drop out for a part what it would of the whole batch; return it."""

@@ -15,7 +15,7 @@ from tomostain import __version__
 from tomostain.config import read_yaml
 from tomostain.dataset.dataset import Dataset, load_dataset
 from tomostain.dataset.pair import Pair
-from tomostain.errors import InputError, Interrupted, StrangeInput, ToldElsewhere
+from tomostain.errors import InputError, InterruptedRunError, OutOfDistributionWarning, PeerProcessError
 from tomostain.imaging.network_range import CT_WINDOW
 from tomostain.interrupts import listen_for_interrupt
 from tomostain.io.atomic import refuse_existing, write_text
@@ -88,9 +88,9 @@ def train(
     ------
     InputError
         If recipe, dataset and options do not fit together, `run` may not be written, or the loss is not finite.
-    Interrupted
+    InterruptedRunError
         After Ctrl-C, when `last` is written.
-    ToldElsewhere
+    PeerProcessError
         If another process of this training raises one of these.
     """
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
@@ -113,10 +113,10 @@ def train(
     total = min(trainer.steps_per_epoch * chosen.epochs, max_steps or 10**12)
     try:
         _go_on(trainer, run, book, total, max_seconds, clock, progress if team.leads else silent)
-    except (InputError, Interrupted) as error:
+    except (InputError, InterruptedRunError) as error:
         if team.leads:
             raise
-        raise ToldElsewhere(str(error)) from None  # all met it at the same step
+        raise PeerProcessError(str(error)) from None  # all met it at the same step
     finally:
         if book is not None:
             book.close()
@@ -161,7 +161,7 @@ def _go_on(
                 with team.agree():
                     if book is not None:
                         save_last(run, state)
-                raise Interrupted(f"{run}: stopped at step {state.step} of {total}; go on with --resume")
+                raise InterruptedRunError(f"{run}: stopped at step {state.step} of {total}; go on with --resume")
     with team.agree():
         if book is not None:
             trainer.write_sample(run)
@@ -189,7 +189,7 @@ def _warn_of_contrast(recipe: Recipe, data: Dataset, fold: int | None) -> None:
             f"{data.path}: µCT, as recipe '{recipe.name}' sees it, and histology are of opposite contrast (correlation "
             f"{found:.2f} before inversion): without a paired term the networks may keep bright bright and dark dark. "
             f"Take {way_out}, or a paired recipe",
-            StrangeInput,
+            OutOfDistributionWarning,
             stacklevel=3,
         )
 

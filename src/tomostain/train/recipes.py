@@ -61,10 +61,9 @@ class Recipe(Config):
         Images in each discriminator's buffer; 0 for none.
     precision : {"32-true", "bf16-mixed"}
         Of the arithmetic; the second is for GPUs that have it, and CPUs with AMX: others take several times as long.
-    kernels : {"fast",
-    "plain"}
-        Convolutions on a CPU: those of `tomostain.networks.kernels.accelerate`, or torch's own. They differ by rounding, so that the
-        same seed gives the same bits with the same kernels only. A GPU, and bf16, use torch's own always; bf16 on a
+    kernels : {"fast", "plain"}
+        Convolutions on a CPU: those of `tomostain.networks.kernels.accelerate`, or torch's own. They differ by rounding, so
+        that the same seed gives the same bits with the same kernels only. A GPU, and bf16, use torch's own always; bf16 on a
         CPU lets wide networks have channels last, unless "plain".
     augment : Augment
     """

@@ -122,7 +122,8 @@ class PatchSampler:
 
     def lay(self, number: int, place: Tensor) -> None:
         """Take a pair's histology and mask from another place from now on
-        (`tomostain.train.residual_registration.displacement`)."""
+        (`tomostain.train.residual_registration.displacement`).
+        """
         ct, histology, mask = self._given[number]
         there = moved(mask.float(), place) > 1 - 1e-4
         laid = moved(histology.float(), place).round().to(torch.uint8)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.io.atomic import make_parent, refuse_existing, write_text
-from tomostain.io.locks import Presence, claim, nobody_at
+from tomostain.io.locks import SharedLock, claim, is_unlocked
 from tomostain.io.metadata.units import check_pixels, check_voxel_um
 from tomostain.io.ome_zarr.plan import PLAN, PROGRESS, begin, difference, found_plan, make_plan, unfinished
 from tomostain.io.ome_zarr.pyramid import Shape, halve, pyramid_shapes
@@ -97,7 +97,7 @@ def _begin_or_continue(path: Path, plan: dict[str, Any], overwrite: bool, resume
             refuse_existing(path, overwrite, "stained volume")
         if found is None:
             raise InputError(f"{path}: is no stained volume, so it is not replaced; give another name, or remove it")
-        if not nobody_at(path / PROGRESS / _PRESENCE):
+        if not is_unlocked(path / PROGRESS / _PRESENCE):
             raise InputError(f"{path}: another process is staining it; wait for it or end it, or give another name")
         shutil.rmtree(path)
     else:
@@ -135,7 +135,7 @@ class StainedWriter:
         if not (path / "zarr.json").is_file() or "tomostain" not in zarr.open_group(path, mode="r").attrs:
             begin(path, self._plan)  # broken off before the arrays were all there
         self._group: Any = zarr.open_group(path, mode="r+")
-        self._presence: Presence | None = None
+        self._presence: SharedLock | None = None
         if not self.complete:
             self._attend()
 
@@ -275,7 +275,7 @@ class StainedWriter:
     def _attend(self) -> None:
         """Be at the work, so that nobody removes it meanwhile."""
         with suppress(FileNotFoundError):  # others have just finished it
-            self._presence = Presence(self.path / PROGRESS / _PRESENCE)
+            self._presence = SharedLock(self.path / PROGRESS / _PRESENCE)
 
     def _store(self, level: int, z0: int, values: NDArray[np.uint8]) -> None:
         """Write a shard (C, Z, Y, X) and then its checksum, which says that it is done."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from tomostain.progress import Progress, silent
 from tomostain.view.render.camera import Camera
-from tomostain.view.render.rgba import haze_of, transfer_opacity
+from tomostain.view.render.rgba import background_alpha, transfer_opacity
 from tomostain.view.render.surfaces import crop_to_matter, light_surfaces
 from tomostain.view.render.volume import render_volume
 
@@ -53,7 +53,7 @@ def fly_through(
     InputError
         If VTK is not installed or the volume is too large.
     """
-    matter = crop_to_matter(transfer_opacity(volume, floor=haze_of(volume)))
+    matter = crop_to_matter(transfer_opacity(volume, floor=background_alpha(volume)))
     depth = len(matter)
     for number in range(frames):
         turn = number / frames

@@ -76,7 +76,7 @@ def transfer_opacity(
     return result
 
 
-def haze_of(volume: NDArray[np.uint8]) -> float:
+def background_alpha(volume: NDArray[np.uint8]) -> float:
     """Return the alpha up to which a picture leaves a volume clear: what its outer faces, if they are glass, show.
 
     A model that was trained for minutes, or on tinted slides, draws glass as pale grey, which would hide the specimen
@@ -94,7 +94,7 @@ def haze_of(volume: NDArray[np.uint8]) -> float:
 
     Examples
     --------
-    >>> haze_of(np.full((4, 4, 4, 4), 60, np.uint8)), haze_of(np.full((4, 4, 4, 4), 180, np.uint8))
+    >>> background_alpha(np.full((4, 4, 4, 4), 60, np.uint8)), background_alpha(np.full((4, 4, 4, 4), 180, np.uint8))
     (65.0, 40.0)
     """
     alpha = volume[..., 3]

@@ -12,7 +12,7 @@ from tomostain.errors import InputError
 from tomostain.progress import Progress, silent
 from tomostain.view.render.camera import Camera, Cut, cut_away
 from tomostain.view.render.composite import render_composite
-from tomostain.view.render.rgba import haze_of, rgba, transfer_opacity
+from tomostain.view.render.rgba import background_alpha, rgba, transfer_opacity
 from tomostain.view.render.surfaces import crop_to_matter, light_surfaces, spread_colours
 
 RGB = NDArray[np.uint8]
@@ -60,7 +60,7 @@ def picture_of_volume(
     """
     step, camera = _voxel(voxel_um), camera or Camera()
     volume = rgba(rgb)
-    volume = cut_away(crop_to_matter(transfer_opacity(volume, floor=haze_of(volume))), cut, camera)
+    volume = cut_away(crop_to_matter(transfer_opacity(volume, floor=background_alpha(volume))), cut, camera)
     volume = light_surfaces(volume, camera)
     if has_vtk():
         return render_volume(volume, step, size=size, camera=camera)
