@@ -62,9 +62,9 @@ class Recipe(Config):
     precision : {"32-true", "bf16-mixed"}
         Of the arithmetic; the second is for GPUs that have it, and CPUs with AMX: others take several times as long.
     kernels : {"fast", "plain"}
-        Convolutions on a CPU: those of `tomostain.networks.kernels.accelerate`, or torch's own. They differ by rounding, so
-        that the same seed gives the same bits with the same kernels only. A GPU, and bf16, use torch's own always; bf16 on a
-        CPU lets wide networks have channels last, unless "plain".
+        Convolutions on a CPU: the fast ones (`tomostain.networks.kernels.accelerate`) or those of torch. They differ by
+        rounding, so the same seed gives the same bits with the same kernels only. A GPU, and bf16, always use those of
+        torch. With bf16 on a CPU, wide networks use channels last, unless "plain".
     augment : Augment
     """
 
