@@ -1,13 +1,14 @@
-"""Ctrl-C, or a batch system's signal to end, heard at a safe place: between steps, between slabs."""
+"""Signals that ask a program to stop, for the command line: the work stops at the next safe place.
+
+Library functions install no signal handlers. They take ``should_stop`` (`tomostain.progress.never` by default), and the
+command line gives them ``is_set`` of the event of `listen_for_interrupt`.
+"""
 
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
-
-from tomostain.errors import InterruptedRunError
-from tomostain.progress import Progress
+from types import FrameType
 
 # Not every system has all of them.
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
@@ -15,70 +16,32 @@ _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") i
 
 @contextmanager
 def listen_for_interrupt() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C, SIGTERM or SIGUSR1 into an event that the loop asks after; a second one stops at once.
+    """Turn the first SIGINT (Ctrl-C), SIGTERM or SIGUSR1 into an event; the second one has its usual effect.
 
-    A batch system sends SIGTERM before it kills, or what it was asked to send (SLURM: ``--signal=USR1@300``). Outside
-    the main thread, where signals cannot be caught, the event is never set.
+    A batch system sends SIGTERM before it ends a job, or the signal that the job asked for (SLURM:
+    ``--signal=USR1@300``). Signals can only be handled in the main thread. In another thread the event is never set.
 
     Examples
     --------
-    >>> with listen_for_interrupt() as asked:
+    >>> with listen_for_interrupt() as stop_requested:
     ...     signal.raise_signal(signal.SIGINT)
-    ...     asked.is_set()
+    ...     stop_requested.is_set()
     True
     """
-    asked = threading.Event()
+    stop_requested = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield stop_requested
         return
-    old = {number: signal.getsignal(number) for number in _SIGNALS}
+    handlers = {number: signal.getsignal(number) for number in _SIGNALS}
 
-    def ask(number: int, frame: Any) -> None:
-        asked.set()
-        signal.signal(number, old[signal.Signals(number)])
+    def request(number: int, frame: FrameType | None) -> None:
+        stop_requested.set()
+        signal.signal(number, handlers[signal.Signals(number)])
 
     for number in _SIGNALS:
-        signal.signal(number, ask)
+        signal.signal(number, request)
     try:
-        yield asked
+        yield stop_requested
     finally:
-        for number, before in old.items():
-            signal.signal(number, before)
-
-
-def stop_when_requested(progress: Progress, asked: threading.Event, where: object) -> Progress:
-    """Return a listener that raises `InterruptedRunError` once an end is asked for and work is left.
-
-    For work that may be broken off wherever it tells of itself, and is gone on with later.
-
-    Parameters
-    ----------
-    progress : Progress
-        Is told first.
-    asked : threading.Event
-        From `listen_for_interrupt`.
-    where : object
-        Named in the message.
-
-    Examples
-    --------
-    >>> from tomostain.progress import silent
-    >>> asked = threading.Event()
-    >>> listener = stop_when_requested(silent, asked, "out.ome.zarr")
-    >>> listener("pyramid", 1, 3)
-    >>> asked.set()
-    >>> listener("pyramid", 3, 3)  # nothing is left
-    >>> listener("pyramid", 2, 3)
-    Traceback (most recent call last):
-        ...
-    tomostain.errors.InterruptedRunError: out.ome.zarr: pyramid: 2 of 3 are done; run the same command again to continue
-    """
-
-    def tell(label: str, done: int, total: int) -> None:
-        progress(label, done, total)
-        if asked.is_set() and done < total:
-            raise InterruptedRunError(
-                f"{where}: {label}: {done} of {total} are done; run the same command again to continue"
-            )
-
-    return tell
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from tomostain.errors import InputError, InterruptedRunError, OutOfDistributionWarning
 from tomostain.imaging.intensity import IntensityReference
-from tomostain.interrupts import listen_for_interrupt, stop_when_requested
+from tomostain.interrupts import listen_for_interrupt
 from tomostain.io import create_stained
 from tomostain.io.atomic import naming_full_disk
 from tomostain.io.ome_zarr.writer import StainedWriter
-from tomostain.progress import Progress, silent
+from tomostain.progress import Progress, raising_on_stop, silent
 from tomostain.stain.config import StainConfig
 from tomostain.stain.job import Grey, Job, normalised_slab, open_job, with_volume_statistics
 from tomostain.stain.multi_axis import OtherPlanes, check_isotropic, fuse
@@ -139,7 +139,7 @@ def _stain(
     stop_asked: threading.Event,
 ) -> None:
     """Do what is left of a volume, or of a part of it."""
-    heeded = stop_when_requested(progress, stop_asked, out)
+    heeded = raising_on_stop(progress, stop_asked.is_set, out)
     own = [start for start, _ in part_of(writers[0].slabs(), *part)]
     heal(writers, None if part == (1, 1) else own, heeded)
     left = any(writer.pending() for writer in writers)
