@@ -1,8 +1,7 @@
-"""What the verbs share: the global options, examples in `--help`, and parsing of small values."""
+"""What the verbs share: common options and the parsing of small values."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -12,11 +11,10 @@ from tomostain.errors import InputError
 if TYPE_CHECKING:
     from tomostain.cli.progress import Bars
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 OVERWRITE = typer.Option(False, "--overwrite", help="Replace existing output.")
 DRY_RUN = typer.Option(False, "--dry-run", help="Say what would be done, its size and time; write nothing.")
 DEVICE = typer.Option("auto", "--device", help="auto, cpu, cuda or cuda:N.")
+DOUBT = typer.Option(False, "--doubt", help="Write maps of doubt too (OUT/doubt), and whether they are right.")
 SEED = typer.Option(0, "--seed", help="Everything random comes from it; the same seed gives the same bits.")
 
 
@@ -54,21 +52,6 @@ def use_threads(context: typer.Context) -> None:
         import torch
 
         torch.set_num_threads(wanted)
-
-
-_COMMANDS = ("tomostain", "torchrun", "srun")
-
-
-def examples(text: str) -> Callable[[F], F]:
-    """Append examples to a verb's help, shown line by line as written."""
-
-    def decorate(verb: F) -> F:
-        lines = [line.strip() for line in text.strip().splitlines()]
-        block = "\n".join(f"      {line}" if line.startswith(_COMMANDS) else f"    {line}" for line in lines)
-        verb.__doc__ = f"{(verb.__doc__ or '').rstrip()}\n\n    \b\n    Examples:\n{block}\n    "
-        return verb
-
-    return decorate
 
 
 def numbers(text: str | None, option: str, counts: tuple[int, ...] = (1, 3)) -> tuple[float, ...] | None:

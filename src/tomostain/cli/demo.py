@@ -4,13 +4,17 @@ from pathlib import Path
 
 import typer
 
-from tomostain.cli.common import DRY_RUN, bars, examples, use_threads
+from tomostain.cli.common import DRY_RUN, bars, use_threads
+from tomostain.cli.verbs import verb
 
 
-@examples("""
+@verb(
+    order=10,
+    examples="""
     tomostain demo
     tomostain demo my-demo --steps 2000
-""")
+""",
+)
 def demo(
     context: typer.Context,
     out: Path = typer.Argument(Path("demo"), help="Folder; a demo that was begun there continues."),

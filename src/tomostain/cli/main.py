@@ -15,9 +15,8 @@ from typing import Any, TextIO
 import typer
 
 import tomostain
-from tomostain.cli import align, data, inspect, learn, results, sections, stain
-from tomostain.cli.demo import demo
 from tomostain.cli.messages import as_options
+from tomostain.cli.verbs import VerbGroup
 from tomostain.errors import (
     InputError,
     InterruptedRunError,
@@ -28,6 +27,7 @@ from tomostain.errors import (
 
 app = typer.Typer(
     name="tomostain",
+    cls=VerbGroup,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -58,11 +58,6 @@ def root(
     Options before the verb hold for every verb, for example:  tomostain --debug stain MODEL INPUT OUT
     """
     context.obj = {"debug": debug, "quiet": quiet, "threads": threads}
-
-
-app.command()(demo)
-for verbs in (align, data, learn, stain, results, sections, inspect):
-    verbs.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -128,9 +123,12 @@ def _warn(
 
 
 def _command(arguments: Sequence[str]) -> Any:
-    """Return the command that the first word without a dash names, or None."""
+    """Return the command that the first known word names, or None."""
     commands = getattr(typer.main.get_command(app), "commands", {})
-    return next((commands[word] for word in arguments if word in commands), None)
+    try:
+        return next((commands[word] for word in arguments if word in commands), None)
+    except InputError:  # a verb of another package that cannot be imported
+        return None
 
 
 def _tell(error: BaseException, command: Any = None) -> int:

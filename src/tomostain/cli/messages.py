@@ -35,7 +35,8 @@ def as_options(message: str, command: Any) -> str:
     options: dict[str, str] = {}
     for parameter in command.params if command is not None else ():
         is_option = parameter.param_type_name == "option"
-        options[parameter.name] = max(parameter.opts, key=len) if is_option else parameter.human_readable_name
+        argument = getattr(parameter, "metavar", None) or (parameter.name or "").upper()
+        options[parameter.name] = max(parameter.opts, key=len) if is_option else argument
 
     def replace(match: re.Match[str]) -> str:
         name, value = match[1], match[2]

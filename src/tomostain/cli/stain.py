@@ -10,19 +10,21 @@ from tomostain.cli.common import (
     DEVICE,
     OVERWRITE,
     bars,
-    examples,
     existing,
     file_values,
     show_volume,
     triple,
     use_threads,
 )
+from tomostain.cli.verbs import verb
 from tomostain.errors import InputError
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
 
 
-@examples("""
+@verb(
+    order=70,
+    examples="""
     tomostain stain run/model reco_folder stained.ome.zarr
     tomostain stain run/model scan.h5 stained.ome.zarr --dataset /entry/data --voxel-um 5 --gaussian-sigma 1
     tomostain stain run/model slice.png stained.png --voxel-um 5
@@ -31,7 +33,8 @@ IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
     tomostain stain run/model reco_folder stained.ome.zarr --part 3/16      # one job of sixteen
     tomostain stain run/model reco_folder stained.ome.zarr --scheduler tcp://node7:8786
     tomostain stain fold0 reco_folder stained.ome.zarr --doubt doubt.ome.zarr --also fold1 --also fold2
-""")
+""",
+)
 def stain(
     context: typer.Context,
     model: Path = typer.Argument(help="A model folder, or a run (its RUN/model is used)."),
@@ -177,8 +180,3 @@ def _levels(background: float | None, bone: float | None, normalised: bool) -> A
     if background is None or bone is None:
         raise InputError("--background and --bone: give both or neither")
     return IntensityReference(background=background, bone=bone)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb to the application."""
-    app.command()(stain)

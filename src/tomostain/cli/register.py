@@ -9,7 +9,6 @@ from tomostain.cli.common import (
     OVERWRITE,
     SEED,
     bars,
-    examples,
     existing,
     file_values,
     merged,
@@ -17,16 +16,20 @@ from tomostain.cli.common import (
     triple,
     use_threads,
 )
+from tomostain.cli.verbs import verb
 from tomostain.errors import InputError
 
 
-@examples("""
+@verb(
+    order=20,
+    examples="""
     tomostain register specimen/volume specimen/slide.ome.tif pair
     tomostain register scan slide.svs pair --voxel-um 5 --material dense
     tomostain register scan slide.svs pair --init pair/candidate-2.yaml --accept
     tomostain register scan slide.svs pair --landmarks points.csv
-""")
-def register_pair(
+""",
+)
+def register(
     context: typer.Context,
     volume: Path = typer.Argument(help="µCT volume: a folder of TIFF slices, TIFF, HDF5, NRRD, MHA, NIfTI, OME-Zarr."),
     slide: Path = typer.Argument(help="Whole-slide image of the section."),
@@ -116,8 +119,3 @@ def _plan(
         f"memory: below {1.5 + min(2.0, voxels / 2e9):.1f} GB; about {40 + passes * voxels / 4e7:.0f} s on two cores,",
         "up to three times that where the first search is not sure",
     ]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb to the application."""
-    app.command("register")(register_pair)

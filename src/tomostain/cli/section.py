@@ -6,7 +6,8 @@ from typing import cast
 
 import typer
 
-from tomostain.cli.common import OVERWRITE, bars, examples, existing
+from tomostain.cli.common import OVERWRITE, bars, existing
+from tomostain.cli.verbs import verb
 from tomostain.errors import InputError
 
 AXES = {"z": (1.0, 0.0, 0.0), "y": (0.0, 1.0, 0.0), "x": (0.0, 0.0, 1.0)}
@@ -34,12 +35,15 @@ def place(text: str, option: str) -> tuple[float, float, float]:
     return z, y, x
 
 
-@examples("""
+@verb(
+    order=120,
+    examples="""
     tomostain section stained.ome.zarr middle.ome.tif --axis y --through 0,1500,0
     tomostain section stained.ome.zarr oblique.ome.tif --through 800,900,900 --normal 1,0.5,0 --thickness-um 40
     tomostain section stained.ome.zarr plane.ome.tif --points three-or-more.csv
     tomostain section stained.ome.zarr bent.ome.tif --points points.csv --curved --ct reco_folder
-""")
+""",
+)
 def section(
     context: typer.Context,
     path: Path = typer.Argument(help="A stained OME-Zarr."),
@@ -101,8 +105,3 @@ def _direction(normal: str | None, axis: str | None) -> tuple[float, float, floa
     if axis is not None:
         return AXES[axis]
     return None if normal is None else place(normal, "--normal")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verb to the application."""
-    app.command()(section)

@@ -1,29 +1,25 @@
-"""Verbs that look and tell: `check` and `doctor`."""
+"""The verb `check`: describe a file or folder and verify it."""
 
-import importlib.metadata
-import os
-import platform
-import shutil
 from functools import partial
 from pathlib import Path
 
 import typer
 
-import tomostain
-from tomostain.cli.common import bars, examples, existing, triple
+from tomostain.cli.common import bars, existing, triple
+from tomostain.cli.verbs import verb
 from tomostain.errors import InputError
 
-EXTRAS = {"SimpleITK": "io", "openslide-python": "io", "hdf5plugin": "io", "vtk": "render", "neuroglancer": "browser"}
-CORE = ("torch", "lightning-fabric", "numpy", "scipy", "scikit-image", "tifffile", "zarr", "h5py", "pydantic", "xraydb")
 
-
-@examples("""
+@verb(
+    order=130,
+    examples="""
     tomostain check reco_folder
     tomostain check slide.svs
     tomostain check dataset
     tomostain check run/model
     tomostain check stained.ome.zarr
-""")
+""",
+)
 def check(
     context: typer.Context,
     path: Path = typer.Argument(help="A volume, slide, dataset, run, model or stained volume."),
@@ -116,39 +112,3 @@ def _image(path: Path, size: tuple[float, float, float] | None) -> None:
 
 def _times(values: tuple[float, ...]) -> str:
     return " x ".join(f"{value:g}" for value in values)
-
-
-def doctor() -> None:
-    """Say what this installation can do: versions, device, memory, and what is missing with the way to get it."""
-    typer.echo(f"tomostain {tomostain.__version__}, Python {platform.python_version()}, {platform.platform()}")
-    for name in CORE:
-        typer.echo(f"  {name:<18} {_version(name) or 'MISSING: install tomostain again'}")
-    for name, extra in EXTRAS.items():
-        typer.echo(f"  {name:<18} {_version(name) or f'not installed: pip install tomostain[{extra}]'}")
-    if _version("torchvision"):
-        typer.echo(
-            "  torchvision        installed, not needed; a build that does not match torch breaks other packages"
-        )
-    import torch
-
-    if torch.cuda.is_available():
-        for index in range(torch.cuda.device_count()):
-            memory = torch.cuda.get_device_properties(index).total_memory / 1e9
-            typer.echo(f"device: cuda:{index}, {torch.cuda.get_device_name(index)}, {memory:.0f} GB")
-    else:
-        typer.echo(f"device: cpu, {os.cpu_count()} cores, {torch.get_num_threads()} threads for the networks")
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
-    typer.echo(f"memory: {pages / 1e9:.0f} GB; free disk here: {shutil.disk_usage('.').free / 1e9:.0f} GB")
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verbs to the application."""
-    app.command()(check)
-    app.command()(doctor)

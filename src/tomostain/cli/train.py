@@ -1,21 +1,25 @@
-"""Verbs that learn: `train` and `recipes`."""
+"""The verb `train`: train a model on a dataset."""
 
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from tomostain.cli.common import DEVICE, DRY_RUN, OVERWRITE, SEED, bars, examples, use_threads
+from tomostain.cli.common import DEVICE, DRY_RUN, OVERWRITE, SEED, bars, use_threads
+from tomostain.cli.verbs import verb
 
 
-@examples("""
+@verb(
+    order=50,
+    examples="""
     tomostain train dataset run
     tomostain train dataset run --recipe paired-cyclegan --device cuda
     tomostain train dataset run --resume
     tomostain train dataset run-mine --recipe my-recipe.yaml --fold 2
     torchrun --nproc-per-node 4 -m tomostain train dataset run
     srun --ntasks-per-node 4 tomostain train dataset run
-""")
+""",
+)
 def train(
     context: typer.Context,
     dataset: Path = typer.Argument(help="A dataset made by 'tomostain prepare'."),
@@ -69,22 +73,3 @@ def train(
     typer.echo(f"model: {run / 'model'}")
     typer.echo(f"next:  tomostain evaluate {run} {dataset} evaluation")
     typer.echo(f"       tomostain stain {run / 'model'} VOLUME stained.ome.zarr")
-
-
-def recipes(
-    name: str | None = typer.Argument(None, help="Show this recipe with every setting resolved, as YAML."),
-) -> None:
-    """List the training recipes, or show one of them to start your own from."""
-    from tomostain.train import list_recipes, load_recipe
-
-    if name is None:
-        for known in list_recipes():
-            typer.echo(known)
-    else:
-        typer.echo(load_recipe(name).to_yaml(), nl=False)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the verbs to the application."""
-    app.command()(train)
-    app.command()(recipes)

@@ -1,0 +1,50 @@
+"""The verb `export`: write a stained volume for other software."""
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from tomostain.cli.common import OVERWRITE, bars, existing, triple
+from tomostain.cli.verbs import verb
+
+
+@verb(
+    order=110,
+    examples="""
+    tomostain export stained.ome.zarr slices --to rgba-tiff --like reco_folder
+    tomostain export stained.ome.zarr slices --to rgba-tiff --alpha ct --ct reco_folder
+    tomostain export stained.ome.zarr older.ome.zarr --to ome-zarr-0.4
+    tomostain export stained.ome.zarr stained.vti --to vti --level 1
+    tomostain export stained.ome.zarr talk.gif --to gif --level 2
+    tomostain export stained.ome.zarr talk.mp4 --to mp4 --level 2
+""",
+)
+def export(
+    context: typer.Context,
+    path: Path = typer.Argument(help="A stained OME-Zarr."),
+    out: Path = typer.Argument(help="File or folder to write."),
+    to: str = typer.Option(
+        ..., "--to", help="rgba-tiff, rgb-tiff, ome-zarr-0.4 (folders), vti, nrrd, or a fly-through: gif or mp4."
+    ),
+    level: int = typer.Option(0, min=0, help="Level of the pyramid: 0 is full size, each next one half of it."),
+    alpha: str = typer.Option(
+        "paper", help="What is solid: paper (dark stain), tissue (all but glass) or ct (the µCT's grey value)."
+    ),
+    ct: Path | None = typer.Option(None, help="The µCT that was stained, for --alpha ct."),
+    voxel_um: str | None = typer.Option(None, help="Voxel size of the µCT, µm, where the file does not say."),
+    like: Path | None = typer.Option(None, help="Folder of TIFF slices whose file names the exported slices take."),
+    overwrite: bool = OVERWRITE,
+) -> None:
+    """Write a stained volume for other software.
+
+    TIFF slices: Avizo, Dragonfly, Fiji. vti: ParaView. nrrd: 3D Slicer. ome-zarr-0.4: viewers that do not read the
+    stained volume itself, which is OME-Zarr 0.5. The rule for alpha is named in what is written.
+    """
+    from tomostain.view import export as run_export
+
+    options: dict[str, Any] = {"alpha": alpha, "ct": ct, "like": like, "voxel_um": triple(voxel_um, "--voxel-um")}
+    with bars(context) as progress:
+        existing(path, "stained volume")
+        run_export(path, out, to=to, level=level, overwrite=overwrite, progress=progress, **options)
+    typer.echo(f"written: {out}")

@@ -1,0 +1,56 @@
+"""The verb `phantom`: make a synthetic specimen."""
+
+from pathlib import Path
+
+import typer
+
+from tomostain.cli.common import DRY_RUN, OVERWRITE, SEED, bars, file_values, merged
+from tomostain.cli.verbs import verb
+
+
+@verb(
+    order=30,
+    examples="""
+    tomostain phantom specimen
+    tomostain phantom specimen --material Ti --weeks 12 --seed 7
+    tomostain phantom specimen --size 128 --voxel-um 40 --stain h\\&e
+    tomostain phantom specimen --config my-phantom.yaml
+""",
+)
+def phantom(
+    context: typer.Context,
+    out: Path = typer.Argument(help="Folder to write."),
+    seed: int = SEED,
+    material: str = typer.Option("Mg-10Gd", help="Mg-5Gd, Mg-10Gd, Ti or PEEK."),
+    weeks: int = typer.Option(8, help="Healing time: 4, 8 or 12 weeks."),
+    stain: str = typer.Option("toluidine-blue", help="toluidine-blue or h&e."),
+    size: int | None = typer.Option(None, min=16, help="Voxels along each side of the volume."),
+    voxel_um: float = typer.Option(20.0, help="Voxel size of the µCT, µm."),
+    pixel_um: float = typer.Option(10.0, help="Pixel size of the slide, µm."),
+    config: Path | None = typer.Option(None, help="YAML with any of the phantom's settings; options given win."),
+    overwrite: bool = OVERWRITE,
+    dry_run: bool = DRY_RUN,
+) -> None:
+    """Grow a bone-implant specimen whose truth is known; write its µCT volume, its slide and the truth.
+
+    OUT/volume/*.tif is the µCT as a facility would write it, OUT/slide.ome.tif what the laboratory would hand over,
+    OUT/truth/ what they show: labels, where the section lies, how the slide was deformed.
+    """
+    from tomostain.phantom import PhantomConfig, write_specimen
+
+    values = file_values(config)
+    options = {"seed": seed, "material": material, "weeks": weeks, "stain": stain, "voxel_um": voxel_um}
+    values = merged(context, values, options | {"pixel_um": pixel_um})
+    if size is not None:
+        values["shape"] = (size, size, size)
+    settings = PhantomConfig.from_dict(values, source=str(config or "options"))
+    if dry_run:
+        voxels = settings.shape[0] * settings.shape[1] * settings.shape[2]
+        typer.echo(f"volume: {' x '.join(map(str, settings.shape))} voxels of {settings.voxel_um:g} µm (z, y, x)")
+        typer.echo(f"on disk: up to {voxels * 3 / 1e6:.0f} MB; memory: about {0.5 + voxels * 24 / 1e9:.1f} GB")
+        typer.echo(f"time: about {2 + voxels / 4e5:.0f} s on one core")
+        return
+    with bars(context) as progress:
+        write_specimen(settings, out, overwrite=overwrite, progress=progress)
+    typer.echo(f"specimen: {out}")
+    typer.echo(f"next:     tomostain check {out / 'volume'}")

@@ -1,0 +1,19 @@
+"""The verb `recipes`: list the training recipes."""
+
+import typer
+
+from tomostain.cli.verbs import verb
+
+
+@verb(order=60)
+def recipes(
+    name: str | None = typer.Argument(None, help="Show this recipe with every setting resolved, as YAML."),
+) -> None:
+    """List the training recipes, or show one of them to start your own from."""
+    from tomostain.train import list_recipes, load_recipe
+
+    if name is None:
+        for known in list_recipes():
+            typer.echo(known)
+    else:
+        typer.echo(load_recipe(name).to_yaml(), nl=False)

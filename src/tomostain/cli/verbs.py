@@ -1,0 +1,187 @@
+"""The registry of verbs. Each verb is one module of this package; other packages add verbs by an entry point.
+
+A module ``tomostain/cli/NAME.py`` defines the verb ``NAME``: a function with the decorator `verb`. Another package
+declares an entry point in the group ``tomostain.verbs``, whose name is the verb and whose object is such a function.
+A module is imported when its verb runs, or for ``tomostain --help``. Entry points are not imported for the help.
+"""
+
+import importlib
+import importlib.metadata
+import pkgutil
+from collections.abc import Callable, Iterator, MutableMapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import typer
+from typer.core import TyperGroup
+
+from tomostain.errors import InputError
+
+ENTRY_POINTS = "tomostain.verbs"
+
+# The modules of this package that define no verb.
+_SHARED = {"common", "main", "messages", "progress", "verbs"}
+# In the examples of a help text, a line that starts with one of these is a command; others continue the text.
+_COMMANDS = ("tomostain", "torchrun", "srun")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb of the command line.
+
+    Parameters
+    ----------
+    name : str
+        The word that the user types.
+    function : callable
+        What runs. Its parameters are declared as Typer describes, its docstring is the help text.
+    order : int
+        Position in ``tomostain --help``: lower numbers first.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    order: int
+
+
+# Filled by `verb` when a module is imported.
+REGISTRY: dict[str, Verb] = {}
+
+
+def verb(*, examples: str = "", name: str | None = None, order: int = 1000) -> Callable[[F], F]:
+    """Register a function as a verb of the command line.
+
+    Parameters
+    ----------
+    examples : str
+        Command lines, one per line. They are appended to the help text as they are.
+    name : str, optional
+        The verb, by default the name of the function with dashes for underscores.
+    order : int
+        Position in ``tomostain --help``: lower numbers first. By default at the end.
+
+    Examples
+    --------
+    >>> @verb(examples="tomostain greet Ada", name="greet")
+    ... def greet(name: str = typer.Argument(help="Whom to greet.")) -> None:
+    ...     '''Greet a person.'''
+    ...     typer.echo(f"Hello {name}")
+    >>> REGISTRY.pop("greet").order
+    1000
+    """
+
+    def decorate(function: F) -> F:
+        word = name or function.__name__.replace("_", "-")
+        if examples:
+            function.__doc__ = _with_examples(function.__doc__ or "", examples)
+        REGISTRY[word] = Verb(word, function, order)
+        return function
+
+    return decorate
+
+
+def _with_examples(help_text: str, examples: str) -> str:
+    """Append examples to a help text, as lines that are not wrapped."""
+    lines = [line.strip() for line in examples.strip().splitlines()]
+    block = "\n".join(f"      {line}" if line.startswith(_COMMANDS) else f"    {line}" for line in lines)
+    return f"{help_text.rstrip()}\n\n    \b\n    Examples:\n{block}\n    "
+
+
+def built_in_verbs() -> list[str]:
+    """Return the names of the verbs of this package in the order of the help. Imports their modules."""
+    for name in _modules():
+        importlib.import_module(f"tomostain.cli.{name}")
+    own = {name.replace("_", "-") for name in _modules()}
+    return sorted(own & REGISTRY.keys(), key=lambda word: (REGISTRY[word].order, word))
+
+
+def added_verbs() -> dict[str, importlib.metadata.EntryPoint]:
+    """Return the entry points of other packages by the name of the verb. Does not import them.
+
+    A built-in verb takes precedence over an entry point of the same name.
+    """
+    own = {name.replace("_", "-") for name in _modules()}
+    points = importlib.metadata.entry_points(group=ENTRY_POINTS)
+    return {point.name: point for point in sorted(points, key=lambda point: point.name) if point.name not in own}
+
+
+def load_verb(name: str) -> Verb:
+    """Return a verb. Imports the module that defines it.
+
+    Raises
+    ------
+    KeyError
+        If there is no such verb.
+    InputError
+        If it belongs to another package and cannot be imported.
+    """
+    module = name.replace("-", "_")
+    if module in _modules():
+        importlib.import_module(f"tomostain.cli.{module}")
+        return REGISTRY[name]
+    point = added_verbs()[name]
+    try:
+        function = point.load()
+    except Exception as error:
+        raise InputError(f"{name}: cannot load this verb from {point.value} ({_package(point)}): {error}") from error
+    known = next((entry for entry in REGISTRY.values() if entry.function is function), None)
+    return Verb(name, function, known.order if known else 1000)
+
+
+def _modules() -> list[str]:
+    import tomostain.cli
+
+    return [module.name for module in pkgutil.iter_modules(tomostain.cli.__path__) if module.name not in _SHARED]
+
+
+def _package(point: importlib.metadata.EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else "unknown package"
+
+
+class _Commands(MutableMapping[str, Any]):
+    """The commands of the application by name. A command is built when it is asked for."""
+
+    def __init__(self) -> None:
+        self._built: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._built:
+            single = typer.Typer(add_completion=False, rich_markup_mode=None)
+            single.command(name)(load_verb(name).function)
+            self._built[name] = typer.main.get_command(single)
+        return self._built[name]
+
+    def __setitem__(self, name: str, command: Any) -> None:
+        self._built[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._built[name]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from built_in_verbs()
+        yield from added_verbs()
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+class VerbGroup(TyperGroup):
+    """The group of all verbs, which imports a verb when it is used."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands = _Commands()
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the built-in verbs. The help lists the others separately, without importing them."""
+        return built_in_verbs()
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the built-in verbs with their first sentence, then the verbs of other packages."""
+        super().format_commands(ctx, formatter)
+        rows = [(name, f"from the package {_package(point)}") for name, point in added_verbs().items()]
+        if rows:
+            with formatter.section("Commands of other packages"):
+                formatter.write_dl(rows)

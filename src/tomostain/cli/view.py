@@ -1,0 +1,67 @@
+"""The verb `view`: figures of a volume, or the browser."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from tomostain.cli.common import OVERWRITE, bars, existing, show_volume, triple
+from tomostain.cli.verbs import verb
+from tomostain.errors import InputError
+
+
+@verb(
+    order=100,
+    examples="""
+    tomostain view stained.ome.zarr
+    tomostain view specimen/volume --out planes
+    tomostain view stained.ome.zarr --browser
+    tomostain view stained.ome.zarr --browser --ct reco_folder --voxel-um 5
+""",
+)
+def view(
+    context: typer.Context,
+    path: Path = typer.Argument(help="A stained OME-Zarr, or a µCT volume."),
+    out: Path | None = typer.Option(None, help="Folder for the pictures (default: PATH with '-view' behind its name)."),
+    voxel_um: str | None = typer.Option(None, help="Voxel size, µm, where the file does not say: 5 or z,y,x."),
+    browser: bool = typer.Option(False, "--browser", help="Show it in the web browser instead, until Ctrl-C."),
+    ct: Path | None = typer.Option(None, help="With --browser: the µCT that was stained, to swipe against the stain."),
+    port: int = typer.Option(0, min=0, max=65535, help="With --browser: port on 127.0.0.1 (0: a free one)."),
+    no_open: bool = typer.Option(False, "--no-open", help="With --browser: only tell the address."),
+    overwrite: bool = OVERWRITE,
+) -> None:
+    """Make pictures of a volume: three orthogonal planes and, of a stained one, a volume rendering.
+
+    With --browser, nothing is written: the same planes and rendering can be turned and moved through in the web
+    browser. It is served on this machine only (127.0.0.1) and needs no internet.
+    """
+    existing(path, "file or folder")
+    size = triple(voxel_um, "--voxel-um")
+    if browser:
+        if out is not None:
+            raise InputError(f"--out {out}: --browser writes no pictures; leave one of them out")
+        _browse(context, path, ct, size, port, not no_open)
+        return
+    if ct is not None or port or no_open:
+        raise InputError("--ct, --port and --no-open: are for --browser; give it too, or leave them out")
+    from tomostain.view import view_path
+    from tomostain.view.folder import is_stained
+
+    if not is_stained(path):
+        show_volume(path, size)
+    folder = out or path.with_name(path.name.split(".")[0] + "-view")
+    for picture in view_path(path, folder, size, overwrite):
+        typer.echo(f"picture: {picture}")
+
+
+def _browse(context: typer.Context, path: Path, ct: Path | None, size: Any, port: int, open_page: bool) -> None:
+    """Serve a view until Ctrl-C; the progress bars end before it begins."""
+    from tomostain.view.browser.view import client_folder, prepared_site, serve
+
+    if ct is not None:
+        existing(ct, "µCT volume")
+    with ExitStack() as stack:
+        with bars(context) as progress:
+            site = stack.enter_context(prepared_site(client_folder(), path, ct, size, progress))
+        serve(site, port=port, open_page=open_page, tell=typer.echo)
