@@ -19,7 +19,7 @@ import torch
 from benchmarks.speed.memory import peak_of_process
 from benchmarks.speed.sampling import random_pair
 from benchmarks.speed.staining import translator
-from benchmarks.volumes.common import LEVELS, grey_volume, random_model
+from tests.support.models import LEVELS, grey_volume, random_model
 from tomostain.dataset.dataset import load_dataset
 from tomostain.dataset.writer import save_dataset
 from tomostain.imaging.intensity import IntensityReference

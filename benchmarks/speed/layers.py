@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.speed.measure import as_rows, paired
-from benchmarks.table1.cost import multiply_adds
+from studies.table1.cost import multiply_adds
 from tomostain.memory import keep_freed_memory
 from tomostain.networks.build import build_network
 from tomostain.networks.kernels.accelerate import accelerate, put_channels_last

@@ -1,7 +1,7 @@
 """Registering one phantom from nothing, as `tomostain register` does, and where the time goes.
 
 There is no peer: no package that we know finds the section of a slide in a volume by itself. So the stages are compared
-with the whole, and how much is found is the matter of `benchmarks.registration`.
+with the whole, and how much is found is the matter of `studies.registration`.
 """
 
 import tempfile

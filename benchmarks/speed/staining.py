@@ -1,7 +1,7 @@
 """Staining one slice: the paper's way, and what may take its place, in turn in one run.
 
 Weights are random: the time does not depend on what a network has learnt. What the wider strides and whole slices do to
-a picture is a matter of training (docs/explanation/speed.md); what half precision does, of `benchmarks.table1.half`.
+a picture is a matter of training (docs/explanation/speed.md); what half precision does, of `studies.table1.half`.
 All ways keep freed memory, as the command line does. Half precision is left out where the processor has none.
 """
 
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.speed.measure import as_rows, paired
-from benchmarks.table1.cost import multiply_adds
+from studies.table1.cost import multiply_adds
 from tomostain import __version__
 from tomostain.io import ModelSpec
 from tomostain.memory import keep_freed_memory

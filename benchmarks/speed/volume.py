@@ -15,7 +15,7 @@ from unittest import mock
 import torch
 
 from benchmarks.speed.staining import slice_flop, translator
-from benchmarks.volumes.common import LEVELS, grey_volume, random_model
+from tests.support.models import LEVELS, grey_volume, random_model
 from tomostain.imaging.intensity import IntensityReference
 from tomostain.io.ome_zarr.writer import StainedWriter
 from tomostain.stain import StainConfig, stain_volume

@@ -7,8 +7,8 @@ import h5py
 import numpy as np
 import pytest
 import tifffile
-from benchmarks.volumes import facilities as lay
 
+from tests.support import facilities as lay
 from tomostain.errors import InputError
 from tomostain.io import open_volume, write_stack
 

@@ -4,10 +4,10 @@ import string
 from pathlib import Path
 
 import pytest
-from benchmarks.volumes import facilities as lay
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support import facilities as lay
 from tomostain.errors import InputError
 from tomostain.io.metadata.logs import MAX_LOG_BYTES, nabu_log, p05_log, read_log, skyscan_log
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from benchmarks.volumes import facilities as lay
 
+from tests.support import facilities as lay
 from tomostain.errors import InputError
 from tomostain.io import open_volume
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from benchmarks.table1.cost import multiply_adds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from studies.table1.cost import multiply_adds
 from tomostain.errors import InputError
 from tomostain.networks.build import GENERATORS, NETWORKS, build_network, size_step
 from tomostain.networks.efficient import GatedBlock, MixingBlock, UnfoldingHead

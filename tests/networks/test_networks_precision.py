@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from tests.stain.toys import LEVELS, RESNET, colours, grey_values, toy_model, weights_of
 from torch import nn
 
+from tests.support.toys import LEVELS, RESNET, colours, grey_values, toy_model, weights_of
 from tomostain.cli.main import run
 from tomostain.errors import InputError
 from tomostain.io import open_stained, write_stack

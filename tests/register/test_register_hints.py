@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from tests.register.test_register_poses import section
 
+from tests.register.test_register_poses import section
 from tomostain.errors import InputError
 from tomostain.register.hints import COLUMNS, fit_section, read_axis, read_landmarks
 

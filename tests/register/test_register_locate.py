@@ -8,8 +8,8 @@ import shutil
 import numpy as np
 import pytest
 import yaml
-from tests.register.conftest import SMALL
 
+from tests.register.conftest import SMALL
 from tomostain.cli.main import run
 from tomostain.dataset.pair import load_pair
 from tomostain.errors import InputError, RegistrationUncertainError

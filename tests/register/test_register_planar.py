@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from scipy import ndimage
-from tests.register.conftest import SMALL
 
+from tests.register.conftest import SMALL
 from tomostain.errors import InputError
 from tomostain.geometry.section import Section, sample_volume
 from tomostain.imaging.slide_levels import shrink_slide

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from tests.register.test_register_search import blobs, oblique, template_of
 
+from tests.register.test_register_search import blobs, oblique, template_of
 from tomostain.geometry.section import Section
 from tomostain.register.config import RegisterConfig
 from tomostain.register.find import Found

@@ -8,8 +8,8 @@ import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
-from tests.register.conftest import SMALL
 
+from tests.register.conftest import SMALL
 from tomostain.errors import InputError
 from tomostain.imaging.colour import HistologyLevels
 from tomostain.io import open_slide

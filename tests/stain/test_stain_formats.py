@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from benchmarks.volumes.common import random_model
-from benchmarks.volumes.formats import FORMATS, GAIN, in_another_scale, read_slices, stained
 from scipy import ndimage
 
+from tests.support.formats import FORMATS, GAIN, in_another_scale, read_slices, stained
+from tests.support.models import random_model
 from tomostain.io import open_stained
 
 VOXEL_UM = 19.5

@@ -8,8 +8,8 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from tests.stain.toys import LEVELS, colours, grey_values, toy_model
 
+from tests.support.toys import LEVELS, colours, grey_values, toy_model
 from tomostain.errors import InputError
 from tomostain.imaging.intensity import normalise_ct
 from tomostain.io import open_stained, open_volume, write_stack

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.stain.toys import LEVELS, contents, grey_values, toy_model
 
+from tests.support.toys import LEVELS, contents, grey_values, toy_model
 from tomostain.cli.main import run
 from tomostain.errors import InputError, InterruptedRunError, OutOfDistributionWarning
 from tomostain.io import check_stained, open_stained, open_volume, write_stack

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
-from tests.stain.toys import LEVELS, RESNET, colours, grey_values, toy_model
 
+from tests.support.toys import LEVELS, RESNET, colours, grey_values, toy_model
 from tomostain.dataset.pair import Pair
 from tomostain.errors import InputError, OutOfDistributionWarning
 from tomostain.imaging.intensity import normalise_ct

@@ -5,8 +5,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.stain.toys import RESNET, toy_model
 
+from tests.support.toys import RESNET, toy_model
 from tomostain import __version__
 from tomostain.errors import InputError
 from tomostain.imaging.network_range import ct_to_network, histology_from_network

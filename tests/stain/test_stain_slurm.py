@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.stain.test_stain_trouble import CONFIG, LEVELS, OPTIONS, contents, model, volume  # noqa: F401
 
+from tests.stain.test_stain_trouble import CONFIG, LEVELS, OPTIONS, contents, model, volume  # noqa: F401
 from tomostain.stain import stain_volume
 
 SCRIPT = """#!/bin/bash

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import ndimage
-from tests.stain.toys import LEVELS, RESNET, contents, grey_values, toy_model
 
+from tests.support.toys import LEVELS, RESNET, contents, grey_values, toy_model
 from tomostain.errors import InputError
 from tomostain.imaging.intensity import IntensityReference, normalise_ct
 from tomostain.io import check_stained, open_stained, write_stack

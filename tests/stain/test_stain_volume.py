@@ -6,9 +6,9 @@ import tracemalloc
 import numpy as np
 import pytest
 from scipy import ndimage
-from tests.stain import toys
-from tests.stain.toys import LEVELS, colours, toy_model
 
+from tests.support import toys
+from tests.support.toys import LEVELS, colours, toy_model
 from tomostain.cli.main import run
 from tomostain.errors import InputError, InterruptedRunError
 from tomostain.imaging.intensity import normalise_ct

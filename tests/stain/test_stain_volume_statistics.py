@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
-from tests.stain.toys import LEVELS, colours, contents, grey_values, weights_of
 from torch import nn
 
+from tests.support.toys import LEVELS, colours, contents, grey_values, weights_of
 from tomostain import __version__
 from tomostain.cli.main import run
 from tomostain.errors import InputError

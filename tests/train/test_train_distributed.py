@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from test_train_loop import bits, interrupt_at, rows, same, toy_pair, toy_recipe
-from together import RECIPES, SEED, train_noting
 
+from tests.support import distributed_worker
+from tests.support.distributed_worker import RECIPES, SEED, train_noting
+from tests.support.training import bits, interrupt_at, rows, same, toy_pair, toy_recipe
 from tomostain.dataset.writer import save_dataset
 from tomostain.errors import InputError, InterruptedRunError
 from tomostain.io import load_model
@@ -22,7 +23,7 @@ from tomostain.train.distributed import Team, leads
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch is built without distributed")
 
-HERE = Path(__file__).parent
+WORKER = Path(distributed_worker.__file__)
 # Sums of float64 in another order. Adam divides by the gradient: weights whose gradient is nothing but rounding (biases
 # before a normalisation) move by it relative to its ε of 1e-8, and everything else stays together more closely.
 LOSSES = {"rel": 1e-9, "abs": 1e-12}
@@ -38,7 +39,7 @@ def free_port():
 def environment(**more):
     """Return this process's variables without any launcher's, for one thread a process."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM_", "TORCHELASTIC_"))}
-    paths = [str(HERE), *sys.path]
+    paths = [str(WORKER.parents[2]), *sys.path]
     return kept | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, paths))} | more
 
 
@@ -98,11 +99,11 @@ def alone(folder):
 
 @pytest.fixture(scope="module")
 def together(folder):
-    """Return what two processes have seen of the jobs of together.py."""
+    """Return what two processes have seen of the jobs of distributed_worker.py."""
     with pytest.raises(InterruptedRunError):
         train_noting(folder, "paired-cyclegan", into="begun-alone", progress=interrupt_at(4))
     write_recipe(folder / "odd.yaml", terms={"l1": 1}, batch=3)
-    done = torchrun(HERE / "together.py", folder)
+    done = torchrun(WORKER, folder)
     assert done.returncode == 0, done.stderr
     return [json.loads((folder / f"told-{rank}.json").read_text()) for rank in range(2)]
 

@@ -1,8 +1,6 @@
 """The training loop: it learns, it is told to stop, and it goes on to the same bits wherever it was stopped."""
 
-import csv
 import dataclasses
-import signal
 import warnings
 
 import numpy as np
@@ -12,60 +10,19 @@ import yaml
 from PIL import Image
 from scipy import ndimage
 
+from tests.support.training import DROPOUT, REALIGNED, SETTLED, bits, interrupt_at, rows, same, toy_pair, toy_recipe
 from tomostain.dataset.dataset import load_dataset
 from tomostain.dataset.pair import Pair
 from tomostain.dataset.writer import save_dataset
 from tomostain.errors import InputError, InterruptedRunError, OutOfDistributionWarning
 from tomostain.io import load_model
 from tomostain.networks.build import build_network
-from tomostain.train import Recipe, export_model, plan_training, train
+from tomostain.train import export_model, plan_training, train
 from tomostain.train.checkpoint import LAST, read_checkpoint
 from tomostain.train.loop import contrast
 from tomostain.train.trainer import Trainer
 
-PURPLE, WHITE = (90, 60, 170), (240, 236, 244)
 STEPS = 10
-
-
-def toy_pair(name, seed):
-    """Return a pair whose histology is purple where the µCT is bright."""
-    coarse = np.random.default_rng(seed).random((6, 7)) < 0.5
-    bone = np.kron(coarse, np.ones((6, 6), bool))
-    ct = np.where(bone, 30000, 10000).astype(np.uint16)
-    histology = np.where(bone[..., None], PURPLE, WHITE).astype(np.uint8)
-    slices = np.stack([ct // 2, ct, ct // 2])
-    return Pair(name, ct, histology, np.ones(bone.shape, bool), 20.0, stain="toluidine-blue", slices=slices)
-
-
-def toy_recipe(**changes):
-    """Return the smallest recipe that has everything: 2 features, 16 px, 3 steps an epoch, a buffer that fills."""
-    values = {
-        "name": "toy",
-        "terms": {"adversarial": 1, "cycle": 6, "identity": 3, "pixelwise": 6, "greyscale": 1},
-        "generator": {"name": "resnet", "width": 2, "blocks": 1},
-        "discriminator": {"name": "patch", "width": 2, "layers": 1},
-        "learning_rate": 0.002,
-        "batch": 2,
-        "patch_px": 16,
-        "patches_per_pair": 3,
-        "epochs": 100,
-        "buffer": 3,
-    }
-    return Recipe.from_dict(values | changes)
-
-
-DROPOUT = {
-    "terms": {"conditional_adversarial": 1, "l1": 20},
-    "generator": {"name": "unet", "width": 1, "downs": 6},
-    "patch_px": 64,
-}
-SETTLED = {
-    "terms": {"adversarial": 1, "cycle": 6, "settled": 6, "smoothness": 1, "tolerant": 1},
-    "field": {"name": "field", "width": 2, "levels": 2},
-    "average": 0.9,
-}
-# 4 is neither an epoch (6 steps) nor a divisor of where the runs are stopped.
-REALIGNED = {"terms": {"adversarial_y": 1, "feature_matching": 1, "l1": 5}, "realign": 4, "buffer": 0}
 RECIPES = {
     "cycles": toy_recipe(),
     "dropout": toy_recipe(**DROPOUT),
@@ -87,37 +44,6 @@ def whole(request, dataset, tmp_path_factory):
     recipe = RECIPES[request.param]
     run = tmp_path_factory.mktemp("whole") / request.param
     return recipe, train(dataset, run, recipe=recipe, seed=5, max_steps=STEPS)
-
-
-def interrupt_at(step):
-    """Return a listener that presses Ctrl-C when `step` is done."""
-
-    def progress(label, done, total):
-        if done == step and label == "training":
-            signal.raise_signal(signal.SIGINT)
-
-    return progress
-
-
-def same(a, b):
-    """Compare two trees of containers and tensors, bit by bit."""
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
-    return a == b
-
-
-def bits(run):
-    """Return everything in a checkpoint but the clock."""
-    return {key: value for key, value in read_checkpoint(run / LAST).items() if key != "seconds"}
-
-
-def rows(run):
-    with (run / "metrics.csv").open(newline="") as file:
-        return [{key: value for key, value in row.items() if key != "seconds"} for row in csv.DictReader(file)]
 
 
 @pytest.mark.parametrize("stops", [[1], [3], [4, 5], [9]])

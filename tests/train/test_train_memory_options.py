@@ -6,12 +6,12 @@ import shutil
 import pytest
 import torch
 from functorch.compile import make_boxed_func
-from test_train_loop import DROPOUT, REALIGNED, SETTLED, bits, interrupt_at, same, toy_pair, toy_recipe
-from together import double
 from torch._dynamo.backends.common import aot_autograd
 from torch._dynamo.utils import counters
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from tests.support.distributed_worker import double
+from tests.support.training import DROPOUT, REALIGNED, SETTLED, bits, interrupt_at, same, toy_pair, toy_recipe
 from tomostain.dataset.dataset import load_dataset
 from tomostain.dataset.writer import save_dataset
 from tomostain.errors import InputError, InterruptedRunError

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from headless import Page, chromium
 
+from tests.support.headless import Page, chromium
 from tomostain.cli.main import run
 from tomostain.errors import InputError
 from tomostain.io import create_stained, open_stained, open_volume, write_stack

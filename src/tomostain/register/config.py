@@ -34,7 +34,7 @@ class RegisterConfig(Config):
     thorough : bool
         Where the first search is not sure, look again more finely, and for a wrong pixel size too.
     threshold : float
-        Confidence below which the answer is "not sure"; checked on phantoms (`benchmarks/registration`).
+        Confidence below which the answer is "not sure"; checked on phantoms (`studies/registration`).
     restarts : int
         Independent restarts about the pose, of which the part that comes back goes into the confidence.
     deform : bool

@@ -1,0 +1,160 @@
+"""Tables of the registration benchmark from the results of run.py, as Markdown.
+
+By stain, material and variant; the hard set; mismatched pairs.
+"""
+
+import argparse
+import json
+from collections import defaultdict
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from studies.registration.specimens import Case, hard_cases, standard_cases
+
+PLANE_VOXEL = 2.0
+SETS = ("standard", "hard", "fine", "mismatched")
+COLUMNS = (
+    "",
+    "slides",
+    "plane < 2 voxels",
+    "plane, voxels",
+    "angle, °",
+    "target, voxels (µm)",
+    "its 95th percentile",
+    "95 % of slides below",
+    "right and sure",
+    "wrong and sure",
+    "seconds",
+    "GB",
+)
+# Edges of the classes of confidence.
+CLASSES = (0.0, 0.1, 0.5, 0.9, 1.0)
+NOTE = (
+    "Medians over all slides, the wrong ones too: plane error, angle, median and 95th percentile of the target "
+    "registration error over the section; then what the median target error of 95 % of the slides stays below. "
+    "Seconds: median. GB: the largest memory of a process that does one slide after the other."
+)
+
+
+def read(results: Path, name: str) -> list[dict[str, Any]]:
+    """Read the results of a set: a folder with a file a slide, as run.py writes it, or one file as `collect` does."""
+    one = results / f"{name}.json"
+    if one.is_file():
+        return list(json.loads(one.read_text(encoding="utf-8")))
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted((results / name).glob("*.json"))]
+
+
+def collect(results: Path, out: Path) -> None:
+    """Write the results of each set into one file, a line a slide, to be kept."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in SETS:
+        records = [json.dumps(record) for record in read(results, name)]
+        if records:
+            (out / f"{name}.json").write_text("[\n" + ",\n".join(records) + "\n]\n", encoding="utf-8")
+
+
+def load(results: Path, name: str, cases: dict[str, Case]) -> list[dict[str, Any]]:
+    """Read the results of a set and what is known of each specimen."""
+    records = []
+    for record in read(results, name):
+        case = cases.get(record["volume"])
+        record["stain"] = "H&E" if record["slide"].startswith("he") else "toluidine blue"
+        if case is not None:
+            record |= {"material": case.values["material"], "weeks": case.values["weeks"], "variant": case.variant}
+        records.append(record)
+    return records
+
+
+def right(record: dict[str, Any]) -> bool:
+    """Whether the plane is within 2 voxels of the truth, and the slide lies where it should on it."""
+    return record.get("plane_voxel", np.inf) < PLANE_VOXEL and record.get("target_voxel", np.inf) < 5.0
+
+
+def line(name: str, records: list[dict[str, Any]]) -> str:
+    """Return one line of the table; see `NOTE`."""
+    good = [r for r in records if right(r)]
+    voxel_um = next((r["voxel_um"] for r in records if "voxel_um" in r), np.nan)
+    plane, angle, target, target95 = (
+        np.array([r.get(key, np.inf) for r in records])
+        for key in ("plane_voxel", "angle_deg", "target_voxel", "target95_voxel")
+    )
+    cells = [
+        name,
+        str(len(records)),
+        f"{len(good)} ({len(good) / max(1, len(records)):.1%})",
+        f"{np.median(plane):.2f}",
+        f"{np.median(angle):.2f}",
+        f"{np.median(target):.2f} ({np.median(target) * voxel_um:.1f})",
+        f"{np.median(target95):.2f}",
+        f"{np.percentile(target, 95):.2f}",
+        str(sum(r["sure"] for r in good)),
+        str(sum(r["sure"] for r in records if not right(r))),
+        f"{np.median([r['seconds'] for r in records if r['seconds']]):.0f}",
+        f"{max(r['peak_gb'] for r in records):.2f}",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def table(records: list[dict[str, Any]], keys: tuple[str, ...]) -> str:
+    """Return a table with a line for each value of each key."""
+    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|", line("**all**", records)]
+    for key in keys:
+        groups: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+        for record in records:
+            groups[record.get(key)].append(record)
+        order: Callable[[Any], str] = str
+        lines += [line(f"{value}", groups[value]) for value in sorted(groups, key=order)]
+    return "\n".join(lines)
+
+
+def calibration(records: list[dict[str, Any]]) -> str:
+    """Return a table of how many slides of each class of confidence are right."""
+    lines = ["| confidence | slides | right |", "|---|---|---|"]
+    for low, high in pairwise(CLASSES):
+        there = [r for r in records if low <= r["confidence"] < high or r["confidence"] == high == CLASSES[-1]]
+        lines.append(f"| {low:g} to {high:g} | {len(there)} | {sum(map(right, there))} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("results", type=Path, help="Folder with standard/, hard/, fine/, mismatched/, as far as run.")
+    parser.add_argument("--first-seed", type=int, default=2000, help="Of the standard set.")
+    parser.add_argument("--collect", type=Path, help="Write the results into one file a set here, to be kept.")
+    options = parser.parse_args()
+    if options.collect:
+        collect(options.results, options.collect)
+    standard = standard_cases(options.first_seed, 224, 20.0)
+    cases = {case.name: case for case in standard + hard_cases(3000, 20, 224, 20.0)}
+    fine = {case.name: case for case in standard_cases(4000, 320, 10.0)}
+    print(NOTE)
+    seen = []
+    for name, known in (("standard", cases), ("hard", cases), ("fine", fine)):
+        records = load(options.results, name, known)
+        if not records:
+            continue
+        seen += records
+        print(f"\n### {name}\n\n{table(records, ('stain', 'material', 'variant'))}\n")
+        for record in records:
+            if not right(record):
+                error = record.get("target_voxel", float("nan"))
+                print(
+                    f"- {record['volume']} {record['stain']} ({record.get('material')}, {record.get('variant')}): "
+                    f"target error {error:.1f} voxels, confidence {record['confidence']:.2f}"
+                )
+    wrong = load(options.results, "mismatched", {})
+    if wrong:
+        sure = sum(record["sure"] for record in wrong)
+        print(f"\n### mismatched\n\n{len(wrong)} pairs of a volume and another specimen's slide: {sure} called sure; ")
+        print(f"largest confidence {max(record['confidence'] for record in wrong):.2f}")
+    if seen:
+        print(f"\n### How sure, and how right\n\n{calibration(seen + wrong)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,280 @@
+"""Candidates for the recipe `tomostain` that a recipe cannot name: tried here, so that what does not pay stays outside.
+
+Each is a trainer that does one thing more than the package's, with the recipe `wide` of recipes/. Their names are rows
+of `studies.table1.validate`.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils import parametrizations
+
+from tomostain.config import read_yaml
+from tomostain.dataset.dataset import Dataset
+from tomostain.dataset.pair import Pair
+from tomostain.geometry.section import Section
+from tomostain.imaging.common_grid import cut_volume
+from tomostain.imaging.intensity import IntensityReference, normalise_ct
+from tomostain.imaging.network_range import CT_BACKGROUND, ct_to_network
+from tomostain.io import open_volume
+from tomostain.tiling.grid import tile_starts, tile_weights
+from tomostain.train import load_recipe
+from tomostain.train.augment import jitter_ct, jitter_histology
+from tomostain.train.objective import TERMS, Step, Term
+from tomostain.train.sampling import Batch, PatchSampler, _cut, _cut_into, network_scale
+from tomostain.train.trainer import Trainer
+from tomostain.train.transforms import Transforms, sampling_grid, window_px
+
+RECIPE = Path(__file__).parent / "recipes" / "wide-cpu.yaml"
+Float32 = NDArray[np.float32]
+
+
+def planes(specimens: Path, dataset: Path, pair: Pair, offsets_um: Sequence[float]) -> Float32:
+    """Cut planes beside a pair's section out of its volume, on the pair's grid, (N, Y, X) in [-1, 1]."""
+    volume = open_volume(specimens / pair.id / "volume")
+    section = Section.from_dict(pair.section or {})
+    levels = IntensityReference(**read_yaml(dataset / "pairs" / pair.id / "pair.yaml")["levels"]["ct"])
+    found = []
+    for offset_um in offsets_um:
+        origin_um = section.origin_um + offset_um * section.normal
+        plane = Section(origin_um, section.row, section.column, section.slide_to_section)
+        raw = cut_volume(volume, volume.voxel_um, plane, pair.ct.shape, pair.voxel_um, source=pair.id)
+        ct = normalise_ct(np.where(np.isnan(raw), levels.background, raw), levels)
+        found.append(ct_to_network(ct.astype(np.float32)))
+    return np.stack(found).astype(np.float32)
+
+
+class StackSampler(PatchSampler):
+    """Patches whose µCT has further channels: `extra`, one (E, Y, X) in [-1, 1] for each pair."""
+
+    def __init__(self, pairs: Sequence[Pair], extra: Sequence[Float32], **options: object) -> None:
+        super().__init__(pairs, **options)  # type: ignore[arg-type]
+        self.extra = [torch.from_numpy(values) for values in extra]
+
+    def given(self, number: int) -> tuple[Float32, Tensor, Tensor]:
+        """Return a pair as it was given; its µCT with all channels."""
+        ct, histology, mask = super().given(number)
+        return np.concatenate([ct_to_network(ct)[None], self.extra[number].numpy()]), histology, mask
+
+    def apply(self, transforms: Transforms) -> Batch:
+        """Cut the patches that `transforms` describes."""
+        size = window_px(self.patch_px, float(transforms.scale.min()))
+        where = list(zip(transforms.pair.tolist(), transforms.corner.tolist(), strict=True))
+        background = float(ct_to_network(np.float32(CT_BACKGROUND)))
+        lying = torch.empty(len(where), 5, size, size)
+        for window, (i, c) in zip(lying, where, strict=True):
+            _cut_into(window, self._images[i], c)
+        extra = [_cut(self.extra[i], c, size, background) for i, c in where]  # type: ignore[arg-type]
+        windows = torch.cat([*network_scale(lying), torch.stack(extra)], dim=1)
+        grid = sampling_grid(transforms.scale, transforms.flip, self.patch_px, size)
+        patches = functional.grid_sample(windows, grid, mode="bilinear", padding_mode="border", align_corners=True)
+        x = jitter_ct(torch.cat([patches[:, :1], patches[:, 5:]], dim=1), transforms.ct_jitter.to(patches))
+        y = jitter_histology(patches[:, 1:4], transforms.histology_jitter.to(patches))
+        return Batch(x, y.contiguous(), (patches[:, 4:5] >= 0.5).float(), tuple(self.ids[i] for i, _ in where))
+
+
+class Plain(Trainer):
+    """The recipe as it is; what the others change."""
+
+    channels = 1
+    terms: ClassVar[dict[str, float]] = {}
+
+    def __init__(self, data: Dataset, specimens: Path, seed: int = 0, fold: int = 0) -> None:
+        self.data, self.specimens = data, specimens
+        recipe = load_recipe(RECIPE)
+        update = {"in_channels": self.channels, "terms": recipe.terms | self.terms}
+        super().__init__(recipe.model_copy(update=update), data, fold, seed, "cpu")
+
+    def judged(self, pair: Pair) -> Float32:
+        """Return what `draw` takes of a pair."""
+        return pair.ct.astype(np.float32)
+
+
+class Stacked(Plain):
+    """The generator sees further channels: `extra` of a pair."""
+
+    channels = 3
+
+    def extra(self, pair: Pair) -> Float32:
+        """Return the further channels of a pair, (E, Y, X) in [-1, 1]."""
+        raise NotImplementedError
+
+    def _sampler(self, data: Dataset, ids: Sequence[str]) -> PatchSampler:
+        pairs, recipe = [data.load(pair_id) for pair_id in ids], self.recipe
+        sizes = {"patch_px": recipe.patch_px, "batch": recipe.batch, "augment": recipe.augment}
+        return StackSampler(pairs, [self.extra(pair) for pair in pairs], device="cpu", in_channels=1, **sizes)
+
+    def judged(self, pair: Pair) -> Float32:
+        """Return all channels of a pair."""
+        return np.concatenate([ct_to_network(pair.ct.astype(np.float32))[None], self.extra(pair)])
+
+    @torch.no_grad()
+    def draw(self, ct: Float32) -> Float32:
+        """Return what would be stained of (C, Y, X): (Y, X, 3) in [-1, 1], blended as staining does."""
+        network, patch = self.state.networks.staining.eval(), self.recipe.patch_px
+        weights = torch.from_numpy(tile_weights(patch, "hann"))
+        total, weight = torch.zeros(3, *ct.shape[1:]), torch.zeros(ct.shape[1:])
+        for row in tile_starts(ct.shape[1], patch, patch // 2):
+            for column in tile_starts(ct.shape[2], patch, patch // 2):
+                at = np.s_[row : row + patch, column : column + patch]
+                total[:, *at] += network(torch.from_numpy(ct[:, *at].copy())[None])[0] * weights
+                weight[at] += weights
+        network.train()
+        return (total / weight).permute(1, 2, 0).numpy()
+
+
+class Slab(Stacked):
+    """2.5D: the slice and its neighbours at ± 20 µm, together as thick as the section."""
+
+    def extra(self, pair: Pair) -> Float32:
+        """Return the two neighbours."""
+        return planes(self.specimens, self.data.path, pair, (-20.0, 20.0))
+
+
+class Material(Stacked):
+    """The material of the implant: magnesium or not, polymer or not (the paper's outlook; it saw blur)."""
+
+    def extra(self, pair: Pair) -> Float32:
+        """Return two constant channels."""
+        flags = [1.0 if pair.implant.startswith("Mg") else -1.0, 1.0 if pair.implant == "PEEK" else -1.0]
+        return np.broadcast_to(np.array(flags, np.float32)[:, None, None], (2, *pair.ct.shape)).copy()
+
+
+class Coupled(Stacked):
+    """Neighbouring slices, 20 µm apart, should look alike where their µCT does."""
+
+    channels = 1
+    terms: ClassVar[dict[str, float]] = {"coupling": 5.0}
+
+    def __init__(self, data: Dataset, specimens: Path, seed: int = 0, fold: int = 0) -> None:
+        TERMS["coupling"] = Term(self.coupling)
+        super().__init__(data, specimens, seed, fold)
+
+    def extra(self, pair: Pair) -> Float32:
+        """Return the neighbour."""
+        return planes(self.specimens, self.data.path, pair, (20.0,))
+
+    def _sampler(self, data: Dataset, ids: Sequence[str]) -> PatchSampler:
+        sampler = super()._sampler(data, ids)
+        draw = sampler.draw
+
+        def draw_one(generator: torch.Generator) -> Batch:
+            batch = draw(generator)
+            self.beside = batch.x[:, 1:]
+            return Batch(batch.x[:, :1], batch.y, batch.mask, batch.ids)
+
+        sampler.draw = draw_one  # type: ignore[method-assign]
+        return sampler
+
+    def coupling(self, step: Step) -> Tensor:
+        """Return the mean difference of what is drawn, where the difference of the µCT is small."""
+        alike = torch.exp(-(step.x - self.beside).abs() / 0.1)
+        return (alike * (step.fake_y - step.networks.g_xy(self.beside)).abs()).mean()
+
+    def draw(self, ct: Float32) -> Float32:
+        """Stain the slice itself."""
+        return super().draw(ct[:1])
+
+
+class Degraded(Plain):
+    """The µCT of every second patch is blurred by up to 1 px and made noisier by up to a tenth of its window."""
+
+    def _sampler(self, data: Dataset, ids: Sequence[str]) -> PatchSampler:
+        sampler = super()._sampler(data, ids)
+        draw = sampler.draw
+
+        def draw_degraded(generator: torch.Generator) -> Batch:
+            batch = draw(generator)
+            often, sigma, level = torch.rand(3, generator=generator).tolist()
+            x = batch.x
+            if often < 0.5:
+                x = torch.from_numpy(ndimage.gaussian_filter(x.numpy(), (0, 0, sigma, sigma)))
+                x = (x + 0.1 * level * torch.randn(x.shape, generator=generator)).clip(-1, 1)
+            return Batch(x, batch.y, batch.mask, batch.ids)
+
+        sampler.draw = draw_degraded  # type: ignore[method-assign]
+        return sampler
+
+
+class Spectral(Plain):
+    """Spectral normalisation of the discriminator (Miyato et al. 2018, arXiv 1802.05957)."""
+
+    def __init__(self, data: Dataset, specimens: Path, seed: int = 0, fold: int = 0) -> None:
+        super().__init__(data, specimens, seed, fold)
+        for layer in self.state.networks.discriminators()["d_y"].modules():
+            if isinstance(layer, nn.Conv2d):
+                parametrizations.spectral_norm(layer)
+
+
+class R1(Plain):
+    """R1, every fourth step (Mescheder et al. 2018, arXiv 1801.04406; lazily: Karras et al. 2020)."""
+
+    every, gamma = 4, 1.0
+
+    def _improve_discriminators(self, parts: Sequence[Step]) -> dict[str, float]:
+        values = super()._improve_discriminators(parts)
+        if self.state.step % self.every == 0:
+            real = torch.cat([step.y for step in parts]).detach().requires_grad_()
+            scores = self.state.networks.discriminators()["d_y"](real)
+            (slope,) = torch.autograd.grad(scores.sum(), real, create_graph=True)
+            penalty = slope.square().sum(dim=(1, 2, 3)).mean()
+            self._descend("discriminators", lambda _: {"total": self.every * self.gamma / 2 * penalty})
+        return values
+
+
+class Pretrained(Plain):
+    """First, for `steps`, the generator paints unlabelled slices whole that were blotted out in part."""
+
+    steps, blots, blot_px = 700, 10, 20
+
+    def __init__(self, data: Dataset, specimens: Path, seed: int = 0, fold: int = 0) -> None:
+        super().__init__(data, specimens, seed, fold)
+        offsets_um = [um for um in range(-240, 241, 60) if um]
+        self.slices = [planes(specimens, data.path, data.load(i), offsets_um) for i in data.split(fold).train]
+        self.done = 0
+
+    def take_step(self) -> dict[str, float]:
+        """Take a step of painting, later of the recipe."""
+        if self.done >= self.steps:
+            return super().take_step()
+        self.done += 1
+        draws, patch = self.state.draws, self.recipe.patch_px
+
+        def below(high: int) -> int:
+            return int(torch.randint(high, (1,), generator=draws))
+
+        stack = self.slices[below(len(self.slices))]
+        row, column = below(stack.shape[1] - patch + 1), below(stack.shape[2] - patch + 1)
+        x = torch.from_numpy(stack[below(len(stack)), row : row + patch, column : column + patch].copy())[None, None]
+        blotted = x.clone()
+        for _ in range(self.blots):
+            r, c = below(patch - self.blot_px), below(patch - self.blot_px)
+            blotted[..., r : r + self.blot_px, c : c + self.blot_px] = 0
+        loss = (self.state.networks.g_xy(blotted) - x).abs().mean()
+        values = self._descend("generators", lambda _: {"total": loss})
+        self._follow()
+        return {"painting": values["total"]}
+
+
+CANDIDATES: dict[str, type[Plain]] = {
+    "wide": Plain,
+    "wide-slab": Slab,
+    "wide-material": Material,
+    "wide-coupled": Coupled,
+    "wide-degraded": Degraded,
+    "wide-spectral": Spectral,
+    "wide-r1": R1,
+    "wide-pretrained": Pretrained,
+}
+
+
+def candidate(name: str, data: Dataset, specimens: Path) -> Plain:
+    """Return the trainer of a candidate."""
+    return CANDIDATES[name](data, specimens)

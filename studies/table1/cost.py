@@ -1,0 +1,107 @@
+"""Multiply-adds and weights of each row's generator, for one patch of its recipe.
+
+    python -m studies.table1.cost [RECIPE ...] [--steps 1]
+
+Convolutions alone are counted; what else there is costs little beside them. With --steps, so many training steps are
+taken after a first one, on noise, and timed: a GPU's seconds, or a CPU's, of one thread, without other work's share.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from studies.table1.editions import ROWS
+from tomostain.dataset.dataset import load_dataset
+from tomostain.dataset.pair import Pair
+from tomostain.dataset.writer import save_dataset
+from tomostain.devices import choose_device
+from tomostain.networks.build import build_network, count_parameters
+from tomostain.train import load_recipe
+from tomostain.train.trainer import Trainer
+
+
+def multiply_adds(network: nn.Module, image: torch.Tensor) -> int:
+    """Return the multiply-adds of a network's convolutions for one input.
+
+    Examples
+    --------
+    >>> multiply_adds(nn.Conv2d(2, 5, 3, padding=1), torch.zeros(1, 2, 4, 4))
+    1440
+    >>> multiply_adds(nn.ConvTranspose2d(2, 5, 4, 2, 1), torch.zeros(1, 2, 4, 4))
+    2560
+    >>> multiply_adds(nn.Conv2d(4, 4, 3, padding=1, groups=4), torch.zeros(1, 4, 4, 4))
+    576
+    """
+    total = 0
+
+    def count(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        nonlocal total
+        assert isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
+        # Each value that comes in (transposed: each that comes out of a plain one) meets each kernel once.
+        places, features = (
+            (output, layer.in_channels) if isinstance(layer, nn.Conv2d) else (inputs[0], layer.out_channels)
+        )
+        total += places.numel() * features // layer.groups * layer.kernel_size[0] * layer.kernel_size[1]
+
+    handles = [
+        layer.register_forward_hook(count)
+        for layer in network.modules()
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
+    ]
+    with torch.no_grad():
+        network.eval()(image)
+    for handle in handles:
+        handle.remove()
+    return total
+
+
+def seconds_a_step(name: str, steps: int) -> float:
+    """Return what a training step of a recipe takes on the device at hand, its first step left out."""
+    recipe, device = load_recipe(name), choose_device("auto")
+    rng, side = np.random.default_rng(0), 2 * recipe.patch_px
+    noise = [
+        Pair(
+            f"p{i}",
+            rng.integers(8000, 38000, (side, side)).astype(np.uint16),
+            rng.integers(0, 255, (side, side, 3)).astype(np.uint8),
+            np.ones((side, side), bool),
+            5.0,
+        )
+        for i in range(2)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(recipe, load_dataset(save_dataset(Path(folder) / "noise", noise).path), None, 0, str(device))
+        clock = time.monotonic if device.type == "cuda" else time.process_time
+        trainer.take_step()
+        began = clock()
+        for _ in range(steps):
+            trainer.take_step()  # which reads the losses: a GPU has done its work by then
+        return (clock() - began) / steps
+
+
+def main() -> None:
+    """Print a line for each recipe."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipes", nargs="*", default=[row + edition for edition in ("-cpu", "") for row in ROWS])
+    parser.add_argument("--steps", type=int, default=0, help="Training steps to time, after a first one.")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    timed = f" batch | seconds a step ({choose_device('auto')}) |" if options.steps else ""
+    print(f"| recipe | patch / px | multiply-adds / 10⁹ | weights / 10⁶ |{timed}")
+    print("|---" * (6 if options.steps else 4) + "|")
+    for name in options.recipes:
+        recipe = load_recipe(name)
+        network = build_network(recipe.generator_spec())
+        cost = multiply_adds(network, torch.zeros(1, recipe.in_channels, recipe.patch_px, recipe.patch_px))
+        step = f" {recipe.batch} | {seconds_a_step(name, options.steps):.2g} |" if options.steps else ""
+        weights = count_parameters(network) / 1e6
+        print(f"| {name} | {recipe.patch_px} | {cost / 1e9:.3f} | {weights:.2f} |{step}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

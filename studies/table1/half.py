@@ -1,0 +1,124 @@
+"""What wider strides and half precision do to the picture: trained networks, the same pairs, each way of staining.
+
+    python -m studies.table1.half OUT --points resnet-12 unet-14 gated-16 --steps 8000 --to half.json
+
+OUT holds the data sets of `studies.table1.data` and the networks of `studies.table1.pareto train`. Test pairs of
+fold 0, where the truth lies (*aligned*). float16 is computed by a CPU that gains nothing by it, for the picture's sake.
+"""
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.speed.measure import about
+from studies.table1.editions import EDITIONS
+from tomostain.dataset.dataset import Dataset, load_dataset
+from tomostain.evaluate.intervals import median_interval, paired_difference
+from tomostain.evaluate.metrics.lpips import Lpips
+from tomostain.evaluate.metrics.patch import METRICS, background_colour, patch_metrics
+from tomostain.io.atomic import write_text
+from tomostain.networks.build import build_network
+from tomostain.networks.kernels.accelerate import put_channels_last
+from tomostain.stain import StainConfig, Translator, load_translator, stain_slice
+
+EDITION = EDITIONS["cpu"]
+HALF = ("bfloat16", "float16")
+
+
+def ways(model: Path) -> dict[str, tuple[Translator, StainConfig]]:
+    """Return how a model can stain, first the paper's way: overlapping windows, or exact tiles where it allows them."""
+    plain = load_translator(model, "cpu")
+    halves = {precision: halved(plain, precision) for precision in HALF}
+    if plain.tile_free:
+        exact = StainConfig(blend="exact")
+        return {"float32, exact tiles": (plain, exact)} | {
+            f"{precision}, exact tiles": (half, exact) for precision, half in halves.items()
+        }
+    quarter = StainConfig(stride_px=EDITION.patch_px // 4, blend="mean")
+    wider = StainConfig(stride_px=EDITION.patch_px // 2, blend="hann")
+    # The slice's own statistics in place of each tile's: the same weights without any overlap.
+    whole = StainConfig(statistics="volume", blend="exact")
+    configs = {"a quarter patch apart": quarter, "half a patch apart, Hann": wider, "statistics volume": whole}
+    models = {"float32": plain} | halves
+    return {f"{model}, {way}": (models[model], config) for model in models for way, config in configs.items()}
+
+
+def halved(translator: Translator, precision: str) -> Translator:
+    """Return a translator in half precision, whether or not this CPU gains by it."""
+    network = build_network(translator.spec.generator).eval().requires_grad_(False)
+    network.load_state_dict(translator.network.state_dict())
+    return dataclasses.replace(translator, network=put_channels_last(network.to(getattr(torch, precision))))
+
+
+def measure(model: Path, data: Dataset, ids: tuple[str, ...], lpips: Lpips) -> list[dict[str, Any]]:
+    """Return for each way: metrics of every patch, and how many grey levels it is away from float32 done likewise."""
+    rows: list[dict[str, Any]] = []
+    drawn: dict[str, list[NDArray[np.float32]]] = {}
+    for name, (translator, config) in ways(model).items():
+        records, drawn[name] = [], []
+        for pair_id in ids:
+            pair = data.load(pair_id)
+            fake = stain_slice(translator, pair.ct, config)
+            drawn[name].append(fake.astype(np.float32))
+            colour, sizes = background_colour(pair.histology, pair.mask), (EDITION.patch_px, EDITION.stride_px)
+            for found in patch_metrics(fake, pair.histology, pair.mask, *sizes, lpips, colour=colour):
+                records.append({"pair": pair_id} | {metric: float(found[metric]) for metric in METRICS})
+        like = drawn["float32" + name[name.index(",") :]]
+        away = np.concatenate([np.abs(a - b).ravel() for a, b in zip(drawn[name], like, strict=True)])
+        rows.append(
+            {
+                "way": name,
+                "away": {
+                    "mean": float(away.mean()),
+                    "p99.9": float(np.quantile(away, 0.999)),
+                    "largest": float(away.max()),
+                },
+                "patches": {key: [record[key] for record in records] for key in ("pair", *METRICS)},
+            }
+        )
+    return rows
+
+
+def table(point: str, rows: list[dict[str, Any]]) -> str:
+    """Return a network's ways in Markdown: metrics, paired differences from its first way, distance in grey levels."""
+    head = [f"`{point}`", *(m.upper() for m in METRICS), *(f"Δ {m.upper()}" for m in METRICS)]
+    lines = ["| " + " | ".join([*head, "grey levels away: mean, 99.9 %, largest"]) + " |", "|---" * 8 + "|"]
+    first = rows[0]["patches"]
+    for row in rows:
+        found, pairs = row["patches"], row["patches"]["pair"]
+        cells = [row["way"], *(f"{median_interval(found[m], pairs).median:.4g}" for m in METRICS)]
+        for metric in METRICS:
+            cells.append("" if row is rows[0] else str(paired_difference(found[metric], first[metric], pairs)))
+        away = row["away"]
+        is_half = not row["way"].startswith("float32")
+        cells.append(f"{away['mean']:.2f}, {away['p99.9']:.0f}, {away['largest']:.0f}" if is_half else "")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, keep, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--points", nargs="+", default=["resnet-12", "unet-14", "gated-16"])
+    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--to", type=Path, required=True)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    data, lpips = load_dataset(options.out / "aligned"), Lpips("alex")
+    found: dict[str, Any] = {"made": about(), "steps": options.steps, "points": {}}
+    for point in options.points:
+        model = options.out / "pareto" / point / f"step-{options.steps}"
+        found["points"][point] = rows = measure(model, data, data.split(0).test, lpips)
+        print(table(point, rows) + "\n", flush=True)
+        write_text(options.to, json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

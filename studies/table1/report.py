@@ -1,0 +1,156 @@
+"""The tables of the benchmark, as Markdown: medians, 95 % intervals over specimens, differences from the paper's model.
+
+python -m studies.table1.report OUT [--view paper]
+
+OUT may be a file of `studies.table1.keep`.
+"""
+
+import argparse
+import csv
+import json
+import math
+import tempfile
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from studies.pet_mri.run import LABEL as PET_MRI_LABEL
+from studies.table1.editions import DIFFICULTIES
+from studies.table1.run import BUDGETS, LONG, PET_MRI, tested_on
+from tomostain.evaluate.intervals import Interval, median_interval, paired_difference
+
+METRICS = ("ssim", "lpips", "psnr")
+VIEWS = {
+    "paper": "metrics.csv",
+    "without-screw": "metrics-without-screw.csv",
+    "shift-tolerant": "metrics-shift-tolerant.csv",
+}
+REFERENCE = "paired-cyclegan"
+NAMES = {"seconds": "same seconds", "samples": "same samples", "long": f"{LONG} × the seconds"}
+FLOORS = ("raw µCT", "mean training image", "grey-value look-up")
+# Fold, what is drawn in the bootstrap, pair, row, column.
+Key = tuple[str, str, str, str, str]
+
+
+def patches(out: Path, budget: str, difficulty: str, on: str, view: str) -> dict[str, dict[Key, dict[str, float]]]:
+    """Read the patches of all folds: by row, then by fold, pair and place."""
+    rows: dict[str, dict[Key, dict[str, float]]] = defaultdict(dict)
+    base = out / "evaluations" / budget / difficulty
+    for path in sorted(base.glob(f"*/{on}/*/{VIEWS[view]}")):
+        fold = path.parents[2].name
+        with path.open(newline="", encoding="utf-8") as file:
+            for line in csv.DictReader(file):
+                # A pair of the second table is a slice of a subject, whose name is all but the last three digits.
+                cluster = line["pair"][:-3] if difficulty == PET_MRI else line["pair"]
+                key = (fold, cluster, line["pair"], line["row"], line["column"])
+                rows[line["model"]][key] = {metric: float(line[metric]) for metric in METRICS if line[metric]}
+    return dict(rows)
+
+
+def interval(values: dict[Key, dict[str, float]], metric: str) -> Interval:
+    """Return the median of a metric, its interval over specimens."""
+    keys = [key for key in values if metric in values[key]]
+    return median_interval([values[key][metric] for key in keys], [key[1] for key in keys])
+
+
+def difference(a: dict[Key, dict[str, float]], b: dict[Key, dict[str, float]], metric: str) -> Interval:
+    """Return the median of a - b over the patches that both have."""
+    keys = [key for key in a if key in b and metric in a[key] and metric in b[key]]
+    return paired_difference([a[k][metric] for k in keys], [b[k][metric] for k in keys], [k[1] for k in keys])
+
+
+def table(rows: dict[str, dict[Key, dict[str, float]]], costs: dict[str, str]) -> str:
+    """Return a line for each row: its metrics, how they differ from the paper's model, what its training took."""
+    head = ("", *(m.upper() for m in METRICS), *(f"Δ {m.upper()}" for m in METRICS), "steps, patches, seconds")
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    order = sorted(rows, key=lambda name: (name in FLOORS, name != REFERENCE, name))
+    for name in order:
+        cells = [str(interval(rows[name], metric)) for metric in METRICS]
+        for metric in METRICS:
+            if name == REFERENCE or REFERENCE not in rows:
+                cells.append("")
+                continue
+            found = difference(rows[name], rows[REFERENCE], metric)
+            cells.append(f"{found}{' *' if found.excludes_zero else ''}")
+        lines.append(f"| {name} | {' | '.join(cells)} | {costs.get(name, '')} |")
+    return "\n".join(lines)
+
+
+def costs_of(out: Path, budget: str, difficulty: str) -> dict[str, str]:
+    """Return the medians of what the trainings of each row took."""
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for path in sorted((out / "runs" / budget / difficulty).glob("*/*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        found[record["row"]].append(record)
+    return {
+        row: ", ".join(f"{np.median([r[key] for r in records]):.0f}" for key in ("steps", "samples", "seconds"))
+        + f" ({len(records)} folds or seeds)"
+        for row, records in found.items()
+    }
+
+
+def tissue_table(out: Path, budget: str, difficulty: str, on: str) -> str:
+    """Return ΔE2000 and Dice by tissue, and the resolution, medians over test specimens and folds."""
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for path in sorted((out / "evaluations" / budget / difficulty).glob(f"*/{on}/*/tissue.json")):
+        found[path.parent.name] += json.loads(path.read_text(encoding="utf-8"))
+    if not found:
+        return ""
+    names = list(next(iter(found.values()))[0]["delta_e"])
+    lines = [f"| ΔE2000, Dice | {' | '.join(names)} | resolution, µm |", "|---" * (len(names) + 2) + "|"]
+    for row, records in sorted(found.items()):
+        cells = [
+            f"{_median(r['delta_e'][n] for r in records):.1f}, {_median(r['dice'][n] for r in records):.2f}"
+            for n in names
+        ]
+        lines.append(f"| {row} | {' | '.join(cells)} | {_median(r['frc_um']['stained'] for r in records):.0f} |")
+    some = next(iter(found.values()))
+    real = [f"0, {_median(r['dice_real'][n] for r in some):.2f}" for n in names]
+    lines.append(f"| real histology | {' | '.join(real)} | {_median(r['frc_um']['real'] for r in some):.0f} |")
+    lines.append(f"| µCT |{' |' * len(names)} {_median(r['frc_um']['ct'] for r in some):.0f} |")
+    return "\n".join(lines)
+
+
+def _median(values: Iterable[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return float(np.median(known)) if known else math.nan
+
+
+def report(out: Path, views: Sequence[str] = tuple(VIEWS)) -> str:
+    """Return all tables for which there are results."""
+    parts = [
+        "Medians with 95 % intervals over test specimens; Δ: paired difference from the paper's model, * excludes 0."
+    ]
+    for budget in BUDGETS:
+        for difficulty in (*(d.name for d in DIFFICULTIES), PET_MRI):
+            for on in tested_on(difficulty):
+                for view in views:
+                    rows = patches(out, budget, difficulty, on, view)
+                    if rows:
+                        parts += [PET_MRI_LABEL] if difficulty == PET_MRI else []
+                        title = f"Trained on {difficulty}, {NAMES[budget]}; tested on {on}, view {view}"
+                        parts.append(f"### {title}\n\n{table(rows, costs_of(out, budget, difficulty))}")
+                tissue = tissue_table(out, budget, difficulty, on)
+                parts += [tissue] if tissue else []
+    return "\n\n".join(parts)
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--view", nargs="+", choices=VIEWS, default=list(VIEWS))
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        if options.out.is_file():
+            zipfile.ZipFile(options.out).extractall(place)
+            options.out = Path(place)
+        print(report(options.out, options.view))
+
+
+if __name__ == "__main__":
+    main()

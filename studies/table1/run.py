@@ -1,0 +1,216 @@
+"""Table 1 of the paper on phantoms: train every row on every fold, evaluate on the held-out specimens.
+
+    python -m studies.table1.run OUT [--edition cpu] [--difficulty paper] [--budget seconds] [--folds 0]
+
+Makes the data sets if they are not there. A run that is finished is not trained again, one that was interrupted goes
+on: the same command may be given as often as needed, with more folds or rows each time. `report.py` makes the tables.
+
+Three budgets: the same training seconds for every row, the same number of training patches, and ("long") four times the
+seconds. Every row gets the same
+patches, masks and augmentation; dropout is off when staining; of every model the last state is judged.
+"""
+
+import argparse
+import csv
+import json
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from studies.pet_mri.run import CONFIG as PET_MRI_CONFIG
+from studies.table1.data import make
+from studies.table1.editions import DIFFICULTIES, EDITIONS, ROWS, Edition
+from studies.table1.tissue import measure, model_stainer
+from tomostain.config import read_yaml
+from tomostain.dataset.dataset import load_dataset
+from tomostain.io.atomic import write_text
+from tomostain.prepare import AlignedConfig, prepare_aligned
+
+BUDGETS = ("seconds", "samples", "long")
+# Of the edition's seconds: does a lead last?
+LONG = 4
+PET_MRI = "pet_mri"
+VARIANTS = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training.
+
+    Attributes
+    ----------
+    row, difficulty, budget : str
+    fold, seed : int
+    """
+
+    row: str
+    difficulty: str
+    budget: str
+    fold: int
+    seed: int
+
+    def folder(self, out: Path) -> Path:
+        """Return where it is trained; the folder's name is that of the row, by which it is told in tables."""
+        return out / "runs" / self.budget / self.difficulty / f"fold-{self.fold}-seed-{self.seed}" / self.row
+
+    def evaluation(self, out: Path, on: str) -> Path:
+        """Return where its evaluation on a difficulty's test pairs is kept."""
+        return (
+            out / "evaluations" / self.budget / self.difficulty / f"fold-{self.fold}-seed-{self.seed}" / on / self.row
+        )
+
+
+def recipe_of(row: str, edition: Edition) -> str:
+    """Return the recipe of a row: a file of ours where there is one (ablations), else one of the package's."""
+    file = VARIANTS / f"{row}{edition.suffix}.yaml"
+    return str(file) if file.is_file() else f"{row}{edition.suffix}"
+
+
+def train_run(
+    recipe: str,
+    edition: Edition,
+    budget: str,
+    dataset: Path,
+    folder: Path,
+    fold: int,
+    seed: int,
+    kernels: str = "plain",
+) -> None:
+    """Train for an edition's budget, or go on where it was stopped."""
+    import torch
+
+    from tomostain.train import load_recipe, train
+
+    # The recipe's own epochs must not end it before the budget does.
+    chosen = load_recipe(recipe).model_copy(update={"epochs": 100_000, "kernels": kernels})
+    limit: dict[str, Any] = {
+        "seconds": {"max_seconds": float(edition.seconds)},
+        "long": {"max_seconds": float(LONG * edition.seconds)},
+        "samples": {"max_steps": -(-edition.samples // chosen.batch)},
+    }[budget]
+    train(
+        dataset,
+        folder,
+        recipe=chosen,
+        fold=fold,
+        seed=seed,
+        resume=(folder / "last").is_file(),
+        overwrite=True,
+        # On a CPU with one thread: what the training itself took, whatever else the machine is doing.
+        clock=time.monotonic if torch.cuda.is_available() else time.process_time,
+        **limit,
+    )
+
+
+def train_and_evaluate(
+    run: Run, edition: Edition, datasets: dict[str, Path], out: Path, threads: int, kernels: str = "plain"
+) -> dict[str, Any]:
+    """Do what is not done of one run; return what it took."""
+    import torch
+
+    from tomostain.evaluate import compare
+    from tomostain.train import load_recipe
+
+    torch.set_num_threads(threads)
+    folder = run.folder(out)
+    note = folder.parent / f"{run.row}.json"
+    recipe = recipe_of(run.row, edition)
+    if not note.is_file():
+        train_run(recipe, edition, run.budget, datasets[run.difficulty], folder, run.fold, run.seed, kernels)
+        batch = load_recipe(recipe).batch
+        write_text(note, json.dumps(asdict(run) | cost(folder, batch) | {"edition": edition.name, "kernels": kernels}))
+    for on in tested_on(run.difficulty):
+        place = run.evaluation(out, on)
+        if not (place / "evaluate.yaml").is_file():
+            settings: dict[str, Any] = {
+                "patch_px": edition.patch_px,
+                "stride_px": edition.stride_px,
+                # The floors do not depend on the row: they are measured once, beside the first.
+                "baselines": run.row == ROWS[0],
+            }
+            split = "validation" if on == PET_MRI else "test"
+            compare(place, [folder], datasets[on], split=split, stain={"stride_px": edition.stride_px}, **settings)
+        if on != PET_MRI and not (place / "tissue.json").is_file():
+            records = measure(load_dataset(datasets[on]), run.fold, model_stainer(folder, edition.stride_px))
+            write_text(place / "tissue.json", json.dumps(records))
+    return dict(json.loads(note.read_text(encoding="utf-8")))
+
+
+def tested_on(difficulty: str) -> tuple[str, ...]:
+    """Return on whose pairs a model is judged: its own, and those where the truth lies.
+
+    Examples
+    --------
+    >>> tested_on("badly"), tested_on("aligned"), tested_on("pet_mri")
+    (('badly', 'aligned'), ('aligned',), ('pet_mri',))
+    """
+    return (difficulty,) if difficulty in ("aligned", PET_MRI) else (difficulty, "aligned")
+
+
+def prepare_pet_mri(source: Path, out: Path) -> Path:
+    """Make the data set of the second table: MRI and pseudo-colour PET, each subject a fold."""
+    if not (out / "dataset.yaml").is_file():
+        config = AlignedConfig.from_dict(PET_MRI_CONFIG | {"test_subjects": (), "test_fraction": 0.0}, PET_MRI)
+        prepare_aligned(source / "mri", source / "pet", out, config)
+    return out
+
+
+def cost(folder: Path, batch: int) -> dict[str, Any]:
+    """Return steps, patches and seconds of a training; of a very short one the books know no seconds."""
+    steps = int(read_yaml(folder / "model" / "model.yaml")["steps"])
+    with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    return {"steps": steps, "samples": steps * batch, "seconds": float(lines[-1]["seconds"]) if lines else 0.0}
+
+
+def runs_of(options: argparse.Namespace) -> list[Run]:
+    """Return the runs that are asked for, a fold after the other, so that whole rows are there early."""
+    return [
+        Run(row, difficulty, budget, fold, options.seed)
+        for fold in options.folds
+        for budget in options.budget
+        for difficulty in options.difficulty
+        for row in options.rows
+    ]
+
+
+def main() -> None:
+    """Train and evaluate what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--edition", choices=EDITIONS, default="cpu")
+    parser.add_argument("--rows", nargs="+", default=list(ROWS), help="Rows, or names of files in recipes/.")
+    parser.add_argument("--difficulty", nargs="*", choices=[d.name for d in DIFFICULTIES], default=["paper"])
+    parser.add_argument(
+        "--pet-mri", type=Path, metavar="FOLDER", help="Folder with mri/ and pet/: the second table too."
+    )
+    parser.add_argument("--budget", nargs="+", choices=BUDGETS, default=["seconds"])
+    parser.add_argument("--folds", nargs="+", type=int, default=[0])
+    parser.add_argument("--seed", type=int, default=0)
+    # What results/ keeps was trained with torch's own: rows compare within one kind only.
+    parser.add_argument("--kernels", choices=("plain", "fast"), default="plain", help="Convolutions on a CPU.")
+    parser.add_argument("--jobs", type=int, default=2, help="Trainings at once, each with one thread on a CPU.")
+    options = parser.parse_args()
+    edition = EDITIONS[options.edition]
+    datasets = make(edition, options.out, options.jobs) if options.difficulty else {}
+    if options.pet_mri:
+        datasets[PET_MRI] = prepare_pet_mri(options.pet_mri, options.out / PET_MRI)
+        options.difficulty = [*options.difficulty, PET_MRI]
+    runs = runs_of(options)
+    with ProcessPoolExecutor(options.jobs) as pool:
+        waiting = [
+            pool.submit(train_and_evaluate, run, edition, datasets, options.out, 1, options.kernels) for run in runs
+        ]
+        for run, done in zip(runs, waiting, strict=True):
+            took = done.result()
+            where = f"{run.budget}, {run.difficulty}, fold {run.fold}"
+            print(
+                f"{run.row} ({where}): {took['steps']} steps, {took['samples']} patches, {took['seconds']:.0f} s",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

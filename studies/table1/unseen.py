@@ -1,0 +1,139 @@
+"""Does the map of doubt light up on an implant that training never saw?
+
+    python -m studies.table1.unseen OUT [--material PEEK Ti] [--row tomostain] [--folds 0 1]
+
+OUT is where `studies.table1.run` has trained the row's folds on *paper*. Trains the same folds again without one
+implant material, then draws disagreement and novelty of both on all specimens that neither has seen: the test
+specimens. Within the implant and around it, the maps of those that never saw the material are held against the maps of
+those that did, on the same specimens. What is trained is not trained again.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from studies.table1.editions import EDITIONS
+from studies.table1.run import Run, recipe_of, train_run
+from studies.table1.tissue import labels_of
+from tomostain.config import read_yaml
+from tomostain.dataset.dataset import Dataset, load_dataset
+from tomostain.evaluate.calibration import PATCH_PX, doubt_maps, error_of
+from tomostain.evaluate.figures import side_by_side
+from tomostain.io import write_image
+from tomostain.io.atomic import write_text
+from tomostain.phantom.tissue import Label
+from tomostain.stain import StainConfig, load_translator, stain_slice
+from tomostain.stain.uncertainty import DOUBT, NOVELTY, patch_means, rank_correlation
+
+TRAINED_ON, TESTED_ON = "paper", "aligned"
+EDITION = EDITIONS["cpu"]
+# Around the implant: where its bone is, and what is drawn in the place of an implant that is not known.
+AROUND_UM = 200.0
+
+
+def without(dataset: Path, material: str, out: Path) -> Path:
+    """Make a data set that has lost a material's pairs, but for those kept for testing; the images are linked to."""
+    if (out / "dataset.yaml").is_file():
+        return out
+    values = read_yaml(dataset / "dataset.yaml")
+    lost = {r["id"] for r in values["pairs"] if r["implant"] == material and r["id"] not in values["test"]}
+    values["pairs"] = [record for record in values["pairs"] if record["id"] not in lost]
+    values["folds"] = [[i for i in fold if i not in lost] for fold in values["folds"]]
+    out.mkdir(parents=True)
+    (out / "pairs").symlink_to((dataset / "pairs").resolve())
+    write_text(out / "dataset.yaml", yaml.safe_dump(values, sort_keys=False))
+    return out
+
+
+def regions(labels: NDArray[np.uint8], pixel_um: float) -> dict[str, NDArray[np.bool_]]:
+    """Return the implant, what is within 200 µm around it, and the rest of what has been cut."""
+    implant = labels == int(Label.SCREW)
+    near = ndimage.distance_transform_edt(~implant) * pixel_um <= AROUND_UM
+    tissue = (labels != int(Label.AIR)) & ~implant
+    return {"implant": implant, "around": near & tissue, "elsewhere": tissue & ~near}
+
+
+def look(data: Dataset, runs: dict[str, list[Path]]) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
+    """Return, for each test specimen, each map and the error by region, of each set of models; and the pictures."""
+    config, found, pictures = StainConfig(stride_px=EDITION.stride_px), [], {}
+    models = {
+        name: {folder.parent.name: load_translator(folder / "model", "cpu") for folder in folders}
+        for name, folders in runs.items()
+    }
+    for pair_id in data.split(0).test:
+        pair, labels = data.load(pair_id), labels_of(data, pair_id)
+        images: dict[str, Any] = {"real": pair.histology}
+        for name, translators in models.items():
+            drawn = {fold: stain_slice(translator, pair.ct, config) for fold, translator in translators.items()}
+            maps, where = doubt_maps(pair, translators, drawn, config), regions(labels, pair.voxel_um)
+            for kind, (doubt, mean) in maps.items():
+                error = error_of(mean, pair)
+                record: dict[str, Any] = {"pair": pair_id, "implant": pair.implant, "models": name, "map": kind}
+                record |= {f"doubt {region}": float(doubt[inside].mean()) for region, inside in where.items()}
+                record |= {f"error {region}": float(error[inside].mean()) for region, inside in where.items()}
+                record["rank correlation"] = rank_correlation(patch_means(doubt, error, pair.mask, PATCH_PX))
+                # Usual is below 1: of the whole section, air too, as a scan is judged before it is stained.
+                record["new share"] = float((maps[NOVELTY][0] > 1).mean())
+                found.append(record)
+            grey = np.rint(255 * maps[DOUBT][0]).astype(np.uint8)
+            images |= {
+                f"stained, {name}": next(iter(drawn.values())),
+                f"doubt, {name}": np.repeat(grey[..., None], 3, axis=2),
+            }
+        pictures[pair_id] = images
+    return found, pictures
+
+
+def table(records: list[dict[str, Any]], material: str) -> str:
+    """Return medians over the specimens of the material and over the others, with the range."""
+    columns = (
+        *(f"{what} {region}" for region in ("implant", "around", "elsewhere") for what in ("doubt", "error")),
+        "rank correlation",
+        "new share",
+    )
+    lines = [f"| specimens | models | map | {' | '.join(columns)} |", "|---" * (len(columns) + 3) + "|"]
+    for which, same in ((material, True), ("the others", False)):
+        for name, kind in dict.fromkeys((record["models"], record["map"]) for record in records):
+            of_this = [r for r in records if (r["models"], r["map"]) == (name, kind)]
+            chosen = [r for r in of_this if (r["implant"] == material) == same]
+            values = [[record[column] for record in chosen] for column in columns]
+            cells = [f"{np.median(v):.3g} ({min(v):.2g}–{max(v):.2g})" for v in values]
+            lines.append(f"| {which} ({len(chosen)}) | {name} | {kind} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Train what is missing, print the tables, draw the pictures: OUT/figures/unseen-<material>.png."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--material", nargs="+", default=["PEEK", "Ti"])
+    parser.add_argument("--row", default="tomostain")
+    parser.add_argument("--folds", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--train-only", action="store_true", help="Print and draw nothing yet.")
+    options = parser.parse_args()
+    for material in options.material:
+        data = without(options.out / TRAINED_ON, material, options.out / f"{TRAINED_ON}-without-{material}")
+        runs: dict[str, list[Path]] = {"saw it": [], "never saw it": []}
+        for fold in options.folds:
+            runs["saw it"].append(Run(options.row, TRAINED_ON, "seconds", fold, 0).folder(options.out))
+            folder = Run(options.row, data.name, "seconds", fold, 0).folder(options.out)
+            if not (folder / "model").is_dir():
+                train_run(recipe_of(options.row, EDITION), EDITION, "seconds", data, folder, fold, 0)
+            runs["never saw it"].append(folder)
+        if options.train_only:
+            continue
+        records, pictures = look(load_dataset(options.out / TESTED_ON), runs)
+        print(f"{material}; disagreement and error in grey levels\n\n{table(records, material)}\n")
+        write_text(options.out / "figures" / f"unseen-{material}.json", json.dumps(records), overwrite=True)
+        some = next(record["pair"] for record in records if record["implant"] == material)
+        write_image(options.out / "figures" / f"unseen-{material}.png", side_by_side(pictures[some]), overwrite=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Try a recipe: train it on fold 0 of a difficulty, judge it on that fold's validation pairs as it goes.
+
+    python -m studies.table1.validate OUT ROW [--trained-on paper] [--seconds 200]
+
+OUT is where `studies.table1.data` has made the data sets. Prints a line of JSON for each hundred seconds of a core:
+[SSIM, LPIPS, PSNR], medians over patches, on the validation pairs of the difficulty and on the aligned ones. Recipes
+are chosen by these lines and by nothing of the test pairs.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from studies.table1.candidates import CANDIDATES, Plain, candidate
+from studies.table1.editions import DIFFICULTIES, EDITIONS
+from studies.table1.run import recipe_of
+from tomostain.dataset.dataset import Dataset, load_dataset
+from tomostain.evaluate.metrics.lpips import Lpips
+from tomostain.evaluate.metrics.patch import background_colour, patch_metrics
+from tomostain.imaging.network_range import histology_from_network
+from tomostain.train import load_recipe
+from tomostain.train.trainer import Trainer
+
+METRICS = ("ssim", "lpips", "psnr")
+EDITION = EDITIONS["cpu"]
+
+
+def judge(trainer: Trainer, data: Dataset, lpips: Lpips) -> list[float]:
+    """Return the medians of the metrics over the validation patches of fold 0."""
+    records = []
+    for pair_id in data.split(0).validation:
+        pair = data.load(pair_id)
+        fake = stained(trainer, trainer.judged(pair) if isinstance(trainer, Plain) else pair.ct.astype(np.float32))
+        colour = background_colour(pair.histology, pair.mask)
+        sizes = (EDITION.patch_px, EDITION.stride_px)
+        records += patch_metrics(fake, pair.histology, pair.mask, *sizes, lpips, colour=colour)
+    return [round(float(np.median([record[metric] for record in records])), 4) for metric in METRICS]
+
+
+def stained(trainer: Trainer, ct: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return the picture (Y, X, 3) that the model under training makes of what its `draw` takes."""
+    levels = histology_from_network(torch.from_numpy(trainer.draw(ct))).numpy()
+    return np.rint(levels).clip(0, 255).astype(np.uint8)
+
+
+def main() -> None:
+    """Train and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("row", help=f"A row of the table, a file in recipes/, or one of {', '.join(CANDIDATES)}.")
+    parser.add_argument("--trained-on", choices=[d.name for d in DIFFICULTIES], default="paper")
+    parser.add_argument("--seconds", type=int, default=200)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    judged_on = {name: load_dataset(options.out / name) for name in dict.fromkeys((options.trained_on, "aligned"))}
+    data = judged_on[options.trained_on]
+    if options.row in CANDIDATES:
+        trainer: Trainer = candidate(options.row, data, options.out / "specimens")
+    else:
+        trainer = Trainer(load_recipe(recipe_of(options.row, EDITION)), data, 0, 0, "cpu")
+    lpips, spent, steps, mark = Lpips("alex"), 0.0, 0, 100
+    while mark <= options.seconds:
+        begun = time.process_time()
+        trainer.take_step()
+        spent, steps = spent + time.process_time() - begun, steps + 1
+        if spent >= mark:
+            found = {name: judge(trainer, data, lpips) for name, data in judged_on.items()}
+            print(
+                json.dumps({"name": options.row, "trained_on": options.trained_on, "s": mark, "steps": steps, **found}),
+                flush=True,
+            )
+            mark += 100
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Peak memory of staining against the number of slices: each volume by a process of its own.
+
+    python -m studies.volumes.memory OUT [--depths 300 1200] [--side 256] [--planes z]
+
+Prints the peak resident memory of each process, and beside it that of one that imports everything and stains 8 slices.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from studies.volumes.common import where_and_when
+from tests.support.models import LEVELS, grey_volume, random_model
+
+CODE = """
+import sys, torch
+from pathlib import Path
+from tomostain.prepare import IntensityReference
+from tomostain.stain import StainConfig, stain_volume
+torch.set_num_threads(1)
+model, volume, out, planes = sys.argv[1:]
+config = StainConfig(patch_px=128, stride_px=128, slab=16, planes=planes)
+levels = IntensityReference({background}, {bone})
+stain_volume(Path(model), Path(volume), Path(out), config=config, levels=levels, overwrite=True)
+# Not ru_maxrss, which a child takes over from its parent.
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+def peak_mb(model: Path, volume: Path, out: Path, planes: str) -> float:
+    """Return the peak resident memory of a process that stains a volume, MB."""
+    command = [sys.executable, "-c", CODE.format(**LEVELS), *map(str, (model, volume, out)), planes]
+    told = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(told.stdout.split()[-1]) / 1000
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--depths", type=int, nargs="+", default=[300, 1200])
+    parser.add_argument("--side", type=int, default=256)
+    parser.add_argument("--planes", default="z")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    model = (
+        random_model(options.out / "model", width=4) if not (options.out / "model").exists() else options.out / "model"
+    )
+    print(where_and_when(), "\n| slices | peak / MB | of the first |\n|---|---|---|", sep="\n", flush=True)
+    first = None
+    for depth in (8, *options.depths):
+        volume = options.out / f"volume-{depth}"
+        if not volume.exists():
+            grey_volume(volume, (depth, options.side, options.side))
+        found = peak_mb(model, volume, options.out / f"{depth}.ome.zarr", options.planes)
+        if depth != 8:
+            first = first or found
+        print(f"| {depth} | {found:.0f} | {found / first if first else float('nan'):.3f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What several test files share: toy models, recipes and volumes, a distributed worker, a headless browser."""

@@ -1,0 +1,144 @@
+"""The processes of test_train_distributed.py: ``distributed_worker.py FOLDER`` trains on FOLDER/set, in FOLDER/<job>.
+
+Everything in double precision: Adam turns the rounding of a gradient that should be zero into a step, so that after a
+few steps in single precision two orders of summation are two trajectories. In double they stay together, unless the
+processes do something else than one.
+"""
+
+import dataclasses
+import io
+import json
+import os
+import signal
+import sys
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
+from unittest import mock
+
+import torch
+
+from tests.support.training import DROPOUT, SETTLED, toy_recipe
+from tomostain.cli.main import run
+from tomostain.errors import InterruptedRunError, PeerProcessError
+from tomostain.train import PatchSampler, Trainer, train, trainer
+from tomostain.train.distributed import Team
+
+STEPS, SEED = 10, 5
+RECIPES = {
+    "paired-cyclegan": toy_recipe(clip_norm=5),
+    "pix2pix": toy_recipe(**DROPOUT),
+    "tomostain": toy_recipe(
+        terms={"adversarial_y": 1, "feature_matching": 10, "l1": 20},
+        in_channels=1,
+        average=0.9,
+        realign=4,
+        buffer=0,
+    ),
+    "settled": toy_recipe(**SETTLED),
+    "in-parts": toy_recipe(batch=4, accumulate=2, patches_per_pair=6),
+}
+
+
+def aside(drawn, real, mask, start):
+    """Stand in for `align`, which leaves things where they are as long as hardly anything is learnt: move a pixel."""
+    place = start.double().clone()
+    place[:, 2] += torch.stack([1 + drawn.double().mean(), real.double().mean() - 1])
+    return place
+
+
+@contextmanager
+def double():
+    """Train in double precision; yield the list that gets each step's losses."""
+    losses, fabric, take_step = [], Team.fabric, Trainer.take_step
+    apply, lay = PatchSampler.apply, PatchSampler.lay
+
+    def cut(self, transforms):
+        batch = apply(self, transforms)
+        return dataclasses.replace(batch, x=batch.x.double(), y=batch.y.double(), mask=batch.mask.double())
+
+    def step(self):
+        values = take_step(self)
+        losses.append(dict(values))
+        return values
+
+    torch.set_default_dtype(torch.float64)
+    try:
+        with (
+            mock.patch.object(Team, "fabric", lambda self, precision: fabric(self, "64-true")),
+            mock.patch.object(PatchSampler, "apply", cut),
+            mock.patch.object(PatchSampler, "lay", lambda self, number, place: lay(self, number, place.float())),
+            mock.patch.object(trainer, "align", aside),
+            mock.patch.object(Trainer, "take_step", step),
+        ):
+            yield losses
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def train_noting(folder, job, **options):
+    """Train in double precision in `folder`/`job`; return each step's losses."""
+    options = {"recipe": RECIPES[job], "seed": SEED, "max_steps": STEPS} | options
+    with double() as losses:
+        train(folder / "set", folder / options.pop("into", job), **options)
+    return losses
+
+
+def stop_second_after(calls):
+    """Return a clock that is read before the first step and after each, and tells the second process alone to stop."""
+    read = iter(range(10**6))
+
+    def clock():
+        if next(read) == calls and os.environ["RANK"] == "1":
+            signal.raise_signal(signal.SIGTERM)
+        return 0.0
+
+    return clock
+
+
+def fail_at(step):
+    """Return a listener that fails as a full disk would; only the first process has a listener."""
+
+    def progress(label, done, total):
+        if done == step:
+            raise OSError(28, "No space left on device")
+
+    return progress
+
+
+def error_of(folder, job, **options):
+    """Return the kind of error that training ends with."""
+    try:
+        train_noting(folder, job, **options)
+    except (InterruptedRunError, PeerProcessError, OSError) as error:
+        return type(error).__name__
+    return None
+
+
+def told_by_command_line(folder):
+    """Return exit code and stderr of a recipe whose batch two processes cannot divide."""
+    recipe = folder / "odd.yaml"
+    command = ["train", folder / "set", folder / "refused", "--recipe", recipe, "--device", "cpu"]
+    with redirect_stderr(io.StringIO()) as stderr:
+        code = run(list(map(str, command)))
+    return code, stderr.getvalue()
+
+
+def main(folder):
+    """Do every job; each process writes what it has seen."""
+    rank = int(os.environ["RANK"])
+    told = {"losses": {name: train_noting(folder, name) for name in RECIPES}, "errors": {}}
+    told["goes-on"] = train_noting(folder, "paired-cyclegan", into="begun-alone", resume=True)
+    stop = {"clock": stop_second_after(4), "into": "begun-together"}
+    told["errors"]["stopped"] = error_of(folder, "paired-cyclegan", **stop)
+    told["errors"]["full"] = error_of(folder, "settled", into="full", progress=fail_at(2))
+    # The clocks do not agree; the first one's counts.
+    ticks = iter(range(100)) if rank == 0 else iter(range(0, 10**6, 1000))
+    train_noting(folder, "settled", into="timed", max_seconds=3, clock=lambda: float(next(ticks)))
+    train(folder / "set", folder / "single", recipe=RECIPES["paired-cyclegan"], seed=SEED, max_steps=3)
+    told["refused"] = told_by_command_line(folder)
+    (folder / f"told-{rank}.json").write_text(json.dumps(told))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(Path(sys.argv[1]))
