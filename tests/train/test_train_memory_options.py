@@ -269,7 +269,7 @@ def test_without_graphs_no_step_is_marked(dataset, monkeypatch):
     assert graphs.passes > 0
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("name", GRAPHED)
 def test_steps_of_cuda_graphs_have_the_plain_losses(dataset, monkeypatch, name):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)

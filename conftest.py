@@ -1,0 +1,28 @@
+"""Tests run on the CPU, whatever the machine: GPUs are hidden, also from the processes that tests start.
+
+`pytest -m gpu` shows them and runs the tests that need one.
+"""
+
+import os
+
+import pytest
+
+
+def wants_gpu(config):
+    """Return whether the tests marked `gpu` were selected."""
+    return config.option.markexpr.strip() == "gpu"
+
+
+def pytest_configure(config):
+    """Hide GPUs unless tests that need one were selected."""
+    config.addinivalue_line("markers", "gpu: needs a CUDA GPU; run these with `pytest -m gpu`")
+    if not wants_gpu(config):
+        # CUDA reads it when it is initialised, which no import does.
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def pytest_collection_modifyitems(config, items):
+    """Skip the tests that need a GPU unless they were selected."""
+    for item in items:
+        if item.get_closest_marker("gpu") and not wants_gpu(config):
+            item.add_marker(pytest.mark.skip(reason="needs a GPU; run `pytest -m gpu`"))
