@@ -8,10 +8,14 @@ graphical toolkit:
 True
 """
 
+import logging
 from importlib import import_module
 from types import ModuleType
 
 __version__ = "0.1.0"
+
+# A library prints no log messages unless the program that uses it adds a handler.
+logging.getLogger("tomostain").addHandler(logging.NullHandler())
 
 _STAGES = ("evaluate", "io", "phantom", "prepare", "register", "stain", "train", "view")
 

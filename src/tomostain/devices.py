@@ -1,17 +1,26 @@
-"""Which device: the one place where a name becomes a torch device."""
+"""The choice of a device: the only place where a name becomes a torch device."""
+
+import logging
 
 import torch
 
 from tomostain.errors import InputError
 
+logger = logging.getLogger(__name__)
+
 
 def choose_device(device: str) -> torch.device:
-    """Return the device by its name; ``auto`` is a GPU if there is one, else the CPU.
+    """Return a device by its name.
+
+    Parameters
+    ----------
+    device : str
+        ``"auto"`` (the first GPU, or the CPU where there is none), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
 
     Raises
     ------
     InputError
-        If the name is no device, or a GPU is asked for that is not there.
+        If the name is not a device, or names a GPU that does not exist.
 
     Examples
     --------
@@ -19,11 +28,22 @@ def choose_device(device: str) -> torch.device:
     device(type='cpu')
     """
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        chosen = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    else:
+        chosen = _named(device)
+    logger.info("device: %s (device=%s)", chosen, device)
+    return chosen
+
+
+def _named(device: str) -> torch.device:
     try:
-        place = torch.device(device)
+        chosen = torch.device(device)
     except RuntimeError:
-        raise InputError(f"--device {device}: not a device; give auto, cpu, cuda or cuda:N") from None
-    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"--device {device}: torch finds {torch.cuda.device_count()} GPU(s) here; use --device cpu")
-    return place
+        raise InputError(
+            f"`device={device}`: not a device; give auto, cpu, cuda or cuda:N", parameter="device"
+        ) from None
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"`device={device}`: torch finds {torch.cuda.device_count()} GPU(s); set `device=cpu`", parameter="device"
+        )
+    return chosen

@@ -93,10 +93,10 @@ def test_existing_output_is_kept(tmp_path, fails):
     ("error", "code", "words"),
     [
         (OSError(errno.ENOSPC, "No space left on device", "big.zarr"), 2, "big.zarr: the disk is full"),
-        (InterruptedRunError("run: stopped at step 7; go on with --resume"), 130, "--resume"),
+        (InterruptedRunError("run: stopped at step 7; set `resume=True`"), 130, "resume"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (MemoryError("8 GB"), 2, "not enough memory"),
-        (ZeroDivisionError("oops"), 1, "a fault of ours: ZeroDivisionError: oops"),
+        (ZeroDivisionError("oops"), 1, "internal error: ZeroDivisionError: oops"),
         (InputError("scan.h5: empty"), 2, "scan.h5: empty"),
     ],
 )

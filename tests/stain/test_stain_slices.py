@@ -201,9 +201,9 @@ def test_a_huge_architecture_without_its_weights_takes_no_memory(tmp_path):
 
 def test_devices_that_are_not_there_are_refused(tmp_path):
     folder = make_model(tmp_path / "model")
-    with pytest.raises(InputError, match="--device cuda:99: torch finds"):
+    with pytest.raises(InputError, match="`device=cuda:99`: torch finds"):
         load_translator(folder, "cuda:99")
-    with pytest.raises(InputError, match="--device gpu0: not a device"):
+    with pytest.raises(InputError, match="`device=gpu0`: not a device"):
         load_translator(folder, "gpu0")
 
 

@@ -275,7 +275,7 @@ def test_the_plan_tells_pairs_steps_and_time(dataset):
 
 
 def test_a_device_that_is_not_there_is_named(dataset, tmp_path):
-    with pytest.raises(InputError, match="--device tpux: not a device"):
+    with pytest.raises(InputError, match="`device=tpux`: not a device"):
         train(dataset, tmp_path / "run", recipe=toy_recipe(), device="tpux")
 
 

@@ -1,21 +1,25 @@
-"""The entry point: one Typer application, and the one place where errors become exit codes.
+"""The entry point: the Typer application, and the only place where errors become exit codes.
 
-Exit codes: 0 done, 2 the input or the options are wrong (one line on stderr), 3 a registration that is not sure,
-1 a fault of ours, 130 interrupted.
+Exit codes: 0 success, 1 internal error, 2 wrong input or options (one line on stderr), 3 uncertain registration,
+130 interrupted.
 """
 
 import errno
+import logging
 import os
+import shlex
 import sys
 import traceback
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, TextIO
 
 import typer
 
 import tomostain
-from tomostain.cli.messages import as_options
+from tomostain.cli.log import SHOWN, logging_session, start_logging
+from tomostain.cli.messages import as_options, error_line
 from tomostain.cli.verbs import VerbGroup
 from tomostain.errors import (
     InputError,
@@ -24,6 +28,11 @@ from tomostain.errors import (
     PeerProcessError,
     RegistrationUncertainError,
 )
+
+logger = logging.getLogger(__name__)
+
+# Global flags without a value that are accepted after the verb, too.
+_ANYWHERE = ("--debug", "--verbose", "-v", "-vv")
 
 app = typer.Typer(
     name="tomostain",
@@ -36,8 +45,8 @@ app = typer.Typer(
 )
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(show: bool) -> None:
+    if show:
         typer.echo(f"tomostain {tomostain.__version__}")
         raise typer.Exit
 
@@ -46,31 +55,44 @@ def _show_version(wanted: bool) -> None:
 def root(
     context: typer.Context,
     debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
-    quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress bars."),
-    threads: int = typer.Option(0, "--threads", min=0, help="CPU threads for the networks (0: let torch decide)."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="Show no progress bars."),
+    verbose: int = typer.Option(
+        0,
+        "--verbose",
+        "-v",
+        count=True,
+        show_default=False,
+        help="Show what is decided, such as the device (-vv: more).",
+    ),
+    log_file: Path | None = typer.Option(None, "--log-file", help="File to which these messages are appended."),
+    threads: int = typer.Option(0, "--threads", min=0, help="CPU threads for the networks (0: PyTorch's default)."),
     version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version."),
 ) -> None:
-    """Virtual histology for X-ray tomography: a greyscale µCT volume goes in, the same volume comes out stained.
+    """Virtual histology for X-ray tomography: stain a greyscale µCT volume as histology would.
 
     The usual way: prepare pairs of µCT and histology, train on them, evaluate, stain whole volumes.
-    To see all of it at once on made-up specimens:  tomostain demo
+    To see all steps on synthetic specimens:  tomostain demo
 
-    Options before the verb hold for every verb, for example:  tomostain --debug stain MODEL INPUT OUT
+    Options before the verb apply to every verb, for example:  tomostain --log-file run.log stain MODEL INPUT OUT
     """
-    context.obj = {"debug": debug, "quiet": quiet, "threads": threads}
+    context.obj.update(debug=debug, quiet=quiet, threads=threads)
+    context.obj["handlers"] += start_logging(verbose, log_file)
+    logger.info("tomostain %s: %s", tomostain.__version__, shlex.join(context.obj["arguments"]))
+    logger.info("CPU threads: %s", threads or "default of PyTorch")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with the code the module's head names."""
+    """Run the command line and exit. The exit codes are listed at the top of this module."""
     _wait_without_spinning()
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
 def _wait_without_spinning() -> None:
-    """Have the threads of GNU OpenMP sleep soon while they wait for each other, unless somebody has said how to wait.
+    """Make threads of GNU OpenMP sleep while they wait for each other, unless the environment says how to wait.
 
-    They spin for milliseconds by default. Where other work has some of the cores, what they wait for is not running,
-    and a training step takes minutes in place of seconds (docs/explanation/speed.md). It is read when torch is loaded.
+    They spin for milliseconds by default. Where other programs use some of the cores, the awaited thread may not run,
+    and a training step takes minutes instead of seconds (docs/explanation/speed.md). OpenMP reads the variable when
+    torch is imported.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
@@ -78,29 +100,34 @@ def _wait_without_spinning() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line; return the exit code."""
+    with logging_session() as handlers, warnings.catch_warnings():
+        warnings.simplefilter("always", OutOfDistributionWarning)
+        warnings.showwarning = _warn
+        return _run(arguments, handlers)
+
+
+def _run(arguments: Sequence[str], handlers: list[logging.Handler]) -> int:
     debug = "--debug" in arguments
+    first = [word for word in arguments if word in _ANYWHERE]
+    rest = [word for word in arguments if word not in _ANYWHERE]
     try:
-        # "--debug" is understood wherever it stands: nobody types it first.
-        rest = [word for word in arguments if word != "--debug"]
-        with warnings.catch_warnings():
-            warnings.simplefilter("always", OutOfDistributionWarning)
-            warnings.showwarning = _warn
-            code = app(args=(["--debug"] if debug else []) + rest, standalone_mode=False)
+        state = {"handlers": handlers, "arguments": list(arguments)}
+        code = app(args=first + rest, standalone_mode=False, obj=state)
     except (InputError, InterruptedRunError, typer.Abort, KeyboardInterrupt, OSError, MemoryError) as error:
         if debug:
             traceback.print_exc()
-        return _tell(error, _command(arguments))
+        return _report(error, _command(arguments))
     except PeerProcessError:
         return 1
     except Exception as error:
         if hasattr(error, "format_message"):  # a usage error of typer's, whose base class moves between its versions
-            return _say(f"{error.format_message()} (see: tomostain {_verb(error)}--help)", 2)
+            return _print(f"{error.format_message()} (see: tomostain {_verb(error)}--help)", 2)
         if debug:
             traceback.print_exc()
-        fault = f"a fault of ours: {type(error).__name__}: {error}"
-        return _say(f"{fault}. Run again with --debug and report what it shows", 1)
-    if code == 130:  # typer makes this of Ctrl-C
-        return _say("interrupted", 130)
+        message = f"internal error: {type(error).__name__}: {error}"
+        return _print(f"{message}. Run again with --debug and report the output", 1)
+    if code == 130:  # typer's code for Ctrl-C
+        return _print("interrupted", 130)
     return code if isinstance(code, int) else 0
 
 
@@ -112,13 +139,11 @@ def _warn(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Show our own warnings as a sentence; others as Python does."""
-    own = issubclass(category, OutOfDistributionWarning)
-    text = (
-        f"warning: {as_options(str(message), _command(sys.argv))}\n"
-        if own
-        else warnings.formatwarning(message, category, filename, lineno, line)
-    )
+    """Show a warning of this package as one sentence, others as Python does."""
+    text = warnings.formatwarning(message, category, filename, lineno, line)
+    if issubclass(category, OutOfDistributionWarning):
+        text = f"warning: {as_options(str(message), _command(sys.argv))}\n"
+        logging.getLogger(SHOWN).warning("%s", text.strip())
     typer.echo(text, err=True, nl=False)
 
 
@@ -131,30 +156,32 @@ def _command(arguments: Sequence[str]) -> Any:
         return None
 
 
-def _tell(error: BaseException, command: Any = None) -> int:
-    """Say an expected error in one line; return its exit code."""
+def _report(error: BaseException, command: Any = None) -> int:
+    """Print an expected error in one line; return its exit code."""
     if isinstance(error, InputError):
-        return _say(as_options(str(error), command), 3 if isinstance(error, RegistrationUncertainError) else 2)
+        return _print(error_line(error, command), 3 if isinstance(error, RegistrationUncertainError) else 2)
     if isinstance(error, InterruptedRunError):
-        return _say(as_options(str(error), command), 130)
+        return _print(as_options(str(error), command), 130)
     if isinstance(error, MemoryError):
-        return _say(f"not enough memory ({error}); work on a smaller part, or with smaller batches or slabs", 2)
+        return _print(f"not enough memory ({error}); use a smaller region, smaller batches or a smaller z chunk", 2)
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _say(
+            return _print(
                 f"{where}the disk is full; free some space or write elsewhere, then run the same command again", 2
             )
-        return _say(f"{where}{error.strerror or error}", 2)
-    return _say("interrupted", 130)
+        return _print(f"{where}{error.strerror or error}", 2)
+    return _print("interrupted", 130)
 
 
-def _say(message: str, code: int) -> int:
-    print(f"tomostain: {' '.join(message.split())}", file=sys.stderr)
+def _print(message: str, code: int) -> int:
+    line = " ".join(message.split())
+    print(f"tomostain: {line}", file=sys.stderr)
+    logging.getLogger(SHOWN).error("%s (exit code %d)", line, code)
     return code
 
 
 def _verb(error: Exception) -> str:
-    """Return the verb a usage error belongs to, with a space behind it; empty for none."""
+    """Return the verb of a usage error with a space after it, or an empty string."""
     context = getattr(error, "ctx", None)
     return f"{context.info_name} " if context is not None and context.parent is not None else ""

@@ -3,6 +3,8 @@
 import re
 from typing import Any
 
+from tomostain.errors import InputError
+
 _NAME = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`\s]+))?`")
 
 
@@ -25,24 +27,58 @@ def as_options(message: str, command: Any) -> str:
     >>> import typer
     >>> app = typer.Typer()
     >>> @app.command()
-    ... def stain(voxel_um: str = ""): ...
+    ... def stain(voxel_um: str = "", overwrite: bool = False, baselines: bool = True): ...
     >>> command = typer.main.get_command(app)
     >>> as_options("scan: no voxel size is stated; give `voxel_um`", command)
     'scan: no voxel size is stated; give --voxel-um'
     >>> as_options("set `voxel_um=5`, or the key `other`", command)
     'set --voxel-um 5, or the key other'
+    >>> as_options("add `overwrite=True`, or `baselines=False`", command)
+    'add --overwrite, or --no-baselines'
     """
-    options: dict[str, str] = {}
-    for parameter in command.params if command is not None else ():
-        is_option = parameter.param_type_name == "option"
-        argument = getattr(parameter, "metavar", None) or (parameter.name or "").upper()
-        options[parameter.name] = max(parameter.opts, key=len) if is_option else argument
+    options = _options(command)
 
     def replace(match: re.Match[str]) -> str:
         name, value = match[1], match[2]
-        if name in options:
-            is_flag = value == "True"
-            return options[name] + (f" {value}" if value and not is_flag else "")
-        return name + (f"={value}" if value else "")
+        if name not in options:
+            return name + (f"={value}" if value else "")
+        on, off = options[name]
+        if value == "False" and off:
+            return off
+        return on + (f" {value}" if value and value != "True" else "")
 
     return _NAME.sub(replace, message)
+
+
+def error_line(error: InputError, command: Any) -> str:
+    """Return the message of an error as the command line shows it.
+
+    Where the error names a parameter of the verb that its message does not mention, the option is put first.
+
+    Examples
+    --------
+    >>> import typer
+    >>> app = typer.Typer()
+    >>> @app.command()
+    ... def stain(patch_px: int = 0): ...
+    >>> command = typer.main.get_command(app)
+    >>> error_line(InputError("expected a multiple of 4", parameter="patch_px"), command)
+    '--patch-px: expected a multiple of 4'
+    """
+    message = as_options(str(error), command)
+    on, off = _options(command).get(error.parameter or "", ("", ""))
+    if not on or on in message or (off and off in message):
+        return message
+    return f"{on}: {message}"
+
+
+def _options(command: Any) -> dict[str, tuple[str, str]]:
+    """Return the options of a command by the name of the parameter: what sets it, and what sets it to False."""
+    options: dict[str, tuple[str, str]] = {}
+    for parameter in command.params if command is not None else ():
+        if parameter.param_type_name == "option":
+            off = parameter.secondary_opts
+            options[parameter.name] = max(parameter.opts, key=len), max(off, key=len) if off else ""
+        else:
+            options[parameter.name] = getattr(parameter, "metavar", None) or (parameter.name or "").upper(), ""
+    return options

@@ -8,19 +8,19 @@ A module is imported when its verb runs, or for ``tomostain --help``. Entry poin
 import importlib
 import importlib.metadata
 import pkgutil
-from collections.abc import Callable, Iterator, MutableMapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from tomostain.errors import InputError
 
 ENTRY_POINTS = "tomostain.verbs"
 
 # The modules of this package that define no verb.
-_SHARED = {"common", "main", "messages", "progress", "verbs"}
+_SHARED = {"common", "log", "main", "messages", "progress", "verbs"}
 # In the examples of a help text, a line that starts with one of these is a command; others continue the text.
 _COMMANDS = ("tomostain", "torchrun", "srun")
 
@@ -39,18 +39,23 @@ class Verb:
         What runs. Its parameters are declared as Typer describes, its docstring is the help text.
     order : int
         Position in ``tomostain --help``: lower numbers first.
+    renamed : mapping of str to str
+        Older names of options, and the options that replace them.
     """
 
     name: str
     function: Callable[..., Any]
     order: int
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
 
 # Filled by `verb` when a module is imported.
 REGISTRY: dict[str, Verb] = {}
 
 
-def verb(*, examples: str = "", name: str | None = None, order: int = 1000) -> Callable[[F], F]:
+def verb(
+    *, examples: str = "", name: str | None = None, order: int = 1000, renamed: Mapping[str, str] | None = None
+) -> Callable[[F], F]:
     """Register a function as a verb of the command line.
 
     Parameters
@@ -61,6 +66,8 @@ def verb(*, examples: str = "", name: str | None = None, order: int = 1000) -> C
         The verb, by default the name of the function with dashes for underscores.
     order : int
         Position in ``tomostain --help``: lower numbers first. By default at the end.
+    renamed : mapping of str to str, optional
+        Older names of options, such as ``{"--doubt": "--uncertainty"}``. They still work, and print a warning.
 
     Examples
     --------
@@ -76,7 +83,7 @@ def verb(*, examples: str = "", name: str | None = None, order: int = 1000) -> C
         word = name or function.__name__.replace("_", "-")
         if examples:
             function.__doc__ = _with_examples(function.__doc__ or "", examples)
-        REGISTRY[word] = Verb(word, function, order)
+        REGISTRY[word] = Verb(word, function, order, dict(renamed or {}))
         return function
 
     return decorate
@@ -127,7 +134,7 @@ def load_verb(name: str) -> Verb:
     except Exception as error:
         raise InputError(f"{name}: cannot load this verb from {point.value} ({_package(point)}): {error}") from error
     known = next((entry for entry in REGISTRY.values() if entry.function is function), None)
-    return Verb(name, function, known.order if known else 1000)
+    return known or Verb(name, function, order=1000)
 
 
 def _modules() -> list[str]:
@@ -140,6 +147,24 @@ def _package(point: importlib.metadata.EntryPoint) -> str:
     return point.dist.name if point.dist is not None else "unknown package"
 
 
+class VerbCommand(TyperCommand):
+    """A command that accepts older names of its options."""
+
+    renamed: Mapping[str, str] = {}
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Replace the older names of options, with a warning, and parse the arguments."""
+        end = args.index("--") if "--" in args else len(args)
+        return super().parse_args(ctx, [self._current(word) for word in args[:end]] + args[end:])
+
+    def _current(self, word: str) -> str:
+        option, equals, value = word.partition("=")
+        if option not in self.renamed:
+            return word
+        typer.echo(f"warning: {option} is now {self.renamed[option]}", err=True)
+        return f"{self.renamed[option]}{equals}{value}"
+
+
 class _Commands(MutableMapping[str, Any]):
     """The commands of the application by name. A command is built when it is asked for."""
 
@@ -148,9 +173,12 @@ class _Commands(MutableMapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._built:
-            single = typer.Typer(add_completion=False, rich_markup_mode=None)
-            single.command(name)(load_verb(name).function)
-            self._built[name] = typer.main.get_command(single)
+            single, entry = typer.Typer(add_completion=False, rich_markup_mode=None), load_verb(name)
+            single.command(name, cls=VerbCommand)(entry.function)
+            command = typer.main.get_command(single)
+            assert isinstance(command, VerbCommand)
+            command.renamed = entry.renamed
+            self._built[name] = command
         return self._built[name]
 
     def __setitem__(self, name: str, command: Any) -> None:
