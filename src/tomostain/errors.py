@@ -1,7 +1,6 @@
 """Errors that the user can correct: one line that names the thing, its value and the way out."""
 
-import warnings
-from typing import Any
+from tomostain.deprecation import renamed
 
 
 class InputError(ValueError):
@@ -50,17 +49,12 @@ class OutOfDistributionWarning(UserWarning):
     """The input is unlike the training data of the model. It is processed nevertheless."""
 
 
-_RENAMED = {
-    "NotSure": "RegistrationUncertainError",
-    "Interrupted": "InterruptedRunError",
-    "ToldElsewhere": "PeerProcessError",
-    "StrangeInput": "OutOfDistributionWarning",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Return a class by its older name, with a deprecation warning."""
-    if name in _RENAMED:
-        warnings.warn(f"tomostain.errors.{name} is now {_RENAMED[name]}", DeprecationWarning, stacklevel=2)
-        return globals()[_RENAMED[name]]
-    raise AttributeError(f"module 'tomostain.errors' has no attribute {name!r}")
+__getattr__ = renamed(
+    __name__,
+    {
+        "NotSure": "RegistrationUncertainError",
+        "Interrupted": "InterruptedRunError",
+        "ToldElsewhere": "PeerProcessError",
+        "StrangeInput": "OutOfDistributionWarning",
+    },
+)

@@ -77,7 +77,7 @@ def register_one(folder: Path, stain: str, start: str, result: Path, seed: int) 
     """Register one slide from one start; write the errors as JSON."""
     from tomostain.geometry.section import Section
     from tomostain.imaging.intensity import volume_reference
-    from tomostain.imaging.slide_levels import shrink_slide, slide_levels
+    from tomostain.imaging.slide_reference import shrink_slide, slide_reference
     from tomostain.io import open_slide, open_volume
     from tomostain.register.resolution import coarser, read_coarse
     from tomostain.register.template import make_template
@@ -97,7 +97,7 @@ def register_one(folder: Path, stain: str, start: str, result: Path, seed: int) 
         voxel_um = float(here.voxel_um.max())
         rgb, pixel_um, first_um = shrink_slide(slide, voxel_um)
         # White is found on the whole slide at a finer size: the coarsest level may show hardly any glass.
-        template = make_template(rgb, pixel_um, first_um, levels=slide_levels(slide))
+        template = make_template(rgb, pixel_um, first_um, levels=slide_reference(slide))
         middle = template.middle_um
         if start == "identity":
             frame = np.eye(3)[:, [1, 2, 0]]

@@ -149,11 +149,11 @@ def test_a_dataset_too_small_for_folds_trains_on_all(tmp_path):
     ("changes", "message"),
     [
         ({"test": ["zz"]}, "names 'zz'"),
-        ({"test": ["a"]}, "pair 'a' stands in more than one"),
+        ({"test": ["a"]}, "pair 'a' is in more than one"),
         ({"pairs": []}, "is empty"),
         ({"pairs": [{"id": "a"}, {"id": "a"}]}, "names a pair twice"),
         ({"pairs": [{"id": "../a"}]}, "folder name"),
-        ({"pairs": [{"name": "a"}]}, "not a dataset's index"),
+        ({"pairs": [{"name": "a"}]}, "not the index of a dataset"),
         ({"pairs": [{"id": "gone"}], "folds": [], "test": []}, "gone: no such folder"),
         ({"pairs": [{"id": i, "subject": "one"} for i in "abcd"]}, "subject 'one' is split"),
     ],
@@ -171,7 +171,7 @@ def test_no_dataset_here(tmp_path):
 
 
 def test_mixed_voxel_sizes_are_refused(tmp_path):
-    with pytest.raises(InputError, match="pair 'b': its voxels are 10 µm"):
+    with pytest.raises(InputError, match="pair 'b': its voxel size is 10 µm"):
         save_dataset(tmp_path / "set", [make_pair("a"), make_pair("b", voxel_um=10.0)])
     assert not (tmp_path / "set").exists()
 
@@ -197,7 +197,7 @@ def test_a_hand_drawn_file_is_never_lost(tmp_path):
     tifffile.imwrite(path, np.eye(12, 16, dtype=np.uint8))
     with pytest.raises(InputError, match=r"exclude\.tif: the new dataset has no such pair"):
         save_dataset(tmp_path / "set", [make_pair("a")], overwrite=True)
-    with pytest.raises(InputError, match=r"exclude\.tif: has 12 x 16 pixels, the pair 20 x 20"):
+    with pytest.raises(InputError, match=r"exclude\.tif: has 12 x 16 pixels, but the pair has 20 x 20"):
         save_dataset(tmp_path / "set", [make_pair("b", (20, 20))], overwrite=True)
     assert path.exists()
     assert load_dataset(tmp_path / "set").ids == dataset.ids
@@ -224,10 +224,10 @@ def test_slices_are_read_where_they_are_wanted(tmp_path, number):
     data = load_dataset(tmp_path / "set")
     assert data.load("a").slices is None  # left alone
     for wanted in range(1, number + 1, 2):
-        seen = data.load("a", wanted).seen(wanted)
+        seen = data.load("a", wanted).context(wanted)
         expected = pair.slices[(number - wanted) // 2 : (number + wanted) // 2] if wanted > 1 else pair.ct
         np.testing.assert_array_equal(seen, expected)
-    with pytest.raises(InputError, match=f"pair 'a': holds {number} slice.*{number + 2} are needed.*--ct-slices"):
+    with pytest.raises(InputError, match=f"pair 'a': holds {number} slice.*{number + 2} are needed.*`ct_slices="):
         data.load("a", number + 2)
 
 
@@ -237,7 +237,7 @@ def test_slices_that_do_not_belong_to_the_ct_are_named(tmp_path):
         (pair.slices[:2], "an odd number"),
         (pair.slices.astype(np.float32), "float32"),
         (pair.slices[:, 1:], "each of the shape"),
-        (pair.slices[::-1] + 1, "middle one of its slices is not ct"),
+        (pair.slices[::-1] + 1, "the middle slice is not ct"),
     ):
         with pytest.raises(InputError, match=f"pair 'a': .*{message}"):
             replace(pair, slices=slices)

@@ -77,7 +77,7 @@ def test_a_test_set_by_name():
     pairs = records(["Ti"] * 5, ["a", "a", "b", "c", "d"])
     assert make_folds(pairs, SplitConfig(test_subjects=("a",)))[0] == ("p0", "p1")
     assert make_folds(pairs, SplitConfig(test_ids=("p2",)))[0] == ("p2",)
-    with pytest.raises(InputError, match="test_subjects: no 'aa' here"):
+    with pytest.raises(InputError, match="test_subjects: no 'aa' in this dataset"):
         make_folds(pairs, SplitConfig(test_subjects=("aa",)))
     with pytest.raises(InputError, match="test_ids: no 'p9' here"):
         make_folds(pairs, SplitConfig(test_ids=("p9",)))

@@ -83,7 +83,7 @@ def test_rigid_matter_is_bone_and_screw_in_both():
 
 def test_a_mask_that_excludes_everything_names_the_pair():
     ct, histology, _ = made_pair()
-    with pytest.raises(InputError, match="pair 'rat 3': the exclusion leaves nothing"):
+    with pytest.raises(InputError, match="pair 'rat 3': the exclusion removes the whole mask"):
         correspondence_mask(ct, histology, np.ones(SHAPE, bool), source="pair 'rat 3'")
     with pytest.raises(InputError, match="no bone and no screw found in the µCT"):
         correspondence_mask(np.full(SHAPE, 10000, np.uint16), histology)

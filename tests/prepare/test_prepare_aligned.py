@@ -93,7 +93,7 @@ def test_masks_from_a_folder(tmp_path):
 def test_what_is_wrong_with_the_folders_is_named(tmp_path):
     x, y = write_folders(tmp_path)
     out = tmp_path / "set"
-    with pytest.raises(InputError, match="voxel_um: not given"):
+    with pytest.raises(InputError, match="voxel_um: missing"):
         prepare_aligned(x, y, out, AlignedConfig())
     with pytest.raises(InputError, match=r"nowhere: no such file or folder"):
         prepare_aligned(tmp_path / "nowhere", y, out, PLAIN)
@@ -117,7 +117,7 @@ def test_what_is_wrong_with_the_folders_is_named(tmp_path):
 
 def test_what_is_wrong_with_an_image_is_named(tmp_path):
     x, y = write_folders(tmp_path, names=["a"])
-    with pytest.raises(InputError, match=r"y/a\.png: shape \(20, 30, 3\) in colour"):
+    with pytest.raises(InputError, match=r"y/a\.png: shape \(20, 30, 3\) is a colour image"):
         prepare_aligned(y, x, tmp_path / "set", PLAIN)
     with pytest.raises(InputError, match=r"a\.png: is uint8, but with normalise 'none'"):
         prepare_aligned(x, y, tmp_path / "set", PLAIN.model_copy(update={"normalise": "none"}))

@@ -149,7 +149,7 @@ def test_rois_by_hand(tmp_path):
         ("specimen,slide\na,s\n", r"line 2, specimen 'a': 'volume' is empty"),
         ("specimen,volume,slide\na,v,s\n", r"no specimen could be registered; .*scores.csv"),
         ("specimen,volume,slide,section,weaks\na,v,s,t,8\n", "unknown column 'weaks'; did you mean 'weeks'"),
-        ("specimen,volume,slide,section\n", "holds no specimens"),
+        ("specimen,volume,slide,section\n", "contains no specimens"),
         ("specimen,volume,slide,section\n,v,s,t\n", "line 2: 'specimen' is empty"),
         ("specimen,volume,slide,section\na,v,s,t\n", "t: no such file"),
         ("specimen,volume,slide,section\n../a,v,s,t\n", "folder name"),
@@ -167,7 +167,7 @@ def test_a_specimen_that_is_wrong_is_named(tmp_path):
     table = write_table(tmp_path, ["a"])
     far = Section(np.array([0.0, 9000.0, 0.0]), UPRIGHT.row, UPRIGHT.column)
     (folder / "section.yaml").write_text(yaml.safe_dump(far.to_dict()))
-    with pytest.raises(InputError, match="specimen 'a': volume and slide have next to nothing in common"):
+    with pytest.raises(InputError, match="specimen 'a': volume and slide hardly overlap"):
         prepare_specimens(table, tmp_path / "set")
     (folder / "section.yaml").write_text("origin_um: [0, 0, 0]\n")
     with pytest.raises(InputError, match=r"section\.yaml: key 'row' is missing"):

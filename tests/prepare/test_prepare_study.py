@@ -78,7 +78,7 @@ def test_what_was_registered_by_hand_is_kept_or_asked_about(tmp_path, task):
     pair.write_text(yaml.safe_dump(values | {"made_by": "person"}))
     assert is_done(Task(**(vars(task) | {"options": {"seed": 4}})), pair)
     changed = Task(**(vars(task) | {"pixel_um": 2.1}))
-    with pytest.raises(InputError, match=r"registered by hand, from other files or sizes"):
+    with pytest.raises(InputError, match=r"registered by a user, from other files or sizes"):
         is_done(changed, pair)
     # It is left out, and nothing of it is lost.
     assert register_study([changed], tmp_path / "study", jobs=1) == {}

@@ -7,7 +7,7 @@ from scipy import ndimage
 from tests.register.conftest import SMALL
 from tomostain.errors import InputError
 from tomostain.geometry.section import Section, sample_volume
-from tomostain.imaging.slide_levels import shrink_slide
+from tomostain.imaging.slide_reference import shrink_slide
 from tomostain.io import open_slide, open_volume
 from tomostain.register.config import RegisterConfig
 from tomostain.register.hints import read_section

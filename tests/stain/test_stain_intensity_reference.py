@@ -6,7 +6,7 @@ from PIL import Image
 
 from tomostain.errors import InputError
 from tomostain.imaging.intensity import IntensityReference, estimate_reference, reference_regions, volume_reference
-from tomostain.imaging.intensity_figure import bin_edges, levels_picture
+from tomostain.imaging.intensity_figure import bin_edges, intensity_figure
 from tomostain.io import open_volume, write_stack
 from tomostain.stain.intensity_reference import levels_of
 
@@ -48,7 +48,7 @@ def test_the_levels_stand_where_they_are():
     values, _ = specimen()
     places = []
     for bone in (0.2, 0.6, 1.0):
-        picture = levels_picture(values, IntensityReference(-0.2, bone))
+        picture = intensity_figure(values, IntensityReference(-0.2, bone))
         left, right = (float(columns_of(picture, colour).mean()) for colour in (BLUE, ORANGE))
         places.append(right - left)
     assert places[1] / places[0] == pytest.approx(2.0, abs=0.03)
@@ -69,7 +69,9 @@ def test_the_picture_is_written_once_and_again_for_other_levels(volume, tmp_path
 def test_without_bone_the_histogram_is_there_to_choose_by(tmp_path):
     write_stack(tmp_path / "air", np.random.default_rng(0).normal(size=(3, 90, 90)).astype(np.float32), voxel_um=5.0)
     picture = tmp_path / "levels.png"
-    with pytest.raises(InputError, match=r"air: no bone stands out.*--bone.*; the histogram is in .*levels.png"):
+    with pytest.raises(
+        InputError, match=r"air: no bone is brighter than the.*`bone`.*; the histogram is in .*levels.png"
+    ):
         levels_of(open_volume(tmp_path / "air"), None, "air", picture)
     assert np.std(np.asarray(Image.open(picture))) > 5
 

@@ -41,14 +41,14 @@ class Dataset:
     ids : tuple of str
         All pairs.
     test : tuple of str
-        Pairs kept out of training and of every fold.
+        Pairs that are excluded from training and from every fold.
     folds : tuple of tuple of str
-        The validation pairs of each fold. Empty where there are too few subjects for two folds.
+        The validation pairs of each fold. Empty if there are too few subjects for two folds.
     records : dict
-        What `dataset.yaml` says of each pair, by id: specimen, subject, implant, weeks, stain.
+        The record of each pair in `dataset.yaml`, by id: specimen, subject, implant, weeks, stain.
     halves : bool
-        True if each image was cut in two, one half for training and one for testing: then, and only then, a
-        subject stands on both sides.
+        True if each image was cut in two, one half for training and one for testing. Only then can a subject be in
+        both sets.
     """
 
     path: Path
@@ -64,26 +64,26 @@ class Dataset:
         return self.path / "pairs" / pair_id
 
     def load(self, pair_id: str, ct_slices: int = 1) -> Pair:
-        """Read one pair; its mask is without what its `exclude.tif` marks.
+        """Read one pair. Its mask is without the pixels that its `exclude.tif` marks.
 
         Parameters
         ----------
         pair_id : str
         ct_slices : int
-            Slices of µCT that are needed (`Pair.seen`); 1: only the one of the section.
+            Slices of µCT that are needed (`Pair.context`). With 1, only the section itself.
 
         Raises
         ------
         InputError
-            If the dataset has no such pair, its files are broken or disagree, or it holds fewer slices.
+            If the dataset has no such pair, its files are broken or inconsistent, or it holds fewer slices.
         """
         if pair_id not in self.ids:
             raise InputError(f"{self.path}: no pair '{pair_id}'; known: {', '.join(self.ids)}")
         pair = load_pair(self.folder(pair_id), ct_slices)
-        pair.seen(ct_slices)  # else said only when they are used
+        pair.context(ct_slices)  # raise here, not when the slices are used
         if not np.isclose(pair.voxel_um, self.voxel_um):
             raise InputError(
-                f"pair '{pair_id}': voxel_um is {pair.voxel_um:g}, in dataset.yaml it is {self.voxel_um:g}; "
+                f"pair '{pair_id}': voxel_um is {pair.voxel_um:g}, but dataset.yaml states {self.voxel_um:g}; "
                 "all pairs of a dataset share one voxel size"
             )
         return pair
@@ -94,8 +94,8 @@ class Dataset:
         Parameters
         ----------
         fold : int or None
-            Which fold validates. None: every pair that is not for testing trains, and nothing validates. A dataset
-            too small for folds treats fold 0 as None.
+            The fold used for validation. None: all pairs except the test set are for training, and none for validation.
+            A dataset too small for folds treats fold 0 as None.
 
         Raises
         ------
@@ -107,17 +107,17 @@ class Dataset:
             if not 0 <= fold < len(self.folds):
                 raise InputError(f"fold {fold}: {self.path} has {len(self.folds)} folds, counted from 0")
             validation = self.folds[fold]
-        aside = {*validation, *self.test}
-        return Split(tuple(i for i in self.ids if i not in aside), validation, self.test)
+        held_out = {*validation, *self.test}
+        return Split(tuple(i for i in self.ids if i not in held_out), validation, self.test)
 
 
 def load_dataset(path: Path) -> Dataset:
-    """Read `dataset.yaml` (the images are read later, pair by pair).
+    """Read `dataset.yaml`. The images are read later, pair by pair.
 
     Parameters
     ----------
-    path : Path
-        The dataset's folder, or its `dataset.yaml`.
+    path : path
+        Folder of the dataset, or its `dataset.yaml`.
 
     Raises
     ------
@@ -129,7 +129,7 @@ def load_dataset(path: Path) -> Dataset:
     folder = path.parent if path.name == "dataset.yaml" else path
     index = folder / "dataset.yaml"
     if not index.is_file():
-        raise InputError(f"{folder}: not a dataset (it has no dataset.yaml); make one with 'tomostain prepare'")
+        raise InputError(f"{folder}: not a dataset (it has no dataset.yaml); create one with 'tomostain prepare'")
     values = read_yaml(index)
     try:
         records = {check_id(str(record["id"])): dict(record) for record in values["pairs"]}
@@ -143,9 +143,9 @@ def load_dataset(path: Path) -> Dataset:
             bool(values.get("halves", False)),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{index}: not a dataset's index ({type(error).__name__}: {error})") from None
+        raise InputError(f"{index}: not the index of a dataset ({type(error).__name__}: {error})") from None
     if not dataset.ids or len(dataset.ids) != len(values["pairs"]):
-        raise InputError(f"{index}: 'pairs' is empty or names a pair twice; each pair needs its own id")
+        raise InputError(f"{index}: 'pairs' is empty or names a pair twice; each pair needs a unique id")
     _check_split(dataset, index)
     for pair_id in dataset.ids:
         if not dataset.folder(pair_id).is_dir():
@@ -162,16 +162,16 @@ def _check_split(dataset: Dataset, index: Path) -> None:
             raise InputError(f"{index}: 'folds' or 'test' names '{pair_id}', which is not among its pairs")
         if count > 1:
             raise InputError(
-                f"{index}: pair '{pair_id}' stands in more than one of folds and test set; leave it in one"
+                f"{index}: pair '{pair_id}' is in more than one of the folds and the test set; keep it in one"
             )
     if dataset.halves:
         return
-    home: dict[str, int] = {}
-    place = {pair_id: number for number, group in enumerate(groups) for pair_id in group}
+    group_of_subject: dict[str, int] = {}
+    group_of_pair = {pair_id: number for number, group in enumerate(groups) for pair_id in group}
     for pair_id in dataset.ids:
         subject = str(dataset.records[pair_id].get("subject", pair_id))
-        number = place.get(pair_id, -1)
-        if home.setdefault(subject, number) != number:
+        number = group_of_pair.get(pair_id, -1)
+        if group_of_subject.setdefault(subject, number) != number:
             raise InputError(
                 f"{index}: subject '{subject}' is split between folds and test set; keep all its pairs together"
             )

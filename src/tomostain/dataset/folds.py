@@ -1,4 +1,4 @@
-"""Folds and test set (paper section 2.4): in proportion to the implants, and never with a subject on both sides."""
+"""Folds and test set (paper section 2.4): stratified by implant. A subject is never split."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,16 +12,16 @@ from tomostain.errors import InputError
 
 
 class SplitConfig(Config):
-    """How pairs are divided.
+    """How pairs are divided into folds and a test set.
 
     Attributes
     ----------
     folds : int
-        Folds of the cross-validation (the paper: 5). Fewer are made where there are fewer subjects.
+        Folds of the cross-validation (the paper: 5). At most the number of subjects.
     test_fraction : float
-        Part of the pairs held out for testing, as whole subjects; at least one subject if above 0 (the paper: 3 of 53).
+        Fraction of the pairs in the test set, as whole subjects. At least one subject if above 0 (the paper: 3 of 53).
     test_subjects, test_ids : tuple of str
-        The test set by name; then `test_fraction` is not used.
+        The test set by name. `test_fraction` is then ignored.
     seed : int
         Seed of the random choice.
     """
@@ -37,7 +37,7 @@ Record = Mapping[str, Any]
 
 
 def implant_class(implant: str) -> str:
-    """Return what the proportions are kept for: all Mg alloys count as Mg, all Ti as Ti.
+    """Return the class for stratification: all Mg alloys count as Mg, all Ti alloys as Ti.
 
     Examples
     --------
@@ -53,7 +53,7 @@ def make_folds(records: Sequence[Record], config: SplitConfig) -> tuple[tuple[st
     Parameters
     ----------
     records : sequence of mapping
-        One a pair, with the keys id, subject and implant.
+        One per pair, with the keys id, subject and implant.
     config : SplitConfig
 
     Returns
@@ -61,13 +61,13 @@ def make_folds(records: Sequence[Record], config: SplitConfig) -> tuple[tuple[st
     test : tuple of str
         Ids of the test pairs.
     folds : tuple of tuple of str
-        Ids of each fold's validation pairs: `config.folds` of them, or as many as subjects are left; none if fewer
-        than two are left.
+        Ids of the validation pairs of each fold: `config.folds` folds, or as many as there are remaining subjects. No
+        folds if fewer than two subjects remain.
 
     Raises
     ------
     InputError
-        If a test subject or id is unknown, the ids split a subject, or nothing is left for training.
+        If a test subject or id is unknown, the ids split a subject, or no subject remains for training.
 
     Examples
     --------
@@ -83,9 +83,9 @@ def make_folds(records: Sequence[Record], config: SplitConfig) -> tuple[tuple[st
     if held_out is None:
         held_out = _drawn_test(subjects, config.test_fraction, rng)
     if records and held_out == set(subjects):
-        raise InputError("test set: it takes every subject and leaves none for training; name fewer")
+        raise InputError("test set: it contains every subject, so none remains for training; name fewer")
     rest = {name: members for name, members in subjects.items() if name not in held_out}
-    order = {str(record["id"]): place for place, record in enumerate(records)}
+    order = {str(record["id"]): position for position, record in enumerate(records)}
     groups = _divide(rest, min(config.folds, len(rest)), rng) if len(rest) > 1 else []
     test = [str(record["id"]) for name in held_out for record in subjects[name]]
     return tuple(sorted(test, key=order.__getitem__)), tuple(
@@ -97,61 +97,61 @@ def _named_test(subjects: Mapping[str, Sequence[Record]], config: SplitConfig) -
     """Return the subjects that the configuration names for the test set, or None if it names none."""
     if not config.test_subjects and not config.test_ids:
         return None
-    home = {str(record["id"]): name for name, members in subjects.items() for record in members}
+    subject_of_pair = {str(record["id"]): name for name, members in subjects.items() for record in members}
     for what, names, known in (
         ("test_subjects", config.test_subjects, list(subjects)),
-        ("test_ids", config.test_ids, list(home)),
+        ("test_ids", config.test_ids, list(subject_of_pair)),
     ):
         for name in names:
             if name not in known:
-                raise InputError(f"{what}: no '{name}' here{suggest(name, known)}")
-    chosen = set(config.test_subjects) | {home[pair_id] for pair_id in config.test_ids}
-    for pair_id, name in home.items():
+                raise InputError(f"{what}: no '{name}' in this dataset{suggest(name, known)}")
+    chosen = set(config.test_subjects) | {subject_of_pair[pair_id] for pair_id in config.test_ids}
+    for pair_id, name in subject_of_pair.items():
         if name in chosen and name not in config.test_subjects and pair_id not in config.test_ids:
-            raise InputError(f"test_ids: subject '{name}' would be split; name its pair '{pair_id}' too")
+            raise InputError(f"test_ids: subject '{name}' would be split; add its pair '{pair_id}'")
     return chosen
 
 
 def _drawn_test(subjects: Mapping[str, Sequence[Record]], fraction: float, rng: np.random.Generator) -> set[str]:
-    """Draw subjects until the fraction is reached, each time the one that brings the proportions nearest."""
+    """Draw subjects until the fraction is reached. Each time the one that fits the proportions best is chosen."""
     if fraction == 0 or len(subjects) < 2:
         return set()
     counts = {name: _classes(members) for name, members in subjects.items()}
     whole = sum(counts.values(), Counter[str]())
     target = {key: fraction * count for key, count in whole.items()}
-    wanted = max(1, round(fraction * whole.total()))
-    left = [list(subjects)[i] for i in rng.permutation(len(subjects))]
+    target_number = max(1, round(fraction * whole.total()))
+    remaining = [list(subjects)[i] for i in rng.permutation(len(subjects))]
     chosen: list[str] = []
-    have: Counter[str] = Counter()
+    drawn: Counter[str] = Counter()
 
     def distance(name: str) -> float:
-        return sum((have[key] + counts[name][key] - target[key]) ** 2 for key in target)
+        return sum((drawn[key] + counts[name][key] - target[key]) ** 2 for key in target)
 
-    while have.total() < wanted and len(left) > 1:
-        best = min(left, key=distance)
-        left.remove(best)
+    while drawn.total() < target_number and len(remaining) > 1:
+        best = min(remaining, key=distance)
+        remaining.remove(best)
         chosen.append(best)
-        have += counts[best]
+        drawn += counts[best]
     return set(chosen)
 
 
 def _divide(subjects: Mapping[str, Sequence[Record]], k: int, rng: np.random.Generator) -> list[list[str]]:
-    """Put subjects into k groups, the large ones first, each where its implants are rarest; ties go to the smallest."""
+    """Assign subjects to k groups, large ones first: to the group with fewest of its implants, then the smallest."""
     counts = {name: _classes(members) for name, members in subjects.items()}
     shuffled = [list(subjects)[i] for i in rng.permutation(len(subjects))]
     shuffled.sort(key=lambda name: (-counts[name].total(), counts[name].most_common(1)[0][0]))
     groups: list[list[str]] = [[] for _ in range(k)]
-    have: list[Counter[str]] = [Counter() for _ in range(k)]
+    contents: list[Counter[str]] = [Counter() for _ in range(k)]
     for name in shuffled:
         empty = sum(not group for group in groups)
         waiting = len(shuffled) - sum(map(len, groups))
         allowed = [i for i in range(k) if not groups[i]] if waiting <= empty else list(range(k))
         best = min(
             rng.permutation(allowed),
-            key=lambda i: (sum(have[i][key] * n for key, n in counts[name].items()), have[i].total()),
+            key=lambda i: (sum(contents[i][key] * n for key, n in counts[name].items()), contents[i].total()),
         )
         groups[best].append(name)
-        have[best] += counts[name]
+        contents[best] += counts[name]
     return [[str(record["id"]) for name in group for record in subjects[name]] for group in groups]
 
 

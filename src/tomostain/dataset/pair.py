@@ -1,4 +1,4 @@
-"""A pair: one µCT section and its histology on one grid, with the mask of where they correspond; and its folder."""
+"""A pair: one µCT section and its histology on one grid, with a correspondence mask; and its folder on disk."""
 
 import itertools
 import math
@@ -26,7 +26,7 @@ _SAFE_ID = re.compile(r"[^\W_](?:[\w.+@&=-]| (?! ))*")
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """One µCT section and the histology of the same place, on one grid.
+    """One µCT section and the histology of the same section, on one grid.
 
     Attributes
     ----------
@@ -37,19 +37,19 @@ class Pair:
     histology : ndarray of uint8, shape (Y, X, 3)
         Normalised histology, RGB.
     mask : ndarray of bool, shape (Y, X)
-        True where the two correspond (paper section 2.8), the hand-drawn exclusion already taken away.
+        True where the two correspond (paper section 2.8), without the exclusion that the user drew.
     voxel_um : float
         Pixel size of all three, µm.
     specimen, subject, implant : str
-        One implant; the animal it comes from (folds never split a subject); the implant's material.
+        One implant; the animal it comes from (folds never split a subject); the material of the implant.
     weeks : int or None
-        Healing time, where it is known.
+        Healing time, if known.
     stain : str
         Name of the stain.
     section : dict or None
-        Where the section lies in its volume, under the keys of `tomostain.register.Section.to_dict`.
+        Position of the section in its volume, with the keys of `tomostain.register.Section.to_dict`.
     slices : ndarray of uint16, shape (S, Y, X), or None
-        `ct` with as many neighbours on either side, one pixel apart along the section's normal, where they are known.
+        `ct` and the same number of neighbours on each side, one pixel apart along the normal of the section, if known.
     """
 
     id: str
@@ -78,40 +78,41 @@ class Pair:
         if self.slices is not None:
             _check_slices(f"pair '{self.id}'", self.slices, self.ct)
         if not self.voxel_um > 0:
-            raise InputError(f"pair '{self.id}': voxel_um is {self.voxel_um}; give the pixel size in µm, above 0")
+            raise InputError(f"pair '{self.id}': voxel_um is {self.voxel_um}; state the pixel size in µm, above 0")
         object.__setattr__(self, "specimen", self.specimen or self.id)
         object.__setattr__(self, "subject", self.subject or self.specimen)
 
-    def seen(self, number: int = 1) -> NDArray[np.uint16]:
-        """Return the µCT as a network sees it: (Y, X), or so many slices (number, Y, X) with this one in the middle.
+    def context(self, number: int = 1) -> NDArray[np.uint16]:
+        """Return the µCT as a network sees it: (Y, X), or `number` slices (number, Y, X) with this one in the middle.
 
         Raises
         ------
         InputError
-            If the pair holds fewer.
+            If the pair holds fewer slices.
         """
         if number == 1:
             return self.ct
         if self.slices is None or len(self.slices) < number:
-            there = 1 if self.slices is None else len(self.slices)
+            available = 1 if self.slices is None else len(self.slices)
             raise InputError(
-                f"pair '{self.id}': holds {there} slice(s) of µCT, {number} are needed; prepare the dataset anew from "
-                f"volumes, with --ct-slices {number}"
+                f"pair '{self.id}': holds {available} slice(s) of µCT, but {number} are needed; prepare the dataset "
+                f"again from volumes, with `ct_slices={number}`",
+                parameter="ct_slices",
             )
         return middle_slices(self.slices, number)
 
     def record(self) -> dict[str, Any]:
-        """Return what `dataset.yaml` says of the pair: id, specimen, subject, implant, weeks, stain."""
+        """Return the record of the pair in `dataset.yaml`: id, specimen, subject, implant, weeks, stain."""
         return {key: getattr(self, key) for key in ("id", "specimen", "subject", "implant", "weeks", "stain")}
 
 
 def check_id(name: str) -> str:
-    """Return `name` if it can be the name of a pair's folder.
+    """Return `name` if it is a valid name for the folder of a pair.
 
     Raises
     ------
     InputError
-        If it is empty, holds a path separator or another sign that has no place in a file name.
+        If it is empty, or contains a path separator or another character that is not allowed.
 
     Examples
     --------
@@ -134,27 +135,27 @@ def save_pair(
     exclude: NDArray[np.bool_] | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write a pair's folder: `ct.tif`, `histology.tif`, `mask.tif`, `pair.yaml`, and what more it has.
+    """Write the folder of a pair: `ct.tif`, `histology.tif`, `mask.tif` and `pair.yaml`.
 
-    That is `ct-slices.tif` and `exclude.tif`.
+    `ct-slices.tif` and `exclude.tif` are written if the pair has them.
 
     Parameters
     ----------
     pair : Pair
-        What to write. Its mask is stored as it is.
-    folder : Path
-        The pair's folder; created.
+        Its mask is stored unchanged.
+    folder : path
+        Folder of the pair. It is created.
     details : mapping, optional
-        More keys for `pair.yaml`: the levels used, the source files.
+        More keys for `pair.yaml`: the intensity references used, the source files.
     exclude : ndarray of bool, shape (Y, X), optional
-        Hand-drawn exclusion. An `exclude.tif` that is there already is never overwritten, whatever `overwrite` says.
+        Exclusion drawn by the user. An existing `exclude.tif` is never overwritten, even with `overwrite`.
     overwrite : bool
         Replace the other files.
 
     Raises
     ------
     InputError
-        If a file exists and may not be replaced.
+        If a file exists and `overwrite` is False.
     """
     folder = Path(folder)
     resolution = {"resolution": (1e4 / pair.voxel_um, 1e4 / pair.voxel_um), "resolutionunit": "CENTIMETER"}
@@ -180,27 +181,27 @@ def save_pair(
 
 
 def load_pair(folder: Path, ct_slices: int = 1) -> Pair:
-    """Read a pair's folder.
+    """Read the folder of a pair.
 
-    Sizes and types are checked in the files' headers before memory is taken.
+    Sizes and types are checked in the headers of the files before memory is allocated.
 
     Parameters
     ----------
-    folder : Path
-        Holds `ct.tif`, `histology.tif`, `mask.tif`, `pair.yaml` and, perhaps, `exclude.tif` (not 0: excluded) and
+    folder : path
+        Contains `ct.tif`, `histology.tif`, `mask.tif`, `pair.yaml` and, optionally, `exclude.tif` (not 0: excluded) and
         `ct-slices.tif`.
     ct_slices : int
-        Slices of µCT that are needed; where it is 1, `ct-slices.tif` is left alone.
+        Slices of µCT that are needed. With 1, `ct-slices.tif` is not read.
 
     Returns
     -------
     Pair
-        Its mask is `mask.tif` without what `exclude.tif` marks.
+        Its mask is `mask.tif` without the pixels that `exclude.tif` marks.
 
     Raises
     ------
     InputError
-        If a file is missing or broken, the shapes differ, or the mask excludes everything.
+        If a file is missing or broken, the shapes differ, or the mask is empty.
     """
     folder = Path(folder)
     values = read_yaml(folder / "pair.yaml")
@@ -225,13 +226,13 @@ def load_pair(folder: Path, ct_slices: int = 1) -> Pair:
 
 
 def _load_slices(folder: Path) -> NDArray[np.uint16] | None:
-    """Read a pair folder's `ct-slices.tif`, if there is one."""
+    """Read `ct-slices.tif` of a pair, if it exists."""
     path = folder / "ct-slices.tif"
     return _read_stack(path) if path.exists() else None
 
 
 def load_exclude(folder: Path, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
-    """Read a pair folder's hand-drawn `exclude.tif`, if there is one; True is excluded.
+    """Read `exclude.tif` of a pair, drawn by the user, if it exists. True is excluded.
 
     Raises
     ------
@@ -241,11 +242,11 @@ def load_exclude(folder: Path, shape: tuple[int, ...]) -> NDArray[np.bool_] | No
     path = Path(folder) / "exclude.tif"
     if not path.exists():
         return None
-    found = _header(path)
-    if found[:2] != tuple(shape):
+    size = _header(path)
+    if size[:2] != tuple(shape):
         raise InputError(
-            f"{path}: has {found[0]} x {found[1]} pixels, the pair {shape[0]} x {shape[1]}; "
-            "draw it on the pair's own grid"
+            f"{path}: has {size[0]} x {size[1]} pixels, but the pair has {shape[0]} x {shape[1]}; "
+            "draw it on the grid of the pair"
         )
     image = _read(path)
     if image.ndim == 3:
@@ -257,19 +258,19 @@ def _voxel_um(values: Mapping[str, Any], folder: Path) -> float:
     """Return voxel_um of `pair.yaml` as a number above 0."""
     value = values.get("voxel_um")
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise InputError(f"{folder / 'pair.yaml'}: voxel_um is {value!r}; give the pixel size in µm, above 0")
+        raise InputError(f"{folder / 'pair.yaml'}: voxel_um is {value!r}; state the pixel size in µm, above 0")
     return float(value)
 
 
 def _check_slices(what: str, slices: NDArray[Any], ct: NDArray[np.uint16]) -> None:
-    """Raise unless `slices` are an odd number of images like `ct`, which is the one in the middle."""
+    """Raise unless `slices` is an odd number of images of the shape of `ct`, with `ct` in the middle."""
     if slices.ndim != 3 or slices.dtype != np.uint16 or slices.shape[1:] != ct.shape or len(slices) % 2 == 0:
         raise InputError(
             f"{what}: its slices are {slices.dtype} of shape {slices.shape}; they must be uint16, an odd number, each "
             f"of the shape {ct.shape} of ct"
         )
     if not np.array_equal(slices[len(slices) // 2], ct):
-        raise InputError(f"{what}: the middle one of its slices is not ct; prepare the dataset anew, or copy it again")
+        raise InputError(f"{what}: the middle slice is not ct; prepare the dataset again, or copy it again")
 
 
 def _check_shapes(what: str, ct: tuple[int, ...], histology: tuple[int, ...], mask: tuple[int, ...]) -> None:
@@ -282,7 +283,7 @@ def _check_shapes(what: str, ct: tuple[int, ...], histology: tuple[int, ...], ma
 
 
 def _header(path: Path) -> tuple[int, ...]:
-    """Return the shape a TIFF file's header tells, without reading the image."""
+    """Return the shape in the header of a TIFF file, without reading the image."""
     if not path.exists():
         raise InputError(f"{path}: no such file")
     try:
@@ -297,7 +298,7 @@ def _header(path: Path) -> tuple[int, ...]:
 
 
 def _read_stack(path: Path) -> NDArray[Any]:
-    """Read a TIFF file of a few images of one size, its header first."""
+    """Read a TIFF file with a few images of one size. The header is checked first."""
     try:
         with tifffile.TiffFile(path) as tiff:
             pages = [tuple(page.shape) for page in itertools.islice(tiff.pages, MOST_SLICES + 1)]
@@ -313,7 +314,7 @@ def _read_stack(path: Path) -> NDArray[Any]:
 
 
 def _read(path: Path) -> NDArray[Any]:
-    """Read the one image of a TIFF file whose header was checked."""
+    """Read the single image of a TIFF file whose header was checked."""
     try:
         return np.asarray(tifffile.imread(path))
     except Exception as error:  # a codec may raise anything on a truncated strip

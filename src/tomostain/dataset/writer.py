@@ -1,4 +1,4 @@
-"""New datasets: written pair by pair, whole or not at all, and never over what was drawn by hand."""
+"""Writing of datasets: pair by pair, atomically. Exclusions that the user drew are never overwritten."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ from tomostain.io.atomic import atomic_folder, refuse_existing, write_text
 
 
 class DatasetWriter:
-    """Writes the pairs of a new dataset one by one; made by `new_dataset`."""
+    """Writes the pairs of a new dataset one by one. Created by `new_dataset`."""
 
     def __init__(self, folder: Path, old: Path) -> None:
         self.folder = folder
@@ -33,29 +33,29 @@ class DatasetWriter:
     def add(
         self, pair: Pair, details: Mapping[str, Any] | None = None, exclude: NDArray[np.bool_] | None = None
     ) -> None:
-        """Write one pair and its `qc.png`; an `exclude.tif` of the dataset that is replaced is carried over.
+        """Write one pair and its `qc.png`. An `exclude.tif` of the dataset that is replaced is copied.
 
         Parameters
         ----------
         pair : Pair
-            Its mask does not yet heed `exclude`.
+            Its mask does not include `exclude` yet.
         details : mapping, optional
             More keys for `pair.yaml`.
         exclude : ndarray of bool, shape (Y, X), optional
-            Exclusion for a pair that has no hand-drawn one yet.
+            Exclusion for a pair for which the user has drawn none.
 
         Raises
         ------
         InputError
-            If the pair's voxel size is not that of the others, the old exclusion has another shape, or nothing is
-            left of the mask.
+            If the voxel size of the pair differs from the others, the old exclusion has another shape, or the mask is
+            empty.
         """
         if self.voxel_um is None:
             self.voxel_um = float(pair.voxel_um)
         if not np.isclose(pair.voxel_um, self.voxel_um):
             raise InputError(
-                f"pair '{pair.id}': its voxels are {pair.voxel_um:g} µm, those before {self.voxel_um:g} µm; "
-                "make one dataset per voxel size"
+                f"pair '{pair.id}': its voxel size is {pair.voxel_um:g} µm, but that of the other pairs is "
+                f"{self.voxel_um:g} µm; create one dataset per voxel size"
             )
         folder = self.folder / "pairs" / pair.id
         drawn = load_exclude(self.old / "pairs" / pair.id, pair.mask.shape)
@@ -63,13 +63,13 @@ class DatasetWriter:
             folder.mkdir(parents=True)
             copy2(self.old / "pairs" / pair.id / "exclude.tif", folder / "exclude.tif")
         exclude = drawn if drawn is not None else exclude
-        left = pair.mask if exclude is None else pair.mask & ~exclude
-        if not left.any():
+        remaining = pair.mask if exclude is None else pair.mask & ~exclude
+        if not remaining.any():
             raise InputError(
-                f"pair '{pair.id}': its mask excludes everything; correct its exclusion or give other images"
+                f"pair '{pair.id}': its mask excludes everything; correct its exclusion or use other images"
             )
         save_pair(pair, folder, details=details, exclude=exclude)
-        write_qc(folder / "qc.png", pair.ct, pair.histology, left, pair.voxel_um)
+        write_qc(folder / "qc.png", pair.ct, pair.histology, remaining, pair.voxel_um)
         self.records.append(pair.record())
 
     def finish(
@@ -80,7 +80,7 @@ class DatasetWriter:
         halves: bool = False,
         config: Config | None = None,
     ) -> None:
-        """Write `dataset.yaml`, and `prepare.yaml` with the resolved configuration."""
+        """Write `dataset.yaml`, and the resolved configuration as `prepare.yaml`."""
         values = {
             "tomostain_version": __version__,
             "voxel_um": self.voxel_um,
@@ -100,18 +100,18 @@ class DatasetWriter:
 def new_dataset(
     out: Path, ids: Sequence[str], *, overwrite: bool = False, sources: Iterable[Path] = ()
 ) -> Iterator[DatasetWriter]:
-    """Yield a writer of a dataset that appears at `out` when the block ends without an error.
+    """Yield a writer. The dataset appears at `out` when the block ends without an error.
 
     Parameters
     ----------
-    out : Path
-        The dataset's folder.
+    out : path
+        Folder of the dataset.
     ids : sequence of str
         The pairs that will be added.
     overwrite : bool
-        Replace the dataset at `out`. Its hand-drawn `exclude.tif` files are carried over.
+        Replace the dataset at `out`. Its `exclude.tif` files are copied.
     sources : iterable of Path
-        Files and folders that are read, and so must not lie in a folder that is replaced.
+        Files and folders that are read. They must not lie in a folder that is replaced.
 
     Raises
     ------
@@ -121,9 +121,9 @@ def new_dataset(
     """
     out = Path(out)
     refuse_existing(out, overwrite, "dataset")
-    twice = [pair_id for pair_id, count in Counter(ids).items() if count > 1]
-    if twice:
-        raise InputError(f"pair '{twice[0]}': the name occurs twice; each pair needs its own")
+    duplicates = [pair_id for pair_id, count in Counter(ids).items() if count > 1]
+    if duplicates:
+        raise InputError(f"pair '{duplicates[0]}': the name occurs twice; each pair needs a unique name")
     if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
         _check_replaceable(out, ids, sources)
     with atomic_folder(out, overwrite) as temporary:
@@ -134,15 +134,15 @@ def new_dataset(
 
 
 def _check_replaceable(out: Path, ids: Sequence[str], sources: Iterable[Path]) -> None:
-    """Raise if replacing the folder `out` would lose what is not ours or cannot be made again."""
+    """Raise if replacing the folder `out` would lose other files, or exclusions that the user drew."""
     if not (out / "dataset.yaml").is_file():
-        raise InputError(f"{out}: not a dataset, so it is not replaced; give another name")
+        raise InputError(f"{out}: not a dataset, so it is not replaced; choose another name")
     for source in sources:
         if Path(source).resolve().is_relative_to(out.resolve()):
-            raise InputError(f"{source}: lies in {out}, which would be replaced; give the dataset another name")
-    lost = [path for path in sorted(out.glob("pairs/*/exclude.tif")) if path.parent.name not in ids]
-    if lost:
-        raise InputError(f"{lost[0]}: the new dataset has no such pair; move this hand-drawn file away first")
+            raise InputError(f"{source}: lies in {out}, which would be replaced; choose another name for the dataset")
+    unmatched = [path for path in sorted(out.glob("pairs/*/exclude.tif")) if path.parent.name not in ids]
+    if unmatched:
+        raise InputError(f"{unmatched[0]}: the new dataset has no such pair; move this file to another folder first")
 
 
 def save_dataset(
@@ -153,20 +153,20 @@ def save_dataset(
     folds: Sequence[Sequence[str]] = (),
     overwrite: bool = False,
 ) -> Dataset:
-    """Write pairs that are in memory as a dataset.
+    """Write pairs from memory as a dataset.
 
     Parameters
     ----------
-    out : Path
-        The dataset's folder.
+    out : path
+        Folder of the dataset.
     pairs : iterable of Pair
-        All of one voxel size.
+        All with the same voxel size.
     test : sequence of str
         Ids of the held-out pairs.
     folds : sequence of sequence of str
         Validation ids of each fold (`tomostain.prepare.make_folds`).
     overwrite : bool
-        Replace a dataset, carrying its `exclude.tif` files over.
+        Replace a dataset. Its `exclude.tif` files are copied.
 
     Raises
     ------

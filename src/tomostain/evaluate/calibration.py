@@ -65,7 +65,7 @@ def write_calibration(
     means: dict[tuple[str, str], NDArray[np.float64]] = {}
     for pair_id in track(list(ids), "maps of doubt", progress):
         pair = data.load(pair_id, max(t.spec.ct_slices for t in translators.values()))
-        pictures = {name: stain_slice(t, pair.seen(t.spec.ct_slices), config) for name, t in translators.items()}
+        pictures = {name: stain_slice(t, pair.context(t.spec.ct_slices), config) for name, t in translators.items()}
         maps = doubt_maps(pair, translators, pictures, config)
         for name, (doubt, drawn) in maps.items():
             means[name, pair_id] = patch_means(doubt, error_of(drawn, pair), pair.mask, PATCH_PX)

@@ -218,7 +218,7 @@ def _stainers(
     """Return what turns a pair's µCT into colours, by name (models first), and what the reader should know of it."""
 
     def staining(translator: Translator) -> Stainer:
-        return lambda pair: stain_slice(translator, pair.seen(translator.spec.ct_slices), config.stain)
+        return lambda pair: stain_slice(translator, pair.context(translator.spec.ct_slices), config.stain)
 
     def of_grey(baseline: Callable[[NDArray[np.uint16]], RGB]) -> Stainer:
         return lambda pair: baseline(pair.ct)

@@ -1,4 +1,4 @@
-"""The pair's grid: the part of the section plane that both the volume and the slide cover, cut out of both."""
+"""The grid of a pair: the part of the section plane that the volume and the slide both cover."""
 
 from itertools import product
 from typing import Any
@@ -30,7 +30,7 @@ def common_grid(
     Parameters
     ----------
     section : Section
-        Where the slide lies.
+        Position of the slide in the volume.
     volume_shape, voxel_um
         Voxels (z, y, x) and their size, µm.
     slide_shape, slide_pixel_um
@@ -45,7 +45,7 @@ def common_grid(
     section : Section
         The same plane with its origin at the pair's first pixel.
     shape : tuple of int
-        Rows and columns of the pair: the box about slide ∩ volume.
+        Rows and columns of the pair: the bounding box of slide ∩ volume.
 
     Raises
     ------
@@ -60,9 +60,7 @@ def common_grid(
         size = np.minimum(on_plane.max(axis=0), cut.max(axis=0)) - low
         shape = (int(size[0] // pixel_um) + 1, int(size[1] // pixel_um) + 1)
     if not len(cut) or min(size) < 0 or min(shape) < 8:
-        raise InputError(
-            f"{source}: volume and slide have next to nothing in common there; check the section and sizes"
-        )
+        raise InputError(f"{source}: volume and slide hardly overlap; check the section and the sizes")
     affine = section.slide_to_section.copy()
     affine[:, 2] -= low
     return Section(section.to_volume_um(low), section.row, section.column, affine), shape
@@ -86,10 +84,10 @@ def _plane_in_box(section: Section, far_um: NDArray[np.float64]) -> NDArray[np.f
 def cut_volume(
     volume: SlicedVolume, voxel_um: Voxel, section: Section, shape: tuple[int, int], pixel_um: float, source: str
 ) -> NDArray[np.float32]:
-    """Cut the section plane out of a volume, reading only the slices it touches, a few at a time.
+    """Interpolate the section plane in a volume. Only the slices that it crosses are read, a few at a time.
 
-    Where the pair's pixels are larger than the voxels, the volume is averaged over them first (a Gaussian as wide as
-    the pixel's box), so that noise and fine structure are not aliased.
+    Where the pixels of the pair are larger than the voxels, the volume is smoothed first (a Gaussian with the variance
+    of the pixel's box), so that noise and fine structure are not aliased.
 
     Parameters
     ----------
@@ -97,7 +95,7 @@ def cut_volume(
     voxel_um : tuple of float
         (z, y, x), µm.
     section, shape, pixel_um
-        The pair's grid.
+        The grid of the pair.
     source : str
         Named in error messages.
 
@@ -112,13 +110,13 @@ def cut_volume(
         If a slice that is read holds NaN.
     """
     first, last = slices_needed(section, shape, pixel_um, voxel_um[0], volume.shape[0])
-    # A box of n voxels has the variance (n² - 1) / 12 more than one of a single voxel.
+    # The variance of a box of n voxels is (n² - 1) / 12 larger than that of a single voxel.
     ratio = pixel_um / np.asarray(voxel_um)
     sigma = np.sqrt(np.clip(ratio**2 - 1, 0, None) / 12)
     more = int(np.ceil(_TRUNCATE * sigma[0]))
     result = np.full(shape, np.nan, dtype=np.float32)
     if first >= last:
-        return result  # the plane passes the volume by
+        return result  # the plane does not cross the volume
     for start in range(first, max(first + 1, last - 1), _CHUNK_SLICES):
         # One slice more than the step: points between two chunks need the last slice of one and the first of the next.
         stop = min(start + _CHUNK_SLICES + 1, last)
@@ -136,20 +134,20 @@ def cut_volume(
 def cut_slide(
     slide: NDArray[np.uint8], slide_pixel_um: float, section: Section, shape: tuple[int, int], pixel_um: float
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Bring a slide on the pair's grid.
+    """Resample a slide on the grid of a pair.
 
     Parameters
     ----------
     slide : ndarray of uint8, shape (rows, columns, 3)
     slide_pixel_um : float
     section, shape, pixel_um
-        The pair's grid.
+        The grid of the pair.
 
     Returns
     -------
     histology : ndarray of uint8, shape (Y, X, 3)
     covered : ndarray of bool, shape (Y, X)
-        True where the slide reaches; elsewhere `histology` holds filling.
+        True inside the slide. Elsewhere `histology` holds fill values.
     """
     histology = resample_slide(slide, slide_pixel_um, section, shape, pixel_um)
     at: NDArray[Any] = section.section_to_slide_um(grid_um(shape, pixel_um)) / slide_pixel_um

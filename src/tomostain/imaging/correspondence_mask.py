@@ -1,4 +1,4 @@
-"""Correspondence masks (paper section 2.8): where µCT and histology show the same matter."""
+"""Correspondence masks (paper section 2.8): the region where µCT and histology show the same tissue."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,15 +11,15 @@ from tomostain.errors import InputError
 from tomostain.imaging.colour import background_region, tissue_classes, white_balance
 from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE
 
-# Bone for certain, and what belongs to it: thin trabeculae are a mixture with what is about them.
+# Upper threshold: certainly bone. Lower threshold: thin trabeculae, whose voxels also contain their surroundings.
 _RIGID_CT = (CT_BACKGROUND + CT_BONE) / 2
 _THIN_CT = CT_BACKGROUND + 0.36 * (CT_BONE - CT_BACKGROUND)
 
 
 def rigid_ct(ct: NDArray[np.uint16]) -> NDArray[np.bool_]:
-    """Segment bone and screw in normalised µCT: brighter than half-way to bone, with the thin parts that hang on to it.
+    """Segment bone and screw in normalised µCT: brighter than halfway to bone, with the thin parts connected to it.
 
-    A PEEK screw is darker and is not found; bone surrounds it, so that the convex hull takes it in.
+    A PEEK screw is darker and is not segmented. Bone surrounds it, so the convex hull includes it.
 
     Parameters
     ----------
@@ -29,20 +29,20 @@ def rigid_ct(ct: NDArray[np.uint16]) -> NDArray[np.bool_]:
     Returns
     -------
     ndarray of bool, shape (Y, X)
-        Without specks and without the wall of the sample holder.
+        Without small specks and without the wall of the sample holder.
     """
     smooth = ndimage.gaussian_filter(ct.astype(np.float32), 0.7)
     return main_bodies(apply_hysteresis_threshold(smooth, _THIN_CT, _RIGID_CT))
 
 
 def rigid_histology(histology: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
-    """Segment bone and metal screw in histology, by colour. Where H&E has lost the screw, the hull closes the gap.
+    """Segment bone and metal screw in histology by colour. Where the screw is lost (H&E), the hull closes the gap.
 
     Parameters
     ----------
     histology : ndarray of uint8, shape (Y, X, 3)
     valid : ndarray of bool, shape (Y, X), optional
-        Where there is a slide at all.
+        Where the slide was imaged.
 
     Returns
     -------
@@ -56,29 +56,29 @@ def rigid_histology(histology: NDArray[np.uint8], valid: NDArray[np.bool_] | Non
 
 
 def main_bodies(rigid: NDArray[np.bool_], smallest: float = 0.003) -> NDArray[np.bool_]:
-    """Drop specks, threads and the wall of the sample holder.
+    """Remove specks, threads and the wall of the sample holder.
 
     Parameters
     ----------
     rigid : ndarray of bool, shape (Y, X)
     smallest : float
-        Bodies below this part of the largest one's area are specks.
+        Bodies smaller than this fraction of the area of the largest one are removed.
 
     Returns
     -------
     ndarray of bool, shape (Y, X)
     """
-    # What holds a disc of one pixel, with all the thin parts that hang on to it.
+    # Regions that contain a disc of one pixel, with all thin parts connected to them.
     solid = ndimage.binary_opening(rigid, disk(1))
     labels = label(ndimage.binary_propagation(solid, mask=rigid, structure=np.ones((3, 3))), connectivity=2)
     bodies = [region for region in regionprops(labels) if not _is_wall(region, rigid.shape)]
     largest = max((region.area for region in bodies), default=0)
-    kept = [region.label for region in bodies if region.area >= smallest * largest]
-    return np.isin(labels, kept)
+    labels_of_bodies = [region.label for region in bodies if region.area >= smallest * largest]
+    return np.isin(labels, labels_of_bodies)
 
 
 def _is_wall(region: object, shape: tuple[int, ...]) -> bool:
-    """Tell a thin arc or ring that spans much of the image from a body."""
+    """Whether a region is a thin arc or ring that spans much of the image."""
     top, left, bottom, right = region.bbox  # type: ignore[attr-defined]
     wide = max((bottom - top) / shape[0], (right - left) / shape[1]) > 0.6
     return bool(wide and region.solidity < 0.15)  # type: ignore[attr-defined]
@@ -96,7 +96,7 @@ def hull(rigid: NDArray[np.bool_], margin_px: int = 0) -> NDArray[np.bool_]:
     Returns
     -------
     ndarray of bool, shape (Y, X)
-        All False if `rigid` is.
+        All False if `rigid` is all False.
     """
     if not rigid.any():
         return np.zeros(rigid.shape, bool)
@@ -115,7 +115,7 @@ def correspondence_mask(
     margin_px: int = 3,
     source: str = "pair",
 ) -> NDArray[np.bool_]:
-    """Intersect the convex hulls of bone and screw in both images, and take away what is excluded (paper section 2.8).
+    """Intersect the convex hulls of bone and screw in both images and remove the excluded region (paper section 2.8).
 
     Parameters
     ----------
@@ -123,11 +123,11 @@ def correspondence_mask(
         Normalised.
     histology : ndarray of uint8, shape (Y, X, 3)
     exclude : ndarray of bool, shape (Y, X), optional
-        Hand-drawn: True where something is missing that the hulls cannot know of.
+        Drawn by the user: True where tissue is missing inside the hulls.
     valid : ndarray of bool, shape (Y, X), optional
-        Where both images were taken at all.
+        Where both images have data.
     margin_px : int
-        How far the hulls reach beyond the bone, in pixels.
+        Margin of the hulls around the bone, px.
     source : str
         Named in error messages.
 
@@ -138,14 +138,14 @@ def correspondence_mask(
     Raises
     ------
     InputError
-        If nothing is left.
+        If the mask is empty.
     """
     hulls = {
         "µCT": hull(rigid_ct(ct), margin_px),
         "histology": hull(rigid_histology(histology, valid), margin_px),
     }
-    for name, found in hulls.items():
-        if not found.any():
+    for name, region in hulls.items():
+        if not region.any():
             raise InputError(f"{source}: no bone and no screw found in the {name}, so the mask excludes everything")
     mask = hulls["µCT"] & hulls["histology"]
     if valid is not None:
@@ -157,5 +157,5 @@ def correspondence_mask(
     if exclude is not None:
         mask &= ~exclude
         if not mask.any():
-            raise InputError(f"{source}: the exclusion leaves nothing of the mask; draw it smaller")
+            raise InputError(f"{source}: the exclusion removes the whole mask; draw it smaller")
     return mask

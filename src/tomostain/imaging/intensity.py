@@ -1,4 +1,7 @@
-"""Normalisation of µCT (paper section 2.5): bone to 30000, background to 10000, the two levels found or given."""
+"""Normalisation of µCT (paper section 2.5): bone to 30000, background to 10000.
+
+The grey values of bone and background are estimated, or stated by the user.
+"""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -10,12 +13,12 @@ from scipy import ndimage
 
 from tomostain.errors import InputError
 from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE
-from tomostain.imaging.regions import FEWEST_PX, block_mean, core_of, low_mode, padding, solid_and_metal
+from tomostain.imaging.regions import MIN_REGION_PX, block_mean, core_of, low_mode, padding, solid_and_metal
 
 _SIDE_PX = 512
-_BY_HAND = (
-    "give both grey levels by hand (register and prepare: ct_background and ct_bone in --config; stain: --background "
-    "and --bone)"
+_MANUAL = (
+    "state both grey values: `background` and `bone` for stain, `ct_background` and `ct_bone` in the configuration of "
+    "register and prepare"
 )
 
 
@@ -26,11 +29,11 @@ class IntensityReference:
     Attributes
     ----------
     background, bone : float
-        Mean grey value of the two regions of interest, in the scan's own scale.
+        Mean grey value of the two regions of interest, in the scale of the scan.
     background_std, bone_std : float
-        Standard deviation within them; 0 where the levels were given and not found.
+        Standard deviation within them; 0 where the values were stated.
     background_px, bone_px : int
-        Pixels in them (after averaging large slices down); 0 where the levels were given.
+        Pixels in them (after averaging large slices down); 0 where the values were stated.
     """
 
     background: float
@@ -43,8 +46,8 @@ class IntensityReference:
     def __post_init__(self) -> None:
         if not (np.isfinite([self.background, self.bone]).all() and self.bone > self.background):
             raise InputError(
-                f"µCT levels: bone {self.bone:g} and background {self.background:g}; "
-                "both must be numbers, and bone the brighter one"
+                f"µCT grey values: bone {self.bone:g} and background {self.background:g}; "
+                "both must be finite, and bone must be brighter than background"
             )
 
     def to_dict(self) -> dict[str, float | int]:
@@ -53,7 +56,7 @@ class IntensityReference:
 
 
 class SlicedVolume(Protocol):
-    """What `volume_reference` asks of a volume: `tomostain.io.Volume` has it."""
+    """The part of a volume that `volume_reference` needs: `tomostain.io.Volume` has it."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -69,28 +72,31 @@ def check_ct(ct: NDArray[Any], source: str = "µCT") -> None:
     Raises
     ------
     InputError
-        If there are none, one is NaN or infinite, or all are equal; the message begins with `source`.
+        If there are no values, if one is NaN or infinite, or if all are equal. The message begins with `source`.
     """
     if ct.size == 0:
-        raise InputError(f"{source}: holds no pixels; give an image or a volume with some")
+        raise InputError(f"{source}: holds no pixels; choose an image or a volume that is not empty")
     if ct.dtype.kind == "f" and not np.isfinite(ct).all():
         bad = int((~np.isfinite(ct)).sum())
-        raise InputError(f"{source}: {bad} grey values are NaN or infinite; replace them by the background's value")
+        raise InputError(
+            f"{source}: {bad} grey values are NaN or infinite; replace them by the value of the background"
+        )
     if ct.min() == ct.max():
-        raise InputError(f"{source}: every grey value is {ct.flat[0]}; a constant image shows no bone")
+        raise InputError(f"{source}: every grey value is {ct.flat[0]}; a constant image contains no bone")
 
 
 def estimate_reference(samples: NDArray[Any], source: str = "µCT") -> IntensityReference:
-    """Find the mean grey values of bone and background (the ROIs of paper section 2.5, found automatically).
+    """Estimate the mean grey values of bone and background (the ROIs of paper section 2.5, chosen automatically).
 
-    The background is the lowest main mode of the grey values. Solid matter is divided from the rest by Otsu's
-    threshold; where its bright class is one compact body far above another solid, it is a metal screw (Ti), and bone is
-    what lies below. The means are taken over the cores of the regions, so that partial volumes at edges do not count.
+    The background is the lowest main mode of the grey values. Otsu's threshold separates solid matter from the rest.
+    If its bright class is one compact body far above another solid, that body is a metal screw (Ti), and bone is the
+    solid matter below it. The means are taken over the cores of the regions, so that partial volumes at edges do not
+    count.
 
     Parameters
     ----------
     samples : ndarray, shape (Y, X) or (N, Y, X)
-        One image, or some slices of a volume, with bone and background in them.
+        One image, or some slices of a volume, that contain bone and background.
     source : str
         Named in error messages.
 
@@ -101,7 +107,7 @@ def estimate_reference(samples: NDArray[Any], source: str = "µCT") -> Intensity
     Raises
     ------
     InputError
-        If the samples are empty, constant or not finite, or no bone stands out.
+        If the samples are empty, constant or not finite, or if no bone is found.
 
     References
     ----------
@@ -111,28 +117,28 @@ def estimate_reference(samples: NDArray[Any], source: str = "µCT") -> Intensity
     zero, unit = float(samples.min()), float(samples.max()) - float(samples.min())
     low, high = np.percentile(small[core], [5, 95])
     bone = small[core & (small >= low) & (small <= high)]
-    levels = [float(region.mean(dtype=np.float64)) for region in (small[background], bone)]
+    means = [float(region.mean(dtype=np.float64)) for region in (small[background], bone)]
     spread = [float(region.std(dtype=np.float64)) for region in (small[background], small[core])]
-    if levels[1] - levels[0] <= 2 * spread[0]:
-        raise InputError(f"{source}: no bone stands out from the noise; {_BY_HAND}")
-    background_level, bone_level = (zero + unit * level for level in levels)
+    if means[1] - means[0] <= 2 * spread[0]:
+        raise InputError(f"{source}: no bone is brighter than the noise; {_MANUAL}")
+    background_grey, bone_grey = (zero + unit * mean for mean in means)
     return IntensityReference(
-        background_level, bone_level, unit * spread[0], unit * spread[1], int(background.sum()), int(bone.size)
+        background_grey, bone_grey, unit * spread[0], unit * spread[1], int(background.sum()), int(bone.size)
     )
 
 
 def reference_regions(samples: NDArray[Any], source: str = "µCT") -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return what `estimate_reference` takes for background and for bone.
+    """Return the regions that `estimate_reference` uses as background and as bone.
 
     Parameters
     ----------
     samples : ndarray, shape (N, Y, X)
-        As `reference_samples` gives them.
+        The result of `reference_samples`.
 
     Returns
     -------
     background, bone : ndarray of bool, shape (N, Y, X)
-        Each side averaged down where it is longer than 512 px.
+        Averaged down so that no side is longer than 512 px.
 
     Raises
     ------
@@ -145,11 +151,11 @@ def reference_regions(samples: NDArray[Any], source: str = "µCT") -> tuple[NDAr
 def _regions(
     samples: NDArray[Any], source: str
 ) -> tuple[NDArray[np.floating[Any]], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return the samples, averaged down and on a scale from 0 to 1, and the places of background and bone in them."""
+    """Return the samples, averaged down and scaled to [0, 1], and the regions of background and bone in them."""
     check_ct(samples, source)
     slices = [samples] if samples.ndim == 2 else list(samples)
     step = max(1, -(-max(slices[0].shape) // _SIDE_PX))
-    # On a scale from 0 to 1, so that neither offset nor range of the scan's own touches the precision.
+    # Scaled to [0, 1], so that the offset and range of the scan do not affect the precision.
     zero, unit = float(samples.min()), float(samples.max()) - float(samples.min())
     small = np.stack([block_mean((image.astype(np.float64) - zero) / unit, step) for image in slices])
     smooth = np.stack([ndimage.gaussian_filter(image, 1.0) for image in small])
@@ -157,20 +163,20 @@ def _regions(
     threshold, metal = solid_and_metal(smooth, seen)
     background = low_mode(smooth, seen & (smooth < threshold))
     core = core_of(seen & (smooth >= threshold) & ~metal)
-    if background.sum() < FEWEST_PX or core.sum() < FEWEST_PX:
-        raise InputError(f"{source}: no bone stands out from the background; {_BY_HAND}")
+    if background.sum() < MIN_REGION_PX or core.sum() < MIN_REGION_PX:
+        raise InputError(f"{source}: no bone is brighter than the background; {_MANUAL}")
     return small, background, core
 
 
 def reference_samples(volume: SlicedVolume, n_slices: int = 12, source: str = "µCT") -> NDArray[np.float32]:
-    """Return slices spread evenly over a volume, averaged down to at most 512 px a side; only those are read.
+    """Read slices at equal distances from a volume, averaged down to at most 512 px per side.
 
     Parameters
     ----------
     volume : SlicedVolume
         For instance a `tomostain.io.Volume`.
     n_slices : int
-        How many.
+        Number of slices that are read.
     source : str
         Named in error messages.
 
@@ -196,7 +202,7 @@ def reference_samples(volume: SlicedVolume, n_slices: int = 12, source: str = "�
 
 
 def volume_reference(volume: SlicedVolume, n_slices: int = 12, source: str = "µCT") -> IntensityReference:
-    """Find the levels of a volume from its `reference_samples`.
+    """Estimate the intensity reference of a volume from its `reference_samples`.
 
     Raises
     ------
@@ -213,39 +219,39 @@ def manual_reference(
     n_slices: int = 12,
     source: str = "µCT",
 ) -> IntensityReference:
-    """Return the levels that are given; what is None is found in the volume.
+    """Return a reference with stated values; values that are None are estimated from the volume.
 
     Parameters
     ----------
     volume : SlicedVolume
     background, bone : float or None
-        In the scan's own scale.
+        In the scale of the scan.
     n_slices, source
         See `volume_reference`.
 
     Raises
     ------
     InputError
-        If bone is not the brighter one; and see `estimate_reference`.
+        If bone is not brighter than background. See also `estimate_reference`.
     """
     if background is not None and bone is not None:
         return IntensityReference(background, bone)
-    found = volume_reference(volume, n_slices, source)
+    reference = volume_reference(volume, n_slices, source)
     if background is not None:
-        found = replace(found, background=background, background_std=0.0, background_px=0)
+        reference = replace(reference, background=background, background_std=0.0, background_px=0)
     if bone is not None:
-        found = replace(found, bone=bone, bone_std=0.0, bone_px=0)
-    return found
+        reference = replace(reference, bone=bone, bone_std=0.0, bone_px=0)
+    return reference
 
 
 def check_finite(ct: NDArray[Any], source: str) -> None:
     """Raise `InputError` that names `source` if a grey value is NaN or infinite."""
     if ct.dtype.kind == "f" and not np.isfinite(ct).all():
-        raise InputError(f"{source}: holds NaN or infinite grey values; replace them by the background's value")
+        raise InputError(f"{source}: holds NaN or infinite grey values; replace them by the value of the background")
 
 
 def reference_from_rois(ct: NDArray[Any], background: Sequence[int], bone: Sequence[int]) -> IntensityReference:
-    """Take the levels from two boxes chosen by hand.
+    """Compute the reference from two boxes that the user chose.
 
     Parameters
     ----------
@@ -256,7 +262,7 @@ def reference_from_rois(ct: NDArray[Any], background: Sequence[int], bone: Seque
     Raises
     ------
     InputError
-        If a box is empty or bone is not the brighter one.
+        If a box is empty, or bone is not brighter than background.
     """
     regions = [ct[box_slices(box, ct.shape, "µCT ROI")] for box in (background, bone)]
     mean = [float(region.mean(dtype=np.float64)) for region in regions]
@@ -268,19 +274,19 @@ def box_slices(box: Sequence[int], shape: tuple[int, ...], what: str) -> tuple[s
     """Return the slices of a box (row0, row1, column0, column1); `InputError` if it is empty or leaves the image."""
     if len(box) != 4 or not (0 <= box[0] < box[1] <= shape[0] and 0 <= box[2] < box[3] <= shape[1]):
         size = f"{shape[0]} x {shape[1]} px"
-        raise InputError(f"{what}: {list(box)} is no box in an image of {size}; give row0, row1, column0, column1")
+        raise InputError(f"{what}: {list(box)} is not a box in an image of {size}; state row0, row1, column0, column1")
     return slice(box[0], box[1]), slice(box[2], box[3])
 
 
-def normalise_ct(ct: NDArray[Any], levels: IntensityReference) -> NDArray[np.uint16]:
+def normalise_ct(ct: NDArray[Any], reference: IntensityReference) -> NDArray[np.uint16]:
     """Scale grey values linearly so that background is 10000 and bone 30000 (paper section 2.5).
 
     Parameters
     ----------
     ct : ndarray, any shape
         Grey values of the scan.
-    levels : IntensityReference
-        Its grey values of background and bone.
+    reference : IntensityReference
+        Grey values of background and bone in the scan.
 
     Returns
     -------
@@ -292,6 +298,6 @@ def normalise_ct(ct: NDArray[Any], levels: IntensityReference) -> NDArray[np.uin
     >>> normalise_ct(np.array([0.1, 0.5, 0.9]), IntensityReference(0.1, 0.9)).tolist()
     [10000, 20000, 30000]
     """
-    scale = (CT_BONE - CT_BACKGROUND) / (levels.bone - levels.background)
-    scaled = (ct.astype(np.float32) - np.float32(levels.background)) * np.float32(scale) + np.float32(CT_BACKGROUND)
+    scale = (CT_BONE - CT_BACKGROUND) / (reference.bone - reference.background)
+    scaled = (ct.astype(np.float32) - np.float32(reference.background)) * np.float32(scale) + np.float32(CT_BACKGROUND)
     return np.clip(np.rint(scaled), 0, 65535).astype(np.uint16)

@@ -1,4 +1,4 @@
-"""A picture of a scan's grey values with the two levels of the normalisation, to see whether they are right."""
+"""A figure of the grey values of a scan with its intensity reference, to check the normalisation."""
 
 from typing import Any
 
@@ -14,19 +14,22 @@ _COLOURS = {"background": "#2f7fb8", "bone": "#d9772b"}
 _BINS = 256
 
 
-def levels_picture(
-    samples: NDArray[Any], levels: IntensityReference | None, regions: tuple[Mask, Mask] | None = None, title: str = ""
+def intensity_figure(
+    samples: NDArray[Any],
+    reference: IntensityReference | None,
+    regions: tuple[Mask, Mask] | None = None,
+    title: str = "",
 ) -> NDArray[np.uint8]:
-    """Draw the histogram of grey values with the levels of background and bone, and a slice beside it.
+    """Draw the histogram of grey values with those of background and bone, and a slice next to it.
 
     Parameters
     ----------
     samples : ndarray, shape (N, Y, X)
         Some slices of the scan: `tomostain.imaging.intensity.reference_samples`.
-    levels : IntensityReference or None
+    reference : IntensityReference or None
         The grey values that become 10000 and 30000; None where none were found.
     regions : tuple of ndarray of bool, shape (N, Y, X), optional
-        What was taken for background and for bone, coloured in both panels; None if the levels were given.
+        The regions of background and bone, coloured in both panels. None if the values were stated.
     title : str
         Above the histogram.
 
@@ -40,18 +43,18 @@ def levels_picture(
     figure = Figure(figsize=(10.6, 4.4), dpi=120, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     histogram, picture = figure.subplots(1, 2, width_ratios=(1.6, 1))
-    _draw_histogram(histogram, samples, levels, regions)
+    _draw_histogram(histogram, samples, reference, regions)
     histogram.set_title(title, loc="left", fontsize=9, color=_INK)
-    _draw_slice(picture, samples, levels, regions)
+    _draw_slice(picture, samples, reference, regions)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def _draw_histogram(axes: Any, samples: NDArray[Any], levels: IntensityReference | None, regions: Any) -> None:
-    """Draw all grey values, those of the two regions, and the levels, with the normalised scale above."""
+def _draw_histogram(axes: Any, samples: NDArray[Any], reference: IntensityReference | None, regions: Any) -> None:
+    """Draw all grey values, those of the two regions, and the reference, with the normalised scale above."""
     shown = [*np.percentile(samples, [0.05, 99.95])]
-    if levels:
-        shown += [levels.background, levels.bone]
+    if reference:
+        shown += [reference.background, reference.bone]
     reach = 0.06 * (max(shown) - min(shown)) or 1.0
     edges = bin_edges(samples, min(shown) - reach, max(shown) + reach)
     axes.stairs(np.histogram(samples, edges)[0], edges, fill=True, color=_ALL, label="all voxels")
@@ -61,16 +64,16 @@ def _draw_histogram(axes: Any, samples: NDArray[Any], levels: IntensityReference
     axes.set_yscale("symlog", linthresh=10)
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(bottom=0)
-    if levels:
-        values = {"background": (levels.background, CT_BACKGROUND), "bone": (levels.bone, CT_BONE)}
+    if reference:
+        values = {"background": (reference.background, CT_BACKGROUND), "bone": (reference.bone, CT_BONE)}
         for name, (found, wanted) in values.items():
             axes.axvline(found, color=_COLOURS[name], linewidth=1.6, label=f"{name}: {found:.5g} → {wanted:g}")
-        scale = (CT_BONE - CT_BACKGROUND) / (levels.bone - levels.background)
+        scale = (CT_BONE - CT_BACKGROUND) / (reference.bone - reference.background)
         upper = axes.secondary_xaxis(
             "top",
             functions=(
-                lambda grey: CT_BACKGROUND + scale * (grey - levels.background),
-                lambda normalised: levels.background + (normalised - CT_BACKGROUND) / scale,
+                lambda grey: CT_BACKGROUND + scale * (grey - reference.background),
+                lambda normalised: reference.background + (normalised - CT_BACKGROUND) / scale,
             ),
         )
         upper.tick_params(labelsize=7.5, colors=_SOFT, length=2)
@@ -96,15 +99,15 @@ def bin_edges(samples: NDArray[Any], low: float, high: float) -> NDArray[np.floa
     return np.linspace(low, high, _BINS + 1)
 
 
-def _draw_slice(axes: Any, samples: NDArray[Any], levels: IntensityReference | None, regions: Any) -> None:
+def _draw_slice(axes: Any, samples: NDArray[Any], reference: IntensityReference | None, regions: Any) -> None:
     """Draw a slice as the networks would see it, with the regions tinted: the one with most of what is bone."""
     from matplotlib.colors import to_rgb
 
     chosen = int(np.argmax(regions[1].sum(axis=(1, 2)))) if regions else len(samples) // 2
     low, high = np.percentile(samples, [0.5, 99.5])
-    if levels:
-        step = (levels.bone - levels.background) / (CT_BONE - CT_BACKGROUND)
-        low, high = (levels.background + step * (edge - CT_BACKGROUND) for edge in CT_WINDOW)
+    if reference:
+        step = (reference.bone - reference.background) / (CT_BONE - CT_BACKGROUND)
+        low, high = (reference.background + step * (edge - CT_BACKGROUND) for edge in CT_WINDOW)
     grey = np.clip((samples[chosen].astype(np.float64) - low) / max(high - low, 1e-12), 0, 1)
     image = np.repeat(grey[..., None], 3, axis=2)
     for colour, region in zip(_COLOURS.values(), regions or (), strict=False):
@@ -112,4 +115,4 @@ def _draw_slice(axes: Any, samples: NDArray[Any], levels: IntensityReference | N
         image[place] = 0.5 * image[place] + 0.5 * np.array(to_rgb(colour))
     axes.imshow(image, interpolation="nearest")
     axes.set_axis_off()
-    axes.set_title("a slice, in the window of the networks" if levels else "a slice", fontsize=9, color=_INK)
+    axes.set_title("a slice, in the window of the networks" if reference else "a slice", fontsize=9, color=_INK)

@@ -1,4 +1,4 @@
-"""The one function, and its inverse, between images as stored and numbers as the networks see them.
+"""The mapping between stored images and the input and output range of the networks, and its inverse.
 
 µCT after normalisation (paper section 2.5) has background at 10000 and bone at 30000 of a 16-bit scale. The window
 [0, 40000] maps linearly to [-1, 1], so that background is -0.5 and bone +0.5; brighter metal is clipped at 1.

@@ -1,4 +1,4 @@
-"""`qc.png`: one picture a pair, to see at a glance whether µCT, histology and mask belong together."""
+"""`qc.png`: one figure per pair, to check that µCT, histology and mask belong together."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ _SIDE_PX = 640
 
 
 def ct_to_grey(ct: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """Show normalised µCT, window [0, 40000], as grey RGB of 8 bit.
+    """Convert normalised µCT, window [0, 40000], to greyscale 8-bit RGB.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def ct_to_grey(ct: NDArray[np.uint16]) -> NDArray[np.uint8]:
 
 
 def checkerboard(a: NDArray[np.uint8], b: NDArray[np.uint8], squares: int = 8) -> NDArray[np.uint8]:
-    """Alternate squares of two images: structures that cross the borders unbroken are aligned.
+    """Alternate squares of two images. Aligned structures continue across the borders of the squares.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def checkerboard(a: NDArray[np.uint8], b: NDArray[np.uint8], squares: int = 8) -
 
 
 def draw_mask(image: NDArray[np.uint8], mask: NDArray[np.bool_], width_px: int = 2) -> NDArray[np.uint8]:
-    """Dim what lies outside the mask and draw the mask's outline inside it.
+    """Darken the image outside the mask and draw the outline of the mask inside it.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def draw_mask(image: NDArray[np.uint8], mask: NDArray[np.bool_], width_px: int =
 def qc_picture(
     ct: NDArray[np.uint16], histology: NDArray[np.uint8], mask: NDArray[np.bool_], side_px: int = _SIDE_PX
 ) -> NDArray[np.uint8]:
-    """Put µCT, histology, their checkerboard and the mask's outline side by side.
+    """Show µCT, histology, their checkerboard and the outline of the mask side by side.
 
     Parameters
     ----------
@@ -86,12 +86,12 @@ def qc_picture(
     histology : ndarray of uint8, shape (Y, X, 3)
     mask : ndarray of bool, shape (Y, X)
     side_px : int
-        Longest side of a panel; larger images are shown smaller.
+        Maximum side of a panel, px. Larger images are averaged down.
 
     Returns
     -------
     ndarray of uint8, shape (rows, columns, 3)
-        Panels in a row, or two by two where the images are wide.
+        Panels in one row, or two by two if the images are wide.
     """
     step = max(1, -(-max(ct.shape) // side_px))
     grey, colour = (block_mean(image, step).astype(np.uint8) for image in (ct_to_grey(ct), histology))
@@ -106,13 +106,13 @@ def qc_picture(
 def write_qc(
     path: Path, ct: NDArray[np.uint16], histology: NDArray[np.uint8], mask: NDArray[np.bool_], voxel_um: float
 ) -> None:
-    """Write the picture of `qc_picture` with a line that names the panels, as PNG."""
+    """Write the figure of `qc_picture` as PNG, with a line that names the panels."""
     import matplotlib
     from PIL import Image, ImageDraw, ImageFont
 
     picture = qc_picture(ct, histology, mask)
     canvas = Image.fromarray(np.pad(picture, ((_HEAD_PX, 0), (0, 0), (0, 0)), constant_values=255))
-    # Pillow's own font lacks µ and ×; matplotlib, which is needed anyway, ships one that has them.
+    # Pillow's own font lacks µ and ×. Matplotlib ships a font that has them.
     font = ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", 12)
     line = f"µCT, histology, checkerboard, mask ({mask.mean():.0%})   {ct.shape[0]} × {ct.shape[1]} px, {voxel_um:g} µm"
     ImageDraw.Draw(canvas).text((_GAP_PX, 6), line, fill=(40, 40, 40), font=font)

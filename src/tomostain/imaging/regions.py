@@ -1,4 +1,4 @@
-"""Regions of interest in a scan, found by their grey values: padding, background, bone, metal."""
+"""Segmentation of regions of interest in a scan by grey value: padding, background, bone, metal."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-FEWEST_PX = 40
+MIN_REGION_PX = 40
 _ALIKE = 1e-4
 _RIM_PX = 5
 _THICK_PX = 20
@@ -20,13 +20,13 @@ _BONE_PART = 0.1
 
 
 def block_mean(image: NDArray[Any], step: int) -> NDArray[np.float32]:
-    """Average blocks of step × step pixels; what does not fill a block at the far sides is left out.
+    """Average blocks of step × step pixels. Incomplete blocks at the far sides are dropped.
 
     Parameters
     ----------
     image : ndarray, shape (Y, X) or (Y, X, C)
     step : int
-        At most one block where a side is shorter.
+        Side of a block, px. A side that is shorter becomes one block.
 
     Returns
     -------
@@ -46,10 +46,10 @@ def block_mean(image: NDArray[Any], step: int) -> NDArray[np.float32]:
 
 
 def padding(stack: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Mark the constant that some reconstructions put outside their circle: it is no background.
+    """Mark the constant that some reconstructions write outside the field of view. It is not background.
 
-    Only what fills every corner, is next to absent inside the circle, and stands beside noisy data counts as padding,
-    and with it the rim that smoothing blends with it.
+    A value counts as padding if it fills every corner, is almost absent inside the field of view, and the other data
+    are noisy. The rim that smoothing blends with it is included.
 
     Parameters
     ----------
@@ -77,25 +77,25 @@ def padding(stack: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def solid_and_metal(smooth: NDArray[np.float32], seen: NDArray[np.bool_]) -> tuple[float, NDArray[np.bool_]]:
-    """Find the grey value above which matter is solid, and the thick body that is no bone to measure, if there is one.
+    """Find the grey value above which matter is solid, and the thick body that is excluded from bone, if there is one.
 
-    A screw is much thicker than the bone about it. Leaving the thickest body out costs nothing where it is as bright
-    as bone, or bone itself, as long as other bone is left; and it keeps a brighter metal from being taken for bone.
-    A thick body that is a small part of all that is solid is left out only if it is clearly brighter than the rest.
+    A screw is much thicker than the bone around it. The thickest body is excluded: if it is as bright as bone, nothing
+    is lost as long as other bone remains; if it is brighter metal, it is not mistaken for bone. A thick body that is a
+    small part of the solid matter is excluded only if it is clearly brighter than the rest.
 
     Parameters
     ----------
     smooth : ndarray of float32, shape (N, Y, X)
         Slices without much noise, on a scale from 0 to 1.
     seen : ndarray of bool, same shape
-        What counts.
+        Pixels that are considered.
 
     Returns
     -------
     threshold : float
-        Bone is brighter, soft matter and background are darker.
+        Bone is brighter; soft tissue and background are darker.
     metal : ndarray of bool, shape (N, Y, X)
-        The thick body and its blurred rim, which is as bright as anything between background and metal.
+        The thick body and its blurred rim, which has grey values between background and metal.
     """
     upper = float(threshold_otsu(smooth[seen]))
     none = np.zeros(seen.shape, bool)
@@ -103,11 +103,11 @@ def solid_and_metal(smooth: NDArray[np.float32], seen: NDArray[np.bool_]) -> tup
     thick = thick_bodies(bright)
     if thick.sum() < _THICK_PART * bright.sum() and not _stands_out(smooth, seen, bright, thick):
         return upper, none
-    # The thread stands out from the body by up to a third of its radius, and the blurred rim beyond it.
+    # The thread reaches up to a third of the radius beyond the body, and the blurred rim further.
     reach = _RIM_PX + 0.35 * max(float(ndimage.distance_transform_edt(plane).max()) for plane in thick)
     metal = np.stack([ndimage.distance_transform_edt(~plane) <= reach if plane.any() else plane for plane in thick])
     below = smooth[seen & ~metal]
-    if below.size < FEWEST_PX or np.ptp(below) < _ALIKE:
+    if below.size < MIN_REGION_PX or np.ptp(below) < _ALIKE:
         return upper, none
     lower = float(threshold_otsu(below))
     dark = below[below < lower].mean()
@@ -115,7 +115,7 @@ def solid_and_metal(smooth: NDArray[np.float32], seen: NDArray[np.bool_]) -> tup
     if solid.size < max(1, _LEFT_PART * bright.sum()):
         return upper, none
     if np.median(solid) - dark < _CONTRAST * (np.median(smooth[bright]) - dark):
-        return upper, none  # what is left is noise: even beside titanium bone has a tenth of its contrast
+        return upper, none  # the rest is noise: even next to titanium, bone has a tenth of its contrast
     return _above_soft(solid, lower, dark), metal
 
 
@@ -129,7 +129,7 @@ def thick_bodies(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     Returns
     -------
     ndarray of bool, same shape
-        Nothing if no place is thicker than 20 px: trabeculae, not a screw.
+        All False if no place is thicker than 20 px: those are trabeculae, not a screw.
     """
     depth = np.stack([ndimage.distance_transform_edt(plane) for plane in mask])
     radius = 0.5 * float(depth.max())
@@ -147,36 +147,36 @@ def thick_bodies(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def _stands_out(
     smooth: NDArray[np.float32], seen: NDArray[np.bool_], bright: NDArray[np.bool_], thick: NDArray[np.bool_]
 ) -> bool:
-    """Say whether a thick body is clearly brighter than other solid matter: a screw, however small in a wide field."""
+    """Whether a thick body is clearly brighter than other solid matter, as a screw is."""
     if not thick.any():
         return False
     around = ndimage.binary_dilation(thick, ndimage.generate_binary_structure(2, 1)[None], iterations=_RIM_PX)
     other = smooth[core_of(bright & ~around)]
-    if other.size < FEWEST_PX:
+    if other.size < MIN_REGION_PX:
         return False
     dark = np.median(smooth[seen & ~bright])
     return bool(np.median(smooth[core_of(thick)]) - dark > _BRIGHTER * (np.median(other) - dark))
 
 
 def _above_soft(solid: NDArray[np.float32], lower: float, dark: float) -> float:
-    """Raise the lower bound of bone above soft matter where the two are divided clearly."""
+    """Raise the lower bound of bone above soft tissue where the two are clearly separated."""
     if np.ptp(solid) < _ALIKE:
         return lower
     threshold = float(threshold_otsu(solid))
     soft, hard = solid[solid < threshold], solid[solid >= threshold]
-    # A few bright pixels are what is left of the metal's thread, not bone above soft matter.
+    # A few bright pixels are remains of the thread of the screw, not bone above soft tissue.
     divided = soft.size and hard.size > _BONE_PART * solid.size and hard.mean() - dark > 1.8 * (soft.mean() - dark)
     return threshold if divided else lower
 
 
 def core_of(mask: NDArray[np.bool_], depths: Sequence[int] = (3, 2, 1)) -> NDArray[np.bool_]:
-    """Shrink each slice's regions by the most pixels that leave a good part of them.
+    """Erode the regions of each slice by the largest number of pixels that leaves enough of them.
 
     Parameters
     ----------
     mask : ndarray of bool, shape (N, Y, X)
     depths : sequence of int
-        Pixels to try, the most first; the last one is taken if none leaves enough.
+        Numbers of pixels to try, the largest first. The last one is used if none leaves enough.
 
     Returns
     -------
@@ -185,28 +185,28 @@ def core_of(mask: NDArray[np.bool_], depths: Sequence[int] = (3, 2, 1)) -> NDArr
     across = ndimage.generate_binary_structure(2, 1)[None]
     for depth in depths:
         core = ndimage.binary_erosion(mask, across, iterations=depth)
-        if core.sum() >= max(FEWEST_PX, 0.15 * mask.sum()):
+        if core.sum() >= max(MIN_REGION_PX, 0.15 * mask.sum()):
             break
     return np.asarray(core)
 
 
 def low_mode(smooth: NDArray[np.float32], dark: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Find the pixels about the lowest main mode of the grey values: the air.
+    """Find the pixels near the lowest main mode of the grey values: the air.
 
     Parameters
     ----------
     smooth : ndarray of float32, shape (N, Y, X)
-        Slices without much noise, so that air and soft matter have modes of their own.
+        Slices without much noise, so that air and soft tissue have separate modes.
     dark : ndarray of bool, same shape
-        Where to look.
+        Pixels that are considered.
 
     Returns
     -------
     ndarray of bool, same shape
-        Those within two widths of the mode, the width measured on its dark side.
+        Pixels within two widths of the mode. The width is measured on its dark side.
     """
     values = smooth[dark]
-    if values.size < FEWEST_PX or np.ptp(values) < _ALIKE:
+    if values.size < MIN_REGION_PX or np.ptp(values) < _ALIKE:
         return dark
     low, high = np.percentile(values, [0.1, 99.9])
     counts, edges = np.histogram(values, bins=256, range=(low, max(high, low + _ALIKE)))

@@ -4,10 +4,11 @@ from tomostain.dataset.dataset import Dataset, Split, load_dataset
 from tomostain.dataset.folds import SplitConfig, implant_class, make_folds
 from tomostain.dataset.pair import Pair, load_pair, save_pair
 from tomostain.dataset.writer import DatasetWriter, new_dataset, save_dataset
+from tomostain.deprecation import renamed
 from tomostain.imaging.colour import (
-    HistologyLevels,
-    estimate_histology_levels,
-    histology_levels_from_rois,
+    ColourReference,
+    colour_reference_from_rois,
+    estimate_colour_reference,
     normalise_histology,
     white_balance,
 )
@@ -25,18 +26,18 @@ from tomostain.prepare.specimens import PrepareConfig, prepare_specimens
 
 __all__ = [
     "AlignedConfig",
+    "ColourReference",
     "Dataset",
     "DatasetWriter",
-    "HistologyLevels",
     "IntensityReference",
     "Pair",
     "PrepareConfig",
     "Split",
     "SplitConfig",
+    "colour_reference_from_rois",
     "correspondence_mask",
-    "estimate_histology_levels",
+    "estimate_colour_reference",
     "estimate_reference",
-    "histology_levels_from_rois",
     "implant_class",
     "load_dataset",
     "load_pair",
@@ -55,3 +56,16 @@ __all__ = [
     "volume_reference",
     "white_balance",
 ]
+
+__getattr__ = renamed(
+    __name__,
+    {
+        "Levels": "IntensityReference",
+        "HistologyLevels": "ColourReference",
+        "estimate_levels": "estimate_reference",
+        "levels_from_rois": "reference_from_rois",
+        "volume_levels": "volume_reference",
+        "estimate_histology_levels": "estimate_colour_reference",
+        "histology_levels_from_rois": "colour_reference_from_rois",
+    },
+)

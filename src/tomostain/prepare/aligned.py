@@ -14,7 +14,7 @@ from tomostain.dataset.folds import SplitConfig, make_folds
 from tomostain.dataset.pair import Pair
 from tomostain.dataset.writer import DatasetWriter, new_dataset
 from tomostain.errors import InputError
-from tomostain.imaging.colour import estimate_histology_levels, normalise_histology
+from tomostain.imaging.colour import estimate_colour_reference, normalise_histology
 from tomostain.imaging.correspondence_mask import correspondence_mask
 from tomostain.imaging.intensity import check_ct, estimate_reference, normalise_ct
 from tomostain.io.images import read_image
@@ -28,23 +28,24 @@ class AlignedConfig(SplitConfig):
     Attributes
     ----------
     voxel_um : float or None
-        Pixel size, µm. It must be given: such images rarely carry one, and it is never guessed.
+        Pixel size, µm. Required: such images rarely state one, and it is never guessed.
     normalise : {"auto", "range", "none"}
-        "auto": as paper section 2.5, regions of interest found in each image. "range": the full range of the µCT's type
-        becomes the networks' window [0, 40000], the histology stays as it is. "none": both are normalised already.
+        "auto": as paper section 2.5, with regions of interest found in each image. "range": the full range of the µCT's
+        data type becomes the window [0, 40000] of the networks; the histology is unchanged. "none": both are normalised
+        already.
     mask : "auto", "none" or a folder
-        "auto": as paper section 2.8. "none": everything corresponds. A folder: masks of the same names, not 0 inside.
+        "auto": as paper section 2.8. "none": all pixels correspond. A folder: masks with the same names, not 0 inside.
     subject_regex : str or None
-        Matched at the start of the file name without its ending; the first group is the subject. None: each pair is
-        its own subject.
+        Matched at the start of the file name without its suffix. The first group is the subject. None: each pair is its
+        own subject.
     invert_histology : bool
-        The histology is stored as a negative.
+        The histology is stored inverted.
     halves : bool
-        Cut each pair in the middle of its columns: `<id>-left` is for training, `<id>-right` for testing.
+        Cut each pair at its middle column: `<id>-left` is for training, `<id>-right` for testing.
     implant, stain : str
         Written into the records.
     weeks : int or None
-        Likewise.
+        Healing time, written into the records.
     """
 
     voxel_um: float | None = Field(default=None, gt=0)
@@ -78,19 +79,19 @@ def prepare_aligned(
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> Dataset:
-    """Make a dataset of aligned images.
+    """Create a dataset from aligned images.
 
     Parameters
     ----------
-    x, y : Path
-        Folders of µCT and of histology images with the same file names (endings may differ), or one image each.
-    out : Path
-        The dataset's folder.
+    x, y : path
+        Folders of µCT and of histology images with the same file names (suffixes may differ), or one image each.
+    out : path
+        Folder of the dataset.
     config : AlignedConfig
     overwrite : bool
-        Replace a dataset at `out`, carrying its hand-drawn `exclude.tif` files over.
+        Replace a dataset at `out`. Its `exclude.tif` files are copied.
     progress : Progress
-        Told of each pair.
+        Called for each pair.
 
     Returns
     -------
@@ -99,13 +100,15 @@ def prepare_aligned(
     Raises
     ------
     InputError
-        If `config.voxel_um` is missing, a name has no partner, two images of a pair differ in shape, or an image is
-        not what its domain asks for. The message names the files.
+        If `config.voxel_um` is missing, a file has no partner, two images of a pair differ in shape, or an image has
+        the wrong type for its domain. The message names the files.
     """
     if config.voxel_um is None:
-        raise InputError("voxel_um: not given, and aligned images carry no pixel size; give it in µm (--voxel-um)")
+        raise InputError(
+            "voxel_um: missing, and aligned images state no pixel size; give `voxel_um` in µm", parameter="voxel_um"
+        )
     if config.halves and (config.test_subjects or config.test_ids):
-        raise InputError("halves: the right halves are the test set; leave test_subjects and test_ids away")
+        raise InputError("halves: the right halves are the test set; remove test_subjects and test_ids")
     partners = find_partners(Path(x), Path(y))
     masks = find_images(Path(config.mask)) if config.mask not in ("auto", "none") else None
     parts = ("-left", "-right") if config.halves else ("",)
@@ -120,7 +123,7 @@ def prepare_aligned(
 
 
 def _divide_and_finish(writer: DatasetWriter, config: AlignedConfig) -> None:
-    """Write the index: right halves, or the test set that the configuration asks for, are kept out."""
+    """Write the index. The test set is the right halves, or as configured."""
     if not config.halves:
         test, folds = make_folds(writer.records, config)
         writer.finish(test=test, folds=folds, config=config)
@@ -160,17 +163,17 @@ def _aligned_pair(
     ct, histology = as_grey(read_image(x), x), as_rgb(read_image(y), y)
     if ct.shape != histology.shape[:2]:
         raise InputError(
-            f"{x} and {y}: shapes {ct.shape} and {histology.shape[:2]} differ; aligned images must be of one size"
+            f"{x} and {y}: shapes {ct.shape} and {histology.shape[:2]} differ; aligned images must have the same size"
         )
     check_ct(ct, str(x))
     if config.invert_histology:
         histology = 255 - histology
-    levels: dict[str, Any] = {}
+    references: dict[str, Any] = {}
     if config.normalise == "auto":
-        ct_levels = estimate_reference(ct, str(x))
-        histology_levels = estimate_histology_levels(histology, source=str(y))
-        levels = {"ct": ct_levels.to_dict(), "histology": histology_levels.to_dict()}
-        ct, histology = normalise_ct(ct, ct_levels), normalise_histology(histology, histology_levels)
+        ct_reference = estimate_reference(ct, str(x))
+        histology_reference = estimate_colour_reference(histology, source=str(y))
+        references = {"ct": ct_reference.to_dict(), "histology": histology_reference.to_dict()}
+        ct, histology = normalise_ct(ct, ct_reference), normalise_histology(histology, histology_reference)
     elif config.normalise == "range":
         ct = full_range(ct, x)
     elif ct.dtype != np.uint16:
@@ -188,7 +191,7 @@ def _aligned_pair(
         weeks=config.weeks,
         stain=config.stain,
     )
-    return pair, {"levels": levels, "normalise": config.normalise, "source": {"ct": str(x), "histology": str(y)}}
+    return pair, {"levels": references, "normalise": config.normalise, "source": {"ct": str(x), "histology": str(y)}}
 
 
 def _mask(
@@ -198,29 +201,33 @@ def _mask(
     masks: Mapping[str, Path] | None,
     choice: str,
 ) -> NDArray[np.bool_]:
-    """Return the mask that the configuration asks for."""
+    """Return the mask as configured."""
     if choice == "none":
         return np.ones(ct.shape, dtype=bool)
     if masks is None:
         return correspondence_mask(ct, histology, source=f"pair '{stem}'")
     if stem not in masks:
-        raise InputError(f"{choice}: no mask for '{stem}'; name the masks as the images")
+        raise InputError(f"{choice}: no mask for '{stem}'; give the masks the names of the images")
     image = read_image(masks[stem])
     mask = np.asarray((image if image.ndim == 2 else image[..., :3].max(axis=2)) != 0)
     if mask.shape != ct.shape:
-        raise InputError(f"{masks[stem]}: shape {mask.shape} is not that of the pair, {ct.shape}; use the same grid")
+        raise InputError(
+            f"{masks[stem]}: shape {mask.shape} is not the shape of the pair, {ct.shape}; use the same grid"
+        )
     if not mask.any():
-        raise InputError(f"{masks[stem]}: the mask of pair '{stem}' excludes everything; mark what corresponds, not 0")
+        raise InputError(
+            f"{masks[stem]}: the mask of pair '{stem}' is empty; mark corresponding pixels with values above 0"
+        )
     return mask
 
 
 def _subject(stem: str, config: AlignedConfig) -> str:
-    """Return the subject that the file name tells."""
+    """Return the subject in the file name."""
     if config.subject_regex is None:
         return stem
     match = re.match(config.subject_regex, stem)
     if match is None or not match.group(1):
         raise InputError(
-            f"subject_regex '{config.subject_regex}': finds no subject in the name '{stem}'; mend one of them"
+            f"subject_regex '{config.subject_regex}': finds no subject in the name '{stem}'; correct one of them"
         )
     return match.group(1)

@@ -1,4 +1,4 @@
-"""Datasets from specimens: volume, slide and the place of the section, as a CSV table lists them."""
+"""Datasets from specimens: volumes, slides and sections that a CSV table lists."""
 
 import csv
 from collections import Counter
@@ -20,7 +20,7 @@ from tomostain.dataset.writer import new_dataset
 from tomostain.errors import InputError
 from tomostain.geometry.section import Section
 from tomostain.imaging.intensity import IntensityReference, manual_reference
-from tomostain.imaging.slide_levels import slide_levels
+from tomostain.imaging.slide_reference import slide_reference
 from tomostain.io import Volume, open_slide, open_volume, read_image
 from tomostain.io.atomic import refuse_existing
 from tomostain.prepare.study import Task, register_study
@@ -31,13 +31,13 @@ from tomostain.tiling.slice_context import SliceCount
 _NEEDED = ("specimen", "volume", "slide")
 _OPTIONAL = ("section", "subject", "implant", "weeks", "stain", "voxel_um", "pixel_um", "dataset", "exclude", "rois")
 
-_TOP_LEVEL = "give it without 'registration', where it holds for the pairs too"
+_TOP_LEVEL = "set it outside 'registration', where it also holds for the pairs"
 _NOT_OF_REGISTRATION = {
     "ct_background": _TOP_LEVEL,
     "ct_bone": _TOP_LEVEL,
     "margin_um": _TOP_LEVEL,
     "voxel_um": _TOP_LEVEL,
-    "deform": "is of 'tomostain register' alone; the pairs of a study are not deformed",
+    "deform": "is an option of 'tomostain register' only; the pairs of a study are not deformed",
 }
 
 
@@ -49,18 +49,18 @@ class PrepareConfig(SplitConfig):
     voxel_um : float or None
         Pixel size of every pair, µm. None: the voxel size of the first volume.
     ct_background, ct_bone : float or None
-        Grey levels of every scan, in its own scale; None: found in each volume (paper section 2.5).
+        Grey values of every scan, in its own scale. None: estimated from each volume (paper section 2.5).
     level_slices : int
-        Slices of each volume that are read to find them.
+        Slices of each volume that are read to estimate them.
     margin_um : float
-        How far the correspondence mask reaches beyond bone and screw (paper section 2.8).
+        Margin of the correspondence mask around bone and screw, µm (paper section 2.8).
     ct_slices : int
-        Slices of µCT that each pair holds, one pixel apart, for recipes whose generator sees several at once: odd.
+        Slices of µCT in each pair, one pixel apart, for recipes whose generator sees a slice context: odd.
     jobs : int
-        Registrations at once; 0: one for every two cores.
+        Registrations that run in parallel. 0: one for every two cores.
     registration : RegisterConfig
-        How sections are found. Grey levels and margin are those above; so are the seed and, by the table's implant, the
-        material, unless they are given here.
+        How sections are found. Grey values and margin are those above. So are the seed and, from the implant in the
+        table, the material, unless they are set here.
     """
 
     voxel_um: float | None = Field(default=None, gt=0)
@@ -81,7 +81,7 @@ class PrepareConfig(SplitConfig):
 
 
 class Boxes(Config):
-    """Two regions of interest on the pair's grid, each (row0, row1, column0, column1), ends not included."""
+    """Two regions of interest on the grid of the pair, each (row0, row1, column0, column1), ends excluded."""
 
     background: tuple[int, int, int, int]
     bone: tuple[int, int, int, int]
@@ -93,7 +93,7 @@ class Boxes(Config):
 
 
 class Rois(Config):
-    """Regions of interest chosen by hand; a part left out is found automatically."""
+    """Regions of interest that the user chose. A missing part is estimated."""
 
     ct: Boxes | None = None
     histology: Boxes | None = None
@@ -120,7 +120,7 @@ class _Row:
         except ValueError:
             value = -1.0
         if value is not None and not 0 < value < 1e6:
-            raise InputError(f"{self.line}: {column} is '{text}'; give a number above 0 or leave it empty")
+            raise InputError(f"{self.line}: {column} is '{text}'; state a number above 0 or leave it empty")
         return value
 
 
@@ -132,23 +132,23 @@ def prepare_specimens(
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> Dataset:
-    """Cut the pairs out of volumes and slides, normalise and mask them, and divide them into folds.
+    """Extract pairs from volumes and slides, normalise and mask them, and divide them into folds.
 
     Parameters
     ----------
-    table : Path
-        CSV with a line for each section. Columns: specimen, volume, slide and, where wanted, section (a YAML file
-        that says where the section lies: `pair.yaml`, or the phantom's `truth/section.yaml`; where it is missing or
-        empty the section is found by registration, into the folder ``<out>-registration``), subject, implant, weeks,
-        stain, voxel_um, pixel_um, dataset (within an HDF5 file), exclude (an image on the pair's grid), rois (a YAML
-        file with the keys of `Rois`). Paths are relative to the table.
-    out : Path
-        The dataset's folder.
+    table : path
+        CSV with one line per section. Required columns: specimen, volume, slide. Optional columns: section (a YAML file
+        with the position of the section: `pair.yaml`, or `truth/section.yaml` of a phantom; if it is missing or empty,
+        the section is found by registration, in the folder ``<out>-registration``), subject, implant, weeks, stain,
+        voxel_um, pixel_um, dataset (within an HDF5 file), exclude (an image on the grid of the pair), rois (a YAML file
+        with the keys of `Rois`). Paths are relative to the table.
+    out : path
+        Folder of the dataset.
     config : PrepareConfig, optional
     overwrite : bool
-        Replace a dataset at `out`, carrying its hand-drawn `exclude.tif` files over.
+        Replace a dataset at `out`. Its `exclude.tif` files are copied.
     progress : Progress
-        Told of each pair.
+        Called for each pair.
 
     Returns
     -------
@@ -157,10 +157,10 @@ def prepare_specimens(
     Raises
     ------
     InputError
-        If the table or a file it names is wrong. The message names the specimen or the file.
+        If the table or a file that it names is wrong. The message names the specimen or the file.
     """
     config = config or PrepareConfig()
-    # Said before the search, not after it.
+    # Raise before the search, not after it.
     refuse_existing(Path(out), overwrite, "dataset")
     rows = find_sections(read_table(Path(table)), registration_folder(out), config, progress)
     sources = [table, *(row.path(column) for row in rows for column in ("volume", "slide", "section"))]
@@ -182,7 +182,7 @@ def read_table(table: Path) -> list[_Row]:
     Raises
     ------
     InputError
-        If it is missing or empty, a column or a cell that is needed is missing, or a column is unknown.
+        If it is missing or empty, a required column or cell is missing, or a column is unknown.
     """
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
@@ -197,24 +197,26 @@ def read_table(table: Path) -> list[_Row]:
         if name not in known:
             raise InputError(f"{table}: unknown column '{name}'{suggest(name, known)}")
     if not lines:
-        raise InputError(f"{table}: holds no specimens; write a line for each, under the columns {', '.join(_NEEDED)}")
-    twice = Counter(line.get("specimen", "") for line in lines)
-    seen: Counter[str] = Counter()
+        raise InputError(
+            f"{table}: contains no specimens; write one line per specimen, with the columns {', '.join(_NEEDED)}"
+        )
+    counts = Counter(line.get("specimen", "") for line in lines)
+    numbers: Counter[str] = Counter()
     rows = []
     for number, line in enumerate(lines, start=2):
         name = line.get("specimen", "")
-        where = f"{table}, line {number}" + (f", specimen '{name}'" if name else "")
+        position = f"{table}, line {number}" + (f", specimen '{name}'" if name else "")
         for column in _NEEDED:
             if not line.get(column):
-                raise InputError(f"{where}: '{column}' is empty; fill it in")
-        seen[name] += 1
-        pair_id = f"{name}-{seen[name]}" if twice[name] > 1 else name
-        rows.append(_Row(check_id(pair_id), line, table.parent, where))
+                raise InputError(f"{position}: '{column}' is empty; fill it in")
+        numbers[name] += 1
+        pair_id = f"{name}-{numbers[name]}" if counts[name] > 1 else name
+        rows.append(_Row(check_id(pair_id), line, table.parent, position))
     return rows
 
 
 def described_volumes(table: Path) -> list[str]:
-    """Return a line for each specimen's µCT, with its first and last slice: is it the one that was meant?
+    """Return a line per specimen that describes its µCT, with its first and last slice, for a check by the user.
 
     Raises
     ------
@@ -230,17 +232,17 @@ def _opened(row: _Row) -> Volume:
 
 
 def registration_folder(out: Path) -> Path:
-    """Return where the registrations of a dataset are kept: beside it, so that a repeat finds them."""
+    """Return the folder for the registrations of a dataset: next to it, so that a second run finds them."""
     return Path(out).with_name(f"{Path(out).name}-registration")
 
 
 def find_sections(rows: list[_Row], folder: Path, config: PrepareConfig, progress: Progress = silent) -> list[_Row]:
-    """Register the lines that name no section; leave out those that are not found.
+    """Register the lines without a section. Lines whose section is not found are dropped.
 
     Raises
     ------
     InputError
-        If none is left.
+        If no line remains.
     """
     unknown = [row for row in rows if not row.values.get("section")]
     if not unknown:
@@ -257,32 +259,32 @@ def find_sections(rows: list[_Row], folder: Path, config: PrepareConfig, progres
         )
         for row in unknown
     ]
-    found = register_study(tasks, folder, config.jobs, progress)
-    kept = []
+    pair_files = register_study(tasks, folder, config.jobs, progress)
+    with_section = []
     for row in rows:
         if row.values.get("section"):
-            kept.append(row)
-        elif row.id in found:
-            kept.append(replace(row, values={**row.values, "section": str(found[row.id].absolute())}))
-    if not kept:
-        raise InputError(f"no specimen could be registered; {folder / 'scores.csv'} says why, one by one")
-    return kept
+            with_section.append(row)
+        elif row.id in pair_files:
+            with_section.append(replace(row, values={**row.values, "section": str(pair_files[row.id].absolute())}))
+    if not with_section:
+        raise InputError(f"no specimen could be registered; {folder / 'scores.csv'} states the reason for each")
+    return with_section
 
 
 def _options(row: _Row, config: PrepareConfig) -> dict[str, Any]:
-    """Return the options of a line's registration: those of the study, unless they are given for registration."""
+    """Return the registration options of a line: those of the study, unless they are set for registration."""
     study = {
         "seed": config.seed,
         "ct_background": config.ct_background,
         "ct_bone": config.ct_bone,
         "material": _screw(row.values.get("implant", "")),
     }
-    # What is at its default falls back to the study's: the resolved prepare.yaml must mean the same again.
+    # Options at their default fall back to the study's, so that the resolved prepare.yaml gives the same result.
     return study | config.registration.model_dump(mode="json", exclude_defaults=True)
 
 
 def _screw(implant: str) -> str | None:
-    """Return what an implant of this name is in µCT, if that is known."""
+    """Return how an implant of this name appears in µCT: dense, light, or None if unknown."""
     name = implant.lower()
     if name.startswith(("mg", "ti")):
         return "dense"
@@ -290,31 +292,31 @@ def _screw(implant: str) -> str | None:
 
 
 def _specimen_pair(row: _Row, config: PrepareConfig, voxel_um: float | None) -> tuple[Pair, dict[str, Any]]:
-    """Cut, normalise and mask the pair of one line."""
+    """Extract, normalise and mask the pair of one line."""
     section_path = row.path("section")
     section = Section.from_dict(read_yaml(section_path), source=str(section_path))
     volume = _opened(row)
     slide = open_slide(row.path("slide"), pixel_um=row.number("pixel_um"))
     rois = Rois.from_yaml(row.path("rois")) if row.values.get("rois") else Rois()
-    found = config.registration
+    registration = config.registration
     settings = CutConfig(
         pixel_um=voxel_um or float(min(volume.voxel_um)),
         margin_um=config.margin_um,
         ct_slices=config.ct_slices,
-        ct_levels=None if rois.ct else _ct_levels(volume, config, str(row.path("volume"))),
+        ct_reference=None if rois.ct else _ct_reference(volume, config, str(row.path("volume"))),
         ct_boxes=rois.ct.pair if rois.ct else None,
-        histology_levels=None
+        histology_reference=None
         if rois.histology
-        else slide_levels(slide, found.histology_background, found.histology_bone),
+        else slide_reference(slide, registration.histology_background, registration.histology_bone),
         histology_boxes=rois.histology.pair if rois.histology else None,
     )
     pair, details = cut_pair(volume, slide, section, row.id, settings, row.line)
     details["source"] = {column: row.values[column] for column in ("volume", "slide", "section")}
-    return replace(pair, **_about(row)), details
+    return replace(pair, **_record(row)), details
 
 
-def _about(row: _Row) -> dict[str, Any]:
-    """Return what the table says of the specimen."""
+def _record(row: _Row) -> dict[str, Any]:
+    """Return the record of the specimen in the table."""
     weeks = row.number("weeks")
     return {
         "specimen": row.values["specimen"],
@@ -325,18 +327,20 @@ def _about(row: _Row) -> dict[str, Any]:
     }
 
 
-def _ct_levels(volume: Volume, config: PrepareConfig, source: str) -> IntensityReference:
-    """Return the grey levels: as given, or found in the volume."""
+def _ct_reference(volume: Volume, config: PrepareConfig, source: str) -> IntensityReference:
+    """Return the intensity reference: as configured, or estimated from the volume."""
     return manual_reference(volume, config.ct_background, config.ct_bone, config.level_slices, source)
 
 
 def _exclusion(row: _Row, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
-    """Read the exclusion that the table names, if it names one."""
+    """Read the exclusion that the table names, if any."""
     if not row.values.get("exclude"):
         return None
     path = row.path("exclude")
     image = read_image(path)
     drawn = np.asarray((image if image.ndim == 2 else image.max(axis=2)) != 0)
     if drawn.shape != shape:
-        raise InputError(f"{path}: has shape {drawn.shape}, pair '{row.id}' {shape}; draw it on the pair's own grid")
+        raise InputError(
+            f"{path}: has shape {drawn.shape}, but pair '{row.id}' has {shape}; draw it on the grid of the pair"
+        )
     return drawn

@@ -1,6 +1,6 @@
-"""Registration of a study: every line of the table whose section is not known, in parallel, resumable.
+"""Registration of a study: every line of the table without a section, in parallel, resumable.
 
-A specimen that cannot be registered does not stop the others: it is left out, and `scores.csv` says why.
+A specimen that cannot be registered does not stop the others. It is dropped, and `scores.csv` states the reason.
 """
 
 import csv
@@ -26,7 +26,7 @@ COLUMNS = ("specimen", "result", "confidence", "detail", "margin", "normalised_m
 
 @dataclass(frozen=True)
 class Task:
-    """One slide to find.
+    """One slide to register.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class Task:
     voxel_um, pixel_um : float or None
     dataset : str or None
     options : mapping
-        Of `RegisterConfig`.
+        Options of `RegisterConfig`.
     """
 
     id: str
@@ -54,16 +54,16 @@ def register_study(tasks: Sequence[Task], folder: Path, jobs: int = 0, progress:
     ----------
     tasks : sequence of Task
     folder : Path
-        What is finished there is kept, so that a repeat continues.
+        Finished registrations in it are reused.
     jobs : int
-        Processes at once; 0: one for every two cores.
+        Parallel processes. 0: one for every two cores.
     progress : Progress
-        Told of every specimen.
+        Called for every specimen.
 
     Returns
     -------
     dict of str to Path
-        The `pair.yaml` of every task that was found with confidence.
+        The `pair.yaml` of every task whose section was found with confidence.
     """
     folder.mkdir(parents=True, exist_ok=True)
     messages: dict[str, str] = {}
@@ -72,54 +72,54 @@ def register_study(tasks: Sequence[Task], folder: Path, jobs: int = 0, progress:
         try:
             if not is_done(task, folder / task.id / "pair.yaml"):
                 waiting.append(task)
-                messages[task.id] = "not yet done: run again to go on"
+                messages[task.id] = "not done yet; run the same command again to continue"
         except InputError as error:
             messages[task.id] = str(error)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = min(jobs or max(1, cores // 2), max(1, len(waiting)))
     progress("registering", len(tasks) - len(waiting), len(tasks))
-    # Spawned, not forked: torch's threads do not survive a fork.
+    # Spawned, not forked: the threads of torch do not survive a fork.
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         threads = max(1, cores // workers)
         running = {pool.submit(_register, task, folder / task.id, threads): task for task in waiting}
         try:
             for number, done in enumerate(as_completed(running), start=len(tasks) - len(waiting) + 1):
                 messages[running[done].id] = _message(done)
-                # After each, so that one can look while the others run.
+                # Written after each specimen, so that a user can look while the others run.
                 _write_scores(folder, tasks, messages)
                 progress("registering", number, len(tasks))
         except BaseException:
-            # Ctrl-C: what has not begun does not begin.
+            # On Ctrl-C, tasks that have not started do not start.
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return _write_scores(folder, tasks, messages)
 
 
 def is_done(task: Task, pair: Path) -> bool:
-    """Whether a `pair.yaml` holds the registration of this task: the same files, sizes and options.
+    """Whether `pair.yaml` contains the registration of this task, with the same files, sizes and options.
 
     Raises
     ------
     InputError
-        If a person registered it, from other files than those of today: that is not done again unasked.
+        If a user registered it from other files. It is not replaced without request.
     """
     if not pair.is_file():
         return False
     values = read_yaml(pair)
     if "inputs" not in values:
-        # Written before inputs were kept; a person may have placed it.
+        # Written by an older version without inputs; a user may have registered it.
         return True
     volume = open_volume(task.volume, voxel_um=task.voxel_um, dataset=task.dataset)
     same_files = values["inputs"] == fingerprint(volume, open_slide(task.slide, pixel_um=task.pixel_um))
     if values.get("made_by") != "study":
         if not same_files:
             raise InputError(
-                f"{pair}: was registered by hand, from other files or sizes than {task.volume} and {task.slide} have "
-                "now; remove the folder to have it found anew, or register it again"
+                f"{pair}: was registered by a user, from other files or sizes than {task.volume} and {task.slide} have "
+                "now; remove the folder to have it registered automatically, or register it again"
             )
         return True
     try:
-        # Read as a configuration, so that keys which did not exist then have their defaults.
+        # Read as a configuration, so that keys that did not exist in an older version get their defaults.
         before = RegisterConfig.from_dict(values.get("registration", {}).get("options", {}))
     except InputError:
         return False
@@ -127,15 +127,15 @@ def is_done(task: Task, pair: Path) -> bool:
 
 
 def _message(done: "Future[str]") -> str:
-    """Return what a worker says; one that was killed, for want of memory perhaps, must not take the table with it."""
+    """Return the message of a worker. A worker that was killed must not stop the whole study."""
     try:
         return done.result()
     except BrokenProcessPool:
-        return "the process was killed, perhaps for want of memory; run again with fewer --jobs"
+        return "the process was killed, possibly out of memory; run again with fewer `jobs`"
 
 
 def _register(task: Task, out: Path, threads: int) -> str:
-    """Register one slide; return what went wrong, or nothing."""
+    """Register one slide; return an error message, or an empty string."""
     # Imported here, because it imports torch, which `import tomostain.prepare` must not do.
     import torch
 
@@ -145,37 +145,37 @@ def _register(task: Task, out: Path, threads: int) -> str:
     try:
         config = RegisterConfig.from_dict(task.options)
         sizes: dict[str, Any] = {"voxel_um": task.voxel_um, "pixel_um": task.pixel_um, "dataset": task.dataset}
-        # What is there is of other files or options: see `is_done`.
+        # An existing result is of other files or options: see `is_done`.
         register_files(task.volume, task.slide, out, config, overwrite=True, made_by="study", **sizes)
     except InputError as error:
         return str(error)
     except Exception as error:  # one specimen must not stop the study
-        return f"a fault of ours: {type(error).__name__}: {error}"
+        return f"internal error: {type(error).__name__}: {error}"
     return ""
 
 
 def _write_scores(folder: Path, tasks: Sequence[Task], messages: dict[str, str]) -> dict[str, Path]:
-    """Write a line for each task; return the `pair.yaml` of those that are found."""
+    """Write one line per task; return the `pair.yaml` of those that were found."""
     path = folder / "scores.csv"
-    found = {task.id: folder / task.id / "pair.yaml" for task in tasks if not messages.get(task.id)}
-    found = {name: pair for name, pair in found.items() if pair.is_file()}
+    pair_files = {task.id: folder / task.id / "pair.yaml" for task in tasks if not messages.get(task.id)}
+    pair_files = {name: pair for name, pair in pair_files.items() if pair.is_file()}
     with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(COLUMNS)
         for task in tasks:
-            if task.id not in found:
+            if task.id not in pair_files:
                 rows.writerow((task.id, "left out", "", "", "", "", messages.get(task.id, "")))
                 continue
-            values = read_yaml(found[task.id])
+            values = read_yaml(pair_files[task.id])
             scores = values.get("registration", {})
             mutual = values.get("similarity", {}).get("normalised_mutual_information", "")
             numbers = [scores.get(name, "") for name in ("confidence", "detail", "margin")]
             rows.writerow((task.id, "found", *numbers, mutual, "; ".join(scores.get("warnings", []))))
-    return found
+    return pair_files
 
 
 def left_out(folder: Path) -> dict[str, str]:
-    """Return id and reason of every specimen that `scores.csv` says was left out."""
+    """Return id and reason of every specimen that was dropped, from `scores.csv`."""
     path = folder / "scores.csv"
     if not path.is_file():
         return {}

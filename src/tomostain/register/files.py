@@ -14,7 +14,7 @@ from tomostain.dataset.cut_pair import CutConfig, cut_pair
 from tomostain.dataset.pair import Pair, save_pair
 from tomostain.errors import InputError, RegistrationUncertainError
 from tomostain.geometry.section import Section
-from tomostain.imaging.slide_levels import slide_levels
+from tomostain.imaging.slide_reference import slide_reference
 from tomostain.io import Slide, Volume, open_slide, open_volume, write_image
 from tomostain.io.atomic import atomic_folder, refuse_existing
 from tomostain.progress import Progress, silent
@@ -206,7 +206,7 @@ def _write_pair(
 ) -> None:
     """Cut the pair, write it, and draw it."""
     pixel_um = config.voxel_um or float(min(volume.voxel_um))
-    white = slide_levels(slide, config.histology_background, config.histology_bone)
+    white = slide_reference(slide, config.histology_background, config.histology_bone)
     settings = CutConfig(pixel_um, config.margin_um, located.levels, white)
     pair, levels = cut_pair(volume, slide, located.section, name, settings, str(slide.path))
     pair = replace(pair, **about)

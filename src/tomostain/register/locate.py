@@ -10,7 +10,7 @@ from scipy import ndimage
 from tomostain.errors import InputError
 from tomostain.geometry.section import Section
 from tomostain.imaging.intensity import IntensityReference, manual_reference
-from tomostain.imaging.slide_levels import shrink_slide, slide_levels
+from tomostain.imaging.slide_reference import shrink_slide, slide_reference
 from tomostain.io import Slide, Volume
 from tomostain.progress import Progress, silent
 from tomostain.register.config import RegisterConfig
@@ -114,7 +114,7 @@ def locate(
     levels = levels or manual_reference(volume, config.ct_background, config.ct_bone, source=str(volume.path))
     white = None
     if config.histology_background is not None:
-        white = slide_levels(slide, config.histology_background, config.histology_bone)
+        white = slide_reference(slide, config.histology_background, config.histology_bone)
     level = read_coarse(volume, levels, config.most_voxels, progress)
     working_um = float(level.voxel_um.max())
     check_sizes(max(slide.shape) * slide.pixel_um, level, slide, "it")

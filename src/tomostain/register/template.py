@@ -16,9 +16,9 @@ from skimage.morphology import convex_hull_image
 
 from tomostain.errors import InputError
 from tomostain.imaging.colour import (
-    HistologyLevels,
+    ColourReference,
     background_region,
-    estimate_histology_levels,
+    estimate_colour_reference,
     new_bone,
     redness,
     tissue_classes,
@@ -71,7 +71,7 @@ class Template:
         What the screw may be: keys of `SCREW`, or "none".
     inside : ndarray of bool, shape (Y, X), optional
         The hull of the tissue; what counts beyond it is a rim of air.
-    levels : HistologyLevels, optional
+    levels : ColourReference, optional
         The slide's white, as it was found or given.
     fixed_middle_um : ndarray of float64, shape (2,), optional
         The middle, where it is not that of what counts.
@@ -85,7 +85,7 @@ class Template:
     first_um: float
     hypotheses: tuple[str, ...]
     inside: NDArray[np.bool_] | None = None
-    levels: HistologyLevels | None = None
+    levels: ColourReference | None = None
     fixed_middle_um: NDArray[np.float64] | None = None
 
     @property
@@ -197,7 +197,7 @@ def make_template(
     first_um: float = 0.0,
     material: str | None = None,
     source: str = "slide",
-    levels: HistologyLevels | None = None,
+    levels: ColourReference | None = None,
 ) -> Template:
     """Guess the µCT of a slide.
 
@@ -211,7 +211,7 @@ def make_template(
         What the screw is, where known; else all are tried.
     source : str
         Named in error messages.
-    levels : HistologyLevels, optional
+    levels : ColourReference, optional
         The slide's white; found if None.
 
     Raises
@@ -219,7 +219,7 @@ def make_template(
     InputError
         If there is no tissue on the slide.
     """
-    levels = levels or estimate_histology_levels(rgb, source=source)
+    levels = levels or estimate_colour_reference(rgb, source=source)
     white = float(np.mean(levels.white))
     balanced = white_balance(rgb, levels.white)
     bone, metal = tissue_classes(balanced, white)

@@ -70,10 +70,11 @@ def _write(picture: Path, volume: Volume, samples: Any, levels: IntensityReferen
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
-    from tomostain.imaging.intensity_figure import levels_picture
+    from tomostain.imaging.intensity_figure import intensity_figure
 
     regions = reference_regions(samples) if found else None
-    drawn = levels_picture(samples, levels, regions, f"{volume.path.name}: {len(samples)} of {volume.shape[0]} slices")
+    title = f"{volume.path.name}: {len(samples)} of {volume.shape[0]} slices"
+    drawn = intensity_figure(samples, levels, regions, title)
     about = PngInfo()
     about.add_text(_OURS, _key(volume, levels))
     with atomic_file(picture, overwrite=True) as temporary:

@@ -203,7 +203,7 @@ def patch_at(
 
 def _compact(pair: Pair, ct_slices: int = 1) -> tuple[Tensor, Tensor, Tensor]:
     """Return µCT int16 (S, Y, X) less the middle of its window, histology uint8 (3, Y, X) and mask uint8 (1, Y, X)."""
-    seen = pair.seen(ct_slices).reshape(ct_slices, *pair.ct.shape)
+    seen = pair.context(ct_slices).reshape(ct_slices, *pair.ct.shape)
     ct = np.clip(seen.astype(np.int32), int(CT_WINDOW[0]), int(CT_WINDOW[1])) - _CT_MIDDLE
     histology = np.ascontiguousarray(np.moveaxis(pair.histology, -1, 0))
     return (

@@ -18,7 +18,7 @@ RGB = NDArray[np.uint8]
 Labels = NDArray[np.integer]
 Float = NDArray[np.float64]
 # Classes of fewer pixels have no colour of their own.
-FEWEST_PX = 50
+MIN_REGION_PX = 50
 # Added to the covariance, in Lab²: no class is of one single colour.
 _SPREAD = 4.0
 
@@ -95,9 +95,9 @@ class ColourClasses:
             for label in classes:
                 pixels[label].append(lab[label_image == label])
         seen = {label: np.concatenate(parts) for label, parts in pixels.items() if parts}
-        seen = {label: values for label, values in seen.items() if len(values) >= FEWEST_PX}
+        seen = {label: values for label, values in seen.items() if len(values) >= MIN_REGION_PX}
         if len(seen) < 2:
-            raise InputError(f"colour classes: {len(seen)} of {len(classes)} classes have {FEWEST_PX} px or more")
+            raise InputError(f"colour classes: {len(seen)} of {len(classes)} classes have {MIN_REGION_PX} px or more")
         covariance = np.stack([np.cov(values.T) + _SPREAD * np.eye(3) for values in seen.values()])
         constant = -0.5 * np.linalg.slogdet(covariance)[1]
         mean = np.stack([values.mean(axis=0) for values in seen.values()])

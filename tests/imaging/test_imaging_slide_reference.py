@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tomostain.errors import InputError
-from tomostain.imaging.slide_levels import slide_levels
+from tomostain.imaging.slide_reference import slide_reference
 from tomostain.io import open_slide, write_image
 
 GLASS, BONE = (240, 235, 225), (160, 100, 150)
@@ -20,8 +20,8 @@ def slide(tmp_path):
 
 
 def test_glass_is_found_and_boxes_say_the_same(slide):
-    found = slide_levels(slide)
-    by_hand = slide_levels(slide, (20, 280, 20, 580), (400, 800, 100, 2900))
+    found = slide_reference(slide)
+    by_hand = slide_reference(slide, (20, 280, 20, 580), (400, 800, 100, 2900))
     assert found.white == pytest.approx(GLASS, abs=1.0)
     assert by_hand.white == pytest.approx(GLASS, abs=1.0)
     assert by_hand.fmin == pytest.approx(found.fmin)
@@ -29,17 +29,17 @@ def test_glass_is_found_and_boxes_say_the_same(slide):
 
 def test_a_box_of_a_few_pixels_is_one_of_the_coarse_ones(slide):
     # The copy on which levels are found is twice as coarse.
-    assert slide_levels(slide, (100, 101, 100, 101), (500, 501, 500, 501)).white == pytest.approx(GLASS, abs=5.0)
+    assert slide_reference(slide, (100, 101, 100, 101), (500, 501, 500, 501)).white == pytest.approx(GLASS, abs=5.0)
 
 
 @pytest.mark.parametrize(
     ("background", "bone", "words"),
     [
-        ((0, 10, 0, 4000), (400, 800, 100, 2900), "is no box"),
+        ((0, 10, 0, 4000), (400, 800, 100, 2900), "is not a box"),
         # The two were confused.
         ((400, 800, 100, 2900), (20, 280, 20, 580), "not brighter than bone"),
     ],
 )
 def test_a_wrong_box_is_named(slide, background, bone, words):
     with pytest.raises(InputError, match=words):
-        slide_levels(slide, background, bone)
+        slide_reference(slide, background, bone)

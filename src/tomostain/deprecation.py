@@ -1,0 +1,42 @@
+"""Older names that keep working, with a deprecation warning."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+
+def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return a module's ``__getattr__`` that finds attributes by their older names.
+
+    Parameters
+    ----------
+    module : str
+        ``__name__`` of the module.
+    names : mapping of str to str
+        Older name → name in the module, or → ``"package.module:name"`` where it has moved.
+
+    Returns
+    -------
+    callable
+        Raises AttributeError for any other name.
+
+    Examples
+    --------
+    >>> get = renamed("tomostain.errors", {"NotSure": "RegistrationUncertainError"})
+    >>> import warnings
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     get("NotSure").__name__, str(caught[0].message)
+    ('RegistrationUncertainError', 'tomostain.errors.NotSure is now RegistrationUncertainError')
+    """
+
+    def get(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        home, _, new = names[name].rpartition(":")
+        shown = f"{home}.{new}" if home else new
+        warnings.warn(f"{module}.{name} is now {shown}", DeprecationWarning, stacklevel=2)
+        return getattr(import_module(home or module), new)
+
+    return get
