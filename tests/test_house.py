@@ -48,7 +48,10 @@ def test_help_imports_next_to_nothing():
     heavy = {"torch", "numpy", "scipy", "skimage", "pydantic", "yaml", "rich", "zarr", "tifffile", "lightning_fabric"}
     assert not outside & heavy
     ours = {name for name in done.stderr.split() if name.startswith("tomostain.")}
-    assert {name for name in ours if not name.startswith("tomostain.cli")} <= {"tomostain.errors"}
+    assert {name for name in ours if not name.startswith("tomostain.cli")} <= {
+        "tomostain.deprecation",
+        "tomostain.errors",
+    }
 
 
 def test_training_and_staining_import_without_viewers_and_readers():

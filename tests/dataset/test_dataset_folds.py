@@ -79,7 +79,7 @@ def test_a_test_set_by_name():
     assert make_folds(pairs, SplitConfig(test_ids=("p2",)))[0] == ("p2",)
     with pytest.raises(InputError, match="test_subjects: no 'aa' in this dataset"):
         make_folds(pairs, SplitConfig(test_subjects=("aa",)))
-    with pytest.raises(InputError, match="test_ids: no 'p9' here"):
+    with pytest.raises(InputError, match="test_ids: no 'p9' in this dataset"):
         make_folds(pairs, SplitConfig(test_ids=("p9",)))
     with pytest.raises(InputError, match="subject 'a' would be split; name its pair 'p1' too"):
         make_folds(pairs, SplitConfig(test_ids=("p0",)))

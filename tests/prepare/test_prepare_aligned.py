@@ -80,7 +80,7 @@ def test_masks_from_a_folder(tmp_path):
     config = PLAIN.model_copy(update={"mask": str(tmp_path / "masks")})
     np.testing.assert_array_equal(prepare_aligned(x, y, tmp_path / "set", config).load("a").mask, drawn == 1)
     Image.fromarray(drawn * 0).save(tmp_path / "masks" / "a.png")
-    with pytest.raises(InputError, match="the mask of pair 'a' excludes everything"):
+    with pytest.raises(InputError, match="the mask of pair 'a' is empty"):
         prepare_aligned(x, y, tmp_path / "set2", config)
     Image.fromarray(drawn[:5]).save(tmp_path / "masks" / "a.png")
     with pytest.raises(InputError, match=r"a\.png: shape \(5, 30\)"):
@@ -106,7 +106,7 @@ def test_what_is_wrong_with_the_folders_is_named(tmp_path):
     with pytest.raises(InputError, match=r"x/a002\.png: has no partner in .*y"):
         prepare_aligned(x, y, out, PLAIN)
     tifffile.imwrite(x / "a001.tif", np.zeros((4, 4), np.uint8))
-    with pytest.raises(InputError, match="same name with two endings"):
+    with pytest.raises(InputError, match="same name with two suffixes"):
         prepare_aligned(x, y, out, PLAIN)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty: holds no images"):

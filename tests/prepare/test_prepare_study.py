@@ -82,7 +82,7 @@ def test_what_was_registered_by_hand_is_kept_or_asked_about(tmp_path, task):
         is_done(changed, pair)
     # It is left out, and nothing of it is lost.
     assert register_study([changed], tmp_path / "study", jobs=1) == {}
-    assert "registered by hand" in left_out(tmp_path / "study")["done"]
+    assert "registered by a user" in left_out(tmp_path / "study")["done"]
     assert pair.is_file()
 
 
