@@ -1,33 +1,32 @@
-"""Does a scan look like those that a model was trained on? By the grey values of what is solid in it.
+"""Compare the grey values of a volume with those of the training data, where the volume is solid.
 
-Air and soft tissue fill a scan as much as its field of view lets them, so only what is denser than a quarter of the way
-from background to bone counts: bone, new bone, degradation layer, screw. Wrong grey levels, a screw of a material that
-training never saw, or another instrument shift their distribution.
+The amount of air and soft tissue depends on the field of view. So only voxels above a quarter of the step from
+background to bone count: bone, new bone, degradation layer, screw. Wrong grey values of background and bone, a screw of
+another material, or another instrument shift their distribution.
 """
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tomostain.errors import OutOfDistributionWarning
+from tomostain.deprecation import renamed
 from tomostain.imaging.intensity import IntensityReference, SlicedVolume, normalise_ct
 from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE, CT_WINDOW
 
 Float = NDArray[np.float64]
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 SOLID = CT_BACKGROUND + 0.25 * (CT_BONE - CT_BACKGROUND)
-# Farther from the nearest training pair than so many times what one training pair is from the next, within these
-# bounds, is strange. Set on phantoms: what training saw stays below (docs/explanation/trust.md).
+# The limit is this multiple of the median distance between neighbouring training pairs, within these bounds. Chosen on
+# phantoms, so that the training data stays below it (docs/explanation/trust.md).
 TIMES, LIMITS = 2.5, (0.06, 0.12)
-_MOST_PAIRS = 500
+_MAX_PAIRS = 500
 _SLICES = 8
 
 
 def solid_quantiles(ct: NDArray[Any]) -> Float:
-    """Return the quantiles of the grey values of what is solid.
+    """Return the quantiles of the grey values of the solid voxels.
 
     Parameters
     ----------
@@ -37,7 +36,7 @@ def solid_quantiles(ct: NDArray[Any]) -> Float:
     Returns
     -------
     ndarray of float64, shape (5,)
-        At `QUANTILES`, clipped to what the networks see; NaN where nothing is solid.
+        At `QUANTILES`, clipped to the window of the networks; NaN if nothing is solid.
     """
     solid = ct[ct > SOLID]
     if not solid.size:
@@ -46,10 +45,9 @@ def solid_quantiles(ct: NDArray[Any]) -> Float:
 
 
 def distance(a: ArrayLike, b: ArrayLike) -> float:
-    """Return how far two sets of quantiles are apart, in units of the step from background to bone.
+    """Return the distance of two sets of quantiles, as a fraction of the step from background to bone.
 
-    The mean difference of quantiles is, but for the few that are taken, the distance by which grey values would have
-    to be moved to turn one distribution into the other (Wasserstein's).
+    The mean absolute difference of the quantiles approximates the Wasserstein distance of the two distributions.
 
     Examples
     --------
@@ -59,18 +57,18 @@ def distance(a: ArrayLike, b: ArrayLike) -> float:
     return float(np.abs(np.asarray(a, float) - np.asarray(b, float)).mean() / (CT_BONE - CT_BACKGROUND))
 
 
-def limit(known: Sequence[Sequence[float]]) -> float:
-    """Return the distance beyond which a scan is strange to a model that knows these training pairs.
+def distance_limit(known: Sequence[Sequence[float]]) -> float:
+    """Return the distance above which a volume is out of distribution, for a model with these training pairs.
 
-    Two and a half times the median distance of a training pair from the next, within bounds: one odd pair among them
-    must not make everything usual.
+    It is 2.5 times the median distance of a training pair from its nearest neighbour, within bounds. With the median,
+    a single unusual pair does not raise the limit.
 
     Examples
     --------
-    >>> limit([[16000.0], [16600.0], [17200.0], [30000.0]])
+    >>> distance_limit([[16000.0], [16600.0], [17200.0], [30000.0]])
     0.075
     """
-    rows = np.asarray(known[:_MOST_PAIRS], dtype=np.float64)
+    rows = np.asarray(known[:_MAX_PAIRS], dtype=np.float64)
     if len(rows) < 2:
         return LIMITS[0]
     apart = np.abs(rows[:, None] - rows[None]).mean(axis=2) / (CT_BONE - CT_BACKGROUND)
@@ -78,8 +76,8 @@ def limit(known: Sequence[Sequence[float]]) -> float:
     return float(np.clip(TIMES * np.median(apart.min(axis=1)), *LIMITS))
 
 
-def strangeness(ct: NDArray[np.generic], known: Sequence[Sequence[float]]) -> float:
-    """Return the distance of a scan from the nearest training pair; infinite where nothing in it is solid.
+def grey_distance(ct: NDArray[np.generic], known: Sequence[Sequence[float]]) -> float:
+    """Return the distance of a volume from the nearest training pair; infinite if nothing in it is solid.
 
     Parameters
     ----------
@@ -88,44 +86,30 @@ def strangeness(ct: NDArray[np.generic], known: Sequence[Sequence[float]]) -> fl
     known : sequence of five float
         `solid_quantiles` of each training pair, at least one.
     """
-    found = solid_quantiles(ct)
-    return float("inf") if np.isnan(found).any() else min(distance(found, pair) for pair in known)
+    quantiles = solid_quantiles(ct)
+    return float("inf") if np.isnan(quantiles).any() else min(distance(quantiles, pair) for pair in known)
 
 
-def sample(volume: SlicedVolume, levels: IntensityReference | None) -> NDArray[np.generic]:
-    """Return some slices of a volume, normalised, shape (N, Y, X); `levels` None: they are normalised already."""
-    n = volume.shape[0]
-    chosen = np.unique(((np.arange(_SLICES) + 0.5) * n / _SLICES).astype(int))
-    slices = np.stack([volume.read(int(z), int(z) + 1)[0] for z in chosen])
-    return slices if levels is None else normalise_ct(slices, levels)
-
-
-def warn_if_grey_values_differ(ct: NDArray[np.generic], known: Sequence[Sequence[float]], source: str) -> float | None:
-    """Warn, with `OutOfDistributionWarning`, if a scan is far from what a model was trained on.
+def sample_slices(volume: SlicedVolume, intensity: IntensityReference | None) -> NDArray[np.generic]:
+    """Return eight slices of a volume, evenly spaced and normalised.
 
     Parameters
     ----------
-    ct : ndarray, any shape
-        Normalised µCT.
-    known : sequence of five float
-        See `strangeness`; nothing is said if it is empty (older models).
-    source : str
-        Named in the warning.
+    volume : SlicedVolume
+    intensity : IntensityReference or None
+        Grey values of background and bone; None if the volume is normalised.
 
     Returns
     -------
-    float or None
-        The distance, rounded to 0.001; None where the model does not tell.
+    ndarray, shape (N, Y, X)
+        N is 8, or less for a thinner volume.
     """
-    if not known:
-        return None
-    found, most = strangeness(ct, known), limit(known)
-    if found > most:
-        warnings.warn(
-            f"{source}: its grey values are unlike all that the model was trained on (distance {found:.2f} of the step "
-            f"from background to bone, usual up to {most:.2f}): wrong grey levels, another instrument, or a material "
-            "it never saw; what it draws there is a guess. Check --background and --bone",
-            OutOfDistributionWarning,
-            stacklevel=2,
-        )
-    return round(found, 3) if np.isfinite(found) else None
+    n = volume.shape[0]
+    chosen = np.unique(((np.arange(_SLICES) + 0.5) * n / _SLICES).astype(int))
+    slices = np.stack([volume.read(int(z), int(z) + 1)[0] for z in chosen])
+    return slices if intensity is None else normalise_ct(slices, intensity)
+
+
+__getattr__ = renamed(
+    __name__, {"limit": "distance_limit", "strangeness": "grey_distance", "sample": "sample_slices"}
+)

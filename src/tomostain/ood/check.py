@@ -1,0 +1,139 @@
+"""Compare a volume with the training data of a model: by its grey values and by novelty."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomostain.errors import OutOfDistributionWarning
+from tomostain.imaging.intensity import IntensityReference, SlicedVolume
+from tomostain.ood.grey_values import distance_limit, grey_distance, sample_slices
+from tomostain.ood.novelty import NOVEL_SHARE_LIMIT, TrainingReference, novel_share
+
+
+@dataclass(frozen=True, eq=False)
+class ModelReference:
+    """What a model stores of its training data.
+
+    Attributes
+    ----------
+    grey_values : sequence of five float
+        `tomostain.ood.grey_values.solid_quantiles` of each training pair; empty for older models.
+    training : TrainingReference or None
+        For the novelty; None for older models.
+    """
+
+    grey_values: Sequence[Sequence[float]] = ()
+    training: TrainingReference | None = None
+
+
+@dataclass(frozen=True)
+class VolumeReport:
+    """How far a volume is from the training data of a model.
+
+    Attributes
+    ----------
+    source : str
+        Name of the volume.
+    grey_distance : float or None
+        Distance of the grey values from the nearest training pair, as a fraction of the step from background to bone;
+        infinite if nothing in the volume is solid; None if the model stores no grey values.
+    grey_limit : float or None
+        A larger distance is out of distribution.
+    novel_share : float or None
+        Fraction of the volume that is unlike all training data; None if the model stores no training reference.
+    novel_limit : float
+        A larger fraction is out of distribution.
+    """
+
+    source: str
+    grey_distance: float | None = None
+    grey_limit: float | None = None
+    novel_share: float | None = None
+    novel_limit: float = NOVEL_SHARE_LIMIT
+
+    @property
+    def messages(self) -> tuple[str, ...]:
+        """One sentence for each measure that is out of distribution."""
+        messages = []
+        if self.grey_distance is not None and self.grey_limit is not None and self.grey_distance > self.grey_limit:
+            messages.append(
+                f"{self.source}: its grey values are unlike all training data of the model (distance "
+                f"{self.grey_distance:.2f} of the step from background to bone, usual up to {self.grey_limit:.2f}). "
+                "Possible reasons: wrong grey values of background and bone, another instrument, or a material that "
+                "was not in the training data. The colours are unreliable there. Check `background` and `bone`"
+            )
+        if self.novel_share is not None and self.novel_share > self.novel_limit:
+            messages.append(
+                f"{self.source}: {self.novel_share:.0%} of it is unlike all training data of the model (usual up to "
+                f"{self.novel_limit:.0%}). Possible reasons: another tissue or implant material, resolution, noise or "
+                "artefacts. The colours are unreliable there. `uncertainty` writes a map of it"
+            )
+        return tuple(messages)
+
+    @property
+    def in_distribution(self) -> bool:
+        """Whether no measure is above its limit."""
+        return not self.messages
+
+    def warn(self, stacklevel: int = 2) -> None:
+        """Issue each message as an `OutOfDistributionWarning`."""
+        for message in self.messages:
+            warnings.warn(message, OutOfDistributionWarning, stacklevel=stacklevel + 1)
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Return both measures, rounded to 0.001, as they are stored with a stained volume; infinite becomes None."""
+        finite = self.grey_distance is not None and np.isfinite(self.grey_distance)
+        return {
+            "grey_distance": round(self.grey_distance, 3) if self.grey_distance is not None and finite else None,
+            "new_share": None if self.novel_share is None else round(self.novel_share, 3),
+        }
+
+
+def check_slices(reference: ModelReference, slices: NDArray[np.generic], source: str = "µCT") -> VolumeReport:
+    """Compare normalised slices with the training data of a model.
+
+    Parameters
+    ----------
+    reference : ModelReference
+    slices : ndarray, shape (N, Y, X)
+        Normalised µCT: background 10000, bone 30000.
+    source : str
+        Named in the messages.
+
+    Returns
+    -------
+    VolumeReport
+    """
+    known = reference.grey_values
+    return VolumeReport(
+        source,
+        grey_distance=grey_distance(slices, known) if known else None,
+        grey_limit=distance_limit(known) if known else None,
+        novel_share=None if reference.training is None else novel_share(slices, reference.training),
+    )
+
+
+def check_volume(
+    reference: ModelReference, volume: SlicedVolume, intensity: IntensityReference | None, source: str = "µCT"
+) -> VolumeReport:
+    """Compare a volume with the training data of a model, by eight slices.
+
+    Parameters
+    ----------
+    reference : ModelReference
+        `tomostain.stain.Translator.reference` of a loaded model.
+    volume : SlicedVolume
+        Such as `tomostain.io.Volume`.
+    intensity : IntensityReference or None
+        Grey values of background and bone; None if the volume is normalised.
+    source : str
+        Named in the messages.
+
+    Returns
+    -------
+    VolumeReport
+    """
+    return check_slices(reference, sample_slices(volume, intensity), source)
