@@ -15,7 +15,7 @@ import numpy as np
 from studies.registration.specimens import standard_cases
 from tomostain.imaging.intensity import volume_reference
 from tomostain.io import open_volume
-from tomostain.ood.grey_values import distance, limit, sample, solid_quantiles
+from tomostain.ood.grey_values import distance, distance_limit, sample_slices, solid_quantiles
 
 # Size of a small training set, and how many are drawn.
 FEW, DRAWS = 6, 500
@@ -32,7 +32,7 @@ def quantiles(volume_folder: Path) -> dict[str, list[float]]:
         "bone 30 % too high": replace(levels, bone=levels.background + 1.3 * step),
         "background half a step too low": replace(levels, background=levels.background - 0.5 * step),
     }
-    return {name: solid_quantiles(sample(volume, case)).tolist() for name, case in cases.items()}
+    return {name: solid_quantiles(sample_slices(volume, case)).tolist() for name, case in cases.items()}
 
 
 def nearest(own: list[float], known: list[list[float]]) -> float:
@@ -54,19 +54,19 @@ def main() -> None:
         for case in cases:
             known = [found[other.name]["right"] for other in cases if other is not case]
             values.append(nearest(found[case.name][name], known))
-            strange += values[-1] > limit(known)
+            strange += values[-1] > distance_limit(known)
         print(f"{name}: {strange} of {len(values)} warned of; distance {min(values):.3f} to {max(values):.3f}")
     for material in dict.fromkeys(case.values["material"] for case in cases):
         known = [found[case.name]["right"] for case in cases if case.values["material"] != material]
         own = [nearest(found[c.name]["right"], known) for c in cases if c.values["material"] == material]
-        strange = int((np.array(own) > limit(known)).sum())
+        strange = int((np.array(own) > distance_limit(known)).sum())
         print(f"never saw {material}: {strange} of {len(own)} warned of; distance {min(own):.3f} to {max(own):.3f}")
 
     rows = [values["right"] for values in found.values()]
     rng, strange = np.random.default_rng(0), 0
     for _ in range(DRAWS):
         own, *known = (rows[i] for i in rng.choice(len(rows), FEW + 1, replace=False))
-        strange += nearest(own, known) > limit(known)
+        strange += nearest(own, known) > distance_limit(known)
     print(f"{FEW} training pairs, drawn {DRAWS} times: {strange / DRAWS:.1%} of good scans warned of")
 
 

@@ -20,8 +20,8 @@ from studies.table1.editions import EDITIONS, materials
 from tomostain.dataset.dataset import load_dataset
 from tomostain.imaging.intensity import normalise_ct, volume_reference
 from tomostain.io import open_volume
-from tomostain.ood.grey_values import sample
-from tomostain.ood.novelty import SHARE, new_share, remember
+from tomostain.ood.grey_values import sample_slices
+from tomostain.ood.novelty import NOVEL_SHARE_LIMIT, novel_share, training_reference
 
 Slices = NDArray[Any]
 
@@ -67,18 +67,18 @@ def main() -> None:
     for (pair_id, pair), implant in zip(sorted(pairs.items()), implants, strict=True):
         assert pair.implant == implant
         volume = open_volume(out / "specimens" / pair_id / "volume")
-        slices = sample(volume, None)
+        slices = sample_slices(volume, None)
         slices = normalise_ct(slices, volume_reference(volume, source=pair_id))
         others = [p for name, p in pairs.items() if name != pair_id]
-        seen = remember(others)
-        found.setdefault("as they are", []).append(new_share(slices, seen))
+        seen = training_reference(others)
+        found.setdefault("as they are", []).append(novel_share(slices, seen))
         for name, change in CHANGES.items():
-            found.setdefault(name, []).append(new_share(change(slices), seen))
-        without = remember(p for p in others if p.implant != implant)
-        found.setdefault(f"{implant}, and training never saw {implant}", []).append(new_share(slices, without))
+            found.setdefault(name, []).append(novel_share(change(slices), seen))
+        without = training_reference(p for p in others if p.implant != implant)
+        found.setdefault(f"{implant}, and training never saw {implant}", []).append(novel_share(slices, without))
     print("| | warned of | share that is new |\n|---|---|---|")
     for name, shares in found.items():
-        warned = sum(s > SHARE for s in shares)
+        warned = sum(s > NOVEL_SHARE_LIMIT for s in shares)
         print(f"| {name} | {warned} of {len(shares)} | {min(shares):.3f}–{max(shares):.3f} |")
 
 

@@ -26,7 +26,7 @@ from tomostain.evaluate.calibration import (
 )
 from tomostain.io import ModelSpec, read_image, save_model
 from tomostain.networks.build import build_network
-from tomostain.ood.novelty import novelty, remember
+from tomostain.ood.novelty import novelty, training_reference
 from tomostain.stain import StainConfig, Translator, load_translator
 from tomostain.stain.uncertainty import cycle_error, disagreement, patch_means, rank_correlation
 
@@ -149,7 +149,7 @@ def test_two_models_that_err_apart_doubt_where_they_err(tmp_path):
 def test_models_that_remember_have_maps_of_what_is_new():
     truth = pair(3, (96, 128))
     known = [replace(truth, id=f"q{i}", ct=truth.ct[:, ::step].copy()) for i, step in enumerate((1, -1))]
-    seen = remember(known)
+    seen = training_reference(known)
     translators = dict.fromkeys("ab", Translator(Repeat(), spec(), torch.device("cpu"), seen=seen))
     strange = replace(truth, ct=truth.ct.copy())
     strange.ct[20:70, 30:80] = 9000

@@ -10,14 +10,14 @@ from scipy.stats import wasserstein_distance
 
 from tomostain.errors import OutOfDistributionWarning
 from tomostain.imaging.intensity import IntensityReference
+from tomostain.ood import ModelReference, check_slices, check_volume
 from tomostain.ood.grey_values import (
     QUANTILES,
     distance,
-    limit,
-    sample,
+    distance_limit,
+    grey_distance,
+    sample_slices,
     solid_quantiles,
-    strangeness,
-    warn_if_grey_values_differ,
 )
 
 
@@ -40,41 +40,49 @@ def test_the_distance_is_about_wassersteins():
 def test_air_does_not_count(air, seed):
     # However much of it the field of view holds.
     known = [solid_quantiles(scan(1000, n=20_000)).tolist()]
-    assert strangeness(scan(seed, air=air, n=20_000), known) < 0.02
+    assert grey_distance(scan(seed, air=air, n=20_000), known) < 0.02
 
 
 def test_the_nearest_training_pair_decides():
     known = [solid_quantiles(scan(0, screw=screw)).tolist() for screw in (14000.0, 36000.0)]
-    assert strangeness(scan(9, screw=14000.0), known) < 0.01
-    assert strangeness(scan(9, bone=24000.0), known) > 0.1
+    assert grey_distance(scan(9, screw=14000.0), known) < 0.01
+    assert grey_distance(scan(9, bone=24000.0), known) > 0.1
 
 
 def test_nothing_solid_is_as_strange_as_can_be():
     air = np.full(100, 10000, np.uint16)
     assert np.isnan(solid_quantiles(air)).all()
-    assert strangeness(air, [[20000.0] * len(QUANTILES)]) == float("inf")
-    with pytest.warns(OutOfDistributionWarning, match="scan.h5: its grey values are unlike"):
-        assert warn_if_grey_values_differ(air, [[20000.0] * len(QUANTILES)], "scan.h5") is None
+    assert grey_distance(air, [[20000.0] * len(QUANTILES)]) == float("inf")
+    report = check_slices(ModelReference([[20000.0] * len(QUANTILES)]), air, "scan.h5")
+    assert not report.in_distribution
+    with pytest.warns(OutOfDistributionWarning, match=r"scan.h5: its grey values are unlike .*Check `background`"):
+        report.warn()
+    assert report.to_dict() == {"grey_distance": None, "new_share": None}
 
 
-def test_a_model_that_does_not_tell_is_not_asked():
+def test_a_model_without_a_reference_gives_an_empty_report():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert warn_if_grey_values_differ(scan(0), [], "v") is None
+        report = check_slices(ModelReference(), scan(0), "v")
+        report.warn()
+        assert report.in_distribution
+        assert (report.grey_distance, report.novel_share) == (None, None)
         known = [solid_quantiles(scan(1)).tolist()]
-        assert warn_if_grey_values_differ(scan(0), known, "v") == pytest.approx(0.0, abs=0.01)
+        report = check_slices(ModelReference(known), scan(0), "v")
+        report.warn()
+        assert report.grey_distance == pytest.approx(0.0, abs=0.01)
 
 
 def test_varied_training_widens_the_limit():
     pairs = [solid_quantiles(scan(i, bone=bone)).tolist() for i, bone in enumerate((26000.0, 28500.0, 31000.0))]
-    assert limit(pairs) > limit(pairs[:1]) == pytest.approx(0.06)
+    assert distance_limit(pairs) > distance_limit(pairs[:1]) == pytest.approx(0.06)
 
 
 def test_one_odd_pair_does_not_make_everything_usual():
     alike = [solid_quantiles(scan(seed)).tolist() for seed in range(5)]
     odd = solid_quantiles(scan(9, bone=18000.0, screw=19000.0)).tolist()
-    assert limit([*alike, odd]) == limit(alike) == pytest.approx(0.06)
-    assert strangeness(scan(7, bone=24000.0), [*alike, odd]) > limit([*alike, odd])
+    assert distance_limit([*alike, odd]) == distance_limit(alike) == pytest.approx(0.06)
+    assert grey_distance(scan(7, bone=24000.0), [*alike, odd]) > distance_limit([*alike, odd])
 
 
 @pytest.mark.parametrize("levels", [IntensityReference(100.0, 900.0), None])
@@ -85,7 +93,9 @@ def test_a_volume_is_sampled_over_its_depth(levels):
         def read(self, start, stop):
             return np.arange(start, stop, dtype=np.uint16)[:, None, None].repeat(3, 1).repeat(3, 2) * 20 + 100
 
-    found = sample(Stack(), levels)
+    found = sample_slices(Stack(), levels)
     z = np.array([2, 7, 12, 17, 22, 27, 32, 37])
     expected = z * 20 + 100 if levels is None else 10000 + z * 20 * 25
     np.testing.assert_array_equal(found[:, 0, 0], expected)
+    report = check_volume(ModelReference([[20000.0] * len(QUANTILES)]), Stack(), levels)
+    assert np.isfinite(report.grey_distance) == (levels is not None)

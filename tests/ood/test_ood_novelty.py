@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tomostain.dataset.pair import Pair
 from tomostain.errors import InputError, OutOfDistributionWarning
 from tomostain.imaging.network_range import CT_WINDOW
+from tomostain.ood import ModelReference, check_slices
 from tomostain.ood.novelty import (
     FEATURES,
     SIGMAS_PX,
@@ -15,8 +16,7 @@ from tomostain.ood.novelty import (
     TrainingReference,
     describe,
     novelty,
-    remember,
-    warn_if_novel,
+    training_reference,
 )
 
 
@@ -60,7 +60,7 @@ def test_waves_have_the_mean_and_spread_of_the_filtered_wave():
 
 
 def test_distances_are_those_of_a_search_by_brute_force():
-    seen, ct = remember([pair(noise(i)) for i in range(3)]), noise(9, 22000, 2000, (41, 50))
+    seen, ct = training_reference([pair(noise(i)) for i in range(3)]), noise(9, 22000, 2000, (41, 50))
     features = describe(ct) / seen.scale
     apart = np.linalg.norm(features[:, :, None] - seen.neighbourhoods[None, None], axis=-1).min(axis=-1)
     found = novelty(ct, seen)
@@ -70,7 +70,7 @@ def test_distances_are_those_of_a_search_by_brute_force():
 
 def test_a_hundredth_of_each_pair_is_new_to_the_others():
     values = [noise(i) for i in range(6)]
-    seen = remember([pair(ct) for ct in values[:5]])
+    seen = training_reference([pair(ct) for ct in values[:5]])
     assert (novelty(values[5], seen) > 1).mean() < 0.05
     # 99 of 100 by construction: each pair against the other four.
     assert 0.3 < np.median(novelty(values[5], seen)) < 1
@@ -88,7 +88,7 @@ def test_what_training_saw_is_never_newer_than_something_else_made_of_it(seed, r
 
 def test_only_so_much_is_remembered_and_the_same_seed_remembers_the_same():
     pairs = [pair(noise(i, shape=(200, 200))) for i in range(25)]
-    a, b = remember(pairs), remember(pairs)
+    a, b = training_reference(pairs), training_reference(pairs)
     assert len(a.neighbourhoods) == 8000
     np.testing.assert_array_equal(a.neighbourhoods, b.neighbourhoods)
     assert a.usual == b.usual > 0
@@ -98,31 +98,34 @@ def test_places_outside_the_mask_are_known_too_but_fewer():
     mask = np.zeros((200, 200), bool)
     mask[:, :100] = True
     ct = np.where(mask, noise(1, 30000, shape=mask.shape), noise(2, 10000, shape=mask.shape))
-    grey = remember([pair(ct, mask=mask)])
+    grey = training_reference([pair(ct, mask=mask)])
     level = grey.neighbourhoods[:, 0] * grey.scale[0]
     assert (level > 0.5).sum() == 400
     assert (level < 0.5).sum() == 100
 
 
 def test_a_lone_pair_and_a_flat_one_can_be_remembered():
-    assert remember([pair(noise(0))]).usual > 0
-    flat = remember([pair(np.full((30, 30), 20000))] * 2)
+    assert training_reference([pair(noise(0))]).usual > 0
+    flat = training_reference([pair(np.full((30, 30), 20000))] * 2)
     assert novelty(np.full((30, 30), 20000, np.uint16), flat).max() < 1
     assert novelty(np.full((30, 30), 30000, np.uint16), flat).min() > 1
 
 
 def test_much_that_is_new_is_warned_of():
-    seen = remember([pair(noise(i)) for i in range(3)])
-    assert warn_if_novel(noise(7)[None], None, "scan") is None
-    usual = warn_if_novel(noise(7)[None], seen, "scan")
+    seen = training_reference([pair(noise(i)) for i in range(3)])
+    reference = ModelReference(training=seen)
+    assert check_slices(ModelReference(), noise(7)[None], "scan").novel_share is None
+    usual = check_slices(reference, noise(7)[None], "scan").novel_share
     assert usual is not None
     assert usual <= 0.05
-    with pytest.warns(OutOfDistributionWarning, match=r"scan: 100% of it is unlike all that the model was trained on"):
-        assert warn_if_novel(noise(7, 12000, 50)[None], seen, "scan") == 1.0
+    report = check_slices(reference, noise(7, 12000, 50)[None], "scan")
+    assert report.novel_share == 1.0
+    with pytest.warns(OutOfDistributionWarning, match=r"scan: 100% of it is unlike all training data of the model"):
+        report.warn()
 
 
 def test_it_comes_back_from_its_arrays_and_nothing_else_does():
-    seen = remember([pair(noise(i)) for i in range(2)])
+    seen = training_reference([pair(noise(i)) for i in range(2)])
     again = TrainingReference.from_arrays(seen.to_arrays(), "model")
     np.testing.assert_array_equal(novelty(noise(5), again), novelty(noise(5), seen))
     good = seen.to_arrays()
@@ -131,7 +134,7 @@ def test_it_comes_back_from_its_arrays_and_nothing_else_does():
         "scale": -good["scale"],
         "usual": np.array([np.nan], np.float32),
     }.items():
-        with pytest.raises(InputError, match="model: does not hold what training saw"):
+        with pytest.raises(InputError, match="model: does not hold a training reference"):
             TrainingReference.from_arrays(good | {name: bad}, "model")
     with pytest.raises(InputError, match="does not hold"):
         TrainingReference.from_arrays({}, "model")

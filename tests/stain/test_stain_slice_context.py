@@ -13,7 +13,7 @@ from tomostain.imaging.network_range import ct_to_network, histology_from_networ
 from tomostain.io import read_image, save_model, write_image, write_stack
 from tomostain.io.models import model_card
 from tomostain.networks.build import build_network
-from tomostain.ood.novelty import remember
+from tomostain.ood.novelty import training_reference
 from tomostain.stain import StainConfig, load_translator, plan_volume, stain_image, stain_slice, stain_volume
 from tomostain.stain.multi_axis import fuse
 from tomostain.stain.uncertainty_map import load_ensemble, uncertainty_map
@@ -119,7 +119,7 @@ def test_statistics_of_the_volume_are_those_of_tiles_with_their_neighbours(model
 def test_models_that_see_more_and_fewer_slices_doubt_one_another(tmp_path, volume, grey):
     ct = normalise_ct(grey, LEVELS)
     histology, mask = np.zeros((*SHAPE[1:], 3), np.uint8), np.ones(SHAPE[1:], bool)
-    seen = remember([Pair("a", ct[0], histology, mask, 5.0)]).to_arrays()
+    seen = training_reference([Pair("a", ct[0], histology, mask, 5.0)]).to_arrays()
     models = [make_model(tmp_path / f"sees-{n}", ct_slices=n, seed=n, seen=seen) for n in (1, 3)]
     config, plain = StainConfig(**SMALL, slab=3), StainConfig(**SMALL)
     paths = tmp_path / "out.ome.zarr", tmp_path / "doubt.ome.zarr"

@@ -10,7 +10,7 @@ from tomostain.dataset.pair import Pair
 from tomostain.errors import InputError, InterruptedRunError, OutOfDistributionWarning
 from tomostain.io import ModelSpec, open_stained, save_model, write_stack
 from tomostain.networks.build import build_network
-from tomostain.ood.novelty import novelty, remember
+from tomostain.ood.novelty import novelty, training_reference
 from tomostain.stain import StainConfig, load_translator, stain_slice, stain_volume
 from tomostain.stain.uncertainty import FULL_SCALE, cycle_error
 from tomostain.stain.uncertainty_map import load_ensemble
@@ -75,7 +75,7 @@ def remembered(values):
         Pair(f"p{i}", ct, np.zeros((*ct.shape, 3), np.uint8), np.ones(ct.shape, bool), 5.0)
         for i, ct in enumerate(values)
     ]
-    return remember(pairs)
+    return training_reference(pairs)
 
 
 def test_models_that_remember_doubt_what_they_never_saw(tmp_path, scan):
@@ -85,7 +85,7 @@ def test_models_that_remember_doubt_what_they_never_saw(tmp_path, scan):
     write_stack(tmp_path / "new", scan, voxel_um=5.0)
     model = make_model(tmp_path / "a", 0, seen=seen.to_arrays())
     settings = {"config": StainConfig(**SMALL, slab=3), "levels": "none", "device": "cpu"}
-    with pytest.warns(OutOfDistributionWarning, match="unlike all that the model was trained on"):
+    with pytest.warns(OutOfDistributionWarning, match="unlike all training data of the model"):
         stain_volume(model, tmp_path / "new", tmp_path / "out.zarr", doubt=tmp_path / "doubt.zarr", **settings)
     found = read(tmp_path / "doubt.zarr")[..., 0]
     expected = 255 * np.clip(np.stack([novelty(s, seen) for s in scan]) - 1, 0, 1)

@@ -258,6 +258,6 @@ def test_a_scan_unlike_the_training_is_warned_of_and_stained(model, volume, tmp_
             assert told == ""
             assert distance < 0.02
         else:
-            assert told.startswith(f"warning: {volume}: its grey values are unlike all that the model was trained on")
+            assert told.startswith(f"warning: {volume}: its grey values are unlike all training data of the model")
             assert told.count("\n") == 1
             assert distance > 0.06

@@ -110,6 +110,4 @@ def sample_slices(volume: SlicedVolume, intensity: IntensityReference | None) ->
     return slices if intensity is None else normalise_ct(slices, intensity)
 
 
-__getattr__ = renamed(
-    __name__, {"limit": "distance_limit", "strangeness": "grey_distance", "sample": "sample_slices"}
-)
+__getattr__ = renamed(__name__, {"limit": "distance_limit", "strangeness": "grey_distance", "sample": "sample_slices"})

@@ -128,8 +128,8 @@ def training_reference(pairs: Iterable[Pair], seed: int = 0) -> TrainingReferenc
     rng, samples = np.random.default_rng(seed), []
     for pair in pairs:
         features, inside = describe(pair.ct), pair.mask[::STEP_PX, ::STEP_PX]
-        some = [_some(features[where], count, rng) for where, count in ((inside, _MAX_PER_PAIR), (~inside, _MAX_PER_PAIR // 4))]
-        samples.append(np.concatenate(some))
+        parts = ((inside, _MAX_PER_PAIR), (~inside, _MAX_PER_PAIR // 4))
+        samples.append(np.concatenate([_some(features[where], count, rng) for where, count in parts]))
     per_pair = max(1, _MAX_IN_ALL // len(samples))
     samples = [_some(features, per_pair, rng) for features in samples]
     scale = np.maximum(np.concatenate(samples).std(axis=0), 1e-3).astype(np.float32)

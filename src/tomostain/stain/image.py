@@ -11,8 +11,7 @@ from tomostain.errors import InputError, OutOfDistributionWarning
 from tomostain.imaging.intensity import IntensityReference, estimate_reference, normalise_ct
 from tomostain.io import read_image, write_image
 from tomostain.io.atomic import refuse_existing
-from tomostain.ood.grey_values import warn_if_grey_values_differ
-from tomostain.ood.novelty import warn_if_novel
+from tomostain.ood import check_slices
 from tomostain.stain.config import StainConfig
 from tomostain.stain.slices import stain_slice
 from tomostain.stain.translator import load_translator
@@ -67,8 +66,7 @@ def stain_image(
     if levels is None:
         levels = estimate_reference(ct, str(source))
     normalised = ct.astype(np.float32) if isinstance(levels, str) else normalise_ct(ct, levels)
-    warn_if_grey_values_differ(normalised, translator.spec.greys, str(source))
-    warn_if_novel(normalised[None], translator.seen, str(source))
+    check_slices(translator.reference, normalised[None], str(source)).warn()
     seen = _as_slab(normalised, translator.spec.ct_slices, source)
     write_image(out, stain_slice(translator, seen, config), overwrite=overwrite)
     return out

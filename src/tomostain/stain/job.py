@@ -14,8 +14,7 @@ from tomostain.imaging.intensity import IntensityReference, normalise_ct
 from tomostain.io import Volume, open_volume
 from tomostain.io.locks import claim
 from tomostain.io.tensors import read_tensors, write_tensors
-from tomostain.ood.grey_values import sample, warn_if_grey_values_differ
-from tomostain.ood.novelty import warn_if_novel
+from tomostain.ood import VolumeReport, check_volume
 from tomostain.stain.config import StainConfig
 from tomostain.stain.intensity_reference import levels_of
 from tomostain.stain.translator import Translator, load_translator
@@ -44,8 +43,7 @@ class Job:
     translator: Translator
     config: StainConfig
     levels: IntensityReference | None
-    grey_distance: float | None = None
-    new_share: float | None = None
+    report: VolumeReport
     doubters: tuple[Translator, ...] = ()
 
     @property
@@ -77,8 +75,7 @@ class Job:
             # The name alone: a volume that was moved or is given by another path is still the same work.
             "input": {"name": self.volume.path.name, "fingerprint": self.volume.fingerprint()},
             "levels": levels,
-            "grey_distance": self.grey_distance,
-            "new_share": self.new_share,
+            **self.report.to_dict(),
             "options": self.config.model_dump(mode="json", exclude={"batch"}),
             "tomostain_version": __version__,
         }
@@ -103,14 +100,13 @@ def open_job(
     opened = open_volume(Path(volume), voxel_um=voxel_um, dataset=dataset)
     check_voxel_size(opened.voxel_um, translator.spec.voxel_um, str(volume), allow_voxel_mismatch)
     found = levels_of(opened, levels, str(volume), levels_picture, overwrite)
-    slices = sample(opened, found)
-    strange = warn_if_grey_values_differ(slices, translator.spec.greys, str(volume))
-    new = warn_if_novel(slices, translator.seen, str(volume))
+    report = check_volume(translator.reference, opened, found, str(volume))
+    report.warn()
     settings = config.for_model(translator.spec.patch_px, translator.tile_free)
     if settings.statistics == "volume":
         for each in doubters or (translator,):
             check_instance_norm(each.network)
-    return Job(opened, translator, settings, found, strange, new, tuple(doubters))
+    return Job(opened, translator, settings, found, report, tuple(doubters))
 
 
 def with_volume_statistics(job: Job, kept: Path) -> Job:

@@ -16,7 +16,7 @@ from tomostain.io.models import SEEN, ModelSpec, check_state, load_model
 from tomostain.networks.build import NETWORKS, check_spec
 from tomostain.networks.kernels.accelerate import accelerate
 from tomostain.networks.precision import Precision, with_precision
-from tomostain.ood.novelty import TrainingReference
+from tomostain.ood import ModelReference, TrainingReference
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +49,11 @@ class Translator:
     reverse: nn.Module | None = None
     seen: TrainingReference | None = None
     pooled: bool = False
+
+    @property
+    def reference(self) -> ModelReference:
+        """What the model stores of its training data (`tomostain.ood.check_volume`)."""
+        return ModelReference(self.spec.greys, self.seen)
 
     @property
     def tile_free(self) -> bool:

@@ -10,7 +10,7 @@ from tomostain.config import read_yaml
 from tomostain.dataset.dataset import Dataset, load_dataset
 from tomostain.io.models import ModelSpec, save_model
 from tomostain.ood.grey_values import solid_quantiles
-from tomostain.ood.novelty import remember
+from tomostain.ood.novelty import training_reference
 from tomostain.train.checkpoint import LAST, read_checkpoint
 from tomostain.train.recipes import Recipe
 
@@ -60,7 +60,7 @@ def export_model(run: Path, out: Path, which: str = LAST, *, overwrite: bool = F
     weights = values["networks"]
     reverse = weights["g_yx"] if recipe.needs_reverse else None
     forward = weights["average" if recipe.average else "g_xy"]
-    seen = remember(data.load(pair_id) for pair_id in data.split(facts["fold"]).train).to_arrays()
+    seen = training_reference(data.load(pair_id) for pair_id in data.split(facts["fold"]).train).to_arrays()
     save_model(Path(out), spec, forward, reverse, seen=seen, overwrite=overwrite)
     return Path(out)
 
