@@ -9,7 +9,8 @@ from scipy import ndimage
 
 from tomostain.errors import InputError
 from tomostain.geometry.section import Section, grid_um, resample_slide, sample_volume, slices_needed
-from tomostain.imaging.intensity import SlicedVolume, check_finite
+from tomostain.imaging.intensity import check_finite
+from tomostain.io.volumes.base import VolumeLike
 
 _CHUNK_SLICES = 64
 _TRUNCATE = 3.0
@@ -82,7 +83,7 @@ def _plane_in_box(section: Section, far_um: NDArray[np.float64]) -> NDArray[np.f
 
 
 def cut_volume(
-    volume: SlicedVolume, voxel_um: Voxel, section: Section, shape: tuple[int, int], pixel_um: float, source: str
+    volume: VolumeLike, voxel_um: Voxel, section: Section, shape: tuple[int, int], pixel_um: float, source: str
 ) -> NDArray[np.float32]:
     """Interpolate the section plane in a volume. Only the slices that it crosses are read, a few at a time.
 
@@ -91,7 +92,7 @@ def cut_volume(
 
     Parameters
     ----------
-    volume : SlicedVolume
+    volume : VolumeLike
     voxel_um : tuple of float
         (z, y, x), µm.
     section, shape, pixel_um

@@ -5,7 +5,7 @@ The grey values of bone and background are estimated, or stated by the user.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from scipy import ndimage
 from tomostain.errors import InputError
 from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE
 from tomostain.imaging.regions import MIN_REGION_PX, block_mean, core_of, low_mode, padding, solid_and_metal
+from tomostain.io.volumes.base import VolumeLike
 
 _SIDE_PX = 512
 _MANUAL = (
@@ -53,17 +54,6 @@ class IntensityReference:
     def to_dict(self) -> dict[str, float | int]:
         """Return plain numbers for YAML."""
         return asdict(self)
-
-
-class SlicedVolume(Protocol):
-    """The part of a volume that `volume_reference` needs: `tomostain.io.Volume` has it."""
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Slices, rows, columns."""
-
-    def read(self, start: int, stop: int) -> NDArray[Any]:
-        """Return slices start to stop - 1, shape (stop - start, Y, X)."""
 
 
 def check_ct(ct: NDArray[Any], source: str = "µCT") -> None:
@@ -168,12 +158,12 @@ def _regions(
     return small, background, core
 
 
-def reference_samples(volume: SlicedVolume, n_slices: int = 12, source: str = "µCT") -> NDArray[np.float32]:
+def reference_samples(volume: VolumeLike, n_slices: int = 12, source: str = "µCT") -> NDArray[np.float32]:
     """Read slices at equal distances from a volume, averaged down to at most 512 px per side.
 
     Parameters
     ----------
-    volume : SlicedVolume
+    volume : VolumeLike
         For instance a `tomostain.io.Volume`.
     n_slices : int
         Number of slices that are read.
@@ -201,7 +191,7 @@ def reference_samples(volume: SlicedVolume, n_slices: int = 12, source: str = "�
     return np.stack(samples)
 
 
-def volume_reference(volume: SlicedVolume, n_slices: int = 12, source: str = "µCT") -> IntensityReference:
+def volume_reference(volume: VolumeLike, n_slices: int = 12, source: str = "µCT") -> IntensityReference:
     """Estimate the intensity reference of a volume from its `reference_samples`.
 
     Raises
@@ -213,7 +203,7 @@ def volume_reference(volume: SlicedVolume, n_slices: int = 12, source: str = "µ
 
 
 def manual_reference(
-    volume: SlicedVolume,
+    volume: VolumeLike,
     background: float | None,
     bone: float | None,
     n_slices: int = 12,
@@ -223,7 +213,7 @@ def manual_reference(
 
     Parameters
     ----------
-    volume : SlicedVolume
+    volume : VolumeLike
     background, bone : float or None
         In the scale of the scan.
     n_slices, source

@@ -5,6 +5,7 @@ from tomostain.io.models import Model, ModelSpec, check_state, load_model, save_
 from tomostain.io.ome_zarr.reader import StainedVolume, check_stained, open_stained
 from tomostain.io.ome_zarr.writer import StainedWriter, create_stained
 from tomostain.io.slides import Slide, open_slide, write_slide
+from tomostain.io.volumes.base import VolumeLike
 from tomostain.io.volumes.volume import Volume, open_volume
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "StainedVolume",
     "StainedWriter",
     "Volume",
+    "VolumeLike",
     "check_stained",
     "check_state",
     "create_stained",

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tomostain.deprecation import renamed
-from tomostain.imaging.intensity import IntensityReference, SlicedVolume, normalise_ct
+from tomostain.imaging.intensity import IntensityReference, normalise_ct
 from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE, CT_WINDOW
+from tomostain.io.volumes.base import VolumeLike
 
 Float = NDArray[np.float64]
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -90,12 +91,12 @@ def grey_distance(ct: NDArray[np.generic], known: Sequence[Sequence[float]]) -> 
     return float("inf") if np.isnan(quantiles).any() else min(distance(quantiles, pair) for pair in known)
 
 
-def sample_slices(volume: SlicedVolume, intensity: IntensityReference | None) -> NDArray[np.generic]:
+def sample_slices(volume: VolumeLike, intensity: IntensityReference | None) -> NDArray[np.generic]:
     """Return eight slices of a volume, evenly spaced and normalised.
 
     Parameters
     ----------
-    volume : SlicedVolume
+    volume : VolumeLike
     intensity : IntensityReference or None
         Grey values of background and bone; None if the volume is normalised.
 

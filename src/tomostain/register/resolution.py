@@ -1,7 +1,6 @@
 """The µCT at the resolutions that registration works at; a volume larger than memory is read in strides, once."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -11,24 +10,10 @@ from torch import Tensor
 
 from tomostain.geometry.section import Section, grid_um
 from tomostain.imaging.intensity import IntensityReference
+from tomostain.io.volumes.base import VolumeLike
 from tomostain.progress import Progress, silent
 
 _SLICES = 32
-
-
-class Sliced(Protocol):
-    """What is asked of a volume: `tomostain.io.Volume` has it."""
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Slices, rows, columns."""
-
-    @property
-    def voxel_um(self) -> tuple[float, float, float]:
-        """(z, y, x), µm."""
-
-    def read(self, start: int, stop: int) -> NDArray[Any]:
-        """Return slices start to stop - 1, shape (stop - start, Y, X)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,13 +103,13 @@ def scaled(values: NDArray[np.generic], levels: IntensityReference) -> NDArray[n
 
 
 def read_coarse(
-    volume: Sliced, levels: IntensityReference, most: int = 256, progress: Progress = silent
+    volume: VolumeLike, levels: IntensityReference, most: int = 256, progress: Progress = silent
 ) -> ResolutionLevel:
     """Read a volume once, averaging blocks on the way, so that no side is longer than `most` voxels.
 
     Parameters
     ----------
-    volume : Sliced
+    volume : VolumeLike
         A `tomostain.io.Volume`.
     levels : IntensityReference
         Its grey values of background and bone.
@@ -155,7 +140,7 @@ def read_coarse(
 
 
 def read_slab(
-    volume: Sliced,
+    volume: VolumeLike,
     levels: IntensityReference,
     section: Section,
     shape: tuple[int, int],
@@ -167,7 +152,7 @@ def read_slab(
 
     Parameters
     ----------
-    volume : Sliced
+    volume : VolumeLike
     levels : IntensityReference
     section : Section
         The middle plane; its affine is not used.

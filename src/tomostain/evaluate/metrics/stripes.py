@@ -13,27 +13,17 @@ excess D_z - D_xy · M_z / M_xy is that of slices whose grey levels are off by �
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
+from tomostain.io.volumes.base import VolumeLike
 from tomostain.progress import Progress, silent
 
 RGB = NDArray[np.uint8]
 SLAB = 32
-
-
-class Slices(Protocol):
-    """A volume that is read by slabs: a stained one, a µCT volume."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(Z, Y, X, …)."""
-
-    def read(self, start: int, stop: int, /) -> NDArray[Any]:
-        """Return slices `start` to `stop`, (n, Y, X) or (n, Y, X, C)."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +68,8 @@ class _Sums:
 
 
 def stripe_index(
-    stained: Slices | NDArray[np.uint8],
-    ct: Slices | NDArray[Any],
+    stained: VolumeLike | NDArray[np.uint8],
+    ct: VolumeLike | NDArray[Any],
     mask: Callable[[NDArray[Any]], NDArray[np.bool_]] | None = None,
     *,
     slab: int = SLAB,
@@ -158,13 +148,15 @@ class _Array:
     """An array read as a volume is."""
 
     def __init__(self, values: NDArray[Any]) -> None:
-        self.values, self.shape = values, values.shape
+        self.values, self.dtype = values, values.dtype
+        self.shape: tuple[int, int, int] = (values.shape[0], values.shape[1], values.shape[2])
+        self.voxel_um = (1.0, 1.0, 1.0)
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         return self.values[start:stop]
 
 
-def draw_stripes(stained: Slices | NDArray[np.uint8], stripes: Stripes) -> RGB:
+def draw_stripes(stained: VolumeLike | NDArray[np.uint8], stripes: Stripes) -> RGB:
     """Draw the sections along z through the middle of a stained volume, and beside them how much each slice jumps.
 
     Parameters

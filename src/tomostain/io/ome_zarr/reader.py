@@ -1,5 +1,6 @@
 """Reading a stained volume (OME-Zarr 0.5) by slabs, at any level of its pyramid."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,15 @@ from tomostain.io.ome_zarr.metadata import read_level_scales
 from tomostain.io.ome_zarr.plan import PROGRESS
 from tomostain.io.ome_zarr.pyramid import Shape
 from tomostain.io.ome_zarr.shards import damaged, shard_name
+from tomostain.io.volumes.base import SliceIndexing
 from tomostain.progress import Progress, silent
 
 
-class StainedVolume:
+class StainedVolume(SliceIndexing):
     """A finished stained volume; made by `open_stained`.
+
+    ``stained[z]``, ``stained[z0:z1, y0:y1]``, ``len(stained)``, ``numpy.asarray(stained)`` and ``stained.to_dask()``
+    read the finest level, colours last.
 
     Attributes
     ----------
@@ -24,6 +29,8 @@ class StainedVolume:
         The OME-Zarr folder.
     shape : tuple of int
         (Z, Y, X), voxels.
+    dtype : numpy.dtype
+        uint8.
     voxel_um : tuple of float
         Voxel size (z, y, x), µm.
     levels : tuple
@@ -39,27 +46,33 @@ class StainedVolume:
             (tuple(array.shape[1:]), tuple(scale)) for array, scale in zip(arrays, scales, strict=True)
         )
         self.shape, self.voxel_um = self.levels[0]
+        self.dtype = np.dtype(np.uint8)
         self.provenance = provenance
 
-    def read(self, z0: int, z1: int, level: int = 0) -> NDArray[np.uint8]:
-        """Read slices z0 to z1 (half-open) of a level.
+    @property
+    def array_shape(self) -> tuple[int, ...]:
+        """(Z, Y, X, 3)."""
+        return (*self.shape, 3)
+
+    def read(self, start: int, stop: int, level: int = 0) -> NDArray[np.uint8]:
+        """Read the slices `start` to `stop` (half-open) of a level.
 
         Returns
         -------
-        ndarray of uint8, shape (z1 - z0, y, x, 3)
+        ndarray of uint8, shape (stop - start, y, x, 3)
 
         Raises
         ------
         InputError
             If the stored data are damaged.
         """
-        if not 0 <= level < len(self.levels) or not 0 <= z0 < z1 <= self.levels[level][0][0]:
-            raise ValueError(f"slices {z0} to {z1} of level {level} asked; the levels are {self.levels}")
+        if not 0 <= level < len(self.levels) or not 0 <= start < stop <= self.levels[level][0][0]:
+            raise ValueError(f"slices {start} to {stop} of level {level} asked; the levels are {self.levels}")
         try:
-            slab = np.asarray(self._arrays[level][:, z0:z1])
+            slab = np.asarray(self._arrays[level][:, start:stop])
         except (OSError, ValueError, RuntimeError) as error:
             raise InputError(
-                f"{self.path}: slices {z0} to {z1 - 1} of level {level} cannot be read ({str(error)[:120]}); "
+                f"{self.path}: slices {start} to {stop - 1} of level {level} cannot be read ({str(error)[:120]}); "
                 "the volume is damaged, stain it again with --overwrite"
             ) from None
         return np.ascontiguousarray(np.moveaxis(slab, 0, -1))
@@ -86,7 +99,7 @@ class StainedVolume:
             ) from None
 
 
-def open_stained(path: Path) -> StainedVolume:
+def open_stained(path: str | os.PathLike[str]) -> StainedVolume:
     """Open a stained volume: an OME-Zarr image with axes c z y x and three 8-bit channels.
 
     Raises
@@ -120,7 +133,7 @@ def open_stained(path: Path) -> StainedVolume:
     return StainedVolume(path, arrays, scales, dict(ours.get("provenance", {})) if isinstance(ours, Mapping) else {})
 
 
-def check_stained(path: Path, progress: Progress = silent) -> list[str] | None:
+def check_stained(path: str | os.PathLike[str], progress: Progress = silent) -> list[str] | None:
     """Return which shards of a finished stained volume are not what was written; None if no checksums were kept.
 
     Raises

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.io.metadata.nexus import layout, preferred, signals
-from tomostain.io.volumes.sources import Source
+from tomostain.io.volumes.base import Source
 
 _ANGLES = ("theta", "rotation_angle", "angles", "angle")
 _NOT_VOLUMES = ("_dark", "_white", "_flat", "darks", "flats")

@@ -1,7 +1,6 @@
 """Volumes in MHA, NRRD and NIfTI, and in OME-Zarr: what they say of themselves and how a slab is read."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +9,8 @@ from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.io.metadata.units import Spacing, to_um
+from tomostain.io.volumes.base import Source
 from tomostain.io.volumes.itk import itk_header, itk_region, map_nrrd
-
-
-@dataclass(frozen=True)
-class Source:
-    """What every reader returns: the facts of a stored volume and a function that reads its slices ``start:stop``.
-
-    `ends` are the first and last file of a folder of slices, in the order in which they are read.
-    """
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    spacing: Spacing
-    read: Callable[[int, int], NDArray[Any]]
-    ends: tuple[Path, Path] | None = None
 
 
 def itk_source(path: Path) -> Source:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tomostain.errors import InputError
 from tomostain.io.metadata.units import check_pixels
 from tomostain.io.tiff import TIFF_SUFFIXES, check_complete, from_photometric, opened_tiff, stated_spacing, tiff_errors
-from tomostain.io.volumes.sources import Source
+from tomostain.io.volumes.base import Source
 
 
 def natural_slices(folder: Path) -> list[Path]:

@@ -1,20 +1,22 @@
 """µCT volumes of any common format, opened lazily: the shape and voxel size first, slices when they are asked for."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from tomostain.errors import InputError
 from tomostain.io.images import ITK_SUFFIXES, as_grey, grey_dtype
 from tomostain.io.metadata.units import check_pixels, check_voxel_um
 from tomostain.io.tiff import TIFF_SUFFIXES
+from tomostain.io.volumes.base import SliceIndexing, Source
 from tomostain.io.volumes.hdf5 import hdf5_source
-from tomostain.io.volumes.sources import Source, itk_source, zarr_source
+from tomostain.io.volumes.sources import itk_source, zarr_source
 from tomostain.io.volumes.tiff import tiff_folder_source, tiff_source
 from tomostain.io.volumes.voxel_size import find_voxel
 
@@ -23,13 +25,16 @@ _ZARR_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
 
 
 @dataclass(frozen=True)
-class Volume:
-    """A µCT volume on disk.
+class Volume(SliceIndexing):
+    """A µCT volume on disk or in memory; `open_volume` and `Volume.from_array` make one.
+
+    ``volume[z]``, ``volume[z0:z1, y0:y1]``, ``len(volume)``, ``numpy.asarray(volume)`` and ``volume.to_dask()`` read
+    only what they need.
 
     Attributes
     ----------
     path : Path
-        The file or folder.
+        The file or folder; of a volume from an array its name.
     shape : tuple of int
         (Z, Y, X), voxels.
     dtype : numpy.dtype
@@ -46,6 +51,45 @@ class Volume:
     voxel_um: tuple[float, float, float]
     voxel_from: str
     _source: Source = field(repr=False)
+
+    @classmethod
+    def from_array(cls, array: ArrayLike, voxel_um: float | Sequence[float], name: str = "array") -> "Volume":
+        """Make a volume of an array.
+
+        Parameters
+        ----------
+        array : array-like, shape (Z, Y, X)
+            Grey values. It is not copied. NumPy, memory-mapped, Zarr, HDF5 and dask arrays are read when slices are
+            asked for.
+        voxel_um : float or sequence of float
+            Voxel size, or (z, y, x), µm.
+        name : str
+            Named in messages and in provenance.
+
+        Returns
+        -------
+        Volume
+
+        Raises
+        ------
+        InputError
+            If the array is not three-dimensional or empty, its values are not real numbers, or the voxel size is not
+            a length.
+
+        Examples
+        --------
+        >>> volume = Volume.from_array(np.zeros((4, 6, 8), np.uint16), voxel_um=5)
+        >>> volume.shape, volume.voxel_um, volume[1:3, :, ::2].shape
+        ((4, 6, 8), (5.0, 5.0, 5.0), (2, 6, 4))
+        """
+        values: Any = array if hasattr(array, "shape") and hasattr(array, "dtype") else np.asarray(array)
+        shape = tuple(int(n) for n in values.shape)
+
+        def read(start: int, stop: int) -> NDArray[Any]:
+            return np.array(values[start:stop])
+
+        source = Source(shape, np.dtype(values.dtype), (None, None, None), read)
+        return _volume(Path(name), source, check_voxel_um(voxel_um))
 
     def describe(self) -> str:
         """Say in one line what the volume is, so that a person sees whether it is the one that was meant.
@@ -129,12 +173,14 @@ class Volume:
         return digest.hexdigest()
 
 
-def open_volume(path: Path, *, voxel_um: float | Sequence[float] | None = None, dataset: str | None = None) -> Volume:
+def open_volume(
+    path: str | os.PathLike[str], *, voxel_um: float | Sequence[float] | None = None, dataset: str | None = None
+) -> Volume:
     """Open a µCT volume; no grey value is read yet.
 
     Parameters
     ----------
-    path : Path
+    path : str or os.PathLike
         A folder of TIFF slices, one TIFF or OME-TIFF, HDF5, NRRD, MHA, NIfTI, or an OME-Zarr folder (0.4 or 0.5).
     voxel_um : float or sequence of float, optional
         Voxel size, or (z, y, x), µm; stands above what the files state, and that above what the log of the
@@ -160,7 +206,11 @@ def open_volume(path: Path, *, voxel_um: float | Sequence[float] | None = None, 
     """
     path = Path(path)
     given = None if voxel_um is None else check_voxel_um(voxel_um)
-    source = _open_source(path, dataset)
+    return _volume(path, _open_source(path, dataset), given)
+
+
+def _volume(path: Path, source: Source, given: tuple[float, float, float] | None) -> Volume:
+    """Check what a source states and look for the voxel size unless it is given."""
     if len(source.shape) != 3 or min(source.shape) < 1:
         raise InputError(f"{path}: holds an array of shape {source.shape}, not a volume (z, y, x)")
     check_pixels(path, source.shape[1:])

@@ -5,7 +5,7 @@ from pathlib import Path
 from tomostain.errors import InputError
 from tomostain.io.metadata.sidecar_logs import Beside, Voxel, look_beside, said
 from tomostain.io.metadata.units import Spacing, alike
-from tomostain.io.volumes.sources import Source
+from tomostain.io.volumes.base import Source
 
 LARGEST_UM = 1e4
 """The largest voxel size, µm, that is believed where no user gave it: no tomogram has voxels of more than 1 cm."""
