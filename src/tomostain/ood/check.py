@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import OutOfDistributionWarning
-from tomostain.imaging.intensity import IntensityReference, SlicedVolume
+from tomostain.imaging.intensity import IntensityReference
+from tomostain.io.volumes.base import VolumeLike
 from tomostain.ood.grey_values import distance_limit, grey_distance, sample_slices
 from tomostain.ood.novelty import NOVEL_SHARE_LIMIT, TrainingReference, novel_share
 
@@ -117,7 +118,7 @@ def check_slices(reference: ModelReference, slices: NDArray[np.generic], source:
 
 
 def check_volume(
-    reference: ModelReference, volume: SlicedVolume, intensity: IntensityReference | None, source: str = "µCT"
+    reference: ModelReference, volume: VolumeLike, intensity: IntensityReference | None, source: str = "µCT"
 ) -> VolumeReport:
     """Compare a volume with the training data of a model, by eight slices.
 
@@ -125,7 +126,7 @@ def check_volume(
     ----------
     reference : ModelReference
         `tomostain.stain.Translator.reference` of a loaded model.
-    volume : SlicedVolume
+    volume : VolumeLike
         Such as `tomostain.io.Volume`.
     intensity : IntensityReference or None
         Grey values of background and bone; None if the volume is normalised.
