@@ -19,6 +19,7 @@ from tomostain.phantom import LaboratoryConfig, PhantomConfig, TomographyConfig,
 from tomostain.phantom.histology import stain_points, to_rgb
 from tomostain.phantom.materials import attenuation_table
 from tomostain.phantom.pose import section_through_screw
+from tomostain.phantom.sampler import sample_tissue
 from tomostain.phantom.tomography import instrument
 
 TILE_PX = 512
@@ -47,7 +48,7 @@ def trabecular_slices(voxel_um: float, side: int) -> list[NDArray[np.float32]]:
         anatomy = grow_anatomy(config)
         points = grid_um((side, side), voxel_um)
         deep = Section(np.array([-700.0, 1300.0, -side * voxel_um / 2]), np.array([1.0, 0, 0]), np.array([0, 0, 1.0]))
-        tissue = anatomy.sample(deep.to_volume_um(points), finest_um=voxel_um)
+        tissue = sample_tissue(anatomy, deep.to_volume_um(points), finest_um=voxel_um)
         table = attenuation_table(35.0, config.material)
         mu = table.of(tissue)[None]
         rng = np.random.default_rng(seed)

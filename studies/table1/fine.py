@@ -26,6 +26,7 @@ from tomostain.phantom import PhantomConfig
 from tomostain.phantom.anatomy import Anatomy, grow_anatomy
 from tomostain.phantom.laboratory import make_slide
 from tomostain.phantom.pose import Pose
+from tomostain.phantom.sampler import sample_tissue_in_volume
 from tomostain.phantom.tissue import Label
 from tomostain.phantom.tomography import tomograph
 from tomostain.prepare import PrepareConfig, prepare_specimens
@@ -67,7 +68,7 @@ def at_the_surface(anatomy: Anatomy) -> tuple[Anatomy, Section]:
 
     def worth(found: Anatomy) -> float:
         points = section.to_volume_um(grid_um((side // 8, side // 8), 8 * config.pixel_um))
-        labels = found.sample_volume_points(points, finest_um=24.0).label
+        labels = sample_tissue_in_volume(found, points, finest_um=24.0).label
         return float(np.isin(labels, BONES).mean() * (labels == int(Label.DEGRADATION)).mean())
 
     places = [moved(along, across) for along in ALONG_UM for across in (-RADIUS_UM, RADIUS_UM)]

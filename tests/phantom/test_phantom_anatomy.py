@@ -8,6 +8,7 @@ from skimage.measure import regionprops
 from skimage.morphology import skeletonize
 
 from tomostain.phantom import Label, PhantomConfig, grow_anatomy
+from tomostain.phantom.sampler import sample_tissue, sample_tissue_in_volume
 
 BONE = (Label.BONE, Label.WOVEN)
 
@@ -47,13 +48,13 @@ def whole(*labels):
 
 
 def test_every_tissue_is_there(specimen):
-    wide = specimen.sample(box((0, 0, 0), (90, 200, 200), 60.0))
-    fine = specimen.sample(box(in_cortex(specimen, 1700), (60, 60, 60), 4.0))
+    wide = sample_tissue(specimen, box((0, 0, 0), (90, 200, 200), 60.0))
+    fine = sample_tissue(specimen, box(in_cortex(specimen, 1700), (60, 60, 60), 4.0))
     assert set(np.unique(wide.label)) | set(np.unique(fine.label)) == set(Label)
 
 
 def test_attributes_belong_to_their_tissues(specimen):
-    tissue = specimen.sample(box((-400, 0, 0), (90, 90, 90), 40.0))
+    tissue = sample_tissue(specimen, box((-400, 0, 0), (90, 90, 90), 40.0))
     assert tissue.label.dtype == np.uint8
     bone = np.isin(tissue.label, BONE)
     assert (tissue.mineral[bone] > 0).all()
@@ -72,7 +73,7 @@ def test_lacunae_are_5_to_15_um_long(specimen):
     # A corner of a canal or of an osteon can clip one; so nine in ten.
     step = 1.25
     points = frame(specimen, in_cortex(specimen, 1700), (120, 120, 120), step)
-    hollow = specimen.sample(points).label == Label.LACUNA
+    hollow = sample_tissue(specimen, points).label == Label.LACUNA
     regions = [region for region in whole(hollow) if region.area > 8]
     lengths = np.array([region.axis_major_length for region in regions]) * step
     assert len(lengths) > 30
@@ -86,22 +87,22 @@ def test_canals_are_20_to_60_um_wide_and_run_along_the_bone(specimen):
     diameters = []
     for along in (1300, 1500, 1700, -1300, -1500, -1700):
         points = frame(specimen, in_cortex(specimen, along), (110, 350, 1), step)
-        canal = specimen.sample(points, finest_um=20).label[..., 0] == Label.CANAL
+        canal = sample_tissue(specimen, points, finest_um=20).label[..., 0] == Label.CANAL
         radius = ndimage.distance_transform_edt(canal)
         diameters += [2 * radius[region.slice].max() * step for region in whole(canal) if region.area > 8]
     assert len(diameters) > 15
     assert 20 < np.median(diameters) < 60
     assert ((np.array(diameters) > 16) & (np.array(diameters) < 64)).mean() > 0.9
     points = frame(specimen, in_cortex(specimen, 1700), (60, 120, 120), 5.0)
-    canal = specimen.sample(points, finest_um=20).label == Label.CANAL
+    canal = sample_tissue(specimen, points, finest_um=20).label == Label.CANAL
     # Mean intercept length: how far a canal goes on, across and along.
     across, along = (canal.sum() / np.maximum(np.diff(canal, axis=axis).sum(), 1) for axis in (1, 2))
     assert along > 2 * across
 
 
 def test_lamellae_make_bands(specimen):
-    tissue = specimen.sample(frame(specimen, in_cortex(specimen, 1700), (200, 40, 40), 1.0))
-    flat = specimen.sample(frame(specimen, in_cortex(specimen, 1700), (200, 40, 40), 1.0), finest_um=20)
+    tissue = sample_tissue(specimen, frame(specimen, in_cortex(specimen, 1700), (200, 40, 40), 1.0))
+    flat = sample_tissue(specimen, frame(specimen, in_cortex(specimen, 1700), (200, 40, 40), 1.0), finest_um=20)
     both = (tissue.label == Label.BONE) & (flat.label == Label.BONE)
     bands = (tissue.mineral - flat.mineral)[both]
     assert bands.std() > 0.015
@@ -111,7 +112,7 @@ def test_lamellae_make_bands(specimen):
 def test_trabeculae_are_60_to_150_um_thick_and_hold_together(specimen):
     step = 15.0
     points = box((900, 1700, 0), (80, 80, 80), step)
-    bone = np.isin(specimen.sample(points, finest_um=20).label, [Label.BONE])
+    bone = np.isin(sample_tissue(specimen, points, finest_um=20).label, [Label.BONE])
     # Away from the border, where what is cut looks thin.
     thickness = 2 * ndimage.distance_transform_edt(bone)[skeletonize(bone)] * step
     assert 60 < np.median(thickness) < 150
@@ -123,7 +124,7 @@ def test_trabeculae_are_60_to_150_um_thick_and_hold_together(specimen):
 def test_adipocytes_are_cells_of_50_to_120_um(specimen):
     step = 4.0
     points = box((900, 1700, 0), (90, 90, 90), step)
-    fat = specimen.sample(points, finest_um=20).label == Label.ADIPOCYTE
+    fat = sample_tissue(specimen, points, finest_um=20).label == Label.ADIPOCYTE
     # The walls are thinner than the step: neighbours are told apart by what an erosion leaves, and the rim given back.
     found = whole(ndimage.binary_erosion(fat, iterations=2))
     sizes = np.array([region.equivalent_diameter_area + 4 for region in found if region.area > 100]) * step
@@ -132,7 +133,9 @@ def test_adipocytes_are_cells_of_50_to_120_um(specimen):
 
 
 def counts(**settings):
-    tissue = grow_anatomy(PhantomConfig(seed=4, **settings)).sample(box((0, 0, 0), (60, 60, 60), 45.0), finest_um=45)
+    tissue = sample_tissue(
+        grow_anatomy(PhantomConfig(seed=4, **settings)), box((0, 0, 0), (60, 60, 60), 45.0), finest_um=45
+    )
     return np.bincount(tissue.label.ravel(), minlength=len(Label))
 
 
@@ -152,7 +155,7 @@ def test_titanium_and_peek_stay_whole_and_peek_has_more_soft_tissue_at_it():
 
 def test_outside_the_block_there_is_air_and_the_wall_of_the_tube(specimen):
     points = box((0, 0, 0), (5, 121, 121), 100.0)
-    label = specimen.sample(points).label
+    label = sample_tissue(specimen, points).label
     rho = np.hypot(points[..., 1], points[..., 2])
     assert set(np.unique(label[rho > 3000])) == {Label.AIR, Label.TUBE}
     assert not (label[rho < 4100] == Label.TUBE).any()
@@ -161,9 +164,9 @@ def test_outside_the_block_there_is_air_and_the_wall_of_the_tube(specimen):
 
 def test_a_point_has_one_tissue_whoever_asks(specimen):
     fine = box((-1000, 900, 300), (36, 36, 36), 2.5)
-    whole_grid = specimen.sample(fine)
-    coarse = specimen.sample(fine[::3, ::3, ::3])
-    one = specimen.sample(fine[18, 18, 18])
+    whole_grid = sample_tissue(specimen, fine)
+    coarse = sample_tissue(specimen, fine[::3, ::3, ::3])
+    one = sample_tissue(specimen, fine[18, 18, 18])
     for name in ("label", "mineral", "youth", "fibre"):
         assert np.array_equal(getattr(whole_grid, name)[::3, ::3, ::3], getattr(coarse, name))
         assert getattr(one, name) == getattr(whole_grid, name)[18, 18, 18]
@@ -171,9 +174,9 @@ def test_a_point_has_one_tissue_whoever_asks(specimen):
 
 def test_the_same_seed_grows_the_same_bits_and_another_does_not(specimen):
     points = box((0, 1000, 0), (40, 40, 40), 30.0)
-    first = specimen.sample(points)
-    again = grow_anatomy(PhantomConfig(seed=1)).sample(points)
-    other = grow_anatomy(PhantomConfig(seed=2)).sample(points)
+    first = sample_tissue(specimen, points)
+    again = sample_tissue(grow_anatomy(PhantomConfig(seed=1)), points)
+    other = sample_tissue(grow_anatomy(PhantomConfig(seed=2)), points)
     assert np.array_equal(first.label, again.label)
     assert np.array_equal(first.mineral, again.mineral)
     assert (first.label != other.label).mean() > 0.2
@@ -183,14 +186,14 @@ def test_turning_the_specimen_turns_its_tissues():
     points = box((0, 0, 0), (40, 40, 40), 60.0)
     upright = grow_anatomy(PhantomConfig(seed=6, orientation="upright"))
     turned = grow_anatomy(PhantomConfig(seed=6))
-    a = upright.sample_volume_points(upright.pose.to_volume(points)).label
-    b = turned.sample_volume_points(turned.pose.to_volume(points)).label
+    a = sample_tissue_in_volume(upright, upright.pose.to_volume(points)).label
+    b = sample_tissue_in_volume(turned, turned.pose.to_volume(points)).label
     # Rounding moves a point by 1e-4 µm at most.
     assert (a == b).mean() > 0.9999
 
 
 def test_a_lying_screw_lies_along_y():
     anatomy = grow_anatomy(PhantomConfig(seed=1, orientation="lying", material="Ti"))
-    metal = anatomy.sample_volume_points(box(anatomy.pose.translation_um, (60, 60, 60), 80.0)).label == Label.SCREW
+    metal = sample_tissue_in_volume(anatomy, box(anatomy.pose.translation_um, (60, 60, 60), 80.0)).label == Label.SCREW
     extent = [np.ptp(axis) * 80 for axis in np.nonzero(metal)]
     assert extent == pytest.approx([2000, 4000, 2000], abs=160)

@@ -10,8 +10,9 @@ from scipy import ndimage
 
 from tomostain.errors import InputError
 from tomostain.geometry.section import Section, grid_um
-from tomostain.phantom import HistologyConfig, Label, PhantomConfig, Tissue, grow_anatomy, stain_section
+from tomostain.phantom import HistologyConfig, Label, PhantomConfig, Tissue, grow_anatomy, histology, stain_section
 from tomostain.phantom.histology import is_tissue, stain_points, to_rgb
+from tomostain.phantom.sampler import sample_tissue_in_volume
 from tomostain.phantom.specimen import Specimen, truth_slice
 from tomostain.phantom.stains import HAEMATOXYLIN_EOSIN, STAINS, TOLUIDINE_BLUE, absorbance_per_um
 
@@ -26,11 +27,25 @@ class Layers:
     below: Label
     above: Label
 
-    def sample_volume_points(self, points_um, finest_um=0.0):
+    def tissue_at(self, points_um):
         z = points_um[..., 0]
         half = np.full(z.shape, 0.5, np.float32)
         label = np.where(z < 400, self.below, self.above).astype(np.uint8)
         return Tissue(label, half, np.zeros_like(half), half)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def simple_specimens():
+    """Let `histology` sample the simple specimens of this file, too."""
+
+    def sample(anatomy, points_um, *, finest_um=0.0):
+        if isinstance(anatomy, Layers):
+            return anatomy.tissue_at(points_um)
+        return sample_tissue_in_volume(anatomy, points_um, finest_um=finest_um)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(histology, "sample_tissue_in_volume", sample)
+        yield
 
 
 def layers(below, above, stain="toluidine-blue", thickness_um=40.0, samples=6):
@@ -154,7 +169,8 @@ def test_every_stain_colours_every_tissue():
 def test_truth_of_a_slice_knows_the_screw(anatomy):
     rgb, mask = truth_slice(Specimen("s", anatomy.config, anatomy), 16)
     side = np.arange(64.0)
-    labels = anatomy.sample_volume_points(np.stack(np.meshgrid([16.0], side, side, indexing="ij"), -1)[0] * 60).label
+    points_um = np.stack(np.meshgrid([16.0], side, side, indexing="ij"), -1)[0] * 60
+    labels = sample_tissue_in_volume(anatomy, points_um).label
     screw = labels == Label.SCREW
     assert (rgb.shape, rgb.dtype, mask.shape, mask.dtype) == ((64, 64, 3), np.uint8, (64, 64), bool)
     assert screw.sum() > 200

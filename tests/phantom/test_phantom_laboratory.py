@@ -14,6 +14,7 @@ from tomostain.geometry.section import Section, grid_um, resample_slide
 from tomostain.phantom import Label, LaboratoryConfig, PhantomConfig, grow_anatomy, make_slide, section_through_screw
 from tomostain.phantom.histology import stain_section, to_rgb
 from tomostain.phantom.laboratory import STRAIN, blob, crack, damage, develop, draw_affine, saw_marks
+from tomostain.phantom.sampler import sample_tissue_in_volume
 
 PERFECT = LaboratoryConfig.perfect().model_dump()
 SIZES = {"seed": 6, "shape": (32, 64, 64), "voxel_um": 60, "pixel_um": 30, "orientation": "lying"}
@@ -114,7 +115,7 @@ def test_the_slide_registers_on_the_anatomy_by_its_truth(seed, orientation):
     anatomy = grow_anatomy(PhantomConfig.from_dict(sizes | {"laboratory": PERFECT | {"strain": 0.035}}))
     slide = slide_of(anatomy)
     lies = slide.section
-    labels = anatomy.sample_volume_points(lies.to_volume_um(grid_um((90, 90), 40.0))).label
+    labels = sample_tissue_in_volume(anatomy, lies.to_volume_um(grid_um((90, 90), 40.0))).label
     screw = labels == Label.SCREW
 
     def dice(section):

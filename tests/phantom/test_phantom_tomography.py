@@ -11,8 +11,9 @@ from scipy.special import erf
 from skimage.transform import iradon, radon
 
 from tomostain.errors import InputError
-from tomostain.phantom import Label, PhantomConfig, Tissue, TomographyConfig, grow_anatomy, tomograph
+from tomostain.phantom import Label, PhantomConfig, Tissue, TomographyConfig, grow_anatomy, tomograph, tomography
 from tomostain.phantom.materials import attenuation_table, screw_attenuation
+from tomostain.phantom.sampler import sample_tissue_in_volume
 from tomostain.phantom.tomography import (
     attenuation_volume,
     grey_scale,
@@ -92,10 +93,24 @@ class Ball:
     config: PhantomConfig
     radius_um: float
 
-    def sample_volume_points(self, points_um, finest_um=0.0):
+    def tissue_at(self, points_um):
         inside = np.linalg.norm(points_um - np.array(self.config.field_um) / 2, axis=-1) < self.radius_um
         zeros = np.zeros(inside.shape, np.float32)
         return Tissue(np.where(inside, Label.SCREW, Label.AIR).astype(np.uint8), zeros, zeros, zeros)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def simple_specimens():
+    """Let `tomography` sample the simple specimens of this file, too."""
+
+    def sample(anatomy, points_um, *, finest_um=0.0):
+        if isinstance(anatomy, Ball):
+            return anatomy.tissue_at(points_um)
+        return sample_tissue_in_volume(anatomy, points_um, finest_um=finest_um)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tomography, "sample_tissue_in_volume", sample)
+        yield
 
 
 def ball(samples, shape=(21, 21, 21)):
@@ -126,7 +141,7 @@ def small():
 def test_a_perfect_scan_is_the_attenuation_in_grey(small):
     volume, labels = tomograph(small)
     z, y, x = (np.arange(n) * 60.0 for n in small.config.shape)
-    tissue = small.sample_volume_points(np.stack(np.meshgrid(z, y, x, indexing="ij"), -1), finest_um=60)
+    tissue = sample_tissue_in_volume(small, np.stack(np.meshgrid(z, y, x, indexing="ij"), -1), finest_um=60)
     table = attenuation_table(35.0, "Mg-10Gd")
     expected = 10000 + table.of(tissue).astype(np.float64) / table.bone * 20000
     assert np.abs(volume - np.clip(expected, 0, 65535)).max() <= 1

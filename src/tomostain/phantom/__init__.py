@@ -1,14 +1,15 @@
 """A specimen whose truth is known, at any resolution; its µCT volume and its slide (paper sections 2.1, 2.2)."""
 
 from tomostain.phantom.anatomy import Anatomy, grow_anatomy
-from tomostain.phantom.config import PhantomConfig
-from tomostain.phantom.histology import HistologyConfig, stain_section
-from tomostain.phantom.laboratory import LaboratoryConfig, Slide, make_slide
+from tomostain.phantom.config import HistologyConfig, LaboratoryConfig, PhantomConfig, TomographyConfig
+from tomostain.phantom.histology import stain_section
+from tomostain.phantom.laboratory import Slide, make_slide
 from tomostain.phantom.pose import Pose, section_through_screw
+from tomostain.phantom.sampler import sample_tissue, sample_tissue_in_volume
 from tomostain.phantom.specimen import Specimen, load_specimen, truth_section, truth_slice, write_specimen
 from tomostain.phantom.study import write_study
 from tomostain.phantom.tissue import Label, Tissue
-from tomostain.phantom.tomography import TomographyConfig, tomograph
+from tomostain.phantom.tomography import tomograph
 
 __all__ = [
     "Anatomy",
@@ -24,6 +25,8 @@ __all__ = [
     "grow_anatomy",
     "load_specimen",
     "make_slide",
+    "sample_tissue",
+    "sample_tissue_in_volume",
     "section_through_screw",
     "stain_section",
     "tomograph",

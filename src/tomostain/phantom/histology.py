@@ -1,41 +1,22 @@
 """The stained section of a specimen (paper section 2.1): light absorbed by a slab of tissue (Beer and Lambert)."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
-from tomostain.config import Config
 from tomostain.geometry.section import Section, grid_um
+from tomostain.phantom.anatomy import Anatomy
+from tomostain.phantom.config import HistologyConfig as HistologyConfig
+from tomostain.phantom.sampler import sample_tissue_in_volume
 from tomostain.phantom.stains import STAINS
 from tomostain.phantom.tissue import Label
-
-if TYPE_CHECKING:
-    from tomostain.phantom.anatomy import Anatomy
 
 ROWS_AT_ONCE = 64
 # Additive recurrence of the plastic number: well spread points in the unit cube (Roberts 2018, R-sequence).
 R3 = np.array([0.8191725133961645, 0.6710436067037893, 0.5497004779019703])
 
 
-class HistologyConfig(Config):
-    """What the stained section is.
-
-    Attributes
-    ----------
-    thickness_um : float
-        Thickness of the ground section, µm (paper section 2.1: about 40).
-    samples : int
-        Points through the thickness, spread over the pixel's area too, whose absorbances are added.
-    """
-
-    thickness_um: float = Field(default=40.0, gt=0.0, le=500.0)
-    samples: int = Field(default=5, ge=1, le=64)
-
-
 def stain_section(
-    anatomy: "Anatomy", section: Section, shape: tuple[int, int], pixel_um: float
+    anatomy: Anatomy, section: Section, shape: tuple[int, int], pixel_um: float
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Stain a plane of a specimen as an ideal laboratory would.
 
@@ -60,7 +41,7 @@ def stain_section(
 
 
 def stain_points(
-    anatomy: "Anatomy", section: Section, section_um: NDArray[np.float64], pixel_um: float
+    anatomy: Anatomy, section: Section, section_um: NDArray[np.float64], pixel_um: float
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Stain any points (rows, columns, 2) of the section plane, in section (row, column) µm; see `stain_section`."""
     rows, columns = section_um.shape[:2]
@@ -70,12 +51,12 @@ def stain_points(
         part = slice(first, min(first + ROWS_AT_ONCE, rows))
         transmission[part] = 10.0 ** -_optical_density(anatomy, section, section_um[part], pixel_um)
         centres = section.to_volume_um(section_um[part])
-        labels[part] = anatomy.sample_volume_points(centres, finest_um=pixel_um).label
+        labels[part] = sample_tissue_in_volume(anatomy, centres, finest_um=pixel_um).label
     return transmission, labels
 
 
 def _optical_density(
-    anatomy: "Anatomy", section: Section, section_um: NDArray[np.float64], pixel_um: float
+    anatomy: Anatomy, section: Section, section_um: NDArray[np.float64], pixel_um: float
 ) -> NDArray[np.float32]:
     """Add up the absorbance through the slab: Beer–Lambert, OD = Σ ε · path, shape (rows, columns, 3)."""
     config = anatomy.config.histology
@@ -85,7 +66,7 @@ def _optical_density(
         place = (0.5 + R3 * number) % 1.0 - 0.5
         depth_um = ((number + 0.5) / config.samples - 0.5) * config.thickness_um
         points = section.to_volume_um(section_um + place[:2] * pixel_um) + depth_um * section.normal
-        tissue = anatomy.sample_volume_points(points, finest_um=0.5 * pixel_um)
+        tissue = sample_tissue_in_volume(anatomy, points, finest_um=0.5 * pixel_um)
         total += stain.absorbance_per_um(tissue) * np.float32(config.thickness_um / config.samples)
     return total
 

@@ -5,20 +5,17 @@ damage and light act on the picture. All of it is seeded, switched off by a 0, a
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 from scipy import ndimage
 
-from tomostain.config import Config
 from tomostain.geometry.section import Section, grid_um
+from tomostain.phantom.anatomy import Anatomy
+from tomostain.phantom.config import LaboratoryConfig as LaboratoryConfig
 from tomostain.phantom.histology import is_tissue, stain_points
+from tomostain.phantom.sampler import sample_tissue_in_volume
 from tomostain.phantom.tissue import Label
-
-if TYPE_CHECKING:
-    from tomostain.phantom.anatomy import Anatomy
 
 Float32 = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -27,51 +24,6 @@ STRAIN = {"toluidine-blue": 0.008, "h&e": 0.035}
 # The field by which soft tissue shifts is drawn on a grid of this step.
 SHIFT_STEP_UM = 50.0
 SOFT = (Label.SOFT, Label.MARROW, Label.ADIPOCYTE, Label.AIR)
-
-
-class LaboratoryConfig(Config):
-    """What the laboratory does.
-
-    Attributes
-    ----------
-    strain : float or None
-        Largest non-uniform scale and shear; by the stain if None (0.8 %, H&E 3.5 %).
-    soft_shift_um : float
-        How far soft tissue has shifted, µm (largest).
-    cracks, spills, missing : int
-        Cracks, drops of stain and pieces of bone lost.
-    saw_marks, illumination, white_balance, grain : float
-        Relative size of one-directional striations, of uneven light, of a colour cast and of the camera's noise.
-    field_of_view : float
-        Part of the slide's sides that was imaged, 0.2 to 1.
-    turn_deg : float
-        How far the section is turned on the glass, degrees.
-    mirrored : bool
-        The section lies face down: rows run the other way along the columns.
-    lost, misstained : float
-        Part of the section's tissue that broke off, and part whose stain failed, each on one side of it.
-    """
-
-    strain: float | None = Field(default=None, ge=0.0, le=0.1)
-    soft_shift_um: float = Field(default=25.0, ge=0.0, le=500.0)
-    cracks: int = Field(default=3, ge=0, le=100)
-    spills: int = Field(default=1, ge=0, le=100)
-    missing: int = Field(default=1, ge=0, le=100)
-    saw_marks: float = Field(default=0.025, ge=0.0, le=1.0)
-    illumination: float = Field(default=0.05, ge=0.0, le=1.0)
-    white_balance: float = Field(default=0.04, ge=0.0, le=1.0)
-    grain: float = Field(default=0.008, ge=0.0, le=1.0)
-    field_of_view: float = Field(default=1.0, ge=0.2, le=1.0)
-    turn_deg: float = Field(default=0.0, ge=-360.0, le=360.0)
-    mirrored: bool = False
-    lost: float = Field(default=0.0, ge=0.0, le=0.8)
-    misstained: float = Field(default=0.0, ge=0.0, le=0.8)
-
-    @classmethod
-    def perfect(cls) -> "LaboratoryConfig":
-        """Return a laboratory that does nothing to the section."""
-        off = dict.fromkeys(("soft_shift_um", "cracks", "spills", "missing", "saw_marks", "illumination"), 0)
-        return cls.from_dict({"strain": 0.0, "white_balance": 0.0, "grain": 0.0, **off})
 
 
 @dataclass(frozen=True)
@@ -102,7 +54,7 @@ class Slide:
     damaged: Mask
 
 
-def make_slide(anatomy: "Anatomy", section: Section, shape: tuple[int, int]) -> Slide:
+def make_slide(anatomy: Anatomy, section: Section, shape: tuple[int, int]) -> Slide:
     """Cut, stain and image a section as a laboratory does.
 
     Parameters
@@ -172,7 +124,7 @@ def lay_on_glass(
 
 
 def soft_shift(
-    anatomy: "Anatomy", section: Section, where_um: NDArray[np.float64], most_um: float, rng: np.random.Generator
+    anatomy: Anatomy, section: Section, where_um: NDArray[np.float64], most_um: float, rng: np.random.Generator
 ) -> Float32:
     """Return how far soft tissue has shifted, (rows, columns, 2) µm: smooth, at most `most_um`, fading to 0 at bone."""
     shape = where_um.shape[:2]
@@ -180,7 +132,7 @@ def soft_shift(
     if not most_um:
         return shift
     pixel_um = anatomy.config.pixel_um
-    labels = anatomy.sample_volume_points(section.to_volume_um(where_um), finest_um=pixel_um).label
+    labels = sample_tissue_in_volume(anatomy, section.to_volume_um(where_um), finest_um=pixel_um).label
     # Bone, layer and screw are rigid; soft tissue moves more the farther it is from them.
     distance_um = ndimage.distance_transform_edt(np.isin(labels, SOFT)) * pixel_um
     freedom = np.clip(distance_um / 150.0, 0, 1)

@@ -1,17 +1,13 @@
 """From positions to tissue: cheap distances for all points, costly structure only where a point needs it."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
 
+from tomostain.phantom.anatomy import Anatomy
 from tomostain.phantom.bone import LAMELLA_UM
 from tomostain.phantom.noise import Float32, dot
 from tomostain.phantom.screw import screw_distance
-from tomostain.phantom.tissue import Label, Tissue
-
-if TYPE_CHECKING:
-    from tomostain.phantom.anatomy import Anatomy
+from tomostain.phantom.tissue import ATTRIBUTES, Label, Tissue
 
 BLOCK_RADIUS_UM = 3000.0
 BLOCK_END_UM = 2750.0
@@ -24,7 +20,42 @@ WOVEN_PART = {"Mg-5Gd": 1.1, "Mg-10Gd": 1.0, "Ti": 0.8, "PEEK": 0.6}
 # Soft tissue between implant and bone: width (µm) for each unit by which the noise exceeds the threshold.
 GAP = {"Mg-5Gd": (45.0, 0.5), "Mg-10Gd": (45.0, 0.4), "Ti": (35.0, 0.7), "PEEK": (60.0, 0.0)}
 
+# Points are processed in chunks that fit the cache of the processor.
+CHUNK = 1 << 15
+
 Index = NDArray[np.intp]
+
+
+def sample_tissue(anatomy: Anatomy, points_um: NDArray[np.floating], *, finest_um: float = 0.0) -> Tissue:
+    """Return the tissue at points of a specimen.
+
+    Parameters
+    ----------
+    anatomy : Anatomy
+        The specimen.
+    points_um : ndarray, shape (..., 3)
+        Specimen coordinates (z, y, x), µm.
+    finest_um : float
+        Leave out structures smaller than this, µm, as an image of that voxel size would: lacunae above 12, lamellae
+        above 4. Bone without them gets the mean of both. 0 leaves nothing out.
+
+    Returns
+    -------
+    Tissue
+        Arrays of shape (...).
+    """
+    shape = points_um.shape[:-1]
+    flat = points_um.reshape(-1, 3)
+    whole = Tissue.blank(len(flat))
+    for start in range(0, len(flat), CHUNK):
+        chunk = flat[start : start + CHUNK].astype(np.float32, copy=False)
+        Sampler(anatomy, chunk, finest_um).write(whole, start)
+    return Tissue(*(getattr(whole, name).reshape(shape) for name in ATTRIBUTES))
+
+
+def sample_tissue_in_volume(anatomy: Anatomy, points_um: NDArray[np.floating], *, finest_um: float = 0.0) -> Tissue:
+    """Return the tissue at points (..., 3) in volume coordinates (z, y, x), µm; see `sample_tissue`."""
+    return sample_tissue(anatomy, anatomy.pose.to_specimen(points_um), finest_um=finest_um)
 
 
 class Sampler:
@@ -37,10 +68,10 @@ class Sampler:
     points_um : ndarray of float32, shape (n, 3)
         Specimen coordinates, µm.
     finest_um : float
-        As in `Anatomy.sample`.
+        See `sample_tissue`.
     """
 
-    def __init__(self, anatomy: "Anatomy", points_um: Float32, finest_um: float) -> None:
+    def __init__(self, anatomy: Anatomy, points_um: Float32, finest_um: float) -> None:
         self.anatomy = anatomy
         self.finest_um = finest_um
         self.all_points = points_um
@@ -56,7 +87,7 @@ class Sampler:
         if not len(self.block):
             return
         self._classify()
-        for name in ("label", "mineral", "youth", "fibre"):
+        for name in ATTRIBUTES:
             getattr(whole, name)[start + self.block] = getattr(self.tissue, name)
 
     def _in_tube(self) -> NDArray[np.bool_]:

@@ -25,6 +25,10 @@ class Label(IntEnum):
     SCREW = 10
 
 
+# Names of the arrays of `Tissue`.
+ATTRIBUTES = ("label", "mineral", "youth", "fibre")
+
+
 @dataclass
 class Tissue:
     """What lies at each of some points.

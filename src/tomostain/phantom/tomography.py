@@ -3,20 +3,16 @@
 Every effect is a function of its own and is switched off by a 0 in the configuration.
 """
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 from scipy import ndimage
 
-from tomostain.config import Config
+from tomostain.phantom.anatomy import Anatomy
+from tomostain.phantom.config import TomographyConfig as TomographyConfig
 from tomostain.phantom.materials import METALS, attenuation_table
+from tomostain.phantom.sampler import sample_tissue_in_volume
 from tomostain.phantom.tissue import Label
 from tomostain.progress import Progress, silent
-
-if TYPE_CHECKING:
-    from tomostain.phantom.anatomy import Anatomy
 
 Float32 = NDArray[np.float32]
 SLAB = 8
@@ -24,39 +20,7 @@ STREAK_SIDE_PX = 64
 STREAK_ANGLES = 60
 
 
-class TomographyConfig(Config):
-    """What the instrument does.
-
-    Attributes
-    ----------
-    energy_kev : float
-        Of the beam; the paper's were 25 to 45 keV.
-    samples : int
-        Points a voxel's side at which the specimen is looked at; their mean is the partial volume.
-    blur : float
-        σ of the point spread, voxels.
-    fringe : float
-        Strength of the phase fringe at edges, in units of the Laplacian.
-    noise : float
-        σ of the noise behind an empty specimen, as a fraction of the attenuation of dense bone.
-    rings, streaks : float
-        Size of rings and of metal streaks, as a fraction of the attenuation of dense bone.
-    bone_grey, background_grey : float or None
-        Where dense bone and air lie in the 16-bit grey scale; drawn for every scan if None.
-    """
-
-    energy_kev: float = Field(default=35.0, ge=10.0, le=100.0)
-    samples: int = Field(default=1, ge=1, le=4)
-    blur: float = Field(default=0.7, ge=0.0, le=10.0)
-    fringe: float = Field(default=0.06, ge=0.0, le=1.0)
-    noise: float = Field(default=0.03, ge=0.0, le=1.0)
-    rings: float = Field(default=0.012, ge=0.0, le=1.0)
-    streaks: float = Field(default=0.03, ge=0.0, le=1.0)
-    bone_grey: float | None = Field(default=None, ge=1000.0, le=60000.0)
-    background_grey: float | None = Field(default=None, ge=0.0, le=60000.0)
-
-
-def tomograph(anatomy: "Anatomy", progress: Progress = silent) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+def tomograph(anatomy: Anatomy, progress: Progress = silent) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
     """Scan a specimen.
 
     Parameters
@@ -82,7 +46,7 @@ def tomograph(anatomy: "Anatomy", progress: Progress = silent) -> tuple[NDArray[
     return grey_scale(scan, bone, config, rng), labels
 
 
-def attenuation_volume(anatomy: "Anatomy", progress: Progress = silent) -> tuple[Float32, NDArray[np.uint8]]:
+def attenuation_volume(anatomy: Anatomy, progress: Progress = silent) -> tuple[Float32, NDArray[np.uint8]]:
     """Return the mean linear attenuation of every voxel, 1/cm, and the label at its centre."""
     config = anatomy.config
     table = attenuation_table(config.tomography.energy_kev, config.material)
@@ -97,13 +61,13 @@ def attenuation_volume(anatomy: "Anatomy", progress: Progress = silent) -> tuple
         index = np.stack(np.meshgrid(np.arange(first, last), np.arange(height), np.arange(width), indexing="ij"), -1)
         for offset in np.stack(np.meshgrid(offsets, offsets, offsets, indexing="ij"), -1).reshape(-1, 3):
             points = ((index + offset) * config.voxel_um).astype(np.float32)
-            tissue = anatomy.sample_volume_points(points, finest_um=config.voxel_um / n)
+            tissue = sample_tissue_in_volume(anatomy, points, finest_um=config.voxel_um / n)
             mu[first:last] += table.of(tissue) / n**3
         if n == 1:
             labels[first:last] = tissue.label
         else:
             centres = (index * config.voxel_um).astype(np.float32)
-            labels[first:last] = anatomy.sample_volume_points(centres, finest_um=config.voxel_um).label
+            labels[first:last] = sample_tissue_in_volume(anatomy, centres, finest_um=config.voxel_um).label
     progress("scanning", depth, depth)
     return mu, labels
 
