@@ -1,32 +1,23 @@
-"""Virtual histology for X-ray tomography: a greyscale µCT volume in, the same volume stained out.
+"""Virtual histology for X-ray tomography: stain a greyscale µCT volume as histology would.
 
-The stages are modules and are imported when first used, so that ``import tomostain`` loads neither torch nor a
-graphical toolkit:
+The public names are listed in ``__init__.pyi``. They are imported at first use, so that ``import tomostain`` imports
+neither NumPy nor PyTorch:
 
->>> import tomostain
->>> tomostain.__version__ == "0.1.0"
+>>> import tomostain as ts
+>>> ts.PhantomConfig(material="Ti").weeks
+8
+>>> ts.__version__ == "0.1.0"
 True
 """
 
 import logging
-from importlib import import_module
-from types import ModuleType
+
+import lazy_loader
 
 __version__ = "0.1.0"
 
 # A library prints no log messages unless the program that uses it adds a handler.
 logging.getLogger("tomostain").addHandler(logging.NullHandler())
 
-_STAGES = ("evaluate", "io", "phantom", "prepare", "register", "stain", "train", "view")
-
-__all__ = ["__version__", *_STAGES]
-
-
-def __getattr__(name: str) -> ModuleType:
-    if name in _STAGES:
-        return import_module(f"tomostain.{name}")
-    raise AttributeError(f"module 'tomostain' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_STAGES])
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__all__ += ["__version__"]

@@ -104,7 +104,7 @@ def test_errors_become_exit_codes(monkeypatch, capsys, error, code, words):
     def raising(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr("tomostain.cli.doctor.platform.python_version", raising)
+    monkeypatch.setattr("tomostain.installation.platform.python_version", raising)
     assert run(["doctor"]) == code
     line = capsys.readouterr().err
     assert words in line

@@ -1,0 +1,71 @@
+from . import dataset, demo, evaluate, io, phantom, prepare, register, stain, train, view
+from .dataset.dataset import Dataset, load_dataset
+from .dataset.pair import Pair
+from .demo import DemoConfig, run_demo
+from .errors import (
+    InputError,
+    InterruptedRunError,
+    OutOfDistributionWarning,
+    RegistrationUncertainError,
+)
+from .installation import describe_installation
+from .io import (
+    Slide,
+    StainedVolume,
+    Volume,
+    open_slide,
+    open_stained,
+    open_volume,
+)
+from .phantom import PhantomConfig, write_specimen
+from .prepare import AlignedConfig, PrepareConfig, prepare_aligned, prepare_specimens
+from .register.config import RegisterConfig
+from .stain import StainConfig, stain_volume
+from .train import Recipe, list_recipes, load_recipe
+from .view import export, view_path
+
+__version__: str
+
+__all__ = [
+    "AlignedConfig",
+    "Dataset",
+    "DemoConfig",
+    "InputError",
+    "InterruptedRunError",
+    "OutOfDistributionWarning",
+    "Pair",
+    "PhantomConfig",
+    "PrepareConfig",
+    "Recipe",
+    "RegisterConfig",
+    "RegistrationUncertainError",
+    "Slide",
+    "StainConfig",
+    "StainedVolume",
+    "Volume",
+    "__version__",
+    "dataset",
+    "demo",
+    "describe_installation",
+    "evaluate",
+    "export",
+    "io",
+    "list_recipes",
+    "load_dataset",
+    "load_recipe",
+    "open_slide",
+    "open_stained",
+    "open_volume",
+    "phantom",
+    "prepare",
+    "prepare_aligned",
+    "prepare_specimens",
+    "register",
+    "run_demo",
+    "stain",
+    "stain_volume",
+    "train",
+    "view",
+    "view_path",
+    "write_specimen",
+]

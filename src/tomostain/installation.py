@@ -1,0 +1,119 @@
+"""What this installation can do: versions of packages, devices, memory and free disk space."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+
+from tomostain import __version__
+
+# Packages that are always installed, and optional packages with the extra that installs them.
+REQUIRED = (
+    "torch",
+    "lightning-fabric",
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "tifffile",
+    "zarr",
+    "h5py",
+    "pydantic",
+    "xraydb",
+)
+OPTIONAL = {
+    "SimpleITK": "io",
+    "openslide-python": "io",
+    "hdf5plugin": "io",
+    "vtk": "render",
+    "neuroglancer": "browser",
+}
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A description of the installation.
+
+    Parameters
+    ----------
+    tomostain, python, system : str
+        Versions.
+    required : dict of str to str or None
+        Version of each required package; None if it is missing.
+    optional : dict of str to str or None
+        The same for the optional packages.
+    devices : tuple of str
+        Names of the devices that PyTorch can use: the GPUs, or the CPU.
+    memory_bytes, free_disk_bytes : int
+        Size of the main memory (0 if unknown), free space on the disk of the working directory.
+    notes : tuple of str
+        Problems that do not prevent the use.
+    """
+
+    tomostain: str
+    python: str
+    system: str
+    required: dict[str, str | None]
+    optional: dict[str, str | None]
+    devices: tuple[str, ...]
+    memory_bytes: int
+    free_disk_bytes: int
+    notes: tuple[str, ...] = ()
+
+    def describe(self) -> list[str]:
+        """Return the description as lines, each missing package with the way to install it."""
+        lines = [f"tomostain {self.tomostain}, Python {self.python}, {self.system}"]
+        for name, version in self.required.items():
+            lines.append(f"  {name:<18} {version or 'MISSING: install tomostain again'}")
+        for name, version in self.optional.items():
+            lines.append(f"  {name:<18} {version or f'not installed: pip install tomostain[{OPTIONAL[name]}]'}")
+        lines += [f"  {note}" for note in self.notes]
+        lines += [f"device: {device}" for device in self.devices]
+        memory, disk = self.memory_bytes / 1e9, self.free_disk_bytes / 1e9
+        return [*lines, f"memory: {memory:.0f} GB; free disk here: {disk:.0f} GB"]
+
+
+def describe_installation() -> Installation:
+    """Return what this installation can do. Imports PyTorch.
+
+    Examples
+    --------
+    >>> describe_installation().required["numpy"] is None
+    False
+    """
+    notes = []
+    if _version("torchvision"):
+        notes.append(
+            "torchvision        installed, not needed; a build that does not match torch breaks other packages"
+        )
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
+    return Installation(
+        tomostain=__version__,
+        python=platform.python_version(),
+        system=platform.platform(),
+        required={name: _version(name) for name in REQUIRED},
+        optional={name: _version(name) for name in OPTIONAL},
+        devices=_devices(),
+        memory_bytes=pages,
+        free_disk_bytes=shutil.disk_usage(".").free,
+        notes=tuple(notes),
+    )
+
+
+def _devices() -> tuple[str, ...]:
+    import torch
+
+    if not torch.cuda.is_available():
+        return (f"cpu, {os.cpu_count()} cores, {torch.get_num_threads()} threads for the networks",)
+    return tuple(
+        f"cuda:{index}, {torch.cuda.get_device_name(index)}, "
+        f"{torch.cuda.get_device_properties(index).total_memory / 1e9:.0f} GB"
+        for index in range(torch.cuda.device_count())
+    )
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

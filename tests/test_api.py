@@ -1,0 +1,70 @@
+"""The public names of the package: lazy, complete, and known to a type checker."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tomostain as ts
+
+ROOT = Path(__file__).parents[1]
+SCRIPT = """
+from pathlib import Path
+
+import tomostain as ts
+
+volume: ts.Volume = ts.open_volume(Path("reco"), voxel_um=5)
+slide: ts.Slide = ts.open_slide(Path("slide.svs"))
+config = ts.PhantomConfig(material="Ti", weeks=12)
+ts.write_specimen(config, Path("specimen"))
+dataset: ts.Dataset = ts.load_dataset(Path("dataset"))
+pair: ts.Pair = dataset.load(dataset.ids[0])
+recipe: ts.Recipe = ts.load_recipe("paired-cyclegan")
+depth: int = ts.open_stained(Path("stained.ome.zarr")).shape[0]
+steps: int = ts.demo.DemoConfig().steps
+try:
+    ts.stain_volume(Path("model"), Path("reco"), Path("stained.ome.zarr"))
+except ts.InputError as error:
+    print(error.parameter)
+"""
+
+
+def test_every_public_name_exists():
+    assert "stain" in dir(ts)
+    assert ts.__version__
+    missing = [name for name in ts.__all__ if getattr(ts, name, None) is None]
+    assert not missing
+
+
+def test_import_takes_no_array_library():
+    code = "import sys, tomostain; print(sorted({'torch', 'numpy', 'pydantic'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_mypy_checks_a_script_that_uses_the_public_names(tmp_path):
+    script = tmp_path / "script.py"
+
+    def mypy(text: str) -> str:
+        script.write_text(text)
+        # The cache of `make lint`, where there is one: without it this takes a minute.
+        command = [sys.executable, "-m", "mypy", "--config-file", "pyproject.toml", "--cache-dir", ".mypy_cache"]
+        environment = os.environ | {"MYPYPATH": str(ROOT / "src")}
+        done = subprocess.run([*command, str(script)], cwd=ROOT, env=environment, capture_output=True, text=True)
+        return done.stdout + done.stderr
+
+    assert "Success" in mypy(SCRIPT)
+    assert 'has no attribute "open_volumes"' in mypy(SCRIPT.replace("open_volume(", "open_volumes("))
+    assert "Incompatible types in assignment" in mypy(SCRIPT.replace("depth: int", "depth: str"))
+
+
+def test_the_installation_is_described():
+    installation = ts.describe_installation()
+    assert installation.tomostain == ts.__version__
+    assert installation.required["torch"]
+    assert set(installation.optional) >= {"vtk", "SimpleITK"}
+    assert installation.devices
+    assert any(line.startswith("memory: ") for line in installation.describe())
