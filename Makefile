@@ -25,9 +25,9 @@ lint: $(VENV)/.installed-dev  ## format and lint in place
 	$(BIN)/ruff check --fix .
 	$(BIN)/mypy
 
-bench: $(VENV)/.installed-dev  ## some minutes of timing on this machine, as ratios (see benchmarks/README.md)
-	$(BIN)/python -m benchmarks.speed.run bench.json --only startup sampling staining-512
-	$(BIN)/python -m benchmarks.speed.report bench.json
+bench: $(VENV)/.installed-dev  ## a few minutes of timing on this machine, as ratios (see benchmarks/README.md)
+	$(BIN)/python -m benchmarks.run bench.json
+	$(BIN)/python -m benchmarks.report bench.json
 
 docs: $(VENV)/.installed-dev  ## build the documentation into site/
 	$(BIN)/mkdocs build --strict

@@ -1,6 +1,6 @@
 """MRI to pseudo-colour PET: a real grey-to-colour translation, trained on two subjects and tested on a third.
 
-    python studies/pet_mri/run.py PET_MRI OUT [--recipe paired-cyclegan-cpu] [--max-seconds 3600]
+    python -m studies.pet_mri.run PET_MRI OUT [--recipe paired-cyclegan-cpu] [--max-seconds 3600]
 
 Run the same command again after an interruption: it goes on where it stopped. See README.md beside this file.
 """

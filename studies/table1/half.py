@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.speed.measure import about
+from benchmarks.measure import about
 from studies.table1.editions import EDITIONS
 from tomostain.dataset.dataset import Dataset, load_dataset
 from tomostain.evaluate.intervals import median_interval, paired_difference

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.speed.measure import about, as_rows, paired
+from benchmarks.measure import about, as_rows, paired
 from studies.table1.cost import multiply_adds
 from studies.table1.distil import Distilled, unlabelled
 from studies.table1.editions import EDITIONS

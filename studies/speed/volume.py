@@ -14,7 +14,8 @@ from unittest import mock
 
 import torch
 
-from benchmarks.speed.staining import slice_flop, translator
+from benchmarks.staining import translator
+from studies.speed.staining import slice_flop
 from tests.support.models import LEVELS, grey_volume, random_model
 from tomostain.imaging.intensity import IntensityReference
 from tomostain.io.ome_zarr.writer import StainedWriter

@@ -1,6 +1,6 @@
 """Time against memory in a training step: each way in a process of its own, in turn, so that its peak is its own.
 
-python -m benchmarks.speed.memory WAY   # one of them, here
+python -m studies.speed.memory WAY   # one of them, here
 """
 
 import json
@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.speed.measure import as_rows, paired
-from benchmarks.speed.sampling import random_pair
+from benchmarks.measure import as_rows, paired
+from benchmarks.sampling import random_pair
 from tomostain.dataset.dataset import load_dataset
 from tomostain.dataset.writer import save_dataset
 from tomostain.memory import keep_freed_memory
@@ -63,7 +63,7 @@ def measure(rounds: int, ways: tuple[str, ...] = SMALL) -> dict[str, Any]:
     clock, found = [0.0], {}
 
     def run(way: str) -> None:
-        command = [sys.executable, "-m", "benchmarks.speed.memory", way]
+        command = [sys.executable, "-m", "studies.speed.memory", way]
         told = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
         found[way] = json.loads(told.splitlines()[-1])
         clock[0] += found[way]["cpu_s"]

@@ -1,6 +1,6 @@
-"""The results of `benchmarks.speed.run` as tables in Markdown.
+"""Print the results of `benchmarks.run` as tables in Markdown.
 
-python -m benchmarks.speed.report benchmarks/speed/results.json [--plot docs/img/growth.png]
+python -m benchmarks.report bench.json
 """
 
 import argparse
@@ -14,10 +14,10 @@ def times(row: dict[str, Any]) -> str:
 
     Examples
     --------
-    >>> times({"ratio": 2.0, "least_ratio": 1.5, "most_ratio": 2.25})
+    >>> times({"ratio": 2.0, "min_ratio": 1.5, "max_ratio": 2.25})
     '2.00 (1.50–2.25)'
     """
-    return f"{row['ratio']:.2f} ({row['least_ratio']:.2f}–{row['most_ratio']:.2f})"
+    return f"{row['ratio']:.2f} ({row['min_ratio']:.2f}–{row['max_ratio']:.2f})"
 
 
 def timing_table(rows: list[dict[str, Any]], peak: float) -> list[str]:
@@ -27,7 +27,7 @@ def timing_table(rows: list[dict[str, Any]], peak: float) -> list[str]:
     if counted:
         lines = [lines[0] + " GFLOP by definition | of the peak |", lines[1] + "---|---|"]
     for row in rows:
-        line = f"| {row['name']} | {row['median_s']:.3g} ({row['least_s']:.3g}–{row['most_s']:.3g}) | {times(row)} |"
+        line = f"| {row['name']} | {row['median_s']:.3g} ({row['min_s']:.3g}–{row['max_s']:.3g}) | {times(row)} |"
         if counted:
             line += f" {row['flop'] / 1e9:.0f} | {row['flop'] / row['median_s'] / peak:.0%} |"
         lines.append(line)
@@ -43,20 +43,10 @@ def layer_table(results: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def growth_table(results: dict[str, Any]) -> list[str]:
-    """Return a table of what grew: the points, the slope's share and the largest relative residual of the line."""
-    lines = ["| what grows | size: CPU-s, peak MB | largest residual: time, memory |", "|---|---|---|"]
-    for kind, found in results.items():
-        points = "; ".join(f"{row['size']}: {row['cpu_s']:.3g}, {row['peak_mb']:.0f}" for row in found["points"])
-        worst = [max(map(abs, found[name]["relative_residuals"])) for name in ("cpu_s", "peak_mb")]
-        lines.append(f"| {kind} | {points} | {worst[0]:.0%}, {worst[1]:.0%} |")
-    return lines
-
-
-def part_lines(name: str, part: dict[str, Any]) -> list[str]:
-    """Return heading, circumstances and table of one part."""
-    about, results, peak = part["about"], part["results"], part["gemm_peak_flop_s"]
-    lines = [
+def heading(name: str, part: dict[str, Any]) -> list[str]:
+    """Return the title of a part and the machine that measured it."""
+    about, peak = part["about"], part["gemm_peak_flop_s"]
+    return [
         f"### {name}",
         "",
         f"{about['machine']}, {about['instructions']}, {about['threads']} thread, torch {about['torch']}, "
@@ -64,34 +54,33 @@ def part_lines(name: str, part: dict[str, Any]) -> list[str]:
         f"peak memory of the process {part['peak_memory_mb']:.0f} MB.",
         "",
     ]
+
+
+def part_lines(name: str, part: dict[str, Any]) -> list[str]:
+    """Return heading, circumstances and table of one part."""
+    results, peak = part["results"], part["gemm_peak_flop_s"]
+    lines = heading(name, part)
     if isinstance(results, list) and results and "layer" in results[0]:
         return [*lines, *layer_table(results), ""]
     if isinstance(results, list):
         return [*lines, *timing_table(results, peak), ""]
-    if "edge" in results:
-        return [*lines, *growth_table(results), ""]
     if "timings" not in results:
         lines += ["| | |", "|---|---|", *(f"| {k.replace('_', ' ')} | {value:.4g} |" for k, value in results.items())]
         return [*lines, ""]
     lines += timing_table(results["timings"], peak)
     facts = {key: value for key, value in results.items() if key != "timings"}
-    told = [f"{key.replace('_', ' ')}: {value:.4g}" for key, value in facts.items()]
-    return [*lines, "", "; ".join(told) + ".", ""]
+    facts_text = [f"{key.replace('_', ' ')}: {value:.4g}" for key, value in facts.items()]
+    return [*lines, "", "; ".join(facts_text) + ".", ""]
 
 
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path)
-    parser.add_argument("--plot", type=Path, help="PNG to draw of the part growth")
     options = parser.parse_args()
     found = json.loads(options.results.read_text(encoding="utf-8"))
     for name, part in found.items():
         print("\n".join(part_lines(name, part)))
-    if options.plot:
-        from benchmarks.speed.growth import draw
-
-        draw(found["growth"]["results"], options.plot)
 
 
 if __name__ == "__main__":

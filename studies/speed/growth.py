@@ -1,6 +1,6 @@
 """How time and memory grow with the work: slice edge, slices, pairs of a data set, batch.
 
-Every point is measured by a process of its own, so that its peak memory is its own: `python -m benchmarks.speed.growth
+Every point is measured by a process of its own, so that its peak memory is its own: `python -m studies.speed.growth
 KIND SIZE`. Straight lines are fitted by least squares of relative residuals; what bends shows in those.
 """
 
@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.speed.memory import peak_of_process
-from benchmarks.speed.sampling import random_pair
-from benchmarks.speed.staining import translator
+from benchmarks.sampling import random_pair
+from benchmarks.staining import translator
+from studies.speed.memory import peak_of_process
 from tests.support.models import LEVELS, grey_volume, random_model
 from tomostain.dataset.dataset import load_dataset
 from tomostain.dataset.writer import save_dataset
@@ -36,11 +36,11 @@ KINDS: dict[str, tuple[str, Callable[[float], float], tuple[int, ...]]] = {
 }
 
 
-def _repeat(act: Callable[[], Any], least_s: float = 1.0) -> float:
+def _repeat(act: Callable[[], Any], min_s: float = 1.0) -> float:
     """Return the median CPU-seconds of a call, after a first one."""
     act()
     spent: list[float] = []
-    while sum(spent) < least_s or len(spent) < 3:
+    while sum(spent) < min_s or len(spent) < 3:
         began = time.process_time()
         act()
         spent.append(time.process_time() - began)
@@ -121,7 +121,7 @@ def measure() -> dict[str, Any]:
     for kind, (_, against, sizes) in KINDS.items():
         points = []
         for size in sizes:
-            command = [sys.executable, "-m", "benchmarks.speed.growth", kind, str(size)]
+            command = [sys.executable, "-m", "studies.speed.growth", kind, str(size)]
             told = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
             points.append(json.loads(told.splitlines()[-1]))
         x = [against(row["size"]) for row in points]

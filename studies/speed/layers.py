@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.speed.measure import as_rows, paired
+from benchmarks.measure import as_rows, paired
 from studies.table1.cost import multiply_adds
 from tomostain.memory import keep_freed_memory
 from tomostain.networks.build import build_network

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from skimage.transform import AffineTransform, warp
 
-from benchmarks.speed.measure import as_rows, paired
+from benchmarks.measure import as_rows, paired
 from tomostain.dataset.pair import Pair
 from tomostain.imaging.network_range import CT_WINDOW
 from tomostain.train import Augment, PatchSampler

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.speed.measure import as_rows, paired
-from benchmarks.speed.staining import translator
+from benchmarks.measure import as_rows, paired
+from benchmarks.staining import translator
 from tomostain.memory import keep_freed_memory
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.speed.measure import as_rows, paired
+from benchmarks.measure import as_rows, paired
 
 CODE = {
     "import torch": "import torch",

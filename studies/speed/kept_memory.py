@@ -1,7 +1,7 @@
 """A slice of 1024 px in exact tiles, with freed memory kept or not: CPU-seconds, best of three, and peak memory.
 
-python -m benchmarks.speed.kept_memory keep
-python -m benchmarks.speed.kept_memory leave
+python -m studies.speed.kept_memory keep
+python -m studies.speed.kept_memory leave
 """
 
 import sys
@@ -10,8 +10,8 @@ import time
 import numpy as np
 import torch
 
-from benchmarks.speed.measure import peak_mb
-from benchmarks.speed.staining import translator
+from benchmarks.measure import peak_mb
+from benchmarks.staining import translator
 from tomostain.memory import keep_freed_memory
 from tomostain.stain import StainConfig, stain_slice
 

@@ -10,7 +10,6 @@ import itertools
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -18,12 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.speed.measure import as_rows, paired
-from benchmarks.speed.sampling import random_pair
-from tomostain.dataset.dataset import load_dataset
-from tomostain.dataset.writer import save_dataset
+from benchmarks.measure import as_rows, paired
+from benchmarks.training import our_steps
 from tomostain.memory import keep_freed_memory
-from tomostain.train import Recipe, Trainer, load_recipe
 
 PEERS = {
     "PyTorch-GAN": Path("implementations") / "cyclegan" / "models.py",
@@ -117,14 +113,6 @@ def _judge(judge: nn.Module, real: Tensor, made: Tensor) -> None:
     ((_towards(judge(real), 1) + _towards(judge(made.detach()), 0)) / 2).backward()
 
 
-def our_step(patch: int, **changes: str) -> Callable[[], Any]:
-    """Return `Trainer.take_step` with the paper's networks and eq. (4), one patch a batch."""
-    values = load_recipe("cyclegan").model_dump() | {"patch_px": patch, "batch": 1} | changes
-    with TemporaryDirectory() as folder:
-        data = save_dataset(Path(folder) / "dataset", [random_pair(n, 512) for n in range(2)], test=[], folds=[])
-        return Trainer(Recipe.from_dict(values), load_dataset(data.path), None, 0, "cpu").take_step
-
-
 def measure(rounds: int, patch: int, peers: Mapping[str, Path | None]) -> dict[str, Any]:
     """Time steps in turn. The operations are counted once, by the plain definition, in torch's own kernels."""
     keep_freed_memory()  # as the command line does; the peers gain by it too
@@ -136,10 +124,7 @@ def measure(rounds: int, patch: int, peers: Mapping[str, Path | None]) -> dict[s
         else:
             why = f"no {file} in {folder}" if folder else "no path given"
             print(f"training: {name} skipped, {why}; give the path of a checkout", file=sys.stderr)
-    candidates["tomostain, plain kernels"] = our_step(patch, kernels="plain")
-    candidates["tomostain"] = our_step(patch)
-    if torch.cpu.get_capabilities().get("amx_bf16"):
-        candidates["tomostain, precision: bf16-mixed"] = our_step(patch, precision="bf16-mixed")
+    candidates |= our_steps(patch)
     flop = {}
     for name, step in candidates.items():
         counter = FlopCounterMode(display=False)

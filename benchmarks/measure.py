@@ -26,8 +26,8 @@ class Timing:
 
     Attributes
     ----------
-    median_s, least_s, most_s : float
-    ratio, least_ratio, most_ratio : float
+    median_s, min_s, max_s : float
+    ratio, min_ratio, max_ratio : float
         Of the first candidate's CPU-seconds to this one's in the same round: median and range.
     rounds : int
     flop : int
@@ -35,11 +35,11 @@ class Timing:
     """
 
     median_s: float
-    least_s: float
-    most_s: float
+    min_s: float
+    max_s: float
     ratio: float
-    least_ratio: float
-    most_ratio: float
+    min_ratio: float
+    max_ratio: float
     rounds: int
     flop: int = 0
 
@@ -70,7 +70,7 @@ def paired(
     --------
     >>> ticks = iter([0, 8, 8, 10, 10, 18, 18, 22])
     >>> found = paired({"slow": int, "quick": int}, 2, clock=lambda: next(ticks))
-    >>> found["slow"].ratio, found["quick"].ratio, found["quick"].most_ratio
+    >>> found["slow"].ratio, found["quick"].ratio, found["quick"].max_ratio
     (1.0, 3.0, 4.0)
     """
     if warm:
@@ -105,7 +105,7 @@ def gemm_peak(side: int = 2048, rounds: int = 5) -> float:
     """Return the best that a square float32 matrix product reaches now, FLOP per CPU-second."""
     a, b = torch.rand(side, side), torch.rand(side, side)
     spent = paired({"product": lambda: a @ b}, rounds)["product"]
-    return 2 * side**3 / spent.least_s
+    return 2 * side**3 / spent.min_s
 
 
 def peak_mb() -> float:

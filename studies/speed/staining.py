@@ -12,47 +12,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.speed.measure import as_rows, paired
+from benchmarks.measure import as_rows, paired
+from benchmarks.staining import pooled, translator
 from studies.table1.cost import multiply_adds
-from tomostain import __version__
-from tomostain.io import ModelSpec
 from tomostain.memory import keep_freed_memory
 from tomostain.networks.build import build_network, size_step
-from tomostain.networks.kernels.accelerate import accelerate
-from tomostain.networks.precision import with_precision
 from tomostain.stain import StainConfig, Translator, stain_slice
-from tomostain.stain.volume_statistics import pooled_translator
 from tomostain.tiling.exact import halo_of, tile_spans
 from tomostain.tiling.grid import tile_starts
-from tomostain.train import load_recipe
-
-
-def translator(recipe: str, *, fast: bool = True, norm: str = "instance", half: bool = False) -> Translator:
-    """Return a recipe's generator with random weights, large enough to draw more than one grey."""
-    chosen = load_recipe(recipe)
-    generator = chosen.generator_spec() | {"norm": norm}
-    network = build_network(generator, torch.Generator().manual_seed(0)).eval().requires_grad_(False)
-    for parameter in network.parameters():
-        parameter.mul_(2)
-    spec = ModelSpec(
-        generator=generator,
-        in_channels=chosen.in_channels,
-        voxel_um=5,
-        patch_px=chosen.patch_px,
-        stain="",
-        recipe=recipe,
-        tomostain_version=__version__,
-    )
-    cpu = torch.device("cpu")
-    if half:
-        return Translator(with_precision(network, "bfloat16", cpu), spec, cpu)
-    return Translator(accelerate(network, frozen=True) if fast else network, spec, cpu)
-
-
-def pooled(model: Translator) -> Translator:
-    """Return a translator that normalises by the statistics of a volume; they are found once for all its slices."""
-    side, draws = model.spec.patch_px, np.random.default_rng(1)
-    return pooled_translator(model, draws.integers(8000, 32000, (4, side, side)).astype(np.float32))
 
 
 def slice_flop(model: Translator, side: int, config: StainConfig) -> int:
