@@ -144,3 +144,23 @@ def test_only_the_command_line_names_options(path):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", node.value)) - FOREIGN_OPTIONS
             assert not options, f"line {node.lineno}: name the Python parameter in backticks, not {options}"
+
+
+REFERENCE = sorted((SRC.parents[1] / "docs/reference/api").glob("*.md"))
+
+
+def test_the_api_reference_names_modules_that_exist():
+    named = [name for page in REFERENCE for name in re.findall(r"^::: (\S+)$", page.read_text("utf-8"), re.MULTILINE)]
+    assert len(named) > 10
+    for name in named:
+        path = SRC.parent / Path(*name.split("."))
+        assert path.with_suffix(".py").is_file() or (path / "__init__.py").is_file(), name
+
+
+def test_the_api_reference_lists_every_public_name():
+    import tomostain
+
+    index = next(page for page in REFERENCE if page.name == "index.md").read_text(encoding="utf-8")
+    stages = {page.stem for page in REFERENCE} | {"__version__"}
+    missing = [name for name in tomostain.__all__ if f"`{name}`" not in index and name not in stages]
+    assert not missing
