@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 
 from tomostain.errors import InputError
 from tomostain.io import StainedWriter, check_stained, create_stained, open_stained
-from tomostain.io.locks import claim
+from tomostain.io.locks import lock
 from tomostain.io.ome_zarr.pyramid import halve, level_scales, pyramid_shapes
 
 SHAPE = (19, 70, 300)
@@ -281,27 +281,27 @@ def test_a_volume_without_checksums_cannot_be_checked(tmp_path: Path, rgb: np.nd
 
 def test_a_slab_has_one_writer(tmp_path: Path, rgb: np.ndarray) -> None:
     one, other = _create(tmp_path / "a.zarr"), _create(tmp_path / "a.zarr", resume=True)
-    with one.claim(8) as ours, other.claim(8) as theirs, other.claim(0) as another:
+    with one.lock(8) as ours, other.lock(8) as theirs, other.lock(0) as another:
         assert (ours, theirs, another) == (True, False, True)
         one.write(8, rgb[8:16])
-    with other.claim(8) as theirs:
+    with other.lock(8) as theirs:
         assert not theirs  # it has been written
     _write_all(one, rgb)
-    with other.claim(0) as theirs:
+    with other.lock(0) as theirs:
         assert not theirs  # all is done
 
 
-def test_a_claim_dies_with_its_holder(tmp_path: Path) -> None:
-    code = f"from tomostain.io.locks import claim\nwith claim(__import__('pathlib').Path({str(tmp_path / 'lock')!r})):"
+def test_a_lock_dies_with_its_holder(tmp_path: Path) -> None:
+    code = f"from tomostain.io.locks import lock\nwith lock(__import__('pathlib').Path({str(tmp_path / 'lock')!r})):"
     code += "\n print('mine', flush=True)\n input()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"mine\n"
-        with claim(tmp_path / "lock") as ours:
+        with lock(tmp_path / "lock") as ours:
             assert not ours
         holder.kill()
         holder.wait()
-        with claim(tmp_path / "lock") as ours:
+        with lock(tmp_path / "lock") as ours:
             assert ours
     assert not (tmp_path / "lock").exists()
 
@@ -311,7 +311,7 @@ def test_where_there_are_no_locks_work_goes_on(tmp_path: Path, monkeypatch: pyte
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr("fcntl.flock", none)
-    with claim(tmp_path / "lock") as one, claim(tmp_path / "lock") as other:
+    with lock(tmp_path / "lock") as one, lock(tmp_path / "lock") as other:
         assert (one, other) == (True, True)
 
 

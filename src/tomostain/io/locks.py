@@ -1,136 +1,167 @@
-"""A claim on a piece of work: one process has it, on whatever machine, and it dies with its holder.
+"""Locks between processes, also on different machines. The operating system releases a lock when its holder ends.
 
-And the presence at a work, which any number may share: while somebody is there it is not removed.
+The locks themselves are those of `filelock`: ``flock`` on Unix, ``LockFileEx`` on Windows.
 """
 
 import errno
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import filelock
+
+from tomostain.deprecation import renamed
 from tomostain.errors import InputError
 
-try:
-    import fcntl
-except ImportError:  # not a POSIX system: there each volume has one process
-    fcntl = None  # type: ignore[assignment]
-
-# What file systems say that know no locks. The work is done then as if nobody else were there.
+# The errors of file systems that have no locks. The work is then done as if there were no other process.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
+_NO_LOCK = -1
+
+__getattr__ = renamed(__name__, {"claim": "lock", "Presence": "SharedLock", "nobody_at": "is_unlocked"})
 
 
 @contextmanager
-def claim(path: Path, *, wait: bool = False) -> Iterator[bool]:
-    """Claim what a lock file stands for, for the length of a block.
+def lock(path: str | os.PathLike[str], *, wait: bool = False) -> Iterator[bool]:
+    """Hold an exclusive lock for the length of a block.
 
     Parameters
     ----------
-    path : Path
-        The lock file; its folder must exist. It is removed at the end.
+    path : str or os.PathLike
+        The lock file. Its folder must exist. The file is removed at the end, except on Windows.
     wait : bool
-        Wait for another holder to end; otherwise yield False at once.
+        Wait until another holder releases the lock; otherwise yield False at once.
 
     Yields
     ------
     bool
-        Whether the claim is ours. The kernel takes it back when the process dies, however it dies.
+        Whether this process holds the lock. True as well if the file system has no locks.
 
     Raises
     ------
     InputError
-        If the folder may not be written in.
+        If the folder is not writable.
+    FileNotFoundError
+        If the folder does not exist.
 
     Examples
     --------
     >>> import tempfile
-    >>> lock = Path(tempfile.mkdtemp()) / "lock"
-    >>> with claim(lock) as first, claim(lock) as second:
+    >>> path = Path(tempfile.mkdtemp()) / "lock"
+    >>> with lock(path) as first, lock(path) as second:
     ...     first, second
     (True, False)
     """
-    held = _lock(path, wait) if fcntl else -1
-    if held is None:
+    path = Path(path)
+    descriptor = _acquire(path, wait)
+    if descriptor is None:
         yield False
         return
     try:
         yield True
     finally:
-        if held >= 0:
-            path.unlink(missing_ok=True)
-            os.close(held)
+        if descriptor != _NO_LOCK:
+            _release(path, descriptor)
 
 
 class SharedLock:
-    """Being at a work, until `leave`, the end of the process, or the end of this object.
+    """A lock that any number of processes hold: a folder with a `SharedLock` is in use and must not be removed.
+
+    Held until `release`, the end of the process, or the end of this object. Each holder locks a file of its own next
+    to `path`.
 
     Parameters
     ----------
-    path : Path
-        The lock file; its folder must exist.
+    path : str or os.PathLike
+        The name that `is_unlocked` is asked about. Its folder must exist.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder does not exist.
 
     Examples
     --------
     >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "presence"
+    >>> path = Path(tempfile.mkdtemp()) / "presence.lock"
     >>> is_unlocked(path)
     True
     >>> one, other = SharedLock(path), SharedLock(path)
-    >>> one.leave()
+    >>> one.release()
     >>> is_unlocked(path)
     False
-    >>> other.leave()
+    >>> other.release()
     >>> is_unlocked(path)
     True
     """
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("a")
-        if fcntl:
-            with suppress(OSError):  # a file system that knows no locks
-                fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    _descriptor = _NO_LOCK
 
-    def leave(self) -> None:
-        """Be there no longer."""
-        self._file.close()
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        path = Path(path)
+        self._path = path.with_name(f"{path.stem}-{uuid.uuid4().hex[:12]}{path.suffix}")
+        descriptor = _acquire(self._path, wait=False)
+        self._descriptor, self._process = _NO_LOCK if descriptor is None else descriptor, os.getpid()
 
-    __del__ = leave
+    def release(self) -> None:
+        """Release the lock. A second call does nothing."""
+        descriptor, self._descriptor = self._descriptor, _NO_LOCK
+        if descriptor == _NO_LOCK:
+            return
+        if self._process == os.getpid():
+            _release(self._path, descriptor)
+        else:  # a fork of the holder, which keeps the lock
+            os.close(descriptor)
+
+    leave = release
+    __del__ = release
 
 
-def is_unlocked(path: Path) -> bool:
-    """Say whether nobody holds a `SharedLock`; True too where the file system knows no locks."""
-    if not fcntl or not path.exists():
-        return True
-    with path.open("a") as file:
+def is_unlocked(path: str | os.PathLike[str]) -> bool:
+    """Return whether no process holds a `SharedLock` of this path; True as well if the file system has no locks."""
+    path = Path(path)
+    for file in path.parent.glob(f"{path.stem}*{path.suffix}"):
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:
-            pass
+            descriptor = os.open(file, os.O_RDWR)
+        except FileNotFoundError:  # released since the folder was listed
+            continue
+        try:
+            if not filelock.lock_descriptor(descriptor, blocking=False):
+                return False
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+        finally:
+            os.close(descriptor)
     return True
 
 
-def _lock(path: Path, wait: bool) -> int | None:
-    """Return the open lock file, None if another holds it, -1 where the file system knows no locks."""
+def _acquire(path: Path, wait: bool) -> int | None:
+    """Return the descriptor of the locked file; None if another holds it, `_NO_LOCK` if there are no locks."""
     while True:
         try:
-            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         except PermissionError:
             raise InputError(
-                f"{path.parent}: may not be written in; ask for the right, or give another place"
+                f"{path.parent}: is not writable; change its permissions, or give another folder"
             ) from None
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            # The holder before removed its file at the end; then what we hold is no longer what others will find.
-            if path.exists() and os.path.samestat(os.fstat(file), path.stat()):
-                return file
-        except BlockingIOError:
-            os.close(file)
-            return None
+            if not filelock.lock_descriptor(descriptor, blocking=wait):
+                os.close(descriptor)
+                return None
+            # The previous holder removed the file: then this lock is on a file that other processes do not see.
+            if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
         except OSError as error:
-            os.close(file)
+            os.close(descriptor)
             if error.errno in _NO_LOCKS:
-                return -1
+                return _NO_LOCK
             raise
-        os.close(file)
+        os.close(descriptor)
+
+
+def _release(path: Path, descriptor: int) -> None:
+    with suppress(PermissionError):  # Windows does not remove open files
+        path.unlink(missing_ok=True)
+    os.close(descriptor)

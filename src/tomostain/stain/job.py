@@ -12,7 +12,7 @@ from scipy import ndimage
 from tomostain import __version__
 from tomostain.imaging.intensity import IntensityReference, normalise_ct
 from tomostain.io import Volume, open_volume
-from tomostain.io.locks import claim
+from tomostain.io.locks import lock
 from tomostain.io.tensors import read_tensors, write_tensors
 from tomostain.ood import VolumeReport, check_volume
 from tomostain.stain.config import StainConfig
@@ -116,7 +116,7 @@ def with_volume_statistics(job: Job, kept: Path) -> Job:
     shared nor on which machine goes on with it.
     """
     translators = job.doubters or (job.translator,)
-    with claim(kept.with_suffix(".lock"), wait=True):
+    with lock(kept.with_suffix(".lock"), wait=True):
         pooled = _from_file(translators, kept)
         if pooled is None:
             side = job.translator.spec.patch_px

@@ -177,7 +177,7 @@ def _do_free(target: Scratch, read: ReadSlab, make: MakeSlab, label: str, progre
 
     overlapped(
         pending,
-        claim=lambda slab: target.claim(slab[0]),
+        claim=lambda slab: target.lock(slab[0]),
         read=lambda slab: read(*slab),
         make=lambda slab, values: make(values),
         write=lambda slab, made: target.write(slab[0], made),

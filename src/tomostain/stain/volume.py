@@ -260,7 +260,7 @@ def _stain_pending(
     @contextmanager
     def claim(slab: tuple[int, int]) -> Iterator[bool]:
         with ExitStack() as claims:
-            missing[slab[0]] = [writer for writer in writers if claims.enter_context(writer.claim(slab[0]))]
+            missing[slab[0]] = [writer for writer in writers if claims.enter_context(writer.lock(slab[0]))]
             yield bool(missing[slab[0]])
 
     def read(slab: tuple[int, int]) -> tuple[Grey, list[NDArray[np.uint8]]]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.io.atomic import write_text
-from tomostain.io.locks import claim
+from tomostain.io.locks import lock
 
 _PLAN = "plan.json"
 _INNER = 64
@@ -38,7 +38,7 @@ class Scratch:
         self.path, self.shape, self.slab = Path(path), tuple(shape), min(slab, shape[0])
         about = {"shape": list(shape), "dtype": str(np.dtype(dtype)), "slab": self.slab, "plan": dict(plan)}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with claim(self.path.with_name(f"{self.path.name}.lock"), wait=True):
+        with lock(self.path.with_name(f"{self.path.name}.lock"), wait=True):
             if not self._is_of(about):
                 shutil.rmtree(self.path, ignore_errors=True)
                 self._make(dtype)
@@ -77,9 +77,9 @@ class Scratch:
         return [slab for slab in self.slabs() if not self._marker(slab[0]).exists()]
 
     @contextmanager
-    def claim(self, first: int) -> Iterator[bool]:
+    def lock(self, first: int) -> Iterator[bool]:
         """Claim a slab for the length of a block; yields False if another process has it or it has been written."""
-        with claim(self._marker(first).with_suffix(".lock")) as ours:
+        with lock(self._marker(first).with_suffix(".lock")) as ours:
             yield ours and not self._marker(first).exists()
 
     def write(self, first: int, values: NDArray[Any]) -> None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.io.atomic import make_parent, refuse_existing, write_text
-from tomostain.io.locks import SharedLock, claim, is_unlocked
+from tomostain.io.locks import SharedLock, is_unlocked, lock
 from tomostain.io.metadata.units import check_pixels, check_voxel_um
 from tomostain.io.ome_zarr.plan import PLAN, PROGRESS, begin, difference, found_plan, make_plan, unfinished
 from tomostain.io.ome_zarr.pyramid import Shape, halve, pyramid_shapes
@@ -78,7 +78,7 @@ def create_stained(
     plan = make_plan(shape, check_voxel_um(voxel_um, "voxel_um"), min(slab, shape[0]), provenance)
     make_parent(path)
     # Of several that begin at once, one makes the arrays and the others find them.
-    with claim(path.with_name(f".{path.name}.lock"), wait=True):
+    with lock(path.with_name(f".{path.name}.lock"), wait=True):
         return _begin_or_continue(path, plan, overwrite, resume)
 
 
@@ -154,10 +154,10 @@ class StainedWriter:
         return [] if self.complete else [s for s in self.slabs() if not self._marker(0, s[0]).exists()]
 
     @contextmanager
-    def claim(self, z0: int) -> Iterator[bool]:
+    def lock(self, z0: int) -> Iterator[bool]:
         """Claim a slab for the length of a block; yields False if another process has it, or it has been written."""
         try:
-            with claim(self._marker(0, z0).with_suffix(".lock")) as ours:
+            with lock(self._marker(0, z0).with_suffix(".lock")) as ours:
                 yield ours and not self._marker(0, z0).exists()
         except FileNotFoundError:
             if not self.complete:  # else others have finished it all, and the folder of progress is gone
@@ -197,7 +197,7 @@ class StainedWriter:
                 f"{self.path}: {len(pending)} of {len(self.slabs())} slabs are not stained yet (the first begins at "
                 f"slice {pending[0][0]}); run the same command again to continue"
             )
-        with claim(self.path / ".tomostain-finish.lock", wait=True):
+        with lock(self.path / ".tomostain-finish.lock", wait=True):
             if not self.complete:
                 self._finish(progress)
 
@@ -250,7 +250,7 @@ class StainedWriter:
     def leave(self) -> None:
         """Be at the work no longer: others may remove it. Ends with this object, too."""
         if self._presence:
-            self._presence.leave()
+            self._presence.release()
 
     def _without(self, bad: list[str]) -> list[str]:
         """Remove damaged shards: to write one, its index would be read, which may be what is damaged."""
