@@ -1,5 +1,7 @@
 """Section geometry against analytic truth: planes through linear ramps, known rotations, and round trips."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,15 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from tomostain.errors import InputError
-from tomostain.geometry.section import Section, grid_um, resample_slide, sample_volume, slices_needed
+from tomostain.geometry.section import (
+    Section,
+    grid_um,
+    interpolate,
+    plane_in_box,
+    resample_slide,
+    sample_volume,
+    slices_needed,
+)
 
 
 def any_section(seed: int) -> Section:
@@ -100,3 +110,43 @@ def test_an_impossible_section_is_refused(values, message):
     with pytest.raises(InputError) as caught:
         Section.from_dict(values, source="truth.yaml")
     assert message in str(caught.value)
+
+
+def plane_in_box_by_edges(section: Section, far_um: np.ndarray) -> np.ndarray:
+    """Reference: the crossing points of a plane and a box, without a tolerance at the corners."""
+    points = []
+    for axis in range(3):
+        for a, b in product((0.0, 1.0), repeat=2):
+            start = np.insert(np.array([a, b]), axis, 0.0) * far_um
+            stop = np.insert(np.array([a, b]), axis, 1.0) * far_um
+            heights = [(point - section.origin_um) @ section.normal for point in (start, stop)]
+            if heights[0] == heights[1]:
+                points += [start, stop] if abs(heights[0]) < 1e-6 else []
+            elif heights[0] * heights[1] <= 0:
+                points.append(start + (stop - start) * heights[0] / (heights[0] - heights[1]))
+    return np.array(points).reshape(-1, 3)
+
+
+@pytest.mark.parametrize("kind", ["oblique", "axis-aligned"])
+def test_the_corners_of_plane_and_box_span_the_same_part_of_the_plane(kind):
+    rng = np.random.default_rng(3)
+    size_um = np.array([500.0, 900.0, 700.0])
+    for _ in range(50):
+        frame = np.linalg.qr(rng.normal(size=(3, 3)))[0] if kind == "oblique" else np.eye(3)[rng.permutation(3)]
+        origin_um = rng.integers(0, 50, 3) * 10.0
+        section = Section(origin_um, frame[0], frame[1])
+        points = section.from_volume_um(plane_in_box(section.origin_um, section.normal, size_um))
+        reference = section.from_volume_um(plane_in_box_by_edges(section, size_um))
+        assert np.array_equal(points.min(axis=0), reference.min(axis=0))
+        assert np.array_equal(points.max(axis=0), reference.max(axis=0))
+
+
+def test_a_plane_beside_the_box_has_no_points_in_it():
+    assert plane_in_box(np.array([-5.0, 0.0, 0.0]), np.array([1.0, 0.0, 0.0]), (10.0, 10.0, 10.0)).shape == (0, 3)
+
+
+def test_interpolation_fills_or_repeats_outside():
+    image = np.array([[0, 10], [20, 30]], np.uint8)
+    index = np.array([[0.5, 0.5], [3.0, 3.0]])
+    assert interpolate(image, index).tolist() == [15.0, 30.0]
+    assert interpolate(image, index, fill=-1.0).tolist() == [15.0, -1.0]

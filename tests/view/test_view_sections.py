@@ -156,7 +156,7 @@ def test_the_verb_cuts_by_points(stained, tmp_path, capsys):
         (["--through", "1,2,3"], "goes with --normal or --axis"),
         (["--through", "1,2,3", "--axis", "q"], "give z, y or x"),
         (["--through", "1,2,3", "--axis", "z", "--normal", "1,0,0"], "give one"),
-        (["--through", "1,2,3", "--normal", "0,0,0"], "is no direction"),
+        (["--through", "1,2,3", "--normal", "0,0,0"], "is not a direction"),
         (["--through", "900,2,3", "--axis", "z"], "misses the volume"),
         (["--through", "1,2,3", "--axis", "z", "--thickness-um", "-1"], "a thickness of -1 µm"),
         (["--through", "1,2,3", "--axis", "z", "--blending", "sum"], "density or colour"),

@@ -1,1 +1,1 @@
-"""Geometry: where a section lies in a volume, planes and curved surfaces. All coordinate arithmetic is here."""
+"""Geometry of sections in a volume: planes, curved surfaces, interpolation. All coordinate transforms are here."""

@@ -1,13 +1,14 @@
-"""Where a section lies: plane ↔ volume ↔ slide, everything in µm. No other code does coordinate arithmetic.
+"""Section planes: transforms between slide, section and volume coordinates in µm, and resampling on a section.
 
-The paper's section 2.3: a plane in the µCT volume (rigid in 3D) and an affine of the histology image. The first
-voxel's centre is (0, 0, 0) µm; the first slide pixel's centre is (0, 0) µm. A slide point (row_um, column_um) lies in
-the volume at ``origin_um + r * row + c * column`` with ``(r, c) = slide_to_section @ (row_um, column_um, 1)``.
+Paper section 2.3: a plane in the µCT volume (rigid in 3D) and an affine of the histology image. The centre of the
+first voxel is (0, 0, 0) µm. The centre of the first slide pixel is (0, 0) µm. A slide point (row_um, column_um) is at
+``origin_um + r * row + c * column`` in the volume, with ``(r, c) = slide_to_section @ (row_um, column_um, 1)``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import product
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +18,8 @@ from tomostain.errors import InputError
 
 IDENTITY_2D = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 Float = NDArray[np.float64]
+# Relative tolerance of distances: a point of a box this close to a plane is on the plane.
+_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Section:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], source: str = "section") -> "Section":
-        """Read the keys of `pair.yaml` and `truth/section.yaml`; errors name `source`."""
+        """Make a section from the keys of `pair.yaml` or `truth/section.yaml`. Error messages name `source`."""
         missing = [key for key in ("origin_um", "row", "column") if key not in values]
         if missing:
             raise InputError(f"{source}: key '{missing[0]}' is missing")
@@ -75,8 +78,8 @@ class Section:
         except InputError as error:
             raise InputError(f"{source}: {error}") from None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain lists under the keys of `pair.yaml`."""
+    def to_dict(self) -> dict[str, list[Any]]:
+        """Return lists of numbers with the keys of `pair.yaml`."""
         keys = ("origin_um", "row", "column", "slide_to_section")
         return {key: getattr(self, key).tolist() for key in keys}
 
@@ -97,7 +100,7 @@ class Section:
         return np.asarray(self.origin_um + points[..., :1] * self.row + points[..., 1:] * self.column)
 
     def from_volume_um(self, volume_um: ArrayLike) -> Float:
-        """Project volume points (..., 3) on the plane; return section (row, column), µm, shape (..., 2)."""
+        """Project volume points (..., 3) onto the plane. Return section (row, column), µm, shape (..., 2)."""
         offset = np.asarray(volume_um, dtype=np.float64) - self.origin_um
         return np.stack([offset @ self.row, offset @ self.column], axis=-1)
 
@@ -112,6 +115,14 @@ class Section:
         return np.asarray(points @ np.linalg.inv(self.slide_to_section[:, :2]).T, dtype=np.float64)
 
 
+class SampleOptions(TypedDict, total=False):
+    """Keywords of `sample_volume`."""
+
+    order: int
+    fill: float
+    first_slice: int
+
+
 def grid_um(shape: tuple[int, int], pixel_um: float) -> Float:
     """Return the (row, column) µm of each pixel centre, shape (rows, columns, 2), the first pixel at (0, 0).
 
@@ -124,22 +135,47 @@ def grid_um(shape: tuple[int, int], pixel_um: float) -> Float:
     return np.asarray(np.stack([rows, columns], axis=-1) * float(pixel_um), dtype=np.float64)
 
 
+def interpolate(
+    image: NDArray[Any], index: NDArray[np.floating], *, order: int = 1, fill: float | None = None
+) -> NDArray[np.float32]:
+    """Interpolate an image or a volume by splines.
+
+    Parameters
+    ----------
+    image : ndarray, N dimensions
+        Real numbers.
+    index : ndarray, shape (..., N)
+        Positions in pixels or voxels. The centre of the first one is at 0.
+    order : int
+        Order of the spline, 0 to 5.
+    fill : float, optional
+        Value outside the image. None repeats the border.
+
+    Returns
+    -------
+    ndarray of float32, shape (...)
+    """
+    mode, value = ("nearest", 0.0) if fill is None else ("constant", fill)
+    coordinates = np.moveaxis(index, -1, 0)
+    return np.asarray(
+        ndimage.map_coordinates(image, coordinates, output=np.float32, order=order, mode=mode, cval=value)
+    )
+
+
 def sample_volume(
     volume: NDArray[Any],
     voxel_um: tuple[float, float, float],
     section: Section,
     shape: tuple[int, int],
     pixel_um: float,
-    order: int = 1,
-    fill: float = 0.0,
-    first_slice: int = 0,
+    **options: Unpack[SampleOptions],
 ) -> NDArray[np.float32]:
-    """Cut the section plane out of a volume.
+    """Interpolate a volume on a section plane.
 
     Parameters
     ----------
     volume : ndarray, shape (Z, Y, X)
-        Grey values (or labels, with ``order=0``). May be the slab of the volume that begins at `first_slice`.
+        Grey values (or labels, with ``order=0``): the whole volume, or the slices that begin at `first_slice`.
     voxel_um : tuple of float
         Voxel size (z, y, x), µm.
     section : Section
@@ -147,35 +183,60 @@ def sample_volume(
     shape : tuple of int
         (rows, columns) of the result.
     pixel_um : float
-        Its pixel size, µm.
-    order : int
-        Order of the spline, 0 to 5.
-    fill : float
-        Value outside the volume.
-    first_slice : int
-        Index in the whole volume of the first slice of `volume`.
+        Pixel size of the result, µm.
+    **options
+        ``order`` (int, default 1): order of the spline, 0 to 5. ``fill`` (float, default 0): value outside the volume.
+        ``first_slice`` (int, default 0): index in the whole volume of the first slice of `volume`.
 
     Returns
     -------
     ndarray of float32, shape (rows, columns)
     """
-    points = section.to_volume_um(grid_um(shape, pixel_um)) / np.asarray(voxel_um)
-    points[..., 0] -= first_slice
-    values = ndimage.map_coordinates(
-        np.asarray(volume),
-        np.moveaxis(points, -1, 0),
-        output=np.float32,
-        order=order,
-        mode="constant",
-        cval=fill,
-    )
-    return np.asarray(values, dtype=np.float32)
+    index = section.to_volume_um(grid_um(shape, pixel_um)) / np.asarray(voxel_um)
+    index[..., 0] -= options.get("first_slice", 0)
+    return interpolate(np.asarray(volume), index, order=options.get("order", 1), fill=options.get("fill", 0.0))
+
+
+def plane_in_box(point_um: Float, normal: Float, size_um: Sequence[float] | Float) -> Float:
+    """Return the points where a plane crosses the edges of a box.
+
+    Parameters
+    ----------
+    point_um : ndarray, shape (3,)
+        A point of the plane (z, y, x), µm.
+    normal : ndarray, shape (3,)
+        Unit normal of the plane.
+    size_um : sequence of float
+        The box reaches from (0, 0, 0) to this corner, µm.
+
+    Returns
+    -------
+    ndarray, shape (N, 3)
+        A point may occur more than once. Empty if the plane misses the box.
+
+    Examples
+    --------
+    >>> points = plane_in_box(np.array([1.0, 0.0, 0.0]), np.array([1.0, 0.0, 0.0]), (2.0, 5.0, 5.0))
+    >>> points.tolist()
+    [[1.0, 0.0, 0.0], [1.0, 0.0, 5.0], [1.0, 5.0, 0.0], [1.0, 5.0, 5.0]]
+    """
+    tolerance = _TOLERANCE * max(*size_um, 1.0)
+    points = []
+    for axis, ends in product(range(3), product((0.0, 1.0), repeat=2)):
+        start = np.insert(np.array(ends), axis, 0.0) * size_um
+        stop = start.copy()
+        stop[axis] = size_um[axis]
+        heights = (start - point_um) @ normal, (stop - point_um) @ normal
+        points += [end for end, height in zip((start, stop), heights, strict=True) if abs(height) <= tolerance]
+        if heights[0] * heights[1] < 0:
+            points.append(start + (stop - start) * heights[0] / (heights[0] - heights[1]))
+    return np.array(points).reshape(-1, 3)
 
 
 def slices_needed(
     section: Section, shape: tuple[int, int], pixel_um: float, z_um: float, n_slices: int
 ) -> tuple[int, int]:
-    """Return the half-open range of volume slices that the section plane touches, so that only they are read."""
+    """Return the half-open range of the volume slices that the section plane crosses."""
     corners = grid_um((2, 2), 1.0) * (np.array(shape) - 1) * pixel_um
     z = section.to_volume_um(corners)[..., 0] / z_um
     first, last = int(np.floor(z.min())) - 1, int(np.ceil(z.max())) + 2
@@ -190,20 +251,20 @@ def resample_slide(
     pixel_um: float,
     fill: int = 255,
 ) -> NDArray[np.uint8]:
-    """Bring a slide on the grid of the section (paper section 2.3), once, with area averaging.
+    """Resample a slide on the grid of the section (paper section 2.3) in one step, with area averaging.
 
     Parameters
     ----------
     slide : ndarray of uint8, shape (rows, columns, 3)
-        The slide, or the pyramid level of it that suits.
+        The slide, or one level of its pyramid.
     slide_pixel_um : float
-        Its pixel size, µm.
+        Pixel size of `slide`, µm.
     section : Section
         Gives the affine from the slide to the section.
     shape : tuple of int
         (rows, columns) of the result.
     pixel_um : float
-        Its pixel size, µm: the µCT's voxel size.
+        Pixel size of the result, µm.
     fill : int
         Value outside the slide.
 
@@ -213,8 +274,8 @@ def resample_slide(
 
     Notes
     -----
-    Where a result pixel covers n × n slide pixels (n > 1), it is the mean of n × n bilinear samples spread evenly
-    over its area, so that fine detail is averaged and not aliased.
+    A result pixel that covers n × n slide pixels (n > 1) is the mean of n × n bilinear samples, spread evenly over its
+    area. This averages fine detail instead of aliasing it.
     """
     n = max(1, round(pixel_um / slide_pixel_um))
     offsets = ((np.arange(n) + 0.5) / n - 0.5) * pixel_um
@@ -223,9 +284,6 @@ def resample_slide(
     for row_um in offsets:
         for column_um in offsets:
             points = section.section_to_slide_um(centres + np.array([row_um, column_um])) / slide_pixel_um
-            coordinates = np.moveaxis(points, -1, 0)
             for channel in range(3):
-                total[..., channel] += ndimage.map_coordinates(
-                    slide[..., channel], coordinates, output=np.float32, order=1, mode="constant", cval=fill
-                )
+                total[..., channel] += interpolate(slide[..., channel], points, fill=fill)
     return np.clip(np.rint(total / n**2), 0, 255).astype(np.uint8)

@@ -1,39 +1,39 @@
-"""Where a virtual section lies: a plane, or a smooth surface through points, as a grid of places in the specimen.
+"""Pixel positions of a virtual section: on a plane, or on a smooth surface through points.
 
-Places are (z, y, x) in µm from the middle of the first voxel, as OME-Zarr viewers show them.
+Positions are (z, y, x) in µm from the centre of the first voxel, as OME-Zarr viewers show them.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
+from tomostain.geometry.section import plane_in_box
 
 Float64 = NDArray[np.float64]
 Triple = tuple[float, float, float]
-# Parts of a pixel by which a side may fall short of the next pixel through rounding alone.
+# Rounding tolerance of the number of pixels along a side, pixels.
 _SLACK = 1e-6
-# Parts of the largest side by which points must spread before a plane through them is believed.
+# Smallest spread of points across their longest direction, relative to the spread along it, that defines a plane.
 _THIN = 1e-6
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A section's pixels in the specimen.
+    """The pixels of a section in the volume.
 
     Attributes
     ----------
     places_um : ndarray of float64, shape (rows, columns, 3)
-        The middle of each pixel, (z, y, x), µm.
+        Centre of each pixel (z, y, x), µm.
     normals : ndarray of float64, shape (rows, columns, 3)
-        Unit vectors across the section, (z, y, x).
+        Unit normals of the section at each pixel (z, y, x).
     pixel_um : float
-        Pixel size, µm, in the plane; on a curved surface in its projection on the plane that fits best.
+        Pixel size, µm. On a curved surface: pixel size of its projection on the plane of best fit.
     stretch : float
-        The largest area of the surface that one pixel stands for, in pixels: 1 for a plane.
+        Largest area of the surface in one pixel, in pixel areas. 1 for a plane.
     """
 
     places_um: Float64
@@ -43,7 +43,7 @@ class Cut:
 
 
 def plane_of(points_um: Sequence[Sequence[float]] | Float64) -> tuple[Float64, Float64]:
-    """Return middle and unit normal of the plane that lies closest to points (least squares).
+    """Fit a plane to points by least squares. Return its centre and unit normal.
 
     Parameters
     ----------
@@ -53,12 +53,12 @@ def plane_of(points_um: Sequence[Sequence[float]] | Float64) -> tuple[Float64, F
     Returns
     -------
     middle, normal : ndarray of float64, shape (3,)
-        The normal's largest component is positive.
+        The largest component of the normal is positive.
 
     Raises
     ------
     InputError
-        If there are fewer than three points, one is not finite, or they lie on a line.
+        If there are fewer than three points, a coordinate is not finite, or the points lie on a line.
 
     Examples
     --------
@@ -68,19 +68,18 @@ def plane_of(points_um: Sequence[Sequence[float]] | Float64) -> tuple[Float64, F
     """
     points = np.asarray(points_um, dtype=np.float64)
     if points.ndim != 2 or points.shape[1] != 3 or len(points) < 3 or not np.isfinite(points).all():
-        raise InputError(f"section: {len(points)} point(s) given; a plane needs three or more of (z, y, x) in µm")
+        raise InputError(f"section: a plane needs three or more points (z, y, x) in µm, found {len(points)}")
     middle = points.mean(axis=0)
     _, spread, axes = np.linalg.svd(points - middle, full_matrices=True)
     if spread[1] <= _THIN * max(spread[0], 1e-12):
-        raise InputError("section: the points lie on a line or on one spot; give three that span a plane")
+        raise InputError("section: the points lie on a line; give three points that define a plane")
     return middle, _turned(axes[2])
 
 
 def axes_of(normal: Float64) -> tuple[Float64, Float64]:
-    """Return the directions of rows (down the picture) and columns (to the right) of a plane.
+    """Return the directions of the rows (down) and the columns (to the right) of an image of a plane.
 
-    Columns run as x does in the specimen, or as y where the plane is across x; so that the slices of the volume look
-    as they do in it.
+    Columns run along x, or along y if the plane is perpendicular to x. So a slice of the volume looks as usual.
 
     Examples
     --------
@@ -98,30 +97,30 @@ def axes_of(normal: Float64) -> tuple[Float64, Float64]:
 def plane_cut(
     middle_um: Sequence[float] | Float64, normal: Sequence[float] | Float64, size_um: Triple, pixel_um: float
 ) -> Cut:
-    """Return the section along a plane, as large as its crossing with the volume.
+    """Return the section along a plane, as large as the intersection of the plane with the volume.
 
     Parameters
     ----------
     middle_um : (z, y, x)
-        A place in the plane, µm.
+        A point of the plane, µm.
     normal : (z, y, x)
-        Across the plane; its length does not matter.
+        Normal of the plane, of any length.
     size_um : tuple of float
-        From the middle of the first voxel to that of the last, (z, y, x), µm.
+        Size of the volume from the centre of the first voxel to the centre of the last one (z, y, x), µm.
     pixel_um : float
 
     Raises
     ------
     InputError
-        If the normal is no direction, or the plane misses the volume.
+        If the normal is not a direction, or the plane does not cross the volume.
     """
     across = np.asarray(normal, dtype=np.float64)
     length = float(np.linalg.norm(across))
     if across.shape != (3,) or not np.isfinite(length) or length == 0:
-        raise InputError(f"section: the normal {list(normal)} is no direction; give three numbers (z, y, x), not all 0")
+        raise InputError(f"section: {list(normal)} is not a direction; give three numbers (z, y, x), not all 0")
     across = across / length
     middle = np.asarray(middle_um, dtype=np.float64)
-    corners = crossing(middle, across, size_um)
+    corners = plane_in_box(middle, across, size_um)
     if len(corners) == 0:
         reach = ", ".join(f"{side:g}" for side in size_um)
         place = ", ".join(f"{value:g}" for value in middle)
@@ -133,25 +132,25 @@ def plane_cut(
 
 
 def curved_cut(points_um: Sequence[Sequence[float]] | Float64, size_um: Triple, pixel_um: float) -> Cut:
-    """Return the section along the smoothest surface through points.
+    """Return the section along a thin-plate spline through points.
 
     Parameters
     ----------
     points_um : sequence of (z, y, x)
-        Three or more, µm, none above another as seen across the plane that fits them best.
+        Three or more, µm. Along the normal of the plane of best fit no two points may coincide.
     size_um, pixel_um
-        As for `plane_cut`.
+        See `plane_cut`.
 
     Raises
     ------
     InputError
-        If no surface leads through the points, or the plane that fits best misses the volume.
+        If no such surface goes through the points, or the plane of best fit does not cross the volume.
 
     Notes
     -----
-    The height above the plane that fits best is a thin-plate spline (Duchon 1977), which bends least of all surfaces
-    through the points; far from them it goes on straight. Pixels are even in the plane, so where the surface is steep
-    one pixel stands for more than its area: `Cut.stretch`.
+    The height above the plane of best fit is a thin-plate spline (Duchon 1977): of all surfaces through the points it
+    has the least bending energy, and far from the points it is flat. Pixels are evenly spaced in the plane, so a pixel
+    on a steep part covers more of the surface: see `Cut.stretch`.
     """
     from scipy.interpolate import RBFInterpolator
 
@@ -162,7 +161,7 @@ def curved_cut(points_um: Sequence[Sequence[float]] | Float64, size_um: Triple, 
     try:
         height = RBFInterpolator((points - middle) @ axes.T, (points - middle) @ normal, kernel="thin_plate_spline")
     except np.linalg.LinAlgError:
-        raise InputError("section: two points lie above one another, so no surface leads through both") from None
+        raise InputError("section: two points lie above one another, so no surface goes through both") from None
     shape = flat.places_um.shape[:2]
     above = height((flat.places_um - middle).reshape(-1, 3) @ axes.T).reshape(shape)
     slopes = [np.gradient(above, pixel_um, axis=axis) if shape[axis] > 1 else np.zeros(shape) for axis in (0, 1)]
@@ -171,27 +170,12 @@ def curved_cut(points_um: Sequence[Sequence[float]] | Float64, size_um: Triple, 
     return Cut(flat.places_um + above[..., None] * normal, across / area[..., None], pixel_um, float(area.max()))
 
 
-def crossing(middle: Float64, normal: Float64, size_um: Triple) -> Float64:
-    """Return where a plane crosses the edges of the box from (0, 0, 0) to `size_um`, µm, shape (N, 3)."""
-    found = []
-    for axis, ends in product(range(3), product((0.0, 1.0), repeat=2)):
-        start = np.insert(np.array(ends), axis, 0.0) * size_um
-        stop = start.copy()
-        stop[axis] = size_um[axis]
-        before, after = (start - middle) @ normal, (stop - middle) @ normal
-        near = _SLACK * max(*size_um, 1.0)
-        found += [end for end, far in ((start, before), (stop, after)) if abs(far) <= near]
-        if before * after < 0:
-            found.append(start + (stop - start) * before / (before - after))
-    return np.array(found).reshape(-1, 3)
-
-
 def _steps(along: Float64, pixel_um: float) -> Float64:
-    """Return the pixels' places from the least to the largest."""
+    """Return evenly spaced positions from the smallest to the largest one."""
     count = int(np.floor((along.max() - along.min()) / pixel_um + _SLACK)) + 1
     return np.asarray(along.min() + pixel_um * np.arange(count))
 
 
 def _turned(axis: Float64) -> Float64:
-    """Return the direction or its opposite, whichever has its largest component positive."""
+    """Return the direction or its opposite, such that the largest component is positive."""
     return np.asarray(axis * np.sign(axis[np.argmax(np.abs(axis))])) + 0.0

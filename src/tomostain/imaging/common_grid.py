@@ -1,6 +1,5 @@
 """The grid of a pair: the part of the section plane that the volume and the slide both cover."""
 
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -8,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tomostain.errors import InputError
-from tomostain.geometry.section import Section, grid_um, resample_slide, sample_volume, slices_needed
+from tomostain.geometry.section import Section, grid_um, plane_in_box, resample_slide, sample_volume, slices_needed
 from tomostain.imaging.intensity import check_finite
 from tomostain.io.volumes.base import VolumeLike
 
@@ -55,7 +54,9 @@ def common_grid(
     """
     corners = grid_um((2, 2), 1.0).reshape(-1, 2) * (np.array(slide_shape) - 1) * slide_pixel_um
     on_plane = section.slide_to_section_um(corners)
-    cut = section.from_volume_um(_plane_in_box(section, (np.array(volume_shape) - 1) * np.array(voxel_um)))
+    cut = section.from_volume_um(
+        plane_in_box(section.origin_um, section.normal, (np.array(volume_shape) - 1) * np.array(voxel_um))
+    )
     if len(cut):
         low = np.maximum(on_plane.min(axis=0), cut.min(axis=0))
         size = np.minimum(on_plane.max(axis=0), cut.max(axis=0)) - low
@@ -65,21 +66,6 @@ def common_grid(
     affine = section.slide_to_section.copy()
     affine[:, 2] -= low
     return Section(section.to_volume_um(low), section.row, section.column, affine), shape
-
-
-def _plane_in_box(section: Section, far_um: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return where the plane cuts the edges of the box from (0, 0, 0) to `far_um`, shape (n, 3)."""
-    points = []
-    for axis in range(3):
-        for a, b in product((0.0, 1.0), repeat=2):
-            start = np.insert(np.array([a, b]), axis, 0.0) * far_um
-            stop = np.insert(np.array([a, b]), axis, 1.0) * far_um
-            heights = [(point - section.origin_um) @ section.normal for point in (start, stop)]
-            if heights[0] == heights[1]:
-                points += [start, stop] if abs(heights[0]) < 1e-6 else []
-            elif heights[0] * heights[1] <= 0:
-                points.append(start + (stop - start) * heights[0] / (heights[0] - heights[1]))
-    return np.array(points).reshape(-1, 3)
 
 
 def cut_volume(

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from tomostain.errors import InputError
+from tomostain.geometry.section import interpolate
 from tomostain.register.similarity import mutual_information
 
 Float32 = NDArray[np.float32]
@@ -118,11 +118,8 @@ def load_simpleitk() -> Any:
 def warp(image: NDArray[np.generic], shift_px: Float32) -> Float32:
     """Return an image (Y, X) or (Y, X, C) taken from each pixel's place plus `shift_px` (Y, X, 2); edges repeat."""
     rows, columns = np.indices(shift_px.shape[:2])
-    at = [rows + shift_px[..., 0], columns + shift_px[..., 1]]
+    index = np.stack([rows + shift_px[..., 0], columns + shift_px[..., 1]], axis=-1)
     channels = image[..., None] if image.ndim == 2 else image
-    moved = [
-        ndimage.map_coordinates(channels[..., c].astype(np.float32), at, order=1, mode="nearest")
-        for c in range(channels.shape[2])
-    ]
+    moved = [interpolate(channels[..., c].astype(np.float32), index) for c in range(channels.shape[2])]
     result = np.stack(moved, axis=-1)
     return np.asarray(result[..., 0] if image.ndim == 2 else result, dtype=np.float32)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from tomostain.geometry.section import Section, grid_um
+from tomostain.geometry.section import Section, grid_um, interpolate
 from tomostain.imaging.intensity import IntensityReference
 from tomostain.io.volumes.base import VolumeLike
 from tomostain.progress import Progress, silent
@@ -188,7 +188,7 @@ def read_slab(
             here = (index[:, 0] >= first) & (index[:, 0] < max(last - 1, first + 1))
             index = index[here]
             index[:, 0] -= first
-            slab[k + n, which[here]] = ndimage.map_coordinates(values, index.T, order=1, mode="constant", cval=np.nan)
+            slab[k + n, which[here]] = interpolate(values, index, fill=np.nan)
     progress("reading about the section", volume.shape[0], volume.shape[0])
     return ResolutionLevel.of(
         slab.reshape(2 * n + 1, *shape), np.full(3, pixel_um), np.array([-n * pixel_um, 0.0, 0.0])

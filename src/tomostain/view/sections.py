@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import map_coordinates
 
 from tomostain.errors import InputError
+from tomostain.geometry.section import interpolate
 from tomostain.geometry.surfaces import Cut, curved_cut, plane_cut, plane_of
 from tomostain.io import open_stained, open_volume, write_slide
 from tomostain.io.atomic import refuse_existing
@@ -94,11 +94,10 @@ def _sample(block: Block, shape: Sequence[int], index: NDArray[np.float64], blen
     end = np.minimum(np.floor(index[inside].max(axis=0)).astype(int) + 2, shape)
     values = block(first.tolist(), end.tolist())
     values = values.reshape(*values.shape[:3], -1)
-    places = np.moveaxis(index - first, -1, 0)
     # Places outside were moved to the border, maybe beyond the block; they are not counted.
     counted, means = inside.sum(axis=0), []
     for channel in range(values.shape[3]):
-        found = map_coordinates(values[..., channel].astype(np.float32), places, order=1, mode="nearest")
+        found = interpolate(values[..., channel].astype(np.float32), index - first)
         if blending == "density":
             found = np.log(found + 1)
         total = np.where(inside, found, 0).sum(axis=0)
