@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from benchmarks.measure import as_rows, paired
 from tomostain.memory import keep_freed_memory
 from tomostain.networks.build import build_network
-from tomostain.networks.kernels.accelerate import accelerate
+from tomostain.networks.kernels import accelerate
 from tomostain.train import Recipe, load_recipe
 
 RECIPES = ("paired-cyclegan", "tomostain", "paired-cyclegan-cpu", "tomostain-cpu")

@@ -15,7 +15,7 @@ from tomostain import __version__
 from tomostain.io import ModelSpec
 from tomostain.memory import keep_freed_memory
 from tomostain.networks.build import build_network
-from tomostain.networks.kernels.accelerate import accelerate
+from tomostain.networks.kernels import accelerate
 from tomostain.networks.precision import with_precision
 from tomostain.stain import StainConfig, Translator, stain_slice
 from tomostain.stain.volume_statistics import pooled_translator

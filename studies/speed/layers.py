@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.measure import as_rows, paired
-from studies.table1.cost import multiply_adds
 from tomostain.memory import keep_freed_memory
+from tomostain.networks import count_multiply_adds
 from tomostain.networks.build import build_network
-from tomostain.networks.kernels.accelerate import accelerate, put_channels_last
+from tomostain.networks.kernels import accelerate, put_channels_last
 
 # What stands in the network, and the side of its input as a part of the patch's.
 LAYERS: dict[str, tuple[Callable[[], nn.Sequential], int, int]] = {
@@ -44,7 +44,7 @@ def compare(network: nn.Module, image: Tensor, rounds: int, *, inside: bool = Fa
         given = image.contiguous(memory_format=torch.channels_last)
         for chosen in (fast, frozen):
             put_channels_last(chosen)._forward_hooks.clear()
-    flop = 2 * multiply_adds(network, image)
+    flop = 2 * count_multiply_adds(network, tuple(image.shape))
 
     def infer(chosen: nn.Module, image: Tensor) -> Tensor:
         with torch.inference_mode():

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from benchmarks.measure import as_rows, paired
 from benchmarks.staining import pooled, translator
-from studies.table1.cost import multiply_adds
 from tomostain.memory import keep_freed_memory
+from tomostain.networks import count_multiply_adds
 from tomostain.networks.build import build_network, size_step
 from tomostain.stain import StainConfig, Translator, stain_slice
 from tomostain.tiling.exact import halo_of, tile_spans
@@ -29,10 +29,10 @@ def slice_flop(model: Translator, side: int, config: StainConfig) -> int:
     image = torch.zeros(1, generator["in_channels"], patch, patch)
     network = build_network(generator)
     if config.blend != "exact":
-        return 2 * multiply_adds(network, image) * len(tile_starts(side, patch, stride)) ** 2
+        return 2 * count_multiply_adds(network, tuple(image.shape)) * len(tile_starts(side, patch, stride)) ** 2
     halo = halo_of(generator, model.pooled)
     sides = [end - start for start, end, *_ in tile_spans(side, patch, halo, size_step(generator))]
-    return 2 * round(multiply_adds(network, image) * (sum(sides) / patch) ** 2)
+    return 2 * round(count_multiply_adds(network, tuple(image.shape)) * (sum(sides) / patch) ** 2)
 
 
 def in_half_precision() -> dict[str, tuple[Translator, StainConfig]]:

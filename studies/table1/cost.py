@@ -20,44 +20,14 @@ from tomostain.dataset.dataset import load_dataset
 from tomostain.dataset.pair import Pair
 from tomostain.dataset.writer import save_dataset
 from tomostain.devices import choose_device
-from tomostain.networks.build import build_network, count_parameters
+from tomostain.networks import build_network, count_multiply_adds, count_parameters
 from tomostain.train import load_recipe
 from tomostain.train.trainer import Trainer
 
 
 def multiply_adds(network: nn.Module, image: torch.Tensor) -> int:
-    """Return the multiply-adds of a network's convolutions for one input.
-
-    Examples
-    --------
-    >>> multiply_adds(nn.Conv2d(2, 5, 3, padding=1), torch.zeros(1, 2, 4, 4))
-    1440
-    >>> multiply_adds(nn.ConvTranspose2d(2, 5, 4, 2, 1), torch.zeros(1, 2, 4, 4))
-    2560
-    >>> multiply_adds(nn.Conv2d(4, 4, 3, padding=1, groups=4), torch.zeros(1, 4, 4, 4))
-    576
-    """
-    total = 0
-
-    def count(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        nonlocal total
-        assert isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
-        # Each value that comes in (transposed: each that comes out of a plain one) meets each kernel once.
-        places, features = (
-            (output, layer.in_channels) if isinstance(layer, nn.Conv2d) else (inputs[0], layer.out_channels)
-        )
-        total += places.numel() * features // layer.groups * layer.kernel_size[0] * layer.kernel_size[1]
-
-    handles = [
-        layer.register_forward_hook(count)
-        for layer in network.modules()
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
-    ]
-    with torch.no_grad():
-        network.eval()(image)
-    for handle in handles:
-        handle.remove()
-    return total
+    """Return `tomostain.networks.count_multiply_adds` for the shape of an image."""
+    return count_multiply_adds(network, tuple(image.shape))
 
 
 def seconds_a_step(name: str, steps: int) -> float:

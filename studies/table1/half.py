@@ -24,7 +24,7 @@ from tomostain.evaluate.metrics.lpips import Lpips
 from tomostain.evaluate.metrics.patch import METRICS, background_colour, patch_metrics
 from tomostain.io.atomic import write_text
 from tomostain.networks.build import build_network
-from tomostain.networks.kernels.accelerate import put_channels_last
+from tomostain.networks.kernels import put_channels_last
 from tomostain.stain import StainConfig, Translator, load_translator, stain_slice
 
 EDITION = EDITIONS["cpu"]
@@ -35,7 +35,7 @@ def ways(model: Path) -> dict[str, tuple[Translator, StainConfig]]:
     """Return how a model can stain, first the paper's way: overlapping windows, or exact tiles where it allows them."""
     plain = load_translator(model, "cpu")
     halves = {precision: halved(plain, precision) for precision in HALF}
-    if plain.tile_free:
+    if plain.tile_invariant:
         exact = StainConfig(blend="exact")
         return {"float32, exact tiles": (plain, exact)} | {
             f"{precision}, exact tiles": (half, exact) for precision, half in halves.items()

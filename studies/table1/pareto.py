@@ -34,7 +34,7 @@ from tomostain.io.atomic import write_text
 from tomostain.io.models import save_model
 from tomostain.memory import keep_freed_memory
 from tomostain.networks.build import build_network, count_parameters
-from tomostain.networks.kernels.accelerate import accelerate
+from tomostain.networks.kernels import accelerate
 from tomostain.networks.precision import with_precision
 from tomostain.stain import StainConfig, Translator, load_translator, stain_slice
 from tomostain.tiling.exact import halo_of
@@ -115,7 +115,7 @@ def do_point(point: str, out: Path, lpips: Lpips, steps: int) -> None:
         "steps": steps,
         "multiply_adds": multiply_adds(network, image),
         "weights": count_parameters(network),
-        "halo_px": halo_of(recipe.generator_spec()) if model.tile_free else None,
+        "halo_px": halo_of(recipe.generator_spec()) if model.tile_invariant else None,
         "seed": int(point in AGAIN),
         "seconds_of_training": model.spec.metrics["seconds"],
         "validation": judge(model, sets["aligned"], split.validation, lpips),
@@ -167,7 +167,7 @@ def judge(model: Translator, data: Dataset, ids: tuple[str, ...], lpips: Lpips) 
 
     Exact tiles where the model allows them, else overlapping ones as everywhere in this benchmark.
     """
-    config = StainConfig(stride_px=None if model.tile_free else EDITION.stride_px)
+    config = StainConfig(stride_px=None if model.tile_invariant else EDITION.stride_px)
     records = []
     for pair_id in ids:
         pair = data.load(pair_id)
@@ -199,7 +199,7 @@ def time_staining(paper: str, ways: dict[str, Recipe], rounds: int, side: int = 
     }
     for name, model in models.items():
         runs[name] = partial(
-            stain_slice, model, ct, StainConfig(stride_px=None if model.tile_free else EDITION.stride_px)
+            stain_slice, model, ct, StainConfig(stride_px=None if model.tile_invariant else EDITION.stride_px)
         )
     return {"side_px": side, "timings": as_rows(paired(runs, rounds, warm=rounds > 1)), "made": about()}
 

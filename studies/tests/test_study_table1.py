@@ -160,7 +160,7 @@ def test_the_regions_about_an_implant_are_told_by_distance():
 class Red(torch.nn.Module):
     """A reverse generator that reads red as grey."""
 
-    multiple, smallest = 4, 8
+    size_multiple, min_size_px = 4, 8
 
     def forward(self, y):
         return y[:, :1]

@@ -43,7 +43,7 @@ def spec(**changes) -> ModelSpec:
 class Repeat(nn.Module):
     """G_xy that repeats the grey value in three colours."""
 
-    multiple, smallest = 4, 8
+    size_multiple, min_size_px = 4, 8
 
     def forward(self, x):
         return x.expand(-1, 3, -1, -1)
@@ -52,7 +52,7 @@ class Repeat(nn.Module):
 class Off(nn.Module):
     """G_yx that reads the grey value back, but for what it adds."""
 
-    multiple, smallest = 4, 8
+    size_multiple, min_size_px = 4, 8
 
     def __init__(self, much):
         super().__init__()

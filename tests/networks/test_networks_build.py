@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from tomostain.errors import InputError
-from tomostain.networks.build import build_network, count_parameters
-from tomostain.networks.discriminators import receptive_field
+from tomostain.networks import build_network, count_parameters
 from tomostain.networks.layers import ChannelNorm
+from tomostain.networks.receptive_field import receptive_field
 
 
 def seen_px(network, size):
@@ -70,7 +70,7 @@ def test_resnet_keeps_every_size_that_is_a_multiple_of_four(rows, columns, chann
 @pytest.mark.parametrize("downs", [2, 5, 8])
 def test_unet_keeps_multiples_of_its_own_down_to_one_pixel(downs):
     network = build_network({"name": "unet", "in_channels": 1, "width": 2, "downs": downs})
-    size = network.multiple
+    size = network.size_multiple
     assert size == 2**downs
     with torch.no_grad():
         assert network(torch.zeros(1, 1, size, 2 * size)).shape == (1, 3, size, 2 * size)
@@ -178,7 +178,7 @@ def test_weights_come_from_the_generator_with_deviation_0_02():
     ("spec", "message"),
     [
         ({"name": "resnest"}, "'resnest' is unknown; did you mean 'resnet'"),
-        ({}, "'' is unknown; known: field, gated, ladder, patch, resnet, shuffle, unet"),
+        ({}, "'' is unknown; known: convnext-unet, field, gated, patch, resnet, shuffle, unet"),
         ({"name": "resnet", "widht": 8}, "unknown key 'widht'; did you mean 'width'"),
         ({"name": "resnet", "width": 0}, "width is 0"),
         ({"name": "resnet", "blocks": "nine"}, "blocks is 'nine'"),

@@ -13,8 +13,9 @@ from torch.nn import functional
 
 from tomostain.io import ModelSpec, save_model
 from tomostain.networks.build import build_network
-from tomostain.networks.kernels import accelerate as fast
-from tomostain.networks.kernels.accelerate import RowsConv2d, UpsamplingConv2d, WinogradConv2d, accelerate
+from tomostain.networks.kernels import accelerate
+from tomostain.networks.kernels import convolutions as fast
+from tomostain.networks.kernels.convolutions import RowsConv2d, UpsamplingConv2d, WinogradConv2d
 from tomostain.networks.kernels.winograd import POINTS, conv3x3, matrices, transform_kernels
 from tomostain.stain import load_translator
 

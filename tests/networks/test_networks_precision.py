@@ -9,7 +9,7 @@ from tests.support.toys import LEVELS, RESNET, colours, grey_values, toy_model, 
 from tomostain.cli.main import run
 from tomostain.errors import InputError
 from tomostain.io import open_stained, write_stack
-from tomostain.networks.kernels.accelerate import put_channels_last
+from tomostain.networks.kernels import put_channels_last
 from tomostain.networks.kernels.instance_norm import PixelwiseInstanceNorm2d
 from tomostain.networks.precision import with_precision
 from tomostain.stain import StainConfig, load_translator, stain_volume
@@ -77,7 +77,7 @@ def test_float32_changes_nothing_and_a_cpu_is_asked_what_it_can(monkeypatch):
     assert with_precision(network, "float32", CPU) is network
     assert next(network.parameters()).dtype == torch.float32
     capable(monkeypatch)
-    with pytest.raises(InputError, match=r"float16: this CPU .* give bfloat16 or float32, or a GPU"):
+    with pytest.raises(InputError, match=r"float16: this CPU .* use precision bfloat16 or float32, or a GPU"):
         with_precision(network, "float16", CPU)
     with pytest.warns(UserWarning, match="neither AMX nor AVX512-BF16"):
         assert next(with_precision(network, "bfloat16", CPU).parameters()).dtype == torch.bfloat16

@@ -10,10 +10,9 @@ from torch import nn
 from tomostain.errors import InputError
 from tomostain.io import ModelSpec
 from tomostain.networks.build import build_network, size_step
-from tomostain.networks.discriminators import receptive_field
-from tomostain.networks.generators import ResNetGenerator
+from tomostain.networks.receptive_field import reach_px, receptive_field
 from tomostain.stain import StainConfig, Translator, stain_slice
-from tomostain.tiling.exact import exact_tiles, halo_of, reach_px, tile_spans
+from tomostain.tiling.exact import exact_tiles, halo_of, tile_spans
 
 SPECS = {
     "unet": {"name": "unet", "width": 3, "downs": 3, "norm": "channel"},
@@ -95,7 +94,7 @@ def test_how_far_a_chain_of_convolutions_sees(layers):
 def test_how_far_the_paper_s_generator_sees():
     """By hand: 7 × 7, two 3 × 3 of stride 2, 2·blocks 3 × 3 at a quarter, two after enlargement, 7 × 7."""
     blocks = 2
-    network = ResNetGenerator(1, 3, width=1, blocks=blocks, norm="none").eval()
+    network = build_network({"name": "resnet", "in_channels": 1, "width": 1, "blocks": blocks, "norm": "none"}).eval()
     by_hand = 3 + 1 + 2 + 4 * 2 * blocks + 2 + 1 + 3
     assert by_hand <= reach_px(network, 1, 4) <= by_hand + 4  # plus what its place on the grid adds
 

@@ -1,26 +1,29 @@
-"""Lean generators: fewer multiply-adds a pixel than the ResNet's full 3 × 3 convolutions, and exact in tiles.
+"""Efficient generators: fewer multiply-adds for each pixel than the full 3 × 3 convolutions of the ResNet.
 
-Three ways of saving are put together. Pixels are folded into channels before anything is computed (pixel-unshuffle:
-Shi et al. 2016, arXiv:1609.05158), so that nearly all work is done on a quarter or a sixteenth of the pixels. Looking
-around and mixing channels are two layers, a depthwise convolution and 1 × 1 convolutions, in place of one that does
-both (`MixingBlock`: Liu et al. 2022, arXiv:2201.03545; `GatedBlock`: Chen et al. 2022, arXiv:2204.04676). The last two
-convolutions, narrow ones, see the input itself at full resolution and draw the detail.
+Three ways of saving are combined. Pixels are folded into channels first (pixel-unshuffle: Shi et al. 2016,
+arXiv:1609.05158), so most of the work is done on a quarter or a sixteenth of the pixels. Spatial filtering and mixing
+of channels are separate layers, a depthwise convolution and 1 × 1 convolutions (`MixingBlock`: Liu et al. 2022,
+arXiv:2201.03545; `GatedBlock`: Chen et al. 2022, arXiv:2204.04676). The last two convolutions are narrow, see the input
+image at full resolution, and draw the detail.
 
-None of them averages over the picture (NAFNet's channel attention is left out for that), so that with
-``norm: channel`` or ``none`` what becomes of a pixel hangs on its neighbourhood alone (`tomostain.tiling.exact`).
-Which of them pays: docs/explanation/lean.md.
+None of them averages over the image (NAFNet's channel attention is left out for that reason). With ``norm: channel`` or
+``none`` the output at a pixel depends only on its neighbourhood (`tomostain.tiling.exact`). For measured quality and
+cost see docs/explanation/lean.md.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
-from tomostain.networks.layers import norm_layers
+from tomostain.networks.base import Count, CountOrZero, Downsamplings, Generator, GeneratorSpec, OddKernel
+from tomostain.networks.generators import NARROW
+from tomostain.networks.layers import NormName, norm_layers
+from tomostain.networks.registry import register_generator
 
 
 class MixingBlock(nn.Module):
-    """Look around in each channel, normalise, mix the channels through twice as many, add to the input.
+    """ConvNeXt block: depthwise convolution, normalisation, two 1 × 1 convolutions, added to the input.
 
     Parameters
     ----------
@@ -28,11 +31,11 @@ class MixingBlock(nn.Module):
         Channels in and out: (B, features, H, W).
     kernel : int
         Side of the depthwise convolution, odd.
-    norm : str
-        A key of `tomostain.networks.layers.NORMS`.
+    norm : {"instance", "channel", "none"}
+        Normalisation.
     """
 
-    def __init__(self, features: int, kernel: int, norm: str) -> None:
+    def __init__(self, features: int, kernel: int, norm: NormName) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Conv2d(features, features, kernel, padding=kernel // 2, groups=features),
@@ -57,12 +60,14 @@ class Gate(nn.Module):
 
 
 class GatedBlock(nn.Module):
-    """Two residuals whose only nonlinearity is a product of channels; the first one looks around.
+    """NAFNet block: two residual branches whose only nonlinearity is a product of channels.
+
+    The first branch has a depthwise convolution, the second only 1 × 1 convolutions.
 
     Parameters and shapes as `MixingBlock`.
     """
 
-    def __init__(self, features: int, kernel: int, norm: str) -> None:
+    def __init__(self, features: int, kernel: int, norm: NormName) -> None:
         super().__init__()
         self.around = nn.Sequential(
             *norm_layers(norm, features),
@@ -85,9 +90,9 @@ class GatedBlock(nn.Module):
 
 
 class UnfoldingHead(nn.Module):
-    """From folded pixels to the picture, drawn with the input itself in sight.
+    """Pixel shuffle to full resolution, then two convolutions that also see the input image.
 
-    What is unfolded alone would show the grid of the folds; two 3 × 3 convolutions across it smooth that away.
+    Pixel shuffle alone shows the grid of the folded pixels; two 3 × 3 convolutions across it remove that.
     """
 
     def __init__(self, features: int, fold: int, in_channels: int, detail: int, out_channels: int) -> None:
@@ -101,26 +106,58 @@ class UnfoldingHead(nn.Module):
         )
 
     def forward(self, folded: Tensor, image: Tensor) -> Tensor:
-        """Draw (B, out_channels, H, W) from (B, features, H / fold, W / fold) and the input (B, in_channels, H, W)."""
+        """Return (B, out_channels, H, W) from (B, C, H / fold, W / fold) and the image (B, in_channels, H, W)."""
         return self.fine(torch.cat([self.coarse(folded), image], dim=1))
 
 
-class _Folded(nn.Module):
-    """What the lean generators share: the stem that folds pixels into channels, the head, and how weights begin."""
+class FoldedSpec(GeneratorSpec):
+    """Arguments that the efficient generators share.
 
-    def __init__(self, fold: int, in_channels: int, out_channels: int, width: int, detail: int, norm: str) -> None:
-        super().__init__()
+    Attributes
+    ----------
+    in_channels, out_channels : int
+        Channels of the input and of the output.
+    width : int
+        Features of the blocks; for U-Nets at half the resolution, doubling with every further halving up to 8 × width.
+    kernel : int
+        Side of the depthwise convolutions, odd.
+    detail : int
+        Features of the head at full resolution, at least 1.
+    norm : {"instance", "channel", "none"}
+        Normalisation.
+    """
+
+    width: Count = 64
+    kernel: OddKernel = 5
+    detail: Count = 16
+    norm: NormName = "instance"
+
+    @property
+    def activation_bytes_per_pixel(self) -> int:
+        """Four feature maps at full resolution."""
+        return 16 * self.width
+
+    def narrowed(self) -> Self:
+        """Return the same specification with few features."""
+        return self.model_copy(update={"width": NARROW, "detail": NARROW})
+
+
+class _Folded(Generator):
+    """Base of the efficient generators: the stem that folds pixels into channels, the head, and the initial weights."""
+
+    def __init__(self, spec: FoldedSpec, fold: int) -> None:
+        super().__init__(spec)
         self.stem = nn.Sequential(
             nn.PixelUnshuffle(fold),
-            nn.Conv2d(in_channels * fold**2, width, 3, padding=1),
-            *norm_layers(norm, width),
+            nn.Conv2d(spec.in_channels * fold**2, spec.width, 3, padding=1),
+            *norm_layers(spec.norm, spec.width),
         )
-        self.head = UnfoldingHead(width, fold, in_channels, detail, out_channels)
+        self.head = UnfoldingHead(spec.width, fold, spec.in_channels, spec.detail, spec.out_channels)
 
     def initialise(self, generator: torch.Generator | None = None) -> None:
-        """Draw weights that keep the size of what goes through: N(0, 1 / fan-in); biases 0.
+        """Draw weights from N(0, 1 / fan-in), which preserves the scale of the signal; biases are 0.
 
-        N(0, 0.02), as the GAN literature has it, would leave next to nothing of a product of channels.
+        With the N(0, 0.02) of the GAN literature, products of channels would vanish.
         """
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -129,104 +166,90 @@ class _Folded(nn.Module):
                 nn.init.zeros_(module.bias)
 
 
+@register_generator("shuffle")
 class ShuffleGenerator(_Folded):
-    """Pixels folded four by four into channels, blocks of large depthwise kernels there, unfolded again.
+    """Pixels folded four by four into channels, blocks of large depthwise kernels, and unfolding.
 
     Parameters
     ----------
-    in_channels, out_channels : int
-        Channels of the input and of the output.
-    width : int
-        Features of every block.
-    blocks : int
-        `MixingBlock`s; each looks 4 · (kernel // 2) px farther.
-    kernel : int
-        Side of their depthwise convolutions, odd, in folded pixels.
-    detail : int
-        Features of the head at full resolution, at least 1.
-    norm : {"instance", "channel", "none"}
-        Normalisation.
-
-    Attributes
-    ----------
-    multiple, smallest : int
-        Rows and columns of the input must be multiples of this, and at least this: 4.
+    spec : ShuffleGenerator.Spec
 
     Notes
     -----
     Input (B, in_channels, H, W), output (B, out_channels, H, W), float in [-1, 1].
     """
 
-    multiple = smallest = 4
+    class Spec(FoldedSpec):
+        """Arguments of `ShuffleGenerator`: those of `FoldedSpec`, and the number of blocks.
 
-    def __init__(
-        self,
-        in_channels: int = 3,
-        out_channels: int = 3,
-        width: int = 128,
-        blocks: int = 6,
-        kernel: int = 7,
-        detail: int = 16,
-        norm: str = "instance",
-    ) -> None:
-        super().__init__(4, in_channels, out_channels, width, detail, norm)
-        self.blocks = nn.Sequential(*(MixingBlock(width, kernel, norm) for _ in range(blocks)))
+        Attributes
+        ----------
+        blocks : int
+            Number of `MixingBlock`; each adds 4 · (kernel // 2) px to the receptive field on each side.
+        """
+
+        width: Count = 128
+        blocks: CountOrZero = 6
+        kernel: OddKernel = 7
+
+        @property
+        def size_multiple(self) -> int:
+            """The fold: 4."""
+            return 4
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__(spec, 4)
+        self.blocks = nn.Sequential(*(MixingBlock(spec.width, spec.kernel, spec.norm) for _ in range(spec.blocks)))
 
     def forward(self, image: Tensor) -> Tensor:
         """Translate a batch (B, in_channels, H, W) into (B, out_channels, H, W)."""
         return self.head(self.blocks(self.stem(image)), image)
 
 
+@register_generator("convnext-unet", "ladder")
 class ConvNeXtUNet(_Folded):
-    """A U-Net of lean blocks: down by 2 × 2 convolutions, up by 1 × 1 and unfolding; skips are added, not joined.
+    """A U-Net of `MixingBlock`: down by 2 × 2 convolutions, up by 1 × 1 and pixel shuffle; skips are added.
 
     Parameters
     ----------
-    in_channels, out_channels : int
-        Channels of the input and of the output.
-    width : int
-        Features at half the resolution; they double with every further halving up to 8 × width.
-    downs : int
-        Halvings, the first of them by folding. At least 2.
-    blocks : int
-        Blocks at each resolution, on the way down and again on the way up.
-    kernel : int
-        Side of their depthwise convolutions, odd.
-    detail : int
-        Features of the head at full resolution, at least 1.
-    norm : {"instance", "channel", "none"}
-        Normalisation.
-
-    Attributes
-    ----------
-    multiple, smallest : int
-        Rows and columns of the input must be multiples of this, and at least this: 2 ** downs.
+    spec : ConvNeXtUNet.Spec
 
     Notes
     -----
-    Input (B, in_channels, H, W), output (B, out_channels, H, W), float in [-1, 1].
+    Input (B, in_channels, H, W), output (B, out_channels, H, W), float in [-1, 1]. Its older name in specifications,
+    "ladder", remains valid.
     """
 
-    block: ClassVar[type[nn.Module]] = MixingBlock
+    class Spec(FoldedSpec):
+        """Arguments of `ConvNeXtUNet`: those of `FoldedSpec`, and the depth.
 
-    def __init__(
-        self,
-        in_channels: int = 3,
-        out_channels: int = 3,
-        width: int = 64,
-        downs: int = 5,
-        blocks: int = 1,
-        kernel: int = 5,
-        detail: int = 16,
-        norm: str = "instance",
-    ) -> None:
-        super().__init__(2, in_channels, out_channels, width, detail, norm)
-        self.multiple = self.smallest = 2**downs
-        features = [width * min(2**level, 8) for level in range(downs)]
+        Attributes
+        ----------
+        downs : int
+            Halvings, the first of them by folding. At least 2.
+        blocks : int
+            Blocks at each resolution of the encoder, and again of the decoder.
+        """
+
+        downs: Downsamplings = 5
+        blocks: CountOrZero = 1
+
+        @property
+        def size_multiple(self) -> int:
+            """2 ** downs."""
+            return 2**self.downs
+
+    block: ClassVar[type[MixingBlock] | type[GatedBlock]] = MixingBlock
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__(spec, 2)
+        downs = spec.downs
+        features = [spec.width * min(2**level, 8) for level in range(downs)]
 
         def rung(level: int) -> nn.Module:
-            return nn.Sequential(*(self.block(features[level], kernel, norm) for _ in range(blocks)))
+            return nn.Sequential(*(self.block(features[level], spec.kernel, spec.norm) for _ in range(spec.blocks)))
 
+        # The module names are those of stored models.
         self.down_rungs = nn.ModuleList(rung(level) for level in range(downs))
         self.downs = nn.ModuleList(nn.Conv2d(features[n], features[n + 1], 2, 2) for n in range(downs - 1))
         self.ups = nn.ModuleList(
@@ -236,16 +259,17 @@ class ConvNeXtUNet(_Folded):
 
     def forward(self, image: Tensor) -> Tensor:
         """Translate a batch (B, in_channels, H, W) into (B, out_channels, H, W)."""
-        now, skips = self.down_rungs[0](self.stem(image)), []
+        value, skips = self.down_rungs[0](self.stem(image)), []
         for down, rung in zip(self.downs, self.down_rungs[1:], strict=True):
-            skips.append(now)
-            now = rung(down(now))
+            skips.append(value)
+            value = rung(down(value))
         for up, rung in zip(reversed(self.ups), reversed(self.up_rungs), strict=True):
-            now = rung(up(now) + skips.pop())
-        return self.head(now, image)
+            value = rung(up(value) + skips.pop())
+        return self.head(value, image)
 
 
+@register_generator("gated")
 class GatedGenerator(ConvNeXtUNet):
-    """The ladder with `GatedBlock`s: more work in a block, and no nonlinearity but products. Otherwise the same."""
+    """`ConvNeXtUNet` with `GatedBlock`: more work in each block, and products as the only nonlinearity."""
 
-    block: ClassVar[type[nn.Module]] = GatedBlock
+    block = GatedBlock

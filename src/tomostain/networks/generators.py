@@ -1,35 +1,29 @@
-"""The generators: the ResNet of CycleGAN and the U-Net of pix2pix."""
+"""The ResNet generator of CycleGAN and the U-Net generator of pix2pix."""
+
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from tomostain.networks.layers import conv_norm_relu, down_block, up_block
+from tomostain.networks.base import Count, CountOrZero, Downsamplings, Generator, GeneratorSpec, Probability
+from tomostain.networks.layers import NormName, conv_norm_relu, down_block, up_block
+from tomostain.networks.registry import register_generator
+
+# Features of a narrowed network: normalisation over fewer channels removes most of the signal.
+NARROW = 4
 
 
-class ResNetGenerator(nn.Module):
-    """Johnson's residual generator as CycleGAN uses it: c7s1-w, d2w, d4w, R4w × blocks, u2w, uw, c7s1-out, tanh.
+@register_generator("resnet")
+class ResNetGenerator(Generator):
+    """Johnson's residual generator as in CycleGAN: c7s1-w, d2w, d4w, R4w × blocks, u2w, uw, c7s1-out, tanh.
 
-    Upsampling is nearest-neighbour × 2 and a 3 × 3 convolution, as in the paper's base code, in place of CycleGAN's
-    transposed convolution: the number of parameters is the same, the checkerboard is not drawn. All padding is by
-    reflection and of the kernel's half width, so that any number of channels keeps its size.
+    Upsampling is nearest-neighbour × 2 and a 3 × 3 convolution, as in the paper's base code, instead of CycleGAN's
+    transposed convolution: the same number of parameters without checkerboard artefacts. All padding is by reflection
+    and of half the kernel's width, so the size is preserved for any number of channels.
 
     Parameters
     ----------
-    in_channels, out_channels : int
-        Channels of the input and of the output.
-    width : int
-        Features after the first layer (paper section 2.6.3: 64).
-    blocks : int
-        Residual blocks (paper: 9).
-    norm : {"instance", "channel", "none"}
-        Normalisation after each inner convolution: `ChannelNorm` does not depend on what else is in the picture.
-
-    Attributes
-    ----------
-    multiple : int
-        Rows and columns of the input must be multiples of this: 4.
-    smallest : int
-        And at least this: 8.
+    spec : ResNetGenerator.Spec
 
     Notes
     -----
@@ -37,20 +31,54 @@ class ResNetGenerator(nn.Module):
     Source: Zhu et al. 2017 (CycleGAN), appendix; Irvine et al., J. Synchrotron Rad. 2026, section 2.6.3.
     """
 
-    multiple = 4
-    smallest = 8
+    class Spec(GeneratorSpec):
+        """Arguments of `ResNetGenerator`.
 
-    def __init__(
-        self, in_channels: int = 3, out_channels: int = 3, width: int = 64, blocks: int = 9, norm: str = "instance"
-    ) -> None:
-        super().__init__()
-        layers = conv_norm_relu(in_channels, width, 7, norm=norm)
+        Attributes
+        ----------
+        in_channels, out_channels : int
+            Channels of the input and of the output.
+        width : int
+            Features after the first layer (paper section 2.6.3: 64).
+        blocks : int
+            Residual blocks (paper: 9).
+        norm : {"instance", "channel", "none"}
+            Normalisation after each inner convolution. `ChannelNorm` does not depend on the rest of the image.
+        """
+
+        width: Count = 64
+        blocks: CountOrZero = 9
+        norm: NormName = "instance"
+
+        @property
+        def size_multiple(self) -> int:
+            """Two halvings: 4."""
+            return 4
+
+        @property
+        def min_size_px(self) -> int:
+            """Reflection needs 2 px at a quarter of the resolution: 8."""
+            return 8
+
+        @property
+        def activation_bytes_per_pixel(self) -> int:
+            """Four feature maps at full resolution."""
+            return 16 * self.width
+
+        def narrowed(self) -> Self:
+            """Return the same specification with few features."""
+            return self.model_copy(update={"width": NARROW})
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__(spec)
+        width, norm = spec.width, spec.norm
+        layers = conv_norm_relu(spec.in_channels, width, 7, norm=norm)
         for features in (width, 2 * width):
             layers += conv_norm_relu(features, 2 * features, 3, stride=2, norm=norm)
-        layers += [ResidualBlock(4 * width, norm) for _ in range(blocks)]
+        layers += [ResidualBlock(4 * width, norm) for _ in range(spec.blocks)]
         for features in (4 * width, 2 * width):
             layers += [nn.Upsample(scale_factor=2), *conv_norm_relu(features, features // 2, 3, norm=norm)]
-        layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, out_channels, 7), nn.Tanh()]
+        layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, spec.out_channels, 7), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -61,7 +89,7 @@ class ResNetGenerator(nn.Module):
 class ResidualBlock(nn.Module):
     """Two 3 × 3 convolutions whose result is added to their input (B, features, H, W)."""
 
-    def __init__(self, features: int, norm: str = "instance") -> None:
+    def __init__(self, features: int, norm: NormName = "instance") -> None:
         super().__init__()
         first = conv_norm_relu(features, features, 3, norm=norm)
         second = conv_norm_relu(features, features, 3, norm=norm)[:-1]
@@ -72,56 +100,70 @@ class ResidualBlock(nn.Module):
         return image + self.layers(image)
 
 
-class UNetGenerator(nn.Module):
+@register_generator("unet")
+class UNetGenerator(Generator):
     """The U-Net of pix2pix: `downs` halvings by 4 × 4 convolutions, mirrored by transposed ones, with skips.
 
-    Dropout of 0.5 in the decoder below the fifth halving (three layers of eight) works while training only: `eval()`
-    turns it off. The paper's base code leaves it on when sampling, which is no fair baseline.
+    Dropout of 0.5 in the decoder below the fifth halving (three layers of eight) is active in training only: `eval()`
+    turns it off. The paper's base code leaves it on when sampling, which makes the baseline weaker.
 
     Parameters
     ----------
-    in_channels, out_channels : int
-        Channels of the input and of the output.
-    width : int
-        Features after the first layer; they double up to 8 × width.
-    downs : int
-        Halvings: 8 brings 256 px to one (pix2pix); fewer for smaller patches. At least 2.
-    dropout : float
-        Probability in the decoder below the fifth halving.
-    norm : {"instance", "channel", "none"}
-        Normalisation. pix2pix trained with batches of one, where batch and instance normalisation agree.
-    detail : int
-        Features of a head at full resolution that sees the input itself, in place of the last transposed convolution,
-        whose chequers (Odena et al. 2016, DOI 10.23915/distill.00003) nothing smooths; 0: as in pix2pix.
-
-    Attributes
-    ----------
-    multiple : int
-        Rows and columns of the input must be multiples of this: 2 ** downs.
-    smallest : int
-        And at least this: 2 ** downs.
+    spec : UNetGenerator.Spec
 
     Notes
     -----
+    Input (B, in_channels, H, W), output (B, out_channels, H, W), float in [-1, 1].
     Source: Isola et al. 2017 (pix2pix), appendix 6.1.1; Irvine et al., J. Synchrotron Rad. 2026, section 2.6.3.
     """
 
-    def __init__(
-        self,
-        in_channels: int = 3,
-        out_channels: int = 3,
-        width: int = 64,
-        downs: int = 8,
-        dropout: float = 0.5,
-        norm: str = "instance",
-        detail: int = 0,
-    ) -> None:
-        super().__init__()
-        features = [width * min(2**level, 8) for level in range(downs)]
-        self.multiple = self.smallest = 2**downs
-        self.first = nn.Conv2d(in_channels, features[0], 4, 2, 1)
+    class Spec(GeneratorSpec):
+        """Arguments of `UNetGenerator`.
+
+        Attributes
+        ----------
+        in_channels, out_channels : int
+            Channels of the input and of the output.
+        width : int
+            Features after the first layer; they double up to 8 × width.
+        downs : int
+            Halvings: 8 reduces 256 px to one (pix2pix); fewer for smaller patches. At least 2.
+        dropout : float
+            Probability in the decoder below the fifth halving.
+        norm : {"instance", "channel", "none"}
+            Normalisation. pix2pix trained with batches of one, where batch and instance normalisation agree.
+        detail : int
+            Features of a head at full resolution that also sees the input image. It replaces the last transposed
+            convolution, which draws a checkerboard (Odena et al. 2016, DOI 10.23915/distill.00003). 0: as in pix2pix.
+        """
+
+        width: Count = 64
+        downs: Downsamplings = 8
+        dropout: Probability = 0.5
+        norm: NormName = "instance"
+        detail: CountOrZero = 0
+
+        @property
+        def size_multiple(self) -> int:
+            """2 ** downs."""
+            return 2**self.downs
+
+        @property
+        def activation_bytes_per_pixel(self) -> int:
+            """Four feature maps at full resolution."""
+            return 16 * self.width
+
+        def narrowed(self) -> Self:
+            """Return the same specification with few features."""
+            return self.model_copy(update={"width": NARROW, "detail": NARROW if self.detail else 0})
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__(spec)
+        downs, norm = spec.downs, spec.norm
+        features = [spec.width * min(2**level, 8) for level in range(downs)]
+        self.first = nn.Conv2d(spec.in_channels, features[0], 4, 2, 1)
         self.down = nn.ModuleList(
-            # The innermost may be of one pixel, where a normalisation over pixels would leave nothing.
+            # The innermost may have one pixel, where a normalisation over pixels would leave nothing.
             down_block(features[level - 1], features[level], "none" if level == downs - 1 else norm)
             for level in range(1, downs)
         )
@@ -129,16 +171,16 @@ class UNetGenerator(nn.Module):
             up_block(
                 features[level] * (1 if level == downs - 1 else 2),
                 features[level - 1],
-                dropout if level >= 5 else 0.0,  # pix2pix: CD512-CD512-CD512, the three innermost of eight
+                spec.dropout if level >= 5 else 0.0,  # pix2pix: CD512-CD512-CD512, the three innermost of eight
                 norm,
             )
             for level in range(downs - 1, 0, -1)
         )
         inner = 2 * features[0]
-        # Without the head the modules are named as ever: stored models of before still load.
-        self.head = DetailHead(inner, in_channels, detail, out_channels) if detail else None
-        if not detail:
-            self.last = nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(inner, out_channels, 4, 2, 1), nn.Tanh())
+        # The module names without the head are those of older models, which still load.
+        self.head = DetailHead(inner, spec.in_channels, spec.detail, spec.out_channels) if spec.detail else None
+        if not spec.detail:
+            self.last = nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(inner, spec.out_channels, 4, 2, 1), nn.Tanh())
 
     def forward(self, image: Tensor) -> Tensor:
         """Translate a batch (B, in_channels, H, W) into (B, out_channels, H, W)."""
@@ -152,7 +194,7 @@ class UNetGenerator(nn.Module):
 
 
 class DetailHead(nn.Module):
-    """From half the resolution to the picture: enlarged smoothly, then drawn with the input itself in sight."""
+    """Bilinear upsampling from half the resolution, then two convolutions that also see the input image."""
 
     def __init__(self, inner: int, in_channels: int, features: int, out_channels: int) -> None:
         super().__init__()
@@ -169,5 +211,5 @@ class DetailHead(nn.Module):
         )
 
     def forward(self, decoded: Tensor, image: Tensor) -> Tensor:
-        """Draw (B, out_channels, H, W) from (B, inner, H / 2, W / 2) and the input (B, in_channels, H, W)."""
+        """Return (B, out_channels, H, W) from (B, inner, H / 2, W / 2) and the input (B, in_channels, H, W)."""
         return self.fine(torch.cat([self.coarse(decoded), image], dim=1))

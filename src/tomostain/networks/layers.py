@@ -1,6 +1,7 @@
-"""What the networks are put together from: normalisation, and convolutions with what goes around them."""
+"""Building blocks of the networks: normalisation, and convolutions with padding and activation."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +13,9 @@ EPSILON = 1e-5  # as in torch's own normalisations
 class ChannelNorm(nn.Module):
     """Normalise each pixel over its channels, then scale and shift each channel.
 
-    Instance normalisation takes mean and deviation over a picture, so that what a pixel becomes depends on the tile it
-    is stained in: where all is marrow, nothing says how bright marrow is. Here it depends on the pixel alone.
+    Instance normalisation uses the mean and deviation of an image, so that the output at a pixel depends on the tile
+    that is stained: in a tile of marrow only, the absolute brightness of marrow is lost. Here it depends on the pixel
+    alone.
 
     Parameters
     ----------
@@ -31,9 +33,9 @@ class ChannelNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(features))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return the normalised image, laid out in memory as `image` is."""
+        """Return the normalised image, in the memory format of `image`."""
         if image.is_contiguous(memory_format=torch.channels_last):
-            pixels = image.permute(0, 2, 3, 1)  # where channels are neighbours, one pass does it all
+            pixels = image.permute(0, 2, 3, 1)  # channels are contiguous: one pass is enough
             normalised = functional.layer_norm(pixels, pixels.shape[-1:], self.gain, self.bias, EPSILON)
             return normalised.permute(0, 3, 1, 2)
         variance, mean = torch.var_mean(image, dim=1, keepdim=True, correction=0)
@@ -41,6 +43,7 @@ class ChannelNorm(nn.Module):
         return scaled * self.gain[:, None, None] + self.bias[:, None, None]
 
 
+NormName = Literal["instance", "channel", "none"]
 NORMS: dict[str, Callable[[int], nn.Module] | None] = {
     "instance": nn.InstanceNorm2d,
     "channel": ChannelNorm,
@@ -48,24 +51,24 @@ NORMS: dict[str, Callable[[int], nn.Module] | None] = {
 }
 
 
-def norm_layers(norm: str, features: int) -> list[nn.Module]:
-    """Return the normalisation of so many features, or nothing."""
+def norm_layers(norm: NormName, features: int) -> list[nn.Module]:
+    """Return a list with the normalisation layer for `features` channels, empty for "none"."""
     build = NORMS[norm]
     return [] if build is None else [build(features)]
 
 
-def conv_norm_relu(inputs: int, outputs: int, kernel: int, *, stride: int = 1, norm: str) -> list[nn.Module]:
-    """Reflect, convolve, normalise, rectify."""
+def conv_norm_relu(inputs: int, outputs: int, kernel: int, *, stride: int = 1, norm: NormName) -> list[nn.Module]:
+    """Return reflection padding, convolution, normalisation and ReLU."""
     convolution = nn.Conv2d(inputs, outputs, kernel, stride)
     return [nn.ReflectionPad2d(kernel // 2), convolution, *norm_layers(norm, outputs), nn.ReLU()]
 
 
-def down_block(inputs: int, outputs: int, norm: str) -> nn.Module:
-    """Rectify, halve by a 4 × 4 convolution, normalise."""
+def down_block(inputs: int, outputs: int, norm: NormName) -> nn.Module:
+    """Return leaky ReLU, a 4 × 4 convolution of stride 2, and normalisation."""
     return nn.Sequential(nn.LeakyReLU(0.2), nn.Conv2d(inputs, outputs, 4, 2, 1), *norm_layers(norm, outputs))
 
 
-def up_block(inputs: int, outputs: int, dropout: float, norm: str) -> nn.Module:
-    """Rectify, double by a transposed 4 × 4 convolution, normalise, drop out."""
+def up_block(inputs: int, outputs: int, dropout: float, norm: NormName) -> nn.Module:
+    """Return ReLU, a transposed 4 × 4 convolution of stride 2, normalisation and dropout."""
     layers = [nn.ReLU(), nn.ConvTranspose2d(inputs, outputs, 4, 2, 1), *norm_layers(norm, outputs)]
     return nn.Sequential(*layers, *([nn.Dropout(dropout)] if dropout else []))

@@ -102,7 +102,7 @@ def open_job(
     found = levels_of(opened, levels, str(volume), levels_picture, overwrite)
     report = check_volume(translator.reference, opened, found, str(volume))
     report.warn()
-    settings = config.for_model(translator.spec.patch_px, translator.tile_free)
+    settings = config.for_model(translator.spec.patch_px, translator.tile_invariant)
     if settings.statistics == "volume":
         for each in doubters or (translator,):
             check_instance_norm(each.network)

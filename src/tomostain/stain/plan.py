@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tomostain.imaging.intensity import IntensityReference
+from tomostain.networks import parse_generator_spec
 from tomostain.networks.build import size_step
 from tomostain.stain.config import StainConfig
 from tomostain.stain.job import Grey, Job, open_job, seen_slices
@@ -138,7 +139,7 @@ def plan_volume(
 def _memory(job: Job, slices: int, volumes: int) -> int:
     """Return the bytes that a slab in each of three hands takes, and a batch."""
     patch, _ = job.config.tiling(job.translator.spec.patch_px)
-    width_px = int(job.translator.spec.generator.get("width", 64))
+    bytes_px = parse_generator_spec(job.translator.spec.generator).activation_bytes_per_pixel
     # Float32 read with its halo, filtered and normalised; the slab in the model, in and out; colours being written,
     # with what the writer takes; the sums of one slice; and the widest feature maps of a batch.
     read, stained, written = (
@@ -152,7 +153,7 @@ def _memory(job: Job, slices: int, volumes: int) -> int:
         batch_px = math.prod(min(patch, side) for side in job.volume.shape[1:])
     if job.config.statistics == "volume":
         batch_px = max(batch_px, TILES * job.translator.spec.patch_px**2)
-    return pixels * (read + stained + written + 28) + batch_px * width_px * 16
+    return pixels * (read + stained + written + 28) + batch_px * bytes_px
 
 
 def _free(path: Path) -> int:

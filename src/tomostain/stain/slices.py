@@ -35,7 +35,7 @@ def stain_slice(
     InputError
         If there are fewer slices than the model sees, or the options do not fit the model.
     """
-    config = (config or StainConfig()).for_model(translator.spec.patch_px, translator.tile_free)
+    config = (config or StainConfig()).for_model(translator.spec.patch_px, translator.tile_invariant)
     ct = middle_slices(ct, translator.spec.ct_slices, "slice")
     translator = settled(translator, ct, config)
     if config.blend == "exact":

@@ -1,21 +1,23 @@
 """A trained generator as a function of patches: built from a model folder, in evaluation mode, scaled and padded."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from tomostain.devices import choose_device
 from tomostain.errors import InputError
 from tomostain.imaging.network_range import ct_from_network, ct_to_network, histology_from_network, histology_to_network
 from tomostain.io.models import SEEN, ModelSpec, check_state, load_model
-from tomostain.networks.build import NETWORKS, check_spec
-from tomostain.networks.kernels.accelerate import accelerate
+from tomostain.networks import Generator, is_tile_invariant, parse_spec
+from tomostain.networks.kernels import accelerate
 from tomostain.networks.precision import Precision, with_precision
+from tomostain.networks.registry import network_class
 from tomostain.ood import ModelReference, TrainingReference
 
 
@@ -25,12 +27,12 @@ class Translator:
 
     Attributes
     ----------
-    network : nn.Module
+    network : Generator
         In evaluation mode, on `device`.
     spec : ModelSpec
         What `model.yaml` says.
     device : torch.device
-    reverse : nn.Module or None
+    reverse : Generator or None
         G_yx, where it was asked for.
     seen : TrainingReference or None
         What training saw, where the model remembers it.
@@ -42,11 +44,11 @@ class Translator:
         Names exactly these weights; goes into the provenance of what they stain.
     """
 
-    network: nn.Module
+    network: Generator
     spec: ModelSpec
     device: torch.device
     hash: str = ""
-    reverse: nn.Module | None = None
+    reverse: Generator | None = None
     seen: TrainingReference | None = None
     pooled: bool = False
 
@@ -56,9 +58,18 @@ class Translator:
         return ModelReference(self.spec.greys, self.seen)
 
     @property
+    def tile_invariant(self) -> bool:
+        """Whether the output at a pixel depends only on its neighbourhood, in whatever tile it is stained.
+
+        Measured once for each architecture: `tomostain.networks.is_tile_invariant`.
+        """
+        return is_tile_invariant(self.spec.generator, volume_statistics=self.pooled)
+
+    @property
     def tile_free(self) -> bool:
-        """Whether what becomes of a pixel hangs on its neighbourhood alone, whatever tile it is stained in."""
-        return self.pooled or self.spec.generator.get("norm", "instance") != "instance"
+        """Older name of `tile_invariant`."""
+        warnings.warn("Translator.tile_free is now Translator.tile_invariant", DeprecationWarning, stacklevel=2)
+        return self.tile_invariant
 
     @torch.inference_mode()
     def __call__(self, ct: Tensor) -> Tensor:
@@ -104,14 +115,15 @@ class Translator:
         return ct_from_network(-x if self.spec.inverted_ct else x)
 
 
-def _run(network: nn.Module, images: Tensor) -> Tensor:
-    """Put images of any size (B, C, H, W) through a generator, which needs certain multiples and its own precision."""
+def _run(network: Generator, images: Tensor) -> Tensor:
+    """Put images (B, C, H, W) of any size and precision through a generator, padded to a size that it takes."""
     height, width = images.shape[-2:]
-    step, least = cast(int, network.multiple), cast(int, network.smallest)
-    wanted = [max(-(-side // step) * step, least) for side in (height, width)]
-    padded = functional.pad(images, (0, wanted[1] - width, 0, wanted[0] - height), mode="replicate")
+    step, minimum = network.size_multiple, network.min_size_px
+    sides = [max(-(-side // step) * step, minimum) for side in (height, width)]
+    padded = functional.pad(images, (0, sides[1] - width, 0, sides[0] - height), mode="replicate")
     precision = next((value.dtype for value in network.parameters()), images.dtype)
-    return cast(Tensor, network(padded.to(precision)))[..., :height, :width].float()
+    translated: Tensor = network(padded.to(precision))
+    return translated[..., :height, :width].float()
 
 
 def load_translator(
@@ -156,16 +168,16 @@ def load_translator(
 
 def _build(
     path: Path, spec: Mapping[str, Any], state: Mapping[str, Tensor], place: torch.device, precision: Precision
-) -> nn.Module:
-    """Build a generator that model.yaml names, without memory for weights that are not proven to be there."""
+) -> Generator:
+    """Build the generator that model.yaml names; memory for its weights is not allocated before they are checked."""
     try:
-        arguments = check_spec(spec)
+        parsed = parse_spec(spec)
     except InputError as error:
         raise InputError(f"{path}: model.yaml: {error}") from None
     with torch.device("meta"):
-        network = NETWORKS[spec["name"]](**arguments)
-    if not hasattr(network, "multiple"):
-        raise InputError(f"{path}: network '{spec['name']}' in model.yaml is no generator")
+        network = network_class(parsed.name)(parsed)
+    if not isinstance(network, Generator):
+        raise InputError(f"{path}: network '{parsed.name}' in model.yaml is no generator")
     check_state(state, network.state_dict(), str(path))
     network.load_state_dict(state, assign=True)
     network = network.eval().requires_grad_(False).to(place)

@@ -51,7 +51,7 @@ def cycle_error(
     InputError
         If the translator has no reverse.
     """
-    config = (config or StainConfig()).for_model(translator.spec.patch_px, translator.tile_free)
+    config = (config or StainConfig()).for_model(translator.spec.patch_px, translator.tile_invariant)
     forward = settled(translator, ct, config)
 
     def error(patches: Tensor) -> Tensor:

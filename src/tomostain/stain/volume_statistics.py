@@ -10,7 +10,7 @@ then hangs on its neighbourhood alone, and exact tiles (`tomostain.tiling.exact`
 import copy
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,8 @@ from tomostain.ood.grey_values import SOLID
 from tomostain.stain.translator import Translator
 from tomostain.tiling.grid import pad_to
 from tomostain.tiling.slice_context import middle_slices
+
+N = TypeVar("N", bound=nn.Module)
 
 TILES = 16
 # Training patches lie where there is tissue; tiles of air would pull the statistics away from all that it saw. So of
@@ -65,7 +67,7 @@ class PooledNorm(nn.Module):
         return ((image - self.mean[:, None, None]) * scale).to(image.dtype)
 
 
-def with_pooled_norms(network: nn.Module) -> nn.Module:
+def with_pooled_norms(network: N) -> N:
     """Return a copy of a network in which every instance normalisation is a `PooledNorm`.
 
     Raises

@@ -1,95 +1,57 @@
-"""Tiles that give exactly what the whole slice gives: wide enough a halo, and corners where the network's grid lies.
+"""Exact tiles: tiles with a wide enough halo, aligned to the network's grid, give the same result as the whole slice.
 
-That is possible where what a pixel becomes hangs on its neighbourhood alone: with normalisation ``channel`` or
-``none``, or by the statistics of the whole volume (`tomostain.stain.volume_statistics`). Instance normalisation by
-the tile's
-own makes every tile another picture, and overlapping tiles are blended instead (`tomostain.stain.slices.blend_tiles`).
+This works where the output at a pixel depends only on its neighbourhood, which is measured
+(`tomostain.networks.tile_invariance`): with normalisation ``channel`` or ``none``, or with the statistics of the whole
+volume (`tomostain.stain.volume_statistics`). With instance normalisation the output depends on the tile, and
+overlapping tiles are blended instead (`tomostain.tiling.blend`).
 """
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from tomostain.errors import InputError
-from tomostain.networks.build import build_network
+from tomostain.networks.base import GeneratorSpec
+from tomostain.networks.receptive_field import reach_px, round_up
+from tomostain.networks.registry import parse_generator_spec
+from tomostain.networks.tile_invariance import measure_reach_px
 
-# Nothing that is trained on patches looks farther.
-_FARTHEST_PX = 4096
+__all__ = ["exact_tiles", "halo_of", "reach_px", "tile_spans"]
 
 
-@torch.inference_mode()
-def reach_px(network: nn.Module, in_channels: int, multiple: int) -> int | None:
-    """Return how far from a pixel of the output the input still matters, px; None if everything matters.
-
-    What is not a number makes all that hangs on it not a number: a block of it, as wide as the network's grid, leaves
-    its footprint in the output.
+def halo_of(generator: Mapping[str, Any] | GeneratorSpec, pooled: bool = False) -> int:
+    """Return the halo that a generator needs for exact tiles, px: a multiple of its `size_multiple`.
 
     Parameters
     ----------
-    network : nn.Module
-        (B, in_channels, H, W) to (B, C, H, W); in evaluation mode.
-    in_channels : int
-    multiple : int
-        The network's grid: what rows and columns must be multiples of, px.
-
-    Examples
-    --------
-    >>> reach_px(nn.Conv2d(1, 1, 7, padding=3), 1, 1)
-    3
-    >>> reach_px(nn.InstanceNorm2d(1), 1, 4) is None
-    True
-    """
-    margin = 2 * multiple
-    while margin <= _FARTHEST_PX:
-        image = torch.zeros(1, in_channels, 2 * margin + multiple, max(multiple, 16))
-        image[:, :, margin : margin + multiple] = torch.nan
-        touched = network(image).isnan().any(dim=1)[0].any(dim=1).nonzero()[:, 0]
-        first, last = int(touched.min()), int(touched.max())
-        if first > 0 and last < len(image[0, 0]) - 1:
-            return max(margin - first, last - (margin + multiple - 1))
-        margin *= 2
-    return None
-
-
-def halo_of(generator: Mapping[str, Any], pooled: bool = False) -> int:
-    """Return the halo that a generator needs for exact tiles, px: a multiple of its grid.
-
-    Parameters
-    ----------
-    generator : mapping
+    generator : mapping or GeneratorSpec
         Its specification, as in `model.yaml`.
     pooled : bool
-        It normalises by the statistics of a whole volume: how far it sees, these do not change.
+        Its instance normalisation uses the statistics of a whole volume, which do not depend on the tile.
 
     Raises
     ------
     InputError
-        If its normalisation takes in the whole tile.
+        If the output depends on the whole tile.
     """
-    norm = {"norm": "none"} if pooled else {}
-    return _halo_of(tuple(sorted((dict(generator) | norm).items())))
-
-
-@lru_cache(maxsize=8)
-def _halo_of(items: tuple[tuple[str, Any], ...]) -> int:
-    spec = dict(items)
-    norm = spec.get("norm", "instance")
-    # How far it sees does not depend on its width.
-    narrow = {"width": 1} | ({"detail": 1} if spec.get("detail") else {})
-    network = build_network(spec | narrow, torch.Generator().manual_seed(0)).eval()
-    multiple = cast(int, network.multiple)
-    reach = None if norm == "instance" else reach_px(network, spec["in_channels"], multiple)
-    if reach is None:
+    spec = parse_generator_spec(generator)
+    reach = measure_reach_px(spec, volume_statistics=pooled)
+    if reach is not None:
+        return round_up(reach, spec.size_multiple)
+    if not pooled and getattr(spec, "norm", None) == "instance":
         raise InputError(
-            f"blend 'exact': the model's generator normalises over the whole tile (norm '{norm}'), so that no tile is "
-            "what the slice would be; add --statistics volume, take 'mean' or 'hann', or train with norm: channel"
+            "blend 'exact': the model's generator normalises over the whole tile (norm 'instance'), so the result "
+            "depends on the tile; set `statistics=volume`, use blend 'mean' or 'hann', or train with norm: channel",
+            parameter="blend",
         )
-    return -(-reach // multiple) * multiple
+    raise InputError(
+        f"blend 'exact': the output of generator '{spec.name}' depends on the whole tile; use blend 'mean' or 'hann'",
+        parameter="blend",
+    )
 
 
 def exact_tiles(
@@ -99,7 +61,7 @@ def exact_tiles(
     halo_px: int,
     multiple: int,
 ) -> NDArray[np.float32]:
-    """Translate an image tile by tile to what it would be as a whole, but for rounding.
+    """Translate an image tile by tile; the result is that of the whole image up to rounding.
 
     Parameters
     ----------
@@ -107,9 +69,11 @@ def exact_tiles(
         (B, H, W), or (B, S, H, W), → (B, C, H, W) for any H and W, all float.
     ct : ndarray, shape (Y, X), or (S, Y, X)
     tile_px : int
-        Side of what is translated at once, its halo included; made larger where that leaves nothing between.
-    halo_px, multiple : int
-        `halo_of`, and the network's grid: tiles begin on it.
+        Side of a tile with its halo; it is increased if the halo leaves no room for the tile itself.
+    halo_px : int
+        `halo_of` the generator.
+    multiple : int
+        `size_multiple` of the generator: tiles start at multiples of it.
 
     Returns
     -------
@@ -129,19 +93,21 @@ def exact_tiles(
 
 
 def tile_spans(side: int, tile_px: int, halo_px: int, multiple: int) -> list[tuple[int, int, int, int]]:
-    """Return, along one side, where each tile begins and ends with its halo, and what of it counts.
+    """Return the tiles along one side, with their halos and the part of each that is used.
 
-    As few tiles as hold the side: one that holds it needs no halo, the first and the last of several only one.
+    The number of tiles is minimal. A single tile needs no halo; the first and the last of several need one each.
 
     Parameters
     ----------
-    side, tile_px, halo_px, multiple : int
-        Of the image, and as in `exact_tiles`; px.
+    side : int
+        Length of the image, px.
+    tile_px, halo_px, multiple : int
+        As in `exact_tiles`, px.
 
     Returns
     -------
     list of tuple of int
-        Begin and end of the tile, begin and end of what counts.
+        Start and stop of the tile with its halo; start and stop of the part that is used.
 
     Examples
     --------

@@ -8,8 +8,7 @@ from pydantic import Field, model_validator
 
 from tomostain.config import Config, read_yaml, suggest
 from tomostain.errors import InputError
-from tomostain.networks.build import GENERATORS, check_spec, size_step
-from tomostain.networks.discriminators import smallest_px
+from tomostain.networks import parse_discriminator_spec, parse_generator_spec, parse_spec
 from tomostain.tiling.slice_context import SliceCount
 from tomostain.train.augment import Augment
 from tomostain.train.objective import TERMS
@@ -127,29 +126,21 @@ class Recipe(Config):
 
     @model_validator(mode="after")
     def _networks_fit(self) -> "Recipe":
-        for role, spec, kinds in (
-            ("generator", self.generator, GENERATORS),
-            ("discriminator", self.discriminator, ("patch",)),
-            ("field", self.field, ("field",)),
+        for role, spec in (
+            ("generator", self.generator),
+            ("discriminator", self.discriminator),
+            ("field", self.field),
         ):
-            try:
-                check_spec(spec)
-            except InputError as error:
-                raise ValueError(str(error)) from None
-            if spec["name"] not in kinds:
-                raise ValueError(f"a {role} cannot be a '{spec['name']}'; known: {', '.join(kinds)}")
+            parse_spec(spec, role)
             for key in ("in_channels", "out_channels"):
                 if key in spec:
                     raise ValueError(f"{role}: {key} follows from the recipe's own in_channels; leave it out")
-        try:
-            step = size_step(self.generator)
-        except InputError as error:
-            raise ValueError(str(error)) from None
+        step = parse_generator_spec(self.generator).size_multiple
         if self.patch_px % step:
             raise ValueError(f"patch_px {self.patch_px} must be a multiple of {step} for this generator")
-        least = smallest_px(self.discriminator)
-        if self.adversarial and self.patch_px < least:
-            raise ValueError(f"patch_px {self.patch_px} is too small for this discriminator; give at least {least}")
+        minimum = parse_discriminator_spec(self.discriminator).min_size_px
+        if self.adversarial and self.patch_px < minimum:
+            raise ValueError(f"patch_px {self.patch_px} is too small for this discriminator; give at least {minimum}")
         return self
 
     @property

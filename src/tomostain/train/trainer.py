@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from tomostain.dataset.dataset import Dataset
 from tomostain.errors import InputError
 from tomostain.imaging.network_range import ct_to_network
-from tomostain.networks.build import build_network
-from tomostain.networks.kernels.accelerate import accelerate, arrange
+from tomostain.networks import Discriminator, build_network
+from tomostain.networks.kernels import accelerate, arrange
 from tomostain.tiling.blend import blend_tiles
 from tomostain.train.buffer import ImageBuffer
 from tomostain.train.checkpoint import State, save_best
@@ -301,7 +301,7 @@ def _build_state(recipe: Recipe, seed: int, fabric: Any, team: Team) -> State:
 
     def build(spec: dict[str, Any]) -> Any:
         network = _prepared(team.share_dropout(build_network(spec, draws)), recipe, fabric.device)
-        if recipe.checkpoint_activations and spec["name"] != "patch":
+        if recipe.checkpoint_activations and not isinstance(network, Discriminator):
             network = recomputing(network)
         return fabric.setup_module(compiled(network, recipe.cuda_graphs) if recipe.compile else network)
 

@@ -1,41 +1,46 @@
-"""Instance normalisation where channels lie last in memory, for CPUs.
+"""Instance normalisation for images with channels last in memory, for CPUs.
 
-torch's own takes 4 to 6 times as long with channels last as with channels first. Sums over pixels are matrix products
-with a row of ones here, piece by piece, so that what is made on the way does not leave the cache. Of images in half
-precision all is computed in single.
+torch's own takes 4 to 6 times as long with channels last as with channels first. Here, sums over pixels are matrix
+products with a row of ones, piece by piece, so intermediate results stay in the cache. Images in half precision are
+processed in single precision.
 
 Source: Ulyanov et al. 2016, "Instance normalization", arXiv:1607.08022.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+from torch.autograd.function import FunctionCtx, once_differentiable
 
-# Pieces of so many values: 1 MiB in float32, of which a few are in work at once.
+# Values in one piece: 1 MiB in float32.
 _PIECE = 1 << 18
 
 
 class PixelwiseInstanceNorm2d(nn.InstanceNorm2d):
-    """`torch.nn.InstanceNorm2d` without weights, quick for images (B, C, H, W) that have channels last in memory."""
+    """`torch.nn.InstanceNorm2d` without weights, fast for images (B, C, H, W) with channels last in memory."""
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return the normalised image, laid out in memory as `image` is."""
+        """Return the normalised image, in the memory format of `image`."""
         if not image.is_contiguous(memory_format=torch.channels_last) or image.is_contiguous():
             return super().forward(image)
         normalised: Tensor = _Normalise.apply(image.permute(0, 2, 3, 1).flatten(1, 2), self.eps)
         return normalised.view(len(image), *image.shape[2:], -1).permute(0, 3, 1, 2)
 
 
+class _Context(FunctionCtx):
+    """Tensors that `_Normalise` keeps for its backward pass."""
+
+    saved_tensors: tuple[Tensor, Tensor]
+
+
 class _Normalise(torch.autograd.Function):
     """(B, pixels, C) → the same with mean 0 and variance 1 over the pixels: x̂ = (x - m) r, r = (v + ε)^(-½)."""
 
     @staticmethod
-    def forward(ctx: Any, pixels: Tensor, eps: float) -> Tensor:
+    def forward(ctx: _Context, pixels: Tensor, eps: float) -> Tensor:
         result = torch.empty_like(pixels)
-        inverse = pixels.new_empty(len(pixels), 1, pixels.shape[2], dtype=_wide(pixels.dtype))
+        inverse = pixels.new_empty(len(pixels), 1, pixels.shape[2], dtype=_computing_dtype(pixels.dtype))
         for into, picture, r in zip(result, pixels, inverse, strict=True):
             mean = _total(_sums(piece)[0] for piece in _pieces(picture)) / len(picture)
             squares = _total(_sums((piece - mean).square_())[0] for piece in _pieces(picture))
@@ -47,8 +52,8 @@ class _Normalise(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        # r (g - mean(g) - x̂ mean(g x̂)): what would change mean or variance has no effect.
+    def backward(ctx: _Context, grad: Tensor) -> tuple[Tensor, None]:
+        # r (g - mean(g) - x̂ mean(g x̂)): changes of mean or variance have no effect.
         result, inverse = ctx.saved_tensors
         to_pixels = torch.empty_like(grad)
         for into, g, x, r in zip(to_pixels, grad, result, inverse, strict=True):
@@ -59,8 +64,8 @@ class _Normalise(torch.autograd.Function):
         return to_pixels, None
 
 
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    """Return the type to compute in: half precision is for what is kept."""
+def _computing_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Return the data type for computation: at least single precision."""
     return torch.promote_types(dtype, torch.float32)
 
 
@@ -69,12 +74,12 @@ def _rows(picture: Tensor) -> int:
 
 
 def _pieces(picture: Tensor) -> Iterator[Tensor]:
-    """Cut (pixels, C) into pieces that the cache holds."""
-    return (piece.to(_wide(piece.dtype)) for piece in picture.split(_rows(picture)))
+    """Split (pixels, C) into pieces that fit into the cache."""
+    return (piece.to(_computing_dtype(piece.dtype)) for piece in picture.split(_rows(picture)))
 
 
 def _total(sums: Iterable[Tensor]) -> Tensor:
-    """Add sums (1, C) up."""
+    """Add sums (1, C)."""
     return torch.cat(list(sums)).sum(dim=0, keepdim=True)
 
 

@@ -1,31 +1,30 @@
 """3 × 3 convolutions with a quarter of the multiplications: Winograd's F(4 × 4, 3 × 3) as batched matrix products.
 
-A 4 × 4 tile of the output hangs on a 6 × 6 tile d of the input. With three fixed matrices,
+A 4 × 4 tile of the output depends on a 6 × 6 tile d of the input. With three fixed matrices,
 
     y = Aᵀ [ Σ_c (G g Gᵀ) ⊙ (Bᵀ d B) ] A,
 
-so that for each of the 36 places of a tile there is one matrix product, (tiles × channels in) · (channels in × out):
-36 multiplications a tile in place of 144. Written with Kronecker products, each transform is a matrix product too.
+so each of the 36 positions of a tile needs one matrix product, (tiles × channels in) · (channels in × out): 36
+multiplications for each tile instead of 144. Written with Kronecker products, each transform is a matrix product too.
 
 Source: Lavin & Gray 2016, "Fast algorithms for convolutional neural networks", arXiv:1509.09308, section 4. The
-matrices follow from six points at which polynomials are evaluated. Lavin and Gray's are 0, ±1, ±2, ∞; ours are 0, ±2/3,
-±3/2, ∞, each pair the other's reciprocal, which lose less than half as much to rounding (on the choice of points:
-Barabasz et al. 2020, DOI 10.1145/3412380).
+matrices follow from six points at which polynomials are evaluated. Lavin and Gray use 0, ±1, ±2, ∞. This module uses 0,
+±2/3, ±3/2, ∞, where each pair is the reciprocal of the other: less than half the rounding error (on the choice of
+points: Barabasz et al. 2020, DOI 10.1145/3412380).
 """
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional
 
 OUT = 4
 TILE = OUT + 2
 POINTS = (0.0, 2 / 3, -2 / 3, 3 / 2, -3 / 2)
-# What is in work at once should stay in the cache: transformed tiles of so many bytes.
+# Bytes of transformed tiles that are processed at once: they should stay in the cache.
 _CHUNK_BYTES = 4 << 20
 
 
@@ -39,13 +38,13 @@ def conv3x3(image: Tensor, weight: Tensor, bias: Tensor | None = None, transform
     weight : Tensor, shape (K, C, 3, 3)
     bias : Tensor, shape (K,), optional
     transformed : Tensor, shape (36, C, K), optional
-        `transform_kernels` of `weight`, where that stays as it is. Never while training: an optimiser may change a
-        weight without a trace (``Adam(fused=True)`` does not raise a tensor's version).
+        `transform_kernels` of `weight`, if the weight does not change. Not for training: an optimiser may change a
+        weight without notice (``Adam(fused=True)`` does not increase a tensor's version).
 
     Returns
     -------
     Tensor, shape (B, K, H - 2, W - 2)
-        Channels last in memory: so it is computed, and an image that is so already need not be copied.
+        Channels last in memory. An image with channels last is not copied.
     """
     height, width = image.shape[-2] - 2, image.shape[-1] - 2
     if cropped := bool(height % OUT or width % OUT):
@@ -62,14 +61,21 @@ def tiles_of(image: Tensor) -> int:
 
 def transform_kernels(weight: Tensor) -> Tensor:
     """Return G g Gᵀ of kernels g (K, C, 3, 3) as factors for the right of a product: (36, C, K)."""
-    return _transform_kernels(weight.transpose(0, 1))  # one copy here, where products would make many
+    return _transform_kernels(weight.transpose(0, 1))  # one copy here; the products would make many
+
+
+class _Context(FunctionCtx):
+    """Tensors that `_Convolution` keeps for its backward pass."""
+
+    saved_tensors: tuple[Tensor, Tensor]
+    needs_input_grad: tuple[bool, bool, bool, bool]
 
 
 class _Convolution(torch.autograd.Function):
-    """(B, C, 4 h + 2, 4 w + 2) → (B, K, 4 h, 4 w). Inside, channels come last: whatever is copied are runs of them."""
+    """(B, C, 4 h + 2, 4 w + 2) → (B, K, 4 h, 4 w), with channels last inside."""
 
     @staticmethod
-    def forward(ctx: Any, image: Tensor, weight: Tensor, bias: Tensor, transformed: Tensor | None) -> Tensor:
+    def forward(ctx: _Context, image: Tensor, weight: Tensor, bias: Tensor, transformed: Tensor | None) -> Tensor:
         image = channels_last(image)
         ctx.save_for_backward(image, weight)
         kernels = transform_kernels(weight) if transformed is None else transformed
@@ -83,8 +89,8 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        # Each step of `forward` is linear; here are their transposes, in reverse.
+    def backward(ctx: _Context, grad: Tensor) -> tuple[Tensor | None, ...]:
+        # Each step of `forward` is linear; these are the transposes in reverse order.
         image, weight = ctx.saved_tensors
         wants_image, wants_weight, wants_bias, _ = ctx.needs_input_grad
         grad, kernels = channels_last(grad), _transform_kernels(weight)
@@ -106,12 +112,12 @@ class _Convolution(torch.autograd.Function):
         )
 
 
-# Which tiles are in work: the image of a batch, the first row of tiles, and how many rows.
+# Tiles that are processed at once: index of the image in the batch, first row of tiles, and number of rows.
 _Place = tuple[int, int, int]
 
 
 def _chunks(image: Tensor, channels: int) -> Iterator[_Place]:
-    """Yield places of a few rows of tiles, as many as the cache holds."""
+    """Yield groups of rows of tiles that fit into the cache."""
     down, across = ((side - 2) // OUT for side in image.shape[1:3])
     chunks = -(-down * across * channels * TILE**2 * image.element_size() // _CHUNK_BYTES)
     rows = -(-down // chunks)
@@ -124,7 +130,7 @@ def _tiles(image: Tensor, side: int, place: _Place) -> Tensor:
     """View tiles of an image (B, H, W, C) at every fourth pixel as (side, side, rows, columns, C)."""
     number, first, rows = place
     _, height, width, channels = image.shape
-    across = width // OUT  # of a width with or without the two pixels more
+    across = width // OUT  # the width may include the two border pixels or not
     start = ((number * height + OUT * first) * width) * channels
     steps = (width * channels, channels, OUT * width * channels, OUT * channels, 1)
     return image.as_strided((side, side, rows, across, channels), steps, start)
@@ -147,32 +153,32 @@ def _times(matrix: Tensor, values: Tensor, place: _Place) -> Tensor:
 
 
 def _add_tiles(image: Tensor, tiles: Tensor, place: _Place) -> None:
-    """Add tiles (6, 6, rows, columns, C) to where `_tiles` sees them; neighbours overlap by two pixels."""
+    """Add tiles (6, 6, rows, columns, C) to the view of `_tiles`; neighbours overlap by two pixels."""
     into = _tiles(image, TILE, place)
     for rows in (slice(0, OUT), slice(OUT, TILE)):
         for columns in (slice(0, OUT), slice(OUT, TILE)):
-            into[rows, columns] += tiles[rows, columns]  # no two of these meet in one pixel
+            into[rows, columns] += tiles[rows, columns]  # within each of these, no two tiles share a pixel
 
 
 def channels_last(image: Tensor) -> Tensor:
-    """Return (B, C, H, W) as (B, H, W, C), contiguous; copied where it does not lie so already."""
+    """Return (B, C, H, W) as (B, H, W, C), contiguous; a copy unless it has channels last in memory."""
     if image.is_contiguous(memory_format=torch.channels_last):
         return image.permute(0, 2, 3, 1)
     result = image.new_empty(len(image), *image.shape[2:], image.shape[1])
     for into, picture in zip(result, image, strict=True):
-        # In two dimensions torch transposes block by block: four times as quick where sides are powers of 2.
+        # torch transposes matrices block by block: four times as fast where sides are powers of 2.
         into.flatten(0, 1).copy_(picture.flatten(1).t())
     return result
 
 
 def _transform(name: str, like: Tensor) -> Tensor:
-    """Return a matrix's Kronecker product with itself, which transforms rows and columns at once."""
+    """Return the Kronecker product of a matrix with itself: it transforms rows and columns at once."""
     return _kronecker(name, like.dtype, like.device)
 
 
 @lru_cache(maxsize=16)
 def _kronecker(name: str, dtype: torch.dtype, device: torch.device) -> Tensor:
-    with torch.inference_mode(False):  # what is cached must serve training too
+    with torch.inference_mode(False):  # cached tensors must work in training too
         matrix = dict(zip("ABG", matrices(), strict=True))[name]
         return torch.kron(matrix, matrix).to(device, dtype)
 
