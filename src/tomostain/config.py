@@ -1,6 +1,7 @@
-"""One frozen, validated configuration a stage, read from and written to YAML."""
+"""Base class of the configurations: one frozen, validated model per stage, read from and written to YAML."""
 
 import difflib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -12,7 +13,7 @@ from tomostain.errors import InputError
 
 
 class Config(BaseModel):
-    """Base of all configurations: frozen; an unknown key is an error that suggests the key that was meant."""
+    """Base class of all configurations. They are frozen; an unknown key is an error that suggests a known one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -25,12 +26,12 @@ class Config(BaseModel):
         values : mapping
             Keys and values; nested configurations as nested mappings.
         source : str
-            Where the values come from, named in the error message.
+            Origin of the values, for the error message.
 
         Raises
         ------
         InputError
-            If a key is unknown (with "did you mean"), missing, or has a wrong value.
+            If a key is unknown or missing, or a value is wrong.
 
         Examples
         --------
@@ -47,22 +48,22 @@ class Config(BaseModel):
             raise InputError(f"{source}: {_explain(error, cls)}") from None
 
     @classmethod
-    def from_yaml(cls, path: Path) -> Self:
-        """Read and validate a YAML file; errors name the file."""
+    def from_yaml(cls, path: str | os.PathLike[str]) -> Self:
+        """Read and validate a YAML file. Errors name the file."""
         return cls.from_dict(read_yaml(path), source=str(path))
 
     def to_yaml(self) -> str:
-        """Return the configuration as YAML with every value resolved."""
+        """Return the configuration as YAML, with all values."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file that holds one mapping.
+def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a YAML file that contains a mapping.
 
     Raises
     ------
     InputError
-        If the file is missing, is not YAML, or holds something other than a mapping.
+        If the file is missing, is not YAML, or does not contain a mapping.
     """
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
@@ -76,7 +77,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def suggest(word: str, known: list[str]) -> str:
-    """Return "; did you mean 'x'?" for the nearest known word, else a list of what is known.
+    """Return "; did you mean 'x'?" for the most similar known word, or a list of the known words.
 
     Examples
     --------
@@ -90,7 +91,7 @@ def suggest(word: str, known: list[str]) -> str:
 
 
 def _explain(error: ValidationError, cls: type[BaseModel]) -> str:
-    """Turn the first of pydantic's complaints into one sentence."""
+    """Return the first error of pydantic as one sentence."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
@@ -100,12 +101,12 @@ def _explain(error: ValidationError, cls: type[BaseModel]) -> str:
         return f"key '{where}' is missing"
     message = first["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
-    # What is wrong with the whole names its values itself.
+    # An error of the whole model has no location, and its message names the values.
     return f"{where} = {first['input']!r}: {message}" if where else message
 
 
 def _known_keys(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    """Return the keys of the nested configuration at `path` (or of `cls` where the path leaves the models)."""
+    """Return the keys of the nested configuration at `path`, or of the last one on the way."""
     for part in path:
         field = cls.model_fields.get(str(part))
         if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):

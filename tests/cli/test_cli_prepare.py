@@ -18,4 +18,4 @@ def test_wrong_number_of_paths(tmp_path, fails):
     assert "expected SPECIMENS.csv DATASET" in fails("prepare", tmp_path)
     assert "only with --aligned" in fails("prepare", tmp_path, tmp_path / "d", "--halves")
     paths = (tmp_path / "x", tmp_path / "y", tmp_path / "d")
-    assert "--ct-slices: only from volumes" in fails("prepare", "--aligned", *paths, "--ct-slices", 3)
+    assert "--ct-slices: only without --aligned" in fails("prepare", "--aligned", *paths, "--ct-slices", 3)

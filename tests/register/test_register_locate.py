@@ -225,7 +225,7 @@ def test_hints_that_exclude_each_other_are_refused(specimen, tmp_path, capsys):
     init = specimen / "truth" / "section.yaml"
     words = ["register", specimen / "volume", specimen / "slide.ome.tif", tmp_path / "p", "--init", init]
     assert run(["-q", *map(str, words), "--axis", "0,1,0"]) == 2
-    assert "--axis: is a hint to the search" in capsys.readouterr().err
+    assert "--axis: cannot be combined" in capsys.readouterr().err
 
 
 def test_grey_levels_by_hand_and_the_files_seed_are_used(specimen, tmp_path):

@@ -103,10 +103,10 @@ def test_without_the_viewer_the_way_to_get_it_is_named(folders, monkeypatch, cap
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--ct", "ct"], "are for --browser"),
-        (["--port", "8000"], "are for --browser"),
-        (["--no-open"], "are for --browser"),
-        (["--browser", "--out", "pictures"], "writes no pictures"),
+        (["--ct", "ct"], "need --browser"),
+        (["--port", "8000"], "need --browser"),
+        (["--no-open"], "need --browser"),
+        (["--browser", "--out", "pictures"], "writes no figures"),
         (["--browser", "--ct", "nowhere"], "nowhere: no such µCT volume"),
         (["--browser", "--port", "70000"], "port"),
     ],

@@ -151,11 +151,11 @@ def test_the_verb_cuts_by_points(stained, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "say where"),
+        ([], "or --points FILE.csv"),
         (["--through", "1,2", "--axis", "z"], "three numbers z,y,x"),
-        (["--through", "1,2,3"], "goes with --normal or --axis"),
+        (["--through", "1,2,3"], "together with --normal or --axis"),
         (["--through", "1,2,3", "--axis", "q"], "give z, y or x"),
-        (["--through", "1,2,3", "--axis", "z", "--normal", "1,0,0"], "give one"),
+        (["--through", "1,2,3", "--axis", "z", "--normal", "1,0,0"], "give either"),
         (["--through", "1,2,3", "--normal", "0,0,0"], "is not a direction"),
         (["--through", "900,2,3", "--axis", "z"], "misses the volume"),
         (["--through", "1,2,3", "--axis", "z", "--thickness-um", "-1"], "a thickness of -1 µm"),

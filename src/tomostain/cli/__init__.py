@@ -1,4 +1,4 @@
-"""The command line: `tomostain VERB …`. Each verb is thin; the work is done by the stage of the same name."""
+"""The command line: `tomostain VERB …`. A verb parses its options and calls the stage of the same name."""
 
 from tomostain.cli.main import app, main
 

@@ -7,19 +7,19 @@ import typer
 
 from tomostain.errors import InputError
 
-# Imported where it is used: half of what `tomostain --help` takes would be rich, pydantic and YAML.
+# Imported where it is used: rich, pydantic and YAML would take half the time of `tomostain --help`.
 if TYPE_CHECKING:
     from tomostain.cli.progress import Bars
 
 OVERWRITE = typer.Option(False, "--overwrite", help="Replace existing output.")
-DRY_RUN = typer.Option(False, "--dry-run", help="Say what would be done, its size and time; write nothing.")
+DRY_RUN = typer.Option(False, "--dry-run", help="Print what would be done, its size and time; write nothing.")
 DEVICE = typer.Option("auto", "--device", help="auto, cpu, cuda or cuda:N.")
 DOUBT = typer.Option(False, "--doubt", help="Write maps of doubt too (OUT/doubt), and whether they are right.")
-SEED = typer.Option(0, "--seed", help="Everything random comes from it; the same seed gives the same bits.")
+SEED = typer.Option(0, "--seed", help="Seed of all random numbers; the same seed gives the same bits.")
 
 
 def merged(context: typer.Context, values: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
-    """Return the values of a file with the options: what was typed goes before the file, the file before a default."""
+    """Merge the values of a file with options. The command line overrides the file, the file overrides a default."""
     result = dict(values)
     for name, value in options.items():
         source = context.get_parameter_source(name)
@@ -29,7 +29,7 @@ def merged(context: typer.Context, values: dict[str, Any], options: dict[str, An
 
 
 def file_values(config: Path | None) -> dict[str, Any]:
-    """Return what a YAML file holds; nothing where none was given."""
+    """Return the content of a YAML file; an empty dict without a file."""
     if config is None:
         return {}
     from tomostain.config import read_yaml
@@ -38,7 +38,7 @@ def file_values(config: Path | None) -> dict[str, Any]:
 
 
 def bars(context: typer.Context) -> "Bars":
-    """Return the progress bars, silent under `--quiet`; the threads asked for are set on the way."""
+    """Return the progress bars, which are silent with `--quiet`."""
     from tomostain.cli.progress import Bars
 
     options = context.obj or {}
@@ -46,12 +46,12 @@ def bars(context: typer.Context) -> "Bars":
 
 
 def use_threads(context: typer.Context) -> None:
-    """Give torch the number of CPU threads that `--threads` names (imports torch)."""
-    wanted = (context.obj or {}).get("threads", 0)
-    if wanted:
+    """Set the number of CPU threads of PyTorch to `--threads`, if it was given."""
+    threads = (context.obj or {}).get("threads", 0)
+    if threads:
         import torch
 
-        torch.set_num_threads(wanted)
+        torch.set_num_threads(threads)
 
 
 def numbers(text: str | None, option: str, counts: tuple[int, ...] = (1, 3)) -> tuple[float, ...] | None:
@@ -74,8 +74,8 @@ def numbers(text: str | None, option: str, counts: tuple[int, ...] = (1, 3)) -> 
     except ValueError:
         values = ()
     if len(values) not in counts or not all(0 < value < float("inf") for value in values):
-        wanted = " or ".join(str(count) for count in counts)
-        raise InputError(f"{option} {text}: expected {wanted} number(s) above 0, separated by commas (order z,y,x)")
+        expected = " or ".join(str(count) for count in counts)
+        raise InputError(f"{option} {text}: expected {expected} number(s) above 0, separated by commas (order z,y,x)")
     return values
 
 
@@ -89,7 +89,7 @@ def triple(text: str | None, option: str) -> tuple[float, float, float] | None:
 
 
 def show_volume(path: Path, voxel_um: tuple[float, float, float] | None, dataset: str | None = None) -> None:
-    """Print what a volume is before long work on it: a person sees by the slices' names whether it is the right one."""
+    """Print a description of a volume. The names of the slices show whether it is the right one."""
     from tomostain.io import open_volume
 
     typer.echo(f"volume: {path}: {open_volume(path, voxel_um=voxel_um, dataset=dataset).describe()}")

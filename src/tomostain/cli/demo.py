@@ -1,4 +1,4 @@
-"""The verb `demo`: the whole way on phantoms, ending in one page."""
+"""The verb `demo`: all steps on synthetic specimens."""
 
 from pathlib import Path
 
@@ -17,13 +17,14 @@ from tomostain.cli.verbs import verb
 )
 def demo(
     context: typer.Context,
-    out: Path = typer.Argument(Path("demo"), help="Folder; a demo that was begun there continues."),
-    steps: int | None = typer.Option(None, min=1, help="Training steps: more look better and take longer."),
+    out: Path = typer.Argument(Path("demo"), help="Folder to write. An unfinished demo in it continues."),
+    steps: int | None = typer.Option(None, min=1, help="Training steps. More steps look better and take longer."),
     dry_run: bool = DRY_RUN,
 ) -> None:
-    """Go the whole way on made-up specimens: grow, prepare, train, stain, evaluate, and show it on one page.
+    """Run all steps on synthetic specimens: prepare, train, stain and evaluate, and write a report.
 
-    Takes some minutes on two cores. The page is OUT/report.html. Run it again and it continues.
+    Takes some minutes on two cores. The report is OUT/report.html. After an interruption, run the command again: it
+    continues.
     """
     from tomostain.demo import DemoConfig, describe_plan, run_demo
 

@@ -25,21 +25,22 @@ def export(
     path: Path = typer.Argument(help="A stained OME-Zarr."),
     out: Path = typer.Argument(help="File or folder to write."),
     to: str = typer.Option(
-        ..., "--to", help="rgba-tiff, rgb-tiff, ome-zarr-0.4 (folders), vti, nrrd, or a fly-through: gif or mp4."
+        ..., "--to", help="Format: rgba-tiff, rgb-tiff, ome-zarr-0.4 (folders), vti, nrrd, or a film: gif or mp4."
     ),
-    level: int = typer.Option(0, min=0, help="Level of the pyramid: 0 is full size, each next one half of it."),
+    level: int = typer.Option(0, min=0, help="Pyramid level: 0 is full size, each next level has half the size."),
     alpha: str = typer.Option(
-        "paper", help="What is solid: paper (dark stain), tissue (all but glass) or ct (the µCT's grey value)."
+        "paper",
+        help="Opacity: paper (dark stain), tissue (everything but the background) or ct (grey value of the µCT).",
     ),
     ct: Path | None = typer.Option(None, help="The µCT that was stained, for --alpha ct."),
     voxel_um: str | None = typer.Option(None, help="Voxel size of the µCT, µm, where the file does not say."),
-    like: Path | None = typer.Option(None, help="Folder of TIFF slices whose file names the exported slices take."),
+    like: Path | None = typer.Option(None, help="Folder of TIFF slices. The exported slices get its file names."),
     overwrite: bool = OVERWRITE,
 ) -> None:
     """Write a stained volume for other software.
 
-    TIFF slices: Avizo, Dragonfly, Fiji. vti: ParaView. nrrd: 3D Slicer. ome-zarr-0.4: viewers that do not read the
-    stained volume itself, which is OME-Zarr 0.5. The rule for alpha is named in what is written.
+    TIFF slices: Avizo, Dragonfly, Fiji. vti: ParaView. nrrd: 3D Slicer. ome-zarr-0.4: viewers that do not read
+    OME-Zarr 0.5, the format of the stained volume. The output states the rule for the opacity.
     """
     from tomostain.view import export as run_export
 

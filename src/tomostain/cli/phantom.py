@@ -27,20 +27,19 @@ def phantom(
     size: int | None = typer.Option(None, min=16, help="Voxels along each side of the volume."),
     voxel_um: float = typer.Option(20.0, help="Voxel size of the µCT, µm."),
     pixel_um: float = typer.Option(10.0, help="Pixel size of the slide, µm."),
-    config: Path | None = typer.Option(None, help="YAML with any of the phantom's settings; options given win."),
+    config: Path | None = typer.Option(None, help="YAML with settings of the phantom. Options override it."),
     overwrite: bool = OVERWRITE,
     dry_run: bool = DRY_RUN,
 ) -> None:
-    """Grow a bone-implant specimen whose truth is known; write its µCT volume, its slide and the truth.
+    """Make a synthetic bone-implant specimen: a µCT volume, a slide, and the truth.
 
-    OUT/volume/*.tif is the µCT as a facility would write it, OUT/slide.ome.tif what the laboratory would hand over,
-    OUT/truth/ what they show: labels, where the section lies, how the slide was deformed.
+    OUT/volume/*.tif is the µCT volume, OUT/slide.ome.tif the slide. OUT/truth/ holds the labels, the pose of the
+    section and the deformation of the slide.
     """
     from tomostain.phantom import PhantomConfig, write_specimen
 
-    values = file_values(config)
     options = {"seed": seed, "material": material, "weeks": weeks, "stain": stain, "voxel_um": voxel_um}
-    values = merged(context, values, options | {"pixel_um": pixel_um})
+    values = merged(context, file_values(config), options | {"pixel_um": pixel_um})
     if size is not None:
         values["shape"] = (size, size, size)
     settings = PhantomConfig.from_dict(values, source=str(config or "options"))

@@ -22,42 +22,46 @@ from tomostain.errors import InputError
 def prepare(
     context: typer.Context,
     inputs: list[Path] = typer.Argument(help="SPECIMENS.csv DATASET, or with --aligned: DIR_X DIR_Y DATASET."),
-    aligned: bool = typer.Option(False, "--aligned", help="The images are aligned already: same names in two folders."),
-    config: Path | None = typer.Option(None, help="YAML with any of the settings of this stage."),
+    aligned: bool = typer.Option(
+        False, "--aligned", help="Take aligned images: files of the same names in two folders."
+    ),
+    config: Path | None = typer.Option(None, help="YAML with settings of this stage. Options override it."),
     folds: int = typer.Option(5, min=2, help="Folds for cross-validation."),
     seed: int = SEED,
-    test_subjects: str | None = typer.Option(None, help="Subjects kept for testing, separated by commas."),
-    test_fraction: float | None = typer.Option(None, help="Part of the pairs kept for testing, 0 to 0.9."),
+    test_subjects: str | None = typer.Option(None, help="Subjects of the test set, separated by commas."),
+    test_fraction: float | None = typer.Option(None, help="Fraction of the pairs in the test set, 0 to 0.9."),
     voxel_um: float | None = typer.Option(None, help="Pixel size of aligned images, µm."),
     normalise: str | None = typer.Option(None, help="Aligned images: auto (bone and background), range, or none."),
-    subject_regex: str | None = typer.Option(None, help="Aligned images: its first group is the subject in a name."),
-    mask: str | None = typer.Option(None, help="Aligned images: auto, none, or a folder of masks."),
-    invert_histology: bool = typer.Option(False, "--invert-histology", help="Aligned images: histology is inverted."),
-    ct_slices: int | None = typer.Option(
-        None, min=1, help="Neighbouring µCT slices to keep, for recipes that see several."
+    subject_regex: str | None = typer.Option(
+        None, help="Aligned images: regular expression for the file name. Its first group is the subject."
     ),
-    jobs: int = typer.Option(0, min=0, help="Registrations at once (0: one for every two cores)."),
-    halves: bool = typer.Option(False, "--halves", help="Aligned images: left halves train, right halves test."),
+    mask: str | None = typer.Option(None, help="Aligned images: auto, none, or a folder of masks."),
+    invert_histology: bool = typer.Option(False, "--invert-histology", help="Aligned images: invert the histology."),
+    ct_slices: int | None = typer.Option(
+        None, min=1, help="Neighbouring µCT slices to store, for recipes with several input slices."
+    ),
+    jobs: int = typer.Option(0, min=0, help="Simultaneous registrations (0: one for every two cores)."),
+    halves: bool = typer.Option(
+        False, "--halves", help="Aligned images: train on the left halves, test on the right halves."
+    ),
     overwrite: bool = OVERWRITE,
 ) -> None:
-    """Make a dataset: bring µCT and histology on one grid, normalise, mask, split into folds.
+    """Make a dataset: resample µCT and histology to one grid, normalise, mask, and split into folds.
 
-    SPECIMENS.csv has the columns specimen, volume, slide and, as far as known, section (a YAML file that says where
-    the section lies), subject, implant, weeks, stain, voxel_um, pixel_um, exclude. Paths are relative to it. Where
-    section is empty it is found: see DATASET-registration/, its scores.csv and each qc.png; a specimen that is not
-    found with confidence is left out, and the next run goes on where this one stopped.
-    Look at pairs/*/qc.png afterwards; to leave a region out, draw it white in pairs/*/exclude.tif.
+    SPECIMENS.csv has the columns specimen, volume and slide. Optional columns are section (a YAML file with the pose),
+    subject, implant, weeks, stain, voxel_um, pixel_um and exclude. Paths are relative to the file. Where section is
+    empty, the specimen is registered first. DATASET-registration/ then holds scores.csv and a qc.png for each
+    specimen. A specimen with an uncertain registration is left out. Run the command again to continue.
+    Check pairs/*/qc.png afterwards. To exclude a region, draw it white in pairs/*/exclude.tif.
     """
     from tomostain.prepare import AlignedConfig, PrepareConfig, prepare_aligned, prepare_specimens
     from tomostain.prepare.specimens import described_volumes, registration_folder
     from tomostain.prepare.study import left_out
 
-    wanted = 3 if aligned else 2
-    if len(inputs) != wanted:
+    if len(inputs) != (3 if aligned else 2):
         names = "DIR_X DIR_Y DATASET" if aligned else "SPECIMENS.csv DATASET"
         raise InputError(f"prepare: {len(inputs)} paths given; expected {names}")
-    values = file_values(config)
-    values = merged(context, values, {"folds": folds, "seed": seed})
+    values = merged(context, file_values(config), {"folds": folds, "seed": seed})
     only_aligned: dict[str, Any] = {
         "voxel_um": voxel_um,
         "normalise": normalise,
@@ -72,7 +76,7 @@ def prepare(
     }
     if aligned:
         if ct_slices is not None:
-            raise InputError("--ct-slices: only from volumes; aligned images have no neighbours")
+            raise InputError("--ct-slices: only without --aligned; aligned images have no neighbouring slices")
         optional |= only_aligned
     else:
         optional["ct_slices"] = ct_slices
@@ -87,14 +91,14 @@ def prepare(
             settings = AlignedConfig.from_dict(values, source)
             dataset = prepare_aligned(x, y, out, settings, overwrite=overwrite, progress=progress)
         else:
-            csv, out = existing(inputs[0], "file"), inputs[1]
+            table, out = existing(inputs[0], "file"), inputs[1]
             values |= {"jobs": jobs} if jobs else {}
             plan = PrepareConfig.from_dict(values, source)
-            for line in described_volumes(csv):
+            for line in described_volumes(table):
                 typer.echo(f"volume: {line}")
-            dataset = prepare_specimens(csv, out, plan, overwrite=overwrite, progress=progress)
+            dataset = prepare_specimens(table, out, plan, overwrite=overwrite, progress=progress)
     for name, reason in left_out(registration_folder(out)).items() if not aligned else ():
         typer.echo(f"left out: {name}: {reason}")
     typer.echo(f"dataset: {out}: {len(dataset.ids)} pairs, {len(dataset.folds)} folds, {len(dataset.test)} for testing")
-    typer.echo(f"look at: {out / 'pairs'}/*/qc.png")
+    typer.echo(f"check:   {out / 'pairs'}/*/qc.png")
     typer.echo(f"next:    tomostain train {out} run")

@@ -1,4 +1,4 @@
-"""Progress on the terminal: bars with the time left, or a line now and then where there is no terminal."""
+"""Progress on the terminal: bars with the time left, or occasional lines where stderr is not a terminal."""
 
 import time
 from types import TracebackType
@@ -19,9 +19,9 @@ LINE_EVERY_S = 10.0
 
 
 class Bars:
-    """A listener for `tomostain.progress`: one bar a label, with count, time elapsed and time left, on stderr.
+    """A `tomostain.progress.Progress` that shows one bar per label on stderr, with count, elapsed time and time left.
 
-    Where stderr is no terminal (a log file, a batch job), a plain line is written every ten seconds and at each end.
+    Where stderr is not a terminal (a log file, a batch job), it prints a line every ten seconds and at each end.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class Bars:
             self._bars.stop()
 
     def __call__(self, label: str, done: int, total: int) -> None:
-        """Show that `done` of `total` units of the work `label` are done."""
+        """Show that `done` of `total` units of `label` are done."""
         if self.quiet:
             return
         if self.console.is_terminal:

@@ -7,9 +7,9 @@ from tomostain.cli.verbs import verb
 
 @verb(order=60)
 def recipes(
-    name: str | None = typer.Argument(None, help="Show this recipe with every setting resolved, as YAML."),
+    name: str | None = typer.Argument(None, help="Print this recipe as YAML, with all settings."),
 ) -> None:
-    """List the training recipes, or show one of them to start your own from."""
+    """List the training recipes, or print one as a start for your own."""
     from tomostain.train import list_recipes, load_recipe
 
     if name is None:

@@ -31,39 +31,51 @@ from tomostain.errors import InputError
 )
 def register(
     context: typer.Context,
-    volume: Path = typer.Argument(help="µCT volume: a folder of TIFF slices, TIFF, HDF5, NRRD, MHA, NIfTI, OME-Zarr."),
+    volume: Path = typer.Argument(
+        help="µCT volume: a folder of TIFF slices, TIFF, HDF5, NRRD, MHA, NIfTI or OME-Zarr."
+    ),
     slide: Path = typer.Argument(help="Whole-slide image of the section."),
     pair: Path = typer.Argument(help="Folder to write: ct.tif, histology.tif, mask.tif, pair.yaml, qc.png."),
-    voxel_um: str | None = typer.Option(None, help="Voxel size, or z,y,x, µm, where the files do not say."),
+    voxel_um: str | None = typer.Option(None, help="Voxel size, µm, where the files do not say: 5 or z,y,x."),
     pixel_um: float | None = typer.Option(None, help="Pixel size of the slide, µm, where the file does not say."),
-    dataset: str | None = typer.Option(None, help="Path of the volume in an HDF5 file that holds several."),
-    material: str | None = typer.Option(None, help="The screw in µCT: dense (Mg, Ti) or light (PEEK). Else both."),
-    init: Path | None = typer.Option(None, "--init", help="YAML with a pose to begin with: search about it only."),
+    dataset: str | None = typer.Option(None, help="Path of the volume in an HDF5 file with several datasets."),
+    material: str | None = typer.Option(
+        None, help="Implant in the µCT: dense (Mg, Ti) or light (PEEK). Default: try both."
+    ),
+    init: Path | None = typer.Option(
+        None, "--init", help="YAML with an initial pose. Only its neighbourhood is searched."
+    ),
     landmarks: Path | None = typer.Option(
         None, help="CSV of matching points, µm: slide_row_um, slide_column_um, z_um, y_um, x_um (three or more)."
     ),
-    axis: str | None = typer.Option(None, help="Direction z,y,x that lies in the section, such as the screw's axis."),
-    accept: bool = typer.Option(False, "--accept", help="Write the pair even if not sure; pair.yaml says so."),
-    deform: bool = typer.Option(False, "--deform", help="Let soft tissue move smoothly after the affine."),
-    config: Path | None = typer.Option(None, help="YAML with any of the settings of this stage."),
+    axis: str | None = typer.Option(None, help="A direction z,y,x within the section, such as the axis of the screw."),
+    accept: bool = typer.Option(
+        False, "--accept", help="Write the pair even if the registration is uncertain; pair.yaml states that."
+    ),
+    deform: bool = typer.Option(
+        False, "--deform", help="Add a smooth deformation of the soft tissue after the affine."
+    ),
+    config: Path | None = typer.Option(None, help="YAML with settings of this stage. Options override it."),
     seed: int = SEED,
     overwrite: bool = OVERWRITE,
     dry_run: bool = DRY_RUN,
 ) -> None:
-    """Find the section of a slide in a volume, by itself, and write the pair.
+    """Find the section of a slide in a volume, and write the pair.
 
-    Nothing needs to be aligned: the volume may stand anyhow, the slide may be turned, mirrored or show a part only.
-    Look at qc.png afterwards: the edges of the histology must lie on those of the µCT. Where the pose is not sure the
-    command says so, exits with code 3 and writes candidates (PAIR/candidate-1.png …) to choose from.
+    No alignment is needed: any orientation of the volume works, and the slide may be rotated, mirrored or partial.
+    Check qc.png afterwards: the edges of the histology must lie on those of the µCT. If the pose is uncertain, the
+    command exits with code 3 and writes candidates (PAIR/candidate-1.png …) to choose from.
     """
     from tomostain.register.config import RegisterConfig
     from tomostain.register.files import Hint, register_files
     from tomostain.register.hints import read_axis, read_landmarks, read_section
 
     if init is not None and landmarks is not None:
-        raise InputError("--init and --landmarks: give one of them")
+        raise InputError("--init and --landmarks: give only one of them")
     if axis is not None and (init is not None or landmarks is not None):
-        raise InputError("--axis: is a hint to the search over all orientations; --init and --landmarks skip that")
+        raise InputError(
+            "--axis: cannot be combined with --init or --landmarks, which skip the search over all orientations"
+        )
     values = file_values(config)
     values = merged(context, values, {"seed": seed})
     values |= ({"material": material} if material else {}) | ({"deform": True} if deform else {})
@@ -91,10 +103,10 @@ def register(
             overwrite=overwrite,
             progress=progress,
         )
-    sure = located.evidence
-    typer.echo(f"confidence: {sure.confidence:.2f} (detail {sure.detail:.2f}, margin {sure.margin:.2f})")
+    evidence = located.evidence
+    typer.echo(f"confidence: {evidence.confidence:.2f} (detail {evidence.detail:.2f}, margin {evidence.margin:.2f})")
     typer.echo(f"pair:       {pair}")
-    typer.echo(f"look at:    {pair / 'qc.png'}, {pair / 'volume.png'}")
+    typer.echo(f"check:      {pair / 'qc.png'}, {pair / 'volume.png'}")
 
 
 def _plan(
@@ -103,19 +115,20 @@ def _plan(
     voxel_um: tuple[float, float, float] | None,
     pixel_um: float | None,
     dataset: str | None,
-    most: int,
+    max_voxels: int,
 ) -> list[str]:
-    """Return what would be done: sizes, memory and time."""
+    """Return the sizes, the memory and the time that the registration would take."""
     from tomostain.io import open_slide, open_volume
 
     scan = open_volume(volume, voxel_um=voxel_um, dataset=dataset)
-    picture = open_slide(slide, pixel_um=pixel_um)
+    slide_image = open_slide(slide, pixel_um=pixel_um)
     voxels = scan.shape[0] * scan.shape[1] * scan.shape[2]
-    factor = max(1, round(max(scan.shape) / most))
+    factor = max(1, round(max(scan.shape) / max_voxels))
     passes = 1 if factor == 1 else 2
     return [
-        f"volume: {scan.describe()}; searched {factor} times coarser",
-        f"slide: {picture.shape[0]} x {picture.shape[1]} px of {picture.pixel_um:g} µm",
-        f"memory: below {1.5 + min(2.0, voxels / 2e9):.1f} GB; about {40 + passes * voxels / 4e7:.0f} s on two cores,",
-        "up to three times that where the first search is not sure",
+        f"volume: {scan.describe()}; searched at {factor} times the voxel size",
+        f"slide: {slide_image.shape[0]} x {slide_image.shape[1]} px of {slide_image.pixel_um:g} µm",
+        f"memory: below {1.5 + min(2.0, voxels / 2e9):.1f} GB",
+        f"time: about {40 + passes * voxels / 4e7:.0f} s on two cores; up to three times that if the first search is "
+        "uncertain",
     ]

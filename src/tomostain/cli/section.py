@@ -1,4 +1,4 @@
-"""The verb `section`: the histologist's view of a stained volume."""
+"""The verb `section`: cut a stained volume along a plane or a curved surface."""
 
 import re
 from pathlib import Path
@@ -11,11 +11,11 @@ from tomostain.cli.verbs import verb
 from tomostain.errors import InputError
 
 AXES = {"z": (1.0, 0.0, 0.0), "y": (0.0, 1.0, 0.0), "x": (0.0, 0.0, 1.0)}
-# From here on a user should know that lengths along the surface are not what they seem.
-STRETCHED = 1.1
+# Above this ratio of areas, lengths along the surface are noticeably distorted, and the verb prints a note.
+MAX_STRETCH = 1.1
 
 
-def place(text: str, option: str) -> tuple[float, float, float]:
+def position(text: str, option: str) -> tuple[float, float, float]:
     """Read "100,-2.5,30" as (z, y, x).
 
     Raises
@@ -25,7 +25,7 @@ def place(text: str, option: str) -> tuple[float, float, float]:
 
     Examples
     --------
-    >>> place("100, -2.5,30", "--through")
+    >>> position("100, -2.5,30", "--through")
     (100.0, -2.5, 30.0)
     """
     try:
@@ -48,21 +48,23 @@ def section(
     context: typer.Context,
     path: Path = typer.Argument(help="A stained OME-Zarr."),
     out: Path = typer.Argument(help="NAME.ome.tif to write."),
-    through: str | None = typer.Option(None, help="A place in the plane, z,y,x in µm; with --normal or --axis."),
-    normal: str | None = typer.Option(None, help="Direction across the plane, z,y,x."),
-    axis: str | None = typer.Option(None, help="z, y or x: the plane is across this axis."),
-    points: Path | None = typer.Option(None, help="Table of points (CSV: z_um,y_um,x_um), three or more."),
-    curved: bool = typer.Option(False, "--curved", help="A smooth surface through all points, not the nearest plane."),
+    through: str | None = typer.Option(None, help="A point of the plane, z,y,x in µm; with --normal or --axis."),
+    normal: str | None = typer.Option(None, help="Normal direction of the plane, z,y,x."),
+    axis: str | None = typer.Option(None, help="z, y or x: the plane is perpendicular to this axis."),
+    points: Path | None = typer.Option(None, help="CSV of three or more points, with the columns z_um,y_um,x_um."),
+    curved: bool = typer.Option(
+        False, "--curved", help="Use a smooth surface through all points instead of the nearest plane."
+    ),
     thickness_um: float = typer.Option(0.0, help="Thickness of the section, µm (0: one layer)."),
-    pixel_um: float | None = typer.Option(None, help="Pixel size, µm (default: the voxel's smallest side)."),
-    blending: str = typer.Option("density", help="Mean over the thickness: density (as light is dimmed) or colour."),
-    ct: Path | None = typer.Option(None, help="The µCT that was stained: the same section of it goes beside."),
+    pixel_um: float | None = typer.Option(None, help="Pixel size, µm (default: the smallest voxel side)."),
+    blending: str = typer.Option("density", help="Mean over the thickness: of the optical density, or of the colour."),
+    ct: Path | None = typer.Option(None, help="The µCT volume that was stained: write the same section of it, too."),
     overwrite: bool = OVERWRITE,
 ) -> None:
     """Cut a stained volume along any plane or curved surface and write it for QuPath: RGB OME-TIFF with pixel size.
 
-    Places are z,y,x in µm from the middle of the first voxel, as viewers of the stained volume show them. Outside the
-    volume the section is white as glass. A section of 40 µm is what the paper's slides were cut to.
+    Positions are z,y,x in µm from the centre of the first voxel, as viewers of the stained volume show them. Outside
+    the volume the section is white. The slides of the paper were 40 µm thick.
     """
     from tomostain.view.sections import Blending, read_points
     from tomostain.view.sections import section as cut_section
@@ -70,17 +72,17 @@ def section(
     if blending not in ("density", "colour"):
         raise InputError(f"--blending {blending}: give density or colour")
     if (points is None) == (through is None):
-        raise InputError("section: say where: --through z,y,x with --normal or --axis, or --points FILE.csv")
+        raise InputError("section: give --through z,y,x with --normal or --axis, or --points FILE.csv")
     direction = _direction(normal, axis)
     if (through is None) != (direction is None):
-        raise InputError("section: --through goes with --normal or --axis, and they with --through")
+        raise InputError("section: give --through together with --normal or --axis")
     existing(path, "stained volume")
-    where = [place(through, "--through")] if through is not None else read_points(cast(Path, points))
+    points_um = [position(through, "--through")] if through is not None else read_points(cast(Path, points))
     with bars(context) as progress:
         cut = cut_section(
             path,
             out,
-            points_um=where,
+            points_um=points_um,
             normal=direction,
             curved=curved,
             thickness_um=thickness_um,
@@ -92,16 +94,16 @@ def section(
         )
     rows, columns = cut.places_um.shape[:2]
     typer.echo(f"section: {out}: {columns} x {rows} pixels of {cut.pixel_um:g} µm")
-    if cut.stretch > STRETCHED:
-        typer.echo(f"note: where the surface is steepest, a pixel stands for {cut.stretch:.2f} times its area")
+    if cut.stretch > MAX_STRETCH:
+        typer.echo(f"note: where the surface is steepest, a pixel covers {cut.stretch:.2f} times its area")
 
 
 def _direction(normal: str | None, axis: str | None) -> tuple[float, float, float] | None:
-    """Return the direction that one of the two options names."""
+    """Return the normal direction from the two options, or None."""
     if normal is not None and axis is not None:
-        raise InputError("section: --normal and --axis say the same; give one")
+        raise InputError("section: give either --normal or --axis")
     if axis is not None and not re.fullmatch("[zyx]", axis):
         raise InputError(f"--axis {axis}: give z, y or x")
     if axis is not None:
         return AXES[axis]
-    return None if normal is None else place(normal, "--normal")
+    return None if normal is None else position(normal, "--normal")

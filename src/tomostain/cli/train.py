@@ -25,22 +25,24 @@ def train(
     dataset: Path = typer.Argument(help="A dataset made by 'tomostain prepare'."),
     run: Path = typer.Argument(help="Folder for the run."),
     recipe: str = typer.Option("paired-cyclegan-cpu", help="A name that 'tomostain recipes' lists, or a YAML file."),
-    fold: int = typer.Option(0, help="Which fold validates; -1: train on all of them."),
+    fold: int = typer.Option(0, help="Fold for validation; -1: train on all folds."),
     seed: int = SEED,
     device: str = DEVICE,
-    resume: bool = typer.Option(False, "--resume", help="Go on where RUN stopped, to the same bits."),
-    max_steps: int | None = typer.Option(None, min=1, help="Stop after so many steps (the recipe's epochs otherwise)."),
-    max_seconds: float | None = typer.Option(None, min=1, help="Stop after so much training time."),
+    resume: bool = typer.Option(False, "--resume", help="Continue RUN where it stopped; gives the same bits."),
+    max_steps: int | None = typer.Option(
+        None, min=1, help="Number of training steps (default: the epochs of the recipe)."
+    ),
+    max_seconds: float | None = typer.Option(None, min=1, help="Stop after this training time, seconds."),
     overwrite: bool = OVERWRITE,
     dry_run: bool = DRY_RUN,
 ) -> None:
-    """Learn the translation from the pairs of a dataset.
+    """Train a model on the pairs of a dataset.
 
-    RUN holds the resolved recipe, metrics.csv, TensorBoard events, sample pictures, the checkpoints `last` and
-    `best-<loss term>`, and at the end RUN/model, a folder one can hand over. Ctrl-C ends cleanly; go on with --resume.
+    RUN holds the resolved recipe, metrics.csv, TensorBoard events, sample images, the checkpoints `last` and
+    `best-<loss term>`, and at the end RUN/model, a self-contained folder. After Ctrl-C, continue with --resume.
 
-    For several GPUs or machines start it by torchrun or srun, one process a GPU: each takes its part of the recipe's
-    batch, and the losses are those of one process. RUN and DATASET must be the same folders everywhere.
+    For several GPUs or machines, start it with torchrun or srun, one process per GPU. The processes share the batch of
+    the recipe, and the losses are those of one process. All processes need the same folders RUN and DATASET.
     """
     from tomostain.memory import keep_freed_memory
     from tomostain.train import plan_training

@@ -2,7 +2,6 @@
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import typer
 
@@ -23,45 +22,54 @@ from tomostain.errors import InputError
 def view(
     context: typer.Context,
     path: Path = typer.Argument(help="A stained OME-Zarr, or a µCT volume."),
-    out: Path | None = typer.Option(None, help="Folder for the pictures (default: PATH with '-view' behind its name)."),
+    out: Path | None = typer.Option(None, help="Folder for the figures (default: PATH with '-view' appended)."),
     voxel_um: str | None = typer.Option(None, help="Voxel size, µm, where the file does not say: 5 or z,y,x."),
-    browser: bool = typer.Option(False, "--browser", help="Show it in the web browser instead, until Ctrl-C."),
-    ct: Path | None = typer.Option(None, help="With --browser: the µCT that was stained, to swipe against the stain."),
-    port: int = typer.Option(0, min=0, max=65535, help="With --browser: port on 127.0.0.1 (0: a free one)."),
-    no_open: bool = typer.Option(False, "--no-open", help="With --browser: only tell the address."),
+    browser: bool = typer.Option(False, "--browser", help="Show the volume in the web browser, until Ctrl-C."),
+    ct: Path | None = typer.Option(None, help="With --browser: the µCT volume that was stained, for comparison."),
+    port: int = typer.Option(0, min=0, max=65535, help="With --browser: port on 127.0.0.1 (0: any free port)."),
+    no_open: bool = typer.Option(
+        False, "--no-open", help="With --browser: print the address, do not open the browser."
+    ),
     overwrite: bool = OVERWRITE,
 ) -> None:
-    """Make pictures of a volume: three orthogonal planes and, of a stained one, a volume rendering.
+    """Make figures of a volume: three orthogonal planes and, for a stained volume, a volume rendering.
 
-    With --browser, nothing is written: the same planes and rendering can be turned and moved through in the web
-    browser. It is served on this machine only (127.0.0.1) and needs no internet.
+    With --browser, nothing is written. The web browser shows the same planes and rendering interactively. The page is
+    served on this machine only (127.0.0.1) and needs no internet.
     """
     existing(path, "file or folder")
     size = triple(voxel_um, "--voxel-um")
     if browser:
         if out is not None:
-            raise InputError(f"--out {out}: --browser writes no pictures; leave one of them out")
+            raise InputError(f"--out {out}: --browser writes no figures; use only one of them")
         _browse(context, path, ct, size, port, not no_open)
         return
     if ct is not None or port or no_open:
-        raise InputError("--ct, --port and --no-open: are for --browser; give it too, or leave them out")
+        raise InputError("--ct, --port and --no-open: need --browser")
     from tomostain.view import view_path
     from tomostain.view.folder import is_stained
 
     if not is_stained(path):
         show_volume(path, size)
     folder = out or path.with_name(path.name.split(".")[0] + "-view")
-    for picture in view_path(path, folder, size, overwrite):
-        typer.echo(f"picture: {picture}")
+    for figure in view_path(path, folder, size, overwrite):
+        typer.echo(f"figure: {figure}")
 
 
-def _browse(context: typer.Context, path: Path, ct: Path | None, size: Any, port: int, open_page: bool) -> None:
-    """Serve a view until Ctrl-C; the progress bars end before it begins."""
+def _browse(
+    context: typer.Context,
+    path: Path,
+    ct: Path | None,
+    voxel_um: tuple[float, float, float] | None,
+    port: int,
+    open_page: bool,
+) -> None:
+    """Serve a view until Ctrl-C. The progress bars end before."""
     from tomostain.view.browser.view import client_folder, prepared_site, serve
 
     if ct is not None:
         existing(ct, "µCT volume")
     with ExitStack() as stack:
         with bars(context) as progress:
-            site = stack.enter_context(prepared_site(client_folder(), path, ct, size, progress))
+            site = stack.enter_context(prepared_site(client_folder(), path, ct, voxel_um, progress))
         serve(site, port=port, open_page=open_page, tell=typer.echo)
