@@ -109,7 +109,7 @@ def test_what_is_wrong_with_the_folders_is_named(tmp_path):
     with pytest.raises(InputError, match="same name with two suffixes"):
         prepare_aligned(x, y, out, PLAIN)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="empty: holds no images"):
+    with pytest.raises(InputError, match="empty: contains no images"):
         prepare_aligned(tmp_path / "empty", y, out, PLAIN)
     assert not out.exists()
     assert not list(tmp_path.glob(".*-set"))

@@ -11,7 +11,8 @@ from PIL import Image
 
 from tomostain.errors import InputError
 from tomostain.figures.curves import read_curves, smooth, training_curves
-from tomostain.view.report.blocks import Compare, Figure, Frames, MetricTable, Report, Row, Section, write_report
+from tomostain.view.report.blocks import Compare, Figure, Frames, MetricTable, Report, Row, Section
+from tomostain.view.report.writer import write_report
 
 VOID = {"meta", "img", "input", "br", "hr", "link"}
 HOSTILE = """<script>alert("x")</script> & 'quoted' "text" </style>"""

@@ -55,7 +55,7 @@ def evaluate(
         )
     typer.echo(table.to_text())
     if report:
-        from tomostain.pages import evaluation_page
+        from tomostain.view.report.evaluation import evaluation_page
 
         typer.echo(f"report: {evaluation_page(out, table, model)}")
     typer.echo(f"tables and pictures: {out}")

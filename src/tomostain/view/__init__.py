@@ -9,7 +9,8 @@ from tomostain.view.render.camera import Camera
 from tomostain.view.render.composite import composite_projection
 from tomostain.view.render.rgba import rgba, transfer_opacity
 from tomostain.view.render.volume import has_vtk, picture_of_volume, render_volume
-from tomostain.view.report.blocks import Compare, Figure, Frames, MetricTable, Report, Row, Section, write_report
+from tomostain.view.report.blocks import Compare, Figure, Frames, MetricTable, Report, Row, Section
+from tomostain.view.report.writer import write_report
 
 __all__ = [
     "Camera",

@@ -7,16 +7,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from tomostain.errors import InputError
-from tomostain.io.atomic import refuse_existing, write_text
-from tomostain.view.report.encoding import Encoding
-
 Picture = NDArray[Any] | Path
 """An image array (grey or RGB, see `to_rgb`) or the path of a PNG or JPEG."""
-MAX_BYTES = 8_000_000
 FLOORS = ("raw µCT", "mean training image", "grey-value look-up")
 """Rows of an evaluation that no training, or no network, was needed for."""
-_ENCODINGS = (Encoding(1600, 90), Encoding(1400, 84), Encoding(1100, 78), Encoding(800, 70))
 
 
 @dataclass(frozen=True)
@@ -124,41 +118,3 @@ class Report:
     sections: tuple[Section, ...] = ()
     next_commands: tuple[str, ...] = ()
     provenance: Mapping[str, str] | None = None
-
-
-def write_report(path: Path, report: Report, *, overwrite: bool = False, max_bytes: int = MAX_BYTES) -> Path:
-    """Write a report as one self-contained HTML page: no other file, no network, no JavaScript needed.
-
-    Parameters
-    ----------
-    path : Path
-        The page to be made.
-    report : Report
-        What it says. All text is escaped.
-    overwrite : bool
-        Replace an existing page.
-    max_bytes : int
-        Largest page. Pictures are made smaller, step by step, until it is met.
-
-    Returns
-    -------
-    Path
-        `path`.
-
-    Raises
-    ------
-    InputError
-        If the page exists, a picture cannot be read, or the pictures are too many for the largest page.
-    """
-    from tomostain.view.report.html import page
-
-    path = Path(path)
-    refuse_existing(path, overwrite, "report")
-    for encoding in _ENCODINGS:
-        text = page(report, encoding)
-        if len(text.encode()) <= max_bytes:
-            write_text(path, text, overwrite=overwrite)
-            return path
-    raise InputError(
-        f"{path}: the page would have {len(text) / 1e6:.1f} MB even with small pictures; show fewer of them"
-    )

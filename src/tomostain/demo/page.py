@@ -1,24 +1,23 @@
 """The pages that a person opens at the end: the demo's and an evaluation's. What they look like is in `view.report`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tomostain import __version__
-from tomostain.config import read_yaml
-from tomostain.figures.curves import training_curves
+from tomostain.demo.config import DemoConfig
+from tomostain.demo.truth import TruthSlices
+from tomostain.evaluate import Table
+from tomostain.figures.curves import has_curves, training_curves
 from tomostain.figures.planes import orthogonal_planes, side_by_side
 from tomostain.imaging.network_range import CT_WINDOW
 from tomostain.io import open_stained, open_volume, read_image, write_image
 from tomostain.progress import Progress, silent
 from tomostain.view import picture_of_volume
-from tomostain.view.report.blocks import Compare, Figure, Frames, MetricTable, Report, Section, write_report
-
-if TYPE_CHECKING:
-    from tomostain.demo import DemoConfig, TruthSlices
-    from tomostain.evaluate import Table
+from tomostain.view.report.blocks import Compare, Figure, Frames, MetricTable, Report, Section
+from tomostain.view.report.writer import write_report
 
 MODEL = "trained model"
 FLOOR = "raw µCT"
@@ -28,9 +27,7 @@ NO_BIOLOGY = (
 )
 
 
-def demo_page(
-    out: Path, config: "DemoConfig", slices: "TruthSlices", table: "Table", progress: Progress = silent
-) -> Path:
+def demo_page(out: Path, config: DemoConfig, slices: TruthSlices, table: Table, progress: Progress = silent) -> Path:
     """Write the demo's `report.html` and the pictures on it.
 
     Parameters
@@ -80,7 +77,7 @@ def demo_page(
     return write_report(report, page, overwrite=True)
 
 
-def _sentence(config: "DemoConfig") -> str:
+def _sentence(config: DemoConfig) -> str:
     materials = ", ".join(f"{specimen.material} after {specimen.weeks} weeks" for specimen in config.specimens[:-1])
     last = config.specimens[-1]
     return (
@@ -90,7 +87,7 @@ def _sentence(config: "DemoConfig") -> str:
     )
 
 
-def _key_figures(table: "Table", config: "DemoConfig") -> tuple[tuple[str, str], ...]:
+def _key_figures(table: Table, config: DemoConfig) -> tuple[tuple[str, str], ...]:
     model, floor = table.rows[MODEL], table.rows[FLOOR]
     return (
         ("SSIM, model (raw µCT)", f"{model['ssim'].median:.2f} ({floor['ssim'].median:.2f})"),
@@ -100,7 +97,7 @@ def _key_figures(table: "Table", config: "DemoConfig") -> tuple[tuple[str, str],
     )
 
 
-def _held_out(slices: "TruthSlices", row: NDArray[np.uint8], voxel_um: float) -> Section:
+def _held_out(slices: TruthSlices, row: NDArray[np.uint8], voxel_um: float) -> Section:
     middle = len(slices.z) // 2
     frames = [
         side_by_side([ct, stained, truth], ["µCT", "stained", "truth"], voxel_um, windows=[CT_WINDOW, None, None])
@@ -125,7 +122,7 @@ def _held_out(slices: "TruthSlices", row: NDArray[np.uint8], voxel_um: float) ->
     )
 
 
-def _planes_and_rendering(out: Path, config: "DemoConfig", progress: Progress) -> Section:
+def _planes_and_rendering(out: Path, config: DemoConfig, progress: Progress) -> Section:
     stained = open_stained(out / "stained.ome.zarr")
     volume = open_volume(out / "specimens" / "held-out" / "volume")
     depth = stained.shape[0]
@@ -153,7 +150,7 @@ def _planes_and_rendering(out: Path, config: "DemoConfig", progress: Progress) -
     )
 
 
-def _numbers(table: "Table") -> Section:
+def _numbers(table: Table) -> Section:
     return Section(
         "Numbers",
         (
@@ -168,17 +165,12 @@ def _numbers(table: "Table") -> Section:
 def _training(out: Path) -> Section:
     samples = sorted((out / "run" / "samples").glob("*.png"))
     blocks: list[Any] = []
-    if _has_rows(out / "run" / "metrics.csv"):
+    if has_curves(out / "run" / "metrics.csv"):
         blocks.append(Figure(training_curves(out / "run" / "metrics.csv"), "Losses while training."))
     if samples:
         caption = "Patches at the last step, a row each: µCT, generated histology, mask, real histology, generated µCT."
         blocks.append(Figure(samples[-1], caption, narrow=True))
     return Section("Training", (), tuple(blocks))
-
-
-def _has_rows(metrics: Path) -> bool:
-    """Whether training lasted long enough for a row of metrics."""
-    return metrics.is_file() and len(metrics.read_text(encoding="utf-8").splitlines()) > 1
 
 
 def _slide(out: Path) -> Section:
@@ -211,38 +203,3 @@ def _registration(out: Path) -> tuple[Section, ...]:
 def _model_hash(out: Path) -> dict[str, str]:
     stained = open_stained(out / "stained.ome.zarr")
     return {"model": str(stained.provenance["model"]["hash"])[:16]}
-
-
-def evaluation_page(out: Path, table: "Table", model: Path) -> Path:
-    """Write `out`/report.html of an evaluation that `tomostain evaluate` wrote there.
-
-    Parameters
-    ----------
-    out : Path
-        The evaluation's folder.
-    table : Table
-    model : Path
-        The run or model.
-
-    Returns
-    -------
-    Path
-    """
-    facts = read_yaml(out / "evaluate.yaml")
-    pictures = sorted((out / "pictures").glob("*.png"))
-    chosen = pictures[:: max(1, len(pictures) // 12)][:12]
-    blocks: list[Any] = [Figure(out / "boxplots.png", "Distribution over the patches, as Fig. 7 of the paper.")]
-    if chosen:
-        images = [read_image(picture) for picture in chosen]
-        blocks.append(Frames(images, [picture.stem for picture in chosen], "µCT, stained, real, difference."))
-    sections = [Section("Numbers", (), (MetricTable.of(table),)), Section("Pictures", (), tuple(blocks))]
-    curves = model / "metrics.csv"
-    if _has_rows(curves):
-        sections.append(Section("Training", (), (Figure(training_curves(curves), "Losses while training."),)))
-    page = Report(
-        title=f"Evaluation of {model.name}",
-        summary=(f"{len(facts['pairs'])} pairs of {facts['dataset']}, split '{facts['options']['split']}'.",),
-        sections=tuple(sections),
-        provenance={"tomostain": __version__, "LPIPS": str(facts["lpips_network"])},
-    )
-    return write_report(out / "report.html", page, overwrite=True)

@@ -1,0 +1,124 @@
+"""The demo: specimens, dataset, training, staining, evaluation, and one page with the results.
+
+Every step leaves a folder and is skipped if the folder exists, so a second run continues.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tomostain.demo.config import HELD_OUT, DemoConfig
+from tomostain.demo.page import demo_page
+from tomostain.demo.truth import compare_slices, evaluate_against_truth
+from tomostain.errors import InputError
+from tomostain.evaluate import Table
+from tomostain.io import open_stained
+from tomostain.io.atomic import write_text
+from tomostain.phantom import PhantomConfig, write_study
+from tomostain.prepare import PrepareConfig, prepare_specimens
+from tomostain.progress import Progress, silent
+from tomostain.stain import StainConfig, stain_volume
+from tomostain.train import train
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """Where the demo left everything.
+
+    Attributes
+    ----------
+    folder, dataset, run, model, stained, report : Path
+        The demo's folder and what is in it.
+    table : Table
+        The stained volume of the held-out specimen against its truth, with the floors.
+    """
+
+    folder: Path
+    dataset: Path
+    run: Path
+    model: Path
+    stained: Path
+    report: Path
+    table: Table
+
+
+def run_demo(out: Path, config: DemoConfig | None = None, *, progress: Progress = silent) -> DemoResult:
+    """Go the whole way on phantoms.
+
+    Parameters
+    ----------
+    out : Path
+        Folder. If a demo with the same settings was begun there, it continues.
+    config : DemoConfig, optional
+        Settings.
+    progress : Progress
+        Listener.
+
+    Returns
+    -------
+    DemoResult
+
+    Raises
+    ------
+    InputError
+        If `out` holds something else, or a demo with other settings.
+    """
+    config = config or DemoConfig()
+    out = Path(out)
+    _claim(out, config)
+    dataset = _dataset(out, _study(out, config, progress), config, progress)
+    run = out / "run"
+    options: dict[str, Any] = {"recipe": config.recipe, "fold": 0, "seed": config.seed, "max_steps": config.steps}
+    if not (run / "model").is_dir():
+        train(dataset, run, **options, resume=(run / "last").exists(), overwrite=True, progress=progress)
+    model, stained = run / "model", out / "stained.ome.zarr"
+    if not _is_whole(stained):
+        volume = out / "specimens" / HELD_OUT / "volume"
+        settings = StainConfig(patch_px=config.patch_px, stride_px=config.stride_px, blend="hann")
+        stain_volume(model, volume, stained, config=settings, progress=progress)
+    slices = compare_slices(out, config, progress)
+    table = evaluate_against_truth(slices, dataset, fold=0)
+    report = demo_page(out, config, slices, table, progress)
+    return DemoResult(out, dataset, run, model, stained, report, table)
+
+
+def _claim(out: Path, config: DemoConfig) -> None:
+    """Make the folder ours, or make sure that it holds a demo with these settings."""
+    note = out / "demo.yaml"
+    if note.is_file():
+        if note.read_text(encoding="utf-8") != config.to_yaml():
+            raise InputError(f"{out}: holds a demo with other settings; give another folder, or remove this one")
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: is not empty and holds no demo; give another folder")
+    else:
+        write_text(note, config.to_yaml())
+
+
+def _study(out: Path, config: DemoConfig, progress: Progress) -> Path:
+    """Grow the specimens that are not there yet; return the table that lists them."""
+    sizes = {"shape": config.shape, "voxel_um": config.voxel_um, "pixel_um": config.pixel_um, "orientation": "lying"}
+    configs = {
+        specimen.id: PhantomConfig.from_dict(specimen.model_dump(exclude={"id"}) | sizes)
+        for specimen in config.specimens
+    }
+    return write_study(out / "specimens", configs, sections=not config.find_sections, progress=progress)
+
+
+def _dataset(out: Path, table: Path, config: DemoConfig, progress: Progress) -> Path:
+    """Prepare the pairs; the held-out specimen is the test set."""
+    dataset = out / "dataset"
+    if not dataset.is_dir():
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        settings = PrepareConfig(test_subjects=(HELD_OUT,), seed=config.seed, jobs=cores)
+        prepare_specimens(table, dataset, settings, progress=progress)
+    return dataset
+
+
+def _is_whole(stained: Path) -> bool:
+
+    try:
+        open_stained(stained)
+    except InputError:
+        return False
+    return True
