@@ -132,7 +132,7 @@ NAMES_OPTIONS = {
 }
 # Programs other than ours, and the page of the demo, which shows commands to type.
 FOREIGN_OPTIONS = {"--check", "--force-reinstall", "--ntasks-per-node", "--signal"}
-SHOWS_COMMANDS = {"demo"}
+SHOWS_COMMANDS = {"demo", "errors.py"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=[str(p.relative_to(SRC)) for p in MODULES])
