@@ -1,11 +1,11 @@
 """The receptive field of a network: by its formula for a chain of convolutions, and measured for any network."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-# Limit of the measurement: no network trained on patches has a larger receptive field.
-_MAX_REACH_PX = 4096
 _MIN_STRIP_PX = 16
+# Layers without a kernel, such as attention in windows, are measured up to this reach.
+_MIN_LIMIT_PX = 128
 
 
 def receptive_field(network: nn.Module) -> int:
@@ -31,7 +31,8 @@ def reach_px(network: nn.Module, in_channels: int, multiple: int, min_size_px: i
     """Return the maximum distance between an output pixel and an input pixel that it depends on, px.
 
     The reach is measured with NaN: a block of NaN as wide as `multiple` is put into the input, and every output pixel
-    that depends on it becomes NaN. Both axes are measured.
+    that depends on it becomes NaN. Both axes are measured, up to the limit that the kernels of all layers allow: the
+    images stay small for networks with attention, whose memory grows with the square of the size.
 
     Parameters
     ----------
@@ -56,6 +57,7 @@ def reach_px(network: nn.Module, in_channels: int, multiple: int, min_size_px: i
     True
     """
     width = round_up(max(multiple, min_size_px, _MIN_STRIP_PX), multiple)
+    limit = max(_MIN_LIMIT_PX, 2 * multiple, _sum_of_kernels_px(network, torch.zeros(1, in_channels, width, width)))
     reach = 0
     for axis in (2, 3):
         margin = round_up(max(2 * multiple, min_size_px), multiple)
@@ -71,10 +73,33 @@ def reach_px(network: nn.Module, in_channels: int, multiple: int, min_size_px: i
             if first > 0 and last < size[axis] - 1:
                 reach = max(reach, margin - first, last - (margin + multiple - 1))
                 break
-            margin *= 2
-            if margin > _MAX_REACH_PX:
+            if margin >= limit:
                 return None
+            margin *= 2
     return reach
+
+
+def _sum_of_kernels_px(network: nn.Module, image: Tensor) -> int:
+    """Return an upper bound of the reach of a network of convolutions and pooling: the sum over its kernels, px.
+
+    A kernel of k pixels at a resolution of 1 / s reaches less than k · s pixels of the image, also after upsampling.
+    """
+    total = 0
+
+    def add(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal total
+        sizes = [value.shape[-1] for value in (inputs[0], output) if isinstance(value, Tensor)]
+        scale = -(-image.shape[-1] // max(1, min(sizes)))
+        kernel, dilation = getattr(layer, "kernel_size", 2), getattr(layer, "dilation", 1)
+        sides = [max(value) if isinstance(value, tuple) else int(value) for value in (kernel, dilation)]
+        total += sides[0] * sides[1] * scale
+
+    layers = [layer for layer in network.modules() if hasattr(layer, "kernel_size") or isinstance(layer, nn.Upsample)]
+    handles = [layer.register_forward_hook(add) for layer in layers]
+    network(image)
+    for handle in handles:
+        handle.remove()
+    return total
 
 
 def round_up(length: int, multiple: int) -> int:
