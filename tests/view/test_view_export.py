@@ -209,7 +209,7 @@ def test_what_is_refused(stained, tmp_path):
     with pytest.raises(InputError, match=r"give --to rgba-tiff"):
         export(path, tmp_path / "a.nrrd", "nrrd", max_bytes=100)
     (tmp_path / "there.nrrd").write_text("mine")
-    with pytest.raises(InputError, match="--overwrite"):
+    with pytest.raises(InputError, match="overwrite=True"):
         export(path, tmp_path / "there.nrrd", "nrrd")
     assert (tmp_path / "there.nrrd").read_text() == "mine"
     with pytest.raises(InputError, match=r"more than one gif may have .*; give --to rgba-tiff"):
@@ -228,5 +228,5 @@ def test_pictures_of_a_stained_and_of_a_grey_volume(stained, tmp_path):
     assert all(read_image(tmp_path / "view" / name).shape[2] == 3 for name in names)
     write_stack(tmp_path / "grey", [image[..., 0] for image in volume], voxel_um=VOXEL_UM)
     assert [file.name for file in view_path(tmp_path / "grey", tmp_path / "planes")] == ["planes.png"]
-    with pytest.raises(InputError, match="--overwrite"):
+    with pytest.raises(InputError, match="overwrite=True"):
         view_path(path, tmp_path / "view")

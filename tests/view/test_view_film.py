@@ -100,7 +100,7 @@ def test_export_writes_it_whole_or_refuses_it(tmp_path, monkeypatch):
     assert all((frame.min(axis=2) < 150).sum() > 300 for _, frame in frames)
     with pytest.raises(InputError, match=r"must be named \*\.mp4"):
         export(tmp_path / "s.ome.zarr", tmp_path / "talk.mov", "mp4")
-    with pytest.raises(InputError, match="--overwrite"):
+    with pytest.raises(InputError, match="overwrite=True"):
         export(tmp_path / "s.ome.zarr", out, "mp4")
     with pytest.raises(InputError, match="more than one mp4 may have"):
         export(tmp_path / "s.ome.zarr", tmp_path / "large.mp4", "mp4", max_bytes=100)
