@@ -8,7 +8,6 @@ from .errors import (
     OutOfDistributionWarning,
     RegistrationUncertainError,
 )
-from .inspection import Inspection, check_path
 from .installation import describe_installation
 from .io import (
     Slide,
@@ -32,7 +31,6 @@ __all__ = [
     "Dataset",
     "DemoConfig",
     "InputError",
-    "Inspection",
     "InterruptedRunError",
     "OutOfDistributionWarning",
     "Pair",
@@ -46,7 +44,6 @@ __all__ = [
     "StainedVolume",
     "Volume",
     "__version__",
-    "check_path",
     "dataset",
     "demo",
     "describe_installation",

@@ -58,9 +58,9 @@ class StackSampler(PatchSampler):
         super().__init__(pairs, **options)  # type: ignore[arg-type]
         self.extra = [torch.from_numpy(values) for values in extra]
 
-    def given(self, number: int) -> tuple[Float32, Tensor, Tensor]:
+    def original(self, number: int) -> tuple[Float32, Tensor, Tensor]:
         """Return a pair as it was given; its µCT with all channels."""
-        ct, histology, mask = super().given(number)
+        ct, histology, mask = super().original(number)
         return np.concatenate([ct_to_network(ct)[None], self.extra[number].numpy()]), histology, mask
 
     def apply(self, transforms: Transforms) -> Batch:

@@ -44,7 +44,7 @@ class Distilled(Trainer):
         self, recipe: Recipe, data: Dataset, fold: int, seed: int, *, teacher: nn.Module, slices: Sequence[Float32]
     ) -> None:
         # The teacher's pictures need not be laid anew.
-        super().__init__(recipe.model_copy(update={"realign": 0}), data, fold, seed, "cpu")
+        super().__init__(recipe.model_copy(update={"residual_registration": 0}), data, fold, seed, "cpu")
         self.teacher, self.slices = teacher.requires_grad_(False), slices
         draw = self.sampler.draw
 

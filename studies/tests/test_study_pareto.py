@@ -21,7 +21,7 @@ TINY = {"name": "shuffle", "width": 4, "blocks": 1, "kernel": 3, "detail": 2, "n
 
 
 def recipe(point="tiny"):
-    changes = {"name": point, "generator": TINY, "patch_px": 32, "realign": 2}
+    changes = {"name": point, "generator": TINY, "patch_px": 32, "residual_registration": 2}
     small = load_recipe("tomostain-cpu").model_copy(update=changes)
     return small.model_copy(update={"discriminator": {"name": "patch", "width": 2, "layers": 1}})
 
@@ -76,7 +76,7 @@ def test_a_student_matches_its_teacher_and_its_judge_sees_real_histology(data):
     student.take_step()
     real = judged[-2]  # real and generated, in the discriminator's turn
     assert torch.equal(real, student.real)
-    assert not student.state.places  # the teacher's pictures lie where they should
+    assert not student.state.affines  # the teacher's pictures lie where they should
 
 
 def test_a_student_learns_to_draw_as_its_teacher(data):

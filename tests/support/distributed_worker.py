@@ -17,11 +17,12 @@ from unittest import mock
 
 import torch
 
-from tests.support.training import DROPOUT, SETTLED, toy_recipe
+from tests.support.training import DROPOUT, REGISTERED, toy_recipe
 from tomostain.cli.main import run
 from tomostain.errors import InterruptedRunError, PeerProcessError
+from tomostain.interrupts import listen_for_interrupt
 from tomostain.train import PatchSampler, Trainer, train, trainer
-from tomostain.train.distributed import Team
+from tomostain.train.distributed import DistributedContext
 
 STEPS, SEED = 10, 5
 RECIPES = {
@@ -31,10 +32,10 @@ RECIPES = {
         terms={"adversarial_y": 1, "feature_matching": 10, "l1": 20},
         in_channels=1,
         average=0.9,
-        realign=4,
+        residual_registration=4,
         buffer=0,
     ),
-    "settled": toy_recipe(**SETTLED),
+    "registered": toy_recipe(**REGISTERED),
     "in-parts": toy_recipe(batch=4, accumulate=2, patches_per_pair=6),
 }
 
@@ -49,8 +50,8 @@ def aside(drawn, real, mask, start):
 @contextmanager
 def double():
     """Train in double precision; yield the list that gets each step's losses."""
-    losses, fabric, take_step = [], Team.fabric, Trainer.take_step
-    apply, lay = PatchSampler.apply, PatchSampler.lay
+    losses, fabric, take_step = [], DistributedContext.fabric, Trainer.take_step
+    apply, set_alignment = PatchSampler.apply, PatchSampler.set_alignment
 
     def cut(self, transforms):
         batch = apply(self, transforms)
@@ -64,9 +65,11 @@ def double():
     torch.set_default_dtype(torch.float64)
     try:
         with (
-            mock.patch.object(Team, "fabric", lambda self, precision: fabric(self, "64-true")),
+            mock.patch.object(DistributedContext, "fabric", lambda self, precision: fabric(self, "64-true")),
             mock.patch.object(PatchSampler, "apply", cut),
-            mock.patch.object(PatchSampler, "lay", lambda self, number, place: lay(self, number, place.float())),
+            mock.patch.object(
+                PatchSampler, "set_alignment", lambda self, n, affine: set_alignment(self, n, affine.float())
+            ),
             mock.patch.object(trainer, "align", aside),
             mock.patch.object(Trainer, "take_step", step),
         ):
@@ -78,8 +81,8 @@ def double():
 def train_noting(folder, job, **options):
     """Train in double precision in `folder`/`job`; return each step's losses."""
     options = {"recipe": RECIPES[job], "seed": SEED, "max_steps": STEPS} | options
-    with double() as losses:
-        train(folder / "set", folder / options.pop("into", job), **options)
+    with double() as losses, listen_for_interrupt() as requested:
+        train(folder / "set", folder / options.pop("into", job), **{"should_stop": requested.is_set} | options)
     return losses
 
 
@@ -130,10 +133,10 @@ def main(folder):
     told["goes-on"] = train_noting(folder, "paired-cyclegan", into="begun-alone", resume=True)
     stop = {"clock": stop_second_after(4), "into": "begun-together"}
     told["errors"]["stopped"] = error_of(folder, "paired-cyclegan", **stop)
-    told["errors"]["full"] = error_of(folder, "settled", into="full", progress=fail_at(2))
+    told["errors"]["full"] = error_of(folder, "registered", into="full", progress=fail_at(2))
     # The clocks do not agree; the first one's counts.
     ticks = iter(range(100)) if rank == 0 else iter(range(0, 10**6, 1000))
-    train_noting(folder, "settled", into="timed", max_seconds=3, clock=lambda: float(next(ticks)))
+    train_noting(folder, "registered", into="timed", max_seconds=3, clock=lambda: float(next(ticks)))
     train(folder / "set", folder / "single", recipe=RECIPES["paired-cyclegan"], seed=SEED, max_steps=3)
     told["refused"] = told_by_command_line(folder)
     (folder / f"told-{rank}.json").write_text(json.dumps(told))

@@ -1,7 +1,6 @@
 """The smallest pairs and recipes that training takes, and comparisons of runs."""
 
 import csv
-import signal
 
 import numpy as np
 import torch
@@ -45,23 +44,24 @@ DROPOUT = {
     "generator": {"name": "unet", "width": 1, "downs": 6},
     "patch_px": 64,
 }
-SETTLED = {
-    "terms": {"adversarial": 1, "cycle": 6, "settled": 6, "smoothness": 1, "tolerant": 1},
-    "field": {"name": "field", "width": 2, "levels": 2},
+REGISTERED = {
+    "terms": {"adversarial": 1, "cycle": 6, "registered_pixelwise": 6, "smoothness": 1, "shift_tolerant_l1": 1},
+    "deformation": {"name": "field", "width": 2, "levels": 2},
     "average": 0.9,
 }
 # 4 is neither an epoch (6 steps) nor a divisor of where the runs are stopped.
-REALIGNED = {"terms": {"adversarial_y": 1, "feature_matching": 1, "l1": 5}, "realign": 4, "buffer": 0}
+RESIDUAL = {"terms": {"adversarial_y": 1, "feature_matching": 1, "l1": 5}, "residual_registration": 4, "buffer": 0}
 
 
-def interrupt_at(step):
-    """Return a listener that presses Ctrl-C when `step` is done."""
+def stop_at(step):
+    """Return options of `train_model` that request a stop when `step` is done."""
+    reached = False
 
     def progress(label, done, total):
-        if done == step and label == "training":
-            signal.raise_signal(signal.SIGINT)
+        nonlocal reached
+        reached = reached or (done == step and label == "training")
 
-    return progress
+    return {"progress": progress, "should_stop": lambda: reached}
 
 
 def same(a, b):

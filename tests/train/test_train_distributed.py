@@ -13,13 +13,13 @@ import yaml
 
 from tests.support import distributed_worker
 from tests.support.distributed_worker import RECIPES, SEED, train_noting
-from tests.support.training import bits, interrupt_at, rows, same, toy_pair, toy_recipe
+from tests.support.training import bits, rows, same, stop_at, toy_pair, toy_recipe
 from tomostain.dataset.writer import save_dataset
 from tomostain.errors import InputError, InterruptedRunError
 from tomostain.io import load_model
 from tomostain.train import train
 from tomostain.train.checkpoint import LAST, read_checkpoint
-from tomostain.train.distributed import Team, leads
+from tomostain.train.distributed import DistributedContext, is_rank_zero
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch is built without distributed")
 
@@ -101,7 +101,7 @@ def alone(folder):
 def together(folder):
     """Return what two processes have seen of the jobs of distributed_worker.py."""
     with pytest.raises(InterruptedRunError):
-        train_noting(folder, "paired-cyclegan", into="begun-alone", progress=interrupt_at(4))
+        train_noting(folder, "paired-cyclegan", into="begun-alone", **stop_at(4))
     write_recipe(folder / "odd.yaml", terms={"l1": 1}, batch=3)
     done = torchrun(WORKER, folder)
     assert done.returncode == 0, done.stderr
@@ -234,9 +234,9 @@ def variables(monkeypatch):
 )
 def test_what_is_no_team_is_one_process(variables, values, leading):
     variables(**values)
-    team = Team("cpu")
-    assert (team.size, team.rank, team.leads, leads()) == (1, 0, True, leading)
-    team.check_batch(3)
+    context = DistributedContext("cpu")
+    assert (context.size, context.rank, context.is_rank_zero, is_rank_zero()) == (1, 0, True, leading)
+    context.check_batch(3)
 
 
 @pytest.mark.parametrize(
@@ -256,20 +256,20 @@ def test_what_is_no_team_is_one_process(variables, values, leading):
 )
 def test_others_than_the_first_do_not_lead(variables, values):
     variables(**values)
-    assert not leads()
+    assert not is_rank_zero()
 
 
 def test_several_processes_are_not_put_on_one_gpu(variables, monkeypatch):
-    from tomostain.train import team
+    from tomostain.train import distributed
 
     variables(TORCHELASTIC_RUN_ID="none", WORLD_SIZE="4", RANK="1")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert team._own_place(torch.device("cuda"), "auto", 1) == torch.device("cuda:1")
-    with pytest.raises(InputError, match="--device cuda: torch finds 2 GPU"):
-        team._own_place(torch.device("cuda"), "cuda", 2)
-    with pytest.raises(InputError, match="--device cuda:1: several processes cannot share a GPU"):
-        team._own_place(torch.device("cuda:1"), "cuda:1", 1)
+    assert distributed._device_of_rank(torch.device("cuda"), "auto", 1) == torch.device("cuda:1")
+    with pytest.raises(InputError, match="`device` cuda: torch finds 2 GPU"):
+        distributed._device_of_rank(torch.device("cuda"), "cuda", 2)
+    with pytest.raises(InputError, match="`device` cuda:1: several processes cannot share a GPU"):
+        distributed._device_of_rank(torch.device("cuda:1"), "cuda:1", 1)
     # srun --gpus-per-task=1 shows each task its own GPU, by the number 0.
     variables(SLURM_STEP_NUM_TASKS="4", SLURM_PROCID="3")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    assert team._own_place(torch.device("cuda"), "auto", 3) == torch.device("cuda:0")
+    assert distributed._device_of_rank(torch.device("cuda"), "auto", 3) == torch.device("cuda:0")

@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 from scipy import ndimage
 
-from tests.support.training import DROPOUT, REALIGNED, SETTLED, bits, interrupt_at, rows, same, toy_pair, toy_recipe
+from tests.support.training import DROPOUT, REGISTERED, RESIDUAL, bits, rows, same, stop_at, toy_pair, toy_recipe
 from tomostain.dataset.dataset import load_dataset
 from tomostain.dataset.pair import Pair
 from tomostain.dataset.writer import save_dataset
@@ -26,9 +26,9 @@ STEPS = 10
 RECIPES = {
     "cycles": toy_recipe(),
     "dropout": toy_recipe(**DROPOUT),
-    "settled": toy_recipe(**SETTLED),
-    "realigned": toy_recipe(**REALIGNED),
-    "slab": toy_recipe(**REALIGNED, in_channels=1, ct_slices=3),
+    "registered": toy_recipe(**REGISTERED),
+    "residual": toy_recipe(**RESIDUAL),
+    "slab": toy_recipe(**RESIDUAL, in_channels=1, ct_slices=3),
 }
 
 
@@ -52,8 +52,8 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(whole, dataset, tmp_path, s
     options = {"recipe": recipe, "seed": 5, "max_steps": STEPS}
     run = tmp_path / "run"
     for number, stop in enumerate(stops):
-        with pytest.raises(InterruptedRunError, match=rf"stopped at step {stop} of {STEPS}; go on with --resume"):
-            train(dataset, run, **options, resume=number > 0, progress=interrupt_at(stop))
+        with pytest.raises(InterruptedRunError, match=rf"stopped at step {stop} of {STEPS}; set `resume=True`"):
+            train(dataset, run, **options, resume=number > 0, **stop_at(stop))
         assert read_checkpoint(run / LAST)["step"] == stop
         assert not (run / "model").exists()
     train(dataset, run, **options, resume=True)
@@ -190,7 +190,7 @@ def test_what_cannot_be_resumed_says_so(dataset, tmp_path):
         train(dataset, tmp_path / "none", recipe=recipe, resume=True)
     run = train(dataset, tmp_path / "run", recipe=recipe, max_steps=1)
     for changes, key in [({"recipe": toy_recipe()}, "recipe"), ({"seed": 1}, "seed"), ({"fold": 1}, "fold")]:
-        with pytest.raises(InputError, match=f"was begun with another {key}; resume with the same"):
+        with pytest.raises(InputError, match=f"the run began with another {key}; resume it with the same"):
             train(dataset, run, **({"recipe": recipe} | changes), max_steps=2, resume=True)
     (run / LAST).write_bytes((run / LAST).read_bytes()[:500])
     with pytest.raises(InputError, match="last: broken, or not a checkpoint"):
@@ -204,7 +204,7 @@ def test_a_changed_dataset_is_not_resumed_but_a_moved_one_is(tmp_path):
     moved = data.rename(tmp_path / "moved")
     train(moved, run, recipe=recipe, max_steps=2, resume=True)
     save_dataset(moved, [toy_pair("a", 0), toy_pair("b", 2)], overwrite=True)
-    with pytest.raises(InputError, match="was begun with another data"):
+    with pytest.raises(InputError, match="the run began with another data"):
         train(moved, run, recipe=recipe, max_steps=3, resume=True)
 
 
@@ -214,13 +214,13 @@ def test_existing_folders_are_kept_unless_they_are_runs_and_overwriting_is_asked
     with pytest.raises(InputError, match="the run exists already"):
         train(dataset, run, recipe=recipe, max_steps=1)
     with pytest.raises(InterruptedRunError):
-        train(dataset, run, recipe=recipe, seed=1, max_steps=2, overwrite=True, progress=interrupt_at(1))
+        train(dataset, run, recipe=recipe, seed=1, max_steps=2, overwrite=True, **stop_at(1))
     assert not (run / "model").exists()  # the old run's would pass for this one's
     assert not list(run.glob("best-*"))
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="exists and is no run; give another name"):
+    with pytest.raises(InputError, match="exists and is not a run; give another name"):
         train(dataset, mine, recipe=recipe, max_steps=1, overwrite=True)
     assert (mine / "notes.txt").read_text() == "mine"
 
@@ -270,8 +270,8 @@ def test_bf16_on_a_cpu_has_nearly_the_losses_of_float32(dataset, judge):
 
 def test_the_plan_tells_pairs_steps_and_time(dataset):
     text = "\n".join(plan_training(dataset, recipe=toy_recipe(), max_steps=7))
-    assert "2 for training, 1 for validation, 1 kept out" in text
-    assert "7 of 2 patches of 16 px; 3 an epoch" in text
+    assert "2 for training, 1 for validation, 1 held out" in text
+    assert "7 of 2 patches of 16 px; 3 per epoch" in text
 
 
 def test_a_device_that_is_not_there_is_named(dataset, tmp_path):
@@ -280,7 +280,7 @@ def test_a_device_that_is_not_there_is_named(dataset, tmp_path):
 
 
 def test_the_average_is_that_of_the_generators_it_followed(dataset):
-    trainer = Trainer(toy_recipe(**SETTLED), load_dataset(dataset), 0, 1, "cpu")
+    trainer = Trainer(toy_recipe(**REGISTERED), load_dataset(dataset), 0, 1, "cpu")
     networks = trainer.state.networks
     expected = [p.detach().clone() for p in networks.average.parameters()]
     for step in range(5):
@@ -306,8 +306,8 @@ def test_the_field_learns_where_the_histology_lies(tmp_path):
         pairs.append(Pair(f"p{number}", ct, histology, np.ones(ct.shape, bool), 20.0))
     data = save_dataset(tmp_path / "set", pairs).path
     recipe = toy_recipe(
-        terms={"settled": 1, "smoothness": 0.1},
-        field={"name": "field", "width": 8, "levels": 3, "bound_px": 4},
+        terms={"registered_pixelwise": 1, "smoothness": 0.1},
+        deformation={"name": "field", "width": 8, "levels": 3, "bound_px": 4},
         patch_px=32,
         augment={"jitter": 0, "flip": False, "scale": (1, 1)},
         learning_rate=0.003,
@@ -319,7 +319,7 @@ def test_the_field_learns_where_the_histology_lies(tmp_path):
     for _ in range(150):
         trainer.take_step()
     batch = trainer.sampler.draw(torch.Generator().manual_seed(9))
-    field = trainer.state.networks.field(batch.x, batch.y)
+    field = trainer.state.networks.deformation(batch.x, batch.y)
     row, column = field.mean(dim=(0, 2, 3)).tolist()
     assert abs(row) < 0.5
     assert column == pytest.approx(2.0, abs=0.5)
@@ -369,7 +369,7 @@ def test_a_run_begun_before_a_key_existed_goes_on(dataset, tmp_path):
     recipe = toy_recipe(terms={"l1": 1})
     run = train(dataset, tmp_path / "run", recipe=recipe, max_steps=2)
     values = yaml.safe_load((run / "run.yaml").read_text())
-    for key in ("field", "average"):
+    for key in ("deformation", "average"):
         del values["recipe"][key]
     (run / "run.yaml").write_text(yaml.safe_dump(values))
     train(dataset, run, recipe=recipe, max_steps=3, resume=True)

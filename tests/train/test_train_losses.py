@@ -63,9 +63,9 @@ MASKED = {
     "greyscale": lambda a, b, c, d, mask: losses.greyscale(a, mask),
     "l1": lambda a, b, c, d, mask: losses.l1(a, b, mask),
     # A whole pixel aside, so that what is interpolated from lies on pixels.
-    "settled": lambda a, b, c, d, mask: losses.settled(a, b, c, d, mask, ASIDE),
-    "settled_l1": lambda a, b, c, d, mask: losses.settled_l1(a, b, mask, ASIDE),
-    "tolerant": lambda a, b, c, d, mask: losses.tolerant(a, b, mask, 1, 3),
+    "registered_pixelwise": lambda a, b, c, d, mask: losses.registered_pixelwise(a, b, c, d, mask, ASIDE),
+    "registered_l1": lambda a, b, c, d, mask: losses.registered_l1(a, b, mask, ASIDE),
+    "shift_tolerant_l1": lambda a, b, c, d, mask: losses.shift_tolerant_l1(a, b, mask, 1, 3),
 }
 
 
@@ -130,15 +130,18 @@ def test_what_lies_aside_is_forgiven_up_to_the_reach():
     real = large[..., 10:70, 10:70]
     for shift, forgiven in ((0, True), (3, True), (4, False)):
         fake = large[..., 10 + shift : 70 + shift, 10 - shift : 70 - shift]
-        loss = losses.tolerant(fake, real, mask).item()
+        loss = losses.shift_tolerant_l1(fake, real, mask).item()
         assert (loss < 1e-6) == forgiven
     # With no reach it is ℓ1; counted alike where the neighbourhood does not reach the border.
     inner = torch.zeros_like(mask)
     inner[..., 20:-20, 20:-20] = 1
     other = noise(4, size=60)
-    plain = losses.tolerant(other, real, inner, reach_px=0).item()
+    plain = losses.shift_tolerant_l1(other, real, inner, reach_px=0).item()
     assert plain == pytest.approx(losses.masked_l1(other, real, inner).item(), rel=1e-4)
-    assert losses.tolerant(other, real, mask).item() < losses.tolerant(other, real, mask, reach_px=0).item()
+    assert (
+        losses.shift_tolerant_l1(other, real, mask).item()
+        < losses.shift_tolerant_l1(other, real, mask, reach_px=0).item()
+    )
 
 
 def test_features_are_matched_where_the_mask_is():
@@ -162,7 +165,7 @@ def test_pushing_pixels_out_of_the_mask_gains_nothing():
     mask[..., 2:10] = 1
     for columns in (0.0, 2.0, 5.0):
         field = torch.tensor([0.0, columns])[None, :, None, None]
-        assert losses.settled_l1(fake, real, mask, field).item() == pytest.approx(0.5 * 8 / 12)
+        assert losses.registered_l1(fake, real, mask, field).item() == pytest.approx(0.5 * 8 / 12)
 
 
 def flat_square(value):

@@ -11,7 +11,7 @@ from torch._dynamo.utils import counters
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from tests.support.distributed_worker import double
-from tests.support.training import DROPOUT, REALIGNED, SETTLED, bits, interrupt_at, same, toy_pair, toy_recipe
+from tests.support.training import DROPOUT, REGISTERED, RESIDUAL, bits, same, stop_at, toy_pair, toy_recipe
 from tomostain.dataset.dataset import load_dataset
 from tomostain.dataset.writer import save_dataset
 from tomostain.errors import InputError, InterruptedRunError
@@ -24,7 +24,7 @@ from tomostain.train.memory_options import check_compiler, compiled, recomputing
 STEPS = 5
 ADVERSARIAL = {
     "cycles": {},
-    "judge of histology": REALIGNED | {"in_channels": 1},
+    "judge of histology": RESIDUAL | {"in_channels": 1},
     "conditional": DROPOUT | {"generator": {"name": "unet", "width": 1, "downs": 2, "dropout": 0.0}, "patch_px": 16},
 }
 
@@ -73,7 +73,7 @@ def test_gradients_of_parts_are_those_of_the_whole(dataset):
     ("changes", "message"),
     [
         ({"batch": 4, "accumulate": 3}, "accumulate 3 does not divide batch 4"),
-        ({"accumulate": 2, "terms": {"settled": 1}}, "leave accumulate at 1"),
+        ({"accumulate": 2, "terms": {"registered_pixelwise": 1}}, "leave accumulate at 1"),
     ],
 )
 def test_what_cannot_be_divided_says_so(changes, message):
@@ -82,12 +82,12 @@ def test_what_cannot_be_divided_says_so(changes, message):
 
 
 def test_a_share_that_cannot_be_divided_says_so():
-    from tomostain.train.distributed import Team
+    from tomostain.train.distributed import DistributedContext
 
-    team = Team("cpu")
-    team.size = 2
+    context = DistributedContext("cpu")
+    context.size = 2
     with pytest.raises(InputError, match=r"2 of 2 parts each \(accumulate\) do not divide it.*`batch: 8`"):
-        team.check_batch(6, 2)
+        context.check_batch(6, 2)
 
 
 @pytest.mark.parametrize("changes", [{}, DROPOUT], ids=["resnet", "unet with dropout"])
@@ -103,7 +103,7 @@ def test_a_run_with_switches_goes_on_to_the_same_bits(dataset, tmp_path):
     recipe = toy_recipe(accumulate=2, checkpoint_activations=True)
     whole = train(dataset, tmp_path / "whole", recipe=recipe, max_steps=STEPS)
     with pytest.raises(InterruptedRunError):
-        train(dataset, tmp_path / "broken", recipe=recipe, max_steps=STEPS, progress=interrupt_at(2))
+        train(dataset, tmp_path / "broken", recipe=recipe, max_steps=STEPS, **stop_at(2))
     train(dataset, tmp_path / "broken", recipe=recipe, max_steps=STEPS, resume=True)
     assert same(bits(tmp_path / "broken"), bits(whole))
 
@@ -217,7 +217,7 @@ class Graphs:
 
         monkeypatch.setattr(torch, "compile", watched_compile)
         monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", self.begin)
-        monkeypatch.setattr("tomostain.train.trainer.check_compiler", lambda *_: None)
+        monkeypatch.setattr("tomostain.train.initialise.check_compiler", lambda *_: None)
 
     def watched(self, graph, _):
         def run(*values):
@@ -239,8 +239,8 @@ class Graphs:
 GRAPHED = {
     "cycles": {"average": 0.9},
     "parts": {"batch": 4, "accumulate": 2, "patches_per_pair": 6},
-    "realigned": REALIGNED | {"in_channels": 1, "realign": 2, "checkpoint_activations": True},
-    "field": SETTLED | {"average": 0},
+    "residual": RESIDUAL | {"in_channels": 1, "residual_registration": 2, "checkpoint_activations": True},
+    "deformation": REGISTERED | {"average": 0},
 }
 
 

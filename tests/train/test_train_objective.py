@@ -61,10 +61,10 @@ BY_HAND = {
     "pixelwise": abs(1.0 - 0.25) + abs(0.75 - 0.5),
     "greyscale": 0.0,
     "conditional_adversarial": (5 * 1.0 + 0.5 - 1) ** 2,
-    "settled": abs(1.0 - 0.25) + abs(0.75 - 0.5),
-    "settled_l1": abs(1.0 - 0.25),
+    "registered_pixelwise": abs(1.0 - 0.25) + abs(0.75 - 0.5),
+    "registered_l1": abs(1.0 - 0.25),
     "smoothness": 0.0,
-    "tolerant": abs(1.0 - 0.25),
+    "shift_tolerant_l1": abs(1.0 - 0.25),
     "adversarial_y": (5 * 1.0 - 1) ** 2,
     "feature_matching": 10 * abs(1.0 - 0.25),
     "l1": abs(1.0 - 0.25),
@@ -104,8 +104,8 @@ def test_a_term_declares_the_networks_that_it_runs(name):
     record = step(conditional=name == "conditional_adversarial")
     compute_terms(record, {name: 1.0})
     _, reverse, d_y, d_x = calls(record)
-    assert TERMS[name].field == (record.networks.field.calls > 0)
-    assert TERMS[name].reverse == (reverse > 0)
+    assert TERMS[name].needs_deformation == (record.networks.deformation.calls > 0)
+    assert TERMS[name].needs_reverse == (reverse > 0)
     assert TERMS[name].discriminators == tuple(n for n, count in (("d_y", d_y), ("d_x", d_x)) if count)
 
 
@@ -132,4 +132,6 @@ def test_the_field_moves_what_lies_on_the_ct_side():
     # G_xy doubles x: one pixel aside it is y. G_yx trebles y, which is 6 times x one pixel aside.
     # The third column's counterpart is masked; the two that are left stand for it.
     expected = (3 / 4) * 5 * (0.2 + 0.3) / 2
-    assert compute_terms(record, {"settled": 1.0})["settled"].item() == pytest.approx(expected)
+    assert compute_terms(record, {"registered_pixelwise": 1.0})["registered_pixelwise"].item() == pytest.approx(
+        expected
+    )

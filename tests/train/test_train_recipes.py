@@ -88,8 +88,9 @@ def test_a_recipe_inherits_and_comes_back_from_its_own_yaml(tmp_path):
 
 def test_the_fields_settings_are_merged_with_the_default_where_no_base_has_any(tmp_path):
     mine = tmp_path / "mine.yaml"
-    mine.write_text("base: paired-cyclegan\nname: mine\nterms: {settled: 6, smoothness: 1}\nfield: {bound_px: 12}\n")
-    assert load_recipe(mine).field == {"name": "field", "bound_px": 12}
+    terms = "{registered_pixelwise: 6, smoothness: 1}"
+    mine.write_text(f"base: paired-cyclegan\nname: mine\nterms: {terms}\ndeformation: {{bound_px: 12}}\n")
+    assert load_recipe(mine).deformation == {"name": "field", "bound_px": 12}
 
 
 def test_a_base_lies_beside_the_recipe_that_names_it(tmp_path, monkeypatch):
@@ -104,7 +105,7 @@ def test_one_channel_rules_out_the_identity_and_reaches_every_network():
     assert recipe.generator_spec()["in_channels"] == 1
     assert recipe.generator_spec(reverse=True)["out_channels"] == 1
     assert recipe.discriminator_spec(reverse=True)["in_channels"] == 1
-    with pytest.raises(InputError, match="in_channels 1 rules the term 'identity' out"):
+    with pytest.raises(InputError, match="in_channels 1 rules out the term 'identity'"):
         Recipe.from_dict(tiny(in_channels=1, terms={"identity": 3}))
 
 
@@ -128,8 +129,11 @@ def test_one_channel_rules_out_the_identity_and_reaches_every_network():
             "patch_px 16 is too small for this discriminator; give at least 24",
         ),
         ({"learning_rate": 0}, "learning_rate = 0"),
-        ({"terms": {"l1": 1, "smoothness": 1}}, "smoothness without settled"),
-        ({"field": {"name": "patch"}}, "a field cannot be a 'patch'"),
+        (
+            {"terms": {"l1": 1, "smoothness": 1}},
+            "smoothness without a term that fits the deformation; add registered_l1",
+        ),
+        ({"deformation": {"name": "patch"}}, "a field cannot be a 'patch'"),
         ({"average": 1.0}, "average = 1.0"),
         (
             {"in_channels": 1, "terms": {"l1": 1}, "ct_slices": 4},
@@ -163,7 +167,7 @@ def test_unknown_names_missing_files_and_circles(tmp_path):
         load_recipe(tmp_path / "none.yaml")
     circle = tmp_path / "circle.yaml"
     circle.write_text(f"base: {circle}\nname: circle\n")
-    with pytest.raises(InputError, match="go round in a circle"):
+    with pytest.raises(InputError, match="its bases form a cycle"):
         load_recipe(circle)
 
 

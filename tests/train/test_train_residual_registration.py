@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from tomostain.train.residual_registration import Bounds, align, displacement, misfit, moved
+from tomostain.train.residual_registration import Bounds, align, apply_affine, displacement, misfit
 
 NOWHERE = torch.zeros(2, 3)
 
@@ -36,7 +36,7 @@ def test_a_shift_and_a_turn_are_found_to_a_tenth_of_a_pixel(shift, turn, seed):
     real = lies_elsewhere(drawn, shift, turn)
     place = align(drawn, real, torch.ones_like(drawn[:1]), NOWHERE)
     inner = (slice(None), slice(16, -16), slice(16, -16))
-    assert (moved(real, place) - drawn)[inner].abs().max() < 0.1
+    assert (apply_affine(real, place) - drawn)[inner].abs().max() < 0.1
     # Taken from where it went to: R (r - shift) came to r, so r comes from R⁻¹ r + shift.
     expected = np.array([np.cos(turn) - 1, np.sin(turn), shift[0], -np.sin(turn), np.cos(turn) - 1, shift[1]])
     found = place.numpy().ravel()

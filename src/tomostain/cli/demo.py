@@ -27,6 +27,7 @@ def demo(
     continues.
     """
     from tomostain.demo import DemoConfig, describe_plan, run_demo
+    from tomostain.interrupts import listen_for_interrupt
 
     config = DemoConfig() if steps is None else DemoConfig(steps=steps)
     if dry_run:
@@ -34,8 +35,8 @@ def demo(
             typer.echo(line)
         return
     use_threads(context)
-    with bars(context) as progress:
-        result = run_demo(out, config, progress=progress)
+    with bars(context) as progress, listen_for_interrupt() as stop_requested:
+        result = run_demo(out, config, progress=progress, should_stop=stop_requested.is_set)
     typer.echo(f"\n{result.table.to_text()}")
     for name, path in (
         ("specimens", result.folder / "specimens"),

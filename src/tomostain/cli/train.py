@@ -44,22 +44,22 @@ def train(
     For several GPUs or machines, start it with torchrun or srun, one process per GPU. The processes share the batch of
     the recipe, and the losses are those of one process. All processes need the same folders RUN and DATASET.
     """
+    from tomostain.interrupts import listen_for_interrupt
     from tomostain.memory import keep_freed_memory
-    from tomostain.train import plan_training
-    from tomostain.train import train as run_training
-    from tomostain.train.distributed import leads
+    from tomostain.train import plan_training, train_model
+    from tomostain.train.distributed import is_rank_zero
 
     use_threads(context)
     keep_freed_memory()
     options: dict[str, Any] = {"recipe": recipe, "fold": None if fold < 0 else fold, "seed": seed, "device": device}
     if dry_run:
         plan = plan_training(dataset, **options, max_steps=max_steps)
-        for line in plan if leads() else []:
+        for line in plan if is_rank_zero() else []:
             typer.echo(line)
         return
-    context.obj["quiet"] |= not leads()
-    with bars(context) as progress:
-        run_training(
+    context.obj["quiet"] |= not is_rank_zero()
+    with bars(context) as progress, listen_for_interrupt() as stop_requested:
+        train_model(
             dataset,
             run,
             **options,
@@ -68,8 +68,9 @@ def train(
             max_steps=max_steps,
             max_seconds=max_seconds,
             progress=progress,
+            should_stop=stop_requested.is_set,
         )
-    if not leads():
+    if not is_rank_zero():
         return
     typer.echo(f"run:   {run}")
     typer.echo(f"model: {run / 'model'}")

@@ -6,7 +6,6 @@ Every step leaves a folder and is skipped if the folder exists, so a second run 
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tomostain.demo.config import HELD_OUT, DemoConfig
 from tomostain.demo.page import demo_page
@@ -17,21 +16,21 @@ from tomostain.io import open_stained
 from tomostain.io.atomic import write_text
 from tomostain.phantom import PhantomConfig, write_study
 from tomostain.prepare import PrepareConfig, prepare_specimens
-from tomostain.progress import Progress, silent
+from tomostain.progress import Progress, ShouldStop, never, raising_on_stop, silent
 from tomostain.stain import StainConfig, stain_volume
-from tomostain.train import train
+from tomostain.train import train_model
 
 
 @dataclass(frozen=True)
 class DemoResult:
-    """Paths of the results of the demo.
+    """Where the demo left everything.
 
     Attributes
     ----------
     folder, dataset, run, model, stained, report : Path
-        Folder of the demo and its contents.
+        The demo's folder and what is in it.
     table : Table
-        The stained volume of the held-out specimen compared with its truth, with the baselines.
+        The stained volume of the held-out specimen against its truth, with the floors.
     """
 
     folder: Path
@@ -43,17 +42,25 @@ class DemoResult:
     table: Table
 
 
-def run_demo(out: Path, config: DemoConfig | None = None, *, progress: Progress = silent) -> DemoResult:
-    """Run the whole pipeline on phantoms.
+def run_demo(
+    out: Path,
+    config: DemoConfig | None = None,
+    *,
+    progress: Progress = silent,
+    should_stop: ShouldStop = never,
+) -> DemoResult:
+    """Go the whole way on phantoms.
 
     Parameters
     ----------
     out : Path
-        Folder. A demo with the same settings continues in it.
+        Folder. If a demo with the same settings was begun there, it continues.
     config : DemoConfig, optional
         Settings.
     progress : Progress
         Listener.
+    should_stop : function
+        Asked at every progress report. If it returns True, the demo stops; run it again to continue.
 
     Returns
     -------
@@ -62,16 +69,28 @@ def run_demo(out: Path, config: DemoConfig | None = None, *, progress: Progress 
     Raises
     ------
     InputError
-        If `out` contains other files, or a demo with other settings.
+        If `out` holds something else, or a demo with other settings.
+    InterruptedRunError
+        If `should_stop` returned True.
     """
     config = config or DemoConfig()
     out = Path(out)
+    report_training, progress = progress, raising_on_stop(progress, should_stop, out)
     _claim(out, config)
     dataset = _dataset(out, _study(out, config, progress), config, progress)
     run = out / "run"
-    options: dict[str, Any] = {"recipe": config.recipe, "fold": 0, "seed": config.seed, "max_steps": config.steps}
     if not (run / "model").is_dir():
-        train(dataset, run, **options, resume=(run / "last").exists(), overwrite=True, progress=progress)
+        train_model(
+            dataset,
+            run,
+            recipe=config.recipe,
+            seed=config.seed,
+            max_steps=config.steps,
+            resume=(run / "last").exists(),
+            overwrite=True,
+            progress=report_training,
+            should_stop=should_stop,
+        )
     model, stained = run / "model", out / "stained.ome.zarr"
     if not _is_whole(stained):
         volume = out / "specimens" / HELD_OUT / "volume"
@@ -84,19 +103,19 @@ def run_demo(out: Path, config: DemoConfig | None = None, *, progress: Progress 
 
 
 def _claim(out: Path, config: DemoConfig) -> None:
-    """Mark the folder as a demo, or check that it contains a demo with these settings."""
+    """Make the folder ours, or make sure that it holds a demo with these settings."""
     note = out / "demo.yaml"
     if note.is_file():
         if note.read_text(encoding="utf-8") != config.to_yaml():
-            raise InputError(f"{out}: contains a demo with other settings; choose another folder, or remove this one")
+            raise InputError(f"{out}: holds a demo with other settings; give another folder, or remove this one")
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: is not empty and contains no demo; choose another folder")
+        raise InputError(f"{out}: is not empty and holds no demo; give another folder")
     else:
         write_text(note, config.to_yaml())
 
 
 def _study(out: Path, config: DemoConfig, progress: Progress) -> Path:
-    """Generate the missing specimens; return the table that lists them."""
+    """Grow the specimens that are not there yet; return the table that lists them."""
     sizes = {"shape": config.shape, "voxel_um": config.voxel_um, "pixel_um": config.pixel_um, "orientation": "lying"}
     configs = {
         specimen.id: PhantomConfig.from_dict(specimen.model_dump(exclude={"id"}) | sizes)
@@ -106,7 +125,7 @@ def _study(out: Path, config: DemoConfig, progress: Progress) -> Path:
 
 
 def _dataset(out: Path, table: Path, config: DemoConfig, progress: Progress) -> Path:
-    """Prepare the pairs. The held-out specimen is the test set."""
+    """Prepare the pairs; the held-out specimen is the test set."""
     dataset = out / "dataset"
     if not dataset.is_dir():
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1

@@ -1,8 +1,9 @@
-"""Everything a run needs to continue to the same bits, in one file; and weights alone for the best of each term.
+"""Checkpoints: one file with everything that a run needs to continue to the same bits, and the best weights per term.
 
-Files hold tensors and plain containers only and are read with ``weights_only=True``: no pickle of code is ever run.
+Files hold tensors and plain containers only. They are read with ``weights_only=True``, so that no code is run.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,16 @@ from torch import nn
 from tomostain.errors import InputError
 from tomostain.io.atomic import atomic_file
 from tomostain.train.buffer import ImageBuffer
-from tomostain.train.objective import Networks
+from tomostain.train.determinism import RandomState
+from tomostain.train.step import Networks
+from tomostain.train.terms import RENAMED
 
 LAST = "last"
 
 
 @dataclass
 class State:
-    """The moving parts of a run.
+    """Everything that changes during a run.
 
     Attributes
     ----------
@@ -30,93 +33,100 @@ class State:
     buffers : dict of str to ImageBuffer
         "d_y" and "d_x".
     draws : torch.Generator
-        Every draw of patches and buffers comes from it.
+        Draws patches and the images of the buffers.
+    random : RandomState
+        Torch's global generators, for dropout.
     step : int
-        Steps done.
+        Number of steps done.
     seconds : float
         Training time so far.
     sums : dict of str to float
-        Sums of the terms over the steps of the epoch that is under way.
+        Sums of the terms over the steps of the current epoch.
     best : dict of str to float
-        Least mean of each term over an epoch so far.
-    places : list of Tensor (2, 3)
-        Where each training pair's histology was laid anew; empty as long as it was not.
+        Minimum of the mean of each term over an epoch so far.
+    affines : list of Tensor (2, 3)
+        Residual registration of each training pair; empty until the first one.
     """
 
     networks: Networks
     optimisers: dict[str, torch.optim.Optimizer]
     buffers: dict[str, ImageBuffer]
     draws: torch.Generator
+    random: RandomState
     step: int = 0
     seconds: float = 0.0
     sums: dict[str, float] = field(default_factory=dict)
     best: dict[str, float] = field(default_factory=dict)
-    places: list[torch.Tensor] = field(default_factory=list)
+    affines: list[torch.Tensor] = field(default_factory=list)
 
 
 def named_networks(networks: Networks) -> dict[str, nn.Module]:
-    """Return the networks that exist, by name."""
-    others = {name: net for name in ("field", "average") if (net := getattr(networks, name)) is not None}
-    return networks.generators() | networks.discriminators() | others
+    """Return the networks that a checkpoint holds, by name."""
+    average = {} if networks.average is None else {"average": networks.average}
+    return networks.discriminators() | networks.optimised("generators") | average
 
 
 def save_last(run: Path, state: State) -> None:
-    """Write `run`/last whole, over the one before."""
-    device = next(state.networks.g_xy.parameters()).device
+    """Write `run`/last, and replace an existing one as a whole."""
     values = {
         "networks": {name: network.state_dict() for name, network in named_networks(state.networks).items()},
         "optimisers": {name: optimiser.state_dict() for name, optimiser in state.optimisers.items()},
         "buffers": {name: buffer.state_dict() for name, buffer in state.buffers.items()},
         "draws": state.draws.get_state(),
-        "torch": torch.get_rng_state(),  # dropout draws from it, on a GPU from the GPU's own
-        "cuda": [torch.cuda.get_rng_state(device)] if device.type == "cuda" else [],
+        "torch": state.random.cpu,
+        "cuda": [] if state.random.cuda is None else [state.random.cuda],
         "step": state.step,
         "seconds": state.seconds,
         "sums": state.sums,
         "best": state.best,
-        "places": state.places,
+        "places": state.affines,
     }
     with atomic_file(run / LAST) as temporary, temporary.open("wb") as file:
         torch.save(values, file)
 
 
 def load_last(run: Path, state: State) -> None:
-    """Put the state of `run`/last into `state`.
+    """Read `run`/last into `state`.
 
     Raises
     ------
     InputError
-        If there is none, or it is broken or of other networks.
+        If it is missing or broken, or has other networks.
     """
     path = run / LAST
     values = read_checkpoint(path)
+    device = state.random.device
     try:
         for name, network in named_networks(state.networks).items():
             network.load_state_dict(values["networks"][name])
         for name, optimiser in state.optimisers.items():
             optimiser.load_state_dict(values["optimisers"][name])
-        device = next(state.networks.g_xy.parameters()).device
         for name, buffer in state.buffers.items():
             buffer.load_state_dict(values["buffers"][name], device)
         state.draws.set_state(values["draws"])
-        torch.set_rng_state(values["torch"])
+        state.random.cpu = values["torch"]
         if device.type == "cuda" and (states := values["cuda"]):
-            # Runs of before kept one for each GPU. In a team all have the same, each on its own GPU.
-            torch.cuda.set_rng_state(states[min(device.index or 0, len(states) - 1)], device)
+            # Older runs kept the state of each GPU. In a distributed training all ranks have the same state.
+            state.random.cuda = states[min(device.index or 0, len(states) - 1)]
         state.step, state.seconds = int(values["step"]), float(values["seconds"])
-        state.sums, state.best = dict(values["sums"]), dict(values["best"])
-        state.places = [place.to(device) for place in values.get("places", [])]
+        state.sums, state.best = _by_current_name(values["sums"]), _by_current_name(values["best"])
+        state.affines = [affine.to(device) for affine in values.get("places", [])]
     except (KeyError, RuntimeError, ValueError, TypeError) as error:
         raise InputError(
-            f"{path}: does not fit this run ({str(error).splitlines()[0]}); train anew with --overwrite"
+            f"{path}: does not fit this run ({str(error).splitlines()[0]}); train again with `overwrite=True`"
         ) from None
 
 
+def _by_current_name(values: Mapping[str, float]) -> dict[str, float]:
+    """Return numbers of terms by the current names of the terms, which older runs do not use."""
+    return {RENAMED.get(name, name): value for name, value in values.items()}
+
+
 def save_best(run: Path, term: str, state: State) -> None:
-    """Write the generators' weights as `run`/best-<term>."""
+    """Write the weights of the generators as `run`/best-<term>."""
     networks = state.networks
-    kept = networks.generators() | ({"average": networks.average} if networks.average is not None else {})
-    weights = {name: network.state_dict() for name, network in kept.items()}
+    saved = networks.generators() | ({} if networks.average is None else {"average": networks.average})
+    weights = {name: network.state_dict() for name, network in saved.items()}
     with atomic_file(run / f"best-{term}") as temporary, temporary.open("wb") as file:
         torch.save({"networks": weights, "step": state.step}, file)
 
@@ -130,10 +140,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         If it is missing or broken, or holds anything else.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such checkpoint; the run has not got that far, or this is no run")
+        raise InputError(f"{path}: no such checkpoint; the run has not reached it yet, or this is not a run")
     try:
         values = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a broken zip, a refused class: torch has many words for it
+    except Exception as error:  # torch raises many kinds of errors for a broken archive or a refused class
         raise InputError(f"{path}: broken, or not a checkpoint ({type(error).__name__})") from None
     if not isinstance(values, dict) or "networks" not in values:
         raise InputError(f"{path}: not a checkpoint of tomostain")

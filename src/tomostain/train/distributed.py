@@ -1,130 +1,143 @@
-"""The processes that train one model together: which part of a batch each takes, and how they stay of one mind.
+"""Distributed data-parallel training: how a batch is sharded and ranks are kept in step.
 
-torchrun or srun starts them; alone, a process is a team of one, and nothing here costs it anything. All draw the same
-batch from the same random numbers and each takes its part, so that a team goes the way of one process: everything that
-looks at more than one patch (gradients, losses, image buffers, dropout) is put together again over the whole batch.
+torchrun or srun starts the processes. All draw the same batch from the same random numbers and each takes its shard.
+Everything that depends on more than one patch (gradients, losses, image buffers, dropout) is computed over the whole
+batch, so that several processes take the steps of a single one.
 """
 
 import inspect
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn import functional
 
+from tomostain.deprecation import renamed
 from tomostain.devices import choose_device
 from tomostain.errors import InputError, PeerProcessError
 
-# Whole sections are stained between two steps of a run that realigns: nobody waits so long for a process that hangs.
-_PATIENCE = timedelta(minutes=30)
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments import ClusterEnvironment
+    from lightning_fabric.wrappers import _FabricModule
+
+# Residual registration stains whole sections between two steps; a process that hangs is detected after this time.
+_TIMEOUT = timedelta(minutes=30)
 
 
-def leads() -> bool:
-    """Whether this process is the first of its team, which alone writes and tells; by the environment, at any time."""
+def is_rank_zero() -> bool:
+    """Return whether this process has rank 0 by its environment. It alone writes files and reports progress."""
     return _started_by() is None or _number("RANK" if _started_by() == "torchrun" else "SLURM_PROCID") == 0
 
 
-class Team:
-    """The processes that train one model together.
+class DistributedContext:
+    """The processes of a distributed training, or the only process of a training that is not distributed.
 
     Parameters
     ----------
     device : str
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; in a team each process takes the GPU of its number on its machine.
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. Of several processes each takes the GPU of its local rank.
 
     Attributes
     ----------
     size : int
-        Processes.
+        Number of processes.
     rank : int
-        Which of them this is, from 0; the first one leads.
+        Rank of this process.
+    device : torch.device
+        Device of this process.
 
     Raises
     ------
     InputError
-        If the device cannot be had.
+        If the device is not available.
 
     Notes
     -----
-    All methods but `fabric` are no-ops for a team of one. They are collective: every process must call them alike.
+    All methods except `fabric` do nothing for a single process. They are collective: every process must call them in
+    the same order.
     """
 
     def __init__(self, device: str) -> None:
         self._environment = _cluster_environment()
         self.size, self.rank = 1, 0
-        self.place = choose_device(device)
+        self.device = choose_device(device)
         if self._environment is not None:
             self.size, self.rank = self._environment.world_size(), self._environment.global_rank()
-            self.place = _own_place(self.place, device, self._environment.local_rank())
-            self.fabric("32-true")  # the processes meet
+            self.device = _device_of_rank(self.device, device, self._environment.local_rank())
+            self.fabric("32-true")  # connects the processes
 
     @property
-    def leads(self) -> bool:
-        """Whether this is the first process, which alone writes and tells."""
+    def is_rank_zero(self) -> bool:
+        """Whether this process has rank 0. It alone writes files and reports progress."""
         return self.rank == 0
 
-    def fabric(self, precision: Literal["32-true", "bf16-mixed"]) -> Any:
-        """Return Lightning Fabric on this process's device, for modules and optimisers of this precision."""
+    def fabric(self, precision: Literal["32-true", "bf16-mixed"]) -> "Fabric":
+        """Return Lightning Fabric on the device of this process, for modules and optimisers of this precision."""
+        # Imported here: it takes a second, and the list of recipes does not need it.
         try:
             from lightning_fabric import Fabric
             from lightning_fabric.plugins.environments import LightningEnvironment
             from lightning_fabric.strategies import DDPStrategy
-        except ImportError:  # the whole of Lightning carries it under another name
+        except ImportError:  # the package lightning has it under another name
             from lightning.fabric import Fabric  # type: ignore[no-redef]
             from lightning.fabric.plugins.environments import LightningEnvironment  # type: ignore[no-redef]
             from lightning.fabric.strategies import DDPStrategy  # type: ignore[no-redef]
-        kind = self.place.type
+        accelerator = self.device.type
         if self._environment is None:
-            number = [self.place.index or 0] if kind == "cuda" else 1
-            # Or Fabric would take the variables of a batch job's shell for those of srun.
-            return Fabric(accelerator=kind, devices=number, precision=precision, plugins=[LightningEnvironment()])
-        # The first process draws pictures while the others do not: no buffers may be sent round. torch 2.13 renamed it.
-        known = inspect.signature(nn.parallel.DistributedDataParallel).parameters
+            devices = [self.device.index or 0] if accelerator == "cuda" else 1
+            # LightningEnvironment: Fabric would otherwise read the variables of a batch job's shell as those of srun.
+            return Fabric(
+                accelerator=accelerator, devices=devices, precision=precision, plugins=[LightningEnvironment()]
+            )
+        # Only rank 0 draws sample images, so buffers must not be broadcast. torch 2.13 renamed the option.
+        options = inspect.signature(nn.parallel.DistributedDataParallel).parameters
         sync: dict[str, Any] = {
-            "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False
+            "forward_sync_buffers" if "forward_sync_buffers" in options else "broadcast_buffers": False
         }
         strategy = DDPStrategy(
-            # Fabric wants the devices of a machine and looks at this process's alone: srun may show it no others.
-            parallel_devices=[self.place] * self.size,
+            # Fabric expects the devices of a machine but uses only that of this process; srun may hide the others.
+            parallel_devices=[self.device] * self.size,
             cluster_environment=self._environment,
-            timeout=_PATIENCE,
+            timeout=_TIMEOUT,
             **sync,
         )
-        fabric = Fabric(accelerator=kind, strategy=strategy, precision=precision)
+        fabric = Fabric(accelerator=accelerator, strategy=strategy, precision=precision)
         fabric.launch()
         return fabric
 
     def check_batch(self, batch: int, parts: int = 1) -> None:
-        """Raise `InputError` if a batch cannot be divided evenly, and each process's share in so many parts."""
+        """Raise `InputError` if a batch cannot be divided evenly among the processes, and each shard into parts."""
         if batch % (self.size * parts):
             each = self.size * parts
             shares = f"{self.size}" if parts == 1 else f"{self.size} of {parts} parts each (accumulate)"
             raise InputError(
                 f"batch {batch}: a batch is divided among the processes, and {shares} do not divide it; start "
-                f"another number of them, or give a recipe with `batch: {-(-batch // each) * each}`"
+                f"another number of processes, or give a recipe with `batch: {-(-batch // each) * each}`"
             )
 
-    def part(self, batch: Tensor) -> Tensor:
-        """Return this process's part of a whole batch (B, ...)."""
+    def shard(self, batch: Tensor) -> Tensor:
+        """Return the shard of this process (B / size, ...) of a whole batch (B, ...)."""
         if self.size == 1:
             return batch
         each = len(batch) // self.size
         return batch[self.rank * each : (self.rank + 1) * each]
 
-    def whole(self, part: Tensor) -> Tensor:
-        """Return the whole batch of everybody's parts; without gradients."""
+    def gather(self, shard: Tensor) -> Tensor:
+        """Return the whole batch from the shards of all processes, without gradients."""
         if self.size == 1:
-            return part
-        parts = [torch.empty_like(part, memory_format=torch.contiguous_format) for _ in range(self.size)]
-        distributed.all_gather(parts, part.detach().contiguous())
-        return torch.cat(parts)
+            return shard
+        shards = [torch.empty_like(shard, memory_format=torch.contiguous_format) for _ in range(self.size)]
+        distributed.all_gather(shards, shard.detach().contiguous())
+        return torch.cat(shards)
 
     def total(self, value: Tensor) -> Tensor:
-        """Return the sum of everybody's tensors, without gradients."""
+        """Return the sum of a tensor over all processes, without gradients."""
         if self.size == 1:
             return value
         value = value.detach().clone()
@@ -132,28 +145,29 @@ class Team:
         return value
 
     def mean(self, values: dict[str, float]) -> dict[str, float]:
-        """Return the means of everybody's numbers."""
+        """Return the mean of each number over all processes."""
         if self.size == 1:
             return values
-        sums = self.total(torch.tensor(list(values.values()), dtype=torch.float64, device=self.place))
+        sums = self.total(torch.tensor(list(values.values()), dtype=torch.float64, device=self.device))
         return dict(zip(values, (sums / self.size).tolist(), strict=True))
 
-    def hear(self, seconds: float, stop: bool) -> tuple[float, bool]:
-        """Return the first process's time, and whether anybody was asked to stop."""
+    def sync_stop(self, seconds: float, *, stop: bool) -> tuple[float, bool]:
+        """Return the time of rank 0, and whether any process was requested to stop."""
         if self.size == 1:
             return seconds, stop
-        told = torch.tensor([seconds if self.leads else 0.0, float(stop)], dtype=torch.float64, device=self.place)
-        seconds, asked = self.total(told).tolist()
-        return seconds, asked > 0
+        own_seconds = seconds if self.is_rank_zero else 0.0
+        values = torch.tensor([own_seconds, float(stop)], dtype=torch.float64, device=self.device)
+        seconds, requests = self.total(values).tolist()
+        return seconds, requests > 0
 
     @contextmanager
-    def agree(self) -> Iterator[None]:
-        """Do what may fail for one process alone: then all fail, and the first that did tells why.
+    def raise_on_all_ranks(self) -> Iterator[None]:
+        """Run code that may fail on one rank only. All ranks then raise; the first that failed raises its own error.
 
         Raises
         ------
         PeerProcessError
-            If it is another one that tells.
+            If a process of a lower rank failed.
         """
         if self.size == 1:
             yield
@@ -163,7 +177,7 @@ class Team:
             yield
         except Exception as error:
             failure = error
-        first = torch.tensor(self.size if failure is None else self.rank, device=self.place)
+        first = torch.tensor(self.size if failure is None else self.rank, device=self.device)
         distributed.all_reduce(first, distributed.ReduceOp.MIN)
         if failure is not None and int(first) == self.rank:
             raise failure
@@ -171,43 +185,62 @@ class Team:
             raise PeerProcessError(f"process {int(first)} of this training failed") from failure
 
     def share_dropout(self, network: nn.Module) -> nn.Module:
-        """Make a network drop out for a part what it would of the whole batch; return it."""
+        """Make dropout of a shard equal to that of the whole batch, in place; return the network."""
         if self.size > 1:
             for module in list(network.modules()):
                 for name, child in module.named_children():
                     if isinstance(child, nn.Dropout):
-                        setattr(module, name, _PartDropout(child.p, self))
+                        setattr(module, name, _ShardDropout(child.p, self))
         return network
 
-    def frozen(self, fabric: Any, modules: Any) -> ExitStack:
-        """Return a context in which modules run that are not to learn, or not yet: no gradients are put together."""
+    def without_sync(self, fabric: "Fabric", modules: Iterable[nn.Module]) -> ExitStack:
+        """Return a context in which the gradients of these modules are not summed over the processes."""
         stack = ExitStack()
         if self.size > 1:
             for module in modules:
-                stack.enter_context(fabric.no_backward_sync(module))
+                stack.enter_context(fabric.no_backward_sync(cast("_FabricModule", module)))
         return stack
 
 
-class _PartDropout(nn.Dropout):
-    """Dropout of a part of a batch: drawn for the whole, as one process would, so that random numbers stay in step."""
+if not TYPE_CHECKING:
+    _RENAMED = {
+        "leads": "is_rank_zero",
+        "agree": "raise_on_all_ranks",
+        "hear": "sync_stop",
+        "whole": "gather",
+        "part": "shard",
+        "place": "device",
+    }
 
-    def __init__(self, p: float, team: Team) -> None:
+    def _by_older_name(self: DistributedContext, name: str) -> Any:
+        if name not in _RENAMED:
+            raise AttributeError(f"'DistributedContext' has no attribute '{name}'")
+        warnings.warn(f"DistributedContext.{name} is now {_RENAMED[name]}", DeprecationWarning, stacklevel=2)
+        return getattr(self, _RENAMED[name])
+
+    DistributedContext.__getattr__ = _by_older_name
+
+
+class _ShardDropout(nn.Dropout):
+    """Dropout of a shard, drawn for the whole batch, so that the random numbers are those of a single process."""
+
+    def __init__(self, p: float, context: DistributedContext) -> None:
         super().__init__(p)
-        self.team = team
+        self.context = context
 
     def forward(self, image: Tensor) -> Tensor:
-        """Drop out of this process's part (B / size, ...)."""
+        """Apply dropout to the shard of this process (B / size, ...)."""
         if not self.training:
             return image
-        kept = functional.dropout(image.new_ones(self.team.size * len(image), *image.shape[1:]), self.p)
-        return image * self.team.part(kept)
+        factors = functional.dropout(image.new_ones(self.context.size * len(image), *image.shape[1:]), self.p)
+        return image * self.context.shard(factors)
 
 
 def _started_by() -> Literal["torchrun", "srun"] | None:
-    """Return what started this process as one of several, by the variables it has set.
+    """Return the launcher that started this process as one of several, by its environment variables.
 
-    A batch job's own shell has SLURM's variables too; those of a step are set by srun alone, and a pseudo-terminal is
-    of a person, who types a command for one process.
+    The shell of a batch job has SLURM's variables too, but only srun sets those of a step. A step with a
+    pseudo-terminal is an interactive shell, where a command means a single process.
     """
     if "TORCHELASTIC_RUN_ID" in os.environ:
         return "torchrun" if _number("WORLD_SIZE", 1) > 1 else None
@@ -219,8 +252,8 @@ def _number(name: str, default: int = 0) -> int:
     return int(os.environ.get(name, default))
 
 
-def _cluster_environment() -> Any:
-    """Return Fabric's view of what started this process as one of several, or None."""
+def _cluster_environment() -> "ClusterEnvironment | None":
+    """Return Fabric's environment for the launcher of this process, or None for a single process."""
     try:
         from lightning_fabric.plugins import environments
     except ImportError:
@@ -232,7 +265,7 @@ def _cluster_environment() -> Any:
         return None
 
     class Srun(environments.SLURMEnvironment):
-        """Without the checks that take srun without --ntasks-per-node, or after salloc, for mistakes."""
+        """Without the checks that reject srun without --ntasks-per-node, or after salloc."""
 
         def __init__(self) -> None:
             environments.ClusterEnvironment.__init__(self)
@@ -240,7 +273,7 @@ def _cluster_environment() -> Any:
         def validate_settings(self, num_devices: int, num_nodes: int) -> None:
             pass
 
-    # Fabric's own would be the same for all steps of a job, which may run at the same time.
+    # Fabric's own port would be the same for all steps of a job, which may run at the same time.
     port = 15000 + (_number("SLURM_JOB_ID") + 101 * _number("SLURM_STEP_ID")) % 10000
     os.environ.setdefault("MASTER_PORT", str(port))
     nodes = os.environ.get("SLURM_STEP_NODELIST", "127.0.0.1")
@@ -248,17 +281,25 @@ def _cluster_environment() -> Any:
     return Srun()
 
 
-def _own_place(place: torch.device, device: str, local_rank: int) -> torch.device:
-    """Return this process's own device."""
-    if place.type != "cuda":
-        return place
-    if place.index is not None:
-        raise InputError(f"--device {device}: several processes cannot share a GPU; give cuda, and each takes its own")
+def _device_of_rank(chosen: torch.device, device: str, local_rank: int) -> torch.device:
+    """Return the device of this process."""
+    if chosen.type != "cuda":
+        return chosen
+    if chosen.index is not None:
+        raise InputError(
+            f"`device` {device}: several processes cannot share a GPU; give cuda, and each takes its own",
+            parameter="device",
+        )
     visible = torch.cuda.device_count()
     if visible == 1 and _started_by() == "srun":
-        return torch.device("cuda", 0)  # --gpus-per-task shows each task its own
+        return torch.device("cuda", 0)  # with --gpus-per-task each task sees only its own
     if local_rank >= visible:
         raise InputError(
-            f"--device {device}: torch finds {visible} GPU(s) for more processes; start one a GPU, or give --device cpu"
+            f"`device` {device}: torch finds {visible} GPU(s) for more processes; start one process per GPU, or set "
+            "`device` to cpu",
+            parameter="device",
         )
     return torch.device("cuda", local_rank)
+
+
+__getattr__ = renamed(__name__, {"Team": "DistributedContext", "leads": "is_rank_zero"})

@@ -1,30 +1,44 @@
-"""From a run to a model folder that one can hand over."""
+"""Write a model folder from a run."""
 
+import os
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
 from tomostain import __version__
 from tomostain.config import read_yaml
-from tomostain.dataset.dataset import Dataset, load_dataset
+from tomostain.dataset.dataset import Dataset
+from tomostain.errors import InputError
 from tomostain.io.models import ModelSpec, save_model
 from tomostain.ood.grey_values import solid_quantiles
 from tomostain.ood.novelty import training_reference
 from tomostain.train.checkpoint import LAST, read_checkpoint
+from tomostain.train.data import LoadedDataset, PairSource
 from tomostain.train.recipes import Recipe
+from tomostain.train.run_folder import DESCRIPTION
+from tomostain.train.terms import RENAMED
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 
-def export_model(run: Path, out: Path, which: str = LAST, *, overwrite: bool = False) -> Path:
+def export_model(
+    run: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    which: str = LAST,
+    *,
+    dataset: PairSource | None = None,
+    overwrite: bool = False,
+) -> Path:
     """Write the generators of a run as a model folder.
 
     Parameters
     ----------
-    run, out : Path
+    run, out : str or path-like
     which : str
         ``last`` or ``best-<term>``.
+    dataset : str, path-like, Dataset or sequence of Pair, optional
+        The training data. Default: the dataset folder that the run records.
     overwrite : bool
         Replace an existing folder.
 
@@ -36,13 +50,17 @@ def export_model(run: Path, out: Path, which: str = LAST, *, overwrite: bool = F
     Raises
     ------
     InputError
-        If the run or the checkpoint is missing or broken, or `out` exists.
+        If the run or the checkpoint is missing or broken, `out` exists, or the run was trained on arrays and `dataset`
+        is not given.
     """
     run = Path(run)
-    facts = read_yaml(run / "run.yaml")
-    recipe = Recipe.from_dict(facts["recipe"], source=str(run / "run.yaml"))
-    values = read_checkpoint(run / which)
-    data = load_dataset(Path(facts["dataset"]))
+    description = read_yaml(run / DESCRIPTION)
+    recipe = Recipe.from_dict(description["recipe"], source=str(run / DESCRIPTION))
+    values = read_checkpoint(_checkpoint(run, which))
+    source = description["dataset"] if dataset is None else dataset
+    if source is None:
+        raise InputError(f"{run}: the run was trained on arrays; give `dataset`", parameter="dataset")
+    data, fold = LoadedDataset.open(source), description["fold"]
     spec = ModelSpec(
         generator=recipe.generator_spec(),
         reverse=recipe.generator_spec(reverse=True) if recipe.needs_reverse else None,
@@ -52,21 +70,37 @@ def export_model(run: Path, out: Path, which: str = LAST, *, overwrite: bool = F
         voxel_um=data.voxel_um,
         patch_px=recipe.patch_px,
         recipe=recipe.name,
-        fold=facts["fold"],
+        fold=fold,
         steps=int(values["step"]),
         tomostain_version=__version__,
-        **_of_training(data, facts["fold"]),
+        **_of_training(data, fold),
     )
     weights = values["networks"]
     reverse = weights["g_yx"] if recipe.needs_reverse else None
     forward = weights["average" if recipe.average else "g_xy"]
-    seen = training_reference(data.load(pair_id) for pair_id in data.split(facts["fold"]).train).to_arrays()
+    seen = training_reference(data.load(pair_id) for pair_id in data.split(fold).train).to_arrays()
     save_model(Path(out), spec, forward, reverse, seen=seen, overwrite=overwrite)
     return Path(out)
 
 
-def _of_training(data: Dataset, fold: int | None) -> dict[str, Any]:
-    """Return stain and grey values of the training pairs inside the masks: quantiles of all, and of what is solid."""
+def _checkpoint(run: Path, which: str) -> Path:
+    """Return the file of a checkpoint, also where the name of its term has changed."""
+    term = which.removeprefix("best-")
+    if (run / which).is_file() or term == which:
+        return run / which
+    names = {**RENAMED, **{name: older for older, name in RENAMED.items()}}
+    alias = run / f"best-{names.get(term, term)}"
+    return alias if alias.is_file() else run / which
+
+
+class _OfTraining(TypedDict):
+    stain: str
+    fingerprint: dict[str, float]
+    greys: list[tuple[float, ...]]
+
+
+def _of_training(data: Dataset, fold: int | None) -> _OfTraining:
+    """Return stain and grey values of the training pairs inside the masks, as quantiles of all and of solid pixels."""
     pairs = [data.load(pair_id) for pair_id in data.split(fold).train]
     greys = np.concatenate([pair.ct[pair.mask] for pair in pairs])
     fingerprint = {f"q{round(100 * q):02d}": float(np.quantile(greys, q)) for q in QUANTILES}

@@ -1,4 +1,4 @@
-"""What a run tells of itself: metrics.csv, TensorBoard events where that is installed, and sample pictures."""
+"""Records of a run: metrics.csv, TensorBoard events if it is installed, and sample images."""
 
 import csv
 import io
@@ -11,29 +11,37 @@ from torch import Tensor
 
 from tomostain.imaging.network_range import histology_from_network
 from tomostain.io.atomic import atomic_file, write_text
+from tomostain.train.terms import RENAMED
 
 METRICS = "metrics.csv"
 
 
 class Logbook:
-    """Writes a run's metrics; rows after `step` (of a run that was broken off) are dropped when it is opened.
+    """Writes the metrics of a run.
+
+    When it is opened, rows after `step` are dropped: an interrupted run may have left some. A run that began with older
+    names of terms keeps them as its columns.
 
     Parameters
     ----------
     run : Path
     columns : list of str
-        After step, epoch and seconds.
+        Columns after step, epoch and seconds.
     step : int
-        Steps done so far.
+        Number of steps done.
     """
 
     def __init__(self, run: Path, columns: list[str], step: int) -> None:
         self.path = run / METRICS
-        self.columns = ["step", "epoch", "seconds", *columns]
+        self._labels: dict[str, str] = {}
         rows = []
         if self.path.is_file():
             with self.path.open(newline="", encoding="utf-8") as file:
-                rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+                reader = csv.DictReader(file)
+                rows = [row for row in reader if int(row["step"]) <= step]
+                header = reader.fieldnames or ()
+            self._labels = {name: older for older, name in RENAMED.items() if older in header and name in columns}
+        self.columns = ["step", "epoch", "seconds", *(self._labels.get(name, name) for name in columns)]
         text = io.StringIO()
         writer = csv.DictWriter(text, self.columns, lineterminator="\n")
         writer.writeheader()
@@ -43,6 +51,7 @@ class Logbook:
 
     def write(self, step: int, epoch: int, seconds: float, values: dict[str, float]) -> None:
         """Append one row."""
+        values = {self._labels.get(name, name): value for name, value in values.items()}
         row = {"step": step, "epoch": epoch, "seconds": f"{seconds:.2f}"} | {k: f"{v:.6g}" for k, v in values.items()}
         with self.path.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
@@ -57,7 +66,7 @@ class Logbook:
 
 
 def _event_writer(run: Path, step: int) -> Any:
-    """Return TensorBoard's writer, or None where it is not installed."""
+    """Return the writer of TensorBoard, or None if it is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
@@ -66,7 +75,7 @@ def _event_writer(run: Path, step: int) -> Any:
 
 
 def sample_picture(rows: list[list[Tensor]]) -> NDArray[np.uint8]:
-    """Lay images out in rows, as Fig. 4 (a) of the paper: µCT, generated histology, mask, histology, generated µCT.
+    """Arrange images in rows, as in Fig. 4 (a) of the paper: µCT, generated histology, mask, histology, generated µCT.
 
     Parameters
     ----------
@@ -76,7 +85,7 @@ def sample_picture(rows: list[list[Tensor]]) -> NDArray[np.uint8]:
     Returns
     -------
     ndarray of uint8, shape (rows · (P + 2), columns · (P + 2), 3)
-        Framed in grey, so that white masks and white slides show their edge.
+        With a grey frame around each image, so that the edges of white images are visible.
     """
     lines = []
     for row in rows:

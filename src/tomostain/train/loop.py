@@ -1,274 +1,269 @@
-"""Training: take steps, keep the books, stop cleanly, go on to the same bits."""
+"""The training loop: steps, checkpoints and metrics. A training can be stopped and resumed to the same bits."""
 
-import hashlib
-import shutil
+import logging
+import os
 import time
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias, TypedDict, Unpack
 
-import numpy as np
-import yaml
-
-from tomostain import __version__
-from tomostain.config import read_yaml
-from tomostain.dataset.dataset import Dataset, load_dataset
-from tomostain.dataset.pair import Pair
-from tomostain.errors import InputError, InterruptedRunError, OutOfDistributionWarning, PeerProcessError
-from tomostain.imaging.network_range import CT_WINDOW
-from tomostain.interrupts import listen_for_interrupt
-from tomostain.io.atomic import refuse_existing, write_text
+from tomostain.errors import InputError, InterruptedRunError, PeerProcessError
 from tomostain.networks.build import count_parameters
-from tomostain.progress import Progress, silent
-from tomostain.train.checkpoint import LAST, load_last, named_networks, save_last
-from tomostain.train.distributed import Team
+from tomostain.progress import Progress, ShouldStop, never, silent
+from tomostain.train.checkpoint import load_last, named_networks, save_last
+from tomostain.train.contrast import contrast, warn_about_contrast
+from tomostain.train.data import LoadedDataset, PairSource
+from tomostain.train.distributed import DistributedContext
 from tomostain.train.export import export_model
 from tomostain.train.logbook import Logbook
-from tomostain.train.objective import TERMS
 from tomostain.train.recipes import Recipe, load_recipe
+from tomostain.train.run_folder import RunDescription, began_without_kernels, create_run, resume_run
 from tomostain.train.trainer import Trainer
+
+__all__ = ["TrainOptions", "contrast", "plan_training", "train", "train_model"]
+
+logger = logging.getLogger(__name__)
 
 LOG_EVERY_STEPS = 10
 CHECKPOINT_EVERY_S = 60.0
 
+RecipeSource: TypeAlias = str | os.PathLike[str] | Recipe
 
-def train(
-    dataset: Path,
-    run: Path,
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Options of `train_model`, with their defaults. See there."""
+
+    recipe: RecipeSource = "paired-cyclegan-cpu"
+    fold: int | None = 0
+    seed: int = 0
+    device: str = "auto"
+    resume: bool = False
+    overwrite: bool = False
+    max_steps: int | None = None
+    max_seconds: float | None = None
+    clock: Callable[[], float] = time.monotonic
+
+
+class _Keywords(TypedDict, total=False):
+    """The same options as keyword arguments."""
+
+    recipe: RecipeSource
+    fold: int | None
+    seed: int
+    device: str
+    resume: bool
+    overwrite: bool
+    max_steps: int | None
+    max_seconds: float | None
+    clock: Callable[[], float]
+
+
+def train_model(
+    dataset: PairSource,
+    run: str | os.PathLike[str],
     *,
-    recipe: str | Path | Recipe = "paired-cyclegan-cpu",
-    fold: int | None = 0,
-    seed: int = 0,
-    device: str = "auto",
-    resume: bool = False,
-    overwrite: bool = False,
-    max_steps: int | None = None,
-    max_seconds: float | None = None,
-    clock: Callable[[], float] = time.monotonic,
     progress: Progress = silent,
+    should_stop: ShouldStop = never,
+    **options: Unpack[_Keywords],
 ) -> Path:
     """Train the networks of a recipe on a dataset (paper section 2.6.3).
 
-    Started by torchrun or srun, the processes train one model together: the recipe's batch is divided among them, and
-    the losses are those of one process but for rounding. Only the first one writes, and tells of progress.
+    Processes that are started by torchrun or srun train one model together: the batch of the recipe is divided among
+    them, and the losses are those of a single process up to rounding. Only rank zero writes files and reports progress.
+
+    Torch's global random state, the cuDNN switches and the signal handlers of the process stay as they are.
 
     Parameters
     ----------
-    dataset, run : Path
-        The dataset; the folder that gets recipe, metrics, samples, checkpoints and the model.
-    recipe : str, Path or Recipe
-        A name, a YAML file or a recipe.
-    fold : int or None
-        Which fold validates; None: all pairs but the test set train.
-    seed : int
-        The same seed gives the same bits on one machine.
-    device : str
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-    resume : bool
-        Go on where `run` stopped, to the same bits as if it had not.
-    overwrite : bool
-        Begin anew in a folder that holds a run.
-    max_steps : int, optional
-        Stop after so many steps in all; otherwise after the recipe's epochs.
-    max_seconds : float, optional
-        Stop after so much training time in all.
-    clock : function
-        Tells that time, s. `time.process_time` counts what the processor spends on this training alone, so that other
-        work on the machine does not shorten it.
+    dataset : str, path-like, Dataset or sequence of Pair
+        The folder of a dataset, a loaded dataset, or pairs as arrays. Of a sequence all pairs train; use
+        `tomostain.train.LoadedDataset.from_pairs` for pairs with folds. Each pair is read from disk once.
+    run : str or path-like
+        The folder that gets the recipe, metrics, sample images, checkpoints and the model.
     progress : Progress
-        Told of every step.
+        Receives a report after every step.
+    should_stop : function
+        Asked after every step. If it returns True, a checkpoint is written and the training stops.
+    recipe : str, path-like or Recipe
+        A name, a YAML file or a recipe. Default: ``paired-cyclegan-cpu``.
+    fold : int or None
+        The fold that validates. None: all pairs except the test set train. Default: 0.
+    seed : int
+        The same seed gives the same bits on one machine. Default: 0.
+    device : str
+        ``auto`` (default), ``cpu``, ``cuda`` or ``cuda:N``.
+    resume : bool
+        Continue an interrupted run, to the same bits as without the interruption.
+    overwrite : bool
+        Replace an existing run.
+    max_steps : int, optional
+        Maximum number of steps in total. Default: the epochs of the recipe.
+    max_seconds : float, optional
+        Maximum training time in total.
+    clock : function
+        Returns the time for `max_seconds`, s. Default: `time.monotonic`. With `time.process_time` other work on the
+        machine does not shorten the training.
 
     Returns
     -------
     Path
-        `run`; the model of the last state is in `run`/model.
+        `run`. The model of the last state is in `run`/model.
 
     Raises
     ------
     InputError
-        If recipe, dataset and options do not fit together, `run` may not be written, or the loss is not finite.
+        If recipe, dataset and options do not fit together, `run` may not be written, or a loss is not finite.
     InterruptedRunError
-        After Ctrl-C, when `last` is written.
+        If `should_stop` returned True, after the checkpoint was written.
     PeerProcessError
-        If another process of this training raises one of these.
+        If another process of this training raised one of these.
     """
-    chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    team, run = Team(device), Path(run)
-    with team.agree():
-        team.check_batch(chosen.batch, chosen.accumulate)
-        data = load_dataset(dataset)
-        if resume and (run / LAST).is_file() and "kernels" not in read_yaml(run / "run.yaml").get("recipe", {}):
-            chosen = chosen.model_copy(update={"kernels": "plain"})  # begun when there were no others
-        if team.leads:
-            made_of = {"data": _fingerprint(data, fold), "recipe": chosen.model_dump(mode="json")}
-            _claim(run, {"fold": fold, "seed": seed, **made_of}, data, resume, overwrite)
-            _warn_of_contrast(chosen, data, fold)
-    trainer = Trainer(chosen, data, fold, seed, team)
-    with team.agree():
-        if resume:
+    chosen, run = TrainOptions(**options), Path(run)
+    recipe = chosen.recipe if isinstance(chosen.recipe, Recipe) else load_recipe(chosen.recipe)
+    context = DistributedContext(chosen.device)
+    with context.raise_on_all_ranks():
+        context.check_batch(recipe.batch, recipe.accumulate)
+        data = LoadedDataset.open(dataset)
+        if chosen.resume and began_without_kernels(run):
+            recipe = recipe.model_copy(update={"kernels": "plain"})
+        if context.is_rank_zero:
+            _prepare_folder(run, data, recipe, chosen)
+            warn_about_contrast(recipe, data, chosen.fold)
+    trainer = Trainer(recipe, data, chosen.fold, chosen.seed, context)
+    with context.raise_on_all_ranks():
+        if chosen.resume:
             load_last(run, trainer.state)
-            trainer.lay_pairs()
-        book = Logbook(run, trainer.columns, trainer.state.step) if team.leads else None
-    total = min(trainer.steps_per_epoch * chosen.epochs, max_steps or 10**12)
+            trainer.apply_affines()
+        logbook = Logbook(run, trainer.columns, trainer.state.step) if context.is_rank_zero else None
+    _log_start(trainer, run)
     try:
-        _go_on(trainer, run, book, total, max_seconds, clock, progress if team.leads else silent)
+        _take_steps(trainer, run, logbook, chosen, progress if context.is_rank_zero else silent, should_stop)
     except (InputError, InterruptedRunError) as error:
-        if team.leads:
+        if context.is_rank_zero:
             raise
-        raise PeerProcessError(str(error)) from None  # all met it at the same step
+        raise PeerProcessError(str(error)) from None  # all processes raise it at the same step
     finally:
-        if book is not None:
-            book.close()
-    with team.agree():
-        if team.leads:
-            export_model(run, run / "model", overwrite=True)
+        if logbook is not None:
+            logbook.close()
+    with context.raise_on_all_ranks():
+        if context.is_rank_zero:
+            export_model(run, run / "model", dataset=data, overwrite=True)
+            logger.info("%s: model written at step %d", run / "model", trainer.state.step)
     return run
 
 
-def _go_on(
-    trainer: "Trainer",
-    run: Path,
-    book: Logbook | None,
-    total: int,
-    max_seconds: float | None,
-    clock: Callable[[], float],
-    progress: Progress,
-) -> None:
-    """Take steps until `total`, the time or Ctrl-C says stop; `last` is written whatever the reason.
-
-    Only a process with a `book` writes. Whether one more step is taken, all processes decide alike.
-    """
-    state, team = trainer.state, trainer.team
-    began, saved = clock() - state.seconds, time.monotonic()
-    progress("training", state.step, total)
-    with listen_for_interrupt() as stop_asked:
-        while state.step < total and (max_seconds is None or state.seconds < max_seconds):
-            values = trainer.take_step()
-            state.seconds = clock() - began
-            epoch, within = divmod(state.step, trainer.steps_per_epoch)
-            with team.agree():
-                if within == 0:
-                    values |= trainer.end_epoch(run)
-                if book is not None and (within == 0 or state.step % LOG_EVERY_STEPS == 0):
-                    book.write(state.step, epoch, state.seconds, values)
-                if book is not None and time.monotonic() - saved > CHECKPOINT_EVERY_S:
-                    save_last(run, state)
-                    saved = time.monotonic()
-                progress("training", state.step, total)
-            state.seconds, stop = team.hear(state.seconds, stop_asked.is_set())
-            if stop:
-                with team.agree():
-                    if book is not None:
-                        save_last(run, state)
-                raise InterruptedRunError(f"{run}: stopped at step {state.step} of {total}; go on with --resume")
-    with team.agree():
-        if book is not None:
-            trainer.write_sample(run)
-            save_last(run, state)
+train = train_model
 
 
-def contrast(pairs: Sequence[Pair]) -> float:
-    """Return the correlation of µCT and histology's grey values inside the masks, -1 to 1; NaN where one is constant.
-
-    Below 0 what is bright in one is dark in the other, as bone usually is.
-    """
-    ct = np.concatenate([np.minimum(pair.ct[pair.mask], CT_WINDOW[1]).astype(np.float64) for pair in pairs])
-    grey = np.concatenate([pair.histology[pair.mask].mean(axis=1, dtype=np.float64) for pair in pairs])
-    return float(np.corrcoef(ct, grey)[0, 1]) if ct.size > 1 and np.ptp(ct) and np.ptp(grey) else float("nan")
-
-
-def _warn_of_contrast(recipe: Recipe, data: Dataset, fold: int | None) -> None:
-    """Warn where nothing but the adversary tells which colour belongs to which grey value, and contrast is inverted."""
-    if any(TERMS[term].paired for term in recipe.active):
-        return
-    found = contrast([data.load(pair_id) for pair_id in data.split(fold).train])
-    if found > 0 if recipe.inverted_ct else found < 0:
-        way_out = "inverted_ct: false" if recipe.inverted_ct else "inverted_ct: true, as cyclegan-inverted"
-        warnings.warn(
-            f"{data.path}: µCT, as recipe '{recipe.name}' sees it, and histology are of opposite contrast (correlation "
-            f"{found:.2f} before inversion): without a paired term the networks may keep bright bright and dark dark. "
-            f"Take {way_out}, or a paired recipe",
-            OutOfDistributionWarning,
-            stacklevel=3,
-        )
-
-
-def _fingerprint(data: Dataset, fold: int | None) -> str:
-    """Return a sha256 over the images that train and validate: a resumed run must find the same ones."""
-    split = data.split(fold)
-    digest = hashlib.sha256()
-    for pair_id in (*split.train, *split.validation):
-        digest.update(pair_id.encode())
-        for path in sorted(data.folder(pair_id).glob("*.tif")):
-            digest.update(path.name.encode() + path.read_bytes())
-    return digest.hexdigest()
-
-
-def _claim(run: Path, facts: dict[str, Any], data: Dataset, resume: bool, overwrite: bool) -> None:
-    """Write what the run is made of, or make sure that the run to be resumed is made of the same."""
-    note = run / "run.yaml"
-    if resume:
-        if not (run / LAST).is_file():
-            raise InputError(f"{run}: nothing to resume (it has no '{LAST}'); train without --resume")
-        before = read_yaml(note)
-        if isinstance(before.get("recipe"), dict):
-            # Keys that did not exist when it was begun have their defaults.
-            before["recipe"] = Recipe.from_dict({"kernels": "plain"} | before["recipe"], str(note)).model_dump(
-                mode="json"
-            )
-        for key, value in facts.items():
-            if before.get(key) != value:
-                raise InputError(f"{run}: was begun with another {key}; resume with the same, or train in a new folder")
-    elif note.is_file():
-        refuse_existing(run, overwrite, what="run")
-        _clear(run)
+def _prepare_folder(run: Path, data: LoadedDataset, recipe: Recipe, options: TrainOptions) -> None:
+    description = RunDescription(
+        fold=options.fold,
+        seed=options.seed,
+        data=data.fingerprint(options.fold),
+        recipe=recipe.model_dump(mode="json"),
+    )
+    dataset = None if data.in_memory else data.path
+    if options.resume:
+        resume_run(run, description, dataset)
     else:
-        # Whatever else is there is not ours to replace, even with --overwrite.
-        if run.exists() and (not run.is_dir() or any(run.iterdir())):
-            raise InputError(f"{run}: exists and is no run; give another name")
-    facts = {"dataset": str(data.path.resolve()), **facts, "tomostain_version": __version__}
-    write_text(run / "recipe.yaml", yaml.safe_dump(facts["recipe"], sort_keys=False, allow_unicode=True))
-    write_text(note, yaml.safe_dump(facts, sort_keys=False, allow_unicode=True))
+        create_run(run, description, dataset, overwrite=options.overwrite)
 
 
-def _clear(run: Path) -> None:
-    """Remove what an earlier run left, and nothing else: its model would pass for the new one's."""
-    for folder in ("model", "samples"):
-        shutil.rmtree(run / folder, ignore_errors=True)
-    for old in [run / LAST, run / "metrics.csv", *run.glob("best-*"), *run.glob("events.*")]:
-        old.unlink(missing_ok=True)
+def _log_start(trainer: Trainer, run: Path) -> None:
+    recipe, state, context = trainer.recipe, trainer.state, trainer.context
+    kernels = recipe.kernels if trainer.fabric.device.type == "cpu" and not recipe.compile else "torch"
+    logger.info(
+        "%s: recipe %s on %s, precision %s, kernels %s, process %d of %d",
+        run, recipe.name, trainer.fabric.device, recipe.precision, kernels, context.rank + 1, context.size,
+    )  # fmt: skip
+    if state.step:
+        logger.info("%s: resumed at step %d, after %.0f s of training", run, state.step, state.seconds)
+
+
+def _total_steps(trainer: Trainer, max_steps: int | None) -> int:
+    return min(trainer.steps_per_epoch * trainer.recipe.epochs, max_steps or 10**12)
+
+
+def _take_steps(
+    trainer: Trainer,
+    run: Path,
+    logbook: Logbook | None,
+    options: TrainOptions,
+    progress: Progress,
+    should_stop: ShouldStop,
+) -> None:
+    """Take steps until the maximum number or time is reached, or a stop is requested; then write `last`.
+
+    Only a process with a `logbook` writes. All processes decide together whether to take another step.
+    """
+    state, context, clock = trainer.state, trainer.context, options.clock
+    total, max_seconds = _total_steps(trainer, options.max_steps), options.max_seconds
+    started, saved = clock() - state.seconds, time.monotonic()
+    progress("training", state.step, total)
+    while state.step < total and (max_seconds is None or state.seconds < max_seconds):
+        values = trainer.take_step()
+        state.seconds = clock() - started
+        epoch, step_of_epoch = divmod(state.step, trainer.steps_per_epoch)
+        with context.raise_on_all_ranks():
+            if step_of_epoch == 0:
+                values |= trainer.end_epoch(run)
+            if logbook is not None and (step_of_epoch == 0 or state.step % LOG_EVERY_STEPS == 0):
+                logbook.write(state.step, epoch, state.seconds, values)
+            if logbook is not None and time.monotonic() - saved > CHECKPOINT_EVERY_S:
+                _save(run, trainer)
+                saved = time.monotonic()
+            progress("training", state.step, total)
+        state.seconds, stop = context.sync_stop(state.seconds, stop=should_stop())
+        if stop:
+            with context.raise_on_all_ranks():
+                if logbook is not None:
+                    _save(run, trainer)
+            raise InterruptedRunError(f"{run}: stopped at step {state.step} of {total}; set `resume=True` to continue")
+    with context.raise_on_all_ranks():
+        if logbook is not None:
+            trainer.write_sample(run)
+            _save(run, trainer)
+
+
+def _save(run: Path, trainer: Trainer) -> None:
+    save_last(run, trainer.state)
+    logger.info("%s: checkpoint at step %d", run, trainer.state.step)
 
 
 def plan_training(
-    dataset: Path,
+    dataset: PairSource,
     *,
-    recipe: str | Path | Recipe = "paired-cyclegan-cpu",
+    recipe: RecipeSource = "paired-cyclegan-cpu",
     fold: int | None = 0,
     seed: int = 0,
     device: str = "auto",
     max_steps: int | None = None,
 ) -> list[str]:
-    """Return what training would take, a line each: pairs, parameters, steps, and the time from two timed steps."""
+    """Return a summary of a training, one line per fact: pairs, parameters, steps, and the time from timed steps.
+
+    The parameters are those of `train_model`.
+    """
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    data = load_dataset(dataset)
+    data = LoadedDataset.open(dataset)
     trainer = Trainer(chosen, data, fold, seed, device)
     split = data.split(fold)
-    total = min(trainer.steps_per_epoch * chosen.epochs, max_steps or 10**12)
+    total = _total_steps(trainer, max_steps)
     seconds = float("inf")
-    for _ in range(4):  # the first ones find out which kernels suit
+    for _ in range(4):  # the first steps select kernels
         began = time.monotonic()
         trainer.take_step()
         seconds = min(seconds, time.monotonic() - began)
     parameters = sum(map(count_parameters, named_networks(trainer.state.networks).values()))
-    size = trainer.team.size
+    size = trainer.context.size
     together = f", the first of {size} processes with {chosen.batch // size} patches each" if size > 1 else ""
-    pairs = f"{len(split.train)} for training, {len(split.validation)} for validation, {len(split.test)} kept out"
+    pairs = f"{len(split.train)} for training, {len(split.validation)} for validation, {len(split.test)} held out"
     return [
         f"pairs:      {pairs}",
         f"recipe:     {chosen.name}: {', '.join(f'{name} {weight:g}' for name, weight in chosen.active.items())}",
-        f"networks:   {parameters / 1e6:.2f} million parameters; `last` takes {parameters * 12 / 1e6:.0f} MB or more",
+        f"networks:   {parameters / 1e6:.2f} million parameters; `last` takes at least {parameters * 12 / 1e6:.0f} MB",
         f"device:     {trainer.fabric.device}{together}",
-        f"steps:      {total} of {chosen.batch} patches of {chosen.patch_px} px; {trainer.steps_per_epoch} an epoch",
-        f"time:       about {seconds * total / 60:.0f} min at {seconds:.2f} s a step (best of four timed)",
+        f"steps:      {total} of {chosen.batch} patches of {chosen.patch_px} px; {trainer.steps_per_epoch} per epoch",
+        f"time:       about {seconds * total / 60:.0f} min at {seconds:.2f} s per step (best of four timed steps)",
     ]

@@ -1,11 +1,11 @@
-"""The losses of the paper, one function for each of its equations (1) to (10).
+"""The losses of the paper, one function for each of its equations (1) to (10), and some more.
 
-Source: Irvine et al., J. Synchrotron Rad. 2026, section 2.6. Images are (B, C, H, W), float in [-1, 1]; masks are
-(B, 1, H, W), 1 where µCT and histology correspond and 0 elsewhere; scores are what a discriminator returns, of any
-shape. Expectations are means over batch, channels and pixels. Every function returns a tensor with one number.
+Source: Irvine et al., J. Synchrotron Rad. 2026, section 2.6. Images are (B, C, H, W), float in [-1, 1]. Masks are
+(B, 1, H, W): 1 where µCT and histology correspond, 0 elsewhere. Scores are the output of a discriminator, of any shape.
+Expectations are means over batch, channels and pixels. Every function returns a tensor with one number.
 
-The paper applies the correspondence mask as a binary multiplier of all ℓ1 terms (section 2.6.3). It is taken at its
-word: the mean is over all pixels, those outside counting as zero, so that a patch weighs as much as it corresponds.
+The paper applies the correspondence mask as a binary multiplier of all ℓ1 terms (section 2.6.3). Here the mean is over
+all pixels, and those outside the mask count as zero. The weight of a patch is thus the area of its mask.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tomostain.deprecation import renamed
+
 
 def masked_l1(a: Tensor, b: Tensor, mask: Tensor) -> Tensor:
-    """Mean over all pixels of mask · |a - b|: what lies outside the mask moves neither the value nor its gradient.
+    """Mean over all pixels of mask · |a - b|. Pixels outside the mask affect neither the value nor its gradient.
 
     Examples
     --------
@@ -51,7 +53,7 @@ def discriminator(scores_real: Tensor, scores_fake: Tensor) -> Tensor:
 
 
 def identity(same_x: Tensor, x: Tensor, same_y: Tensor, y: Tensor, mask: Tensor) -> Tensor:
-    """Eq. (3), identity: E‖G_yx(x) - x‖₁ + E‖G_xy(y) - y‖₁, what is in the target domain already stays as it is."""
+    """Eq. (3), identity: E‖G_yx(x) - x‖₁ + E‖G_xy(y) - y‖₁. An image of the target domain is kept."""
     return masked_l1(same_x, x, mask) + masked_l1(same_y, y, mask)
 
 
@@ -68,7 +70,7 @@ def pixelwise(fake_y: Tensor, y: Tensor, fake_x: Tensor, x: Tensor, mask: Tensor
 def greyscale(fake_x: Tensor, mask: Tensor) -> Tensor:
     """Eq. (6), greyscale: the mean of |r - g|, |g - b| and |b - r| of the generated µCT (B, 3, H, W).
 
-    With one channel there is nothing to differ and the loss is zero by construction.
+    With one channel the loss is zero.
     """
     return masked_l1(fake_x, fake_x.roll(-1, dims=1), mask)
 
@@ -89,15 +91,15 @@ def paired_total(
 
 
 def conditional_adversarial(scores_fake: Tensor) -> Tensor:
-    """Eq. (8), of the generator of pix2pix: E(D(x, G(x)) - 1)²; also its like of a discriminator without condition."""
+    """Eq. (8), of the generator of pix2pix: E(D(x, G(x)) - 1)²; also for a discriminator without condition."""
     return least_squares(scores_fake, 1.0)
 
 
 def feature_matching(real: Sequence[Tensor], fake: Sequence[Tensor], mask: Tensor) -> Tensor:
-    """Mean over a discriminator's layers of ℓ1 between what it sees in the real picture and in the generated one.
+    """Mean over a discriminator's layers of the ℓ1 distance between the features of the real and the generated image.
 
-    Features of a patch are alike where its texture is, though no pixel be. Of the mask counts what a feature's place
-    covers. Source: Wang et al. 2018 (pix2pixHD), eq. (4), https://doi.org/10.1109/CVPR.2018.00917.
+    Feature maps agree where texture agrees even if no pixel does. The mask is area-averaged to the resolution of each
+    feature map. Source: Wang et al. 2018 (pix2pixHD), eq. (4), https://doi.org/10.1109/CVPR.2018.00917.
     """
     parts = [
         masked_l1(f, r.detach(), functional.interpolate(mask, size=tuple(r.shape[2:]), mode="area"))
@@ -116,91 +118,92 @@ def pix2pix_total(gan: Tensor, l1_loss: Tensor, lambda_l1: float = 20.0) -> Tens
     return gan + lambda_l1 * l1_loss
 
 
-def warp(image: Tensor, field: Tensor) -> Tensor:
-    """Return an image taken from each pixel's place plus a displacement; beyond the border its edge repeats.
+def warp(image: Tensor, displacement: Tensor) -> Tensor:
+    """Return an image resampled at each pixel's position plus a displacement; beyond the border the edge repeats.
 
     Parameters
     ----------
     image : Tensor (B, C, H, W)
-    field : Tensor (B, 2, h, w)
-        Displacement (row, column), px, on a coarser grid over the same picture; linear in between.
+    displacement : Tensor (B, 2, h, w)
+        (row, column), px, on a coarser grid over the same image; linear in between.
 
     Notes
     -----
-    On a GPU the gradient is summed in no fixed order: two runs of one seed agree to rounding there, not to the bit.
+    On a GPU the gradient is summed in no fixed order: two runs with the same seed agree only up to rounding.
     """
     rows, columns = image.shape[2:]
-    fine = functional.interpolate(field, size=(rows, columns), mode="bilinear", align_corners=False)
+    fine = functional.interpolate(displacement, size=(rows, columns), mode="bilinear", align_corners=False)
     row = torch.arange(rows, device=image.device, dtype=image.dtype)[None, :, None] + fine[:, 0]
     column = torch.arange(columns, device=image.device, dtype=image.dtype)[None, None, :] + fine[:, 1]
-    # grid_sample's own coordinates: -1 is the centre of the first pixel, 1 that of the last.
-    at = torch.stack([2 * column / max(columns - 1, 1) - 1, 2 * row / max(rows - 1, 1) - 1], dim=-1)
-    return functional.grid_sample(image, at, mode="bilinear", padding_mode="border", align_corners=True)
+    # Coordinates of grid_sample: -1 is the centre of the first pixel, 1 that of the last.
+    positions = torch.stack([2 * column / max(columns - 1, 1) - 1, 2 * row / max(rows - 1, 1) - 1], dim=-1)
+    return functional.grid_sample(image, positions, mode="bilinear", padding_mode="border", align_corners=True)
 
 
-def _own(value: Tensor) -> Tensor:
+def _unchanged(value: Tensor) -> Tensor:
     return value
 
 
-def settled(
+def registered_pixelwise(
     fake_y: Tensor,
     y: Tensor,
     fake_x: Tensor,
     x: Tensor,
     mask: Tensor,
-    field: Tensor,
-    total: Callable[[Tensor], Tensor] = _own,
+    displacement: Tensor,
+    total: Callable[[Tensor], Tensor] = _unchanged,
 ) -> Tensor:
     """Eq. (5) after a displacement: E‖G_xy(x)∘(1 + φ) - y‖₁ + E‖G_yx(y) - x∘(1 + φ)‖₁.
 
-    The field φ tells, for each pixel of the histology, where its like lies in the µCT; so it moves both of what lies
-    on the µCT's side, and no inverse is needed. Only pixels that lie in the mask before and after count; what the
-    others would have counted is made up for, or φ would push pixels out of it. Where a batch is divided among
+    For each pixel of the histology, φ is the displacement to its counterpart in the µCT. Both images on the side of
+    the µCT are resampled, so that no inverse is needed. Only pixels that lie in the mask before and after count. The
+    loss is scaled up for the others, otherwise φ would push pixels out of the mask. Where a batch is divided among
     processes, `total` sums over them.
     """
-    both, share = _in_both(mask, field, total)
-    return share * (masked_l1(warp(mask * fake_y, field), y, both) + masked_l1(fake_x, warp(mask * x, field), both))
+    both, share = _in_both(mask, displacement, total)
+    moved_fake_y, moved_x = warp(mask * fake_y, displacement), warp(mask * x, displacement)
+    return share * (masked_l1(moved_fake_y, y, both) + masked_l1(fake_x, moved_x, both))
 
 
-def settled_l1(
-    fake_y: Tensor, y: Tensor, mask: Tensor, field: Tensor, total: Callable[[Tensor], Tensor] = _own
+def registered_l1(
+    fake_y: Tensor, y: Tensor, mask: Tensor, displacement: Tensor, total: Callable[[Tensor], Tensor] = _unchanged
 ) -> Tensor:
-    """Eq. (9) after a displacement; see `settled`."""
-    both, share = _in_both(mask, field, total)
-    return share * masked_l1(warp(mask * fake_y, field), y, both)
+    """Eq. (9) after a displacement; see `registered_pixelwise`."""
+    both, share = _in_both(mask, displacement, total)
+    return share * masked_l1(warp(mask * fake_y, displacement), y, both)
 
 
-def _in_both(mask: Tensor, field: Tensor, total: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    """Return where a pixel and all that it is interpolated from lie in the mask, and by how much fewer these are."""
+def _in_both(mask: Tensor, displacement: Tensor, total: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the mask of pixels whose sources all lie in the mask, and the ratio of the areas of both masks."""
     with torch.no_grad():
-        both = mask * (warp(mask, field) > 1 - 1e-4)
+        both = mask * (warp(mask, displacement) > 1 - 1e-4)
         return both, total(mask.sum()) / total(both.sum()).clamp(min=1.0)
 
 
-def smoothness(field: Tensor) -> Tensor:
-    """Mean squared difference of neighbouring knots of a displacement field (B, 2, h, w), px²."""
-    down = (field[:, :, 1:] - field[:, :, :-1]).square()
-    across = (field[..., 1:] - field[..., :-1]).square()
-    # A field of one knot has no neighbours.
-    return sum((part.mean() for part in (down, across) if part.numel()), field.new_zeros(()))
+def smoothness(displacement: Tensor) -> Tensor:
+    """Mean squared difference of neighbouring knots of a displacement (B, 2, h, w), px²."""
+    down = (displacement[:, :, 1:] - displacement[:, :, :-1]).square()
+    across = (displacement[..., 1:] - displacement[..., :-1]).square()
+    # A displacement with one knot has no neighbours.
+    return sum((part.mean() for part in (down, across) if part.numel()), displacement.new_zeros(()))
 
 
-def tolerant(fake: Tensor, real: Tensor, mask: Tensor, reach_px: int = 3, window_px: int = 17) -> Tensor:
-    """ℓ1 where each neighbourhood may lie up to `reach_px` aside: the least of its local means over all shifts.
+def shift_tolerant_l1(fake: Tensor, real: Tensor, mask: Tensor, reach_px: int = 3, window_px: int = 17) -> Tensor:
+    """ℓ1 distance that forgives shifts: for each neighbourhood, the minimum of its local mean over all shifts.
 
     Parameters
     ----------
     fake, real : Tensor (B, C, H, W)
     mask : Tensor (B, 1, H, W)
-        Only pixels whose counterpart lies in it too are compared.
+        Only pixels whose counterpart also lies in it are compared.
     reach_px : int
         Largest shift along each axis.
     window_px : int
-        Side of the neighbourhood, odd: what is in it shifts together.
+        Side of the neighbourhood, odd. All its pixels shift together.
     """
     best = None
     padded = functional.pad(real, (reach_px,) * 4, mode="replicate")
-    known = functional.pad(mask, (reach_px,) * 4)
+    padded_mask = functional.pad(mask, (reach_px,) * 4)
     rows, columns = real.shape[2:]
 
     def local(image: Tensor) -> Tensor:
@@ -209,18 +212,18 @@ def tolerant(fake: Tensor, real: Tensor, mask: Tensor, reach_px: int = 3, window
     for row in range(2 * reach_px + 1):
         for column in range(2 * reach_px + 1):
             where = (slice(None), slice(None), slice(row, row + rows), slice(column, column + columns))
-            both = mask * known[where]
+            both = mask * padded_mask[where]
             part = local(both)
-            apart = local((both * (fake - padded[where]).abs()).mean(dim=1, keepdim=True)) / part.clamp(min=1e-6)
-            apart = torch.where(part > 1e-6, apart, torch.full_like(apart, 2.0))
-            best = apart if best is None else torch.minimum(best, apart)
+            error = local((both * (fake - padded[where]).abs()).mean(dim=1, keepdim=True)) / part.clamp(min=1e-6)
+            error = torch.where(part > 1e-6, error, torch.full_like(error, 2.0))
+            best = error if best is None else torch.minimum(best, error)
     assert best is not None
-    # A patch weighs as much as it corresponds, as in the other terms.
+    # As in the other terms, the weight of a patch is the area of its mask.
     return (best * local(mask)).mean()
 
 
 def psnr(fake: Tensor, real: Tensor, mask: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio inside the mask, dB, for images in [-1, 1]: what validation watches, not a loss.
+    """Peak signal-to-noise ratio inside the mask, dB, for images in [-1, 1]. Used in validation; not a loss.
 
     Examples
     --------
@@ -230,3 +233,8 @@ def psnr(fake: Tensor, real: Tensor, mask: Tensor) -> Tensor:
     inside = mask.expand_as(fake)
     error = (inside * (fake - real).square()).sum() / inside.sum().clamp(min=1.0)
     return 10.0 * torch.log10(4.0 / error.clamp(min=1e-10))
+
+
+__getattr__ = renamed(
+    __name__, {"settled": "registered_pixelwise", "settled_l1": "registered_l1", "tolerant": "shift_tolerant_l1"}
+)

@@ -87,7 +87,7 @@ def check_compiler(graphs: bool, device: torch.device, processes: int = 1) -> No
         raise InputError(f"compile: {value}: torch.compile needs {missing}; install it, or set compile: false")
 
 
-def compiled(network: N, graphs: bool = False) -> N:
+def compiled(network: N, *, graphs: bool = False) -> N:
     """Have `torch.compile` make a network's kernels when it is first run; in place, weights keep their names.
 
     With `graphs` the kernels of a pass are then launched at once, as a CUDA graph. Its results lie in memory that the

@@ -1,24 +1,30 @@
 """Recipes: a named training objective with its networks and schedule, as data (YAML, `base:` to inherit)."""
 
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
+from torch import nn
 
 from tomostain.config import Config, read_yaml, suggest
 from tomostain.errors import InputError
 from tomostain.networks import parse_discriminator_spec, parse_generator_spec, parse_spec
 from tomostain.tiling.slice_context import SliceCount
 from tomostain.train.augment import Augment
-from tomostain.train.objective import TERMS
+from tomostain.train.terms import Build, Term, check_arguments, current_name, find_term
 
-# Each says what D_y is shown.
-_JUDGED = ("adversarial", "adversarial_y", "conditional_adversarial")
+# Older names of keys.
+_RENAMED = {"realign": "residual_registration", "field": "deformation"}
+# Keys whose mappings are merged with those of the base.
+_NESTED = ("generator", "discriminator", "deformation", "augment", "loss_networks")
 
 
 class Recipe(Config):
-    """What is trained, on what, and how long. The defaults are the paper's (sections 2.6 and 2.7).
+    """The training objective, the networks and the schedule. The defaults are the paper's (sections 2.6 and 2.7).
 
     Attributes
     ----------
@@ -26,45 +32,51 @@ class Recipe(Config):
     in_channels : {1, 3}
         Channels of the µCT; the paper repeats the grey value in three.
     ct_slices : int
-        Neighbouring slices of the µCT that the generator sees at once, as its channels: odd, as thick together as the
-        section, or a little more (`tomostain.tiling.slice_context`). The data set must hold them (`prepare
-        --ct-slices`).
+        Neighbouring slices of the µCT that the generator sees at once, as its channels. Odd; together about as thick
+        as the section (`tomostain.tiling.slice_context`). The dataset must hold them (`ct_slices` of `prepare`).
     inverted_ct : bool
-        The networks see the µCT inverted.
+        The networks see the inverted µCT.
     terms : dict of str to float
-        The objective: weight of each term of `tomostain.train.objective.TERMS`. Weight 0: not computed.
+        The objective: weight of each term (`tomostain.train.terms`). A term with weight 0 is not computed.
     generator, discriminator : dict
         Architecture of G_xy (and G_yx) and of D_y (and D_x) for `build_network`, without channel counts.
-    field : dict
-        Architecture of the displacement field, for the terms that need one.
+    deformation : dict
+        Architecture of the network that predicts the displacement, for the terms that need one.
+    loss_networks : dict of str to dict
+        Keyword arguments of the networks that loss terms train, by the name of the network.
     average : float
-        Decay, a step, of the running average of G_xy's weights, which then stains; 0: none.
-    realign : int
-        Steps between two re-registrations of each pair's histology to what G_xy makes of its µCT; 0: never.
+        Decay per step of the running average of G_xy's weights. The average then stains. 0: no average.
+    residual_registration : int
+        Steps between two registrations of the histology of each pair to the output of G_xy; 0: never.
     learning_rate, betas : float, pair of float
-        Adam.
+        Parameters of Adam.
     clip_norm : float
-        Gradients longer than this are shortened to it; 0 for none, as the paper.
+        Maximum norm of the gradient; 0: no limit, as in the paper.
     batch, patch_px, patches_per_pair, epochs : int
-        An epoch draws `patches_per_pair` patches a training pair.
+        An epoch draws `patches_per_pair` patches for each training pair.
     accumulate : int
-        In so many parts a batch goes through the networks, one after the other: the same step in less memory. It must
-        divide `batch`, or a process's share of it.
+        Number of parts in which a batch goes through the networks, one after the other: the same step in less memory.
+        It must divide `batch`, and the share of each process.
     checkpoint_activations : bool
-        Generators compute their inner values anew on the way back in place of keeping them: the same bits in less
-        memory, in more time.
+        Generators recompute their activations in the backward pass: the same bits in less memory and more time.
     compile : {False, True, "cuda-graphs"}
-        Networks go through `torch.compile`, with torch's own convolutions; the last has their kernels launched together
-        on a GPU. See `tomostain.train.memory_options`.
+        Compile the networks with `torch.compile`, with torch's own convolutions. With "cuda-graphs" a GPU launches
+        their kernels together. See `tomostain.train.memory_options`.
     buffer : int
-        Images in each discriminator's buffer; 0 for none.
+        Images in the buffer of each discriminator; 0: no buffer.
     precision : {"32-true", "bf16-mixed"}
-        Of the arithmetic; the second is for GPUs that have it, and CPUs with AMX: others take several times as long.
+        Precision of the arithmetic. The second is for GPUs with bf16 and CPUs with AMX; others take several times as
+        long.
     kernels : {"fast", "plain"}
-        Convolutions on a CPU: the fast ones (`tomostain.networks.kernels.accelerate`) or those of torch. They differ by
-        rounding, so the same seed gives the same bits with the same kernels only. A GPU, and bf16, always use those of
+        Convolutions on a CPU: those of `tomostain.networks.kernels.accelerate` or those of torch. They differ by
+        rounding, so the same seed gives the same bits only with the same kernels. A GPU and bf16 always use those of
         torch. With bf16 on a CPU, wide networks use channels last, unless "plain".
     augment : Augment
+        Augmentation of the patches.
+
+    Notes
+    -----
+    The older keys `realign` and `field`, and older names of terms, are accepted with a `DeprecationWarning`.
     """
 
     name: str
@@ -74,9 +86,10 @@ class Recipe(Config):
     terms: dict[str, float]
     generator: dict[str, Any]
     discriminator: dict[str, Any]
-    field: dict[str, Any] = Field(default_factory=lambda: {"name": "field"})
+    deformation: dict[str, Any] = Field(default_factory=lambda: {"name": "field"})
+    loss_networks: dict[str, dict[str, Any]] = Field(default_factory=dict)
     average: float = Field(0.0, ge=0, lt=1)
-    realign: int = Field(0, ge=0)
+    residual_registration: int = Field(0, ge=0)
     learning_rate: float = Field(2e-4, gt=0)
     betas: tuple[float, float] = (0.5, 0.999)
     clip_norm: float = Field(0.0, ge=0)
@@ -92,49 +105,86 @@ class Recipe(Config):
     kernels: Literal["fast", "plain"] = "fast"
     augment: Augment = Augment()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _current_names(cls, values: Any) -> Any:
+        return _with_current_names(values) if isinstance(values, Mapping) else values
+
     @model_validator(mode="after")
-    def _objective_makes_sense(self) -> "Recipe":
-        for term, weight in self.terms.items():
-            if term not in TERMS:
-                raise ValueError(f"unknown term '{term}'{suggest(term, list(TERMS))}")
+    def _terms_are_known(self) -> "Recipe":
+        for name, weight in self.terms.items():
+            try:
+                find_term(name)
+            except InputError as error:
+                raise ValueError(str(error)) from None
             if weight < 0:
-                raise ValueError(f"term '{term}' has the weight {weight:g}; weights are 0 or more")
+                raise ValueError(f"term '{name}' has the weight {weight:g}; weights are 0 or more")
         if not self.active:
             raise ValueError("no term has a weight above 0; nothing would be learnt")
+        return self
+
+    @model_validator(mode="after")
+    def _objective_makes_sense(self) -> "Recipe":
         if self.batch % self.accumulate:
             raise ValueError(f"accumulate {self.accumulate} does not divide batch {self.batch}; give one that does")
-        if self.accumulate > 1 and {"settled", "settled_l1"} & set(self.active):
-            raise ValueError("settled and settled_l1 weigh by the mask of the whole batch; leave accumulate at 1")
-        if self.in_channels == 1 and "identity" in self.active:
-            # G_xy(y) and G_yx(x) of eq. (3) put one domain's image into the other's network.
-            raise ValueError("in_channels 1 rules the term 'identity' out: the domains differ in channels; set it to 0")
+        whole = self._names_of_terms(lambda term: term.whole_batch)
+        if self.accumulate > 1 and whole:
+            raise ValueError(f"{_and(whole)} need the mask of the whole batch; leave accumulate at 1")
+        for name in self.active:
+            channels = find_term(name).channels
+            if channels not in (None, self.in_channels):
+                raise ValueError(
+                    f"in_channels {self.in_channels} rules out the term '{name}', which needs {channels}; set its "
+                    "weight to 0"
+                )
         if self.ct_slices > 1 and (self.in_channels != 1 or self.needs_reverse):
             raise ValueError(
                 f"ct_slices {self.ct_slices} goes with in_channels 1 and an objective without the reverse generator: "
-                "histology does not tell neighbouring slices"
+                "neighbouring slices cannot be generated from histology"
             )
-        if "smoothness" in self.active and not {"settled", "settled_l1"} & set(self.active):
-            raise ValueError("smoothness without settled or settled_l1: there is no displacement that could be smooth")
-        if len(judged := [term for term in _JUDGED if term in self.active]) > 1:
-            raise ValueError(f"{' and '.join(judged)} need different discriminators of histology; keep one of them")
-        if self.conditional and self.needs_reverse:
+        regularisers = self._names_of_terms(lambda term: term.regulariser)
+        if regularisers and not self._names_of_terms(lambda term: term.needs_deformation and not term.regulariser):
             raise ValueError(
-                "conditional_adversarial has no reverse direction: it goes with l1, settled_l1, tolerant and "
-                "feature_matching only"
+                f"{_and(regularisers)} without a term that fits the deformation; add registered_l1 or "
+                "registered_pixelwise"
             )
+        judged = self._names_of_terms(lambda term: term.judged is not None)
+        if len(judged) > 1:
+            raise ValueError(f"{_and(judged)} need different discriminators of histology; keep one of them")
+        if self.conditional and self.needs_reverse:
+            reverse = self._names_of_terms(lambda term: term.needs_reverse)
+            raise ValueError(f"{judged[0]} has no reverse direction; remove {_and(reverse)}")
+        return self
+
+    @model_validator(mode="after")
+    def _loss_networks_fit(self) -> "Recipe":
+        builders: dict[str, set[Build]] = {}
+        for term in self.active_terms.values():
+            for name, build in (*term.frozen.items(), *term.trained.items()):
+                builders.setdefault(name, set()).add(build)
+        for name, different in builders.items():
+            if len(different) > 1:
+                raise ValueError(f"two terms give different networks the name '{name}'; rename one of them")
+        known = self.trained_networks()
+        for name, arguments in self.loss_networks.items():
+            if name not in known:
+                raise ValueError(
+                    f"loss_networks: no active term has a network '{name}'; known: {', '.join(known) or 'none'}"
+                )
+            check_arguments(name, known[name], arguments)
         return self
 
     @model_validator(mode="after")
     def _networks_fit(self) -> "Recipe":
-        for role, spec in (
-            ("generator", self.generator),
-            ("discriminator", self.discriminator),
-            ("field", self.field),
+        for key, role, spec in (
+            ("generator", "generator", self.generator),
+            ("discriminator", "discriminator", self.discriminator),
+            ("deformation", "field", self.deformation),
         ):
             parse_spec(spec, role)
-            for key in ("in_channels", "out_channels"):
-                if key in spec:
-                    raise ValueError(f"{role}: {key} follows from the recipe's own in_channels; leave it out")
+            for channels in ("in_channels", "out_channels"):
+                if channels in spec:
+                    raise ValueError(f"{key}: {channels} follows from the recipe's own in_channels; leave it out")
         step = parse_generator_spec(self.generator).size_multiple
         if self.patch_px % step:
             raise ValueError(f"patch_px {self.patch_px} must be a multiple of {step} for this generator")
@@ -145,45 +195,66 @@ class Recipe(Config):
 
     @property
     def active(self) -> dict[str, float]:
-        """The terms that are computed."""
+        """The terms that are computed, with their weights."""
         return {term: weight for term, weight in self.terms.items() if weight > 0}
+
+    @property
+    def active_terms(self) -> dict[str, Term]:
+        """The active terms themselves, by name."""
+        return {name: find_term(name) for name in self.active}
+
+    def _names_of_terms(self, condition: Callable[[Term], bool]) -> list[str]:
+        return [name for name, term in self.active_terms.items() if condition(term)]
 
     @property
     def needs_reverse(self) -> bool:
         """Whether G_yx and D_x exist."""
-        return any(TERMS[term].reverse for term in self.active)
+        return any(term.needs_reverse for term in self.active_terms.values())
 
     @property
-    def needs_field(self) -> bool:
-        """Whether there is a displacement field."""
-        return any(TERMS[term].field for term in self.active)
+    def needs_deformation(self) -> bool:
+        """Whether a network predicts the displacement of the histology."""
+        return any(term.needs_deformation for term in self.active_terms.values())
+
+    @property
+    def paired(self) -> bool:
+        """Whether a term compares an image with the other half of its pair."""
+        return any(term.paired for term in self.active_terms.values())
 
     @property
     def conditional(self) -> bool:
         """Whether D_y judges µCT and histology together (Pix2Pix)."""
-        return "conditional_adversarial" in self.active
+        return any(term.judged == "pair" for term in self.active_terms.values())
 
     @property
     def adversarial(self) -> bool:
-        """Whether there is anything for a discriminator to do."""
-        return any(TERMS[term].discriminators for term in self.active)
+        """Whether a term needs a discriminator."""
+        return any(term.discriminators for term in self.active_terms.values())
+
+    def trained_networks(self) -> dict[str, Build]:
+        """Return how to build the networks that loss terms train, by name."""
+        return {name: build for term in self.active_terms.values() for name, build in term.trained.items()}
+
+    def frozen_networks(self) -> dict[str, Callable[[], nn.Module]]:
+        """Return how to build the fixed networks of loss terms, by name."""
+        return {name: build for term in self.active_terms.values() for name, build in term.frozen.items()}
 
     @property
     def cuda_graphs(self) -> bool:
-        """Whether the networks' kernels are launched together."""
+        """Whether a GPU launches the kernels of a network together."""
         return self.compile == "cuda-graphs"
 
     @property
     def ct_channels(self) -> int:
-        """Channels of the µCT as the networks see it."""
+        """Channels of the µCT that the networks see."""
         return self.ct_slices if self.ct_slices > 1 else self.in_channels
 
-    def generator_spec(self, reverse: bool = False) -> dict[str, Any]:
+    def generator_spec(self, *, reverse: bool = False) -> dict[str, Any]:
         """Return the architecture of G_xy, or of G_yx, with its channels."""
         into, out = (3, self.in_channels) if reverse else (self.ct_channels, 3)
         return {**self.generator, "in_channels": into, "out_channels": out}
 
-    def discriminator_spec(self, reverse: bool = False) -> dict[str, Any]:
+    def discriminator_spec(self, *, reverse: bool = False) -> dict[str, Any]:
         """Return the architecture of D_y, or of D_x, with its channels."""
         channels = self.in_channels if reverse else 3 + self.ct_channels * self.conditional
         return {**self.discriminator, "in_channels": channels}
@@ -195,11 +266,17 @@ def list_recipes() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def load_recipe(name_or_path: str | Path) -> Recipe:
-    """Read a recipe by name or from a YAML file.
+def load_recipe(recipe: str | os.PathLike[str]) -> Recipe:
+    """Read a recipe by its name or from a YAML file.
 
-    A recipe may begin with ``base: NAME``: then it states only what differs. ``generator`` and ``discriminator`` (as
-    long as their name stays) and ``augment`` are merged key by key; ``terms`` replaces the base's objective as a whole.
+    A recipe may begin with ``base: NAME``; then it states only the differences. ``generator``, ``discriminator`` and
+    ``deformation`` (as long as their name stays), ``augment`` and ``loss_networks`` are merged key by key. ``terms``
+    replaces the objective of the base as a whole.
+
+    Parameters
+    ----------
+    recipe : str or path-like
+        A name of `list_recipes`, or a file.
 
     Raises
     ------
@@ -211,13 +288,13 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     >>> load_recipe("paired-cyclegan").terms["pixelwise"]
     6.0
     """
-    return Recipe.from_dict(_resolve(str(name_or_path), ()), source=f"recipe {name_or_path}")
+    return Recipe.from_dict(_resolve(os.fspath(recipe), ()), source=f"recipe {os.fspath(recipe)}")
 
 
-def _resolve(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
-    """Return a recipe's values over those of its bases."""
-    if name in seen:
-        raise InputError(f"recipe {name}: its bases go round in a circle ({' -> '.join([*seen, name])})")
+def _resolve(name: str, inheriting: tuple[str, ...]) -> dict[str, Any]:
+    """Return the values of a recipe merged with those of its bases; `inheriting` are the recipes that name it."""
+    if name in inheriting:
+        raise InputError(f"recipe {name}: its bases form a cycle ({' -> '.join([*inheriting, name])})")
     if name in list_recipes():
         with resources.as_file(resources.files("tomostain.train") / "recipes" / f"{name}.yaml") as path:
             values = read_yaml(path)
@@ -225,16 +302,41 @@ def _resolve(name: str, seen: tuple[str, ...]) -> dict[str, Any]:
         values = read_yaml(Path(name))
     else:
         raise InputError(f"recipe '{name}': is neither a .yaml file nor known{suggest(name, list_recipes())}")
+    try:
+        values = _with_current_names(values)
+    except ValueError as error:
+        raise InputError(f"recipe {name}: {error}") from None
     base = values.pop("base", None)
     if base is None:
         return values
     if str(base).endswith((".yaml", ".yml")):
-        base = Path(name).parent / str(base)  # beside the recipe that names it, wherever the command is given
-    merged = {"field": {"name": "field"}, **_resolve(str(base), (*seen, name))}
+        base = Path(name).parent / str(base)  # relative to the recipe that names it, not to the working directory
+    merged = {"deformation": {"name": "field"}, **_resolve(str(base), (*inheriting, name))}
     for key, value in values.items():
-        before = merged.get(key)
-        nested = key in ("generator", "discriminator", "field", "augment") and isinstance(value, dict)
-        if nested and isinstance(before, dict) and value.get("name", before.get("name")) == before.get("name"):
-            value = {**before, **value}
+        inherited = merged.get(key)
+        nested = key in _NESTED and isinstance(value, dict)
+        if nested and isinstance(inherited, dict) and value.get("name", inherited.get("name")) == inherited.get("name"):
+            value = {**inherited, **value}
         merged[key] = value
     return merged
+
+
+def _with_current_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe's values under the current names of keys and terms; older names give a DeprecationWarning."""
+    current: dict[str, Any] = {}
+    for key, value in values.items():
+        name = _RENAMED.get(key, key)
+        if name != key:
+            warnings.warn(f"the recipe key '{key}' is now '{name}'", DeprecationWarning, stacklevel=3)
+        if name in current:
+            raise ValueError(f"gives both {key} and {name}, its current name; keep one of them")
+        current[name] = value
+    if isinstance(terms := current.get("terms"), Mapping):
+        current["terms"] = {current_name(str(name)): weight for name, weight in terms.items()}
+        if len(current["terms"]) < len(terms):
+            raise ValueError("names a term twice, by its older and its current name; keep one of them")
+    return current
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join(names)

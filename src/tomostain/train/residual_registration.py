@@ -1,8 +1,8 @@
-"""Real histology laid anew on what the generator draws: what registration left undone, found by the colours.
+"""Re-register each histology image to the output of the generator: a residual affine, by intensity.
 
-µCT and histology look unlike, a drawn and a real section alike: once the generator knows roughly what belongs where, a
-plain least-squares fit finds the few pixels that registration left. Then training goes on with pairs that fit better.
-Every pair has an affine of its own; nothing local is moved, so that nothing can be invented.
+µCT and histology differ in appearance, but generated and real histology are alike. Once the generator is roughly
+trained, a least-squares fit finds the few pixels of misalignment that registration left, and training continues with
+pairs that fit better. Each pair has one affine. Nothing is deformed locally, so that no structure can be invented.
 """
 
 from collections.abc import Iterator
@@ -15,132 +15,132 @@ from torch.nn import functional
 from tomostain.train.losses import warp
 
 _FACTORS = (16, 8, 4, 2, 1)
-# A place is found to a small part of a pixel: large pictures need not be looked at in full.
-_MOST_PIXELS, _LEAST_SIDE = 2**20, 16
+# The affine is found to a small part of a pixel, so that large images need not be used at full resolution.
+_MAX_PIXELS, _MIN_SIDE = 2**20, 16
 _STEPS = 8
-_SETTLED_PX = 0.02
-# A turn or strain that the data do not tell stays away: so much of the mean curvature is added to theirs.
+_CONVERGED_PX = 0.02
+# Suppresses a rotation or strain that the data do not determine: this part of each curvature is added to it.
 _RIDGE = 1e-3
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What registration can have left.
+    """Limits of the misalignment that registration may have left.
 
     Attributes
     ----------
     shift_px : float
-        Along each axis, at the picture's centre.
+        Along each axis, at the centre of the image.
     strain : float
-        Turn (rad) and strain.
+        Rotation (rad) and strain.
     """
 
     shift_px: float = 12.0
     strain: float = 0.03
 
 
-def displacement(place: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Return the displacement field (1, 2, rows, columns), px, of an affine place (2, 3).
+def displacement(affine: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Return the displacement (1, 2, rows, columns), px, of an affine (2, 3).
 
-    Columns of `place`: along rows and along columns of the picture (per px from its centre), and the shift (px).
+    Columns of `affine`: along rows and along columns of the image (per px from its centre), and the shift (px).
 
     Examples
     --------
     >>> displacement(torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, -2.0]]), (3, 4))[0, :, 0, 0].tolist()
     [1.0, -2.0]
     """
-    return torch.einsum("ij,jrc->irc", place, _monomials(shape, place))[None]
+    return torch.einsum("ij,jrc->irc", affine, _monomials(shape, affine))[None]
 
 
-def moved(image: Tensor, place: Tensor) -> Tensor:
-    """Return an image (C, Y, X) taken from each pixel's place plus its displacement; edges repeat."""
-    return warp(image[None], displacement(place, (image.shape[1], image.shape[2])))[0]
+def apply_affine(image: Tensor, affine: Tensor) -> Tensor:
+    """Return an image (C, Y, X) resampled at each pixel's position plus its displacement; edges repeat."""
+    return warp(image[None], displacement(affine, (image.shape[1], image.shape[2])))[0]
 
 
-def align(drawn: Tensor, real: Tensor, mask: Tensor, start: Tensor, bounds: Bounds | None = None) -> Tensor:
-    """Return the place from where the real picture is taken to fit the drawn one best.
+def align(generated: Tensor, real: Tensor, mask: Tensor, start: Tensor, bounds: Bounds | None = None) -> Tensor:
+    """Return the affine that registers the real image to the generated one.
 
     Parameters
     ----------
-    drawn, real : Tensor (C, Y, X)
-        On one scale; a difference of the means is no matter.
+    generated, real : Tensor (C, Y, X)
+        Images on one scale. A difference of their means has no effect.
     mask : Tensor (1, Y, X)
-        Of the real picture: 1 where there is anything to compare.
+        Of the real image: 1 where it may be compared.
     start : Tensor (2, 3)
-        Where to begin; zeros: as it lies.
+        Initial affine; zeros for the original position.
     bounds : Bounds, optional
-        Beyond them, or where the fit is no better, it stays at `start`.
+        Limits of the result.
 
     Returns
     -------
     Tensor (2, 3)
-        See `displacement`.
+        See `displacement`. It is `start` if the fit exceeds `bounds` or is not better.
     """
     bounds = bounds or Bounds()
-    place, first = start.clone(), True
-    for (d, r, m), factor in _pyramid(drawn, real, mask):
-        units = torch.tensor([1.0, 1.0, factor], device=place.device)
-        now = place / units
+    affine, first = start.clone(), True
+    for (d, r, m), factor in _pyramid(generated, real, mask):
+        units = torch.tensor([1.0, 1.0, factor], device=affine.device)
+        scaled = affine / units
         if first:
-            now, first = _best_shift(d, r, m, now, int(bounds.shift_px / factor)), False
+            scaled, first = _best_shift(d, r, m, scaled, int(bounds.shift_px / factor)), False
         for _ in range(_STEPS):
-            step = _gauss_newton(d, r, m, now)
-            now = now + step
-            if step[:, 2].abs().max() < _SETTLED_PX:
+            step = _gauss_newton(d, r, m, scaled)
+            scaled = scaled + step
+            if step[:, 2].abs().max() < _CONVERGED_PX:
                 break
-        place = now * units
-    inside = place[:, 2].abs().max() <= bounds.shift_px and place[:, :2].abs().max() <= bounds.strain
-    better = bool(inside) and misfit(drawn, real, mask, place) < misfit(drawn, real, mask, start)
-    return place if better else start
+        affine = scaled * units
+    inside = affine[:, 2].abs().max() <= bounds.shift_px and affine[:, :2].abs().max() <= bounds.strain
+    better = bool(inside) and misfit(generated, real, mask, affine) < misfit(generated, real, mask, start)
+    return affine if better else start
 
 
-def misfit(drawn: Tensor, real: Tensor, mask: Tensor, place: Tensor) -> float:
-    """Return the mean squared difference where the moved mask is, less that of the means."""
-    difference, weight = _difference(drawn, real, mask, place)
-    return float((weight * difference.square()).sum() / (weight.sum() * len(drawn)).clamp(min=1.0))
+def misfit(generated: Tensor, real: Tensor, mask: Tensor, affine: Tensor) -> float:
+    """Return the mean squared difference inside the moved mask, without the difference of the means."""
+    difference, weight = _difference(generated, real, mask, affine)
+    return float((weight * difference.square()).sum() / (weight.sum() * len(generated)).clamp(min=1.0))
 
 
-def _pyramid(drawn: Tensor, real: Tensor, mask: Tensor) -> Iterator[tuple[tuple[Tensor, Tensor, Tensor], float]]:
-    """Yield the pictures from coarse to fine, at most three times, with how many pixels are one along each axis."""
-    short, pixels = min(drawn.shape[1:]), drawn.shape[1] * drawn.shape[2]
-    factors = [f for f in _FACTORS if short >= _LEAST_SIDE * f and pixels <= _MOST_PIXELS * f**2]
+def _pyramid(generated: Tensor, real: Tensor, mask: Tensor) -> Iterator[tuple[tuple[Tensor, Tensor, Tensor], float]]:
+    """Yield the images at up to three resolutions, coarse to fine, each with its downsampling factor."""
+    short, pixels = min(generated.shape[1:]), generated.shape[1] * generated.shape[2]
+    factors = [f for f in _FACTORS if short >= _MIN_SIDE * f and pixels <= _MAX_PIXELS * f**2]
     for factor in factors[-3:]:
-        d, r, m = (functional.avg_pool2d(part, factor) for part in (drawn, real, mask))
+        d, r, m = (functional.avg_pool2d(part, factor) for part in (generated, real, mask))
         yield (d, r, (m > 1 - 1e-4).to(m)), float(factor)
 
 
-def _best_shift(drawn: Tensor, real: Tensor, mask: Tensor, place: Tensor, reach: int) -> Tensor:
-    """Return the place shifted by the whole pixels that fit best."""
-    best, least = place, float("inf")
+def _best_shift(generated: Tensor, real: Tensor, mask: Tensor, affine: Tensor, reach: int) -> Tensor:
+    """Return the affine with the best shift by whole pixels added."""
+    best, minimum = affine, float("inf")
     for row in range(-reach, reach + 1):
         for column in range(-reach, reach + 1):
-            there = place + torch.tensor([[0.0, 0.0, row], [0.0, 0.0, column]], device=place.device)
-            found = misfit(drawn, real, mask, there)
-            if found < least:
-                best, least = there, found
+            shifted = affine + torch.tensor([[0.0, 0.0, row], [0.0, 0.0, column]], device=affine.device)
+            error = misfit(generated, real, mask, shifted)
+            if error < minimum:
+                best, minimum = shifted, error
     return best
 
 
-def _difference(drawn: Tensor, real: Tensor, mask: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
-    """Return moved real less drawn, without the difference of means, and where it counts."""
-    weight = (moved(mask, place) > 1 - 1e-4).to(mask)
-    difference = moved(real, place) - drawn
+def _difference(generated: Tensor, real: Tensor, mask: Tensor, affine: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the moved real image minus the generated one, without the difference of means; and the weights."""
+    weight = (apply_affine(mask, affine) > 1 - 1e-4).to(mask)
+    difference = apply_affine(real, affine) - generated
     mean = (weight * difference).sum(dim=(1, 2), keepdim=True) / weight.sum().clamp(min=1.0)
     return difference - mean, weight
 
 
-def _gauss_newton(drawn: Tensor, real: Tensor, mask: Tensor, place: Tensor) -> Tensor:
-    """Return the step of the place that lowers the squared difference (Lucas & Kanade 1981)."""
-    difference, weight = _difference(drawn, real, mask, place)
-    taken = moved(real, place)
-    slope = torch.stack(torch.gradient(taken, dim=(1, 2)))  # (2, C, Y, X)
-    monomials = _monomials((drawn.shape[1], drawn.shape[2]), place)
-    # d(difference)/d(place[i, j]) = slope[i] · monomial[j]
+def _gauss_newton(generated: Tensor, real: Tensor, mask: Tensor, affine: Tensor) -> Tensor:
+    """Return the Gauss-Newton step of the affine for the squared difference (Lucas & Kanade 1981)."""
+    difference, weight = _difference(generated, real, mask, affine)
+    image = apply_affine(real, affine)
+    slope = torch.stack(torch.gradient(image, dim=(1, 2)))  # (2, C, Y, X)
+    monomials = _monomials((generated.shape[1], generated.shape[2]), affine)
+    # d(difference)/d(affine[i, j]) = slope[i] · monomial[j]
     jacobian = torch.einsum("icrk,jrk->ijcrk", slope, monomials).reshape(6, -1)
     weighted = jacobian * weight.expand_as(difference).reshape(-1)
     curvature, downhill = (jacobian @ weighted.T).double(), -(weighted @ difference.reshape(-1)).double()
-    curvature += _RIDGE * torch.diag(torch.diagonal(curvature)) + 1e-9 * torch.eye(6, device=place.device)
-    return torch.linalg.solve(curvature, downhill).to(place).reshape(2, 3)
+    curvature += _RIDGE * torch.diag(torch.diagonal(curvature)) + 1e-9 * torch.eye(6, device=affine.device)
+    return torch.linalg.solve(curvature, downhill).to(affine).reshape(2, 3)
 
 
 def _monomials(shape: tuple[int, int], like: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
 """Training patches with all augmentations of paper section 2.7, cut on the device by one batched resampling.
 
-Pairs lie on the device in compact types, 6 bytes a pixel (µCT 2 a slice, histology 3, mask 1). A batch is drawn in two
-steps: `tomostain.train.transforms` draws parameters at random, everything here is a deterministic function of them.
-µCT, histology and mask of a patch are channels of one image when they are resampled, so that their geometry cannot
-differ.
+Pairs are held on the device in compact types, 6 bytes per pixel (µCT 2 per slice, histology 3, mask 1). A batch is
+drawn in two steps: `tomostain.train.transforms` draws random parameters, and everything here is a deterministic
+function of them. µCT, histology and mask of a patch are resampled as channels of one image, so that their geometry
+cannot differ.
 
 Source: Irvine et al., J. Synchrotron Rad. 2026, section 2.7.
 """
@@ -21,11 +21,11 @@ from tomostain.dataset.pair import Pair
 from tomostain.errors import InputError
 from tomostain.imaging.network_range import CT_BACKGROUND, CT_WINDOW, ct_to_network, histology_to_network
 from tomostain.train.augment import Augment, jitter_ct, jitter_intensity
-from tomostain.train.residual_registration import moved
+from tomostain.train.residual_registration import apply_affine
 from tomostain.train.transforms import Transforms, draw_transforms, integral, sampling_grid, window_px
 
 WHITE = 255
-# µCT beyond the window of the networks is clipped by them anyway: clipped here, it fits int16 around the middle.
+# Networks clip the µCT to their window. Clipped here already, it fits int16 around the middle of the window.
 _CT_MIDDLE = int(sum(CT_WINDOW) / 2)
 _CT_SCALE = 2 / (CT_WINDOW[1] - CT_WINDOW[0])  # brings it to [-1, 1]
 
@@ -53,27 +53,27 @@ class Batch:
 
 
 class PatchSampler:
-    """Draws batches of augmented patches from pairs that lie on the device.
+    """Draws batches of augmented patches from pairs that are held on the device.
 
     Parameters
     ----------
     pairs : sequence of Pair
-        Of any sizes; each is drawn with the same probability. Smaller ones than the patch are set into background
+        Of any sizes; each is drawn with the same probability. Those smaller than the patch are padded with background
         (µCT 10000, white histology, mask 0).
     patch_px : int
         Side P of a patch, px (paper: 256).
     batch : int
-        Patches a batch (paper: 4).
+        Patches per batch (paper: 4).
     augment : Augment
         The augmentations; `IDENTITY` for none.
     device : torch.device or str
-        Where pairs and patches lie.
+        Device of pairs and patches.
     in_channels : int
         1, or 3 to repeat the grey value as the paper does.
     inverted_ct : bool
-        Give -x in place of x.
+        Return -x instead of x.
     ct_slices : int
-        Neighbouring slices of µCT, as channels; where it is not 1, `in_channels` is 1.
+        Neighbouring slices of µCT, as channels. If it is not 1, `in_channels` is 1.
 
     Raises
     ------
@@ -94,41 +94,55 @@ class PatchSampler:
         ct_slices: int = 1,
     ) -> None:
         if not pairs:
-            raise InputError("training pairs: there are none; add pairs to the dataset, or choose another fold")
+            raise InputError(
+                "no pairs for training; add pairs to the dataset, or choose another `fold`", parameter="fold"
+            )
         self.patch_px, self.batch, self.augment, self.device = patch_px, batch, augment, torch.device(device)
         self.in_channels, self.inverted_ct, self.ct_slices = in_channels, inverted_ct, ct_slices
         self.ids = tuple(pair.id for pair in pairs)
-        self._given = [[part.to(self.device) for part in _compact(pair, ct_slices)] for pair in pairs]
-        self._images = list(self._given)
+        self._originals = [[part.to(self.device) for part in _compact(pair, ct_slices)] for pair in pairs]
+        self._images = list(self._originals)
         self._areas = [integral(pair.mask) for pair in pairs]
 
     @property
     def nbytes(self) -> int:
-        """Memory of the pairs on the device, bytes: 6 a pixel, and 2 for each further slice."""
+        """Memory of the pairs on the device, bytes: 6 per pixel, and 2 for each further slice."""
         return sum(part.nbytes for parts in self._images for part in parts)
 
     def __len__(self) -> int:
         """Return the number of pairs."""
-        return len(self._given)
+        return len(self._originals)
 
-    def given(self, number: int) -> tuple[NDArray[np.float32], Tensor, Tensor]:
-        """Return a pair as it was given: µCT grey values, histology (3, Y, X) in [-1, 1], mask (1, Y, X).
+    def original(self, number: int) -> tuple[NDArray[np.float32], Tensor, Tensor]:
+        """Return a pair as it was before any residual registration.
 
-        The µCT is (Y, X), or (ct_slices, Y, X).
+        Returns
+        -------
+        ct : ndarray of float32, shape (Y, X) or (ct_slices, Y, X)
+            Normalised grey values.
+        histology : Tensor, shape (3, Y, X)
+            In [-1, 1].
+        mask : Tensor, shape (1, Y, X)
         """
-        ct, histology, mask = self._given[number]
-        seen = ct[0] if self.ct_slices == 1 else ct
-        return (seen.float() + _CT_MIDDLE).cpu().numpy(), histology_to_network(histology.float()), mask.float()
+        ct, histology, mask = self._originals[number]
+        selected = ct[0] if self.ct_slices == 1 else ct
+        return (selected.float() + _CT_MIDDLE).cpu().numpy(), histology_to_network(histology.float()), mask.float()
 
-    def lay(self, number: int, place: Tensor) -> None:
-        """Take a pair's histology and mask from another place from now on
-        (`tomostain.train.residual_registration.displacement`).
+    def set_alignment(self, number: int, affine: Tensor) -> None:
+        """Resample the histology and the mask of a pair by an affine from now on.
+
+        Parameters
+        ----------
+        number : int
+            Index of the pair.
+        affine : Tensor (2, 3)
+            Relative to the original position; see `tomostain.train.residual_registration.displacement`.
         """
-        ct, histology, mask = self._given[number]
-        there = moved(mask.float(), place) > 1 - 1e-4
-        laid = moved(histology.float(), place).round().to(torch.uint8)
-        self._images[number] = [ct, laid, there.to(torch.uint8)]
-        self._areas[number] = integral(there[0].cpu().numpy())
+        ct, histology, mask = self._originals[number]
+        inside = apply_affine(mask.float(), affine) > 1 - 1e-4
+        moved = apply_affine(histology.float(), affine).round().to(torch.uint8)
+        self._images[number] = [ct, moved, inside.to(torch.uint8)]
+        self._areas[number] = integral(inside[0].cpu().numpy())
 
     def draw(self, generator: torch.Generator) -> Batch:
         """Draw a batch.
@@ -141,11 +155,11 @@ class PatchSampler:
         return self.apply(draw_transforms(self._areas, self.patch_px, self.batch, self.augment, generator))
 
     def apply(self, transforms: Transforms) -> Batch:
-        """Cut the patches that `transforms` describes; deterministic."""
+        """Cut the patches that `transforms` describes, without random draws."""
         where = list(zip(transforms.pair.tolist(), transforms.corner.tolist(), strict=True))
         size = (self.patch_px, self.patch_px)
         x, y, mask = (torch.empty(len(where), n, *size, device=self.device) for n in (self.ct_slices, 3, 1))
-        # A GPU takes all at once; on a CPU one patch stays in the cache from the first step to the last.
+        # A GPU processes all patches at once. On a CPU one patch at a time stays in the cache.
         step = 1 if self.device.type == "cpu" else len(where)
         for first in range(0, len(where), step):
             some = slice(first, first + step)
@@ -157,7 +171,7 @@ class PatchSampler:
         return Batch(_for_network(x, self.in_channels, self.inverted_ct), y, mask, tuple(self.ids[i] for i, _ in where))
 
     def _cut(self, where: Sequence[tuple[int, Sequence[int]]], scale: Tensor, flip: Tensor) -> Tensor:
-        """Resample patches (B, S + 4, P, P), valued as the pairs lie on the device, from windows that begin there."""
+        """Resample patches (B, S + 4, P, P) in the compact values of the pairs, from windows that begin at `where`."""
         size = window_px(self.patch_px, float(scale.min()))
         windows = torch.empty(len(where), self.ct_slices + 4, size, size, device=self.device)
         for window, (pair, corner) in zip(windows, where, strict=True):
@@ -177,23 +191,23 @@ def patch_at(
     ct_slices: int = 1,
     device: torch.device | str = "cpu",
 ) -> Batch:
-    """Cut one patch at a place, without any augmentation: for validation and pictures.
+    """Cut one patch at a position, without augmentation, for validation and sample images.
 
     Parameters
     ----------
     pair : Pair
-        Where to cut.
+        Source.
     row, column : int
-        Its first pixel; what lies outside the pair is background with mask 0.
+        First pixel of the patch. Pixels outside the pair are background with mask 0.
     patch_px : int
-        Its side, px.
+        Side of the patch, px.
     in_channels, inverted_ct, ct_slices, device
         As in `PatchSampler`.
 
     Returns
     -------
     Batch
-        Of one patch, with the exact values of the pixels.
+        One patch with the exact values of the pixels.
     """
     window = torch.empty(1, ct_slices + 4, patch_px, patch_px, device=device)
     _cut_into(window[0], [part.to(device) for part in _compact(pair, ct_slices)], [row, column])
@@ -203,8 +217,8 @@ def patch_at(
 
 def _compact(pair: Pair, ct_slices: int = 1) -> tuple[Tensor, Tensor, Tensor]:
     """Return µCT int16 (S, Y, X) less the middle of its window, histology uint8 (3, Y, X) and mask uint8 (1, Y, X)."""
-    seen = pair.context(ct_slices).reshape(ct_slices, *pair.ct.shape)
-    ct = np.clip(seen.astype(np.int32), int(CT_WINDOW[0]), int(CT_WINDOW[1])) - _CT_MIDDLE
+    ct_stack = pair.context(ct_slices).reshape(ct_slices, *pair.ct.shape)
+    ct = np.clip(ct_stack.astype(np.int32), int(CT_WINDOW[0]), int(CT_WINDOW[1])) - _CT_MIDDLE
     histology = np.ascontiguousarray(np.moveaxis(pair.histology, -1, 0))
     return (
         torch.from_numpy(ct.astype(np.int16)),
@@ -214,13 +228,13 @@ def _compact(pair: Pair, ct_slices: int = 1) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _cut_into(window: Tensor, parts: Sequence[Tensor], corner: Sequence[int]) -> None:
-    """Copy µCT, histology and mask of a square window, as they lie on the device, into its float channels."""
+    """Copy µCT, histology and mask of a square window, in their compact types, into its float channels."""
     for into, part, fill in zip(window.split([len(part) for part in parts]), parts, _FILL, strict=True):
         into.copy_(_cut(part, corner, window.shape[-1], fill))
 
 
 def network_scale(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return µCT and histology in [-1, 1], and the mask, from channels (B, S + 4, H, W) as they lie on the device."""
+    """Return µCT and histology in [-1, 1], and the mask, from channels (B, S + 4, H, W) in compact values."""
     ct, histology, mask = images.split([images.shape[1] - 4, 3, 1], dim=1)
     return ct_to_network(ct + _CT_MIDDLE), histology_to_network(histology), mask
 
@@ -229,7 +243,7 @@ _FILL = (int(CT_BACKGROUND) - _CT_MIDDLE, WHITE, 0)
 
 
 def _cut(image: Tensor, corner: Sequence[int], size: int, fill: int) -> Tensor:
-    """Return a square window (C, size, size) of an image (C, Y, X); `fill` where it reaches beyond."""
+    """Return a square window (C, size, size) of an image (C, Y, X); `fill` outside the image."""
     (row, column), (height, width) = corner, image.shape[1:]
     top, left, bottom, right = max(row, 0), max(column, 0), min(row + size, height), min(column + size, width)
     if (bottom - top, right - left) == (size, size):
@@ -242,6 +256,6 @@ def _cut(image: Tensor, corner: Sequence[int], size: int, fill: int) -> Tensor:
 
 
 def _for_network(x: Tensor, in_channels: int, inverted_ct: bool) -> Tensor:
-    """Bring µCT (B, S, P, P) into the form the networks take."""
+    """Return µCT (B, S, P, P) in the form that the networks take."""
     x = -x if inverted_ct else x
     return x if in_channels == 1 or x.shape[1] > 1 else x.repeat(1, in_channels, 1, 1)

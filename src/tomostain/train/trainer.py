@@ -1,8 +1,8 @@
-"""A recipe at work on a dataset: the step of generators and discriminators, and what an epoch leaves behind."""
+"""The training step of generators and discriminators, validation and sample images."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,57 +12,62 @@ from torch import Tensor, nn
 from tomostain.dataset.dataset import Dataset
 from tomostain.errors import InputError
 from tomostain.imaging.network_range import ct_to_network
-from tomostain.networks import Discriminator, build_network
-from tomostain.networks.kernels import accelerate, arrange
 from tomostain.tiling.blend import blend_tiles
-from tomostain.train.buffer import ImageBuffer
-from tomostain.train.checkpoint import State, save_best
-from tomostain.train.distributed import Team
+from tomostain.train.checkpoint import save_best
+from tomostain.train.determinism import RandomState
+from tomostain.train.distributed import DistributedContext
+from tomostain.train.initialise import build_state
 from tomostain.train.logbook import sample_picture, write_sample
 from tomostain.train.losses import discriminator, l1, psnr
-from tomostain.train.memory_options import begin_step, check_compiler, compiled, keep_gradients, recomputing, uncompiled
-from tomostain.train.objective import Networks, Step, compute_terms, weighted_sum
+from tomostain.train.memory_options import begin_step, uncompiled
+from tomostain.train.objective import compute_terms, weighted_sum
 from tomostain.train.recipes import Recipe
 from tomostain.train.residual_registration import align
 from tomostain.train.sampling import Batch, PatchSampler
+from tomostain.train.step import Step
 
 VALIDATION = {"validation_l1": l1, "validation_psnr": psnr}
 VALIDATION_BATCHES = 4
 
 
 class Trainer:
-    """A recipe at work on a dataset: its networks, optimisers and draws.
+    """The training of a recipe on a dataset: networks, optimisers, random draws.
+
+    Torch's global random state and the cuDNN switches of the process are unchanged after each method.
 
     Parameters
     ----------
     recipe : Recipe
     data : Dataset
     fold : int or None
+        The fold that validates; None: all pairs but the test set train.
     seed : int
-    device : str or Team
-        Where; or the processes that train together, if they have met before.
+    device : str or DistributedContext
+        The device, or the processes that train together if they are already connected.
 
     Attributes
     ----------
-    team : Team
+    context : DistributedContext
     state : State
-        All that moves.
+        Everything that changes during the training.
     steps_per_epoch : int
     columns : list of str
-        What a row of the metrics can hold beside step, epoch and seconds.
+        The possible columns of the metrics, without step, epoch and seconds.
     """
 
-    def __init__(self, recipe: Recipe, data: Dataset, fold: int | None, seed: int, device: str | Team) -> None:
+    def __init__(
+        self, recipe: Recipe, data: Dataset, fold: int | None, seed: int, device: str | DistributedContext
+    ) -> None:
         self.recipe = recipe
-        self.team = device if isinstance(device, Team) else Team(device)
-        self.team.check_batch(recipe.batch, recipe.accumulate)
-        self.fabric = self.team.fabric(recipe.precision)
-        torch.backends.cudnn.deterministic = True
-        torch.manual_seed(seed)  # dropout draws from torch's own generators
+        self.context = device if isinstance(device, DistributedContext) else DistributedContext(device)
+        self.context.check_batch(recipe.batch, recipe.accumulate)
+        self.fabric = self.context.fabric(recipe.precision)
         split = data.split(fold)
         self.sampler = self._sampler(data, split.train)
         self.validation = self._sampler(data, split.validation) if split.validation else None
-        self.state = _build_state(recipe, seed, self.fabric, self.team)
+        random = RandomState(seed, self.fabric.device)
+        with random.activate():
+            self.state = build_state(recipe, seed, random, self.fabric, self.context)
         self.steps_per_epoch = -(-recipe.patches_per_pair * len(split.train) // recipe.batch)
         self.columns = [*recipe.active, "total", *self.state.networks.discriminators()]
         if self.validation is not None:
@@ -82,17 +87,27 @@ class Trainer:
         )
 
     def take_step(self) -> dict[str, float]:
-        """Take one step of generators and discriminators; return the losses."""
-        state, recipe, team = self.state, self.recipe, self.team
+        """Take one step of generators and discriminators; return the losses.
+
+        Raises
+        ------
+        InputError
+            If a loss is not finite.
+        """
+        with self.state.random.activate():
+            return self._take_step()
+
+    def _take_step(self) -> dict[str, float]:
+        state, recipe = self.state, self.recipe
         if recipe.cuda_graphs:
             begin_step()
-        if recipe.realign and state.step and state.step % recipe.realign == 0:
-            self.realign()
+        if recipe.residual_registration and state.step and state.step % recipe.residual_registration == 0:
+            self.register_pairs()
         parts = self._parts(self.sampler.draw(state.draws))
         values = self._improve_generators(parts)
         if recipe.adversarial:
             values |= self._improve_discriminators(parts)
-        values = team.mean(values)
+        values = self.context.mean(values)
         state.step += 1
         bad = [name for name, value in values.items() if not abs(value) < float("inf")]
         if bad:
@@ -102,33 +117,42 @@ class Trainer:
         return values
 
     def _parts(self, batch: Batch) -> list[Step]:
-        """Divide this process's part of a batch in what goes through the networks at once."""
-        x, y, mask = (self.team.part(whole).chunk(self.recipe.accumulate) for whole in (batch.x, batch.y, batch.mask))
-        return [Step(self.state.networks, *part, total=self.team.total) for part in zip(x, y, mask, strict=True)]
+        """Divide this process's shard of a batch into the parts that go through the networks at once."""
+        shards = (self.context.shard(whole) for whole in (batch.x, batch.y, batch.mask))
+        x, y, mask = (shard.chunk(self.recipe.accumulate) for shard in shards)
+        return [Step(self.state.networks, *part, total=self.context.total) for part in zip(x, y, mask, strict=True)]
 
-    def realign(self) -> None:
-        """Lay each pair's histology anew on what G_xy makes of its µCT; each process sees to some of them."""
-        sampler, team, device = self.sampler, self.team, self.fabric.device
-        before = self.state.places or [torch.zeros(2, 3, device=device)] * len(sampler)
-        places = [torch.zeros(2, 3, device=device) for _ in before]
-        for number in range(team.rank, len(sampler), team.size):
-            ct, real, mask = sampler.given(number)
+    def register_pairs(self) -> None:
+        """Register the histology of each pair to the output of G_xy; the pairs are divided among the processes."""
+        sampler, context, device = self.sampler, self.context, self.fabric.device
+        previous = self.state.affines or [torch.zeros(2, 3, device=device)] * len(sampler)
+        affines = [torch.zeros(2, 3, device=device) for _ in previous]
+        for number in range(context.rank, len(sampler), context.size):
+            ct, real, mask = sampler.original(number)
             drawn = torch.from_numpy(np.moveaxis(self.draw(ct), -1, 0).copy()).to(device)
-            places[number] = align(drawn, real, mask, before[number])
-        self.state.places = [team.total(place) for place in places]
-        self.lay_pairs()
+            affines[number] = align(drawn, real, mask, previous[number])
+        self.state.affines = [context.total(affine) for affine in affines]
+        self.apply_affines()
 
-    def lay_pairs(self) -> None:
-        """Put the histology where `state` says."""
-        for number, place in enumerate(self.state.places):
-            self.sampler.lay(number, place)
+    def apply_affines(self) -> None:
+        """Resample the histology of each pair by the affines of `state`."""
+        for number, affine in enumerate(self.state.affines):
+            self.sampler.set_alignment(number, affine)
 
     @torch.no_grad()
     @uncompiled()
     def draw(self, ct: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return what would be stained of a whole µCT image as it stands: (Y, X, 3) in [-1, 1].
+        """Stain a whole µCT image with the current networks.
 
-        Of (Y, X), or (ct_slices, Y, X) for recipes that see several slices.
+        Parameters
+        ----------
+        ct : ndarray of float32, shape (Y, X) or (ct_slices, Y, X)
+            Normalised grey values.
+
+        Returns
+        -------
+        ndarray of float32, shape (Y, X, 3)
+            In [-1, 1].
         """
         network, recipe = self.state.networks.staining, self.recipe
 
@@ -137,39 +161,50 @@ class Trainer:
             x = x if recipe.ct_slices > 1 else x[:, None].repeat(1, recipe.in_channels, 1, 1)
             return network(-x if recipe.inverted_ct else x).float()
 
-        network.eval()
-        drawn = blend_tiles(translate, ct, patch_px=recipe.patch_px, stride_px=recipe.patch_px // 2)
-        network.train()
-        return drawn
+        with self._evaluating([network]):
+            return blend_tiles(translate, ct, patch_px=recipe.patch_px, stride_px=recipe.patch_px // 2)
+
+    @contextmanager
+    def _evaluating(self, networks: Iterable[nn.Module]) -> Iterator[None]:
+        """Put networks into evaluation mode, with the random state of this training; then back into training mode."""
+        networks = list(networks)
+        with self.state.random.activate():
+            for network in networks:
+                network.eval()
+            try:
+                yield
+            finally:
+                for network in networks:
+                    network.train()
 
     def _improve_generators(self, parts: Sequence[Step]) -> dict[str, float]:
         """Descend eq. (4), (7) or (10)."""
         judges = self.state.networks.discriminators().values()
         for judge in judges:
-            judge.requires_grad_(False)  # their gradients would be thrown away
+            judge.requires_grad_(False)  # their gradients are not needed
 
         def compute(number: int) -> dict[str, Tensor]:
             terms = compute_terms(parts[number], self.recipe.active)
             return terms | {"total": weighted_sum(terms, self.recipe.active)}
 
-        values = self._descend("generators", compute, [step.let_go for step in parts], judges)
-        self._follow()
+        values = self._descend("generators", compute, [step.keep_fakes_only for step in parts], judges)
+        self._update_average()
         for judge in judges:
             judge.requires_grad_(True)
         return values
 
     @torch.no_grad()
-    def _follow(self) -> None:
-        """Let the average follow G_xy: quickly at first, when all is still noise."""
+    def _update_average(self) -> None:
+        """Update the running average of G_xy; the first steps have a lower decay."""
         average, step = self.state.networks.average, self.state.step
         if average is None:
             return
         decay = min(self.recipe.average, (1 + step) / (10 + step))
-        for kept, now in zip(average.parameters(), self.state.networks.g_xy.parameters(), strict=True):
-            kept.lerp_(now, 1 - decay)
+        for mean, value in zip(average.parameters(), self.state.networks.g_xy.parameters(), strict=True):
+            mean.lerp_(value, 1 - decay)
 
     def _improve_discriminators(self, parts: Sequence[Step]) -> dict[str, float]:
-        """Tell real from generated, the generated ones partly from the buffers."""
+        """Train the discriminators on real and generated images, the latter partly from the buffers."""
         networks = self.state.networks
         fakes = {"d_y": [step.fake_y for step in parts]}
         if networks.d_x is not None:
@@ -189,11 +224,11 @@ class Trainer:
         return values
 
     def _exchange(self, name: str, fake: Tensor) -> Tensor:
-        """Return fakes, partly of earlier steps: every process keeps the whole batch's, so that all draw alike."""
+        """Return fakes, partly of earlier steps. Every process buffers the whole batch, so that all draw the same."""
         buffer = self.state.buffers[name]
         if not buffer.size:
             return fake
-        return self.team.part(buffer.exchange(self.team.whole(fake), self.state.draws))
+        return self.context.shard(buffer.exchange(self.context.gather(fake), self.state.draws))
 
     def _descend(
         self,
@@ -202,41 +237,57 @@ class Trainer:
         after: Sequence[Callable[[], None]] = (),
         frozen: Iterable[nn.Module] = (),
     ) -> dict[str, float]:
-        """Take the mean gradient of "total" over the parts of a batch, and a step; return the means of all losses."""
+        """Take a step along the mean gradient of "total" over the parts of a batch; return the means of all losses.
+
+        Parameters
+        ----------
+        which : {"generators", "discriminators"}
+        compute : function
+            Returns the losses of a part by its number.
+        after : sequence of function
+            Called after the backward pass of the part with the same index.
+        frozen : iterable of nn.Module
+            Networks that take part but are not trained.
+        """
         optimiser, parts = self.state.optimisers[which], self.recipe.accumulate
-        learning = getattr(self.state.networks, which)().values()
+        learning = self.state.networks.optimised(which).values()
         optimiser.zero_grad(set_to_none=not self.recipe.cuda_graphs)
         means: dict[str, float] = {}
         for number in range(parts):
-            # Processes put their gradients together once, after the last part.
+            # Processes sum their gradients once, after the last part.
             waiting = learning if number < parts - 1 else ()
-            with self.team.frozen(self.fabric, [*frozen, *waiting]):
+            with self.context.without_sync(self.fabric, [*frozen, *waiting]):
                 losses = compute(number)
                 self.fabric.backward(losses["total"] / parts)
             for name, loss in losses.items():
                 means[name] = means.get(name, 0.0) + float(loss.detach()) / parts
-            for act in after[number : number + 1]:
-                act()
+            for callback in after[number : number + 1]:
+                callback()
         values = [value for group in optimiser.param_groups for value in group["params"]]
-        # Instance normalisation of a perfectly flat patch multiplies gradients by 1/√ε in every layer, up to infinity.
-        size = nn.utils.clip_grad_norm_(values, self.recipe.clip_norm or float("inf"))
-        if size.isfinite():
+        # Instance normalisation of a constant patch multiplies gradients by 1/√ε in every layer, up to infinity.
+        norm = nn.utils.clip_grad_norm_(values, self.recipe.clip_norm or float("inf"))
+        if norm.isfinite():
             optimiser.step()
         return means
 
     def end_epoch(self, run: Path) -> dict[str, float]:
-        """Keep the weights of every term that was never lower on average, draw a sample; return the validation.
+        """Save the weights of every term with a new minimum of its mean, write a sample image, and validate.
 
-        Only the first process writes and validates.
+        Only rank zero writes and validates.
+
+        Returns
+        -------
+        dict of str to float
+            The values of `validate`, if there are validation pairs.
         """
         for name, total in self.state.sums.items():
             mean = total / self.steps_per_epoch
             if mean < self.state.best.get(name, float("inf")):
                 self.state.best[name] = mean
-                if self.team.leads:
+                if self.context.is_rank_zero:
                     save_best(run, name, self.state)
         self.state.sums = {}
-        if not self.team.leads:
+        if not self.context.is_rank_zero:
             return {}
         self.write_sample(run)
         return {} if self.validation is None else self.validate()
@@ -253,82 +304,28 @@ class Trainer:
         """
         assert self.validation is not None
         network, draws = self.state.networks.staining, torch.Generator().manual_seed(0)
-        network.eval()
         sums = dict.fromkeys(VALIDATION, 0.0)
-        for _ in range(VALIDATION_BATCHES):
-            batch = self.validation.draw(draws)
-            fake_y = network(batch.x)
-            for name, measure in VALIDATION.items():
-                sums[name] += float(measure(fake_y, batch.y, batch.mask))
-        network.train()
+        with self._evaluating([network]):
+            for _ in range(VALIDATION_BATCHES):
+                batch = self.validation.draw(draws)
+                fake_y = network(batch.x)
+                for name, measure in VALIDATION.items():
+                    sums[name] += float(measure(fake_y, batch.y, batch.mask))
         return {name: value / VALIDATION_BATCHES for name, value in sums.items()}
 
     @torch.no_grad()
     @uncompiled()
     def write_sample(self, run: Path) -> None:
-        """Write a picture of two training patches and, where there is a fold, two of validation."""
+        """Write an image of two training patches and, if a fold validates, of two validation patches."""
         networks, draws = self.state.networks, torch.Generator().manual_seed(1)
-        drawing = [*networks.generators().values(), networks.staining]
-        for network in drawing:
-            network.eval()
         rows = []
-        for sampler in filter(None, (self.sampler, self.validation)):
-            batch = sampler.draw(draws)
-            fake_y = networks.staining(batch.x)
-            fake_x = [] if networks.g_yx is None else [networks.g_yx(batch.y)]
-            # Of several slices the one that is drawn.
-            x = batch.x[:, self.recipe.ct_slices // 2, None] if self.recipe.ct_slices > 1 else batch.x
-            images = [x, fake_y, batch.mask * 2 - 1, batch.y, *fake_x]
-            rows += [[image[number] for image in images] for number in range(min(2, len(batch.x)))]
-        for network in drawing:
-            network.train()
+        with self._evaluating([*networks.generators().values(), networks.staining]):
+            for sampler in filter(None, (self.sampler, self.validation)):
+                batch = sampler.draw(draws)
+                fake_y = networks.staining(batch.x)
+                fake_x = [] if networks.g_yx is None else [networks.g_yx(batch.y)]
+                # Of several slices the middle one, which is stained.
+                x = batch.x[:, self.recipe.ct_slices // 2, None] if self.recipe.ct_slices > 1 else batch.x
+                images = [x, fake_y, batch.mask * 2 - 1, batch.y, *fake_x]
+                rows += [[image[number] for image in images] for number in range(min(2, len(batch.x)))]
         write_sample(run, self.state.step, sample_picture(rows))
-
-
-def _prepared(network: nn.Module, recipe: Recipe, device: torch.device) -> Any:
-    """Put into a network, in place, what makes it quicker on a CPU."""
-    if device.type != "cpu" or recipe.compile or recipe.kernels == "plain":
-        return network
-    return accelerate(network) if recipe.precision == "32-true" else arrange(network)
-
-
-def _build_state(recipe: Recipe, seed: int, fabric: Any, team: Team) -> State:
-    """Build and initialise networks, optimisers and buffers."""
-    draws = torch.Generator().manual_seed(seed)
-
-    if recipe.compile:
-        check_compiler(recipe.cuda_graphs, fabric.device, team.size)
-
-    def build(spec: dict[str, Any]) -> Any:
-        network = _prepared(team.share_dropout(build_network(spec, draws)), recipe, fabric.device)
-        if recipe.checkpoint_activations and not isinstance(network, Discriminator):
-            network = recomputing(network)
-        return fabric.setup_module(compiled(network, recipe.cuda_graphs) if recipe.compile else network)
-
-    def adam(modules: dict[str, nn.Module]) -> torch.optim.Optimizer:
-        values = [value for module in modules.values() for value in module.parameters()]
-        if recipe.cuda_graphs:
-            keep_gradients(values)
-        return fabric.setup_optimizers(torch.optim.Adam(values, lr=recipe.learning_rate, betas=recipe.betas))
-
-    networks = Networks(build(recipe.generator_spec()), conditional=recipe.conditional)
-    if recipe.needs_reverse:
-        networks.g_yx = build(recipe.generator_spec(reverse=True))
-    if recipe.adversarial:
-        networks.d_y = build(recipe.discriminator_spec())
-        networks.d_x = build(recipe.discriminator_spec(reverse=True)) if recipe.needs_reverse else None
-        judges: list[Any] = list(networks.discriminators().values())
-        for judge in judges:
-            judge.mark_forward_method("features")
-    trained = networks.generators()
-    if recipe.needs_field:
-        networks.field = trained["field"] = build(recipe.field)
-    if recipe.average:
-        average = _prepared(build_network(recipe.generator_spec()), recipe, fabric.device)
-        networks.average = fabric.setup_module(average).requires_grad_(False)
-        networks.average.load_state_dict(networks.g_xy.state_dict())
-    optimisers = {"generators": adam(trained)}
-    if recipe.adversarial:
-        optimisers["discriminators"] = adam(networks.discriminators())
-    buffers = {name: ImageBuffer(recipe.buffer) for name in networks.discriminators()}
-    return State(networks, optimisers, buffers, draws)

@@ -13,7 +13,6 @@ from tomostain.errors import InputError
 from tomostain.io.metadata.units import check_pixels
 from tomostain.io.tiff import TIFF_SUFFIXES, check_complete, from_photometric, opened_tiff, stated_spacing, tiff_errors
 from tomostain.io.volumes.base import Source
-from tomostain.io.volumes.registry import Reader, register_reader
 
 
 def natural_slices(folder: Path) -> list[Path]:
@@ -83,7 +82,7 @@ def _slice_numbers(files: list[Path]) -> list[int]:
     return [int(part[index]) for part in parts]
 
 
-def open_tiff_folder(path: Path, dataset: str | None = None) -> Source:
+def tiff_folder_source(folder: Path) -> Source:
     """Open a folder of TIFF slices; every header is looked at, no image data are read.
 
     Raises
@@ -92,7 +91,7 @@ def open_tiff_folder(path: Path, dataset: str | None = None) -> Source:
         For what `natural_slices` refuses, for colour or multi-page files, truncated files, and slices that differ in
         shape or type (the first odd file is named).
     """
-    files = natural_slices(path)
+    files = natural_slices(folder)
     first = _slice_header(files[0])
     with opened_tiff(files[0]) as tif:
         spacing = stated_spacing(tif)
@@ -114,10 +113,6 @@ def open_tiff_folder(path: Path, dataset: str | None = None) -> Source:
         return slab
 
     return Source((len(files), *shape), dtype, spacing, read, (files[0], files[-1]))
-
-
-TIFF_FOLDER = Reader(open_tiff_folder, "a folder of TIFF slices")
-"""The reader of folders that no other reader takes."""
 
 
 def _slice_header(file: Path) -> tuple[tuple[int, int], np.dtype[Any]]:
@@ -148,8 +143,7 @@ def _page_image(path: Path, page: Any, shape: tuple[int, int]) -> NDArray[Any]:
     return image
 
 
-@register_reader(suffixes=TIFF_SUFFIXES, label="TIFF")
-def open_tiff(path: Path, dataset: str | None = None) -> Source:
+def tiff_source(path: Path) -> Source:
     """Open one TIFF or OME-TIFF with many slices.
 
     Raises

@@ -1,0 +1,98 @@
+"""The folder of a run: its description, and whether it may be written or resumed."""
+
+import shutil
+from pathlib import Path
+from typing import Any, TypedDict
+
+import yaml
+
+from tomostain import __version__
+from tomostain.config import read_yaml
+from tomostain.errors import InputError
+from tomostain.io.atomic import refuse_existing, write_text
+from tomostain.train.checkpoint import LAST
+from tomostain.train.logbook import METRICS
+from tomostain.train.recipes import Recipe
+from tomostain.train.terms import RENAMED
+
+DESCRIPTION = "run.yaml"
+
+
+class RunDescription(TypedDict):
+    """What decides the bits of a run. A run is resumed only if all of it is the same."""
+
+    fold: int | None
+    seed: int
+    data: str
+    recipe: dict[str, Any]
+
+
+def create_run(run: Path, description: RunDescription, dataset: Path | None, *, overwrite: bool) -> None:
+    """Write the description of a new run.
+
+    Parameters
+    ----------
+    run : Path
+    description : RunDescription
+    dataset : Path or None
+        Folder of the dataset; None if the pairs were given as arrays.
+    overwrite : bool
+        Remove the files of an existing run.
+
+    Raises
+    ------
+    InputError
+        If the folder holds a run that may not be replaced, or something else.
+    """
+    if (run / DESCRIPTION).is_file():
+        refuse_existing(run, overwrite, what="run")
+        _remove_files(run)
+    elif run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise InputError(f"{run}: exists and is not a run; give another name")
+    _write_description(run, description, dataset)
+
+
+def resume_run(run: Path, description: RunDescription, dataset: Path | None) -> None:
+    """Check that a run has this description, and bring its files to the current names of terms.
+
+    Raises
+    ------
+    InputError
+        If there is no run to resume, or it has another fold, seed, recipe or data.
+    """
+    if not (run / LAST).is_file():
+        raise InputError(f"{run}: nothing to resume (it has no '{LAST}'); set `resume=False`", parameter="resume")
+    recorded = read_yaml(run / DESCRIPTION)
+    if isinstance(recorded.get("recipe"), dict):
+        # Keys that did not exist when the run began have their defaults.
+        values = {"kernels": "plain"} | recorded["recipe"]
+        recorded["recipe"] = Recipe.from_dict(values, str(run / DESCRIPTION)).model_dump(mode="json")
+    for key, value in description.items():
+        if recorded.get(key) != value:
+            raise InputError(
+                f"{run}: the run began with another {key}; resume it with the same, or train in a new folder"
+            )
+    for older, name in RENAMED.items():
+        if (run / f"best-{older}").is_file():
+            (run / f"best-{older}").replace(run / f"best-{name}")
+    _write_description(run, description, dataset)
+
+
+def began_without_kernels(run: Path) -> bool:
+    """Return whether an existing run is from before the recipes' key `kernels`. It has plain kernels."""
+    return (run / LAST).is_file() and "kernels" not in read_yaml(run / DESCRIPTION).get("recipe", {})
+
+
+def _write_description(run: Path, description: RunDescription, dataset: Path | None) -> None:
+    values: dict[str, Any] = {"dataset": None if dataset is None else str(dataset.resolve())}
+    values |= {**description, "tomostain_version": __version__}
+    write_text(run / "recipe.yaml", yaml.safe_dump(values["recipe"], sort_keys=False, allow_unicode=True))
+    write_text(run / DESCRIPTION, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+
+
+def _remove_files(run: Path) -> None:
+    """Remove the files of an earlier run, and nothing else. Its model could be taken for that of the new run."""
+    for folder in ("model", "samples"):
+        shutil.rmtree(run / folder, ignore_errors=True)
+    for path in [run / LAST, run / METRICS, *run.glob("best-*"), *run.glob("events.*")]:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,181 @@
+"""The networks of a recipe, and the record of one training step that loss terms read."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol, cast
+
+from torch import Tensor, nn
+
+
+class _Judge(Protocol):
+    """A discriminator as a loss uses it."""
+
+    def features(self, image: Tensor, *condition: Tensor) -> list[Tensor]:
+        """Return the output of each layer; the scores last."""
+
+
+@dataclass
+class Networks:
+    """The networks of a recipe. Those that its objective does not need are None.
+
+    Attributes
+    ----------
+    g_xy, g_yx : nn.Module
+        Generators from µCT to histology and back.
+    d_y, d_x : nn.Module
+        Discriminators of histology and of µCT.
+    conditional : bool
+        Whether `d_y` also sees the µCT.
+    deformation : nn.Module
+        Predicts the displacement of the histology relative to the µCT; trained with the generators.
+    average : nn.Module
+        G_xy with the running average of its weights. It is not trained, but it stains.
+    frozen : dict of str to nn.Module
+        Fixed networks of loss terms, by name. They are not saved.
+    trained : dict of str to nn.Module
+        Networks of loss terms that are trained with the generators, by name. They are saved.
+    """
+
+    g_xy: nn.Module
+    g_yx: nn.Module | None = None
+    d_y: nn.Module | None = None
+    d_x: nn.Module | None = None
+    conditional: bool = False
+    deformation: nn.Module | None = None
+    average: nn.Module | None = None
+    frozen: dict[str, nn.Module] = field(default_factory=dict)
+    trained: dict[str, nn.Module] = field(default_factory=dict)
+
+    @property
+    def staining(self) -> nn.Module:
+        """The network that stains: G_xy, or its average."""
+        return self.g_xy if self.average is None else self.average
+
+    def generators(self) -> dict[str, nn.Module]:
+        """Return the existing generators by name."""
+        return {name: net for name in ("g_xy", "g_yx") if (net := getattr(self, name)) is not None}
+
+    def discriminators(self) -> dict[str, nn.Module]:
+        """Return the existing discriminators by name."""
+        return {name: net for name in ("d_y", "d_x") if (net := getattr(self, name)) is not None}
+
+    def optimised(self, which: str) -> dict[str, nn.Module]:
+        """Return the networks that one optimiser trains, by their names in a checkpoint.
+
+        Parameters
+        ----------
+        which : {"generators", "discriminators"}
+            The generators are trained together with the deformation and the networks of loss terms.
+        """
+        if which == "discriminators":
+            return self.discriminators()
+        deformation = {} if self.deformation is None else {"field": self.deformation}
+        return self.generators() | deformation | {f"loss.{name}": net for name, net in self.trained.items()}
+
+
+class Step:
+    """One training step: a batch and the outputs of the networks, each computed when it is first read.
+
+    Attributes
+    ----------
+    x : Tensor (B, 1, 3 or ct_slices, H, W)
+        µCT in [-1, 1].
+    y : Tensor (B, 3, H, W)
+        Histology in [-1, 1].
+    mask : Tensor (B, 1, H, W)
+        1 where they correspond.
+    total : function
+        Sums a tensor over the processes that share a batch.
+    """
+
+    def __init__(
+        self,
+        networks: Networks,
+        x: Tensor,
+        y: Tensor,
+        mask: Tensor,
+        total: Callable[[Tensor], Tensor] = lambda value: value,
+    ) -> None:
+        self.networks, self.total = networks, total
+        self.x, self.y, self.mask = x, y, mask
+
+    @cached_property
+    def fake_y(self) -> Tensor:
+        """G_xy(x): virtual histology."""
+        return self.networks.g_xy(self.x)
+
+    @cached_property
+    def fake_x(self) -> Tensor:
+        """G_yx(y): virtual µCT."""
+        return self._reverse(self.y)
+
+    @cached_property
+    def cycled_x(self) -> Tensor:
+        """G_yx(G_xy(x))."""
+        return self._reverse(self.fake_y)
+
+    @cached_property
+    def cycled_y(self) -> Tensor:
+        """G_xy(G_yx(y))."""
+        return self.networks.g_xy(self.fake_x)
+
+    @cached_property
+    def same_x(self) -> Tensor:
+        """G_yx(x)."""
+        return self._reverse(self.x)
+
+    @cached_property
+    def same_y(self) -> Tensor:
+        """G_xy(y)."""
+        return self.networks.g_xy(self.y)
+
+    @property
+    def scores_fake_y(self) -> Tensor:
+        """D_y(G_xy(x)), given x where it is conditional."""
+        return self.features_fake_y[-1]
+
+    @cached_property
+    def features_fake_y(self) -> list[Tensor]:
+        """Output of each layer of D_y for G_xy(x); the scores last."""
+        return self._judged(self.fake_y)
+
+    @cached_property
+    def features_y(self) -> list[Tensor]:
+        """Output of each layer of D_y for y."""
+        return self._judged(self.y)
+
+    @cached_property
+    def scores_fake_x(self) -> Tensor:
+        """D_x(G_yx(y))."""
+        assert self.networks.d_x is not None
+        return self.networks.d_x(self.fake_x)
+
+    @cached_property
+    def displacement(self) -> Tensor:
+        """Displacement φ of the histology (B, 2, h, w), px. No gradient flows to the generator through it."""
+        assert self.networks.deformation is not None
+        return self.networks.deformation(self.fake_y.detach(), self.y)
+
+    def network(self, name: str) -> nn.Module:
+        """Return a network that a loss term declares as `frozen` or `trained`."""
+        known = self.networks.frozen | self.networks.trained
+        if name not in known:
+            raise KeyError(f"no active term declares a network '{name}'; declared: {', '.join(known) or 'none'}")
+        return known[name]
+
+    def keep_fakes_only(self) -> None:
+        """Discard everything but the detached fakes, which the discriminators need."""
+        values = self.__dict__
+        fakes: dict[str, Tensor] = {name: values[name].detach() for name in ("fake_y", "fake_x") if name in values}
+        for name in [name for name in self.__dict__ if isinstance(getattr(Step, name, None), cached_property)]:
+            del self.__dict__[name]
+        self.__dict__.update(fakes)
+
+    def _judged(self, image: Tensor) -> list[Tensor]:
+        judge = cast(_Judge, self.networks.d_y)
+        return judge.features(image, *([self.x] if self.networks.conditional else []))
+
+    def _reverse(self, image: Tensor) -> Tensor:
+        assert self.networks.g_yx is not None
+        return self.networks.g_yx(image)

@@ -1,0 +1,243 @@
+"""The registry of loss terms, and the terms of this package.
+
+A term is a function of a `Step`. The step computes fakes, reconstructions and identities when they are first read, so
+that a recipe pays only for what its terms need: without cycles the reverse generator never runs. Everything that a
+recipe must know about a term is an attribute of its `Term`.
+
+To add a loss, write one decorated function and give its weight in a recipe (docs/how-to/add-a-loss.md)::
+
+    @register_term("edges", paired=True)
+    def edges(step: Step) -> Tensor:
+        return (gradient(step.fake_y) - gradient(step.y)).abs().mean()
+
+Another package adds a loss with an entry point whose name is the name of the term. Its module is imported when a recipe
+asks for a name that is not registered yet::
+
+    [project.entry-points."tomostain.losses"]
+    edges = "my_package.losses"
+"""
+
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from types import MappingProxyType
+from typing import Literal, TypedDict, Unpack
+
+from torch import Tensor, nn
+
+from tomostain.config import suggest
+from tomostain.errors import InputError
+from tomostain.train import losses
+from tomostain.train.step import Step
+
+ENTRY_POINTS = "tomostain.losses"
+
+Compute = Callable[[Step], Tensor]
+Build = Callable[..., nn.Module]
+
+
+@dataclass(frozen=True)
+class Term:
+    """One term of the objective, with what it needs from a recipe.
+
+    Attributes
+    ----------
+    compute : function of Step
+        Returns the loss, a tensor with one number.
+    needs_reverse : bool
+        Whether it needs the reverse generator G_yx.
+    discriminators : tuple of str
+        The discriminators that it needs, of "d_y" and "d_x".
+    needs_deformation : bool
+        Whether it needs the predicted displacement of the histology.
+    paired : bool
+        Whether it compares an image with the other half of its pair.
+    judged : {"histology", "pair"} or None
+        For adversarial terms: the input of D_y, histology alone or together with its µCT. A recipe has one such term.
+    channels : int or None
+        Value of `in_channels` that it needs; None: any.
+    whole_batch : bool
+        Whether its value depends on the whole batch, so that a batch cannot be accumulated in parts.
+    regulariser : bool
+        Whether it only restricts the deformation: another term must fit it.
+    frozen : mapping of str to function
+        Fixed networks that it needs: name → function without arguments that builds the network. Each is built once,
+        with the global random state of the run, and moved to the device of the training. It is not saved.
+    trained : mapping of str to function
+        Networks that are trained with the generators and saved in checkpoints: name → class or function that builds
+        one. Its keyword arguments come from the key `loss_networks` of the recipe.
+    """
+
+    compute: Compute
+    needs_reverse: bool = False
+    discriminators: tuple[str, ...] = ()
+    needs_deformation: bool = False
+    paired: bool = False
+    judged: Literal["histology", "pair"] | None = None
+    channels: int | None = None
+    whole_batch: bool = False
+    regulariser: bool = False
+    frozen: Mapping[str, Callable[[], nn.Module]] = field(default_factory=dict)
+    trained: Mapping[str, Build] = field(default_factory=dict)
+
+
+class TermOptions(TypedDict, total=False):
+    """Keyword arguments of `register_term`: the attributes of `Term`."""
+
+    needs_reverse: bool
+    discriminators: tuple[str, ...]
+    needs_deformation: bool
+    paired: bool
+    judged: Literal["histology", "pair"] | None
+    channels: int | None
+    whole_batch: bool
+    regulariser: bool
+    frozen: Mapping[str, Callable[[], nn.Module]]
+    trained: Mapping[str, Build]
+
+
+TERMS: dict[str, Term] = {}
+"""All registered terms by name."""
+
+RENAMED = MappingProxyType(
+    {"settled": "registered_pixelwise", "settled_l1": "registered_l1", "tolerant": "shift_tolerant_l1"}
+)
+"""Older names of terms, in recipes and in runs."""
+
+
+def register_term(name: str, **options: Unpack[TermOptions]) -> Callable[[Compute], Compute]:
+    """Register a function of a `Step` as a loss term; use as a decorator.
+
+    Parameters
+    ----------
+    name : str
+        Key of the term in the table `terms` of a recipe.
+    **options
+        Attributes of `Term`.
+
+    Raises
+    ------
+    ValueError
+        If another function has this name.
+
+    Examples
+    --------
+    >>> @register_term("darkness")
+    ... def darkness(step):
+    ...     return -step.fake_y.mean()
+    >>> find_term("darkness").paired
+    False
+    >>> del TERMS["darkness"]
+    """
+
+    def decorate(compute: Compute) -> Compute:
+        if name in TERMS or name in RENAMED:
+            raise ValueError(f"a loss term '{name}' is already registered; choose another name")
+        TERMS[name] = Term(compute, **options)
+        return compute
+
+    return decorate
+
+
+def find_term(name: str) -> Term:
+    """Return a term by its name; look for an entry point of this name if none is registered.
+
+    Raises
+    ------
+    InputError
+        If the name is unknown (with "did you mean"), or the package that has the term cannot be imported.
+
+    Examples
+    --------
+    >>> find_term("cycle").needs_reverse
+    True
+    """
+    if name not in TERMS:
+        for point in entry_points(group=ENTRY_POINTS, name=name):
+            try:
+                point.load()
+            except Exception as error:
+                raise InputError(f"term '{name}': cannot import {point.value}, which has it ({error})") from error
+    if name not in TERMS:
+        raise InputError(f"unknown term '{name}'{suggest(name, list(TERMS))}")
+    return TERMS[name]
+
+
+def current_name(name: str) -> str:
+    """Return the name of a term today, with a deprecation warning if `name` is an older one."""
+    if name not in RENAMED:
+        return name
+    warnings.warn(f"the loss term '{name}' is now '{RENAMED[name]}'", DeprecationWarning, stacklevel=3)
+    return RENAMED[name]
+
+
+def check_arguments(name: str, build: Build, arguments: Mapping[str, object]) -> None:
+    """Raise ValueError if a network of a loss term does not take these keyword arguments."""
+    try:
+        inspect.signature(build).bind(**arguments)
+    except TypeError as error:
+        raise ValueError(f"loss_networks: {name}: {error}") from None
+
+
+@register_term("adversarial", needs_reverse=True, discriminators=("d_y", "d_x"), judged="histology")
+def _adversarial(s: Step) -> Tensor:
+    return losses.adversarial(s.scores_fake_y, s.scores_fake_x)
+
+
+# G_xy(y) and G_yx(x) of eq. (3) give each network an image of the other domain: both need the same channels.
+@register_term("identity", needs_reverse=True, channels=3)
+def _identity(s: Step) -> Tensor:
+    return losses.identity(s.same_x, s.x, s.same_y, s.y, s.mask)
+
+
+@register_term("cycle", needs_reverse=True)
+def _cycle(s: Step) -> Tensor:
+    return losses.cycle(s.cycled_x, s.x, s.cycled_y, s.y, s.mask)
+
+
+@register_term("pixelwise", needs_reverse=True, paired=True)
+def _pixelwise(s: Step) -> Tensor:
+    return losses.pixelwise(s.fake_y, s.y, s.fake_x, s.x, s.mask)
+
+
+@register_term("greyscale", needs_reverse=True)
+def _greyscale(s: Step) -> Tensor:
+    return losses.greyscale(s.fake_x, s.mask)
+
+
+@register_term("conditional_adversarial", discriminators=("d_y",), paired=True, judged="pair")
+@register_term("adversarial_y", discriminators=("d_y",), judged="histology")
+def _adversarial_y(s: Step) -> Tensor:
+    return losses.conditional_adversarial(s.scores_fake_y)
+
+
+@register_term("feature_matching", discriminators=("d_y",), paired=True)
+def _feature_matching(s: Step) -> Tensor:
+    return losses.feature_matching(s.features_y[:-1], s.features_fake_y[:-1], s.mask)
+
+
+@register_term("registered_pixelwise", needs_reverse=True, needs_deformation=True, paired=True, whole_batch=True)
+def _registered_pixelwise(s: Step) -> Tensor:
+    return losses.registered_pixelwise(s.fake_y, s.y, s.fake_x, s.x, s.mask, s.displacement, s.total)
+
+
+@register_term("registered_l1", needs_deformation=True, paired=True, whole_batch=True)
+def _registered_l1(s: Step) -> Tensor:
+    return losses.registered_l1(s.fake_y, s.y, s.mask, s.displacement, s.total)
+
+
+@register_term("smoothness", needs_deformation=True, regulariser=True)
+def _smoothness(s: Step) -> Tensor:
+    return losses.smoothness(s.displacement)
+
+
+@register_term("shift_tolerant_l1", paired=True)
+def _shift_tolerant_l1(s: Step) -> Tensor:
+    return losses.shift_tolerant_l1(s.fake_y, s.y, s.mask)
+
+
+@register_term("l1", paired=True)
+def _l1(s: Step) -> Tensor:
+    return losses.l1(s.fake_y, s.y, s.mask)
