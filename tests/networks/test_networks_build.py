@@ -7,9 +7,21 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from tomostain.errors import InputError
-from tomostain.networks import build_network, count_parameters
+from tomostain.io import ModelSpec
+from tomostain.networks import (
+    Discriminator,
+    DiscriminatorSpec,
+    build_network,
+    count_multiply_adds,
+    count_parameters,
+    parse_discriminator_spec,
+    parse_generator_spec,
+    register_discriminator,
+)
 from tomostain.networks.layers import ChannelNorm
 from tomostain.networks.receptive_field import receptive_field
+from tomostain.networks.registry import unregister
+from tomostain.train import Recipe
 
 
 def seen_px(network, size):
@@ -190,6 +202,59 @@ def test_weights_come_from_the_generator_with_deviation_0_02():
 def test_wrong_specifications_are_named(spec, message):
     with pytest.raises(InputError, match=message):
         build_network(spec)
+
+
+def test_a_specification_is_the_same_as_a_mapping_and_as_an_object():
+    mapping = {"name": "convnext-unet", "width": 4, "downs": 3}
+    spec = parse_generator_spec(mapping)
+    assert build_network(spec).spec == spec == type(spec)(width=4, downs=3)
+    assert spec.model_dump() == build_network(mapping).spec.model_dump()
+    older = build_network(mapping | {"name": "ladder"}, torch.Generator().manual_seed(0)).state_dict()
+    newer = build_network(spec, torch.Generator().manual_seed(0)).state_dict()
+    assert list(older) == list(newer)
+    assert all(torch.equal(older[name], newer[name]) for name in newer)
+    about = {"voxel_um": 5, "stain": "h&e", "recipe": "test", "tomostain_version": "0"}
+    assert ModelSpec(generator=spec, **about).generator == spec.model_dump()
+
+
+def test_roles_are_checked():
+    assert parse_discriminator_spec({"name": "patch", "layers": 2}).min_size_px == 12
+    with pytest.raises(InputError, match="a generator cannot be a 'patch'; known: convnext-unet, gated, resnet"):
+        parse_generator_spec({"name": "patch"})
+    with pytest.raises(InputError, match="a discriminator cannot be a 'unet'; known: patch"):
+        parse_discriminator_spec({"name": "unet"})
+
+
+def test_a_discriminator_can_be_registered_and_a_recipe_checks_its_patches():
+    @register_discriminator("toy-judge")
+    class Judge(Discriminator):
+        class Spec(DiscriminatorSpec):
+            power: float = 2.0
+
+            @property
+            def min_size_px(self):
+                return 512
+
+        def features(self, image, condition=None):
+            return [image.mean(dim=1, keepdim=True).abs() ** self.spec.power]
+
+    try:
+        judge = build_network({"name": "toy-judge", "power": 1})
+        assert torch.equal(judge(torch.full((1, 3, 4, 4), -2.0)), torch.full((1, 1, 4, 4), 2.0))
+        values = {"name": "x", "terms": {"l1": 1.0, "adversarial_y": 1.0}, "generator": {"name": "resnet"}}
+        with pytest.raises(InputError, match="patch_px 256 is too small for this discriminator; give at least 512"):
+            Recipe.from_dict(values | {"discriminator": {"name": "toy-judge"}})
+        recipe = Recipe.from_dict(values | {"discriminator": {"name": "toy-judge"}, "patch_px": 512})
+        assert recipe.discriminator_spec() == {"name": "toy-judge", "in_channels": 3}
+    finally:
+        unregister("toy-judge")
+
+
+def test_multiply_adds_leave_the_network_as_it_was():
+    network = build_network({"name": "unet", "width": 2, "downs": 2}).train()
+    assert count_multiply_adds(network, (1, 3, 8, 8)) == count_multiply_adds(network, (2, 3, 8, 8)) // 2 > 0
+    assert network.training
+    assert not any(module._forward_hooks for module in network.modules())
 
 
 def test_the_field_is_bounded_and_has_a_knot_every_few_pixels():

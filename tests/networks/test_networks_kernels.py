@@ -1,7 +1,9 @@
 """Fast convolutions are held to torch's own in float64, forward and backward, and to the network they are put into."""
 
 import copy
+import re
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
+import tomostain
 from tomostain.io import ModelSpec, save_model
 from tomostain.networks.build import build_network
 from tomostain.networks.kernels import accelerate
@@ -300,3 +303,12 @@ def test_staining_on_a_cpu_is_the_same_to_a_hundredth_of_a_grey_level(tmp_path):
     wanted = plain(ct)
     assert wanted.std() > 10
     assert (found - wanted).abs().max() < 0.01
+
+
+def test_nothing_imports_the_modules_of_the_kernels_but_their_own_package():
+    package = Path(tomostain.__file__).parent
+    for path in package.rglob("*.py"):
+        if path.parent.name != "kernels":
+            assert not re.search(
+                r"networks\.kernels\.\w+ import|from tomostain.networks.kernels import \w+ as", path.read_text()
+            )

@@ -246,25 +246,25 @@ class ConvNeXtUNet(_Folded):
         downs = spec.downs
         features = [spec.width * min(2**level, 8) for level in range(downs)]
 
-        def rung(level: int) -> nn.Module:
+        def stage(level: int) -> nn.Module:
             return nn.Sequential(*(self.block(features[level], spec.kernel, spec.norm) for _ in range(spec.blocks)))
 
         # The module names are those of stored models.
-        self.down_rungs = nn.ModuleList(rung(level) for level in range(downs))
+        self.down_rungs = nn.ModuleList(stage(level) for level in range(downs))
         self.downs = nn.ModuleList(nn.Conv2d(features[n], features[n + 1], 2, 2) for n in range(downs - 1))
         self.ups = nn.ModuleList(
             nn.Sequential(nn.Conv2d(features[n + 1], 4 * features[n], 1), nn.PixelShuffle(2)) for n in range(downs - 1)
         )
-        self.up_rungs = nn.ModuleList(rung(level) for level in range(downs - 1))
+        self.up_rungs = nn.ModuleList(stage(level) for level in range(downs - 1))
 
     def forward(self, image: Tensor) -> Tensor:
         """Translate a batch (B, in_channels, H, W) into (B, out_channels, H, W)."""
         value, skips = self.down_rungs[0](self.stem(image)), []
-        for down, rung in zip(self.downs, self.down_rungs[1:], strict=True):
+        for down, stage in zip(self.downs, self.down_rungs[1:], strict=True):
             skips.append(value)
-            value = rung(down(value))
-        for up, rung in zip(reversed(self.ups), reversed(self.up_rungs), strict=True):
-            value = rung(up(value) + skips.pop())
+            value = stage(down(value))
+        for up, stage in zip(reversed(self.ups), reversed(self.up_rungs), strict=True):
+            value = stage(up(value) + skips.pop())
         return self.head(value, image)
 
 

@@ -41,11 +41,11 @@ class _Normalise(torch.autograd.Function):
     def forward(ctx: _Context, pixels: Tensor, eps: float) -> Tensor:
         result = torch.empty_like(pixels)
         inverse = pixels.new_empty(len(pixels), 1, pixels.shape[2], dtype=_computing_dtype(pixels.dtype))
-        for into, picture, r in zip(result, pixels, inverse, strict=True):
-            mean = _total(_sums(piece)[0] for piece in _pieces(picture)) / len(picture)
-            squares = _total(_sums((piece - mean).square_())[0] for piece in _pieces(picture))
-            torch.rsqrt(squares / len(picture) + eps, out=r)
-            for normalised, piece in zip(into.split(_rows(into)), _pieces(picture), strict=True):
+        for into, image, r in zip(result, pixels, inverse, strict=True):
+            mean = _total(_sums(piece)[0] for piece in _pieces(image)) / len(image)
+            squares = _total(_sums((piece - mean).square_())[0] for piece in _pieces(image))
+            torch.rsqrt(squares / len(image) + eps, out=r)
+            for normalised, piece in zip(into.split(_rows(into)), _pieces(image), strict=True):
                 torch.addcmul(-mean * r, piece, r, out=normalised)
         ctx.save_for_backward(result, inverse)
         return result
@@ -69,13 +69,13 @@ def _computing_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
-def _rows(picture: Tensor) -> int:
-    return max(1, _PIECE // picture.shape[1])
+def _rows(image: Tensor) -> int:
+    return max(1, _PIECE // image.shape[1])
 
 
-def _pieces(picture: Tensor) -> Iterator[Tensor]:
+def _pieces(image: Tensor) -> Iterator[Tensor]:
     """Split (pixels, C) into pieces that fit into the cache."""
-    return (piece.to(_computing_dtype(piece.dtype)) for piece in picture.split(_rows(picture)))
+    return (piece.to(_computing_dtype(piece.dtype)) for piece in image.split(_rows(image)))
 
 
 def _total(sums: Iterable[Tensor]) -> Tensor:
@@ -83,7 +83,7 @@ def _total(sums: Iterable[Tensor]) -> Tensor:
     return torch.cat(list(sums)).sum(dim=0, keepdim=True)
 
 
-def _sums(*pictures: Tensor) -> tuple[Tensor, ...]:
-    """Return the sum over the pixels of each picture (pixels, C): (1, C)."""
-    ones = pictures[0].new_ones(1, len(pictures[0]))
-    return tuple(ones @ picture for picture in pictures)
+def _sums(*images: Tensor) -> tuple[Tensor, ...]:
+    """Return the sum over the pixels of each image (pixels, C): (1, C)."""
+    ones = images[0].new_ones(1, len(images[0]))
+    return tuple(ones @ image for image in images)

@@ -165,9 +165,9 @@ def channels_last(image: Tensor) -> Tensor:
     if image.is_contiguous(memory_format=torch.channels_last):
         return image.permute(0, 2, 3, 1)
     result = image.new_empty(len(image), *image.shape[2:], image.shape[1])
-    for into, picture in zip(result, image, strict=True):
+    for into, single in zip(result, image, strict=True):
         # torch transposes matrices block by block: four times as fast where sides are powers of 2.
-        into.flatten(0, 1).copy_(picture.flatten(1).t())
+        into.flatten(0, 1).copy_(single.flatten(1).t())
     return result
 
 
