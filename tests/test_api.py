@@ -5,9 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import tomostain as ts
+from tomostain.io import write_stack
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = """
@@ -68,3 +70,13 @@ def test_the_installation_is_described():
     assert set(installation.optional) >= {"vtk", "SimpleITK"}
     assert installation.devices
     assert any(line.startswith("memory: ") for line in installation.describe())
+
+
+def test_a_file_is_described(tmp_path):
+    write_stack(tmp_path / "volume", np.arange(24, dtype=np.uint8).reshape(2, 3, 4), voxel_um=(5.0, 5.0, 5.0))
+    result = ts.check_path(str(tmp_path / "volume"))
+    assert result.kind == "volume"
+    assert result.describe()[1] == "  middle slice: min 12, mean 17.5, max 23"
+    with pytest.raises(ts.InputError, match="nowhere: no such file or folder") as caught:
+        ts.check_path(tmp_path / "nowhere")
+    assert caught.value.parameter == "path"

@@ -128,7 +128,6 @@ NAMES_OPTIONS = {
     "stain",
     "tiling",
     "train",
-    "view",
 }
 # Programs other than ours, and the page of the demo, which shows commands to type.
 FOREIGN_OPTIONS = {"--check", "--force-reinstall", "--ntasks-per-node", "--signal"}

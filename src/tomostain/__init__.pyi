@@ -8,6 +8,7 @@ from .errors import (
     OutOfDistributionWarning,
     RegistrationUncertainError,
 )
+from .inspection import Inspection, check_path
 from .installation import describe_installation
 from .io import (
     Slide,
@@ -31,6 +32,7 @@ __all__ = [
     "Dataset",
     "DemoConfig",
     "InputError",
+    "Inspection",
     "InterruptedRunError",
     "OutOfDistributionWarning",
     "Pair",
@@ -44,6 +46,7 @@ __all__ = [
     "StainedVolume",
     "Volume",
     "__version__",
+    "check_path",
     "dataset",
     "demo",
     "describe_installation",

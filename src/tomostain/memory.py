@@ -1,30 +1,30 @@
-"""Memory that was freed stays at hand for the next layer, in place of going back to the system page by page.
+"""Keep freed memory in the process instead of returning it to the system page by page.
 
 A convolution of 1024² pixels fills blocks of hundreds of megabytes and frees them again. Above 32 MiB the GNU C library
-takes each from the system and gives it back at once; the system clears every page anew. In staining on a CPU that is a
-quarter of the time (docs/explanation/speed.md).
+requests each block from the system and returns it at once, and the system clears every page again. In staining on a CPU
+this takes a quarter of the time (docs/explanation/speed.md).
 """
 
 import ctypes
 import os
 import platform
 
-# <malloc.h>: what the two do is told there, and in mallopt(3).
+# Parameter numbers from <malloc.h>; see mallopt(3).
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _NEVER = 2**31 - 1
 OVERRULED_BY = ("MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 
 
 def keep_freed_memory() -> bool:
-    """Have this process keep freed blocks of any size until it ends, where the C library is GNU's.
+    """Make this process keep freed blocks of any size until it ends, if it uses the GNU C library.
 
-    A variable of the environment that sets malloc's options goes before. For programs, not for libraries: the whole
-    process is concerned.
+    Environment variables that configure malloc take precedence. This is for programs, not for libraries: it concerns
+    the whole process.
 
     Returns
     -------
     bool
-        Whether it does now.
+        Whether the setting was changed.
     """
     if platform.libc_ver()[0] != "glibc" or any(name in os.environ for name in OVERRULED_BY):
         return False

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from studies.table1.editions import ROWS
 from tomostain.dataset.dataset import load_dataset
@@ -23,11 +22,6 @@ from tomostain.devices import choose_device
 from tomostain.networks import build_network, count_multiply_adds, count_parameters
 from tomostain.train import load_recipe
 from tomostain.train.trainer import Trainer
-
-
-def multiply_adds(network: nn.Module, image: torch.Tensor) -> int:
-    """Return `tomostain.networks.count_multiply_adds` for the shape of an image."""
-    return count_multiply_adds(network, tuple(image.shape))
 
 
 def seconds_a_step(name: str, steps: int) -> float:
@@ -67,7 +61,7 @@ def main() -> None:
     for name in options.recipes:
         recipe = load_recipe(name)
         network = build_network(recipe.generator_spec())
-        cost = multiply_adds(network, torch.zeros(1, recipe.in_channels, recipe.patch_px, recipe.patch_px))
+        cost = count_multiply_adds(network, (1, recipe.in_channels, recipe.patch_px, recipe.patch_px))
         step = f" {recipe.batch} | {seconds_a_step(name, options.steps):.2g} |" if options.steps else ""
         weights = count_parameters(network) / 1e6
         print(f"| {name} | {recipe.patch_px} | {cost / 1e9:.3f} | {weights:.2f} |{step}", flush=True)

@@ -22,7 +22,6 @@ import numpy as np
 import torch
 
 from benchmarks.measure import about, as_rows, paired
-from studies.table1.cost import multiply_adds
 from studies.table1.distil import Distilled, unlabelled
 from studies.table1.editions import EDITIONS
 from studies.table1.pareto_report import HALF, report
@@ -33,7 +32,7 @@ from tomostain.io import ModelSpec
 from tomostain.io.atomic import write_text
 from tomostain.io.models import save_model
 from tomostain.memory import keep_freed_memory
-from tomostain.networks.build import build_network, count_parameters
+from tomostain.networks import build_network, count_multiply_adds, count_parameters
 from tomostain.networks.kernels import accelerate
 from tomostain.networks.precision import with_precision
 from tomostain.stain import StainConfig, Translator, load_translator, stain_slice
@@ -113,7 +112,7 @@ def do_point(point: str, out: Path, lpips: Lpips, steps: int) -> None:
         "generator": recipe.generator,
         "taught_by": TEACHER if point in STUDENTS else None,
         "steps": steps,
-        "multiply_adds": multiply_adds(network, image),
+        "multiply_adds": count_multiply_adds(network, tuple(image.shape)),
         "weights": count_parameters(network),
         "halo_px": halo_of(recipe.generator_spec()) if model.tile_invariant else None,
         "seed": int(point in AGAIN),

@@ -13,7 +13,6 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from studies.table1.cost import multiply_adds
 from studies.table1.data import centred, labels_on_pair, make, misplaced
 from studies.table1.editions import DIFFICULTIES, EDITIONS, laboratory, materials
 from studies.table1.figures import generated_ct, liveliest
@@ -205,12 +204,3 @@ def test_slices_of_one_subject_are_one_draw(tmp_path):
     rows = patches(tmp_path, "seconds", PET_MRI, PET_MRI, "paper")
     found = interval(rows["ours"], "ssim")
     assert (found.n, found.specimens) == (10, 2)
-
-
-@pytest.mark.parametrize("stride", [1, 2])
-def test_multiply_adds_are_those_of_the_definition(stride):
-    """Plain: each output value meets in × k². Transposed: each input value meets out × k²."""
-    image = torch.zeros(2, 3, 8, 10)
-    plain = torch.nn.Conv2d(3, 5, 3, stride, 1)
-    assert multiply_adds(torch.nn.Sequential(plain, torch.nn.ReLU()), image) == plain(image).numel() * 3 * 9
-    assert multiply_adds(torch.nn.ConvTranspose2d(3, 5, 4, stride, 1), image) == image.numel() * 5 * 16

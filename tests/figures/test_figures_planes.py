@@ -64,7 +64,7 @@ def test_images_keep_their_colours_side_by_side():
     assert picture.shape[1] == 400
     assert (picture[100, 300] == (0, 0, 200)).all()
     assert (picture[100, 100] == 255).all()
-    with pytest.raises(ValueError, match="do not make a row"):
+    with pytest.raises(ValueError, match="cannot be arranged in a row"):
         side_by_side([grey, blue[:20]], ["a", "b"], 5)
 
 

@@ -35,7 +35,9 @@ def test_folder_is_kept_when_the_block_fails(tmp_path: Path) -> None:
 
 def test_existing_output_is_refused(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "old")
-    with pytest.raises(InputError, match=r"a\.txt: the output exists already; give another name, or --overwrite"):
+    with pytest.raises(
+        InputError, match=r"a\.txt: the output exists already; give another name, or add `overwrite=True`"
+    ):
         write_text(tmp_path / "a.txt", "new", overwrite=False)
     with pytest.raises(InputError, match="is a folder where a file is to be written"):
         write_text(tmp_path, "new")

@@ -32,7 +32,7 @@ def test_every_facility_gives_the_same_volume_and_voxel_size(tmp_path: Path, vol
 @pytest.mark.parametrize("name", lay.SILENT)
 def test_programs_that_write_no_voxel_size_are_asked_for_it(tmp_path: Path, volume: Array, name: str) -> None:
     path = lay.SILENT[name](tmp_path, volume)
-    with pytest.raises(InputError, match="the voxel size is not in the file; give it with --voxel-um"):
+    with pytest.raises(InputError, match="the voxel size is not in the file; give it with `voxel_um`"):
         open_volume(path)
     opened = open_volume(path, voxel_um=5)
     np.testing.assert_array_equal(opened.read(0, 7), volume)
@@ -76,7 +76,7 @@ def test_file_and_log_that_contradict_each_other(tmp_path: Path, volume: Array) 
     with pytest.raises(
         InputError,
         match=r"slice_0000.tif states voxels of z 7 µm, y 7 µm, x 7 µm, \S+a_rec.log says 5 µm; give the right size "
-        "with --voxel-um",
+        "with `voxel_um`",
     ):
         open_volume(tmp_path / "stack")
     log.write_text(lay.skyscan_log(7.05))

@@ -165,5 +165,5 @@ def test_a_stack_of_unlike_or_no_slices_is_a_fault(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one slice"):
         write_stack(tmp_path / "a", [], voxel_um=1)
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(InputError, match="voxel_um: 0 is not a length"):
+    with pytest.raises(InputError, match="`voxel_um`: 0 is not a length"):
         write_stack(tmp_path / "a", [np.zeros((2, 2), np.uint8)], voxel_um=0)

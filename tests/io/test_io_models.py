@@ -143,7 +143,7 @@ def test_weights_of_another_network_are_named() -> None:
     check_state(expected, expected, "m")
     with pytest.raises(InputError, match=r"m: tensor 'bias' is missing"):
         check_state({"weight": expected["weight"]}, expected, "m")
-    with pytest.raises(InputError, match=r"tensor 'weight' has shape \(4, 5\), the network \(4, 3\)"):
+    with pytest.raises(InputError, match=r"tensor 'weight' has shape \(4, 5\), but the network expects \(4, 3\)"):
         check_state(torch.nn.Linear(5, 4).state_dict(), expected, "m")
     with pytest.raises(InputError, match=r"tensor 'extra' is unknown"):
         check_state({**expected, "extra": expected["bias"]}, expected, "m")

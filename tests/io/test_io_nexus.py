@@ -76,7 +76,7 @@ def test_of_several_volumes_the_one_the_file_shows_is_taken(tmp_path: Path) -> N
         for name in ("a", "b"):
             file[f"entry/{name}/data"] = VOLUME + (name == "b")
             file[f"entry/{name}"].attrs["NX_class"] = "NXdata"
-    with pytest.raises(InputError, match=r"holds 2 volumes \(entry/a/data, entry/b/data\); name one with --dataset"):
+    with pytest.raises(InputError, match=r"holds 2 volumes \(entry/a/data, entry/b/data\); name one with `dataset`"):
         open_volume(path, voxel_um=5)
     with h5py.File(path, "a") as file:
         file.attrs["default"], file["entry"].attrs["default"] = "entry", "b"
@@ -114,6 +114,6 @@ def test_the_voxel_size_of_nabu_before_2023(tmp_path: Path) -> None:
 
 def test_httomo_with_as_many_angles_as_rows_cannot_be_told_from_projections(tmp_path: Path) -> None:
     path = lay.httomo(tmp_path, VOLUME, angles=VOLUME.shape[1])
-    with pytest.raises(InputError, match=r"projections .*; reconstruct them first, or name one with --dataset if"):
+    with pytest.raises(InputError, match=r"projections .*; reconstruct them first, or name one with `dataset` if"):
         open_volume(path, voxel_um=5)
     np.testing.assert_array_equal(open_volume(path, voxel_um=5, dataset="data").read(0, 4), VOLUME)

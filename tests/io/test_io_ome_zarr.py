@@ -165,7 +165,9 @@ def test_a_complete_volume_has_nothing_pending(tmp_path: Path, rgb: np.ndarray) 
 def test_another_provenance_is_not_continued(tmp_path: Path, rgb: np.ndarray, change: dict, message: str) -> None:
     path = tmp_path / "a.zarr"
     _create(path)
-    with pytest.raises(InputError, match=f"a.zarr: cannot be continued, {message}; give another name, or --overwrite"):
+    with pytest.raises(
+        InputError, match=f"a.zarr: cannot be continued, {message}; give another name, or add `overwrite=True`"
+    ):
         _create(path, **{"resume": True, **change})
     assert _create(path, **{"resume": True, "overwrite": True, **change}).pending() != []
 

@@ -47,7 +47,7 @@ def test_a_folder_that_does_not_say_is_refused_with_both_sizes(tmp_path: Path, f
     with pytest.raises(
         InputError,
         match=r"reco\.log names voxels of 1\.28 µm or 2\.56 µm.* \(unbinned, binned\), and neither the folder's name "
-        "nor the slices say which they have; give it with --voxel-um",
+        "nor the slices say which they have; give it with `voxel_um`",
     ):
         open_volume(path)
 
@@ -103,7 +103,7 @@ def test_logs_of_one_scan_that_contradict_each_other(tmp_path: Path) -> None:
 @pytest.mark.parametrize("scan", ["syn7_2", "syn", "7", "other"])
 def test_the_log_of_another_scan_is_not_believed(tmp_path: Path, scan: str) -> None:
     path = _hereon(tmp_path, "float_rawBin2", lay.hereon_log(1.28, 2.56, scan))
-    with pytest.raises(InputError, match=rf"not in the file, and \S+reco\.log is of {scan}; give it with --voxel-um"):
+    with pytest.raises(InputError, match=rf"not in the file, and \S+reco\.log is of {scan}; give it with `voxel_um`"):
         open_volume(path)
 
 

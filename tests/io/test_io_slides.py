@@ -81,7 +81,7 @@ def test_plain_tiff_pyramids_are_read_through_openslide(tmp_path: Path, rgb: np.
     image, pixel_um = slide.read(1.0)
     assert image.shape == (601, 350, 3)
     assert pixel_um == pytest.approx(1.0, rel=1e-2)
-    with pytest.raises(InputError, match="the pixel size is not in the file; give it with --pixel-um"):
+    with pytest.raises(InputError, match="the pixel size is not in the file; give it with `pixel_um`"):
         open_slide(write("printed.tif", 96, "INCH"))
 
 
@@ -89,13 +89,13 @@ def test_the_pixel_size_is_never_guessed(tmp_path: Path, rgb: np.ndarray) -> Non
     write_image(tmp_path / "a.png", rgb)
     tifffile.imwrite(tmp_path / "a.tif", rgb, resolution=(300, 300), resolutionunit="INCH", metadata=None)
     for name in ("a.png", "a.tif"):
-        with pytest.raises(InputError, match=r"the pixel size is not in the file; give it with --pixel-um"):
+        with pytest.raises(InputError, match=r"the pixel size is not in the file; give it with `pixel_um`"):
             open_slide(tmp_path / name)
         slide = open_slide(tmp_path / name, pixel_um=3.0)
         assert slide.levels == (((1201, 700), 3.0),)
         np.testing.assert_array_equal(slide.read(100)[0], rgb)
     for bad in (0, -1, float("nan"), float("inf")):
-        with pytest.raises(InputError, match=r"--pixel-um: .* is not a length"):
+        with pytest.raises(InputError, match=r"`pixel_um`: .* is not a length"):
             open_slide(tmp_path / "a.png", pixel_um=bad)
 
 

@@ -154,11 +154,11 @@ def test_hdf5_with_none_or_several_volumes(tmp_path: Path) -> None:
     _says(r"holds no three-dimensional dataset; found image 4×5", path)
     with h5py.File(path, "a") as file:
         file["x/first"], file["x/second"] = np.zeros((3, 4, 5)), np.ones((3, 4, 5))
-    _says(r"holds 2 volumes \(x/first, x/second\); name one with --dataset", path)
+    _says(r"holds 2 volumes \(x/first, x/second\); name one with `dataset`", path)
     assert open_volume(path, voxel_um=5, dataset="x/second").read(0, 1).min() == 1
-    _says(r"--dataset x/third is not in the file; found image 4×5, x/first 3×4×5", path, dataset="x/third")
-    _says(r"--dataset x is not in the file", path, dataset="x")
-    _says(r"--dataset image is float64 of shape \(4, 5\), not a volume", path, dataset="image")
+    _says(r"`dataset`: x/third is not in the file; found image 4×5, x/first 3×4×5", path, dataset="x/third")
+    _says(r"`dataset`: x is not in the file", path, dataset="x")
+    _says(r"`dataset`: image is float64 of shape \(4, 5\), not a volume", path, dataset="image")
     path.write_bytes(path.read_bytes()[:1000])
     _says("cannot be read as HDF5", path)
 
@@ -179,7 +179,7 @@ def test_the_real_projections() -> None:
     if not path.is_file():
         pytest.skip("optional real data are not there")
     _says(r"holds no volume but projections \(found exchange/data 181×2×640", path)
-    _says("--dataset exchange/data holds 181 projections", path, dataset="exchange/data")
+    _says("`dataset`: exchange/data holds 181 projections", path, dataset="exchange/data")
 
 
 @pytest.mark.parametrize("name", ["a.mha", "c.mha", "a.nrrd", "c.nrrd", "a.nii", "a.nii.gz"])
@@ -198,7 +198,7 @@ def test_medical_formats_that_are_no_grey_volume(tmp_path: Path) -> None:
     sitk = pytest.importorskip("SimpleITK")
     colours = sitk.GetImageFromArray(np.zeros((3, 4, 5, 3), np.uint8), isVector=True)
     sitk.WriteImage(colours, str(tmp_path / "rgb.mha"))
-    _says("has 3 values a voxel; a µCT volume is grey", tmp_path / "rgb.mha")
+    _says("has 3 values per voxel; a µCT volume is grey", tmp_path / "rgb.mha")
     sitk.WriteImage(sitk.GetImageFromArray(np.zeros((4, 5), np.uint8)), str(tmp_path / "flat.mha"))
     _says(r"holds an array of shape \(4, 5\), not a volume", tmp_path / "flat.mha")
 
@@ -207,7 +207,7 @@ def test_zarr_that_is_no_grey_volume(tmp_path: Path) -> None:
     (tmp_path / "a.zarr").mkdir()
     _says("cannot be read as Zarr", tmp_path / "a.zarr")
     zarr.open_group(tmp_path / "b.zarr", mode="w").create_array("x", data=np.zeros((3, 4, 5)))
-    _says("is no OME-Zarr image", tmp_path / "b.zarr")
+    _says("is not an OME-Zarr image", tmp_path / "b.zarr")
     zarr.save_array(tmp_path / "c.zarr", np.zeros((2, 3, 4, 5), np.uint8))
     _says("a µCT volume has z, y, x", tmp_path / "c.zarr")
 

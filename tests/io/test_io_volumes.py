@@ -165,7 +165,7 @@ def test_the_given_voxel_size_stands_above_the_files(tmp_path: Path) -> None:
     assert open_volume(path, voxel_um=7).voxel_um == (7.0, 7.0, 7.0)
     assert open_volume(path, voxel_um=(1, 2, 3)).voxel_um == (1.0, 2.0, 3.0)
     for bad in (0, -5, float("nan"), float("inf"), (1, 2, 0)):
-        with pytest.raises(InputError, match=r"--voxel-um: .* is not a length; give a positive number of µm"):
+        with pytest.raises(InputError, match=r"`voxel_um`: .* is not a length; give a positive number of µm"):
             open_volume(path, voxel_um=bad)
     with pytest.raises(InputError, match="has 2 numbers; give one, or three"):
         open_volume(path, voxel_um=(1, 2))
@@ -192,7 +192,7 @@ def test_a_voxel_size_is_believed_only_where_it_was_measured(tmp_path: Path, opt
         assert stated_spacing(tif) == pytest.approx(stated)
     if None in stated:
         only = r" \(only y 5 µm, x 5 µm\)" if stated[1] else ""
-        with pytest.raises(InputError, match=f"the voxel size is not in the file{only}; give it with --voxel-um"):
+        with pytest.raises(InputError, match=f"the voxel size is not in the file{only}; give it with `voxel_um`"):
             open_volume(tmp_path / "a.tif")
 
 
@@ -205,7 +205,7 @@ def test_other_formats_that_are_silent_are_asked_for(tmp_path: Path) -> None:
     zarr.save_array(tmp_path / "plain.zarr", np.zeros((3, 4, 5), np.uint8))
     paths = [tmp_path / name for name in ("a.mha", "a.nrrd", "a.nii", "a.h5", "plain.zarr")]
     for path in [*paths, _ome_zarr("0.5", "", 1)(tmp_path, np.zeros((3, 4, 5), np.uint8))]:
-        with pytest.raises(InputError, match=r"the voxel size is not in the file; give it with --voxel-um"):
+        with pytest.raises(InputError, match=r"the voxel size is not in the file; give it with `voxel_um`"):
             open_volume(path)
         assert open_volume(path, voxel_um=5).shape == (3, 4, 5)
 

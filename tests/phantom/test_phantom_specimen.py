@@ -89,7 +89,7 @@ def test_the_same_file_grows_the_same_bits(folder, tmp_path):
 
 def test_nothing_is_overwritten_unasked(folder):
     before = (folder / "specimen.yaml").read_bytes()
-    with pytest.raises(InputError, match="--overwrite"):
+    with pytest.raises(InputError, match="overwrite=True"):
         write_specimen(config_of(seed=9), folder)
     assert (folder / "specimen.yaml").read_bytes() == before
 

@@ -200,10 +200,10 @@ def test_check_names_the_damage(whole, tmp_path, capsys):
     out = tmp_path / "out.ome.zarr"
     shutil.copytree(whole, out)
     assert run(["check", str(out)]) == 0
-    assert "whole; checksums agree" in capsys.readouterr().out
+    assert "complete; checksums agree" in capsys.readouterr().out
     (out / "0/c/0/4/0/0").unlink()
     assert run(["check", str(out)]) == 2
-    assert "1 damaged shard(s): 0/c/0/4/0/0; the same stain command again heals them" in capsys.readouterr().err
+    assert "1 damaged shard(s): 0/c/0/4/0/0; run the same stain command again" in capsys.readouterr().err
 
 
 def test_a_slice_that_disappears_or_is_cut_short_is_named(model, volume, tmp_path):

@@ -96,7 +96,7 @@ def test_another_model_input_or_grey_level_is_refused_by_name(model, volume, tmp
         ("voxel_um was", (model, volume), {"voxel_um": 5.1}),
         ("options.gaussian_sigma was 0.0 and is now 1.0", (model, volume), {"config": smooth}),
     ):
-        with pytest.raises(InputError, match=rf"out.ome.zarr: cannot be continued, ({field}).*--overwrite"):
+        with pytest.raises(InputError, match=rf"out.ome.zarr: cannot be continued, ({field}).*overwrite=True"):
             stain_volume(*arguments, out, **OPTIONS | options)
     assert contents(out) == before
 

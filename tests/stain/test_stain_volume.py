@@ -123,7 +123,7 @@ def test_other_options_do_not_continue_a_volume_unasked(model, volume, tmp_path)
     out = tmp_path / "out.ome.zarr"
     stain_volume(model, volume, out, config=StainConfig(**SMALL), levels=LEVELS)
     other = StainConfig(**SMALL, blend="hann")
-    with pytest.raises(InputError, match=r"blend was 'mean' and is now 'hann'; .*--overwrite"):
+    with pytest.raises(InputError, match=r"blend was 'mean' and is now 'hann'; .*overwrite=True"):
         stain_volume(model, volume, out, config=other, levels=LEVELS)
     with pytest.raises(InputError, match="exists already"):
         stain_volume(model, volume, out, config=StainConfig(**SMALL), levels=LEVELS, resume=False)

@@ -72,7 +72,7 @@ def test_slices_are_named_like_the_input(stained, tmp_path):
         read = tifffile.imread(out / f"scan12_rec_{number + 95}.tif")
         np.testing.assert_array_equal(read, volume[number])
     (folder / "scan12_rec_113.tiff").unlink()
-    with pytest.raises(InputError, match="has 18 slices, the stained volume 19"):
+    with pytest.raises(InputError, match="has 18 slices, but the stained volume has 19"):
         export(path, tmp_path / "other", "rgb-tiff", like=folder)
 
 
@@ -109,9 +109,9 @@ def test_alpha_that_cannot_be(stained, tmp_path):
     write_stack(tmp_path / "ct", np.zeros((3, 4, 5), np.uint16), voxel_um=VOXEL_UM)
     for options, words in (
         ({"alpha": "tisue"}, "did you mean 'tissue'"),
-        ({"alpha": "ct"}, "give it with --ct"),
+        ({"alpha": "ct"}, "state it with `ct`"),
         ({"alpha": "ct", "ct": tmp_path / "ct"}, "has the shape"),
-        ({"ct": tmp_path / "ct"}, "has no part in --alpha paper"),
+        ({"ct": tmp_path / "ct"}, "is not used by `alpha=paper`"),
         ({"to": "rgb-tiff", "alpha": "tissue"}, "has no alpha"),
         ({"to": "ome-zarr-0.4", "like": tmp_path / "ct"}, "has none"),
         ({"level": 1, "like": tmp_path / "ct"}, "levels 0 to 0"),
@@ -202,14 +202,14 @@ def test_what_is_refused(stained, tmp_path):
     path, _ = stained
     with pytest.raises(InputError, match="did you mean 'rgba-tiff'"):
         export(path, tmp_path / "a", "rgba-tif")
-    with pytest.raises(InputError, match=r"--level 9: .* has the levels 0 to"):
+    with pytest.raises(InputError, match=r"`level` 9: .* has the levels 0 to"):
         export(path, tmp_path / "a", level=9)
     with pytest.raises(InputError, match=r"must be named \*\.vti"):
         export(path, tmp_path / "a.vtk", "vti")
-    with pytest.raises(InputError, match=r"give --to rgba-tiff"):
+    with pytest.raises(InputError, match=r"set `to=rgba-tiff`"):
         export(path, tmp_path / "a.nrrd", "nrrd", max_bytes=100)
     (tmp_path / "there.nrrd").write_text("mine")
-    with pytest.raises(InputError, match="--overwrite"):
+    with pytest.raises(InputError, match="overwrite=True"):
         export(path, tmp_path / "there.nrrd", "nrrd")
     assert (tmp_path / "there.nrrd").read_text() == "mine"
     with pytest.raises(InputError, match=r"more than one gif may have .*; give --to rgba-tiff"):
@@ -228,5 +228,5 @@ def test_pictures_of_a_stained_and_of_a_grey_volume(stained, tmp_path):
     assert all(read_image(tmp_path / "view" / name).shape[2] == 3 for name in names)
     write_stack(tmp_path / "grey", [image[..., 0] for image in volume], voxel_um=VOXEL_UM)
     assert [file.name for file in view_path(tmp_path / "grey", tmp_path / "planes")] == ["planes.png"]
-    with pytest.raises(InputError, match="--overwrite"):
+    with pytest.raises(InputError, match="overwrite=True"):
         view_path(path, tmp_path / "view")

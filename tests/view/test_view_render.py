@@ -117,5 +117,5 @@ def test_without_vtk_one_line_says_so_and_the_page_still_has_a_picture(monkeypat
 @vtk
 def test_too_large_a_volume_is_refused(monkeypatch):
     monkeypatch.setattr(render, "MAX_VOXELS", 10)
-    with pytest.raises(InputError, match="lower level"):
+    with pytest.raises(InputError, match="coarser level"):
         render_volume(ball(8), 10)

@@ -135,7 +135,7 @@ def test_a_page_that_grows_too_large_gets_smaller_pictures_or_one_line(tmp_path)
 
 def test_overwriting_and_unreadable_pictures(tmp_path):
     path = write_report(tmp_path / "report.html", Report("one"))
-    with pytest.raises(InputError, match="--overwrite"):
+    with pytest.raises(InputError, match="overwrite=True"):
         write_report(path, Report("two"))
     assert "two" in write_report(path, Report("two"), overwrite=True).read_text()
     missing = Figure(tmp_path / "missing.png", "caption")

@@ -158,9 +158,9 @@ def test_the_verb_cuts_by_points(stained, tmp_path, capsys):
         (["--through", "1,2,3", "--axis", "z", "--normal", "1,0,0"], "give either"),
         (["--through", "1,2,3", "--normal", "0,0,0"], "is not a direction"),
         (["--through", "900,2,3", "--axis", "z"], "misses the volume"),
-        (["--through", "1,2,3", "--axis", "z", "--thickness-um", "-1"], "a thickness of -1 µm"),
+        (["--through", "1,2,3", "--axis", "z", "--thickness-um", "-1"], "the thickness is -1 µm"),
         (["--through", "1,2,3", "--axis", "z", "--blending", "sum"], "density or colour"),
-        (["--through", "1,2,3", "--axis", "z", "--curved"], "a normal goes with one point"),
+        (["--through", "1,2,3", "--axis", "z", "--curved"], "needs one point and a plane"),
     ],
 )
 def test_what_cannot_be_cut_is_told(stained, tmp_path, capsys, options, message):

@@ -200,5 +200,5 @@ def test_an_open_line_does_not_keep_the_server_from_ending(folders):
 
 
 def test_a_port_that_is_taken(folders, server):
-    with pytest.raises(InputError, match=rf"--port {server.server_port}: cannot be used"):
+    with pytest.raises(InputError, match=rf"`port` {server.server_port}: cannot be used"):
         start_server(server.site, server.server_port)

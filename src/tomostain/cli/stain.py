@@ -38,7 +38,10 @@ IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
 def stain(
     context: typer.Context,
     model: Path = typer.Argument(help="A model folder, or a run (its RUN/model is used)."),
-    source: Path = typer.Argument(metavar="INPUT", help="A µCT volume (folder of TIFFs, TIFF, HDF5, …) or one image."),
+    source: Path = typer.Argument(
+        metavar="INPUT",
+        help="A µCT volume (a folder of TIFF slices, TIFF, HDF5, NRRD, MHA, NIfTI, OME-Zarr) or one image.",
+    ),
     out: Path = typer.Argument(help="NAME.ome.zarr for a volume; NAME.png or NAME.tif for one image."),
     config: Path | None = typer.Option(None, help="YAML with any of the settings of this stage."),
     voxel_um: str | None = typer.Option(None, help="Voxel size, µm, where the file does not say: 5 or z,y,x."),

@@ -1,4 +1,4 @@
-"""Settings of the demo, and what it would do."""
+"""Settings of the demo, and its plan."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ class DemoSpecimen(Config):
 
 
 def _specimens() -> tuple[DemoSpecimen, ...]:
-    # No PEEK: it is as dark in the µCT as marrow and black in the histology, which takes many specimens to tell apart.
+    # No PEEK: it is as dark as marrow in the µCT and black in the histology, which needs many specimens to learn.
     kinds = [("Mg-10Gd", 8), ("Mg-5Gd", 12), ("Ti", 8), ("Mg-10Gd", 4), ("Mg-5Gd", 8)]
     grown = [
         DemoSpecimen(id=f"{material}-{weeks}w", material=material, weeks=weeks, seed=11 + number)
@@ -29,28 +29,28 @@ def _specimens() -> tuple[DemoSpecimen, ...]:
 
 
 class DemoConfig(Config):
-    """What the demo grows and how long it learns.
+    """Specimens and training of the demo.
 
     Attributes
     ----------
     shape : tuple of int
-        Voxels of each µCT volume (z, y, x). The screw lies along y, so that a slice shows it lengthwise.
+        Voxels of each µCT volume (z, y, x). The screw is along y, so that a slice shows it lengthwise.
     voxel_um, pixel_um : float
         Voxel size of the µCT and pixel size of the slides, µm.
     specimens : tuple of DemoSpecimen
-        The last one is kept out of training; its volume is stained.
+        The last one is held out of training; its volume is stained.
     recipe : str
         Training recipe.
     steps : int
         Training steps.
     patch_px, stride_px : int
-        Patches when staining. Larger than in training, so that hardly one holds nothing but marrow, where instance
-        normalisation would have nothing to go by.
+        Patches when staining. Larger than in training, so that few patches contain only marrow, where instance
+        normalisation has no reference.
     truth_slices : int
-        How many slices of the stained volume are compared with the truth.
+        Number of slices of the stained volume that are compared with the truth.
     find_sections : bool
-        Find the section of each slide in its volume, as `tomostain register` does, instead of being told. Off only
-        where a phantom is too small to be searched.
+        Register the section of each slide in its volume, as `tomostain register` does, instead of using the known
+        section. False only for phantoms that are too small for registration.
     seed : int
         Seed of training.
     """
@@ -69,7 +69,7 @@ class DemoConfig(Config):
 
 
 def describe_plan(out: Path, config: DemoConfig) -> list[str]:
-    """Return what the demo would do in `out`: sizes, memory and time."""
+    """Return the plan of the demo in `out`: sizes, memory and time."""
     voxels = int(np.prod(config.shape))
     number = len(config.specimens)
     done = [
@@ -79,11 +79,11 @@ def describe_plan(out: Path, config: DemoConfig) -> list[str]:
     ]
     size = " x ".join(map(str, config.shape))
     return [
-        f"grow {number} specimens of {size} voxels of {config.voxel_um:g} µm; the last is kept out of training",
-        "find the section of every slide in its volume" if config.find_sections else "take the sections as known",
+        f"generate {number} specimens of {size} voxels of {config.voxel_um:g} µm; the last is held out of training",
+        "register the section of every slide in its volume" if config.find_sections else "use the known sections",
         f"train {config.recipe} for {config.steps} steps on the others",
-        f"stain the last one's volume, {voxels / 1e6:.1f} million voxels, and compare it with the truth",
+        f"stain the volume of the last one, {voxels / 1e6:.1f} million voxels, and compare it with the truth",
         f"on disk: about {number * voxels * 2.5 / 1e6 + 60:.0f} MB in {out}; memory: below 6 GB; "
         "time: some minutes on two cores",
-        f"there already: {', '.join(done) or 'nothing'}",
+        f"finished already: {', '.join(done) or 'nothing'}",
     ]

@@ -1,4 +1,4 @@
-"""The pages that a person opens at the end: the demo's and an evaluation's. What they look like is in `view.report`."""
+"""The page of the demo. Its layout is in `view.report`."""
 
 from pathlib import Path
 from typing import Any
@@ -22,23 +22,23 @@ from tomostain.view.report.writer import write_report
 MODEL = "trained model"
 FLOOR = "raw µCT"
 NO_BIOLOGY = (
-    "These specimens are made up: their anatomy, their µCT and their slides come from rules and a random seed. The "
-    "page shows that the machinery works, and says nothing about how well a model would do on real tissue."
+    "These specimens are synthetic: their anatomy, µCT and slides come from rules and a random seed. The page "
+    "shows that the software works. It does not show how well a model would perform on real tissue."
 )
 
 
 def demo_page(out: Path, config: DemoConfig, slices: TruthSlices, table: Table, progress: Progress = silent) -> Path:
-    """Write the demo's `report.html` and the pictures on it.
+    """Write `report.html` of the demo and its images.
 
     Parameters
     ----------
     out : Path
-        The demo's folder.
+        Folder of the demo.
     config : DemoConfig
     slices : TruthSlices
-        µCT, stained and true slices of the held-out specimen.
+        Slices of the held-out specimen: µCT, stained and truth.
     table : Table
-        Their metrics with the floors.
+        Their metrics, with the baselines.
     progress : Progress
 
     Returns
@@ -81,9 +81,10 @@ def _sentence(config: DemoConfig) -> str:
     materials = ", ".join(f"{specimen.material} after {specimen.weeks} weeks" for specimen in config.specimens[:-1])
     last = config.specimens[-1]
     return (
-        f"{len(config.specimens)} bone-implant phantoms were grown. On {len(config.specimens) - 1} of them "
-        f"({materials}) a paired CycleGAN learnt from one µCT section and one slide each, one of them for validation; "
-        f"the volume of the last ({last.material} after {last.weeks} weeks), which training never saw, was stained."
+        f"{len(config.specimens)} bone-implant phantoms were generated. A paired CycleGAN was trained on "
+        f"{len(config.specimens) - 1} of them ({materials}), with one µCT section and one slide each; one of them was "
+        f"used for validation. The volume of the last specimen ({last.material} after {last.weeks} weeks), which is "
+        "not in the training data, was stained."
     )
 
 
@@ -104,10 +105,10 @@ def _held_out(slices: TruthSlices, row: NDArray[np.uint8], voxel_um: float) -> S
         for ct, stained, truth in zip(slices.ct, slices.stained, slices.truth, strict=True)
     ]
     return Section(
-        "The specimen that was kept out",
+        "The held-out specimen",
         (
-            "The truth is an ideal section about the slice, 40 µm thick, without a laboratory's damage. Air outside "
-            "the block was masked in training, so its colour is nobody's concern.",
+            "The truth is an ideal section, 40 µm thick, centred on the slice, without damage by the laboratory. Air "
+            "outside the block was masked in training, so its colour is not evaluated.",
         ),
         (
             Figure(row, "µCT, stained by the model, and the truth, in the middle of the volume.", "Three images"),
@@ -115,9 +116,9 @@ def _held_out(slices: TruthSlices, row: NDArray[np.uint8], voxel_um: float) -> S
                 (np.clip(slices.ct[middle] / CT_WINDOW[1], 0, 1) * 255).astype(np.uint8),
                 slices.stained[middle],
                 ("µCT", "stained"),
-                "Pull the slider: the same slice before and after.",
+                "The same slice before and after staining. Move the slider.",
             ),
-            Frames(frames, [f"z = {z * voxel_um:.0f} µm" for z in slices.z], "Leaf through the volume."),
+            Frames(frames, [f"z = {z * voxel_um:.0f} µm" for z in slices.z], "Slices of the volume."),
         ),
     )
 
@@ -134,16 +135,16 @@ def _planes_and_rendering(out: Path, config: DemoConfig, progress: Progress) -> 
     return Section(
         "In three dimensions",
         (
-            "The model stains slice by slice (XY). XZ and YZ show what that costs: slices that do not quite agree are "
-            "stripes there.",
+            "The model stains slice by slice (XY). Differences between neighbouring slices appear as stripes in XZ and "
+            "YZ.",
         ),
         (
             Figure(planes, "Stained: the planes XY, XZ and YZ through the middle.", "Three planes in colour"),
             Figure(orthogonal_planes(volume.read(0, depth), volume.voxel_um), "The same planes of the µCT."),
             Figure(
                 rendering,
-                "Volume rendering of the stained volume, a corner cut away; opacity is the inverted mean of red, green "
-                "and blue, as in the paper's section 2.11.",
+                "Volume rendering of the stained volume, with a corner removed. Opacity is the inverted mean of "
+                "red, green and blue, as in the paper's section 2.11.",
                 "A screw in bone, in the colours of the stain",
             ),
         ),
@@ -155,8 +156,8 @@ def _numbers(table: Table) -> Section:
         "Numbers",
         (
             "Median and quartiles over the slices above, pixels outside the specimen set to the background "
-            "(sections 2.8 and 2.10). Raw µCT is the floor: what one gets without staining. The look-up gives each "
-            "grey value its mean colour.",
+            "(sections 2.8 and 2.10). Raw µCT is the baseline without staining. The look-up assigns each grey value "
+            "its mean colour.",
         ),
         (MetricTable.of(table),),
     )
@@ -168,7 +169,7 @@ def _training(out: Path) -> Section:
     if has_curves(out / "run" / "metrics.csv"):
         blocks.append(Figure(training_curves(out / "run" / "metrics.csv"), "Losses while training."))
     if samples:
-        caption = "Patches at the last step, a row each: µCT, generated histology, mask, real histology, generated µCT."
+        caption = "Patches at the last step, in rows: µCT, generated histology, mask, real histology, generated µCT."
         blocks.append(Figure(samples[-1], caption, narrow=True))
     return Section("Training", (), tuple(blocks))
 
@@ -177,27 +178,27 @@ def _slide(out: Path) -> Section:
     picture = next(iter((out / "dataset" / "pairs").glob("held-out*/qc.png")), None)
     if picture is None:
         return Section("The slide")
-    text = "The pair of the held-out specimen as prepared: with the laboratory's cracks, saw marks, stain and light."
-    return Section("What the model is trained on", (text,), (Figure(picture, "µCT, histology, checkerboard, mask."),))
+    text = "The prepared pair of the held-out specimen, with the cracks, saw marks and illumination of a laboratory."
+    return Section("A prepared pair", (text,), (Figure(picture, "µCT, histology, checkerboard, mask."),))
 
 
 def _registration(out: Path) -> tuple[Section, ...]:
-    """Show how the sections were found, where they were."""
+    """Show the registered sections, if there was a registration."""
     folder = out / "dataset-registration"
     pictures = sorted(folder.glob("*/qc.png"))
     if not pictures:
         return ()
     text = (
-        "Nobody said where the slides lie in their volumes: each section was found by a search over all orientations "
-        "and offsets, then refined. Edges of the histology must lie on those of the µCT."
+        "The position of each slide in its volume was found by registration: a search over all orientations "
+        "and offsets, then a refinement. The edges of the histology must match those of the µCT."
     )
     names = [picture.parent.name for picture in pictures]
     last = folder / "held-out" / "volume.png"
     images = [read_image(picture)[..., :3] for picture in pictures]
-    blocks: list[Any] = [Frames(images, names, "One slide after another.")]
+    blocks: list[Any] = [Frames(images, names, "The slides.")]
     if last.is_file():
-        blocks.append(Figure(last, "The held-out specimen's slide where it was found in the volume."))
-    return (Section("Where the slides lie", (text,), tuple(blocks)),)
+        blocks.append(Figure(last, "The slide of the held-out specimen at its registered position in the volume."))
+    return (Section("Registration", (text,), tuple(blocks)),)
 
 
 def _model_hash(out: Path) -> dict[str, str]:

@@ -23,14 +23,14 @@ from tomostain.train import train_model
 
 @dataclass(frozen=True)
 class DemoResult:
-    """Where the demo left everything.
+    """Paths of the results of the demo.
 
     Attributes
     ----------
     folder, dataset, run, model, stained, report : Path
-        The demo's folder and what is in it.
+        Folder of the demo and its contents.
     table : Table
-        The stained volume of the held-out specimen against its truth, with the floors.
+        The stained volume of the held-out specimen compared with its truth, with the baselines.
     """
 
     folder: Path
@@ -49,12 +49,12 @@ def run_demo(
     progress: Progress = silent,
     should_stop: ShouldStop = never,
 ) -> DemoResult:
-    """Go the whole way on phantoms.
+    """Run the whole pipeline on phantoms.
 
     Parameters
     ----------
     out : Path
-        Folder. If a demo with the same settings was begun there, it continues.
+        Folder. A demo with the same settings continues in it.
     config : DemoConfig, optional
         Settings.
     progress : Progress
@@ -69,7 +69,7 @@ def run_demo(
     Raises
     ------
     InputError
-        If `out` holds something else, or a demo with other settings.
+        If `out` contains other files, or a demo with other settings.
     InterruptedRunError
         If `should_stop` returned True.
     """
@@ -103,19 +103,19 @@ def run_demo(
 
 
 def _claim(out: Path, config: DemoConfig) -> None:
-    """Make the folder ours, or make sure that it holds a demo with these settings."""
+    """Mark the folder as a demo, or check that it contains a demo with these settings."""
     note = out / "demo.yaml"
     if note.is_file():
         if note.read_text(encoding="utf-8") != config.to_yaml():
-            raise InputError(f"{out}: holds a demo with other settings; give another folder, or remove this one")
+            raise InputError(f"{out}: contains a demo with other settings; choose another folder, or remove this one")
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: is not empty and holds no demo; give another folder")
+        raise InputError(f"{out}: is not empty and contains no demo; choose another folder")
     else:
         write_text(note, config.to_yaml())
 
 
 def _study(out: Path, config: DemoConfig, progress: Progress) -> Path:
-    """Grow the specimens that are not there yet; return the table that lists them."""
+    """Generate the missing specimens; return the table that lists them."""
     sizes = {"shape": config.shape, "voxel_um": config.voxel_um, "pixel_um": config.pixel_um, "orientation": "lying"}
     configs = {
         specimen.id: PhantomConfig.from_dict(specimen.model_dump(exclude={"id"}) | sizes)
@@ -125,7 +125,7 @@ def _study(out: Path, config: DemoConfig, progress: Progress) -> Path:
 
 
 def _dataset(out: Path, table: Path, config: DemoConfig, progress: Progress) -> Path:
-    """Prepare the pairs; the held-out specimen is the test set."""
+    """Prepare the pairs. The held-out specimen is the test set."""
     dataset = out / "dataset"
     if not dataset.is_dir():
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1

@@ -19,7 +19,7 @@ from tomostain.progress import Progress, silent, track
 
 @dataclass(frozen=True)
 class TruthSlices:
-    """The same slices of one specimen, four times.
+    """The same slices of one specimen: µCT, stained, truth and mask.
 
     Attributes
     ----------
@@ -28,9 +28,9 @@ class TruthSlices:
     ct : ndarray of uint16, shape (N, Y, X)
         Normalised µCT.
     stained, truth : ndarray of uint8, shape (N, Y, X, 3)
-        What the model drew; what an ideal laboratory would have stained there.
+        Output of the model; the ideal staining of the same slice.
     mask : ndarray of bool, shape (N, Y, X)
-        Where the specimen is.
+        True inside the specimen.
     """
 
     z: NDArray[np.int_]
@@ -41,22 +41,22 @@ class TruthSlices:
 
 
 def compare_slices(out: Path, config: DemoConfig, progress: Progress = silent) -> TruthSlices:
-    """Set slices of the stained volume beside the µCT and the truth.
+    """Collect slices of the stained volume with the µCT and the truth.
 
-    The truth is what an ideal laboratory would see: a section of its usual thickness about every slice, without the
-    slide's damage. The mask leaves out what lies outside the specimen.
+    The truth is the section of an ideal laboratory: the usual thickness, centred on each slice, without damage. The
+    mask excludes the region outside the specimen.
 
     Parameters
     ----------
     out : Path
-        The demo's folder.
+        Folder of the demo.
     config : DemoConfig
     progress : Progress
 
     Returns
     -------
     TruthSlices
-        `config.truth_slices` slices, evenly spread over the middle two thirds of the volume.
+        `config.truth_slices` slices at equal distances in the middle two thirds of the volume.
     """
     specimen = load_specimen(out / "specimens" / HELD_OUT)
     volume = open_volume(out / "specimens" / HELD_OUT / "volume")
@@ -75,15 +75,15 @@ def compare_slices(out: Path, config: DemoConfig, progress: Progress = silent) -
 
 
 def evaluate_against_truth(slices: TruthSlices, dataset: Path, fold: int | None) -> Table:
-    """Return the metrics of the stained volume against its truth, with the floors, as paper section 2.10.
+    """Return the metrics of the stained volume against its truth, with the baselines (paper section 2.10).
 
     Parameters
     ----------
     slices : TruthSlices
     dataset : Path
-        Its training pairs make the colour look-up and the mean image.
+        Its training pairs define the colour look-up.
     fold : int or None
-        The fold that the model was trained on.
+        The fold that the model was trained with.
     """
     data = load_dataset(dataset)
     lookup = ColourLookup.fit(data.load(pair_id) for pair_id in data.split(fold).train)
@@ -97,5 +97,5 @@ def evaluate_against_truth(slices: TruthSlices, dataset: Path, fold: int | None)
     for name, images in pictures.items():
         ids = [f"z{z}" for z in slices.z]
         records += evaluate_images(images, list(slices.truth), list(slices.mask), model=name, ids=ids, lpips=lpips)
-    note = "Against an ideally stained section about each slice, which no laboratory could have made."
+    note = "Compared with an ideally stained section centred on each slice, which no laboratory can make."
     return Table.from_records(records, lpips_label=lpips.label, notes=(note, ALEX_NOTE))

@@ -1,4 +1,4 @@
-"""Training curves from a run's metrics.csv: one small panel a term."""
+"""Training curves from metrics.csv of a run: one panel per term."""
 
 import csv
 import math
@@ -16,21 +16,21 @@ _INK, _SOFT, _LINE = "#33373d", "#7d838c", "#5b4a94"
 
 
 def training_curves(metrics_csv: Path, *, terms: Sequence[str] | None = None, columns: int = 4) -> NDArray[np.uint8]:
-    """Draw every loss term of a run against the step, as it came and smoothed.
+    """Draw every loss term of a run against the step, raw and smoothed.
 
     Parameters
     ----------
     metrics_csv : Path
-        Table with a column ``step``, and a column a term; empty cells are left out.
+        Table with a column ``step`` and one column per term. Empty cells are ignored.
     terms : sequence of str, optional
         The columns to draw. Default: all but step, epoch, seconds and the learning rate.
     columns : int
-        Panels in a row.
+        Panels per row.
 
     Returns
     -------
     ndarray of uint8, shape (rows, columns, 3)
-        The figure, on white.
+        The figure, on a white background.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def has_curves(metrics_csv: Path) -> bool:
 
 
 def read_curves(path: Path, terms: Sequence[str] | None = None) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
-    """Read the terms of a metrics table: name → (steps, values), values that are not finite left out.
+    """Read the terms of a metrics table: name → (steps, values), without values that are not finite.
 
     Raises
     ------
@@ -54,21 +54,21 @@ def read_curves(path: Path, terms: Sequence[str] | None = None) -> dict[str, tup
         As `training_curves`.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file; give the metrics.csv of a run")
+        raise InputError(f"{path}: no such file; state the metrics.csv of a run")
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     names = list(rows[0]) if rows else []
     if "step" not in names:
-        raise InputError(f"{path}: has no column 'step' or no rows; give the metrics.csv of a run")
-    wanted = list(terms) if terms is not None else [name for name in names if name and name not in NOT_TERMS]
+        raise InputError(f"{path}: has no column 'step' or no rows; state the metrics.csv of a run")
+    columns = list(terms) if terms is not None else [name for name in names if name and name not in NOT_TERMS]
     series = {}
-    for name in wanted:
+    for name in columns:
         points = [(_number(row["step"]), _number(row.get(name))) for row in rows]
-        kept = np.array([point for point in points if all(map(math.isfinite, point))])
-        if len(kept):
-            series[name] = (kept[:, 0], kept[:, 1])
+        finite = np.array([point for point in points if all(map(math.isfinite, point))])
+        if len(finite):
+            series[name] = (finite[:, 0], finite[:, 1])
     if not series:
-        raise InputError(f"{path}: holds no numbers to draw; train some steps first")
+        raise InputError(f"{path}: contains no numbers; train some steps first")
     return series
 
 
@@ -90,16 +90,16 @@ def smooth(values: NDArray[Any], width: float) -> NDArray[np.float64]:
 def draw_curves(
     series: Mapping[str, tuple[NDArray[Any], NDArray[Any]]], *, columns: int = 4, x_label: str = "step"
 ) -> NDArray[np.uint8]:
-    """Draw small multiples: faint as the values came, strong smoothed over a thirtieth of the points.
+    """Draw small multiples: raw values in a light line, smoothed over a thirtieth of the points in a strong line.
 
     Parameters
     ----------
     series : mapping of str to (x, y)
         Title → points.
     columns : int
-        Panels in a row.
+        Panels per row.
     x_label : str
-        Below the lowest panels.
+        Label below the lowest panels.
 
     Returns
     -------
@@ -122,7 +122,7 @@ def draw_curves(
 
 
 def _panel(axes: Any, name: str, x: NDArray[Any], y: NDArray[Any]) -> None:
-    """Draw one term; the scale starts at zero where the values do not go below it."""
+    """Draw one term. The scale starts at zero if no value is negative."""
     many = len(x) > 30
     axes.plot(x, y, color=_LINE, alpha=0.25 if many else 1.0, linewidth=0.7 if many else 1.2)
     line = smooth(y, len(x) / 30) if many else y

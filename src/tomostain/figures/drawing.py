@@ -1,4 +1,4 @@
-"""What every picture here shares: 8-bit colours, resizing to true proportions, scale bars and lettering."""
+"""Drawing helpers: 8-bit colours, resizing to true proportions, scale bars and text."""
 
 import math
 from functools import lru_cache
@@ -14,12 +14,12 @@ INK = (45, 48, 53)
 
 
 def to_rgb(image: NDArray[Any], window: tuple[float, float] | None = None) -> RGB:
-    """Bring grey values or colours to 8-bit colours for the eye.
+    """Convert grey values or colours to 8-bit RGB for display.
 
     Parameters
     ----------
     image : ndarray, shape (..., 3) of uint8, or (Y, X) or (Z, Y, X) of any number
-        Colours stay as they are (an array of uint8 whose last axis is 3); grey values go through the window.
+        Colours (uint8 with a last axis of 3) are returned unchanged. Grey values are mapped through the window.
     window : tuple of float, optional
         Grey values shown black and white. Default: 0 and 255 for uint8, else the percentiles 0.5 and 99.5.
 
@@ -45,7 +45,7 @@ def to_rgb(image: NDArray[Any], window: tuple[float, float] | None = None) -> RG
 
 
 def is_colour(image: NDArray[Any]) -> bool:
-    """Say whether an array holds RGB colours: uint8, at least three axes, the last of length 3."""
+    """Whether an array contains RGB colours: uint8, at least three axes, the last of length 3."""
     return image.dtype == np.uint8 and image.ndim >= 3 and image.shape[-1] == 3
 
 
@@ -57,7 +57,7 @@ def _percentiles(image: NDArray[Any]) -> tuple[float, float]:
 
 
 def resize(image: RGB, shape: tuple[int, int]) -> RGB:
-    """Resize colours to (rows, columns): area-correct where it shrinks, bicubic where it grows."""
+    """Resize an RGB image to (rows, columns): Lanczos when shrinking, bicubic when enlarging."""
     rows, columns = (max(1, int(n)) for n in shape)
     if image.shape[:2] == (rows, columns):
         return image
@@ -81,7 +81,7 @@ def nice_length_um(available_um: float) -> float:
 
 
 def length_label(length_um: float) -> str:
-    """Write a length with the unit that suits.
+    """Format a length with a suitable unit.
 
     Examples
     --------
@@ -92,7 +92,7 @@ def length_label(length_um: float) -> str:
 
 
 def font_px(width: int) -> int:
-    """Return a letter height that reads well in a picture `width` pixels wide."""
+    """Return a readable letter height for an image `width` pixels wide."""
     return int(np.clip(width / 44, 13, 30))
 
 
@@ -108,16 +108,16 @@ def font(size_px: int, bold: bool = False) -> Any:
 def draw_scale_bar(
     sheet: Image.Image, left: int, top: int, width_px: int, pixel_um: float, letters_px: int
 ) -> tuple[float, int]:
-    """Draw a scale bar with its length beside it, in a strip of `letters_px` height.
+    """Draw a scale bar with its length, in a strip of `letters_px` height.
 
     Parameters
     ----------
     sheet : PIL.Image.Image
-        The picture drawn on.
+        The image to draw on.
     left, top : int
         Upper left corner of the strip, px.
     width_px : int
-        Width of the picture the bar belongs to; the bar takes up to a quarter of it.
+        Width of the image that the bar belongs to. The bar is at most a quarter of it.
     pixel_um : float
         Size of one pixel of the sheet, µm.
     letters_px : int
@@ -139,7 +139,7 @@ def draw_scale_bar(
 
 
 def fitting(text: str, width_px: int, letters_px: int, bold: bool = False) -> str:
-    """Cut a caption to a width, with an ellipsis where something was cut."""
+    """Truncate a caption to a width, with an ellipsis."""
     if font(letters_px, bold).getlength(text) <= width_px:
         return text
     while text and font(letters_px, bold).getlength(text + "…") > width_px:

@@ -1,4 +1,4 @@
-"""Three orthogonal planes of a volume, and images side by side, each with a scale bar (paper Fig. 8 a to c)."""
+"""Three orthogonal planes of a volume, and images side by side, with scale bars (paper Fig. 8 a to c)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from tomostain.figures.drawing import INK, RGB, draw_scale_bar, fitting, font, font_px, is_colour, resize, to_rgb
 
 PAPER = (255, 255, 255)
-MARKS = {"z": (0, 114, 178), "y": (213, 94, 0), "x": (0, 158, 115)}  # colours that the colour-blind can tell apart
+MARKS = {"z": (0, 114, 178), "y": (213, 94, 0), "x": (0, 158, 115)}  # distinguishable with colour vision deficiency
 
 
 def cut_planes(volume: NDArray[Any], point: Sequence[int] | None = None) -> tuple[NDArray[Any], ...]:
@@ -26,8 +26,8 @@ def cut_planes(volume: NDArray[Any], point: Sequence[int] | None = None) -> tupl
     Returns
     -------
     tuple of ndarray
-        XY of shape (Y, X), XZ of shape (Z, X) and ZY of shape (Y, Z), each with the colours behind. The last is
-        turned so that it lies beside XY and shares its rows.
+        XY of shape (Y, X), XZ of shape (Z, X) and ZY of shape (Y, Z), each with the colour axis last. The last one
+        is transposed so that it shares its rows with XY.
     """
     z, y, x = _point(volume.shape[:3], point)
     return volume[z], volume[:, y], np.swapaxes(volume[:, :, x], 0, 1)
@@ -42,10 +42,10 @@ def orthogonal_planes(
     width_px: int = 1000,
     marks: bool = True,
 ) -> RGB:
-    """Lay the planes XY, YZ and XZ out in one picture with true proportions and a scale bar.
+    """Arrange the planes XY, YZ and XZ in one image with true proportions and a scale bar.
 
-    XY stands upper left, YZ to its right (same rows), XZ below (same columns); small coloured marks at the edges show
-    where the other two planes cut.
+    XY is at the upper left, YZ to its right (same rows), XZ below (same columns). Small coloured marks at the edges
+    show the position of the other two planes.
 
     Parameters
     ----------
@@ -54,18 +54,18 @@ def orthogonal_planes(
     voxel_um : float or sequence of float
         Voxel size, or (z, y, x), µm.
     point : sequence of int, optional
-        Voxel (z, y, x) through which the planes go. Default: the central one.
+        Voxel (z, y, x) in all three planes. Default: the central one.
     window : tuple of float, optional
         Grey values shown black and white; see `to_rgb`.
     width_px : int
-        Width of the picture.
+        Width of the image, px.
     marks : bool
         Draw the marks.
 
     Returns
     -------
     ndarray of uint8, shape (rows, width_px, 3)
-        The picture, on white.
+        The image, on a white background.
 
     References
     ----------
@@ -92,9 +92,9 @@ def orthogonal_planes(
         sheet.paste(Image.fromarray(resize(plane, shape)), (left, top))
         _title(sheet, left, top, shape[1], name, letters)
     if marks:
-        where = {axis: (index + 0.5) / n for axis, index, n in zip("zyx", point, volume.shape[:3], strict=True)}
+        position = {axis: (index + 0.5) / n for axis, index, n in zip("zyx", point, volume.shape[:3], strict=True)}
         for (left, top), shape, name in zip(corners, shapes, ("yx", "zx", "yz"), strict=True):
-            _edge_marks(sheet, left, top, shape, where[name[0]], where[name[1]], name, gap)
+            _edge_marks(sheet, left, top, shape, position[name[0]], position[name[1]], name, gap)
     draw_scale_bar(sheet, 0, height - round(letters * 1.5), columns, um, letters)
     return np.array(sheet)
 
@@ -107,29 +107,29 @@ def side_by_side(
     windows: Sequence[tuple[float, float] | None] | None = None,
     width_px: int = 1500,
 ) -> RGB:
-    """Put images of one grid beside each other (µCT | stained | truth), captions above and one scale bar below.
+    """Arrange images of one grid side by side (µCT | stained | truth), with captions above and one scale bar below.
 
     Parameters
     ----------
     images : sequence of ndarray, shape (Y, X) or (Y, X, 3)
-        All of one (Y, X).
+        All of the same (Y, X).
     captions : sequence of str
-        One an image.
+        One per image.
     voxel_um : float
         Size of a pixel of the images, µm.
     windows : sequence of tuple of float, optional
-        Grey windows, one an image (None for the default of `to_rgb`).
+        Grey windows, one per image (None for the default of `to_rgb`).
     width_px : int
-        Width of the picture.
+        Width of the image, px.
 
     Returns
     -------
     ndarray of uint8, shape (rows, width_px, 3)
-        The picture, on white.
+        The image, on a white background.
     """
     shapes = {image.shape[:2] for image in images}
     if len(shapes) != 1 or len(captions) != len(images):
-        raise ValueError(f"images of shapes {sorted(shapes)} with {len(captions)} captions do not make a row")
+        raise ValueError(f"images of shapes {sorted(shapes)} with {len(captions)} captions cannot be arranged in a row")
     rows, columns = shapes.pop()
     letters = font_px(width_px)
     gap, head = max(6, letters // 2), round(letters * 1.7)
@@ -154,7 +154,7 @@ def _point(shape: Sequence[int], point: Sequence[int] | None) -> tuple[int, int,
 
 
 def _grey(plane: NDArray[Any], volume: NDArray[Any], window: tuple[float, float] | None) -> RGB:
-    """Show a grey plane in the window of the whole volume, so that the three planes compare."""
+    """Show a grey plane with the window of the whole volume, so that the three planes are comparable."""
     if window is None and volume.dtype != np.uint8:
         some = volume.reshape(-1)[:: max(1, volume.size // 1_000_000)]
         low, high = np.percentile(some, [0.5, 99.5])
@@ -163,7 +163,7 @@ def _grey(plane: NDArray[Any], volume: NDArray[Any], window: tuple[float, float]
 
 
 def _title(sheet: Image.Image, left: int, top: int, width: int, text: str, letters: int) -> None:
-    """Write a caption in the strip above a picture."""
+    """Write a caption in the strip above an image."""
     text = fitting(text, width, letters)
     ImageDraw.Draw(sheet).text((left, top - round(letters * 0.45)), text, INK, font(letters), anchor="ls")
 
@@ -171,7 +171,7 @@ def _title(sheet: Image.Image, left: int, top: int, width: int, text: str, lette
 def _edge_marks(
     sheet: Image.Image, left: int, top: int, shape: tuple[int, int], row: float, column: float, axes: str, long: int
 ) -> None:
-    """Draw a short line into a picture from each edge where another plane cuts it (fractions of rows and columns)."""
+    """Draw short lines at the edges of an image at the position of another plane (fractions of rows and columns)."""
     draw = ImageDraw.Draw(sheet)
     bottom, right = top + shape[0] - 1, left + shape[1] - 1
     y, x = top + round(row * (shape[0] - 1)), left + round(column * (shape[1] - 1))

@@ -22,7 +22,7 @@ def refuse_existing(path: Path, overwrite: bool, what: str = "output") -> None:
     path = Path(path)
     empty_folder = path.is_dir() and not any(path.iterdir())
     if path.exists() and not empty_folder and not overwrite:
-        raise InputError(f"{path}: the {what} exists already; give another name, or --overwrite to replace it")
+        raise InputError(f"{path}: the {what} exists already; give another name, or add `overwrite=True` to replace it")
 
 
 @contextmanager
@@ -124,7 +124,7 @@ def naming_full_disk(path: Path) -> Iterator[None]:
 
 
 def _refuse_home(path: Path) -> None:
-    """Refuse to replace a folder that somebody lives in, even with --overwrite."""
+    """Refuse to replace a folder that somebody lives in, even with ``overwrite=True``."""
     resolved = path.resolve()
     for lived_in in (Path.cwd(), Path("~").expanduser() if "HOME" in os.environ else Path.cwd()):
         if lived_in.resolve().is_relative_to(resolved):

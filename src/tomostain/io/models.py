@@ -1,16 +1,17 @@
-"""A model one can hand over: a folder of weights (safetensors), model.yaml, a card and checksums.
+"""Model folders: weights (safetensors), model.yaml, a card and checksums.
 
-Nothing in a model folder is executed and no pickle is read: only the files named here are opened, everything else in
-the folder is left alone.
+Nothing in a model folder is executed and no pickle is read. Only the files named here are opened; other files in the
+folder are ignored.
 """
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, Field, field_validator
 
 from tomostain.config import Config
 from tomostain.errors import InputError
@@ -32,40 +33,40 @@ GENERATOR, REVERSE, SEEN, SPEC, CARD, SUMS = (
 
 
 class ModelSpec(Config):
-    """What ``model.yaml`` says of a model.
+    """The content of ``model.yaml``.
 
     Attributes
     ----------
     generator : dict
-        Architecture of G_xy: its name and arguments, as `tomostain.networks.build.build_network` takes them.
+        Architecture of G_xy: its name and arguments for `tomostain.networks.build_network`. A
+        `tomostain.networks.GeneratorSpec` is converted. It is checked when the network is built.
     reverse : dict or None
-        Architecture of G_yx, if the folder holds it.
+        Architecture of G_yx, if the folder contains it.
     in_channels : int
         1, or 3 as in the paper (the grey value repeated).
     ct_slices : int
-        Neighbouring slices that G_xy sees at once, the one that it draws in the middle
-        (`tomostain.tiling.slice_context`); where it is
-        more than 1 they are its channels.
+        Neighbouring slices that G_xy sees (`tomostain.tiling.slice_context`); it stains the middle one. If there are
+        more than 1, they are its channels.
     inverted_ct : bool
         Whether the networks see the µCT inverted.
     voxel_um : float
-        Voxel size the model was trained at, µm.
+        Voxel size of the training data, µm.
     patch_px : int
-        Side of the patches it was trained on, px; it is best used on patches of the same size (paper section 2.9).
+        Side of the training patches, px; patches of the same size give the best results (paper section 2.9).
     stain, recipe : str
-        The stain it imitates and the recipe it was trained by.
+        The stain, and the recipe of the training.
     fold : int or None
-        The fold it was trained on; None for all training pairs.
+        The fold of the training; None for all training pairs.
     fingerprint : dict
-        Quantiles of the normalised training µCT (name to grey value), to be held against new volumes.
+        Quantiles of the normalised training µCT (name to grey value), for comparison with new volumes.
     greys : list of five float
-        Grey values of what is solid in each training pair: `tomostain.ood.grey_values.solid_quantiles`.
+        Quantiles of the grey values of solid matter in each training pair: `tomostain.ood.grey_values.solid_quantiles`.
     metrics : dict
-        Measured quality, with the names of the metrics.
+        Measured quality, by the names of the metrics.
     steps : int
-        Optimiser steps taken.
+        Number of optimiser steps.
     tomostain_version : str
-        The version that wrote it.
+        The version that wrote the model.
     """
 
     generator: dict[str, Any]
@@ -84,15 +85,20 @@ class ModelSpec(Config):
     steps: int = Field(default=0, ge=0)
     tomostain_version: str
 
+    @field_validator("generator", "reverse", mode="before")
+    @classmethod
+    def _spec_as_dict(cls, value: object) -> object:
+        return value.model_dump() if isinstance(value, BaseModel) else value
+
     @property
     def ct_channels(self) -> int:
-        """Channels of what G_xy is given."""
+        """Channels of the input of G_xy."""
         return self.ct_slices if self.ct_slices > 1 else self.in_channels
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model folder, read and checked.
+    """The content of a model folder, after the checks.
 
     Attributes
     ----------
@@ -105,9 +111,9 @@ class Model:
     reverse_state : dict of Tensor or None
         Weights of G_yx.
     hash : str
-        sha256 over its checksums: the name of exactly these weights and this ``model.yaml``, for provenance.
+        sha256 of its checksums: identifies these weights and this ``model.yaml`` in provenance records.
     seen : dict of ndarray or None
-        What training saw (`tomostain.ood.novelty.TrainingReference`); models of before remember nothing.
+        The training reference (`tomostain.ood.novelty.TrainingReference`); older models have none.
     """
 
     path: Path
@@ -119,7 +125,7 @@ class Model:
 
 
 def save_model(
-    folder: Path,
+    folder: str | os.PathLike[str],
     spec: ModelSpec,
     generator_state: "Mapping[str, Tensor]",
     reverse_state: "Mapping[str, Tensor] | None" = None,
@@ -127,18 +133,18 @@ def save_model(
     seen: "Mapping[str, np.ndarray] | None" = None,
     overwrite: bool = False,
 ) -> None:
-    """Write a model folder, whole or not at all.
+    """Write a model folder. If an error occurs, no folder remains.
 
     Parameters
     ----------
-    folder : Path
-        The folder to be made.
+    folder : path
+        The new folder.
     spec : ModelSpec
-        Must name the reverse architecture exactly if `reverse_state` is given.
+        Must have a reverse architecture if, and only if, `reverse_state` is given.
     generator_state, reverse_state : mapping of str to Tensor
         State dictionaries of G_xy and G_yx.
     seen : mapping of str to ndarray, optional
-        What training saw: `tomostain.ood.novelty.TrainingReference.to_arrays`.
+        The training reference: `tomostain.ood.novelty.TrainingReference.to_arrays`.
     overwrite : bool
         Replace an existing folder.
 
@@ -146,6 +152,8 @@ def save_model(
     ------
     InputError
         If the folder exists and `overwrite` is false.
+    ValueError
+        If only one of `spec.reverse` and `reverse_state` is given.
     """
     if (reverse_state is None) != (spec.reverse is None):
         raise ValueError("spec.reverse and reverse_state go together: give both or neither")
@@ -156,19 +164,19 @@ def save_model(
         if seen is not None:
             _save_arrays(temporary / SEEN, seen)
         (temporary / SPEC).write_text(spec.to_yaml(), encoding="utf-8")
-        # The card is for people, who may edit it: it is not among the checksums.
+        # The card has no checksum: people may edit it.
         (temporary / CARD).write_text(model_card(spec), encoding="utf-8")
         names = [name for name in (GENERATOR, REVERSE, SEEN, SPEC) if (temporary / name).exists()]
         sums = "".join(f"{_sha256(temporary / name)}  {name}\n" for name in names)
         (temporary / SUMS).write_text(sums, encoding="utf-8")
 
 
-def load_model(folder: Path) -> Model:
-    """Read a model folder and check it against its checksums.
+def load_model(folder: str | os.PathLike[str]) -> Model:
+    """Read a model folder and verify its checksums.
 
     Parameters
     ----------
-    folder : Path
+    folder : path
         Written by `save_model`.
 
     Returns
@@ -202,12 +210,12 @@ def load_model(folder: Path) -> Model:
 
 
 def check_state(state: "Mapping[str, Tensor]", expected: "Mapping[str, Tensor]", source: str) -> None:
-    """Compare the names and shapes of weights with those of the network they are meant for.
+    """Check that weights have the names and shapes of a network.
 
     Parameters
     ----------
     state : mapping
-        The weights read.
+        The weights from the file.
     expected : mapping
         ``network.state_dict()``.
     source : str
@@ -218,20 +226,20 @@ def check_state(state: "Mapping[str, Tensor]", expected: "Mapping[str, Tensor]",
     InputError
         Naming the first tensor that is missing, unknown or of another shape.
     """
-    way_out = f"the weights and the architecture in {SPEC} do not belong together"
+    reason = f"the weights do not match the architecture in {SPEC}; export the model again"
     for name in expected:
         if name not in state:
-            raise InputError(f"{source}: tensor '{name}' is missing; {way_out}")
+            raise InputError(f"{source}: tensor '{name}' is missing; {reason}")
         if tuple(state[name].shape) != tuple(expected[name].shape):
-            found, wanted = tuple(state[name].shape), tuple(expected[name].shape)
-            raise InputError(f"{source}: tensor '{name}' has shape {found}, the network {wanted}; {way_out}")
+            shapes = f"has shape {tuple(state[name].shape)}, but the network expects {tuple(expected[name].shape)}"
+            raise InputError(f"{source}: tensor '{name}' {shapes}; {reason}")
     unknown = [name for name in state if name not in expected]
     if unknown:
-        raise InputError(f"{source}: tensor '{unknown[0]}' is unknown to the network; {way_out}")
+        raise InputError(f"{source}: tensor '{unknown[0]}' is unknown to the network; {reason}")
 
 
 def model_card(spec: ModelSpec) -> str:
-    """Return the model card (Markdown) that a specification amounts to: what it is, how good, where it ends."""
+    """Return the model card (Markdown) of a specification: training, quality and limits."""
     fold = "all training pairs" if spec.fold is None else f"fold {spec.fold}"
     lines = [
         f"# Virtual staining model: {spec.stain}",
@@ -244,7 +252,7 @@ def model_card(spec: ModelSpec) -> str:
         f"- voxel size: {spec.voxel_um:g} µm (other sizes must be resampled to it)",
         f"- generator: {_one_line(spec.generator)}",
         f"- reverse generator: {_one_line(spec.reverse) if spec.reverse else 'not included'}",
-        f"- µCT seen as {_seen_as(spec)}{', inverted' if spec.inverted_ct else ''}, "
+        f"- µCT input: {_input_channels(spec)}{', inverted' if spec.inverted_ct else ''}, "
         "normalised to background 10000 and bone 30000",
         "",
         "## Metrics",
@@ -257,26 +265,26 @@ def model_card(spec: ModelSpec) -> str:
         "",
         "## Limits",
         "",
-        "It knows the specimens, the scanner and the stain it was trained on and nothing else. On other tissue, voxel",
-        "sizes or grey values it still paints something plausible, which is not evidence of anything.",
-        "Its colours are a translation of X-ray attenuation, not a chemical stain, and no basis for a diagnosis.",
+        "The model is valid only for specimens, scanners and stains like those of its training. On other tissue, voxel",
+        "sizes or grey values its result may look plausible and still be wrong.",
+        "Its colours are a translation of X-ray attenuation, not a chemical stain. Do not use them for a diagnosis.",
         "",
         "## Files",
         "",
-        f"`{GENERATOR}`, `{REVERSE}` (if included), `{SEEN}` (what training saw, to tell what is new) and `{SPEC}`",
+        f"`{GENERATOR}`, `{REVERSE}` (if included), `{SEEN}` (training reference, to detect novelty) and `{SPEC}`",
         f"are listed in `{SUMS}` (`sha256sum -c {SUMS}`).",
         "",
     ]
     return "\n".join(lines)
 
 
-def _seen_as(spec: ModelSpec) -> str:
+def _input_channels(spec: ModelSpec) -> str:
     if spec.ct_slices == 1:
         return f"{spec.in_channels} channel(s)"
-    return f"{spec.ct_slices} neighbouring slices (the one in the middle is drawn)"
+    return f"{spec.ct_slices} neighbouring slices (the middle one is stained)"
 
 
-def _one_line(value: Any) -> str:
+def _one_line(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_one_line(item)}" for key, item in value.items())
     return f"{value:.4g}" if isinstance(value, float) else str(value)
@@ -311,7 +319,7 @@ def _sha256(path: Path) -> str:
 
 
 def _read_sums(folder: Path) -> dict[str, str]:
-    """Read SHA256SUMS; only the four known names may stand in it, and the two necessary ones must."""
+    """Read SHA256SUMS, which lists the two required files and none but the four known ones."""
     path = folder / SUMS
     if not path.is_file():
         raise InputError(f"{path}: no such file; {folder} is not a model folder")

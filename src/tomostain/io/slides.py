@@ -72,7 +72,7 @@ class Slide:
         """
         index = 0
         if wanted_pixel_um is not None:
-            wanted = check_length_um(wanted_pixel_um, "wanted pixel size") * (1 + 1e-3)
+            wanted = check_length_um(wanted_pixel_um, "wanted_pixel_um") * (1 + 1e-3)
             index = max((i for i, (_, pixel) in enumerate(self.levels) if pixel <= wanted), default=0)
         shape, pixel_um = self.levels[index]
         check_pixels(self.path, shape)
@@ -111,9 +111,9 @@ def open_slide(path: Path, *, pixel_um: float | None = None) -> Slide:
     else:
         raise InputError(f"{path}: '{path.suffix}' is not a slide format known here; export it as OME-TIFF")
     if pixel_um is not None:
-        finest = check_length_um(pixel_um, "--pixel-um")
+        finest = check_length_um(pixel_um, "pixel_um")
     elif stated[0] is None or stated[1] is None:
-        raise InputError(f"{path}: the pixel size is not in the file; give it with --pixel-um")
+        raise InputError(f"{path}: the pixel size is not in the file; give it with `pixel_um`")
     else:
         finest = square_pixel_um(path, stated[0], stated[1])
     levels = tuple((shape, finest * shapes[0][0] / shape[0]) for shape in shapes)

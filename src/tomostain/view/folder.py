@@ -1,4 +1,4 @@
-"""A folder of pictures of whatever volume is given: what ``tomostain view`` writes."""
+"""A folder of figures of a volume: the output of ``tomostain view``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from tomostain.progress import Progress, silent
 from tomostain.view.render.volume import picture_of_volume
 
 PICTURE_VOXELS = 2**25
-"""Most voxels of a volume that is put in pictures: finer pyramid levels and slices in between are not read."""
+"""Maximum number of voxels that are drawn. Finer pyramid levels and slices in between are not read."""
 
 
 def view_path(
@@ -27,30 +27,30 @@ def view_path(
     *,
     progress: Progress = silent,
 ) -> list[Path]:
-    """Write pictures of a volume: three orthogonal planes and, of a stained one, volume renderings.
+    """Write figures of a volume: three orthogonal planes and, for a stained volume, volume renderings.
 
     Parameters
     ----------
-    path : Path
+    path : path
         A stained OME-Zarr, or a µCT volume that `open_volume` reads.
     out : Path
         Folder for ``planes.png``, ``rendering.png`` and ``rendering-half.png``.
     voxel_um : float or sequence of float, optional
-        Voxel size of a µCT volume whose files do not say it, µm.
+        Voxel size of a µCT volume whose files do not state it, µm.
     overwrite : bool
-        Replace existing pictures.
+        Replace existing figures.
     progress : Progress
         Listener.
 
     Returns
     -------
     list of Path
-        The pictures.
+        The files.
 
     Raises
     ------
     InputError
-        If the volume cannot be read or the folder has something in it.
+        If the volume cannot be read or the folder is not empty.
     """
     path, out = Path(path), Path(out)
     refuse_existing(out, overwrite, "folder of pictures")
@@ -69,7 +69,7 @@ def view_path(
 
 
 def is_stained(path: Path) -> bool:
-    """Say whether a path is a stained volume; one that is not finished raises, as `open_stained` does."""
+    """Whether a path is a stained volume. An unfinished one raises, as `open_stained` does."""
     if not any((Path(path) / name).is_file() for name in ("zarr.json", ".zgroup")):
         return False
     try:
@@ -84,7 +84,7 @@ def is_stained(path: Path) -> bool:
 def read_small(
     stained: StainedVolume, max_voxels: int = PICTURE_VOXELS
 ) -> tuple[NDArray[np.uint8], tuple[float, float, float]]:
-    """Read the finest level of a stained volume that has at most `max_voxels` (else the coarsest there is).
+    """Read the finest level of a stained volume with at most `max_voxels` voxels, or else the coarsest level.
 
     Returns
     -------
@@ -100,13 +100,13 @@ def read_small(
 def _read_grey(
     path: Path, voxel_um: float | Sequence[float] | None, progress: Progress
 ) -> tuple[NDArray[Any], tuple[float, float, float]]:
-    """Read every n-th voxel of a µCT volume, slice by slice, so that few enough are left."""
+    """Read every n-th voxel of a µCT volume, slice by slice, to stay within the maximum number of voxels."""
     volume = open_volume(path, voxel_um=voxel_um)
     every = max(1, int(np.ceil((np.prod(volume.shape, dtype=float) / PICTURE_VOXELS) ** (1 / 3))))
-    wanted = range(0, volume.shape[0], every)
+    indices = range(0, volume.shape[0], every)
     slices = []
-    for number, z in enumerate(wanted, start=1):
+    for number, z in enumerate(indices, start=1):
         slices.append(volume.read(z, z + 1)[0, ::every, ::every])
-        progress("reading slices", number, len(wanted))
+        progress("reading slices", number, len(indices))
     z_um, y_um, x_um = volume.voxel_um
     return np.stack(slices), (z_um * every, y_um * every, x_um * every)

@@ -1,4 +1,4 @@
-"""Virtual sections: a stained volume cut along a plane or a curved surface, as thick as a histologist's section."""
+"""Virtual sections: a stained volume resampled on a plane or a curved surface, with the thickness of a real section."""
 
 import csv
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ _WHITE = 255.0
 
 
 def depths(thickness_um: float, step_um: float) -> NDArray[np.float64]:
-    """Return where a section is sampled across its thickness: the middles of equal layers no thicker than a voxel.
+    """Return the sampling depths across a section: the centres of equal layers, each at most one voxel thick.
 
     Examples
     --------
@@ -46,31 +46,31 @@ def sample_section(
     channels: int = 3,
     progress: Progress = silent,
 ) -> NDArray[np.float32]:
-    """Return what lies in a section, tile by tile, so that memory goes with the section and not with the volume.
+    """Resample a section tile by tile, so that memory depends on the section and not on the volume.
 
     Parameters
     ----------
     block : callable
-        Takes the first and the end index (z, y, x) and returns those voxels, shape (Z, Y, X) or (Z, Y, X, C).
+        Takes the first and the end index (z, y, x) and returns these voxels, shape (Z, Y, X) or (Z, Y, X, C).
     shape : sequence of int
-        Of the whole volume (z, y, x).
+        Shape of the whole volume (z, y, x).
     voxel_um : sequence of float
     cut : Cut
     thickness_um : float
         0: a single layer.
     blending : str
-        ``density``: the mean of the optical densities -log((v + 1) / 256) over the thickness, as light that passes a
-        section is dimmed by each of its layers (Beer-Lambert), and divided by their number, since each voxel's colour
-        stands already for a whole section's. ``colour``: the mean of the values.
+        ``density``: the mean of the optical densities -log((v + 1) / 256) over the thickness: each layer of a section
+        absorbs light (Beer-Lambert). The mean and not the sum is used, because the colour of each voxel already
+        represents a whole section. ``colour``: the mean of the values.
     channels : int
         C.
     progress : Progress
-        Told of every tile.
+        Called for every tile.
 
     Returns
     -------
     ndarray of float32, shape (rows, columns, C)
-        Trilinear between voxels; over the part of the thickness that is inside the volume. NaN where there is none.
+        Trilinear interpolation, averaged over the part of the thickness that is inside the volume. NaN outside.
     """
     rows, columns = cut.places_um.shape[:2]
     layers = depths(thickness_um, min(voxel_um))
@@ -84,7 +84,7 @@ def sample_section(
 
 
 def _sample(block: Block, shape: Sequence[int], index: NDArray[np.float64], blending: Blending) -> NDArray[np.float32]:
-    """Return the mean over the first axis of places given in voxels, shape (layers, rows, columns, 3)."""
+    """Return the mean over the first axis of positions in voxels, shape (layers, rows, columns, 3)."""
     last = np.asarray(shape) - 1
     inside = ((index > -1e-6) & (index < last + 1e-6)).all(axis=-1)
     if not inside.any():
@@ -94,13 +94,13 @@ def _sample(block: Block, shape: Sequence[int], index: NDArray[np.float64], blen
     end = np.minimum(np.floor(index[inside].max(axis=0)).astype(int) + 2, shape)
     values = block(first.tolist(), end.tolist())
     values = values.reshape(*values.shape[:3], -1)
-    # Places outside were moved to the border, maybe beyond the block; they are not counted.
+    # Positions outside were moved to the border, possibly beyond the block. They are not counted.
     counted, means = inside.sum(axis=0), []
     for channel in range(values.shape[3]):
-        found = interpolate(values[..., channel].astype(np.float32), index - first)
+        sampled = interpolate(values[..., channel].astype(np.float32), index - first)
         if blending == "density":
-            found = np.log(found + 1)
-        total = np.where(inside, found, 0).sum(axis=0)
+            sampled = np.log(sampled + 1)
+        total = np.where(inside, sampled, 0).sum(axis=0)
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = total / counted
         means.append(np.exp(mean) - 1 if blending == "density" else mean)
@@ -108,12 +108,12 @@ def _sample(block: Block, shape: Sequence[int], index: NDArray[np.float64], blen
 
 
 def read_points(path: Path) -> NDArray[np.float64]:
-    """Read a table of points: columns z_um, y_um and x_um, µm from the middle of the first voxel.
+    """Read a table of points: columns z_um, y_um and x_um, µm from the centre of the first voxel.
 
     Raises
     ------
     InputError
-        If a column is missing or a value is no number; names the line.
+        If a column is missing or a value is not a number. The message names the line.
     """
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as file:
@@ -146,24 +146,24 @@ def section(
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> Cut:
-    """Cut a stained volume and write the section as RGB OME-TIFF with its pixel size, as QuPath opens it.
+    """Resample a section of a stained volume and write it as RGB OME-TIFF with its pixel size, for example for QuPath.
 
     Parameters
     ----------
     path : Path
         A stained volume.
     out : Path
-        ``NAME.ome.tif``. With `ct` the same section of the µCT is written beside it, ``NAME.ct.ome.tif``.
+        ``NAME.ome.tif``. With `ct`, the same section of the µCT is written as ``NAME.ct.ome.tif``.
     points_um : sequence of (z, y, x)
-        Three or more; or one, with `normal`.
+        Three or more points, or one point with `normal`.
     normal : sequence of float, optional
-        Across the plane (z, y, x).
+        Normal of the plane (z, y, x).
     curved : bool
-        A smooth surface through all the points in place of the plane that fits them best.
+        Use a smooth surface through all points instead of the plane that fits them best.
     thickness_um : float
-        Over which is averaged; 0: one layer.
+        Thickness that is averaged, µm. 0: one layer.
     pixel_um : float, optional
-        Default: the smallest side of a voxel.
+        Pixel size, µm. Default: the smallest side of a voxel.
     blending : str
         ``density`` or ``colour``: see `sample_section`.
     ct : Path, optional
@@ -174,22 +174,22 @@ def section(
     Returns
     -------
     Cut
-        Where the section lies.
+        Position of the section.
 
     Raises
     ------
     InputError
-        If the section misses the volume, would be too large, or exists; if the µCT is of another shape.
+        If the section does not cross the volume, is too large, or exists, or if the µCT has another shape.
     """
     out = Path(out)
     if not out.name.lower().endswith((".ome.tif", ".ome.tiff")):
         raise InputError(f"{out}: a section is written as OME-TIFF; name it NAME.ome.tif")
-    beside = out.with_name(out.name[: out.name.lower().rindex(".ome.")] + ".ct.ome.tif")
-    for target in (out, beside) if ct is not None else (out,):
+    ct_out = out.with_name(out.name[: out.name.lower().rindex(".ome.")] + ".ct.ome.tif")
+    for target in (out, ct_out) if ct is not None else (out,):
         refuse_existing(target, overwrite)
     volume = open_stained(path)
     if not (np.isfinite(thickness_um) and thickness_um >= 0):
-        raise InputError(f"section: a thickness of {thickness_um:g} µm; give 0 or more")
+        raise InputError(f"section: the thickness is {thickness_um:g} µm; it must be 0 or more")
     pixel = check_length_um(pixel_um, "pixel_um") if pixel_um is not None else min(volume.voxel_um)
     z, y, x = ((n - 1) * step for n, step in zip(volume.shape, volume.voxel_um, strict=True))
     check_pixels(out, [int(np.hypot(np.hypot(z, y), x) / pixel) + 1] * 2)
@@ -197,16 +197,17 @@ def section(
     drawn = sample_section(volume.block, volume.shape, volume.voxel_um, cut, thickness_um, blending, progress=progress)
     grey = None
     if ct is not None:
-        # What it weighs in light does not matter to X-rays: grey values are averaged as they are.
+        # Grey values are averaged directly: optical density has no meaning for X-rays.
         scan = open_volume(ct, voxel_um=volume.voxel_um)
         if scan.shape != volume.shape:
             raise InputError(
-                f"{ct}: has the shape {scan.shape}, the stained volume {volume.shape}; give what was stained"
+                f"{ct}: has the shape {scan.shape}, but the stained volume has {volume.shape}; "
+                "state the volume that was stained"
             )
         grey = sample_section(scan.block, scan.shape, volume.voxel_um, cut, thickness_um, "colour", 1, progress)
     write_slide(out, _as_rgb(drawn, _WHITE), pixel, overwrite=overwrite)
     if grey is not None:
-        write_slide(beside, _as_rgb(_windowed(grey), 0.0), pixel, overwrite=overwrite)
+        write_slide(ct_out, _as_rgb(_windowed(grey), 0.0), pixel, overwrite=overwrite)
     return cut
 
 
@@ -217,16 +218,16 @@ def _cut(
     size_um: tuple[float, float, float],
     pixel_um: float,
 ) -> Cut:
-    """Return the cut that the options ask for."""
+    """Return the surface that the options describe."""
     if normal is not None:
         if len(points) != 1 or curved:
-            raise InputError("section: a normal goes with one point and a plane; leave it out, or give one point")
+            raise InputError("section: `normal` needs one point and a plane; omit it, or state one point")
         return plane_cut(points[0], normal, size_um, pixel_um)
     return curved_cut(points, size_um, pixel_um) if curved else plane_cut(*plane_of(points), size_um, pixel_um)
 
 
 def _as_rgb(drawn: NDArray[np.float32], outside: float) -> NDArray[np.uint8]:
-    """Return 8-bit RGB, with a colour for what is outside the volume."""
+    """Return 8-bit RGB, with a fill value outside the volume."""
     filled = np.rint(np.where(np.isnan(drawn), np.float32(outside), drawn)).clip(0, 255).astype(np.uint8)
     return np.broadcast_to(filled, (*filled.shape[:2], 3))
 

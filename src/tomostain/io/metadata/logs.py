@@ -190,6 +190,6 @@ def _one(path: Path, sizes: list[float]) -> float | None:
     for size in sizes[1:]:
         if not alike(size, sizes[0]):
             raise InputError(
-                f"{path}: states pixels of {sizes[0]:g} and of {size:g} µm; give the right size with --voxel-um"
+                f"{path}: states pixels of {sizes[0]:g} and of {size:g} µm; give the right size with `voxel_um`"
             )
     return sizes[0] if sizes else None

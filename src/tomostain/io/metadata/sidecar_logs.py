@@ -91,7 +91,7 @@ def look_beside(path: Path, first: Path | None, plane: tuple[int, int]) -> Besid
         if not _same(voxels, others):
             raise InputError(
                 f"{path}: {log.path} says voxels of {said(voxels)}, {other.path} of {said(others)}; "
-                "give the right size with --voxel-um"
+                "give the right size with `voxel_um`"
             )
     return Beside(log.path, voxels)
 
@@ -231,6 +231,6 @@ def _of_this_binning(path: Path, logs: list[ScanLog]) -> list[ScanLog]:
     if not same:
         raise InputError(
             f"{path}: its name says a raw binning of {raw}, {logs[0].path} one of {logs[0].raw_bin}; "
-            "give the voxel size with --voxel-um"
+            "give the voxel size with `voxel_um`"
         )
     return same

@@ -64,31 +64,31 @@ def alike(first: float, second: float) -> bool:
     return abs(first - second) <= 0.01 * max(abs(first), abs(second))
 
 
-def check_length_um(value: float, option: str) -> float:
+def check_length_um(value: float, parameter: str) -> float:
     """Return a length given by the user as float.
 
     Raises
     ------
     InputError
-        If it is not a positive, finite number of µm; the message names `option`.
+        If it is not a positive, finite number of µm; the message names `parameter`.
 
     Examples
     --------
-    >>> check_length_um(-5, "--voxel-um")
+    >>> check_length_um(-5, "voxel_um")
     Traceback (most recent call last):
     ...
-    tomostain.errors.InputError: --voxel-um: -5 is not a length; give a positive number of µm
+    tomostain.errors.InputError: `voxel_um`: -5 is not a length; give a positive number of µm
     """
     try:
         length = float(value)
     except (TypeError, ValueError):
         length = math.nan
     if not (math.isfinite(length) and length > 0):
-        raise InputError(f"{option}: {value} is not a length; give a positive number of µm")
+        raise InputError(f"`{parameter}`: {value} is not a length; give a positive number of µm", parameter=parameter)
     return length
 
 
-def check_voxel_um(value: float | Sequence[float], option: str = "--voxel-um") -> tuple[float, float, float]:
+def check_voxel_um(value: float | Sequence[float], parameter: str = "voxel_um") -> tuple[float, float, float]:
     """Return a voxel size given by the user, one number or (z, y, x), as three floats, µm.
 
     Raises
@@ -103,8 +103,11 @@ def check_voxel_um(value: float | Sequence[float], option: str = "--voxel-um") -
     """
     values = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,) * 3
     if len(values) != 3:
-        raise InputError(f"{option}: {value} has {len(values)} numbers; give one, or three in the order z, y, x")
-    z, y, x = (check_length_um(v, option) for v in values)
+        raise InputError(
+            f"`{parameter}`: {value} has {len(values)} numbers; give one, or three in the order z, y, x",
+            parameter=parameter,
+        )
+    z, y, x = (check_length_um(v, parameter) for v in values)
     return z, y, x
 
 
@@ -137,6 +140,6 @@ def square_pixel_um(path: Path, y_um: float, x_um: float) -> float:
     """
     if not alike(y_um, x_um):
         raise InputError(
-            f"{path}: pixels of {y_um:.4g} × {x_um:.4g} µm are not square; resample the image, or give --pixel-um"
+            f"{path}: pixels of {y_um:.4g} × {x_um:.4g} µm are not square; resample the image, or give `pixel_um`"
         )
     return (y_um + x_um) / 2

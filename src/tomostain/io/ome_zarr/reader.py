@@ -13,7 +13,7 @@ from tomostain.io.ome_zarr.metadata import read_level_scales
 from tomostain.io.ome_zarr.plan import PROGRESS
 from tomostain.io.ome_zarr.pyramid import Shape
 from tomostain.io.ome_zarr.shards import damaged, shard_name
-from tomostain.io.volumes.base import SliceIndexing
+from tomostain.io.volumes.indexing import SliceIndexing
 from tomostain.progress import Progress, silent
 
 
@@ -73,7 +73,7 @@ class StainedVolume(SliceIndexing):
         except (OSError, ValueError, RuntimeError) as error:
             raise InputError(
                 f"{self.path}: slices {start} to {stop - 1} of level {level} cannot be read ({str(error)[:120]}); "
-                "the volume is damaged, stain it again with --overwrite"
+                "the volume is damaged, stain it again with `overwrite=True`"
             ) from None
         return np.ascontiguousarray(np.moveaxis(slab, 0, -1))
 

@@ -92,7 +92,7 @@ def _begin_or_continue(path: Path, plan: dict[str, Any], overwrite: bool, resume
         if not overwrite:
             if resume:
                 raise InputError(
-                    f"{path}: cannot be continued, {differs}; give another name, or --overwrite to begin anew"
+                    f"{path}: cannot be continued, {differs}; give another name, or add `overwrite=True` to start again"
                 )
             refuse_existing(path, overwrite, "stained volume")
         if found is None:

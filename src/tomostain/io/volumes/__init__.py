@@ -1,6 +1,9 @@
-"""µCT volumes: one reader per format, opened lazily."""
+"""µCT volumes: one reader for each format. Volumes are opened without reading their grey values."""
 
-from tomostain.io.volumes.base import VolumeLike
+from tomostain.io.volumes.base import Source, VolumeLike
+from tomostain.io.volumes.registry import import_modules, register_reader, volume_formats
 from tomostain.io.volumes.volume import Volume, open_volume
 
-__all__ = ["Volume", "VolumeLike", "open_volume"]
+__all__ = ["Source", "Volume", "VolumeLike", "open_volume", "register_reader", "volume_formats"]
+
+import_modules(__name__, __path__)  # each module that defines a reader registers it

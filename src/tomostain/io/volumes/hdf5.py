@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 from tomostain.errors import InputError
 from tomostain.io.metadata.nexus import layout, preferred, signals
 from tomostain.io.volumes.base import Source
+from tomostain.io.volumes.registry import register_reader
 
+HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".nxs", ".nx", ".he5")
 _ANGLES = ("theta", "rotation_angle", "angles", "angle")
 _NOT_VOLUMES = ("_dark", "_white", "_flat", "darks", "flats")
 
 
-def hdf5_source(path: Path, dataset: str | None) -> Source:
+@register_reader(suffixes=HDF5_SUFFIXES, label="HDF5", has_datasets=True)
+def open_hdf5(path: Path, dataset: str | None = None) -> Source:
     """Open the volume in an HDF5 file: the dataset named or, if only one is three-dimensional, that one.
 
     Of several volumes the one is taken that the file itself shows first (the attributes ``default``, or an entry of
@@ -63,11 +66,11 @@ def _named_dataset(path: Path, file: Any, name: str) -> str:
 
     found = file.get(name)
     if not isinstance(found, h5py.Dataset):
-        raise InputError(f"{path}: --dataset {name} is not in the file; {_listing(file)}")
+        raise InputError(f"{path}: `dataset`: {name} is not in the file; {_listing(file)}")
     if found.ndim != 3 or found.dtype.kind not in "biuf":
-        raise InputError(f"{path}: --dataset {name} is {found.dtype} of shape {found.shape}, not a volume (z, y, x)")
+        raise InputError(f"{path}: `dataset`: {name} is {found.dtype} of shape {found.shape}, not a volume (z, y, x)")
     if _axes(found).startswith("theta"):
-        raise InputError(f"{path}: --dataset {name} holds {found.shape[0]} projections, not a volume; reconstruct it")
+        raise InputError(f"{path}: `dataset`: {name} holds {found.shape[0]} projections, not a volume; reconstruct it")
     return name
 
 
@@ -80,11 +83,11 @@ def _only_volume(path: Path, file: Any) -> str:
     if shown is not None:
         return shown
     if volumes:
-        raise InputError(f"{path}: holds {len(volumes)} volumes ({', '.join(volumes[:6])}); name one with --dataset")
+        raise InputError(f"{path}: holds {len(volumes)} volumes ({', '.join(volumes[:6])}); name one with `dataset`")
     if candidates:
         raise InputError(
             f"{path}: holds no volume but projections ({_listing(file)}); reconstruct them first, "
-            "or name one with --dataset if it is a volume nevertheless"
+            "or name one with `dataset` if it is a volume nevertheless"
         )
     raise InputError(f"{path}: holds no three-dimensional dataset; {_listing(file)}")
 

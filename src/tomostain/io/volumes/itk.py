@@ -1,15 +1,12 @@
-"""MHA, NRRD and NIfTI through SimpleITK, by parts.
+"""Volumes in MHA, NRRD and NIfTI, read in parts with SimpleITK.
 
-SimpleITK streams MHA and NIfTI (compressed or not), but takes a whole NRRD into memory whatever part is asked for
-(measured with SimpleITK 2.5.7), so the values of a NRRD are mapped from its file; a gzipped one is unpacked to a
-temporary file, once.
+SimpleITK streams MHA and NIfTI (compressed or not), but reads a whole NRRD into memory whatever part is asked for
+(measured with SimpleITK 2.5.7). So the values of a NRRD are mapped from its file; a gzipped one is unpacked once to a
+temporary file.
 """
 
-import gzip
 import math
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,25 +18,63 @@ from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.io.metadata.units import Spacing, to_um
+from tomostain.io.volumes.base import Source
+from tomostain.io.volumes.nrrd import NRRD_SUFFIXES, map_nrrd, nrrd_header
+from tomostain.io.volumes.registry import register_reader
 
-_NRRD_HEADER_LIMIT = 1 << 20
-_MHA_HEADER_LIMIT = 1 << 16
+MHA_SUFFIXES = (".mha", ".mhd")
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+_MAX_MHA_HEADER_BYTES = 1 << 16
+
+
+@register_reader(suffixes=NIFTI_SUFFIXES, label="NIfTI", extra="io")
+@register_reader(suffixes=NRRD_SUFFIXES, label="NRRD", extra="io")
+@register_reader(suffixes=MHA_SUFFIXES, label="MHA", extra="io")
+def open_itk(path: Path, dataset: str | None = None) -> Source:
+    """Open MHA, NRRD or NIfTI; slices are streamed or mapped from the file.
+
+    Raises
+    ------
+    InputError
+        If it is damaged, two-dimensional or in colour, or SimpleITK is not installed.
+    """
+    header = itk_header(path)
+    shape = header.shape
+    while len(shape) > 3 and shape[0] == 1:
+        shape = shape[1:]
+    if header.components > 1:
+        raise InputError(f"{path}: has {header.components} values per voxel; a µCT volume is grey")
+    if len(shape) != 3:
+        raise InputError(f"{path}: holds an array of shape {header.shape}, not a volume (z, y, x)")
+    if path.suffix.lower() in NRRD_SUFFIXES:
+        mapped = map_nrrd(path, header.shape, header.dtype)
+        if mapped is not None:
+            values = mapped.reshape(shape)
+            return Source(shape, header.dtype, header.spacing, lambda start, stop: np.array(values[start:stop]))
+    has_more_axes = len(header.shape) > 3
+
+    def read(start: int, stop: int) -> NDArray[Any]:
+        if has_more_axes:
+            return itk_region(path, header, 0, 1).reshape(shape)[start:stop]
+        return itk_region(path, header, start, stop)
+
+    return Source(shape, header.dtype, header.spacing, read)
 
 
 @dataclass(frozen=True)
 class ItkHeader:
-    """What a header says, before any value is read.
+    """The content of a header, before any value is read.
 
     Attributes
     ----------
     shape : tuple of int
         Slowest axis first: (z, y, x) or (y, x).
     dtype : numpy.dtype
-        Type of the values, after the rescaling that a NIfTI asks for.
+        Type of the values, after the rescaling that a NIfTI states.
     components : int
-        Values a voxel (3 for colours).
+        Values per voxel (3 for colours).
     spacing : Spacing
-        Voxel size (z, y, x), µm. The formats count in mm; exactly (1, 1, 1), their default, counts as not stated.
+        Voxel size (z, y, x), µm. The formats use mm. Exactly (1, 1, 1), their default, counts as not stated.
     """
 
     shape: tuple[int, ...]
@@ -94,10 +129,7 @@ def itk_header(path: Path) -> ItkHeader:
     dtype = sitk.GetArrayViewFromImage(pixel).dtype
     _check_length(path, reader, dtype.itemsize)
     step = tuple(float(s) for s in reversed(reader.GetSpacing()))[-3:]
-    unit = "mm"
-    if path.suffix.lower() in (".nrrd", ".nhdr"):
-        units = _nrrd_fields(path)[0].get("space units", "").replace('"', " ").split()
-        unit = units[0] if units else "mm"
+    unit = nrrd_header(path).unit if path.suffix.lower() in NRRD_SUFFIXES else "mm"
     if len(step) < 3 or step == (1.0, 1.0, 1.0):
         return ItkHeader(shape, dtype, reader.GetNumberOfComponents(), (None, None, None))
     if ".nii" in path.name.lower():
@@ -107,30 +139,28 @@ def itk_header(path: Path) -> ItkHeader:
 
 
 def _check_length(path: Path, reader: Any, itemsize: int) -> None:
-    """Compare a NIfTI or uncompressed MHA with what its header announces, before ITK trips over its end."""
+    """Raise if a NIfTI or uncompressed MHA is shorter than its header says, for a clearer message than ITK's."""
     name = path.name.lower()
     values = math.prod(int(n) for n in reader.GetSize()) * int(reader.GetNumberOfComponents())
     if name.endswith((".nii", ".nii.gz")):
         needed = int(float(reader.GetMetaData("vox_offset"))) + values * int(reader.GetMetaData("bitpix")) // 8
     elif name.endswith(".mha"):
         with path.open("rb") as file:
-            head = file.read(_MHA_HEADER_LIMIT)
+            head = file.read(_MAX_MHA_HEADER_BYTES)
         needed = 0 if b"CompressedData = True" in head else head.find(b"ElementDataFile") + values * itemsize
     else:
         return
     size = path.stat().st_size
     if name.endswith(".gz"):
-        # ITK reads a broken gzip without a word. Its last four bytes are the unpacked length modulo 2³² (RFC 1952);
-        # behind the values there may be a little padding.
+        # ITK reads a broken gzip without an error. Its last four bytes are the unpacked length modulo 2³² (RFC 1952);
+        # a little padding may follow the values.
         with path.open("rb") as file:
             file.seek(-4, 2)
             if (int.from_bytes(file.read(), "little") - needed) % 2**32 < 2**20:
                 return
-        raise InputError(f"{path}: its compressed data break off; the file is truncated, copy it again")
+        raise InputError(f"{path}: its compressed data are incomplete; the file is truncated, copy it again")
     if needed > size:
-        raise InputError(
-            f"{path}: {size} bytes where its header announces {needed}; the file is truncated, copy it again"
-        )
+        raise InputError(f"{path}: {size} bytes, but its header states {needed}; the file is truncated, copy it again")
 
 
 def itk_region(path: Path, header: ItkHeader, start: int, stop: int) -> NDArray[Any]:
@@ -150,73 +180,3 @@ def itk_region(path: Path, header: ItkHeader, start: int, stop: int) -> NDArray[
     reader.SetExtractSize(size)
     with _itk_errors(path):
         return np.asarray(sitk.GetArrayFromImage(reader.Execute()))
-
-
-def map_nrrd(path: Path, header: ItkHeader) -> NDArray[Any] | None:
-    """Map the values of a raw or gzipped NRRD without reading them.
-
-    Returns
-    -------
-    ndarray or None
-        A read-only map of shape ``header.shape``; None where the encoding (text, bzip2, a list of files) leaves only
-        SimpleITK.
-
-    Raises
-    ------
-    InputError
-        If the file is shorter than its header says.
-    """
-    fields, offset = _nrrd_fields(path)
-    encoding = fields.get("encoding", "").lower()
-    detached = fields.get("data file", fields.get("datafile"))
-    skips = {fields.get(key, "0") for key in ("line skip", "lineskip", "byte skip", "byteskip")}
-    if (
-        encoding not in ("raw", "gzip", "gz")
-        or skips != {"0"}
-        or (detached and ("LIST" in detached or "%" in detached))
-    ):
-        return None
-    data = path if detached is None else path.parent / detached
-    if not data.is_file():
-        raise InputError(f"{path}: its data file {data} is missing; copy it beside the header")
-    offset = offset if detached is None else 0
-    if encoding != "raw":
-        data_file: Any = _unpacked(data, offset)
-        offset = 0
-    else:
-        data_file = data
-    dtype = header.dtype.newbyteorder(">" if fields.get("endian", "little").lower() == "big" else "<")
-    try:
-        return np.memmap(data_file, dtype=dtype, mode="r", offset=offset, shape=header.shape)
-    except ValueError:
-        raise InputError(f"{data}: shorter than its header says; the file is truncated, copy it again") from None
-
-
-def _unpacked(path: Path, offset: int) -> Any:
-    """Unpack the gzip stream that begins at `offset` to an unnamed temporary file, which goes when it is closed."""
-    unpacked = tempfile.TemporaryFile(prefix="tomostain-")  # noqa: SIM115 (lives as long as the map of it)
-    try:
-        with path.open("rb") as packed:
-            packed.seek(offset)
-            with gzip.GzipFile(fileobj=packed) as stream:
-                shutil.copyfileobj(stream, unpacked, 1 << 18)
-    except (EOFError, gzip.BadGzipFile):
-        unpacked.close()
-        raise InputError(f"{path}: its compressed data break off; the file is truncated, copy it again") from None
-    unpacked.flush()
-    return unpacked
-
-
-def _nrrd_fields(path: Path) -> tuple[dict[str, str], int]:
-    """Return the fields of a NRRD header (names in lower case) and the offset of the data behind it."""
-    fields: dict[str, str] = {}
-    with path.open("rb") as file:
-        while file.tell() < _NRRD_HEADER_LIMIT:
-            raw = file.readline(1 << 16)
-            line = raw.decode("utf-8", errors="replace").strip()
-            if not line:
-                break
-            name, separator, value = line.partition(": ")
-            if separator and not line.startswith("#"):
-                fields[name.strip().lower()] = value.strip()
-        return fields, file.tell()

@@ -13,6 +13,7 @@ from tomostain.errors import InputError
 from tomostain.io.metadata.units import check_pixels
 from tomostain.io.tiff import TIFF_SUFFIXES, check_complete, from_photometric, opened_tiff, stated_spacing, tiff_errors
 from tomostain.io.volumes.base import Source
+from tomostain.io.volumes.registry import Reader, register_reader
 
 
 def natural_slices(folder: Path) -> list[Path]:
@@ -82,7 +83,7 @@ def _slice_numbers(files: list[Path]) -> list[int]:
     return [int(part[index]) for part in parts]
 
 
-def tiff_folder_source(folder: Path) -> Source:
+def open_tiff_folder(path: Path, dataset: str | None = None) -> Source:
     """Open a folder of TIFF slices; every header is looked at, no image data are read.
 
     Raises
@@ -91,7 +92,7 @@ def tiff_folder_source(folder: Path) -> Source:
         For what `natural_slices` refuses, for colour or multi-page files, truncated files, and slices that differ in
         shape or type (the first odd file is named).
     """
-    files = natural_slices(folder)
+    files = natural_slices(path)
     first = _slice_header(files[0])
     with opened_tiff(files[0]) as tif:
         spacing = stated_spacing(tif)
@@ -113,6 +114,10 @@ def tiff_folder_source(folder: Path) -> Source:
         return slab
 
     return Source((len(files), *shape), dtype, spacing, read, (files[0], files[-1]))
+
+
+TIFF_FOLDER = Reader(open_tiff_folder, "a folder of TIFF slices")
+"""The reader of folders that no other reader takes."""
 
 
 def _slice_header(file: Path) -> tuple[tuple[int, int], np.dtype[Any]]:
@@ -143,7 +148,8 @@ def _page_image(path: Path, page: Any, shape: tuple[int, int]) -> NDArray[Any]:
     return image
 
 
-def tiff_source(path: Path) -> Source:
+@register_reader(suffixes=TIFF_SUFFIXES, label="TIFF")
+def open_tiff(path: Path, dataset: str | None = None) -> Source:
     """Open one TIFF or OME-TIFF with many slices.
 
     Raises

@@ -1,6 +1,7 @@
 """µCT volumes of any common format, opened lazily: the shape and voxel size first, slices when they are asked for."""
 
 import hashlib
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,17 +12,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tomostain.errors import InputError
-from tomostain.io.images import ITK_SUFFIXES, as_grey, grey_dtype
+from tomostain.io.images import as_grey, grey_dtype
 from tomostain.io.metadata.units import check_pixels, check_voxel_um
-from tomostain.io.tiff import TIFF_SUFFIXES
-from tomostain.io.volumes.base import SliceIndexing, Source
-from tomostain.io.volumes.hdf5 import hdf5_source
-from tomostain.io.volumes.sources import itk_source, zarr_source
-from tomostain.io.volumes.tiff import tiff_folder_source, tiff_source
+from tomostain.io.volumes.base import Source
+from tomostain.io.volumes.indexing import SliceIndexing
+from tomostain.io.volumes.registry import find_reader, volume_formats
+from tomostain.io.volumes.tiff import TIFF_FOLDER
 from tomostain.io.volumes.voxel_size import find_voxel
 
-HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".nxs", ".nx", ".he5")
-_ZARR_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
+logger = logging.getLogger("tomostain.io")
 
 
 @dataclass(frozen=True)
@@ -217,28 +216,26 @@ def _volume(path: Path, source: Source, given: tuple[float, float, float] | None
     dtype = grey_dtype(source.dtype.kind, source.dtype.itemsize, path)
     shape = (source.shape[0], source.shape[1], source.shape[2])
     voxel, voxel_from = (given, "given") if given else find_voxel(path, source)
+    sizes = " x ".join(f"{size:g}" for size in voxel)
+    logger.info("%s: voxel size %s µm %s", path, sizes, "given" if given else f"from {voxel_from}")
     return Volume(path, shape, dtype, voxel, voxel_from, source)
 
 
 def _open_source(path: Path, dataset: str | None) -> Source:
-    """Choose the reader by the name and, for a folder, by what lies in it."""
-    name = path.name.lower()
+    """Choose the reader by the name or, for a folder, by its content."""
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
-    if dataset is not None and not name.endswith(HDF5_SUFFIXES):
+    reader = find_reader(path) or (TIFF_FOLDER if path.is_dir() else None)
+    if dataset is not None and (reader is None or not reader.has_datasets):
         raise InputError(
-            f"--dataset: {dataset} names a dataset inside HDF5, but {path} is not an HDF5 file; leave it out"
+            f"`dataset`: {dataset} names a dataset inside HDF5, but {path} is not an HDF5 file; leave it out",
+            parameter="dataset",
         )
-    if path.is_dir():
-        is_zarr = name.endswith(".zarr") or any((path / file).is_file() for file in _ZARR_FILES)
-        return zarr_source(path) if is_zarr else tiff_folder_source(path)
-    if name.endswith(TIFF_SUFFIXES):
-        return tiff_source(path)
-    if name.endswith(HDF5_SUFFIXES):
-        return hdf5_source(path, dataset)
-    if name.endswith(ITK_SUFFIXES):
-        return itk_source(path)
-    raise InputError(
-        f"{path}: '{path.suffix}' is not a volume format known here; use a folder of TIFF slices, TIFF, HDF5, NRRD, "
-        "MHA, NIfTI or OME-Zarr"
-    )
+    if reader is None:
+        formats = ", ".join(volume_formats())
+        raise InputError(
+            f"{path}: '{path.suffix}' is not a volume format known here; use {TIFF_FOLDER.label}, or a file in one of "
+            f"the formats {formats}"
+        )
+    logger.info("%s: reading as %s", path, reader.label)
+    return reader.source(path, dataset)

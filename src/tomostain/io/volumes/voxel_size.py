@@ -46,14 +46,14 @@ def find_voxel(path: Path, source: Source) -> tuple[Voxel, str]:
     if not fitting:
         raise InputError(
             f"{path}: {stated_in} states voxels of {_stated(source.spacing)}, {near.path} says {said(near.voxels_um)}; "
-            "give the right size with --voxel-um"
+            "give the right size with `voxel_um`"
         )
     if z is not None and y is not None and x is not None:
         return (z, y, x), stated_in.name
     if len(fitting) > 1:
         raise InputError(
             f"{path}: {near.path} names voxels of {said(tuple(fitting))} (unbinned, binned), and neither the folder's "
-            "name nor the slices say which they have; give it with --voxel-um"
+            "name nor the slices say which they have; give it with `voxel_um`"
         )
     return fitting[0], near.path.name
 
@@ -67,7 +67,7 @@ def _check_believable(path: Path, spacing: Spacing) -> None:
     for size in spacing:
         if size is not None and size > LARGEST_UM:
             raise InputError(
-                f"{path}: states a voxel size of {size:g} µm, so its unit is wrong; give it with --voxel-um"
+                f"{path}: states a voxel size of {size:g} µm, so its unit is wrong; give it with `voxel_um`"
             )
 
 
@@ -82,4 +82,4 @@ def _missing(path: Path, spacing: Spacing, near: Beside) -> str:
     if near.strangers:
         log = near.strangers[0]
         passed = f", and {log.path} is of {log.scan or 'a scan it does not name'}"
-    return f"{path}: the voxel size is not in the file{only}{passed}; give it with --voxel-um"
+    return f"{path}: the voxel size is not in the file{only}{passed}; give it with `voxel_um`"

@@ -1,4 +1,4 @@
-"""A µCT volume of any format as a small OME-Zarr, so that the browser can show it beside the stain."""
+"""A small OME-Zarr copy of a µCT volume of any format, which the browser shows next to the stain."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from tomostain.io import Volume, create_stained
 from tomostain.progress import Progress, silent
 
 MAX_VOXELS = 2**28
-"""Most voxels of the copy; a larger volume is averaged over n × n × n voxels."""
+"""Maximum number of voxels of the copy. A larger volume is averaged over n × n × n voxels."""
 _SLAB = 32
 
 
@@ -25,7 +25,7 @@ def grey_copy(
     path : Path
         A folder that does not exist yet.
     max_voxels : int
-        Most voxels of the copy.
+        Maximum number of voxels of the copy.
     progress : Progress
         Listener.
 
@@ -38,7 +38,7 @@ def grey_copy(
     while np.prod([max(1, n // bins) for n in volume.shape], dtype=float) > max_voxels:
         bins += 1
     z, y, x = (max(1, n // bins) for n in volume.shape)
-    # Along an axis thinner than a bin the one voxel that is left is as thick as the volume.
+    # Along an axis thinner than a bin, the only voxel is as thick as the volume.
     per_axis = [min(bins, n) for n in volume.shape]
     z_um, y_um, x_um = (step * n for step, n in zip(volume.voxel_um, per_axis, strict=True))
     low, high = grey_window(volume)
@@ -53,12 +53,12 @@ def grey_copy(
 
 
 def grey_window(volume: Volume) -> tuple[float, float]:
-    """Return the grey values shown black and white: the 0.1 and 99.9 percentiles of five slices spread over the volume.
+    """Return the grey values shown black and white: the 0.1 and 99.9 percentiles of five slices of the volume.
 
     Returns
     -------
     tuple of float
-        Never equal, so that one can divide by their difference.
+        Never equal, so that their difference can be a divisor.
     """
     chosen = sorted({round(share * (volume.shape[0] - 1)) for share in (0.1, 0.3, 0.5, 0.7, 0.9)})
     sample = np.concatenate([volume.read(index, index + 1).ravel() for index in chosen])
@@ -67,9 +67,9 @@ def grey_window(volume: Volume) -> tuple[float, float]:
 
 
 def _slice(volume: Volume, index: int, per_axis: list[int]) -> NDArray[np.float32]:
-    """Return one slice of the copy: the mean over its bin."""
+    """Return one slice of the copy: the mean over each bin."""
     deep, high, wide = per_axis
     slab = volume.read(index * deep, (index + 1) * deep).astype(np.float32).mean(axis=0)
     rows, columns = slab.shape[0] // high, slab.shape[1] // wide
-    kept = slab[: rows * high, : columns * wide].reshape(rows, high, columns, wide)
-    return np.asarray(kept.mean(axis=(1, 3)), dtype=np.float32)
+    binned = slab[: rows * high, : columns * wide].reshape(rows, high, columns, wide)
+    return np.asarray(binned.mean(axis=(1, 3)), dtype=np.float32)

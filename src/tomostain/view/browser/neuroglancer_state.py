@@ -1,8 +1,8 @@
-"""What the browser is told to show: a Neuroglancer state of three planes and a volume rendering, as plain JSON.
+"""The Neuroglancer state of the browser view, as plain JSON: three planes and a volume rendering.
 
 Source: the state's JSON schema in Neuroglancer's documentation ("Viewer state"), and its shader language ("Image layer
-rendering"). A channel dimension whose name ends in ``^`` is handed to the shader whole; it must lie in one chunk, which
-is how a stained volume is written.
+rendering"). A channel dimension whose name ends in ``^`` is passed to the shader as a whole. It must be in one chunk,
+as in a stained volume.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from tomostain.io.ome_zarr.pyramid import Shape
 from tomostain.view.render.rgba import HAZE
 
 PANEL_PX = 380
-"""Side of a panel that the first view is laid out for, px: a quarter of a common window."""
+"""Side of a panel in the initial layout, px: a quarter of a common window."""
 
 _STAIN_SHADER = """#uicontrol float {cut} slider(min=0, max=1, step=0.01, default={start})
 #uicontrol float stain slider(min=0, max=1, step=0.01, default=1)
@@ -72,7 +72,7 @@ class Layer:
     kind : str
         ``stain``: in its colours; ``ct``: grey.
     zarr_format : int
-        2 or 3; named to the viewer, so that it does not ask for files that are not there.
+        2 or 3. Stated to the viewer, so that it does not request missing files.
     """
 
     name: str
@@ -84,26 +84,26 @@ class Layer:
 
 
 def viewer_state(layers: Sequence[Layer], title: str) -> dict[str, Any]:
-    """Return the state of a view of volumes that share one specimen: planes xy, xz, yz and the rendering.
+    """Return the state for volumes of one specimen: planes xy, xz, yz and the rendering.
 
     Parameters
     ----------
     layers : sequence of Layer
-        From the bottom to the top; with a µCT below it, the stain is drawn from the middle of x on, and ``swipe`` moves
-        that border.
+        From bottom to top. With a µCT below it, the stain is drawn from the middle of x on, and ``swipe`` moves this
+        border.
     title : str
-        Of the page.
+        Title of the page.
 
     Returns
     -------
     dict
-        JSON of a Neuroglancer state; lengths in m, as its schema asks.
+        JSON of a Neuroglancer state; lengths in m, as its schema requires.
     """
     top = layers[-1]
     step_um = min(top.voxel_um)
     extent_um = [n * step for n, step in zip(top.shape, top.voxel_um, strict=True)]
     compared = len(layers) > 1
-    # Positions count voxels of the view's own dimensions: the top layer's voxels, x first.
+    # Positions are in voxels of the top layer, x first.
     return {
         "title": title,
         "dimensions": _dimensions(top.voxel_um),
@@ -127,7 +127,7 @@ def _dimensions(voxel_um: tuple[float, float, float]) -> dict[str, list[Any]]:
 
 
 def _layer(layer: Layer, compared: bool) -> dict[str, Any]:
-    """Return a layer's part of the state; the shader sees the channel dimension whole because it is named ``c^``."""
+    """Return the state of a layer. The shader receives all channels because the dimension is named ``c^``."""
     inner = {"c^": [1, ""], **dict(reversed(_dimensions(layer.voxel_um).items()))}
     shader = _GREY_SHADER if layer.kind == "ct" else _stain_shader(compared)
     return {
@@ -144,7 +144,7 @@ def _layer(layer: Layer, compared: bool) -> dict[str, Any]:
 
 
 def _stain_shader(compared: bool) -> str:
-    """Return the shader of the stain: swiped against what lies below it, or, alone, cut open in the rendering only."""
+    """Return the shader of the stain: with a swipe against the layer below, or with a cut in the rendering."""
     if compared:
         return _STAIN_SHADER.format(cut="swipe", start=0.5, where="", haze=HAZE / 255)
     return _STAIN_SHADER.format(cut="cut", start=0.0, where="VOLUME_RENDERING && ", haze=HAZE / 255)

@@ -1,4 +1,4 @@
-"""Which file a web address names, and which of its bytes are asked for: the rules of the small server, without it."""
+"""Rules of the local server: the file that an address names, and the bytes that a request asks for."""
 
 import re
 from collections.abc import Mapping
@@ -16,18 +16,18 @@ TYPES = {
 
 
 class RangeError(Exception):
-    """A range of bytes that the file does not have."""
+    """The requested range is outside the file."""
 
 
 def find_file(roots: Mapping[str, Path], address: str) -> Path | None:
     """Return the file that ``NAME/path`` names in the folder called NAME; None if there is no such file in it.
 
-    Whatever leads out of the folder, be it by ``..``, by an absolute path or by a symbolic link, names nothing.
+    Addresses that lead out of the folder (by ``..``, an absolute path or a symbolic link) return None.
 
     Parameters
     ----------
     roots : mapping of str to Path
-        The folders that are served.
+        Folders that are served.
     address : str
         Path part of an address, percent-encoded, without its first slash.
 
@@ -50,20 +50,20 @@ def find_file(roots: Mapping[str, Path], address: str) -> Path | None:
         return None
     try:
         real, base = root.joinpath(*parts).resolve(strict=True), root.resolve(strict=True)
-    except (OSError, RuntimeError):  # missing, unreadable, a name too long, or links in a circle
+    except (OSError, RuntimeError):  # missing, unreadable, a name too long, or circular links
         return None
     return real if real.is_relative_to(base) and real.is_file() else None
 
 
 def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
-    """Return the bytes (first, behind the last) that a ``Range`` header asks of a file; None for all of it.
+    """Return the bytes (first, last + 1) that a ``Range`` header requests; None for the whole file.
 
-    Several ranges at once, and units other than bytes, are answered with all of it, as HTTP allows.
+    For several ranges, or units other than bytes, the whole file is sent, as HTTP allows.
 
     Raises
     ------
     RangeError
-        If the file ends before the range begins.
+        If the range starts after the end of the file.
 
     References
     ----------

@@ -1,9 +1,9 @@
-"""A small web server for one view: the viewer's own files, the volumes, and nothing else, on this machine only.
+"""A local web server for one view. It serves the files of the viewer and the volumes, on this machine only.
 
-Page and data come from the same address, so the browser needs no permission to cross from one to the other and none is
-given (no CORS headers at all). What keeps others out: it listens on 127.0.0.1 only; every address holds a random token
-(other accounts of the same machine reach 127.0.0.1 too); a request for another host's name is refused (a web page
-elsewhere could point its own name here); and the page may talk to nobody but this server (Content-Security-Policy).
+Page and data have the same origin, so no CORS headers are needed and none are sent. Access control: the server listens
+on 127.0.0.1 only. Every address contains a random token, because other accounts of the machine can reach 127.0.0.1. A
+request for another host name is refused, because a web page elsewhere could resolve its name to this address. The page
+may connect to this server only (Content-Security-Policy).
 """
 
 import json
@@ -23,7 +23,7 @@ from tomostain.view.browser.requests import TYPES, RangeError, byte_range, find_
 HOST = "127.0.0.1"
 _LOCAL = (HOST, "localhost")
 ORIGIN = "http://origin.invalid"
-"""Stands in the state for the server's address as the browser sees it (through a tunnel it has another port)."""
+"""Placeholder in the state for the address of the server. Through a tunnel, the browser sees another port."""
 _BLOCK = 1 << 20
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -31,7 +31,7 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Content-Security-Policy": (
-        # The viewer makes the loops over its arrays at run time, hence 'unsafe-eval'.
+        # The viewer generates code for loops over its arrays at run time, hence 'unsafe-eval'.
         "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; worker-src 'self' blob:; "
         "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self' data: blob:; "
         "object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -50,16 +50,16 @@ location.replace(here + "/v/%s/#!" + encodeURIComponent(state));
 
 @dataclass(frozen=True)
 class Site:
-    """What is served.
+    """The content that is served.
 
     Attributes
     ----------
     client : Path
-        Folder of the viewer's built files.
+        Folder with the built files of the viewer.
     volumes : mapping of str to Path
-        OME-Zarr folders by the name they have in addresses.
+        OME-Zarr folders, by their name in addresses.
     state : dict
-        The first view, with `ORIGIN` in the addresses of its layers.
+        The initial view, with `ORIGIN` in the addresses of its layers.
     token : str
         Random part of every address.
     """
@@ -190,7 +190,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def _refuse(self, status: HTTPStatus, headers: Mapping[str, str] | None = None) -> None:
-        """Answer without a word about what there is or is not."""
+        """Refuse a request without information about existing files."""
         length = {} if status is HTTPStatus.NO_CONTENT else {"Content-Length": "0"}
         self._head(status, {**length, **(headers or {})})
 

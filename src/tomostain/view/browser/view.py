@@ -1,4 +1,4 @@
-"""A stained volume in the web browser: three planes and a volume rendering, the µCT beside it, all on this machine."""
+"""A stained volume in the web browser: three planes, a volume rendering and the µCT, served from this machine."""
 
 import os
 import sys
@@ -34,19 +34,19 @@ def browse(
     Parameters
     ----------
     path : Path
-        A stained OME-Zarr (served as it is), or a µCT volume (shown grey, by a copy in a temporary folder).
+        A stained OME-Zarr (served directly), or a µCT volume (shown grey, from a copy in a temporary folder).
     ct : Path, optional
-        The µCT volume that was stained, laid beside the stain with a border that can be moved.
+        The µCT volume that was stained, shown next to the stain with a movable border.
     voxel_um : float or sequence of float, optional
-        Voxel size of the µCT where its files do not say it, µm.
+        Voxel size of the µCT if its files do not state it, µm.
     port : int
         Port on 127.0.0.1; 0 for a free one.
     open_page : bool
         Open the page in the user's browser.
     tell : callable
-        Told the address, and how to end.
+        Called with the address, and with how to stop.
     progress : Progress
-        Listener, while a µCT is copied.
+        Progress while a µCT volume is copied.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def browse(
 
 
 def serve(site: Site, *, port: int = 0, open_page: bool = True, tell: Callable[[str], None] = print) -> None:
-    """Serve a view until Ctrl-C; that is its proper end, so nothing is raised.
+    """Serve a view until Ctrl-C. Ctrl-C is the normal end, so nothing is raised.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def serve(site: Site, *, port: int = 0, open_page: bool = True, tell: Callable[[
         If the port is taken or not allowed.
     """
     server = start_server(site, port)
-    try:  # from the first word on: who reads that Ctrl-C ends it may press it at once
+    try:  # from the first message on: a user who reads that Ctrl-C stops the server may press it at once
         tell(f"view: {server.url}")
         tell(
             f"      from elsewhere: ssh -L {server.server_port}:{HOST}:{server.server_port} THIS_MACHINE, same address"
@@ -82,7 +82,7 @@ def serve(site: Site, *, port: int = 0, open_page: bool = True, tell: Callable[[
 
 
 def client_folder() -> Path:
-    """Return the folder of the viewer's built files, without importing the package that carries them.
+    """Return the folder with the built files of the viewer, without importing its package.
 
     Raises
     ------
@@ -90,16 +90,17 @@ def client_folder() -> Path:
         If it is not installed, or was installed without them.
     """
     try:
-        found = find_spec("neuroglancer")
-    except ValueError:  # a module that was set to None
-        found = None
-    places = found.submodule_search_locations if found is not None else None
-    if not places:
-        raise InputError("--browser: the viewer is not installed: pip install 'tomostain[browser]'")
-    client = Path(next(iter(places))) / "static" / "client"
+        spec = find_spec("neuroglancer")
+    except ValueError:  # the module was set to None
+        spec = None
+    locations = spec.submodule_search_locations if spec is not None else None
+    if not locations:
+        raise InputError("`browser`: the viewer is not installed: pip install 'tomostain[browser]'")
+    client = Path(next(iter(locations))) / "static" / "client"
     if not (client / "index.html").is_file():
         raise InputError(
-            f"{client}: the viewer's files are missing; install it again: pip install --force-reinstall neuroglancer"
+            f"{client}: the files of the viewer are missing; install it again: "
+            "pip install --force-reinstall neuroglancer"
         )
     return client
 
@@ -112,7 +113,7 @@ def prepared_site(
     voxel_um: float | Sequence[float] | None = None,
     progress: Progress = silent,
 ) -> Iterator[Site]:
-    """Yield what is to be served; a grey copy of the µCT lies in a temporary folder for as long.
+    """Yield the content to serve. A grey copy of the µCT exists in a temporary folder during this time.
 
     Raises
     ------
@@ -122,7 +123,7 @@ def prepared_site(
     stained = is_stained(path)
     grey = ct if stained else path
     if ct is not None and not stained:
-        raise InputError(f"--ct {ct}: is for a stained volume, and {path} is none; leave it out")
+        raise InputError(f"`ct` {ct}: is for a stained volume, and {path} is not one; omit it", parameter="ct")
     with tempfile.TemporaryDirectory(prefix="tomostain-view-") as scratch:
         site = Site(client, volumes := {}, state := {})
         layers = []
@@ -141,7 +142,7 @@ def prepared_site(
 
 
 def start_server(site: Site, port: int) -> ViewServer:
-    """Return a server that listens; `serve_forever` makes it answer.
+    """Return a listening server. `serve_forever` answers requests.
 
     Raises
     ------
@@ -152,12 +153,12 @@ def start_server(site: Site, port: int) -> ViewServer:
         return ViewServer(site, port)
     except OSError as error:
         raise InputError(
-            f"--port {port}: cannot be used ({error.strerror}); give another, or none to have a free one chosen"
+            f"`port` {port}: cannot be used ({error.strerror}); state another one, or none for a free one"
         ) from None
 
 
 def can_open_page() -> bool:
-    """Say whether there is a screen: without one, a browser for terminals would start in the user's."""
+    """Whether there is a screen. Without one, a text browser would start in the user's terminal."""
     return not sys.platform.startswith("linux") or any(
         os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
     )

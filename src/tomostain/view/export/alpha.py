@@ -1,4 +1,4 @@
-"""Which voxels are solid and which clear: the rules by which an exported volume gets its alpha, each with its name."""
+"""Rules for the alpha channel of an exported volume: which voxels are opaque and which transparent."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ RULES = ("paper", "tissue", "ct")
 
 @dataclass(frozen=True)
 class Alpha:
-    """A rule for alpha, ready for one level of one volume.
+    """A rule for alpha, for one level of one volume.
 
     Attributes
     ----------
     rule : str
         Its name: one of `RULES`.
     formula : str
-        What it does, for the metadata of what is written.
+        Its formula, for the metadata of the export.
     add : callable
         ``add(rgb, z0)``: colours (z, Y, X, 3) of the slices from `z0` on, to colours with alpha (z, Y, X, 4), uint8.
     """
@@ -42,10 +42,10 @@ def open_alpha(rule: str, stained: StainedVolume, level: int = 0, ct: Volume | N
     Parameters
     ----------
     rule : str
-        ``paper``: 255 - mean(R, G, B), so dark stain is solid and white glass clear. ``tissue``: all or nothing, solid
-        where the paper's alpha is above the haze of the glass. ``ct``: the grey value of the µCT.
+        ``paper``: 255 - mean(R, G, B), so dark stain is opaque and white glass transparent. ``tissue``: opaque where
+        the paper's alpha is above the haze of the glass, else transparent. ``ct``: the grey value of the µCT.
     stained : StainedVolume
-        The volume whose slices will be given.
+        The stained volume.
     level : int
         Level of its pyramid.
     ct : Volume, optional
@@ -54,20 +54,20 @@ def open_alpha(rule: str, stained: StainedVolume, level: int = 0, ct: Volume | N
     Raises
     ------
     InputError
-        If the rule is unknown, or the µCT is missing, not asked for, or of another shape.
+        If the rule is unknown, or the µCT is missing, not used by the rule, or of another shape.
 
     References
     ----------
     Irvine et al., J. Synchrotron Rad. 2026, section 2.11 (``paper``).
     """
     if rule not in RULES:
-        raise InputError(f"--alpha {rule}: is not a rule known here{suggest(rule, list(RULES))}")
+        raise InputError(f"`alpha` {rule}: unknown rule{suggest(rule, list(RULES))}", parameter="alpha")
     if rule == "ct":
         if ct is None:
-            raise InputError("--alpha ct: needs the µCT that was stained; give it with --ct")
+            raise InputError("`alpha=ct`: needs the µCT that was stained; state it with `ct`", parameter="ct")
         return _ct_alpha(stained, level, ct)
     if ct is not None:
-        raise InputError(f"--ct {ct.path}: has no part in --alpha {rule}; leave it out, or give --alpha ct")
+        raise InputError(f"`ct` {ct.path}: is not used by `alpha={rule}`; omit it, or set `alpha=ct`", parameter="ct")
     if rule == "paper":
         return Alpha(rule, "255 - mean(R, G, B)", lambda rgb, z0: rgba(rgb))
     return Alpha(rule, f"255 where 255 - mean(R, G, B) > {HAZE}, else 0", lambda rgb, z0: tissue_rgba(rgb))
@@ -96,9 +96,12 @@ def tissue_rgba(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _ct_alpha(stained: StainedVolume, level: int, ct: Volume) -> Alpha:
-    """Return the rule that takes the grey value, averaged over the voxels that a coarser level's voxel stands for."""
+    """Return the rule that uses the grey value, averaged over the voxels that a voxel of a coarser level covers."""
     if ct.shape != stained.shape:
-        raise InputError(f"--ct {ct.path}: has the shape {ct.shape}, the stained volume {stained.shape}; give its µCT")
+        raise InputError(
+            f"`ct` {ct.path}: has the shape {ct.shape}, but the stained volume has {stained.shape}; "
+            "state the µCT of the volume"
+        )
     low, high = grey_window(ct)
 
     def add(rgb: NDArray[np.uint8], z0: int) -> NDArray[np.uint8]:

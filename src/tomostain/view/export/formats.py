@@ -1,4 +1,4 @@
-"""A stained volume for other software: TIFF stacks (Avizo, Dragonfly, Fiji), VTK (ParaView), NRRD (3D Slicer), …"""
+"""Exports of a stained volume: TIFF stacks (Avizo, Dragonfly, Fiji), VTK (ParaView), NRRD (3D Slicer) and others."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,9 +24,9 @@ from tomostain.view.render.flight import FILM_FRAMES, FILM_SIZE, SECONDS, fly_th
 FORMATS = ("rgba-tiff", "rgb-tiff", "ome-zarr-0.4", "vti", "nrrd", "gif", "mp4")
 FLIGHTS = ("gif", "mp4")
 MAX_WHOLE_BYTES = 4 * 2**30
-"""Largest volume (as RGBA) that is written as one file: such writers hold all of it in memory."""
+"""Maximum size (as RGBA) of a volume that is written as one file: such writers hold the volume in memory."""
 MAX_FLIGHT_BYTES = 2**27
-"""Largest volume (as RGBA) that a fly-through is rendered of: each of its pictures goes through all of it."""
+"""Maximum size (as RGBA) of a volume for a fly-through: each frame renders the whole volume."""
 _SLAB = 16
 
 
@@ -54,24 +54,24 @@ def export(
         Folder for the TIFF stacks (one slice is in memory at a time) and OME-Zarr, file for ``vti``, ``nrrd``, ``gif``,
         ``mp4``.
     to : str
-        ``rgba-tiff``, ``rgb-tiff``: a slice a file with the voxel size in the way of ImageJ. ``ome-zarr-0.4``: the
-        older OME-Zarr. ``vti``: VTK image data with RGBA point scalars, spacing in µm. ``nrrd``: a vector image RGBA,
-        spacing in mm, as 3D Slicer expects. ``gif``, ``mp4``: a fly-through, the film larger and smoother.
+        ``rgba-tiff``, ``rgb-tiff``: one file per slice, with the voxel size as ImageJ stores it. ``ome-zarr-0.4``: the
+        older OME-Zarr. ``vti``: VTK image data with RGBA point scalars, spacing in µm. ``nrrd``: an RGBA vector image,
+        spacing in mm, as 3D Slicer expects. ``gif``, ``mp4``: a fly-through; the MP4 is larger and smoother.
     level : int
         Level of the pyramid; 0 is full size.
     alpha : str
-        The rule for alpha: see `tomostain.view.export.alpha.open_alpha`. Its name and formula are written beside the
+        The rule for alpha: see `tomostain.view.export.alpha.open_alpha`. Its name and formula are written with the
         colours.
     ct : Path, optional
         The µCT that was stained, for the rule ``ct``.
     voxel_um : float or sequence of float, optional
-        Voxel size of the µCT where its files do not say it, µm.
+        Voxel size of the µCT if its files do not state it, µm.
     like : Path, optional
-        Folder of TIFF slices whose names those of a TIFF stack take: the input that was stained.
+        Folder of TIFF slices, the input that was stained. The slices of a TIFF stack get the same names.
     overwrite : bool
         Replace an existing file or folder.
     max_bytes : int
-        Largest volume written as one file, bytes as RGBA.
+        Maximum size of a volume that is written as one file, bytes as RGBA.
     progress : Progress
         Listener.
 
@@ -91,17 +91,19 @@ def export(
     Irvine et al., J. Synchrotron Rad. 2026, section 2.11.
     """
     if to not in FORMATS:
-        raise InputError(f"--to {to}: is not a format known here{suggest(to, list(FORMATS))}")
+        raise InputError(f"`to` {to}: unknown format{suggest(to, list(FORMATS))}", parameter="to")
     volume, out = open_stained(Path(stained)), Path(out)
     if not 0 <= level < len(volume.levels):
-        raise InputError(f"--level {level}: {stained} has the levels 0 to {len(volume.levels) - 1}")
+        raise InputError(f"`level` {level}: {stained} has the levels 0 to {len(volume.levels) - 1}", parameter="level")
     has_alpha = to not in ("rgb-tiff", "ome-zarr-0.4")
     if not has_alpha and (alpha != "paper" or ct is not None):
-        raise InputError(f"--to {to}: has no alpha; leave out --alpha and --ct, or choose another format")
+        raise InputError(f"`to` {to}: has no alpha; omit `alpha` and `ct`, or choose another format", parameter="to")
     if to == "mp4":
         require_film()
     if like is not None and not to.endswith("-tiff"):
-        raise InputError(f"--like {like}: names the slices of a TIFF stack, and {to} has none; leave it out")
+        raise InputError(
+            f"`like` {like}: names the slices of a TIFF stack, and {to} has none; omit it", parameter="like"
+        )
     refuse_existing(out, overwrite)
     rule = open_alpha(alpha, volume, level, None if ct is None else open_volume(Path(ct), voxel_um=voxel_um))
     if to.endswith("-tiff"):
@@ -138,7 +140,7 @@ def _write_file(
 def write_vti(path: Path, volume: NDArray[np.uint8], voxel_um: tuple[float, float, float], alpha: str) -> None:
     """Write a volume (Z, Y, X, 4) as VTK image data: point scalars ``RGBA``, spacing (x, y, z) in µm, zlib.
 
-    The rule for alpha, named by `alpha`, is kept as field data of that name.
+    The rule for alpha is stored as field data named ``alpha``.
 
     Raises
     ------
@@ -168,7 +170,7 @@ def write_vti(path: Path, volume: NDArray[np.uint8], voxel_um: tuple[float, floa
 def write_nrrd(path: Path, volume: NDArray[np.uint8], voxel_um: tuple[float, float, float], alpha: str) -> None:
     """Write a volume (Z, Y, X, 4) as compressed NRRD vector image, spacing (x, y, z) in mm.
 
-    The rule for alpha, named by `alpha`, is kept as a key of that name in the header.
+    The rule for alpha is stored in the header under the key ``alpha``.
 
     Raises
     ------
@@ -186,18 +188,16 @@ def write_nrrd(path: Path, volume: NDArray[np.uint8], voxel_um: tuple[float, flo
 
 
 def _names_like(folder: Path, volume: StainedVolume, level: int) -> list[str]:
-    """Return the file names of a folder of slices, for a stack of as many slices; all become TIFFs named ``.tif``."""
+    """Return the file names of a folder of slices, with the suffix ``.tif``. Their number must be that of the stack."""
     if level:
-        raise InputError(
-            f"--like {folder}: its names belong to full size, not to --level {level}; leave out one of them"
-        )
+        raise InputError(f"`like` {folder}: its names belong to full size, not to `level` {level}; omit one of them")
     if not folder.is_dir():
-        raise InputError(f"--like {folder}: no such folder of TIFF slices")
+        raise InputError(f"`like` {folder}: no such folder of TIFF slices")
     files = natural_slices(folder)
     if len(files) != volume.shape[0]:
         raise InputError(
-            f"--like {folder}: has {len(files)} slices, the stained volume {volume.shape[0]}; give the input it was "
-            "stained from"
+            f"`like` {folder}: has {len(files)} slices, but the stained volume has {volume.shape[0]}; state the folder "
+            "that was stained"
         )
     return [f"{file.stem}.tif" for file in files]
 
@@ -211,7 +211,7 @@ def _write_tiff_stack(
     overwrite: bool,
     progress: Progress,
 ) -> None:
-    """Write a slice a file and, beside them, what was exported."""
+    """Write one file per slice, and a description of the export."""
     shape, voxel_um = volume.levels[level]
     note = {
         "stained": str(volume.path),
@@ -231,7 +231,7 @@ def _write_tiff_stack(
 
 
 def _slabs(volume: StainedVolume, level: int, progress: Progress) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Read a level slab by slab: the number of the first slice, and the slices."""
+    """Read a level in parts: the number of the first slice, and the slices."""
     depth = volume.levels[level][0][0]
     for z0 in range(0, depth, _SLAB):
         z1 = min(depth, z0 + _SLAB)
@@ -248,13 +248,13 @@ def _whole(volume: StainedVolume, level: int, rule: Alpha, progress: Progress) -
 
 
 def _check_size(volume: StainedVolume, to: str, level: int, max_bytes: int) -> None:
-    """Raise if a level is too large for one file; say which level would do."""
+    """Raise if a level is too large for one file. The message names a level that is small enough."""
     sizes = [4 * int(np.prod(shape)) for shape, _ in volume.levels]
     if sizes[level] <= max_bytes:
         return
     fits = [number for number, size in enumerate(sizes) if size <= max_bytes]
-    way_out = f"give --level {fits[0]}, or --to rgba-tiff" if fits else "give --to rgba-tiff, which writes slices"
+    way_out = f"set `level={fits[0]}`, or `to=rgba-tiff`" if fits else "set `to=rgba-tiff`, which writes slices"
     raise InputError(
-        f"{volume.path}: level {level} has {sizes[level] / 1e9:.2g} GB as RGBA, more than one {to} may have "
+        f"{volume.path}: level {level} has {sizes[level] / 1e9:.2g} GB as RGBA, more than the maximum of {to} "
         f"({max_bytes / 1e9:.2g} GB); {way_out}"
     )

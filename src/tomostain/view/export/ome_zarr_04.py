@@ -1,4 +1,4 @@
-"""A stained volume as OME-Zarr 0.4 (Zarr 2), for viewers that do not read 0.5 yet.
+"""Export of a stained volume as OME-Zarr 0.4 (Zarr 2), for viewers that do not read 0.5 yet.
 
 Source: the OME-Zarr (OME-NGFF) 0.4 specification. It has no shards, so each chunk is a file.
 """
@@ -20,13 +20,13 @@ _CHUNK = 64
 def write_ome_zarr_04(
     volume: StainedVolume, out: Path, *, level: int = 0, overwrite: bool = False, progress: Progress = silent
 ) -> None:
-    """Write the levels of a stained volume from `level` on as OME-Zarr 0.4, a layer of chunks at a time.
+    """Write the levels of a stained volume from `level` on as OME-Zarr 0.4, one layer of chunks at a time.
 
     Parameters
     ----------
     volume : StainedVolume
     out : Path
-        The folder. It appears when it is complete.
+        Folder. It appears when it is complete.
     level : int
         The level that becomes the finest.
     overwrite : bool
@@ -54,7 +54,7 @@ def write_ome_zarr_04(
 
 
 def _new_array(group: Any, name: str, shape: Shape) -> Any:
-    """Make an empty level: the three channels in one chunk, as for 0.5, so that the same viewers show its colours."""
+    """Create an empty level. The three channels share one chunk, as in 0.5, for the same viewers."""
     from numcodecs import Blosc
 
     return group.create_array(
@@ -69,12 +69,12 @@ def _new_array(group: Any, name: str, shape: Shape) -> Any:
 
 
 def _attributes(volume: StainedVolume, name: str, level: int) -> dict[str, Any]:
-    """Return the attributes of the group: those of 0.5, but the version stands in each part of them."""
+    """Return the attributes of the group: those of 0.5, with the version in each part."""
     finest = np.asarray(volume.levels[level][1])
-    # The first voxel's centre moves by half of what the voxel grows, as in `level_scales`.
+    # The centre of the first voxel moves by half the growth of the voxel, as in `level_scales`.
     scales = [(list(step), list((np.asarray(step) - finest) / 2)) for _, step in volume.levels[level:]]
     ome = ome_metadata(name, scales)
     image = {"version": "0.4", **ome["multiscales"][0]}
     omero = {"version": "0.4", **ome["omero"]}
-    ours = {"level": level, "stained": volume.path.name, "provenance": volume.provenance}
-    return {"multiscales": [image], "omero": omero, "tomostain": ours}
+    own_metadata = {"level": level, "stained": volume.path.name, "provenance": volume.provenance}
+    return {"multiscales": [image], "omero": omero, "tomostain": own_metadata}

@@ -1,7 +1,7 @@
-"""Where one looks from, and what is cut away so that the inside is seen: shared by both renderers.
+"""Camera, and removal of a part of the volume to show the inside. Used by both renderers.
 
-World coordinates are those of the slices: x to the right, y down, z into the screen, all in µm, so that nothing is
-mirrored against the sections. The camera projects in parallel: lengths across the view are true.
+World coordinates are those of the slices: x to the right, y down, z into the screen, all in µm. The view is not
+mirrored relative to the slices. The camera projects in parallel: lengths across the view are true.
 """
 
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ class Camera:
     Attributes
     ----------
     azimuth_deg : float
-        Turn of the camera to the right around the volume's vertical (the y axis); 0 looks along z.
+        Rotation of the camera to the right around the vertical axis (y). 0 looks along z.
     elevation_deg : float
-        How high above the volume it stands, -85 to 85.
+        Elevation of the camera above the volume, -85 to 85.
     zoom : float
-        1 fits the whole volume in the picture.
+        1 fits the whole volume into the image.
     """
 
     azimuth_deg: float = 28.0
@@ -40,15 +40,15 @@ class Camera:
 
     @property
     def right(self) -> NDArray[np.float64]:
-        """Unit vector (z, y, x) to the right in the picture."""
+        """Unit vector (z, y, x) to the right in the image."""
         azimuth = np.deg2rad(self.azimuth_deg)
         return np.array([np.sin(azimuth), 0.0, np.cos(azimuth)])
 
     @property
     def down(self) -> NDArray[np.float64]:
-        """Unit vector (z, y, x) downwards in the picture."""
+        """Unit vector (z, y, x) downwards in the image."""
         forward = -self.towards
-        # In the order (z, y, x) the cross product changes its sign against (x, y, z).
+        # In the order (z, y, x) the cross product has the opposite sign of that in (x, y, z).
         return -np.cross(forward, self.right)
 
     def half_height_um(self, size_um: NDArray[np.float64], size: tuple[int, int]) -> float:
@@ -59,15 +59,15 @@ class Camera:
 
 
 def cut_away(volume: NDArray[np.uint8], cut: Cut, camera: Camera) -> NDArray[np.uint8]:
-    """Make the part that faces the camera clear.
+    """Make the part that faces the camera transparent.
 
     Parameters
     ----------
     volume : ndarray of uint8, shape (Z, Y, X, 4)
         Colours with alpha. It is not changed.
     cut : str
-        ``corner``: the eighth nearest to the camera; ``half``: the half along the axis that points to it most;
-        ``none``.
+        ``corner``: the octant nearest to the camera. ``half``: the half along the axis that points most to the camera.
+        ``none``: nothing.
     camera : Camera
         The view.
 

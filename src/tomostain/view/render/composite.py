@@ -1,6 +1,6 @@
-"""Volume rendering without a graphics library: light gathered front to back along parallel rays.
+"""Volume rendering without a graphics library: front-to-back compositing along parallel rays.
 
-For machines without VTK, and the outside truth that the VTK rendering is held to in the tests.
+For machines without VTK. The tests also compare the VTK rendering with it.
 """
 
 from typing import Any
@@ -22,16 +22,16 @@ def composite_projection(
     reverse: bool = False,
     background: tuple[int, int, int] = (255, 255, 255),
 ) -> RGB:
-    """Look through a volume along one of its axes.
+    """Render a volume along one of its axes.
 
     Parameters
     ----------
     volume : ndarray of uint8, shape (Z, Y, X, 4)
         Colours with alpha; alpha / 255 is the opacity of one voxel.
     axis : int
-        The axis looked along, from its beginning.
+        Viewing axis, from its beginning.
     reverse : bool
-        Look from its end.
+        View from its end.
     background : tuple of int
         Colour behind the volume.
 
@@ -67,7 +67,7 @@ def render_composite(
     background: tuple[int, int, int] = (255, 255, 255),
     progress: Progress = silent,
 ) -> RGB:
-    """Render a volume from any side by sampling it along parallel rays, half a voxel at a time.
+    """Render a volume from any side by sampling it along parallel rays, in steps of half a voxel.
 
     Parameters
     ----------
@@ -76,11 +76,11 @@ def render_composite(
     voxel_um : tuple of float
         Voxel size (z, y, x), µm.
     size : tuple of int
-        (width, height) of the picture, px.
+        (width, height) of the image, px.
     camera : Camera
         The view.
     unit_um : float
-        Length over which alpha / 255 of the light is taken, µm.
+        Length over which the fraction alpha / 255 of the light is absorbed, µm.
     background : tuple of int
         Colour behind the volume.
     progress : Progress
@@ -99,7 +99,7 @@ def render_composite(
     stride = float(step.min()) / 2
     reach = float(np.abs(camera.towards) @ extent / 2)
     depths = np.arange(-reach, reach, stride)
-    # Colours are interpolated multiplied by alpha, or clear voxels would bleed their colour into solid ones.
+    # Colours are interpolated after multiplication by alpha. Otherwise transparent voxels would colour solid ones.
     alpha = volume[..., 3].astype(np.float32) / 255
     channels = [volume[..., c] * alpha for c in range(3)] + [alpha]
     centre = (extent - step) / 2
@@ -117,25 +117,25 @@ def _interpolate(channel: NDArray[Any], points: NDArray[np.float64]) -> NDArray[
 
 
 class _Light:
-    """The light gathered so far on each ray, and what share of what lies behind still comes through."""
+    """The light accumulated on each ray, and the remaining transmission."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.colour: NDArray[np.float32] = np.zeros((*shape, 3), dtype=np.float32)
         self.through: NDArray[np.float32] = np.ones(shape, dtype=np.float32)
 
     def add(self, premultiplied: NDArray[Any], alpha: NDArray[Any]) -> None:
-        """Put a layer behind what there is."""
+        """Add a layer behind the existing ones."""
         self.colour += premultiplied * self.through[..., None]
         self.through *= 1 - alpha
 
     def add_sample(self, sample: list[NDArray[np.float32]], share: float) -> None:
-        """Put a sample of colours times alpha, and alpha, behind: `share` of the length that alpha belongs to."""
+        """Add a sample of colours times alpha, and alpha, over the fraction `share` of the unit length."""
         *colours, alpha = sample
         corrected = 1 - (1 - alpha.clip(0, 1)) ** share
         scale = np.divide(corrected, alpha, out=np.zeros_like(alpha), where=alpha > 0)
         self.add(np.stack(colours, axis=-1) * scale[..., None], corrected)
 
     def over(self, background: tuple[int, int, int]) -> RGB:
-        """Return the picture in front of a background."""
+        """Return the image in front of a background."""
         picture = self.colour + self.through[..., None] * np.asarray(background, dtype=np.float32)
         return np.clip(np.rint(picture), 0, 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""A film that plays everywhere: MP4 with H.264 in yuv420p, as PowerPoint, Keynote and every browser read it."""
+"""Films as MP4 with H.264 in yuv420p, which PowerPoint, Keynote and all browsers play."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from tomostain.errors import InputError
 
 QUALITY = 18
-"""Constant rate factor of x264 (0 lossless to 51): 18 is told apart from the original by hardly anybody."""
+"""Constant rate factor of x264 (0, lossless, to 51). 18 is visually almost lossless."""
 
 
 def has_film() -> bool:
-    """Say whether the library that encodes films is installed."""
+    """Whether the library that encodes films is installed."""
     try:
         import av  # noqa: F401
     except ImportError:
@@ -24,7 +24,7 @@ def has_film() -> bool:
 
 
 def require_film() -> None:
-    """Raise unless a film can be encoded, before any picture of it is rendered.
+    """Raise unless a film can be encoded, before any frame is rendered.
 
     Raises
     ------
@@ -32,28 +32,28 @@ def require_film() -> None:
         If PyAV is not installed, or was built without an encoder for H.264.
     """
     if not has_film():
-        raise InputError("--to mp4: writing a film needs PyAV: pip install 'tomostain[film]', or take --to gif")
+        raise InputError("`to=mp4`: writing a film needs PyAV: pip install 'tomostain[film]', or set `to=gif`")
     import av
 
     if "libx264" not in av.codecs_available:
-        raise InputError("--to mp4: this build of PyAV has no H.264; pip install 'tomostain[film]', or take --to gif")
+        raise InputError("`to=mp4`: this build of PyAV has no H.264; pip install 'tomostain[film]', or set `to=gif`")
 
 
 def write_mp4(path: Path, pictures: Iterator[NDArray[np.uint8]], per_second: float | Fraction) -> None:
-    """Write pictures as MP4 while they come: one is in memory at a time.
+    """Write images as MP4 as they are produced. One image is in memory at a time.
 
-    The colours are stored as BT.709 in limited range and the file says so, or players would guess. A picture with an
-    odd side gets its last row or column once more, for colour is stored for squares of 2 × 2 pixels. The index lies at
-    the beginning, so that a browser plays the film before all of it is there.
+    The colours are stored as BT.709 in limited range, and the file states this, because players would guess otherwise.
+    For an image with an odd side, the last row or column is repeated: colour is stored for squares of 2 × 2 pixels. The
+    index is at the beginning, so that a browser plays the film before it is fully loaded.
 
     Parameters
     ----------
     path : Path
-        Any name: the format does not hang on it.
+        Any name: the format does not depend on it.
     pictures : iterator of ndarray of uint8, shape (height, width, 3)
-        RGB, all of one size.
+        RGB, all of the same size.
     per_second : float or Fraction
-        Pictures a second.
+        Images per second.
 
     Raises
     ------
@@ -75,7 +75,7 @@ def write_mp4(path: Path, pictures: Iterator[NDArray[np.uint8]], per_second: flo
 
 
 def _stream(film: Any, width: int, height: int, per_second: float | Fraction) -> Any:
-    """Begin the one track of a film; what is told here of the colours stands in its header."""
+    """Add the only track of a film. The colour properties set here are written to its header."""
     from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
     # One thread: the same pictures give the same bytes on every machine.
@@ -89,7 +89,7 @@ def _stream(film: Any, width: int, height: int, per_second: float | Fraction) ->
 
 
 def _frame(picture: NDArray[np.uint8]) -> Any:
-    """Return a picture of even sides as a frame in the film's colours."""
+    """Return an image with even sides as a frame in the colours of the film."""
     import av
     from av.video.reformatter import ColorRange, Colorspace
 

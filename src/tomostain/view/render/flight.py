@@ -1,4 +1,4 @@
-"""A fly-through for talks: the volume turns, and a cut goes through it and back; as an animated GIF, or see `film`."""
+"""A fly-through: the volume rotates while a cutting plane moves through it and back."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ from tomostain.view.render.volume import render_volume
 
 FRAMES, SECONDS = 72, 9.0
 SIZE = (640, 480)
-# A film is smoother and as wide as a projector shows it.
+# A film is smoother and has the width of a projector.
 FILM_FRAMES = 216
 FILM_SIZE = (1280, 720)
 
@@ -27,18 +27,18 @@ def fly_through(
     size: tuple[int, int] = SIZE,
     progress: Progress = silent,
 ) -> Iterator[NDArray[np.uint8]]:
-    """Render one round: a full turn, while a cut along z opens half of the volume, goes through it, and closes.
+    """Render one period: a full rotation while a cutting plane moves along z through the volume and back.
 
-    The last frame leads to the first, so that it can be shown in a loop.
+    The last frame continues with the first, so that the film can be repeated.
 
     Parameters
     ----------
     volume : ndarray of uint8, shape (Z, Y, X, 4)
-        Colours with alpha. The haze of the white background is taken away.
+        Colours with alpha. The haze of the white background is removed.
     voxel_um : tuple of float
         Voxel size (z, y, x), µm.
     frames : int
-        Pictures of the round.
+        Number of frames.
     size : tuple of int
         (width, height), px.
     progress : Progress
@@ -57,17 +57,17 @@ def fly_through(
     depth = len(matter)
     for number in range(frames):
         turn = number / frames
-        # From behind at first, so that one looks into the cut while it is deep.
+        # The camera starts behind, so that it looks into the cut while the cut is deep.
         camera = Camera(azimuth_deg=208.0 + 360.0 * turn, elevation_deg=26.0)
         cut = matter.copy()
-        # From the first slice to 85 % of the depth and back: something always stays.
+        # From the first slice to 85 % of the depth and back, so that a part always remains.
         cut[: round(depth * 0.85 * np.sin(np.pi * turn) ** 2), ..., 3] = 0
         yield render_volume(light_surfaces(cut, camera), voxel_um, size=size, camera=camera)
         progress("rendering frames", number + 1, frames)
 
 
 def write_gif(path: Path, pictures: Iterator[NDArray[np.uint8]], seconds: float = SECONDS / FRAMES) -> None:
-    """Write pictures (height, width, 3) as an animated GIF that repeats, `seconds` each (GIF counts hundredths)."""
+    """Write images (height, width, 3) as a repeating animated GIF, `seconds` each (GIF uses hundredths of a second)."""
     from PIL import Image
 
     images = [Image.fromarray(picture).quantize(colors=255, dither=Image.Dither.NONE) for picture in pictures]

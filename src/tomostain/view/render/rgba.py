@@ -52,9 +52,9 @@ def transfer_opacity(
     volume : ndarray of uint8, shape (..., 4)
         Colours with alpha. It is not changed.
     floor : float
-        Alpha (0 to below 255) up to which everything becomes clear: removes the haze of a slide's background.
+        Alpha (0 to below 255) up to which voxels become transparent. Removes the haze of the background of a slide.
     gamma : float
-        Above 1 thins what is pale, below 1 thickens it.
+        Above 1, pale voxels become more transparent; below 1, less.
     strength : float
         Factor, 0 to 1.
 
@@ -69,7 +69,7 @@ def transfer_opacity(
     [0, 153, 255]
     """
     if not 0 <= floor < 255 or gamma <= 0 or not 0 <= strength <= 1:
-        raise ValueError(f"floor {floor} in [0, 255), gamma {gamma} > 0 and strength {strength} in [0, 1] are asked")
+        raise ValueError(f"floor {floor} in [0, 255), gamma {gamma} > 0 and strength {strength} in [0, 1] are required")
     table: NDArray[Any] = np.clip((np.arange(256) - floor) / (255.0 - floor), 0, 1) ** gamma * strength * 255
     result = np.array(volume, dtype=np.uint8)
     result[..., 3] = np.rint(table).astype(np.uint8)[result[..., 3]]
@@ -77,15 +77,15 @@ def transfer_opacity(
 
 
 def background_alpha(volume: NDArray[np.uint8]) -> float:
-    """Return the alpha up to which a picture leaves a volume clear: what its outer faces, if they are glass, show.
+    """Return the alpha up to which a volume is rendered transparent, estimated from its outer faces if they are glass.
 
-    A model that was trained for minutes, or on tinted slides, draws glass as pale grey, which would hide the specimen
-    in a block. Where tissue reaches the faces they are dark or uneven, and `HAZE` stands.
+    A model that was trained for a short time, or on tinted slides, draws glass as pale grey, which would hide the
+    specimen. If tissue reaches the faces, they are dark or uneven, and `HAZE` is returned.
 
     Parameters
     ----------
     volume : ndarray of uint8, shape (Z, Y, X, 4)
-        Colours with alpha; the whole field, not cropped.
+        Colours with alpha; the whole field of view, not cropped.
 
     Returns
     -------
@@ -101,5 +101,5 @@ def background_alpha(volume: NDArray[np.uint8]) -> float:
     faces = np.concatenate([np.moveaxis(alpha, axis, 0)[[0, -1]].ravel() for axis in range(3)])
     low, middle, high = np.percentile(faces, [10, 50, 90])
     glass = middle <= _HAZIEST and high - low <= _EVEN
-    # Half the spread more, or the texture that a network leaves in the glass would stay as stripes.
+    # Half the spread is added. Otherwise the texture that a network draws in the glass would remain as stripes.
     return max(float(HAZE), float(high) + max(5.0, 0.5 * float(high - low))) if glass else float(HAZE)

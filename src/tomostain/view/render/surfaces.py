@@ -1,4 +1,4 @@
-"""What is done to a volume before it is rendered: empty margins off, surfaces lit, no white rims."""
+"""Preparation of a volume for rendering: cropping, lighting of surfaces, colours at edges."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,19 +8,19 @@ from tomostain.view.render.camera import Camera
 
 
 def crop_to_matter(volume: NDArray[np.uint8], share: float = 0.002) -> NDArray[np.uint8]:
-    """Leave the empty margins of a volume out, so that the specimen fills the picture.
+    """Crop the empty margins of a volume, so that the specimen fills the image.
 
     Parameters
     ----------
     volume : ndarray of uint8, shape (Z, Y, X, 4)
         Colours with alpha, the haze removed.
     share : float
-        A plane counts as empty if no more than this share of it has alpha; keeps stray specks from counting.
+        A plane counts as empty if at most this fraction of it has alpha, so that single specks do not count.
 
     Returns
     -------
     ndarray of uint8, shape (z, y, x, 4)
-        A view; the whole volume where all of it is empty.
+        A view. The whole volume if it is empty.
     """
     matter = volume[..., 3] > 0
     part: list[slice] = []
@@ -32,9 +32,9 @@ def crop_to_matter(volume: NDArray[np.uint8], share: float = 0.002) -> NDArray[n
 
 
 def spread_colours(volume: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Give clear voxels that touch matter its colour; they stay clear.
+    """Give transparent voxels next to matter its colour. They remain transparent.
 
-    A graphics card interpolates colour and alpha apart, so that the white of the glass would whiten every surface.
+    A graphics card interpolates colour and alpha separately, so the white of the glass would whiten every surface.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def spread_colours(volume: NDArray[np.uint8]) -> NDArray[np.uint8]:
     result = volume.copy()
     filled = volume[..., 3] > 0
     for axis in range(3):
-        # One axis after the other reaches the diagonal neighbours too, which trilinear interpolation looks at.
+        # One axis after the other also reaches the diagonal neighbours, which trilinear interpolation uses.
         colours, known = np.moveaxis(result, axis, 0), np.moveaxis(filled, axis, 0)
         before = known.copy()
         for to, source in ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None))):
@@ -59,10 +59,10 @@ def spread_colours(volume: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def light_surfaces(volume: NDArray[np.uint8], camera: Camera, strength: float = 0.4) -> NDArray[np.uint8]:
-    """Darken surfaces that turn away from a lamp above the camera's left shoulder; the inside keeps its colours.
+    """Darken surfaces that face away from a lamp at the upper left of the camera. The inside keeps its colours.
 
-    Without it the faces of a cut melt into each other. The surface is that of matter as a whole (blurred over two
-    voxels), not of single cells, so that the stain's own texture is not mistaken for relief.
+    Without lighting, the faces of a cut cannot be distinguished. The surface is that of all matter (blurred over two
+    voxels), not of single cells, so that the texture of the stain does not look like relief.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def light_surfaces(volume: NDArray[np.uint8], camera: Camera, strength: float = 
     """
     lamp = 0.9 * camera.towards - 0.75 * camera.down - 0.55 * camera.right
     lamp /= np.linalg.norm(lamp)
-    # Air around the volume: its outer faces are surfaces too.
+    # Padded with air: the outer faces of the volume are surfaces too.
     matter = np.pad((volume[..., 3] > 0).astype(np.float32), 3)
     smooth = ndimage.gaussian_filter(matter, 2.0, truncate=3.0)
     slopes = np.stack(np.gradient(smooth))[:, 3:-3, 3:-3, 3:-3]
@@ -87,7 +87,7 @@ def light_surfaces(volume: NDArray[np.uint8], camera: Camera, strength: float = 
     facing = np.tensordot(-lamp, slopes, axes=1) / np.maximum(steep, 1e-6)
     # A flat surface blurred by σ has the slope 1 / (σ √(2π)); half of it counts as a surface.
     surface = np.clip(steep * (2.0 * 2.0 * np.sqrt(2 * np.pi)), 0, 1)
-    # Within 40° of the lamp a surface is fully lit, so that what faces the camera has nearly the stain's own colours.
+    # Within 40° of the lamp a surface is fully lit, so that surfaces facing the camera keep the colours of the stain.
     shade = 1 - strength * surface * (1 - np.clip(facing / 0.77, 0, 1))
     result = volume.copy()
     result[..., :3] = np.rint(volume[..., :3] * shade[..., None].astype(np.float32)).astype(np.uint8)

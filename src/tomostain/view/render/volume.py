@@ -17,14 +17,14 @@ from tomostain.view.render.surfaces import crop_to_matter, light_surfaces, sprea
 
 RGB = NDArray[np.uint8]
 MAX_VOXELS = 2**29
-"""Largest volume rendered, voxels (2 GiB as RGBA); larger ones are rendered at a lower level of their pyramid."""
+"""Maximum number of voxels that are rendered (2 GiB as RGBA). Larger volumes are rendered at a coarser level."""
 
 
 def has_vtk() -> bool:
-    """Say whether VTK is installed."""
+    """Whether VTK is installed."""
     try:
         return find_spec("vtkmodules") is not None
-    except ValueError:  # a module that was set to None
+    except ValueError:  # the module was set to None
         return False
 
 
@@ -37,12 +37,12 @@ def picture_of_volume(
     camera: Camera | None = None,
     progress: Progress = silent,
 ) -> RGB:
-    """Render a stained volume for a page: with VTK where it is installed, else with NumPy alone (slower, coarser).
+    """Render a stained volume for a page: with VTK if it is installed, else with NumPy (slower, coarser).
 
     Parameters
     ----------
     rgb : ndarray of uint8, shape (Z, Y, X, 3)
-        Stained volume. Alpha is the paper's (`rgba`); the haze of the white background is taken away.
+        Stained volume. Alpha is that of the paper (`rgba`). The haze of the white background is removed.
     voxel_um : float or sequence of float
         Voxel size, or (z, y, x), µm.
     size : tuple of int
@@ -52,7 +52,7 @@ def picture_of_volume(
     camera : Camera, optional
         The view.
     progress : Progress
-        Listener (the NumPy renderer takes some seconds).
+        Progress of the NumPy renderer.
 
     Returns
     -------
@@ -79,7 +79,7 @@ def render_volume(
     shade: bool = False,
     background: tuple[int, int, int] = (255, 255, 255),
 ) -> RGB:
-    """Render colours with alpha as they are: direct RGBA mapping, in parallel projection, without a display.
+    """Render colours with alpha by direct RGBA mapping, in parallel projection, without a display.
 
     Parameters
     ----------
@@ -90,13 +90,13 @@ def render_volume(
     size : tuple of int
         (width, height), px.
     cut : str
-        ``corner``, ``half`` or ``none``: what is taken away so that the inside is seen; see `cut_away`.
+        ``corner``, ``half`` or ``none``: the part that is removed to show the inside; see `cut_away`.
     camera : Camera, optional
         The view.
     unit_um : float, optional
-        Length over which alpha / 255 of the light is taken, µm. Default: the smallest side of a voxel.
+        Length over which the fraction alpha / 255 of the light is absorbed, µm. Default: the smallest side of a voxel.
     shade : bool
-        Light the surfaces. Off, the colours are those of the stain.
+        Light the surfaces. If False, the colours are those of the stain.
     background : tuple of int
         Colour behind the volume.
 
@@ -119,7 +119,9 @@ def render_volume(
         raise ValueError(f"a volume is uint8 (Z, Y, X, 4), found {volume.dtype} of shape {volume.shape}")
     voxels = int(np.prod(volume.shape[:3]))
     if voxels > MAX_VOXELS:
-        raise InputError(f"a volume of {voxels:.2g} voxels is too large to render; choose a lower level of its pyramid")
+        raise InputError(
+            f"a volume of {voxels:.2g} voxels is too large to render; choose a coarser level of its pyramid"
+        )
     step, camera = _voxel(voxel_um), camera or Camera()
     with _quiet():
         image = vtk_image(spread_colours(cut_away(volume, cut, camera)), step)
@@ -131,7 +133,7 @@ def render_volume(
 def vtk_image(volume: NDArray[np.uint8], voxel_um: tuple[float, float, float]) -> Any:
     """Wrap an array of shape (Z, Y, X, C) as ``vtkImageData`` with spacing in µm; the memory is shared.
 
-    The scalars are called RGBA or RGB by their number of components.
+    The scalars are named RGBA or RGB, depending on their number of components.
     """
     from vtkmodules.util.numpy_support import numpy_to_vtk
     from vtkmodules.vtkCommonDataModel import vtkImageData
@@ -152,7 +154,7 @@ def _voxel(voxel_um: float | Sequence[float]) -> tuple[float, float, float]:
 
 
 def _volume_prop(image: Any, unit_um: float, shade: bool) -> Any:
-    """Make the volume with its own colours; alpha / 255 is the opacity over `unit_um`."""
+    """Create the volume with direct colours; alpha / 255 is the opacity over `unit_um`."""
     from vtkmodules.vtkCommonDataModel import vtkPiecewiseFunction
     from vtkmodules.vtkRenderingCore import vtkVolume, vtkVolumeProperty
     from vtkmodules.vtkRenderingVolumeOpenGL2 import vtkSmartVolumeMapper
@@ -187,7 +189,7 @@ def _photograph(
     size: tuple[int, int],
     background: tuple[int, int, int],
 ) -> RGB:
-    """Render one picture off screen and bring it back with the first row on top."""
+    """Render one image off screen; the first row is at the top."""
     import vtkmodules.vtkRenderingOpenGL2
     import vtkmodules.vtkRenderingVolumeOpenGL2  # noqa: F401  (both register the factories that draw)
     from vtkmodules.util.numpy_support import vtk_to_numpy
@@ -222,7 +224,7 @@ def _photograph(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep VTK from telling stderr that there is no display: it draws without one."""
+    """Suppress VTK's message on stderr that there is no display. It renders without one."""
     from vtkmodules.vtkCommonCore import vtkLogger, vtkObject
 
     shown, verbosity = vtkObject.GetGlobalWarningDisplay(), vtkLogger.GetCurrentVerbosityCutoff()

@@ -1,4 +1,4 @@
-"""What a report says, and how it is written: ONE page that needs nothing but itself."""
+"""The content of a report: sections, figures and tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 Picture = NDArray[Any] | Path
 """An image array (grey or RGB, see `to_rgb`) or the path of a PNG or JPEG."""
 FLOORS = ("raw µCT", "mean training image", "grey-value look-up")
-"""Rows of an evaluation that no training, or no network, was needed for."""
+"""Rows of an evaluation that need no training or no network: the baselines."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One picture. `alt` describes it for those who do not see it; `narrow` keeps it from filling the width."""
+    """One image. `alt` is the text alternative; `narrow` limits its width."""
 
     image: Picture
     caption: str
@@ -25,14 +25,14 @@ class Figure:
 
 @dataclass(frozen=True)
 class Row:
-    """Figures beside each other where the screen is wide enough."""
+    """Figures side by side if the screen is wide enough."""
 
     figures: tuple[Figure, ...]
 
 
 @dataclass(frozen=True)
 class Compare:
-    """Two pictures of one grid on top of each other, with a slider between them (side by side without JavaScript)."""
+    """Two images on one grid, with a slider between them (side by side without JavaScript)."""
 
     before: Picture
     after: Picture
@@ -42,7 +42,7 @@ class Compare:
 
 @dataclass(frozen=True)
 class Frames:
-    """Pictures to leaf through, e.g. slices of a volume; `labels` has one text a picture, e.g. ``z = 640 µm``."""
+    """Images with a slider, e.g. slices of a volume. `labels` has one text per image, e.g. ``z = 640 µm``."""
 
     images: Sequence[Picture]
     labels: Sequence[str]
@@ -51,16 +51,16 @@ class Frames:
 
 @dataclass(frozen=True)
 class MetricTable:
-    """A table with the rows of the floor set apart below the others.
+    """A table. The baselines are separated below the other rows.
 
     Attributes
     ----------
     header : tuple of str
         Headings; the first column names the rows.
     rows : tuple of tuple of str
-        Cells. What stands in brackets behind a number is set small; `` *`` at the end marks the best of a column.
+        Cells. Text in brackets after a number is set small. `` *`` at the end marks the best value of a column.
     floor : tuple of str
-        First cells of the rows that are floors.
+        First cells of the rows that are baselines.
     caption : str
         Sentences below the table.
     """
@@ -74,7 +74,7 @@ class MetricTable:
     def of(
         cls, table: Any, floor: Sequence[str] = ("raw µCT", "mean training image", "grey-value look-up")
     ) -> "MetricTable":
-        """Take over an `evaluate.Table` (anything with ``cells()`` and ``notes``)."""
+        """Convert an `evaluate.Table` (any object with ``cells()`` and ``notes``)."""
         header, *rows = table.cells()
         caption = " ".join(("Median [quartiles] over patches; the best median of each column is bold.", *table.notes))
         return cls(tuple(header), tuple(map(tuple, rows)), tuple(floor), caption)
@@ -85,7 +85,7 @@ Block = Figure | Row | Compare | Frames | MetricTable
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, its paragraphs, and pictures and tables below them."""
+    """A heading, paragraphs, and figures and tables below them."""
 
     heading: str
     text: tuple[str, ...] = ()
@@ -94,22 +94,22 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything on the page.
+    """The content of the page.
 
     Attributes
     ----------
     title : str
         Heading.
     summary : tuple of str
-        One to three sentences, a paragraph each.
+        One to three sentences, one per paragraph.
     key_figures : tuple of (label, value)
-        The few numbers one should see first.
+        The most important numbers.
     sections : tuple of Section
         In order.
     next_commands : tuple of str
-        What to type next.
+        Suggested next commands.
     provenance : mapping of str to str
-        What the page was made of: model hash, input, versions, settings.
+        Origin of the page: model hash, input, versions, settings.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""Pictures as text in a page: data URIs of PNG or JPEG."""
+"""Images as text in a page: data URIs of PNG or JPEG."""
 
 import base64
 import io
@@ -18,7 +18,7 @@ _FEW_COLOURS = 4096
 
 @dataclass(frozen=True)
 class Encoding:
-    """Largest width of a picture, px, and the quality of JPEG, 1 to 95."""
+    """Maximum width of an image, px, and the quality of JPEG, 1 to 95."""
 
     width_px: int
     quality: int
@@ -26,7 +26,7 @@ class Encoding:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A picture as data URI, with its size in pixels."""
+    """An image as data URI, with its size in pixels."""
 
     uri: str
     width: int
@@ -34,7 +34,7 @@ class Encoded:
 
 
 def encode(picture: NDArray[Any] | Path, encoding: Encoding) -> Encoded:
-    """Make a data URI of a picture: PNG where it has few colours (drawings), else JPEG.
+    """Create a data URI of an image: PNG if it has few colours (drawings), else JPEG.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def encode(picture: NDArray[Any] | Path, encoding: Encoding) -> Encoded:
         image.save(stream, "PNG", optimize=True)
         kind = "png"
     else:
-        # Not optimize=True: Pillow's buffer is then too small for pictures that hardly compress (noise).
+        # Not optimize=True: the buffer of Pillow is then too small for images that hardly compress (noise).
         image.save(stream, "JPEG", quality=encoding.quality, subsampling=0)
         kind = "jpeg"
     text = base64.b64encode(stream.getvalue()).decode("ascii")
@@ -73,5 +73,7 @@ def _open(path: Path) -> Image.Image:
 def _contiguous(picture: NDArray[Any]) -> NDArray[np.uint8]:
     rgb = to_rgb(picture)
     if rgb.ndim != 3:
-        raise InputError(f"report: an array of shape {picture.shape} is no picture; give (Y, X) or uint8 (Y, X, 3)")
+        raise InputError(
+            f"report: an array of shape {picture.shape} is not an image; it must be (Y, X) or uint8 (Y, X, 3)"
+        )
     return np.ascontiguousarray(rgb)

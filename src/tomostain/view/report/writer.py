@@ -18,13 +18,13 @@ def write_report(path: Path, report: Report, *, overwrite: bool = False, max_byt
     Parameters
     ----------
     path : Path
-        The page to be made.
+        The HTML file.
     report : Report
-        What it says. All text is escaped.
+        Content. All text is escaped.
     overwrite : bool
         Replace an existing page.
     max_bytes : int
-        Largest page. Pictures are made smaller, step by step, until it is met.
+        Maximum size of the page. Images are reduced in steps until it fits.
 
     Returns
     -------
@@ -34,7 +34,7 @@ def write_report(path: Path, report: Report, *, overwrite: bool = False, max_byt
     Raises
     ------
     InputError
-        If the page exists, a picture cannot be read, or the pictures are too many for the largest page.
+        If the page exists, an image cannot be read, or there are too many images for the maximum size.
     """
     path = Path(path)
     refuse_existing(path, overwrite, "report")
@@ -43,6 +43,4 @@ def write_report(path: Path, report: Report, *, overwrite: bool = False, max_byt
         if len(text.encode()) <= max_bytes:
             write_text(path, text, overwrite=overwrite)
             return path
-    raise InputError(
-        f"{path}: the page would have {len(text) / 1e6:.1f} MB even with small pictures; show fewer of them"
-    )
+    raise InputError(f"{path}: the page would have {len(text) / 1e6:.1f} MB even with small images; show fewer of them")

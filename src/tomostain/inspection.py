@@ -1,0 +1,150 @@
+"""What a file or folder is, and whether it is complete and undamaged."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tomostain.errors import InputError
+from tomostain.progress import Progress, silent
+
+Kind = Literal["volume", "slide", "dataset", "run", "model", "stained volume"]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The result of `check_path`.
+
+    Parameters
+    ----------
+    path : Path
+    kind : {"volume", "slide", "dataset", "run", "model", "stained volume"}
+    summary : str
+        Size and resolution of a volume or slide, else empty.
+    details : tuple of str
+        More facts, each in one line.
+    """
+
+    path: Path
+    kind: Kind
+    summary: str = ""
+    details: tuple[str, ...] = ()
+
+    def describe(self) -> list[str]:
+        """Return the description as lines."""
+        first = f"{self.path}: {self.kind}{', ' if self.summary else ''}{self.summary}"
+        return [first, *(f"  {line}" for line in self.details)]
+
+
+def check_path(
+    path: str | os.PathLike[str],
+    *,
+    voxel_um: float | Sequence[float] | None = None,
+    progress: Progress = silent,
+) -> Inspection:
+    """Find out what a file or folder is, and verify it.
+
+    Parameters
+    ----------
+    path : path
+        A volume, slide, dataset, run, model or stained volume.
+    voxel_um : float or sequence of float, optional
+        Voxel size (z, y, x) of a volume or pixel size of a slide, µm, where the file does not say.
+    progress : Progress
+        Called while the checksums of a stained volume are computed.
+
+    Returns
+    -------
+    Inspection
+
+    Raises
+    ------
+    InputError
+        If the path does not exist, is nothing of the kind, or is damaged.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder", parameter="path")
+    if (path / "dataset.yaml").is_file():
+        return Inspection(path, "dataset", details=_dataset(path))
+    if (path / "metrics.csv").is_file():
+        return Inspection(path, "run", details=_run(path))
+    if (path / "model.yaml").is_file():
+        return Inspection(path, "model", details=_model(path))
+    if path.name.endswith(".zarr") and _is_stained(path):
+        return Inspection(path, "stained volume", details=_stained(path, progress))
+    return _image(path, voxel_um)
+
+
+def _dataset(path: Path) -> tuple[str, ...]:
+    from tomostain.dataset.dataset import load_dataset
+
+    dataset = load_dataset(path)
+    lines = []
+    for pair_id in dataset.ids:
+        pair = dataset.load(pair_id)
+        rows, columns = pair.ct.shape[:2]
+        lines.append(f"{pair_id}: {rows} x {columns} px, {pair.implant}, mask {pair.mask.mean():.0%}")
+    test = list(dataset.test)
+    return (*lines, f"voxel size {dataset.voxel_um:g} µm, {len(dataset.folds)} folds, for testing: {test}")
+
+
+def _run(path: Path) -> tuple[str, ...]:
+    rows = (path / "metrics.csv").read_text(encoding="utf-8").strip().splitlines()
+    has_model = (path / "model").is_dir()
+    first = f"{len(rows) - 1} rows in metrics.csv; model: {'yes' if has_model else 'not yet'}"
+    return (first, *_model(path / "model")) if has_model else (first,)
+
+
+def _model(path: Path) -> tuple[str, ...]:
+    from tomostain.io import load_model
+
+    spec = load_model(path).spec
+    size = f"voxel size {spec.voxel_um:g} µm"
+    return (f"checksums agree; recipe {spec.recipe}, {spec.steps} steps, {size}, {spec.stain}",)
+
+
+def _is_stained(path: Path) -> bool:
+    metadata = path / "zarr.json"
+    return metadata.is_file() and '"tomostain"' in metadata.read_text(encoding="utf-8")
+
+
+def _stained(path: Path, progress: Progress) -> tuple[str, ...]:
+    from tomostain.io import check_stained, open_stained
+
+    stained = open_stained(path)
+    size = f"{_times(stained.shape)} voxels of {_times(stained.voxel_um)} µm (z, y, x)"
+    bad = check_stained(path, progress)
+    if bad is None:
+        return size, "complete; it has no checksums (0/SHA256SUMS), so damage cannot be detected"
+    if bad:
+        names = ", ".join(bad[:3]) + (", …" if len(bad) > 3 else "")
+        raise InputError(f"{path}: {len(bad)} damaged shard(s): {names}; run the same stain command again to heal them")
+    return size, "complete; checksums agree"
+
+
+def _image(path: Path, voxel_um: float | Sequence[float] | None) -> Inspection:
+    """Describe a volume, or a slide if it is not a volume."""
+    from tomostain.io import open_slide, open_volume
+
+    try:
+        volume = open_volume(path, voxel_um=voxel_um)
+    except InputError as not_volume:
+        if path.is_dir():
+            raise
+        pixel_um = voxel_um[1] if isinstance(voxel_um, Sequence) else voxel_um
+        try:
+            slide = open_slide(path, pixel_um=pixel_um)
+        except InputError as not_slide:
+            raise InputError(f"{not_volume}; it is not a slide either: {not_slide}") from None
+        summary = f"{_times(slide.shape)} px of {slide.pixel_um:g} µm, {len(slide.levels)} level(s)"
+        return Inspection(path, "slide", summary)
+    middle = volume.shape[0] // 2
+    sample = volume.read(middle, middle + 1)
+    grey = f"middle slice: min {sample.min():g}, mean {sample.mean():.5g}, max {sample.max():g}"
+    return Inspection(path, "volume", volume.describe(), (grey,))
+
+
+def _times(values: Sequence[float]) -> str:
+    return " x ".join(f"{value:g}" for value in values)
