@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from tomostain.errors import InputError
+from tomostain.networks import Discriminator
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -95,7 +96,7 @@ def compiled(network: N, *, graphs: bool = False) -> N:
     """
     mode = "reduce-overhead" if graphs else None
     judge: Any = network
-    if hasattr(judge, "features"):  # what is asked of a discriminator, and its scores are the last of them
+    if isinstance(network, Discriminator):  # the trainer calls `features`, whose last element are the scores
         judge.features = MethodType(torch.compile(type(judge).features, mode=mode), judge)
     else:
         network.compile(mode=mode)
