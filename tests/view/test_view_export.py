@@ -212,7 +212,7 @@ def test_what_is_refused(stained, tmp_path):
     with pytest.raises(InputError, match="overwrite=True"):
         export(path, tmp_path / "there.nrrd", "nrrd")
     assert (tmp_path / "there.nrrd").read_text() == "mine"
-    with pytest.raises(InputError, match=r"more than one gif may have .*; give --to rgba-tiff"):
+    with pytest.raises(InputError, match=r"more than the maximum of gif .*; set `to=rgba-tiff`"):
         export(path, tmp_path / "a.gif", "gif", max_bytes=100)
     with pytest.raises(InputError, match=r"must be named \*\.gif"):
         export(path, tmp_path / "a.mp4", "gif")
