@@ -74,7 +74,7 @@ def test_a_sphere_cut_off_its_middle_has_the_radius_of_geometry():
     ball = ((z**2 + y**2 + x**2) <= radius**2).astype(np.float32)
     normal = np.array([1.0, 1.0, 1.0]) / np.sqrt(3)
     cut = plane_cut((n - 1) / 2 + offset * normal, normal, (n - 1,) * 3, 0.5)
-    found = sample_section(block_of(ball), ball.shape, (1, 1, 1), cut, blending="colour", channels=1)
+    found = sample_section(block_of(ball), ball.shape, (1, 1, 1), cut, blending="colour")
     area = np.nansum(found) * 0.5**2
     assert np.sqrt(area / np.pi) == pytest.approx(np.sqrt(radius**2 - offset**2), rel=0.02)
 

@@ -94,7 +94,7 @@ def orthogonal_planes(
     if marks:
         position = {axis: (index + 0.5) / n for axis, index, n in zip("zyx", point, volume.shape[:3], strict=True)}
         for (left, top), shape, name in zip(corners, shapes, ("yx", "zx", "yz"), strict=True):
-            _edge_marks(sheet, left, top, shape, position[name[0]], position[name[1]], name, gap)
+            _edge_marks(sheet, (left, top), shape, (position[name[0]], position[name[1]]), name, gap)
     draw_scale_bar(sheet, 0, height - round(letters * 1.5), columns, um, letters)
     return np.array(sheet)
 
@@ -169,13 +169,19 @@ def _title(sheet: Image.Image, left: int, top: int, width: int, text: str, lette
 
 
 def _edge_marks(
-    sheet: Image.Image, left: int, top: int, shape: tuple[int, int], row: float, column: float, axes: str, long: int
+    sheet: Image.Image,
+    corner: tuple[int, int],
+    shape: tuple[int, int],
+    position: tuple[float, float],
+    axes: str,
+    length: int,
 ) -> None:
     """Draw short lines at the edges of an image at the position of another plane (fractions of rows and columns)."""
     draw = ImageDraw.Draw(sheet)
+    (left, top), (row, column) = corner, position
     bottom, right = top + shape[0] - 1, left + shape[1] - 1
     y, x = top + round(row * (shape[0] - 1)), left + round(column * (shape[1] - 1))
-    for start, end in (((left, y), (left + long, y)), ((right - long, y), (right, y))):
+    for start, end in (((left, y), (left + length, y)), ((right - length, y), (right, y))):
         draw.line((start, end), fill=MARKS[axes[0]], width=2)
-    for start, end in (((x, top), (x, top + long)), ((x, bottom - long), (x, bottom))):
+    for start, end in (((x, top), (x, top + length)), ((x, bottom - length), (x, bottom))):
         draw.line((start, end), fill=MARKS[axes[1]], width=2)

@@ -9,6 +9,7 @@ from tomostain.imaging.intensity import IntensityReference
 from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE, CT_WINDOW
 
 Mask = NDArray[np.bool_]
+Regions = tuple[Mask, Mask] | None
 _INK, _SOFT, _ALL = "#33373d", "#7d838c", "#c9ccd1"
 _COLOURS = {"background": "#2f7fb8", "bone": "#d9772b"}
 _BINS = 256
@@ -50,7 +51,9 @@ def intensity_figure(
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def _draw_histogram(axes: Any, samples: NDArray[Any], reference: IntensityReference | None, regions: Any) -> None:
+def _draw_histogram(
+    axes: Any, samples: NDArray[Any], reference: IntensityReference | None, regions: tuple[Mask, Mask] | None
+) -> None:
     """Draw all grey values, those of the two regions, and the reference, with the normalised scale above."""
     shown = [*np.percentile(samples, [0.05, 99.95])]
     if reference:
@@ -66,8 +69,8 @@ def _draw_histogram(axes: Any, samples: NDArray[Any], reference: IntensityRefere
     axes.set_ylim(bottom=0)
     if reference:
         values = {"background": (reference.background, CT_BACKGROUND), "bone": (reference.bone, CT_BONE)}
-        for name, (found, wanted) in values.items():
-            axes.axvline(found, color=_COLOURS[name], linewidth=1.6, label=f"{name}: {found:.5g} → {wanted:g}")
+        for name, (grey, normalised) in values.items():
+            axes.axvline(grey, color=_COLOURS[name], linewidth=1.6, label=f"{name}: {grey:.5g} → {normalised:g}")
         scale = (CT_BONE - CT_BACKGROUND) / (reference.bone - reference.background)
         upper = axes.secondary_xaxis(
             "top",
@@ -99,7 +102,9 @@ def bin_edges(samples: NDArray[Any], low: float, high: float) -> NDArray[np.floa
     return np.linspace(low, high, _BINS + 1)
 
 
-def _draw_slice(axes: Any, samples: NDArray[Any], reference: IntensityReference | None, regions: Any) -> None:
+def _draw_slice(
+    axes: Any, samples: NDArray[Any], reference: IntensityReference | None, regions: tuple[Mask, Mask] | None
+) -> None:
     """Draw a slice as the networks would see it, with the regions tinted: the one with most of what is bone."""
     from matplotlib.colors import to_rgb
 

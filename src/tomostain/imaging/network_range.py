@@ -5,14 +5,22 @@
 Histology of 8 bit maps [0, 255] to [-1, 1]. All functions take NumPy arrays or torch tensors and return the same kind.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Array = TypeVar("Array", "NDArray[np.float32]", "NDArray[np.float64]", "Tensor")
 
 CT_BACKGROUND = 10000.0
 CT_BONE = 30000.0
 CT_WINDOW = (0.0, 40000.0)
 
 
-def ct_to_network(ct: Any) -> Any:
+def ct_to_network(ct: Array) -> Array:
     """Map normalised µCT values to [-1, 1].
 
     Parameters
@@ -35,7 +43,7 @@ def ct_to_network(ct: Any) -> Any:
     return ((ct - low) * (2.0 / (high - low)) - 1.0).clip(-1.0, 1.0)
 
 
-def ct_from_network(x: Any) -> Any:
+def ct_from_network(x: Array) -> Array:
     """Map network values in [-1, 1] back to normalised µCT grey values (float; the inverse of `ct_to_network`).
 
     Examples
@@ -45,10 +53,10 @@ def ct_from_network(x: Any) -> Any:
     [10000.0, 30000.0]
     """
     low, high = CT_WINDOW
-    return (x.clip(-1.0, 1.0) + 1.0) * ((high - low) / 2.0) + low
+    return cast("Array", (x.clip(-1.0, 1.0) + 1.0) * ((high - low) / 2.0) + low)
 
 
-def histology_to_network(histology: Any) -> Any:
+def histology_to_network(histology: Array) -> Array:
     """Map 8-bit histology values (as float) from [0, 255] to [-1, 1].
 
     Examples
@@ -60,7 +68,7 @@ def histology_to_network(histology: Any) -> Any:
     return histology / 127.5 - 1.0
 
 
-def histology_from_network(y: Any) -> Any:
+def histology_from_network(y: Array) -> Array:
     """Map network values in [-1, 1] to [0, 255] (float; round before converting to uint8).
 
     Examples
@@ -69,4 +77,4 @@ def histology_from_network(y: Any) -> Any:
     >>> histology_from_network(np.array([-1.0, 0.0, 2.0])).tolist()
     [0.0, 127.5, 255.0]
     """
-    return (y.clip(-1.0, 1.0) + 1.0) * 127.5
+    return cast("Array", (y.clip(-1.0, 1.0) + 1.0) * 127.5)

@@ -2,9 +2,11 @@
 
 import csv
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import product
+from os import PathLike as OsPathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +17,12 @@ from tomostain.geometry.surfaces import Cut, curved_cut, plane_cut, plane_of
 from tomostain.io import open_stained, open_volume, write_slide
 from tomostain.io.atomic import refuse_existing
 from tomostain.io.metadata.units import check_length_um, check_pixels
+from tomostain.io.ome_zarr.reader import StainedVolume
 from tomostain.progress import Progress, silent, track
 
 Block = Callable[[Sequence[int], Sequence[int]], NDArray[Any]]
 Blending = Literal["density", "colour"]
+PathLike = str | OsPathLike[str]
 COLUMNS = ("z_um", "y_um", "x_um")
 TILE_PX = 128
 _WHITE = 255.0
@@ -43,7 +47,6 @@ def sample_section(
     cut: Cut,
     thickness_um: float = 0.0,
     blending: Blending = "density",
-    channels: int = 3,
     progress: Progress = silent,
 ) -> NDArray[np.float32]:
     """Resample a section tile by tile, so that memory depends on the section and not on the volume.
@@ -62,8 +65,6 @@ def sample_section(
         ``density``: the mean of the optical densities -log((v + 1) / 256) over the thickness: each layer of a section
         absorbs light (Beer-Lambert). The mean and not the sum is used, because the colour of each voxel already
         represents a whole section. ``colour``: the mean of the values.
-    channels : int
-        C.
     progress : Progress
         Called for every tile.
 
@@ -76,10 +77,14 @@ def sample_section(
     layers = depths(thickness_um, min(voxel_um))
     corners = product(range(0, rows, TILE_PX), range(0, columns, TILE_PX))
     tiles = [np.s_[row : row + TILE_PX, column : column + TILE_PX] for row, column in corners]
-    result = np.full((rows, columns, channels), np.nan, np.float32)
+    sampled = []
     for tile in track(tiles, "cutting", progress):
         across = layers[:, None, None, None] * cut.normals[tile]
-        result[tile] = _sample(block, shape, (cut.places_um[tile] + across) / np.asarray(voxel_um), blending)
+        sampled.append(_sample(block, shape, (cut.places_um[tile] + across) / np.asarray(voxel_um), blending))
+    # A tile outside the volume has one channel of NaN.
+    result = np.full((rows, columns, max(values.shape[-1] for values in sampled)), np.nan, np.float32)
+    for tile, values in zip(tiles, sampled, strict=True):
+        result[tile] = values
     return result
 
 
@@ -132,27 +137,63 @@ def read_points(path: Path) -> NDArray[np.float64]:
     return np.array(points, dtype=np.float64).reshape(-1, 3)
 
 
+class SectionKeywords(TypedDict, total=False):
+    """The fields of `SectionOptions` as keyword arguments."""
+
+    thickness_um: float
+    pixel_um: float | None
+    blending: Blending
+    ct: PathLike | None
+
+
+@dataclass(frozen=True)
+class SectionOptions:
+    """How a section is resampled.
+
+    Attributes
+    ----------
+    thickness_um : float
+        Thickness that is averaged, µm. 0: one layer.
+    pixel_um : float, optional
+        Pixel size, µm. Default: the smallest side of a voxel.
+    blending : str
+        ``density`` or ``colour``: see `sample_section`.
+    ct : path, optional
+        The µCT that was stained.
+    """
+
+    thickness_um: float = 0.0
+    pixel_um: float | None = None
+    blending: Blending = "density"
+    ct: PathLike | None = None
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.thickness_um) and self.thickness_um >= 0):
+            raise InputError(
+                f"section: the thickness is {self.thickness_um:g} µm; it must be 0 or more", parameter="thickness_um"
+            )
+        if self.pixel_um is not None:
+            check_length_um(self.pixel_um, "pixel_um")
+
+
 def section(
-    path: Path,
-    out: Path,
+    path: PathLike,
+    out: PathLike,
     *,
     points_um: Sequence[Sequence[float]] | NDArray[np.float64],
     normal: Sequence[float] | None = None,
     curved: bool = False,
-    thickness_um: float = 0.0,
-    pixel_um: float | None = None,
-    blending: Blending = "density",
-    ct: Path | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
+    **options: Unpack[SectionKeywords],
 ) -> Cut:
     """Resample a section of a stained volume and write it as RGB OME-TIFF with its pixel size, for example for QuPath.
 
     Parameters
     ----------
-    path : Path
+    path : path
         A stained volume.
-    out : Path
+    out : path
         ``NAME.ome.tif``. With `ct`, the same section of the µCT is written as ``NAME.ct.ome.tif``.
     points_um : sequence of (z, y, x)
         Three or more points, or one point with `normal`.
@@ -160,16 +201,12 @@ def section(
         Normal of the plane (z, y, x).
     curved : bool
         Use a smooth surface through all points instead of the plane that fits them best.
-    thickness_um : float
-        Thickness that is averaged, µm. 0: one layer.
-    pixel_um : float, optional
-        Pixel size, µm. Default: the smallest side of a voxel.
-    blending : str
-        ``density`` or ``colour``: see `sample_section`.
-    ct : Path, optional
-        The µCT that was stained.
     overwrite : bool
+        Replace existing files.
     progress : Progress
+        Listener.
+    **options
+        The fields of `SectionOptions`.
 
     Returns
     -------
@@ -185,30 +222,36 @@ def section(
     if not out.name.lower().endswith((".ome.tif", ".ome.tiff")):
         raise InputError(f"{out}: a section is written as OME-TIFF; name it NAME.ome.tif")
     ct_out = out.with_name(out.name[: out.name.lower().rindex(".ome.")] + ".ct.ome.tif")
-    for target in (out, ct_out) if ct is not None else (out,):
+    chosen = SectionOptions(**options)
+    for target in (out, ct_out) if chosen.ct is not None else (out,):
         refuse_existing(target, overwrite)
-    volume = open_stained(path)
-    if not (np.isfinite(thickness_um) and thickness_um >= 0):
-        raise InputError(f"section: the thickness is {thickness_um:g} µm; it must be 0 or more")
-    pixel = check_length_um(pixel_um, "pixel_um") if pixel_um is not None else min(volume.voxel_um)
+    volume = open_stained(Path(path))
+    pixel = chosen.pixel_um if chosen.pixel_um is not None else min(volume.voxel_um)
     z, y, x = ((n - 1) * step for n, step in zip(volume.shape, volume.voxel_um, strict=True))
     check_pixels(out, [int(np.hypot(np.hypot(z, y), x) / pixel) + 1] * 2)
     cut = _cut(np.asarray(points_um, dtype=np.float64), normal, curved, (z, y, x), pixel)
-    drawn = sample_section(volume.block, volume.shape, volume.voxel_um, cut, thickness_um, blending, progress=progress)
-    grey = None
-    if ct is not None:
-        # Grey values are averaged directly: optical density has no meaning for X-rays.
-        scan = open_volume(ct, voxel_um=volume.voxel_um)
-        if scan.shape != volume.shape:
-            raise InputError(
-                f"{ct}: has the shape {scan.shape}, but the stained volume has {volume.shape}; "
-                "state the volume that was stained"
-            )
-        grey = sample_section(scan.block, scan.shape, volume.voxel_um, cut, thickness_um, "colour", 1, progress)
-    write_slide(out, _as_rgb(drawn, _WHITE), pixel, overwrite=overwrite)
+    thickness_um = chosen.thickness_um
+    colours = sample_section(
+        volume.block, volume.shape, volume.voxel_um, cut, thickness_um, chosen.blending, progress=progress
+    )
+    grey = None if chosen.ct is None else _section_of_ct(Path(chosen.ct), volume, cut, thickness_um, progress)
+    write_slide(out, _as_rgb(colours, _WHITE), pixel, overwrite=overwrite)
     if grey is not None:
         write_slide(ct_out, _as_rgb(_windowed(grey), 0.0), pixel, overwrite=overwrite)
     return cut
+
+
+def _section_of_ct(
+    ct: Path, volume: StainedVolume, cut: Cut, thickness_um: float, progress: Progress
+) -> NDArray[np.float32]:
+    """Resample the section in the µCT. Grey values are averaged directly: optical density has no meaning for X-rays."""
+    scan = open_volume(ct, voxel_um=volume.voxel_um)
+    if scan.shape != volume.shape:
+        raise InputError(
+            f"{ct}: has the shape {scan.shape}, but the stained volume has {volume.shape}; "
+            "state the volume that was stained"
+        )
+    return sample_section(scan.block, scan.shape, volume.voxel_um, cut, thickness_um, "colour", progress)
 
 
 def _cut(

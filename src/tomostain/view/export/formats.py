@@ -1,8 +1,10 @@
 """Exports of a stained volume: TIFF stacks (Avizo, Dragonfly, Fiji), VTK (ParaView), NRRD (3D Slicer) and others."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from os import PathLike as OsPathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import yaml
@@ -28,52 +30,77 @@ MAX_WHOLE_BYTES = 4 * 2**30
 MAX_FLIGHT_BYTES = 2**27
 """Maximum size (as RGBA) of a volume for a fly-through: each frame renders the whole volume."""
 _SLAB = 16
+PathLike = str | OsPathLike[str]
+
+
+class ExportKeywords(TypedDict, total=False):
+    """The fields of `ExportOptions` as keyword arguments."""
+
+    level: int
+    alpha: str
+    ct: PathLike | None
+    voxel_um: float | Sequence[float] | None
+    like: PathLike | None
+    max_bytes: int
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What is exported of a stained volume.
+
+    Attributes
+    ----------
+    level : int
+        Level of the pyramid; 0 is full size.
+    alpha : str
+        The rule for alpha: see `tomostain.view.export.alpha.open_alpha`. Its name and formula are written with the
+        colours.
+    ct : path, optional
+        The µCT that was stained, for the rule ``ct``.
+    voxel_um : float or sequence of float, optional
+        Voxel size of the µCT if its files do not state it, µm.
+    like : path, optional
+        Folder of TIFF slices, the input that was stained. The slices of a TIFF stack get the same names.
+    max_bytes : int
+        Maximum size of a volume that is written as one file, bytes as RGBA.
+    """
+
+    level: int = 0
+    alpha: str = "paper"
+    ct: PathLike | None = None
+    voxel_um: float | Sequence[float] | None = None
+    like: PathLike | None = None
+    max_bytes: int = MAX_WHOLE_BYTES
 
 
 def export(
-    stained: Path,
-    out: Path,
+    stained: PathLike,
+    out: PathLike,
     to: str = "rgba-tiff",
     *,
-    level: int = 0,
-    alpha: str = "paper",
-    ct: Path | None = None,
-    voxel_um: float | Sequence[float] | None = None,
-    like: Path | None = None,
     overwrite: bool = False,
-    max_bytes: int = MAX_WHOLE_BYTES,
     progress: Progress = silent,
+    **options: Unpack[ExportKeywords],
 ) -> Path:
     """Write a stained OME-Zarr in a format that other software reads.
 
     Parameters
     ----------
-    stained : Path
+    stained : path
         The stained volume.
-    out : Path
+    out : path
         Folder for the TIFF stacks (one slice is in memory at a time) and OME-Zarr, file for ``vti``, ``nrrd``, ``gif``,
         ``mp4``.
     to : str
         ``rgba-tiff``, ``rgb-tiff``: one file per slice, with the voxel size as ImageJ stores it. ``ome-zarr-0.4``: the
         older OME-Zarr. ``vti``: VTK image data with RGBA point scalars, spacing in µm. ``nrrd``: an RGBA vector image,
         spacing in mm, as 3D Slicer expects. ``gif``, ``mp4``: a fly-through; the MP4 is larger and smoother.
-    level : int
-        Level of the pyramid; 0 is full size.
-    alpha : str
-        The rule for alpha: see `tomostain.view.export.alpha.open_alpha`. Its name and formula are written with the
-        colours.
-    ct : Path, optional
-        The µCT that was stained, for the rule ``ct``.
-    voxel_um : float or sequence of float, optional
-        Voxel size of the µCT if its files do not state it, µm.
-    like : Path, optional
-        Folder of TIFF slices, the input that was stained. The slices of a TIFF stack get the same names.
     overwrite : bool
         Replace an existing file or folder.
-    max_bytes : int
-        Maximum size of a volume that is written as one file, bytes as RGBA.
     progress : Progress
         Listener.
+    **options
+        The fields of `ExportOptions`.
 
     Returns
     -------
@@ -90,31 +117,40 @@ def export(
     ----------
     Irvine et al., J. Synchrotron Rad. 2026, section 2.11.
     """
-    if to not in FORMATS:
-        raise InputError(f"`to` {to}: unknown format{suggest(to, list(FORMATS))}", parameter="to")
+    chosen = ExportOptions(**options)
+    level = chosen.level
     volume, out = open_stained(Path(stained)), Path(out)
-    if not 0 <= level < len(volume.levels):
-        raise InputError(f"`level` {level}: {stained} has the levels 0 to {len(volume.levels) - 1}", parameter="level")
-    has_alpha = to not in ("rgb-tiff", "ome-zarr-0.4")
-    if not has_alpha and (alpha != "paper" or ct is not None):
-        raise InputError(f"`to` {to}: has no alpha; omit `alpha` and `ct`, or choose another format", parameter="to")
-    if to == "mp4":
-        require_film()
-    if like is not None and not to.endswith("-tiff"):
-        raise InputError(
-            f"`like` {like}: names the slices of a TIFF stack, and {to} has none; omit it", parameter="like"
-        )
+    _check_options(volume, to, chosen)
     refuse_existing(out, overwrite)
-    rule = open_alpha(alpha, volume, level, None if ct is None else open_volume(Path(ct), voxel_um=voxel_um))
+    ct = None if chosen.ct is None else open_volume(Path(chosen.ct), voxel_um=chosen.voxel_um)
+    rule = open_alpha(chosen.alpha, volume, level, ct)
     if to.endswith("-tiff"):
-        names = None if like is None else _names_like(Path(like), volume, level)
-        _write_tiff_stack(volume, out, level, rule if has_alpha else None, names, overwrite, progress)
+        names = None if chosen.like is None else _names_like(Path(chosen.like), volume, level)
+        _write_tiff_stack(volume, out, level, rule if to == "rgba-tiff" else None, names, overwrite, progress)
     elif to == "ome-zarr-0.4":
         write_ome_zarr_04(volume, out, level=level, overwrite=overwrite, progress=progress)
     else:
-        _check_size(volume, to, level, min(max_bytes, MAX_FLIGHT_BYTES) if to in FLIGHTS else max_bytes)
+        _check_size(volume, to, level, min(chosen.max_bytes, MAX_FLIGHT_BYTES) if to in FLIGHTS else chosen.max_bytes)
         _write_file(volume, out, to, level, rule, overwrite, progress)
     return out
+
+
+def _check_options(volume: StainedVolume, to: str, options: ExportOptions) -> None:
+    """Raise if the format is unknown, or the options do not fit the format or the volume."""
+    if to not in FORMATS:
+        raise InputError(f"`to` {to}: unknown format{suggest(to, list(FORMATS))}", parameter="to")
+    if not 0 <= options.level < len(volume.levels):
+        raise InputError(
+            f"`level` {options.level}: {volume.path} has the levels 0 to {len(volume.levels) - 1}", parameter="level"
+        )
+    if to in ("rgb-tiff", "ome-zarr-0.4") and (options.alpha != "paper" or options.ct is not None):
+        raise InputError(f"`to` {to}: has no alpha; omit `alpha` and `ct`, or choose another format", parameter="to")
+    if to == "mp4":
+        require_film()
+    if options.like is not None and not to.endswith("-tiff"):
+        raise InputError(
+            f"`like` {options.like}: names the slices of a TIFF stack, and {to} has none; omit it", parameter="like"
+        )
 
 
 def _write_file(
