@@ -5,7 +5,7 @@
 Histology of 8 bit maps [0, 255] to [-1, 1]. All functions take NumPy arrays or torch tensors and return the same kind.
 """
 
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
-Array = TypeVar("Array", "NDArray[np.float32]", "NDArray[np.float64]", "Tensor")
+Array = TypeVar("Array", "NDArray[np.floating[Any]]", "Tensor")
 
 CT_BACKGROUND = 10000.0
 CT_BONE = 30000.0
@@ -53,7 +53,7 @@ def ct_from_network(x: Array) -> Array:
     [10000.0, 30000.0]
     """
     low, high = CT_WINDOW
-    return cast("Array", (x.clip(-1.0, 1.0) + 1.0) * ((high - low) / 2.0) + low)
+    return (x.clip(-1.0, 1.0) + 1.0) * ((high - low) / 2.0) + low
 
 
 def histology_to_network(histology: Array) -> Array:
@@ -77,4 +77,4 @@ def histology_from_network(y: Array) -> Array:
     >>> histology_from_network(np.array([-1.0, 0.0, 2.0])).tolist()
     [0.0, 127.5, 255.0]
     """
-    return cast("Array", (y.clip(-1.0, 1.0) + 1.0) * 127.5)
+    return (y.clip(-1.0, 1.0) + 1.0) * 127.5
