@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tomostain.errors import InputError
-from tomostain.io import StainedWriter, check_stained, create_stained, open_stained
+from tomostain.io import StainedWriter, check_stained, create_ome_zarr, create_stained, open_stained, open_volume
 from tomostain.io.locks import lock
 from tomostain.io.ome_zarr.pyramid import halve, level_scales, pyramid_shapes
 
@@ -113,7 +113,7 @@ def test_a_broken_run_is_continued(tmp_path: Path, rgb: np.ndarray) -> None:
     writer.write(8, rgb[8:16])
     with pytest.raises(InputError, match="staining was not finished; run the same command again to continue"):
         open_stained(path)
-    with pytest.raises(InputError, match=r"2 of 3 slabs are not stained yet \(the first begins at slice 0\)"):
+    with pytest.raises(InputError, match=r"2 of 3 z chunks are not stained yet \(the first begins at slice 0\)"):
         writer.finish()
     again = _create(path, resume=True)
     assert again.pending() == [(0, 8), (16, 19)]
@@ -180,7 +180,7 @@ def test_nothing_is_replaced_unasked(tmp_path: Path, rgb: np.ndarray) -> None:
     assert len(_create(path, overwrite=True).pending()) == 3
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter").touch()
-    with pytest.raises(InputError, match="is no stained volume, so it is not replaced"):
+    with pytest.raises(InputError, match="is not a stained volume, so it is not replaced"):
         _create(tmp_path / "thesis", overwrite=True, resume=True)
     assert (tmp_path / "thesis" / "chapter").exists()
 
@@ -275,7 +275,7 @@ def test_a_volume_without_checksums_cannot_be_checked(tmp_path: Path, rgb: np.nd
     path = tmp_path / "a.zarr"
     _write_all(_create(path), rgb)
     (path / "0" / "SHA256SUMS").write_text("nonsense")
-    with pytest.raises(InputError, match="'nonsense' is no line of checksums; restore the file or remove it"):
+    with pytest.raises(InputError, match="the line 'nonsense' is not a checksum; restore the file or remove it"):
         check_stained(path)
     (path / "0" / "SHA256SUMS").unlink()
     assert check_stained(path) is None
@@ -338,5 +338,26 @@ def test_what_is_no_stained_volume(tmp_path: Path, rgb: np.ndarray) -> None:
     stained = open_stained(tmp_path / "a.zarr")
     with pytest.raises(InputError, match="slices 8 to 15 of level 0 cannot be read"):
         stained.read(8, 16)
-    with pytest.raises(ValueError, match="of level 2 asked"):
+    with pytest.raises(ValueError, match="of level 2 requested"):
         stained.read(0, 1, level=2)
+
+
+def test_a_grey_volume_has_one_channel(tmp_path: Path, rgb: np.ndarray) -> None:
+    grey, path = rgb[..., 0], tmp_path / "a.zarr"
+    writer = create_ome_zarr(path, SHAPE, VOXEL_UM, slab=8, provenance={})
+    with pytest.raises(ValueError, match="expected uint8"):
+        writer.write(0, rgb[:8])
+    for z0, z1 in writer.pending():
+        writer.write(z0, grey[z0:z1])
+    writer.finish()
+    volume = open_volume(path)
+    assert volume.voxel_um == open_volume(path, voxel_um=VOXEL_UM).voxel_um
+    np.testing.assert_array_equal(volume.read(0, SHAPE[0]), grey)
+    group = zarr.open_group(path, mode="r")
+    assert [array.shape[0] for _, array in sorted(group.arrays())] == [1, 1]
+    assert [channel["label"] for channel in group.attrs["ome"]["omero"]["channels"]] == ["grey"]
+    with pytest.raises(InputError, match="not three 8-bit channels"):
+        open_stained(path)
+    assert create_ome_zarr(path, SHAPE, VOXEL_UM, slab=8, provenance={}, resume=True).complete
+    with pytest.raises(InputError, match="channels was 1 and is now None"):
+        create_stained(path, SHAPE, VOXEL_UM, slab=8, provenance={}, resume=True)

@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from tests.support import facilities
 from tomostain.io import open_stained, open_volume
-from tomostain.io.ome_zarr.shards import read_sums
+from tomostain.io.ome_zarr.shards import read_shard_sums
 from tomostain.stain import StainConfig, stain_volume
 
 Array = NDArray[Any]
@@ -127,7 +127,7 @@ def stained(model: Path, volume: Path, out: Path, voxel_um: float | None) -> tup
     size = {} if voxel_um is None else {"voxel_um": voxel_um}
     settings = StainConfig(blend="exact")
     stain_volume(model, volume, out, config=settings, allow_voxel_mismatch=True, overwrite=True, **size)
-    return open_volume(volume, **size), read_sums(out) or {}
+    return open_volume(volume, **size), read_shard_sums(out) or {}
 
 
 def in_another_scale(model: Path, slices: Path, out: Path, voxel_um: float) -> tuple[int, float]:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, field_validator
 from tomostain.config import Config
 from tomostain.errors import InputError
 from tomostain.io.atomic import atomic_folder
+from tomostain.io.checksums import format_sums, read_sums, sha256
 from tomostain.tiling.slice_context import SliceCount
 
 if TYPE_CHECKING:
@@ -167,8 +168,8 @@ def save_model(
         # The card has no checksum: people may edit it.
         (temporary / CARD).write_text(model_card(spec), encoding="utf-8")
         names = [name for name in (GENERATOR, REVERSE, SEEN, SPEC) if (temporary / name).exists()]
-        sums = "".join(f"{_sha256(temporary / name)}  {name}\n" for name in names)
-        (temporary / SUMS).write_text(sums, encoding="utf-8")
+        sums = {name: sha256(temporary / name) for name in names}
+        (temporary / SUMS).write_text(format_sums(sums), encoding="utf-8")
 
 
 def load_model(folder: str | os.PathLike[str]) -> Model:
@@ -197,7 +198,7 @@ def load_model(folder: str | os.PathLike[str]) -> Model:
     for name, expected in sums.items():
         if not (folder / name).is_file():
             raise InputError(f"{folder / name}: is missing from the model folder; copy the whole folder again")
-        if _sha256(folder / name) != expected:
+        if sha256(folder / name) != expected:
             raise InputError(f"{folder / name}: does not match its checksum in {SUMS}; copy the model folder again")
     spec = ModelSpec.from_yaml(folder / SPEC)
     if spec.reverse is not None and REVERSE not in sums:
@@ -313,24 +314,15 @@ def _load_state(path: Path) -> "dict[str, Tensor]":
         raise InputError(f"{path}: is not a safetensors file ({error}); export the model again") from None
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _read_sums(folder: Path) -> dict[str, str]:
-    """Read SHA256SUMS, which lists the two required files and none but the four known ones."""
+    """Read SHA256SUMS. It may list only the four known files, and must list the two necessary ones."""
     path = folder / SUMS
     if not path.is_file():
         raise InputError(f"{path}: no such file; {folder} is not a model folder")
-    sums: dict[str, str] = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        digest, _, name = line.strip().partition(" ")
-        name = name.strip().removeprefix("*")
-        if line.strip() and (name not in (GENERATOR, REVERSE, SEEN, SPEC) or len(digest) != 64):
-            raise InputError(f"{path}: line '{line[:80]}' is not the checksum of a model file; export the model again")
-        if line.strip():
-            sums[name] = digest.lower()
+    sums = read_sums(path, remedy="export the model again")
+    for name in sums:
+        if name not in (GENERATOR, REVERSE, SEEN, SPEC):
+            raise InputError(f"{path}: '{name}' is not a model file; export the model again")
     for name in (GENERATOR, SPEC):
         if name not in sums:
             raise InputError(f"{path}: does not list {name}; export the model again")

@@ -1,4 +1,4 @@
-"""The OME-Zarr 0.5 metadata of a stained volume: axes, levels, voxel sizes and the three colours.
+"""The OME-Zarr 0.5 metadata of a volume that is written here: axes, levels, voxel sizes and channels.
 
 Source: the OME-Zarr (OME-NGFF) 0.5 specification, "multiscales" and "omero" metadata.
 """
@@ -8,18 +8,23 @@ from typing import Any
 
 from tomostain.io.metadata.units import to_um
 
-_COLOURS = (("red", "FF0000"), ("green", "00FF00"), ("blue", "0000FF"))
+_CHANNELS = {
+    1: (("grey", "FFFFFF"),),
+    3: (("red", "FF0000"), ("green", "00FF00"), ("blue", "0000FF")),
+}
 
 
-def ome_metadata(name: str, scales: Sequence[tuple[list[float], list[float]]]) -> dict[str, Any]:
-    """Return the ``ome`` attribute of a stained volume.
+def ome_metadata(name: str, scales: Sequence[tuple[list[float], list[float]]], channels: int = 3) -> dict[str, Any]:
+    """Return the ``ome`` attribute of a stained or grey volume.
 
     Parameters
     ----------
     name : str
         Name of the image.
     scales : sequence
-        Voxel size and first voxel's centre (z, y, x), µm, of each level, as `level_scales` gives them.
+        Voxel size and centre of the first voxel (z, y, x), µm, of each level, as `level_scales` returns them.
+    channels : int
+        3 (red, green, blue) or 1 (grey).
     """
     axes: list[dict[str, str]] = [{"name": "c", "type": "channel"}]
     axes += [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "zyx"]
@@ -34,12 +39,12 @@ def ome_metadata(name: str, scales: Sequence[tuple[list[float], list[float]]]) -
         for level, (scale, translation) in enumerate(scales)
     ]
     window = {"min": 0, "max": 255, "start": 0, "end": 255}
-    channels = [{"label": label, "color": code, "active": True, "window": window} for label, code in _COLOURS]
+    shown = [{"label": label, "color": code, "active": True, "window": window} for label, code in _CHANNELS[channels]]
     image = {"name": name, "axes": axes, "datasets": datasets, "type": "mean 2×2×2"}
     return {
         "version": "0.5",
         "multiscales": [image],
-        "omero": {"channels": channels, "rdefs": {"model": "color", "defaultZ": 0, "defaultT": 0}},
+        "omero": {"channels": shown, "rdefs": {"model": "color", "defaultZ": 0, "defaultT": 0}},
     }
 
 

@@ -1,4 +1,4 @@
-"""A stained volume before the first slab: its plan, its empty arrays, and whether two plans are the same work."""
+"""A volume before its first z chunk is written: its plan, its empty arrays, and the comparison of two plans."""
 
 import json
 import shutil
@@ -7,22 +7,46 @@ from pathlib import Path
 from typing import Any
 
 from tomostain.io.atomic import write_text
+from tomostain.io.chunk_progress import plane_chunks
 from tomostain.io.ome_zarr.metadata import ome_metadata
 from tomostain.io.ome_zarr.pyramid import Shape, level_scales, pyramid_shapes
 
 PROGRESS = ".tomostain-progress"
 PLAN = "plan.json"
-_INNER = 64
+_MAX_INNER_Z = 64
+_CHANNELS = 3
 
 
-def make_plan(shape: Shape, voxel_um: Sequence[float], slab: int, provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what defines the work, in the form JSON gives back."""
-    plan = {"shape": list(shape), "voxel_um": list(voxel_um), "slab": slab, "provenance": dict(provenance)}
+def make_plan(
+    shape: Sequence[int], voxel_um: Sequence[float], slab: int, provenance: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the definition of the work, in the form in which JSON returns it.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        (Z, Y, X) or (Z, Y, X, C).
+    voxel_um : sequence of float
+        (z, y, x).
+    slab : int
+        Slices of a z chunk.
+    provenance : mapping
+        What the volume is made of.
+    """
+    plan = {"shape": list(shape[:3]), "voxel_um": list(voxel_um), "slab": slab, "provenance": dict(provenance)}
+    channels = shape[3] if len(shape) == 4 else 1
+    if channels != _CHANNELS:  # plans of stained volumes do not state it
+        plan["channels"] = channels
     return dict(json.loads(json.dumps(plan)))
 
 
+def channels_of(plan: Mapping[str, Any]) -> int:
+    """Return the number of channels of a plan."""
+    return int(plan.get("channels", _CHANNELS))
+
+
 def begin(path: Path, plan: dict[str, Any]) -> None:
-    """Make the progress folder, the group and the empty arrays of all levels, or, if that fails, nothing."""
+    """Make the progress folder, the group and the empty arrays of all levels; if that fails, remove the folder."""
     try:
         # The progress folder comes first: from here on the volume is known to be unfinished.
         write_text(path / PROGRESS / PLAN, json.dumps(plan, indent=1))
@@ -36,15 +60,15 @@ def _make_arrays(path: Path, plan: dict[str, Any]) -> None:
     import zarr
     from zarr.codecs import ZstdCodec
 
-    group = zarr.open_group(path, mode="a", zarr_format=3)
+    group, channels = zarr.open_group(path, mode="a", zarr_format=3), channels_of(plan)
     shapes = pyramid_shapes(tuple(plan["shape"]))
     for level, shape in enumerate(shapes):
         inner, shard = _chunking(shape, plan["slab"])
         group.create_array(
             str(level),
-            shape=(3, *shape),
-            chunks=(3, *inner),
-            shards=(3, *shard),
+            shape=(channels, *shape),
+            chunks=(channels, *inner),
+            shards=(channels, *shard),
             dtype="uint8",
             compressors=ZstdCodec(level=3),
             fill_value=0,
@@ -52,41 +76,40 @@ def _make_arrays(path: Path, plan: dict[str, Any]) -> None:
             overwrite=True,
         )
     scales = level_scales(shapes, tuple(plan["voxel_um"]))
-    group.attrs.update({"ome": ome_metadata(path.name, scales), "tomostain": {**plan, "complete": False}})
+    group.attrs.update({"ome": ome_metadata(path.name, scales, channels), "tomostain": {**plan, "complete": False}})
 
 
 def _chunking(shape: Shape, slab: int) -> tuple[Shape, Shape]:
-    """Return the inner chunk and the shard (z, y, x): all three channels in one chunk, one z-slab in one shard."""
-    _, rows, columns = shape
-    inner_z = slab if slab <= _INNER else next(n for n in range(_INNER, 0, -1) if slab % n == 0)
-    inner_y, inner_x = min(_INNER, rows), min(_INNER, columns)
-    return (inner_z, inner_y, inner_x), (slab, -(-rows // inner_y) * inner_y, -(-columns // inner_x) * inner_x)
+    """Return the inner chunk and the shard (z, y, x): all channels in one chunk, one z chunk in one shard."""
+    inner_z = slab if slab <= _MAX_INNER_Z else next(n for n in range(_MAX_INNER_Z, 0, -1) if slab % n == 0)
+    inner, shard = plane_chunks(*shape[1:])
+    return (inner_z, *inner), (slab, *shard)
 
 
 def unfinished(path: Path) -> bool:
-    """Return whether a volume is still being written, or was broken off."""
+    """Return whether a volume is still being written, or its writing was interrupted."""
     return (path / PROGRESS).is_dir()
 
 
-def found_plan(path: Path) -> dict[str, Any] | None:
-    """Return the plan of a volume that is there, finished or not; None if it is not one of ours."""
+def stored_plan(path: Path) -> dict[str, Any] | None:
+    """Return the plan of an existing volume, finished or not; None if it was not written by this package."""
     try:
         if unfinished(path):
-            found = json.loads((path / PROGRESS / PLAN).read_text(encoding="utf-8"))
+            plan = json.loads((path / PROGRESS / PLAN).read_text(encoding="utf-8"))
         else:
-            found = json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"]["tomostain"]
+            plan = json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"]["tomostain"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return found if isinstance(found, dict) else None
+    return plan if isinstance(plan, dict) else None
 
 
-def difference(found: Mapping[str, Any], plan: Mapping[str, Any]) -> str | None:
-    """Say in what two plans differ, first things first; None if they are the same."""
-    before, now = _flat(found), _flat(plan)
-    before.pop("complete", None)
-    for key in [*now, *before]:
-        if before.get(key) != now.get(key):
-            return f"{key.removeprefix('provenance.')} was {before.get(key)!r} and is now {now.get(key)!r}"
+def difference(stored: Mapping[str, Any], plan: Mapping[str, Any]) -> str | None:
+    """Return the first difference of two plans, for a message; None if they are the same."""
+    old, new = _flat(stored), _flat(plan)
+    old.pop("complete", None)
+    for key in [*new, *old]:
+        if old.get(key) != new.get(key):
+            return f"{key.removeprefix('provenance.')} was {old.get(key)!r} and is now {new.get(key)!r}"
     return None
 
 

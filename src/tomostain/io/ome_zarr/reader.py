@@ -1,4 +1,4 @@
-"""Reading a stained volume (OME-Zarr 0.5) by slabs, at any level of its pyramid."""
+"""Reading a stained volume (OME-Zarr 0.5) by slices, at any level of its pyramid."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from tomostain.errors import InputError
 from tomostain.io.ome_zarr.metadata import read_level_scales
 from tomostain.io.ome_zarr.plan import PROGRESS
 from tomostain.io.ome_zarr.pyramid import Shape
-from tomostain.io.ome_zarr.shards import damaged, shard_name
+from tomostain.io.ome_zarr.shards import damaged_shards, shard_name
 from tomostain.io.volumes.indexing import SliceIndexing
 from tomostain.progress import Progress, silent
 
@@ -36,7 +36,7 @@ class StainedVolume(SliceIndexing):
     levels : tuple
         ``((Z, Y, X), (z, y, x) voxel size in µm)`` of each level, finest first.
     provenance : dict
-        What it was made of (empty if it was not written by this package).
+        Model, input and options it was made with (empty if it was not written by this package).
     """
 
     def __init__(self, path: Path, arrays: Sequence[Any], scales: Sequence[Any], provenance: dict[str, Any]) -> None:
@@ -67,7 +67,7 @@ class StainedVolume(SliceIndexing):
             If the stored data are damaged.
         """
         if not 0 <= level < len(self.levels) or not 0 <= start < stop <= self.levels[level][0][0]:
-            raise ValueError(f"slices {start} to {stop} of level {level} asked; the levels are {self.levels}")
+            raise ValueError(f"slices {start} to {stop} of level {level} requested; the levels are {self.levels}")
         try:
             slab = np.asarray(self._arrays[level][:, start:stop])
         except (OSError, ValueError, RuntimeError) as error:
@@ -129,17 +129,18 @@ def open_stained(path: str | os.PathLike[str]) -> StainedVolume:
             raise InputError(
                 f"{path}: holds {array.dtype} of shape {array.shape}, not three 8-bit channels (c, z, y, x)"
             )
-    ours: Any = attributes.get("tomostain")
-    return StainedVolume(path, arrays, scales, dict(ours.get("provenance", {})) if isinstance(ours, Mapping) else {})
+    plan: Any = attributes.get("tomostain")
+    provenance = dict(plan.get("provenance", {})) if isinstance(plan, Mapping) else {}
+    return StainedVolume(path, arrays, scales, provenance)
 
 
 def check_stained(path: str | os.PathLike[str], progress: Progress = silent) -> list[str] | None:
-    """Return which shards of a finished stained volume are not what was written; None if no checksums were kept.
+    """Return the shards of a finished stained volume that differ from their checksums; None if it has no checksums.
 
     Raises
     ------
     InputError
-        As `open_stained`; also if the list of checksums is damaged itself.
+        As `open_stained`, and if the list of checksums is damaged.
     """
     shapes = [shape for shape, _ in open_stained(path).levels]
     import zarr
@@ -147,4 +148,4 @@ def check_stained(path: str | os.PathLike[str], progress: Progress = silent) -> 
     array = zarr.open_array(Path(path) / "0", mode="r")
     slab = (array.shards or array.chunks)[1]
     names = [shard_name(level, z0, slab) for level, shape in enumerate(shapes) for z0 in range(0, shape[0], slab)]
-    return damaged(Path(path), names, progress)
+    return damaged_shards(Path(path), names, progress)

@@ -1,95 +1,100 @@
-"""Arrays that are on disk for the length of one piece of work, written slab by slab by any number of processes."""
+"""Temporary arrays on disk for one piece of work, written by z chunks by any number of processes."""
 
 import json
+import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from tomostain.io.atomic import write_text
+from tomostain.io.chunk_progress import ChunkProgress, plane_chunks
 from tomostain.io.locks import lock
 
+if TYPE_CHECKING:
+    pass
+
 _PLAN = "plan.json"
-_INNER = 64
 
 
 class Scratch:
-    """An array (N, Y, X) or (N, Y, X, C) whose slabs along the first axis are written in any order, each once.
+    """An array (N, Y, X) or (N, Y, X, C) that is written by chunks of the first axis, each once, in any order.
 
     Parameters
     ----------
-    path : Path
-        Its folder. What is there is gone on with if it is of the same plan, and else removed.
+    path : str or os.PathLike
+        Its folder. Existing content is reused if it was written for the same plan, otherwise deleted.
     shape : tuple of int
     dtype : numpy dtype
     slab : int
-        Planes of a slab.
+        Planes of a chunk.
     plan : mapping
         What the content is made of, as JSON can hold.
     """
 
-    def __init__(self, path: Path, shape: Sequence[int], dtype: Any, slab: int, plan: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        shape: Sequence[int],
+        dtype: DTypeLike,
+        slab: int,
+        plan: Mapping[str, object],
+    ) -> None:
         import zarr
 
         self.path, self.shape, self.slab = Path(path), tuple(shape), min(slab, shape[0])
-        about = {"shape": list(shape), "dtype": str(np.dtype(dtype)), "slab": self.slab, "plan": dict(plan)}
+        self._progress = ChunkProgress(self.path, self.shape[0], self.slab)
+        content = {"shape": list(shape), "dtype": str(np.dtype(dtype)), "slab": self.slab, "plan": dict(plan)}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with lock(self.path.with_name(f"{self.path.name}.lock"), wait=True):
-            if not self._is_of(about):
+            if not self._has_plan(content):
                 shutil.rmtree(self.path, ignore_errors=True)
-                self._make(dtype)
-                write_text(self.path / _PLAN, json.dumps(about))
-        self._array: Any = zarr.open_array(self.path / "array", mode="r+")
+                self._create(dtype)
+                write_text(self.path / _PLAN, json.dumps(content))
+        self._array: zarr.Array = zarr.open_array(self.path / "array", mode="r+")
 
-    def _is_of(self, about: dict[str, Any]) -> bool:
+    def _has_plan(self, content: Mapping[str, object]) -> bool:
         try:
-            found = json.loads((self.path / _PLAN).read_text(encoding="utf-8"))
+            stored = json.loads((self.path / _PLAN).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return False
-        return bool(found == json.loads(json.dumps(about)))
+        return bool(stored == json.loads(json.dumps(content)))
 
-    def _make(self, dtype: Any) -> None:
+    def _create(self, dtype: DTypeLike) -> None:
         import zarr
 
-        rows, columns = self.shape[1:3]
-        inner = (self.slab, min(_INNER, rows), min(_INNER, columns))
-        # A shard a slab, so that each has one writer.
-        shard = (self.slab, -(-rows // inner[1]) * inner[1], -(-columns // inner[2]) * inner[2])
+        inner, shard = plane_chunks(*self.shape[1:3])
+        # One shard for each chunk, so that each has one writer.
         zarr.create_array(
             self.path / "array",
             shape=self.shape,
-            chunks=(*inner, *self.shape[3:]),
-            shards=(*shard, *self.shape[3:]),
+            chunks=(self.slab, *inner, *self.shape[3:]),
+            shards=(self.slab, *shard, *self.shape[3:]),
             dtype=np.dtype(dtype),
             overwrite=True,
         )
 
     def slabs(self) -> list[tuple[int, int]]:
-        """Return the half-open ranges of all slabs."""
-        return [(n, min(n + self.slab, self.shape[0])) for n in range(0, self.shape[0], self.slab)]
+        """Return the half-open ranges of all chunks."""
+        return self._progress.chunks()
 
     def pending(self) -> list[tuple[int, int]]:
-        """Return the slabs that are not written yet."""
-        return [slab for slab in self.slabs() if not self._marker(slab[0]).exists()]
+        """Return the chunks that are not written yet."""
+        return self._progress.pending()
 
-    @contextmanager
-    def lock(self, first: int) -> Iterator[bool]:
-        """Claim a slab for the length of a block; yields False if another process has it or it has been written."""
-        with lock(self._marker(first).with_suffix(".lock")) as ours:
-            yield ours and not self._marker(first).exists()
+    def lock(self, first: int) -> AbstractContextManager[bool]:
+        """Lock a chunk for the length of a block; yields False if another process holds it or it is written."""
+        return self._progress.lock(first)
 
     def write(self, first: int, values: NDArray[Any]) -> None:
-        """Write a slab and then record it as done."""
+        """Write a chunk and then record it as done."""
         self._array[first : first + len(values)] = values
-        write_text(self._marker(first), "")
+        self._progress.record(first)
 
     def read(self, *where: slice) -> NDArray[Any]:
         """Return a box: slices along the first axes."""
         return np.asarray(self._array[where])
-
-    def _marker(self, first: int) -> Path:
-        return self.path / f"{first:06d}.done"

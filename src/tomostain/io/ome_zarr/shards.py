@@ -1,21 +1,24 @@
-"""The shards of a stained volume: where they lie, and whether they are still what was written.
+"""The shards of a stained volume: their names and their checksums.
 
-`0/SHA256SUMS` names every shard in the form that `sha256sum --check 0/SHA256SUMS` reads in the volume's folder. It lies
-with the array of level 0, since in the group itself Zarr warns of a file that it does not know. A shard that is
-black all over is not stored; its sum is that of nothing, and so it has no line.
+``0/SHA256SUMS`` lists every shard in the form that ``sha256sum --check 0/SHA256SUMS`` reads in the folder of the
+volume. It is in the folder of level 0, because Zarr warns of unknown files in the group itself. A shard that is black
+everywhere is not stored and has no line.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tomostain.errors import InputError
+from tomostain.deprecation import renamed
 from tomostain.io.atomic import write_text
+from tomostain.io.checksums import format_sums, read_sums, sha256
 from tomostain.progress import Progress, silent, track
 
 SUMS = "0/SHA256SUMS"
 ABSENT = "-"
-_BLOCK = 2**20
+
+__getattr__ = renamed(
+    __name__, {"damaged": "damaged_shards", "digest": "shard_checksum", "write_sums": "write_shard_sums"}
+)
 
 
 def shard_name(level: int, z0: int, slab: int) -> str:
@@ -29,57 +32,45 @@ def shard_name(level: int, z0: int, slab: int) -> str:
     return f"{level}/c/0/{z0 // slab}/0/0"
 
 
-def digest(path: Path) -> str:
-    """Return the SHA-256 of a file; `ABSENT` if there is none."""
-    found = hashlib.sha256()
+def shard_checksum(path: Path) -> str:
+    """Return the SHA-256 of a shard; `ABSENT` if it is not stored."""
     try:
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK):
-                found.update(block)
+        return sha256(path)
     except FileNotFoundError:
         return ABSENT
-    return found.hexdigest()
 
 
-def write_sums(volume: Path, sums: Mapping[str, str]) -> None:
-    """Write `0/SHA256SUMS` from the digests of shards by name."""
-    lines = [f"{value}  {name}\n" for name, value in sums.items() if value != ABSENT]
-    write_text(volume / SUMS, "".join(lines))
+def write_shard_sums(volume: Path, sums: Mapping[str, str]) -> None:
+    """Write ``0/SHA256SUMS`` from the checksums of shards by name."""
+    write_text(volume / SUMS, format_sums({name: value for name, value in sums.items() if value != ABSENT}))
 
 
-def read_sums(volume: Path) -> dict[str, str] | None:
-    """Return the digests of shards by name; None if the volume has no `0/SHA256SUMS`.
+def read_shard_sums(volume: Path) -> dict[str, str] | None:
+    """Return the checksums of shards by name; None if the volume has none.
 
     Raises
     ------
     InputError
-        If the file is not what `write_sums` writes.
+        If a line of the file is not a checksum.
     """
     path = volume / SUMS
-    if not path.is_file():
-        return None
-    sums = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        value, _, name = line.partition("  ")
-        if len(value) != 64 or not name:
-            raise InputError(f"{path}: '{line[:80]}' is no line of checksums; restore the file or remove it")
-        sums[name] = value
-    return sums
+    return read_sums(path) if path.is_file() else None
 
 
-def damaged(volume: Path, names: Sequence[str], progress: Progress = silent) -> list[str] | None:
-    """Return which of the shards are not what was written; None where no checksums were kept.
+def damaged_shards(volume: Path, names: Sequence[str], progress: Progress = silent) -> list[str] | None:
+    """Return the shards that differ from their checksums; None if the volume has no checksums.
 
     Parameters
     ----------
     volume : Path
-        The stained volume's folder.
+        The folder of the stained volume.
     names : sequence of str
         All its shards: `shard_name`.
     progress : Progress
-        Told of every shard.
+        Called for each shard.
     """
-    sums = read_sums(volume)
+    sums = read_shard_sums(volume)
     if sums is None:
         return None
-    return [name for name in track(names, "checking", progress) if digest(volume / name) != sums.get(name, ABSENT)]
+    checked = track(names, "checking", progress)
+    return [name for name in checked if shard_checksum(volume / name) != sums.get(name, ABSENT)]

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tomostain.io import Volume, create_stained
+from tomostain.io import Volume, create_ome_zarr
 from tomostain.progress import Progress, silent
 
 MAX_VOXELS = 2**28
@@ -16,7 +16,7 @@ _SLAB = 32
 def grey_copy(
     volume: Volume, path: Path, *, max_voxels: int = MAX_VOXELS, progress: Progress = silent
 ) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
-    """Write a volume as an 8-bit OME-Zarr with a pyramid, three equal channels, binned until it is small enough.
+    """Write a volume as an 8-bit OME-Zarr of one channel with a pyramid, binned until it is small enough.
 
     Parameters
     ----------
@@ -42,11 +42,11 @@ def grey_copy(
     per_axis = [min(bins, n) for n in volume.shape]
     z_um, y_um, x_um = (step * n for step, n in zip(volume.voxel_um, per_axis, strict=True))
     low, high = grey_window(volume)
-    writer = create_stained((path), (z, y, x), (z_um, y_um, x_um), slab=_SLAB, provenance={"grey": volume.path.name})
+    writer = create_ome_zarr(path, (z, y, x), (z_um, y_um, x_um), slab=_SLAB, provenance={"grey": volume.path.name})
     for start, stop in writer.pending():
         grey = np.stack([_slice(volume, index, per_axis) for index in range(start, stop)])
         eight_bit = np.rint(np.clip((grey - low) / (high - low), 0, 1) * 255).astype(np.uint8)
-        writer.write(start, np.repeat(eight_bit[..., None], 3, axis=-1))
+        writer.write(start, eight_bit)
         progress("reading µCT", stop, z)
     writer.finish()
     return (z, y, x), (z_um, y_um, x_um)
