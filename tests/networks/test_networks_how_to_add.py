@@ -11,6 +11,9 @@ import torch
 import yaml
 
 from tests.support.toys import weights_of
+from tests.support.training import toy_pair, toy_recipe
+from tomostain.dataset.dataset import load_dataset
+from tomostain.dataset.writer import save_dataset
 from tomostain.errors import InputError
 from tomostain.io import ModelSpec, save_model
 from tomostain.networks import build_network, is_tile_invariant, network_names, parse_generator_spec
@@ -18,7 +21,7 @@ from tomostain.networks.registry import unregister
 from tomostain.stain import StainConfig, load_translator, stain_slice
 from tomostain.stain.volume_statistics import pooled_translator
 from tomostain.tiling.exact import exact_tiles, halo_of
-from tomostain.train import load_recipe
+from tomostain.train import Trainer, load_recipe
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "how-to" / "add-a-generator.md").read_text(encoding="utf-8")
@@ -107,6 +110,15 @@ def test_a_recipe_takes_it(package, tmp_path):
     again = build_network(network.spec, torch.Generator().manual_seed(0))
     assert torch.equal(network.layers[0].weight, again.layers[0].weight)
     assert network(torch.zeros(1, recipe.ct_channels, 20, 31)).shape == (1, 3, 20, 31)
+
+
+def test_it_is_trained(package, tmp_path):
+    save_dataset(tmp_path / "pairs", [toy_pair(f"p{i}", i) for i in range(2)])
+    recipe = toy_recipe(generator={"name": NAME, "norm": "channel"}, checkpoint_activations=True)
+    trainer = Trainer(recipe, load_dataset(tmp_path / "pairs"), None, 0, "cpu")
+    before = trainer.state.networks.g_xy.layers[0].weight.clone()
+    assert np.isfinite(list(trainer.take_step().values())).all()
+    assert not torch.equal(trainer.state.networks.g_xy.layers[0].weight, before)
 
 
 def model(folder, norm):

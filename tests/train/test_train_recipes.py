@@ -133,7 +133,7 @@ def test_one_channel_rules_out_the_identity_and_reaches_every_network():
             {"terms": {"l1": 1, "smoothness": 1}},
             "smoothness without a term that fits the deformation; add registered_l1",
         ),
-        ({"deformation": {"name": "patch"}}, "a field cannot be a 'patch'"),
+        ({"deformation": {"name": "patch"}}, "a deformation cannot be a 'patch'"),
         ({"average": 1.0}, "average = 1.0"),
         (
             {"in_channels": 1, "terms": {"l1": 1}, "ct_slices": 4},

@@ -12,8 +12,8 @@ from tomostain.networks.registry import (
     parse_discriminator_spec,
     parse_generator_spec,
     parse_spec,
+    register_deformation,
     register_discriminator,
-    register_field,
     register_generator,
 )
 from tomostain.networks.tile_invariance import is_tile_invariant
@@ -33,7 +33,7 @@ __all__ = [
     "parse_discriminator_spec",
     "parse_generator_spec",
     "parse_spec",
+    "register_deformation",
     "register_discriminator",
-    "register_field",
     "register_generator",
 ]

@@ -107,7 +107,7 @@ class Network(nn.Module):
     Attributes
     ----------
     role : str
-        What the network does: "generator", "discriminator" or "field" (a deformation).
+        What the network does: "generator", "discriminator" or "deformation".
     """
 
     Spec: ClassVar[type[NetworkSpec]] = NetworkSpec

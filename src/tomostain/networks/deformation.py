@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from tomostain.networks.base import Count, Network, NetworkSpec
-from tomostain.networks.registry import register_field
+from tomostain.networks.registry import register_deformation
 
 
-@register_field("field")
+@register_deformation("field")
 class DisplacementField(Network):
     """A smooth, bounded displacement from each pixel of the second image to the matching one of the first.
 
@@ -46,7 +46,7 @@ class DisplacementField(Network):
         levels: Count = 4
         bound_px: Count = 6
 
-    role: ClassVar[str] = "field"
+    role: ClassVar[str] = "deformation"
 
     def __init__(self, spec: Spec) -> None:
         super().__init__(spec)

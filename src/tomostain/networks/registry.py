@@ -66,8 +66,8 @@ def register_discriminator(name: str, *aliases: str) -> Callable[[N], N]:
     return _register(Discriminator, name, aliases)
 
 
-def register_field(name: str, *aliases: str) -> Callable[[N], N]:
-    """Register a network with the role "field", which predicts a deformation; as `register_generator`."""
+def register_deformation(name: str, *aliases: str) -> Callable[[N], N]:
+    """Register a network with the role "deformation"; as `register_generator`."""
     return _register(Network, name, aliases)
 
 
@@ -140,7 +140,7 @@ def parse_spec(spec: Mapping[str, Any] | NetworkSpec, role: str | None = None) -
     ----------
     spec : mapping or NetworkSpec
         ``name`` and the fields of the `Spec` of that class.
-    role : {"generator", "discriminator", "field"}, optional
+    role : {"generator", "discriminator", "deformation"}, optional
         What the network must be.
 
     Raises

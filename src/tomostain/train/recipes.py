@@ -176,15 +176,15 @@ class Recipe(Config):
 
     @model_validator(mode="after")
     def _networks_fit(self) -> "Recipe":
-        for key, role, spec in (
-            ("generator", "generator", self.generator),
-            ("discriminator", "discriminator", self.discriminator),
-            ("deformation", "field", self.deformation),
+        for role, spec in (
+            ("generator", self.generator),
+            ("discriminator", self.discriminator),
+            ("deformation", self.deformation),
         ):
             parse_spec(spec, role)
             for channels in ("in_channels", "out_channels"):
                 if channels in spec:
-                    raise ValueError(f"{key}: {channels} follows from the recipe's own in_channels; leave it out")
+                    raise ValueError(f"{role}: {channels} follows from the recipe's own in_channels; leave it out")
         step = parse_generator_spec(self.generator).size_multiple
         if self.patch_px % step:
             raise ValueError(f"patch_px {self.patch_px} must be a multiple of {step} for this generator")
