@@ -22,7 +22,7 @@ from .phantom import PhantomConfig, write_specimen
 from .prepare import AlignedConfig, PrepareConfig, prepare_aligned, prepare_specimens
 from .register.config import RegisterConfig
 from .stain import StainConfig, stain_volume
-from .train import Recipe, list_recipes, load_recipe
+from .train import Recipe, list_recipes, load_recipe, train_model
 from .view import export, view_path
 
 __version__: str
@@ -68,6 +68,7 @@ __all__ = [
     "stain",
     "stain_volume",
     "train",
+    "train_model",
     "view",
     "view_path",
     "write_specimen",
