@@ -85,7 +85,7 @@ def test_existing_output_is_kept(tmp_path, fails):
     out.mkdir()
     (out / "precious.txt").write_text("mine")
     assert "--overwrite" in fails("phantom", out, "--size", 16)
-    assert "holds no demo" in fails("demo", out)
+    assert "exists and is not a demo" in fails("demo", out)
     assert (out / "precious.txt").read_text() == "mine"
 
 

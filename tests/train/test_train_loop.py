@@ -220,7 +220,7 @@ def test_existing_folders_are_kept_unless_they_are_runs_and_overwriting_is_asked
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="exists and is not a run; give another name"):
+    with pytest.raises(InputError, match=r"exists and is not a run .* so it is not replaced"):
         train(dataset, mine, recipe=recipe, max_steps=1, overwrite=True)
     assert (mine / "notes.txt").read_text() == "mine"
 

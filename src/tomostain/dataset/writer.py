@@ -17,7 +17,8 @@ from tomostain.dataset.dataset import Dataset, load_dataset
 from tomostain.dataset.pair import Pair, load_exclude, save_pair
 from tomostain.errors import InputError
 from tomostain.imaging.qc_figure import write_qc
-from tomostain.io.atomic import atomic_folder, refuse_existing, write_text
+from tomostain.io.atomic import atomic_folder, write_text
+from tomostain.io.output_folder import output_folder
 
 
 class DatasetWriter:
@@ -120,11 +121,11 @@ def new_dataset(
         of a pair that the new dataset lacks; or if two pairs share an id.
     """
     out = Path(out)
-    refuse_existing(out, overwrite, "dataset")
+    is_replaced = output_folder(out, "dataset", "dataset.yaml", overwrite=overwrite)
     duplicates = [pair_id for pair_id, count in Counter(ids).items() if count > 1]
     if duplicates:
         raise InputError(f"pair '{duplicates[0]}': the name occurs twice; each pair needs a unique name")
-    if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
+    if is_replaced:
         _check_replaceable(out, ids, sources)
     with atomic_folder(out, overwrite) as temporary:
         writer = DatasetWriter(temporary, out)
@@ -135,8 +136,6 @@ def new_dataset(
 
 def _check_replaceable(out: Path, ids: Sequence[str], sources: Iterable[Path]) -> None:
     """Raise if replacing the folder `out` would lose other files, or exclusions that the user drew."""
-    if not (out / "dataset.yaml").is_file():
-        raise InputError(f"{out}: not a dataset, so it is not replaced; choose another name")
     for source in sources:
         if Path(source).resolve().is_relative_to(out.resolve()):
             raise InputError(f"{source}: lies in {out}, which would be replaced; choose another name for the dataset")

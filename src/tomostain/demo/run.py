@@ -14,6 +14,7 @@ from tomostain.errors import InputError
 from tomostain.evaluate import Table
 from tomostain.io import open_stained
 from tomostain.io.atomic import write_text
+from tomostain.io.output_folder import output_folder
 from tomostain.phantom import PhantomConfig, write_study
 from tomostain.prepare import PrepareConfig, prepare_specimens
 from tomostain.progress import Progress, ShouldStop, never, raising_on_stop, silent
@@ -76,7 +77,7 @@ def run_demo(
     config = config or DemoConfig()
     out = Path(out)
     report_training, progress = progress, raising_on_stop(progress, should_stop, out)
-    _claim(out, config)
+    _begin(out, config)
     dataset = _dataset(out, _study(out, config, progress), config, progress)
     run = out / "run"
     if not (run / "model").is_dir():
@@ -102,16 +103,13 @@ def run_demo(
     return DemoResult(out, dataset, run, model, stained, report, table)
 
 
-def _claim(out: Path, config: DemoConfig) -> None:
+def _begin(out: Path, config: DemoConfig) -> None:
     """Mark the folder as a demo, or check that it contains a demo with these settings."""
-    note = out / "demo.yaml"
-    if note.is_file():
-        if note.read_text(encoding="utf-8") != config.to_yaml():
-            raise InputError(f"{out}: contains a demo with other settings; choose another folder, or remove this one")
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: is not empty and contains no demo; choose another folder")
-    else:
-        write_text(note, config.to_yaml())
+    settings = out / "demo.yaml"
+    if not output_folder(out, "demo", settings.name, resume=True):
+        write_text(settings, config.to_yaml())
+    elif settings.read_text(encoding="utf-8") != config.to_yaml():
+        raise InputError(f"{out}: contains a demo with other settings; choose another folder, or remove this one")
 
 
 def _study(out: Path, config: DemoConfig, progress: Progress) -> Path:

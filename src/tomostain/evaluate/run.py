@@ -24,8 +24,9 @@ from tomostain.evaluate.metrics.patch import background_colour, fill_background
 from tomostain.evaluate.protocols import PAPER, VIEWS, intervals_csv, measure_views, screw_region
 from tomostain.evaluate.table import Table
 from tomostain.io import write_image
-from tomostain.io.atomic import atomic_folder, refuse_existing, write_text
+from tomostain.io.atomic import atomic_folder, write_text
 from tomostain.io.models import REVERSE
+from tomostain.io.output_folder import output_folder
 from tomostain.progress import Progress, silent, track
 from tomostain.stain import Translator, load_translator, stain_slice
 from tomostain.stain.translator import choose_device
@@ -131,7 +132,7 @@ def compare(
         lpips = Lpips(lpips, device=choose_device(device))
     config = EvaluateConfig.from_dict({"lpips": lpips.network if lpips else "none", **options}, "evaluate")
     out = Path(out)
-    _check_replaceable(out, overwrite)
+    output_folder(out, "evaluation", "evaluate.yaml", overwrite=overwrite)
     data = load_dataset(dataset)
     folders = name_models(runs)
     translators = {
@@ -306,13 +307,6 @@ def _pairs_of(data: Dataset, split: str, fold: int | None) -> tuple[str, ...]:
         known = ", ".join(f"{name} {len(getattr(groups, name))}" for name in ("train", "validation", "test"))
         raise InputError(f"split '{split}': {data.path} has no such pairs ({known}); choose another split")
     return ids
-
-
-def _check_replaceable(out: Path, overwrite: bool) -> None:
-    """Raise unless `out` is free or an earlier evaluation that may be replaced."""
-    refuse_existing(out, overwrite, "evaluation")
-    if out.exists() and not (out.is_dir() and ((out / "evaluate.yaml").is_file() or not any(out.iterdir()))):
-        raise InputError(f"{out}: not an evaluation (no evaluate.yaml), so it is not replaced; give another name")
 
 
 def _provenance(

@@ -9,7 +9,8 @@ import yaml
 from tomostain import __version__
 from tomostain.config import read_yaml
 from tomostain.errors import InputError
-from tomostain.io.atomic import refuse_existing, write_text
+from tomostain.io.atomic import write_text
+from tomostain.io.output_folder import output_folder
 from tomostain.train.checkpoint import LAST
 from tomostain.train.logbook import METRICS
 from tomostain.train.recipes import Recipe
@@ -44,11 +45,8 @@ def create_run(run: Path, description: RunDescription, dataset: Path | None, *, 
     InputError
         If the folder holds a run that may not be replaced, or something else.
     """
-    if (run / DESCRIPTION).is_file():
-        refuse_existing(run, overwrite, what="run")
+    if output_folder(run, "run", DESCRIPTION, overwrite=overwrite):
         _remove_files(run)
-    elif run.exists() and (not run.is_dir() or any(run.iterdir())):
-        raise InputError(f"{run}: exists and is not a run; give another name")
     _write_description(run, description, dataset)
 
 
