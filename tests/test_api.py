@@ -27,6 +27,7 @@ recipe: ts.Recipe = ts.load_recipe("paired-cyclegan")
 depth: int = ts.open_stained(Path("stained.ome.zarr")).shape[0]
 steps: int = ts.demo.DemoConfig().steps
 try:
+    run: Path = ts.train_model([pair], "run", recipe=recipe, max_steps=1)
     ts.stain_volume(Path("model"), Path("reco"), Path("stained.ome.zarr"))
 except ts.InputError as error:
     print(error.parameter)

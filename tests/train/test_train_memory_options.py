@@ -178,9 +178,11 @@ def test_what_compiling_lacks_is_named(monkeypatch, graphs, value):
 
 def test_graphs_need_a_gpu_and_one_process(dataset):
     recipe = toy_recipe(compile="cuda-graphs")
-    with pytest.raises(InputError, match="compile: cuda-graphs: needs a GPU, and this trains on cpu; give --device"):
+    with pytest.raises(InputError, match="compile: cuda-graphs: needs a GPU, and the device is cpu; set `device=cuda`"):
         Trainer(recipe, load_dataset(dataset), 0, 0, "cpu")
-    with pytest.raises(InputError, match="cuda-graphs: is for one process, and there are 2; start one, or set compile"):
+    with pytest.raises(
+        InputError, match="cuda-graphs: needs a single process, and there are 2; start one, or set compile"
+    ):
         check_compiler(True, torch.device("cuda"), 2)
 
 

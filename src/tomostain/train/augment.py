@@ -1,4 +1,4 @@
-"""How training patches are varied: the ranges, and the jitter of contrast and brightness (paper section 2.7).
+"""Augmentation of training patches: ranges, and the jitter of contrast and brightness (paper section 2.7).
 
 Source: Irvine et al., J. Synchrotron Rad. 2026, section 2.7.
 """
@@ -11,24 +11,24 @@ from torch import Tensor
 
 from tomostain.config import Config
 
-# A mean below this is lifted to it before it is divided by or raised to a power.
+# Means are clipped to this minimum before a division or a power.
 _DARKEST = 1 / 255
 
 
 class Augment(Config):
-    """How training patches are varied (paper section 2.7).
+    """Ranges of the augmentation of training patches (paper section 2.7).
 
     Attributes
     ----------
     scale : tuple of float
-        Least and greatest magnification; the patch keeps its number of pixels.
+        Minimum and maximum magnification. The patch keeps its number of pixels.
     flip : bool
         Flip rows and columns, each with probability ½.
     jitter : float
-        Greatest relative change of contrast and of brightness, drawn for µCT and histology separately.
+        Maximum relative change of contrast and of brightness, drawn separately for µCT and histology.
     min_mask : float
-        Least share of a patch that the correspondence mask should cover: where ℓ1 terms see nothing, little is learnt.
-        Positions are drawn again up to 8 times, then the best of them is taken. 0: any position, as in the paper.
+        Minimum share of a patch that the correspondence mask should cover; without it, ℓ1 terms have no effect there.
+        Positions are drawn up to 8 times, and the best one is taken. 0: any position, as in the paper.
     """
 
     scale: tuple[float, float] = (0.9, 1.1)
@@ -49,7 +49,7 @@ IDENTITY = Augment(scale=(1.0, 1.0), flip=False, jitter=0.0, min_mask=0.0)
 def jitter_ct(x: Tensor, jitter: Tensor, out: Tensor | None = None) -> Tensor:
     """Vary contrast c and brightness b of µCT patches: v' = b (½ + c (v - ½)) with v = (x + 1) / 2, clipped to [0, 1].
 
-    The pivot ½ is the middle between background and bone, whatever a patch shows.
+    The pivot ½ is the middle between background and bone, independent of the patch.
 
     Parameters
     ----------
@@ -58,18 +58,18 @@ def jitter_ct(x: Tensor, jitter: Tensor, out: Tensor | None = None) -> Tensor:
     jitter : Tensor, shape (B, 2)
         c and b of each patch.
     out : Tensor, shape (B, 1, P, P), optional
-        Where to write; may be `x`.
+        Output; may be `x`.
     """
     contrast, brightness = jitter[:, :, None, None, None].unbind(1)
     return torch.mul(x, brightness * contrast, out=out).add_(brightness - 1).clip_(-1, 1)
 
 
 def jitter_histology(y: Tensor, jitter: Tensor) -> Tensor:
-    """Vary contrast c and brightness b of histology patches; the ratios R : G : B of every pixel stay.
+    """Vary contrast c and brightness b of histology patches without changing the ratios R : G : B of a pixel.
 
-    A pixel's three values are multiplied by one gain, g = b (2 m)^(c - 1), where m is their mean on [0, 1]: brightness
-    is a common factor, and contrast is a power law about mid-grey, since an additive offset would change the ratios. At
-    m = ½ its slope is c. Where a channel would leave the scale, g is lowered until it does not, for the same reason.
+    The three values of a pixel are multiplied by one gain, g = b (2 m)^(c - 1), where m is their mean in [0, 1].
+    Brightness is a common factor. Contrast is a power law about mid-grey with slope c at m = ½, because an additive
+    offset would change the ratios. Where a channel would exceed the scale, g is reduced for the same reason.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def jitter_histology(y: Tensor, jitter: Tensor) -> Tensor:
 
 
 def jitter_intensity(double: Tensor, jitter: Tensor, out: Tensor | None = None) -> Tensor:
-    """Do as `jitter_histology`, given twice the intensity: each pass over the pixels that is saved counts.
+    """Do the same as `jitter_histology` from twice the intensity, which saves a pass over the pixels.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def jitter_intensity(double: Tensor, jitter: Tensor, out: Tensor | None = None) 
     jitter : Tensor, shape (B, 2)
         c and b of each patch.
     out : Tensor, shape (B, 3, P, P), optional
-        Where to write.
+        Output.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The image buffer: discriminators see some fakes of earlier steps, so that generators cannot chase them round."""
+"""The image buffer: discriminators also see fakes of earlier steps, which stabilises the training."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from torch import Tensor
 class ImageBuffer:
     """A pool of generated images (Shrivastava et al. 2017, as used by Zhu et al. 2017).
 
-    Until the pool is full, images go in and are returned as they are. After that each image is, with probability one
-    half, put into the pool in exchange for a random one that is returned in its place.
+    Until the pool is full, images are added and returned unchanged. After that each image is, with probability ½,
+    exchanged for a random one of the pool.
 
     Parameters
     ----------
     size : int
-        Images in the pool (paper section 2.6.3, after Zhu et al.: 50); 0 returns everything as it is.
+        Images in the pool (paper section 2.6.3, after Zhu et al.: 50); 0: images are returned unchanged.
     """
 
     def __init__(self, size: int = 50) -> None:
@@ -30,7 +30,7 @@ class ImageBuffer:
         batch : Tensor
             New fakes.
         generator : torch.Generator
-            Draws which are exchanged; on the CPU.
+            Selects the images that are exchanged; on the CPU.
         """
         batch = batch.detach()
         if self.size == 0:
@@ -41,18 +41,18 @@ class ImageBuffer:
                 self.images.append(image.clone())
                 returned.append(image)
             elif torch.rand((), generator=generator) < 0.5:
-                place = int(torch.randint(self.size, (), generator=generator))
-                returned.append(self.images[place])
-                self.images[place] = image.clone()
+                index = int(torch.randint(self.size, (), generator=generator))
+                returned.append(self.images[index])
+                self.images[index] = image.clone()
             else:
                 returned.append(image)
         return torch.stack(returned)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the pool as one tensor (N, C, H, W), or None where it is empty."""
+        """Return the pool as one tensor (N, C, H, W), or None if it is empty."""
         return {"images": torch.stack(self.images).cpu() if self.images else None}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device | str = "cpu") -> None:
-        """Take the pool of `state_dict`."""
+        """Restore the pool of `state_dict`."""
         images = state["images"]
         self.images = [] if images is None else list(images.to(device).unbind())

@@ -1,4 +1,4 @@
-"""What changes time and memory of a step and nothing else: recomputed activations, compiled networks, CUDA graphs."""
+"""Options that change only the time and memory of a step: recomputed activations, compiled networks, CUDA graphs."""
 
 import os
 import shutil
@@ -17,15 +17,18 @@ from tomostain.networks import Discriminator
 
 N = TypeVar("N", bound=nn.Module)
 
-# Longer chains of layers are recomputed in pieces of so many: about two convolutions with what goes around them.
+# Number of layers that are recomputed at once: about two convolutions with their normalisations and activations.
 _LAYERS = 8
 
 
 def recomputing(network: N) -> N:
-    """Make a network compute its inner values anew on the way back, in place of keeping them; in place.
+    """Make a network recompute its activations in the backward pass instead of keeping them; modifies the network.
 
-    Every outermost chain of layers (`nn.Sequential`) keeps what goes into it, a long one also what goes into each
-    piece. Random numbers are drawn alike again, so that results and gradients are the same to the bit.
+    Every outermost `nn.Sequential` keeps only its input, a long one also the input of each piece of 8 layers. Random
+    numbers are drawn again from the same state, so that results and gradients are the same bits.
+
+    `torch.utils.checkpoint.checkpoint_sequential` is not used: it keeps all activations of its last segment
+    (docs/explanation/dependencies.md).
 
     Source: Chen et al. 2016, "Training deep nets with sublinear memory cost", arXiv:1604.06174.
     """
@@ -35,7 +38,7 @@ def recomputing(network: N) -> N:
 
 
 class _Pieces:
-    """The forward of a chain, piece by piece."""
+    """The forward pass of a chain of layers, piece by piece."""
 
     def __init__(self, chain: nn.Sequential) -> None:
         layers = list(chain)
@@ -54,29 +57,30 @@ def _through(layers: list[nn.Module], image: Tensor) -> Tensor:
 
 
 def _chains(module: nn.Module) -> list[nn.Sequential]:
-    """Return the chains that stand in no other chain."""
-    found: list[nn.Sequential] = []
+    """Return the `nn.Sequential` modules that are not part of another one."""
+    chains: list[nn.Sequential] = []
     for child in module.children():
-        found += [child] if isinstance(child, nn.Sequential) else _chains(child)
-    return found
+        chains += [child] if isinstance(child, nn.Sequential) else _chains(child)
+    return chains
 
 
 def check_compiler(graphs: bool, device: torch.device, processes: int = 1) -> None:
-    """Make sure that networks can be compiled, with CUDA graphs or without.
+    """Check that networks can be compiled, with or without CUDA graphs.
 
     Raises
     ------
     InputError
-        If what it needs is not there: a C++ compiler for a CPU, Triton for a GPU; for graphs a GPU and one process.
+        If a requirement is missing: a C++ compiler on a CPU, Triton on a GPU; for graphs a GPU and a single process.
     """
     if graphs and device.type != "cuda":
         raise InputError(
-            f"compile: cuda-graphs: needs a GPU, and this trains on {device.type}; give --device cuda, or set "
-            "compile: true or false"
+            f"compile: cuda-graphs: needs a GPU, and the device is {device.type}; set `device=cuda`, or set compile: "
+            "true or false",
+            parameter="device",
         )
     if graphs and processes > 1:
         raise InputError(
-            f"compile: cuda-graphs: is for one process, and there are {processes}; start one, or set compile: true"
+            f"compile: cuda-graphs: needs a single process, and there are {processes}; start one, or set compile: true"
         )
     if device.type == "cuda":
         missing = "" if find_spec("triton") else "Triton (a package of that name)"
@@ -89,10 +93,10 @@ def check_compiler(graphs: bool, device: torch.device, processes: int = 1) -> No
 
 
 def compiled(network: N, *, graphs: bool = False) -> N:
-    """Have `torch.compile` make a network's kernels when it is first run; in place, weights keep their names.
+    """Compile a network with `torch.compile` at its first run; modifies the network, weights keep their names.
 
-    With `graphs` the kernels of a pass are then launched at once, as a CUDA graph. Its results lie in memory that the
-    next step writes over: see `begin_step` and `keep_gradients`.
+    With `graphs` the kernels of a pass are launched at once, as a CUDA graph. The next step overwrites the memory of
+    its results: see `begin_step` and `keep_gradients`.
     """
     mode = "reduce-overhead" if graphs else None
     judge: Any = network
@@ -104,18 +108,18 @@ def compiled(network: N, *, graphs: bool = False) -> N:
 
 
 def begin_step() -> None:
-    """Let CUDA graphs write over what those of the last step left.
+    """Allow CUDA graphs to overwrite the results of the previous step.
 
-    Said once a step, it keeps them from doing so within one, where a network runs several times and discriminators
-    judge what the generators have made. Unsaid, each backward pass would end what torch takes for a step.
+    Call it once per step. Within a step, results are then kept: networks run several times, and discriminators use the
+    output of generators. Without the call, torch takes each backward pass for the end of a step.
     """
     torch.compiler.cudagraph_mark_step_begin()
 
 
 def keep_gradients(values: Iterable[nn.Parameter]) -> None:
-    """Give weights memory for their gradients; it lasts as long as they are set to zero and not to None.
+    """Allocate the gradients of weights. They stay allocated as long as they are set to zero and not to None.
 
-    Else autograd would take a CUDA graph's own memory for them, which is written over (pytorch/pytorch#169545).
+    Otherwise autograd would use memory of a CUDA graph for them, which is overwritten (pytorch/pytorch#169545).
     """
     for value in values:
         value.grad = torch.zeros_like(value)
@@ -123,6 +127,6 @@ def keep_gradients(values: Iterable[nn.Parameter]) -> None:
 
 @contextmanager
 def uncompiled() -> Iterator[None]:
-    """Run networks as they are: pictures come in batches of all sizes, and each would be compiled for itself."""
+    """Run networks without compilation. Sample images come in many sizes, and each size would be compiled again."""
     with torch.compiler.set_stance("force_eager"):
         yield

@@ -1,4 +1,4 @@
-"""Where a training patch is cut and how it is varied: drawn at random, then a deterministic grid (paper section 2.7).
+"""Random position and augmentation of training patches, and the sampling grid that follows (paper section 2.7).
 
 Source: Irvine et al., J. Synchrotron Rad. 2026, section 2.7.
 """
@@ -19,7 +19,7 @@ _TRIES = 8
 
 @dataclass(frozen=True)
 class Transforms:
-    """What was drawn for the B patches of a batch; all tensors are on the CPU.
+    """Random parameters of the B patches of a batch. All tensors are on the CPU.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ def draw_transforms(
     areas : sequence of ndarray of int64, shape (Y + 1, X + 1)
         Integral image of each pair's mask (zero first row and column).
     patch_px, batch : int
-        Side of a patch, px; patches a batch.
+        Side of a patch, px; patches per batch.
     augment : Augment
         The ranges.
     generator : torch.Generator
@@ -74,22 +74,22 @@ def draw_transforms(
 def _draw_corner(
     area: NDArray[np.int64], extent: float, min_mask: float, generator: torch.Generator
 ) -> tuple[int, int]:
-    """Draw where a source window begins, so that it lies within the pair, or the pair within it."""
-    best, most = (0, 0), -1.0
+    """Draw the first pixel of a source window, so that it lies within the pair, or the pair within it."""
+    best, max_share = (0, 0), -1.0
     room = [(side - 1) - 1 - extent for side in area.shape]
     for _ in range(_TRIES):
         u = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
         row, column = (_part_of(free, part) for free, part in zip(room, u, strict=True))
         share = _covered(area, row, column, round(extent) + 1)
-        if share > most:
-            best, most = (row, column), share
+        if share > max_share:
+            best, max_share = (row, column), share
         if share >= min_mask:
             break
     return best
 
 
 def _part_of(room: float, u: float) -> int:
-    """Return a whole number between 0 and `room` (which may be negative) that u in [0, 1) chooses."""
+    """Return the integer between 0 and `room` (which may be negative) that u in [0, 1) selects."""
     steps = int(u * (math.floor(abs(room)) + 1))
     return steps if room >= 0 else -steps
 
@@ -101,13 +101,13 @@ def _covered(area: NDArray[np.int64], row: int, column: int, size: int) -> float
     return float(area[r1, c1] - area[r0, c1] - area[r1, c0] + area[r0, c0]) / size**2
 
 
-def window_px(patch_px: int, least_scale: float) -> int:
-    """Return the side of the source window that holds a patch at the least magnification, px."""
-    return math.floor((patch_px - 1) / least_scale) + 2
+def window_px(patch_px: int, min_scale: float) -> int:
+    """Return the side of the source window that holds a patch at the minimum magnification, px."""
+    return math.floor((patch_px - 1) / min_scale) + 2
 
 
 def sampling_grid(scale: Tensor, flip: Tensor, patch_px: int, size: int) -> Tensor:
-    """Return where the pixels of each patch lie in its source window, for `grid_sample` with ``align_corners=True``.
+    """Return the positions of a patch's pixels in its source window, for `grid_sample` with ``align_corners=True``.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def sampling_grid(scale: Tensor, flip: Tensor, patch_px: int, size: int) -> Tens
     Returns
     -------
     Tensor of float32, shape (B, P, P, 2)
-        (column, row) in [-1, 1]; computed in float64, since float32 would be off by 1e-5 px before it begins.
+        (column, row) in [-1, 1]; computed in float64, because float32 would give errors of 1e-5 px.
     """
     out = torch.arange(patch_px, dtype=torch.float64)
     steps = torch.where(flip[:, :, None], patch_px - 1 - out, out) / scale[:, None, None]
