@@ -16,7 +16,7 @@ from studies.table1.report import REFERENCE
 from studies.table1.run import BUDGETS, Run
 from studies.table1.tissue import labels_of
 from tomostain.dataset.dataset import load_dataset
-from tomostain.evaluate.calibration import PATCH_PX, doubt_maps, draw_calibration, error_of
+from tomostain.evaluate.calibration import PATCH_PX, draw_calibration, error_of, uncertainty_maps
 from tomostain.io import write_image
 from tomostain.phantom.tissue import Label
 from tomostain.stain import StainConfig, Translator, load_translator, stain_slice
@@ -54,7 +54,7 @@ def main() -> None:
         for pair_id in data.split(options.folds[0]).test:
             pair, labels = data.load(pair_id), labels_of(data, pair_id)
             pictures = {name: stain_slice(translator, pair.ct, config) for name, translator in translators.items()}
-            for name, (doubt, drawn) in doubt_maps(pair, translators, pictures, config).items():
+            for name, (doubt, drawn) in uncertainty_maps(pair, translators, pictures, config).items():
                 if name == NOVELTY and REFERENCE in translators:
                     continue  # of the same training pairs as the row's
                 for where, mask in (("", pair.mask), (", screw left out", pair.mask & (labels != int(Label.SCREW)))):

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from benchmarks.measure import about
 from studies.table1.editions import EDITIONS
+from studies.table1.report import METRICS
 from tomostain.dataset.dataset import Dataset, load_dataset
 from tomostain.evaluate.intervals import median_interval, paired_difference
 from tomostain.evaluate.metrics.lpips import Lpips
-from tomostain.evaluate.metrics.patch import METRICS, background_colour, patch_metrics
+from tomostain.evaluate.metrics.patch import background_colour, patch_metrics
 from tomostain.io.atomic import write_text
 from tomostain.networks.build import build_network
 from tomostain.networks.kernels import put_channels_last

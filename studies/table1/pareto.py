@@ -24,10 +24,10 @@ import torch
 from benchmarks.measure import about, as_rows, paired
 from studies.table1.distil import Distilled, unlabelled
 from studies.table1.editions import EDITIONS
-from studies.table1.pareto_report import HALF, report
+from studies.table1.pareto_report import HALF, METRICS, report
 from tomostain.dataset.dataset import Dataset, load_dataset
 from tomostain.evaluate.metrics.lpips import Lpips
-from tomostain.evaluate.metrics.patch import METRICS, background_colour, patch_metrics
+from tomostain.evaluate.metrics.patch import background_colour, patch_metrics
 from tomostain.io import ModelSpec
 from tomostain.io.atomic import write_text
 from tomostain.io.models import save_model

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from tomostain.evaluate.intervals import Interval, median_interval, paired_difference
-from tomostain.evaluate.metrics.patch import LARGER_IS_BETTER, METRICS
+from tomostain.evaluate.metrics import get_metric
 
 # What is recommended has to be as good as this, the generator of tomostain-cpu.
 REFERENCE, PAPER = "unet-14", "resnet-12"
+METRICS = ("ssim", "lpips", "psnr")
 COLOURS = {"resnet": "#7f7f7f", "unet": "#1f77b4", "shuffle": "#2ca02c", "ladder": "#ff7f0e", "gated": "#d62728"}
 COMMANDS = [
     "python -m studies.table1.data OUT",
@@ -166,7 +167,7 @@ def draw(values: dict[str, Any], path: Path, on: str = "aligned") -> None:
             side = "right" if point["generator"]["name"] in LEFT else "left"
             place = {"xytext": shift(point), "textcoords": "offset points", "ha": side, "fontsize": 8}
             axis.annotate(point["point"], (cost, interval.median), **place)
-        chosen = front(costs, [interval.median for interval in found], LARGER_IS_BETTER[metric])
+        chosen = front(costs, [interval.median for interval in found], get_metric(metric).larger_is_better)
         axis.plot([costs[n] for n in chosen], [found[n].median for n in chosen], "k--", linewidth=0.8, zorder=0)
         axis.set(xscale="log", xlabel="10⁶ multiply-adds a patch of 128 px", ylabel=LABELS[metric])
         axis.set_xlim(min(costs) / 1.2, max(costs) * 1.6)

@@ -23,7 +23,7 @@ from studies.table1.run import Run, recipe_of, train_run
 from studies.table1.tissue import labels_of
 from tomostain.config import read_yaml
 from tomostain.dataset.dataset import Dataset, load_dataset
-from tomostain.evaluate.calibration import PATCH_PX, doubt_maps, error_of
+from tomostain.evaluate.calibration import PATCH_PX, error_of, uncertainty_maps
 from tomostain.evaluate.figures import side_by_side
 from tomostain.io import write_image
 from tomostain.io.atomic import write_text
@@ -71,7 +71,7 @@ def look(data: Dataset, runs: dict[str, list[Path]]) -> tuple[list[dict[str, Any
         images: dict[str, Any] = {"real": pair.histology}
         for name, translators in models.items():
             drawn = {fold: stain_slice(translator, pair.ct, config) for fold, translator in translators.items()}
-            maps, where = doubt_maps(pair, translators, drawn, config), regions(labels, pair.voxel_um)
+            maps, where = uncertainty_maps(pair, translators, drawn, config), regions(labels, pair.voxel_um)
             for kind, (doubt, mean) in maps.items():
                 error = error_of(mean, pair)
                 record: dict[str, Any] = {"pair": pair_id, "implant": pair.implant, "models": name, "map": kind}

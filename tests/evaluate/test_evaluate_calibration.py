@@ -1,4 +1,4 @@
-"""Maps of doubt: what they are worth is measured, and known errors give known numbers."""
+"""Uncertainty maps: their calibration is measured, and known errors give known numbers."""
 
 import csv
 from dataclasses import replace
@@ -19,9 +19,9 @@ from tomostain.evaluate.calibration import (
     DOUBT,
     NOVELTY,
     check_uncertainty_options,
-    doubt_maps,
     draw_calibration,
     error_of,
+    uncertainty_maps,
     write_calibration,
 )
 from tomostain.io import ModelSpec, read_image, save_model
@@ -82,10 +82,10 @@ def test_without_a_way_back_there_is_no_cycle():
     translator = Translator(Repeat(), spec(), torch.device("cpu"))
     with pytest.raises(InputError, match="no way back"):
         cycle_error(translator, pair(0).ct, CONFIG)
-    with pytest.raises(InputError, match="one model that neither has a way back nor remembers"):
+    with pytest.raises(InputError, match="one model without a reverse generator and without a training reference"):
         check_uncertainty_options({"a": translator})
     check_uncertainty_options({"a": translator, "b": translator})
-    assert doubt_maps(pair(0), {"a": translator}, {"a": pair(0).histology}, CONFIG) == {}
+    assert uncertainty_maps(pair(0), {"a": translator}, {"a": pair(0).histology}, CONFIG) == {}
 
 
 def test_a_way_back_is_loaded_only_if_asked_for_and_there(tmp_path):
@@ -114,13 +114,13 @@ def test_disagreement_is_the_standard_deviation():
 
 
 def test_patches_that_are_hardly_in_the_mask_do_not_count():
-    doubt = np.arange(64 * 64, dtype=np.float32).reshape(64, 64)
+    uncertainty = np.arange(64 * 64, dtype=np.float32).reshape(64, 64)
     mask = np.zeros((64, 64), bool)
     mask[:32, :20] = True  # 20 of 32 columns of the first patch
     mask[40:, 40:44] = True
-    found = patch_means(doubt, 2 * doubt, mask, 32)
+    found = patch_means(uncertainty, 2 * uncertainty, mask, 32)
     assert found.shape == (1, 2)
-    assert found[0, 1] == pytest.approx(2 * doubt[:32, :20].mean())
+    assert found[0, 1] == pytest.approx(2 * uncertainty[:32, :20].mean())
 
 
 def test_the_rank_correlation_sees_order_only():
@@ -131,15 +131,15 @@ def test_the_rank_correlation_sees_order_only():
     assert np.isnan(rank_correlation(np.zeros((2, 2))))
 
 
-def test_two_models_that_err_apart_doubt_where_they_err(tmp_path):
+def test_two_models_with_different_errors_disagree_where_they_err(tmp_path):
     # Two models draw the truth, one of them with an error that grows to the right.
     truth = pair(3, (96, 128))
     wrong = np.clip(truth.histology.astype(int) + np.arange(128)[None, :, None], 0, 255).astype(np.uint8)
     translators = dict.fromkeys("ab", Translator(Repeat(), spec(), torch.device("cpu"), "", Off(0.1)))
-    maps = doubt_maps(truth, translators, {"a": truth.histology, "b": wrong}, CONFIG)
+    maps = uncertainty_maps(truth, translators, {"a": truth.histology, "b": wrong}, CONFIG)
     assert set(maps) == {f"{CYCLE} of a", f"{CYCLE} of b", DISAGREEMENT}
-    doubt, drawn = maps[DISAGREEMENT]
-    means = patch_means(doubt, error_of(drawn, truth), truth.mask, 32)
+    uncertainty, drawn = maps[DISAGREEMENT]
+    means = patch_means(uncertainty, error_of(drawn, truth), truth.mask, 32)
     assert rank_correlation(means) > 0.85
     picture = draw_calibration({DISAGREEMENT: means})
     assert picture.shape[0] > 200
@@ -153,14 +153,14 @@ def test_models_that_remember_have_maps_of_what_is_new():
     translators = dict.fromkeys("ab", Translator(Repeat(), spec(), torch.device("cpu"), seen=seen))
     strange = replace(truth, ct=truth.ct.copy())
     strange.ct[20:70, 30:80] = 9000
-    maps = doubt_maps(strange, translators, {"a": truth.histology, "b": truth.histology}, CONFIG)
+    maps = uncertainty_maps(strange, translators, {"a": truth.histology, "b": truth.histology}, CONFIG)
     assert list(maps) == [NOVELTY, DISAGREEMENT, DOUBT]
-    # The models agree everywhere, and doubt what is new all the same.
+    # The models agree everywhere, and the novelty is reported nevertheless.
     assert maps[DISAGREEMENT][0].max() == 0
     assert maps[DOUBT][0][35:55, 45:65].min() > 0.5
     assert np.median(maps[DOUBT][0][:, 100:]) == 0
     np.testing.assert_allclose(maps[NOVELTY][0], novelty(strange.ct, seen))
-    alone = doubt_maps(strange, {"a": translators["a"]}, {"a": truth.histology}, CONFIG)
+    alone = uncertainty_maps(strange, {"a": translators["a"]}, {"a": truth.histology}, CONFIG)
     assert list(alone) == [NOVELTY]
     check_uncertainty_options({"a": translators["a"]})
 

@@ -68,7 +68,7 @@ def test_missing_values_infinities_and_a_single_specimen():
 def test_lengths_must_agree():
     with pytest.raises(InputError, match=r"\(2,\) values for 1 specimens"):
         median_interval([1.0, 2.0], ["a"])
-    with pytest.raises(InputError, match="pairs need as many"):
+    with pytest.raises(InputError, match="give equally many"):
         paired_difference([1.0], [1.0, 2.0], ["a"])
     with pytest.raises(InputError, match="level = 1"):
         median_interval([1.0], ["a"], level=1.0)

@@ -1,6 +1,9 @@
 """LPIPS against the authors' own figures, and against what could pass for it and must not."""
 
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -100,17 +103,29 @@ def test_other_weights_are_refused(tmp_path):
         Lpips("squeeze", weights=path)
 
 
-def test_a_bad_download_leaves_nothing_behind(tmp_path, monkeypatch):
-    source = tmp_path / "served.pth"
-    source.write_bytes(b"not the weights")
-    monkeypatch.setattr("tomostain.evaluate.metrics.lpips.SQUEEZE_URL", source.as_uri())
+@pytest.fixture
+def served(tmp_path):
+    """Serve a folder on this machine; return the folder and its URL."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield folder, f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_a_bad_download_leaves_nothing_behind(tmp_path, monkeypatch, served):
+    folder, url = served
+    (folder / "served.pth").write_bytes(b"not the weights")
+    monkeypatch.setattr("tomostain.evaluate.metrics.lpips.SQUEEZE_URL", f"{url}/served.pth")
     with pytest.raises(InputError, match="SHA-256"):
         load_squeezenet(fetch=True, cache=tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_an_unreachable_download_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr("tomostain.evaluate.metrics.lpips.SQUEEZE_URL", (tmp_path / "gone.pth").as_uri())
+def test_an_unreachable_download_says_so(tmp_path, monkeypatch, served):
+    monkeypatch.setattr("tomostain.evaluate.metrics.lpips.SQUEEZE_URL", f"{served[1]}/gone.pth")
     with pytest.raises(InputError, match="cannot be fetched"):
         load_squeezenet(fetch=True, cache=tmp_path / "cache")
 

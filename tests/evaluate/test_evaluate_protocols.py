@@ -1,4 +1,4 @@
-"""The three views of a comparison, and the intervals beside them."""
+"""The three protocols of a comparison, and the intervals."""
 
 import csv
 import io
@@ -7,9 +7,17 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tomostain.evaluate.metrics.patch import background_colour, patch_metrics
-from tomostain.evaluate.metrics.shift_tolerant import tolerant_metrics
-from tomostain.evaluate.protocols import NO_SCREW, PAPER, TOLERANT, VIEWS, intervals_csv, measure_views, screw_region
+from tomostain.evaluate.metrics.patch import PatchOptions, background_colour, patch_metrics
+from tomostain.evaluate.metrics.shift_tolerant import shift_tolerant_metrics
+from tomostain.evaluate.protocols import (
+    IMPLANT_EXCLUDED,
+    PAPER,
+    PROTOCOLS,
+    SHIFT_TOLERANT,
+    implant_region,
+    intervals_csv,
+    measure_protocols,
+)
 
 SIDE = 128
 
@@ -24,18 +32,19 @@ def section(seed: int = 0) -> np.ndarray:
     return np.clip(picture + rng.normal(0, 2, picture.shape), 0, 255).astype(np.uint8)
 
 
-def views_of(fake: np.ndarray, real: np.ndarray) -> dict[str, list[dict]]:
+def protocols_of(fake: np.ndarray, real: np.ndarray) -> dict[str, list[dict]]:
     mask = np.zeros((SIDE, SIDE), bool)
     mask[10:-10, 10:-10] = True
     colour = background_colour(real, mask)
-    records = measure_views(fake, real, mask, 64, colour=colour, screw=screw_region(real))
-    return {view: [r for r in records if r["view"] == view] for view in VIEWS}
+    options = PatchOptions(patch_px=64)
+    records = measure_protocols(fake, real, mask, options, colour=colour, implant=implant_region(real))
+    return {protocol: [r for r in records if r["protocol"] == protocol] for protocol in PROTOCOLS}
 
 
 def test_the_screw_is_what_is_black_and_large():
     real = section()
     real[20:22, 20:22] = 5
-    region = screw_region(real)
+    region = implant_region(real)
     drawn = np.zeros((SIDE, SIDE), bool)
     drawn[10:-10, 56:72] = True
     assert region[drawn].all()
@@ -47,7 +56,7 @@ def test_the_papers_view_is_the_papers_metric():
     mask = np.zeros((SIDE, SIDE), bool)
     mask[10:-10, 10:-10] = True
     plain = patch_metrics(fake, real, mask, 64, colour=background_colour(real, mask))
-    seen = [{k: v for k, v in r.items() if k != "view"} for r in views_of(fake, real)[PAPER]]
+    seen = [{k: v for k, v in r.items() if k != "protocol"} for r in protocols_of(fake, real)[PAPER]]
     for a, b in zip(seen, plain, strict=True):
         np.testing.assert_equal(a, b)
 
@@ -55,25 +64,25 @@ def test_the_papers_view_is_the_papers_metric():
 def test_the_screw_flatters():
     # How black the screw is drawn moves the score of the paper, and not the one without it.
     real, fake = section(0), section(1)
-    views = views_of(fake, real)
+    views = protocols_of(fake, real)
     grey = fake.copy()
     grey[10:-10, 56:72] = 90
-    lost = views_of(grey, real)
+    lost = protocols_of(grey, real)
     assert np.mean([r["psnr"] for r in lost[PAPER]]) < np.mean([r["psnr"] for r in views[PAPER]]) - 1
-    inside = [(a["psnr"], b["psnr"]) for a, b in zip(lost[NO_SCREW], views[NO_SCREW], strict=True)]
+    inside = [(a["psnr"], b["psnr"]) for a, b in zip(lost[IMPLANT_EXCLUDED], views[IMPLANT_EXCLUDED], strict=True)]
     np.testing.assert_allclose(*np.array(inside).T, atol=0.05)
 
 
 def test_a_shift_of_two_pixels_costs_nothing_in_the_tolerant_view():
     real = section(0)
-    views = views_of(np.roll(real, 2, axis=0), real)
-    paper, tolerant = (np.median([r["ssim"] for r in views[v]]) for v in (PAPER, TOLERANT))
+    views = protocols_of(np.roll(real, 2, axis=0), real)
+    paper, tolerant = (np.median([r["ssim"] for r in views[v]]) for v in (PAPER, SHIFT_TOLERANT))
     assert tolerant > paper + 0.1
 
 
 def test_intervals_are_over_specimens_and_pairs():
     records = [
-        {"model": model, "pair": f"p{i}", "row": 0, "column": j, "view": PAPER, "lpips": np.nan, "psnr": 10.0 + i}
+        {"model": model, "pair": f"p{i}", "row": 0, "column": j, "protocol": PAPER, "lpips": np.nan, "psnr": 10.0 + i}
         | {"ssim": 0.5 + 0.1 * (model == "a") + 0.01 * i}
         for model in "ab"
         for i in range(4)
@@ -95,10 +104,10 @@ def test_intervals_are_over_specimens_and_pairs():
 
 def test_the_tolerant_view_takes_the_filled_pictures():
     real, fake = section(0), section(1)
-    record = views_of(fake, real)[TOLERANT][0]
+    record = protocols_of(fake, real)[SHIFT_TOLERANT][0]
     mask = np.zeros((SIDE, SIDE), bool)
     mask[10:-10, 10:-10] = True
     colour = background_colour(real, mask)
     patch = np.s_[record["row"] : record["row"] + 64, record["column"] : record["column"] + 64]
     a, b = (np.where(mask[..., None], image, colour)[patch] for image in (fake, real))
-    assert record["ssim"] == tolerant_metrics(a, b)["ssim"]
+    assert record["ssim"] == shift_tolerant_metrics(a, b)["ssim"]

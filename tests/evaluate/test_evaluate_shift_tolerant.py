@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from tomostain.errors import InputError
 from tomostain.evaluate.metrics.patch import psnr, ssim
-from tomostain.evaluate.metrics.shift_tolerant import REACH_PX, best_shift, tolerant_metrics
+from tomostain.evaluate.metrics.shift_tolerant import REACH_PX, best_shift, shift_tolerant_metrics
 
 SHIFT = st.integers(-REACH_PX, REACH_PX)
 
@@ -25,7 +25,7 @@ def test_a_shifted_copy_is_perfect(row, column, seed):
     real = texture(seed)
     fake = np.roll(real, (row, column), axis=(0, 1))
     assert best_shift(fake, real) == (row, column)
-    metrics = tolerant_metrics(fake, real)
+    metrics = shift_tolerant_metrics(fake, real)
     assert metrics["ssim"] == pytest.approx(1.0)
     assert metrics["psnr"] == np.inf
     assert metrics["shift_px"] == pytest.approx(np.hypot(row, column))
@@ -36,7 +36,7 @@ def test_without_a_shift_it_is_the_plain_metric_within_the_border():
     real = texture(0)
     fake = np.clip(real.astype(int) + 9, 0, 255).astype(np.uint8)
     inside = np.s_[REACH_PX:-REACH_PX, REACH_PX:-REACH_PX]
-    metrics = tolerant_metrics(fake, real)
+    metrics = shift_tolerant_metrics(fake, real)
     assert metrics["shift_px"] == 0
     assert metrics["psnr"] == psnr(fake[inside], real[inside])
     assert metrics["ssim"] == ssim(fake[inside], real[inside])
@@ -44,7 +44,7 @@ def test_without_a_shift_it_is_the_plain_metric_within_the_border():
 
 def test_beyond_its_reach_it_forgives_nothing():
     real = texture(0)
-    near, far = (tolerant_metrics(np.roll(real, shift, axis=1), real)["ssim"] for shift in (3, 12))
+    near, far = (shift_tolerant_metrics(np.roll(real, shift, axis=1), real)["ssim"] for shift in (3, 12))
     assert near > 0.99
     assert far < 0.5
 
@@ -54,7 +54,7 @@ def test_a_blurred_picture_loses_to_a_sharp_one_beside_its_place():
     blurred = ndimage.gaussian_filter(real.astype(float), (3, 3, 0), mode="wrap").astype(np.uint8)
     beside = np.roll(real, 2, axis=0)
     assert psnr(blurred, real) > psnr(beside, real)
-    assert tolerant_metrics(beside, real)["psnr"] > tolerant_metrics(blurred, real)["psnr"]
+    assert shift_tolerant_metrics(beside, real)["psnr"] > shift_tolerant_metrics(blurred, real)["psnr"]
 
 
 def test_images_must_match_and_leave_something():

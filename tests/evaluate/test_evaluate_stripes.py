@@ -53,7 +53,7 @@ def test_what_the_scan_itself_varies_along_z_is_no_stripe():
 def test_slabs_leave_no_trace(slab, masked):
     stained, ct = rgb(smooth(1.5)), np.rint(smooth(1.0, seed=3)).astype(np.uint16)
     mask = (lambda values: values > 120) if masked else None
-    one, other = stripe_index(stained, ct, mask, slab=slab), stripe_index(stained, ct, mask, slab=1000)
+    one, other = stripe_index(stained, ct, mask, z_chunk=slab), stripe_index(stained, ct, mask, z_chunk=1000)
     assert (one.index, one.flicker, one.within) == (other.index, other.flicker, other.within)
     np.testing.assert_array_equal(one.along_z, other.along_z)
 
@@ -76,7 +76,7 @@ def test_volumes_on_disk_are_read_as_arrays_are(tmp_path):
         writer.write(start, stained[start:stop])
     writer.finish()
     write_stack(tmp_path / "ct", ct, voxel_um=5.0)
-    found = stripe_index(open_stained(tmp_path / "a.ome.zarr"), open_volume(tmp_path / "ct"), slab=7)
+    found = stripe_index(open_stained(tmp_path / "a.ome.zarr"), open_volume(tmp_path / "ct"), z_chunk=7)
     assert found.index == stripe_index(stained, ct).index
 
 
@@ -92,7 +92,7 @@ def test_a_picture_of_it_is_drawn():
 def test_what_has_no_stripes():
     with pytest.raises(InputError, match=r"stained volume has \(2, 3, 4\) voxels, the µCT \(2, 3, 5\)"):
         stripe_index(np.zeros((2, 3, 4, 3), np.uint8), np.zeros((2, 3, 5)))
-    with pytest.raises(InputError, match="of one slice"):
+    with pytest.raises(InputError, match="has one slice"):
         stripe_index(np.zeros((1, 3, 4, 3), np.uint8), np.zeros((1, 3, 4)))
     flat = stripe_index(np.zeros((2, 3, 4, 3), np.uint8), np.zeros((2, 3, 4)))
     assert np.isnan(flat.index)

@@ -1,30 +1,44 @@
-"""Does it hold? Metrics on patches, baselines to beat, the table and the pictures (paper sections 2.10 and 3.2)."""
+"""Evaluate models: metrics on patches, images, sets and volumes, baselines, tables and figures (paper section 2.10)."""
 
-from tomostain.evaluate.baselines import ColourLookup, MeanImage, raw_ct
+from tomostain.evaluate.baselines import ColourLookup, MeanImage, fit_baselines, raw_ct
 from tomostain.evaluate.config import EvaluateConfig
 from tomostain.evaluate.figures import difference_image, draw_boxplots, side_by_side
+from tomostain.evaluate.metrics import (
+    ImageSample,
+    Metric,
+    available_metrics,
+    get_metric,
+    register_metric,
+    select_metrics,
+)
 from tomostain.evaluate.metrics.lpips import Lpips
 from tomostain.evaluate.metrics.patch import (
+    PatchOptions,
     background_colour,
     evaluate_images,
     fill_background,
+    measure_patches,
     patch_grid,
     patch_metrics,
     psnr,
     ssim,
 )
 from tomostain.evaluate.metrics.stripes import Stripes, draw_stripes, stripe_index
-from tomostain.evaluate.run import compare, evaluate, write_results
-from tomostain.evaluate.table import Summary, Table
+from tomostain.evaluate.run import compare, evaluate, evaluate_models, write_results
+from tomostain.evaluate.table import Summary, Table, summarise
 
 __all__ = [
     "ColourLookup",
     "EvaluateConfig",
+    "ImageSample",
     "Lpips",
     "MeanImage",
+    "Metric",
+    "PatchOptions",
     "Stripes",
     "Summary",
     "Table",
+    "available_metrics",
     "background_colour",
     "compare",
     "difference_image",
@@ -32,13 +46,20 @@ __all__ = [
     "draw_stripes",
     "evaluate",
     "evaluate_images",
+    "evaluate_models",
     "fill_background",
+    "fit_baselines",
+    "get_metric",
+    "measure_patches",
     "patch_grid",
     "patch_metrics",
     "psnr",
     "raw_ct",
+    "register_metric",
+    "select_metrics",
     "side_by_side",
     "ssim",
     "stripe_index",
+    "summarise",
     "write_results",
 ]

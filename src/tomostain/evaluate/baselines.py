@@ -1,4 +1,4 @@
-"""What a model has to beat: the raw µCT, the mean of the training images, a colour for each grey value."""
+"""Baselines for a model: the raw µCT, the mean of the training images, a colour for each grey value."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ RGB = NDArray[np.uint8]
 
 
 class ImagePair(Protocol):
-    """What a baseline needs of a training pair: ``ct`` (Y, X), ``histology`` (Y, X, 3) and ``mask`` (Y, X)."""
+    """The part of a training pair that baselines use: ``ct`` (Y, X), ``histology`` (Y, X, 3) and ``mask`` (Y, X)."""
 
     @property
     def ct(self) -> NDArray[np.uint16]: ...
@@ -25,7 +25,7 @@ class ImagePair(Protocol):
 
 
 def raw_ct(ct: NDArray[np.uint16]) -> RGB:
-    """Show the µCT as a grey RGB image: the floor, which needs no training (paper section 3.2).
+    """Show the µCT as a grey RGB image: the baseline without training (paper section 3.2).
 
     Parameters
     ----------
@@ -64,41 +64,20 @@ class MeanImage:
 
     @classmethod
     def fit(cls, pairs: Iterable[ImagePair]) -> "MeanImage":
-        """Average the training pairs; they are read once, one at a time.
+        """Average the training pairs, which are read once, one at a time.
 
         Raises
         ------
         InputError
             If there is no pair, or no pixel in any mask.
         """
-        total = np.zeros(3)
-        count = 0
-        sums: NDArray[np.float64] | None = None
-        weights: NDArray[np.float64] = np.zeros(0)
-        same_shape = True
+        sums = _MeanSums()
         for pair in pairs:
-            inside = pair.mask.astype(bool)
-            masked = np.where(inside[..., None], pair.histology, 0).astype(np.float64)
-            total += masked.sum(axis=(0, 1))
-            count += int(inside.sum())
-            if sums is None:
-                sums, weights = np.zeros_like(masked), np.zeros(inside.shape)
-            same_shape = same_shape and masked.shape == sums.shape
-            if same_shape:
-                sums += masked
-                weights += inside
-        if sums is None or count == 0:
-            raise InputError(
-                "baselines: no training pixel inside a mask; use a dataset with training pairs, or no baselines"
-            )
-        colour = total / count
-        image = (
-            np.where(weights[..., None] > 0, sums / np.maximum(weights, 1)[..., None], colour) if same_shape else None
-        )
-        return cls(colour, image)
+            sums.add(pair)
+        return sums.result()
 
     def __call__(self, ct: NDArray[np.uint16]) -> RGB:
-        """Return the mean image; the mean colour throughout if `ct`, shape (Y, X), has another shape than it."""
+        """Return the mean image, or the mean colour everywhere if `ct`, shape (Y, X), has another shape."""
         if self.image is not None and self.image.shape[:2] == ct.shape:
             return np.rint(self.image).astype(np.uint8)
         return np.broadcast_to(np.rint(self.colour).astype(np.uint8), (*ct.shape, 3)).copy()
@@ -106,16 +85,16 @@ class MeanImage:
 
 @dataclass(frozen=True)
 class ColourLookup:
-    """For each µCT grey value the mean histology colour it had in training: the best that grey values alone can do.
+    """The mean histology colour of each µCT grey value in training: the best mapping by grey value alone.
 
-    The means of the joint histogram's rows minimise the squared error among all functions of the binned grey value, so
-    no look-up table has a higher PSNR over the training pixels. The idea of joining the two modalities' grey values in
-    one histogram is that of Khimchenko et al. (2016), NeuroImage.
+    The row means of the joint histogram minimise the squared error among all functions of the binned grey value, so no
+    look-up table has a higher PSNR over the training pixels. Khimchenko et al. (2016), NeuroImage, introduced the joint
+    histogram of the two modalities.
 
     Attributes
     ----------
     colours : ndarray of float, shape (bins, 3)
-        Colours from 0 to 255; a bin that training never saw is interpolated from its neighbours.
+        Colours from 0 to 255; a bin without training pixels is interpolated from its neighbours.
     """
 
     colours: NDArray[np.float64]
@@ -129,28 +108,94 @@ class ColourLookup:
         InputError
             If there is no pixel in any mask.
         """
-        counts = np.zeros(bins)
-        sums = np.zeros((bins, 3))
+        sums = _LookupSums(bins)
         for pair in pairs:
-            inside = pair.mask.astype(bool)
-            index = _grey_bin(pair.ct[inside], bins)
-            counts += np.bincount(index, minlength=bins)
-            for channel in range(3):
-                sums[:, channel] += np.bincount(index, pair.histology[inside][:, channel], minlength=bins)
-        seen = np.flatnonzero(counts)
-        if not len(seen):
-            raise InputError(
-                "baselines: no training pixel inside a mask; use a dataset with training pairs, or no baselines"
-            )
-        means = sums[seen] / counts[seen, None]
-        return cls(np.stack([np.interp(np.arange(bins), seen, means[:, c]) for c in range(3)], axis=1))
+            sums.add(pair)
+        return sums.result()
 
     def __call__(self, ct: NDArray[np.uint16]) -> RGB:
         """Colour a normalised µCT image, shape (Y, X); returns uint8, shape (Y, X, 3)."""
         return np.rint(self.colours).astype(np.uint8)[_grey_bin(ct, len(self.colours))]
 
 
+def fit_baselines(pairs: Iterable[ImagePair]) -> tuple[MeanImage, ColourLookup]:
+    """Fit both trained baselines in one pass over the training pairs.
+
+    Raises
+    ------
+    InputError
+        If there is no pair, or no pixel in any mask.
+    """
+    mean, lookup = _MeanSums(), _LookupSums()
+    for pair in pairs:
+        mean.add(pair)
+        lookup.add(pair)
+    return mean.result(), lookup.result()
+
+
+class _MeanSums:
+    """Sums over the training pairs for `MeanImage`."""
+
+    def __init__(self) -> None:
+        self.total = np.zeros(3)
+        self.count = 0
+        self.sums: NDArray[np.float64] | None = None
+        self.weights: NDArray[np.float64] = np.zeros(0)
+        self.same_shape = True
+
+    def add(self, pair: ImagePair) -> None:
+        inside = pair.mask.astype(bool)
+        masked = np.where(inside[..., None], pair.histology, 0).astype(np.float64)
+        self.total += masked.sum(axis=(0, 1))
+        self.count += int(inside.sum())
+        if self.sums is None:
+            self.sums, self.weights = np.zeros_like(masked), np.zeros(inside.shape)
+        self.same_shape = self.same_shape and masked.shape == self.sums.shape
+        if self.same_shape:
+            self.sums += masked
+            self.weights += inside
+
+    def result(self) -> MeanImage:
+        if self.sums is None or self.count == 0:
+            raise _no_training_pixel()
+        colour = self.total / self.count
+        if not self.same_shape:
+            return MeanImage(colour, None)
+        weights = self.weights[..., None]
+        return MeanImage(colour, np.where(weights > 0, self.sums / np.maximum(weights, 1), colour))
+
+
+class _LookupSums:
+    """Sums over the training pairs for `ColourLookup`."""
+
+    def __init__(self, bins: int = 256) -> None:
+        self.counts = np.zeros(bins)
+        self.sums = np.zeros((bins, 3))
+
+    def add(self, pair: ImagePair) -> None:
+        inside, bins = pair.mask.astype(bool), len(self.counts)
+        index = _grey_bin(pair.ct[inside], bins)
+        self.counts += np.bincount(index, minlength=bins)
+        for channel in range(3):
+            self.sums[:, channel] += np.bincount(index, pair.histology[inside][:, channel], minlength=bins)
+
+    def result(self) -> ColourLookup:
+        seen = np.flatnonzero(self.counts)
+        if not len(seen):
+            raise _no_training_pixel()
+        means = self.sums[seen] / self.counts[seen, None]
+        bins = np.arange(len(self.counts))
+        return ColourLookup(np.stack([np.interp(bins, seen, means[:, c]) for c in range(3)], axis=1))
+
+
+def _no_training_pixel() -> InputError:
+    return InputError(
+        "baselines: no training pixel inside a mask; use a dataset with training pairs, or set `baselines=False`",
+        parameter="baselines",
+    )
+
+
 def _grey_bin(ct: NDArray[np.uint16], bins: int) -> NDArray[np.intp]:
-    """Return the histogram bin of each grey value; the bins divide the window that the networks see."""
+    """Return the histogram bin of each grey value; the bins divide the window of the networks."""
     unit = (ct_to_network(ct.astype(np.float64)) + 1) / 2
     return np.minimum(unit * bins, bins - 1).astype(np.intp)

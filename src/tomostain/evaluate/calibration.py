@@ -1,7 +1,5 @@
-"""Maps of doubt beside the error that they should foretell: is a picture worse where the models doubt it?"""
+"""Calibration of uncertainty maps: is the error of a stained image larger where its uncertainty is?"""
 
-import csv
-import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,10 +9,15 @@ from numpy.typing import NDArray
 
 from tomostain.dataset.dataset import Dataset
 from tomostain.dataset.pair import Pair
+from tomostain.deprecation import renamed
 from tomostain.errors import InputError
 from tomostain.evaluate.baselines import raw_ct
-from tomostain.evaluate.figures import difference_image, side_by_side
+from tomostain.evaluate.figures import difference_image
+from tomostain.evaluate.metrics.base import RGB
 from tomostain.evaluate.metrics.patch import background_colour, fill_background
+from tomostain.evaluate.protocols import implant_region
+from tomostain.figures.canvas import figure_to_rgb, new_figure
+from tomostain.figures.row import captioned_row
 from tomostain.io import write_image
 from tomostain.io.atomic import write_text
 from tomostain.progress import Progress, silent, track
@@ -33,7 +36,6 @@ from tomostain.stain.uncertainty import (
 )
 
 Float32 = NDArray[np.float32]
-RGB = NDArray[np.uint8]
 PATCH_PX = 32
 COLUMNS = ("map", "pair", "patches", "rank_correlation")
 _BINS, _COLUMNS = 8, 4
@@ -45,34 +47,42 @@ def write_calibration(
     ids: Sequence[str],
     translators: Mapping[str, Translator],
     config: StainConfig,
+    *,
+    exclude_implant: bool = False,
     progress: Progress = silent,
 ) -> None:
-    """Write the maps of each pair, and how well they foretell the error.
+    """Write the uncertainty maps of each pair, and how well they predict the error.
 
     Parameters
     ----------
     folder : Path
         Gets ``<pair>.png`` (µCT, stained, real, difference, maps), ``rank-correlation.csv`` (each pair, and all
-        together) and ``calibration.png`` (error by doubt).
+        together) and ``calibration.png`` (error by uncertainty).
     data : Dataset
     ids : sequence of str
     translators : mapping of str to Translator
-        Those loaded with their reverse give a cycle error each; two or more a disagreement; those that remember what
-        training saw novelty, together with disagreement too.
+        Models loaded with their reverse generator give a cycle error each. Two or more give a disagreement. Models with
+        a training reference give novelty, and with a disagreement also the combination of both.
     config : StainConfig
+    exclude_implant : bool
+        Report each map also without the implant, which is black and easy to stain.
     progress : Progress
     """
     means: dict[tuple[str, str], NDArray[np.float64]] = {}
-    for pair_id in track(list(ids), "maps of doubt", progress):
+    for pair_id in track(list(ids), "uncertainty maps", progress):
         pair = data.load(pair_id, max(t.spec.ct_slices for t in translators.values()))
         pictures = {name: stain_slice(t, pair.context(t.spec.ct_slices), config) for name, t in translators.items()}
-        maps = doubt_maps(pair, translators, pictures, config)
-        for name, (doubt, drawn) in maps.items():
-            means[name, pair_id] = patch_means(doubt, error_of(drawn, pair), pair.mask, PATCH_PX)
+        maps = uncertainty_maps(pair, translators, pictures, config)
+        masks = {"": pair.mask}
+        if exclude_implant:
+            masks[", implant excluded"] = pair.mask & ~implant_region(pair.histology)
+        for name, (uncertainty, stained) in maps.items():
+            for suffix, mask in masks.items():
+                means[name + suffix, pair_id] = patch_means(uncertainty, error_of(stained, pair), mask, PATCH_PX)
         write_image(folder / f"{pair_id}.png", _picture(pair, next(iter(pictures.values())), maps))
     pooled: dict[str, list[NDArray[np.float64]]] = defaultdict(list)
-    for (name, _), found in means.items():
-        pooled[name].append(found)
+    for (name, _), points in means.items():
+        pooled[name].append(points)
     together = {name: np.concatenate(parts) for name, parts in pooled.items()}
     write_text(folder / "rank-correlation.csv", _csv(means | {(name, "all"): m for name, m in together.items()}))
     if together:
@@ -80,48 +90,46 @@ def write_calibration(
 
 
 def check_uncertainty_options(translators: Mapping[str, Translator]) -> None:
-    """Raise `InputError` if there is neither a way back nor a second model: then there is no map."""
+    """Raise `InputError` if no map can be computed: one model without reverse generator and training reference."""
     if len(translators) < 2 and all(t.reverse is None and t.seen is None for t in translators.values()):
         raise InputError(
-            "doubt: one model that neither has a way back nor remembers what training saw gives no map; compare several"
+            "`uncertainty`: one model without a reverse generator and without a training reference gives no map; "
+            "compare several models",
+            parameter="uncertainty",
         )
 
 
-def doubt_maps(
+def uncertainty_maps(
     pair: Pair, translators: Mapping[str, Translator], pictures: Mapping[str, RGB], config: StainConfig
 ) -> dict[str, tuple[Float32, RGB]]:
-    """Return each map by name, with the picture that it doubts."""
+    """Return each map by name, with the stained image that it refers to."""
     maps: dict[str, tuple[Float32, RGB]] = {}
     for name, translator in translators.items():
         if translator.reverse is not None:
             maps[f"{CYCLE} of {name}"] = cycle_error(translator, pair.ct, config), pictures[name]
     several = list(pictures.values())
     mean = np.rint(np.mean(several, axis=0)).astype(np.uint8)
-    remembering = [translator for translator in translators.values() if translator.seen is not None]
-    new = novelty_of(remembering, pair.ct) if len(remembering) == len(translators) else None
-    if new is not None:
-        maps[NOVELTY] = new, mean
+    with_reference = [translator for translator in translators.values() if translator.seen is not None]
+    novelty = novelty_of(with_reference, pair.ct) if len(with_reference) == len(translators) else None
+    if novelty is not None:
+        maps[NOVELTY] = novelty, mean
     if len(several) > 1:
         maps[DISAGREEMENT] = disagreement(several), mean
-        if new is not None:
-            maps[DOUBT] = combined(maps[DISAGREEMENT][0], new), mean
+        if novelty is not None:
+            maps[DOUBT] = combined(maps[DISAGREEMENT][0], novelty), mean
     return maps
 
 
-def error_of(drawn: RGB, pair: Pair) -> Float32:
+def error_of(stained: RGB, pair: Pair) -> Float32:
     """Return the mean absolute difference from the real histology, grey levels, shape (Y, X)."""
-    return np.abs(drawn.astype(np.float32) - pair.histology).mean(axis=2)
+    return np.abs(stained.astype(np.float32) - pair.histology).mean(axis=2)
 
 
 def draw_calibration(means: Mapping[str, NDArray[np.float64]]) -> RGB:
-    """Draw, for each map, the patches and the median error of as many patches each, from little doubt to much."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+    """Draw, for each map, the patches and the median error of eight equally large groups by uncertainty."""
     columns = min(len(means), _COLUMNS)
     rows = -(-len(means) // columns)
-    figure = Figure(figsize=(4.2 * columns, 3.6 * rows), dpi=110)
-    canvas = FigureCanvasAgg(figure)
+    figure = new_figure(4.2 * columns, 3.6 * rows, dpi=110)
     for number, (name, points) in enumerate(means.items(), start=1):
         axes = figure.add_subplot(rows, columns, number)
         axes.plot(points[:, 0], points[:, 1], ".", markersize=3, alpha=0.4)
@@ -132,9 +140,7 @@ def draw_calibration(means: Mapping[str, NDArray[np.float64]]) -> RGB:
         axes.set_xlabel(f"{name}", fontsize=8)
         axes.set_ylabel("error, grey levels", fontsize=8)
         axes.grid(alpha=0.3)
-    figure.tight_layout()
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return figure_to_rgb(figure)
 
 
 def _picture(pair: Pair, stained: RGB, maps: Mapping[str, tuple[Float32, RGB]]) -> RGB:
@@ -142,20 +148,23 @@ def _picture(pair: Pair, stained: RGB, maps: Mapping[str, tuple[Float32, RGB]]) 
     from matplotlib import colormaps
 
     colour = background_colour(pair.histology, pair.mask)
-    drawn, real = (fill_background(image, pair.mask, colour) for image in (stained, pair.histology))
-    images = {"µCT": raw_ct(pair.ct), "stained": drawn, "real": real, "difference": difference_image(drawn, real)}
-    for name, (doubt, _) in maps.items():
-        inside = np.where(pair.mask, doubt, 0.0)
-        most = float(np.percentile(inside[pair.mask], 99)) or 1.0
-        images[name] = (colormaps["magma"](np.clip(inside / most, 0, 1))[..., :3] * 255).astype(np.uint8)
-    return side_by_side(images)
+    filled, real = (fill_background(image, pair.mask, colour) for image in (stained, pair.histology))
+    images = {"µCT": raw_ct(pair.ct), "stained": filled, "real": real, "difference": difference_image(filled, real)}
+    for name, (uncertainty, _) in maps.items():
+        inside = np.where(pair.mask, uncertainty, 0.0)
+        brightest = float(np.percentile(inside[pair.mask], 99)) or 1.0
+        images[name] = (colormaps["magma"](np.clip(inside / brightest, 0, 1))[..., :3] * 255).astype(np.uint8)
+    return captioned_row(images)
 
 
 def _csv(means: Mapping[tuple[str, str], NDArray[np.float64]]) -> str:
-    """Return a line for each map and pair."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(COLUMNS)
-    for (name, pair_id), points in means.items():
-        rows.writerow((name, pair_id, len(points), f"{rank_correlation(points):.4f}"))
-    return text.getvalue()
+    """Return one line per map and pair."""
+    import pandas as pd
+
+    rows = [
+        (name, pair_id, len(points), f"{rank_correlation(points):.4f}") for (name, pair_id), points in means.items()
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(index=False, lineterminator="\n")
+
+
+__getattr__ = renamed(__name__, {"doubt_maps": "uncertainty_maps"})

@@ -1,6 +1,6 @@
-"""How far a median can be trusted: bootstrap intervals over specimens, and paired differences between models.
+"""Bootstrap intervals of medians over specimens, and paired differences between models.
 
-Patches of one specimen are alike; taking them for independent would make every interval too narrow. So whole
+Patches of one specimen are not independent; treating them as independent would make every interval too narrow. So whole
 specimens are drawn with replacement, with all their patches (cluster bootstrap: Davison & Hinkley 1997, "Bootstrap
 Methods and their Application", section 3.8).
 """
@@ -24,7 +24,7 @@ class Interval:
     Attributes
     ----------
     median, low, high : float
-        NaN where there is no value. With one specimen nothing is known of the spread: low and high are NaN.
+        NaN if there is no value. With one specimen the spread is unknown: low and high are NaN.
     n, specimens : int
     """
 
@@ -36,7 +36,7 @@ class Interval:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether all of the interval is on one side of 0; of a paired difference: whether the models differ."""
+        """Whether the whole interval is on one side of 0: for a paired difference, whether the models differ."""
         return self.low > 0 or self.high < 0
 
     def __str__(self) -> str:
@@ -51,9 +51,9 @@ def median_interval(
     Parameters
     ----------
     values : array-like of float, shape (N,)
-        One a patch; NaN is left out, infinities count.
+        One per patch; NaN is omitted, infinities count.
     specimens : sequence, length N
-        Which specimen each value is from.
+        The specimen of each value.
     seed : int
     draws : int
         Bootstrap samples.
@@ -76,7 +76,7 @@ def median_interval(
     """
     array = np.asarray(values, dtype=np.float64)
     if array.shape != (len(specimens),):
-        raise InputError(f"bootstrap: {array.shape} values for {len(specimens)} specimens; give one a value")
+        raise InputError(f"bootstrap: {array.shape} values for {len(specimens)} specimens; give one per value")
     if not 0 < level < 1:
         raise InputError(f"bootstrap: level = {level:g}; it must be between 0 and 1")
     groups: dict[Hashable, list[float]] = {}
@@ -116,7 +116,7 @@ def paired_difference(
     """
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     if first.shape != second.shape:
-        raise InputError(f"bootstrap: {first.shape} and {second.shape} values; pairs need as many of both")
+        raise InputError(f"bootstrap: {first.shape} and {second.shape} values; give equally many")
     with np.errstate(invalid="ignore"):
         # Two infinite PSNR (equal images) do not differ.
         difference = np.where(first == second, 0.0, first - second)
@@ -124,6 +124,6 @@ def paired_difference(
 
 
 def _median(values: NDArray[np.float64]) -> float:
-    """Return the median; the lower middle value where the mean of the two would be between infinities."""
+    """Return the median; with infinities the lower of the two middle values, since their mean may be NaN."""
     method = "linear" if np.isfinite(values).all() else "lower"
     return float(np.quantile(values, 0.5, method=method))  # type: ignore[call-overload]

@@ -1,92 +1,99 @@
-"""The same comparison seen in three ways: as the paper, without the black screw, and forgiving a small shift.
+"""Three protocols for one comparison: as in the paper, without the implant, and tolerant of a small shift.
 
-The paper says itself that the screw's black flatters the scores (section 3.2), and that its sections lie a few pixels
-off (section 2.3). All three ways are measured in one pass, patch by patch.
+The paper states that the black of the screw raises the scores (section 3.2), and that its sections are a few pixels off
+(section 2.3). All protocols are measured in one pass, patch by patch.
 """
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tomostain.deprecation import renamed
+from tomostain.evaluate.config import IMPLANT_EXCLUDED, PAPER, PROTOCOLS, SHIFT_TOLERANT, Protocol
 from tomostain.evaluate.intervals import Interval, median_interval, paired_difference
-from tomostain.evaluate.metrics.lpips import Lpips
-from tomostain.evaluate.metrics.patch import METRICS, Mask, Patch, fill_background, patch_metrics
-from tomostain.evaluate.metrics.shift_tolerant import tolerant_metrics
+from tomostain.evaluate.metrics.base import RGB, Mask, columns_in
+from tomostain.evaluate.metrics.patch import Patch, PatchOptions, PatchRecord, fill_background, measure_patches
+from tomostain.evaluate.metrics.shift_tolerant import shift_tolerant_metrics
 from tomostain.imaging.colour import background_region, tissue_classes, white_balance
 
-RGB = NDArray[np.uint8]
-PAPER, NO_SCREW, TOLERANT = "paper", "without-screw", "shift-tolerant"
-VIEWS = (PAPER, NO_SCREW, TOLERANT)
-# Blur darkens what touches the screw.
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Blur darkens what touches the implant.
 _RIM_PX = 2
+_INTERVAL_COLUMNS = ["view", "metric", "model", "minus", "median", "low", "high", "patches", "specimens"]
 
 
-def screw_region(histology: RGB) -> Mask:
-    """Return where the histology is black metal, and a rim of 2 px; shape (Y, X)."""
+def implant_region(histology: RGB) -> Mask:
+    """Return where the histology shows black metal, with a rim of 2 px; shape (Y, X)."""
     background = background_region(histology)
     white = np.maximum(histology[background].mean(axis=0) if background.any() else np.full(3, 255.0), 1.0)
     _, metal = tissue_classes(white_balance(histology, white), float(white.mean()))
-    # Lacunae and specks of dirt are black too, and small.
+    # Lacunae and specks of dirt are black, too, but small.
     body = ndimage.binary_opening(metal, iterations=_RIM_PX + 1)
     return np.asarray(
         ndimage.binary_dilation(body, iterations=2 * _RIM_PX + 1) & ndimage.binary_dilation(metal, iterations=_RIM_PX)
     )
 
 
-def measure_views(
+def measure_protocols(
     fake: RGB,
     real: RGB,
     mask: Mask,
-    patch_px: int,
-    stride_px: int | None = None,
-    lpips: Lpips | None = None,
+    options: PatchOptions | None = None,
     *,
     colour: NDArray[np.uint8],
-    screw: Mask,
-) -> list[dict[str, Any]]:
-    """Compare a generated image with the real one in every view.
+    implant: Mask,
+    protocols: Sequence[Protocol] = PROTOCOLS,
+) -> list[PatchRecord]:
+    """Compare a generated image with the real one by each protocol.
 
     Parameters
     ----------
     fake, real : ndarray of uint8, shape (Y, X, 3)
     mask : ndarray of bool, shape (Y, X)
         The correspondence mask.
-    patch_px, stride_px, lpips
-        As in `patch_metrics`.
+    options : PatchOptions, optional
+        Metrics, and side and step of the patches.
     colour : ndarray of uint8, shape (3,)
         The background.
-    screw : ndarray of bool, shape (Y, X)
-        `screw_region` of `real`.
+    implant : ndarray of bool, shape (Y, X)
+        `implant_region` of `real`.
+    protocols : sequence of str
+        From `PROTOCOLS`.
 
     Returns
     -------
     list of dict
-        Records of `patch_metrics`, each with its ``view``. Without the screw, patches of which half is screw drop out.
+        Records of `measure_patches`, each with its ``protocol``. Without the implant, patches that are mostly implant
+        are omitted.
     """
-    paper = patch_metrics(fake, real, mask, patch_px, stride_px, lpips, colour=colour)
-    bare = patch_metrics(fake, real, mask & ~screw, patch_px, stride_px, lpips, colour=colour)
-    filled = [fill_background(image, mask, colour) for image in (fake, real)]
-    shifted = []
-    for record in paper:
-        patch = Patch(*(record[key] for key in ("row", "column", "height", "width")))
-        values = tolerant_metrics(filled[0][patch.slices], filled[1][patch.slices], lpips)
-        shifted.append({**record, **{metric: values[metric] for metric in METRICS}})
-    views = zip(VIEWS, (paper, bare, shifted), strict=True)
-    return [{**record, "view": view} for view, records in views for record in records]
+    options = options or PatchOptions()
+    paper = measure_patches(fake, real, mask, options, colour=colour)
+    records = [{**record, "protocol": PAPER} for record in paper] if PAPER in protocols else []
+    if IMPLANT_EXCLUDED in protocols:
+        bare = measure_patches(fake, real, mask & ~implant, options, colour=colour)
+        records += [{**record, "protocol": IMPLANT_EXCLUDED} for record in bare]
+    if SHIFT_TOLERANT in protocols:
+        filled = [fill_background(image, mask, colour) for image in (fake, real)]
+        for record in paper:
+            patch = Patch(*(int(record[key]) for key in ("row", "column", "height", "width")))
+            values = shift_tolerant_metrics(filled[0][patch.slices], filled[1][patch.slices], options.metrics)
+            del values["shift_px"]
+            records.append({**record, **values, "protocol": SHIFT_TOLERANT})
+    return records
 
 
-def intervals_csv(records: Sequence[Mapping[str, Any]], specimens: Mapping[str, str], seed: int = 0) -> str:
+def intervals_csv(records: "Sequence[PatchRecord] | pd.DataFrame", specimens: Mapping[str, str], seed: int = 0) -> str:
     """Return medians and paired differences with their 95 % intervals over specimens, as CSV.
 
     Parameters
     ----------
-    records : sequence of mapping
-        Patches with ``model``, ``pair``, ``view``, place and metrics.
+    records : sequence of mapping, or DataFrame
+        Patches with ``model``, ``pair``, ``protocol``, position and metrics.
     specimens : mapping of str to str
         The specimen of each pair.
     seed : int
@@ -95,40 +102,50 @@ def intervals_csv(records: Sequence[Mapping[str, Any]], specimens: Mapping[str, 
     Returns
     -------
     str
-        A line for each view, metric and model (``minus`` empty), and for each model less each later one.
+        One line per protocol, metric and model (``minus`` is empty), and per model minus each later one.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["view", "metric", "model", "minus", "median", "low", "high", "patches", "specimens"])
-    models = list(dict.fromkeys(str(record["model"]) for record in records))
-    for view in VIEWS:
-        for metric in METRICS:
-            values = {m: _by_patch(records, view, metric, m) for m in models}
-            if not any(values.values()):
+    import pandas as pd
+
+    frame = records if isinstance(records, pd.DataFrame) else pd.DataFrame(list(records))
+    models = list(dict.fromkeys(frame["model"]))
+    lines = []
+    for protocol in PROTOCOLS:
+        patches = frame[frame["protocol"] == protocol]
+        for metric in columns_in(map(str, frame.columns)):
+            of_metric = patches.dropna(subset=[metric.name])
+            if metric.scope != "patch" or of_metric.empty:
                 continue
-            for i, model in enumerate(models):
-                own = values[model]
-                groups = [specimens.get(pair, pair) for pair, *_ in own]
-                writer.writerow(_line(view, metric, model, "", median_interval(list(own.values()), groups, seed=seed)))
-                for other in models[i + 1 :]:
-                    both = [key for key in own if key in values[other]]
-                    a, b = ([v[key] for key in both] for v in (own, values[other]))
-                    groups = [specimens.get(pair, pair) for pair, *_ in both]
-                    writer.writerow(_line(view, metric, model, other, paired_difference(a, b, groups, seed=seed)))
-    return text.getvalue()
+            values = {
+                model: of_metric[of_metric["model"] == model].set_index(["pair", "row", "column"])[metric.name]
+                for model in models
+            }
+            for number, model in enumerate(models):
+                interval = median_interval(values[model], _specimens_of(values[model], specimens), seed=seed)
+                lines.append(_line(protocol, metric.name, model, "", interval))
+                for other in models[number + 1 :]:
+                    a = values[model][values[model].index.isin(values[other].index)]
+                    b = values[other].loc[a.index]
+                    interval = paired_difference(a, b, _specimens_of(a, specimens), seed=seed)
+                    lines.append(_line(protocol, metric.name, model, other, interval))
+    return pd.DataFrame(lines, columns=_INTERVAL_COLUMNS).to_csv(index=False, lineterminator="\n")
 
 
-def _by_patch(
-    records: Sequence[Mapping[str, Any]], view: str, metric: str, model: str
-) -> dict[tuple[str, int, int], float]:
-    """Return the metric of one model in one view by pair and place, without what was not computed."""
-    return {
-        (r["pair"], r["row"], r["column"]): float(r[metric])
-        for r in records
-        if r["view"] == view and r["model"] == model and not np.isnan(r[metric])
-    }
+def _specimens_of(values: "pd.Series[float]", specimens: Mapping[str, str]) -> list[str]:
+    return [specimens.get(pair, pair) for pair in values.index.get_level_values("pair")]
 
 
-def _line(view: str, metric: str, model: str, minus: str, found: Interval) -> list[Any]:
-    numbers = (f"{x:.6g}" for x in (found.median, found.low, found.high))
-    return [view, metric, model, minus, *numbers, found.n, found.specimens]
+def _line(protocol: str, metric: str, model: str, minus: str, interval: Interval) -> list[str]:
+    numbers = (f"{x:.6g}" for x in (interval.median, interval.low, interval.high))
+    return [protocol, metric, model, minus, *numbers, str(interval.n), str(interval.specimens)]
+
+
+__getattr__ = renamed(
+    __name__,
+    {
+        "VIEWS": "PROTOCOLS",
+        "NO_SCREW": "IMPLANT_EXCLUDED",
+        "TOLERANT": "SHIFT_TOLERANT",
+        "screw_region": "implant_region",
+        "measure_views": "measure_protocols",
+    },
+)

@@ -1,89 +1,123 @@
 """Evaluate models on a dataset: stain every pair, compare with the real histology, write tables and pictures."""
 
-import csv
-import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Unpack
 
-import numpy as np
 import yaml
-from numpy.typing import NDArray
 
 from tomostain import __version__
-from tomostain.dataset.dataset import Dataset, load_dataset
-from tomostain.dataset.pair import Pair
-from tomostain.errors import InputError
-from tomostain.evaluate.baselines import ColourLookup, MeanImage, raw_ct
-from tomostain.evaluate.calibration import check_uncertainty_options, write_calibration
-from tomostain.evaluate.config import EvaluateConfig
-from tomostain.evaluate.figures import difference_image, draw_boxplots, side_by_side
+from tomostain.evaluate.calibration import write_calibration
+from tomostain.evaluate.config import PAPER, EvaluateOptions, read_options
+from tomostain.evaluate.figures import draw_boxplots
+from tomostain.evaluate.measure import LOOKUP, MEAN_IMAGE, POSITION, RAW_CT, Evaluation, rows_of
+from tomostain.evaluate.metrics.base import Metric, Scope, columns_in
 from tomostain.evaluate.metrics.lpips import Lpips
-from tomostain.evaluate.metrics.patch import background_colour, fill_background
-from tomostain.evaluate.protocols import PAPER, VIEWS, intervals_csv, measure_views, screw_region
-from tomostain.evaluate.table import Table
+from tomostain.evaluate.models import Candidates, DatasetLike, ModelLike, name_models
+from tomostain.evaluate.protocols import intervals_csv
+from tomostain.evaluate.table import Table, summarise
 from tomostain.io import write_image
 from tomostain.io.atomic import atomic_folder, write_text
-from tomostain.io.models import REVERSE
 from tomostain.io.output_folder import output_folder
-from tomostain.progress import Progress, silent, track
-from tomostain.stain import Translator, load_translator, stain_slice
-from tomostain.stain.translator import choose_device
+from tomostain.progress import Progress, silent
 
-RGB = NDArray[np.uint8]
-Stainer = Callable[[Pair], RGB]
+if TYPE_CHECKING:
+    import pandas as pd
 
-RAW_CT = "raw µCT"
-MEAN_IMAGE = "mean training image"
-LOOKUP = "grey-value look-up"
-COLUMNS = ("model", "pair", "row", "column", "height", "width", "overlap", "ssim", "lpips", "psnr")
+__all__ = [
+    "ALEX_NOTE",
+    "LOOKUP",
+    "MEAN_IMAGE",
+    "RAW_CT",
+    "compare",
+    "evaluate",
+    "evaluate_models",
+    "name_models",
+    "write_results",
+]
+
 ALEX_NOTE = "LPIPS is computed with AlexNet; the paper used SqueezeNet, whose values do not compare."
+_PLURAL: dict[Scope, str] = {"image": "images", "set": "sets", "volume": "volumes"}
+
+
+def evaluate_models(
+    models: ModelLike | Iterable[ModelLike] | Mapping[str, ModelLike],
+    dataset: DatasetLike,
+    *,
+    progress: Progress = silent,
+    **options: Unpack[EvaluateOptions],
+) -> "pd.DataFrame":
+    """Measure models on a dataset, without writing files.
+
+    Parameters
+    ----------
+    models : path, Translator, iterable of them, or mapping of names to them
+        Model folders, runs with a model, or loaded models (`tomostain.stain.load_translator`).
+    dataset : path or Dataset
+    progress : Progress
+        Called after every image.
+    **options
+        The attributes of `EvaluateConfig`, such as ``split``, ``metrics``, ``baselines`` and ``device``.
+
+    Returns
+    -------
+    DataFrame
+        One row per patch and protocol, and one per image, set or volume for metrics of these scopes. Columns:
+        ``model``, ``pair`` (the volume's name for scope "volume"), ``scope``, ``protocol`` (empty except for patches),
+        ``row, column, height, width`` (px), ``overlap`` (0.5 to 1), the metrics by name, and parts of metrics as
+        ``metric.part``. NaN where a metric does not apply.
+
+    Raises
+    ------
+    InputError
+        If an option is wrong, there is no model or dataset, or the split is empty.
+
+    Examples
+    --------
+    >>> frame = evaluate_models(["run-a", "run-b"], "dataset", split="validation")  # doctest: +SKIP
+    >>> frame[frame.protocol == "paper"].groupby("model")[["ssim", "psnr"]].median()  # doctest: +SKIP
+    """
+    config, lpips = read_options(options)
+    candidates = Candidates.open(_several(models), dataset, config)
+    return Evaluation.prepare(candidates, config, lpips).measure(progress=progress)
 
 
 def evaluate(
-    model_or_run: Path,
-    dataset: Path,
-    out: Path,
+    model_or_run: ModelLike,
+    dataset: DatasetLike,
+    out: str | os.PathLike[str],
     *,
-    device: str = "auto",
-    lpips: Lpips | str | None = "alex",
     overwrite: bool = False,
-    notes: Sequence[str] = (),
     progress: Progress = silent,
-    **options: Any,
+    **options: Unpack[EvaluateOptions],
 ) -> Table:
     """Evaluate one model on a dataset and write the results.
 
     Parameters
     ----------
-    model_or_run : Path
-        A model folder, or a run (its ``model`` is taken).
-    dataset : Path
-        A dataset folder.
-    out : Path
+    model_or_run : path or Translator
+        A model folder, a run (its ``model`` is used), or a loaded model.
+    dataset : path or Dataset
+    out : path
         Gets ``metrics.csv`` (every patch), ``table.csv``, ``table.txt``, ``boxplots.png``, ``pictures/<pair>.png``
         (µCT, stained, real, difference) and ``evaluate.yaml``; also ``table-without-screw.txt``,
         ``table-shift-tolerant.txt`` with their ``metrics-….csv``, and in ``intervals.csv`` all medians and paired
-        differences with 95 % intervals over specimens (`tomostain.evaluate.protocols`). With ``doubt`` also ``doubt/``
+        differences with 95 % intervals over specimens (`tomostain.evaluate.protocols`). Metrics of other scopes are in
+        ``images.csv``, ``sets.csv`` and ``volumes.csv``. With ``uncertainty`` also ``doubt/``
         (`tomostain.evaluate.calibration`).
-    device : str
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-    lpips : Lpips, str or None
-        The metric, or the name of its network (``alex``; ``squeeze`` needs its weights, see `Lpips`), or None.
     overwrite : bool
         Replace an earlier evaluation at `out`.
-    notes : sequence of str
-        Sentences to print below the table.
     progress : Progress
-        Told of every image stained and compared.
+        Called after every image.
     **options
-        The keys of `EvaluateConfig`: ``split, patch_px, stride_px, baselines, doubt, stain``.
+        The attributes of `EvaluateConfig`, such as ``split``, ``metrics``, ``baselines`` and ``device``.
 
     Returns
     -------
     Table
-        Median and quartiles of each metric over the patches.
+        Median and quartiles of each metric.
 
     Raises
     ------
@@ -94,247 +128,168 @@ def evaluate(
     ----------
     Irvine et al., J. Synchrotron Rad. 2026, sections 2.8, 2.10 and 3.2.
     """
-    return compare(
-        out,
-        [model_or_run],
-        dataset,
-        device=device,
-        lpips=lpips,
-        overwrite=overwrite,
-        notes=notes,
-        progress=progress,
-        **options,
-    )
+    return compare(out, [model_or_run], dataset, overwrite=overwrite, progress=progress, **options)
 
 
 def compare(
-    out: Path,
-    runs: Sequence[Path],
-    dataset: Path,
+    out: str | os.PathLike[str],
+    runs: Iterable[ModelLike] | Mapping[str, ModelLike],
+    dataset: DatasetLike,
     *,
-    device: str = "auto",
-    lpips: Lpips | str | None = "alex",
     overwrite: bool = False,
-    notes: Sequence[str] = (),
     progress: Progress = silent,
-    **options: Any,
+    **options: Unpack[EvaluateOptions],
 ) -> Table:
     """Evaluate several models on the same pairs, in one table and one box plot; see `evaluate`.
 
-    A model is named after its run's folder. The trained baselines use the training pairs of the models' fold.
+    A model is named after the folder of its run, or by the keys of a mapping. The trained baselines use the training
+    pairs of the models' fold.
 
     Raises
     ------
     InputError
-        As `evaluate`; also if two runs share a name, or validated on different folds.
+        As `evaluate`; also if two models have the same name, or were validated on different folds.
     """
-    if isinstance(lpips, str):
-        lpips = Lpips(lpips, device=choose_device(device))
-    config = EvaluateConfig.from_dict({"lpips": lpips.network if lpips else "none", **options}, "evaluate")
+    config, lpips = read_options(options)
     out = Path(out)
     output_folder(out, "evaluation", "evaluate.yaml", overwrite=overwrite)
-    data = load_dataset(dataset)
-    folders = name_models(runs)
-    translators = {
-        name: load_translator(
-            folder, device, reverse=config.doubt and (folder / REVERSE).is_file(), precision=config.stain.precision
-        )
-        for name, folder in folders.items()
-    }
-    if config.doubt:
-        check_uncertainty_options(translators)
-    fold = _common_fold(translators, config.split)
-    ids = _pairs_of(data, config.split, fold)
-    stainers, warnings = _stainers(translators, data, fold, config)
-    warnings += [ALEX_NOTE] if config.lpips == "alex" else []
+    evaluation = Evaluation.prepare(Candidates.open(runs, dataset, config), config, lpips)
+    candidates = evaluation.candidates
+    notes = (*config.notes, *evaluation.warnings, *([ALEX_NOTE] if config.lpips == "alex" else []))
     with atomic_folder(out, overwrite) as folder:
-        ct_slices = max(t.spec.ct_slices for t in translators.values())
-        pairs = (data.load(pair_id, ct_slices) for pair_id in ids)
-        records = _measure(pairs, len(ids), stainers, tuple(translators), config, lpips, folder / "pictures", progress)
-        if not records:
-            raise InputError(
-                f"{dataset}: no {config.patch_px}-px patch of split '{config.split}' has half of it in the mask; "
-                "choose a smaller patch_px or correct the masks"
+        frame = evaluation.measure(folder / "pictures", progress)
+        table = _write_tables(folder, frame, evaluation, notes, lpips)
+        write_text(folder / "intervals.csv", intervals_csv(frame[frame["scope"] == "patch"], _specimens(candidates)))
+        if config.uncertainty:
+            write_calibration(
+                folder / "doubt",
+                candidates.data,
+                candidates.ids,
+                candidates.translators,
+                config.stain,
+                exclude_implant=config.exclude_implant,
+                progress=progress,
             )
-        label = lpips.label if lpips else "LPIPS"
-        notes = (*notes, *warnings)
-        table = Table.from_records(_seen(records, PAPER), lpips_label=label, notes=notes)
-        write_results(folder, _seen(records, PAPER), table)
-        for view in VIEWS[1:]:
-            other = Table.from_records(_seen(records, view), lpips_label=label, notes=(f"View: {view}.", *notes))
-            write_text(folder / f"table-{view}.txt", other.to_text())
-            write_text(folder / f"metrics-{view}.csv", _patches_csv(_seen(records, view)))
-        specimens = {pair_id: str(data.records.get(pair_id, {}).get("specimen", pair_id)) for pair_id in ids}
-        write_text(folder / "intervals.csv", intervals_csv(records, specimens))
-        if config.doubt:
-            write_calibration(folder / "doubt", data, ids, translators, config.stain, progress)
-        values = _provenance(config, folders, translators, data, ids, table)
+        values = _provenance(evaluation, table)
         write_text(folder / "evaluate.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
     return table
 
 
-def name_models(runs: Iterable[Path]) -> dict[str, Path]:
-    """Find the model folder of each run or model, and name it after the run.
+def write_results(
+    folder: Path, records: "Iterable[Mapping[str, float | int | str]] | pd.DataFrame", table: Table
+) -> None:
+    """Write ``metrics.csv``, ``table.csv``, ``table.txt`` and ``boxplots.png`` into a folder.
 
-    Raises
-    ------
-    InputError
-        If there is no model, or two have one name.
+    Parameters
+    ----------
+    folder : Path
+    records : iterable of mapping, or DataFrame
+        Patches with ``model`` and the metrics. Of a DataFrame of `evaluate_models`, only rows of scope "patch" are
+        written to ``metrics.csv``.
+    table : Table
     """
-    models: dict[str, Path] = {}
-    for run in map(Path, runs):
-        folder = run if (run / "model.yaml").is_file() else run / "model"
-        if not (folder / "model.yaml").is_file():
-            raise InputError(f"{run}: neither a model nor a run with one (no model.yaml); give a RUN or MODEL folder")
-        resolved = folder.resolve()
-        name = resolved.parent.name if resolved.name == "model" else resolved.name
-        if name in models:
-            raise InputError(f"{run}: a second model named '{name}'; rename one of the folders")
-        models[name] = folder
-    if not models:
-        raise InputError("compare: no run is given; name at least one RUN or MODEL folder")
+    import pandas as pd
+
+    frame = records if isinstance(records, pd.DataFrame) else pd.DataFrame(list(records))
+    _write_patches(folder / "metrics.csv", frame)
+    write_text(folder / "table.csv", table.to_csv())
+    write_text(folder / "table.txt", table.to_text())
+    write_image(folder / "boxplots.png", draw_boxplots(frame, table), overwrite=True)
+
+
+def _write_tables(
+    folder: Path, frame: "pd.DataFrame", evaluation: Evaluation, notes: tuple[str, ...], lpips: Lpips | None
+) -> Table:
+    """Write the tables of all protocols and scopes; return that of the paper's protocol."""
+    label, of_patches = lpips.label if lpips else "LPIPS", evaluation.of_scope("patch")
+    for protocol in evaluation.config.protocols:
+        if protocol != PAPER:
+            rows = rows_of(frame, protocol)
+            other = Table(summarise(rows, of_patches), of_patches, (f"View: {protocol}.", *notes), label)
+            write_text(folder / f"table-{protocol}.txt", other.to_text())
+            _write_patches(folder / f"metrics-{protocol}.csv", rows)
+    for scope, plural in _PLURAL.items():
+        if metrics := evaluation.of_scope(scope):
+            write_text(folder / f"{plural}.csv", _csv(_of_scope(frame, scope, metrics)))
+    rows, metrics = rows_of(frame, scope=None), evaluation.metrics
+    table = Table(summarise(rows, metrics), metrics, (*notes, *_scope_notes(metrics)), label)
+    write_results(folder, rows, table)
+    return table
+
+
+def _write_patches(path: Path, frame: "pd.DataFrame") -> None:
+    """Write the rows of patches: model and pair, position and overlap, metrics."""
+    if "scope" in frame:
+        frame = frame[frame["scope"] == "patch"]
+    metrics = [metric.name for metric in columns_in(map(str, frame.columns)) if metric.scope == "patch"]
+    columns = [column for column in ("model", "pair", *POSITION) if column in frame]
+    whole = {column: int for column in columns if column in ("row", "column", "height", "width")}
+    write_text(path, _csv(frame[columns + metrics].astype(whole)))
+
+
+def _of_scope(frame: "pd.DataFrame", scope: Scope, metrics: Iterable[Metric]) -> "pd.DataFrame":
+    """Return model, pair or volume, the metrics of a scope, and their parts."""
+    names = [metric.name for metric in metrics]
+    columns = [column for column in frame.columns if column.partition(".")[0] in names]
+    first = {"image": ["model", "pair"], "set": ["model"], "volume": ["model", "pair"]}[scope]
+    return frame.loc[frame["scope"] == scope, [*first, *columns]].rename(
+        columns={"pair": "volume"} if scope == "volume" else {}
+    )
+
+
+def _csv(frame: "pd.DataFrame") -> str:
+    return frame.to_csv(index=False, lineterminator="\n", na_rep="nan")
+
+
+def _scope_notes(metrics: Iterable[Metric]) -> list[str]:
+    """Say which metrics are not summarised over patches."""
+    notes = []
+    for scope, text in (
+        ("image", "over images: median [quartiles]"),
+        ("set", "one value per model"),
+        ("volume", "median over volumes"),
+    ):
+        labels = [metric.label for metric in metrics if metric.scope == scope]
+        if labels:
+            notes.append(f"{', '.join(labels)}: {text}.")
+    return notes
+
+
+def _specimens(candidates: Candidates) -> dict[str, str]:
+    records = candidates.data.records
+    return {pair_id: str(records.get(pair_id, {}).get("specimen", pair_id)) for pair_id in candidates.ids}
+
+
+def _several(
+    models: ModelLike | Iterable[ModelLike] | Mapping[str, ModelLike],
+) -> Iterable[ModelLike] | Mapping[str, ModelLike]:
+    if isinstance(models, Mapping):
+        return models
+    if isinstance(models, str | os.PathLike) or not isinstance(models, Iterable):
+        return [models]
     return models
 
 
-def write_results(folder: Path, records: Sequence[Mapping[str, Any]], table: Table) -> None:
-    """Write ``metrics.csv``, ``table.csv``, ``table.txt`` and ``boxplots.png`` into a folder."""
-    write_text(folder / "metrics.csv", _patches_csv(records))
-    write_text(folder / "table.csv", table.to_csv())
-    write_text(folder / "table.txt", table.to_text())
-    write_image(folder / "boxplots.png", draw_boxplots(records, table), overwrite=True)
-
-
-def _patches_csv(records: Sequence[Mapping[str, Any]]) -> str:
-    """Return a line for each patch."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
-    return text.getvalue()
-
-
-def _stainers(
-    translators: Mapping[str, Translator], data: Dataset, fold: int | None, config: EvaluateConfig
-) -> tuple[dict[str, Stainer], list[str]]:
-    """Return what turns a pair's µCT into colours, by name (models first), and what the reader should know of it."""
-
-    def staining(translator: Translator) -> Stainer:
-        return lambda pair: stain_slice(translator, pair.context(translator.spec.ct_slices), config.stain)
-
-    def of_grey(baseline: Callable[[NDArray[np.uint16]], RGB]) -> Stainer:
-        return lambda pair: baseline(pair.ct)
-
-    stainers = {name: staining(translator) for name, translator in translators.items()}
-    warnings = [
-        f"{name} was trained at {t.spec.voxel_um:g} µm, the dataset has {data.voxel_um:g} µm."
-        for name, t in translators.items()
-        if not np.isclose(t.spec.voxel_um, data.voxel_um, rtol=0.05)
-    ]
-    if config.baselines:
-        stainers[RAW_CT] = of_grey(raw_ct)
-        train = data.split(fold).train
-        if train:
-            stainers[MEAN_IMAGE] = of_grey(MeanImage.fit(data.load(pair_id) for pair_id in train))
-            stainers[LOOKUP] = of_grey(ColourLookup.fit(data.load(pair_id) for pair_id in train))
-        else:
-            warnings.append("The dataset has no training pairs, so the baselines that need them are left out.")
-    return stainers, warnings
-
-
-def _measure(
-    pairs: Iterable[Pair],
-    number: int,
-    stainers: Mapping[str, Stainer],
-    models: Sequence[str],
-    config: EvaluateConfig,
-    lpips: Lpips | None,
-    pictures: Path,
-    progress: Progress,
-) -> list[dict[str, Any]]:
-    """Stain and compare pair by pair; write a picture of each."""
-    records: list[dict[str, Any]] = []
-    jobs = track(list(stainers) * number, "evaluating", progress)
-    for pair in pairs:
-        colour, screw = background_colour(pair.histology, pair.mask), screw_region(pair.histology)
-        stained = {}
-        for _ in stainers:
-            name = next(jobs)
-            stained[name] = stainers[name](pair)
-            patches = measure_views(
-                stained[name],
-                pair.histology,
-                pair.mask,
-                config.patch_px,
-                config.stride_px,
-                lpips,
-                colour=colour,
-                screw=screw,
-            )
-            records += [{"model": name, "pair": pair.id, **patch} for patch in patches]
-        write_image(pictures / f"{pair.id}.png", _picture(pair, {name: stained[name] for name in models}))
-    next(jobs, None)  # lets the bar reach its end
-    return records
-
-
-def _seen(records: Sequence[Mapping[str, Any]], view: str) -> list[dict[str, Any]]:
-    """Return the records of one view, without the key that says so."""
-    return [{key: value for key, value in r.items() if key != "view"} for r in records if r["view"] == view]
-
-
-def _picture(pair: Pair, stained: Mapping[str, RGB]) -> RGB:
-    """Return µCT | stained by each model | real | differences, masked as in section 2.8."""
-    colour = background_colour(pair.histology, pair.mask)
-    real = fill_background(pair.histology, pair.mask, colour)
-    fakes = {name: fill_background(image, pair.mask, colour) for name, image in stained.items()}
-    differences = {f"|{name} - real|": difference_image(fake, real) for name, fake in fakes.items()}
-    return side_by_side({"µCT": raw_ct(pair.ct), **fakes, "real": real, **differences})
-
-
-def _common_fold(translators: Mapping[str, Translator], split: str) -> int | None:
-    """Return the fold on which the models were validated."""
-    folds = {name: translator.spec.fold for name, translator in translators.items()}
-    if len(set(folds.values())) > 1 and split != "test":
-        listed = ", ".join(f"{name}: {fold}" for name, fold in folds.items())
-        raise InputError(f"split '{split}': the models have different folds ({listed}); compare them on 'test'")
-    return next(iter(folds.values()))
-
-
-def _pairs_of(data: Dataset, split: str, fold: int | None) -> tuple[str, ...]:
-    """Return the ids of a split, at least one."""
-    groups = data.split(fold)
-    ids = data.ids if split == "all" else getattr(groups, split)
-    if not ids:
-        known = ", ".join(f"{name} {len(getattr(groups, name))}" for name in ("train", "validation", "test"))
-        raise InputError(f"split '{split}': {data.path} has no such pairs ({known}); choose another split")
-    return ids
-
-
-def _provenance(
-    config: EvaluateConfig,
-    folders: Mapping[str, Path],
-    translators: Mapping[str, Translator],
-    data: Dataset,
-    ids: Sequence[str],
-    table: Table,
-) -> dict[str, Any]:
-    """Return what `evaluate.yaml` says: options, models, pairs, versions."""
+def _provenance(evaluation: Evaluation, table: Table) -> dict[str, object]:
+    """Return the content of `evaluate.yaml`: options, models, pairs, versions."""
+    candidates = evaluation.candidates
     models = {}
-    for name, folder in folders.items():
-        spec, digest = translators[name].spec, translators[name].hash
+    for name, translator in candidates.translators.items():
+        spec = translator.spec
         models[name] = {
-            "path": str(folder),
-            "hash": digest,
+            "path": str(candidates.folders.get(name, "")),
+            "hash": translator.hash,
             "recipe": spec.recipe,
             "fold": spec.fold,
             "steps": spec.steps,
         }
     packages = {name: version(name) for name in ("torch", "numpy", "scikit-image")}
     return {
-        "options": config.model_dump(mode="json"),
+        "options": evaluation.config.model_dump(mode="json", exclude={"notes"}),
         "lpips_network": table.lpips_label,
         "models": models,
-        "dataset": str(data.path),
-        "pairs": list(ids),
+        "dataset": str(candidates.data.path),
+        "pairs": list(candidates.ids),
         "notes": list(table.notes),
         "versions": {"tomostain": __version__, **packages},
     }

@@ -1,26 +1,26 @@
 """The table of metrics: models in rows, median and quartiles in columns (paper section 3.2, Table 1)."""
 
-import csv
 import html
-import io
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from tomostain.evaluate.metrics.patch import LARGER_IS_BETTER, METRICS
+from tomostain.evaluate.metrics import Metric, available_metrics
+from tomostain.evaluate.metrics.base import columns_in
 
 if TYPE_CHECKING:
+    import pandas as pd
     from rich.table import Table as RichTable
 
-LABELS = {"ssim": "SSIM", "lpips": "LPIPS", "psnr": "PSNR / dB"}
+QUARTILES = [0.25, 0.5, 0.75]
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Median and quartiles of one metric over `n` patches; NaN where n = 0."""
+    """Median and quartiles of one metric over `n` values; NaN where n = 0."""
 
     median: float
     q1: float
@@ -36,72 +36,126 @@ class Summary:
         >>> Summary.of([1.0, 2.0, 3.0, float("nan")])
         Summary(median=2.0, q1=1.5, q3=2.5, n=3)
         """
-        kept = np.array([value for value in values if not math.isnan(value)])
-        if not len(kept):
+        numbers = np.asarray(list(values), dtype=np.float64)
+        numbers = numbers[~np.isnan(numbers)]
+        if not len(numbers):
             return cls(math.nan, math.nan, math.nan, 0)
-        # Interpolating between two infinities gives NaN; the lower neighbour is right there.
-        method: Literal["linear", "lower"] = "linear" if np.isfinite(kept).all() else "lower"
-        q1, median, q3 = (float(q) for q in np.quantile(kept, [0.25, 0.5, 0.75], method=method))
-        return cls(median, q1, q3, len(kept))
+        # Interpolation between two infinities gives NaN, so the lower neighbour is taken.
+        method: Literal["linear", "lower"] = "linear" if np.isfinite(numbers).all() else "lower"
+        q1, median, q3 = (float(q) for q in np.quantile(numbers, QUARTILES, method=method))
+        return cls(median, q1, q3, len(numbers))
 
 
-@dataclass(frozen=True)
+def summarise(frame: "pd.DataFrame", metrics: Sequence[Metric]) -> "pd.DataFrame":
+    """Return median and quartiles of each metric and model.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        One row per patch, image, set or volume, with a column ``model`` and the metrics by name.
+    metrics : sequence of Metric
+
+    Returns
+    -------
+    DataFrame
+        Index (model, metric), models in order of appearance. Columns ``median, q1, q3, n`` and ``best``: 1 for the best
+        median of a metric, several if they are equal.
+    """
+    import pandas as pd
+
+    rows = {
+        (str(model), metric.name): vars(Summary.of(group[metric.name]))
+        for model, group in frame.groupby("model", sort=False)
+        for metric in metrics
+    }
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["median", "q1", "q3", "n"]).astype({"n": int})
+    table.index = pd.MultiIndex.from_tuples(list(rows), names=["model", "metric"])
+    medians = table["median"].groupby("metric")
+    larger = {metric.name: metric.larger_is_better for metric in metrics}
+    upwards = table.index.get_level_values("metric").map(larger).to_numpy(bool)
+    table["best"] = (table["median"] == medians.transform("max").where(upwards, medians.transform("min"))).astype(int)
+    return table
+
+
+@dataclass(frozen=True, eq=False)
 class Table:
-    """Summaries of every model and metric.
+    """Summaries of every model and metric, as text, CSV and HTML.
 
     Attributes
     ----------
-    rows : mapping of str to mapping of str to Summary
-        Model name → metric (``ssim``, ``lpips``, ``psnr``) → summary, in the order of the table.
-    lpips_label : str
-        LPIPS with its network, e.g. ``LPIPS (AlexNet)``.
+    summaries : DataFrame
+        `summarise`.
+    columns : tuple of Metric
+        The metrics in the order of the table.
     notes : tuple of str
-        Sentences printed below the table.
+        Sentences below the table.
+    lpips_label : str
+        LPIPS with its network, such as ``LPIPS (AlexNet)``.
     """
 
-    rows: Mapping[str, Mapping[str, Summary]]
-    lpips_label: str = "LPIPS"
+    summaries: "pd.DataFrame"
+    columns: tuple[Metric, ...]
     notes: tuple[str, ...] = ()
+    lpips_label: str = field(default="LPIPS")
 
     @classmethod
     def from_records(
-        cls, records: Iterable[Mapping[str, Any]], *, lpips_label: str = "LPIPS", notes: tuple[str, ...] = ()
+        cls,
+        records: "Iterable[Mapping[str, float | int | str]] | pd.DataFrame",
+        *,
+        lpips_label: str = "LPIPS",
+        notes: tuple[str, ...] = (),
     ) -> "Table":
-        """Summarise the records of patches (`patch_metrics` with a key ``model``), models in order of appearance."""
-        values: dict[str, dict[str, list[float]]] = {}
-        for record in records:
-            row = values.setdefault(str(record["model"]), {metric: [] for metric in METRICS})
-            for metric in METRICS:
-                row[metric].append(float(record[metric]))
-        rows = {model: {metric: Summary.of(row[metric]) for metric in METRICS} for model, row in values.items()}
-        return cls(rows, lpips_label, notes)
+        """Summarise records, or a DataFrame, with a key ``model`` and metrics; models in order of appearance."""
+        import pandas as pd
+
+        frame = records if isinstance(records, pd.DataFrame) else pd.DataFrame(list(records))
+        metrics = tuple(
+            replace(metric, label=lpips_label) if metric.name == "lpips" else metric
+            for metric in columns_in(map(str, frame.columns))
+        )
+        return cls(summarise(frame, metrics), metrics, tuple(notes), lpips_label)
+
+    @property
+    def rows(self) -> dict[str, dict[str, Summary]]:
+        """Model name → metric → summary, in the order of the table."""
+        rows: dict[str, dict[str, Summary]] = {}
+        keys = zip(*(self.summaries.index.get_level_values(name) for name in ("model", "metric")), strict=True)
+        values = zip(*(self.summaries[name].tolist() for name in ("median", "q1", "q3", "n")), strict=True)
+        for (model, metric), (median, q1, q3, n) in zip(keys, values, strict=True):
+            rows.setdefault(model, {})[metric] = Summary(median, q1, q3, n)
+        return rows
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """The metrics that were computed for any model."""
-        return tuple(metric for metric in METRICS if any(row[metric].n for row in self.rows.values()))
+        counts = self.summaries["n"].groupby("metric").max()
+        return tuple(metric.name for metric in self.columns if counts[metric.name] > 0)
 
     def label(self, metric: str) -> str:
-        """Return the heading of a metric with an arrow to the better side."""
-        name = self.lpips_label if metric == "lpips" else LABELS[metric]
-        return f"{name} {'↑' if LARGER_IS_BETTER[metric] else '↓'}"
+        """Return the heading of a metric, with an arrow towards better values."""
+        return self._metric(metric).heading
 
     def best(self, metric: str) -> tuple[str, ...]:
-        """Return the model (or models, if equal) with the best median, baselines included."""
-        medians = {model: row[metric].median for model, row in self.rows.items() if row[metric].n}
-        if not medians:
+        """Return the models with the best median, baselines included."""
+        if metric not in self.metrics:
             return ()
-        top = (max if LARGER_IS_BETTER[metric] else min)(medians.values())
-        return tuple(model for model, median in medians.items() if median == top)
+        rows = self.summaries.xs(metric, level="metric")
+        return tuple(rows.index[rows["best"] == 1])
 
     def cells(self) -> list[list[str]]:
         """Return heading and rows as text: median, quartiles, * at the best median; the last column counts patches."""
         lines = [["model", *(self.label(metric) for metric in self.metrics), "patches"]]
+        of_patches = [metric.name for metric in self.columns if metric.scope == "patch"]
         best = {metric: self.best(metric) for metric in self.metrics}
         for model, row in self.rows.items():
-            values = [_cell(row[metric], metric, model in best[metric]) for metric in self.metrics]
-            lines.append([model, *values, str(max(summary.n for summary in row.values()))])
+            values = [_cell(row[metric], self._metric(metric), model in best[metric]) for metric in self.metrics]
+            count = max((row[metric].n for metric in of_patches or row), default=0)
+            lines.append([model, *values, str(count)])
         return lines
+
+    def _metric(self, name: str) -> Metric:
+        return next((metric for metric in self.columns if metric.name == name), None) or available_metrics()[name]
 
     def to_text(self) -> str:
         """Return the table as aligned lines of text, notes below."""
@@ -114,15 +168,11 @@ class Table:
         return "\n".join([*lines, "", "Median [quartiles] over patches; * best median.", *self.notes]) + "\n"
 
     def to_csv(self) -> str:
-        """Return the table as CSV, one line a model and metric: model, metric, median, q1, q3, n, best."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["model", "metric", "median", "q1", "q3", "n", "best"])
-        for model, row in self.rows.items():
-            for metric in self.metrics:
-                name, s = self.lpips_label if metric == "lpips" else metric, row[metric]
-                writer.writerow([model, name, s.median, s.q1, s.q3, s.n, int(model in self.best(metric))])
-        return text.getvalue()
+        """Return the table as CSV, one line per model and metric: model, metric, median, q1, q3, n, best."""
+        rows = self.summaries.reset_index()
+        rows = rows[rows["metric"].isin(self.metrics)]
+        rows = rows.assign(metric=rows["metric"].replace("lpips", self.lpips_label))
+        return rows.to_csv(index=False, lineterminator="\n", na_rep="nan")
 
     def to_html(self) -> str:
         """Return the table as an HTML fragment (`table` and notes), best medians in bold."""
@@ -149,10 +199,10 @@ class Table:
         return table
 
 
-def _cell(summary: Summary, metric: str, best: bool) -> str:
-    """Return one cell, e.g. ``0.59 [0.48, 0.71] *``."""
+def _cell(summary: Summary, metric: Metric, best: bool) -> str:
+    """Return one cell, such as ``0.59 [0.48, 0.71] *``; a single value per model has no quartiles."""
     if summary.n == 0:
         return "–"
-    digits = 1 if metric == "psnr" else 3
-    median, q1, q3 = (f"{value:.{digits}f}" for value in (summary.median, summary.q1, summary.q3))
-    return f"{median} [{q1}, {q3}]{' *' if best else ''}"
+    median, q1, q3 = (f"{value:.{metric.digits}f}" for value in (summary.median, summary.q1, summary.q3))
+    quartiles = f" [{q1}, {q3}]" if metric.scope in ("patch", "image") else ""
+    return f"{median}{quartiles}{' *' if best else ''}"

@@ -2,16 +2,16 @@
 
 Zhang et al. (2018), CVPR, pp. 586–595: with unit-normalised feature maps f_l of a pretrained network,
 ``d(x, y) = Σ_l mean_hw Σ_c w_lc (f_l(x) - f_l(y))²``. The learned weights w_l are shipped for both networks; the
-features of AlexNet are shipped too. SqueezeNet 1.1, which the paper used, is a download: figures from the two networks
-do not compare, so every table names its network.
+features of AlexNet are shipped too. SqueezeNet 1.1, which the paper used, is a download. Values of the
+two networks are not comparable, so every table names its network.
 """
 
-import hashlib
 import os
-import urllib.request
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from tomostain.config import suggest
 from tomostain.errors import InputError
+from tomostain.evaluate.metrics.base import RGB, Metric, register_metric
 from tomostain.imaging.network_range import histology_to_network
-from tomostain.io.atomic import atomic_file
 
 SQUEEZE_URL = "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth"
 SQUEEZE_SHA256 = "b8a52dc049b60e4b6ab68ad0df457362afab8b6304b2febdc1650a5dab4d7e7b"
@@ -80,7 +80,7 @@ class Lpips:
     network : {"alex", "squeeze"}
         AlexNet (weights shipped) or SqueezeNet 1.1 (the paper's).
     weights : path, optional
-        For SqueezeNet: torchvision's ``squeezenet1_1-b8a52dc0.pth``. Without it the cache folder is looked into.
+        For SqueezeNet: torchvision's ``squeezenet1_1-b8a52dc0.pth``. Default: the file in the cache folder.
     fetch : bool
         For SqueezeNet: download the file into the cache folder if it is not there.
     device : str or torch.device
@@ -89,8 +89,7 @@ class Lpips:
     Raises
     ------
     InputError
-        If the network is unknown, or SqueezeNet's weights are missing or not the ones pinned by SHA-256. Nothing is
-        ever computed with other weights under the name of LPIPS.
+        If the network is unknown, or SqueezeNet's weights are missing or differ from the pinned SHA-256.
 
     Notes
     -----
@@ -123,7 +122,7 @@ class Lpips:
 
     @property
     def label(self) -> str:
-        """How tables and figures call this metric, e.g. ``LPIPS (AlexNet)``."""
+        """The name in tables and figures, such as ``LPIPS (AlexNet)``."""
         return f"LPIPS ({NETWORK_NAMES[self.network]})"
 
     @torch.inference_mode()
@@ -150,7 +149,7 @@ class Lpips:
         return float(sum(_layer_distance(w, x, y) for w, x, y in zip(self._heads, fa, fb, strict=True)))
 
     def _maps(self, image: NDArray[np.uint8]) -> list[Tensor]:
-        """Return the feature maps (C, H, W) of one image at the layers LPIPS looks at."""
+        """Return the feature maps (C, H, W) of one image at the layers that LPIPS compares."""
         x = torch.from_numpy(np.ascontiguousarray(image)).to(self.device, torch.float32)
         x = histology_to_network(x).permute(2, 0, 1)[None]
         shift, scale = (torch.tensor(v, device=self.device).view(1, 3, 1, 1) for v in (SHIFT, SCALE))
@@ -161,6 +160,52 @@ class Lpips:
             if index in TAPS[self.network]:
                 maps.append(x[0])
         return maps
+
+
+@cache
+def _alexnet() -> Lpips:
+    return Lpips("alex")
+
+
+@register_metric("lpips", label="LPIPS", larger_is_better=False, min_side_px=MIN_SIDE_PX, default=True)
+def lpips_distance(a: RGB, b: RGB) -> float:
+    """Learned perceptual image patch similarity, with AlexNet on the CPU; `Lpips` has other networks and devices.
+
+    Parameters
+    ----------
+    a, b : ndarray of uint8, shape (Y, X, 3)
+        RGB images with both sides of at least 32 px.
+
+    Raises
+    ------
+    InputError
+        If an image is too small, or the shapes differ.
+    """
+    return _alexnet()(a, b)
+
+
+def with_lpips(metrics: Iterable[Metric], network: Lpips | None) -> tuple[Metric, ...]:
+    """Let the metric "lpips" use a network. Without a network its values are NaN.
+
+    Examples
+    --------
+    >>> from tomostain.evaluate.metrics.base import select_metrics
+    >>> [metric.label for metric in with_lpips(select_metrics(scope="patch"), Lpips("alex"))]
+    ['SSIM', 'LPIPS (AlexNet)', 'PSNR']
+    """
+
+    def changed(metric: Metric) -> Metric:
+        if metric.compute is not lpips_distance:
+            return metric
+        if network is None:
+            return replace(metric, compute=_not_computed)
+        return replace(metric, compute=network, label=network.label)
+
+    return tuple(map(changed, metrics))
+
+
+def _not_computed(a: RGB, b: RGB) -> float:
+    return float("nan")
 
 
 def _layer_distance(w: Tensor, fx: Tensor, fy: Tensor) -> float:
@@ -194,8 +239,8 @@ def load_squeezenet(
         _download(SQUEEZE_URL, wanted)
     if not wanted.is_file():
         raise InputError(
-            f"{wanted}: SqueezeNet's weights for LPIPS are not there; download {SQUEEZE_URL} and give its path, "
-            "let it be fetched, or use the shipped network 'alex'"
+            f"{wanted}: SqueezeNet's weights for LPIPS are not there; download {SQUEEZE_URL} and give its path as "
+            "`lpips_weights`, set `lpips_fetch=True`, or set `lpips=alex`"
         )
     _verify(wanted)
     return features_of_torchvision(torch.load(wanted, map_location="cpu", weights_only=True))
@@ -214,29 +259,32 @@ def features_of_torchvision(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _verify(path: Path) -> None:
     """Raise unless the file is torchvision's SqueezeNet 1.1."""
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    if found != SQUEEZE_SHA256:
+    import pooch
+
+    digest = pooch.file_hash(str(path), alg="sha256")
+    if digest != SQUEEZE_SHA256:
         raise InputError(
-            f"{path}: SHA-256 is {found[:12]}…, expected {SQUEEZE_SHA256[:12]}…; "
+            f"{path}: SHA-256 is {digest[:12]}…, expected {SQUEEZE_SHA256[:12]}…; "
             f"delete it and download {SQUEEZE_URL} again"
         )
 
 
 def _download(url: str, target: Path) -> None:
-    """Fetch a file, check it, and only then give it its name."""
-    with atomic_file(target) as temporary:
-        try:
-            with urllib.request.urlopen(url, timeout=60) as response:
-                temporary.write_bytes(response.read())
-        except OSError as error:
-            raise InputError(
-                f"{url}: cannot be fetched ({error}); download it elsewhere and give its path, "
-                "or use the shipped network 'alex'"
-            ) from None
-        _verify(temporary)
+    """Download a file and verify its SHA-256. Nothing remains of a file that differs."""
+    import pooch
+
+    try:
+        pooch.retrieve(url, known_hash=f"sha256:{SQUEEZE_SHA256}", fname=target.name, path=target.parent)
+    except ValueError as error:
+        raise InputError(f"{url}: SHA-256 of the download is wrong ({error}); try again later") from None
+    except OSError as error:
+        raise InputError(
+            f"{url}: cannot be fetched ({error}); download it on another machine and give its path as `lpips_weights`, "
+            "or set `lpips=alex`"
+        ) from None
 
 
-def _load_npz(name: str) -> dict[str, Any]:
+def _load_npz(name: str) -> dict[str, Tensor]:
     """Read one of the shipped weight files as float32 tensors."""
     with as_file(files("tomostain.evaluate") / "weights" / name) as path, np.load(path, allow_pickle=False) as arrays:
         return {key: torch.from_numpy(arrays[key].astype(np.float32)) for key in arrays.files}

@@ -1,24 +1,37 @@
-"""Comparative metrics of a stained and a real image, patch by patch (paper sections 2.8 and 2.10)."""
+"""Metrics of scope "patch": compare a stained and a real image patch by patch (paper sections 2.8 and 2.10)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.metrics import structural_similarity
 
 from tomostain.errors import InputError
-from tomostain.evaluate.metrics.lpips import MIN_SIDE_PX, Lpips
+from tomostain.evaluate.metrics.base import RGB, Mask, Metric, select_metrics
+from tomostain.evaluate.metrics.checks import require_equal_rgb
+from tomostain.evaluate.metrics.lpips import Lpips, with_lpips
+from tomostain.evaluate.metrics.psnr import psnr
+from tomostain.evaluate.metrics.ssim import ssim
 from tomostain.progress import Progress, silent, track
 
-RGB = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
+__all__ = [
+    "Patch",
+    "PatchOptions",
+    "PatchRecord",
+    "background_colour",
+    "evaluate_images",
+    "fill_background",
+    "measure_patches",
+    "patch_grid",
+    "patch_metrics",
+    "psnr",
+    "ssim",
+]
 
-METRICS = ("ssim", "lpips", "psnr")  # the order of Table 1
-LARGER_IS_BETTER = {"ssim": True, "lpips": False, "psnr": True}
 MIN_OVERLAP = 0.5  # section 2.10: patches with less of the correspondence mask are background
-SSIM_WINDOW_PX = 7  # scikit-image's default
+PatchRecord = dict[str, float | int | str]
+"""One row of ``metrics.csv``: model and pair, position and size of the patch, its overlap, and the metrics."""
 
 
 @dataclass(frozen=True)
@@ -36,62 +49,36 @@ class Patch:
         return slice(self.row, self.row + self.height), slice(self.column, self.column + self.width)
 
 
-def ssim(a: RGB, b: RGB) -> float:
-    """Structural similarity index measure, the mean over the image and the three channels.
+@dataclass(frozen=True)
+class PatchOptions:
+    """How images are compared patch by patch.
 
-    Parameters
+    Attributes
     ----------
-    a, b : ndarray of uint8, shape (Y, X, 3)
-        RGB images with both sides of at least 7 px (the window).
-
-    Returns
-    -------
-    float
-        At most 1, which only equal images reach.
-
-    Raises
-    ------
-    InputError
-        If the shapes differ or an image is smaller than the window.
-
-    References
-    ----------
-    Irvine et al., J. Synchrotron Rad. 2026, section 2.10; computed by scikit-image with its defaults, as there.
+    metrics : tuple of Metric
+        Metrics of scope "patch"; by default SSIM and PSNR, with LPIPS as NaN.
+    patch_px : int
+        Side of a patch, px; 256 px in the paper.
+    stride_px : int, optional
+        Step between patches, px; `patch_px` if not given.
     """
-    _require_equal_rgb(a, b)
-    if min(a.shape[:2]) < SSIM_WINDOW_PX:
-        raise InputError(
-            f"SSIM: image of {a.shape[0]} × {a.shape[1]} px; both sides must be {SSIM_WINDOW_PX} px or more"
-        )
-    return float(structural_similarity(a, b, channel_axis=-1, data_range=255))
+
+    metrics: tuple[Metric, ...] = field(default_factory=lambda: with_lpips(select_metrics(scope="patch"), None))
+    patch_px: int = 256
+    stride_px: int | None = None
+
+    @classmethod
+    def of(cls, patch_px: int = 256, stride_px: int | None = None, lpips: Lpips | None = None) -> "PatchOptions":
+        """Return the options for SSIM, LPIPS (with a network) and PSNR."""
+        return cls(with_lpips(select_metrics(scope="patch"), lpips), patch_px, stride_px)
 
 
-def psnr(a: RGB, b: RGB) -> float:
-    """Peak signal-to-noise ratio ``10 log10(L² / MSE)`` with L = 255, in dB; infinite for equal images.
+class PatchKeywords(TypedDict, total=False):
+    """The keywords of `PatchOptions.of`."""
 
-    Parameters
-    ----------
-    a, b : ndarray of uint8, shape (Y, X, 3)
-        RGB images.
-
-    Raises
-    ------
-    InputError
-        If the shapes differ.
-
-    References
-    ----------
-    Irvine et al., J. Synchrotron Rad. 2026, section 2.10.
-
-    Examples
-    --------
-    >>> black, white = np.zeros((2, 2, 3), np.uint8), np.full((2, 2, 3), 255, np.uint8)
-    >>> psnr(black, white), psnr(black, black)
-    (0.0, inf)
-    """
-    _require_equal_rgb(a, b)
-    mse = float(np.mean((a.astype(np.float64) - b) ** 2))
-    return float("inf") if mse == 0 else float(10 * np.log10(255**2 / mse))
+    patch_px: int
+    stride_px: int | None
+    lpips: Lpips | None
 
 
 def background_colour(histology: RGB, mask: Mask) -> NDArray[np.uint8]:
@@ -141,7 +128,7 @@ def fill_background(rgb: RGB, mask: Mask, colour: NDArray[np.uint8]) -> RGB:
 
 
 def patch_grid(shape: tuple[int, int], patch_px: int = 256, stride_px: int | None = None) -> list[Patch]:
-    """Lay patches over an image, the last of each row and column moved inwards to end at the border.
+    """Divide an image into patches. The last patch of each row and column is moved inwards to end at the border.
 
     An axis shorter than a patch gets one patch of its own length.
 
@@ -183,30 +170,65 @@ def patch_metrics(
     lpips: Lpips | None = None,
     *,
     colour: NDArray[np.uint8] | None = None,
-) -> list[dict[str, Any]]:
-    """Compare a stained image with the real one on patches of at least 50 % mask overlap.
-
-    In both images the pixels outside the mask are first set to the mean background, so that nothing out there counts.
-    In a patch that the mask covers only in part this raises all three metrics, for every model alike.
+) -> list[PatchRecord]:
+    """Compare a stained image with the real one by SSIM, LPIPS and PSNR; see `measure_patches`.
 
     Parameters
     ----------
     fake, real : ndarray of uint8, shape (Y, X, 3)
         The stained and the real image.
     mask : ndarray of bool, shape (Y, X), optional
-        The correspondence mask; without it the whole image counts.
+        The correspondence mask. Default: the whole image.
     patch_px, stride_px : int
         Side and step of the patches (`patch_grid`); 256 px in the paper.
     lpips : Lpips, optional
-        Compute LPIPS with it.
+        The network of LPIPS; LPIPS is NaN without it.
     colour : ndarray of uint8, shape (3,), optional
         The background; estimated from `real` if not given.
 
     Returns
     -------
     list of dict
-        One a patch: ``row, column, height, width`` (px), ``overlap`` (0.5 to 1), ``ssim``, ``lpips``, ``psnr``.
-        A metric is NaN where it was not asked for or the patch is too small for it (SSIM 7 px, LPIPS 32 px).
+        One per patch: ``row, column, height, width`` (px), ``overlap`` (0.5 to 1), ``ssim``, ``lpips``, ``psnr``.
+        SSIM is NaN for patches below 7 px, LPIPS below 32 px.
+
+    Raises
+    ------
+    InputError
+        If the shapes differ.
+    """
+    return measure_patches(fake, real, mask, PatchOptions.of(patch_px, stride_px, lpips), colour=colour)
+
+
+def measure_patches(
+    fake: RGB,
+    real: RGB,
+    mask: Mask | None = None,
+    options: PatchOptions | None = None,
+    *,
+    colour: NDArray[np.uint8] | None = None,
+) -> list[PatchRecord]:
+    """Compare a stained image with the real one on patches that overlap the mask by at least 50 %.
+
+    In both images, the pixels outside the mask are first set to the mean background, so that they do not count. This
+    improves all metrics of a patch that is partly outside the mask, for every model alike.
+
+    Parameters
+    ----------
+    fake, real : ndarray of uint8, shape (Y, X, 3)
+        The stained and the real image.
+    mask : ndarray of bool, shape (Y, X), optional
+        The correspondence mask. Default: the whole image.
+    options : PatchOptions, optional
+        Metrics, and side and step of the patches.
+    colour : ndarray of uint8, shape (3,), optional
+        The background; estimated from `real` if not given.
+
+    Returns
+    -------
+    list of dict
+        One per patch: ``row, column, height, width`` (px), ``overlap`` (0.5 to 1), and the metrics by name. A metric is
+        NaN if the patch is too small for it.
 
     Raises
     ------
@@ -217,7 +239,8 @@ def patch_metrics(
     ----------
     Irvine et al., J. Synchrotron Rad. 2026, sections 2.8 and 2.10.
     """
-    _require_equal_rgb(fake, real)
+    options = options or PatchOptions()
+    require_equal_rgb(fake, real)
     if mask is None:
         mask = np.ones(real.shape[:2], bool)
     if mask.shape != real.shape[:2]:
@@ -226,11 +249,12 @@ def patch_metrics(
     if colour is None:
         colour = background_colour(real, mask)
     fake, real = fill_background(fake, mask, colour), fill_background(real, mask, colour)
-    records = []
-    for patch in patch_grid(mask.shape, patch_px, stride_px):
+    records: list[PatchRecord] = []
+    for patch in patch_grid(mask.shape, options.patch_px, options.stride_px):
         overlap = float(mask[patch.slices].mean())
         if overlap >= MIN_OVERLAP:
-            values = _compare(fake[patch.slices], real[patch.slices], lpips)
+            a, b = fake[patch.slices], real[patch.slices]
+            values = {metric.name: metric.of_patch(a, b) for metric in options.metrics}
             records.append({**vars(patch), "overlap": overlap, **values})
     return records
 
@@ -238,66 +262,45 @@ def patch_metrics(
 def evaluate_images(
     fakes: Sequence[RGB],
     reals: Sequence[RGB],
-    masks: Sequence[NDArray[np.bool_]] | None = None,
+    masks: Sequence[Mask] | None = None,
     *,
     model: str = "model",
     ids: Sequence[str] | None = None,
-    patch_px: int = 256,
-    stride_px: int | None = None,
-    lpips: Lpips | None = None,
     progress: Progress = silent,
-) -> list[dict[str, Any]]:
-    """Compare images that are in memory, e.g. planes of a stained phantom volume with the phantom's truth.
+    **options: Unpack[PatchKeywords],
+) -> list[PatchRecord]:
+    """Compare images in memory, such as slices of a stained phantom volume with the phantom's truth.
 
     Parameters
     ----------
     fakes, reals : sequence of ndarray of uint8, shape (Y, X, 3)
         Stained and true images, in the same order.
     masks : sequence of ndarray of bool, shape (Y, X), optional
-        Where they correspond; without it, everywhere.
+        Where they correspond. Default: everywhere.
     model, ids : str, sequence of str
-        What the records call the model and the images.
-    patch_px, stride_px, lpips
-        As in `patch_metrics`.
+        Names of the model and of the images in the records.
     progress : Progress
-        Told of every image.
+        Called after every image.
+    **options
+        ``patch_px``, ``stride_px`` and ``lpips``, as in `patch_metrics`.
 
     Returns
     -------
     list of dict
-        One record a patch, for `Table.from_records`; records of several models can be joined.
+        One record per patch, for `Table.from_records`. Records of several models can be joined.
     """
+    sampling = PatchOptions.of(**options)
     masks = [np.ones(real.shape[:2], bool) for real in reals] if masks is None else masks
     names = [str(index) for index in range(len(reals))] if ids is None else ids
-    records = []
+    records: list[PatchRecord] = []
     images = list(zip(names, fakes, reals, masks, strict=True))
     for name, fake, real, mask in track(images, f"comparing {model}", progress):
-        patches = patch_metrics(fake, real, mask, patch_px, stride_px, lpips)
+        patches = measure_patches(fake, real, mask, sampling)
         records += [{"model": model, "pair": name, **patch} for patch in patches]
     return records
-
-
-def _compare(fake: RGB, real: RGB, lpips: Lpips | None) -> dict[str, float]:
-    """Return the three metrics of one patch, NaN where one cannot be computed."""
-    side = min(fake.shape[:2])
-    return {
-        "ssim": ssim(fake, real) if side >= SSIM_WINDOW_PX else float("nan"),
-        "lpips": lpips(fake, real) if lpips is not None and side >= MIN_SIDE_PX else float("nan"),
-        "psnr": psnr(fake, real),
-    }
 
 
 def _starts(length: int, patch_px: int, stride: int) -> list[int]:
     """Return where patches start along one axis."""
     last = max(length - patch_px, 0)
     return [*range(0, last, stride), last]
-
-
-def _require_equal_rgb(a: RGB, b: RGB) -> None:
-    """Raise unless both are uint8 RGB images of one shape."""
-    if a.shape != b.shape or a.ndim != 3 or a.shape[2] != 3:
-        raise InputError(
-            f"images of shapes {a.shape} and {b.shape}; metrics need two RGB images (Y, X, 3) of one shape"
-        )
-    if a.dtype != np.uint8 or b.dtype != np.uint8:
-        raise InputError(f"images of types {a.dtype} and {b.dtype}; metrics need 8-bit images (uint8)")

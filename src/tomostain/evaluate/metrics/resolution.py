@@ -1,9 +1,9 @@
-"""Spatial resolution by Fourier ring correlation: of two images of one thing, and of a single image.
+"""Spatial resolution by Fourier ring correlation (FRC) of two images of the same object, or of a single image.
 
-Two images of the same object, noise aside, agree at low spatial frequencies and not at high ones; the resolution is
-the period at which their correlation on rings in Fourier space falls below 1/7 (Nieuwenhuizen et al. 2013, Nat.
-Methods 10, 557, doi:10.1038/nmeth.2448). A single image of counts is split into two by tossing a coin for each count,
-which gives two independent Poisson images (Rieger et al. 2024, Opt. Express 32, 21767, doi:10.1364/OE.524683).
+Two images of the same object agree at low spatial frequencies and differ at high ones, by their noise. The resolution
+is the period at which their correlation on rings in Fourier space falls below 1/7 (Nieuwenhuizen et al. 2013, Nat.
+Methods 10, 557, doi:10.1038/nmeth.2448). A single image of counts is split into two: each count goes to one of them at
+random, which gives two independent Poisson images (Rieger et al. 2024, Opt. Express 32, 21767, doi:10.1364/OE.524683).
 """
 
 import numpy as np
@@ -11,14 +11,17 @@ from numpy.typing import NDArray
 from scipy.signal.windows import tukey
 
 from tomostain.errors import InputError
+from tomostain.evaluate.metrics.base import ImageSample, register_metric
 
 THRESHOLD = 1 / 7
-SMALLEST_PX = 32
+# Grey value that counts as one when a stained image is split; the same for all images, so that they are comparable.
+GREY_PER_COUNT = 4.0
+MIN_SIDE_PX = 32
 _TAPER = 0.25
-# Rings whose correlations are averaged before the crossing is looked for, as part of all.
+# Fraction of the rings whose correlations are averaged before the crossing is located.
 _SMOOTH = 0.03
-# Grey values as counts: more would make the splitting's arithmetic slow and no better.
-_MOST_COUNTS = 1e9
+# Larger counts make the splitting slow and no better.
+_MAX_COUNTS = 1e9
 
 Float = NDArray[np.float64]
 
@@ -29,14 +32,14 @@ def fourier_ring_correlation(a: NDArray[np.generic], b: NDArray[np.generic]) -> 
     Parameters
     ----------
     a, b : ndarray, shape (Y, X)
-        Grey values of the same thing on the same grid. The longer sides are cropped to a square in the middle.
+        Grey values of the same object on the same grid. The longer sides are cropped to a central square.
 
     Returns
     -------
     frequency : ndarray of float64, shape (N,)
         Of each ring, cycles per pixel, up to 0.5.
     correlation : ndarray of float64, shape (N,)
-        -1 to 1; 0 where a ring holds nothing.
+        -1 to 1; 0 where a ring has no power.
 
     Raises
     ------
@@ -56,8 +59,8 @@ def fourier_ring_correlation(a: NDArray[np.generic], b: NDArray[np.generic]) -> 
     """
     if a.shape != b.shape or a.ndim != 2:
         raise InputError(f"FRC: images of shapes {a.shape} and {b.shape}; give two grey images of one shape")
-    if min(a.shape) < SMALLEST_PX:
-        raise InputError(f"FRC: image of {a.shape[0]} × {a.shape[1]} px; both sides must be {SMALLEST_PX} px or more")
+    if min(a.shape) < MIN_SIDE_PX:
+        raise InputError(f"FRC: image of {a.shape[0]} × {a.shape[1]} px; both sides must be {MIN_SIDE_PX} px or more")
     spectra = [np.fft.fft2(_tapered(image)) for image in (a, b)]
     side = len(spectra[0])
     axis = np.fft.fftfreq(side) * side
@@ -79,7 +82,7 @@ def resolution_um(
     Parameters
     ----------
     a, b : ndarray, shape (Y, X)
-        Grey values of the same thing on the same grid.
+        Grey values of the same object on the same grid.
     pixel_um : float
         Pixel size, µm.
     threshold : float
@@ -96,7 +99,7 @@ def resolution_um(
         See `fourier_ring_correlation`.
     """
     frequency, correlation = fourier_ring_correlation(a, b)
-    # The mean (ring 0) says nothing; neighbours are averaged, since a ring of few pixels is noisy.
+    # Ring 0, the mean, is not informative. Neighbours are averaged, since a ring of few pixels is noisy.
     frequency, correlation = frequency[1:], correlation[1:]
     reach = max(1, round(_SMOOTH * len(frequency)))
     kernel = np.ones(2 * reach + 1)
@@ -113,7 +116,7 @@ def resolution_um(
 
 
 def split_counts(counts: NDArray[np.generic], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Split an image of counts into two by tossing a coin for each count.
+    """Split an image of counts into two, each count at random.
 
     Parameters
     ----------
@@ -132,7 +135,7 @@ def split_counts(counts: NDArray[np.generic], seed: int) -> tuple[NDArray[np.int
         If a count is negative, not finite or above 1e9.
     """
     values = np.asarray(counts, dtype=np.float64)
-    if not np.isfinite(values).all() or values.min() < 0 or values.max() > _MOST_COUNTS:
+    if not np.isfinite(values).all() or values.min() < 0 or values.max() > _MAX_COUNTS:
         raise InputError(
             f"FRC: counts from {values.min():g} to {values.max():g}; they must be finite and between 0 and 1e9: take "
             "the background off, or give the grey value of one count"
@@ -156,18 +159,18 @@ def single_image_resolution_um(
     seed : int
         Of the splitting.
     grey_per_count : float
-        Grey value of one count. The noise is known by it, so that it is part of the answer: what is compared must be
-        measured with the same.
+        Grey value of one count. It determines the noise, and so the result: use the same value for all images that
+        are compared.
 
     Returns
     -------
     float
-        See `resolution_um`. Of the halves: the whole image, with twice the counts, resolves a little more.
+        See `resolution_um`. It is the resolution of the halves; that of the whole image is slightly better.
 
     Raises
     ------
     InputError
-        If the image is no image of counts, or too small.
+        If the image is not an image of counts, or too small.
     """
     if grey_per_count <= 0:
         raise InputError(f"FRC: grey_per_count = {grey_per_count:g}; it must be above 0")
@@ -176,7 +179,7 @@ def single_image_resolution_um(
 
 
 def _tapered(image: NDArray[np.generic]) -> Float:
-    """Return the middle square of an image less its mean, faded to zero at the border, which would ring."""
+    """Return the central square of an image minus its mean, tapered to zero at the border against ringing."""
     values = np.asarray(image, dtype=np.float64)
     if not np.isfinite(values).all():
         raise InputError("FRC: the image holds values that are not finite")
@@ -185,3 +188,9 @@ def _tapered(image: NDArray[np.generic]) -> Float:
     square = values[top : top + side, left : left + side]
     fade = tukey(side, _TAPER)
     return np.asarray((square - square.mean()) * fade[:, None] * fade[None])
+
+
+@register_metric("frc", label="FRC resolution", unit="µm", larger_is_better=False, digits=1, scope="image")
+def stained_resolution_um(sample: ImageSample) -> float:
+    """Resolution of the stained image by Fourier ring correlation; compare it with that of the real image."""
+    return single_image_resolution_um(sample.stained.mean(axis=2), sample.pixel_um, 0, GREY_PER_COUNT)

@@ -1,25 +1,26 @@
-"""Metrics that forgive a small shift: right texture a few pixels beside its place counts.
+"""Metrics at the best shift: texture that is correct but a few pixels off is not penalised.
 
-Registration leaves 1 to 3 px. At that distance two sharp, right pictures score worse than a blurred one. So the
-generated patch is shifted by up to `REACH_PX`, and the best place counts; all metrics are taken there.
+Registration leaves errors of 1 to 3 px. At that distance, two sharp and correct images score worse than a blurred one.
+So the generated patch is shifted by up to `REACH_PX`, and all metrics are computed at the best shift.
 """
 
+import warnings
+from collections.abc import Sequence
+
 import numpy as np
-from numpy.typing import NDArray
 
 from tomostain.errors import InputError
-from tomostain.evaluate.metrics.lpips import MIN_SIDE_PX, Lpips
-from tomostain.evaluate.metrics.patch import SSIM_WINDOW_PX, psnr, ssim
+from tomostain.evaluate.metrics.base import RGB, Metric, select_metrics
+from tomostain.evaluate.metrics.lpips import Lpips, with_lpips
 
-RGB = NDArray[np.uint8]
 REACH_PX = 3
 
 
 def best_shift(fake: RGB, real: RGB, reach_px: int = REACH_PX) -> tuple[int, int]:
     """Return the shift (row, column) in px at which `fake` is nearest to `real` in mean square.
 
-    Every shift is judged on the same pixels of `real`, all but a border of `reach_px`. Of equally good ones the
-    shortest is taken.
+    Every shift is compared on the same pixels of `real`: all but a border of `reach_px`. Of equally good shifts, the
+    shortest is returned.
 
     Parameters
     ----------
@@ -49,32 +50,39 @@ def best_shift(fake: RGB, real: RGB, reach_px: int = REACH_PX) -> tuple[int, int
     return shifts[int(np.argmin(errors))]
 
 
-def tolerant_metrics(fake: RGB, real: RGB, lpips: Lpips | None = None, reach_px: int = REACH_PX) -> dict[str, float]:
+def shift_tolerant_metrics(
+    fake: RGB, real: RGB, metrics: Sequence[Metric] | None = None, reach_px: int = REACH_PX
+) -> dict[str, float]:
     """Compare two patches at the best shift.
 
     Parameters
     ----------
     fake, real : ndarray of uint8, shape (Y, X, 3)
-    lpips : Lpips, optional
+    metrics : sequence of Metric, optional
+        Metrics of scope "patch". Default: SSIM and PSNR, with LPIPS as NaN.
     reach_px : int
+        The largest shift along either axis.
 
     Returns
     -------
     dict
-        ``ssim``, ``lpips``, ``psnr`` (NaN where not asked for or too small), and ``shift_px``, the length of the shift.
+        The metrics by name (NaN if the patch is too small), and ``shift_px``, the length of the shift.
     """
     shift = best_shift(fake, real, reach_px)
     a, b = _inside(fake, shift, reach_px), _inside(real, (0, 0), reach_px)
-    side = min(b.shape[:2])
-    return {
-        "ssim": ssim(a, b) if side >= SSIM_WINDOW_PX else float("nan"),
-        "lpips": lpips(a, b) if lpips is not None and side >= MIN_SIDE_PX else float("nan"),
-        "psnr": psnr(a, b),
-        "shift_px": float(np.hypot(*shift)),
-    }
+    if metrics is None:
+        metrics = with_lpips(select_metrics(scope="patch"), None)
+    values = {metric.name: metric.of_patch(a, b) for metric in metrics}
+    return {**values, "shift_px": float(np.hypot(*shift))}
+
+
+def tolerant_metrics(fake: RGB, real: RGB, lpips: Lpips | None = None, reach_px: int = REACH_PX) -> dict[str, float]:
+    """Compare two patches at the best shift. Deprecated: use `shift_tolerant_metrics`."""
+    warnings.warn("tolerant_metrics is now shift_tolerant_metrics", DeprecationWarning, stacklevel=2)
+    return shift_tolerant_metrics(fake, real, with_lpips(select_metrics(scope="patch"), lpips), reach_px)
 
 
 def _inside(image: RGB, shift: tuple[int, int], border: int) -> RGB:
-    """Return what `image` shows, moved back by `shift`, within a border."""
+    """Return the image moved back by `shift`, without a border."""
     rows, columns = (slice(border + s, n - border + s) for s, n in zip(shift, image.shape, strict=False))
     return np.ascontiguousarray(image[rows, columns])

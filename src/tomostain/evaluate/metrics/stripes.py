@@ -1,14 +1,14 @@
 """The stripe index: how much more a stained volume varies from slice to slice than within its slices.
 
-Slices that are stained one by one know nothing of one another: what is smooth in the plane jumps from one plane to the
-next, and sections along z are striped. With D_a the mean squared difference of voxels that are neighbours along axis a,
-over the channels, and M_a the same of the µCT,
+Slices that are stained one by one are independent of each other: colours that are smooth within slices jump between
+slices, and sections along z show stripes. Let D_a be the mean squared difference of neighbouring voxels along axis a,
+over the channels, and M_a the same of the µCT. Then
 
     index = (D_z / D_xy) / (M_z / M_xy) - 1,    D_xy = (D_y + D_x) / 2
 
-is 0 where the stain varies along z as the µCT does, and 1 where neighbours along z differ twice as much, squared. The
-excess D_z - D_xy · M_z / M_xy is that of slices whose grey levels are off by σ each, by themselves: excess = 2 σ². So
-σ, the flicker, is the index in grey levels.
+is 0 if the stain varies along z as the µCT does, and 1 if the squared differences along z are twice as large. The
+excess D_z - D_xy · M_z / M_xy equals that of slices with independent random offsets of standard deviation σ: excess =
+2 σ². So σ, the flicker, is the index in grey levels.
 """
 
 from collections.abc import Callable
@@ -19,11 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
+from tomostain.evaluate.metrics.base import RGB, register_metric
+from tomostain.figures.canvas import figure_to_rgb, new_figure
 from tomostain.io.volumes.base import VolumeLike
 from tomostain.progress import Progress, silent
 
-RGB = NDArray[np.uint8]
-SLAB = 32
+Z_CHUNK = 32
 
 
 @dataclass(frozen=True)
@@ -33,14 +34,14 @@ class Stripes:
     Attributes
     ----------
     index : float
-        0: as the µCT does; above: striped. NaN where nothing varies within slices.
+        0: as the µCT; above: striped. NaN if nothing varies within slices.
     flicker : float
-        Standard deviation, grey levels, of slices that would be striped as much by a random offset each; 0 if the index
+        Standard deviation, grey levels, of random offsets per slice that would cause the same stripes; 0 if the index
         is not above 0.
     along_z : ndarray of float64, shape (Z - 1,)
-        Root mean squared difference of each slice from the next, grey levels: shows which ones jump.
+        Root mean squared difference of each slice from the next, grey levels.
     within : float
-        The same of neighbours within slices.
+        The same for neighbours within slices.
     """
 
     index: float
@@ -72,23 +73,22 @@ def stripe_index(
     ct: VolumeLike | NDArray[Any],
     mask: Callable[[NDArray[Any]], NDArray[np.bool_]] | None = None,
     *,
-    slab: int = SLAB,
+    z_chunk: int = Z_CHUNK,
     progress: Progress = silent,
 ) -> Stripes:
-    """Return the stripe index of a stained volume, reading a slab at a time.
+    """Return the stripe index of a stained volume. Reads a few slices at a time.
 
     Parameters
     ----------
     stained : StainedVolume, or ndarray of uint8, shape (Z, Y, X, 3)
     ct : Volume, or ndarray, shape (Z, Y, X)
-        The µCT it was made of, in any grey scale.
+        The µCT that was stained, in any grey scale.
     mask : function, optional
-        From a slab of µCT (n, Y, X) to where there is something to judge; differences count where both voxels are in
-        it. Everywhere if None.
-    slab : int
+        From slices of µCT (n, Y, X) to the voxels that count; a difference counts if both voxels do. Default: all.
+    z_chunk : int
         Slices in memory at once; the result does not depend on it.
     progress : Progress
-        Told of every slab.
+        Called after every chunk.
 
     Returns
     -------
@@ -105,11 +105,11 @@ def stripe_index(
         sizes = f"the stained volume has {first.shape[:3]} voxels, the µCT {second.shape[:3]}"
         raise InputError(f"stripes: {sizes}; give the volume that was stained")
     if depth < 2:
-        raise InputError("stripes: a volume of one slice has none; give at least two")
+        raise InputError("stripes: the volume has one slice; give at least two")
     colour, grey = (_Sums(np.zeros(depth - 1), np.zeros(depth - 1, np.int64)) for _ in range(2))
-    for start in range(0, depth, slab):
-        stop = min(start + slab, depth)
-        # With the first slice of the next slab, whose own differences within belong there.
+    for start in range(0, depth, z_chunk):
+        stop = min(start + z_chunk, depth)
+        # With the first slice of the next chunk, for the differences along z.
         last = min(stop + 1, depth)
         values = second.read(start, last)
         inside = np.ones(values.shape, bool) if mask is None else mask(values)
@@ -123,8 +123,14 @@ def stripe_index(
     return Stripes(index, float(flicker), along_z, float(np.sqrt(within)))
 
 
+@register_metric("stripe_index", label="stripe index", larger_is_better=False, digits=2, scope="volume")
+def stripe_index_of_volume(stained: VolumeLike, ct: VolumeLike) -> float:
+    """Variation of the stained volume between slices, compared with that within slices and with the µCT."""
+    return stripe_index(stained, ct).index
+
+
 def _add(sums: _Sums, values: NDArray[Any], inside: NDArray[np.bool_], start: int, stop: int) -> None:
-    """Add the squared differences of a slab (n, Y, X, C), slice by slice."""
+    """Add the squared differences of a chunk (n, Y, X, C), slice by slice."""
     kind: Any = np.float64 if values.dtype.kind == "f" else np.int64
     channels = values.shape[-1]
     for z in range(start, stop):
@@ -145,7 +151,7 @@ def _part(values: NDArray[Any], axis: int, side: int) -> NDArray[Any]:
 
 
 class _Array:
-    """An array read as a volume is."""
+    """An array with the interface of a volume."""
 
     def __init__(self, values: NDArray[Any]) -> None:
         self.values, self.dtype = values, values.dtype
@@ -157,25 +163,21 @@ class _Array:
 
 
 def draw_stripes(stained: VolumeLike | NDArray[np.uint8], stripes: Stripes) -> RGB:
-    """Draw the sections along z through the middle of a stained volume, and beside them how much each slice jumps.
+    """Draw the central sections along z of a stained volume, and the difference of each slice from the next.
 
     Parameters
     ----------
     stained : StainedVolume, or ndarray of uint8, shape (Z, Y, X, 3)
-        Small enough for memory: two of its planes are drawn.
+        Two of its planes are drawn; every slice is read.
     stripes : Stripes
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     volume = _Array(stained) if isinstance(stained, np.ndarray) else stained
     rows = [volume.read(z, z + 1)[0] for z in range(volume.shape[0])]
     planes = {
         "XZ": np.stack([row[row.shape[0] // 2] for row in rows]),
         "YZ": np.stack([row[:, row.shape[1] // 2] for row in rows]),
     }
-    figure = Figure(figsize=(11, 3.2), dpi=110)
-    canvas = FigureCanvasAgg(figure)
+    figure = new_figure(11, 3.2, dpi=110)
     for number, (name, plane) in enumerate(planes.items(), start=1):
         axes = figure.add_subplot(1, 3, number)
         axes.imshow(plane, interpolation="nearest")
@@ -189,6 +191,4 @@ def draw_stripes(stained: VolumeLike | NDArray[np.uint8], stripes: Stripes) -> R
     axes.set_xlabel("difference from the next slice, grey levels", fontsize=8)
     axes.set_ylabel("slice", fontsize=8)
     axes.legend(fontsize=7)
-    figure.tight_layout()
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return figure_to_rgb(figure)

@@ -1,11 +1,11 @@
-"""Colour and tissue, where the truth is known: ΔE2000 and Dice of each tissue class.
+"""Colour and tissue: ΔE2000 between stained and real image, and the Dice coefficient of tissue classes by colour.
 
-"The new bone is blue" becomes a number: how far the generated colour is from the real one within each tissue class of
-the phantom's truth (CIEDE2000: Sharma et al. 2005, Color Res. Appl. 30, 21, doi:10.1002/col.20070; about 2 is just
-seen), and whether a reader who knows the stain would tell the same tissue from it (Dice of the classes by colour).
+ΔE2000 is the perceived difference of two colours; about 2 is just visible (CIEDE2000: Sharma et al. 2005, Color Res.
+Appl. 30, 21, doi:10.1002/col.20070). Where the tissue of each pixel is known, as on phantoms, it is reported by class.
+The Dice coefficient measures whether the same tissue would be read from the colours.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,14 +13,20 @@ from numpy.typing import NDArray
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from tomostain.errors import InputError
+from tomostain.evaluate.metrics.base import RGB, ImageSample, register_metric
+from tomostain.phantom.tissue import Label
 
-RGB = NDArray[np.uint8]
 Labels = NDArray[np.integer]
 Float = NDArray[np.float64]
-# Classes of fewer pixels have no colour of their own.
+# Classes with fewer pixels are ignored.
 MIN_REGION_PX = 50
-# Added to the covariance, in Lab²: no class is of one single colour.
+# Added to the covariance, in Lab²: no class has exactly one colour.
 _SPREAD = 4.0
+# Tissues that differ in colour.
+TISSUES = {
+    int(label): label.name.lower().replace("woven", "new bone")
+    for label in (Label.SOFT, Label.MARROW, Label.ADIPOCYTE, Label.BONE, Label.WOVEN, Label.DEGRADATION, Label.SCREW)
+}
 
 
 def colour_error(fake: RGB, real: RGB, labels: Labels, names: Mapping[int, str]) -> dict[str, float]:
@@ -33,12 +39,12 @@ def colour_error(fake: RGB, real: RGB, labels: Labels, names: Mapping[int, str])
     labels : ndarray of int, shape (Y, X)
         The class of each pixel.
     names : mapping of int to str
-        Which classes to report.
+        Classes to report.
 
     Returns
     -------
     dict of str to float
-        NaN for a class that is not in the image.
+        NaN for a class that does not occur in the image.
 
     Raises
     ------
@@ -61,7 +67,7 @@ def colour_error(fake: RGB, real: RGB, labels: Labels, names: Mapping[int, str])
 
 @dataclass(frozen=True, eq=False)
 class ColourClasses:
-    """What each tissue class looks like: a normal distribution in CIELAB.
+    """The colours of each tissue class: a normal distribution in CIELAB.
 
     Attributes
     ----------
@@ -104,7 +110,7 @@ class ColourClasses:
         return cls(tuple(seen), mean, np.asarray(np.linalg.inv(covariance), np.float64), constant)
 
     def classify(self, rgb: RGB) -> NDArray[np.int64]:
-        """Return the likeliest class of each pixel by its colour alone, all classes as likely; shape (Y, X)."""
+        """Return the most likely class of each pixel by its colour, with equal priors; shape (Y, X)."""
         lab = rgb2lab(rgb).reshape(-1, 3)
         score = np.empty((len(self.labels), len(lab)))
         for i, (mean, precision) in enumerate(zip(self.mean, self.precision, strict=True)):
@@ -115,19 +121,19 @@ class ColourClasses:
     def dice(self, fake: RGB, labels: Labels, names: Mapping[int, str]) -> dict[str, float]:
         """Return the Dice coefficient of each class, by colour in `fake` against the truth.
 
-        Only pixels whose true class was learned count. The real image's own Dice is the most that can be hoped for.
+        Only pixels whose true class was learned count. The Dice of the real image is an upper bound.
 
         Parameters
         ----------
         fake : ndarray of uint8, shape (Y, X, 3)
         labels : ndarray of int, shape (Y, X)
         names : mapping of int to str
-            Which classes to report.
+            Classes to report.
 
         Returns
         -------
         dict of str to float
-            0 to 1; NaN for a class that is in neither.
+            0 to 1; NaN for a class that occurs in neither.
 
         Raises
         ------
@@ -136,13 +142,38 @@ class ColourClasses:
         """
         _require_shapes(fake, fake, labels)
         known = np.isin(labels, self.labels)
-        found, right = self.classify(fake)[known], labels[known]
+        predicted, true = self.classify(fake)[known], labels[known]
         result = {}
         for label, name in names.items():
-            a, b = found == label, right == label
+            a, b = predicted == label, true == label
             total = a.sum() + b.sum()
             result[name] = float(2 * (a & b).sum() / total) if total and label in self.labels else float("nan")
         return result
+
+
+@register_metric("delta_e", label="ΔE2000", larger_is_better=False, digits=1, scope="image")
+def delta_e(sample: ImageSample) -> float:
+    """Median colour difference ΔE2000 inside the mask."""
+    return colour_error(sample.stained, sample.real, sample.mask.astype(np.int64), {1: "mask"})["mask"]
+
+
+@register_metric("tissue_delta_e", label="ΔE2000 by tissue", larger_is_better=False, digits=1, scope="image")
+def tissue_delta_e(sample: ImageSample) -> dict[str, float]:
+    """Median colour difference ΔE2000 of each tissue, and their mean (needs ``labels.tif``)."""
+    return colour_error(sample.stained, sample.real, sample.require_labels("tissue_delta_e"), TISSUES)
+
+
+def learn_tissue_colours(samples: Iterable[ImageSample]) -> Callable[[ImageSample], dict[str, float]]:
+    """Return the metric "tissue_dice" with the tissue colours of training samples."""
+    pixels = [(sample.real, sample.require_labels("tissue_dice")) for sample in samples]
+    colours = ColourClasses.learn([real for real, _ in pixels], [labels for _, labels in pixels], list(TISSUES))
+    return lambda sample: colours.dice(sample.stained, sample.require_labels("tissue_dice"), TISSUES)
+
+
+@register_metric("tissue_dice", label="tissue Dice", larger_is_better=True, scope="image", fit=learn_tissue_colours)
+def tissue_dice(sample: ImageSample) -> dict[str, float]:
+    """Dice coefficient of each tissue by its colour, and their mean (needs ``labels.tif``)."""
+    return learn_tissue_colours([sample])(sample)
 
 
 def _require_shapes(a: RGB, b: RGB, labels: Labels) -> None:

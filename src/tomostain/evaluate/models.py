@@ -1,0 +1,161 @@
+"""Open the models and the dataset of an evaluation, and choose its pairs."""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from tomostain.dataset.dataset import Dataset, load_dataset
+from tomostain.errors import InputError
+from tomostain.evaluate.calibration import check_uncertainty_options
+from tomostain.evaluate.config import EvaluateConfig, Split
+from tomostain.io.models import REVERSE
+from tomostain.stain import Translator, load_translator
+
+ModelLike = str | os.PathLike[str] | Translator
+"""A model folder, a run that has one, or a loaded model."""
+DatasetLike = str | os.PathLike[str] | Dataset
+"""A dataset folder, or a loaded dataset."""
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """The models of an evaluation and the pairs on which they are compared.
+
+    Attributes
+    ----------
+    translators : mapping of str to Translator
+        The models by name.
+    folders : mapping of str to Path
+        The folders of those that were read from disk.
+    data : Dataset
+    fold : int or None
+        The fold on which the models were validated.
+    ids : tuple of str
+        The pairs of the split.
+    """
+
+    translators: Mapping[str, Translator]
+    folders: Mapping[str, Path]
+    data: Dataset
+    fold: int | None
+    ids: tuple[str, ...]
+
+    @classmethod
+    def open(
+        cls, models: Mapping[str, ModelLike] | Iterable[ModelLike], dataset: DatasetLike, config: EvaluateConfig
+    ) -> "Candidates":
+        """Open the models and the dataset.
+
+        Parameters
+        ----------
+        models : mapping of str to model, or iterable of models
+            A model without a name is called after the folder of its run; a loaded model, after its recipe.
+        dataset : path or Dataset
+        config : EvaluateConfig
+
+        Raises
+        ------
+        InputError
+            If there is no model or dataset, two models have one name or different folds, or the split is empty.
+        """
+        data = dataset if isinstance(dataset, Dataset) else load_dataset(Path(dataset))
+        named = _named(models)
+        folders = {name: model for name, model in named.items() if isinstance(model, Path)}
+        translators = {
+            name: _load(model, config) if isinstance(model, Path) else model for name, model in named.items()
+        }
+        if config.uncertainty:
+            check_uncertainty_options(translators)
+        fold = _common_fold(translators, config.split)
+        return cls(translators, folders, data, fold, pairs_of(data, config.split, fold))
+
+    @property
+    def ct_slices(self) -> int:
+        """The largest number of slices that a model sees."""
+        return max(translator.spec.ct_slices for translator in self.translators.values())
+
+
+def name_models(runs: Iterable[str | os.PathLike[str]]) -> dict[str, Path]:
+    """Find the model folder of each run or model, and name it after the run.
+
+    Raises
+    ------
+    InputError
+        If there is no model, or two have one name.
+    """
+    models: dict[str, Path] = {}
+    for run in map(Path, runs):
+        folder = _model_folder(run)
+        resolved = folder.resolve()
+        _add(models, resolved.parent.name if resolved.name == "model" else resolved.name, folder, str(run))
+    if not models:
+        raise InputError("compare: no model is given; name at least one run or model folder")
+    return models
+
+
+def pairs_of(data: Dataset, split: Split, fold: int | None) -> tuple[str, ...]:
+    """Return the ids of the pairs of a split.
+
+    Raises
+    ------
+    InputError
+        If it has none.
+    """
+    groups = data.split(fold)
+    ids = data.ids if split == "all" else getattr(groups, split)
+    if not ids:
+        known = ", ".join(f"{name} {len(getattr(groups, name))}" for name in ("train", "validation", "test"))
+        raise InputError(
+            f"split '{split}': {data.path} has no such pairs ({known}); choose another split", parameter="split"
+        )
+    return ids
+
+
+def _named(models: Mapping[str, ModelLike] | Iterable[ModelLike]) -> dict[str, Path | Translator]:
+    if isinstance(models, Mapping):
+        return {
+            name: model if isinstance(model, Translator) else _model_folder(Path(model))
+            for name, model in models.items()
+        }
+    named: dict[str, Path | Translator] = {}
+    for model in models:
+        if isinstance(model, Translator):
+            _add(named, model.spec.recipe, model, "loaded model")
+        else:
+            for name, folder in name_models([model]).items():
+                _add(named, name, folder, str(model))
+    if not named:
+        name_models([])
+    return named
+
+
+def _add(models: dict[str, T], name: str, model: T, source: str) -> None:
+    if name in models:
+        raise InputError(f"{source}: a second model named '{name}'; rename one of the folders")
+    models[name] = model
+
+
+def _model_folder(run: Path) -> Path:
+    folder = run if (run / "model.yaml").is_file() else run / "model"
+    if not (folder / "model.yaml").is_file():
+        raise InputError(f"{run}: neither a model nor a run with one (no model.yaml); give a RUN or MODEL folder")
+    return folder
+
+
+def _load(folder: Path, config: EvaluateConfig) -> Translator:
+    reverse = config.uncertainty and (folder / REVERSE).is_file()
+    return load_translator(folder, config.device, reverse=reverse, precision=config.stain.precision)
+
+
+def _common_fold(translators: Mapping[str, Translator], split: str) -> int | None:
+    """Return the fold on which the models were validated."""
+    folds = {name: translator.spec.fold for name, translator in translators.items()}
+    if len(set(folds.values())) > 1 and split != "test":
+        listed = ", ".join(f"{name}: {fold}" for name, fold in folds.items())
+        raise InputError(
+            f"split '{split}': the models have different folds ({listed}); compare them on 'test'", parameter="split"
+        )
+    return next(iter(folds.values()))
