@@ -1,7 +1,7 @@
 """What a file or folder is, and whether it is complete and undamaged."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -75,6 +75,56 @@ def check_path(
     if path.name.endswith(".zarr") and _is_stained(path):
         return Inspection(path, "stained volume", details=_stained(path, progress))
     return _image(path, voxel_um)
+
+
+def check_against(
+    model: str | os.PathLike[str],
+    volumes: Iterable[str | os.PathLike[str]],
+    *,
+    voxel_um: float | Sequence[float] | None = None,
+) -> Iterator[str]:
+    """Compare µCT volumes with the training data of a model. No network is run.
+
+    Parameters
+    ----------
+    model : path
+        A model folder, or a run that has one.
+    volumes : iterable of path
+        µCT volumes. Their grey values of background and bone are estimated, as before staining.
+    voxel_um : float or sequence of float, optional
+        Voxel size (z, y, x), µm, where the files do not say.
+
+    Yields
+    ------
+    str
+        One line per volume: grey-value distance and novel share with their limits, and the verdict.
+
+    Raises
+    ------
+    InputError
+        If `model` is not a model, stores nothing of its training data, or a volume cannot be opened.
+    """
+    from tomostain.imaging.intensity import volume_reference
+    from tomostain.io import load_model, open_volume
+    from tomostain.io.models import SEEN
+    from tomostain.ood import ModelReference, TrainingReference, check_volume
+
+    folder = Path(model)
+    loaded = load_model(folder if (folder / "model.yaml").is_file() else folder / "model")
+    training = None if loaded.seen is None else TrainingReference.from_arrays(loaded.seen, str(loaded.path / SEEN))
+    reference = ModelReference(loaded.spec.greys, training)
+    if training is None and not reference.grey_values:
+        raise InputError(
+            f"{folder}: the model stores nothing of its training data (exported by an older version); export it again"
+        )
+    for path in volumes:
+        volume = open_volume(Path(path), voxel_um=voxel_um)
+        try:
+            intensity = volume_reference(volume, source=str(path))
+        except InputError as error:
+            yield f"{error}; not compared"
+            continue
+        yield check_volume(reference, volume, intensity, str(path)).summary
 
 
 def _dataset(path: Path) -> tuple[str, ...]:

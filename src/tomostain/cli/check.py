@@ -6,6 +6,7 @@ import typer
 
 from tomostain.cli.common import bars, existing, triple
 from tomostain.cli.verbs import verb
+from tomostain.errors import InputError
 
 
 @verb(
@@ -16,18 +17,29 @@ from tomostain.cli.verbs import verb
     tomostain check dataset
     tomostain check run/model
     tomostain check stained.ome.zarr
+    tomostain check run/model --against reco_a reco_b
 """,
 )
 def check(
     context: typer.Context,
     path: Path = typer.Argument(help="A volume, slide, dataset, run, model or stained volume."),
+    others: list[Path] | None = typer.Argument(None, metavar="[VOLUME]...", help="More volumes for --against."),
+    against: list[Path] | None = typer.Option(
+        None, "--against", metavar="VOLUME", help="Compare a model with µCT volumes: does the training data cover them?"
+    ),
     voxel_um: str | None = typer.Option(None, help="Voxel or pixel size, µm, where the file does not say."),
 ) -> None:
     """Describe a file or folder, and check that it is complete and undamaged."""
-    from tomostain.inspection import check_path
+    from tomostain.inspection import check_against, check_path
 
     existing(path, "file or folder")
     size = triple(voxel_um, "--voxel-um")
+    if others and not against:
+        raise InputError(f"{others[0]}: check takes one path; name volumes for a model after --against")
+    if against:
+        for line in check_against(path, [*against, *(others or [])], voxel_um=size):
+            typer.echo(line)
+        return
     with bars(context) as progress:
         inspection = check_path(path, voxel_um=size, progress=progress)
     for line in inspection.describe():

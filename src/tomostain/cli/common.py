@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 OVERWRITE = typer.Option(False, "--overwrite", help="Replace existing output.")
 DRY_RUN = typer.Option(False, "--dry-run", help="Print what would be done, its size and time; write nothing.")
 DEVICE = typer.Option("auto", "--device", help="auto, cpu, cuda or cuda:N.")
-DOUBT = typer.Option(False, "--doubt", help="Write maps of doubt too (OUT/doubt), and whether they are right.")
 SEED = typer.Option(0, "--seed", help="Seed of all random numbers; the same seed gives the same bits.")
 
 

@@ -1,36 +1,55 @@
 """The verb `compare`: several runs in one table."""
 
 from pathlib import Path
-from typing import Any
 
 import typer
 
-from tomostain.cli.common import DEVICE, DOUBT, OVERWRITE, bars, use_threads
+from tomostain.cli.common import DEVICE, OVERWRITE, bars, use_threads
+from tomostain.cli.evaluate import EXCLUDE_IMPLANT, METRICS, PROTOCOLS, RENAMED, SPLIT, UNCERTAINTY, VOLUMES
 from tomostain.cli.verbs import verb
 
 
 @verb(
     order=90,
+    renamed=RENAMED,
     examples="""
-    tomostain compare comparison run-paired run-pix2pix run-cyclegan
+    tomostain compare comparison run-paired run-pix2pix run-cyclegan --dataset dataset
+    tomostain compare comparison run-a run-b --dataset dataset --metric stripe_index --volume reco_folder
 """,
 )
 def compare(
     context: typer.Context,
     out: Path = typer.Argument(help="Folder for the table and the box plots."),
     runs: list[Path] = typer.Argument(help="Runs trained on the same dataset."),
-    dataset: Path = typer.Option(..., "--dataset", help="The dataset they are compared on."),
-    split: str = typer.Option("test", help="test, validation, train or all."),
-    doubt: bool = DOUBT,
+    dataset: Path = typer.Option(..., "--dataset", help="The dataset on which they are compared."),
+    split: str = SPLIT,
+    metrics: list[str] | None = METRICS,
+    protocols: list[str] | None = PROTOCOLS,
+    volumes: list[Path] | None = VOLUMES,
+    uncertainty: bool = UNCERTAINTY,
+    exclude_implant: bool = EXCLUDE_IMPLANT,
     device: str = DEVICE,
     overwrite: bool = OVERWRITE,
 ) -> None:
-    """Set several runs side by side in one table and one figure, as Table 1 and Fig. 7 of the paper."""
+    """Compare several runs in one table and one figure, as in Table 1 and Fig. 7 of the paper."""
     from tomostain.evaluate import compare as run_comparison
+    from tomostain.evaluate.config import PROTOCOLS as ALL
 
     use_threads(context)
     with bars(context) as progress:
-        options: dict[str, Any] = {"split": split, "doubt": doubt, "device": device, "overwrite": overwrite}
-        table = run_comparison(out, runs, dataset, progress=progress, **options)
+        table = run_comparison(
+            out,
+            runs,
+            dataset,
+            split=split,
+            metrics=metrics or (),
+            protocols=protocols or ALL,
+            volumes=volumes or (),
+            uncertainty=uncertainty,
+            exclude_implant=exclude_implant,
+            device=device,
+            overwrite=overwrite,
+            progress=progress,
+        )
     typer.echo(table.to_text())
-    typer.echo(f"tables and pictures: {out}")
+    typer.echo(f"tables and figures: {out}")

@@ -56,6 +56,23 @@ class VolumeReport:
     novel_limit: float = NOVEL_SHARE_LIMIT
 
     @property
+    def summary(self) -> str:
+        """One line: both measures with their limits, and the verdict.
+
+        Examples
+        --------
+        >>> VolumeReport("scan", grey_distance=0.031, grey_limit=0.08, novel_share=0.02).summary
+        'scan: grey-value distance 0.03 (limit 0.08), novel share 2% (limit 10%): covered by the training data'
+        """
+        measures = []
+        if self.grey_distance is not None and self.grey_limit is not None:
+            measures.append(f"grey-value distance {self.grey_distance:.2f} (limit {self.grey_limit:.2f})")
+        if self.novel_share is not None:
+            measures.append(f"novel share {self.novel_share:.0%} (limit {self.novel_limit:.0%})")
+        verdict = "out of distribution" if self.messages else "covered by the training data"
+        return f"{self.source}: {', '.join(measures)}: {verdict}"
+
+    @property
     def messages(self) -> tuple[str, ...]:
         """One sentence for each measure that is out of distribution."""
         messages = []

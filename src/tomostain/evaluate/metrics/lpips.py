@@ -169,7 +169,9 @@ def _alexnet() -> Lpips:
 
 @register_metric("lpips", label="LPIPS", larger_is_better=False, min_side_px=MIN_SIDE_PX, default=True)
 def lpips_distance(a: RGB, b: RGB) -> float:
-    """Learned perceptual image patch similarity, with AlexNet on the CPU; `Lpips` has other networks and devices.
+    """Learned perceptual image patch similarity.
+
+    Uses AlexNet on the CPU. An evaluation replaces it by the network and device of its options (`with_lpips`).
 
     Parameters
     ----------
