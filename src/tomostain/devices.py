@@ -9,13 +9,14 @@ from tomostain.errors import InputError
 logger = logging.getLogger(__name__)
 
 
-def choose_device(device: str) -> torch.device:
+def choose_device(device: str | torch.device) -> torch.device:
     """Return a device by its name.
 
     Parameters
     ----------
-    device : str
-        ``"auto"`` (the first GPU, or the CPU where there is none), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``.
+    device : str or torch.device
+        ``"auto"`` (the first GPU, or the CPU where there is none), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``. A
+        `torch.device` is returned as it is.
 
     Raises
     ------
@@ -27,6 +28,8 @@ def choose_device(device: str) -> torch.device:
     >>> choose_device("cpu")
     device(type='cpu')
     """
+    if isinstance(device, torch.device):
+        return device
     if device == "auto":
         chosen = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     else:

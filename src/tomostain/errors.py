@@ -1,5 +1,8 @@
 """Errors that the user can correct: one line that names the thing, its value and the way out."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from tomostain.deprecation import renamed
 
 
@@ -31,7 +34,17 @@ class RegistrationUncertainError(InputError):
     """The input is valid, but the section could not be found with confidence. Exits with code 3.
 
     The message names the files that were written to decide by, and which hints help.
+
+    Parameters
+    ----------
+    message : str
+    candidates : sequence of tomostain.geometry.section.Section
+        The best poses, best first.
     """
+
+    def __init__(self, message: str = "", *, candidates: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.candidates = tuple(candidates)
 
 
 class InterruptedRunError(Exception):

@@ -97,7 +97,7 @@ def register_one(folder: Path, stain: str, start: str, result: Path, seed: int) 
         voxel_um = float(here.voxel_um.max())
         rgb, pixel_um, first_um = shrink_slide(slide, voxel_um)
         # White is found on the whole slide at a finer size: the coarsest level may show hardly any glass.
-        template = make_template(rgb, pixel_um, first_um, levels=slide_reference(slide))
+        template = make_template(rgb, pixel_um, first_um, colour_reference=slide_reference(slide))
         middle = template.middle_um
         if start == "identity":
             frame = np.eye(3)[:, [1, 2, 0]]

@@ -53,14 +53,14 @@ def register_one(
     from tomostain.errors import InputError
     from tomostain.io import open_slide, open_volume
     from tomostain.register.config import RegisterConfig
-    from tomostain.register.locate import locate
+    from tomostain.register.locate import locate_section
 
     torch.set_num_threads(threads)
     start, cpu = time.perf_counter(), time.process_time()
     record: dict[str, Any] = {"volume": volume_folder.parent.name, "slide": slide_path.name}
     try:
         volume, slide = open_volume(volume_folder), open_slide(slide_path)
-        located = locate(volume, slide, RegisterConfig(seed=seed))
+        located = locate_section(volume, slide, RegisterConfig(seed=seed))
         record |= located.evidence.to_dict() | {"hypothesis": located.hypothesis}
         if truth_path is not None:
             truth = yaml.safe_load(truth_path.read_text(encoding="utf-8"))

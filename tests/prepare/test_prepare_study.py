@@ -25,7 +25,7 @@ def task(tmp_path):
     write_image(tmp_path / "slide.png", rng.integers(0, 255, (30, 40, 3)).astype(np.uint8))
     task = Task("done", tmp_path / "volume", tmp_path / "slide.png", pixel_um=2.0, options={"seed": 3})
     volume, slide = open_volume(task.volume), open_slide(task.slide, pixel_um=2.0)
-    options = RegisterConfig(seed=3).model_dump(mode="json")
+    options = RegisterConfig(seed=3).to_pair()
     write_facts(
         tmp_path / "study" / "done",
         {"inputs": fingerprint(volume, slide), "hinted": False, "made_by": "study"},

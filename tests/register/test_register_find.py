@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from tomostain.geometry.section import Section, sample_volume
-from tomostain.register.find import settle, shortlist
+from tomostain.register.find import refine_with_restarts, shortlist
 from tomostain.register.poses import Poses, distance_um
 from tomostain.register.refine import Freedom, random_steps
 from tomostain.register.resolution import ResolutionLevel
+from tomostain.register.task import SearchTask
 from tomostain.register.template import STRAIN_SOFT, Template
 
 SIDE, VOXEL_UM = 72, 20.0
@@ -62,9 +63,9 @@ def test_what_rests_beside_its_place_is_brought_there(noise):
     level, template, right = noise
     beside = right.moved(random_steps(right, 15.0, 2.0, Freedom(0.01), torch.Generator().manual_seed(3)))
     assert float(distance_um(beside, right, template.corners_um)) > 0.7 * VOXEL_UM
-    settled = settle(level, template, beside, Freedom(0.01))
+    settled = refine_with_restarts(SearchTask(level, template, Freedom(0.01)), beside)
     assert float(distance_um(settled, right, template.corners_um)) < 0.1 * VOXEL_UM
-    again = settle(level, template, beside, Freedom(0.01))
+    again = refine_with_restarts(SearchTask(level, template, Freedom(0.01)), beside)
     assert torch.equal(settled.centre_um, again.centre_um)
 
 

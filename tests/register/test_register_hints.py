@@ -35,7 +35,7 @@ def test_points_that_fix_no_plane_are_refused(slide, volume, message):
 
 @pytest.mark.parametrize("text", ["a,b,c", "1,2", "0,0,0", "nan,1,1"])
 def test_an_axis_is_three_numbers(text):
-    with pytest.raises(InputError, match="--axis"):
+    with pytest.raises(InputError, match="`axis`"):
         read_axis(text)
 
 
@@ -45,7 +45,7 @@ def test_a_table_of_points_says_what_it_lacks(tmp_path):
     with pytest.raises(InputError, match="needs the columns slide_row_um, slide_column_um"):
         read_landmarks(path)
     path.write_text(",".join(COLUMNS) + "\n1,2,3,4,x\n")
-    with pytest.raises(InputError, match="no number"):
+    with pytest.raises(InputError, match="not a number"):
         read_landmarks(path)
     with pytest.raises(InputError, match="cannot be read"):
         read_landmarks(tmp_path / "none.csv")

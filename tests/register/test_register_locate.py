@@ -2,11 +2,13 @@
 
 import csv
 import dataclasses
+import logging
 import re
 import shutil
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from tests.register.conftest import SMALL
@@ -16,11 +18,13 @@ from tomostain.errors import InputError, RegistrationUncertainError
 from tomostain.geometry.section import Section
 from tomostain.imaging.intensity import IntensityReference
 from tomostain.io import open_slide, open_volume, read_image, write_image, write_stack
+from tomostain.register import register_slide
 from tomostain.register.config import RegisterConfig
-from tomostain.register.files import Hint, describe, register_files
-from tomostain.register.hints import COLUMNS, read_section
-from tomostain.register.locate import Located, check_sizes, locate, shows_metal
+from tomostain.register.files import register_files
+from tomostain.register.hints import COLUMNS, Hint, read_section
+from tomostain.register.locate import SectionLocation, check_sizes, locate_section, shows_metal
 from tomostain.register.pose_confidence import Evidence
+from tomostain.register.registration import describe
 from tomostain.register.resolution import ResolutionLevel
 from tomostain.register.template import Template
 
@@ -78,7 +82,7 @@ def test_overwriting_loses_nothing_that_is_not_ours(specimen, tmp_path):
     other = tmp_path / "pair"
     other.mkdir()
     (other / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"notes.txt: is not of a pair"):
+    with pytest.raises(InputError, match=r"notes.txt: is not a file of a pair"):
         register_files(volume, slide, other, overwrite=True)
     assert (other / "notes.txt").read_text() == "mine"
 
@@ -110,7 +114,7 @@ def test_a_hint_is_enough(specimen, tmp_path):
     truth = read_section(specimen / "truth" / "section.yaml")
     off = Section(truth.origin_um + 100.0, truth.row, truth.column, truth.slide_to_section)
     volume, slide = open_volume(specimen / "volume"), open_slide(specimen / "slide.ome.tif")
-    found = locate(volume, slide, QUICK, start=off)
+    found = locate_section(volume, slide, QUICK, hint=Hint(off))
     assert target_error_voxels(found.section, specimen) < 1.0
     assert found.evidence.sure
     points = np.array([[500.0, 700.0], [3000.0, 900.0], [1500.0, 3500.0]])
@@ -125,7 +129,7 @@ def test_a_hint_is_enough(specimen, tmp_path):
 def test_the_same_seed_gives_the_same_bits(specimen):
     volume, slide = open_volume(specimen / "volume"), open_slide(specimen / "slide.ome.tif")
     truth = read_section(specimen / "truth" / "section.yaml")
-    results = [locate(volume, slide, QUICK, start=truth) for _ in range(2)]
+    results = [locate_section(volume, slide, QUICK, hint=Hint(truth)) for _ in range(2)]
     assert results[0].section.to_dict() == results[1].section.to_dict()
     assert results[0].evidence.to_dict() == results[1].evidence.to_dict()
 
@@ -135,7 +139,7 @@ def test_a_pixel_size_ten_times_off_is_noticed(specimen):
     for factor in (0.1, 10.0):
         slide = open_slide(specimen / "slide.ome.tif", pixel_um=SMALL["pixel_um"] * factor)
         with pytest.raises(InputError, match=r"measures .* mm .* perhaps by a factor of 10"):
-            locate(volume, slide, QUICK)
+            locate_section(volume, slide, QUICK)
 
 
 def test_what_cannot_be_registered_is_named(specimen, tmp_path):
@@ -215,8 +219,8 @@ def test_what_is_found_outlives_a_pair_that_cannot_be_cut(specimen, tmp_path, mo
     def fail(*_):
         raise InputError("no glass")
 
-    monkeypatch.setattr("tomostain.register.files.cut_pair", fail)
-    with pytest.raises(InputError, match=r"no glass. The section was found: .*candidate-1.yaml holds it for --init"):
+    monkeypatch.setattr("tomostain.register.registration.cut_pair", fail)
+    with pytest.raises(InputError, match=r"no glass. The section was found; .* set `init` to .*candidate-1.yaml"):
         register_files(specimen / "volume", specimen / "slide.ome.tif", tmp_path / "p", QUICK, hint=Hint(truth))
     assert target_error_voxels(read_section(tmp_path / "p" / "candidate-1.yaml"), specimen) < 1.0
 
@@ -246,8 +250,8 @@ def test_grey_levels_by_hand_and_the_files_seed_are_used(specimen, tmp_path):
     ("strain", "words"),
     [
         ([[0.01, 0.0], [0.0, 0.012]], None),
-        ([[0.05, 0.0], [0.0, -0.05]], "strained by 5.0%; with this stain 2.4% is hardly exceeded"),
-        ([[0.05, 0.0], [0.0, 0.05]], r"\+5.0% off in size"),
+        ([[0.05, 0.0], [0.0, -0.05]], "strained by 5.0%; with this stain it is rarely more than 2.4%"),
+        ([[0.05, 0.0], [0.0, 0.05]], r"deviates by \+5.0%"),
         ([[0.0, 0.04], [0.04, 0.0]], "strained by 4.0%"),
     ],
 )
@@ -257,7 +261,7 @@ def test_more_strain_than_the_stain_explains_is_warned_of(strain, words):
     evidence = Evidence(0.9, 0.3, 1.0, 3, np.full((3, 3), np.nan))
     # Blue tissue: toluidine blue.
     template = dataclasses.replace(disc_template(0), rgb=np.full((120, 120, 3), (60, 80, 200), np.uint8))
-    located = Located(section, (section,), evidence, "dense", IntensityReference(0.0, 1.0), None, template)
+    located = SectionLocation(section, (section,), evidence, "dense", IntensityReference(0.0, 1.0), None, template)
     warnings = describe(located, RegisterConfig())["registration"]["warnings"]
     assert (len(warnings) == 1 and re.search(words, warnings[0])) if words else warnings == []
 
@@ -267,14 +271,14 @@ def stubbed(specimen, monkeypatch):
     """Let `register_files` find the truth at once."""
     truth = read_section(specimen / "truth" / "section.yaml")
     slide = open_slide(specimen / "slide.ome.tif")
-    found = locate(open_volume(specimen / "volume"), slide, QUICK, start=truth)
+    found = locate_section(open_volume(specimen / "volume"), slide, QUICK, hint=Hint(truth))
     asked = []
 
     def stub(*_, **hints):
         asked.append(hints)
         return found
 
-    monkeypatch.setattr("tomostain.register.files.locate", stub)
+    monkeypatch.setattr("tomostain.register.files.locate_section", stub)
     return asked
 
 
@@ -283,7 +287,7 @@ def test_an_axis_is_a_hint_and_is_noted(specimen, tmp_path, stubbed, made_by):
     hint = Hint(axis=np.array([0.0, 1.0, 0.0])) if made_by == "person" else Hint()
     out = tmp_path / "p"
     register_files(specimen / "volume", specimen / "slide.ome.tif", out, QUICK, hint=hint, made_by=made_by)
-    assert stubbed[0]["axis"] is hint.axis
+    assert stubbed[0]["hint"] is hint
     values = yaml.safe_load((out / "pair.yaml").read_text())
     assert values["hinted"] is (made_by == "person")
     assert values["made_by"] == made_by
@@ -293,12 +297,12 @@ def test_candidates_lose_nothing_that_was_drawn_or_is_not_ours(specimen, tmp_pat
     def fail(*_):
         raise InputError("no glass")
 
-    monkeypatch.setattr("tomostain.register.files.cut_pair", fail)
+    monkeypatch.setattr("tomostain.register.registration.cut_pair", fail)
     out = tmp_path / "p"
     out.mkdir()
     (out / "exclude.tif").write_bytes(b"drawn by hand")
     inputs = (specimen / "volume", specimen / "slide.ome.tif", out, QUICK)
-    with pytest.raises(InputError, match=r"p/candidate-1.yaml holds it"):
+    with pytest.raises(InputError, match=r"set `init` to .*p/candidate-1.yaml"):
         register_files(*inputs, overwrite=True)
     assert (out / "exclude.tif").read_bytes() == b"drawn by hand"
     # Beside a pair that is there, in a folder that holds a person's notes.
@@ -306,6 +310,78 @@ def test_candidates_lose_nothing_that_was_drawn_or_is_not_ours(specimen, tmp_pat
     beside = tmp_path / "p-candidates"
     beside.mkdir()
     (beside / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"notes.txt: is not of a pair"):
+    with pytest.raises(InputError, match=r"notes.txt: is not a file of a pair"):
         register_files(*inputs, overwrite=True)
     assert (beside / "notes.txt").read_text() == "mine"
+
+
+def test_arrays_are_registered_without_writing(pair, specimen):
+    truth = read_section(specimen / "truth" / "section.yaml")
+    volume, slide = open_volume(specimen / "volume"), open_slide(specimen / "slide.ome.tif")
+    arrays = (np.asarray(volume), volume.voxel_um), (slide.read()[0], slide.pixel_um)
+    result = register_slide(*arrays, QUICK, hint=Hint(truth), device="cpu")
+    assert target_error_voxels(result.section, specimen) < 1.0
+    assert result.confidence == result.evidence.confidence > 0.5
+    assert result.pair.ct.shape == result.pair.mask.shape == result.pair.histology.shape[:2]
+    assert result.warnings == []
+    opened = register_slide(volume, slide, QUICK, hint=Hint(truth))
+    assert np.array_equal(opened.pair.ct, result.pair.ct)
+    assert np.array_equal(opened.pair.histology, result.pair.histology)
+
+
+def test_an_array_is_written_as_a_pair_with_a_digest_of_its_pixels(specimen, tmp_path):
+    truth = read_section(specimen / "truth" / "section.yaml")
+    slide = (open_slide(specimen / "slide.ome.tif").read()[0], SMALL["pixel_um"])
+    result = register_slide(specimen / "volume", slide, QUICK, hint=Hint(truth), pair_out=tmp_path / "p")
+    written = load_pair(tmp_path / "p")
+    assert np.array_equal(written.ct, result.pair.ct)
+    values = yaml.safe_load((tmp_path / "p" / "pair.yaml").read_text())
+    assert len(values["inputs"]["slide"]["digest"]) == 64
+
+
+def test_an_array_without_a_size_is_refused():
+    with pytest.raises(InputError, match=r"give `volume` as \(array, voxel_um\)"):
+        register_slide(np.zeros((8, 8, 8)), (np.zeros((8, 8, 3), np.uint8), 1.0))
+    with pytest.raises(InputError, match=r"give `slide` as \(array, pixel_um\)"):
+        register_slide((np.zeros((8, 8, 8)), 5.0), np.zeros((8, 8, 3), np.uint8))
+
+
+def test_an_uncertain_result_has_its_candidates(specimen):
+    truth = read_section(specimen / "truth" / "section.yaml")
+    strict = QUICK.model_copy(update={"threshold": 1.0})
+    with pytest.raises(RegistrationUncertainError, match="not sure where the section lies") as caught:
+        register_slide(specimen / "volume", specimen / "slide.ome.tif", strict, hint=Hint(truth))
+    assert target_error_voxels(caught.value.candidates[0], specimen) < 1.0
+
+
+def test_the_device_is_passed_to_the_search(specimen, monkeypatch):
+    with pytest.raises(InputError, match="device"):
+        register_slide(specimen / "volume", specimen / "slide.ome.tif", QUICK, device="nonsense")
+    monkeypatch.setattr("tomostain.register.locate.choose_device", lambda device: torch.device("meta"))
+    truth = read_section(specimen / "truth" / "section.yaml")
+    with pytest.raises(Exception, match="meta"):
+        register_slide(specimen / "volume", specimen / "slide.ome.tif", QUICK, hint=Hint(truth))
+
+
+def test_decisions_are_logged(specimen, caplog):
+    truth = read_section(specimen / "truth" / "section.yaml")
+    with caplog.at_level(logging.INFO, logger="tomostain.register"):
+        register_slide(specimen / "volume", specimen / "slide.ome.tif", QUICK, hint=Hint(truth), device="cpu")
+    for words in ("device of the search: cpu", "intensity reference: background", "searched at", "confidence"):
+        assert words in caplog.text
+
+
+def test_the_older_names_work_with_a_warning(specimen):
+    from tomostain.register import locate
+
+    truth = read_section(specimen / "truth" / "section.yaml")
+    volume, slide = open_volume(specimen / "volume"), open_slide(specimen / "slide.ome.tif")
+    with pytest.warns(DeprecationWarning, match="now locate_section"):
+        location = locate.locate(volume, slide, QUICK, start=truth)
+    with pytest.warns(DeprecationWarning, match="now SectionLocation"):
+        assert isinstance(location, locate.Located)
+    with pytest.warns(DeprecationWarning, match="most_voxels is now max_voxels"):
+        config = RegisterConfig.from_dict({"most_voxels": 100})
+    assert config.max_voxels == 100
+    assert list(config.to_pair())[3:8] == ["most_strain", "side", "step_deg", "candidates", "most_voxels"]
+    assert RegisterConfig.from_pair(config.to_pair()) == config

@@ -7,11 +7,13 @@ import torch
 from tests.register.test_register_search import blobs, oblique, template_of
 from tomostain.geometry.section import Section
 from tomostain.register.config import RegisterConfig
-from tomostain.register.find import Found
-from tomostain.register.locate import better, weigh
-from tomostain.register.pose_confidence import Evidence, detail, restarts
+from tomostain.register.find import PoseCandidates
+from tomostain.register.full_resolution import accept_if_not_worse
+from tomostain.register.locate import collect_evidence
+from tomostain.register.pose_confidence import Evidence, compare_detail, returning_restarts
 from tomostain.register.poses import Poses
 from tomostain.register.refine import Freedom
+from tomostain.register.task import SearchTask
 
 
 def test_detail_is_one_at_the_right_place_and_little_elsewhere():
@@ -21,7 +23,7 @@ def test_detail_is_one_at_the_right_place_and_little_elsewhere():
     right = Poses.from_section(section, template.middle_um)
     step = torch.zeros(1, 9)
     step[0, :3] = torch.tensor([400.0, 0.0, 0.0])
-    found = detail(level, template, Poses.stack([right, right.moved(step)]))
+    found = compare_detail(level, template, Poses.stack([right, right.moved(step)]))
     assert float(found.correlation[0]) > 0.99
     assert float(found.correlation[1]) < 0.5
     assert torch.nan_to_num(found.regions[0], 1.0).min() > 0.95
@@ -33,7 +35,7 @@ def test_detail_does_not_see_a_coarse_gradient():
     template = template_of(level, section, (24, 24))
     ramp = np.linspace(-1, 1, 24, dtype=np.float32)[:, None] * np.ones((1, 24), np.float32)
     only_ramp = type(template)(ramp, template.screw, template.weight, template.rgb, 50.0, 0.0, ("none",))
-    found = detail(level, only_ramp, Poses.from_section(section, template.middle_um))
+    found = compare_detail(level, only_ramp, Poses.from_section(section, template.middle_um))
     assert abs(float(found.correlation[0])) < 0.3
 
 
@@ -42,8 +44,8 @@ def test_restarts_near_the_right_pose_come_back_and_the_seed_decides():
     section = oblique(level)
     template = template_of(level, section, (24, 24))
     pose = Poses.from_section(section, template.middle_um)
-    first = restarts(level, template, pose, Freedom(), seed=1)
-    assert first == restarts(level, template, pose, Freedom(), seed=1)
+    first = returning_restarts(SearchTask(level, template, Freedom()), pose, seed=1)
+    assert first == returning_restarts(SearchTask(level, template, Freedom()), pose, seed=1)
     assert first >= 0.75
 
 
@@ -72,10 +74,11 @@ def test_a_lone_candidate_is_ahead_of_nothing_and_a_margin_is_capped(hinted, mos
     template = template_of(level, section, (24, 24))
     pose = Poses.from_section(section, template.middle_um)
     config = RegisterConfig(restarts=2)
-    alone = weigh(level, template, Found(pose, torch.tensor([1.9]), 1), Freedom(), config, hinted)
+    task = SearchTask(level, template, Freedom())
+    alone = collect_evidence(task, PoseCandidates(pose, torch.tensor([1.9]), 1), config, hinted=hinted)
     assert alone.margin == 0.0
-    two = Found(Poses.stack([pose, pose]), torch.tensor([1.9, 0.2]), 1)
-    assert weigh(level, template, two, Freedom(), config, hinted).margin == pytest.approx(most)
+    two = PoseCandidates(Poses.stack([pose, pose]), torch.tensor([1.9, 0.2]), 1)
+    assert collect_evidence(task, two, config, hinted=hinted).margin == pytest.approx(most)
 
 
 def test_sharpening_that_loses_the_way_is_undone_and_the_confidence_is_that_of_the_result():
@@ -83,11 +86,12 @@ def test_sharpening_that_loses_the_way_is_undone_and_the_confidence_is_that_of_t
     section = oblique(level)
     template = template_of(level, section, (24, 24))
     pose = Poses.from_section(section, template.middle_um)
+    task = SearchTask(level, template, Freedom())
     away = Section(section.origin_um + 300.0, section.row, section.column, section.slide_to_section)
-    kept, fit = better(level, template, pose, away)
+    kept, fit = accept_if_not_worse(task, pose, away)
     np.testing.assert_allclose(kept.to_volume_um([0.0, 0.0]), section.to_volume_um([0.0, 0.0]), atol=0.1)
     assert fit > 0.99
     # And the other way round: what sharpening found is taken.
-    there, fit = better(level, template, Poses.from_section(away, template.middle_um), section)
+    there, fit = accept_if_not_worse(task, Poses.from_section(away, template.middle_um), section)
     assert there is section
     assert fit > 0.99

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from tomostain.geometry.section import Section
-from tomostain.register.poses import Poses, distance_um, distinct
+from tomostain.register.poses import Poses, distance_um, select_distinct
 
 MIDDLE = np.array([900.0, 1300.0])
 
@@ -61,9 +61,9 @@ def test_distinct_keeps_the_best_of_those_that_are_near():
     step[:, 1] = torch.tensor([0.0, 5.0, 100.0, 104.0])
     poses = Poses.stack([pose] * 4).moved(step)
     corners = torch.tensor([[-50.0, -50.0], [50.0, 50.0]])
-    kept = distinct(poses, torch.tensor([0.1, 0.9, 0.5, 0.4]), corners, 20.0, 10)
+    kept = select_distinct(poses, torch.tensor([0.1, 0.9, 0.5, 0.4]), corners, 20.0, 10)
     assert kept.tolist() == [1, 2]
-    assert distinct(poses, torch.tensor([0.1, 0.9, 0.5, 0.4]), corners, 20.0, 1).tolist() == [1]
+    assert select_distinct(poses, torch.tensor([0.1, 0.9, 0.5, 0.4]), corners, 20.0, 1).tolist() == [1]
     torch.testing.assert_close(distance_um(poses, pose, corners)[:, 0], step[:, 1], atol=1e-3, rtol=0)
 
 

@@ -10,7 +10,7 @@ from scipy import ndimage
 from tomostain.geometry.section import Section, grid_um
 from tomostain.imaging.intensity import IntensityReference
 from tomostain.register.refine import trilinear
-from tomostain.register.resolution import ResolutionLevel, coarser, read_coarse, read_slab, scaled
+from tomostain.register.resolution import ResolutionLevel, coarser, read_coarse, read_slab, scale_to_bone
 
 UNIT = IntensityReference(0.0, 1.0)
 
@@ -39,7 +39,7 @@ def smooth_values(shape, seed=0):
 
 def test_blocks_are_means_and_lie_where_they_were():
     values = smooth_values((100, 130, 90))
-    level = read_coarse(Scan(values), UNIT, most=64)
+    level = read_coarse(Scan(values), UNIT, max_voxels=64)
     assert level.voxel_um.tolist() == [20.0, 20.0, 20.0]
     assert level.origin_um.tolist() == [5.0, 5.0, 5.0]
     blocks = values.reshape(50, 2, 65, 2, 45, 2).mean(axis=(1, 3, 5))
@@ -48,13 +48,13 @@ def test_blocks_are_means_and_lie_where_they_were():
 
 def test_a_large_volume_is_read_a_few_slices_at_a_time():
     scan = Scan(np.zeros((400, 20, 20), np.uint16))
-    level = read_coarse(scan, UNIT, most=50)
+    level = read_coarse(scan, UNIT, max_voxels=50)
     assert scan.most <= 40
     assert max(level.values.shape) <= 55
 
 
 def test_the_grey_scale_is_background_0_bone_1_clipped():
-    assert scaled(
+    assert scale_to_bone(
         np.array([100, 200, 150, 65535], np.uint16), IntensityReference(100.0, 200.0)
     ).tolist() == pytest.approx([0.0, 1.0, 0.5, 1.2])
 
@@ -84,7 +84,7 @@ def test_the_slab_is_the_volume_resampled():
 
 @pytest.mark.parametrize("side", [563, 845, 1126, 1408, 1690, 1970, 64, 2000])
 def test_a_volume_of_any_length_is_read(side):
-    level = read_coarse(Scan(np.zeros((side, 4, 4), np.float32)), UNIT, most=256)
+    level = read_coarse(Scan(np.zeros((side, 4, 4), np.float32)), UNIT, max_voxels=256)
     assert level.values.shape[0] <= 1.1 * 256
 
 

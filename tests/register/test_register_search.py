@@ -53,7 +53,7 @@ def test_the_score_is_the_normalised_cross_correlation():
     level = blobs()
     section = oblique(level)
     template = template_of(level, section, (24, 24))
-    grid = Grid(side=32, step_deg=30.0, kept=1, normals=section.normal[None])
+    grid = Grid(side=32, step_deg=30.0, peaks=1, normals=section.normal[None])
     poses, scores = search(level, template, grid)
     best = poses[scores.argmax()[None]]
     picture = template.picture(50.0)

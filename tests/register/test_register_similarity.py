@@ -49,5 +49,5 @@ def test_what_the_mask_leaves_out_does_not_count():
 def test_errors_name_the_shapes():
     with pytest.raises(ValueError, match=r"\(2, 2\) and \(3, 3\)"):
         joint_histogram(np.zeros((2, 2)), np.zeros((3, 3)))
-    with pytest.raises(ValueError, match="nothing to compare"):
+    with pytest.raises(ValueError, match="nothing can be compared"):
         joint_histogram(np.zeros((2, 2)), np.zeros((2, 2)), np.zeros((2, 2), bool))

@@ -152,6 +152,6 @@ def test_texture_does_not_depend_on_the_thickness_of_the_wash(factor):
 def test_white_given_by_hand_goes_before_what_is_found():
     rgb = drawn_section()
     levels = ColourReference((200.0, 245.0, 245.0), 0.0, 255.0)
-    found, by_hand = make_template(rgb, 20.0), make_template(rgb, 20.0, levels=levels)
-    assert found.levels.white == pytest.approx((245.0,) * 3, abs=1.0)
-    assert by_hand.levels is levels
+    found, by_hand = make_template(rgb, 20.0), make_template(rgb, 20.0, colour_reference=levels)
+    assert found.colour_reference.white == pytest.approx((245.0,) * 3, abs=1.0)
+    assert by_hand.colour_reference is levels

@@ -40,6 +40,7 @@ def prepare(
     ct_slices: int | None = typer.Option(
         None, min=1, help="Neighbouring µCT slices to store, for recipes with several input slices."
     ),
+    device: str = typer.Option("auto", "--device", help="Device of the registrations: auto, cpu, cuda or cuda:N."),
     jobs: int = typer.Option(0, min=0, help="Simultaneous registrations (0: one for every two cores)."),
     halves: bool = typer.Option(
         False, "--halves", help="Aligned images: train on the left halves, test on the right halves."
@@ -96,7 +97,7 @@ def prepare(
             plan = PrepareConfig.from_dict(values, source)
             for line in described_volumes(table):
                 typer.echo(f"volume: {line}")
-            dataset = prepare_specimens(table, out, plan, overwrite=overwrite, progress=progress)
+            dataset = prepare_specimens(table, out, plan, overwrite=overwrite, device=device, progress=progress)
     for name, reason in left_out(registration_folder(out)).items() if not aligned else ():
         typer.echo(f"left out: {name}: {reason}")
     typer.echo(f"dataset: {out}: {len(dataset.ids)} pairs, {len(dataset.folds)} folds, {len(dataset.test)} for testing")

@@ -1,10 +1,11 @@
-"""The verb `register`: find the section of a slide in a volume."""
+"""The verb `register`: search for the section of a slide in a volume."""
 
 from pathlib import Path
 
 import typer
 
 from tomostain.cli.common import (
+    DEVICE,
     DRY_RUN,
     OVERWRITE,
     SEED,
@@ -46,7 +47,7 @@ def register(
         None, "--init", help="YAML with an initial pose. Only its neighbourhood is searched."
     ),
     landmarks: Path | None = typer.Option(
-        None, help="CSV of matching points, µm: slide_row_um, slide_column_um, z_um, y_um, x_um (three or more)."
+        None, help="CSV of three or more matching points, µm: slide_row_um, slide_column_um, z_um, y_um, x_um."
     ),
     axis: str | None = typer.Option(None, help="A direction z,y,x within the section, such as the axis of the screw."),
     accept: bool = typer.Option(
@@ -57,6 +58,7 @@ def register(
     ),
     config: Path | None = typer.Option(None, help="YAML with settings of this stage. Options override it."),
     seed: int = SEED,
+    device: str = DEVICE,
     overwrite: bool = OVERWRITE,
     dry_run: bool = DRY_RUN,
 ) -> None:
@@ -67,8 +69,8 @@ def register(
     command exits with code 3 and writes candidates (PAIR/candidate-1.png …) to choose from.
     """
     from tomostain.register.config import RegisterConfig
-    from tomostain.register.files import Hint, register_files
-    from tomostain.register.hints import read_axis, read_landmarks, read_section
+    from tomostain.register.files import register_files
+    from tomostain.register.hints import Hint, read_axis, read_landmarks, read_section
 
     if init is not None and landmarks is not None:
         raise InputError("--init and --landmarks: give only one of them")
@@ -85,13 +87,13 @@ def register(
     start = read_section(init) if init else read_landmarks(landmarks) if landmarks else None
     hint = Hint(start, read_axis(axis) if axis else None, accept)
     if dry_run:
-        for line in _plan(volume, slide, size, pixel_um, dataset, settings.most_voxels):
+        for line in _plan(volume, slide, size, pixel_um, dataset, settings.max_voxels):
             typer.echo(line)
         return
     use_threads(context)
     show_volume(volume, size, dataset)
     with bars(context) as progress:
-        located = register_files(
+        registration = register_files(
             volume,
             slide,
             pair,
@@ -101,9 +103,10 @@ def register(
             pixel_um=pixel_um,
             dataset=dataset,
             overwrite=overwrite,
+            device=device,
             progress=progress,
         )
-    evidence = located.evidence
+    evidence = registration.evidence
     typer.echo(f"confidence: {evidence.confidence:.2f} (detail {evidence.detail:.2f}, margin {evidence.margin:.2f})")
     typer.echo(f"pair:       {pair}")
     typer.echo(f"check:      {pair / 'qc.png'}, {pair / 'volume.png'}")

@@ -50,6 +50,34 @@ class Slide:
     levels: tuple[Level, ...]
     _read_level: Callable[[int], NDArray[Any]] = field(repr=False)
 
+    @classmethod
+    def from_array(cls, rgb: NDArray[np.uint8], pixel_um: float, name: str = "slide") -> "Slide":
+        """Make a slide with one level from an array.
+
+        Parameters
+        ----------
+        rgb : ndarray of uint8, shape (rows, columns, 3)
+            Colours. The array is not copied.
+        pixel_um : float
+            Pixel size, µm.
+        name : str
+            Used in messages and as `path`.
+
+        Raises
+        ------
+        InputError
+            If the array has another shape or type, or the pixel size is not a length.
+
+        Examples
+        --------
+        >>> Slide.from_array(np.zeros((4, 6, 3), np.uint8), 2.5).shape
+        (4, 6)
+        """
+        if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or not rgb.size:
+            raise InputError(f"{name}: a slide is a uint8 array (rows, columns, 3), found {rgb.dtype} {rgb.shape}")
+        shape, length = (rgb.shape[0], rgb.shape[1]), check_length_um(pixel_um, "pixel_um")
+        return cls(Path(name), shape, length, ((shape, length),), lambda _: rgb)
+
     def read(self, wanted_pixel_um: float | None = None) -> tuple[NDArray[np.uint8], float]:
         """Read the coarsest level that is still at least as fine as wanted.
 

@@ -130,6 +130,7 @@ def prepare_specimens(
     config: PrepareConfig | None = None,
     *,
     overwrite: bool = False,
+    device: str = "auto",
     progress: Progress = silent,
 ) -> Dataset:
     """Extract pairs from volumes and slides, normalise and mask them, and divide them into folds.
@@ -147,6 +148,8 @@ def prepare_specimens(
     config : PrepareConfig, optional
     overwrite : bool
         Replace a dataset at `out`. Its `exclude.tif` files are copied.
+    device : str
+        Where registration computes: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     progress : Progress
         Called for each pair.
 
@@ -162,7 +165,7 @@ def prepare_specimens(
     config = config or PrepareConfig()
     # Raise before the search, not after it.
     refuse_existing(Path(out), overwrite, "dataset")
-    rows = find_sections(read_table(Path(table)), registration_folder(out), config, progress)
+    rows = find_sections(read_table(Path(table)), registration_folder(out), config, device, progress)
     sources = [table, *(row.path(column) for row in rows for column in ("volume", "slide", "section"))]
     voxel_um = config.voxel_um
     with new_dataset(out, [row.id for row in rows], overwrite=overwrite, sources=sources) as writer:
@@ -236,7 +239,9 @@ def registration_folder(out: Path) -> Path:
     return Path(out).with_name(f"{Path(out).name}-registration")
 
 
-def find_sections(rows: list[_Row], folder: Path, config: PrepareConfig, progress: Progress = silent) -> list[_Row]:
+def find_sections(
+    rows: list[_Row], folder: Path, config: PrepareConfig, device: str = "auto", progress: Progress = silent
+) -> list[_Row]:
     """Register the lines without a section. Lines whose section is not found are dropped.
 
     Raises
@@ -256,6 +261,7 @@ def find_sections(rows: list[_Row], folder: Path, config: PrepareConfig, progres
             row.number("pixel_um"),
             row.values.get("dataset") or None,
             _options(row, config),
+            device,
         )
         for row in unknown
     ]

@@ -36,6 +36,8 @@ class Task:
     dataset : str or None
     options : mapping
         Options of `RegisterConfig`.
+    device : str
+        Where to compute: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     """
 
     id: str
@@ -45,6 +47,7 @@ class Task:
     pixel_um: float | None = None
     dataset: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "auto"
 
 
 def register_study(tasks: Sequence[Task], folder: Path, jobs: int = 0, progress: Progress = silent) -> dict[str, Path]:
@@ -120,7 +123,7 @@ def is_done(task: Task, pair: Path) -> bool:
         return True
     try:
         # Read as a configuration, so that keys that did not exist in an older version get their defaults.
-        before = RegisterConfig.from_dict(values.get("registration", {}).get("options", {}))
+        before = RegisterConfig.from_pair(values.get("registration", {}).get("options", {}))
     except InputError:
         return False
     return same_files and before == RegisterConfig.from_dict(task.options)
@@ -144,9 +147,19 @@ def _register(task: Task, out: Path, threads: int) -> str:
     torch.set_num_threads(threads)
     try:
         config = RegisterConfig.from_dict(task.options)
-        sizes: dict[str, Any] = {"voxel_um": task.voxel_um, "pixel_um": task.pixel_um, "dataset": task.dataset}
-        # An existing result is of other files or options: see `is_done`.
-        register_files(task.volume, task.slide, out, config, overwrite=True, made_by="study", **sizes)
+        register_files(
+            task.volume,
+            task.slide,
+            out,
+            config,
+            voxel_um=task.voxel_um,
+            pixel_um=task.pixel_um,
+            dataset=task.dataset,
+            # An existing result is of other files or options: see `is_done`.
+            overwrite=True,
+            made_by="study",
+            device=task.device,
+        )
     except InputError as error:
         return str(error)
     except Exception as error:  # one specimen must not stop the study

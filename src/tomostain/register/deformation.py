@@ -1,7 +1,7 @@
-"""A smooth local deformation of the histology after the affine: soft tissue that has shifted (paper section 3).
+"""A smooth local deformation of the histology after the affine, for soft tissue that has moved (paper section 3).
 
-Off by default and reported apart: it can draw what is not there. SimpleITK's B-splines maximise Mattes mutual
-information (Mattes et al. 2003, IEEE TMI 22, 120).
+Off by default and reported separately, because it can create false agreement. B-splines of SimpleITK maximise Mattes
+mutual information (Mattes et al. 2003, IEEE TMI 22, 120).
 """
 
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ Float32 = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Deformation:
-    """What the deformation did.
+    """A deformation and its effect.
 
     Attributes
     ----------
     shift_um : ndarray of float32, shape (Y, X, 2)
-        Where in the histology each pixel is taken from, less its own place (row, column), µm.
+        Displacement (row, column), µm: each pixel takes the value of the histology at its position plus this.
     before, after : float
         Mutual information of µCT and histology, bits.
     """
@@ -45,9 +45,9 @@ def deform(
     mask: NDArray[np.bool_],
     pixel_um: float,
     mesh_um: float = 600.0,
-    most_um: float = 80.0,
+    max_um: float = 80.0,
 ) -> Deformation:
-    """Find the smooth field that makes the histology fit the µCT best.
+    """Find the smooth deformation of the histology that fits the µCT best.
 
     Parameters
     ----------
@@ -57,14 +57,14 @@ def deform(
         Where they correspond.
     pixel_um : float
     mesh_um : float
-        Distance of the spline's knots: nothing finer is deformed.
-    most_um : float
-        Longest shift that is believed; where more comes out, the field is scaled down to it.
+        Distance of the knots of the spline, µm.
+    max_um : float
+        Largest displacement, µm. A larger result is scaled down to it.
 
     Returns
     -------
     Deformation
-        Nothing moves where the optimum found does not raise the mutual information.
+        Zero if the optimum does not increase the mutual information.
 
     Raises
     ------
@@ -84,18 +84,18 @@ def deform(
     method.SetShrinkFactorsPerLevel([4, 2])
     method.SetSmoothingSigmasPerLevel([2, 1])
     method.SetInitialTransform(start, inPlace=True)
-    # One thread: the order of its sums is part of the result.
+    # One thread, because the order of summation changes the result.
     method.SetNumberOfThreads(1)
     transform = method.Execute(fixed, moving)
     to_field = sitk.TransformToDisplacementFieldFilter()
     to_field.SetReferenceImage(fixed)
     shift = sitk.GetArrayFromImage(to_field.Execute(transform))[..., ::-1].astype(np.float32) * pixel_um
     length = float(np.hypot(shift[..., 0], shift[..., 1])[mask].max()) if mask.any() else 0.0
-    shift = np.ascontiguousarray(shift * min(1.0, most_um / max(length, 1e-6)), dtype=np.float32)
+    shift = np.ascontiguousarray(shift * min(1.0, max_um / max(length, 1e-6)), dtype=np.float32)
     before = mutual_information(ct[mask], grey[mask])
     after = mutual_information(ct[mask], warp(grey, (shift / pixel_um).astype(np.float32))[mask])
     if after <= before:
-        # The optimiser's measure is not quite this one; what does not help is not done.
+        # The optimiser uses another estimate of the mutual information.
         return Deformation(np.zeros_like(shift), before, before)
     return Deformation(shift, before, after)
 
@@ -111,12 +111,12 @@ def load_simpleitk() -> Any:
     try:
         import SimpleITK
     except ImportError:
-        raise InputError("--deform: needs SimpleITK; pip install 'tomostain[io]'") from None
+        raise InputError("`deform=True` needs SimpleITK; pip install 'tomostain[io]'") from None
     return SimpleITK
 
 
 def warp(image: NDArray[np.generic], shift_px: Float32) -> Float32:
-    """Return an image (Y, X) or (Y, X, C) taken from each pixel's place plus `shift_px` (Y, X, 2); edges repeat."""
+    """Interpolate an image (Y, X) or (Y, X, C) at each pixel plus `shift_px` (Y, X, 2). The border is repeated."""
     rows, columns = np.indices(shift_px.shape[:2])
     index = np.stack([rows + shift_px[..., 0], columns + shift_px[..., 1]], axis=-1)
     channels = image[..., None] if image.ndim == 2 else image

@@ -1,4 +1,4 @@
-"""The pictures of a registration: `qc.png`, the section drawn in the volume, and candidates to choose from."""
+"""Figures of a registration: `qc.png`, the section in the volume, and candidates."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ Rgb = NDArray[np.uint8]
 
 
 def edge_overlay(grey: Rgb, histology: Rgb) -> Rgb:
-    """Draw the outlines of bone and screw in the histology over the µCT: they must lie on its edges."""
+    """Draw the outlines of bone and screw in the histology over the µCT. They must coincide with its edges."""
     edges = find_boundaries(rigid_histology(histology), mode="inner")
     shown = grey.copy()
     shown[edges] = _EDGE
@@ -33,28 +33,28 @@ def edge_overlay(grey: Rgb, histology: Rgb) -> Rgb:
 
 
 def write_registration(path: Path, ct: NDArray[np.uint16], histology: Rgb, mask: NDArray[np.bool_], title: str) -> None:
-    """Write `qc.png`: µCT, histology, checkerboard, edges over µCT, mask, and the joint histogram.
+    """Write `qc.png`: µCT, histology, checkerboard, edges over the µCT, mask, and joint histogram.
 
     Parameters
     ----------
     path : Path
         PNG.
     ct, histology, mask
-        Of the pair, on one grid.
+        Images of the pair.
     title : str
-        A line above: scores and confidence.
+        Scores and confidence.
     """
     import matplotlib.pyplot as plt
 
     step = max(1, -(-max(ct.shape) // _SIDE_PX))
     grey, colour = (block_mean(image, step).astype(np.uint8) for image in (ct_to_grey(ct), histology))
-    seen = block_mean(mask, step) > 0.5
+    masked = block_mean(mask, step) > 0.5
     panels = {
         "µCT": grey,
         "histology": colour,
         "checkerboard": checkerboard(grey, colour),
         "edges of the histology over the µCT": edge_overlay(grey, colour),
-        f"correspondence mask ({mask.mean():.0%})": draw_mask(colour, seen),
+        f"correspondence mask ({mask.mean():.0%})": draw_mask(colour, masked),
     }
     figure, axes = plt.subplots(2, 3, figsize=(13.5, 9.4), layout="constrained")
     for axis, (name, image) in zip(axes.flat, panels.items(), strict=False):
@@ -73,7 +73,7 @@ def write_registration(path: Path, ct: NDArray[np.uint16], histology: Rgb, mask:
 
 
 def write_in_volume(path: Path, level: ResolutionLevel, template: Template, section: Section) -> None:
-    """Draw the slide where it lies in the volume, in 3D, from two sides; the volume's mean projections on the walls."""
+    """Draw the slide in the volume in 3D from two sides, with mean projections of the volume on the walls."""
     import matplotlib.pyplot as plt
 
     figure = plt.figure(figsize=(11, 5.4), layout="constrained")
@@ -81,7 +81,7 @@ def write_in_volume(path: Path, level: ResolutionLevel, template: Template, sect
     colours, mm = _picture_in_space(template, section)
     for number, azimuth in enumerate((-60, 30), start=1):
         axis = figure.add_subplot(1, 2, number, projection="3d", computed_zorder=False)
-        # The walls behind, as seen from this azimuth.
+        # The walls that are behind the slide at this azimuth.
         for places, greys in _walls(level, far=(0.0, 1.0, 0.0) if number == 1 else (0.0, 0.0, 0.0)):
             _draw_surface(axis, places, greys)
         _draw_surface(axis, mm, colours)
@@ -89,30 +89,30 @@ def write_in_volume(path: Path, level: ResolutionLevel, template: Template, sect
         axis.set(xlabel="x, mm", ylabel="y, mm", zlabel="z, mm")
         axis.set_box_aspect(side_mm[::-1] / side_mm.max())
         axis.view_init(22, azimuth)
-    figure.suptitle("the slide in the volume; on the walls: the volume's mean along each axis", fontsize=10)
+    figure.suptitle("Slide in the volume. Walls: mean of the volume along each axis", fontsize=10)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=95)
     plt.close(figure)
 
 
 def _draw_surface(axis: Any, places_mm: NDArray[np.float64], colours: NDArray[np.float32]) -> None:
-    """Draw a coloured surface whose places (R, C, 3) are (z, y, x)."""
+    """Draw a coloured surface at positions (R, C, 3) in (z, y, x)."""
     z, y, x = np.moveaxis(places_mm, -1, 0)
     axis.plot_surface(x, y, z, facecolors=colours, rstride=1, cstride=1, shade=False, antialiased=False)
 
 
 def _walls(
-    level: ResolutionLevel, far: tuple[float, float, float], most: int = 90
+    level: ResolutionLevel, far: tuple[float, float, float], max_side: int = 90
 ) -> list[tuple[NDArray[np.float64], NDArray[np.float32]]]:
-    """Return places (R, C, 3), mm, and greys (R, C, 4) of the mean projection on the wall across each axis.
+    """Return positions (R, C, 3), mm, and greys (R, C, 4) of the mean projection on the wall across each axis.
 
-    `far` says for (z, y, x) whether the wall is at the axis' start (0) or end (1).
+    `far` gives for (z, y, x) whether the wall is at the start (0) or the end (1) of the axis.
     """
     values, side_mm = level.values.numpy(), level.side_um.numpy() / 1e3
     walls = []
     for across in range(3):
         image = values.mean(axis=across)
-        image = image[:: max(1, image.shape[0] // most), :: max(1, image.shape[1] // most)]
+        image = image[:: max(1, image.shape[0] // max_side), :: max(1, image.shape[1] // max_side)]
         low, high = np.percentile(image, (1, 99.5))
         grey = np.clip((image - low) / max(high - low, 1e-6), 0, 1).astype(np.float32)
         others = [i for i in range(3) if i != across]
@@ -125,22 +125,22 @@ def _walls(
 
 
 def _picture_in_space(
-    template: Template, section: Section, most: int = 110
+    template: Template, section: Section, max_side: int = 110
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Return the slide thinned: colours (R, C, 4) and places in the volume (R, C, 3), mm."""
-    step = max(1, -(-max(template.rgb.shape[:2]) // most))
+    """Return the slide at low resolution: colours (R, C, 4) and positions in the volume (R, C, 3), mm."""
+    step = max(1, -(-max(template.rgb.shape[:2]) // max_side))
     small = block_mean(template.rgb, step) / 255.0
     index = np.stack(np.meshgrid(*[np.arange(n) for n in small.shape[:2]], indexing="ij"), axis=-1)
     on_slide = (index * step + (step - 1) / 2) * template.pixel_um + template.first_um
     places = section.to_volume_um(section.slide_to_section_um(on_slide)) / 1e3
     opaque = np.ones((*small.shape[:2], 1), np.float32)
-    seen = block_mean((template.weight > 0).astype(np.float32), step) > 0.5
-    places[~seen] = np.nan
+    weighted = block_mean((template.weight > 0).astype(np.float32), step) > 0.5
+    places[~weighted] = np.nan
     return np.concatenate([small, opaque], axis=2), places
 
 
 def candidate_picture(level: ResolutionLevel, template: Template, section: Section) -> Rgb:
-    """Show µCT under a candidate, the slide and their checkerboard, on the slide's pixels, side by side."""
+    """Return the µCT under a candidate, the slide and their checkerboard side by side, on the pixels of the slide."""
     rows, columns = template.rgb.shape[:2]
     index = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), axis=-1).reshape(-1, 2)
     u = torch.tensor(index * template.pixel_um + template.first_um - template.middle_um, dtype=torch.float32)

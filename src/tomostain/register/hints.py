@@ -1,6 +1,8 @@
-"""Hints for registration: a pose, matching points, an axis."""
+"""Hints for registration: a start pose, matching points, or an axis."""
 
 import csv
+import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +15,44 @@ from tomostain.geometry.section import Section
 COLUMNS = ("slide_row_um", "slide_column_um", "z_um", "y_um", "x_um")
 
 
-def read_section(path: Path) -> Section:
-    """Read a pose from `pair.yaml`, a candidate's YAML or the phantom's `section.yaml`."""
+@dataclass(frozen=True)
+class Hint:
+    """What the user knows of the pose.
+
+    Attributes
+    ----------
+    start : Section, optional
+        A start pose: only its neighbourhood is searched.
+    axis : ndarray of float64, shape (3,), optional
+        A direction (z, y, x) in the volume that lies in the section within 12°, such as the axis of the screw.
+    accept : bool
+        Accept the result even if the confidence is low. `pair.yaml` states it.
+    """
+
+    start: Section | None = None
+    axis: NDArray[np.float64] | None = None
+    accept: bool = False
+
+    @property
+    def given(self) -> bool:
+        """Whether there is any hint."""
+        return self.start is not None or self.axis is not None or self.accept
+
+
+def read_section(path: str | os.PathLike[str]) -> Section:
+    """Read a pose from a `pair.yaml`, the YAML of a candidate, or the `section.yaml` of a phantom."""
+    path = Path(path)
     return Section.from_dict(read_yaml(path), source=str(path))
 
 
-def read_landmarks(path: Path) -> Section:
+def read_landmarks(path: str | os.PathLike[str]) -> Section:
     """Fit a section to matching points.
 
     Parameters
     ----------
-    path : Path
-        CSV with the columns slide_row_um, slide_column_um (on the slide, µm) and z_um, y_um, x_um (in the volume, µm);
-        at least three points that are not on one line.
+    path : str or os.PathLike
+        CSV with the columns slide_row_um, slide_column_um (on the slide, µm) and z_um, y_um, x_um (in the volume, µm),
+        and at least three points that are not on one line.
 
     Returns
     -------
@@ -34,25 +61,26 @@ def read_landmarks(path: Path) -> Section:
     Raises
     ------
     InputError
-        If a column or number is missing, or the points do not fix a plane.
+        If a column or a number is missing, or the points do not define a plane.
     """
+    path = Path(path)
     try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             lines = list(csv.DictReader(file, skipinitialspace=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as a CSV table ({error})") from None
     missing = [name for name in COLUMNS if lines and name not in lines[0]]
     if not lines or missing:
-        raise InputError(f"{path}: needs the columns {', '.join(COLUMNS)}, and a line for each point")
+        raise InputError(f"{path}: needs the columns {', '.join(COLUMNS)}, and one line per point")
     try:
         points = np.array([[float(line[name]) for name in COLUMNS] for line in lines])
     except (TypeError, ValueError):
-        raise InputError(f"{path}: holds something that is no number") from None
+        raise InputError(f"{path}: contains a value that is not a number; give all points as numbers in µm") from None
     return fit_section(points[:, :2], points[:, 2:], str(path))
 
 
 def fit_section(slide_um: NDArray[np.float64], volume_um: NDArray[np.float64], source: str = "landmarks") -> Section:
-    """Fit plane and affine to matching points by least squares.
+    """Fit a plane and an affine to matching points by least squares.
 
     Parameters
     ----------
@@ -66,7 +94,7 @@ def fit_section(slide_um: NDArray[np.float64], volume_um: NDArray[np.float64], s
     Raises
     ------
     InputError
-        If there are less than three points, they lie on one line, or they would stretch the slide more than twofold.
+        If there are fewer than three points, they lie on one line, or they stretch the slide more than twofold.
     """
     if not (np.isfinite(slide_um).all() and np.isfinite(volume_um).all()):
         line = int(np.argmin(np.isfinite(slide_um).all(axis=1) & np.isfinite(volume_um).all(axis=1)))
@@ -75,13 +103,13 @@ def fit_section(slide_um: NDArray[np.float64], volume_um: NDArray[np.float64], s
         raise InputError(f"{source}: {len(slide_um)} points; at least three are needed")
     design = np.column_stack([slide_um, np.ones(len(slide_um))])
     if np.linalg.svd(slide_um - slide_um.mean(axis=0), compute_uv=False)[-1] < 1e-3 * np.ptp(slide_um):
-        raise InputError(f"{source}: the points lie on one line of the slide; add one beside it")
+        raise InputError(f"{source}: the points lie on one line of the slide; add a point that does not")
     solution = np.linalg.lstsq(design, volume_um, rcond=None)[0]
     linear, origin = solution[:2].T, solution[2]
     u, sizes, v = np.linalg.svd(linear, full_matrices=False)
     if not (sizes > 0.5).all() or not (sizes < 2.0).all():
         raise InputError(
-            f"{source}: the points stretch the slide {sizes.min():.2g} to {sizes.max():.2g} times; both sides are in µm"
+            f"{source}: the points stretch the slide {sizes.min():.2g} to {sizes.max():.2g} times; use µm on both sides"
         )
     frame = u @ v
     stretch = v.T @ np.diag(sizes) @ v
@@ -89,7 +117,7 @@ def fit_section(slide_um: NDArray[np.float64], volume_um: NDArray[np.float64], s
 
 
 def read_axis(text: str) -> NDArray[np.float64]:
-    """Read a direction "z,y,x" as a unit vector.
+    """Read a direction "z,y,x" as a unit vector (z, y, x).
 
     Examples
     --------
@@ -101,5 +129,5 @@ def read_axis(text: str) -> NDArray[np.float64]:
     except ValueError:
         axis = np.zeros(0)
     if axis.shape != (3,) or not np.isfinite(axis).all() or not axis.any():
-        raise InputError(f"--axis {text}: give a direction in the volume as three numbers z,y,x, for example 0,1,0.2")
+        raise InputError(f"`axis` {text}: give a direction in the volume as three numbers z,y,x, for example 0,1,0.2")
     return np.asarray(axis / np.linalg.norm(axis))

@@ -1,24 +1,45 @@
-"""What a registration was made from: enough to notice that it was other files, or other sizes, than those of today."""
+"""Fingerprints of the inputs of a registration, to notice that files or sizes have changed since."""
 
 import hashlib
+import os
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
+
+import numpy as np
 
 from tomostain.io import Slide, Volume
 
-# Of a slide's file so much is read at its beginning and at its end.
+# Bytes of a slide file that are read at its beginning and at its end.
 _BYTES = 1 << 20
 
 
-def fingerprint(volume: Volume, slide: Slide) -> dict[str, dict[str, Any]]:
-    """Return what identifies a volume and a slide: shape, size of voxel or pixel, and a digest of the content.
+class VolumeInput(TypedDict):
+    """Identity of a volume."""
 
-    Paths and times are left out, since a study may move.
+    shape: list[int]
+    voxel_um: list[float]
+    digest: str
 
-    Returns
-    -------
-    dict
-        Under "volume" and "slide" plain numbers and strings, for YAML.
+
+class SlideInput(TypedDict):
+    """Identity of a slide."""
+
+    shape: list[int]
+    pixel_um: float
+    digest: str
+
+
+class Inputs(TypedDict):
+    """Identity of the inputs of a registration, as `pair.yaml` contains it."""
+
+    volume: VolumeInput
+    slide: SlideInput
+
+
+def fingerprint(volume: Volume, slide: Slide) -> Inputs:
+    """Return the identity of a volume and a slide: shape, voxel or pixel size, and a digest of the content.
+
+    Paths and times are not included, so that a study can be moved.
     """
     return {
         "volume": {
@@ -29,17 +50,24 @@ def fingerprint(volume: Volume, slide: Slide) -> dict[str, dict[str, Any]]:
         "slide": {
             "shape": [int(n) for n in slide.shape],
             "pixel_um": float(slide.pixel_um),
-            "digest": digest(slide.path),
+            "digest": digest(slide.path) if slide.path.is_file() else _digest_of_pixels(slide),
         },
     }
 
 
-def digest(path: Path) -> str:
-    """Return the SHA-256 (64 digits) of a file's length and of the MiB at both its ends: it may be large."""
-    size = Path(path).stat().st_size
-    found = hashlib.sha256(str(size).encode())
-    with Path(path).open("rb") as stream:
-        found.update(stream.read(_BYTES))
+def digest(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 (64 digits) of the length of a file and of the MiB at both ends, because it may be large."""
+    path = Path(path)
+    size = path.stat().st_size
+    sha256 = hashlib.sha256(str(size).encode())
+    with path.open("rb") as stream:
+        sha256.update(stream.read(_BYTES))
         stream.seek(max(0, size - _BYTES))
-        found.update(stream.read(_BYTES))
-    return found.hexdigest()
+        sha256.update(stream.read(_BYTES))
+    return sha256.hexdigest()
+
+
+def _digest_of_pixels(slide: Slide) -> str:
+    """Return the SHA-256 of the pixels of a slide in memory."""
+    rgb, _ = slide.read()
+    return hashlib.sha256(repr(rgb.shape).encode() + np.ascontiguousarray(rgb).tobytes()).hexdigest()

@@ -1,5 +1,7 @@
-"""The section of a slide in a volume: reads both at the resolution that suits, searches, and says how sure it is."""
+"""Search for the section of a slide in a volume, and the confidence of the result."""
 
+import logging
+import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -7,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tomostain.deprecation import renamed
+from tomostain.devices import choose_device
 from tomostain.errors import InputError
 from tomostain.geometry.section import Section
 from tomostain.imaging.intensity import IntensityReference, manual_reference
@@ -14,148 +18,174 @@ from tomostain.imaging.slide_reference import shrink_slide, slide_reference
 from tomostain.io import Slide, Volume
 from tomostain.progress import Progress, silent
 from tomostain.register.config import RegisterConfig
-from tomostain.register.find import Found, find, finish, narrow
-from tomostain.register.pose_confidence import Detail, Evidence, detail, restarts
+from tomostain.register.find import PoseCandidates, find_candidates, refine_candidates
+from tomostain.register.full_resolution import accept_if_not_worse, refine_at_full_resolution
+from tomostain.register.hints import Hint
+from tomostain.register.pose_confidence import Evidence, compare_detail, returning_restarts
 from tomostain.register.poses import Poses
 from tomostain.register.refine import Freedom, random_steps, refine
-from tomostain.register.resolution import ResolutionLevel, coarser, read_coarse, read_slab
+from tomostain.register.resolution import ResolutionLevel, coarser, read_coarse
 from tomostain.register.search import Grid, half_sphere
+from tomostain.register.task import SearchTask
 from tomostain.register.template import Template, make_template
 
 Float = NDArray[np.float64]
-# Pixel sizes to try, beside what the first search found, where that is not sure.
+log = logging.getLogger("tomostain.register")
+
+# Relative pixel sizes that are also tried if the first search is uncertain.
 SCALES = (0.94, 1.06)
+_LOOSE_SCALE = 0.06
 _DETAIL_SIDE = 128
-# Sharpening that lowers the detail by more than this has gone astray.
-_LOST = 0.05
-_MOST_MARGIN, _MOST_MARGIN_OF_A_HINT = 0.5, 0.1
-# A body of metal: voxels along the longest side at which it is looked for, its level (bone 1), and its radius relative
-# to that of the screw on the slide.
+_HINT_SIDE = 32
+_HINT_STARTS = 150
+_MAX_MARGIN, _MAX_MARGIN_OF_A_HINT = 0.5, 0.1
+# A body of metal: voxels along the longest side at which it is searched, its smallest value (bone 1), and its radius
+# relative to that of the screw on the slide.
 _BODY_SIDE = 96
 _BRIGHTER_THAN_BONE = 1.1
 _THICKNESS_RATIO = (0.6, 2.0)
-_SLAB_REACH_UM = 60.0
-_SLAB_POINTS = 300_000
 
 
 @dataclass(frozen=True, eq=False)
-class Located:
-    """Where the section lies, and how sure that is.
+class SectionLocation:
+    """Pose of a section in a volume, with its evidence.
 
     Attributes
     ----------
     section : Section
         The best pose.
     candidates : tuple of Section
-        The best one and up to two others, best first.
+        The best pose and up to two others, best first.
     evidence : Evidence
         Scores and confidence.
     hypothesis : str
-        What the screw was taken for.
-    levels : IntensityReference
+        The assumed material of the screw.
+    intensity : IntensityReference
         Grey values of background and bone.
     level : ResolutionLevel
         The volume at the resolution of the search.
     template : Template
-        The slide as it was looked for.
+        The slide as it was searched.
     """
 
     section: Section
     candidates: tuple[Section, ...]
     evidence: Evidence
     hypothesis: str
-    levels: IntensityReference
+    intensity: IntensityReference
     level: ResolutionLevel
     template: Template
 
     @property
     def strain(self) -> Float:
-        """Scale along rows, along columns, and shear of the histology, as strains; shape (3,)."""
+        """Scale along rows, scale along columns, and shear of the histology, as strains; shape (3,)."""
         linear = self.section.slide_to_section[:, :2]
         return np.array([linear[0, 0] - 1, linear[1, 1] - 1, (linear[0, 1] + linear[1, 0]) / 2])
 
 
-def locate(
+def locate_section(
     volume: Volume,
     slide: Slide,
     config: RegisterConfig | None = None,
     *,
-    start: Section | None = None,
-    axis: Float | None = None,
-    levels: IntensityReference | None = None,
+    hint: Hint = Hint(),
+    intensity: IntensityReference | None = None,
+    device: str | torch.device = "auto",
     progress: Progress = silent,
-) -> Located:
-    """Find the section plane of a slide.
+) -> SectionLocation:
+    """Search for the section plane of a slide.
 
     Parameters
     ----------
     volume : Volume
     slide : Slide
     config : RegisterConfig, optional
-    start : Section, optional
-        A hint: only its neighbourhood is searched.
-    axis : ndarray of float64, shape (3,), optional
-        A hint: direction (z, y, x) in the volume that the section holds within 12°, such as the screw's.
-    levels : IntensityReference, optional
-        Grey values of background and bone; found in the volume if None.
+    hint : Hint
+        Start pose or axis. `Hint.accept` is not used.
+    intensity : IntensityReference, optional
+        Grey values of background and bone. None: estimated from the volume.
+    device : str or torch.device
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     progress : Progress
 
     Returns
     -------
-    Located
-        Sure or not: see `Located.evidence`.
+    SectionLocation
+        Also if the result is uncertain: see `SectionLocation.evidence`.
 
     Raises
     ------
     InputError
-        If the volume shows no bone, the slide no tissue, or their sizes cannot belong together.
+        If the volume shows no bone, the slide no tissue, or their sizes do not fit together.
     """
     config = config or RegisterConfig()
-    levels = levels or manual_reference(volume, config.ct_background, config.ct_bone, source=str(volume.path))
-    white = None
+    place = choose_device(device)
+    if intensity is None:
+        intensity = manual_reference(volume, config.ct_background, config.ct_bone, source=str(volume.path))
+    log.info("intensity reference: background %g, bone %g", intensity.background, intensity.bone)
+    level, template = _prepare(volume, slide, intensity, config, progress)
+    log.info("device of the search: %s", place)
+    task = SearchTask(level, template, Freedom(config.strain, bound=config.max_strain), place)
+    task, candidates, evidence = _search(task, config, hint, progress)
+    log.info("search: %s", _numbers(evidence))
+    poses = [candidates.poses[i : i + 1] for i in range(min(3, len(candidates.poses)))]
+    refined = refine_at_full_resolution(volume, slide, task, poses[0], intensity, config, progress)
+    best, detail = accept_if_not_worse(task.coarser(_DETAIL_SIDE), poses[0], refined)
+    evidence = replace(evidence, detail=detail)
+    log.info("after refinement at full resolution: %s", _numbers(evidence))
+    sections = (best, *(pose.to_section(0, template.middle_um) for pose in poses[1:]))
+    hypothesis = template.hypotheses[int(candidates.poses.hypothesis[0])]
+    return SectionLocation(best, sections, evidence, hypothesis, intensity, level, template)
+
+
+def _numbers(evidence: Evidence) -> str:
+    return f"confidence {evidence.confidence:.2f}, detail {evidence.detail:.2f}, margin {evidence.margin:.2f}"
+
+
+def _prepare(
+    volume: Volume, slide: Slide, intensity: IntensityReference, config: RegisterConfig, progress: Progress
+) -> tuple[ResolutionLevel, Template]:
+    """Read the volume and the slide at the resolution of the search, and check that their sizes fit together."""
+    colour_reference = None
     if config.histology_background is not None:
-        white = slide_reference(slide, config.histology_background, config.histology_bone)
-    level = read_coarse(volume, levels, config.most_voxels, progress)
-    working_um = float(level.voxel_um.max())
+        colour_reference = slide_reference(slide, config.histology_background, config.histology_bone)
+    level = read_coarse(volume, intensity, config.max_voxels, progress)
+    voxel_um = float(level.voxel_um.max())
+    log.info("volume of %s voxels, searched at %s voxels of %.3g µm", volume.shape, tuple(level.values.shape), voxel_um)
     check_sizes(max(slide.shape) * slide.pixel_um, level, slide, "it")
-    rgb, pixel_um, first_um = shrink_slide(slide, working_um)
-    template = make_template(rgb, pixel_um, first_um, config.material, str(slide.path), white)
+    rgb, pixel_um, first_um = shrink_slide(slide, voxel_um)
+    template = make_template(rgb, pixel_um, first_um, config.material, str(slide.path), colour_reference)
     check_sizes(2 * template.half_um.max(), level, slide, "its tissue", too_large=1.6)
     if shows_metal(level, template):
         template = template.of_material("dense")
-    freedom = Freedom(config.strain, bound=config.most_strain)
-    side_um = float(level.side_um.max())
-    if start is not None:
-        found = _about(level, template, start, freedom, config)
-    else:
-        normals = _normals(config.step_deg, axis)
-        found = find(
-            level,
-            template,
-            Grid(config.side, config.step_deg, 2, normals=normals),
-            freedom,
-            progress,
-            config.candidates,
-        )
-    middle = coarser(level, side_um / (_DETAIL_SIDE - 1))
-    evidence = weigh(middle, template, found, freedom, config, start is not None)
-    if not evidence.sure and config.thorough and start is None:
-        grid = Grid(config.side, config.step_deg, 3, SCALES, _normals(config.step_deg, axis))
-        loose = replace(freedom, scale=0.06)
-        again = find(level, template, grid, loose, progress, config.candidates, found.places)
-        second = weigh(middle, template, again, loose, config)
-        if second.confidence > evidence.confidence:
-            found, evidence, freedom = again, second, loose
-    candidates = [found.poses[i : i + 1] for i in range(min(3, len(found.poses)))]
-    sharp = _sharpen(volume, levels, level, slide, template, candidates[0], freedom, config, progress)
-    best, fit = better(middle, template, candidates[0], sharp)
-    evidence = replace(evidence, detail=fit)
-    sections = (best, *(c.to_section(0, template.middle_um) for c in candidates[1:]))
-    hypothesis = template.hypotheses[int(found.poses.hypothesis[0])]
-    return Located(best, sections, evidence, hypothesis, levels, level, template)
+    log.info("hypotheses for the screw: %s", ", ".join(template.hypotheses))
+    return level, template
 
 
-def check_sizes(slide_um: float, level: ResolutionLevel, slide: Slide, what: str, too_large: float = np.inf) -> None:
+def _search(
+    task: SearchTask, config: RegisterConfig, hint: Hint, progress: Progress
+) -> tuple[SearchTask, PoseCandidates, Evidence]:
+    """Search from a hint or globally; if the global search is uncertain, search again for other pixel sizes too."""
+    if hint.start is not None:
+        candidates = _refine_hint(task, hint.start, config.seed, progress)
+        return task, candidates, collect_evidence(task.coarser(_DETAIL_SIDE), candidates, config, hinted=True)
+    task = replace(task, candidates=config.candidates)
+    normals = _normals(config.step_deg, hint.axis)
+    candidates = find_candidates(task, Grid(config.side, config.step_deg, 2, normals=normals), progress)
+    evidence = collect_evidence(task.coarser(_DETAIL_SIDE), candidates, config)
+    if evidence.sure or not config.thorough:
+        return task, candidates, evidence
+    log.info("uncertain (confidence %.2f): searching again, at other pixel sizes too", evidence.confidence)
+    grid = Grid(config.side, config.step_deg, 3, SCALES, normals)
+    loose = replace(task, freedom=replace(task.freedom, scale=_LOOSE_SCALE))
+    second = find_candidates(loose, grid, progress, earlier=candidates.coarse)
+    second_evidence = collect_evidence(loose.coarser(_DETAIL_SIDE), second, config)
+    if second_evidence.confidence > evidence.confidence:
+        return loose, second, second_evidence
+    return task, candidates, evidence
+
+
+def check_sizes(slide_um: float, level: ResolutionLevel, slide: Slide, subject: str, too_large: float = np.inf) -> None:
     """Raise `InputError` if slide and volume differ so much in size that a pixel size must be wrong.
 
     Parameters
@@ -165,27 +195,27 @@ def check_sizes(slide_um: float, level: ResolutionLevel, slide: Slide, what: str
     level : ResolutionLevel
     slide : Slide
         Named in the message.
-    what : str
-        What was measured.
+    subject : str
+        What was measured, for the message.
     too_large : float
-        Times the volume's diagonal from which on it cannot be a section of it; a bare slide may be of any size.
+        Largest size relative to the diagonal of the volume. A whole slide may be of any size.
     """
     sides = level.side_um.numpy()
-    # Not the longest side: a section across a long specimen is as small as that is thin.
+    # Not the longest side: a section across a long specimen is as small as the specimen is thin.
     if 0.16 * np.sort(sides)[1] <= slide_um <= too_large * np.linalg.norm(sides):
         return
     volume_mm = " x ".join(f"{side / 1e3:.2g}" for side in sides)
     raise InputError(
-        f"{slide.path}: {what} measures {slide_um / 1e3:.2g} mm at {slide.pixel_um:g} µm a pixel, the volume "
-        f"{volume_mm} mm; one of the sizes must be wrong, perhaps by a factor of 10: give --pixel-um or --voxel-um"
+        f"{slide.path}: {subject} measures {slide_um / 1e3:.2g} mm at {slide.pixel_um:g} µm per pixel, the volume "
+        f"{volume_mm} mm; one of the sizes must be wrong, perhaps by a factor of 10: give `pixel_um` or `voxel_um`"
     )
 
 
 def shows_metal(level: ResolutionLevel, template: Template) -> bool:
-    """Whether the volume holds a body brighter than bone and about as thick as the slide's screw.
+    """Whether the volume contains a body brighter than bone and about as thick as the screw on the slide.
 
-    Then the screw is that body, and a dark one need not be tried. Where there is none it may be of a polymer, or of a
-    metal as grey as bone.
+    Then the screw is that body, and no other hypothesis needs to be tried. Without such a body the screw may be a
+    polymer, or a metal as bright as bone.
 
     Parameters
     ----------
@@ -205,7 +235,7 @@ def shows_metal(level: ResolutionLevel, template: Template) -> bool:
 
 
 def _normals(step_deg: float, axis: Float | None) -> Float | None:
-    """Return the normals to search, all or those of planes that hold the axis within 12°."""
+    """Return the normals of the planes that contain the axis within 12°, or None for all."""
     if axis is None:
         return None
     normals = half_sphere(0.7 * step_deg)
@@ -213,97 +243,69 @@ def _normals(step_deg: float, axis: Float | None) -> Float | None:
     return np.asarray(normals[near])
 
 
-def _about(
-    level: ResolutionLevel, template: Template, start: Section, freedom: Freedom, config: RegisterConfig
-) -> Found:
-    """Refine a hint and poses drawn about it, under every hypothesis."""
-    generator = torch.Generator().manual_seed(config.seed)
-    side_um = float(level.side_um.max())
-    number = 150
+def _refine_hint(task: SearchTask, start: Section, seed: int, progress: Progress) -> PoseCandidates:
+    """Refine a start pose and random poses around it, for every hypothesis."""
+    generator = torch.Generator().manual_seed(seed)
     starts = []
-    for hypothesis in range(len(template.hypotheses)):
-        pose = Poses.from_section(start, template.middle_um, hypothesis)
-        many = Poses.stack([pose] * number)
-        starts += [pose, many.moved(random_steps(many, 0.03 * side_um, 5.0, freedom, generator))]
-    poses = Poses.stack(starts)
-    coarse = coarser(level, side_um / 31)
-    poses, scores = refine(coarse, template.picture(float(coarse.voxel_um.max())), poses, freedom, steps=8)
-    return narrow(level, template, poses, scores, freedom)
+    for hypothesis in range(len(task.template.hypotheses)):
+        pose = Poses.from_section(start, task.template.middle_um, hypothesis)
+        copies = Poses.stack([pose] * _HINT_STARTS)
+        step = random_steps(copies, 0.03 * task.side_um, 5.0, task.freedom, generator)
+        starts += [pose, copies.moved(step)]
+    coarse = task.coarser(_HINT_SIDE)
+    poses, scores = refine(coarse.level, coarse.picture, Poses.stack(starts), task.freedom, steps=8, device=task.device)
+    return refine_candidates(task, poses, scores, progress)
 
 
-def weigh(
-    level: ResolutionLevel,
-    template: Template,
-    found: Found,
-    freedom: Freedom,
-    config: RegisterConfig,
-    hinted: bool = False,
+def collect_evidence(
+    task: SearchTask, candidates: PoseCandidates, config: RegisterConfig, *, hinted: bool = False
 ) -> Evidence:
-    """Collect what speaks for the best candidate."""
-    fine: Detail = detail(level, template, found.poses[:8])
-    back = restarts(level, template, found.poses[:1], freedom, config.seed, config.restarts)
-    scores = found.scores
-    # A lone candidate is ahead of nothing. Beyond what was calibrated a larger margin proves no more; about a hint,
-    # where no other place was looked at, it proves little.
+    """Collect the evidence for the best candidate.
+
+    Parameters
+    ----------
+    task : SearchTask
+        With the volume at the resolution of the comparison.
+    candidates : PoseCandidates
+    config : RegisterConfig
+        Seed, restarts and threshold are used.
+    hinted : bool
+        Whether the search began at a start pose.
+
+    Returns
+    -------
+    Evidence
+    """
+    detail = compare_detail(task.level, task.template, candidates.poses[:8])
+    restarts = returning_restarts(task, candidates.poses[:1], seed=config.seed, count=config.restarts)
+    scores = candidates.scores
+    # The margin of a single candidate is 0. It is capped because the calibration covers no larger one. With a start
+    # pose, where no other place was searched, it is weak evidence.
     margin = float(scores[0] - scores[1]) if len(scores) > 1 else 0.0
-    margin = min(margin, _MOST_MARGIN if not hinted else _MOST_MARGIN_OF_A_HINT)
+    margin = min(margin, _MAX_MARGIN_OF_A_HINT if hinted else _MAX_MARGIN)
     return Evidence(
-        detail=float(np.nan_to_num(fine.correlation[0].item())),
+        detail=float(np.nan_to_num(detail.correlation[0].item())),
         margin=margin,
-        restarts=back,
-        support=found.support,
-        regions=fine.regions[0].numpy(),
+        restarts=restarts,
+        support=candidates.support,
+        regions=detail.regions[0].numpy(),
         threshold=config.threshold,
     )
 
 
-def better(level: ResolutionLevel, template: Template, pose: Poses, sharp: Section) -> tuple[Section, float]:
-    """Return the sharpened section and its detail, or the pose and its own where sharpening has lost the way.
-
-    The confidence must be that of the section which is handed out.
-    """
-    sharpened = Poses.from_section(sharp, template.middle_um, int(pose.hypothesis[0]))
-    before, after = detail(level, template, Poses.stack([pose, sharpened])).correlation.nan_to_num().tolist()
-    if after < before - _LOST:
-        return pose.to_section(0, template.middle_um), before
-    return sharp, after
-
-
-def _sharpen(
+def locate(
     volume: Volume,
-    levels: IntensityReference,
-    level: ResolutionLevel,
     slide: Slide,
-    template: Template,
-    pose: Poses,
-    freedom: Freedom,
-    config: RegisterConfig,
-    progress: Progress,
-) -> Section:
-    """Refine the pose at the volume's own resolution, over the section's thickness."""
-    section = pose.to_section(0, template.middle_um)
-    # Nothing but the fit decides now: the prior would pull the scale towards 1.
-    freedom = replace(freedom, strain=2.0 * freedom.strain)
-    finest_um = float(min(volume.voxel_um))
-    if float(level.voxel_um.max()) < 1.3 * finest_um:
-        pose, _ = finish(level, template, pose, freedom, config.thickness_um, rounds=2)
-        return pose.to_section(0, template.middle_um)
-    rgb, pixel_um, first_um = shrink_slide(slide, finest_um)
-    fine = make_template(rgb, pixel_um, first_um, config.material, str(slide.path), template.levels)
-    # The slab's own coordinates: (normal, row, column) from the corner of the template's box.
-    half, middle = fine.half_um + 50.0, fine.middle_um
-    centre = section.slide_to_section_um(middle)
-    corner = section.to_volume_um(centre - half)
-    flat = Section(corner, section.row, section.column)
-    shape = (int(2 * half[0] / finest_um) + 1, int(2 * half[1] / finest_um) + 1)
-    reach = _SLAB_REACH_UM + config.thickness_um / 2
-    slab = read_slab(volume, levels, flat, shape, finest_um, reach, progress)
-    frame = np.stack([flat.normal, flat.row, flat.column])
-    linear = frame @ np.column_stack([section.row, section.column]) @ section.slide_to_section[:, :2]
-    at = frame @ (section.to_volume_um(centre) - corner)
-    start = Poses.from_linear(linear[None], at[None], min(int(pose.hypothesis[0]), len(fine.hypotheses) - 1))
-    sharp, _ = finish(slab, fine, start, freedom, config.thickness_um, rounds=2, most_points=_SLAB_POINTS)
-    matrix = sharp.linear[0].double().numpy()
-    there = sharp.centre_um[0].double().numpy()
-    back = Poses.from_linear((frame.T @ matrix)[None], (frame.T @ there + corner)[None])
-    return back.to_section(0, middle)
+    config: RegisterConfig | None = None,
+    *,
+    start: Section | None = None,
+    axis: Float | None = None,
+    levels: IntensityReference | None = None,
+    progress: Progress = silent,
+) -> SectionLocation:
+    """Call `locate_section`, of which this is the older form."""
+    warnings.warn("tomostain.register.locate.locate is now locate_section", DeprecationWarning, stacklevel=2)
+    return locate_section(volume, slide, config, hint=Hint(start, axis), intensity=levels, progress=progress)
+
+
+__getattr__ = renamed(__name__, {"Located": "SectionLocation"})

@@ -1,37 +1,37 @@
-"""Many poses of one slide in one volume at once: centre, rotation, strain; and their translation into a `Section`.
+"""Batches of poses of a slide in a volume: centre, rotation, strain, and their conversion to a `Section`.
 
-A pose puts the slide point at distance u (µm) from the middle of the template at ``p = c + R[:, :2] (I + E) u``: c is
-a point of the volume, the columns of R are the plane's row, column and normal, and E is the symmetric 2 × 2 strain of
-the histology. Rotations, scales and shear of the paper's affine are all in there (polar decomposition). A slide that
-was mounted face down needs nothing more: it is the same plane seen from behind.
+A pose maps the slide point with offset u (µm) from the centre of the template to ``p = c + R[:, :2] (I + E) u``. c is a
+point of the volume, the columns of R are row, column and normal of the plane, and E is the symmetric 2 × 2 strain of
+the histology. Together they contain the rotations, scales and shear of the paper's affine (polar decomposition). A
+slide that was mounted face down is the same plane seen from behind.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tomostain.deprecation import renamed
 from tomostain.geometry.section import Section
 
 
 @dataclass(frozen=True, eq=False)
 class Poses:
-    """K poses.
+    """A batch of K poses.
 
     Attributes
     ----------
     centre_um : Tensor, shape (K, 3)
-        Where the template's middle lies in the volume (z, y, x), µm.
+        Position of the centre of the template in the volume (z, y, x), µm.
     rotation : Tensor, shape (K, 3, 3)
-        Columns: row, column and normal of the plane in volume coordinates.
+        Columns: row, column and normal of the plane, in volume coordinates.
     strain : Tensor, shape (K, 2, 2)
-        E, symmetric; 0.01 is 1 %.
+        E, symmetric. 0.01 is 1 %.
     hypothesis : Tensor of int64, shape (K,)
-        Which of the template's pictures is compared.
+        Index of the hypothesis of the template that is compared.
     """
 
     centre_um: Tensor
@@ -42,8 +42,8 @@ class Poses:
     def __len__(self) -> int:
         return len(self.centre_um)
 
-    def __getitem__(self, which: Any) -> "Poses":
-        return Poses(self.centre_um[which], self.rotation[which], self.strain[which], self.hypothesis[which])
+    def __getitem__(self, index: Tensor | slice) -> "Poses":
+        return Poses(self.centre_um[index], self.rotation[index], self.strain[index], self.hypothesis[index])
 
     @property
     def linear(self) -> Tensor:
@@ -51,7 +51,7 @@ class Poses:
         return self.rotation[:, :, :2] @ (torch.eye(2, device=self.strain.device) + self.strain)
 
     def points_um(self, u_um: Tensor) -> Tensor:
-        """Return where the template points u (N, 2) lie in the volume, shape (K, N, 3)."""
+        """Return the positions of the template points u (N, 2) in the volume, shape (K, N, 3), µm."""
         return self.centre_um[:, None] + u_um @ self.linear.transpose(1, 2)
 
     def moved(self, step: Tensor) -> "Poses":
@@ -61,19 +61,19 @@ class Poses:
         return replace(self, centre_um=self.centre_um + step[:, :3], rotation=rotation, strain=strain)
 
     def to(self, device: torch.device) -> "Poses":
-        """Return the poses in the memory of a device."""
+        """Return the poses on a device."""
         parts = (self.centre_um, self.rotation, self.strain, self.hypothesis)
         return Poses(*(part.to(device) for part in parts))
 
     def bounded(self, shape: float, size: float) -> "Poses":
-        """Return the poses with their strain pulled back to the bounds.
+        """Return the poses with their strain limited to bounds.
 
         Parameters
         ----------
         shape : float
             Largest deviatoric strain: half the difference of the principal strains.
         size : float
-            Largest mean strain: the isotropic scale, less 1.
+            Largest mean strain: the isotropic scale minus 1.
         """
         rr, cc, rc = self.strain[:, 0, 0], self.strain[:, 1, 1], self.strain[:, 0, 1]
         mean, half = (rr + cc) / 2, (rr - cc) / 2
@@ -83,16 +83,16 @@ class Poses:
 
     @classmethod
     def stack(cls, poses: Sequence["Poses"]) -> "Poses":
-        """Join several sets of poses."""
+        """Concatenate several batches of poses."""
         parts = [
             torch.cat([getattr(p, name) for p in poses]) for name in ("centre_um", "rotation", "strain", "hypothesis")
         ]
         return cls(*parts)
 
     def to_section(self, index: int, middle_um: NDArray[np.float64]) -> Section:
-        """Return pose `index` as a `Section`, given the template's middle on the slide (row, column), µm.
+        """Return pose `index` as a `Section`, given the centre of the template on the slide (row, column), µm.
 
-        The section's (0, 0) is where the slide's (0, 0) would lie without strain.
+        The origin of the section is the position of the slide point (0, 0) without strain.
         """
         frame = _orthonormal(self.rotation[index].double().cpu().numpy())
         centre = self.centre_um[index].double().cpu().numpy()
@@ -103,7 +103,7 @@ class Poses:
 
     @classmethod
     def from_section(cls, section: Section, middle_um: NDArray[np.float64], hypothesis: int = 0) -> "Poses":
-        """Return the one pose that a `Section` describes; its affine may turn and mirror."""
+        """Return the pose that a `Section` describes. Its affine may rotate and mirror."""
         linear = np.column_stack([section.row, section.column]) @ section.slide_to_section[:, :2]
         centre = section.to_volume_um(section.slide_to_section_um(middle_um))
         return cls.from_linear(linear[None], centre[None], hypothesis)
@@ -124,7 +124,7 @@ class Poses:
 
 
 def distance_um(poses: Poses, reference: Poses, corners_um: Tensor) -> Tensor:
-    """Return how far apart the poses put the template: mean distance over its corners, shape (K, len(reference)), µm.
+    """Return the mean distance between template points under two poses, shape (K, len(reference)), µm.
 
     Parameters
     ----------
@@ -136,20 +136,20 @@ def distance_um(poses: Poses, reference: Poses, corners_um: Tensor) -> Tensor:
     return (a[:, None] - b[None]).norm(dim=-1).mean(dim=-1)
 
 
-def distinct(poses: Poses, scores: Tensor, corners_um: Tensor, apart_um: float, most: int) -> Tensor:
-    """Return the indices of the best poses of which no two are closer than `apart_um`, best first, at most `most`."""
+def select_distinct(poses: Poses, scores: Tensor, corners_um: Tensor, apart_um: float, max_count: int) -> Tensor:
+    """Return the indices of the best poses, best first, at most `max_count`, with no two closer than `apart_um`."""
     order = torch.argsort(scores, descending=True)
-    where = poses.points_um(corners_um)[order]
-    free = torch.ones(len(order), dtype=torch.bool, device=where.device)
-    kept: list[int] = []
+    points = poses.points_um(corners_um)[order]
+    free = torch.ones(len(order), dtype=torch.bool, device=points.device)
+    selected: list[int] = []
     for i in range(len(order)):
         if not free[i]:
             continue
-        kept.append(i)
-        if len(kept) == most:
+        selected.append(i)
+        if len(selected) == max_count:
             break
-        free &= (where - where[i]).norm(dim=-1).mean(dim=-1) > apart_um
-    return order[torch.tensor(kept, dtype=torch.int64, device=order.device)]
+        free &= (points - points[i]).norm(dim=-1).mean(dim=-1) > apart_um
+    return order[torch.tensor(selected, dtype=torch.int64, device=order.device)]
 
 
 def _cross_matrix(vectors: Tensor) -> Tensor:
@@ -167,6 +167,9 @@ def _symmetric(parts: Tensor) -> Tensor:
 
 
 def _orthonormal(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the nearest rotation: single precision leaves 1e-6."""
+    """Return the nearest rotation. In single precision the deviation is about 1e-6."""
     u, _, v = np.linalg.svd(matrix)
     return np.asarray(u @ v)
+
+
+__getattr__ = renamed(__name__, {"distinct": "select_distinct"})

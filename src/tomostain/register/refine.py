@@ -1,9 +1,10 @@
-"""Local refinement of many poses at once: Gauss–Newton on the normalised correlation, with the strain bounded.
+"""Local refinement of a batch of poses: Gauss–Newton on the normalised correlation, with bounded strain.
 
-The correlation of the µCT under the pose with the template (weights w) is ρ = Σ w t̂ v̂, both of zero mean and unit
-norm; maximising it is minimising ½ Σ w (t̂ − v̂)², which has a Gauss–Newton step in closed form (Evangelidis & Psarakis
-2008, IEEE TPAMI 30, 1858, "enhanced correlation coefficient"). Levenberg's damping is kept pose by pose, and a step
-that does not help is taken back. The strain has a Gaussian prior: sections are hardly deformed (paper section 2.3).
+The correlation of the µCT under the pose with the template (weights w) is ρ = Σ w t̂ v̂, where both have zero mean and
+unit norm. Its maximum is the minimum of ½ Σ w (t̂ − v̂)², which has a Gauss–Newton step in closed form (Evangelidis &
+Psarakis 2008, IEEE TPAMI 30, 1858, "enhanced correlation coefficient"). Each pose has its own Levenberg damping. A step
+that does not improve the objective is rejected. The strain has a Gaussian prior, because sections are hardly deformed
+(paper section 2.3).
 """
 
 from dataclasses import dataclass
@@ -16,20 +17,21 @@ from tomostain.devices import choose_device
 from tomostain.register.poses import Poses
 from tomostain.register.resolution import ResolutionLevel
 
-# A pose that shows less of the template than this inside the volume is worth less in proportion.
+# The score decreases in proportion if less than this fraction of the template is inside the volume.
 OVERLAP = 0.7
-_AT_ONCE = 600_000
+# Points of all poses that are computed together.
+_MAX_POINTS = 600_000
 _PRIOR = 0.005
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """What is looked for: the template at one resolution, as points.
+    """The template at one resolution, as points with expected values.
 
     Attributes
     ----------
     u_um : Tensor, shape (N, 2)
-        Places on the slide from the template's middle, µm.
+        Offsets on the slide from the centre of the template, µm.
     values : Tensor, shape (H, N)
         Expected µCT values (background 0, bone 1) under each hypothesis.
     weight : Tensor, shape (N,)
@@ -40,7 +42,7 @@ class Picture:
     weight: Tensor
 
     def to(self, device: torch.device) -> "Picture":
-        """Return the picture in the memory of a device."""
+        """Return the picture on a device."""
         return Picture(self.u_um.to(device), self.values.to(device), self.weight.to(device))
 
     def every(self, n: int) -> "Picture":
@@ -49,25 +51,25 @@ class Picture:
 
     @property
     def reach_um(self) -> float:
-        """Root mean square distance of the points from the middle, µm."""
+        """Root mean square distance of the points from the centre, µm."""
         return float((self.u_um**2).sum(dim=1).mean().sqrt())
 
 
 @dataclass(frozen=True)
 class Freedom:
-    """What may move.
+    """Degrees of freedom of a pose and its prior.
 
     Attributes
     ----------
     strain : float
-        Standard deviation of the strain's prior; 0 keeps it as it is.
+        Standard deviation of the prior of the strain. 0 does not change the strain.
     scale : float
-        The same for the strain's mean, the isotropic scale, where it is larger: a wrong pixel size.
+        Standard deviation of the prior of the mean strain (isotropic scale), if larger than `strain`: for a wrong pixel
+        size.
     bound : float
-        No deviatoric strain beyond it, and no scale beyond twice as much (a pixel size may be wrong): tissue does not
-        do that.
+        Largest deviatoric strain. The mean strain may be twice as large, because a pixel size may be wrong.
     in_plane : bool
-        Only shifts and turns within the plane: for images that are sections already.
+        Only translations and rotations within the plane, for µCT images that are sections already.
     """
 
     strain: float = 0.0
@@ -79,7 +81,7 @@ class Freedom:
 def random_steps(
     poses: Poses, shift_um: float, turn_deg: float, freedom: Freedom, generator: torch.Generator
 ) -> Tensor:
-    """Draw a step (K, 9) for each pose, normally distributed; within the plane where nothing else may move."""
+    """Draw a normally distributed step (K, 9) for each pose, within the plane if `freedom.in_plane`."""
     step = torch.zeros(len(poses), 9)
     step[:, :3] = torch.randn(len(poses), 3, generator=generator) * shift_um
     step[:, 3:6] = torch.randn(len(poses), 3, generator=generator) * float(np.radians(turn_deg))
@@ -112,7 +114,7 @@ def trilinear(level: ResolutionLevel, points_um: Tensor) -> tuple[Tensor, Tensor
     index = torch.minimum(index.clamp(min=0), (size - 1).to(index.dtype))
     low = torch.minimum(index.floor().long(), (size - 2).clamp(min=0))
     part = index - low
-    # Along an axis of one voxel the neighbour is the voxel itself.
+    # On an axis with one voxel, the neighbour is the voxel itself.
     dz, dy, dx = (stride * (n > 1) for stride, n in zip(level.strides, level.values.shape, strict=True))
     base = (low * torch.tensor(level.strides, device=points_um.device)).sum(dim=-1)
     flat = level.values.reshape(-1)
@@ -145,38 +147,47 @@ class _State:
 
 
 def refine(
-    level: ResolutionLevel, picture: Picture, poses: Poses, freedom: Freedom, steps: int = 8, slab_um: float = 0.0
+    level: ResolutionLevel,
+    picture: Picture,
+    poses: Poses,
+    freedom: Freedom,
+    steps: int = 8,
+    slab_um: float = 0.0,
+    device: str | torch.device = "auto",
 ) -> tuple[Poses, Tensor]:
-    """Move each pose uphill.
+    """Maximise the correlation of each pose, starting from it.
 
     Parameters
     ----------
     level : ResolutionLevel
-        The volume, at the picture's resolution.
+        The volume, at the resolution of the picture.
     picture : Picture
     poses : Poses
     freedom : Freedom
     steps : int
-        Trials for each pose.
+        Gauss–Newton steps of each pose.
     slab_um : float
-        Thickness over which the µCT is averaged along the normal: that of the section. 0 for a plane.
+        Thickness of the section, over which the µCT is averaged along the normal. 0 for a plane.
+    device : str or torch.device
+        Where to compute: see `tomostain.devices.choose_device`.
 
     Returns
     -------
     poses : Poses
     scores : Tensor, shape (K,)
-        Correlation, lowered where the volume covers too little of the template.
+        Correlation, decreased if the volume covers too little of the template.
     """
-    device = choose_device("auto")
-    level, picture, poses = level.to(device), picture.to(device), poses.to(device)
-    many = max(1, _AT_ONCE // len(picture.u_um))
-    parts = [_refine(level, picture, poses[i : i + many], freedom, steps, slab_um) for i in range(0, len(poses), many)]
+    place = choose_device(device)
+    level, picture, poses = level.to(place), picture.to(place), poses.to(place)
+    batch = max(1, _MAX_POINTS // len(picture.u_um))
+    starts = range(0, len(poses), batch)
+    parts = [_refine(level, picture, poses[i : i + batch], freedom, steps, slab_um) for i in starts]
     cpu = torch.device("cpu")
     return Poses.stack([part[0] for part in parts]).to(cpu), torch.cat([part[1] for part in parts]).to(cpu)
 
 
 def score_poses(level: ResolutionLevel, picture: Picture, poses: Poses, slab_um: float = 0.0) -> Tensor:
-    """Return the scores of poses (K,) as they are; see `refine`."""
+    """Return the scores (K,) of poses without refinement; see `refine`."""
     return refine(level, picture, poses, Freedom(), steps=0, slab_um=slab_um)[1]
 
 
@@ -188,11 +199,11 @@ def _refine(
     damping = torch.full_like(state.score, 0.02)
     for _ in range(steps):
         step = _solve(state, damping, picture.reach_um, poses, freedom, level)
-        tried = poses.moved(step).bounded(freedom.bound, 2.0 * freedom.bound)
-        found = _normal_equations(level, picture, tried, freedom, slab_um)
-        better = found.objective > state.objective
-        poses = Poses(*(_choose(better, getattr(tried, n), getattr(poses, n)) for n in _FIELDS))
-        state = _State(*(_choose(better, getattr(found, n), getattr(state, n)) for n in _STATE))
+        new_poses = poses.moved(step).bounded(freedom.bound, 2.0 * freedom.bound)
+        new_state = _normal_equations(level, picture, new_poses, freedom, slab_um)
+        better = new_state.objective > state.objective
+        poses = Poses(*(_choose(better, getattr(new_poses, n), getattr(poses, n)) for n in _FIELDS))
+        state = _State(*(_choose(better, getattr(new_state, n), getattr(state, n)) for n in _STATE))
         damping = torch.where(better, damping * 0.3, damping * 6.0).clamp(1e-4, 1e4)
     return poses, state.score
 
@@ -208,7 +219,7 @@ def _choose(which: Tensor, yes: Tensor, no: Tensor) -> Tensor:
 def sample_slab(
     level: ResolutionLevel, points_um: Tensor, normal: Tensor, slab_um: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Interpolate the mean over a slab about each point; the arguments and results are those of `trilinear`."""
+    """Interpolate the mean along the normal over a thickness; see `trilinear` for arguments and results."""
     n = max(1, round(slab_um / float(level.voxel_um.min())))
     if n == 1:
         return trilinear(level, points_um)
@@ -221,7 +232,7 @@ def sample_slab(
 def _normal_equations(
     level: ResolutionLevel, picture: Picture, poses: Poses, freedom: Freedom, slab_um: float
 ) -> _State:
-    """Compare µCT and template under each pose; return correlation and normal equations."""
+    """Compare µCT and template under each pose. Return correlation and normal equations."""
     u, reach = picture.u_um, picture.reach_um
     arm = u @ poses.linear.transpose(1, 2)
     points = poses.centre_um[:, None] + arm
@@ -236,7 +247,7 @@ def _normal_equations(
     row = (gradient * poses.rotation[:, None, :, 0]).sum(-1)
     column = (gradient * poses.rotation[:, None, :, 1]).sum(-1)
     strains = torch.stack([row * u[:, 0], column * u[:, 1], row * u[:, 1] + column * u[:, 0]], dim=-1)
-    # All nine in µm: rotations and strains by what they move at the template's reach.
+    # All nine in µm: rotations and strains are expressed by the displacement at the reach of the template.
     jacobian = torch.cat([gradient, torch.linalg.cross(arm, gradient) / reach, strains / reach], dim=-1)
     jacobian = jacobian / size[..., None]
     wj = jacobian * w[..., None]
@@ -252,28 +263,28 @@ def _normal_equations(
 
 
 def _standard(values: Tensor, w: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
-    """Return values of zero weighted mean and unit weighted norm, and the norm."""
+    """Return values with weighted mean 0 and weighted norm 1, and the norm."""
     centred = values - (w * values).sum(dim=1, keepdim=True) / total
     size = (w * centred**2).sum(dim=1, keepdim=True).sqrt().clamp(min=1e-6)
     return centred / size, size
 
 
 def _precision(freedom: Freedom) -> tuple[float, float]:
-    """Return the prior's precision of the deviatoric strain and of the isotropic one."""
+    """Return the precision of the prior for the deviatoric strain and for the isotropic strain."""
     if not freedom.strain:
         return 0.0, 0.0
     return _PRIOR / freedom.strain**2, _PRIOR / max(freedom.strain, freedom.scale) ** 2
 
 
 def _prior_matrix(freedom: Freedom) -> Tensor:
-    """Return the prior's precision as a matrix over (rr, cc, rc)."""
+    """Return the precision of the prior as a matrix over (rr, cc, rc)."""
     shape, size = _precision(freedom)
     mean = (size - shape) / 2
     return torch.tensor([[shape + mean, mean, 0.0], [mean, shape + mean, 0.0], [0.0, 0.0, 2 * shape]])
 
 
 def strain_penalty(poses: Poses, freedom: Freedom) -> Tensor:
-    """Return what the prior on the strain takes off the correlation of each pose, shape (K,)."""
+    """Return the penalty of each pose from the prior on the strain, shape (K,)."""
     e = torch.stack([poses.strain[:, 0, 0], poses.strain[:, 1, 1], poses.strain[:, 0, 1]], dim=1)
     matrix = _prior_matrix(freedom).to(e.device)
     return 0.5 * ((e @ matrix) * e).sum(dim=1)
@@ -296,14 +307,14 @@ def _solve(
     right = basis.transpose(1, 2) @ slope[..., None]
     solution, _ = torch.linalg.solve_ex(reduced, right)
     step = torch.nan_to_num((basis @ solution)[..., 0])
-    # Never further than two voxels at once: the gradient knows no more.
+    # At most two voxels in one step, because the gradient is only valid nearby.
     longest = step.abs().amax(dim=1, keepdim=True)
     step = step * (2.0 * float(level.voxel_um.max()) / longest.clamp(min=1e-9)).clamp(max=1.0)
     return torch.cat([step[:, :3], step[:, 3:] / reach], dim=1)
 
 
 def _free_directions(poses: Poses, freedom: Freedom) -> Tensor:
-    """Return an orthonormal basis (K, 9, F) of what may move."""
+    """Return an orthonormal basis (K, 9, F) of the free directions."""
     k, device = len(poses), poses.strain.device
     columns = []
     axes = [poses.rotation[:, :, i] for i in range(3)]

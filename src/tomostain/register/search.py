@@ -1,9 +1,9 @@
-"""Global search: every orientation of the plane, every turn of the slide, every offset and shift, none left out.
+"""Exhaustive global search over the orientation of the plane, the rotation of the slide, and all translations.
 
-At a coarse resolution the volume is turned so that the plane is axis-aligned; then the normalised cross-correlation of
-the template with all parallel planes and all shifts is a handful of FFTs (Lewis 1995, "Fast normalized
-cross-correlation"). The template is turned, in steps, and seen from both sides; the normals are spread evenly over
-half a sphere.
+At a coarse resolution the volume is rotated so that the plane is axis-aligned. The normalised cross-correlation of the
+template with all parallel planes and all shifts then takes a few FFTs (Lewis 1995, "Fast normalized
+cross-correlation"). The template is rotated in steps and seen from both sides. The normals are spread evenly over half
+a sphere.
 """
 
 from dataclasses import dataclass
@@ -24,25 +24,25 @@ from tomostain.register.template import Template
 
 @dataclass(frozen=True)
 class Grid:
-    """How densely the search looks.
+    """The grid of the global search.
 
     Attributes
     ----------
     side : int
-        Voxels along the volume's longest side at which it works.
+        Voxels along the longest side of the volume.
     step_deg : float
-        Between neighbouring normals and between turns in the plane.
-    kept : int
-        Best places kept of each orientation.
+        Angle between neighbouring normals, and between rotations in the plane, degrees.
+    peaks : int
+        Number of peaks that are returned for each orientation.
     scales : tuple of float
-        Sizes of the slide to try, relative to what its pixel size says.
+        Sizes of the slide to try, relative to its stated pixel size.
     normals : ndarray of float64, shape (N, 3), optional
-        Directions (z, y, x) to try; half a sphere if None.
+        Normals (z, y, x) to try. None: half a sphere.
     """
 
     side: int = 32
     step_deg: float = 11.0
-    kept: int = 2
+    peaks: int = 2
     scales: tuple[float, ...] = (1.0,)
     normals: NDArray[np.float64] | None = None
 
@@ -65,7 +65,7 @@ def half_sphere(step_deg: float) -> NDArray[np.float64]:
 
 
 def frames(normals: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return a rotation (N, 3, 3) for each normal: columns row, column and normal, of no particular turn."""
+    """Return a rotation (N, 3, 3) for each normal, with columns row, column and normal. The angle is arbitrary."""
     helper = np.eye(3)[np.abs(normals).argmin(axis=1)]
     row = np.cross(helper, normals)
     row /= np.linalg.norm(row, axis=1, keepdims=True)
@@ -73,23 +73,29 @@ def frames(normals: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def search(
-    level: ResolutionLevel, template: Template, grid: Grid = Grid(), progress: Progress = silent
+    level: ResolutionLevel,
+    template: Template,
+    grid: Grid = Grid(),
+    progress: Progress = silent,
+    device: str | torch.device = "auto",
 ) -> tuple[Poses, Tensor]:
     """Correlate the template with the whole volume.
 
     Parameters
     ----------
     level : ResolutionLevel
-        The volume at the search's resolution: voxels of one size.
+        The volume at the resolution of the search, with cubic voxels.
     template : Template
     grid : Grid
     progress : Progress
-        Told of every orientation of the plane.
+        Called for every orientation of the plane.
+    device : str or torch.device
+        Where to compute: see `tomostain.devices.choose_device`.
 
     Returns
     -------
     poses : Poses
-        The best `grid.kept` places of each orientation of plane and slide.
+        The best `grid.peaks` positions of each orientation of plane and slide.
     scores : Tensor, shape (K,)
         Normalised cross-correlation.
     """
@@ -99,28 +105,30 @@ def search(
     turns = _turns(grid.step_deg)
     side = float(level.side_um.max()) / h + 1
     reach = float(np.linalg.norm(template.half_um)) / h
-    # Even: real FFTs of odd length are half as fast.
+    # Even, because real FFTs of odd length take twice as long.
     n = 2 * next_fast_len(int(np.ceil(min(1.15 * side + 1.2 * reach, 2 * side + 2) / 2)), real=True)
     depth = int(np.ceil(0.62 * side))
-    device = choose_device("auto")
-    level = level.to(device)
-    banks = [_bank(template, h, n, turns, scale).to(device) for scale in grid.scales]
-    found: list[Poses] = []
+    place = choose_device(device)
+    middle_um = level.middle_um.cpu().numpy()
+    level = level.to(place)
+    banks = [_bank(template, h, n, turns, scale).to(place) for scale in grid.scales]
+    poses: list[Poses] = []
     scores: list[Tensor] = []
     for i, basis in enumerate(bases):
         progress("searching", i, len(bases))
-        planes, inside = _planes(level, torch.tensor(basis, dtype=torch.float32, device=device), n, depth, h)
+        planes, inside = _planes(level, torch.tensor(basis, dtype=torch.float32, device=place), n, depth, h)
+        geometry = _Geometry(basis, turns, n, depth, h, middle_um)
         spectra = [torch.fft.rfft2(x) for x in (planes, planes**2, inside)]
         for bank, scale in zip(banks, grid.scales, strict=True):
-            value, place, hypothesis, turn = (x.cpu() for x in _correlate(spectra, bank, n, grid.kept))
-            found.append(_poses(level, basis, turns, place, hypothesis, turn, n, depth, h, scale))
-            scores.append(value)
+            peaks = _correlate(spectra, bank, n, grid.peaks)
+            poses.append(_poses(peaks, geometry, scale))
+            scores.append(peaks.score)
     progress("searching", len(bases), len(bases))
-    return Poses.stack(found), torch.cat(scores)
+    return Poses.stack(poses), torch.cat(scores)
 
 
 def _turns(step_deg: float) -> NDArray[np.float64]:
-    """Return the 2 × 2 turns of the slide in its plane, seen from the front and from behind, shape (N, 2, 2)."""
+    """Return the rotations of the slide in its plane, seen from the front and from behind, shape (N, 2, 2)."""
     angles = np.linspace(0, 2 * np.pi, round(360 / step_deg), endpoint=False)
     turn = np.stack(
         [np.stack([np.cos(angles), -np.sin(angles)], -1), np.stack([np.sin(angles), np.cos(angles)], -1)], 1
@@ -129,42 +137,77 @@ def _turns(step_deg: float) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True, eq=False)
+class _Geometry:
+    """The rotated volume of one orientation.
+
+    Attributes
+    ----------
+    basis : ndarray, shape (3, 3)
+        Columns row, column and normal in volume coordinates.
+    turns : ndarray, shape (N, 2, 2)
+        Rotations of the slide in the plane.
+    n, depth : int
+        Pixels along a side of each plane, and planes on either side of the middle one.
+    voxel_um : float
+    middle_um : ndarray, shape (3,)
+        Centre of the volume, µm.
+    """
+
+    basis: NDArray[np.float64]
+    turns: NDArray[np.float64]
+    n: int
+    depth: int
+    voxel_um: float
+    middle_um: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class _Peaks:
+    """Peaks of the correlation: score, flat index in the rotated volume, hypothesis, rotation; each of shape (K,)."""
+
+    score: Tensor
+    place: Tensor
+    hypothesis: Tensor
+    turn: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class _Bank:
-    """Spectra of the turned templates: of t̂ w for each hypothesis (N, H, …) and of w (N, …); Σ w (N,)."""
+    """Spectra of the rotated templates: of t̂ w for each hypothesis (N, H, …) and of w (N, …); Σ w (N,)."""
 
     pictures: Tensor
     weights: Tensor
     total: Tensor
 
     def to(self, device: torch.device) -> "_Bank":
-        """Return the bank in the memory of a device."""
+        """Return the bank on a device."""
         return _Bank(self.pictures.to(device), self.weights.to(device), self.total.to(device))
 
 
 def _bank(template: Template, h: float, n: int, turns: NDArray[np.float64], scale: float) -> _Bank:
-    """Draw the template at every turn on n × n pixels, its middle at pixel (n // 2, n // 2), and transform."""
+    """Render the template at every rotation on n × n pixels, with its centre at (n // 2, n // 2), and transform it."""
     base, screw, weight, step, first = template.shrunk(h)
-    levels = torch.from_numpy(np.concatenate([template.values(base, screw), weight[None]]))
+    channels = torch.from_numpy(np.concatenate([template.values(base, screw), weight[None]]))
     at = (torch.arange(n) - n // 2) * h / scale
     v = torch.stack(torch.meshgrid(at, at, indexing="ij"), dim=-1)
-    # A place v of the plane shows the slide at u with v = turn u.
+    # The point v of the plane shows the slide point u with v = turn u.
     u = v.reshape(1, -1, 2) @ torch.tensor(turns, dtype=torch.float32)
     pixel = (u + torch.tensor(template.middle_um - first, dtype=torch.float32)) / step
     size = torch.tensor(weight.shape) - 1
-    where = (2 * pixel / size.clamp(min=1) - 1).flip(-1).reshape(len(turns), n, n, 2)
+    index = (2 * pixel / size.clamp(min=1) - 1).flip(-1).reshape(len(turns), n, n, 2)
     drawn = torch.nn.functional.grid_sample(
-        levels[None].expand(len(turns), -1, -1, -1), where, align_corners=True, padding_mode="zeros"
+        channels[None].expand(len(turns), -1, -1, -1), index, align_corners=True, padding_mode="zeros"
     )
     pictures, w = drawn[:, :-1], drawn[:, -1]
     total = w.sum(dim=(1, 2))
     mean = (pictures * w[:, None]).sum(dim=(2, 3), keepdim=True) / total[:, None, None, None]
     centred = (pictures - mean) * w[:, None]
-    size_ = ((pictures - mean) ** 2 * w[:, None]).sum(dim=(2, 3), keepdim=True).sqrt()
-    return _Bank(torch.fft.rfft2(centred / size_.clamp(min=1e-6)).conj(), torch.fft.rfft2(w).conj(), total)
+    norm = ((pictures - mean) ** 2 * w[:, None]).sum(dim=(2, 3), keepdim=True).sqrt()
+    return _Bank(torch.fft.rfft2(centred / norm.clamp(min=1e-6)).conj(), torch.fft.rfft2(w).conj(), total)
 
 
 def _planes(level: ResolutionLevel, basis: Tensor, n: int, depth: int, h: float) -> tuple[Tensor, Tensor]:
-    """Return the volume turned such that its planes lie along the last two axes, and where it is inside."""
+    """Return the rotated volume, whose planes are along the last two axes, and a mask of the covered part."""
     across = (torch.arange(n, device=basis.device) - n // 2) * h
     along = (torch.arange(2 * depth + 1, device=basis.device) - depth) * h
     d, r, c = torch.meshgrid(along, across, across, indexing="ij")
@@ -173,8 +216,8 @@ def _planes(level: ResolutionLevel, basis: Tensor, n: int, depth: int, h: float)
     return values * inside, inside.float()
 
 
-def _correlate(spectra: list[Tensor], bank: _Bank, n: int, kept: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the best scores of each turn, with place (flat), hypothesis and turn."""
+def _correlate(spectra: list[Tensor], bank: _Bank, n: int, count: int) -> _Peaks:
+    """Return the highest peaks of each rotation and hypothesis."""
     values, places, hypotheses, turns = [], [], [], []
     for k in range(len(bank.total)):
         w = bank.weights[k]
@@ -185,39 +228,29 @@ def _correlate(spectra: list[Tensor], bank: _Bank, n: int, kept: int) -> tuple[T
         factor = (overlap / 0.7).clamp_(max=1.0) / spread
         for j in range(bank.pictures.shape[1]):
             score = torch.fft.irfft2(spectra[0] * bank.pictures[k, j], s=(n, n)) * factor
-            best_in_plane, where = score.flatten(1).max(dim=1)
-            # Local maxima along the normal only: neighbouring planes look alike.
-            before = torch.nn.functional.pad(best_in_plane, (1, 1), value=-2.0)
-            peak = (best_in_plane >= before[:-2]) & (best_in_plane >= before[2:])
-            ranked = torch.where(peak, best_in_plane, torch.full_like(best_in_plane, -2.0))
-            top, plane = ranked.topk(min(kept, len(ranked)))
+            best_in_plane, pixel = score.flatten(1).max(dim=1)
+            # Only local maxima along the normal, because neighbouring planes are similar.
+            padded = torch.nn.functional.pad(best_in_plane, (1, 1), value=-2.0)
+            is_peak = (best_in_plane >= padded[:-2]) & (best_in_plane >= padded[2:])
+            ranked = torch.where(is_peak, best_in_plane, torch.full_like(best_in_plane, -2.0))
+            top, plane = ranked.topk(min(count, len(ranked)))
             values.append(top)
-            places.append(plane * n * n + where[plane])
+            places.append(plane * n * n + pixel[plane])
             hypotheses.append(torch.full_like(plane, j))
             turns.append(torch.full_like(plane, k))
-    return torch.cat(values), torch.cat(places), torch.cat(hypotheses), torch.cat(turns)
+    return _Peaks(*(torch.cat(parts).cpu() for parts in (values, places, hypotheses, turns)))
 
 
-def _poses(
-    level: ResolutionLevel,
-    basis: NDArray[np.float64],
-    turns: NDArray[np.float64],
-    place: Tensor,
-    hypothesis: Tensor,
-    turn: Tensor,
-    n: int,
-    depth: int,
-    h: float,
-    scale: float,
-) -> Poses:
-    """Turn places in the turned volume into poses."""
-    plane, rest = place.numpy() // (n * n), place.numpy() % (n * n)
-    # A shift of the circular correlation: past the middle it is negative.
-    rows, columns = rest // n, rest % n
-    rows, columns = (np.where(x >= (n + 1) // 2, x - n, x) for x in (rows, columns))
-    shift = np.stack([rows, columns, plane - depth], axis=1) * h
-    centre = shift @ basis.T + level.middle_um.cpu().numpy()
-    linear = basis[:, :2] @ turns[turn.numpy()]
+def _poses(peaks: _Peaks, geometry: _Geometry, scale: float) -> Poses:
+    """Convert peaks of the correlation to poses."""
+    n, h, basis = geometry.n, geometry.voxel_um, geometry.basis
+    place = peaks.place.numpy()
+    plane, pixel = place // (n * n), place % (n * n)
+    # Shifts of a circular correlation: those beyond the middle are negative.
+    rows, columns = (np.where(x >= (n + 1) // 2, x - n, x) for x in (pixel // n, pixel % n))
+    shift = np.stack([rows, columns, plane - geometry.depth], axis=1) * h
+    centre = shift @ basis.T + geometry.middle_um
+    linear = basis[:, :2] @ geometry.turns[peaks.turn.numpy()]
     poses = Poses.from_linear(linear, centre)
     strain = torch.eye(2).expand(len(place), 2, 2) * (scale - 1)
-    return Poses(poses.centre_um, poses.rotation, strain.clone(), hypothesis)
+    return Poses(poses.centre_um, poses.rotation, strain.clone(), peaks.hypothesis)

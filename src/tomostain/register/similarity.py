@@ -1,4 +1,4 @@
-"""How alike µCT and histology are: joint histogram and mutual information (paper section 2.3)."""
+"""Similarity of µCT and histology: joint histogram and mutual information (paper section 2.3)."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,26 +13,27 @@ def joint_histogram(
     ----------
     a, b : ndarray, of one shape
     mask : ndarray of bool, optional
-        What counts.
+        Pixels to count. None: all.
     bins : int
-        Between the 0.5th and the 99.5th percentile of each; what lies beyond is counted at the ends.
+        Number of bins between the 0.5th and the 99.5th percentile of each. Values beyond are counted in the first and
+        last bin.
 
     Returns
     -------
     ndarray of float64, shape (bins, bins)
-        Sums to 1; rows are `a`.
+        Relative frequencies, which sum to 1. Rows are bins of `a`.
 
     Raises
     ------
     ValueError
-        If shapes differ or nothing is left.
+        If the shapes differ or the mask is empty.
     """
     if a.shape != b.shape or (mask is not None and mask.shape != a.shape):
         raise ValueError(f"images of shapes {a.shape} and {b.shape} cannot be compared")
-    kept = [x.ravel() if mask is None else x[mask] for x in (a, b)]
-    if kept[0].size == 0:
-        raise ValueError("the mask leaves nothing to compare")
-    index = [_bin(values.astype(np.float64), bins) for values in kept]
+    counted = [x.ravel() if mask is None else x[mask] for x in (a, b)]
+    if counted[0].size == 0:
+        raise ValueError("the mask is empty; nothing can be compared")
+    index = [_bin(values.astype(np.float64), bins) for values in counted]
     counts = np.bincount(index[0] * bins + index[1], minlength=bins * bins).reshape(bins, bins)
     return np.asarray(counts / counts.sum())
 
@@ -76,7 +77,7 @@ def normalised_mutual_information(
 
 
 def entropies(joint: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Return the entropies of the rows, of the columns and of both together, bits."""
+    """Return the entropy of the rows, of the columns, and the joint entropy, bits."""
 
     def entropy(p: NDArray[np.float64]) -> float:
         p = p[p > 0]

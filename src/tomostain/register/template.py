@@ -1,12 +1,12 @@
-"""A µCT guessed from the slide: the template that is looked for in the volume.
+"""The template: µCT values that are expected from the colours of the slide.
 
-Colour tells the tissue (bone, soft matter, black metal, empty glass) and the tissue about how much it attenuates. The
-screw alone is not known: dense (Mg, Ti), light (PEEK) or, where the section has lost it (H&E), a hole. So the template
-is a few pictures, one a hypothesis, that differ in the screw.
+The colour determines the tissue (bone, soft tissue, black metal, empty glass), and the tissue the approximate
+attenuation. Only the screw is unknown: dense (Mg, Ti), light (PEEK), or a hole where the section has lost it (H&E). So
+the template consists of several hypotheses that differ in the screw.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -27,54 +27,56 @@ from tomostain.imaging.colour import (
 from tomostain.register.refine import Picture
 
 Float32 = NDArray[np.float32]
-# Expected µCT values, background 0 and bone 1; right within 30 % is good enough.
+Pixel = TypeVar("Pixel", bound=np.generic)
+# Expected µCT values, background 0 and bone 1. An accuracy of 30 % is sufficient.
 SOFT, PALE, BONE, NEW_BONE = 0.20, 0.04, 0.90, 0.70
 SCREW = {"dense": 1.2, "light": 0.22}
-# A large body of one colour says little for its area.
+# A large area of one colour is weak evidence, so it has a low weight.
 SCREW_WEIGHT, HOLE_WEIGHT, RIM_WEIGHT = 0.35, 0.15, 0.3
 RIM_UM = 150.0
-# Strain by stain: below 1 to 2 % with toluidine blue, 3 to 4 % with H&E.
+# Strain of each stain: below 1 to 2 % with toluidine blue, 3 to 4 % with H&E.
 STRAIN_STIFF, STRAIN_SOFT = 0.012, 0.03
-# Median redness of tissue stained with toluidine blue is below this.
+# The median redness of tissue stained with toluidine blue is below this.
 _BLUE = -0.06
 _HOLE_UM = 140.0
 _EDGE_UM = 40.0
 _FIBRE_UM = 50.0
-# A patch of one colour: spread of the optical density about a place, and means of it, µm; the spread where there is no
-# texture, and the least that is usual; what such a patch counts; and what must be left for the rule to hold.
+# Texture: window of the standard deviation of the optical density and window of its mean, µm; the standard deviation
+# of an area without texture and the smallest usual one.
 _TEXTURE_UM = (100.0, 180.0)
 _TEXTURE = (0.02, 0.06)
+# Weight of an area without texture. The rule only applies if the mean weight of the tissue stays above the minimum.
 FLAT_WEIGHT = 0.1
-_LEAST_TEXTURED = 0.4
-# Beside the screw nothing counts at the end, as long as this part of the weight is left.
-_NEAR_SCREW_UM, _LEAST_TISSUE = 60.0, 0.15
+_MIN_TEXTURED = 0.4
+# In the last refinement tissue this close to the screw has weight 0, if at least this fraction of the weight remains.
+_NEAR_SCREW_UM, _MIN_TISSUE = 60.0, 0.15
 
 
 @dataclass(frozen=True, eq=False)
 class Template:
-    """The slide as µCT would show it, on the slide's own (coarse) pixels.
+    """The slide as µCT would show it, on (coarse) pixels of the slide.
 
     Attributes
     ----------
     base : ndarray of float32, shape (Y, X)
-        Expected µCT value of all that is no screw.
+        Expected µCT value of everything except the screw.
     screw : ndarray of float32, shape (Y, X)
-        Part of the pixel that is screw, 0 to 1.
+        Fraction of the pixel that is screw, 0 to 1.
     weight : ndarray of float32, shape (Y, X)
-        How much a pixel counts; 0 away from the tissue.
+        Weight of each pixel. 0 away from the tissue.
     rgb : ndarray of uint8, shape (Y, X, 3)
         White-balanced colours.
     pixel_um : float
     first_um : float
-        Place of the first pixel's centre on the slide, the same in rows and columns, µm.
+        Position of the centre of the first pixel on the slide, equal for rows and columns, µm.
     hypotheses : tuple of str
-        What the screw may be: keys of `SCREW`, or "none".
+        Possible materials of the screw: keys of `SCREW`, or "none".
     inside : ndarray of bool, shape (Y, X), optional
-        The hull of the tissue; what counts beyond it is a rim of air.
-    levels : ColourReference, optional
-        The slide's white, as it was found or given.
+        Convex hull of the tissue. A rim of air around it also has a weight.
+    colour_reference : ColourReference, optional
+        White of the slide, estimated or given.
     fixed_middle_um : ndarray of float64, shape (2,), optional
-        The middle, where it is not that of what counts.
+        Centre of the template, if it is not that of the weighted pixels.
     """
 
     base: Float32
@@ -85,12 +87,12 @@ class Template:
     first_um: float
     hypotheses: tuple[str, ...]
     inside: NDArray[np.bool_] | None = None
-    levels: ColourReference | None = None
+    colour_reference: ColourReference | None = None
     fixed_middle_um: NDArray[np.float64] | None = None
 
     @property
     def middle_um(self) -> NDArray[np.float64]:
-        """Middle of the box about what counts, (row, column) on the slide, µm."""
+        """Centre of the bounding box of the weighted pixels, (row, column) on the slide, µm."""
         if self.fixed_middle_um is not None:
             return self.fixed_middle_um
         rows, columns = np.nonzero(self.weight)
@@ -99,52 +101,52 @@ class Template:
 
     @property
     def half_um(self) -> NDArray[np.float64]:
-        """Half the sides of that box, µm."""
+        """Half the sides of that bounding box (row, column), µm."""
         rows, columns = np.nonzero(self.weight)
         return np.array([np.ptp(rows) + 1, np.ptp(columns) + 1]) / 2 * self.pixel_um
 
     @property
     def corners_um(self) -> torch.Tensor:
-        """Corners of the middle half of that box, from the middle, shape (4, 2), µm: to compare poses by."""
+        """Corners of the inner 60 % of that bounding box, from its centre, shape (4, 2), µm, to compare poses."""
         signs = np.array([(-1, -1), (-1, 1), (1, -1), (1, 1)])
         return torch.tensor(signs * self.half_um * 0.6, dtype=torch.float32)
 
     def values(self, base: Float32, screw: Float32) -> Float32:
-        """Return the pictures of all hypotheses, shape (H, ...)."""
+        """Return the expected values of all hypotheses, shape (H, ...)."""
         pictures = []
         for name in self.hypotheses:
-            level = SCREW.get(name, PALE)
-            pictures.append(base * (1 - screw) + level * screw)
+            pictures.append(base * (1 - screw) + SCREW.get(name, PALE) * screw)
         return np.stack(pictures).astype(np.float32)
 
     def tissue_alone(self) -> "Template":
-        """Return the template without the rim of air, the screw and what touches it; as it is where little is left.
+        """Return the template without the rim of air, the screw and its surroundings, or itself if little would remain.
 
-        The outline may be that of a lost piece. The screw's edges in µCT depend on blur, streaks and degradation, and
-        are so strong that they tilt a plane by a degree or two where it covers much of a small section.
+        The outline may be that of a broken piece. The edges of the screw in µCT depend on blur, streaks and
+        degradation. They are so strong that they tilt the plane by one or two degrees where the screw covers much of a
+        small section.
         """
         near_screw = ndimage.distance_transform_edt(self.screw < 0.5) * self.pixel_um <= _NEAR_SCREW_UM
-        kept = ~near_screw if self.screw.any() else np.ones_like(near_screw)
+        tissue = ~near_screw if self.screw.any() else np.ones_like(near_screw)
         if self.inside is not None:
-            kept &= self.inside
-        weight = np.where(kept, self.weight, 0).astype(np.float32)
-        if weight.sum() < _LEAST_TISSUE * self.weight.sum():
+            tissue &= self.inside
+        weight = np.where(tissue, self.weight, 0).astype(np.float32)
+        if weight.sum() < _MIN_TISSUE * self.weight.sum():
             return self
-        # Its middle stays, or poses would mean another place.
+        # The centre stays the same, because poses refer to it.
         return replace(self, weight=weight, fixed_middle_um=self.middle_um)
 
     @property
     def screw_radius_um(self) -> float:
-        """Radius of the largest disc within the screw, or the hole that it left, µm; 0 where there is none."""
-        # The image's edge is no edge of the screw.
+        """Radius of the largest disc in the screw, or in the hole that it left, µm. 0 if there is none."""
+        # The border of the image is not an edge of the screw.
         padded = np.pad(self.screw > 0.5, 1, mode="edge")
         return float(ndimage.distance_transform_edt(padded).max()) * self.pixel_um if padded.any() else 0.0
 
     @property
     def strain(self) -> float:
-        """Standard deviation of the strain that the stain's preparation leaves (paper section 2.3).
+        """Standard deviation of the strain that the preparation for the stain leaves (paper section 2.3).
 
-        Sections for toluidine blue are ground and stay stiff; those for H&E are cut from softened bone.
+        Sections for toluidine blue are ground and stay stiff. Those for H&E are cut from softened bone.
         """
         tissue = (self.weight > 0) & (self.screw < 0.5) & (self.rgb.max(axis=2) > 60) & (self.rgb.min(axis=2) < 215)
         if not tissue.any():
@@ -152,11 +154,11 @@ class Template:
         return STRAIN_STIFF if float(np.median(redness(self.rgb[tissue]))) < _BLUE else STRAIN_SOFT
 
     def of_material(self, material: str) -> "Template":
-        """Return the template with what the screw is known."""
+        """Return the template with a known material of the screw."""
         return replace(self, hypotheses=(material,))
 
     def picture(self, pixel_um: float) -> Picture:
-        """Return the template at about `pixel_um`, as points with a weight."""
+        """Return the template at about `pixel_um`, as weighted points."""
         base, screw, weight, step, first = self.shrunk(pixel_um)
         rows, columns = np.nonzero(weight > 0.02)
         u = np.stack([rows, columns], axis=1) * step + first - self.middle_um
@@ -168,17 +170,17 @@ class Template:
         )
 
     def colours_at(self, u_um: torch.Tensor) -> NDArray[np.uint8]:
-        """Return the slide's colours at points (N, 2) from the middle, µm, shape (N, 3)."""
+        """Return the colours of the slide at points (N, 2) relative to the centre, µm, shape (N, 3)."""
         return self.pick(self.rgb, u_um)
 
-    def pick(self, image: NDArray[Any], u_um: torch.Tensor) -> NDArray[Any]:
-        """Return an image on the template's pixels at points (N, 2) from the middle, µm: the nearest pixel."""
-        at = (u_um.numpy() + self.middle_um - self.first_um) / self.pixel_um
-        row, column = np.clip(np.rint(at).astype(int), 0, np.array(self.weight.shape) - 1).T
+    def pick(self, image: NDArray[Pixel], u_um: torch.Tensor) -> NDArray[Pixel]:
+        """Return the nearest pixels of an image on the template's grid at points (N, 2) from the centre, µm."""
+        index = (u_um.numpy() + self.middle_um - self.first_um) / self.pixel_um
+        row, column = np.clip(np.rint(index).astype(int), 0, np.array(self.weight.shape) - 1).T
         return np.asarray(image[row, column])
 
     def shrunk(self, pixel_um: float) -> tuple[Float32, Float32, Float32, float, float]:
-        """Return base, screw and weight on pixels of about `pixel_um`, that pixel size, and the first one's place."""
+        """Return base, screw and weight on pixels of about `pixel_um`, the pixel size, and the first position."""
         factor = max(1.0, pixel_um / self.pixel_um)
         arrays = (self.base * self.weight, self.screw * self.weight, self.weight)
         if factor < 1.05:
@@ -186,7 +188,7 @@ class Template:
         shape = [max(1, int((n - 1) / factor) + 1) for n in self.weight.shape]
         smooth = [ndimage.gaussian_filter(a, 0.45 * factor, mode="constant") for a in arrays]
         small = [ndimage.affine_transform(a, [factor] * 2, output_shape=shape, order=1) for a in smooth]
-        # Weighted means: what does not count must not darken what does.
+        # Weighted means, so that pixels of weight 0 have no influence.
         safe = np.maximum(small[2], 1e-3)
         return small[0] / safe, small[1] / safe, small[2], self.pixel_um * factor, self.first_um
 
@@ -197,31 +199,31 @@ def make_template(
     first_um: float = 0.0,
     material: str | None = None,
     source: str = "slide",
-    levels: ColourReference | None = None,
+    colour_reference: ColourReference | None = None,
 ) -> Template:
-    """Guess the µCT of a slide.
+    """Make the template of a slide.
 
     Parameters
     ----------
     rgb : ndarray of uint8, shape (Y, X, 3)
         The slide, at about the resolution of registration.
     pixel_um, first_um : float
-        Pixel size and the place of the first pixel's centre, µm.
+        Pixel size, and position of the centre of the first pixel, µm.
     material : {"dense", "light"}, optional
-        What the screw is, where known; else all are tried.
+        Material of the screw, if known. None: all are tried.
     source : str
         Named in error messages.
-    levels : ColourReference, optional
-        The slide's white; found if None.
+    colour_reference : ColourReference, optional
+        White of the slide. None: estimated.
 
     Raises
     ------
     InputError
         If there is no tissue on the slide.
     """
-    levels = levels or estimate_colour_reference(rgb, source=source)
-    white = float(np.mean(levels.white))
-    balanced = white_balance(rgb, levels.white)
+    colour_reference = colour_reference or estimate_colour_reference(rgb, source=source)
+    white = float(np.mean(colour_reference.white))
+    balanced = white_balance(rgb, colour_reference.white)
     bone, metal = tissue_classes(balanced, white)
     smooth = ndimage.gaussian_filter(balanced, (1, 1, 0)) / white
     pale = np.clip((smooth.min(axis=2) - 0.72) / 0.2, 0, 1)
@@ -230,26 +232,26 @@ def make_template(
     base[new_bone(smooth) & ~metal] = NEW_BONE
     colourless = np.ptp(smooth, axis=2).max() < 0.05
     if colourless:
-        # Without colour bone cannot be told: all that is stained, averaged over its fibres, is dense.
+        # Without colour, bone is not distinguishable: everything stained, averaged over its fibres, is dense.
         base = density_of(smooth.mean(axis=2), pixel_um)
     tissue = bone | metal | (smooth.min(axis=2) < 0.86)
     tissue = _without_specks(tissue, pixel_um)
     if not tissue.any():
-        raise InputError(f"{source}: no tissue found on the slide; is it the right file?")
+        raise InputError(f"{source}: no tissue found on the slide; check that it is the right file")
     inside = hull_of(tissue)
     glass = inside & (background_region(rgb) | (smooth.min(axis=2) > 0.93))
     empty = _bodies(glass, _HOLE_UM / pixel_um)
     metal = _bodies(metal & inside, 60.0 / pixel_um)
     weight = inside.astype(np.float32)
-    # Air about the tissue may be air in the µCT too, or a piece that is lost.
+    # Air around the tissue may be air in the µCT too, or a missing piece of tissue.
     weight[~inside & (ndimage.distance_transform_edt(~inside) * pixel_um <= RIM_UM)] = RIM_WEIGHT
     base[~inside] = 0.0
     has_metal = metal.sum() > 0.01 * inside.sum()
     screw = metal if has_metal else empty
     if colourless and not has_metal:
-        # A grey scan may show glass in many places; that it lost a screw there would be a guess too many.
+        # A grey scan shows glass in many places, so a hole does not suggest a lost screw.
         screw = np.zeros_like(metal)
-    # What is seen at the screw's edge depends on blur, streaks and the saw: it counts as little as the screw.
+    # The edge of the screw depends on blur, streaks and the saw, so it has the low weight of the screw.
     if screw.any():
         weight[ndimage.distance_transform_edt(~screw) * pixel_um <= _EDGE_UM] *= SCREW_WEIGHT
     if not colourless:
@@ -262,46 +264,47 @@ def make_template(
     else:
         names = ("none",)
     colours = np.clip(np.rint(balanced), 0, 255).astype(np.uint8)
-    return Template(base, screw.astype(np.float32), weight, colours, pixel_um, first_um, names, inside, levels)
+    part = screw.astype(np.float32)
+    return Template(base, part, weight, colours, pixel_um, first_um, names, inside, colour_reference)
 
 
-def texture_weight(relative: Float32, own: NDArray[np.bool_], pixel_um: float) -> Float32:
-    """Return how much tissue counts for its texture: `FLAT_WEIGHT` where there is none, 1 where it is usual.
+def texture_weight(relative: Float32, tissue: NDArray[np.bool_], pixel_um: float) -> Float32:
+    """Return a weight of the tissue by its texture: `FLAT_WEIGHT` without texture, 1 with the usual texture.
 
-    Bone and marrow are never of one colour. A patch that is has been washed over or stained wrongly: its colour says
-    nothing, and it would even hide the screw.
+    Bone and marrow are never of one colour. An area of one colour was flooded or stained wrongly. Its colour has no
+    meaning and could hide the screw.
 
     Parameters
     ----------
     relative : ndarray of float32, shape (Y, X, 3)
-        After white balance, relative to white.
-    own : ndarray of bool, shape (Y, X)
-        Where tissue is; elsewhere the result is 1.
+        Colours after white balance, relative to white.
+    tissue : ndarray of bool, shape (Y, X)
+        Where tissue is. Elsewhere the result is 1.
     pixel_um : float
 
     Returns
     -------
     ndarray of float32, shape (Y, X)
-        1 everywhere if hardly anything shows texture.
+        1 everywhere if almost nothing shows texture.
     """
     near, wide = (max(3, 2 * round(um / pixel_um / 2) + 1) for um in _TEXTURE_UM)
     density = np.log(np.clip(relative, 0.03, 1.0))
     mean = ndimage.uniform_filter(density, (near, near, 0))
     spread = np.sqrt(np.clip(ndimage.uniform_filter(density**2, (near, near, 0)) - mean**2, 0, None)).max(axis=2)
     flat, usual = _TEXTURE
-    # Edges are no texture: what exceeds the usual spread twice counts no more.
-    part = own.astype(np.float32)
+    # Edges are not texture: the standard deviation is limited to twice the usual one.
+    part = tissue.astype(np.float32)
     total = ndimage.uniform_filter(np.minimum(spread, 2 * usual) * part, wide)
     texture = total / np.maximum(ndimage.uniform_filter(part, wide), 1e-3)
     weight = np.clip((texture - flat) / (usual - flat), FLAT_WEIGHT, 1.0)
-    weight[~own] = 1.0
-    if not own.any() or weight[own].mean() < _LEAST_TEXTURED:
+    weight[~tissue] = 1.0
+    if not tissue.any() or weight[tissue].mean() < _MIN_TEXTURED:
         return np.ones_like(weight)
     return np.asarray(weight, dtype=np.float32)
 
 
 def density_of(grey: Float32, pixel_um: float) -> Float32:
-    """Return how densely a place is filled with stained matter, 0 to `BONE`, from a picture without colour."""
+    """Return the local density of stained matter, 0 to `BONE`, from an image without colour."""
     filled = ndimage.gaussian_filter((grey < 0.93).astype(np.float32), _FIBRE_UM / pixel_um)
     return np.asarray(BONE * np.clip(1.3 * filled, 0, 1), dtype=np.float32)
 
@@ -312,18 +315,18 @@ def hull_of(tissue: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _without_specks(tissue: NDArray[np.bool_], pixel_um: float) -> NDArray[np.bool_]:
-    """Drop dust and pen marks: pieces much smaller than the largest."""
+    """Remove dust and pen marks: components much smaller than the largest one."""
     labels, n = ndimage.label(ndimage.binary_closing(tissue, iterations=2))
     if n == 0:
         return tissue & False
     areas = np.bincount(labels.ravel())[1:]
-    keep = np.flatnonzero(areas >= max(0.02 * areas.max(), (150.0 / pixel_um) ** 2)) + 1
-    return np.isin(labels, keep)
+    large = np.flatnonzero(areas >= max(0.02 * areas.max(), (150.0 / pixel_um) ** 2)) + 1
+    return np.isin(labels, large)
 
 
 def _bodies(mask: NDArray[np.bool_], radius_px: float) -> NDArray[np.bool_]:
-    """Return the large bodies of a mask: what holds a disc of this radius, and what hangs on to it within a radius."""
-    # The image's edge is no edge of the body.
+    """Return the large bodies of a mask: those that contain a disc of this radius, with their surroundings."""
+    # The border of the image is not an edge of the body.
     padded = np.pad(mask, 1, mode="edge")
     core = ndimage.distance_transform_edt(padded) > radius_px
     if not core.any():

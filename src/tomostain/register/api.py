@@ -1,0 +1,94 @@
+"""Registration in Python: of arrays, opened files or paths, with or without writing the pair."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+
+from tomostain.errors import InputError
+from tomostain.io import Slide, Volume, open_slide, open_volume
+from tomostain.progress import Progress, silent
+from tomostain.register.config import RegisterConfig
+from tomostain.register.files import PairFolder, register_opened
+from tomostain.register.hints import Hint
+from tomostain.register.registration import Registration
+
+AnyVolume = Volume | str | os.PathLike[str] | tuple[ArrayLike, float | Sequence[float]]
+AnySlide = Slide | str | os.PathLike[str] | tuple[ArrayLike, float]
+
+
+def register_slide(
+    volume: AnyVolume,
+    slide: AnySlide,
+    config: RegisterConfig | None = None,
+    *,
+    pair_out: str | os.PathLike[str] | None = None,
+    hint: Hint = Hint(),
+    device: str | torch.device = "auto",
+    progress: Progress = silent,
+) -> Registration:
+    """Find the section of a slide in a µCT volume, and cut the pair of both images.
+
+    Parameters
+    ----------
+    volume : Volume, str, os.PathLike, or tuple (array, voxel_um)
+        Grey values of shape (Z, Y, X): an opened volume, a path for `open_volume`, or an array with its voxel size
+        (one number, or z, y, x), µm.
+    slide : Slide, str, os.PathLike, or tuple (array, pixel_um)
+        The whole-slide image: an opened slide, a path for `open_slide`, or a uint8 array of shape (rows, columns, 3)
+        with its pixel size, µm.
+    config : RegisterConfig, optional
+        Options of the search and of the pair.
+    pair_out : str or os.PathLike, optional
+        Folder to be written as by ``tomostain register``. None writes nothing.
+    hint : Hint
+        What is known of the pose. ``Hint(accept=True)`` accepts an uncertain result.
+    device : str or torch.device
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    progress : Progress
+
+    Returns
+    -------
+    Registration
+        ``section`` (pose), ``confidence``, ``evidence``, ``warnings``, and ``pair`` with the arrays ``ct`` (uint16),
+        ``histology`` (uint8, RGB) and ``mask`` (bool) on one grid.
+
+    Raises
+    ------
+    RegistrationUncertainError
+        If the confidence is below ``config.threshold``. Its ``candidates`` are the best poses.
+    InputError
+        If an input cannot be read, a size is missing, or volume and slide do not fit together.
+
+    Examples
+    --------
+    >>> result = register_slide((ct, 5.0), (rgb, 1.25))  # doctest: +SKIP
+    >>> result.confidence, result.pair.ct.shape  # doctest: +SKIP
+    """
+    folder = None if pair_out is None else PairFolder(Path(pair_out))
+    return register_opened(
+        _as_volume(volume), _as_slide(slide), config, hint=hint, folder=folder, device=device, progress=progress
+    )
+
+
+def _as_volume(volume: AnyVolume) -> Volume:
+    if isinstance(volume, Volume):
+        return volume
+    if isinstance(volume, str | os.PathLike):
+        return open_volume(volume)
+    if isinstance(volume, tuple) and len(volume) == 2:
+        return Volume.from_array(*volume)
+    raise InputError("the voxel size of an array is unknown; give `volume` as (array, voxel_um)", parameter="voxel_um")
+
+
+def _as_slide(slide: AnySlide) -> Slide:
+    if isinstance(slide, Slide):
+        return slide
+    if isinstance(slide, str | os.PathLike):
+        return open_slide(Path(slide))
+    if isinstance(slide, tuple) and len(slide) == 2:
+        return Slide.from_array(np.asarray(slide[0]), slide[1])
+    raise InputError("the pixel size of an array is unknown; give `slide` as (array, pixel_um)", parameter="pixel_um")

@@ -1,0 +1,56 @@
+"""The constant part of a search: the volume, the template, what may move, and where to compute."""
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from tomostain.register.refine import Freedom, Picture
+from tomostain.register.resolution import ResolutionLevel, coarser
+from tomostain.register.template import Template
+
+
+@dataclass(frozen=True, eq=False)
+class SearchTask:
+    """Where to look, what for, and how.
+
+    Attributes
+    ----------
+    level : ResolutionLevel
+        The volume at one resolution.
+    template : Template
+        The slide as µCT would show it.
+    freedom : Freedom
+        What may move and deform.
+    device : str or torch.device
+        Where to compute: see `tomostain.devices.choose_device`.
+    candidates : int
+        Number of poses that are refined at 64 voxels along the longest side of the volume.
+    seed : int
+        Seed of the random steps.
+    """
+
+    level: ResolutionLevel
+    template: Template
+    freedom: Freedom
+    device: str | torch.device = "auto"
+    candidates: int = 1200
+    seed: int = 0
+
+    @property
+    def voxel_um(self) -> float:
+        """Largest side of a voxel, µm."""
+        return float(self.level.voxel_um.max())
+
+    @property
+    def side_um(self) -> float:
+        """Longest side of the volume, µm."""
+        return float(self.level.side_um.max())
+
+    @property
+    def picture(self) -> Picture:
+        """The template at the resolution of the volume."""
+        return self.template.picture(self.voxel_um)
+
+    def coarser(self, voxels: int | float) -> "SearchTask":
+        """Return the task with a volume of about so many voxels along its longest side."""
+        return replace(self, level=coarser(self.level, self.side_um / (voxels - 1)))
