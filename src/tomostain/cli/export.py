@@ -1,12 +1,28 @@
 """The verb `export`: write a stained volume for other software."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from tomostain.cli.common import OVERWRITE, bars, existing, triple
+from tomostain.cli.options import option_group
 from tomostain.cli.verbs import verb
+
+
+@option_group
+class ExportOptions:
+    """What is exported."""
+
+    level: int = typer.Option(0, min=0, help="Pyramid level: 0 is full size, each next level has half the size.")
+    alpha: str = typer.Option(
+        "paper",
+        help="Opacity: paper (dark stain), tissue (everything but the background) or ct (grey value of the µCT).",
+    )
+    ct: Path | None = typer.Option(None, help="The µCT that was stained, for --alpha ct.")
+    voxel_um: str | None = typer.Option(None, help="Voxel size of the µCT, µm, where the file does not say.")
+    like: Path | None = typer.Option(None, help="Folder of TIFF slices. The exported slices get its file names.")
 
 
 @verb(
@@ -22,19 +38,12 @@ from tomostain.cli.verbs import verb
 )
 def export(
     context: typer.Context,
+    options: ExportOptions,
     path: Path = typer.Argument(help="A stained OME-Zarr."),
     out: Path = typer.Argument(help="File or folder to write."),
     to: str = typer.Option(
         ..., "--to", help="Format: rgba-tiff, rgb-tiff, ome-zarr-0.4 (folders), vti, nrrd, or a film: gif or mp4."
     ),
-    level: int = typer.Option(0, min=0, help="Pyramid level: 0 is full size, each next level has half the size."),
-    alpha: str = typer.Option(
-        "paper",
-        help="Opacity: paper (dark stain), tissue (everything but the background) or ct (grey value of the µCT).",
-    ),
-    ct: Path | None = typer.Option(None, help="The µCT that was stained, for --alpha ct."),
-    voxel_um: str | None = typer.Option(None, help="Voxel size of the µCT, µm, where the file does not say."),
-    like: Path | None = typer.Option(None, help="Folder of TIFF slices. The exported slices get its file names."),
     overwrite: bool = OVERWRITE,
 ) -> None:
     """Write a stained volume for other software.
@@ -44,8 +53,8 @@ def export(
     """
     from tomostain.view import export as run_export
 
-    options: dict[str, Any] = {"alpha": alpha, "ct": ct, "like": like, "voxel_um": triple(voxel_um, "--voxel-um")}
+    values: dict[str, Any] = asdict(options) | {"voxel_um": triple(options.voxel_um, "--voxel-um")}
     with bars(context) as progress:
         existing(path, "stained volume")
-        run_export(path, out, to=to, level=level, overwrite=overwrite, progress=progress, **options)
+        run_export(path, out, to=to, overwrite=overwrite, progress=progress, **values)
     typer.echo(f"written: {out}")

@@ -1,11 +1,26 @@
 """The verb `phantom`: make a synthetic specimen."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import typer
 
 from tomostain.cli.common import DRY_RUN, OVERWRITE, SEED, bars, file_values, merged
+from tomostain.cli.options import option_group
 from tomostain.cli.verbs import verb
+
+
+@option_group
+class PhantomOptions:
+    """What the specimen is."""
+
+    seed: int = SEED
+    material: str = typer.Option("Mg-10Gd", help="Mg-5Gd, Mg-10Gd, Ti or PEEK.")
+    weeks: int = typer.Option(8, help="Healing time: 4, 8 or 12 weeks.")
+    stain: str = typer.Option("toluidine-blue", help="toluidine-blue or h&e.")
+    size: int | None = typer.Option(None, min=16, help="Voxels along each side of the volume.")
+    voxel_um: float = typer.Option(20.0, help="Voxel size of the µCT, µm.")
+    pixel_um: float = typer.Option(10.0, help="Pixel size of the slide, µm.")
 
 
 @verb(
@@ -19,14 +34,8 @@ from tomostain.cli.verbs import verb
 )
 def phantom(
     context: typer.Context,
+    options: PhantomOptions,
     out: Path = typer.Argument(help="Folder to write."),
-    seed: int = SEED,
-    material: str = typer.Option("Mg-10Gd", help="Mg-5Gd, Mg-10Gd, Ti or PEEK."),
-    weeks: int = typer.Option(8, help="Healing time: 4, 8 or 12 weeks."),
-    stain: str = typer.Option("toluidine-blue", help="toluidine-blue or h&e."),
-    size: int | None = typer.Option(None, min=16, help="Voxels along each side of the volume."),
-    voxel_um: float = typer.Option(20.0, help="Voxel size of the µCT, µm."),
-    pixel_um: float = typer.Option(10.0, help="Pixel size of the slide, µm."),
     config: Path | None = typer.Option(None, help="YAML with settings of the phantom. Options override it."),
     overwrite: bool = OVERWRITE,
     dry_run: bool = DRY_RUN,
@@ -38,8 +47,9 @@ def phantom(
     """
     from tomostain.phantom import PhantomConfig, write_specimen
 
-    options = {"seed": seed, "material": material, "weeks": weeks, "stain": stain, "voxel_um": voxel_um}
-    values = merged(context, file_values(config), options | {"pixel_um": pixel_um})
+    stated = asdict(options)
+    size = stated.pop("size")
+    values = merged(context, file_values(config), stated)
     if size is not None:
         values["shape"] = (size, size, size)
     settings = PhantomConfig.from_dict(values, source=str(config or "options"))

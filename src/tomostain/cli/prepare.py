@@ -1,13 +1,52 @@
 """The verb `prepare`: make a dataset."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from tomostain.cli.common import OVERWRITE, SEED, bars, existing, file_values, merged
+from tomostain.cli.options import option_group
 from tomostain.cli.verbs import verb
 from tomostain.errors import InputError
+
+
+@option_group
+class SplitOptions:
+    """How the pairs are divided."""
+
+    folds: int = typer.Option(5, min=2, help="Folds for cross-validation.")
+    seed: int = SEED
+    test_subjects: str | None = typer.Option(None, help="Subjects of the test set, separated by commas.")
+    test_fraction: float | None = typer.Option(None, help="Fraction of the pairs in the test set, 0 to 0.9.")
+
+
+@option_group
+class AlignedOptions:
+    """Options for aligned images only."""
+
+    voxel_um: float | None = typer.Option(None, help="Pixel size of aligned images, µm.")
+    normalise: str | None = typer.Option(None, help="Aligned images: auto (bone and background), range, or none.")
+    subject_regex: str | None = typer.Option(
+        None, help="Aligned images: regular expression for the file name. Its first group is the subject."
+    )
+    mask: str | None = typer.Option(None, help="Aligned images: auto, none, or a folder of masks.")
+    invert_histology: bool = typer.Option(False, "--invert-histology", help="Aligned images: invert the histology.")
+    halves: bool = typer.Option(
+        False, "--halves", help="Aligned images: train on the left halves, test on the right halves."
+    )
+
+
+@option_group
+class VolumeOptions:
+    """Options for volumes and slides only."""
+
+    ct_slices: int | None = typer.Option(
+        None, min=1, help="Neighbouring µCT slices to store, for recipes with several input slices."
+    )
+    device: str = typer.Option("auto", "--device", help="Device of the registrations: auto, cpu, cuda or cuda:N.")
+    jobs: int = typer.Option(0, min=0, help="Simultaneous registrations (0: one for every two cores).")
 
 
 @verb(
@@ -21,30 +60,14 @@ from tomostain.errors import InputError
 )
 def prepare(
     context: typer.Context,
+    split: SplitOptions,
+    images: AlignedOptions,
+    volumes: VolumeOptions,
     inputs: list[Path] = typer.Argument(help="SPECIMENS.csv DATASET, or with --aligned: DIR_X DIR_Y DATASET."),
     aligned: bool = typer.Option(
         False, "--aligned", help="Take aligned images: files of the same names in two folders."
     ),
     config: Path | None = typer.Option(None, help="YAML with settings of this stage. Options override it."),
-    folds: int = typer.Option(5, min=2, help="Folds for cross-validation."),
-    seed: int = SEED,
-    test_subjects: str | None = typer.Option(None, help="Subjects of the test set, separated by commas."),
-    test_fraction: float | None = typer.Option(None, help="Fraction of the pairs in the test set, 0 to 0.9."),
-    voxel_um: float | None = typer.Option(None, help="Pixel size of aligned images, µm."),
-    normalise: str | None = typer.Option(None, help="Aligned images: auto (bone and background), range, or none."),
-    subject_regex: str | None = typer.Option(
-        None, help="Aligned images: regular expression for the file name. Its first group is the subject."
-    ),
-    mask: str | None = typer.Option(None, help="Aligned images: auto, none, or a folder of masks."),
-    invert_histology: bool = typer.Option(False, "--invert-histology", help="Aligned images: invert the histology."),
-    ct_slices: int | None = typer.Option(
-        None, min=1, help="Neighbouring µCT slices to store, for recipes with several input slices."
-    ),
-    device: str = typer.Option("auto", "--device", help="Device of the registrations: auto, cpu, cuda or cuda:N."),
-    jobs: int = typer.Option(0, min=0, help="Simultaneous registrations (0: one for every two cores)."),
-    halves: bool = typer.Option(
-        False, "--halves", help="Aligned images: train on the left halves, test on the right halves."
-    ),
     overwrite: bool = OVERWRITE,
 ) -> None:
     """Make a dataset: resample µCT and histology to one grid, normalise, mask, and split into folds.
@@ -62,28 +85,20 @@ def prepare(
     if len(inputs) != (3 if aligned else 2):
         names = "DIR_X DIR_Y DATASET" if aligned else "SPECIMENS.csv DATASET"
         raise InputError(f"prepare: {len(inputs)} paths given; expected {names}")
-    values = merged(context, file_values(config), {"folds": folds, "seed": seed})
-    only_aligned: dict[str, Any] = {
-        "voxel_um": voxel_um,
-        "normalise": normalise,
-        "subject_regex": subject_regex,
-        "mask": mask,
-        "invert_histology": invert_histology or None,
-        "halves": halves or None,
-    }
+    values = merged(context, file_values(config), {"folds": split.folds, "seed": split.seed})
+    only_aligned = {name: value for name, value in asdict(images).items() if value not in (None, False)}
     optional: dict[str, Any] = {
-        "test_subjects": test_subjects.split(",") if test_subjects else None,
-        "test_fraction": test_fraction,
+        "test_subjects": split.test_subjects.split(",") if split.test_subjects else None,
+        "test_fraction": split.test_fraction,
     }
     if aligned:
-        if ct_slices is not None:
+        if volumes.ct_slices is not None:
             raise InputError("--ct-slices: only without --aligned; aligned images have no neighbouring slices")
         optional |= only_aligned
     else:
-        optional["ct_slices"] = ct_slices
-        for name, value in only_aligned.items():
-            if value is not None:
-                raise InputError(f"--{name.replace('_', '-')}: only with --aligned")
+        optional["ct_slices"] = volumes.ct_slices
+        for name in only_aligned:
+            raise InputError(f"--{name.replace('_', '-')}: only with --aligned")
     values |= {name: value for name, value in optional.items() if value is not None}
     source = str(config or "options")
     with bars(context) as progress:
@@ -93,11 +108,11 @@ def prepare(
             dataset = prepare_aligned(x, y, out, settings, overwrite=overwrite, progress=progress)
         else:
             table, out = existing(inputs[0], "file"), inputs[1]
-            values |= {"jobs": jobs} if jobs else {}
+            values |= {"jobs": volumes.jobs} if volumes.jobs else {}
             plan = PrepareConfig.from_dict(values, source)
             for line in described_volumes(table):
                 typer.echo(f"volume: {line}")
-            dataset = prepare_specimens(table, out, plan, overwrite=overwrite, device=device, progress=progress)
+            dataset = prepare_specimens(table, out, plan, overwrite=overwrite, device=volumes.device, progress=progress)
     for name, reason in left_out(registration_folder(out)).items() if not aligned else ():
         typer.echo(f"left out: {name}: {reason}")
     typer.echo(f"dataset: {out}: {len(dataset.ids)} pairs, {len(dataset.folds)} folds, {len(dataset.test)} for testing")

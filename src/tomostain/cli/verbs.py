@@ -15,12 +15,13 @@ from typing import Any, TypeVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from tomostain.cli.options import expanded
 from tomostain.errors import InputError
 
 ENTRY_POINTS = "tomostain.verbs"
 
 # The modules of this package that define no verb.
-_SHARED = {"common", "log", "main", "messages", "progress", "verbs"}
+_SHARED = {"common", "log", "main", "messages", "options", "progress", "verbs"}
 # In the examples of a help text, a line that starts with one of these is a command; others continue the text.
 _COMMANDS = ("tomostain", "torchrun", "srun")
 
@@ -36,7 +37,8 @@ class Verb:
     name : str
         The word that the user types.
     function : callable
-        What runs. Its parameters are declared as Typer describes, its docstring is the help text.
+        What runs. Its parameters are declared as Typer describes, its docstring is the help text. Many options can be
+        grouped in a class (`tomostain.cli.options.option_group`).
     order : int
         Position in ``tomostain --help``: lower numbers first.
     renamed : mapping of str to str
@@ -174,7 +176,7 @@ class _Commands(MutableMapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         if name not in self._built:
             single, entry = typer.Typer(add_completion=False, rich_markup_mode=None), load_verb(name)
-            single.command(name, cls=VerbCommand)(entry.function)
+            single.command(name, cls=VerbCommand)(expanded(entry.function))
             command = typer.main.get_command(single)
             assert isinstance(command, VerbCommand)
             command.renamed = entry.renamed
