@@ -18,7 +18,7 @@ from tomostain.networks.build import build_network
 from tomostain.networks.kernels import accelerate
 from tomostain.networks.precision import with_precision
 from tomostain.stain import StainConfig, Translator, stain_slice
-from tomostain.stain.volume_statistics import pooled_translator
+from tomostain.stain.volume_statistics import fit_volume_statistics
 from tomostain.train import load_recipe
 
 
@@ -47,7 +47,7 @@ def translator(recipe: str, *, fast: bool = True, norm: str = "instance", half: 
 def pooled(model: Translator) -> Translator:
     """Return a translator that normalises by the statistics of a volume; they are found once for all its slices."""
     side, draws = model.spec.patch_px, np.random.default_rng(1)
-    return pooled_translator(model, draws.integers(8000, 32000, (4, side, side)).astype(np.float32))
+    return fit_volume_statistics(model, draws.integers(8000, 32000, (4, side, side)).astype(np.float32))
 
 
 def measure(rounds: int, side: int = 512, papers: str = "paired-cyclegan", ours: str = "tomostain") -> dict[str, Any]:

@@ -21,7 +21,7 @@ from .io import (
 from .phantom import PhantomConfig, write_specimen
 from .prepare import AlignedConfig, PrepareConfig, prepare_aligned, prepare_specimens
 from .register.config import RegisterConfig
-from .stain import StainConfig, stain_volume
+from .stain import StainConfig, Stainer, StainRequest, load_stainer, stain_volume
 from .train import Recipe, list_recipes, load_recipe, train_model
 from .view import export, view_path
 
@@ -43,7 +43,9 @@ __all__ = [
     "RegistrationUncertainError",
     "Slide",
     "StainConfig",
+    "StainRequest",
     "StainedVolume",
+    "Stainer",
     "Volume",
     "__version__",
     "check_path",
@@ -56,6 +58,7 @@ __all__ = [
     "list_recipes",
     "load_dataset",
     "load_recipe",
+    "load_stainer",
     "open_slide",
     "open_stained",
     "open_volume",

@@ -66,7 +66,7 @@ def volume_seconds(slices: int) -> float:
                 model,
                 volume,
                 folder / "out",
-                levels=IntensityReference(LEVELS["background"], LEVELS["bone"]),
+                intensity=IntensityReference(LEVELS["background"], LEVELS["bone"]),
                 device="cpu",
                 overwrite=True,
             )

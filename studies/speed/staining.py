@@ -30,7 +30,7 @@ def slice_flop(model: Translator, side: int, config: StainConfig) -> int:
     network = build_network(generator)
     if config.blend != "exact":
         return 2 * count_multiply_adds(network, tuple(image.shape)) * len(tile_starts(side, patch, stride)) ** 2
-    halo = halo_of(generator, model.pooled)
+    halo = halo_of(generator, model.has_volume_statistics)
     sides = [end - start for start, end, *_ in tile_spans(side, patch, halo, size_step(generator))]
     return 2 * round(count_multiply_adds(network, tuple(image.shape)) * (sum(sides) / patch) ** 2)
 

@@ -79,7 +79,7 @@ def measure(recipe: str = "tomostain-cpu") -> dict[str, Any]:
             grey_volume(folder / "volume", SHAPE),
         )
         with (
-            mock.patch.object(stage, "normalised_slab", reading.watch(stage.normalised_slab)),
+            mock.patch.object(stage, "normalised_chunk", reading.watch(stage.normalised_chunk)),
             mock.patch.object(stage, "stain_slice", model.watch(stage.stain_slice)),
             mock.patch.object(StainedWriter, "write", writing.watch(StainedWriter.write)),
             mock.patch.object(StainedWriter, "finish", (pyramid := Clock()).watch(StainedWriter.finish)),
@@ -90,7 +90,7 @@ def measure(recipe: str = "tomostain-cpu") -> dict[str, Any]:
                 volume,
                 folder / "out.ome.zarr",
                 config=config,
-                levels=IntensityReference(LEVELS["background"], LEVELS["bone"]),
+                intensity=IntensityReference(LEVELS["background"], LEVELS["bone"]),
                 device="cpu",
             )
             wall, cpu = time.perf_counter() - began, time.process_time() - cpu

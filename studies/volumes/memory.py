@@ -20,9 +20,9 @@ from tomostain.prepare import IntensityReference
 from tomostain.stain import StainConfig, stain_volume
 torch.set_num_threads(1)
 model, volume, out, planes = sys.argv[1:]
-config = StainConfig(patch_px=128, stride_px=128, slab=16, planes=planes)
+config = StainConfig(patch_px=128, stride_px=128, z_chunk=16, planes=planes)
 levels = IntensityReference({background}, {bone})
-stain_volume(Path(model), Path(volume), Path(out), config=config, levels=levels, overwrite=True)
+stain_volume(Path(model), Path(volume), Path(out), config=config, intensity=levels, overwrite=True)
 # Not ru_maxrss, which a child takes over from its parent.
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """

@@ -74,7 +74,7 @@ def main() -> None:
     source = zipped_volume(options.out / f"volume-{'x'.join(map(str, shape))}", shape)
 
     reading, computing, writing = Clock(), Clock(), Clock()
-    stage.normalised_slab = reading.watch(stage.normalised_slab)
+    stage.normalised_chunk = reading.watch(stage.normalised_chunk)
     stage.stain_slice = computing.watch(stage.stain_slice)
     StainedWriter.write = writing.watch(StainedWriter.write)  # type: ignore[method-assign]
     config = StainConfig(patch_px=128, stride_px=options.stride, gaussian_sigma=options.sigma)
@@ -84,7 +84,7 @@ def main() -> None:
         source,
         options.out / "out.ome.zarr",
         config=config,
-        levels=IntensityReference(**LEVELS),
+        intensity=IntensityReference(**LEVELS),
         voxel_um=5.0,
         device="cpu",
         overwrite=True,

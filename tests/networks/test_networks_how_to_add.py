@@ -19,7 +19,7 @@ from tomostain.io import ModelSpec, save_model
 from tomostain.networks import build_network, is_tile_invariant, network_names, parse_generator_spec
 from tomostain.networks.registry import unregister
 from tomostain.stain import StainConfig, load_translator, stain_slice
-from tomostain.stain.volume_statistics import pooled_translator
+from tomostain.stain.volume_statistics import fit_volume_statistics
 from tomostain.tiling.exact import exact_tiles, halo_of
 from tomostain.train import Trainer, load_recipe
 
@@ -140,10 +140,10 @@ def test_models_exact_tiles_and_volume_statistics_work_with_it(package, tmp_path
     if norm == "instance":
         with pytest.raises(InputError, match=r"exact.*over the whole tile.*set `statistics=volume`"):
             stain_slice(translator, ct, StainConfig(blend="exact"))
-        translator = pooled_translator(translator, ct[None, :40, :40].astype(np.float32))
+        translator = fit_volume_statistics(translator, ct[None, :40, :40].astype(np.float32))
         assert translator.tile_invariant
     spec = translator.spec.generator
-    halo = halo_of(spec, translator.pooled)
+    halo = halo_of(spec, translator.has_volume_statistics)
     assert halo == 4  # two 5 × 5 convolutions
     whole = translator(torch.from_numpy(ct.astype(np.float32))[None])[0].permute(1, 2, 0).numpy()
     tiled = exact_tiles(translator, ct, 20, halo, parse_generator_spec(spec).size_multiple)

@@ -13,7 +13,7 @@ from tomostain.networks.kernels import put_channels_last
 from tomostain.networks.kernels.instance_norm import PixelwiseInstanceNorm2d
 from tomostain.networks.precision import with_precision
 from tomostain.stain import StainConfig, load_translator, stain_volume
-from tomostain.stain.volume_statistics import pooled_translator
+from tomostain.stain.volume_statistics import fit_volume_statistics
 
 CPU = torch.device("cpu")
 UNET = {"name": "unet", "in_channels": 1, "width": 4, "downs": 2, "detail": 3, "norm": "channel"}
@@ -58,7 +58,7 @@ def test_volume_statistics_are_taken_in_single_precision(tmp_path, monkeypatch):
     folder = toy_model(tmp_path / "model")
     tiles = patches(4).numpy()
     pictures = [
-        pooled_translator(load_translator(folder, "cpu", precision=precision), tiles)(patches(1))
+        fit_volume_statistics(load_translator(folder, "cpu", precision=precision), tiles)(patches(1))
         for precision in ("float32", "bfloat16")
     ]
     assert 0 < (pictures[0] - pictures[1]).abs().mean() < 1
@@ -91,10 +91,10 @@ def test_a_stained_volume_says_its_precision_and_is_not_continued_with_another(t
     write_stack(tmp_path / "volume", grey_values((3, 32, 32)), voxel_um=5.0)
     out = tmp_path / "stained.ome.zarr"
     config = StainConfig(precision="bfloat16")
-    stain_volume(model, tmp_path / "volume", out, config=config, levels=LEVELS, device="cpu")
+    stain_volume(model, tmp_path / "volume", out, config=config, intensity=LEVELS, device="cpu")
     assert open_stained(out).provenance["options"]["precision"] == "bfloat16"
     plain = tmp_path / "plain.ome.zarr"
-    stain_volume(model, tmp_path / "volume", plain, levels=LEVELS, device="cpu")
+    stain_volume(model, tmp_path / "volume", plain, intensity=LEVELS, device="cpu")
     away = np.abs(colours(out).astype(int) - colours(plain))
     assert 0 < away.mean() < 0.5
     command = ["stain", str(model), str(tmp_path / "volume"), str(out), "--background", "100", "--bone", "900"]

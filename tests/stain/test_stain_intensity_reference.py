@@ -8,7 +8,7 @@ from tomostain.errors import InputError
 from tomostain.imaging.intensity import IntensityReference, estimate_reference, reference_regions, volume_reference
 from tomostain.imaging.intensity_figure import bin_edges, intensity_figure
 from tomostain.io import open_volume, write_stack
-from tomostain.stain.intensity_reference import levels_of
+from tomostain.stain.intensity_reference import find_reference
 
 BLUE, ORANGE = (47, 127, 184), (217, 119, 43)
 
@@ -57,13 +57,13 @@ def test_the_levels_stand_where_they_are():
 
 def test_the_picture_is_written_once_and_again_for_other_levels(volume, tmp_path):
     picture = tmp_path / "levels.png"
-    assert levels_of(volume, None, "volume", picture) == volume_reference(volume)
+    assert find_reference(volume, "auto", "volume", picture) == volume_reference(volume)
     found, when = picture.read_bytes(), picture.stat().st_mtime_ns
-    levels_of(volume, None, "volume", picture)
+    find_reference(volume, "auto", "volume", picture)
     assert picture.stat().st_mtime_ns == when
-    assert levels_of(volume, IntensityReference(0.0, 1.0), "volume", picture) == IntensityReference(0.0, 1.0)
+    assert find_reference(volume, IntensityReference(0.0, 1.0), "volume", picture) == IntensityReference(0.0, 1.0)
     assert picture.read_bytes() != found
-    assert levels_of(volume, "none", "volume", picture) is None
+    assert find_reference(volume, "normalised", "volume", picture) is None
 
 
 def test_without_bone_the_histogram_is_there_to_choose_by(tmp_path):
@@ -72,7 +72,7 @@ def test_without_bone_the_histogram_is_there_to_choose_by(tmp_path):
     with pytest.raises(
         InputError, match=r"air: no bone is brighter than the.*`bone`.*; the histogram is in .*levels.png"
     ):
-        levels_of(open_volume(tmp_path / "air"), None, "air", picture)
+        find_reference(open_volume(tmp_path / "air"), "auto", "air", picture)
     assert np.std(np.asarray(Image.open(picture))) > 5
 
 
@@ -81,12 +81,12 @@ def test_what_is_not_our_picture_is_not_replaced(volume, tmp_path):
     Image.new("RGB", (4, 4)).save(holiday)
     before = holiday.read_bytes()
     with pytest.raises(InputError, match=r"holiday.png.*exists already"):
-        levels_of(volume, None, "volume", holiday)
+        find_reference(volume, "auto", "volume", holiday)
     assert holiday.read_bytes() == before
-    levels_of(volume, None, "volume", holiday, overwrite=True)
+    find_reference(volume, "auto", "volume", holiday, overwrite=True)
     assert holiday.read_bytes() != before
-    with pytest.raises(InputError, match=r"levels.jpg: the picture of the grey levels is a PNG"):
-        levels_of(volume, None, "volume", tmp_path / "levels.jpg")
+    with pytest.raises(InputError, match=r"levels.jpg: the figure of the grey values is a PNG"):
+        find_reference(volume, "auto", "volume", tmp_path / "levels.jpg")
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 231), (3, 255), (6000, 6900), (0, 65535)])

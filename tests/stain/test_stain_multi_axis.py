@@ -17,7 +17,7 @@ from tomostain.io.ome_zarr.scratch import Scratch
 from tomostain.stain import StainConfig, load_translator, plan_volume, stain_slice, stain_volume
 from tomostain.stain.multi_axis import fuse
 
-CONFIG = StainConfig(patch_px=32, stride_px=16, slab=7, planes="zyx", fuse="median")
+CONFIG = StainConfig(patch_px=32, stride_px=16, z_chunk=7, planes="zyx", fuse="median")
 SHAPE = (37, 40, 34)
 FRESH = multiprocessing.get_context("forkserver")
 
@@ -51,7 +51,7 @@ def by_hand(model, volume):
 def test_a_volume_is_its_planes_along_each_axis_fused(model, volume, by_hand, tmp_path, how):
     config, told = CONFIG.model_copy(update={"fuse": how}), []
     progress = lambda label, done, total: told.append((label, done, total))  # noqa: E731
-    out = stain_volume(model, volume, tmp_path / "out.ome.zarr", config=config, levels=LEVELS, progress=progress)
+    out = stain_volume(model, volume, tmp_path / "out.ome.zarr", config=config, intensity=LEVELS, progress=progress)
     np.testing.assert_array_equal(colours(out), fuse(by_hand, how))
     assert [p.name for p in tmp_path.iterdir()] == ["out.ome.zarr"]
     assert open_stained(out).provenance["options"]["planes"] == "zyx"
@@ -62,11 +62,11 @@ def test_a_volume_is_its_planes_along_each_axis_fused(model, volume, by_hand, tm
 def test_a_volume_is_stained_across_another_axis_alone(model, volume, by_hand, tmp_path, axis, name):
     config, told = CONFIG.model_copy(update={"planes": name}), []
     out = tmp_path / "out.ome.zarr"
-    stain_volume(model, volume, out, config=config, levels=LEVELS, progress=lambda *what: told.append(what))
+    stain_volume(model, volume, out, config=config, intensity=LEVELS, progress=lambda *what: told.append(what))
     np.testing.assert_array_equal(colours(out), by_hand[axis])
     assert [p.name for p in tmp_path.iterdir()] == ["out.ome.zarr"]
     assert {label for label, *_ in told if label.startswith("staining along")} == {f"staining along {name}"}
-    assert plan_volume(model, volume, tmp_path / "out", config=config, levels=LEVELS).scratch_bytes == 5 * np.prod(
+    assert plan_volume(model, volume, tmp_path / "out", config=config, intensity=LEVELS).scratch_bytes == 5 * np.prod(
         SHAPE
     )
 
@@ -104,9 +104,9 @@ def test_broken_off_at_any_stage_it_goes_on_to_the_same_bits(model, volume, by_h
             raise BreakOffError
 
     with pytest.raises(BreakOffError):
-        stain_volume(model, volume, out, config=CONFIG, levels=LEVELS, progress=pull_the_plug)
+        stain_volume(model, volume, out, config=CONFIG, intensity=LEVELS, progress=pull_the_plug)
     told = []
-    stain_volume(model, volume, out, config=CONFIG, levels=LEVELS, progress=lambda *what: told.append(what))
+    stain_volume(model, volume, out, config=CONFIG, intensity=LEVELS, progress=lambda *what: told.append(what))
     np.testing.assert_array_equal(colours(out), fuse(by_hand, "median"))
     if stage != "staining":
         assert next(what for what in told if what[0] == stage)[1] == 1  # what was done is not done again
@@ -116,13 +116,13 @@ def test_what_lies_there_from_another_model_is_not_used(model, volume, by_hand, 
     other = Scratch(tmp_path / ".out.ome.zarr.planes" / "y", (40, 37, 34, 3), np.uint8, 32, {"model": "another"})
     for first, end in other.slabs():
         other.write(first, np.zeros((end - first, 37, 34, 3), np.uint8))
-    out = stain_volume(model, volume, tmp_path / "out.ome.zarr", config=CONFIG, levels=LEVELS)
+    out = stain_volume(model, volume, tmp_path / "out.ome.zarr", config=CONFIG, intensity=LEVELS)
     np.testing.assert_array_equal(colours(out), fuse(by_hand, "median"))
 
 
 def in_a_child(model, volume, out, part):
     torch.set_num_threads(1)
-    stain_volume(model, volume, out, config=CONFIG, levels=LEVELS, part=part)
+    stain_volume(model, volume, out, config=CONFIG, intensity=LEVELS, part=part)
 
 
 def test_processes_share_all_stages(model, volume, by_hand, tmp_path):
@@ -137,17 +137,17 @@ def test_processes_share_all_stages(model, volume, by_hand, tmp_path):
 
 
 def test_what_cannot_be_turned_is_refused(model, volume, tmp_path):
-    options = {"config": CONFIG, "levels": LEVELS}
-    with pytest.raises(InputError, match=r"voxels of 6 x 5 x 5 µm are no cubes; stain it along z alone"):
+    options = {"config": CONFIG, "intensity": LEVELS}
+    with pytest.raises(InputError, match=r"voxels of 6 x 5 x 5 µm are not cubes; stain it along z only"):
         stain_volume(model, volume, tmp_path / "out", voxel_um=(6.0, 5.0, 5.0), **options)
-    with pytest.raises(InputError, match="doubt is for slices stained along z"):
-        stain_volume(model, volume, tmp_path / "out", doubt=tmp_path / "doubt", **options)
+    with pytest.raises(InputError, match="uncertainty is only available with `planes=z`"):
+        stain_volume(model, volume, tmp_path / "out", uncertainty=tmp_path / "doubt", **options)
     with pytest.raises(InputError, match="fuse 'most': unknown; give mean, median or weighted"):
         fuse([np.zeros((1, 3), np.uint8)] * 3, "most")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_plan_tells_of_the_scratch(model, volume, tmp_path):
-    plan = plan_volume(model, volume, tmp_path / "out", config=CONFIG, levels=LEVELS)
+    plan = plan_volume(model, volume, tmp_path / "out", config=CONFIG, intensity=LEVELS)
     assert plan.scratch_bytes == 8 * np.prod(SHAPE)
-    assert "scratch:     0 MB until it is done" in str(plan)
+    assert "scratch:     0 MB until the volume is complete" in str(plan)

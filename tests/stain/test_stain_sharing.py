@@ -16,12 +16,13 @@ import torch
 from tests.support.toys import LEVELS, contents, grey_values, toy_model
 from tomostain.cli.main import run
 from tomostain.errors import InputError, InterruptedRunError, OutOfDistributionWarning
+from tomostain.interrupts import listen_for_interrupt
 from tomostain.io import check_stained, open_stained, open_volume, write_stack
 from tomostain.io.ome_zarr.writer import slabs_left
-from tomostain.stain import StainConfig, stain_on_workers, stain_volume
+from tomostain.stain import StainConfig, StainRequest, stain_on_workers, stain_volume
 from tomostain.stain.volume import part_of
 
-OPTIONS = {"config": StainConfig(patch_px=32, stride_px=16, slab=3), "levels": LEVELS}
+OPTIONS = {"config": StainConfig(patch_px=32, stride_px=16, z_chunk=3), "intensity": LEVELS}
 SLICES = 26
 KILLS = 20
 # Children begin as copies of a process that has loaded everything but holds no threads.
@@ -110,7 +111,7 @@ def test_processes_that_begin_at_once_share_the_work(model, volume, whole, tmp_p
 def test_killed_at_any_moment_it_resumes_to_the_same_bits(model, volume, tmp_path):
     """SIGKILL at 20 random moments of one staining; what was written before each is not written again."""
     out, written, begun, finished = tmp_path / "out.ome.zarr", tmp_path / "written", tmp_path / "begun", {}
-    options = {"config": OPTIONS["config"].model_copy(update={"slab": 1})}
+    options = {"config": OPTIONS["config"].model_copy(update={"z_chunk": 1})}
     written.touch()
     rng, kills = np.random.default_rng(0), 0
     for _ in range(200):
@@ -144,20 +145,21 @@ def test_killed_at_any_moment_it_resumes_to_the_same_bits(model, volume, tmp_pat
         assert (shard.stat().st_ino, shard.stat().st_mtime_ns) == (then.st_ino, then.st_mtime_ns)
 
 
-def signalling(label, done):
-    """A listener that sends SIGTERM to its own process at some progress."""
+def stain_until(label, done, *arguments, **options):
+    """Stain until a signal to end comes, as the command line does: at some progress, SIGTERM to this process."""
 
-    def tell(now, so_far, total):
-        if (now, so_far) == (label, done):
+    def progress(current, so_far, total):
+        if (current, so_far) == (label, done):
             signal.raise_signal(signal.SIGTERM)
 
-    return tell
+    with listen_for_interrupt() as stop_requested:
+        return stain_volume(*arguments, progress=progress, should_stop=stop_requested.is_set, **options)
 
 
 def test_a_signal_to_end_is_heard_after_the_slab(model, volume, tmp_path):
     out = tmp_path / "out.ome.zarr"
     with pytest.raises(InterruptedRunError, match="6 of 26 slices are stained"):
-        stain_volume(model, volume, out, progress=signalling("staining", 4), **OPTIONS)
+        stain_until("staining", 4, model, volume, out, **OPTIONS)
     assert slabs_left(out) == 7
 
 
@@ -177,7 +179,7 @@ def test_a_signal_to_end_is_heard_in_every_stage(model, tmp_path):
         ("pyramid", 1, "pyramid: 1 of 2 are done"),
     ):
         with pytest.raises(InterruptedRunError, match=message):
-            stain_volume(model, source, out, progress=signalling(label, done), **options)
+            stain_until(label, done, model, source, out, **options)
     stain_volume(model, source, out, **options)
     whole = stain_volume(model, source, tmp_path / "whole" / "out.ome.zarr", **options)
     assert contents(out) == contents(whole)
@@ -190,7 +192,7 @@ def test_what_was_damaged_is_stained_again(model, volume, whole, tmp_path):
     (out / "0/c/0/4/0/0").write_bytes(b"rust")
     assert check_stained(out) == ["0/c/0/4/0/0"]
     with pytest.warns(
-        OutOfDistributionWarning, match=r"1 damaged shard\(s\) are stained again \(0/c/0/4/0/0\); look at the disk"
+        OutOfDistributionWarning, match=r"1 damaged shard\(s\) are stained again \(0/c/0/4/0/0\); check the disk"
     ):
         stain_volume(model, volume, out, **OPTIONS)
     assert contents(out) == contents(whole)
@@ -229,13 +231,13 @@ def test_a_slice_that_disappears_or_is_cut_short_is_named(model, volume, tmp_pat
 def test_workers_of_this_machine_give_the_same_bits(model, volume, whole, tmp_path):
     pytest.importorskip("distributed")
     out, told = tmp_path / "out.ome.zarr", []
-    stain_on_workers(model, volume, out, workers=2, progress=lambda *what: told.append(what), **OPTIONS)
+    stain_on_workers(StainRequest(model, volume, out, **OPTIONS), workers=2, progress=lambda *what: told.append(what))
     assert contents(out) == contents(whole)
     assert told[0] == ("staining", 0, 9)
     assert told[-1] == ("staining", 9, 9)
     (out / "0/c/0/2/0/0").unlink()
     with pytest.warns(OutOfDistributionWarning, match="1 damaged shard"):
-        stain_on_workers(model, volume, out, workers=1, **OPTIONS)
+        stain_on_workers(StainRequest(model, volume, out, **OPTIONS), workers=1)
     assert contents(out) == contents(whole)
 
 
@@ -269,11 +271,15 @@ def test_workers_that_die_are_told_of_and_the_work_goes_on(model, volume, whole,
             if done == 1:
                 os.kill(cluster.workers[0].pid, signal.SIGKILL)
 
-        with pytest.raises(InputError, match=r"died one after the other at the same slabs.*the same command goes on"):
-            stain_on_workers(model, volume, out, scheduler=cluster.scheduler_address, progress=kill, **OPTIONS)
+        with pytest.raises(
+            InputError, match=r"died one after the other at the same z chunks.*the same command continues"
+        ):
+            stain_on_workers(
+                StainRequest(model, volume, out, **OPTIONS), scheduler=cluster.scheduler_address, progress=kill
+            )
         assert 0 < slabs_left(out) < 9
         cluster.wait_for_workers(1)  # its nurse starts another one
-        stain_on_workers(model, volume, out, scheduler=cluster.scheduler_address, **OPTIONS)
+        stain_on_workers(StainRequest(model, volume, out, **OPTIONS), scheduler=cluster.scheduler_address)
     assert contents(out) == contents(whole)
 
 
@@ -281,13 +287,13 @@ def test_what_a_worker_finds_wrong_is_said_here(model, volume, tmp_path):
     pytest.importorskip("distributed")
     source, out = tmp_path / "volume", tmp_path / "out.ome.zarr"
     with pytest.raises(InputError, match="voxel size"):
-        stain_on_workers(model, volume, out, voxel_um=50.0, **OPTIONS)
+        stain_on_workers(StainRequest(model, volume, out, voxel_um=50.0, **OPTIONS))
     assert not out.exists()
     values = open_volume(volume).read(0, SLICES).astype(np.float32)
     values[20, 3, 4] = np.nan
     write_stack(source, values, voxel_um=5.0)
     with pytest.raises(InputError, match="NaN or infinite values in slice 20"):
-        stain_on_workers(model, source, out, workers=1, **OPTIONS)
+        stain_on_workers(StainRequest(model, source, out, **OPTIONS), workers=1)
     assert slabs_left(out) > 0  # it had begun
 
 
@@ -295,13 +301,13 @@ def test_no_workers_no_scheduler_no_extra(model, volume, tmp_path, monkeypatch):
     pytest.importorskip("distributed")
     out = tmp_path / "out.ome.zarr"
     with pytest.raises(InputError, match="workers 0: give 1 or more"):
-        stain_on_workers(model, volume, out, workers=0, **OPTIONS)
+        stain_on_workers(StainRequest(model, volume, out, **OPTIONS), workers=0)
     monkeypatch.setattr("tomostain.stain.cluster._ANSWER", "1s")
     with pytest.raises(InputError, match=r"scheduler tcp://127\.0\.0\.1:9: does not answer"):
-        stain_on_workers(model, volume, out, scheduler="tcp://127.0.0.1:9", **OPTIONS)
+        stain_on_workers(StainRequest(model, volume, out, **OPTIONS), scheduler="tcp://127.0.0.1:9")
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(InputError, match="need the extra 'cluster'"):
-        stain_on_workers(model, volume, out, **OPTIONS)
+        stain_on_workers(StainRequest(model, volume, out, **OPTIONS))
 
 
 def test_parts_that_make_no_sense(model, volume, tmp_path, capsys):
@@ -331,7 +337,7 @@ def test_a_job_says_that_others_are_not_done(model, volume, tmp_path, capsys):
         "900",
     ]
     assert run([*command, "--part", "1/2"]) == 0
-    assert "5 slabs are left to others" in capsys.readouterr().out
+    assert "5 z chunks are left to the other jobs" in capsys.readouterr().out
     assert run([*command, "--part", "2/2"]) == 0
     assert "tomostain view" in capsys.readouterr().out
     assert open_stained(out).shape == open_volume(volume).shape

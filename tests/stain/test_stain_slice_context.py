@@ -14,12 +14,20 @@ from tomostain.io import read_image, save_model, write_image, write_stack
 from tomostain.io.models import model_card
 from tomostain.networks.build import build_network
 from tomostain.ood.novelty import training_reference
-from tomostain.stain import StainConfig, load_translator, plan_volume, stain_image, stain_slice, stain_volume
+from tomostain.stain import (
+    StainConfig,
+    StainRequest,
+    load_translator,
+    plan_volume,
+    stain_image,
+    stain_slice,
+    stain_volume,
+)
 from tomostain.stain.multi_axis import fuse
 from tomostain.stain.uncertainty_map import load_ensemble, uncertainty_map
-from tomostain.stain.volume_statistics import pooled_translator, sample_tiles
+from tomostain.stain.volume_statistics import fit_volume_statistics, sample_tiles
 from tomostain.tiling.exact import halo_of
-from tomostain.tiling.slice_context import slabs_of
+from tomostain.tiling.slice_context import slice_contexts
 
 SHAPE = (11, 36, 41)
 SMALL = {"patch_px": 32, "stride_px": 16}
@@ -72,24 +80,24 @@ def test_the_generator_is_given_the_neighbours_as_channels(model):
 @pytest.mark.parametrize("sigma", [0.0, 1.3])
 @pytest.mark.parametrize("slab", [2, 11])
 def test_a_volume_is_its_slices_with_their_neighbours(model, volume, grey, tmp_path, sigma, slab):
-    config = StainConfig(**SMALL, slab=slab, gaussian_sigma=sigma)
-    out = stain_volume(model, volume, tmp_path / "out.ome.zarr", config=config, levels=LEVELS)
+    config = StainConfig(**SMALL, z_chunk=slab, gaussian_sigma=sigma)
+    out = stain_volume(model, volume, tmp_path / "out.ome.zarr", config=config, intensity=LEVELS)
     whole = ndimage.gaussian_filter(grey.astype(np.float32), sigma, mode="nearest") if sigma else grey
     np.testing.assert_array_equal(colours(out), by_hand(model, normalise_ct(whole, LEVELS), StainConfig(**SMALL)))
 
 
 def test_parts_in_any_order_give_the_same_bits(model, volume, tmp_path):
-    config = StainConfig(**SMALL, slab=2)
-    whole = stain_volume(model, volume, tmp_path / "whole.ome.zarr", config=config, levels=LEVELS)
+    config = StainConfig(**SMALL, z_chunk=2)
+    whole = stain_volume(model, volume, tmp_path / "whole.ome.zarr", config=config, intensity=LEVELS)
     for part in ((3, 3), (1, 3), (2, 3)):
-        parts = stain_volume(model, volume, tmp_path / "parts.ome.zarr", config=config, levels=LEVELS, part=part)
+        parts = stain_volume(model, volume, tmp_path / "parts.ome.zarr", config=config, intensity=LEVELS, part=part)
     np.testing.assert_array_equal(colours(parts), colours(whole))
 
 
 @pytest.mark.parametrize(("planes", "axis"), [("y", 1), ("x", 2), ("zyx", None)])
 def test_along_other_axes_the_neighbours_are_those_along_that_axis(model, volume, grey, tmp_path, planes, axis):
-    config = StainConfig(**SMALL, slab=5, planes=planes)
-    out = stain_volume(model, volume, tmp_path / "out.ome.zarr", config=config, levels=LEVELS)
+    config = StainConfig(**SMALL, z_chunk=5, planes=planes)
+    out = stain_volume(model, volume, tmp_path / "out.ome.zarr", config=config, intensity=LEVELS)
     ct, plain = normalise_ct(grey, LEVELS), StainConfig(**SMALL)
     axes = [by_hand(model, ct, plain, a) for a in ((axis,) if axis else (0, 1, 2))]
     np.testing.assert_array_equal(colours(out), axes[0] if axis else fuse(axes, "median"))
@@ -106,13 +114,13 @@ def test_exact_tiles_are_the_whole_slice(tmp_path, tile):
 
 
 def test_statistics_of_the_volume_are_those_of_tiles_with_their_neighbours(model, volume, grey, tmp_path):
-    config = StainConfig(statistics="volume", blend="exact", slab=4)
-    out = stain_volume(model, volume, tmp_path / "out.ome.zarr", config=config, levels=LEVELS)
+    config = StainConfig(statistics="volume", blend="exact", z_chunk=4)
+    out = stain_volume(model, volume, tmp_path / "out.ome.zarr", config=config, intensity=LEVELS)
     ct = normalise_ct(grey, LEVELS)
-    slabs = slabs_of(padded(ct), 3)
+    slabs = slice_contexts(padded(ct), 3)
     tiles = sample_tiles(lambda start, stop: slabs[start:stop], SHAPE, 32)
     assert tiles.shape[1:] == (3, 32, 32)
-    pooled = pooled_translator(load_translator(model, "cpu"), tiles)
+    pooled = fit_volume_statistics(load_translator(model, "cpu"), tiles)
     np.testing.assert_array_equal(colours(out), np.stack([stain_slice(pooled, slab.copy(), config) for slab in slabs]))
 
 
@@ -121,20 +129,25 @@ def test_models_that_see_more_and_fewer_slices_doubt_one_another(tmp_path, volum
     histology, mask = np.zeros((*SHAPE[1:], 3), np.uint8), np.ones(SHAPE[1:], bool)
     seen = training_reference([Pair("a", ct[0], histology, mask, 5.0)]).to_arrays()
     models = [make_model(tmp_path / f"sees-{n}", ct_slices=n, seed=n, seen=seen) for n in (1, 3)]
-    config, plain = StainConfig(**SMALL, slab=3), StainConfig(**SMALL)
+    config, plain = StainConfig(**SMALL, z_chunk=3), StainConfig(**SMALL)
     paths = tmp_path / "out.ome.zarr", tmp_path / "doubt.ome.zarr"
-    stain_volume(models[0], volume, paths[0], config=config, levels=LEVELS, doubt=paths[1], also=[models[1]])
-    doubters, slices = load_ensemble(models[0], [models[1]], "cpu"), padded(ct)
-    single = np.stack([stain_slice(doubters[0], image, plain) for image in ct])
+    stain_volume(
+        models[0], volume, paths[0], config=config, intensity=LEVELS, uncertainty=paths[1], ensemble=[models[1]]
+    )
+    ensemble = load_ensemble(
+        StainRequest(models[0], volume, paths[0], uncertainty=paths[1], ensemble=models[1:], device="cpu")
+    )
+    slices = padded(ct)
+    single = np.stack([stain_slice(ensemble[0], image, plain) for image in ct])
     np.testing.assert_array_equal(colours(paths[0]), single)
-    doubt = [uncertainty_map(doubters, slices[z : z + 3], single[z], plain) for z in range(SHAPE[0])]
+    doubt = [uncertainty_map(ensemble, slices[z : z + 3], single[z], plain) for z in range(SHAPE[0])]
     np.testing.assert_array_equal(colours(paths[1]), np.stack(doubt))
 
 
 def test_one_image_is_taken_for_all_slices_with_a_warning(model, tmp_path, grey):
     write_image(tmp_path / "ct.tif", grey[5])
     with pytest.warns(OutOfDistributionWarning, match="sees 3 neighbouring slices, and this is one image"):
-        stain_image(model, tmp_path / "ct.tif", tmp_path / "out.png", config=StainConfig(**SMALL), levels=LEVELS)
+        stain_image(model, tmp_path / "ct.tif", tmp_path / "out.png", config=StainConfig(**SMALL), intensity=LEVELS)
     ct = np.repeat(normalise_ct(grey[5], LEVELS)[None], 3, axis=0)
     expected = stain_slice(load_translator(model, "cpu"), ct, StainConfig(**SMALL))
     np.testing.assert_array_equal(read_image(tmp_path / "out.png"), expected)
@@ -146,7 +159,9 @@ def test_one_slice_alone_is_refused(model, grey):
 
 
 def test_a_plan_times_what_would_be_done(model, volume, tmp_path):
-    plan = plan_volume(model, volume, tmp_path / "out.ome.zarr", config=StainConfig(**SMALL, slab=4), levels=LEVELS)
+    plan = plan_volume(
+        model, volume, tmp_path / "out.ome.zarr", config=StainConfig(**SMALL, z_chunk=4), intensity=LEVELS
+    )
     assert plan.shape == SHAPE
     assert plan.seconds > 0
 
@@ -154,7 +169,7 @@ def test_a_plan_times_what_would_be_done(model, volume, tmp_path):
 def test_a_volume_of_one_slice_is_its_own_neighbour(model, grey, tmp_path):
     write_stack(tmp_path / "volume", grey[:1], voxel_um=5.0)
     config = StainConfig(**SMALL)
-    out = stain_volume(model, tmp_path / "volume", tmp_path / "out.ome.zarr", config=config, levels=LEVELS)
+    out = stain_volume(model, tmp_path / "volume", tmp_path / "out.ome.zarr", config=config, intensity=LEVELS)
     np.testing.assert_array_equal(colours(out), by_hand(model, normalise_ct(grey[:1], LEVELS), config))
 
 

@@ -214,10 +214,10 @@ def test_options_are_checked():
         StainConfig.from_dict({"patch_pix": 64})
     assert StainConfig().tiling(256) == (256, 64)  # the paper's section 2.9
     assert StainConfig().for_model(256).blend == "mean"
-    assert StainConfig().for_model(256, tile_free=True).blend == "exact"
+    assert StainConfig().for_model(256, tile_invariant=True).blend == "exact"
     assert StainConfig(statistics="volume").for_model(256).blend == "exact"
     # Who asks for a stride, or for a way of blending, gets it.
-    assert StainConfig(stride_px=64).for_model(256, tile_free=True).blend == "mean"
-    assert StainConfig(blend="hann").for_model(256, tile_free=True).blend == "hann"
-    once = StainConfig().for_model(256, tile_free=True)
+    assert StainConfig(stride_px=64).for_model(256, tile_invariant=True).blend == "mean"
+    assert StainConfig(blend="hann").for_model(256, tile_invariant=True).blend == "hann"
+    once = StainConfig().for_model(256, tile_invariant=True)
     assert once.for_model(256) == once

@@ -14,9 +14,9 @@ from tomostain.io import check_stained, open_stained, write_stack
 from tomostain.io.ome_zarr.writer import slabs_left
 from tomostain.stain import StainConfig, load_translator, stain_slice, stain_volume
 
-CONFIG = StainConfig(patch_px=32, stride_px=16, slab=3)
+CONFIG = StainConfig(patch_px=32, stride_px=16, z_chunk=3)
 SHAPE = (20, 18, 270)  # long enough for a coarser level
-OPTIONS = {"config": CONFIG, "levels": LEVELS}
+OPTIONS = {"config": CONFIG, "intensity": LEVELS}
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +90,9 @@ def test_another_model_input_or_grey_level_is_refused_by_name(model, volume, tmp
         (
             "levels.bone was 900.0 and is now 800.0",
             (model, volume),
-            {"levels": IntensityReference(background=100.0, bone=800.0)},
+            {"intensity": IntensityReference(background=100.0, bone=800.0)},
         ),
-        ("levels was|levels.background was 100.0 and is now None", (model, volume), {"levels": "none"}),
+        ("levels was|levels.background was 100.0 and is now None", (model, volume), {"intensity": "normalised"}),
         ("voxel_um was", (model, volume), {"voxel_um": 5.1}),
         ("options.gaussian_sigma was 0.0 and is now 1.0", (model, volume), {"config": smooth}),
     ):
@@ -127,7 +127,7 @@ def test_volumes_smaller_than_a_patch_or_of_one_slice(model, tmp_path, shape, si
     grey = grey_values(shape)
     write_stack(tmp_path / "volume", grey, voxel_um=5.0)
     config = CONFIG.model_copy(update={"gaussian_sigma": sigma})
-    out = stain_volume(model, tmp_path / "volume", tmp_path / "out.ome.zarr", config=config, levels=LEVELS)
+    out = stain_volume(model, tmp_path / "volume", tmp_path / "out.ome.zarr", config=config, intensity=LEVELS)
     smooth = ndimage.gaussian_filter(grey.astype(np.float32), sigma, mode="nearest") if sigma else grey
     expected = [stain_slice(load_translator(model, "cpu"), normalise_ct(ct, LEVELS), config) for ct in smooth]
     stained = open_stained(out)
@@ -142,6 +142,6 @@ def test_small_volumes_along_three_axes_and_by_exact_tiles(tmp_path, shape):
     write_stack(tmp_path / "volume", grey_values(shape), voxel_um=5.0)
     exact = StainConfig(blend="exact", patch_px=64)
     for name, config in {"planes": CONFIG.model_copy(update={"planes": "zyx"}), "exact": exact}.items():
-        out = stain_volume(model, tmp_path / "volume", tmp_path / f"{name}.ome.zarr", config=config, levels=LEVELS)
+        out = stain_volume(model, tmp_path / "volume", tmp_path / f"{name}.ome.zarr", config=config, intensity=LEVELS)
         assert open_stained(out).shape == shape
         assert np.std(open_stained(out).read(0, shape[0])) > 1

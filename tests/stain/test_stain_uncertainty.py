@@ -11,7 +11,7 @@ from tomostain.errors import InputError, InterruptedRunError, OutOfDistributionW
 from tomostain.io import ModelSpec, open_stained, save_model, write_stack
 from tomostain.networks.build import build_network
 from tomostain.ood.novelty import novelty, training_reference
-from tomostain.stain import StainConfig, load_translator, stain_slice, stain_volume
+from tomostain.stain import StainConfig, StainRequest, load_translator, stain_slice, stain_volume
 from tomostain.stain.uncertainty import FULL_SCALE, cycle_error
 from tomostain.stain.uncertainty_map import load_ensemble
 
@@ -47,13 +47,13 @@ def read(path):
 
 
 def staining(tmp_path, model, **options):
-    settings = {"config": StainConfig(**SMALL, slab=3), "levels": "none", "device": "cpu", **options}
+    settings = {"config": StainConfig(**SMALL, z_chunk=3), "intensity": "normalised", "device": "cpu", **options}
     return stain_volume(model, tmp_path / "volume", tmp_path / "out.ome.zarr", **settings)
 
 
 def test_several_models_doubt_where_they_draw_differently(tmp_path, scan):
     models = [make_model(tmp_path / name, seed) for seed, name in enumerate("abc")]
-    out = staining(tmp_path, models[0], doubt=tmp_path / "doubt.ome.zarr", also=models[1:])
+    out = staining(tmp_path, models[0], uncertainty=tmp_path / "doubt.ome.zarr", ensemble=models[1:])
     drawn = [
         np.stack([stain_slice(load_translator(m, "cpu"), s.astype(np.float32), StainConfig(**SMALL)) for s in scan])
         for m in models
@@ -84,9 +84,9 @@ def test_models_that_remember_doubt_what_they_never_saw(tmp_path, scan):
     scan[6, 10:30, 8:28] = 38000
     write_stack(tmp_path / "new", scan, voxel_um=5.0)
     model = make_model(tmp_path / "a", 0, seen=seen.to_arrays())
-    settings = {"config": StainConfig(**SMALL, slab=3), "levels": "none", "device": "cpu"}
+    settings = {"config": StainConfig(**SMALL, z_chunk=3), "intensity": "normalised", "device": "cpu"}
     with pytest.warns(OutOfDistributionWarning, match="unlike all training data of the model"):
-        stain_volume(model, tmp_path / "new", tmp_path / "out.zarr", doubt=tmp_path / "doubt.zarr", **settings)
+        stain_volume(model, tmp_path / "new", tmp_path / "out.zarr", uncertainty=tmp_path / "doubt.zarr", **settings)
     found = read(tmp_path / "doubt.zarr")[..., 0]
     expected = 255 * np.clip(np.stack([novelty(s, seen) for s in scan]) - 1, 0, 1)
     assert np.abs(found - expected).max() <= 0.501
@@ -103,7 +103,7 @@ def test_with_several_models_doubt_is_the_larger_of_both(tmp_path, scan):
     write_stack(tmp_path / "volume", scan, voxel_um=5.0, overwrite=True)
     models = [make_model(tmp_path / name, seed, seen=seen.to_arrays()) for seed, name in enumerate("ab")]
     with pytest.warns(OutOfDistributionWarning):
-        staining(tmp_path, models[0], doubt=tmp_path / "doubt.zarr", also=models[1:])
+        staining(tmp_path, models[0], uncertainty=tmp_path / "doubt.zarr", ensemble=models[1:])
     config = StainConfig(**SMALL)
     drawn = [np.stack([stain_slice(load_translator(m, "cpu"), s, config) for s in scan]).astype(float) for m in models]
     apart = np.std(drawn, axis=0).mean(axis=-1) / FULL_SCALE["disagreement"]
@@ -116,7 +116,7 @@ def test_with_several_models_doubt_is_the_larger_of_both(tmp_path, scan):
 
 def test_one_model_doubts_by_its_way_back(tmp_path, scan):
     model = make_model(tmp_path / "a", 0, way_back=True)
-    staining(tmp_path, model, doubt=tmp_path / "doubt.ome.zarr")
+    staining(tmp_path, model, uncertainty=tmp_path / "doubt.ome.zarr")
     translator = load_translator(model, "cpu", reverse=True)
     error = np.stack([cycle_error(translator, s.astype(np.float32), StainConfig(**SMALL)) for s in scan])
     found = read(tmp_path / "doubt.ome.zarr")[..., 0]
@@ -126,17 +126,18 @@ def test_one_model_doubts_by_its_way_back(tmp_path, scan):
 
 def test_doubt_may_be_added_later_and_broken_off(tmp_path, scan):
     models = [make_model(tmp_path / name, seed) for seed, name in enumerate("ab")]
-    whole = {"doubt": tmp_path / "doubt.ome.zarr", "also": models[1:]}
+    whole = {"uncertainty": tmp_path / "doubt.ome.zarr", "ensemble": models[1:]}
     plain = read(staining(tmp_path, models[0]))
 
-    def stop(stage, done, total):
-        if stage == "staining" and done == 4:
-            import signal
-
-            signal.raise_signal(signal.SIGINT)
-
+    reports = []
     with pytest.raises(InterruptedRunError):
-        staining(tmp_path, models[0], progress=stop, **whole)
+        staining(
+            tmp_path,
+            models[0],
+            progress=lambda stage, done, total: reports.append((stage, done)),
+            should_stop=lambda: ("staining", 4) in reports,
+            **whole,
+        )
     assert len(staining(tmp_path, models[0], **whole).name)
     np.testing.assert_array_equal(read(tmp_path / "out.ome.zarr"), plain)
     broken = read(tmp_path / "doubt.ome.zarr")
@@ -144,30 +145,50 @@ def test_doubt_may_be_added_later_and_broken_off(tmp_path, scan):
     np.testing.assert_array_equal(read(tmp_path / "doubt.ome.zarr"), broken)
 
 
+def requested(model, ensemble):
+    return StainRequest(model, "volume", "out", uncertainty="map", ensemble=ensemble, device="cpu")
+
+
 def test_what_gives_no_map_is_refused(tmp_path, scan):
     model = make_model(tmp_path / "a", 0)
     with pytest.raises(
         InputError,
-        match=r"neither remembers what training saw nor has a way back.*name models of other folds with --also",
+        match=r"neither a training reference nor a reverse generator.*name models of other folds with `ensemble`",
     ):
-        staining(tmp_path, model, doubt=tmp_path / "doubt.ome.zarr")
+        staining(tmp_path, model, uncertainty=tmp_path / "doubt.ome.zarr")
     with pytest.raises(InputError, match="is the same model as"):
-        load_ensemble(model, [model], "cpu")
+        load_ensemble(requested(model, [model]))
     other = make_model(tmp_path / "b", 1, stain="toluidine-blue")
     with pytest.raises(InputError, match=r"stains toluidine-blue at 5 µm, .* h&e at 5 µm"):
-        load_ensemble(model, [other], "cpu")
-    with pytest.raises(InputError, match="say where it goes"):
-        staining(tmp_path, model, also=[other])
-    with pytest.raises(InputError, match="is where the stained volume goes"):
-        staining(tmp_path, model, doubt=tmp_path / "out.ome.zarr", also=[other])
+        load_ensemble(requested(model, [other]))
+    with pytest.raises(InputError, match=r"`ensemble`: .*give its path with `uncertainty`"):
+        staining(tmp_path, model, ensemble=[other])
+    with pytest.raises(InputError, match="is the path of the stained volume"):
+        staining(tmp_path, model, uncertainty=tmp_path / "out.ome.zarr", ensemble=[other])
     assert not (tmp_path / "out.ome.zarr").exists()
 
 
 def test_the_command_writes_both(tmp_path, scan, capsys):
     a, b = (make_model(tmp_path / name, seed) for seed, name in enumerate("ab"))
     out, doubt = tmp_path / "out.ome.zarr", tmp_path / "doubt.ome.zarr"
-    given = ["stain", a, tmp_path / "volume", out, "--doubt", doubt, "--also", b, "--normalised", "--device", "cpu"]
-    assert run([*map(str, given), "--patch-px", "32", "--stride-px", "32"]) == 0
-    assert "doubt:" in capsys.readouterr().out
+    size = ["--patch-px", "32", "--stride-px", "32", "--device", "cpu"]
+    given = ["stain", a, tmp_path / "volume", out, "--uncertainty", doubt, "--ensemble", b, "--normalised", *size]
+    assert run([*map(str, given)]) == 0
+    assert "uncertainty: " in capsys.readouterr().out
     assert read(doubt).shape == read(out).shape == (*scan.shape, 3)
-    assert run(["stain", str(a), "slice.png", "out.png", "--also", str(b)]) == 2
+    assert run(["stain", str(a), "slice.png", "out.png", "--ensemble", str(b)]) == 2
+
+
+def test_older_option_names_warn_and_do_the_same(tmp_path, scan, capsys):
+    a, b = (make_model(tmp_path / name, seed) for seed, name in enumerate("ab"))
+    with pytest.warns(DeprecationWarning, match="`doubt` is now `uncertainty`"):
+        staining(tmp_path, a, doubt=tmp_path / "doubt.ome.zarr", also=[b])
+    expected = read(tmp_path / "doubt.ome.zarr")
+    size = ["--patch-px", "32", "--stride-px", "32", "--device", "cpu"]
+    words = ["stain", a, tmp_path / "volume", tmp_path / "o.ome.zarr", "--doubt", tmp_path / "m.ome.zarr", "--also", b]
+    capsys.readouterr()
+    assert run([*map(str, words), "--normalised", *size]) == 0
+    told = capsys.readouterr().err
+    assert "warning: --doubt is now --uncertainty" in told
+    assert "warning: --also is now --ensemble" in told
+    np.testing.assert_array_equal(read(tmp_path / "m.ome.zarr"), expected)

@@ -12,6 +12,7 @@ from tests.support.toys import LEVELS, colours, toy_model
 from tomostain.cli.main import run
 from tomostain.errors import InputError, InterruptedRunError
 from tomostain.imaging.intensity import normalise_ct
+from tomostain.interrupts import listen_for_interrupt
 from tomostain.io import load_model, open_stained, read_image, save_model, write_image, write_stack
 from tomostain.ood.grey_values import solid_quantiles
 from tomostain.stain import StainConfig, load_translator, plan_volume, stain_image, stain_slice, stain_volume
@@ -44,8 +45,8 @@ def test_a_volume_is_its_slices_stained_one_by_one(model, volume, tmp_path):
         model,
         volume,
         tmp_path / "out.ome.zarr",
-        config=StainConfig(**SMALL, slab=4),
-        levels=LEVELS,
+        config=StainConfig(**SMALL, z_chunk=4),
+        intensity=LEVELS,
         device="cpu",
         progress=lambda *what: told.append(what),
     )
@@ -67,7 +68,9 @@ def test_slabs_leave_no_trace(model, volume, tmp_path, sigma):
     results = []
     for slab in (2, 11):
         out = tmp_path / f"{slab}.ome.zarr"
-        stain_volume(model, volume, out, config=StainConfig(**SMALL, slab=slab, gaussian_sigma=sigma), levels=LEVELS)
+        stain_volume(
+            model, volume, out, config=StainConfig(**SMALL, z_chunk=slab, gaussian_sigma=sigma), intensity=LEVELS
+        )
         results.append(colours(out))
     np.testing.assert_array_equal(results[0], results[1])
     # Outside truth: scipy's filter on the whole volume at once.
@@ -82,8 +85,8 @@ class BreakOff(Exception):
 
 
 def test_broken_off_after_some_slabs_it_continues_to_the_same_bits(model, volume, tmp_path):
-    config = StainConfig(**SMALL, slab=3, gaussian_sigma=1.0)
-    whole = stain_volume(model, volume, tmp_path / "whole.ome.zarr", config=config, levels=LEVELS)
+    config = StainConfig(**SMALL, z_chunk=3, gaussian_sigma=1.0)
+    whole = stain_volume(model, volume, tmp_path / "whole.ome.zarr", config=config, intensity=LEVELS)
     out = tmp_path / "broken.ome.zarr"
 
     def pull_the_plug(label, done, total):
@@ -91,64 +94,77 @@ def test_broken_off_after_some_slabs_it_continues_to_the_same_bits(model, volume
             raise BreakOff
 
     with pytest.raises(BreakOff):
-        stain_volume(model, volume, out, config=config, levels=LEVELS, progress=pull_the_plug)
+        stain_volume(model, volume, out, config=config, intensity=LEVELS, progress=pull_the_plug)
     with pytest.raises(InputError, match=r"not finished.*run the same command again"):
         open_stained(out)
     told = []
-    stain_volume(model, volume, out, config=config, levels=LEVELS, progress=lambda *what: told.append(what))
+    stain_volume(model, volume, out, config=config, intensity=LEVELS, progress=lambda *what: told.append(what))
     assert stained_of(told)[0] == ("staining", 6, 11)  # two slabs of three were kept
     np.testing.assert_array_equal(colours(out), colours(whole))
-    untouched = stain_volume(model, volume, out, config=config, levels=LEVELS, progress=lambda *what: told.append(what))
+    untouched = stain_volume(
+        model, volume, out, config=config, intensity=LEVELS, progress=lambda *what: told.append(what)
+    )
     assert untouched == out
 
 
 def test_ctrl_c_is_heard_after_a_slab_and_the_message_says_how_to_go_on(model, volume, tmp_path):
-    config = StainConfig(**SMALL, slab=4)
+    config = StainConfig(**SMALL, z_chunk=4)
     out = tmp_path / "out.ome.zarr"
 
     def press(label, done, total):
         if label == "staining" and done == 2:
             signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(InterruptedRunError, match="4 of 11 slices are stained; run the same command again to continue"):
-        stain_volume(model, volume, out, config=config, levels=LEVELS, progress=press)
+    with (
+        listen_for_interrupt() as stop_requested,
+        pytest.raises(InterruptedRunError, match="4 of 11 slices are stained; run the same command again to continue"),
+    ):
+        stain_volume(
+            model,
+            volume,
+            out,
+            config=config,
+            intensity=LEVELS,
+            progress=press,
+            should_stop=stop_requested.is_set,
+        )
     told = []
-    stain_volume(model, volume, out, config=config, levels=LEVELS, progress=lambda *what: told.append(what))
+    stain_volume(model, volume, out, config=config, intensity=LEVELS, progress=lambda *what: told.append(what))
     assert stained_of(told)[0] == ("staining", 4, 11)
-    whole = stain_volume(model, volume, tmp_path / "whole.ome.zarr", config=config, levels=LEVELS)
+    whole = stain_volume(model, volume, tmp_path / "whole.ome.zarr", config=config, intensity=LEVELS)
     np.testing.assert_array_equal(colours(out), colours(whole))
 
 
 def test_other_options_do_not_continue_a_volume_unasked(model, volume, tmp_path):
     out = tmp_path / "out.ome.zarr"
-    stain_volume(model, volume, out, config=StainConfig(**SMALL), levels=LEVELS)
+    stain_volume(model, volume, out, config=StainConfig(**SMALL), intensity=LEVELS)
     other = StainConfig(**SMALL, blend="hann")
     with pytest.raises(InputError, match=r"blend was 'mean' and is now 'hann'; .*overwrite=True"):
-        stain_volume(model, volume, out, config=other, levels=LEVELS)
+        stain_volume(model, volume, out, config=other, intensity=LEVELS)
     with pytest.raises(InputError, match="exists already"):
-        stain_volume(model, volume, out, config=StainConfig(**SMALL), levels=LEVELS, resume=False)
-    stain_volume(model, volume, out, config=other, levels=LEVELS, overwrite=True)
+        stain_volume(model, volume, out, config=StainConfig(**SMALL), intensity=LEVELS, resume=False)
+    stain_volume(model, volume, out, config=other, intensity=LEVELS, overwrite=True)
     assert open_stained(out).provenance["options"]["blend"] == "hann"
 
 
 def test_a_volume_that_was_moved_is_still_the_same_work(model, volume, tmp_path):
-    out = stain_volume(model, volume, tmp_path / "out.ome.zarr", config=StainConfig(**SMALL), levels=LEVELS)
+    out = stain_volume(model, volume, tmp_path / "out.ome.zarr", config=StainConfig(**SMALL), intensity=LEVELS)
     moved = tmp_path / "elsewhere" / "volume"
     moved.parent.mkdir()
     volume.rename(moved)
-    assert stain_volume(model, moved, out, config=StainConfig(**SMALL), levels=LEVELS) == out
+    assert stain_volume(model, moved, out, config=StainConfig(**SMALL), intensity=LEVELS) == out
 
 
 def test_normalised_volumes_are_taken_as_they_are(model, tmp_path):
     normalised = normalise_ct(grey_values(), LEVELS)
     write_stack(tmp_path / "normalised", normalised, voxel_um=5.0)
     config = StainConfig(**SMALL)
-    out = stain_volume(model, tmp_path / "normalised", tmp_path / "a.ome.zarr", config=config, levels="none")
+    out = stain_volume(model, tmp_path / "normalised", tmp_path / "a.ome.zarr", config=config, intensity="normalised")
     write_stack(tmp_path / "raw", grey_values(), voxel_um=5.0)
-    other = stain_volume(model, tmp_path / "raw", tmp_path / "b.ome.zarr", config=config, levels=LEVELS)
+    other = stain_volume(model, tmp_path / "raw", tmp_path / "b.ome.zarr", config=config, intensity=LEVELS)
     np.testing.assert_array_equal(colours(out), colours(other))
-    with pytest.raises(InputError, match="levels 'nine'"):
-        stain_volume(model, tmp_path / "raw", tmp_path / "c.ome.zarr", config=config, levels="nine")
+    with pytest.raises(InputError, match="intensity 'nine'"):
+        stain_volume(model, tmp_path / "raw", tmp_path / "c.ome.zarr", config=config, intensity="nine")
 
 
 def test_levels_are_estimated_where_none_are_given(model, tmp_path):
@@ -163,8 +179,8 @@ def test_levels_are_estimated_where_none_are_given(model, tmp_path):
 
 
 def test_voxel_sizes_must_be_those_of_the_model_within_a_tenth(model, volume, tmp_path):
-    options = {"config": StainConfig(**SMALL), "levels": LEVELS}
-    with pytest.raises(InputError, match=r"volume: voxel size 6 x 6 µm.*at 5 µm; .*--allow-voxel-mismatch"):
+    options = {"config": StainConfig(**SMALL), "intensity": LEVELS}
+    with pytest.raises(InputError, match=r"volume: voxel size 6 x 6 µm.*at 5 µm; .*`allow_voxel_mismatch=True`"):
         stain_volume(model, volume, tmp_path / "out.ome.zarr", voxel_um=6.0, **options)
     stain_volume(model, volume, tmp_path / "near.ome.zarr", voxel_um=5.4, **options)
     stain_volume(model, volume, tmp_path / "far.ome.zarr", voxel_um=20, allow_voxel_mismatch=True, **options)
@@ -176,12 +192,12 @@ def test_memory_does_not_grow_with_the_number_of_slices(model, tmp_path):
     for depth in (40, 160):  # both have slabs with a halo on both sides
         source = tmp_path / f"volume{depth}"
         write_stack(source, grey_values((depth, 96, 96)), voxel_um=5.0)
-        config = StainConfig(patch_px=96, stride_px=96, slab=4, gaussian_sigma=1.0)
+        config = StainConfig(patch_px=96, stride_px=96, z_chunk=4, gaussian_sigma=1.0)
         out = tmp_path / f"{depth}.ome.zarr"
         if not peaks:  # once unmeasured: what is imported and cached stays
-            stain_volume(model, source, tmp_path / "first.ome.zarr", config=config, levels=LEVELS)
+            stain_volume(model, source, tmp_path / "first.ome.zarr", config=config, intensity=LEVELS)
         tracemalloc.start()
-        stain_volume(model, source, out, config=config, levels=LEVELS)
+        stain_volume(model, source, out, config=config, intensity=LEVELS)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     # The colours of 120 slices more would be 3.3 MB and their grey values 2.2 MB; 0.7 kB a slice are names of files,
@@ -195,7 +211,7 @@ def test_an_image_is_stained_as_a_slice(model, tmp_path):
     config = StainConfig(**SMALL)
     expected = stain_slice(load_translator(model, "cpu"), normalise_ct(ct, LEVELS), config)
     for name in ("out.png", "out.tif"):
-        stain_image(model, tmp_path / "slice.tif", tmp_path / name, config=config, levels=LEVELS, voxel_um=(5, 5, 5))
+        stain_image(model, tmp_path / "slice.tif", tmp_path / name, config=config, intensity=LEVELS, voxel_um=(5, 5, 5))
         np.testing.assert_array_equal(read_image(tmp_path / name), expected)
 
 
@@ -204,20 +220,20 @@ def test_bad_images_are_refused(model, tmp_path):
     source, out = tmp_path / "slice.tif", tmp_path / "out.png"
     write_image(source, ct)
     with pytest.raises(InputError, match=r"slice.tif: voxel size 9 x 9 µm"):
-        stain_image(model, source, out, levels=LEVELS, voxel_um=(9, 9, 9))
+        stain_image(model, source, out, intensity=LEVELS, voxel_um=(9, 9, 9))
     with pytest.raises(InputError, match="gaussian_sigma 1: is a 3D filter"):
-        stain_image(model, source, out, levels=LEVELS, config=StainConfig(gaussian_sigma=1.0))
+        stain_image(model, source, out, intensity=LEVELS, config=StainConfig(gaussian_sigma=1.0))
     write_image(tmp_path / "colour.png", np.random.default_rng(0).integers(0, 256, (20, 20, 3)).astype(np.uint8))
     with pytest.raises(InputError, match=r"colour.png: is a colour image"):
-        stain_image(model, tmp_path / "colour.png", out, levels=LEVELS)
+        stain_image(model, tmp_path / "colour.png", out, intensity=LEVELS)
     write_image(out, np.zeros((4, 4), np.uint8))
     with pytest.raises(InputError, match=r"out.png: the output exists already"):
-        stain_image(model, source, out, levels=LEVELS)
+        stain_image(model, source, out, intensity=LEVELS)
 
 
 def test_a_plan_says_what_it_would_take_and_writes_nothing(model, volume, tmp_path):
     out = tmp_path / "out.ome.zarr"
-    plan = plan_volume(model, volume, out, config=StainConfig(**SMALL), levels=LEVELS, device="cpu")
+    plan = plan_volume(model, volume, out, config=StainConfig(**SMALL), intensity=LEVELS, device="cpu")
     assert not out.exists()
     assert plan.shape == (11, 36, 41)
     assert plan.voxel_um == (5.0, 5.0, 5.0)
@@ -229,17 +245,17 @@ def test_a_plan_says_what_it_would_take_and_writes_nothing(model, volume, tmp_pa
     assert "MB before compression" in text
     assert "time:" in text
     with pytest.raises(InputError, match="voxel size 9"):
-        plan_volume(model, volume, out, voxel_um=9.0, levels=LEVELS)
+        plan_volume(model, volume, out, voxel_um=9.0, intensity=LEVELS)
 
 
 def test_the_time_of_a_plan_counts_the_patches(model, volume, tmp_path, monkeypatch):
     # A clock that goes one second a reading: one batch of 4 patches takes 1 s.
-    import tomostain.stain.plan as plan_module
+    import tomostain.stain.resources as plan_module
 
     ticks = iter(range(100))
     monkeypatch.setattr(plan_module.time, "perf_counter", lambda: float(next(ticks)))
     config = StainConfig(patch_px=16, stride_px=4, batch=4)
-    plan = plan_volume(model, volume, tmp_path / "out", config=config, levels=LEVELS, device="cpu")
+    plan = plan_volume(model, volume, tmp_path / "out", config=config, intensity=LEVELS, device="cpu")
     rows, columns = 6, 8  # (36 - 16) / 4 + 1 and (41 - 16) / 4 + 1, the last one moved back
     assert plan.seconds == pytest.approx(11 * rows * columns / 4)
 

@@ -22,20 +22,20 @@ from tomostain.stain import StainConfig, Translator, load_translator, plan_volum
 from tomostain.stain.volume import STATISTICS
 from tomostain.stain.volume_statistics import (
     TILES,
-    PooledNorm,
-    pooled_translator,
+    VolumeNorm,
+    fit_volume_statistics,
     sample_tiles,
     statistics_of,
-    tile_places,
-    with_pooled_norms,
+    tile_positions,
     with_statistics,
+    with_volume_norms,
 )
 from tomostain.tiling.exact import exact_tiles, halo_of
 
 RESNET = {"name": "resnet", "in_channels": 1, "width": 3, "blocks": 1}
 UNET = {"name": "unet", "in_channels": 1, "width": 3, "downs": 3, "detail": 4}
 SHAPE = (21, 36, 41)
-CONFIG = StainConfig(patch_px=32, stride_px=16, slab=4, statistics="volume")
+CONFIG = StainConfig(patch_px=32, stride_px=16, z_chunk=4, statistics="volume")
 FRESH = multiprocessing.get_context("forkserver")
 FRESH.set_forkserver_preload(["tomostain.stain", "tomostain.stain.volume", "zarr"])
 
@@ -76,13 +76,13 @@ def volume(grey, tmp_path_factory):
 @pytest.fixture(scope="module")
 def whole(model, volume, tmp_path_factory):
     out = tmp_path_factory.mktemp("whole") / "out.ome.zarr"
-    return stain_volume(model, volume, out, config=CONFIG, levels=LEVELS)
+    return stain_volume(model, volume, out, config=CONFIG, intensity=LEVELS)
 
 
 @pytest.mark.parametrize("features", [1, 4])
 def test_one_layer_is_what_torch_s_normalisations_are(features):
     image = torch.randn((5, features, 6, 7), generator=torch.Generator().manual_seed(0)) * 3 + 2
-    norm = PooledNorm(features).train()
+    norm = VolumeNorm(features).train()
     torch.testing.assert_close(norm(image[:1]), nn.InstanceNorm2d(features)(image[:1]))
     batch = nn.BatchNorm2d(features, affine=False).train()
     torch.testing.assert_close(norm(image), batch(image))
@@ -98,7 +98,7 @@ def test_one_layer_is_what_torch_s_normalisations_are(features):
 @pytest.mark.parametrize("network", [RESNET, UNET], ids=["resnet", "unet"])
 def test_statistics_of_one_tile_draw_it_as_instance_normalisation_does(network):
     first, tiles = translator_of(network), torch.from_numpy(tiles_of(2))
-    pooled = pooled_translator(first, tiles[:1].numpy())
+    pooled = fit_volume_statistics(first, tiles[:1].numpy())
     torch.testing.assert_close(pooled(tiles[:1]), first(tiles[:1]), rtol=0, atol=0.05)
     assert (pooled(tiles[1:]) - first(tiles[1:])).abs().max() > 1  # another tile would be drawn by its own
 
@@ -107,9 +107,9 @@ def test_statistics_of_one_tile_draw_it_as_instance_normalisation_does(network):
 def test_each_layer_is_fed_by_what_those_before_have_normalised(network):
     """With the pooled statistics, the features of all tiles together have mean 0 and variance 1 behind every layer."""
     tiles = tiles_of(6)
-    pooled, seen = pooled_translator(translator_of(network), tiles), []
+    pooled, seen = fit_volume_statistics(translator_of(network), tiles), []
     for module in pooled.network.modules():
-        if isinstance(module, PooledNorm):
+        if isinstance(module, VolumeNorm):
             module.register_forward_hook(lambda _, __, out: seen.append(out))
     pooled(torch.from_numpy(tiles))
     assert len(seen) == sum(isinstance(m, nn.InstanceNorm2d) for m in translator_of(network).network.modules())
@@ -124,24 +124,24 @@ def test_dropout_stays_off_and_the_model_itself_is_untouched():
     first = translator_of(deep)
     before = {name: value.clone() for name, value in first.network.state_dict().items()}
     tiles = tiles_of(3, side=64)
-    one, other = (statistics_of(pooled_translator(first, tiles)) for _ in range(2))
+    one, other = (statistics_of(fit_volume_statistics(first, tiles)) for _ in range(2))
     assert one
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert first.network.state_dict().keys() == before.keys()
     assert all(torch.equal(value, before[name]) for name, value in first.network.state_dict().items())
-    assert not first.pooled
+    assert not first.has_volume_statistics
 
 
 def test_kept_statistics_give_the_same_bits_and_no_others_are_taken():
     first, tiles = translator_of(RESNET), tiles_of(4)
-    pooled = pooled_translator(first, tiles)
+    pooled = fit_volume_statistics(first, tiles)
     again = with_statistics(first, statistics_of(pooled))
-    assert again.pooled
+    assert again.has_volume_statistics
     patch = torch.from_numpy(tiles_of(1, seed=9))
     assert torch.equal(again(patch), pooled(patch))
-    with pytest.raises(ValueError, match="another network's"):
+    with pytest.raises(ValueError, match="belong to another network"):
         with_statistics(translator_of(RESNET | {"width": 4}), statistics_of(pooled))
-    with pytest.raises(ValueError, match="another network's"):
+    with pytest.raises(ValueError, match="belong to another network"):
         with_statistics(first, {})
 
 
@@ -149,10 +149,10 @@ def test_kept_statistics_give_the_same_bits_and_no_others_are_taken():
 @settings(deadline=None, max_examples=12)
 @given(rows=st.integers(1, 150), columns=st.integers(1, 150), tile_px=st.integers(1, 200))
 def test_any_tile_gives_the_whole_slice(network, rows, columns, tile_px):
-    pooled = pooled_translator(translator_of(network), tiles_of(4))
+    pooled = fit_volume_statistics(translator_of(network), tiles_of(4))
     ct = np.random.default_rng(0).integers(0, 40_000, (rows, columns)).astype(np.uint16)
     whole = pooled(torch.from_numpy(ct.astype(np.float32))[None])[0].permute(1, 2, 0).numpy()
-    found = exact_tiles(pooled, ct, tile_px, halo_of(network, pooled=True), size_step(network))
+    found = exact_tiles(pooled, ct, tile_px, halo_of(network, volume_statistics=True), size_step(network))
     assert np.abs(found - whole).max() < 0.5
     config = CONFIG.model_copy(update={"blend": "exact", "patch_px": max(16, tile_px)})
     assert np.abs(stain_slice(pooled, ct, config) - whole).max() <= 1
@@ -160,7 +160,7 @@ def test_any_tile_gives_the_whole_slice(network, rows, columns, tile_px):
 
 @given(depth=st.integers(1, 50), rows=st.integers(1, 80), columns=st.integers(1, 80), side=st.integers(1, 40))
 def test_places_lie_inside(depth, rows, columns, side):
-    places = tile_places((depth, rows, columns), side)
+    places = tile_positions((depth, rows, columns), side)
     for z, y, x in places:
         assert 0 <= z < depth
         assert 0 <= y <= max(0, rows - side)
@@ -182,7 +182,7 @@ def test_tiles_of_air_are_left_out():
 def test_a_volume_is_its_slices_by_the_volume_s_statistics(model, volume, grey, whole):
     """And not each by its own: the same tiles by hand."""
     ct = normalise_ct(grey, LEVELS)
-    pooled = pooled_translator(
+    pooled = fit_volume_statistics(
         load_translator(model, "cpu"), sample_tiles(lambda start, stop: ct[start:stop], SHAPE, 32)
     )
     np.testing.assert_array_equal(colours(whole), [stain_slice(pooled, each, CONFIG) for each in ct])
@@ -194,8 +194,8 @@ def test_a_volume_is_its_slices_by_the_volume_s_statistics(model, volume, grey, 
 def test_exact_tiles_of_any_size_give_one_volume(model, volume, tmp_path):
     drawn = []
     for side in (60, 71, 1024):
-        config = StainConfig(patch_px=side, slab=4, blend="exact", statistics="volume")
-        out = stain_volume(model, volume, tmp_path / f"{side}.ome.zarr", config=config, levels=LEVELS)
+        config = StainConfig(patch_px=side, z_chunk=4, blend="exact", statistics="volume")
+        out = stain_volume(model, volume, tmp_path / f"{side}.ome.zarr", config=config, intensity=LEVELS)
         drawn.append(colours(out).astype(int))
     assert max(np.abs(other - drawn[0]).max() for other in drawn[1:]) <= 1
     assert np.std(drawn[0]) > 5
@@ -213,19 +213,19 @@ def test_broken_off_it_goes_on_with_the_statistics_that_were_kept(model, volume,
             raise BreakOffError
 
     with pytest.raises(BreakOffError):
-        stain_volume(model, volume, out, config=CONFIG, levels=LEVELS, progress=pull_the_plug)
+        stain_volume(model, volume, out, config=CONFIG, intensity=LEVELS, progress=pull_the_plug)
     with pytest.raises(InputError, match="statistics was 'volume' and is now 'tile'"):
-        stain_volume(model, volume, out, config=CONFIG.model_copy(update={"statistics": "tile"}), levels=LEVELS)
+        stain_volume(model, volume, out, config=CONFIG.model_copy(update={"statistics": "tile"}), intensity=LEVELS)
     with monkeypatch.context() as patch:
-        patch.setattr("tomostain.stain.job.pooled_translator", None)  # nothing is found anew
-        stain_volume(model, volume, out, config=CONFIG, levels=LEVELS)
+        patch.setattr("tomostain.stain.job.fit_volume_statistics", None)  # nothing is found anew
+        stain_volume(model, volume, out, config=CONFIG, intensity=LEVELS)
     assert contents(out) == contents(whole)
 
 
 @pytest.mark.parametrize("harm", ["gone", "rust", "another's"])
 def test_statistics_that_were_damaged_are_found_again(model, volume, whole, tmp_path, harm):
     out = tmp_path / "out.ome.zarr"
-    stain_volume(model, volume, out, config=CONFIG, levels=LEVELS, part=(1, 2))
+    stain_volume(model, volume, out, config=CONFIG, intensity=LEVELS, part=(1, 2))
     kept = out / STATISTICS
     if harm == "gone":
         kept.unlink()
@@ -233,13 +233,13 @@ def test_statistics_that_were_damaged_are_found_again(model, volume, whole, tmp_
         kept.write_bytes(b"rust")
     else:
         write_tensors(kept, {"0.layers.1.mean": torch.zeros(3)})
-    stain_volume(model, volume, out, config=CONFIG, levels=LEVELS)
+    stain_volume(model, volume, out, config=CONFIG, intensity=LEVELS)
     assert contents(out) == contents(whole)
 
 
 def in_a_child(model, volume, out, part):
     torch.set_num_threads(1)
-    stain_volume(model, volume, out, config=CONFIG, levels=LEVELS, part=part)
+    stain_volume(model, volume, out, config=CONFIG, intensity=LEVELS, part=part)
 
 
 def test_parts_that_begin_at_once_take_the_same_statistics(model, volume, whole, tmp_path):
@@ -257,11 +257,11 @@ def test_doubt_is_asked_of_models_that_normalise_alike(model, volume, whole, tmp
     other = tmp_path / "other"
     save_model(other, spec_of(RESNET), weights_of(RESNET, seed=1).state_dict())
     out, doubt = tmp_path / "out.ome.zarr", tmp_path / "doubt.ome.zarr"
-    stain_volume(model, volume, out, config=CONFIG, levels=LEVELS, doubt=doubt, also=[other])
+    stain_volume(model, volume, out, config=CONFIG, intensity=LEVELS, uncertainty=doubt, ensemble=[other])
     np.testing.assert_array_equal(colours(out), colours(whole))
     kept = read_tensors(out / STATISTICS)
     pooled = with_statistics(load_translator(other, "cpu"), {k[2:]: v for k, v in kept.items() if k.startswith("1.")})
-    first = stain_volume(other, volume, tmp_path / "first.ome.zarr", config=CONFIG, levels=LEVELS)
+    first = stain_volume(other, volume, tmp_path / "first.ome.zarr", config=CONFIG, intensity=LEVELS)
     assert all(torch.equal(kept[f"1.{name}"], value) for name, value in statistics_of(pooled).items())
     apart = np.abs(colours(first).astype(float) - colours(whole)).mean(axis=-1) / 2  # the deviation of two
     np.testing.assert_allclose(colours(doubt)[..., 0], np.clip(255 * apart / 64, 0, 255), atol=1)
@@ -286,7 +286,7 @@ def test_a_single_image_is_a_volume_of_one_slice(model, grey, tmp_path):
     ]
     assert run(["-q", *map(str, words)]) == 0
     translator = load_translator(model, "cpu")
-    pooled = pooled_translator(translator, sample_tiles(lambda *_: ct[None], (1, *ct.shape), 32))
+    pooled = fit_volume_statistics(translator, sample_tiles(lambda *_: ct[None], (1, *ct.shape), 32))
     whole = pooled(torch.from_numpy(ct.astype(np.float32))[None])[0].permute(1, 2, 0).numpy()
     assert np.abs(read_image(out) - whole).max() <= 1
 
@@ -294,18 +294,18 @@ def test_a_single_image_is_a_volume_of_one_slice(model, grey, tmp_path):
 def test_a_model_without_instance_normalisation_is_refused_before_anything_is_written(volume, tmp_path):
     network = RESNET | {"norm": "channel"}
     save_model(tmp_path / "model", spec_of(network), weights_of(network).state_dict())
-    with pytest.raises(InputError, match=r"statistics 'volume': .* no instance normalisation.*leave the option"):
-        stain_volume(tmp_path / "model", volume, tmp_path / "out", config=CONFIG, levels=LEVELS)
+    with pytest.raises(InputError, match=r"statistics 'volume': .* no instance normalisation.*leave out `statistics`"):
+        stain_volume(tmp_path / "model", volume, tmp_path / "out", config=CONFIG, intensity=LEVELS)
     assert not (tmp_path / "out").exists()
     with pytest.raises(InputError, match="no instance normalisation"):
-        with_pooled_norms(weights_of(network))
+        with_volume_norms(weights_of(network))
 
 
 def test_a_plan_counts_the_batch_of_tiles(model, volume, tmp_path):
     one, other = (
-        plan_volume(model, volume, tmp_path / "out", config=CONFIG.model_copy(update=change), levels=LEVELS)
+        plan_volume(model, volume, tmp_path / "out", config=CONFIG.model_copy(update=change), intensity=LEVELS)
         for change in ({}, {"statistics": "tile"})
     )
     assert one.memory_bytes - other.memory_bytes == (TILES - 4) * 32**2 * 3 * 16
     exact = StainConfig(statistics="volume", blend="exact")
-    assert plan_volume(model, volume, tmp_path / "out", config=exact, levels=LEVELS).seconds > 0
+    assert plan_volume(model, volume, tmp_path / "out", config=exact, intensity=LEVELS).seconds > 0

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from tomostain.errors import InputError
-from tomostain.tiling.slice_context import MOST_SLICES, SliceCount, middle_slices, repeat_ends, slabs_of, with_edges
+from tomostain.tiling.slice_context import (
+    MAX_CT_SLICES,
+    SliceCount,
+    clip_slices,
+    middle_slices,
+    repeat_ends,
+    slice_contexts,
+)
 
 BESIDE = st.integers(0, 6)
 
@@ -17,7 +24,7 @@ def test_a_piece_read_with_edges_is_a_piece_of_the_padded_volume(depth, beside, 
     first = data.draw(st.integers(0, depth - 1))
     last = data.draw(st.integers(first + 1, depth))
     volume = np.arange(depth).reshape(depth, 1, 1)
-    start, stop, repeat = with_edges(first - beside, last + beside, depth)
+    start, stop, repeat = clip_slices(first - beside, last + beside, depth)
     assert 0 <= start < stop <= depth
     padded = np.pad(volume, ((beside, beside), (0, 0), (0, 0)), mode="edge")
     np.testing.assert_array_equal(repeat_ends(volume[start:stop], repeat), padded[first : last + 2 * beside])
@@ -27,7 +34,7 @@ def test_a_piece_read_with_edges_is_a_piece_of_the_padded_volume(depth, beside, 
 def test_each_slab_has_its_slice_in_the_middle(number, beside):
     seen = 2 * beside + 1
     slices = np.random.default_rng(number).random((number + 2 * beside, 2, 3))
-    slabs = slabs_of(slices, seen)
+    slabs = slice_contexts(slices, seen)
     assert len(slabs) == number
     for index, slab in enumerate(slabs):
         np.testing.assert_array_equal(middle_slices(slab, 1), slices[index + beside])
@@ -55,7 +62,9 @@ def test_what_is_no_slab_is_refused():
         middle_slices(np.zeros((1, 2, 4, 4)), 1)
 
 
-@pytest.mark.parametrize(("number", "message"), [(2, "give an odd number"), (0, "greater"), (MOST_SLICES + 2, "less")])
+@pytest.mark.parametrize(
+    ("number", "message"), [(2, "give an odd number"), (0, "greater"), (MAX_CT_SLICES + 2, "less")]
+)
 def test_a_number_of_slices_is_odd_and_small(number, message):
     assert TypeAdapter(SliceCount).validate_python(3) == 3
     with pytest.raises(ValidationError, match=message):

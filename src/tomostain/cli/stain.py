@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -19,11 +19,15 @@ from tomostain.cli.common import (
 from tomostain.cli.verbs import verb
 from tomostain.errors import InputError
 
+if TYPE_CHECKING:
+    from tomostain.stain.request import Intensity
+
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
 
 
 @verb(
     order=70,
+    renamed={"--doubt": "--uncertainty", "--also": "--ensemble", "--levels-picture": "--intensity-figure"},
     examples="""
     tomostain stain run/model reco_folder stained.ome.zarr
     tomostain stain run/model scan.h5 stained.ome.zarr --dataset /entry/data --voxel-um 5 --gaussian-sigma 1
@@ -32,139 +36,149 @@ IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
     tomostain stain run/model reco_folder stained.ome.zarr --workers 4
     tomostain stain run/model reco_folder stained.ome.zarr --part 3/16      # one job of sixteen
     tomostain stain run/model reco_folder stained.ome.zarr --scheduler tcp://node7:8786
-    tomostain stain fold0 reco_folder stained.ome.zarr --doubt doubt.ome.zarr --also fold1 --also fold2
+    tomostain stain fold0 reco_folder stained.ome.zarr --uncertainty uncertainty.ome.zarr --ensemble fold1
 """,
 )
 def stain(
     context: typer.Context,
     model: Path = typer.Argument(help="A model folder, or a run (its RUN/model is used)."),
-    source: Path = typer.Argument(
+    volume: Path = typer.Argument(
         metavar="INPUT",
         help="A µCT volume (a folder of TIFF slices, TIFF, HDF5, NRRD, MHA, NIfTI, OME-Zarr) or one image.",
     ),
     out: Path = typer.Argument(help="NAME.ome.zarr for a volume; NAME.png or NAME.tif for one image."),
     config: Path | None = typer.Option(None, help="YAML with any of the settings of this stage."),
-    voxel_um: str | None = typer.Option(None, help="Voxel size, µm, where the file does not say: 5 or z,y,x."),
+    voxel_um: str | None = typer.Option(None, help="Voxel size, µm, if the file does not state it: 5 or z,y,x."),
     dataset: str | None = typer.Option(None, help="Name of the dataset in an HDF5 file."),
     background: float | None = typer.Option(None, help="Grey value of the background (with --bone; else estimated)."),
     bone: float | None = typer.Option(None, help="Grey value of bone (with --background; else estimated)."),
-    normalised: bool = typer.Option(False, "--normalised", help="Grey values are 10000 and 30000 already."),
+    normalised: bool = typer.Option(False, "--normalised", help="Background is 10000 and bone 30000 already."),
     patch_px: int | None = typer.Option(None, help="Side of a patch, px (default: as in training; paper: 256)."),
     stride_px: int | None = typer.Option(
         None, help="Step between patches, px (default: a quarter of the side; paper: 64)."
     ),
     blend: str | None = typer.Option(
         None,
-        help="exact: tiles without overlap (default where the model's normalisation allows; --statistics volume); "
-        "overlapping patches weighted by mean (paper) or hann.",
+        help="exact: tiles without overlap (default if the model allows it, and with --statistics volume); "
+        "mean (paper) or hann: overlapping patches with these weights.",
     ),
     statistics: str | None = typer.Option(
-        None, help="What normalises: tile (paper), or volume: the same for every tile, against seams and flicker."
+        None, help="Normalise by the statistics of the tile (paper) or the volume (against seams and flicker)."
     ),
-    planes: str | None = typer.Option(None, help="z (slice by slice, paper), y, x, or zyx: all three, fused."),
-    fuse: str | None = typer.Option(None, help="How the three are fused: median, mean or weighted."),
+    planes: str | None = typer.Option(None, help="Axis of staining: z (paper), y, x, or zyx: all three, fused."),
+    fuse: str | None = typer.Option(None, help="How the three axes are fused: median, mean or weighted."),
     gaussian_sigma: float | None = typer.Option(None, help="3D Gaussian before staining, voxels (paper: 1)."),
     precision: str | None = typer.Option(
         None,
-        help="Of the network: float32, or half for speed: float16 (GPU), bfloat16 (CPU with AMX; some pixels several "
-        "grey levels away).",
+        help="Precision of the network: float32, or half for speed: float16 (GPU), bfloat16 (CPU with AMX; some pixels "
+        "differ by several grey levels).",
     ),
     allow_voxel_mismatch: bool = typer.Option(
         False, "--allow-voxel-mismatch", help="Stain although the voxel size is not the model's."
     ),
-    doubt: Path | None = typer.Option(
-        None, help="NAME.ome.zarr for a second volume: where the picture is a guess (white) and where not (black)."
+    uncertainty: Path | None = typer.Option(
+        None, help="NAME.ome.zarr for a second volume: the uncertainty, from black (certain) to white (a guess)."
     ),
-    also: list[Path] | None = typer.Option(
-        None, help="For --doubt: a model of another fold, so that disagreement counts too; may be given more than once."
+    ensemble: list[Path] | None = typer.Option(
+        None, help="For --uncertainty: a model of another fold, whose disagreement is included; may be repeated."
     ),
-    levels_picture: Path | None = typer.Option(
-        None, help="PNG of the grey values with the levels of background and bone (default: OUT-levels.png beside it)."
+    intensity_figure: Path | None = typer.Option(
+        None, help="PNG of the histogram with the grey values of background and bone (default: OUT-levels.png)."
     ),
     part: str | None = typer.Option(
-        None, help="K/N: the K-th of N parts of a volume, for N jobs; the last one to end completes it."
+        None, help="K/N: stain the K-th of N parts, for N jobs; the last job completes the volume."
     ),
     workers: int | None = typer.Option(
         None, min=1, help="Processes on this machine that share the work (extra cluster)."
     ),
     scheduler: str | None = typer.Option(
-        None, help="Address of a Dask scheduler (tcp://host:8786) or its file: its workers share the work."
+        None, help="Address of a Dask scheduler (tcp://host:8786), or its file, whose workers share the work."
     ),
     device: str = DEVICE,
     overwrite: bool = OVERWRITE,
     dry_run: bool = typer.Option(
-        False, "--dry-run", help="Say what it would take, from a timed slab; write only the picture of the levels."
+        False, "--dry-run", help="Print the memory, disk and time needed; write only the intensity figure."
     ),
 ) -> None:
     """Stain a volume, or a single slice, with a trained model.
 
-    A volume goes from disk to disk in slabs; run the same command again after an interruption and it continues, or
-    several times at once and the processes share the work. Shards that were damaged since are stained again.
+    A volume is stained from disk to disk, a few slices at a time. Run the same command again after an interruption, and
+    it continues. Run it several times at once, and the processes share the work. Damaged shards are stained again.
     """
+    from tomostain.interrupts import listen_for_interrupt
     from tomostain.io.ome_zarr.writer import slabs_left
     from tomostain.memory import keep_freed_memory
-    from tomostain.stain import StainConfig, plan_volume, stain_image, stain_on_workers, stain_volume
+    from tomostain.stain import StainConfig, StainRequest, plan, stain_image_request, stain_on_workers
+    from tomostain.stain import stain as stain_request
 
     use_threads(context)
     keep_freed_memory()
-    values = file_values(config)
-    given = {"patch_px": patch_px, "stride_px": stride_px, "blend": blend, "gaussian_sigma": gaussian_sigma}
-    given |= {"statistics": statistics, "planes": planes, "fuse": fuse, "precision": precision}
-    values |= {name: value for name, value in given.items() if value is not None}
-    settings = StainConfig.from_dict(values, source=str(config or "options"))
-    model = _model_of(model)
-    existing(source, "file or folder")
-    options: dict[str, Any] = {
-        "config": settings,
-        "levels": _levels(background, bone, normalised),
-        "voxel_um": triple(voxel_um, "--voxel-um"),
-        "device": device,
-        "allow_voxel_mismatch": allow_voxel_mismatch,
-    }
-    if source.suffix.lower() in IMAGE_SUFFIXES or out.suffix.lower() in IMAGE_SUFFIXES:
-        if part or workers or scheduler:
-            raise InputError("--part, --workers, --scheduler: are for volumes; a single image is stained as a whole")
-        if doubt or also:
-            raise InputError("--doubt and --also: are for volumes; a single image has its maps in 'evaluate --doubt'")
-        if levels_picture or dry_run:
-            raise InputError("--levels-picture and --dry-run: are for volumes; a single image is stained in no time")
-        stain_image(model, source, out, overwrite=overwrite, **options)
+    settings = {"patch_px": patch_px, "stride_px": stride_px, "blend": blend, "gaussian_sigma": gaussian_sigma}
+    settings |= {"statistics": statistics, "planes": planes, "fuse": fuse, "precision": precision}
+    values = file_values(config) | {name: value for name, value in settings.items() if value is not None}
+    is_image = volume.suffix.lower() in IMAGE_SUFFIXES or out.suffix.lower() in IMAGE_SUFFIXES
+    if is_image:
+        _refuse_for_image({"part": part, "workers": workers, "scheduler": scheduler, "dry_run": dry_run})
+        figure = intensity_figure
+    else:
+        figure = intensity_figure or out.with_name(f"{out.name.split('.')[0]}-levels.png")
+    request = StainRequest(
+        model=_model_of(model),
+        volume=existing(volume, "file or folder"),
+        out=out,
+        config=StainConfig.from_dict(values, source=str(config or "options")),
+        intensity=_intensity(background, bone, normalised),
+        voxel_um=triple(voxel_um, "--voxel-um"),
+        dataset=dataset,
+        device=device,
+        allow_voxel_mismatch=allow_voxel_mismatch,
+        uncertainty=uncertainty,
+        ensemble=[_model_of(folder) for folder in ensemble or ()],
+        intensity_figure=figure,
+        overwrite=overwrite,
+    )
+    if is_image:
+        stain_image_request(request)
         typer.echo(f"stained: {out}")
         return
-    options |= {"dataset": dataset, "doubt": doubt, "also": [_model_of(folder) for folder in also or ()]}
-    picture = levels_picture or out.with_name(f"{out.name.split('.')[0]}-levels.png")
-    options["levels_picture"] = picture
-    show_volume(source, options["voxel_um"], dataset)
+    show_volume(volume, triple(voxel_um, "--voxel-um"), dataset)
     if dry_run:
-        typer.echo(f"{plan_volume(model, source, out, **options)}\nhistogram:   {picture}")
+        typer.echo(f"{plan(request)}\nhistogram:   {figure}")
         return
-    with bars(context) as progress:
-        options |= {"overwrite": overwrite, "progress": progress}
+    with bars(context) as progress, listen_for_interrupt() as stop_requested:
+        should_stop = stop_requested.is_set
         if workers or scheduler:
             if part:
                 raise InputError("--part: is for jobs without a scheduler; leave it out, or --workers and --scheduler")
-            stain_on_workers(model, source, out, workers=workers or 1, scheduler=scheduler, **options)
+            stain_on_workers(
+                request, workers=workers or 1, scheduler=scheduler, progress=progress, should_stop=should_stop
+            )
         else:
-            stain_volume(model, source, out, part=_part(part), **options)
+            stain_request(request, part=_part(part), progress=progress, should_stop=should_stop)
     if left := slabs_left(out):
-        typer.echo(
-            f"stained: this job's part of {out}; {left} slabs are left to others, the last of which completes it"
-        )
+        typer.echo(f"stained: the part of this job of {out}; {left} z chunks are left to the other jobs")
         return
-    typer.echo(f"stained: {out}")
-    typer.echo(f"levels:  {picture}")
-    if doubt:
-        typer.echo(f"doubt:   {doubt}")
-    typer.echo(f"next:    tomostain view {out}")
-    typer.echo(f"         tomostain export {out} FOLDER --to rgba-tiff")
+    typer.echo(f"stained:     {out}")
+    typer.echo(f"histogram:   {figure}")
+    if uncertainty:
+        typer.echo(f"uncertainty: {uncertainty}")
+    typer.echo(f"next:        tomostain view {out}")
+    typer.echo(f"             tomostain export {out} FOLDER --to rgba-tiff")
+
+
+def _refuse_for_image(options: dict[str, object]) -> None:
+    """Raise if an option is given that has no effect on a single image."""
+    for name, value in options.items():
+        if value:
+            raise InputError(f"`{name}`: is for volumes, and this is a single image; leave it out", parameter=name)
 
 
 def _part(text: str | None) -> tuple[int, int]:
-    """Return K and N of K/N, or the whole."""
-    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text or "1/1")
-    if not found:
+    """Return K and N of K/N; the whole by default."""
+    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text or "1/1")
+    if not match:
         raise InputError(f"--part {text}: give K/N, such as 3/16")
-    return int(found[1]), int(found[2])
+    return int(match[1]), int(match[2])
 
 
 def _model_of(folder: Path) -> Path:
@@ -172,14 +186,14 @@ def _model_of(folder: Path) -> Path:
     return folder / "model" if (folder / "model").is_dir() else existing(folder, "model folder")
 
 
-def _levels(background: float | None, bone: float | None, normalised: bool) -> Any:
-    """Return the grey levels the user gave: None to have them estimated."""
+def _intensity(background: float | None, bone: float | None, normalised: bool) -> "Intensity":
+    """Return the grey values of background and bone that the user gave."""
     from tomostain.imaging.intensity import IntensityReference
 
     if normalised:
-        return "none"
+        return "normalised"
     if background is None and bone is None:
-        return None
+        return "auto"
     if background is None or bone is None:
         raise InputError("--background and --bone: give both or neither")
     return IntensityReference(background=background, bone=bone)

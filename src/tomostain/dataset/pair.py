@@ -17,7 +17,7 @@ from tomostain import __version__
 from tomostain.config import read_yaml
 from tomostain.errors import InputError
 from tomostain.io.atomic import atomic_file, write_text
-from tomostain.tiling.slice_context import MOST_SLICES, middle_slices
+from tomostain.tiling.slice_context import MAX_CT_SLICES, middle_slices
 
 SECTION_KEYS = ("origin_um", "row", "column", "slide_to_section")
 _MAX_PIXELS = 2**30
@@ -301,12 +301,17 @@ def _read_stack(path: Path) -> NDArray[Any]:
     """Read a TIFF file with a few images of one size. The header is checked first."""
     try:
         with tifffile.TiffFile(path) as tiff:
-            pages = [tuple(page.shape) for page in itertools.islice(tiff.pages, MOST_SLICES + 1)]
+            pages = [tuple(page.shape) for page in itertools.islice(tiff.pages, MAX_CT_SLICES + 1)]
     except (tifffile.TiffFileError, OSError, ValueError, IndexError) as error:
         raise InputError(f"{path}: not a readable TIFF file ({error})") from None
-    if len(pages) > MOST_SLICES or set(pages) != {pages[0]} or len(pages[0]) != 2 or math.prod(pages[0]) > _MAX_PIXELS:
+    if (
+        len(pages) > MAX_CT_SLICES
+        or set(pages) != {pages[0]}
+        or len(pages[0]) != 2
+        or math.prod(pages[0]) > _MAX_PIXELS
+    ):
         raise InputError(
-            f"{path}: holds {len(pages)} page(s) of shapes {sorted(set(pages))[:3]}; expected up to {MOST_SLICES} "
+            f"{path}: holds {len(pages)} page(s) of shapes {sorted(set(pages))[:3]}; expected up to {MAX_CT_SLICES} "
             "greyscale images of one size"
         )
     stack = _read(path)

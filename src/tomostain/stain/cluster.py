@@ -1,139 +1,152 @@
-"""One volume by many workers: on this machine, or on whatever a Dask scheduler holds, such as the nodes of a cluster.
+"""Stain one volume by many workers: on this machine, or those of a Dask scheduler, such as the nodes of a cluster.
 
-Each task stains one part with `stain_volume`, which claims slab by slab, so that a worker that dies loses one slab, and
-what a scheduler gives out twice is not done twice. Needs the extra ``cluster``.
+Each task stains one part with `stain`, which locks one z chunk after the other. A worker that dies loses one chunk, and
+a task that a scheduler starts twice is not done twice. Needs the extra ``cluster``.
 """
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from tomostain.errors import InputError, InterruptedRunError
-from tomostain.interrupts import listen_for_interrupt
 from tomostain.io.ome_zarr.writer import slabs_left
-from tomostain.progress import Progress, silent
-from tomostain.stain.volume import begin_volume, heal, part_of, stain_volume
+from tomostain.progress import Progress, ShouldStop, never, silent
+from tomostain.stain.request import StainRequest
+from tomostain.stain.volume import begin, part_of, repair, stain
 
-# Parts a worker: enough that a slow one does not keep the others waiting.
-_PARTS = 4
-_LATER = 64
-_LISTEN_S = 0.5
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+# Enough parts for each worker that the others need not wait for a slow one.
+_PARTS_PER_WORKER = 4
+_MIN_PARTS = 64
+_ASK_EVERY_S = 0.5
 _ANSWER = "20s"
 
 
 def stain_on_workers(
-    model: Path,
-    volume: Path,
-    out: Path,
+    request: StainRequest,
     *,
     workers: int = 2,
     scheduler: str | None = None,
-    overwrite: bool = False,
     progress: Progress = silent,
-    **options: Any,
+    should_stop: ShouldStop = never,
 ) -> Path:
-    """Stain a volume by several workers, to the same bits as `stain_volume`.
+    """Stain a volume by several workers, to the same bits as `stain`.
 
     Parameters
     ----------
-    model, volume, out : Path
-        As `stain_volume`; with a scheduler every worker must find them under these names.
+    request : StainRequest
+        With paths of model and volume, not open objects. With a scheduler, every worker must find the same paths.
     workers : int
-        Processes to start on this machine, which share its cores; not used with a scheduler.
+        Number of processes to start on this machine, which share its cores; not used with a scheduler.
     scheduler : str, optional
         Address of a Dask scheduler, ``tcp://host:8786``, or its connection file.
-    overwrite : bool
-        Replace a stained volume at `out`.
     progress : Progress
-        Told of every part that is done.
-    **options
-        As `stain_volume`, but for `part`.
+        Called after every part.
+    should_stop : callable
+        Asked twice a second; a part that is being stained is completed.
 
     Returns
     -------
     Path
-        `out`.
+        `request.out`.
 
     Raises
     ------
     InputError
-        As `stain_volume`; or if the extra is missing, or the scheduler does not answer or has no workers.
+        As `stain`; or if the extra is missing, or the scheduler does not answer or has no workers.
     InterruptedRunError
-        After Ctrl-C; what is written stays, and the same call continues.
+        After `should_stop` returned True. What is written stays, and the same call continues.
     """
     if workers < 1:
-        raise InputError(f"workers {workers}: give 1 or more")
-    model, volume, out = (Path(path).resolve() for path in (model, volume, out))
-    # What cannot work fails here, and what takes in the whole volume is done once.
-    job, writers = begin_volume(model, volume, out, overwrite=overwrite, **options | {"device": "cpu"})
-    heal(writers, None, progress)
+        raise InputError(f"workers {workers}: give 1 or more", parameter="workers")
+    request = _with_absolute_paths(request)
+    # Errors of the input are raised here, and the whole volume is only examined once.
+    job, writers = begin(replace(request, device="cpu"))
+    repair(writers, None, progress)
     for writer in writers:
-        writer.leave()  # the workers are at it
-    slabs, options = writers[0].slabs(), options | {"levels": "none" if job.levels is None else job.levels}
-    options.pop("levels_picture", None)  # drawn already
+        writer.leave()  # From here on the workers hold the volumes.
+    out, chunks = request.out_path, writers[0].slabs()
+    request = replace(request, intensity=job.intensity or "normalised", intensity_figure=None, overwrite=False)
     with _client(workers, scheduler) as client:
-        hands = len(client.scheduler_info(n_workers=-1)["workers"])
-        # A scheduler's workers may come later than the work.
-        parts = min(len(slabs), max(_PARTS * hands, 1 if scheduler is None else _LATER))
+        n_workers = len(client.scheduler_info(n_workers=-1)["workers"])
+        # More workers may join a scheduler later.
+        parts = min(len(chunks), max(_PARTS_PER_WORKER * n_workers, 1 if scheduler is None else _MIN_PARTS))
         threads = max(1, (os.cpu_count() or 1) // workers) if scheduler is None else 0
         tasks = {
-            client.submit(_stain_part, model, volume, out, (part, parts), threads, options, pure=False): part
+            client.submit(_stain_part, request, (part, parts), threads, pure=False): len(part_of(chunks, part, parts))
             for part in range(1, parts + 1)
         }
-        _wait(
-            client, {future: len(part_of(slabs, part, parts)) for future, part in tasks.items()}, len(slabs), progress
-        )
+        _wait(client, tasks, progress, should_stop)
     if left := slabs_left(out):
-        raise InputError(f"{out}: {left} slabs are in other hands; when those end, the same command completes it")
+        raise InputError(
+            f"{out}: {left} z chunks are still being stained by other processes; run the same command again when they "
+            "have finished"
+        )
     return out
 
 
-def _wait(client: Any, tasks: dict[Any, int], total: int, progress: Progress) -> None:
-    """Wait for all tasks and tell of the slabs that are done."""
+def _with_absolute_paths(request: StainRequest) -> StainRequest:
+    """Return the request with absolute paths, as workers need, which have other working directories."""
+
+    def absolute(value: object, name: str) -> Path:
+        if not isinstance(value, (str, os.PathLike)):
+            raise InputError(f"`{name}`: workers need a path, not an open object", parameter=name)
+        return Path(value).resolve()
+
+    return replace(
+        request,
+        model=absolute(request.model, "model"),
+        volume=absolute(request.volume, "volume"),
+        out=absolute(request.out_path, "out"),
+        uncertainty=None if request.uncertainty is None else absolute(request.uncertainty, "uncertainty"),
+        ensemble=[absolute(model, "ensemble") for model in request.ensemble],
+    )
+
+
+def _wait(client: "Client", tasks: "dict[Future, int]", progress: Progress, should_stop: ShouldStop) -> None:
+    """Wait for all tasks, each with its number of z chunks, and report the chunks that are done."""
     from distributed import KilledWorker, wait
 
-    pending, done = set(tasks), 0
+    pending, done, total = set(tasks), 0, sum(tasks.values())
     progress("staining", 0, total)
-    with listen_for_interrupt() as stop_asked:
-        while pending:
+    while pending:
+        try:
+            finished, pending = wait(pending, timeout=_ASK_EVERY_S, return_when="FIRST_COMPLETED")
+        except TimeoutError:
+            finished = set()
+        for future in finished:
             try:
-                finished, pending = wait(pending, timeout=_LISTEN_S, return_when="FIRST_COMPLETED")
-            except TimeoutError:
-                finished = set()
-            for future in finished:
-                try:
-                    future.result()  # raises what the worker raised
-                except KilledWorker as error:
-                    raise InputError(
-                        "workers: several died one after the other at the same slabs, the last one "
-                        f"{error.last_worker.address}: not enough memory or time for one? See their logs; the same "
-                        "command goes on with the rest"
-                    ) from None
-                done += tasks[future]
-                progress("staining", done, total)
-            if stop_asked.is_set() and pending:
-                client.cancel(list(pending))
-                raise InterruptedRunError(
-                    f"{done} of {total} slabs are stained; run the same command again to continue"
-                )
+                future.result()  # Raises the exception of the worker.
+            except KilledWorker as error:
+                raise InputError(
+                    "workers: several died one after the other at the same z chunks, the last one "
+                    f"{error.last_worker.address}; possible reasons: too little memory or time. See their logs; the "
+                    "same command continues with the rest"
+                ) from None
+            done += tasks[future]
+            progress("staining", done, total)
+        if pending and should_stop():
+            client.cancel(list(pending))
+            raise InterruptedRunError(f"{done} of {total} z chunks are stained; run the same command again to continue")
 
 
-def _stain_part(
-    model: Path, volume: Path, out: Path, part: tuple[int, int], threads: int, options: dict[str, Any]
-) -> None:
-    """Do what a worker does."""
+def _stain_part(request: StainRequest, part: tuple[int, int], threads: int) -> None:
+    """Stain one part; runs in a worker."""
     import torch
 
     if threads:
         torch.set_num_threads(threads)
-    stain_volume(model, volume, out, part=part, **options)
+    stain(request, part=part)
 
 
 @contextmanager
-def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
-    """Connect to a scheduler, or start workers that are reached from this machine alone."""
+def _client(workers: int, scheduler: str | None) -> Iterator["Client"]:
+    """Connect to a scheduler, or start workers that only this machine can reach."""
     try:
         from distributed import Client, LocalCluster
     except ImportError:
@@ -147,8 +160,10 @@ def _client(workers: int, scheduler: str | None) -> Iterator[Any]:
     try:
         client = Client(scheduler_file=scheduler) if file.is_file() else Client(scheduler, timeout=_ANSWER)
     except (OSError, ValueError) as error:
-        raise InputError(f"scheduler {scheduler}: does not answer ({error}); is it running, and reachable?") from None
+        raise InputError(
+            f"scheduler {scheduler}: does not answer ({error}); check that it is running and reachable"
+        ) from None
     with client:
         if not client.scheduler_info(n_workers=-1)["workers"]:
-            raise InputError(f"scheduler {scheduler}: has no workers yet; start some, then give the command again")
+            raise InputError(f"scheduler {scheduler}: has no workers yet; start some, then run the command again")
         yield client

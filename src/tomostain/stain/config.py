@@ -1,6 +1,7 @@
-"""How slices and volumes are stained."""
+"""Configuration of staining."""
 
-from typing import Literal, Self, TypedDict
+import warnings
+from typing import Any, Literal, Self, TypedDict
 
 from pydantic import Field, model_validator
 
@@ -22,40 +23,39 @@ class Blending(TypedDict):
 
 
 class StainConfig(Config):
-    """How slices and volumes are stained; the defaults are the paper's (sections 2.9 and 2.11).
+    """Configuration of staining; the defaults are those of the paper (sections 2.9 and 2.11).
 
     Attributes
     ----------
     patch_px, stride_px : int or None
-        Side of the square patches and the step between them. None: the side that the model was trained on, "for
-        consistency with training and to preserve the same spatial frequency sampling" (section 2.9), and a quarter
-        of it; the paper's 256 and 64 with the paper's model.
+        Side of the square patches and the step between them. None: the side of the training patches, "for consistency
+        with training and to preserve the same spatial frequency sampling" (section 2.9), and a quarter of it; 256 and
+        64 for the model of the paper.
     blend : {"auto", "mean", "hann", "exact"}
-        Weights of patches where they overlap: all equal, or falling towards the patch's border. "exact": no blending,
-        but tiles with a halo that give what the whole slice would, where normalisation does not depend on the tile
-        (`tomostain.tiling.exact`): models trained so, or any with `statistics` "volume"; `patch_px` is the side of a
-        tile then (1024), and `stride_px` is unused. "auto": exact where that is possible and no stride is given, else
-        the paper's mean.
+        Weights of overlapping patches: equal, or decreasing towards the border of the patch. "exact": tiles with a halo
+        that give the same result as the whole slice (`tomostain.tiling.exact`). This needs a model whose normalisation
+        does not depend on the tile, or `statistics` "volume". Then `patch_px` is the side of a tile (default 1024), and
+        `stride_px` is unused. "auto": exact if possible and no stride is given, otherwise the mean, as in the paper.
     gaussian_sigma : float
-        σ in voxels of a 3D Gaussian filter before staining (the paper: 1); 0 for none.
+        σ in voxels of a 3D Gaussian filter before staining (1 in the paper); 0 for none.
     statistics : {"tile", "volume"}
-        What instance normalisation takes mean and variance from: each tile by itself, the paper's way; or some tiles
-        spread over the volume, once for all, so that nothing hangs on the tile and exact tiles are possible
-        (`tomostain.stain.volume_statistics`). A single image is a volume of one slice then.
+        Source of mean and variance of instance normalisation: each tile (paper), or some tiles from all over the
+        volume, once for all tiles. The result then does not depend on the tile, and exact tiles are possible
+        (`tomostain.stain.volume_statistics`). A single image counts as a volume of one slice.
     planes : {"z", "y", "x", "zyx"}
-        Which planes of a volume are stained: slice by slice, across another axis, or along all three and fused,
-        against flicker from slice to slice (`tomostain.stain.multi_axis`); three times the work, and 8 bytes a voxel on
-        disk until it is done.
+        Axis of staining. "zyx": along all three, fused, against flicker between slices (`tomostain.stain.multi_axis`);
+        three times the work, and 8 bytes per voxel on disk until the volume is complete.
     fuse : {"mean", "median", "weighted"}
-        How the three are fused.
+        How the results of the three axes are fused.
     precision : {"float32", "bfloat16", "float16"}
-        Of the network. Half precision is for processors that multiply it faster: float16 for GPUs (at most 3 grey
-        levels away), bfloat16 for CPUs with AMX, 2 to 4 times as quick (most pixels the same, single ones many grey
-        levels away); see `tomostain.networks.precision`.
+        Precision of the network. Half precision is faster on some processors: float16 on GPUs (at most 3 grey levels
+        away), bfloat16 on CPUs with AMX, by a factor of 2 to 4 (most pixels are the same, single ones many grey levels
+        away); see `tomostain.networks.precision`.
     batch : int
-        Patches that go through the network at once.
-    slab : int
-        Slices read, stained and written at once; the unit of resuming.
+        Number of patches that go through the network at once.
+    z_chunk : int
+        Number of slices that are read, stained and written at once; the unit of resuming. Its older name `slab` works
+        with a `DeprecationWarning`.
     """
 
     patch_px: int | None = Field(default=None, ge=16)
@@ -67,7 +67,21 @@ class StainConfig(Config):
     fuse: Literal["mean", "median", "weighted"] = "median"
     precision: Precision = "float32"
     batch: int = Field(default=4, ge=1)
-    slab: int = Field(default=16, ge=1)
+    z_chunk: int = Field(default=16, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_older_names(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "slab" in values and "z_chunk" not in values:
+            warnings.warn("`slab` is now `z_chunk`", DeprecationWarning, stacklevel=3)
+            values = {"z_chunk" if name == "slab" else name: value for name, value in values.items()}
+        return values
+
+    @property
+    def slab(self) -> int:
+        """Older name of `z_chunk`."""
+        warnings.warn("StainConfig.slab is now StainConfig.z_chunk", DeprecationWarning, stacklevel=2)
+        return self.z_chunk
 
     @model_validator(mode="after")
     def _patches_overlap(self) -> Self:
@@ -79,7 +93,7 @@ class StainConfig(Config):
         return self
 
     def tiling(self, trained_px: int) -> tuple[int, int]:
-        """Return patch side and stride for a model that was trained on patches of `trained_px`.
+        """Return patch side and stride for a model that was trained on patches of side `trained_px`.
 
         Examples
         --------
@@ -95,22 +109,22 @@ class StainConfig(Config):
         patch = self.patch_px or max(16, trained_px)
         return patch, min(self.stride_px or max(1, patch // 4), patch)
 
-    def for_model(self, trained_px: int, tile_free: bool = False) -> "StainConfig":
-        """Return the configuration with blending, patch side and stride resolved for a model; see `tiling`.
+    def for_model(self, trained_px: int, tile_invariant: bool = False) -> "StainConfig":
+        """Return the configuration with blending, patch side and stride resolved for a model.
 
         Parameters
         ----------
         trained_px : int
-            Side of the patches that it was trained on.
-        tile_free : bool
+            Side of the training patches.
+        tile_invariant : bool
             Its normalisation does not depend on the tile.
 
         Examples
         --------
-        >>> StainConfig().for_model(256).blend, StainConfig().for_model(256, tile_free=True).blend
+        >>> StainConfig().for_model(256).blend, StainConfig().for_model(256, tile_invariant=True).blend
         ('mean', 'exact')
         """
-        exact = (tile_free or self.statistics == "volume") and self.stride_px is None
+        exact = (tile_invariant or self.statistics == "volume") and self.stride_px is None
         blend = ("exact" if exact else "mean") if self.blend == "auto" else self.blend
         resolved = self.model_copy(update={"blend": blend})
         patch, stride = resolved.tiling(trained_px)

@@ -1,43 +1,32 @@
-"""One image file in, one stained image file out."""
+"""Stain one image file."""
 
-import warnings
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
-import numpy as np
-from numpy.typing import NDArray
-
-from tomostain.errors import InputError, OutOfDistributionWarning
-from tomostain.imaging.intensity import IntensityReference, estimate_reference, normalise_ct
-from tomostain.io import read_image, write_image
+from tomostain.errors import InputError
+from tomostain.io import Volume, read_image, write_image
 from tomostain.io.atomic import refuse_existing
-from tomostain.ood import check_slices
-from tomostain.stain.config import StainConfig
-from tomostain.stain.slices import stain_slice
-from tomostain.stain.translator import load_translator
+from tomostain.stain.request import Model, StainOptions, StainRequest, StrPath, make_request
+from tomostain.stain.stainer import Stainer
 from tomostain.stain.voxel_size_check import check_voxel_size
 
+_VOLUMES_ONLY = ("dataset", "uncertainty", "ensemble", "intensity_figure")
 
-def stain_image(
-    model: Path,
-    source: Path,
-    out: Path,
-    *,
-    config: StainConfig | None = None,
-    levels: IntensityReference | str | None = None,
-    voxel_um: tuple[float, float, float] | None = None,
-    allow_voxel_mismatch: bool = False,
-    device: str = "auto",
-    overwrite: bool = False,
-) -> Path:
+
+def stain_image(model: Model, source: StrPath, out: StrPath, **options: Unpack[StainOptions]) -> Path:
     """Stain a single µCT image.
 
     Parameters
     ----------
-    model, source, out : Path
-        Model folder; a greyscale image; the stained image (PNG or TIFF, by its ending).
-    config, levels, voxel_um, allow_voxel_mismatch, device, overwrite
-        As `stain_volume`. Without `voxel_um` the image is taken to have the model's.
+    model : path, Translator or Stainer
+        A model folder or a loaded model.
+    source : path
+        A greyscale image.
+    out : path
+        The stained image, PNG or TIFF by its suffix.
+    **options
+        config, intensity, voxel_um, allow_voxel_mismatch, device and overwrite, as `StainRequest`. Without `voxel_um`
+        the image is assumed to have the pixel size of the model.
 
     Returns
     -------
@@ -47,39 +36,29 @@ def stain_image(
     Raises
     ------
     InputError
-        If the image is not greyscale, or as `stain_volume`.
+        If the image is not greyscale, an option is for volumes only, or as `stain_volume`.
     """
-    refuse_existing(out, overwrite)
-    config = config or StainConfig()
-    if config.gaussian_sigma:
-        raise InputError(
-            f"gaussian_sigma {config.gaussian_sigma:g}: is a 3D filter, and {source} is one image; leave it out"
-        )
-    translator = load_translator(model, device, precision=config.precision)
-    ct = read_image(source)
+    return stain_image_request(make_request(model, source, out, **options))
+
+
+def stain_image_request(request: StainRequest) -> Path:
+    """Stain a single µCT image; as `stain_image`, with the image as the volume of a request."""
+    source, out = request.source, request.out_path
+    for name in _VOLUMES_ONLY:
+        if getattr(request, name):
+            raise InputError(f"`{name}`: is for volumes, and {source} is a single image; leave it out", parameter=name)
+    if isinstance(request.volume, Volume):
+        raise InputError(f"{source}: is a volume; use `stain_volume`", parameter="volume")
+    refuse_existing(out, request.overwrite)
+    stainer = Stainer(request.load_model(), request.config)
+    ct = read_image(Path(request.volume))
     if ct.ndim == 3 and (ct[..., :1] == ct).all():
         ct = ct[..., 0]
     if ct.ndim != 2:
         raise InputError(f"{source}: is a colour image; staining needs a greyscale µCT image")
-    if voxel_um is not None:
-        check_voxel_size(voxel_um, translator.spec.voxel_um, str(source), allow_voxel_mismatch)
-    if levels is None:
-        levels = estimate_reference(ct, str(source))
-    normalised = ct.astype(np.float32) if isinstance(levels, str) else normalise_ct(ct, levels)
-    check_slices(translator.reference, normalised[None], str(source)).warn()
-    seen = _as_slab(normalised, translator.spec.ct_slices, source)
-    write_image(out, stain_slice(translator, seen, config), overwrite=overwrite)
+    if request.voxel_um is not None:
+        size = request.voxel_um
+        voxel_um = size if isinstance(size, tuple) else (size, size, size)
+        check_voxel_size(voxel_um, stainer.voxel_um, source, allow_mismatch=request.allow_voxel_mismatch)
+    write_image(out, stainer(ct, intensity=request.intensity, source=source), overwrite=request.overwrite)
     return out
-
-
-def _as_slab(ct: NDArray[Any], number: int, source: Path) -> NDArray[Any]:
-    """Return an image as often as the model sees slices; warn where that is more than one."""
-    if number == 1:
-        return ct
-    warnings.warn(
-        f"{source}: the model sees {number} neighbouring slices, and this is one image: it is taken for all of them. "
-        "What it draws is more certain with the volume around it",
-        OutOfDistributionWarning,
-        stacklevel=3,
-    )
-    return np.repeat(ct[None], number, axis=0)

@@ -1,7 +1,10 @@
-"""The grey levels of a volume that is to be stained: found on it or given, and shown in a picture beside the output."""
+"""The grey values of background and bone of a volume: given or estimated, and shown in a figure next to the output."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.imaging.intensity import IntensityReference, estimate_reference, reference_regions, reference_samples
@@ -9,89 +12,111 @@ from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE
 from tomostain.io import Volume
 from tomostain.io.atomic import atomic_file, refuse_existing
 
-_OURS = "tomostain-levels"
+# Marks a figure as written by this module; part of the file format.
+_MARK = "tomostain-levels"
 NORMALISED = IntensityReference(CT_BACKGROUND, CT_BONE)
 
 
-def levels_of(
+def find_reference(
     volume: Volume,
-    given: IntensityReference | str | None,
+    intensity: IntensityReference | Literal["auto", "normalised"],
     source: str,
-    picture: Path | None = None,
+    figure: Path | None = None,
+    *,
     overwrite: bool = False,
 ) -> IntensityReference | None:
-    """Return the grey levels of a volume, None if it is normalised, and show them in a picture.
+    """Return the grey values of background and bone of a volume, and show them in a figure.
 
     Parameters
     ----------
     volume : Volume
-    given : IntensityReference, "none" or None
-        "none" if the volume is normalised; None to estimate them on it (paper section 2.5).
+    intensity : IntensityReference, "auto" or "normalised"
+        "auto": estimate them from the volume (paper section 2.5).
     source : str
         Named in error messages.
-    picture : Path, optional
-        PNG of the histogram with the levels. One that was written before is replaced if it shows others.
+    figure : Path, optional
+        PNG of the histogram. An older figure of this function is replaced if it shows other values.
     overwrite : bool
-        Replace a file at `picture` that is something else.
+        Replace any other file at `figure`.
+
+    Returns
+    -------
+    IntensityReference or None
+        None if the volume is normalised.
 
     Raises
     ------
     InputError
-        If no bone stands out (the histogram is written nevertheless), or `given` or `picture` cannot be.
+        If no bone is found (the figure is written nevertheless), or if `figure` is not the name of a PNG or is an
+        existing file.
     """
-    if isinstance(given, str) and given != "none":
-        raise InputError(
-            f"levels '{given}': expected IntensityReference, None to estimate them, or 'none' if normalised"
-        )
-    if picture is not None:
-        if picture.suffix.lower() != ".png":
-            raise InputError(f"{picture}: the picture of the grey levels is a PNG; give a name that ends with .png")
-        if _shown_in(picture) is None:
-            refuse_existing(picture, overwrite, "picture of the grey levels, or what has its name,")
-    if given is not None:
-        levels = NORMALISED if isinstance(given, str) else given
-        if picture is not None and _shown_in(picture) != _key(volume, levels):
-            _write(picture, volume, reference_samples(volume, source=source), levels, found=False)
-        return None if isinstance(given, str) else levels
+    output = None if figure is None else _Figure(figure, volume)
+    if output is not None:
+        output.check(overwrite=overwrite)
+    if intensity != "auto":
+        reference = NORMALISED if intensity == "normalised" else intensity
+        if output is not None and not output.shows(reference):
+            output.write(reference_samples(volume, source=source), reference)
+        return None if intensity == "normalised" else reference
     samples = reference_samples(volume, source=source)
     try:
-        levels = estimate_reference(samples, source)
+        reference = estimate_reference(samples, source)
     except InputError as error:
-        if picture is None:
+        if output is None:
             raise
-        _write(picture, volume, samples, None, found=False)
-        raise InputError(f"{error}; the histogram is in {picture}") from None
-    if picture is not None and _shown_in(picture) != _key(volume, levels):
-        _write(picture, volume, samples, levels, found=True)
-    return levels
+        output.write(samples, None)
+        raise InputError(f"{error}; the histogram is in {figure}") from None
+    if output is not None and not output.shows(reference):
+        output.write(samples, reference, with_regions=True)
+    return reference
 
 
-def _write(picture: Path, volume: Volume, samples: Any, levels: IntensityReference | None, found: bool) -> None:
-    from PIL import Image
-    from PIL.PngImagePlugin import PngInfo
+@dataclass(frozen=True)
+class _Figure:
+    """The PNG of the grey values of a volume. It stores a key, so that it is written once for any number of resumes."""
 
-    from tomostain.imaging.intensity_figure import intensity_figure
+    path: Path
+    volume: Volume
 
-    regions = reference_regions(samples) if found else None
-    title = f"{volume.path.name}: {len(samples)} of {volume.shape[0]} slices"
-    drawn = intensity_figure(samples, levels, regions, title)
-    about = PngInfo()
-    about.add_text(_OURS, _key(volume, levels))
-    with atomic_file(picture, overwrite=True) as temporary:
-        Image.fromarray(drawn).save(temporary, pnginfo=about)
+    def check(self, *, overwrite: bool) -> None:
+        """Raise unless the file may be written."""
+        if self.path.suffix.lower() != ".png":
+            raise InputError(
+                f"{self.path}: the figure of the grey values is a PNG; give a name that ends with .png",
+                parameter="intensity_figure",
+            )
+        if self._stored_key() is None:
+            refuse_existing(self.path, overwrite, "figure of the grey values, or another file of this name,")
 
+    def shows(self, reference: IntensityReference | None) -> bool:
+        """Return whether the file exists and shows this reference."""
+        return self._stored_key() == self._key(reference)
 
-def _key(volume: Volume, levels: IntensityReference | None) -> str:
-    """Return what a picture shows, so that it is drawn once however often a staining is gone on with."""
-    return f"{volume.path.name} {volume.shape} {levels}"
+    def write(self, samples: NDArray[Any], reference: IntensityReference | None, *, with_regions: bool = False) -> None:
+        """Draw the histogram of some slices (N, Y, X), and the regions of background and bone if they were found."""
+        from PIL import Image
+        from PIL.PngImagePlugin import PngInfo
 
+        from tomostain.imaging.intensity_figure import intensity_figure
 
-def _shown_in(picture: Path) -> str | None:
-    """Return the key of a picture of ours that is there; None if there is none."""
-    from PIL import Image, UnidentifiedImageError
+        regions = reference_regions(samples) if with_regions else None
+        title = f"{self.volume.path.name}: {len(samples)} of {self.volume.shape[0]} slices"
+        about = PngInfo()
+        about.add_text(_MARK, self._key(reference))
+        image = Image.fromarray(intensity_figure(samples, reference, regions, title))
+        with atomic_file(self.path, overwrite=True) as temporary:
+            image.save(temporary, pnginfo=about)
 
-    try:
-        with Image.open(picture) as image:
-            return image.info.get(_OURS)
-    except (OSError, UnidentifiedImageError):
-        return None
+    def _key(self, reference: IntensityReference | None) -> str:
+        return f"{self.volume.path.name} {self.volume.shape} {reference}"
+
+    def _stored_key(self) -> str | None:
+        """Return the key that the file stores; None if it is not such a figure, or does not exist."""
+        from PIL import Image, UnidentifiedImageError
+
+        try:
+            with Image.open(self.path) as image:
+                key: str | None = image.info.get(_MARK)
+                return key
+        except (OSError, UnidentifiedImageError):
+            return None

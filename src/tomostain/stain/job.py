@@ -1,6 +1,8 @@
-"""A volume, the model that will stain it, and what was decided about how: found out once, before the work begins."""
+"""A volume with the model that stains it: opened and checked once, before the work begins."""
 
-from collections.abc import Sequence
+import functools
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,163 +13,198 @@ from scipy import ndimage
 
 from tomostain import __version__
 from tomostain.imaging.intensity import IntensityReference, normalise_ct
-from tomostain.io import Volume, open_volume
+from tomostain.io import Volume
 from tomostain.io.locks import lock
 from tomostain.io.tensors import read_tensors, write_tensors
 from tomostain.ood import VolumeReport, check_volume
 from tomostain.stain.config import StainConfig
-from tomostain.stain.intensity_reference import levels_of
-from tomostain.stain.translator import Translator, load_translator
+from tomostain.stain.intensity_reference import find_reference
+from tomostain.stain.request import StainRequest
+from tomostain.stain.translator import Translator
 from tomostain.stain.uncertainty import FULL_SCALE
-from tomostain.stain.uncertainty_map import kind_of
+from tomostain.stain.uncertainty_map import kind_of, load_ensemble
 from tomostain.stain.volume_statistics import (
     check_instance_norm,
-    pooled_translator,
+    fit_volume_statistics,
     sample_tiles,
-    seen_by,
     statistics_of,
+    tiles_for,
     with_statistics,
 )
-from tomostain.stain.voxel_size_check import check_voxel_size
-from tomostain.tiling.slice_context import repeat_ends, slabs_of, with_edges
+from tomostain.stain.voxel_size_check import check_isotropic, check_voxel_size
+from tomostain.tiling.slice_context import clip_slices, repeat_ends, slice_contexts
 
 Grey = NDArray[np.uint16] | NDArray[np.float32]
-TRUNCATE = 4.0  # the Gaussian is cut off at 4 σ, and so far a slab must look beyond its borders
+TRUNCATE = 4.0  # The Gaussian kernel ends at 4 σ, so a chunk needs as many slices beyond its ends.
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Job:
-    """A volume, the model that will stain it, and everything decided about how."""
+class StainJob:
+    """A volume, the models that stain it, and all settings resolved.
+
+    Attributes
+    ----------
+    volume : Volume
+    translator : Translator
+    config : StainConfig
+        Resolved for the model.
+    intensity : IntensityReference or None
+        Grey values of background and bone; None if the volume is normalised.
+    report : VolumeReport
+        How far the volume is from the training data.
+    ensemble : tuple of Translator
+        The models of the uncertainty, `translator` first; empty if none was requested.
+    fingerprint : callable
+        Returns the fingerprint of the volume; reads the volume once.
+    """
 
     volume: Volume
     translator: Translator
     config: StainConfig
-    levels: IntensityReference | None
+    intensity: IntensityReference | None
     report: VolumeReport
-    doubters: tuple[Translator, ...] = ()
+    ensemble: tuple[Translator, ...]
+    fingerprint: Callable[[], str]
+
+    @classmethod
+    def open(cls, request: StainRequest) -> "StainJob":
+        """Open model and volume, check that they fit, and find the grey values of background and bone.
+
+        Raises
+        ------
+        InputError
+            If model, volume or options do not fit.
+        """
+        source = request.source
+        ensemble = load_ensemble(request) if request.uncertainty is not None else ()
+        translator = ensemble[0] if ensemble else request.load_model()
+        volume = request.open_volume()
+        check_voxel_size(volume.voxel_um, translator.spec.voxel_um, source, allow_mismatch=request.allow_voxel_mismatch)
+        figure = None if request.intensity_figure is None else Path(request.intensity_figure)
+        intensity = find_reference(volume, request.intensity, source, figure, overwrite=request.overwrite)
+        report = check_volume(translator.reference, volume, intensity, source)
+        report.warn()
+        config = request.config.for_model(translator.spec.patch_px, translator.tile_invariant)
+        if config.statistics == "volume":
+            for each in ensemble or (translator,):
+                check_instance_norm(each.network)
+        if config.planes != "z":
+            check_isotropic(volume.voxel_um, source)
+        _log.info("%s: %s", source, volume.describe())
+        _log.info("device: %s; model: %s", translator.device, translator.hash)
+        _log.info("%s: grey values of background and bone: %s", source, intensity or "normalised")
+        fingerprint = functools.cache(volume.fingerprint)
+        return cls(volume, translator, config, intensity, report, tuple(ensemble), fingerprint)
 
     @property
     def ct_slices(self) -> int:
-        """Slices that must be at hand to stain one: as many as the models see."""
-        return max(each.spec.ct_slices for each in (self.translator, *self.doubters))
+        """Number of neighbouring slices that the models see at once."""
+        return max(each.spec.ct_slices for each in (self.translator, *self.ensemble))
 
     @property
     def halo(self) -> int:
-        """Slices beyond a slab's borders that the Gaussian needs."""
+        """Number of slices beyond the ends of a chunk that the Gaussian filter needs."""
         return int(TRUNCATE * self.config.gaussian_sigma + 0.5)
 
-    def doubt_provenance(self) -> dict[str, Any]:
-        """Return what the volume of doubt says of itself."""
-        kind = kind_of(self.doubters)
-        about = {
-            "map": kind,
-            "white": {part: FULL_SCALE[part] for part in FULL_SCALE if part in kind},
-            "models": [doubter.hash for doubter in self.doubters],
-        }
-        return self.provenance() | {"doubt": about}
-
     def provenance(self) -> dict[str, Any]:
-        """Return what the stained volume says of where it comes from; no dates, so that it can be compared."""
-        spec = self.translator.spec
-        levels = None if self.levels is None else {"background": self.levels.background, "bone": self.levels.bone}
+        """Return what is stored with the stained volume: model, input and options; no dates, so that it is comparable.
+
+        The keys are part of the file format: older names stay, so that volumes of older versions can be continued.
+        """
+        spec, reference = self.translator.spec, self.intensity
+        options = self.config.model_dump(mode="json", exclude={"batch"})
         return {
             "model": {"hash": self.translator.hash, "recipe": spec.recipe, "steps": spec.steps, "stain": spec.stain},
-            # The name alone: a volume that was moved or is given by another path is still the same work.
-            "input": {"name": self.volume.path.name, "fingerprint": self.volume.fingerprint()},
-            "levels": levels,
+            # The name alone: a volume that was moved is still the same input.
+            "input": {"name": self.volume.path.name, "fingerprint": self.fingerprint()},
+            "levels": None if reference is None else {"background": reference.background, "bone": reference.bone},
             **self.report.to_dict(),
-            "options": self.config.model_dump(mode="json", exclude={"batch"}),
+            "options": {"slab" if name == "z_chunk" else name: value for name, value in options.items()},
             "tomostain_version": __version__,
         }
 
-
-def open_job(
-    model: Path,
-    volume: Path,
-    config: StainConfig | None,
-    levels: IntensityReference | str | None,
-    voxel_um: float | tuple[float, float, float] | None,
-    dataset: str | None,
-    device: str,
-    allow_voxel_mismatch: bool,
-    doubters: Sequence[Translator] = (),
-    levels_picture: Path | None = None,
-    overwrite: bool = False,
-) -> Job:
-    """Open model and volume, check that they fit, and find the grey levels if they are not given; see `levels_of`."""
-    config = config or StainConfig()
-    translator = doubters[0] if doubters else load_translator(Path(model), device, precision=config.precision)
-    opened = open_volume(Path(volume), voxel_um=voxel_um, dataset=dataset)
-    check_voxel_size(opened.voxel_um, translator.spec.voxel_um, str(volume), allow_voxel_mismatch)
-    found = levels_of(opened, levels, str(volume), levels_picture, overwrite)
-    report = check_volume(translator.reference, opened, found, str(volume))
-    report.warn()
-    settings = config.for_model(translator.spec.patch_px, translator.tile_invariant)
-    if settings.statistics == "volume":
-        for each in doubters or (translator,):
-            check_instance_norm(each.network)
-    return Job(opened, translator, settings, found, report, tuple(doubters))
+    def uncertainty_provenance(self) -> dict[str, Any]:
+        """Return what is stored with the volume of the uncertainty."""
+        kind = kind_of(self.ensemble)
+        about = {
+            "map": kind,
+            "white": {part: FULL_SCALE[part] for part in FULL_SCALE if part in kind},
+            "models": [each.hash for each in self.ensemble],
+        }
+        return self.provenance() | {"doubt": about}
 
 
-def with_volume_statistics(job: Job, kept: Path) -> Job:
-    """Return the job with models that normalise by the volume's own statistics.
+def with_volume_statistics(job: StainJob, file: Path | None) -> StainJob:
+    """Return the job with models that normalise by the statistics of the volume.
 
-    Found once, by whichever process comes first, and kept in a file, so that the bits hang neither on how the work is
-    shared nor on which machine goes on with it.
+    Parameters
+    ----------
+    job : StainJob
+    file : Path or None
+        The first process stores the statistics there and all others read them, so that the result depends neither on
+        the number of processes nor on the machine that continues. None: compute them.
     """
-    translators = job.doubters or (job.translator,)
-    with lock(kept.with_suffix(".lock"), wait=True):
-        pooled = _from_file(translators, kept)
-        if pooled is None:
-            side = job.translator.spec.patch_px
-            tiles = sample_tiles(lambda *span: seen_slices(job, *span), job.volume.shape, side)
-            pooled = [pooled_translator(translator, seen_by(translator, tiles)) for translator in translators]
-            found = [statistics_of(translator) for translator in pooled]
-            write_tensors(kept, {f"{n}.{name}": v for n, each in enumerate(found) for name, v in each.items()})
-    return replace(job, translator=pooled[0], doubters=tuple(pooled) if job.doubters else ())
+    translators = job.ensemble or (job.translator,)
+    if file is None:
+        fitted = _fit(job, translators)
+    else:
+        with lock(file.with_suffix(".lock"), wait=True):
+            stored = _from_file(translators, file)
+            fitted = _fit(job, translators) if stored is None else stored
+            if stored is None:
+                statistics = [statistics_of(translator) for translator in fitted]
+                write_tensors(file, {f"{n}.{name}": v for n, each in enumerate(statistics) for name, v in each.items()})
+    return replace(job, translator=fitted[0], ensemble=tuple(fitted) if job.ensemble else ())
 
 
-def _from_file(translators: Sequence[Translator], kept: Path) -> list[Translator] | None:
-    """Return translators with the statistics that a file holds; None if it does not."""
-    found = read_tensors(kept) or {}
+def _fit(job: StainJob, translators: tuple[Translator, ...]) -> list[Translator]:
+    side = job.translator.spec.patch_px
+    tiles = sample_tiles(lambda *span: contexts_of(job, *span), job.volume.shape, side)
+    return [fit_volume_statistics(translator, tiles_for(translator, tiles)) for translator in translators]
+
+
+def _from_file(translators: tuple[Translator, ...], file: Path) -> list[Translator] | None:
+    """Return translators with the statistics of a file; None if it does not hold them."""
+    stored = read_tensors(file) or {}
     try:
         return [
-            with_statistics(t, {k.removeprefix(f"{n}."): v for k, v in found.items() if k.startswith(f"{n}.")})
+            with_statistics(t, {k.removeprefix(f"{n}."): v for k, v in stored.items() if k.startswith(f"{n}.")})
             for n, t in enumerate(translators)
         ]
     except ValueError:
         return None
 
 
-def normalised_slab(job: Job, start: int, stop: int, beside: int = 0) -> Grey:
-    """Read a slab, filter it as if the whole volume had been, and normalise it.
+def normalised_chunk(job: StainJob, start: int, stop: int, margin: int = 0) -> Grey:
+    """Read slices, filter them as part of the whole volume, and normalise them.
 
     Parameters
     ----------
-    job : Job
+    job : StainJob
     start, stop : int
-        Its slices.
-    beside : int
-        So many neighbours before and behind it are returned too; beyond the volume its first or last slice again.
+        Slices of the chunk, half-open.
+    margin : int
+        Number of neighbouring slices to add at each end; beyond the volume its first or last slice is repeated.
 
     Returns
     -------
-    ndarray, shape (stop - start + 2 · beside, Y, X)
+    ndarray, shape (stop - start + 2 · margin, Y, X)
         uint16, or float32 if the volume is normalised already.
     """
-    start, stop, repeat = with_edges(start - beside, stop + beside, job.volume.shape[0])
+    start, stop, repeat = clip_slices(start - margin, stop + margin, job.volume.shape[0])
     first, last = max(0, start - job.halo), min(job.volume.shape[0], stop + job.halo)
-    slab = job.volume.read(first, last)
+    chunk = job.volume.read(first, last)
     if job.halo:
-        # With the halo as wide as the kernel, "nearest" only acts where the volume itself ends.
-        slab = ndimage.gaussian_filter(
-            slab.astype(np.float32), job.config.gaussian_sigma, mode="nearest", truncate=TRUNCATE
+        # The halo is as wide as the kernel, so "nearest" only has an effect at the ends of the volume.
+        chunk = ndimage.gaussian_filter(
+            chunk.astype(np.float32), job.config.gaussian_sigma, mode="nearest", truncate=TRUNCATE
         )
-    slab = slab[start - first : stop - first]
-    grey: Grey = slab.astype(np.float32) if job.levels is None else normalise_ct(slab, job.levels)
+    chunk = chunk[start - first : stop - first]
+    grey: Grey = chunk.astype(np.float32) if job.intensity is None else normalise_ct(chunk, job.intensity)
     return repeat_ends(grey, repeat)
 
 
-def seen_slices(job: Job, start: int, stop: int) -> Grey:
-    """Return slices of the volume as the models see them: (n, Y, X), or (n, ct_slices, Y, X) with their neighbours."""
-    return slabs_of(normalised_slab(job, start, stop, job.ct_slices // 2), job.ct_slices)
+def contexts_of(job: StainJob, start: int, stop: int) -> Grey:
+    """Return normalised slices as the models see them: (n, Y, X), or (n, ct_slices, Y, X) with their neighbours."""
+    return slice_contexts(normalised_chunk(job, start, stop, job.ct_slices // 2), job.ct_slices)

@@ -1,7 +1,7 @@
-"""Reading, computing and writing at the same time: the next piece is read and the last one written meanwhile.
+"""Read, compute and write at the same time: while a piece is computed, the next is read and the previous is written.
 
-Two threads beside the one that computes, each with one piece in hand: networks, decoders, compressors and disks all let
-go of Python's lock while they work.
+Reading and writing have a thread each, with one piece in work. Networks, decoders, compressors and disks release the
+global interpreter lock while they work.
 """
 
 from collections import deque
@@ -24,26 +24,26 @@ def overlapped(
     write: Callable[[T, Made], None],
     after: Callable[[T], None],
 ) -> None:
-    """Claim, read, make and write pieces of work: each in this order, but three of them at the same time.
+    """Lock, read, make and write pieces of work: each in this order, and three of them at the same time.
 
-    While a piece is made the next one is claimed and read and the one before is written. No more are claimed, so that
-    other processes find something to do. At the end, be it an error, what was made is written and what was read ahead
-    is let go.
+    While a piece is made, the next one is locked and read, and the previous one is written. Other pieces are left
+    to other processes. At the end, also after an error, the piece that was made is written, and the one that was read
+    ahead is unlocked.
 
     Parameters
     ----------
     pieces : iterable
-        What to do, in order.
+        The work, in order.
     claim : function
-        Piece to a context that says whether it is ours to do; it is held from before `read` until after `write`.
+        Piece → context manager that locks it and yields whether it succeeded; held until after `write`.
     read : function
-        Piece to what `make` needs; in a thread.
+        Piece → input of `make`; called in a thread.
     make : function
-        Piece and what was read to what `write` needs; in the caller's thread.
+        Piece and input → result; called in the thread of the caller.
     write : function
-        Piece and what was made to disk; in a thread.
+        Writes the result of a piece; called in a thread.
     after : function
-        Told of each piece that was made, or was not ours; in the caller's thread. What it raises ends the work.
+        Called after each piece that was made or skipped, in the thread of the caller. An exception ends the work.
 
     Examples
     --------
@@ -62,8 +62,8 @@ def overlapped(
 
     def fetch(piece: T) -> tuple[T, list[Read], ExitStack]:
         with ExitStack() as claims:
-            ours = claims.enter_context(claim(piece))
-            return piece, [read(piece)] if ours else [], claims.pop_all()
+            is_locked = claims.enter_context(claim(piece))
+            return piece, [read(piece)] if is_locked else [], claims.pop_all()
 
     def put(piece: T, made: Made, claims: ExitStack) -> None:
         with claims:
@@ -75,14 +75,14 @@ def overlapped(
                 if values:
                     made = make(piece, values.pop())
                     behind(piece, made, claims)
-                    del made  # else it would stay while the next one is made
+                    del made  # Otherwise it would stay in memory while the next one is made.
             after(piece)
 
 
 def _one_ahead(
     fetch: Callable[[T], tuple[T, list[Read], ExitStack]], pieces: Iterable[T]
 ) -> Generator[tuple[T, list[Read], ExitStack]]:
-    """Yield what is fetched, in order, while a thread fetches the next."""
+    """Yield the fetched pieces in order, while a thread fetches the next one."""
     waiting: deque[Future[tuple[T, list[Read], ExitStack]]] = deque()
     with ThreadPoolExecutor(1, "tomostain-read") as thread:
         try:
@@ -100,9 +100,9 @@ def _one_ahead(
 
 @contextmanager
 def _one_behind(put: Callable[[T, Made, ExitStack], None]) -> Iterator[Callable[[T, Made, ExitStack], None]]:
-    """Yield a function that has `put` called in a thread, after the call before has ended, and takes over the claims.
+    """Yield a function that calls `put` in a thread, after the previous call has ended, and takes over the locks.
 
-    What that raises is raised at the next call, or at the end of the block.
+    An exception of `put` is raised at the next call, or at the end of the block.
     """
     last: list[Future[None]] = []
 

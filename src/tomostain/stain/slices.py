@@ -1,4 +1,4 @@
-"""One slice: overlapping patches through the generator, blended (paper section 2.9)."""
+"""Stain one slice: overlapping patches, blended (paper section 2.9), or exact tiles."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from tomostain.networks.build import size_step
 from tomostain.stain.config import PAPER_PATCH_PX, StainConfig
 from tomostain.stain.translator import Translator
-from tomostain.stain.volume_statistics import pooled_translator, sample_tiles
+from tomostain.stain.volume_statistics import fit_volume_statistics, sample_tiles
 from tomostain.tiling.blend import blend_tiles
 from tomostain.tiling.exact import exact_tiles, halo_of
 from tomostain.tiling.slice_context import middle_slices
@@ -21,10 +21,10 @@ def stain_slice(
     ----------
     translator : Translator
     ct : ndarray of uint16 (or float), shape (Y, X), or (S, Y, X)
-        Normalised µCT: background 10000, bone 30000. Any size. A model that sees several slices needs as many at least,
-        the one that is stained in the middle of an odd number; a model that sees one takes the middle one.
+        Normalised µCT: background 10000, bone 30000. Any size. A model that sees several slices needs at least as
+        many, an odd number with the stained one in the middle. A model that sees one uses the middle one.
     config : StainConfig, optional
-        By default patches as the model was trained on, with a stride of a quarter: the paper's 256 and 64 px.
+        By default patches of the size of the training patches, with a stride of a quarter: 256 and 64 px in the paper.
 
     Returns
     -------
@@ -37,18 +37,22 @@ def stain_slice(
     """
     config = (config or StainConfig()).for_model(translator.spec.patch_px, translator.tile_invariant)
     ct = middle_slices(ct, translator.spec.ct_slices, "slice")
-    translator = settled(translator, ct, config)
+    translator = with_slice_statistics(translator, ct, config)
     if config.blend == "exact":
         generator, tile_px = translator.spec.generator, config.tiling(PAPER_PATCH_PX)[0]
-        drawn = exact_tiles(translator, ct, tile_px, halo_of(generator, translator.pooled), size_step(generator))
+        drawn = exact_tiles(
+            translator, ct, tile_px, halo_of(generator, translator.has_volume_statistics), size_step(generator)
+        )
     else:
         drawn = blend_tiles(translator, ct, **config.blending())
     return np.rint(drawn).astype(np.uint8)
 
 
-def settled(translator: Translator, ct: NDArray[np.uint16] | NDArray[np.float32], config: StainConfig) -> Translator:
-    """Return a translator with the statistics that the configuration asks for: those of this slice, if of no volume."""
-    if config.statistics == "tile" or translator.pooled:
+def with_slice_statistics(
+    translator: Translator, ct: NDArray[np.uint16] | NDArray[np.float32], config: StainConfig
+) -> Translator:
+    """Return a translator with the statistics of the configuration; the slice counts as a volume of one slice."""
+    if config.statistics == "tile" or translator.has_volume_statistics:
         return translator
     shape = (1, ct.shape[-2], ct.shape[-1])
-    return pooled_translator(translator, sample_tiles(lambda *_: ct[None], shape, translator.spec.patch_px))
+    return fit_volume_statistics(translator, sample_tiles(lambda *_: ct[None], shape, translator.spec.patch_px))

@@ -1,5 +1,6 @@
-"""A trained generator as a function of patches: built from a model folder, in evaluation mode, scaled and padded."""
+"""A trained generator as a function of patches: loaded from a model folder, with scaling and padding."""
 
+import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,25 +24,25 @@ from tomostain.ood import ModelReference, TrainingReference
 
 @dataclass(frozen=True, eq=False)
 class Translator:
-    """G_xy of a model, with what it needs to know of its domains.
+    """The generator G_xy of a model, as a function from µCT to colours.
 
     Attributes
     ----------
     network : Generator
         In evaluation mode, on `device`.
     spec : ModelSpec
-        What `model.yaml` says.
+        The content of `model.yaml`.
     device : torch.device
     reverse : Generator or None
-        G_yx, where it was asked for.
+        G_yx, if it was loaded.
     seen : TrainingReference or None
-        What training saw, where the model remembers it.
-    pooled : bool
-        Whether `network` normalises by statistics of a whole volume (`tomostain.stain.volume_statistics`) and not by
-        each
-        tile's own.
+        For the novelty; None for older models.
+    has_volume_statistics : bool
+        Whether `network` normalises by the statistics of a whole volume (`tomostain.stain.volume_statistics`).
+    precision : {"float32", "bfloat16", "float16"}
+        Of `network`.
     hash : str
-        Names exactly these weights; goes into the provenance of what they stain.
+        Identifies the weights; part of the provenance of stained volumes.
     """
 
     network: Generator
@@ -50,7 +51,8 @@ class Translator:
     hash: str = ""
     reverse: Generator | None = None
     seen: TrainingReference | None = None
-    pooled: bool = False
+    has_volume_statistics: bool = False
+    precision: Precision = "float32"
 
     @property
     def reference(self) -> ModelReference:
@@ -63,7 +65,7 @@ class Translator:
 
         Measured once for each architecture: `tomostain.networks.is_tile_invariant`.
         """
-        return is_tile_invariant(self.spec.generator, volume_statistics=self.pooled)
+        return is_tile_invariant(self.spec.generator, volume_statistics=self.has_volume_statistics)
 
     @property
     def tile_free(self) -> bool:
@@ -92,7 +94,7 @@ class Translator:
 
     @torch.inference_mode()
     def back(self, histology: Tensor) -> Tensor:
-        """Guess the µCT of histology: G_yx.
+        """Return the µCT that the reverse generator G_yx makes of histology.
 
         Parameters
         ----------
@@ -107,10 +109,10 @@ class Translator:
         Raises
         ------
         InputError
-            If the translator was loaded without its reverse.
+            If the translator was loaded without its reverse generator.
         """
         if self.reverse is None:
-            raise InputError("this translator has no way back; load it with reverse=True")
+            raise InputError("this translator has no reverse generator; load it with `reverse=True`")
         x = _run(self.reverse, histology_to_network(histology.to(self.device, torch.float32))).mean(dim=1)
         return ct_from_network(-x if self.spec.inverted_ct else x)
 
@@ -127,27 +129,31 @@ def _run(network: Generator, images: Tensor) -> Tensor:
 
 
 def load_translator(
-    model_folder: Path, device: str = "auto", *, reverse: bool = False, precision: Precision = "float32"
+    model_folder: str | os.PathLike[str],
+    device: str = "auto",
+    *,
+    reverse: bool = False,
+    precision: Precision = "float32",
 ) -> Translator:
-    """Read a model folder and build its generator. Nothing in the folder is executed.
+    """Load a model folder. Nothing in the folder is executed.
 
     Parameters
     ----------
-    model_folder : Path
+    model_folder : str or os.PathLike
     device : str
         ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
     reverse : bool
-        Build the reverse generator too: `Translator.back`.
+        Load the reverse generator too, for `Translator.back`.
     precision : {"float32", "bfloat16", "float16"}
         See `tomostain.networks.precision.with_precision`.
 
     Raises
     ------
     InputError
-        If the folder is no model, its checksums or weights do not fit, the device is not there or cannot do with
-        this precision, or a reverse generator is asked for that the model has not.
+        If the folder is not a model, its checksums or weights do not fit, the device is not available or has no
+        support for the precision, or the model has no reverse generator.
     """
-    place = choose_device(device)
+    chosen = choose_device(device)
     model = load_model(Path(model_folder))
     spec = model.spec
     channels = (spec.generator.get("in_channels", 3), spec.generator.get("out_channels", 3))
@@ -156,14 +162,14 @@ def load_translator(
             f"{model.path}: model.yaml says in_channels {spec.in_channels}, ct_slices {spec.ct_slices}, but its "
             f"generator maps {channels[0]} channel(s) to {channels[1]}; export the model again"
         )
-    network = _build(model.path, spec.generator, model.state, place, precision)
+    network = _build(model.path, spec.generator, model.state, chosen, precision)
     seen = None if model.seen is None else TrainingReference.from_arrays(model.seen, str(model.path / SEEN))
     if not reverse:
-        return Translator(network, spec, place, model.hash, seen=seen)
+        return Translator(network, spec, chosen, model.hash, seen=seen, precision=precision)
     if spec.reverse is None or model.reverse_state is None:
-        raise InputError(f"{model.path}: recipe '{spec.recipe}' trains no reverse generator; take a model that has one")
-    back = _build(model.path, spec.reverse, model.reverse_state, place, precision)
-    return Translator(network, spec, place, model.hash, back, seen)
+        raise InputError(f"{model.path}: recipe '{spec.recipe}' trains no reverse generator; use a model that has one")
+    back = _build(model.path, spec.reverse, model.reverse_state, chosen, precision)
+    return Translator(network, spec, chosen, model.hash, back, seen, precision=precision)
 
 
 def _build(

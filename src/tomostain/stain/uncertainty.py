@@ -1,8 +1,8 @@
-"""Where a stained picture is a guess: where models disagree, what training never saw, how far the cycle misses the µCT.
+"""Uncertainty of a stained slice: the disagreement of several models, the novelty of the µCT, and the cycle error.
 
-None is a proof. The disagreement of models of several folds tells where the drawing hangs on which specimens were seen;
-novelty (`tomostain.ood.novelty`) where the µCT is unlike all of them, so that the models may agree and be wrong;
-the cycle error |G_yx(G_xy(x)) - x| where the µCT cannot be read back from what was drawn.
+None is a proof. The disagreement of models of several folds shows where the colours depend on the specimens in the
+training data. Novelty (`tomostain.ood.novelty`) shows where the µCT is unlike all of them, so that models may agree and
+be wrong. The cycle error |G_yx(G_xy(x)) - x| shows where the µCT cannot be recovered from the colours.
 """
 
 from collections.abc import Sequence
@@ -13,30 +13,32 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from torch import Tensor
 
+from tomostain.deprecation import renamed
 from tomostain.errors import InputError
 from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE, CT_WINDOW
 from tomostain.ood.novelty import novelty
 from tomostain.stain.config import StainConfig
-from tomostain.stain.slices import settled
+from tomostain.stain.slices import with_slice_statistics
 from tomostain.stain.translator import Translator
 from tomostain.tiling.blend import blend_tiles
 
 Float32 = NDArray[np.float32]
-CYCLE, DISAGREEMENT, NOVELTY, DOUBT = "cycle error", "disagreement", "novelty", "disagreement or novelty"
-# What counts as doubt in full: a whole step from background to bone, a standard deviation between models of so many
-# grey levels, twice the distance that is usual among training pairs.
+CYCLE, DISAGREEMENT, NOVELTY = "cycle error", "disagreement", "novelty"
+DISAGREEMENT_OR_NOVELTY = "disagreement or novelty"
+# Values that count as uncertainty 1: the whole step from background to bone; this standard deviation between models, in
+# grey levels; twice the usual distance between training pairs.
 FULL_SCALE = {CYCLE: 1.0, DISAGREEMENT: 64.0, NOVELTY: 2.0}
 
 
 def cycle_error(
     translator: Translator, ct: NDArray[np.uint16] | NDArray[np.float32], config: StainConfig | None = None
 ) -> Float32:
-    """Return |G_yx(G_xy(x)) - x|, blended over the patches as staining is.
+    """Return |G_yx(G_xy(x)) - x|, blended over the patches in the same way as colours.
 
     Parameters
     ----------
     translator : Translator
-        Loaded with its reverse.
+        Loaded with its reverse generator.
     ct : ndarray of uint16, shape (Y, X)
         Normalised µCT.
     config : StainConfig, optional
@@ -44,31 +46,31 @@ def cycle_error(
     Returns
     -------
     ndarray of float32, shape (Y, X)
-        In units of the step from background to bone, 0 where the way back leads to where it began.
+        As a fraction of the step from background to bone.
 
     Raises
     ------
     InputError
-        If the translator has no reverse.
+        If the translator has no reverse generator.
     """
     config = (config or StainConfig()).for_model(translator.spec.patch_px, translator.tile_invariant)
-    forward = settled(translator, ct, config)
+    forward = with_slice_statistics(translator, ct, config)
 
     def error(patches: Tensor) -> Tensor:
-        # Beyond the window of the networks nothing can be read back.
-        seen = patches.to(translator.device, torch.float32).clip(*CT_WINDOW)
-        return (translator.back(forward(patches)) - seen).abs()[:, None] / (CT_BONE - CT_BACKGROUND)
+        # Values outside the window of the networks cannot be recovered.
+        ct = patches.to(translator.device, torch.float32).clip(*CT_WINDOW)
+        return (translator.back(forward(patches)) - ct).abs()[:, None] / (CT_BONE - CT_BACKGROUND)
 
     return blend_tiles(error, ct, **config.blending())[..., 0]
 
 
-def disagreement(pictures: Sequence[NDArray[np.uint8]]) -> Float32:
-    """Return the standard deviation of what several models drew of one slice, mean over the channels.
+def disagreement(images: Sequence[NDArray[np.uint8]]) -> Float32:
+    """Return the standard deviation between the colours of several models, averaged over the channels.
 
     Parameters
     ----------
-    pictures : sequence of ndarray of uint8, shape (Y, X, 3)
-        Two or more.
+    images : sequence of ndarray of uint8, shape (Y, X, 3)
+        The same slice, stained by two or more models.
 
     Returns
     -------
@@ -78,7 +80,7 @@ def disagreement(pictures: Sequence[NDArray[np.uint8]]) -> Float32:
     Raises
     ------
     InputError
-        If there are fewer than two pictures, or their shapes differ.
+        If there are fewer than two images, or their shapes differ.
 
     Examples
     --------
@@ -86,19 +88,19 @@ def disagreement(pictures: Sequence[NDArray[np.uint8]]) -> Float32:
     >>> disagreement([a, b]).tolist()
     [[2.0]]
     """
-    shapes = {picture.shape for picture in pictures}
-    if len(pictures) < 2 or len(shapes) != 1:
-        raise InputError(f"disagreement: {len(pictures)} picture(s) of shapes {sorted(shapes)}; give two of one shape")
-    return np.stack(pictures).astype(np.float32).std(axis=0).mean(axis=2)
+    shapes = {image.shape for image in images}
+    if len(images) < 2 or len(shapes) != 1:
+        raise InputError(f"disagreement: {len(images)} image(s) of shapes {sorted(shapes)}; give two of one shape")
+    return np.stack(images).astype(np.float32).std(axis=0).mean(axis=2)
 
 
 def novelty_of(translators: Sequence[Translator], ct: NDArray[np.uint16] | NDArray[np.float32]) -> Float32:
-    """Return how unlike all that any of the models saw each place of a slice is: below 1 usual.
+    """Return the novelty of each pixel of a slice for the model that knows it best; below 1 is usual.
 
     Parameters
     ----------
     translators : sequence of Translator
-        All of which remember what their training saw (`Translator.seen`).
+        Each with a training reference (`Translator.seen`).
     ct : ndarray, shape (Y, X)
         Normalised µCT.
 
@@ -110,7 +112,7 @@ def novelty_of(translators: Sequence[Translator], ct: NDArray[np.uint16] | NDArr
 
 
 def combined(disagreement: Float32 | None, novelty: Float32 | None) -> Float32:
-    """Return doubt from 0 to 1: the larger of disagreement and of novelty beyond what is usual, in their full scales.
+    """Return the uncertainty, 0 to 1: the maximum of the disagreement and of the novelty above 1, by their full scales.
 
     Examples
     --------
@@ -126,32 +128,35 @@ def combined(disagreement: Float32 | None, novelty: Float32 | None) -> Float32:
     return np.clip(np.max(parts, axis=0), 0.0, 1.0).astype(np.float32)
 
 
-def patch_means(doubt: Float32, error: Float32, mask: NDArray[np.bool_], patch_px: int) -> NDArray[np.float64]:
-    """Return the means of doubt and error within patches side by side, shape (N, 2).
+def patch_means(uncertainty: Float32, error: Float32, mask: NDArray[np.bool_], patch_px: int) -> NDArray[np.float64]:
+    """Return the means of uncertainty and error in patches side by side, shape (N, 2).
 
     Parameters
     ----------
-    doubt, error : ndarray, shape (Y, X)
+    uncertainty, error : ndarray, shape (Y, X)
     mask : ndarray of bool, shape (Y, X)
-        Where there is anything to compare; patches of which less than half is in it do not count.
+        True where there is a reference; patches with less than half of their pixels in it are left out.
     patch_px : int
         Side of the patches.
     """
     pairs = []
     for row in range(0, mask.shape[0] - patch_px + 1, patch_px):
         for column in range(0, mask.shape[1] - patch_px + 1, patch_px):
-            where = np.s_[row : row + patch_px, column : column + patch_px]
-            inside = mask[where]
+            patch = np.s_[row : row + patch_px, column : column + patch_px]
+            inside = mask[patch]
             if inside.mean() >= 0.5:
-                pairs.append((float(doubt[where][inside].mean()), float(error[where][inside].mean())))
+                pairs.append((float(uncertainty[patch][inside].mean()), float(error[patch][inside].mean())))
     return np.array(pairs, dtype=np.float64).reshape(-1, 2)
 
 
 def rank_correlation(means: NDArray[np.float64]) -> float:
-    """Return whether error is high where doubt is: Spearman's rank correlation of `patch_means`, -1 to 1.
+    """Return Spearman's rank correlation of uncertainty and error (`patch_means`), -1 to 1.
 
-    NaN with fewer than three patches, or where one of the two is the same everywhere.
+    NaN for fewer than three patches, or if one of the two is constant.
     """
     if len(means) < 3 or (np.ptp(means, axis=0) == 0).any():
         return float("nan")
     return float(spearmanr(means[:, 0], means[:, 1]).statistic)
+
+
+__getattr__ = renamed(__name__, {"DOUBT": "DISAGREEMENT_OR_NOVELTY"})

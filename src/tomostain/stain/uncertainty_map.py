@@ -1,5 +1,6 @@
-"""Beside a stained slice, where it is a guess: the map that `stain --doubt` writes."""
+"""The map of the uncertainty of a stained slice, as ``tomostain stain --uncertainty`` writes it."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,14 +9,14 @@ from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.io.models import REVERSE
-from tomostain.networks.precision import Precision
 from tomostain.stain.config import StainConfig
+from tomostain.stain.request import Model, StainRequest
 from tomostain.stain.slices import stain_slice
-from tomostain.stain.translator import Translator, load_translator
+from tomostain.stain.translator import Translator
 from tomostain.stain.uncertainty import (
     CYCLE,
     DISAGREEMENT,
-    DOUBT,
+    DISAGREEMENT_OR_NOVELTY,
     NOVELTY,
     combined,
     cycle_error,
@@ -27,77 +28,90 @@ from tomostain.tiling.slice_context import middle_slices
 RGB = NDArray[np.uint8]
 
 
-def load_ensemble(model: Path, also: Sequence[Path], device: str, precision: Precision = "float32") -> list[Translator]:
-    """Load a model and those that are asked beside it; alone, it must remember what training saw or have a way back.
+def load_ensemble(request: StainRequest) -> tuple[Translator, ...]:
+    """Load the model and the other models of the ensemble.
+
+    A single model must store a training reference, or have a reverse generator, which is loaded too.
 
     Raises
     ------
     InputError
-        If there is nothing to doubt by, or the others stain something else.
+        If the models give no uncertainty, or the others have another stain or pixel size.
     """
-    first = load_translator(model, device, precision=precision)
-    if first.seen is None and not also:
-        if not (model / REVERSE).is_file():
+    first = request.load_model()
+    if first.seen is None and not request.ensemble and first.reverse is None:
+        if not _has_reverse(request.model):
             raise InputError(
-                f"{model}: neither remembers what training saw nor has a way back, so alone it gives no map of doubt; "
-                "name models of other folds with --also"
+                f"{_name(request.model)}: has neither a training reference nor a reverse generator, so it gives no "
+                "uncertainty alone; name models of other folds with `ensemble`",
+                parameter="uncertainty",
             )
-        first = load_translator(model, device, reverse=True, precision=precision)
-    others = [load_translator(Path(folder), device, precision=precision) for folder in also]
-    for folder, other in zip(also, others, strict=True):
+        first = request.load_model(reverse=True)
+    others = [request.load_model(model) for model in request.ensemble]
+    for model, other in zip(request.ensemble, others, strict=True):
         if (other.spec.stain, other.spec.voxel_um) != (first.spec.stain, first.spec.voxel_um):
             raise InputError(
-                f"{folder}: stains {other.spec.stain} at {other.spec.voxel_um:g} µm, {model} {first.spec.stain} at "
-                f"{first.spec.voxel_um:g} µm; name models that were trained on the same pairs"
+                f"{_name(model)}: stains {other.spec.stain} at {other.spec.voxel_um:g} µm, {_name(request.model)} "
+                f"{first.spec.stain} at {first.spec.voxel_um:g} µm; name models that were trained on the same pairs",
+                parameter="ensemble",
             )
         if other.hash == first.hash:
             raise InputError(
-                f"{folder}: is the same model as {model}, which agrees with itself; name one of another fold"
+                f"{_name(model)}: is the same model as {_name(request.model)}; name a model of another fold",
+                parameter="ensemble",
             )
-    return [first, *others]
+    return (first, *others)
+
+
+def _has_reverse(model: Model) -> bool:
+    return isinstance(model, (str, os.PathLike)) and (Path(model) / REVERSE).is_file()
+
+
+def _name(model: Model) -> str:
+    return f"model {model.hash[:8]}" if isinstance(model, Translator) else str(model)
 
 
 def uncertainty_map(
     translators: Sequence[Translator], ct: NDArray[np.uint16] | NDArray[np.float32], stained: RGB, config: StainConfig
 ) -> RGB:
-    """Return where a stained slice is a guess, black where not at all.
+    """Return the uncertainty of a stained slice.
 
     Parameters
     ----------
     translators : sequence of Translator
         Of `load_ensemble`.
     ct : ndarray, shape (Y, X), or (S, Y, X)
-        Normalised µCT; with as many slices as any of the models sees, this one in the middle.
+        Normalised µCT; as many neighbouring slices as any of the models sees, with the stained one in the middle.
     stained : ndarray of uint8, shape (Y, X, 3)
-        What the first translator made of it.
+        The slice as stained by the first translator.
     config : StainConfig
 
     Returns
     -------
     ndarray of uint8, shape (Y, X, 3)
-        Grey: 255 is full doubt (`tomostain.stain.uncertainty.FULL_SCALE`), by what `kind_of` says.
+        Grey: black is 0, white the full scale (`tomostain.stain.uncertainty.FULL_SCALE`) of `kind_of`.
     """
     if kind_of(translators) == CYCLE:
-        found = np.clip(cycle_error(translators[0], middle_slices(ct, 1), config), 0, 1)
+        uncertainty = np.clip(cycle_error(translators[0], middle_slices(ct, 1), config), 0, 1)
     else:
         others = [stain_slice(other, ct, config) for other in translators[1:]]
-        found = combined(
+        uncertainty = combined(
             disagreement([stained, *others]) if others else None,
-            novelty_of(translators, middle_slices(ct, 1)) if _remembers(translators) else None,
+            novelty_of(translators, middle_slices(ct, 1)) if _have_references(translators) else None,
         )
-    return np.repeat(np.rint(255 * found).astype(np.uint8)[..., None], 3, axis=2)
+    return np.repeat(np.rint(255 * uncertainty).astype(np.uint8)[..., None], 3, axis=2)
 
 
 def kind_of(translators: Sequence[Translator]) -> str:
-    """Return which map these translators give.
+    """Return the kind of uncertainty that these translators give.
 
-    Novelty where all of them remember what their training saw, together with their disagreement where they are
-    several; the cycle error for a lone one that remembers nothing.
+    Novelty if all of them store a training reference, combined with their disagreement if there are several. The cycle
+    error for a single translator without a reference.
     """
-    if _remembers(translators):
-        return NOVELTY if len(translators) == 1 else DOUBT
+    if _have_references(translators):
+        return NOVELTY if len(translators) == 1 else DISAGREEMENT_OR_NOVELTY
     return CYCLE if len(translators) == 1 else DISAGREEMENT
 
 
-def _remembers(translators: Sequence[Translator]) -> bool:
+def _have_references(translators: Sequence[Translator]) -> bool:
     return all(translator.seen is not None for translator in translators)

@@ -1,317 +1,299 @@
-"""A volume, slice by slice, from disk to disk in slabs (paper section 2.11): resumable, of any number of slices."""
+"""Stain a volume from disk to disk, in z chunks (paper section 2.11): resumable, with any number of slices."""
 
-import threading
+import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError, InterruptedRunError, OutOfDistributionWarning
-from tomostain.imaging.intensity import IntensityReference
-from tomostain.interrupts import listen_for_interrupt
-from tomostain.io import create_stained
+from tomostain.io import Volume, create_stained
 from tomostain.io.atomic import naming_full_disk
 from tomostain.io.ome_zarr.writer import StainedWriter
-from tomostain.progress import Progress, raising_on_stop, silent
-from tomostain.stain.config import StainConfig
-from tomostain.stain.job import Grey, Job, normalised_slab, open_job, with_volume_statistics
-from tomostain.stain.multi_axis import OtherPlanes, check_isotropic, fuse
+from tomostain.progress import Progress, ShouldStop, never, raising_on_stop, silent
+from tomostain.stain.chunk import Chunk, read_chunk, stain_chunk, stain_to_array
+from tomostain.stain.job import StainJob, with_volume_statistics
+from tomostain.stain.multi_axis import OtherAxes
 from tomostain.stain.pipeline import overlapped
-from tomostain.stain.slices import stain_slice
-from tomostain.stain.uncertainty_map import load_ensemble, uncertainty_map
-from tomostain.tiling.slice_context import slabs_of
+from tomostain.stain.request import Model, StainOptions, StainRequest, StrPath, make_request
 
-# Beside the checksums, for the reason given in `tomostain.io.ome_zarr.shards`.
+# Next to the checksums, for the reason given in `tomostain.io.ome_zarr.shards`.
 STATISTICS = "0/statistics.safetensors"
+_log = logging.getLogger(__name__)
+RGB = NDArray[np.uint8]
+Part = tuple[int, int]
+
+
+@overload
+def stain_volume(
+    model: Model,
+    volume: StrPath | Volume,
+    out: StrPath,
+    *,
+    part: Part = ...,
+    progress: Progress = ...,
+    should_stop: ShouldStop = ...,
+    **options: Unpack[StainOptions],
+) -> Path: ...
+
+
+@overload
+def stain_volume(
+    model: Model,
+    volume: StrPath | Volume,
+    out: None = None,
+    *,
+    part: Part = ...,
+    progress: Progress = ...,
+    should_stop: ShouldStop = ...,
+    **options: Unpack[StainOptions],
+) -> RGB: ...
 
 
 def stain_volume(
-    model: Path,
-    volume: Path,
-    out: Path,
+    model: Model,
+    volume: StrPath | Volume,
+    out: StrPath | None = None,
     *,
-    config: StainConfig | None = None,
-    levels: IntensityReference | str | None = None,
-    voxel_um: float | tuple[float, float, float] | None = None,
-    dataset: str | None = None,
-    device: str = "auto",
-    allow_voxel_mismatch: bool = False,
-    doubt: Path | None = None,
-    also: Sequence[Path] = (),
-    levels_picture: Path | None = None,
-    overwrite: bool = False,
-    resume: bool = True,
-    part: tuple[int, int] = (1, 1),
+    part: Part = (1, 1),
     progress: Progress = silent,
-) -> Path:
-    """Stain a volume.
+    should_stop: ShouldStop = never,
+    **options: Unpack[StainOptions],
+) -> Path | RGB:
+    """Stain a volume, from disk to disk or into an array.
 
     Parameters
     ----------
-    model, volume : Path
-        Model folder; anything that `tomostain.io.open_volume` opens.
-    out : Path
-        The stained OME-Zarr.
-    config : StainConfig, optional
-    levels : IntensityReference, "none" or None
-        Grey values of background and bone; "none" if the volume is normalised; None to estimate them on it.
-    voxel_um : float or tuple of float, optional
-        Voxel size, µm, where the file does not say.
-    dataset : str, optional
-        Name of the dataset in an HDF5 file.
-    device : str
-    allow_voxel_mismatch : bool
-        Stain although the voxel size is not the model's.
-    doubt : Path, optional
-        A second OME-Zarr, of the same size: where the picture is a guess
-        (`tomostain.stain.uncertainty_map.uncertainty_map`).
-    also : sequence of Path
-        Models of other folds, whose disagreement with `model` is doubt too, beside what is new to them.
-    levels_picture : Path, optional
-        PNG to write: the histogram of the grey values with the levels, whether found or given.
-    overwrite : bool
-        Replace a stained volume at `out`, and at `doubt`.
-    resume : bool
-        Continue one that was broken off, or heal one that was damaged since, with the same model, input and options.
-    part : tuple of int
-        (k, n): stain the k-th of n parts only, so that n jobs share the work. The last job to end completes the volume.
-    progress : Progress
-        Told of every slice.
+    model : path, Translator or Stainer
+        A model folder or a loaded model.
+    volume : path or Volume
+        Anything that `tomostain.io.open_volume` opens, or an open volume, such as of `Volume.from_array`.
+    out : path, optional
+        The stained OME-Zarr. None: return an array, for volumes that fit into memory.
+    part, progress, should_stop
+        As `stain`.
+    **options
+        The fields of `StainRequest`: config, intensity, voxel_um, dataset, device, allow_voxel_mismatch, uncertainty,
+        ensemble, intensity_figure, overwrite, resume.
 
     Returns
     -------
-    Path
-        `out`.
+    Path or ndarray of uint8, shape (Z, Y, X, 3)
+        `out`, or the colours if `out` is None.
 
     Raises
     ------
     InputError
         If model, volume or options do not fit together, or `out` exists.
     InterruptedRunError
-        After Ctrl-C; what is written stays, and the same call continues.
+        After `should_stop` returned True. What is written to `out` stays, and the same call continues.
+    """
+    request = make_request(model, volume, out, **options)
+    if out is not None:
+        return stain(request, part=part, progress=progress, should_stop=should_stop)
+    if part != (1, 1):
+        raise InputError("`part`: several processes can only share a volume on disk; give `out`", parameter="part")
+    return stain_to_array(StainJob.open(request), progress, should_stop)
+
+
+def stain(
+    request: StainRequest, *, part: Part = (1, 1), progress: Progress = silent, should_stop: ShouldStop = never
+) -> Path:
+    """Stain a volume from disk to disk.
+
+    Parameters
+    ----------
+    request : StainRequest
+    part : (int, int)
+        (k, n): stain only the k-th of n parts, so that n jobs share the work. The last job completes the volume.
+    progress : Progress
+        Called after every slice.
+    should_stop : callable
+        Asked between two z chunks, whether they are verified, stained or downsampled.
+
+    Returns
+    -------
+    Path
+        `request.out`.
+
+    Raises
+    ------
+    InputError
+        If model, volume or options do not fit together, or the output exists.
+    InterruptedRunError
+        After `should_stop` returned True. What is written stays, and the same call continues.
 
     Notes
     -----
-    Memory holds one slab in the model, one that is read ahead (with the Gaussian's halo), one that is being written
-    and one batch of patches, however many slices there are. The result does not depend on the size of the slabs, nor
-    on how many processes share the work: the same call in several processes shares it too, each slab being claimed by
-    one of them.
+    Memory holds one z chunk in the model, one that is read ahead (with the halo of the Gaussian), one that is being
+    written and one batch of patches, for any number of slices. The result depends neither on the size of the chunks nor
+    on the number of processes: the same call in several processes shares the work, and each chunk is locked by one of
+    them.
     """
     if not 1 <= part[0] <= part[1]:
-        raise InputError(f"part {part[0]}/{part[1]}: parts are counted from 1 to {part[1]}")
-    if part != (1, 1) and overwrite:
-        raise InputError(f"{out}: --overwrite in one part of {part[1]} would remove the others' work; remove it first")
-    begun: dict[str, Any] = {
-        "config": config,
-        "levels": levels,
-        "voxel_um": voxel_um,
-        "dataset": dataset,
-        "device": device,
-        "allow_voxel_mismatch": allow_voxel_mismatch,
-        "doubt": doubt,
-        "also": also,
-        "levels_picture": levels_picture,
-        "overwrite": overwrite,
-        "resume": resume,
-    }
-    # From here on a signal to end is heard, and heeded between slabs, be they checked, stained or made coarser.
-    with naming_full_disk(Path(out)), listen_for_interrupt() as stop_asked:
-        job, writers = begin_volume(model, volume, out, **begun)
+        raise InputError(f"part {part[0]}/{part[1]}: parts are counted from 1 to {part[1]}", parameter="part")
+    out = request.out_path
+    if part != (1, 1) and request.overwrite:
+        raise InputError(
+            f"{out}: `overwrite=True` in one part of {part[1]} would remove the others' work; remove it first",
+            parameter="overwrite",
+        )
+    with naming_full_disk(out):
+        job, writers = begin(request)
         try:
-            _stain(job, writers, Path(out), part, progress, stop_asked)
+            _VolumeRun(job, writers, part, progress, should_stop).run()
         finally:
             for writer in writers:
                 writer.leave()
-    return Path(out)
+    return out
 
 
-def _stain(
-    job: Job,
-    writers: Sequence[StainedWriter],
-    out: Path,
-    part: tuple[int, int],
-    progress: Progress,
-    stop_asked: threading.Event,
-) -> None:
-    """Do what is left of a volume, or of a part of it."""
-    heeded = raising_on_stop(progress, stop_asked.is_set, out)
-    own = [start for start, _ in part_of(writers[0].slabs(), *part)]
-    heal(writers, None if part == (1, 1) else own, heeded)
-    left = any(writer.pending() for writer in writers)
-    if job.config.statistics == "volume" and left:
-        job = with_volume_statistics(job, out / STATISTICS)
-    planes = other_planes(job, out) if job.config.planes != "z" and left else None
-    if planes:
-        try:
-            planes.make(heeded)
-        except FileNotFoundError:
-            if not writers[0].complete:  # else other processes have ended it all, and removed the drawings
-                raise
-    _stain_pending(job, writers, own, planes, progress, stop_asked)
-    if not any(writer.pending() for writer in writers):
-        for writer in writers:
-            writer.finish(heeded)
-        if planes:
-            planes.remove()
+def begin(request: StainRequest) -> tuple[StainJob, list[StainedWriter]]:
+    """Open the job, and create or continue the volumes of the colours and, if requested, of the uncertainty."""
+    job = StainJob.open(request)
 
-
-def other_planes(job: Job, out: Path) -> OtherPlanes:
-    """Return the drawings in the other two planes, beside the output."""
-    folder = out.with_name(f".{out.name}.planes")
-    draw = partial(stain_slice, job.translator, config=job.config)
-    read, axes = partial(normalised_slab, job), job.config.planes.replace("z", "")
-    return OtherPlanes(folder, job.volume.shape, read, draw, job.provenance(), axes, job.ct_slices)
-
-
-def begin_volume(
-    model: Path,
-    volume: Path,
-    out: Path,
-    *,
-    config: StainConfig | None = None,
-    levels: IntensityReference | str | None = None,
-    voxel_um: float | tuple[float, float, float] | None = None,
-    dataset: str | None = None,
-    device: str = "auto",
-    allow_voxel_mismatch: bool = False,
-    doubt: Path | None = None,
-    also: Sequence[Path] = (),
-    levels_picture: Path | None = None,
-    overwrite: bool = False,
-    resume: bool = True,
-) -> tuple[Job, list[StainedWriter]]:
-    """Open what `stain_volume` needs, and begin or go on with what it writes; the arguments are its own."""
-    out, config = Path(out), config or StainConfig()
-    if also and doubt is None:
-        raise InputError("also: other models are only asked for their doubt; say where it goes (doubt)")
-    if doubt is not None and Path(doubt).resolve() == out.resolve():
-        raise InputError(f"{doubt}: is where the stained volume goes; give the doubt a name of its own")
-    if doubt is not None and config.planes != "z":
-        raise InputError(f"{doubt}: doubt is for slices stained along z; leave planes '{config.planes}' out, or doubt")
-    doubters = load_ensemble(Path(model), also, device, config.precision) if doubt is not None else ()
-    opened = (model, volume, config, levels, voxel_um, dataset, device, allow_voxel_mismatch)
-    job = open_job(*opened, doubters, levels_picture, overwrite)
-    if job.config.planes != "z":
-        check_isotropic(job.volume.voxel_um, str(volume))
-
-    def begin(path: Path, provenance: dict[str, Any]) -> StainedWriter:
+    def writer(path: Path, provenance: dict[str, object]) -> StainedWriter:
         return create_stained(
             path,
             job.volume.shape,
             job.volume.voxel_um,
-            slab=job.config.slab,
+            slab=job.config.z_chunk,
             provenance=provenance,
-            overwrite=overwrite,
-            resume=resume and not overwrite,
+            overwrite=request.overwrite,
+            resume=request.resume and not request.overwrite,
         )
 
-    writers = [begin(out, job.provenance())]
-    if doubt is not None:
-        writers.append(begin(Path(doubt), job.doubt_provenance()))
+    writers = [writer(request.out_path, job.provenance())]
+    if request.uncertainty is not None:
+        writers.append(writer(Path(request.uncertainty), job.uncertainty_provenance()))
+    for each in writers:
+        missing, chunks = len(each.pending()), len(each.slabs())
+        if missing < chunks:
+            _log.info("%s: resumed, %d of %d z chunks are stained", each.path, chunks - missing, chunks)
     return job, writers
 
 
-def heal(writers: Sequence[StainedWriter], only: Sequence[int] | None, progress: Progress) -> None:
-    """Take damaged shards for pending again, and warn of them."""
+def repair(writers: Sequence[StainedWriter], only: Sequence[int] | None, progress: Progress) -> None:
+    """Mark damaged shards as missing, and warn of them."""
     for writer in writers:
-        if bad := writer.heal(progress, only):
-            named = ", ".join(bad[:3]) + (", …" if len(bad) > 3 else "")
+        if damaged := writer.heal(progress, only):
+            names = ", ".join(damaged[:3]) + (", …" if len(damaged) > 3 else "")
             warnings.warn(
-                f"{writer.path}: {len(bad)} damaged shard(s) are stained again ({named}); look at the disk",
+                f"{writer.path}: {len(damaged)} damaged shard(s) are stained again ({names}); check the disk",
                 OutOfDistributionWarning,
                 stacklevel=3,
             )
 
 
-def part_of(slabs: Sequence[tuple[int, int]], number: int, parts: int) -> list[tuple[int, int]]:
-    """Return the slabs of a part: neighbours, and as many as in any other part, or one more.
+def part_of(chunks: Sequence[tuple[int, int]], number: int, parts: int) -> list[tuple[int, int]]:
+    """Return the z chunks of one part: neighbours; the sizes of the parts differ by at most one.
 
     Examples
     --------
-    >>> slabs = [(0, 4), (4, 8), (8, 12), (12, 13)]
-    >>> part_of(slabs, 1, 3), part_of(slabs, 2, 3), part_of(slabs, 3, 3)
+    >>> chunks = [(0, 4), (4, 8), (8, 12), (12, 13)]
+    >>> part_of(chunks, 1, 3), part_of(chunks, 2, 3), part_of(chunks, 3, 3)
     ([(0, 4)], [(4, 8)], [(8, 12), (12, 13)])
     """
-    first, end = ((n * len(slabs)) // parts for n in (number - 1, number))
-    return list(slabs[first:end])
+    first, end = ((n * len(chunks)) // parts for n in (number - 1, number))
+    return list(chunks[first:end])
 
 
-def _stain_pending(
-    job: Job,
-    writers: Sequence[StainedWriter],
-    own: Sequence[int],
-    planes: OtherPlanes | None,
-    progress: Progress,
-    stop_asked: threading.Event,
-) -> None:
-    """Stain the slabs, of those that begin at `own`, that are not written yet, in one of the volumes or in both."""
-    pending = sorted({slab for writer in writers for slab in writer.pending() if slab[0] in own})
-    depth = sum(stop - start for start, stop in writers[0].slabs() if start in own)
-    done = depth - sum(stop - start for start, stop in pending)
-    progress("staining", done, depth)
-    # Each volume's slab by itself: where one of the two is there, another process may have made it.
-    missing: dict[int, list[StainedWriter]] = {}
+class _VolumeRun:
+    """One process's work on a volume, or on a part of it.
 
-    @contextmanager
-    def claim(slab: tuple[int, int]) -> Iterator[bool]:
-        with ExitStack() as claims:
-            missing[slab[0]] = [writer for writer in writers if claims.enter_context(writer.lock(slab[0]))]
-            yield bool(missing[slab[0]])
-
-    def read(slab: tuple[int, int]) -> tuple[Grey, list[NDArray[np.uint8]]]:
-        beside = 0 if "z" not in job.config.planes else job.ct_slices // 2
-        return normalised_slab(job, *slab, beside), planes.read(*slab) if planes else []
-
-    def make(slab: tuple[int, int], values: tuple[Grey, list[NDArray[np.uint8]]]) -> NDArray[np.uint8]:
-        return _stained_slab(job, *values, partial(_tell, progress, done, depth))
-
-    def write(slab: tuple[int, int], made: NDArray[np.uint8]) -> None:
-        for writer in missing.pop(slab[0]):
-            writer.write(slab[0], made[writers.index(writer)])
-
-    def after(slab: tuple[int, int]) -> None:
-        nonlocal done
-        done += slab[1] - slab[0]
-        progress("staining", done, depth)
-        heed()
-
-    def heed() -> None:
-        if stop_asked.is_set() and done < depth:
-            raise InterruptedRunError(
-                f"{writers[0].path}: {done} of {depth} slices are stained; run the same command again to continue"
-            )
-
-    heed()
-    overlapped(pending, claim=claim, read=read, make=make, write=write, after=after)
-
-
-def _tell(progress: Progress, before: int, depth: int, slices: int) -> None:
-    progress("staining", before + slices, depth)
-
-
-def _stained_slab(
-    job: Job, ct: Grey, others: Sequence[NDArray[np.uint8]], tell: Callable[[int], None]
-) -> NDArray[np.uint8]:
-    """Return a slab stained, and its doubt where that is asked for, shape (1 or 2, stop - start, Y, X, 3).
-
-    `ct` has the neighbours before and behind it that the models see. `others` is the same slab as drawn along other
-    axes, to be fused in, or one of them alone.
+    Parameters
+    ----------
+    job : StainJob
+    writers : sequence of StainedWriter
+        Of the colours, and of the uncertainty if requested.
+    part, progress, should_stop
+        As `stain`.
     """
-    if "z" not in job.config.planes:
-        tell(len(ct))
-        return np.stack(others)
-    images = slabs_of(ct, job.ct_slices)
-    slabs = np.empty((1 + bool(job.doubters), len(images), *ct.shape[1:], 3), np.uint8)
-    for index, image in enumerate(images):
-        slabs[0, index] = stain_slice(job.translator, image, job.config)
-        if job.doubters:
-            slabs[1, index] = uncertainty_map(job.doubters, image, slabs[0, index], job.config)
-        if others:
-            slabs[0, index] = fuse([slabs[0, index], *(drawn[index] for drawn in others)], job.config.fuse)
-        tell(index + 1)
-    return slabs
+
+    def __init__(
+        self,
+        job: StainJob,
+        writers: Sequence[StainedWriter],
+        part: Part,
+        progress: Progress,
+        should_stop: ShouldStop,
+    ) -> None:
+        self.job, self.writers = job, writers
+        self.out = writers[0].path
+        self.starts = [start for start, _ in part_of(writers[0].slabs(), *part)]
+        self.whole = part == (1, 1)
+        self.progress, self.should_stop = progress, should_stop
+
+    def run(self) -> None:
+        """Stain what is missing; complete the volume if nothing is missing then."""
+        stopping = raising_on_stop(self.progress, self.should_stop, self.out)
+        repair(self.writers, None if self.whole else self.starts, stopping)
+        is_missing = self._is_missing()
+        if self.job.config.statistics == "volume" and is_missing:
+            self.job = with_volume_statistics(self.job, self.out / STATISTICS)
+        other_axes = None
+        if self.job.config.planes != "z" and is_missing:
+            other_axes = OtherAxes(self.out.with_name(f".{self.out.name}.planes"), self.job)
+            try:
+                other_axes.make(stopping)
+            except FileNotFoundError:
+                # Other processes may have completed the volume and removed the scratch arrays.
+                if not self.writers[0].complete:
+                    raise
+        self._stain_missing(other_axes)
+        if not self._is_missing():
+            for writer in self.writers:
+                writer.finish(stopping)
+            if other_axes:
+                other_axes.remove()
+
+    def _is_missing(self) -> bool:
+        return any(writer.pending() for writer in self.writers)
+
+    def _stain_missing(self, other_axes: OtherAxes | None) -> None:
+        """Stain the z chunks of this part that are missing in any of the volumes."""
+        pending = sorted({chunk for writer in self.writers for chunk in writer.pending() if chunk[0] in self.starts})
+        depth = sum(stop - start for start, stop in self.writers[0].slabs() if start in self.starts)
+        done = depth - sum(stop - start for start, stop in pending)
+        self.progress("staining", done, depth)
+        # For each volume separately: another process may have written the chunk to one of the two.
+        missing_in: dict[int, list[StainedWriter]] = {}
+
+        @contextmanager
+        def claim(chunk: tuple[int, int]) -> Iterator[bool]:
+            with ExitStack() as locks:
+                missing_in[chunk[0]] = [w for w in self.writers if locks.enter_context(w.lock(chunk[0]))]
+                yield bool(missing_in[chunk[0]])
+
+        def read(chunk: tuple[int, int]) -> Chunk:
+            return read_chunk(self.job, *chunk, other_axes)
+
+        def make(chunk: tuple[int, int], values: Chunk) -> RGB:
+            return stain_chunk(self.job, values, partial(self._report, done, depth))
+
+        def write(chunk: tuple[int, int], stained: RGB) -> None:
+            for writer in missing_in.pop(chunk[0]):
+                writer.write(chunk[0], stained[self.writers.index(writer)])
+
+        def after(chunk: tuple[int, int]) -> None:
+            nonlocal done
+            done += chunk[1] - chunk[0]
+            self.progress("staining", done, depth)
+            raise_if_stopped()
+
+        def raise_if_stopped() -> None:
+            if done < depth and self.should_stop():
+                raise InterruptedRunError(
+                    f"{self.out}: {done} of {depth} slices are stained; run the same command again to continue"
+                )
+
+        raise_if_stopped()
+        overlapped(pending, claim=claim, read=read, make=make, write=write, after=after)
+
+    def _report(self, before: int, depth: int, slices: int) -> None:
+        self.progress("staining", before + slices, depth)

@@ -1,10 +1,10 @@
-"""Normalisation by the statistics of a whole volume, in place of each tile's own.
+"""Normalisation by the statistics of the whole volume instead of each tile.
 
-Instance normalisation takes mean and variance of each feature from the tile, so that the same bone is drawn otherwise
-beside a screw than in marrow, and otherwise in the next slice, where the tile holds a little more of it. Here some
-tiles spread over the volume go through the network once, as one batch, and every normalisation takes the statistics of
-all of them together, each layer's from what the layers before it have normalised so. These stay. What a pixel becomes
-then hangs on its neighbourhood alone, and exact tiles (`tomostain.tiling.exact`) are possible.
+Instance normalisation takes the mean and variance of each feature from the tile. So the same bone gets other colours
+next to a screw than in marrow, and other colours in the next slice. Here a batch of tiles from all over the volume goes
+through the network once, and every normalisation layer takes the statistics of the whole batch, layer after layer. Then
+they are fixed. The output at a pixel depends only on its neighbourhood, so exact tiles (`tomostain.tiling.exact`) are
+possible.
 """
 
 import copy
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.stats import qmc
 from torch import Tensor, nn
 
+from tomostain.deprecation import renamed
 from tomostain.errors import InputError
 from tomostain.ood.grey_values import SOLID
 from tomostain.stain.translator import Translator
@@ -27,13 +28,13 @@ from tomostain.tiling.slice_context import middle_slices
 N = TypeVar("N", bound=nn.Module)
 
 TILES = 16
-# Training patches lie where there is tissue; tiles of air would pull the statistics away from all that it saw. So of
-# several times as many places those are taken first where at least a tenth is solid.
-_CANDIDATES, _LEAST_SOLID = 64, 0.1
+# Training patches contain tissue, and tiles of air would shift the statistics away from the training data. So tiles in
+# which at least a tenth is solid are preferred, out of four times as many candidates.
+_CANDIDATES, _MIN_SOLID = 64, 0.1
 
 
-class PooledNorm(nn.Module):
-    """Normalise with mean and variance that are kept; in training mode, take them from the batch.
+class VolumeNorm(nn.Module):
+    """Normalise with a fixed mean and variance; in training mode, take them from the batch.
 
     Parameters
     ----------
@@ -63,32 +64,33 @@ class PooledNorm(nn.Module):
             wide = image.to(torch.promote_types(image.dtype, torch.float32))  # half precision would round them
             self.variance, self.mean = torch.var_mean(wide, dim=(0, 2, 3), correction=0)
         scale = torch.rsqrt(self.variance + self.eps)[:, None, None]
-        # Not as one product and sum: whether that is rounded once or twice hangs on how threads share the pixels.
+        # Not fused into one multiply-add: its rounding depends on how threads partition the pixels.
         return ((image - self.mean[:, None, None]) * scale).to(image.dtype)
 
 
-def with_pooled_norms(network: N) -> N:
-    """Return a copy of a network in which every instance normalisation is a `PooledNorm`.
+def with_volume_norms(network: N) -> N:
+    """Return a copy of a network in which every instance normalisation is a `VolumeNorm`.
 
     Raises
     ------
     InputError
-        If there is none: nothing hangs on the tile then.
+        If there is none; the output does not depend on the tile then.
     """
     check_instance_norm(network)
-    pooled = copy.deepcopy(network)
-    for name, norm in _norms(pooled, nn.InstanceNorm2d).items():
-        parent, _, own = name.rpartition(".")
-        setattr(pooled.get_submodule(parent), own, PooledNorm(norm.num_features, norm.eps))
-    return pooled.eval()
+    network = copy.deepcopy(network)
+    for name, norm in _norms(network, nn.InstanceNorm2d).items():
+        parent, _, attribute = name.rpartition(".")
+        setattr(network.get_submodule(parent), attribute, VolumeNorm(norm.num_features, norm.eps))
+    return network.eval()
 
 
 def check_instance_norm(network: nn.Module) -> None:
-    """Raise, as `with_pooled_norms` does, if a network has no instance normalisation."""
+    """Raise, as `with_volume_norms` does, if a network has no instance normalisation."""
     if not _norms(network, nn.InstanceNorm2d):
         raise InputError(
-            "statistics 'volume': the model has no instance normalisation, so that nothing hangs on the tile as it is; "
-            "leave the option out"
+            "statistics 'volume': the model has no instance normalisation, so its result does not depend on the tile; "
+            "leave out `statistics`",
+            parameter="statistics",
         )
 
 
@@ -97,70 +99,70 @@ def _norms(network: nn.Module, kind: type[nn.Module]) -> dict[str, Any]:
 
 
 def _buffers(network: nn.Module) -> dict[str, Tensor]:
-    norms = _norms(network, PooledNorm).items()
+    norms = _norms(network, VolumeNorm).items()
     return {f"{name}.{key}": value for name, norm in norms for key, value in norm.named_buffers()}
 
 
-def pooled_translator(translator: Translator, tiles: NDArray[np.float32]) -> Translator:
-    """Return a translator that normalises by the pooled statistics of some tiles.
+def fit_volume_statistics(translator: Translator, tiles: NDArray[np.float32]) -> Translator:
+    """Return a translator that normalises by the statistics of some tiles together.
 
     Parameters
     ----------
     translator : Translator
     tiles : ndarray, shape (N, P, P), or (N, S, P, P)
-        Normalised µCT, of `sample_tiles`; all N are in memory at once.
+        Normalised µCT, of `sample_tiles`; one batch, so all N are in memory at once.
 
     Raises
     ------
     InputError
         If its network has no instance normalisation.
     """
-    network = with_pooled_norms(translator.network)
+    network = with_volume_norms(translator.network)
     patches = torch.from_numpy(np.asarray(tiles, np.float32))
-    # Dropout, where there is one, stays off.
-    for norm in _norms(network, PooledNorm).values():
+    # Only these layers are in training mode: dropout stays off.
+    for norm in _norms(network, VolumeNorm).values():
         norm.train()
-    pooled = dataclasses.replace(translator, network=network, pooled=True)
-    pooled(patches)
+    fitted = dataclasses.replace(translator, network=network, has_volume_statistics=True)
+    fitted(patches)
     network.eval()
-    return pooled
+    return fitted
 
 
-def seen_by(translator: Translator, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return tiles (N, P, P) or (N, S, P, P) with as many slices, from the middle, as a model sees."""
+def tiles_for(translator: Translator, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return tiles (N, P, P) or (N, S, P, P) with the slices in the middle that a model sees."""
     return np.stack([middle_slices(tile, translator.spec.ct_slices, "tile") for tile in tiles])
 
 
 def statistics_of(translator: Translator) -> dict[str, Tensor]:
-    """Return the statistics of a pooled translator, on the CPU: `with_statistics` gives them back."""
+    """Return the statistics of a fitted translator, on the CPU, as `with_statistics` takes them."""
     return {name: value.cpu() for name, value in _buffers(translator.network).items()}
 
 
 def with_statistics(translator: Translator, statistics: Mapping[str, Tensor]) -> Translator:
-    """Return a translator that normalises by statistics found before.
+    """Return a translator that normalises by given statistics.
 
     Raises
     ------
     ValueError
-        If they are another network's.
+        If they belong to another network.
     """
-    network = with_pooled_norms(translator.network)
-    wanted = _buffers(network)
-    if {name: value.shape for name, value in wanted.items()} != {n: value.shape for n, value in statistics.items()}:
-        raise ValueError("the statistics are another network's")
-    for name, value in wanted.items():
+    network = with_volume_norms(translator.network)
+    buffers = _buffers(network)
+    if {name: value.shape for name, value in buffers.items()} != {n: value.shape for n, value in statistics.items()}:
+        raise ValueError("the statistics belong to another network")
+    for name, value in buffers.items():
         value.copy_(statistics[name])
-    return dataclasses.replace(translator, network=network, pooled=True)
+    return dataclasses.replace(translator, network=network, has_volume_statistics=True)
 
 
-def tile_places(shape: tuple[int, int, int], side: int, number: int = _CANDIDATES) -> list[tuple[int, int, int]]:
-    """Return slice, first row and first column of tiles that are spread evenly over a volume.
+def tile_positions(shape: tuple[int, int, int], side: int, number: int = _CANDIDATES) -> list[tuple[int, int, int]]:
+    """Return slice, first row and first column of tiles spread evenly over a volume.
 
-    Halton's sequence: the first of them are spread as evenly as all, and nothing is drawn at random.
+    A Halton sequence: the first of them are spread as evenly as all, and the result is deterministic.
 
     Examples
     --------
-    >>> tile_places((8, 64, 64), 32, 3)
+    >>> tile_positions((8, 64, 64), 32, 3)
     [(0, 0, 0), (4, 11, 6), (2, 22, 13)]
     """
     free = [shape[0], *(max(0, length - side) + 1 for length in shape[1:])]
@@ -171,7 +173,7 @@ def tile_places(shape: tuple[int, int, int], side: int, number: int = _CANDIDATE
 def sample_tiles(
     read: Callable[[int, int], NDArray[Any]], shape: tuple[int, int, int], side: int, number: int = TILES
 ) -> NDArray[np.float32]:
-    """Return tiles of a volume, the same whenever they are asked for.
+    """Return tiles of a volume; deterministic.
 
     Parameters
     ----------
@@ -180,20 +182,30 @@ def sample_tiles(
     shape : tuple of int
         (Z, Y, X) of the volume.
     side : int
-        Of a tile, px; smaller slices are mirrored to it.
+        Side of a tile, px; smaller slices are extended to it by mirroring.
     number : int
 
     Returns
     -------
     ndarray of float32, shape (number, side, side), or (number, S, side, side)
-        Those with at least a tenth of solid matter first, then the ones with most.
+        Tiles in which at least a tenth is solid take precedence, then those with the largest solid fraction.
     """
-    places = tile_places(shape, side)
+    positions = tile_positions(shape, side)
     tiles: dict[int, NDArray[np.float32]] = {}
-    for which in sorted(range(len(places)), key=places.__getitem__):
-        z, y, x = places[which]
+    for index in sorted(range(len(positions)), key=positions.__getitem__):
+        z, y, x = positions[index]
         ct = np.asarray(read(z, z + 1)[0], np.float32)
-        tiles[which] = pad_to(ct, side)[..., y : y + side, x : x + side].copy()
-    solid = [min(float((tiles[which] > SOLID).mean()), _LEAST_SOLID) for which in range(len(places))]
-    chosen = sorted(range(len(places)), key=lambda which: -solid[which])[:number]
-    return np.stack([tiles[which] for which in sorted(chosen)])
+        tiles[index] = pad_to(ct, side)[..., y : y + side, x : x + side].copy()
+    solid = [min(float((tiles[index] > SOLID).mean()), _MIN_SOLID) for index in range(len(positions))]
+    chosen = sorted(range(len(positions)), key=lambda index: -solid[index])[:number]
+    return np.stack([tiles[index] for index in sorted(chosen)])
+
+
+__getattr__ = renamed(
+    __name__,
+    {
+        "PooledNorm": "VolumeNorm",
+        "with_pooled_norms": "with_volume_norms",
+        "pooled_translator": "fit_volume_statistics",
+    },
+)

@@ -1,21 +1,22 @@
-"""Does the volume have the voxel size that the model knows?"""
+"""Check the voxel size of a volume: a network recognises structures by their size in pixels."""
 
 from tomostain.errors import InputError
 
 TOLERANCE = 0.1
+_ISOTROPIC = 0.01
 
 
 def check_voxel_size(
-    voxel_um: tuple[float, float, float], model_um: float, source: str, allow_mismatch: bool = False
+    voxel_um: tuple[float, float, float], model_um: float, source: str, *, allow_mismatch: bool = False
 ) -> None:
-    """Raise unless the in-plane voxel size is within 10 % of the model's: a network knows structures by their pixels.
+    """Raise unless the in-plane voxel size is within 10 % of that of the model.
 
     Parameters
     ----------
     voxel_um : tuple of float
-        Of the volume, (z, y, x), µm.
+        Voxel size (z, y, x) of the volume, µm.
     model_um : float
-        That the model was trained at, µm.
+        Pixel size of the training data, µm.
     source : str
         Named in the message.
     allow_mismatch : bool
@@ -24,12 +25,29 @@ def check_voxel_size(
     Raises
     ------
     InputError
-        If it differs more.
+        If the difference is larger.
     """
-    worst = max(abs(size / model_um - 1) for size in voxel_um[1:])
-    if worst > TOLERANCE and not allow_mismatch:
+    largest = max(abs(size / model_um - 1) for size in voxel_um[1:])
+    if largest > TOLERANCE and not allow_mismatch:
         sizes = " x ".join(f"{size:g}" for size in voxel_um[1:])
         raise InputError(
             f"{source}: voxel size {sizes} µm, but the model was trained at {model_um:g} µm; resample the volume, "
-            "or stain it as it is with --allow-voxel-mismatch"
+            "or stain it as it is with `allow_voxel_mismatch=True`",
+            parameter="voxel_um",
+        )
+
+
+def check_isotropic(voxel_um: tuple[float, float, float], source: str) -> None:
+    """Raise unless the three sides of a voxel are equal within 1 %, as staining along several axes needs.
+
+    Raises
+    ------
+    InputError
+        If they differ more.
+    """
+    if max(voxel_um) > (1 + _ISOTROPIC) * min(voxel_um):
+        sides = " x ".join(f"{side:g}" for side in voxel_um)
+        raise InputError(
+            f"{source}: voxels of {sides} µm are not cubes; stain it along z only: leave out `planes`",
+            parameter="planes",
         )

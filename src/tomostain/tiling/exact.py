@@ -19,18 +19,19 @@ from tomostain.networks.base import GeneratorSpec
 from tomostain.networks.receptive_field import reach_px, round_up
 from tomostain.networks.registry import parse_generator_spec
 from tomostain.networks.tile_invariance import measure_reach_px
+from tomostain.tiling.grid import tile_spans
 
 __all__ = ["exact_tiles", "halo_of", "reach_px", "tile_spans"]
 
 
-def halo_of(generator: Mapping[str, Any] | GeneratorSpec, pooled: bool = False) -> int:
+def halo_of(generator: Mapping[str, Any] | GeneratorSpec, volume_statistics: bool = False) -> int:
     """Return the halo that a generator needs for exact tiles, px: a multiple of its `size_multiple`.
 
     Parameters
     ----------
     generator : mapping or GeneratorSpec
         Its specification, as in `model.yaml`.
-    pooled : bool
+    volume_statistics : bool
         Its instance normalisation uses the statistics of a whole volume, which do not depend on the tile.
 
     Raises
@@ -39,10 +40,10 @@ def halo_of(generator: Mapping[str, Any] | GeneratorSpec, pooled: bool = False) 
         If the output depends on the whole tile.
     """
     spec = parse_generator_spec(generator)
-    reach = measure_reach_px(spec, volume_statistics=pooled)
+    reach = measure_reach_px(spec, volume_statistics=volume_statistics)
     if reach is not None:
         return round_up(reach, spec.size_multiple)
-    if not pooled and getattr(spec, "norm", None) == "instance":
+    if not volume_statistics and getattr(spec, "norm", None) == "instance":
         raise InputError(
             "blend 'exact': the model's generator normalises over the whole tile (norm 'instance'), so the result "
             "depends on the tile; set `statistics=volume`, use blend 'mean' or 'hann', or train with norm: channel",
@@ -90,35 +91,3 @@ def exact_tiles(
             result[first:end, start:stop] = drawn[first - top : end - top, start - left : stop - left]
     assert result is not None
     return result
-
-
-def tile_spans(side: int, tile_px: int, halo_px: int, multiple: int) -> list[tuple[int, int, int, int]]:
-    """Return the tiles along one side, with their halos and the part of each that is used.
-
-    The number of tiles is minimal. A single tile needs no halo; the first and the last of several need one each.
-
-    Parameters
-    ----------
-    side : int
-        Length of the image, px.
-    tile_px, halo_px, multiple : int
-        As in `exact_tiles`, px.
-
-    Returns
-    -------
-    list of tuple of int
-        Start and stop of the tile with its halo; start and stop of the part that is used.
-
-    Examples
-    --------
-    >>> tile_spans(10, 10, 2, 2), tile_spans(10, 8, 2, 2)
-    ([(0, 10, 0, 10)], [(0, 8, 0, 6), (4, 10, 6, 10)])
-    """
-    spans, start = [], 0
-    while start < side:
-        first = max(0, start - halo_px)
-        inner = (tile_px - (start - first) - halo_px) // multiple * multiple
-        stop = side if side - first <= tile_px else min(side, start + max(multiple, inner))
-        spans.append((first, min(side, stop + halo_px), start, stop))
-        start = stop
-    return spans

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field
 
 from tomostain.errors import InputError
 
-MOST_SLICES = 65
+MAX_CT_SLICES = 65
 
 
 def _odd(number: int) -> int:
@@ -22,7 +22,7 @@ def _odd(number: int) -> int:
     return number
 
 
-SliceCount = Annotated[int, Field(ge=1, le=MOST_SLICES), AfterValidator(_odd)]
+SliceCount = Annotated[int, Field(ge=1, le=MAX_CT_SLICES), AfterValidator(_odd)]
 """How many slices a network sees at once: odd."""
 
 
@@ -69,7 +69,7 @@ def middle_slices(ct: NDArray[Any], number: int, source: str = "slab") -> NDArra
     return ct[first : first + number]
 
 
-def with_edges(first: int, last: int, depth: int) -> tuple[int, int, tuple[int, int]]:
+def clip_slices(first: int, last: int, depth: int) -> tuple[int, int, tuple[int, int]]:
     """Return which slices of a volume to read for those from `first` to `last`, and how often the ends are repeated.
 
     Parameters
@@ -88,7 +88,7 @@ def with_edges(first: int, last: int, depth: int) -> tuple[int, int, tuple[int, 
 
     Examples
     --------
-    >>> with_edges(-2, 4, 10), with_edges(7, 12, 10)
+    >>> clip_slices(-2, 4, 10), clip_slices(7, 12, 10)
     ((0, 4, (2, 0)), (7, 10, (0, 2)))
     """
     start, stop = min(max(first, 0), depth - 1), max(min(last, depth), 1)
@@ -96,13 +96,13 @@ def with_edges(first: int, last: int, depth: int) -> tuple[int, int, tuple[int, 
 
 
 def repeat_ends(slices: NDArray[Any], repeat: tuple[int, int]) -> NDArray[Any]:
-    """Return slices (n, Y, X) with the first and the last one repeated so often beyond them; see `with_edges`."""
+    """Return slices (n, Y, X) with the first and the last one repeated so often beyond them; see `clip_slices`."""
     if repeat == (0, 0):
         return slices
     return np.pad(slices, (repeat, *[(0, 0)] * (slices.ndim - 1)), mode="edge")
 
 
-def slabs_of(slices: NDArray[Any], number: int) -> NDArray[Any]:
+def slice_contexts(slices: NDArray[Any], number: int) -> NDArray[Any]:
     """Return each slice with its neighbours, as a view.
 
     Parameters
@@ -118,7 +118,7 @@ def slabs_of(slices: NDArray[Any], number: int) -> NDArray[Any]:
 
     Examples
     --------
-    >>> slabs_of(np.arange(4).reshape(4, 1, 1), 3).reshape(2, 3).tolist()
+    >>> slice_contexts(np.arange(4).reshape(4, 1, 1), 3).reshape(2, 3).tolist()
     [[0, 1, 2], [1, 2, 3]]
     """
     if number == 1:

@@ -1,28 +1,28 @@
-"""What staining a volume would take: memory, disk and time, for ``--dry-run``."""
+"""The resources that staining a volume needs: memory, disk and time."""
 
 import math
 import shutil
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Unpack
 
 from tomostain.imaging.intensity import IntensityReference
+from tomostain.io import Volume
 from tomostain.networks import parse_generator_spec
 from tomostain.networks.build import size_step
-from tomostain.stain.config import StainConfig
-from tomostain.stain.job import Grey, Job, open_job, seen_slices
-from tomostain.stain.multi_axis import check_isotropic
-from tomostain.stain.slices import settled, stain_slice
-from tomostain.stain.uncertainty_map import load_ensemble, uncertainty_map
+from tomostain.stain.job import Grey, StainJob, contexts_of
+from tomostain.stain.request import Model, StainOptions, StainRequest, StrPath, make_request
+from tomostain.stain.slices import stain_slice, with_slice_statistics
+from tomostain.stain.uncertainty_map import uncertainty_map
 from tomostain.stain.volume_statistics import TILES
-from tomostain.tiling.exact import halo_of, tile_spans
-from tomostain.tiling.grid import tile_starts
+from tomostain.tiling.exact import halo_of
+from tomostain.tiling.grid import tile_spans, tile_starts
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What staining a volume would take.
+    """The resources that staining a volume needs.
 
     Attributes
     ----------
@@ -32,19 +32,19 @@ class Plan:
         (z, y, x), µm.
     device : str
     memory_bytes : int
-        Estimated peak beside the libraries: a slab that is read, one that is stained, one that is written, and a batch.
+        Estimated peak without the libraries: one chunk each that is read, stained and written, and a batch.
     output_bytes : int
-        Uncompressed, the pyramid included; on disk it is usually less.
+        Uncompressed, with the pyramid; usually less on disk.
     seconds : float
-        From a slab that was read and a batch of patches that was stained: the slower of the two, which overlap.
-    levels : IntensityReference or None
-        Grey values of background and bone.
+        From one chunk that is read and one batch that is stained: the slower of the two, which run in parallel.
+    intensity : IntensityReference or None
+        Grey values of background and bone; None if the volume is normalised.
     scratch_bytes : int
-        On disk beside the output until it is done, where it is stained along three axes.
+        Temporary arrays next to the output, for multi-axis staining.
     free_bytes : int
-        On the disk where the output will be.
+        Free space on the disk of the output.
     read_share : float
-        Time of reading as a part of the time of staining; above 1, reading is what takes the time.
+        Time of reading relative to the time of staining; above 1, reading is slower.
     """
 
     shape: tuple[int, int, int]
@@ -53,7 +53,7 @@ class Plan:
     memory_bytes: int
     output_bytes: int
     seconds: float
-    levels: IntensityReference | None
+    intensity: IntensityReference | None
     scratch_bytes: int = 0
     free_bytes: int = 0
     read_share: float = 0.0
@@ -63,65 +63,59 @@ class Plan:
         voxel = " x ".join(f"{value:g}" for value in self.voxel_um)
         grey = (
             "as they are"
-            if self.levels is None
-            else f"{self.levels.background:.6g} -> 10000, {self.levels.bone:.6g} -> 30000"
+            if self.intensity is None
+            else f"{self.intensity.background:.6g} -> 10000, {self.intensity.bone:.6g} -> 30000"
         )
         needed = self.output_bytes + self.scratch_bytes
-        short = "" if needed <= self.free_bytes else ": less than it may take"
+        short = "" if needed <= self.free_bytes else ": less than it may need"
         slower = "reading" if self.read_share > 1 else "the model"
         return "\n".join(
             [
                 f"volume:      {size} voxels of {voxel} µm (z, y, x)",
                 f"grey values: {grey} (background, bone)",
                 f"device:      {self.device}",
-                f"memory:      about {_size(self.memory_bytes)} beside the libraries",
+                f"memory:      about {_size(self.memory_bytes)} in addition to the libraries",
                 f"output:      {_size(self.output_bytes)} before compression ({_size(self.free_bytes)} free{short})",
-                *([f"scratch:     {_size(self.scratch_bytes)} until it is done"] if self.scratch_bytes else []),
-                f"time:        about {_duration(self.seconds)}, most of it in {slower}, from a timed slab",
+                *(
+                    [f"scratch:     {_size(self.scratch_bytes)} until the volume is complete"]
+                    if self.scratch_bytes
+                    else []
+                ),
+                f"time:        about {_duration(self.seconds)}, most of it in {slower}, from a timed z chunk",
             ]
         )
 
 
-def plan_volume(
-    model: Path,
-    volume: Path,
-    out: Path,
-    *,
-    config: StainConfig | None = None,
-    levels: IntensityReference | str | None = None,
-    voxel_um: float | tuple[float, float, float] | None = None,
-    dataset: str | None = None,
-    device: str = "auto",
-    allow_voxel_mismatch: bool = False,
-    doubt: Path | None = None,
-    also: Sequence[Path] = (),
-    levels_picture: Path | None = None,
-) -> Plan:
-    """Return what `stain_volume` with the same arguments would take; writes nothing but `levels_picture`.
+def plan_volume(model: Model, volume: StrPath | Volume, out: StrPath, **options: Unpack[StainOptions]) -> Plan:
+    """Return the resources that `stain_volume` with the same arguments needs; see `plan`."""
+    return plan(make_request(model, volume, out, **options))
 
-    The slab in the middle is read as it would be. Of its patches one batch is stained, twice because the first is
-    slower, and counted as often as a slab has batches: a whole slab may take hours on a CPU.
+
+def plan(request: StainRequest) -> Plan:
+    """Return the resources that staining needs; writes only the intensity figure.
+
+    The chunk in the middle is read completely. Only one batch of its patches is stained, because a whole chunk may take
+    hours on a CPU. It is stained twice because the first time is slower.
+
+    Parameters
+    ----------
+    request : StainRequest
 
     Raises
     ------
     InputError
-        As `stain_volume`, but for `out`, which is not looked at.
+        As `stain`, but `out` may exist.
     """
-    config = config or StainConfig()
-    doubters = load_ensemble(Path(model), also, device, config.precision) if doubt is not None else ()
-    opened = (model, volume, config, levels, voxel_um, dataset, device, allow_voxel_mismatch)
-    job = open_job(*opened, doubters, levels_picture)
-    if job.config.planes != "z":
-        check_isotropic(job.volume.voxel_um, str(volume))
+    job = StainJob.open(request)
     depth, height, width = job.volume.shape
     axes, others = len(job.config.planes), len(job.config.planes.replace("z", ""))
-    volumes = 1 + bool(doubters)
-    slices = min(job.config.slab, depth)
+    volumes = 1 + bool(job.ensemble)
+    slices = min(job.config.z_chunk, depth)
     first = (depth - slices) // 2
-    began = time.perf_counter()
-    slab = seen_slices(job, first, first + slices)
-    reading = (time.perf_counter() - began) / slices
-    staining = _seconds_a_slice(job, slab[slices // 2])
+    started = time.perf_counter()
+    chunk = contexts_of(job, first, first + slices)
+    reading = (time.perf_counter() - started) / slices
+    staining = _seconds_per_slice(job, chunk[slices // 2])
     return Plan(
         job.volume.shape,
         job.volume.voxel_um,
@@ -129,15 +123,15 @@ def plan_volume(
         _memory(job, slices, volumes),
         volumes * int(depth * height * width * 3 * 8 / 7),
         max(reading, staining) * depth * axes,
-        job.levels,
+        job.intensity,
         scratch_bytes=(2 + 3 * others) * depth * height * width if others else 0,
-        free_bytes=_free(Path(out)),
+        free_bytes=_free(request.out_path),
         read_share=reading / max(staining, 1e-9),
     )
 
 
-def _memory(job: Job, slices: int, volumes: int) -> int:
-    """Return the bytes that a slab in each of three hands takes, and a batch."""
+def _memory(job: StainJob, slices: int, volumes: int) -> int:
+    """Return the bytes of the three chunks that are read, stained and written, and of a batch."""
     patch, _ = job.config.tiling(job.translator.spec.patch_px)
     bytes_px = parse_generator_spec(job.translator.spec.generator).activation_bytes_per_pixel
     # Float32 read with its halo, filtered and normalised; the slab in the model, in and out; colours being written,
@@ -149,7 +143,7 @@ def _memory(job: Job, slices: int, volumes: int) -> int:
     )
     pixels, batch_px = job.volume.shape[1] * job.volume.shape[2], job.config.batch * patch**2
     if job.config.blend == "exact":
-        # One at a time, and none larger than a slice.
+        # One tile at a time, not larger than a slice.
         batch_px = math.prod(min(patch, side) for side in job.volume.shape[1:])
     if job.config.statistics == "volume":
         batch_px = max(batch_px, TILES * job.translator.spec.patch_px**2)
@@ -157,13 +151,13 @@ def _memory(job: Job, slices: int, volumes: int) -> int:
 
 
 def _free(path: Path) -> int:
-    """Return the free bytes of the disk that `path` would lie on."""
-    there = next(parent for parent in path.absolute().parents if parent.is_dir())
-    return shutil.disk_usage(there).free
+    """Return the free bytes of the disk of `path`, which need not exist."""
+    folder = next(parent for parent in path.absolute().parents if parent.is_dir())
+    return shutil.disk_usage(folder).free
 
 
-def _seconds_a_slice(job: Job, ct: Grey) -> float:
-    """Time one batch, or one exact tile, in the middle of a slice and multiply."""
+def _seconds_per_slice(job: StainJob, ct: Grey) -> float:
+    """Return the time of one batch, or one exact tile, in the middle of a slice, multiplied by their number."""
     patch, stride = job.config.tiling(job.translator.spec.patch_px)
     rows, columns = (slice(max(0, (side - patch) // 2), None) for side in ct.shape[-2:])
     if job.config.blend == "exact":
@@ -173,29 +167,29 @@ def _seconds_a_slice(job: Job, ct: Grey) -> float:
         sample = ct[..., rows, columns][..., :patch, : patch + stride * (job.config.batch - 1)]
         patches = math.prod(len(tile_starts(side, patch, stride)) for side in ct.shape[-2:])
         share = patches / len(tile_starts(sample.shape[-1], patch, stride))
-    job = replace(job, translator=settled(job.translator, sample, job.config))
-    _stain(job, sample)
-    began = time.perf_counter()
-    _stain(job, sample)
-    return (time.perf_counter() - began) * share
+    job = replace(job, translator=with_slice_statistics(job.translator, sample, job.config))
+    _stain_batch(job, sample)
+    started = time.perf_counter()
+    _stain_batch(job, sample)
+    return (time.perf_counter() - started) * share
 
 
-def _computed_px(job: Job, shape: tuple[int, ...]) -> int:
+def _computed_px(job: StainJob, shape: tuple[int, ...]) -> int:
     """Return the pixels that go through the network for a slice in exact tiles, halos included."""
-    generator, pooled = job.translator.spec.generator, job.config.statistics == "volume"
+    generator, volume_statistics = job.translator.spec.generator, job.config.statistics == "volume"
     patch, _ = job.config.tiling(job.translator.spec.patch_px)
-    halo, multiple = halo_of(generator, pooled), size_step(generator)
+    halo, multiple = halo_of(generator, volume_statistics), size_step(generator)
     return math.prod(sum(stop - start for start, stop, *_ in tile_spans(side, patch, halo, multiple)) for side in shape)
 
 
-def _stain(job: Job, ct: Grey) -> None:
+def _stain_batch(job: StainJob, ct: Grey) -> None:
     stained = stain_slice(job.translator, ct, job.config)
-    if job.doubters:
-        uncertainty_map(job.doubters, ct, stained, job.config)
+    if job.ensemble:
+        uncertainty_map(job.ensemble, ct, stained, job.config)
 
 
 def _size(n_bytes: int) -> str:
-    """Return bytes as a person would say them.
+    """Return a number of bytes as text.
 
     Examples
     --------
@@ -206,7 +200,7 @@ def _size(n_bytes: int) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """Return seconds as a person would say them.
+    """Return a duration as text.
 
     Examples
     --------

@@ -1,0 +1,107 @@
+"""Stain one z chunk of a volume in memory, and a whole volume chunk by chunk into an array."""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomostain.errors import InterruptedRunError
+from tomostain.progress import Progress, ShouldStop, never, raising_on_stop, silent
+from tomostain.stain.job import Grey, StainJob, normalised_chunk, with_volume_statistics
+from tomostain.stain.multi_axis import OtherAxes, fuse
+from tomostain.stain.slices import stain_slice
+from tomostain.stain.uncertainty_map import uncertainty_map
+from tomostain.tiling.slice_context import slice_contexts
+
+RGB = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The input of one z chunk.
+
+    Attributes
+    ----------
+    ct : ndarray, shape (n, Y, X)
+        Normalised slices, with the neighbours at both ends that the models see.
+    other_axes : sequence of ndarray of uint8, shape (n, Y, X, 3)
+        The same slices, stained along other axes.
+    """
+
+    ct: Grey
+    other_axes: Sequence[RGB] = ()
+
+
+def read_chunk(job: StainJob, start: int, stop: int, other_axes: OtherAxes | None = None) -> Chunk:
+    """Read the input of the slices `start` to `stop`."""
+    margin = job.ct_slices // 2 if "z" in job.config.planes else 0
+    return Chunk(normalised_chunk(job, start, stop, margin), other_axes.read(start, stop) if other_axes else ())
+
+
+def stain_chunk(job: StainJob, chunk: Chunk, report: Callable[[int], None]) -> RGB:
+    """Return a stained chunk, and its uncertainty if the job has an ensemble.
+
+    Parameters
+    ----------
+    job : StainJob
+    chunk : Chunk
+        Results of other axes are fused with that along z, or returned alone if z is not among the axes.
+    report : callable
+        Called with the number of stained slices after each one.
+
+    Returns
+    -------
+    ndarray of uint8, shape (1 or 2, n, Y, X, 3)
+    """
+    if "z" not in job.config.planes:
+        report(len(chunk.ct))
+        return np.stack(chunk.other_axes)
+    images = slice_contexts(chunk.ct, job.ct_slices)
+    result = np.empty((1 + bool(job.ensemble), len(images), *chunk.ct.shape[1:], 3), np.uint8)
+    for index, image in enumerate(images):
+        result[0, index] = stain_slice(job.translator, image, job.config)
+        if job.ensemble:
+            result[1, index] = uncertainty_map(job.ensemble, image, result[0, index], job.config)
+        if chunk.other_axes:
+            others = (stained[index] for stained in chunk.other_axes)
+            result[0, index] = fuse([result[0, index], *others], job.config.fuse)
+        report(index + 1)
+    return result
+
+
+def stain_to_array(job: StainJob, progress: Progress = silent, should_stop: ShouldStop = never) -> RGB:
+    """Stain a volume into memory.
+
+    Returns
+    -------
+    ndarray of uint8, shape (Z, Y, X, 3)
+
+    Raises
+    ------
+    InterruptedRunError
+        After `should_stop` returned True; the work is lost.
+    """
+    progress = raising_on_stop(progress, should_stop, job.volume.path)
+    if job.config.statistics == "volume":
+        job = with_volume_statistics(job, None)
+    depth = job.volume.shape[0]
+    result = np.empty((*job.volume.shape, 3), np.uint8)
+    with tempfile.TemporaryDirectory(prefix="tomostain-") as folder:
+        others = OtherAxes(Path(folder), job) if job.config.planes != "z" else None
+        if others is not None:
+            others.make(progress)
+        for start in range(0, depth, job.config.z_chunk):
+            stop = min(depth, start + job.config.z_chunk)
+            if should_stop():
+                raise InterruptedRunError(f"{job.volume.path}: {start} of {depth} slices were stained; they are lost")
+            report = partial(_report, progress, start, depth)
+            result[start:stop] = stain_chunk(job, read_chunk(job, start, stop, others), report)[0]
+    return result
+
+
+def _report(progress: Progress, before: int, depth: int, slices: int) -> None:
+    progress("staining", before + slices, depth)

@@ -1,0 +1,226 @@
+"""What to stain, and how: one object that every stage of staining takes.
+
+To add an option: add a field to `StainRequest` and to `StainOptions` here, and an option to ``cli/stain.py``.
+"""
+
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol, TypedDict, Unpack
+
+from tomostain.errors import InputError
+from tomostain.imaging.intensity import IntensityReference
+from tomostain.io import Volume, open_volume
+from tomostain.stain.config import StainConfig
+from tomostain.stain.translator import Translator, load_translator
+
+StrPath = str | os.PathLike[str]
+Intensity = IntensityReference | Literal["auto", "normalised"]
+VoxelSize = float | tuple[float, float, float]
+
+
+class LoadedModel(Protocol):
+    """Anything that holds a loaded model, such as `tomostain.stain.Stainer`."""
+
+    @property
+    def translator(self) -> Translator:
+        """The loaded model."""
+
+
+Model = StrPath | Translator | LoadedModel
+
+
+@dataclass(frozen=True, eq=False)
+class StainRequest:
+    """What to stain, and how.
+
+    Attributes
+    ----------
+    model : path, Translator or Stainer
+        A model folder or a loaded model.
+    volume : path or Volume
+        Anything that `tomostain.io.open_volume` opens, or an open volume, such as of `Volume.from_array`.
+    out : path, optional
+        The stained OME-Zarr. None: the result is an array.
+    config : StainConfig
+    intensity : IntensityReference, "auto" or "normalised"
+        Grey values of background and bone. "auto": estimate them from the volume (paper section 2.5). "normalised": the
+        volume is normalised already (background 10000, bone 30000). The older values None and "none" still work.
+    voxel_um : float or tuple of float, optional
+        Voxel size, or (z, y, x), µm; necessary where the file does not state it.
+    dataset : str, optional
+        Name of the dataset in an HDF5 file.
+    device : str
+        ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``. A loaded model stays on its device.
+    allow_voxel_mismatch : bool
+        Stain although the voxel size is not that of the model.
+    uncertainty : path, optional
+        A second OME-Zarr of the same size: where the colours are a guess
+        (`tomostain.stain.uncertainty_map.uncertainty_map`).
+    ensemble : sequence of path, Translator or Stainer
+        Models of other folds. The uncertainty then includes their disagreement with `model`.
+    intensity_figure : path, optional
+        PNG to write: the histogram of the grey values with those of background and bone.
+    overwrite : bool
+        Replace a stained volume at `out`, and at `uncertainty`.
+    resume : bool
+        Continue an interrupted volume, or repair a damaged one, with the same model, input and options.
+
+    Raises
+    ------
+    InputError
+        If the options exclude one another.
+    """
+
+    model: Model
+    volume: StrPath | Volume
+    out: StrPath | None = None
+    config: StainConfig = field(default_factory=StainConfig)
+    intensity: Intensity = "auto"
+    voxel_um: VoxelSize | None = None
+    dataset: str | None = None
+    device: str = "auto"
+    allow_voxel_mismatch: bool = False
+    uncertainty: StrPath | None = None
+    ensemble: Sequence[Model] = ()
+    intensity_figure: StrPath | None = None
+    overwrite: bool = False
+    resume: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "config", self.config or StainConfig())
+        object.__setattr__(self, "intensity", _intensity(self.intensity))
+        if self.ensemble and self.uncertainty is None:
+            raise InputError(
+                "`ensemble`: other models are only used for the uncertainty; give its path with `uncertainty`",
+                parameter="ensemble",
+            )
+        if self.uncertainty is None:
+            return
+        if self.out is None:
+            raise InputError("`uncertainty`: is written next to a stained volume; give `out`", parameter="uncertainty")
+        if Path(self.uncertainty).resolve() == Path(self.out).resolve():
+            raise InputError(
+                f"{self.uncertainty}: is the path of the stained volume; give another path for `uncertainty`",
+                parameter="uncertainty",
+            )
+        if self.config.planes != "z":
+            raise InputError(
+                f"{self.uncertainty}: the uncertainty is only available with `planes=z`, not '{self.config.planes}'",
+                parameter="uncertainty",
+            )
+
+    @property
+    def source(self) -> str:
+        """Name of the volume, for messages."""
+        return str(self.volume.path if isinstance(self.volume, Volume) else self.volume)
+
+    @property
+    def out_path(self) -> Path:
+        """The output as a path.
+
+        Raises
+        ------
+        InputError
+            If there is none.
+        """
+        if self.out is None:
+            raise InputError("`out` is missing: give the path of the stained volume", parameter="out")
+        return Path(self.out)
+
+    def open_volume(self) -> Volume:
+        """Open the volume; no grey value is read."""
+        if not isinstance(self.volume, Volume):
+            return open_volume(self.volume, voxel_um=self.voxel_um, dataset=self.dataset)
+        if self.voxel_um is not None or self.dataset is not None:
+            raise InputError(f"{self.source}: `voxel_um` and `dataset` are for files; this volume is open already")
+        return self.volume
+
+    def load_model(self, model: Model | None = None, *, reverse: bool = False) -> Translator:
+        """Load the model, or another one for the same device and precision.
+
+        Parameters
+        ----------
+        model : path, Translator or Stainer, optional
+            By default `self.model`.
+        reverse : bool
+            Load the reverse generator too.
+
+        Raises
+        ------
+        InputError
+            As `load_translator`, or if a loaded model has another precision.
+        """
+        model = self.model if model is None else model
+        if isinstance(model, (str, os.PathLike)):
+            return load_translator(model, self.device, reverse=reverse, precision=self.config.precision)
+        translator = model if isinstance(model, Translator) else model.translator
+        if translator.precision != self.config.precision:
+            raise InputError(
+                f"precision {self.config.precision}: the model is loaded with {translator.precision}; load it again",
+                parameter="precision",
+            )
+        return translator
+
+
+class StainOptions(TypedDict, total=False):
+    """Keyword arguments of `stain_volume`: the fields of `StainRequest`, and their older names."""
+
+    config: StainConfig | None
+    intensity: Intensity | None
+    voxel_um: VoxelSize | None
+    dataset: str | None
+    device: str
+    allow_voxel_mismatch: bool
+    uncertainty: StrPath | None
+    ensemble: Sequence[Model]
+    intensity_figure: StrPath | None
+    overwrite: bool
+    resume: bool
+    levels: IntensityReference | str | None
+    doubt: StrPath | None
+    also: Sequence[Model]
+    levels_picture: StrPath | None
+
+
+RENAMED = {
+    "levels": "intensity",
+    "doubt": "uncertainty",
+    "also": "ensemble",
+    "levels_picture": "intensity_figure",
+}
+"""Older names of options, which keep working."""
+
+
+def make_request(
+    model: Model, volume: StrPath | Volume, out: StrPath | None = None, **options: Unpack[StainOptions]
+) -> StainRequest:
+    """Build a request from keyword arguments; older names work with a `DeprecationWarning`.
+
+    Examples
+    --------
+    >>> make_request("run/model", "scan.tif", "stained.ome.zarr", voxel_um=5).intensity
+    'auto'
+    """
+    current: dict[str, object] = {}
+    for name, value in options.items():
+        if name in RENAMED:
+            warnings.warn(f"`{name}` is now `{RENAMED[name]}`", DeprecationWarning, stacklevel=3)
+        current[RENAMED.get(name, name)] = value
+    return StainRequest(model, volume, out, **current)  # type: ignore[arg-type]  # the keys are those of StainOptions
+
+
+def _intensity(value: object) -> Intensity:
+    """Return the intensity reference; None and "none" are older values."""
+    if isinstance(value, IntensityReference):
+        return value
+    if value is None or value == "auto":
+        return "auto"
+    if value in ("none", "normalised"):
+        return "normalised"
+    raise InputError(
+        f"intensity '{value}': expected an IntensityReference, 'auto' to estimate it, or 'normalised'",
+        parameter="intensity",
+    )

@@ -1,0 +1,137 @@
+"""A loaded model that stains arrays: normalise and stain in one call, for notebooks and viewers."""
+
+import os
+import warnings
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tomostain.errors import InputError, OutOfDistributionWarning
+from tomostain.imaging.intensity import estimate_reference, normalise_ct
+from tomostain.io import Volume
+from tomostain.ood import check_slices
+from tomostain.progress import Progress, ShouldStop, never, silent
+from tomostain.stain.chunk import stain_to_array
+from tomostain.stain.config import StainConfig
+from tomostain.stain.job import Grey, StainJob
+from tomostain.stain.request import Intensity, StainRequest
+from tomostain.stain.slices import stain_slice
+from tomostain.stain.translator import Translator, load_translator
+
+RGB = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Stainer:
+    """A loaded model that stains arrays.
+
+    `load_stainer` makes one.
+
+    Attributes
+    ----------
+    translator : Translator
+        The loaded model.
+    config : StainConfig
+    """
+
+    translator: Translator
+    config: StainConfig = field(default_factory=StainConfig)
+
+    @property
+    def voxel_um(self) -> float:
+        """The voxel size that the arrays must have, µm: the pixel size of the training data."""
+        return self.translator.spec.voxel_um
+
+    def __call__(
+        self,
+        ct: ArrayLike,
+        *,
+        intensity: Intensity = "auto",
+        progress: Progress = silent,
+        should_stop: ShouldStop = never,
+        source: str = "array",
+    ) -> RGB:
+        """Stain a slice or a volume.
+
+        Parameters
+        ----------
+        ct : array-like, shape (Y, X) or (Z, Y, X)
+            Grey values, with voxels of `voxel_um`. NumPy, memory-mapped, Zarr, HDF5 and dask volumes are read one chunk
+            at a time.
+        intensity : IntensityReference, "auto" or "normalised"
+            Grey values of background and bone. "auto": estimate them from the array. "normalised": the array is
+            normalised already (background 10000, bone 30000).
+        progress : Progress
+            Called after every slice of a volume. To cancel, raise an exception or use `should_stop`.
+        should_stop : callable
+            Asked between two chunks of a volume.
+        source : str
+            Name of the array in messages.
+
+        Returns
+        -------
+        ndarray of uint8, shape (Y, X, 3) or (Z, Y, X, 3)
+
+        Raises
+        ------
+        InputError
+            If the array has another number of axes, or no bone is found in it.
+        InterruptedRunError
+            After `should_stop` returned True.
+        """
+        axes = len(getattr(ct, "shape", None) or np.shape(ct))
+        if axes == 2:
+            return self._stain_slice(np.asarray(ct), intensity, source)
+        if axes != 3:
+            raise InputError(f"{source}: has {axes} axes; expected rows and columns (Y, X), or slices (Z, Y, X)")
+        volume = Volume.from_array(ct, voxel_um=self.voxel_um, name=source)
+        job = StainJob.open(StainRequest(self, volume, config=self.config, intensity=intensity))
+        return stain_to_array(job, progress, should_stop)
+
+    def _stain_slice(self, ct: NDArray[np.generic], intensity: Intensity, source: str) -> RGB:
+        if self.config.gaussian_sigma:
+            raise InputError(
+                f"gaussian_sigma {self.config.gaussian_sigma:g}: is a 3D filter; leave it out for one image ({source})",
+                parameter="gaussian_sigma",
+            )
+        normalised: Grey
+        if intensity == "normalised":
+            normalised = ct.astype(np.float32)
+        else:
+            normalised = normalise_ct(ct, estimate_reference(ct, source) if intensity == "auto" else intensity)
+        check_slices(self.translator.reference, normalised[None], source).warn()
+        number = self.translator.spec.ct_slices
+        if number > 1:
+            warnings.warn(
+                f"{source}: the model sees {number} neighbouring slices, and this is one image: it is used for all of "
+                "them. The colours are more reliable with the volume around it",
+                OutOfDistributionWarning,
+                stacklevel=3,
+            )
+            return stain_slice(self.translator, normalised[None].repeat(number, axis=0), self.config)
+        return stain_slice(self.translator, normalised, self.config)
+
+
+def load_stainer(model: str | os.PathLike[str], *, device: str = "auto", config: StainConfig | None = None) -> Stainer:
+    """Load a model that stains arrays.
+
+    Parameters
+    ----------
+    model : path
+        Model folder. Nothing in it is executed.
+    device : str
+        ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+    config : StainConfig, optional
+
+    Returns
+    -------
+    Stainer
+
+    Raises
+    ------
+    InputError
+        As `load_translator`.
+    """
+    config = config or StainConfig()
+    return Stainer(load_translator(model, device, precision=config.precision), config)
