@@ -4,8 +4,8 @@ from pathlib import Path
 
 import typer
 
-from tomostain.cli.common import DEVICE, OVERWRITE, bars, use_threads
-from tomostain.cli.evaluate import EXCLUDE_IMPLANT, METRICS, PROTOCOLS, RENAMED, SPLIT, UNCERTAINTY, VOLUMES
+from tomostain.cli.common import bars, use_threads
+from tomostain.cli.evaluate import RENAMED, EvaluationOptions
 from tomostain.cli.verbs import verb
 
 
@@ -19,21 +19,13 @@ from tomostain.cli.verbs import verb
 )
 def compare(
     context: typer.Context,
+    options: EvaluationOptions,
     out: Path = typer.Argument(help="Folder for the table and the box plots."),
     runs: list[Path] = typer.Argument(help="Runs trained on the same dataset."),
     dataset: Path = typer.Option(..., "--dataset", help="The dataset on which they are compared."),
-    split: str = SPLIT,
-    metrics: list[str] | None = METRICS,
-    protocols: list[str] | None = PROTOCOLS,
-    volumes: list[Path] | None = VOLUMES,
-    uncertainty: bool = UNCERTAINTY,
-    exclude_implant: bool = EXCLUDE_IMPLANT,
-    device: str = DEVICE,
-    overwrite: bool = OVERWRITE,
 ) -> None:
     """Compare several runs in one table and one figure, as in Table 1 and Fig. 7 of the paper."""
     from tomostain.evaluate import compare as run_comparison
-    from tomostain.evaluate.config import PROTOCOLS as ALL
 
     use_threads(context)
     with bars(context) as progress:
@@ -41,14 +33,7 @@ def compare(
             out,
             runs,
             dataset,
-            split=split,
-            metrics=metrics or (),
-            protocols=protocols or ALL,
-            volumes=volumes or (),
-            uncertainty=uncertainty,
-            exclude_implant=exclude_implant,
-            device=device,
-            overwrite=overwrite,
+            **options.keywords(),
             progress=progress,
         )
     typer.echo(table.to_text())

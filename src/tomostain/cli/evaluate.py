@@ -1,37 +1,66 @@
 """The verb `evaluate`: compare the images of a model with real histology."""
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from tomostain.cli.common import DEVICE, OVERWRITE, bars, existing, use_threads
+from tomostain.cli.options import option_group
 from tomostain.cli.verbs import verb
 
-SPLIT = typer.Option("test", help="test, validation, training or all.")
-METRICS = typer.Option(
-    None,
-    "--metric",
-    metavar="NAME",
-    help="A metric in addition to SSIM, LPIPS and PSNR; repeatable. See docs/reference/metrics.md.",
-)
-PROTOCOLS = typer.Option(
-    None,
-    "--protocol",
-    metavar="NAME",
-    help="implant-excluded or shift-tolerant, in addition to the paper's protocol; repeatable. Default: both.",
-)
-VOLUMES = typer.Option(
-    None, "--volume", metavar="VOLUME", help="A µCT volume to stain, for metrics of volumes; repeatable."
-)
-UNCERTAINTY = typer.Option(
-    False, "--uncertainty", help="Also write uncertainty maps (OUT/doubt), and how well they predict the error."
-)
-EXCLUDE_IMPLANT = typer.Option(
-    False, "--exclude-implant", help="With --uncertainty: report the prediction also without the implant."
-)
-LPIPS = typer.Option("alex", help="Network of LPIPS: alex (shipped), squeeze (the paper's) or none.")
-LPIPS_WEIGHTS = typer.Option(None, help="squeezenet1_1-b8a52dc0.pth, for --lpips squeeze.")
-LPIPS_FETCH = typer.Option(False, "--lpips-fetch", help="Download the weights of SqueezeNet (checked by SHA-256).")
+
+@option_group
+class EvaluationOptions:
+    """Options of `evaluate` and `compare`."""
+
+    split: str = typer.Option("test", help="test, validation, training or all.")
+    metrics: list[str] | None = typer.Option(
+        None,
+        "--metric",
+        metavar="NAME",
+        help="A metric in addition to SSIM, LPIPS and PSNR; repeatable. See docs/reference/metrics.md.",
+    )
+    protocols: list[str] | None = typer.Option(
+        None,
+        "--protocol",
+        metavar="NAME",
+        help="implant-excluded or shift-tolerant, in addition to the paper's protocol; repeatable. Default: both.",
+    )
+    volumes: list[Path] | None = typer.Option(
+        None, "--volume", metavar="VOLUME", help="A µCT volume to stain, for metrics of volumes; repeatable."
+    )
+    uncertainty: bool = typer.Option(
+        False, "--uncertainty", help="Also write uncertainty maps (OUT/doubt), and how well they predict the error."
+    )
+    exclude_implant: bool = typer.Option(
+        False, "--exclude-implant", help="With --uncertainty: report the prediction also without the implant."
+    )
+    device: str = DEVICE
+    overwrite: bool = OVERWRITE
+
+    def keywords(self) -> dict[str, Any]:
+        """Return the options as the keywords of `tomostain.evaluate.evaluate`."""
+        from tomostain.evaluate.config import PROTOCOLS
+
+        lists = {"metrics": self.metrics or (), "protocols": self.protocols or PROTOCOLS, "volumes": self.volumes or ()}
+        return asdict(self) | lists
+
+
+@option_group
+class PatchOptions:
+    """Options of the metrics of patches."""
+
+    baselines: bool = typer.Option(True, help="Add baselines: raw µCT, mean image, colour look-up.")
+    lpips: str = typer.Option("alex", help="Network of LPIPS: alex (shipped), squeeze (the paper's) or none.")
+    lpips_weights: Path | None = typer.Option(None, help="squeezenet1_1-b8a52dc0.pth, for --lpips squeeze.")
+    lpips_fetch: bool = typer.Option(
+        False, "--lpips-fetch", help="Download the weights of SqueezeNet (checked by SHA-256)."
+    )
+    patch_px: int = typer.Option(256, min=16, help="Side of the patches, px.")
+
+
 RENAMED = {"--doubt": "--uncertainty"}
 
 
@@ -47,27 +76,15 @@ RENAMED = {"--doubt": "--uncertainty"}
 )
 def evaluate(
     context: typer.Context,
+    options: EvaluationOptions,
+    patches: PatchOptions,
     model: Path = typer.Argument(metavar="RUN|MODEL", help="A run or a model folder."),
     dataset: Path = typer.Argument(help="The dataset."),
     out: Path = typer.Argument(help="Folder for tables and figures."),
-    split: str = SPLIT,
-    metrics: list[str] | None = METRICS,
-    protocols: list[str] | None = PROTOCOLS,
-    volumes: list[Path] | None = VOLUMES,
-    baselines: bool = typer.Option(True, help="Add baselines: raw µCT, mean image, colour look-up."),
-    lpips: str = LPIPS,
-    lpips_weights: Path | None = LPIPS_WEIGHTS,
-    lpips_fetch: bool = LPIPS_FETCH,
-    patch_px: int = typer.Option(256, min=16, help="Side of the patches, px."),
-    uncertainty: bool = UNCERTAINTY,
-    exclude_implant: bool = EXCLUDE_IMPLANT,
-    device: str = DEVICE,
     report: bool = typer.Option(False, "--report", help="Also write OUT/report.html."),
-    overwrite: bool = OVERWRITE,
 ) -> None:
     """Compare stained images with real histology: SSIM, PSNR and LPIPS on patches, with baselines."""
     from tomostain.evaluate import evaluate as run_evaluation
-    from tomostain.evaluate.config import PROTOCOLS as ALL
 
     use_threads(context)
     with bars(context) as progress:
@@ -75,19 +92,8 @@ def evaluate(
             existing(model, "run or model"),
             existing(dataset, "dataset"),
             out,
-            split=split,
-            metrics=metrics or (),
-            protocols=protocols or ALL,
-            volumes=volumes or (),
-            baselines=baselines,
-            lpips=lpips,
-            lpips_weights=lpips_weights,
-            lpips_fetch=lpips_fetch,
-            patch_px=patch_px,
-            uncertainty=uncertainty,
-            exclude_implant=exclude_implant,
-            device=device,
-            overwrite=overwrite,
+            **options.keywords(),
+            **asdict(patches),
             progress=progress,
         )
     typer.echo(table.to_text())

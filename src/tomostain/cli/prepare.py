@@ -1,6 +1,5 @@
 """The verb `prepare`: make a dataset."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,9 @@ class SplitOptions:
 class AlignedOptions:
     """Options for aligned images only."""
 
+    aligned: bool = typer.Option(
+        False, "--aligned", help="Take aligned images: files of the same names in two folders."
+    )
     voxel_um: float | None = typer.Option(None, help="Pixel size of aligned images, µm.")
     normalise: str | None = typer.Option(None, help="Aligned images: auto (bone and background), range, or none.")
     subject_regex: str | None = typer.Option(
@@ -64,9 +66,6 @@ def prepare(
     images: AlignedOptions,
     volumes: VolumeOptions,
     inputs: list[Path] = typer.Argument(help="SPECIMENS.csv DATASET, or with --aligned: DIR_X DIR_Y DATASET."),
-    aligned: bool = typer.Option(
-        False, "--aligned", help="Take aligned images: files of the same names in two folders."
-    ),
     config: Path | None = typer.Option(None, help="YAML with settings of this stage. Options override it."),
     overwrite: bool = OVERWRITE,
 ) -> None:
@@ -82,16 +81,18 @@ def prepare(
     from tomostain.prepare.specimens import described_volumes, registration_folder
     from tomostain.prepare.study import left_out
 
-    if len(inputs) != (3 if aligned else 2):
-        names = "DIR_X DIR_Y DATASET" if aligned else "SPECIMENS.csv DATASET"
+    if len(inputs) != (3 if images.aligned else 2):
+        names = "DIR_X DIR_Y DATASET" if images.aligned else "SPECIMENS.csv DATASET"
         raise InputError(f"prepare: {len(inputs)} paths given; expected {names}")
     values = merged(context, file_values(config), {"folds": split.folds, "seed": split.seed})
-    only_aligned = {name: value for name, value in asdict(images).items() if value not in (None, False)}
+    only_aligned = {
+        name: value for name, value in asdict(images).items() if name != "aligned" and value not in (None, False)
+    }
     optional: dict[str, Any] = {
         "test_subjects": split.test_subjects.split(",") if split.test_subjects else None,
         "test_fraction": split.test_fraction,
     }
-    if aligned:
+    if images.aligned:
         if volumes.ct_slices is not None:
             raise InputError("--ct-slices: only without --aligned; aligned images have no neighbouring slices")
         optional |= only_aligned
@@ -102,7 +103,7 @@ def prepare(
     values |= {name: value for name, value in optional.items() if value is not None}
     source = str(config or "options")
     with bars(context) as progress:
-        if aligned:
+        if images.aligned:
             x, y, out = (existing(path, "file or folder") if path is not inputs[-1] else path for path in inputs)
             settings = AlignedConfig.from_dict(values, source)
             dataset = prepare_aligned(x, y, out, settings, overwrite=overwrite, progress=progress)
@@ -113,7 +114,7 @@ def prepare(
             for line in described_volumes(table):
                 typer.echo(f"volume: {line}")
             dataset = prepare_specimens(table, out, plan, overwrite=overwrite, device=volumes.device, progress=progress)
-    for name, reason in left_out(registration_folder(out)).items() if not aligned else ():
+    for name, reason in left_out(registration_folder(out)).items() if not images.aligned else ():
         typer.echo(f"left out: {name}: {reason}")
     typer.echo(f"dataset: {out}: {len(dataset.ids)} pairs, {len(dataset.folds)} folds, {len(dataset.test)} for testing")
     typer.echo(f"check:   {out / 'pairs'}/*/qc.png")

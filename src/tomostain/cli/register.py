@@ -17,8 +17,40 @@ from tomostain.cli.common import (
     triple,
     use_threads,
 )
+from tomostain.cli.options import option_group
 from tomostain.cli.verbs import verb
 from tomostain.errors import InputError
+
+
+@option_group
+class SearchOptions:
+    """How the section is searched."""
+
+    material: str | None = typer.Option(
+        None, help="Implant in the µCT: dense (Mg, Ti) or light (PEEK). Default: try both."
+    )
+    init: Path | None = typer.Option(
+        None, "--init", help="YAML with an initial pose. Only its neighbourhood is searched."
+    )
+    landmarks: Path | None = typer.Option(
+        None, help="CSV of three or more matching points, µm: slide_row_um, slide_column_um, z_um, y_um, x_um."
+    )
+    axis: str | None = typer.Option(None, help="A direction z,y,x within the section, such as the axis of the screw.")
+    accept: bool = typer.Option(
+        False, "--accept", help="Write the pair even if the registration is uncertain; pair.yaml states that."
+    )
+    deform: bool = typer.Option(False, "--deform", help="Add a smooth deformation of the soft tissue after the affine.")
+    seed: int = SEED
+    device: str = DEVICE
+
+
+@option_group
+class InputOptions:
+    """Sizes that the files do not state."""
+
+    voxel_um: str | None = typer.Option(None, help="Voxel size, µm, where the files do not say: 5 or z,y,x.")
+    pixel_um: float | None = typer.Option(None, help="Pixel size of the slide, µm, where the file does not say.")
+    dataset: str | None = typer.Option(None, help="Path of the volume in an HDF5 file with several datasets.")
 
 
 @verb(
@@ -32,33 +64,14 @@ from tomostain.errors import InputError
 )
 def register(
     context: typer.Context,
+    search: SearchOptions,
+    inputs: InputOptions,
     volume: Path = typer.Argument(
         help="µCT volume: a folder of TIFF slices, TIFF, HDF5, NRRD, MHA, NIfTI or OME-Zarr."
     ),
     slide: Path = typer.Argument(help="Whole-slide image of the section."),
     pair: Path = typer.Argument(help="Folder to write: ct.tif, histology.tif, mask.tif, pair.yaml, qc.png."),
-    voxel_um: str | None = typer.Option(None, help="Voxel size, µm, where the files do not say: 5 or z,y,x."),
-    pixel_um: float | None = typer.Option(None, help="Pixel size of the slide, µm, where the file does not say."),
-    dataset: str | None = typer.Option(None, help="Path of the volume in an HDF5 file with several datasets."),
-    material: str | None = typer.Option(
-        None, help="Implant in the µCT: dense (Mg, Ti) or light (PEEK). Default: try both."
-    ),
-    init: Path | None = typer.Option(
-        None, "--init", help="YAML with an initial pose. Only its neighbourhood is searched."
-    ),
-    landmarks: Path | None = typer.Option(
-        None, help="CSV of three or more matching points, µm: slide_row_um, slide_column_um, z_um, y_um, x_um."
-    ),
-    axis: str | None = typer.Option(None, help="A direction z,y,x within the section, such as the axis of the screw."),
-    accept: bool = typer.Option(
-        False, "--accept", help="Write the pair even if the registration is uncertain; pair.yaml states that."
-    ),
-    deform: bool = typer.Option(
-        False, "--deform", help="Add a smooth deformation of the soft tissue after the affine."
-    ),
     config: Path | None = typer.Option(None, help="YAML with settings of this stage. Options override it."),
-    seed: int = SEED,
-    device: str = DEVICE,
     overwrite: bool = OVERWRITE,
     dry_run: bool = DRY_RUN,
 ) -> None:
@@ -72,26 +85,26 @@ def register(
     from tomostain.register.files import register_files
     from tomostain.register.hints import Hint, read_axis, read_landmarks, read_section
 
-    if init is not None and landmarks is not None:
+    if search.init is not None and search.landmarks is not None:
         raise InputError("--init and --landmarks: give only one of them")
-    if axis is not None and (init is not None or landmarks is not None):
+    if search.axis is not None and (search.init is not None or search.landmarks is not None):
         raise InputError(
             "--axis: cannot be combined with --init or --landmarks, which skip the search over all orientations"
         )
     values = file_values(config)
-    values = merged(context, values, {"seed": seed})
-    values |= ({"material": material} if material else {}) | ({"deform": True} if deform else {})
+    values = merged(context, values, {"seed": search.seed})
+    values |= ({"material": search.material} if search.material else {}) | ({"deform": True} if search.deform else {})
     settings = RegisterConfig.from_dict(values, source=str(config or "options"))
-    size = triple(voxel_um, "--voxel-um")
+    size = triple(inputs.voxel_um, "--voxel-um")
     existing(volume, "volume"), existing(slide, "slide")
-    start = read_section(init) if init else read_landmarks(landmarks) if landmarks else None
-    hint = Hint(start, read_axis(axis) if axis else None, accept)
+    start = read_section(search.init) if search.init else read_landmarks(search.landmarks) if search.landmarks else None
+    hint = Hint(start, read_axis(search.axis) if search.axis else None, search.accept)
     if dry_run:
-        for line in _plan(volume, slide, size, pixel_um, dataset, settings.max_voxels):
+        for line in _plan(volume, slide, size, inputs.pixel_um, inputs.dataset, settings.max_voxels):
             typer.echo(line)
         return
     use_threads(context)
-    show_volume(volume, size, dataset)
+    show_volume(volume, size, inputs.dataset)
     with bars(context) as progress:
         registration = register_files(
             volume,
@@ -100,10 +113,10 @@ def register(
             settings,
             hint=hint,
             voxel_um=size,
-            pixel_um=pixel_um,
-            dataset=dataset,
+            pixel_um=inputs.pixel_um,
+            dataset=inputs.dataset,
             overwrite=overwrite,
-            device=device,
+            device=search.device,
             progress=progress,
         )
     evidence = registration.evidence

@@ -7,6 +7,7 @@ from typing import cast
 import typer
 
 from tomostain.cli.common import OVERWRITE, bars, existing
+from tomostain.cli.options import option_group
 from tomostain.cli.verbs import verb
 from tomostain.errors import InputError
 
@@ -35,6 +36,29 @@ def position(text: str, option: str) -> tuple[float, float, float]:
     return z, y, x
 
 
+@option_group
+class PlaneOptions:
+    """The plane or surface."""
+
+    through: str | None = typer.Option(None, help="A point of the plane, z,y,x in µm; with --normal or --axis.")
+    normal: str | None = typer.Option(None, help="Normal direction of the plane, z,y,x.")
+    axis: str | None = typer.Option(None, help="z, y or x: the plane is perpendicular to this axis.")
+    points: Path | None = typer.Option(None, help="CSV of three or more points, with the columns z_um,y_um,x_um.")
+    curved: bool = typer.Option(
+        False, "--curved", help="Use a smooth surface through all points instead of the nearest plane."
+    )
+
+
+@option_group
+class SectionOptions:
+    """How the section is resampled."""
+
+    thickness_um: float = typer.Option(0.0, help="Thickness of the section, µm (0: one layer).")
+    pixel_um: float | None = typer.Option(None, help="Pixel size, µm (default: the smallest voxel side).")
+    blending: str = typer.Option("density", help="Mean over the thickness: of the optical density, or of the colour.")
+    ct: Path | None = typer.Option(None, help="The µCT volume that was stained: write the same section of it, too.")
+
+
 @verb(
     order=120,
     examples="""
@@ -46,19 +70,10 @@ def position(text: str, option: str) -> tuple[float, float, float]:
 )
 def section(
     context: typer.Context,
+    plane: PlaneOptions,
+    options: SectionOptions,
     path: Path = typer.Argument(help="A stained OME-Zarr."),
     out: Path = typer.Argument(help="NAME.ome.tif to write."),
-    through: str | None = typer.Option(None, help="A point of the plane, z,y,x in µm; with --normal or --axis."),
-    normal: str | None = typer.Option(None, help="Normal direction of the plane, z,y,x."),
-    axis: str | None = typer.Option(None, help="z, y or x: the plane is perpendicular to this axis."),
-    points: Path | None = typer.Option(None, help="CSV of three or more points, with the columns z_um,y_um,x_um."),
-    curved: bool = typer.Option(
-        False, "--curved", help="Use a smooth surface through all points instead of the nearest plane."
-    ),
-    thickness_um: float = typer.Option(0.0, help="Thickness of the section, µm (0: one layer)."),
-    pixel_um: float | None = typer.Option(None, help="Pixel size, µm (default: the smallest voxel side)."),
-    blending: str = typer.Option("density", help="Mean over the thickness: of the optical density, or of the colour."),
-    ct: Path | None = typer.Option(None, help="The µCT volume that was stained: write the same section of it, too."),
     overwrite: bool = OVERWRITE,
 ) -> None:
     """Cut a stained volume along any plane or curved surface and write it for QuPath: RGB OME-TIFF with pixel size.
@@ -69,26 +84,28 @@ def section(
     from tomostain.view.sections import Blending, read_points
     from tomostain.view.sections import section as cut_section
 
-    if blending not in ("density", "colour"):
-        raise InputError(f"--blending {blending}: give density or colour")
-    if (points is None) == (through is None):
+    if options.blending not in ("density", "colour"):
+        raise InputError(f"--blending {options.blending}: give density or colour")
+    if (plane.points is None) == (plane.through is None):
         raise InputError("section: give --through z,y,x with --normal or --axis, or --points FILE.csv")
-    direction = _direction(normal, axis)
-    if (through is None) != (direction is None):
+    direction = _direction(plane.normal, plane.axis)
+    if (plane.through is None) != (direction is None):
         raise InputError("section: give --through together with --normal or --axis")
     existing(path, "stained volume")
-    points_um = [position(through, "--through")] if through is not None else read_points(cast(Path, points))
+    points_um = (
+        [position(plane.through, "--through")] if plane.through is not None else read_points(cast(Path, plane.points))
+    )
     with bars(context) as progress:
         cut = cut_section(
             path,
             out,
             points_um=points_um,
             normal=direction,
-            curved=curved,
-            thickness_um=thickness_um,
-            pixel_um=pixel_um,
-            blending=cast(Blending, blending),
-            ct=ct,
+            curved=plane.curved,
+            thickness_um=options.thickness_um,
+            pixel_um=options.pixel_um,
+            blending=cast(Blending, options.blending),
+            ct=options.ct,
             overwrite=overwrite,
             progress=progress,
         )

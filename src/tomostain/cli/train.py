@@ -6,7 +6,23 @@ from typing import Any
 import typer
 
 from tomostain.cli.common import DEVICE, DRY_RUN, OVERWRITE, SEED, bars, use_threads
+from tomostain.cli.options import option_group
 from tomostain.cli.verbs import verb
+
+
+@option_group
+class TrainOptions:
+    """How the model is trained."""
+
+    recipe: str = typer.Option("paired-cyclegan-cpu", help="A name that 'tomostain recipes' lists, or a YAML file.")
+    fold: int = typer.Option(0, help="Fold for validation; -1: train on all folds.")
+    seed: int = SEED
+    device: str = DEVICE
+    resume: bool = typer.Option(False, "--resume", help="Continue RUN where it stopped; gives the same bits.")
+    max_steps: int | None = typer.Option(
+        None, min=1, help="Number of training steps (default: the epochs of the recipe)."
+    )
+    max_seconds: float | None = typer.Option(None, min=1, help="Stop after this training time, seconds.")
 
 
 @verb(
@@ -22,17 +38,9 @@ from tomostain.cli.verbs import verb
 )
 def train(
     context: typer.Context,
+    options: TrainOptions,
     dataset: Path = typer.Argument(help="A dataset made by 'tomostain prepare'."),
     run: Path = typer.Argument(help="Folder for the run."),
-    recipe: str = typer.Option("paired-cyclegan-cpu", help="A name that 'tomostain recipes' lists, or a YAML file."),
-    fold: int = typer.Option(0, help="Fold for validation; -1: train on all folds."),
-    seed: int = SEED,
-    device: str = DEVICE,
-    resume: bool = typer.Option(False, "--resume", help="Continue RUN where it stopped; gives the same bits."),
-    max_steps: int | None = typer.Option(
-        None, min=1, help="Number of training steps (default: the epochs of the recipe)."
-    ),
-    max_seconds: float | None = typer.Option(None, min=1, help="Stop after this training time, seconds."),
     overwrite: bool = OVERWRITE,
     dry_run: bool = DRY_RUN,
 ) -> None:
@@ -51,9 +59,14 @@ def train(
 
     use_threads(context)
     keep_freed_memory()
-    options: dict[str, Any] = {"recipe": recipe, "fold": None if fold < 0 else fold, "seed": seed, "device": device}
+    keywords: dict[str, Any] = {
+        "recipe": options.recipe,
+        "fold": None if options.fold < 0 else options.fold,
+        "seed": options.seed,
+        "device": options.device,
+    }
     if dry_run:
-        plan = plan_training(dataset, **options, max_steps=max_steps)
+        plan = plan_training(dataset, **keywords, max_steps=options.max_steps)
         for line in plan if is_rank_zero() else []:
             typer.echo(line)
         return
@@ -62,11 +75,11 @@ def train(
         train_model(
             dataset,
             run,
-            **options,
-            resume=resume,
+            **keywords,
+            resume=options.resume,
             overwrite=overwrite,
-            max_steps=max_steps,
-            max_seconds=max_seconds,
+            max_steps=options.max_steps,
+            max_seconds=options.max_seconds,
             progress=progress,
             should_stop=stop_requested.is_set,
         )

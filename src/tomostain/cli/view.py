@@ -6,8 +6,19 @@ from pathlib import Path
 import typer
 
 from tomostain.cli.common import OVERWRITE, bars, existing, show_volume, triple
+from tomostain.cli.options import option_group
 from tomostain.cli.verbs import verb
 from tomostain.errors import InputError
+
+
+@option_group
+class BrowserOptions:
+    """Options of the browser view."""
+
+    browser: bool = typer.Option(False, "--browser", help="Show the volume in the web browser, until Ctrl-C.")
+    ct: Path | None = typer.Option(None, help="With --browser: the µCT volume that was stained, for comparison.")
+    port: int = typer.Option(0, min=0, max=65535, help="With --browser: port on 127.0.0.1 (0: any free port).")
+    no_open: bool = typer.Option(False, "--no-open", help="With --browser: print the address, do not open the browser.")
 
 
 @verb(
@@ -21,15 +32,10 @@ from tomostain.errors import InputError
 )
 def view(
     context: typer.Context,
+    options: BrowserOptions,
     path: Path = typer.Argument(help="A stained OME-Zarr, or a µCT volume."),
     out: Path | None = typer.Option(None, help="Folder for the figures (default: PATH with '-view' appended)."),
     voxel_um: str | None = typer.Option(None, help="Voxel size, µm, where the file does not say: 5 or z,y,x."),
-    browser: bool = typer.Option(False, "--browser", help="Show the volume in the web browser, until Ctrl-C."),
-    ct: Path | None = typer.Option(None, help="With --browser: the µCT volume that was stained, for comparison."),
-    port: int = typer.Option(0, min=0, max=65535, help="With --browser: port on 127.0.0.1 (0: any free port)."),
-    no_open: bool = typer.Option(
-        False, "--no-open", help="With --browser: print the address, do not open the browser."
-    ),
     overwrite: bool = OVERWRITE,
 ) -> None:
     """Make figures of a volume: three orthogonal planes and, for a stained volume, a volume rendering.
@@ -39,12 +45,12 @@ def view(
     """
     existing(path, "file or folder")
     size = triple(voxel_um, "--voxel-um")
-    if browser:
+    if options.browser:
         if out is not None:
             raise InputError(f"--out {out}: --browser writes no figures; use only one of them")
-        _browse(context, path, ct, size, port, not no_open)
+        _browse(context, path, options.ct, size, options.port, not options.no_open)
         return
-    if ct is not None or port or no_open:
+    if options.ct is not None or options.port or options.no_open:
         raise InputError("--ct, --port and --no-open: need --browser")
     from tomostain.view import view_path
     from tomostain.view.folder import is_stained
