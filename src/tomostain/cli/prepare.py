@@ -6,7 +6,7 @@ from typing import Any
 import typer
 
 from tomostain.cli.common import OVERWRITE, SEED, bars, existing, file_values, merged
-from tomostain.cli.options import option_group
+from tomostain.cli.options import option_group, stated
 from tomostain.cli.verbs import verb
 from tomostain.errors import InputError
 
@@ -85,9 +85,7 @@ def prepare(
         names = "DIR_X DIR_Y DATASET" if images.aligned else "SPECIMENS.csv DATASET"
         raise InputError(f"prepare: {len(inputs)} paths given; expected {names}")
     values = merged(context, file_values(config), {"folds": split.folds, "seed": split.seed})
-    only_aligned = {
-        name: value for name, value in asdict(images).items() if name != "aligned" and value not in (None, False)
-    }
+    only_aligned = {name: value for name, value in stated(images).items() if name != "aligned" and value is not False}
     optional: dict[str, Any] = {
         "test_subjects": split.test_subjects.split(",") if split.test_subjects else None,
         "test_fraction": split.test_fraction,
