@@ -6,6 +6,29 @@ from importlib import import_module
 from typing import Any
 
 
+def renamed_method(name: str) -> Callable[..., Any]:
+    """Return a method that calls the method `name` of its object, with a deprecation warning.
+
+    Examples
+    --------
+    >>> class Sampler:
+    ...     def original(self, number):
+    ...         return number
+    ...     given = renamed_method("original")
+    >>> import warnings
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     Sampler().given(3), str(caught[0].message)
+    (3, 'this method of Sampler is now original')
+    """
+
+    def call(self: object, *arguments: Any, **options: Any) -> Any:
+        warnings.warn(f"this method of {type(self).__name__} is now {name}", DeprecationWarning, stacklevel=2)
+        return getattr(self, name)(*arguments, **options)
+
+    return call
+
+
 def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
     """Return a module's ``__getattr__`` that finds attributes by their older names.
 

@@ -6,6 +6,7 @@ import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -232,6 +233,9 @@ def test_older_names_of_functions_and_classes_are_found_with_a_warning():
         assert distributed.DistributedContext("cpu").leads
     with pytest.warns(DeprecationWarning, match="losses.tolerant is now shift_tolerant_l1"):
         assert losses.tolerant is losses.shift_tolerant_l1
+    sampler = Trainer(toy_recipe(terms={"l1": 1}), LoadedDataset.from_pairs([toy_pair("a", 0)]), 0, 0, "cpu").sampler
+    with pytest.warns(DeprecationWarning, match="this method of PatchSampler is now original"):
+        np.testing.assert_array_equal(sampler.given(0)[0], sampler.original(0)[0])
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = distributed.DistributedContext("cpu").nothing
 

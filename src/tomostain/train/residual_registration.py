@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tomostain.deprecation import renamed
 from tomostain.train.losses import warp
 
 _FACTORS = (16, 8, 4, 2, 1)
@@ -148,3 +149,6 @@ def _monomials(shape: tuple[int, int], like: Tensor) -> Tensor:
     rows, columns = (torch.arange(n, device=like.device, dtype=like.dtype) - (n - 1) / 2 for n in shape)
     row, column = torch.meshgrid(rows, columns, indexing="ij")
     return torch.stack([row, column, torch.ones_like(row)])
+
+
+__getattr__ = renamed(__name__, {"moved": "apply_affine"})

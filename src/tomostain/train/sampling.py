@@ -10,6 +10,7 @@ Source: Irvine et al., J. Synchrotron Rad. 2026, section 2.7.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tomostain.dataset.pair import Pair
+from tomostain.deprecation import renamed_method
 from tomostain.errors import InputError
 from tomostain.imaging.network_range import CT_BACKGROUND, CT_WINDOW, ct_to_network, histology_to_network
 from tomostain.train.augment import Augment, jitter_ct, jitter_intensity
@@ -28,6 +30,14 @@ WHITE = 255
 # Networks clip the µCT to their window. Clipped here already, it fits int16 around the middle of the window.
 _CT_MIDDLE = int(sum(CT_WINDOW) / 2)
 _CT_SCALE = 2 / (CT_WINDOW[1] - CT_WINDOW[0])  # brings it to [-1, 1]
+
+
+class CtInput(TypedDict, total=False):
+    """How networks see the µCT: keys of a recipe (`tomostain.train.recipes.Recipe`)."""
+
+    in_channels: int
+    inverted_ct: bool
+    ct_slices: int
 
 
 @dataclass(frozen=True)
@@ -69,11 +79,11 @@ class PatchSampler:
     device : torch.device or str
         Device of pairs and patches.
     in_channels : int
-        1, or 3 to repeat the grey value as the paper does.
+        1 (default), or 3 to repeat the grey value as the paper does.
     inverted_ct : bool
-        Return -x instead of x.
+        Return -x instead of x. Default: False.
     ct_slices : int
-        Neighbouring slices of µCT, as channels. If it is not 1, `in_channels` is 1.
+        Neighbouring slices of µCT, as channels. If it is not 1 (default), `in_channels` is 1.
 
     Raises
     ------
@@ -89,18 +99,17 @@ class PatchSampler:
         batch: int,
         augment: Augment,
         device: torch.device | str,
-        in_channels: int,
-        inverted_ct: bool = False,
-        ct_slices: int = 1,
+        **ct_input: Unpack[CtInput],
     ) -> None:
         if not pairs:
             raise InputError(
                 "no pairs for training; add pairs to the dataset, or choose another `fold`", parameter="fold"
             )
         self.patch_px, self.batch, self.augment, self.device = patch_px, batch, augment, torch.device(device)
-        self.in_channels, self.inverted_ct, self.ct_slices = in_channels, inverted_ct, ct_slices
+        self.in_channels = ct_input.get("in_channels", 1)
+        self.inverted_ct, self.ct_slices = ct_input.get("inverted_ct", False), ct_input.get("ct_slices", 1)
         self.ids = tuple(pair.id for pair in pairs)
-        self._originals = [[part.to(self.device) for part in _compact(pair, ct_slices)] for pair in pairs]
+        self._originals = [[part.to(self.device) for part in _compact(pair, self.ct_slices)] for pair in pairs]
         self._images = list(self._originals)
         self._areas = [integral(pair.mask) for pair in pairs]
 
@@ -144,6 +153,8 @@ class PatchSampler:
         self._images[number] = [ct, moved, inside.to(torch.uint8)]
         self._areas[number] = integral(inside[0].cpu().numpy())
 
+    given, lay = renamed_method("original"), renamed_method("set_alignment")
+
     def draw(self, generator: torch.Generator) -> Batch:
         """Draw a batch.
 
@@ -186,10 +197,8 @@ def patch_at(
     column: int,
     patch_px: int,
     *,
-    in_channels: int = 1,
-    inverted_ct: bool = False,
-    ct_slices: int = 1,
     device: torch.device | str = "cpu",
+    **ct_input: Unpack[CtInput],
 ) -> Batch:
     """Cut one patch at a position, without augmentation, for validation and sample images.
 
@@ -209,10 +218,12 @@ def patch_at(
     Batch
         One patch with the exact values of the pixels.
     """
+    ct_slices = ct_input.get("ct_slices", 1)
     window = torch.empty(1, ct_slices + 4, patch_px, patch_px, device=device)
     _cut_into(window[0], [part.to(device) for part in _compact(pair, ct_slices)], [row, column])
     x, y, mask = network_scale(window)
-    return Batch(_for_network(x, in_channels, inverted_ct), y, mask, (pair.id,))
+    x = _for_network(x, ct_input.get("in_channels", 1), ct_input.get("inverted_ct", False))
+    return Batch(x, y, mask, (pair.id,))
 
 
 def _compact(pair: Pair, ct_slices: int = 1) -> tuple[Tensor, Tensor, Tensor]:

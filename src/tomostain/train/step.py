@@ -7,6 +7,8 @@ from typing import Protocol, cast
 
 from torch import Tensor, nn
 
+from tomostain.deprecation import renamed_method
+
 
 class _Judge(Protocol):
     """A discriminator as a loss uses it."""
@@ -171,6 +173,8 @@ class Step:
         for name in [name for name in self.__dict__ if isinstance(getattr(Step, name, None), cached_property)]:
             del self.__dict__[name]
         self.__dict__.update(fakes)
+
+    let_go = renamed_method("keep_fakes_only")
 
     def _judged(self, image: Tensor) -> list[Tensor]:
         judge = cast(_Judge, self.networks.d_y)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tomostain.dataset.dataset import Dataset
+from tomostain.deprecation import renamed_method
 from tomostain.errors import InputError
 from tomostain.imaging.network_range import ct_to_network
 from tomostain.tiling.blend import blend_tiles
@@ -138,6 +139,8 @@ class Trainer:
         """Resample the histology of each pair by the affines of `state`."""
         for number, affine in enumerate(self.state.affines):
             self.sampler.set_alignment(number, affine)
+
+    realign, lay_pairs = renamed_method("register_pairs"), renamed_method("apply_affines")
 
     @torch.no_grad()
     @uncompiled()
