@@ -83,7 +83,7 @@ def test_drawn_tilt_and_offset_stay_small_and_follow_the_seed():
         ({"voxel_um": 0}, "voxel_um = 0: .*greater than or equal to 0.2"),
         ({"pixel_um": -5}, "pixel_um = -5"),
         ({"shape": [4, 64, 64]}, r"shape\.0 = 4: .*greater than or equal to 8"),
-        ({"shape": [4000, 4000, 4000]}, "64.0 billion voxels; a phantom is grown in memory"),
+        ({"shape": [4000, 4000, 4000]}, "64.0 billion voxels; a phantom is made in memory"),
         ({"weeks": 6}, "weeks = 6: .*4, 8 or 12"),
         ({"seed": -1}, "seed = -1"),
         ({"orientation": "sideways"}, "orientation = 'sideways'.*'random', 'upright' or 'lying'"),

@@ -1,4 +1,4 @@
-"""A specimen whose truth is known, at any resolution; its µCT volume and its slide (paper sections 2.1, 2.2)."""
+"""Synthetic specimens with known truth at any resolution, their µCT volumes and slides (paper sections 2.1, 2.2)."""
 
 from tomostain.phantom.anatomy import Anatomy, grow_anatomy
 from tomostain.phantom.config import HistologyConfig, LaboratoryConfig, PhantomConfig, TomographyConfig

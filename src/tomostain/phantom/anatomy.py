@@ -1,4 +1,4 @@
-"""The specimen as a function of position: what tissue lies where, at any resolution."""
+"""The data of a specimen, drawn from its seed. `sample_tissue` evaluates it at points."""
 
 from dataclasses import dataclass
 
@@ -13,9 +13,9 @@ from tomostain.phantom.screw import Layer
 
 @dataclass(frozen=True)
 class Anatomy:
-    """A specimen: all that was drawn from the seed. Made by `grow_anatomy`.
+    """Everything that was drawn from the seed of a specimen. Made by `grow_anatomy`.
 
-    Specimen coordinates are (z, y, x) µm about the screw's centre with its axis along z, its head at -z.
+    Specimen coordinates are (z, y, x), µm, relative to the centre of the screw. Its axis is along z, its head at -z.
     """
 
     config: PhantomConfig
@@ -32,12 +32,12 @@ class Anatomy:
 def grow_anatomy(config: PhantomConfig) -> Anatomy:
     """Grow a specimen from its seed.
 
-    The same seed gives the same bone around any material, so that materials can be compared.
+    The same seed gives the same bone around each material, so that materials can be compared.
 
     Parameters
     ----------
     config : PhantomConfig
-        Seed, material, weeks, orientation and the volume's size are used.
+        Seed, material, weeks, orientation and size of the volume are used.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The bone the screw stands in: a tube of cortex, trabeculae inside, osteons, lamellae and lacunae within."""
+"""The bone around the screw: a tube of cortex, trabeculae in it, and osteons, lamellae and lacunae."""
 
 import math
 from dataclasses import dataclass
@@ -9,28 +9,28 @@ from scipy import ndimage
 
 from tomostain.phantom.noise import Cells, Float32, Lattice, dot
 
-# Diameters of canals lie within 20–60 µm with what the waviness of the canals adds and takes away.
+# Diameters of canals are 20 to 60 µm, including the effect of their waviness.
 CANAL_RADIUS_UM = (13.0, 25.0)
 OSTEON_RADIUS_UM = (60.0, 115.0)
 VOLKMANN_RADIUS_UM = (12.0, 17.0)
 LAMELLA_UM = 9.0
-# Semi-axes of lacunae: with them no lacuna is shorter than 5 or longer than 15 µm.
+# Semi-axes of lacunae, for lengths of 5 to 15 µm.
 LACUNA_SEMI_UM = ((5.2, 6.8), (3.0, 4.0), (2.5, 3.0))
 LACUNA_CELL_UM, WOVEN_LACUNA_CELL_UM = 30.0, 26.0
 
 
 @dataclass(frozen=True)
 class Tibia:
-    """The outer form of the bone: an elliptic tube across the screw.
+    """The outer shape of the bone: an elliptic tube across the screw.
 
     Attributes
     ----------
     axis : ndarray of float32, shape (3,)
-        Unit vector (z, y, x) along the bone; canals prefer it.
+        Unit vector (z, y, x) along the bone, the main direction of canals.
     radius_um : tuple of float
-        Half the width across the screw and half the height along it, µm.
+        Half the width across the screw, and half the height along it, µm.
     top_um : float
-        Where the bone's surface meets the screw's axis (z), µm.
+        Intersection of the surface of the bone with the axis of the screw (z), µm.
     thickness_um : float
         Mean thickness of the cortex, µm.
     """
@@ -42,7 +42,7 @@ class Tibia:
 
     @classmethod
     def grow(cls, rng: np.random.Generator) -> "Tibia":
-        """Draw a rat's tibia: cortex of 0.6 to 0.95 mm, curved."""
+        """Draw the tibia of a rat, with a curved cortex of 0.6 to 0.95 mm."""
         angle = rng.uniform(0, 2 * math.pi)
         axis = np.array([0.0, math.cos(angle), math.sin(angle)], dtype=np.float32)
         radius = (float(rng.uniform(3300, 4000)), float(rng.uniform(2400, 2700)))
@@ -50,13 +50,13 @@ class Tibia:
 
     @property
     def across(self) -> Float32:
-        """Unit vector across the bone and the screw's axis."""
+        """Unit vector across the bone and the axis of the screw."""
         return np.array([0.0, -self.axis[2], self.axis[1]], dtype=np.float32)
 
     def depth(self, points_um: Float32) -> tuple[Float32, Float32]:
-        """Return the depth below the bone's surface, µm, and the unit normal (pointing inwards).
+        """Return the depth below the surface of the bone, µm, and the inward unit normal.
 
-        The depth is the first-order distance to the ellipse: exact on the surface, close to it in the cortex.
+        The depth is the first-order distance to the ellipse: exact on the surface, and accurate in the cortex.
 
         Parameters
         ----------
@@ -79,23 +79,23 @@ class Tibia:
 
 
 def grow_trabeculae(rng: np.random.Generator, *, nodes: int = 88, cells: int = 8) -> Lattice:
-    """Grow one repeat of trabecular architecture: the edges and some of the walls of a foam.
+    """Make one period of trabecular architecture: the edges and some of the walls of a foam.
 
-    Edges are rods, walls are plates; holes eaten into the walls leave the perforated plates and struts, with three
-    to a node, that slices of trabecular bone show.
+    Edges are rods and walls are plates. Holes in the walls give perforated plates, and struts that meet in threes, as
+    in slices of trabecular bone.
 
     Parameters
     ----------
     rng : numpy.random.Generator
-        Source of all numbers.
+        Random numbers.
     nodes, cells : int
-        Nodes and foam cells along a side.
+        Nodes, and cells of the foam, along a side.
 
     Returns
     -------
     Lattice
-        Channels: distance-like level (µm, small within bone), and its gradient (z, y, x). It knows no direction;
-        whoever samples it stretches the space.
+        Channels: a level similar to a distance (µm, small within bone), and its gradient (z, y, x). It is isotropic.
+        The caller may stretch the coordinates.
     """
     cell_um = 400.0
     foam = Cells.random(rng, (cells, cells, cells), cell_um)
@@ -121,13 +121,13 @@ class Microstructure:
     Attributes
     ----------
     tibia : Tibia
-        Gives the directions.
+        Defines the directions.
     osteons : Cells
-        Points across the bone; extras: whether there is a canal, its radius, the osteon's radius, its mineral.
+        Points across the bone. Extras: whether there is a canal, radius of the canal, radius and mineral of the osteon.
     volkmann : Cells
-        Points along and around the bone, of the canals that join the others; extras: whether, radius.
+        Points along and around the bone, of the canals that connect osteons. Extras: whether there is one, radius.
     lacunae, woven_lacunae : Cells
-        Points in space; extras: whether, and three for the semi-axes.
+        Points in space. Extras: whether there is one, and three for the semi-axes.
     """
 
     tibia: Tibia
@@ -148,18 +148,19 @@ class Microstructure:
         )
 
     def osteon(self, points_um: Float32) -> dict[str, Float32]:
-        """Find each point's osteon.
+        """Find the osteon of each point.
 
         Parameters
         ----------
         points_um : ndarray of float32, shape (n, 3)
-            Positions in the cortex (already warped, which makes the canals wavy), µm.
+            Positions in the cortex, µm, after the warp that makes canals wavy.
 
         Returns
         -------
         dict of ndarray of float32, shape (n,), and ``normal`` (n, 3)
-            ``radius`` from the canal's axis, ``relative`` to the osteon's own radius (beyond 1: outside), ``canal``
-            (the canal's radius; 0: none), ``mineral`` (0 to 1, the osteon's age), ``normal`` away from the axis.
+            ``radius``: distance from the canal axis. ``relative``: the same, relative to the radius of its osteon
+            (above 1: outside). ``canal``: radius of the canal. ``mineral``: 0 to 1, increases with the age of the
+            osteon. ``normal``: unit vector away from the axis.
         """
         across, axis_z = self.tibia.across, np.array([1.0, 0.0, 0.0], dtype=np.float32)
         plane = np.stack([points_um[:, 0], dot(points_um, across)], axis=1)
@@ -183,17 +184,17 @@ class Microstructure:
         return {"radius": radius, "relative": best, "canal": canal, "mineral": extras[:, 3], "normal": normal}
 
     def in_volkmann(self, points_um: Float32) -> NDArray[np.bool_]:
-        """Return whether points (n, 3) lie in one of the canals that run inwards and join the others."""
+        """Return whether points (n, 3) lie in a Volkmann canal, which runs inwards and connects osteons."""
         wide, high = self.tibia.radius_um
         v = dot(points_um, self.tibia.across)
         w = points_um[:, 0] - np.float32(self.tibia.top_um + high)
         around = np.arctan2(v, -w) * np.float32((wide + high) / 2)
-        vectors, rows = self.volkmann.own(np.stack([dot(points_um, self.tibia.axis), around], axis=1))
+        vectors, rows = self.volkmann.in_same_cell(np.stack([dot(points_um, self.tibia.axis), around], axis=1))
         radius = VOLKMANN_RADIUS_UM[0] + (VOLKMANN_RADIUS_UM[1] - VOLKMANN_RADIUS_UM[0]) * rows[:, 1]
         return np.asarray((rows[:, 0] < 0.7) & (np.hypot(vectors[:, 0], vectors[:, 1]) < radius))
 
     def in_lacuna(self, points_um: Float32, normal: Float32, woven: bool = False) -> NDArray[np.bool_]:
-        """Return whether points lie in a lacuna: an ellipsoid flat along the lamellae and long along the bone.
+        """Return whether points lie in a lacuna: an ellipsoid that is flat across the lamellae and long along the bone.
 
         Parameters
         ----------
@@ -201,13 +202,13 @@ class Microstructure:
         normal : ndarray of float32, shape (n, 3)
             Unit normal of the lamellae at each point.
         woven : bool
-            In woven bone lacunae are denser and round.
+            Whether the bone is woven. There lacunae are denser and rounder.
 
         Returns
         -------
         ndarray of bool, shape (n,)
         """
-        vector, extras = (self.woven_lacunae if woven else self.lacunae).own(points_um)
+        vector, extras = (self.woven_lacunae if woven else self.lacunae).in_same_cell(points_um)
         semi = [low + (high - low) * extras[:, 1 + k] for k, (low, high) in enumerate(LACUNA_SEMI_UM)]
         if woven:
             semi[1], semi[2] = 0.8 * semi[0], 0.65 * semi[0]

@@ -1,4 +1,4 @@
-"""What a phantom specimen is: material, healing time, sizes, orientation, and what the two methods do to it."""
+"""Options of a phantom: specimen, tomography, histology and laboratory."""
 
 from typing import Annotated, Literal, Self
 
@@ -8,29 +8,29 @@ from tomostain.config import Config
 
 Material = Literal["Mg-5Gd", "Mg-10Gd", "Ti", "PEEK"]
 Side = Annotated[int, Field(ge=8, le=4096)]
-# A slide or volume coarser than the thread's pitch shows no screw; below 0.2 µm there is nothing left to see.
+# Pixels larger than the pitch of the thread show no screw. Below 0.2 µm there is no further structure.
 Step = Annotated[float, Field(ge=0.2, le=400.0)]
 
 
 class TomographyConfig(Config):
-    """What the instrument does.
+    """Options of the simulated tomography.
 
     Attributes
     ----------
     energy_kev : float
-        Of the beam; the paper's were 25 to 45 keV.
+        Photon energy, keV. The paper used 25 to 45 keV.
     samples : int
-        Points a voxel's side at which the specimen is looked at; their mean is the partial volume.
+        Sampling points per side of a voxel. Their mean is the partial volume.
     blur : float
-        σ of the point spread, voxels.
+        Standard deviation of the point spread function, voxels.
     fringe : float
-        Strength of the phase fringe at edges, in units of the Laplacian.
+        Strength of the phase fringes at edges, in units of the Laplacian.
     noise : float
-        σ of the noise behind an empty specimen, as a fraction of the attenuation of dense bone.
+        Standard deviation of the noise without a specimen, as a fraction of the attenuation of dense bone.
     rings, streaks : float
-        Size of rings and of metal streaks, as a fraction of the attenuation of dense bone.
+        Strength of rings and of metal streaks, as a fraction of the attenuation of dense bone.
     bone_grey, background_grey : float or None
-        Where dense bone and air lie in the 16-bit grey scale; drawn for every scan if None.
+        Grey values of dense bone and air in the 16-bit scale. None: drawn from the seed.
     """
 
     energy_kev: float = Field(default=35.0, ge=10.0, le=100.0)
@@ -45,14 +45,14 @@ class TomographyConfig(Config):
 
 
 class HistologyConfig(Config):
-    """What the stained section is.
+    """Options of the stained section.
 
     Attributes
     ----------
     thickness_um : float
         Thickness of the ground section, µm (paper section 2.1: about 40).
     samples : int
-        Points through the thickness, spread over the pixel's area too, whose absorbances are added.
+        Sampling points through the thickness, spread over the area of the pixel. Their absorbances are added.
     """
 
     thickness_um: float = Field(default=40.0, gt=0.0, le=500.0)
@@ -60,26 +60,26 @@ class HistologyConfig(Config):
 
 
 class LaboratoryConfig(Config):
-    """What the laboratory does.
+    """Imperfections that preparation and imaging add to a section.
 
     Attributes
     ----------
     strain : float or None
-        Largest non-uniform scale and shear; by the stain if None (0.8 %, H&E 3.5 %).
+        Largest non-uniform scale and shear. None: by the stain (0.8 %, H&E 3.5 %).
     soft_shift_um : float
-        How far soft tissue has shifted, µm (largest).
+        Largest displacement of soft tissue, µm.
     cracks, spills, missing : int
-        Cracks, drops of stain and pieces of bone lost.
+        Number of cracks, of drops of stain, and of missing pieces of bone.
     saw_marks, illumination, white_balance, grain : float
-        Relative size of one-directional striations, of uneven light, of a colour cast and of the camera's noise.
+        Relative strength of striations in one direction, of uneven light, of a colour cast, and of camera noise.
     field_of_view : float
-        Part of the slide's sides that was imaged, 0.2 to 1.
+        Fraction of the sides of the slide that was imaged, 0.2 to 1.
     turn_deg : float
-        How far the section is turned on the glass, degrees.
+        Rotation of the section on the glass, degrees.
     mirrored : bool
-        The section lies face down: rows run the other way along the columns.
+        The section lies face down: the columns are reversed.
     lost, misstained : float
-        Part of the section's tissue that broke off, and part whose stain failed, each on one side of it.
+        Fraction of the tissue that broke off, and fraction that was stained wrongly, each on one side.
     """
 
     strain: float | None = Field(default=None, ge=0.0, le=0.1)
@@ -99,7 +99,7 @@ class LaboratoryConfig(Config):
 
     @classmethod
     def perfect(cls) -> "LaboratoryConfig":
-        """Return a laboratory that does nothing to the section."""
+        """Return options without any imperfection."""
         off = dict.fromkeys(("soft_shift_um", "cracks", "spills", "missing", "saw_marks", "illumination"), 0)
         return cls.from_dict({"strain": 0.0, "white_balance": 0.0, "grain": 0.0, **off})
 
@@ -110,31 +110,28 @@ class PhantomConfig(Config):
     Attributes
     ----------
     seed : int
-        The specimen: the same seed grows the same bits.
+        Seed of the specimen. The same seed gives the same bits.
     material : {"Mg-5Gd", "Mg-10Gd", "Ti", "PEEK"}
-        Of the screw. Only magnesium degrades.
+        Material of the screw. Only magnesium degrades.
     weeks : {4, 8, 12}
-        Healing time.
+        Healing time, weeks.
     stain : {"toluidine-blue", "h&e"}
-        Of the slide.
+        Stain of the slide.
     shape : tuple of int
-        Voxels of the µCT volume (z, y, x), 8 to 4096 a side.
+        Voxels of the µCT volume (z, y, x), 8 to 4096 per side.
     voxel_um : float
         Voxel size of the µCT, µm.
     pixel_um : float
         Pixel size of the slide, µm.
     orientation : {"random", "upright", "lying"}
-        How the specimen stands: anyhow (as in the paper, by the seed), with the screw along z, or along y.
+        Orientation of the specimen: random (as in the paper, by the seed), with the screw along z, or along y.
     section_tilt_deg : float, optional
-        Angle between the saw cut and the screw's axis, degrees; by the seed (at most 3) if None.
+        Angle between the section and the axis of the screw, degrees. None: by the seed (at most 3).
     section_offset_um : float, optional
-        Distance of the saw cut from the screw's centre, µm; by the seed (at most 150) if None.
+        Distance of the section from the centre of the screw, µm. None: by the seed (at most 150).
     tomography : TomographyConfig
-        What the instrument does.
     histology : HistologyConfig
-        What the stained section is.
     laboratory : LaboratoryConfig
-        What the laboratory does to the section.
     """
 
     seed: int = Field(default=0, ge=0)
@@ -157,12 +154,12 @@ class PhantomConfig(Config):
         if voxels > 2**31:
             raise ValueError(
                 f"shape {'x'.join(map(str, self.shape))} is {voxels / 1e9:.1f} billion voxels; "
-                "a phantom is grown in memory, take at most 2.1 billion (1290 a side)"
+                "a phantom is made in memory; set `shape` to at most 2.1 billion voxels (1290 per side)"
             )
         return self
 
     @property
     def field_um(self) -> tuple[float, float, float]:
-        """Length of the volume's sides (z, y, x), µm, from the first voxel's centre to the last one's."""
+        """Lengths of the sides of the volume (z, y, x), µm, between the centres of the first and the last voxel."""
         z, y, x = ((side - 1) * self.voxel_um for side in self.shape)
         return z, y, x

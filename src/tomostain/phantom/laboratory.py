@@ -1,7 +1,8 @@
-"""What the laboratory does to a section before it is a slide (paper sections 2.1, 2.3, 3): one function each.
+"""Imperfections of preparation and imaging (paper sections 2.1, 2.3, 3), one function each.
 
-Geometry (affine, soft tissue that has shifted) acts where the section is looked at, so nothing is interpolated twice;
-damage and light act on the picture. All of it is seeded, switched off by a 0, and returned as truth.
+Geometry (affine, displacement of soft tissue) changes the positions at which the specimen is sampled, so nothing is
+interpolated twice. Damage and light change the image. Every imperfection depends on the seed, is switched off by 0, and
+is returned as truth.
 """
 
 from dataclasses import dataclass
@@ -19,31 +20,31 @@ from tomostain.phantom.tissue import Label
 
 Float32 = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-# Largest strain that sectioning leaves, by stain (paper section 2.3: below 1 %; H&E up to 3 to 4 %).
+# Largest strain of each stain that sectioning leaves (paper section 2.3: below 1 %; H&E up to 3 to 4 %).
 STRAIN = {"toluidine-blue": 0.008, "h&e": 0.035}
-# The field by which soft tissue shifts is drawn on a grid of this step.
+# The displacement of soft tissue is drawn on a grid with this step.
 SHIFT_STEP_UM = 50.0
 SOFT = (Label.SOFT, Label.MARROW, Label.ADIPOCYTE, Label.AIR)
 
 
 @dataclass(frozen=True)
 class Slide:
-    """A slide and what was done to it.
+    """A slide and its truth.
 
     Attributes
     ----------
     rgb : ndarray of uint8, shape (rows, columns, 3)
-        What the microscope shows.
+        The image of the microscope.
     ideal : ndarray of uint8, shape (rows, columns, 3)
-        The same section without damage, evenly lit.
+        The same section without damage, and evenly lit.
     labels : ndarray of uint8, shape (rows, columns)
         `Label` under each slide pixel.
     section : Section
-        Where it lies, with the true `slide_to_section`.
+        The true plane, with the true `slide_to_section`.
     shift_um : ndarray of float32, shape (rows, columns, 2)
-        How far what is seen at a pixel has shifted in the section, (row, column) µm.
+        Displacement of the tissue at each pixel in the section (row, column), µm.
     damaged : ndarray of bool, shape (rows, columns)
-        Cracks, spills and missing pieces.
+        Pixels of cracks, spills and missing pieces.
     """
 
     rgb: NDArray[np.uint8]
@@ -55,14 +56,14 @@ class Slide:
 
 
 def make_slide(anatomy: Anatomy, section: Section, shape: tuple[int, int]) -> Slide:
-    """Cut, stain and image a section as a laboratory does.
+    """Simulate cutting, staining and imaging of a section.
 
     Parameters
     ----------
     anatomy : Anatomy
-        Its configuration names stain, pixel size and imperfections.
+        Its configuration contains stain, pixel size and imperfections.
     section : Section
-        The plane; its affine is replaced.
+        The plane. Its affine is replaced.
     shape : tuple of int
         (rows, columns) of the whole slide.
 
@@ -95,7 +96,7 @@ def make_slide(anatomy: Anatomy, section: Section, shape: tuple[int, int]) -> Sl
 def crop(
     shape: tuple[int, int], pixel_um: float, part: float, rng: np.random.Generator
 ) -> tuple[tuple[int, int], NDArray[np.float64]]:
-    """Return shape and upper left corner (µm in the section) of a field of view of `part` of the sides."""
+    """Return shape and upper left corner (µm in the section) of a field of view with a fraction `part` of the sides."""
     small = (max(1, round(shape[0] * part)), max(1, round(shape[1] * part)))
     room = (np.array(shape) - small) * pixel_um
     return small, rng.uniform(0, 1, 2) * room
@@ -104,7 +105,7 @@ def crop(
 def draw_affine(
     shape: tuple[int, int], pixel_um: float, strain: float, corner_um: NDArray[np.float64], rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Draw `slide_to_section`: scales and shear of at most `strain` about the slide's centre, shape (2, 3)."""
+    """Draw `slide_to_section`: scales and shear of at most `strain` around the centre of the slide, shape (2, 3)."""
     scale_row, scale_column, shear = rng.uniform(-strain, strain, 3)
     linear = np.array([[1 + scale_row, shear], [0.0, 1 + scale_column]])
     centre = (np.array(shape) - 1) / 2 * pixel_um
@@ -114,7 +115,7 @@ def draw_affine(
 def lay_on_glass(
     affine: NDArray[np.float64], shape: tuple[int, int], pixel_um: float, turn_deg: float, mirrored: bool
 ) -> NDArray[np.float64]:
-    """Return `slide_to_section` (2, 3) of a section that was turned, and perhaps laid face down, about its middle."""
+    """Return `slide_to_section` (2, 3) after rotation, and mirroring if `mirrored`, around the centre of the slide."""
     angle = np.radians(turn_deg)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     turn = turn @ np.diag([1.0, -1.0 if mirrored else 1.0])
@@ -124,27 +125,27 @@ def lay_on_glass(
 
 
 def soft_shift(
-    anatomy: Anatomy, section: Section, where_um: NDArray[np.float64], most_um: float, rng: np.random.Generator
+    anatomy: Anatomy, section: Section, where_um: NDArray[np.float64], max_um: float, rng: np.random.Generator
 ) -> Float32:
-    """Return how far soft tissue has shifted, (rows, columns, 2) µm: smooth, at most `most_um`, fading to 0 at bone."""
+    """Return a smooth displacement of soft tissue, (rows, columns, 2) µm: at most `max_um`, and 0 at bone."""
     shape = where_um.shape[:2]
     shift = np.zeros((*shape, 2), np.float32)
-    if not most_um:
+    if not max_um:
         return shift
     pixel_um = anatomy.config.pixel_um
     labels = sample_tissue_in_volume(anatomy, section.to_volume_um(where_um), finest_um=pixel_um).label
-    # Bone, layer and screw are rigid; soft tissue moves more the farther it is from them.
+    # Bone, layer and screw are rigid. The displacement of soft tissue increases with the distance from them.
     distance_um = ndimage.distance_transform_edt(np.isin(labels, SOFT)) * pixel_um
     freedom = np.clip(distance_um / 150.0, 0, 1)
     coarse = tuple(max(2, round(side * pixel_um / SHIFT_STEP_UM)) for side in shape)
     sigma = 400.0 / SHIFT_STEP_UM
     smooth = [ndimage.gaussian_filter(rng.standard_normal(coarse), sigma, mode="nearest") for _ in range(2)]
-    # The length of the shift is bounded, not each of its components.
+    # The length of the displacement is bounded, not each component.
     longest = max(np.hypot(*smooth).max(), 1e-12)
     for axis in (0, 1):
         field = ndimage.zoom(smooth[axis] / longest, np.array(shape) / coarse, order=1, grid_mode=True, mode="nearest")
-        # Never as far as the bone, which would be drawn twice.
-        shift[..., axis] = np.clip(field * freedom * most_um, -0.6 * distance_um, 0.6 * distance_um)
+        # Less than the distance to the bone, which would otherwise appear twice.
+        shift[..., axis] = np.clip(field * freedom * max_um, -0.6 * distance_um, 0.6 * distance_um)
     return shift
 
 
@@ -155,18 +156,18 @@ def damage(
     config: LaboratoryConfig,
     rng: np.random.Generator,
 ) -> tuple[Float32, Mask]:
-    """Return the transmission with saw marks, cracks, spills and missing pieces, and where the last three are."""
+    """Return the transmission with saw marks, cracks, spills and missing pieces, and a mask of the last three."""
     picture = transmission.copy()
     damaged = np.zeros(labels.shape, bool)
     if config.saw_marks:
         picture *= saw_marks(labels.shape, pixel_um, config.saw_marks, rng)[..., None]
     bone = np.isin(labels, (Label.BONE, Label.WOVEN, Label.LACUNA, Label.CANAL))
     for _ in range(config.cracks):
-        where = crack(labels.shape, pixel_um, rng) & bone
-        picture[where] = picture[where] ** 0.25
-        damaged |= where
+        region = crack(labels.shape, pixel_um, rng) & bone
+        picture[region] = picture[region] ** 0.25
+        damaged |= region
     for _ in range(config.missing):
-        where = blob(labels.shape, 250.0 / pixel_um, rng, _any_of(bone, rng)) & (labels != Label.SCREW)
+        where = blob(labels.shape, 250.0 / pixel_um, rng, _random_pixel(bone, rng)) & (labels != Label.SCREW)
         picture[where] = 1.0
         damaged |= where
     for _ in range(config.spills):
@@ -181,14 +182,14 @@ def damage(
         damaged |= where & tissue
     if config.misstained:
         where = one_side(tissue, config.misstained, pixel_um, rng) & tissue
-        # The dye has not told the tissues apart: nearly one colour.
+        # The stain did not distinguish tissues: the region has nearly one colour.
         picture[where] = 0.25 * picture[where] + 0.75 * np.median(picture[where], axis=0) if where.any() else 0
         damaged |= where
     return picture.astype(np.float32), damaged
 
 
 def one_side(tissue: Mask, part: float, pixel_um: float, rng: np.random.Generator) -> Mask:
-    """Return one side of the image beyond a wavy line that leaves `part` of the tissue on it."""
+    """Return the side of a wavy line that contains a fraction `part` of the tissue."""
     angle, phase = rng.uniform(0, 2 * np.pi, 2)
     where = grid_um(tissue.shape, pixel_um)
     across = where @ np.array([np.cos(angle), np.sin(angle)])
@@ -200,7 +201,7 @@ def one_side(tissue: Mask, part: float, pixel_um: float, rng: np.random.Generato
 
 
 def saw_marks(shape: tuple[int, int], pixel_um: float, size: float, rng: np.random.Generator) -> Float32:
-    """Return one-directional striations: factors about 1, constant along the saw, σ `size` across it."""
+    """Return striations in one direction: factors around 1 whose standard deviation is `size`."""
     angle = rng.uniform(0, np.pi)
     where = grid_um(shape, pixel_um) @ np.array([np.cos(angle), np.sin(angle)])
     across = (where - where.min()) / pixel_um
@@ -210,7 +211,7 @@ def saw_marks(shape: tuple[int, int], pixel_um: float, size: float, rng: np.rand
 
 
 def crack(shape: tuple[int, int], pixel_um: float, rng: np.random.Generator) -> Mask:
-    """Return a thin wandering line, about 12 µm wide and 0.4 to 1.5 mm long."""
+    """Return a thin irregular line, about 12 µm wide and 0.4 to 1.5 mm long."""
     steps = int(rng.uniform(400, 1500) / pixel_um * 2)
     heading = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, 0.12, steps))
     path = rng.uniform(0, 1, 2) * shape + np.cumsum(0.5 * np.stack([np.sin(heading), np.cos(heading)], -1), axis=0)
@@ -222,7 +223,7 @@ def crack(shape: tuple[int, int], pixel_um: float, rng: np.random.Generator) -> 
 
 
 def blob(shape: tuple[int, int], radius_px: float, rng: np.random.Generator, centre: tuple[int, int] | None) -> Mask:
-    """Return an irregular round spot, at `centre` or anywhere."""
+    """Return an irregular round spot at `centre`, or at a random position if it is None."""
     middle = rng.uniform(0, 1, 2) * shape if centre is None else np.array(centre, float)
     rows, columns = np.arange(shape[0])[:, None] - middle[0], np.arange(shape[1])[None, :] - middle[1]
     angle, radius = np.arctan2(rows, columns), np.hypot(rows, columns)
@@ -232,17 +233,17 @@ def blob(shape: tuple[int, int], radius_px: float, rng: np.random.Generator, cen
     return np.asarray(radius < radius_px * edge)
 
 
-def _any_of(mask: Mask, rng: np.random.Generator) -> tuple[int, int] | None:
-    """Return one pixel of a mask, None if it is empty."""
-    found = np.flatnonzero(mask)
-    if not len(found):
+def _random_pixel(mask: Mask, rng: np.random.Generator) -> tuple[int, int] | None:
+    """Return a random pixel of a mask, or None if it is empty."""
+    pixels = np.flatnonzero(mask)
+    if not len(pixels):
         return None
-    row, column = np.unravel_index(rng.choice(found), mask.shape)
+    row, column = np.unravel_index(rng.choice(pixels), mask.shape)
     return int(row), int(column)
 
 
 def develop(transmission: Float32, config: LaboratoryConfig, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Return the camera's picture: uneven light, colour cast, grain; the empty slide is near white."""
+    """Return the camera image with uneven light, colour cast and grain. Empty glass is nearly white."""
     rows, columns = (np.linspace(-1, 1, side) for side in transmission.shape[:2])
     light = np.ones(transmission.shape[:2])
     if config.illumination:

@@ -1,7 +1,7 @@
-"""X-ray attenuation of what a specimen is made of, from tabulated cross-sections (xraydb: Elam, Ravel & Sieber 2002).
+"""X-ray attenuation of the materials of a specimen, from tabulated cross-sections (xraydb: Elam, Ravel & Sieber 2002).
 
-After critical-point drying (paper section 2.1) soft tissue is a light scaffold: the densities below are what is left,
-chosen such that soft tissue shows faintly in the µCT and fat hardly at all.
+After critical-point drying (paper section 2.1) soft tissue is a light scaffold. The densities below were chosen such
+that soft tissue has low contrast in the µCT, and fat almost none.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tomostain.phantom.tissue import Label, Tissue
 
-# Mass fractions of metals and densities, g/cm³ (Mg-Gd by the rule of mixtures from 1.74 and 7.90).
+# Mass fractions and densities of metals, g/cm³ (Mg-Gd: rule of mixtures from 1.74 and 7.90).
 METALS: dict[str, tuple[dict[str, float], float]] = {
     "Mg-5Gd": ({"Mg": 0.95, "Gd": 0.05}, 1.81),
     "Mg-10Gd": ({"Mg": 0.90, "Gd": 0.10}, 1.89),
@@ -43,7 +43,7 @@ class Attenuation:
     by_fibre: NDArray[np.float32]
 
     def of(self, tissue: Tissue) -> NDArray[np.float32]:
-        """Return the attenuation of tissue, 1/cm, in the tissue's shape."""
+        """Return the attenuation of tissue, 1/cm, as an array of the same shape."""
         mu = self.constant[tissue.label]
         mu += self.by_mineral[tissue.label] * tissue.mineral
         mu += self.by_fibre[tissue.label] * tissue.fibre
@@ -55,7 +55,7 @@ class Attenuation:
 
     @property
     def bone(self) -> float:
-        """Attenuation of mature bone with 70 % of the densest bone's mineral, 1/cm."""
+        """Attenuation of mature bone with 70 % of the mineral of the densest bone, 1/cm."""
         return self.at(Label.BONE, 0.7)
 
 
@@ -67,7 +67,7 @@ def attenuation_table(energy_kev: float, material: str) -> Attenuation:
     ----------
     energy_kev : float
     material : {"Mg-5Gd", "Mg-10Gd", "Ti", "PEEK"}
-        Of the screw; the degradation layer is what becomes of it.
+        Material of the screw. The degradation layer is made from it.
     """
     apatite, collagen, brucite = (_compound(*stuff, energy_kev) for stuff in (APATITE, COLLAGEN, BRUCITE))
     constant, by_mineral, by_fibre = (np.zeros(len(Label), np.float32) for _ in range(3))
@@ -79,7 +79,7 @@ def attenuation_table(energy_kev: float, material: str) -> Attenuation:
         constant[label], by_mineral[label] = collagen * (1 - DENSEST), DENSEST * apatite
     screw = screw_attenuation(energy_kev, material)
     constant[Label.SCREW] = screw
-    # The layer keeps the metal's gadolinium and takes up calcium phosphate from the body (Krüger et al. 2022).
+    # The layer retains the gadolinium of the metal and takes up calcium phosphate (Krüger et al. 2022).
     constant[Label.DEGRADATION] = 0.35 * brucite + 0.35 * screw
     by_mineral[Label.DEGRADATION] = 0.32 * apatite
     return Attenuation(constant, by_mineral, by_fibre)

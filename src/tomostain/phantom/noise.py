@@ -1,4 +1,4 @@
-"""Band-limited noise and cell patterns: functions of position in µm, the same at every resolution."""
+"""Band-limited noise and cell patterns as functions of position in µm, independent of the resolution."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -13,8 +13,8 @@ Float32 = NDArray[np.float32]
 def dot(points: Float32, vector: Float32) -> Float32:
     """Return the product of each point (n, 3) with a vector (3,).
 
-    Term by term, because a matrix product may round a point differently among other points, and a specimen must not
-    depend on which points are asked for together.
+    Computed term by term, because the rounding of a matrix product may depend on the other points. A specimen must not
+    depend on which points are sampled together.
     """
     return np.asarray(points[:, 0] * vector[0] + points[:, 1] * vector[1] + points[:, 2] * vector[2])
 
@@ -26,8 +26,8 @@ class Lattice:
     Attributes
     ----------
     table : ndarray of float32, shape (nodes³, channels)
-        Value of each node; the last axis of space runs fastest. One row a node, so that all channels come with one
-        look-up: this is several times as fast as interpolating each channel on its own.
+        Values of each node. The last axis of space varies fastest. With one row per node, one look-up reads all
+        channels, which is several times faster than interpolating each channel separately.
     nodes : int
         Nodes along a side.
     step_um : float
@@ -47,13 +47,13 @@ class Lattice:
         Parameters
         ----------
         rng : numpy.random.Generator
-            Source of the node values.
+            Random numbers.
         channels, nodes : int
             Channels, and nodes along a side.
         step_um : float
             Distance of the nodes, µm.
         smooth : float
-            Standard deviation of the Gaussian that limits the band, in nodes. Details are about five times as long.
+            Standard deviation of the Gaussian that limits the band, in nodes. Details are about five times as large.
         """
         white = rng.standard_normal((nodes, nodes, nodes, channels), dtype=np.float32)
         noise = ndimage.gaussian_filter(white, smooth, mode="wrap", axes=(0, 1, 2))
@@ -67,7 +67,7 @@ class Lattice:
         Parameters
         ----------
         points_um : ndarray of float32, shape (n, 3)
-            Positions (z, y, x), µm; anywhere, the lattice repeats.
+            Positions (z, y, x), µm. The lattice is periodic.
 
         Returns
         -------
@@ -90,12 +90,12 @@ class Lattice:
 
 @dataclass(frozen=True)
 class Cells:
-    """Feature points scattered one to a cell of a periodic grid, with random numbers of their own.
+    """Feature points, one in each cell of a periodic grid, with additional random numbers.
 
     Attributes
     ----------
     table : ndarray of float32, shape (product of sides, dimensions + extras)
-        For each cell, where its point lies (0 to 1 along each side of the cell), then its extras, uniform in 0 to 1.
+        For each cell the position of its point (0 to 1 along each side), then its extras, uniform in 0 to 1.
     sides : tuple of int
         Cells before the pattern repeats, along each dimension.
     cell_um : float
@@ -116,15 +116,15 @@ class Cells:
         extras: int = 0,
         margin: float = 0.0,
     ) -> "Cells":
-        """Scatter points, each at least `margin` (a part of the cell's side) away from the walls of its cell."""
+        """Draw points, each at least `margin` (a fraction of the side of a cell) away from the walls of its cell."""
         table = rng.random((int(np.prod(sides)), len(sides) + extras), dtype=np.float32)
         table[:, : len(sides)] = margin + (1 - 2 * margin) * table[:, : len(sides)]
         return cls(table, sides, cell_um)
 
-    def own(self, points_um: Float32) -> tuple[Float32, Float32]:
-        """Return the vector (µm) from the feature point of each position's own cell, and the point's extras.
+    def in_same_cell(self, points_um: Float32) -> tuple[Float32, Float32]:
+        """Return the vector (µm) from the feature point of the cell of each position, and the extras of that point.
 
-        Enough where things are smaller than the margin, for then none reaches into the next cell.
+        Sufficient for objects smaller than the margin, which do not reach the next cell.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""How the specimen stands in the volume, and the section that the saw cuts from it."""
+"""Pose of the specimen in the volume, and the section that is cut from it."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ class Pose:
     rotation : ndarray of float64, shape (3, 3)
         Orthonormal, determinant 1, acting on (z, y, x).
     translation_um : ndarray of float64, shape (3,)
-        Where the screw's centre lies in the volume, µm.
+        Position of the centre of the screw in the volume, µm.
     """
 
     rotation: Float
@@ -37,7 +37,7 @@ class Pose:
 
 
 def draw_pose(config: PhantomConfig) -> Pose:
-    """Draw the pose from the seed: the screw's centre within 4 % of the volume's centre, turned as `orientation` says.
+    """Draw the pose from the seed, with the centre of the screw within 4 % of the centre of the volume.
 
     Parameters
     ----------
@@ -49,34 +49,34 @@ def draw_pose(config: PhantomConfig) -> Pose:
     Pose
     """
     rng = np.random.default_rng([config.seed, 2])
-    anyhow = Rotation.random(rng=rng).as_matrix()
+    random = Rotation.random(rng=rng).as_matrix()
     lying = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
-    rotation = {"random": anyhow, "upright": np.eye(3), "lying": lying}[config.orientation]
+    rotation = {"random": random, "upright": np.eye(3), "lying": lying}[config.orientation]
     field = np.array(config.field_um)
     reach = np.minimum(150.0, 0.04 * field)
     return Pose(rotation, field / 2 + rng.uniform(-1, 1, 3) * reach)
 
 
 def section_through_screw(config: PhantomConfig, pose: Pose) -> tuple[Section, tuple[int, int]]:
-    """Return the section along the screw that the saw cuts (paper section 2.1), and the slide's size.
+    """Return the section along the screw (paper section 2.1), and the size of the slide.
 
-    The cut holds the screw's long axis but for the tilt and offset of the configuration (drawn from the seed where
-    they are None: at most 3° and 150 µm). About that axis it is turned, among 24 directions that begin at a random
-    one, to where the volume shows most of it. Rows run along the screw, head first.
+    The plane contains the long axis of the screw, apart from the tilt and offset of the configuration (None: drawn from
+    the seed, at most 3° and 150 µm). Of 24 rotations around that axis, which begin at a random one, the one with the
+    largest part inside the volume is selected. Rows run along the screw, from its head.
 
     Parameters
     ----------
     config : PhantomConfig
         Seed, shape, voxel and pixel size, tilt and offset are used.
     pose : Pose
-        Of the specimen.
+        Pose of the specimen.
 
     Returns
     -------
     section : Section
         In volume coordinates, with the identity as `slide_to_section`.
     shape : tuple of int
-        (rows, columns): a square as wide as the volume's longest side.
+        (rows, columns): a square as wide as the longest side of the volume.
     """
     rng = np.random.default_rng([config.seed, 3])
     start, tilt_draw, offset_draw = rng.uniform(0, np.pi), rng.uniform(-3, 3), rng.uniform(-150, 150)
@@ -94,13 +94,13 @@ def section_through_screw(config: PhantomConfig, pose: Pose) -> tuple[Section, t
         return Section(centre - (row + column) * (side - 1) / 2 * config.pixel_um, row, column)
 
     cuts = [cut(start + k * np.pi / 24) for k in range(24)]
-    # Rounded, so that directions that show about the same leave the choice to the random start.
+    # Rounded, so that among similar directions the random start decides.
     shown = [round(20 * _part_in_volume(section, config, side)) for section in cuts]
     return cuts[int(np.argmax(shown))], shape
 
 
 def _part_in_volume(section: Section, config: PhantomConfig, side: int) -> float:
-    """Return the part of the slide (0 to 1) that lies in the volume, on a grid of 24 × 24 points."""
+    """Return the fraction of the slide (0 to 1) inside the volume, from a grid of 24 × 24 points."""
     points = section.to_volume_um(grid_um((24, 24), (side - 1) * config.pixel_um / 23))
     inside = (points >= 0).all(axis=-1) & (points <= np.array(config.field_um)).all(axis=-1)
     return float(inside.mean())

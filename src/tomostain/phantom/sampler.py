@@ -1,4 +1,4 @@
-"""From positions to tissue: cheap distances for all points, costly structure only where a point needs it."""
+"""Tissue at points: inexpensive distances for all points, expensive structure only where it is needed."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,10 @@ BLOCK_END_UM = 2750.0
 TUBE_RADIUS_UM = (4600.0, 5600.0)
 TUBE_AXIS_UM = (350.0, -200.0)
 
-# Woven bone beside the implant after so many weeks, µm, and how much of it each material gets.
+# Thickness of woven bone next to the implant by week, µm, and a factor for each material.
 WOVEN_UM = {4: 85.0, 8: 120.0, 12: 150.0}
 WOVEN_PART = {"Mg-5Gd": 1.1, "Mg-10Gd": 1.0, "Ti": 0.8, "PEEK": 0.6}
-# Soft tissue between implant and bone: width (µm) for each unit by which the noise exceeds the threshold.
+# Soft tissue between implant and bone: width (µm) per unit of noise above the threshold, and the threshold.
 GAP = {"Mg-5Gd": (45.0, 0.5), "Mg-10Gd": (45.0, 0.4), "Ti": (35.0, 0.7), "PEEK": (60.0, 0.0)}
 
 # Points are processed in chunks that fit the cache of the processor.
@@ -59,7 +59,7 @@ def sample_tissue_in_volume(anatomy: Anatomy, points_um: NDArray[np.floating], *
 
 
 class Sampler:
-    """Some points of an anatomy on their way from outermost to innermost tissue.
+    """Classification of points, from the outermost to the innermost tissue.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class Sampler:
         self.tissue = Tissue.blank(len(self.block))
 
     def write(self, whole: Tissue, start: int) -> None:
-        """Find the tissue of all points and put it in `whole` from `start` on."""
+        """Find the tissue of all points, and write it to `whole` from index `start`."""
         label = whole.label[start : start + len(self.all_points)]
         label[self._in_tube()] = Label.TUBE
         if not len(self.block):
@@ -96,10 +96,10 @@ class Sampler:
         return np.asarray((r > TUBE_RADIUS_UM[0]) & (r < TUBE_RADIUS_UM[1]))
 
     def _classify(self) -> None:
-        """Sort the block's points into coarse classes, then refine each class."""
+        """Divide the points of the block into coarse classes, then refine each class."""
         self.slow = self.anatomy.slow.sample(self.points)
         self.fast = self.anatomy.fast.sample(self.points)
-        # The waviness of everything grown: tissue is sampled where the warp takes it, the screw is not.
+        # The warp makes tissue wavy. The screw is sampled without it.
         self.warped = self.points + 42 * self.slow[:3].T
         metal, layer, clearance = self._implant()
         self.tissue.label[metal] = Label.SCREW
@@ -121,19 +121,19 @@ class Sampler:
         self._medulla(np.flatnonzero(rest & (depth >= cortex_end)), depth - cortex_end, clearance)
 
     def _implant(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_], Float32]:
-        """Return metal, degradation layer, and the distance (µm) of each point from the outer surface of both."""
+        """Return masks of metal and degradation layer, and the distance (µm) of each point from their outer surface."""
         distance = screw_distance(self.points)
         inward, outward = self.anatomy.layer.depths(self.points, self.slow[4], self.fast[1])
         metal = distance < -inward
         return metal, ~metal & (distance < outward), distance - outward
 
     def _new_bone(self, clearance: Float32, below_cortex: Float32) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Return where woven bone was laid down along the implant, and where soft tissue keeps it from the implant."""
+        """Return masks of woven bone along the implant, and of soft tissue between bone and implant."""
         config = self.anatomy.config
         width, threshold = GAP[config.material]
         gap_um = width * np.clip(self.slow[6] - threshold, 0, 1.5)
         full = WOVEN_UM[config.weeks] * WOVEN_PART[config.material]
-        # Within the cortex the drilled hole left little room for it.
+        # In the cortex the drilled hole leaves little space for it.
         mean = full * (0.45 + 0.55 / (1 + np.exp(-np.clip(below_cortex, -600, 600) / 60)))
         self.woven_um = mean * np.clip(0.9 + 0.6 * self.slow[7], 0, 2.2) + 16 * self.fast[0]
         pore = (self.fast[3] > 1.25) & (clearance > 12)
@@ -142,12 +142,12 @@ class Sampler:
         return woven, clearance < gap_um
 
     def _periosteum(self, at: Index, depth: Float32) -> None:
-        """Fibrous tissue over the bone and about the screw's head; air beyond."""
+        """Set fibrous tissue on the bone and around the head of the screw. Outside is air."""
         tissue_um = 230 + 110 * self.slow[5, at] + 12 * self.fast[1, at]
         self._soft(at[-depth[at] < tissue_um])
 
     def _soft(self, at: Index) -> None:
-        """Fibres run along the surfaces: noise stretched along the bone."""
+        """Set soft tissue. Its fibres are noise stretched along the bone."""
         tibia = self.anatomy.tibia
         q = self.warped[at]
         along, across = dot(q, tibia.axis), dot(q, tibia.across)
@@ -157,7 +157,7 @@ class Sampler:
         self.tissue.fibre[at] = np.clip(0.5 + 0.3 * noise, 0, 1)
 
     def _woven(self, at: Index, clearance: Float32) -> None:
-        """New bone of low mineralisation, youngest at the implant, with many round lacunae."""
+        """Set new bone of low mineralisation, youngest at the implant, with many round lacunae."""
         age = np.clip(clearance[at] / np.maximum(self.woven_um[at], 20), 0, 1)
         weeks = self.anatomy.config.weeks
         youth = np.clip(1.05 - (0.45 + 0.025 * weeks) * age + 0.08 * self.fast[1, at], 0, 1)
@@ -168,7 +168,7 @@ class Sampler:
             self._lacunae(at, normal, woven=True)
 
     def _cortex(self, at: Index, depth: Float32, normal: Float32) -> None:
-        """Osteons about canals; between them lamellae along the surface of the bone."""
+        """Set osteons around canals, and between them lamellae along the surface of the bone."""
         if not len(at):
             return
         micro, q = self.anatomy.micro, self.warped[at]
@@ -187,11 +187,11 @@ class Sampler:
         self.tissue.mineral[at[canal]] = self.tissue.youth[at[canal]] = 0
 
     def _medulla(self, at: Index, below_cortex: Float32, clearance: Float32) -> None:
-        """Trabeculae, denser towards cortex and implant; marrow between them."""
+        """Set trabeculae, denser near cortex and implant, and marrow between them."""
         if not len(at):
             return
         tibia, q = self.anatomy.tibia, self.warped[at]
-        # Longer along the bone than across: the architecture follows the load.
+        # The architecture follows the load, so it is longer along the bone than across it.
         stretched = q - (0.3 * dot(q, tibia.axis))[:, None] * tibia.axis
         level, *slopes = self.anatomy.trabeculae.sample(stretched)
         density = 12 * self.slow[7, at] + 34 * np.exp(-below_cortex[at] / 180)
@@ -208,12 +208,12 @@ class Sampler:
             self._lacunae(at, normal)
 
     def _marrow(self, at: Index, from_bone: Float32) -> None:
-        """Adipocytes packed like foam in thin walls, islands of blood-forming marrow, and cracks from drying."""
+        """Set adipocytes as a foam with thin walls, islands of blood-forming marrow, and cracks from drying."""
         if not len(at):
             return
         wall, edge = self.anatomy.adipocytes.foam(self.warped[at])
         blood = np.clip(self.slow[5, at] - 0.15, 0, 2)
-        # Droplets are round where three meet.
+        # Corners where three cells meet are rounded.
         thick = 1.6 + 22 * blood + 0.5 * self.fast[0, at] + (7 + 16 * blood) * np.exp(-edge / (10 + 12 * blood))
         fat = (wall > thick) & (from_bone > 4 + 4 * self.fast[1, at])
         rift = np.abs(self.slow[6, at] + 0.1 * self.fast[3, at] - 0.2)
@@ -228,11 +228,11 @@ class Sampler:
         self.tissue.youth[at] = youth
 
     def _lamellae(self, at: Index, height: Float32) -> Float32 | float:
-        """Return what lamellae add to the mineral at a height (µm) above the surface they grew from."""
+        """Return the contribution of lamellae to the mineral at a height (µm) above the surface of growth."""
         if self.finest_um > 4:
             return 0.0
         tibia, q = self.anatomy.tibia, self.warped[at]
-        # Streaks, 12 µm apart and some 200 µm long, break the even bands up as they are in stained bone.
+        # Streaks, 12 µm apart and about 200 µm long, interrupt the regular bands, as in stained bone.
         streaks = np.stack([6 * height, 0.5 * dot(q, tibia.axis), 0.5 * dot(q, tibia.across)], axis=1)
         streak = self.anatomy.fast.sample(streaks.astype(np.float32))[1]
         band = np.sin(2 * np.pi / LAMELLA_UM * (height + 3.5 * self.fast[3, at]))

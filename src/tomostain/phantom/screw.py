@@ -1,4 +1,4 @@
-"""The screw, and what the body makes of one of magnesium: distances in µm, negative inside."""
+"""The screw and the degradation layer of magnesium, as signed distances in µm (negative inside)."""
 
 import math
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ MINOR_RADIUS_UM = MAJOR_RADIUS_UM - THREAD_DEPTH_UM
 CHAMFER_UM = 300.0
 SLOT_WIDTH_UM, SLOT_DEPTH_UM = 320.0, 450.0
 
-# Mean thickness of the degradation layer after 8 weeks, µm, and how it grows.
+# Mean thickness of the degradation layer after 8 weeks, µm, and its growth by week.
 LAYER_UM = {"Mg-5Gd": 65.0, "Mg-10Gd": 95.0, "Ti": 0.0, "PEEK": 0.0}
 GROWTH = {4: 0.6, 8: 1.0, 12: 1.4}
-# Part of the layer that takes the place of metal; the rest lies outside the screw's first surface.
+# Fraction of the layer that replaces metal. The rest is outside the original surface of the screw.
 INWARD = 0.7
 PIT_CELL_UM = 2 * math.pi * MAJOR_RADIUS_UM / 13
 
@@ -29,9 +29,9 @@ PIT_CELL_UM = 2 * math.pi * MAJOR_RADIUS_UM / 13
 def screw_distance(points_um: Float32, *, slotted: bool = True) -> Float32:
     """Return the signed distance to the surface of the new screw, negative inside.
 
-    An M2 screw without a head: 60° thread of pitch 400 µm, 2 mm by 4 mm (paper section 2.1), along z about the
-    origin, slotted at -z, chamfered at +z. Within the thread the distance is that to the nearer of crest, flank and
-    root, exact but for the edges.
+    An M2 screw without a head: 60° thread with a pitch of 400 µm, 2 mm by 4 mm (paper section 2.1), along z around the
+    origin, slotted at -z, chamfered at +z. In the thread it is the distance to the nearest of crest, flank and root,
+    which is exact except near the edges.
 
     Parameters
     ----------
@@ -66,9 +66,9 @@ class Layer:
     Attributes
     ----------
     mean_um : float
-        Mean thickness, µm; 0 where nothing degrades.
+        Mean thickness, µm. 0 for a material that does not degrade.
     pits : Cells
-        Pits on the unrolled surface (along the axis, around it); extras: depth, and whether there is one.
+        Pits on the unrolled surface (along the axis, around it). Extras: depth, and whether there is one.
     """
 
     mean_um: float
@@ -76,19 +76,19 @@ class Layer:
 
     @classmethod
     def grow(cls, rng: np.random.Generator, material: Material, weeks: int) -> "Layer":
-        """Draw the pits; take the mean thickness from material and weeks."""
+        """Draw the pits. The mean thickness depends on material and weeks."""
         pits = Cells.random(rng, (16, 13), PIT_CELL_UM, extras=2, margin=0.32)
         return cls(LAYER_UM[material] * GROWTH[weeks], pits)
 
     def depths(self, points_um: Float32, slow: Float32, fast: Float32) -> tuple[Float32, Float32]:
-        """Return how far the layer reaches into the screw and out of it, µm.
+        """Return the depth of the layer inside and outside the original surface of the screw, µm.
 
         Parameters
         ----------
         points_um : ndarray of float32, shape (n, 3)
             Positions (z, y, x), µm.
         slow, fast : ndarray of float32, shape (n,)
-            Noise of standard deviation 1 that makes the thickness uneven, coarsely and finely.
+            Noise of standard deviation 1 that modulates the thickness on a coarse and on a fine scale.
 
         Returns
         -------
@@ -103,7 +103,7 @@ class Layer:
         if self.mean_um == 0:
             return np.zeros(len(points_um), dtype=np.float32)
         around = np.arctan2(points_um[:, 1], points_um[:, 2]) * np.float32(MAJOR_RADIUS_UM)
-        vectors, extras = self.pits.own(np.stack([points_um[:, 0], around], axis=1))
-        # A hemisphere: as deep as it is wide. Its radius stays below the margin of the cells (0.32 of 483 µm).
+        vectors, extras = self.pits.in_same_cell(np.stack([points_um[:, 0], around], axis=1))
+        # A hemisphere. Its radius is below the margin of the cells (0.32 of 483 µm).
         radius = np.where(extras[:, 1] < 0.55, 50 + 100 * extras[:, 0], 0) * math.sqrt(self.mean_um / 95)
         return np.sqrt(np.maximum(radius**2 - (vectors**2).sum(axis=1), 0)).astype(np.float32)

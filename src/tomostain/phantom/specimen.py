@@ -1,5 +1,6 @@
-"""A specimen on disk: µCT volume, slide and truth; and back again, grown from its `specimen.yaml` to the same bits."""
+"""Writing of a specimen (µCT volume, slide, truth), and its reconstruction from `specimen.yaml` to the same bits."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,7 @@ SPECIMEN = "specimen.yaml"
 
 @dataclass(frozen=True)
 class Specimen:
-    """A grown specimen and what is known of it.
+    """A specimen with its options.
 
     Attributes
     ----------
@@ -41,20 +42,22 @@ class Specimen:
     anatomy: Anatomy
 
 
-def write_specimen(config: PhantomConfig, out: Path, *, overwrite: bool = False, progress: Progress = silent) -> Path:
-    """Grow a specimen, scan it, cut it, and write everything, whole or not at all.
+def write_specimen(
+    config: PhantomConfig, out: str | os.PathLike[str], *, overwrite: bool = False, progress: Progress = silent
+) -> Path:
+    """Make a specimen, its µCT volume and its slide, and write them as one folder, completely or not at all.
 
     Parameters
     ----------
     config : PhantomConfig
-    out : Path
-        Gets ``volume/slice_0000.tif …``, ``slide.ome.tif``, ``specimen.yaml`` and ``truth/``: ``section.yaml``
-        (where the section lies), ``labels.tif`` and ``slide_labels.tif`` (`Label` of every voxel and slide pixel),
+    out : str or os.PathLike
+        Folder of ``volume/slice_0000.tif …``, ``slide.ome.tif``, ``specimen.yaml`` and ``truth/``: ``section.yaml``
+        (the pose of the section), ``labels.tif`` and ``slide_labels.tif`` (`Label` of every voxel and slide pixel),
         ``histology_ideal.tif``, ``damaged.tif`` and ``shift_um.tif`` (rows, then columns).
     overwrite : bool
-        Replace a specimen at `out`.
+        Replace an existing specimen.
     progress : Progress
-        Told of every slab scanned.
+        Called for every part of the scan.
 
     Returns
     -------
@@ -64,7 +67,7 @@ def write_specimen(config: PhantomConfig, out: Path, *, overwrite: bool = False,
     Raises
     ------
     InputError
-        If `out` exists and may not be replaced.
+        If `out` exists and `overwrite` is False.
     """
     out = Path(out)
     with atomic_folder(out, overwrite) as folder:
@@ -81,7 +84,7 @@ def write_specimen(config: PhantomConfig, out: Path, *, overwrite: bool = False,
 
 
 def _write_truth(folder: Path, slide: Slide, labels: NDArray[np.uint8], config: PhantomConfig) -> None:
-    """Write what is true of volume and slide."""
+    """Write the truth of volume and slide."""
     import tifffile
 
     folder.mkdir()
@@ -110,18 +113,18 @@ def _describe(name: str, config: PhantomConfig) -> str:
     return yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
 
 
-def load_specimen(folder: Path) -> Specimen:
-    """Grow a specimen again from its `specimen.yaml`, to look at it where it was never cut.
+def load_specimen(folder: str | os.PathLike[str]) -> Specimen:
+    """Make a specimen again from its `specimen.yaml`, for example to sample it in other planes.
 
     Raises
     ------
     InputError
-        If the folder holds no specimen.
+        If the folder contains no specimen.
     """
     path = Path(folder) / SPECIMEN
     values = read_yaml(path)
     if not isinstance(values.get("config"), dict):
-        raise InputError(f"{path}: key 'config' is missing; is it a phantom's specimen.yaml?")
+        raise InputError(f"{path}: key 'config' is missing; give the specimen.yaml of a phantom")
     config = PhantomConfig.from_dict(values["config"], source=str(path))
     return Specimen(str(values.get("id", Path(folder).name)), config, grow_anatomy(config))
 
@@ -129,7 +132,7 @@ def load_specimen(folder: Path) -> Specimen:
 def truth_section(
     specimen: Specimen, section: Section, shape: tuple[int, int], pixel_um: float
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Return what an ideal laboratory would see in any plane, and where the specimen is.
+    """Return an ideal stained section in any plane, and a mask of the specimen.
 
     Parameters
     ----------
@@ -142,19 +145,19 @@ def truth_section(
     Returns
     -------
     rgb : ndarray of uint8, shape (rows, columns, 3)
-        Background near 255, as normalised histology has it.
+        Background near 255, as in normalised histology.
     mask : ndarray of bool, shape (rows, columns)
-        The specimen with its pores filled.
+        The specimen with filled pores.
     """
     transmission, labels = stain_section(specimen.anatomy, section, shape, pixel_um)
-    # Padded, or closing would take the image's edge for the specimen's.
+    # Padded, because closing would treat the border of the image as an edge of the specimen.
     closed = ndimage.binary_closing(np.pad(is_tissue(labels), 2), iterations=2)[2:-2, 2:-2]
     mask = ndimage.binary_fill_holes(closed)
     return to_rgb(transmission, white=255.0), np.asarray(mask, dtype=bool)
 
 
 def truth_slice(specimen: Specimen, z: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Return `truth_section` of slice `z` of the specimen's µCT volume, on its voxels."""
+    """Return `truth_section` for slice `z` of the µCT volume, on its voxels."""
     config = specimen.config
     origin = np.array([z * config.voxel_um, 0.0, 0.0])
     section = Section(origin, np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0]))

@@ -1,7 +1,7 @@
-"""The two stains of the paper as absorbances of what they colour.
+"""The two stains of the paper, as absorbances of each tissue.
 
-Colours are given as they look through a section of 40 µm on a white ground (red, green and blue, 0 to 255) and become
-absorbances per µm by Beer and Lambert. Chosen after the paper's section 2.1 and Sarve et al. 2007 (toluidine
+Colours are those of a section of 40 µm on a white background (red, green and blue, 0 to 255). The Beer–Lambert law
+converts them to absorbances per µm. They follow the paper's section 2.1 and Sarve et al. 2007 (toluidine
 blue/pyronin: bone in shades of purple, darker where it is younger, soft tissue bluer, new woven bone at the layer
 bright blue) and after published H&E tiles (bone deep pink, soft tissue purple).
 """
@@ -32,16 +32,16 @@ def absorbance_per_um(colour: Colour) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class Stain:
-    """How a stain colours tissue.
+    """Colours of a stain.
 
     Attributes
     ----------
     colours : mapping of Label to colour
-        Through 40 µm. What is not named is clear.
+        Colour through 40 µm. Other labels are clear.
     young : colour
-        Woven bone that was laid down last, at the implant.
+        Colour of the youngest woven bone, at the implant.
     by_mineral, by_fibre : mapping of Label to float
-        How much the absorbance varies with mineral and texture: a factor from 1 - v to 1 + v as they go from 0 to 1.
+        Variation v of the absorbance with mineral and texture: a factor from 1 - v to 1 + v for values from 0 to 1.
     """
 
     colours: Mapping[Label, Colour]
@@ -90,7 +90,7 @@ HAEMATOXYLIN_EOSIN = Stain(
         Label.LACUNA: (74, 44, 108),
         Label.CANAL: (226, 200, 220),
         Label.DEGRADATION: (150, 118, 122),
-        # The laser cut leaves the screw out (paper section 2.1): nothing is there to stop the light.
+        # The laser cut removes the screw (paper section 2.1), so its place transmits all light.
         Label.SCREW: CLEAR,
     },
     young=(186, 104, 172),

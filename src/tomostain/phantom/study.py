@@ -1,6 +1,7 @@
 """A study: several specimens in one folder, and the table that `tomostain prepare` reads."""
 
 import csv
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,36 +14,36 @@ COLUMNS = ("specimen", "volume", "slide", "section", "implant", "weeks", "stain"
 
 
 def write_study(
-    out: Path,
+    out: str | os.PathLike[str],
     configs: Mapping[str, PhantomConfig],
     *,
     sections: bool = True,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> Path:
-    """Grow specimens and write the table that lists them.
+    """Make specimens and write the table that lists them.
 
     Parameters
     ----------
-    out : Path
-        Folder: each specimen gets a folder of its name, `specimens.csv` stands beside them.
+    out : str or os.PathLike
+        Folder of `specimens.csv` and of one folder per specimen.
     configs : mapping of str to PhantomConfig
-        What to grow, by name.
+        Options of each specimen, by name.
     sections : bool
-        Name the true section of each slide; without, it has to be found.
+        State the true section of each slide in the table. Otherwise registration has to find it.
     overwrite : bool
-        Grow specimens anew that are there; otherwise they are kept, so that a repeat continues.
+        Make existing specimens again. Otherwise they are reused, so that a second run continues.
     progress : Progress
-        Told of every specimen.
+        Called for every specimen.
 
     Returns
     -------
     Path
-        `specimens.csv`; its paths are relative to it.
+        `specimens.csv`. Its paths are relative to it.
     """
     out = Path(out)
     for name in track(list(configs), "growing specimens", progress):
-        # A specimen's folder is written whole or not at all, so one that is there is finished.
+        # A folder is written completely or not at all, so an existing one is complete.
         if overwrite or not (out / name).is_dir():
             write_specimen(configs[name], out / name, overwrite=overwrite)
     table = out / "specimens.csv"
@@ -51,6 +52,6 @@ def write_study(
         rows.writerow(COLUMNS)
         for name, config in configs.items():
             section = f"{name}/truth/section.yaml" if sections else ""
-            places = (f"{name}/volume", f"{name}/slide.ome.tif", section)
-            rows.writerow((name, *places, config.material, config.weeks, config.stain))
+            paths = (f"{name}/volume", f"{name}/slide.ome.tif", section)
+            rows.writerow((name, *paths, config.material, config.weeks, config.stain))
     return table

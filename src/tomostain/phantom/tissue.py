@@ -1,4 +1,4 @@
-"""What tissue lies at a point, and the attributes that the two imaging methods need."""
+"""Tissue at points, with the attributes that the two imaging methods need."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -10,7 +10,7 @@ from tomostain.phantom.noise import Float32
 
 
 class Label(IntEnum):
-    """What a point of the specimen is made of."""
+    """Tissue or material at a point of the specimen."""
 
     AIR = 0
     TUBE = 1
@@ -31,18 +31,18 @@ ATTRIBUTES = ("label", "mineral", "youth", "fibre")
 
 @dataclass
 class Tissue:
-    """What lies at each of some points.
+    """Tissue at points.
 
     Attributes
     ----------
     label : ndarray of uint8
         Values of `Label`.
     mineral : ndarray of float32
-        Mineral density relative to the densest bone, 0 to 1: of bone, woven bone and degradation layer, else 0.
+        Mineral density relative to the densest bone, 0 to 1, of bone, woven bone and degradation layer. Else 0.
     youth : ndarray of float32
-        Of bone, 0 to 1: 1 is woven bone that was laid down last, at the implant; else 0.
+        Youth of bone, 0 to 1. 1 is the youngest woven bone, at the implant. Else 0.
     fibre : ndarray of float32
-        Texture of soft tissue (along its fibres), marrow and degradation layer, 0 to 1; else 0.
+        Texture of soft tissue (along its fibres), marrow and degradation layer, 0 to 1. Else 0.
     """
 
     label: NDArray[np.uint8]

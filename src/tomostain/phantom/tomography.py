@@ -1,6 +1,6 @@
-"""What the beamline makes of a specimen (paper section 2.2): attenuation, then all that an instrument adds.
+"""Simulated tomography of a specimen (paper section 2.2): attenuation, then the effects of the instrument.
 
-Every effect is a function of its own and is switched off by a 0 in the configuration.
+Every effect is a separate function. A 0 in the configuration switches it off.
 """
 
 import numpy as np
@@ -21,27 +21,27 @@ STREAK_ANGLES = 60
 
 
 def tomograph(anatomy: Anatomy, progress: Progress = silent) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
-    """Scan a specimen.
+    """Simulate the µCT volume of a specimen.
 
     Parameters
     ----------
     anatomy : Anatomy
-        Its configuration says how large the volume is and what the instrument does.
+        Its configuration contains the size of the volume and the options of the instrument.
     progress : Progress
-        Told of every slice.
+        Called for every part of the volume.
 
     Returns
     -------
     volume : ndarray of uint16, shape (Z, Y, X)
-        Grey values in the scale of this scan.
+        Grey values, in a scale of this scan.
     labels : ndarray of uint8, shape (Z, Y, X)
-        `Label` at every voxel's centre.
+        `Label` at the centre of every voxel.
     """
     config = anatomy.config.tomography
     rng = np.random.default_rng([anatomy.config.seed, 4])
     mu, labels = attenuation_volume(anatomy, progress)
     bone = attenuation_table(config.energy_kev, anatomy.config.material).bone
-    metal = (labels == Label.SCREW) & (anatomy.config.material in METALS)  # PEEK is a polymer: it makes no streaks
+    metal = (labels == Label.SCREW) & (anatomy.config.material in METALS)  # PEEK is a polymer and causes no streaks
     scan = instrument(mu, metal, bone, anatomy.config.voxel_um, config, rng)
     return grey_scale(scan, bone, config, rng), labels
 
@@ -80,14 +80,14 @@ def instrument(
     config: TomographyConfig,
     rng: np.random.Generator,
 ) -> Float32:
-    """Add what the instrument does to an attenuation volume.
+    """Add the effects of the instrument to an attenuation volume.
 
     Parameters
     ----------
     mu : ndarray of float32, shape (Z, Y, X)
-        Attenuation, 1/cm; the rotation axis is along z through the middle.
+        Attenuation, 1/cm. The rotation axis is along z through the centre.
     metal : ndarray of bool, shape (Z, Y, X)
-        Where streaks come from.
+        The metal, which causes streaks.
     bone : float
         Attenuation of dense bone, 1/cm: the unit of noise, rings and streaks.
     voxel_um : float
@@ -102,14 +102,14 @@ def instrument(
     if config.blur:
         scan = ndimage.gaussian_filter(scan, config.blur, mode="nearest")
     if config.fringe:
-        # Propagation shows the Laplacian of the projected phase; reconstructed, that of the object itself.
+        # Propagation adds the Laplacian of the projected phase, which is reconstructed as that of the object.
         scan -= config.fringe * ndimage.laplace(scan, mode="nearest")
     if config.streaks:
         scan += metal_streaks(mu, metal, voxel_um) * (config.streaks * bone)
     if config.noise:
         path = mu.mean(axis=(1, 2)) * mu.shape[2] * voxel_um * 1e-4
         for z, depth in enumerate(path):
-            # Fewer photons arrive behind more specimen: Poisson noise of the projections grows as exp(path / 2).
+            # A longer path transmits fewer photons: Poisson noise of the projections increases as exp(path / 2).
             scan[z] += projection_noise(mu.shape[1:], rng) * np.float32(config.noise * bone * np.exp(depth / 2))
     if config.rings:
         scan += ring_pattern(mu.shape, rng) * np.float32(config.rings * bone)
@@ -117,11 +117,11 @@ def instrument(
 
 
 def projection_noise(shape: tuple[int, int], rng: np.random.Generator) -> Float32:
-    """Return one slice of the noise that filtered back-projection makes of white projection noise; σ is 1.
+    """Return one slice of noise of standard deviation 1 as filtered back-projection of white noise gives it.
 
-    Its power spectrum rises as |f|: the ramp filter's |f|² times the 1/|f| density of projections in Fourier space
-    (Kak & Slaney 1988, Principles of Computerized Tomographic Imaging, chapter 5). Beyond the Nyquist frequency of
-    the detector, in the corners of Fourier space, there is none.
+    Its power spectrum increases as |f|: the ramp filter's |f|² times the 1/|f| density of projections in Fourier space
+    (Kak & Slaney 1988, Principles of Computerized Tomographic Imaging, chapter 5). It is 0 above the
+    Nyquist frequency of the detector, in the corners of Fourier space.
     """
     f = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None, :])
     amplitude = np.sqrt(f) * (f <= 0.5)
@@ -130,10 +130,11 @@ def projection_noise(shape: tuple[int, int], rng: np.random.Generator) -> Float3
 
 
 def ring_pattern(shape: tuple[int, int, int], rng: np.random.Generator) -> Float32:
-    """Return rings about the middle of each slice, from gain errors of detector pixels; σ of the profile is 1.
+    """Return rings around the centre of each slice, from gain errors of detector pixels.
 
-    A pixel that is always a little too bright adds, after the ramp filter, a thin ring at its distance from the axis.
-    Neighbouring slices see neighbouring detector rows, whose errors are alike.
+    The standard deviation of the profile is 1. A pixel that is always slightly too bright adds, after the ramp filter,
+    a thin ring at its distance from the axis. Neighbouring slices belong to neighbouring detector rows, whose errors
+    are similar.
     """
     depth, height, width = shape
     n = int(np.ceil(np.hypot(height, width) / 2)) + 2
@@ -145,10 +146,10 @@ def ring_pattern(shape: tuple[int, int, int], rng: np.random.Generator) -> Float
 
 
 def metal_streaks(mu: Float32, metal: NDArray[np.bool_], voxel_um: float) -> Float32:
-    """Return streaks about metal, largest size 1: what beam hardening takes from long paths through it.
+    """Return streaks around metal from beam hardening, with a largest absolute value of 1.
 
-    The metal is projected and back-projected on a coarse grid with real projections; the path length enters squared,
-    as in the first term of beam hardening. Without metal there are none.
+    The metal is projected and back-projected on a coarse grid. The path length enters squared, as in the first term of
+    beam hardening. Without metal the result is 0.
     """
     from skimage.transform import iradon, radon
 
@@ -175,7 +176,7 @@ def metal_streaks(mu: Float32, metal: NDArray[np.bool_], voxel_um: float) -> Flo
 
 
 def grey_scale(scan: Float32, bone: float, config: TomographyConfig, rng: np.random.Generator) -> NDArray[np.uint16]:
-    """Map attenuation, 1/cm, to 16-bit grey values, in a scale that differs from scan to scan; clipped."""
+    """Map attenuation, 1/cm, to clipped 16-bit grey values, in a scale that is drawn for each scan."""
     drawn_background, drawn_bone = rng.uniform(6000, 16000), rng.uniform(26000, 40000)
     background = drawn_background if config.background_grey is None else config.background_grey
     top = drawn_bone if config.bone_grey is None else config.bone_grey
