@@ -39,7 +39,7 @@ def test_existing_output_is_refused(tmp_path: Path) -> None:
         InputError, match=r"a\.txt: the output exists already; give another name, or add `overwrite=True`"
     ):
         write_text(tmp_path / "a.txt", "new", overwrite=False)
-    with pytest.raises(InputError, match="is a folder where a file is to be written"):
+    with pytest.raises(InputError, match="is a folder, but a file is to be written"):
         write_text(tmp_path, "new")
     with pytest.raises(InputError, match="cannot be written there"):
         write_text(tmp_path / "a.txt" / "b.txt", "new")

@@ -75,7 +75,7 @@ def test_file_and_log_that_contradict_each_other(tmp_path: Path, volume: Array) 
     log.write_text(lay.skyscan_log(5))
     with pytest.raises(
         InputError,
-        match=r"slice_0000.tif states voxels of z 7 µm, y 7 µm, x 7 µm, \S+a_rec.log says 5 µm; give the right size "
+        match=r"slice_0000.tif states voxels of z 7 µm, y 7 µm, x 7 µm, \S+a_rec.log states 5 µm; give the right size "
         "with `voxel_um`",
     ):
         open_volume(tmp_path / "stack")
@@ -128,5 +128,5 @@ def test_an_absurd_volume_is_refused_before_memory_is_taken(
         name = next(n for n in ("data", "entry/data/data", "entry0000/reconstruction/results/data") if n in file)
         del file[name]
         file.create_dataset(name, shape=(10**6, 10**6, 10**6), dtype="f4", chunks=(1, 64, 64))
-    with pytest.raises(InputError, match="more than is read in one piece"):
+    with pytest.raises(InputError, match="more than can be read at once"):
         open_volume(path, voxel_um=5, dataset=name)

@@ -103,7 +103,7 @@ def test_bad_images_get_one_line(tmp_path: Path) -> None:
         "none.png": "no such file",
         ".": "is a folder, not an image",
         "half.png": "truncated or damaged",
-        "text.png": "is not the image its name says",
+        "text.png": "is not of the format of its name",
         "text.tif": "cannot be read as TIFF",
         "a.docx": "'.docx' is not an image format known here",
         "stack.tif": "holds a stack of shape",
@@ -125,7 +125,7 @@ def test_an_absurd_size_is_refused_before_memory_is_taken(tmp_path: Path) -> Non
     ihdr = b"IHDR" + struct.pack(">IIBBBBB", 2**20, 2**20, 8, 0, 0, 0, 0)
     png = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + ihdr + struct.pack(">I", zlib.crc32(ihdr))
     (tmp_path / "bomb.png").write_bytes(png + struct.pack(">I", 0) + b"IDAT" + b"\0" * 8)
-    with pytest.raises(InputError, match="more than is read in one piece"):
+    with pytest.raises(InputError, match="more than can be read at once"):
         read_image(tmp_path / "bomb.png")
 
 

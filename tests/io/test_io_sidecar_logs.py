@@ -46,8 +46,8 @@ def test_a_folder_that_does_not_say_is_refused_with_both_sizes(tmp_path: Path, f
     path = _hereon(tmp_path, folder, lay.hereon_log(1.28, 2.56, "syn7"))
     with pytest.raises(
         InputError,
-        match=r"reco\.log names voxels of 1\.28 µm or 2\.56 µm.* \(unbinned, binned\), and neither the folder's name "
-        "nor the slices say which they have; give it with `voxel_um`",
+        match=r"reco\.log states voxels of 1\.28 µm or 2\.56 µm.* \(unbinned, binned\), and neither the name of the "
+        "folder nor the slices say which is right; give it with `voxel_um`",
     ):
         open_volume(path)
 
@@ -59,19 +59,19 @@ def test_the_shape_of_the_slices_decides_where_the_folder_is_silent(tmp_path: Pa
     assert open_volume(path).voxel_um[0] == 2.56
     # Half as large: binned once more, or a part of it. Nothing says which.
     (path.parent / "reco.log").write_text(lay.old_hereon_log(1.28, 1.28, "syn7", "tomo.vol_shape : 16 12 4\n"))
-    with pytest.raises(InputError, match=r"names voxels of 1\.28 µm or 2\.56 µm"):
+    with pytest.raises(InputError, match=r"states voxels of 1\.28 µm or 2\.56 µm"):
         open_volume(path)
 
 
 def test_binned_is_open_where_the_reconstruction_was_binned_again(tmp_path: Path) -> None:
     path = _hereon(tmp_path, "float_binned", lay.old_hereon_log(1.28, 2.56, "syn7", "reco_bin : 2\n"))
-    with pytest.raises(InputError, match=r"names voxels of 1\.28 µm or 2\.56 µm or 5\.12 µm"):
+    with pytest.raises(InputError, match=r"states voxels of 1\.28 µm or 2\.56 µm or 5\.12 µm"):
         open_volume(path)
 
 
 def test_binned_is_open_where_the_log_knows_of_no_binning(tmp_path: Path) -> None:
     path = _hereon(tmp_path, "float_binned", lay.old_hereon_log(1.28, 1.28, "syn7"))
-    with pytest.raises(InputError, match=r"names voxels of 1\.28 µm or 2\.56 µm"):
+    with pytest.raises(InputError, match=r"states voxels of 1\.28 µm or 2\.56 µm"):
         open_volume(path)
 
 
@@ -83,7 +83,7 @@ def test_without_binning_nothing_is_open(tmp_path: Path) -> None:
 def test_of_two_reconstructions_the_log_of_this_binning_is_taken(tmp_path: Path) -> None:
     path = _hereon(tmp_path, "float_rawBin4", lay.hereon_log(1.28, 2.56, "syn7"), "reco_rawBin2.log")
     with pytest.raises(
-        InputError, match=r"says a raw binning of 4, \S+reco_rawBin2\.log one of 2; give the voxel size"
+        InputError, match=r"states a raw binning of 4, \S+reco_rawBin2\.log one of 2; give the voxel size"
     ):
         open_volume(path)
     (path.parent / "reco_rawBin4.log").write_text(lay.hereon_log(1.28, 5.12, "syn7"))
@@ -95,7 +95,7 @@ def test_logs_of_one_scan_that_contradict_each_other(tmp_path: Path) -> None:
     path = _hereon(tmp_path, "float_rawBin2", lay.hereon_log(1.28, 2.56, "syn7"), "reco_a.log")
     (path.parent / "reco_b.log").write_text(lay.hereon_log(1.4, 2.8, "syn7"))
     with pytest.raises(
-        InputError, match=r"reco_a\.log says voxels of 2\.56 µm, \S+reco_b\.log of 2\.8 µm; give the right"
+        InputError, match=r"reco_a\.log states voxels of 2\.56 µm, \S+reco_b\.log of 2\.8 µm; give the right"
     ):
         open_volume(path)
 
@@ -141,7 +141,7 @@ def test_a_single_file_takes_only_the_log_that_names_it(tmp_path: Path) -> None:
     assert open_volume(path).voxel_um[0] == 5
     stack = tmp_path / "syn7_Mg10Gd.tif"
     tifffile.imwrite(stack, VOLUME, photometric="minisblack", metadata=None)
-    with pytest.raises(InputError, match=r"names voxels of 2\.5 µm or 5 µm"):
+    with pytest.raises(InputError, match=r"states voxels of 2\.5 µm or 5 µm"):
         open_volume(stack)
     (tmp_path / "reco_rawBin2.log").write_text(lay.hereon_log(5, 5, "other"))
     with pytest.raises(InputError, match="the voxel size is not in the file, and "):

@@ -95,18 +95,16 @@ def test_folders_without_slices(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     _says("no TIFF slices in this folder; give the folder that holds them", tmp_path / "empty")
     (tmp_path / "specimen" / "volume").mkdir(parents=True)
-    _says(
-        r"no TIFF slices in this folder; it has the folder\(s\) volume: was one of them meant\?", tmp_path / "specimen"
-    )
+    _says(r"no TIFF slices in this folder; it has the folder\(s\) volume; give one of them", tmp_path / "specimen")
 
 
 def test_names_that_are_no_series(stack: Path) -> None:
     (stack / "mask.tif").write_bytes((stack / "slice_0000.tif").read_bytes())
-    with pytest.raises(InputError, match=r"mask\.tif: its name is not like the others' \(slice_#\)"):
+    with pytest.raises(InputError, match=r"mask\.tif: its name differs from the others' \(slice_#\)"):
         open_volume(stack)
     (stack / "mask.tif").unlink()
     (stack / "slice_0005.tif").rename(stack / "slice_0005b.tif")
-    with pytest.raises(InputError, match=r"slice_0005b\.tif: its name is not like the others'"):
+    with pytest.raises(InputError, match=r"slice_0005b\.tif: its name differs from the others'"):
         open_volume(stack)
     for path in stack.iterdir():
         path.unlink()
@@ -117,7 +115,7 @@ def test_names_that_are_no_series(stack: Path) -> None:
 
 def test_a_stack_among_the_slices(stack: Path) -> None:
     tifffile.imwrite(stack / "slice_0001.tif", np.zeros((3, 20, 30), np.uint16), photometric="minisblack")
-    with pytest.raises(InputError, match=r"slice_0001\.tif: holds 3 images, a slice has one"):
+    with pytest.raises(InputError, match=r"slice_0001\.tif: holds 3 images, but a slice has one"):
         open_volume(stack)
 
 
@@ -141,7 +139,7 @@ def test_a_tiff_with_channels(tmp_path: Path) -> None:
 def test_an_absurd_slice_is_refused_before_memory_is_taken(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("volume", shape=(2, 10**6, 10**6), dtype="u2", chunks=(1, 256, 256))
-    _says("more than is read in one piece", tmp_path / "a.h5")
+    _says("more than can be read at once", tmp_path / "a.h5")
     header = "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 30000 30000 30000\nencoding: raw\n\n"
     (tmp_path / "a.nrrd").write_text(header + "x" * 100)
     _says("shorter than its header says", tmp_path / "a.nrrd")
@@ -168,7 +166,7 @@ def test_projections_are_no_volume(tmp_path: Path) -> None:
     with h5py.File(path, "w") as file:
         file["entry/data/data"] = np.zeros((9, 4, 5), np.float32)
         file["entry/data/rotation_angle"] = np.linspace(0, 180, 9)
-    _says("holds no volume but projections", path)
+    _says("holds projections and no volume", path)
     with h5py.File(path, "a") as file:
         file["entry/recon/volume"] = np.zeros((4, 5, 5), np.float32)
     assert open_volume(path, voxel_um=5).shape == (4, 5, 5)
@@ -178,7 +176,7 @@ def test_the_real_projections() -> None:
     path = SHARED / "tooth" / "tooth.h5"
     if not path.is_file():
         pytest.skip("optional real data are not there")
-    _says(r"holds no volume but projections \(found exchange/data 181×2×640", path)
+    _says(r"holds projections and no volume \(found exchange/data 181×2×640", path)
     _says("`dataset`: exchange/data holds 181 projections", path, dataset="exchange/data")
 
 

@@ -1,4 +1,4 @@
-"""Writing that is whole or not there: a temporary name beside the target, then one rename."""
+"""Atomic writing: to a temporary name next to the target, then one rename."""
 
 import errno
 import os
@@ -12,12 +12,12 @@ from tomostain.errors import InputError
 
 
 def refuse_existing(path: Path, overwrite: bool, what: str = "output") -> None:
-    """Raise unless `path` is free or may be replaced.
+    """Raise if `path` exists and may not be replaced.
 
     Raises
     ------
     InputError
-        If `path` exists (an empty folder counts as free) and `overwrite` is false.
+        If `path` exists, is not an empty folder, and `overwrite` is false.
     """
     path = Path(path)
     empty_folder = path.is_dir() and not any(path.iterdir())
@@ -27,14 +27,14 @@ def refuse_existing(path: Path, overwrite: bool, what: str = "output") -> None:
 
 @contextmanager
 def atomic_file(path: Path, overwrite: bool = True) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` if the block ends without an error.
+    """Yield a temporary path next to `path`; rename it to `path` if the block ends without an error.
 
-    The temporary name keeps the suffixes of `path`, since many writers choose the format by them.
+    The temporary name keeps the suffixes of `path`, because many writers choose the format by them.
 
     Parameters
     ----------
     path : Path
-        The file to be written. Its folder is created.
+        The file to write. Its folder is created.
     overwrite : bool
         Replace an existing file.
 
@@ -46,8 +46,8 @@ def atomic_file(path: Path, overwrite: bool = True) -> Iterator[Path]:
     path = Path(path)
     refuse_existing(path, overwrite)
     if path.is_dir():
-        raise InputError(f"{path}: is a folder where a file is to be written; give a file name")
-    temporary = _beside(path)
+        raise InputError(f"{path}: is a folder, but a file is to be written; give a file name")
+    temporary = _temporary_path(path)
     try:
         yield temporary
         temporary.replace(path)
@@ -57,20 +57,20 @@ def atomic_file(path: Path, overwrite: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; rename it to `path` if the block ends without an error.
+    """Yield a temporary folder next to `path`; rename it to `path` if the block ends without an error.
 
-    The old folder, where there is one and `overwrite` is true, is removed only when the new one is complete.
+    With `overwrite`, an existing folder is removed when the new one is complete.
 
     Raises
     ------
     InputError
-        If `path` exists, is not an empty folder, and `overwrite` is false; or if it is the home or working folder or
-        holds them, which is never replaced.
+        If `path` exists, is not an empty folder, and `overwrite` is false; or if it is or contains the home or
+        working folder, which are never replaced.
     """
     path = Path(path)
     refuse_existing(path, overwrite)
     _refuse_home(path)
-    temporary = _beside(path)
+    temporary = _temporary_path(path)
     temporary.mkdir()
     try:
         yield temporary
@@ -83,34 +83,34 @@ def atomic_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _beside(path: Path) -> Path:
-    """Return a free name beside `path`, making the folder they lie in."""
+def _temporary_path(path: Path) -> Path:
+    """Return a free path next to `path`, and create their folder."""
     make_parent(path)
     return path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
 
 
 def make_parent(path: Path) -> None:
-    """Make the folder that `path` lies in.
+    """Create the folder that contains `path`.
 
     Raises
     ------
     InputError
-        If that is not possible.
+        If it cannot be created.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except (PermissionError, FileExistsError, NotADirectoryError) as error:
-        raise InputError(f"{path}: cannot be written there ({error.strerror}); give another place") from None
+        raise InputError(f"{path}: cannot be written there ({error.strerror}); give another folder") from None
 
 
 @contextmanager
 def naming_full_disk(path: Path) -> Iterator[None]:
-    """Say of a full disk, which names nothing by itself, which work it stopped and that the work can be gone on with.
+    """Re-raise a "disk full" error, which has no path, with the output path and a hint that the run can be resumed.
 
     Raises
     ------
     InputError
-        Instead of the system's error of a full disk or a spent quota; other errors pass.
+        For the errors of a full disk or a used quota. Other errors pass.
     """
     try:
         yield
@@ -118,22 +118,21 @@ def naming_full_disk(path: Path) -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise InputError(
-            f"{path}: the disk it lies on is full, or your share of it; make room and run the same command again to "
-            "continue"
+            f"{path}: its disk or your quota is full; make room and run the same command again to continue"
         ) from None
 
 
 def _refuse_home(path: Path) -> None:
-    """Refuse to replace a folder that somebody lives in, even with ``overwrite=True``."""
+    """Raise if a folder is or contains the home or working folder, even with ``overwrite=True``."""
     resolved = path.resolve()
-    for lived_in in (Path.cwd(), Path("~").expanduser() if "HOME" in os.environ else Path.cwd()):
-        if lived_in.resolve().is_relative_to(resolved):
+    for protected in (Path.cwd(), Path("~").expanduser() if "HOME" in os.environ else Path.cwd()):
+        if protected.resolve().is_relative_to(resolved):
             raise InputError(
-                f"{path}: is your home or working folder, or holds it, and is not replaced; name a new folder"
+                f"{path}: is your home or working folder, or contains it, and is not replaced; give a new folder"
             )
 
 
 def write_text(path: Path, text: str, overwrite: bool = True) -> None:
-    """Write a text file (UTF-8) whole or not at all."""
+    """Write a text file (UTF-8) atomically."""
     with atomic_file(path, overwrite) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -1,5 +1,6 @@
 """Single images and folders of slices: PNG, JPEG, TIFF and the medical formats in; PNG and TIFF out."""
 
+import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ PILLOW_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 _PILLOW_LIMIT = threading.Lock()
 
 
-def read_image(path: Path) -> NDArray[Any]:
+def read_image(path: str | os.PathLike[str]) -> NDArray[Any]:
     """Read one image.
 
     Parameters
@@ -32,7 +33,7 @@ def read_image(path: Path) -> NDArray[Any]:
     -------
     ndarray, shape (rows, columns) or (rows, columns, 3)
         Grey images as uint8, uint16 or float32 (other numbers are converted to float32; yes/no images are 0 or 255);
-        colour images as uint8 RGB: 16 bits are scaled to 8, transparency is laid on white.
+        colour images as uint8 RGB: 16 bits are scaled to 8, transparency is composed on white.
 
     Raises
     ------
@@ -55,7 +56,7 @@ def read_image(path: Path) -> NDArray[Any]:
 
 
 def as_grey(image: NDArray[Any], path: Path) -> NDArray[Any]:
-    """Bring a grey image (or volume) of any number type to uint8, uint16 or float32 in native byte order."""
+    """Convert a grey image (or volume) of any number type to uint8, uint16 or float32 in native byte order."""
     kind, size = image.dtype.kind, image.dtype.itemsize
     if kind == "b":
         return image.astype(np.uint8) * np.uint8(255)
@@ -63,7 +64,7 @@ def as_grey(image: NDArray[Any], path: Path) -> NDArray[Any]:
 
 
 def grey_dtype(kind: str, size: int, path: Path) -> np.dtype[Any]:
-    """Return what grey values of a NumPy kind and item size become: uint8, uint16, else float32.
+    """Return the type to which grey values of a NumPy kind and item size are converted: uint8, uint16 or float32.
 
     Raises
     ------
@@ -80,7 +81,7 @@ def grey_dtype(kind: str, size: int, path: Path) -> np.dtype[Any]:
 
 
 def as_rgb(image: NDArray[Any], path: Path) -> NDArray[np.uint8]:
-    """Bring an image of 1 to 4 samples a pixel to 8-bit RGB: grey is repeated, alpha laid on white, 16 bits scaled.
+    """Convert an image of 1 to 4 samples per pixel to 8-bit RGB. Grey is repeated, alpha composed on white.
 
     Parameters
     ----------
@@ -116,20 +117,22 @@ def as_rgb(image: NDArray[Any], path: Path) -> NDArray[np.uint8]:
 
 @contextmanager
 def opened_pillow(path: Path) -> Iterator[Any]:
-    """Open an image with Pillow under this package's own size limit; errors become one line."""
+    """Open an image with Pillow under this package's own size limit; errors are one line."""
     from PIL import Image, UnidentifiedImageError
 
     with _PILLOW_LIMIT:
-        # Pillow's own limit (89 Mpixel) is below a usual slide; `check_pixels` guards in its place.
+        # Pillow's limit (89 Mpixel) is below a usual slide; `check_pixels` is used instead.
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
             with Image.open(path) as image:
                 check_pixels(path, (image.height, image.width))
                 yield image
+        except InputError:  # a ValueError itself
+            raise
         except FileNotFoundError:
             raise InputError(f"{path}: no such file") from None
         except UnidentifiedImageError:
-            raise InputError(f"{path}: is not the image its name says; it is damaged or misnamed") from None
+            raise InputError(f"{path}: is not of the format of its name; it is damaged or misnamed") from None
         except (OSError, ValueError, SyntaxError, EOFError) as error:
             raise InputError(f"{path}: cannot be read ({error}); the file is truncated or damaged") from None
         finally:
@@ -137,7 +140,7 @@ def opened_pillow(path: Path) -> Iterator[Any]:
 
 
 def read_pillow(path: Path) -> NDArray[Any]:
-    """Read a PNG, JPEG or the like, turned upright by its EXIF tag; grey, grey + alpha, RGB or RGBA as stored."""
+    """Read a PNG, JPEG or similar, rotated by its EXIF tag; grey, grey + alpha, RGB or RGBA as stored."""
     from PIL import ImageOps
 
     with opened_pillow(path) as image:
@@ -150,7 +153,7 @@ def read_pillow(path: Path) -> NDArray[Any]:
 
 
 def _read_itk_image(path: Path) -> NDArray[Any]:
-    """Read a two-dimensional MHA, NRRD or NIfTI through SimpleITK (one slice of three dimensions counts)."""
+    """Read a two-dimensional MHA, NRRD or NIfTI through SimpleITK (or a volume of one slice)."""
     from tomostain.io.volumes.itk import itk_header, itk_region
 
     header = itk_header(path)
@@ -158,13 +161,13 @@ def _read_itk_image(path: Path) -> NDArray[Any]:
     while len(shape) > 2 and shape[0] == 1:
         shape = shape[1:]
     if len(shape) != 2:
-        raise InputError(f"{path}: holds an array of shape {header.shape}, where one image is expected")
+        raise InputError(f"{path}: holds an array of shape {header.shape}, but one image is expected")
     check_pixels(path, shape)
     image = itk_region(path, header, 0, header.shape[0])
     return image.reshape(*shape, -1) if header.components > 1 else image.reshape(shape)
 
 
-def write_image(path: Path, array: NDArray[Any], *, overwrite: bool = False) -> None:
+def write_image(path: str | os.PathLike[str], array: NDArray[Any], *, overwrite: bool = False) -> None:
     """Write one image as PNG or TIFF, by the suffix of the name.
 
     Parameters
@@ -172,14 +175,14 @@ def write_image(path: Path, array: NDArray[Any], *, overwrite: bool = False) -> 
     path : Path
         ``.png``, ``.tif`` or ``.tiff``.
     array : ndarray, shape (rows, columns) or (rows, columns, 3 or 4)
-        bool (written as 0 and 255), uint8, or, grey only, uint16; TIFF takes float32 too.
+        bool (written as 0 and 255), uint8, or uint16 for grey; TIFF also takes float32.
     overwrite : bool
         Replace an existing file.
 
     Raises
     ------
     InputError
-        If the file exists, or its suffix is another.
+        If the file exists, or has another suffix.
     """
     from PIL import Image
 
@@ -219,7 +222,7 @@ def _write_tiff(path: Path, array: NDArray[Any], **options: Any) -> None:
 
 
 def write_stack(
-    folder: Path,
+    folder: str | os.PathLike[str],
     slices: Iterable[NDArray[Any]],
     *,
     stem: str = "slice",
@@ -227,18 +230,18 @@ def write_stack(
     voxel_um: float | Sequence[float],
     overwrite: bool = False,
 ) -> None:
-    """Write a folder of TIFF slices ``stem_0000.tif``, … that carry the voxel size; one slice is in memory at a time.
+    """Write a folder of TIFF slices ``stem_0000.tif``, … with the voxel size; one slice is in memory at a time.
 
     Parameters
     ----------
     folder : Path
-        The folder to be made. It appears when it is complete.
+        The folder to create. It appears when it is complete.
     slices : iterable of ndarray
         All (Y, X) or all (Y, X, 3 or 4), of one type.
     stem : str
         Beginning of the file names.
     names : sequence of str, optional
-        The file names themselves, one a slice, ending in ``.tif`` or ``.tiff``.
+        The file names, one per slice, ending in ``.tif`` or ``.tiff``.
     voxel_um : float or sequence of float
         Voxel size, or (z, y, x), µm; written as ImageJ writes it (unit micron, spacing, resolution tags).
     overwrite : bool

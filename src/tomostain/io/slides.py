@@ -1,5 +1,6 @@
-"""Whole slides, read at the pyramid level that suits, and the writing of one as pyramidal OME-TIFF."""
+"""Whole-slide images: read at a suitable level of their pyramid, and written as pyramidal OME-TIFF."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +31,7 @@ _SMALLEST_LEVEL = 512
 
 @dataclass(frozen=True)
 class Slide:
-    """A stained slide; nothing of it is in memory until `read`.
+    """A stained slide. Its pixels are in memory only after `read`.
 
     Attributes
     ----------
@@ -79,49 +80,49 @@ class Slide:
         return cls(Path(name), shape, length, ((shape, length),), lambda _: rgb)
 
     def read(self, wanted_pixel_um: float | None = None) -> tuple[NDArray[np.uint8], float]:
-        """Read the coarsest level that is still at least as fine as wanted.
+        """Read the coarsest level that is at least as fine as a pixel size.
 
         Parameters
         ----------
         wanted_pixel_um : float, optional
-            The pixel size to be resampled to later, µm; None for the finest level.
+            The pixel size to which the image is resampled later, µm; None for the finest level.
 
         Returns
         -------
         ndarray of uint8, shape (rows, columns, 3)
-            RGB; transparency on white, grey repeated, 16 bits scaled to 8.
+            RGB; transparency composed on white, grey repeated, 16 bits scaled to 8.
         float
             Pixel size of that level, µm.
 
         Raises
         ------
         InputError
-            If the level is too large to be read in one piece, or damaged.
+            If the level is too large to be read at once, or damaged.
         """
         index = 0
         if wanted_pixel_um is not None:
-            wanted = check_length_um(wanted_pixel_um, "wanted_pixel_um") * (1 + 1e-3)
-            index = max((i for i, (_, pixel) in enumerate(self.levels) if pixel <= wanted), default=0)
+            limit = check_length_um(wanted_pixel_um, "wanted_pixel_um") * (1 + 1e-3)
+            index = max((i for i, (_, pixel) in enumerate(self.levels) if pixel <= limit), default=0)
         shape, pixel_um = self.levels[index]
         check_pixels(self.path, shape)
         rgb = as_rgb(self._read_level(index), self.path)
         return rgb, pixel_um
 
 
-def open_slide(path: Path, *, pixel_um: float | None = None) -> Slide:
-    """Open a slide: what OpenSlide reads (SVS, NDPI, MRXS, SCN, …), OME-TIFF, TIFF, PNG, JPEG.
+def open_slide(path: str | os.PathLike[str], *, pixel_um: float | None = None) -> Slide:
+    """Open a slide: a format of OpenSlide (SVS, NDPI, MRXS, SCN, …), OME-TIFF, TIFF, PNG or JPEG.
 
     Parameters
     ----------
     path : Path
         The file.
     pixel_um : float, optional
-        Pixel size of the finest level, µm; stands above what the file says.
+        Pixel size of the finest level, µm; takes precedence over the file.
 
     Raises
     ------
     InputError
-        If the file is missing, damaged or of a format that is not read, or if its pixel size is neither stated nor
+        If the file is missing, damaged or of an unknown format, or if its pixel size is neither stated nor
         given.
     """
     path = Path(path)
@@ -152,14 +153,14 @@ _Opened = tuple[list[tuple[int, int]], tuple[float | None, float | None], Callab
 
 
 def _open_pillow(path: Path) -> _Opened:
-    """One level; the pixel size from a PNG's or JPEG's resolution is a print resolution and not believed."""
+    """Open a PNG or JPEG: one level. Its resolution is a print resolution and is ignored."""
     with opened_pillow(path) as image:
         shape = (image.height, image.width)
     return [shape], (None, None), lambda _: read_pillow(path)
 
 
 def _open_openslide(path: Path) -> _Opened:
-    """IntensityReference by OpenSlide."""
+    """Open a slide with OpenSlide."""
     try:
         import openslide
     except ImportError:
@@ -192,20 +193,20 @@ def _float(text: str | None) -> float | None:
 
 
 def _open_tiff_slide(path: Path) -> _Opened:
-    """Levels by tifffile, which reads OME-TIFF pyramids (OpenSlide sees one level of them, or refuses the file)."""
+    """Open a TIFF with tifffile, which reads OME-TIFF pyramids (OpenSlide sees one level, or refuses the file)."""
     with opened_tiff(path) as tif:
         shapes = [image_layout(path, level) for level in tif.series[0].levels]
         check_complete(path, tif)
         spacing = stated_spacing(tif)
         for_openslide = len(shapes) == 1 and len(tif.pages) > 1 and not tif.is_ome
     if for_openslide:
-        try:  # scanners' TIFFs and plain pyramids, whose levels are pages of their own
+        try:  # TIFFs of scanners and plain pyramids, whose levels are separate pages
             shapes, stated, read = _open_openslide(path)
-            # OpenSlide turns any resolution tag into a pixel size, that of a printer too.
+            # OpenSlide converts any resolution tag to a pixel size, also that of a printer.
             generic = spacing[1] is None and spacing[2] is None and _is_generic(path)
             return shapes, (None, None) if generic else stated, read
         except InputError:
-            pass  # not for OpenSlide after all: the first image is the slide
+            pass  # OpenSlide does not read it: the first image is the slide
 
     def read_level(index: int) -> NDArray[Any]:
         with opened_tiff(path) as opened:
@@ -223,13 +224,15 @@ def _is_generic(path: Path) -> bool:
     return bool(openslide.OpenSlide.detect_format(path) == "generic-tiff")
 
 
-def write_slide(path: Path, rgb: NDArray[np.uint8], pixel_um: float, *, overwrite: bool = False) -> None:
+def write_slide(
+    path: str | os.PathLike[str], rgb: NDArray[np.uint8], pixel_um: float, *, overwrite: bool = False
+) -> None:
     """Write a slide as tiled, pyramidal OME-TIFF (lossless) with its pixel size.
 
     Parameters
     ----------
     path : Path
-        ``.ome.tif`` by custom.
+        Usually ``.ome.tif``.
     rgb : ndarray of uint8, shape (rows, columns, 3)
         The slide.
     pixel_um : float
@@ -244,8 +247,8 @@ def write_slide(path: Path, rgb: NDArray[np.uint8], pixel_um: float, *, overwrit
 
     Notes
     -----
-    The coarser levels (2 × 2 means) lie in SubIFDs, as OME-TIFF asks. OpenSlide opens the file too, with its pixel
-    size, but sees the finest level only.
+    The coarser levels (2 × 2 means) are in SubIFDs, as OME-TIFF requires. OpenSlide also opens the file, with its pixel
+    size, but sees only the finest level.
     """
     length = check_length_um(pixel_um, "pixel_um")
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:

@@ -1,4 +1,4 @@
-"""Named tensors in a file, as safetensors: nothing in it can be executed."""
+"""Named tensors in a file of safetensors, which cannot contain code."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def write_tensors(path: Path, tensors: "Mapping[str, Tensor]") -> None:
-    """Write tensors, whole or not at all; a file that is there is replaced."""
+    """Write tensors atomically; an existing file is replaced."""
     from safetensors.torch import save_file
 
     with atomic_file(path) as temporary:
@@ -19,7 +19,7 @@ def write_tensors(path: Path, tensors: "Mapping[str, Tensor]") -> None:
 
 
 def read_tensors(path: Path) -> "dict[str, Tensor] | None":
-    """Return what `write_tensors` wrote, on the CPU; None if there is no such file, or it is something else."""
+    """Read the tensors of `write_tensors` to the CPU; None if there is no such file or it has another format."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

@@ -1,4 +1,4 @@
-"""What TIFF files say of themselves: pixel sizes, whether they are whole, and one image out of them."""
+"""TIFF files: pixel sizes, a check for complete data, and reading of one image."""
 
 import logging
 import struct
@@ -19,51 +19,53 @@ from tomostain.io.metadata.units import Spacing, check_pixels, to_um
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
 _INCH_UM = 25400.0
 _CENTIMETRE_UM = 10000.0
-# Resolutions that cameras, scanners and drawing programs write when nobody measured anything.
+# Resolutions that cameras, scanners and drawing programs write when no size was measured.
 _PRINT_DPI = (72, 75, 90, 96, 100, 120, 144, 150, 180, 200, 240, 300, 350, 360, 400, 600, 720, 1200)
-_MIN_DPI = 25.4  # coarser than a millimetre a pixel: 1/1 and other fillers
+_MIN_DPI = 25.4  # coarser than one millimetre per pixel: placeholders such as 1/1
 
 
-_heard = threading.local()
+_captured = threading.local()
 
 
-def _listen(record: logging.LogRecord) -> bool:
-    """Keep what tifffile logs while this thread is inside `tiff_errors`, instead of printing it."""
-    messages = getattr(_heard, "messages", None)
+def _capture(record: logging.LogRecord) -> bool:
+    """Capture the log of tifffile while this thread is inside `tiff_errors`."""
+    messages = getattr(_captured, "messages", None)
     if messages is not None:
         messages.append(record.getMessage())
     return messages is None
 
 
-logging.getLogger("tifffile").addFilter(_listen)
+logging.getLogger("tifffile").addFilter(_capture)
 
 
 @contextmanager
 def tiff_errors(path: Path) -> Iterator[None]:
-    """Turn whatever a damaged TIFF raises into one line that names the file, and keep tifffile's log quiet.
+    """Turn the errors of a damaged TIFF into one line that names the file, and silence the log of tifffile.
 
     Raises
     ------
     InputError
-        If the file is missing, is no TIFF, or is damaged.
+        If the file is missing, is not a TIFF, or is damaged.
     """
-    outer, _heard.messages = getattr(_heard, "messages", None), []
+    outer, _captured.messages = getattr(_captured, "messages", None), []
     try:
         yield
-        broken = [message for message in _heard.messages if "invalid page offset" in message]
-        if broken:  # tifffile goes on with the pages before the break, as if they were all
-            raise ValueError("its chain of pages breaks off")
+        broken = [message for message in _captured.messages if "invalid page offset" in message]
+        if broken:  # tifffile returns only the pages before the break
+            raise ValueError("its chain of pages is broken")
+    except InputError:  # a ValueError itself
+        raise
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except PermissionError:
-        raise InputError(f"{path}: may not be read; change its permissions") from None
+        raise InputError(f"{path}: is not readable; change its permissions") from None
     except (OSError, ValueError, LookupError, TypeError, RuntimeError, ArithmeticError, struct.error) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"{path}: cannot be read as TIFF ({reason}); the file is truncated or damaged, copy it again"
         ) from None
     finally:
-        _heard.messages = outer
+        _captured.messages = outer
 
 
 @contextmanager
@@ -76,12 +78,12 @@ def opened_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
 
 
 def check_complete(path: Path, tif: tifffile.TiffFile, pages: list[Any] | None = None) -> None:
-    """Compare where the image data should lie with the size of the file; nothing is decoded.
+    """Compare the position of the image data with the size of the file; nothing is decoded.
 
     Raises
     ------
     InputError
-        If the data of a page end behind the end of the file.
+        If the data of a page end after the end of the file.
     """
     size = tif.filehandle.size
     for page in [tif.pages[0]] if pages is None else pages:
@@ -89,15 +91,15 @@ def check_complete(path: Path, tif: tifffile.TiffFile, pages: list[Any] | None =
         if not page.dataoffsets or (ends and max(ends) > size):
             needed = max(ends, default=0)
             raise InputError(
-                f"{path}: truncated TIFF ({size} bytes where its tags ask for {needed}); copy or write it again"
+                f"{path}: truncated TIFF ({size} bytes, but its tags state {needed}); copy or write it again"
             )
 
 
 def stated_spacing(tif: tifffile.TiffFile) -> Spacing:
-    """Return the voxel size (z, y, x) in µm that a TIFF states, None where it is silent.
+    """Return the voxel size (z, y, x), µm, that a TIFF states; None for an axis that it does not state.
 
     In this order: OME-XML (PhysicalSizeX/Y/Z with units), ImageJ (unit, spacing and the resolution tags), then the
-    plain resolution tags, which speak of x and y only and are not believed at print resolutions (72, 96, 300 … dpi).
+    plain resolution tags, which state x and y only and are ignored at print resolutions (72, 96, 300 … dpi).
     """
     if tif.is_ome and tif.ome_metadata:
         return _ome_spacing(tif.ome_metadata)
@@ -149,7 +151,7 @@ def _resolution(page: Any) -> tuple[float | None, float | None]:
 
 
 def _resolution_um(page: Any, y: float | None, x: float | None) -> tuple[float | None, float | None]:
-    """Convert plain resolution tags to µm a pixel; print resolutions and missing units give None."""
+    """Convert plain resolution tags to µm per pixel; None for print resolutions and missing units."""
     tag = page.tags.get("ResolutionUnit")
     unit_um = {2: _INCH_UM, 3: _CENTIMETRE_UM}.get(int(tag.value) if tag is not None else 1)
     if unit_um is None or y is None or x is None:
@@ -161,7 +163,7 @@ def _resolution_um(page: Any, y: float | None, x: float | None) -> tuple[float |
 
 
 def read_tiff_image(path: Path) -> NDArray[Any]:
-    """Read the one image of a TIFF (the finest level of a pyramid), values as stored.
+    """Read a TIFF with one image (the finest level of a pyramid), with the stored values.
 
     Returns
     -------
@@ -189,13 +191,13 @@ def image_layout(path: Path, series: Any) -> tuple[int, int]:
     samples = sizes.get("S", 1) * sizes.get("C", 1)
     if stacked or samples > 4 or "Y" not in sizes or "X" not in sizes:
         raise InputError(
-            f"{path}: holds a stack of shape {tuple(series.shape)} (axes {series.axes}), where one image is expected"
+            f"{path}: holds a stack of shape {tuple(series.shape)} (axes {series.axes}), but one image is expected"
         )
     return int(sizes["Y"]), int(sizes["X"])
 
 
 def series_image(path: Path, tif: tifffile.TiffFile, series: Any) -> NDArray[Any]:
-    """Read one series (or level) that is one image, samples last; its size and completeness are checked first."""
+    """Read one series (or level) that is one image, samples last; after a check of its size and completeness."""
     rows, columns = image_layout(path, series)
     check_pixels(path, (rows, columns))
     check_complete(path, tif, [page for page in series.pages if page is not None])
@@ -208,7 +210,7 @@ def series_image(path: Path, tif: tifffile.TiffFile, series: Any) -> NDArray[Any
 
 
 def from_photometric(image: NDArray[Any], page: Any) -> NDArray[Any]:
-    """Turn "white is zero" integer images over, so that larger is always brighter."""
+    """Invert integer images whose white is zero, so that larger is brighter."""
     if page.keyframe.photometric == tifffile.PHOTOMETRIC.MINISWHITE and image.dtype.kind == "u":
         return np.asarray(np.iinfo(image.dtype).max - image, dtype=image.dtype)
     return image

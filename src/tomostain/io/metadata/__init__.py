@@ -1,1 +1,1 @@
-"""What files state about a volume: units, voxel sizes, logs of reconstruction programs, NeXus layouts."""
+"""Metadata of volumes: units, voxel sizes, logs of reconstruction programs, and NeXus layouts."""

@@ -1,17 +1,17 @@
-"""What the text logs of reconstruction programs say of the voxel size; a log is read, never run.
+"""The voxel size in the text logs of reconstruction programs.
 
 Sources of the layouts:
 
 - Hereon at PETRA III (P05, P07): ``reco*.log`` as ``matlab/experiments/p05/p05_reco.m`` and ``matlab/hzg/sino_reco.m``
   of https://github.com/moosmann/matlab (commit e3c5f0d) write it: ``scan_name : …``, ``eff_pixel_size : 1.28 micron``
   and ``eff_pixel_size_binned : 2.56 micron`` (raw binning times the first); older logs have ``effective_pixel_size``,
-  ``par.eff_pixel_size``, or ``effective_pixel_size_mu`` without a unit. Further down the same names stand once more
-  without a unit, in metres (a print-out of the program's variables): only sizes with a unit are read.
+  ``par.eff_pixel_size``, or ``effective_pixel_size_mu`` without a unit. Further down the same names appear again
+  without a unit, in metres (a list of the program's variables). Only sizes with a unit are read.
 - Bruker (SkyScan): NRecon's ``*_rec.log``, as shown in
   https://discourse.slicer.org/t/problems-with-openning-tiff-by-loading-log-document-on-skyscanreconimport-module/26898
   (NRecon 1.7): sections ``[Acquisition]`` with ``Image Pixel Size (um)=``, ``[Reconstruction]`` with ``Pixel Size
   (um)=`` and ``Section to Section Step=``, ``[File name convention]`` with ``Filename Prefix=``.
-- nabu (ESRF): ``<name>_infos.txt`` beside TIFF slices, as tomoscan 2.5 (``tomoscan/esrf/volume/singleframebase.py``,
+- nabu (ESRF): ``<name>_infos.txt`` next to TIFF slices, as tomoscan 2.5 (``tomoscan/esrf/volume/singleframebase.py``,
   https://gitlab.esrf.fr/tomotools/tomoscan) and silx (``silx/io/configdict.py``) write it: sections
   ``[processing_options.reconstruction]`` with ``voxel_size_cm = …`` (before binning) and ``[nabu_config.dataset]``.
 """
@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tomostain.errors import InputError
-from tomostain.io.metadata.units import alike, to_um
+from tomostain.io.metadata.units import nearly_equal, to_um
 
 MAX_LOG_BYTES = 2**20
-"""How much of a log is read: the sizes stand near its beginning."""
+"""Bytes of a log that are read: the sizes are near its beginning."""
 
 _NUMBER = r"([-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)"
 _PIXEL = re.compile(
@@ -41,23 +41,23 @@ _SHAPE = re.compile(r"^\s*(?:tomo\.)?vol_shape\s*[:=]\s*\[?\s*(\d+)[\s,]+(\d+)[\
 
 @dataclass(frozen=True)
 class ScanLog:
-    """What one log says.
+    """The content of one log.
 
     Attributes
     ----------
     path : Path
     scan : str
-        The scan, or the beginning of the slices' names, that the log is of; "" where it does not say.
+        The scan, or the start of the names of the slices; "" if the log does not state it.
     voxel_um : tuple of float
         Voxel size (z, y, x), µm, as reconstructed.
     by_folder : bool
-        Whether the name of the folder says how the size is to be read (Hereon). The rest is for these logs only.
+        Whether the name of the folder decides how the size is read (Hereon). The other attributes are for these logs.
     unbinned_um : float or None
-        Pixel size before the projections were binned, where it is another one.
+        Pixel size before the projections were binned, if it differs.
     raw_bin : int
-        How many pixels of the projections were put together along each side.
+        Number of pixels of the projections that were binned along each side.
     reco_bin : int
-        How many voxels the copies that were binned after reconstruction put together.
+        Number of voxels that were binned after the reconstruction along each side.
     plane : tuple of int or None
         Rows and columns of a reconstructed slice.
     """
@@ -73,7 +73,7 @@ class ScanLog:
 
 
 def read_log(path: Path) -> ScanLog | None:
-    """Read a log, of which no more than `MAX_LOG_BYTES` are looked at.
+    """Read the first `MAX_LOG_BYTES` of a log.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def read_log(path: Path) -> ScanLog | None:
     Returns
     -------
     ScanLog or None
-        None for a file of another kind, one that cannot be read, and one that names no size.
+        None for a file of another kind, one that cannot be read, and one that states no size.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def read_log(path: Path) -> ScanLog | None:
             data = file.read(MAX_LOG_BYTES)
     except OSError:
         return None
-    # Windows programs write their own code page: Latin-1 reads any bytes, and the keys are plain ASCII.
+    # Windows programs write in various code pages. Latin-1 reads any bytes, and the keys are plain ASCII.
     text = data.decode("utf-8-sig", errors="ignore") if b"\xc3" in data else data.decode("latin-1")
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if name.endswith("_infos.txt"):
@@ -113,12 +113,12 @@ def p05_log(path: Path, text: str) -> ScanLog | None:
         if size is not None:
             sizes[bool(binned)].append(size)
     unbinned, binned_um = (_one(path, sizes[kind]) for kind in (False, True))
-    said = _RAW_BIN_NAME.search(path.name) or _RAW_BIN.search(text)
+    binning = _RAW_BIN_NAME.search(path.name) or _RAW_BIN.search(text)
     if unbinned is None:
         if binned_um is None:
             return None
-        unbinned = binned_um / (int(said[1]) if said else 1)
-    raw_bin = int(said[1]) if said else max(1, round((binned_um or unbinned) / unbinned))
+        unbinned = binned_um / (int(binning[1]) if binning else 1)
+    raw_bin = int(binning[1]) if binning else max(1, round((binned_um or unbinned) / unbinned))
     binned_um = binned_um or unbinned * raw_bin
     scan, shape, reco_bin = _SCAN.search(text), _SHAPE.search(text), _RECO_BIN.search(text)
     return ScanLog(
@@ -126,7 +126,7 @@ def p05_log(path: Path, text: str) -> ScanLog | None:
         scan[1] if scan else "",
         (binned_um, binned_um, binned_um),
         True,
-        None if alike(unbinned, binned_um) else unbinned,
+        None if nearly_equal(unbinned, binned_um) else unbinned,
         raw_bin,
         int(reco_bin[1]) if reco_bin else 1,
         (int(shape[1]), int(shape[2])) if shape else None,
@@ -148,7 +148,7 @@ def skyscan_log(path: Path, text: str) -> ScanLog | None:
 
 
 def nabu_log(path: Path, text: str) -> ScanLog | None:
-    """Read the text of the description that nabu lays beside TIFF slices; see `read_log`."""
+    """Read the text of the description that nabu writes next to TIFF slices; see `read_log`."""
     sections = _sections(text, "=")
     options = sections.get("processing_options.reconstruction", {})
     dataset = sections.get("nabu_config.dataset", {})
@@ -164,7 +164,7 @@ def nabu_log(path: Path, text: str) -> ScanLog | None:
 
 
 def _sections(text: str, separator: str) -> dict[str, dict[str, str]]:
-    """Split the text of an INI file into its sections and keys, lower case; the first of two equal keys counts."""
+    """Split the text of an INI file into its sections and keys, in lower case; of two equal keys the first counts."""
     sections: dict[str, dict[str, str]] = {}
     keys: dict[str, str] = {}
     for line in text.split("\n"):
@@ -178,7 +178,7 @@ def _sections(text: str, separator: str) -> dict[str, dict[str, str]]:
 
 
 def _length(value: str | None) -> float | None:
-    """Return a positive number, else None."""
+    """Return a positive number, or None."""
     try:
         return to_um(float(value or ""), "µm")
     except ValueError:
@@ -186,9 +186,9 @@ def _length(value: str | None) -> float | None:
 
 
 def _one(path: Path, sizes: list[float]) -> float | None:
-    """Return the one size that a log states, None if it states none."""
+    """Return the size that a log states, or None."""
     for size in sizes[1:]:
-        if not alike(size, sizes[0]):
+        if not nearly_equal(size, sizes[0]):
             raise InputError(
                 f"{path}: states pixels of {sizes[0]:g} and of {size:g} µm; give the right size with `voxel_um`"
             )

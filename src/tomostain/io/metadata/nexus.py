@@ -1,26 +1,29 @@
-"""What the programs of facilities write around a volume in HDF5: where its z, y and x stand, and its voxel size.
+"""Volumes in HDF5 as the programs of facilities write them: the order of the axes, and the voxel size.
 
 Sources of the layouts:
 
 - NeXus ``NXdata`` and ``NXtomoproc``: https://manual.nexusformat.org/classes/applications/NXtomoproc.html. A group of
   class NXdata has a signal and axes with units; NXtomoproc counts them x, y, z where the attribute ``axis`` says so.
 - nabu (ESRF; 2026.1.2 was read, https://gitlab.esrf.fr/tomotools/nabu, ``nabu/io/writer.py`` and
-  ``nabu/pipeline/fullfield/processconfig.py``): ``<entry>/reconstruction/results/data`` and, beside it,
+  ``nabu/pipeline/fullfield/processconfig.py``): ``<entry>/reconstruction/results/data`` and, next to it,
   ``configuration/processing_options/reconstruction/voxel_size_cm`` (before 2023.1 ``pixel_size_cm``). That is the size
-  before binning; ``configuration/nabu_config/dataset/binning`` and ``binning_z`` say how many pixels were put together.
+  before binning; ``configuration/nabu_config/dataset/binning`` and ``binning_z`` state how many pixels were binned.
 - httomo (Diamond; https://github.com/DiamondLightSource/httomo, ``httomo/methods.py``, commit f766bda): ``/data``,
-  ``/angles`` and ``/data_dims/detector_x_y``. Reconstructions lie in it as (y, z, x): the vertical axis is the second
+  ``/angles`` and ``/data_dims/detector_x_y``. Reconstructions are stored as (y, z, x): the vertical axis is the second
   (https://github.com/DiamondLightSource/httomolibgpu, ``recon/algorithm.py``). It writes no voxel size.
 - ``element_size_um``, (z, y, x) in µm: ilastik and Fiji's HDF5 plugin.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tomostain.io.metadata.units import Spacing, to_um
+
+if TYPE_CHECKING:
+    import h5py
 
 _SILENT: Spacing = (None, None, None)
 _LONGEST_AXIS = 10**6
@@ -29,13 +32,13 @@ _CENTIMETRE_UM = 1e4
 
 @dataclass(frozen=True)
 class Layout:
-    """Where z, y and x stand among a dataset's axes (0, 1, 2), and its stated voxel size (z, y, x), µm."""
+    """The axes (0, 1, 2) of a dataset that are z, y and x, and its stated voxel size (z, y, x), µm."""
 
     order: tuple[int, int, int] = (0, 1, 2)
     spacing: Spacing = _SILENT
 
 
-def layout(file: Any, dataset: Any) -> Layout:
+def layout(file: "h5py.File", dataset: "h5py.Dataset") -> Layout:
     """Read the order of axes and the voxel size of a volume in an open HDF5 file.
 
     Parameters
@@ -47,7 +50,7 @@ def layout(file: Any, dataset: Any) -> Layout:
     Returns
     -------
     Layout
-        The order as stored, (z, y, x), where nothing says otherwise.
+        (z, y, x), as stored, unless the file states another order.
     """
     stated = _element_size(dataset)
     if stated != _SILENT:
@@ -56,20 +59,20 @@ def layout(file: Any, dataset: Any) -> Layout:
         return Layout(order=(1, 0, 2))
     for group in _nxdata(file):
         if _signal(group) == dataset:
-            found = _nexus_layout(group, dataset)
-            if found is not None:
-                return found
+            nexus = _nexus_layout(group, dataset)
+            if nexus is not None:
+                return nexus
     return Layout(spacing=_nabu_size(dataset))
 
 
-def signals(file: Any) -> dict[str, Any]:
-    """Return the three-dimensional signals of all NXdata groups by their path, also those that lie in other files."""
-    found = {f"{group.name}/{_signal_name(group)}".lstrip("/"): _signal(group) for group in _nxdata(file)}
-    return {name: data for name, data in found.items() if data is not None and data.ndim == 3}
+def signals(file: "h5py.File") -> "dict[str, h5py.Dataset]":
+    """Return the three-dimensional signals of all NXdata groups by their path, also those in other files."""
+    all_signals = {f"{group.name}/{_signal_name(group)}".lstrip("/"): _signal(group) for group in _nxdata(file)}
+    return {name: data for name, data in all_signals.items() if data is not None and data.ndim == 3}
 
 
-def preferred(file: Any, candidates: Mapping[str, Any]) -> str | None:
-    """Return the one of several volumes that the file itself shows first: by ``default``, else as its NXtomoproc."""
+def preferred(file: "h5py.File", candidates: "Mapping[str, h5py.Dataset]") -> str | None:
+    """Return the volume of several that the file shows by default: by ``default``, else by its NXtomoproc."""
     for group in (_default_group(file), *_tomoproc_data(file)):
         shown = _signal(group) if group is not None else None
         names = [name for name, data in candidates.items() if shown is not None and data == shown]
@@ -78,23 +81,23 @@ def preferred(file: Any, candidates: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     """Return an attribute as text; h5py gives it as str, bytes or an array of one."""
     if isinstance(value, np.ndarray):
         value = value.flat[0] if value.size else ""
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
-def _member(group: Any, path: str) -> Any:
-    """Return what lies at a path below a group; None where nothing does or a link leads nowhere."""
+def _member(group: "h5py.Group", path: str) -> "h5py.Group | h5py.Dataset | None":
+    """Return the member of a group at a path; None if there is none or a link is broken."""
     try:
         return group.get(path)
     except (KeyError, OSError, ValueError):
         return None
 
 
-def _nxdata(file: Any) -> Iterator[Any]:
-    """Go through the groups of class NXdata."""
+def _nxdata(file: "h5py.File") -> "Iterator[h5py.Group]":
+    """Yield the groups of class NXdata."""
     groups: list[Any] = []
 
     def visit(_: str, item: Any) -> None:
@@ -105,7 +108,7 @@ def _nxdata(file: Any) -> Iterator[Any]:
     yield from groups
 
 
-def _signal_name(group: Any) -> str:
+def _signal_name(group: "h5py.Group") -> str:
     """Return the name of a group's signal: by its attribute, by the older one on the field, else ``data``."""
     if "signal" in group.attrs:
         return _text(group.attrs["signal"])
@@ -113,12 +116,12 @@ def _signal_name(group: Any) -> str:
     return marked[0] if marked else "data"
 
 
-def _signal(group: Any) -> Any:
-    found = _member(group, _signal_name(group))
-    return found if hasattr(found, "dtype") and found.dtype.kind in "biuf" else None
+def _signal(group: "h5py.Group") -> "h5py.Dataset | None":
+    signal = _member(group, _signal_name(group))
+    return signal if signal is not None and hasattr(signal, "dtype") and signal.dtype.kind in "biuf" else None
 
 
-def _default_group(file: Any) -> Any:
+def _default_group(file: "h5py.File") -> "h5py.Group | None":
     """Follow the attributes ``default`` from the root to the group that a viewer shows first."""
     group = file
     for _ in range(8):
@@ -130,15 +133,15 @@ def _default_group(file: Any) -> Any:
     return None
 
 
-def _tomoproc_data(file: Any) -> list[Any]:
+def _tomoproc_data(file: "h5py.File") -> "list[h5py.Group]":
     """Return the NXdata groups of the entries whose definition is NXtomoproc."""
     entries = [entry for entry in file.values() if hasattr(entry, "keys")]
     chosen = [entry for entry in entries if _text(_value(entry, "definition")) == "NXtomoproc"]
     return [group for group in _nxdata(file) if any(group.name.startswith(f"{e.name}/") for e in chosen)]
 
 
-def _nexus_layout(group: Any, dataset: Any) -> Layout | None:
-    """Read z, y, x from the axes of an NXdata group; None where they are not all named."""
+def _nexus_layout(group: "h5py.Group", dataset: "h5py.Dataset") -> Layout | None:
+    """Read z, y, x from the axes of an NXdata group; None unless all three are named."""
     places = _axis_places(group, dataset)
     if places is None:
         return None
@@ -146,7 +149,7 @@ def _nexus_layout(group: Any, dataset: Any) -> Layout | None:
     return Layout((places[0][1], places[1][1], places[2][1]), (z, y, x))
 
 
-def _axis_places(group: Any, dataset: Any) -> list[tuple[str, int]] | None:
+def _axis_places(group: "h5py.Group", dataset: "h5py.Dataset") -> list[tuple[str, int]] | None:
     """Return the name of the field, and the axis of the dataset it belongs to, for z, y and x."""
     named = _named_axes(group, dataset)
     fields = {key: _member(group, key) for key in group}
@@ -158,19 +161,21 @@ def _axis_places(group: Any, dataset: Any) -> list[tuple[str, int]] | None:
             key: int(np.ravel(place)[0]) - 1 for key, place in numbered.items() if str(np.ravel(place)[0]).isdigit()
         }
     if not named:
-        # Nothing says where they belong: as stored by most programs or, if only that fits, as NXtomoproc counts.
-        sizes = {key: fields[key].shape for key in "zyx" if hasattr(fields.get(key), "shape")}
+        # No order is stated: take that of most programs or, if only that fits, that of NXtomoproc.
+        sizes = {
+            key: field.shape for key in "zyx" if (field := fields.get(key)) is not None and hasattr(field, "shape")
+        }
         for names in ("zyx", "xyz"):
             if [sizes.get(key) for key in names] == [(size,) for size in dataset.shape]:
                 named = {key: place for place, key in enumerate(names)}
                 break
-    found = {letter: (key, place) for key, place in named.items() if (letter := _letter(key)) and 0 <= place < 3}
-    whole = set(found) == set("zyx") and len({place for _, place in found.values()}) == 3
-    return [found[letter] for letter in "zyx"] if whole else None
+    axes = {letter: (key, place) for key, place in named.items() if (letter := _letter(key)) and 0 <= place < 3}
+    is_complete = set(axes) == set("zyx") and len({place for _, place in axes.values()}) == 3
+    return [axes[letter] for letter in "zyx"] if is_complete else None
 
 
-def _named_axes(group: Any, dataset: Any) -> dict[str, int]:
-    """Read the attribute ``axes``, a list or "z:y:x", of the group or, as older files have it, of the signal."""
+def _named_axes(group: "h5py.Group", dataset: "h5py.Dataset") -> dict[str, int]:
+    """Read the attribute ``axes``, a list or "z:y:x", of the group or, in older files, of the signal."""
     for holder in (group, dataset):
         axes = holder.attrs.get("axes")
         if axes is None:
@@ -182,13 +187,13 @@ def _named_axes(group: Any, dataset: Any) -> dict[str, int]:
 
 
 def _letter(name: str) -> str:
-    """Return z, y or x of an axis called so, or ``voxel_z`` and the like; else nothing."""
+    """Return z, y or x of an axis of this name, or of ``voxel_z`` and similar names; else ""."""
     last = name.lower().rsplit("_", 1)[-1]
     return last if last in ("z", "y", "x") else ""
 
 
-def _step_um(axis: Any, size: int) -> float | None:
-    """Return the step of evenly spaced positions in µm; None without a unit or where they are not even."""
+def _step_um(axis: "h5py.Dataset | None", size: int) -> float | None:
+    """Return the step of evenly spaced positions in µm; None without a unit or if they are uneven."""
     if axis is None or getattr(axis, "shape", None) != (size,) or not 1 < size <= _LONGEST_AXIS:
         return None
     if axis.dtype.kind not in "iuf":
@@ -200,11 +205,11 @@ def _step_um(axis: Any, size: int) -> float | None:
     return to_um(abs(float(step)), _text(axis.attrs.get("units", "")))
 
 
-def _is_httomo(file: Any, dataset: Any) -> bool:
+def _is_httomo(file: "h5py.File", dataset: "h5py.Dataset") -> bool:
     return dataset.name == "/data" and "angles" in file and _member(file, "data_dims/detector_x_y") is not None
 
 
-def _element_size(dataset: Any) -> Spacing:
+def _element_size(dataset: "h5py.Dataset") -> Spacing:
     """Read the voxel size from ``element_size_um`` (z, y, x) or ``voxel_um``, on the dataset or its group."""
     for holder in (dataset, dataset.parent):
         for key in ("element_size_um", "voxel_um", "voxel_size_um"):
@@ -216,31 +221,31 @@ def _element_size(dataset: Any) -> Spacing:
     return _SILENT
 
 
-def _nabu_size(dataset: Any) -> Spacing:
-    """Read nabu's voxel size in cm and multiply it by the binning, which nabu leaves out of it."""
+def _nabu_size(dataset: "h5py.Dataset") -> Spacing:
+    """Read nabu's voxel size in cm and multiply it by the binning, which nabu does not include."""
     if not dataset.name.endswith("/results/data"):
         return _SILENT
-    about = _member(dataset.parent.parent, "configuration")
-    if about is None:
+    configuration = _member(dataset.parent.parent, "configuration")
+    if configuration is None:
         return _SILENT
     for key in ("voxel_size_cm", "pixel_size_cm"):
-        sizes = _three(_value(about, f"processing_options/reconstruction/{key}"))
+        sizes = _three(_value(configuration, f"processing_options/reconstruction/{key}"))
         if sizes is not None:
-            across = _three(_value(about, "nabu_config/dataset/binning")) or (1.0, 1.0, 1.0)
-            along = _three(_value(about, "nabu_config/dataset/binning_z")) or (1.0, 1.0, 1.0)
+            across = _three(_value(configuration, "nabu_config/dataset/binning")) or (1.0, 1.0, 1.0)
+            along = _three(_value(configuration, "nabu_config/dataset/binning_z")) or (1.0, 1.0, 1.0)
             factors = (along[0], across[1], across[2])
             z, y, x = (to_um(s * f * _CENTIMETRE_UM, "µm") for s, f in zip(sizes, factors, strict=True))
             return z, y, x
     return _SILENT
 
 
-def _value(group: Any, path: str) -> Any:
-    found = _member(group, path)
-    return found[()] if hasattr(found, "dtype") and found.size <= 3 else None
+def _value(group: "h5py.Group", path: str) -> object:
+    member = _member(group, path)
+    return member[()] if member is not None and hasattr(member, "dtype") and member.size <= 3 else None
 
 
-def _three(value: Any) -> tuple[float, float, float] | None:
-    """Return one number or three as three; None for anything else."""
+def _three(value: object) -> tuple[float, float, float] | None:
+    """Return one or three numbers as three; None for anything else."""
     if value is None:
         return None
     try:

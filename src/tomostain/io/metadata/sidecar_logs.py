@@ -1,16 +1,16 @@
-"""Which of the logs beside a volume speaks of it, and which of the sizes it names is that of the volume's voxels.
+"""Find the log of the reconstruction next to a volume, and which of its sizes is the voxel size of the volume.
 
 The rules:
 
-- Logs lie in the folder of the slices or, where none of them fits, in the folder above; those of a single file lie
-  beside it. A log fits if the scan it names stands in the names of the slices (``reco_<scan>_000000.tif``) or is the
-  name of the folder or of one of the three above it (Hereon: ``<scan>/reco/float_rawBin2``). One log alone among the
-  slices is believed whatever it names.
-- Hereon's logs name two sizes. Which one it is stands in the name of the folder: ``rawBin2`` is twice the unbinned
-  size, ``phaseBin2`` and ``recoBin2`` double it again (``matlab/utilities/write_volume.m`` of
-  https://github.com/moosmann/matlab); ``bin2`` and ``binned`` are the binned size, ``bin1`` and ``unbinned`` the other.
-  Where the folder is silent, slices as large as the log's ``vol_shape`` have the binned size, and so has the file
-  ``<scan>.h5`` that the program writes by itself. Else it is open.
+- Logs are in the folder of the slices or, if none of them fits, in the folder above. Logs of a single file are next
+  to it. A log fits if its scan is part of the names of the slices (``reco_<scan>_000000.tif``) or is the name of the
+  folder or of one of the three above it (Hereon: ``<scan>/reco/float_rawBin2``). A single log among the slices is used
+  whatever scan it names.
+- Hereon's logs state two sizes. The name of the folder decides: ``rawBin2`` is twice the unbinned size, ``phaseBin2``
+  and ``recoBin2`` double it again (``matlab/utilities/write_volume.m`` of https://github.com/moosmann/matlab); ``bin2``
+  and ``binned`` are the binned size, ``bin1`` and ``unbinned`` the other. If the name does not state it, slices as
+  large as the log's ``vol_shape`` have the binned size, and so has the file ``<scan>.h5`` of the program itself.
+  Otherwise the size is ambiguous.
 """
 
 import re
@@ -18,39 +18,42 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from tomostain.deprecation import renamed
 from tomostain.errors import InputError
 from tomostain.io.metadata.logs import ScanLog, read_log
-from tomostain.io.metadata.units import alike
+from tomostain.io.metadata.units import nearly_equal
 
 Voxel = tuple[float, float, float]
 
 _BIN = re.compile(r"(?<![a-z])(raw|phase|reco)?_?bin(?:ning)?[_-]?(\d{1,2})(?!\d)", re.IGNORECASE)
 _WORD = re.compile(r"(?<![a-z])(un)?binned(?![a-z])", re.IGNORECASE)
 _INDEX = re.compile(r"[ _.-]?\d+$")
-_MOST_LOGS = 200
+_MAX_LOGS = 200
+
+__getattr__ = renamed(__name__, {"look_beside": "find_sidecar_logs", "Beside": "SidecarLogs", "said": "format_voxels"})
 
 
 @dataclass(frozen=True)
-class Beside:
-    """What the logs beside a volume say.
+class SidecarLogs:
+    """The result of the search for logs next to a volume.
 
     Attributes
     ----------
     path : Path or None
-        The log that fits, if there is one.
+        The log that belongs to the volume, if there is one.
     voxels_um : tuple of (z, y, x)
-        The voxel sizes it may mean: one, or several where it is open which of them the volume has.
-    strangers : tuple of ScanLog
-        Logs that speak of other scans.
+        The voxel sizes that it may mean: one, or several if it is ambiguous.
+    other_scans : tuple of ScanLog
+        Logs of other scans.
     """
 
     path: Path | None = None
     voxels_um: tuple[Voxel, ...] = ()
-    strangers: tuple[ScanLog, ...] = ()
+    other_scans: tuple[ScanLog, ...] = ()
 
 
-def look_beside(path: Path, first: Path | None, plane: tuple[int, int]) -> Beside:
-    """Look for logs beside a volume.
+def find_sidecar_logs(path: Path, first: Path | None, plane: tuple[int, int]) -> SidecarLogs:
+    """Find the logs next to a volume.
 
     Parameters
     ----------
@@ -63,46 +66,46 @@ def look_beside(path: Path, first: Path | None, plane: tuple[int, int]) -> Besid
 
     Returns
     -------
-    Beside
+    SidecarLogs
 
     Raises
     ------
     InputError
-        If logs that fit contradict each other by more than 1 %, or are of another binning than the folder says.
+        If logs that fit contradict each other by more than 1 %, or state another binning than the name of the folder.
     """
-    # "." has no name, and a link to a folder of slices has another; a linked file keeps its own.
+    # Resolve "." and links to folders, which have other names; a linked file keeps its own name.
     path = path.resolve() if first else path.parent.resolve() / path.name
     folder = path if first else path.parent
-    here = _logs(folder)
-    if first and len(here) == 1:
-        chosen = here
+    candidates = _logs(folder)
+    if first and len(candidates) == 1:
+        chosen = candidates
     else:
         names = names_of(path, first)
-        chosen = [log for log in here if _fits(log, *names)]
+        chosen = [log for log in candidates if _fits(log, *names)]
         if first and not chosen:
             above = _logs(path.parent)
-            chosen, here = [log for log in above if _fits(log, *names)], [*here, *above]
+            chosen, candidates = [log for log in above if _fits(log, *names)], [*candidates, *above]
     if not chosen:
-        return Beside(strangers=tuple(here))
+        return SidecarLogs(other_scans=tuple(candidates))
     chosen = _of_this_binning(path, chosen)
-    found = [(log, possible_voxels(log, path, plane)) for log in chosen]
-    log, voxels = found[0]
-    for other, others in found[1:]:
+    sizes = [(log, possible_voxels(log, path, plane)) for log in chosen]
+    log, voxels = sizes[0]
+    for other, others in sizes[1:]:
         if not _same(voxels, others):
             raise InputError(
-                f"{path}: {log.path} says voxels of {said(voxels)}, {other.path} of {said(others)}; "
-                "give the right size with `voxel_um`"
+                f"{path}: {log.path} states voxels of {format_voxels(voxels)}, {other.path} of "
+                f"{format_voxels(others)}; give the right size with `voxel_um`"
             )
-    return Beside(log.path, voxels)
+    return SidecarLogs(log.path, voxels)
 
 
 def _same(first: tuple[Voxel, ...], second: tuple[Voxel, ...]) -> bool:
     pairs = zip(chain(*first), chain(*second), strict=False)
-    return len(first) == len(second) and all(alike(a, b) for a, b in pairs)
+    return len(first) == len(second) and all(nearly_equal(a, b) for a, b in pairs)
 
 
 def names_of(path: Path, first: Path | None) -> tuple[str, tuple[str, ...]]:
-    """Return the name that a volume's slices have in common, and the names of its folder and those above it.
+    """Return the common name of the slices of a volume, and the names of its folder and of those above it.
 
     Examples
     --------
@@ -117,12 +120,12 @@ def names_of(path: Path, first: Path | None) -> tuple[str, tuple[str, ...]]:
     return _INDEX.sub("", first.stem), (absolute.name, *(parent.name for parent in list(absolute.parents)[:3]))
 
 
-def said(voxels: tuple[Voxel, ...]) -> str:
+def format_voxels(voxels: tuple[Voxel, ...]) -> str:
     """Return voxel sizes as text for a message.
 
     Examples
     --------
-    >>> said(((5.0, 5.0, 5.0), (10.0, 5.0, 5.0)))
+    >>> format_voxels(((5.0, 5.0, 5.0), (10.0, 5.0, 5.0)))
     '5 µm or 10 x 5 x 5 µm'
     """
     sizes = [voxel if len(set(voxel)) > 1 else voxel[:1] for voxel in voxels]
@@ -130,13 +133,13 @@ def said(voxels: tuple[Voxel, ...]) -> str:
 
 
 def possible_voxels(log: ScanLog, path: Path, plane: tuple[int, int]) -> tuple[Voxel, ...]:
-    """Return the voxel sizes that a log may mean for the slices in a folder; one where the rules decide.
+    """Return the voxel sizes that a log may mean for the slices in a folder; one if the rules decide.
 
     Parameters
     ----------
     log : ScanLog
     path : Path
-        The folder (or file), whose name, or else that of the folder above, says how it was binned.
+        The folder (or file). Its name, or that of the folder above, states how it was binned.
     plane : tuple of int
         Rows and columns of its slices.
 
@@ -157,18 +160,18 @@ def possible_voxels(log: ScanLog, path: Path, plane: tuple[int, int]) -> tuple[V
         if stated[""] in (1, log.raw_bin):
             return (_cube(binned if stated[""] == log.raw_bin else unbinned),)
         return tuple(_cube(size) for size in [*open_sizes, unbinned * stated[""]])
-    return tuple(_cube(size) for size in _told_by_slices(log, path, plane, open_sizes))
+    return tuple(_cube(size) for size in _size_by_slices(log, path, plane, open_sizes))
 
 
-def _told_by_slices(log: ScanLog, path: Path, plane: tuple[int, int], open_sizes: list[float]) -> list[float]:
-    """Decide between the sizes of a log, where no number in the folder's name does: by a word there, by the slices."""
+def _size_by_slices(log: ScanLog, path: Path, plane: tuple[int, int], open_sizes: list[float]) -> list[float]:
+    """Decide between the sizes of a log by a word in the name of the folder or by the shape of the slices."""
     binned, fraction, word = log.voxel_um[2], _fraction(log.plane, plane), _WORD.search(path.name)
     if word and word[1]:
         return open_sizes[:1]
     if fraction == 1 or path.name == f"{log.scan}.h5":
         return [binned]
     if word:
-        # Older folders "float_binned" were binned once more, after the reconstruction.
+        # Older folders "float_binned" were binned again after the reconstruction.
         once_more = fraction or log.reco_bin
         if once_more == 1 and log.unbinned_um is not None:
             return [binned]
@@ -177,7 +180,7 @@ def _told_by_slices(log: ScanLog, path: Path, plane: tuple[int, int], open_sizes
 
 
 def binning_in(path: Path) -> dict[str, int]:
-    """Return the binning that the name of a folder states, or else that of the folder above: raw, phase, reco, or "".
+    """Return the binning that the name of a folder or of the folder above states, by kind: raw, phase, reco, or "".
 
     Examples
     --------
@@ -185,9 +188,9 @@ def binning_in(path: Path) -> dict[str, int]:
     ({'raw': 2, 'reco': 4}, {'': 2}, {})
     """
     for name in (path.name, path.absolute().parent.name):
-        found = {kind.lower(): int(number) for kind, number in _BIN.findall(name) if int(number)}
-        if found or _WORD.search(name):
-            return found
+        binning = {kind.lower(): int(number) for kind, number in _BIN.findall(name) if int(number)}
+        if binning or _WORD.search(name):
+            return binning
     return {}
 
 
@@ -196,7 +199,7 @@ def _cube(size: float) -> Voxel:
 
 
 def _fraction(whole: tuple[int, int] | None, plane: tuple[int, int]) -> int | None:
-    """Return how many times smaller slices are than the reconstructed ones; None if by no whole number up to 8."""
+    """Return the whole number up to 8 by which slices are smaller than reconstructed; None if there is none."""
     if whole is None:
         return None
     for factor in range(1, 9):
@@ -206,17 +209,17 @@ def _fraction(whole: tuple[int, int] | None, plane: tuple[int, int]) -> int | No
 
 
 def _logs(folder: Path) -> list[ScanLog]:
-    """Read the logs in a folder, in the order of their names; none where it may not be listed."""
+    """Read the logs in a folder, sorted by name; an empty list if it cannot be listed."""
     try:
         names = sorted(p for p in folder.iterdir() if p.name.lower().endswith((".log", "_infos.txt")) and p.is_file())
     except OSError:
         return []
-    read = (read_log(path) for path in names[:_MOST_LOGS])
+    read = (read_log(path) for path in names[:_MAX_LOGS])
     return [log for log in read if log is not None]
 
 
 def _fits(log: ScanLog, base: str, folders: tuple[str, ...]) -> bool:
-    """Say whether the scan that a log names is that of slices named `base` in folders of these names."""
+    """Return whether a log is of the scan of slices named `base` in folders of these names."""
     scan, name = log.scan.casefold(), base.casefold()
     if not scan:
         return False
@@ -225,12 +228,12 @@ def _fits(log: ScanLog, base: str, folders: tuple[str, ...]) -> bool:
 
 
 def _of_this_binning(path: Path, logs: list[ScanLog]) -> list[ScanLog]:
-    """Leave out the logs of other raw binnings than the folder's name states."""
+    """Return the logs whose raw binning agrees with the name of the folder."""
     raw = binning_in(path).get("raw")
     same = [log for log in logs if raw is None or not log.by_folder or log.raw_bin == raw]
     if not same:
         raise InputError(
-            f"{path}: its name says a raw binning of {raw}, {logs[0].path} one of {logs[0].raw_bin}; "
+            f"{path}: its name states a raw binning of {raw}, {logs[0].path} one of {logs[0].raw_bin}; "
             "give the voxel size with `voxel_um`"
         )
     return same

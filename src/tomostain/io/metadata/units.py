@@ -1,16 +1,17 @@
-"""Lengths and shapes as files state them, checked before anything is believed or any memory is taken."""
+"""Lengths and shapes that files state, checked before they are used and before memory is allocated."""
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from tomostain.deprecation import renamed
 from tomostain.errors import InputError
 
 Spacing = tuple[float | None, float | None, float | None]
-"""Voxel size (z, y, x) in µm as a file states it; None where it is silent."""
+"""Voxel size (z, y, x), µm, as a file states it; None for an axis whose size it does not state."""
 
 MAX_PIXELS = 2**30
-"""Largest image, in pixels, that is read in one piece (32768 × 32768; 3 GiB as 8-bit RGB)."""
+"""Largest image, in pixels, that is read at once (32768 × 32768; 3 GiB as 8-bit RGB)."""
 
 _UM = {
     "nm": 1e-3,
@@ -36,10 +37,13 @@ _UM = {
 }
 
 
-def to_um(value: float | None, unit: str | None) -> float | None:
-    """Convert a length to µm; None where the value or unit is missing, unknown, or not a positive finite number.
+__getattr__ = renamed(__name__, {"alike": "nearly_equal"})
 
-    Inches and pixels are left out on purpose: programs write them where nobody measured anything.
+
+def to_um(value: float | None, unit: str | None) -> float | None:
+    """Convert a length to µm; None if the value or unit is missing or unknown, or the value is not positive and finite.
+
+    Inches and pixels are not converted: programs write them when no size was measured.
 
     Examples
     --------
@@ -53,19 +57,19 @@ def to_um(value: float | None, unit: str | None) -> float | None:
     return length if math.isfinite(length) and length > 0 else None
 
 
-def alike(first: float, second: float) -> bool:
-    """Say whether two lengths are the same within 1 %.
+def nearly_equal(first: float, second: float) -> bool:
+    """Return whether two lengths are the same within 1 %.
 
     Examples
     --------
-    >>> alike(5.0, 5.04), alike(1.28, 2.56)
+    >>> nearly_equal(5.0, 5.04), nearly_equal(1.28, 2.56)
     (True, False)
     """
     return abs(first - second) <= 0.01 * max(abs(first), abs(second))
 
 
 def check_length_um(value: float, parameter: str) -> float:
-    """Return a length given by the user as float.
+    """Return a length that the user gave, as a float.
 
     Raises
     ------
@@ -89,7 +93,7 @@ def check_length_um(value: float, parameter: str) -> float:
 
 
 def check_voxel_um(value: float | Sequence[float], parameter: str = "voxel_um") -> tuple[float, float, float]:
-    """Return a voxel size given by the user, one number or (z, y, x), as three floats, µm.
+    """Return a voxel size that the user gave, one number or (z, y, x), as three floats, µm.
 
     Raises
     ------
@@ -112,33 +116,33 @@ def check_voxel_um(value: float | Sequence[float], parameter: str = "voxel_um") 
 
 
 def check_pixels(path: Path, shape: Sequence[int], limit: int = MAX_PIXELS) -> None:
-    """Raise unless an image of (rows, columns) can sanely be read in one piece.
+    """Raise if an image of (rows, columns) is too large to be read at once.
 
     Raises
     ------
     InputError
-        If a side is not positive or the image has more than `limit` pixels: a damaged header, or a slide level that
-        no program should load whole.
+        If a side is not positive or the image has more than `limit` pixels: the header is damaged, or the level of a
+        slide is too large to be loaded whole.
     """
     rows, columns = int(shape[0]), int(shape[1])
     if rows <= 0 or columns <= 0:
-        raise InputError(f"{path}: claims to hold an image of {rows} × {columns} pixels; the file is damaged")
+        raise InputError(f"{path}: states an image of {rows} × {columns} pixels; the file is damaged")
     if rows * columns > limit:
         raise InputError(
-            f"{path}: an image of {rows} × {columns} pixels is more than is read in one piece ({limit:.2g} pixels); "
+            f"{path}: an image of {rows} × {columns} pixels is more than can be read at once ({limit:.2g} pixels); "
             "use a pyramidal file or a smaller image"
         )
 
 
 def square_pixel_um(path: Path, y_um: float, x_um: float) -> float:
-    """Return the one pixel size of an image whose pixels are square within 1 %.
+    """Return the pixel size of an image whose pixels are square within 1 %.
 
     Raises
     ------
     InputError
-        If they are not square: then the image must be resampled, or its pixel size given by the user.
+        If they are not square.
     """
-    if not alike(y_um, x_um):
+    if not nearly_equal(y_um, x_um):
         raise InputError(
             f"{path}: pixels of {y_um:.4g} × {x_um:.4g} µm are not square; resample the image, or give `pixel_um`"
         )

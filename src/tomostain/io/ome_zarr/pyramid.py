@@ -1,10 +1,10 @@
-"""The coarser levels of a multiscale volume: which there are, and the 2 × 2 × 2 means they are made of."""
+"""The coarser levels of a multiscale volume: their shapes, and the 2 × 2 × 2 means of which they consist."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 LARGEST_SIDE = 256
-"""The pyramid ends at the first level none of whose sides is longer."""
+"""The pyramid ends at the first level whose sides are all at most this long."""
 
 Shape = tuple[int, int, int]
 
@@ -25,10 +25,10 @@ def pyramid_shapes(shape: Shape) -> list[Shape]:
 
 
 def level_scales(shapes: list[Shape], voxel_um: tuple[float, float, float]) -> list[tuple[list[float], list[float]]]:
-    """Return the voxel size and the place of the first voxel's centre (both z, y, x in µm) of each level.
+    """Return the voxel size and the centre of the first voxel (both z, y, x, µm) of each level.
 
-    A side of one voxel is not halved any more and keeps its size. The centre moves because a coarse voxel lies in the
-    middle of the two, four or eight it stands for.
+    A side of one voxel is not halved. The centre moves because a coarse voxel is in the middle of the two, four or
+    eight voxels that it replaces.
     """
     scales = [list(voxel_um)]
     for finer in shapes[:-1]:

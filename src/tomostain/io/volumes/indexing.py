@@ -68,8 +68,8 @@ class SliceIndexing:
         rows, columns = (_positions(i, n, axis) for i, n, axis in zip((y, x), self.shape[1:], "yx", strict=True))
         planes = _positions(z, self.shape[0], "z")
         values = self._planes(planes, rows, columns)
-        kept = tuple(0 if not isinstance(i, slice) else slice(None) for i in (z, y, x))
-        return values[(*kept, *others)]
+        remaining = tuple(0 if not isinstance(i, slice) else slice(None) for i in (z, y, x))
+        return values[(*remaining, *others)]
 
     def _planes(self, planes: range, rows: range, columns: range) -> NDArray[Any]:
         """Read evenly spaced positions of all three axes."""
@@ -135,10 +135,10 @@ def _expanded(index: Any, shape: Sequence[int]) -> list[Index]:
     if len(dots) > 1:
         raise IndexError("an index can only have a single ellipsis ('...')")
     position = dots[0] if dots else len(indices)
-    given = len(indices) - len(dots)
-    if given > len(shape):
-        raise IndexError(f"too many indices: the volume has {len(shape)} axes, {given} were indexed")
-    full: list[Index] = [slice(None)] * (len(shape) - given)
+    count = len(indices) - len(dots)
+    if count > len(shape):
+        raise IndexError(f"too many indices: the volume has {len(shape)} axes, {count} were indexed")
+    full: list[Index] = [slice(None)] * (len(shape) - count)
     return [*indices[:position], *full, *indices[position + len(dots) :]]
 
 

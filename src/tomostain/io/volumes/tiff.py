@@ -12,18 +12,17 @@ from numpy.typing import NDArray
 from tomostain.errors import InputError
 from tomostain.io.metadata.units import check_pixels
 from tomostain.io.tiff import TIFF_SUFFIXES, check_complete, from_photometric, opened_tiff, stated_spacing, tiff_errors
-from tomostain.io.volumes.base import Source
+from tomostain.io.volumes.base import ReadSlices, Source
 from tomostain.io.volumes.registry import Reader, register_reader
 
 
 def natural_slices(folder: Path) -> list[Path]:
-    """Return the TIFF slices of a folder in the order of the number that tells their names apart.
+    """Return the TIFF slices of a folder, sorted by the number in which their names differ.
 
     Parameters
     ----------
     folder : Path
-        Hidden files, other formats and folders in it are ignored, and the previews ``*_spr.tif`` that Bruker's NRecon
-        lays beside its slices.
+        Hidden files, other formats, folders, and the previews ``*_spr.tif`` of Bruker's NRecon are ignored.
 
     Returns
     -------
@@ -45,7 +44,7 @@ def natural_slices(folder: Path) -> list[Path]:
     ]
     if not files:
         inside = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())[:3]
-        hint = f"; it has the folder(s) {', '.join(inside)}: was one of them meant?" if inside else ""
+        hint = f"; it has the folder(s) {', '.join(inside)}; give one of them" if inside else ""
         raise InputError(f"{folder}: no TIFF slices in this folder{hint or '; give the folder that holds them'}")
     if len(files) == 1:
         return files
@@ -55,23 +54,25 @@ def natural_slices(folder: Path) -> list[Path]:
             raise InputError(f"{file}: has the same slice number {number} as {numbered[number].name}; remove one")
         numbered[number] = file
     order = sorted(numbered)
-    for before, after in pairwise(order):
-        if after != before + 1:
+    for number, following in pairwise(order):
+        if following != number + 1:
             raise InputError(
-                f"{folder}: slice number {before + 1} is missing ({numbered[before].name} is followed by "
-                f"{numbered[after].name}); put it back, or renumber the slices"
+                f"{folder}: slice number {number + 1} is missing ({numbered[number].name} is followed by "
+                f"{numbered[following].name}); restore it, or renumber the slices"
             )
     return [numbered[number] for number in order]
 
 
 def _slice_numbers(files: list[Path]) -> list[int]:
-    """Return the one number by which the names differ."""
+    """Return the numbers in which the names differ."""
     parts = [re.split(r"(\d+)", file.stem) for file in files]
     usual = max((tuple(p[::2]) for p in parts), key=[tuple(p[::2]) for p in parts].count)
     for file, part in zip(files, parts, strict=True):
         if tuple(part[::2]) != usual:
-            like = "#".join(usual)
-            raise InputError(f"{file}: its name is not like the others' ({like}); keep only the slices in the folder")
+            pattern = "#".join(usual)
+            raise InputError(
+                f"{file}: its name differs from the others' ({pattern}); keep only the slices in the folder"
+            )
     varying = [i for i in range(1, len(parts[0]), 2) if len({int(part[i]) for part in parts}) > 1]
     if len(varying) > 1:
         first, last = files[0].name, files[-1].name
@@ -84,12 +85,12 @@ def _slice_numbers(files: list[Path]) -> list[int]:
 
 
 def open_tiff_folder(path: Path, dataset: str | None = None) -> Source:
-    """Open a folder of TIFF slices; every header is looked at, no image data are read.
+    """Open a folder of TIFF slices. Every header is checked; no image data are read.
 
     Raises
     ------
     InputError
-        For what `natural_slices` refuses, for colour or multi-page files, truncated files, and slices that differ in
+        As `natural_slices`; also for colour or multi-page files, truncated files, and slices that differ in
         shape or type (the first odd file is named).
     """
     files = natural_slices(path)
@@ -99,10 +100,9 @@ def open_tiff_folder(path: Path, dataset: str | None = None) -> Source:
     for file in files[1:]:
         header = _slice_header(file)
         if header != first:
-            what, found, wanted = (
-                ("shape", header[0], first[0]) if header[0] != first[0] else ("type", header[1], first[1])
-            )
-            raise InputError(f"{file}: its {what} is {found}, that of {files[0].name} is {wanted}; all must be alike")
+            is_shape = header[0] != first[0]
+            kind, value, other = ("shape", header[0], first[0]) if is_shape else ("type", header[1], first[1])
+            raise InputError(f"{file}: its {kind} is {value}, that of {files[0].name} is {other}; all must be the same")
     shape, dtype = first
 
     def read(start: int, stop: int) -> NDArray[Any]:
@@ -121,11 +121,13 @@ TIFF_FOLDER = Reader(open_tiff_folder, "a folder of TIFF slices")
 
 
 def _slice_header(file: Path) -> tuple[tuple[int, int], np.dtype[Any]]:
-    """Return the shape and type of a slice from its header, after checking that the file is one whole grey image."""
+    """Return the shape and type of a slice from its header, after a check that the file is one complete grey image."""
     with opened_tiff(file) as tif:
         page: Any = tif.pages[0]
         if len(tif.pages) > 1 and sum(not p.is_reduced for p in tif.pages) > 1:  # type: ignore[union-attr]
-            raise InputError(f"{file}: holds {len(tif.pages)} images, a slice has one; give such a file by itself")
+            raise InputError(
+                f"{file}: holds {len(tif.pages)} images, but a slice has one; open the file instead of the folder"
+            )
         shape = _grey_shape(file, page)
         check_complete(file, tif)
         return shape, np.dtype(page.dtype)
@@ -133,9 +135,9 @@ def _slice_header(file: Path) -> tuple[tuple[int, int], np.dtype[Any]]:
 
 def _grey_shape(path: Path, page: Any) -> tuple[int, int]:
     if page.samplesperpixel != 1:
-        raise InputError(f"{path}: a colour image ({page.samplesperpixel} samples a pixel); a µCT volume is grey")
+        raise InputError(f"{path}: a colour image ({page.samplesperpixel} samples per pixel); a µCT volume is grey")
     if page.dtype is None or page.imagedepth != 1:
-        raise InputError(f"{path}: an unusual kind of TIFF; save it as 8- or 16-bit or float32 slices")
+        raise InputError(f"{path}: a kind of TIFF that is not read; save it as 8- or 16-bit or float32 slices")
     shape = (int(page.imagelength), int(page.imagewidth))
     check_pixels(path, shape)
     return shape
@@ -163,7 +165,7 @@ def open_tiff(path: Path, dataset: str | None = None) -> Source:
         first: Any = tif.pages[0]
         plane = _grey_shape(path, first)
         stacked = {axis: int(size) for axis, size in sizes.items() if axis not in "YX" and size > 1}
-        # Programs label a plain stack by any axis (ImageJ also as time or channels): one long axis is taken as z.
+        # Programs label the axis of a stack differently (ImageJ also as time or channels): one long axis is z.
         if len(stacked) > 1 or "S" in stacked or stacked.get("C", 5) <= 4:
             raise InputError(f"{path}: has axes {series.axes} of {series.shape}; a µCT volume has z, y, x only")
         depth = next(iter(stacked.values()), 1)
@@ -183,17 +185,17 @@ def open_tiff(path: Path, dataset: str | None = None) -> Source:
 def _check_pages(
     path: Path, tif: tifffile.TiffFile, pages: list[Any], plane: tuple[int, int], depth: int | None, offset: int | None
 ) -> None:
-    """Check the end of the data: of every page, or of the one run of values that ImageJ writes for a big stack."""
+    """Check the end of the data: of every page, or of the contiguous values that ImageJ writes for a large stack."""
     check_complete(path, tif, pages)
     if depth is not None and offset is not None:
         needed = offset + depth * plane[0] * plane[1] * np.dtype(pages[0].dtype).itemsize
         if needed > tif.filehandle.size:
             raise InputError(
-                f"{path}: truncated TIFF ({tif.filehandle.size} bytes where {needed} are announced); copy it again"
+                f"{path}: truncated TIFF ({tif.filehandle.size} bytes, but {needed} are stated); copy it again"
             )
 
 
-def _mapped(path: Path, shape: tuple[int, int, int], dtype: np.dtype[Any], offset: int | None) -> Any:
+def _mapped(path: Path, shape: tuple[int, int, int], dtype: np.dtype[Any], offset: int | None) -> ReadSlices:
     with opened_tiff(path) as tif:
         stored = dtype.newbyteorder(tif.byteorder)
         page: Any = tif.pages[0]
@@ -206,7 +208,7 @@ def _mapped(path: Path, shape: tuple[int, int, int], dtype: np.dtype[Any], offse
     return read
 
 
-def _paged(path: Path, plane: tuple[int, int], dtype: np.dtype[Any]) -> Any:
+def _paged(path: Path, plane: tuple[int, int], dtype: np.dtype[Any]) -> ReadSlices:
     def read(start: int, stop: int) -> NDArray[Any]:
         slab = np.empty((stop - start, *plane), dtype.newbyteorder("="))
         with opened_tiff(path) as tif:

@@ -1,4 +1,4 @@
-"""µCT volumes of any common format, opened lazily: the shape and voxel size first, slices when they are asked for."""
+"""µCT volumes of any common format. Shape and voxel size are read first, slices when they are needed."""
 
 import hashlib
 import logging
@@ -41,7 +41,7 @@ class Volume(SliceIndexing):
     voxel_um : tuple of float
         Voxel size (z, y, x), µm.
     voxel_from : str
-        Where that size comes from: "given", or the name of the file or log that it stands in.
+        Source of that size: "given", or the name of the file or log that states it.
     """
 
     path: Path
@@ -91,12 +91,12 @@ class Volume(SliceIndexing):
         return _volume(Path(name), source, check_voxel_um(voxel_um))
 
     def describe(self) -> str:
-        """Say in one line what the volume is, so that a person sees whether it is the one that was meant.
+        """Return one line that describes the volume for a person.
 
         Returns
         -------
         str
-            Shape, voxel size and where that comes from, type and, of a folder, the first and last slice.
+            Shape, voxel size and its source, type and, for a folder, the first and last slice.
         """
         shape, voxel = (" x ".join(f"{value:g}" for value in values) for values in (self.shape, self.voxel_um))
         ends = self._source.ends
@@ -123,7 +123,7 @@ class Volume(SliceIndexing):
             If a slice is damaged or holds NaN or infinite values (the message names the slices).
         """
         if not 0 <= start < stop <= self.shape[0]:
-            raise ValueError(f"slices {start} to {stop} asked of a volume of {self.shape[0]} slices")
+            raise ValueError(f"slices {start} to {stop} requested of a volume of {self.shape[0]} slices")
         values = as_grey(np.asarray(self._source.read(start, stop)), self.path)
         if values.shape != (stop - start, *self.shape[1:]):
             raise InputError(
@@ -135,7 +135,7 @@ class Volume(SliceIndexing):
         return values
 
     def block(self, first: Sequence[int], end: Sequence[int]) -> NDArray[Any]:
-        """Read the voxels from `first` to `end` (z, y, x; half-open), slice by slice, so that only they are kept.
+        """Read the voxels from `first` to `end` (z, y, x; half-open), slice by slice, so that only they stay in memory.
 
         Returns
         -------
@@ -159,7 +159,7 @@ class Volume(SliceIndexing):
             )
 
     def fingerprint(self) -> str:
-        """Return the sha256 of shape, type, voxel size and the first, middle and last slice (so it costs three reads).
+        """Return the sha256 of shape, type, voxel size and the first, middle and last slice (so three slices are read).
 
         Returns
         -------
@@ -182,10 +182,10 @@ def open_volume(
     path : str or os.PathLike
         A folder of TIFF slices, one TIFF or OME-TIFF, HDF5, NRRD, MHA, NIfTI, or an OME-Zarr folder (0.4 or 0.5).
     voxel_um : float or sequence of float, optional
-        Voxel size, or (z, y, x), µm; stands above what the files state, and that above what the log of the
-        reconstruction beside them says. It must be given where neither says anything.
+        Voxel size, or (z, y, x), µm. It takes precedence over the files, and these over the log of the reconstruction
+        next to them. It must be given if neither states it.
     dataset : str, optional
-        Path of the volume inside an HDF5 file; needed if the file holds more than one and shows none by default.
+        Path of the volume inside an HDF5 file; required if the file holds more than one and shows none by default.
 
     Returns
     -------
@@ -194,18 +194,18 @@ def open_volume(
     Raises
     ------
     InputError
-        If there is no volume, it is damaged or of values that are not grey values, or its voxel size is neither
-        stated nor given, or is stated in two ways that contradict each other.
+        If there is no volume, it is damaged, its values are not grey values, or its voxel size is neither stated nor
+        given, or stated twice with a contradiction.
 
     Notes
     -----
-    What is read, and where each facility's voxel size comes from, is listed in ``docs/reference/files.md``; the sources
-    of the layouts are named in `tomostain.io.metadata.nexus`, `tomostain.io.metadata.logs` and
+    The formats, and the source of the voxel size for each facility, are listed in ``docs/reference/files.md``. The
+    sources of the layouts are cited in `tomostain.io.metadata.nexus`, `tomostain.io.metadata.logs` and
     `tomostain.io.metadata.sidecar_logs`.
     """
     path = Path(path)
-    given = None if voxel_um is None else check_voxel_um(voxel_um)
-    return _volume(path, _open_source(path, dataset), given)
+    voxel = None if voxel_um is None else check_voxel_um(voxel_um)
+    return _volume(path, _open_source(path, dataset), voxel)
 
 
 def _volume(path: Path, source: Source, given: tuple[float, float, float] | None) -> Volume:
