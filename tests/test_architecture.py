@@ -1,5 +1,6 @@
 """The picture of the architecture shows the imports of the code."""
 
+import pkgutil
 import re
 from pathlib import Path
 
@@ -23,3 +24,16 @@ def test_the_picture_has_the_imports_of_the_code():
     drawn = {tuple(edge) for edge in re.findall(r'id="edge-(\w+)-(\w+)"', text)}
     assert drawn == edges, "run `python docs/contributing/draw_architecture.py`"
     assert set(re.findall(r'id="package-(\w+)"', text)) - {"base"} == packages
+
+
+def test_the_walks_name_code_that_exists():
+    text = (ROOT / "docs" / "contributing" / "architecture.md").read_text(encoding="utf-8")
+    names = set(re.findall(r"`(tomostain(?:\.\w+)+)`", text.partition("## The walk of a volume")[2]))
+    assert len(names) > 20
+    missing = []
+    for name in sorted(names):
+        try:
+            pkgutil.resolve_name(name)
+        except (ImportError, AttributeError):
+            missing.append(name)
+    assert not missing
