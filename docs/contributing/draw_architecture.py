@@ -30,14 +30,17 @@ def layers() -> list[list[str]]:
     return [[name.strip() for name in layer.split("|")] for layer in contract["layers"]]
 
 
-def is_package(name: str) -> bool:
-    """Return whether a name of a layer is a package, not a single module."""
-    return (SOURCE / name).is_dir()
+def split_layers() -> tuple[list[list[str]], list[str]]:
+    """Return the layers down to the lowest package, and the single modules below."""
+    every = layers()
+    lowest = max(number for number, layer in enumerate(every) if any((SOURCE / name).is_dir() for name in layer))
+    return every[: lowest + 1], [name for layer in every[lowest + 1 :] for name in layer]
 
 
 def imports() -> Counter[tuple[str, str]]:
     """Return how many imports there are from one package to another."""
     found: Counter[tuple[str, str]] = Counter()
+    drawn = {name for layer in split_layers()[0] for name in layer}
     for path in sorted(SOURCE.rglob("*.py")):
         importer = path.relative_to(SOURCE).parts[0].removesuffix(".py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -49,7 +52,7 @@ def imports() -> Counter[tuple[str, str]]:
             for name in names:
                 parts = name.split(".")
                 imported = parts[1] if parts[0] == "tomostain" and len(parts) > 1 else ""
-                if imported != importer and is_package(imported or "?") and is_package(importer):
+                if imported != importer and drawn >= {importer, imported}:
                     found[importer, imported] += 1
     return found
 
@@ -65,9 +68,7 @@ def box(name: str, x: float, y: float, colour: str) -> str:
 
 def picture() -> str:
     """Return the drawing."""
-    rows = [[name for name in layer if is_package(name)] for layer in layers()]
-    modules = [name for layer in layers() for name in layer if not is_package(name)]
-    bands = [row for row in rows if row]
+    bands, modules = split_layers()
     names = [name for band in bands for name in band]
     edges = imports()
     top = {name: TOP + ROW * number for number, name in enumerate(names)}
