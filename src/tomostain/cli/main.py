@@ -13,9 +13,10 @@ import traceback
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import typer
+from typer.core import TyperCommand
 
 import tomostain
 from tomostain.cli.log import SHOWN, logging_session, start_logging
@@ -147,7 +148,7 @@ def _warn(
     typer.echo(text, err=True, nl=False)
 
 
-def _command(arguments: Sequence[str]) -> Any:
+def _command(arguments: Sequence[str]) -> TyperCommand | None:
     """Return the command that the first known word names, or None."""
     commands = getattr(typer.main.get_command(app), "commands", {})
     try:
@@ -156,7 +157,7 @@ def _command(arguments: Sequence[str]) -> Any:
         return None
 
 
-def _report(error: BaseException, command: Any = None) -> int:
+def _report(error: BaseException, command: TyperCommand | None = None) -> int:
     """Print an expected error in one line; return its exit code."""
     if isinstance(error, InputError):
         return _print(error_line(error, command), 3 if isinstance(error, RegistrationUncertainError) else 2)

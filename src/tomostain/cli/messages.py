@@ -1,14 +1,15 @@
 """Messages of the library as the command line shows them: Python parameters become options."""
 
 import re
-from typing import Any
+
+from typer.core import TyperCommand
 
 from tomostain.errors import InputError
 
 _NAME = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`\s]+))?`")
 
 
-def as_options(message: str, command: Any) -> str:
+def as_options(message: str, command: TyperCommand | None) -> str:
     """Replace the names of Python parameters, in backticks, by the options of a command.
 
     Parameters
@@ -25,6 +26,7 @@ def as_options(message: str, command: Any) -> str:
     Examples
     --------
     >>> import typer
+    from typer.core import TyperCommand
     >>> app = typer.Typer()
     >>> @app.command()
     ... def stain(voxel_um: str = "", overwrite: bool = False, baselines: bool = True): ...
@@ -50,7 +52,7 @@ def as_options(message: str, command: Any) -> str:
     return _NAME.sub(replace, message)
 
 
-def error_line(error: InputError, command: Any) -> str:
+def error_line(error: InputError, command: TyperCommand | None) -> str:
     """Return the message of an error as the command line shows it.
 
     Where the error names a parameter of the verb that its message does not mention, the option is put first.
@@ -72,7 +74,7 @@ def error_line(error: InputError, command: Any) -> str:
     return f"{on}: {message}"
 
 
-def _options(command: Any) -> dict[str, tuple[str, str]]:
+def _options(command: TyperCommand | None) -> dict[str, tuple[str, str]]:
     """Return the options of a command by the name of the parameter: what sets it, and what sets it to False."""
     options: dict[str, tuple[str, str]] = {}
     for parameter in command.params if command is not None else ():

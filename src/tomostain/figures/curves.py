@@ -4,12 +4,15 @@ import csv
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 NOT_TERMS = ("step", "epoch", "seconds", "lr", "learning_rate")
 _INK, _SOFT, _LINE = "#33373d", "#7d838c", "#5b4a94"
@@ -121,7 +124,7 @@ def draw_curves(
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
-def _panel(axes: Any, name: str, x: NDArray[Any], y: NDArray[Any]) -> None:
+def _panel(axes: "Axes", name: str, x: NDArray[Any], y: NDArray[Any]) -> None:
     """Draw one term. The scale starts at zero if no value is negative."""
     many = len(x) > 30
     axes.plot(x, y, color=_LINE, alpha=0.25 if many else 1.0, linewidth=0.7 if many else 1.2)

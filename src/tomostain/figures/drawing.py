@@ -64,7 +64,7 @@ def resize(image: RGB, shape: tuple[int, int]) -> RGB:
     return np.array(Image.fromarray(np.ascontiguousarray(image)).resize((columns, rows), _filter(image, rows)))
 
 
-def _filter(image: RGB, rows: int) -> Any:
+def _filter(image: RGB, rows: int) -> Image.Resampling:
     return Image.Resampling.LANCZOS if rows < image.shape[0] else Image.Resampling.BICUBIC
 
 
@@ -97,7 +97,7 @@ def font_px(width: int) -> int:
 
 
 @lru_cache(maxsize=16)
-def font(size_px: int, bold: bool = False) -> Any:
+def font(size_px: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     """Return the DejaVu Sans that matplotlib ships (Pillow's own font lacks µ)."""
     import matplotlib
 

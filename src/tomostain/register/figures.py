@@ -1,7 +1,7 @@
 """Figures of a registration: `qc.png`, the section in the volume, and candidates."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from tomostain.register.refine import trilinear
 from tomostain.register.resolution import ResolutionLevel
 from tomostain.register.similarity import joint_histogram
 from tomostain.register.template import Template
+
+if TYPE_CHECKING:
+    from mpl_toolkits.mplot3d import Axes3D  # type: ignore[import-untyped]
 
 _SIDE_PX = 620
 _EDGE = (255, 60, 60)
@@ -95,7 +98,7 @@ def write_in_volume(path: Path, level: ResolutionLevel, template: Template, sect
     plt.close(figure)
 
 
-def _draw_surface(axis: Any, places_mm: NDArray[np.float64], colours: NDArray[np.float32]) -> None:
+def _draw_surface(axis: "Axes3D", places_mm: NDArray[np.float64], colours: NDArray[np.float32]) -> None:
     """Draw a coloured surface at positions (R, C, 3) in (z, y, x)."""
     z, y, x = np.moveaxis(places_mm, -1, 0)
     axis.plot_surface(x, y, z, facecolors=colours, rstride=1, cstride=1, shade=False, antialiased=False)

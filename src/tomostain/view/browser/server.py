@@ -109,7 +109,7 @@ class ViewServer(ThreadingHTTPServer):
         self.closing.set()
         self.server_close()
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
+    def handle_error(self, request: object, client_address: object) -> None:
         """Keep silent when a browser goes away in the middle of an answer."""
 
 
@@ -127,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self._answer()
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, format: str, *args: object) -> None:
         """Say nothing: the terminal is the user's."""
 
     def _answer(self) -> None:

@@ -4,7 +4,7 @@ Source: the OME-Zarr (OME-NGFF) 0.4 specification. It has no shards, so each chu
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from tomostain.io.ome_zarr.metadata import ome_metadata
 from tomostain.io.ome_zarr.pyramid import Shape
 from tomostain.io.ome_zarr.reader import StainedVolume
 from tomostain.progress import Progress, silent
+
+if TYPE_CHECKING:
+    import zarr
 
 _CHUNK = 64
 
@@ -53,7 +56,7 @@ def write_ome_zarr_04(
         group.attrs.update(_attributes(volume, out.name, level))
 
 
-def _new_array(group: Any, name: str, shape: Shape) -> Any:
+def _new_array(group: "zarr.Group", name: str, shape: Shape) -> "zarr.Array":
     """Create an empty level. The three channels share one chunk, as in 0.5, for the same viewers."""
     from numcodecs import Blosc
 

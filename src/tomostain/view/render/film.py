@@ -3,12 +3,17 @@
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+    from av.container import OutputContainer
+    from av.video.stream import VideoStream
 
 QUALITY = 18
 """Constant rate factor of x264 (0, lossless, to 51). 18 is visually almost lossless."""
@@ -64,7 +69,7 @@ def write_mp4(path: Path, pictures: Iterator[NDArray[np.uint8]], per_second: flo
     import av
 
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as film:
-        stream: Any = None
+        stream: VideoStream | None = None
         for picture in pictures:
             even = np.pad(picture, ((0, picture.shape[0] % 2), (0, picture.shape[1] % 2), (0, 0)), mode="edge")
             if stream is None:
@@ -74,7 +79,7 @@ def write_mp4(path: Path, pictures: Iterator[NDArray[np.uint8]], per_second: flo
             film.mux(stream.encode())
 
 
-def _stream(film: Any, width: int, height: int, per_second: float | Fraction) -> Any:
+def _stream(film: "OutputContainer", width: int, height: int, per_second: float | Fraction) -> "VideoStream":
     """Add the only track of a film. The colour properties set here are written to its header."""
     from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
@@ -88,7 +93,7 @@ def _stream(film: Any, width: int, height: int, per_second: float | Fraction) ->
     return stream
 
 
-def _frame(picture: NDArray[np.uint8]) -> Any:
+def _frame(picture: NDArray[np.uint8]) -> "VideoFrame":
     """Return an image with even sides as a frame in the colours of the film."""
     import av
     from av.video.reformatter import ColorRange, Colorspace

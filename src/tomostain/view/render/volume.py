@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,10 @@ from tomostain.view.render.camera import Camera, Cut, cut_away
 from tomostain.view.render.composite import render_composite
 from tomostain.view.render.rgba import background_alpha, rgba, transfer_opacity
 from tomostain.view.render.surfaces import crop_to_matter, light_surfaces, spread_colours
+
+if TYPE_CHECKING:
+    from vtkmodules.vtkCommonDataModel import vtkImageData
+    from vtkmodules.vtkRenderingCore import vtkVolume
 
 RGB = NDArray[np.uint8]
 MAX_VOXELS = 2**29
@@ -130,7 +134,7 @@ def render_volume(
         return _photograph(prop, camera, extent, np.asarray(image.GetCenter()), size, background)
 
 
-def vtk_image(volume: NDArray[np.uint8], voxel_um: tuple[float, float, float]) -> Any:
+def vtk_image(volume: NDArray[np.uint8], voxel_um: tuple[float, float, float]) -> "vtkImageData":
     """Wrap an array of shape (Z, Y, X, C) as ``vtkImageData`` with spacing in µm; the memory is shared.
 
     The scalars are named RGBA or RGB, depending on their number of components.
@@ -153,7 +157,7 @@ def _voxel(voxel_um: float | Sequence[float]) -> tuple[float, float, float]:
     return z, y, x
 
 
-def _volume_prop(image: Any, unit_um: float, shade: bool) -> Any:
+def _volume_prop(image: "vtkImageData", unit_um: float, shade: bool) -> "vtkVolume":
     """Create the volume with direct colours; alpha / 255 is the opacity over `unit_um`."""
     from vtkmodules.vtkCommonDataModel import vtkPiecewiseFunction
     from vtkmodules.vtkRenderingCore import vtkVolume, vtkVolumeProperty
@@ -182,7 +186,7 @@ def _volume_prop(image: Any, unit_um: float, shade: bool) -> Any:
 
 
 def _photograph(
-    prop: Any,
+    prop: "vtkVolume",
     camera: Camera,
     extent_um: NDArray[np.float64],
     centre_xyz: NDArray[np.float64],

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
@@ -11,6 +11,17 @@ Picture = NDArray[Any] | Path
 """An image array (grey or RGB, see `to_rgb`) or the path of a PNG or JPEG."""
 FLOORS = ("raw µCT", "mean training image", "grey-value look-up")
 """Rows of an evaluation that need no training or no network: the baselines."""
+
+
+class SupportsCells(Protocol):
+    """A table of metrics: `tomostain.evaluate.Table` is one."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Sentences below the table."""
+
+    def cells(self) -> Sequence[Sequence[str]]:
+        """Return the header and the rows as text."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +83,7 @@ class MetricTable:
 
     @classmethod
     def of(
-        cls, table: Any, floor: Sequence[str] = ("raw µCT", "mean training image", "grey-value look-up")
+        cls, table: SupportsCells, floor: Sequence[str] = ("raw µCT", "mean training image", "grey-value look-up")
     ) -> "MetricTable":
         """Convert an `evaluate.Table` (any object with ``cells()`` and ``notes``)."""
         header, *rows = table.cells()
