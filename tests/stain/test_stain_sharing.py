@@ -237,7 +237,8 @@ def test_workers_of_this_machine_give_the_same_bits(model, volume, whole, tmp_pa
     assert told[-1] == ("staining", 9, 9)
     (out / "0/c/0/2/0/0").unlink()
     with pytest.warns(OutOfDistributionWarning, match="1 damaged shard"):
-        stain_on_workers(StainRequest(model, volume, out, **OPTIONS), workers=1)
+        # The older call.
+        stain_on_workers(model, volume, out, workers=1, **OPTIONS)
     assert contents(out) == contents(whole)
 
 

@@ -5,16 +5,17 @@ a task that a scheduler starts twice is not done twice. Needs the extra ``cluste
 """
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from tomostain.errors import InputError, InterruptedRunError
 from tomostain.io.ome_zarr.writer import slabs_left
 from tomostain.progress import Progress, ShouldStop, never, silent
-from tomostain.stain.request import StainRequest
+from tomostain.stain.request import Model, StainOptions, StainRequest, StrPath, make_request
 from tomostain.stain.volume import begin, part_of, repair, stain
 
 if TYPE_CHECKING:
@@ -28,12 +29,13 @@ _ANSWER = "20s"
 
 
 def stain_on_workers(
-    request: StainRequest,
-    *,
+    request: StainRequest | Model,
+    *paths: StrPath,
     workers: int = 2,
     scheduler: str | None = None,
     progress: Progress = silent,
     should_stop: ShouldStop = never,
+    **options: Unpack[StainOptions],
 ) -> Path:
     """Stain a volume by several workers, to the same bits as `stain`.
 
@@ -49,6 +51,8 @@ def stain_on_workers(
         Called after every part.
     should_stop : callable
         Asked twice a second; a part that is being stained is completed.
+    *paths, **options
+        The older call ``stain_on_workers(model, volume, out, **options)`` works with a `DeprecationWarning`.
 
     Returns
     -------
@@ -64,6 +68,9 @@ def stain_on_workers(
     """
     if workers < 1:
         raise InputError(f"workers {workers}: give 1 or more", parameter="workers")
+    if not isinstance(request, StainRequest):
+        warnings.warn("stain_on_workers takes a StainRequest now", DeprecationWarning, stacklevel=2)
+        request = make_request(request, *paths, **options)
     request = _with_absolute_paths(request)
     # Errors of the input are raised here, and the whole volume is only examined once.
     job, writers = begin(replace(request, device="cpu"))

@@ -134,8 +134,9 @@ def _memory(job: StainJob, slices: int, volumes: int) -> int:
     """Return the bytes of the three chunks that are read, stained and written, and of a batch."""
     patch, _ = job.config.tiling(job.translator.spec.patch_px)
     bytes_px = parse_generator_spec(job.translator.spec.generator).activation_bytes_per_pixel
-    # Float32 read with its halo, filtered and normalised; the slab in the model, in and out; colours being written,
-    # with what the writer takes; the sums of one slice; and the widest feature maps of a batch.
+    # The chunk that is read, as float32 with its halo, filtered and normalised; the chunk in the model, input and
+    # output; the colours that are written, with the buffers of the writer; the sums of one slice; and the largest
+    # feature maps of a batch.
     read, stained, written = (
         (slices + 2 * job.halo + job.ct_slices - 1) * 12,
         slices * (4 + 3 * volumes),

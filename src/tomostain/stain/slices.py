@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from tomostain.deprecation import renamed
 from tomostain.networks.build import size_step
 from tomostain.stain.config import PAPER_PATCH_PX, StainConfig
 from tomostain.stain.translator import Translator
@@ -56,3 +57,6 @@ def with_slice_statistics(
         return translator
     shape = (1, ct.shape[-2], ct.shape[-1])
     return fit_volume_statistics(translator, sample_tiles(lambda *_: ct[None], shape, translator.spec.patch_px))
+
+
+__getattr__ = renamed(__name__, {"settled": "with_slice_statistics"})

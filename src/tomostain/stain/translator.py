@@ -73,6 +73,12 @@ class Translator:
         warnings.warn("Translator.tile_free is now Translator.tile_invariant", DeprecationWarning, stacklevel=2)
         return self.tile_invariant
 
+    @property
+    def pooled(self) -> bool:
+        """Older name of `has_volume_statistics`."""
+        warnings.warn("Translator.pooled is now has_volume_statistics", DeprecationWarning, stacklevel=2)
+        return self.has_volume_statistics
+
     @torch.inference_mode()
     def __call__(self, ct: Tensor) -> Tensor:
         """Stain patches.

@@ -27,13 +27,13 @@ def blend_tiles(
         Patches (B, P, P), or (B, S, P, P), → (B, C, P, P), all float.
     ct : ndarray, shape (Y, X), or (S, Y, X)
         An image smaller than a patch is mirrored, repeatedly if necessary, to the size of a patch, and the result is
-        cropped. Mirroring keeps the statistics that InstanceNorm averages over; repeating the edge would shift them.
+        cropped. Mirroring keeps the statistics of instance normalisation; repeating the edge would shift them.
     patch_px, stride_px : int
         Side of a patch and the step between patches, px.
     blend : {"mean", "hann"}
-        Weights of the patches: all equal, or falling towards the border of the patch.
+        Weights of the patches: equal, or decreasing towards the border of the patch.
     batch : int
-        Patches that go through the network at once.
+        Number of patches that go through the network at once.
 
     Returns
     -------

@@ -1,8 +1,8 @@
-"""Several neighbouring slices as one input: a section is thicker than a slice of the µCT (2.5D).
+"""Slice context: several neighbouring slices as one input of a network (2.5D).
 
-Histology of 40 µm shows in projection what lies in 2 slices of 20 µm, or in 8 of 5 µm. A network that sees them at once
-knows more of what the stain saw, and draws neighbouring slices alike, since they share most of their input. The slices
-are its channels, one voxel apart, the one that is drawn in the middle.
+A histological section is thicker than a slice of the µCT: 40 µm are 2 slices of 20 µm, or 8 of 5 µm. A network that
+sees them at once has more of the stained tissue as its input. Its results for neighbouring slices are similar, because
+they share most of their input. The slices are the channels of the network, and the stained one is in the middle.
 """
 
 from typing import Annotated, Any
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 
+from tomostain.deprecation import renamed
 from tomostain.errors import InputError
 
 MAX_CT_SLICES = 65
@@ -23,11 +24,11 @@ def _odd(number: int) -> int:
 
 
 SliceCount = Annotated[int, Field(ge=1, le=MAX_CT_SLICES), AfterValidator(_odd)]
-"""How many slices a network sees at once: odd."""
+"""Number of slices that a network sees at once: odd."""
 
 
-def middle_slices(ct: NDArray[Any], number: int, source: str = "slab") -> NDArray[Any]:
-    """Return the slices in the middle, as a network that sees `number` of them takes them.
+def middle_slices(ct: NDArray[Any], number: int, source: str = "µCT") -> NDArray[Any]:
+    """Return the slices in the middle, as the input of a network that sees `number` of them.
 
     Parameters
     ----------
@@ -45,46 +46,46 @@ def middle_slices(ct: NDArray[Any], number: int, source: str = "slab") -> NDArra
     Raises
     ------
     InputError
-        If there are fewer slices, none in the middle, or no pixels.
+        If there are fewer slices, an even number, or no pixels.
 
     Examples
     --------
-    >>> slab = np.arange(5)[:, None, None] * np.ones((1, 2, 2))
-    >>> middle_slices(slab, 3)[:, 0, 0].tolist(), middle_slices(slab, 1).shape
+    >>> slices = np.arange(5)[:, None, None] * np.ones((1, 2, 2))
+    >>> middle_slices(slices, 3)[:, 0, 0].tolist(), middle_slices(slices, 1).shape
     ([1.0, 2.0, 3.0], (2, 2))
     """
-    there = 1 if ct.ndim == 2 else len(ct)
-    if ct.ndim not in (2, 3) or not ct.size or there % 2 == 0:
+    count = 1 if ct.ndim == 2 else len(ct)
+    if ct.ndim not in (2, 3) or not ct.size or count % 2 == 0:
         raise InputError(
             f"{source}: has shape {ct.shape}; expected rows and columns (Y, X), or an odd number of slices (S, Y, X)"
         )
-    if there < number:
+    if count < number:
         raise InputError(
-            f"{source}: holds {there} slice(s), and {number} are needed, with the one that is meant in the middle; "
+            f"{source}: holds {count} slice(s), and {number} are needed, with the stained one in the middle; "
             "give it with its neighbours"
         )
     if number == 1:
-        return ct if ct.ndim == 2 else ct[there // 2]
-    first = (there - number) // 2
+        return ct if ct.ndim == 2 else ct[count // 2]
+    first = (count - number) // 2
     return ct[first : first + number]
 
 
 def clip_slices(first: int, last: int, depth: int) -> tuple[int, int, tuple[int, int]]:
-    """Return which slices of a volume to read for those from `first` to `last`, and how often the ends are repeated.
+    """Clip a range of slices to the volume, and return how often the slices at its ends are repeated.
 
     Parameters
     ----------
     first, last : int
-        May reach beyond the volume.
+        Half-open; may extend beyond the volume.
     depth : int
-        Slices of the volume.
+        Number of slices of the volume.
 
     Returns
     -------
     start, stop : int
-        What to read.
+        The slices to read.
     repeat : (int, int)
-        How often to repeat the first slice before it and the last one after it.
+        Number of copies of the first slice to add before it, and of the last slice after it.
 
     Examples
     --------
@@ -96,7 +97,7 @@ def clip_slices(first: int, last: int, depth: int) -> tuple[int, int, tuple[int,
 
 
 def repeat_ends(slices: NDArray[Any], repeat: tuple[int, int]) -> NDArray[Any]:
-    """Return slices (n, Y, X) with the first and the last one repeated so often beyond them; see `clip_slices`."""
+    """Return slices (n, Y, X) with copies of the first and the last one added; see `clip_slices`."""
     if repeat == (0, 0):
         return slices
     return np.pad(slices, (repeat, *[(0, 0)] * (slices.ndim - 1)), mode="edge")
@@ -125,3 +126,9 @@ def slice_contexts(slices: NDArray[Any], number: int) -> NDArray[Any]:
         return slices
     windows = np.lib.stride_tricks.sliding_window_view(slices, number, axis=0)
     return np.moveaxis(windows, -1, 1)
+
+
+__getattr__ = renamed(
+    __name__,
+    {"slabs_of": "slice_contexts", "with_edges": "clip_slices", "MOST_SLICES": "MAX_CT_SLICES"},
+)
