@@ -58,6 +58,10 @@ class PeerProcessError(Exception):
     """Another process of the same distributed training failed and reports why. This one exits with code 1, silently."""
 
 
+class DeprecatedNameWarning(DeprecationWarning):
+    """A file, such as a recipe, uses an older name that still works. The command line shows it."""
+
+
 class OutOfDistributionWarning(UserWarning):
     """The input is unlike the training data of the model. It is processed nevertheless."""
 

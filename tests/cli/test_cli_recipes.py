@@ -10,3 +10,16 @@ def test_recipes_can_be_listed_and_shown(capsys):
     assert {"paired-cyclegan", "cyclegan", "cyclegan-inverted", "pix2pix"} <= set(capsys.readouterr().out.split())
     assert run(["recipes", "paired-cyclegan"]) == 0
     assert yaml.safe_load(capsys.readouterr().out)["batch"] == 4  # paper section 2.6.3
+
+
+def test_older_names_in_a_recipe_are_reported_once(tmp_path, capsys):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("base: tomostain-cpu\nname: mine\nterms: {adversarial_y: 1, tolerant: 20}\nrealign: 7\n")
+    assert run(["recipes", str(mine)]) == 0
+    out, err = capsys.readouterr()
+    values = yaml.safe_load(out)
+    assert (values["terms"], values["residual_registration"]) == ({"adversarial_y": 1, "shift_tolerant_l1": 20}, 7)
+    assert err.splitlines() == [
+        "warning: the recipe key 'realign' is now 'residual_registration'",
+        "warning: the loss term 'tolerant' is now 'shift_tolerant_l1'",
+    ]

@@ -23,6 +23,7 @@ from tomostain.cli.log import SHOWN, logging_session, start_logging
 from tomostain.cli.messages import as_options, error_line
 from tomostain.cli.verbs import VerbGroup
 from tomostain.errors import (
+    DeprecatedNameWarning,
     InputError,
     InterruptedRunError,
     OutOfDistributionWarning,
@@ -102,7 +103,8 @@ def _wait_without_spinning() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run the command line; return the exit code."""
     with logging_session() as handlers, warnings.catch_warnings():
-        warnings.simplefilter("always", OutOfDistributionWarning)
+        for category in (OutOfDistributionWarning, DeprecatedNameWarning):
+            warnings.simplefilter("always", category)
         warnings.showwarning = _warn
         return _run(arguments, handlers)
 
@@ -142,7 +144,7 @@ def _warn(
 ) -> None:
     """Show a warning of this package as one sentence, others as Python does."""
     text = warnings.formatwarning(message, category, filename, lineno, line)
-    if issubclass(category, OutOfDistributionWarning):
+    if issubclass(category, OutOfDistributionWarning | DeprecatedNameWarning):
         text = f"warning: {as_options(str(message), _command(sys.argv))}\n"
         logging.getLogger(SHOWN).warning("%s", text.strip())
     typer.echo(text, err=True, nl=False)

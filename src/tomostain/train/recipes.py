@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from tomostain.config import Config, read_yaml, suggest
-from tomostain.errors import InputError
+from tomostain.errors import DeprecatedNameWarning, InputError
 from tomostain.networks import parse_discriminator_spec, parse_generator_spec, parse_spec
 from tomostain.tiling.slice_context import SliceCount
 from tomostain.train.augment import Augment
@@ -327,7 +327,7 @@ def _with_current_names(values: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in values.items():
         name = _RENAMED.get(key, key)
         if name != key:
-            warnings.warn(f"the recipe key '{key}' is now '{name}'", DeprecationWarning, stacklevel=3)
+            warnings.warn(f"the recipe key '{key}' is now '{name}'", DeprecatedNameWarning, stacklevel=3)
         if name in current:
             raise ValueError(f"gives both {key} and {name}, its current name; keep one of them")
         current[name] = value

@@ -28,7 +28,7 @@ from typing import Literal, TypedDict, Unpack
 from torch import Tensor, nn
 
 from tomostain.config import suggest
-from tomostain.errors import InputError
+from tomostain.errors import DeprecatedNameWarning, InputError
 from tomostain.train import losses
 from tomostain.train.step import Step
 
@@ -169,7 +169,7 @@ def current_name(name: str) -> str:
     """Return the name of a term today, with a deprecation warning if `name` is an older one."""
     if name not in RENAMED:
         return name
-    warnings.warn(f"the loss term '{name}' is now '{RENAMED[name]}'", DeprecationWarning, stacklevel=3)
+    warnings.warn(f"the loss term '{name}' is now '{RENAMED[name]}'", DeprecatedNameWarning, stacklevel=3)
     return RENAMED[name]
 
 
