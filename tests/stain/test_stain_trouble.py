@@ -111,7 +111,7 @@ def test_a_job_with_other_options_cannot_disturb_one_at_work(model, volume, tmp_
             with pytest.raises(InputError, match="blend was 'mean' and is now 'hann'"):
                 stain_volume(model, volume, out, **other)
             for options in (other, OPTIONS):
-                with pytest.raises(InputError, match="another process is staining it; wait for it or end it"):
+                with pytest.raises(InputError, match="another process is staining it; wait until it ends or stop it"):
                     stain_volume(model, volume, out, overwrite=True, **options)
 
     stain_volume(model, volume, out, progress=meanwhile, **OPTIONS)

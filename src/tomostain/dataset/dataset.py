@@ -142,6 +142,8 @@ def load_dataset(path: Path) -> Dataset:
             records,
             bool(values.get("halves", False)),
         )
+    except InputError:  # a ValueError itself
+        raise
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{index}: not the index of a dataset ({type(error).__name__}: {error})") from None
     if not dataset.ids or len(dataset.ids) != len(values["pairs"]):

@@ -73,10 +73,10 @@ class Section:
             arrays = [np.asarray(values[key], dtype=np.float64) for key in ("origin_um", "row", "column")]
             affine = np.asarray(values.get("slide_to_section", IDENTITY_2D), dtype=np.float64)
             return cls(arrays[0], arrays[1], arrays[2], affine)
+        except InputError as error:  # a ValueError itself
+            raise InputError(f"{source}: {error}") from None
         except (TypeError, ValueError) as error:
             raise InputError(f"{source}: not a section ({error})") from None
-        except InputError as error:
-            raise InputError(f"{source}: {error}") from None
 
     def to_dict(self) -> dict[str, list[Any]]:
         """Return lists of numbers with the keys of `pair.yaml`."""

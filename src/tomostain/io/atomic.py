@@ -118,7 +118,7 @@ def naming_full_disk(path: Path) -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise InputError(
-            f"{path}: its disk or your quota is full; make room and run the same command again to continue"
+            f"{path}: the disk or your quota is full; make room and run the same command again to continue"
         ) from None
 
 
