@@ -1,6 +1,8 @@
 """What tells two inputs apart, and what must not."""
 
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 
@@ -37,3 +39,15 @@ def test_of_a_long_file_both_ends_and_the_length_count(tmp_path):
         seen.add(digest(tmp_path / name))
     (tmp_path / "longer").write_bytes(bytes(data) + b"\0")
     assert len(seen | {digest(tmp_path / "longer")}) == 4
+
+
+def test_the_facade_imports_torch_only_when_it_searches():
+    code = (
+        "import sys, tomostain.register as register\n"
+        "register.RegisterConfig, register.Hint, register.Section\n"
+        "assert 'torch' not in sys.modules\n"
+        "assert 'register_slide' in dir(register)\n"
+        "register.register_slide\n"
+        "assert 'torch' in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -385,3 +385,20 @@ def test_the_older_names_work_with_a_warning(specimen):
     assert config.max_voxels == 100
     assert list(config.to_pair())[3:8] == ["most_strain", "side", "step_deg", "candidates", "most_voxels"]
     assert RegisterConfig.from_pair(config.to_pair()) == config
+
+
+def test_the_device_is_an_option_of_the_command_line(specimen, tmp_path, capsys):
+    words = ["register", specimen / "volume", specimen / "slide.ome.tif", tmp_path / "p", "--device", "nonsense"]
+    assert run(["-q", *map(str, words)]) == 2
+    assert "--device nonsense: not a device" in capsys.readouterr().err
+
+
+def test_an_uncertain_result_names_the_options_of_the_command_line(specimen, tmp_path, capsys):
+    settings = tmp_path / "strict.yaml"
+    settings.write_text(QUICK.model_copy(update={"threshold": 1.0}).to_yaml())
+    init = specimen / "truth" / "section.yaml"
+    words = ["register", specimen / "volume", specimen / "slide.ome.tif", tmp_path / "p", "--init", init]
+    assert run(["-q", *map(str, words), "--config", str(settings)]) == 3
+    message = capsys.readouterr().err
+    assert f"repeat with --init set to {tmp_path / 'p'}/candidate-1.yaml and with --accept" in message
+    assert "give --landmarks or --axis" in message
