@@ -15,20 +15,25 @@ ROOT = Path(__file__).parents[1]
 SCRIPT = """
 from pathlib import Path
 
+import numpy as np
+
 import tomostain as ts
 
-volume: ts.Volume = ts.open_volume(Path("reco"), voxel_um=5)
+grey = np.zeros((8, 64, 64), np.uint16)
+volume: ts.Volume = ts.Volume.from_array(grey, voxel_um=5)
 slide: ts.Slide = ts.open_slide(Path("slide.svs"))
-config = ts.PhantomConfig(material="Ti", weeks=12)
-ts.write_specimen(config, Path("specimen"))
-dataset: ts.Dataset = ts.load_dataset(Path("dataset"))
-pair: ts.Pair = dataset.load(dataset.ids[0])
+registration: ts.Registration = ts.register_slide(volume, slide, ts.RegisterConfig(), device="cpu")
+pair: ts.Pair = registration.pair
 recipe: ts.Recipe = ts.load_recipe("paired-cyclegan")
-depth: int = ts.open_stained(Path("stained.ome.zarr")).shape[0]
+run = ts.train_model([pair], "run", recipe=recipe, max_steps=3)
+stainer: ts.Stainer = ts.load_stainer(run / "model")
+rgb = stainer(grey, intensity=ts.IntensityReference(background=100, bone=200))
+shape: tuple[int, ...] = rgb.shape
+frame = ts.evaluate_models(run, "dataset")
+depth: int = ts.open_stained("stained.ome.zarr").shape[0]
 steps: int = ts.demo.DemoConfig().steps
 try:
-    run: Path = ts.train_model([pair], "run", recipe=recipe, max_steps=1)
-    ts.stain_volume(Path("model"), Path("reco"), Path("stained.ome.zarr"))
+    ts.stain_volume("model", "reco", "stained.ome.zarr", voxel_um=5)
 except ts.InputError as error:
     print(error.parameter)
 """
@@ -60,7 +65,7 @@ def test_mypy_checks_a_script_that_uses_the_public_names(tmp_path):
         return done.stdout + done.stderr
 
     assert "Success" in mypy(SCRIPT)
-    assert 'has no attribute "open_volumes"' in mypy(SCRIPT.replace("open_volume(", "open_volumes("))
+    assert 'has no attribute "open_slides"' in mypy(SCRIPT.replace("open_slide(", "open_slides("))
     assert "Incompatible types in assignment" in mypy(SCRIPT.replace("depth: int", "depth: str"))
 
 

@@ -119,7 +119,7 @@ def test_nothing_unsafe_is_read(path):
 
 
 # Packages and modules with messages that still name options. Remove an entry with its last option.
-NAMES_OPTIONS = {"register", "stain", "train"}
+NAMES_OPTIONS = {"train"}
 # Programs other than ours, and the page of the demo, which shows commands to type.
 FOREIGN_OPTIONS = {"--check", "--force-reinstall", "--ntasks-per-node", "--signal"}
 SHOWS_COMMANDS = {"demo", "errors.py"}

@@ -2,27 +2,17 @@ from . import dataset, demo, evaluate, io, phantom, prepare, register, stain, tr
 from .dataset.dataset import Dataset, load_dataset
 from .dataset.pair import Pair
 from .demo import DemoConfig, run_demo
-from .errors import (
-    InputError,
-    InterruptedRunError,
-    OutOfDistributionWarning,
-    RegistrationUncertainError,
-)
+from .errors import InputError, InterruptedRunError, OutOfDistributionWarning, RegistrationUncertainError
+from .evaluate import EvaluateConfig, evaluate_models
+from .imaging.intensity import IntensityReference
 from .inspection import Inspection, check_path
 from .installation import describe_installation
-from .io import (
-    Slide,
-    StainedVolume,
-    Volume,
-    open_slide,
-    open_stained,
-    open_volume,
-)
+from .io import Slide, StainedVolume, Volume, open_slide, open_stained, open_volume
 from .phantom import PhantomConfig, write_specimen
 from .prepare import AlignedConfig, PrepareConfig, prepare_aligned, prepare_specimens
-from .register.config import RegisterConfig
+from .register import Hint, RegisterConfig, Registration, register_slide
 from .stain import StainConfig, Stainer, StainRequest, load_stainer, stain_volume
-from .train import Recipe, list_recipes, load_recipe, train_model
+from .train import LoadedDataset, Recipe, list_recipes, load_recipe, train_model
 from .view import export, view_path
 
 __version__: str
@@ -31,15 +21,20 @@ __all__ = [
     "AlignedConfig",
     "Dataset",
     "DemoConfig",
+    "EvaluateConfig",
+    "Hint",
     "InputError",
     "Inspection",
+    "IntensityReference",
     "InterruptedRunError",
+    "LoadedDataset",
     "OutOfDistributionWarning",
     "Pair",
     "PhantomConfig",
     "PrepareConfig",
     "Recipe",
     "RegisterConfig",
+    "Registration",
     "RegistrationUncertainError",
     "Slide",
     "StainConfig",
@@ -53,6 +48,7 @@ __all__ = [
     "demo",
     "describe_installation",
     "evaluate",
+    "evaluate_models",
     "export",
     "io",
     "list_recipes",
@@ -67,6 +63,7 @@ __all__ = [
     "prepare_aligned",
     "prepare_specimens",
     "register",
+    "register_slide",
     "run_demo",
     "stain",
     "stain_volume",
