@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from tomostain.dataset.dataset import Dataset, load_dataset
 from tomostain.errors import InputError
@@ -13,9 +13,9 @@ from tomostain.evaluate.config import EvaluateConfig, Split
 from tomostain.io.models import REVERSE
 from tomostain.stain import Translator, load_translator
 
-ModelLike = str | os.PathLike[str] | Translator
+ModelLike: TypeAlias = str | os.PathLike[str] | Translator
 """A model folder, a run that has one, or a loaded model."""
-DatasetLike = str | os.PathLike[str] | Dataset
+DatasetLike: TypeAlias = str | os.PathLike[str] | Dataset
 """A dataset folder, or a loaded dataset."""
 T = TypeVar("T")
 

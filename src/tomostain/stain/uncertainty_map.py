@@ -1,4 +1,4 @@
-"""The map of the uncertainty of a stained slice, as ``tomostain stain --uncertainty`` writes it."""
+"""The map of the uncertainty of a stained slice, as the verb ``stain`` writes it."""
 
 import os
 from collections.abc import Sequence
