@@ -116,7 +116,7 @@ def test_attention_is_blended_by_default_and_exact_tiles_are_refused(registered)
     with pytest.raises(InputError, match=r"generator 'toy-attention' depends on the whole tile; use blend 'mean'"):
         stain_slice(translator, np.zeros((20, 20), np.uint16), StainConfig(blend="exact"))
     with pytest.raises(InputError, match="depends on the whole tile"):
-        halo_of(spec, pooled=True)
+        halo_of(spec, volume_statistics=True)
     with pytest.warns(DeprecationWarning, match="tile_free is now"):
         assert not translator.tile_free
 
