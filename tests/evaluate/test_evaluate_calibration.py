@@ -80,7 +80,7 @@ def test_the_cycle_error_is_what_the_way_back_misses(inverted):
 
 def test_without_a_way_back_there_is_no_cycle():
     translator = Translator(Repeat(), spec(), torch.device("cpu"))
-    with pytest.raises(InputError, match="no way back"):
+    with pytest.raises(InputError, match="no reverse generator"):
         cycle_error(translator, pair(0).ct, CONFIG)
     with pytest.raises(InputError, match="one model without a reverse generator and without a training reference"):
         check_uncertainty_options({"a": translator})
@@ -109,7 +109,7 @@ def test_disagreement_is_the_standard_deviation():
     pictures = [pair(seed).histology for seed in range(3)]
     right = np.stack(pictures).astype(float).std(axis=0).mean(axis=2)
     np.testing.assert_allclose(disagreement(pictures), right, rtol=1e-5)
-    with pytest.raises(InputError, match=r"1 picture\(s\)"):
+    with pytest.raises(InputError, match=r"1 image\(s\)"):
         disagreement(pictures[:1])
 
 
