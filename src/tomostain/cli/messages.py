@@ -26,7 +26,6 @@ def as_options(message: str, command: TyperCommand | None) -> str:
     Examples
     --------
     >>> import typer
-    from typer.core import TyperCommand
     >>> app = typer.Typer()
     >>> @app.command()
     ... def stain(voxel_um: str = "", overwrite: bool = False, baselines: bool = True): ...
