@@ -1,4 +1,4 @@
-"""The README: its ten lines of Python run as they stand, its commands exist, its links lead somewhere."""
+"""The README: its Python block runs, its verbs and make targets exist, its links are valid."""
 
 import re
 import subprocess
@@ -26,8 +26,24 @@ def test_make_targets_of_the_readme_exist():
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
 
 
+def test_commands_of_the_readme_exist():
+    commands = re.findall(r"^    tomostain (\w+)(.*)$", README, flags=re.MULTILINE)
+    assert len(commands) == 6
+    for verb, rest in commands:
+        done = subprocess.run([sys.executable, "-m", "tomostain", verb, "--help"], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        for option in re.findall(r"(?<!\S)--[a-z-]+", rest):
+            assert option in done.stdout, f"{verb} {option}"
+
+
 def test_links_lead_to_files():
-    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
     for page in pages:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_the_navigation_contains_every_page():
+    listed = set(re.findall(r"[\w/.-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8")))
+    pages = {page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")}
+    assert listed == pages
