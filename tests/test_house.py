@@ -118,8 +118,6 @@ def test_nothing_unsafe_is_read(path):
             raise AssertionError(f"{ast.unparse(node.func)} in {path}")
 
 
-# Packages and modules with messages that still name options. Remove an entry with its last option.
-NAMES_OPTIONS = {"train"}
 # Programs other than ours, and the page of the demo, which shows commands to type.
 FOREIGN_OPTIONS = {"--check", "--force-reinstall", "--ntasks-per-node", "--signal"}
 SHOWS_COMMANDS = {"demo", "errors.py"}
@@ -128,7 +126,7 @@ SHOWS_COMMANDS = {"demo", "errors.py"}
 @pytest.mark.parametrize("path", MODULES, ids=[str(p.relative_to(SRC)) for p in MODULES])
 def test_only_the_command_line_names_options(path):
     place = path.relative_to(SRC).parts
-    if place[0] == "cli" or place[0] in NAMES_OPTIONS | SHOWS_COMMANDS:
+    if place[0] == "cli" or place[0] in SHOWS_COMMANDS:
         return
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):

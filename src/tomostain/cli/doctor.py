@@ -8,7 +8,7 @@ from tomostain.cli.verbs import verb
 
 @verb(order=140)
 def doctor(context: typer.Context) -> None:
-    """Show what this installation can do: versions, devices, memory, and how to install what is missing."""
+    """Show the versions, devices and memory of this installation, and how to install missing packages."""
     from tomostain.installation import describe_installation
 
     use_threads(context)

@@ -13,7 +13,7 @@ from tomostain.cli.verbs import verb
 
 @option_group
 class ExportOptions:
-    """What is exported."""
+    """Options of the exported part."""
 
     level: int = typer.Option(0, min=0, help="Pyramid level: 0 is full size, each next level has half the size.")
     alpha: str = typer.Option(

@@ -64,7 +64,7 @@ def root(
         "-v",
         count=True,
         show_default=False,
-        help="Show what is decided, such as the device (-vv: more).",
+        help="Show decisions, such as the device (-vv: more).",
     ),
     log_file: Path | None = typer.Option(None, "--log-file", help="File to which these messages are appended."),
     threads: int = typer.Option(0, "--threads", min=0, help="CPU threads for the networks (0: PyTorch's default)."),

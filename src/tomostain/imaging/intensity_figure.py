@@ -105,7 +105,7 @@ def bin_edges(samples: NDArray[Any], low: float, high: float) -> NDArray[np.floa
 def _draw_slice(
     axes: Any, samples: NDArray[Any], reference: IntensityReference | None, regions: tuple[Mask, Mask] | None
 ) -> None:
-    """Draw a slice as the networks would see it, with the regions tinted: the one with most of what is bone."""
+    """Draw the slice with the most bone, as the networks see it, with the regions tinted."""
     from matplotlib.colors import to_rgb
 
     chosen = int(np.argmax(regions[1].sum(axis=(1, 2)))) if regions else len(samples) // 2

@@ -184,7 +184,7 @@ def parse_discriminator_spec(spec: Mapping[str, Any] | DiscriminatorSpec) -> Dis
 
 
 def _explain(error: ErrorDetails, spec: type[NetworkSpec]) -> str:
-    """Turn a complaint of pydantic into one sentence that says what is possible."""
+    """Turn an error of pydantic into one sentence that lists the possible values."""
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         return f"unknown key '{key}'{suggest(key, [name for name in spec.model_fields if name != 'name'])}"

@@ -45,7 +45,7 @@ def register_slide(
     pair_out : str or os.PathLike, optional
         Folder to be written as by ``tomostain register``. None writes nothing.
     hint : Hint
-        What is known of the pose. ``Hint(accept=True)`` accepts an uncertain result.
+        The known part of the pose. ``Hint(accept=True)`` accepts an uncertain result.
     device : str or torch.device
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     progress : Progress

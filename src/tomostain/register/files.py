@@ -106,7 +106,7 @@ def register_files(
     config : RegisterConfig, optional
     progress : Progress
     **options
-        ``hint`` (`Hint`): what is known of the pose. ``voxel_um`` (float or three), ``pixel_um`` (float), ``dataset``
+        ``hint`` (`Hint`): the known part of the pose. ``voxel_um`` (float or three), ``pixel_um`` (float), ``dataset``
         (str): what the files do not state; see `open_volume` and `open_slide`. ``about`` (dict): subject, implant,
         weeks and stain of the specimen. ``overwrite`` (bool): replace an existing pair. ``made_by`` ("person" or
         "study"): stated in `pair.yaml`; a study does not repeat a registration made by a person. ``device`` (str):

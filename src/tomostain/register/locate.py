@@ -196,7 +196,7 @@ def check_sizes(slide_um: float, level: ResolutionLevel, slide: Slide, subject: 
     slide : Slide
         Named in the message.
     subject : str
-        What was measured, for the message.
+        The measured values, for the message.
     too_large : float
         Largest size relative to the diagonal of the volume. A whole slide may be of any size.
     """

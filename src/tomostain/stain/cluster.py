@@ -64,7 +64,7 @@ def stain_on_workers(
     InputError
         As `stain`; or if the extra is missing, or the scheduler does not answer or has no workers.
     InterruptedRunError
-        After `should_stop` returned True. What is written stays, and the same call continues.
+        After `should_stop` returned True. Written chunks stay, and the same call continues.
     """
     if workers < 1:
         raise InputError(f"workers {workers}: give 1 or more", parameter="workers")

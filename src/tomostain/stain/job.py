@@ -108,7 +108,7 @@ class StainJob:
         return int(TRUNCATE * self.config.gaussian_sigma + 0.5)
 
     def provenance(self) -> dict[str, Any]:
-        """Return what is stored with the stained volume: model, input and options; no dates, so that it is comparable.
+        """Return the provenance stored with the stained volume: model, input, options; no dates, to be comparable.
 
         The keys are part of the file format: older names stay, so that volumes of older versions can be continued.
         """
@@ -125,7 +125,7 @@ class StainJob:
         }
 
     def uncertainty_provenance(self) -> dict[str, Any]:
-        """Return what is stored with the volume of the uncertainty."""
+        """Return the provenance stored with the uncertainty volume."""
         kind = kind_of(self.ensemble)
         about = {
             "map": kind,

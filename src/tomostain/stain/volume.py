@@ -91,7 +91,7 @@ def stain_volume(
     InputError
         If model, volume or options do not fit together, or `out` exists.
     InterruptedRunError
-        After `should_stop` returned True. What is written to `out` stays, and the same call continues.
+        After `should_stop` returned True. Chunks that are written to `out` stay, and the same call continues.
     """
     request = make_request(model, volume, out, **options)
     if out is not None:
@@ -126,7 +126,7 @@ def stain(
     InputError
         If model, volume or options do not fit together, or the output exists.
     InterruptedRunError
-        After `should_stop` returned True. What is written stays, and the same call continues.
+        After `should_stop` returned True. Written chunks stay, and the same call continues.
 
     Notes
     -----
@@ -230,7 +230,7 @@ class _VolumeRun:
         self.progress, self.should_stop = progress, should_stop
 
     def run(self) -> None:
-        """Stain what is missing; complete the volume if nothing is missing then."""
+        """Stain the missing chunks, then complete the volume if none is missing."""
         stopping = raising_on_stop(self.progress, self.should_stop, self.out)
         repair(self.writers, None if self.whole else self.starts, stopping)
         is_missing = self._is_missing()

@@ -37,7 +37,7 @@ ENTRY_POINTS = "tomostain.metrics"
 
 @dataclass(frozen=True, eq=False)
 class ImageSample:
-    """A stained image with the real one and what is known of them: the input of metrics of scope "image".
+    """A stained image, the real image, and data about them: the input of metrics of scope "image".
 
     Attributes
     ----------

@@ -44,7 +44,7 @@ class Reader:
     folder : callable or None
         Returns whether a folder is of this format, whatever its name. None: the format is a file.
     has_datasets : bool
-        Whether a file holds several volumes, told apart by `dataset`.
+        Whether a file holds several volumes, selected by `dataset`.
     """
 
     open: OpenVolume
@@ -96,7 +96,7 @@ def register_reader(
         For formats that are folders: takes a path and returns whether the folder is of this format, if its name has no
         known suffix.
     has_datasets : bool
-        Whether a file holds several volumes, told apart by the parameter `dataset`.
+        Whether a file holds several volumes, selected by the parameter `dataset`.
 
     Returns
     -------

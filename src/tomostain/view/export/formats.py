@@ -46,7 +46,7 @@ class ExportKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What is exported of a stained volume.
+    """The exported part of a stained volume.
 
     Attributes
     ----------

@@ -11,7 +11,7 @@ _HAZIEST, _EVEN = 90, 40
 
 
 def rgba(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Add the inverted mean of the colours as alpha: what is dark is solid, white glass is clear.
+    """Add the inverted mean of the colours as alpha: dark voxels are opaque, white glass is transparent.
 
     Parameters
     ----------
