@@ -108,12 +108,12 @@ def cut_volume(
         # One slice more than the step: points between two chunks need the last slice of one and the first of the next.
         stop = min(start + _CHUNK_SLICES + 1, last)
         low, high = max(0, start - more), min(stop + more, volume.shape[0])
-        slab = volume.read(low, high)
-        check_finite(slab, source)
+        slices = volume.read(low, high)
+        check_finite(slices, source)
         if sigma.any():
-            slab = ndimage.gaussian_filter(slab.astype(np.float32), sigma, mode="nearest", truncate=_TRUNCATE)
-        slab = slab[start - low : stop - low]
-        values = sample_volume(slab, voxel_um, section, shape, pixel_um, fill=float("nan"), first_slice=start)
+            slices = ndimage.gaussian_filter(slices.astype(np.float32), sigma, mode="nearest", truncate=_TRUNCATE)
+        slices = slices[start - low : stop - low]
+        values = sample_volume(slices, voxel_um, section, shape, pixel_um, fill=float("nan"), first_slice=start)
         result = np.where(np.isnan(result), values, result)
     return result
 

@@ -131,9 +131,9 @@ def read_coarse(
     for first in range(0, depth, at_once):
         progress("reading the volume", int(first), int(depth))
         last = min(first + at_once, depth)
-        slab = scale_to_bone(volume.read(int(first * factor[0]), int(last * factor[0])), intensity)
-        slab = slab[:, : rows * factor[1], : columns * factor[2]]
-        blocks = slab.reshape(last - first, factor[0], rows, factor[1], columns, factor[2])
+        slices = scale_to_bone(volume.read(int(first * factor[0]), int(last * factor[0])), intensity)
+        slices = slices[:, : rows * factor[1], : columns * factor[2]]
+        blocks = slices.reshape(last - first, factor[0], rows, factor[1], columns, factor[2])
         # Innermost axis first, for contiguous memory access.
         small[first:last] = blocks.mean(axis=5).mean(axis=3).mean(axis=1)
     progress("reading the volume", int(depth), int(depth))
