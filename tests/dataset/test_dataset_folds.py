@@ -83,7 +83,7 @@ def test_a_test_set_by_name():
         make_folds(pairs, SplitConfig(test_ids=("p9",)))
     with pytest.raises(InputError, match="subject 'a' would be split; add its pair 'p1'"):
         make_folds(pairs, SplitConfig(test_ids=("p0",)))
-    with pytest.raises(InputError, match="leaves none for training"):
+    with pytest.raises(InputError, match="none remains for training"):
         make_folds(pairs, SplitConfig(test_subjects=("a", "b", "c", "d")))
 
 

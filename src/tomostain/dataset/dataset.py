@@ -1,5 +1,6 @@
 """The dataset on disk: `dataset.yaml` and `pairs/<id>/`, read pair by pair."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -111,7 +112,7 @@ class Dataset:
         return Split(tuple(i for i in self.ids if i not in held_out), validation, self.test)
 
 
-def load_dataset(path: Path) -> Dataset:
+def load_dataset(path: str | os.PathLike[str]) -> Dataset:
     """Read `dataset.yaml`. The images are read later, pair by pair.
 
     Parameters

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -129,7 +130,7 @@ def check_id(name: str) -> str:
 
 def save_pair(
     pair: Pair,
-    folder: Path,
+    folder: str | os.PathLike[str],
     *,
     details: Mapping[str, Any] | None = None,
     exclude: NDArray[np.bool_] | None = None,
@@ -180,7 +181,7 @@ def save_pair(
     return folder
 
 
-def load_pair(folder: Path, ct_slices: int = 1) -> Pair:
+def load_pair(folder: str | os.PathLike[str], ct_slices: int = 1) -> Pair:
     """Read the folder of a pair.
 
     Sizes and types are checked in the headers of the files before memory is allocated.

@@ -1,5 +1,6 @@
 """Writing of datasets: pair by pair, atomically. Exclusions that the user drew are never overwritten."""
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -99,7 +100,11 @@ class DatasetWriter:
 
 @contextmanager
 def new_dataset(
-    out: Path, ids: Sequence[str], *, overwrite: bool = False, sources: Iterable[Path] = ()
+    out: str | os.PathLike[str],
+    ids: Sequence[str],
+    *,
+    overwrite: bool = False,
+    sources: Iterable[str | os.PathLike[str]] = (),
 ) -> Iterator[DatasetWriter]:
     """Yield a writer. The dataset appears at `out` when the block ends without an error.
 
@@ -134,7 +139,7 @@ def new_dataset(
             raise RuntimeError("the dataset was not finished: call DatasetWriter.finish")
 
 
-def _check_replaceable(out: Path, ids: Sequence[str], sources: Iterable[Path]) -> None:
+def _check_replaceable(out: Path, ids: Sequence[str], sources: Iterable[str | os.PathLike[str]]) -> None:
     """Raise if replacing the folder `out` would lose other files, or exclusions that the user drew."""
     for source in sources:
         if Path(source).resolve().is_relative_to(out.resolve()):
@@ -145,7 +150,7 @@ def _check_replaceable(out: Path, ids: Sequence[str], sources: Iterable[Path]) -
 
 
 def save_dataset(
-    out: Path,
+    out: str | os.PathLike[str],
     pairs: Iterable[Pair],
     *,
     test: Sequence[str] = (),

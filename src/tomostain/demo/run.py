@@ -44,7 +44,7 @@ class DemoResult:
 
 
 def run_demo(
-    out: Path,
+    out: str | os.PathLike[str],
     config: DemoConfig | None = None,
     *,
     progress: Progress = silent,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.io.atomic import atomic_file, atomic_folder
+from tomostain.io.itk_files import itk_header, itk_region
 from tomostain.io.metadata.units import check_pixels, check_voxel_um
 from tomostain.io.tiff import TIFF_SUFFIXES, read_tiff_image
 
@@ -154,8 +155,6 @@ def read_pillow(path: Path) -> NDArray[Any]:
 
 def _read_itk_image(path: Path) -> NDArray[Any]:
     """Read a two-dimensional MHA, NRRD or NIfTI through SimpleITK (or a volume of one slice)."""
-    from tomostain.io.volumes.itk import itk_header, itk_region
-
     header = itk_header(path)
     shape = tuple(header.shape)
     while len(shape) > 2 and shape[0] == 1:

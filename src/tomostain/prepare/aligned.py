@@ -1,5 +1,6 @@
 """Datasets from images that are already aligned: two folders with the same file names, or two single images."""
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -71,9 +72,9 @@ class AlignedConfig(SplitConfig):
 
 
 def prepare_aligned(
-    x: Path,
-    y: Path,
-    out: Path,
+    x: str | os.PathLike[str],
+    y: str | os.PathLike[str],
+    out: str | os.PathLike[str],
     config: AlignedConfig,
     *,
     overwrite: bool = False,

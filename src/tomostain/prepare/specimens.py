@@ -1,6 +1,7 @@
 """Datasets from specimens: volumes, slides and sections that a CSV table lists."""
 
 import csv
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -125,8 +126,8 @@ class _Row:
 
 
 def prepare_specimens(
-    table: Path,
-    out: Path,
+    table: str | os.PathLike[str],
+    out: str | os.PathLike[str],
     config: PrepareConfig | None = None,
     *,
     overwrite: bool = False,
@@ -165,8 +166,11 @@ def prepare_specimens(
     config = config or PrepareConfig()
     # Raise before the search, not after it.
     refuse_existing(Path(out), overwrite, "dataset")
-    rows = find_sections(read_table(Path(table)), registration_folder(out), config, device, progress)
-    sources = [table, *(row.path(column) for row in rows for column in ("volume", "slide", "section"))]
+    rows = find_sections(read_table(Path(table)), registration_folder(Path(out)), config, device, progress)
+    sources: list[str | os.PathLike[str]] = [
+        table,
+        *(row.path(column) for row in rows for column in ("volume", "slide", "section")),
+    ]
     voxel_um = config.voxel_um
     with new_dataset(out, [row.id for row in rows], overwrite=overwrite, sources=sources) as writer:
         for row in track(rows, "preparing pairs", progress):

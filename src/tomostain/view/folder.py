@@ -1,5 +1,6 @@
 """A folder of figures of a volume: the output of ``tomostain view``."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ PICTURE_VOXELS = 2**25
 
 
 def view_path(
-    path: Path,
-    out: Path,
+    path: str | os.PathLike[str],
+    out: str | os.PathLike[str],
     voxel_um: float | Sequence[float] | None = None,
     overwrite: bool = False,
     *,
