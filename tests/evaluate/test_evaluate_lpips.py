@@ -92,7 +92,7 @@ def test_torchvision_keys_load_into_squeezenet():
 
 
 def test_squeezenet_without_weights_says_what_to_do(tmp_path):
-    with pytest.raises(InputError, match=r"SqueezeNet's weights for LPIPS are not there; download https:"):
+    with pytest.raises(InputError, match=r"SqueezeNet's weights for LPIPS are missing; download https:"):
         load_squeezenet(cache=tmp_path)
 
 

@@ -102,8 +102,8 @@ def built_in_verbs() -> list[str]:
     """Return the names of the verbs of this package in the order of the help. Imports their modules."""
     for name in _modules():
         importlib.import_module(f"tomostain.cli.{name}")
-    own = {name.replace("_", "-") for name in _modules()}
-    return sorted(own & REGISTRY.keys(), key=lambda word: (REGISTRY[word].order, word))
+    built_in = {name.replace("_", "-") for name in _modules()}
+    return sorted(built_in & REGISTRY.keys(), key=lambda word: (REGISTRY[word].order, word))
 
 
 def added_verbs() -> dict[str, importlib.metadata.EntryPoint]:
@@ -111,9 +111,9 @@ def added_verbs() -> dict[str, importlib.metadata.EntryPoint]:
 
     A built-in verb takes precedence over an entry point of the same name.
     """
-    own = {name.replace("_", "-") for name in _modules()}
+    built_in = {name.replace("_", "-") for name in _modules()}
     points = importlib.metadata.entry_points(group=ENTRY_POINTS)
-    return {point.name: point for point in sorted(points, key=lambda point: point.name) if point.name not in own}
+    return {point.name: point for point in sorted(points, key=lambda point: point.name) if point.name not in built_in}
 
 
 def load_verb(name: str) -> Verb:

@@ -135,12 +135,12 @@ def read_options(options: EvaluateOptions) -> tuple[EvaluateConfig, Lpips | None
     InputError
         If an option is unknown or wrong, or the weights of the network are missing.
     """
-    given = options.get("lpips", "alex")
+    lpips = options.get("lpips", "alex")
     values: dict[str, object] = dict(options)
-    if isinstance(given, Lpips):
-        values["lpips"] = given.network
+    if isinstance(lpips, Lpips):
+        values["lpips"] = lpips.network
     config = EvaluateConfig.from_dict(values, "evaluate")
-    if isinstance(given, Lpips) or config.lpips == "none":
-        return config, given if isinstance(given, Lpips) else None
+    if isinstance(lpips, Lpips) or config.lpips == "none":
+        return config, lpips if isinstance(lpips, Lpips) else None
     device = choose_device(config.device)
     return config, Lpips(config.lpips, config.lpips_weights, fetch=config.lpips_fetch, device=device)

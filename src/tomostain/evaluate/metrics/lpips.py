@@ -236,16 +236,16 @@ def load_squeezenet(
         If the file is missing, cannot be fetched, or is not the pinned one.
     """
     cache = cache or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tomostain"
-    wanted = Path(path) if path is not None else cache / SQUEEZE_URL.rsplit("/", 1)[1]
-    if path is None and fetch and not wanted.is_file():
-        _download(SQUEEZE_URL, wanted)
-    if not wanted.is_file():
+    weights = Path(path) if path is not None else cache / SQUEEZE_URL.rsplit("/", 1)[1]
+    if path is None and fetch and not weights.is_file():
+        _download(SQUEEZE_URL, weights)
+    if not weights.is_file():
         raise InputError(
-            f"{wanted}: SqueezeNet's weights for LPIPS are not there; download {SQUEEZE_URL} and give its path as "
+            f"{weights}: SqueezeNet's weights for LPIPS are missing; download {SQUEEZE_URL} and give its path as "
             "`lpips_weights`, set `lpips_fetch=True`, or set `lpips=alex`"
         )
-    _verify(wanted)
-    return features_of_torchvision(torch.load(wanted, map_location="cpu", weights_only=True))
+    _verify(weights)
+    return features_of_torchvision(torch.load(weights, map_location="cpu", weights_only=True))
 
 
 def features_of_torchvision(state: dict[str, Tensor]) -> dict[str, Tensor]:

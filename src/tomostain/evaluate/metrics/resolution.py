@@ -65,10 +65,10 @@ def fourier_ring_correlation(a: NDArray[np.generic], b: NDArray[np.generic]) -> 
     side = len(spectra[0])
     axis = np.fft.fftfreq(side) * side
     ring = np.rint(np.hypot(axis[:, None], axis[None])).astype(int)
-    kept = ring <= side // 2
+    inside = ring <= side // 2
     length = side // 2 + 1
-    cross = np.bincount(ring[kept], (spectra[0] * spectra[1].conj()).real[kept], length)
-    power = [np.bincount(ring[kept], np.abs(s[kept]) ** 2, length) for s in spectra]
+    cross = np.bincount(ring[inside], (spectra[0] * spectra[1].conj()).real[inside], length)
+    power = [np.bincount(ring[inside], np.abs(s[inside]) ** 2, length) for s in spectra]
     size = np.sqrt(power[0] * power[1])
     correlation = np.divide(cross, size, out=np.zeros(length), where=size > 0)
     return np.arange(length) / side, correlation

@@ -164,20 +164,20 @@ class _Handler(BaseHTTPRequestHandler):
         with path.open("rb") as file:
             size = file.seek(0, 2)
             try:
-                wanted = byte_range(self.headers.get("Range"), size)
+                requested = byte_range(self.headers.get("Range"), size)
             except RangeError:
                 self._refuse(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, {"Content-Range": f"bytes */{size}"})
                 return
-            start, stop = wanted or (0, size)
+            start, stop = requested or (0, size)
             headers = {
                 "Content-Type": TYPES.get(path.suffix, "application/octet-stream"),
                 "Content-Length": str(stop - start),
                 "Accept-Ranges": "bytes",
                 "Cache-Control": "no-cache",
             }
-            if wanted:
+            if requested:
                 headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
-            self._head(HTTPStatus.PARTIAL_CONTENT if wanted else HTTPStatus.OK, headers)
+            self._head(HTTPStatus.PARTIAL_CONTENT if requested else HTTPStatus.OK, headers)
             file.seek(start)
             while self.command == "GET" and start < stop and (block := file.read(min(_BLOCK, stop - start))):
                 self.wfile.write(block)
