@@ -238,7 +238,7 @@ def test_workers_of_this_machine_give_the_same_bits(model, volume, whole, tmp_pa
     (out / "0/c/0/2/0/0").unlink()
     with pytest.warns(OutOfDistributionWarning, match="1 damaged shard"):
         # The older call.
-        stain_on_workers(model, volume, out, workers=1, **OPTIONS)
+        stain_on_workers(model, volume, out, workers=2, **OPTIONS)
     assert contents(out) == contents(whole)
 
 
