@@ -1,7 +1,7 @@
 """Configuration of staining."""
 
 import warnings
-from typing import Any, Literal, Self, TypedDict
+from typing import Literal, Self, TypedDict
 
 from pydantic import Field, model_validator
 
@@ -71,7 +71,7 @@ class StainConfig(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _accept_older_names(cls, values: Any) -> Any:
+    def _accept_older_names(cls, values: object) -> object:
         if isinstance(values, dict) and "slab" in values and "z_chunk" not in values:
             warnings.warn("`slab` is now `z_chunk`", DeprecationWarning, stacklevel=3)
             values = {"z_chunk" if name == "slab" else name: value for name, value in values.items()}

@@ -107,7 +107,7 @@ class Recipe(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _current_names(cls, values: Any) -> Any:
+    def _current_names(cls, values: object) -> object:
         return _with_current_names(values) if isinstance(values, Mapping) else values
 
     @model_validator(mode="after")
