@@ -1,4 +1,4 @@
-"""Pairs and datasets on disk: what is written is read again, and what is wrong is named."""
+"""Pairs and datasets on disk: written data are read back, and errors name the problem."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -222,7 +222,7 @@ def test_slices_are_read_where_they_are_wanted(tmp_path, number):
     pair = slab_of(make_pair("a"), number)
     save_dataset(tmp_path / "set", [pair])
     data = load_dataset(tmp_path / "set")
-    assert data.load("a").slices is None  # left alone
+    assert data.load("a").slices is None  # unchanged
     for wanted in range(1, number + 1, 2):
         seen = data.load("a", wanted).context(wanted)
         expected = pair.slices[(number - wanted) // 2 : (number + wanted) // 2] if wanted > 1 else pair.ct

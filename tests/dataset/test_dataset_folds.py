@@ -1,4 +1,4 @@
-"""Folds and test set: properties that must hold for any set of specimens, and the paper's own numbers."""
+"""Folds and test set: properties that hold for any set of specimens, and the numbers of the paper."""
 
 from collections import Counter
 

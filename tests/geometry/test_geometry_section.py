@@ -1,4 +1,4 @@
-"""Section geometry against analytic truth: planes through linear ramps, known rotations, and round trips."""
+"""Compare section geometry with analytic truth: planes through linear ramps, known rotations and round trips."""
 
 from itertools import product
 
@@ -49,7 +49,7 @@ def test_a_dictionary_keeps_everything(seed):
 
 
 def test_a_linear_ramp_is_sampled_exactly():
-    # Trilinear interpolation reproduces a linear function: an outside truth for any oblique plane.
+    # Trilinear interpolation reproduces a linear function, so the truth is known for any oblique plane.
     voxel_um = (10.0, 8.0, 8.0)
     z, y, x = np.meshgrid(*(np.arange(n) * v for n, v in zip((20, 24, 28), voxel_um, strict=True)), indexing="ij")
     ramp = (2.0 * z - 0.5 * y + 0.25 * x).astype(np.float32)
@@ -76,7 +76,7 @@ def test_slices_needed_stay_within_the_volume():
 
 
 def test_area_averaging_of_a_slide_is_the_block_mean():
-    # With pixel = 4 slide pixels and the result's first centre in the middle of a block, each result is a block mean.
+    # With pixel = 4 slide pixels and the first centre in the middle of a block, each result is a block mean.
     slide = np.random.default_rng(1).integers(0, 256, (16, 20, 3)).astype(np.uint8)
     shift = np.array([[1, 0, -1.5], [0, 1, -1.5]])
     section = Section(np.zeros(3), np.array([0, 1.0, 0]), np.array([0, 0, 1.0]), shift)
@@ -113,7 +113,7 @@ def test_an_impossible_section_is_refused(values, message):
 
 
 def plane_in_box_by_edges(section: Section, far_um: np.ndarray) -> np.ndarray:
-    """Reference: the crossing points of a plane and a box, without a tolerance at the corners."""
+    """Reference: the intersections of a plane and a box, without a tolerance at the corners."""
     points = []
     for axis in range(3):
         for a, b in product((0.0, 1.0), repeat=2):

@@ -1,4 +1,4 @@
-"""Correspondence masks against shapes whose hull is known."""
+"""Compare correspondence masks with shapes whose hull is known."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def made_pair(screw_ct: int = 30000, screw_rgb: int = 12, shift: int = 0):
-    """Bone in two pieces beside a screw, soft tissue round them, and the truth: the hull of bone and screw."""
+    """Two pieces of bone next to a screw, with soft tissue around them. The truth is the hull of bone and screw."""
     left = polygon([40, 60, 150, 160], [40, 95, 95, 40])
     right = polygon([60, 50, 160, 150], [135, 190, 180, 135])
     screw = (slice(60, 150), slice(96, 135))
@@ -36,7 +36,7 @@ def made_pair(screw_ct: int = 30000, screw_rgb: int = 12, shift: int = 0):
 
 @pytest.mark.parametrize(("screw_ct", "screw_rgb"), [(30000, 12), (65000, 12), (15000, 240), (30000, 250)])
 def test_the_mask_is_the_hull_of_bone_and_screw(screw_ct, screw_rgb):
-    """Mg, Ti, PEEK (dark in µCT, pale on the slide) and H&E, where the screw is lost: the hull takes it in."""
+    """Mg, Ti, PEEK (dark in µCT, pale on the slide), and H&E, where the screw is lost. The hull includes the screw."""
     ct, histology, truth = made_pair(screw_ct, screw_rgb)
     assert dice(correspondence_mask(ct, histology, margin_px=0), truth) > 0.97
 

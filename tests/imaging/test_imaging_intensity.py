@@ -1,4 +1,4 @@
-"""Normalisation against images whose levels are known by construction."""
+"""Normalise images whose levels are known by construction."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ SCREW = (abs(ROWS - 120) < 60) & (abs(COLUMNS - 130) < 22)
 
 
 def specimen(screw: float, noise: float = 0.05, seed: int = 0) -> np.ndarray:
-    """Air 0, soft tissue 0.12, bone 1, screw as given: blurred, with noise."""
+    """Return air 0, soft tissue 0.12, bone 1 and the given screw level, blurred and with noise."""
     image = np.zeros(SHAPE)
     image[TISSUE] = 1.0
     image[TISSUE & HOLES] = 0.12
@@ -40,7 +40,7 @@ def specimen(screw: float, noise: float = 0.05, seed: int = 0) -> np.ndarray:
     return ndimage.gaussian_filter(image, 0.8) + noise * rng.standard_normal(SHAPE)
 
 
-# Relative brightness at 25-45 keV: Mg alloys as bone, Ti some times brighter, PEEK as soft tissue (paper section 2.2).
+# Relative brightness at 25-45 keV: Mg like bone, Ti several times brighter, PEEK like soft tissue (paper section 2.2).
 @pytest.mark.parametrize("screw", [1.0, 0.85, 3.0, 6.0, 9.0, 0.15, 0.3])
 @pytest.mark.parametrize("noise", [0.02, 0.12])
 def test_known_levels_are_found_for_every_screw(screw, noise):
@@ -48,7 +48,7 @@ def test_known_levels_are_found_for_every_screw(screw, noise):
     normalised = normalise_ct(scan, estimate_reference(scan)).astype(float)
     outside = np.hypot(ROWS - 120, COLUMNS - 130) > 105
     bone = ndimage.binary_erosion(TISSUE & ~HOLES & ~ndimage.binary_dilation(SCREW, iterations=4), iterations=4)
-    within = 0.01 if screw != 0.85 else 0.06  # a screw a little darker than bone counts as bone
+    within = 0.01 if screw != 0.85 else 0.06  # a screw slightly darker than bone counts as bone
     assert normalised[outside].mean() == pytest.approx(10000, abs=20000 * 0.02)
     assert normalised[bone].mean() == pytest.approx(30000, rel=within)
 
@@ -79,7 +79,7 @@ def test_levels_follow_the_grey_scale_of_the_scan(scale, offset):
 
 @pytest.mark.parametrize(("screw", "soft"), [(8.0, 0.1), (8.0, 0.4), (4.0, 0.25), (0.95, 0.1), (0.2, 0.25)])
 def test_levels_of_an_oblique_screw_in_spongy_bone(screw, soft):
-    """A cylinder of 2 mm, tilted, in a random sponge of bone, 28 µm voxels, the tube's wall round it."""
+    """A tilted cylinder of 2 mm in a random sponge of bone, with 28 µm voxels, inside the wall of a tube."""
     rng = np.random.default_rng(1)
     z, y, x = np.indices((64, 160, 160)) - np.array([32, 80, 80])[:, None, None, None]
     along = 0.6 * z + 0.8 * y
@@ -109,7 +109,7 @@ class Stack:
 
 @pytest.mark.parametrize("screw", [1.0, 1.6, 2.5, 6.0])
 def test_levels_of_a_wide_field_in_which_the_screw_is_small(screw):
-    # As a whole bone with its screw: most slices show bone alone, and the screw is a seventh of what is solid.
+    # As in a whole bone with its screw: most slices show only bone, and the screw is a seventh of the solid volume.
     rng = np.random.default_rng(2)
     spongy = ndimage.gaussian_filter(rng.standard_normal((12, 200, 200)), (1, 4, 4))
     volume = np.where(spongy > np.quantile(spongy, 0.7), 1.0, 0.1)
@@ -118,7 +118,7 @@ def test_levels_of_a_wide_field_in_which_the_screw_is_small(screw):
     volume[5:8, 60:140, 85:115] = screw
     volume = ndimage.gaussian_filter(volume, (0, 0.7, 0.7)) + rng.normal(0, 0.03, volume.shape)
     levels = estimate_reference((volume * 5000 + 12000).astype(np.float32))
-    bone = np.median(volume[(spongy > np.quantile(spongy, 0.8)) & (volume < 1.2)])  # truth: away from the edges
+    bone = np.median(volume[(spongy > np.quantile(spongy, 0.8)) & (volume < 1.2)])  # truth: excluding the edges
     assert levels.background == pytest.approx(12000, abs=150)
     assert levels.bone == pytest.approx(12000 + 5000 * bone, abs=0.04 * 5000)
 
@@ -183,7 +183,7 @@ BACKGROUND, PURPLE, BLUE = np.array([215, 225, 200]), np.array([150, 90, 140]), 
 
 
 def slide(seed: int = 0) -> np.ndarray:
-    """A yellowish slide: purple bone with a black screw, blue soft tissue round it."""
+    """A yellowish slide: purple bone with a black screw, surrounded by blue soft tissue."""
     image = np.broadcast_to(BACKGROUND, (*SHAPE, 3)).astype(float)
     image[np.hypot(ROWS - 120, COLUMNS - 130) < 110] = BLUE
     image[TISSUE & ~HOLES] = PURPLE
@@ -210,7 +210,7 @@ def test_the_bounds_are_the_papers_percentiles():
     assert levels.fmin == min(10.0, np.percentile(balanced[bone], 1))
     assert levels.fmax == pytest.approx(np.percentile(balanced[background], 99), abs=1)
     out = normalise_histology(rgb, levels)
-    assert np.percentile(out[bone], 1) > 10  # no part of bone is pushed into black
+    assert np.percentile(out[bone], 1) > 10  # no part of the bone becomes black
     assert np.percentile(out[background], 99) == pytest.approx(255, abs=1)
 
 

@@ -1,4 +1,4 @@
-"""The automatic correspondence mask against the true one, for every kind of implant and both stains."""
+"""Compare the automatic correspondence mask with the true mask for every kind of implant and both stains."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Domain scaling: exact at the anchors the paper names, invertible in between, the same for NumPy and torch."""
+"""Domain scaling: exact at the anchors of the paper, invertible between them, and equal for NumPy and torch."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""A slide's levels: found on the whole slide, or taken from boxes in pixels of its finest level."""
+"""Levels of a slide: from the whole slide, or from boxes in pixels of its finest level."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def test_glass_is_found_and_boxes_say_the_same(slide):
 
 
 def test_a_box_of_a_few_pixels_is_one_of_the_coarse_ones(slide):
-    # The copy on which levels are found is twice as coarse.
+    # The copy that gives the levels is twice as coarse.
     assert slide_reference(slide, (100, 101, 100, 101), (500, 501, 500, 501)).white == pytest.approx(GLASS, abs=5.0)
 
 
@@ -36,7 +36,7 @@ def test_a_box_of_a_few_pixels_is_one_of_the_coarse_ones(slide):
     ("background", "bone", "words"),
     [
         ((0, 10, 0, 4000), (400, 800, 100, 2900), "is not a box"),
-        # The two were confused.
+        # The user confused the two boxes.
         ((400, 800, 100, 2900), (20, 280, 20, 580), "not brighter than bone"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Volumes as arrays: made of one, indexed as NumPy indexes, and handed to dask; stained volumes in the same way."""
+"""Volumes and stained volumes as arrays: creation from an array, NumPy indexing and conversion to dask."""
 
 import sys
 from pathlib import Path

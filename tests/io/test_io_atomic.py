@@ -1,4 +1,4 @@
-"""Writing whole or not at all: nothing half-written stays behind, and nothing is replaced unasked."""
+"""Atomic writes: no partial file remains, and existing files are replaced only on request."""
 
 import errno
 from pathlib import Path

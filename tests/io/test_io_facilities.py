@@ -1,4 +1,4 @@
-"""One array, laid on disk as each facility lays it, comes back with the same voxels and the same voxel size."""
+"""Read one array from the file layout of each facility: voxels and voxel size must agree."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -94,7 +94,7 @@ def test_plain_resolution_tags_are_completed_by_the_log(tmp_path: Path, volume: 
 
 
 def test_a_size_in_a_wrong_unit_is_not_believed(tmp_path: Path, volume: Array) -> None:
-    # nabu 2026.1.2 hands its pixel size in µm to a writer that calls it metres (pipeline/fullfield/chunked.py).
+    # nabu 2026.1.2 passes its pixel size in µm to a writer that expects metres (pipeline/fullfield/chunked.py).
     path = lay.nabu_zarr(tmp_path, volume, unit="meter")
     with pytest.raises(InputError, match=r"rec\.zarr: states a voxel size of 5e\+06 µm, so its unit is wrong; give it"):
         open_volume(path)

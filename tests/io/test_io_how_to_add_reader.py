@@ -1,4 +1,4 @@
-"""The page "Add a volume reader" is followed to the letter; the lists of formats agree with the registered readers."""
+"""The code of the page "Add a volume reader" works, and the lists of formats match the registered readers."""
 
 import importlib.metadata
 import importlib.util
@@ -40,7 +40,7 @@ def volume(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def module(tmp_path: Path, code: str, monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
-    """The code of the page in its one file, imported."""
+    """Import the code of the page from its one file."""
     file = tmp_path / "xyz_reader.py"
     file.write_text(code, encoding="utf-8")
     spec = importlib.util.spec_from_file_location("xyz_reader", file)

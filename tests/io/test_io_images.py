@@ -1,4 +1,4 @@
-"""Images and stacks: round trips against Pillow and tifffile, and one line for each bad input."""
+"""Images and stacks: round trips against Pillow and tifffile, and a one-line error for each invalid input."""
 
 from pathlib import Path
 
@@ -86,7 +86,7 @@ def test_two_dimensional_mha_of_the_real_pair() -> None:
         pytest.skip("optional real data are not there")
     for name in ("microct.mha", "histology.mha"):
         image = read_image(folder / name)
-        # Width, height and type as the files' own text headers state them; the values lie raw at the end.
+        # The text header of each file gives width, height and type. The raw values are at the end of the file.
         assert (image.shape, image.dtype) == ((700, 851), np.uint8)
         raw = np.frombuffer((folder / name).read_bytes()[-700 * 851 :], np.uint8)
         np.testing.assert_array_equal(image.ravel(), raw)
@@ -142,7 +142,7 @@ def test_a_grey_stack_comes_back_with_its_voxel_size(
     write_stack(tmp_path / "stack", stack, voxel_um=voxel_um, overwrite=True)
     volume = open_volume(tmp_path / "stack")
     assert (volume.shape, volume.dtype) == (shape, np.dtype(dtype))
-    # TIFF keeps the resolution as a ratio of two 32-bit integers.
+    # TIFF stores the resolution as a ratio of two 32-bit integers.
     np.testing.assert_allclose(volume.voxel_um, voxel_um, rtol=1e-5)
     np.testing.assert_array_equal(volume.read(0, shape[0]), stack)
 

@@ -1,4 +1,4 @@
-"""Locks between processes: exclusive, shared, and gone with their holder."""
+"""Locks between processes: exclusive, shared, and released when the holder ends."""
 
 import os
 import subprocess
@@ -39,7 +39,7 @@ def test_a_fork_does_not_release_the_lock_of_its_parent(tmp_path: Path) -> None:
 
 
 def test_no_folder_is_created(tmp_path: Path) -> None:
-    # A finished volume must not get its folder of progress back.
+    # The folder of progress must not be created again for a finished volume.
     with pytest.raises(FileNotFoundError), lock(tmp_path / "none" / "lock"):
         pass
     with pytest.raises(FileNotFoundError):

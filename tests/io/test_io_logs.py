@@ -1,4 +1,4 @@
-"""What logs say, log by log: the right line, the right unit, and no more read than the beginning."""
+"""Scan logs: each log gives the correct line and unit, and only its beginning is read."""
 
 import string
 from pathlib import Path

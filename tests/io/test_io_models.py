@@ -1,4 +1,4 @@
-"""Model folders: what is written comes back; what was tampered with does not."""
+"""Model folders: written models are read back, and modified files are refused."""
 
 import hashlib
 import pickle
@@ -36,7 +36,7 @@ def folder(tmp_path: Path, spec: ModelSpec) -> Path:
 def _weights(seed: int) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     weight = torch.randn(4, 3, generator=generator)
-    # A view of the same memory and a transposed one: safetensors refuses both unless they are copied.
+    # A view of the same memory and a transposed view. safetensors refuses both unless they are copied.
     return {"a.weight": weight, "b.weight": weight, "c.weight": weight.T}
 
 

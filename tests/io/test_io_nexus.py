@@ -1,4 +1,4 @@
-"""Axes and voxel sizes in HDF5: which dataset, in which order, and what is refused."""
+"""Axes and voxel sizes in HDF5: choice of the dataset, order of the axes, and invalid files."""
 
 from pathlib import Path
 

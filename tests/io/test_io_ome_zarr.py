@@ -1,4 +1,4 @@
-"""Stained volumes: valid OME-Zarr 0.5, the pyramid's means, resuming after a break, and what is refused."""
+"""Stained volumes: valid OME-Zarr 0.5, pyramid means, resuming after an interruption, and invalid input."""
 
 import errno
 import subprocess
@@ -96,7 +96,7 @@ def test_halving_keeps_a_constant_whatever_the_shape() -> None:
 
 
 def test_levels_lie_over_each_other() -> None:
-    # A ramp along each axis: the grey value is the place in µm, so a level's values must be its voxels' places.
+    # A ramp along each axis: the grey value is the position in µm, so the values of a level equal its voxel positions.
     shapes = pyramid_shapes((4, 260, 8))
     assert shapes == [(4, 260, 8), (2, 130, 4)]
     (_, _), (scale, first) = level_scales(shapes, (1.0, 1.0, 1.0))
@@ -258,7 +258,7 @@ def test_what_is_damaged_before_the_end_is_found_too(tmp_path: Path, rgb: np.nda
     writer.write(0, rgb[:8])
     writer.write(8, rgb[8:16])
     damage(tmp_path / "a.zarr" / "0/c/0/0/0/0")
-    assert _create(tmp_path / "a.zarr", resume=True).heal(only=[8, 16]) == []  # another job's affair
+    assert _create(tmp_path / "a.zarr", resume=True).heal(only=[8, 16]) == []  # belongs to another job
     again = _create(tmp_path / "a.zarr", resume=True)
     assert again.heal() == ["0/c/0/0/0/0"]
     assert again.pending() == [(0, 8), (16, 19)]
@@ -287,10 +287,10 @@ def test_a_slab_has_one_writer(tmp_path: Path, rgb: np.ndarray) -> None:
         assert (ours, theirs, another) == (True, False, True)
         one.write(8, rgb[8:16])
     with other.lock(8) as theirs:
-        assert not theirs  # it has been written
+        assert not theirs  # already written
     _write_all(one, rgb)
     with other.lock(0) as theirs:
-        assert not theirs  # all is done
+        assert not theirs  # all parts are finished
 
 
 def test_a_lock_dies_with_its_holder(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which log fits a volume, and binned against unbinned: decided by the folder, or refused."""
+"""Choice of the log for a volume, and binned against unbinned scans: the folder decides, or the reader refuses."""
 
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def test_the_shape_of_the_slices_decides_where_the_folder_is_silent(tmp_path: Pa
     assert open_volume(path).voxel_um[0] == 2.56
     (path.parent / "reco.log").write_text(lay.hereon_log(1.28, 2.56, "syn7", "    vol_shape: [8 6 2]\n"))
     assert open_volume(path).voxel_um[0] == 2.56
-    # Half as large: binned once more, or a part of it. Nothing says which.
+    # Half the size: binned once more, or a part of the volume. The files do not show which.
     (path.parent / "reco.log").write_text(lay.old_hereon_log(1.28, 1.28, "syn7", "tomo.vol_shape : 16 12 4\n"))
     with pytest.raises(InputError, match=r"states voxels of 1\.28 µm or 2\.56 µm"):
         open_volume(path)
@@ -124,7 +124,7 @@ def test_a_log_alone_among_the_slices_is_believed(tmp_path: Path) -> None:
     path = lay.slices(tmp_path / "renamed", VOLUME, "slice_{:04d}.tif")
     (path / "x_rec.log").write_text(lay.skyscan_log(4.9))
     assert open_volume(path).voxel_um[0] == pytest.approx(4.9)
-    # Of two, the one is taken that names the slices.
+    # If there are two logs, the one that names the slices is used.
     (path / "slice_rec.log").write_text(lay.skyscan_log(6, prefix="slice"))
     assert open_volume(path).voxel_um[0] == pytest.approx(6)
 

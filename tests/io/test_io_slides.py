@@ -1,4 +1,4 @@
-"""Slides: real whole-slide formats, our own pyramid read by tifffile and OpenSlide, and one line for each bad one."""
+"""Slides: real whole-slide formats, our pyramid in tifffile and OpenSlide, and one-line errors for invalid files."""
 
 from pathlib import Path
 
@@ -118,7 +118,7 @@ def test_grey_palette_and_16_bit_slides_become_8_bit_rgb(tmp_path: Path) -> None
 
 @real
 @pytest.mark.parametrize(
-    # Pixel sizes as the data's README states them; shapes as OpenSlide's and QuPath's own pages list them.
+    # Pixel sizes are from the README of the data. Shapes are from the pages of OpenSlide and QuPath.
     ("name", "shape", "pixel_um"),
     [("cmu_small_region.svs", (2967, 2220), 0.499), ("OS-2-ndpi.ome.tif", (2202, 2202), 0.2271)],
 )
@@ -170,7 +170,7 @@ def test_bad_slides_get_one_line(tmp_path: Path, written: Path, rgb: np.ndarray)
 
 
 def test_a_level_too_large_is_refused_before_memory_is_taken(tmp_path: Path) -> None:
-    # A sparse file: the tags announce 50000 × 50000 pixels, the strips lie in a hole.
+    # A sparse file: the tags declare 50000 × 50000 pixels, but the strips are in a hole of the file.
     path = tmp_path / "huge.tif"
     tifffile.memmap(path, shape=(50000, 50000), dtype=np.uint8, metadata=None).flush()
     with pytest.raises(InputError, match="50000 × 50000 pixels is more than can be read at once"):

@@ -1,4 +1,4 @@
-"""What is wrong with a volume is said in one line that names the file and the way out."""
+"""Errors of volumes: one line names the file, the problem and the solution."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def _read_all(path: Path, **options: object) -> None:
 
 
 def _says(message: str, path: Path, **options: object) -> None:
-    """Open the volume (and read it, if it opens) and hold the one line of its error against `message`."""
+    """Open the volume, read it if it opens, and compare its one-line error with `message`."""
     with pytest.raises(InputError, match=message) as caught:
         _read_all(path, **options)
     assert "\n" not in str(caught.value)

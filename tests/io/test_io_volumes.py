@@ -1,4 +1,4 @@
-"""Volumes in every format: the same voxels and the same voxel size come back, by parts, written by other libraries."""
+"""Volumes in every format, also from other libraries: voxels and voxel size agree, also when read in parts."""
 
 import random
 import tracemalloc
@@ -77,7 +77,7 @@ def _ome_zarr(version: str, unit: str, factor: float) -> Callable[[Path, Array],
 def _stack(folder: Path, volume: Array) -> Path:
     write_stack(folder / "stack", volume, voxel_um=VOXEL_UM)
     (folder / "stack" / "notes.txt").touch()
-    (folder / "stack" / "._slice_0000.tif").touch()  # what macOS leaves beside files
+    (folder / "stack" / "._slice_0000.tif").touch()  # files that macOS adds next to other files
     return folder / "stack"
 
 
@@ -261,6 +261,6 @@ def test_real_trabecular_bone() -> None:
     with pytest.raises(InputError, match="the voxel size is not in the file"):
         open_volume(folder)
     volume = open_volume(folder, voxel_um=19.5)
-    assert (volume.shape, volume.dtype) == ((200, 200, 200), np.uint8)  # as the data's README says
+    assert (volume.shape, volume.dtype) == ((200, 200, 200), np.uint8)  # from the README of the data
     truth = tifffile.imread(sorted(folder.glob("*.tif"))[120])
     np.testing.assert_array_equal(volume.read(120, 121)[0], truth)

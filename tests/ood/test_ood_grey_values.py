@@ -1,4 +1,4 @@
-"""How strange a scan is to a model: against SciPy's distance of distributions, and what must not count."""
+"""Distance of a scan from the training data of a model, against SciPy's distance, and changes that must not count."""
 
 import warnings
 
@@ -24,7 +24,7 @@ from tomostain.ood.grey_values import (
 def scan(seed, bone=30000.0, screw=36000.0, air=0.5, n=100_000):
     """Return grey values of air, marrow, bone and screw."""
     rng = np.random.default_rng(seed)
-    kind = (rng.random(n) - air) / (1 - air)  # below 0: air; else the place within what is there
+    kind = (rng.random(n) - air) / (1 - air)  # below 0: air; otherwise the position within the specimen
     centre = np.select([kind < 0, kind < 0.2, kind < 0.9], [10000.0, 13000.0, bone], screw)
     return np.clip(rng.normal(centre, 800.0), 0, 65535).astype(np.uint16)
 
@@ -38,7 +38,7 @@ def test_the_distance_is_about_wassersteins():
 
 @given(st.floats(0.1, 0.8), st.integers(0, 100))
 def test_air_does_not_count(air, seed):
-    # However much of it the field of view holds.
+    # The amount of it in the field of view does not matter.
     known = [solid_quantiles(scan(1000, n=20_000)).tolist()]
     assert grey_distance(scan(seed, air=air, n=20_000), known) < 0.02
 

@@ -1,4 +1,4 @@
-"""What is new to training: features against their analytic values, distances against a search by brute force."""
+"""Novelty: features against their analytic values, and distances against a brute-force search."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def test_what_the_networks_do_not_see_is_not_described():
 
 
 def test_waves_have_the_mean_and_spread_of_the_filtered_wave():
-    # A Gaussian of σ passes exp(-(σk)²/2) of a wave of wave number k, and that to the fourth of its square's wave, 2k.
+    # A Gaussian of σ multiplies a wave of wave number k by exp(-(σk)²/2), and its square's wave, 2k, by the 4th power.
     k, height = 2 * np.pi / 12, 0.3
     x = np.arange(240)
     ct = np.broadcast_to(10000 + 20000 * (0.5 + height * np.cos(k * x)), (16, 240))
@@ -54,7 +54,7 @@ def test_waves_have_the_mean_and_spread_of_the_filtered_wave():
         mean = 0.5 + height * passed * np.cos(k * at)
         square = 0.25 + height * passed * np.cos(k * at) + height**2 / 2 * (1 + passed**4 * np.cos(2 * k * at))
         spread = 0.5 * np.log(square - mean**2 + 0.02**2)
-        # The kernel is cut off at four σ and sampled at pixels.
+        # The kernel ends at four σ and is sampled at pixels.
         np.testing.assert_allclose(found[:, 2 * number], mean, atol=2e-3)
         np.testing.assert_allclose(found[:, 2 * number + 1], spread, atol=2e-2)
 
@@ -72,7 +72,7 @@ def test_a_hundredth_of_each_pair_is_new_to_the_others():
     values = [noise(i) for i in range(6)]
     seen = training_reference([pair(ct) for ct in values[:5]])
     assert (novelty(values[5], seen) > 1).mean() < 0.05
-    # 99 of 100 by construction: each pair against the other four.
+    # 99 of 100 by construction: each pair is compared with the other four.
     assert 0.3 < np.median(novelty(values[5], seen)) < 1
 
 
@@ -80,7 +80,7 @@ def test_a_hundredth_of_each_pair_is_new_to_the_others():
 @given(st.integers(0, 1000), st.integers(30, 70), st.integers(30, 70))
 def test_what_training_saw_is_never_newer_than_something_else_made_of_it(seed, rows, columns):
     ct = noise(seed, shape=(rows, columns))
-    # All of it is remembered: nothing is new. Turned about, the features are those of other places.
+    # All features are in the memory, so none is new. After a rotation, the features are those of other positions.
     everything = TrainingReference(describe(ct).reshape(-1, FEATURES), np.ones(FEATURES, np.float32), 1.0)
     assert novelty(ct, everything).max() == 0
     assert novelty(noise(seed + 1, 15000, shape=(rows, columns)), everything).min() > 0.1

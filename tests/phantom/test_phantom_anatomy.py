@@ -1,4 +1,4 @@
-"""The specimen: sizes from the histology of bone, the same at every resolution, the same from the same seed."""
+"""The specimen: sizes from bone histology, equal at every resolution, and reproducible from the same seed."""
 
 import numpy as np
 import pytest
@@ -24,13 +24,13 @@ def box(centre, shape, step):
 
 
 def in_cortex(anatomy, across_um, below_um=350.0):
-    """A point in the cortex, beside the screw along the bone."""
+    """A point in the cortex, next to the screw along the bone."""
     tibia = anatomy.tibia
     return np.array([tibia.top_um + below_um, 0, 0]) + across_um * tibia.axis
 
 
 def frame(anatomy, centre, shape, step):
-    """A box with its sides along z, across and along the bone."""
+    """A box with sides along z, across the bone and along the bone."""
     local = box((0, 0, 0), shape, step)
     tibia = anatomy.tibia
     turned = local[..., :1] * [1.0, 0, 0] + local[..., 1:2] * tibia.across + local[..., 2:] * tibia.axis
@@ -38,7 +38,7 @@ def frame(anatomy, centre, shape, step):
 
 
 def whole(*labels):
-    """Regions of a boolean image that do not touch its border."""
+    """Return the regions of a boolean image that do not touch its border."""
     image = labels[0]
     found = components(image)
     touched = {0}
@@ -69,8 +69,8 @@ def test_attributes_belong_to_their_tissues(specimen):
 
 
 def test_lacunae_are_5_to_15_um_long(specimen):
-    # 10 to 15 µm long and 5 µm thick or more is what light microscopy of rat bone shows; the issue asks for 5–15.
-    # A corner of a canal or of an osteon can clip one; so nine in ten.
+    # Light microscopy of rat bone shows lengths of 10 to 15 µm and a thickness of at least 5 µm. The limits are 5–15.
+    # The corner of a canal or an osteon can clip a lacuna, so the test requires nine in ten.
     step = 1.25
     points = frame(specimen, in_cortex(specimen, 1700), (120, 120, 120), step)
     hollow = sample_tissue(specimen, points).label == Label.LACUNA
@@ -78,7 +78,7 @@ def test_lacunae_are_5_to_15_um_long(specimen):
     lengths = np.array([region.axis_major_length for region in regions]) * step
     assert len(lengths) > 30
     assert ((lengths > 5) & (lengths < 15.5)).mean() > 0.9
-    # Hollows: 0.3 to 3 % of the bone, as porosity by lacunae is reported.
+    # Hollows: 0.3 to 3 % of the bone, the reported range of lacunar porosity.
     assert 0.003 < hollow.mean() < 0.03
 
 
@@ -95,7 +95,7 @@ def test_canals_are_20_to_60_um_wide_and_run_along_the_bone(specimen):
     assert ((np.array(diameters) > 16) & (np.array(diameters) < 64)).mean() > 0.9
     points = frame(specimen, in_cortex(specimen, 1700), (60, 120, 120), 5.0)
     canal = sample_tissue(specimen, points, finest_um=20).label == Label.CANAL
-    # Mean intercept length: how far a canal goes on, across and along.
+    # Mean intercept length: the extent of a canal across and along the bone.
     across, along = (canal.sum() / np.maximum(np.diff(canal, axis=axis).sum(), 1) for axis in (1, 2))
     assert along > 2 * across
 
@@ -113,7 +113,7 @@ def test_trabeculae_are_60_to_150_um_thick_and_hold_together(specimen):
     step = 15.0
     points = box((900, 1700, 0), (80, 80, 80), step)
     bone = np.isin(sample_tissue(specimen, points, finest_um=20).label, [Label.BONE])
-    # Away from the border, where what is cut looks thin.
+    # Exclude the border, where objects that are cut look thin.
     thickness = 2 * ndimage.distance_transform_edt(bone)[skeletonize(bone)] * step
     assert 60 < np.median(thickness) < 150
     assert 0.08 < bone.mean() < 0.5
@@ -125,7 +125,7 @@ def test_adipocytes_are_cells_of_50_to_120_um(specimen):
     step = 4.0
     points = box((900, 1700, 0), (90, 90, 90), step)
     fat = sample_tissue(specimen, points, finest_um=20).label == Label.ADIPOCYTE
-    # The walls are thinner than the step: neighbours are told apart by what an erosion leaves, and the rim given back.
+    # The walls are thinner than the step. An erosion separates neighbours, and then the rim is added again.
     found = whole(ndimage.binary_erosion(fat, iterations=2))
     sizes = np.array([region.equivalent_diameter_area + 4 for region in found if region.area > 100]) * step
     assert len(sizes) > 5
@@ -188,7 +188,7 @@ def test_turning_the_specimen_turns_its_tissues():
     turned = grow_anatomy(PhantomConfig(seed=6))
     a = sample_tissue_in_volume(upright, upright.pose.to_volume(points)).label
     b = sample_tissue_in_volume(turned, turned.pose.to_volume(points)).label
-    # Rounding moves a point by 1e-4 µm at most.
+    # Rounding moves a point by max 1e-4 µm.
     assert (a == b).mean() > 0.9999
 
 

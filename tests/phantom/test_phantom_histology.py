@@ -1,4 +1,4 @@
-"""The stained section, held to Beer and Lambert and to the colours that the paper names."""
+"""Compare the stained section with the Beer-Lambert law and with the colours of the paper."""
 
 from dataclasses import dataclass
 
@@ -36,7 +36,7 @@ class Layers:
 
 @pytest.fixture(scope="module", autouse=True)
 def simple_specimens():
-    """Let `histology` sample the simple specimens of this file, too."""
+    """Allow `histology` to sample the simple specimens of this file."""
 
     def sample(anatomy, points_um, *, finest_um=0.0):
         if isinstance(anatomy, Layers):
@@ -77,7 +77,7 @@ def test_densities_of_layers_add():
 @pytest.mark.parametrize("stain", list(STAINS))
 @pytest.mark.parametrize("label", [Label.BONE, Label.SOFT, Label.MARROW, Label.DEGRADATION])
 def test_40_um_of_tissue_has_the_colour_of_the_table(stain, label):
-    # Half-way mineral and texture leave a colour as it is written.
+    # Mineral and texture at half their range do not change a colour.
     transmission, _ = stain_section(layers(label, label, stain), PLANE, (3, 4), 10.0)
     assert to_rgb(transmission, white=255.0)[1, 1].tolist() == list(STAINS[stain].colours[label])
 
@@ -92,7 +92,7 @@ def seen(stain, *args, **kwargs):
 
 
 def test_toluidine_blue_is_as_the_paper_says():
-    # Section 2.1: bone purple, darker where younger, bright blue at the layer; soft tissue bluer; metal black.
+    # Section 2.1: bone purple, darker if younger, and bright blue at the layer. Soft tissue is bluer. Metal: black.
     bone, young = seen(TOLUIDINE_BLUE, Label.BONE, 0.8), seen(TOLUIDINE_BLUE, Label.BONE, 0.5)
     woven, bright = seen(TOLUIDINE_BLUE, Label.WOVEN, 0.4), seen(TOLUIDINE_BLUE, Label.WOVEN, 0.4, youth=1.0)
     soft, screw = seen(TOLUIDINE_BLUE, Label.SOFT), seen(TOLUIDINE_BLUE, Label.SCREW)
@@ -106,7 +106,7 @@ def test_toluidine_blue_is_as_the_paper_says():
 
 
 def test_haematoxylin_eosin_is_as_the_paper_says():
-    # Section 2.1: bone deep pink, soft tissue purple, the screw lost.
+    # Section 2.1: bone is deep pink, soft tissue is purple, and the screw is lost.
     bone, marrow = seen(HAEMATOXYLIN_EOSIN, Label.BONE), seen(HAEMATOXYLIN_EOSIN, Label.MARROW)
     assert bone[0] > bone[2] > bone[1]
     assert marrow[2] > marrow[0] > marrow[1]
@@ -134,7 +134,7 @@ def test_a_section_is_the_points_of_its_grid_in_any_part(anatomy):
     section = Section(np.array([900.0, 0.0, 0.0]), np.array([0.0, 0.6, 0.8]), np.array([0.0, 0.8, -0.6]))
     transmission, labels = stain_section(anatomy, section, (90, 40), 30.0)
     part, part_labels = stain_points(anatomy, section, grid_um((90, 40), 30.0)[70:, 5:20], 30.0)
-    # Points are single precision: on a tissue's edge one may fall to the other side.
+    # Points are single precision: a point on the edge of a tissue can fall on the other side.
     assert np.isclose(transmission[70:, 5:20], part, atol=1e-3).mean() > 0.99
     assert (labels[70:, 5:20] == part_labels).mean() > 0.99
     assert transmission.dtype == np.float32
@@ -174,9 +174,9 @@ def test_truth_of_a_slice_knows_the_screw(anatomy):
     screw = labels == Label.SCREW
     assert (rgb.shape, rgb.dtype, mask.shape, mask.dtype) == ((64, 64, 3), np.uint8, (64, 64), bool)
     assert screw.sum() > 200
-    # At the rim the slab of 40 µm holds tissue too.
+    # At the rim the slab of 40 µm also contains tissue.
     assert rgb[ndimage.binary_erosion(screw)].max() < 5
-    assert mask[is_tissue(labels)].all()  # up to the edge of the image, which the specimen reaches here
+    assert mask[is_tissue(labels)].all()  # up to the edge of the image, which the specimen reaches
     assert is_tissue(labels)[0].any()
     assert (rgb[labels == Label.AIR].min(axis=-1) > 200).mean() > 0.8
 

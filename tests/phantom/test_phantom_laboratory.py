@@ -1,4 +1,4 @@
-"""What the laboratory does: exact when off, each effect only where it belongs, and true to the truth it returns."""
+"""Laboratory effects: exact when off, limited to their region, and consistent with the returned truth."""
 
 from dataclasses import replace
 from functools import lru_cache
@@ -23,7 +23,7 @@ RIGID = (Label.BONE, Label.WOVEN, Label.LACUNA, Label.CANAL, Label.DEGRADATION, 
 
 @lru_cache
 def bare():
-    """The anatomy that all these slides are cut from; stain and laboratory have no part in how it grows."""
+    """The anatomy of all these slides. Stain and laboratory effects do not change it."""
     return grow_anatomy(PhantomConfig.from_dict(SIZES))
 
 
@@ -34,7 +34,7 @@ def grown(stain="toluidine-blue", **laboratory):
 
 @lru_cache
 def slide(stain="toluidine-blue", **laboratory):
-    """A slide made once for all tests that look at it."""
+    """A slide that is created once for all tests that use it."""
     return slide_of(grown(stain, **laboratory))
 
 
@@ -91,7 +91,7 @@ def test_h_and_e_is_strained_more():
 
 
 def test_the_affine_says_where_each_pixel_was():
-    # A fine perfect section, looked up by plain indexing where the affine says, is the strained slide.
+    # Indexing a fine, perfect section at the positions of the affine gives the strained slide.
     anatomy = grown(strain=0.04)
     section, shape = section_through_screw(anatomy.config, anatomy.pose)
     made = make_slide(anatomy, section, shape)
@@ -110,7 +110,7 @@ def test_the_affine_says_where_each_pixel_was():
 
 @pytest.mark.parametrize(("seed", "orientation"), [(2, "random"), (4, "lying")])
 def test_the_slide_registers_on_the_anatomy_by_its_truth(seed, orientation):
-    # The written affine, through the house's own resampling, against labels asked of the anatomy in volume coordinates.
+    # Compare the library's resampling with the written affine to the anatomy's labels in volume coordinates.
     sizes = {"seed": seed, "orientation": orientation, "shape": (96, 96, 96), "voxel_um": 40, "pixel_um": 20}
     anatomy = grow_anatomy(PhantomConfig.from_dict(sizes | {"laboratory": PERFECT | {"strain": 0.035}}))
     slide = slide_of(anatomy)
@@ -149,7 +149,7 @@ def test_only_soft_tissue_shifts(most_um):
     rigid = np.isin(still.labels, RIGID)
     assert not shifted.shift_um[rigid].any()
     assert np.array_equal(shifted.labels[rigid], still.labels[rigid])
-    # Thin bone that lies between two pixels may come to light, no more.
+    # Only thin bone between two pixels may appear.
     assert (np.isin(shifted.labels, RIGID) & ~rigid).mean() < 0.02
     moved = np.abs(shifted.shift_um).max(axis=-1) > 0
     assert (shifted.rgb != still.rgb).any(axis=-1)[moved].any()
@@ -162,7 +162,7 @@ def test_damage_is_where_it_is_said_to_be(effect):
     changed = (spoilt.rgb != perfect.rgb).any(axis=-1)
     assert spoilt.damaged.any()
     assert changed.any()
-    if effect == "spills":  # a drop has a soft edge
+    if effect == "spills":  # the edge of a drop is soft
         assert changed.sum() < 6 * spoilt.damaged.sum()
     else:
         assert not (changed & ~spoilt.damaged).any()

@@ -1,4 +1,4 @@
-"""How a specimen stands in its volume, and the saw cut, against plain geometry."""
+"""Compare the pose of a specimen in its volume, and the saw cut, with plain geometry."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_the_screw_stands_as_asked(orientation, axis):
 
 def test_random_poses_point_everywhere():
     axes = np.array([draw_pose(PhantomConfig(seed=seed)).rotation[:, 0] for seed in range(200)])
-    # Of a uniform direction each component has mean 0 and variance 1/3.
+    # Each component of a uniform direction has mean 0 and variance 1/3.
     assert axes.mean(axis=0) == pytest.approx(np.zeros(3), abs=0.15)
     assert (axes**2).mean(axis=0) == pytest.approx(np.full(3, 1 / 3), abs=0.08)
 
@@ -60,7 +60,7 @@ def test_the_cut_through_a_flat_volume_lies_in_it():
     config = PhantomConfig(seed=2, orientation="lying", shape=(64, 256, 256))
     section, shape = section_through_screw(config, draw_pose(config))
     assert shape == (512, 512)
-    # The volume's short side is z: a cut that shows most of it has its normal near z.
+    # The short side of the volume is z. A cut with a large area in the volume has its normal near z.
     assert abs(section.normal[0]) > 0.95
 
 

@@ -1,4 +1,4 @@
-"""The screw and its degradation layer against the thread's standard (ISO 68-1, ISO 724) and closed forms."""
+"""Compare the screw and its degradation layer with the thread standard (ISO 68-1, ISO 724) and closed forms."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_major_and_minor_diameter_are_those_of_m2():
 
 
 def test_the_volume_is_that_of_the_solid_of_the_profile():
-    # One pitch: crest P/8 at R, root at r, two flanks at 60° to each other: cones' frustums.
+    # One pitch: crest P/8 at R, root at r, and two flanks at 60° to each other (frustums of cones).
     flank = (MAJOR - MINOR) * np.tan(np.radians(30))
     root = PITCH - PITCH / 8 - 2 * flank
     frustum = (MAJOR**2 + MAJOR * MINOR + MINOR**2) / 3
@@ -69,7 +69,7 @@ def test_turning_the_screw_drives_it_along_its_axis(z, rho, phi, turn):
 @given(st.tuples(coordinate, coordinate, coordinate), st.tuples(coordinate, coordinate, coordinate))
 def test_the_distance_never_grows_faster_than_the_way(a, b):
     both = np.array([a, b], dtype=np.float32)
-    both[:, 1] += 1600  # beside the screw's core, where a turn changes the angle slowly
+    both[:, 1] += 1600  # next to the core of the screw, where a turn changes the angle slowly
     distance = screw_distance(both)
     assert abs(distance[0] - distance[1]) <= 1.01 * np.linalg.norm(both[0] - both[1]) + 0.01
 

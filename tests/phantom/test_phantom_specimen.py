@@ -1,4 +1,4 @@
-"""A specimen on disk: the truth says exactly where the slide lies, and the same file grows the same bits."""
+"""A specimen on disk: the truth gives the exact position of the slide, and the same file gives identical data."""
 
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def test_what_is_written_can_be_opened(folder):
 
 @pytest.mark.parametrize(("seed", "orientation"), [(1, "random"), (2, "random"), (3, "lying")])
 def test_the_slide_lies_where_the_truth_says(tmp_path, seed, orientation):
-    # Independent ways to the same plane: the slide through its affine, and the volume's labels through the section.
+    # Two independent ways to the same plane: the affine of the slide, and the section through the labels of the volume.
     damage = LaboratoryConfig.perfect().model_dump() | {"strain": 0.008}
     config = config_of(
         seed, shape=(24, 64, 64), voxel_um=80.0, pixel_um=40.0, orientation=orientation, laboratory=damage
@@ -59,7 +59,7 @@ def test_the_slide_lies_where_the_truth_says(tmp_path, seed, orientation):
     def dice(where):
         image = resample_slide(slide, pixel_um, where, (64, 64), 80.0)
         labels = sample_volume(volume, (80.0,) * 3, where, (64, 64), 80.0, order=0, fill=-1)
-        # A section that is oblique in this flat volume leaves it.
+        # An oblique section in this flat volume extends beyond it.
         screw, black = labels == Label.SCREW, (image.max(axis=-1) < 60) & (labels >= 0)
         assert screw.sum() > 500
         return 2 * (screw & black).sum() / (screw.sum() + black.sum())
@@ -78,7 +78,7 @@ def test_the_same_file_grows_the_same_bits(folder, tmp_path):
         assert path.read_bytes() == (again / "volume" / path.name).read_bytes()
     for name in ("truth/labels.tif", "truth/slide_labels.tif"):
         np.testing.assert_array_equal(tifffile.imread(folder / name), tifffile.imread(again / name))
-    # What was grown from the file, not only its configuration, is the specimen.
+    # Compare the generated specimen, not only its configuration.
     volume, labels = tomograph(specimen.anatomy)
     np.testing.assert_array_equal(volume, open_volume(folder / "volume").read(0, 40))
     np.testing.assert_array_equal(labels, tifffile.imread(folder / "truth/labels.tif"))

@@ -1,4 +1,4 @@
-"""The scan, held to tabulated attenuation, to real back-projections and to plain analytic images."""
+"""Compare the scan with tabulated attenuation, real back-projections and analytic images."""
 
 from dataclasses import dataclass, replace
 
@@ -48,7 +48,7 @@ def test_titanium_screw_is_that_of_nist():
     assert screw_attenuation(30.0, "Ti") == pytest.approx(4.972 * 4.51, rel=0.01)
 
 
-# The same tables: cortical bone (ICRU-44), 1.92 g/cm³: 1.331 cm²/g at 30 keV, 0.6655 at 40 keV.
+# From the same tables: cortical bone (ICRU-44), 1.92 g/cm³, 1.331 cm²/g at 30 keV, 0.6655 at 40 keV.
 @pytest.mark.parametrize(("energy", "nist"), [(30.0, 1.331), (40.0, 0.6655)])
 def test_mature_bone_attenuates_like_cortical_bone(energy, nist):
     table = attenuation_table(energy, "Ti")
@@ -59,7 +59,7 @@ def test_mature_bone_attenuates_like_cortical_bone(energy, nist):
 @settings(max_examples=20, deadline=None)
 @given(energy=BEAM)
 def test_screws_against_bone_as_in_the_paper(energy):
-    # Paper section 3.1: PEEK below, Mg about equal to, Ti above dense bone.
+    # Paper section 3.1: PEEK is below dense bone, Mg about equal to it, and Ti above it.
     bone = attenuation_table(energy, "Ti").bone
     screw = {m: screw_attenuation(energy, m) for m in ("PEEK", "Mg-5Gd", "Mg-10Gd", "Ti")}
     assert screw["PEEK"] < 0.4 * bone
@@ -88,7 +88,7 @@ def test_new_bone_and_soft_tissue_lie_below_bone():
 
 @dataclass
 class Ball:
-    """A specimen that is one ball of metal in air."""
+    """A specimen that consists of one ball of metal in air."""
 
     config: PhantomConfig
     radius_um: float
@@ -101,7 +101,7 @@ class Ball:
 
 @pytest.fixture(scope="module", autouse=True)
 def simple_specimens():
-    """Let `tomography` sample the simple specimens of this file, too."""
+    """Allow `tomography` to sample the simple specimens of this file."""
 
     def sample(anatomy, points_um, *, finest_um=0.0):
         if isinstance(anatomy, Ball):
@@ -149,7 +149,7 @@ def test_a_perfect_scan_is_the_attenuation_in_grey(small):
 
 
 def scan(anatomy, seed=4, **tomography):
-    """Scan an anatomy with another instrument, and with another seed for what the instrument draws."""
+    """Scan an anatomy with another instrument and another seed for the random values of the instrument."""
     values = anatomy.config.model_dump() | {"seed": seed, "tomography": tomography}
     return tomograph(replace(anatomy, config=PhantomConfig.from_dict(values)))
 
@@ -158,7 +158,7 @@ def test_same_seed_same_bits_other_seed_other_scale(small):
     first, again, other = (scan(small, seed)[0] for seed in (4, 4, 5))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
-    # Without noise a scan is the other one in another scale: air and metal have moved, all between lies on a line.
+    # Without noise, two scans differ only in scale: air and metal change, and all values between them are on a line.
     first, other = (scan(small, seed, **OFF)[0].astype(float) for seed in (4, 5))
     assert first.min() != other.min()
     assert abs(np.ptp(first) - np.ptp(other)) > 1000
@@ -197,7 +197,7 @@ def test_fringe_over_and_undershoots_at_edges_only():
 
 
 def spectrum_slope(images, low=0.05, high=0.35):
-    """Slope of log power over log frequency (cycles a pixel) of square noise images."""
+    """Return the slope of log power over log frequency (cycles per pixel) of square noise images."""
     side = images[0].shape[0]
     f = np.hypot(*np.meshgrid(np.fft.fftfreq(side), np.fft.fftfreq(side)))
     power = np.mean([np.abs(np.fft.fft2(image - image.mean())) ** 2 for image in images], axis=0)
@@ -211,12 +211,12 @@ def spectrum_slope(images, low=0.05, high=0.35):
 def test_noise_has_the_spectrum_of_filtered_back_projection():
     side, draw = 96, rng(1)
     angles = np.linspace(0, 180, 150, endpoint=False)
-    square = slice(16, 80)  # within the circle that every projection sees
-    # Cubic interpolation: linear damps high frequencies by itself (slope 0.6), which is no part of the theory.
+    square = slice(16, 80)  # inside the circle that every projection covers
+    # Use cubic interpolation: linear interpolation damps high frequencies (slope 0.6), unlike the theory.
     back = [iradon(draw.standard_normal((side, 150)), angles, circle=True, interpolation="cubic") for _ in range(6)]
     real = spectrum_slope([image[square, square] for image in back])
     ours = spectrum_slope([projection_noise((64, 64), draw) for _ in range(20)])
-    assert real == pytest.approx(1.0, abs=0.15)  # |f|, as theory says, in what scikit-image reconstructs
+    assert real == pytest.approx(1.0, abs=0.15)  # theory: |f|, in the reconstruction of scikit-image
     assert ours == pytest.approx(1.0, abs=0.1)
     assert ours == pytest.approx(real, abs=0.15)
 
@@ -245,7 +245,7 @@ def test_rings_are_concentric_and_alike_in_neighbouring_slices():
     assert np.allclose(rings, np.rot90(rings, axes=(1, 2)), atol=1e-5)
     assert np.allclose(rings, rings.transpose(0, 2, 1), atol=1e-5)
     radius = np.hypot(*np.meshgrid(np.arange(65) - 32, np.arange(65) - 32))
-    same = np.isclose(radius, 25)  # (7, 24), (15, 20), (0, 25) and their like
+    same = np.isclose(radius, 25)  # (7, 24), (15, 20), (0, 25) and their equivalents
     assert same.sum() == 20
     assert rings[0][same].std() < 1e-5
     near, far = (np.corrcoef(rings[5].ravel(), rings[5 + d].ravel())[0, 1] for d in (1, 30))
@@ -259,7 +259,7 @@ def test_streaks_darken_the_line_between_two_pieces_of_metal():
     assert np.abs(metal_streaks(mu, mu > 0, 20.0)).max() == pytest.approx(1)
     assert streaks[46:50, 44:52].mean() < streaks[20:28, 44:52].mean() - 0.02
 
-    # The textbook way on the full grid: what a nonlinear detector adds to the true projections.
+    # The textbook method on the full grid: the error that a nonlinear detector adds to the true projections.
     angles = np.linspace(0, 180, 90, endpoint=False)
     real = iradon(-(radon(mu[2], angles, circle=True) ** 2), angles, circle=True)
     disc = np.hypot(*np.meshgrid(np.arange(96) - 48, np.arange(96) - 48)) < 44

@@ -1,4 +1,4 @@
-"""Datasets from aligned images: made-up ones, and the real ones of the optional data folder."""
+"""Datasets from aligned images: synthetic images, and the real images of the optional data folder."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Pairs cut out of a volume and a slide whose every value is known."""
+"""Sample pairs from a volume and a slide whose values are all known."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ UPRIGHT = Section(np.array([100.0, 800.0, 100.0]), np.array([1.0, 0, 0]), np.arr
 
 
 def block(z, y, x):
-    """A block of bone with a window of soft tissue in it, as a function of µm: (grey value, colour)."""
+    """Return grey value and colour, as functions of µm, of a block of bone with a window of soft tissue."""
     bone = (abs(z - 590) < 420) & (abs(y - 790) < 500) & (abs(x - 890) < 600)
     soft = bone & (abs(z - 500) < 120) & (abs(x - 700) < 150)
     grey = np.where(bone, 9000.0, 2000.0)
@@ -72,7 +72,7 @@ def test_pairs_lie_where_the_section_says(tmp_path):
 
 
 def test_an_oblique_plane_is_cut_in_chunks_as_in_one_piece(tmp_path, monkeypatch):
-    """A volume that is linear in z, y and x: trilinear interpolation is exact everywhere inside."""
+    """A volume that is linear in z, y and x: trilinear interpolation is exact inside it."""
     values = np.einsum("zyxc,c->zyx", np.stack(np.indices((70, 40, 50)), axis=-1).astype(float), [3.0, 5.0, 7.0])
 
     class Stack:
@@ -192,7 +192,7 @@ def test_two_sections_of_one_specimen_get_their_own_names(tmp_path):
 def test_a_pair_coarser_than_the_volume_is_averaged_over_it():
     rng = np.random.default_rng(0)
     noise = rng.normal(1000.0, 100.0, (60, 60, 60)).astype(np.float32)
-    # A plane wave of 3 voxels, which pixels of 4 voxels cannot show, and a ramp, which must stay.
+    # A plane wave of 3 voxels, which pixels of 4 voxels cannot resolve, and a ramp, which must remain.
     wave = 300 * np.sin(2 * np.pi * np.arange(60) / 3)[:, None, None]
     ramp = 20 * np.arange(60)[None, :, None]
 
@@ -206,13 +206,13 @@ def test_a_pair_coarser_than_the_volume_is_averaged_over_it():
     flat = Section(np.array([50.0, 50.0, 150.0]), np.array([1.0, 0, 0]), np.array([0, 1.0, 0]))
     cut = cut_volume(Stack(), Stack.voxel_um, flat, (10, 10), 20.0, "v")
     expected = 1000 + 20 * (10 + 4 * np.arange(10))
-    # Sampled at points the standard deviation would be 100 and the wave 212; the mean of 4³ voxels has 12.5.
+    # Point samples have a standard deviation of 100, and the wave has 212. The mean of 4³ voxels has 12.5.
     assert np.abs(cut.mean(axis=0) - expected).max() < 30
     assert (cut - expected).std() < 30
 
 
 def test_white_is_that_of_the_whole_slide_where_the_crop_has_no_glass(tmp_path):
-    # The volume ends within the bone; the slide's glass is tinted.
+    # The volume ends inside the bone. The glass of the slide is tinted.
     folder = write_specimen(tmp_path / "s1")
     image = np.asarray(Image.open(folder / "slide.png")).astype(float) * (0.9, 1.0, 0.8)
     Image.fromarray(image.astype(np.uint8)).save(folder / "slide.png")
@@ -243,7 +243,7 @@ def test_the_options_of_registration_are_the_studys_unless_given(tmp_path):
     assert [options["material"] for options in found] == ["light", "dense", None]
     assert {(o["seed"], o["ct_bone"], o["thickness_um"]) for o in found} == {(9, 7.0, 20.0)}
     assert _options(read_table(table)[0], PrepareConfig(seed=5))["seed"] == 5
-    # The resolved configuration, as prepare.yaml holds it, means the same again.
+    # The resolved configuration in prepare.yaml gives the same result again.
     again = PrepareConfig.from_dict(yaml.safe_load(config.to_yaml()))
     assert [_options(row, again) for row in read_table(table)] == found
 
@@ -255,7 +255,7 @@ def test_what_holds_for_the_pairs_too_is_not_given_for_registration_alone(key):
 
 
 def test_neighbouring_slices_lie_a_pixel_apart_along_the_normal(tmp_path):
-    """A volume that is linear in z, y and x, and an oblique section: each plane's values are known."""
+    """A volume that is linear in z, y and x, and an oblique section: the values of each plane are known."""
     slope = np.array([3.0, 5.0, 7.0])
     grey = 100 + np.stack(np.indices((60, 50, 40)), axis=-1) @ slope
     tifffile.imwrite(tmp_path / "volume.tif", grey.astype(np.float32), photometric="minisblack")
@@ -277,7 +277,7 @@ def test_beyond_the_volume_a_neighbour_repeats_the_plane_before(tmp_path):
     middle = cut_volume(volume, volume.voxel_um, section, (20, 20), 10.0, "v")
     planes = neighbours(volume, section, (20, 20), 10.0, 3, middle)
     steps = [float(plane[5, 5]) for plane in planes]
-    assert steps in ([0, 0, 0, 1, 2, 2, 2], [2, 2, 2, 1, 0, 0, 0])  # by the sign of the normal
+    assert steps in ([0, 0, 0, 1, 2, 2, 2], [2, 2, 2, 1, 0, 0, 0])  # from the sign of the normal
     assert all(np.ptp(plane) == 0 for plane in planes)
 
 
@@ -289,7 +289,7 @@ def test_a_dataset_keeps_as_many_slices_as_were_asked_for(tmp_path):
     pair = data.load("s1", 3)
     np.testing.assert_array_equal(pair.ct, plain.ct)
     np.testing.assert_array_equal(pair.slices[1], pair.ct)
-    # Noise of its own in each, the same anatomy.
+    # Independent noise in each plane, the same anatomy.
     assert not np.array_equal(pair.slices[0], pair.ct)
     assert np.corrcoef(pair.slices[0].ravel(), pair.ct.ravel())[0, 1] > 0.95
     assert (data.folder("s1") / "ct-slices.tif").is_file()

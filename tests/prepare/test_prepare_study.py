@@ -1,4 +1,4 @@
-"""A study: what is finished is kept as long as its inputs are the same, what fails is told and stops nothing."""
+"""A study: finished specimens are reused while their inputs are unchanged. A failure is reported and stops nothing."""
 
 import csv
 from concurrent.futures import Future
@@ -19,7 +19,7 @@ FACTS = {"confidence": 0.98, "detail": 0.7, "margin": 0.2, "warnings": ["check i
 
 @pytest.fixture
 def task(tmp_path):
-    """A specimen that is registered: its pair.yaml tells from what."""
+    """A registered specimen: its pair.yaml records the inputs."""
     rng = np.random.default_rng(0)
     write_stack(tmp_path / "volume", rng.integers(0, 60000, (4, 10, 12)).astype(np.uint16), voxel_um=(5.0,) * 3)
     write_image(tmp_path / "slide.png", rng.integers(0, 255, (30, 40, 3)).astype(np.uint8))
@@ -80,7 +80,7 @@ def test_what_was_registered_by_hand_is_kept_or_asked_about(tmp_path, task):
     changed = Task(**(vars(task) | {"pixel_um": 2.1}))
     with pytest.raises(InputError, match=r"registered by a user, from other files or sizes"):
         is_done(changed, pair)
-    # It is left out, and nothing of it is lost.
+    # The specimen is left out, and none of its files are lost.
     assert register_study([changed], tmp_path / "study", jobs=1) == {}
     assert "registered by a user" in left_out(tmp_path / "study")["done"]
     assert pair.is_file()

@@ -1,4 +1,4 @@
-"""One small phantom, its slide turned and mirrored, and another specimen's slide."""
+"""One small phantom with a rotated and mirrored slide, and the slide of another specimen."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A known smooth shift is found, and nothing is invented where there is none."""
+"""A known smooth shift is recovered, and no shift is found where there is none."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_what_fits_already_is_left_alone(pictures):
 
 def test_what_would_not_help_is_not_done(pictures, monkeypatch):
     ct, histology, mask = pictures
-    # A measure that sees no gain: the field that was found must not be applied.
+    # A measure without any gain: the estimated field must not be applied.
     monkeypatch.setattr("tomostain.register.deformation.mutual_information", lambda *_: 1.0)
     found = deform(ct, histology, mask, PIXEL_UM)
     assert not found.shift_um.any()

@@ -1,4 +1,4 @@
-"""Candidates: seats for each hypothesis, and what the end does, against a volume of noise whose section is known."""
+"""Candidates for each hypothesis, and the final selection, in a noise volume whose section is known."""
 
 import numpy as np
 import pytest
@@ -25,13 +25,13 @@ CORNERS = torch.tensor([[-50.0, -50.0], [50.0, 50.0]])
 
 
 def test_each_hypothesis_has_seats_of_its_own():
-    # The second hypothesis scores less everywhere, and would have none.
+    # The second hypothesis has lower scores everywhere. Without its own share it would have no candidates.
     poses = many_poses(40, [0] * 20 + [1] * 20)
     scores = torch.cat([torch.linspace(0.9, 0.8, 20), torch.linspace(0.5, 0.4, 20)])
     kept = shortlist(poses, scores, CORNERS, 10.0, 10)
     counts = torch.bincount(poses.hypothesis[kept])
     assert counts[0] == counts[1] == round(10 / 2**0.75)
-    # The best of each.
+    # The best candidate of each hypothesis.
     assert {0, 20} <= set(kept.tolist())
 
 

@@ -1,4 +1,4 @@
-"""Landmarks against a pose that is known; what is wrong with a hint is said."""
+"""Compare landmarks with a known pose, and report errors in a hint."""
 
 import numpy as np
 import pytest

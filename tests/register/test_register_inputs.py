@@ -1,4 +1,4 @@
-"""What tells two inputs apart, and what must not."""
+"""Changes that make two inputs different, and changes that do not."""
 
 import shutil
 import subprocess

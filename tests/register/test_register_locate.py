@@ -1,4 +1,4 @@
-"""The whole way from files to a section, against the phantom's truth, and the ways in which it must refuse."""
+"""Registration from files to a section, against the truth of the phantom, and the cases in which it must refuse."""
 
 import csv
 import dataclasses
@@ -32,7 +32,7 @@ QUICK = RegisterConfig(thorough=False, candidates=300, step_deg=16.0, side=20)
 
 
 def target_error_voxels(section: Section, specimen) -> float:
-    """Return the median distance of where slide points are put from where they are, in voxels."""
+    """Return the median distance between estimated and true positions of slide points, in voxels."""
     truth = read_section(specimen / "truth" / "section.yaml")
     slide = open_slide(specimen / "slide.ome.tif")
     points = np.random.default_rng(0).uniform(0.25, 0.75, (200, 2)) * np.array(slide.shape) * slide.pixel_um
@@ -183,10 +183,10 @@ def disc_template(radius_px: int) -> Template:
     ("body", "radius_px", "metal"),
     [
         (1.2, 30, True),
-        # As bright as bone, or as dark as a polymer: both stay possible.
+        # As bright as bone, or as dark as a polymer: both remain possible.
         (1.0, 30, False),
         (0.2, 30, False),
-        # Brighter than bone, but far thinner than the slide's screw, or far thicker.
+        # Brighter than bone, but much thinner or much thicker than the screw of the slide.
         (1.2, 55, False),
         (1.2, 8, False),
     ],
@@ -259,7 +259,7 @@ def test_more_strain_than_the_stain_explains_is_warned_of(strain, words):
     affine = np.hstack([np.eye(2) + strain, np.zeros((2, 1))])
     section = Section(np.zeros(3), np.array([1.0, 0, 0]), np.array([0, 1.0, 0]), affine)
     evidence = Evidence(0.9, 0.3, 1.0, 3, np.full((3, 3), np.nan))
-    # Blue tissue: toluidine blue.
+    # Blue tissue means toluidine blue.
     template = dataclasses.replace(disc_template(0), rgb=np.full((120, 120, 3), (60, 80, 200), np.uint8))
     located = SectionLocation(section, (section,), evidence, "dense", IntensityReference(0.0, 1.0), None, template)
     warnings = describe(located, RegisterConfig())["registration"]["warnings"]
@@ -268,7 +268,7 @@ def test_more_strain_than_the_stain_explains_is_warned_of(strain, words):
 
 @pytest.fixture
 def stubbed(specimen, monkeypatch):
-    """Let `register_files` find the truth at once."""
+    """Replace the search so that `register_files` finds the truth immediately."""
     truth = read_section(specimen / "truth" / "section.yaml")
     slide = open_slide(specimen / "slide.ome.tif")
     found = locate_section(open_volume(specimen / "volume"), slide, QUICK, hint=Hint(truth))
@@ -305,7 +305,7 @@ def test_candidates_lose_nothing_that_was_drawn_or_is_not_ours(specimen, tmp_pat
     with pytest.raises(InputError, match=r"set `init` to .*p/candidate-1.yaml"):
         register_files(*inputs, overwrite=True)
     assert (out / "exclude.tif").read_bytes() == b"drawn by hand"
-    # Beside a pair that is there, in a folder that holds a person's notes.
+    # Next to an existing pair, in a folder that contains a user's notes.
     (out / "pair.yaml").write_text("{}")
     beside = tmp_path / "p-candidates"
     beside.mkdir()

@@ -1,4 +1,4 @@
-"""Two images of one section: the slide comes back to its place on the µCT slice, from any turn and either face."""
+"""Register two images of one section: the slide returns to its position on the µCT slice from any rotation and face."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ VOXEL_UM = SMALL["voxel_um"]
 
 @pytest.fixture(scope="module")
 def slice_and_slide(specimen):
-    """Return the µCT slice under the section's true plane, the slide (image, pixel size, first place), the truth."""
+    """Return the µCT slice in the true plane, the slide (image, pixel size, first position) and the truth."""
     truth = read_section(specimen / "truth" / "section.yaml")
     volume, slide = open_volume(specimen / "volume"), open_slide(specimen / "slide.ome.tif")
     rgb, pixel_um, first_um = shrink_slide(slide, VOXEL_UM)

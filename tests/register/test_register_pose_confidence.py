@@ -1,4 +1,4 @@
-"""Detail: high at the right place only, blind to what is coarse."""
+"""Detail: high only at the correct position, and independent of coarse structure."""
 
 import numpy as np
 import pytest
@@ -91,7 +91,7 @@ def test_sharpening_that_loses_the_way_is_undone_and_the_confidence_is_that_of_t
     kept, fit = accept_if_not_worse(task, pose, away)
     np.testing.assert_allclose(kept.to_volume_um([0.0, 0.0]), section.to_volume_um([0.0, 0.0]), atol=0.1)
     assert fit > 0.99
-    # And the other way round: what sharpening found is taken.
+    # In the opposite case, the result of the sharpening is used.
     there, fit = accept_if_not_worse(task, Poses.from_section(away, template.middle_um), section)
     assert there is section
     assert fit > 0.99

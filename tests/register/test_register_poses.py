@@ -1,4 +1,4 @@
-"""Poses against `Section`, whose geometry has tests of its own."""
+"""Compare poses with `Section`, whose geometry has its own tests."""
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ def test_a_step_moves_turns_and_stretches():
     moved = poses.moved(step)
     assert moved.centre_um[0, 0] - poses.centre_um[0, 0] == pytest.approx(10.0, abs=1e-3)
     assert float(moved.strain[0, 0, 0]) == pytest.approx(0.01, abs=1e-6)
-    # A turn about the normal leaves the normal, and turns the row by the angle.
+    # A rotation about the normal does not change the normal. It rotates the row by the angle.
     torch.testing.assert_close(moved.rotation[0, :, 2], poses.rotation[0, :, 2], atol=1e-5, rtol=0)
     cosine = float(moved.rotation[0, :, 0] @ poses.rotation[0, :, 0])
     assert cosine == pytest.approx(np.cos(0.1), abs=1e-5)
@@ -73,10 +73,10 @@ def test_a_bounded_strain_is_within_its_bounds_and_one_that_was_is_as_it_was(see
     poses = Poses.from_section(section(seed, strain=0.2), MIDDLE)
     bounded = poses.bounded(0.03, 0.05).strain[0].double().numpy()
     low, high = np.linalg.eigvalsh(bounded)
-    # Independent of the axes: half the difference, and the mean, of the principal strains.
+    # Independent of the axes: half the difference and the mean of the principal strains.
     assert (high - low) / 2 <= 0.03 + 1e-6
     assert abs(high + low) / 2 <= 0.05 + 1e-6
     free = poses.strain[0].double().numpy()
-    # Pulled back along its own axes.
+    # Moved back along its own axes.
     np.testing.assert_allclose(bounded @ free, free @ bounded, atol=1e-6)
     np.testing.assert_allclose(poses.bounded(1.0, 1.0).strain, poses.strain, atol=1e-6)

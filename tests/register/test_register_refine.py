@@ -1,4 +1,4 @@
-"""Interpolation against SciPy and finite differences; refinement against a pose that is known."""
+"""Interpolation against SciPy and finite differences, and refinement against a known pose."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def level() -> ResolutionLevel:
 
 
 def known(level: ResolutionLevel, strain: float = 0.0) -> tuple[Poses, Picture]:
-    """Return a pose and the picture that it shows."""
+    """Return a pose and the image in its plane."""
     frame = Rotation.from_euler("zyx", [20, 35, -50], degrees=True).as_matrix()
     affine = np.array([[1 + strain, strain / 2, 0.0], [strain / 2, 1 - strain, 0.0]])
     section = Section(level.middle_um.numpy().astype(float), frame[:, 0], frame[:, 1], affine)

@@ -1,4 +1,4 @@
-"""The volume at coarse resolution and the thin slab, against direct interpolation."""
+"""Compare the volume at coarse resolution and the thin slab with direct interpolation."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ UNIT = IntensityReference(0.0, 1.0)
 
 @dataclass
 class Scan:
-    """A volume in memory that counts what is read at once."""
+    """A volume in memory that counts the slices of each read."""
 
     values: np.ndarray
     voxel_um: tuple[float, float, float] = (10.0, 10.0, 10.0)
@@ -90,7 +90,7 @@ def test_a_volume_of_any_length_is_read(side):
 
 def test_outside_the_volume_is_no_value():
     values = smooth_values((40, 50, 60))
-    # Half of the plane's rows lie before the first slice; its last columns beyond the volume.
+    # Half of the rows of the plane are before the first slice. Its last columns are beyond the volume.
     flat = Section(np.array([-95.0, 200.0, 300.0]), np.array([1.0, 0, 0]), np.array([0, 0, 1.0]))
     slab = read_slab(Scan(values), UNIT, flat, (20, 40), 10.0, 15.0)
     assert slab.holes

@@ -1,4 +1,4 @@
-"""The global search against brute force and against a place that is known."""
+"""Compare the global search with brute force and with a known position."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def blobs(seed: int = 0, n: int = 32) -> ResolutionLevel:
 
 
 def template_of(level: ResolutionLevel, section: Section, shape: tuple[int, int]) -> Template:
-    """Return what a plane of the volume shows, as a template without a screw."""
+    """Return the image of the volume in a plane, as a template without a screw."""
     index = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing="ij"), axis=-1).reshape(-1, 2) * 50.0
     points = section.to_volume_um(section.slide_to_section_um(index))
     values, _, inside = trilinear(level, torch.tensor(points, dtype=torch.float32))
@@ -60,7 +60,7 @@ def test_the_score_is_the_normalised_cross_correlation():
     v, _, inside = trilinear(level, best.points_um(picture.u_um))
     w = picture.weight.numpy() * inside[0].numpy()
     by_hand = np.corrcoef(v[0].numpy()[w > 0], picture.values[0].numpy()[w > 0])[0, 1]
-    # The search interpolates the turned volume and the turned template; the hand interpolates once.
+    # The search interpolates the rotated volume and the rotated template. The reference interpolates once.
     assert float(scores.max()) == pytest.approx(by_hand, abs=0.08)
 
 

@@ -1,4 +1,4 @@
-"""Mutual information against its analytic value, and its properties."""
+"""Compare mutual information with its analytic value, and check its properties."""
 
 import numpy as np
 import pytest

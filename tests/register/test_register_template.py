@@ -1,4 +1,4 @@
-"""The µCT guessed from a slide, against the phantom's labels."""
+"""Compare the µCT image predicted from a slide with the labels of the phantom."""
 
 import dataclasses
 
@@ -28,7 +28,7 @@ from tomostain.register.template import (
 
 @pytest.fixture(scope="module", params=["toluidine-blue", "h&e"])
 def slide(request, tmp_path_factory):
-    """Return a slide's pixels and the labels under them."""
+    """Return the pixels of a slide and the labels at their positions."""
     config = PhantomConfig.from_dict({"seed": 31, "material": "Ti", "stain": request.param} | SMALL)
     folder = write_specimen(config, tmp_path_factory.mktemp("slide") / "s")
     rgb, _ = open_slide(folder / "slide.ome.tif").read()
@@ -54,7 +54,7 @@ def test_bone_is_told_from_marrow(slide):
 
 
 def test_new_bone_is_dense_where_it_covers_much(tmp_path):
-    # A small field about the screw: little glass, much deep blue, which moved the threshold onto marrow.
+    # A small field around the screw: little glass and much deep blue, which moved the threshold to marrow.
     values = {"seed": 33, "material": "Mg-10Gd", "weeks": 8, "shape": (128,) * 3, "voxel_um": 34.0, "pixel_um": 17.0}
     config = PhantomConfig.from_dict(values | {"laboratory": {"field_of_view": 0.6}})
     folder = write_specimen(config, tmp_path / "s")
@@ -65,7 +65,7 @@ def test_new_bone_is_dense_where_it_covers_much(tmp_path):
     assert dense[labels == Label.BONE].mean() > 0.75
     assert dense[labels == Label.WOVEN].mean() > 0.45
     assert dense[np.isin(labels, (Label.MARROW, Label.ADIPOCYTE))].mean() < 0.2
-    # White is that of the glass, not that of pale marrow: fat is nearly white.
+    # White is the colour of the glass, not of pale marrow: fat is nearly white.
     fat = np.median(template.rgb[labels == Label.ADIPOCYTE], axis=0)
     assert np.ptp(fat) < 25
 
@@ -88,7 +88,7 @@ def test_where_there_is_hardly_any_tissue_the_screw_stays():
 
 
 def drawn_section() -> np.ndarray:
-    """A square of bone with marrow and a round screw of 600 µm, 20 µm a pixel."""
+    """A square of bone with marrow and a round screw of 600 µm, at 20 µm per pixel."""
     rgb = np.full((200, 200, 3), 245, np.uint8)
     rows, columns = np.indices((200, 200)) - 100
     rgb[(np.abs(rows) < 80) & (np.abs(columns) < 80)] = (160, 114, 174)
@@ -108,7 +108,7 @@ def test_the_picture_is_the_template_averaged(slide):
     everything = (template.base * (1 - template.screw) + 1.2 * template.screw) * template.weight
     mean = float((picture.values[0] * picture.weight).sum() / picture.weight.sum())
     assert mean == pytest.approx(everything.sum() / template.weight.sum(), rel=0.1)
-    # Centred on the box of what counts.
+    # Centred on the bounding box of the specimen.
     assert float(picture.u_um.mean(dim=0).abs().max()) < 0.25 * template.half_um.max()
 
 
@@ -125,7 +125,7 @@ def test_the_stain_says_how_much_the_section_may_be_strained(slide):
 
 
 def test_a_patch_of_one_colour_counts_little():
-    # Speckled tissue, a quarter of which was washed over.
+    # Speckled tissue with a quarter of it washed over.
     rng = np.random.default_rng(0)
     relative = np.clip(rng.normal(0.6, 0.1, (200, 200, 3)), 0.05, 1).astype(np.float32)
     relative[:, :50] = 0.5
@@ -135,13 +135,13 @@ def test_a_patch_of_one_colour_counts_little():
     assert (weight[30:, :35] == np.float32(FLAT_WEIGHT)).all()
     assert (weight[30:, 65:] == 1.0).all()
     assert (weight[:10] == 1.0).all()
-    # Where nothing shows texture the rule says nothing.
+    # Without texture the rule gives no result.
     assert (texture_weight(np.full_like(relative, 0.5), own, 20.0) == 1.0).all()
 
 
 @given(st.floats(0.3, 3.0))
 def test_texture_does_not_depend_on_the_thickness_of_the_wash(factor):
-    # Beer-Lambert: a thicker layer raises every optical density alike, and adds nothing to their spread.
+    # Beer-Lambert: a thicker layer increases all optical densities equally and does not change their spread.
     rng = np.random.default_rng(1)
     relative = np.clip(rng.normal(0.8, 0.05, (60, 60, 3)), 0.4, 1).astype(np.float32)
     own = np.ones((60, 60), bool)
