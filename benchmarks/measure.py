@@ -22,7 +22,7 @@ import torch
 
 @dataclass(frozen=True)
 class Timing:
-    """CPU-seconds of one candidate over the rounds, and how many times as quick it was as the first one.
+    """CPU-seconds of one candidate over the rounds, and its speed relative to the first candidate.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ def paired(
     Parameters
     ----------
     candidates : mapping of str to callable
-        The first is what the others are compared with.
+        The others are compared with the first.
     rounds : int
     warm : bool
         Call each once beforehand.
@@ -102,7 +102,7 @@ def paired(
 
 
 def gemm_peak(side: int = 2048, rounds: int = 5) -> float:
-    """Return the best that a square float32 matrix product reaches now, FLOP per CPU-second."""
+    """Return the highest speed of a square float32 matrix product, FLOP per CPU-second."""
     a, b = torch.rand(side, side), torch.rand(side, side)
     spent = paired({"product": lambda: a @ b}, rounds)["product"]
     return 2 * side**3 / spent.min_s
@@ -134,5 +134,5 @@ def about() -> dict[str, Any]:
 
 
 def as_rows(timings: Mapping[str, Timing]) -> list[dict[str, Any]]:
-    """Return timings as JSON takes them."""
+    """Return timings as values for JSON."""
     return [{"name": name, **asdict(timing)} for name, timing in timings.items()]

@@ -19,13 +19,13 @@ RECIPES = ("paired-cyclegan", "tomostain", "paired-cyclegan-cpu", "tomostain-cpu
 
 
 def infer(network: nn.Module, image: Tensor) -> None:
-    """Go forward, as in staining."""
+    """Run the forward pass, as in staining."""
     with torch.inference_mode():
         network(image)
 
 
 def learn(network: nn.Module, image: Tensor) -> None:
-    """Go forward and backward to the weights."""
+    """Run the forward pass and the backward pass to the weights."""
     network.zero_grad(set_to_none=True)
     network(image).square().sum().backward()
 

@@ -35,7 +35,7 @@ def timing_table(rows: list[dict[str, Any]], peak: float) -> list[str]:
 
 
 def layer_table(results: list[dict[str, Any]]) -> list[str]:
-    """Return a table of layers: how many times as quick the fast one is."""
+    """Return a table of layers with the speed-up of the fast one."""
     lines = ["| layer | patch / px | inference | forward and backward |", "|---|---|---|---|"]
     for row in results:
         inference, training = (times(row[kind][1]) for kind in ("inference", "training"))

@@ -35,7 +35,7 @@ def measure(part: Part, options: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(1)
     before = gemm_peak()
     results = part(options)
-    # Before and after: the machine may be shared, and the higher value is closer to what it can do.
+    # Measured before and after, because the machine may be shared. The higher value is closer to its peak.
     peak = max(before, gemm_peak())
     return {
         "about": about(),

@@ -16,7 +16,7 @@ from tomostain.train.transforms import Transforms, draw_transforms, integral
 
 
 def random_pair(number: int, side: int = 1200) -> Pair:
-    """Return a pair of noise: neither time depends on what is in it."""
+    """Return a pair of noise. The times do not depend on the content."""
     draws = np.random.default_rng(number)
     ct = draws.integers(8000, 32000, (side, side)).astype(np.uint16)
     return Pair(
@@ -40,7 +40,7 @@ def by_scikit_image(pairs: list[Pair], transforms: Transforms, patch: int) -> li
         start = [extent if flip else 0 for flip in flips]
         matrix = [[signs[1] / scale, 0, start[1]], [0, signs[0] / scale, start[0]], [0, 0, 1]]
         place = AffineTransform(matrix=np.array(matrix))
-        # The window alone: to convert the whole image for each patch would be a poor comparison.
+        # Convert only the window. Converting the whole image for each patch would be an unfair comparison.
         size = math.floor(extent) + 2
         window = np.s_[row : row + size, column : column + size]
         low, high = CT_WINDOW
@@ -60,7 +60,7 @@ def by_scikit_image(pairs: list[Pair], transforms: Transforms, patch: int) -> li
 
 
 def measure(rounds: int, patch: int = 256, batch: int = 4, row: int = 8) -> dict[str, Any]:
-    """Time `row` batches, one after another; and say by how much the two differ at most: both are to do the same."""
+    """Time `row` batches, one after another, and return the largest difference between the two methods."""
     pairs, augment = [random_pair(number) for number in range(4)], Augment()
     sampler = PatchSampler(pairs, patch_px=patch, batch=batch, augment=augment, device="cpu", in_channels=1)
     draws = torch.Generator().manual_seed(0)

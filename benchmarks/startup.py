@@ -1,4 +1,4 @@
-"""What starting costs: CPU-seconds of whole processes, the interpreter's own start included."""
+"""Start-up time: CPU-seconds of whole processes, including the start of the interpreter."""
 
 import resource
 import subprocess
@@ -18,12 +18,12 @@ CODE = {
 
 
 def _children() -> float:
-    spent = resource.getrusage(resource.RUSAGE_CHILDREN)  # to the microsecond; os.times counts hundredths
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)  # resolution of 1 µs; os.times has a resolution of 10 ms
     return spent.ru_utime + spent.ru_stime
 
 
 def measure(rounds: int) -> list[dict[str, Any]]:
-    """Start each in turn; ratios are to importing torch, which is what is avoided."""
+    """Start each in turn. Ratios are relative to importing torch."""
 
     def start(code: str) -> Callable[[], Any]:
         return lambda: subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=True)

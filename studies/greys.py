@@ -1,4 +1,4 @@
-"""How strange scans are to a model, by their grey values: what training saw, a material it never saw, wrong levels.
+"""Distance of scans from the training data by grey values: known materials, unknown materials, wrong grey levels.
 
     python -m studies.greys SPECIMENS
 
@@ -17,7 +17,7 @@ from tomostain.imaging.intensity import volume_reference
 from tomostain.io import open_volume
 from tomostain.ood.grey_values import distance, distance_limit, sample_slices, solid_quantiles
 
-# Size of a small training set, and how many are drawn.
+# Size of a small training set, and the number of random sets.
 FEW, DRAWS = 6, 500
 
 
@@ -36,12 +36,12 @@ def quantiles(volume_folder: Path) -> dict[str, list[float]]:
 
 
 def nearest(own: list[float], known: list[list[float]]) -> float:
-    """Return the distance from the nearest of those known."""
+    """Return the distance to the nearest known scan."""
     return min(distance(own, other) for other in known)
 
 
 def main() -> None:
-    """Print a line a case: how many are warned of, and the range of distances."""
+    """Print one line per case: the number of warnings and the range of distances."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("specimens", type=Path)
     parser.add_argument("--first-seed", type=int, default=8000)

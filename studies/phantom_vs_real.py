@@ -1,8 +1,8 @@
-"""The phantom's textures beside real ones: H&E tiles with bone, and µCT slices of trabecular bone.
+"""The phantom's textures next to real ones: H&E tiles with bone, and µCT slices of trabecular bone.
 
     python -m studies.phantom_vs_real SHARED_DATA OUT.png
 
-SHARED_DATA holds `bone_he/` and `trabecular_bone/`. Beside the pictures: histograms and radially averaged spectra.
+SHARED_DATA holds `bone_he/` and `trabecular_bone/`. The figure also shows histograms and radially averaged spectra.
 """
 
 import argparse

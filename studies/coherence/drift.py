@@ -19,7 +19,7 @@ MOST_BLUR_PX = 0.6
 
 
 def walk(length: int, most: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return a random walk in steps of σ = most / 2 that is thrown back at ± most.
+    """Return a random walk in steps of σ = most / 2 that is reflected at ± most.
 
     Examples
     --------
@@ -27,7 +27,7 @@ def walk(length: int, most: float, rng: np.random.Generator) -> NDArray[np.float
     True
     """
     free = np.cumsum(rng.normal(0, most / 2, length))
-    # Unfolded, walls that throw back are mirrors: a triangle wave of the free walk.
+    # Reflecting limits are equivalent to a triangle wave of the free walk.
     return np.abs((free - most) % (4 * most) - 2 * most) - most
 
 

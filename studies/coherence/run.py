@@ -6,7 +6,7 @@ SPECIMENS is the folder of `studies.table1.data` (OUT/specimens there); each mod
 slice by slice (the paper's way: each tile normalised by itself), by the volume's statistics, along three axes, and,
 where its normalisation allows, in exact tiles. Of each the stripe index (`tomostain.evaluate.metrics.stripes`), and
 SSIM, LPIPS
-and PSNR against the phantom's own stain of every eighth slice. What is stained is not stained again.
+and PSNR against the phantom's own stain of every eighth slice. Existing stains are reused.
 
 With --drift 0.02 the scans are made to drift first (`studies.coherence.drift`). The stripe index is always against
 the scan as it was, so that stripes of the scan that come through in the stain are counted.
@@ -63,7 +63,7 @@ WAYS: dict[str, dict[str, Any]] = {
 
 
 def ways_of(model: Path, chosen: Sequence[str]) -> Iterator[tuple[str, StainConfig]]:
-    """Return how a model can stain, of the ways that are chosen."""
+    """Return the selected staining methods that a model supports."""
     by_tile = load_translator(model, "cpu").spec.generator.get("norm", "instance") == "instance"
     for name, values in ((name, WAYS[name]) for name in chosen):
         pooled = "statistics" in values
@@ -72,24 +72,24 @@ def ways_of(model: Path, chosen: Sequence[str]) -> Iterator[tuple[str, StainConf
 
 
 def way_folder(out: Path, model: str, scan: str, way: str) -> Path:
-    """Return where a stained volume lies."""
+    """Return the path of a stained volume."""
     return out / model / scan / f"{way.replace(', ', '-').replace(' ', '-')}.ome.zarr"
 
 
 def specimen_of(number: int, folder: Path) -> Specimen:
-    """Return a phantom of the benchmark, grown again: it is not kept on disk."""
+    """Grow a phantom of the benchmark again and return it. It is not stored on disk."""
     config = PhantomConfig.from_dict(specimen_values(EDITION, number, FIRST_SEED))
     return Specimen(folder.name, config, grow_anatomy(config))
 
 
 def truths(specimen: Specimen) -> dict[int, tuple[NDArray[np.uint8], NDArray[np.bool_]]]:
-    """Return what the ideal laboratory would make of every eighth slice, and where there is tissue."""
+    """Return the ideal stain of every eighth slice, and the mask of the tissue."""
     depth = specimen.config.shape[0]
     return {z: truth_slice(specimen, z) for z in range(EVERY // 2, depth, EVERY)}
 
 
 def truth_index(specimen: Specimen, steady: Path) -> float:
-    """Return the stripe index of the truth itself: what a perfect stain would have."""
+    """Return the stripe index of the truth, which is that of a perfect stain."""
     stain = np.stack([truth_slice(specimen, z)[0] for z in range(specimen.config.shape[0])])
     return stripe_index(stain, open_volume(steady)).index
 
@@ -107,7 +107,7 @@ def judge(stained: Path, ct: Path, truth: dict[int, Any], lpips: Lpips) -> dict[
 
 
 def main() -> None:
-    """Stain, judge, print a table and draw a picture of each way."""
+    """Stain, evaluate, print a table and draw a picture of each method."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--specimens", type=Path, required=True)

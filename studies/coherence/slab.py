@@ -5,7 +5,7 @@
 OUT is where `studies.table1.data` has made specimens and data sets. Prepares *paper* once more with three slices a
 pair, trains `tomostain-cpu` and `tomostain-slab-cpu` on its fold 0 for so many seconds of a processor each, compares
 them on the test pairs (OUT/slab/compare: intervals.csv), stains the test specimens' volumes in exact tiles and judges
-these as `run` does. What is done is not done again.
+these as `run` does. Existing results are reused.
 """
 
 import argparse
@@ -26,7 +26,7 @@ WAY = "exact tiles"
 
 
 def trained(row: str, dataset: Path, out: Path, seconds: float) -> Path:
-    """Train a recipe, or go on, or find that it is done; return its run."""
+    """Train a recipe, continue its training or reuse it if it is complete. Return its run."""
     run = out / row
     if not (run / "model").is_dir():
         recipe = load_recipe(row).model_copy(update={"epochs": 100_000})

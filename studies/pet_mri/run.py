@@ -2,7 +2,7 @@
 
     python -m studies.pet_mri.run PET_MRI OUT [--recipe paired-cyclegan-cpu] [--max-seconds 3600]
 
-Run the same command again after an interruption: it goes on where it stopped. See README.md beside this file.
+Run the same command again after an interruption: it continues where it stopped. See README.md in this folder.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def parse() -> argparse.Namespace:
 
 
 def run(arguments: argparse.Namespace, progress: Bars) -> None:
-    """Do what is not done yet, then evaluate."""
+    """Run the missing steps, then evaluate."""
     out: Path = arguments.out
     name = Path(arguments.recipe).stem
     dataset, run_folder = out / "dataset", out / name
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace, progress: Bars) -> None:
     seconds["prepare"] = time.monotonic() - started
 
     started = time.monotonic()
-    begun = (run_folder / "last").is_file()  # a run stopped before its first checkpoint starts anew
+    begun = (run_folder / "last").is_file()  # a run stopped before its first checkpoint starts again
     train(
         dataset,
         run_folder,
@@ -111,7 +111,7 @@ def run(arguments: argparse.Namespace, progress: Bars) -> None:
 
 
 def cost(seconds: dict[str, float]) -> dict[str, Any]:
-    """Return time and memory of this call; after an interruption it does not hold what earlier calls took."""
+    """Return time and memory of this call; after an interruption it does not include earlier calls."""
     peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     return {"seconds": {key: round(value, 1) for key, value in seconds.items()}, "peak_memory_gb": round(peak_gb, 2)}
 

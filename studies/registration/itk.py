@@ -1,4 +1,4 @@
-"""SimpleITK beside us: Mattes' mutual information, from the identity pose and from the truth, turned and moved.
+"""Comparison with SimpleITK: Mattes' mutual information, from the identity pose and from the truth, turned and moved.
 
 What a careful user would do with the library: the slide's grey values as an image of one slice, a mask of the tissue,
 a pyramid of three levels built outside (ITK's own refuses images of one slice), a rigid transform, Powell's optimiser
@@ -96,14 +96,14 @@ def register_one(folder: Path, stain: str, start: str, result: Path, seed: int) 
         here = coarser(level, side_um / (side - 1))
         voxel_um = float(here.voxel_um.max())
         rgb, pixel_um, first_um = shrink_slide(slide, voxel_um)
-        # White is found on the whole slide at a finer size: the coarsest level may show hardly any glass.
+        # Estimate white on the whole slide at a finer level. The coarsest level may contain very little glass.
         template = make_template(rgb, pixel_um, first_um, colour_reference=slide_reference(slide))
         middle = template.middle_um
         if start == "identity":
             frame = np.eye(3)[:, [1, 2, 0]]
             centre = level.middle_um.numpy().astype(float)
         else:
-            # The truth without its strain, seen from the right side.
+            # The truth without its strain, in the correct orientation.
             linear = np.column_stack([real.row, real.column]) @ real.slide_to_section[:, :2]
             u, _, v = np.linalg.svd(linear, full_matrices=False)
             plane = u @ v
@@ -140,7 +140,7 @@ def register_one(folder: Path, stain: str, start: str, result: Path, seed: int) 
             "target95_voxel": float(np.percentile(apart, 95)),
         }
     except RuntimeError as error:
-        # ITK gives up where the images no longer overlap.
+        # ITK raises an error if the images no longer overlap.
         record["error"] = str(error).splitlines()[-1]
     record["seconds"] = time.perf_counter() - began
     result.write_text(json.dumps(record, indent=1), encoding="utf-8")

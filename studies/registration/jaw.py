@@ -51,12 +51,12 @@ def place_of(found: Planar, points_px: NDArray[np.float64]) -> NDArray[np.float6
 
 
 def draw(path: Path, ct: NDArray[np.uint8], turned: NDArray[np.uint8], images: dict[str, NDArray[np.uint8]]) -> None:
-    """Draw the pair, the turned copy, and edges of the µCT over what came, the affine and the deformed one."""
+    """Draw the pair, the turned copy, and µCT edges over the original, the affine and the deformed slide."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(2, 3, figsize=(13.5, 8.6), layout="constrained")
     smooth = ndimage.gaussian_filter(ct.astype(np.float32), 2.0)
-    # Half of the picture, so that the lines' distance from what they should follow is seen.
+    # Show half of the picture, so that the distance between the lines and the structures is visible.
     half = np.s_[ct.shape[0] // 3 : ct.shape[0] * 5 // 6, ct.shape[1] // 2 :]
     first = {"µCT": ct, "histology as it came": next(iter(images.values())), "turned by 37°, moved, mirrored": turned}
     lines = {f"{name}; lines: µCT's edges": image[half] for name, image in images.items()}

@@ -55,7 +55,7 @@ def generate(out: Path, side: int, seed: int, pixel_um: float) -> None:
 
 
 def main() -> None:
-    """Generate, register, and say time, peak memory and error."""
+    """Generate and register, then print time, peak memory and error."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--side", type=int, default=1500)

@@ -49,7 +49,7 @@ def read(results: Path, name: str) -> list[dict[str, Any]]:
 
 
 def collect(results: Path, out: Path) -> None:
-    """Write the results of each set into one file, a line a slide, to be kept."""
+    """Write the results of each set into one file, one line per slide."""
     out.mkdir(parents=True, exist_ok=True)
     for name in SETS:
         records = [json.dumps(record) for record in read(results, name)]
@@ -58,7 +58,7 @@ def collect(results: Path, out: Path) -> None:
 
 
 def load(results: Path, name: str, cases: dict[str, Case]) -> list[dict[str, Any]]:
-    """Read the results of a set and what is known of each specimen."""
+    """Read the results of a set and the properties of each specimen."""
     records = []
     for record in read(results, name):
         case = cases.get(record["volume"])
@@ -70,7 +70,7 @@ def load(results: Path, name: str, cases: dict[str, Case]) -> list[dict[str, Any
 
 
 def right(record: dict[str, Any]) -> bool:
-    """Whether the plane is within 2 voxels of the truth, and the slide lies where it should on it."""
+    """Return whether the plane is within 2 voxels of the truth and the slide position on it is correct."""
     return record.get("plane_voxel", np.inf) < PLANE_VOXEL and record.get("target_voxel", np.inf) < 5.0
 
 
@@ -112,7 +112,7 @@ def table(records: list[dict[str, Any]], keys: tuple[str, ...]) -> str:
 
 
 def calibration(records: list[dict[str, Any]]) -> str:
-    """Return a table of how many slides of each class of confidence are right."""
+    """Return a table with the number of correct slides in each class of confidence."""
     lines = ["| confidence | slides | right |", "|---|---|---|"]
     for low, high in pairwise(CLASSES):
         there = [r for r in records if low <= r["confidence"] < high or r["confidence"] == high == CLASSES[-1]]
@@ -125,7 +125,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("results", type=Path, help="Folder with standard/, hard/, fine/, mismatched/, as far as run.")
     parser.add_argument("--first-seed", type=int, default=2000, help="Of the standard set.")
-    parser.add_argument("--collect", type=Path, help="Write the results into one file a set here, to be kept.")
+    parser.add_argument("--collect", type=Path, help="Write the results into one file per set in this folder.")
     options = parser.parse_args()
     if options.collect:
         collect(options.results, options.collect)

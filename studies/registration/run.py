@@ -1,6 +1,6 @@
 """Register every slide of a folder of phantoms, and measure the error against the truth.
 
-Resumable: a result that is there is not computed again. Errors come from the phantom's truth, never from the score.
+Resumable: existing results are not computed again. Errors come from the phantom's truth, never from the score.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 
 def truth_points(truth: dict[str, Any], slide_um: NDArray[np.float64], factor: float) -> NDArray[np.float64]:
-    """Return where slide points, µm by the size that the slide claims, really lie in the volume (N, 3), µm."""
+    """Return the true positions in the volume (N, 3), µm, of slide points in µm of the stated pixel size."""
     from tomostain.geometry.section import Section
 
     section = Section.from_dict(truth)
@@ -98,7 +98,7 @@ def main() -> None:
     folders = [p for p in folders if p.name.startswith(options.only)]
     jobs = []
     for i, folder in enumerate(folders[: options.mismatched or None]):
-        # Another specimen's slide: of the next material, so that the screw may look alike or not.
+        # Use the slide of another specimen with the next material. The screws may look similar or different.
         other = folders[(i + 1 + i % 7) % len(folders)] if options.mismatched else folder
         for slide in sorted(other.glob("*.ome.tif")):
             name = slide.name.replace(".ome.tif", "")
@@ -110,7 +110,7 @@ def main() -> None:
             result = options.out / f"{folder.name}-{other.name}-{name}.json"
             if not result.exists():
                 jobs.append((folder / "volume", slide, truth, result, options.seed, options.threads))
-    # In any order, so that what is done when one looks is a fair sample.
+    # Random order, so that partial results are a representative sample.
     random.Random(options.seed).shuffle(jobs)
     with ProcessPoolExecutor(options.jobs) as pool:
         waiting = [pool.submit(register_one, *job) for job in jobs]

@@ -1,4 +1,4 @@
-"""The phantoms of the registration benchmark: materials × weeks × what happened to the section, and the hard set.
+"""The phantoms of the registration benchmark: materials × weeks × section variants, and the hard set.
 
 Each specimen is grown once and sectioned once a stain. A slide is given away with all the laboratory's imperfections:
 cracks, a spill, a missing piece, saw marks, shear, shifted soft tissue, any turn on the glass.
@@ -59,7 +59,7 @@ def standard_cases(first_seed: int, side: int, voxel_um: float) -> list[Case]:
 
 
 def hard_cases(first_seed: int, number: int, side: int, voxel_um: float) -> list[Case]:
-    """Return specimens with everything at once.
+    """Return specimens with all imperfections combined.
 
     4 % strain, 2 voxels of shift, a quarter lost or misstained, double noise, and a pixel size that is 6 % off.
     """
@@ -91,7 +91,7 @@ def _turn(seed: int) -> float:
 
 
 def grow(case: Case, folder: Path) -> Path:
-    """Write a specimen: ``volume/``, ``<stain>.ome.tif`` and ``<stain>.yaml`` (the truth); skip it if it is there."""
+    """Write a specimen: ``volume/``, ``<stain>.ome.tif`` and ``<stain>.yaml`` (the truth); skip it if it exists."""
     out = folder / case.name
     if out.is_dir():
         return out

@@ -1,7 +1,7 @@
 """Generators by ONNX Runtime and by OpenVINO, against ours: forward only, one thread, in turn.
 
 Both take the network that torch exports to ONNX, with torch's own layers and the same random weights, and compute in
-float32: OpenVINO would take bfloat16 where the processor has it. What is not installed is left out: pip install onnx
+float32: OpenVINO would take bfloat16 where the processor has it. Missing engines are skipped: pip install onnx
 onnxscript onnxruntime openvino (constraints.txt keeps torch as it is). All keep freed memory, as the command line does.
 """
 
@@ -53,7 +53,7 @@ ENGINES: dict[str, Callable[[Path], Run]] = {"onnxruntime": by_onnxruntime, "ope
 
 
 def installed() -> list[str]:
-    """Return the engines that can be measured here; say which cannot."""
+    """Return the available engines and report the missing ones."""
     lacking = [name for name in ("onnx", "onnxscript") if not find_spec(name)]
     found = []
     for engine in ENGINES:

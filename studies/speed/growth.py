@@ -1,7 +1,7 @@
 """How time and memory grow with the work: slice edge, slices, pairs of a data set, batch.
 
 Every point is measured by a process of its own, so that its peak memory is its own: `python -m studies.speed.growth
-KIND SIZE`. Straight lines are fitted by least squares of relative residuals; what bends shows in those.
+KIND SIZE`. Straight lines are fitted by least squares of relative residuals. The residuals show deviations.
 """
 
 import json
@@ -27,7 +27,7 @@ from tomostain.stain import StainConfig, stain_slice, stain_volume
 from tomostain.train import Recipe, Trainer, load_recipe
 
 RECIPE = "tomostain-cpu"
-# What grows; what time should be proportional to, beside a constant; and the sizes.
+# The quantity that grows; the expected linear term of the time, in addition to a constant; and the sizes.
 KINDS: dict[str, tuple[str, Callable[[float], float], tuple[int, ...]]] = {
     "edge": ("edge of a slice / px (axis: its square)", lambda n: n * n, (256, 512, 1024, 2048)),
     "slices": ("slices of 256 × 256 px", float, (4, 8, 16, 32, 64)),

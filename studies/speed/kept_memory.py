@@ -1,4 +1,4 @@
-"""A slice of 1024 px in exact tiles, with freed memory kept or not: CPU-seconds, best of three, and peak memory.
+"""A slice of 1024 px in exact tiles, with and without retained memory: CPU-seconds, best of three, and peak memory.
 
 python -m studies.speed.kept_memory keep
 python -m studies.speed.kept_memory leave

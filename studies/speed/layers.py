@@ -15,7 +15,7 @@ from tomostain.networks import count_multiply_adds
 from tomostain.networks.build import build_network
 from tomostain.networks.kernels import accelerate, put_channels_last
 
-# What stands in the network, and the side of its input as a part of the patch's.
+# Layers of the network, and the side of their input as a fraction of the patch side.
 LAYERS: dict[str, tuple[Callable[[], nn.Sequential], int, int]] = {
     "3 × 3, 256 → 256": (lambda: nn.Sequential(nn.Conv2d(256, 256, 3)), 256, 4),
     "3 × 3, 128 → 128, left to torch but for its memory": (lambda: nn.Sequential(nn.Conv2d(128, 128, 3)), 128, 2),
@@ -30,7 +30,7 @@ def _up(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def step(network: nn.Module, image: Tensor, grad: Tensor) -> None:
-    """Go forward and backward, to the weights and to the input."""
+    """Run the forward pass and the backward pass to the weights and the input."""
     image.grad = None
     network.zero_grad(set_to_none=True)
     network(image).backward(grad)
@@ -40,7 +40,7 @@ def compare(network: nn.Module, image: Tensor, rounds: int, *, inside: bool = Fa
     """Time a network, or layers inside of one, without and with fast convolutions."""
     fast, frozen = accelerate(copy.deepcopy(network)), accelerate(copy.deepcopy(network), frozen=True)
     given = image
-    if inside:  # a network whose channels lie last: they came so and go so
+    if inside:  # a channels-last network: input and output are channels-last
         given = image.contiguous(memory_format=torch.channels_last)
         for chosen in (fast, frozen):
             put_channels_last(chosen)._forward_hooks.clear()

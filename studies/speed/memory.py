@@ -35,7 +35,7 @@ SMALL, LARGE = tuple(WAYS)[:4], tuple(WAYS)[4:]
 
 
 def step_of(way: str) -> dict[str, float]:
-    """Take a step, then three more; return the CPU-seconds of the median one, and memory before and at most, MB."""
+    """Take a step, then three more; return the CPU-seconds of the median one, and the initial and peak memory, MB."""
     torch.set_num_threads(1)
     if way.endswith("kept"):
         keep_freed_memory()
@@ -53,7 +53,7 @@ def step_of(way: str) -> dict[str, float]:
 
 
 def peak_of_process() -> float:
-    """Return the peak memory of this process so far, MB; not ru_maxrss, which a child takes over from its parent."""
+    """Return the peak memory of this process so far, MB; not ru_maxrss, which a child inherits from its parent."""
     status = Path("/proc/self/status").read_text().splitlines()
     return int(next(line.split()[1] for line in status if line.startswith("VmHWM"))) / 1000
 

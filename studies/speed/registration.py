@@ -1,4 +1,4 @@
-"""Registering one phantom from nothing, as `tomostain register` does, and where the time goes.
+"""Time of each stage when registering one phantom without an initial pose, as `tomostain register` does.
 
 There is no peer: no package that we know finds the section of a slide in a volume by itself. So the stages are compared
 with the whole, and how much is found is the matter of `studies.registration`.
@@ -26,7 +26,7 @@ class Stages:
         self.seconds: dict[str, float] = {}
 
     def __call__(self, label: str, done: int, total: int) -> None:
-        """Hear of progress; a stage that reports its last step is over."""
+        """Receive progress. A stage ends when it reports its last step."""
         self._count(label)
         if done >= total:
             self._count("ending")
@@ -43,7 +43,7 @@ class Stages:
 
 
 def measure(side: int = SIDE) -> dict[str, float]:
-    """Register a phantom of side³ voxels of 40 µm; return CPU-seconds by stage, and how sure it is."""
+    """Register a phantom of side³ voxels of 40 µm; return CPU-seconds by stage, and the confidence."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         write_specimen(PhantomConfig(shape=(side, side, side), voxel_um=40.0, pixel_um=20.0, seed=3), folder / "grown")

@@ -1,4 +1,4 @@
-"""Staining one slice: the paper's way, and what may take its place, in turn in one run.
+"""Time of staining one slice: the paper's method and its alternatives, in turn in one run.
 
 Weights are random: the time does not depend on what a network has learnt. What the wider strides and whole slices do to
 a picture is a matter of training (docs/explanation/speed.md); what half precision does, of `studies.table1.half`.
@@ -36,7 +36,7 @@ def slice_flop(model: Translator, side: int, config: StainConfig) -> int:
 
 
 def in_half_precision() -> dict[str, tuple[Translator, StainConfig]]:
-    """Return the ways that a processor with AMX makes quicker."""
+    """Return the methods that are faster on a processor with AMX."""
     exact = StainConfig(blend="exact")
     return {
         "the paper's way, bfloat16": (translator("paired-cyclegan", half=True), StainConfig(batch=1)),

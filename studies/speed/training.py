@@ -109,13 +109,13 @@ def _towards(scores: Tensor, wanted: float) -> Tensor:
 
 
 def _judge(judge: nn.Module, real: Tensor, made: Tensor) -> None:
-    """Go back through a discriminator's loss."""
+    """Run the backward pass of a discriminator's loss."""
     ((_towards(judge(real), 1) + _towards(judge(made.detach()), 0)) / 2).backward()
 
 
 def measure(rounds: int, patch: int, peers: Mapping[str, Path | None]) -> dict[str, Any]:
     """Time steps in turn. The operations are counted once, by the plain definition, in torch's own kernels."""
-    keep_freed_memory()  # as the command line does; the peers gain by it too
+    keep_freed_memory()  # as the command line does; this also benefits the peers
     candidates: dict[str, Callable[[], Any]] = {}
     for name, file in PEERS.items():
         folder = peers.get(name)
@@ -131,6 +131,6 @@ def measure(rounds: int, patch: int, peers: Mapping[str, Path | None]) -> dict[s
         with counter:
             step()
         flop[name] = counter.get_total_flops()
-    # What is counted in the fast kernels are their own operations; the definition's are those of the plain ones.
+    # The fast kernels would count their own operations. The definition uses those of the plain kernels.
     flop |= {name: flop["tomostain, plain kernels"] for name in flop if name.startswith("tomostain")}
     return {"patch_px": patch, "timings": as_rows(paired(candidates, rounds, warm=False, flop=flop))}

@@ -97,7 +97,7 @@ def measure(recipe: str = "tomostain-cpu") -> dict[str, Any]:
     mvoxels = SHAPE[0] * SHAPE[1] * SHAPE[2] / 1e6
     clocks = {"reading": reading, "model": model, "writing": writing, "pyramid": pyramid}
     each = {name: clock.cpu / mvoxels for name, clock in clocks.items() if name in ("reading", "model")}
-    # Compressors have threads of their own: to writing goes all that is left, the opening and the pyramid included.
+    # Compressors have their own threads. The remaining time counts as writing, including opening and pyramid.
     each["writing"] = cpu / mvoxels - sum(each.values())
     slabs = writing.last - reading.first
     return {

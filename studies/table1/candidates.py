@@ -1,4 +1,4 @@
-"""Candidates for the recipe `tomostain` that a recipe cannot name: tried here, so that what does not pay stays outside.
+"""Candidates for the recipe `tomostain` that a recipe cannot describe. They stay outside the package unless they help.
 
 Each is a trainer that does one thing more than the package's, with the recipe `wide` of recipes/. Their names are rows
 of `studies.table1.validate`.
@@ -37,7 +37,7 @@ Float32 = NDArray[np.float32]
 
 
 def planes(specimens: Path, dataset: Path, pair: Pair, offsets_um: Sequence[float]) -> Float32:
-    """Cut planes beside a pair's section out of its volume, on the pair's grid, (N, Y, X) in [-1, 1]."""
+    """Cut planes next to a pair's section out of its volume, on the pair's grid, (N, Y, X) in [-1, 1]."""
     volume = open_volume(specimens / pair.id / "volume")
     section = Section.from_dict(pair.section or {})
     levels = IntensityReference(**read_yaml(dataset / "pairs" / pair.id / "pair.yaml")["levels"]["ct"])
@@ -81,7 +81,7 @@ class StackSampler(PatchSampler):
 
 
 class Plain(Trainer):
-    """The recipe as it is; what the others change."""
+    """The unchanged recipe, the base of the others."""
 
     channels = 1
     terms: ClassVar[dict[str, float]] = {}
@@ -117,7 +117,7 @@ class Stacked(Plain):
 
     @torch.no_grad()
     def draw(self, ct: Float32) -> Float32:
-        """Return what would be stained of (C, Y, X): (Y, X, 3) in [-1, 1], blended as staining does."""
+        """Stain (C, Y, X) and return (Y, X, 3) in [-1, 1], blended as in staining."""
         network, patch = self.state.networks.staining.eval(), self.recipe.patch_px
         weights = torch.from_numpy(tile_weights(patch, "hann"))
         total, weight = torch.zeros(3, *ct.shape[1:]), torch.zeros(ct.shape[1:])
@@ -174,7 +174,7 @@ class Coupled(Stacked):
         return sampler
 
     def coupling(self, step: Step) -> Tensor:
-        """Return the mean difference of what is drawn, where the difference of the µCT is small."""
+        """Return the mean difference of the stains where the difference of the µCT is small."""
         alike = torch.exp(-(step.x - self.beside).abs() / 0.1)
         return (alike * (step.fake_y - step.networks.g_xy(self.beside)).abs()).mean()
 
@@ -230,7 +230,7 @@ class R1(Plain):
 
 
 class Pretrained(Plain):
-    """First, for `steps`, the generator paints unlabelled slices whole that were blotted out in part."""
+    """For the first `steps`, the generator completes unlabelled slices that are partly masked."""
 
     steps, blots, blot_px = 700, 10, 20
 
@@ -241,7 +241,7 @@ class Pretrained(Plain):
         self.done = 0
 
     def take_step(self) -> dict[str, float]:
-        """Take a step of painting, later of the recipe."""
+        """Take a step of this pretraining, later a step of the recipe."""
         if self.done >= self.steps:
             return super().take_step()
         self.done += 1

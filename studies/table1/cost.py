@@ -2,7 +2,7 @@
 
     python -m studies.table1.cost [RECIPE ...] [--steps 1]
 
-Convolutions alone are counted; what else there is costs little beside them. With --steps, so many training steps are
+Only convolutions are counted; the cost of other operations is small. With --steps, so many training steps are
 taken after a first one, on noise, and timed: a GPU's seconds, or a CPU's, of one thread, without other work's share.
 """
 
@@ -44,7 +44,7 @@ def seconds_a_step(name: str, steps: int) -> float:
         trainer.take_step()
         began = clock()
         for _ in range(steps):
-            trainer.take_step()  # which reads the losses: a GPU has done its work by then
+            trainer.take_step()  # this reads the losses, so the GPU has finished
         return (clock() - began) / steps
 
 

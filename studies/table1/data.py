@@ -3,7 +3,7 @@
     python -m studies.table1.data OUT [--edition cpu]
 
 Every specimen is grown and scanned once; its section is cut, damaged and mounted once a difficulty. Then the place
-that is handed to `tomostain prepare` is falsified as registration would leave it. What is there is not made again.
+that is handed to `tomostain prepare` is changed to simulate registration errors. Existing data are reused.
 """
 
 import argparse
@@ -85,7 +85,7 @@ def grow(edition: Edition, number: int, folder: Path, first_seed: int = FIRST_SE
         volume, _ = tomograph(anatomy)
         write_stack(place / "volume", volume, voxel_um=(config.voxel_um,) * 3)
         for difficulty in DIFFICULTIES:
-            # The laboratory comes after growth: the anatomy is the same.
+            # The laboratory settings apply after growth, so the anatomy is the same.
             cut = PhantomConfig.from_dict(values | {"laboratory": laboratory(difficulty)})
             other = replace(anatomy, config=cut)
             section, shape = section_through_screw(other.config, other.pose)
@@ -109,7 +109,7 @@ def prepare(
     progress: Progress = silent,
     ct_slices: int = 1,
 ) -> Path:
-    """Make the data set of one difficulty; put ``labels.tif``, the tissue under each pixel, beside each pair."""
+    """Make the data set of one difficulty; put ``labels.tif``, the tissue under each pixel, next to each pair."""
     if not (out / "dataset.yaml").is_file():
         table = specimens / f"{difficulty.name}.csv"
         with table.open("w", newline="", encoding="utf-8") as file:
@@ -155,7 +155,7 @@ def labels_on_pair(
 
 
 def make(edition: Edition, out: Path, jobs: int = 2, progress: Progress = silent) -> dict[str, Path]:
-    """Grow and prepare all that is not there; return the data sets by difficulty."""
+    """Grow and prepare missing data; return the data sets by difficulty."""
     specimens = out / "specimens"
     specimens.mkdir(parents=True, exist_ok=True)
     note = {"edition": edition.name, "pixel_um": edition.pixel_um, "first_seed": FIRST_SEED}

@@ -19,7 +19,7 @@ from tomostain.train.objective import Step
 from tomostain.train.sampling import Batch, PatchSampler
 from tomostain.train.trainer import Trainer
 
-# Planes of the training volumes beside the section, as far as its own volume is thick.
+# Planes of the training volumes next to the section, as far as its own volume is thick.
 OFFSETS_UM = tuple(float(um) for um in range(-240, 241, 60) if um)
 
 
@@ -43,7 +43,7 @@ class Distilled(Trainer):
     def __init__(
         self, recipe: Recipe, data: Dataset, fold: int, seed: int, *, teacher: nn.Module, slices: Sequence[Float32]
     ) -> None:
-        # The teacher's pictures need not be laid anew.
+        # The teacher's pictures do not need to be aligned again.
         super().__init__(recipe.model_copy(update={"residual_registration": 0}), data, fold, seed, "cpu")
         self.teacher, self.slices = teacher.requires_grad_(False), slices
         draw = self.sampler.draw
@@ -75,7 +75,7 @@ class Distilled(Trainer):
         return torch.from_numpy((turned[:, ::-1] if below(2) else turned).copy())[None]
 
     def _improve_discriminators(self, parts: Sequence[Step]) -> dict[str, float]:
-        """Show the judge real histology, not the teacher's."""
+        """Give the discriminator real histology, not the teacher's pictures."""
         for step, real in zip(parts, self.real.chunk(len(parts)), strict=True):
             step.y = real
         return super()._improve_discriminators(parts)

@@ -1,4 +1,4 @@
-"""How well doubt foretells the error on the test phantoms, with and without the screw, which is black and easy.
+"""Correlation of doubt and error on the test phantoms, with and without the screw, which is black and easy.
 
     python -m studies.table1.doubt OUT [--row tomostain] [--folds 0 1] [--trained-on paper] [--tested-on aligned]
 

@@ -1,4 +1,4 @@
-"""What the benchmark is made of: its sizes, its difficulties, the rows of the table.
+"""Parts of the benchmark: its sizes, its difficulties, the rows of the table.
 
 The paper's data are private: 7 : 1 : 2 specimens with Mg, Ti and PEEK screws (section 2.1), sections of 40 µm against
 one µCT slice, registered to within a few pixels (section 2.3). The phantoms here are like that, and their truth is
@@ -17,7 +17,7 @@ WEEKS = (4, 8, 12)
 
 @dataclass(frozen=True)
 class Difficulty:
-    """What is undone between a µCT slice and its histology.
+    """Remaining differences between a µCT slice and its histology.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Difficulty:
 
 
 DIFFICULTIES = (
-    # Thickness, damage, uneven light and noise stay; nothing is in the wrong place.
+    # Thickness, damage, uneven light and noise remain. The position is exact.
     Difficulty("aligned", {"strain": 0.0, "soft_shift_um": 0.0}),
     Difficulty("paper", {}, (1.0, 3.0), 1.0, 0.3, 0.003),
     Difficulty("badly", {"soft_shift_um": 60.0, "cracks": 5, "spills": 2}, (3.0, 8.0), 2.0, 0.8, 0.01),
@@ -58,7 +58,7 @@ class Edition:
     ----------
     name : str
     specimens, test : int
-        How many, and how many of them are kept for testing: the last ones, which hold every material.
+        Number of specimens, and number of test specimens: the last ones, which include every material.
     shape : tuple of int
         Voxels of a volume (z, y, x); the screw lies along y, so that few slices hold the section.
     voxel_um, pixel_um : float

@@ -2,7 +2,7 @@
 
     python -m studies.table1.figures OUT [--budget seconds] [--difficulty paper] [--fold 0]
 
-Written to OUT/figures. All pictures are masked as in section 2.8; nothing is chosen by hand: pairs are the first of
+Written to OUT/figures. All pictures are masked as in section 2.8; nothing is chosen manually: pairs are the first of
 their split, regions the ones with most tissue of several kinds.
 """
 
@@ -57,7 +57,7 @@ def generated_ct(translator: Translator, pair: Pair, config: StainConfig) -> RGB
         return None
     # Patches of the side it was trained on, as staining takes.
     config = config.for_model(translator.spec.patch_px)
-    # The tiles are cut from one channel: an index that tells where each pixel lies.
+    # The tiles are cut from one channel, an index of the position of each pixel.
     rows, columns = pair.mask.shape
     index = np.arange(rows * columns, dtype=np.float32).reshape(rows, columns)
     flat = torch.from_numpy(pair.histology.reshape(-1, 3).astype(np.float32))
@@ -171,7 +171,7 @@ def boxes(evaluations: Path) -> RGB | None:
     for path in sorted(evaluations.glob("*/metrics.csv")):
         with path.open(newline="", encoding="utf-8") as file:
             lines = list(csv.DictReader(file))
-        # The floors stand in every evaluation: once is enough.
+        # Every evaluation contains the floors. Draw them once.
         new = {line["model"] for line in lines} - seen
         records += [
             {key: (float(value) if key in ("ssim", "lpips", "psnr") else value) for key, value in line.items()}
@@ -183,7 +183,7 @@ def boxes(evaluations: Path) -> RGB | None:
 
 
 def main() -> None:
-    """Draw what there are models for."""
+    """Draw the figures of all existing models."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--edition", choices=EDITIONS, default="cpu")

@@ -2,7 +2,7 @@
 
     python -m studies.table1.fine OUT
 
-Like `data`, at the difficulty *paper*, but with voxels of 3 µm and a field of 1 mm, laid where there is most of both
+Like `data`, at the difficulty *paper*, but with voxels of 3 µm and a field of 1 mm, placed where there is most of both
 bone and degradation layer in the plane that is cut.
 """
 
@@ -95,7 +95,7 @@ def grow(number: int, folder: Path) -> Path:
 
 
 def make(out: Path) -> Path:
-    """Grow and prepare all that is not there; return the data set, with ``labels.tif`` beside each pair."""
+    """Grow and prepare missing data; return the data set, with ``labels.tif`` next to each pair."""
     specimens, dataset = out / "fine-specimens", out / "fine"
     names = [grow(i, specimens).name for i in range(SPECIMENS)]
     if not (dataset / "dataset.yaml").is_file():

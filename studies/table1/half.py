@@ -1,4 +1,4 @@
-"""What wider strides and half precision do to the picture: trained networks, the same pairs, each way of staining.
+"""Effect of wider strides and half precision on the picture: trained networks, the same pairs, each way of staining.
 
     python -m studies.table1.half OUT --points resnet-12 unet-14 gated-16 --steps 8000 --to half.json
 
@@ -43,7 +43,7 @@ def ways(model: Path) -> dict[str, tuple[Translator, StainConfig]]:
         }
     quarter = StainConfig(stride_px=EDITION.patch_px // 4, blend="mean")
     wider = StainConfig(stride_px=EDITION.patch_px // 2, blend="hann")
-    # The slice's own statistics in place of each tile's: the same weights without any overlap.
+    # The slice's statistics instead of each tile's: the same weights without any overlap.
     whole = StainConfig(statistics="volume", blend="exact")
     configs = {"a quarter patch apart": quarter, "half a patch apart, Hann": wider, "statistics volume": whole}
     models = {"float32": plain} | halves
@@ -104,7 +104,7 @@ def table(point: str, rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Measure, keep, print."""
+    """Measure, store and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--points", nargs="+", default=["resnet-12", "unet-14", "gated-16"])

@@ -1,4 +1,4 @@
-"""Keep what the runs have measured, patch by patch, so that the tables can be made again and go on growing elsewhere.
+"""Store the measurements of the runs, patch by patch, so that the tables can be made again and extended elsewhere.
 
     python -m studies.table1.keep OUT [--file studies/table1/results/runs.zip]
     python -m studies.table1.report studies/table1/results/runs.zip
@@ -24,7 +24,7 @@ _DATE = (1980, 1, 1, 0, 0, 0)  # the same content gives the same bytes
 
 
 def finished(out: Path) -> Iterator[tuple[str, str]]:
-    """Return name and content of all that is worth keeping of runs that are trained and evaluated."""
+    """Return name and content of the files to store of runs that are trained and evaluated."""
     for note in sorted((out / "runs").glob("*/*/*/*.json")):
         run = note.relative_to(out / "runs").with_suffix("")
         places = sorted((out / "evaluations" / run.parent).glob(f"*/{run.name}"))
@@ -66,7 +66,7 @@ def rounded(value: Any) -> Any:
 
 
 def keep(out: Path, file: Path) -> int:
-    """Add to the file what it does not hold; return how many runs those were."""
+    """Add missing runs to the file; return their number."""
     with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as kept:
         there = set(kept.namelist())
         new = [(name, text) for name, text in finished(out) if name not in there]
@@ -76,7 +76,7 @@ def keep(out: Path, file: Path) -> int:
 
 
 def main() -> None:
-    """Keep, and say how much."""
+    """Store the runs and print their number."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--file", type=Path, default=KEPT)

@@ -37,13 +37,13 @@ from tomostain.train import load_recipe
 
 EDITION = EDITIONS["cpu"]
 REAL = "real histology"
-# An edge is no spot, but may answer like one: so far from it nothing counts.
+# The detector may respond to edges, so spots within this distance of an edge are ignored.
 RIM_UM = 9.0
 RGB = NDArray[np.uint8]
 
 
 def regions(labels: NDArray[np.uint8], mask: NDArray[np.bool_], pixel_um: float) -> dict[str, NDArray[np.bool_]]:
-    """Return where to look: degradation layer and bone with its lacunae, inside the mask and away from their edges."""
+    """Return the regions to search: degradation layer and bone with its lacunae, within the mask, without edges."""
     bone = np.isin(labels, (*BONES, int(Label.LACUNA)))
     found = {"degradation layer": labels == int(Label.DEGRADATION), "bone": bone}
     rim = round(RIM_UM / pixel_um)
@@ -111,7 +111,7 @@ def picture(pair: Pair, drawn: dict[str, RGB], where: dict[str, NDArray[np.bool_
 
 
 def main() -> None:
-    """Train what is missing, count, print and draw."""
+    """Train missing models, count, print and draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--rows", nargs="+", default=[REFERENCE, "pix2pix-tuned", "tomostain"])

@@ -57,7 +57,7 @@ CHANGES: dict[str, Callable[[Slices], Slices]] = {
 
 
 def main() -> None:
-    """Print a line for each way in which a scan may be unlike the training."""
+    """Print a line for each way in which a scan may differ from the training data."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     out = parser.parse_args().out

@@ -1,4 +1,4 @@
-"""Quality against multiply-adds: generators of several kinds and sizes, all else the same.
+"""Quality against multiply-adds: generators of several kinds and sizes, with all other settings equal.
 
     python -m studies.table1.pareto train OUT [--points NAME ...]
     python -m studies.table1.pareto time OUT
@@ -89,7 +89,7 @@ def recipe_of(point: str) -> Recipe:
 
 
 def trainer_of(point: str, out: Path, data: Dataset) -> Trainer:
-    """Return the trainer of a point, the teacher's pictures in place of the real ones for students."""
+    """Return the trainer of a point, with the teacher's pictures instead of the real ones for students."""
     if point not in STUDENTS:
         return Trainer(recipe_of(point), data, 0, int(point in AGAIN), "cpu")
     teacher = load_translator(out / "pareto" / TEACHER / f"step-{STEPS[0]}", "cpu").network
@@ -98,7 +98,7 @@ def trainer_of(point: str, out: Path, data: Dataset) -> Trainer:
 
 
 def do_point(point: str, out: Path, lpips: Lpips, steps: int) -> None:
-    """Train a point so far, or on from where it is; judge it; write ``OUT/pareto/POINT/judged-STEPS.json``."""
+    """Train a point or continue its training; evaluate it; write ``OUT/pareto/POINT/judged-STEPS.json``."""
     folder = out / "pareto" / point
     sets = {name: load_dataset(out / name) for name in TESTS}
     recipe, split = recipe_of(point), sets["paper"].split(0)
@@ -144,7 +144,7 @@ def train_to(trainer: Trainer, folder: Path, steps: int) -> None:
 
 
 def keep(trainer: Trainer, folder: Path) -> None:
-    """Write what would stain now as a model folder."""
+    """Write the current model as a model folder."""
     recipe, state = trainer.recipe, trainer.state
     spec = ModelSpec(
         generator=recipe.generator_spec(),

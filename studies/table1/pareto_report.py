@@ -1,4 +1,4 @@
-"""What `studies.table1.pareto` has measured: one JSON, a table, the plot."""
+"""Report of `studies.table1.pareto`: one JSON, a table, the plot."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import numpy as np
 from tomostain.evaluate.intervals import Interval, median_interval, paired_difference
 from tomostain.evaluate.metrics import get_metric
 
-# What is recommended has to be as good as this, the generator of tomostain-cpu.
+# The reference for recommendations: the generator of tomostain-cpu.
 REFERENCE, PAPER = "unet-14", "resnet-12"
 METRICS = ("ssim", "lpips", "psnr")
 COLOURS = {"resnet": "#7f7f7f", "unet": "#1f77b4", "shuffle": "#2ca02c", "ladder": "#ff7f0e", "gated": "#d62728"}
@@ -17,7 +17,7 @@ COMMANDS = [
     "python -m studies.table1.data OUT",
     *(f"python -m studies.table1.pareto {what}" for what in ("train OUT", "time OUT", "report OUT --to pareto.json")),
 ]
-HALF = ", bfloat16"  # behind the name of what is timed
+HALF = ", bfloat16"  # suffix of the names of timed points
 LEFT = ("gated", "ladder")  # their names stand to the left, where there is room
 TICKS = (30, 50, 100, 200, 300)
 LABELS = {"ssim": "SSIM (more is better)", "lpips": "LPIPS (less is better)"}
@@ -142,7 +142,7 @@ def courses(values: dict[str, Any]) -> str:
         found = [np.median(point["validation"][metric]) for metric in METRICS]
         course = ", ".join(f"{time}: {value:.3f}" for time, value in point["course"].items())
         cells = f"{found[0]:.3f} / {found[1]:.3f} / {found[2]:.1f} | {course}"
-        seconds = point["seconds_of_training"]  # None: not kept
+        seconds = point["seconds_of_training"]  # None: not recorded
         lines.append(f"| `{point['point']}` | {'–' if seconds is None else f'{seconds:.0f}'} | {cells} |")
     return "\n".join(lines)
 
@@ -181,7 +181,7 @@ def draw(values: dict[str, Any], path: Path, on: str = "aligned") -> None:
 
 
 def shift(point: dict[str, Any]) -> tuple[int, int]:
-    """Return where a point's name stands beside it: of two trainings of the same, one below."""
+    """Return the position of a point's label. Of two trainings of the same point, one label is below."""
     aside = -6 if point["generator"]["name"] in LEFT else 6
     return (aside, -11) if point["point"].endswith("-again") else (aside, 4)
 

@@ -29,7 +29,7 @@ from tomostain.io.atomic import write_text
 from tomostain.prepare import AlignedConfig, prepare_aligned
 
 BUDGETS = ("seconds", "samples", "long")
-# Of the edition's seconds: does a lead last?
+# Factor on the edition's seconds, to see whether an advantage lasts.
 LONG = 4
 PET_MRI = "pet_mri"
 VARIANTS = Path(__file__).parent / "recipes"
@@ -52,11 +52,11 @@ class Run:
     seed: int
 
     def folder(self, out: Path) -> Path:
-        """Return where it is trained; the folder's name is that of the row, by which it is told in tables."""
+        """Return the training folder. Its name is that of the row, which the tables show."""
         return out / "runs" / self.budget / self.difficulty / f"fold-{self.fold}-seed-{self.seed}" / self.row
 
     def evaluation(self, out: Path, on: str) -> Path:
-        """Return where its evaluation on a difficulty's test pairs is kept."""
+        """Return the path of its evaluation on a difficulty's test pairs."""
         return (
             out / "evaluations" / self.budget / self.difficulty / f"fold-{self.fold}-seed-{self.seed}" / on / self.row
         )
@@ -107,7 +107,7 @@ def train_run(
 def train_and_evaluate(
     run: Run, edition: Edition, datasets: dict[str, Path], out: Path, threads: int, kernels: str = "plain"
 ) -> dict[str, Any]:
-    """Do what is not done of one run; return what it took."""
+    """Run the missing steps of one run; return its cost."""
     import torch
 
     from tomostain.evaluate import compare
@@ -127,7 +127,7 @@ def train_and_evaluate(
             settings: dict[str, Any] = {
                 "patch_px": edition.patch_px,
                 "stride_px": edition.stride_px,
-                # The floors do not depend on the row: they are measured once, beside the first.
+                # The floors do not depend on the row: they are measured once, with the first.
                 "baselines": run.row == ROWS[0],
             }
             split = "validation" if on == PET_MRI else "test"
@@ -158,7 +158,7 @@ def prepare_pet_mri(source: Path, out: Path) -> Path:
 
 
 def cost(folder: Path, batch: int) -> dict[str, Any]:
-    """Return steps, patches and seconds of a training; of a very short one the books know no seconds."""
+    """Return steps, patches and seconds of a training. The records of a very short one have no seconds."""
     steps = int(read_yaml(folder / "model" / "model.yaml")["steps"])
     with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
@@ -177,7 +177,7 @@ def runs_of(options: argparse.Namespace) -> list[Run]:
 
 
 def main() -> None:
-    """Train and evaluate what is asked for."""
+    """Train and evaluate the selected runs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--edition", choices=EDITIONS, default="cpu")

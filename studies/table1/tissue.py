@@ -1,4 +1,4 @@
-"""What the phantom's truth adds to SSIM, LPIPS and PSNR: colour and tissue by class, and resolution."""
+"""Metrics that need the phantom's truth: colour and tissue by class, and resolution."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -40,7 +40,7 @@ def measure(data: Dataset, fold: int, stain: Callable[[NDArray[np.uint16]], NDAr
     Parameters
     ----------
     data : Dataset
-        With ``labels.tif`` beside each pair.
+        With ``labels.tif`` next to each pair.
     fold : int
         Whose training pairs teach the colours.
     stain : function
@@ -50,7 +50,7 @@ def measure(data: Dataset, fold: int, stain: Callable[[NDArray[np.uint16]], NDAr
     -------
     list of dict
         ``pair``, ``delta_e`` and ``dice`` by tissue (of the generated picture), ``dice_real`` (of the real one: the
-        most that colour alone can tell), ``frc_um`` of the generated, the real and the µCT picture.
+        maximum from colour alone), ``frc_um`` of the generated, the real and the µCT picture.
     """
     split = data.split(fold)
     colours = colours_of(data, split.train)

@@ -1,11 +1,11 @@
-"""Does the map of doubt light up on an implant that training never saw?
+"""Does the map of doubt show high values on an implant that was not in the training data?
 
     python -m studies.table1.unseen OUT [--material PEEK Ti] [--row tomostain] [--folds 0 1]
 
 OUT is where `studies.table1.run` has trained the row's folds on *paper*. Trains the same folds again without one
 implant material, then draws disagreement and novelty of both on all specimens that neither has seen: the test
 specimens. Within the implant and around it, the maps of those that never saw the material are held against the maps of
-those that did, on the same specimens. What is trained is not trained again.
+those that did, on the same specimens. Trained models are reused.
 """
 
 import argparse
@@ -38,7 +38,7 @@ AROUND_UM = 200.0
 
 
 def without(dataset: Path, material: str, out: Path) -> Path:
-    """Make a data set that has lost a material's pairs, but for those kept for testing; the images are linked to."""
+    """Make a data set that has lost a material's pairs, except those for testing; the images are links."""
     if (out / "dataset.yaml").is_file():
         return out
     values = read_yaml(dataset / "dataset.yaml")

@@ -4,7 +4,7 @@
 
 OUT is where `studies.table1.data` has made the data sets. Prints a line of JSON for each hundred seconds of a core:
 [SSIM, LPIPS, PSNR], medians over patches, on the validation pairs of the difficulty and on the aligned ones. Recipes
-are chosen by these lines and by nothing of the test pairs.
+are chosen by these lines only, never by the test pairs.
 """
 
 import argparse

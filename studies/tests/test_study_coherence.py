@@ -1,4 +1,4 @@
-"""Scans that drift: how far, and what of them stays."""
+"""Scans that drift: limits of the drift, and unchanged properties."""
 
 import numpy as np
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""The end-to-end benchmark's own pieces: what a step is said to take, and that it is not taken twice."""
+"""The end-to-end benchmark: the recorded cost of a step, and that no step runs twice."""
 
 import json
 

@@ -76,7 +76,7 @@ def test_a_student_matches_its_teacher_and_its_judge_sees_real_histology(data):
     student.take_step()
     real = judged[-2]  # real and generated, in the discriminator's turn
     assert torch.equal(real, student.real)
-    assert not student.state.affines  # the teacher's pictures lie where they should
+    assert not student.state.affines  # the teacher's pictures have the correct position
 
 
 def test_a_student_learns_to_draw_as_its_teacher(data):
@@ -94,7 +94,7 @@ def test_a_student_learns_to_draw_as_its_teacher(data):
     before = far()
     for _ in range(60):
         student.take_step()
-    assert far() < 0.9 * before  # of 60 steps, with a judge that knows better
+    assert far() < 0.9 * before  # of 60 steps, with a different judge
 
 
 @given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=12), st.booleans())

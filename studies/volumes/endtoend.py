@@ -2,7 +2,7 @@
 
     python -m studies.volumes.endtoend OUT [--side 600] [--train-steps 2000] [--model FOLDER]
 
-Every step is a `tomostain` command in a process of its own; the command, its wall-clock and processor seconds, peak
+Every step is a `tomostain` command in its own process; the command, its wall-clock and processor seconds, peak
 resident memory and what lies on disk afterwards stand in OUT/steps.jsonl, and a table is printed. A step whose result
 is there is not done again. Without --model a small one whose tiles are exact is trained on six thin phantoms of other
 seeds. The field of view is 6 mm, the whole of the screw, whatever --side is.
@@ -28,7 +28,7 @@ FIRST_SEED, SEED = 8100, 8200
 HELD_OUT = "held-out"
 FIELD_UM = 6000.0
 TRAINING_STEPS = (*(f"grow t{number}" for number in range(len(TRAINING))), "prepare", "train")
-# The peak is not ru_maxrss, which a child takes over from its parent.
+# The peak is not ru_maxrss, which a child inherits from its parent.
 CODE = """
 import json, resource, sys
 from tomostain.cli.main import run
@@ -50,7 +50,7 @@ class Steps:
             self.records = [json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines()]
 
     def run(self, name: str, words: Sequence[object], result: Path | None = None) -> None:
-        """Run a tomostain command, unless it was; `result` is what it writes."""
+        """Run a tomostain command unless its output `result` exists."""
         if any(record["step"] == name for record in self.records):
             return
         command = [str(word) for word in words]
@@ -95,7 +95,7 @@ def phantom_config(path: Path, shape: Sequence[int], voxel_um: float) -> Path:
 
 def trained_model(out: Path, steps: Steps, voxel_um: float, train_steps: int) -> Path:
     """Grow thin phantoms, prepare a dataset and train on it."""
-    across = round(4500.0 / voxel_um)  # as much as holds the screw and the bone about it
+    across = round(4500.0 / voxel_um)  # large enough for the screw and the surrounding bone
     shape = (48, across, across)
     config = phantom_config(out / "training.yaml", shape, voxel_um)
     rows = ["specimen,volume,slide,section,implant,weeks,stain"]
@@ -116,7 +116,7 @@ def trained_model(out: Path, steps: Steps, voxel_um: float, train_steps: int) ->
 
 
 def use(out: Path, steps: Steps, model: Path, side: int, voxel_um: float) -> None:
-    """Grow the large phantom, stain it, and do with it what one does with a stained volume."""
+    """Grow the large phantom, stain it, and run the usual commands on the stained volume."""
     specimen, stained = out / "specimens" / HELD_OUT, out / "stained.ome.zarr"
     config = phantom_config(out / "phantom.yaml", (side, side, side), voxel_um)
     steps.run("phantom", ["phantom", specimen, "--config", config, "--seed", SEED], specimen)
@@ -142,7 +142,7 @@ def use(out: Path, steps: Steps, model: Path, side: int, voxel_um: float) -> Non
 
 
 def against_truth(out: Path) -> str:
-    """Return the metrics of some slices against an ideal stain of the phantom, beside the floors."""
+    """Return the metrics of some slices against an ideal stain of the phantom, and the floors."""
     from tomostain.demo import DemoConfig, compare_slices, evaluate_against_truth
 
     slices = compare_slices(out, DemoConfig(truth_slices=5))

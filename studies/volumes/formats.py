@@ -23,7 +23,7 @@ from tomostain.io import open_stained
 
 
 class Found(NamedTuple):
-    """What became of one format."""
+    """Result of one format."""
 
     name: str
     dtype: str
@@ -34,7 +34,7 @@ class Found(NamedTuple):
 
 
 def compare(model: Path, slices: Path, out: Path, voxel_um: float, keep: bool = False) -> list[Found]:
-    """Stain the slices as they are and in every format; the first of what is returned is as they are."""
+    """Stain the original slices and every format. The first result is that of the original slices."""
     out.mkdir(parents=True, exist_ok=True)
     opened, wanted = stained(model, slices, out / "as-it-came.ome.zarr", voxel_um)
     found = [Found("as it came", opened.dtype.name, opened.voxel_from, opened.voxel_um, wanted, bool(wanted))]

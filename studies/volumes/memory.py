@@ -2,7 +2,7 @@
 
     python -m studies.volumes.memory OUT [--depths 300 1200] [--side 256] [--planes z]
 
-Prints the peak resident memory of each process, and beside it that of one that imports everything and stains 8 slices.
+Prints the peak resident memory of each process, and of a process that imports everything and stains 8 slices.
 """
 
 import argparse

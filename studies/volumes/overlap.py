@@ -2,7 +2,7 @@
 
     python -m studies.volumes.overlap OUT [--shape 96 512 512] [--stride 128] [--sigma 1] [--threads 1]
 
-Reading is made dear on purpose: float32 slices with zlib, and a Gaussian before staining. Prints the time from the
+Reading is made slow on purpose: float32 slices with zlib, and a Gaussian before staining. Prints the time from the
 first slab's reading to the last one's writing, the time in the model, and what reading and writing took meanwhile.
 """
 
@@ -26,7 +26,7 @@ from tomostain.stain import volume as stage
 
 
 class Clock:
-    """Adds up what calls of a function take."""
+    """Sum of the time of all calls of a function."""
 
     def __init__(self) -> None:
         self.seconds, self.first, self.last = 0.0, float("inf"), 0.0
