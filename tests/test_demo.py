@@ -1,4 +1,4 @@
-"""The demo, at the smallest size that goes the whole way."""
+"""The demo, at the smallest size that runs every step."""
 
 from html.parser import HTMLParser
 

@@ -25,7 +25,7 @@ STEPS = 10
 
 
 def machine() -> dict[str, str]:
-    """Return what decides the bits of a convolution: processor, its instructions, and the libraries."""
+    """Return the factors that decide the bits of a convolution: processor, its instructions, and the libraries."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -37,7 +37,7 @@ def test_light_imports_load_no_torch_and_no_viewer(statement):
 
 
 def test_help_imports_next_to_nothing():
-    # What it takes is what it imports; seconds would depend on the machine.
+    # The cost of an import is the set of modules that it loads; seconds would depend on the machine.
     code = (
         "import sys; from tomostain.cli.main import run; run(['--help']); print(*sorted(sys.modules), file=sys.stderr)"
     )
@@ -118,7 +118,7 @@ def test_nothing_unsafe_is_read(path):
             raise AssertionError(f"{ast.unparse(node.func)} in {path}")
 
 
-# Programs other than ours, and the page of the demo, which shows commands to type.
+# Other programs, and the page of the demo, which shows commands to type.
 FOREIGN_OPTIONS = {"--check", "--force-reinstall", "--ntasks-per-node", "--signal"}
 SHOWS_COMMANDS = {"demo", "errors.py"}
 

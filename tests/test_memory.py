@@ -1,4 +1,4 @@
-"""Freed memory that stays: counted by the pages that the kernel hands out."""
+"""Memory that is freed but not returned: counted by the pages that the kernel provides."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""The whole pipeline in Python, with arrays: no path except that of the run."""
+"""The whole pipeline in Python, with arrays: the only path is that of the run."""
 
 from dataclasses import replace
 

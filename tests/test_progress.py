@@ -1,4 +1,4 @@
-"""Progress: what a listener hears, and what the terminal's listener writes where there is no terminal."""
+"""Progress: the events that a listener receives, and the output of the terminal's listener without a terminal."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the tests of the verbs share: a small volume, and a run that must fail with one line."""
+"""Fixtures shared by the tests of the verbs: a small volume, and a run that must fail with one line."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The command line as a whole: help, one-line errors with exit codes, nothing overwritten without a request."""
+"""The command line as a whole: help, one-line errors with exit codes, no overwriting without a request."""
 
 import errno
 import os
@@ -68,7 +68,7 @@ def test_verbs_that_read_a_volume_name_its_first_and_last_slice(verb, volume, tm
     if verb == "stain":
         before = [tmp_path / "model"]
         (tmp_path / "model").mkdir()
-    tifffile.imwrite(tmp_path / "slide.tif", np.zeros((3, 4), np.uint16))  # no slide: the search need not be run here
+    tifffile.imwrite(tmp_path / "slide.tif", np.zeros((3, 4), np.uint16))  # no slide: the test does not need the search
     run([verb, *map(str, [*before, volume, *others[verb]])])
     said = capsys.readouterr().out
     assert "slice_0000.tif to slice_0003.tif; voxel size from slice_0000.tif" in said
@@ -122,7 +122,7 @@ def test_debug_shows_the_traceback(tmp_path, capsys):
 def test_threads_do_not_spin_unless_somebody_says_so(monkeypatch, given, spins):
     for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("GOMP_SPINCOUNT", "")  # so that it is put back afterwards
+    monkeypatch.setenv("GOMP_SPINCOUNT", "")  # so that it is restored afterwards
     monkeypatch.delenv("GOMP_SPINCOUNT")
     for name, value in given.items():
         monkeypatch.setenv(name, value)

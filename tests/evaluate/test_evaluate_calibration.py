@@ -1,4 +1,4 @@
-"""Uncertainty maps: their calibration is measured, and known errors give known numbers."""
+"""Uncertainty maps: their calibration is measured, and known errors give known values."""
 
 import csv
 from dataclasses import replace
@@ -50,7 +50,7 @@ class Repeat(nn.Module):
 
 
 class Off(nn.Module):
-    """G_yx that reads the grey value back, but for what it adds."""
+    """G_yx that recovers the grey value, plus a given error."""
 
     size_multiple, min_size_px = 4, 8
 
@@ -155,7 +155,7 @@ def test_models_that_remember_have_maps_of_what_is_new():
     strange.ct[20:70, 30:80] = 9000
     maps = uncertainty_maps(strange, translators, {"a": truth.histology, "b": truth.histology}, CONFIG)
     assert list(maps) == [NOVELTY, DISAGREEMENT, DOUBT]
-    # The models agree everywhere, and the novelty is reported nevertheless.
+    # The models agree everywhere, but the novelty is reported.
     assert maps[DISAGREEMENT][0].max() == 0
     assert maps[DOUBT][0][35:55, 45:65].min() > 0.5
     assert np.median(maps[DOUBT][0][:, 100:]) == 0
@@ -172,6 +172,6 @@ def test_it_is_written_for_every_pair_and_all_together(tmp_path):
     with (tmp_path / "doubt" / "rank-correlation.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert [(line["pair"], line["patches"]) for line in lines] == [("p1", "9"), ("p2", "9"), ("all", "18")]
-    # µCT, stained, real, difference and one map of 96 px beside each other.
+    # µCT, stained, real, difference and one map of 96 px, side by side.
     assert read_image(tmp_path / "doubt" / "p1.png").shape[1] == 5 * 96 + 4 * 4
     assert (tmp_path / "doubt" / "calibration.png").is_file()

@@ -1,4 +1,4 @@
-"""docs/how-to/add-a-metric.md is true: its one file gives a metric in the table, the CSV files and the figure."""
+"""docs/how-to/add-a-metric.md works: its one file adds a metric to the table, the CSV files and the figure."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Lacunae: spots that are drawn are found, and those without a counterpart are counted."""
+"""Lacunae: drawn spots are found, and spots without a counterpart are counted."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""LPIPS against the authors' own figures, and against what could pass for it and must not."""
+"""LPIPS: equal to the authors' own figures; wrong weight files are refused."""
 
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -50,7 +50,7 @@ def test_half_precision_weights_change_the_distance_by_less_than_a_thousandth(lp
     single._features.load_state_dict(state)
     difference = abs(single(examples[name], examples["ref"]) - lpips(examples[name], examples["ref"]))
     assert difference < 1e-3
-    assert difference < 5e-5  # what the docstring of Lpips says; 1.7e-5 and 0.3e-5 when measured
+    assert difference < 5e-5  # stated in the docstring of Lpips; 1.7e-5 and 0.3e-5 when measured
 
 
 def test_equal_images_have_no_distance_and_order_does_not_matter(lpips, examples):

@@ -1,4 +1,4 @@
-"""Metrics against closed forms and properties."""
+"""Metrics compared with closed forms and known properties."""
 
 import math
 
@@ -93,13 +93,13 @@ def test_patches_with_less_than_half_in_the_mask_are_left_out():
     mask = np.zeros((16, 48), bool)
     mask[:, :8] = True  # exactly half of the first patch
     mask[:, 40:] = True
-    mask[0, 40] = False  # a pixel less than half of the third
+    mask[0, 40] = False  # one pixel less than half of the third
     records = patch_metrics(fake, real, mask, 16)
     assert [(r["row"], r["column"], r["overlap"]) for r in records] == [(0, 0, 0.5)]
 
 
 def test_half_overlap_with_equal_background_raises_psnr_by_three_decibels():
-    # Half of the squared error is filled away: 10 log10 2 = 3.01 dB.
+    # Half of the squared error is replaced by the fill: 10 log10 2 = 3.01 dB.
     real, fake = np.full((16, 16, 3), 90, np.uint8), np.full((16, 16, 3), 100, np.uint8)
     mask = np.arange(16)[None, :] < np.full((16, 1), 8)
     (half,) = patch_metrics(fake, real, mask, 16)

@@ -1,4 +1,4 @@
-"""The three protocols of a comparison, and the intervals."""
+"""The three protocols of a comparison, and their intervals."""
 
 import csv
 import io
@@ -23,7 +23,7 @@ SIDE = 128
 
 
 def section(seed: int = 0) -> np.ndarray:
-    """Glass about purple tissue with a black screw across it."""
+    """Glass around purple tissue with a black screw across it."""
     rng = np.random.default_rng(seed)
     picture = np.full((SIDE, SIDE, 3), 245.0)
     tissue = ndimage.gaussian_filter(rng.normal(size=(SIDE, SIDE)), 2)[10:-10, 10:-10, None]
@@ -62,7 +62,7 @@ def test_the_papers_view_is_the_papers_metric():
 
 
 def test_the_screw_flatters():
-    # How black the screw is drawn moves the score of the paper, and not the one without it.
+    # The brightness of the drawn screw changes the score of the paper, but not the score without the screw.
     real, fake = section(0), section(1)
     views = protocols_of(fake, real)
     grey = fake.copy()

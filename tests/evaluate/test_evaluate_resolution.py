@@ -1,4 +1,4 @@
-"""Fourier ring correlation, against its expectation for white noise of known blur and known noise."""
+"""Fourier ring correlation, compared with its expectation for white noise of known blur and known noise."""
 
 import numpy as np
 import pytest

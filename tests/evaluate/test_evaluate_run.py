@@ -1,4 +1,4 @@
-"""Evaluation end to end on toy datasets: what is written, which pairs count, and what bad input says."""
+"""Evaluation end to end on toy datasets: written files, counted pairs, and errors for bad input."""
 
 import csv
 import dataclasses

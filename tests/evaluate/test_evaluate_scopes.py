@@ -26,7 +26,7 @@ FAST = OPTIONS | {"lpips": None, "baselines": False}
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
-    """Two models, and a dataset of which the tissue of each pixel is known."""
+    """Two models, and a dataset in which the tissue of each pixel is known."""
     root = tmp_path_factory.mktemp("scopes")
     dataset = save_dataset(
         root / "dataset", [toy_pair(n, f"p{n}") for n in range(4)], test=["p2", "p3"], folds=[["p0"], ["p1"]]

@@ -1,4 +1,4 @@
-"""Shift-tolerant metrics: a shifted copy is as good as the copy, and no shift helps what is wrong."""
+"""Shift-tolerant metrics: a shifted copy scores like an exact copy, and a shift does not improve a wrong image."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The stripe index against what is known: isotropic noise, offsets of known size, an anisotropic µCT."""
+"""The stripe index for known cases: isotropic noise, offsets of known size, an anisotropic µCT."""
 
 import numpy as np
 import pytest
@@ -25,12 +25,12 @@ def rgb(values):
 def test_what_is_alike_along_all_axes_has_no_stripes():
     found = stripe_index(rgb(smooth(1.0)), smooth(1.0, seed=1))
     assert abs(found.index) < 0.05  # two random fields
-    assert stripe_index(rgb(smooth(2.0)), smooth(2.0)).index == pytest.approx(0, abs=0.02)  # but for rounding
+    assert stripe_index(rgb(smooth(2.0)), smooth(2.0)).index == pytest.approx(0, abs=0.02)  # except for rounding
 
 
 @pytest.mark.parametrize("sigma", [4.0, 6.0, 12.0])
 def test_offsets_of_slices_are_found_at_their_size(sigma):
-    """Each slice off by N(0, σ): D_z grows by 2 σ², analytically."""
+    """Each slice has an offset N(0, σ): D_z grows by 2 σ², analytically."""
     offsets = sigma * np.random.default_rng(2).normal(size=SHAPE[0])
     ct = smooth(3.0)
     found = stripe_index(rgb(ct + offsets[:, None, None]), ct)
@@ -45,7 +45,7 @@ def test_offsets_of_slices_are_found_at_their_size(sigma):
 def test_what_the_scan_itself_varies_along_z_is_no_stripe():
     ct = smooth((0.8, 3.0, 3.0))
     assert stripe_index(rgb(ct), ct).index == pytest.approx(0, abs=0.02)
-    assert stripe_index(rgb(ct), smooth(3.0)).index > 2  # but it is against a scan that is smooth along z
+    assert stripe_index(rgb(ct), smooth(3.0)).index > 2  # but it is relative to a scan that is smooth along z
 
 
 @settings(deadline=None, max_examples=15)

@@ -1,4 +1,4 @@
-"""Colour error and Dice of tissue classes, on pictures whose classes are drawn."""
+"""Colour error and Dice of tissue classes, on pictures with drawn classes."""
 
 import numpy as np
 import pytest

@@ -14,7 +14,7 @@ def test_planes_go_through_the_point():
     xy, xz, yz = cut_planes(volume, (1, 2, 3))
     np.testing.assert_array_equal(xy, volume[1])
     np.testing.assert_array_equal(xz, volume[:, 2, :])
-    np.testing.assert_array_equal(yz, volume[:, :, 3].T)  # rows are y, as in XY beside it
+    np.testing.assert_array_equal(yz, volume[:, :, 3].T)  # rows are y, as in the XY plane next to it
     assert xy[2, 3] == xz[1, 3] == yz[2, 1] == volume[1, 2, 3]
     with pytest.raises(ValueError, match="outside"):
         cut_planes(volume, (4, 0, 0))
@@ -27,7 +27,7 @@ def test_proportions_are_true_for_anisotropic_voxels():
     picture = orthogonal_planes(volume, (30, 10, 10), width_px=920, marks=False)
     red = (picture == (255, 0, 0)).all(axis=-1)
     rows, columns = red.sum(axis=0), red.sum(axis=1)
-    um = 900 / (920 - 10)  # µm a pixel: 600 + 300 µm and the gap
+    um = 900 / (920 - 10)  # 1 µm per pixel: 600 + 300 µm and the gap
     assert rows[10] * um == pytest.approx(200 + 300, rel=0.01)  # XY and XZ below it
     assert rows[-10] * um == pytest.approx(200, rel=0.01)  # YZ
     assert columns.max() * um == pytest.approx(900, rel=0.01)
@@ -82,6 +82,6 @@ def test_a_grey_volume_is_shown_in_one_window():
     volume[5] = 1000
     picture = orthogonal_planes(volume, 5, width_px=210, marks=False)
     assert (picture[60, 40] == 255).all()  # the bright slice
-    assert (picture[60, 110] == 0).all()  # YZ at its first slice: black, though half of what it holds is
+    assert (picture[60, 110] == 0).all()  # YZ at its first slice: black, although half of its content is
     with pytest.raises(ValueError, match="a volume is"):
         orthogonal_planes(volume[0], 5)

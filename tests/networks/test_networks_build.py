@@ -1,4 +1,4 @@
-"""Networks are held to the published counts of parameters and to receptive fields measured by their gradients."""
+"""Networks have the published parameter counts, and the receptive fields that their gradients show."""
 
 import pytest
 import torch
@@ -49,7 +49,7 @@ def test_the_default_discriminator_sees_70_px_and_has_30_by_30_scores_of_a_256_p
 
 
 def test_parameter_counts_are_the_published_ones():
-    # What the authors' own pytorch-CycleGAN-and-pix2pix prints: 11.378 M (resnet_9blocks) and 2.765 M (its PatchGAN).
+    # The authors' own pytorch-CycleGAN-and-pix2pix prints 11.378 M (resnet_9blocks) and 2.765 M (its PatchGAN).
     def convolution(kernel, inputs, outputs):
         return kernel**2 * inputs * outputs + outputs
 
@@ -62,7 +62,7 @@ def test_parameter_counts_are_the_published_ones():
 
 
 def test_unet_has_the_published_weights():
-    # The same code prints 54.414 M (unet_256), where batch norm's scale and shift stand in place of the biases.
+    # The same code prints 54.414 M (unet_256), where batch norm's scale and shift replace the biases.
     network = build_network({"name": "unet"})
     weights = sum(parameter.numel() for parameter in network.parameters() if parameter.dim() == 4)
     inner = [128, 256, 512, 512, 512, 512]  # the encoder's normalised layers
@@ -74,7 +74,7 @@ def test_unet_has_the_published_weights():
 @given(rows=st.integers(2, 9), columns=st.integers(2, 9), channels=st.sampled_from([1, 3]))
 @settings(max_examples=15, deadline=None)
 def test_resnet_keeps_every_size_that_is_a_multiple_of_four(rows, columns, channels):
-    # The paper's base code pads by the number of channels, and so keeps the size for 3 only.
+    # The paper's base code pads by the number of channels, so it preserves the size for 3 channels only.
     network = build_network({"name": "resnet", "in_channels": channels, "width": 2, "blocks": 1})
     assert network(torch.zeros(1, channels, 4 * rows, 4 * columns)).shape == (1, 3, 4 * rows, 4 * columns)
 
@@ -142,7 +142,7 @@ def test_channel_norm_is_torchs_layer_norm_over_channels(seed, channels):
     network = ChannelNorm(channels).double()
     image = 3 + 5 * torch.randn(
         2, channels, 5, 4, generator=draws, dtype=torch.float64
-    )  # two alike: float32 is not enough
+    )  # two equal pixels: float32 is not precise enough
     with torch.no_grad():
         network.gain.normal_(generator=draws)
         network.bias.normal_(generator=draws)
@@ -156,7 +156,7 @@ def test_what_a_pixel_becomes_depends_on_its_surroundings_alone_with_channel_nor
     spec = {"name": "unet", "width": 4, "downs": 2, "norm": norm, "in_channels": 1}
     network = build_network(spec, torch.Generator().manual_seed(0)).eval()
     image = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(1))
-    image[..., 40:] += 2  # a bright screw that the smaller tile does not hold
+    image[..., 40:] += 2  # a bright screw that is outside the smaller tile
     whole, tile = network(image)[..., :16, :16], network(image[..., :32, :32])[..., :16, :16]
     assert torch.allclose(whole, tile, atol=1e-6) == alike
 

@@ -1,4 +1,4 @@
-"""The cost of a network, against the definition of a convolution."""
+"""The cost of a network, compared with the definition of a convolution."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Lean generators, held to their own arithmetic: how far they see, what they multiply, tiles that are the whole."""
+"""Efficient generators: receptive field, multiplications, and tiles that equal the whole image."""
 
 import numpy as np
 import pytest
@@ -71,15 +71,15 @@ def test_shuffle_sees_as_far_as_its_kernels_add_up_to(blocks, kernel):
 
 
 def ladder_footprint(downs, blocks, kernel):
-    """Return which rows of the output a block of one grid step, rows [0, 2^downs), reaches: by intervals alone."""
+    """Return which rows of the output a block of one grid step, rows [0, 2^downs), reaches, by interval arithmetic."""
     around = blocks * (kernel // 2)
 
     def rung(level, low, high):
-        low, high = low - around, high + around  # on the way down
+        low, high = low - around, high + around  # downsampling
         if level < downs - 1:
             low_below, high_below = rung(level + 1, low // 2, high // 2)  # 2 × 2, stride 2
             low, high = min(low, 2 * low_below), max(high, 2 * high_below + 1)
-            low, high = low - around, high + around  # on the way up
+            low, high = low - around, high + around  # upsampling
         return low, high
 
     low, high = rung(0, 0 - 1, (2**downs - 1) // 2 + 1)  # the stem's 3 × 3, at half the resolution
@@ -97,7 +97,7 @@ def test_ladders_see_as_far_as_intervals_say_and_gradients_show(kind, downs, blo
     halo = halo_of(SPECS[kind] | {"in_channels": 1, "downs": downs, "blocks": blocks, "kernel": kernel})
     assert halo == -(-reach // step) * step
     for parameter in net.parameters():
-        parameter.data.mul_(0.5)  # products of products, not normalised, would leave the numbers there are
+        parameter.data.mul_(0.5)  # unnormalised products of products would exceed the range of the numbers
     assert looks(net, 2 * halo, 4 * halo) == reach
 
 
@@ -142,7 +142,7 @@ def test_multiply_adds_are_those_of_the_shapes():
     at_half = 4 * 9 * width + 2 * (25 * width + 4 * width**2) + 2 * width * 4 * width + width * 4 * detail
     at_quarter = 4 * width * 2 * width + 25 * 2 * width + 4 * (2 * width) ** 2
     net = network("ladder", width=width, detail=detail, kernel=5, downs=2)
-    # The 1 × 1 of the way up works at a quarter of the resolution, on twice the channels.
+    # The 1 × 1 convolution of the upsampling works at a quarter of the resolution, on twice the channels.
     at_half -= 2 * width * 4 * width
     at_quarter += 2 * width * 4 * width
     assert count_multiply_adds(net, (1, 1, 64, 96)) == head + pixels // 4 * at_half + pixels // 16 * at_quarter

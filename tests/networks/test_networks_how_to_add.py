@@ -1,4 +1,4 @@
-"""The page "How to add a generator", done step by step: the class and the recipe are those of the page."""
+"""The page "How to add a generator", step by step: the test uses the class and the recipe of the page."""
 
 import importlib
 import re

@@ -1,4 +1,4 @@
-"""Instance normalisation with channels last is held to torch's own in float64, forward and backward."""
+"""Instance normalisation with channels last equals torch's own in float64, forward and backward."""
 
 import pytest
 import torch
@@ -67,5 +67,5 @@ def test_half_precision_rounds_what_is_kept_and_computes_in_single(dtype, roundi
     found = run(PixelwiseInstanceNorm2d(5), image, grad, torch.channels_last)
     for value, wanted in zip(found, truth, strict=True):
         assert value.dtype == dtype
-        # Backward sees the normalised image as it was rounded.
+        # Backward uses the rounded normalised image.
         assert ((value.double() - wanted).abs() <= 2 * rounding * wanted.abs().clamp_min(wanted.abs().mean())).all()

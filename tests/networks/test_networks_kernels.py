@@ -1,4 +1,4 @@
-"""Fast convolutions are held to torch's own in float64, forward and backward, and to the network they are put into."""
+"""Fast convolutions equal torch's own in float64, forward and backward, also inside a network."""
 
 import copy
 import re
@@ -25,11 +25,11 @@ from tomostain.stain import load_translator
 
 @pytest.fixture(autouse=True)
 def _any_size(monkeypatch):
-    """Have Winograd's convolutions at work on images as small as these tests use."""
+    """Use Winograd's convolutions also for images as small as those of these tests."""
     monkeypatch.setattr(fast, "FEWEST_TILES", 0)
 
 
-TOLERANCE = 1.5e-6  # of the length of what is compared
+TOLERANCE = 1.5e-6  # relative to the norm of the reference
 
 
 def plain_upsampling(image, weight, bias):
@@ -72,7 +72,7 @@ def run(function, values, grad, dtype):
 
 
 def compare(kind, dtype, tolerance, *shape, cancelling=False):
-    """Compare with float64, relative to the truth; where its terms may cancel to little, to that of their sizes."""
+    """Compare with float64, relative to the reference; where its terms may cancel, relative to their sizes."""
     quick, plain, kernel, least = KINDS[kind]
     batch, inputs, outputs, height, width, seed = shape
     values = operands(seed, batch, inputs, outputs, kernel, height + least - 1, width + least - 1)
@@ -82,7 +82,7 @@ def compare(kind, dtype, tolerance, *shape, cancelling=False):
     def cut(result):
         return grad[: result.numel()].view_as(result)
 
-    # The truth sees what the fast one sees: numbers that dtype can hold.
+    # The reference gets the input of the fast one: numbers that dtype can represent.
     values = [value.to(dtype).double() for value in values]
     grad = grad.to(dtype).double()
     truth = run(plain, values, cut, torch.float64)
@@ -233,11 +233,11 @@ def test_channels_lie_last_where_they_are_normalised_and_nobody_else_sees_it():
     assert again.first.weight.is_contiguous()
     for wide in (resnet(norm="channel"), resnet()):  # so Winograd's tiles are cut
         assert accelerate(wide).layers[1].weight.is_contiguous(memory_format=torch.channels_last)
-    assert accelerate(resnet(width=8)).layers[1].weight.is_contiguous()  # here it would not pay
+    assert accelerate(resnet(width=8)).layers[1].weight.is_contiguous()  # here it would not be faster
 
 
 def test_a_step_of_the_optimiser_is_seen_at_once():
-    # Adam(fused=True) leaves a tensor's version as it was: what was kept of the weights would go stale unnoticed.
+    # Adam(fused=True) does not change a tensor's version: cached weights would become stale without notice.
     network = accelerate(resnet())
     optimiser = torch.optim.Adam(network.parameters(), lr=0.01, fused=True)
     image = torch.randn(1, 3, 16, 16)
@@ -263,7 +263,7 @@ def test_few_tiles_in_training_are_left_to_torch(monkeypatch, side, used):
     found = layer(image)
     torch.testing.assert_close(found, plain, rtol=1e-4, atol=1e-5)
     assert torch.equal(found, plain) is not used
-    layer.freeze()  # transformed once for all, they cost nothing any more
+    layer.freeze()  # transformed once, they cost nothing afterwards
     assert not torch.equal(layer(image), plain)
 
 

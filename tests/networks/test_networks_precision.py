@@ -1,4 +1,4 @@
-"""Half precision: near the picture of float32, and refused or warned of where it cannot pay."""
+"""Half precision: close to the picture of float32; refused, or with a warning, where it is not faster."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from tomostain.stain.volume_statistics import fit_volume_statistics
 
 CPU = torch.device("cpu")
 UNET = {"name": "unet", "in_channels": 1, "width": 4, "downs": 2, "detail": 3, "norm": "channel"}
-# By how much of its size a value is rounded at most.
+# The maximum relative rounding error of a value.
 ROUNDING = {"bfloat16": 2**-8, "float16": 2**-11}
 
 

@@ -1,4 +1,4 @@
-"""Tile invariance is measured: attention, pooling and positions are found whatever the norm is called."""
+"""Tile invariance is measured: attention, pooling and positions are found whatever the name of the layer."""
 
 import numpy as np
 import pytest
@@ -66,7 +66,7 @@ class ColumnMean(Toy):
 
 
 class Positions(Toy):
-    """A ramp over the image, which depends on no value of the input."""
+    """A ramp over the image, independent of the input values."""
 
     def between(self, features):
         return features * torch.linspace(0.5, 1.5, features.shape[-1], dtype=features.dtype)
@@ -104,7 +104,7 @@ def test_a_generator_that_looks_over_the_whole_image_is_found_whatever_its_norm(
     assert not is_tile_invariant({"name": f"toy-{name}", "norm": "channel"})
     assert not is_tile_invariant({"name": f"toy-{name}", "norm": "none"})
     assert not is_tile_invariant({"name": f"toy-{name}", "norm": "instance"}, volume_statistics=True)
-    assert is_tile_invariant({"name": "toy-toy", "norm": "channel"})  # it is not the rest of the network
+    assert is_tile_invariant({"name": "toy-toy", "norm": "channel"})  # the rest of the network is not the cause
 
 
 def test_attention_is_blended_by_default_and_exact_tiles_are_refused(registered):

@@ -1,4 +1,4 @@
-"""One volume in every input format is stained to the same bytes, its grey levels found anew in each."""
+"""One volume in every input format is stained to the same bytes; the grey levels are measured in each."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ SHAPE = (5, 40, 44)
 
 @pytest.fixture(scope="module")
 def slices(tmp_path_factory) -> Path:
-    """Rods of bone in marrow: 8-bit slices without a voxel size, as the real ones lie."""
+    """Rods of bone in marrow: 8-bit slices without a voxel size, like the real data."""
     folder = tmp_path_factory.mktemp("slices")
     rng = np.random.default_rng(3)
     rods = ndimage.gaussian_filter(rng.standard_normal(SHAPE), (1, 3, 3))
@@ -37,7 +37,7 @@ def wanted(slices, model, tmp_path_factory) -> dict[str, str]:
     out = tmp_path_factory.mktemp("wanted") / "stained.ome.zarr"
     _, sums = stained(model, slices, out, VOXEL_UM)
     drawn = open_stained(out).read(0, SHAPE[0])
-    assert drawn.std(axis=(0, 1, 2)).max() > 10  # else every volume would come out the same
+    assert drawn.std(axis=(0, 1, 2)).max() > 10  # otherwise all volumes would give the same result
     assert len(sums) == len(open_stained(out).levels) > 0
     return sums
 

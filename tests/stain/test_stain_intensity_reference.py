@@ -1,4 +1,4 @@
-"""The grey levels of a volume, and the picture that shows them beside the output."""
+"""The grey levels of a volume, and the picture of them that is written next to the output."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def volume(tmp_path):
 
 
 def columns_of(picture, colour):
-    """The columns in which a colour makes a line over most of the histogram's height."""
+    """The columns in which a line of this colour covers most of the histogram's height."""
     near = (np.abs(picture[:, : picture.shape[1] // 2].astype(int) - colour) < 12).all(axis=2)
     return np.flatnonzero(near.sum(axis=0) > 0.5 * picture.shape[0])
 

@@ -1,4 +1,4 @@
-"""Staining along three axes: the fusion, its slabs on disk, and what goes on after a break."""
+"""Staining along three axes: the fusion, its slabs on disk, and resuming after an interruption."""
 
 import multiprocessing
 
@@ -109,7 +109,7 @@ def test_broken_off_at_any_stage_it_goes_on_to_the_same_bits(model, volume, by_h
     stain_volume(model, volume, out, config=CONFIG, intensity=LEVELS, progress=lambda *what: told.append(what))
     np.testing.assert_array_equal(colours(out), fuse(by_hand, "median"))
     if stage != "staining":
-        assert next(what for what in told if what[0] == stage)[1] == 1  # what was done is not done again
+        assert next(what for what in told if what[0] == stage)[1] == 1  # finished work is not repeated
 
 
 def test_what_lies_there_from_another_model_is_not_used(model, volume, by_hand, tmp_path):

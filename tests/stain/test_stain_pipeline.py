@@ -1,4 +1,4 @@
-"""Reading, making and writing at the same time, in order, and with every claim let go whatever happens."""
+"""Reading, computing and writing run at the same time and in order; every claim is released also after an error."""
 
 import threading
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ PATIENCE_S = 20.0
 
 
 class Work:
-    """Five pieces of work that write down what happens; `fails` names the step and piece that does."""
+    """Five pieces of work that record their steps; `fails` names the step and piece that fails."""
 
     def __init__(self, fails=(), taken=()):
         self.fails, self.taken = fails, taken
@@ -89,7 +89,7 @@ def test_while_one_is_made_the_next_is_read_and_the_last_written():
     assert len(set(where.values())) == 3
     assert where["make"] is threading.main_thread()
     assert work.written == made(1, 2, 3, 4, 5)
-    assert work.most == 3  # no more are kept from other processes
+    assert work.most == 3  # no more are claimed from other processes
 
 
 def test_what_others_have_is_left_to_them():
@@ -105,7 +105,7 @@ def test_what_was_made_before_an_error_is_written_and_nothing_is_kept(step):
     work = Work(fails=(step, 3))
     with pytest.raises(RuntimeError, match=f"{step} 3") as caught:
         work.do()
-    assert caught.traceback  # its frames live, and hold nothing back
+    assert caught.traceback  # its frames are alive, but hold no references
     assert work.written == made(1, 2, 3) if step == "after" else made(1, 2)
     assert not work.held
     assert 5 not in work.claimed
@@ -116,7 +116,7 @@ def test_an_error_in_writing_is_not_lost(piece):
     work = Work(fails=("write", piece))
     with pytest.raises(RuntimeError, match=f"write {piece}") as caught:
         work.do()
-    assert caught.traceback  # its frames live, and hold nothing back
+    assert caught.traceback  # its frames are alive, but hold no references
     assert work.written[: piece - 1] == made(*range(1, piece))
     assert piece not in dict(work.written)
     assert not work.held

@@ -1,4 +1,4 @@
-"""The request: an option is added in two files, older names work, arrays and open objects are accepted."""
+"""The request: adding an option takes two files; older names work; arrays and open objects are accepted."""
 
 import dataclasses
 import inspect
@@ -30,7 +30,7 @@ from tomostain.stain.request import RENAMED
 
 SHAPE = (11, 36, 41)
 CONFIG = StainConfig(patch_px=32, stride_px=16, z_chunk=4)
-# Fields of the request that are no option of the same name, with the reason.
+# Fields of the request without an option of the same name, with the reason.
 NOT_OPTIONS = {
     "intensity": "three options: --background, --bone, --normalised",
     "resume": "the command always resumes",

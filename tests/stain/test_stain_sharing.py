@@ -1,4 +1,4 @@
-"""The same bits whichever way a volume is stained: in parts, by several processes, killed and resumed, healed."""
+"""A volume is stained to the same bits in parts, by several processes, after a kill, a resume or a repair."""
 
 import errno
 import multiprocessing
@@ -25,7 +25,7 @@ from tomostain.stain.volume import part_of
 OPTIONS = {"config": StainConfig(patch_px=32, stride_px=16, z_chunk=3), "intensity": LEVELS}
 SLICES = 26
 KILLS = 20
-# Children begin as copies of a process that has loaded everything but holds no threads.
+# Children begin as copies of a process that has loaded all modules but has no threads.
 FRESH = multiprocessing.get_context("forkserver")
 FRESH.set_forkserver_preload(["tomostain.stain", "tomostain.stain.volume", "zarr"])
 
@@ -48,7 +48,7 @@ def whole(model, volume, tmp_path_factory):
 
 
 def in_a_child(model, volume, out, slow_s, written, part=(1, 1), begun=None, **options):
-    """What a child does; it writes the first slice of every slab that it has written down, and makes `begun`."""
+    """Run in a child; write the first slice of every recorded slab, and create `begun`."""
     from tomostain.io.ome_zarr.writer import StainedWriter
 
     torch.set_num_threads(1)
@@ -109,7 +109,7 @@ def test_processes_that_begin_at_once_share_the_work(model, volume, whole, tmp_p
 
 
 def test_killed_at_any_moment_it_resumes_to_the_same_bits(model, volume, tmp_path):
-    """SIGKILL at 20 random moments of one staining; what was written before each is not written again."""
+    """SIGKILL at 20 random moments of one staining; finished slabs are not written again."""
     out, written, begun, finished = tmp_path / "out.ome.zarr", tmp_path / "written", tmp_path / "begun", {}
     options = {"config": OPTIONS["config"].model_copy(update={"z_chunk": 1})}
     written.touch()
@@ -119,7 +119,7 @@ def test_killed_at_any_moment_it_resumes_to_the_same_bits(model, volume, tmp_pat
         child = start(model, volume, out, 0.15, written, begun=begun, **options)
         if kills >= KILLS:
             child.join(120)
-        elif kills % 4 == 0:  # while it looks at what is there
+        elif kills % 4 == 0:  # while it checks the existing output
             child.join(float(rng.uniform(0.0, 0.3)))
         else:  # while it reads, computes and writes
             while child.is_alive() and not begun.exists():
@@ -130,11 +130,11 @@ def test_killed_at_any_moment_it_resumes_to_the_same_bits(model, volume, tmp_pat
         os.kill(child.pid, signal.SIGKILL)
         child.join()
         kills += 1
-        for marker in out.rglob("0-*.done"):  # 0-000006.done says that the slab from slice 6 on is done
+        for marker in out.rglob("0-*.done"):  # 0-000006.done states that the slab from slice 6 on is done
             shard = out / f"0/c/0/{int(marker.stem[2:])}/0/0"
             finished.setdefault(shard, shard.stat())
     assert child.exitcode == 0
-    assert kills >= KILLS // 2  # a quick machine may be done before
+    assert kills >= KILLS // 2  # a fast machine may finish before
     whole = stain_volume(model, volume, tmp_path / "whole" / "out.ome.zarr", **OPTIONS | options)
     assert contents(out) == contents(whole)
     done = list(map(int, written.read_text().split()))
@@ -146,7 +146,7 @@ def test_killed_at_any_moment_it_resumes_to_the_same_bits(model, volume, tmp_pat
 
 
 def stain_until(label, done, *arguments, **options):
-    """Stain until a signal to end comes, as the command line does: at some progress, SIGTERM to this process."""
+    """Stain until a signal to end arrives, as the command line does: at some progress, SIGTERM to this process."""
 
     def progress(current, so_far, total):
         if (current, so_far) == (label, done):
@@ -174,7 +174,7 @@ def test_a_signal_to_end_is_heard_in_every_stage(model, tmp_path):
         ("staining", 0, "0 of 12 slices are stained"),
         ("staining", 2, "3 of 12 slices are stained"),
         ("checking", 0, "checking: 0 of 1 are done"),
-        # In the last slab: nothing is left to stain, and so the next stage hears it.
+        # In the last slab: nothing is left to stain, so the next stage gets the signal.
         ("staining", 11, "pyramid: 0 of 2 are done"),
         ("pyramid", 1, "pyramid: 1 of 2 are done"),
     ):
@@ -220,7 +220,7 @@ def test_a_slice_that_disappears_or_is_cut_short_is_named(model, volume, tmp_pat
 
         with pytest.raises(InputError, match=victim.name):
             stain_volume(model, source, out, progress=vandalise, **OPTIONS)
-        assert slabs_left(out) == 3  # what was stained before stays
+        assert slabs_left(out) == 3  # earlier results stay
         with pytest.raises(InputError, match="slice number 20 is missing" if how == "gone" else "truncated"):
             stain_volume(model, source, out, **OPTIONS)
         shutil.copy(volume / victim.name, victim)
@@ -279,7 +279,7 @@ def test_workers_that_die_are_told_of_and_the_work_goes_on(model, volume, whole,
                 StainRequest(model, volume, out, **OPTIONS), scheduler=cluster.scheduler_address, progress=kill
             )
         assert 0 < slabs_left(out) < 9
-        cluster.wait_for_workers(1)  # its nurse starts another one
+        cluster.wait_for_workers(1)  # its parent starts another one
         stain_on_workers(StainRequest(model, volume, out, **OPTIONS), scheduler=cluster.scheduler_address)
     assert contents(out) == contents(whole)
 

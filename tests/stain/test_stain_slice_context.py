@@ -1,4 +1,4 @@
-"""Models that see neighbouring slices too (2.5D): each slice with its neighbours, wherever a slab of work begins."""
+"""Models that also see neighbouring slices (2.5D): each slice gets its neighbours wherever a slab begins."""
 
 import numpy as np
 import pytest
@@ -74,7 +74,7 @@ def test_the_generator_is_given_the_neighbours_as_channels(model):
     expected = histology_from_network(translator.network(x))[0].permute(1, 2, 0).numpy()
     np.testing.assert_array_equal(stain_slice(translator, ct, StainConfig(**SMALL)), np.rint(expected).astype(np.uint8))
     reversed_ct = stain_slice(translator, ct[::-1].copy(), StainConfig(**SMALL))
-    assert np.abs(reversed_ct.astype(int) - expected).mean() > 1  # so the neighbours are not ignored
+    assert np.abs(reversed_ct.astype(int) - expected).mean() > 1  # so the model uses the neighbours
 
 
 @pytest.mark.parametrize("sigma", [0.0, 1.3])

@@ -147,7 +147,7 @@ def test_batches_do_not_change_the_picture(tmp_path):
     one, many = (
         stain_slice(translator, ct, StainConfig(patch_px=32, stride_px=16, batch=n)).astype(int) for n in (1, 7)
     )
-    # The library may add up in another order, which can turn over the rounding of a value, no more.
+    # The library may add in another order, which can change the rounding of a value by one level.
     assert np.abs(one - many).max() <= 1
 
 
@@ -216,7 +216,7 @@ def test_options_are_checked():
     assert StainConfig().for_model(256).blend == "mean"
     assert StainConfig().for_model(256, tile_invariant=True).blend == "exact"
     assert StainConfig(statistics="volume").for_model(256).blend == "exact"
-    # Who asks for a stride, or for a way of blending, gets it.
+    # An explicit stride or blending method is used.
     assert StainConfig(stride_px=64).for_model(256, tile_invariant=True).blend == "mean"
     assert StainConfig(blend="hann").for_model(256, tile_invariant=True).blend == "hann"
     once = StainConfig().for_model(256, tile_invariant=True)

@@ -1,4 +1,4 @@
-"""One volume by an array of SLURM jobs, one of them requeued. Skipped where no SLURM answers."""
+"""One volume by an array of SLURM jobs, one of them requeued. Skipped where SLURM is not available."""
 
 import os
 import shutil

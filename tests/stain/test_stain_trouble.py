@@ -1,4 +1,4 @@
-"""What goes wrong with whole volumes: a full disk, others at the same output, another model, volumes of odd sizes."""
+"""Errors with whole volumes: full disk, other processes at the same output, another model, odd sizes."""
 
 import subprocess
 from pathlib import Path
@@ -54,7 +54,7 @@ def small_disk(tmp_path):
         subprocess.run(["umount", place], check=True)
 
 
-# From the first file over slabs, the other planes and their fusion to the coarser level.
+# From the first file, through slabs, the other planes and their fusion, to the coarser level.
 @pytest.mark.parametrize(
     ("planes", "kilobytes"),
     [("z", 4), ("z", 24), ("z", 160), ("z", 370), ("zyx", 24), ("zyx", 300), ("zyx", 700), ("zyx", 1000)],
@@ -71,7 +71,7 @@ def test_on_a_disk_that_is_full_it_says_so_and_goes_on_when_there_is_room(
     told = []
     stain_volume(model, volume, out, progress=lambda *what: told.append(what), **options)
     staining = [done for label, done, _ in told if label == "staining"]
-    assert staining[0] == 20 - sum((3, 3, 3, 3, 3, 3, 2)[7 - before :])  # what was written is not done again
+    assert staining[0] == 20 - sum((3, 3, 3, 3, 3, 3, 2)[7 - before :])  # finished work is not repeated
     whole = stain_volume(model, volume, tmp_path / "out.ome.zarr", **options)
     assert contents(out) == contents(whole)
     assert check_stained(out) == []
@@ -117,7 +117,7 @@ def test_a_job_with_other_options_cannot_disturb_one_at_work(model, volume, tmp_
     stain_volume(model, volume, out, progress=meanwhile, **OPTIONS)
     assert tried
     assert contents(out) == contents(stain_volume(model, volume, tmp_path / "whole" / "out.ome.zarr", **OPTIONS))
-    stain_volume(model, volume, out, overwrite=True, **other)  # nobody is there any more
+    stain_volume(model, volume, out, overwrite=True, **other)  # no other process is left
     assert open_stained(out).provenance["options"]["blend"] == "hann"
 
 

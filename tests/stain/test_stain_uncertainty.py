@@ -1,4 +1,4 @@
-"""A volume of doubt beside the stained one: what it holds, that it continues, and what is refused."""
+"""An uncertainty volume next to the stained one: its values, resuming, and refused requests."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ NETWORK = {"name": "resnet", "in_channels": 1, "width": 2, "blocks": 1}
 
 
 def make_model(folder, seed, way_back=False, seen=None, **changes):
-    """Write a model of random weights, bright enough to be told apart; and what it saw."""
+    """Write a model of random weights, bright enough to be distinguished, with its record of the training data."""
     draws = torch.Generator().manual_seed(seed)
     reverse = {**NETWORK, "in_channels": 3, "out_channels": 1} if way_back else None
     states = []
@@ -70,7 +70,7 @@ def test_several_models_doubt_where_they_draw_differently(tmp_path, scan):
 
 
 def remembered(values):
-    """Return what training on these slices remembers."""
+    """Return the record that training on these slices stores."""
     pairs = [
         Pair(f"p{i}", ct, np.zeros((*ct.shape, 3), np.uint8), np.ones(ct.shape, bool), 5.0)
         for i, ct in enumerate(values)

@@ -73,7 +73,7 @@ def test_slabs_leave_no_trace(model, volume, tmp_path, sigma):
         )
         results.append(colours(out))
     np.testing.assert_array_equal(results[0], results[1])
-    # Outside truth: scipy's filter on the whole volume at once.
+    # Independent reference: scipy's filter on the whole volume at once.
     whole = ndimage.gaussian_filter(grey_values().astype(np.float32), sigma, mode="nearest") if sigma else grey_values()
     translator = load_translator(model, "cpu")
     expected = [stain_slice(translator, normalise_ct(s, LEVELS), StainConfig(**SMALL)) for s in whole]
@@ -90,7 +90,7 @@ def test_broken_off_after_some_slabs_it_continues_to_the_same_bits(model, volume
     out = tmp_path / "broken.ome.zarr"
 
     def pull_the_plug(label, done, total):
-        if label == "staining" and done == 8:  # in the midst of the third slab
+        if label == "staining" and done == 8:  # in the middle of the third slab
             raise BreakOff
 
     with pytest.raises(BreakOff):
@@ -99,7 +99,7 @@ def test_broken_off_after_some_slabs_it_continues_to_the_same_bits(model, volume
         open_stained(out)
     told = []
     stain_volume(model, volume, out, config=config, intensity=LEVELS, progress=lambda *what: told.append(what))
-    assert stained_of(told)[0] == ("staining", 6, 11)  # two slabs of three were kept
+    assert stained_of(told)[0] == ("staining", 6, 11)  # two slabs of three were reused
     np.testing.assert_array_equal(colours(out), colours(whole))
     untouched = stain_volume(
         model, volume, out, config=config, intensity=LEVELS, progress=lambda *what: told.append(what)
@@ -194,7 +194,7 @@ def test_memory_does_not_grow_with_the_number_of_slices(model, tmp_path):
         write_stack(source, grey_values((depth, 96, 96)), voxel_um=5.0)
         config = StainConfig(patch_px=96, stride_px=96, z_chunk=4, gaussian_sigma=1.0)
         out = tmp_path / f"{depth}.ome.zarr"
-        if not peaks:  # once unmeasured: what is imported and cached stays
+        if not peaks:  # once without measurement: imports and caches stay in memory
             stain_volume(model, source, tmp_path / "first.ome.zarr", config=config, intensity=LEVELS)
         tracemalloc.start()
         stain_volume(model, source, out, config=config, intensity=LEVELS)

@@ -1,4 +1,4 @@
-"""Normalisation by the statistics of a whole volume: what they are, and the bits whichever way a volume is stained."""
+"""Normalisation by the statistics of a whole volume: their values, and equal bits for every way of staining."""
 
 import multiprocessing
 
@@ -100,7 +100,7 @@ def test_statistics_of_one_tile_draw_it_as_instance_normalisation_does(network):
     first, tiles = translator_of(network), torch.from_numpy(tiles_of(2))
     pooled = fit_volume_statistics(first, tiles[:1].numpy())
     torch.testing.assert_close(pooled(tiles[:1]), first(tiles[:1]), rtol=0, atol=0.05)
-    assert (pooled(tiles[1:]) - first(tiles[1:])).abs().max() > 1  # another tile would be drawn by its own
+    assert (pooled(tiles[1:]) - first(tiles[1:])).abs().max() > 1  # another tile would use its own statistics
 
 
 @pytest.mark.parametrize("network", [RESNET, UNET], ids=["resnet", "unet"])
@@ -180,7 +180,7 @@ def test_tiles_of_air_are_left_out():
 
 
 def test_a_volume_is_its_slices_by_the_volume_s_statistics(model, volume, grey, whole):
-    """And not each by its own: the same tiles by hand."""
+    """And not each tile by its own statistics: the same tiles, calculated manually."""
     ct = normalise_ct(grey, LEVELS)
     pooled = fit_volume_statistics(
         load_translator(model, "cpu"), sample_tiles(lambda start, stop: ct[start:stop], SHAPE, 32)
@@ -217,7 +217,7 @@ def test_broken_off_it_goes_on_with_the_statistics_that_were_kept(model, volume,
     with pytest.raises(InputError, match="statistics was 'volume' and is now 'tile'"):
         stain_volume(model, volume, out, config=CONFIG.model_copy(update={"statistics": "tile"}), intensity=LEVELS)
     with monkeypatch.context() as patch:
-        patch.setattr("tomostain.stain.job.fit_volume_statistics", None)  # nothing is found anew
+        patch.setattr("tomostain.stain.job.fit_volume_statistics", None)  # nothing is measured again
         stain_volume(model, volume, out, config=CONFIG, intensity=LEVELS)
     assert contents(out) == contents(whole)
 

@@ -1,1 +1,1 @@
-"""What several test files share: toy models, recipes and volumes, a distributed worker, a headless browser."""
+"""Helpers shared by several test files: toy models, recipes, volumes, a distributed worker, a headless browser."""

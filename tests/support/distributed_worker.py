@@ -109,7 +109,7 @@ def fail_at(step):
 
 
 def error_of(folder, job, **options):
-    """Return the kind of error that training ends with."""
+    """Return the type of the error that ends the training."""
     try:
         train_noting(folder, job, **options)
     except (InterruptedRunError, PeerProcessError, OSError) as error:
@@ -127,7 +127,7 @@ def told_by_command_line(folder):
 
 
 def main(folder):
-    """Do every job; each process writes what it has seen."""
+    """Do every job; each process writes its results."""
     rank = int(os.environ["RANK"])
     told = {"losses": {name: train_noting(folder, name) for name in RECIPES}, "errors": {}}
     told["goes-on"] = train_noting(folder, "paired-cyclegan", into="begun-alone", resume=True)

@@ -1,4 +1,4 @@
-"""Volumes laid on disk as facilities lay them, each written from its program's own source or output; see the URLs."""
+"""Volumes in the file layouts of facilities, each written according to its program's source or output; see the URLs."""
 
 from collections.abc import Callable
 from functools import partial
@@ -88,7 +88,7 @@ def hereon(folder: Path, volume: Array, voxel_um: float = VOXEL_UM) -> Path:
 
 
 def hereon_hdf5(folder: Path, volume: Array, voxel_um: float = VOXEL_UM) -> Path:
-    """Write one file ``<scan>.h5`` with ``/volume`` and the log beside it (outputformat hdf_volume of p05_reco.m)."""
+    """Write one file ``<scan>.h5`` with ``/volume`` and the log next to it (outputformat hdf_volume of p05_reco.m)."""
     (folder / "reco_rawBin2.log").write_text(hereon_log(voxel_um / 2, voxel_um))
     with h5py.File(folder / "syn7_Mg10Gd.h5", "w") as file:
         file["volume"] = volume
@@ -107,7 +107,7 @@ def skyscan(folder: Path, volume: Array, voxel_um: float = VOXEL_UM) -> Path:
 
 
 def nxtomoproc(folder: Path, volume: Array, axes: str = "zyx", old: bool = False, voxel_um: float = VOXEL_UM) -> Path:
-    """Write a file after https://manual.nexusformat.org/classes/applications/NXtomoproc.html."""
+    """Write a file according to https://manual.nexusformat.org/classes/applications/NXtomoproc.html."""
     stored = volume.transpose(["zyx".index(axis) for axis in axes])
     with h5py.File(folder / "recon.nxs", "w") as file:
         entry = file.create_group("entry")
@@ -159,7 +159,7 @@ def nabu(folder: Path, volume: Array, binning: int = 1, voxel_um: float = VOXEL_
 
 
 def nabu_infos(voxel_cm: str, binning: int = 1) -> str:
-    """Return the description beside nabu's TIFF slices, as silx/io/configdict.py writes a dictionary.
+    """Return the description next to nabu's TIFF slices, as silx/io/configdict.py writes a dictionary.
 
     https://github.com/silx-kit/silx
     """

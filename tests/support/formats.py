@@ -19,14 +19,14 @@ from tomostain.stain import StainConfig, stain_volume
 
 Array = NDArray[Any]
 SINGLE: DTypeLike = np.float32
-# What is attenuation in a real scan is small; a power of two changes no digit of a float.
+# The attenuation in a real scan is small; a power of two changes no digit of a float.
 ATTENUATION = 2.0**-8
-# So much larger are random weights than at the beginning of training: else all volumes would come out the same grey.
+# The factor between random weights and initial weights: without it all volumes would have the same grey.
 GAIN = 5.0
 
 
 class Format(NamedTuple):
-    """A way to write a volume: who writes so, in which type of number, by what, and whether it says the voxel size."""
+    """A way to write a volume: the program, the number type, the writer, and whether it states the voxel size."""
 
     dtype: DTypeLike | None
     write: Callable[..., Path]
@@ -59,7 +59,7 @@ def plain_hdf5(folder: Path, volume: Array, voxel_um: float) -> Path:
 
 
 def ome_zarr(folder: Path, volume: Array, voxel_um: float, version: str) -> Path:
-    """Write an OME-Zarr after the specification of its version, by zarr alone; 0.5 sharded."""
+    """Write an OME-Zarr according to the specification of its version, by zarr alone; 0.5 sharded."""
     path = folder / "volume.ome.zarr"
     group = zarr.open_group(path, mode="w", zarr_format=2 if version == "0.4" else 3)
     shape = (1, *volume.shape)

@@ -1,4 +1,4 @@
-"""Headless Chromium for tests, spoken to through two pipes (Chrome DevTools Protocol), so that no driver is needed."""
+"""Headless Chromium for tests, controlled through two pipes (Chrome DevTools Protocol); no driver is needed."""
 
 import base64
 import fcntl
@@ -34,12 +34,12 @@ FLAGS = (
 
 
 def chromium() -> str | None:
-    """Return the browser's path, or None where there is none."""
+    """Return the browser's path, or None if there is none."""
     return next((found for found in map(shutil.which, NAMES) if found), None)
 
 
 class Page:
-    """One page; what it asked of the network and what went wrong in it are kept."""
+    """One page, with a record of its network requests and its errors."""
 
     def __init__(self, profile: Path, size: tuple[int, int]) -> None:
         ours, theirs = os.pipe(), os.pipe()
@@ -67,7 +67,7 @@ class Page:
         self.send("Emulation.setDeviceMetricsOverride", **metrics)
 
     def send(self, method: str, **params: Any) -> Any:
-        """Send a command and return its result; events that come before it are noted."""
+        """Send a command and return its result; record events that arrive before it."""
         self._number += 1
         message: dict[str, Any] = {"id": self._number, "method": method, "params": params}
         if self._session:
@@ -96,11 +96,11 @@ class Page:
     def _is_true(self, expression: str) -> bool:
         try:
             return bool(self.evaluate(expression))
-        except RuntimeError:  # the page is going from one address to the next
+        except RuntimeError:  # the page is changing from one address to the next
             return False
 
     def picture(self) -> np.ndarray:
-        """Return what the page looks like: uint8 (rows, columns, 3)."""
+        """Return a picture of the page: uint8 (rows, columns, 3)."""
         data = base64.b64decode(self.send("Page.captureScreenshot", format="png")["data"])
         return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 

@@ -37,7 +37,7 @@ def random_model(
 
 
 def grey_volume(folder: Path, shape: tuple[int, int, int]) -> Path:
-    """Write a smooth random volume; a block of at most 64 slices is repeated, for its content does not matter."""
+    """Write a smooth random volume; a block of up to 64 slices is repeated, because its content does not matter."""
     block = ndimage.gaussian_filter(np.random.default_rng(0).random((min(64, shape[0]), *shape[1:])), 2.0)
     grey = np.rint(1000 * (block - block.min()) / np.ptp(block)).astype(np.uint16)
     write_stack(folder, grey[np.arange(shape[0]) % len(grey)], voxel_um=5.0)

@@ -18,7 +18,7 @@ RESNET = {"name": "resnet", "in_channels": 1, "width": 2, "blocks": 1}
 
 
 def weights_of(network: dict[str, Any], seed: int = 0, gain: float = 5.0) -> torch.nn.Module:
-    """Build a network whose output is not one grey, as N(0, 0.02) alone would give."""
+    """Build a network whose output is not uniform grey, which N(0, 0.02) alone would give."""
     built = build_network(network, torch.Generator().manual_seed(seed))
     for parameter in built.parameters():
         parameter.data *= gain

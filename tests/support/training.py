@@ -1,4 +1,4 @@
-"""The smallest pairs and recipes that training takes, and comparisons of runs."""
+"""The smallest pairs and recipes for training, and comparisons of runs."""
 
 import csv
 
@@ -76,7 +76,7 @@ def same(a, b):
 
 
 def bits(run):
-    """Return everything in a checkpoint but the clock."""
+    """Return everything in a checkpoint except the clock."""
     return {key: value for key, value in read_checkpoint(run / LAST).items() if key != "seconds"}
 
 

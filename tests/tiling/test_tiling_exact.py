@@ -1,4 +1,4 @@
-"""Tiles that give exactly what the whole slice gives, and how far a network sees."""
+"""Tiles that give exactly the result of the whole slice, and the receptive field of a network."""
 
 import numpy as np
 import pytest
@@ -63,7 +63,7 @@ def test_tiles_lie_on_the_grid_cover_the_side_and_are_no_larger_than_asked_for(s
         assert last - first <= max(tile, multiple + 2 * halo, 1)
     core = (tile - 2 * halo) // multiple * multiple
     if core >= multiple:
-        assert len(spans) <= -(-side // core)  # what it takes if every tile has two halos
+        assert len(spans) <= -(-side // core)  # the memory if every tile has two halos
     assert len(spans) == 1 or side > tile
 
 
@@ -92,11 +92,11 @@ def test_how_far_a_chain_of_convolutions_sees(layers):
 
 
 def test_how_far_the_paper_s_generator_sees():
-    """By hand: 7 × 7, two 3 × 3 of stride 2, 2·blocks 3 × 3 at a quarter, two after enlargement, 7 × 7."""
+    """Calculated manually: 7 × 7, two 3 × 3 of stride 2, 2·blocks 3 × 3 at a quarter, two after enlargement, 7 × 7."""
     blocks = 2
     network = build_network({"name": "resnet", "in_channels": 1, "width": 1, "blocks": blocks, "norm": "none"}).eval()
     by_hand = 3 + 1 + 2 + 4 * 2 * blocks + 2 + 1 + 3
-    assert by_hand <= reach_px(network, 1, 4) <= by_hand + 4  # plus what its place on the grid adds
+    assert by_hand <= reach_px(network, 1, 4) <= by_hand + 4  # plus the offset of its position on the grid
 
 
 def test_it_is_the_same_whichever_side_the_model_was_trained_on():

@@ -1,4 +1,4 @@
-"""Which slices a network sees at once: index arithmetic, held to np.pad and plain slicing."""
+"""Which slices a network sees at once: index arithmetic, compared with np.pad and plain slicing."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The image buffer: its pool, its odds and its memory."""
+"""The image buffer: pool, probabilities and memory."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Several processes train one model together, and go the way that one goes with the same batch."""
+"""Several processes train one model together and reach the result of one process with the same batch."""
 
 import json
 import os

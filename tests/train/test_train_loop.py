@@ -1,4 +1,4 @@
-"""The training loop: it learns, it is told to stop, and it goes on to the same bits wherever it was stopped."""
+"""The training loop: it learns, stops on request, and resumes bit for bit from any step."""
 
 import dataclasses
 import warnings
@@ -65,7 +65,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(whole, dataset, tmp_path, s
 
 
 def test_a_killed_run_drops_the_rows_after_its_checkpoint(whole, dataset, tmp_path):
-    # What a kill leaves: `last` of an earlier step, and rows of metrics that came after it.
+    # The state after a kill: `last` of an earlier step, and rows of metrics from later steps.
     recipe, expected = whole
     run = tmp_path / "run"
     train(dataset, run, recipe=recipe, seed=5, max_steps=4)
@@ -215,7 +215,7 @@ def test_existing_folders_are_kept_unless_they_are_runs_and_overwriting_is_asked
         train(dataset, run, recipe=recipe, max_steps=1)
     with pytest.raises(InterruptedRunError):
         train(dataset, run, recipe=recipe, seed=1, max_steps=2, overwrite=True, **stop_at(1))
-    assert not (run / "model").exists()  # the old run's would pass for this one's
+    assert not (run / "model").exists()  # the old run's would be taken for this one's
     assert not list(run.glob("best-*"))
     mine = tmp_path / "mine"
     mine.mkdir()
@@ -295,7 +295,7 @@ def test_the_average_is_that_of_the_generators_it_followed(dataset):
 
 
 def test_the_field_learns_where_the_histology_lies(tmp_path):
-    # The same picture in both domains, the histology taken from 2 px further right; nothing but the field can tell.
+    # The same picture in both domains, the histology taken from 2 px further right; only the field can detect this.
     rng = np.random.default_rng(0)
     pairs = []
     for number in range(3):
@@ -336,7 +336,7 @@ UNPAIRED = {"terms": {"adversarial": 1, "cycle": 6}}
         (UNPAIRED | {"inverted_ct": True}, False, None),
         (UNPAIRED, True, None),
         (UNPAIRED | {"inverted_ct": True}, True, "Take inverted_ct: false"),
-        # A paired term tells which colour belongs to which grey value.
+        # A paired term determines which colour belongs to which grey value.
         ({}, False, None),
         (DROPOUT, False, None),
     ],
@@ -356,7 +356,7 @@ def test_inverted_contrast_is_warned_of_where_nothing_is_paired(tmp_path, change
 def test_contrast_is_the_correlation_within_the_masks():
     pairs = [toy_pair(f"p{seed}", seed) for seed in range(2)]
     assert contrast(pairs) == pytest.approx(-1.0)
-    # Metal beyond the networks' window counts as they see it; what is masked does not count at all.
+    # Metal outside the networks' window counts with its clipped value; masked pixels do not count.
     first = pairs[0].ct.copy()
     first[:, :6] = 60000
     mask = np.ones(first.shape, bool)

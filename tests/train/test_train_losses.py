@@ -1,4 +1,4 @@
-"""Losses are held to values worked out by hand and to torch's own, and to what a mask must hide."""
+"""Losses are compared with manually calculated values and with torch's own, and ignore masked pixels."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ MASKED = {
     "pixelwise": lambda a, b, c, d, mask: losses.pixelwise(a, b, c, d, mask),
     "greyscale": lambda a, b, c, d, mask: losses.greyscale(a, mask),
     "l1": lambda a, b, c, d, mask: losses.l1(a, b, mask),
-    # A whole pixel aside, so that what is interpolated from lies on pixels.
+    # One pixel away from the border, so that the interpolation reads pixel centres.
     "registered_pixelwise": lambda a, b, c, d, mask: losses.registered_pixelwise(a, b, c, d, mask, ASIDE),
     "registered_l1": lambda a, b, c, d, mask: losses.registered_l1(a, b, mask, ASIDE),
     "shift_tolerant_l1": lambda a, b, c, d, mask: losses.shift_tolerant_l1(a, b, mask, 1, 3),
@@ -132,7 +132,7 @@ def test_what_lies_aside_is_forgiven_up_to_the_reach():
         fake = large[..., 10 + shift : 70 + shift, 10 - shift : 70 - shift]
         loss = losses.shift_tolerant_l1(fake, real, mask).item()
         assert (loss < 1e-6) == forgiven
-    # With no reach it is ℓ1; counted alike where the neighbourhood does not reach the border.
+    # With no reach it is ℓ1; both are equal where the neighbourhood does not reach the border.
     inner = torch.zeros_like(mask)
     inner[..., 20:-20, 20:-20] = 1
     other = noise(4, size=60)
@@ -154,13 +154,13 @@ def test_features_are_matched_where_the_mask_is():
     half[..., :4] = 0
     assert losses.feature_matching(real, fake, half).item() == pytest.approx((1 + 3) / 4)
     assert losses.feature_matching(real, real, half).item() == 0
-    # What is real is a target, it does not move.
+    # The real image is a target and does not move.
     target = torch.zeros(1, 2, 4, 4, requires_grad=True)
     assert not losses.feature_matching([target], [fake[0]], half).requires_grad
 
 
 def test_pushing_pixels_out_of_the_mask_gains_nothing():
-    # Everywhere as wrong: whatever of the mask is left, the loss is the same.
+    # The error is the same everywhere, so the loss does not depend on the mask.
     fake, real, mask = flat_square(0.0), flat_square(0.5), torch.zeros(1, 1, 12, 12)
     mask[..., 2:10] = 1
     for columns in (0.0, 2.0, 5.0):

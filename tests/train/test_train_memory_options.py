@@ -1,4 +1,4 @@
-"""The switches of a step: a batch in parts, recomputed activations, compiled networks. None changes what is learnt."""
+"""The memory options of a step: batch in parts, recomputed activations, compiled networks. Results do not change."""
 
 import copy
 import shutil
@@ -59,7 +59,7 @@ def test_a_batch_in_parts_takes_the_step_of_the_whole(dataset, name):
 
 
 def test_gradients_of_parts_are_those_of_the_whole(dataset):
-    # Adam hides a factor in the gradient: without a step of its own, it is seen.
+    # Adam hides a factor in the gradient; without Adam's step, the factor is visible.
     gradients = []
     for parts in (1, 4):
         _, trainer = steps(dataset, toy_recipe(batch=4, accumulate=parts, buffer=0), 1)
@@ -109,7 +109,7 @@ def test_a_run_with_switches_goes_on_to_the_same_bits(dataset, tmp_path):
 
 
 def test_recomputing_keeps_less():
-    # What autograd keeps of a forward pass is counted, in values.
+    # Counts the values that autograd stores for the backward pass.
     kept = []
     for prepare in (copy.copy, recomputing):
         network, held = prepare(build_network({"name": "resnet", "width": 8, "blocks": 3})), []
@@ -140,7 +140,7 @@ def test_compiled_networks_learn_the_same(dataset):
 @needs_compiler
 def test_a_compiled_discriminator_takes_the_plain_ones_step():
     plain = build_network({"name": "patch", "width": 2, "layers": 1}, torch.Generator().manual_seed(0))
-    # Both pictures want a gradient, so that the compiler has one case to see to and not two.
+    # Both pictures need a gradient, so that the compiler handles one case only.
     images = torch.randn(2, 2, 3, 16, 16, generator=torch.Generator().manual_seed(1)).requires_grad_()
     found = []
     for judge in (compiled(copy.deepcopy(plain)), plain):
@@ -210,7 +210,7 @@ class Graphs:
 
     def __init__(self, monkeypatch):
         self.modes, self.passes, self.steps, self.alive, self.returned = set(), 0, 0, [], []
-        torch._dynamo.reset()  # what was compiled before would go on, unwatched
+        torch._dynamo.reset()  # earlier compiled networks would be used without the watch
         compile_, backend = torch.compile, aot_autograd(fw_compiler=self.watched, bw_compiler=self.watched)
 
         def watched_compile(function, mode=None):
@@ -246,7 +246,7 @@ GRAPHED = {
 }
 
 
-@torch._dynamo.config.patch(fail_on_recompile_limit_hit=True)  # what comes after is not compiled
+@torch._dynamo.config.patch(fail_on_recompile_limit_hit=True)  # later networks are not compiled
 @pytest.mark.parametrize("name", GRAPHED)
 def test_of_what_graphs_have_written_nothing_is_kept_when_the_next_step_begins(dataset, tmp_path, monkeypatch, name):
     values = GRAPHED[name] | {"kernels": "plain"}
@@ -258,7 +258,7 @@ def test_of_what_graphs_have_written_nothing_is_kept_when_the_next_step_begins(d
     assert graphs.steps == STEPS
     assert graphs.passes >= 4 * STEPS
     assert graphs.alive == [0] * STEPS
-    # Pictures are drawn without graphs: they come in other sizes, and lie about.
+    # Pictures are drawn without graphs: they have other sizes and stay in memory.
     before = graphs.passes
     trainer.end_epoch(tmp_path)
     assert graphs.passes == before

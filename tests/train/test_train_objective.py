@@ -1,4 +1,4 @@
-"""The objective computes what has weight, and runs only the networks that this needs."""
+"""The objective computes only the losses with a weight, and runs only the networks that they need."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ class Scale(nn.Module):
         return self.features(image, condition)[-1]
 
     def features(self, image, condition=None):
-        """What comes before the scores is their double."""
+        """The features before the scores are twice the image."""
         if condition is not None:
             return [2 * self.factor * image + condition, self.forward_once(image) + condition]
         return [2 * self.factor * image, self.forward_once(image)]
@@ -31,7 +31,7 @@ class Scale(nn.Module):
 
 
 class Aside(nn.Module):
-    """A "displacement field" of so many pixels to the right, everywhere."""
+    """A "displacement field" of a constant number of pixels to the right."""
 
     def __init__(self, columns):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Recipes hold what the paper states, inherit as they say, and name what is wrong in them."""
+"""Recipes contain the values of the paper, inherit as documented, and name the key of an error."""
 
 import pytest
 import torch

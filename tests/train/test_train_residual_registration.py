@@ -1,4 +1,4 @@
-"""Laying histology anew: a known affine is found again, and what cannot be found is left as it was."""
+"""Residual registration of the histology: it recovers a known affine map, and changes nothing if it finds none."""
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ def picture(seed, shape=(96, 112)):
 
 
 def lies_elsewhere(image, shift, turn):
-    """Return the picture turned about its centre and shifted, by SciPy: the outside truth."""
+    """Return the picture turned about its centre and shifted, by SciPy as an independent reference."""
     cosine, sine = np.cos(turn), np.sin(turn)
     matrix = np.array([[cosine, -sine], [sine, cosine]])
     centre = (np.array(image.shape[1:]) - 1) / 2

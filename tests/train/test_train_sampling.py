@@ -58,7 +58,7 @@ def test_without_augmentation_a_patch_holds_the_pixels_of_the_pair():
     pair = random_pair()
     batch = sampler([pair]).apply(transforms((11, 23)))
     window = np.s_[11:43, 23:55]
-    # Resampling in float32 misses a pixel's centre by 1e-5 px at most.
+    # Resampling in float32 misses a pixel's centre by up to 1e-5 px.
     np.testing.assert_allclose(batch.x[0, 0], ct_to_network(pair.ct[window].astype(float)), atol=1e-4)
     expected = np.moveaxis(histology_to_network(pair.histology[window].astype(float)), -1, 0)
     np.testing.assert_allclose(batch.y[0], expected, atol=1e-4)
@@ -90,7 +90,7 @@ def test_flips_agree_with_numpy(flip):
 
 @pytest.mark.parametrize("scale", [0.9, 1.07, 1.1])
 def test_rescaling_agrees_with_scipy(scale):
-    # Outside truth: scipy.ndimage.affine_transform, linear interpolation.
+    # Independent reference: scipy.ndimage.affine_transform, linear interpolation.
     pair = smooth_grey_pair()
     batch = sampler([pair]).apply(transforms((30, 20), scale=scale))
     x = ct_to_network(pair.ct.astype(float))
@@ -124,7 +124,7 @@ def test_histology_jitter_preserves_chromaticity(seed, contrast, brightness):
     jittered = (jitter_histology(2 * rgb - 1, torch.tensor([[contrast, brightness]], dtype=torch.float64)) + 1) / 2
     assert jittered.min() >= 0
     assert jittered.max() <= 1
-    # r : g : b is kept where a cross product of the two colours vanishes.
+    # r : g : b is unchanged where the cross product of the two colours is zero.
     cross = torch.linalg.cross(jittered, rgb, dim=1)
     assert cross.abs().max() < 1e-12
     assert jittered[..., 0, 0].abs().max() < 1e-12

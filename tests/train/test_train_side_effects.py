@@ -1,4 +1,4 @@
-"""Training in a library leaves the process as it was, takes arrays, reads a pair once, and logs what it does."""
+"""Training as a library leaves the process unchanged, takes arrays, reads a pair once, and logs its steps."""
 
 import csv
 import dataclasses
@@ -155,7 +155,7 @@ def test_the_log_has_device_kernels_checkpoints_and_the_resumed_step(dataset, tm
 
 
 def rename_as_before(run):
-    """Bring a run into the form that it would have from before the terms and keys were renamed."""
+    """Convert a run to its form before the terms and keys were renamed."""
     older = {name: name_then for name_then, name in RENAMED.items()}
     keys = {"deformation": "field", "residual_registration": "realign"}
     for note in ("run.yaml", "recipe.yaml"):

@@ -1,4 +1,4 @@
-"""Loss terms are added from outside: one function and one line of a recipe, also with networks of their own."""
+"""Loss terms can be added from outside with one function and one line of a recipe, also with their own networks."""
 
 import dataclasses
 import re

@@ -24,7 +24,7 @@ def test_the_integral_image_gives_the_sum_of_any_rectangle(seed, height, width):
 @pytest.mark.parametrize("flip", [(False, False), (True, False), (False, True), (True, True)])
 @pytest.mark.parametrize("scale", [0.9, 1.0, 1.1])
 def test_the_grid_is_torchs_own_of_the_same_affine_map(scale, flip):
-    """Truth: `torch.nn.functional.affine_grid`, which takes the map in coordinates from -1 to 1."""
+    """Reference: `torch.nn.functional.affine_grid`, which takes the map in coordinates from -1 to 1."""
     patch = 33
     size = window_px(patch, scale)
     grid = sampling_grid(torch.tensor([scale], dtype=torch.float64), torch.tensor([flip]), patch, size)

@@ -151,7 +151,7 @@ def show(page, client, path: Path, ct: Path | None):
             server.shutdown()
             server.stop()
             thread.join(5)
-    # Of an OME-Zarr 0.4 the viewer asks first whether it is an array.
+    # For OME-Zarr 0.4 the viewer first requests the metadata of an array.
     assert not [fault for fault in page.faults if not fault.endswith("/.zarray")]
     return picture
 
@@ -162,7 +162,7 @@ def share(panel, colour, tolerance=3):
 
 
 def panels(picture):
-    """Cut the page into the insides of its four panels, clear of buttons: xy, xz, 3D, yz."""
+    """Cut the page into the interiors of its four panels, without buttons: xy, xz, 3D, yz."""
     rows, columns = (slice(90, 420), slice(520, 850)), (slice(40, 420), slice(510, 890))
     return [picture[row, column] for row in rows for column in columns]
 
@@ -216,7 +216,7 @@ def test_the_ct_lies_left_of_the_border_and_the_stain_right_of_it(folders, clien
 def test_ctrl_c_ends_the_view_as_it_should(folders):
     program = "import sys; from tomostain.cli.main import main; sys.exit(main())"
     command = [sys.executable, "-u", "-c", program, "view", str(folders / "stained.ome.zarr"), "--browser", "--no-open"]
-    # A parent that ignores Ctrl-C, as a job in the background does, hands that on; Python would never hear it.
+    # A parent that ignores Ctrl-C, like a background job, passes this on; Python would never receive the signal.
     heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **heard) as viewer:
         said = ""

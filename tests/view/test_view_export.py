@@ -1,4 +1,4 @@
-"""Exports read back by the libraries whose formats they are."""
+"""Exports are read back by the reference libraries of their formats."""
 
 import gzip
 import json
@@ -68,7 +68,7 @@ def test_slices_are_named_like_the_input(stained, tmp_path):
         tifffile.imwrite(folder / f"scan12_rec_{number + 95}.tiff", np.zeros((30, 41), np.uint16))
     out = export(path, tmp_path / "slices", "rgb-tiff", like=folder)
     assert {file.name for file in out.glob("*.tif")} == {f"scan12_rec_{number + 95}.tif" for number in range(19)}
-    for number in (0, 4, 5, 18):  # 99 and 100 lie in the order of their numbers, not of their names
+    for number in (0, 4, 5, 18):  # 99 and 100 are in the order of their numbers, not of their names
         read = tifffile.imread(out / f"scan12_rec_{number + 95}.tif")
         np.testing.assert_array_equal(read, volume[number])
     (folder / "scan12_rec_113.tiff").unlink()
@@ -135,7 +135,7 @@ def test_ome_zarr_04(tmp_path):
     scales = [dataset.coordinateTransformations[0].scale for dataset in multiscale.datasets]
     assert scales == [[1, 12, 5, 7], [1, 24, 10, 14]]
     assert multiscale.datasets[1].coordinateTransformations[1].translation == [0, 6, 2.5, 3.5]
-    # Its files alone, without Zarr: the chunk from x 64 on, as the header of the array says.
+    # Only its files, without Zarr: the chunk from x 64 on, as the header of the array states.
     header = json.loads((out / "0" / ".zarray").read_text())
     assert (header["zarr_format"], header["dimension_separator"], header["chunks"]) == (2, "/", [3, 5, 40, 64])
     chunk = np.frombuffer(Blosc().decode((out / "0/0/0/0/1").read_bytes()), np.uint8).reshape(3, 5, 40, 64)
@@ -157,7 +157,7 @@ def test_gif_turns_and_is_read_by_another_library(tmp_path):
     assert frames.shape[:3] == (4, 480, 640)
     red = [(frame[..., 0] > 1.5 * frame[..., 2].clip(1)).sum() for frame in frames[..., :3].astype(int)]
     assert red[0] > 5000
-    assert red[2] < red[0] / 4  # cut open as far as it goes: the blue end is left
+    assert red[2] < red[0] / 4  # cut open as far as possible: the blue end remains
     assert (frames[0, 0, 0, :3] == 255).all()
     with Image.open(tmp_path / "cube.gif") as image:
         assert (image.n_frames, image.info["loop"]) == (4, 0)
@@ -189,7 +189,7 @@ def test_nrrd(stained, tmp_path):
     image = sitk.ReadImage(str(out))
     assert image.GetSpacing() == pytest.approx((0.007, 0.005, 0.012))
     np.testing.assert_array_equal(sitk.GetArrayFromImage(image), tissue_rgba(volume))
-    # By the format's own description, without ITK: a header of lines, an empty line, the voxels.
+    # According to the format's description, without ITK: a header of lines, an empty line, the voxels.
     header, _, voxels = out.read_bytes().partition(b"\n\n")
     fields = dict(re.split(r":=|: ", line, maxsplit=1) for line in header.decode().splitlines()[1:] if line[0] != "#")
     assert (fields["sizes"], fields["encoding"], fields["type"]) == ("4 41 30 19", "gzip", "unsigned char")

@@ -1,4 +1,4 @@
-"""A film decoded again shows the pictures that went in, at their time, in the form that players expect."""
+"""A decoded film shows the original pictures at their time, in a form that players accept."""
 
 import sys
 from fractions import Fraction
@@ -18,7 +18,7 @@ SOLID = [(200, 30, 40), (255, 255, 255), (0, 0, 0), (60, 20, 150), (230, 180, 20
 
 
 def pictures(height=96, width=128):
-    """Even colours with a bright square that moves by 8 px a picture."""
+    """Uniform colours with a bright square that moves by 8 px per picture."""
     for number, colour in enumerate(SOLID):
         picture = np.full((height, width, 3), colour, np.uint8)
         picture[16:32, 8 * number : 8 * number + 16] = (240, 220, 60)
@@ -54,11 +54,11 @@ def test_the_form_that_powerpoint_and_browsers_play(tmp_path):
         assert (codec.name, codec.pix_fmt, codec.width, codec.height) == ("h264", "yuv420p", 128, 96)
         assert (stream.average_rate, stream.frames) == (24, 5)
         assert "mp4" in film.format.name
-        # BT.709, limited range: by the numbers of ISO/IEC 23091-2 and FFmpeg's AVCOL_RANGE_MPEG.
+        # BT.709, limited range: the numbers of ISO/IEC 23091-2 and FFmpeg's AVCOL_RANGE_MPEG.
         assert (codec.colorspace, codec.color_primaries, codec.color_trc, codec.color_range) == (1, 1, 1, 1)
     content = (tmp_path / "film.mp4").read_bytes()
     assert content[4:8] == b"ftyp"
-    assert content.index(b"moov") < content.index(b"mdat")  # plays before all of it is there
+    assert content.index(b"moov") < content.index(b"mdat")  # plays before the file is complete
 
 
 def test_odd_sides_are_filled_up_and_the_same_pictures_give_the_same_bytes(tmp_path):
@@ -85,7 +85,7 @@ def test_export_writes_it_whole_or_refuses_it(tmp_path, monkeypatch):
     pytest.importorskip("vtkmodules")
     from tomostain.io import create_stained
 
-    module = sys.modules["tomostain.view.export.formats"]  # its name in the package is that of its function
+    module = sys.modules["tomostain.view.export.formats"]  # its name in the package equals that of its function
 
     colours = np.full((12, 20, 24, 3), 255, np.uint8)
     colours[3:9, 5:15, 6:18] = (150, 40, 120)

@@ -1,4 +1,4 @@
-"""Volume rendering: compositing against its formula, VTK against compositing, and a ball of known colour."""
+"""Volume rendering: compositing compared with its formula, VTK with compositing, and a ball of known colour."""
 
 import subprocess
 import sys
@@ -48,7 +48,7 @@ def test_rays_from_the_front_agree_with_the_projection_along_z():
     rng = np.random.default_rng(0)
     volume = np.repeat(rng.integers(0, 256, (1, 24, 24, 4), dtype=np.uint8), 12, axis=0)
     volume[..., 3] //= 8
-    camera = Camera(0, 0, zoom=1.04)  # fits exactly: a pixel a voxel
+    camera = Camera(0, 0, zoom=1.04)  # exact scale: one pixel per voxel
     rays = render_composite(volume, (5.0, 5.0, 5.0), size=(24, 24), camera=camera, unit_um=5.0)
     through = 1 - volume[0, ..., 3:] / 255
     full = volume[0, ..., :3] * (1 - through**11) + 255 * through**11
@@ -87,7 +87,7 @@ def test_thick_voxels_stretch_the_picture():
         (render_volume(volume, voxel_um, size=(200, 200), camera=Camera(89.9, 0))[100] < 250).any(axis=-1).sum()
         for voxel_um in [(10, 10, 10), (20, 10, 10)]
     ]
-    # From the side: 10 slices of 10 µm beside 20 rows of 10 µm, then of 20 µm: half the width, then all of it.
+    # From the side: 10 slices of 10 µm by 20 rows of 10 µm, then of 20 µm: half the width, then all of it.
     assert seen[0] / seen[1] == pytest.approx(0.5, abs=0.04)
 
 

@@ -1,4 +1,4 @@
-"""The report page: well-formed, whole in itself, escaped, its pictures readable; training curves."""
+"""The report page: well-formed, self-contained, escaped, with readable pictures and training curves."""
 
 import base64
 import io
@@ -19,7 +19,7 @@ HOSTILE = """<script>alert("x")</script> & 'quoted' "text" </style>"""
 
 
 class Outline(HTMLParser):
-    """Checks that tags close in order; keeps tags, attributes and text."""
+    """Check that tags close in order; store tags, attributes and text."""
 
     def __init__(self):
         super().__init__()
@@ -92,7 +92,7 @@ def test_pictures_are_readable_and_described(tmp_path):
             assert decoded.size == (int(attributes["width"]), int(attributes["height"]))
             assert decoded.width <= 1600
             assert attributes["alt"]
-    np.testing.assert_array_equal(np.asarray(decoded), drawing)  # drawings are kept to the bit
+    np.testing.assert_array_equal(np.asarray(decoded), drawing)  # drawings are stored without loss
 
 
 def test_hostile_text_is_text(tmp_path):

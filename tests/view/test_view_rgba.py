@@ -1,4 +1,4 @@
-"""Alpha of the paper (section 2.11), opacity transfer, lighting and what is taken away before rendering."""
+"""Alpha of the paper (section 2.11), opacity transfer, lighting and the parts removed before rendering."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from tomostain.view.render.surfaces import crop_to_matter, light_surfaces, sprea
 def test_alpha_is_the_inverted_mean(rgb):
     result = rgba(rgb)
     np.testing.assert_array_equal(result[..., :3], rgb)
-    # Independent arithmetic: float64 mean, rounded.
+    # Independent calculation: float64 mean, rounded.
     np.testing.assert_array_equal(result[..., 3], np.rint(255 - rgb.astype(np.float64).mean(axis=-1)))
 
 
@@ -47,7 +47,7 @@ def test_transfer_is_monotonous_and_keeps_colours(floor, gamma, strength):
 
 def test_pale_glass_is_taken_for_haze_and_tissue_at_the_faces_is_not():
     rng = np.random.default_rng(0)
-    alpha = rng.normal(60, 4, (20, 20, 20))  # glass as a model draws it after a few minutes of training
+    alpha = rng.normal(60, 4, (20, 20, 20))  # glass as drawn by a model after a few minutes of training
     alpha[5:15, 5:15, 5:15] = 150
     volume = np.zeros((20, 20, 20, 4), np.uint8)
     volume[..., 3] = alpha
@@ -62,7 +62,7 @@ def test_pale_glass_is_taken_for_haze_and_tissue_at_the_faces_is_not():
 
 
 def test_camera_axes_are_a_right_handed_frame_of_slices():
-    straight = Camera(0, 0)  # looks at a slice as the slice is shown: x to the right, y down
+    straight = Camera(0, 0)  # views a slice in its display orientation: x to the right, y down
     np.testing.assert_allclose(straight.right, (0, 0, 1), atol=1e-12)
     np.testing.assert_allclose(straight.down, (0, 1, 0), atol=1e-12)
     np.testing.assert_allclose(straight.towards, (-1, 0, 0), atol=1e-12)
@@ -73,7 +73,7 @@ def test_camera_axes_are_a_right_handed_frame_of_slices():
 
 def test_cuts_take_an_eighth_or_a_half_on_the_camera_s_side():
     solid = np.full((8, 6, 4, 4), 255, np.uint8)
-    corner = cut_away(solid, "corner", Camera())  # stands at small z, small y, large x
+    corner = cut_away(solid, "corner", Camera())  # is at small z, small y, large x
     assert (corner[..., 3] == 0).mean() == 1 / 8
     assert not corner[:4, :3, 2:, 3].any()
     half = cut_away(solid, "half", Camera())

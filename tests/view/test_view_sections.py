@@ -1,4 +1,4 @@
-"""Virtual sections against slices of the array, colours that are known everywhere, spheres and analytic integrals."""
+"""Virtual sections compared with slices of the array, known colours, spheres and analytic integrals."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from tomostain.view.sections import depths, read_points, sample_section, section
 VOXEL_UM = (10.0, 5.0, 4.0)
 SHAPE = (20, 40, 50)
 SIZE_UM = tuple((n - 1) * step for n, step in zip(SHAPE, VOXEL_UM, strict=True))
-# What the three channels of the volume are at (z, y, x) µm: linear, so trilinear interpolation has no error.
+# The three channels of the volume at (z, y, x) µm: linear, so trilinear interpolation has no error.
 GRADIENT = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.3, 0.2, 0.5]])
 
 
@@ -60,7 +60,7 @@ def test_on_any_plane_a_linear_volume_has_its_analytic_values(normal, thickness)
     cut = plane_cut(middle, normal, SIZE_UM, 3.0)
     np.testing.assert_allclose((cut.places_um - middle) @ cut.normals[0, 0], 0, atol=1e-6)
     found = sample_section(block_of(linear()), SHAPE, VOXEL_UM, cut, thickness, "colour")
-    # Where the whole thickness is inside, the mean over it is the value in its middle.
+    # Where the whole thickness is inside, its mean is the value in its middle.
     margin = thickness / 2 + 1e-3
     inside = ((cut.places_um > margin) & (cut.places_um < np.array(SIZE_UM) - margin)).all(axis=-1)
     np.testing.assert_allclose(found[inside], (cut.places_um @ GRADIENT.T)[inside], atol=2e-3)

@@ -1,4 +1,4 @@
-"""The small web server: who may ask, what is given, and what leads out of its folders."""
+"""The small web server: access control, served files, and paths that lead out of its folders."""
 
 import http.client
 import json
@@ -20,7 +20,7 @@ CONTENT = bytes(range(200))
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """A client's folder and a volume's, with a secret beside them."""
+    """The folders of a client and of a volume, and a secret file next to them."""
     top = tmp_path_factory.mktemp("served")
     (top / "client").mkdir()
     (top / "client" / "index.html").write_text("<p>viewer</p>")
@@ -56,7 +56,7 @@ def server(folders):
 
 
 def ask(server, path, method="GET", **headers):
-    """Ask as no browser would: the path goes out as it is written. Return the answer, read."""
+    """Send a request that no browser would send: the path is not normalised. Return the response and its body."""
     connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
     connection.request(method, path, headers=headers)
     answer = connection.getresponse()
@@ -74,7 +74,7 @@ def test_byte_ranges_are_python_s_slices(start, stop, size):
         (f"bytes=-{stop}", content[-stop:] if stop else b""),
     ):
         if header == f"bytes={start}-{stop}" and stop < start:
-            assert byte_range(header, size) is None  # no range at all, says RFC 9110, 14.1.1
+            assert byte_range(header, size) is None  # no range at all, according to RFC 9110, 14.1.1
             continue
         try:
             found = byte_range(header, size)
