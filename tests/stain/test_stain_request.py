@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.support.toys import LEVELS, RESNET, colours, contents, grey_values, toy_model
+from tomostain.cli.options import expanded
 from tomostain.cli.stain import stain as verb
 from tomostain.errors import InputError, InterruptedRunError, OutOfDistributionWarning
 from tomostain.imaging.intensity import normalise_ct
@@ -53,7 +54,7 @@ def volume(tmp_path_factory):
 
 def test_an_option_is_a_field_of_the_request_and_an_option_of_the_command():
     fields = {field.name for field in dataclasses.fields(StainRequest)}
-    parameters = set(inspect.signature(verb).parameters)
+    parameters = set(inspect.signature(expanded(verb)).parameters)
     assert fields - parameters == set(NOT_OPTIONS)
     assert set(StainConfig.model_fields) - parameters == set(NOT_SETTINGS)
     keywords = set(typing.get_type_hints(StainOptions))

@@ -87,7 +87,7 @@ def triple(text: str | None, option: str) -> tuple[float, float, float] | None:
     return z, y, x
 
 
-def show_volume(path: Path, voxel_um: tuple[float, float, float] | None, dataset: str | None = None) -> None:
+def show_volume(path: Path, voxel_um: float | tuple[float, float, float] | None, dataset: str | None = None) -> None:
     """Print a description of a volume. The names of the slices show whether it is the right one."""
     from tomostain.io import open_volume
 

@@ -16,13 +16,107 @@ from tomostain.cli.common import (
     triple,
     use_threads,
 )
+from tomostain.cli.options import option_group, stated
 from tomostain.cli.verbs import verb
 from tomostain.errors import InputError
 
 if TYPE_CHECKING:
+    from tomostain.stain import StainConfig, StainRequest
     from tomostain.stain.request import Intensity
 
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
+
+
+@option_group
+class VolumeOptions:
+    """What the file of the volume does not state: voxel size, dataset, grey values."""
+
+    voxel_um: str | None = typer.Option(None, help="Voxel size, µm, if the file does not state it: 5 or z,y,x.")
+    dataset: str | None = typer.Option(None, help="Name of the dataset in an HDF5 file.")
+    background: float | None = typer.Option(None, help="Grey value of the background (with --bone; else estimated).")
+    bone: float | None = typer.Option(None, help="Grey value of bone (with --background; else estimated).")
+    normalised: bool = typer.Option(False, "--normalised", help="Background is 10000 and bone 30000 already.")
+    allow_voxel_mismatch: bool = typer.Option(
+        False, "--allow-voxel-mismatch", help="Stain although the voxel size is not the model's."
+    )
+
+    @property
+    def size(self) -> tuple[float, float, float] | None:
+        """Voxel size (z, y, x), µm."""
+        return triple(self.voxel_um, "--voxel-um")
+
+    @property
+    def intensity(self) -> "Intensity":
+        """Grey values of background and bone."""
+        from tomostain.imaging.intensity import IntensityReference
+
+        if self.normalised:
+            return "normalised"
+        if self.background is None and self.bone is None:
+            return "auto"
+        if self.background is None or self.bone is None:
+            raise InputError("--background and --bone: give both or neither")
+        return IntensityReference(background=self.background, bone=self.bone)
+
+
+@option_group
+class SettingOptions:
+    """Fields of `tomostain.stain.StainConfig`."""
+
+    patch_px: int | None = typer.Option(None, help="Side of a patch, px (default: as in training; paper: 256).")
+    stride_px: int | None = typer.Option(
+        None, help="Step between patches, px (default: a quarter of the side; paper: 64)."
+    )
+    blend: str | None = typer.Option(
+        None,
+        help="exact: tiles without overlap (default if the model allows it, and with --statistics volume); "
+        "mean (paper) or hann: overlapping patches with these weights.",
+    )
+    statistics: str | None = typer.Option(
+        None, help="Normalise by the statistics of the tile (paper) or the volume (against seams and flicker)."
+    )
+    planes: str | None = typer.Option(None, help="Axis of staining: z (paper), y, x, or zyx: all three, fused.")
+    fuse: str | None = typer.Option(None, help="How the three axes are fused: median, mean or weighted.")
+    gaussian_sigma: float | None = typer.Option(None, help="3D Gaussian before staining, voxels (paper: 1).")
+    precision: str | None = typer.Option(
+        None,
+        help="Precision of the network: float32, or half for speed: float16 (GPU), bfloat16 (CPU with AMX; some pixels "
+        "differ by several grey levels).",
+    )
+
+    def settings(self, file: Path | None) -> "StainConfig":
+        """Return the settings of a YAML file, overridden by these options."""
+        from tomostain.stain import StainConfig
+
+        return StainConfig.from_dict(file_values(file) | stated(self), source=str(file or "options"))
+
+
+@option_group
+class UncertaintyOptions:
+    """The second volume, of the uncertainty."""
+
+    uncertainty: Path | None = typer.Option(
+        None, help="NAME.ome.zarr for a second volume: the uncertainty, from black (certain) to white (a guess)."
+    )
+    ensemble: list[Path] | None = typer.Option(
+        None, help="For --uncertainty: a model of another fold, whose disagreement is included; may be repeated."
+    )
+
+
+@option_group
+class ProcessOptions:
+    """How several processes share the work."""
+
+    part: str | None = typer.Option(
+        None, help="K/N: stain the K-th of N parts, for N jobs; the last job completes the volume."
+    )
+    workers: int | None = typer.Option(
+        None, min=1, help="Processes on this machine that share the work (extra cluster)."
+    )
+    scheduler: str | None = typer.Option(
+        None, help="Address of a Dask scheduler (tcp://host:8786), or its file, whose workers share the work."
+    )
+    device: str = DEVICE
 
 
 @verb(
@@ -41,6 +135,10 @@ IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
 )
 def stain(
     context: typer.Context,
+    inputs: VolumeOptions,
+    settings: SettingOptions,
+    second: UncertaintyOptions,
+    processes: ProcessOptions,
     model: Path = typer.Argument(help="A model folder, or a run (its RUN/model is used)."),
     volume: Path = typer.Argument(
         metavar="INPUT",
@@ -48,53 +146,9 @@ def stain(
     ),
     out: Path = typer.Argument(help="NAME.ome.zarr for a volume; NAME.png or NAME.tif for one image."),
     config: Path | None = typer.Option(None, help="YAML with any of the settings of this stage."),
-    voxel_um: str | None = typer.Option(None, help="Voxel size, µm, if the file does not state it: 5 or z,y,x."),
-    dataset: str | None = typer.Option(None, help="Name of the dataset in an HDF5 file."),
-    background: float | None = typer.Option(None, help="Grey value of the background (with --bone; else estimated)."),
-    bone: float | None = typer.Option(None, help="Grey value of bone (with --background; else estimated)."),
-    normalised: bool = typer.Option(False, "--normalised", help="Background is 10000 and bone 30000 already."),
-    patch_px: int | None = typer.Option(None, help="Side of a patch, px (default: as in training; paper: 256)."),
-    stride_px: int | None = typer.Option(
-        None, help="Step between patches, px (default: a quarter of the side; paper: 64)."
-    ),
-    blend: str | None = typer.Option(
-        None,
-        help="exact: tiles without overlap (default if the model allows it, and with --statistics volume); "
-        "mean (paper) or hann: overlapping patches with these weights.",
-    ),
-    statistics: str | None = typer.Option(
-        None, help="Normalise by the statistics of the tile (paper) or the volume (against seams and flicker)."
-    ),
-    planes: str | None = typer.Option(None, help="Axis of staining: z (paper), y, x, or zyx: all three, fused."),
-    fuse: str | None = typer.Option(None, help="How the three axes are fused: median, mean or weighted."),
-    gaussian_sigma: float | None = typer.Option(None, help="3D Gaussian before staining, voxels (paper: 1)."),
-    precision: str | None = typer.Option(
-        None,
-        help="Precision of the network: float32, or half for speed: float16 (GPU), bfloat16 (CPU with AMX; some pixels "
-        "differ by several grey levels).",
-    ),
-    allow_voxel_mismatch: bool = typer.Option(
-        False, "--allow-voxel-mismatch", help="Stain although the voxel size is not the model's."
-    ),
-    uncertainty: Path | None = typer.Option(
-        None, help="NAME.ome.zarr for a second volume: the uncertainty, from black (certain) to white (a guess)."
-    ),
-    ensemble: list[Path] | None = typer.Option(
-        None, help="For --uncertainty: a model of another fold, whose disagreement is included; may be repeated."
-    ),
     intensity_figure: Path | None = typer.Option(
         None, help="PNG of the histogram with the grey values of background and bone (default: OUT-levels.png)."
     ),
-    part: str | None = typer.Option(
-        None, help="K/N: stain the K-th of N parts, for N jobs; the last job completes the volume."
-    ),
-    workers: int | None = typer.Option(
-        None, min=1, help="Processes on this machine that share the work (extra cluster)."
-    ),
-    scheduler: str | None = typer.Option(
-        None, help="Address of a Dask scheduler (tcp://host:8786), or its file, whose workers share the work."
-    ),
-    device: str = DEVICE,
     overwrite: bool = OVERWRITE,
     dry_run: bool = typer.Option(
         False, "--dry-run", help="Print the memory, disk and time needed; write only the intensity figure."
@@ -105,63 +159,74 @@ def stain(
     A volume is stained from disk to disk, a few slices at a time. Run the same command again after an interruption, and
     it continues. Run it several times at once, and the processes share the work. Damaged shards are stained again.
     """
-    from tomostain.interrupts import listen_for_interrupt
-    from tomostain.io.ome_zarr.writer import slabs_left
     from tomostain.memory import keep_freed_memory
-    from tomostain.stain import StainConfig, StainRequest, plan, stain_image_request, stain_on_workers
-    from tomostain.stain import stain as stain_request
+    from tomostain.stain import StainRequest, stain_image_request
 
     use_threads(context)
     keep_freed_memory()
-    settings = {"patch_px": patch_px, "stride_px": stride_px, "blend": blend, "gaussian_sigma": gaussian_sigma}
-    settings |= {"statistics": statistics, "planes": planes, "fuse": fuse, "precision": precision}
-    values = file_values(config) | {name: value for name, value in settings.items() if value is not None}
     is_image = volume.suffix.lower() in IMAGE_SUFFIXES or out.suffix.lower() in IMAGE_SUFFIXES
     if is_image:
-        _refuse_for_image({"part": part, "workers": workers, "scheduler": scheduler, "dry_run": dry_run})
-        figure = intensity_figure
-    else:
-        figure = intensity_figure or out.with_name(f"{out.name.split('.')[0]}-levels.png")
+        _refuse_for_image({"dry_run": dry_run} | stated(processes))
+    elif intensity_figure is None:
+        intensity_figure = out.with_name(f"{out.name.split('.')[0]}-levels.png")
     request = StainRequest(
         model=_model_of(model),
         volume=existing(volume, "file or folder"),
         out=out,
-        config=StainConfig.from_dict(values, source=str(config or "options")),
-        intensity=_intensity(background, bone, normalised),
-        voxel_um=triple(voxel_um, "--voxel-um"),
-        dataset=dataset,
-        device=device,
-        allow_voxel_mismatch=allow_voxel_mismatch,
-        uncertainty=uncertainty,
-        ensemble=[_model_of(folder) for folder in ensemble or ()],
-        intensity_figure=figure,
+        config=settings.settings(config),
+        intensity=inputs.intensity,
+        voxel_um=inputs.size,
+        dataset=inputs.dataset,
+        device=processes.device,
+        allow_voxel_mismatch=inputs.allow_voxel_mismatch,
+        uncertainty=second.uncertainty,
+        ensemble=[_model_of(folder) for folder in second.ensemble or ()],
+        intensity_figure=intensity_figure,
         overwrite=overwrite,
     )
     if is_image:
         stain_image_request(request)
         typer.echo(f"stained: {out}")
-        return
-    show_volume(volume, triple(voxel_um, "--voxel-um"), dataset)
+    else:
+        _stain_volume(context, request, processes, dry_run=dry_run)
+
+
+def _stain_volume(context: typer.Context, request: "StainRequest", processes: ProcessOptions, *, dry_run: bool) -> None:
+    """Stain a volume in this process or in workers, and print where the results are."""
+    from tomostain.interrupts import listen_for_interrupt
+    from tomostain.stain import plan, stain_on_workers
+    from tomostain.stain import stain as stain_request
+
+    show_volume(Path(request.source), request.voxel_um, request.dataset)
     if dry_run:
-        typer.echo(f"{plan(request)}\nhistogram:   {figure}")
+        typer.echo(f"{plan(request)}\nhistogram:   {request.intensity_figure}")
         return
+    workers, scheduler = processes.workers, processes.scheduler
     with bars(context) as progress, listen_for_interrupt() as stop_requested:
         should_stop = stop_requested.is_set
         if workers or scheduler:
-            if part:
+            if processes.part:
                 raise InputError("--part: is for jobs without a scheduler; leave it out, or --workers and --scheduler")
             stain_on_workers(
                 request, workers=workers or 1, scheduler=scheduler, progress=progress, should_stop=should_stop
             )
         else:
-            stain_request(request, part=_part(part), progress=progress, should_stop=should_stop)
-    if left := slabs_left(out):
+            stain_request(request, part=_part(processes.part), progress=progress, should_stop=should_stop)
+    _show_results(request)
+
+
+def _show_results(request: "StainRequest") -> None:
+    """Print where the results are, and the next commands."""
+    from tomostain.io.ome_zarr.writer import slabs_left
+
+    out = request.out
+    if left := slabs_left(request.out_path):
         typer.echo(f"stained: the part of this job of {out}; {left} z chunks are left to the other jobs")
         return
     typer.echo(f"stained:     {out}")
-    typer.echo(f"histogram:   {figure}")
-    if uncertainty:
-        typer.echo(f"uncertainty: {uncertainty}")
+    typer.echo(f"histogram:   {request.intensity_figure}")
+    if request.uncertainty:
+        typer.echo(f"uncertainty: {request.uncertainty}")
     typer.echo(f"next:        tomostain view {out}")
     typer.echo(f"             tomostain export {out} FOLDER --to rgba-tiff")
 
@@ -169,7 +234,7 @@ def stain(
 def _refuse_for_image(options: dict[str, object]) -> None:
     """Raise if an option is given that has no effect on a single image."""
     for name, value in options.items():
-        if value:
+        if value and name != "device":
             raise InputError(f"`{name}`: is for volumes, and this is a single image; leave it out", parameter=name)
 
 
@@ -184,16 +249,3 @@ def _part(text: str | None) -> tuple[int, int]:
 def _model_of(folder: Path) -> Path:
     """Return the model of a run, or the folder itself."""
     return folder / "model" if (folder / "model").is_dir() else existing(folder, "model folder")
-
-
-def _intensity(background: float | None, bone: float | None, normalised: bool) -> "Intensity":
-    """Return the grey values of background and bone that the user gave."""
-    from tomostain.imaging.intensity import IntensityReference
-
-    if normalised:
-        return "normalised"
-    if background is None and bone is None:
-        return "auto"
-    if background is None or bone is None:
-        raise InputError("--background and --bone: give both or neither")
-    return IntensityReference(background=background, bone=bone)
