@@ -14,12 +14,11 @@ from tomostain.errors import InputError
 from tomostain.evaluate import Lpips
 from tomostain.evaluate.metrics.lpips import (
     TAPS,
-    _load_npz,
-    alexnet_features,
     features_of_torchvision,
     load_squeezenet,
     squeezenet_features,
 )
+from tomostain.networks.perceptual import alexnet_features, load_weights
 
 DATA = Path(__file__).parent / "data"
 SHARED = Path(__file__).parents[2] / "../shared/data/lpips/alexnet_features.npz"
@@ -70,7 +69,7 @@ def test_networks_have_the_parameters_that_torchvision_documents(build, paramete
 
 
 def test_squeezenet_maps_fit_the_learned_weights():
-    heads = _load_npz("lpips_heads.npz")
+    heads = load_weights("lpips_heads.npz")
     x, channels = torch.zeros(1, 3, 64, 64), []
     for index, layer in enumerate(squeezenet_features()):
         x = layer(x)

@@ -10,7 +10,6 @@ import os
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
-from importlib.resources import as_file, files
 from pathlib import Path
 
 import numpy as np
@@ -22,16 +21,19 @@ from tomostain.config import suggest
 from tomostain.errors import InputError
 from tomostain.evaluate.metrics.base import RGB, Metric, register_metric
 from tomostain.imaging.network_range import histology_to_network
+from tomostain.networks.perceptual import (
+    ALEXNET_TAPS,
+    MIN_SIDE_PX,
+    SCALE,
+    SHIFT,
+    alexnet_features,
+    load_weights,
+)
 
 SQUEEZE_URL = "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth"
 SQUEEZE_SHA256 = "b8a52dc049b60e4b6ab68ad0df457362afab8b6304b2febdc1650a5dab4d7e7b"
 NETWORK_NAMES = {"alex": "AlexNet", "squeeze": "SqueezeNet"}
-TAPS = {"alex": (1, 4, 7, 9, 11), "squeeze": (1, 4, 7, 9, 10, 11, 12)}
-MIN_SIDE_PX = 32  # below 31 px nothing is left after AlexNet's second pooling
-
-# Mean and standard deviation of ImageNet, as the authors apply them to images in [-1, 1].
-SHIFT = (-0.030, -0.088, -0.188)
-SCALE = (0.458, 0.448, 0.450)
+TAPS = {"alex": ALEXNET_TAPS, "squeeze": (1, 4, 7, 9, 10, 11, 12)}
 
 
 class Fire(nn.Module):
@@ -47,18 +49,6 @@ class Fire(nn.Module):
         """Map (B, channels, H, W) to (B, 2 · expand, H, W)."""
         s = self.squeeze(x).relu()
         return torch.cat([self.expand1x1(s).relu(), self.expand3x3(s).relu()], dim=1)
-
-
-def alexnet_features() -> nn.Sequential:
-    """Build AlexNet's convolutions, untrained; numbered as torchvision's ``features``."""
-    pool = nn.MaxPool2d(3, stride=2)
-    return nn.Sequential(
-        *(nn.Conv2d(3, 64, 11, stride=4, padding=2), nn.ReLU(), pool),
-        *(nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(), pool),
-        *(nn.Conv2d(192, 384, 3, padding=1), nn.ReLU()),
-        *(nn.Conv2d(384, 256, 3, padding=1), nn.ReLU()),
-        *(nn.Conv2d(256, 256, 3, padding=1), nn.ReLU()),
-    )
 
 
 def squeezenet_features() -> nn.Sequential:
@@ -112,12 +102,12 @@ class Lpips:
         self.network = network
         self.device = torch.device(device)
         if network == "alex":
-            features, state = alexnet_features(), _load_npz("alexnet_features_float16.npz")
+            features, state = alexnet_features(), load_weights("alexnet_features_float16.npz")
         else:
             features, state = squeezenet_features(), load_squeezenet(weights, fetch=fetch)
         features.load_state_dict(state)
         self._features = features.eval().requires_grad_(False).to(self.device)
-        heads = _load_npz("lpips_heads.npz")
+        heads = load_weights("lpips_heads.npz")
         self._heads = [heads[f"{network}.lin{layer}"].to(self.device) for layer in range(len(TAPS[network]))]
 
     @property
@@ -284,9 +274,3 @@ def _download(url: str, target: Path) -> None:
             f"{url}: cannot be fetched ({error}); download it on another machine and give its path as `lpips_weights`, "
             "or set `lpips=alex`"
         ) from None
-
-
-def _load_npz(name: str) -> dict[str, Tensor]:
-    """Read one of the shipped weight files as float32 tensors."""
-    with as_file(files("tomostain.evaluate") / "weights" / name) as path, np.load(path, allow_pickle=False) as arrays:
-        return {key: torch.from_numpy(arrays[key].astype(np.float32)) for key in arrays.files}
