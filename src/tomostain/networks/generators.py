@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tomostain.networks.base import Count, CountOrZero, Downsamplings, Generator, GeneratorSpec, Probability
-from tomostain.networks.layers import NormName, conv_norm_relu, down_block, up_block
+from tomostain.networks.layers import NormName, Upsampling, conv_norm_relu, down_block, up_block
 from tomostain.networks.registry import register_generator
 
 # Features of a narrowed network: normalisation over fewer channels removes most of the signal.
@@ -135,6 +135,9 @@ class UNetGenerator(Generator):
         detail : int
             Features of a head at full resolution that also sees the input image. It replaces the last transposed
             convolution, which draws a checkerboard (Odena et al. 2016, DOI 10.23915/distill.00003). 0: as in pix2pix.
+        upsampling : {"transposed", "bilinear"}
+            In the decoder: transposed convolutions as in pix2pix, or convolutions and bilinear interpolation, which
+            draw no lattice.
         """
 
         width: Count = 64
@@ -142,6 +145,7 @@ class UNetGenerator(Generator):
         dropout: Probability = 0.5
         norm: NormName = "instance"
         detail: CountOrZero = 0
+        upsampling: Upsampling = "transposed"
 
         @property
         def size_multiple(self) -> int:
@@ -173,6 +177,7 @@ class UNetGenerator(Generator):
                 features[level - 1],
                 spec.dropout if level >= 5 else 0.0,  # pix2pix: CD512-CD512-CD512, the three innermost of eight
                 norm,
+                spec.upsampling,
             )
             for level in range(downs - 1, 0, -1)
         )

@@ -68,7 +68,20 @@ def down_block(inputs: int, outputs: int, norm: NormName) -> nn.Module:
     return nn.Sequential(nn.LeakyReLU(0.2), nn.Conv2d(inputs, outputs, 4, 2, 1), *norm_layers(norm, outputs))
 
 
-def up_block(inputs: int, outputs: int, dropout: float, norm: NormName) -> nn.Module:
-    """Return ReLU, a transposed 4 × 4 convolution of stride 2, normalisation and dropout."""
-    layers = [nn.ReLU(), nn.ConvTranspose2d(inputs, outputs, 4, 2, 1), *norm_layers(norm, outputs)]
+Upsampling = Literal["transposed", "bilinear"]
+
+
+def up_block(inputs: int, outputs: int, dropout: float, norm: NormName, upsampling: Upsampling) -> nn.Module:
+    """Return ReLU, upsampling by 2, normalisation and dropout.
+
+    "transposed" is a transposed 4 × 4 convolution of stride 2. Its output pixels at even and odd positions have different
+    weights, so it can draw a lattice (Odena et al. 2016, DOI 10.23915/distill.00003). "bilinear" is a 3 × 3 convolution
+    and bilinear interpolation.
+    """
+    layers: list[nn.Module] = [nn.ReLU()]
+    if upsampling == "transposed":
+        layers += [nn.ConvTranspose2d(inputs, outputs, 4, 2, 1), *norm_layers(norm, outputs)]
+    else:
+        convolution = nn.Conv2d(inputs, outputs, 3, padding=1)
+        layers += [convolution, *norm_layers(norm, outputs), nn.Upsample(scale_factor=2, mode="bilinear")]
     return nn.Sequential(*layers, *([nn.Dropout(dropout)] if dropout else []))

@@ -113,6 +113,55 @@ def l1(fake_y: Tensor, y: Tensor, mask: Tensor) -> Tensor:
     return masked_l1(fake_y, y, mask)
 
 
+def charbonnier(fake_y: Tensor, y: Tensor, mask: Tensor, epsilon: float = 1e-3) -> Tensor:
+    """Mean over all pixels of mask · (√((fake_y - y)² + ε²) - ε): ℓ1 with a smooth minimum.
+
+    Source: Charbonnier et al. 1994, https://doi.org/10.1109/ICIP.1994.413553.
+
+    Examples
+    --------
+    >>> a, b = torch.tensor([[[[0.0, 9.0]]]]), torch.tensor([[[[1.0, 0.0]]]])
+    >>> round(charbonnier(a, b, mask=torch.tensor([[[[1.0, 0.0]]]])).item(), 3)
+    0.5
+    """
+    return (mask * (((fake_y - y).square() + epsilon**2).sqrt() - epsilon)).mean()
+
+
+def multiscale_l1(fake_y: Tensor, y: Tensor, mask: Tensor, weights: Sequence[float] = (1, 0.5, 0.25, 0.125)) -> Tensor:
+    """Weighted sum of the masked ℓ1 loss at full resolution and after averaging over 2, 4 and 8 px.
+
+    At scale s the difference inside the mask is averaged over blocks of 2^s px. Blocks forgive small shifts, and their
+    mean colour must still agree.
+
+    Parameters
+    ----------
+    fake_y, y : Tensor (B, C, H, W)
+    mask : Tensor (B, 1, H, W)
+    weights : sequence of float
+        Weight of each scale, beginning with full resolution. Incomplete blocks at the border are left out.
+
+    Examples
+    --------
+    >>> a, b, mask = torch.zeros(1, 1, 8, 8), torch.ones(1, 1, 8, 8), torch.ones(1, 1, 8, 8)
+    >>> multiscale_l1(a, b, mask).item()
+    1.875
+    """
+    difference = mask * (fake_y - y)
+    parts = []
+    for scale, weight in enumerate(weights):
+        if min(difference.shape[-2:]) == 0:
+            break
+        parts.append(weight * difference.abs().mean())
+        if scale < len(weights) - 1:
+            difference = functional.avg_pool2d(difference, 2) if min(difference.shape[-2:]) > 1 else difference[..., :0, :0]
+    return torch.stack(parts).sum()
+
+
+def composite(fake_y: Tensor, y: Tensor, mask: Tensor) -> Tensor:
+    """Return `fake_y` inside the mask and `y` outside, for losses that cannot take a mask. The mask may be fractional."""
+    return torch.lerp(y, fake_y, mask.expand_as(y))
+
+
 def pix2pix_total(gan: Tensor, l1_loss: Tensor, lambda_l1: float = 20.0) -> Tensor:
     """Eq. (10), pix2pix: L_cGAN + λ L_ℓ1."""
     return gan + lambda_l1 * l1_loss

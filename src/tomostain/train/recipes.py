@@ -52,6 +52,9 @@ class Recipe(Config):
         Parameters of Adam.
     clip_norm : float
         Maximum norm of the gradient; 0: no limit, as in the paper.
+    supervise_background : bool
+        Terms also compare the pixels outside the mask where µCT and histology both show background
+        (`tomostain.imaging.common_background`). Otherwise nothing supervises the air around the specimen.
     batch, patch_px, patches_per_pair, epochs : int
         An epoch draws `patches_per_pair` patches for each training pair.
     accumulate : int
@@ -93,6 +96,7 @@ class Recipe(Config):
     learning_rate: float = Field(2e-4, gt=0)
     betas: tuple[float, float] = (0.5, 0.999)
     clip_norm: float = Field(0.0, ge=0)
+    supervise_background: bool = False
     batch: int = Field(4, ge=1)
     patch_px: int = Field(256, ge=8)
     patches_per_pair: int = Field(100, ge=1)

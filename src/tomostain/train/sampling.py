@@ -21,6 +21,7 @@ from torch.nn import functional
 from tomostain.dataset.pair import Pair
 from tomostain.deprecation import renamed_method
 from tomostain.errors import InputError
+from tomostain.imaging.common_background import common_background
 from tomostain.imaging.network_range import CT_BACKGROUND, CT_WINDOW, ct_to_network, histology_to_network
 from tomostain.train.augment import Augment, jitter_ct, jitter_intensity
 from tomostain.train.residual_registration import apply_affine
@@ -38,6 +39,7 @@ class CtInput(TypedDict, total=False):
     in_channels: int
     inverted_ct: bool
     ct_slices: int
+    supervise_background: bool
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,9 @@ class PatchSampler:
         Return -x instead of x. Default: False.
     ct_slices : int
         Neighbouring slices of µCT, as channels. If it is not 1 (default), `in_channels` is 1.
+    supervise_background : bool
+        Add the pixels where both images show background to the mask (`tomostain.imaging.common_background`). Patches
+        are drawn as without. Default: False.
 
     Raises
     ------
@@ -109,7 +114,9 @@ class PatchSampler:
         self.in_channels = ct_input.get("in_channels", 1)
         self.inverted_ct, self.ct_slices = ct_input.get("inverted_ct", False), ct_input.get("ct_slices", 1)
         self.ids = tuple(pair.id for pair in pairs)
-        self._originals = [[part.to(self.device) for part in _compact(pair, self.ct_slices)] for pair in pairs]
+        background = ct_input.get("supervise_background", False)
+        compact = (_compact(pair, self.ct_slices, background) for pair in pairs)
+        self._originals = [[part.to(self.device) for part in parts] for parts in compact]
         self._images = list(self._originals)
         self._areas = [integral(pair.mask) for pair in pairs]
 
@@ -226,15 +233,16 @@ def patch_at(
     return Batch(x, y, mask, (pair.id,))
 
 
-def _compact(pair: Pair, ct_slices: int = 1) -> tuple[Tensor, Tensor, Tensor]:
+def _compact(pair: Pair, ct_slices: int = 1, supervise_background: bool = False) -> tuple[Tensor, Tensor, Tensor]:
     """Return µCT int16 (S, Y, X) less the middle of its window, histology uint8 (3, Y, X) and mask uint8 (1, Y, X)."""
     ct_stack = pair.context(ct_slices).reshape(ct_slices, *pair.ct.shape)
     ct = np.clip(ct_stack.astype(np.int32), int(CT_WINDOW[0]), int(CT_WINDOW[1])) - _CT_MIDDLE
     histology = np.ascontiguousarray(np.moveaxis(pair.histology, -1, 0))
+    mask = pair.mask | common_background(pair.ct, pair.histology) if supervise_background else pair.mask
     return (
         torch.from_numpy(ct.astype(np.int16)),
         torch.from_numpy(histology.copy()),
-        torch.from_numpy(pair.mask.astype(np.uint8)[None]),
+        torch.from_numpy(mask.astype(np.uint8)[None]),
     )
 
 

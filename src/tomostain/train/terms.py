@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from tomostain.config import suggest
 from tomostain.errors import DeprecatedNameWarning, InputError
+from tomostain.networks.perceptual import PerceptualDistance
 from tomostain.train import losses
 from tomostain.train.step import Step
 
@@ -241,3 +242,18 @@ def _shift_tolerant_l1(s: Step) -> Tensor:
 @register_term("l1", paired=True)
 def _l1(s: Step) -> Tensor:
     return losses.l1(s.fake_y, s.y, s.mask)
+
+
+@register_term("charbonnier", paired=True)
+def _charbonnier(s: Step) -> Tensor:
+    return losses.charbonnier(s.fake_y, s.y, s.mask)
+
+
+@register_term("multiscale_l1", paired=True)
+def _multiscale_l1(s: Step) -> Tensor:
+    return losses.multiscale_l1(s.fake_y, s.y, s.mask)
+
+
+@register_term("perceptual", paired=True, frozen={"lpips": PerceptualDistance})
+def _perceptual(s: Step) -> Tensor:
+    return s.network("lpips")(losses.composite(s.fake_y, s.y, s.mask), s.y).mean()

@@ -85,6 +85,7 @@ class Trainer:
             in_channels=recipe.in_channels,
             inverted_ct=recipe.inverted_ct,
             ct_slices=recipe.ct_slices,
+            supervise_background=recipe.supervise_background,
         )
 
     def take_step(self) -> dict[str, float]:
