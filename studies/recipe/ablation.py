@@ -2,10 +2,10 @@
 
     python -m studies.recipe.ablation DATASETS OUT RECIPE... [--trained-on paper] [--fold 0] [--seconds 200]
 
-DATASETS is the folder in which `studies.table1.data` made the data sets. RECIPE is the name of a file in `recipes/`, of a
-recipe of the package, or a YAML file. One line of JSON is appended to OUT/ablation.jsonl after 1200 patches and after each
-hundred seconds of processor time of one thread, and a picture of one validation pair is written. The test pairs are not
-read.
+DATASETS is the folder in which `studies.table1.data` made the data sets. RECIPE is the name of a file in `recipes/`, of
+a recipe of the package, or a YAML file. One line of JSON is appended to OUT/ablation.jsonl after 1200 patches and after
+each hundred seconds of processor time of one thread, and a picture of one validation pair is written. The test pairs
+are not read.
 """
 
 import argparse
@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 
 from tomostain.dataset.dataset import Dataset, load_dataset
-from tomostain.evaluate.metrics.base import ImageSample, get_metric, mean_of_parts
 from tomostain.evaluate.metrics.lpips import Lpips
 from tomostain.evaluate.metrics.patch import background_colour, patch_metrics
 from tomostain.imaging.network_range import histology_from_network
@@ -40,7 +39,7 @@ def draw(trainer: Trainer, ct: NDArray[np.uint16]) -> NDArray[np.uint8]:
 
 
 def lattice(stained: NDArray[np.uint8], real: NDArray[np.uint8]) -> float:
-    """Return the energy at the periods 4, 8 and 16 px relative to that of neighbouring frequencies, over the truth's."""
+    """Return the energy at the periods 4, 8 and 16 px relative to neighbouring frequencies, over that of the truth."""
 
     def ratio(image: NDArray[np.uint8]) -> float:
         side = min(image.shape[:2]) // 16 * 16

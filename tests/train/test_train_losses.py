@@ -57,6 +57,9 @@ def test_unmasked_losses_are_torchs_own():
 
 ASIDE = torch.tensor([0.0, 1.0])[None, :, None, None].expand(2, 2, 1, 1)
 MASKED = {
+    "charbonnier": lambda a, b, c, d, mask: losses.charbonnier(a, b, mask),
+    "multiscale_l1": lambda a, b, c, d, mask: losses.multiscale_l1(a, b, mask, (1, 0.5)),
+    "composite": lambda a, b, c, d, mask: (losses.composite(a, b, mask) - b).square().mean(),
     "cycle": lambda a, b, c, d, mask: losses.cycle(a, b, c, d, mask),
     "identity": lambda a, b, c, d, mask: losses.identity(a, b, c, d, mask),
     "pixelwise": lambda a, b, c, d, mask: losses.pixelwise(a, b, c, d, mask),
@@ -170,3 +173,29 @@ def test_pushing_pixels_out_of_the_mask_gains_nothing():
 
 def flat_square(value):
     return torch.full((1, 3, 12, 12), value)
+
+
+def test_charbonnier_is_the_absolute_difference_with_a_smooth_minimum():
+    # √(0.3² + 0.4²) - 0.4 = 0.1 with ε = 0.4; far from 0 it is ℓ1.
+    assert losses.charbonnier(flat(0.3), flat(0.0), ONES, epsilon=0.4).item() == pytest.approx(0.1, abs=1e-6)
+    a, b, mask = noise(0), noise(1), torch.ones(2, 1, 6, 6)
+    torch.testing.assert_close(losses.charbonnier(a, b, mask), functional.l1_loss(a, b), atol=2e-3, rtol=0)
+    equal = noise(0).requires_grad_()
+    losses.charbonnier(equal, noise(0), mask).backward()
+    assert equal.grad is not None
+    assert torch.equal(equal.grad, torch.zeros_like(equal))
+
+
+def test_multiscale_l1_compares_means_of_blocks():
+    # Rows of 0 and 1 against 0.5: |difference| 0.5 at full resolution, and no difference of the blocks' means.
+    rows = torch.arange(8.0).remainder(2)[None, None, :, None].expand(1, 1, 8, 8)
+    half, mask = torch.full_like(rows, 0.5), torch.ones(1, 1, 8, 8)
+    assert losses.multiscale_l1(rows, half, mask).item() == pytest.approx(0.5)
+    # A constant difference d is d at each scale: (1 + 1/2 + 1/4 + 1/8) d.
+    assert losses.multiscale_l1(half, half + 0.2, mask).item() == pytest.approx(1.875 * 0.2, rel=1e-5)
+
+
+def test_a_composite_is_the_output_inside_the_mask_and_the_truth_outside():
+    a, b = noise(0), noise(1)
+    mask = (noise(2, channels=1) > 0).float()
+    torch.testing.assert_close(losses.composite(a, b, mask), torch.where(mask > 0, a, b))

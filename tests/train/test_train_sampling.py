@@ -293,3 +293,29 @@ def test_a_patch_does_not_depend_on_the_others_of_its_batch():
         )
         for name in ("x", "y", "mask"):
             assert torch.equal(getattr(alone, name)[0], getattr(together, name)[n])
+
+
+def test_supervised_background_only_adds_to_the_mask():
+    pair = shapes_in_air()
+    options = {"patch_px": 32, "batch": 4, "augment": Augment(min_mask=0.0), "device": "cpu"}
+    plain = PatchSampler([pair], **options)
+    more = PatchSampler([pair], **options, supervise_background=True)
+    for seed in range(5):
+        a, b = (sampler.draw(torch.Generator().manual_seed(seed)) for sampler in (plain, more))
+        assert torch.equal(a.x, b.x)
+        assert torch.equal(a.y, b.y)
+        assert (b.mask >= a.mask).all()
+        added = b.mask > a.mask
+        assert added.any()
+        # Only white histology and the grey value of air are added. Jitter changes both by at most a tenth.
+        assert (b.y[added.expand_as(b.y)] > 0.6).all()
+        assert (b.x[added] < -0.4).all()
+
+
+def shapes_in_air():
+    """Return a pair with a block of bone in air; the mask is the bone."""
+    ct, histology = np.full((80, 80), 10_000, np.uint16), np.full((80, 80, 3), 250, np.uint8)
+    bone = np.zeros((80, 80), bool)
+    bone[30:50, 30:50] = True
+    ct[bone], histology[bone] = 30_000, (150, 100, 170)
+    return Pair("p", ct, histology, bone, 20.0)

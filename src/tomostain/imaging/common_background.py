@@ -18,8 +18,8 @@ _MAX_FRACTION = 0.02
 def common_background(ct: NDArray[Any], histology: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Return where both images of a pair show background: air or resin in the µCT, empty glass in the histology.
 
-    The correspondence mask (paper section 2.8) ends at the hull of bone and implant. Outside it, losses see nothing, and
-    a network may draw anything into the air. These pixels can supervise it.
+    The correspondence mask (paper section 2.8) ends at the hull of bone and implant. Outside it, losses see nothing,
+    and a network may draw anything into the air. These pixels can supervise it.
 
     Parameters
     ----------

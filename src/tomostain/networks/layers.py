@@ -74,9 +74,9 @@ Upsampling = Literal["transposed", "bilinear"]
 def up_block(inputs: int, outputs: int, dropout: float, norm: NormName, upsampling: Upsampling) -> nn.Module:
     """Return ReLU, upsampling by 2, normalisation and dropout.
 
-    "transposed" is a transposed 4 × 4 convolution of stride 2. Its output pixels at even and odd positions have different
-    weights, so it can draw a lattice (Odena et al. 2016, DOI 10.23915/distill.00003). "bilinear" is a 3 × 3 convolution
-    and bilinear interpolation.
+    "transposed" is a transposed 4 × 4 convolution of stride 2. Its output pixels at even and odd positions have
+    different weights, so it can draw a lattice (Odena et al. 2016, DOI 10.23915/distill.00003). "bilinear" is a 3 × 3
+    convolution and bilinear interpolation.
     """
     layers: list[nn.Module] = [nn.ReLU()]
     if upsampling == "transposed":

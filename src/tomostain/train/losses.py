@@ -138,7 +138,7 @@ def multiscale_l1(fake_y: Tensor, y: Tensor, mask: Tensor, weights: Sequence[flo
     fake_y, y : Tensor (B, C, H, W)
     mask : Tensor (B, 1, H, W)
     weights : sequence of float
-        Weight of each scale, beginning with full resolution. Incomplete blocks at the border are left out.
+        Weight of each scale, beginning with full resolution. Sides of at least 2^(number of weights - 1) px are needed.
 
     Examples
     --------
@@ -147,18 +147,15 @@ def multiscale_l1(fake_y: Tensor, y: Tensor, mask: Tensor, weights: Sequence[flo
     1.875
     """
     difference = mask * (fake_y - y)
-    parts = []
-    for scale, weight in enumerate(weights):
-        if min(difference.shape[-2:]) == 0:
-            break
+    parts = [weights[0] * difference.abs().mean()]
+    for weight in weights[1:]:
+        difference = functional.avg_pool2d(difference, 2)
         parts.append(weight * difference.abs().mean())
-        if scale < len(weights) - 1:
-            difference = functional.avg_pool2d(difference, 2) if min(difference.shape[-2:]) > 1 else difference[..., :0, :0]
     return torch.stack(parts).sum()
 
 
 def composite(fake_y: Tensor, y: Tensor, mask: Tensor) -> Tensor:
-    """Return `fake_y` inside the mask and `y` outside, for losses that cannot take a mask. The mask may be fractional."""
+    """Return `fake_y` inside the mask and `y` outside, for losses that cannot take a mask; fractions are mixed."""
     return torch.lerp(y, fake_y, mask.expand_as(y))
 
 
