@@ -7,7 +7,7 @@ from .evaluate import EvaluateConfig, evaluate_models
 from .imaging.intensity import IntensityReference
 from .inspection import Inspection, check_path
 from .installation import describe_installation
-from .io import Slide, StainedVolume, Volume, open_slide, open_stained, open_volume
+from .io import Slide, StainedVolume, Volume, copy_model, list_models, open_slide, open_stained, open_volume
 from .phantom import PhantomConfig, write_specimen
 from .prepare import AlignedConfig, PrepareConfig, prepare_aligned, prepare_specimens
 from .register import Hint, RegisterConfig, Registration, register_slide
@@ -44,6 +44,7 @@ __all__ = [
     "Volume",
     "__version__",
     "check_path",
+    "copy_model",
     "dataset",
     "demo",
     "describe_installation",
@@ -51,6 +52,7 @@ __all__ = [
     "evaluate_models",
     "export",
     "io",
+    "list_models",
     "list_recipes",
     "load_dataset",
     "load_recipe",

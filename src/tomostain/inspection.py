@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from tomostain.errors import InputError
+from tomostain.models import builtin_folder, is_builtin, suggest_builtin
 from tomostain.progress import Progress, silent
 
 Kind = Literal["volume", "slide", "dataset", "run", "model", "stained volume"]
@@ -48,7 +49,7 @@ def check_path(
     Parameters
     ----------
     path : path
-        A volume, slide, dataset, run, model or stained volume.
+        A volume, slide, dataset, run, model, ``builtin:NAME`` or stained volume.
     voxel_um : float or sequence of float, optional
         Voxel size (z, y, x) of a volume or pixel size of a slide, µm, where the file does not say.
     progress : Progress
@@ -63,9 +64,9 @@ def check_path(
     InputError
         If the path does not exist, is nothing of the kind, or is damaged.
     """
-    path = Path(path)
+    path = builtin_folder(str(path)) if is_builtin(path) else Path(path)
     if not path.exists():
-        raise InputError(f"{path}: no such file or folder", parameter="path")
+        raise InputError(f"{path}: no such file or folder{suggest_builtin(path)}", parameter="path")
     if (path / "dataset.yaml").is_file():
         return Inspection(path, "dataset", details=_dataset(path))
     if (path / "metrics.csv").is_file():
@@ -88,7 +89,7 @@ def check_against(
     Parameters
     ----------
     model : path
-        A model folder, or a run that has one.
+        A model folder, a run that has one, or ``builtin:NAME``.
     volumes : iterable of path
         µCT volumes. Their grey values of background and bone are estimated, as before staining.
     voxel_um : float or sequence of float, optional
@@ -109,13 +110,13 @@ def check_against(
     from tomostain.io.models import SEEN
     from tomostain.ood import ModelReference, TrainingReference, check_volume
 
-    folder = Path(model)
-    loaded = load_model(folder if (folder / "model.yaml").is_file() else folder / "model")
+    loaded = load_model(model)
     training = None if loaded.seen is None else TrainingReference.from_arrays(loaded.seen, str(loaded.path / SEEN))
     reference = ModelReference(loaded.spec.greys, training)
     if training is None and not reference.grey_values:
         raise InputError(
-            f"{folder}: the model stores nothing of its training data (exported by an older version); export it again"
+            f"{loaded.path}: the model stores nothing of its training data (exported by an older version); export it "
+            "again"
         )
     for path in volumes:
         volume = open_volume(Path(path), voxel_um=voxel_um)

@@ -127,8 +127,9 @@ def test_checksums_of_anything_else_are_refused(folder: Path, line: str) -> None
 def test_folders_that_are_no_model(folder: Path, tmp_path: Path, spec: ModelSpec) -> None:
     with pytest.raises(InputError, match="no such model folder"):
         load_model(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="is not a model folder"):
-        load_model(tmp_path)
+        load_model(tmp_path / "empty")
     (folder / "SHA256SUMS").write_text("")
     with pytest.raises(InputError, match=r"does not list generator\.safetensors"):
         load_model(folder)

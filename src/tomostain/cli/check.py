@@ -16,13 +16,14 @@ from tomostain.errors import InputError
     tomostain check slide.svs
     tomostain check dataset
     tomostain check run/model
+    tomostain check builtin:phantom-tb
     tomostain check stained.ome.zarr
     tomostain check run/model --against reco_a reco_b
 """,
 )
 def check(
     context: typer.Context,
-    path: Path = typer.Argument(help="A volume, slide, dataset, run, model or stained volume."),
+    path: Path = typer.Argument(help="A volume, slide, dataset, run, model, builtin:NAME or stained volume."),
     others: list[Path] | None = typer.Argument(None, metavar="[VOLUME]...", help="More volumes for --against."),
     against: list[Path] | None = typer.Option(
         None, "--against", metavar="VOLUME", help="Compare a model with µCT volumes: does the training data cover them?"
@@ -31,8 +32,10 @@ def check(
 ) -> None:
     """Describe a file or folder, and check that it is complete and undamaged."""
     from tomostain.inspection import check_against, check_path
+    from tomostain.models import is_builtin
 
-    existing(path, "file or folder")
+    if not is_builtin(path):
+        existing(path, "file or folder")
     size = triple(voxel_um, "--voxel-um")
     if others and not against:
         raise InputError(f"{others[0]}: check takes one path; name volumes for a model after --against")

@@ -94,6 +94,22 @@ def show_volume(path: Path, voxel_um: float | tuple[float, float, float] | None,
     typer.echo(f"volume: {path}: {open_volume(path, voxel_um=voxel_um, dataset=dataset).describe()}")
 
 
+def existing_model(model: Path) -> Path:
+    """Return the folder of a model that is given as a model folder, a run or ``builtin:NAME``.
+
+    Raises
+    ------
+    InputError
+        If there is no such model.
+    """
+    from tomostain.models import find_model, suggest_builtin
+
+    folder = find_model(model)
+    if not folder.exists():
+        raise InputError(f"{model}: no such model folder{suggest_builtin(model)}")
+    return folder
+
+
 def existing(path: Path, what: str) -> Path:
     """Return `path` if it exists, else raise `InputError` naming it."""
     if not path.exists():

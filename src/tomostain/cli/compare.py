@@ -21,7 +21,7 @@ def compare(
     context: typer.Context,
     options: EvaluationOptions,
     out: Path = typer.Argument(help="Folder for the table and the box plots."),
-    runs: list[Path] = typer.Argument(help="Runs trained on the same dataset."),
+    runs: list[Path] = typer.Argument(help="Runs trained on the same dataset, model folders or builtin:NAME."),
     dataset: Path = typer.Option(..., "--dataset", help="The dataset on which they are compared."),
 ) -> None:
     """Compare several runs in one table and one figure, as in Table 1 and Fig. 7 of the paper."""

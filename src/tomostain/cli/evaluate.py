@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from tomostain.cli.common import DEVICE, OVERWRITE, bars, existing, use_threads
+from tomostain.cli.common import DEVICE, OVERWRITE, bars, existing, existing_model, use_threads
 from tomostain.cli.options import option_group
 from tomostain.cli.verbs import verb
 
@@ -78,7 +78,7 @@ def evaluate(
     context: typer.Context,
     options: EvaluationOptions,
     patches: PatchOptions,
-    model: Path = typer.Argument(metavar="RUN|MODEL", help="A run or a model folder."),
+    model: Path = typer.Argument(metavar="RUN|MODEL", help="A run, a model folder or builtin:NAME."),
     dataset: Path = typer.Argument(help="The dataset."),
     out: Path = typer.Argument(help="Folder for tables and figures."),
     report: bool = typer.Option(False, "--report", help="Also write OUT/report.html."),
@@ -87,9 +87,10 @@ def evaluate(
     from tomostain.evaluate import evaluate as run_evaluation
 
     use_threads(context)
+    existing_model(model)
     with bars(context) as progress:
         table = run_evaluation(
-            existing(model, "run or model"),
+            model,
             existing(dataset, "dataset"),
             out,
             **options.keywords(),

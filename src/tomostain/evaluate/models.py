@@ -10,11 +10,12 @@ from tomostain.dataset.dataset import Dataset, load_dataset
 from tomostain.errors import InputError
 from tomostain.evaluate.calibration import check_uncertainty_options
 from tomostain.evaluate.config import EvaluateConfig, Split
-from tomostain.io.models import REVERSE
+from tomostain.io.models import REVERSE, SPEC
+from tomostain.models import PREFIX, find_model, is_builtin, suggest_builtin
 from tomostain.stain import Translator, load_translator
 
 ModelLike: TypeAlias = str | os.PathLike[str] | Translator
-"""A model folder, a run that has one, or a loaded model."""
+"""A model folder, a run that has one, ``builtin:NAME``, or a loaded model."""
 DatasetLike: TypeAlias = str | os.PathLike[str] | Dataset
 """A dataset folder, or a loaded dataset."""
 T = TypeVar("T")
@@ -90,7 +91,8 @@ def name_models(runs: Iterable[str | os.PathLike[str]]) -> dict[str, Path]:
     for run in map(Path, runs):
         folder = _model_folder(run)
         resolved = folder.resolve()
-        _add(models, resolved.parent.name if resolved.name == "model" else resolved.name, folder, str(run))
+        name = resolved.parent.name if resolved.name == "model" else resolved.name
+        _add(models, str(run).removeprefix(PREFIX) if is_builtin(run) else name, folder, str(run))
     if not models:
         raise InputError("compare: no model is given; name at least one run or model folder")
     return models
@@ -139,9 +141,11 @@ def _add(models: dict[str, T], name: str, model: T, source: str) -> None:
 
 
 def _model_folder(run: Path) -> Path:
-    folder = run if (run / "model.yaml").is_file() else run / "model"
-    if not (folder / "model.yaml").is_file():
-        raise InputError(f"{run}: neither a model nor a run with one (no model.yaml); give a RUN or MODEL folder")
+    folder = find_model(run)
+    if not (folder / SPEC).is_file():
+        raise InputError(
+            f"{run}: neither a model nor a run with one (no {SPEC}); give a RUN or MODEL folder{suggest_builtin(run)}"
+        )
     return folder
 
 

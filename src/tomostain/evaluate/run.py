@@ -54,7 +54,7 @@ def evaluate_models(
     Parameters
     ----------
     models : path, Translator, iterable of them, or mapping of names to them
-        Model folders, runs with a model, or loaded models (`tomostain.stain.load_translator`).
+        Model folders, runs with a model, ``builtin:NAME``, or loaded models (`tomostain.stain.load_translator`).
     dataset : path or Dataset
     progress : Progress
         Called after every image.
@@ -98,7 +98,7 @@ def evaluate(
     Parameters
     ----------
     model_or_run : path or Translator
-        A model folder, a run (its ``model`` is used), or a loaded model.
+        A model folder, a run (its ``model`` is used), ``builtin:NAME``, or a loaded model.
     dataset : path or Dataset
     out : path
         Gets ``metrics.csv`` (every patch), ``table.csv``, ``table.txt``, ``boxplots.png``, ``pictures/<pair>.png``

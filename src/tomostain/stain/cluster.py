@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from tomostain.errors import InputError, InterruptedRunError
 from tomostain.io.ome_zarr.writer import slabs_left
+from tomostain.models import find_model
 from tomostain.progress import Progress, ShouldStop, never, silent
 from tomostain.stain.request import Model, StainOptions, StainRequest, StrPath, make_request
 from tomostain.stain.volume import begin, part_of, repair, stain
@@ -105,13 +106,16 @@ def _with_absolute_paths(request: StainRequest) -> StainRequest:
             raise InputError(f"`{name}`: workers need a path, not an open object", parameter=name)
         return Path(value).resolve()
 
+    def model_folder(model: Model, name: str) -> Path:
+        return absolute(find_model(model) if isinstance(model, (str, os.PathLike)) else model, name)
+
     return replace(
         request,
-        model=absolute(request.model, "model"),
+        model=model_folder(request.model, "model"),
         volume=absolute(request.volume, "volume"),
         out=absolute(request.out_path, "out"),
         uncertainty=None if request.uncertainty is None else absolute(request.uncertainty, "uncertainty"),
-        ensemble=[absolute(model, "ensemble") for model in request.ensemble],
+        ensemble=[model_folder(model, "ensemble") for model in request.ensemble],
     )
 
 

@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.io.models import REVERSE
+from tomostain.models import find_model
 from tomostain.stain.config import StainConfig
 from tomostain.stain.request import Model, StainRequest
 from tomostain.stain.slices import stain_slice
@@ -64,7 +64,7 @@ def load_ensemble(request: StainRequest) -> tuple[Translator, ...]:
 
 
 def _has_reverse(model: Model) -> bool:
-    return isinstance(model, (str, os.PathLike)) and (Path(model) / REVERSE).is_file()
+    return isinstance(model, (str, os.PathLike)) and (find_model(model) / REVERSE).is_file()
 
 
 def _name(model: Model) -> str:

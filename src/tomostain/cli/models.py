@@ -1,0 +1,53 @@
+"""The verb `models`: list, describe and copy the built-in models."""
+
+from pathlib import Path
+
+import typer
+
+from tomostain.cli.common import OVERWRITE
+from tomostain.cli.verbs import verb
+from tomostain.errors import InputError
+
+_ACTIONS = ("list", "describe", "copy")
+
+
+@verb(
+    order=65,
+    examples="""
+    tomostain models
+    tomostain models describe phantom-tb
+    tomostain models copy phantom-tb my-model
+    tomostain stain builtin:phantom-tb reco_folder stained.ome.zarr
+    tomostain train dataset run --init builtin:phantom-tb
+""",
+)
+def models(
+    action: str = typer.Argument("list", metavar="[list|describe|copy]", help="What to do."),
+    name: str | None = typer.Argument(None, help="For describe and copy: a built-in model, a model folder or a run."),
+    out: Path | None = typer.Argument(None, help="For copy: the new model folder."),
+    overwrite: bool = OVERWRITE,
+) -> None:
+    """List the built-in models, show the card of a model, or copy a model into a folder.
+
+    Every verb that takes a model also takes builtin:NAME. Other packages can add models.
+    """
+    from tomostain.io import copy_model, list_models, read_model_card
+
+    if action not in _ACTIONS:
+        raise InputError(f"models {action}: give one of {', '.join(_ACTIONS)}, such as: models describe {action}")
+    if action == "list":
+        if name is not None:
+            raise InputError(f"models list {name}: takes no name; use: models describe {name}")
+        installed = list_models()
+        for model in installed:
+            for line in model.describe():
+                typer.echo(line)
+        if not installed:
+            typer.echo("no built-in models are installed")
+        return
+    if name is None or (action == "copy") != (out is not None):
+        raise InputError(f"models {action}: give NAME{' and OUT, the new folder' if action == 'copy' else ' only'}")
+    if out is None:
+        typer.echo(read_model_card(name), nl=False)
+        return
+    typer.echo(f"model: {copy_model(name, out, overwrite=overwrite)}")

@@ -1,0 +1,140 @@
+"""The content of ``model.yaml``: architecture, training and quality of a model."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, field_validator
+
+from tomostain.config import Config
+from tomostain.tiling.slice_context import SliceCount
+
+GENERATOR = "generator.safetensors"
+REVERSE = "reverse.safetensors"
+DISCRIMINATORS = "discriminators.safetensors"
+SEEN = "seen.safetensors"
+SPEC = "model.yaml"
+RECIPE = "recipe.yaml"
+CARD = "README.md"
+PICTURE = "picture.png"
+SUMS = "SHA256SUMS"
+
+
+class InitialModelRecord(Config):
+    """The model whose weights a training began with.
+
+    Attributes
+    ----------
+    name : str
+        The name of the built-in model or of the folder.
+    hash : str
+        Its hash (`tomostain.io.Model.hash`).
+    stain, recipe : str
+    voxel_um : float
+        Voxel size of its training data, µm.
+    """
+
+    name: str
+    hash: str
+    stain: str = ""
+    recipe: str = ""
+    voxel_um: float = Field(gt=0)
+
+
+class TrainingRecord(Config):
+    """The data and the start of a training.
+
+    Attributes
+    ----------
+    pairs, validation_pairs : int
+        Number of pairs that trained and validated.
+    specimens : int
+        Number of specimens that the training pairs come from.
+    implants : tuple of str
+        Materials of their implants.
+    seed : int
+        Seed of weights and patches.
+    data : str
+        sha256 of the images that trained and validated.
+    initial_model : InitialModelRecord or None
+        None: the weights were random at the beginning.
+    """
+
+    pairs: int = Field(ge=0)
+    validation_pairs: int = Field(default=0, ge=0)
+    specimens: int = Field(default=0, ge=0)
+    implants: tuple[str, ...] = ()
+    seed: int = 0
+    data: str = ""
+    initial_model: InitialModelRecord | None = None
+
+
+class ModelSpec(Config):
+    """The content of ``model.yaml``.
+
+    Attributes
+    ----------
+    generator : dict
+        Architecture of G_xy: its name and arguments for `tomostain.networks.build_network`. A
+        `tomostain.networks.GeneratorSpec` is converted. It is checked when the network is built.
+    reverse : dict or None
+        Architecture of G_yx, if the folder contains it.
+    in_channels : int
+        1, or 3 as in the paper (the grey value repeated).
+    ct_slices : int
+        Neighbouring slices that G_xy sees (`tomostain.tiling.slice_context`); it stains the middle one. If there are
+        more than 1, they are its channels.
+    inverted_ct : bool
+        Whether the networks see the µCT inverted.
+    voxel_um : float
+        Voxel size of the training data, µm.
+    patch_px : int
+        Side of the training patches, px; patches of the same size give the best results (paper section 2.9).
+    stain, recipe : str
+        The stain, and the recipe of the training.
+    fold : int or None
+        The fold of the training; None for all training pairs.
+    fingerprint : dict
+        Quantiles of the normalised training µCT (name to grey value), for comparison with new volumes.
+    greys : list of five float
+        Quantiles of the grey values of solid matter in each training pair: `tomostain.ood.grey_values.solid_quantiles`.
+    metrics : dict
+        Measured quality, by the names of the metrics.
+    steps : int
+        Number of optimiser steps.
+    training : TrainingRecord or None
+        The data and the start of the training; None for older models.
+    summary : str
+        One line: what the model is for.
+    licence : str
+        The licence of weights and training data; empty if it is not known.
+    tomostain_version : str
+        The version that wrote the model.
+    """
+
+    generator: dict[str, Any]
+    reverse: dict[str, Any] | None = None
+    in_channels: Literal[1, 3] = 3
+    ct_slices: SliceCount = 1
+    inverted_ct: bool = False
+    voxel_um: float = Field(gt=0)
+    patch_px: int = Field(default=256, ge=8)
+    stain: str
+    recipe: str
+    fold: int | None = None
+    fingerprint: dict[str, float] = Field(default_factory=dict)
+    greys: list[tuple[float, float, float, float, float]] = Field(default_factory=list)
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    steps: int = Field(default=0, ge=0)
+    training: TrainingRecord | None = None
+    summary: str = ""
+    licence: str = ""
+    tomostain_version: str
+
+    @field_validator("generator", "reverse", mode="before")
+    @classmethod
+    def _spec_as_dict(cls, value: object) -> object:
+        return value.model_dump() if isinstance(value, BaseModel) else value
+
+    @property
+    def ct_channels(self) -> int:
+        """Channels of the input of G_xy."""
+        return self.ct_slices if self.ct_slices > 1 else self.in_channels
