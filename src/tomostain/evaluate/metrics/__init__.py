@@ -8,6 +8,7 @@ import tomostain.evaluate.metrics.psnr
 import tomostain.evaluate.metrics.lacunae
 import tomostain.evaluate.metrics.tissue
 import tomostain.evaluate.metrics.resolution
+import tomostain.evaluate.metrics.grid
 import tomostain.evaluate.metrics.stripes
 
 # isort: on
