@@ -2,7 +2,13 @@ from . import dataset, demo, evaluate, io, phantom, prepare, register, stain, tr
 from .dataset.dataset import Dataset, load_dataset
 from .dataset.pair import Pair
 from .demo import DemoConfig, run_demo
-from .errors import InputError, InterruptedRunError, OutOfDistributionWarning, RegistrationUncertainError
+from .errors import (
+    DamagedDataWarning,
+    InputError,
+    InterruptedRunError,
+    OutOfDistributionWarning,
+    RegistrationUncertainError,
+)
 from .evaluate import EvaluateConfig, evaluate_models
 from .imaging.intensity import IntensityReference
 from .inspection import Inspection, check_path
@@ -19,6 +25,7 @@ __version__: str
 
 __all__ = [
     "AlignedConfig",
+    "DamagedDataWarning",
     "Dataset",
     "DemoConfig",
     "EvaluateConfig",

@@ -1,9 +1,13 @@
 """Older names that keep working, with a deprecation warning."""
 
+import functools
 import warnings
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def renamed_method(name: str) -> Callable[..., Any]:
@@ -63,3 +67,37 @@ def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
         return getattr(import_module(home or module), new)
 
     return get
+
+
+def renamed_parameters(**names: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Return a decorator: a function also takes keyword arguments by their older names, with a deprecation warning.
+
+    Parameters
+    ----------
+    **names : str
+        Older name = name.
+
+    Examples
+    --------
+    >>> @renamed_parameters(slab="z_chunk")
+    ... def thickness(*, z_chunk):
+    ...     return z_chunk
+    >>> import warnings
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     thickness(slab=3), str(caught[0].message)
+    (3, '`slab` of thickness is now `z_chunk`')
+    """
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        @functools.wraps(function)
+        def call(*arguments: P.args, **options: P.kwargs) -> T:
+            for old in names.keys() & options.keys():
+                message = f"`{old}` of {function.__name__} is now `{names[old]}`"
+                warnings.warn(message, DeprecationWarning, stacklevel=2)
+                options[names[old]] = options.pop(old)
+            return function(*arguments, **options)
+
+        return call
+
+    return decorate

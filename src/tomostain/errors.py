@@ -66,6 +66,13 @@ class OutOfDistributionWarning(UserWarning):
     """The input is unlike the training data of the model. It is processed nevertheless."""
 
 
+class DamagedDataWarning(OutOfDistributionWarning):
+    """Stored data are damaged, and are made again.
+
+    A subclass of `OutOfDistributionWarning`, which earlier versions used, so that existing filters still work.
+    """
+
+
 __getattr__ = renamed(
     __name__,
     {

@@ -247,5 +247,5 @@ def test_slices_that_do_not_belong_to_the_ct_are_named(tmp_path):
     with pytest.raises(InputError, match=r"ct-slices\.tif: holds 66 page\(s\)"):
         load_dataset(tmp_path / "set").load("a", 3)
     path.write_bytes(b"no image")
-    with pytest.raises(InputError, match=r"ct-slices\.tif: not a readable TIFF"):
+    with pytest.raises(InputError, match=r"ct-slices\.tif: cannot be read as TIFF"):
         load_dataset(tmp_path / "set").load("a", 3)

@@ -71,7 +71,7 @@ def test_what_lies_outside_the_mask_does_not_count():
 
 def test_volumes_on_disk_are_read_as_arrays_are(tmp_path):
     stained, ct = rgb(smooth(2.0)), np.rint(100 * smooth(2.0, seed=5)).astype(np.uint16)
-    writer = create_stained(tmp_path / "a.ome.zarr", SHAPE, 5.0, slab=16, provenance={})
+    writer = create_stained(tmp_path / "a.ome.zarr", SHAPE, 5.0, z_chunk=16, provenance={})
     for start, stop in writer.pending():
         writer.write(start, stained[start:stop])
     writer.finish()

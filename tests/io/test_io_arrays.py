@@ -47,7 +47,7 @@ def volume(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(scope="module")
 def stained(tmp_path_factory: pytest.TempPathFactory) -> StainedVolume:
     path = tmp_path_factory.mktemp("stained") / "a.zarr"
-    writer = create_stained(path, RGB.shape[:3], 5, slab=3, provenance={})
+    writer = create_stained(path, RGB.shape[:3], 5, z_chunk=3, provenance={})
     for z0, z1 in writer.pending():
         writer.write(z0, RGB[z0:z1])
     writer.finish()

@@ -29,7 +29,7 @@ def rgb() -> np.ndarray:
 
 
 def _create(path: Path, *, shape: tuple[int, int, int] = SHAPE, slab: int = 8, **options: object) -> StainedWriter:
-    return create_stained(path, shape, VOXEL_UM, slab=slab, **{"provenance": PROVENANCE, **options})  # type: ignore[arg-type]
+    return create_stained(path, shape, VOXEL_UM, z_chunk=slab, **{"provenance": PROVENANCE, **options})  # type: ignore[arg-type]
 
 
 def _write_all(writer: StainedWriter, rgb: np.ndarray) -> None:
@@ -344,7 +344,7 @@ def test_what_is_no_stained_volume(tmp_path: Path, rgb: np.ndarray) -> None:
 
 def test_a_grey_volume_has_one_channel(tmp_path: Path, rgb: np.ndarray) -> None:
     grey, path = rgb[..., 0], tmp_path / "a.zarr"
-    writer = create_ome_zarr(path, SHAPE, VOXEL_UM, slab=8, provenance={})
+    writer = create_ome_zarr(path, SHAPE, VOXEL_UM, z_chunk=8, provenance={})
     with pytest.raises(ValueError, match="expected uint8"):
         writer.write(0, rgb[:8])
     for z0, z1 in writer.pending():
@@ -358,6 +358,6 @@ def test_a_grey_volume_has_one_channel(tmp_path: Path, rgb: np.ndarray) -> None:
     assert [channel["label"] for channel in group.attrs["ome"]["omero"]["channels"]] == ["grey"]
     with pytest.raises(InputError, match="not three 8-bit channels"):
         open_stained(path)
-    assert create_ome_zarr(path, SHAPE, VOXEL_UM, slab=8, provenance={}, resume=True).complete
+    assert create_ome_zarr(path, SHAPE, VOXEL_UM, z_chunk=8, provenance={}, resume=True).complete
     with pytest.raises(InputError, match="channels was 1 and is now None"):
-        create_stained(path, SHAPE, VOXEL_UM, slab=8, provenance={}, resume=True)
+        create_stained(path, SHAPE, VOXEL_UM, z_chunk=8, provenance={}, resume=True)

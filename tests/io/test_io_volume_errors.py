@@ -1,5 +1,6 @@
 """Errors of volumes: one line names the file, the problem and the solution."""
 
+import gzip
 from pathlib import Path
 
 import h5py
@@ -142,6 +143,15 @@ def test_an_absurd_slice_is_refused_before_memory_is_taken(tmp_path: Path) -> No
     _says("more than can be read at once", tmp_path / "a.h5")
     header = "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 30000 30000 30000\nencoding: raw\n\n"
     (tmp_path / "a.nrrd").write_text(header + "x" * 100)
+    _says("shorter than its header says", tmp_path / "a.nrrd")
+
+
+def test_an_incomplete_gzip_stream_of_a_nrrd_is_reported_as_such(tmp_path: Path) -> None:
+    packed = gzip.compress(np.random.default_rng(0).bytes(4 * 5 * 6))
+    header = b"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 6 5 4\nencoding: gzip\n\n"
+    (tmp_path / "a.nrrd").write_bytes(header + packed[:40])
+    _says("its compressed data are incomplete", tmp_path / "a.nrrd")
+    (tmp_path / "a.nrrd").write_bytes(header + gzip.compress(b"short"))
     _says("shorter than its header says", tmp_path / "a.nrrd")
 
 

@@ -15,7 +15,8 @@ from tomostain.geometry.section import Section, grid_um
 from tomostain.imaging.common_grid import common_grid, cut_volume
 from tomostain.io import open_volume
 from tomostain.prepare import PrepareConfig, prepare_specimens
-from tomostain.prepare.specimens import _options, read_table
+from tomostain.prepare.specimens import _options
+from tomostain.prepare.table import read_table
 
 VOXEL = 20.0
 SHAPE = (60, 80, 90)

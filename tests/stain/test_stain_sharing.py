@@ -15,10 +15,10 @@ import torch
 
 from tests.support.toys import LEVELS, contents, grey_values, toy_model
 from tomostain.cli.main import run
-from tomostain.errors import InputError, InterruptedRunError, OutOfDistributionWarning
+from tomostain.errors import DamagedDataWarning, InputError, InterruptedRunError
 from tomostain.interrupts import listen_for_interrupt
 from tomostain.io import check_stained, open_stained, open_volume, write_stack
-from tomostain.io.ome_zarr.writer import slabs_left
+from tomostain.io.ome_zarr.create import chunks_left
 from tomostain.stain import StainConfig, StainRequest, stain_on_workers, stain_volume
 from tomostain.stain.volume import part_of
 
@@ -88,7 +88,7 @@ def test_parts_in_any_order_give_the_same_bits(model, volume, whole, tmp_path, o
     left = []
     for number in order:
         stain_volume(model, volume, out, part=(number, 4), **OPTIONS)
-        left.append(slabs_left(out))
+        left.append(chunks_left(out))
     assert left[-1] == 0
     assert left[:-1] == sorted(left[:-1], reverse=True)
     assert left[-2] > 0
@@ -160,7 +160,7 @@ def test_a_signal_to_end_is_heard_after_the_slab(model, volume, tmp_path):
     out = tmp_path / "out.ome.zarr"
     with pytest.raises(InterruptedRunError, match="6 of 26 slices are stained"):
         stain_until("staining", 4, model, volume, out, **OPTIONS)
-    assert slabs_left(out) == 7
+    assert chunks_left(out) == 7
 
 
 def test_a_signal_to_end_is_heard_in_every_stage(model, tmp_path):
@@ -192,7 +192,7 @@ def test_what_was_damaged_is_stained_again(model, volume, whole, tmp_path):
     (out / "0/c/0/4/0/0").write_bytes(b"rust")
     assert check_stained(out) == ["0/c/0/4/0/0"]
     with pytest.warns(
-        OutOfDistributionWarning, match=r"1 damaged shard\(s\) are stained again \(0/c/0/4/0/0\); check the disk"
+        DamagedDataWarning, match=r"1 damaged shard\(s\) are stained again \(0/c/0/4/0/0\); check the disk"
     ):
         stain_volume(model, volume, out, **OPTIONS)
     assert contents(out) == contents(whole)
@@ -220,7 +220,7 @@ def test_a_slice_that_disappears_or_is_cut_short_is_named(model, volume, tmp_pat
 
         with pytest.raises(InputError, match=victim.name):
             stain_volume(model, source, out, progress=vandalise, **OPTIONS)
-        assert slabs_left(out) == 3  # earlier results stay
+        assert chunks_left(out) == 3  # earlier results stay
         with pytest.raises(InputError, match="slice number 20 is missing" if how == "gone" else "truncated"):
             stain_volume(model, source, out, **OPTIONS)
         shutil.copy(volume / victim.name, victim)
@@ -236,7 +236,7 @@ def test_workers_of_this_machine_give_the_same_bits(model, volume, whole, tmp_pa
     assert told[0] == ("staining", 0, 9)
     assert told[-1] == ("staining", 9, 9)
     (out / "0/c/0/2/0/0").unlink()
-    with pytest.warns(OutOfDistributionWarning, match="1 damaged shard"):
+    with pytest.warns(DamagedDataWarning, match="1 damaged shard"):
         # The older call.
         stain_on_workers(model, volume, out, workers=2, **OPTIONS)
     assert contents(out) == contents(whole)
@@ -278,7 +278,7 @@ def test_workers_that_die_are_told_of_and_the_work_goes_on(model, volume, whole,
             stain_on_workers(
                 StainRequest(model, volume, out, **OPTIONS), scheduler=cluster.scheduler_address, progress=kill
             )
-        assert 0 < slabs_left(out) < 9
+        assert 0 < chunks_left(out) < 9
         cluster.wait_for_workers(1)  # its parent starts another one
         stain_on_workers(StainRequest(model, volume, out, **OPTIONS), scheduler=cluster.scheduler_address)
     assert contents(out) == contents(whole)
@@ -295,7 +295,7 @@ def test_what_a_worker_finds_wrong_is_said_here(model, volume, tmp_path):
     write_stack(source, values, voxel_um=5.0)
     with pytest.raises(InputError, match="NaN or infinite values in slice 20"):
         stain_on_workers(StainRequest(model, source, out, **OPTIONS), workers=1)
-    assert slabs_left(out) > 0  # it had begun
+    assert chunks_left(out) > 0  # it had begun
 
 
 def test_no_workers_no_scheduler_no_extra(model, volume, tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from tests.support.toys import LEVELS, RESNET, contents, grey_values, toy_model
 from tomostain.errors import InputError
 from tomostain.imaging.intensity import IntensityReference, normalise_ct
 from tomostain.io import check_stained, open_stained, write_stack
-from tomostain.io.ome_zarr.writer import slabs_left
+from tomostain.io.ome_zarr.create import chunks_left
 from tomostain.stain import StainConfig, load_translator, stain_slice, stain_volume
 
 CONFIG = StainConfig(patch_px=32, stride_px=16, z_chunk=3)
@@ -66,7 +66,7 @@ def test_on_a_disk_that_is_full_it_says_so_and_goes_on_when_there_is_room(
     out = small_disk(kilobytes) / "out.ome.zarr"
     with pytest.raises(InputError, match=r"disk/out.ome.zarr: the disk .*full.*; make room and run the same command"):
         stain_volume(model, volume, out, **options)
-    before = slabs_left(out) if out.exists() else 7
+    before = chunks_left(out) if out.exists() else 7
     small_disk(8192)
     told = []
     stain_volume(model, volume, out, progress=lambda *what: told.append(what), **options)

@@ -264,7 +264,7 @@ def test_a_scan_unlike_the_training_is_warned_of_and_stained(model, volume, tmp_
     loaded = load_model(model)
     normalised = normalise_ct(grey_values(), LEVELS)
     for name, known in (("knows", normalised), ("strange", (10000 + 0.6 * (normalised.astype(float) - 10000)))):
-        greys = [solid_quantiles(known).tolist()]
+        greys = [tuple(solid_quantiles(known).tolist())]
         save_model(tmp_path / name, loaded.spec.model_copy(update={"greys": greys}), loaded.state)
         words = ["stain", tmp_path / name, volume, tmp_path / f"{name}.ome.zarr", "--background", "100"]
         assert run(["-q", *map(str, words), "--bone", "900", "--patch-px", "32", "--device", "cpu"]) == 0

@@ -309,3 +309,13 @@ def test_a_plan_counts_the_batch_of_tiles(model, volume, tmp_path):
     assert one.memory_bytes - other.memory_bytes == (TILES - 4) * 32**2 * 3 * 16
     exact = StainConfig(statistics="volume", blend="exact")
     assert plan_volume(model, volume, tmp_path / "out", config=exact, intensity=LEVELS).seconds > 0
+
+
+def test_stored_statistics_of_a_model_without_instance_normalisation_are_an_error(tmp_path):
+    # An InputError is a ValueError: it must not be taken for statistics of another network.
+    from tomostain.stain.job import _from_file
+
+    translator = translator_of({**UNET, "norm": "channel"})
+    write_tensors(tmp_path / "statistics.safetensors", {})
+    with pytest.raises(InputError, match="no instance normalisation"):
+        _from_file((translator,), tmp_path / "statistics.safetensors")

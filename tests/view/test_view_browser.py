@@ -31,7 +31,7 @@ def folders(tmp_path_factory):
     volume[:24] = RED
     volume[24:, :, :48] = GREEN
     volume[24:, :, 48:] = BLUE
-    writer = create_stained(top / "stained.ome.zarr", SHAPE, VOXEL_UM, slab=16, provenance={"model": "none"})
+    writer = create_stained(top / "stained.ome.zarr", SHAPE, VOXEL_UM, z_chunk=16, provenance={"model": "none"})
     for z0, z1 in writer.pending():
         writer.write(z0, volume[z0:z1])
     writer.finish()

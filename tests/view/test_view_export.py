@@ -12,7 +12,7 @@ from PIL import Image
 
 from tomostain.errors import InputError
 from tomostain.io import open_stained, write_stack
-from tomostain.io.ome_zarr.writer import create_stained
+from tomostain.io.ome_zarr.create import create_stained
 from tomostain.view import view_path
 from tomostain.view.export.alpha import tissue_rgba
 from tomostain.view.export.formats import export
@@ -30,7 +30,7 @@ def stained(tmp_path_factory):
 
 
 def write_stained(path, volume):
-    writer = create_stained(path, volume.shape[:3], VOXEL_UM, slab=8, provenance={"model": "none"})
+    writer = create_stained(path, volume.shape[:3], VOXEL_UM, z_chunk=8, provenance={"model": "none"})
     for z0, z1 in writer.pending():
         writer.write(z0, volume[z0:z1])
     writer.finish()

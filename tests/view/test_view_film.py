@@ -89,7 +89,7 @@ def test_export_writes_it_whole_or_refuses_it(tmp_path, monkeypatch):
 
     colours = np.full((12, 20, 24, 3), 255, np.uint8)
     colours[3:9, 5:15, 6:18] = (150, 40, 120)
-    writer = create_stained(tmp_path / "s.ome.zarr", colours.shape[:3], (5, 5, 5), slab=12, provenance={})
+    writer = create_stained(tmp_path / "s.ome.zarr", colours.shape[:3], (5, 5, 5), z_chunk=12, provenance={})
     writer.write(0, colours)
     writer.finish()
     monkeypatch.setattr(module, "FILM_FRAMES", 3)

@@ -34,7 +34,7 @@ def block_of(volume: np.ndarray):
 def stained(tmp_path_factory) -> tuple[Path, np.ndarray]:
     volume = np.random.default_rng(0).integers(0, 256, (*SHAPE, 3), dtype=np.uint8)
     path = tmp_path_factory.mktemp("sections") / "stained.ome.zarr"
-    writer = create_stained(path, SHAPE, VOXEL_UM, slab=8, provenance={})
+    writer = create_stained(path, SHAPE, VOXEL_UM, z_chunk=8, provenance={})
     for z0, z1 in writer.pending():
         writer.write(z0, volume[z0:z1])
     writer.finish()

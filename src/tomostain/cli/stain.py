@@ -217,10 +217,10 @@ def _stain_volume(context: typer.Context, request: "StainRequest", processes: Pr
 
 def _show_results(request: "StainRequest") -> None:
     """Print where the results are, and the next commands."""
-    from tomostain.io.ome_zarr.writer import slabs_left
+    from tomostain.io.ome_zarr.create import chunks_left
 
     out = request.out
-    if left := slabs_left(request.out_path):
+    if left := chunks_left(request.out_path):
         typer.echo(f"stained: the part of this job of {out}; {left} z chunks are left to the other jobs")
         return
     typer.echo(f"stained:     {out}")

@@ -78,4 +78,4 @@ def _browse(
     with ExitStack() as stack:
         with bars(context) as progress:
             site = stack.enter_context(prepared_site(client_folder(), path, ct, voxel_um, progress))
-        serve(site, port=port, open_page=open_page, tell=typer.echo)
+        serve(site, port=port, open_page=open_page, echo=typer.echo)

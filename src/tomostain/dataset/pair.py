@@ -18,6 +18,7 @@ from tomostain import __version__
 from tomostain.config import read_yaml
 from tomostain.errors import InputError
 from tomostain.io.atomic import atomic_file, write_text
+from tomostain.io.tiff import opened_tiff
 from tomostain.tiling.slice_context import MAX_CT_SLICES, middle_slices
 
 SECTION_KEYS = ("origin_um", "row", "column", "slide_to_section")
@@ -285,14 +286,8 @@ def _check_shapes(what: str, ct: tuple[int, ...], histology: tuple[int, ...], ma
 
 def _header(path: Path) -> tuple[int, ...]:
     """Return the shape in the header of a TIFF file, without reading the image."""
-    if not path.exists():
-        raise InputError(f"{path}: no such file")
-    try:
-        with tifffile.TiffFile(path) as tiff:
-            shape = tuple(tiff.pages[0].shape)
-            pages = len(tiff.pages)
-    except (tifffile.TiffFileError, OSError, ValueError, IndexError) as error:
-        raise InputError(f"{path}: not a readable TIFF file ({error})") from None
+    with opened_tiff(path) as tiff:
+        shape, pages = tuple(tiff.pages[0].shape), len(tiff.pages)
     if pages != 1 or len(shape) not in (2, 3) or shape[0] * shape[1] > _MAX_PIXELS:
         raise InputError(f"{path}: holds {pages} page(s) of shape {shape}; expected one 2D image below 2^30 pixels")
     return shape
@@ -300,11 +295,8 @@ def _header(path: Path) -> tuple[int, ...]:
 
 def _read_stack(path: Path) -> NDArray[Any]:
     """Read a TIFF file with a few images of one size. The header is checked first."""
-    try:
-        with tifffile.TiffFile(path) as tiff:
-            pages = [tuple(page.shape) for page in itertools.islice(tiff.pages, MAX_CT_SLICES + 1)]
-    except (tifffile.TiffFileError, OSError, ValueError, IndexError) as error:
-        raise InputError(f"{path}: not a readable TIFF file ({error})") from None
+    with opened_tiff(path) as tiff:
+        pages = [tuple(page.shape) for page in itertools.islice(tiff.pages, MAX_CT_SLICES + 1)]
     if (
         len(pages) > MAX_CT_SLICES
         or set(pages) != {pages[0]}

@@ -19,7 +19,7 @@ from tomostain.dataset.pair import Pair, load_exclude, save_pair
 from tomostain.errors import InputError
 from tomostain.imaging.qc_figure import write_qc
 from tomostain.io.atomic import atomic_folder, write_text
-from tomostain.io.output_folder import output_folder
+from tomostain.io.output_folder import check_sources_outside, output_folder
 
 
 class DatasetWriter:
@@ -141,9 +141,7 @@ def new_dataset(
 
 def _check_replaceable(out: Path, ids: Sequence[str], sources: Iterable[str | os.PathLike[str]]) -> None:
     """Raise if replacing the folder `out` would lose other files, or exclusions that the user drew."""
-    for source in sources:
-        if Path(source).resolve().is_relative_to(out.resolve()):
-            raise InputError(f"{source}: lies in {out}, which would be replaced; choose another name for the dataset")
+    check_sources_outside(out, "dataset", sources)
     unmatched = [path for path in sorted(out.glob("pairs/*/exclude.tif")) if path.parent.name not in ids]
     if unmatched:
         raise InputError(f"{unmatched[0]}: the new dataset has no such pair; move this file to another folder first")

@@ -1,6 +1,5 @@
 """Training curves from metrics.csv of a run: one panel per term."""
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
+from tomostain.io.csv_files import read_csv
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,10 +58,9 @@ def read_curves(path: Path, terms: Sequence[str] | None = None) -> dict[str, tup
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; state the metrics.csv of a run")
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    names = list(rows[0]) if rows else []
-    if "step" not in names:
+    table = read_csv(path)
+    names, rows = table.columns, table.rows
+    if not rows or "step" not in names:
         raise InputError(f"{path}: has no column 'step' or no rows; state the metrics.csv of a run")
     columns = list(terms) if terms is not None else [name for name in names if name and name not in NOT_TERMS]
     series = {}

@@ -3,8 +3,9 @@
 from tomostain.io.builtin_models import BuiltinModel, copy_model, list_models, read_model_card
 from tomostain.io.images import read_image, write_image, write_stack
 from tomostain.io.models import Model, ModelExtras, ModelSpec, TrainingRecord, check_state, load_model, save_model
+from tomostain.io.ome_zarr.create import create_ome_zarr, create_stained
 from tomostain.io.ome_zarr.reader import StainedVolume, check_stained, open_stained
-from tomostain.io.ome_zarr.writer import OmeZarrWriter, StainedWriter, create_ome_zarr, create_stained
+from tomostain.io.ome_zarr.writer import OmeZarrWriter, StainedWriter
 from tomostain.io.slides import Slide, open_slide, write_slide
 from tomostain.io.volumes.base import VolumeLike
 from tomostain.io.volumes.volume import Volume, open_volume

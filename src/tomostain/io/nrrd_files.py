@@ -106,10 +106,10 @@ def map_nrrd(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArra
         raise InputError(f"{path}: its data file {data} is missing; copy it next to the header")
     offset = header.offset if header.data_file is None else 0
     stored = dtype.newbyteorder(">" if header.big_endian else "<")
+    # Outside the `try`: an InputError is a ValueError, too.
+    file: Path | IO[bytes] = data if header.encoding == "raw" else _unpacked(data, offset)
     try:
-        if header.encoding == "raw":
-            return np.memmap(data, dtype=stored, mode="r", offset=offset, shape=shape)
-        return np.memmap(_unpacked(data, offset), dtype=stored, mode="r", shape=shape)
+        return np.memmap(file, dtype=stored, mode="r", offset=offset if file is data else 0, shape=shape)
     except ValueError:
         raise InputError(f"{data}: shorter than its header says; the file is truncated, copy it again") from None
 

@@ -1,6 +1,7 @@
 """Whether an existing output folder may be replaced or resumed. Only folders with a marker file are ever replaced."""
 
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tomostain.errors import InputError
@@ -61,3 +62,50 @@ def output_folder(
     raise InputError(
         f"{path}: exists and is not {article} {kind} (no {marker}), so it is not replaced; give another name"
     )
+
+
+def check_sources_outside(path: str | os.PathLike[str], kind: str, sources: Iterable[str | os.PathLike[str]]) -> None:
+    """Check that replacing a folder would not delete the input.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The folder that is to be replaced.
+    kind : str
+        What it holds, for messages: "dataset", "pair".
+    sources : iterable of str or os.PathLike
+        Files and folders that are read.
+
+    Raises
+    ------
+    InputError
+        If one of them lies in the folder.
+    """
+    folder = Path(path).resolve()
+    for source in sources:
+        if Path(source).resolve().is_relative_to(folder):
+            raise InputError(f"{source}: lies in {path}, which would be replaced; choose another name for the {kind}")
+
+
+def check_contents(path: str | os.PathLike[str], kind: str, is_known: Callable[[str], bool]) -> None:
+    """Check that replacing a folder would not delete files of the user.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The folder that is to be replaced.
+    kind : str
+        What it holds, for messages.
+    is_known : callable
+        Whether a file of this name belongs to such a folder.
+
+    Raises
+    ------
+    InputError
+        If the folder holds any other file.
+    """
+    for file in sorted(Path(path).iterdir()):
+        if not is_known(file.name):
+            raise InputError(
+                f"{file}: is not a file of a {kind}, so {path} is not replaced; give another name or move the file"
+            )

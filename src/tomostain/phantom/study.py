@@ -1,11 +1,10 @@
 """A study: several specimens in one folder, and the table that `tomostain prepare` reads."""
 
-import csv
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from tomostain.io.atomic import atomic_file
+from tomostain.io.csv_files import write_csv
 from tomostain.phantom.config import PhantomConfig
 from tomostain.phantom.specimen import write_specimen
 from tomostain.progress import Progress, silent, track
@@ -47,11 +46,10 @@ def write_study(
         if overwrite or not (out / name).is_dir():
             write_specimen(configs[name], out / name, overwrite=overwrite)
     table = out / "specimens.csv"
-    with atomic_file(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(COLUMNS)
-        for name, config in configs.items():
-            section = f"{name}/truth/section.yaml" if sections else ""
-            paths = (f"{name}/volume", f"{name}/slide.ome.tif", section)
-            rows.writerow((name, *paths, config.material, config.weeks, config.stain))
+    rows = []
+    for name, config in configs.items():
+        section = f"{name}/truth/section.yaml" if sections else ""
+        cells = (name, f"{name}/volume", f"{name}/slide.ome.tif", section, config.material, config.weeks, config.stain)
+        rows.append(dict(zip(COLUMNS, cells, strict=True)))
+    write_csv(table, COLUMNS, rows, line_end="\r\n")
     return table

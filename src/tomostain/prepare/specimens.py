@@ -1,10 +1,7 @@
 """Datasets from specimens: volumes, slides and sections that a CSV table lists."""
 
-import csv
 import os
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from tomostain.config import Config, read_yaml, suggest
+from tomostain.config import Config, read_yaml
 from tomostain.dataset.cut_pair import Box, CutConfig, cut_pair
 from tomostain.dataset.dataset import Dataset, load_dataset
 from tomostain.dataset.folds import SplitConfig, make_folds
-from tomostain.dataset.pair import Pair, check_id
+from tomostain.dataset.pair import Pair
 from tomostain.dataset.writer import new_dataset
 from tomostain.errors import InputError
 from tomostain.geometry.section import Section
@@ -25,12 +22,10 @@ from tomostain.imaging.slide_reference import slide_reference
 from tomostain.io import Volume, open_slide, open_volume, read_image
 from tomostain.io.atomic import refuse_existing
 from tomostain.prepare.study import Task, register_study
+from tomostain.prepare.table import SpecimenRow, read_table
 from tomostain.progress import Progress, silent, track
 from tomostain.register.config import RegisterConfig
 from tomostain.tiling.slice_context import SliceCount
-
-_NEEDED = ("specimen", "volume", "slide")
-_OPTIONAL = ("section", "subject", "implant", "weeks", "stain", "voxel_um", "pixel_um", "dataset", "exclude", "rois")
 
 _TOP_LEVEL = "set it outside 'registration', where it also holds for the pairs"
 _NOT_OF_REGISTRATION = {
@@ -100,31 +95,6 @@ class Rois(Config):
     histology: Boxes | None = None
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One line of the table."""
-
-    id: str
-    values: Mapping[str, str]
-    folder: Path
-    line: str
-
-    def path(self, column: str) -> Path:
-        """Return a file named in the table, relative to the table."""
-        return self.folder / self.values[column]
-
-    def number(self, column: str) -> float | None:
-        """Return a number above 0, or None where the cell is empty."""
-        text = self.values.get(column, "")
-        try:
-            value = float(text) if text else None
-        except ValueError:
-            value = -1.0
-        if value is not None and not 0 < value < 1e6:
-            raise InputError(f"{self.line}: {column} is '{text}'; state a number above 0 or leave it empty")
-        return value
-
-
 def prepare_specimens(
     table: str | os.PathLike[str],
     out: str | os.PathLike[str],
@@ -183,45 +153,6 @@ def prepare_specimens(
     return load_dataset(out)
 
 
-def read_table(table: Path) -> list[_Row]:
-    """Read and check the CSV table of `prepare_specimens`.
-
-    Raises
-    ------
-    InputError
-        If it is missing or empty, a required column or cell is missing, or a column is unknown.
-    """
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            columns = [str(name).strip() for name in reader.fieldnames or ()]
-            reader.fieldnames = columns
-            lines = [{key: (value or "").strip() for key, value in line.items() if key} for line in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{table}: cannot be read as a CSV table ({error})") from None
-    known = [*_NEEDED, *_OPTIONAL]
-    for name in columns:
-        if name not in known:
-            raise InputError(f"{table}: unknown column '{name}'{suggest(name, known)}")
-    if not lines:
-        raise InputError(
-            f"{table}: contains no specimens; write one line per specimen, with the columns {', '.join(_NEEDED)}"
-        )
-    counts = Counter(line.get("specimen", "") for line in lines)
-    numbers: Counter[str] = Counter()
-    rows = []
-    for number, line in enumerate(lines, start=2):
-        name = line.get("specimen", "")
-        position = f"{table}, line {number}" + (f", specimen '{name}'" if name else "")
-        for column in _NEEDED:
-            if not line.get(column):
-                raise InputError(f"{position}: '{column}' is empty; fill it in")
-        numbers[name] += 1
-        pair_id = f"{name}-{numbers[name]}" if counts[name] > 1 else name
-        rows.append(_Row(check_id(pair_id), line, table.parent, position))
-    return rows
-
-
 def described_volumes(table: Path) -> list[str]:
     """Return a line per specimen that describes its µCT, with its first and last slice, for a check by the user.
 
@@ -233,7 +164,7 @@ def described_volumes(table: Path) -> list[str]:
     return [f"{row.id}: {_opened(row).describe()}" for row in read_table(Path(table))]
 
 
-def _opened(row: _Row) -> Volume:
+def _opened(row: SpecimenRow) -> Volume:
     """Open the µCT of a line."""
     return open_volume(row.path("volume"), voxel_um=row.number("voxel_um"), dataset=row.values.get("dataset") or None)
 
@@ -244,8 +175,8 @@ def registration_folder(out: Path) -> Path:
 
 
 def find_sections(
-    rows: list[_Row], folder: Path, config: PrepareConfig, device: str = "auto", progress: Progress = silent
-) -> list[_Row]:
+    rows: list[SpecimenRow], folder: Path, config: PrepareConfig, device: str = "auto", progress: Progress = silent
+) -> list[SpecimenRow]:
     """Register the lines without a section. Lines whose section is not found are dropped.
 
     Raises
@@ -281,7 +212,7 @@ def find_sections(
     return with_section
 
 
-def _options(row: _Row, config: PrepareConfig) -> dict[str, Any]:
+def _options(row: SpecimenRow, config: PrepareConfig) -> dict[str, Any]:
     """Return the registration options of a line: those of the study, unless they are set for registration."""
     study = {
         "seed": config.seed,
@@ -301,7 +232,7 @@ def _screw(implant: str) -> str | None:
     return "light" if name.startswith("peek") else None
 
 
-def _specimen_pair(row: _Row, config: PrepareConfig, voxel_um: float | None) -> tuple[Pair, dict[str, Any]]:
+def _specimen_pair(row: SpecimenRow, config: PrepareConfig, voxel_um: float | None) -> tuple[Pair, dict[str, Any]]:
     """Extract, normalise and mask the pair of one line."""
     section_path = row.path("section")
     section = Section.from_dict(read_yaml(section_path), source=str(section_path))
@@ -325,7 +256,7 @@ def _specimen_pair(row: _Row, config: PrepareConfig, voxel_um: float | None) -> 
     return replace(pair, **_record(row)), details
 
 
-def _record(row: _Row) -> dict[str, Any]:
+def _record(row: SpecimenRow) -> dict[str, Any]:
     """Return the record of the specimen in the table."""
     weeks = row.number("weeks")
     return {
@@ -342,7 +273,7 @@ def _ct_reference(volume: Volume, config: PrepareConfig, source: str) -> Intensi
     return manual_reference(volume, config.ct_background, config.ct_bone, config.level_slices, source)
 
 
-def _exclusion(row: _Row, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
+def _exclusion(row: SpecimenRow, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
     """Read the exclusion that the table names, if any."""
     if not row.values.get("exclude"):
         return None

@@ -3,7 +3,6 @@
 A specimen that cannot be registered does not stop the others. It is dropped, and `scores.csv` states the reason.
 """
 
-import csv
 import multiprocessing
 import os
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from typing import Any
 from tomostain.config import read_yaml
 from tomostain.errors import InputError
 from tomostain.io import open_slide, open_volume
-from tomostain.io.atomic import atomic_file
+from tomostain.io.csv_files import read_csv, write_csv
 from tomostain.progress import Progress, silent
 from tomostain.register.config import RegisterConfig
 from tomostain.register.inputs import fingerprint
@@ -172,18 +171,19 @@ def _write_scores(folder: Path, tasks: Sequence[Task], messages: dict[str, str])
     path = folder / "scores.csv"
     pair_files = {task.id: folder / task.id / "pair.yaml" for task in tasks if not messages.get(task.id)}
     pair_files = {name: pair for name, pair in pair_files.items() if pair.is_file()}
-    with atomic_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(COLUMNS)
-        for task in tasks:
-            if task.id not in pair_files:
-                rows.writerow((task.id, "left out", "", "", "", "", messages.get(task.id, "")))
-                continue
-            values = read_yaml(pair_files[task.id])
-            scores = values.get("registration", {})
-            mutual = values.get("similarity", {}).get("normalised_mutual_information", "")
-            numbers = [scores.get(name, "") for name in ("confidence", "detail", "margin")]
-            rows.writerow((task.id, "found", *numbers, mutual, "; ".join(scores.get("warnings", []))))
+    rows: list[dict[str, object]] = []
+    for task in tasks:
+        if task.id not in pair_files:
+            rows.append({"specimen": task.id, "result": "left out", "message": messages.get(task.id, "")})
+            continue
+        values = read_yaml(pair_files[task.id])
+        scores, similarity = values.get("registration", {}), values.get("similarity", {})
+        rows.append(
+            {"specimen": task.id, "result": "found", "message": "; ".join(scores.get("warnings", []))}
+            | {name: scores.get(name, "") for name in ("confidence", "detail", "margin")}
+            | {"normalised_mutual_information": similarity.get("normalised_mutual_information", "")}
+        )
+    write_csv(path, COLUMNS, rows, line_end="\r\n")
     return pair_files
 
 
@@ -192,5 +192,4 @@ def left_out(folder: Path) -> dict[str, str]:
     path = folder / "scores.csv"
     if not path.is_file():
         return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        return {row["specimen"]: row["message"] for row in csv.DictReader(file) if row["result"] == "left out"}
+    return {row["specimen"]: row["message"] for row in read_csv(path).rows if row["result"] == "left out"}

@@ -13,6 +13,7 @@ from tomostain.dataset.pair import save_pair
 from tomostain.errors import InputError, RegistrationUncertainError
 from tomostain.io import Slide, Volume, open_slide, open_volume, write_image
 from tomostain.io.atomic import atomic_folder, refuse_existing
+from tomostain.io.output_folder import check_contents, check_sources_outside
 from tomostain.progress import Progress, silent
 from tomostain.register.config import RegisterConfig
 from tomostain.register.deformation import load_simpleitk
@@ -196,16 +197,9 @@ def _check_output(folder: PairFolder, sources: Sequence[str | os.PathLike[str]])
 
 def _check_replaceable(out: Path, sources: Sequence[str | os.PathLike[str]]) -> None:
     """Raise if replacing the folder `out` would delete files of the user or the sources."""
-    if not out.is_dir():
-        return
-    for source in sources:
-        if Path(source).resolve().is_relative_to(out.resolve()):
-            raise InputError(f"{source}: lies in {out}, which would be replaced; give the pair another name")
-    for path in sorted(out.iterdir()):
-        if path.name not in OUR_FILES and not path.name.startswith("candidate-"):
-            raise InputError(
-                f"{path}: is not a file of a pair, so {out} is not replaced; give another name or move the file"
-            )
+    if out.is_dir():
+        check_sources_outside(out, "pair", sources)
+        check_contents(out, "pair", lambda name: name in OUR_FILES or name.startswith("candidate-"))
 
 
 def _exclusion(out: Path) -> bytes | None:

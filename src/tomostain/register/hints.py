@@ -1,6 +1,5 @@
 """Hints for registration: a start pose, matching points, or an axis."""
 
-import csv
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from tomostain.config import read_yaml
 from tomostain.errors import InputError
 from tomostain.geometry.section import Section
+from tomostain.io.csv_files import read_csv
 
 COLUMNS = ("slide_row_um", "slide_column_um", "z_um", "y_um", "x_um")
 
@@ -64,17 +64,12 @@ def read_landmarks(path: str | os.PathLike[str]) -> Section:
         If a column or a number is missing, or the points do not define a plane.
     """
     path = Path(path)
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = list(csv.DictReader(file, skipinitialspace=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read as a CSV table ({error})") from None
-    missing = [name for name in COLUMNS if lines and name not in lines[0]]
-    if not lines or missing:
+    table = read_csv(path)
+    if not table.rows or any(name not in table.columns for name in COLUMNS):
         raise InputError(f"{path}: needs the columns {', '.join(COLUMNS)}, and one line per point")
     try:
-        points = np.array([[float(line[name]) for name in COLUMNS] for line in lines])
-    except (TypeError, ValueError):
+        points = np.array([[float(row[name]) for name in COLUMNS] for row in table.rows])
+    except ValueError:
         raise InputError(f"{path}: contains a value that is not a number; give all points as numbers in µm") from None
     return fit_section(points[:, :2], points[:, 2:], str(path))
 

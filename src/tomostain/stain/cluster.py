@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from tomostain.errors import InputError, InterruptedRunError
-from tomostain.io.ome_zarr.writer import slabs_left
+from tomostain.io.ome_zarr.create import chunks_left
 from tomostain.models import find_model
 from tomostain.progress import Progress, ShouldStop, never, silent
 from tomostain.stain.request import Model, StainOptions, StainRequest, StrPath, make_request
@@ -90,7 +90,7 @@ def stain_on_workers(
             for part in range(1, parts + 1)
         }
         _wait(client, tasks, progress, should_stop)
-    if left := slabs_left(out):
+    if left := chunks_left(out):
         raise InputError(
             f"{out}: {left} z chunks are still being stained by other processes; run the same command again when they "
             "have finished"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tomostain import __version__
+from tomostain.errors import InputError
 from tomostain.imaging.intensity import IntensityReference, normalise_ct
 from tomostain.io import Volume
 from tomostain.io.locks import lock
@@ -172,6 +173,8 @@ def _from_file(translators: tuple[Translator, ...], file: Path) -> list[Translat
             with_statistics(t, {k.removeprefix(f"{n}."): v for k, v in stored.items() if k.startswith(f"{n}.")})
             for n, t in enumerate(translators)
         ]
+    except InputError:  # a ValueError itself: the model has no instance normalisation
+        raise
     except ValueError:
         return None
 

@@ -11,7 +11,7 @@ from typing import Unpack, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from tomostain.errors import InputError, InterruptedRunError, OutOfDistributionWarning
+from tomostain.errors import DamagedDataWarning, InputError, InterruptedRunError
 from tomostain.io import Volume, create_stained
 from tomostain.io.atomic import naming_full_disk
 from tomostain.io.ome_zarr.writer import StainedWriter
@@ -162,7 +162,7 @@ def begin(request: StainRequest) -> tuple[StainJob, list[StainedWriter]]:
             path,
             job.volume.shape,
             job.volume.voxel_um,
-            slab=job.config.z_chunk,
+            z_chunk=job.config.z_chunk,
             provenance=provenance,
             overwrite=request.overwrite,
             resume=request.resume and not request.overwrite,
@@ -185,7 +185,7 @@ def repair(writers: Sequence[StainedWriter], only: Sequence[int] | None, progres
             names = ", ".join(damaged[:3]) + (", …" if len(damaged) > 3 else "")
             warnings.warn(
                 f"{writer.path}: {len(damaged)} damaged shard(s) are stained again ({names}); check the disk",
-                OutOfDistributionWarning,
+                DamagedDataWarning,
                 stacklevel=3,
             )
 

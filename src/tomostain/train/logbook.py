@@ -1,7 +1,5 @@
 """Records of a run: metrics.csv, TensorBoard events if it is installed, and sample images."""
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tomostain.imaging.network_range import histology_from_network
-from tomostain.io.atomic import atomic_file, write_text
+from tomostain.io.atomic import atomic_file
+from tomostain.io.csv_files import append_csv, read_csv, write_csv
 from tomostain.train.terms import RENAMED
 
 METRICS = "metrics.csv"
@@ -36,25 +35,20 @@ class Logbook:
         self._labels: dict[str, str] = {}
         rows = []
         if self.path.is_file():
-            with self.path.open(newline="", encoding="utf-8") as file:
-                reader = csv.DictReader(file)
-                rows = [row for row in reader if int(row["step"]) <= step]
-                header = reader.fieldnames or ()
-            self._labels = {name: older for older, name in RENAMED.items() if older in header and name in columns}
+            table = read_csv(self.path)
+            rows = [row for row in table.rows if int(row["step"]) <= step]
+            self._labels = {
+                name: older for older, name in RENAMED.items() if older in table.columns and name in columns
+            }
         self.columns = ["step", "epoch", "seconds", *(self._labels.get(name, name) for name in columns)]
-        text = io.StringIO()
-        writer = csv.DictWriter(text, self.columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_text(self.path, text.getvalue())
+        write_csv(self.path, self.columns, rows)
         self._events: Any = _event_writer(run, step)
 
     def write(self, step: int, epoch: int, seconds: float, values: dict[str, float]) -> None:
         """Append one row."""
         values = {self._labels.get(name, name): value for name, value in values.items()}
         row = {"step": step, "epoch": epoch, "seconds": f"{seconds:.2f}"} | {k: f"{v:.6g}" for k, v in values.items()}
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, self.columns, lineterminator="\n").writerow(row)
+        append_csv(self.path, self.columns, row)
         if self._events is not None:
             for name, value in values.items():
                 self._events.add_scalar(name, value, step)

@@ -121,21 +121,9 @@ def train_model(
         If another process of this training raised one of these.
     """
     chosen, run = TrainOptions(**options), Path(run)
-    recipe = chosen.recipe if isinstance(chosen.recipe, Recipe) else load_recipe(chosen.recipe)
-    context = DistributedContext(chosen.device)
+    trainer, data = _begin(dataset, run, chosen)
+    context = trainer.context
     with context.raise_on_all_ranks():
-        context.check_batch(recipe.batch, recipe.accumulate)
-        data = LoadedDataset.open(dataset)
-        if chosen.resume and began_without_kernels(run):
-            recipe = recipe.model_copy(update={"kernels": "plain"})
-        if context.is_rank_zero:
-            _prepare_folder(run, data, recipe, chosen)
-            warn_about_contrast(recipe, data, chosen.fold)
-    trainer = Trainer(recipe, data, chosen.fold, chosen.seed, context)
-    with context.raise_on_all_ranks():
-        if chosen.resume:
-            load_last(run, trainer.state)
-            trainer.apply_affines()
         logbook = Logbook(run, trainer.columns, trainer.state.step) if context.is_rank_zero else None
     _log_start(trainer, run)
     try:
@@ -155,6 +143,26 @@ def train_model(
 
 
 train = train_model
+
+
+def _begin(dataset: PairSource, run: Path, options: TrainOptions) -> tuple[Trainer, LoadedDataset]:
+    """Load recipe and dataset, create the folder of the run, and return a trainer in the state of the run."""
+    recipe = options.recipe if isinstance(options.recipe, Recipe) else load_recipe(options.recipe)
+    context = DistributedContext(options.device)
+    with context.raise_on_all_ranks():
+        context.check_batch(recipe.batch, recipe.accumulate)
+        data = LoadedDataset.open(dataset)
+        if options.resume and began_without_kernels(run):
+            recipe = recipe.model_copy(update={"kernels": "plain"})
+        if context.is_rank_zero:
+            _prepare_folder(run, data, recipe, options)
+            warn_about_contrast(recipe, data, options.fold)
+    trainer = Trainer(recipe, data, options.fold, options.seed, context)
+    with context.raise_on_all_ranks():
+        if options.resume:
+            load_last(run, trainer.state)
+            trainer.apply_affines()
+    return trainer, data
 
 
 def _prepare_folder(run: Path, data: LoadedDataset, recipe: Recipe, options: TrainOptions) -> None:

@@ -1,6 +1,5 @@
 """Virtual sections: a stained volume resampled on a plane or a curved surface, with the thickness of a real section."""
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -16,6 +15,7 @@ from tomostain.geometry.section import interpolate
 from tomostain.geometry.surfaces import Cut, curved_cut, plane_cut, plane_of
 from tomostain.io import open_stained, open_volume, write_slide
 from tomostain.io.atomic import refuse_existing
+from tomostain.io.csv_files import read_csv
 from tomostain.io.metadata.units import check_length_um, check_pixels
 from tomostain.io.ome_zarr.reader import StainedVolume
 from tomostain.progress import Progress, silent, track
@@ -120,20 +120,16 @@ def read_points(path: Path) -> NDArray[np.float64]:
     InputError
         If a column is missing or a value is not a number. The message names the line.
     """
-    try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-            if missing:
-                raise InputError(f"{path}: has no column {', '.join(missing)}; the first line must name z_um,y_um,x_um")
-            points = []
-            for row in reader:
-                try:
-                    points.append([float(row[name]) for name in COLUMNS])
-                except (TypeError, ValueError):
-                    raise InputError(f"{path}: line {reader.line_num}: z_um, y_um and x_um must be numbers") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as a table of points ({error})") from None
+    table = read_csv(path)
+    missing = [name for name in COLUMNS if name not in table.columns]
+    if missing:
+        raise InputError(f"{path}: has no column {', '.join(missing)}; the first line must name z_um,y_um,x_um")
+    points = []
+    for line, row in zip(table.lines, table.rows, strict=True):
+        try:
+            points.append([float(row[name]) for name in COLUMNS])
+        except ValueError:
+            raise InputError(f"{path}: line {line}: z_um, y_um and x_um must be numbers") from None
     return np.array(points, dtype=np.float64).reshape(-1, 3)
 
 

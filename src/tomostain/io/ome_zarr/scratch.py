@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -14,9 +14,6 @@ from numpy.typing import DTypeLike, NDArray
 from tomostain.io.atomic import write_text
 from tomostain.io.chunk_progress import ChunkProgress, plane_chunks
 from tomostain.io.locks import lock
-
-if TYPE_CHECKING:
-    pass
 
 _PLAN = "plan.json"
 
@@ -30,7 +27,7 @@ class Scratch:
         Its folder. Existing content is reused if it was written for the same plan, otherwise deleted.
     shape : tuple of int
     dtype : numpy dtype
-    slab : int
+    z_chunk : int
         Planes of a chunk.
     plan : mapping
         What the content is made of, as JSON can hold.
@@ -41,14 +38,14 @@ class Scratch:
         path: str | os.PathLike[str],
         shape: Sequence[int],
         dtype: DTypeLike,
-        slab: int,
+        z_chunk: int,
         plan: Mapping[str, object],
     ) -> None:
         import zarr
 
-        self.path, self.shape, self.slab = Path(path), tuple(shape), min(slab, shape[0])
-        self._progress = ChunkProgress(self.path, self.shape[0], self.slab)
-        content = {"shape": list(shape), "dtype": str(np.dtype(dtype)), "slab": self.slab, "plan": dict(plan)}
+        self.path, self.shape, self.z_chunk = Path(path), tuple(shape), min(z_chunk, shape[0])
+        self._progress = ChunkProgress(self.path, self.shape[0], self.z_chunk)
+        content = {"shape": list(shape), "dtype": str(np.dtype(dtype)), "slab": self.z_chunk, "plan": dict(plan)}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with lock(self.path.with_name(f"{self.path.name}.lock"), wait=True):
             if not self._has_plan(content):
@@ -72,8 +69,8 @@ class Scratch:
         zarr.create_array(
             self.path / "array",
             shape=self.shape,
-            chunks=(self.slab, *inner, *self.shape[3:]),
-            shards=(self.slab, *shard, *self.shape[3:]),
+            chunks=(self.z_chunk, *inner, *self.shape[3:]),
+            shards=(self.z_chunk, *shard, *self.shape[3:]),
             dtype=np.dtype(dtype),
             overwrite=True,
         )

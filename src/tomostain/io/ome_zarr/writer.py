@@ -10,161 +10,39 @@ volume: each locks its chunk.
 import errno
 import json
 import logging
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
-from tomostain.io.atomic import make_parent, refuse_existing, write_text
+from tomostain.io.atomic import write_text
 from tomostain.io.chunk_progress import ChunkProgress
-from tomostain.io.locks import SharedLock, is_unlocked, lock
-from tomostain.io.metadata.units import check_pixels, check_voxel_um
+from tomostain.io.locks import SharedLock, lock
 from tomostain.io.ome_zarr.plan import (
     PLAN,
     PROGRESS,
     begin,
     channels_of,
-    difference,
-    make_plan,
-    stored_plan,
     unfinished,
 )
 from tomostain.io.ome_zarr.pyramid import Shape, halve, pyramid_shapes
 from tomostain.io.ome_zarr.shards import damaged_shards, shard_checksum, shard_name, write_shard_sums
 from tomostain.progress import Progress, silent, track
 
-if TYPE_CHECKING:
-    pass
-
-_IN_USE = "presence.lock"
+IN_USE = "presence.lock"
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 logger = logging.getLogger("tomostain.io")
 
 
-def create_stained(
-    path: str | os.PathLike[str],
-    shape: Shape,
-    voxel_um: float | Sequence[float],
-    *,
-    slab: int = 32,
-    provenance: Mapping[str, Any],
-    overwrite: bool = False,
-    resume: bool = False,
-) -> "StainedWriter":
-    """Begin a stained volume, or continue one whose writing was interrupted.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
-        The OME-Zarr folder.
-    shape : tuple of int
-        (Z, Y, X), voxels.
-    voxel_um : float or sequence of float
-        Voxel size, or (z, y, x), µm.
-    slab : int
-        Slices that are written at a time: the thickness of a shard. Writing takes about 7 bytes per voxel of such a z
-        chunk in addition to the chunk itself, finishing 13 (measured with 32 × 700 × 700 voxels of noise).
-    provenance : mapping
-        What the volume is made of (model hash, input fingerprint, resolved options), as JSON can hold. A run is
-        continued only if it is the same, so it must not hold anything that changes from run to run (a date, a
-        duration).
-    overwrite : bool
-        Remove an existing volume and start again (unless `resume` finds it unfinished and of the same provenance).
-    resume : bool
-        Continue an unfinished volume. A complete one has nothing pending and is left as it is.
-
-    Returns
-    -------
-    StainedWriter
-
-    Raises
-    ------
-    InputError
-        If the folder exists and neither option allows for it, is not a stained volume, was made of something else (the
-        message names the difference), or is to be replaced while another process writes it.
-    """
-    return create_ome_zarr(
-        path, (*shape, 3), voxel_um, slab=slab, provenance=provenance, overwrite=overwrite, resume=resume
-    )
-
-
-def create_ome_zarr(
-    path: str | os.PathLike[str],
-    shape: Sequence[int],
-    voxel_um: float | Sequence[float],
-    *,
-    slab: int = 32,
-    provenance: Mapping[str, Any],
-    overwrite: bool = False,
-    resume: bool = False,
-) -> "OmeZarrWriter":
-    """Begin an 8-bit volume of one or three channels, or continue one; see `create_stained`.
-
-    Parameters
-    ----------
-    shape : sequence of int
-        (Z, Y, X) for a grey volume, (Z, Y, X, 3) for a stained one.
-    path, voxel_um, slab, provenance, overwrite, resume
-        As for `create_stained`.
-
-    Returns
-    -------
-    OmeZarrWriter
-    """
-    path = Path(path)
-    check_pixels(path, shape[1:3])
-    if min(shape) < 1 or slab < 1 or len(shape) not in (3, 4):
-        raise ValueError(f"shape {tuple(shape)} or slab {slab}: give positive numbers, and (Z, Y, X) or (Z, Y, X, 3)")
-    plan = make_plan(shape, check_voxel_um(voxel_um, "voxel_um"), min(slab, shape[0]), provenance)
-    make_parent(path)
-    # Of several processes that begin at the same time, one makes the arrays and the others find them.
-    with lock(path.with_name(f".{path.name}.lock"), wait=True):
-        return _begin_or_continue(path, plan, overwrite, resume)
-
-
-def _begin_or_continue(path: Path, plan: dict[str, Any], overwrite: bool, resume: bool) -> "OmeZarrWriter":
-    """Begin or continue a volume while no other process does so."""
-    if path.is_dir() and any(path.iterdir()):
-        stored = stored_plan(path)
-        differs = difference(stored, plan) if stored is not None else "it is not a stained volume"
-        if resume and differs is None and not (overwrite and not unfinished(path)):
-            return OmeZarrWriter(path, plan)
-        if not overwrite:
-            if resume:
-                raise InputError(
-                    f"{path}: cannot be continued, {differs}; give another name, or add `overwrite=True` to start again"
-                )
-            refuse_existing(path, overwrite, "stained volume")
-        if stored is None:
-            raise InputError(f"{path}: is not a stained volume, so it is not replaced; give another name, or remove it")
-        if not is_unlocked(path / PROGRESS / _IN_USE):
-            raise InputError(
-                f"{path}: another process is staining it; wait until it ends or stop it, or give another name"
-            )
-        shutil.rmtree(path)
-    else:
-        refuse_existing(path, overwrite, "stained volume")
-        if path.is_file():
-            path.unlink()
-    begin(path, plan)
-    return OmeZarrWriter(path, plan)
-
-
-def slabs_left(path: str | os.PathLike[str]) -> int:
-    """Return the number of z chunks of a volume that are not written yet; 0 if it is finished."""
-    path = Path(path)
-    plan = stored_plan(path)
-    return len(OmeZarrWriter(path, plan).pending()) if plan is not None and unfinished(path) else 0
-
-
 class OmeZarrWriter:
-    """Writes a volume one z chunk at a time; made by `create_stained` or `create_ome_zarr`.
+    """Writes a volume one z chunk at a time.
+
+    Made by `tomostain.io.create_stained` or `tomostain.io.create_ome_zarr`.
 
     Attributes
     ----------
@@ -182,10 +60,10 @@ class OmeZarrWriter:
         self.path = path
         self.shape: Shape = tuple(plan["shape"])
         self.channels = channels_of(plan)
-        self._slab = int(plan["slab"])
+        self._z_chunk = int(plan["slab"])
         self._plan = dict(plan)
         self._levels = [
-            ChunkProgress(path / PROGRESS, shape[0], self._slab, prefix=f"{level}-")
+            ChunkProgress(path / PROGRESS, shape[0], self._z_chunk, prefix=f"{level}-")
             for level, shape in enumerate(pyramid_shapes(self.shape))
         ]
         if not (path / "zarr.json").is_file() or "tomostain" not in zarr.open_group(path, mode="r").attrs:
@@ -339,7 +217,7 @@ class OmeZarrWriter:
     def _hold(self) -> None:
         """Take a shared lock, so that no other process removes the volume."""
         with suppress(FileNotFoundError):  # another process has just finished it
-            self._in_use = SharedLock(self.path / PROGRESS / _IN_USE)
+            self._in_use = SharedLock(self.path / PROGRESS / IN_USE)
 
     def _store(self, level: int, z0: int, values: NDArray[np.uint8]) -> None:
         """Write a shard (C, Z, Y, X) and then its checksum, which marks it as done."""
@@ -358,11 +236,11 @@ class OmeZarrWriter:
         return self._group[str(level)]
 
     def _shard(self, level: int, z0: int) -> str:
-        return shard_name(level, z0, self._slab)
+        return shard_name(level, z0, self._z_chunk)
 
     def _coarser(self, level: int, z0: int, z1: int) -> NDArray[np.uint8]:
         """Return the slices z0 to z1 of a level, from the next finer one; one fine chunk is in memory at a time."""
-        half = max(1, self._slab // 2)
+        half = max(1, self._z_chunk // 2)
         parts = []
         for z in range(z0, z1, half):
             fine = np.asarray(self._array(level - 1)[:, 2 * z : 2 * min(z + half, z1)])

@@ -42,7 +42,7 @@ def grey_copy(
     per_axis = [min(bins, n) for n in volume.shape]
     z_um, y_um, x_um = (step * n for step, n in zip(volume.voxel_um, per_axis, strict=True))
     low, high = grey_window(volume)
-    writer = create_ome_zarr(path, (z, y, x), (z_um, y_um, x_um), slab=_SLAB, provenance={"grey": volume.path.name})
+    writer = create_ome_zarr(path, (z, y, x), (z_um, y_um, x_um), z_chunk=_SLAB, provenance={"grey": volume.path.name})
     for start, stop in writer.pending():
         grey = np.stack([_slice(volume, index, per_axis) for index in range(start, stop)])
         eight_bit = np.rint(np.clip((grey - low) / (high - low), 0, 1) * 255).astype(np.uint8)

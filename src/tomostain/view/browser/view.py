@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from tomostain.deprecation import renamed_parameters
 from tomostain.errors import InputError
 from tomostain.io import open_stained, open_volume
 from tomostain.progress import Progress, silent
@@ -19,6 +20,7 @@ from tomostain.view.browser.server import HOST, Site, ViewServer, volume_url
 from tomostain.view.folder import is_stained
 
 
+@renamed_parameters(tell="echo")
 def browse(
     path: Path,
     ct: Path | None = None,
@@ -26,7 +28,7 @@ def browse(
     voxel_um: float | Sequence[float] | None = None,
     port: int = 0,
     open_page: bool = True,
-    tell: Callable[[str], None] = print,
+    echo: Callable[[str], None] = print,
     progress: Progress = silent,
 ) -> None:
     """Show a volume in the browser until Ctrl-C.
@@ -43,7 +45,7 @@ def browse(
         Port on 127.0.0.1; 0 for a free one.
     open_page : bool
         Open the page in the user's browser.
-    tell : callable
+    echo : callable
         Called with the address, and with how to stop.
     progress : Progress
         Progress while a µCT volume is copied.
@@ -54,10 +56,11 @@ def browse(
         If the viewer is not installed, a volume cannot be read, or the port is taken.
     """
     with prepared_site(client_folder(), Path(path), ct and Path(ct), voxel_um, progress) as site:
-        serve(site, port=port, open_page=open_page, tell=tell)
+        serve(site, port=port, open_page=open_page, echo=echo)
 
 
-def serve(site: Site, *, port: int = 0, open_page: bool = True, tell: Callable[[str], None] = print) -> None:
+@renamed_parameters(tell="echo")
+def serve(site: Site, *, port: int = 0, open_page: bool = True, echo: Callable[[str], None] = print) -> None:
     """Serve a view until Ctrl-C. Ctrl-C is the normal end, so nothing is raised.
 
     Raises
@@ -67,16 +70,16 @@ def serve(site: Site, *, port: int = 0, open_page: bool = True, tell: Callable[[
     """
     server = start_server(site, port)
     try:  # from the first message on: a user who reads that Ctrl-C stops the server may press it at once
-        tell(f"view: {server.url}")
-        tell(
+        echo(f"view: {server.url}")
+        echo(
             f"      from elsewhere: ssh -L {server.server_port}:{HOST}:{server.server_port} THIS_MACHINE, same address"
         )
-        tell("      Ctrl-C ends it")
+        echo("      Ctrl-C ends it")
         if open_page and can_open_page():
             webbrowser.open(server.url)
         server.serve_forever()
     except KeyboardInterrupt:
-        tell("closed")
+        echo("closed")
     finally:
         server.stop()
 

@@ -1,0 +1,48 @@
+"""Small CSV tables: what is written is read again; files of spreadsheets are read; errors name the file."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tomostain.errors import InputError
+from tomostain.io.csv_files import append_csv, csv_text, read_csv, write_csv
+
+CELLS = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Zs", "Zl", "Zp")), max_size=8)
+
+
+@given(st.lists(st.tuples(CELLS.filter(bool), CELLS), max_size=4), st.sampled_from(["\n", "\r\n"]))
+def test_rows_are_read_as_they_were_written(tmp_path_factory: pytest.TempPathFactory, rows, line_end: str) -> None:
+    path = tmp_path_factory.mktemp("csv") / "table.csv"
+    cells = [{"first": first, "second": second} for first, second in rows]
+    write_csv(path, ["first", "second"], cells, line_end=line_end)
+    table = read_csv(path)
+    assert table.columns == ("first", "second")
+    assert table.rows == cells
+    append_csv(path, table.columns, {"first": 1})
+    assert read_csv(path).rows == [*cells, {"first": "1", "second": ""}]
+
+
+def test_a_file_of_a_spreadsheet(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes('\ufeffname, weeks \r\n\r\n"a\r\nb", 4\r\nc\r\n'.encode())
+    table = read_csv(path)
+    assert table.columns == ("name", "weeks")
+    assert table.rows == [{"name": "a\r\nb", "weeks": "4"}, {"name": "c", "weeks": ""}]
+    assert table.lines == [4, 5]
+
+
+def test_an_empty_file_has_no_columns(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").touch()
+    assert read_csv(tmp_path / "table.csv").columns == ()
+    assert csv_text(["a"], []) == "a\n"
+
+
+@pytest.mark.parametrize("content", [None, b"a,b\n\xff\xfe,2\n", b"a\n" + b"x" * 200_000 + b"\n"])
+def test_what_is_not_a_table_is_named(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "table.csv"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"table\.csv: cannot be read as a CSV table"):
+        read_csv(path)
