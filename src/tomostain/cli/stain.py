@@ -104,6 +104,16 @@ class UncertaintyOptions:
 
 
 @option_group
+class NoiseOptions:
+    """For models with a noise input."""
+
+    noise_seed: int = typer.Option(
+        0,
+        help="For a model with a noise input: another seed gives another texture where the µCT does not determine it.",
+    )
+
+
+@option_group
 class ProcessOptions:
     """How several processes share the work."""
 
@@ -138,6 +148,7 @@ def stain(
     inputs: VolumeOptions,
     settings: SettingOptions,
     second: UncertaintyOptions,
+    noise: NoiseOptions,
     processes: ProcessOptions,
     model: Path = typer.Argument(help="A model folder, or a run (its RUN/model is used)."),
     volume: Path = typer.Argument(
@@ -181,6 +192,7 @@ def stain(
         allow_voxel_mismatch=inputs.allow_voxel_mismatch,
         uncertainty=second.uncertainty,
         ensemble=[_model_of(folder) for folder in second.ensemble or ()],
+        noise_seed=noise.noise_seed,
         intensity_figure=intensity_figure,
         overwrite=overwrite,
     )

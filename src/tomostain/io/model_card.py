@@ -70,6 +70,8 @@ def _training(spec: ModelSpec, has_recipe: bool) -> list[str]:
     channels = f"{spec.in_channels} channel(s)"
     if spec.ct_slices > 1:
         channels = f"{spec.ct_slices} neighbouring slices (the middle one is stained)"
+    if spec.noise_channels:
+        channels += f" and {spec.noise_channels} channel(s) of noise"
     inverted = ", inverted" if spec.inverted_ct else ""
     return [
         "## Training",

@@ -2,9 +2,11 @@
 
 from typing import Any, Literal
 
+import yaml
 from pydantic import BaseModel, Field, field_validator
 
 from tomostain.config import Config
+from tomostain.tiling.noise import NoiseSpec
 from tomostain.tiling.slice_context import SliceCount
 
 GENERATOR = "generator.safetensors"
@@ -82,6 +84,8 @@ class ModelSpec(Config):
     ct_slices : int
         Neighbouring slices that G_xy sees (`tomostain.tiling.slice_context`); it stains the middle one. If there are
         more than 1, they are its channels.
+    noise : NoiseSpec or None
+        Noise that G_xy gets as further channels (`tomostain.tiling.noise`). None, the default, is not written.
     inverted_ct : bool
         Whether the networks see the µCT inverted.
     voxel_um : float
@@ -114,6 +118,7 @@ class ModelSpec(Config):
     reverse: dict[str, Any] | None = None
     in_channels: Literal[1, 3] = 3
     ct_slices: SliceCount = 1
+    noise: NoiseSpec | None = None
     inverted_ct: bool = False
     voxel_um: float = Field(gt=0)
     patch_px: int = Field(default=256, ge=8)
@@ -136,5 +141,17 @@ class ModelSpec(Config):
 
     @property
     def ct_channels(self) -> int:
-        """Channels of the input of G_xy."""
+        """Channels of the µCT in the input of G_xy."""
         return self.ct_slices if self.ct_slices > 1 else self.in_channels
+
+    @property
+    def noise_channels(self) -> int:
+        """Channels of noise in the input of G_xy."""
+        return 0 if self.noise is None else self.noise.channels
+
+    def to_yaml(self) -> str:
+        """Return the specification as YAML. A model without noise has no key `noise`, as in older versions."""
+        values = self.model_dump(mode="json")
+        if self.noise is None:
+            del values["noise"]
+        return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)

@@ -30,16 +30,19 @@ class Chunk:
         Normalised slices, with the neighbours at both ends that the models see.
     other_axes : sequence of ndarray of uint8, shape (n, Y, X, 3)
         The same slices, stained along other axes.
+    start : int
+        Index of the first slice to stain.
     """
 
     ct: Grey
     other_axes: Sequence[RGB] = ()
+    start: int = 0
 
 
 def read_chunk(job: StainJob, start: int, stop: int, other_axes: OtherAxes | None = None) -> Chunk:
     """Read the input of the slices `start` to `stop`."""
     margin = job.ct_slices // 2 if "z" in job.config.planes else 0
-    return Chunk(normalised_chunk(job, start, stop, margin), other_axes.read(start, stop) if other_axes else ())
+    return Chunk(normalised_chunk(job, start, stop, margin), other_axes.read(start, stop) if other_axes else (), start)
 
 
 def stain_chunk(job: StainJob, chunk: Chunk, report: Callable[[int], None]) -> RGB:
@@ -63,9 +66,10 @@ def stain_chunk(job: StainJob, chunk: Chunk, report: Callable[[int], None]) -> R
     images = slice_contexts(chunk.ct, job.ct_slices)
     result = np.empty((1 + bool(job.ensemble), len(images), *chunk.ct.shape[1:], 3), np.uint8)
     for index, image in enumerate(images):
-        result[0, index] = stain_slice(job.translator, image, job.config)
+        position = job.position(chunk.start + index)
+        result[0, index] = stain_slice(job.translator, image, job.config, position)
         if job.ensemble:
-            result[1, index] = uncertainty_map(job.ensemble, image, result[0, index], job.config)
+            result[1, index] = uncertainty_map(job.ensemble, image, result[0, index], job.config, position)
         if chunk.other_axes:
             others = (stained[index] for stained in chunk.other_axes)
             result[0, index] = fuse([result[0, index], *others], job.config.fuse)

@@ -25,8 +25,8 @@ def stain_image(model: Model, source: StrPath, out: StrPath, **options: Unpack[S
     out : path
         The stained image, PNG or TIFF by its suffix.
     **options
-        config, intensity, voxel_um, allow_voxel_mismatch, device and overwrite, as `StainRequest`. Without `voxel_um`
-        the image is assumed to have the pixel size of the model.
+        config, intensity, voxel_um, allow_voxel_mismatch, noise_seed, device and overwrite, as `StainRequest`. Without
+        `voxel_um` the image is assumed to have the pixel size of the model.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def stain_image_request(request: StainRequest) -> Path:
     if isinstance(request.volume, Volume):
         raise InputError(f"{source}: is a volume; use `stain_volume`", parameter="volume")
     refuse_existing(out, request.overwrite)
-    stainer = Stainer(request.load_model(), request.config)
+    stainer = Stainer(request.load_model(), request.config, request.noise_seed)
     ct = read_image(Path(request.volume))
     if ct.ndim == 3 and (ct[..., :1] == ct).all():
         ct = ct[..., 0]

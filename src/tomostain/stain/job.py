@@ -20,6 +20,7 @@ from tomostain.io.tensors import read_tensors, write_tensors
 from tomostain.ood import VolumeReport, check_volume
 from tomostain.stain.config import StainConfig
 from tomostain.stain.intensity_reference import find_reference
+from tomostain.stain.noise import check_noise_seed
 from tomostain.stain.request import StainRequest
 from tomostain.stain.translator import Translator
 from tomostain.stain.uncertainty import FULL_SCALE
@@ -33,6 +34,7 @@ from tomostain.stain.volume_statistics import (
     with_statistics,
 )
 from tomostain.stain.voxel_size_check import check_isotropic, check_voxel_size
+from tomostain.tiling.noise import SlicePosition
 from tomostain.tiling.slice_context import clip_slices, repeat_ends, slice_contexts
 
 Grey = NDArray[np.uint16] | NDArray[np.float32]
@@ -58,6 +60,8 @@ class StainJob:
         The models of the uncertainty, `translator` first; empty if none was requested.
     fingerprint : callable
         Returns the fingerprint of the volume; reads the volume once.
+    noise_seed : int
+        For models with a noise input.
     """
 
     volume: Volume
@@ -67,6 +71,7 @@ class StainJob:
     report: VolumeReport
     ensemble: tuple[Translator, ...]
     fingerprint: Callable[[], str]
+    noise_seed: int = 0
 
     @classmethod
     def open(cls, request: StainRequest) -> "StainJob":
@@ -80,6 +85,7 @@ class StainJob:
         source = request.source
         ensemble = load_ensemble(request) if request.uncertainty is not None else ()
         translator = ensemble[0] if ensemble else request.load_model()
+        check_noise_seed(request.noise_seed, ensemble or (translator,))
         volume = request.open_volume()
         check_voxel_size(volume.voxel_um, translator.spec.voxel_um, source, allow_mismatch=request.allow_voxel_mismatch)
         figure = None if request.intensity_figure is None else Path(request.intensity_figure)
@@ -96,7 +102,18 @@ class StainJob:
         _log.info("device: %s; model: %s", translator.device, translator.hash)
         _log.info("%s: grey values of background and bone: %s", source, intensity or "normalised")
         fingerprint = functools.cache(volume.fingerprint)
-        return cls(volume, translator, config, intensity, report, tuple(ensemble), fingerprint)
+        return cls(
+            volume, translator, config, intensity, report, tuple(ensemble), fingerprint, noise_seed=request.noise_seed
+        )
+
+    @property
+    def has_noise(self) -> bool:
+        """Whether a model has a noise input."""
+        return any(each.has_noise for each in (self.translator, *self.ensemble))
+
+    def position(self, index: int, axis: int = 0) -> SlicePosition:
+        """Return where a slice lies in the volume."""
+        return SlicePosition(axis=axis, seed=self.noise_seed).moved(index)
 
     @property
     def ct_slices(self) -> int:
@@ -115,12 +132,14 @@ class StainJob:
         """
         spec, reference = self.translator.spec, self.intensity
         options = self.config.model_dump(mode="json", exclude={"batch"})
+        noise = {"noise": {"seed": self.noise_seed}} if self.has_noise else {}
         return {
             "model": {"hash": self.translator.hash, "recipe": spec.recipe, "steps": spec.steps, "stain": spec.stain},
             # The name alone: a volume that was moved is still the same input.
             "input": {"name": self.volume.path.name, "fingerprint": self.fingerprint()},
             "levels": None if reference is None else {"background": reference.background, "bone": reference.bone},
             **self.report.to_dict(),
+            **noise,
             "options": {"slab" if name == "z_chunk" else name: value for name, value in options.items()},
             "tomostain_version": __version__,
         }

@@ -28,7 +28,7 @@ from tomostain.tiling.slice_context import clip_slices, repeat_ends, slice_conte
 
 RGB = NDArray[np.uint8]
 ReadChunk = Callable[[int, int], NDArray[Any]]
-MakeChunk = Callable[[NDArray[Any]], NDArray[Any]]
+MakeChunk = Callable[[int, NDArray[Any]], NDArray[Any]]
 AXES = {"y": 1, "x": 2}
 CHUNK = 32
 # Distance from the median at which the weight is one half, grey levels.
@@ -98,10 +98,10 @@ class OtherAxes:
 
         An exception that `progress` raises ends the work between two chunks.
         """
-        _make_all(self.turned, partial(normalised_chunk, self._job), lambda chunk: chunk, "turning", progress)
+        _make_all(self.turned, partial(normalised_chunk, self._job), lambda start, chunk: chunk, "turning", progress)
         for name, stained in self.stained.items():
             read = partial(self._read_planes, AXES[name])
-            _make_all(stained, read, self._stain, f"staining along {name}", progress)
+            _make_all(stained, read, partial(self._stain, AXES[name]), f"staining along {name}", progress)
 
     def _read_planes(self, axis: int, start: int, stop: int) -> NDArray[Any]:
         margin = self._job.ct_slices // 2
@@ -110,9 +110,12 @@ class OtherAxes:
         region[axis] = slice(start, stop)
         return repeat_ends(np.moveaxis(self.turned.read(*region), axis, 0), repeat)
 
-    def _stain(self, planes: NDArray[Any]) -> RGB:
-        contexts = slice_contexts(planes, self._job.ct_slices)
-        stained = [stain_slice(self._job.translator, np.ascontiguousarray(each), self._job.config) for each in contexts]
+    def _stain(self, axis: int, start: int, planes: NDArray[Any]) -> RGB:
+        job, contexts = self._job, slice_contexts(planes, self._job.ct_slices)
+        stained = [
+            stain_slice(job.translator, np.ascontiguousarray(each), job.config, job.position(start + index, axis))
+            for index, each in enumerate(contexts)
+        ]
         return np.stack(stained)
 
     def read(self, start: int, stop: int) -> list[RGB]:
@@ -153,7 +156,7 @@ def _make_unlocked(target: Scratch, read: ReadChunk, make: MakeChunk, label: str
         pending,
         claim=lambda chunk: target.lock(chunk[0]),
         read=lambda chunk: read(*chunk),
-        make=lambda chunk, values: make(values),
+        make=lambda chunk, values: make(chunk[0], values),
         write=lambda chunk, made: target.write(chunk[0], made),
         after=after,
     )

@@ -14,6 +14,7 @@ from tomostain.errors import InputError
 from tomostain.imaging.intensity import IntensityReference
 from tomostain.io import Volume, open_volume
 from tomostain.stain.config import StainConfig
+from tomostain.stain.noise import check_noise_seed
 from tomostain.stain.translator import Translator, load_translator
 
 StrPath = str | os.PathLike[str]
@@ -61,6 +62,8 @@ class StainRequest:
         (`tomostain.stain.uncertainty_map.uncertainty_map`).
     ensemble : sequence of path, Translator or Stainer
         Models of other folds. The uncertainty then includes their disagreement with `model`.
+    noise_seed : int
+        For models with a noise input: other seeds give another texture where the µCT does not determine it.
     intensity_figure : path, optional
         PNG to write: the histogram of the grey values with those of background and bone.
     overwrite : bool
@@ -85,6 +88,7 @@ class StainRequest:
     allow_voxel_mismatch: bool = False
     uncertainty: StrPath | None = None
     ensemble: Sequence[Model] = ()
+    noise_seed: int = 0
     intensity_figure: StrPath | None = None
     overwrite: bool = False
     resume: bool = True
@@ -92,6 +96,7 @@ class StainRequest:
     def __post_init__(self) -> None:
         object.__setattr__(self, "config", self.config or StainConfig())
         object.__setattr__(self, "intensity", _intensity(self.intensity))
+        check_noise_seed(self.noise_seed)
         if self.ensemble and self.uncertainty is None:
             raise InputError(
                 "`ensemble`: other models are only used for the uncertainty; give its path with `uncertainty`",
@@ -176,6 +181,7 @@ class StainOptions(TypedDict, total=False):
     allow_voxel_mismatch: bool
     uncertainty: StrPath | None
     ensemble: Sequence[Model]
+    noise_seed: int
     intensity_figure: StrPath | None
     overwrite: bool
     resume: bool

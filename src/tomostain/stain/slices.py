@@ -10,11 +10,15 @@ from tomostain.stain.translator import Translator
 from tomostain.stain.volume_statistics import fit_volume_statistics, sample_tiles
 from tomostain.tiling.blend import blend_tiles
 from tomostain.tiling.exact import exact_tiles, halo_of
+from tomostain.tiling.noise import FIRST_SLICE, SlicePosition, with_noise
 from tomostain.tiling.slice_context import middle_slices
 
 
 def stain_slice(
-    translator: Translator, ct: NDArray[np.uint16] | NDArray[np.float32], config: StainConfig | None = None
+    translator: Translator,
+    ct: NDArray[np.uint16] | NDArray[np.float32],
+    config: StainConfig | None = None,
+    position: SlicePosition = FIRST_SLICE,
 ) -> NDArray[np.uint8]:
     """Stain one slice.
 
@@ -26,6 +30,8 @@ def stain_slice(
         many, an odd number with the stained one in the middle. A model that sees one uses the middle one.
     config : StainConfig, optional
         By default patches of the size of the training patches, with a stride of a quarter: 256 and 64 px in the paper.
+    position : SlicePosition
+        Where the slice lies in its volume, and the seed: they decide the noise of a model that has a noise input.
 
     Returns
     -------
@@ -39,13 +45,14 @@ def stain_slice(
     config = (config or StainConfig()).for_model(translator.spec.patch_px, translator.tile_invariant)
     ct = middle_slices(ct, translator.spec.ct_slices, "slice")
     translator = with_slice_statistics(translator, ct, config)
+    image = with_noise(ct, translator.spec.noise, position)
     if config.blend == "exact":
         generator, tile_px = translator.spec.generator, config.tiling(PAPER_PATCH_PX)[0]
         drawn = exact_tiles(
-            translator, ct, tile_px, halo_of(generator, translator.has_volume_statistics), size_step(generator)
+            translator, image, tile_px, halo_of(generator, translator.has_volume_statistics), size_step(generator)
         )
     else:
-        drawn = blend_tiles(translator, ct, **config.blending())
+        drawn = blend_tiles(translator, image, **config.blending())
     return np.rint(drawn).astype(np.uint8)
 
 

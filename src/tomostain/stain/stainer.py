@@ -15,9 +15,11 @@ from tomostain.progress import Progress, ShouldStop, never, silent
 from tomostain.stain.chunk import stain_to_array
 from tomostain.stain.config import StainConfig
 from tomostain.stain.job import Grey, StainJob
+from tomostain.stain.noise import check_noise_seed
 from tomostain.stain.request import Intensity, StainRequest
 from tomostain.stain.slices import stain_slice
 from tomostain.stain.translator import Translator, load_translator
+from tomostain.tiling.noise import SlicePosition
 
 RGB = NDArray[np.uint8]
 
@@ -33,10 +35,16 @@ class Stainer:
     translator : Translator
         The loaded model.
     config : StainConfig
+    noise_seed : int
+        For a model with a noise input.
     """
 
     translator: Translator
     config: StainConfig = field(default_factory=StainConfig)
+    noise_seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_noise_seed(self.noise_seed, [self.translator])
 
     @property
     def voxel_um(self) -> float:
@@ -86,7 +94,9 @@ class Stainer:
         if axes != 3:
             raise InputError(f"{source}: has {axes} axes; expected rows and columns (Y, X), or slices (Z, Y, X)")
         volume = Volume.from_array(ct, voxel_um=self.voxel_um, name=source)
-        job = StainJob.open(StainRequest(self, volume, config=self.config, intensity=intensity))
+        job = StainJob.open(
+            StainRequest(self, volume, config=self.config, intensity=intensity, noise_seed=self.noise_seed)
+        )
         return stain_to_array(job, progress, should_stop)
 
     def _stain_slice(self, ct: NDArray[np.generic], intensity: Intensity, source: str) -> RGB:
@@ -109,11 +119,13 @@ class Stainer:
                 OutOfDistributionWarning,
                 stacklevel=3,
             )
-            return stain_slice(self.translator, normalised[None].repeat(number, axis=0), self.config)
-        return stain_slice(self.translator, normalised, self.config)
+            normalised = normalised[None].repeat(number, axis=0)
+        return stain_slice(self.translator, normalised, self.config, SlicePosition(seed=self.noise_seed))
 
 
-def load_stainer(model: str | os.PathLike[str], *, device: str = "auto", config: StainConfig | None = None) -> Stainer:
+def load_stainer(
+    model: str | os.PathLike[str], *, device: str = "auto", config: StainConfig | None = None, noise_seed: int = 0
+) -> Stainer:
     """Load a model that stains arrays.
 
     Parameters
@@ -123,6 +135,8 @@ def load_stainer(model: str | os.PathLike[str], *, device: str = "auto", config:
     device : str
         ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
     config : StainConfig, optional
+    noise_seed : int
+        For a model with a noise input.
 
     Returns
     -------
@@ -131,7 +145,7 @@ def load_stainer(model: str | os.PathLike[str], *, device: str = "auto", config:
     Raises
     ------
     InputError
-        As `load_translator`.
+        As `load_translator`, or if `noise_seed` is given for a model without a noise input.
     """
     config = config or StainConfig()
-    return Stainer(load_translator(model, device, precision=config.precision), config)
+    return Stainer(load_translator(model, device, precision=config.precision), config, noise_seed)

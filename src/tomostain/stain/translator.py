@@ -17,6 +17,7 @@ from tomostain.imaging.network_range import ct_from_network, ct_to_network, hist
 from tomostain.io.models import SEEN, ModelSpec, check_state, load_model
 from tomostain.networks import Generator, is_tile_invariant, parse_spec
 from tomostain.networks.kernels import accelerate
+from tomostain.networks.noise_input import add_noise, split_noise
 from tomostain.networks.precision import Precision, with_precision
 from tomostain.networks.registry import network_class
 from tomostain.ood import ModelReference, TrainingReference
@@ -60,6 +61,11 @@ class Translator:
         return ModelReference(self.spec.greys, self.seen)
 
     @property
+    def has_noise(self) -> bool:
+        """Whether the generator has a noise input (`tomostain.tiling.noise`)."""
+        return self.spec.noise_channels > 0
+
+    @property
     def tile_invariant(self) -> bool:
         """Whether the output at a pixel depends only on its neighbourhood, in whatever tile it is stained.
 
@@ -86,17 +92,29 @@ class Translator:
         Parameters
         ----------
         ct : Tensor of float, shape (B, H, W), or (B, ct_slices, H, W) for a model that sees several slices
-            Normalised µCT grey values.
+            Normalised µCT grey values. For a model with noise (B, ct_slices + channels, H, W), with the noise last
+            (`tomostain.tiling.noise.with_noise`).
 
         Returns
         -------
         Tensor of float32, shape (B, 3, H, W)
             Colours in [0, 255], not rounded, on `device`.
         """
-        x = ct_to_network(ct.to(self.device, torch.float32))
-        x = -x if self.spec.inverted_ct else x
-        x = x if self.spec.ct_slices > 1 else x[:, None].expand(-1, self.spec.in_channels, -1, -1)
-        return histology_from_network(_run(self.network, x))
+        spec = self.spec
+        self._check_channels(ct)
+        grey, noise = split_noise(ct.to(self.device, torch.float32), spec.noise_channels)
+        x = ct_to_network(grey)
+        x = -x if spec.inverted_ct else x
+        x = x if spec.ct_slices > 1 else x[:, None].expand(-1, spec.in_channels, -1, -1)
+        return histology_from_network(_run(self.network, add_noise(x, noise)))
+
+    def _check_channels(self, ct: Tensor) -> None:
+        noise, expected = self.spec.noise_channels, self.spec.ct_slices + self.spec.noise_channels
+        if noise and (ct.ndim != 4 or ct.shape[1] != expected):
+            raise InputError(
+                f"the model needs {noise} channel(s) of noise after the µCT: expected shape (B, {expected}, H, W), not "
+                f"{tuple(ct.shape)}; see `tomostain.tiling.noise.with_noise`"
+            )
 
     @torch.inference_mode()
     def back(self, histology: Tensor) -> Tensor:
@@ -163,9 +181,10 @@ def load_translator(
     model = load_model(Path(model_folder))
     spec = model.spec
     channels = (spec.generator.get("in_channels", 3), spec.generator.get("out_channels", 3))
-    if channels != (spec.ct_channels, 3):
+    noise = f", {spec.noise_channels} channel(s) of noise" if spec.noise_channels else ""
+    if channels != (spec.ct_channels + spec.noise_channels, 3):
         raise InputError(
-            f"{model.path}: model.yaml says in_channels {spec.in_channels}, ct_slices {spec.ct_slices}, but its "
+            f"{model.path}: model.yaml says in_channels {spec.in_channels}, ct_slices {spec.ct_slices}{noise}, but its "
             f"generator maps {channels[0]} channel(s) to {channels[1]}; export the model again"
         )
     network = _build(model.path, spec.generator, model.state, chosen, precision)

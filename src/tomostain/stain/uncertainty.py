@@ -16,11 +16,13 @@ from torch import Tensor
 from tomostain.deprecation import renamed
 from tomostain.errors import InputError
 from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE, CT_WINDOW
+from tomostain.networks.noise_input import split_noise
 from tomostain.ood.novelty import novelty
 from tomostain.stain.config import StainConfig
 from tomostain.stain.slices import with_slice_statistics
 from tomostain.stain.translator import Translator
 from tomostain.tiling.blend import blend_tiles
+from tomostain.tiling.noise import FIRST_SLICE, SlicePosition, with_noise
 
 Float32 = NDArray[np.float32]
 CYCLE, DISAGREEMENT, NOVELTY = "cycle error", "disagreement", "novelty"
@@ -31,7 +33,10 @@ FULL_SCALE = {CYCLE: 1.0, DISAGREEMENT: 64.0, NOVELTY: 2.0}
 
 
 def cycle_error(
-    translator: Translator, ct: NDArray[np.uint16] | NDArray[np.float32], config: StainConfig | None = None
+    translator: Translator,
+    ct: NDArray[np.uint16] | NDArray[np.float32],
+    config: StainConfig | None = None,
+    position: SlicePosition = FIRST_SLICE,
 ) -> Float32:
     """Return |G_yx(G_xy(x)) - x|, blended over the patches in the same way as colours.
 
@@ -42,6 +47,8 @@ def cycle_error(
     ct : ndarray of uint16, shape (Y, X)
         Normalised µCT.
     config : StainConfig, optional
+    position : SlicePosition
+        Of the slice, for models with a noise input.
 
     Returns
     -------
@@ -58,10 +65,10 @@ def cycle_error(
 
     def error(patches: Tensor) -> Tensor:
         # Values outside the window of the networks cannot be recovered.
-        ct = patches.to(translator.device, torch.float32).clip(*CT_WINDOW)
-        return (translator.back(forward(patches)) - ct).abs()[:, None] / (CT_BONE - CT_BACKGROUND)
+        ct, _ = split_noise(patches.to(translator.device, torch.float32), translator.spec.noise_channels)
+        return (translator.back(forward(patches)) - ct.clip(*CT_WINDOW)).abs()[:, None] / (CT_BONE - CT_BACKGROUND)
 
-    return blend_tiles(error, ct, **config.blending())[..., 0]
+    return blend_tiles(error, with_noise(ct, translator.spec.noise, position), **config.blending())[..., 0]
 
 
 def disagreement(images: Sequence[NDArray[np.uint8]]) -> Float32:

@@ -23,6 +23,7 @@ from tomostain.stain.uncertainty import (
     disagreement,
     novelty_of,
 )
+from tomostain.tiling.noise import FIRST_SLICE, SlicePosition
 from tomostain.tiling.slice_context import middle_slices
 
 RGB = NDArray[np.uint8]
@@ -72,7 +73,11 @@ def _name(model: Model) -> str:
 
 
 def uncertainty_map(
-    translators: Sequence[Translator], ct: NDArray[np.uint16] | NDArray[np.float32], stained: RGB, config: StainConfig
+    translators: Sequence[Translator],
+    ct: NDArray[np.uint16] | NDArray[np.float32],
+    stained: RGB,
+    config: StainConfig,
+    position: SlicePosition = FIRST_SLICE,
 ) -> RGB:
     """Return the uncertainty of a stained slice.
 
@@ -85,6 +90,8 @@ def uncertainty_map(
     stained : ndarray of uint8, shape (Y, X, 3)
         The slice as stained by the first translator.
     config : StainConfig
+    position : SlicePosition
+        Of the slice, for models with a noise input.
 
     Returns
     -------
@@ -92,9 +99,9 @@ def uncertainty_map(
         Grey: black is 0, white the full scale (`tomostain.stain.uncertainty.FULL_SCALE`) of `kind_of`.
     """
     if kind_of(translators) == CYCLE:
-        uncertainty = np.clip(cycle_error(translators[0], middle_slices(ct, 1), config), 0, 1)
+        uncertainty = np.clip(cycle_error(translators[0], middle_slices(ct, 1), config, position), 0, 1)
     else:
-        others = [stain_slice(other, ct, config) for other in translators[1:]]
+        others = [stain_slice(other, ct, config, position) for other in translators[1:]]
         uncertainty = combined(
             disagreement([stained, *others]) if others else None,
             novelty_of(translators, middle_slices(ct, 1)) if _have_references(translators) else None,

@@ -23,6 +23,7 @@ from tomostain.errors import InputError
 from tomostain.ood.grey_values import SOLID
 from tomostain.stain.translator import Translator
 from tomostain.tiling.grid import pad_to
+from tomostain.tiling.noise import SlicePosition, with_noise
 from tomostain.tiling.slice_context import middle_slices
 
 N = TypeVar("N", bound=nn.Module)
@@ -31,6 +32,8 @@ TILES = 16
 # Training patches contain tissue, and tiles of air would shift the statistics away from the training data. So tiles in
 # which at least a tenth is solid are preferred, out of four times as many candidates.
 _CANDIDATES, _MIN_SOLID = 64, 0.1
+# Slices between the noise of two tiles: more than it is correlated over.
+_APART = 1000
 
 
 class VolumeNorm(nn.Module):
@@ -110,7 +113,8 @@ def fit_volume_statistics(translator: Translator, tiles: NDArray[np.float32]) ->
     ----------
     translator : Translator
     tiles : ndarray, shape (N, P, P), or (N, S, P, P)
-        Normalised µCT, of `sample_tiles`; one batch, so all N are in memory at once.
+        Normalised µCT, of `sample_tiles`; one batch, so all N are in memory at once. A model with noise gets that of
+        seed 0 at positions far apart, so that the statistics are the same for every seed.
 
     Raises
     ------
@@ -118,7 +122,11 @@ def fit_volume_statistics(translator: Translator, tiles: NDArray[np.float32]) ->
         If its network has no instance normalisation.
     """
     network = with_volume_norms(translator.network)
-    patches = torch.from_numpy(np.asarray(tiles, np.float32))
+    images = [
+        with_noise(tile, translator.spec.noise, SlicePosition((_APART * number, 0, 0)))
+        for number, tile in enumerate(tiles)
+    ]
+    patches = torch.from_numpy(np.stack(images).astype(np.float32, copy=False))
     # Only these layers are in training mode: dropout stays off.
     for norm in _norms(network, VolumeNorm).values():
         norm.train()

@@ -66,6 +66,7 @@ def export_model(
         reverse=recipe.generator_spec(reverse=True) if recipe.needs_reverse else None,
         in_channels=recipe.in_channels,
         ct_slices=recipe.ct_slices,
+        noise=recipe.noise if recipe.noise.channels else None,
         inverted_ct=recipe.inverted_ct,
         voxel_um=data.voxel_um,
         patch_px=recipe.patch_px,

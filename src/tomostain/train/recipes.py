@@ -13,6 +13,7 @@ from torch import nn
 from tomostain.config import Config, read_yaml, suggest
 from tomostain.errors import DeprecatedNameWarning, InputError
 from tomostain.networks import parse_discriminator_spec, parse_generator_spec, parse_spec
+from tomostain.tiling.noise import NoiseSpec
 from tomostain.tiling.slice_context import SliceCount
 from tomostain.train.augment import Augment
 from tomostain.train.terms import Build, Term, check_arguments, current_name, find_term
@@ -20,7 +21,7 @@ from tomostain.train.terms import Build, Term, check_arguments, current_name, fi
 # Older names of keys.
 _RENAMED = {"realign": "residual_registration", "field": "deformation"}
 # Keys whose mappings are merged with those of the base.
-_NESTED = ("generator", "discriminator", "deformation", "augment", "loss_networks")
+_NESTED = ("generator", "discriminator", "deformation", "augment", "loss_networks", "noise")
 
 
 class Recipe(Config):
@@ -34,6 +35,9 @@ class Recipe(Config):
     ct_slices : int
         Neighbouring slices of the µCT that the generator sees at once, as its channels. Odd; together about as thick
         as the section (`tomostain.tiling.slice_context`). The dataset must hold them (`ct_slices` of `prepare`).
+    noise : NoiseSpec
+        Noise that G_xy gets in addition to the µCT, as a fixed function of the position (`tomostain.tiling.noise`):
+        `channels` (default 0) and `correlation_px`.
     inverted_ct : bool
         The networks see the inverted µCT.
     terms : dict of str to float
@@ -85,6 +89,7 @@ class Recipe(Config):
     name: str
     in_channels: Literal[1, 3] = 3
     ct_slices: SliceCount = 1
+    noise: NoiseSpec = NoiseSpec()
     inverted_ct: bool = False
     terms: dict[str, float]
     generator: dict[str, Any]
@@ -255,7 +260,7 @@ class Recipe(Config):
 
     def generator_spec(self, *, reverse: bool = False) -> dict[str, Any]:
         """Return the architecture of G_xy, or of G_yx, with its channels."""
-        into, out = (3, self.in_channels) if reverse else (self.ct_channels, 3)
+        into, out = (3, self.in_channels) if reverse else (self.ct_channels + self.noise.channels, 3)
         return {**self.generator, "in_channels": into, "out_channels": out}
 
     def discriminator_spec(self, *, reverse: bool = False) -> dict[str, Any]:
@@ -274,8 +279,8 @@ def load_recipe(recipe: str | os.PathLike[str]) -> Recipe:
     """Read a recipe by its name or from a YAML file.
 
     A recipe may begin with ``base: NAME``; then it states only the differences. ``generator``, ``discriminator`` and
-    ``deformation`` (as long as their name stays), ``augment`` and ``loss_networks`` are merged key by key. ``terms``
-    replaces the objective of the base as a whole.
+    ``deformation`` (as long as their name stays), ``augment``, ``loss_networks`` and ``noise`` are merged key by key.
+    ``terms`` replaces the objective of the base as a whole.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ Source: Irvine et al., J. Synchrotron Rad. 2026, section 2.7.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypedDict, Unpack
 
 import numpy as np
@@ -23,6 +23,7 @@ from tomostain.deprecation import renamed_method
 from tomostain.errors import InputError
 from tomostain.imaging.common_background import common_background
 from tomostain.imaging.network_range import CT_BACKGROUND, CT_WINDOW, ct_to_network, histology_to_network
+from tomostain.tiling.noise import NoiseSpec, position_noise
 from tomostain.train.augment import Augment, jitter_ct, jitter_intensity
 from tomostain.train.residual_registration import apply_affine
 from tomostain.train.transforms import Transforms, draw_transforms, integral, sampling_grid, window_px
@@ -30,6 +31,8 @@ from tomostain.train.transforms import Transforms, draw_transforms, integral, sa
 WHITE = 255
 # Networks clip the µCT to their window. Clipped here already, it fits int16 around the middle of the window.
 _CT_MIDDLE = int(sum(CT_WINDOW) / 2)
+# Positions of training patches in the noise. It has no period.
+_NOISE_EXTENT = 2**30
 _CT_SCALE = 2 / (CT_WINDOW[1] - CT_WINDOW[0])  # brings it to [-1, 1]
 
 
@@ -40,6 +43,7 @@ class CtInput(TypedDict, total=False):
     inverted_ct: bool
     ct_slices: int
     supervise_background: bool
+    noise: NoiseSpec
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,15 @@ class Batch:
         1 where the two correspond, else 0.
     ids : tuple of str
         The pairs the patches were cut from.
+    noise : Tensor of float32, shape (B, N, P, P), or None
+        Further channels of the input of G_xy, if the recipe has noise.
     """
 
     x: Tensor
     y: Tensor
     mask: Tensor
     ids: tuple[str, ...]
+    noise: Tensor | None = None
 
 
 class PatchSampler:
@@ -89,6 +96,8 @@ class PatchSampler:
     supervise_background : bool
         Add the pixels where both images show background to the mask (`tomostain.imaging.common_background`). Patches
         are drawn as without. Default: False.
+    noise : NoiseSpec
+        Add noise at a random position to each patch. Default: none.
 
     Raises
     ------
@@ -113,6 +122,7 @@ class PatchSampler:
         self.patch_px, self.batch, self.augment, self.device = patch_px, batch, augment, torch.device(device)
         self.in_channels = ct_input.get("in_channels", 1)
         self.inverted_ct, self.ct_slices = ct_input.get("inverted_ct", False), ct_input.get("ct_slices", 1)
+        self.noise = ct_input.get("noise", NoiseSpec())
         self.ids = tuple(pair.id for pair in pairs)
         background = ct_input.get("supervise_background", False)
         compact = (_compact(pair, self.ct_slices, background) for pair in pairs)
@@ -170,7 +180,14 @@ class PatchSampler:
         generator : torch.Generator
             On the CPU, whatever the device, so that a seed gives the same patches everywhere.
         """
-        return self.apply(draw_transforms(self._areas, self.patch_px, self.batch, self.augment, generator))
+        batch = self.apply(draw_transforms(self._areas, self.patch_px, self.batch, self.augment, generator))
+        return replace(batch, noise=self._draw_noise(generator)) if self.noise.channels else batch
+
+    def _draw_noise(self, generator: torch.Generator) -> Tensor:
+        """Return the noise (B, N, P, P) at random positions."""
+        shape, about = (1, self.patch_px, self.patch_px), self.noise.model_dump()
+        origins = torch.randint(_NOISE_EXTENT, (self.batch, 3), generator=generator).tolist()
+        return torch.stack([position_noise(each, shape, **about, device=self.device)[:, 0] for each in origins])
 
     def apply(self, transforms: Transforms) -> Batch:
         """Cut the patches that `transforms` describes, without random draws."""

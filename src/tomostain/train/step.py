@@ -8,6 +8,7 @@ from typing import Protocol, cast
 from torch import Tensor, nn
 
 from tomostain.deprecation import renamed_method
+from tomostain.networks.noise_input import add_noise
 
 
 class _Judge(Protocol):
@@ -89,6 +90,8 @@ class Step:
         1 where they correspond.
     total : function
         Sums a tensor over the processes that share a batch.
+    noise : Tensor (B, N, H, W) or None
+        Further channels of the input of G_xy, if the recipe has noise.
     """
 
     def __init__(
@@ -98,14 +101,16 @@ class Step:
         y: Tensor,
         mask: Tensor,
         total: Callable[[Tensor], Tensor] = lambda value: value,
+        *,
+        noise: Tensor | None = None,
     ) -> None:
         self.networks, self.total = networks, total
-        self.x, self.y, self.mask = x, y, mask
+        self.x, self.y, self.mask, self.noise = x, y, mask, noise
 
     @cached_property
     def fake_y(self) -> Tensor:
         """G_xy(x): virtual histology."""
-        return self.networks.g_xy(self.x)
+        return self._forward(self.x)
 
     @cached_property
     def fake_x(self) -> Tensor:
@@ -120,7 +125,7 @@ class Step:
     @cached_property
     def cycled_y(self) -> Tensor:
         """G_xy(G_yx(y))."""
-        return self.networks.g_xy(self.fake_x)
+        return self._forward(self.fake_x)
 
     @cached_property
     def same_x(self) -> Tensor:
@@ -130,7 +135,7 @@ class Step:
     @cached_property
     def same_y(self) -> Tensor:
         """G_xy(y)."""
-        return self.networks.g_xy(self.y)
+        return self._forward(self.y)
 
     @property
     def scores_fake_y(self) -> Tensor:
@@ -179,6 +184,9 @@ class Step:
     def _judged(self, image: Tensor) -> list[Tensor]:
         judge = cast(_Judge, self.networks.d_y)
         return judge.features(image, *([self.x] if self.networks.conditional else []))
+
+    def _forward(self, image: Tensor) -> Tensor:
+        return self.networks.g_xy(add_noise(image, self.noise))
 
     def _reverse(self, image: Tensor) -> Tensor:
         assert self.networks.g_yx is not None

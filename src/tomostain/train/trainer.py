@@ -13,7 +13,9 @@ from tomostain.dataset.dataset import Dataset
 from tomostain.deprecation import renamed_method
 from tomostain.errors import InputError
 from tomostain.imaging.network_range import ct_to_network
+from tomostain.networks.noise_input import add_noise, split_noise
 from tomostain.tiling.blend import blend_tiles
+from tomostain.tiling.noise import FIRST_SLICE, with_noise
 from tomostain.train.checkpoint import save_best
 from tomostain.train.determinism import RandomState
 from tomostain.train.distributed import DistributedContext
@@ -86,6 +88,7 @@ class Trainer:
             inverted_ct=recipe.inverted_ct,
             ct_slices=recipe.ct_slices,
             supervise_background=recipe.supervise_background,
+            noise=recipe.noise,
         )
 
     def take_step(self) -> dict[str, float]:
@@ -120,9 +123,12 @@ class Trainer:
 
     def _parts(self, batch: Batch) -> list[Step]:
         """Divide this process's shard of a batch into the parts that go through the networks at once."""
-        shards = (self.context.shard(whole) for whole in (batch.x, batch.y, batch.mask))
-        x, y, mask = (shard.chunk(self.recipe.accumulate) for shard in shards)
-        return [Step(self.state.networks, *part, total=self.context.total) for part in zip(x, y, mask, strict=True)]
+        networks, total, number = self.state.networks, self.context.total, self.recipe.accumulate
+        wholes = (batch.x, batch.y, batch.mask)
+        x, y, mask = (self.context.shard(whole).chunk(number) for whole in wholes)
+        noise = [None] * number if batch.noise is None else self.context.shard(batch.noise).chunk(number)
+        parts = zip(x, y, mask, noise, strict=True)
+        return [Step(networks, x, y, mask, total, noise=noise) for x, y, mask, noise in parts]
 
     def register_pairs(self) -> None:
         """Register the histology of each pair to the output of G_xy; the pairs are divided among the processes."""
@@ -161,12 +167,14 @@ class Trainer:
         network, recipe = self.state.networks.staining, self.recipe
 
         def translate(patches: Tensor) -> Tensor:
-            x = ct_to_network(patches.to(self.fabric.device))
+            ct, noise = split_noise(patches.to(self.fabric.device), recipe.noise.channels)
+            x = ct_to_network(ct)
             x = x if recipe.ct_slices > 1 else x[:, None].repeat(1, recipe.in_channels, 1, 1)
-            return network(-x if recipe.inverted_ct else x).float()
+            return network(add_noise(-x if recipe.inverted_ct else x, noise)).float()
 
         with self._evaluating([network]):
-            return blend_tiles(translate, ct, patch_px=recipe.patch_px, stride_px=recipe.patch_px // 2)
+            image = with_noise(ct, recipe.noise, FIRST_SLICE)
+            return blend_tiles(translate, image, patch_px=recipe.patch_px, stride_px=recipe.patch_px // 2)
 
     @contextmanager
     def _evaluating(self, networks: Iterable[nn.Module]) -> Iterator[None]:
@@ -312,7 +320,7 @@ class Trainer:
         with self._evaluating([network]):
             for _ in range(VALIDATION_BATCHES):
                 batch = self.validation.draw(draws)
-                fake_y = network(batch.x)
+                fake_y = network(add_noise(batch.x, batch.noise))
                 for name, measure in VALIDATION.items():
                     sums[name] += float(measure(fake_y, batch.y, batch.mask))
         return {name: value / VALIDATION_BATCHES for name, value in sums.items()}
@@ -326,7 +334,7 @@ class Trainer:
         with self._evaluating([*networks.generators().values(), networks.staining]):
             for sampler in filter(None, (self.sampler, self.validation)):
                 batch = sampler.draw(draws)
-                fake_y = networks.staining(batch.x)
+                fake_y = networks.staining(add_noise(batch.x, batch.noise))
                 fake_x = [] if networks.g_yx is None else [networks.g_yx(batch.y)]
                 # Of several slices the middle one, which is stained.
                 x = batch.x[:, self.recipe.ct_slices // 2, None] if self.recipe.ct_slices > 1 else batch.x
