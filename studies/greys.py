@@ -2,8 +2,8 @@
 
     python -m studies.greys SPECIMENS
 
-SPECIMENS is a folder of phantoms as `studies/registration/specimens.py` grows it. Each specimen is held against all
-others, as if a model had been trained on those.
+SPECIMENS is a folder of phantoms as `studies/registration/specimens.py` grows it. Each specimen is compared with
+all others, as if a model had been trained on those.
 """
 
 import argparse
@@ -27,7 +27,7 @@ def quantiles(volume_folder: Path) -> dict[str, list[float]]:
     levels = volume_reference(volume)
     step = levels.bone - levels.background
     cases = {
-        "right": levels,
+        "correct": levels,
         "bone 30 % too low": replace(levels, bone=levels.background + 0.7 * step),
         "bone 30 % too high": replace(levels, bone=levels.background + 1.3 * step),
         "background half a step too low": replace(levels, background=levels.background - 0.5 * step),
@@ -35,9 +35,9 @@ def quantiles(volume_folder: Path) -> dict[str, list[float]]:
     return {name: solid_quantiles(sample_slices(volume, case)).tolist() for name, case in cases.items()}
 
 
-def nearest(own: list[float], known: list[list[float]]) -> float:
+def nearest(quantiles_of_scan: list[float], known: list[list[float]]) -> float:
     """Return the distance to the nearest known scan."""
-    return min(distance(own, other) for other in known)
+    return min(distance(quantiles_of_scan, other) for other in known)
 
 
 def main() -> None:
@@ -48,26 +48,29 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=2)
     options = parser.parse_args()
     cases = standard_cases(options.first_seed, 224, 20.0)[:: options.every]
-    found = {case.name: quantiles(options.specimens / case.name / "volume") for case in cases}
-    for name in next(iter(found.values())):
-        values, strange = [], 0
+    quantiles_of = {case.name: quantiles(options.specimens / case.name / "volume") for case in cases}
+    for name in next(iter(quantiles_of.values())):
+        values, warnings = [], 0
         for case in cases:
-            known = [found[other.name]["right"] for other in cases if other is not case]
-            values.append(nearest(found[case.name][name], known))
-            strange += values[-1] > distance_limit(known)
-        print(f"{name}: {strange} of {len(values)} warned of; distance {min(values):.3f} to {max(values):.3f}")
+            known = [quantiles_of[other.name]["correct"] for other in cases if other is not case]
+            values.append(nearest(quantiles_of[case.name][name], known))
+            warnings += values[-1] > distance_limit(known)
+        print(f"{name}: {warnings} of {len(values)} with a warning; distance {min(values):.3f} to {max(values):.3f}")
     for material in dict.fromkeys(case.values["material"] for case in cases):
-        known = [found[case.name]["right"] for case in cases if case.values["material"] != material]
-        own = [nearest(found[c.name]["right"], known) for c in cases if c.values["material"] == material]
-        strange = int((np.array(own) > distance_limit(known)).sum())
-        print(f"never saw {material}: {strange} of {len(own)} warned of; distance {min(own):.3f} to {max(own):.3f}")
+        known = [quantiles_of[case.name]["correct"] for case in cases if case.values["material"] != material]
+        distances = [nearest(quantiles_of[c.name]["correct"], known) for c in cases if c.values["material"] == material]
+        warnings = int((np.array(distances) > distance_limit(known)).sum())
+        print(
+            f"{material} not in training: {warnings} of {len(distances)} with a warning; "
+            f"distance {min(distances):.3f} to {max(distances):.3f}"
+        )
 
-    rows = [values["right"] for values in found.values()]
-    rng, strange = np.random.default_rng(0), 0
+    rows = [values["correct"] for values in quantiles_of.values()]
+    rng, warnings = np.random.default_rng(0), 0
     for _ in range(DRAWS):
-        own, *known = (rows[i] for i in rng.choice(len(rows), FEW + 1, replace=False))
-        strange += nearest(own, known) > distance_limit(known)
-    print(f"{FEW} training pairs, drawn {DRAWS} times: {strange / DRAWS:.1%} of good scans warned of")
+        scan, *known = (rows[i] for i in rng.choice(len(rows), FEW + 1, replace=False))
+        warnings += nearest(scan, known) > distance_limit(known)
+    print(f"{FEW} training pairs, {DRAWS} random draws: {warnings / DRAWS:.1%} of correct scans with a warning")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The phantom's textures next to real ones: H&E tiles with bone, and µCT slices of trabecular bone.
+"""Textures of the phantom next to real ones: H&E tiles with bone, and µCT slices of trabecular bone.
 
     python -m studies.phantom_vs_real SHARED_DATA OUT.png
 
@@ -28,7 +28,7 @@ SEEDS = (3, 5)
 
 
 def stained_tiles() -> list[NDArray[np.uint8]]:
-    """Return H&E of two specimens where marrow meets bone, 512 px of 1 µm."""
+    """Return H&E of two specimens at the border of marrow and bone, 512 px of 1 µm."""
     tiles = []
     for seed in SEEDS:
         config = PhantomConfig(seed=seed, stain="h&e", orientation="lying", laboratory=LaboratoryConfig.perfect())
@@ -58,7 +58,7 @@ def trabecular_slices(voxel_um: float, side: int) -> list[NDArray[np.float32]]:
 
 
 def power(image: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return frequency (cycles a pixel) and radially averaged power of a grey image, normalised to its variance."""
+    """Return frequency (cycles per pixel) and radially averaged power of a grey image, normalised to its variance."""
     grey = image - image.mean()
     window = np.outer(np.hanning(grey.shape[0]), np.hanning(grey.shape[1]))
     spectrum = np.abs(np.fft.fft2(grey * window)) ** 2
@@ -76,7 +76,7 @@ def scaled(image: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def draw(real_he: list, fake_he: list, real_ct: list, fake_ct: list, out: Path) -> None:
-    """Draw the figure: pictures in four columns, histograms and spectra in two more."""
+    """Draw the figure: images in four columns, histograms and spectra in two more."""
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
@@ -94,12 +94,12 @@ def draw(real_he: list, fake_he: list, real_ct: list, fake_ct: list, out: Path) 
             axes[row, 4].plot([], color=colour, label=name)
         axes[row, 4].set(xlabel="grey value", yticks=[])
         axes[row, 4].legend(frameon=False)
-        axes[row, 5].set(xlabel="cycles / px", ylabel="part of the power")
+        axes[row, 5].set(xlabel="cycles / px", ylabel="share of the power")
     figure.savefig(out, dpi=80)
 
 
 def main() -> None:
-    """Read the real images, make the phantom's, draw."""
+    """Read the real images, make those of the phantom, and draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shared", type=Path, metavar="SHARED_DATA")
     parser.add_argument("out", type=Path, metavar="OUT.png")

@@ -3,7 +3,7 @@
     python -m studies.architecture.figures [src/tomostain] [ANOTHER …]
 
 Prints a table with a column for each tree. `Any` is counted by ruff (rule ANN401), so it needs ruff on the PATH or next
-to the Python that runs this.
+to the running Python.
 """
 
 import argparse
@@ -16,9 +16,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-# A function with this many parameters or more, `self` and `cls` left out, is counted.
+# Functions with at least this number of parameters, without `self` and `cls`, are counted.
 MANY = 8
-# So many lines in a row, without blank lines and comments, are a repeated block where they stand twice.
+# Length of a repeated block: consecutive code lines, without blank lines and comments, that occur twice.
 BLOCK = 6
 
 
@@ -29,15 +29,15 @@ def files_of(source: Path) -> list[Path]:
 
 def functions_with_many_parameters(source: Path, many: int = MANY) -> list[tuple[str, str, int]]:
     """Return file, name and number of parameters of the functions with `many` parameters or more."""
-    found = []
+    functions = []
     for path in files_of(source):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
                 names = [argument.arg for argument in arguments if argument.arg not in ("self", "cls")]
                 if len(names) >= many:
-                    found.append((str(path.relative_to(source)), node.name, len(names)))
-    return sorted(found, key=lambda row: -row[2])
+                    functions.append((str(path.relative_to(source)), node.name, len(names)))
+    return sorted(functions, key=lambda row: -row[2])
 
 
 def any_in_signatures(source: Path) -> int:
@@ -53,27 +53,27 @@ def any_in_signatures(source: Path) -> int:
 def code_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield number and text of the lines of a file that are neither blank, comments, imports nor docstrings."""
     text = path.read_text(encoding="utf-8")
-    left_out: set[int] = set()
+    ignored: set[int] = set()
     for node in ast.walk(ast.parse(text)):
         is_text = (
             isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
         )
         if is_text or isinstance(node, ast.Import | ast.ImportFrom):
-            left_out.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+            ignored.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
     for number, line in enumerate(text.splitlines(), 1):
         content = line.strip()
-        if content and not content.startswith("#") and number not in left_out:
+        if content and not content.startswith("#") and number not in ignored:
             yield number, content
 
 
 def repeated_blocks(source: Path, length: int = BLOCK) -> int:
     """Return how many blocks of `length` code lines occur more than once; overlapping blocks count once."""
-    places: dict[tuple[str, ...], list[tuple[Path, int]]] = defaultdict(list)
+    positions: dict[tuple[str, ...], list[tuple[Path, int]]] = defaultdict(list)
     for path in files_of(source):
         lines = list(code_lines(path))
         for start in range(len(lines) - length + 1):
-            places[tuple(text for _, text in lines[start : start + length])].append((path, start))
-    repeated = sorted({place for found in places.values() if len(found) > 1 for place in found})
+            positions[tuple(text for _, text in lines[start : start + length])].append((path, start))
+    repeated = sorted({position for group in positions.values() if len(group) > 1 for position in group})
     return sum(1 for n, (path, start) in enumerate(repeated) if n == 0 or repeated[n - 1] != (path, start - 1))
 
 
@@ -96,7 +96,7 @@ def figures(source: Path) -> dict[str, str]:
         "files": f"{len(sizes)}",
         "packages": f"{len(counts) - 1}",
         "files per package": ", ".join(f"{name} {number}" for name, number in sorted(counts.items()) if name != "."),
-        "most files in one folder": f"{in_folder[largest]} ({largest.relative_to(source)})",
+        "maximum of files in one folder": f"{in_folder[largest]} ({largest.relative_to(source)})",
         "longest file": f"{sizes[longest]} ({longest.relative_to(source)})",
         "files over 300 lines": f"{sum(size > 300 for size in sizes.values())}",
         f"functions with {MANY} or more parameters": f"{len(many)}",
@@ -111,12 +111,12 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sources", type=Path, nargs="*", default=[Path("src/tomostain")])
-    parser.add_argument("--functions", action="store_true", help="list the functions with many parameters too")
+    parser.add_argument("--functions", action="store_true", help="also list the functions with many parameters")
     options = parser.parse_args()
-    found = {str(source): figures(source) for source in options.sources}
-    print("| | " + " | ".join(found) + " |\n|---" + "|---" * len(found) + "|")
-    for name in next(iter(found.values())):
-        print(f"| {name} | " + " | ".join(values[name] for values in found.values()) + " |")
+    figures_of = {str(source): figures(source) for source in options.sources}
+    print("| | " + " | ".join(figures_of) + " |\n|---" + "|---" * len(figures_of) + "|")
+    for name in next(iter(figures_of.values())):
+        print(f"| {name} | " + " | ".join(values[name] for values in figures_of.values()) + " |")
     if options.functions:
         for source in options.sources:
             for file, name, number in functions_with_many_parameters(source):

@@ -1,8 +1,8 @@
-"""The picture of `docs/explanation/coherence.md`: a section along z of µCT, stains and truth.
+"""The figure of `docs/explanation/coherence.md`: a section along z of µCT, stained volumes and truth.
 
     python -m studies.coherence.picture OUT --specimens SPECIMENS --model NAME --number 23 --to PICTURE.png
 
-OUT is what `studies.coherence.run` wrote.
+OUT is the folder of `studies.coherence.run`.
 """
 
 import argparse
@@ -18,14 +18,14 @@ from tomostain.io import open_stained, open_volume, write_image
 from tomostain.phantom.specimen import truth_slice
 
 SHOWN = {
-    "the paper's way: slice by slice": "slice by slice, mean",
+    "method of the paper: slice by slice": "slice by slice, mean",
     "statistics of the volume": "volume statistics, exact tiles",
     "the same along three axes, median": "volume statistics, exact tiles, 3 axes, median",
 }
 
 
 def draw(planes: dict[str, NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Draw planes (Z, X) or (Z, X, 3) one below the other, each with its name."""
+    """Draw planes (Z, X) or (Z, X, 3) in a column, each with its name."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -42,7 +42,7 @@ def draw(planes: dict[str, NDArray[np.uint8]]) -> NDArray[np.uint8]:
 
 
 def main() -> None:
-    """Read the middle XZ section of everything and draw it."""
+    """Read the middle XZ section of all volumes and draw them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--specimens", type=Path, required=True)

@@ -1,15 +1,15 @@
-"""Do stained volumes flicker from slice to slice, and what helps? On phantoms whose stain in 3D is known.
+"""Flicker of stained volumes from slice to slice, and methods against it, on phantoms with a known stain in 3D.
 
     python -m studies.coherence.run OUT --specimens SPECIMENS --model NAME=FOLDER [NAME=FOLDER ...]
 
-SPECIMENS is the folder of `studies.table1.data` (OUT/specimens there); each model stains the test specimens' volumes
-slice by slice (the paper's way: each tile normalised by itself), by the volume's statistics, along three axes, and,
-where its normalisation allows, in exact tiles. Of each the stripe index (`tomostain.evaluate.metrics.stripes`), and
-SSIM, LPIPS
-and PSNR against the phantom's own stain of every eighth slice. Existing stains are reused.
+SPECIMENS is the folder OUT/specimens of `studies.table1.data`. Each model stains the volumes of the test specimens
+slice by slice (the method of the paper: each tile has its own statistics), with the statistics of the volume, along
+three axes, and in exact tiles where its normalisation allows them. The stripe index
+(`tomostain.evaluate.metrics.stripes`) of each is computed, and SSIM, LPIPS and PSNR against the ideal stain of every
+eighth slice. Existing volumes are reused.
 
-With --drift 0.02 the scans are made to drift first (`studies.coherence.drift`). The stripe index is always against
-the scan as it was, so that stripes of the scan that come through in the stain are counted.
+With --drift 0.02 the scans drift (`studies.coherence.drift`). The stripe index always refers to the scan without drift,
+so that stripes of the scan in the stained volume count.
 """
 
 import argparse
@@ -77,7 +77,7 @@ def way_folder(out: Path, model: str, scan: str, way: str) -> Path:
 
 
 def specimen_of(number: int, folder: Path) -> Specimen:
-    """Grow a phantom of the benchmark again and return it. It is not stored on disk."""
+    """Grow a phantom of the study again and return it. It is not stored on disk."""
     config = PhantomConfig.from_dict(specimen_values(EDITION, number, FIRST_SEED))
     return Specimen(folder.name, config, grow_anatomy(config))
 
@@ -88,26 +88,26 @@ def truths(specimen: Specimen) -> dict[int, tuple[NDArray[np.uint8], NDArray[np.
     return {z: truth_slice(specimen, z) for z in range(EVERY // 2, depth, EVERY)}
 
 
-def truth_index(specimen: Specimen, steady: Path) -> float:
-    """Return the stripe index of the truth, which is that of a perfect stain."""
+def truth_index(specimen: Specimen, original: Path) -> float:
+    """Return the stripe index of the ideal stain."""
     stain = np.stack([truth_slice(specimen, z)[0] for z in range(specimen.config.shape[0])])
-    return stripe_index(stain, open_volume(steady)).index
+    return stripe_index(stain, open_volume(original)).index
 
 
 def judge(stained: Path, ct: Path, truth: dict[int, Any], lpips: Lpips) -> dict[str, float]:
     """Return stripe index, flicker and the medians of the metrics over patches."""
     volume = open_stained(stained)
-    found = stripe_index(volume, open_volume(ct))
+    stripes = stripe_index(volume, open_volume(ct))
     records = []
     for z, (real, mask) in truth.items():
         sizes = (EDITION.patch_px, EDITION.stride_px)
         records += patch_metrics(volume.read(z, z + 1)[0], real, mask, *sizes, lpips)
     scores = {metric: float(np.median([r[metric] for r in records])) for metric in METRICS}
-    return {"stripe index": found.index, "flicker": found.flicker, **scores}
+    return {"stripe index": stripes.index, "flicker": stripes.flicker, **scores}
 
 
 def main() -> None:
-    """Stain, evaluate, print a table and draw a picture of each method."""
+    """Stain, evaluate, print a table and draw a figure per method."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--specimens", type=Path, required=True)
@@ -118,29 +118,33 @@ def main() -> None:
     options = parser.parse_args()
     lpips, records = Lpips("alex"), []
     for number in options.numbers:
-        steady = options.specimens / f"p{number:02d}" / "volume"
-        specimen, scan = specimen_of(number, steady.parent), f"p{number:02d}"
-        truth, ct = truths(specimen), steady
-        print(json.dumps({"specimen": number, "stripe index of the truth": truth_index(specimen, steady)}), flush=True)
+        original = options.specimens / f"p{number:02d}" / "volume"
+        specimen, scan = specimen_of(number, original.parent), f"p{number:02d}"
+        truth, ct = truths(specimen), original
+        print(
+            json.dumps({"specimen": number, "stripe index of the truth": truth_index(specimen, original)}), flush=True
+        )
         if options.drift:
             scan += f"-drift-{options.drift:g}"
-            ct = drifted_scan(steady, options.out / "scans" / scan, options.drift, number)
+            ct = drifted_scan(original, options.out / "scans" / scan, options.drift, number)
         for name, folder in (text.split("=", 1) for text in options.model):
             for way, config in ways_of(Path(folder), options.ways):
-                place = way_folder(options.out, name, scan, way)
-                stain_volume(Path(folder), ct, place, config=config)
+                stained = way_folder(options.out, name, scan, way)
+                stain_volume(Path(folder), ct, stained, config=config)
                 record = {"model": name, "way": way, "specimen": number, "drift": options.drift}
-                record |= judge(place, steady, truth, lpips)
+                record |= judge(stained, original, truth, lpips)
                 records.append(record)
                 print(json.dumps(record), flush=True)
                 if number == options.numbers[0]:
-                    stripes = stripe_index(open_stained(place), open_volume(steady))
-                    write_image(place.with_suffix(".png"), draw_stripes(open_stained(place), stripes), overwrite=True)
+                    stripes = stripe_index(open_stained(stained), open_volume(original))
+                    write_image(
+                        stained.with_suffix(".png"), draw_stripes(open_stained(stained), stripes), overwrite=True
+                    )
     print(table(records))
 
 
 def table(records: list[dict[str, Any]]) -> str:
-    """Return a line for each model and way: medians over specimens with 95 % intervals."""
+    """Return a line per model and method: medians over specimens with 95 % intervals."""
     columns = ("stripe index", "flicker", *METRICS)
     lines = [f"| model | way | {' | '.join(columns)} |", "|---" * (len(columns) + 2) + "|"]
     for model, way in dict.fromkeys((record["model"], record["way"]) for record in records):

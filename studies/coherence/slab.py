@@ -1,11 +1,11 @@
-"""Does a slab of neighbouring slices as input (2.5D) flicker less, and what does it cost? The recipe against itself.
+"""Effect of a slice context (2.5D) on flicker, quality and cost, for one recipe.
 
     python -m studies.coherence.slab OUT [--seconds 300] [--numbers 23 25]
 
-OUT is where `studies.table1.data` has made specimens and data sets. Prepares *paper* once more with three slices a
-pair, trains `tomostain-cpu` and `tomostain-slab-cpu` on its fold 0 for so many seconds of a processor each, compares
-them on the test pairs (OUT/slab/compare: intervals.csv), stains the test specimens' volumes in exact tiles and judges
-these as `run` does. Existing results are reused.
+OUT is the folder of `studies.table1.data`. Prepares *paper* with three slices per pair, trains `tomostain-cpu` and
+`tomostain-slab-cpu` on fold 0 for the same CPU-seconds, compares them on the test pairs (OUT/slab/compare:
+intervals.csv), stains the volumes of the test specimens in exact tiles and evaluates these like `run`. Existing results
+are reused.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def trained(row: str, dataset: Path, out: Path, seconds: float) -> Path:
 
 
 def main() -> None:
-    """Train, stain, print a line for each recipe and specimen."""
+    """Train, stain, and print a line per recipe and specimen."""
     import torch
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -56,10 +56,10 @@ def main() -> None:
         folder = specimens / f"p{number:02d}"
         truth = truths(specimen_of(number, folder))
         for run in runs:
-            place = way_folder(out / "stained", run.name, folder.name, WAY)
-            stain_volume(run / "model", folder / "volume", place, config=StainConfig(blend="exact"))
+            stained = way_folder(out / "stained", run.name, folder.name, WAY)
+            stain_volume(run / "model", folder / "volume", stained, config=StainConfig(blend="exact"))
             record = {"model": run.name, "way": WAY, "specimen": number}
-            records.append(record | judge(place, folder / "volume", truth, lpips))
+            records.append(record | judge(stained, folder / "volume", truth, lpips))
             print(records[-1], flush=True)
     print(table(records))
 

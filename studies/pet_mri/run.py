@@ -24,7 +24,7 @@ from tomostain.train import train
 LABEL = "Images: MRI and pseudo-colour PET of the brain. This is not histology; it shows the software on real pairs."
 # A subject is named by the file name without its last three digits; `41` is the last of the three.
 CONFIG = {
-    "voxel_um": 1000.0,  # nominal: the files carry no pixel size, and all of them share one grid
+    "voxel_um": 1000.0,  # nominal: the files do not state a pixel size, and all have one grid
     "normalise": "range",
     "mask": "none",
     "subject_regex": r"(.+)\d{3}$",
@@ -43,7 +43,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except (InterruptedRunError, KeyboardInterrupt) as error:
-        print(f"interrupted: {error or 'run the same command again to go on'}", file=sys.stderr)
+        print(f"interrupted: {error or 'run the same command again to continue'}", file=sys.stderr)
         return 130
     return 0
 
@@ -56,8 +56,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--recipe", default="paired-cyclegan-cpu", help="a recipe's name or YAML file")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--max-steps", type=int, help="end the training after so many steps")
-    parser.add_argument("--max-seconds", type=float, help="end the training after so much time")
+    parser.add_argument("--max-steps", type=int, help="maximum number of training steps")
+    parser.add_argument("--max-seconds", type=float, help="maximum training time, s")
     parser.add_argument("--stride-px", type=int, default=64, help="step of the overlapping patches when staining")
     return parser.parse_args()
 
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace, progress: Bars) -> None:
     seconds["prepare"] = time.monotonic() - started
 
     started = time.monotonic()
-    begun = (run_folder / "last").is_file()  # a run stopped before its first checkpoint starts again
+    is_resumed = (run_folder / "last").is_file()  # without a checkpoint the training starts again
     train(
         dataset,
         run_folder,
@@ -84,8 +84,8 @@ def run(arguments: argparse.Namespace, progress: Bars) -> None:
         fold=None,
         seed=arguments.seed,
         device=arguments.device,
-        resume=begun,
-        overwrite=not begun,
+        resume=is_resumed,
+        overwrite=not is_resumed,
         max_steps=arguments.max_steps,
         max_seconds=arguments.max_seconds,
         progress=progress,

@@ -1,8 +1,9 @@
-"""Comparison with SimpleITK: Mattes' mutual information, from the identity pose and from the truth, turned and moved.
+"""Comparison with SimpleITK: Mattes' mutual information, from the identity pose and from the perturbed truth.
 
-What a careful user would do with the library: the slide's grey values as an image of one slice, a mask of the tissue,
-a pyramid of three levels built outside (ITK's own refuses images of one slice), a rigid transform, Powell's optimiser
-with steps scaled by physical shift. The same error measure as for run.py. Resumable.
+The usual application of the library: the grey values of the slide as an image of one slice, a mask of the tissue, a
+pyramid of three levels (computed here, because that of ITK does not support images of one slice), a rigid transform,
+Powell's optimiser with steps scaled by physical shift. The error measure is that of run.py. Existing results are
+reused.
 """
 
 import argparse
@@ -60,7 +61,7 @@ def register(
         method.SetMetricFixedMask(mask)
         method.SetInterpolator(sitk.sitkLinear)
         voxel_um = moving.GetSpacing()[0]
-        # Of gradient descent (two settings), line searches and Powell's method, Powell's came nearest in a trial.
+        # In a trial, Powell's method was better than gradient descent (two settings) and line searches.
         method.SetOptimizerAsPowell(30, 50, 0.5 * voxel_um, 1e-3 * voxel_um, 1e-7)
         method.SetOptimizerScalesFromPhysicalShift()
         method.SetInitialTransform(transform, inPlace=True)
@@ -93,8 +94,8 @@ def register_one(folder: Path, stain: str, start: str, result: Path, seed: int) 
     levels = []
     rng = np.random.default_rng(seed)
     for side in SIDES:
-        here = coarser(level, side_um / (side - 1))
-        voxel_um = float(here.voxel_um.max())
+        coarse = coarser(level, side_um / (side - 1))
+        voxel_um = float(coarse.voxel_um.max())
         rgb, pixel_um, first_um = shrink_slide(slide, voxel_um)
         # Estimate white on the whole slide at a finer level. The coarsest level may contain very little glass.
         template = make_template(rgb, pixel_um, first_um, colour_reference=slide_reference(slide))
@@ -116,7 +117,7 @@ def register_one(folder: Path, stain: str, start: str, result: Path, seed: int) 
             (
                 fixed_image(grey, pixel_um, corner, frame),
                 sitk.Cast(mask, sitk.sitkUInt8),
-                moving_image(here.values.numpy(), voxel_um, here.origin_um.numpy().astype(float)),
+                moving_image(coarse.values.numpy(), voxel_um, coarse.origin_um.numpy().astype(float)),
             )
         )
     turn, shift = np.zeros(3), np.zeros(3)
@@ -128,16 +129,16 @@ def register_one(folder: Path, stain: str, start: str, result: Path, seed: int) 
     try:
         transform = register(levels, centre, turn, shift)
         u_um = template.picture(100.0).u_um.numpy() + middle
-        found = _itk(transform, centre + (u_um - middle) @ frame[:, :2].T)
-        right = truth_points(truth, u_um, factor)
-        apart = np.linalg.norm(found - right, axis=1) / volume.voxel_um[0]
+        points = _itk(transform, centre + (u_um - middle) @ frame[:, :2].T)
+        true_points = truth_points(truth, u_um, factor)
+        distance = np.linalg.norm(points - true_points, axis=1) / volume.voxel_um[0]
         normal = _itk(transform, np.stack([centre, centre + frame[:, 2]]))
         angle = np.degrees(np.arccos(min(1.0, abs(float((normal[1] - normal[0]) @ real.normal)))))
         record |= {
-            "plane_voxel": float((np.abs((found - right) @ real.normal) / volume.voxel_um[0]).mean()),
+            "plane_voxel": float((np.abs((points - true_points) @ real.normal) / volume.voxel_um[0]).mean()),
             "angle_deg": float(angle),
-            "target_voxel": float(np.median(apart)),
-            "target95_voxel": float(np.percentile(apart, 95)),
+            "target_voxel": float(np.median(distance)),
+            "target95_voxel": float(np.percentile(distance, 95)),
         }
     except RuntimeError as error:
         # ITK raises an error if the images no longer overlap.

@@ -1,8 +1,8 @@
-"""Memory and time at a beamline's size: a TIFF folder of 1500³ voxels, of 5 µm, and a slide of 9000² pixels of 0.83 µm.
+"""Memory and time at the size of a beamline: a TIFF folder of 1500³ voxels of 5 µm, and a slide of 9000² px of 0.83 µm.
 
-The volume is a phantom grown at 20 µm (375³ voxels), enlarged fourfold slice by slice with noise of its own at full
-resolution; the slide is drawn from the same anatomy at 2.5 µm and enlarged threefold. The registration runs in a
-process of its own, so that its peak memory is its own.
+The volume is a phantom grown at 20 µm (375³ voxels), enlarged four times slice by slice, with noise at full resolution.
+The slide is drawn from the same anatomy at 2.5 µm and enlarged three times. The registration runs in a separate
+process, to measure its peak memory.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def generate(out: Path, side: int, seed: int, pixel_um: float) -> None:
         tifffile.imwrite(folder / f"reco_{z:06d}.tif", np.clip(image, 0, 65535).astype(np.uint16))
     section, shape = section_through_screw(config, anatomy.pose)
     slide = make_slide(anatomy, section, shape)
-    # Whole pixels are repeated, so places on the slide in µm stay what they were but for its first pixel's centre.
+    # Pixels are repeated, so positions on the slide in µm change only by the shift of the centre of the first pixel.
     rgb = slide.rgb.repeat(SLIDE_FACTOR, axis=0).repeat(SLIDE_FACTOR, axis=1)
     write_slide(out / "slide.ome.tif", rgb, config.pixel_um / SLIDE_FACTOR)
     (out / "truth.yaml").write_text(yaml.safe_dump(slide.section.to_dict() | {"pixel_um": config.pixel_um}))
@@ -67,19 +67,21 @@ def main() -> None:
         generate(options.out, options.side, options.seed, options.pixel_um)
         print(f"generated in {time.perf_counter() - start:.0f} s", flush=True)
     pair = options.out / "pair"
-    words = [str(Path(sys.executable).with_name("tomostain")), "register", str(options.out / "volume")]
-    words += [str(options.out / "slide.ome.tif"), str(pair), "--voxel-um", "5", "--overwrite"]
+    command = [str(Path(sys.executable).with_name("tomostain")), "register", str(options.out / "volume")]
+    command += [str(options.out / "slide.ome.tif"), str(pair), "--voxel-um", "5", "--overwrite"]
     start = time.perf_counter()
-    done = subprocess.run(["/usr/bin/time", "-f", "%M kB peak", *words], capture_output=True, text=True, check=False)
-    print(done.stdout, done.stderr.splitlines()[-1], f"{time.perf_counter() - start:.0f} s", flush=True)
+    process = subprocess.run(
+        ["/usr/bin/time", "-f", "%M kB peak", *command], capture_output=True, text=True, check=False
+    )
+    print(process.stdout, process.stderr.splitlines()[-1], f"{time.perf_counter() - start:.0f} s", flush=True)
     from tomostain.register.hints import read_section
 
-    found, truth = read_section(pair / "pair.yaml"), read_section(options.out / "truth.yaml")
+    registered, truth = read_section(pair / "pair.yaml"), read_section(options.out / "truth.yaml")
     u = np.random.default_rng(0).uniform(0.25, 0.75, (300, 2)) * options.side * 5.0
-    # The centre of the first pixel is the origin, and that of the slide that the truth knows lies further in.
-    further_in = (SLIDE_FACTOR - 1) / 2 * options.pixel_um / SLIDE_FACTOR
-    apart = [s.to_volume_um(s.slide_to_section_um(v)) for s, v in ((found, u + further_in), (truth, u))]
-    error = np.linalg.norm(apart[0] - apart[1], axis=1)
+    # The origin is the centre of the first pixel. In the coarser slide of the truth it is further from the corner.
+    origin_shift_um = (SLIDE_FACTOR - 1) / 2 * options.pixel_um / SLIDE_FACTOR
+    positions = [s.to_volume_um(s.slide_to_section_um(v)) for s, v in ((registered, u + origin_shift_um), (truth, u))]
+    error = np.linalg.norm(positions[0] - positions[1], axis=1)
     print(f"target error: median {np.median(error):.1f} µm, 95th percentile {np.percentile(error, 95):.1f} µm")
 
 

@@ -30,11 +30,11 @@ def errors(section: Any, truth: dict[str, Any], template: Any, voxel_um: float, 
     from tomostain.geometry.section import Section
 
     u = template.picture(100.0).u_um.numpy() + template.middle_um
-    right = truth_points(truth, u, factor)
-    found = section.to_volume_um(section.slide_to_section_um(u))
+    true_points = truth_points(truth, u, factor)
+    points = section.to_volume_um(section.slide_to_section_um(u))
     real = Section.from_dict(truth)
-    target = np.linalg.norm(found - right, axis=1) / voxel_um
-    plane = np.abs((found - right) @ real.normal) / voxel_um
+    target = np.linalg.norm(points - true_points, axis=1) / voxel_um
+    plane = np.abs((points - true_points) @ real.normal) / voxel_um
     angle = np.degrees(np.arccos(min(1.0, abs(float(real.normal @ section.normal)))))
     return {
         "plane_voxel": float(plane.mean()),
@@ -47,7 +47,7 @@ def errors(section: Any, truth: dict[str, Any], template: Any, voxel_um: float, 
 def register_one(
     volume_folder: Path, slide_path: Path, truth_path: Path | None, result: Path, seed: int, threads: int = 1
 ) -> None:
-    """Register one slide and write `result` as JSON; an error is a result too."""
+    """Register one slide and write `result` as JSON; an error is also a result."""
     import torch
 
     from tomostain.errors import InputError
@@ -60,16 +60,16 @@ def register_one(
     record: dict[str, Any] = {"volume": volume_folder.parent.name, "slide": slide_path.name}
     try:
         volume, slide = open_volume(volume_folder), open_slide(slide_path)
-        located = locate_section(volume, slide, RegisterConfig(seed=seed))
-        record |= located.evidence.to_dict() | {"hypothesis": located.hypothesis}
+        location = locate_section(volume, slide, RegisterConfig(seed=seed))
+        record |= location.evidence.to_dict() | {"hypothesis": location.hypothesis}
         if truth_path is not None:
             truth = yaml.safe_load(truth_path.read_text(encoding="utf-8"))
             voxel_um = volume.voxel_um[0]
             factor = truth["pixel_um"] / slide.pixel_um
-            record |= errors(located.section, truth, located.template, voxel_um, factor) | {"voxel_um": voxel_um}
+            record |= errors(location.section, truth, location.template, voxel_um, factor) | {"voxel_um": voxel_um}
             record |= {
-                f"next{i}": errors(s, truth, located.template, voxel_um, factor)["target_voxel"]
-                for i, s in enumerate(located.candidates[1:], 1)
+                f"next{i}": errors(s, truth, location.template, voxel_um, factor)["target_voxel"]
+                for i, s in enumerate(location.candidates[1:], 1)
             }
     except InputError as error:
         record |= {"error": str(error), "confidence": 0.0, "sure": False}
@@ -85,9 +85,11 @@ def main() -> None:
     """Register all slides of a folder of specimens, or mismatched ones."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("specimens", type=Path, help="Folder written by specimens.py.")
-    parser.add_argument("out", type=Path, help="Folder for the results, one JSON file a slide.")
-    parser.add_argument("--mismatched", type=int, default=0, help="So many pairs of a volume and another's slide.")
-    parser.add_argument("--only", default="", help="Only specimens whose name begins so.")
+    parser.add_argument("out", type=Path, help="Folder for the results, one JSON file per slide.")
+    parser.add_argument(
+        "--mismatched", type=int, default=0, help="Number of pairs of a volume and the slide of another specimen."
+    )
+    parser.add_argument("--only", default="", help="Only specimens whose name begins with this text.")
     parser.add_argument("--stain", default="", help="Only slides of this stain (toluidine-blue or he).")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
@@ -113,9 +115,9 @@ def main() -> None:
     # Random order, so that partial results are a representative sample.
     random.Random(options.seed).shuffle(jobs)
     with ProcessPoolExecutor(options.jobs) as pool:
-        waiting = [pool.submit(register_one, *job) for job in jobs]
-        for job, done in zip(jobs, waiting, strict=True):
-            done.result()
+        submitted = [pool.submit(register_one, *job) for job in jobs]
+        for job, job_result in zip(jobs, submitted, strict=True):
+            job_result.result()
             record = json.loads(job[3].read_text(encoding="utf-8"))
             keys = (
                 "plane_voxel",

@@ -1,7 +1,7 @@
-"""The phantoms of the registration benchmark: materials × weeks × section variants, and the hard set.
+"""The phantoms of the registration study: materials × weeks × section variants, and the hard set.
 
-Each specimen is grown once and sectioned once a stain. A slide is given away with all the laboratory's imperfections:
-cracks, a spill, a missing piece, saw marks, shear, shifted soft tissue, any turn on the glass.
+Each specimen is grown once and sectioned once per stain. A slide has all imperfections of the laboratory: cracks, a
+spill, a missing piece, saw marks, shear, shifted soft tissue, any rotation on the glass.
 """
 
 import argparse
@@ -35,7 +35,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Case:
-    """One specimen: its name, seed, configuration without the stain, and what its slides claim their pixel size is."""
+    """One specimen: name, variant, configuration without the stain, and stated pixel size / true pixel size."""
 
     name: str
     variant: str
@@ -95,19 +95,19 @@ def grow(case: Case, folder: Path) -> Path:
     out = folder / case.name
     if out.is_dir():
         return out
-    with atomic_folder(out, False) as place:
+    with atomic_folder(out, False) as temporary:
         config = PhantomConfig.from_dict(case.values)
         volume, _ = tomograph(grow_anatomy(config))
-        write_stack(place / "volume", volume, voxel_um=(config.voxel_um,) * 3)
+        write_stack(temporary / "volume", volume, voxel_um=(config.voxel_um,) * 3)
         for stain in STAINS:
             stained = PhantomConfig.from_dict(case.values | {"stain": stain})
             anatomy = grow_anatomy(stained)
             section, shape = section_through_screw(stained, anatomy.pose)
             slide = make_slide(anatomy, section, shape)
             name = stain.replace("&", "")
-            write_slide(place / f"{name}.ome.tif", slide.rgb, config.pixel_um * case.pixel_factor)
+            write_slide(temporary / f"{name}.ome.tif", slide.rgb, config.pixel_um * case.pixel_factor)
             truth = slide.section.to_dict() | {"pixel_um": config.pixel_um}
-            (place / f"{name}.yaml").write_text(yaml.safe_dump(truth, sort_keys=False), encoding="utf-8")
+            (temporary / f"{name}.yaml").write_text(yaml.safe_dump(truth, sort_keys=False), encoding="utf-8")
     return out
 
 

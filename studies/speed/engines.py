@@ -1,8 +1,8 @@
-"""Generators by ONNX Runtime and by OpenVINO, against ours: forward only, one thread, in turn.
+"""Generators in ONNX Runtime and OpenVINO, compared with this package: forward pass, one thread, in turn.
 
-Both take the network that torch exports to ONNX, with torch's own layers and the same random weights, and compute in
-float32: OpenVINO would take bfloat16 where the processor has it. Missing engines are skipped: pip install onnx
-onnxscript onnxruntime openvino (constraints.txt keeps torch as it is). All keep freed memory, as the command line does.
+Both run the network that torch exports to ONNX, with torch's layers and the same random weights, in float32 (the
+default of OpenVINO is bfloat16 on some processors). Missing engines are skipped: pip install onnx onnxscript
+onnxruntime openvino (constraints.txt keeps the version of torch). All keep freed memory, like the command line.
 """
 
 import sys
@@ -24,13 +24,13 @@ from tomostain.memory import keep_freed_memory
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
-# Recipe, its normalisation, and the side of what goes in at once: a patch, or an exact tile.
+# Recipe, its normalisation, and the side of the input, px: a patch, or an exact tile.
 CASES = (("tomostain", "channel", 256), ("tomostain", "channel", 1024), ("paired-cyclegan", "instance", 256))
 _GREY_LEVELS = 127.5  # in one unit of [-1, 1]
 
 
 def by_onnxruntime(path: Path) -> Run:
-    """Return how ONNX Runtime runs a network."""
+    """Return a function that runs a network in ONNX Runtime."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -41,7 +41,7 @@ def by_onnxruntime(path: Path) -> Run:
 
 
 def by_openvino(path: Path) -> Run:
-    """Return how OpenVINO runs a network."""
+    """Return a function that runs a network in OpenVINO."""
     import openvino
 
     hints = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
@@ -54,47 +54,47 @@ ENGINES: dict[str, Callable[[Path], Run]] = {"onnxruntime": by_onnxruntime, "ope
 
 def installed() -> list[str]:
     """Return the available engines and report the missing ones."""
-    lacking = [name for name in ("onnx", "onnxscript") if not find_spec(name)]
-    found = []
+    missing_exporters = [name for name in ("onnx", "onnxscript") if not find_spec(name)]
+    available = []
     for engine in ENGINES:
-        missing = [*lacking, *([] if find_spec(engine) else [engine])]
+        missing = [*missing_exporters, *([] if find_spec(engine) else [engine])]
         if missing:
             print(f"engines: {engine} skipped; pip install {' '.join(missing)}", file=sys.stderr)
         else:
-            found.append(engine)
-    return found
+            available.append(engine)
+    return available
 
 
 def runs(recipe: str, norm: str, image: NDArray[np.float32], engines: list[str]) -> dict[str, Run]:
-    """Return ours, with fast kernels and frozen weights, and each engine's way to run a recipe's generator."""
-    ours, plain = (translator(recipe, fast=fast, norm=norm).network for fast in (True, False))
+    """Return functions that run the generator of a recipe: this package with fast kernels, and each engine."""
+    accelerated, plain = (translator(recipe, fast=fast, norm=norm).network for fast in (True, False))
 
     @torch.inference_mode()
     def forward(image: NDArray[np.float32]) -> NDArray[np.float32]:
-        return ours(torch.from_numpy(image)).numpy()
+        return accelerated(torch.from_numpy(image)).numpy()
 
-    found: dict[str, Run] = {"tomostain": forward}
+    functions: dict[str, Run] = {"tomostain": forward}
     with TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
         if engines:
             torch.onnx.export(plain, (torch.from_numpy(image),), path, dynamo=True, verbose=False)
         for engine in engines:
-            found[f"{engine} {version(engine)}"] = ENGINES[engine](path)
-    return found
+            functions[f"{engine} {version(engine)}"] = ENGINES[engine](path)
+    return functions
 
 
 def measure(rounds: int, cases: tuple[tuple[str, str, int], ...] = CASES) -> dict[str, Any]:
-    """Time each case in turn; give the largest difference from ours, and the least contrast of a picture."""
+    """Time each case in turn. Also return the largest difference between engines, and the smallest contrast."""
     keep_freed_memory()
     engines, rows, differences, contrasts = installed(), [], [0.0], []
     for recipe, norm, side in cases:
         channels = 1 if recipe.startswith("tomostain") else 3
         image = np.random.default_rng(0).uniform(-1, 1, (1, channels, side, side)).astype(np.float32)
-        ways = runs(recipe, norm, image, engines)
-        first, *others = (run(image) for run in ways.values())
+        functions = runs(recipe, norm, image, engines)
+        first, *others = (run(image) for run in functions.values())
         differences += [_GREY_LEVELS * float(np.abs(first - other).max()) for other in others]
         contrasts.append(_GREY_LEVELS * float(first.std()))
-        acts = {f"`{recipe}`, {side} px: {way}": partial(run, image) for way, run in ways.items()}
-        rows += as_rows(paired(acts, rounds))
+        calls = {f"`{recipe}`, {side} px: {way}": partial(run, image) for way, run in functions.items()}
+        rows += as_rows(paired(calls, rounds))
     facts = {"largest_difference_grey_levels": max(differences), "least_std_grey_levels": min(contrasts)}
     return {"timings": rows} | facts

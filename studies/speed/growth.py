@@ -1,7 +1,7 @@
-"""How time and memory grow with the work: slice edge, slices, pairs of a data set, batch.
+"""Time and memory against size: slice edge, slices, pairs of a data set, batch.
 
-Every point is measured by a process of its own, so that its peak memory is its own: `python -m studies.speed.growth
-KIND SIZE`. Straight lines are fitted by least squares of relative residuals. The residuals show deviations.
+Each point is measured in a separate process, because of the peak memory: `python -m studies.speed.growth KIND SIZE`.
+Straight lines are fitted by least squares of the relative residuals.
 """
 
 import json
@@ -36,15 +36,15 @@ KINDS: dict[str, tuple[str, Callable[[float], float], tuple[int, ...]]] = {
 }
 
 
-def _repeat(act: Callable[[], Any], min_s: float = 1.0) -> float:
-    """Return the median CPU-seconds of a call, after a first one."""
-    act()
-    spent: list[float] = []
-    while sum(spent) < min_s or len(spent) < 3:
+def _repeat(function: Callable[[], Any], min_s: float = 1.0) -> float:
+    """Return the median CPU-seconds of a function, after a first call."""
+    function()
+    seconds: list[float] = []
+    while sum(seconds) < min_s or len(seconds) < 3:
         began = time.process_time()
-        act()
-        spent.append(time.process_time() - began)
-    return float(np.median(spent))
+        function()
+        seconds.append(time.process_time() - began)
+    return float(np.median(seconds))
 
 
 def slice_seconds(side: int) -> float:
@@ -55,9 +55,9 @@ def slice_seconds(side: int) -> float:
 
 
 def volume_seconds(slices: int) -> float:
-    """Stain a volume from disk to disk, once warm; all threads count."""
-    with TemporaryDirectory() as place:
-        folder = Path(place)
+    """Stain a volume from disk to disk. The time of all threads counts."""
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         model = random_model(folder / "model", RECIPE, norm="channel")
         volume = grey_volume(folder / "volume", (slices, 256, 256))
 
@@ -86,13 +86,13 @@ def step_seconds(pairs: int = 4, batch: int = 1) -> float:
 def point(kind: str, size: int) -> dict[str, float]:
     """Measure one point in this process."""
     torch.set_num_threads(1)
-    act: dict[str, Callable[[int], float]] = {
+    measurements: dict[str, Callable[[int], float]] = {
         "edge": slice_seconds,
         "slices": volume_seconds,
         "pairs": lambda n: step_seconds(pairs=n),
         "batch": lambda n: step_seconds(batch=n),
     }
-    seconds = act[kind](size)
+    seconds = measurements[kind](size)
     return {"size": size, "cpu_s": seconds, "peak_mb": peak_of_process()}
 
 
@@ -105,33 +105,33 @@ def line(x: Sequence[float], y: Sequence[float]) -> dict[str, Any]:
     >>> round(fit["constant"], 6), round(fit["slope"], 6), max(abs(r) for r in fit["relative_residuals"]) < 1e-9
     (1.0, 2.0, True)
     """
-    at, wanted = np.asarray(x, float), np.asarray(y, float)
-    design = np.stack([np.ones_like(at), at], axis=1) / wanted[:, None]
-    (constant, slope), *_ = np.linalg.lstsq(design, np.ones_like(wanted), rcond=None)
+    sizes, values = np.asarray(x, float), np.asarray(y, float)
+    design = np.stack([np.ones_like(sizes), sizes], axis=1) / values[:, None]
+    (constant, slope), *_ = np.linalg.lstsq(design, np.ones_like(values), rcond=None)
     return {
         "constant": float(constant),
         "slope": float(slope),
-        "relative_residuals": ((constant + slope * at) / wanted - 1).tolist(),
+        "relative_residuals": ((constant + slope * sizes) / values - 1).tolist(),
     }
 
 
 def measure() -> dict[str, Any]:
     """Measure every point and fit the lines."""
-    found = {}
+    growth = {}
     for kind, (_, against, sizes) in KINDS.items():
         points = []
         for size in sizes:
             command = [sys.executable, "-m", "studies.speed.growth", kind, str(size)]
-            told = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-            points.append(json.loads(told.splitlines()[-1]))
+            output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+            points.append(json.loads(output.splitlines()[-1]))
         x = [against(row["size"]) for row in points]
         fits = {name: line(x, [row[name] for row in points]) for name in ("cpu_s", "peak_mb")}
-        found[kind] = {"points": points, **fits}
-    return found
+        growth[kind] = {"points": points, **fits}
+    return growth
 
 
 def draw(growth: dict[str, Any], out: Path) -> None:
-    """Draw the points with their lines: time above, memory below."""
+    """Draw the points with the fitted lines: time above, memory below."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(2, len(KINDS), figsize=(13, 5.6), layout="constrained")

@@ -17,7 +17,7 @@ from tomostain.stain import StainConfig, stain_slice
 
 
 def main() -> None:
-    """Stain once, then three times more, and print the best."""
+    """Stain four times, and print the best of the last three."""
     torch.set_num_threads(1)
     kept = sys.argv[1:] == ["keep"] and keep_freed_memory()
     model = translator("tomostain", fast=True, norm="channel")

@@ -1,6 +1,6 @@
-"""Time against memory in a training step: each way in a process of its own, in turn, so that its peak is its own.
+"""Time and memory of a training step: each variant in a separate process, in turn, because of the peak memory.
 
-python -m studies.speed.memory WAY   # one of them, here
+python -m studies.speed.memory WAY   # one variant, in this process
 """
 
 import json
@@ -20,7 +20,7 @@ from tomostain.dataset.writer import save_dataset
 from tomostain.memory import keep_freed_memory
 from tomostain.train import Recipe, Trainer, load_recipe
 
-# The paper's objective with networks of 24 features: small enough for a CPU, large enough for memory to count.
+# The paper's objective with networks of 24 features: small enough for a CPU, large enough to measure memory.
 _NARROW = {"generator": {"name": "resnet", "width": 24}, "patch_px": 128, "batch": 4, "buffer": 0}
 _PAPERS = {"patch_px": 256, "batch": 1, "buffer": 0}
 WAYS: dict[str, dict[str, Any]] = {
@@ -44,12 +44,12 @@ def step_of(way: str) -> dict[str, float]:
     with TemporaryDirectory() as folder:
         data = save_dataset(Path(folder) / "set", [random_pair(n, side) for n in range(2)], test=[], folds=[])
         trainer = Trainer(recipe, load_dataset(data.path), None, 0, "cpu")
-    before, spent = peak_of_process(), []
+    before, seconds = peak_of_process(), []
     for _ in range(4):
         began = time.process_time()
         trainer.take_step()
-        spent.append(time.process_time() - began)
-    return {"cpu_s": sorted(spent[1:])[1], "before_mb": before, "peak_mb": peak_of_process()}
+        seconds.append(time.process_time() - began)
+    return {"cpu_s": sorted(seconds[1:])[1], "before_mb": before, "peak_mb": peak_of_process()}
 
 
 def peak_of_process() -> float:
@@ -59,20 +59,20 @@ def peak_of_process() -> float:
 
 
 def measure(rounds: int, ways: tuple[str, ...] = SMALL) -> dict[str, Any]:
-    """Measure each way in turn, `rounds` times."""
-    clock, found = [0.0], {}
+    """Measure each variant in turn, `rounds` times."""
+    clock, results = [0.0], {}
 
     def run(way: str) -> None:
         command = [sys.executable, "-m", "studies.speed.memory", way]
-        told = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-        found[way] = json.loads(told.splitlines()[-1])
-        clock[0] += found[way]["cpu_s"]
+        output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+        results[way] = json.loads(output.splitlines()[-1])
+        clock[0] += results[way]["cpu_s"]
 
     timings = as_rows(
         paired({way: lambda way=way: run(way) for way in ways}, rounds, warm=False, clock=lambda: clock[0])
     )
-    peaks = {f"{way}_mb".replace(":", "").replace(",", ""): round(row["peak_mb"]) for way, row in found.items()}
-    return {"timings": timings, "before the first step_mb": round(found[ways[0]]["before_mb"])} | peaks
+    peaks = {f"{way}_mb".replace(":", "").replace(",", ""): round(row["peak_mb"]) for way, row in results.items()}
+    return {"timings": timings, "before the first step_mb": round(results[ways[0]]["before_mb"])} | peaks
 
 
 if __name__ == "__main__":

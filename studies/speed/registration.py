@@ -1,7 +1,7 @@
 """Time of each stage when registering one phantom without an initial pose, as `tomostain register` does.
 
-There is no peer: no package that we know finds the section of a slide in a volume by itself. So the stages are compared
-with the whole, and how much is found is the matter of `studies.registration`.
+No other known package finds the section of a slide in a volume automatically, so the stages are compared with the
+whole. `studies.registration` measures the success rate.
 """
 
 import tempfile
@@ -18,7 +18,7 @@ SIDE = 96
 
 
 class Stages:
-    """CPU-seconds between the words of a progress report; what is left after the last one is called ending."""
+    """CPU-seconds per label of the progress reports; the time after the last report is called "ending"."""
 
     def __init__(self, clock: Callable[[], float] = time.process_time) -> None:
         self.clock = clock
@@ -26,7 +26,7 @@ class Stages:
         self.seconds: dict[str, float] = {}
 
     def __call__(self, label: str, done: int, total: int) -> None:
-        """Receive progress. A stage ends when it reports its last step."""
+        """Receive a progress report. A stage ends with its last step."""
         self._count(label)
         if done >= total:
             self._count("ending")
@@ -44,18 +44,18 @@ class Stages:
 
 def measure(side: int = SIDE) -> dict[str, float]:
     """Register a phantom of side³ voxels of 40 µm; return CPU-seconds by stage, and the confidence."""
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         write_specimen(PhantomConfig(shape=(side, side, side), voxel_um=40.0, pixel_um=20.0, seed=3), folder / "grown")
         slide = folder / "grown" / "slide.ome.tif"
         stages = Stages()
         options: dict[str, Any] = {"config": RegisterConfig(material="dense"), "progress": stages}
-        located = register_files(folder / "grown" / "volume", slide, folder / "pair", **options)
+        registration = register_files(folder / "grown" / "volume", slide, folder / "pair", **options)
         seconds = stages.end()
-    found = {f"{label} cpu_s": value for label, value in seconds.items()}
+    by_stage = {f"{label} cpu_s": value for label, value in seconds.items()}
     return {
         "side_px": side,
         "all cpu_s": sum(seconds.values()),
-        **found,
-        "confidence": float(located.evidence.confidence),
+        **by_stage,
+        "confidence": float(registration.evidence.confidence),
     }

@@ -1,8 +1,8 @@
-"""Measure everything that docs/explanation/speed.md and studies/speed/RECORD.md state.
+"""Measure all figures of docs/explanation/speed.md and studies/speed/RECORD.md.
 
     python -m studies.speed.run OUT.json [--only layers …] [--pytorch-gan PATH] [--junyanz PATH] [--rounds 3]
 
-Works as `benchmarks.run`, with more parts. `python -m benchmarks.report OUT.json` prints tables.
+Like `benchmarks.run`, with more parts. `python -m studies.speed.report OUT.json` prints tables.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """Time of staining one slice: the paper's method and its alternatives, in turn in one run.
 
-Weights are random: the time does not depend on what a network has learnt. What the wider strides and whole slices do to
-a picture is a matter of training (docs/explanation/speed.md); what half precision does, of `studies.table1.half`.
-All ways keep freed memory, as the command line does. Half precision is left out where the processor has none.
+The weights are random, because the time does not depend on them. docs/explanation/speed.md describes the effect of
+wider strides and whole slices on the image, `studies.table1.half` that of half precision. All methods keep freed
+memory, like the command line. Half precision is skipped where the processor does not support it.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from tomostain.tiling.grid import tile_starts
 
 
 def slice_flop(model: Translator, side: int, config: StainConfig) -> int:
-    """Return the operations of a slice by the plain definition: those of a patch, or of a tile, times their number."""
+    """Return the operations of a slice: those of a patch or tile, times the number of patches or tiles."""
     generator = model.spec.generator
     patch, stride = config.tiling(model.spec.patch_px)
     image = torch.zeros(1, generator["in_channels"], patch, patch)
@@ -52,9 +52,9 @@ def in_half_precision() -> dict[str, tuple[Translator, StainConfig]]:
 
 
 def measure(rounds: int, side: int) -> dict[str, Any]:
-    """Time a slice of `side` px in each way; give the largest deviation of the fast kernels, in grey levels."""
+    """Time a slice of `side` px with each method. Also return the largest deviation of the fast kernels."""
     keep_freed_memory()
-    ways: dict[str, tuple[Translator, StainConfig]] = {
+    methods: dict[str, tuple[Translator, StainConfig]] = {
         "the paper's way: 256 px, stride 64, one by one": (
             translator("paired-cyclegan", fast=False),
             StainConfig(batch=1),
@@ -83,22 +83,22 @@ def measure(rounds: int, side: int) -> dict[str, Any]:
         "recipe lean, exact tiles": (translator("lean", norm="channel"), StainConfig(blend="exact")),
     }
     if torch.cpu.get_capabilities().get("amx_bf16"):
-        ways |= in_half_precision()
+        methods |= in_half_precision()
     ct = np.random.default_rng(0).integers(8000, 32000, (side, side)).astype(np.uint16)
-    pictures: dict[str, NDArray[np.uint8]] = {}
+    images: dict[str, NDArray[np.uint8]] = {}
 
     def stain(name: str) -> Callable[[], None]:
-        model, config = ways[name]
+        model, config = methods[name]
 
         def run() -> None:
-            pictures[name] = stain_slice(model, ct, config)
+            images[name] = stain_slice(model, ct, config)
 
         return run
 
-    flop = {name: slice_flop(model, side, config) for name, (model, config) in ways.items()}
-    timings = paired({name: stain(name) for name in ways}, rounds, warm=False, flop=flop)
-    first, same = (pictures[name].astype(int) for name in list(ways)[:2])
-    deviation = np.abs(first - same)
+    flop = {name: slice_flop(model, side, config) for name, (model, config) in methods.items()}
+    timings = paired({name: stain(name) for name in methods}, rounds, warm=False, flop=flop)
+    first, with_fast_kernels = (images[name].astype(int) for name in list(methods)[:2])
+    deviation = np.abs(first - with_fast_kernels)
     return {
         "side_px": side,
         "timings": as_rows(timings),

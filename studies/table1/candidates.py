@@ -1,7 +1,7 @@
-"""Candidates for the recipe `tomostain` that a recipe cannot describe. They stay outside the package unless they help.
+"""Candidates for the recipe `tomostain` that a recipe file cannot describe.
 
-Each is a trainer that does one thing more than the package's, with the recipe `wide` of recipes/. Their names are rows
-of `studies.table1.validate`.
+Each is a trainer with one addition to the trainer of the package, for the recipe `wide` of recipes/. Their names are
+rows of `studies.table1.validate`. A candidate enters the package only if it improves the results.
 """
 
 from collections.abc import Sequence
@@ -37,51 +37,51 @@ Float32 = NDArray[np.float32]
 
 
 def planes(specimens: Path, dataset: Path, pair: Pair, offsets_um: Sequence[float]) -> Float32:
-    """Cut planes next to a pair's section out of its volume, on the pair's grid, (N, Y, X) in [-1, 1]."""
+    """Resample planes parallel to the section of a pair from its volume, on its grid: (N, Y, X) in [-1, 1]."""
     volume = open_volume(specimens / pair.id / "volume")
     section = Section.from_dict(pair.section or {})
     levels = IntensityReference(**read_yaml(dataset / "pairs" / pair.id / "pair.yaml")["levels"]["ct"])
-    found = []
+    slices = []
     for offset_um in offsets_um:
         origin_um = section.origin_um + offset_um * section.normal
         plane = Section(origin_um, section.row, section.column, section.slide_to_section)
         raw = cut_volume(volume, volume.voxel_um, plane, pair.ct.shape, pair.voxel_um, source=pair.id)
         ct = normalise_ct(np.where(np.isnan(raw), levels.background, raw), levels)
-        found.append(ct_to_network(ct.astype(np.float32)))
-    return np.stack(found).astype(np.float32)
+        slices.append(ct_to_network(ct.astype(np.float32)))
+    return np.stack(slices).astype(np.float32)
 
 
 class StackSampler(PatchSampler):
-    """Patches whose µCT has further channels: `extra`, one (E, Y, X) in [-1, 1] for each pair."""
+    """Patches whose µCT has additional channels: `extra`, one array (E, Y, X) in [-1, 1] per pair."""
 
     def __init__(self, pairs: Sequence[Pair], extra: Sequence[Float32], **options: object) -> None:
         super().__init__(pairs, **options)  # type: ignore[arg-type]
         self.extra = [torch.from_numpy(values) for values in extra]
 
     def original(self, number: int) -> tuple[Float32, Tensor, Tensor]:
-        """Return a pair as it was given; its µCT with all channels."""
+        """Return a pair without transforms; its µCT has all channels."""
         ct, histology, mask = super().original(number)
         return np.concatenate([ct_to_network(ct)[None], self.extra[number].numpy()]), histology, mask
 
     def apply(self, transforms: Transforms) -> Batch:
-        """Cut the patches that `transforms` describes."""
+        """Return the patches that `transforms` describes."""
         size = window_px(self.patch_px, float(transforms.scale.min()))
-        where = list(zip(transforms.pair.tolist(), transforms.corner.tolist(), strict=True))
+        windows_at = list(zip(transforms.pair.tolist(), transforms.corner.tolist(), strict=True))
         background = float(ct_to_network(np.float32(CT_BACKGROUND)))
-        lying = torch.empty(len(where), 5, size, size)
-        for window, (i, c) in zip(lying, where, strict=True):
+        stack = torch.empty(len(windows_at), 5, size, size)
+        for window, (i, c) in zip(stack, windows_at, strict=True):
             _cut_into(window, self._images[i], c)
-        extra = [_cut(self.extra[i], c, size, background) for i, c in where]  # type: ignore[arg-type]
-        windows = torch.cat([*network_scale(lying), torch.stack(extra)], dim=1)
+        extra = [_cut(self.extra[i], c, size, background) for i, c in windows_at]  # type: ignore[arg-type]
+        windows = torch.cat([*network_scale(stack), torch.stack(extra)], dim=1)
         grid = sampling_grid(transforms.scale, transforms.flip, self.patch_px, size)
         patches = functional.grid_sample(windows, grid, mode="bilinear", padding_mode="border", align_corners=True)
         x = jitter_ct(torch.cat([patches[:, :1], patches[:, 5:]], dim=1), transforms.ct_jitter.to(patches))
         y = jitter_histology(patches[:, 1:4], transforms.histology_jitter.to(patches))
-        return Batch(x, y.contiguous(), (patches[:, 4:5] >= 0.5).float(), tuple(self.ids[i] for i, _ in where))
+        return Batch(x, y.contiguous(), (patches[:, 4:5] >= 0.5).float(), tuple(self.ids[i] for i, _ in windows_at))
 
 
 class Plain(Trainer):
-    """The unchanged recipe, the base of the others."""
+    """The unchanged recipe, the base class of the others."""
 
     channels = 1
     terms: ClassVar[dict[str, float]] = {}
@@ -93,17 +93,17 @@ class Plain(Trainer):
         super().__init__(recipe.model_copy(update=update), data, fold, seed, "cpu")
 
     def judged(self, pair: Pair) -> Float32:
-        """Return what `draw` takes of a pair."""
+        """Return the input of `draw` for a pair."""
         return pair.ct.astype(np.float32)
 
 
 class Stacked(Plain):
-    """The generator sees further channels: `extra` of a pair."""
+    """The generator sees additional channels: `extra` of a pair."""
 
     channels = 3
 
     def extra(self, pair: Pair) -> Float32:
-        """Return the further channels of a pair, (E, Y, X) in [-1, 1]."""
+        """Return the additional channels of a pair, (E, Y, X) in [-1, 1]."""
         raise NotImplementedError
 
     def _sampler(self, data: Dataset, ids: Sequence[str]) -> PatchSampler:
@@ -123,15 +123,15 @@ class Stacked(Plain):
         total, weight = torch.zeros(3, *ct.shape[1:]), torch.zeros(ct.shape[1:])
         for row in tile_starts(ct.shape[1], patch, patch // 2):
             for column in tile_starts(ct.shape[2], patch, patch // 2):
-                at = np.s_[row : row + patch, column : column + patch]
-                total[:, *at] += network(torch.from_numpy(ct[:, *at].copy())[None])[0] * weights
-                weight[at] += weights
+                window = np.s_[row : row + patch, column : column + patch]
+                total[:, *window] += network(torch.from_numpy(ct[:, *window].copy())[None])[0] * weights
+                weight[window] += weights
         network.train()
         return (total / weight).permute(1, 2, 0).numpy()
 
 
 class Slab(Stacked):
-    """2.5D: the slice and its neighbours at ± 20 µm, together as thick as the section."""
+    """2.5D: the slice and its neighbours at ± 20 µm. Together they are as thick as the section."""
 
     def extra(self, pair: Pair) -> Float32:
         """Return the two neighbours."""
@@ -139,7 +139,7 @@ class Slab(Stacked):
 
 
 class Material(Stacked):
-    """The material of the implant: magnesium or not, polymer or not (the paper's outlook; it saw blur)."""
+    """The material of the implant: magnesium or not, polymer or not (suggested in the outlook of the paper)."""
 
     def extra(self, pair: Pair) -> Float32:
         """Return two constant channels."""
@@ -148,7 +148,7 @@ class Material(Stacked):
 
 
 class Coupled(Stacked):
-    """Neighbouring slices, 20 µm apart, should look alike where their µCT does."""
+    """Neighbouring slices, 20 µm apart, should be similar where their µCT is similar."""
 
     channels = 1
     terms: ClassVar[dict[str, float]] = {"coupling": 5.0}
@@ -167,7 +167,7 @@ class Coupled(Stacked):
 
         def draw_one(generator: torch.Generator) -> Batch:
             batch = draw(generator)
-            self.beside = batch.x[:, 1:]
+            self.neighbour = batch.x[:, 1:]
             return Batch(batch.x[:, :1], batch.y, batch.mask, batch.ids)
 
         sampler.draw = draw_one  # type: ignore[method-assign]
@@ -175,8 +175,8 @@ class Coupled(Stacked):
 
     def coupling(self, step: Step) -> Tensor:
         """Return the mean difference of the stains where the difference of the µCT is small."""
-        alike = torch.exp(-(step.x - self.beside).abs() / 0.1)
-        return (alike * (step.fake_y - step.networks.g_xy(self.beside)).abs()).mean()
+        weight = torch.exp(-(step.x - self.neighbour).abs() / 0.1)
+        return (weight * (step.fake_y - step.networks.g_xy(self.neighbour)).abs()).mean()
 
     def draw(self, ct: Float32) -> Float32:
         """Stain the slice itself."""
@@ -184,7 +184,7 @@ class Coupled(Stacked):
 
 
 class Degraded(Plain):
-    """The µCT of every second patch is blurred by up to 1 px and made noisier by up to a tenth of its window."""
+    """Half of the µCT patches are blurred by up to 1 px and get noise of up to a tenth of the window."""
 
     def _sampler(self, data: Dataset, ids: Sequence[str]) -> PatchSampler:
         sampler = super()._sampler(data, ids)
@@ -192,9 +192,9 @@ class Degraded(Plain):
 
         def draw_degraded(generator: torch.Generator) -> Batch:
             batch = draw(generator)
-            often, sigma, level = torch.rand(3, generator=generator).tolist()
+            chance, sigma, level = torch.rand(3, generator=generator).tolist()
             x = batch.x
-            if often < 0.5:
+            if chance < 0.5:
                 x = torch.from_numpy(ndimage.gaussian_filter(x.numpy(), (0, 0, sigma, sigma)))
                 x = (x + 0.1 * level * torch.randn(x.shape, generator=generator)).clip(-1, 1)
             return Batch(x, batch.y, batch.mask, batch.ids)
@@ -214,7 +214,7 @@ class Spectral(Plain):
 
 
 class R1(Plain):
-    """R1, every fourth step (Mescheder et al. 2018, arXiv 1801.04406; lazily: Karras et al. 2020)."""
+    """R1, every fourth step (Mescheder et al. 2018, arXiv 1801.04406; every few steps as in Karras et al. 2020)."""
 
     every, gamma = 4, 1.0
 
@@ -230,7 +230,7 @@ class R1(Plain):
 
 
 class Pretrained(Plain):
-    """For the first `steps`, the generator completes unlabelled slices that are partly masked."""
+    """For the first `steps` steps, the generator completes unlabelled slices that are partly masked."""
 
     steps, blots, blot_px = 700, 10, 20
 
@@ -241,7 +241,7 @@ class Pretrained(Plain):
         self.done = 0
 
     def take_step(self) -> dict[str, float]:
-        """Take a step of this pretraining, later a step of the recipe."""
+        """Take a step of the pretraining, later a step of the recipe."""
         if self.done >= self.steps:
             return super().take_step()
         self.done += 1
@@ -253,13 +253,13 @@ class Pretrained(Plain):
         stack = self.slices[below(len(self.slices))]
         row, column = below(stack.shape[1] - patch + 1), below(stack.shape[2] - patch + 1)
         x = torch.from_numpy(stack[below(len(stack)), row : row + patch, column : column + patch].copy())[None, None]
-        blotted = x.clone()
+        masked = x.clone()
         for _ in range(self.blots):
             r, c = below(patch - self.blot_px), below(patch - self.blot_px)
-            blotted[..., r : r + self.blot_px, c : c + self.blot_px] = 0
-        loss = (self.state.networks.g_xy(blotted) - x).abs().mean()
+            masked[..., r : r + self.blot_px, c : c + self.blot_px] = 0
+        loss = (self.state.networks.g_xy(masked) - x).abs().mean()
         values = self._descend("generators", lambda _: {"total": loss})
-        self._follow()
+        self._update_average()
         return {"painting": values["total"]}
 
 

@@ -2,8 +2,8 @@
 
     python -m studies.table1.cost [RECIPE ...] [--steps 1]
 
-Only convolutions are counted; the cost of other operations is small. With --steps, so many training steps are
-taken after a first one, on noise, and timed: a GPU's seconds, or a CPU's, of one thread, without other work's share.
+Only convolutions are counted; the cost of other operations is small. With --steps, training steps on noise are timed
+after a first one: wall seconds on a GPU, CPU-seconds of one thread on a CPU.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from tomostain.train.trainer import Trainer
 
 
 def seconds_a_step(name: str, steps: int) -> float:
-    """Return what a training step of a recipe takes on the device at hand, its first step left out."""
+    """Return the seconds of a training step of a recipe on the available device, without the first step."""
     recipe, device = load_recipe(name), choose_device("auto")
     rng, side = np.random.default_rng(0), 2 * recipe.patch_px
     noise = [
@@ -49,10 +49,10 @@ def seconds_a_step(name: str, steps: int) -> float:
 
 
 def main() -> None:
-    """Print a line for each recipe."""
+    """Print one line per recipe."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipes", nargs="*", default=[row + edition for edition in ("-cpu", "") for row in ROWS])
-    parser.add_argument("--steps", type=int, default=0, help="Training steps to time, after a first one.")
+    parser.add_argument("--steps", type=int, default=0, help="Number of training steps to time, after a first one.")
     options = parser.parse_args()
     torch.set_num_threads(1)
     timed = f" batch | seconds a step ({choose_device('auto')}) |" if options.steps else ""

@@ -1,8 +1,8 @@
-"""A small network taught by a trained one, on labelled and on unlabelled µCT.
+"""Distillation: a small network learns from a trained one, on labelled and on unlabelled µCT.
 
-What registration leaves undone makes the real pairs contradict one another; a trained network's pictures lie where the
-µCT says. So the student is held against those (Hinton et al. 2015, arXiv:1503.02531, for pictures), while its judge
-still compares with real histology.
+Registration errors make the real pairs contradict each other. The images of a trained network are aligned with the µCT.
+The student therefore learns from these images (Hinton et al. 2015, arXiv:1503.02531, applied to images), while its
+discriminator still compares with real histology.
 """
 
 from collections.abc import Sequence
@@ -19,36 +19,36 @@ from tomostain.train.objective import Step
 from tomostain.train.sampling import Batch, PatchSampler
 from tomostain.train.trainer import Trainer
 
-# Planes of the training volumes next to the section, as far as its own volume is thick.
+# Distances of the planes from the section, within the thickness of the volumes.
 OFFSETS_UM = tuple(float(um) for um in range(-240, 241, 60) if um)
 
 
 def unlabelled(specimens: Path, data: Dataset, ids: Sequence[str]) -> list[Float32]:
-    """Return planes of these pairs' volumes, off the section, one stack (N, Y, X) in [-1, 1] a pair."""
+    """Return planes of the volumes of pairs, parallel to the section: one stack (N, Y, X) in [-1, 1] per pair."""
     return [planes(specimens, data.path, data.load(pair_id), OFFSETS_UM) for pair_id in ids]
 
 
 class Distilled(Trainer):
-    """The same objective, but the picture to be matched is the teacher's; every other µCT patch is unlabelled.
+    """The same objective with the images of a teacher as the target. Every other step uses unlabelled µCT.
 
     Parameters
     ----------
-    recipe, data, fold, seed : as `Trainer`; one thread of a CPU
+    recipe, data, fold, seed : as `Trainer`, on the CPU
     teacher : nn.Module
         (B, 1, H, W) to (B, 3, H, W), in evaluation mode.
     slices : sequence of ndarray (N, Y, X)
-        Unlabelled µCT in [-1, 1], no smaller than a patch.
+        Unlabelled µCT in [-1, 1], at least as large as a patch.
     """
 
     def __init__(
         self, recipe: Recipe, data: Dataset, fold: int, seed: int, *, teacher: nn.Module, slices: Sequence[Float32]
     ) -> None:
-        # The teacher's pictures do not need to be aligned again.
+        # The images of the teacher are aligned already.
         super().__init__(recipe.model_copy(update={"residual_registration": 0}), data, fold, seed, "cpu")
         self.teacher, self.slices = teacher.requires_grad_(False), slices
         draw = self.sampler.draw
 
-        def draw_taught(generator: torch.Generator) -> Batch:
+        def draw_with_teacher(generator: torch.Generator) -> Batch:
             batch = draw(generator)
             self.real = batch.y
             x, mask = batch.x, batch.mask
@@ -59,10 +59,10 @@ class Distilled(Trainer):
                 return Batch(x, self.teacher(x), mask, batch.ids)
 
         self.sampler: PatchSampler
-        self.sampler.draw = draw_taught
+        self.sampler.draw = draw_with_teacher
 
     def _unlabelled(self, generator: torch.Generator) -> torch.Tensor:
-        """Cut a patch (1, H, W) out of any plane of any training volume, flipped and turned at random."""
+        """Return a patch (1, H, W) of a random plane of a training volume, flipped and rotated at random."""
         patch = self.recipe.patch_px
 
         def below(high: int) -> int:
@@ -70,12 +70,12 @@ class Distilled(Trainer):
 
         stack = self.slices[below(len(self.slices))]
         row, column = below(stack.shape[1] - patch + 1), below(stack.shape[2] - patch + 1)
-        cut = stack[below(len(stack)), row : row + patch, column : column + patch]
-        turned = np.rot90(cut, below(4))
-        return torch.from_numpy((turned[:, ::-1] if below(2) else turned).copy())[None]
+        patch_ct = stack[below(len(stack)), row : row + patch, column : column + patch]
+        rotated = np.rot90(patch_ct, below(4))
+        return torch.from_numpy((rotated[:, ::-1] if below(2) else rotated).copy())[None]
 
     def _improve_discriminators(self, parts: Sequence[Step]) -> dict[str, float]:
-        """Give the discriminator real histology, not the teacher's pictures."""
+        """Train the discriminator with real histology, not with the images of the teacher."""
         for step, real in zip(parts, self.real.chunk(len(parts)), strict=True):
             step.y = real
         return super()._improve_discriminators(parts)

@@ -1,9 +1,9 @@
-"""Correlation of doubt and error on the test phantoms, with and without the screw, which is black and easy.
+"""Correlation of uncertainty and error on the test phantoms, with and without the screw, which is black and easy.
 
     python -m studies.table1.doubt OUT [--row tomostain] [--folds 0 1] [--trained-on paper] [--tested-on aligned]
 
-Of what `studies.table1.run` has trained: disagreement and novelty of a row's folds, the cycle error of the paper's
-model.
+Uses the models of `studies.table1.run`: disagreement and novelty of the folds of a row, and the cycle error of the
+paper's model.
 """
 
 import argparse
@@ -24,10 +24,10 @@ from tomostain.stain.uncertainty import NOVELTY, patch_means, rank_correlation
 
 
 def models(out: Path, row: str, trained_on: str, folds: list[int], budget: str) -> list[dict[str, Translator]]:
-    """Return the folds of a row, which may disagree, and the first fold of the paper's model, which has a way back."""
+    """Return the models of all folds of a row, and the first fold of the paper's model with its reverse generator."""
 
-    def load(name: str, fold: int, reverse: bool, way: str = "seconds") -> Translator:
-        run = Run(name, trained_on, way, fold, 0).folder(out)
+    def load(name: str, fold: int, reverse: bool, trained_for: str = "seconds") -> Translator:
+        run = Run(name, trained_on, trained_for, fold, 0).folder(out)
         return load_translator(run / "model", "cpu", reverse=reverse)
 
     return [
@@ -44,29 +44,32 @@ def main() -> None:
     parser.add_argument("--row", default="tomostain")
     parser.add_argument("--folds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--trained-on", choices=names, default="paper")
-    parser.add_argument("--cycle-budget", choices=BUDGETS, default="seconds", help="Of the paper's model.")
+    parser.add_argument("--cycle-budget", choices=BUDGETS, default="seconds", help="Budget of the paper's model.")
     parser.add_argument("--tested-on", choices=names, default="aligned")
     options = parser.parse_args()
     data = load_dataset(options.out / options.tested_on)
     config = StainConfig(stride_px=EDITIONS["cpu"].stride_px)
-    found: dict[str, list[np.ndarray]] = {}
+    means_of: dict[str, list[np.ndarray]] = {}
     for translators in models(options.out, options.row, options.trained_on, options.folds, options.cycle_budget):
         for pair_id in data.split(options.folds[0]).test:
             pair, labels = data.load(pair_id), labels_of(data, pair_id)
             pictures = {name: stain_slice(translator, pair.ct, config) for name, translator in translators.items()}
-            for name, (doubt, drawn) in uncertainty_maps(pair, translators, pictures, config).items():
+            for name, (uncertainty, drawn) in uncertainty_maps(pair, translators, pictures, config).items():
                 if name == NOVELTY and REFERENCE in translators:
-                    continue  # of the same training pairs as the row's
-                for where, mask in (("", pair.mask), (", screw left out", pair.mask & (labels != int(Label.SCREW)))):
-                    means = patch_means(doubt, error_of(drawn, pair), mask, PATCH_PX)
-                    found.setdefault(name + where, []).append(means)
-    together = {name: np.concatenate(parts) for name, parts in found.items()}
+                    continue  # the training pairs are the same as for the row
+                for suffix, mask in (
+                    ("", pair.mask),
+                    (", without the screw", pair.mask & (labels != int(Label.SCREW))),
+                ):
+                    means = patch_means(uncertainty, error_of(drawn, pair), mask, PATCH_PX)
+                    means_of.setdefault(name + suffix, []).append(means)
+    joined = {name: np.concatenate(parts) for name, parts in means_of.items()}
     print("| map | all patches | by pair |\n|---|---|---|")
-    for name, parts in found.items():
-        single = [rank_correlation(part) for part in parts]
-        overall = f"{rank_correlation(together[name]):.2f} ({len(together[name])} patches)"
-        print(f"| {name} | {overall} | {min(single):.2f} to {max(single):.2f} |")
-    write_image(options.out / "figures" / "doubt.png", draw_calibration(together), overwrite=True)
+    for name, parts in means_of.items():
+        correlations = [rank_correlation(part) for part in parts]
+        overall = f"{rank_correlation(joined[name]):.2f} ({len(joined[name])} patches)"
+        print(f"| {name} | {overall} | {min(correlations):.2f} to {max(correlations):.2f} |")
+    write_image(options.out / "figures" / "doubt.png", draw_calibration(joined), overwrite=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Parts of the benchmark: its sizes, its difficulties, the rows of the table.
+"""Definitions of the study: its sizes, its difficulties, the rows of the table.
 
 The paper's data are private: 7 : 1 : 2 specimens with Mg, Ti and PEEK screws (section 2.1), sections of 40 µm against
 one µCT slice, registered to within a few pixels (section 2.3). The phantoms here are like that, and their truth is
-known. Three difficulties share the specimens and differ in what histology and registration leave undone.
+known. Three difficulties share the specimens and differ in the imperfections of histology and registration.
 """
 
 from dataclasses import dataclass, field
@@ -25,13 +25,13 @@ class Difficulty:
     laboratory : dict
         Keys of `LaboratoryConfig` that differ from its defaults.
     shift_px : tuple of float
-        Least and largest shift in the plane that registration leaves, pixels of the pair.
+        Minimum and maximum in-plane shift that remains after registration, pixels of the pair.
     plane_px : float
-        Largest distance of the plane that is cut from the true one.
+        Maximum distance of the plane from the true one, pixels of the pair.
     turn_deg : float
-        Largest turn left, in the plane and of the plane.
+        Maximum remaining rotation, in the plane and of the plane.
     strain : float
-        Largest scale and shear left.
+        Maximum remaining scale and shear.
     """
 
     name: str
@@ -52,7 +52,7 @@ DIFFICULTIES = (
 
 @dataclass(frozen=True)
 class Edition:
-    """The benchmark at one size.
+    """The study at one size.
 
     Attributes
     ----------
@@ -64,11 +64,11 @@ class Edition:
     voxel_um, pixel_um : float
         Of µCT and slide.
     suffix : str
-        What the names of the recipes end with.
+        End of the names of the recipes.
     patch_px, stride_px : int
-        When evaluating and staining.
+        Patches of evaluation and staining.
     seconds, samples : int
-        The two budgets of training: time, and patches drawn.
+        The two budgets of training: time, and number of patches.
     """
 
     name: str
@@ -93,7 +93,7 @@ EDITIONS = {
 
 
 def materials(number: int) -> list[str]:
-    """Return the materials of so many specimens, 7 : 1 : 2 Mg : Ti : PEEK, spread evenly.
+    """Return the materials of a number of specimens, 7 : 1 : 2 Mg : Ti : PEEK, distributed evenly.
 
     Examples
     --------
@@ -112,7 +112,7 @@ def materials(number: int) -> list[str]:
 
 
 def specimen_values(edition: Edition, number: int, first_seed: int) -> dict[str, Any]:
-    """Return the phantom's configuration of one specimen, without the laboratory's."""
+    """Return the phantom configuration of one specimen, without that of the laboratory."""
     return {
         "seed": first_seed + number,
         "material": materials(edition.specimens)[number],
@@ -125,5 +125,5 @@ def specimen_values(edition: Edition, number: int, first_seed: int) -> dict[str,
 
 
 def laboratory(difficulty: Difficulty) -> dict[str, Any]:
-    """Return the laboratory's settings, checked."""
+    """Return the validated laboratory settings."""
     return LaboratoryConfig.from_dict(difficulty.laboratory, f"difficulty {difficulty.name}").model_dump(mode="json")

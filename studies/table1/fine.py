@@ -1,9 +1,9 @@
-"""Fine phantoms, whose pixels show lacunae: magnesium alone, a part of the screw's surface with bone around it.
+"""Phantoms with voxels small enough for lacunae: magnesium only, a part of the screw surface with bone around it.
 
     python -m studies.table1.fine OUT
 
-Like `data`, at the difficulty *paper*, but with voxels of 3 µm and a field of 1 mm, placed where there is most of both
-bone and degradation layer in the plane that is cut.
+Like `data`, at the difficulty *paper*, but with voxels of 3 µm and a field of 1 mm. The field is placed where the plane
+contains most bone and degradation layer.
 """
 
 import argparse
@@ -36,7 +36,7 @@ SHAPE = (24, 336, 336)
 SPECIMENS, TEST = 18, 8
 FIRST_SEED = 9000
 DIFFICULTY = next(d for d in DIFFICULTIES if d.name == "paper")
-# Where along the screw, and on which side, the field may lie, µm.
+# Candidate positions of the field along the screw, and its distance from the axis, µm.
 ALONG_UM, RADIUS_UM = np.linspace(-1500, 1500, 21), 900.0
 BONES = (int(Label.BONE), int(Label.WOVEN))
 
@@ -56,41 +56,43 @@ def specimen_values(number: int) -> dict[str, Any]:
 
 
 def at_the_surface(anatomy: Anatomy) -> tuple[Anatomy, Section]:
-    """Return the specimen moved so that the field holds bone and degradation layer, and the plane in its middle."""
+    """Return the specimen, moved so that the field contains bone and degradation layer, and the plane in its middle."""
     config = anatomy.config
     field_um = np.array(config.field_um)
     side = SHAPE[1]
     section = Section(np.array([field_um[0] / 2, 0.0, 0.0]), np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0]))
 
     def moved(along_um: float, across_um: float) -> Anatomy:
-        there = anatomy.pose.rotation @ np.array([along_um, 0.0, across_um])
-        return replace(anatomy, pose=Pose(anatomy.pose.rotation, field_um / 2 - there))
+        surface_um = anatomy.pose.rotation @ np.array([along_um, 0.0, across_um])
+        return replace(anatomy, pose=Pose(anatomy.pose.rotation, field_um / 2 - surface_um))
 
-    def worth(found: Anatomy) -> float:
+    def score(candidate: Anatomy) -> float:
         points = section.to_volume_um(grid_um((side // 8, side // 8), 8 * config.pixel_um))
-        labels = sample_tissue_in_volume(found, points, finest_um=24.0).label
+        labels = sample_tissue_in_volume(candidate, points, finest_um=24.0).label
         return float(np.isin(labels, BONES).mean() * (labels == int(Label.DEGRADATION)).mean())
 
-    places = [moved(along, across) for along in ALONG_UM for across in (-RADIUS_UM, RADIUS_UM)]
-    return max(places, key=worth), section
+    candidates = [moved(along, across) for along in ALONG_UM for across in (-RADIUS_UM, RADIUS_UM)]
+    return max(candidates, key=score), section
 
 
 def grow(number: int, folder: Path) -> Path:
-    """Write one specimen: ``volume/``, slide, labels, the true and the handed-out section."""
+    """Write one specimen: ``volume/``, slide, labels and the approximate section."""
     out = folder / f"f{number:02d}"
     if out.is_dir():
         return out
     anatomy, plane = at_the_surface(grow_anatomy(PhantomConfig.from_dict(specimen_values(number))))
     config = anatomy.config
-    with atomic_folder(out, False) as place:
+    with atomic_folder(out, False) as temporary:
         volume, _ = tomograph(anatomy)
-        write_stack(place / "volume", volume, voxel_um=(VOXEL_UM,) * 3)
+        write_stack(temporary / "volume", volume, voxel_um=(VOXEL_UM,) * 3)
         slide = make_slide(anatomy, plane, SHAPE[1:])
-        write_slide(place / "slide.ome.tif", slide.rgb, VOXEL_UM)
-        write_image(place / "labels.tif", slide.labels)
+        write_slide(temporary / "slide.ome.tif", slide.rgb, VOXEL_UM)
+        write_image(temporary / "labels.tif", slide.labels)
         true = centred(slide.section, np.array(SHAPE[1:]) / 2 * VOXEL_UM)
-        handed = misplaced(true, DIFFICULTY, VOXEL_UM, np.random.default_rng([config.seed, 31]))
-        (place / "section.yaml").write_text(yaml.safe_dump(handed.to_dict(), sort_keys=False), encoding="utf-8")
+        approximate = misplaced(true, DIFFICULTY, VOXEL_UM, np.random.default_rng([config.seed, 31]))
+        (temporary / "section.yaml").write_text(
+            yaml.safe_dump(approximate.to_dict(), sort_keys=False), encoding="utf-8"
+        )
     return out
 
 
@@ -104,8 +106,8 @@ def make(out: Path) -> Path:
             rows.writerow(COLUMNS)
             for i, name in enumerate(names):
                 values = specimen_values(i)
-                places = [f"{name}/{part}" for part in ("volume", "slide.ome.tif", "section.yaml")]
-                rows.writerow((name, *places, values["material"], values["weeks"], "toluidine-blue"))
+                paths = [f"{name}/{part}" for part in ("volume", "slide.ome.tif", "section.yaml")]
+                rows.writerow((name, *paths, values["material"], values["weeks"], "toluidine-blue"))
         prepare_specimens(
             specimens / "specimens.csv", dataset, PrepareConfig(test_subjects=tuple(names[-TEST:]), seed=0)
         )

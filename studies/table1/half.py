@@ -1,9 +1,9 @@
-"""Effect of wider strides and half precision on the picture: trained networks, the same pairs, each way of staining.
+"""Effect of wider strides and half precision on the images, for trained networks on the same pairs.
 
     python -m studies.table1.half OUT --points resnet-12 unet-14 gated-16 --steps 8000 --to half.json
 
-OUT holds the data sets of `studies.table1.data` and the networks of `studies.table1.pareto train`. Test pairs of
-fold 0, where the truth lies (*aligned*). float16 is computed by a CPU that gains nothing by it, for the picture's sake.
+OUT holds the data sets of `studies.table1.data` and the networks of `studies.table1.pareto train`. The test
+pairs of fold 0, *aligned*. float16 is computed on the CPU, which is slow, to see its effect on the images.
 """
 
 import argparse
@@ -33,7 +33,7 @@ HALF = ("bfloat16", "float16")
 
 
 def ways(model: Path) -> dict[str, tuple[Translator, StainConfig]]:
-    """Return how a model can stain, first the paper's way: overlapping windows, or exact tiles where it allows them."""
+    """Return the ways in which a model can stain. The first is float32 with exact or overlapping tiles."""
     plain = load_translator(model, "cpu")
     halves = {precision: halved(plain, precision) for precision in HALF}
     if plain.tile_invariant:
@@ -43,7 +43,7 @@ def ways(model: Path) -> dict[str, tuple[Translator, StainConfig]]:
         }
     quarter = StainConfig(stride_px=EDITION.patch_px // 4, blend="mean")
     wider = StainConfig(stride_px=EDITION.patch_px // 2, blend="hann")
-    # The slice's statistics instead of each tile's: the same weights without any overlap.
+    # Statistics of the slice instead of each tile: the same weights without overlap.
     whole = StainConfig(statistics="volume", blend="exact")
     configs = {"a quarter patch apart": quarter, "half a patch apart, Hann": wider, "statistics volume": whole}
     models = {"float32": plain} | halves
@@ -51,34 +51,34 @@ def ways(model: Path) -> dict[str, tuple[Translator, StainConfig]]:
 
 
 def halved(translator: Translator, precision: str) -> Translator:
-    """Return a translator in half precision, whether or not this CPU gains by it."""
+    """Return a translator in half precision, even if it is slow on this CPU."""
     network = build_network(translator.spec.generator).eval().requires_grad_(False)
     network.load_state_dict(translator.network.state_dict())
     return dataclasses.replace(translator, network=put_channels_last(network.to(getattr(torch, precision))))
 
 
 def measure(model: Path, data: Dataset, ids: tuple[str, ...], lpips: Lpips) -> list[dict[str, Any]]:
-    """Return for each way: metrics of every patch, and how many grey levels it is away from float32 done likewise."""
+    """Return, for each way, the metrics of all patches and the difference from float32 in grey levels."""
     rows: list[dict[str, Any]] = []
-    drawn: dict[str, list[NDArray[np.float32]]] = {}
+    images: dict[str, list[NDArray[np.float32]]] = {}
     for name, (translator, config) in ways(model).items():
-        records, drawn[name] = [], []
+        records, images[name] = [], []
         for pair_id in ids:
             pair = data.load(pair_id)
-            fake = stain_slice(translator, pair.ct, config)
-            drawn[name].append(fake.astype(np.float32))
+            stained = stain_slice(translator, pair.ct, config)
+            images[name].append(stained.astype(np.float32))
             colour, sizes = background_colour(pair.histology, pair.mask), (EDITION.patch_px, EDITION.stride_px)
-            for found in patch_metrics(fake, pair.histology, pair.mask, *sizes, lpips, colour=colour):
-                records.append({"pair": pair_id} | {metric: float(found[metric]) for metric in METRICS})
-        like = drawn["float32" + name[name.index(",") :]]
-        away = np.concatenate([np.abs(a - b).ravel() for a, b in zip(drawn[name], like, strict=True)])
+            for patch in patch_metrics(stained, pair.histology, pair.mask, *sizes, lpips, colour=colour):
+                records.append({"pair": pair_id} | {metric: float(patch[metric]) for metric in METRICS})
+        reference = images["float32" + name[name.index(",") :]]
+        deviation = np.concatenate([np.abs(a - b).ravel() for a, b in zip(images[name], reference, strict=True)])
         rows.append(
             {
                 "way": name,
                 "away": {
-                    "mean": float(away.mean()),
-                    "p99.9": float(np.quantile(away, 0.999)),
-                    "largest": float(away.max()),
+                    "mean": float(deviation.mean()),
+                    "p99.9": float(np.quantile(deviation, 0.999)),
+                    "largest": float(deviation.max()),
                 },
                 "patches": {key: [record[key] for record in records] for key in ("pair", *METRICS)},
             }
@@ -87,18 +87,20 @@ def measure(model: Path, data: Dataset, ids: tuple[str, ...], lpips: Lpips) -> l
 
 
 def table(point: str, rows: list[dict[str, Any]]) -> str:
-    """Return a network's ways in Markdown: metrics, paired differences from its first way, distance in grey levels."""
+    """Return the ways of a network in Markdown: metrics, paired differences from the first way, and from float32."""
     head = [f"`{point}`", *(m.upper() for m in METRICS), *(f"Δ {m.upper()}" for m in METRICS)]
-    lines = ["| " + " | ".join([*head, "grey levels away: mean, 99.9 %, largest"]) + " |", "|---" * 8 + "|"]
+    lines = ["| " + " | ".join([*head, "difference in grey levels: mean, 99.9 %, maximum"]) + " |", "|---" * 8 + "|"]
     first = rows[0]["patches"]
     for row in rows:
-        found, pairs = row["patches"], row["patches"]["pair"]
-        cells = [row["way"], *(f"{median_interval(found[m], pairs).median:.4g}" for m in METRICS)]
+        patches, pairs = row["patches"], row["patches"]["pair"]
+        cells = [row["way"], *(f"{median_interval(patches[m], pairs).median:.4g}" for m in METRICS)]
         for metric in METRICS:
-            cells.append("" if row is rows[0] else str(paired_difference(found[metric], first[metric], pairs)))
-        away = row["away"]
+            cells.append("" if row is rows[0] else str(paired_difference(patches[metric], first[metric], pairs)))
+        deviation = row["away"]
         is_half = not row["way"].startswith("float32")
-        cells.append(f"{away['mean']:.2f}, {away['p99.9']:.0f}, {away['largest']:.0f}" if is_half else "")
+        cells.append(
+            f"{deviation['mean']:.2f}, {deviation['p99.9']:.0f}, {deviation['largest']:.0f}" if is_half else ""
+        )
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -113,12 +115,12 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     data, lpips = load_dataset(options.out / "aligned"), Lpips("alex")
-    found: dict[str, Any] = {"made": about(), "steps": options.steps, "points": {}}
+    results: dict[str, Any] = {"made": about(), "steps": options.steps, "points": {}}
     for point in options.points:
         model = options.out / "pareto" / point / f"step-{options.steps}"
-        found["points"][point] = rows = measure(model, data, data.split(0).test, lpips)
+        results["points"][point] = rows = measure(model, data, data.split(0).test, lpips)
         print(table(point, rows) + "\n", flush=True)
-        write_text(options.to, json.dumps(found))
+        write_text(options.to, json.dumps(results))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Store the measurements of the runs, patch by patch, so that the tables can be made again and extended elsewhere.
+"""Store the measurements of all patches of the runs in one file, from which the tables can be printed again.
 
     python -m studies.table1.keep OUT [--file studies/table1/results/runs.zip]
     python -m studies.table1.report studies/table1/results/runs.zip
 
-Adds the evaluations in OUT that the file does not hold yet; of those that it holds it keeps the first. Models and
-pictures stay in OUT.
+Adds the evaluations in OUT that the file does not contain yet. Stored evaluations are not replaced. Models and images
+are not stored.
 """
 
 import argparse
@@ -18,29 +18,29 @@ from typing import Any
 
 from studies.table1.report import METRICS, VIEWS
 
-KEPT = Path(__file__).parent / "results" / "runs.zip"
+RESULTS = Path(__file__).parent / "results" / "runs.zip"
 COLUMNS = ("model", "pair", "row", "column", *METRICS)
 _DATE = (1980, 1, 1, 0, 0, 0)  # the same content gives the same bytes
 
 
 def finished(out: Path) -> Iterator[tuple[str, str]]:
-    """Return name and content of the files to store of runs that are trained and evaluated."""
-    for note in sorted((out / "runs").glob("*/*/*/*.json")):
-        run = note.relative_to(out / "runs").with_suffix("")
-        places = sorted((out / "evaluations" / run.parent).glob(f"*/{run.name}"))
-        if not places or not all((place / "evaluate.yaml").is_file() for place in places):
+    """Yield name and content of the files to store, of the runs that are trained and evaluated."""
+    for cost_file in sorted((out / "runs").glob("*/*/*/*.json")):
+        run = cost_file.relative_to(out / "runs").with_suffix("")
+        evaluations = sorted((out / "evaluations" / run.parent).glob(f"*/{run.name}"))
+        if not evaluations or not all((evaluation / "evaluate.yaml").is_file() for evaluation in evaluations):
             continue
-        yield str(note.relative_to(out)), note.read_text(encoding="utf-8")
-        for place in places:
+        yield str(cost_file.relative_to(out)), cost_file.read_text(encoding="utf-8")
+        for evaluation in evaluations:
             for name in VIEWS.values():
-                if (place / name).is_file():
-                    yield str(place.relative_to(out) / name), shortened(place / name)
-            if (tissue := place / "tissue.json").is_file():
+                if (evaluation / name).is_file():
+                    yield str(evaluation.relative_to(out) / name), shortened(evaluation / name)
+            if (tissue := evaluation / "tissue.json").is_file():
                 yield str(tissue.relative_to(out)), json.dumps(rounded(json.loads(tissue.read_text(encoding="utf-8"))))
 
 
 def shortened(path: Path) -> str:
-    """Return a table of patches with the columns that the report needs, six digits after the point."""
+    """Return a table of patches with the columns of the report, with six decimals."""
     text = io.StringIO()
     rows = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
     rows.writeheader()
@@ -51,7 +51,7 @@ def shortened(path: Path) -> str:
 
 
 def rounded(value: Any) -> Any:
-    """Return the same with six digits after the point.
+    """Return a nested value with all floats rounded to six decimals.
 
     Examples
     --------
@@ -67,11 +67,11 @@ def rounded(value: Any) -> Any:
 
 def keep(out: Path, file: Path) -> int:
     """Add missing runs to the file; return their number."""
-    with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as kept:
-        there = set(kept.namelist())
-        new = [(name, text) for name, text in finished(out) if name not in there]
+    with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as archive:
+        stored = set(archive.namelist())
+        new = [(name, text) for name, text in finished(out) if name not in stored]
         for name, text in new:
-            kept.writestr(zipfile.ZipInfo(name, _DATE), text, zipfile.ZIP_DEFLATED)
+            archive.writestr(zipfile.ZipInfo(name, _DATE), text, zipfile.ZIP_DEFLATED)
     return sum(name.startswith("runs/") for name, _ in new)
 
 
@@ -79,7 +79,7 @@ def main() -> None:
     """Store the runs and print their number."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--file", type=Path, default=KEPT)
+    parser.add_argument("--file", type=Path, default=RESULTS)
     options = parser.parse_args()
     print(f"{keep(options.out, options.file)} runs added to {options.file}")
 

@@ -1,14 +1,12 @@
-"""Lacunae that a model draws into the degradation layer, where no cell ever was (the paper saw them, section 3.4).
+"""Invented lacunae in the degradation layer, where no cells exist (section 3.4 of the paper reports them).
 
     python -m studies.table1.lacunae OUT [--rows paired-cyclegan pix2pix-tuned tomostain]
 
-Makes the fine phantoms (`fine`), trains each row on fold 0 for the edition's seconds, stains the test sections as
-`tomostain stain` does by default (a quarter of a patch as stride; exact tiles where the model allows them) and
-counts dark spots of a lacuna's size (`tomostain.evaluate.metrics.lacunae`), per mm² of each region: in the
-degradation layer,
-where every one is invented, and in bone, where there are real ones, found and invented. Regions are the phantom's,
-inside the pair's mask, without a rim. Prints a table and draws OUT/figures/lacunae.png. What is trained is not trained
-again.
+Makes the phantoms of `fine`, trains each row on fold 0 for the seconds of the edition, stains the test sections with
+the defaults of `tomostain stain`, and counts dark spots of the size of a lacuna (`tomostain.evaluate.metrics.lacunae`)
+per mm² of each region. In the degradation layer each spot is invented. In bone some match real lacunae. Regions are
+those of the phantom, within the mask of the pair, without a rim. Prints a table and draws OUT/figures/lacunae.png.
+Trained models are reused.
 """
 
 import argparse
@@ -43,15 +41,15 @@ RGB = NDArray[np.uint8]
 
 
 def regions(labels: NDArray[np.uint8], mask: NDArray[np.bool_], pixel_um: float) -> dict[str, NDArray[np.bool_]]:
-    """Return the regions to search: degradation layer and bone with its lacunae, within the mask, without edges."""
+    """Return the regions to search, within the mask and without edges: degradation layer, and bone with its lacunae."""
     bone = np.isin(labels, (*BONES, int(Label.LACUNA)))
-    found = {"degradation layer": labels == int(Label.DEGRADATION), "bone": bone}
+    searched = {"degradation layer": labels == int(Label.DEGRADATION), "bone": bone}
     rim = round(RIM_UM / pixel_um)
-    return {name: ndimage.binary_erosion(region & mask, iterations=rim) for name, region in found.items()}
+    return {name: ndimage.binary_erosion(region & mask, iterations=rim) for name, region in searched.items()}
 
 
-def count(fake: RGB, real: RGB, region: NDArray[np.bool_], pixel_um: float) -> dict[str, float]:
-    """Return, per mm² of a region, the spots drawn and those of them invented, and the share of real ones found.
+def count(stained: RGB, real: RGB, region: NDArray[np.bool_], pixel_um: float) -> dict[str, float]:
+    """Return the spots and the invented spots per mm² of a region, and the share of real spots that was found.
 
     Parameters
     ----------
@@ -60,14 +58,14 @@ def count(fake: RGB, real: RGB, region: NDArray[np.bool_], pixel_um: float) -> d
     pixel_um : float
     """
     mm2 = float(region.sum()) * (pixel_um / 1000) ** 2
-    spots, true = (find_lacunae(picture, pixel_um, region) for picture in (fake, real))
-    extra, missed = invented(spots, true, pixel_um), invented(true, spots, pixel_um)
-    share = 1 - missed / len(true) if len(true) else np.nan
-    return {"drawn": len(spots) / mm2, "invented": extra / mm2, "found": share, "mm2": mm2}
+    spots, real_spots = (find_lacunae(picture, pixel_um, region) for picture in (stained, real))
+    invented_spots, missed_spots = invented(spots, real_spots, pixel_um), invented(real_spots, spots, pixel_um)
+    share = 1 - missed_spots / len(real_spots) if len(real_spots) else np.nan
+    return {"drawn": len(spots) / mm2, "invented": invented_spots / mm2, "found": share, "mm2": mm2}
 
 
 def table(records: list[dict[str, Any]], rows: list[str]) -> str:
-    """Return a line for each row: medians with 95 % intervals over specimens, and the difference from the paper's."""
+    """Return a line per row: medians with 95 % intervals over specimens, and the difference from the paper's model."""
     columns = [("degradation layer", "drawn"), ("bone", "drawn"), ("bone", "invented"), ("bone", "found")]
     head = [f"{region}: {what}{'' if what == 'found' else ' / mm²'}" for region, what in columns]
     lines = [f"| | {' | '.join(head)} | Δ invented in the layer / mm² |", "|---" * (len(columns) + 2) + "|"]
@@ -88,24 +86,24 @@ def table(records: list[dict[str, Any]], rows: list[str]) -> str:
     return "\n".join(lines)
 
 
-def circled(picture: RGB, centres: NDArray[np.float64], colour: tuple[int, int, int], radius: int = 6) -> RGB:
-    """Return the picture with a circle round each spot."""
-    drawn = picture.copy()
+def circled(image: RGB, centres: NDArray[np.float64], colour: tuple[int, int, int], radius: int = 6) -> RGB:
+    """Return the image with a circle around each spot."""
+    result = image.copy()
     for row, column in centres.astype(int):
-        at = circle_perimeter(int(row), int(column), radius, shape=picture.shape[:2])
-        drawn[at] = colour
-    return drawn
+        pixels = circle_perimeter(int(row), int(column), radius, shape=image.shape[:2])
+        result[pixels] = colour
+    return result
 
 
-def picture(pair: Pair, drawn: dict[str, RGB], where: dict[str, NDArray[np.bool_]]) -> RGB:
-    """Return µCT, real histology and what each row drew, three times as large, the spots of the layer ringed in red."""
+def overview(pair: Pair, stained: dict[str, RGB], searched: dict[str, NDArray[np.bool_]]) -> RGB:
+    """Return µCT, real histology and the stained images, enlarged three times, with the spots of the layer in red."""
     images: dict[str, RGB] = {"µCT": raw_ct(pair.ct)}
     large: dict[str, RGB] = {}
-    for name, image in {**images, REAL: pair.histology, **drawn}.items():
+    for name, image in {**images, REAL: pair.histology, **stained}.items():
         large[name] = np.kron(image, np.ones((3, 3, 1), np.uint8))
         if name != "µCT":
             for region, colour in (("degradation layer", (255, 0, 0)), ("bone", (0, 120, 0))):
-                spots = find_lacunae(image, pair.voxel_um, where[region])
+                spots = find_lacunae(image, pair.voxel_um, searched[region])
                 large[name] = circled(large[name], 3 * spots + 1, colour, 15)
     return side_by_side(large)
 
@@ -115,7 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--rows", nargs="+", default=[REFERENCE, "pix2pix-tuned", "tomostain"])
-    parser.add_argument("--train-only", action="store_true", help="Count nothing yet.")
+    parser.add_argument("--train-only", action="store_true", help="Train the models, and stop.")
     options = parser.parse_args()
     data = load_dataset(make(options.out))
     runs = {row: Run(row, "fine", "seconds", 0, 0).folder(options.out) for row in options.rows}
@@ -128,25 +126,25 @@ def main() -> None:
         return
     stainers = {row: model_stainer(folder) for row, folder in runs.items()}
     records: list[dict[str, Any]] = []
-    most, best = -1.0, None
+    largest_area, figure = -1.0, None
     for pair_id in data.split(0).test:
         pair = data.load(pair_id)
-        where = regions(labels_of(data, pair_id), pair.mask, pair.voxel_um)
-        drawn = {row: stain(pair.ct) for row, stain in stainers.items()}
-        for row, image in {REAL: pair.histology, **drawn}.items():
-            for name, region in where.items():
-                found = count(image, pair.histology, region, pair.voxel_um)
-                records.append({"row": row, "pair": pair_id, "region": name, **found})
-        area = float(where["degradation layer"].sum())
-        if area > most:
-            most, best = area, picture(pair, drawn, where)
+        searched = regions(labels_of(data, pair_id), pair.mask, pair.voxel_um)
+        stained = {row: stain(pair.ct) for row, stain in stainers.items()}
+        for row, image in {REAL: pair.histology, **stained}.items():
+            for name, region in searched.items():
+                counts = count(image, pair.histology, region, pair.voxel_um)
+                records.append({"row": row, "pair": pair_id, "region": name, **counts})
+        area = float(searched["degradation layer"].sum())
+        if area > largest_area:
+            largest_area, figure = area, overview(pair, stained, searched)
     print(table(records, [REAL, *options.rows]))
-    areas = {name: sum(r["mm2"] for r in records if (r["row"], r["region"]) == (REAL, name)) for name in where}
+    areas = {name: sum(r["mm2"] for r in records if (r["row"], r["region"]) == (REAL, name)) for name in searched}
     print(
         ", ".join(f"{name}: {area:.2f} mm²" for name, area in areas.items()), f"in {len(data.split(0).test)} sections"
     )
-    assert best is not None
-    write_image(options.out / "figures" / "lacunae.png", best, overwrite=True)
+    assert figure is not None
+    write_image(options.out / "figures" / "lacunae.png", figure, overwrite=True)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""How much of a scan is new to a model, as `tomostain stain` judges before it stains; no network is needed.
+"""Novelty of scans, as `tomostain stain` computes it before it stains; no network is needed.
 
     python -m studies.table1.new OUT
 
-OUT is where `studies.table1.data` has made specimens and data sets. Each of the 30 scans is held against all
-others (*paper*): as they are, without its own implant material, and with the scan changed as scans come changed:
-twice the noise, blurred, binned to voxels twice as large and read as if they were not, with rings.
+OUT is the folder of `studies.table1.data`. Each of the 30 scans is compared with all others (*paper*): unchanged,
+without its implant material in the training data, and with changes of real scans: more noise, blur, a wrong voxel size,
+and rings.
 """
 
 import argparse
@@ -27,22 +27,22 @@ Slices = NDArray[Any]
 
 
 def noisier(slices: Slices) -> Slices:
-    """Return the same with noise of a tenth of the step from background to bone added."""
+    """Add noise of a tenth of the difference between bone and background."""
     return slices + np.random.default_rng(0).normal(0, 2000, slices.shape)
 
 
 def blurred(slices: Slices) -> Slices:
-    """Return the same blurred in the plane, σ 3 px."""
+    """Blur in the plane, σ 3 px."""
     return ndimage.gaussian_filter(slices.astype(np.float32), (0, 3, 3))
 
 
 def coarser(slices: Slices) -> Slices:
-    """Return the same as if its voxels were half as large as they are."""
+    """Enlarge twice, as if the voxel size were half the true one."""
     return ndimage.zoom(slices.astype(np.float32), (1, 2, 2), order=1)
 
 
 def ringed(slices: Slices) -> Slices:
-    """Return the same with rings about the middle, a tenth of the step from background to bone."""
+    """Add rings around the centre, of a tenth of the difference between bone and background."""
     y, x = (np.arange(n) - n / 2 for n in slices.shape[1:])
     radius = np.hypot(y[:, None], x[None]).astype(int)
     return slices + np.random.default_rng(0).normal(0, 2000, radius.max() + 1)[radius]
@@ -51,35 +51,35 @@ def ringed(slices: Slices) -> Slices:
 CHANGES: dict[str, Callable[[Slices], Slices]] = {
     "noise of 10 % added": noisier,
     "blurred, 3 px": blurred,
-    "voxel size taken for half": coarser,
+    "voxel size stated as half": coarser,
     "rings of 10 %": ringed,
 }
 
 
 def main() -> None:
-    """Print a line for each way in which a scan may differ from the training data."""
+    """Print a line for each kind of difference from the training data."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     out = parser.parse_args().out
     data, implants = load_dataset(out / "paper"), materials(EDITIONS["cpu"].specimens)
     pairs = {pair_id: data.load(pair_id) for pair_id in data.ids}
-    found: dict[str, list[float]] = {}
+    shares_by_case: dict[str, list[float]] = {}
     for (pair_id, pair), implant in zip(sorted(pairs.items()), implants, strict=True):
         assert pair.implant == implant
         volume = open_volume(out / "specimens" / pair_id / "volume")
         slices = sample_slices(volume, None)
         slices = normalise_ct(slices, volume_reference(volume, source=pair_id))
         others = [p for name, p in pairs.items() if name != pair_id]
-        seen = training_reference(others)
-        found.setdefault("as they are", []).append(novel_share(slices, seen))
+        reference = training_reference(others)
+        shares_by_case.setdefault("unchanged", []).append(novel_share(slices, reference))
         for name, change in CHANGES.items():
-            found.setdefault(name, []).append(novel_share(change(slices), seen))
+            shares_by_case.setdefault(name, []).append(novel_share(change(slices), reference))
         without = training_reference(p for p in others if p.implant != implant)
-        found.setdefault(f"{implant}, and training never saw {implant}", []).append(novel_share(slices, without))
-    print("| | warned of | share that is new |\n|---|---|---|")
-    for name, shares in found.items():
-        warned = sum(s > NOVEL_SHARE_LIMIT for s in shares)
-        print(f"| {name} | {warned} of {len(shares)} | {min(shares):.3f}–{max(shares):.3f} |")
+        shares_by_case.setdefault(f"{implant}, without {implant} in training", []).append(novel_share(slices, without))
+    print("| | with a warning | novel share |\n|---|---|---|")
+    for name, shares in shares_by_case.items():
+        warnings = sum(s > NOVEL_SHARE_LIMIT for s in shares)
+        print(f"| {name} | {warnings} of {len(shares)} | {min(shares):.3f}–{max(shares):.3f} |")
 
 
 if __name__ == "__main__":

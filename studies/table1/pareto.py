@@ -1,14 +1,14 @@
-"""Quality against multiply-adds: generators of several kinds and sizes, with all other settings equal.
+"""Quality against multiply-adds of generators of several kinds and sizes, with all other settings equal.
 
     python -m studies.table1.pareto train OUT [--points NAME ...]
     python -m studies.table1.pareto time OUT
     python -m studies.table1.pareto report OUT --to studies/table1/results/pareto.json --plot docs/img/pareto.png
     python -m studies.table1.pareto report studies/table1/results/pareto.json
 
-OUT is where `studies.table1.data` has made the data sets. Each point has the objective, the patches, the seed (but
-for those "again") and the number of training patches of every other, those of recipe `tomostain-cpu`. It is judged on
-the validation pairs of fold 0, which is what a generator is chosen by, and on the test pairs, those of *paper* and
-those where the truth lies. What is finished is not done again; what was stopped goes on to the same bits.
+OUT is the folder of `studies.table1.data`. All points have the objective, the patches, the number of training patches
+and the seed (except those named "again") of recipe `tomostain-cpu`. They are evaluated on the validation pairs of fold
+0, by which a generator is chosen, and on the test pairs of *paper* and *aligned*. Finished points are reused,
+interrupted trainings are continued to the same bits.
 """
 
 import argparse
@@ -53,8 +53,8 @@ _SHUFFLE = {"name": "shuffle", "width": 40, "blocks": 6, "kernel": 7, "detail": 
 _LADDER = {"name": "ladder", "width": 16, "downs": 4, "blocks": 1, "kernel": 5, "detail": 8, "norm": "channel"}
 _GATED = _LADDER | {"name": "gated", "kernel": 3}
 POINTS: dict[str, dict[str, Any]] = {
-    "resnet-12": _RESNET | {"norm": "instance"},  # the paper's, at the width of paired-cyclegan-cpu
-    "unet-14": _UNET,  # tomostain-cpu's
+    "resnet-12": _RESNET | {"norm": "instance"},  # of the paper, with the width of paired-cyclegan-cpu
+    "unet-14": _UNET,  # of tomostain-cpu
     "unet-24": _UNET | {"width": 24, "detail": 16},
     "shuffle-40": _SHUFFLE,
     "ladder-16": _LADDER,
@@ -68,28 +68,28 @@ POINTS: dict[str, dict[str, Any]] = {
     "resnet-12-channel": _RESNET,
     "gated-12": _GATED | {"width": 12, "detail": 4},
 }
-# Taught by TEACHER once that is trained.
+# Distilled from TEACHER after its training.
 STUDENTS = {"unet-8-taught": "unet-8", "shuffle-32-taught": "shuffle-32"}
-# Other weights to begin with, other patches: how far apart two trainings of the same thing come out.
+# Other initial weights and patches, to measure the difference between two trainings of the same generator.
 AGAIN = {
     "unet-14-again": "unet-14",
     "unet-8-again": "unet-8",
     "ladder-16-again": "ladder-16",
     "gated-16-again": "gated-16",
 }
-# Generators of recipe `tomostain`, at full size, whose staining is timed too: none of them has been trained.
+# Generators of recipe `tomostain` at full size, whose staining is timed as well. They are not trained.
 FULL: dict[str, dict[str, Any]] = {"tomostain": {}, "unet-36": {"width": 36, "detail": 24}}
 NAMES = (*POINTS, *STUDENTS, *AGAIN)
 
 
 def recipe_of(point: str) -> Recipe:
-    """Return the recipe of a point: tomostain-cpu's, but for the generator."""
+    """Return the recipe of a point: tomostain-cpu with another generator."""
     spec = POINTS[(STUDENTS | AGAIN).get(point, point)]
     return load_recipe(RECIPE).model_copy(update={"name": point, "generator": spec})
 
 
 def trainer_of(point: str, out: Path, data: Dataset) -> Trainer:
-    """Return the trainer of a point, with the teacher's pictures instead of the real ones for students."""
+    """Return the trainer of a point. The targets of students are the images of the teacher."""
     if point not in STUDENTS:
         return Trainer(recipe_of(point), data, 0, int(point in AGAIN), "cpu")
     teacher = load_translator(out / "pareto" / TEACHER / f"step-{STEPS[0]}", "cpu").network
@@ -100,11 +100,11 @@ def trainer_of(point: str, out: Path, data: Dataset) -> Trainer:
 def do_point(point: str, out: Path, lpips: Lpips, steps: int) -> None:
     """Train a point or continue its training; evaluate it; write ``OUT/pareto/POINT/judged-STEPS.json``."""
     folder = out / "pareto" / point
-    sets = {name: load_dataset(out / name) for name in TESTS}
-    recipe, split = recipe_of(point), sets["paper"].split(0)
-    if not (kept := folder / f"step-{steps}").is_dir():
-        train_to(trainer_of(point, out, sets["paper"]), folder, steps)
-    model = load_translator(kept, "cpu")
+    datasets = {name: load_dataset(out / name) for name in TESTS}
+    recipe, split = recipe_of(point), datasets["paper"].split(0)
+    if not (model_folder := folder / f"step-{steps}").is_dir():
+        train_to(trainer_of(point, out, datasets["paper"]), folder, steps)
+    model = load_translator(model_folder, "cpu")
     network = build_network(recipe.generator_spec())
     image = torch.zeros(1, recipe.in_channels, recipe.patch_px, recipe.patch_px)
     values = {
@@ -117,17 +117,17 @@ def do_point(point: str, out: Path, lpips: Lpips, steps: int) -> None:
         "halo_px": halo_of(recipe.generator_spec()) if model.tile_invariant else None,
         "seed": int(point in AGAIN),
         "seconds_of_training": model.spec.metrics["seconds"],
-        "validation": judge(model, sets["aligned"], split.validation, lpips),
-        "test": {name: judge(model, data, split.test, lpips) for name, data in sets.items()},
+        "validation": judge(model, datasets["aligned"], split.validation, lpips),
+        "test": {name: judge(model, data, split.test, lpips) for name, data in datasets.items()},
         "made": about(),
     }
     write_text(folder / f"judged-{steps}.json", json.dumps(values))
-    found = [medians(values["validation"]), medians(values["test"]["aligned"])]
-    print(point, steps, values["seconds_of_training"], *found, flush=True)
+    summary = [medians(values["validation"]), medians(values["test"]["aligned"])]
+    print(point, steps, values["seconds_of_training"], *summary, flush=True)
 
 
 def train_to(trainer: Trainer, folder: Path, steps: int) -> None:
-    """Train to so many steps in all and keep the model as it is then."""
+    """Train to a total number of steps and store the model."""
     state = trainer.state
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / LAST).is_file():
@@ -162,19 +162,19 @@ def keep(trainer: Trainer, folder: Path) -> None:
 
 
 def judge(model: Translator, data: Dataset, ids: tuple[str, ...], lpips: Lpips) -> list[dict[str, Any]]:
-    """Return SSIM, LPIPS and PSNR of every patch of these pairs, with the pair's name.
+    """Return SSIM, LPIPS and PSNR of all patches of some pairs, with the id of the pair.
 
-    Exact tiles where the model allows them, else overlapping ones as everywhere in this benchmark.
+    Staining uses exact tiles where the model allows them, otherwise overlapping ones.
     """
     config = StainConfig(stride_px=None if model.tile_invariant else EDITION.stride_px)
     records = []
     for pair_id in ids:
         pair = data.load(pair_id)
-        fake = stain_slice(model, pair.ct, config)
+        stained = stain_slice(model, pair.ct, config)
         colour = background_colour(pair.histology, pair.mask)
         sizes = (EDITION.patch_px, EDITION.stride_px)
-        for found in patch_metrics(fake, pair.histology, pair.mask, *sizes, lpips, colour=colour):
-            records.append({"pair": pair_id} | {metric: round(float(found[metric]), 4) for metric in METRICS})
+        for patch in patch_metrics(stained, pair.histology, pair.mask, *sizes, lpips, colour=colour):
+            records.append({"pair": pair_id} | {metric: round(float(patch[metric]), 4) for metric in METRICS})
     return records
 
 
@@ -183,15 +183,15 @@ def medians(records: list[dict[str, Any]]) -> list[float]:
     return [round(float(np.median([record[metric] for record in records])), 4) for metric in METRICS]
 
 
-def time_staining(paper: str, ways: dict[str, Recipe], rounds: int, side: int = 512) -> dict[str, Any]:
-    """Stain a slice by each recipe in turn, and the paper's way; return the ratios of their CPU-seconds.
+def time_staining(paper: str, recipes: dict[str, Recipe], rounds: int, side: int = 512) -> dict[str, Any]:
+    """Stain a slice with each recipe in turn, and with the paper's method; return the ratios of their CPU-seconds.
 
-    The paper's way is that of a recipe with its network: patches a quarter of a patch apart, one by one, torch's own
+    The paper's method: its network, patches with a stride of a quarter of a patch, one by one, with torch's
     convolutions.
     """
-    models = {name: untrained(recipe, fast=True) for name, recipe in ways.items()}
+    models = {name: untrained(recipe, fast=True) for name, recipe in recipes.items()}
     if torch.cpu.get_capabilities().get("amx_bf16"):
-        models |= {f"{name}{HALF}": untrained(recipe, fast=True, half=True) for name, recipe in ways.items()}
+        models |= {f"{name}{HALF}": untrained(recipe, fast=True, half=True) for name, recipe in recipes.items()}
     ct = np.random.default_rng(0).integers(8000, 32000, (side, side)).astype(np.uint16)
     runs = {
         "the paper's way": partial(stain_slice, untrained(load_recipe(paper), fast=False), ct, StainConfig(batch=1))
@@ -204,7 +204,7 @@ def time_staining(paper: str, ways: dict[str, Recipe], rounds: int, side: int = 
 
 
 def untrained(recipe: Recipe, *, fast: bool, half: bool = False) -> Translator:
-    """Return a recipe's generator with random weights: how long it takes does not depend on them."""
+    """Return the generator of a recipe with random weights. The time does not depend on them."""
     generator = recipe.generator_spec()
     network = build_network(generator, torch.Generator().manual_seed(0)).eval().requires_grad_(False)
     spec = ModelSpec(
@@ -226,21 +226,21 @@ def main() -> None:
     """Train, time or report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("do", choices=("train", "time", "report"))
-    parser.add_argument("out", type=Path, help="OUT; of the report, the JSON that an earlier one wrote.")
+    parser.add_argument("out", type=Path, help="Folder OUT; for report also a JSON that an earlier report wrote.")
     parser.add_argument("--points", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument(
         "--steps",
         nargs="+",
         type=int,
         default=STEPS,
-        help="Train all to the first, then all to the next; of these the report takes the last.",
+        help="Numbers of steps. All points are trained to the first, then to the next; the report uses the last.",
     )
-    parser.add_argument("--rounds", type=int, default=5, help="Of the timing.")
-    parser.add_argument("--to", type=Path, help="JSON in which the report gathers everything.")
+    parser.add_argument("--rounds", type=int, default=5, help="Rounds of the timing.")
+    parser.add_argument("--to", type=Path, help="JSON to which the report writes all results.")
     parser.add_argument("--plot", type=Path, default=Path("pareto.png"))
     options = parser.parse_args()
     torch.set_num_threads(1)
-    keep_freed_memory()  # as the command line does
+    keep_freed_memory()  # like the command line
     if options.do == "train":
         lpips = Lpips("alex")
         for steps in options.steps:
@@ -248,13 +248,13 @@ def main() -> None:
                 if not (options.out / "pareto" / point / f"judged-{steps}.json").is_file():
                     do_point(point, options.out, lpips, steps)
     elif options.do == "time":
-        ways = {point: recipe_of(point) for point in options.points if point in POINTS}
-        found = time_staining("paired-cyclegan-cpu", ways, options.rounds)
-        write_text(options.out / "pareto" / "staining.json", json.dumps(found))
-        whole = load_recipe("tomostain")
-        full = {name: whole.model_copy(update={"generator": whole.generator | FULL[name]}) for name in FULL}
-        found = time_staining("paired-cyclegan", full, 1)
-        write_text(options.out / "pareto" / "staining-full.json", json.dumps(found))
+        recipes = {point: recipe_of(point) for point in options.points if point in POINTS}
+        timings = time_staining("paired-cyclegan-cpu", recipes, options.rounds)
+        write_text(options.out / "pareto" / "staining.json", json.dumps(timings))
+        recipe = load_recipe("tomostain")
+        full = {name: recipe.model_copy(update={"generator": recipe.generator | FULL[name]}) for name in FULL}
+        timings = time_staining("paired-cyclegan", full, 1)
+        write_text(options.out / "pareto" / "staining-full.json", json.dumps(timings))
     else:
         report(
             options.out if options.out.is_file() else options.out / "pareto",

@@ -1,4 +1,4 @@
-"""Report of `studies.table1.pareto`: one JSON, a table, the plot."""
+"""Report of `studies.table1.pareto`: a JSON, tables, and a plot."""
 
 import json
 from pathlib import Path
@@ -18,27 +18,33 @@ COMMANDS = [
     *(f"python -m studies.table1.pareto {what}" for what in ("train OUT", "time OUT", "report OUT --to pareto.json")),
 ]
 HALF = ", bfloat16"  # suffix of the names of timed points
-LEFT = ("gated", "ladder")  # their names stand to the left, where there is room
+LEFT = ("gated", "ladder")  # generators whose labels are to the left of the points
 TICKS = (30, 50, 100, 200, 300)
-LABELS = {"ssim": "SSIM (more is better)", "lpips": "LPIPS (less is better)"}
+LABELS = {"ssim": "SSIM (higher is better)", "lpips": "LPIPS (lower is better)"}
 
 
 def gather(folder: Path, steps: int) -> dict[str, Any]:
-    """Return all points of a folder after so many patches, in the order of their multiply-adds, and the timings.
+    """Return all points of a folder after a number of steps, in the order of their multiply-adds, and the timings.
 
-    Of each point also LPIPS of the validation pairs at all other times that it was judged.
+    Each point also has LPIPS on the validation pairs at all evaluated numbers of steps.
     """
     points = []
     for path in folder.glob(f"*/judged-{steps}.json"):
         point = json.loads(path.read_text(encoding="utf-8"))
-        times = [json.loads(other.read_text(encoding="utf-8")) for other in path.parent.glob("judged-*.json")]
-        found = {time["steps"]: [record["lpips"] for record in time["validation"]] for time in times}
-        point["course"] = {str(time): round(float(np.median(found[time])), 4) for time in sorted(found)}
+        evaluations = [json.loads(other.read_text(encoding="utf-8")) for other in path.parent.glob("judged-*.json")]
+        lpips_at = {
+            evaluation["steps"]: [record["lpips"] for record in evaluation["validation"]] for evaluation in evaluations
+        }
+        point["course"] = {
+            str(steps_done): round(float(np.median(lpips_at[steps_done])), 4) for steps_done in sorted(lpips_at)
+        }
         point["validation"] = columns(point["validation"])
         point["test"] = {name: columns(records) for name, records in point["test"].items()}
         points.append(point)
-    timed = {name: folder / f"{name}.json" for name in ("staining", "staining-full")}
-    times_of = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in timed.items() if path.is_file()}
+    timing_files = {name: folder / f"{name}.json" for name in ("staining", "staining-full")}
+    times_of = {
+        name: json.loads(path.read_text(encoding="utf-8")) for name, path in timing_files.items() if path.is_file()
+    }
     return (
         {"staining": None}
         | times_of
@@ -47,7 +53,7 @@ def gather(folder: Path, steps: int) -> dict[str, Any]:
 
 
 def columns(records: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    """Return records of patches as a list for each key."""
+    """Return records of patches as one list per key."""
     return {key: [record[key] for record in records] for key in ("pair", *METRICS)}
 
 
@@ -82,23 +88,23 @@ def front(costs: list[float], values: list[float], larger_is_better: bool) -> li
 
 
 def table(values: dict[str, Any], on: str) -> str:
-    """Return the table in Markdown: what each point costs, how good it is, how far from the reference."""
+    """Return the table in Markdown: cost, quality and difference from the reference of each point."""
     points = {point["point"]: point for point in values["points"]}
     reference, paper = points[REFERENCE], points[PAPER]
     staining = {row["name"]: row for row in (values["staining"] or {"timings": []})["timings"]}
     head = (
         "generator",
         "10⁶ multiply-adds",
-        "of the paper's",
+        "relative to the paper",
         "10³ weights",
         "halo / px",
-        "staining, times as quick",
+        "staining, speed-up",
         "with bfloat16",
     )
     lines = ["| " + " | ".join([*head, "SSIM", "LPIPS", "PSNR", "Δ SSIM", "Δ LPIPS", "Δ PSNR"]) + " |"]
     lines.append("|---" * (len(head) + 6) + "|")
     for name, point in points.items():
-        timed = [staining.get(network_of(name) + behind) for behind in ("", HALF)]
+        timed = [staining.get(network_of(name) + suffix) for suffix in ("", HALF)]
         cells = [
             f"`{name}`",
             f"{point['multiply_adds'] / 1e6:.0f}",
@@ -115,40 +121,40 @@ def table(values: dict[str, Any], on: str) -> str:
     return "\n".join(lines)
 
 
-def against(values: dict[str, Any], other: str, sets: tuple[str, ...] = ("aligned", "paper")) -> str:
-    """Return, in Markdown, the paired differences of all points from one, on each test set."""
+def against(values: dict[str, Any], other: str, test_sets: tuple[str, ...] = ("aligned", "paper")) -> str:
+    """Return, in Markdown, the paired differences of all points from one of them, on each test set."""
     points = {point["point"]: point for point in values["points"]}
-    columns_of = [(on, metric) for on in sets for metric in METRICS]
+    columns_of = [(on, metric) for on in test_sets for metric in METRICS]
     lines = ["| generator | " + " | ".join(f"Δ {metric.upper()}, {on}" for on, metric in columns_of) + " |"]
     lines.append("|---" * (len(columns_of) + 1) + "|")
     for name, point in points.items():
         if name != other:
-            found = [difference(point, points[other], metric, on) for on, metric in columns_of]
-            told = [f"{delta}{' *' if delta.excludes_zero else ''}" for delta in found]
-            lines.append(f"| `{name}` | " + " | ".join(told) + " |")
+            deltas = [difference(point, points[other], metric, on) for on, metric in columns_of]
+            cells = [f"{delta}{' *' if delta.excludes_zero else ''}" for delta in deltas]
+            lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def network_of(name: str) -> str:
-    """Return the point with the network of a student, or of one that was trained again: it stains as quickly."""
+    """Return the point with the same network as a student or a repeated training. It stains as fast."""
     return name.removesuffix("-taught").removesuffix("-again")
 
 
 def courses(values: dict[str, Any]) -> str:
-    """Return, in Markdown, quality on the validation pairs, how it came about, and what that took."""
-    lines = ["| generator | CPU-s of training | SSIM / LPIPS / PSNR, validation | LPIPS after so many patches |"]
+    """Return, in Markdown, the quality on the validation pairs, its course, and the seconds of training."""
+    lines = ["| generator | CPU-s of training | SSIM / LPIPS / PSNR, validation | LPIPS after N patches |"]
     lines.append("|---" * 4 + "|")
     for point in values["points"]:
-        found = [np.median(point["validation"][metric]) for metric in METRICS]
-        course = ", ".join(f"{time}: {value:.3f}" for time, value in point["course"].items())
-        cells = f"{found[0]:.3f} / {found[1]:.3f} / {found[2]:.1f} | {course}"
+        medians = [np.median(point["validation"][metric]) for metric in METRICS]
+        course = ", ".join(f"{steps}: {value:.3f}" for steps, value in point["course"].items())
+        cells = f"{medians[0]:.3f} / {medians[1]:.3f} / {medians[2]:.1f} | {course}"
         seconds = point["seconds_of_training"]  # None: not recorded
         lines.append(f"| `{point['point']}` | {'–' if seconds is None else f'{seconds:.0f}'} | {cells} |")
     return "\n".join(lines)
 
 
 def draw(values: dict[str, Any], path: Path, on: str = "aligned") -> None:
-    """Draw quality against multiply-adds, with intervals over specimens and the front."""
+    """Draw quality against multiply-adds, with intervals over specimens and the Pareto front."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -158,43 +164,43 @@ def draw(values: dict[str, Any], path: Path, on: str = "aligned") -> None:
     costs = [point["multiply_adds"] / 1e6 for point in points]
     figure, axes = plt.subplots(1, 2, figsize=(13, 5.5), layout="constrained")
     for axis, metric in zip(axes, LABELS, strict=True):
-        found = [quality(point, metric, on) for point in points]
-        for cost, point, interval in zip(costs, points, found, strict=True):
+        intervals = [quality(point, metric, on) for point in points]
+        for cost, point, interval in zip(costs, points, intervals, strict=True):
             colour = COLOURS[point["generator"]["name"]]
             bars = [[interval.median - interval.low], [interval.high - interval.median]]
             axis.errorbar(cost, interval.median, bars, fmt="none", ecolor=colour, alpha=0.25)
             axis.plot(cost, interval.median, marker(point), color=colour, markersize=8)
             side = "right" if point["generator"]["name"] in LEFT else "left"
-            place = {"xytext": shift(point), "textcoords": "offset points", "ha": side, "fontsize": 8}
-            axis.annotate(point["point"], (cost, interval.median), **place)
-        chosen = front(costs, [interval.median for interval in found], get_metric(metric).larger_is_better)
-        axis.plot([costs[n] for n in chosen], [found[n].median for n in chosen], "k--", linewidth=0.8, zorder=0)
-        axis.set(xscale="log", xlabel="10⁶ multiply-adds a patch of 128 px", ylabel=LABELS[metric])
+            label = {"xytext": shift(point), "textcoords": "offset points", "ha": side, "fontsize": 8}
+            axis.annotate(point["point"], (cost, interval.median), **label)
+        on_front = front(costs, [interval.median for interval in intervals], get_metric(metric).larger_is_better)
+        axis.plot([costs[n] for n in on_front], [intervals[n].median for n in on_front], "k--", linewidth=0.8, zorder=0)
+        axis.set(xscale="log", xlabel="10⁶ multiply-adds per patch of 128 px", ylabel=LABELS[metric])
         axis.set_xlim(min(costs) / 1.2, max(costs) * 1.6)
         axis.set_xticks(TICKS, [str(tick) for tick in TICKS])
         axis.minorticks_off()
     figure.suptitle(
-        "Test phantoms, against the truth. Bars: 95 % over specimens; triangles: taught; squares: trained again"
+        "Test phantoms, aligned. Bars: 95 % intervals over specimens; triangles: distilled; squares: trained again"
     )
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
 def shift(point: dict[str, Any]) -> tuple[int, int]:
-    """Return the position of a point's label. Of two trainings of the same point, one label is below."""
-    aside = -6 if point["generator"]["name"] in LEFT else 6
-    return (aside, -11) if point["point"].endswith("-again") else (aside, 4)
+    """Return the offset of the label of a point. The label of a repeated training is below."""
+    x = -6 if point["generator"]["name"] in LEFT else 6
+    return (x, -11) if point["point"].endswith("-again") else (x, 4)
 
 
 def marker(point: dict[str, Any]) -> str:
-    """Return how a point is drawn."""
+    """Return the marker of a point."""
     if point["taught_by"] is not None:
         return "^"
     return "s" if point["point"].endswith("-again") else "o"
 
 
 def report(source: Path, steps: int, to: Path | None, plot: Path) -> None:
-    """Gather a folder's points in one JSON, or read such a JSON; print the tables, draw the plot."""
+    """Gather the points of a folder in one JSON, or read such a JSON; print the tables and draw the plot."""
     values = json.loads(source.read_text(encoding="utf-8")) if source.is_file() else gather(source, steps)
     if to is not None:
         to.write_text(json.dumps(values), encoding="utf-8")

@@ -1,8 +1,8 @@
-"""The tables of the benchmark, as Markdown: medians, 95 % intervals over specimens, differences from the paper's model.
+"""Tables of the study in Markdown: medians, 95 % intervals over specimens, differences from the paper's model.
 
 python -m studies.table1.report OUT [--view paper]
 
-OUT may be a file of `studies.table1.keep`.
+OUT is a folder of `studies.table1.run`, or a file of `studies.table1.keep`.
 """
 
 import argparse
@@ -30,21 +30,21 @@ VIEWS = {
     "shift-tolerant": "metrics-shift-tolerant.csv",
 }
 REFERENCE = "paired-cyclegan"
-NAMES = {"seconds": "same seconds", "samples": "same samples", "long": f"{LONG} × the seconds"}
-FLOORS = ("raw µCT", "mean training image", "grey-value look-up")
-# Fold, what is drawn in the bootstrap, pair, row, column.
+BUDGET_NAMES = {"seconds": "same seconds", "samples": "same samples", "long": f"{LONG} × the seconds"}
+BASELINES = ("raw µCT", "mean training image", "grey-value look-up")
+# Fold, unit of the bootstrap, pair, row, column.
 Key = tuple[str, str, str, str, str]
 
 
 def patches(out: Path, budget: str, difficulty: str, on: str, view: str) -> dict[str, dict[Key, dict[str, float]]]:
-    """Read the patches of all folds: by row, then by fold, pair and place."""
+    """Read the patches of all folds, by model, then by fold, pair and position."""
     rows: dict[str, dict[Key, dict[str, float]]] = defaultdict(dict)
     base = out / "evaluations" / budget / difficulty
     for path in sorted(base.glob(f"*/{on}/*/{VIEWS[view]}")):
         fold = path.parents[2].name
         with path.open(newline="", encoding="utf-8") as file:
             for line in csv.DictReader(file):
-                # A pair of the second table is a slice of a subject, whose name is all but the last three digits.
+                # A pair of the second table is a slice. Its subject is the id without the last three digits.
                 cluster = line["pair"][:-3] if difficulty == PET_MRI else line["pair"]
                 key = (fold, cluster, line["pair"], line["row"], line["column"])
                 rows[line["model"]][key] = {metric: float(line[metric]) for metric in METRICS if line[metric]}
@@ -52,7 +52,7 @@ def patches(out: Path, budget: str, difficulty: str, on: str, view: str) -> dict
 
 
 def interval(values: dict[Key, dict[str, float]], metric: str) -> Interval:
-    """Return the median of a metric, its interval over specimens."""
+    """Return the median of a metric, with its interval over specimens."""
     keys = [key for key in values if metric in values[key]]
     return median_interval([values[key][metric] for key in keys], [key[1] for key in keys])
 
@@ -64,60 +64,60 @@ def difference(a: dict[Key, dict[str, float]], b: dict[Key, dict[str, float]], m
 
 
 def table(rows: dict[str, dict[Key, dict[str, float]]], costs: dict[str, str]) -> str:
-    """Return a line for each row: its metrics, how they differ from the paper's model, what its training took."""
+    """Return a line for each model: metrics, differences from the paper's model, and the cost of its training."""
     head = ("", *(m.upper() for m in METRICS), *(f"Δ {m.upper()}" for m in METRICS), "steps, patches, seconds")
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    order = sorted(rows, key=lambda name: (name in FLOORS, name != REFERENCE, name))
+    order = sorted(rows, key=lambda name: (name in BASELINES, name != REFERENCE, name))
     for name in order:
         cells = [str(interval(rows[name], metric)) for metric in METRICS]
         for metric in METRICS:
             if name == REFERENCE or REFERENCE not in rows:
                 cells.append("")
                 continue
-            found = difference(rows[name], rows[REFERENCE], metric)
-            cells.append(f"{found}{' *' if found.excludes_zero else ''}")
+            delta = difference(rows[name], rows[REFERENCE], metric)
+            cells.append(f"{delta}{' *' if delta.excludes_zero else ''}")
         lines.append(f"| {name} | {' | '.join(cells)} | {costs.get(name, '')} |")
     return "\n".join(lines)
 
 
 def costs_of(out: Path, budget: str, difficulty: str) -> dict[str, str]:
-    """Return the medians of what the trainings of each row took."""
-    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    """Return the median cost of the trainings of each model: steps, patches, seconds."""
+    records_by_row: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for path in sorted((out / "runs" / budget / difficulty).glob("*/*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
-        found[record["row"]].append(record)
+        records_by_row[record["row"]].append(record)
     return {
         row: ", ".join(f"{np.median([r[key] for r in records]):.0f}" for key in ("steps", "samples", "seconds"))
         + f" ({len(records)} folds or seeds)"
-        for row, records in found.items()
+        for row, records in records_by_row.items()
     }
 
 
 def tissue_table(out: Path, budget: str, difficulty: str, on: str) -> str:
     """Return ΔE2000 and Dice by tissue, and the resolution, medians over test specimens and folds."""
-    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    records_by_row: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for path in sorted((out / "evaluations" / budget / difficulty).glob(f"*/{on}/*/tissue.json")):
-        found[path.parent.name] += json.loads(path.read_text(encoding="utf-8"))
-    if not found:
+        records_by_row[path.parent.name] += json.loads(path.read_text(encoding="utf-8"))
+    if not records_by_row:
         return ""
-    names = list(next(iter(found.values()))[0]["delta_e"])
-    lines = [f"| ΔE2000, Dice | {' | '.join(names)} | resolution, µm |", "|---" * (len(names) + 2) + "|"]
-    for row, records in sorted(found.items()):
+    tissues = list(next(iter(records_by_row.values()))[0]["delta_e"])
+    lines = [f"| ΔE2000, Dice | {' | '.join(tissues)} | resolution, µm |", "|---" * (len(tissues) + 2) + "|"]
+    for row, records in sorted(records_by_row.items()):
         cells = [
             f"{_median(r['delta_e'][n] for r in records):.1f}, {_median(r['dice'][n] for r in records):.2f}"
-            for n in names
+            for n in tissues
         ]
         lines.append(f"| {row} | {' | '.join(cells)} | {_median(r['frc_um']['stained'] for r in records):.0f} |")
-    some = next(iter(found.values()))
-    real = [f"0, {_median(r['dice_real'][n] for r in some):.2f}" for n in names]
-    lines.append(f"| real histology | {' | '.join(real)} | {_median(r['frc_um']['real'] for r in some):.0f} |")
-    lines.append(f"| µCT |{' |' * len(names)} {_median(r['frc_um']['ct'] for r in some):.0f} |")
+    first_records = next(iter(records_by_row.values()))
+    real = [f"0, {_median(r['dice_real'][n] for r in first_records):.2f}" for n in tissues]
+    lines.append(f"| real histology | {' | '.join(real)} | {_median(r['frc_um']['real'] for r in first_records):.0f} |")
+    lines.append(f"| µCT |{' |' * len(tissues)} {_median(r['frc_um']['ct'] for r in first_records):.0f} |")
     return "\n".join(lines)
 
 
 def _median(values: Iterable[float]) -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return float(np.median(known)) if known else math.nan
+    finite = [value for value in values if not math.isnan(value)]
+    return float(np.median(finite)) if finite else math.nan
 
 
 def report(out: Path, views: Sequence[str] = tuple(VIEWS)) -> str:
@@ -132,7 +132,7 @@ def report(out: Path, views: Sequence[str] = tuple(VIEWS)) -> str:
                     rows = patches(out, budget, difficulty, on, view)
                     if rows:
                         parts += [PET_MRI_LABEL] if difficulty == PET_MRI else []
-                        title = f"Trained on {difficulty}, {NAMES[budget]}; tested on {on}, view {view}"
+                        title = f"Trained on {difficulty}, {BUDGET_NAMES[budget]}; tested on {on}, view {view}"
                         parts.append(f"### {title}\n\n{table(rows, costs_of(out, budget, difficulty))}")
                 tissue = tissue_table(out, budget, difficulty, on)
                 parts += [tissue] if tissue else []
@@ -142,13 +142,13 @@ def report(out: Path, views: Sequence[str] = tuple(VIEWS)) -> str:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path)
+    parser.add_argument("out", type=Path, help="Folder of the runs, or the zip file with their results.")
     parser.add_argument("--view", nargs="+", choices=VIEWS, default=list(VIEWS))
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as folder:
         if options.out.is_file():
-            zipfile.ZipFile(options.out).extractall(place)
-            options.out = Path(place)
+            zipfile.ZipFile(options.out).extractall(folder)
+            options.out = Path(folder)
         print(report(options.out, options.view))
 
 

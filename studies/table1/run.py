@@ -1,13 +1,13 @@
-"""Table 1 of the paper on phantoms: train every row on every fold, evaluate on the held-out specimens.
+"""Table 1 of the paper on phantoms: train each model on each fold, evaluate it on the held-out specimens.
 
     python -m studies.table1.run OUT [--edition cpu] [--difficulty paper] [--budget seconds] [--folds 0]
 
-Makes the data sets if they are not there. A run that is finished is not trained again, one that was interrupted goes
-on: the same command may be given as often as needed, with more folds or rows each time. `report.py` makes the tables.
+Makes missing data sets. A finished run is reused, an interrupted one is continued. Repeat the command with more folds
+or rows to extend the table. `report.py` prints the tables.
 
-Three budgets: the same training seconds for every row, the same number of training patches, and ("long") four times the
-seconds. Every row gets the same
-patches, masks and augmentation; dropout is off when staining; of every model the last state is judged.
+There are three budgets: the same training seconds for each row, the same number of training patches, and ("long") four
+times the seconds. All rows get the same patches, masks and augmentation. Dropout is off when staining. The last state
+of each model is evaluated.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from tomostain.io.atomic import write_text
 from tomostain.prepare import AlignedConfig, prepare_aligned
 
 BUDGETS = ("seconds", "samples", "long")
-# Factor on the edition's seconds, to see whether an advantage lasts.
+# Factor on the seconds of the edition. It shows whether an advantage persists.
 LONG = 4
 PET_MRI = "pet_mri"
 VARIANTS = Path(__file__).parent / "recipes"
@@ -63,7 +63,7 @@ class Run:
 
 
 def recipe_of(row: str, edition: Edition) -> str:
-    """Return the recipe of a row: a file of ours where there is one (ablations), else one of the package's."""
+    """Return the recipe of a row: a file in recipes/ (ablations), or a recipe of the package."""
     file = VARIANTS / f"{row}{edition.suffix}.yaml"
     return str(file) if file.is_file() else f"{row}{edition.suffix}"
 
@@ -78,27 +78,27 @@ def train_run(
     seed: int,
     kernels: str = "plain",
 ) -> None:
-    """Train for an edition's budget, or go on where it was stopped."""
+    """Train for the budget of an edition, or continue an interrupted training."""
     import torch
 
     from tomostain.train import load_recipe, train
 
-    # The recipe's own epochs must not end it before the budget does.
-    chosen = load_recipe(recipe).model_copy(update={"epochs": 100_000, "kernels": kernels})
+    # The epochs of the recipe must not end the training before the budget does.
+    recipe_without_end = load_recipe(recipe).model_copy(update={"epochs": 100_000, "kernels": kernels})
     limit: dict[str, Any] = {
         "seconds": {"max_seconds": float(edition.seconds)},
         "long": {"max_seconds": float(LONG * edition.seconds)},
-        "samples": {"max_steps": -(-edition.samples // chosen.batch)},
+        "samples": {"max_steps": -(-edition.samples // recipe_without_end.batch)},
     }[budget]
     train(
         dataset,
         folder,
-        recipe=chosen,
+        recipe=recipe_without_end,
         fold=fold,
         seed=seed,
         resume=(folder / "last").is_file(),
         overwrite=True,
-        # On a CPU with one thread: what the training itself took, whatever else the machine is doing.
+        # On a CPU with one thread: the time of the training alone, without other work on the machine.
         clock=time.monotonic if torch.cuda.is_available() else time.process_time,
         **limit,
     )
@@ -115,31 +115,33 @@ def train_and_evaluate(
 
     torch.set_num_threads(threads)
     folder = run.folder(out)
-    note = folder.parent / f"{run.row}.json"
+    cost_file = folder.parent / f"{run.row}.json"
     recipe = recipe_of(run.row, edition)
-    if not note.is_file():
+    if not cost_file.is_file():
         train_run(recipe, edition, run.budget, datasets[run.difficulty], folder, run.fold, run.seed, kernels)
         batch = load_recipe(recipe).batch
-        write_text(note, json.dumps(asdict(run) | cost(folder, batch) | {"edition": edition.name, "kernels": kernels}))
+        write_text(
+            cost_file, json.dumps(asdict(run) | cost(folder, batch) | {"edition": edition.name, "kernels": kernels})
+        )
     for on in tested_on(run.difficulty):
-        place = run.evaluation(out, on)
-        if not (place / "evaluate.yaml").is_file():
+        evaluation = run.evaluation(out, on)
+        if not (evaluation / "evaluate.yaml").is_file():
             settings: dict[str, Any] = {
                 "patch_px": edition.patch_px,
                 "stride_px": edition.stride_px,
-                # The floors do not depend on the row: they are measured once, with the first.
+                # The baselines do not depend on the row. They are measured once, with the first.
                 "baselines": run.row == ROWS[0],
             }
             split = "validation" if on == PET_MRI else "test"
-            compare(place, [folder], datasets[on], split=split, stain={"stride_px": edition.stride_px}, **settings)
-        if on != PET_MRI and not (place / "tissue.json").is_file():
+            compare(evaluation, [folder], datasets[on], split=split, stain={"stride_px": edition.stride_px}, **settings)
+        if on != PET_MRI and not (evaluation / "tissue.json").is_file():
             records = measure(load_dataset(datasets[on]), run.fold, model_stainer(folder, edition.stride_px))
-            write_text(place / "tissue.json", json.dumps(records))
-    return dict(json.loads(note.read_text(encoding="utf-8")))
+            write_text(evaluation / "tissue.json", json.dumps(records))
+    return dict(json.loads(cost_file.read_text(encoding="utf-8")))
 
 
 def tested_on(difficulty: str) -> tuple[str, ...]:
-    """Return on whose pairs a model is judged: its own, and those where the truth lies.
+    """Return the difficulties on whose test pairs a model is evaluated: its own, and "aligned".
 
     Examples
     --------
@@ -150,7 +152,7 @@ def tested_on(difficulty: str) -> tuple[str, ...]:
 
 
 def prepare_pet_mri(source: Path, out: Path) -> Path:
-    """Make the data set of the second table: MRI and pseudo-colour PET, each subject a fold."""
+    """Make the data set of the second table: MRI and pseudo-colour PET, one fold per subject."""
     if not (out / "dataset.yaml").is_file():
         config = AlignedConfig.from_dict(PET_MRI_CONFIG | {"test_subjects": (), "test_fraction": 0.0}, PET_MRI)
         prepare_aligned(source / "mri", source / "pet", out, config)
@@ -158,15 +160,15 @@ def prepare_pet_mri(source: Path, out: Path) -> Path:
 
 
 def cost(folder: Path, batch: int) -> dict[str, Any]:
-    """Return steps, patches and seconds of a training. The records of a very short one have no seconds."""
+    """Return steps, patches and seconds of a training. Records of a very short training have no seconds."""
     steps = int(read_yaml(folder / "model" / "model.yaml")["steps"])
     with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
-        lines = list(csv.DictReader(file))
-    return {"steps": steps, "samples": steps * batch, "seconds": float(lines[-1]["seconds"]) if lines else 0.0}
+        rows = list(csv.DictReader(file))
+    return {"steps": steps, "samples": steps * batch, "seconds": float(rows[-1]["seconds"]) if rows else 0.0}
 
 
 def runs_of(options: argparse.Namespace) -> list[Run]:
-    """Return the runs that are asked for, a fold after the other, so that whole rows are there early."""
+    """Return the requested runs, fold by fold, so that complete rows are available early."""
     return [
         Run(row, difficulty, budget, fold, options.seed)
         for fold in options.folds
@@ -184,14 +186,14 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", default=list(ROWS), help="Rows, or names of files in recipes/.")
     parser.add_argument("--difficulty", nargs="*", choices=[d.name for d in DIFFICULTIES], default=["paper"])
     parser.add_argument(
-        "--pet-mri", type=Path, metavar="FOLDER", help="Folder with mri/ and pet/: the second table too."
+        "--pet-mri", type=Path, metavar="FOLDER", help="Folder with mri/ and pet/, for the second table."
     )
     parser.add_argument("--budget", nargs="+", choices=BUDGETS, default=["seconds"])
     parser.add_argument("--folds", nargs="+", type=int, default=[0])
     parser.add_argument("--seed", type=int, default=0)
-    # What results/ keeps was trained with torch's own: rows compare within one kind only.
-    parser.add_argument("--kernels", choices=("plain", "fast"), default="plain", help="Convolutions on a CPU.")
-    parser.add_argument("--jobs", type=int, default=2, help="Trainings at once, each with one thread on a CPU.")
+    # The stored results were trained with torch's kernels. Compare only rows of the same kernels.
+    parser.add_argument("--kernels", choices=("plain", "fast"), default="plain", help="Convolution kernels on a CPU.")
+    parser.add_argument("--jobs", type=int, default=2, help="Trainings in parallel, each with one thread on a CPU.")
     options = parser.parse_args()
     edition = EDITIONS[options.edition]
     datasets = make(edition, options.out, options.jobs) if options.difficulty else {}
@@ -200,14 +202,14 @@ def main() -> None:
         options.difficulty = [*options.difficulty, PET_MRI]
     runs = runs_of(options)
     with ProcessPoolExecutor(options.jobs) as pool:
-        waiting = [
+        jobs = [
             pool.submit(train_and_evaluate, run, edition, datasets, options.out, 1, options.kernels) for run in runs
         ]
-        for run, done in zip(runs, waiting, strict=True):
-            took = done.result()
-            where = f"{run.budget}, {run.difficulty}, fold {run.fold}"
+        for run, job in zip(runs, jobs, strict=True):
+            result = job.result()
+            label = f"{run.budget}, {run.difficulty}, fold {run.fold}"
             print(
-                f"{run.row} ({where}): {took['steps']} steps, {took['samples']} patches, {took['seconds']:.0f} s",
+                f"{run.row} ({label}): {result['steps']} steps, {result['samples']} patches, {result['seconds']:.0f} s",
                 flush=True,
             )
 

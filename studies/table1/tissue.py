@@ -1,4 +1,4 @@
-"""Metrics that need the phantom's truth: colour and tissue by class, and resolution."""
+"""Metrics that need the labels of the phantom: colour and Dice per tissue, and resolution."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,18 +18,18 @@ NAMES = {
     int(label): label.name.lower().replace("woven", "new bone")
     for label in (Label.SOFT, Label.MARROW, Label.ADIPOCYTE, Label.BONE, Label.WOVEN, Label.DEGRADATION, Label.SCREW)
 }
-# The grey value that counts as one when a picture is split for its resolution; the same for all that is compared.
+# Grey levels per count when an image is split to measure its resolution; the same for all compared images.
 GREY_PER_COUNT = 4.0
 
 
 def labels_of(data: Dataset, pair_id: str) -> NDArray[np.uint8]:
-    """Read the tissue under each pixel of a pair; air outside its mask."""
+    """Read the tissue of each pixel of a pair; air outside its mask."""
     labels = read_image(data.folder(pair_id) / "labels.tif")
     return np.where(data.load(pair_id).mask, labels, int(Label.AIR)).astype(np.uint8)
 
 
 def colours_of(data: Dataset, ids: tuple[str, ...]) -> ColourClasses:
-    """Learn what each tissue looks like from real histology: that of the training pairs."""
+    """Learn the colours of each tissue from the histology of the training pairs."""
     reals = [data.load(pair_id).histology for pair_id in ids]
     return ColourClasses.learn(reals, [labels_of(data, pair_id) for pair_id in ids], list(NAMES))
 
@@ -42,32 +42,32 @@ def measure(data: Dataset, fold: int, stain: Callable[[NDArray[np.uint16]], NDAr
     data : Dataset
         With ``labels.tif`` next to each pair.
     fold : int
-        Whose training pairs teach the colours.
+        The colours are learned from the training pairs of this fold.
     stain : function
         From normalised µCT to RGB.
 
     Returns
     -------
     list of dict
-        ``pair``, ``delta_e`` and ``dice`` by tissue (of the generated picture), ``dice_real`` (of the real one: the
-        maximum from colour alone), ``frc_um`` of the generated, the real and the µCT picture.
+        ``pair``, ``delta_e`` and ``dice`` per tissue (of the stained image), ``dice_real`` (of the real image: the
+        maximum from colour alone), ``frc_um`` of the stained, the real and the µCT image.
     """
     split = data.split(fold)
     colours = colours_of(data, split.train)
     records = []
     for pair_id in split.test:
         pair, labels = data.load(pair_id), labels_of(data, pair_id)
-        fake = stain(pair.ct)
-        pictures = {"stained": fake.mean(axis=2), "real": pair.histology.mean(axis=2), "ct": pair.ct / 200.0}
+        stained = stain(pair.ct)
+        images = {"stained": stained.mean(axis=2), "real": pair.histology.mean(axis=2), "ct": pair.ct / 200.0}
         records.append(
             {
                 "pair": pair_id,
-                "delta_e": colour_error(fake, pair.histology, labels, NAMES),
-                "dice": colours.dice(fake, labels, NAMES),
+                "delta_e": colour_error(stained, pair.histology, labels, NAMES),
+                "dice": colours.dice(stained, labels, NAMES),
                 "dice_real": colours.dice(pair.histology, labels, NAMES),
                 "frc_um": {
                     name: single_image_resolution_um(image, pair.voxel_um, 0, GREY_PER_COUNT)
-                    for name, image in pictures.items()
+                    for name, image in images.items()
                 },
             }
         )
@@ -75,7 +75,7 @@ def measure(data: Dataset, fold: int, stain: Callable[[NDArray[np.uint16]], NDAr
 
 
 def model_stainer(run: Path, stride_px: int | None = None) -> Callable[[NDArray[np.uint16]], NDArray[np.uint8]]:
-    """Return the function that stains with a run's model; without a stride as it would by default."""
+    """Return a function that stains with the model of a run, by default with the default stride."""
     from tomostain.stain import StainConfig, load_translator, stain_slice
 
     translator, config = load_translator(run / "model", device="auto"), StainConfig(stride_px=stride_px)

@@ -1,11 +1,10 @@
-"""Does the map of doubt show high values on an implant that was not in the training data?
+"""Is the uncertainty high on an implant material that was not in the training data?
 
     python -m studies.table1.unseen OUT [--material PEEK Ti] [--row tomostain] [--folds 0 1]
 
-OUT is where `studies.table1.run` has trained the row's folds on *paper*. Trains the same folds again without one
-implant material, then draws disagreement and novelty of both on all specimens that neither has seen: the test
-specimens. Within the implant and around it, the maps of those that never saw the material are held against the maps of
-those that did, on the same specimens. Trained models are reused.
+OUT is the folder of `studies.table1.run`, with the folds of the row trained on *paper*. The same folds are trained
+again without one implant material. Disagreement and novelty of both sets of models are computed on the test specimens,
+within the implant and around it, and compared. Trained models are reused.
 """
 
 import argparse
@@ -33,18 +32,18 @@ from tomostain.stain.uncertainty import DOUBT, NOVELTY, patch_means, rank_correl
 
 TRAINED_ON, TESTED_ON = "paper", "aligned"
 EDITION = EDITIONS["cpu"]
-# Around the implant: where its bone is, and what is drawn in the place of an implant that is not known.
+# Width of the region around the implant.
 AROUND_UM = 200.0
 
 
 def without(dataset: Path, material: str, out: Path) -> Path:
-    """Make a data set that has lost a material's pairs, except those for testing; the images are links."""
+    """Make a data set without the training pairs of a material; the images are links."""
     if (out / "dataset.yaml").is_file():
         return out
     values = read_yaml(dataset / "dataset.yaml")
-    lost = {r["id"] for r in values["pairs"] if r["implant"] == material and r["id"] not in values["test"]}
-    values["pairs"] = [record for record in values["pairs"] if record["id"] not in lost]
-    values["folds"] = [[i for i in fold if i not in lost] for fold in values["folds"]]
+    removed = {r["id"] for r in values["pairs"] if r["implant"] == material and r["id"] not in values["test"]}
+    values["pairs"] = [record for record in values["pairs"] if record["id"] not in removed]
+    values["folds"] = [[i for i in fold if i not in removed] for fold in values["folds"]]
     out.mkdir(parents=True)
     (out / "pairs").symlink_to((dataset / "pairs").resolve())
     write_text(out / "dataset.yaml", yaml.safe_dump(values, sort_keys=False))
@@ -52,16 +51,16 @@ def without(dataset: Path, material: str, out: Path) -> Path:
 
 
 def regions(labels: NDArray[np.uint8], pixel_um: float) -> dict[str, NDArray[np.bool_]]:
-    """Return the implant, what is within 200 µm around it, and the rest of what has been cut."""
+    """Return the implant, the tissue within 200 µm of it, and the other tissue of the section."""
     implant = labels == int(Label.SCREW)
-    near = ndimage.distance_transform_edt(~implant) * pixel_um <= AROUND_UM
+    is_near = ndimage.distance_transform_edt(~implant) * pixel_um <= AROUND_UM
     tissue = (labels != int(Label.AIR)) & ~implant
-    return {"implant": implant, "around": near & tissue, "elsewhere": tissue & ~near}
+    return {"implant": implant, "around": is_near & tissue, "elsewhere": tissue & ~is_near}
 
 
 def look(data: Dataset, runs: dict[str, list[Path]]) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
-    """Return, for each test specimen, each map and the error by region, of each set of models; and the pictures."""
-    config, found, pictures = StainConfig(stride_px=EDITION.stride_px), [], {}
+    """Return the means of maps and error per region, for each test specimen and set of models; and the images."""
+    config, records, images_of = StainConfig(stride_px=EDITION.stride_px), [], {}
     models = {
         name: {folder.parent.name: load_translator(folder / "model", "cpu") for folder in folders}
         for name, folders in runs.items()
@@ -70,24 +69,26 @@ def look(data: Dataset, runs: dict[str, list[Path]]) -> tuple[list[dict[str, Any
         pair, labels = data.load(pair_id), labels_of(data, pair_id)
         images: dict[str, Any] = {"real": pair.histology}
         for name, translators in models.items():
-            drawn = {fold: stain_slice(translator, pair.ct, config) for fold, translator in translators.items()}
-            maps, where = uncertainty_maps(pair, translators, drawn, config), regions(labels, pair.voxel_um)
-            for kind, (doubt, mean) in maps.items():
+            stained = {fold: stain_slice(translator, pair.ct, config) for fold, translator in translators.items()}
+            maps, region_masks = uncertainty_maps(pair, translators, stained, config), regions(labels, pair.voxel_um)
+            for kind, (uncertainty, mean) in maps.items():
                 error = error_of(mean, pair)
                 record: dict[str, Any] = {"pair": pair_id, "implant": pair.implant, "models": name, "map": kind}
-                record |= {f"doubt {region}": float(doubt[inside].mean()) for region, inside in where.items()}
-                record |= {f"error {region}": float(error[inside].mean()) for region, inside in where.items()}
-                record["rank correlation"] = rank_correlation(patch_means(doubt, error, pair.mask, PATCH_PX))
-                # Usual is below 1: of the whole section, air too, as a scan is judged before it is stained.
+                record |= {
+                    f"doubt {region}": float(uncertainty[inside].mean()) for region, inside in region_masks.items()
+                }
+                record |= {f"error {region}": float(error[inside].mean()) for region, inside in region_masks.items()}
+                record["rank correlation"] = rank_correlation(patch_means(uncertainty, error, pair.mask, PATCH_PX))
+                # Values above 1 are novel. The whole section counts, with air, as in the check before staining.
                 record["new share"] = float((maps[NOVELTY][0] > 1).mean())
-                found.append(record)
-            grey = np.rint(255 * maps[DOUBT][0]).astype(np.uint8)
+                records.append(record)
+            grey_map = np.rint(255 * maps[DOUBT][0]).astype(np.uint8)
             images |= {
-                f"stained, {name}": next(iter(drawn.values())),
-                f"doubt, {name}": np.repeat(grey[..., None], 3, axis=2),
+                f"stained, {name}": next(iter(stained.values())),
+                f"doubt, {name}": np.repeat(grey_map[..., None], 3, axis=2),
             }
-        pictures[pair_id] = images
-    return found, pictures
+        images_of[pair_id] = images
+    return records, images_of
 
 
 def table(records: list[dict[str, Any]], material: str) -> str:
@@ -109,13 +110,13 @@ def table(records: list[dict[str, Any]], material: str) -> str:
 
 
 def main() -> None:
-    """Train what is missing, print the tables, draw the pictures: OUT/figures/unseen-<material>.png."""
+    """Train missing models, print the tables, draw OUT/figures/unseen-<material>.png."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--material", nargs="+", default=["PEEK", "Ti"])
     parser.add_argument("--row", default="tomostain")
     parser.add_argument("--folds", nargs="+", type=int, default=[0, 1])
-    parser.add_argument("--train-only", action="store_true", help="Print and draw nothing yet.")
+    parser.add_argument("--train-only", action="store_true", help="Train the models, and stop.")
     options = parser.parse_args()
     for material in options.material:
         data = without(options.out / TRAINED_ON, material, options.out / f"{TRAINED_ON}-without-{material}")
@@ -129,10 +130,10 @@ def main() -> None:
         if options.train_only:
             continue
         records, pictures = look(load_dataset(options.out / TESTED_ON), runs)
-        print(f"{material}; disagreement and error in grey levels\n\n{table(records, material)}\n")
+        print(f"{material}: disagreement and error in grey levels\n\n{table(records, material)}\n")
         write_text(options.out / "figures" / f"unseen-{material}.json", json.dumps(records), overwrite=True)
-        some = next(record["pair"] for record in records if record["implant"] == material)
-        write_image(options.out / "figures" / f"unseen-{material}.png", side_by_side(pictures[some]), overwrite=True)
+        pair_id = next(record["pair"] for record in records if record["implant"] == material)
+        write_image(options.out / "figures" / f"unseen-{material}.png", side_by_side(pictures[pair_id]), overwrite=True)
 
 
 if __name__ == "__main__":

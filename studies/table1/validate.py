@@ -1,10 +1,10 @@
-"""Try a recipe: train it on fold 0 of a difficulty, judge it on that fold's validation pairs as it goes.
+"""Try a recipe: train it on fold 0 of a difficulty, and evaluate it on the validation pairs during the training.
 
     python -m studies.table1.validate OUT ROW [--trained-on paper] [--seconds 200]
 
-OUT is where `studies.table1.data` has made the data sets. Prints a line of JSON for each hundred seconds of a core:
-[SSIM, LPIPS, PSNR], medians over patches, on the validation pairs of the difficulty and on the aligned ones. Recipes
-are chosen by these lines only, never by the test pairs.
+OUT is the folder of `studies.table1.data`. Prints a line of JSON per hundred CPU-seconds: the medians [SSIM, LPIPS,
+PSNR] over patches of the validation pairs of the difficulty and of *aligned*. Recipes are chosen by these values only,
+never by the test pairs.
 """
 
 import argparse
@@ -35,15 +35,15 @@ def judge(trainer: Trainer, data: Dataset, lpips: Lpips) -> list[float]:
     records = []
     for pair_id in data.split(0).validation:
         pair = data.load(pair_id)
-        fake = stained(trainer, trainer.judged(pair) if isinstance(trainer, Plain) else pair.ct.astype(np.float32))
+        image = stained(trainer, trainer.judged(pair) if isinstance(trainer, Plain) else pair.ct.astype(np.float32))
         colour = background_colour(pair.histology, pair.mask)
         sizes = (EDITION.patch_px, EDITION.stride_px)
-        records += patch_metrics(fake, pair.histology, pair.mask, *sizes, lpips, colour=colour)
+        records += patch_metrics(image, pair.histology, pair.mask, *sizes, lpips, colour=colour)
     return [round(float(np.median([record[metric] for record in records])), 4) for metric in METRICS]
 
 
 def stained(trainer: Trainer, ct: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return the picture (Y, X, 3) that the model under training makes of what its `draw` takes."""
+    """Return the stained image (Y, X, 3) of the current model for an input of its `draw`."""
     levels = histology_from_network(torch.from_numpy(trainer.draw(ct))).numpy()
     return np.rint(levels).clip(0, 255).astype(np.uint8)
 
@@ -57,24 +57,32 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=200)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    judged_on = {name: load_dataset(options.out / name) for name in dict.fromkeys((options.trained_on, "aligned"))}
-    data = judged_on[options.trained_on]
+    datasets = {name: load_dataset(options.out / name) for name in dict.fromkeys((options.trained_on, "aligned"))}
+    data = datasets[options.trained_on]
     if options.row in CANDIDATES:
         trainer: Trainer = candidate(options.row, data, options.out / "specimens")
     else:
         trainer = Trainer(load_recipe(recipe_of(options.row, EDITION)), data, 0, 0, "cpu")
-    lpips, spent, steps, mark = Lpips("alex"), 0.0, 0, 100
-    while mark <= options.seconds:
-        begun = time.process_time()
+    lpips, seconds, steps, next_evaluation_s = Lpips("alex"), 0.0, 0, 100
+    while next_evaluation_s <= options.seconds:
+        began = time.process_time()
         trainer.take_step()
-        spent, steps = spent + time.process_time() - begun, steps + 1
-        if spent >= mark:
-            found = {name: judge(trainer, data, lpips) for name, data in judged_on.items()}
+        seconds, steps = seconds + time.process_time() - began, steps + 1
+        if seconds >= next_evaluation_s:
+            medians = {name: judge(trainer, data, lpips) for name, data in datasets.items()}
             print(
-                json.dumps({"name": options.row, "trained_on": options.trained_on, "s": mark, "steps": steps, **found}),
+                json.dumps(
+                    {
+                        "name": options.row,
+                        "trained_on": options.trained_on,
+                        "s": next_evaluation_s,
+                        "steps": steps,
+                        **medians,
+                    }
+                ),
                 flush=True,
             )
-            mark += 100
+            next_evaluation_s += 100
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from studies.table1.data import centred, labels_on_pair, make, misplaced
 from studies.table1.editions import DIFFICULTIES, EDITIONS, laboratory, materials
-from studies.table1.figures import generated_ct, liveliest
+from studies.table1.figures import generated_ct, most_varied
 from studies.table1.keep import keep
 from studies.table1.report import REFERENCE, difference, interval, patches, report, table
 from studies.table1.run import PET_MRI, Run, recipe_of
@@ -182,7 +182,7 @@ def test_the_region_is_where_most_is_to_be_seen():
     histology = np.full((96, 96, 3), 200, np.uint8)
     histology[56:72, 40:56] = np.random.default_rng(0).integers(0, 255, (16, 16, 3))
     pair = Pair("p", np.zeros((96, 96), np.uint16), histology, np.ones((96, 96), bool), 5.0)
-    rows, columns = liveliest(pair, 32)
+    rows, columns = most_varied(pair, 32)
     assert rows.start <= 56
     assert rows.stop >= 72
     assert columns.start <= 40
@@ -192,7 +192,7 @@ def test_the_region_is_where_most_is_to_be_seen():
 def test_editions_do_not_share_a_folder(tmp_path):
     (tmp_path / "specimens").mkdir()
     (tmp_path / "specimens" / "edition.yaml").write_text("{edition: tiny, pixel_um: 23.0, first_seed: 7000}")
-    with pytest.raises(InputError, match="holds edition 'tiny'; give 'cpu' another folder"):
+    with pytest.raises(InputError, match="holds edition 'tiny'; use another folder for 'cpu'"):
         make(EDITIONS["cpu"], tmp_path, jobs=1)
 
 

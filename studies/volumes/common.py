@@ -9,6 +9,6 @@ import torch
 
 def where_and_when() -> str:
     """Return machine, date and commit."""
-    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     machine = platform.processor() or platform.machine()
-    return f"{machine}, {torch.get_num_threads()} threads, {date.today()}, commit {found.stdout.strip()}"
+    return f"{machine}, {torch.get_num_threads()} threads, {date.today()}, commit {git.stdout.strip()}"

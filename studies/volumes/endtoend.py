@@ -1,11 +1,11 @@
-"""A phantom of any size from its seed to a stained volume and out of it, with what each step took.
+"""A phantom of any size, from its seed to a stained volume and its exports, with the cost of each step.
 
     python -m studies.volumes.endtoend OUT [--side 600] [--train-steps 2000] [--model FOLDER]
 
-Every step is a `tomostain` command in its own process; the command, its wall-clock and processor seconds, peak
-resident memory and what lies on disk afterwards stand in OUT/steps.jsonl, and a table is printed. A step whose result
-is there is not done again. Without --model a small one whose tiles are exact is trained on six thin phantoms of other
-seeds. The field of view is 6 mm, the whole of the screw, whatever --side is.
+Each step is a `tomostain` command in its own process. OUT/steps.jsonl records the command, its wall-clock and processor
+seconds, peak resident memory and the size of its output; a table is printed. Finished steps are skipped. Without
+--model, a small model with exact tiles is trained on six thin phantoms of other seeds. The field of view is 6 mm, the
+whole screw, for every --side.
 """
 
 import argparse
@@ -56,28 +56,28 @@ class Steps:
         command = [str(word) for word in words]
         print(f"$ tomostain {shlex.join(command)}", flush=True)
         began = time.perf_counter()
-        told = subprocess.run([sys.executable, "-c", CODE, *command], stdout=subprocess.PIPE, text=True, check=False)
+        process = subprocess.run([sys.executable, "-c", CODE, *command], stdout=subprocess.PIPE, text=True, check=False)
         seconds = time.perf_counter() - began
-        if told.returncode:
-            sys.exit(f"{told.stdout}\nthe command failed with {told.returncode}")
-        words_said, _, numbers = told.stdout.rpartition("\nTOLD")
+        if process.returncode:
+            sys.exit(f"{process.stdout}\nthe command failed with {process.returncode}")
+        printed, _, numbers = process.stdout.rpartition("\nTOLD")
         record = {"step": name, "command": shlex.join(command), "wall_s": seconds, **json.loads(numbers)}
-        record |= {"bytes": size_of(result) if result else 0, "said": words_said.strip(), "where": where_and_when()}
+        record |= {"bytes": size_of(result) if result else 0, "said": printed.strip(), "where": where_and_when()}
         self.records.append(record)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
-        print(f"  {seconds:.0f} s, {record['peak_mb']:.0f} MB\n{words_said.strip()}", flush=True)
+        print(f"  {seconds:.0f} s, {record['peak_mb']:.0f} MB\n{printed.strip()}", flush=True)
 
     def table(self, voxels: int) -> str:
-        """Return a line for each step; seconds and bytes also for a million (10⁶) voxels of the volume."""
+        """Return a line per step, with seconds per million voxels and bytes per voxel of the volume."""
         lines = ["| step | seconds | processor s | s/Mvoxel | peak memory / MB | on disk / MB | bytes/voxel |"]
         lines.append("|---" * 7 + "|")
         for record in self.records:
-            each = [f"{1e6 * record['wall_s'] / voxels:.2f}", f"{record['bytes'] / voxels:.2f}"]
+            per_voxel = [f"{1e6 * record['wall_s'] / voxels:.2f}", f"{record['bytes'] / voxels:.2f}"]
             if record["step"] in TRAINING_STEPS:
-                each = ["", ""]
-            columns = [record["step"], f"{record['wall_s']:.0f}", f"{record['cpu_s']:.0f}", each[0]]
-            columns += [f"{record['peak_mb']:.0f}", f"{record['bytes'] / 1e6:.0f}", each[1]]
+                per_voxel = ["", ""]
+            columns = [record["step"], f"{record['wall_s']:.0f}", f"{record['cpu_s']:.0f}", per_voxel[0]]
+            columns += [f"{record['peak_mb']:.0f}", f"{record['bytes'] / 1e6:.0f}", per_voxel[1]]
             lines.append(f"| {' | '.join(columns)} |")
         return "\n".join(lines)
 
@@ -88,7 +88,7 @@ def size_of(path: Path) -> int:
 
 
 def phantom_config(path: Path, shape: Sequence[int], voxel_um: float) -> Path:
-    """Write the settings of a phantom whose screw lies along y, so that a slice shows it lengthwise."""
+    """Write the configuration of a phantom whose screw lies along y, so that a slice shows it lengthwise."""
     path.write_text(yaml.safe_dump({"shape": list(shape), "voxel_um": voxel_um, "orientation": "lying"}))
     return path
 
@@ -142,7 +142,7 @@ def use(out: Path, steps: Steps, model: Path, side: int, voxel_um: float) -> Non
 
 
 def against_truth(out: Path) -> str:
-    """Return the metrics of some slices against an ideal stain of the phantom, and the floors."""
+    """Return the metrics of some slices against the ideal stain of the phantom, with baselines."""
     from tomostain.demo import DemoConfig, compare_slices, evaluate_against_truth
 
     slices = compare_slices(out, DemoConfig(truth_slices=5))
@@ -150,7 +150,7 @@ def against_truth(out: Path) -> str:
 
 
 def main() -> None:
-    """Run what is missing and print the table."""
+    """Run the missing steps and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--side", type=int, default=600)

@@ -1,11 +1,10 @@
-"""One real volume in every input format that the program reads, each stained, and whether all come out the same.
+"""One real volume in all supported input formats, each stained. The results must be the same.
 
     python -m studies.volumes.formats SLICES OUT --voxel-um 19.5 [--model FOLDER] [--keep]
 
-SLICES is a folder of grey TIFF slices. It is written as each facility and program writes it (`tests.support.formats`),
-stained by one model, and the checksums of all shards are compared with those of the original slices: the grey levels
-are estimated on each again, so reading, estimating and staining must all give the same result. Prints a table; ends
-with 1 if a format differs.
+SLICES is a folder of grey TIFF slices. The volume is written in the formats of facilities and programs
+(`tests.support.formats`) and stained by one model. The checksums of all shards are compared with those of the original
+slices. The intensity reference is estimated for each format. Prints a table. The exit code is 1 if a format differs.
 """
 
 import argparse
@@ -22,7 +21,7 @@ from tests.support.models import random_model
 from tomostain.io import open_stained
 
 
-class Found(NamedTuple):
+class Result(NamedTuple):
     """Result of one format."""
 
     name: str
@@ -33,32 +32,36 @@ class Found(NamedTuple):
     same: bool
 
 
-def compare(model: Path, slices: Path, out: Path, voxel_um: float, keep: bool = False) -> list[Found]:
+def compare(model: Path, slices: Path, out: Path, voxel_um: float, keep: bool = False) -> list[Result]:
     """Stain the original slices and every format. The first result is that of the original slices."""
     out.mkdir(parents=True, exist_ok=True)
-    opened, wanted = stained(model, slices, out / "as-it-came.ome.zarr", voxel_um)
-    found = [Found("as it came", opened.dtype.name, opened.voxel_from, opened.voxel_um, wanted, bool(wanted))]
+    opened, expected = stained(model, slices, out / "as-it-came.ome.zarr", voxel_um)
+    results = [Result("original", opened.dtype.name, opened.voxel_from, opened.voxel_um, expected, bool(expected))]
     values = read_slices(slices)
     for number, (name, form) in enumerate(FORMATS.items()):
         folder = out / f"format-{number:02d}"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        laid = values if form.dtype is None else (values * form.unit).astype(form.dtype)
+        scaled = values if form.dtype is None else (values * form.unit).astype(form.dtype)
         size = {"voxel_um": voxel_um} if form.says_size else {}
-        path = form.write(folder, laid, **size)
+        path = form.write(folder, scaled, **size)
         opened, sums = stained(model, path, folder / "stained.ome.zarr", None if form.says_size else voxel_um)
-        sized = bool(np.allclose(opened.voxel_um, voxel_um, rtol=1e-5))
-        found.append(Found(name, opened.dtype.name, opened.voxel_from, opened.voxel_um, sums, sums == wanted and sized))
-        print(line(found[-1]), flush=True)
+        has_right_size = bool(np.allclose(opened.voxel_um, voxel_um, rtol=1e-5))
+        results.append(
+            Result(
+                name, opened.dtype.name, opened.voxel_from, opened.voxel_um, sums, sums == expected and has_right_size
+            )
+        )
+        print(line(results[-1]), flush=True)
         if not keep:
             shutil.rmtree(folder)
-    return found
+    return results
 
 
-def line(found: Found) -> str:
+def line(result: Result) -> str:
     """Return a line of the table."""
-    voxel = "{:g} × {:g} × {:g}".format(*found.voxel_um)
-    cells = (found.name, found.dtype, voxel, found.voxel_from, "same" if found.same else "**differs**")
+    voxel = "{:g} × {:g} × {:g}".format(*result.voxel_um)
+    cells = (result.name, result.dtype, voxel, result.voxel_from, "same" if result.same else "**differs**")
     return f"| {' | '.join(cells)} |"
 
 
@@ -75,15 +78,15 @@ def main() -> None:
     if not model.exists():
         random_model(model, norm="channel", width=4, gain=GAIN)
     print(where_and_when(), "\n| format | read as | voxel / µm | size from | stain |", "|---" * 5 + "|", sep="\n")
-    found = compare(model, options.slices, options.out, options.voxel_um, options.keep)
+    results = compare(model, options.slices, options.out, options.voxel_um, options.keep)
     volume = open_stained(options.out / "as-it-came.ome.zarr")
     middle = volume.read(volume.shape[0] // 2, volume.shape[0] // 2 + 1)
     spread = ", ".join(f"{value:.0f}" for value in middle.std(axis=(0, 1, 2)))
-    print(f"\n{len(found[0].sums)} shards, all levels; the colours of the middle slice spread by {spread}")
-    most, part = in_another_scale(model, options.slices, options.out, options.voxel_um)
-    print(f"as attenuation in a scale that rounds: {most} grey level(s) off at most, in {part:.1e} of the values")
-    odd = [one.name for one in found if not one.same]
-    sys.exit(f"differ: {', '.join(odd)}" if odd else 0)
+    print(f"\n{len(results[0].sums)} shards, all levels; the standard deviation of the middle slice: {spread}")
+    largest, share = in_another_scale(model, options.slices, options.out, options.voxel_um)
+    print(f"as attenuation with rounding: at most {largest} grey level(s) different, in {share:.1e} of the values")
+    different = [result.name for result in results if not result.same]
+    sys.exit(f"different: {', '.join(different)}" if different else 0)
 
 
 if __name__ == "__main__":

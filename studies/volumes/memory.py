@@ -1,4 +1,4 @@
-"""Peak memory of staining against the number of slices: each volume by a process of its own.
+"""Peak memory of staining against the number of slices: each volume in a separate process.
 
     python -m studies.volumes.memory OUT [--depths 300 1200] [--side 256] [--planes z]
 
@@ -23,7 +23,7 @@ model, volume, out, planes = sys.argv[1:]
 config = StainConfig(patch_px=128, stride_px=128, z_chunk=16, planes=planes)
 levels = IntensityReference({background}, {bone})
 stain_volume(Path(model), Path(volume), Path(out), config=config, intensity=levels, overwrite=True)
-# Not ru_maxrss, which a child takes over from its parent.
+# Not ru_maxrss, which a child inherits from its parent.
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
 
@@ -31,8 +31,8 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
 def peak_mb(model: Path, volume: Path, out: Path, planes: str) -> float:
     """Return the peak resident memory of a process that stains a volume, MB."""
     command = [sys.executable, "-c", CODE.format(**LEVELS), *map(str, (model, volume, out)), planes]
-    told = subprocess.run(command, capture_output=True, text=True, check=True)
-    return float(told.stdout.split()[-1]) / 1000
+    process = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(process.stdout.split()[-1]) / 1000
 
 
 def main() -> None:
@@ -47,16 +47,16 @@ def main() -> None:
     model = (
         random_model(options.out / "model", width=4) if not (options.out / "model").exists() else options.out / "model"
     )
-    print(where_and_when(), "\n| slices | peak / MB | of the first |\n|---|---|---|", sep="\n", flush=True)
-    first = None
+    print(where_and_when(), "\n| slices | peak / MB | relative to the first |\n|---|---|---|", sep="\n", flush=True)
+    first_peak = None
     for depth in (8, *options.depths):
         volume = options.out / f"volume-{depth}"
         if not volume.exists():
             grey_volume(volume, (depth, options.side, options.side))
-        found = peak_mb(model, volume, options.out / f"{depth}.ome.zarr", options.planes)
+        peak = peak_mb(model, volume, options.out / f"{depth}.ome.zarr", options.planes)
         if depth != 8:
-            first = first or found
-        print(f"| {depth} | {found:.0f} | {found / first if first else float('nan'):.3f} |", flush=True)
+            first_peak = first_peak or peak
+        print(f"| {depth} | {peak:.0f} | {peak / first_peak if first_peak else float('nan'):.3f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""The share of the time in which the model computes, while slabs are read before it and written behind it.
+"""The share of the time in which the model computes, while z chunks are read ahead and written behind.
 
     python -m studies.volumes.overlap OUT [--shape 96 512 512] [--stride 128] [--sigma 1] [--threads 1]
 
-Reading is made slow on purpose: float32 slices with zlib, and a Gaussian before staining. Prints the time from the
-first slab's reading to the last one's writing, the time in the model, and what reading and writing took meanwhile.
+Reading is slow on purpose: float32 slices with zlib, and a Gaussian before staining. Prints the time from the
+first read to the last write, the time in the model, and the time of reading and writing.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from tomostain.imaging.intensity import IntensityReference
 from tomostain.io import open_volume
 from tomostain.io.ome_zarr.writer import StainedWriter
 from tomostain.stain import StainConfig, stain_volume
-from tomostain.stain import volume as stage
+from tomostain.stain import chunk as stage
 
 
 class Clock:
@@ -89,14 +89,24 @@ def main() -> None:
         device="cpu",
         overwrite=True,
     )
-    whole = time.perf_counter() - began
-    wall = writing.last - reading.first
+    total = time.perf_counter() - began
+    chunks_s = writing.last - reading.first
     print(where_and_when())
-    print("| shape | stride / px | slabs / s | model / s | share | reading / s | writing / s | with the pyramid / s |")
-    print("|---|---|---|---|---|---|---|---|")
+    columns = (
+        "shape",
+        "stride / px",
+        "z chunks / s",
+        "model / s",
+        "share",
+        "reading / s",
+        "writing / s",
+        "with pyramid / s",
+    )
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     print(
-        f"| {' x '.join(map(str, shape))} | {options.stride} | {wall:.1f} | {computing.seconds:.1f} | "
-        f"**{100 * computing.seconds / wall:.1f} %** | {reading.seconds:.1f} | {writing.seconds:.1f} | {whole:.1f} |"
+        f"| {' x '.join(map(str, shape))} | {options.stride} | {chunks_s:.1f} | {computing.seconds:.1f} | "
+        f"**{100 * computing.seconds / chunks_s:.1f} %** | {reading.seconds:.1f} | {writing.seconds:.1f} | "
+        f"{total:.1f} |"
     )
 
 

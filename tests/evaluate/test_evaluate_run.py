@@ -26,7 +26,7 @@ GENERATOR = {"name": "resnet", "in_channels": 1, "blocks": 1, "width": 4}
 
 
 def toy_pair(seed, name):
-    """Return a pair whose histology is blue where the µCT is bright, with noise that no grey value explains."""
+    """Return a pair whose histology is blue where the µCT is bright, with noise that does not depend on the µCT."""
     rng = np.random.default_rng(seed)
     field = ndimage.gaussian_filter(rng.standard_normal((72, 80)), 4)
     bone = field > 0

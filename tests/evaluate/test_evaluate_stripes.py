@@ -34,18 +34,18 @@ def test_offsets_of_slices_are_found_at_their_size(sigma):
     offsets = sigma * np.random.default_rng(2).normal(size=SHAPE[0])
     ct = smooth(3.0)
     found = stripe_index(rgb(ct + offsets[:, None, None]), ct)
-    truth = np.sqrt(np.mean(np.diff(offsets) ** 2) / 2)  # what these forty draws are, not what they were drawn from
+    truth = np.sqrt(np.mean(np.diff(offsets) ** 2) / 2)  # of these offsets, not of their distribution
     assert found.flicker == pytest.approx(truth, rel=0.05)
     within = np.mean(np.concatenate([np.diff(ct, axis=axis).ravel() ** 2 for axis in (1, 2)]))
     assert found.index == pytest.approx(2 * truth**2 / within, rel=0.15)
-    # The slices that jump are those that were moved.
+    # `along_z` is high where the offsets of neighbouring slices differ.
     assert np.corrcoef(found.along_z, np.sqrt(np.diff(offsets) ** 2 + within))[0, 1] > 0.8
 
 
 def test_what_the_scan_itself_varies_along_z_is_no_stripe():
     ct = smooth((0.8, 3.0, 3.0))
     assert stripe_index(rgb(ct), ct).index == pytest.approx(0, abs=0.02)
-    assert stripe_index(rgb(ct), smooth(3.0)).index > 2  # but it is relative to a scan that is smooth along z
+    assert stripe_index(rgb(ct), smooth(3.0)).index > 2  # relative to a scan that is smooth along z
 
 
 @settings(deadline=None, max_examples=15)

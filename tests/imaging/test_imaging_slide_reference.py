@@ -28,7 +28,7 @@ def test_glass_is_found_and_boxes_say_the_same(slide):
 
 
 def test_a_box_of_a_few_pixels_is_one_of_the_coarse_ones(slide):
-    # The copy that gives the levels is twice as coarse.
+    # The grey levels are measured on a copy with pixels of twice the size.
     assert slide_reference(slide, (100, 101, 100, 101), (500, 501, 500, 501)).white == pytest.approx(GLASS, abs=5.0)
 
 

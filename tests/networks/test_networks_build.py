@@ -103,13 +103,13 @@ def test_how_much_detail_is_possible():
 
 
 def test_the_head_for_detail_draws_no_chequers():
-    """On even grey every pixel away from the edges is alike; a transposed convolution alone makes a pattern of 2 px."""
+    """On a uniform image all pixels away from the edges are equal. A transposed convolution alone gives a 2 px pattern."""
 
     def unevenness(detail):
         spec = {"name": "unet", "in_channels": 1, "width": 4, "downs": 2, "norm": "none"} | detail
         network = build_network(spec, torch.Generator().manual_seed(0))
         with torch.no_grad():
-            # One level of the decoder's features is even too, so that only the way to full resolution is judged.
+            # The features of the decoder are uniform too, so that only the last upsampling is tested.
             inner = torch.rand(1, 8, 1, 1, generator=torch.Generator().manual_seed(1)).expand(1, 8, 16, 16)
             image = torch.full((1, 1, 32, 32), 0.3)
             drawn = network.head(inner, image) if network.head is not None else network.last(inner)

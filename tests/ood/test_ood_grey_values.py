@@ -38,7 +38,7 @@ def test_the_distance_is_about_wassersteins():
 
 @given(st.floats(0.1, 0.8), st.integers(0, 100))
 def test_air_does_not_count(air, seed):
-    # The amount of it in the field of view does not matter.
+    # The share of air in the field of view does not matter.
     known = [solid_quantiles(scan(1000, n=20_000)).tolist()]
     assert grey_distance(scan(seed, air=air, n=20_000), known) < 0.02
 

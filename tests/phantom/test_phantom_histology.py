@@ -77,7 +77,7 @@ def test_densities_of_layers_add():
 @pytest.mark.parametrize("stain", list(STAINS))
 @pytest.mark.parametrize("label", [Label.BONE, Label.SOFT, Label.MARROW, Label.DEGRADATION])
 def test_40_um_of_tissue_has_the_colour_of_the_table(stain, label):
-    # Mineral and texture at half their range do not change a colour.
+    # Mineral and fibre in the middle of their range leave the colour of the table unchanged.
     transmission, _ = stain_section(layers(label, label, stain), PLANE, (3, 4), 10.0)
     assert to_rgb(transmission, white=255.0)[1, 1].tolist() == list(STAINS[stain].colours[label])
 

@@ -110,7 +110,7 @@ def test_the_affine_says_where_each_pixel_was():
 
 @pytest.mark.parametrize(("seed", "orientation"), [(2, "random"), (4, "lying")])
 def test_the_slide_registers_on_the_anatomy_by_its_truth(seed, orientation):
-    # Compare the library's resampling with the written affine to the anatomy's labels in volume coordinates.
+    # The slide, resampled with its stated affine, must match the labels of the anatomy at the same positions.
     sizes = {"seed": seed, "orientation": orientation, "shape": (96, 96, 96), "voxel_um": 40, "pixel_um": 20}
     anatomy = grow_anatomy(PhantomConfig.from_dict(sizes | {"laboratory": PERFECT | {"strain": 0.035}}))
     slide = slide_of(anatomy)

@@ -88,10 +88,10 @@ def test_sharpening_that_loses_the_way_is_undone_and_the_confidence_is_that_of_t
     pose = Poses.from_section(section, template.middle_um)
     task = SearchTask(level, template, Freedom())
     away = Section(section.origin_um + 300.0, section.row, section.column, section.slide_to_section)
-    kept, fit = accept_if_not_worse(task, pose, away)
-    np.testing.assert_allclose(kept.to_volume_um([0.0, 0.0]), section.to_volume_um([0.0, 0.0]), atol=0.1)
+    accepted, fit = accept_if_not_worse(task, pose, away)
+    np.testing.assert_allclose(accepted.to_volume_um([0.0, 0.0]), section.to_volume_um([0.0, 0.0]), atol=0.1)
     assert fit > 0.99
-    # In the opposite case, the result of the sharpening is used.
-    there, fit = accept_if_not_worse(task, Poses.from_section(away, template.middle_um), section)
-    assert there is section
+    # The refined pose is used where it is better.
+    accepted, fit = accept_if_not_worse(task, Poses.from_section(away, template.middle_um), section)
+    assert accepted is section
     assert fit > 0.99

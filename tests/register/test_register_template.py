@@ -108,7 +108,7 @@ def test_the_picture_is_the_template_averaged(slide):
     everything = (template.base * (1 - template.screw) + 1.2 * template.screw) * template.weight
     mean = float((picture.values[0] * picture.weight).sum() / picture.weight.sum())
     assert mean == pytest.approx(everything.sum() / template.weight.sum(), rel=0.1)
-    # Centred on the bounding box of the specimen.
+    # The origin of the positions is the centre of the bounding box of the specimen.
     assert float(picture.u_um.mean(dim=0).abs().max()) < 0.25 * template.half_um.max()
 
 

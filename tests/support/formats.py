@@ -131,12 +131,19 @@ def stained(model: Path, volume: Path, out: Path, voxel_um: float | None) -> tup
 
 
 def in_another_scale(model: Path, slices: Path, out: Path, voxel_um: float) -> tuple[int, float]:
-    """Stain the slices in a scale that rounds; return the largest difference, grey levels, and how many values differ.
+    """Stain the slices as attenuation, with rounding; return the largest difference and the share of differing values.
 
     Parameters
     ----------
     out : Path
-        The folder of `compare`.
+        Folder of `studies.volumes.formats.compare`, with the stained original slices.
+
+    Returns
+    -------
+    int
+        Largest difference, grey levels.
+    float
+        Share of the values that differ.
     """
     folder = out / "another-scale"
     shutil.rmtree(folder, ignore_errors=True)
@@ -145,9 +152,9 @@ def in_another_scale(model: Path, slices: Path, out: Path, voxel_um: float) -> t
     path = facilities.hereon(folder, attenuation, voxel_um=voxel_um)
     stained(model, path, folder / "stained.ome.zarr", None)
     volumes = [open_stained(name) for name in (out / "as-it-came.ome.zarr", folder / "stained.ome.zarr")]
-    most, differing = 0, 0
+    largest, differing = 0, 0
     for z in range(len(attenuation)):
         first, second = (volume.read(z, z + 1).astype(np.int16) for volume in volumes)
-        wrong = np.abs(first - second)
-        most, differing = max(most, int(wrong.max())), differing + int(np.count_nonzero(wrong))
-    return most, differing / (3 * attenuation.size)
+        difference = np.abs(first - second)
+        largest, differing = max(largest, int(difference.max())), differing + int(np.count_nonzero(difference))
+    return largest, differing / (3 * attenuation.size)
