@@ -103,7 +103,7 @@ def test_how_much_detail_is_possible():
 
 
 def test_the_head_for_detail_draws_no_chequers():
-    """On a uniform image all pixels away from the edges are equal. A transposed convolution alone gives a 2 px pattern."""
+    """A uniform image gives equal pixels away from the edges. A transposed convolution alone gives a 2 px pattern."""
 
     def unevenness(detail):
         spec = {"name": "unet", "in_channels": 1, "width": 4, "downs": 2, "norm": "none"} | detail
