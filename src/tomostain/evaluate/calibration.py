@@ -14,8 +14,8 @@ from tomostain.errors import InputError
 from tomostain.evaluate.baselines import raw_ct
 from tomostain.evaluate.figures import difference_image
 from tomostain.evaluate.metrics.base import RGB
+from tomostain.evaluate.metrics.implant import implant_region
 from tomostain.evaluate.metrics.patch import background_colour, fill_background
-from tomostain.evaluate.protocols import implant_region
 from tomostain.figures.canvas import figure_to_rgb, new_figure
 from tomostain.figures.row import captioned_row
 from tomostain.io import write_image

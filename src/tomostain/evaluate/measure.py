@@ -16,10 +16,11 @@ from tomostain.evaluate.baselines import fit_baselines, raw_ct
 from tomostain.evaluate.config import PAPER, EvaluateConfig
 from tomostain.evaluate.figures import difference_image
 from tomostain.evaluate.metrics.base import RGB, ImageSample, Metric, Scope, Value, mean_of_parts, select_metrics
+from tomostain.evaluate.metrics.implant import implant_region
 from tomostain.evaluate.metrics.lpips import Lpips, with_lpips
 from tomostain.evaluate.metrics.patch import PatchOptions, PatchRecord, background_colour, fill_background
 from tomostain.evaluate.models import Candidates
-from tomostain.evaluate.protocols import implant_region, measure_protocols
+from tomostain.evaluate.protocols import measure_protocols
 from tomostain.figures.row import captioned_row
 from tomostain.io import open_stained, open_volume, read_image, write_image
 from tomostain.phantom.tissue import Label
@@ -163,7 +164,7 @@ def sample_of(data: Dataset, pair: Pair) -> ImageSample:
     """Return a pair as a sample, with its labels if it has a ``labels.tif``; air outside the mask."""
     path = data.folder(pair.id) / LABELS
     labels = np.where(pair.mask, read_image(path), int(Label.AIR)).astype(np.uint8) if path.is_file() else None
-    return ImageSample(pair.id, pair.histology, pair.histology, pair.mask, pair.voxel_um, labels)
+    return ImageSample(pair.id, pair.histology, pair.histology, pair.mask, pair.voxel_um, labels, pair.ct)
 
 
 class _Sets:

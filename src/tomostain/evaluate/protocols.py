@@ -9,34 +9,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from tomostain.deprecation import renamed
 from tomostain.evaluate.config import IMPLANT_EXCLUDED, PAPER, PROTOCOLS, SHIFT_TOLERANT, Protocol
 from tomostain.evaluate.intervals import Interval, median_interval, paired_difference
 from tomostain.evaluate.metrics.base import RGB, Mask, columns_in
+from tomostain.evaluate.metrics.implant import implant_region as implant_region
 from tomostain.evaluate.metrics.patch import Patch, PatchOptions, PatchRecord, fill_background, measure_patches
 from tomostain.evaluate.metrics.shift_tolerant import shift_tolerant_metrics
-from tomostain.imaging.colour import background_region, tissue_classes, white_balance
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# Blur darkens what touches the implant.
-_RIM_PX = 2
 _INTERVAL_COLUMNS = ["view", "metric", "model", "minus", "median", "low", "high", "patches", "specimens"]
-
-
-def implant_region(histology: RGB) -> Mask:
-    """Return where the histology shows black metal, with a rim of 2 px; shape (Y, X)."""
-    background = background_region(histology)
-    white = np.maximum(histology[background].mean(axis=0) if background.any() else np.full(3, 255.0), 1.0)
-    _, metal = tissue_classes(white_balance(histology, white), float(white.mean()))
-    # Lacunae and specks of dirt are black, too, but small.
-    body = ndimage.binary_opening(metal, iterations=_RIM_PX + 1)
-    return np.asarray(
-        ndimage.binary_dilation(body, iterations=2 * _RIM_PX + 1) & ndimage.binary_dilation(metal, iterations=_RIM_PX)
-    )
 
 
 def measure_protocols(

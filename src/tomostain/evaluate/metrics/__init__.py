@@ -9,6 +9,9 @@ import tomostain.evaluate.metrics.lacunae
 import tomostain.evaluate.metrics.tissue
 import tomostain.evaluate.metrics.resolution
 import tomostain.evaluate.metrics.grid
+import tomostain.evaluate.metrics.texture
+import tomostain.evaluate.metrics.stain_amount
+import tomostain.evaluate.metrics.mutual_information
 import tomostain.evaluate.metrics.stripes
 
 # isort: on

@@ -51,6 +51,8 @@ class ImageSample:
         Pixel size, µm.
     labels : ndarray of int, shape (Y, X), or None
         Tissue of each pixel, `tomostain.phantom.tissue.Label`, if the pair's folder has a ``labels.tif``.
+    ct : ndarray of uint16, shape (Y, X), or None
+        The µCT that was stained, normalised as in a dataset.
     """
 
     id: str
@@ -59,6 +61,7 @@ class ImageSample:
     mask: Mask
     pixel_um: float
     labels: NDArray[np.integer] | None = None
+    ct: NDArray[np.uint16] | None = None
 
     def require_labels(self, metric: str) -> NDArray[np.integer]:
         """Return the labels.
@@ -75,6 +78,18 @@ class ImageSample:
                 parameter="metrics",
             )
         return self.labels
+
+    def require_ct(self, metric: str) -> NDArray[np.uint16]:
+        """Return the µCT.
+
+        Raises
+        ------
+        InputError
+            If the sample has none; the message names the metric.
+        """
+        if self.ct is None:
+            raise InputError(f"metric '{metric}': sample '{self.id}' has no µCT; give `ct`", parameter="metrics")
+        return self.ct
 
 
 @dataclass(frozen=True)

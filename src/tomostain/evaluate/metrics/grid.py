@@ -18,17 +18,16 @@ not hide a lattice in air or marrow.
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from tomostain.evaluate.metrics.base import RGB, ImageSample, Mask, register_metric
 from tomostain.evaluate.metrics.checks import require_equal_rgb
+from tomostain.evaluate.metrics.spectrum import coverage_of, fade_to_border, local_residual, smooth
 from tomostain.imaging.colour import background_region
 
 STRIDES = (2, 4, 8, 16, 32)
 # Standard deviation of white noise, grey levels, that is added to the variance and to the spectrum. It is hardly
 # visible; with it, the ratio of two flat images is 1.
 NOISE = 2.0
-LOCAL_PX = 8.0
 _PRIOR = 16.0
 # The shorter side of the image holds at least this many periods of a stride, or the stride is left out.
 _MIN_PERIODS = 4
@@ -124,23 +123,15 @@ def grid(sample: ImageSample) -> dict[str, float]:
 def _power(image: RGB, region: Mask, stride: int) -> Float:
     """Return the power spectrum of the local contrast, summed over channels, padded to a multiple of a stride."""
     shape = [-(-length // stride) * stride for length in region.shape]
-    inside = region.astype(np.float64)
-    coverage = np.maximum(_smooth(inside), 1e-6)
-    # Fades to zero at the border of the region, whose edges would add power along the axes of the spectrum.
-    fade = np.minimum(ndimage.distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1] / LOCAL_PX, 1.0)
+    coverage, fade = coverage_of(region), fade_to_border(region)
     total, noise = np.zeros(shape), 0.0
     for channel in range(image.shape[2]):
-        values = image[..., channel] * inside
-        residual = (values - _smooth(values) / coverage) * inside
-        variance = np.maximum(_smooth(residual**2) / coverage, 0.0) + NOISE**2
+        residual = local_residual(image[..., channel].astype(np.float64), region)
+        variance = np.maximum(smooth(residual**2) / coverage, 0.0) + NOISE**2
         contrast = residual * fade / np.sqrt(variance)
         total += np.square(np.abs(np.fft.fft2(contrast, s=shape)))
         noise += float((fade**2 * NOISE**2 / variance).sum())
     return total + noise
-
-
-def _smooth(values: Float) -> Float:
-    return np.asarray(ndimage.gaussian_filter(values, LOCAL_PX, mode="constant"))
 
 
 def _border_mean(power: Float, cell: tuple[int, ...]) -> Float:
