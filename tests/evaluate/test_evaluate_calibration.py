@@ -82,7 +82,7 @@ def test_without_a_way_back_there_is_no_cycle():
     translator = Translator(Repeat(), spec(), torch.device("cpu"))
     with pytest.raises(InputError, match="no reverse generator"):
         cycle_error(translator, pair(0).ct, CONFIG)
-    with pytest.raises(InputError, match="one model without a reverse generator and without a training reference"):
+    with pytest.raises(InputError, match="one model without reverse generator, training reference and noise input"):
         check_uncertainty_options({"a": translator})
     check_uncertainty_options({"a": translator, "b": translator})
     assert uncertainty_maps(pair(0), {"a": translator}, {"a": pair(0).histology}, CONFIG) == {}

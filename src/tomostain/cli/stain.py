@@ -111,6 +111,11 @@ class NoiseOptions:
         0,
         help="For a model with a noise input: another seed gives another texture where the µCT does not determine it.",
     )
+    noise_samples: int = typer.Option(
+        1,
+        help="For --uncertainty and a model with a noise input: compare so many seeds; what changes between them does "
+        "not follow from the µCT.",
+    )
 
 
 @option_group
@@ -141,6 +146,7 @@ class ProcessOptions:
     tomostain stain run/model reco_folder stained.ome.zarr --part 3/16      # one job of sixteen
     tomostain stain run/model reco_folder stained.ome.zarr --scheduler tcp://node7:8786
     tomostain stain fold0 reco_folder stained.ome.zarr --uncertainty uncertainty.ome.zarr --ensemble fold1
+    tomostain stain run/model reco_folder stained.ome.zarr --uncertainty uncertainty.ome.zarr --noise-samples 4
 """,
 )
 def stain(
@@ -193,6 +199,7 @@ def stain(
         uncertainty=second.uncertainty,
         ensemble=[_model_of(folder) for folder in second.ensemble or ()],
         noise_seed=noise.noise_seed,
+        noise_samples=noise.noise_samples,
         intensity_figure=intensity_figure,
         overwrite=overwrite,
     )

@@ -22,14 +22,17 @@ from tomostain.io import write_image
 from tomostain.io.atomic import write_text
 from tomostain.progress import Progress, silent, track
 from tomostain.stain import StainConfig, Translator, stain_slice
+from tomostain.stain.noise import stain_seeds
 from tomostain.stain.uncertainty import (
     CYCLE,
     DISAGREEMENT,
     DOUBT,
     NOVELTY,
+    SPREAD,
     combined,
     cycle_error,
     disagreement,
+    noise_spread,
     novelty_of,
     patch_means,
     rank_correlation,
@@ -37,6 +40,8 @@ from tomostain.stain.uncertainty import (
 
 Float32 = NDArray[np.float32]
 PATCH_PX = 32
+# Seeds whose colours are compared, for models with a noise input.
+NOISE_SAMPLES = 4
 COLUMNS = ("map", "pair", "patches", "rank_correlation")
 _BINS, _COLUMNS = 8, 4
 
@@ -91,9 +96,10 @@ def write_calibration(
 
 def check_uncertainty_options(translators: Mapping[str, Translator]) -> None:
     """Raise `InputError` if no map can be computed: one model without reverse generator and training reference."""
-    if len(translators) < 2 and all(t.reverse is None and t.seen is None for t in translators.values()):
+    alone = len(translators) < 2 and all(t.reverse is None and t.seen is None for t in translators.values())
+    if alone and not any(t.has_noise for t in translators.values()):
         raise InputError(
-            "`uncertainty`: one model without a reverse generator and without a training reference gives no map; "
+            "`uncertainty`: one model without reverse generator, training reference and noise input gives no map; "
             "compare several models",
             parameter="uncertainty",
         )
@@ -107,6 +113,10 @@ def uncertainty_maps(
     for name, translator in translators.items():
         if translator.reverse is not None:
             maps[f"{CYCLE} of {name}"] = cycle_error(translator, pair.ct, config), pictures[name]
+        if translator.has_noise:
+            context = pair.context(translator.spec.ct_slices)
+            samples = stain_seeds(translator, context, config, seeds=range(1, NOISE_SAMPLES))
+            maps[f"{SPREAD} of {name}"] = noise_spread([pictures[name], *samples]), pictures[name]
     several = list(pictures.values())
     mean = np.rint(np.mean(several, axis=0)).astype(np.uint8)
     with_reference = [translator for translator in translators.values() if translator.seen is not None]

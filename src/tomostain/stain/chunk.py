@@ -69,7 +69,8 @@ def stain_chunk(job: StainJob, chunk: Chunk, report: Callable[[int], None]) -> R
         position = job.position(chunk.start + index)
         result[0, index] = stain_slice(job.translator, image, job.config, position)
         if job.ensemble:
-            result[1, index] = uncertainty_map(job.ensemble, image, result[0, index], job.config, position)
+            samples = job.noise_samples
+            result[1, index] = uncertainty_map(job.ensemble, image, result[0, index], job.config, position, samples)
         if chunk.other_axes:
             others = (stained[index] for stained in chunk.other_axes)
             result[0, index] = fuse([result[0, index], *others], job.config.fuse)

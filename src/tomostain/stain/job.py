@@ -20,7 +20,7 @@ from tomostain.io.tensors import read_tensors, write_tensors
 from tomostain.ood import VolumeReport, check_volume
 from tomostain.stain.config import StainConfig
 from tomostain.stain.intensity_reference import find_reference
-from tomostain.stain.noise import check_noise_seed
+from tomostain.stain.noise import check_noise_input
 from tomostain.stain.request import StainRequest
 from tomostain.stain.translator import Translator
 from tomostain.stain.uncertainty import FULL_SCALE
@@ -62,6 +62,8 @@ class StainJob:
         Returns the fingerprint of the volume; reads the volume once.
     noise_seed : int
         For models with a noise input.
+    noise_samples : int
+        Number of seeds whose colours are compared for the uncertainty.
     """
 
     volume: Volume
@@ -72,6 +74,7 @@ class StainJob:
     ensemble: tuple[Translator, ...]
     fingerprint: Callable[[], str]
     noise_seed: int = 0
+    noise_samples: int = 1
 
     @classmethod
     def open(cls, request: StainRequest) -> "StainJob":
@@ -85,7 +88,7 @@ class StainJob:
         source = request.source
         ensemble = load_ensemble(request) if request.uncertainty is not None else ()
         translator = ensemble[0] if ensemble else request.load_model()
-        check_noise_seed(request.noise_seed, ensemble or (translator,))
+        check_noise_input(ensemble or (translator,), request.noise_seed, request.noise_samples)
         volume = request.open_volume()
         check_voxel_size(volume.voxel_um, translator.spec.voxel_um, source, allow_mismatch=request.allow_voxel_mismatch)
         figure = None if request.intensity_figure is None else Path(request.intensity_figure)
@@ -103,8 +106,9 @@ class StainJob:
         _log.info("%s: grey values of background and bone: %s", source, intensity or "normalised")
         fingerprint = functools.cache(volume.fingerprint)
         return cls(
-            volume, translator, config, intensity, report, tuple(ensemble), fingerprint, noise_seed=request.noise_seed
-        )
+            volume, translator, config, intensity, report, tuple(ensemble), fingerprint,
+            noise_seed=request.noise_seed, noise_samples=request.noise_samples,
+        )  # fmt: skip
 
     @property
     def has_noise(self) -> bool:
@@ -146,12 +150,12 @@ class StainJob:
 
     def uncertainty_provenance(self) -> dict[str, Any]:
         """Return the provenance stored with the uncertainty volume."""
-        kind = kind_of(self.ensemble)
+        kind = kind_of(self.ensemble, self.noise_samples)
         about = {
             "map": kind,
             "white": {part: FULL_SCALE[part] for part in FULL_SCALE if part in kind},
             "models": [each.hash for each in self.ensemble],
-        }
+        } | ({"noise_samples": self.noise_samples} if self.noise_samples > 1 else {})
         return self.provenance() | {"doubt": about}
 
 

@@ -14,7 +14,7 @@ from tomostain.errors import InputError
 from tomostain.imaging.intensity import IntensityReference
 from tomostain.io import Volume, open_volume
 from tomostain.stain.config import StainConfig
-from tomostain.stain.noise import check_noise_seed
+from tomostain.stain.noise import check_noise_options
 from tomostain.stain.translator import Translator, load_translator
 
 StrPath = str | os.PathLike[str]
@@ -64,6 +64,9 @@ class StainRequest:
         Models of other folds. The uncertainty then includes their disagreement with `model`.
     noise_seed : int
         For models with a noise input: other seeds give another texture where the µCT does not determine it.
+    noise_samples : int
+        For models with a noise input: compare so many seeds, from `noise_seed` on. The uncertainty then includes the
+        spread of their colours. The stained volume is that of `noise_seed`.
     intensity_figure : path, optional
         PNG to write: the histogram of the grey values with those of background and bone.
     overwrite : bool
@@ -89,6 +92,7 @@ class StainRequest:
     uncertainty: StrPath | None = None
     ensemble: Sequence[Model] = ()
     noise_seed: int = 0
+    noise_samples: int = 1
     intensity_figure: StrPath | None = None
     overwrite: bool = False
     resume: bool = True
@@ -96,11 +100,17 @@ class StainRequest:
     def __post_init__(self) -> None:
         object.__setattr__(self, "config", self.config or StainConfig())
         object.__setattr__(self, "intensity", _intensity(self.intensity))
-        check_noise_seed(self.noise_seed)
+        check_noise_options(self.noise_seed, self.noise_samples)
         if self.ensemble and self.uncertainty is None:
             raise InputError(
                 "`ensemble`: other models are only used for the uncertainty; give its path with `uncertainty`",
                 parameter="ensemble",
+            )
+        if self.noise_samples > 1 and self.uncertainty is None:
+            raise InputError(
+                "`noise_samples`: the spread of the colours is written to the uncertainty; give its path with "
+                "`uncertainty`",
+                parameter="noise_samples",
             )
         if self.uncertainty is None:
             return
@@ -182,6 +192,7 @@ class StainOptions(TypedDict, total=False):
     uncertainty: StrPath | None
     ensemble: Sequence[Model]
     noise_seed: int
+    noise_samples: int
     intensity_figure: StrPath | None
     overwrite: bool
     resume: bool

@@ -186,7 +186,7 @@ def _computed_px(job: StainJob, shape: tuple[int, ...]) -> int:
 def _stain_batch(job: StainJob, ct: Grey) -> None:
     stained = stain_slice(job.translator, ct, job.config)
     if job.ensemble:
-        uncertainty_map(job.ensemble, ct, stained, job.config)
+        uncertainty_map(job.ensemble, ct, stained, job.config, noise_samples=job.noise_samples)
 
 
 def _size(n_bytes: int) -> str:

@@ -15,7 +15,7 @@ from tomostain.progress import Progress, ShouldStop, never, silent
 from tomostain.stain.chunk import stain_to_array
 from tomostain.stain.config import StainConfig
 from tomostain.stain.job import Grey, StainJob
-from tomostain.stain.noise import check_noise_seed
+from tomostain.stain.noise import check_noise_input, check_noise_options
 from tomostain.stain.request import Intensity, StainRequest
 from tomostain.stain.slices import stain_slice
 from tomostain.stain.translator import Translator, load_translator
@@ -44,7 +44,8 @@ class Stainer:
     noise_seed: int = 0
 
     def __post_init__(self) -> None:
-        check_noise_seed(self.noise_seed, [self.translator])
+        check_noise_options(self.noise_seed)
+        check_noise_input([self.translator], self.noise_seed)
 
     @property
     def voxel_um(self) -> float:

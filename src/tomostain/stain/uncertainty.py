@@ -1,8 +1,9 @@
-"""Uncertainty of a stained slice: the disagreement of several models, the novelty of the µCT, and the cycle error.
+"""Uncertainty of a stained slice: disagreement of models, spread of noise, novelty of the µCT, and the cycle error.
 
-None is a proof. The disagreement of models of several folds shows where the colours depend on the specimens in the
-training data. Novelty (`tomostain.ood.novelty`) shows where the µCT is unlike all of them, so that models may agree and
-be wrong. The cycle error |G_yx(G_xy(x)) - x| shows where the µCT cannot be recovered from the colours.
+None is a proof. The spread between seeds of a noise input shows texture that the µCT does not determine. The
+disagreement of models of several folds shows where the colours depend on the specimens in the training data. Novelty
+(`tomostain.ood.novelty`) shows where the µCT is unlike all of them, so that models may agree and be wrong. The cycle
+error |G_yx(G_xy(x)) - x| shows where the µCT cannot be recovered from the colours.
 """
 
 from collections.abc import Sequence
@@ -25,11 +26,11 @@ from tomostain.tiling.blend import blend_tiles
 from tomostain.tiling.noise import FIRST_SLICE, SlicePosition, with_noise
 
 Float32 = NDArray[np.float32]
-CYCLE, DISAGREEMENT, NOVELTY = "cycle error", "disagreement", "novelty"
+CYCLE, DISAGREEMENT, NOVELTY, SPREAD = "cycle error", "disagreement", "novelty", "noise spread"
 DISAGREEMENT_OR_NOVELTY = "disagreement or novelty"
-# Values that count as uncertainty 1: the whole step from background to bone; this standard deviation between models, in
-# grey levels; twice the usual distance between training pairs.
-FULL_SCALE = {CYCLE: 1.0, DISAGREEMENT: 64.0, NOVELTY: 2.0}
+# Values that count as uncertainty 1: the whole step from background to bone; this standard deviation between models, or
+# between seeds, in grey levels; twice the usual distance between training pairs.
+FULL_SCALE = {CYCLE: 1.0, DISAGREEMENT: 64.0, NOVELTY: 2.0, SPREAD: 64.0}
 
 
 def cycle_error(
@@ -101,6 +102,33 @@ def disagreement(images: Sequence[NDArray[np.uint8]]) -> Float32:
     return np.stack(images).astype(np.float32).std(axis=0).mean(axis=2)
 
 
+def noise_spread(images: Sequence[NDArray[np.uint8]]) -> Float32:
+    """Return the standard deviation of the colours between seeds, averaged over the channels.
+
+    Parameters
+    ----------
+    images : sequence of ndarray of uint8, shape (Y, X, 3)
+        The same slice, stained with two or more seeds (`tomostain.stain.noise.stain_seeds`).
+
+    Returns
+    -------
+    ndarray of float32, shape (Y, X)
+        Grey levels. Normalised by n - 1, so that its square does not depend on the number of seeds on average.
+
+    Raises
+    ------
+    InputError
+        As `disagreement`.
+
+    Examples
+    --------
+    >>> a, b = np.full((1, 1, 3), 10, np.uint8), np.full((1, 1, 3), 14, np.uint8)
+    >>> noise_spread([a, b]).round(2).tolist()
+    [[2.83]]
+    """
+    return disagreement(images) * np.float32(np.sqrt(len(images) / (len(images) - 1)))
+
+
 def novelty_of(translators: Sequence[Translator], ct: NDArray[np.uint16] | NDArray[np.float32]) -> Float32:
     """Return the novelty of each pixel of a slice for the model that knows it best; below 1 is usual.
 
@@ -118,8 +146,8 @@ def novelty_of(translators: Sequence[Translator], ct: NDArray[np.uint16] | NDArr
     return np.min([novelty(ct, translator.seen) for translator in translators if translator.seen], axis=0)
 
 
-def combined(disagreement: Float32 | None, novelty: Float32 | None) -> Float32:
-    """Return the uncertainty, 0 to 1: the maximum of the disagreement and of the novelty above 1, by their full scales.
+def combined(disagreement: Float32 | None, novelty: Float32 | None, spread: Float32 | None = None) -> Float32:
+    """Return the uncertainty, 0 to 1: the maximum of disagreement, spread and novelty above 1, by their full scales.
 
     Examples
     --------
@@ -130,6 +158,8 @@ def combined(disagreement: Float32 | None, novelty: Float32 | None) -> Float32:
     parts = []
     if disagreement is not None:
         parts.append(disagreement / FULL_SCALE[DISAGREEMENT])
+    if spread is not None:
+        parts.append(spread / FULL_SCALE[SPREAD])
     if novelty is not None:
         parts.append((novelty - 1.0) / (FULL_SCALE[NOVELTY] - 1.0))
     return np.clip(np.max(parts, axis=0), 0.0, 1.0).astype(np.float32)

@@ -10,17 +10,19 @@ from tomostain.errors import InputError
 from tomostain.io.models import REVERSE
 from tomostain.models import find_model
 from tomostain.stain.config import StainConfig
+from tomostain.stain.noise import following_seeds, stain_seeds
 from tomostain.stain.request import Model, StainRequest
 from tomostain.stain.slices import stain_slice
 from tomostain.stain.translator import Translator
 from tomostain.stain.uncertainty import (
     CYCLE,
     DISAGREEMENT,
-    DISAGREEMENT_OR_NOVELTY,
     NOVELTY,
+    SPREAD,
     combined,
     cycle_error,
     disagreement,
+    noise_spread,
     novelty_of,
 )
 from tomostain.tiling.noise import FIRST_SLICE, SlicePosition
@@ -40,7 +42,8 @@ def load_ensemble(request: StainRequest) -> tuple[Translator, ...]:
         If the models give no uncertainty, or the others have another stain or pixel size.
     """
     first = request.load_model()
-    if first.seen is None and not request.ensemble and first.reverse is None:
+    alone = not request.ensemble and request.noise_samples == 1
+    if first.seen is None and alone and first.reverse is None:
         if not _has_reverse(request.model):
             raise InputError(
                 f"{_name(request.model)}: has neither a training reference nor a reverse generator, so it gives no "
@@ -78,6 +81,7 @@ def uncertainty_map(
     stained: RGB,
     config: StainConfig,
     position: SlicePosition = FIRST_SLICE,
+    noise_samples: int = 1,
 ) -> RGB:
     """Return the uncertainty of a stained slice.
 
@@ -91,33 +95,42 @@ def uncertainty_map(
         The slice as stained by the first translator.
     config : StainConfig
     position : SlicePosition
-        Of the slice, for models with a noise input.
+        Of the slice, for models with a noise input. The slice is stained with its seed.
+    noise_samples : int
+        Number of seeds of the first translator that are compared.
 
     Returns
     -------
     ndarray of uint8, shape (Y, X, 3)
         Grey: black is 0, white the full scale (`tomostain.stain.uncertainty.FULL_SCALE`) of `kind_of`.
     """
-    if kind_of(translators) == CYCLE:
+    if kind_of(translators, noise_samples) == CYCLE:
         uncertainty = np.clip(cycle_error(translators[0], middle_slices(ct, 1), config, position), 0, 1)
     else:
         others = [stain_slice(other, ct, config, position) for other in translators[1:]]
+        seeds = following_seeds(position.seed, noise_samples - 1)
         uncertainty = combined(
             disagreement([stained, *others]) if others else None,
             novelty_of(translators, middle_slices(ct, 1)) if _have_references(translators) else None,
+            noise_spread([stained, *stain_seeds(translators[0], ct, config, position, seeds=seeds)]) if seeds else None,
         )
     return np.repeat(np.rint(255 * uncertainty).astype(np.uint8)[..., None], 3, axis=2)
 
 
-def kind_of(translators: Sequence[Translator]) -> str:
+def kind_of(translators: Sequence[Translator], noise_samples: int = 1) -> str:
     """Return the kind of uncertainty that these translators give.
 
-    Novelty if all of them store a training reference, combined with their disagreement if there are several. The cycle
-    error for a single translator without a reference.
+    The disagreement of several translators, the spread of several samples of noise, and novelty if all of them store a
+    training reference; combined where there is more than one of them. The cycle error if there is none.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> kind_of([SimpleNamespace(seen=object())], noise_samples=4)
+    'noise spread or novelty'
     """
-    if _have_references(translators):
-        return NOVELTY if len(translators) == 1 else DISAGREEMENT_OR_NOVELTY
-    return CYCLE if len(translators) == 1 else DISAGREEMENT
+    has = {DISAGREEMENT: len(translators) > 1, SPREAD: noise_samples > 1, NOVELTY: _have_references(translators)}
+    return " or ".join(kind for kind, present in has.items() if present) or CYCLE
 
 
 def _have_references(translators: Sequence[Translator]) -> bool:

@@ -79,7 +79,7 @@ def stain_volume(
         As `stain`.
     **options
         The fields of `StainRequest`: config, intensity, voxel_um, dataset, device, allow_voxel_mismatch, uncertainty,
-        ensemble, noise_seed, intensity_figure, overwrite, resume.
+        ensemble, noise_seed, noise_samples, intensity_figure, overwrite, resume.
 
     Returns
     -------
