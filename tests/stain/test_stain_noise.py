@@ -26,6 +26,7 @@ from tomostain.stain.noise import stain_seeds
 from tomostain.stain.uncertainty import FULL_SCALE, combined, disagreement, noise_spread, novelty_of
 from tomostain.stain.uncertainty_map import kind_of, uncertainty_map
 from tomostain.stain.volume_statistics import fit_volume_statistics, statistics_of
+from tomostain.tiling.exact import halo_of
 from tomostain.tiling.noise import NoiseSpec, SlicePosition
 
 NOISE = NoiseSpec(channels=2, correlation_px=3)
@@ -102,6 +103,37 @@ def test_other_axes_see_the_noise_of_the_same_voxels(models, volume, planes, axi
     np.testing.assert_array_equal(stained, by_slices(models["instance"], config, axis, seed=4))
 
 
+@pytest.mark.parametrize("planes", ["z", "x"])
+def test_a_region_gets_the_noise_of_the_whole_volume(models, planes):
+    # Exact tiles, and a distance from the borders of the region that the network does not see across.
+    config = StainConfig(blend="exact", planes=planes)
+    ct = normalise_ct(grey_values((60, 70, 80), seed=3), LEVELS)
+    volume = Volume.from_array(ct, 5.0)
+    region = volume.region((8, 0, 0), (60, 70, 80)).region((0, 8, 12), (52, 70, 80))
+    assert region.origin == (8, 8, 12)
+    options = {"config": config, "intensity": "normalised", "noise_seed": 2}
+    whole, part = (stain_volume(models["channel"], each, **options).astype(int) for each in (volume, region))
+    halo = halo_of(load_translator(models["channel"], "cpu").spec.generator)
+    assert halo < 50
+    # Patches of other sizes are summed in another order: at most one grey level apart.
+    inner = np.s_[halo if planes == "x" else 0 :, halo:, halo if planes == "z" else 0 :]
+    apart = np.abs(whole[8:, 8:, 12:][inner] - part[inner])
+    assert apart.size > 1000
+    assert apart.max() <= 1
+    assert (apart > 0).mean() < 1e-3
+    # The noise is what is tested: another seed changes most of the colours.
+    other = stain_volume(models["channel"], region, **options | {"noise_seed": 3})
+    assert (other != part).mean() > 0.1
+
+
+def test_a_region_outside_the_volume_is_refused():
+    volume = Volume.from_array(CT, 5.0)
+    for first, end in (((0, 0, 0), (11, 44, 39)), ((2, 0, 0), (2, 44, 39)), ((-1, 0, 0), (4, 4, 4))):
+        with pytest.raises(InputError, match="is empty, or not inside"):
+            volume.region(first, end)
+    np.testing.assert_array_equal(volume.region((2, 3, 4), (5, 40, 30)).read(1, 3), CT[3:5, 3:40, 4:30])
+
+
 def test_an_interrupted_volume_continues_with_its_seed(models, volume, tmp_path):
     out, options = tmp_path / "out.ome.zarr", {"config": CONFIG, "intensity": LEVELS}
     with pytest.raises(InterruptedRunError):
@@ -110,7 +142,7 @@ def test_an_interrupted_volume_continues_with_its_seed(models, volume, tmp_path)
         stain_volume(models["instance"], volume, out, **options)
     stain_volume(models["instance"], volume, out, noise_seed=2, **options)
     np.testing.assert_array_equal(colours(out), by_slices(models["instance"], seed=2))
-    assert open_stained(out).provenance["noise"] == {"seed": 2}
+    assert open_stained(out).provenance["noise"] == {"seed": 2, "origin": [0, 0, 0]}
 
 
 def stopping_after(slices):

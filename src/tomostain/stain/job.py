@@ -116,8 +116,8 @@ class StainJob:
         return any(each.has_noise for each in (self.translator, *self.ensemble))
 
     def position(self, index: int, axis: int = 0) -> SlicePosition:
-        """Return where a slice lies in the volume."""
-        return SlicePosition(axis=axis, seed=self.noise_seed).moved(index)
+        """Return where a slice lies in the volume, or in the volume that this is a region of."""
+        return SlicePosition(self.volume.origin, axis, self.noise_seed).moved(index)
 
     @property
     def ct_slices(self) -> int:
@@ -136,7 +136,7 @@ class StainJob:
         """
         spec, reference = self.translator.spec, self.intensity
         options = self.config.model_dump(mode="json", exclude={"batch"})
-        noise = {"noise": {"seed": self.noise_seed}} if self.has_noise else {}
+        noise = {"noise": {"seed": self.noise_seed, "origin": list(self.volume.origin)}} if self.has_noise else {}
         return {
             "model": {"hash": self.translator.hash, "recipe": spec.recipe, "steps": spec.steps, "stain": spec.stain},
             # The name alone: a volume that was moved is still the same input.

@@ -123,8 +123,8 @@ def noise_spread(images: Sequence[NDArray[np.uint8]]) -> Float32:
     Examples
     --------
     >>> a, b = np.full((1, 1, 3), 10, np.uint8), np.full((1, 1, 3), 14, np.uint8)
-    >>> noise_spread([a, b]).round(2).tolist()
-    [[2.83]]
+    >>> round(float(noise_spread([a, b])[0, 0]), 2)
+    2.83
     """
     return disagreement(images) * np.float32(np.sqrt(len(images) / (len(images) - 1)))
 

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,8 @@ class Volume(SliceIndexing):
         Voxel size (z, y, x), µm.
     voxel_from : str
         Source of that size: "given", or the name of the file or log that states it.
+    origin : tuple of int
+        (z, y, x) of the first voxel in the volume that this is a `region` of; (0, 0, 0) for a whole volume.
     """
 
     path: Path
@@ -50,6 +52,7 @@ class Volume(SliceIndexing):
     voxel_um: tuple[float, float, float]
     voxel_from: str
     _source: Source = field(repr=False)
+    origin: tuple[int, int, int] = (0, 0, 0)
 
     @classmethod
     def from_array(cls, array: ArrayLike, voxel_um: float | Sequence[float], name: str = "array") -> "Volume":
@@ -148,6 +151,40 @@ class Volume(SliceIndexing):
         """
         window = np.s_[first[1] : end[1], first[2] : end[2]]
         return np.stack([self.read(z, z + 1)[0][window] for z in range(first[0], end[0])])
+
+    def region(self, first: Sequence[int], end: Sequence[int]) -> "Volume":
+        """Return the voxels from `first` to `end` (z, y, x; half-open) as a volume; nothing is read yet.
+
+        A model with a noise input stains a region with the noise that the whole volume has there. Away from the borders
+        the colours are then those of the whole volume, if the model is tile-invariant and `first` is a multiple of its
+        `size_multiple`.
+
+        Raises
+        ------
+        InputError
+            If the region is empty or extends beyond the volume.
+
+        Examples
+        --------
+        >>> volume = Volume.from_array(np.zeros((4, 6, 8), np.uint16), voxel_um=5)
+        >>> region = volume.region((1, 0, 2), (3, 6, 7))
+        >>> region.shape, region.origin
+        ((2, 6, 5), (1, 0, 2))
+        """
+        if not all(0 <= low < high <= side for low, high, side in zip(first, end, self.shape, strict=True)):
+            raise InputError(
+                f"{self.path}: the region from {tuple(first)} to {tuple(end)} is empty, or not inside the volume of "
+                f"{self.shape} voxels"
+            )
+        (z0, y0, x0), (z1, y1, x1) = first, end
+
+        def read(start: int, stop: int) -> NDArray[Any]:
+            return self.read(z0 + start, z0 + stop)[:, y0:y1, x0:x1]
+
+        z, y, x = self.origin
+        shape = (z1 - z0, y1 - y0, x1 - x0)
+        source = Source(shape, self.dtype, self.voxel_um, read)
+        return replace(self, shape=shape, _source=source, origin=(z + z0, y + y0, x + x0))
 
     def _refuse_not_finite(self, values: NDArray[np.float32], start: int) -> None:
         bad = [start + i for i, image in enumerate(values) if not np.isfinite(image).all()]
