@@ -11,6 +11,7 @@ from tomostain.cli.common import (
     OVERWRITE,
     bars,
     existing,
+    existing_model,
     file_values,
     show_volume,
     triple,
@@ -139,6 +140,7 @@ class ProcessOptions:
     renamed={"--doubt": "--uncertainty", "--also": "--ensemble", "--levels-picture": "--intensity-figure"},
     examples="""
     tomostain stain run/model reco_folder stained.ome.zarr
+    tomostain stain builtin:phantom-tb reco_folder stained.ome.zarr
     tomostain stain run/model scan.h5 stained.ome.zarr --dataset /entry/data --voxel-um 5 --gaussian-sigma 1
     tomostain stain run/model slice.png stained.png --voxel-um 5
     tomostain stain run/model reco_folder stained.ome.zarr --dry-run
@@ -156,7 +158,9 @@ def stain(
     second: UncertaintyOptions,
     noise: NoiseOptions,
     processes: ProcessOptions,
-    model: Path = typer.Argument(help="A model folder, or a run (its RUN/model is used)."),
+    model: Path = typer.Argument(
+        help="A model folder, a run (its RUN/model is used), or builtin:NAME (see 'tomostain models')."
+    ),
     volume: Path = typer.Argument(
         metavar="INPUT",
         help="A µCT volume (a folder of TIFF slices, TIFF, HDF5, NRRD, MHA, NIfTI, OME-Zarr) or one image.",
@@ -187,7 +191,7 @@ def stain(
     elif intensity_figure is None:
         intensity_figure = out.with_name(f"{out.name.split('.')[0]}-levels.png")
     request = StainRequest(
-        model=_model_of(model),
+        model=existing_model(model),
         volume=existing(volume, "file or folder"),
         out=out,
         config=settings.settings(config),
@@ -197,7 +201,7 @@ def stain(
         device=processes.device,
         allow_voxel_mismatch=inputs.allow_voxel_mismatch,
         uncertainty=second.uncertainty,
-        ensemble=[_model_of(folder) for folder in second.ensemble or ()],
+        ensemble=[existing_model(folder) for folder in second.ensemble or ()],
         noise_seed=noise.noise_seed,
         noise_samples=noise.noise_samples,
         intensity_figure=intensity_figure,
@@ -263,8 +267,3 @@ def _part(text: str | None) -> tuple[int, int]:
     if not match:
         raise InputError(f"--part {text}: give K/N, such as 3/16")
     return int(match[1]), int(match[2])
-
-
-def _model_of(folder: Path) -> Path:
-    """Return the model of a run, or the folder itself."""
-    return folder / "model" if (folder / "model").is_dir() else existing(folder, "model folder")
