@@ -3,11 +3,16 @@
 import yaml
 
 from tomostain.cli.main import run
+from tomostain.train.default_recipe import DEFAULT_RECIPES
 
 
 def test_recipes_can_be_listed_and_shown(capsys):
     assert run(["recipes"]) == 0
     assert {"paired-cyclegan", "cyclegan", "cyclegan-inverted", "pix2pix"} <= set(capsys.readouterr().out.split())
+    assert run(["recipes"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines if line.endswith("[default on cpu]")] == [DEFAULT_RECIPES["cpu"]]
+    assert [line.split()[0] for line in lines if line.endswith("[default on cuda]")] == [DEFAULT_RECIPES["cuda"]]
     assert run(["recipes", "paired-cyclegan"]) == 0
     assert yaml.safe_load(capsys.readouterr().out)["batch"] == 4  # paper section 2.6.3
 

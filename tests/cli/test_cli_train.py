@@ -1,5 +1,48 @@
 """The verb `train`."""
 
+import pytest
+
+from tests.support.packages import install_models
+from tests.support.training import toy_pair, toy_recipe
+from tomostain.cli.main import run
+from tomostain.dataset.writer import save_dataset
+from tomostain.io import load_model
+from tomostain.train import train
+from tomostain.train.default_recipe import DEFAULT_RECIPES
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    return save_dataset(tmp_path / "dataset", [toy_pair(f"p{seed}", seed) for seed in range(2)]).path
+
+
+def test_init_takes_a_built_in_model_and_the_output_names_it(dataset, tmp_path, monkeypatch, capsys):
+    first = train(dataset, tmp_path / "first", recipe=toy_recipe(terms={"l1": 1}), max_steps=1) / "model"
+    install_models(monkeypatch, tmp_path / "package", toy=first)
+    tuned = tmp_path / "tuned"
+    assert run(["-q", "train", str(dataset), str(tuned), "--init", "builtin:toy", "--max-steps", "2"]) == 0
+    recipe, init, *_ = capsys.readouterr().out.splitlines()
+    assert recipe == "recipe: toy (of the initial model builtin:toy); 'tomostain recipes' lists others"
+    assert init == f"init:   builtin:toy (toluidine-blue, 20 µm, toy, hash {load_model(first).hash[:12]})"
+    assert load_model(tuned).spec.training.initial_model.name == "builtin:toy"
+    assert run(["-q", "train", str(dataset), str(tuned), "--resume", "--max-steps", "3"]) == 0
+    assert capsys.readouterr().out.startswith("recipe: toy (of the resumed run)")
+    assert load_model(tuned).spec.steps == 3
+
+
+def test_init_that_does_not_fit_names_the_option(dataset, tmp_path, fails):
+    first = train(dataset, tmp_path / "first", recipe=toy_recipe(terms={"l1": 1}), max_steps=1)
+    line = fails("train", dataset, tmp_path / "run", "--init", first, "--recipe", "tomostain-cpu")
+    assert "in_channels is 3 in the initial model first and 1 in the recipe 'tomostain-cpu'" in line
+    assert "leave out --recipe to use that of the model (toy), or set --init to a model of this recipe" in line
+    assert "--init: " in (line := fails("train", dataset, tmp_path / "run", "--init", dataset)) or "give --init" in line
+
+
+def test_without_a_recipe_the_default_of_the_device_is_named(dataset, tmp_path, capsys):
+    options = ["--device", "cpu", "--dry-run"]
+    assert run(["train", str(dataset), str(tmp_path / "run"), *options]) == 0
+    assert f"recipe:     {DEFAULT_RECIPES['cpu']} (the default on cpu): " in capsys.readouterr().out
+
 
 def test_unknown_recipe_key(tmp_path, fails):
     (tmp_path / "mine.yaml").write_text("base: paired-cyclegan-cpu\nname: mine\nepoch: 3\n")

@@ -9,11 +9,11 @@ from tomostain.cli.verbs import verb
 def recipes(
     name: str | None = typer.Argument(None, help="Print this recipe as YAML, with all settings."),
 ) -> None:
-    """List the training recipes, or print one as a start for your own."""
-    from tomostain.train import list_recipes, load_recipe
+    """List the training recipes with the defaults, or print one as a start for your own."""
+    from tomostain.train import describe_recipes, load_recipe
 
     if name is None:
-        for known in list_recipes():
-            typer.echo(known)
+        for line in describe_recipes():
+            typer.echo(line)
     else:
         typer.echo(load_recipe(name).to_yaml(), nl=False)

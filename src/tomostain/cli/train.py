@@ -14,7 +14,15 @@ from tomostain.cli.verbs import verb
 class TrainOptions:
     """How the model is trained."""
 
-    recipe: str = typer.Option("paired-cyclegan-cpu", help="A name that 'tomostain recipes' lists, or a YAML file.")
+    recipe: str | None = typer.Option(
+        None,
+        help="A name that 'tomostain recipes' lists, or a YAML file (default: that of --init, or the device's).",
+    )
+    init: str | None = typer.Option(
+        None,
+        metavar="MODEL",
+        help="Begin with the weights of a model: a model folder, a run or builtin:NAME (see 'tomostain models').",
+    )
     fold: int = typer.Option(0, help="Fold for validation; -1: train on all folds.")
     seed: int = SEED
     device: str = DEVICE
@@ -30,6 +38,7 @@ class TrainOptions:
     examples="""
     tomostain train dataset run
     tomostain train dataset run --recipe paired-cyclegan --device cuda
+    tomostain train dataset run --init builtin:phantom-tb
     tomostain train dataset run --resume
     tomostain train dataset run-mine --recipe my-recipe.yaml --fold 2
     torchrun --nproc-per-node 4 -m tomostain train dataset run
@@ -54,22 +63,31 @@ def train(
     """
     from tomostain.interrupts import listen_for_interrupt
     from tomostain.memory import keep_freed_memory
-    from tomostain.train import plan_training, train_model
+    from tomostain.train import InitialModel, choose_recipe, plan_training, train_model
     from tomostain.train.distributed import is_rank_zero
 
     use_threads(context)
     keep_freed_memory()
+    initial = None if options.init is None else InitialModel.open(options.init)
+    choice = choose_recipe(
+        options.recipe, device=options.device, initial=initial, resumed=run if options.resume else None
+    )
     keywords: dict[str, Any] = {
-        "recipe": options.recipe,
+        "recipe": choice.recipe,
+        "init": initial,
         "fold": None if options.fold < 0 else options.fold,
         "seed": options.seed,
         "device": options.device,
     }
     if dry_run:
-        plan = plan_training(dataset, **keywords, max_steps=options.max_steps)
+        plan = plan_training(dataset, **keywords | {"recipe": options.recipe}, max_steps=options.max_steps)
         for line in plan if is_rank_zero() else []:
             typer.echo(line)
         return
+    if is_rank_zero():
+        typer.echo(f"recipe: {choice}; 'tomostain recipes' lists others")
+        if initial is not None:
+            typer.echo(f"init:   {initial}")
     context.obj["quiet"] |= not is_rank_zero()
     with bars(context) as progress, listen_for_interrupt() as stop_requested:
         train_model(

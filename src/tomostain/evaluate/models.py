@@ -11,7 +11,7 @@ from tomostain.errors import InputError
 from tomostain.evaluate.calibration import check_uncertainty_options
 from tomostain.evaluate.config import EvaluateConfig, Split
 from tomostain.io.models import REVERSE, SPEC
-from tomostain.models import PREFIX, find_model, is_builtin, suggest_builtin
+from tomostain.models import PREFIX, find_model, model_name, suggest_builtin
 from tomostain.stain import Translator, load_translator
 
 ModelLike: TypeAlias = str | os.PathLike[str] | Translator
@@ -90,9 +90,7 @@ def name_models(runs: Iterable[str | os.PathLike[str]]) -> dict[str, Path]:
     models: dict[str, Path] = {}
     for run in map(Path, runs):
         folder = _model_folder(run)
-        resolved = folder.resolve()
-        name = resolved.parent.name if resolved.name == "model" else resolved.name
-        _add(models, str(run).removeprefix(PREFIX) if is_builtin(run) else name, folder, str(run))
+        _add(models, model_name(run).removeprefix(PREFIX), folder, str(run))
     if not models:
         raise InputError("compare: no model is given; name at least one run or model folder")
     return models

@@ -4,6 +4,14 @@ A folder next to this file that holds a ``model.yaml`` is a built-in model under
 adds one by an entry point in the group ``tomostain.models`` (docs/how-to/add-a-model.md).
 """
 
-from tomostain.models.catalogue import PREFIX, builtin_folder, builtin_names, find_model, is_builtin, suggest_builtin
+from tomostain.models.catalogue import (
+    PREFIX,
+    builtin_folder,
+    builtin_names,
+    find_model,
+    is_builtin,
+    model_name,
+    suggest_builtin,
+)
 
-__all__ = ["PREFIX", "builtin_folder", "builtin_names", "find_model", "is_builtin", "suggest_builtin"]
+__all__ = ["PREFIX", "builtin_folder", "builtin_names", "find_model", "is_builtin", "model_name", "suggest_builtin"]

@@ -84,6 +84,20 @@ def find_model(model: str | os.PathLike[str]) -> Path:
     return in_run if not (folder / _SPEC).is_file() and (in_run / _SPEC).is_file() else folder
 
 
+def model_name(model: str | os.PathLike[str]) -> str:
+    """Return a short name of a model: ``builtin:NAME``, or the name of its folder; for RUN/model that of the run.
+
+    Examples
+    --------
+    >>> model_name("builtin:phantom-tb"), model_name("runs/a/model"), model_name("runs/b")
+    ('builtin:phantom-tb', 'a', 'b')
+    """
+    if is_builtin(model):
+        return os.fspath(model)
+    folder = Path(model).resolve()
+    return folder.parent.name if folder.name == "model" else folder.name
+
+
 def suggest_builtin(model: str | os.PathLike[str]) -> str:
     """Return "; did you mean 'builtin:NAME'?" if a path is the name of a built-in model, else an empty string."""
     name = os.fspath(model)

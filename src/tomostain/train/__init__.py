@@ -3,9 +3,13 @@
 from tomostain.networks.build import build_network
 from tomostain.train.augment import Augment
 from tomostain.train.data import LoadedDataset
+from tomostain.train.default_recipe import choose_recipe, default_recipe, describe_recipes
 from tomostain.train.determinism import deterministic
-from tomostain.train.export import export_model
-from tomostain.train.loop import plan_training, train, train_model
+from tomostain.train.export import ModelLabels, export_model
+from tomostain.train.fine_tune import FineTune
+from tomostain.train.initial_model import InitialModel
+from tomostain.train.loop import train, train_model
+from tomostain.train.plan import plan_training
 from tomostain.train.recipes import Recipe, list_recipes, load_recipe
 from tomostain.train.sampling import Batch, PatchSampler
 from tomostain.train.step import Step
@@ -15,13 +19,19 @@ from tomostain.train.trainer import Trainer
 __all__ = [
     "Augment",
     "Batch",
+    "FineTune",
+    "InitialModel",
     "LoadedDataset",
+    "ModelLabels",
     "PatchSampler",
     "Recipe",
     "Step",
     "Term",
     "Trainer",
     "build_network",
+    "choose_recipe",
+    "default_recipe",
+    "describe_recipes",
     "deterministic",
     "export_model",
     "list_recipes",

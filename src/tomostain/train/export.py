@@ -1,8 +1,11 @@
 """Write a model folder from a run."""
 
+import csv
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -10,16 +13,42 @@ from tomostain import __version__
 from tomostain.config import read_yaml
 from tomostain.dataset.dataset import Dataset
 from tomostain.errors import InputError
-from tomostain.io.models import ModelSpec, save_model
+from tomostain.io.models import ModelExtras, ModelSpec, TrainingRecord, save_model
 from tomostain.ood.grey_values import solid_quantiles
 from tomostain.ood.novelty import training_reference
 from tomostain.train.checkpoint import LAST, read_checkpoint
 from tomostain.train.data import LoadedDataset, PairSource
+from tomostain.train.logbook import METRICS
 from tomostain.train.recipes import Recipe
-from tomostain.train.run_folder import DESCRIPTION
+from tomostain.train.run_folder import DESCRIPTION, recorded_initial_model
+from tomostain.train.sample_image import sample_image
 from tomostain.train.terms import RENAMED
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+_VALIDATION = "validation_"
+_DISCRIMINATORS = ("d_y", "d_x")
+
+
+@dataclass(frozen=True)
+class ModelLabels:
+    """What the authors of a model state about it.
+
+    Attributes
+    ----------
+    summary : str
+        One line: what the model is for.
+    licence : str
+        Of the weights and the training data.
+    metrics : mapping of str to float
+        Measured quality, in addition to the validation of the training.
+    discriminators : bool
+        Store the discriminators too, for further training. They can be as large as the generators.
+    """
+
+    summary: str = ""
+    licence: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    discriminators: bool = False
 
 
 def export_model(
@@ -28,6 +57,7 @@ def export_model(
     which: str = LAST,
     *,
     dataset: PairSource | None = None,
+    labels: ModelLabels | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write the generators of a run as a model folder.
@@ -39,6 +69,8 @@ def export_model(
         ``last`` or ``best-<term>``.
     dataset : str, path-like, Dataset or sequence of Pair, optional
         The training data. Default: the dataset folder that the run records.
+    labels : ModelLabels, optional
+        Summary, licence, more metrics, and whether the discriminators are stored.
     overwrite : bool
         Replace an existing folder.
 
@@ -61,6 +93,7 @@ def export_model(
     if source is None:
         raise InputError(f"{run}: the run was trained on arrays; give `dataset`", parameter="dataset")
     data, fold = LoadedDataset.open(source), description["fold"]
+    labels = labels or ModelLabels()
     spec = ModelSpec(
         generator=recipe.generator_spec(),
         reverse=recipe.generator_spec(reverse=True) if recipe.needs_reverse else None,
@@ -73,6 +106,10 @@ def export_model(
         recipe=recipe.name,
         fold=fold,
         steps=int(values["step"]),
+        metrics=_validated(run, int(values["step"])) | dict(labels.metrics),
+        training=_training_record(run, data, description),
+        summary=labels.summary,
+        licence=labels.licence,
         tomostain_version=__version__,
         **_of_training(data, fold),
     )
@@ -80,8 +117,41 @@ def export_model(
     reverse = weights["g_yx"] if recipe.needs_reverse else None
     forward = weights["average" if recipe.average else "g_xy"]
     seen = training_reference(data.load(pair_id) for pair_id in data.split(fold).train).to_arrays()
-    save_model(Path(out), spec, forward, reverse, seen=seen, overwrite=overwrite)
+    split = data.split(fold)
+    pair = data.load((*split.validation, *split.train)[0], recipe.ct_slices)
+    extras = ModelExtras(
+        recipe=recipe.to_yaml(),
+        picture=sample_image(recipe, forward, pair),
+        discriminators={name: weights[name] for name in _DISCRIMINATORS if labels.discriminators and name in weights},
+    )
+    save_model(Path(out), spec, forward, reverse, seen=seen, extras=extras, overwrite=overwrite)
     return Path(out)
+
+
+def _training_record(run: Path, data: Dataset, description: Mapping[str, Any]) -> TrainingRecord:
+    split = data.split(description["fold"])
+    records = [data.records.get(pair_id, {}) for pair_id in split.train]
+    pairs = zip(split.train, records, strict=True)
+    return TrainingRecord(
+        pairs=len(split.train),
+        validation_pairs=len(split.validation),
+        specimens=len({str(record.get("specimen", pair_id)) for pair_id, record in pairs}),
+        implants=tuple(sorted({str(record.get("implant", "unknown")) for record in records})),
+        seed=description["seed"],
+        data=description.get("data", ""),
+        initial_model=recorded_initial_model(run),
+    )
+
+
+def _validated(run: Path, step: int) -> dict[str, float]:
+    """Return the last validation up to a step, by the names in ``metrics.csv``."""
+    if not (run / METRICS).is_file():
+        return {}
+    with (run / METRICS).open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+    validated = [{name: row[name] for name in row if name.startswith(_VALIDATION) and row[name]} for row in rows]
+    last: dict[str, str] = next((values for values in reversed(validated) if values), {})
+    return {name: float(value) for name, value in last.items()}
 
 
 def _checkpoint(run: Path, which: str) -> Path:

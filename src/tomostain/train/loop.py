@@ -6,36 +6,42 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias, TypedDict, Unpack
+from typing import TypedDict, Unpack
 
 from tomostain.errors import InputError, InterruptedRunError, PeerProcessError
-from tomostain.networks.build import count_parameters
 from tomostain.progress import Progress, ShouldStop, never, silent
-from tomostain.train.checkpoint import load_last, named_networks, save_last
+from tomostain.train.checkpoint import load_last, save_last
 from tomostain.train.contrast import contrast, warn_about_contrast
 from tomostain.train.data import LoadedDataset, PairSource
+from tomostain.train.default_recipe import RecipeSource, choose_recipe
 from tomostain.train.distributed import DistributedContext
 from tomostain.train.export import export_model
+from tomostain.train.initial_model import InitialModel, InitSource
 from tomostain.train.logbook import Logbook
-from tomostain.train.recipes import Recipe, load_recipe
-from tomostain.train.run_folder import RunDescription, began_without_kernels, create_run, resume_run
+from tomostain.train.recipes import Recipe
+from tomostain.train.run_folder import (
+    RunDescription,
+    began_without_kernels,
+    create_run,
+    recorded_initial_model,
+    resume_run,
+)
 from tomostain.train.trainer import Trainer
 
-__all__ = ["TrainOptions", "contrast", "plan_training", "train", "train_model"]
+__all__ = ["TrainOptions", "contrast", "total_steps", "train", "train_model"]
 
 logger = logging.getLogger(__name__)
 
 LOG_EVERY_STEPS = 10
 CHECKPOINT_EVERY_S = 60.0
 
-RecipeSource: TypeAlias = str | os.PathLike[str] | Recipe
-
 
 @dataclass(frozen=True)
 class TrainOptions:
     """Options of `train_model`, with their defaults. See there."""
 
-    recipe: RecipeSource = "paired-cyclegan-cpu"
+    recipe: RecipeSource | None = None
+    init: InitSource | None = None
     fold: int | None = 0
     seed: int = 0
     device: str = "auto"
@@ -49,7 +55,8 @@ class TrainOptions:
 class _Keywords(TypedDict, total=False):
     """The same options as keyword arguments."""
 
-    recipe: RecipeSource
+    recipe: RecipeSource | None
+    init: InitSource | None
     fold: int | None
     seed: int
     device: str
@@ -87,7 +94,11 @@ def train_model(
     should_stop : function
         Asked after every step. If it returns True, a checkpoint is written and the training stops.
     recipe : str, path-like or Recipe
-        A name, a YAML file or a recipe. Default: ``paired-cyclegan-cpu``.
+        A name, a YAML file or a recipe. Default: that of the resumed run, of the initial model, or the best one for the
+        device (`tomostain.train.default_recipe`).
+    init : str, path-like or InitialModel, optional
+        The model whose weights the training begins with: a model folder, a run or ``builtin:NAME``. The learning rate
+        is then that of the recipe's `fine_tune`. The dataset keeps its own normalisation. Default: random weights.
     fold : int or None
         The fold that validates. None: all pairs except the test set train. Default: 0.
     seed : int
@@ -114,7 +125,8 @@ def train_model(
     Raises
     ------
     InputError
-        If recipe, dataset and options do not fit together, `run` may not be written, or a loss is not finite.
+        If recipe, initial model, dataset and options do not fit together, `run` may not be written, or a loss is not
+        finite.
     InterruptedRunError
         If `should_stop` returned True, after the checkpoint was written.
     PeerProcessError
@@ -147,7 +159,13 @@ train = train_model
 
 def _begin(dataset: PairSource, run: Path, options: TrainOptions) -> tuple[Trainer, LoadedDataset]:
     """Load recipe and dataset, create the folder of the run, and return a trainer in the state of the run."""
-    recipe = options.recipe if isinstance(options.recipe, Recipe) else load_recipe(options.recipe)
+    initial = None if options.init is None else InitialModel.open(options.init)
+    resumed = run if options.resume else None
+    choice = choose_recipe(options.recipe, device=options.device, initial=initial, resumed=resumed)
+    recipe = choice.recipe
+    logger.info("recipe: %s", choice)
+    if initial is not None:
+        initial.check(recipe)
     context = DistributedContext(options.device)
     with context.raise_on_all_ranks():
         context.check_batch(recipe.batch, recipe.accumulate)
@@ -155,22 +173,33 @@ def _begin(dataset: PairSource, run: Path, options: TrainOptions) -> tuple[Train
         if options.resume and began_without_kernels(run):
             recipe = recipe.model_copy(update={"kernels": "plain"})
         if context.is_rank_zero:
-            _prepare_folder(run, data, recipe, options)
+            _prepare_folder(run, data, recipe, options, initial)
             warn_about_contrast(recipe, data, options.fold)
+            if initial is not None and not options.resume:
+                initial.warn_about_voxel_size(data.voxel_um, str(data.path))
     trainer = Trainer(recipe, data, options.fold, options.seed, context)
+    trainer.fine_tuning = initial is not None or (options.resume and recorded_initial_model(run) is not None)
     with context.raise_on_all_ranks():
         if options.resume:
             load_last(run, trainer.state)
             trainer.apply_affines()
+        elif initial is not None:
+            initial.load_into(trainer.state.networks)
     return trainer, data
 
 
-def _prepare_folder(run: Path, data: LoadedDataset, recipe: Recipe, options: TrainOptions) -> None:
+def _prepare_folder(
+    run: Path, data: LoadedDataset, recipe: Recipe, options: TrainOptions, initial: InitialModel | None
+) -> None:
+    record = None if initial is None else initial.record
+    if options.resume and record is None:
+        record = recorded_initial_model(run)
     description = RunDescription(
         fold=options.fold,
         seed=options.seed,
         data=data.fingerprint(options.fold),
         recipe=recipe.model_dump(mode="json"),
+        initial_model=None if record is None else record.model_dump(),
     )
     dataset = None if data.in_memory else data.path
     if options.resume:
@@ -190,7 +219,8 @@ def _log_start(trainer: Trainer, run: Path) -> None:
         logger.info("%s: resumed at step %d, after %.0f s of training", run, state.step, state.seconds)
 
 
-def _total_steps(trainer: Trainer, max_steps: int | None) -> int:
+def total_steps(trainer: Trainer, max_steps: int | None) -> int:
+    """Return the number of steps at which a training ends."""
     return min(trainer.steps_per_epoch * trainer.recipe.epochs, max_steps or 10**12)
 
 
@@ -207,7 +237,7 @@ def _take_steps(
     Only a process with a `logbook` writes. All processes decide together whether to take another step.
     """
     state, context, clock = trainer.state, trainer.context, options.clock
-    total, max_seconds = _total_steps(trainer, options.max_steps), options.max_seconds
+    total, max_seconds = total_steps(trainer, options.max_steps), options.max_seconds
     started, saved = clock() - state.seconds, time.monotonic()
     progress("training", state.step, total)
     while state.step < total and (max_seconds is None or state.seconds < max_seconds):
@@ -238,40 +268,3 @@ def _take_steps(
 def _save(run: Path, trainer: Trainer) -> None:
     save_last(run, trainer.state)
     logger.info("%s: checkpoint at step %d", run, trainer.state.step)
-
-
-def plan_training(
-    dataset: PairSource,
-    *,
-    recipe: RecipeSource = "paired-cyclegan-cpu",
-    fold: int | None = 0,
-    seed: int = 0,
-    device: str = "auto",
-    max_steps: int | None = None,
-) -> list[str]:
-    """Return a summary of a training, one line per fact: pairs, parameters, steps, and the time from timed steps.
-
-    The parameters are those of `train_model`.
-    """
-    chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    data = LoadedDataset.open(dataset)
-    trainer = Trainer(chosen, data, fold, seed, device)
-    split = data.split(fold)
-    total = _total_steps(trainer, max_steps)
-    seconds = float("inf")
-    for _ in range(4):  # the first steps select kernels
-        began = time.monotonic()
-        trainer.take_step()
-        seconds = min(seconds, time.monotonic() - began)
-    parameters = sum(map(count_parameters, named_networks(trainer.state.networks).values()))
-    size = trainer.context.size
-    together = f", the first of {size} processes with {chosen.batch // size} patches each" if size > 1 else ""
-    pairs = f"{len(split.train)} for training, {len(split.validation)} for validation, {len(split.test)} held out"
-    return [
-        f"pairs:      {pairs}",
-        f"recipe:     {chosen.name}: {', '.join(f'{name} {weight:g}' for name, weight in chosen.active.items())}",
-        f"networks:   {parameters / 1e6:.2f} million parameters; `last` takes at least {parameters * 12 / 1e6:.0f} MB",
-        f"device:     {trainer.fabric.device}{together}",
-        f"steps:      {total} of {chosen.batch} patches of {chosen.patch_px} px; {trainer.steps_per_epoch} per epoch",
-        f"time:       about {seconds * total / 60:.0f} min at {seconds:.2f} s per step (best of four timed steps)",
-    ]

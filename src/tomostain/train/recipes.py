@@ -16,12 +16,15 @@ from tomostain.networks import parse_discriminator_spec, parse_generator_spec, p
 from tomostain.tiling.noise import NoiseSpec
 from tomostain.tiling.slice_context import SliceCount
 from tomostain.train.augment import Augment
+from tomostain.train.fine_tune import FineTune
 from tomostain.train.terms import Build, Term, check_arguments, current_name, find_term
 
 # Older names of keys.
 _RENAMED = {"realign": "residual_registration", "field": "deformation"}
 # Keys whose mappings are merged with those of the base.
-_NESTED = ("generator", "discriminator", "deformation", "augment", "loss_networks", "noise")
+_NESTED = ("generator", "discriminator", "deformation", "augment", "loss_networks", "noise", "fine_tune")
+# Keys that are not inherited from a base.
+_OWN = ("description",)
 
 
 class Recipe(Config):
@@ -30,6 +33,8 @@ class Recipe(Config):
     Attributes
     ----------
     name : str
+    description : str
+        One line for the list of recipes. It is not inherited from a base.
     in_channels : {1, 3}
         Channels of the µCT; the paper repeats the grey value in three.
     ct_slices : int
@@ -54,6 +59,8 @@ class Recipe(Config):
         Steps between two registrations of the histology of each pair to the output of G_xy; 0: never.
     learning_rate, betas : float, pair of float
         Parameters of Adam.
+    fine_tune : FineTune
+        The learning rate of a training that begins with the weights of another model (`init` of `train_model`).
     clip_norm : float
         Maximum norm of the gradient; 0: no limit, as in the paper.
     supervise_background : bool
@@ -87,6 +94,7 @@ class Recipe(Config):
     """
 
     name: str
+    description: str = ""
     in_channels: Literal[1, 3] = 3
     ct_slices: SliceCount = 1
     noise: NoiseSpec = NoiseSpec()
@@ -100,6 +108,7 @@ class Recipe(Config):
     residual_registration: int = Field(0, ge=0)
     learning_rate: float = Field(2e-4, gt=0)
     betas: tuple[float, float] = (0.5, 0.999)
+    fine_tune: FineTune = FineTune()
     clip_norm: float = Field(0.0, ge=0)
     supervise_background: bool = False
     batch: int = Field(4, ge=1)
@@ -320,7 +329,9 @@ def _resolve(name: str, inheriting: tuple[str, ...]) -> dict[str, Any]:
         return values
     if str(base).endswith((".yaml", ".yml")):
         base = Path(name).parent / str(base)  # relative to the recipe that names it, not to the working directory
-    merged = {"deformation": {"name": "field"}, **_resolve(str(base), (*inheriting, name))}
+    inherited_values = _resolve(str(base), (*inheriting, name))
+    merged: dict[str, Any] = {"deformation": {"name": "field"}}
+    merged |= {key: value for key, value in inherited_values.items() if key not in _OWN}
     for key, value in values.items():
         inherited = merged.get(key)
         nested = key in _NESTED and isinstance(value, dict)

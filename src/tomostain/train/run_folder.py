@@ -10,6 +10,7 @@ from tomostain import __version__
 from tomostain.config import read_yaml
 from tomostain.errors import InputError
 from tomostain.io.atomic import write_text
+from tomostain.io.model_spec import InitialModelRecord
 from tomostain.io.output_folder import output_folder
 from tomostain.train.checkpoint import LAST
 from tomostain.train.logbook import METRICS
@@ -26,6 +27,7 @@ class RunDescription(TypedDict):
     seed: int
     data: str
     recipe: dict[str, Any]
+    initial_model: dict[str, Any] | None
 
 
 def create_run(run: Path, description: RunDescription, dataset: Path | None, *, overwrite: bool) -> None:
@@ -61,19 +63,39 @@ def resume_run(run: Path, description: RunDescription, dataset: Path | None) -> 
     if not (run / LAST).is_file():
         raise InputError(f"{run}: nothing to resume (it has no '{LAST}'); set `resume=False`", parameter="resume")
     recorded = read_yaml(run / DESCRIPTION)
-    if isinstance(recorded.get("recipe"), dict):
-        # Keys that did not exist when the run began have their defaults.
-        values = {"kernels": "plain"} | recorded["recipe"]
-        recorded["recipe"] = Recipe.from_dict(values, str(run / DESCRIPTION)).model_dump(mode="json")
+    if (recipe := recorded_recipe(run)) is not None:
+        recorded["recipe"] = recipe.model_dump(mode="json")
     for key, value in description.items():
-        if recorded.get(key) != value:
+        if _deciding(recorded.get(key)) != _deciding(value):
+            name = key.replace("_", " ")
             raise InputError(
-                f"{run}: the run began with another {key}; resume it with the same, or train in a new folder"
+                f"{run}: the run began with another {name}; resume it with the same, or train in a new folder"
             )
     for older, name in RENAMED.items():
         if (run / f"best-{older}").is_file():
             (run / f"best-{older}").replace(run / f"best-{name}")
     _write_description(run, description, dataset)
+
+
+def recorded_recipe(run: Path) -> Recipe | None:
+    """Return the recipe of an existing run, or None. Keys that did not exist when it began have their defaults."""
+    recipe = read_yaml(run / DESCRIPTION).get("recipe") if (run / DESCRIPTION).is_file() else None
+    if not isinstance(recipe, dict):
+        return None
+    return Recipe.from_dict({"kernels": "plain"} | recipe, str(run / DESCRIPTION))
+
+
+def recorded_initial_model(run: Path) -> InitialModelRecord | None:
+    """Return the record of the model whose weights an existing run began with, or None."""
+    record = read_yaml(run / DESCRIPTION).get("initial_model") if (run / DESCRIPTION).is_file() else None
+    return None if record is None else InitialModelRecord.from_dict(record, str(run / DESCRIPTION))
+
+
+def _deciding(value: object) -> object:
+    """Return what decides the bits of a run: a recipe without its description, an initial model by its hash."""
+    if not isinstance(value, dict):
+        return value
+    return value["hash"] if "hash" in value else {key: item for key, item in value.items() if key != "description"}
 
 
 def began_without_kernels(run: Path) -> bool:

@@ -56,7 +56,11 @@ class Trainer:
     steps_per_epoch : int
     columns : list of str
         The possible columns of the metrics, without step, epoch and seconds.
+    fine_tuning : bool
+        Whether the learning rate follows the recipe's `fine_tune`: the weights began as those of another model.
     """
+
+    fine_tuning = False
 
     def __init__(
         self, recipe: Recipe, data: Dataset, fold: int | None, seed: int, device: str | DistributedContext
@@ -108,6 +112,8 @@ class Trainer:
             begin_step()
         if recipe.residual_registration and state.step and state.step % recipe.residual_registration == 0:
             self.register_pairs()
+        if self.fine_tuning:
+            self._set_learning_rate(recipe.fine_tune.rate(recipe.learning_rate, state.step))
         parts = self._parts(self.sampler.draw(state.draws))
         values = self._improve_generators(parts)
         if recipe.adversarial:
@@ -120,6 +126,11 @@ class Trainer:
         for name in (*recipe.active, "total"):
             state.sums[name] = state.sums.get(name, 0.0) + values[name]
         return values
+
+    def _set_learning_rate(self, rate: float) -> None:
+        for optimiser in self.state.optimisers.values():
+            for group in optimiser.param_groups:
+                group["lr"] = rate
 
     def _parts(self, batch: Batch) -> list[Step]:
         """Divide this process's shard of a batch into the parts that go through the networks at once."""

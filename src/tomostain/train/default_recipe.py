@@ -1,0 +1,99 @@
+"""Which recipe a training uses if none is given, and the list of recipes."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from tomostain.devices import choose_device
+from tomostain.errors import InputError
+from tomostain.train.initial_model import InitialModel
+from tomostain.train.recipes import Recipe, list_recipes, load_recipe
+from tomostain.train.run_folder import recorded_recipe
+
+RecipeSource: TypeAlias = str | os.PathLike[str] | Recipe
+"""A name of `list_recipes`, a YAML file or a recipe."""
+
+# The best recipe for each type of device. This is the only place that names the default recipes.
+DEFAULT_RECIPES = {"cpu": "tomostain-cpu", "cuda": "tomostain"}
+
+
+@dataclass(frozen=True)
+class RecipeChoice:
+    """The recipe of a training, and why it was chosen.
+
+    Attributes
+    ----------
+    recipe : Recipe
+    reason : str
+        One line, such as "the default on cpu".
+    """
+
+    recipe: Recipe
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.recipe.name} ({self.reason})"
+
+
+def default_recipe(device: str = "auto") -> str:
+    """Return the name of the best recipe for a device.
+
+    Parameters
+    ----------
+    device : str
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Examples
+    --------
+    >>> default_recipe("cpu") in list_recipes()
+    True
+    """
+    return DEFAULT_RECIPES[choose_device(device).type]
+
+
+def choose_recipe(
+    recipe: RecipeSource | None = None,
+    *,
+    device: str = "auto",
+    initial: InitialModel | None = None,
+    resumed: Path | None = None,
+) -> RecipeChoice:
+    """Return the recipe of a training.
+
+    Parameters
+    ----------
+    recipe : str, path-like or Recipe, optional
+        If it is given, it is used. Otherwise that of the resumed run, of the initial model, or the default of `device`,
+        in this order.
+    device : str
+    initial : InitialModel, optional
+    resumed : Path, optional
+        The run that continues.
+
+    Raises
+    ------
+    InputError
+        If there is no such recipe, or the initial model does not store its own.
+    """
+    if recipe is not None:
+        return RecipeChoice(recipe if isinstance(recipe, Recipe) else load_recipe(recipe), "as given")
+    if resumed is not None and (recorded := recorded_recipe(resumed)) is not None:
+        return RecipeChoice(recorded, "of the resumed run")
+    if initial is not None:
+        if initial.recipe is None:
+            raise InputError(
+                f"{initial.record.name}: does not store its recipe '{initial.record.recipe}'; give `recipe`",
+                parameter="recipe",
+            )
+        return RecipeChoice(initial.recipe, f"of the initial model {initial.record.name}")
+    kind = choose_device(device).type
+    return RecipeChoice(load_recipe(DEFAULT_RECIPES[kind]), f"the default on {kind}")
+
+
+def describe_recipes() -> list[str]:
+    """Return one line for each recipe that comes with tomostain; the defaults are marked."""
+    marks = {name: f" [default on {kind}]" for kind, name in DEFAULT_RECIPES.items()}
+    names = list_recipes()
+    width = max(map(len, names))
+    return [f"{name:<{width}}  {load_recipe(name).description}{marks.get(name, '')}" for name in names]
