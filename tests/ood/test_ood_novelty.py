@@ -1,140 +1,181 @@
-"""Novelty: features against their analytic values, and distances against a brute-force search."""
+"""Novelty of this version's models: features against direct computation, calibration, and what is flagged."""
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from scipy import ndimage
+from scipy.spatial.distance import cdist
 
 from tomostain.dataset.pair import Pair
 from tomostain.errors import InputError, OutOfDistributionWarning
 from tomostain.imaging.network_range import CT_WINDOW
-from tomostain.ood import ModelReference, check_slices
-from tomostain.ood.novelty import (
-    FEATURES,
-    SIGMAS_PX,
-    STEP_PX,
-    TrainingReference,
-    describe,
-    novelty,
-    training_reference,
-)
+from tomostain.ood import Augmentation, ModelReference, check_slices, share_sentence
+from tomostain.ood.neighbourhoods import NeighbourhoodReference, neighbourhood_reference
+from tomostain.ood.novelty import TrainingReference, novel_share, novelty, training_reference
+from tomostain.ood.regional_reference import GRID_PX, RegionalReference
+from tomostain.ood.residual import DIMENSIONS, TextureModel
+from tomostain.ood.texture import CONTENT, STEP_PX, TEXTURE, describe
 
 
-def pair(ct, name="p", mask=None):
-    mask = np.ones(ct.shape, bool) if mask is None else mask
-    return Pair(name, ct.astype(np.uint16), np.zeros((*ct.shape, 3), np.uint8), mask, 20.0)
+def tissue(seed, size=4.0, noise=600.0, blur=0.0, shape=(160, 192)):
+    """Return a slice of bone in marrow, of structures of a typical size in px, with noise."""
+    rng = np.random.default_rng(seed)
+    field = ndimage.gaussian_filter(rng.standard_normal(shape), size)
+    ct = ndimage.gaussian_filter(np.where(field > 0.3 * field.std(), 30000.0, 13000.0), 0.7)
+    ct = ndimage.gaussian_filter(ct + ndimage.gaussian_filter(rng.normal(0, 3 * noise, shape), 0.8), blur)
+    return ct.clip(0, 65535).astype(np.uint16)
 
 
-def noise(seed, level=20000, spread=1000, shape=(90, 110)):
-    return np.random.default_rng(seed).normal(level, spread, shape).round().astype(np.uint16)
+def pair(ct, name="p"):
+    return Pair(name, ct.astype(np.uint16), np.zeros((*ct.shape, 3), np.uint8), np.ones(ct.shape, bool), 20.0)
 
 
-def test_flat_is_its_level_and_no_spread():
-    found = describe(np.full((21, 18), 25000, np.uint16))
-    assert found.shape == (6, 5, FEATURES)
-    np.testing.assert_allclose(found[..., ::2], 0.75, atol=1e-6)
-    np.testing.assert_allclose(found[..., 1::2], np.log(0.02), atol=1e-3)
+@pytest.fixture(scope="module")
+def reference():
+    return training_reference([pair(tissue(seed)) for seed in range(5)])
 
 
-def test_what_the_networks_do_not_see_is_not_described():
-    ct = noise(0, 60000)
-    np.testing.assert_array_equal(describe(ct), describe(np.full_like(ct, CT_WINDOW[1])))
+def test_features_of_a_flat_slice():
+    content, texture = describe(np.full((45, 38), 25000, np.uint16))
+    assert content.shape == (12, 10, CONTENT)
+    assert texture.shape == (12, 10, TEXTURE)
+    np.testing.assert_allclose(content[..., :3], 0.75, atol=1e-5)
+    np.testing.assert_allclose(np.square(content[..., 3:]).sum(axis=-1), 1, atol=1e-4)
+    # The logarithms of the floors: amplitude 0.003, root mean square 0.01, gradient sqrt(1e-5).
+    np.testing.assert_allclose(texture[..., [0, 3, 6]], np.log(3e-3), atol=1e-2)
+    np.testing.assert_allclose(texture[..., [1, 4, 7, 9]], np.log(1e-2), atol=1e-2)
+    np.testing.assert_allclose(texture[..., [10, 12, 14]], np.log(1e-5) / 2, atol=1e-2)
 
 
-def test_waves_have_the_mean_and_spread_of_the_filtered_wave():
-    # A Gaussian of σ multiplies a wave of wave number k by exp(-(σk)²/2), and its square's wave, 2k, by the 4th power.
-    k, height = 2 * np.pi / 12, 0.3
-    x = np.arange(240)
-    ct = np.broadcast_to(10000 + 20000 * (0.5 + height * np.cos(k * x)), (16, 240))
-    middle = slice(80, 160)
-    found = describe(ct)[2, middle.start // STEP_PX : middle.stop // STEP_PX]
-    at = x[middle][::STEP_PX]
-    for number, sigma in enumerate(SIGMAS_PX):
-        passed = np.exp(-((sigma * k) ** 2) / 2)
-        mean = 0.5 + height * passed * np.cos(k * at)
-        square = 0.25 + height * passed * np.cos(k * at) + height**2 / 2 * (1 + passed**4 * np.cos(2 * k * at))
-        spread = 0.5 * np.log(square - mean**2 + 0.02**2)
-        # The kernel ends at four σ and is sampled at pixels.
-        np.testing.assert_allclose(found[:, 2 * number], mean, atol=2e-3)
-        np.testing.assert_allclose(found[:, 2 * number + 1], spread, atol=2e-2)
+def test_values_outside_the_window_of_the_networks_have_no_effect():
+    ct = np.random.default_rng(0).integers(50000, 65000, (40, 40))
+    np.testing.assert_array_equal(describe(ct)[1], describe(np.full_like(ct, CT_WINDOW[1]))[1])
 
 
-def test_distances_are_those_of_a_search_by_brute_force():
-    seen, ct = training_reference([pair(noise(i)) for i in range(3)]), noise(9, 22000, 2000, (41, 50))
-    features = describe(ct) / seen.scale
-    apart = np.linalg.norm(features[:, :, None] - seen.neighbourhoods[None, None], axis=-1).min(axis=-1)
-    found = novelty(ct, seen)
-    assert found.shape == ct.shape
-    np.testing.assert_allclose(found[::STEP_PX, ::STEP_PX], apart / seen.usual, rtol=1e-4)
+@pytest.mark.parametrize("wave_px", [10, 16])
+def test_the_energy_of_a_wave_is_that_of_the_filtered_wave(wave_px):
+    # A Gaussian of σ multiplies a wave of wave number k by exp(-(σk)²/2).
+    k, height = 2 * np.pi / wave_px, 0.4
+    ct = np.broadcast_to(10000 + 20000 * (0.5 + height * np.sin(k * np.arange(320))), (64, 320))
+    energy = describe(ct)[1][8, 20:60, [1, 4]]
+    for (narrow, wide), band in zip(((1, 2), (2, 4)), energy, strict=True):
+        size = height / np.sqrt(2) * (np.exp(-((narrow * k) ** 2) / 2) - np.exp(-((wide * k) ** 2) / 2))
+        assert np.exp(band).mean() == pytest.approx(np.hypot(size, 0.01), rel=0.06)
+    # All gradients are along the columns.
+    assert describe(ct)[1][8, 20:60, [11, 13]].min() > 0.9
 
 
-def test_a_hundredth_of_each_pair_is_new_to_the_others():
-    values = [noise(i) for i in range(6)]
-    seen = training_reference([pair(ct) for ct in values[:5]])
-    assert (novelty(values[5], seen) > 1).mean() < 0.05
-    # 99 of 100 by construction: each pair is compared with the other four.
-    assert 0.3 < np.median(novelty(values[5], seen)) < 1
+def test_the_residual_of_the_data_of_the_fit_is_centred():
+    content, texture = describe(tissue(0))
+    flat = content.reshape(-1, CONTENT), texture.reshape(-1, TEXTURE)
+    regional = TextureModel.fit([flat]).regional((content, texture))
+    assert regional.shape == (*content.shape[:2], DIMENSIONS)
+    assert np.abs(regional[..., :TEXTURE].mean(axis=(0, 1))).max() < 0.3
 
 
-@settings(max_examples=15, deadline=None)
-@given(st.integers(0, 1000), st.integers(30, 70), st.integers(30, 70))
-def test_what_training_saw_is_never_newer_than_something_else_made_of_it(seed, rows, columns):
-    ct = noise(seed, shape=(rows, columns))
-    # All features are in the memory, so none is new. After a rotation, the features are those of other positions.
-    everything = TrainingReference(describe(ct).reshape(-1, FEATURES), np.ones(FEATURES, np.float32), 1.0)
-    assert novelty(ct, everything).max() == 0
-    assert novelty(noise(seed + 1, 15000, shape=(rows, columns)), everything).min() > 0.1
+def test_the_map_is_the_distance_of_a_search_by_brute_force(reference):
+    ct = tissue(9, size=7.0)
+    model = TextureModel(reference.content, reference.expected, reference.spread)
+    places = model.regional(describe(ct))[::2, ::2]
+    white = (places.reshape(-1, DIMENSIONS) - reference.mean) @ reference.whitening
+    apart = cdist(white, reference.places)
+    nearest = np.argsort(apart, axis=1)[:, :5]
+    distance = np.take_along_axis(apart, nearest, axis=1).mean(axis=1)
+    expected = distance / np.sqrt(reference.density[nearest].mean(axis=1)) / reference.usual[0]
+    result = novelty(ct, reference)
+    assert result.shape == ct.shape
+    np.testing.assert_allclose(result[::GRID_PX, ::GRID_PX], expected.reshape(places.shape[:2]), rtol=1e-4)
+    assert GRID_PX == 2 * STEP_PX
 
 
-def test_only_so_much_is_remembered_and_the_same_seed_remembers_the_same():
-    pairs = [pair(noise(i, shape=(200, 200))) for i in range(25)]
+def test_its_own_kind_is_usual_and_other_kinds_are_not(reference):
+    own = [novel_share(tissue(seed)[None], reference) for seed in range(100, 106)]
+    assert np.mean(own) < 0.02
+    assert max(own) < reference.share_limit
+    others = {
+        "half the voxel size": tissue(100, size=8.0),
+        "twice the voxel size": tissue(100, size=2.0),
+        "noise": tissue(100, noise=1800.0),
+        "blur": tissue(100, blur=2.0),
+        "grey values": tissue(100) // 2 + 4000,
+    }
+    for name, ct in others.items():
+        assert novel_share(ct[None], reference) > 0.2, name
+
+
+def test_training_with_stronger_augmentation_accepts_more(reference):
+    wide = training_reference([pair(tissue(seed)) for seed in range(5)], augmentation=Augmentation((0.4, 2.5), 0.1))
+    other = tissue(100, size=7.0)[None]
+    assert novel_share(other, wide) < 0.5 * novel_share(other, reference)
+
+
+def test_one_unusual_pair_does_not_raise_the_limit(reference):
+    pairs = [pair(tissue(seed)) for seed in range(5)]
+    unusual = training_reference([*pairs, pair(tissue(6, size=9.0, noise=2500.0))])
+    assert novel_share(tissue(100, blur=2.0)[None], unusual) > 0.2
+    # It is in the reference, so volumes like it are usual.
+    like_it = tissue(106, size=9.0, noise=2500.0)[None]
+    assert novel_share(like_it, unusual) < 0.5 * novel_share(like_it, reference)
+
+
+def test_the_reference_is_small_and_repeatable():
+    pairs = [pair(tissue(seed, shape=(96, 96))) for seed in range(7)]
     a, b = training_reference(pairs), training_reference(pairs)
-    assert len(a.neighbourhoods) == 8000
-    np.testing.assert_array_equal(a.neighbourhoods, b.neighbourhoods)
-    assert a.usual == b.usual > 0
+    for name, array in a.to_arrays().items():
+        np.testing.assert_array_equal(array, b.to_arrays()[name])
+    assert len(a.places) <= 2600
+    assert sum(array.nbytes for array in a.to_arrays().values()) < 400_000
 
 
-def test_places_outside_the_mask_are_known_too_but_fewer():
-    mask = np.zeros((200, 200), bool)
-    mask[:, :100] = True
-    ct = np.where(mask, noise(1, 30000, shape=mask.shape), noise(2, 10000, shape=mask.shape))
-    grey = training_reference([pair(ct, mask=mask)])
-    level = grey.neighbourhoods[:, 0] * grey.scale[0]
-    assert (level > 0.5).sum() == 400
-    assert (level < 0.5).sum() == 100
-
-
-def test_a_lone_pair_and_a_flat_one_can_be_remembered():
-    assert training_reference([pair(noise(0))]).usual > 0
+def test_a_single_pair_and_flat_pairs_have_a_reference():
+    single = training_reference([pair(tissue(0))])
+    assert novel_share(tissue(0)[None], single) < 0.1
+    assert novel_share(tissue(0, noise=3000.0)[None], single) > 0.2
     flat = training_reference([pair(np.full((30, 30), 20000))] * 2)
     assert novelty(np.full((30, 30), 20000, np.uint16), flat).max() < 1
-    assert novelty(np.full((30, 30), 30000, np.uint16), flat).min() > 1
+    assert novelty(np.full((30, 30), 38000, np.uint16), flat).min() > 1
 
 
-def test_much_that_is_new_is_warned_of():
-    seen = training_reference([pair(noise(i)) for i in range(3)])
-    reference = ModelReference(training=seen)
-    assert check_slices(ModelReference(), noise(7)[None], "scan").novel_share is None
-    usual = check_slices(reference, noise(7)[None], "scan").novel_share
-    assert usual is not None
-    assert usual <= 0.05
-    report = check_slices(reference, noise(7, 12000, 50)[None], "scan")
-    assert report.novel_share == 1.0
-    with pytest.warns(OutOfDistributionWarning, match=r"scan: 100% of it is unlike all training data of the model"):
+def test_a_volume_of_another_kind_is_warned_of(reference):
+    model = ModelReference(training=reference)
+    usual = check_slices(model, tissue(100)[None], "scan")
+    assert usual.in_distribution
+    assert usual.summary.endswith("(limit 5 %): covered by the training data")
+    report = check_slices(model, tissue(100, noise=3000.0)[None], "scan")
+    assert report.novel_limit == RegionalReference.share_limit
+    assert share_sentence(report.novel_share) in report.summary
+    with pytest.warns(OutOfDistributionWarning, match=r"scan: \d+ % of this volume is unlike the training data"):
         report.warn()
 
 
-def test_it_comes_back_from_its_arrays_and_nothing_else_does():
-    seen = training_reference([pair(noise(i)) for i in range(2)])
-    again = TrainingReference.from_arrays(seen.to_arrays(), "model")
-    np.testing.assert_array_equal(novelty(noise(5), again), novelty(noise(5), seen))
-    good = seen.to_arrays()
-    for name, bad in {
-        "neighbourhoods": good["neighbourhoods"][:, :3],
-        "scale": -good["scale"],
-        "usual": np.array([np.nan], np.float32),
-    }.items():
-        with pytest.raises(InputError, match="model: does not hold a training reference"):
-            TrainingReference.from_arrays(good | {name: bad}, "model")
+def test_a_novel_volume_is_not_said_to_have_wrong_grey_values_first(reference):
+    known = ModelReference([[29000.0, 29500.0, 30000.0, 30500.0, 31000.0]], reference)
+    grey, novel = check_slices(known, (tissue(100, noise=3000.0) * 0.7)[None], "scan").messages
+    assert "check that tissue, implant material and voxel size" in grey
+    assert "another tissue or implant material, another voxel size" in novel
+
+
+def test_references_of_both_versions_are_read(reference):
+    for stored in (reference, neighbourhood_reference([pair(tissue(0)), pair(tissue(1))])):
+        again = TrainingReference.from_arrays(stored.to_arrays(), "model")
+        assert type(again) is type(stored)
+        np.testing.assert_array_equal(novelty(tissue(5), again), novelty(tissue(5), stored))
+    assert NeighbourhoodReference.share_limit > RegionalReference.share_limit
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("places", lambda a: a[:, :3]),
+        ("density", lambda a: -a),
+        ("usual", lambda a: a * np.float32(np.nan)),
+        ("whitening", lambda a: a[:5]),
+        ("mean", lambda a: a.astype(np.float64)),
+        ("content", lambda a: a[:0]),
+    ],
+)
+def test_a_damaged_reference_is_refused(reference, name, change):
+    arrays = reference.to_arrays()
+    with pytest.raises(InputError, match="model: does not hold a training reference"):
+        TrainingReference.from_arrays(arrays | {name: change(arrays[name])}, "model")
     with pytest.raises(InputError, match="does not hold"):
-        TrainingReference.from_arrays({}, "model")
+        TrainingReference.from_arrays({key: a for key, a in arrays.items() if key != name}, "model")

@@ -85,7 +85,7 @@ def test_models_that_remember_doubt_what_they_never_saw(tmp_path, scan):
     write_stack(tmp_path / "new", scan, voxel_um=5.0)
     model = make_model(tmp_path / "a", 0, seen=seen.to_arrays())
     settings = {"config": StainConfig(**SMALL, z_chunk=3), "intensity": "normalised", "device": "cpu"}
-    with pytest.warns(OutOfDistributionWarning, match="unlike all training data of the model"):
+    with pytest.warns(OutOfDistributionWarning, match="of this volume is unlike the training data"):
         stain_volume(model, tmp_path / "new", tmp_path / "out.zarr", uncertainty=tmp_path / "doubt.zarr", **settings)
     found = read(tmp_path / "doubt.zarr")[..., 0]
     expected = 255 * np.clip(np.stack([novelty(s, seen) for s in scan]) - 1, 0, 1)
@@ -177,6 +177,17 @@ def test_the_command_writes_both(tmp_path, scan, capsys):
     assert "uncertainty: " in capsys.readouterr().out
     assert read(doubt).shape == read(out).shape == (*scan.shape, 3)
     assert run(["stain", str(a), "slice.png", "out.png", "--ensemble", str(b)]) == 2
+
+
+def test_the_command_ends_with_the_novel_share(tmp_path, scan, capsys):
+    size = ["--patch-px", "32", "--stride-px", "32", "--device", "cpu", "--normalised"]
+    for name, seen in (("knows", remembered(scan).to_arrays()), ("older", None)):
+        model, out = make_model(tmp_path / name, 0, seen=seen), tmp_path / f"{name}.ome.zarr"
+        assert run([*map(str, ["stain", model, tmp_path / "volume", out]), *size]) == 0
+        output = capsys.readouterr().out
+        assert ("of this volume is unlike the training data\n" in output) == (seen is not None)
+        share = open_stained(out).provenance["new_share"]
+        assert (share is None) == (seen is None)
 
 
 def test_older_option_names_warn_and_do_the_same(tmp_path, scan, capsys):

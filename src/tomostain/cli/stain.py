@@ -240,7 +240,9 @@ def _stain_volume(context: typer.Context, request: "StainRequest", processes: Pr
 
 def _show_results(request: "StainRequest") -> None:
     """Print where the results are, and the next commands."""
+    from tomostain.io import open_stained
     from tomostain.io.ome_zarr.create import chunks_left
+    from tomostain.ood import share_sentence
 
     out = request.out
     if left := chunks_left(request.out_path):
@@ -250,6 +252,9 @@ def _show_results(request: "StainRequest") -> None:
     typer.echo(f"histogram:   {request.intensity_figure}")
     if request.uncertainty:
         typer.echo(f"uncertainty: {request.uncertainty}")
+    share = open_stained(request.out_path).provenance.get("new_share")
+    if share is not None:
+        typer.echo(f"novelty:     {share_sentence(share)}")
     typer.echo(f"next:        tomostain view {out}")
     typer.echo(f"             tomostain export {out} FOLDER --to rgba-tiff")
 

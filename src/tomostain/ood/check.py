@@ -13,6 +13,16 @@ from tomostain.io.volumes.base import VolumeLike
 from tomostain.ood.grey_values import distance_limit, grey_distance, sample_slices
 from tomostain.ood.novelty import NOVEL_SHARE_LIMIT, TrainingReference, novel_share
 
+_GREY_ADVICE = (
+    "Possible reasons: wrong grey values of background and bone, another instrument, or a material that was not in the "
+    "training data. The colours are unreliable there. Check `background` and `bone`"
+)
+# Where the texture differs too, the grey values are seldom the reason.
+_NOVEL_ADVICE = (
+    "Its texture differs too: check that tissue, implant material and voxel size are those of the training data, then "
+    "`background` and `bone`"
+)
+
 
 @dataclass(frozen=True, eq=False)
 class ModelReference:
@@ -61,14 +71,14 @@ class VolumeReport:
 
         Examples
         --------
-        >>> VolumeReport("scan", grey_distance=0.031, grey_limit=0.08, novel_share=0.02).summary
-        'scan: grey-value distance 0.03 (limit 0.08), novel share 2% (limit 10%): covered by the training data'
+        >>> VolumeReport("scan", novel_share=0.02).summary
+        'scan: 2 % of this volume is unlike the training data (limit 5 %): covered by the training data'
         """
         measures = []
         if self.grey_distance is not None and self.grey_limit is not None:
             measures.append(f"grey-value distance {self.grey_distance:.2f} (limit {self.grey_limit:.2f})")
         if self.novel_share is not None:
-            measures.append(f"novel share {self.novel_share:.0%} (limit {self.novel_limit:.0%})")
+            measures.append(f"{share_sentence(self.novel_share)} (limit {100 * self.novel_limit:.0f} %)")
         verdict = "out of distribution" if self.messages else "covered by the training data"
         return f"{self.source}: {', '.join(measures)}: {verdict}"
 
@@ -76,18 +86,18 @@ class VolumeReport:
     def messages(self) -> tuple[str, ...]:
         """One sentence for each measure that is out of distribution."""
         messages = []
+        is_novel = self.novel_share is not None and self.novel_share > self.novel_limit
         if self.grey_distance is not None and self.grey_limit is not None and self.grey_distance > self.grey_limit:
             messages.append(
                 f"{self.source}: its grey values are unlike all training data of the model (distance "
                 f"{self.grey_distance:.2f} of the step from background to bone, usual up to {self.grey_limit:.2f}). "
-                "Possible reasons: wrong grey values of background and bone, another instrument, or a material that "
-                "was not in the training data. The colours are unreliable there. Check `background` and `bone`"
+                f"{_NOVEL_ADVICE if is_novel else _GREY_ADVICE}"
             )
-        if self.novel_share is not None and self.novel_share > self.novel_limit:
+        if is_novel and self.novel_share is not None:
             messages.append(
-                f"{self.source}: {self.novel_share:.0%} of it is unlike all training data of the model (usual up to "
-                f"{self.novel_limit:.0%}). Possible reasons: another tissue or implant material, resolution, noise or "
-                "artefacts. The colours are unreliable there. `uncertainty` writes a map of it"
+                f"{self.source}: {share_sentence(self.novel_share)} (usual up to {100 * self.novel_limit:.0f} %). "
+                "Possible reasons: another tissue or implant material, another voxel size, noise, blur or artefacts. "
+                "The colours are unreliable there. `uncertainty` writes a map of it"
             )
         return tuple(messages)
 
@@ -108,6 +118,20 @@ class VolumeReport:
             "grey_distance": round(self.grey_distance, 3) if self.grey_distance is not None and finite else None,
             "new_share": None if self.novel_share is None else round(self.novel_share, 3),
         }
+
+
+def share_sentence(share: float) -> str:
+    """Return the sentence that states the novel share of a volume.
+
+    Examples
+    --------
+    >>> share_sentence(0.312)
+    '31 % of this volume is unlike the training data'
+    >>> share_sentence(0.004)
+    'less than 1 % of this volume is unlike the training data'
+    """
+    amount = "less than 1 %" if round(100 * share) < 1 else f"{100 * share:.0f} %"
+    return f"{amount} of this volume is unlike the training data"
 
 
 def check_slices(reference: ModelReference, slices: NDArray[np.generic], source: str = "µCT") -> VolumeReport:
@@ -131,6 +155,7 @@ def check_slices(reference: ModelReference, slices: NDArray[np.generic], source:
         grey_distance=grey_distance(slices, known) if known else None,
         grey_limit=distance_limit(known) if known else None,
         novel_share=None if reference.training is None else novel_share(slices, reference.training),
+        novel_limit=NOVEL_SHARE_LIMIT if reference.training is None else reference.training.share_limit,
     )
 
 

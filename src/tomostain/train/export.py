@@ -16,6 +16,7 @@ from tomostain.errors import InputError
 from tomostain.io.models import ModelExtras, ModelSpec, TrainingRecord, save_model
 from tomostain.ood.grey_values import solid_quantiles
 from tomostain.ood.novelty import training_reference
+from tomostain.ood.regional_reference import Augmentation
 from tomostain.train.checkpoint import LAST, read_checkpoint
 from tomostain.train.data import LoadedDataset, PairSource
 from tomostain.train.logbook import METRICS
@@ -116,7 +117,9 @@ def export_model(
     weights = values["networks"]
     reverse = weights["g_yx"] if recipe.needs_reverse else None
     forward = weights["average" if recipe.average else "g_xy"]
-    seen = training_reference(data.load(pair_id) for pair_id in data.split(fold).train).to_arrays()
+    augmentation = Augmentation(recipe.augment.scale, recipe.augment.jitter)
+    pairs = (data.load(pair_id) for pair_id in data.split(fold).train)
+    seen = training_reference(pairs, augmentation=augmentation).to_arrays()
     split = data.split(fold)
     pair = data.load((*split.validation, *split.train)[0], recipe.ct_slices)
     extras = ModelExtras(

@@ -1,0 +1,268 @@
+"""The training reference of a model: the texture of its training data, with distances between training pairs."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from tomostain.errors import InputError
+from tomostain.imaging.network_range import CT_WINDOW
+from tomostain.ood.residual import DIMENSIONS, TERMS, Features, TextureModel
+from tomostain.ood.texture import CONTENT, STEP_PX, TEXTURE, describe
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+# Regional features vary slowly, so every second place of the grid of features is enough.
+GRID_PX = 2 * STEP_PX
+# Neighbours whose distances are averaged, and neighbours over which the density of the reference is smoothed.
+_NEIGHBOURS, _DENSITY_NEIGHBOURS = 5, 15
+_MAX_PLACES, _MAX_PER_PAIR = 2600, 400
+_FIT_PER_VIEW, _CALIBRATION_PER_PAIR = 800, 800
+_FOLDS, _AUGMENTED_VIEWS = 6, 2
+# Quantile of the distances of a training pair from the others; its median over the pairs, times the factor, has novelty
+# 1. With the median, a single unusual pair does not raise it. Chosen on phantoms: studies/novelty/RECORD.md.
+_USUAL_QUANTILE, _USUAL_FACTOR = 0.98, 1.15
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Ranges of the augmentation of the µCT in training (`tomostain.train.Augment`).
+
+    Attributes
+    ----------
+    scale : (float, float)
+        Minimum and maximum magnification.
+    jitter : float
+        Maximum relative change of contrast and brightness.
+    """
+
+    scale: tuple[float, float] = (0.9, 1.1)
+    jitter: float = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class RegionalReference:
+    """A sample of the texture of the training data.
+
+    Attributes
+    ----------
+    content, expected, spread : ndarray of float32
+        The regression of the texture on the content: `tomostain.ood.residual.TextureModel`.
+    mean : ndarray of float32, shape (21,)
+        Mean of the regional features over the sample.
+    whitening : ndarray of float32, shape (21, 21)
+        Makes differences of nearest neighbours in different pairs white.
+    places : ndarray of float32, shape (N, 21)
+        Whitened regional features of places in the training pairs, residuals out of fold.
+    density : ndarray of float32, shape (N,)
+        Distance of each place from its neighbours in other pairs, relative to the median.
+    usual : ndarray of float32, shape (1,)
+        The distance that has novelty 1.
+    """
+
+    content: Float32
+    expected: Float32
+    spread: Float32
+    mean: Float32
+    whitening: Float32
+    places: Float32
+    density: Float32
+    usual: Float32
+
+    # A larger novel share of a volume is out of distribution.
+    share_limit: ClassVar[float] = 0.05
+    grid_px: ClassVar[int] = GRID_PX
+
+    def to_arrays(self) -> dict[str, Float32]:
+        """Return the arrays that a model folder stores."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], source: str) -> Self:
+        """Build the reference from the arrays of `to_arrays`.
+
+        Raises
+        ------
+        InputError
+            If the arrays have other names, shapes or values; the message names `source`.
+        """
+        number = len(arrays.get("places", ()))
+        shapes: dict[str, tuple[int, ...]] = {
+            "content": (2, CONTENT),
+            "expected": (TERMS, TEXTURE),
+            "spread": (TERMS, TEXTURE),
+            "mean": (DIMENSIONS,),
+            "whitening": (DIMENSIONS, DIMENSIONS),
+            "places": (number, DIMENSIONS),
+            "density": (number,),
+            "usual": (1,),
+        }
+        values = {name: np.asarray(arrays.get(name, ())) for name in shapes}
+        valid = number > 0 and all(
+            array.dtype == np.float32 and array.shape == shapes[name] and np.isfinite(array).all()
+            for name, array in values.items()
+        )
+        if (
+            not valid
+            or not all((values[name] > 0).all() for name in ("density", "usual"))
+            or values["content"][1].min() <= 0
+        ):
+            raise InputError(
+                f"{source}: does not hold a training reference of this version of tomostain; export the model again"
+            )
+        return cls(**values)
+
+    def grid(self, ct: NDArray[Any]) -> Float32:
+        """Return the novelty of every eighth pixel of a slice, shape (ceil(Y / 8), ceil(X / 8))."""
+        model = TextureModel(self.content, self.expected, self.spread)
+        regional = model.regional(describe(ct))[::2, ::2]
+        whitened = _whiten(regional.reshape(-1, DIMENSIONS), self.mean, self.whitening)
+        score = _score(whitened, self.places, self.density) / self.usual[0]
+        return score.reshape(regional.shape[:-1]).astype(np.float32)
+
+    def sample(self, ct: NDArray[Any]) -> Float32:
+        """Return the same as `grid`."""
+        return self.grid(ct)
+
+
+def fit_reference(
+    slices: Sequence[NDArray[Any]], seed: int = 0, augmentation: Augmentation | None = None
+) -> RegionalReference:
+    """Sample the texture of the training data, and calibrate the distances between its slices.
+
+    Parameters
+    ----------
+    slices : sequence of ndarray, shape (Y, X)
+        Normalised µCT of each training pair, at least one.
+    seed : int
+    augmentation : Augmentation, optional
+        Of the training: the reference includes augmented views.
+
+    Returns
+    -------
+    RegionalReference
+        At most about 0.25 MB.
+    """
+    if len(slices) == 1:
+        slices = _halves(slices[0])
+    ranges, folds = augmentation or Augmentation(), min(len(slices), _FOLDS)
+
+    def views(number: int) -> Iterator[Features]:
+        # Computed again when needed: the features of all pairs at once would need gigabytes.
+        rng = np.random.default_rng([seed, number])
+        return (describe(ct) for ct in _views(slices[number], rng, ranges))
+
+    rng = np.random.default_rng(seed)
+    samples = [[_some(features, _FIT_PER_VIEW, rng) for features in views(n)] for n in range(len(slices))]
+    whole = TextureModel.fit([sample for each in samples for sample in each])
+    # Residuals out of fold: those of the training data itself would be smaller than those of a new volume.
+    models = [
+        TextureModel.fit([sample for n, each in enumerate(samples) if n % folds != fold for sample in each])
+        for fold in range(folds)
+    ]
+    regional = []
+    for number in range(len(slices)):
+        places = [models[number % folds].regional(features)[::2, ::2] for features in views(number)]
+        flat = np.concatenate([place.reshape(-1, DIMENSIONS) for place in places])
+        regional.append(_choose(flat, _CALIBRATION_PER_PAIR, rng))
+    return _reference(whole, regional, rng)
+
+
+def _reference(model: TextureModel, regional: Sequence[Float64], rng: np.random.Generator) -> RegionalReference:
+    """Build the reference from the regression and the regional features of each pair."""
+    per_pair = max(1, min(_MAX_PER_PAIR, _MAX_PLACES // len(regional)))
+    sampled = [_choose(places, per_pair, rng) for places in regional]
+    pair_of = np.repeat(np.arange(len(sampled)), [len(places) for places in sampled])
+    pooled = np.concatenate(sampled)
+    mean = pooled.mean(axis=0).astype(np.float32)
+    whitening = _whitening(pooled, pair_of)
+    places = _whiten(pooled, mean, whitening).astype(np.float32)
+    apart = np.concatenate(
+        [_nearest(places[pair_of == n], places[pair_of != n])[0].mean(axis=1) for n in range(len(sampled))]
+    )
+    density = _smooth_density(places, np.maximum(apart, 1e-6))
+    quantiles = []
+    for number, features in enumerate(regional):
+        others = pair_of != number
+        score = _score(_whiten(features, mean, whitening), places[others], density[others])
+        quantiles.append(np.quantile(score, _USUAL_QUANTILE))
+    usual = np.array([max(_USUAL_FACTOR * np.median(quantiles), 1e-3)], np.float32)
+    return RegionalReference(model.content, model.expected, model.spread, mean, whitening, places, density, usual)
+
+
+def _halves(ct: NDArray[Any]) -> list[NDArray[Any]]:
+    """Return the halves of a slice along its longer axis, to compare a single pair with itself."""
+    return list(np.array_split(ct, 2, axis=int(np.argmax(ct.shape))))
+
+
+def _views(ct: NDArray[Any], rng: np.random.Generator, ranges: Augmentation) -> Iterator[NDArray[Any]]:
+    """Yield the µCT as it is, and augmented: linear interpolation at another scale, other contrast and brightness."""
+    yield ct
+    low, high = CT_WINDOW
+    for _ in range(_AUGMENTED_VIEWS):
+        scale = rng.uniform(*ranges.scale)
+        contrast, brightness = rng.uniform(1 - ranges.jitter, 1 + ranges.jitter, 2)
+        shape = tuple(max(1, int(side * scale)) for side in ct.shape)
+        scaled = ndimage.affine_transform(
+            ct.astype(np.float32), [1 / scale, 1 / scale], output_shape=shape, order=1, mode="nearest"
+        )
+        window = (np.clip(scaled, low, high) - low) / (high - low)
+        yield np.clip(brightness * (0.5 + contrast * (window - 0.5)), 0, 1) * (high - low) + low
+
+
+def _some(features: Features, count: int, rng: np.random.Generator) -> Features:
+    content, texture = (part.reshape(-1, part.shape[-1]) for part in features)
+    chosen = rng.choice(len(content), min(count, len(content)), replace=False)
+    return content[chosen], texture[chosen]
+
+
+def _choose(places: Float64, count: int, rng: np.random.Generator) -> Float64:
+    chosen: Float64 = places[rng.choice(len(places), min(count, len(places)), replace=False)]
+    return chosen
+
+
+def _whitening(places: Float64, pair_of: NDArray[np.intp]) -> Float32:
+    """Return the matrix that makes differences of nearest neighbours in different pairs white, shape (21, 21)."""
+    deviation = places.std(axis=0) + 1e-3
+    scaled = places / deviation
+    differences = []
+    for number in range(int(pair_of[-1]) + 1):
+        inside, others = scaled[pair_of == number], scaled[pair_of != number]
+        differences.append(inside - others[cKDTree(others).query(inside)[1]])
+    covariance = np.cov(np.concatenate(differences).T)
+    # A small share of the variances alone, and a floor, keep the inverse stable where there are few places.
+    covariance = 0.9 * covariance + 0.1 * np.diag(np.diag(covariance)) + 1e-4 * np.eye(DIMENSIONS)
+    values, vectors = np.linalg.eigh(covariance)
+    return np.asarray((vectors / np.sqrt(values)) / deviation[:, None], dtype=np.float32)
+
+
+def _whiten(places: NDArray[np.floating], mean: Float32, whitening: Float32) -> Float64:
+    return np.einsum("ij,jk->ik", places.astype(np.float64) - mean, whitening.astype(np.float64))
+
+
+def _nearest(
+    places: NDArray[np.floating], reference: Float32, count: int = _NEIGHBOURS
+) -> tuple[Float64, NDArray[np.intp]]:
+    """Return distances and indices of the nearest places of a reference, shape (n, count)."""
+    ranks = list(range(1, min(count, len(reference)) + 1))
+    distances, indices = cKDTree(reference).query(places, k=ranks)
+    return distances, indices
+
+
+def _smooth_density(places: Float32, apart: Float64) -> Float32:
+    """Return the distances of places from other pairs, smoothed over similar places, relative to the median."""
+    _, nearest = _nearest(places, places, _DENSITY_NEIGHBOURS)
+    median = np.median(apart)
+    smooth = np.exp(np.log(apart)[nearest].mean(axis=1))
+    return (np.maximum(smooth, 0.5 * median) / median).astype(np.float32)
+
+
+def _score(places: Float64, reference: Float32, density: Float32) -> Float64:
+    """Return the mean distance from the nearest places, by the root of their density: rare content is farther apart."""
+    distances, nearest = _nearest(places, reference)
+    score: Float64 = distances.mean(axis=1) / np.sqrt(density[nearest].mean(axis=1))
+    return score

@@ -1,0 +1,97 @@
+"""The texture that is usual for some content, and how far the texture of a place is from it.
+
+The texture of a place depends mostly on what is there: air, marrow, bone, an edge. A regression on the content removes
+that. What remains depends on noise, blur, rings, voxel size and the architecture of the tissue.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from tomostain.ood.texture import CONTENT, STEP_PX, TEXTURE
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+Features = tuple[Float32, Float32]
+TERMS = 1 + CONTENT + CONTENT * (CONTENT + 1) // 2
+# Standard deviation of the window in which residuals are averaged, px. Larger windows detect smaller changes of noise
+# or voxel size, and show less exactly where they are: studies/novelty/RECORD.md.
+WINDOW_PX = 48.0
+_RIDGE = 1e-3
+_MAX_RESIDUAL = 8.0
+# Content that is stored in addition to the residuals: the mean in 8 px, and the classes air, marrow, bone, metal.
+_CHOSEN_CONTENT, _CONTENT_WINDOW_PX = (1, 3, 5, 7, 10), 6.0
+DIMENSIONS = TEXTURE + len(_CHOSEN_CONTENT)
+
+
+@dataclass(frozen=True, eq=False)
+class TextureModel:
+    """Quadratic regression of the texture, and of its spread, on the content.
+
+    Attributes
+    ----------
+    content : ndarray of float32, shape (2, 11)
+        Mean and standard deviation of the content.
+    expected : ndarray of float32, shape (78, 16)
+        Coefficients of the expected texture.
+    spread : ndarray of float32, shape (78, 16)
+        Coefficients of the logarithm of the absolute residual.
+    """
+
+    content: Float32
+    expected: Float32
+    spread: Float32
+
+    @classmethod
+    def fit(cls, samples: Sequence[Features]) -> Self:
+        """Fit the regression to content and texture of places, each of shape (n, 11) and (n, 16)."""
+        content, texture = (np.concatenate(parts).astype(np.float64) for parts in zip(*samples, strict=True))
+        statistics = np.stack([content.mean(axis=0), content.std(axis=0) + 1e-3]).astype(np.float32)
+        terms = _quadratic(content, statistics)
+        normal = terms.T @ terms / len(terms) + _RIDGE * np.eye(TERMS)
+        expected = np.linalg.solve(normal, terms.T @ texture / len(terms)).astype(np.float32)
+        size = np.log(np.abs(texture - terms @ expected) + 0.02)
+        spread = np.linalg.solve(normal, terms.T @ size / len(terms)).astype(np.float32)
+        return cls(statistics, expected, spread)
+
+    def regional(self, features: Features) -> Float64:
+        """Return the residuals of the texture, averaged in a window of 48 px, and the content.
+
+        Parameters
+        ----------
+        features : (content, texture)
+            Of `tomostain.ood.texture.describe`.
+
+        Returns
+        -------
+        ndarray of float64, shape (rows, columns, 21)
+        """
+        content, texture = features
+        terms = _quadratic(content, self.content)
+        # `einsum` does not depend on the number of threads, so neither does the map.
+        expected, spread = (
+            np.einsum("...i,ij->...j", terms, c.astype(np.float64)) for c in (self.expected, self.spread)
+        )
+        residual = (texture - expected) / np.exp(np.clip(spread, -4.0, 2.0))
+        chosen = ((content - self.content[0]) / self.content[1])[..., list(_CHOSEN_CONTENT)]
+        averaged = _average(np.clip(residual, -_MAX_RESIDUAL, _MAX_RESIDUAL), WINDOW_PX)
+        return np.concatenate([averaged, _average(chosen, _CONTENT_WINDOW_PX)], axis=-1)
+
+
+def _average(values: NDArray[np.floating], window_px: float) -> Float64:
+    sigma = window_px / STEP_PX
+    averaged: Float64 = ndimage.gaussian_filter(
+        values.astype(np.float64), (sigma, sigma, 0), mode="reflect", truncate=3.0
+    )
+    return averaged
+
+
+def _quadratic(content: NDArray[np.floating], statistics: Float32) -> Float64:
+    """Return 1, the standardised content, and the products of any two of its parts, shape (..., 78)."""
+    scaled = (content - statistics[0].astype(np.float64)) / statistics[1]
+    first, second = np.triu_indices(CONTENT)
+    return np.concatenate([np.ones((*scaled.shape[:-1], 1)), scaled, scaled[..., first] * scaled[..., second]], axis=-1)

@@ -1,0 +1,127 @@
+"""Texture and content of each place of a slice: the features of the novelty.
+
+Content is where grey values lie: means in windows, and the share of classes of grey values. Texture is how they vary:
+energy, typical size and asymmetry of band-pass images, gradients and their orientation. The finest band lies between
+Gaussian windows of 1 and 2 px. Finer noise depends on the interpolation of the training pairs, so it is left out.
+"""
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE, CT_WINDOW
+
+Float32 = NDArray[np.float32]
+# Neighbourhoods overlap, so every fourth pixel along each axis is enough.
+STEP_PX = 4
+# Standard deviation of the window in which texture is averaged, px.
+_POOL_PX = 6.0
+# Limits of the classes of grey values, and the width of the transition between them, as fractions of the step from
+# background to bone.
+_CLASS_LIMITS, _TRANSITION = (-0.15, 0.05, 0.25, 0.5, 0.75, 0.95, 1.15), 0.15
+_CLASSES = len(_CLASS_LIMITS) + 1
+# Squares below these are rounding, not texture.
+_ENERGY_FLOOR, _GRADIENT_FLOOR, _AMPLITUDE_FLOOR = 1e-4, 1e-5, 3e-3
+CONTENT = 3 + _CLASSES
+TEXTURE = 16
+_TRUNCATE = 3.0
+
+
+def describe(ct: NDArray[Any]) -> tuple[Float32, Float32]:
+    """Describe the neighbourhood of every fourth pixel.
+
+    Parameters
+    ----------
+    ct : ndarray, shape (Y, X)
+        Normalised µCT: background 10000, bone 30000.
+
+    Returns
+    -------
+    content : ndarray of float32, shape (ceil(Y / 4), ceil(X / 4), 11)
+        The mean in Gaussian windows of 2, 8 and 16 px, as a fraction of the step from background to bone, and the
+        square root of the share of eight classes of grey values.
+    texture : ndarray of float32, shape (ceil(Y / 4), ceil(X / 4), 16)
+        Of the bands between windows of 1, 2, 4 and 8 px: logarithm of the root mean square, mean logarithm of the
+        amplitude, and skewness. The first of these of the band from 8 to 16 px. In windows of 1, 2 and 4 px: the
+        logarithm of the gradient, and its coherence (0: all directions, 1: one direction).
+    """
+    clipped = np.clip(ct.astype(np.float32), *CT_WINDOW)
+    grey = (clipped - np.float32(CT_BACKGROUND)) / np.float32(CT_BONE - CT_BACKGROUND)
+    fine = _blur(grey, 1.0)
+    two = _blur(fine, np.sqrt(3.0))
+    half_two = two[::2, ::2]
+    half_four = _blur(half_two, np.sqrt(3.0))
+    four = half_four[::2, ::2]
+    eight = _blur(four, np.sqrt(3.0))
+    sixteen = _blur(eight, np.sqrt(12.0))
+    content = [two[::STEP_PX, ::STEP_PX], eight, sixteen, *_class_shares(half_two)]
+    texture = [*_band(fine - two, 4), *_band(half_two - half_four, 2), *_band(four - eight, 1)]
+    texture.append(_log_size(_pool(np.square(eight - sixteen), 1, pool_px=24.0), _ENERGY_FLOOR))
+    for image, step in ((fine, 4), (half_two, 2), (four, 1)):
+        texture += _gradient(image, step)
+    return _stack(content), _stack(texture)
+
+
+def _stack(features: list[Float32]) -> Float32:
+    return np.stack(features, axis=-1).astype(np.float32, copy=False)
+
+
+def _blur(image: Float32, sigma: float) -> Float32:
+    blurred: Float32 = ndimage.gaussian_filter(image, sigma, truncate=_TRUNCATE)
+    return blurred
+
+
+def _pool(image: Float32, step: int, pool_px: float = _POOL_PX) -> Float32:
+    """Average in a Gaussian window, and sample at every fourth pixel of the slice.
+
+    Parameters
+    ----------
+    image : ndarray
+        Sampled at every `STEP_PX / step` pixels of the slice.
+    step : {1, 2, 4}
+        Step from there to the grid of features.
+    pool_px : float
+        Standard deviation of the window, pixels of the slice.
+    """
+    # Half a step of the coarse grid first, so that little is lost when sampling; the rest is inexpensive there.
+    first_px = 0.0 if step == 1 else 2.0
+    if first_px:
+        image = _blur(image, first_px * step / STEP_PX)[::step, ::step]
+    return _blur(image, float(np.sqrt(pool_px**2 - first_px**2)) / STEP_PX)
+
+
+def _log_size(mean_square: Float32, floor: float) -> Float32:
+    return np.asarray(0.5 * np.log(np.maximum(mean_square, 0.0) + floor), dtype=np.float32)
+
+
+def _band(band: Float32, step: int) -> list[Float32]:
+    """Return mean log amplitude, log root mean square and skewness of a band-pass image."""
+    # Coarser bands vary more slowly and need a wider window.
+    pool_px = max(_POOL_PX, 12.0 / step)
+    square = _pool(band * band, step, pool_px)
+    cube = _pool(band * band * band, step, pool_px)
+    amplitude = _pool(np.log(np.abs(band) + _AMPLITUDE_FLOOR), step, pool_px)
+    skewness = np.cbrt(cube) / np.sqrt(np.maximum(square, 0.0) + _ENERGY_FLOOR)
+    return [amplitude, _log_size(square, _ENERGY_FLOOR), skewness.astype(np.float32)]
+
+
+def _gradient(image: Float32, step: int) -> list[Float32]:
+    """Return the logarithm of the gradient and its coherence, from the structure tensor."""
+    rows, columns = (ndimage.sobel(image, axis) / 8 for axis in (0, 1))
+    rr, cc, rc = (_pool(product, step) for product in (rows * rows, columns * columns, rows * columns))
+    trace = np.maximum(rr + cc, 0.0)
+    coherence = np.sqrt((rr - cc) ** 2 + 4 * rc**2) / (trace + _ENERGY_FLOOR)
+    return [_log_size(trace, _GRADIENT_FLOOR), coherence.astype(np.float32)]
+
+
+def _class_shares(image: Float32) -> list[Float32]:
+    """Return the square root of the share of each class of grey values, with soft transitions between the classes."""
+    above = [np.ones_like(image)]
+    for limit in _CLASS_LIMITS:
+        above.append(1 / (1 + np.exp(-np.clip((image - limit) * (4 / _TRANSITION), -30, 30))))
+    above.append(np.zeros_like(image))
+    members = (low - high for low, high in pairwise(above))
+    return [np.sqrt(np.maximum(_pool(member, 2), 0.0)) for member in members]
