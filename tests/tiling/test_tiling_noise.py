@@ -74,6 +74,13 @@ def test_torch_gives_the_same_bits_as_numpy(origin, correlation_px, seed):
     np.testing.assert_array_equal(tensor.numpy(), position_noise(origin, (3, 17, 21), **about))
 
 
+@pytest.mark.gpu
+def test_a_gpu_gives_the_same_bits():
+    spec, position = NoiseSpec(channels=3, correlation_px=5), SlicePosition((-7, 10**8, 3), 1, seed=2**32 - 1)
+    expected = slice_noise(spec, position, 500, 700)
+    np.testing.assert_array_equal(slice_noise(spec, position, 500, 700, torch.device("cuda")), expected)
+
+
 @pytest.mark.parametrize("correlation_px", [2.0, 3.0, 4.0, 5.0, 8.0])
 def test_the_covariance_is_stationary_and_gaussian(correlation_px):
     """The covariance of two voxels follows from the weights: it needs no sample."""

@@ -45,7 +45,7 @@ def stain_slice(
     config = (config or StainConfig()).for_model(translator.spec.patch_px, translator.tile_invariant)
     ct = middle_slices(ct, translator.spec.ct_slices, "slice")
     translator = with_slice_statistics(translator, ct, config)
-    image = with_noise(ct, translator.spec.noise, position)
+    image = with_noise(ct, translator.spec.noise, position, translator.device)
     if config.blend == "exact":
         generator, tile_px = translator.spec.generator, config.tiling(PAPER_PATCH_PX)[0]
         drawn = exact_tiles(

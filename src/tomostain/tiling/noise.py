@@ -85,17 +85,26 @@ FIRST_SLICE = SlicePosition()
 """The position of an image that is no part of a volume."""
 
 
-def slice_noise(spec: NoiseSpec, position: SlicePosition, rows: int, columns: int) -> NDArray[np.float32]:
-    """Return the noise of a slice, shape (channels, rows, columns); see `position_noise`."""
+def slice_noise(
+    spec: NoiseSpec, position: SlicePosition, rows: int, columns: int, device: "torch.device | None" = None
+) -> NDArray[np.float32]:
+    """Return the noise of a slice, shape (channels, rows, columns); a GPU computes it if `device` is one.
+
+    See `position_noise`. On a CPU, NumPy takes half the time of PyTorch.
+    """
     shape = [rows, columns]
     shape.insert(position.axis, 1)
-    noise = position_noise(
-        position.origin, shape, channels=spec.channels, correlation_px=spec.correlation_px, seed=position.seed
-    )
+    origin, seed, about = position.origin, position.seed, spec.model_dump()
+    if device is None or device.type == "cpu":
+        noise = position_noise(origin, shape, seed=seed, **about)
+    else:
+        noise = position_noise(origin, shape, seed=seed, device=device, **about).cpu().numpy()
     return noise.reshape(spec.channels, rows, columns)
 
 
-def with_noise(ct: NDArray[Any], spec: NoiseSpec | None, position: SlicePosition) -> NDArray[Any]:
+def with_noise(
+    ct: NDArray[Any], spec: NoiseSpec | None, position: SlicePosition, device: "torch.device | None" = None
+) -> NDArray[Any]:
     """Return a slice with its noise as further channels.
 
     Parameters
@@ -105,6 +114,8 @@ def with_noise(ct: NDArray[Any], spec: NoiseSpec | None, position: SlicePosition
     spec : NoiseSpec or None
         None, or no channels: `ct` itself is returned.
     position : SlicePosition
+    device : torch.device, optional
+        Where the noise is computed; the bits are the same.
 
     Returns
     -------
@@ -115,7 +126,7 @@ def with_noise(ct: NDArray[Any], spec: NoiseSpec | None, position: SlicePosition
         return ct
     rows, columns = ct.shape[-2:]
     grey = ct.reshape(-1, rows, columns).astype(np.float32)
-    return np.concatenate([grey, slice_noise(spec, position, rows, columns)])
+    return np.concatenate([grey, slice_noise(spec, position, rows, columns, device)])
 
 
 @overload

@@ -23,7 +23,7 @@ from tomostain.deprecation import renamed_method
 from tomostain.errors import InputError
 from tomostain.imaging.common_background import common_background
 from tomostain.imaging.network_range import CT_BACKGROUND, CT_WINDOW, ct_to_network, histology_to_network
-from tomostain.tiling.noise import NoiseSpec, position_noise
+from tomostain.tiling.noise import NoiseSpec, SlicePosition, slice_noise
 from tomostain.train.augment import Augment, jitter_ct, jitter_intensity
 from tomostain.train.residual_registration import apply_affine
 from tomostain.train.transforms import Transforms, draw_transforms, integral, sampling_grid, window_px
@@ -185,9 +185,10 @@ class PatchSampler:
 
     def _draw_noise(self, generator: torch.Generator) -> Tensor:
         """Return the noise (B, N, P, P) at random positions."""
-        shape, about = (1, self.patch_px, self.patch_px), self.noise.model_dump()
         origins = torch.randint(_NOISE_EXTENT, (self.batch, 3), generator=generator).tolist()
-        return torch.stack([position_noise(each, shape, **about, device=self.device)[:, 0] for each in origins])
+        positions = [SlicePosition(tuple(origin)) for origin in origins]
+        patches = [slice_noise(self.noise, each, self.patch_px, self.patch_px, self.device) for each in positions]
+        return torch.from_numpy(np.stack(patches)).to(self.device)
 
     def apply(self, transforms: Transforms) -> Batch:
         """Cut the patches that `transforms` describes, without random draws."""

@@ -184,7 +184,7 @@ class Trainer:
             return network(add_noise(-x if recipe.inverted_ct else x, noise)).float()
 
         with self._evaluating([network]):
-            image = with_noise(ct, recipe.noise, FIRST_SLICE)
+            image = with_noise(ct, recipe.noise, FIRST_SLICE, self.fabric.device)
             return blend_tiles(translate, image, patch_px=recipe.patch_px, stride_px=recipe.patch_px // 2)
 
     @contextmanager
