@@ -84,10 +84,10 @@ def train(
         for line in plan if is_rank_zero() else []:
             typer.echo(line)
         return
-    if is_rank_zero():
+    if is_rank_zero() and options.recipe is None:
         typer.echo(f"recipe: {choice}; 'tomostain recipes' lists others")
-        if initial is not None:
-            typer.echo(f"init:   {initial}")
+    if is_rank_zero() and initial is not None:
+        typer.echo(f"init:   {initial}")
     context.obj["quiet"] |= not is_rank_zero()
     with bars(context) as progress, listen_for_interrupt() as stop_requested:
         train_model(

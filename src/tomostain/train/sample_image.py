@@ -38,7 +38,7 @@ def sample_image(recipe: Recipe, state: Mapping[str, Tensor], pair: Pair) -> NDA
     """
     network = build_network(recipe.generator_spec())
     network.load_state_dict(dict(state))
-    network.eval()
+    network.float().eval()
 
     def translate(patches: Tensor) -> Tensor:
         grey, noise = split_noise(patches, recipe.noise.channels)
