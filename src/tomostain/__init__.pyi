@@ -11,6 +11,8 @@ from .errors import (
 )
 from .evaluate import EvaluateConfig, evaluate_models
 from .imaging.intensity import IntensityReference
+from .imaging.resampled_files import ResampleOptions, resample_file
+from .imaging.resampling import resample_volume
 from .inspection import Inspection, check_path
 from .installation import describe_installation
 from .io import Slide, StainedVolume, Volume, copy_model, list_models, open_slide, open_stained, open_volume
@@ -43,6 +45,7 @@ __all__ = [
     "RegisterConfig",
     "Registration",
     "RegistrationUncertainError",
+    "ResampleOptions",
     "Slide",
     "StainConfig",
     "StainRequest",
@@ -73,6 +76,8 @@ __all__ = [
     "prepare_specimens",
     "register",
     "register_slide",
+    "resample_file",
+    "resample_volume",
     "run_demo",
     "stain",
     "stain_volume",

@@ -83,6 +83,7 @@ def check_against(
     volumes: Iterable[str | os.PathLike[str]],
     *,
     voxel_um: float | Sequence[float] | None = None,
+    resample: bool = False,
 ) -> Iterator[str]:
     """Compare µCT volumes with the training data of a model. No network is run.
 
@@ -94,6 +95,8 @@ def check_against(
         µCT volumes. Their grey values of background and bone are estimated, as before staining.
     voxel_um : float or sequence of float, optional
         Voxel size (z, y, x), µm, where the files do not say.
+    resample : bool
+        Compare the volumes as they are stained with `resample=True`: with the voxel size of the model.
 
     Yields
     ------
@@ -106,6 +109,7 @@ def check_against(
         If `model` is not a model, stores nothing of its training data, or a volume cannot be opened.
     """
     from tomostain.imaging.intensity import volume_reference
+    from tomostain.imaging.resampling import resample_volume
     from tomostain.io import load_model, open_volume
     from tomostain.io.models import SEEN
     from tomostain.ood import ModelReference, TrainingReference, check_volume
@@ -120,12 +124,13 @@ def check_against(
         )
     for path in volumes:
         volume = open_volume(Path(path), voxel_um=voxel_um)
+        compared = resample_volume(volume, loaded.spec.voxel_um) if resample else volume
         try:
             intensity = volume_reference(volume, source=str(path))
         except InputError as error:
             yield f"{error}; not compared"
             continue
-        yield check_volume(reference, volume, intensity, str(path)).summary
+        yield check_volume(reference, compared, intensity, str(path)).summary
 
 
 def _dataset(path: Path) -> tuple[str, ...]:
@@ -157,8 +162,11 @@ def _model(path: Path) -> tuple[str, ...]:
 
 
 def _is_stained(path: Path) -> bool:
-    metadata = path / "zarr.json"
-    return metadata.is_file() and '"tomostain"' in metadata.read_text(encoding="utf-8")
+    """Return whether this package wrote the volume, with three channels."""
+    from tomostain.io.ome_zarr.plan import channels_of, stored_plan
+
+    plan = stored_plan(path)
+    return plan is not None and channels_of(plan) > 1
 
 
 def _stained(path: Path, progress: Progress) -> tuple[str, ...]:

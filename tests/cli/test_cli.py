@@ -31,6 +31,7 @@ def test_version_and_help_are_quick_and_light():
         "train",
         "evaluate",
         "compare",
+        "resample",
         "stain",
         "view",
         "export",

@@ -29,6 +29,9 @@ def check(
         None, "--against", metavar="VOLUME", help="Compare a model with µCT volumes: does the training data cover them?"
     ),
     voxel_um: str | None = typer.Option(None, help="Voxel or pixel size, µm, where the file does not say."),
+    resample: bool = typer.Option(
+        False, "--resample", help="With --against: compare at the voxel size of the model, as 'stain --resample' does."
+    ),
 ) -> None:
     """Describe a file or folder, and check that it is complete and undamaged."""
     from tomostain.inspection import check_against, check_path
@@ -39,8 +42,10 @@ def check(
     size = triple(voxel_um, "--voxel-um")
     if others and not against:
         raise InputError(f"{others[0]}: check takes one path; name volumes for a model after --against")
+    if resample and not against:
+        raise InputError("--resample: is for --against, with a model and volumes; leave it out")
     if against:
-        for line in check_against(path, [*against, *(others or [])], voxel_um=size):
+        for line in check_against(path, [*against, *(others or [])], voxel_um=size, resample=resample):
             typer.echo(line)
         return
     with bars(context) as progress:

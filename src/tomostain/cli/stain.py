@@ -40,6 +40,9 @@ class VolumeOptions:
     allow_voxel_mismatch: bool = typer.Option(
         False, "--allow-voxel-mismatch", help="Stain although the voxel size is not the model's."
     )
+    resample: bool = typer.Option(
+        False, "--resample", help="Resample the volume to the voxel size of the model while it is read."
+    )
 
     @property
     def size(self) -> tuple[float, float, float] | None:
@@ -143,6 +146,7 @@ class ProcessOptions:
     tomostain stain builtin:phantom-tb reco_folder stained.ome.zarr
     tomostain stain run/model scan.h5 stained.ome.zarr --dataset /entry/data --voxel-um 5 --gaussian-sigma 1
     tomostain stain run/model slice.png stained.png --voxel-um 5
+    tomostain stain run/model reco_of_10_um stained.ome.zarr --resample
     tomostain stain run/model reco_folder stained.ome.zarr --dry-run
     tomostain stain run/model reco_folder stained.ome.zarr --workers 4
     tomostain stain run/model reco_folder stained.ome.zarr --part 3/16      # one job of sixteen
@@ -200,6 +204,7 @@ def stain(
         dataset=inputs.dataset,
         device=processes.device,
         allow_voxel_mismatch=inputs.allow_voxel_mismatch,
+        resample=inputs.resample,
         uncertainty=second.uncertainty,
         ensemble=[existing_model(folder) for folder in second.ensemble or ()],
         noise_seed=noise.noise_seed,

@@ -10,7 +10,7 @@ from tomostain.stain.request import Model, StainOptions, StainRequest, StrPath, 
 from tomostain.stain.stainer import Stainer
 from tomostain.stain.voxel_size_check import check_voxel_size
 
-_VOLUMES_ONLY = ("dataset", "uncertainty", "ensemble", "intensity_figure")
+_VOLUMES_ONLY = ("dataset", "resample", "uncertainty", "ensemble", "intensity_figure")
 
 
 def stain_image(model: Model, source: StrPath, out: StrPath, **options: Unpack[StainOptions]) -> Path:

@@ -14,6 +14,7 @@ from scipy import ndimage
 from tomostain import __version__
 from tomostain.errors import InputError
 from tomostain.imaging.intensity import IntensityReference, normalise_ct
+from tomostain.imaging.resampling import Resampling, resample_volume, resampling_of
 from tomostain.io import Volume
 from tomostain.io.locks import lock
 from tomostain.io.tensors import read_tensors, write_tensors
@@ -33,7 +34,7 @@ from tomostain.stain.volume_statistics import (
     tiles_for,
     with_statistics,
 )
-from tomostain.stain.voxel_size_check import check_isotropic, check_voxel_size
+from tomostain.stain.voxel_size_check import check_isotropic, check_voxel_size, needs_resampling
 from tomostain.tiling.noise import SlicePosition
 from tomostain.tiling.slice_context import clip_slices, repeat_ends, slice_contexts
 
@@ -59,11 +60,13 @@ class StainJob:
     ensemble : tuple of Translator
         The models of the uncertainty, `translator` first; empty if none was requested.
     fingerprint : callable
-        Returns the fingerprint of the volume; reads the volume once.
+        Returns the fingerprint of the original volume; reads the volume once.
     noise_seed : int
         For models with a noise input.
     noise_samples : int
         Number of seeds whose colours are compared for the uncertainty.
+    resampling : Resampling or None
+        How `volume` is resampled; None if it is the original.
     """
 
     volume: Volume
@@ -75,6 +78,7 @@ class StainJob:
     fingerprint: Callable[[], str]
     noise_seed: int = 0
     noise_samples: int = 1
+    resampling: Resampling | None = None
 
     @classmethod
     def open(cls, request: StainRequest) -> "StainJob":
@@ -89,10 +93,12 @@ class StainJob:
         ensemble = load_ensemble(request) if request.uncertainty is not None else ()
         translator = ensemble[0] if ensemble else request.load_model()
         check_noise_input(ensemble or (translator,), request.noise_seed, request.noise_samples)
-        volume = request.open_volume()
-        check_voxel_size(volume.voxel_um, translator.spec.voxel_um, source, allow_mismatch=request.allow_voxel_mismatch)
+        original, model_um = request.open_volume(), translator.spec.voxel_um
+        resampled = request.resample and needs_resampling(original.voxel_um, model_um)
+        volume = resample_volume(original, model_um) if resampled else original
+        check_voxel_size(volume.voxel_um, model_um, source, allow_mismatch=request.allow_voxel_mismatch)
         figure = None if request.intensity_figure is None else Path(request.intensity_figure)
-        intensity = find_reference(volume, request.intensity, source, figure, overwrite=request.overwrite)
+        intensity = find_reference(original, request.intensity, source, figure, overwrite=request.overwrite)
         report = check_volume(translator.reference, volume, intensity, source)
         report.warn()
         config = request.config.for_model(translator.spec.patch_px, translator.tile_invariant)
@@ -104,11 +110,18 @@ class StainJob:
         _log.info("%s: %s", source, volume.describe())
         _log.info("device: %s; model: %s", translator.device, translator.hash)
         _log.info("%s: grey values of background and bone: %s", source, intensity or "normalised")
-        fingerprint = functools.cache(volume.fingerprint)
         return cls(
-            volume, translator, config, intensity, report, tuple(ensemble), fingerprint,
-            noise_seed=request.noise_seed, noise_samples=request.noise_samples,
-        )  # fmt: skip
+            volume,
+            translator,
+            config,
+            intensity,
+            report,
+            tuple(ensemble),
+            functools.cache(original.fingerprint),
+            noise_seed=request.noise_seed,
+            noise_samples=request.noise_samples,
+            resampling=resampling_of(original, model_um) if resampled else None,
+        )
 
     @property
     def has_noise(self) -> bool:
@@ -136,6 +149,7 @@ class StainJob:
         """
         spec, reference = self.translator.spec, self.intensity
         options = self.config.model_dump(mode="json", exclude={"batch"})
+        resampled = {} if self.resampling is None else {"resampled": self.resampling.to_dict()}
         noise = {"noise": {"seed": self.noise_seed, "origin": list(self.volume.origin)}} if self.has_noise else {}
         return {
             "model": {"hash": self.translator.hash, "recipe": spec.recipe, "steps": spec.steps, "stain": spec.stain},
@@ -144,6 +158,7 @@ class StainJob:
             "levels": None if reference is None else {"background": reference.background, "bone": reference.bone},
             **self.report.to_dict(),
             **noise,
+            **resampled,
             "options": {"slab" if name == "z_chunk" else name: value for name, value in options.items()},
             "tomostain_version": __version__,
         }

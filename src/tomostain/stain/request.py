@@ -57,6 +57,9 @@ class StainRequest:
         ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``. A loaded model stays on its device.
     allow_voxel_mismatch : bool
         Stain although the voxel size is not that of the model.
+    resample : bool
+        Resample the volume to the voxel size of the model while it is read (`tomostain.imaging.resampling`). The
+        stained volume has this voxel size. Grey values of background and bone are those of the original volume.
     uncertainty : path, optional
         A second OME-Zarr of the same size: where the colours are a guess
         (`tomostain.stain.uncertainty_map.uncertainty_map`).
@@ -89,6 +92,7 @@ class StainRequest:
     dataset: str | None = None
     device: str = "auto"
     allow_voxel_mismatch: bool = False
+    resample: bool = False
     uncertainty: StrPath | None = None
     ensemble: Sequence[Model] = ()
     noise_seed: int = 0
@@ -101,6 +105,11 @@ class StainRequest:
         object.__setattr__(self, "config", self.config or StainConfig())
         object.__setattr__(self, "intensity", _intensity(self.intensity))
         check_noise_options(self.noise_seed, self.noise_samples)
+        if self.resample and self.allow_voxel_mismatch:
+            raise InputError(
+                "`resample` and `allow_voxel_mismatch`: the volume is resampled or stained as it is; give only one",
+                parameter="resample",
+            )
         if self.ensemble and self.uncertainty is None:
             raise InputError(
                 "`ensemble`: other models are only used for the uncertainty; give its path with `uncertainty`",
@@ -189,6 +198,7 @@ class StainOptions(TypedDict, total=False):
     dataset: str | None
     device: str
     allow_voxel_mismatch: bool
+    resample: bool
     uncertainty: StrPath | None
     ensemble: Sequence[Model]
     noise_seed: int

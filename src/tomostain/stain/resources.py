@@ -148,7 +148,8 @@ def _memory(job: StainJob, slices: int, volumes: int) -> int:
         batch_px = math.prod(min(patch, side) for side in job.volume.shape[1:])
     if job.config.statistics == "volume":
         batch_px = max(batch_px, TILES * job.translator.spec.patch_px**2)
-    return pixels * (read + stained + written + 28) + batch_px * bytes_px
+    resampled = 0 if job.resampling is None else job.resampling.memory_bytes(job.volume.dtype.itemsize)
+    return pixels * (read + stained + written + 28) + batch_px * bytes_px + resampled
 
 
 def _free(path: Path) -> int:

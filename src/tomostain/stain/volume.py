@@ -78,8 +78,8 @@ def stain_volume(
     part, progress, should_stop
         As `stain`.
     **options
-        The fields of `StainRequest`: config, intensity, voxel_um, dataset, device, allow_voxel_mismatch, uncertainty,
-        ensemble, noise_seed, noise_samples, intensity_figure, overwrite, resume.
+        The fields of `StainRequest`: config, intensity, voxel_um, dataset, device, allow_voxel_mismatch, resample,
+        uncertainty, ensemble, noise_seed, noise_samples, intensity_figure, overwrite, resume.
 
     Returns
     -------
@@ -164,6 +164,7 @@ def begin(request: StainRequest) -> tuple[StainJob, list[StainedWriter]]:
             job.volume.voxel_um,
             z_chunk=job.config.z_chunk,
             provenance=provenance,
+            origin_um=(0.0, 0.0, 0.0) if job.resampling is None else job.resampling.origin_um,
             overwrite=request.overwrite,
             resume=request.resume and not request.overwrite,
         )

@@ -1,6 +1,7 @@
 """Check the voxel size of a volume: a network recognises structures by their size in pixels."""
 
 from tomostain.errors import InputError
+from tomostain.io.metadata.units import nearly_equal
 
 TOLERANCE = 0.1
 _ISOTROPIC = 0.01
@@ -31,8 +32,8 @@ def check_voxel_size(
     if largest > TOLERANCE and not allow_mismatch:
         sizes = " x ".join(f"{size:g}" for size in voxel_um[1:])
         raise InputError(
-            f"{source}: voxel size {sizes} µm, but the model was trained at {model_um:g} µm; resample the volume, "
-            "or stain it as it is with `allow_voxel_mismatch=True`",
+            f"{source}: voxel size {sizes} µm, but the model was trained at {model_um:g} µm; set `resample=True` "
+            "to resample it, or `allow_voxel_mismatch=True` to stain it as it is",
             parameter="voxel_um",
         )
 
@@ -51,3 +52,14 @@ def check_isotropic(voxel_um: tuple[float, float, float], source: str) -> None:
             f"{source}: voxels of {sides} µm are not cubes; stain it along z only: leave out `planes`",
             parameter="planes",
         )
+
+
+def needs_resampling(voxel_um: tuple[float, float, float], model_um: float) -> bool:
+    """Return whether a side of the voxels differs from the pixel size of the model by more than 1 %.
+
+    Examples
+    --------
+    >>> needs_resampling((10.0, 5.0, 5.0), 5.0), needs_resampling((5.02, 5.0, 5.0), 5.0)
+    (True, False)
+    """
+    return not all(nearly_equal(side, model_um) for side in voxel_um)

@@ -4,7 +4,10 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Required, TypedDict, Unpack
+
+import numpy as np
+from numpy.typing import DTypeLike
 
 from tomostain.deprecation import renamed_parameters
 from tomostain.errors import InputError
@@ -16,16 +19,23 @@ from tomostain.io.ome_zarr.pyramid import Shape
 from tomostain.io.ome_zarr.writer import IN_USE, OmeZarrWriter, StainedWriter
 
 
+class OmeZarrOptions(TypedDict, total=False):
+    """Keyword arguments of `create_stained` and `create_ome_zarr`."""
+
+    z_chunk: int
+    provenance: Required[Mapping[str, Any]]
+    overwrite: bool
+    resume: bool
+    dtype: DTypeLike
+    origin_um: Sequence[float]
+
+
 @renamed_parameters(slab="z_chunk")
 def create_stained(
     path: str | os.PathLike[str],
     shape: Shape,
     voxel_um: float | Sequence[float],
-    *,
-    z_chunk: int = 32,
-    provenance: Mapping[str, Any],
-    overwrite: bool = False,
-    resume: bool = False,
+    **options: Unpack[OmeZarrOptions],
 ) -> StainedWriter:
     """Begin a stained volume, or continue one whose writing was interrupted.
 
@@ -59,9 +69,7 @@ def create_stained(
         If the folder exists and neither option allows for it, is not a stained volume, was made of something else (the
         message names the difference), or is to be replaced while another process writes it.
     """
-    return create_ome_zarr(
-        path, (*shape, 3), voxel_um, z_chunk=z_chunk, provenance=provenance, overwrite=overwrite, resume=resume
-    )
+    return create_ome_zarr(path, (*shape, 3), voxel_um, **options)
 
 
 @renamed_parameters(slab="z_chunk")
@@ -69,36 +77,42 @@ def create_ome_zarr(
     path: str | os.PathLike[str],
     shape: Sequence[int],
     voxel_um: float | Sequence[float],
-    *,
-    z_chunk: int = 32,
-    provenance: Mapping[str, Any],
-    overwrite: bool = False,
-    resume: bool = False,
+    **options: Unpack[OmeZarrOptions],
 ) -> OmeZarrWriter:
-    """Begin an 8-bit volume of one or three channels, or continue one; see `create_stained`.
+    """Begin a volume of one or three channels, or continue one; see `create_stained`.
 
     Parameters
     ----------
+    path, voxel_um
+        As for `create_stained`.
     shape : sequence of int
         (Z, Y, X) for a grey volume, (Z, Y, X, 3) for a stained one.
-    path, voxel_um, z_chunk, provenance, overwrite, resume
-        As for `create_stained`.
+    **options
+        ``z_chunk``, ``provenance``, ``overwrite`` and ``resume`` as for `create_stained`. ``dtype``: uint8 (default),
+        uint16 or float32. ``origin_um``: centre of the first voxel (z, y, x) in the coordinates of another volume, µm,
+        for viewers; by default 0.
 
     Returns
     -------
     OmeZarrWriter
     """
-    path = Path(path)
+    path, z_chunk = Path(path), options.get("z_chunk", 32)
     check_pixels(path, shape[1:3])
     if min(shape) < 1 or z_chunk < 1 or len(shape) not in (3, 4):
         raise ValueError(
             f"shape {tuple(shape)} or z_chunk {z_chunk}: give positive numbers, and (Z, Y, X) or (Z, Y, X, 3)"
         )
-    plan = make_plan(shape, check_voxel_um(voxel_um, "voxel_um"), min(z_chunk, shape[0]), provenance)
+    storage: dict[str, object] = {}
+    if (dtype := np.dtype(options.get("dtype", "uint8"))) != np.uint8:  # older plans state neither
+        storage["dtype"] = dtype.name
+    if any(origin := tuple(options.get("origin_um", ()))):
+        storage["origin_um"] = list(origin)
+    size = check_voxel_um(voxel_um, "voxel_um")
+    plan = make_plan(shape, size, min(z_chunk, shape[0]), options["provenance"], **storage)
     make_parent(path)
     # Of several processes that begin at the same time, one makes the arrays and the others find them.
     with lock(path.with_name(f".{path.name}.lock"), wait=True):
-        return _begin_or_continue(path, plan, overwrite, resume)
+        return _begin_or_continue(path, plan, options.get("overwrite", False), options.get("resume", False))
 
 
 def _begin_or_continue(path: Path, plan: dict[str, Any], overwrite: bool, resume: bool) -> OmeZarrWriter:

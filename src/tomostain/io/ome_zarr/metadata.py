@@ -6,6 +6,9 @@ Source: the OME-Zarr (OME-NGFF) 0.5 specification, "multiscales" and "omero" met
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import DTypeLike
+
 from tomostain.io.metadata.units import to_um
 
 _CHANNELS = {
@@ -14,7 +17,9 @@ _CHANNELS = {
 }
 
 
-def ome_metadata(name: str, scales: Sequence[tuple[list[float], list[float]]], channels: int = 3) -> dict[str, Any]:
+def ome_metadata(
+    name: str, scales: Sequence[tuple[list[float], list[float]]], channels: int = 3, dtype: DTypeLike = "uint8"
+) -> dict[str, Any]:
     """Return the ``ome`` attribute of a stained or grey volume.
 
     Parameters
@@ -25,6 +30,8 @@ def ome_metadata(name: str, scales: Sequence[tuple[list[float], list[float]]], c
         Voxel size and centre of the first voxel (z, y, x), µm, of each level, as `level_scales` returns them.
     channels : int
         3 (red, green, blue) or 1 (grey).
+    dtype : numpy dtype
+        Type of the voxels. The display window is the range of the type; float has none.
     """
     axes: list[dict[str, str]] = [{"name": "c", "type": "channel"}]
     axes += [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "zyx"]
@@ -38,8 +45,11 @@ def ome_metadata(name: str, scales: Sequence[tuple[list[float], list[float]]], c
         }
         for level, (scale, translation) in enumerate(scales)
     ]
-    window = {"min": 0, "max": 255, "start": 0, "end": 255}
-    shown = [{"label": label, "color": code, "active": True, "window": window} for label, code in _CHANNELS[channels]]
+    window = {}
+    if np.dtype(dtype).kind == "u":
+        top = int(np.iinfo(np.dtype(dtype)).max)
+        window = {"window": {"min": 0, "max": top, "start": 0, "end": top}}
+    shown = [{"label": label, "color": code, "active": True, **window} for label, code in _CHANNELS[channels]]
     image = {"name": name, "axes": axes, "datasets": datasets, "type": "mean 2×2×2"}
     return {
         "version": "0.5",

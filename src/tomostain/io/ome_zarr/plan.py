@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tomostain.io.atomic import write_text
 from tomostain.io.chunk_progress import plane_chunks
 from tomostain.io.ome_zarr.metadata import ome_metadata
@@ -18,7 +20,7 @@ _CHANNELS = 3
 
 
 def make_plan(
-    shape: Sequence[int], voxel_um: Sequence[float], slab: int, provenance: Mapping[str, Any]
+    shape: Sequence[int], voxel_um: Sequence[float], slab: int, provenance: Mapping[str, Any], **storage: Any
 ) -> dict[str, Any]:
     """Return the definition of the work, in the form in which JSON returns it.
 
@@ -32,17 +34,30 @@ def make_plan(
         Slices of a z chunk.
     provenance : mapping
         What the volume is made of.
+    **storage
+        ``dtype`` (str) and ``origin_um`` (z, y, x), where they are not uint8 and 0.
     """
-    plan = {"shape": list(shape[:3]), "voxel_um": list(voxel_um), "slab": slab, "provenance": dict(provenance)}
+    plan: dict[str, Any] = {
+        "shape": list(shape[:3]),
+        "voxel_um": list(voxel_um),
+        "slab": slab,
+        "provenance": dict(provenance),
+    }
     channels = shape[3] if len(shape) == 4 else 1
     if channels != _CHANNELS:  # plans of stained volumes do not state it
         plan["channels"] = channels
+    plan |= storage
     return dict(json.loads(json.dumps(plan)))
 
 
 def channels_of(plan: Mapping[str, Any]) -> int:
     """Return the number of channels of a plan."""
     return int(plan.get("channels", _CHANNELS))
+
+
+def dtype_of(plan: Mapping[str, Any]) -> np.dtype[Any]:
+    """Return the type of the voxels of a plan."""
+    return np.dtype(plan.get("dtype", "uint8"))
 
 
 def begin(path: Path, plan: dict[str, Any]) -> None:
@@ -69,14 +84,16 @@ def _make_arrays(path: Path, plan: dict[str, Any]) -> None:
             shape=(channels, *shape),
             chunks=(channels, *inner),
             shards=(channels, *shard),
-            dtype="uint8",
+            dtype=dtype_of(plan),
             compressors=ZstdCodec(level=3),
             fill_value=0,
             dimension_names=("c", "z", "y", "x"),
             overwrite=True,
         )
-    scales = level_scales(shapes, tuple(plan["voxel_um"]))
-    group.attrs.update({"ome": ome_metadata(path.name, scales, channels), "tomostain": {**plan, "complete": False}})
+    scales = level_scales(shapes, tuple(plan["voxel_um"]), tuple(plan.get("origin_um", (0.0, 0.0, 0.0))))
+    group.attrs.update(
+        {"ome": ome_metadata(path.name, scales, channels, dtype_of(plan)), "tomostain": {**plan, "complete": False}}
+    )
 
 
 def _chunking(shape: Shape, slab: int) -> tuple[Shape, Shape]:

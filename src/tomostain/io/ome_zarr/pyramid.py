@@ -1,5 +1,7 @@
 """The coarser levels of a multiscale volume: their shapes, and the 2 × 2 × 2 means of which they consist."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,7 +26,11 @@ def pyramid_shapes(shape: Shape) -> list[Shape]:
     return shapes
 
 
-def level_scales(shapes: list[Shape], voxel_um: tuple[float, float, float]) -> list[tuple[list[float], list[float]]]:
+def level_scales(
+    shapes: list[Shape],
+    voxel_um: tuple[float, float, float],
+    origin_um: tuple[float, float, float] = (0.0, 0.0, 0.0),
+) -> list[tuple[list[float], list[float]]]:
     """Return the voxel size and the centre of the first voxel (both z, y, x, µm) of each level.
 
     A side of one voxel is not halved. The centre moves because a coarse voxel is in the middle of the two, four or
@@ -33,28 +39,31 @@ def level_scales(shapes: list[Shape], voxel_um: tuple[float, float, float]) -> l
     scales = [list(voxel_um)]
     for finer in shapes[:-1]:
         scales.append([step * (2.0 if n > 1 else 1.0) for step, n in zip(scales[-1], finer, strict=True)])
-    return [(scale, [(s - s0) / 2 for s, s0 in zip(scale, voxel_um, strict=True)]) for scale in scales]
+    return [
+        (scale, [o + (s - s0) / 2 for o, s, s0 in zip(origin_um, scale, voxel_um, strict=True)]) for scale in scales
+    ]
 
 
-def halve(volume: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def halve(volume: NDArray[Any]) -> NDArray[Any]:
     """Average 2 × 2 × 2 voxels; an odd last plane, row or column counts twice.
 
     Parameters
     ----------
-    volume : ndarray of uint8, shape (C, Z, Y, X)
+    volume : ndarray of uint8, uint16 or float32, shape (C, Z, Y, X)
         Channels first.
 
     Returns
     -------
-    ndarray of uint8, shape (C, ceil(Z / 2), ceil(Y / 2), ceil(X / 2))
-        Rounded to the nearest, halves upwards.
+    ndarray, shape (C, ceil(Z / 2), ceil(Y / 2), ceil(X / 2))
+        Of the same type; integers are rounded to the nearest, halves upwards.
 
     Examples
     --------
     >>> halve(np.array([0, 1, 2, 5, 9], dtype=np.uint8).reshape(1, 1, 1, 5)).ravel().tolist()
     [1, 4, 9]
     """
-    total = volume.astype(np.uint16)
+    sums = {"uint8": np.uint16, "uint16": np.uint32}
+    total: NDArray[Any] = volume.astype(sums.get(volume.dtype.name, np.float32))
     for axis in (1, 2, 3):
         if total.shape[axis] % 2:
             last = total.take([-1], axis=axis)
@@ -63,4 +72,4 @@ def halve(volume: NDArray[np.uint8]) -> NDArray[np.uint8]:
         odd = list(even)
         even[axis], odd[axis] = slice(0, None, 2), slice(1, None, 2)
         total = total[tuple(even)] + total[tuple(odd)]
-    return ((total + 4) // 8).astype(np.uint8)
+    return np.asarray(((total + 4) // 8 if volume.dtype.kind == "u" else total / 8), dtype=volume.dtype)

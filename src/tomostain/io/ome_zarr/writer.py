@@ -28,6 +28,7 @@ from tomostain.io.ome_zarr.plan import (
     PROGRESS,
     begin,
     channels_of,
+    dtype_of,
     unfinished,
 )
 from tomostain.io.ome_zarr.pyramid import Shape, halve, pyramid_shapes
@@ -52,6 +53,8 @@ class OmeZarrWriter:
         (Z, Y, X), voxels.
     channels : int
         3 for a stained volume, 1 for a grey one.
+    dtype : numpy.dtype
+        uint8 for a stained volume; uint8, uint16 or float32 for a grey one.
     """
 
     def __init__(self, path: Path, plan: Mapping[str, Any]) -> None:
@@ -60,6 +63,7 @@ class OmeZarrWriter:
         self.path = path
         self.shape: Shape = tuple(plan["shape"])
         self.channels = channels_of(plan)
+        self.dtype = dtype_of(plan)
         self._z_chunk = int(plan["slab"])
         self._plan = dict(plan)
         self._levels = [
@@ -97,22 +101,22 @@ class OmeZarrWriter:
                 raise
             yield False
 
-    def write(self, z0: int, values: NDArray[np.uint8]) -> None:
+    def write(self, z0: int, values: NDArray[Any]) -> None:
         """Write one z chunk and then record it as done.
 
         Parameters
         ----------
         z0 : int
             First slice of a chunk, as `pending` returns it.
-        values : ndarray of uint8, shape (z, Y, X, 3), or (z, Y, X) for a grey volume
+        values : ndarray of `dtype`, shape (z, Y, X, 3), or (z, Y, X) for a grey volume
             All slices of the chunk.
         """
         z1 = dict(self.slabs()).get(z0)
         if self.complete or z1 is None:
             raise ValueError(f"the z chunk at slice {z0} is not one of those to write: {self.pending()[:4]}")
         shape = (z1 - z0, *self.shape[1:], *([self.channels] if self.channels > 1 else []))
-        if values.dtype != np.uint8 or values.shape != shape:
-            raise ValueError(f"the z chunk is {values.dtype} {values.shape}, expected uint8 {shape}")
+        if values.dtype != self.dtype or values.shape != shape:
+            raise ValueError(f"the z chunk is {values.dtype} {values.shape}, expected {self.dtype} {shape}")
         self._store(0, z0, np.moveaxis(values, -1, 0) if self.channels > 1 else values[None])
 
     def finish(self, progress: Progress = silent) -> None:
@@ -219,7 +223,7 @@ class OmeZarrWriter:
         with suppress(FileNotFoundError):  # another process has just finished it
             self._in_use = SharedLock(self.path / PROGRESS / IN_USE)
 
-    def _store(self, level: int, z0: int, values: NDArray[np.uint8]) -> None:
+    def _store(self, level: int, z0: int, values: NDArray[Any]) -> None:
         """Write a shard (C, Z, Y, X) and then its checksum, which marks it as done."""
         try:
             self._array(level)[:, z0 : z0 + values.shape[1]] = values
@@ -238,7 +242,7 @@ class OmeZarrWriter:
     def _shard(self, level: int, z0: int) -> str:
         return shard_name(level, z0, self._z_chunk)
 
-    def _coarser(self, level: int, z0: int, z1: int) -> NDArray[np.uint8]:
+    def _coarser(self, level: int, z0: int, z1: int) -> NDArray[Any]:
         """Return the slices z0 to z1 of a level, from the next finer one; one fine chunk is in memory at a time."""
         half = max(1, self._z_chunk // 2)
         parts = []

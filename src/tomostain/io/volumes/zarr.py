@@ -38,6 +38,9 @@ def open_zarr(path: Path, dataset: str | None = None) -> Source:
         raise InputError(
             f"{path}: cannot be read as Zarr ({reason[:120]}); the folder is damaged or incomplete"
         ) from None
+    plan = attributes.get("tomostain")
+    if isinstance(plan, Mapping) and plan.get("complete") is False:
+        raise InputError(f"{path}: writing was not finished; run the command that wrote it again to continue")
     array: Any
     if isinstance(node, zarr.Array):
         array, axes = node, "zyx"[-node.ndim :]

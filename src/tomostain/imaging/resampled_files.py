@@ -1,0 +1,150 @@
+"""Writing a resampled volume, as OME-Zarr or as a folder of TIFF slices."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomostain import __version__
+from tomostain.errors import InputError, InterruptedRunError
+from tomostain.imaging.resampling import Interpolation, Resampling, Triple, resample_volume, resampling_of
+from tomostain.io import Volume, create_ome_zarr, open_volume, write_stack
+from tomostain.io.atomic import naming_full_disk, refuse_existing
+from tomostain.io.output_folder import check_sources_outside
+from tomostain.progress import Progress, ShouldStop, never, silent
+
+Z_CHUNK = 32
+
+
+@dataclass(frozen=True)
+class ResampleOptions:
+    """How a file is resampled.
+
+    Attributes
+    ----------
+    target_um : float or tuple of float
+        New voxel size, or (z, y, x), µm.
+    interpolation : "linear" or "cubic"
+    overwrite : bool
+        Replace existing output.
+    """
+
+    target_um: float | Triple
+    interpolation: Interpolation = "linear"
+    overwrite: bool = False
+
+
+def resample_file(
+    volume: Volume | str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    options: ResampleOptions,
+    *,
+    progress: Progress = silent,
+    should_stop: ShouldStop = never,
+) -> Path:
+    """Resample a volume from disk to disk.
+
+    Parameters
+    ----------
+    volume : Volume or path
+        A µCT volume; `open_volume` opens one whose file does not state the voxel size.
+    out : path
+        ``NAME.zarr`` for an OME-Zarr, a name without suffix for a folder of TIFF slices.
+    options : ResampleOptions
+    progress : Progress
+        Called for each z chunk, or slice.
+    should_stop : callable
+        Asked between z chunks of an OME-Zarr.
+
+    Returns
+    -------
+    Path
+        `out`. An OME-Zarr that was interrupted is continued by the same call.
+
+    Raises
+    ------
+    InputError
+        If an option is not valid, the volume cannot be read, or `out` exists.
+    InterruptedRunError
+        After `should_stop` returned True.
+
+    Notes
+    -----
+    Memory: `planned_bytes`.
+    """
+    volume, out = volume if isinstance(volume, Volume) else open_volume(volume), Path(out)
+    resampling = resampling_of(volume, options.target_um, options.interpolation)
+    if out.suffix not in ("", ".zarr"):
+        raise InputError(
+            f"{out}: give NAME.ome.zarr, or a name without suffix for a folder of TIFF slices", parameter="out"
+        )
+    check_sources_outside(out, "resampled volume", [volume.path])
+    resampled = resample_volume(volume, options.target_um, interpolation=options.interpolation)
+    with naming_full_disk(out):
+        if out.suffix == ".zarr":
+            provenance = _provenance(volume, resampling)
+            _write_ome_zarr(resampled, out, provenance, options.overwrite, progress, should_stop)
+        else:
+            refuse_existing(out, options.overwrite, "volume")
+            slices = _slices(resampled, progress)
+            write_stack(out, slices, voxel_um=resampled.voxel_um, overwrite=options.overwrite)
+    return out
+
+
+def planned_bytes(volume: Volume, resampling: Resampling) -> tuple[int, int]:
+    """Return the peak memory, without the libraries, and the uncompressed size of the output, bytes.
+
+    A z chunk of the result with the buffers of the writer, and what reading takes (`Resampling.memory_bytes`).
+    """
+    depth, height, width = resampling.shape
+    itemsize = volume.dtype.itemsize
+    chunk = min(Z_CHUNK, depth) * height * width * itemsize
+    return 4 * chunk + resampling.memory_bytes(itemsize), depth * height * width * itemsize
+
+
+def _provenance(volume: Volume, resampling: Resampling) -> dict[str, Any]:
+    return {
+        "input": {"name": volume.path.name, "fingerprint": volume.fingerprint()},
+        "resampled": resampling.to_dict(),
+        "tomostain_version": __version__,
+    }
+
+
+def _write_ome_zarr(
+    volume: Volume, out: Path, provenance: dict[str, Any], overwrite: bool, progress: Progress, should_stop: ShouldStop
+) -> None:
+    writer = create_ome_zarr(
+        out,
+        volume.shape,
+        volume.voxel_um,
+        z_chunk=Z_CHUNK,
+        provenance=provenance,
+        overwrite=overwrite,
+        resume=not overwrite,
+        dtype=volume.dtype,
+        origin_um=provenance["resampled"]["origin_um"],
+    )
+    try:
+        for start, stop in writer.pending():
+            if should_stop():
+                raise InterruptedRunError(f"{out}: stopped at slice {start}; run the same command again to continue")
+            with writer.lock(start) as is_locked:
+                if is_locked:
+                    writer.write(start, volume.read(start, stop))
+            progress("resampling", stop, volume.shape[0])
+        if not writer.pending():
+            writer.finish(progress)
+    finally:
+        writer.release()
+
+
+def _slices(volume: Volume, progress: Progress) -> Iterator[NDArray[np.generic]]:
+    """Yield the slices; a few are computed at a time, because they share input slices."""
+    step = 8
+    for start in range(0, volume.shape[0], step):
+        yield from volume.read(start, min(start + step, volume.shape[0]))
+        progress("resampling", min(start + step, volume.shape[0]), volume.shape[0])
