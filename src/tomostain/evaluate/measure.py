@@ -68,9 +68,12 @@ class Evaluation:
         Raises
         ------
         InputError
-            If a metric is unknown, or lacks its volumes, labels or resolution.
+            If a metric is unknown, or lacks its volumes, labels, resolution or an optional package.
         """
         metrics = with_lpips(select_metrics(config.metrics), lpips)
+        for metric in metrics:
+            if metric.check is not None:
+                metric.check()
         _check_volumes(metrics, config, candidates)
         metrics = tuple(_fitted(metric, candidates) for metric in metrics)
         _try_on_first_pair(metrics, candidates)

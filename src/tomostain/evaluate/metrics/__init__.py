@@ -5,6 +5,9 @@
 import tomostain.evaluate.metrics.ssim
 import tomostain.evaluate.metrics.lpips
 import tomostain.evaluate.metrics.psnr
+import tomostain.evaluate.metrics.st_lpips
+import tomostain.evaluate.metrics.dists
+import tomostain.evaluate.metrics.kid
 import tomostain.evaluate.metrics.lacunae
 import tomostain.evaluate.metrics.tissue
 import tomostain.evaluate.metrics.resolution

@@ -125,6 +125,9 @@ class Metric:
     fit : callable, optional
         For scope "image": ``fit(samples) -> compute``, with the training samples as an iterable. Called once per
         evaluation; what it returns takes the place of `compute`.
+    check : callable, optional
+        Called before anything is stained. Raises `InputError` if the metric cannot be computed here, for example
+        because an optional package is missing.
     summary : str
         First line of the documentation.
     """
@@ -139,6 +142,7 @@ class Metric:
     min_side_px: int = 1
     default: bool = False
     fit: Callable[[Iterable[ImageSample]], Callable[[ImageSample], Value]] | None = None
+    check: Callable[[], None] | None = None
     summary: str = ""
 
     @property
@@ -173,6 +177,7 @@ class MetricAttributes(TypedDict, total=False):
     min_side_px: int
     default: bool
     fit: Callable[[Iterable[ImageSample]], Callable[[ImageSample], Value]]
+    check: Callable[[], None]
 
 
 def register_metric(name: str, **attributes: Unpack[MetricAttributes]) -> Callable[[F], F]:
