@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 from skimage.draw import circle_perimeter
 
 from studies.table1.editions import EDITIONS
-from studies.table1.fine import BONES, make
+from studies.table1.fine import make
 from studies.table1.report import REFERENCE
 from studies.table1.run import Run, cost, recipe_of, train_run
 from studies.table1.tissue import labels_of, model_stainer
@@ -28,24 +27,13 @@ from tomostain.dataset.pair import Pair
 from tomostain.evaluate.baselines import raw_ct
 from tomostain.evaluate.figures import side_by_side
 from tomostain.evaluate.intervals import median_interval, paired_difference
-from tomostain.evaluate.metrics.lacunae import find_lacunae, invented
+from tomostain.evaluate.metrics.lacunae import Detection, find_lacunae, lacuna_regions
 from tomostain.io import write_image
-from tomostain.phantom.tissue import Label
 from tomostain.train import load_recipe
 
 EDITION = EDITIONS["cpu"]
 REAL = "real histology"
-# The detector may respond to edges, so spots within this distance of an edge are ignored.
-RIM_UM = 9.0
 RGB = NDArray[np.uint8]
-
-
-def regions(labels: NDArray[np.uint8], mask: NDArray[np.bool_], pixel_um: float) -> dict[str, NDArray[np.bool_]]:
-    """Return the regions to search, within the mask and without edges: degradation layer, and bone with its lacunae."""
-    bone = np.isin(labels, (*BONES, int(Label.LACUNA)))
-    searched = {"degradation layer": labels == int(Label.DEGRADATION), "bone": bone}
-    rim = round(RIM_UM / pixel_um)
-    return {name: ndimage.binary_erosion(region & mask, iterations=rim) for name, region in searched.items()}
 
 
 def count(stained: RGB, real: RGB, region: NDArray[np.bool_], pixel_um: float) -> dict[str, float]:
@@ -59,9 +47,13 @@ def count(stained: RGB, real: RGB, region: NDArray[np.bool_], pixel_um: float) -
     """
     mm2 = float(region.sum()) * (pixel_um / 1000) ** 2
     spots, real_spots = (find_lacunae(picture, pixel_um, region) for picture in (stained, real))
-    invented_spots, missed_spots = invented(spots, real_spots, pixel_um), invented(real_spots, spots, pixel_um)
-    share = 1 - missed_spots / len(real_spots) if len(real_spots) else np.nan
-    return {"drawn": len(spots) / mm2, "invented": invented_spots / mm2, "found": share, "mm2": mm2}
+    detection = Detection.of(spots, real_spots, pixel_um)
+    return {
+        "drawn": detection.drawn / mm2,
+        "invented": detection.invented / mm2,
+        "found": detection.recall,
+        "mm2": mm2,
+    }
 
 
 def table(records: list[dict[str, Any]], rows: list[str]) -> str:
@@ -129,7 +121,7 @@ def main() -> None:
     largest_area, figure = -1.0, None
     for pair_id in data.split(0).test:
         pair = data.load(pair_id)
-        searched = regions(labels_of(data, pair_id), pair.mask, pair.voxel_um)
+        searched = lacuna_regions(labels_of(data, pair_id), pair.mask, pair.voxel_um)
         stained = {row: stain(pair.ct) for row, stain in stainers.items()}
         for row, image in {REAL: pair.histology, **stained}.items():
             for name, region in searched.items():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from studies.table1.candidates import CANDIDATES, StackSampler
-from studies.table1.lacunae import count, regions
+from studies.table1.lacunae import count, lacuna_regions
 from tomostain.dataset.pair import Pair
 from tomostain.imaging.network_range import ct_to_network
 from tomostain.phantom.tissue import Label
@@ -61,7 +61,7 @@ def test_edges_of_regions_do_not_count():
     labels = np.full((40, 40), int(Label.BONE), np.uint8)
     labels[:20] = int(Label.DEGRADATION)
     labels[30, 30] = int(Label.LACUNA)
-    found = regions(labels, np.ones((40, 40), bool), pixel_um=3.0)
+    found = lacuna_regions(labels, np.ones((40, 40), bool), pixel_um=3.0)
     assert found["degradation layer"].sum() == (20 - 6) * (40 - 6)  # 9 µm are three pixels on each side
     assert found["bone"][30, 30]  # a lacuna belongs to its bone
     assert not found["bone"][:23].any()

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from tomostain.errors import InputError
-from tomostain.evaluate.metrics.lacunae import find_lacunae, invented
+from tomostain.evaluate.metrics import ImageSample, get_metric
+from tomostain.evaluate.metrics.lacunae import Detection, find_lacunae, invented, lacuna_regions
+from tomostain.phantom.tissue import Label
 
 PIXEL_UM = 2.5
 
@@ -54,3 +56,54 @@ def test_pixels_too_large_are_refused():
         find_lacunae(spots([]), 5.0)
     with pytest.raises(InputError, match="region of shape"):
         find_lacunae(spots([]), PIXEL_UM, np.ones((5, 5), bool))
+
+
+def scores(stained, real, labels):
+    sample = ImageSample("p", stained, real, np.ones(labels.shape, bool), PIXEL_UM, labels)
+    return {name: get_metric(f"lacunae_{name}").compute(sample) for name in ("precision", "recall", "f1")}
+
+
+def test_precision_and_recall_of_planted_lacunae():
+    bone = np.full((120, 120), int(Label.BONE))
+    real = spots([(20, 20), (20, 60), (60, 20), (60, 60)])
+    # Two of four are found, one of three is invented.
+    stained = spots([(21, 20), (60, 61), (90, 95)])
+    assert scores(stained, real, bone) == pytest.approx({"precision": 2 / 3, "recall": 1 / 2, "f1": 4 / 7})
+    assert scores(real, real, bone) == {"precision": 1.0, "recall": 1.0, "f1": 1.0}
+    empty = spots([])
+    nothing = scores(empty, real, bone)
+    assert np.isnan(nothing["precision"])
+    assert (nothing["recall"], nothing["f1"]) == (0.0, 0.0)
+    assert all(np.isnan(value) for value in scores(empty, empty, bone).values())
+
+
+def test_only_bone_counts_and_labels_are_needed():
+    labels = np.full((120, 120), int(Label.MARROW))
+    labels[:, :60] = int(Label.BONE)
+    labels[20, 20] = int(Label.LACUNA)
+    real, stained = spots([(20, 20), (60, 100)]), spots([(20, 20), (90, 100)])
+    assert scores(stained, real, labels)["f1"] == 1.0
+    unlabelled = ImageSample("p", stained, real, np.ones((120, 120), bool), PIXEL_UM)
+    with pytest.raises(InputError, match=r"has no labels.tif"):
+        get_metric("lacunae_f1").compute(unlabelled)
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 500), st.integers(0, 12), st.integers(0, 12))
+def test_matches_are_symmetric_and_bounded(seed, drawn, true):
+    rng = np.random.default_rng(seed)
+    a, b = rng.uniform(0, 60, (drawn, 2)), rng.uniform(0, 60, (true, 2))
+    there, back = Detection.of(a, b, PIXEL_UM), Detection.of(b, a, PIXEL_UM)
+    assert there.matched == back.matched <= min(drawn, true)
+    assert there.invented == invented(a, b, PIXEL_UM)
+    if drawn and true and there.matched:
+        assert there.f1 == pytest.approx(2 / (1 / there.precision + 1 / there.recall))
+
+
+def test_regions_have_no_rim():
+    labels = np.full((40, 40), int(Label.DEGRADATION))
+    labels[:, 20:] = int(Label.WOVEN)
+    regions = lacuna_regions(labels, np.ones((40, 40), bool), pixel_um=3.0)
+    assert regions["bone"][20, 24]
+    assert not regions["bone"][20, 22]
+    assert not regions["degradation layer"][20, 18]

@@ -10,6 +10,7 @@ import tomostain.evaluate.metrics.dists
 import tomostain.evaluate.metrics.kid
 import tomostain.evaluate.metrics.lacunae
 import tomostain.evaluate.metrics.tissue
+import tomostain.evaluate.metrics.objects
 import tomostain.evaluate.metrics.resolution
 import tomostain.evaluate.metrics.grid
 import tomostain.evaluate.metrics.texture

@@ -88,7 +88,7 @@ def alexnet_means(tiles: Sequence[RGB]) -> Float:
     return np.concatenate(means)
 
 
-@register_metric("kid_alex", label="KID-alex", larger_is_better=False, digits=4, scope="set")
+@register_metric("kid_alex", label="KID-alex", larger_is_better=False, digits=2, scope="set")
 def kid_alex(stained: Sequence[RGB], real: Sequence[RGB]) -> float:
     """Kernel distance of tiles of 64 px on AlexNet's features; neither KID nor FID, which use another network.
 

@@ -6,6 +6,8 @@ Int. J. Comput. Vis. 30, 79), in the real and in the generated image alike.
 """
 
 import math
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +16,7 @@ from scipy.spatial import cKDTree
 from skimage.feature import blob_log
 
 from tomostain.errors import InputError
-from tomostain.evaluate.metrics.base import RGB, ImageSample, register_metric
+from tomostain.evaluate.metrics.base import RGB, ImageSample, Mask, register_metric
 from tomostain.phantom.tissue import Label
 
 # Osteocyte lacunae are ellipsoids of about 5 by 15 µm.
@@ -23,6 +25,7 @@ CONTRAST = 0.08
 WITHIN_UM = 12.0
 # The Laplacian also responds to edges, so nothing this close to the border of a region counts.
 RIM_UM = 9.0
+_BONE = (int(Label.BONE), int(Label.WOVEN), int(Label.LACUNA))
 _SCALES = 4
 _DIRECTIONS, _ALL_AROUND = 16, 0.8
 
@@ -113,8 +116,24 @@ def invented(
     >>> invented(np.array([[5.0, 5.0], [50.0, 50.0]]), np.array([[6.0, 5.0]]), pixel_um=3.0)
     1
     """
+    return len(fake) - count_matches(fake, real, pixel_um, within_um)
+
+
+def count_matches(
+    fake: NDArray[np.float64], real: NDArray[np.float64], pixel_um: float, within_um: float = WITHIN_UM
+) -> int:
+    """Match each spot with at most one of the other set, the nearest first, and return the number of matches.
+
+    Parameters
+    ----------
+    fake, real : ndarray of float64, shape (N, 2), (M, 2)
+        Centres (row, column), px.
+    pixel_um : float
+    within_um : float
+        Maximum distance, µm.
+    """
     if not len(fake) or not len(real):
-        return len(fake)
+        return 0
     near = cKDTree(real).query_ball_point(fake, within_um / pixel_um)
     pairs = sorted((float(np.hypot(*(fake[i] - real[j]))), i, j) for i, others in enumerate(near) for j in others)
     matched: set[int] = set()
@@ -123,7 +142,67 @@ def invented(
         if i not in matched and j not in used:
             matched.add(i)
             used.add(j)
-    return len(fake) - len(matched)
+    return len(matched)
+
+
+@dataclass(frozen=True)
+class Detection:
+    """How many of the spots in an image are true.
+
+    Attributes
+    ----------
+    drawn, true, matched : int
+        Number of spots in the image, of true spots, and of spots that match a true one.
+    """
+
+    drawn: int
+    true: int
+    matched: int
+
+    @classmethod
+    def of(cls, fake: NDArray[np.float64], real: NDArray[np.float64], pixel_um: float) -> "Detection":
+        """Match the centres of two sets of spots (N, 2), px (`count_matches`).
+
+        Examples
+        --------
+        >>> Detection.of(np.array([[5.0, 5.0], [50.0, 50.0]]), np.array([[6.0, 5.0]]), pixel_um=3.0).f1
+        0.6666666666666666
+        """
+        return cls(len(fake), len(real), count_matches(fake, real, pixel_um))
+
+    @property
+    def invented(self) -> int:
+        """Number of drawn spots that are not true."""
+        return self.drawn - self.matched
+
+    @property
+    def precision(self) -> float:
+        """Share of the drawn spots that are true; NaN if none is drawn."""
+        return self.matched / self.drawn if self.drawn else float("nan")
+
+    @property
+    def recall(self) -> float:
+        """Share of the true spots that are drawn; NaN if there is none."""
+        return self.matched / self.true if self.true else float("nan")
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of precision and recall; 0 if none of several spots match, NaN if there is no spot at all."""
+        return 2 * self.matched / (self.drawn + self.true) if self.drawn + self.true else float("nan")
+
+
+def lacuna_regions(labels: NDArray[np.integer], mask: Mask, pixel_um: float) -> dict[str, Mask]:
+    """Return where lacunae are searched: degradation layer and bone with its lacunae, in the mask, without a rim.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (Y, X)
+        Values of `tomostain.phantom.tissue.Label`.
+    mask : ndarray of bool, shape (Y, X)
+    pixel_um : float
+    """
+    regions = {"degradation layer": labels == int(Label.DEGRADATION), "bone": np.isin(labels, _BONE)}
+    return {name: _without_rim(region & mask, pixel_um) for name, region in regions.items()}
 
 
 @register_metric("lacunae", label="invented lacunae", unit="mm⁻²", larger_is_better=False, digits=1, scope="image")
@@ -146,8 +225,43 @@ def lacunae_in_degradation_layer(sample: ImageSample) -> float:
     return _invented_per_mm2(sample, sample.mask & (labels == int(Label.DEGRADATION)))
 
 
+@register_metric("lacunae_precision", label="lacunae precision", larger_is_better=True, scope="image")
+def lacunae_precision(sample: ImageSample) -> float:
+    """Share of the lacunae drawn in bone that the real image has, too (needs ``labels.tif``)."""
+    return _detection(sample).precision
+
+
+@register_metric("lacunae_recall", label="lacunae recall", larger_is_better=True, scope="image")
+def lacunae_recall(sample: ImageSample) -> float:
+    """Share of the lacunae of the real image in bone that are drawn (needs ``labels.tif``)."""
+    return _detection(sample).recall
+
+
+@register_metric("lacunae_f1", label="lacunae F1", larger_is_better=True, scope="image")
+def lacunae_f1(sample: ImageSample) -> float:
+    """Harmonic mean of the precision and the recall of lacunae in bone (needs ``labels.tif``)."""
+    return _detection(sample).f1
+
+
+# The three metrics get one sample after another; samples are compared by identity.
+@lru_cache(maxsize=1)
+def _detection(sample: ImageSample) -> Detection:
+    """Match the lacunae in bone with those of the real image.
+
+    The labels only say where bone is. They are those of one plane, but a section is tens of micrometres thick and shows
+    all lacunae in its thickness.
+    """
+    bone = lacuna_regions(sample.require_labels("lacunae_f1"), sample.mask, sample.pixel_um)["bone"]
+    drawn, true = (find_lacunae(image, sample.pixel_um, bone) for image in (sample.stained, sample.real))
+    return Detection.of(drawn, true, sample.pixel_um)
+
+
+def _without_rim(region: Mask, pixel_um: float) -> Mask:
+    return np.asarray(ndimage.binary_erosion(region, iterations=max(1, round(RIM_UM / pixel_um))))
+
+
 def _invented_per_mm2(sample: ImageSample, region: NDArray[np.bool_]) -> float:
-    region = ndimage.binary_erosion(region, iterations=max(1, round(RIM_UM / sample.pixel_um)))
+    region = _without_rim(region, sample.pixel_um)
     stained, real = (find_lacunae(image, sample.pixel_um, region) for image in (sample.stained, sample.real))
     if not region.any():
         return float("nan")
