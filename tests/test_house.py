@@ -119,7 +119,7 @@ def test_nothing_unsafe_is_read(path):
 
 
 # Other programs, and the page of the demo, which shows commands to type.
-FOREIGN_OPTIONS = {"--check", "--force-reinstall", "--ntasks-per-node", "--signal"}
+FOREIGN_OPTIONS = {"--check", "--force-reinstall", "--no-deps", "--ntasks-per-node", "--signal"}
 SHOWS_COMMANDS = {"demo", "errors.py"}
 
 
