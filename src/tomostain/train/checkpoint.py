@@ -46,6 +46,8 @@ class State:
         Minimum of the mean of each term over an epoch so far.
     affines : list of Tensor (2, 3)
         Residual registration of each training pair; empty until the first one.
+    rejected : list of int
+        Indices of the training pairs that are not used (`tomostain.train.pair_rejection`).
     """
 
     networks: Networks
@@ -58,6 +60,7 @@ class State:
     sums: dict[str, float] = field(default_factory=dict)
     best: dict[str, float] = field(default_factory=dict)
     affines: list[torch.Tensor] = field(default_factory=list)
+    rejected: list[int] = field(default_factory=list)
 
 
 def named_networks(networks: Networks) -> dict[str, nn.Module]:
@@ -80,6 +83,7 @@ def save_last(run: Path, state: State) -> None:
         "sums": state.sums,
         "best": state.best,
         "places": state.affines,
+        "rejected": state.rejected,
     }
     with atomic_file(run / LAST) as temporary, temporary.open("wb") as file:
         torch.save(values, file)
@@ -111,6 +115,7 @@ def load_last(run: Path, state: State) -> None:
         state.step, state.seconds = int(values["step"]), float(values["seconds"])
         state.sums, state.best = _by_current_name(values["sums"]), _by_current_name(values["best"])
         state.affines = [affine.to(device) for affine in values.get("places", [])]
+        state.rejected = [int(number) for number in values.get("rejected", [])]
     except (KeyError, RuntimeError, ValueError, TypeError) as error:
         raise InputError(
             f"{path}: does not fit this run ({str(error).splitlines()[0]}); train again with `overwrite=True`"

@@ -57,6 +57,9 @@ class Recipe(Config):
         Decay per step of the running average of G_xy's weights. The average then stains. 0: no average.
     residual_registration : int
         Steps between two registrations of the histology of each pair to the output of G_xy; 0: never.
+    reject_pairs : bool
+        At each residual registration, leave out the pairs whose correlation with the output of G_xy is exceptionally
+        low (`tomostain.train.pair_rejection`), until the next one.
     learning_rate, betas : float, pair of float
         Parameters of Adam.
     fine_tune : FineTune
@@ -106,6 +109,7 @@ class Recipe(Config):
     loss_networks: dict[str, dict[str, Any]] = Field(default_factory=dict)
     average: float = Field(0.0, ge=0, lt=1)
     residual_registration: int = Field(0, ge=0)
+    reject_pairs: bool = False
     learning_rate: float = Field(2e-4, gt=0)
     betas: tuple[float, float] = (0.5, 0.999)
     fine_tune: FineTune = FineTune()
@@ -145,6 +149,8 @@ class Recipe(Config):
     def _objective_makes_sense(self) -> "Recipe":
         if self.batch % self.accumulate:
             raise ValueError(f"accumulate {self.accumulate} does not divide batch {self.batch}; give one that does")
+        if self.reject_pairs and not self.residual_registration:
+            raise ValueError("reject_pairs needs the outputs of the residual registration; set residual_registration")
         whole = self._names_of_terms(lambda term: term.whole_batch)
         if self.accumulate > 1 and whole:
             raise ValueError(f"{_and(whole)} need the mask of the whole batch; leave accumulate at 1")

@@ -129,6 +129,7 @@ class PatchSampler:
         self._originals = [[part.to(self.device) for part in parts] for parts in compact]
         self._images = list(self._originals)
         self._areas = [integral(pair.mask) for pair in pairs]
+        self._accepted = list(range(len(pairs)))
 
     @property
     def nbytes(self) -> int:
@@ -170,6 +171,10 @@ class PatchSampler:
         self._images[number] = [ct, moved, inside.to(torch.uint8)]
         self._areas[number] = integral(inside[0].cpu().numpy())
 
+    def reject(self, numbers: Sequence[int]) -> None:
+        """Draw no patches from the pairs with these indices from now on; from all others again."""
+        self._accepted = [number for number in range(len(self)) if number not in set(numbers)]
+
     given, lay = renamed_method("original"), renamed_method("set_alignment")
 
     def draw(self, generator: torch.Generator) -> Batch:
@@ -180,7 +185,10 @@ class PatchSampler:
         generator : torch.Generator
             On the CPU, whatever the device, so that a seed gives the same patches everywhere.
         """
-        batch = self.apply(draw_transforms(self._areas, self.patch_px, self.batch, self.augment, generator))
+        transforms = draw_transforms(
+            self._areas, self.patch_px, self.batch, self.augment, generator, pairs=self._accepted
+        )
+        batch = self.apply(transforms)
         return replace(batch, noise=self._draw_noise(generator)) if self.noise.channels else batch
 
     def _draw_noise(self, generator: torch.Generator) -> Tensor:

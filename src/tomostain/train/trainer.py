@@ -1,5 +1,6 @@
 """The training step of generators and discriminators, validation and sample images."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,10 +25,13 @@ from tomostain.train.logbook import sample_picture, write_sample
 from tomostain.train.losses import discriminator, l1, psnr
 from tomostain.train.memory_options import begin_step, uncompiled
 from tomostain.train.objective import compute_terms, weighted_sum
+from tomostain.train.pair_rejection import accepted_pairs, correlation
 from tomostain.train.recipes import Recipe
-from tomostain.train.residual_registration import align
+from tomostain.train.residual_registration import align, apply_affine
 from tomostain.train.sampling import Batch, PatchSampler
 from tomostain.train.step import Step
+
+logger = logging.getLogger(__name__)
 
 VALIDATION = {"validation_l1": l1, "validation_psnr": psnr}
 VALIDATION_BATCHES = 4
@@ -146,17 +150,36 @@ class Trainer:
         sampler, context, device = self.sampler, self.context, self.fabric.device
         previous = self.state.affines or [torch.zeros(2, 3, device=device)] * len(sampler)
         affines = [torch.zeros(2, 3, device=device) for _ in previous]
+        correlations = torch.zeros(len(sampler), device=device)
         for number in range(context.rank, len(sampler), context.size):
             ct, real, mask = sampler.original(number)
             drawn = torch.from_numpy(np.moveaxis(self.draw(ct), -1, 0).copy()).to(device)
             affines[number] = align(drawn, real, mask, previous[number])
+            if self.recipe.reject_pairs:
+                inside = apply_affine(mask, affines[number]) > 1 - 1e-4
+                correlations[number] = correlation(drawn, apply_affine(real, affines[number]), inside)
         self.state.affines = [context.total(affine) for affine in affines]
+        if self.recipe.reject_pairs:
+            self._reject_pairs(context.total(correlations).tolist())
         self.apply_affines()
 
+    def _reject_pairs(self, correlations: Sequence[float]) -> None:
+        """Leave out the pairs with exceptionally low correlations, and name them in the log."""
+        rejected = [number for number, accepted in enumerate(accepted_pairs(correlations)) if not accepted]
+        if rejected != self.state.rejected and self.context.is_rank_zero:
+            mean = float(np.mean(correlations))
+            names = ", ".join(f"{self.sampler.ids[number]} ({correlations[number]:.2f})" for number in rejected)
+            logger.warning(
+                "step %d: pairs left out, with their correlation with the output (mean %.2f): %s",
+                self.state.step, mean, names or "none",
+            )  # fmt: skip
+        self.state.rejected = rejected
+
     def apply_affines(self) -> None:
-        """Resample the histology of each pair by the affines of `state`."""
+        """Resample the histology of each pair by the affines of `state`, and leave out the rejected pairs."""
         for number, affine in enumerate(self.state.affines):
             self.sampler.set_alignment(number, affine)
+        self.sampler.reject(self.state.rejected)
 
     realign, lay_pairs = renamed_method("register_pairs"), renamed_method("apply_affines")
 

@@ -44,7 +44,12 @@ class Transforms:
 
 
 def draw_transforms(
-    areas: Sequence[NDArray[np.int64]], patch_px: int, batch: int, augment: Augment, generator: torch.Generator
+    areas: Sequence[NDArray[np.int64]],
+    patch_px: int,
+    batch: int,
+    augment: Augment,
+    generator: torch.Generator,
+    pairs: Sequence[int] | None = None,
 ) -> Transforms:
     """Draw the parameters of a batch.
 
@@ -58,8 +63,11 @@ def draw_transforms(
         The ranges.
     generator : torch.Generator
         On the CPU.
+    pairs : sequence of int, optional
+        Indices of the pairs to draw from. Default: all.
     """
-    pair = torch.randint(len(areas), (batch,), generator=generator)
+    used = torch.arange(len(areas)) if pairs is None else torch.tensor(pairs)
+    pair = used[torch.randint(len(used), (batch,), generator=generator)]
     low, high = augment.scale
     scale = low + (high - low) * torch.rand(batch, generator=generator, dtype=torch.float64)
     corner = [

@@ -1,0 +1,94 @@
+"""Pairs that do not correspond are left out, named in the log, and left out again after a resumed training."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.training import RESIDUAL, same, stop_at, toy_pair, toy_recipe
+from tomostain.errors import InputError, InterruptedRunError
+from tomostain.train import LoadedDataset, Recipe, Trainer, train_model
+from tomostain.train.checkpoint import LAST, read_checkpoint
+from tomostain.train.pair_rejection import accepted_pairs, correlation
+
+REJECTING = RESIDUAL | {"reject_pairs": True}
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 1000), st.floats(0.2, 1.0))
+def test_correlation_is_numpys_inside_the_mask(seed, share):
+    draws = torch.Generator().manual_seed(seed)
+    a, b = torch.randn(2, 3, 8, 9, generator=draws)
+    mask = (torch.rand(1, 8, 9, generator=draws) < share).float()
+    inside = mask[0].bool().numpy()
+    if inside.sum() < 2:
+        return
+    expected = np.corrcoef(a.numpy()[:, inside].ravel(), b.numpy()[:, inside].ravel())[0, 1]
+    assert correlation(a, b, mask).item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_correlation_without_pixels_or_contrast_is_0():
+    image = torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(0))
+    assert correlation(image, image, torch.zeros(1, 4, 4)).item() == 0
+    assert correlation(image, torch.ones(3, 4, 4), torch.ones(1, 4, 4)).item() == 0
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=5))
+def test_few_pairs_are_all_accepted(correlations):
+    assert all(accepted_pairs(correlations))
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(0.75, 0.84), min_size=6, max_size=40))
+def test_small_differences_are_no_reason_to_reject(correlations):
+    assert all(accepted_pairs(correlations))
+
+
+def test_an_outlier_is_rejected_at_mean_minus_two_deviations():
+    usual = [0.8, 0.78, 0.82, 0.79, 0.81, 0.8, 0.77, 0.83]
+    assert accepted_pairs([*usual, 0.2]) == [True] * 8 + [False]
+    assert accepted_pairs([*usual, 0.7]) == [True] * 9
+
+
+def pairs_with_a_wrong_one():
+    """Return eight pairs; the histology of the last is that of another specimen, inverted."""
+    pairs = [toy_pair(f"p{seed}", seed) for seed in range(8)]
+    wrong = pairs[-1]
+    inverted = np.where(wrong.histology == wrong.histology.max(axis=(0, 1)), wrong.histology.min(axis=(0, 1)), 255)
+    pairs[-1] = type(wrong)("wrong", wrong.ct, inverted.astype(np.uint8), wrong.mask, 20.0, slices=wrong.slices)
+    return pairs
+
+
+def test_a_wrong_pair_is_left_out_and_named(caplog):
+    recipe = toy_recipe(**REJECTING | {"learning_rate": 0.02, "residual_registration": 40})
+    trainer = Trainer(recipe, LoadedDataset.from_pairs(pairs_with_a_wrong_one()), None, 0, "cpu")
+    with caplog.at_level(logging.WARNING, "tomostain"):
+        for _ in range(82):
+            trainer.take_step()
+    assert trainer.state.rejected == [7]
+    assert "wrong (" in caplog.text
+    drawn = [pair for _ in range(40) for pair in trainer.sampler.draw(trainer.state.draws).ids]
+    assert "wrong" not in drawn
+    assert len(set(drawn)) == 7
+
+
+def test_a_resumed_training_leaves_out_the_same_pairs(tmp_path):
+    pairs, recipe = pairs_with_a_wrong_one(), toy_recipe(**REJECTING | {"learning_rate": 0.02})
+    options = {"recipe": recipe, "fold": None, "max_steps": 14}
+    train_model(pairs, tmp_path / "whole", **options)
+    with pytest.raises(InterruptedRunError):
+        train_model(pairs, tmp_path / "parts", **options, **stop_at(10))
+    train_model(pairs, tmp_path / "parts", **options, resume=True)
+    whole, parts = (read_checkpoint(tmp_path / name / LAST) for name in ("whole", "parts"))
+    assert whole["rejected"] == parts["rejected"]
+    assert same(whole["networks"], parts["networks"])
+
+
+def test_rejection_without_residual_registration_is_refused():
+    values = toy_recipe().model_dump() | {"reject_pairs": True}
+    with pytest.raises(InputError, match="set residual_registration"):
+        Recipe.from_dict(values)
