@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tomostain.networks.base import Count, CountOrZero, Downsamplings, Generator, GeneratorSpec, Probability
-from tomostain.networks.layers import NormName, Upsampling, conv_norm_relu, down_block, up_block
+from tomostain.networks.layers import GreyEncoding, Knots, NormName, Upsampling, conv_norm_relu, down_block, up_block
 from tomostain.networks.registry import register_generator
 
 # Features of a narrowed network: normalisation over fewer channels removes most of the signal.
@@ -135,6 +135,9 @@ class UNetGenerator(Generator):
         detail : int
             Features of a head at full resolution that also sees the input image. It replaces the last transposed
             convolution, which draws a checkerboard (Odena et al. 2016, DOI 10.23915/distill.00003). 0: as in pix2pix.
+        grey_knots : tuple of float
+            Grey values of the input, increasing, in [-1, 1]: each adds a channel (`GreyEncoding`), so that the network
+            need not learn to tell similar grey values apart. Empty: none.
         upsampling : {"transposed", "bilinear"}
             In the decoder: transposed convolutions as in pix2pix, or convolutions and bilinear interpolation, which
             draw no lattice.
@@ -145,6 +148,7 @@ class UNetGenerator(Generator):
         dropout: Probability = 0.5
         norm: NormName = "instance"
         detail: CountOrZero = 0
+        grey_knots: Knots = ()
         upsampling: Upsampling = "transposed"
 
         @property
@@ -165,7 +169,10 @@ class UNetGenerator(Generator):
         super().__init__(spec)
         downs, norm = spec.downs, spec.norm
         features = [spec.width * min(2**level, 8) for level in range(downs)]
-        self.first = nn.Conv2d(spec.in_channels, features[0], 4, 2, 1)
+        # Modules without weights do not change the names of the others in stored models.
+        self.encoding = GreyEncoding(spec.grey_knots) if spec.grey_knots else nn.Identity()
+        encoded = spec.in_channels * (1 + len(spec.grey_knots))
+        self.first = nn.Conv2d(encoded, features[0], 4, 2, 1)
         self.down = nn.ModuleList(
             # The innermost may have one pixel, where a normalisation over pixels would leave nothing.
             down_block(features[level - 1], features[level], "none" if level == downs - 1 else norm)
@@ -183,12 +190,13 @@ class UNetGenerator(Generator):
         )
         inner = 2 * features[0]
         # The module names without the head are those of older models, which still load.
-        self.head = DetailHead(inner, spec.in_channels, spec.detail, spec.out_channels) if spec.detail else None
+        self.head = DetailHead(inner, encoded, spec.detail, spec.out_channels) if spec.detail else None
         if not spec.detail:
             self.last = nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(inner, spec.out_channels, 4, 2, 1), nn.Tanh())
 
     def forward(self, image: Tensor) -> Tensor:
         """Translate a batch (B, in_channels, H, W) into (B, out_channels, H, W)."""
+        image = self.encoding(image)
         skips = [self.first(image)]
         for down in self.down:
             skips.append(down(skips[-1]))

@@ -1,9 +1,11 @@
 """Building blocks of the networks: normalisation, and convolutions with padding and activation."""
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Annotated, Literal
 
 import torch
+from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -41,6 +43,59 @@ class ChannelNorm(nn.Module):
         variance, mean = torch.var_mean(image, dim=1, keepdim=True, correction=0)
         scaled = (image - mean) * torch.rsqrt(variance + EPSILON)
         return scaled * self.gain[:, None, None] + self.bias[:, None, None]
+
+
+def _check_increasing(knots: tuple[float, ...]) -> tuple[float, ...]:
+    if len(knots) == 1 or any(b <= a for a, b in pairwise(knots)):
+        raise ValueError("give at least two knots in increasing order, or none")
+    return knots
+
+
+Knots = Annotated[tuple[Annotated[float, Field(ge=-1, le=1)], ...], AfterValidator(_check_increasing)]
+"""Increasing grey values in [-1, 1]: two or more, or none."""
+
+
+class GreyEncoding(nn.Module):
+    """Add to each channel hat functions of its value: 1 at one knot, 0 at the next ones, linear in between.
+
+    Any piecewise linear function of the grey value between the knots is a linear combination of these channels. A
+    convolution can thus tell soft tissues apart whose grey values differ by a hundredth of the range, and even apply a
+    look-up table. Without them, a network with a normalisation per pixel needs thousands of patches to learn it.
+    Outside the knots the outermost hats fall linearly to 0 over one more interval.
+
+    Parameters
+    ----------
+    knots : sequence of float
+        Increasing, at least two.
+
+    Notes
+    -----
+    Input (B, C, H, W), output (B, C · (1 + K), H, W): the input, then K channels for each channel.
+
+    Examples
+    --------
+    >>> encoding = GreyEncoding([-0.5, 0.5])
+    >>> encoding(torch.tensor([-0.5, 0.0, 0.25, 0.5]).view(1, 1, 1, 4)).squeeze().tolist()
+    [[-0.5, 0.0, 0.25, 0.5], [1.0, 0.5, 0.25, 0.0], [0.0, 0.5, 0.75, 1.0]]
+    """
+
+    def __init__(self, knots: Sequence[float]) -> None:
+        super().__init__()
+        values = torch.tensor([float(knot) for knot in knots])
+        gaps = values.diff()
+        # Stored with the weights: models are built without memory first, and the file fills it.
+        for name, part in (
+            ("knots", values),
+            ("falling", 1 / torch.cat([gaps, gaps[-1:]])),
+            ("rising", 1 / torch.cat([gaps[:1], gaps])),
+        ):
+            self.register_buffer(name, part.view(1, 1, -1, 1, 1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the image with its encoding."""
+        difference = image.unsqueeze(2) - self.knots
+        hats = (1 - torch.maximum(difference * self.falling, -difference * self.rising)).clamp(min=0)
+        return torch.cat([image, hats.flatten(1, 2)], dim=1)
 
 
 NormName = Literal["instance", "channel", "none"]

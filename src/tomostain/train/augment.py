@@ -26,6 +26,9 @@ class Augment(Config):
         Flip rows and columns, each with probability ½.
     jitter : float
         Maximum relative change of contrast and of brightness, drawn separately for µCT and histology.
+    histology_jitter : float or None
+        The same for histology alone. A network cannot predict the jitter of its target: it is noise that slows the
+        training. None: as `jitter`.
     min_mask : float
         Minimum share of a patch that the correspondence mask should cover; without it, ℓ1 terms have no effect there.
         Positions are drawn up to 8 times, and the best one is taken. 0: any position, as in the paper.
@@ -34,6 +37,7 @@ class Augment(Config):
     scale: tuple[float, float] = (0.9, 1.1)
     flip: bool = True
     jitter: float = Field(default=0.1, ge=0, lt=1)
+    histology_jitter: float | None = Field(default=None, ge=0, lt=1)
     min_mask: float = Field(default=0.1, ge=0, le=1)
 
     @model_validator(mode="after")

@@ -75,8 +75,9 @@ def draw_transforms(
         for i, s in zip(pair, scale, strict=True)
     ]
     flip = torch.rand(batch, 2, generator=generator) < (0.5 if augment.flip else 0.0)
-    jitter = 1 + augment.jitter * (2 * torch.rand(2, batch, 2, generator=generator, dtype=torch.float64) - 1)
-    return Transforms(pair, torch.tensor(corner), scale, flip, jitter[0], jitter[1])
+    ct, histology = 2 * torch.rand(2, batch, 2, generator=generator, dtype=torch.float64) - 1
+    of_histology = augment.jitter if augment.histology_jitter is None else augment.histology_jitter
+    return Transforms(pair, torch.tensor(corner), scale, flip, 1 + augment.jitter * ct, 1 + of_histology * histology)
 
 
 def _draw_corner(
