@@ -6,12 +6,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.training import RESIDUAL, toy_recipe
 from tomostain.errors import InputError
 from tomostain.networks import build_network, is_tile_invariant, parse_generator_spec
 from tomostain.networks.layers import GreyEncoding
 
 UNET = {"name": "unet", "in_channels": 1, "width": 4, "downs": 4, "detail": 4, "norm": "channel"}
 KNOTS = [-0.5, -0.45, -0.2, 0.4, 1.0]
+
+UNET_RECIPE = {key: value for key, value in UNET.items() if key != "in_channels"} | {"grey_knots": KNOTS}
 
 knots = st.lists(st.integers(-100, 100), min_size=2, max_size=12, unique=True).map(lambda n: sorted(x / 100 for x in n))
 
@@ -36,6 +39,17 @@ def test_each_channel_has_its_own_encoding_after_the_image():
     for channel in range(3):
         alone = encoding(image[:, channel : channel + 1])[:, 1:]
         assert torch.equal(encoded[:, 3 + 5 * channel : 8 + 5 * channel], alone)
+
+
+def test_noise_channels_are_not_encoded():
+    image = torch.rand(1, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    encoded = GreyEncoding(KNOTS, channels=1)(image)
+    assert encoded.shape == (1, 8, 4, 5)
+    assert torch.equal(encoded[:, 3:], GreyEncoding(KNOTS)(image[:, :1])[:, 1:])
+    recipe = toy_recipe(**RESIDUAL, in_channels=1, generator=UNET_RECIPE, noise={"channels": 2})
+    network = build_network(recipe.generator_spec())
+    assert network(torch.zeros(1, 3, 16, 16)).shape == (1, 3, 16, 16)
+    assert network.first.in_channels == 3 + len(KNOTS)
 
 
 @pytest.mark.parametrize("values", [[0.5], [0.5, 0.5], [0.5, 0.1]])

@@ -138,6 +138,8 @@ class UNetGenerator(Generator):
         grey_knots : tuple of float
             Grey values of the input, increasing, in [-1, 1]: each adds a channel (`GreyEncoding`), so that the network
             need not learn to tell similar grey values apart. Empty: none.
+        grey_channels : int
+            Number of input channels that are encoded, beginning with the first; the others are noise. 0: all.
         upsampling : {"transposed", "bilinear"}
             In the decoder: transposed convolutions as in pix2pix, or convolutions and bilinear interpolation, which
             draw no lattice.
@@ -149,6 +151,7 @@ class UNetGenerator(Generator):
         norm: NormName = "instance"
         detail: CountOrZero = 0
         grey_knots: Knots = ()
+        grey_channels: CountOrZero = 0
         upsampling: Upsampling = "transposed"
 
         @property
@@ -170,8 +173,8 @@ class UNetGenerator(Generator):
         downs, norm = spec.downs, spec.norm
         features = [spec.width * min(2**level, 8) for level in range(downs)]
         # Modules without weights do not change the names of the others in stored models.
-        self.encoding = GreyEncoding(spec.grey_knots) if spec.grey_knots else nn.Identity()
-        encoded = spec.in_channels * (1 + len(spec.grey_knots))
+        self.encoding = GreyEncoding(spec.grey_knots, spec.grey_channels) if spec.grey_knots else nn.Identity()
+        encoded = spec.in_channels + (spec.grey_channels or spec.in_channels) * len(spec.grey_knots)
         self.first = nn.Conv2d(encoded, features[0], 4, 2, 1)
         self.down = nn.ModuleList(
             # The innermost may have one pixel, where a normalisation over pixels would leave nothing.

@@ -56,7 +56,7 @@ Knots = Annotated[tuple[Annotated[float, Field(ge=-1, le=1)], ...], AfterValidat
 
 
 class GreyEncoding(nn.Module):
-    """Add to each channel hat functions of its value: 1 at one knot, 0 at the next ones, linear in between.
+    """Add hat functions of the grey value as channels: 1 at one knot, 0 at the next ones, linear in between.
 
     Any piecewise linear function of the grey value between the knots is a linear combination of these channels. A
     convolution can thus tell soft tissues apart whose grey values differ by a hundredth of the range, and even apply a
@@ -67,10 +67,12 @@ class GreyEncoding(nn.Module):
     ----------
     knots : sequence of float
         Increasing, at least two.
+    channels : int
+        Number of channels that are encoded, beginning with the first. 0 (default): all.
 
     Notes
     -----
-    Input (B, C, H, W), output (B, C · (1 + K), H, W): the input, then K channels for each channel.
+    Input (B, C, H, W), output (B, C + channels · K, H, W): the input, then K channels for each encoded channel.
 
     Examples
     --------
@@ -79,8 +81,9 @@ class GreyEncoding(nn.Module):
     [[-0.5, 0.0, 0.25, 0.5], [1.0, 0.5, 0.25, 0.0], [0.0, 0.5, 0.75, 1.0]]
     """
 
-    def __init__(self, knots: Sequence[float]) -> None:
+    def __init__(self, knots: Sequence[float], channels: int = 0) -> None:
         super().__init__()
+        self.channels = channels
         values = torch.tensor([float(knot) for knot in knots])
         gaps = values.diff()
         # Stored with the weights: models are built without memory first, and the file fills it.
@@ -93,7 +96,8 @@ class GreyEncoding(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the image with its encoding."""
-        difference = image.unsqueeze(2) - self.knots
+        encoded = image[:, : self.channels] if self.channels else image
+        difference = encoded.unsqueeze(2) - self.knots
         hats = (1 - torch.maximum(difference * self.falling, -difference * self.rising)).clamp(min=0)
         return torch.cat([image, hats.flatten(1, 2)], dim=1)
 

@@ -275,8 +275,13 @@ class Recipe(Config):
 
     def generator_spec(self, *, reverse: bool = False) -> dict[str, Any]:
         """Return the architecture of G_xy, or of G_yx, with its channels."""
-        into, out = (3, self.in_channels) if reverse else (self.ct_channels + self.noise.channels, 3)
-        return {**self.generator, "in_channels": into, "out_channels": out}
+        if reverse:  # its input has no grey values
+            forward = {key: value for key, value in self.generator.items() if key != "grey_knots"}
+            return {**forward, "in_channels": 3, "out_channels": self.in_channels}
+        encoded = (
+            {"grey_channels": self.ct_channels} if self.noise.channels and self.generator.get("grey_knots") else {}
+        )
+        return {**self.generator, **encoded, "in_channels": self.ct_channels + self.noise.channels, "out_channels": 3}
 
     def discriminator_spec(self, *, reverse: bool = False) -> dict[str, Any]:
         """Return the architecture of D_y, or of D_x, with its channels."""
