@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.support.training import RESIDUAL, toy_recipe
 from tomostain.errors import InputError
 from tomostain.networks import build_network, is_tile_invariant, parse_generator_spec
+from tomostain.networks.kernels import accelerate
 from tomostain.networks.layers import GreyEncoding
 
 UNET = {"name": "unet", "in_channels": 1, "width": 4, "downs": 4, "detail": 4, "norm": "channel"}
@@ -85,3 +86,11 @@ def test_the_output_depends_on_the_neighbourhood_alone(upsampling):
 def test_sizes_stay(rows):
     spec = UNET | {"upsampling": "bilinear", "grey_knots": KNOTS}
     assert build_network(spec)(torch.zeros(1, 1, rows, 32)).shape == (1, 3, rows, 32)
+
+
+def test_the_fast_kernels_take_a_network_with_an_encoding():
+    network = build_network(UNET | {"upsampling": "bilinear", "grey_knots": KNOTS}, torch.Generator().manual_seed(0))
+    image = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    with torch.no_grad():
+        expected = network.eval()(image)
+        torch.testing.assert_close(accelerate(network, frozen=True)(image), expected, atol=1e-4, rtol=1e-4)

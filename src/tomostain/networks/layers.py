@@ -92,13 +92,14 @@ class GreyEncoding(nn.Module):
             ("falling", 1 / torch.cat([gaps, gaps[-1:]])),
             ("rising", 1 / torch.cat([gaps[:1], gaps])),
         ):
-            self.register_buffer(name, part.view(1, 1, -1, 1, 1))
+            self.register_buffer(name, part)
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the image with its encoding."""
         encoded = image[:, : self.channels] if self.channels else image
-        difference = encoded.unsqueeze(2) - self.knots
-        hats = (1 - torch.maximum(difference * self.falling, -difference * self.rising)).clamp(min=0)
+        knots, falling, rising = (values[:, None, None] for values in (self.knots, self.falling, self.rising))
+        difference = encoded.unsqueeze(2) - knots
+        hats = (1 - torch.maximum(difference * falling, -difference * rising)).clamp(min=0)
         return torch.cat([image, hats.flatten(1, 2)], dim=1)
 
 
