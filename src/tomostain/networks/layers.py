@@ -81,6 +81,10 @@ class GreyEncoding(nn.Module):
     [[-0.5, 0.0, 0.25, 0.5], [1.0, 0.5, 0.25, 0.0], [0.0, 0.5, 0.75, 1.0]]
     """
 
+    knots: Tensor
+    falling: Tensor
+    rising: Tensor
+
     def __init__(self, knots: Sequence[float], channels: int = 0) -> None:
         super().__init__()
         self.channels = channels
