@@ -1,6 +1,8 @@
-"""Print the table of an ablation as Markdown.
+"""Print the table of an ablation (`studies.recipe.ablation`) as Markdown.
 
     python -m studies.recipe.report studies/recipe/results/ablation.jsonl [--budget "200 s"]
+
+Without ``--budget`` the tables of all budgets are printed.
 """
 
 import argparse
