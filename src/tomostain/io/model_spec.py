@@ -55,7 +55,7 @@ class TrainingRecord(Config):
     seed : int
         Seed of weights and patches.
     data : str
-        sha256 of the images that trained and validated.
+        sha256 of the images that trained and validated, whether they came from files or from arrays.
     initial_model : InitialModelRecord or None
         None: the weights were random at the beginning.
     """

@@ -1,8 +1,9 @@
 """Write a model folder from a run."""
 
 import csv
+import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
@@ -141,9 +142,18 @@ def _training_record(run: Path, data: Dataset, description: Mapping[str, Any]) -
         specimens=len({str(record.get("specimen", pair_id)) for pair_id, record in pairs}),
         implants=tuple(sorted({str(record.get("implant", "unknown")) for record in records})),
         seed=description["seed"],
-        data=description.get("data", ""),
+        data=_digest(data, (*split.train, *split.validation)),
         initial_model=recorded_initial_model(run),
     )
+
+
+def _digest(data: Dataset, ids: Sequence[str]) -> str:
+    """Return a sha256 of the images of pairs. It does not depend on whether they come from files or from arrays."""
+    digest = hashlib.sha256()
+    for pair in map(data.load, ids):
+        for array in (pair.ct, pair.histology, pair.mask):
+            digest.update(f"{pair.id} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def _validated(run: Path, step: int) -> dict[str, float]:

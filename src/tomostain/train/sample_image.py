@@ -36,8 +36,9 @@ def sample_image(recipe: Recipe, state: Mapping[str, Tensor], pair: Pair) -> NDA
     -------
     ndarray of uint8, shape (up to 256 + 22, up to 3 · 256 + 8, 3)
     """
-    network = build_network(recipe.generator_spec())
-    network.load_state_dict(dict(state))
+    with torch.device("meta"):  # draws no random numbers
+        network = build_network(recipe.generator_spec())
+    network.load_state_dict(dict(state), assign=True)
     network.float().eval()
 
     def translate(patches: Tensor) -> Tensor:
