@@ -39,7 +39,7 @@ _ANYWHERE = ("--debug", "--verbose", "-v", "-vv")
 app = typer.Typer(
     name="tomostain",
     cls=VerbGroup,
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
@@ -74,9 +74,15 @@ def root(
 
     The usual way: prepare pairs of µCT and histology, train on them, evaluate, stain whole volumes.
     To see all steps on synthetic specimens:  tomostain demo
+    To see where the current folder stands in this pipeline:  tomostain
 
     Options before the verb apply to every verb, for example:  tomostain --log-file run.log stain MODEL INPUT OUT
     """
+    if context.invoked_subcommand is None:
+        from tomostain.cli.overview import overview
+
+        typer.echo(overview())
+        return
     context.obj.update(debug=debug, quiet=quiet, threads=threads)
     context.obj["handlers"] += start_logging(verbose, log_file)
     logger.info("tomostain %s: %s", tomostain.__version__, shlex.join(context.obj["arguments"]))

@@ -21,7 +21,7 @@ from tomostain.errors import InputError
 ENTRY_POINTS = "tomostain.verbs"
 
 # The modules of this package that define no verb.
-_SHARED = {"common", "log", "main", "messages", "options", "progress", "verbs"}
+_SHARED = {"common", "log", "main", "messages", "options", "overview", "progress", "verbs"}
 # In the examples of a help text, a line that starts with one of these is a command; others continue the text.
 _COMMANDS = ("tomostain", "torchrun", "srun")
 

@@ -1,0 +1,273 @@
+"""What `tomostain` shows without arguments: the pipeline, what the current folder holds of it, and the next command.
+
+Only names and small text files are read, so that it takes no time in a folder of any size.
+"""
+
+import csv
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Kind = Literal["table", "pair", "dataset", "run", "unfinished run", "model", "evaluation", "stained volume", "demo"]
+
+PIPELINE = """\
+The pipeline:
+  1  tomostain prepare specimens.csv dataset        pairs of µCT and histology; finds the section of each slide
+  2  tomostain train dataset run                    a model
+  3  tomostain evaluate run dataset evaluation      its quality on pairs that were not trained on
+  4  tomostain stain run/model VOLUME OUT.ome.zarr  a stained volume
+  5  tomostain view OUT.ome.zarr                    pictures of it
+"""
+FOOTER = "To see all of it on synthetic specimens: tomostain demo.  All verbs: tomostain --help."
+
+# Only the first entries of a folder are looked at, and files up to this size are read.
+MAX_ENTRIES = 2000
+MAX_BYTES = 4_000_000
+_SHOWN = 3
+_TABLE_COLUMNS = {"specimen", "volume", "slide"}
+_ORDER: tuple[Kind, ...] = (
+    "demo",
+    "table",
+    "pair",
+    "dataset",
+    "unfinished run",
+    "run",
+    "model",
+    "evaluation",
+    "stained volume",
+)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One result of the pipeline.
+
+    Attributes
+    ----------
+    kind : str
+    path : str
+        Relative to the folder that was looked at.
+    note : str
+        What it contains, such as ``12 pairs``.
+    """
+
+    kind: Kind
+    path: str
+    note: str = ""
+
+
+@dataclass
+class Contents:
+    """What a folder holds of the pipeline, in the order of the pipeline."""
+
+    items: list[Item] = field(default_factory=list)
+
+    def first(self, *kinds: Kind) -> str | None:
+        """Return the path of the first item of these kinds, or None."""
+        return next((item.path for kind in kinds for item in self.items if item.kind == kind), None)
+
+    def describe(self) -> list[str]:
+        """Return one line for each kind, with at most three examples."""
+        lines = []
+        for kind in _ORDER:
+            items = [item for item in self.items if item.kind == kind]
+            if not items:
+                continue
+            shown = "; ".join(f"{item.path}{f' {item.note}' if item.note else ''}" for item in items[:_SHOWN])
+            more = f"; and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+            lines.append(f"{kind}: {shown}{more}")
+        return lines
+
+    def next_command(self) -> str:
+        """Return the command that continues from here."""
+        table, dataset = self.first("table"), self.first("dataset")
+        run, model = self.first("run"), self.first("model")
+        stained, evaluation = self.first("stained volume"), self.first("evaluation")
+        if stained:
+            return f"tomostain view {_quoted(stained)}"
+        if run and dataset and not evaluation:
+            return f"tomostain evaluate {_quoted(run)} {_quoted(dataset)} evaluation"
+        if run or model:
+            weights = f"{run.rstrip('/')}/model" if run else str(model)
+            return f"tomostain stain {_quoted(weights)} VOLUME stained.ome.zarr"
+        unfinished = self.first("unfinished run")
+        if unfinished and dataset:
+            return f"tomostain train {_quoted(dataset)} {_quoted(unfinished)} --resume"
+        if dataset:
+            return f"tomostain train {_quoted(dataset)} run"
+        if table:
+            return f"tomostain prepare {_quoted(table)} dataset"
+        if self.first("pair"):
+            return "write specimens.csv, with the pair.yaml of each pair in its column 'section'; then tomostain prepare"
+        if demo := self.first("demo"):
+            return f"cd {_quoted(demo)}"
+        return "tomostain demo"
+
+
+def overview(folder: str | os.PathLike[str] = ".") -> str:
+    """Return the pipeline, what `folder` holds of it, and the next command.
+
+    Parameters
+    ----------
+    folder : path
+        It and its direct subfolders are looked at.
+
+    Examples
+    --------
+    >>> print(overview("no/such/folder").splitlines()[-3])
+    This folder holds nothing of the pipeline yet.  Next: tomostain demo
+    """
+    contents = look_at(Path(folder))
+    lines = contents.describe()
+    if lines:
+        here = ["This folder:", *(f"  {line}" for line in lines), f"Next: {contents.next_command()}"]
+    else:
+        here = [f"This folder holds nothing of the pipeline yet.  Next: {contents.next_command()}"]
+    return "\n".join([PIPELINE, *here, "", FOOTER])
+
+
+def look_at(folder: Path) -> Contents:
+    """Return what a folder and its direct subfolders hold. A folder that cannot be read holds nothing."""
+    items = list(_items_of(folder, "."))
+    for name in _names(folder):
+        if (folder / name).is_dir():
+            items += _items_of(folder / name, name)
+        elif name.lower().endswith(".csv"):
+            items += _table(folder / name, name)
+    for kind in ("unfinished run", "run", "dataset"):
+        # The newest one is named first.
+        items.sort(key=lambda item: -_modified(folder / item.path) if item.kind == kind else 0.0)
+    return Contents(sorted(items, key=lambda item: _ORDER.index(item.kind)))
+
+
+def _items_of(folder: Path, name: str) -> Iterator[Item]:
+    """Yield what a folder is, and the tables in it."""
+    path = "." if name == "." else f"{name}/"
+    if _has(folder, "dataset.yaml"):
+        yield Item("dataset", path, _pairs(folder / "dataset.yaml"))
+    elif _has(folder, "evaluate.yaml"):
+        yield Item("evaluation", path)
+    elif _has(folder, "run.yaml"):
+        done = _steps(folder / "metrics.csv")
+        if _has(folder, "model/model.yaml"):
+            yield Item("run", path, done)
+        else:
+            yield Item("unfinished run", path, done)
+    elif _has(folder, "model.yaml"):
+        yield Item("model", path, _recipe(folder / "model.yaml"))
+    elif _has(folder, "demo.yaml"):
+        yield Item("demo", path, "with report.html" if _has(folder, "report.html") else "not finished")
+    elif _has(folder, "pair.yaml"):
+        yield Item("pair", path)
+    elif folder.name.endswith(".zarr") and '"tomostain"' in _text(folder / "zarr.json"):
+        yield Item("stained volume", path.rstrip("/"), _is_finished(folder))
+    elif name != ".":
+        pairs = sum(_has(folder / entry, "pair.yaml") for entry in _names(folder))
+        if pairs:
+            yield Item("pair", path, f"with {pairs} registered {'pair' if pairs == 1 else 'pairs'}")
+        yield from (
+            item for entry in _names(folder) if entry.endswith(".csv") for item in _table(folder / entry, path + entry)
+        )
+
+
+def _table(path: Path, name: str) -> Iterator[Item]:
+    """Yield a table of specimens, if the CSV file is one."""
+    text = _text(path)
+    try:
+        rows = list(csv.reader(text.lstrip("\ufeff").splitlines()))
+    except csv.Error:
+        return
+    if rows and {cell.strip() for cell in rows[0]} >= _TABLE_COLUMNS:
+        count = sum(any(cell.strip() for cell in row) for row in rows[1:])
+        yield Item("table", name, f"with {count} {'specimen' if count == 1 else 'specimens'}")
+
+
+def _pairs(path: Path) -> str:
+    """Return the number of pairs in a `dataset.yaml`."""
+    values = _yaml(path)
+    pairs, test = (values.get(key) for key in ("pairs", "test"))
+    if not isinstance(pairs, list):
+        return ""
+    held_out = f" ({len(test)} for testing)" if isinstance(test, list) and test else ""
+    return f"with {len(pairs)} {'pair' if len(pairs) == 1 else 'pairs'}{held_out}"
+
+
+def _steps(path: Path) -> str:
+    """Return the last step in a `metrics.csv`."""
+    lines = _text(path).splitlines()
+    step = lines[-1].split(",")[0] if len(lines) > 1 else ""
+    return f"with {step} steps" if step.isdigit() else ""
+
+
+def _recipe(path: Path) -> str:
+    """Return recipe and steps of a `model.yaml`."""
+    values = _yaml(path)
+    return f"({values['recipe']}, {values.get('steps')} steps)" if values.get("recipe") else ""
+
+
+def _is_finished(folder: Path) -> str:
+    return "not finished" if _has(folder, ".tomostain-progress") else ""
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    """Return a small YAML file as a dict; an empty dict if it is none."""
+    import yaml
+
+    try:
+        values = yaml.load(_text(path), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (yaml.YAMLError, RecursionError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _text(path: Path) -> str:
+    """Return a small text file; an empty text if it cannot be read."""
+    try:
+        if not path.is_file() or path.stat().st_size > MAX_BYTES:
+            return ""
+        return path.read_text(encoding="utf-8", errors="replace")
+    except (OSError, ValueError):
+        return ""
+
+
+def _names(folder: Path) -> list[str]:
+    """Return the names in a folder in natural order; none if it cannot be read."""
+    names = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if len(names) >= MAX_ENTRIES:
+                    break
+                if not entry.name.startswith("."):
+                    names.append(entry.name)
+    except (OSError, ValueError):
+        return []
+    return sorted(names, key=_natural)
+
+
+def _natural(name: str) -> list[str | int]:
+    """Split a name into text and numbers, alternately, so that run-2 comes before run-10."""
+    parts = re.split(r"([0-9]+)", name)
+    return [int(part) if number % 2 else part for number, part in enumerate(parts)]
+
+
+def _has(folder: Path, name: str) -> bool:
+    try:
+        return (folder / name).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except (OSError, ValueError):
+        return 0.0
+
+
+def _quoted(path: str) -> str:
+    return shlex.quote(path if path in (".", "./") else path.rstrip("/"))
