@@ -102,7 +102,7 @@ class Contents:
         if table:
             return f"tomostain prepare {_quoted(table)} dataset"
         if self.first("pair"):
-            return "write specimens.csv, with the pair.yaml of each pair in its column 'section'; then tomostain prepare"
+            return "write specimens.csv with each pair.yaml in the column 'section', then tomostain prepare"
         if demo := self.first("demo"):
             return f"cd {_quoted(demo)}"
         return "tomostain demo"
