@@ -4,7 +4,9 @@ import importlib.metadata
 import os
 import platform
 import shutil
+import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 from tomostain import __version__
 
@@ -117,3 +119,45 @@ def _version(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def source_commit() -> str | None:
+    """Return the Git commit of the source that runs, or None if it does not run from a clone.
+
+    Returns
+    -------
+    str or None
+        The abbreviated hash, followed by `` with changes`` if tracked files of the package differ from it.
+    """
+    folder = Path(__file__).parent
+    if _git(folder, "ls-files", "--error-unmatch", Path(__file__).name) is None:
+        return None  # no repository, or one that does not contain this file
+    commit = _git(folder, "rev-parse", "--short", "HEAD")
+    if not commit:
+        return None
+    return f"{commit} with changes" if _git(folder, "status", "--porcelain", "--untracked-files=no", ".") else commit
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """Return the output of a Git command; None if it fails or there is no Git."""
+    command = ["git", "-C", str(folder), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def processor_name() -> str:
+    """Return the name of the processor, as far as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def available_cores() -> int:
+    """Return the number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

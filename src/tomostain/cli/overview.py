@@ -236,7 +236,7 @@ def _text(path: Path) -> str:
 
 def _names(folder: Path) -> list[str]:
     """Return the names in a folder in natural order; none if it cannot be read."""
-    names = []
+    names: list[str] = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:

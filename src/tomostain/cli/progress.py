@@ -56,6 +56,11 @@ class Bars:
         if self._bars.live.is_started:
             self._bars.stop()
 
+    def say(self, text: str) -> None:
+        """Print a line above the bars."""
+        if not self.quiet:
+            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
     def __call__(self, label: str, done: int, total: int) -> None:
         """Show that `done` of `total` units of `label` are done."""
         if self.quiet:

@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "config": ["DemoConfig", "DemoSpecimen", "describe_plan"],
         "run": ["DemoResult", "run_demo"],
-        "truth": ["TruthSlices", "compare_slices", "evaluate_against_truth"],
+        "stages": ["Stage", "StageNotice", "plan_stages"],
+        "truth": ["Margin", "TruthSlices", "compare_slices", "evaluate_against_truth", "margins", "verdict"],
     },
 )

@@ -1,12 +1,15 @@
 """Settings of the demo, and its plan."""
 
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
 from tomostain.config import Config
 
 HELD_OUT = "held-out"
+SHIPPED_MODEL = "builtin:phantom-tb"
+"""The model that the demo fine-tunes."""
 
 
 class DemoSpecimen(Config):
@@ -37,15 +40,18 @@ class DemoConfig(Config):
         Voxels of each µCT volume (z, y, x). The screw is along y, so that a slice shows it lengthwise.
     voxel_um, pixel_um : float
         Voxel size of the µCT and pixel size of the slides, µm.
+    stain : str
+        The stain of the slides, see `tomostain.phantom.PhantomConfig`.
     specimens : tuple of DemoSpecimen
-        The last one is held out of training; its volume is stained.
+        The last one is held out of training; its volume is stained. All others train.
+    init : str or None
+        Model that training starts from. None: training starts from random weights.
     recipe : str
         Training recipe.
     steps : int
         Training steps.
-    patch_px, stride_px : int
-        Patches when staining. Larger than in training, so that few patches contain only marrow, where instance
-        normalisation has no reference.
+    patch_px, stride_px : int or None
+        Patches when staining. None: exact tiles if the model allows them (`tomostain.stain.StainConfig`).
     truth_slices : int
         Number of slices of the stained volume that are compared with the truth.
     find_sections : bool
@@ -58,32 +64,45 @@ class DemoConfig(Config):
     shape: tuple[int, int, int] = (64, 256, 256)
     voxel_um: float = 20.0
     pixel_um: float = 10.0
+    stain: str = "toluidine-blue"
     specimens: tuple[DemoSpecimen, ...] = _specimens()
-    recipe: str = "paired-cyclegan-cpu"
-    steps: int = 900
-    patch_px: int = 192
-    stride_px: int = 64
+    init: str | None = None
+    recipe: str = "tomostain-cpu"
+    steps: int = 1500
+    patch_px: int | None = None
+    stride_px: int | None = None
     truth_slices: int = 9
     find_sections: bool = True
     seed: int = 0
 
+    @classmethod
+    def fine_tuning(cls, steps: int = 400) -> Self:
+        """Return the settings of the demo that starts from the model that comes with tomostain."""
+        return cls(init=SHIPPED_MODEL, steps=steps)
+
+    @classmethod
+    def default(cls) -> Self:
+        """Return `fine_tuning` if the model is installed, else the settings of a training from random weights."""
+        from tomostain.models import builtin_names
+
+        return cls.fine_tuning() if SHIPPED_MODEL.split(":")[1] in builtin_names() else cls()
+
 
 def describe_plan(out: Path, config: DemoConfig) -> list[str]:
-    """Return the plan of the demo in `out`: sizes, memory and time."""
+    """Return the plan of the demo in `out`: stages, sizes, memory and time."""
+    from tomostain.demo.stages import plan_stages
+
+    stages = plan_stages(config)
     voxels = int(np.prod(config.shape))
-    number = len(config.specimens)
-    done = [
-        name
-        for name in ("specimens", "dataset-registration", "dataset", "run", "stained.ome.zarr", "report.html")
-        if (out / name).exists()
-    ]
     size = " x ".join(map(str, config.shape))
+    names = ("specimens", "dataset-registration", "dataset", "run/model", "stained.ome.zarr", "report.html")
+    done = [name for name in names if (out / name).exists()]
+    lines = [f"stage {number} of {len(stages)}, {stage.name}: {stage.doing}" for number, stage in enumerate(stages, 1)]
     return [
-        f"generate {number} specimens of {size} voxels of {config.voxel_um:g} µm; the last is held out of training",
-        "register the section of every slide in its volume" if config.find_sections else "use the known sections",
-        f"train {config.recipe} for {config.steps} steps on the others",
-        f"stain the volume of the last one, {voxels / 1e6:.1f} million voxels, and compare it with the truth",
-        f"on disk: about {number * voxels * 2.5 / 1e6 + 60:.0f} MB in {out}; memory: below 6 GB; "
-        "time: some minutes on two cores",
+        *lines,
+        f"{len(config.specimens)} specimens of {size} voxels of {config.voxel_um:g} µm; the last is not trained on",
+        f"training starts from {config.init or 'random weights'}: {config.recipe}, {config.steps} steps",
+        f"on disk: about {len(config.specimens) * voxels * 2.5 / 1e6 + 60:.0f} MB in {out}; memory: below 2 GB; "
+        f"time: about {sum(stage.seconds for stage in stages) / 60:.0f} min on two idle cores",
         f"finished already: {', '.join(done) or 'nothing'}",
     ]

@@ -1,33 +1,67 @@
 """The page of the demo. Its layout is in `view.report`."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tomostain import __version__
-from tomostain.demo.config import DemoConfig
-from tomostain.demo.truth import TruthSlices
+from tomostain.dataset.dataset import load_dataset
+from tomostain.demo.config import HELD_OUT, DemoConfig
+from tomostain.demo.facts import install_command, next_commands, provenance
+from tomostain.demo.truth import Margin, TruthSlices, margins, verdict
 from tomostain.evaluate import Table
 from tomostain.figures.curves import has_curves, training_curves
+from tomostain.figures.detail import box_around, enlarged_detail
 from tomostain.figures.planes import orthogonal_planes, side_by_side
 from tomostain.imaging.network_range import CT_WINDOW
 from tomostain.io import open_stained, open_volume, read_image, write_image
+from tomostain.phantom import Label
+from tomostain.phantom.stains import STAINS, Stain
 from tomostain.progress import Progress, silent
-from tomostain.view import picture_of_volume
-from tomostain.view.report.blocks import Compare, Figure, Frames, MetricTable, Report, Section
+from tomostain.view import has_vtk, picture_of_volume
+from tomostain.view.report.blocks import (
+    Block,
+    Compare,
+    Figure,
+    Frames,
+    KeyFigures,
+    Legend,
+    MetricTable,
+    Panels,
+    Report,
+    Section,
+)
 from tomostain.view.report.writer import write_report
 
-MODEL = "trained model"
-FLOOR = "raw µCT"
 NO_BIOLOGY = (
     "These specimens are synthetic: their anatomy, µCT and slides come from rules and a random seed. The page "
     "shows that the software works. It does not show how well a model would perform on real tissue."
 )
+_STAIN_NAMES = {"toluidine-blue": "toluidine blue", "h&e": "haematoxylin and eosin (H&E)"}
+_MEANINGS = {
+    Label.BONE: "mature bone (darker where it is less mineralised)",
+    Label.WOVEN: "young woven bone",
+    Label.LACUNA: "lacunae of bone cells",
+    Label.CANAL: "canals of blood vessels",
+    Label.SOFT: "soft tissue",
+    Label.MARROW: "bone marrow",
+    Label.ADIPOCYTE: "fat cells in the marrow",
+    Label.DEGRADATION: "degradation layer of a magnesium screw",
+    Label.SCREW: "the screw",
+}
+_DETAIL_FRACTION = 0.62
 
 
-def demo_page(out: Path, config: DemoConfig, slices: TruthSlices, table: Table, progress: Progress = silent) -> Path:
+def demo_page(
+    out: Path,
+    config: DemoConfig,
+    slices: TruthSlices,
+    table: Table,
+    *,
+    seconds: Mapping[str, float] | None = None,
+    progress: Progress = silent,
+) -> Path:
     """Write `report.html` of the demo and its images.
 
     Parameters
@@ -39,6 +73,8 @@ def demo_page(out: Path, config: DemoConfig, slices: TruthSlices, table: Table, 
         Slices of the held-out specimen: µCT, stained and truth.
     table : Table
         Their metrics, with the baselines.
+    seconds : mapping of str to float, optional
+        Time of each stage.
     progress : Progress
 
     Returns
@@ -46,140 +82,158 @@ def demo_page(out: Path, config: DemoConfig, slices: TruthSlices, table: Table, 
     Path
         `out`/report.html.
     """
-    report = out / "report.html"
-    voxel_um = config.voxel_um
-    middle = len(slices.z) // 2
-    ct, stained, truth = slices.ct[middle], slices.stained[middle], slices.truth[middle]
-    row = side_by_side(
-        [ct, stained, truth], ["µCT", "stained by the model", "truth"], voxel_um, windows=[CT_WINDOW, None, None]
-    )
-    write_image(out / "slices.png", row, overwrite=True)
-    sections = (
-        _held_out(slices, row, voxel_um),
-        _planes_and_rendering(out, config, progress),
-        _numbers(table),
-        _training(out),
-        _slide(out),
-        *_registration(out),
-    )
+    seconds = seconds or {}
     page = Report(
-        title="tomostain demo: a µCT volume, stained",
+        title="A µCT volume, stained by tomostain",
+        opening=(_details(out, slices, config), _legend(config)),
         summary=(_sentence(config), NO_BIOLOGY),
-        key_figures=_key_figures(table, config),
-        sections=sections,
-        next_commands=(
-            f"tomostain export {out / 'stained.ome.zarr'} {out / 'rgba'} --to rgba-tiff",
-            f"tomostain train {out / 'dataset'} {out / 'run-longer'} --max-steps {config.steps * 5}",
-            f"tomostain stain {out / 'run/model'} YOUR_VOLUME stained.ome.zarr --dry-run",
+        sections=(
+            _in_three_dimensions(out, progress),
+            _numbers(table),
+            _held_out(out, slices, config.voxel_um),
+            *_registration(out),
+            _training(out, config),
+            *_times(seconds),
         ),
-        provenance={"tomostain": __version__, "recipe": config.recipe, "steps": str(config.steps), **_model_hash(out)},
+        next_commands=next_commands(out, config),
+        provenance=provenance(config, _model_hash(out), seconds),
     )
-    return write_report(report, page, overwrite=True)
+    return write_report(out / "report.html", page, overwrite=True)
+
+
+def _details(out: Path, slices: TruthSlices, config: DemoConfig) -> Panels:
+    """Show µCT, stained and truth in full resolution, around the screw in the middle of the volume."""
+    middle = len(slices.z) // 2
+    truth = slices.truth[middle]
+    box = box_around(_screw(truth, config), round(_DETAIL_FRACTION * truth.shape[1]))
+    images = {
+        "µCT": enlarged_detail(slices.ct[middle], box, config.voxel_um, window=CT_WINDOW),
+        "Stained by the model": enlarged_detail(slices.stained[middle], box, config.voxel_um, scale_bar=False),
+        "Truth": enlarged_detail(truth, box, config.voxel_um, scale_bar=False),
+    }
+    for name, image in zip(("ct", "stained", "truth"), images.values(), strict=True):
+        write_image(out / f"detail-{name}.png", image, overwrite=True)
+    specimen = config.specimens[-1]
+    caption = (
+        f"The same region of the specimen that was not used for training ({specimen.material}, {specimen.weeks} "
+        f"weeks), at full resolution, {config.voxel_um:g} µm per voxel. The truth is an ideal section centred on this slice."
+    )
+    return Panels(tuple(images.values()), tuple(images), caption)
+
+
+def _screw(truth: NDArray[np.uint8], config: DemoConfig) -> NDArray[np.bool_]:
+    """Return the pixels with the colour of the screw. With a stain that leaves it clear, there are none."""
+    colour = _stain(config).colours.get(Label.SCREW, (255.0, 255.0, 255.0))
+    distance = np.abs(truth.astype(np.float32) - np.asarray(colour, np.float32)).max(axis=-1)
+    return np.asarray((distance < 12) & (min(colour) < 200))
+
+
+def _stain(config: DemoConfig) -> Stain:
+    return STAINS[config.stain]
+
+
+def _legend(config: DemoConfig) -> Legend:
+    """Name the stain and its colours, which are those of the phantom."""
+    stain = _stain(config)
+    entries = [
+        ((round(red), round(green), round(blue)), meaning)
+        for label, meaning in _MEANINGS.items()
+        for red, green, blue in [stain.colours[label]]
+    ]
+    red, green, blue = (round(value) for value in stain.young)
+    entries.insert(2, ((red, green, blue), "the youngest bone, at the screw"))
+    name = _STAIN_NAMES.get(config.stain, config.stain)
+    return Legend(tuple(entries), f"The stain is {name}, through a section 40 µm thick. White is empty glass.")
 
 
 def _sentence(config: DemoConfig) -> str:
     materials = ", ".join(f"{specimen.material} after {specimen.weeks} weeks" for specimen in config.specimens[:-1])
     last = config.specimens[-1]
+    begin = f"The model {config.init} was fine-tuned" if config.init else "A model was trained from random weights"
     return (
-        f"{len(config.specimens)} bone-implant phantoms were generated. A paired CycleGAN was trained on "
-        f"{len(config.specimens) - 1} of them ({materials}), with one µCT section and one slide each; one of them was "
-        f"used for validation. The volume of the last specimen ({last.material} after {last.weeks} weeks), which is "
-        "not in the training data, was stained."
+        f"{len(config.specimens)} bone-implant phantoms were generated. {begin} on {len(config.specimens) - 1} of them "
+        f"({materials}), with one µCT section and one slide each. Then the µCT volume of the last specimen "
+        f"({last.material} after {last.weeks} weeks), which is not in the training data, was stained."
     )
 
 
-def _key_figures(table: Table, config: DemoConfig) -> tuple[tuple[str, str], ...]:
-    model, floor = table.rows[MODEL], table.rows[FLOOR]
-    return (
-        ("SSIM, model (raw µCT)", f"{model['ssim'].median:.2f} ({floor['ssim'].median:.2f})"),
-        ("PSNR, model (raw µCT)", f"{model['psnr'].median:.1f} dB ({floor['psnr'].median:.1f} dB)"),
-        ("LPIPS, model (raw µCT)", f"{model['lpips'].median:.2f} ({floor['lpips'].median:.2f})"),
-        ("voxels stained", f"{np.prod(config.shape) / 1e6:.1f} million"),
-    )
-
-
-def _held_out(slices: TruthSlices, row: NDArray[np.uint8], voxel_um: float) -> Section:
-    middle = len(slices.z) // 2
-    frames = [
-        side_by_side([ct, stained, truth], ["µCT", "stained", "truth"], voxel_um, windows=[CT_WINDOW, None, None])
-        for ct, stained, truth in zip(slices.ct, slices.stained, slices.truth, strict=True)
-    ]
-    return Section(
-        "The held-out specimen",
-        (
-            "The truth is an ideal section, 40 µm thick, centred on the slice, without damage by the laboratory. Air "
-            "outside the block was masked in training, so its colour is not evaluated.",
-        ),
-        (
-            Figure(row, "µCT, stained by the model, and the truth, in the middle of the volume.", "Three images"),
-            Compare(
-                (np.clip(slices.ct[middle] / CT_WINDOW[1], 0, 1) * 255).astype(np.uint8),
-                slices.stained[middle],
-                ("µCT", "stained"),
-                "The same slice before and after staining. Move the slider.",
-            ),
-            Frames(frames, [f"z = {z * voxel_um:.0f} µm" for z in slices.z], "Slices of the volume."),
-        ),
-    )
-
-
-def _planes_and_rendering(out: Path, config: DemoConfig, progress: Progress) -> Section:
+def _in_three_dimensions(out: Path, progress: Progress) -> Section:
     stained = open_stained(out / "stained.ome.zarr")
-    volume = open_volume(out / "specimens" / "held-out" / "volume")
+    volume = open_volume(out / "specimens" / HELD_OUT / "volume")
     depth = stained.shape[0]
     rgb = stained.read(0, depth)
     planes = orthogonal_planes(rgb, stained.voxel_um)
     write_image(out / "planes.png", planes, overwrite=True)
     rendering = picture_of_volume(rgb, stained.voxel_um, progress=progress)
     write_image(out / "rendering.png", rendering, overwrite=True)
+    text = "" if has_vtk() else f"For a sharper rendering install VTK: {install_command('render')}"
     return Section(
         "In three dimensions",
+        tuple(filter(None, (text,))),
         (
-            "The model stains slice by slice (XY). Differences between neighbouring slices appear as stripes in XZ and "
-            "YZ.",
-        ),
-        (
-            Figure(planes, "Stained: the planes XY, XZ and YZ through the middle.", "Three planes in colour"),
-            Figure(orthogonal_planes(volume.read(0, depth), volume.voxel_um), "The same planes of the µCT."),
             Figure(
                 rendering,
-                "Volume rendering of the stained volume, with a corner removed. Opacity is the inverted mean of "
-                "red, green and blue, as in the paper's section 2.11.",
+                f"Volume rendering of the stained volume, {rgb[..., 0].size / 1e6:.1f} million voxels, with a corner "
+                "removed. Opacity is the inverted mean of red, green and blue, as in the paper's section 2.11.",
                 "A screw in bone, in the colours of the stain",
             ),
+            Figure(
+                planes,
+                "The planes XY, XZ and YZ through the middle. The model stains slice by slice (XY). Differences between "
+                "neighbouring slices appear as stripes in XZ and YZ.",
+                "Three planes in colour",
+            ),
+            Figure(orthogonal_planes(volume.read(0, depth), volume.voxel_um), "The same planes of the µCT."),
         ),
     )
 
 
 def _numbers(table: Table) -> Section:
+    results = margins(table)
     return Section(
         "Numbers",
         (
-            "Median and quartiles over the slices above, pixels outside the specimen set to the background "
-            "(sections 2.8 and 2.10). Raw µCT is the baseline without staining. The look-up assigns each grey value "
-            "its mean colour.",
+            verdict(results),
+            "Median and quartiles over the compared slices. Pixels outside the specimen are not evaluated (sections "
+            "2.8 and 2.10 of the paper). Raw µCT is the image without staining. The mean training image is one colour or "
+            "image for all. The look-up gives each grey value its mean colour in the training pairs: no network that "
+            "sees only single grey values has a higher PSNR on them.",
         ),
-        (MetricTable.of(table),),
+        (KeyFigures(tuple(_key_figure(margin) for margin in results)), MetricTable.of(table)),
     )
 
 
-def _training(out: Path) -> Section:
-    samples = sorted((out / "run" / "samples").glob("*.png"))
-    blocks: list[Any] = []
-    if has_curves(out / "run" / "metrics.csv"):
-        blocks.append(Figure(training_curves(out / "run" / "metrics.csv"), "Losses while training."))
-    if samples:
-        caption = "Patches at the last step, in rows: µCT, generated histology, mask, real histology, generated µCT."
-        blocks.append(Figure(samples[-1], caption, narrow=True))
-    return Section("Training", (), tuple(blocks))
+def _key_figure(margin: Margin) -> tuple[str, str, str]:
+    """Return label, value of the model, and its margin over the strongest baseline."""
+    digits = margin.digits
+    return (
+        margin.label,
+        f"{margin.model:.{digits}f}",
+        f"{abs(margin.gain):.{digits}f} {'better' if margin.gain > 0 else 'worse'} than the strongest baseline, the "
+        f"{margin.name} ({margin.baseline:.{digits}f})",
+    )
 
 
-def _slide(out: Path) -> Section:
-    picture = next(iter((out / "dataset" / "pairs").glob("held-out*/qc.png")), None)
-    if picture is None:
-        return Section("The slide")
-    text = "The prepared pair of the held-out specimen, with the cracks, saw marks and illumination of a laboratory."
-    return Section("A prepared pair", (text,), (Figure(picture, "µCT, histology, checkerboard, mask."),))
+def _held_out(out: Path, slices: TruthSlices, voxel_um: float) -> Section:
+    middle = len(slices.z) // 2
+    frames = [
+        side_by_side([ct, stained, truth], ["µCT", "stained", "truth"], voxel_um, windows=[CT_WINDOW, None, None])
+        for ct, stained, truth in zip(slices.ct, slices.stained, slices.truth, strict=True)
+    ]
+    write_image(out / "slices.png", frames[middle], overwrite=True)
+    return Section(
+        "Slices of the stained volume",
+        (),
+        (
+            Frames(frames, [f"z = {z * voxel_um:.0f} µm" for z in slices.z], "Whole slices, with their truth."),
+            Compare(
+                (np.clip(slices.ct[middle] / CT_WINDOW[1], 0, 1) * 255).astype(np.uint8),
+                slices.stained[middle],
+                ("µCT", "stained"),
+                "The same slice before and after staining. Move the slider.",
+            ),
+        ),
+    )
 
 
 def _registration(out: Path) -> tuple[Section, ...]:
@@ -193,14 +247,45 @@ def _registration(out: Path) -> tuple[Section, ...]:
         "and offsets, then a refinement. The edges of the histology must match those of the µCT."
     )
     names = [picture.parent.name for picture in pictures]
-    last = folder / "held-out" / "volume.png"
+    last = folder / HELD_OUT / "volume.png"
     images = [read_image(picture)[..., :3] for picture in pictures]
-    blocks: list[Any] = [Frames(images, names, "The slides.")]
+    blocks: list[Block] = [Frames(images, names, "The slides.")]
     if last.is_file():
-        blocks.append(Figure(last, "The slide of the held-out specimen at its registered position in the volume."))
+        blocks.append(
+            Figure(last, "The slide of the held-out specimen at its registered position in the volume.", narrow=True)
+        )
     return (Section("Registration", (text,), tuple(blocks)),)
 
 
-def _model_hash(out: Path) -> dict[str, str]:
-    stained = open_stained(out / "stained.ome.zarr")
-    return {"model": str(stained.provenance["model"]["hash"])[:16]}
+def _training(out: Path, config: DemoConfig) -> Section:
+    """Show the pairs that were trained on, the losses, and the last sample image."""
+    data = load_dataset(out / "dataset")
+    trained = data.split(None).train
+    pairs = [read_image(data.folder(pair_id) / "qc.png")[..., :3] for pair_id in trained]
+    caption = "The training pairs: µCT, histology, checkerboard of both, correspondence mask."
+    blocks: list[Block] = [Frames(pairs, list(trained), caption)]
+    if has_curves(out / "run" / "metrics.csv"):
+        blocks.append(Figure(training_curves(out / "run" / "metrics.csv"), "Losses while training.", wide=True))
+    samples = sorted((out / "run" / "samples").glob("*.png"))
+    if samples:
+        caption = "Patches at the last step, in rows: µCT, generated histology, mask, real histology, generated µCT."
+        blocks.append(Figure(samples[-1], caption, narrow=True))
+    text = (
+        f"These {len(trained)} pairs were trained on, for {config.steps} steps. The slides have the cracks, saw marks "
+        f"and uneven light of a laboratory. The pair of the held-out specimen ({', '.join(data.test)}) is not among them."
+    )
+    return Section("Training", (text,), tuple(blocks))
+
+
+def _times(seconds: Mapping[str, float]) -> tuple[Section, ...]:
+    """Show the time of each stage. That of the last one is not known yet when the page is written."""
+    if not seconds:
+        return ()
+    rows = [(name, f"{value:.0f}") for name, value in seconds.items()]
+    total = sum(seconds.values())
+    text = f"The stages before this page took {total / 60:.1f} minutes of wall time on the machine named below."
+    return (Section("Time", (text,), (MetricTable(("stage", "seconds"), (*rows, ("together", f"{total:.0f}"))),)),)
+
+
+def _model_hash(out: Path) -> str:
+    return str(open_stained(out / "stained.ome.zarr").provenance["model"]["hash"])

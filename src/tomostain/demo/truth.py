@@ -1,4 +1,4 @@
-"""The stained volume of the held-out specimen, compared with its truth."""
+"""The stained volume of the held-out specimen, compared with its truth and with the baselines."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +9,21 @@ from numpy.typing import NDArray
 
 from tomostain.dataset.dataset import load_dataset
 from tomostain.demo.config import HELD_OUT, DemoConfig
-from tomostain.evaluate import ColourLookup, Lpips, Table, evaluate_images, raw_ct
-from tomostain.evaluate.run import ALEX_NOTE, LOOKUP, RAW_CT
+from tomostain.evaluate import Lpips, Table, evaluate_images, raw_ct
+from tomostain.evaluate.baselines import fit_baselines
+from tomostain.evaluate.run import ALEX_NOTE, LOOKUP, MEAN_IMAGE, RAW_CT, write_results
 from tomostain.imaging.intensity import normalise_ct, volume_reference
 from tomostain.io import open_stained, open_volume
+from tomostain.io.atomic import atomic_folder
 from tomostain.phantom import load_specimen, truth_slice
 from tomostain.progress import Progress, silent, track
+
+MODEL = "trained model"
+BASELINES = (RAW_CT, MEAN_IMAGE, LOOKUP)
+METRICS = ("ssim", "lpips", "psnr")
+COMPARISON = "truth-comparison"
+"""Folder of the comparison in the folder of the demo."""
+_NOTE = "Compared with an ideally stained section centred on each slice, which no laboratory can make."
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,80 @@ class TruthSlices:
     mask: NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class Margin:
+    """The model against the strongest baseline in one metric.
+
+    Attributes
+    ----------
+    metric, label : str
+        Name and heading of the metric.
+    model, baseline : float
+        Medians of the model and of the strongest baseline.
+    name : str
+        The strongest baseline.
+    larger_is_better : bool
+    digits : int
+        Digits to show.
+    """
+
+    metric: str
+    label: str
+    model: float
+    baseline: float
+    name: str
+    larger_is_better: bool
+    digits: int
+
+    @property
+    def gain(self) -> float:
+        """By how much the model is better; negative if it is worse."""
+        return self.model - self.baseline if self.larger_is_better else self.baseline - self.model
+
+
+def margins(table: Table) -> tuple[Margin, ...]:
+    """Return the model's margin over the strongest baseline in each of the three metrics of the paper.
+
+    Examples
+    --------
+    >>> from tomostain.evaluate import Table
+    >>> rows = [("trained model", 0.2), ("raw µCT", 0.7), ("grey-value look-up", 0.3)]
+    >>> table = Table.from_records([{"model": name, "lpips": value} for name, value in rows])
+    >>> [(margin.name, round(margin.gain, 3)) for margin in margins(table)]
+    [('grey-value look-up', 0.1)]
+    """
+    rows, result = table.rows, []
+    for metric in table.columns:
+        if metric.name not in METRICS or metric.name not in table.metrics:
+            continue
+        medians = {name: rows[name][metric.name].median for name in BASELINES if name in rows}
+        best = (max if metric.larger_is_better else min)(medians, key=lambda name: medians[name])
+        model = rows[MODEL][metric.name].median
+        label = metric.heading.rstrip(" ↑↓")
+        result.append(Margin(metric.name, label, model, medians[best], best, metric.larger_is_better, metric.digits))
+    return tuple(result)
+
+
+def verdict(results: tuple[Margin, ...]) -> str:
+    """Return one sentence that says in which metrics the model beats the strongest baseline, and in which not."""
+    better, worse = ([m for m in results if (m.gain > 0) is wanted] for wanted in (True, False))
+    parts = []
+    if better:
+        everything = "every baseline in all three metrics" if len(better) == len(METRICS) else "every baseline in "
+        names = "" if len(better) == len(METRICS) else _listed([m.label for m in better])
+        parts.append(f"The model is better than {everything}{names}.")
+    for margin in worse:
+        parts.append(
+            f"In {margin.label} the {margin.name} is better ({margin.baseline:.{margin.digits}f}, model "
+            f"{margin.model:.{margin.digits}f})."
+        )
+    return " ".join(parts)
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
 def compare_slices(out: Path, config: DemoConfig, progress: Progress = silent) -> TruthSlices:
     """Collect slices of the stained volume with the µCT and the truth.
 
@@ -61,35 +144,40 @@ def compare_slices(out: Path, config: DemoConfig, progress: Progress = silent) -
     specimen = load_specimen(out / "specimens" / HELD_OUT)
     volume = open_volume(out / "specimens" / HELD_OUT / "volume")
     stained = open_stained(out / "stained.ome.zarr")
-    levels = volume_reference(volume)
+    reference = volume_reference(volume)
     depth = volume.shape[0]
     z = np.unique(np.linspace(depth / 6, depth * 5 / 6, config.truth_slices).astype(int))
-    cts, drawn, truths, masks = [], [], [], []
+    cts, colours, truths, masks = [], [], [], []
     for index in track([int(value) for value in z], "truth of the held-out specimen", progress):
         truth, mask = truth_slice(specimen, index)
-        cts.append(normalise_ct(volume.read(index, index + 1)[0], levels))
-        drawn.append(stained.read(index, index + 1)[0])
+        cts.append(normalise_ct(volume.read(index, index + 1)[0], reference))
+        colours.append(stained.read(index, index + 1)[0])
         truths.append(truth)
         masks.append(mask)
-    return TruthSlices(z, np.stack(cts), np.stack(drawn), np.stack(truths), np.stack(masks))
+    return TruthSlices(z, np.stack(cts), np.stack(colours), np.stack(truths), np.stack(masks))
 
 
-def evaluate_against_truth(slices: TruthSlices, dataset: Path, fold: int | None) -> Table:
+def evaluate_against_truth(
+    slices: TruthSlices, dataset: Path, fold: int | None = None, *, out: Path | None = None
+) -> Table:
     """Return the metrics of the stained volume against its truth, with the baselines (paper section 2.10).
 
     Parameters
     ----------
     slices : TruthSlices
     dataset : Path
-        Its training pairs define the colour look-up.
+        Its training pairs define the mean image and the colour look-up.
     fold : int or None
         The fold that the model was trained with.
+    out : Path, optional
+        Folder for ``metrics.csv``, ``table.csv``, ``table.txt`` and ``boxplots.png``.
     """
     data = load_dataset(dataset)
-    lookup = ColourLookup.fit(data.load(pair_id) for pair_id in data.split(fold).train)
+    mean, lookup = fit_baselines(data.load(pair_id) for pair_id in data.split(fold).train)
     pictures = {
-        "trained model": list(slices.stained),
+        MODEL: list(slices.stained),
         RAW_CT: [raw_ct(ct) for ct in slices.ct],
+        MEAN_IMAGE: [mean(ct) for ct in slices.ct],
         LOOKUP: [lookup(ct) for ct in slices.ct],
     }
     lpips = Lpips()
@@ -97,5 +185,23 @@ def evaluate_against_truth(slices: TruthSlices, dataset: Path, fold: int | None)
     for name, images in pictures.items():
         ids = [f"z{z}" for z in slices.z]
         records += evaluate_images(images, list(slices.truth), list(slices.mask), model=name, ids=ids, lpips=lpips)
-    note = "Compared with an ideally stained section centred on each slice, which no laboratory can make."
-    return Table.from_records(records, lpips_label=lpips.label, notes=(note, ALEX_NOTE))
+    table = _table(records, lpips.label)
+    if out is not None:
+        with atomic_folder(out, True) as folder:
+            write_results(folder, records, table)
+    return table
+
+
+def read_comparison(out: Path) -> Table | None:
+    """Return the table that `evaluate_against_truth` wrote, or None."""
+    import pandas as pd
+
+    try:
+        frame = pd.read_csv(out / "metrics.csv", float_precision="round_trip")
+        return _table(frame, Lpips().label)
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _table(records: Any, label: str) -> Table:
+    return Table.from_records(records, lpips_label=label, notes=(_NOTE, ALEX_NOTE))

@@ -1,7 +1,10 @@
 """A study: several specimens in one folder, and the table that `tomostain prepare` reads."""
 
+import multiprocessing
 import os
+import signal
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 from tomostain.io.csv_files import write_csv
@@ -9,6 +12,7 @@ from tomostain.phantom.config import PhantomConfig
 from tomostain.phantom.specimen import write_specimen
 from tomostain.progress import Progress, silent, track
 
+GROWING = "growing specimens"
 COLUMNS = ("specimen", "volume", "slide", "section", "implant", "weeks", "stain")
 
 
@@ -18,6 +22,7 @@ def write_study(
     *,
     sections: bool = True,
     overwrite: bool = False,
+    jobs: int = 1,
     progress: Progress = silent,
 ) -> Path:
     """Make specimens and write the table that lists them.
@@ -32,6 +37,9 @@ def write_study(
         State the true section of each slide in the table. Otherwise registration has to find it.
     overwrite : bool
         Make existing specimens again. Otherwise they are reused, so that a second run continues.
+    jobs : int
+        Parallel processes. Each takes the memory of one specimen, about 120 bytes per voxel. The result does not
+        depend on it.
     progress : Progress
         Called for every specimen.
 
@@ -41,9 +49,12 @@ def write_study(
         `specimens.csv`. Its paths are relative to it.
     """
     out = Path(out)
-    for name in track(list(configs), "growing specimens", progress):
-        # A folder is written completely or not at all, so an existing one is complete.
-        if overwrite or not (out / name).is_dir():
+    # A folder is written completely or not at all, so an existing one is complete.
+    missing = [name for name in configs if overwrite or not (out / name).is_dir()]
+    if min(jobs, len(missing)) > 1:
+        _write_in_parallel(out, {name: configs[name] for name in missing}, overwrite, jobs, progress)
+    else:
+        for name in track(missing, GROWING, progress):
             write_specimen(configs[name], out / name, overwrite=overwrite)
     table = out / "specimens.csv"
     rows = []
@@ -53,3 +64,29 @@ def write_study(
         rows.append(dict(zip(COLUMNS, cells, strict=True)))
     write_csv(table, COLUMNS, rows, line_end="\r\n")
     return table
+
+
+def _write_in_parallel(
+    out: Path, configs: Mapping[str, PhantomConfig], overwrite: bool, jobs: int, progress: Progress
+) -> None:
+    """Write specimens in several processes, and report after each."""
+    progress(GROWING, 0, len(configs))
+    # Spawned, not forked: the caller may have threads, which do not survive a fork.
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(jobs, len(configs)), mp_context=spawn, initializer=_ignore_interrupt) as pool:
+        running = [
+            pool.submit(write_specimen, config, out / name, overwrite=overwrite) for name, config in configs.items()
+        ]
+        try:
+            for number, done in enumerate(as_completed(running), start=1):
+                done.result()
+                progress(GROWING, number, len(configs))
+        except BaseException:
+            # Specimens that have not started do not start.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _ignore_interrupt() -> None:
+    """Leave Ctrl-C to the main process. A worker finishes its specimen."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

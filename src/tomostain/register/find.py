@@ -29,8 +29,9 @@ FIRST = 1.5
 # Poses that are closer than this fraction of the side of the volume are one candidate.
 APART = 0.02
 # Restarts around the best poses of the first stage: (poses, restarts of each, rotation in degrees, shift as a fraction
-# of the side of the volume).
+# of the side of the volume). The number of poses is that for `_FULL` candidates, and smaller for fewer.
 HOPS = ((48, 10, 6.0, 0.03), (20, 10, 3.0, 0.015))
+_FULL = 1200
 # The shortlist considers at most this multiple of its length.
 _LIKELY = 12
 # Restarts around the best pose at the end.
@@ -141,8 +142,10 @@ def _restart_best(task: SearchTask, poses: Poses, scores: Tensor) -> tuple[Poses
     """Refine the best poses again from random poses around them, to leave local maxima."""
     generator = torch.Generator().manual_seed(task.seed)
     level, template, picture, side_um = task.level, task.template, task.picture, task.side_um
+    share = min(1.0, task.candidates / _FULL)
     for count, restarts, turn_deg, shift in HOPS:
-        best = poses[select_distinct(poses, scores, template.corners_um, 0.01 * side_um, count)]
+        number = max(2, round(share * count))
+        best = poses[select_distinct(poses, scores, template.corners_um, 0.01 * side_um, number)]
         starts = Poses.stack([best] * restarts)
         step = random_steps(starts, shift * side_um, turn_deg, task.freedom, generator)
         new_poses, fit = refine(level, picture, starts.moved(step), task.freedom, steps=8, device=task.device)

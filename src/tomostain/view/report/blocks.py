@@ -1,5 +1,6 @@
 """The content of a report: sections, figures and tables."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,10 +8,14 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from tomostain.deprecation import renamed
+
 Picture = NDArray[Any] | Path
 """An image array (grey or RGB, see `to_rgb`) or the path of a PNG or JPEG."""
-FLOORS = ("raw µCT", "mean training image", "grey-value look-up")
-"""Rows of an evaluation that need no training or no network: the baselines."""
+Colour = tuple[int, int, int]
+"""Red, green and blue, 0 to 255."""
+BASELINES = ("raw µCT", "mean training image", "grey-value look-up")
+"""Names of the baselines in a table of `tomostain.evaluate`."""
 
 
 class SupportsCells(Protocol):
@@ -26,12 +31,16 @@ class SupportsCells(Protocol):
 
 @dataclass(frozen=True)
 class Figure:
-    """One image. `alt` is the text alternative; `narrow` limits its width."""
+    """One image. `alt` is the text alternative.
+
+    `narrow` limits its width. `wide` keeps it readable on a narrow screen, where it scrolls sideways.
+    """
 
     image: Picture
     caption: str
     alt: str = ""
     narrow: bool = False
+    wide: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,33 @@ class Row:
     """Figures side by side if the screen is wide enough."""
 
     figures: tuple[Figure, ...]
+
+
+@dataclass(frozen=True)
+class Panels:
+    """Images of one region, side by side across the whole page, or one below the other on a narrow screen.
+
+    They are not reduced in size.
+    """
+
+    images: tuple[Picture, ...]
+    labels: tuple[str, ...]
+    caption: str
+
+
+@dataclass(frozen=True)
+class Legend:
+    """Colours and what they mean."""
+
+    entries: tuple[tuple[Colour, str], ...]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class KeyFigures:
+    """The most important numbers: (label, value, remark)."""
+
+    items: tuple[tuple[str, str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -70,7 +106,7 @@ class MetricTable:
         Headings; the first column names the rows.
     rows : tuple of tuple of str
         Cells. Text in brackets after a number is set small. `` *`` at the end marks the best value of a column.
-    floor : tuple of str
+    baselines : tuple of str
         First cells of the rows that are baselines.
     caption : str
         Sentences below the table.
@@ -78,20 +114,24 @@ class MetricTable:
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    floor: tuple[str, ...] = ()
+    baselines: tuple[str, ...] = ()
     caption: str = ""
 
+    @property
+    def floor(self) -> tuple[str, ...]:
+        """Older name of `baselines`."""
+        warnings.warn("MetricTable.floor is now MetricTable.baselines", DeprecationWarning, stacklevel=2)
+        return self.baselines
+
     @classmethod
-    def of(
-        cls, table: SupportsCells, floor: Sequence[str] = ("raw µCT", "mean training image", "grey-value look-up")
-    ) -> "MetricTable":
+    def of(cls, table: SupportsCells, baselines: Sequence[str] = BASELINES) -> "MetricTable":
         """Convert an `evaluate.Table` (any object with ``cells()`` and ``notes``)."""
         header, *rows = table.cells()
         caption = " ".join(("Median [quartiles] over patches; the best median of each column is bold.", *table.notes))
-        return cls(tuple(header), tuple(map(tuple, rows)), tuple(floor), caption)
+        return cls(tuple(header), tuple(map(tuple, rows)), tuple(baselines), caption)
 
 
-Block = Figure | Row | Compare | Frames | MetricTable
+Block = Figure | Row | Panels | Compare | Frames | Legend | KeyFigures | MetricTable
 
 
 @dataclass(frozen=True)
@@ -113,6 +153,8 @@ class Report:
         Heading.
     summary : tuple of str
         One to three sentences, one per paragraph.
+    opening : tuple of blocks
+        Shown below the title, before the summary.
     key_figures : tuple of (label, value)
         The most important numbers.
     sections : tuple of Section
@@ -129,3 +171,7 @@ class Report:
     sections: tuple[Section, ...] = ()
     next_commands: tuple[str, ...] = ()
     provenance: Mapping[str, str] | None = None
+    opening: tuple[Block, ...] = ()
+
+
+__getattr__ = renamed(__name__, {"FLOORS": "BASELINES"})

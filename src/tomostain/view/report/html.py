@@ -6,7 +6,7 @@ from itertools import count
 
 import jinja2
 
-from tomostain.view.report.blocks import Block, MetricTable, Picture, Report
+from tomostain.view.report.blocks import Block, Colour, MetricTable, Picture, Report
 from tomostain.view.report.encoding import Encoded, Encoding, encode
 
 
@@ -36,7 +36,7 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"kind": _kind, "groups": _groups, "cell": _cell}
+    environment.filters |= {"kind": _kind, "groups": _groups, "cell": _cell, "rgb": _rgb}
     return environment.get_template("report.html.j2")
 
 
@@ -45,11 +45,17 @@ def _kind(block: Block) -> str:
     return type(block).__name__
 
 
+def _rgb(colour: Colour) -> str:
+    """Return a colour for a style sheet."""
+    red, green, blue = (int(value) for value in colour)
+    return f"rgb({red}, {green}, {blue})"
+
+
 def _groups(table: MetricTable) -> list[tuple[str, list[tuple[str, ...]]]]:
     """Return the class and the rows of each table body: models first, then the baselines."""
     groups = [
-        ("", [row for row in table.rows if row[0] not in table.floor]),
-        ("floor", [row for row in table.rows if row[0] in table.floor]),
+        ("", [row for row in table.rows if row[0] not in table.baselines]),
+        ("baselines", [row for row in table.rows if row[0] in table.baselines]),
     ]
     return [(name, rows) for name, rows in groups if rows]
 
