@@ -116,7 +116,7 @@ def _details(out: Path, slices: TruthSlices, config: DemoConfig) -> Panels:
     specimen = config.specimens[-1]
     caption = (
         f"The same region of the specimen that was not used for training ({specimen.material}, {specimen.weeks} "
-        f"weeks), at full resolution, {config.voxel_um:g} µm per voxel. The truth is an ideal section centred on this slice."
+        f"weeks), at full resolution, {config.voxel_um:g} µm per voxel. The truth is an ideal section of this slice."
     )
     return Panels(tuple(images.values()), tuple(images), caption)
 
@@ -179,8 +179,8 @@ def _in_three_dimensions(out: Path, progress: Progress) -> Section:
             ),
             Figure(
                 planes,
-                "The planes XY, XZ and YZ through the middle. The model stains slice by slice (XY). Differences between "
-                "neighbouring slices appear as stripes in XZ and YZ.",
+                "The planes XY, XZ and YZ through the middle. The model stains slice by slice (XY). Differences "
+                "between neighbouring slices appear as stripes in XZ and YZ.",
                 "Three planes in colour",
             ),
             Figure(orthogonal_planes(volume.read(0, depth), volume.voxel_um), "The same planes of the µCT."),
@@ -195,8 +195,8 @@ def _numbers(table: Table) -> Section:
         (
             verdict(results),
             "Median and quartiles over the compared slices. Pixels outside the specimen are not evaluated (sections "
-            "2.8 and 2.10 of the paper). Raw µCT is the image without staining. The mean training image is one colour or "
-            "image for all. The look-up gives each grey value its mean colour in the training pairs: no network that "
+            "2.8 and 2.10 of the paper). Raw µCT is the image without staining. The mean training image is one colour "
+            "or image for all. The look-up gives each grey value its mean colour in the training pairs: no network that "
             "sees only single grey values has a higher PSNR on them.",
         ),
         (KeyFigures(tuple(_key_figure(margin) for margin in results)), MetricTable.of(table)),
@@ -272,7 +272,7 @@ def _training(out: Path, config: DemoConfig) -> Section:
         blocks.append(Figure(samples[-1], caption, narrow=True))
     text = (
         f"These {len(trained)} pairs were trained on, for {config.steps} steps. The slides have the cracks, saw marks "
-        f"and uneven light of a laboratory. The pair of the held-out specimen ({', '.join(data.test)}) is not among them."
+        f"and uneven light of a laboratory. The pair of the specimen '{', '.join(data.test)}' is not among them."
     )
     return Section("Training", (text,), tuple(blocks))
 

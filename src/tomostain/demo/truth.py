@@ -105,18 +105,18 @@ def margins(table: Table) -> tuple[Margin, ...]:
 
 def verdict(results: tuple[Margin, ...]) -> str:
     """Return one sentence that says in which metrics the model beats the strongest baseline, and in which not."""
-    better, worse = ([m for m in results if (m.gain > 0) is wanted] for wanted in (True, False))
-    parts = []
-    if better:
-        everything = "every baseline in all three metrics" if len(better) == len(METRICS) else "every baseline in "
-        names = "" if len(better) == len(METRICS) else _listed([m.label for m in better])
-        parts.append(f"The model is better than {everything}{names}.")
-    for margin in worse:
-        parts.append(
-            f"In {margin.label} the {margin.name} is better ({margin.baseline:.{margin.digits}f}, model "
-            f"{margin.model:.{margin.digits}f})."
-        )
-    return " ".join(parts)
+    better = [margin.label for margin in results if margin.gain > 0]
+    sentences = []
+    if len(better) == len(METRICS):
+        sentences.append("The model is better than every baseline in all three metrics.")
+    elif better:
+        sentences.append(f"The model is better than every baseline in {_listed(better)}.")
+    for margin in results:
+        if margin.gain <= 0:
+            comparison = "as good" if margin.gain == 0 else "better"
+            numbers = f"{margin.baseline:.{margin.digits}f}, model {margin.model:.{margin.digits}f}"
+            sentences.append(f"In {margin.label} the {margin.name} is {comparison} ({numbers}).")
+    return " ".join(sentences)
 
 
 def _listed(names: list[str]) -> str:
