@@ -23,7 +23,8 @@ def a_table(folder):
 
 
 def a_dataset(folder, pairs=12, test=("p1", "p2")):
-    values = {"voxel_um": 20.0, "pairs": [{"id": f"p{n}"} for n in range(pairs)], "test": list(test)}
+    records = [{"id": f"p{n}", "weeks": 8} for n in range(pairs)]
+    values = {"voxel_um": 20.0, "pairs": records, "folds": [["p3"], ["p4"]], "test": list(test)}
     write(folder / "dataset.yaml", yaml.safe_dump(values))
 
 
@@ -73,6 +74,13 @@ def test_the_newest_run_is_continued_and_names_are_quoted(tmp_path):
         a_run(tmp_path / name)
         os.utime(tmp_path / name, (number, number) if name == "old run" else (100 + number, 100 + number))
     assert shlex.split(next_line(tmp_path)) == ["tomostain", "evaluate", "run-10", "my data", "evaluation"]
+
+
+def test_a_dataset_that_a_person_indented_is_counted(tmp_path):
+    write(tmp_path / "d/dataset.yaml", "pairs:\n  - id: a\n    notes:\n      - one\n  - id: b\ntest: [b]\n")
+    assert "dataset: d/ with 2 pairs" in overview(tmp_path)
+    write(tmp_path / "m/model.yaml", "recipe: lean-cpu\nsteps: 9\n")
+    assert "model: m/ (lean-cpu)" in overview(tmp_path)
 
 
 def test_many_items_are_counted(tmp_path):

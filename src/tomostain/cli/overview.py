@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 Kind = Literal["table", "pair", "dataset", "run", "unfinished run", "model", "evaluation", "stained volume", "demo"]
 
@@ -188,12 +188,19 @@ def _table(path: Path, name: str) -> Iterator[Item]:
 
 def _pairs(path: Path) -> str:
     """Return the number of pairs in a `dataset.yaml`."""
-    values = _yaml(path)
-    pairs, test = (values.get(key) for key in ("pairs", "test"))
-    if not isinstance(pairs, list):
+    text = _text(path)
+    pairs, test = _list_length(text, "pairs"), _list_length(text, "test")
+    if not pairs:
         return ""
-    held_out = f" ({len(test)} for testing)" if isinstance(test, list) and test else ""
-    return f"with {len(pairs)} {'pair' if len(pairs) == 1 else 'pairs'}{held_out}"
+    held_out = f" ({test} for testing)" if test else ""
+    return f"with {pairs} {'pair' if pairs == 1 else 'pairs'}{held_out}"
+
+
+def _list_length(text: str, key: str) -> int:
+    """Return the length of a list in the block style of YAML. Much quicker than reading the YAML."""
+    block = re.search(rf"^{key}:[ ]*\n((?:[ -].*\n?)*)", text, flags=re.MULTILINE)
+    indents = [len(spaces) for spaces in re.findall(r"^( *)- ", block[1], flags=re.MULTILINE)] if block else []
+    return indents.count(min(indents, default=0))
 
 
 def _steps(path: Path) -> str:
@@ -204,24 +211,13 @@ def _steps(path: Path) -> str:
 
 
 def _recipe(path: Path) -> str:
-    """Return recipe and steps of a `model.yaml`."""
-    values = _yaml(path)
-    return f"({values['recipe']}, {values.get('steps')} steps)" if values.get("recipe") else ""
+    """Return the recipe of a `model.yaml`."""
+    recipe = re.search(r"^recipe: ([\w.-]+)$", _text(path), flags=re.MULTILINE)
+    return f"({recipe[1]})" if recipe else ""
 
 
 def _is_finished(folder: Path) -> str:
     return "not finished" if _has(folder, ".tomostain-progress") else ""
-
-
-def _yaml(path: Path) -> dict[str, Any]:
-    """Return a small YAML file as a dict; an empty dict if it is none."""
-    import yaml
-
-    try:
-        values = yaml.load(_text(path), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (yaml.YAMLError, RecursionError, ValueError):
-        return {}
-    return values if isinstance(values, dict) else {}
 
 
 def _text(path: Path) -> str:

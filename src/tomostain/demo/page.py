@@ -196,8 +196,8 @@ def _numbers(table: Table) -> Section:
             verdict(results),
             "Median and quartiles over the compared slices. Pixels outside the specimen are not evaluated (sections "
             "2.8 and 2.10 of the paper). Raw µCT is the image without staining. The mean training image is one colour "
-            "or image for all. The look-up gives each grey value its mean colour in the training pairs: no network that "
-            "sees only single grey values has a higher PSNR on them.",
+            "or image for all. The look-up gives each grey value its mean colour in the training pairs: no network "
+            "that sees only single grey values has a higher PSNR on them.",
         ),
         (KeyFigures(tuple(_key_figure(margin) for margin in results)), MetricTable.of(table)),
     )
