@@ -8,16 +8,21 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from tomostain.cli.main import run
 from tomostain.demo import DemoConfig, DemoSpecimen, Margin, margins, plan_stages, run_demo, verdict
 from tomostain.demo.facts import install_command, next_commands, program
+from tomostain.demo.page import _flank
+from tomostain.demo.run import _SEARCH
 from tomostain.demo.stages import OVERALL, StageRunner
 from tomostain.errors import InputError, InterruptedRunError
 from tomostain.evaluate import Table
+from tomostain.figures.detail import box_around
 from tomostain.io import load_model, open_stained, open_volume
+from tomostain.register.config import RegisterConfig
 
 SMALL = DemoConfig(
     shape=(16, 48, 48),
@@ -146,7 +151,7 @@ def test_stages_are_announced_with_their_time_and_the_progress_is_whole(result, 
     assert overall == sorted(overall)
     assert overall[-1] == 100
     seconds = yaml.safe_load((result.folder / "stages.yaml").read_text())
-    assert set(seconds) == set(names)
+    assert list(seconds) == names
 
 
 def test_a_repeat_continues_and_draws_nothing_anew(result):
@@ -263,9 +268,16 @@ def test_the_time_left_follows_the_measured_speed(tmp_path):
     assert StageRunner(stages, tmp_path / "stages.yaml").seconds == {}
 
 
-def test_the_search_of_the_demo_is_smaller_than_the_default():
-    from tomostain.demo.run import _SEARCH
-    from tomostain.register.config import RegisterConfig
+def test_the_opening_picture_shows_the_flank_of_the_screw():
+    screw = np.zeros((100, 200), bool)
+    screw[20:80, 60:100] = True
+    row, end_row, column, end_column = box_around(_flank(screw, 60), 60)
+    assert (row, end_row) == (20, 80)
+    assert (column, end_column) == (81, 141)  # 19 columns of the screw, 41 of what is next to it
+    empty = np.zeros((100, 200), bool)
+    assert box_around(_flank(empty, 60), 60) == (20, 80, 70, 130)
 
+
+def test_the_search_of_the_demo_is_smaller_than_the_default():
     assert _SEARCH.candidates < RegisterConfig().candidates
     assert _SEARCH.threshold == RegisterConfig().threshold

@@ -130,12 +130,13 @@ def source_commit() -> str | None:
         The abbreviated hash, followed by `` with changes`` if tracked files of the package differ from it.
     """
     folder = Path(__file__).parent
-    if _git(folder, "ls-files", "--error-unmatch", Path(__file__).name) is None:
+    if not _git(folder, "ls-files", Path(__file__).name):
         return None  # no repository, or one that does not contain this file
-    commit = _git(folder, "rev-parse", "--short", "HEAD")
+    commit = _git(folder, "rev-parse", "HEAD")
     if not commit:
         return None
-    return f"{commit} with changes" if _git(folder, "status", "--porcelain", "--untracked-files=no", ".") else commit
+    # Untracked files do not count.
+    return f"{commit[:10]} with changes" if _git(folder, "status", "-s", "-uno", ".") else commit[:10]
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -112,3 +112,15 @@ def test_a_study_continues_and_can_be_prepared(tmp_path):
     dataset = prepare_specimens(table, tmp_path / "dataset", PrepareConfig(test_subjects=("b",)))
     assert dataset.ids == ("a", "b")
     assert dataset.test == ("b",)
+
+
+def test_a_study_is_the_same_from_several_processes(tmp_path):
+    tiny = {"shape": (10, 40, 40), "voxel_um": 130.0, "pixel_um": 65.0}
+    configs = {name: PhantomConfig.from_dict(tiny | {"seed": seed}) for name, seed in (("a", 1), ("b", 2))}
+    reports = []
+    write_study(tmp_path / "one", configs)
+    write_study(tmp_path / "two", configs, jobs=2, progress=lambda *report: reports.append(report[1:]))
+    assert reports == [(0, 2), (1, 2), (2, 2)]
+    for name in configs:
+        for file in ("slide.ome.tif", "truth/labels.tif", "specimen.yaml"):
+            assert (tmp_path / "one" / name / file).read_bytes() == (tmp_path / "two" / name / file).read_bytes()

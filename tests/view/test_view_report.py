@@ -11,7 +11,18 @@ from PIL import Image
 
 from tomostain.errors import InputError
 from tomostain.figures.curves import read_curves, smooth, training_curves
-from tomostain.view.report.blocks import Compare, Figure, Frames, MetricTable, Report, Row, Section
+from tomostain.view.report.blocks import (
+    Compare,
+    Figure,
+    Frames,
+    KeyFigures,
+    Legend,
+    MetricTable,
+    Panels,
+    Report,
+    Row,
+    Section,
+)
 from tomostain.view.report.writer import write_report
 
 VOID = {"meta", "img", "input", "br", "hr", "link"}
@@ -103,12 +114,12 @@ def test_hostile_text_is_text(tmp_path):
     assert any(attributes.get("alt") == HOSTILE for _, attributes in page.tags)
 
 
-def test_the_floor_stands_apart_and_the_best_is_bold(tmp_path):
+def test_the_baselines_stand_apart_and_the_best_is_bold(tmp_path):
     text = write_report(tmp_path / "report.html", report()).read_text(encoding="utf-8")
     assert '<td class="best">0.59<small>[0.48, 0.71]</small></td>' in text
-    body, floor = re.findall(r"<tbody.*?</tbody>", text)
-    assert floor.startswith('<tbody class="floor">')
-    assert "raw µCT" in floor
+    body, baselines = re.findall(r"<tbody.*?</tbody>", text)
+    assert baselines.startswith('<tbody class="baselines">')
+    assert "raw µCT" in baselines
     assert "raw µCT" not in body
 
 
@@ -120,8 +131,36 @@ def test_metric_table_of_an_evaluation():
     ]
     table = MetricTable.of(Table.from_records(records, notes=("a note",)))
     assert table.rows[0] == ("ours", "0.600 [0.600, 0.600] *", "6.0 [6.0, 6.0] *", "1")
-    assert table.floor[0] == "raw µCT"
+    assert table.baselines[0] == "raw µCT"
+    with pytest.warns(DeprecationWarning, match="baselines"):
+        assert table.floor == table.baselines
     assert table.caption.endswith("a note")
+
+
+def test_the_baselines_are_those_of_the_evaluation():
+    from tomostain.evaluate.run import LOOKUP, MEAN_IMAGE, RAW_CT
+    from tomostain.view.report import blocks
+
+    assert blocks.BASELINES == (RAW_CT, MEAN_IMAGE, LOOKUP)
+    with pytest.warns(DeprecationWarning, match="BASELINES"):
+        assert blocks.FLOORS == blocks.BASELINES
+
+
+def test_the_opening_comes_before_the_summary(tmp_path):
+    picture = photo(1000, 1200)
+    opening = (
+        Panels((picture, picture), ("a", "<b>"), "side by side"),
+        Legend((((118, 108, 100), "<grey>"),), "the stain"),
+    )
+    numbers = Section("numbers", (), (KeyFigures((("SSIM", "0.61", "0.05 better"),)),))
+    path = write_report(tmp_path / "report.html", Report("t", ("the summary",), sections=(numbers,), opening=opening))
+    page, text = outline(path), path.read_text(encoding="utf-8")
+    assert text.index("side by side") < text.index("the summary") < text.index("0.05 better")
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert [image["width"] for image in images] == ["1200", "1200"]
+    assert ("i", {"style": "background: rgb(118, 108, 100)"}) in page.tags
+    assert "<grey>" in page.text
+    assert "<b>" in page.text
 
 
 def test_a_page_that_grows_too_large_gets_smaller_pictures_or_one_line(tmp_path):

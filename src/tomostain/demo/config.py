@@ -68,7 +68,7 @@ class DemoConfig(Config):
     specimens: tuple[DemoSpecimen, ...] = _specimens()
     init: str | None = None
     recipe: str = "tomostain-cpu"
-    steps: int = 1500
+    steps: int = 2400
     patch_px: int | None = None
     stride_px: int | None = None
     truth_slices: int = 9
@@ -76,7 +76,7 @@ class DemoConfig(Config):
     seed: int = 0
 
     @classmethod
-    def fine_tuning(cls, steps: int = 400) -> Self:
+    def fine_tuning(cls, steps: int = 1000) -> Self:
         """Return the settings of the demo that starts from the model that comes with tomostain."""
         return cls(init=SHIPPED_MODEL, steps=steps)
 

@@ -50,7 +50,8 @@ _MEANINGS = {
     Label.DEGRADATION: "degradation layer of a magnesium screw",
     Label.SCREW: "the screw",
 }
-_DETAIL_FRACTION = 0.62
+# Side of the opening picture, relative to that of a slice, and the part of its width that the screw takes.
+_DETAIL_FRACTION, _SCREW_FRACTION = 0.6, 0.3
 
 
 def demo_page(
@@ -102,10 +103,11 @@ def demo_page(
 
 
 def _details(out: Path, slices: TruthSlices, config: DemoConfig) -> Panels:
-    """Show µCT, stained and truth in full resolution, around the screw in the middle of the volume."""
+    """Show µCT, stained and truth in full resolution, around a flank of the screw in the middle of the volume."""
     middle = len(slices.z) // 2
     truth = slices.truth[middle]
-    box = box_around(_screw(truth, config), round(_DETAIL_FRACTION * truth.shape[1]))
+    side_px = round(_DETAIL_FRACTION * truth.shape[1])
+    box = box_around(_flank(_screw(truth, config), side_px), side_px)
     images = {
         "µCT": enlarged_detail(slices.ct[middle], box, config.voxel_um, window=CT_WINDOW),
         "Stained by the model": enlarged_detail(slices.stained[middle], box, config.voxel_um, scale_bar=False),
@@ -126,6 +128,17 @@ def _screw(truth: NDArray[np.uint8], config: DemoConfig) -> NDArray[np.bool_]:
     colour = _stain(config).colours.get(Label.SCREW, (255.0, 255.0, 255.0))
     distance = np.abs(truth.astype(np.float32) - np.asarray(colour, np.float32)).max(axis=-1)
     return np.asarray((distance < 12) & (min(colour) < 200))
+
+
+def _flank(screw: NDArray[np.bool_], side_px: int) -> NDArray[np.bool_]:
+    """Return the rows of the screw, over the columns of a box that shows its right flank and the bone next to it."""
+    columns = np.flatnonzero(screw.any(axis=0))
+    if not len(columns):
+        return screw
+    first = max(0, int(columns[-1]) - round(_SCREW_FRACTION * side_px))
+    region = np.zeros_like(screw)
+    region[screw.any(axis=1), first : first + side_px] = True
+    return region
 
 
 def _stain(config: DemoConfig) -> Stain:
@@ -151,19 +164,15 @@ def _sentence(config: DemoConfig) -> str:
     last = config.specimens[-1]
     begin = f"The model {config.init} was fine-tuned" if config.init else "A model was trained from random weights"
     return (
-        f"{len(config.specimens)} bone-implant phantoms were generated. {begin} on {len(config.specimens) - 1} of them "
-        f"({materials}), with one µCT section and one slide each. Then the µCT volume of the last specimen "
+        f"The demo generated {len(config.specimens)} bone-implant phantoms. {begin} on {len(config.specimens) - 1} of "
+        f"them ({materials}), with one µCT section and one slide each. Then the µCT volume of the last specimen "
         f"({last.material} after {last.weeks} weeks), which is not in the training data, was stained."
     )
 
 
 def _in_three_dimensions(out: Path, progress: Progress) -> Section:
     stained = open_stained(out / "stained.ome.zarr")
-    volume = open_volume(out / "specimens" / HELD_OUT / "volume")
-    depth = stained.shape[0]
-    rgb = stained.read(0, depth)
-    planes = orthogonal_planes(rgb, stained.voxel_um)
-    write_image(out / "planes.png", planes, overwrite=True)
+    rgb = stained.read(0, stained.shape[0])
     rendering = picture_of_volume(rgb, stained.voxel_um, progress=progress)
     write_image(out / "rendering.png", rendering, overwrite=True)
     text = "" if has_vtk() else f"For a sharper rendering install VTK: {install_command('render')}"
@@ -177,13 +186,6 @@ def _in_three_dimensions(out: Path, progress: Progress) -> Section:
                 "removed. Opacity is the inverted mean of red, green and blue, as in the paper's section 2.11.",
                 "A screw in bone, in the colours of the stain",
             ),
-            Figure(
-                planes,
-                "The planes XY, XZ and YZ through the middle. The model stains slice by slice (XY). Differences "
-                "between neighbouring slices appear as stripes in XZ and YZ.",
-                "Three planes in colour",
-            ),
-            Figure(orthogonal_planes(volume.read(0, depth), volume.voxel_um), "The same planes of the µCT."),
         ),
     )
 
@@ -208,7 +210,7 @@ def _key_figure(margin: Margin) -> tuple[str, str, str]:
     digits = margin.digits
     return (
         margin.label,
-        f"{margin.model:.{digits}f}",
+        f"{margin.model:.{digits}f} {margin.unit}".strip(),
         f"{abs(margin.gain):.{digits}f} {'better' if margin.gain > 0 else 'worse'} than the strongest baseline, the "
         f"{margin.name} ({margin.baseline:.{digits}f})",
     )
@@ -221,6 +223,10 @@ def _held_out(out: Path, slices: TruthSlices, voxel_um: float) -> Section:
         for ct, stained, truth in zip(slices.ct, slices.stained, slices.truth, strict=True)
     ]
     write_image(out / "slices.png", frames[middle], overwrite=True)
+    stained = open_stained(out / "stained.ome.zarr")
+    planes = orthogonal_planes(stained.read(0, stained.shape[0]), stained.voxel_um)
+    write_image(out / "planes.png", planes, overwrite=True)
+    volume = open_volume(out / "specimens" / HELD_OUT / "volume")
     return Section(
         "Slices of the stained volume",
         (),
@@ -232,6 +238,13 @@ def _held_out(out: Path, slices: TruthSlices, voxel_um: float) -> Section:
                 ("µCT", "stained"),
                 "The same slice before and after staining. Move the slider.",
             ),
+            Figure(
+                planes,
+                "The planes XY, XZ and YZ through the middle of the stained volume. The model stains slice by slice "
+                "(XY). Differences between neighbouring slices appear as stripes in XZ and YZ.",
+                "Three planes in colour",
+            ),
+            Figure(orthogonal_planes(volume.read(0, volume.shape[0]), volume.voxel_um), "The same planes of the µCT."),
         ),
     )
 
@@ -268,7 +281,10 @@ def _training(out: Path, config: DemoConfig) -> Section:
         blocks.append(Figure(training_curves(out / "run" / "metrics.csv"), "Losses while training.", wide=True))
     samples = sorted((out / "run" / "samples").glob("*.png"))
     if samples:
-        caption = "Patches at the last step, in rows: µCT, generated histology, mask, real histology, generated µCT."
+        caption = (
+            "A patch at the last step: µCT, generated histology, mask, real histology, and generated µCT if the recipe "
+            "has a generator for it."
+        )
         blocks.append(Figure(samples[-1], caption, narrow=True))
     text = (
         f"These {len(trained)} pairs were trained on, for {config.steps} steps. The slides have the cracks, saw marks "

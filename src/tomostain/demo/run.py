@@ -35,8 +35,9 @@ from tomostain.register.config import RegisterConfig
 from tomostain.stain import StainConfig, stain_volume
 from tomostain.train import train_model
 
-# A smaller search than the default. On the phantoms of the demo it finds the same sections in a third of the time.
-_SEARCH = RegisterConfig(candidates=200, side=20, step_deg=18.0, max_voxels=128, restarts=4)
+# A smaller search than the default. On the phantoms of the demo it finds the same sections in a third of the time
+# (`studies/demo`).
+_SEARCH = RegisterConfig(candidates=120, side=18, step_deg=20.0, max_voxels=128, restarts=4)
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from tomostain.progress import Progress, silent
 OVERALL = "the whole demo, %"
 RECORD = "stages.yaml"
 # Seconds of each stage on two idle x86-64 cores at the default size: see `studies/demo`.
-_SPECIMEN_S, _REGISTRATION_S, _PAIR_S = 4.0, 8.0, 1.0
-_STEP_S, _STAINED_MVOXEL_S, _TRUTH_SLICE_S, _REPORT_S = 0.1, 3.0, 2.0, 15.0
+_SPECIMEN_S, _REGISTRATION_S, _PAIR_S = 4.0, 7.0, 0.6
+_STEP_S, _STAINED_MVOXEL_S, _TRUTH_SLICE_S, _REPORT_S = 0.065, 0.6, 1.0, 7.0
 _DEFAULT_VOXELS = 64 * 256 * 256
 
 
@@ -155,13 +155,18 @@ class StageRunner:
         finally:
             if not reused:
                 elapsed = self.clock() - start
-                self.seconds[name] = self.seconds.get(name, 0.0) + elapsed
-                write_text(
-                    self.record, yaml.safe_dump({k: round(v, 1) for k, v in self.seconds.items()}), overwrite=True
-                )
+                self._add(name, elapsed)
                 self._measured += elapsed
                 self._expected += stage.seconds
         self._report_overall(number, 1.0)
+
+    def _add(self, name: str, elapsed: float) -> None:
+        """Add the time of an attempt to the record, which is in the order of the stages."""
+        self.seconds[name] = self.seconds.get(name, 0.0) + elapsed
+        names = [stage.name for stage in self.stages if stage.name in self.seconds]
+        self.seconds = {name: self.seconds[name] for name in names}
+        rounded = {name: round(value, 1) for name, value in self.seconds.items()}
+        write_text(self.record, yaml.safe_dump(rounded, sort_keys=False))
 
     def _left(self, number: int) -> float:
         """Return the expected time of this stage and those that follow, at the speed of those that were run."""

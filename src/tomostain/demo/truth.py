@@ -56,7 +56,7 @@ class Margin:
     Attributes
     ----------
     metric, label : str
-        Name and heading of the metric.
+        Name of the metric, and its name for the user.
     model, baseline : float
         Medians of the model and of the strongest baseline.
     name : str
@@ -64,6 +64,8 @@ class Margin:
     larger_is_better : bool
     digits : int
         Digits to show.
+    unit : str
+        Unit of the values, may be empty.
     """
 
     metric: str
@@ -73,6 +75,7 @@ class Margin:
     name: str
     larger_is_better: bool
     digits: int
+    unit: str = ""
 
     @property
     def gain(self) -> float:
@@ -98,8 +101,18 @@ def margins(table: Table) -> tuple[Margin, ...]:
         medians = {name: rows[name][metric.name].median for name in BASELINES if name in rows}
         best = (max if metric.larger_is_better else min)(medians, key=lambda name: medians[name])
         model = rows[MODEL][metric.name].median
-        label = metric.heading.rstrip(" ↑↓")
-        result.append(Margin(metric.name, label, model, medians[best], best, metric.larger_is_better, metric.digits))
+        result.append(
+            Margin(
+                metric.name,
+                metric.label,
+                model,
+                medians[best],
+                best,
+                metric.larger_is_better,
+                metric.digits,
+                metric.unit,
+            )
+        )
     return tuple(result)
 
 
