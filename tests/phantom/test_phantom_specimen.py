@@ -122,5 +122,5 @@ def test_a_study_is_the_same_from_several_processes(tmp_path):
     write_study(tmp_path / "two", configs, jobs=2, progress=lambda *report: reports.append(report[1:]))
     assert reports == [(0, 2), (1, 2), (2, 2)]
     for name in configs:
-        for file in ("slide.ome.tif", "truth/labels.tif", "specimen.yaml"):
+        for file in ("truth/histology_ideal.tif", "truth/labels.tif", "specimen.yaml"):
             assert (tmp_path / "one" / name / file).read_bytes() == (tmp_path / "two" / name / file).read_bytes()
