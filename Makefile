@@ -10,7 +10,7 @@ OUT ?= demo
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
-demo: $(VENV)/.installed  ## install, then run the whole way on phantoms; open demo/report.html (OUT=folder to change)
+demo: $(VENV)/.installed  ## install, then run the whole pipeline on phantoms; open demo/report.html (OUT=folder to change)
 	$(BIN)/tomostain demo $(OUT)
 
 test: $(VENV)/.installed-dev  ## the full test command: ruff, mypy, import layers, pytest with doc-tests

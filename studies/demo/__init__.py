@@ -1,0 +1,1 @@
+"""The demo: processor time of each stage, and the search of its registration."""
