@@ -3,6 +3,7 @@
 import contextlib
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -131,6 +132,19 @@ def test_the_next_commands_work_in_this_folder(result, tmp_path):
         )
         assert done.returncode == 0, f"{command}: {done.stderr}"
     assert open_stained(result.folder / "a.ome.zarr").shape == (16, 48, 48)
+
+
+def test_fine_tuning_takes_weights_and_recipe_of_the_model(result, tmp_path):
+    config = SMALL.model_copy(update={"init": str(result.model), "recipe": None})
+    out = tmp_path / "out"
+    shutil.copytree(result.folder, out, ignore=shutil.ignore_patterns("run*", "stained*", "truth*", "report.html"))
+    (out / "demo.yaml").write_text(config.to_yaml(), encoding="utf-8")
+    tuned = run_demo(out, config)
+    assert load_model(tuned.model).spec.recipe == "tomostain-cpu"
+    text = tuned.report.read_text(encoding="utf-8")
+    assert f"The model {result.model} was fine-tuned on 2 of them" in text
+    assert f"tomostain-cpu, 2 steps from {result.model}" in text
+    assert f"--init {result.model}" in tuned.next_commands[-1]
 
 
 def test_commands_are_quoted_and_name_the_init(tmp_path):

@@ -46,8 +46,8 @@ class DemoConfig(Config):
         The last one is held out of training; its volume is stained. All others train.
     init : str or None
         Model that training starts from. None: training starts from random weights.
-    recipe : str
-        Training recipe.
+    recipe : str or None
+        Training recipe. None: that of the initial model, or the best one for the device.
     steps : int
         Training steps.
     patch_px, stride_px : int or None
@@ -67,7 +67,7 @@ class DemoConfig(Config):
     stain: str = "toluidine-blue"
     specimens: tuple[DemoSpecimen, ...] = _specimens()
     init: str | None = None
-    recipe: str = "tomostain-cpu"
+    recipe: str | None = "tomostain-cpu"
     steps: int = 2400
     patch_px: int | None = None
     stride_px: int | None = None
@@ -78,7 +78,7 @@ class DemoConfig(Config):
     @classmethod
     def fine_tuning(cls, steps: int = 1000) -> Self:
         """Return the settings of the demo that starts from the model that comes with tomostain."""
-        return cls(init=SHIPPED_MODEL, steps=steps)
+        return cls(init=SHIPPED_MODEL, recipe=None, steps=steps)
 
     @classmethod
     def default(cls) -> Self:
@@ -101,7 +101,7 @@ def describe_plan(out: Path, config: DemoConfig) -> list[str]:
     return [
         *lines,
         f"{len(config.specimens)} specimens of {size} voxels of {config.voxel_um:g} µm; the last is not trained on",
-        f"training starts from {config.init or 'random weights'}: {config.recipe}, {config.steps} steps",
+        f"training starts from {config.init or 'random weights'}, {config.steps} steps",
         f"on disk: about {len(config.specimens) * voxels * 2.5 / 1e6 + 60:.0f} MB in {out}; memory: below 2 GB; "
         f"time: about {sum(stage.seconds for stage in stages) / 60:.0f} min on two idle cores",
         f"finished already: {', '.join(done) or 'nothing'}",

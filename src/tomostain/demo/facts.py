@@ -10,6 +10,7 @@ from pathlib import Path
 from tomostain import __version__
 from tomostain.demo.config import DemoConfig
 from tomostain.installation import available_cores, processor_name, source_commit
+from tomostain.io import Model
 
 
 def program() -> str:
@@ -26,18 +27,19 @@ def install_command(extra: str) -> str:
 def next_commands(out: Path, config: DemoConfig) -> tuple[str, ...]:
     """Return commands that continue from the demo, as they work in a shell in any folder."""
     command, other = program(), config.specimens[0].id
-    init = f" --init {config.init}" if config.init else ""
+    recipe = f" --recipe {shlex.quote(config.recipe)}" if config.recipe else ""
+    init = f" --init {shlex.quote(config.init)}" if config.init else ""
     return (
         f"cd {shlex.quote(str(out.absolute()))}",
         f"{command} view stained.ome.zarr",
         f"{command} evaluate run dataset evaluation --report",
         f"{command} stain run/model specimens/{other}/volume {other}.ome.zarr",
         f"{command} export stained.ome.zarr rgba --to rgba-tiff",
-        f"{command} train dataset run-longer --recipe {config.recipe}{init} --max-steps {config.steps * 5}",
+        f"{command} train dataset run-longer{recipe}{init} --max-steps {config.steps * 5}",
     )
 
 
-def provenance(config: DemoConfig, model_hash: str, seconds: Mapping[str, float]) -> dict[str, str]:
+def provenance(config: DemoConfig, model: Model, seconds: Mapping[str, float]) -> dict[str, str]:
     """Return software, machine and times, for the end of the page."""
     import torch
 
@@ -45,9 +47,9 @@ def provenance(config: DemoConfig, model_hash: str, seconds: Mapping[str, float]
         "tomostain": " ".join(filter(None, (__version__, _commit()))),
         "software": f"Python {platform.python_version()}, PyTorch {torch.__version__}, {platform.system()}",
         "machine": f"{processor_name()}, {available_cores()} cores, {_memory_gb():.0f} GB of memory",
-        "training": f"{config.recipe}, {config.steps} steps from {config.init or 'random weights'}",
-        "model": model_hash[:16],
-        "time": ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items()),
+        "training": f"{model.spec.recipe}, {model.spec.steps} steps from {config.init or 'random weights'}",
+        "model": model.hash[:16],
+        "wall time": ", ".join(f"{name} {value:.0f} s" for name, value in seconds.items()),
     }
 
 

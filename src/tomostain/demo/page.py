@@ -15,7 +15,7 @@ from tomostain.figures.curves import has_curves, training_curves
 from tomostain.figures.detail import box_around, enlarged_detail
 from tomostain.figures.planes import orthogonal_planes, side_by_side
 from tomostain.imaging.network_range import CT_WINDOW
-from tomostain.io import open_stained, open_volume, read_image, write_image
+from tomostain.io import load_model, open_stained, open_volume, read_image, write_image
 from tomostain.phantom import Label
 from tomostain.phantom.stains import STAINS, Stain
 from tomostain.progress import Progress, silent
@@ -97,7 +97,7 @@ def demo_page(
             *_times(seconds),
         ),
         next_commands=next_commands(out, config),
-        provenance=provenance(config, _model_hash(out), seconds),
+        provenance=provenance(config, load_model(out / "run" / "model"), seconds),
     )
     return write_report(out / "report.html", page, overwrite=True)
 
@@ -301,7 +301,3 @@ def _times(seconds: Mapping[str, float]) -> tuple[Section, ...]:
     total = sum(seconds.values())
     text = f"The stages before this page took {total / 60:.1f} minutes of wall time on the machine named below."
     return (Section("Time", (text,), (MetricTable(("stage", "seconds"), (*rows, ("together", f"{total:.0f}"))),)),)
-
-
-def _model_hash(out: Path) -> str:
-    return str(open_stained(out / "stained.ome.zarr").provenance["model"]["hash"])

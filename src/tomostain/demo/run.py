@@ -6,7 +6,6 @@ Every stage leaves files and is skipped if they are complete, so a second run co
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tomostain.demo.config import HELD_OUT, DemoConfig
 from tomostain.demo.facts import next_commands
@@ -194,7 +193,6 @@ class _Demo:
     def train(self) -> None:
         """Train on all specimens but the held-out one."""
         config = self.config
-        options: dict[str, Any] = {} if config.init is None else {"init": config.init}
         is_trained = (self.run / "model").is_dir()
         with self.stages.stage("training", reused=is_trained) as progress:
             if not is_trained:
@@ -202,6 +200,7 @@ class _Demo:
                     self.dataset,
                     self.run,
                     recipe=config.recipe,
+                    init=config.init,
                     fold=None,
                     seed=config.seed,
                     max_steps=config.steps,
@@ -209,7 +208,6 @@ class _Demo:
                     overwrite=True,
                     progress=progress,
                     should_stop=self.should_stop,
-                    **options,
                 )
 
     def stain(self) -> None:

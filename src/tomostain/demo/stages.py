@@ -83,7 +83,7 @@ def plan_stages(config: DemoConfig) -> tuple[Stage, ...]:
     number, size = len(config.specimens), float(np.prod(config.shape))
     relative = size / _DEFAULT_VOXELS
     found = "find the section of each slide in its volume, in any orientation" if config.find_sections else ""
-    begin = f"fine-tune {config.init}" if config.init else f"train {config.recipe} from random weights"
+    begin = f"fine-tune {config.init}" if config.init else f"train {config.recipe or 'a model'} from random weights"
     return (
         Stage(
             "specimens",
