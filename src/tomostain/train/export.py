@@ -45,12 +45,16 @@ class ModelLabels:
         Measured quality, in addition to the validation of the training.
     discriminators : bool
         Store the discriminators too, for further training. They can be as large as the generators.
+    recipe : Recipe, optional
+        For further training, if it differs from the recipe of this training: pre-training on aligned pairs needs no
+        residual registration, fine-tuning does. Its networks are the same.
     """
 
     summary: str = ""
     licence: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
     discriminators: bool = False
+    recipe: Recipe | None = None
 
 
 def export_model(
@@ -124,7 +128,7 @@ def export_model(
     split = data.split(fold)
     pair = data.load((*split.validation, *split.train)[0], recipe.ct_slices)
     extras = ModelExtras(
-        recipe=recipe.to_yaml(),
+        recipe=(labels.recipe or recipe).to_yaml(),
         picture=sample_image(recipe, forward, pair),
         discriminators={name: weights[name] for name in _DISCRIMINATORS if labels.discriminators and name in weights},
     )
