@@ -14,6 +14,7 @@ import argparse
 import csv
 import json
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -105,9 +106,15 @@ def train_run(
 
 
 def train_and_evaluate(
-    run: Run, edition: Edition, datasets: dict[str, Path], out: Path, threads: int, kernels: str = "plain"
+    run: Run,
+    edition: Edition,
+    datasets: dict[str, Path],
+    out: Path,
+    threads: int,
+    kernels: str = "plain",
+    metrics: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Run the missing steps of one run; return its cost."""
+    """Run the missing steps of one run; return its cost. `metrics` are measured in addition to SSIM, LPIPS and PSNR."""
     import torch
 
     from tomostain.evaluate import compare
@@ -131,6 +138,7 @@ def train_and_evaluate(
                 "stride_px": edition.stride_px,
                 # The baselines do not depend on the row. They are measured once, with the first.
                 "baselines": run.row == ROWS[0],
+                "metrics": tuple(metrics),
             }
             split = "validation" if on == PET_MRI else "test"
             compare(evaluation, [folder], datasets[on], split=split, stain={"stride_px": edition.stride_px}, **settings)
@@ -193,6 +201,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     # The stored results were trained with torch's kernels. Compare only rows of the same kernels.
     parser.add_argument("--kernels", choices=("plain", "fast"), default="plain", help="Convolution kernels on a CPU.")
+    parser.add_argument("--metric", nargs="*", default=[], help="More metrics of 'tomostain evaluate'.")
     parser.add_argument("--jobs", type=int, default=2, help="Trainings in parallel, each with one thread on a CPU.")
     options = parser.parse_args()
     edition = EDITIONS[options.edition]
@@ -203,7 +212,8 @@ def main() -> None:
     runs = runs_of(options)
     with ProcessPoolExecutor(options.jobs) as pool:
         jobs = [
-            pool.submit(train_and_evaluate, run, edition, datasets, options.out, 1, options.kernels) for run in runs
+            pool.submit(train_and_evaluate, run, edition, datasets, options.out, 1, options.kernels, options.metric)
+            for run in runs
         ]
         for run, job in zip(runs, jobs, strict=True):
             result = job.result()
