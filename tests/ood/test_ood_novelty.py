@@ -80,7 +80,7 @@ def test_the_map_is_the_distance_of_a_search_by_brute_force(reference):
     apart = cdist(white, reference.places)
     nearest = np.argsort(apart, axis=1)[:, :5]
     distance = np.take_along_axis(apart, nearest, axis=1).mean(axis=1)
-    expected = distance / np.sqrt(reference.density[nearest].mean(axis=1)) / reference.usual[0]
+    expected = distance / np.sqrt(reference.density[nearest].mean(axis=1)) / reference.usual[-1]
     result = novelty(ct, reference)
     assert result.shape == ct.shape
     np.testing.assert_allclose(result[::GRID_PX, ::GRID_PX], expected.reshape(places.shape[:2]), rtol=1e-4)
@@ -106,6 +106,15 @@ def test_training_with_stronger_augmentation_accepts_more(reference):
     wide = training_reference([pair(tissue(seed)) for seed in range(5)], augmentation=Augmentation((0.4, 2.5), 0.1))
     other = tissue(100, size=7.0)[None]
     assert novel_share(other, wide) < 0.5 * novel_share(other, reference)
+
+
+def test_in_a_narrow_field_of_view_larger_distances_are_usual(reference):
+    # The training pairs are 160 px wide, so there are crops of 64, 96 and 128 px.
+    np.testing.assert_array_equal(reference.sides, [64, 96, 128, 160])
+    assert (np.diff(reference.usual) <= 0).all()
+    assert reference.usual[0] > reference.usual[-1]
+    narrow = [novel_share(tissue(seed)[None, 40:104, 60:124], reference) for seed in range(100, 106)]
+    assert np.mean(narrow) < 0.1
 
 
 def test_one_unusual_pair_does_not_raise_the_limit(reference):
@@ -168,6 +177,7 @@ def test_references_of_both_versions_are_read(reference):
         ("places", lambda a: a[:, :3]),
         ("density", lambda a: -a),
         ("usual", lambda a: a * np.float32(np.nan)),
+        ("sides", lambda a: a[:1]),
         ("whitening", lambda a: a[:5]),
         ("mean", lambda a: a.astype(np.float64)),
         ("content", lambda a: a[:0]),

@@ -1,7 +1,7 @@
 """The training reference of a model: the texture of its training data, with distances between training pairs."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -16,6 +16,7 @@ from tomostain.ood.texture import CONTENT, STEP_PX, TEXTURE, describe
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
+Scores = Callable[[int, Float64], float]
 # Regional features vary slowly, so every second place of the grid of features is enough.
 GRID_PX = 2 * STEP_PX
 # Neighbours whose distances are averaged, and neighbours over which the density of the reference is smoothed.
@@ -26,6 +27,12 @@ _FOLDS, _AUGMENTED_VIEWS = 6, 2
 # Quantile of the distances of a training pair from the others; its median over the pairs, times the factor, has novelty
 # 1. With the median, a single unusual pair does not raise it. Chosen on phantoms: studies/novelty/RECORD.md.
 _USUAL_QUANTILE, _USUAL_FACTOR = 0.98, 1.15
+# In a narrow field of view, the window holds fewer places, and distances are larger. So they are calibrated on crops of
+# the training pairs, too: several of each pair, with these sides, px.
+_CROP_SIDES_PX, _CROPS = (64, 96, 128, 192), 4
+# The usual distance in crops of at least 128 px is at most this multiple of that in the whole pairs. Crops of air alone
+# would raise it so much that nothing is novel.
+_CAPPED_FROM_PX, _CAP = 128, 1.3
 
 
 @dataclass(frozen=True)
@@ -60,8 +67,10 @@ class RegionalReference:
         Whitened regional features of places in the training pairs, residuals out of fold.
     density : ndarray of float32, shape (N,)
         Distance of each place from its neighbours in other pairs, relative to the median.
-    usual : ndarray of float32, shape (1,)
-        The distance that has novelty 1.
+    sides : ndarray of float32, shape (n,)
+        Sides of slices, px, ascending; the last one is that of the training pairs.
+    usual : ndarray of float32, shape (n,)
+        The distance that has novelty 1, in slices of these sides.
     """
 
     content: Float32
@@ -71,6 +80,7 @@ class RegionalReference:
     whitening: Float32
     places: Float32
     density: Float32
+    sides: Float32
     usual: Float32
 
     # A larger novel share of a volume is out of distribution.
@@ -90,7 +100,7 @@ class RegionalReference:
         InputError
             If the arrays have other names, shapes or values; the message names `source`.
         """
-        number = len(arrays.get("places", ()))
+        number, sizes = len(arrays.get("places", ())), len(arrays.get("usual", ()))
         shapes: dict[str, tuple[int, ...]] = {
             "content": (2, CONTENT),
             "expected": (TERMS, TEXTURE),
@@ -99,16 +109,17 @@ class RegionalReference:
             "whitening": (DIMENSIONS, DIMENSIONS),
             "places": (number, DIMENSIONS),
             "density": (number,),
-            "usual": (1,),
+            "sides": (sizes,),
+            "usual": (sizes,),
         }
         values = {name: np.asarray(arrays.get(name, ())) for name in shapes}
-        valid = number > 0 and all(
+        valid = min(number, sizes) > 0 and all(
             array.dtype == np.float32 and array.shape == shapes[name] and np.isfinite(array).all()
             for name, array in values.items()
         )
         if (
             not valid
-            or not all((values[name] > 0).all() for name in ("density", "usual"))
+            or not all((values[name] > 0).all() for name in ("density", "sides", "usual"))
             or values["content"][1].min() <= 0
         ):
             raise InputError(
@@ -121,7 +132,8 @@ class RegionalReference:
         model = TextureModel(self.content, self.expected, self.spread)
         regional = model.regional(describe(ct))[::2, ::2]
         whitened = _whiten(regional.reshape(-1, DIMENSIONS), self.mean, self.whitening)
-        score = _score(whitened, self.places, self.density) / self.usual[0]
+        usual = np.interp(min(ct.shape), self.sides, self.usual)
+        score = _score(whitened, self.places, self.density) / usual
         return score.reshape(regional.shape[:-1]).astype(np.float32)
 
     def sample(self, ct: NDArray[Any]) -> Float32:
@@ -164,16 +176,54 @@ def fit_reference(
         TextureModel.fit([sample for n, each in enumerate(samples) if n % folds != fold for sample in each])
         for fold in range(folds)
     ]
-    regional = []
+    regional, cropped = [], []
     for number in range(len(slices)):
-        places = [models[number % folds].regional(features)[::2, ::2] for features in views(number)]
-        flat = np.concatenate([place.reshape(-1, DIMENSIONS) for place in places])
-        regional.append(_choose(flat, _CALIBRATION_PER_PAIR, rng))
-    return _reference(whole, regional, rng)
+        model = models[number % folds]
+        regional.append(_choose(_places(views(number), model), _CALIBRATION_PER_PAIR, rng))
+        cropped.append({side: _places(crops, model) for side, crops in _crops(slices[number], rng)})
+    reference, scores = _reference(whole, regional, rng)
+    side = float(np.median([min(ct.shape) for ct in slices]))
+    return _calibrated(reference, scores, cropped, side)
 
 
-def _reference(model: TextureModel, regional: Sequence[Float64], rng: np.random.Generator) -> RegionalReference:
-    """Build the reference from the regression and the regional features of each pair."""
+def _places(views: Iterable[Features], model: TextureModel) -> Float64:
+    """Return the regional features of some views of a slice, on the grid of `GRID_PX`, shape (n, 21)."""
+    return np.concatenate([model.regional(features)[::2, ::2].reshape(-1, DIMENSIONS) for features in views])
+
+
+def _crops(ct: NDArray[Any], rng: np.random.Generator) -> Iterator[tuple[int, list[Features]]]:
+    """Yield each side that is smaller than the slice, with the features of square crops at random positions."""
+    for side in _CROP_SIDES_PX:
+        if side < min(ct.shape):
+            corners = rng.integers(0, np.array(ct.shape) - side + 1, (_CROPS, 2))
+            yield side, [describe(ct[row : row + side, column : column + side]) for row, column in corners]
+
+
+def _calibrated(
+    reference: RegionalReference, scores: Scores, cropped: Sequence[Mapping[int, Float64]], side: float
+) -> RegionalReference:
+    """Return the reference with the usual distances in smaller slices too; `side` is that of the training pairs."""
+    usual = {side: float(reference.usual[0])}
+    for small in reversed(_CROP_SIDES_PX):
+        quantiles = [scores(number, places[small]) for number, places in enumerate(cropped) if small in places]
+        if quantiles and small < side:
+            limit = _USUAL_FACTOR * float(np.median(quantiles))
+            limit = min(limit, _CAP * usual[side]) if small >= _CAPPED_FROM_PX else limit
+            usual[small] = max(limit, *usual.values())
+    sides = sorted(usual)
+    return replace(
+        reference, sides=np.array(sides, np.float32), usual=np.array([usual[each] for each in sides], np.float32)
+    )
+
+
+def _reference(
+    model: TextureModel, regional: Sequence[Float64], rng: np.random.Generator
+) -> tuple[RegionalReference, Scores]:
+    """Build the reference from the regression and the regional features of each pair.
+
+    Also return a function of the number of a pair and of features of it: the quantile of their distances from the
+    other pairs.
+    """
     per_pair = max(1, min(_MAX_PER_PAIR, _MAX_PLACES // len(regional)))
     sampled = [_choose(places, per_pair, rng) for places in regional]
     pair_of = np.repeat(np.arange(len(sampled)), [len(places) for places in sampled])
@@ -185,13 +235,17 @@ def _reference(model: TextureModel, regional: Sequence[Float64], rng: np.random.
         [_nearest(places[pair_of == n], places[pair_of != n])[0].mean(axis=1) for n in range(len(sampled))]
     )
     density = _smooth_density(places, np.maximum(apart, 1e-6))
-    quantiles = []
-    for number, features in enumerate(regional):
+
+    def scores(number: int, features: Float64) -> float:
         others = pair_of != number
         score = _score(_whiten(features, mean, whitening), places[others], density[others])
-        quantiles.append(np.quantile(score, _USUAL_QUANTILE))
+        return float(np.quantile(score, _USUAL_QUANTILE))
+
+    quantiles = [scores(number, features) for number, features in enumerate(regional)]
     usual = np.array([max(_USUAL_FACTOR * np.median(quantiles), 1e-3)], np.float32)
-    return RegionalReference(model.content, model.expected, model.spread, mean, whitening, places, density, usual)
+    side = np.ones(1, np.float32)
+    parts = (model.content, model.expected, model.spread, mean, whitening, places, density, side, usual)
+    return RegionalReference(*parts), scores
 
 
 def _halves(ct: NDArray[Any]) -> list[NDArray[Any]]:
