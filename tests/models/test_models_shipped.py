@@ -48,7 +48,7 @@ def test_it_beats_the_look_up_table_on_a_phantom_that_it_has_not_seen(name, tmp_
     dataset = ts.prepare_specimens(table, tmp_path / "dataset", ts.PrepareConfig(test_subjects=("s42",)))
     scores = evaluate_models(f"builtin:{name}", dataset, split="test")
     medians = scores[scores["protocol"] == "paper"].groupby("model")[["ssim", "lpips", "psnr"]].median()
-    ours = medians.loc[f"builtin:{name}"]
+    ours = medians.loc[name]
     look_up = medians.loc["grey-value look-up"]
     assert ours["ssim"] > look_up["ssim"]
     assert ours["lpips"] < look_up["lpips"]

@@ -6,7 +6,8 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "config": ["DemoConfig", "DemoSpecimen", "describe_plan"],
+        "config": ["DemoConfig", "DemoSpecimen"],
+        "plan": ["describe_plan"],
         "run": ["DemoResult", "run_demo"],
         "stages": ["Stage", "StageNotice", "plan_stages"],
         "truth": ["Margin", "TruthSlices", "compare_slices", "evaluate_against_truth", "margins", "verdict"],

@@ -1,9 +1,6 @@
-"""Settings of the demo, and its plan."""
+"""Settings of the demo."""
 
-from pathlib import Path
 from typing import Self
-
-import numpy as np
 
 from tomostain.config import Config
 
@@ -86,23 +83,3 @@ class DemoConfig(Config):
         from tomostain.models import builtin_names
 
         return cls.fine_tuning() if SHIPPED_MODEL.split(":")[1] in builtin_names() else cls()
-
-
-def describe_plan(out: Path, config: DemoConfig) -> list[str]:
-    """Return the plan of the demo in `out`: stages, sizes, memory and time."""
-    from tomostain.demo.stages import plan_stages
-
-    stages = plan_stages(config)
-    voxels = int(np.prod(config.shape))
-    size = " x ".join(map(str, config.shape))
-    names = ("specimens", "dataset-registration", "dataset", "run/model", "stained.ome.zarr", "report.html")
-    done = [name for name in names if (out / name).exists()]
-    lines = [f"stage {number} of {len(stages)}, {stage.name}: {stage.doing}" for number, stage in enumerate(stages, 1)]
-    return [
-        *lines,
-        f"{len(config.specimens)} specimens of {size} voxels of {config.voxel_um:g} µm; the last is not trained on",
-        f"training starts from {config.init or 'random weights'}, {config.steps} steps",
-        f"on disk: about {len(config.specimens) * voxels * 2.5 / 1e6 + 60:.0f} MB in {out}; memory: below 2 GB; "
-        f"time: about {sum(stage.seconds for stage in stages) / 60:.0f} min on two idle cores",
-        f"finished already: {', '.join(done) or 'nothing'}",
-    ]

@@ -1,0 +1,26 @@
+"""The plan of the demo."""
+
+from pathlib import Path
+
+import numpy as np
+
+from tomostain.demo.config import DemoConfig
+from tomostain.demo.stages import plan_stages
+
+
+def describe_plan(out: Path, config: DemoConfig) -> list[str]:
+    """Return the plan of the demo in `out`: stages, sizes, memory and time."""
+    stages = plan_stages(config)
+    voxels = int(np.prod(config.shape))
+    size = " x ".join(map(str, config.shape))
+    names = ("specimens", "dataset-registration", "dataset", "run/model", "stained.ome.zarr", "report.html")
+    done = [name for name in names if (out / name).exists()]
+    lines = [f"stage {number} of {len(stages)}, {stage.name}: {stage.doing}" for number, stage in enumerate(stages, 1)]
+    return [
+        *lines,
+        f"{len(config.specimens)} specimens of {size} voxels of {config.voxel_um:g} µm; the last is not trained on",
+        f"training starts from {config.init or 'random weights'}, {config.steps} steps",
+        f"on disk: about {len(config.specimens) * voxels * 2.5 / 1e6 + 60:.0f} MB in {out}; memory: below 2 GB; "
+        f"time: about {sum(stage.seconds for stage in stages) / 60:.0f} min on two idle cores",
+        f"finished already: {', '.join(done) or 'nothing'}",
+    ]
