@@ -5,6 +5,7 @@ import io
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tomostain.evaluate import Summary, Table, difference_image, draw_boxplots, side_by_side
@@ -94,6 +95,14 @@ def test_boxplots_draw_each_model_in_its_colour(table):
     # The first box is filled with matplotlib's C0 (31, 119, 180), half transparent on white.
     blue = np.abs(figure.astype(int) - (143, 187, 217)).max(axis=2) <= 3
     assert blue.sum() > 100
+
+
+def test_a_table_without_records_has_no_metrics():
+    """A protocol may have no patches, for example if the implant fills the only one."""
+    frame = pd.DataFrame(columns=["model", "ssim", "lpips", "psnr"])
+    table = Table.from_records(frame)
+    assert table.metrics == ()
+    assert table.rows == {}
 
 
 def test_boxplots_leave_infinite_values_out():

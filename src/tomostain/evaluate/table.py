@@ -130,7 +130,7 @@ class Table:
     def metrics(self) -> tuple[str, ...]:
         """The metrics that were computed for any model."""
         counts = self.summaries["n"].groupby("metric").max()
-        return tuple(metric.name for metric in self.columns if counts[metric.name] > 0)
+        return tuple(metric.name for metric in self.columns if counts.get(metric.name, 0) > 0)
 
     def label(self, metric: str) -> str:
         """Return the heading of a metric, with an arrow towards better values."""
