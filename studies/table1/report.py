@@ -29,6 +29,8 @@ VIEWS = {
     "without-screw": "metrics-without-screw.csv",
     "shift-tolerant": "metrics-shift-tolerant.csv",
 }
+# In the tables if a run has measured them.
+MORE_METRICS = ("st_lpips",)
 REFERENCE = "paired-cyclegan"
 BUDGET_NAMES = {"seconds": "same seconds", "samples": "same samples", "long": f"{LONG} × the seconds"}
 BASELINES = ("raw µCT", "mean training image", "grey-value look-up")
@@ -47,7 +49,8 @@ def patches(out: Path, budget: str, difficulty: str, on: str, view: str) -> dict
                 # A pair of the second table is a slice. Its subject is the id without the last three digits.
                 cluster = line["pair"][:-3] if difficulty == PET_MRI else line["pair"]
                 key = (fold, cluster, line["pair"], line["row"], line["column"])
-                rows[line["model"]][key] = {metric: float(line[metric]) for metric in METRICS if line[metric]}
+                measured = (*METRICS, *MORE_METRICS)
+                rows[line["model"]][key] = {metric: float(line[metric]) for metric in measured if line.get(metric)}
     return dict(rows)
 
 
@@ -63,21 +66,33 @@ def difference(a: dict[Key, dict[str, float]], b: dict[Key, dict[str, float]], m
     return paired_difference([a[k][metric] for k in keys], [b[k][metric] for k in keys], [k[1] for k in keys])
 
 
-def table(rows: dict[str, dict[Key, dict[str, float]]], costs: dict[str, str]) -> str:
-    """Return a line for each model: metrics, differences from the paper's model, and the cost of its training."""
-    head = ("", *(m.upper() for m in METRICS), *(f"Δ {m.upper()}" for m in METRICS), "steps, patches, seconds")
+def table(rows: dict[str, dict[Key, dict[str, float]]], costs: dict[str, str], reference: str = REFERENCE) -> str:
+    """Return a line for each model: metrics, differences from a reference model, and the cost of its training."""
+    more = [
+        name for name in MORE_METRICS if any(name in patch for values in rows.values() for patch in values.values())
+    ]
+    metrics = (*METRICS, *more)
+    head = ("", *(m.upper() for m in metrics), *(f"Δ {m.upper()}" for m in metrics), "steps, patches, seconds")
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    order = sorted(rows, key=lambda name: (name in BASELINES, name != REFERENCE, name))
+    order = sorted(rows, key=lambda name: (name in BASELINES, name != reference, name))
     for name in order:
-        cells = [str(interval(rows[name], metric)) for metric in METRICS]
-        for metric in METRICS:
-            if name == REFERENCE or REFERENCE not in rows:
+        cells = [str(interval(rows[name], metric)) if _shown(rows[name], metric) else "" for metric in metrics]
+        for metric in metrics:
+            if name == reference or reference not in rows or not _shown(rows[name], metric):
                 cells.append("")
                 continue
-            delta = difference(rows[name], rows[REFERENCE], metric)
+            delta = difference(rows[name], rows[reference], metric)
             cells.append(f"{delta}{' *' if delta.excludes_zero else ''}")
         lines.append(f"| {name} | {' | '.join(cells)} | {costs.get(name, '')} |")
     return "\n".join(lines)
+
+
+def _has(values: dict[Key, dict[str, float]], metric: str) -> bool:
+    return any(metric in patch for patch in values.values())
+
+
+def _shown(values: dict[Key, dict[str, float]], metric: str) -> bool:
+    return metric in METRICS or _has(values, metric)
 
 
 def costs_of(out: Path, budget: str, difficulty: str) -> dict[str, str]:
@@ -120,11 +135,10 @@ def _median(values: Iterable[float]) -> float:
     return float(np.median(finite)) if finite else math.nan
 
 
-def report(out: Path, views: Sequence[str] = tuple(VIEWS)) -> str:
+def report(out: Path, views: Sequence[str] = tuple(VIEWS), reference: str = REFERENCE) -> str:
     """Return all tables for which there are results."""
-    parts = [
-        "Medians with 95 % intervals over test specimens; Δ: paired difference from the paper's model, * excludes 0."
-    ]
+    name = "the paper's model" if reference == REFERENCE else reference
+    parts = [f"Medians with 95 % intervals over test specimens; Δ: paired difference from {name}, * excludes 0."]
     for budget in BUDGETS:
         for difficulty in (*(d.name for d in DIFFICULTIES), PET_MRI):
             for on in tested_on(difficulty):
@@ -133,7 +147,7 @@ def report(out: Path, views: Sequence[str] = tuple(VIEWS)) -> str:
                     if rows:
                         parts += [PET_MRI_LABEL] if difficulty == PET_MRI else []
                         title = f"Trained on {difficulty}, {BUDGET_NAMES[budget]}; tested on {on}, view {view}"
-                        parts.append(f"### {title}\n\n{table(rows, costs_of(out, budget, difficulty))}")
+                        parts.append(f"### {title}\n\n{table(rows, costs_of(out, budget, difficulty), reference)}")
                 tissue = tissue_table(out, budget, difficulty, on)
                 parts += [tissue] if tissue else []
     return "\n\n".join(parts)
@@ -144,12 +158,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="Folder of the runs, or the zip file with their results.")
     parser.add_argument("--view", nargs="+", choices=VIEWS, default=list(VIEWS))
+    parser.add_argument("--reference", default=REFERENCE, help="The row that the others are compared with.")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if options.out.is_file():
             zipfile.ZipFile(options.out).extractall(folder)
             options.out = Path(folder)
-        print(report(options.out, options.view))
+        print(report(options.out, options.view, options.reference))
 
 
 if __name__ == "__main__":
