@@ -59,7 +59,7 @@ def add_perceptual():
         built.append(tiny_features())
         return built[-1]
 
-    @register_term("perceptual", paired=True, frozen={"features": build})
+    @register_term("tiny_perceptual", paired=True, frozen={"features": build})
     def perceptual(step):
         features = step.network("features")
         return (features(step.fake_y) - features(step.y)).square().mean()
@@ -78,24 +78,24 @@ def add_contrastive():
 
 def test_a_perceptual_loss_has_a_fixed_network_that_is_built_once_and_not_saved(pairs, tmp_path):
     built = add_perceptual()
-    recipe = toy_recipe(terms={"l1": 1, "perceptual": 10})
+    recipe = toy_recipe(terms={"l1": 1, "tiny_perceptual": 10})
     trainer = Trainer(recipe, LoadedDataset.from_pairs(pairs), 0, 0, "cpu")
     before = [value.clone() for value in trainer.state.networks.frozen["features"].parameters()]
     generator = [value.detach().clone() for value in trainer.state.networks.g_xy.parameters()]
     for _ in range(3):
-        assert trainer.take_step()["perceptual"] > 0
+        assert trainer.take_step()["tiny_perceptual"] > 0
     assert len(built) == 1
     assert same(before, list(built[0].parameters()))
     assert not any(value.requires_grad for value in built[0].parameters())
     assert not same(generator, list(trainer.state.networks.g_xy.parameters()))
     run = train_model(pairs, tmp_path / "run", recipe=recipe, max_steps=5)
     assert set(read_checkpoint(run / LAST)["networks"]) == {"g_xy"}
-    assert "perceptual" in rows(run)[-1]
+    assert "tiny_perceptual" in rows(run)[-1]
 
 
 def test_the_gradient_of_a_fixed_network_reaches_the_generator(pairs):
     add_perceptual()
-    trainer = Trainer(toy_recipe(terms={"perceptual": 1}), LoadedDataset.from_pairs(pairs), 0, 0, "cpu")
+    trainer = Trainer(toy_recipe(terms={"tiny_perceptual": 1}), LoadedDataset.from_pairs(pairs), 0, 0, "cpu")
     trainer.take_step()
     assert any(value.grad is not None and value.grad.any() for value in trainer.state.networks.g_xy.parameters())
 
@@ -118,7 +118,7 @@ def test_a_projection_head_is_trained_and_saved(pairs, tmp_path):
 def test_a_run_with_loss_networks_resumes_to_the_same_bits(pairs, tmp_path, changes):
     add_perceptual()
     add_contrastive()
-    terms = {"adversarial_y": 1, "perceptual": 1, "contrastive": 1}
+    terms = {"adversarial_y": 1, "tiny_perceptual": 1, "contrastive": 1}
     options = {"recipe": toy_recipe(terms=terms, **changes), "seed": 5, "max_steps": STEPS}
     whole = train_model(pairs, tmp_path / "whole", **options)
     with pytest.raises(InterruptedRunError):
@@ -145,7 +145,7 @@ def test_two_networks_cannot_have_one_name():
     add_perceptual()
     register_term("other", frozen={"features": tiny_features})(lambda step: step.fake_y.mean())
     with pytest.raises(InputError, match="two terms give different networks the name 'features'"):
-        toy_recipe(terms={"perceptual": 1, "other": 1})
+        toy_recipe(terms={"tiny_perceptual": 1, "other": 1})
 
 
 def test_an_undeclared_network_is_named(pairs):
