@@ -76,6 +76,17 @@ def test_a_wrong_pair_is_left_out_and_named(caplog):
     assert len(set(drawn)) == 7
 
 
+def test_white_air_does_not_hide_a_wrong_pair():
+    """The correlation is that of the tissue: common air would raise it for every pair."""
+    recipe = toy_recipe(**REJECTING | {"supervise_background": True})
+    pair = toy_pair("p", 0)
+    mask = np.zeros_like(pair.mask)
+    mask[:20] = True
+    masked = type(pair)("p", pair.ct, pair.histology, mask, 20.0, slices=pair.slices)
+    trainer = Trainer(recipe, LoadedDataset.from_pairs([masked]), None, 0, "cpu")
+    assert torch.equal(trainer.sampler.original(0)[2][0].bool(), torch.from_numpy(mask))
+
+
 def test_a_resumed_training_leaves_out_the_same_pairs(tmp_path):
     pairs, recipe = pairs_with_a_wrong_one(), toy_recipe(**REJECTING | {"learning_rate": 0.02})
     options = {"recipe": recipe, "fold": None, "max_steps": 14}

@@ -312,6 +312,21 @@ def test_supervised_background_only_adds_to_the_mask():
         assert (b.x[added] < -0.4).all()
 
 
+def test_the_common_background_changes_neither_positions_nor_the_mask_of_registration():
+    pair = shapes_in_air()
+    options = {"patch_px": 16, "batch": 8, "augment": Augment(min_mask=0.5), "device": "cpu"}
+    plain, more = PatchSampler([pair], **options), PatchSampler([pair], **options, supervise_background=True)
+    shift = torch.tensor([[0.0, 0.0, 3.0], [0.0, 0.0, -2.0]])
+    for affine in (None, shift):
+        for sampler in (plain, more):
+            if affine is not None:
+                sampler.set_alignment(0, affine)
+        a, b = (sampler.draw(torch.Generator().manual_seed(1)) for sampler in (plain, more))
+        assert torch.equal(a.x, b.x)
+        assert (b.mask >= a.mask).all()
+        assert torch.equal(plain.original(0)[2], more.original(0)[2])
+
+
 def shapes_in_air():
     """Return a pair with a block of bone in air; the mask is the bone."""
     ct, histology = np.full((80, 80), 10_000, np.uint16), np.full((80, 80, 3), 250, np.uint8)

@@ -128,6 +128,11 @@ class PatchSampler:
         compact = (_compact(pair, self.ct_slices, background) for pair in pairs)
         self._originals = [[part.to(self.device) for part in parts] for parts in compact]
         self._images = list(self._originals)
+        # Where tissue corresponds: without the common background, which says nothing about the fit of a pair.
+        self._tissue = [
+            torch.from_numpy(pair.mask.astype(np.uint8)[None]).to(self.device) if background else parts[2]
+            for pair, parts in zip(pairs, self._originals, strict=True)
+        ]
         self._areas = [integral(pair.mask) for pair in pairs]
         self._accepted = list(range(len(pairs)))
 
@@ -150,8 +155,10 @@ class PatchSampler:
         histology : Tensor, shape (3, Y, X)
             In [-1, 1].
         mask : Tensor, shape (1, Y, X)
+            Without the common background.
         """
-        ct, histology, mask = self._originals[number]
+        ct, histology, _ = self._originals[number]
+        mask = self._tissue[number]
         selected = ct[0] if self.ct_slices == 1 else ct
         return (selected.float() + _CT_MIDDLE).cpu().numpy(), histology_to_network(histology.float()), mask.float()
 
@@ -169,7 +176,8 @@ class PatchSampler:
         inside = apply_affine(mask.float(), affine) > 1 - 1e-4
         moved = apply_affine(histology.float(), affine).round().to(torch.uint8)
         self._images[number] = [ct, moved, inside.to(torch.uint8)]
-        self._areas[number] = integral(inside[0].cpu().numpy())
+        tissue = apply_affine(self._tissue[number].float(), affine) > 1 - 1e-4
+        self._areas[number] = integral(tissue[0].cpu().numpy())
 
     def reject(self, numbers: Sequence[int]) -> None:
         """Draw no patches from the pairs with these indices from now on; from all others again."""

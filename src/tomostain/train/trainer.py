@@ -74,8 +74,8 @@ class Trainer:
         self.context.check_batch(recipe.batch, recipe.accumulate)
         self.fabric = self.context.fabric(recipe.precision)
         split = data.split(fold)
-        self.sampler = self._sampler(data, split.train)
-        self.validation = self._sampler(data, split.validation) if split.validation else None
+        self.sampler = self._sampler(data, split.train, background=recipe.supervise_background)
+        self.validation = self._sampler(data, split.validation, background=False) if split.validation else None
         random = RandomState(seed, self.fabric.device)
         with random.activate():
             self.state = build_state(recipe, seed, random, self.fabric, self.context)
@@ -84,7 +84,7 @@ class Trainer:
         if self.validation is not None:
             self.columns += VALIDATION
 
-    def _sampler(self, data: Dataset, ids: Sequence[str]) -> PatchSampler:
+    def _sampler(self, data: Dataset, ids: Sequence[str], *, background: bool) -> PatchSampler:
         recipe = self.recipe
         return PatchSampler(
             [data.load(pair_id, recipe.ct_slices) for pair_id in ids],
@@ -95,7 +95,7 @@ class Trainer:
             in_channels=recipe.in_channels,
             inverted_ct=recipe.inverted_ct,
             ct_slices=recipe.ct_slices,
-            supervise_background=recipe.supervise_background,
+            supervise_background=background,
             noise=recipe.noise,
         )
 
