@@ -290,10 +290,19 @@ def test_the_model_folder_describes_its_training(averaged, dataset, tmp_path):
         "- ssim: 0.5",
         "- training reference, to detect what is unlike the training data: stored in `seen.safetensors`",
         "CC0-1.0",
-        "- `recipe.yaml`: all settings of the training",
+        "- `recipe.yaml`: the recipe for further training",
     ):
         assert line in card
     picture = read_image(tmp_path / "model" / "picture.png")
     side_y, side_x = 36, 42  # of the toy pairs
     assert picture.shape == (side_y + 22, 3 * side_x + 2 * 4, 3)
     assert (picture[22:, -side_x:] == toy_pair("p2", 2).histology).all()
+
+
+def test_dropout_has_no_weights_and_may_differ():
+    initial = InitialModel.open("builtin:phantom-tb")
+    recipe = load_recipe("tomostain-cpu")
+    changed = recipe.model_copy(update={"generator": {**recipe.generator, "dropout": 0.0}})
+    initial.check(changed)
+    with pytest.raises(InputError, match="width is 14"):
+        initial.check(recipe.model_copy(update={"generator": {**recipe.generator, "width": 15}}))

@@ -176,3 +176,9 @@ def test_slices_are_channels_of_the_generator_and_of_a_discriminator_that_sees_t
     assert recipe.generator_spec()["in_channels"] == 5
     assert recipe.discriminator_spec()["in_channels"] == 3 + 5
     assert load_recipe("tomostain-slab").ct_slices * 5.0 == pytest.approx(40, abs=5)  # µm: the paper's sections
+
+
+def test_patches_must_be_large_enough_for_a_perceptual_loss():
+    values = load_recipe("tomostain-cpu").model_dump() | {"terms": {"perceptual": 1.0}}
+    with pytest.raises(InputError, match="patch_px 16 is too small for the term 'perceptual'; give at least 32"):
+        Recipe.from_dict(values | {"patch_px": 16, "generator": {"name": "unet", "width": 2, "downs": 2}})

@@ -125,6 +125,11 @@ def _begin(out: Path, config: DemoConfig) -> None:
         raise InputError(f"{out}: contains a demo with other settings; choose another folder, or remove this one")
 
 
+def _jobs() -> int:
+    """Return the number of processes: each takes about 0.6 GB, so at most three stay below 2 GB."""
+    return min(available_cores(), 3)
+
+
 @dataclass(frozen=True)
 class _Demo:
     """A demo in a folder. Its methods are called in their order."""
@@ -153,9 +158,7 @@ class _Demo:
     def prepare(self) -> None:
         """Make specimens, registrations and the dataset. The held-out specimen is the test set."""
         config, is_prepared = self.config, self.dataset.is_dir()
-        settings = PrepareConfig(
-            test_subjects=(HELD_OUT,), seed=config.seed, jobs=available_cores(), registration=_SEARCH
-        )
+        settings = PrepareConfig(test_subjects=(HELD_OUT,), seed=config.seed, jobs=_jobs(), registration=_SEARCH)
         folders = [self.out / "specimens" / specimen.id for specimen in config.specimens]
         with self.stages.stage("specimens", reused=all(map(Path.is_dir, folders))) as progress:
             table = self._write_specimens(self._stopping(progress))
@@ -186,7 +189,7 @@ class _Demo:
             self.out / "specimens",
             configs,
             sections=not config.find_sections,
-            jobs=available_cores(),
+            jobs=_jobs(),
             progress=progress,
         )
 

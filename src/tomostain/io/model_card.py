@@ -25,7 +25,7 @@ _CONTENTS = {
     DISCRIMINATORS: "weights of the discriminators, for further training",
     SEEN: "training reference: a sample of the training data, to detect what is unlike it",
     SPEC: "architecture, voxel size, grey values of the training µCT, metrics",
-    RECIPE: "all settings of the training",
+    RECIPE: "the recipe for further training: that of this training, unless the authors state another",
     PICTURE: "µCT, stained, real histology",
 }
 
@@ -66,7 +66,7 @@ def model_card(spec: ModelSpec, files: Collection[str] = (GENERATOR, SPEC)) -> s
 def _training(spec: ModelSpec, has_recipe: bool) -> list[str]:
     fold = "all training pairs" if spec.fold is None else f"fold {spec.fold}"
     seed = "" if spec.training is None else f", seed {spec.training.seed}"
-    where = f"; all settings are in `{RECIPE}`" if has_recipe else ""
+    where = f"; see `{RECIPE}`" if has_recipe else ""
     channels = f"{spec.in_channels} channel(s)"
     if spec.ct_slices > 1:
         channels = f"{spec.ct_slices} neighbouring slices (the middle one is stained)"

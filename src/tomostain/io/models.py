@@ -79,7 +79,7 @@ class Model:
     seen : dict of ndarray or None
         The training reference (`tomostain.ood.novelty.TrainingReference`); older models have none.
     recipe : str or None
-        The text of ``recipe.yaml``: all settings of the training; older models have none.
+        The text of ``recipe.yaml``: the recipe for further training; older models have none.
     discriminators : dict of str to dict of Tensor
         Weights of the discriminators by name, if the folder contains them.
     """
@@ -101,7 +101,7 @@ class ModelExtras:
     Attributes
     ----------
     recipe : str, optional
-        YAML of all settings of the training.
+        YAML of the recipe for further training: that of this training, unless the authors state another.
     picture : ndarray of uint8, shape (Y, X, 3), optional
         A sample for the card: µCT, stained, real histology.
     discriminators : mapping of str to mapping of str to Tensor

@@ -102,6 +102,9 @@ class InitialModel:
         if spec.noise_channels != recipe.noise.channels:
             channels = f"{spec.noise_channels} in the initial model {name} and {recipe.noise.channels}"
             raise self._misfit(recipe, f"the number of noise channels is {channels}")
+        if spec.noise is not None and spec.noise != recipe.noise:
+            lengths = f"{spec.noise.correlation_px:g} in the initial model {name} and {recipe.noise.correlation_px:g}"
+            raise self._misfit(recipe, f"the correlation_px of the noise is {lengths}")
         mine, other = _arguments(spec.generator), _arguments(recipe.generator_spec())
         for key in sorted(mine.keys() | other.keys()):
             if mine.get(key) != other.get(key):
@@ -185,7 +188,9 @@ def _recipe_of(run: Path | None, text: str | None, spec: ModelSpec) -> Recipe | 
 def _arguments(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Return all arguments of a generator, with its class instead of a name that may be an alias."""
     parsed = parse_generator_spec(spec)
-    return parsed.model_dump() | {"name": network_class(parsed.name).__name__}
+    arguments = parsed.model_dump() | {"name": network_class(parsed.name).__name__}
+    arguments.pop("dropout", None)  # it has no weights
+    return arguments
 
 
 def _fits(state: Mapping[str, Tensor], network: nn.Module) -> bool:

@@ -155,6 +155,11 @@ class Recipe(Config):
         if self.accumulate > 1 and whole:
             raise ValueError(f"{_and(whole)} need the mask of the whole batch; leave accumulate at 1")
         for name in self.active:
+            if self.patch_px < find_term(name).min_side_px:
+                raise ValueError(
+                    f"patch_px {self.patch_px} is too small for the term '{name}'; give at least "
+                    f"{find_term(name).min_side_px}"
+                )
             channels = find_term(name).channels
             if channels not in (None, self.in_channels):
                 raise ValueError(

@@ -69,12 +69,19 @@ def resume_run(run: Path, description: RunDescription, dataset: Path | None) -> 
         if _deciding(recorded.get(key)) != _deciding(value):
             name = key.replace("_", " ")
             raise InputError(
-                f"{run}: the run began with another {name}; resume it with the same, or train in a new folder"
+                f"{run}: the run began with another {name}; resume it with the same{_recorded(key)}, or train in a new "
+                "folder"
             )
     for older, name in RENAMED.items():
         if (run / f"best-{older}").is_file():
             (run / f"best-{older}").replace(run / f"best-{name}")
     _write_description(run, description, dataset)
+
+
+def _recorded(key: str) -> str:
+    """Return the advice to use a value that the run records."""
+    parameter = {"recipe": "recipe", "initial_model": "init"}.get(key)
+    return f" (leave out `{parameter}` to use the recorded one)" if parameter else ""
 
 
 def recorded_recipe(run: Path) -> Recipe | None:

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from tomostain.config import suggest
 from tomostain.errors import DeprecatedNameWarning, InputError
-from tomostain.networks.perceptual import PerceptualDistance
+from tomostain.networks.perceptual import MIN_SIDE_PX, PerceptualDistance
 from tomostain.train import losses
 from tomostain.train.step import Step
 
@@ -57,6 +57,8 @@ class Term:
         Whether it compares an image with the other half of its pair.
     judged : {"histology", "pair"} or None
         For adversarial terms: the input of D_y, histology alone or together with its µCT. A recipe has one such term.
+    min_side_px : int
+        Minimum side of a patch, px.
     channels : int or None
         Value of `in_channels` that it needs; None: any.
     whole_batch : bool
@@ -77,6 +79,7 @@ class Term:
     needs_deformation: bool = False
     paired: bool = False
     judged: Literal["histology", "pair"] | None = None
+    min_side_px: int = 1
     channels: int | None = None
     whole_batch: bool = False
     regulariser: bool = False
@@ -92,6 +95,7 @@ class TermOptions(TypedDict, total=False):
     needs_deformation: bool
     paired: bool
     judged: Literal["histology", "pair"] | None
+    min_side_px: int
     channels: int | None
     whole_batch: bool
     regulariser: bool
@@ -254,6 +258,6 @@ def _multiscale_l1(s: Step) -> Tensor:
     return losses.multiscale_l1(s.fake_y, s.y, s.mask)
 
 
-@register_term("perceptual", paired=True, frozen={"lpips": PerceptualDistance})
+@register_term("perceptual", paired=True, min_side_px=MIN_SIDE_PX, frozen={"lpips": PerceptualDistance})
 def _perceptual(s: Step) -> Tensor:
     return s.network("lpips")(losses.composite(s.fake_y, s.y, s.mask), s.y).mean()
