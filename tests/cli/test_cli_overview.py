@@ -65,6 +65,9 @@ def test_each_stage_is_named_with_the_command_that_follows(tmp_path):
     write(tmp_path / "stained.ome.zarr/zarr.json", '{"attributes": {"tomostain": {}}}')
     write(tmp_path / "stained.ome.zarr/.tomostain-progress/lock")
     assert "stained volume: stained.ome.zarr not finished" in overview(tmp_path)
+    assert next_line(tmp_path) == "tomostain stain run/model VOLUME stained.ome.zarr"
+    (tmp_path / "stained.ome.zarr/.tomostain-progress/lock").unlink()
+    (tmp_path / "stained.ome.zarr/.tomostain-progress").rmdir()
     assert next_line(tmp_path) == "tomostain view stained.ome.zarr"
 
 
@@ -140,3 +143,14 @@ def test_it_imports_no_stage_and_no_numerics(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "Next: tomostain train dataset run" in done.stdout
     assert not {"torch", "numpy", "scipy", "zarr", "matplotlib"} & {name.split(".")[0] for name in done.stderr.split()}
+
+
+def test_unfinished_and_grey_volumes_are_not_viewed(tmp_path):
+    a_run(tmp_path / "run")
+    write(tmp_path / "a.ome.zarr" / "zarr.json", '{"tomostain": {"shape": [4, 8, 8]}}')
+    (tmp_path / "a.ome.zarr" / ".tomostain-progress").mkdir()
+    assert next_line(tmp_path).endswith("VOLUME a.ome.zarr")
+    write(tmp_path / "ct.ome.zarr" / "zarr.json", '{"tomostain": {"shape": [4, 8, 8], "channels": 1}}')
+    assert "ct.ome.zarr" not in overview(tmp_path)
+    write(tmp_path / "b.ome.zarr" / "zarr.json", '{"tomostain": {"shape": [4, 8, 8]}}')
+    assert "view b.ome.zarr" in next_line(tmp_path)

@@ -46,3 +46,13 @@ def test_errors_name_the_option(scan, tmp_path, capsys):
     assert "--voxel-um 0: expected 1 or 3 number(s)" in capsys.readouterr().err
     assert run([*words, "5", "--interpolation", "nearest"]) == 2
     assert "--interpolation: interpolation 'nearest': expected linear or cubic" in capsys.readouterr().err
+
+
+def test_a_folder_with_other_files_is_not_replaced(scan, tmp_path, capsys):
+    arguments = ["-q", "resample", str(scan), str(tmp_path / "out"), "--voxel-um", "20", "--overwrite"]
+    assert run(arguments) == 0
+    assert run(arguments) == 0
+    (tmp_path / "out" / "notes.txt").write_text("mine", encoding="utf-8")
+    assert run(arguments) == 2
+    assert "notes.txt: is not a file of a resampled volume" in capsys.readouterr().err
+    assert (tmp_path / "out" / "notes.txt").read_text(encoding="utf-8") == "mine"

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import tomostain as ts
+from tomostain.errors import InputError
 from tomostain.evaluate import evaluate_models
 from tomostain.io.models import load_model
 from tomostain.models import builtin_folder
@@ -54,3 +55,24 @@ def test_it_beats_the_look_up_table_on_a_phantom_that_it_has_not_seen(name, tmp_
     assert ours["lpips"] < look_up["lpips"]
     assert ours["psnr"] > look_up["psnr"]
     assert np.isfinite(ours).all()
+
+
+def test_a_copy_replaces_only_models_and_never_its_source(tmp_path):
+    copy = ts.copy_model("phantom-tb", tmp_path / "copy")
+    ts.copy_model("phantom-tb", copy, overwrite=True)
+    mine = tmp_path / "copy" / "thesis.txt"
+    mine.write_text("mine", encoding="utf-8")
+    with pytest.raises(InputError, match=r"thesis\.txt: is not a file of a model"):
+        ts.copy_model("phantom-tb", copy, overwrite=True)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.txt").touch()
+    with pytest.raises(InputError, match=r"is not a model \(no model\.yaml\)"):
+        ts.copy_model("phantom-tb", other, overwrite=True)
+    assert mine.read_text(encoding="utf-8") == "mine"
+    run = tmp_path / "run"
+    ts.copy_model("phantom-tb", run / "model")
+    (run / "run.yaml").touch()
+    with pytest.raises(InputError, match="lies in"):
+        ts.copy_model(run, run, overwrite=True)
+    assert (run / "run.yaml").is_file()

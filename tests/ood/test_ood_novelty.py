@@ -189,3 +189,18 @@ def test_a_damaged_reference_is_refused(reference, name, change):
         TrainingReference.from_arrays(arrays | {name: change(arrays[name])}, "model")
     with pytest.raises(InputError, match="does not hold"):
         TrainingReference.from_arrays({key: a for key, a in arrays.items() if key != name}, "model")
+
+
+@pytest.mark.parametrize("grey", [0.0, 10_000.0, 10_400.0])
+def test_slices_of_air_are_not_novel(reference, grey):
+    """Reconstructions have empty end slices and constants outside the field of view."""
+    noise = np.random.default_rng(3).normal(0, 500, (160, 192))
+    assert novel_share(np.stack([np.full((160, 192), grey), grey + noise]), reference) == 0.0
+    half = tissue(50)
+    half[:, :96] = grey
+    right = novelty(half, reference)[:, 150:]
+    assert (right > 0).all()
+
+
+def test_dark_tissue_is_not_air(reference):
+    assert novel_share(np.full((1, 160, 192), 14_000.0), reference) > 0.5

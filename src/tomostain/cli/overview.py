@@ -28,6 +28,7 @@ FOOTER = "To see all of it on synthetic specimens: tomostain demo.  All verbs: t
 MAX_ENTRIES = 2000
 MAX_BYTES = 4_000_000
 _SHOWN = 3
+UNFINISHED = "not finished"
 _TABLE_COLUMNS = {"specimen", "volume", "slide"}
 _ORDER: tuple[Kind, ...] = (
     "demo",
@@ -86,14 +87,17 @@ class Contents:
         """Return the command that continues from here."""
         table, dataset = self.first("table"), self.first("dataset")
         run, model = self.first("run"), self.first("model")
-        stained, evaluation = self.first("stained volume"), self.first("evaluation")
+        evaluation = self.first("evaluation")
+        volumes = [item for item in self.items if item.kind == "stained volume"]
+        stained = next((item.path for item in volumes if item.note != UNFINISHED), None)
         if stained:
             return f"tomostain view {_quoted(stained)}"
         if run and dataset and not evaluation:
             return f"tomostain evaluate {_quoted(run)} {_quoted(dataset)} evaluation"
         if run or model:
             weights = f"{run.rstrip('/')}/model" if run else str(model)
-            return f"tomostain stain {_quoted(weights)} VOLUME stained.ome.zarr"
+            out = volumes[0].path if volumes else "stained.ome.zarr"
+            return f"tomostain stain {_quoted(weights)} VOLUME {_quoted(out)}"
         unfinished = self.first("unfinished run")
         if unfinished and dataset:
             return f"tomostain train {_quoted(dataset)} {_quoted(unfinished)} --resume"
@@ -134,7 +138,7 @@ def look_at(folder: Path) -> Contents:
     """Return what a folder and its direct subfolders hold. A folder that cannot be read holds nothing."""
     items = list(_items_of(folder, "."))
     for name in _names(folder):
-        if (folder / name).is_dir():
+        if _is_folder(folder / name):
             items += _items_of(folder / name, name)
         elif name.lower().endswith(".csv"):
             items += _table(folder / name, name)
@@ -163,7 +167,7 @@ def _items_of(folder: Path, name: str) -> Iterator[Item]:
         yield Item("demo", path, "with report.html" if _has(folder, "report.html") else "not finished")
     elif _has(folder, "pair.yaml"):
         yield Item("pair", path)
-    elif folder.name.endswith(".zarr") and '"tomostain"' in _text(folder / "zarr.json"):
+    elif folder.name.endswith(".zarr") and _is_stained(_text(folder / "zarr.json")):
         yield Item("stained volume", path.rstrip("/"), _is_finished(folder))
     elif name != ".":
         pairs = sum(_has(folder / entry, "pair.yaml") for entry in _names(folder))
@@ -216,8 +220,21 @@ def _recipe(path: Path) -> str:
     return f"({recipe[1]})" if recipe else ""
 
 
+def _is_folder(path: Path) -> bool:
+    """Return whether a path is a folder; False if it cannot be read."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def _is_stained(text: str) -> bool:
+    """Return whether the metadata are those of a stained volume; a resampled µCT has one channel."""
+    return '"tomostain"' in text and re.search(r'"channels":\s*1\b', text) is None
+
+
 def _is_finished(folder: Path) -> str:
-    return "not finished" if _has(folder, ".tomostain-progress") else ""
+    return UNFINISHED if _has(folder, ".tomostain-progress") else ""
 
 
 def _text(path: Path) -> str:

@@ -247,6 +247,7 @@ def _show_results(request: "StainRequest") -> None:
     """Print where the results are, and the next commands."""
     from tomostain.io import open_stained
     from tomostain.io.ome_zarr.create import chunks_left
+    from tomostain.io.ome_zarr.plan import unfinished
     from tomostain.ood import share_sentence
 
     out = request.out
@@ -257,6 +258,9 @@ def _show_results(request: "StainRequest") -> None:
     typer.echo(f"histogram:   {request.intensity_figure}")
     if request.uncertainty:
         typer.echo(f"uncertainty: {request.uncertainty}")
+    if unfinished(request.out_path):
+        typer.echo("another job is still completing it")
+        return
     share = open_stained(request.out_path).provenance.get("new_share")
     if share is not None:
         typer.echo(f"novelty:     {share_sentence(share)}")

@@ -1,6 +1,7 @@
 """Writing a resampled volume, as OME-Zarr or as a folder of TIFF slices."""
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from tomostain.errors import InputError, InterruptedRunError
 from tomostain.imaging.resampling import Interpolation, Resampling, Triple, resample_volume, resampling_of
 from tomostain.io import Volume, create_ome_zarr, open_volume, write_stack
 from tomostain.io.atomic import naming_full_disk, refuse_existing
-from tomostain.io.output_folder import check_sources_outside
+from tomostain.io.output_folder import check_contents, check_sources_outside
 from tomostain.progress import Progress, ShouldStop, never, silent
 
 Z_CHUNK = 32
@@ -90,6 +91,8 @@ def resample_file(
             _write_ome_zarr(resampled, out, provenance, options.overwrite, progress, should_stop)
         else:
             refuse_existing(out, options.overwrite, "volume")
+            if out.is_dir():
+                check_contents(out, "resampled volume", lambda name: re.fullmatch(r"slice_\d+\.tif", name) is not None)
             slices = _slices(resampled, progress)
             write_stack(out, slices, voxel_um=resampled.voxel_um, overwrite=options.overwrite)
     return out

@@ -9,7 +9,10 @@ from tomostain.errors import InputError
 from tomostain.io.atomic import atomic_folder
 from tomostain.io.model_spec import CARD, PICTURE, SPEC, SUMS, ModelSpec
 from tomostain.io.models import CHECKED, load_model
+from tomostain.io.output_folder import check_contents, check_sources_outside, output_folder
 from tomostain.models import PREFIX, builtin_folder, builtin_names, find_model, is_builtin
+
+_FILES = (*CHECKED, CARD, PICTURE, SUMS)
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,10 @@ def copy_model(model: str | os.PathLike[str], out: str | os.PathLike[str], *, ov
     folder = load_model(_folder(model)).path
     if Path(out).resolve() == folder.resolve():
         raise InputError(f"{out}: is the model itself; give another folder", parameter="out")
+    if overwrite:
+        check_sources_outside(out, "model", [folder])
+        if output_folder(out, "model", SPEC, overwrite=True):
+            check_contents(out, "model", _FILES.__contains__)
     with atomic_folder(Path(out), overwrite) as temporary:
         for path in _files(folder):
             shutil.copyfile(path, temporary / path.name)
@@ -125,4 +132,4 @@ def _folder(model: str | os.PathLike[str]) -> Path:
 
 def _files(folder: Path) -> list[Path]:
     """Return the files of a model folder. Other files are not part of the model."""
-    return [folder / name for name in (*CHECKED, CARD, PICTURE, SUMS) if (folder / name).is_file()]
+    return [folder / name for name in _FILES if (folder / name).is_file()]

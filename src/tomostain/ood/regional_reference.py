@@ -10,7 +10,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from tomostain.errors import InputError
-from tomostain.imaging.network_range import CT_WINDOW
+from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE, CT_WINDOW
 from tomostain.ood.residual import DIMENSIONS, TERMS, Features, TextureModel
 from tomostain.ood.texture import CONTENT, STEP_PX, TEXTURE, describe
 
@@ -21,6 +21,8 @@ Scores = Callable[[int, Float64], float]
 GRID_PX = 2 * STEP_PX
 # Neighbours whose distances are averaged, and neighbours over which the density of the reference is smoothed.
 _NEIGHBOURS, _DENSITY_NEIGHBOURS = 5, 15
+# Side of the window that may hold air only, px, and the highest grey value of air, as a fraction of the step to bone.
+_AIR_WINDOW_PX, _AIR_FRACTION = 49, 0.05
 _MAX_PLACES, _MAX_PER_PAIR = 2600, 400
 _FIT_PER_VIEW, _CALIBRATION_PER_PAIR = 800, 800
 _FOLDS, _AUGMENTED_VIEWS = 6, 2
@@ -133,12 +135,23 @@ class RegionalReference:
         regional = model.regional(describe(ct))[::2, ::2]
         whitened = _whiten(regional.reshape(-1, DIMENSIONS), self.mean, self.whitening)
         usual = np.interp(min(ct.shape), self.sides, self.usual)
-        score = _score(whitened, self.places, self.density) / usual
-        return score.reshape(regional.shape[:-1]).astype(np.float32)
+        score = (_score(whitened, self.places, self.density) / usual).reshape(regional.shape[:-1])
+        score[_air(ct)[::GRID_PX, ::GRID_PX]] = 0.0
+        return score.astype(np.float32)
 
     def sample(self, ct: NDArray[Any]) -> Float32:
         """Return the same as `grid`."""
         return self.grid(ct)
+
+
+def _air(ct: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return where a window holds nothing but air: there is no tissue to stain, so nothing can be novel.
+
+    Reconstructions have empty end slices and constant values outside a circular field of view.
+    """
+    smooth = ndimage.gaussian_filter(np.clip(ct.astype(np.float32), *CT_WINDOW), 2.0)
+    limit = CT_BACKGROUND + _AIR_FRACTION * (CT_BONE - CT_BACKGROUND)
+    return ndimage.maximum_filter(smooth, _AIR_WINDOW_PX) < limit
 
 
 def fit_reference(

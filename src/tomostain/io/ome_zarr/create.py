@@ -96,6 +96,10 @@ def create_ome_zarr(
     -------
     OmeZarrWriter
     """
+    if unknown := options.keys() - OmeZarrOptions.__annotations__.keys():
+        raise TypeError(f"create_ome_zarr() got an unexpected keyword argument '{min(unknown)}'")
+    if "provenance" not in options:
+        raise TypeError("create_ome_zarr() missing 1 required keyword-only argument: 'provenance'")
     path, z_chunk = Path(path), options.get("z_chunk", 32)
     check_pixels(path, shape[1:3])
     if min(shape) < 1 or z_chunk < 1 or len(shape) not in (3, 4):
