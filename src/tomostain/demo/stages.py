@@ -71,7 +71,7 @@ class StageNotice:
 
 
 Announce = Callable[[StageNotice], None]
-"""A listener that is told of the beginning of each stage."""
+"""A function that is called at the beginning of each stage."""
 
 
 def silently(notice: StageNotice) -> None:
