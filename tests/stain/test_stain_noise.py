@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from tests.support.toys import LEVELS, RESNET, colours, grey_values, toy_model
 from tomostain.cli.main import run
@@ -53,6 +54,15 @@ def volume(tmp_path_factory):
     return folder
 
 
+@pytest.fixture
+def one_thread():
+    """Use one thread, here and in the workers: another number of threads rounds single values differently."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def by_slices(model, config=CONFIG, axis=0, seed=0):
     """Stain every slice by itself, with the position of the slice."""
     translator = load_translator(model, "cpu")
@@ -85,7 +95,7 @@ def test_exact_tiles_of_any_size_give_the_slice_as_a_whole(models):
     assert (one != other).mean() < 1e-3
 
 
-def test_parts_and_workers_give_the_same_bits(models, volume, tmp_path):
+def test_parts_and_workers_give_the_same_bits(models, volume, tmp_path, one_thread):
     pytest.importorskip("distributed")
     expected = by_slices(models["instance"], seed=9)
     options = {"config": CONFIG, "intensity": LEVELS, "noise_seed": 9}

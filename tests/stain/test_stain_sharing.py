@@ -20,6 +20,7 @@ from tomostain.interrupts import listen_for_interrupt
 from tomostain.io import check_stained, open_stained, open_volume, write_stack
 from tomostain.io.ome_zarr.create import chunks_left
 from tomostain.stain import StainConfig, StainRequest, stain_on_workers, stain_volume
+from tomostain.stain.cluster import _threads_per_worker
 from tomostain.stain.volume import part_of
 
 OPTIONS = {"config": StainConfig(patch_px=32, stride_px=16, z_chunk=3), "intensity": LEVELS}
@@ -240,6 +241,12 @@ def test_workers_of_this_machine_give_the_same_bits(model, volume, whole, tmp_pa
         # The older call.
         stain_on_workers(model, volume, out, workers=2, **OPTIONS)
     assert contents(out) == contents(whole)
+
+
+@pytest.mark.parametrize(("threads", "workers", "each"), [(1, 1, 1), (1, 3, 1), (2, 1, 2), (4, 2, 2), (4, 3, 1)])
+def test_workers_share_the_threads_of_this_process(monkeypatch, threads, workers, each):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert _threads_per_worker(workers) == each
 
 
 def test_the_workers_of_a_scheduler_give_the_same_bits(model, volume, whole, tmp_path, capsys):

@@ -38,14 +38,18 @@ def stain_on_workers(
     should_stop: ShouldStop = never,
     **options: Unpack[StainOptions],
 ) -> Path:
-    """Stain a volume by several workers, to the same bits as `stain`.
+    """Stain a volume by several workers.
+
+    The result has the same bits as that of `stain` if both use the same number of threads for each network. Another
+    number of threads can round single values to the next grey level.
 
     Parameters
     ----------
     request : StainRequest
         With paths of model and volume, not open objects. With a scheduler, every worker must find the same paths.
     workers : int
-        Number of processes to start on this machine, which share its cores; not used with a scheduler.
+        Number of processes to start on this machine; not used with a scheduler. They share the threads that this
+        process may use (`torch.get_num_threads`).
     scheduler : str, optional
         Address of a Dask scheduler, ``tcp://host:8786``, or its connection file.
     progress : Progress
@@ -84,7 +88,7 @@ def stain_on_workers(
         n_workers = len(client.scheduler_info(n_workers=-1)["workers"])
         # More workers may join a scheduler later.
         parts = min(len(chunks), max(_PARTS_PER_WORKER * n_workers, 1 if scheduler is None else _MIN_PARTS))
-        threads = max(1, (os.cpu_count() or 1) // workers) if scheduler is None else 0
+        threads = _threads_per_worker(workers) if scheduler is None else 0
         tasks = {
             client.submit(_stain_part, request, (part, parts), threads, pure=False): len(part_of(chunks, part, parts))
             for part in range(1, parts + 1)
@@ -96,6 +100,13 @@ def stain_on_workers(
             "have finished"
         )
     return out
+
+
+def _threads_per_worker(workers: int) -> int:
+    """Return the threads of each worker on this machine: an equal share of those that this process may use."""
+    import torch
+
+    return max(1, torch.get_num_threads() // workers)
 
 
 def _with_absolute_paths(request: StainRequest) -> StainRequest:
