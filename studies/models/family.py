@@ -65,7 +65,11 @@ def _write_one(folder: Path, name: str, config: PhantomConfig) -> None:
 
 def make(out: Path, stain: str, specimens: int, jobs: int) -> Path:
     """Make the missing specimens and the dataset; return the dataset."""
-    configs = {f"s{number:03d}": member(number, stain) for number in range(specimens)}
+    return make_specimens(out, {f"s{number:03d}": member(number, stain) for number in range(specimens)}, jobs)
+
+
+def make_specimens(out: Path, configs: dict[str, PhantomConfig], jobs: int) -> Path:
+    """Make the missing specimens and the dataset, of which the last `TEST` are for testing; return the dataset."""
     missing = [name for name in configs if not (out / "specimens" / name).is_dir()]
     with ProcessPoolExecutor(jobs) as pool:
         # Each process writes a folder and a table of its own. The specimens then move to one folder.

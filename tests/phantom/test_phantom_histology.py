@@ -1,6 +1,6 @@
 """Compare the stained section with the Beer-Lambert law and with the colours of the paper."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -66,6 +66,14 @@ def density(specimen):
 def test_twice_the_thickness_is_twice_the_optical_density(label, stain, thickness):
     thin, thick = (density(layers(label, label, stain, t)) for t in (thickness, 2 * thickness))
     assert thick == pytest.approx(2 * thin, rel=1e-3)
+
+
+def test_factors_of_the_absorbance_scale_the_optical_density_of_each_colour():
+    factors = (0.75, 1.3, 1.0)
+    nominal = layers(Label.BONE, Label.BONE)
+    other = replace(nominal, config=PhantomConfig(histology=HistologyConfig(samples=6, absorbance=factors)))
+    # Beer-Lambert: the optical density is proportional to the concentration.
+    np.testing.assert_allclose(density(other), density(nominal) * factors, rtol=1e-5)
 
 
 def test_densities_of_layers_add():

@@ -10,6 +10,7 @@ Material = Literal["Mg-5Gd", "Mg-10Gd", "Ti", "PEEK"]
 Side = Annotated[int, Field(ge=8, le=4096)]
 # Pixels larger than the pitch of the thread show no screw. Below 0.2 µm there is no further structure.
 Step = Annotated[float, Field(ge=0.2, le=400.0)]
+Factor = Annotated[float, Field(ge=0.1, le=10.0)]
 
 
 class TomographyConfig(Config):
@@ -53,10 +54,13 @@ class HistologyConfig(Config):
         Thickness of the ground section, µm (paper section 2.1: about 40).
     samples : int
         Sampling points through the thickness, spread over the area of the pixel. Their absorbances are added.
+    absorbance : tuple of float
+        Factors on the absorbance of all tissues in red, green and blue, for another batch of the stain.
     """
 
     thickness_um: float = Field(default=40.0, gt=0.0, le=500.0)
     samples: int = Field(default=5, ge=1, le=64)
+    absorbance: tuple[Factor, Factor, Factor] = (1.0, 1.0, 1.0)
 
 
 class LaboratoryConfig(Config):

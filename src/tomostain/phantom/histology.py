@@ -68,7 +68,7 @@ def _optical_density(
         points = section.to_volume_um(section_um + offset[:2] * pixel_um) + depth_um * section.normal
         tissue = sample_tissue_in_volume(anatomy, points, finest_um=0.5 * pixel_um)
         total += stain.absorbance_per_um(tissue) * np.float32(config.thickness_um / config.samples)
-    return total
+    return total * np.array(config.absorbance, np.float32)
 
 
 def to_rgb(transmission: NDArray[np.float32], white: float = 243.0) -> NDArray[np.uint8]:

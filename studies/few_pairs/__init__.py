@@ -1,0 +1,1 @@
+"""How many pairs a training needs, with and without the weights of a model that the package ships."""
