@@ -1,6 +1,8 @@
 """Atomic writes: no partial file remains, and existing files are replaced only on request."""
 
 import errno
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import tifffile
 
 from tomostain.errors import InputError
 from tomostain.io import write_image, write_slide, write_stack
-from tomostain.io.atomic import atomic_file, atomic_folder, write_text
+from tomostain.io.atomic import atomic_file, atomic_folder, remove_leftovers, write_text
 
 
 def _write_half(path: Path) -> None:
@@ -79,3 +81,129 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: py
     with pytest.raises(OSError, match="No space"):
         write_slide(tmp_path / "slide.ome.tif", np.zeros((8, 8, 3), np.uint8), 0.5)
     assert list(tmp_path.iterdir()) == []
+
+
+def _write_precious(*files: Path) -> None:
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("precious")
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_that_appears_meanwhile_is_not_deleted(tmp_path: Path, overwrite: bool) -> None:
+    with (
+        pytest.raises(InputError, match=r"out: appeared while this command ran"),
+        atomic_folder(tmp_path / "out", overwrite) as temporary,
+    ):
+        _write_precious(tmp_path / "out" / "thesis", temporary / "result")
+    assert (tmp_path / "out" / "thesis").read_text() == "precious"
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_appears_meanwhile_is_not_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    if not links:
+        monkeypatch.setattr("os.link", _no_links)
+    path = tmp_path / "a.txt"
+    with (
+        pytest.raises(InputError, match=r"a\.txt: appeared while this command ran"),
+        atomic_file(path, False) as temporary,
+    ):
+        _write_precious(path, temporary)
+    assert path.read_text() == "precious"
+    path.unlink()
+    write_text(path, "new", overwrite=False)
+    assert path.read_text() == "new"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def _no_links(*_: object, **__: object) -> None:
+    raise OSError(errno.EPERM, "Operation not permitted")
+
+
+def test_a_file_in_the_place_of_a_folder_is_not_deleted(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="appeared"), atomic_folder(tmp_path / "out") as temporary:
+        _write_precious(tmp_path / "out", temporary / "result")
+    assert (tmp_path / "out").read_text() == "precious"
+
+
+def test_an_empty_folder_is_filled_and_an_old_one_replaced(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    for overwrite, name in ((False, "first"), (True, "second")):
+        with atomic_folder(tmp_path / "out", overwrite) as temporary:
+            (temporary / name).touch()
+        assert [p.name for p in tmp_path.rglob("*")] == ["out", name]
+
+
+def test_a_link_to_a_folder_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk", target_is_directory=True)
+    with atomic_folder(tmp_path / "out") as temporary:
+        (temporary / "result").touch()
+    assert (tmp_path / "out").is_symlink()
+    assert (tmp_path / "disk" / "result").exists()
+
+
+_WRITER = """
+import os, signal, sys
+from pathlib import Path
+from tomostain.io.atomic import atomic_file, atomic_folder
+with atomic_folder(Path("out"), True) as folder, atomic_file(Path("a.txt"), False) as file:
+    (folder / "half").touch()
+    file.write_text("half")
+    print("written", flush=True)
+    sys.stdin.readline()
+    if sys.argv[1:] == ["between"]:
+        Path("out").rename(f"{folder}.former")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def _writer(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
+    process = subprocess.Popen(
+        [sys.executable, "-c", _WRITER, *arguments],
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "written\n"
+    return process
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+def test_leftovers_of_killed_processes_only_are_removed(tmp_path: Path) -> None:
+    dead, living = _writer(tmp_path), _writer(tmp_path)
+    dead.communicate("\n")
+    partial = sorted(p.name for p in tmp_path.iterdir())
+    assert len(partial) == 8  # a folder, a file and two locks, twice
+    with atomic_folder(tmp_path / "out") as temporary:
+        (temporary / "result").touch()
+    assert len([p for p in tmp_path.iterdir() if p.name.startswith(".")]) == 4
+    living.communicate("\n")
+    with atomic_folder(tmp_path / "other") as temporary:
+        pass
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["other", "out"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+def test_a_folder_that_was_moved_away_comes_back(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").touch()
+    _writer(tmp_path, "between").communicate("\n")
+    assert not (tmp_path / "out").exists()
+    remove_leftovers(tmp_path)
+    assert [p.name for p in tmp_path.rglob("*")] == ["out", "old"]
+
+
+def test_of_two_writers_one_is_refused(tmp_path: Path) -> None:
+    with (
+        pytest.raises(InputError, match="appeared"),
+        atomic_folder(tmp_path / "out") as late,
+        atomic_folder(tmp_path / "out") as early,
+    ):
+        _write_precious(late / "late", early / "early")
+    assert [p.name for p in tmp_path.rglob("*")] == ["out", "early"]

@@ -1,17 +1,30 @@
-"""Atomic writing: to a temporary name next to the target, then one rename."""
+"""Atomic writing: to a temporary name next to the target, then one rename.
+
+What appears at the target while the writing lasts is not replaced, unless a file is written with ``overwrite=True``.
+Each temporary file or folder has a lock file, which its process holds. When the process is killed, the operating system
+releases the lock, and the next writer in the same folder removes the partial copy.
+"""
 
 import errno
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tomostain.errors import InputError
+from tomostain.io.locks import NO_LOCK, acquire, release_file
+
+_OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EACCES)
+_TEMPORARY = re.compile(r"\.[0-9a-f]{8}-.+\.lock", re.DOTALL)
+_PREFIX = len(".01234567-")
+_cleaned: set[Path] = set()
+"""Folders in which this process has removed leftovers before writing a file."""
 
 
-def refuse_existing(path: Path, overwrite: bool, what: str = "output") -> None:
+def refuse_existing(path: str | os.PathLike[str], overwrite: bool, what: str = "output") -> None:
     """Raise if `path` exists and may not be replaced.
 
     Raises
@@ -21,19 +34,19 @@ def refuse_existing(path: Path, overwrite: bool, what: str = "output") -> None:
     """
     path = Path(path)
     empty_folder = path.is_dir() and not any(path.iterdir())
-    if path.exists() and not empty_folder and not overwrite:
+    if os.path.lexists(path) and not empty_folder and not overwrite:
         raise InputError(f"{path}: the {what} exists already; give another name, or add `overwrite=True` to replace it")
 
 
 @contextmanager
-def atomic_file(path: Path, overwrite: bool = True) -> Iterator[Path]:
+def atomic_file(path: str | os.PathLike[str], overwrite: bool = True) -> Iterator[Path]:
     """Yield a temporary path next to `path`; rename it to `path` if the block ends without an error.
 
     The temporary name keeps the suffixes of `path`, because many writers choose the format by them.
 
     Parameters
     ----------
-    path : Path
+    path : str or os.PathLike
         The file to write. Its folder is created.
     overwrite : bool
         Replace an existing file.
@@ -41,52 +54,153 @@ def atomic_file(path: Path, overwrite: bool = True) -> Iterator[Path]:
     Raises
     ------
     InputError
-        If the file exists and `overwrite` is false, or `path` is a folder or cannot be written.
+        If the file exists at the start or at the end and `overwrite` is false, or `path` is a folder or cannot be
+        written.
     """
     path = Path(path)
     refuse_existing(path, overwrite)
     if path.is_dir():
         raise InputError(f"{path}: is a folder, but a file is to be written; give a file name")
-    temporary = _temporary_path(path)
-    try:
+    if path.parent not in _cleaned:
+        _cleaned.add(path.parent)
+        remove_leftovers(path.parent)
+    with _temporary_path(path) as temporary:
         yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        if overwrite:
+            temporary.replace(path)
+        else:
+            _move_to_free_name(temporary, path)
 
 
 @contextmanager
-def atomic_folder(path: Path, overwrite: bool = False) -> Iterator[Path]:
+def atomic_folder(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary folder next to `path`; rename it to `path` if the block ends without an error.
 
-    With `overwrite`, an existing folder is removed when the new one is complete.
+    With `overwrite`, the folder that exists at the start is removed when the new one is complete. Anything else that is
+    at `path` then is not replaced.
 
     Raises
     ------
     InputError
-        If `path` exists, is not an empty folder, and `overwrite` is false; or if it is or contains the home or
-        working folder, which are never replaced.
+        If `path` exists, is not an empty folder, and `overwrite` is false; if something else appears there until the
+        end; or if it is or contains the home or working folder, which are never replaced.
     """
     path = Path(path)
+    path = path.resolve() if path.is_symlink() and path.is_dir() else path
     refuse_existing(path, overwrite)
     _refuse_home(path)
-    temporary = _temporary_path(path)
-    temporary.mkdir()
+    replaceable = _identity(path) if overwrite else None
+    remove_leftovers(path.parent)
+    with _temporary_path(path) as temporary:
+        temporary.mkdir()
+        yield temporary
+        _move_folder(temporary, path, replaceable)
+
+
+def _move_folder(temporary: Path, path: Path, replaceable: tuple[int, int] | None) -> None:
+    """Rename a folder to `path`. An empty folder there is replaced, and the one with the identity `replaceable`."""
+    try:
+        if os.name == "nt" and path.is_dir():  # Windows does not rename to an empty folder
+            with suppress(OSError):
+                path.rmdir()
+        temporary.rename(path)
+        return
+    except OSError as error:
+        if error.errno not in _OCCUPIED or not os.path.lexists(path):
+            raise
+    if replaceable is None or _identity(path) != replaceable:
+        raise _appeared(path)
+    path.rename(_former(temporary))
+    temporary.rename(path)  # if it fails, `_discard` gives the former one its name back
+
+
+def _move_to_free_name(temporary: Path, path: Path) -> None:
+    """Rename a file to `path`, which must not exist at that moment."""
+    try:
+        os.link(temporary, path)
+        return
+    except FileExistsError:
+        raise _appeared(path) from None
+    except (OSError, NotImplementedError):  # no hard links here
+        pass
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    except FileExistsError:
+        raise _appeared(path) from None
+    temporary.replace(path)
+
+
+def _appeared(path: Path) -> InputError:
+    return InputError(
+        f"{path}: appeared while this command ran, so it is not replaced and this result is not written; "
+        "run it again with another name, or move the existing one"
+    )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file or folder from another one of the same name; None if there is none."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+@contextmanager
+def _temporary_path(path: Path) -> Iterator[Path]:
+    """Yield a free path next to `path`, locked by this process; remove what is there at the end."""
+    make_parent(path)
+    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
+    lock_file = _lock_file(temporary)
+    descriptor = acquire(lock_file, wait=True)
     try:
         yield temporary
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.exists():
-            path.unlink()
-        temporary.rename(path)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _discard(temporary, path)
+        if descriptor not in (None, NO_LOCK):
+            release_file(lock_file, descriptor)
+        else:
+            lock_file.unlink(missing_ok=True)
 
 
-def _temporary_path(path: Path) -> Path:
-    """Return a free path next to `path`, and create their folder."""
-    make_parent(path)
-    return path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Remove the partial files and folders that killed processes left in a folder.
+
+    A folder that such a process had moved away, but not replaced yet, gets its name back. Where the file system has no
+    locks, nothing is removed.
+    """
+    folder = Path(folder)
+    with suppress(OSError):
+        lock_files = [Path(entry) for entry in os.scandir(folder) if _TEMPORARY.fullmatch(entry.name)]
+        for lock_file in lock_files:
+            temporary = lock_file.with_name(lock_file.name.removesuffix(".lock"))
+            with suppress(InputError, OSError):
+                descriptor = acquire(lock_file, wait=False)
+                if descriptor is None or descriptor == NO_LOCK:
+                    continue  # its process lives, or nothing tells whether it does
+                _discard(temporary, folder / temporary.name[_PREFIX:])
+                release_file(lock_file, descriptor)
+
+
+def _discard(temporary: Path, path: Path) -> None:
+    """Remove a temporary file or folder, and the one that it replaced; if it did not, that gets its name back."""
+    former = _former(temporary)
+    if os.path.lexists(former) and not os.path.lexists(path):
+        former.rename(path)
+    for leftover in (temporary, former):
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+def _lock_file(temporary: Path) -> Path:
+    return temporary.with_name(f"{temporary.name}.lock")
+
+
+def _former(temporary: Path) -> Path:
+    """Return the name of a folder that is being replaced."""
+    return temporary.with_name(f"{temporary.name}.former")
 
 
 def make_parent(path: Path) -> None:

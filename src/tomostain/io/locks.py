@@ -17,7 +17,7 @@ from tomostain.errors import InputError
 
 # The errors of file systems that have no locks. The work is then done as if there were no other process.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
-_NO_LOCK = -1
+NO_LOCK = -1
 
 __getattr__ = renamed(__name__, {"claim": "lock", "Presence": "SharedLock", "nobody_at": "is_unlocked"})
 
@@ -54,15 +54,15 @@ def lock(path: str | os.PathLike[str], *, wait: bool = False) -> Iterator[bool]:
     (True, False)
     """
     path = Path(path)
-    descriptor = _acquire(path, wait)
+    descriptor = acquire(path, wait)
     if descriptor is None:
         yield False
         return
     try:
         yield True
     finally:
-        if descriptor != _NO_LOCK:
-            _release(path, descriptor)
+        if descriptor != NO_LOCK:
+            release_file(path, descriptor)
 
 
 class SharedLock:
@@ -96,21 +96,21 @@ class SharedLock:
     True
     """
 
-    _descriptor = _NO_LOCK
+    _descriptor = NO_LOCK
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         path = Path(path)
         self._path = path.with_name(f"{path.stem}-{uuid.uuid4().hex[:12]}{path.suffix}")
-        descriptor = _acquire(self._path, wait=False)
-        self._descriptor, self._process = _NO_LOCK if descriptor is None else descriptor, os.getpid()
+        descriptor = acquire(self._path, wait=False)
+        self._descriptor, self._process = NO_LOCK if descriptor is None else descriptor, os.getpid()
 
     def release(self) -> None:
         """Release the lock. A second call does nothing."""
-        descriptor, self._descriptor = self._descriptor, _NO_LOCK
-        if descriptor == _NO_LOCK:
+        descriptor, self._descriptor = self._descriptor, NO_LOCK
+        if descriptor == NO_LOCK:
             return
         if self._process == os.getpid():
-            _release(self._path, descriptor)
+            release_file(self._path, descriptor)
         else:  # a fork of the holder, which keeps the lock
             os.close(descriptor)
 
@@ -137,8 +137,11 @@ def is_unlocked(path: str | os.PathLike[str]) -> bool:
     return True
 
 
-def _acquire(path: Path, wait: bool) -> int | None:
-    """Return the descriptor of the locked file; None if another holds it, `_NO_LOCK` if there are no locks."""
+def acquire(path: Path, wait: bool) -> int | None:
+    """Return the descriptor of the locked file; None if another holds it, `NO_LOCK` if there are no locks.
+
+    The caller ends it with `release_file`.
+    """
     while True:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -156,12 +159,13 @@ def _acquire(path: Path, wait: bool) -> int | None:
         except OSError as error:
             os.close(descriptor)
             if error.errno in _NO_LOCKS:
-                return _NO_LOCK
+                return NO_LOCK
             raise
         os.close(descriptor)
 
 
-def _release(path: Path, descriptor: int) -> None:
+def release_file(path: Path, descriptor: int) -> None:
+    """Remove the lock file that `acquire` locked, and release it."""
     with suppress(PermissionError):  # Windows does not remove open files
         path.unlink(missing_ok=True)
     os.close(descriptor)

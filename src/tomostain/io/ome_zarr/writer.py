@@ -36,6 +36,7 @@ from tomostain.io.ome_zarr.shards import damaged_shards, shard_checksum, shard_n
 from tomostain.progress import Progress, silent, track
 
 IN_USE = "presence.lock"
+_FINISH_LOCK, _FINISHED = ".tomostain-finish.lock", ".tomostain-finished"
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 logger = logging.getLogger("tomostain.io")
 
@@ -76,6 +77,8 @@ class OmeZarrWriter:
         self._in_use: SharedLock | None = None
         if not self.complete:
             self._hold()
+        else:
+            self._remove_leftovers()
 
     @property
     def complete(self) -> bool:
@@ -135,7 +138,7 @@ class OmeZarrWriter:
                 f"{self.path}: {len(pending)} of {len(self.slabs())} z chunks are not stained yet (the first begins at "
                 f"slice {pending[0][0]}); run the same command again to continue"
             )
-        with lock(self.path / ".tomostain-finish.lock", wait=True):
+        with lock(self.path / _FINISH_LOCK, wait=True):
             if not self.complete:
                 self._finish(progress)
 
@@ -153,8 +156,15 @@ class OmeZarrWriter:
             partial.unlink(missing_ok=True)
         self.release()
         # One rename finishes the volume; if the removal of the files is interrupted, that does no harm.
-        finished = (self.path / PROGRESS).rename(self.path / ".tomostain-finished")
+        shutil.rmtree(self.path / _FINISHED, ignore_errors=True)  # of an older completion that was interrupted
+        finished = (self.path / PROGRESS).rename(self.path / _FINISHED)
         shutil.rmtree(finished, ignore_errors=True)
+
+    def _remove_leftovers(self) -> None:
+        """Remove what a process left in a complete volume when it was killed after the last step."""
+        shutil.rmtree(self.path / _FINISHED, ignore_errors=True)
+        with suppress(InputError), lock(self.path / _FINISH_LOCK):  # its end removes the file, unless it is in use
+            pass
 
     def heal(self, progress: Progress = silent, only: Sequence[int] | None = None) -> list[str]:
         """Make damaged shards pending again, also those of a complete volume.
