@@ -1,9 +1,12 @@
 """Configurations: frozen, strict, and helpful when a key is wrong."""
 
+import itertools
+import os
+
 import pytest
 from pydantic import ValidationError
 
-from tomostain.config import Config, read_yaml, suggest
+from tomostain.config import MAX_DEPTH, Config, parse_yaml, read_yaml, suggest
 from tomostain.errors import InputError
 
 
@@ -63,3 +66,68 @@ def test_yaml_cannot_build_python_objects(tmp_path):
 
 def test_suggest_lists_what_is_known_when_nothing_is_near():
     assert suggest("qqq", ["b", "a"]) == "; known: a, b"
+
+
+def nines(letters):
+    """Return YAML in which each line repeats the line before nine times."""
+    lines = [f"{letters[0]}: &{letters[0]} [{', '.join('x' * 9)}]"]
+    lines += [f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]" for a, b in itertools.pairwise(letters)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: " + "[" * 100_000 + "]" * 100_000, "nested more than 50 times, line 1"),
+        ("\n".join(" " * depth + "a:" for depth in range(2000)), "nested more than 50 times, line 51"),
+        (nines("abcdefghijkl"), "aliases repeat more than 100000 values, line 6"),
+        ("a: &a {x: 1}\nb: {<<: &b [*a, *b]}", "alias 'b' has no complete anchor before it, line 2"),
+        ("a: &a [*a]", "alias 'a' has no complete anchor before it, line 1"),
+        ("a: 1\nb: " + "9" * 100_000, "'9{40}' is not a possible number, line 2"),
+        ("a: 0x" + "f" * 100_000, "is not a possible number, line 1"),
+        ("a: 1" + ":10" * 500_000, "is not a possible number, line 1"),
+        ("a: -9223372036854775809", "'-9223372036854775809' is not a possible number"),
+        ("a: 1\nb: 2024-13-45", "'2024-13-45' is not a possible date, line 2"),
+        ("a: 2024-02-30T25:61:00Z", "is not a possible date, line 1"),
+        ("a: 1\nb: 2\na: 3", "key 'a' occurs twice, line 3"),
+        ("x: {a: 1, b: {c: 1, c: 1}}", "key 'c' occurs twice, line 1"),
+        ("a: !!bool maybe", "a value does not have the type of its tag"),
+        ("a: !!timestamp maybe", "'maybe' is not a possible date, line 1"),
+        ("a: !!int maybe", "'maybe' is not a possible number, line 1"),
+        ("? {a: 1}\n: 2", "found unhashable key"),
+        ("a: 1\n---\nb: 2", "found another document"),
+    ],
+)
+def test_yaml_that_would_break_or_mislead_is_one_line(text, message):
+    with pytest.raises(InputError, match=f"^recipe: not a YAML file \\(.*{message}") as caught:
+        parse_yaml(text, "recipe")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 200
+
+
+def test_yaml_that_people_and_we_write_is_read():
+    text = "a: &x {b: 1, c: [1, 2]}\nd: {<<: *x, b: 2}\ne: *x\nf: 2024-01-31\ng: 1_000\nh: {'1': a, 1: b}\ni: 1e999"
+    values = parse_yaml(text, "recipe")
+    assert values["d"] == {"b": 2, "c": [1, 2]}
+    assert values["e"] == {"b": 1, "c": [1, 2]}
+    assert (str(values["f"]), values["g"], values["h"]) == ("2024-01-31", 1000, {"1": "a", 1: "b"})
+    deep = "a: " + "[" * (MAX_DEPTH - 1) + "]" * (MAX_DEPTH - 1)
+    assert parse_yaml(deep, "recipe")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_a_pipe_or_a_folder_in_place_of_a_file_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    for path in (tmp_path / "pipe.yaml", tmp_path):
+        with pytest.raises(InputError, match="is not a regular file; give a YAML file"):
+            read_yaml(path)
+    (tmp_path / "large.yaml").touch()
+    os.truncate(tmp_path / "large.yaml", 10**9)
+    with pytest.raises(InputError, match="has 1000000000 bytes; a YAML file has at most"):
+        read_yaml(tmp_path / "large.yaml")
+
+
+def test_a_value_of_a_megabyte_is_cut_in_the_message():
+    with pytest.raises(InputError) as caught:
+        Outer.from_dict({"rate": "9" * 10**6}, source="somewhere")
+    assert len(str(caught.value)) < 400

@@ -2,7 +2,8 @@
 
 import difflib
 import os
-from collections.abc import Mapping
+import stat
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,6 +11,15 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tomostain.errors import InputError
+
+MAX_BYTES = 16 * 2**20
+"""Maximum size of a YAML file. A dataset with 10,000 pairs has about 3 MB."""
+MAX_DEPTH = 50
+"""Maximum nesting of mappings and sequences."""
+MAX_REPEATED = 100_000
+"""Maximum number of nodes that aliases repeat. A short file can repeat billions."""
+MAX_INTEGER = 2**63 - 1
+_MAX_DIGITS = 100
 
 
 class Config(BaseModel):
@@ -63,17 +73,142 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If the file is missing, is not YAML, or does not contain a mapping.
+        If the file is missing, is not a regular file, is not YAML, or does not contain a mapping; also where
+        `parse_yaml` refuses its content.
     """
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        status = Path(path).stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise InputError(f"{path}: is not a regular file; give a YAML file")
+        if status.st_size > MAX_BYTES:
+            raise InputError(f"{path}: has {status.st_size} bytes; a YAML file has at most {MAX_BYTES}")
+        text = Path(path).read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{path}: no such file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a YAML file ({str(error).splitlines()[0]})") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not a YAML file ({error.reason})") from None
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, source: str) -> dict[str, Any]:
+    r"""Return the mapping in a YAML text: plain values only, in bounded time and memory.
+
+    Parameters
+    ----------
+    text : str
+    source : str
+        Origin of the text, for the error message.
+
+    Raises
+    ------
+    InputError
+        If it is not YAML or not a mapping; if a key occurs twice, a number or a date is not possible, or the nesting or
+        the repetition by aliases exceeds `MAX_DEPTH` or `MAX_REPEATED`.
+
+    Examples
+    --------
+    >>> parse_yaml("a: 1", "text")
+    {'a': 1}
+    >>> parse_yaml("a: 1\na: 2", "text")
+    Traceback (most recent call last):
+    ...
+    tomostain.errors.InputError: text: not a YAML file (key 'a' occurs twice, line 2)
+    """
+    try:
+        _check_structure(text)
+        values = _Loader(text).get_single_data()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = "" if mark is None else f", line {mark.line + 1}"
+        raise InputError(f"{source}: not a YAML file ({error.problem or error.context}{where})") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(f"{source}: not a YAML file ({str(error).splitlines()[0]})") from None
+    except (AttributeError, KeyError, TypeError):  # PyYAML, for "!!bool maybe" and the like
+        raise InputError(f"{source}: not a YAML file (a value does not have the type of its tag)") from None
     if not isinstance(values, dict):
-        raise InputError(f"{path}: expected a mapping of keys to values, found {type(values).__name__}")
+        raise InputError(f"{source}: expected a mapping of keys to values, found {type(values).__name__}")
     return values
+
+
+# The loader of libyaml is ten times as fast. Not every PyYAML has it.
+_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_Base):
+    """A `yaml.SafeLoader`: plain values only. It refuses what PyYAML accepts silently or fails at with other errors."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """Return a mapping; a key that occurs twice is an error."""
+        keys = set()
+        for key, _ in node.value:
+            name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else None
+            if name is not None and name in keys:
+                raise _refusal(f"key '{key.value:.40}' occurs twice", key)
+            keys.add(name)
+        result: dict[Hashable, Any] = super().construct_mapping(node, deep)
+        return result
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        """Return a scalar; a number or date that is not possible is an error with its line."""
+        value = super().construct_scalar(node)
+        kind = {"tag:yaml.org,2002:int": "number", "tag:yaml.org,2002:timestamp": "date"}.get(node.tag)
+        if kind is None or not isinstance(node, yaml.ScalarNode):
+            return value
+        try:
+            if len(value) > _MAX_DIGITS:
+                raise ValueError
+            if kind == "date":
+                yaml.SafeLoader.construct_yaml_timestamp(_Scalar(value), node)
+            elif abs(yaml.SafeLoader.construct_yaml_int(_Scalar(value), node)) > MAX_INTEGER:
+                raise ValueError
+        except (ValueError, OverflowError, AttributeError):
+            raise _refusal(f"'{value[:40]}' is not a possible {kind}", node) from None
+        return value
+
+
+class _Scalar(yaml.SafeLoader):
+    """The value of a scalar, as a loader that PyYAML's constructors of scalars can ask."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        return self.value
+
+
+def _refusal(problem: str, place: Any) -> yaml.MarkedYAMLError:
+    """Return an error at the start of a node or event."""
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=place.start_mark)
+
+
+def _check_structure(text: str) -> None:
+    """Raise if a YAML text is nested too deeply, or repeats too much by aliases; nothing is built."""
+    open_nodes: list[tuple[str | None, int]] = []  # anchor and number of nodes of each open collection
+    sizes: dict[str, int] = {}
+    total = repeated = 0
+    for event in yaml.parse(text, Loader=_Base):
+        count = 0
+        if isinstance(event, yaml.ScalarEvent):
+            count = 1
+            if event.anchor:
+                sizes[event.anchor] = 1
+        elif isinstance(event, yaml.AliasEvent):
+            if event.anchor not in sizes:
+                raise _refusal(f"alias '{event.anchor:.40}' has no complete anchor before it", event)
+            count = sizes[event.anchor]
+            repeated += count
+            if repeated > MAX_REPEATED:
+                raise _refusal(f"aliases repeat more than {MAX_REPEATED} values", event)
+        elif isinstance(event, yaml.CollectionStartEvent):
+            open_nodes.append((event.anchor, total))
+            count = 1
+            if len(open_nodes) > MAX_DEPTH:
+                raise _refusal(f"nested more than {MAX_DEPTH} times", event)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_nodes.pop()
+            if anchor:
+                sizes[anchor] = total - before
+        total += count
 
 
 def suggest(word: str, known: list[str]) -> str:
@@ -102,7 +237,13 @@ def _explain(error: ValidationError, cls: type[BaseModel]) -> str:
     message = first["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     # An error of the whole model has no location, and its message names the values.
-    return f"{where} = {first['input']!r}: {message}" if where else message
+    return f"{where} = {_short(first['input'])}: {message}" if where else message
+
+
+def _short(value: object, limit: int = 200) -> str:
+    """Return the representation of a value, cut to a readable length."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= limit else f"{text[:limit]} …"
 
 
 def _known_keys(cls: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:

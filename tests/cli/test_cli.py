@@ -97,6 +97,11 @@ def test_existing_output_is_kept(tmp_path, fails):
         (InterruptedRunError("run: stopped at step 7; set `resume=True`"), 130, "resume"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (MemoryError("8 GB"), 2, "not enough memory"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes.\nstack"),
+            2,
+            "not enough memory",
+        ),
         (ZeroDivisionError("oops"), 1, "internal error: ZeroDivisionError: oops"),
         (InputError("scan.h5: empty"), 2, "scan.h5: empty"),
     ],

@@ -133,6 +133,10 @@ def _run(arguments: Sequence[str], handlers: list[logging.Handler]) -> int:
             return _print(f"{error.format_message()} (see: tomostain {_verb(error)}--help)", 2)
         if debug:
             traceback.print_exc()
+        from tomostain.memory import is_out_of_memory  # not for the help
+
+        if is_out_of_memory(error):
+            return _print(_out_of_memory(error), 2)
         message = f"internal error: {type(error).__name__}: {error}"
         return _print(f"{message}. Run again with --debug and report the output", 1)
     if code == 130:  # typer's code for Ctrl-C
@@ -172,7 +176,7 @@ def _report(error: BaseException, command: TyperCommand | None = None) -> int:
     if isinstance(error, InterruptedRunError):
         return _print(as_options(str(error), command), 130)
     if isinstance(error, MemoryError):
-        return _print(f"not enough memory ({error}); use a smaller region, smaller batches or a smaller z chunk", 2)
+        return _print(_out_of_memory(error), 2)
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -181,6 +185,12 @@ def _report(error: BaseException, command: TyperCommand | None = None) -> int:
             )
         return _print(f"{where}{error.strerror or error}", 2)
     return _print("interrupted", 130)
+
+
+def _out_of_memory(error: BaseException) -> str:
+    text = str(error).strip()
+    reason = text.splitlines()[0][:200] if text else type(error).__name__
+    return f"not enough memory ({reason}); use a smaller region, smaller batches or a smaller z chunk"
 
 
 def _print(message: str, code: int) -> int:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import yaml
 from torch import Tensor, nn
 
+from tomostain.config import parse_yaml
 from tomostain.errors import InputError, OutOfDistributionWarning
 from tomostain.io.model_spec import RECIPE, SPEC, InitialModelRecord, ModelSpec
 from tomostain.io.models import check_state, load_model
@@ -176,7 +176,9 @@ def _of_run(run: Path, spec: ModelSpec) -> dict[str, Mapping[str, Tensor]]:
 def _recipe_of(run: Path | None, text: str | None, spec: ModelSpec) -> Recipe | None:
     """Return the recipe that a model stores, that of its run, or the one with its name that has its generator."""
     if text is not None:
-        return Recipe.from_dict(yaml.safe_load(text), source=f"{RECIPE} of the initial model")
+        return Recipe.from_dict(
+            parse_yaml(text, f"{RECIPE} of the initial model"), source=f"{RECIPE} of the initial model"
+        )
     if run is not None and (recipe := recorded_recipe(run)) is not None:
         return recipe
     if spec.recipe not in list_recipes():
