@@ -3,9 +3,9 @@
     python -m studies.recipe.ablation DATASETS OUT RECIPE... [--trained-on paper] [--fold 0] [--seconds 200]
 
 DATASETS is the folder in which `studies.table1.data` made the data sets. RECIPE is the name of a file in `recipes/`, of
-a recipe of the package, or a YAML file. One line of JSON is appended to OUT/ablation.jsonl after 1200 patches and after
-each hundred seconds of processor time of one thread, and a picture of one validation pair is written. The test pairs
-are not read.
+a recipe of the package, a YAML file, or a name of `schedules.SCHEDULES`. One line of JSON is appended to
+OUT/ablation.jsonl after 1200 patches and after each hundred seconds of processor time of one thread, and a picture of
+one validation pair is written. The test pairs are not read.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from studies.recipe.schedules import BASE, SCHEDULES
 from tomostain.dataset.dataset import Dataset, load_dataset
 from tomostain.evaluate.metrics.lpips import Lpips
 from tomostain.evaluate.metrics.patch import background_colour, patch_metrics
@@ -101,10 +102,10 @@ def main() -> None:
 
 def run(options: argparse.Namespace, name: str, judged: dict[str, Dataset], lpips: Lpips) -> None:
     """Train one recipe and record its scores at the marks."""
-    file = RECIPES / f"{name}.yaml"
+    file = RECIPES / f"{BASE if name in SCHEDULES else name}.yaml"
     recipe = load_recipe(file if file.is_file() else name).model_copy(update={"epochs": 100_000})
     data = judged[options.trained_on]
-    trainer = Trainer(recipe, data, options.fold, 0, "cpu")
+    trainer = SCHEDULES.get(name, Trainer)(recipe, data, options.fold, 0, "cpu")
     spent, steps, mark = 0.0, 0, SECONDS
     while mark <= options.seconds:
         start = time.process_time()
