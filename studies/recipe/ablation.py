@@ -114,7 +114,12 @@ def run(options: argparse.Namespace, name: str, judged: dict[str, Dataset], lpip
         patches = steps * recipe.batch
         if spent >= mark or 0 <= patches - PATCHES < recipe.batch:
             budget = "patches" if spent < mark else f"{mark} s"
-            record = {"recipe": name, "trained_on": options.trained_on, "fold": options.fold, "budget": budget}
+            record = {
+                "recipe": Path(name).stem,
+                "trained_on": options.trained_on,
+                "fold": options.fold,
+                "budget": budget,
+            }
             record |= {"steps": steps, "seconds": round(spent, 1)}
             record |= {on: judge(trainer, data, options.fold, lpips) for on, data in judged.items()}
             with (options.out / "ablation.jsonl").open("a", encoding="utf-8") as out:
@@ -122,7 +127,7 @@ def run(options: argparse.Namespace, name: str, judged: dict[str, Dataset], lpip
             print(json.dumps(record), flush=True)
             pair = data.load(data.split(options.fold).validation[1])
             picture = np.hstack([draw(trainer, pair.ct), pair.histology])
-            stem = f"{name}-{options.trained_on}-{options.fold}-{budget.replace(' ', '')}".replace("/", "_")
+            stem = f"{Path(name).stem}-{options.trained_on}-{options.fold}-{budget.replace(' ', '')}"
             write_image(options.out / f"{stem}.png", picture, overwrite=True)
             mark += SECONDS if spent >= mark else 0
 
