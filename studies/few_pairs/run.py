@@ -19,6 +19,7 @@ import torch
 from tomostain.dataset.dataset import Dataset, load_dataset
 from tomostain.evaluate import evaluate_models
 from tomostain.evaluate.config import PAPER
+from tomostain.integers import to_integers
 from tomostain.train import LoadedDataset, load_recipe, train_model
 from tomostain.train.fine_tune import FineTune
 
@@ -60,7 +61,10 @@ def _spread(n: int) -> list[int]:
 def held_out(data: Dataset) -> tuple[str, ...]:
     """Return at most `MAX_TEST` test pairs, evenly spaced."""
     test = data.split(0).test
-    return tuple(test[i] for i in np.unique(np.linspace(0, len(test) - 1, MAX_TEST).astype(int)))
+    return tuple(
+        test[i]
+        for i in np.unique(to_integers(np.linspace(0, len(test) - 1, MAX_TEST), np.int64, "pairs", rounded=False))
+    )
 
 
 def train_one(options: argparse.Namespace, data: LoadedDataset, folder: Path, init: str | None) -> None:

@@ -22,6 +22,7 @@ from tomostain.dataset.dataset import Dataset, load_dataset
 from tomostain.evaluate.metrics.lpips import Lpips
 from tomostain.evaluate.metrics.patch import background_colour, patch_metrics
 from tomostain.imaging.network_range import histology_from_network
+from tomostain.integers import to_integers
 from tomostain.io import read_image, write_image
 from tomostain.phantom.tissue import Label
 from tomostain.train import load_recipe
@@ -36,7 +37,7 @@ AIR, MARROW, DEGRADATION, SCREW = (int(Label[name]) for name in ("AIR", "MARROW"
 def draw(trainer: Trainer, ct: NDArray[np.uint16]) -> NDArray[np.uint8]:
     """Return the image (Y, X, 3) that the model in training draws."""
     levels = histology_from_network(torch.from_numpy(trainer.draw(ct.astype(np.float32)))).numpy()
-    return np.rint(levels).clip(0, 255).astype(np.uint8)
+    return to_integers(levels, np.uint8, "stained slice", clip=True)
 
 
 def lattice(stained: NDArray[np.uint8], real: NDArray[np.uint8]) -> float:

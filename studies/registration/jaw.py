@@ -12,6 +12,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tomostain.integers import to_integers
 from tomostain.register.deformation import deform, warp
 from tomostain.register.planar import Planar, register_in_plane, resample_on_slice
 from tomostain.register.similarity import mutual_information, normalised_mutual_information
@@ -83,7 +84,7 @@ def main() -> None:
     registration = register_in_plane(ct, PIXEL_UM, rgb, PIXEL_UM)
     aligned = resample_on_slice(registration, rgb, PIXEL_UM, ct.shape, PIXEL_UM)
     local = deform(ct, aligned, mask, PIXEL_UM)
-    warped = np.clip(np.rint(warp(aligned, local.shift_um / np.float32(PIXEL_UM))), 0, 255).astype(np.uint8)
+    warped = to_integers(warp(aligned, local.shift_um / np.float32(PIXEL_UM)), np.uint8, "warped slide", clip=True)
     images = {}
     for name, image in (("original", rgb), ("affine", aligned), ("deformed", warped)):
         grey = image.mean(axis=2)

@@ -16,6 +16,7 @@ import tifffile
 import yaml
 from scipy import ndimage
 
+from tomostain.integers import to_integers
 from tomostain.io import write_slide
 from tomostain.phantom import PhantomConfig
 from tomostain.phantom.anatomy import grow_anatomy
@@ -45,7 +46,7 @@ def generate(out: Path, side: int, seed: int, pixel_um: float) -> None:
         plane = (1 - part) * volume[low].astype(np.float32) + part * volume[high].astype(np.float32)
         image = ndimage.affine_transform(plane, [1 / FACTOR] * 2, output_shape=(side, side), order=1, mode="nearest")
         image += rng.normal(0, 600, image.shape)
-        tifffile.imwrite(folder / f"reco_{z:06d}.tif", np.clip(image, 0, 65535).astype(np.uint16))
+        tifffile.imwrite(folder / f"reco_{z:06d}.tif", to_integers(image, np.uint16, "slice", rounded=False, clip=True))
     section, shape = section_through_screw(config, anatomy.pose)
     slide = make_slide(anatomy, section, shape)
     # Pixels are repeated, so positions on the slide in µm change only by the shift of the centre of the first pixel.

@@ -23,6 +23,7 @@ from tomostain.config import read_yaml
 from tomostain.dataset.dataset import load_dataset
 from tomostain.errors import InputError
 from tomostain.geometry.section import Section, grid_um
+from tomostain.integers import to_integers
 from tomostain.io import read_image, write_image, write_slide, write_stack
 from tomostain.io.atomic import atomic_folder, write_text
 from tomostain.phantom import PhantomConfig
@@ -148,7 +149,8 @@ def labels_on_pair(
 ) -> NDArray[np.uint8]:
     """Return the label of the slide pixel nearest to each pixel of the pair; 0 outside the slide."""
     rows, columns = shape
-    nearest = np.rint(section.section_to_slide_um(grid_um((rows, columns), voxel_um)) / pixel_um).astype(int)
+    positions = section.section_to_slide_um(grid_um((rows, columns), voxel_um)) / pixel_um
+    nearest = to_integers(positions, np.int64, "positions")
     inside = ((nearest >= 0) & (nearest < labels.shape)).all(axis=-1)
     row, column = np.clip(nearest, 0, np.array(labels.shape) - 1).reshape(-1, 2).T
     return np.where(inside, labels[row, column].reshape(shape), 0).astype(np.uint8)

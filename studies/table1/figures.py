@@ -25,6 +25,7 @@ from tomostain.evaluate.baselines import raw_ct
 from tomostain.evaluate.figures import draw_boxplots
 from tomostain.evaluate.metrics.patch import background_colour, fill_background
 from tomostain.evaluate.table import Table
+from tomostain.integers import to_integers
 from tomostain.io import write_image
 from tomostain.stain import StainConfig, Translator, blend_tiles, load_translator, stain_slice
 
@@ -65,7 +66,8 @@ def generated_ct(translator: Translator, pair: Pair, config: StainConfig) -> RGB
     def reverse(patches: torch.Tensor) -> torch.Tensor:
         return translator.back(flat[patches.long()].permute(0, 3, 1, 2))[:, None]
 
-    return raw_ct(blend_tiles(reverse, index, **config.blending())[..., 0].astype(np.uint16))
+    ct = blend_tiles(reverse, index, **config.blending())[..., 0]
+    return raw_ct(to_integers(ct, np.uint16, "µCT of the reverse generator", rounded=False))
 
 
 def panels(rows: list[list[tuple[str, Any]]], size: float = 2.3) -> tuple[Figure, FigureCanvasAgg]:

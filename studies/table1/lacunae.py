@@ -28,6 +28,7 @@ from tomostain.evaluate.baselines import raw_ct
 from tomostain.evaluate.figures import side_by_side
 from tomostain.evaluate.intervals import median_interval, paired_difference
 from tomostain.evaluate.metrics.lacunae import Detection, find_lacunae, lacuna_regions
+from tomostain.integers import to_integers
 from tomostain.io import write_image
 from tomostain.train import load_recipe
 
@@ -81,7 +82,7 @@ def table(records: list[dict[str, Any]], rows: list[str]) -> str:
 def circled(image: RGB, centres: NDArray[np.float64], colour: tuple[int, int, int], radius: int = 6) -> RGB:
     """Return the image with a circle around each spot."""
     result = image.copy()
-    for row, column in centres.astype(int):
+    for row, column in to_integers(centres, np.int64, "centres", rounded=False):
         pixels = circle_perimeter(int(row), int(column), radius, shape=image.shape[:2])
         result[pixels] = colour
     return result

@@ -19,6 +19,7 @@ from scipy import ndimage
 from studies.table1.editions import EDITIONS, materials
 from tomostain.dataset.dataset import load_dataset
 from tomostain.imaging.intensity import normalise_ct, volume_reference
+from tomostain.integers import to_integers
 from tomostain.io import open_volume
 from tomostain.ood.grey_values import sample_slices
 from tomostain.ood.novelty import NOVEL_SHARE_LIMIT, novel_share, training_reference
@@ -44,7 +45,7 @@ def coarser(slices: Slices) -> Slices:
 def ringed(slices: Slices) -> Slices:
     """Add rings around the centre, of a tenth of the difference between bone and background."""
     y, x = (np.arange(n) - n / 2 for n in slices.shape[1:])
-    radius = np.hypot(y[:, None], x[None]).astype(int)
+    radius = to_integers(np.hypot(y[:, None], x[None]), np.int64, "frequencies", rounded=False)
     return slices + np.random.default_rng(0).normal(0, 2000, radius.max() + 1)[radius]
 
 

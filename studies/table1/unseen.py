@@ -24,6 +24,7 @@ from tomostain.config import read_yaml
 from tomostain.dataset.dataset import Dataset, load_dataset
 from tomostain.evaluate.calibration import PATCH_PX, error_of, uncertainty_maps
 from tomostain.evaluate.figures import side_by_side
+from tomostain.integers import to_integers
 from tomostain.io import write_image
 from tomostain.io.atomic import write_text
 from tomostain.phantom.tissue import Label
@@ -82,7 +83,7 @@ def look(data: Dataset, runs: dict[str, list[Path]]) -> tuple[list[dict[str, Any
                 # Values above 1 are novel. The whole section counts, with air, as in the check before staining.
                 record["new share"] = float((maps[NOVELTY][0] > 1).mean())
                 records.append(record)
-            grey_map = np.rint(255 * maps[DOUBT][0]).astype(np.uint8)
+            grey_map = to_integers(255 * maps[DOUBT][0], np.uint8, "uncertainty")
             images |= {
                 f"stained, {name}": next(iter(stained.values())),
                 f"doubt, {name}": np.repeat(grey_map[..., None], 3, axis=2),

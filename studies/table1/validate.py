@@ -23,6 +23,7 @@ from tomostain.dataset.dataset import Dataset, load_dataset
 from tomostain.evaluate.metrics.lpips import Lpips
 from tomostain.evaluate.metrics.patch import background_colour, patch_metrics
 from tomostain.imaging.network_range import histology_from_network
+from tomostain.integers import to_integers
 from tomostain.train import load_recipe
 from tomostain.train.trainer import Trainer
 
@@ -45,7 +46,7 @@ def judge(trainer: Trainer, data: Dataset, lpips: Lpips) -> list[float]:
 def stained(trainer: Trainer, ct: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Return the stained image (Y, X, 3) of the current model for an input of its `draw`."""
     levels = histology_from_network(torch.from_numpy(trainer.draw(ct))).numpy()
-    return np.rint(levels).clip(0, 255).astype(np.uint8)
+    return to_integers(levels, np.uint8, "stained slice", clip=True)
 
 
 def main() -> None:

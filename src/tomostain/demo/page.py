@@ -15,6 +15,7 @@ from tomostain.figures.curves import has_curves, training_curves
 from tomostain.figures.detail import box_around, enlarged_detail
 from tomostain.figures.planes import orthogonal_planes, side_by_side
 from tomostain.imaging.network_range import CT_WINDOW
+from tomostain.integers import to_integers
 from tomostain.io import load_model, open_stained, open_volume, read_image, write_image
 from tomostain.phantom import Label
 from tomostain.phantom.stains import STAINS, Stain
@@ -233,7 +234,7 @@ def _held_out(out: Path, slices: TruthSlices, voxel_um: float) -> Section:
         (
             Frames(frames, [f"z = {z * voxel_um:.0f} µm" for z in slices.z], "Whole slices, with their truth."),
             Compare(
-                (np.clip(slices.ct[middle] / CT_WINDOW[1], 0, 1) * 255).astype(np.uint8),
+                to_integers(np.clip(slices.ct[middle] / CT_WINDOW[1], 0, 1) * 255, np.uint8, "µCT", rounded=False),
                 slices.stained[middle],
                 ("µCT", "stained"),
                 "The same slice before and after staining. Move the slider.",

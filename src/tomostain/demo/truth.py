@@ -13,6 +13,7 @@ from tomostain.evaluate import Lpips, Table, evaluate_images, raw_ct
 from tomostain.evaluate.baselines import fit_baselines
 from tomostain.evaluate.run import ALEX_NOTE, LOOKUP, MEAN_IMAGE, RAW_CT, write_results
 from tomostain.imaging.intensity import normalise_ct, volume_reference
+from tomostain.integers import to_integers
 from tomostain.io import open_stained, open_volume
 from tomostain.io.atomic import atomic_folder
 from tomostain.phantom import load_specimen, truth_slice
@@ -159,7 +160,8 @@ def compare_slices(out: Path, config: DemoConfig, progress: Progress = silent) -
     stained = open_stained(out / "stained.ome.zarr")
     reference = volume_reference(volume)
     depth = volume.shape[0]
-    z = np.unique(np.linspace(depth / 6, depth * 5 / 6, config.truth_slices).astype(int))
+    places = np.linspace(depth / 6, depth * 5 / 6, config.truth_slices)
+    z = np.unique(to_integers(places, np.int64, "slices", rounded=False))
     cts, colours, truths, masks = [], [], [], []
     for index in track([int(value) for value in z], "truth of the held-out specimen", progress):
         truth, mask = truth_slice(specimen, index)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.imaging.network_range import ct_to_network
+from tomostain.integers import to_integers
 
 RGB = NDArray[np.uint8]
 
@@ -42,7 +43,7 @@ def raw_ct(ct: NDArray[np.uint16]) -> RGB:
     >>> raw_ct(np.array([[0, 40000]], np.uint16)).tolist()
     [[[0, 0, 0], [255, 255, 255]]]
     """
-    grey = np.rint((ct_to_network(ct.astype(np.float32)) + 1) * 127.5).astype(np.uint8)
+    grey = to_integers((ct_to_network(ct.astype(np.float32)) + 1) * 127.5, np.uint8, "µCT grey values")
     return np.repeat(grey[..., None], 3, axis=2)
 
 
@@ -79,8 +80,8 @@ class MeanImage:
     def __call__(self, ct: NDArray[np.uint16]) -> RGB:
         """Return the mean image, or the mean colour everywhere if `ct`, shape (Y, X), has another shape."""
         if self.image is not None and self.image.shape[:2] == ct.shape:
-            return np.rint(self.image).astype(np.uint8)
-        return np.broadcast_to(np.rint(self.colour).astype(np.uint8), (*ct.shape, 3)).copy()
+            return to_integers(self.image, np.uint8, "mean image")
+        return np.broadcast_to(to_integers(self.colour, np.uint8, "mean colour"), (*ct.shape, 3)).copy()
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class ColourLookup:
 
     def __call__(self, ct: NDArray[np.uint16]) -> RGB:
         """Colour a normalised µCT image, shape (Y, X); returns uint8, shape (Y, X, 3)."""
-        return np.rint(self.colours).astype(np.uint8)[_grey_bin(ct, len(self.colours))]
+        return to_integers(self.colours, np.uint8, "colour look-up")[_grey_bin(ct, len(self.colours))]
 
 
 def fit_baselines(pairs: Iterable[ImagePair]) -> tuple[MeanImage, ColourLookup]:
@@ -198,4 +199,4 @@ def _no_training_pixel() -> InputError:
 def _grey_bin(ct: NDArray[np.uint16], bins: int) -> NDArray[np.intp]:
     """Return the histogram bin of each grey value; the bins divide the window of the networks."""
     unit = (ct_to_network(ct.astype(np.float64)) + 1) / 2
-    return np.minimum(unit * bins, bins - 1).astype(np.intp)
+    return to_integers(np.minimum(unit * bins, bins - 1), np.intp, "µCT grey values", rounded=False)

@@ -18,6 +18,7 @@ from tomostain.evaluate.metrics.implant import implant_region
 from tomostain.evaluate.metrics.patch import background_colour, fill_background
 from tomostain.figures.canvas import figure_to_rgb, new_figure
 from tomostain.figures.row import captioned_row
+from tomostain.integers import refuse_not_finite, to_integers
 from tomostain.io import write_image
 from tomostain.io.atomic import write_text
 from tomostain.progress import Progress, silent, track
@@ -118,7 +119,7 @@ def uncertainty_maps(
             samples = stain_seeds(translator, context, config, seeds=range(1, NOISE_SAMPLES))
             maps[f"{SPREAD} of {name}"] = noise_spread([pictures[name], *samples]), pictures[name]
     several = list(pictures.values())
-    mean = np.rint(np.mean(several, axis=0)).astype(np.uint8)
+    mean = to_integers(np.mean(several, axis=0), np.uint8, "mean of the stained images")
     with_reference = [translator for translator in translators.values() if translator.seen is not None]
     novelty = novelty_of(with_reference, pair.ct) if len(with_reference) == len(translators) else None
     if novelty is not None:
@@ -163,7 +164,9 @@ def _picture(pair: Pair, stained: RGB, maps: Mapping[str, tuple[Float32, RGB]]) 
     for name, (uncertainty, _) in maps.items():
         inside = np.where(pair.mask, uncertainty, 0.0)
         brightest = float(np.percentile(inside[pair.mask], 99)) or 1.0
-        images[name] = (colormaps["magma"](np.clip(inside / brightest, 0, 1))[..., :3] * 255).astype(np.uint8)
+        refuse_not_finite(inside, f"{name} of pair '{pair.id}'")
+        colours = colormaps["magma"](np.clip(inside / brightest, 0, 1))[..., :3] * 255
+        images[name] = to_integers(colours, np.uint8, name, rounded=False)
     return captioned_row(images)
 
 

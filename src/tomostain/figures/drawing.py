@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from tomostain.integers import to_integers
+
 RGB = NDArray[np.uint8]
 INK = (45, 48, 53)
 
@@ -41,7 +43,7 @@ def to_rgb(image: NDArray[Any], window: tuple[float, float] | None = None) -> RG
         window = (0.0, 255.0) if image.dtype == np.uint8 else _percentiles(image)
     low, high = window
     grey = np.clip((image.astype(np.float32) - low) * (255.0 / max(high - low, 1e-12)), 0, 255)
-    return np.repeat(np.rint(grey).astype(np.uint8)[..., None], 3, axis=-1)
+    return np.repeat(to_integers(grey, np.uint8, "figure")[..., None], 3, axis=-1)
 
 
 def is_colour(image: NDArray[Any]) -> bool:

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from tomostain.errors import InputError
+from tomostain.integers import to_integers
 
 IDENTITY_2D = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 Float = NDArray[np.float64]
@@ -286,4 +287,4 @@ def resample_slide(
             points = section.section_to_slide_um(centres + np.array([row_um, column_um])) / slide_pixel_um
             for channel in range(3):
                 total[..., channel] += interpolate(slide[..., channel], points, fill=fill)
-    return np.clip(np.rint(total / n**2), 0, 255).astype(np.uint8)
+    return to_integers(total / n**2, np.uint8, "colours of the slide", clip=True)

@@ -11,6 +11,7 @@ from skimage.filters import threshold_otsu
 from tomostain.errors import InputError
 from tomostain.imaging.intensity import box_slices
 from tomostain.imaging.regions import MIN_REGION_PX, block_mean
+from tomostain.integers import to_integers
 
 DARK, BRIGHT = 10.0, 255.0
 _SIDE_PX = 1024
@@ -208,7 +209,7 @@ def estimate_colour_reference(
         If no bright background or no tissue is found.
     """
     step = max(1, -(-max(rgb.shape[:2]) // _SIDE_PX))
-    small = np.rint(block_mean(rgb, step)).astype(np.uint8)
+    small = to_integers(block_mean(rgb, step), np.uint8, source)
     seen = None if valid is None else block_mean(valid, step) == 1
     background = background_region(small, seen)
     if background.sum() < MIN_REGION_PX:
@@ -268,7 +269,7 @@ def normalise_histology(rgb: NDArray[np.uint8], reference: ColourReference | Non
     reference = reference or estimate_colour_reference(rgb)
     c = BRIGHT / (reference.fmax - reference.fmin)
     stretched = (white_balance(rgb, reference.white) - reference.fmin) * c
-    return np.clip(np.rint(stretched), 0, 255).astype(np.uint8)
+    return to_integers(stretched, np.uint8, "normalised colours", clip=True)
 
 
 def _reference(rgb: NDArray[np.uint8], background: NDArray[np.bool_], bone: NDArray[np.bool_]) -> ColourReference:

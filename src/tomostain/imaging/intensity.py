@@ -14,6 +14,7 @@ from scipy import ndimage
 from tomostain.errors import InputError
 from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE
 from tomostain.imaging.regions import MIN_REGION_PX, block_mean, core_of, low_mode, padding, solid_and_metal
+from tomostain.integers import to_integers
 from tomostain.io.volumes.base import VolumeLike
 
 _SIDE_PX = 512
@@ -180,7 +181,7 @@ def reference_samples(volume: VolumeLike, n_slices: int = 12, source: str = "µC
         If a grey value is NaN or infinite.
     """
     n = volume.shape[0]
-    chosen = np.unique(((np.arange(n_slices) + 0.5) * n / n_slices).astype(int))
+    chosen = np.unique(to_integers((np.arange(n_slices) + 0.5) * n / n_slices, np.int64, "slices", rounded=False))
     step = max(1, -(-max(volume.shape[1:]) // _SIDE_PX))
     samples = []
     for z in chosen:
@@ -290,4 +291,4 @@ def normalise_ct(ct: NDArray[Any], reference: IntensityReference) -> NDArray[np.
     """
     scale = (CT_BONE - CT_BACKGROUND) / (reference.bone - reference.background)
     scaled = (ct.astype(np.float32) - np.float32(reference.background)) * np.float32(scale) + np.float32(CT_BACKGROUND)
-    return np.clip(np.rint(scaled), 0, 65535).astype(np.uint16)
+    return to_integers(scaled, np.uint16, "µCT grey values", clip=True)

@@ -53,7 +53,7 @@ def ct_from_network(x: Array) -> Array:
     [10000.0, 30000.0]
     """
     low, high = CT_WINDOW
-    return (x.clip(-1.0, 1.0) + 1.0) * ((high - low) / 2.0) + low
+    return (_clipped(x) + 1.0) * ((high - low) / 2.0) + low
 
 
 def histology_to_network(histology: Array) -> Array:
@@ -69,7 +69,7 @@ def histology_to_network(histology: Array) -> Array:
 
 
 def histology_from_network(y: Array) -> Array:
-    """Map network values in [-1, 1] to [0, 255] (float; round before converting to uint8).
+    """Map network values in [-1, 1] to [0, 255] (float; round before converting to uint8). Infinity becomes NaN.
 
     Examples
     --------
@@ -77,4 +77,10 @@ def histology_from_network(y: Array) -> Array:
     >>> histology_from_network(np.array([-1.0, 0.0, 2.0])).tolist()
     [0.0, 127.5, 255.0]
     """
-    return (y.clip(-1.0, 1.0) + 1.0) * 127.5
+    return (_clipped(y) + 1.0) * 127.5
+
+
+def _clipped(values: Array) -> Array:
+    """Clip to [-1, 1]. Infinity becomes NaN instead of a value, so that `tomostain.integers` finds it later."""
+    with np.errstate(invalid="ignore"):
+        return values.clip(-1.0, 1.0) + (values - values)

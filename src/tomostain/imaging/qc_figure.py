@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from tomostain.imaging.network_range import CT_WINDOW
 from tomostain.imaging.regions import block_mean
+from tomostain.integers import to_integers
 from tomostain.io.atomic import atomic_file
 
 _GAP_PX = 8
@@ -27,7 +28,9 @@ def ct_to_grey(ct: NDArray[np.uint16]) -> NDArray[np.uint8]:
     -------
     ndarray of uint8, shape (Y, X, 3)
     """
-    grey = np.clip(ct.astype(np.float32) * (255 / CT_WINDOW[1]), 0, 255).astype(np.uint8)
+    grey = to_integers(
+        ct.astype(np.float32) * (255 / CT_WINDOW[1]), np.uint8, "µCT grey values", rounded=False, clip=True
+    )
     return np.repeat(grey[..., None], 3, axis=2)
 
 
@@ -69,7 +72,7 @@ def draw_mask(image: NDArray[np.uint8], mask: NDArray[np.bool_], width_px: int =
     -------
     ndarray of uint8, shape (Y, X, 3)
     """
-    shown = np.where(mask[..., None], image, (image * 0.35).astype(np.uint8))
+    shown = np.where(mask[..., None], image, to_integers(image * 0.35, np.uint8, "figure", rounded=False))
     shown[mask & ~ndimage.binary_erosion(mask, iterations=width_px)] = _OUTLINE
     return shown
 
@@ -94,7 +97,10 @@ def qc_picture(
         Panels in one row, or two by two if the images are wide.
     """
     step = max(1, -(-max(ct.shape) // side_px))
-    grey, colour = (block_mean(image, step).astype(np.uint8) for image in (ct_to_grey(ct), histology))
+    grey, colour = (
+        to_integers(block_mean(image, step), np.uint8, "figure of the pair", rounded=False)
+        for image in (ct_to_grey(ct), histology)
+    )
     small_mask = block_mean(mask, step) > 0.5
     panels = [grey, colour, checkerboard(grey, colour), draw_mask(colour, small_mask)]
     framed = [np.pad(panel, ((_GAP_PX, 0), (_GAP_PX, 0), (0, 0)), constant_values=255) for panel in panels]

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from tomostain.errors import InputError
+from tomostain.integers import to_integers
 from tomostain.io.metadata.units import check_voxel_um
 from tomostain.io.volumes.volume import Volume, open_volume
 
@@ -122,8 +123,8 @@ def axis_weights(n_in: int, n_out: int, ratio: float, interpolation: Interpolati
     [[1.0, 0.0], [0.75, 0.25], [0.25, 0.75], [0.0, 1.0]]
     """
     centres = (np.arange(n_out) + 0.5) * ratio - 0.5
-    first = np.floor(centres).astype(int)
-    t = centres - first
+    first = to_integers(np.floor(centres), np.int64, "positions")
+    t = np.asarray(centres - first, np.float64)
     values: dict[int, NDArray[np.float64]] = {0: 1 - t, 1: t}
     if interpolation == "cubic":
         values = {

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from tomostain.imaging.colour import ColourReference, colour_reference_from_rois, estimate_colour_reference
 from tomostain.imaging.intensity import box_slices
 from tomostain.imaging.regions import block_mean
+from tomostain.integers import to_integers
 from tomostain.io import Slide
 
 # Longest side of the copy of a slide from which its colours are estimated.
@@ -66,7 +67,7 @@ def shrink_slide(slide: Slide, target_um: float) -> tuple[NDArray[np.uint8], flo
     rgb, level_um = slide.read(target_um)
     step = max(1, round(target_um / level_um - 0.25))
     if step > 1:
-        rgb = np.rint(block_mean(rgb, step)).astype(np.uint8)
+        rgb = to_integers(block_mean(rgb, step), np.uint8, "colours of the slide")
     pixel_um = level_um * step
     # The centre of a coarse pixel is the centre of the fine pixels that it covers.
     return rgb, pixel_um, (pixel_um - slide.pixel_um) / 2

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tomostain.errors import InputError
+from tomostain.integers import refuse_not_finite
 from tomostain.io.atomic import atomic_folder
 from tomostain.io.checksums import format_sums, read_sums, sha256
 from tomostain.io.images import write_image
@@ -58,6 +59,8 @@ __all__ = [
 ]
 CHECKED = (GENERATOR, REVERSE, DISCRIMINATORS, SEEN, SPEC, RECIPE)
 """The files with a checksum. The card and the picture have none: people may edit them."""
+_MAX_WEIGHT = 1e6
+"""Trained weights are far below. The variance of features overflows in float32 where they are above 1e19."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +189,7 @@ def load_model(folder: str | os.PathLike[str]) -> Model:
     ------
     InputError
         If the folder or a file is missing, a checksum does not match, ``model.yaml`` has an unknown key, or a weights
-        file is not safetensors.
+        file is not safetensors or holds values that are not finite.
     """
     folder = find_model(folder)
     if not folder.is_dir():
@@ -270,9 +273,28 @@ def _load_state(path: Path) -> "dict[str, Tensor]":
     from safetensors.torch import load_file
 
     try:
-        return load_file(path, device="cpu")
+        state = load_file(path, device="cpu")
     except SafetensorError as error:
         raise InputError(f"{path}: is not a safetensors file ({error}); export the model again") from None
+    if path.name != SEEN:
+        for name, tensor in state.items():
+            _check_values(tensor, f"{path}: tensor '{name}'")
+    return state
+
+
+def _check_values(tensor: "Tensor", place: str) -> None:
+    """Raise if weights are not finite, or so large that features overflow and the normalisation hides it."""
+    if not tensor.is_floating_point() or not tensor.numel():
+        return
+    try:
+        refuse_not_finite(tensor.float(), place)
+    except InputError as error:
+        raise InputError(f"{error}; the model is broken, export it again") from None
+    if (largest := float(tensor.float().abs().max())) > _MAX_WEIGHT:
+        raise InputError(
+            f"{place}: holds {largest:.3g}, more than {_MAX_WEIGHT:g}, as no trained network does; the model is "
+            "broken, export it again"
+        )
 
 
 def _read_sums(folder: Path) -> dict[str, str]:

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from tomostain.deprecation import renamed
 from tomostain.imaging.intensity import IntensityReference, normalise_ct
 from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE, CT_WINDOW
+from tomostain.integers import to_integers
 from tomostain.io.volumes.base import VolumeLike
 
 Float = NDArray[np.float64]
@@ -106,7 +107,7 @@ def sample_slices(volume: VolumeLike, intensity: IntensityReference | None) -> N
         N is 8, or less for a thinner volume.
     """
     n = volume.shape[0]
-    chosen = np.unique(((np.arange(_SLICES) + 0.5) * n / _SLICES).astype(int))
+    chosen = np.unique(to_integers((np.arange(_SLICES) + 0.5) * n / _SLICES, np.int64, "slices", rounded=False))
     slices = np.stack([volume.read(int(z), int(z) + 1)[0] for z in chosen])
     return slices if intensity is None else normalise_ct(slices, intensity)
 

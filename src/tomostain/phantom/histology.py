@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.geometry.section import Section, grid_um
+from tomostain.integers import to_integers
 from tomostain.phantom.anatomy import Anatomy
 from tomostain.phantom.config import HistologyConfig as HistologyConfig
 from tomostain.phantom.sampler import sample_tissue_in_volume
@@ -73,7 +74,7 @@ def _optical_density(
 
 def to_rgb(transmission: NDArray[np.float32], white: float = 243.0) -> NDArray[np.uint8]:
     """Convert transmission (…, 3) to 8-bit colours. A transmission of 1 becomes `white`."""
-    return np.clip(np.rint(transmission * white), 0, 255).astype(np.uint8)
+    return to_integers(transmission * white, np.uint8, "colours of the slide", clip=True)
 
 
 def is_tissue(labels: NDArray[np.uint8]) -> NDArray[np.bool_]:

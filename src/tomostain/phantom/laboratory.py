@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tomostain.geometry.section import Section, grid_um
+from tomostain.integers import to_integers
 from tomostain.phantom.anatomy import Anatomy
 from tomostain.phantom.config import LaboratoryConfig as LaboratoryConfig
 from tomostain.phantom.histology import is_tissue, stain_points
@@ -217,7 +218,7 @@ def crack(shape: tuple[int, int], pixel_um: float, rng: np.random.Generator) -> 
     path = rng.uniform(0, 1, 2) * shape + np.cumsum(0.5 * np.stack([np.sin(heading), np.cos(heading)], -1), axis=0)
     line = np.zeros(shape, bool)
     inside = ((path >= 0) & (path <= np.array(shape) - 1)).all(axis=1)
-    line[tuple(np.rint(path[inside]).astype(int).T)] = True
+    line[tuple(to_integers(path[inside], np.int64, "positions").T)] = True
     width = max(0, round(6.0 / pixel_um))
     return ndimage.binary_dilation(line, iterations=width) if width else line
 
@@ -253,4 +254,4 @@ def develop(transmission: Float32, config: LaboratoryConfig, rng: np.random.Gene
     picture = 243.0 * transmission * light[..., None].astype(np.float32) * cast.astype(np.float32)
     if config.grain:
         picture += rng.normal(0, 255 * config.grain, picture.shape)
-    return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+    return to_integers(picture, np.uint8, "colours of the slide", clip=True)

@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tomostain.integers import to_integers
+
 Float32 = NDArray[np.float32]
 
 
@@ -77,7 +79,7 @@ class Lattice:
         position = points_um.T / np.float32(self.step_um)
         low = np.floor(position)
         t = position - low
-        i = low.astype(np.int64) % n
+        i = to_integers(low, np.int64, "positions") % n
         j = (i + 1) % n
         planes, rows, columns = (i[0] * n * n, j[0] * n * n), (i[1] * n, j[1] * n), (i[2], j[2])
         weights = [(1 - t[axis], t[axis]) for axis in range(3)]
@@ -184,7 +186,7 @@ class Cells:
     def _split(self, points_um: Float32) -> tuple[NDArray[np.int64], Float32]:
         position = points_um / np.float32(self.cell_um)
         low = np.floor(position)
-        return low.astype(np.int64), position - low
+        return to_integers(low, np.int64, "positions"), position - low
 
     def _index(self, cell: NDArray[np.int64]) -> NDArray[np.int64]:
         index = cell[:, 0] % self.sides[0]

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tomostain.integers import to_integers
 from tomostain.phantom.anatomy import Anatomy
 from tomostain.phantom.config import TomographyConfig as TomographyConfig
 from tomostain.phantom.materials import METALS, attenuation_table
@@ -180,4 +181,4 @@ def grey_scale(scan: Float32, bone: float, config: TomographyConfig, rng: np.ran
     drawn_background, drawn_bone = rng.uniform(6000, 16000), rng.uniform(26000, 40000)
     background = drawn_background if config.background_grey is None else config.background_grey
     top = drawn_bone if config.bone_grey is None else config.bone_grey
-    return np.clip(np.rint(background + scan * ((top - background) / bone)), 0, 65535).astype(np.uint16)
+    return to_integers(background + scan * ((top - background) / bone), np.uint16, "µCT grey values", clip=True)

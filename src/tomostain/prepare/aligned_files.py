@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.imaging.network_range import CT_WINDOW
+from tomostain.integers import to_integers
 
 _SUFFIXES = (
     ".ome.tiff",
@@ -94,7 +95,7 @@ def as_rgb(image: NDArray[Any], source: Path) -> NDArray[np.uint8]:
         If it has neither 8 nor 16 bits, or another number of channels.
     """
     if image.dtype == np.uint16:
-        image = np.rint(image / 257.0).astype(np.uint8)
+        image = to_integers(image / 257.0, np.uint8, str(source))
     if image.dtype != np.uint8:
         raise InputError(f"{source}: histology of type {image.dtype}; use an image with 8 or 16 bits")
     if image.ndim == 2:
@@ -117,4 +118,4 @@ def full_range(ct: NDArray[Any], source: Path) -> NDArray[np.uint16]:
     info = np.iinfo(ct.dtype)
     low, high = CT_WINDOW
     scaled = (ct.astype(np.float64) - info.min) * ((high - low) / (float(info.max) - info.min)) + low
-    return np.rint(scaled).astype(np.uint16)
+    return to_integers(scaled, np.uint16, str(source))

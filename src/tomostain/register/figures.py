@@ -12,6 +12,7 @@ from tomostain.geometry.section import Section
 from tomostain.imaging.correspondence_mask import rigid_histology
 from tomostain.imaging.qc_figure import checkerboard, ct_to_grey, draw_mask
 from tomostain.imaging.regions import block_mean
+from tomostain.integers import to_integers
 from tomostain.io.atomic import atomic_file
 from tomostain.register.poses import Poses
 from tomostain.register.refine import trilinear
@@ -50,7 +51,10 @@ def write_registration(path: Path, ct: NDArray[np.uint16], histology: Rgb, mask:
     import matplotlib.pyplot as plt
 
     step = max(1, -(-max(ct.shape) // _SIDE_PX))
-    grey, colour = (block_mean(image, step).astype(np.uint8) for image in (ct_to_grey(ct), histology))
+    grey, colour = (
+        to_integers(block_mean(image, step), np.uint8, "figure of the pair", rounded=False)
+        for image in (ct_to_grey(ct), histology)
+    )
     masked = block_mean(mask, step) > 0.5
     panels = {
         "µCT": grey,
@@ -150,6 +154,7 @@ def candidate_picture(level: ResolutionLevel, template: Template, section: Secti
     pose = Poses.from_section(section, template.middle_um)
     values, _, inside = trilinear(level, pose.points_um(u))
     image = (values * inside)[0].numpy().reshape(rows, columns)
-    grey = np.repeat(np.clip((image + 0.1) / 1.3 * 255, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    levels = to_integers((image + 0.1) / 1.3 * 255, np.uint8, "figure of the section", rounded=False, clip=True)
+    grey = np.repeat(levels[..., None], 3, axis=2)
     gap = np.full((rows, 6, 3), 255, np.uint8)
     return np.concatenate([grey, gap, template.rgb, gap, checkerboard(grey, template.rgb)], axis=1)

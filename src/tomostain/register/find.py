@@ -14,6 +14,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from tomostain.deprecation import renamed
+from tomostain.integers import to_integers
 from tomostain.progress import Progress, silent
 from tomostain.register.pose_confidence import compare_detail
 from tomostain.register.poses import Poses, select_distinct
@@ -254,8 +255,8 @@ def learn_values(
 def local_mean(values: NDArray[np.float32], u_um: NDArray[np.float32], cell_um: float) -> NDArray[np.float64]:
     """Return the mean of the values in square cells of side `cell_um`, interpolated at the points."""
     cell = (u_um - u_um.min(axis=0)) / cell_um
-    shape = tuple(np.ceil(cell.max(axis=0)).astype(int) + 1)
-    rounded = np.rint(cell).astype(int)
+    shape = tuple(to_integers(np.ceil(cell.max(axis=0)), np.int64, "positions") + 1)
+    rounded = to_integers(cell, np.int64, "positions")
     flat = np.ravel_multi_index((rounded[:, 0], rounded[:, 1]), shape)
     count = np.bincount(flat, minlength=shape[0] * shape[1]).reshape(shape).astype(float)
     total = np.bincount(flat, values, shape[0] * shape[1]).reshape(shape)

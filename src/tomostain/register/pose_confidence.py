@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from tomostain.integers import to_integers
 from tomostain.register.poses import Poses
 from tomostain.register.refine import OVERLAP, random_steps, refine, sample_slab
 from tomostain.register.resolution import ResolutionLevel
@@ -62,7 +63,7 @@ def compare_detail(level: ResolutionLevel, template: Template, poses: Poses, sla
     compared = torch.from_numpy(template.pick(away, picture.u_um)) & (picture.weight > 0.4)
     u, values = picture.u_um[compared], picture.values[:, compared]
     half = torch.tensor(template.half_um, dtype=torch.float32)
-    cell = ((u / half + 1) / 2 * REGIONS).floor().long().clamp(0, REGIONS - 1)
+    cell = to_integers(((u / half + 1) / 2 * REGIONS).floor(), torch.int64, "positions").clamp(0, REGIONS - 1)
     regions = torch.nn.functional.one_hot(cell[:, 0] * REGIONS + cell[:, 1], REGIONS**2).float()
     smooth = _smoother(u, half)
     batch = max(1, _MAX_POINTS // max(len(u), 1))

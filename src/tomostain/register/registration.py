@@ -11,6 +11,7 @@ from tomostain.dataset.cut_pair import CutConfig, cut_pair
 from tomostain.dataset.pair import Pair
 from tomostain.geometry.section import Section
 from tomostain.imaging.slide_reference import slide_reference
+from tomostain.integers import to_integers
 from tomostain.io import Slide, Volume
 from tomostain.register.config import RegisterConfig
 from tomostain.register.deformation import deform, warp
@@ -124,13 +125,13 @@ def make_registration(
     if not config.deform:
         return Registration(location, pair, similarity, details)
     deformation = deform(pair.ct, pair.histology, pair.mask, pair.voxel_um)
-    moved = np.clip(np.rint(warp(pair.histology, deformation.shift_um / np.float32(pair.voxel_um))), 0, 255)
+    warped = warp(pair.histology, deformation.shift_um / np.float32(pair.voxel_um))
     similarity["deformation"] = {
         "mutual_information_before_bits": round(deformation.before, 4),
         "mutual_information_after_bits": round(deformation.after, 4),
         "largest_shift_um": round(deformation.largest_um, 2),
     }
-    pair = replace(pair, histology=moved.astype(np.uint8))
+    pair = replace(pair, histology=to_integers(warped, np.uint8, "deformed histology", clip=True))
     return Registration(location, pair, similarity, details, deformation.shift_um)
 
 

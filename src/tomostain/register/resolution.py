@@ -11,6 +11,7 @@ from torch import Tensor
 from tomostain.deprecation import renamed
 from tomostain.geometry.section import Section, grid_um, interpolate
 from tomostain.imaging.intensity import IntensityReference
+from tomostain.integers import to_integers
 from tomostain.io.volumes.base import VolumeLike
 from tomostain.progress import Progress, silent
 
@@ -120,7 +121,7 @@ def read_coarse(
     """
     voxel = np.array(volume.voxel_um)
     target = float(max(voxel.min(), (np.array(volume.shape) * voxel).max() / max_voxels))
-    factor = np.maximum(1, np.round(target / voxel - 0.25).astype(int))
+    factor = np.maximum(1, to_integers(target / voxel - 0.25, np.int64, "voxel sizes"))
     shape = np.array(volume.shape)
     while (too_long := -(-shape // factor) > 1.1 * max_voxels).any():
         factor = factor + too_long

@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from tomostain.integers import to_integers
+
 
 def joint_histogram(
     a: NDArray[np.generic], b: NDArray[np.generic], mask: NDArray[np.bool_] | None = None, bins: int = 64
@@ -43,7 +45,7 @@ def _bin(values: NDArray[np.float64], bins: int) -> NDArray[np.int64]:
     if high <= low:
         low, high = values.min(), values.max()
     scaled = (values - low) / max(high - low, 1e-12) * bins
-    return np.clip(scaled, 0, bins - 1).astype(np.int64)
+    return to_integers(np.clip(scaled, 0, bins - 1), np.int64, "values to compare", rounded=False)
 
 
 def mutual_information(

@@ -24,6 +24,7 @@ from tomostain.imaging.colour import (
     tissue_classes,
     white_balance,
 )
+from tomostain.integers import to_integers
 from tomostain.register.refine import Picture
 
 Float32 = NDArray[np.float32]
@@ -176,7 +177,7 @@ class Template:
     def pick(self, image: NDArray[Pixel], u_um: torch.Tensor) -> NDArray[Pixel]:
         """Return the nearest pixels of an image on the template's grid at points (N, 2) from the centre, µm."""
         index = (u_um.numpy() + self.middle_um - self.first_um) / self.pixel_um
-        row, column = np.clip(np.rint(index).astype(int), 0, np.array(self.weight.shape) - 1).T
+        row, column = np.clip(to_integers(index, np.int64, "positions"), 0, np.array(self.weight.shape) - 1).T
         return np.asarray(image[row, column])
 
     def shrunk(self, pixel_um: float) -> tuple[Float32, Float32, Float32, float, float]:
@@ -263,7 +264,7 @@ def make_template(
         base[empty] = 0.0
     else:
         names = ("none",)
-    colours = np.clip(np.rint(balanced), 0, 255).astype(np.uint8)
+    colours = to_integers(balanced, np.uint8, "colours of the slide", clip=True)
     part = screw.astype(np.float32)
     return Template(base, part, weight, colours, pixel_um, first_um, names, inside, colour_reference)
 

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
+from tomostain.integers import to_integers
 from tomostain.io.ome_zarr.scratch import Scratch
 from tomostain.progress import Progress
 from tomostain.stain.job import StainJob, normalised_chunk
@@ -69,7 +70,7 @@ def fuse(colours: Sequence[RGB], how: str) -> RGB:
         fused = np.sort(weights * stack, axis=0).sum(axis=0) / np.sort(weights, axis=0).sum(axis=0)
     else:
         raise InputError(f"fuse '{how}': unknown; give mean, median or weighted")
-    return np.rint(fused).astype(np.uint8)
+    return to_integers(fused, np.uint8, "fused colours")
 
 
 class OtherAxes:

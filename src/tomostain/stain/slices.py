@@ -4,6 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.deprecation import renamed
+from tomostain.errors import InputError
+from tomostain.integers import to_integers
 from tomostain.networks.build import size_step
 from tomostain.stain.config import PAPER_PATCH_PX, StainConfig
 from tomostain.stain.translator import Translator
@@ -12,6 +14,11 @@ from tomostain.tiling.blend import blend_tiles
 from tomostain.tiling.exact import exact_tiles, halo_of
 from tomostain.tiling.noise import FIRST_SLICE, SlicePosition, with_noise
 from tomostain.tiling.slice_context import middle_slices
+
+_REMEDY = {
+    True: "the weights of the model are broken, so use another model",
+    False: "the reduced precision overflows or the weights of the model are broken: set `precision=float32`",
+}
 
 
 def stain_slice(
@@ -40,7 +47,8 @@ def stain_slice(
     Raises
     ------
     InputError
-        If there are fewer slices than the model sees, or the options do not fit the model.
+        If there are fewer slices than the model sees, the options do not fit the model, or the output of the network
+        is not finite.
     """
     config = (config or StainConfig()).for_model(translator.spec.patch_px, translator.tile_invariant)
     ct = middle_slices(ct, translator.spec.ct_slices, "slice")
@@ -53,7 +61,11 @@ def stain_slice(
         )
     else:
         drawn = blend_tiles(translator, image, **config.blending())
-    return np.rint(drawn).astype(np.uint8)
+    where = f"slice {position.origin[position.axis]} along {'zyx'[position.axis]}"
+    try:
+        return to_integers(drawn, np.uint8, f"{where}: output of the network")
+    except InputError as error:
+        raise InputError(f"{error}; {_REMEDY[translator.precision == 'float32']}", parameter="model") from None
 
 
 def with_slice_statistics(

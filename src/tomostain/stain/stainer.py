@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from tomostain.errors import InputError, OutOfDistributionWarning
 from tomostain.imaging.intensity import estimate_reference, normalise_ct
+from tomostain.integers import refuse_not_finite
 from tomostain.io import Volume
 from tomostain.ood import check_slices
 from tomostain.progress import Progress, ShouldStop, never, silent
@@ -106,6 +107,7 @@ class Stainer:
                 f"gaussian_sigma {self.config.gaussian_sigma:g}: is a 3D filter; leave it out for one image ({source})",
                 parameter="gaussian_sigma",
             )
+        refuse_not_finite(ct, f"{source}: grey values")
         normalised: Grey
         if intensity == "normalised":
             normalised = ct.astype(np.float32)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
+from tomostain.integers import to_integers
 from tomostain.io.models import REVERSE
 from tomostain.models import find_model
 from tomostain.stain.config import StainConfig
@@ -114,7 +115,7 @@ def uncertainty_map(
             novelty_of(translators, middle_slices(ct, 1)) if _have_references(translators) else None,
             noise_spread([stained, *stain_seeds(translators[0], ct, config, position, seeds=seeds)]) if seeds else None,
         )
-    return np.repeat(np.rint(255 * uncertainty).astype(np.uint8)[..., None], 3, axis=2)
+    return np.repeat(to_integers(255 * uncertainty, np.uint8, "uncertainty")[..., None], 3, axis=2)
 
 
 def kind_of(translators: Sequence[Translator], noise_samples: int = 1) -> str:

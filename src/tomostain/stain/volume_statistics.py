@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from tomostain.deprecation import renamed
 from tomostain.errors import InputError
+from tomostain.integers import refuse_not_finite
 from tomostain.ood.grey_values import SOLID
 from tomostain.stain.translator import Translator
 from tomostain.tiling.grid import pad_to
@@ -119,7 +120,7 @@ def fit_volume_statistics(translator: Translator, tiles: NDArray[np.float32]) ->
     Raises
     ------
     InputError
-        If its network has no instance normalisation.
+        If its network has no instance normalisation, or the statistics are not finite.
     """
     network = with_volume_norms(translator.network)
     images = [
@@ -133,7 +134,20 @@ def fit_volume_statistics(translator: Translator, tiles: NDArray[np.float32]) ->
     fitted = dataclasses.replace(translator, network=network, has_volume_statistics=True)
     fitted(patches)
     network.eval()
+    _check_statistics(network)
     return fitted
+
+
+def _check_statistics(network: nn.Module) -> None:
+    """Raise if a layer overflows: an infinite variance would turn its output into a constant."""
+    for name, value in _buffers(network).items():
+        try:
+            refuse_not_finite(value, f"statistics 'volume': {name} of the network")
+        except InputError as error:
+            raise InputError(
+                f"{error}; the weights of the model are broken, or the precision overflows (set `precision=float32`)",
+                parameter="model",
+            ) from None
 
 
 def tiles_for(translator: Translator, tiles: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -160,6 +174,7 @@ def with_statistics(translator: Translator, statistics: Mapping[str, Tensor]) ->
         raise ValueError("the statistics belong to another network")
     for name, value in buffers.items():
         value.copy_(statistics[name])
+    _check_statistics(network)
     return dataclasses.replace(translator, network=network, has_volume_statistics=True)
 
 

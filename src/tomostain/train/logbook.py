@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tomostain.imaging.network_range import histology_from_network
+from tomostain.integers import to_integers
 from tomostain.io.atomic import atomic_file
 from tomostain.io.csv_files import append_csv, read_csv, write_csv
 from tomostain.train.terms import RENAMED
@@ -86,7 +87,7 @@ def sample_picture(rows: list[list[Tensor]]) -> NDArray[np.uint8]:
         images = [histology_from_network(image.detach().cpu().float().expand(3, -1, -1)) for image in row]
         framed = [np.pad(np.rint(image.numpy()), ((0, 0), (1, 1), (1, 1)), constant_values=128) for image in images]
         lines.append(np.concatenate(framed, axis=2))
-    return np.concatenate(lines, axis=1).transpose(1, 2, 0).astype(np.uint8)
+    return to_integers(np.concatenate(lines, axis=1).transpose(1, 2, 0), np.uint8, "sample images")
 
 
 def write_sample(run: Path, step: int, picture: NDArray[np.uint8]) -> None:

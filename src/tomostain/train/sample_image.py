@@ -11,6 +11,7 @@ from torch import Tensor
 from tomostain.dataset.pair import Pair
 from tomostain.figures.row import captioned_row
 from tomostain.imaging.network_range import CT_WINDOW, ct_to_network, histology_from_network
+from tomostain.integers import to_integers
 from tomostain.networks.build import build_network
 from tomostain.networks.noise_input import add_noise, split_noise
 from tomostain.tiling.blend import blend_tiles
@@ -53,8 +54,8 @@ def sample_image(recipe: Recipe, state: Mapping[str, Tensor], pair: Pair) -> NDA
     grey = np.clip((pair.ct[rows, columns] - CT_WINDOW[0]) / (CT_WINDOW[1] - CT_WINDOW[0]), 0, 1)
     return captioned_row(
         {
-            "µCT": np.repeat(np.rint(255 * grey).astype(np.uint8)[..., None], 3, axis=2),
-            "stained": np.rint(stained).clip(0, 255).astype(np.uint8),
+            "µCT": np.repeat(to_integers(255 * grey, np.uint8, "µCT grey values")[..., None], 3, axis=2),
+            "stained": to_integers(stained, np.uint8, "colours of the sample image", clip=True),
             "real histology": pair.histology[rows, columns],
         }
     )

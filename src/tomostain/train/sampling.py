@@ -23,6 +23,7 @@ from tomostain.deprecation import renamed_method
 from tomostain.errors import InputError
 from tomostain.imaging.common_background import common_background
 from tomostain.imaging.network_range import CT_BACKGROUND, CT_WINDOW, ct_to_network, histology_to_network
+from tomostain.integers import to_integers
 from tomostain.tiling.noise import NoiseSpec, SlicePosition, slice_noise
 from tomostain.train.augment import Augment, jitter_ct, jitter_intensity
 from tomostain.train.residual_registration import apply_affine
@@ -174,7 +175,7 @@ class PatchSampler:
         """
         ct, histology, mask = self._originals[number]
         inside = apply_affine(mask.float(), affine) > 1 - 1e-4
-        moved = apply_affine(histology.float(), affine).round().to(torch.uint8)
+        moved = to_integers(apply_affine(histology.float(), affine), torch.uint8, "histology after registration")
         self._images[number] = [ct, moved, inside.to(torch.uint8)]
         tissue = apply_affine(self._tissue[number].float(), affine) > 1 - 1e-4
         self._areas[number] = integral(tissue[0].cpu().numpy())

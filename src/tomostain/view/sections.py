@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tomostain.errors import InputError
 from tomostain.geometry.section import interpolate
 from tomostain.geometry.surfaces import Cut, curved_cut, plane_cut, plane_of
+from tomostain.integers import to_integers
 from tomostain.io import open_stained, open_volume, write_slide
 from tomostain.io.atomic import refuse_existing
 from tomostain.io.csv_files import read_csv
@@ -95,8 +96,8 @@ def _sample(block: Block, shape: Sequence[int], index: NDArray[np.float64], blen
     if not inside.any():
         return np.full((*index.shape[1:3], 1), np.nan, np.float32)
     index = np.clip(index, 0, last)
-    first = np.floor(index[inside].min(axis=0)).astype(int)
-    end = np.minimum(np.floor(index[inside].max(axis=0)).astype(int) + 2, shape)
+    first = to_integers(np.floor(index[inside].min(axis=0)), np.int64, "positions")
+    end = np.minimum(to_integers(np.floor(index[inside].max(axis=0)), np.int64, "positions") + 2, shape)
     values = block(first.tolist(), end.tolist())
     values = values.reshape(*values.shape[:3], -1)
     # Positions outside were moved to the border, possibly beyond the block. They are not counted.
@@ -267,7 +268,8 @@ def _cut(
 
 def _as_rgb(drawn: NDArray[np.float32], outside: float) -> NDArray[np.uint8]:
     """Return 8-bit RGB, with a fill value outside the volume."""
-    filled = np.rint(np.where(np.isnan(drawn), np.float32(outside), drawn)).clip(0, 255).astype(np.uint8)
+    inside = np.where(np.isnan(drawn), np.float32(outside), drawn)
+    filled = to_integers(inside, np.uint8, "values of the section", clip=True)
     return np.broadcast_to(filled, (*filled.shape[:2], 3))
 
 

@@ -17,6 +17,7 @@ from skimage.feature import blob_log
 
 from tomostain.errors import InputError
 from tomostain.evaluate.metrics.base import RGB, ImageSample, Mask, register_metric
+from tomostain.integers import to_integers
 from tomostain.phantom.tissue import Label
 
 # Osteocyte lacunae are ellipsoids of about 5 by 15 µm.
@@ -77,7 +78,7 @@ def find_lacunae(
         centres = centres[_is_isolated(darkness, centres, 0.75 * diameter_um[1] / pixel_um, contrast)]
     if region is None or not len(centres):
         return centres
-    row, column = centres.astype(int).T
+    row, column = to_integers(centres, np.int64, "lacunae: centres", rounded=False).T
     return centres[region[row, column]]
 
 

@@ -13,6 +13,7 @@ from tomostain.evaluate.metrics.checks import require_equal_rgb
 from tomostain.evaluate.metrics.lpips import Lpips, with_lpips
 from tomostain.evaluate.metrics.psnr import psnr
 from tomostain.evaluate.metrics.ssim import ssim
+from tomostain.integers import to_integers
 from tomostain.progress import Progress, silent, track
 
 __all__ = [
@@ -105,7 +106,7 @@ def background_colour(histology: RGB, mask: Mask) -> NDArray[np.uint8]:
     near = np.abs(outside - np.median(outside, axis=0)).max(axis=1) <= 20
     if not near.any():
         return np.full(3, 255, np.uint8)
-    return np.rint(outside[near].mean(axis=0)).astype(np.uint8)
+    return to_integers(outside[near].mean(axis=0), np.uint8, "colour of the background")
 
 
 def fill_background(rgb: RGB, mask: Mask, colour: NDArray[np.uint8]) -> RGB:

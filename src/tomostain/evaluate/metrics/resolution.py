@@ -12,6 +12,7 @@ from scipy.signal.windows import tukey
 
 from tomostain.errors import InputError
 from tomostain.evaluate.metrics.base import ImageSample, register_metric
+from tomostain.integers import to_integers
 
 THRESHOLD = 1 / 7
 # Grey value that counts as one when a stained image is split; the same for all images, so that they are comparable.
@@ -64,7 +65,7 @@ def fourier_ring_correlation(a: NDArray[np.generic], b: NDArray[np.generic]) -> 
     spectra = [np.fft.fft2(_tapered(image)) for image in (a, b)]
     side = len(spectra[0])
     axis = np.fft.fftfreq(side) * side
-    ring = np.rint(np.hypot(axis[:, None], axis[None])).astype(int)
+    ring = to_integers(np.hypot(axis[:, None], axis[None]), np.int64, "frequencies")
     inside = ring <= side // 2
     length = side // 2 + 1
     cross = np.bincount(ring[inside], (spectra[0] * spectra[1].conj()).real[inside], length)
@@ -140,7 +141,7 @@ def split_counts(counts: NDArray[np.generic], seed: int) -> tuple[NDArray[np.int
             f"FRC: counts from {values.min():g} to {values.max():g}; they must be finite and between 0 and 1e9: take "
             "the background off, or give the grey value of one count"
         )
-    whole = np.rint(values).astype(np.int64)
+    whole = to_integers(values, np.int64, "FRC: counts")
     half = np.random.default_rng(seed).binomial(whole, 0.5)
     return half, whole - half
 

@@ -163,8 +163,9 @@ class OmeZarrWriter:
     def _remove_leftovers(self) -> None:
         """Remove what a process left in a complete volume when it was killed after the last step."""
         shutil.rmtree(self.path / _FINISHED, ignore_errors=True)
-        with suppress(InputError), lock(self.path / _FINISH_LOCK):  # its end removes the file, unless it is in use
-            pass
+        if (self.path / _FINISH_LOCK).exists():
+            with suppress(InputError), lock(self.path / _FINISH_LOCK):  # its end removes the file, unless it is in use
+                pass
 
     def heal(self, progress: Progress = silent, only: Sequence[int] | None = None) -> list[str]:
         """Make damaged shards pending again, also those of a complete volume.

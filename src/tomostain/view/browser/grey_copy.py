@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tomostain.integers import refuse_not_finite, to_integers
 from tomostain.io import Volume, create_ome_zarr
 from tomostain.progress import Progress, silent
 
@@ -45,7 +46,8 @@ def grey_copy(
     writer = create_ome_zarr(path, (z, y, x), (z_um, y_um, x_um), z_chunk=_SLAB, provenance={"grey": volume.path.name})
     for start, stop in writer.pending():
         grey = np.stack([_slice(volume, index, per_axis) for index in range(start, stop)])
-        eight_bit = np.rint(np.clip((grey - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+        refuse_not_finite(grey, f"{volume.path}: grey values")
+        eight_bit = to_integers(np.clip((grey - low) / (high - low), 0, 1) * 255, np.uint8, str(volume.path))
         writer.write(start, eight_bit)
         progress("reading µCT", stop, z)
     writer.finish()

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from tomostain.config import suggest
 from tomostain.errors import InputError
+from tomostain.integers import refuse_not_finite, to_integers
 from tomostain.io.ome_zarr.pyramid import halve
 from tomostain.io.ome_zarr.reader import StainedVolume
 from tomostain.io.volumes.volume import Volume
@@ -107,7 +108,8 @@ def _ct_alpha(stained: StainedVolume, level: int, ct: Volume) -> Alpha:
     def add(rgb: NDArray[np.uint8], z0: int) -> NDArray[np.uint8]:
         start, stop = z0 << level, min((z0 + len(rgb)) << level, ct.shape[0])
         share = (ct.read(start, stop).astype(np.float32) - low) / (high - low)
-        alpha = np.rint(np.clip(share, 0, 1) * 255).astype(np.uint8)[None]
+        refuse_not_finite(share, f"{ct.path}: grey values")
+        alpha = to_integers(np.clip(share, 0, 1) * 255, np.uint8, "alpha")[None]
         for _ in range(level):
             alpha = halve(alpha)
         return np.concatenate([rgb, alpha[0][..., None]], axis=-1)

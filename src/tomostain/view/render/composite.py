@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tomostain.integers import to_integers
 from tomostain.progress import Progress, silent
 from tomostain.view.render.camera import Camera
 
@@ -138,4 +139,4 @@ class _Light:
     def over(self, background: tuple[int, int, int]) -> RGB:
         """Return the image in front of a background."""
         picture = self.colour + self.through[..., None] * np.asarray(background, dtype=np.float32)
-        return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+        return to_integers(picture, np.uint8, "rendering", clip=True)

@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tomostain.integers import to_integers
+
 HAZE = 40
 """Alpha below which a picture leaves a stained volume clear: white glass, its noise included, has less."""
 _HAZIEST, _EVEN = 90, 40
@@ -72,7 +74,7 @@ def transfer_opacity(
         raise ValueError(f"floor {floor} in [0, 255), gamma {gamma} > 0 and strength {strength} in [0, 1] are required")
     table: NDArray[Any] = np.clip((np.arange(256) - floor) / (255.0 - floor), 0, 1) ** gamma * strength * 255
     result = np.array(volume, dtype=np.uint8)
-    result[..., 3] = np.rint(table).astype(np.uint8)[result[..., 3]]
+    result[..., 3] = to_integers(table, np.uint8, "opacity")[result[..., 3]]
     return result
 
 

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tomostain.integers import to_integers
 from tomostain.view.render.camera import Camera
 
 
@@ -90,5 +91,6 @@ def light_surfaces(volume: NDArray[np.uint8], camera: Camera, strength: float = 
     # Within 40° of the lamp a surface is fully lit, so that surfaces facing the camera keep the colours of the stain.
     shade = 1 - strength * surface * (1 - np.clip(facing / 0.77, 0, 1))
     result = volume.copy()
-    result[..., :3] = np.rint(volume[..., :3] * shade[..., None].astype(np.float32)).astype(np.uint8)
+    lit = volume[..., :3] * shade[..., None].astype(np.float32)
+    result[..., :3] = to_integers(lit, np.uint8, "lit surfaces")
     return result
