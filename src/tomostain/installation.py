@@ -27,6 +27,7 @@ OPTIONAL = {
     "SimpleITK": "io",
     "openslide-python": "io",
     "hdf5plugin": "io",
+    "pylibCZIrw": "czi",
     "vtk": "render",
     "neuroglancer": "browser",
 }

@@ -18,6 +18,7 @@ from tomostain import __version__
 from tomostain.config import read_yaml
 from tomostain.errors import InputError
 from tomostain.io.atomic import atomic_file, write_text
+from tomostain.io.images import read_mask
 from tomostain.io.tiff import opened_tiff
 from tomostain.tiling.slice_context import MAX_CT_SLICES, middle_slices
 
@@ -210,7 +211,7 @@ def load_pair(folder: str | os.PathLike[str], ct_slices: int = 1) -> Pair:
     name = str(values.get("id", folder.name))
     shapes = [_header(folder / f"{part}.tif") for part in ("ct", "histology", "mask")]
     _check_shapes(f"pair '{name}' ({folder})", *shapes)
-    mask = _read(folder / "mask.tif") > 0
+    mask = read_mask(folder / "mask.tif")
     exclude = load_exclude(folder, mask.shape)
     if exclude is not None:
         mask &= ~exclude
@@ -250,10 +251,10 @@ def load_exclude(folder: Path, shape: tuple[int, ...]) -> NDArray[np.bool_] | No
             f"{path}: has {size[0]} x {size[1]} pixels, but the pair has {shape[0]} x {shape[1]}; "
             "draw it on the grid of the pair"
         )
-    image = _read(path)
-    if image.ndim == 3:
-        image = image[..., :3].max(axis=2)
-    return np.asarray(image != 0)
+    drawn = read_mask(path)
+    if drawn.shape != tuple(shape):
+        raise InputError(f"{path}: is turned by its orientation tag; draw it on the grid of the pair")
+    return drawn
 
 
 def _voxel_um(values: Mapping[str, Any], folder: Path) -> float:

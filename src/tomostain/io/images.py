@@ -5,17 +5,21 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
+from tomostain.input_files import refuse_special_file
 from tomostain.io.atomic import atomic_file, atomic_folder
+from tomostain.io.colour_model import ColourModel, Picture, grey_dtype, interpret
+from tomostain.io.image_size import check_decoded_size
 from tomostain.io.itk_files import itk_header, itk_region
 from tomostain.io.metadata.units import check_pixels, check_voxel_um
-from tomostain.io.tiff import TIFF_SUFFIXES, read_tiff_image
+from tomostain.io.tiff import TIFF_SUFFIXES
+from tomostain.io.tiff_images import read_tiff_picture
 
 ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr", ".nii", ".nii.gz")
 PILLOW_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
@@ -34,26 +38,90 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[Any]:
     -------
     ndarray, shape (rows, columns) or (rows, columns, 3)
         Grey images as uint8, uint16 or float32 (other numbers are converted to float32; yes/no images are 0 or 255);
-        colour images as uint8 RGB: 16 bits are scaled to 8, transparency is composed on white.
+        colour images as uint8 RGB: more bits are scaled to 8, other colour models (palette, CMYK, YCbCr, CIELab) are
+        converted, transparency is composed on white. The image is upright by its orientation tag.
 
     Raises
     ------
     InputError
-        If the file is missing, damaged, of an unknown format, too large, or holds a stack.
+        If the file is missing, damaged, of an unknown format, too large, or holds a stack or several images.
+    """
+    return read_picture(path).image()
+
+
+def read_rgb(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+    """Read one image as histology.
+
+    Returns
+    -------
+    ndarray of uint8, shape (rows, columns, 3)
+        As `read_image`; grey images are scaled to 8 bits and repeated.
+
+    Raises
+    ------
+    InputError
+        As `read_image`; also for grey values that are signed or not integers.
+    """
+    return read_picture(path).rgb()
+
+
+def read_grey(path: str | os.PathLike[str]) -> NDArray[Any]:
+    """Read one image as µCT.
+
+    Returns
+    -------
+    ndarray of uint8, uint16 or float32, shape (rows, columns)
+        Grey values as stored. Three equal channels count as grey and keep their bits.
+
+    Raises
+    ------
+    InputError
+        As `read_image`; also for a colour image, or one that is partly transparent.
+    """
+    return read_picture(path).grey()
+
+
+def read_mask(path: str | os.PathLike[str]) -> NDArray[np.bool_]:
+    """Read a mask that a person drew or a program wrote.
+
+    Returns
+    -------
+    ndarray of bool, shape (rows, columns)
+        Where the image is not 0 (not black).
+
+    Raises
+    ------
+    InputError
+        As `read_image`; also for a mask that is partly transparent or has values that are not finite, and for one in
+        JPEG with grey values: JPEG blurs the border and changes zeros.
+    """
+    picture = read_picture(path)
+    mask = picture.mask()
+    if picture.path.name.lower().endswith((".jpg", ".jpeg")) and len(np.unique(picture.samples)) > 2:
+        raise InputError(f"{path}: JPEG changes the zeros of a mask; save the mask as PNG or TIFF")
+    return mask
+
+
+def read_picture(path: str | os.PathLike[str]) -> Picture:
+    """Read one image in its declared colour model, before it is reduced to grey values, RGB or a mask.
+
+    Raises
+    ------
+    InputError
+        As `read_image`.
     """
     path = Path(path)
     name = path.name.lower()
+    refuse_special_file(path)
     if not path.is_file():
         raise InputError(f"{path}: {'is a folder, not an image' if path.is_dir() else 'no such file'}")
     if name.endswith(TIFF_SUFFIXES):
-        image = read_tiff_image(path)
-    elif name.endswith(PILLOW_SUFFIXES):
-        image = read_pillow(path)
-    elif name.endswith(ITK_SUFFIXES):
-        image = _read_itk_image(path)
-    else:
-        raise InputError(f"{path}: '{path.suffix}' is not an image format known here; use PNG, JPEG or TIFF")
-    return as_rgb(image, path) if image.ndim == 3 else as_grey(image, path)
+        return read_tiff_picture(path)
+    if name.endswith(PILLOW_SUFFIXES):
+        return read_pillow(path)
+    if name.endswith(ITK_SUFFIXES):
+        return interpret_by_samples(_read_itk_image(path), path)
+    raise InputError(f"{path}: '{path.suffix}' is not an image format known here; use PNG, JPEG or TIFF")
 
 
 def as_grey(image: NDArray[Any], path: Path) -> NDArray[Any]:
@@ -62,23 +130,6 @@ def as_grey(image: NDArray[Any], path: Path) -> NDArray[Any]:
     if kind == "b":
         return image.astype(np.uint8) * np.uint8(255)
     return np.asarray(image, dtype=grey_dtype(kind, size, path))
-
-
-def grey_dtype(kind: str, size: int, path: Path) -> np.dtype[Any]:
-    """Return the type to which grey values of a NumPy kind and item size are converted: uint8, uint16 or float32.
-
-    Raises
-    ------
-    InputError
-        If they are not real numbers.
-    """
-    if kind not in "biuf":
-        raise InputError(
-            f"{path}: values of NumPy kind '{kind}' are not grey values; convert them to uint16 or float32"
-        )
-    if kind in "bu" and size <= 2:
-        return np.dtype(np.uint8 if size == 1 else np.uint16)
-    return np.dtype(np.float32)
 
 
 def as_rgb(image: NDArray[Any], path: Path) -> NDArray[np.uint8]:
@@ -100,20 +151,22 @@ def as_rgb(image: NDArray[Any], path: Path) -> NDArray[np.uint8]:
     >>> as_rgb(np.array([[[0, 0, 0, 0]]], dtype=np.uint8), Path("a.png")).tolist()
     [[[255, 255, 255]]]
     """
-    if image.ndim == 2:
-        image = image[..., None]
-    if image.ndim != 3 or not 1 <= image.shape[2] <= 4:
+    return interpret_by_samples(image, path).rgb()
+
+
+def interpret_by_samples(image: NDArray[Any], path: Path, orientation: int = 1) -> Picture:
+    """Interpret an array by its number of samples: grey, grey + alpha, RGB or RGB + alpha.
+
+    Raises
+    ------
+    InputError
+        If it has more samples.
+    """
+    samples = image.shape[2] if image.ndim == 3 else 1
+    if samples > 4:
         raise InputError(f"{path}: an array of shape {image.shape} is not a grey or RGB image")
-    if image.dtype == np.bool_:
-        image = image.astype(np.uint8) * np.uint8(255)
-    elif image.dtype.kind == "u" and image.dtype.itemsize == 2:
-        image = ((image.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-    elif image.dtype != np.uint8:
-        raise InputError(f"{path}: colours of type {image.dtype} are not 8 or 16 bits; save the image as 8-bit RGB")
-    if image.shape[2] in (2, 4):
-        alpha = image[..., -1:].astype(np.uint16)
-        image = ((image[..., :-1] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
-    return np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)))
+    alpha: Literal["straight"] | None = "straight" if samples in (2, 4) else None
+    return interpret(image, ColourModel("rgb" if samples > 2 else "grey", alpha=alpha, orientation=orientation), path)
 
 
 @contextmanager
@@ -140,17 +193,62 @@ def opened_pillow(path: Path) -> Iterator[Any]:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def read_pillow(path: Path) -> NDArray[Any]:
-    """Read a PNG, JPEG or similar, rotated by its EXIF tag; grey, grey + alpha, RGB or RGBA as stored."""
-    from PIL import ImageOps
-
+def pillow_shape(path: Path) -> tuple[int, int]:
+    """Return (rows, columns) of a PNG, JPEG or similar, upright."""
     with opened_pillow(path) as image:
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode == "P" or "transparency" in upright.info:
-            upright = upright.convert("RGBA" if "transparency" in upright.info else "RGB")
-        elif upright.mode not in ("1", "L", "LA", "RGB", "RGBA", "I;16", "I", "F"):
-            upright = upright.convert("RGB")
-        return np.asarray(upright)
+        return (image.width, image.height) if _orientation(image) >= 5 else (image.height, image.width)
+
+
+def read_pillow(path: Path) -> Picture:
+    """Read a PNG, JPEG or similar in its declared colour model, upright by its EXIF tag."""
+    with opened_pillow(path) as image:
+        # Pillow opens 16-bit colours as 8-bit, cut off.
+        deep = _png_16_bit_colours(path) if image.format == "PNG" else False
+        channels = 8 if deep else max(len(image.getbands()), 4 if "transparency" in image.info else 0)
+        check_decoded_size(path, image.width * image.height * channels, path.stat().st_size)
+        orientation = _orientation(image)
+        if deep:
+            return interpret_by_samples(_decoded_png(path), path, orientation)
+        if image.mode == "CMYK":
+            profile = image.info.get("icc_profile")
+            return interpret(np.asarray(image), ColourModel("cmyk", orientation=orientation, profile=profile), path)
+        return interpret_by_samples(_with_alpha(image), path, orientation)
+
+
+def _orientation(image: Any) -> int:
+    """Return the orientation that EXIF or XMP states, 1 to 8."""
+    value = image.getexif().get(0x0112, 1)
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _with_alpha(image: Any) -> NDArray[Any]:
+    """Return the samples of an image of Pillow as grey, grey + alpha, RGB or RGBA."""
+    transparent = image.info.get("transparency")
+    if transparent is not None and image.mode.startswith("I"):
+        values = np.asarray(image)
+        opaque = np.iinfo(values.dtype).max * (values != transparent).astype(values.dtype)
+        return np.stack([values, opaque], axis=-1)
+    if image.mode in ("P", "PA") or transparent is not None:
+        image = image.convert("RGBA" if transparent is not None or image.mode == "PA" else "RGB")
+    elif image.mode not in ("1", "L", "LA", "RGB", "RGBA", "I;16", "I", "F"):
+        image = image.convert("RGB")
+    return np.asarray(image)
+
+
+def _png_16_bit_colours(path: Path) -> bool:
+    """Return whether a PNG holds 16-bit samples that are not plain grey (header IHDR; PNG specification, 11.2.2)."""
+    with path.open("rb") as file:
+        header = file.read(26)
+    return len(header) == 26 and header[24] == 16 and header[25] in (2, 4, 6)
+
+
+def _decoded_png(path: Path) -> NDArray[Any]:
+    import imagecodecs
+
+    try:
+        return np.asarray(imagecodecs.png_decode(path.read_bytes()))
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); the file is truncated or damaged") from None
 
 
 def _read_itk_image(path: Path) -> NDArray[Any]:

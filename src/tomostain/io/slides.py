@@ -11,17 +11,14 @@ import tifffile
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
+from tomostain.input_files import refuse_special_file
 from tomostain.io.atomic import atomic_file
-from tomostain.io.images import PILLOW_SUFFIXES, as_rgb, opened_pillow, read_pillow
+from tomostain.io.czi import open_czi
+from tomostain.io.images import PILLOW_SUFFIXES, as_rgb, pillow_shape, read_pillow
 from tomostain.io.metadata.units import check_length_um, check_pixels, square_pixel_um, to_um
-from tomostain.io.tiff import (
-    TIFF_SUFFIXES,
-    check_complete,
-    image_layout,
-    opened_tiff,
-    series_image,
-    stated_spacing,
-)
+from tomostain.io.tiff import TIFF_SUFFIXES, check_complete, opened_tiff
+from tomostain.io.tiff_images import check_brightfield, main_image, read_level
+from tomostain.memory import check_memory
 
 Level = tuple[tuple[int, int], float]
 _OPENSLIDE_ONLY = (".svs", ".ndpi", ".mrxs", ".vms", ".vmu", ".scn", ".bif", ".svslide", ".dcm")
@@ -49,7 +46,7 @@ class Slide:
     shape: tuple[int, int]
     pixel_um: float
     levels: tuple[Level, ...]
-    _read_level: Callable[[int], NDArray[Any]] = field(repr=False)
+    _read_level: Callable[[int], NDArray[np.uint8]] = field(repr=False)
 
     @classmethod
     def from_array(cls, rgb: NDArray[np.uint8], pixel_um: float, name: str = "slide") -> "Slide":
@@ -90,7 +87,8 @@ class Slide:
         Returns
         -------
         ndarray of uint8, shape (rows, columns, 3)
-            RGB; transparency composed on white, grey repeated, 16 bits scaled to 8.
+            RGB, upright: other colour models converted, transparency composed on white, grey repeated, more bits
+            scaled to 8. ICC profiles of RGB are not applied.
         float
             Pixel size of that level, µm.
 
@@ -105,12 +103,16 @@ class Slide:
             index = max((i for i, (_, pixel) in enumerate(self.levels) if pixel <= limit), default=0)
         shape, pixel_um = self.levels[index]
         check_pixels(self.path, shape)
-        rgb = as_rgb(self._read_level(index), self.path)
+        rgb = self._read_level(index)
+        if rgb.shape != (*shape, 3):
+            raise InputError(f"{self.path}: level {index} has shape {rgb.shape[:2]}, but states {shape}; save it again")
         return rgb, pixel_um
 
 
 def open_slide(path: str | os.PathLike[str], *, pixel_um: float | None = None) -> Slide:
-    """Open a slide: a format of OpenSlide (SVS, NDPI, MRXS, SCN, …), OME-TIFF, TIFF, PNG or JPEG.
+    """Open a slide: a format of OpenSlide (SVS, NDPI, MRXS, SCN, …), CZI, OME-TIFF, TIFF, PNG or JPEG.
+
+    The slide is the largest image of the file, with its coarser levels. Labels, macro images and previews do not count.
 
     Parameters
     ----------
@@ -122,16 +124,17 @@ def open_slide(path: str | os.PathLike[str], *, pixel_um: float | None = None) -
     Raises
     ------
     InputError
-        If the file is missing, damaged or of an unknown format, or if its pixel size is neither stated nor
-        given.
+        If the file is missing, damaged or of an unknown format, if it holds several images of similar size or
+        fluorescence channels, or if its pixel size is neither stated nor given.
     """
     path = Path(path)
+    refuse_special_file(path)
     if not path.is_file():
         raise InputError(f"{path}: {'is a folder, not a slide' if path.is_dir() else 'no such file'}")
     name = path.name.lower()
     if name.endswith(".czi"):
-        raise InputError(f"{path}: CZI is not supported; export it from ZEN or QuPath as OME-TIFF")
-    if name.endswith(PILLOW_SUFFIXES):
+        shapes, stated, read = open_czi(path)
+    elif name.endswith(PILLOW_SUFFIXES):
         shapes, stated, read = _open_pillow(path)
     elif name.endswith(_OPENSLIDE_ONLY):
         shapes, stated, read = _open_openslide(path)
@@ -142,21 +145,19 @@ def open_slide(path: str | os.PathLike[str], *, pixel_um: float | None = None) -
     if pixel_um is not None:
         finest = check_length_um(pixel_um, "pixel_um")
     elif stated[0] is None or stated[1] is None:
-        raise InputError(f"{path}: the pixel size is not in the file; give it with `pixel_um`")
+        raise InputError(f"{path}: the pixel size is not in the file; give it with `pixel_um`", parameter="pixel_um")
     else:
         finest = square_pixel_um(path, stated[0], stated[1])
     levels = tuple((shape, finest * shapes[0][0] / shape[0]) for shape in shapes)
     return Slide(path, shapes[0], finest, levels, read)
 
 
-_Opened = tuple[list[tuple[int, int]], tuple[float | None, float | None], Callable[[int], NDArray[Any]]]
+_Opened = tuple[list[tuple[int, int]], tuple[float | None, float | None], Callable[[int], NDArray[np.uint8]]]
 
 
 def _open_pillow(path: Path) -> _Opened:
     """Open a PNG or JPEG: one level. Its resolution is a print resolution and is ignored."""
-    with opened_pillow(path) as image:
-        shape = (image.height, image.width)
-    return [shape], (None, None), lambda _: read_pillow(path)
+    return [pillow_shape(path)], (None, None), lambda _: read_pillow(path).rgb()
 
 
 def _open_openslide(path: Path) -> _Opened:
@@ -175,10 +176,13 @@ def _open_openslide(path: Path) -> _Opened:
     except openslide.OpenSlideError as error:
         raise InputError(f"{path}: OpenSlide cannot read this slide ({error}); copy or export it again") from None
 
-    def read(level: int) -> NDArray[Any]:
+    def read(level: int) -> NDArray[np.uint8]:
+        rows, columns = shapes[level]
+        check_memory(12 * rows * columns, str(path), "use a coarser pixel size")
         try:
             with openslide.OpenSlide(path) as opened:
-                return np.asarray(opened.read_region((0, 0), level, opened.level_dimensions[level]))
+                region = opened.read_region((0, 0), level, opened.level_dimensions[level])
+            return as_rgb(np.asarray(region), path)
         except openslide.OpenSlideError as error:
             raise InputError(f"{path}: level {level} cannot be read ({error}); copy or export it again") from None
 
@@ -193,35 +197,34 @@ def _float(text: str | None) -> float | None:
 
 
 def _open_tiff_slide(path: Path) -> _Opened:
-    """Open a TIFF with tifffile, which reads OME-TIFF pyramids (OpenSlide sees one level, or refuses the file)."""
+    """Open a TIFF: with OpenSlide if it is of a scanner that OpenSlide knows (a renamed SVS), else with tifffile."""
     with opened_tiff(path) as tif:
-        shapes = [image_layout(path, level) for level in tif.series[0].levels]
-        check_complete(path, tif)
-        spacing = stated_spacing(tif)
-        for_openslide = len(shapes) == 1 and len(tif.pages) > 1 and not tif.is_ome
-    if for_openslide:
-        try:  # TIFFs of scanners and plain pyramids, whose levels are separate pages
-            shapes, stated, read = _open_openslide(path)
-            # OpenSlide converts any resolution tag to a pixel size, also that of a printer.
-            generic = spacing[1] is None and spacing[2] is None and _is_generic(path)
-            return shapes, (None, None) if generic else stated, read
+        is_ome = tif.is_ome
+    if not is_ome and _scanner(path):
+        try:
+            return _open_openslide(path)
         except InputError:
-            pass  # OpenSlide does not read it: the first image is the slide
+            pass  # tifffile reads some files that OpenSlide refuses
+    with opened_tiff(path) as tif:
+        image = main_image(path, tif)
+        shapes, spacing = image.shapes, image.spacing
+        check_brightfield(image)
+        check_complete(path, tif, [page for page in image.levels[0].pages if page is not None and page.parent is tif])
 
-    def read_level(index: int) -> NDArray[Any]:
+    def read_rgb(index: int) -> NDArray[np.uint8]:
         with opened_tiff(path) as opened:
-            series = opened.series[0].levels[index]
-            image = series_image(path, opened, series)
-            colormap = series.keyframe.colormap
-            return image if colormap is None or image.ndim == 3 else np.moveaxis(colormap[:, image], 0, -1)
+            return read_level(opened, main_image(path, opened), index).rgb()
 
-    return shapes, (spacing[1], spacing[2]), read_level
+    return shapes, (spacing[1], spacing[2]), read_rgb
 
 
-def _is_generic(path: Path) -> bool:
-    import openslide
-
-    return bool(openslide.OpenSlide.detect_format(path) == "generic-tiff")
+def _scanner(path: Path) -> bool:
+    """Return whether OpenSlide is installed and recognises the format of a scanner."""
+    try:
+        import openslide
+    except ImportError:
+        return False
+    return openslide.OpenSlide.detect_format(path) not in (None, "generic-tiff")
 
 
 def write_slide(

@@ -1,6 +1,7 @@
-"""TIFF files: pixel sizes, a check for complete data, and reading of one image."""
+"""TIFF files: errors in one line, pixel sizes, and a check for complete data. Images are read in `tiff_images`."""
 
 import logging
+import re
 import struct
 import threading
 import xml.etree.ElementTree as ElementTree
@@ -9,12 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tifffile
-from numpy.typing import NDArray
 
 from tomostain.errors import InputError
-from tomostain.io.metadata.units import Spacing, check_pixels, to_um
+from tomostain.io.metadata.units import Spacing, to_um
 
 TIFF_SUFFIXES = (".tif", ".tiff", ".btf", ".tf8")
 _INCH_UM = 25400.0
@@ -95,15 +94,27 @@ def check_complete(path: Path, tif: tifffile.TiffFile, pages: list[Any] | None =
             )
 
 
-def stated_spacing(tif: tifffile.TiffFile) -> Spacing:
+def stated_spacing(tif: tifffile.TiffFile, page: Any = None, pixels: ElementTree.Element | None = None) -> Spacing:
     """Return the voxel size (z, y, x), µm, that a TIFF states; None for an axis that it does not state.
 
-    In this order: OME-XML (PhysicalSizeX/Y/Z with units), ImageJ (unit, spacing and the resolution tags), then the
-    plain resolution tags, which state x and y only and are ignored at print resolutions (72, 96, 300 … dpi).
+    In this order: OME-XML (PhysicalSizeX/Y/Z with units), ImageJ (unit, spacing and the resolution tags), the MPP of an
+    Aperio description, then the plain resolution tags, which state x and y only and are ignored at print resolutions
+    (72, 96, 300 … dpi).
+
+    Parameters
+    ----------
+    tif : tifffile.TiffFile
+    page : tifffile.TiffPage, optional
+        Whose tags are read; the first page by default.
+    pixels : Element, optional
+        Pixels element of the image in OME-XML; the first one by default.
     """
+    page = tif.pages[0] if page is None else page
+    if pixels is not None:
+        return _pixels_spacing(pixels)
     if tif.is_ome and tif.ome_metadata:
         return _ome_spacing(tif.ome_metadata)
-    y, x = _resolution(tif.pages[0])
+    y, x = _resolution(page)
     if tif.is_imagej:
         metadata = tif.imagej_metadata or {}
         unit = metadata.get("unit")
@@ -112,7 +123,12 @@ def stated_spacing(tif: tifffile.TiffFile) -> Spacing:
             return tuple(
                 to_um(value, str(unit)) for value in (_number(metadata.get("spacing")), y and 1.0 / y, x and 1.0 / x)
             )  # type: ignore[return-value]
-    return (None, *_resolution_um(tif.pages[0], y, x))
+    description = str(getattr(page, "description", "") or "")
+    if description.startswith("Aperio"):
+        mpp = re.search(r"\|\s*MPP\s*=\s*([^|\r\n]*)", description)
+        size = to_um(_number(mpp[1].strip().replace(",", ".")), "um") if mpp else None
+        return (None, size, size)
+    return (None, *_resolution_um(page, y, x))
 
 
 def _number(value: Any) -> float | None:
@@ -129,8 +145,10 @@ def _ome_spacing(xml: str) -> Spacing:
     except ElementTree.ParseError:
         return (None, None, None)
     pixels = next((element for element in root.iter() if element.tag.endswith("}Pixels")), None)
-    if pixels is None:
-        return (None, None, None)
+    return (None, None, None) if pixels is None else _pixels_spacing(pixels)
+
+
+def _pixels_spacing(pixels: ElementTree.Element) -> Spacing:
     z, y, x = (
         to_um(_number(pixels.get(f"PhysicalSize{axis}")), pixels.get(f"PhysicalSize{axis}Unit", "µm")) for axis in "ZYX"
     )
@@ -160,57 +178,3 @@ def _resolution_um(page: Any, y: float | None, x: float | None) -> tuple[float |
     if dpi < _MIN_DPI or any(abs(dpi - known) < 0.005 * known for known in _PRINT_DPI):
         return None, None
     return unit_um / y, unit_um / x
-
-
-def read_tiff_image(path: Path) -> NDArray[Any]:
-    """Read a TIFF with one image (the finest level of a pyramid), with the stored values.
-
-    Returns
-    -------
-    ndarray, shape (rows, columns) or (rows, columns, samples)
-
-    Raises
-    ------
-    InputError
-        If the file is damaged or holds a stack.
-    """
-    with opened_tiff(path) as tif:
-        return series_image(path, tif, tif.series[0])
-
-
-def image_layout(path: Path, series: Any) -> tuple[int, int]:
-    """Return (rows, columns) of a series (or level) that is one image of 1 to 4 samples.
-
-    Raises
-    ------
-    InputError
-        If it is a stack or has more channels.
-    """
-    sizes = dict(zip(series.axes, series.shape, strict=True))
-    stacked = any(size > 1 for axis, size in sizes.items() if axis not in "YXSC")
-    samples = sizes.get("S", 1) * sizes.get("C", 1)
-    if stacked or samples > 4 or "Y" not in sizes or "X" not in sizes:
-        raise InputError(
-            f"{path}: holds a stack of shape {tuple(series.shape)} (axes {series.axes}), but one image is expected"
-        )
-    return int(sizes["Y"]), int(sizes["X"])
-
-
-def series_image(path: Path, tif: tifffile.TiffFile, series: Any) -> NDArray[Any]:
-    """Read one series (or level) that is one image, samples last; after a check of its size and completeness."""
-    rows, columns = image_layout(path, series)
-    check_pixels(path, (rows, columns))
-    check_complete(path, tif, [page for page in series.pages if page is not None])
-    samples_first = max(series.axes.find("S"), series.axes.find("C")) < series.axes.index("Y")
-    image = np.asarray(series.asarray())
-    if samples_first:
-        image = np.moveaxis(image.reshape(-1, rows, columns), 0, -1)
-    image = image.reshape(rows, columns, -1)
-    return from_photometric(image[..., 0] if image.shape[2] == 1 else image, series.keyframe)
-
-
-def from_photometric(image: NDArray[Any], page: Any) -> NDArray[Any]:
-    """Invert integer images whose white is zero, so that larger is brighter."""
-    if page.keyframe.photometric == tifffile.PHOTOMETRIC.MINISWHITE and image.dtype.kind == "u":
-        return np.asarray(np.iinfo(image.dtype).max - image, dtype=image.dtype)
-    return image

@@ -18,8 +18,8 @@ from tomostain.errors import InputError
 from tomostain.imaging.colour import estimate_colour_reference, normalise_histology
 from tomostain.imaging.correspondence_mask import correspondence_mask
 from tomostain.imaging.intensity import check_ct, estimate_reference, normalise_ct
-from tomostain.io.images import read_image
-from tomostain.prepare.aligned_files import as_grey, as_rgb, find_images, find_partners, full_range
+from tomostain.io.images import read_grey, read_mask, read_rgb
+from tomostain.prepare.aligned_files import find_images, find_partners, full_range
 from tomostain.progress import Progress, silent, track
 
 
@@ -161,7 +161,7 @@ def _aligned_pair(
     stem: str, x: Path, y: Path, masks: Mapping[str, Path] | None, config: AlignedConfig, subject: str
 ) -> tuple[Pair, dict[str, Any]]:
     """Read, check, normalise and mask one pair."""
-    ct, histology = as_grey(read_image(x), x), as_rgb(read_image(y), y)
+    ct, histology = read_grey(x), read_rgb(y)
     if ct.shape != histology.shape[:2]:
         raise InputError(
             f"{x} and {y}: shapes {ct.shape} and {histology.shape[:2]} differ; aligned images must have the same size"
@@ -209,8 +209,7 @@ def _mask(
         return correspondence_mask(ct, histology, source=f"pair '{stem}'")
     if stem not in masks:
         raise InputError(f"{choice}: no mask for '{stem}'; give the masks the names of the images")
-    image = read_image(masks[stem])
-    mask = np.asarray((image if image.ndim == 2 else image[..., :3].max(axis=2)) != 0)
+    mask = read_mask(masks[stem])
     if mask.shape != ct.shape:
         raise InputError(
             f"{masks[stem]}: shape {mask.shape} is not the shape of the pair, {ct.shape}; use the same grid"

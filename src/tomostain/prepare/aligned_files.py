@@ -1,4 +1,4 @@
-"""Files of aligned images: matching by name, and conversion to the arrays of a pair."""
+"""Files of aligned images: matching by name, and the full range of a type."""
 
 from pathlib import Path
 from typing import Any
@@ -9,21 +9,11 @@ from numpy.typing import NDArray
 from tomostain.errors import InputError
 from tomostain.imaging.network_range import CT_WINDOW
 from tomostain.integers import to_integers
+from tomostain.io.images import ITK_SUFFIXES, PILLOW_SUFFIXES
+from tomostain.io.tiff import TIFF_SUFFIXES
 
-_SUFFIXES = (
-    ".ome.tiff",
-    ".ome.tif",
-    ".nii.gz",
-    ".tiff",
-    ".tif",
-    ".png",
-    ".jpeg",
-    ".jpg",
-    ".mha",
-    ".mhd",
-    ".nrrd",
-    ".nii",
-)
+# Double ones first: the longest suffix is cut off.
+_SUFFIXES = (".ome.tiff", ".ome.tif", ".nii.gz", *TIFF_SUFFIXES, *PILLOW_SUFFIXES, *ITK_SUFFIXES)
 
 
 def find_partners(x: Path, y: Path) -> dict[str, tuple[Path, Path]]:
@@ -67,42 +57,6 @@ def stem_of(path: Path) -> str:
     """Return the file name without its suffix, which may be double."""
     suffix = next((e for e in _SUFFIXES if path.name.lower().endswith(e)), path.suffix)
     return path.name[: len(path.name) - len(suffix)]
-
-
-def as_grey(image: NDArray[Any], source: Path) -> NDArray[Any]:
-    """Return a 2D µCT image. Three equal channels count as grey.
-
-    Raises
-    ------
-    InputError
-        If it is in colour or not 2D.
-    """
-    if image.ndim == 3 and image.shape[2] in (3, 4) and (image[..., :1] == image[..., :3]).all():
-        image = image[..., 0]
-    if image.ndim != 2:
-        raise InputError(
-            f"{source}: shape {image.shape} is a colour image; the first folder must contain greyscale µCT images"
-        )
-    return image
-
-
-def as_rgb(image: NDArray[Any], source: Path) -> NDArray[np.uint8]:
-    """Return an 8-bit RGB histology image. Grey is repeated, 16 bit is scaled to 8, an alpha channel is dropped.
-
-    Raises
-    ------
-    InputError
-        If it has neither 8 nor 16 bits, or another number of channels.
-    """
-    if image.dtype == np.uint16:
-        image = to_integers(image / 257.0, np.uint8, str(source))
-    if image.dtype != np.uint8:
-        raise InputError(f"{source}: histology of type {image.dtype}; use an image with 8 or 16 bits")
-    if image.ndim == 2:
-        image = np.repeat(image[..., None], 3, axis=2)
-    if image.ndim != 3 or image.shape[2] not in (3, 4):
-        raise InputError(f"{source}: histology of shape {image.shape}; use a greyscale or an RGB image")
-    return np.ascontiguousarray(image[..., :3])
 
 
 def full_range(ct: NDArray[Any], source: Path) -> NDArray[np.uint16]:

@@ -19,8 +19,9 @@ from tomostain.errors import InputError
 from tomostain.geometry.section import Section
 from tomostain.imaging.intensity import IntensityReference, manual_reference
 from tomostain.imaging.slide_reference import slide_reference
-from tomostain.io import Volume, open_slide, open_volume, read_image
+from tomostain.io import Volume, open_slide, open_volume
 from tomostain.io.atomic import refuse_existing
+from tomostain.io.images import read_mask
 from tomostain.prepare.study import Task, register_study
 from tomostain.prepare.table import SpecimenRow, read_table
 from tomostain.progress import Progress, silent, track
@@ -278,8 +279,7 @@ def _exclusion(row: SpecimenRow, shape: tuple[int, ...]) -> NDArray[np.bool_] | 
     if not row.values.get("exclude"):
         return None
     path = row.path("exclude")
-    image = read_image(path)
-    drawn = np.asarray((image if image.ndim == 2 else image.max(axis=2)) != 0)
+    drawn = read_mask(path)
     if drawn.shape != shape:
         raise InputError(
             f"{path}: has shape {drawn.shape}, but pair '{row.id}' has {shape}; draw it on the grid of the pair"

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Unpack
 
 from tomostain.errors import InputError
-from tomostain.io import Volume, read_image, write_image
+from tomostain.io import Volume, write_image
 from tomostain.io.atomic import refuse_existing
+from tomostain.io.images import read_grey
 from tomostain.stain.request import Model, StainOptions, StainRequest, StrPath, make_request
 from tomostain.stain.stainer import Stainer
 from tomostain.stain.voxel_size_check import check_voxel_size
@@ -51,11 +52,7 @@ def stain_image_request(request: StainRequest) -> Path:
         raise InputError(f"{source}: is a volume; use `stain_volume`", parameter="volume")
     refuse_existing(out, request.overwrite)
     stainer = Stainer(request.load_model(), request.config, request.noise_seed)
-    ct = read_image(Path(request.volume))
-    if ct.ndim == 3 and (ct[..., :1] == ct).all():
-        ct = ct[..., 0]
-    if ct.ndim != 2:
-        raise InputError(f"{source}: is a colour image; staining needs a greyscale µCT image")
+    ct = read_grey(Path(request.volume))
     if request.voxel_um is not None:
         size = request.voxel_um
         voxel_um = size if isinstance(size, tuple) else (size, size, size)

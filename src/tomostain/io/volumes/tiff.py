@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.io.metadata.units import check_pixels
-from tomostain.io.tiff import TIFF_SUFFIXES, check_complete, from_photometric, opened_tiff, stated_spacing, tiff_errors
+from tomostain.io.tiff import TIFF_SUFFIXES, check_complete, opened_tiff, stated_spacing, tiff_errors
+from tomostain.io.tiff_images import grey_values, upright_shape
 from tomostain.io.volumes.base import ReadSlices, Source
 from tomostain.io.volumes.registry import Reader, register_reader
 
@@ -138,13 +139,13 @@ def _grey_shape(path: Path, page: Any) -> tuple[int, int]:
         raise InputError(f"{path}: a colour image ({page.samplesperpixel} samples per pixel); a µCT volume is grey")
     if page.dtype is None or page.imagedepth != 1:
         raise InputError(f"{path}: a kind of TIFF that is not read; save it as 8- or 16-bit or float32 slices")
-    shape = (int(page.imagelength), int(page.imagewidth))
+    shape = upright_shape(path, page)
     check_pixels(path, shape)
     return shape
 
 
 def _page_image(path: Path, page: Any, shape: tuple[int, int]) -> NDArray[Any]:
-    image = from_photometric(np.asarray(page.asarray()), page)
+    image = grey_values(path, np.asarray(page.asarray()), page)
     if image.shape != shape:
         raise InputError(f"{path}: an image of shape {image.shape}, not {shape} as when it was opened")
     return image
@@ -203,7 +204,7 @@ def _mapped(path: Path, shape: tuple[int, int, int], dtype: np.dtype[Any], offse
     def read(start: int, stop: int) -> NDArray[Any]:
         with tiff_errors(path):
             values = np.memmap(path, stored, mode="r", offset=offset or 0, shape=shape)
-            return from_photometric(np.array(values[start:stop]), page)
+            return grey_values(path, np.array(values[start:stop]), page)
 
     return read
 

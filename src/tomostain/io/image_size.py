@@ -1,0 +1,52 @@
+"""Declared sizes of images, compared with the free memory and with the size of the file before anything is decoded."""
+
+from pathlib import Path
+
+from tomostain.errors import InputError
+from tomostain.memory import check_memory
+
+_SMALL = 2**28
+"""Images up to this size, in bytes, are decoded without more checks."""
+_MAX_RATIO = 190
+"""Blank slides in JPEG come to 190 bytes of RGB for one in the file; zeros in deflate to 1000."""
+_COPIES = 3
+"""Bytes of memory for each decoded one: the samples, a converted copy, and room to work."""
+
+
+def check_decoded_size(path: Path, decoded_bytes: int, stored_bytes: int) -> None:
+    """Raise if an image is too large for the memory that is free, or far larger than its file can hold.
+
+    Parameters
+    ----------
+    path : Path
+    decoded_bytes : int
+        Size of the samples in memory.
+    stored_bytes : int
+        Size of the image data in the file.
+
+    Raises
+    ------
+    InputError
+    """
+    if decoded_bytes <= _SMALL:
+        return
+    if decoded_bytes > _MAX_RATIO * max(stored_bytes, 1):
+        raise InputError(
+            f"{path}: declares an image of {_size(decoded_bytes)} in {_size(stored_bytes)} of data, as a damaged or "
+            "hostile file does; if it is genuine, save it without compression"
+        )
+    check_memory(_COPIES * decoded_bytes, str(path), "use a pyramidal file or a smaller image")
+
+
+def _size(n_bytes: int) -> str:
+    """Return a number of bytes as text.
+
+    Examples
+    --------
+    >>> _size(34_000_000), _size(1200)
+    ('34 MB', '1.2 kB')
+    """
+    for factor, unit in ((1e9, "GB"), (1e6, "MB")):
+        if n_bytes >= factor:
+            return f"{n_bytes / factor:.3g} {unit}"
+    return f"{n_bytes / 1e3:.3g} kB"
