@@ -1,0 +1,101 @@
+"""A small part of `studies.trust.hostile`: the harness notices every kind of fault."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from studies.trust.forked import Limits, Outcome, run_function
+from studies.trust.hostile.__main__ import LIMITS, all_cases, judged
+from studies.trust.hostile.case import Case
+from studies.trust.hostile.watch import Watch
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks, and inotify")
+
+
+def verdict(function, folder: Path, limits: Limits = LIMITS, opened=(), expect="same") -> str:
+    """Return the verdict on what a function does in a fork."""
+    case = Case("test", "test", lambda path, rng: None, (), expect)
+    return judged(case, run_function(function, folder, limits=limits), opened, (folder / "executed").exists())
+
+
+def spoken(*lines: str, code: int = 2):
+    def function() -> int:
+        for line in lines:
+            print(line, file=sys.stderr)
+        return code
+
+    return function
+
+
+def test_the_harness_notices_every_fault(tmp_path):
+    folder = tmp_path / "case"
+    folder.mkdir()
+
+    def hungry() -> int:
+        return int(np.ones(LIMITS.memory_bytes // 6).sum() < 0)
+
+    def busy() -> int:
+        while True:
+            pass
+
+    def waiting() -> int:
+        os.mkfifo(folder / "fifo")
+        return len((folder / "fifo").read_bytes())
+
+    def starts_a_program() -> int:
+        return subprocess.run(["true"], check=False).returncode
+
+    def asks_for_a_machine() -> int:
+        import socket
+
+        try:
+            socket.create_connection(("192.0.2.1", 9), timeout=0.01)
+        except OSError:
+            return 0
+        return 0
+
+    good = "tomostain: a.tif: is damaged; copy it again"
+    assert verdict(spoken(good), folder) == "good"
+    assert verdict(spoken(good, "ITK warning"), folder) == "more than one line"
+    assert verdict(spoken("Traceback"), folder) == "more than one line"
+    assert verdict(spoken("RuntimeWarning: overflow", code=0), folder) == "messages of a library"
+    assert verdict(spoken(good, code=1), folder) == "internal error"
+    assert verdict(spoken(good), folder, opened=["secret.raw"]) == "read outside"
+    assert verdict(spoken(good), folder, expect="right") == "refused"
+    assert verdict(hungry, folder) == "memory"
+    assert verdict(busy, folder, Limits(seconds=1)) == "time"
+    assert verdict(waiting, folder) == "time"
+    assert verdict(starts_a_program, folder) == "executed"
+    assert verdict(asks_for_a_machine, folder) == "executed"
+    assert verdict(lambda: os.kill(os.getpid(), signal.SIGKILL), folder) == "crash"
+
+
+def test_opening_a_file_is_noticed(tmp_path):
+    (tmp_path / "secret").write_text("secret")
+    watch = Watch(tmp_path)
+    assert watch.opened() == []
+    (tmp_path / "secret").read_text()
+    assert watch.opened() == ["secret"]
+    assert watch.opened() == []
+
+
+def test_there_are_enough_different_inputs():
+    cases = all_cases()
+    kinds = {case.kind for case in cases} - {"undamaged"}
+    files = {"tiff", "tiff folder", "hdf5", "zarr", "nrrd", "mha", "nifti", "slide", "aligned"}
+    assert kinds == files | {"csv", "yaml", "recipe", "model", "run", "dataset", "stained volume"}
+    assert len([case for case in cases if case.kind != "undamaged"]) > 2000
+
+
+def test_an_outcome_states_processor_time_and_memory(tmp_path):
+    folder = tmp_path / "case"
+    folder.mkdir()
+    outcome: Outcome = run_function(lambda: int(np.ones(20_000_000).sum() < 0), folder)
+    assert outcome.code == 0
+    assert 150e6 < outcome.memory < 260e6
+    assert 0 < outcome.seconds < 10

@@ -1,0 +1,1 @@
+"""Harnesses that try to break the package: hostile inputs, kills, mutants."""

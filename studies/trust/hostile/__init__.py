@@ -1,0 +1,1 @@
+"""Hostile and broken input files: what every verb that reads them answers."""
