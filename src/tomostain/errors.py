@@ -73,6 +73,10 @@ class DamagedDataWarning(OutOfDistributionWarning):
     """
 
 
+class PlacementWarning(OutOfDistributionWarning):
+    """The position or the directions of a volume cannot be passed on to an output. The command line shows it."""
+
+
 __getattr__ = renamed(
     __name__,
     {

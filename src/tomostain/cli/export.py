@@ -52,9 +52,11 @@ def export(
     OME-Zarr 0.5, the format of the stained volume. The output states the rule for the opacity.
     """
     from tomostain.view import export as run_export
+    from tomostain.view.export.placed import describe_file
 
     values: dict[str, Any] = asdict(options) | {"voxel_um": triple(options.voxel_um, "--voxel-um")}
     with bars(context) as progress:
         existing(path, "stained volume")
         run_export(path, out, to=to, overwrite=overwrite, progress=progress, **values)
-    typer.echo(f"written: {out}")
+    size = describe_file(path, to, options.level)
+    typer.echo(f"written: {out}{f', {size}' if size else ''}")

@@ -130,6 +130,7 @@ def _write_ome_zarr(
         resume=not overwrite,
         dtype=volume.dtype,
         origin_um=provenance["resampled"]["origin_um"],
+        placement=volume.placement,
     )
     try:
         for start, stop in writer.pending():

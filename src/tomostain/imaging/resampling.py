@@ -234,7 +234,7 @@ def resample_volume(
     -------
     Volume
         Of the same type. The lower edges of both volumes coincide, so the centre of the first voxel moves by half the
-        difference of the voxel sizes (`Resampling.origin_um`). Integers are rounded.
+        difference of the voxel sizes (`Resampling.origin_um`), also in its `placement`. Integers are rounded.
 
     Raises
     ------
@@ -257,7 +257,8 @@ def resample_volume(
     resampling = resampling_of(volume, target_um, interpolation)
     sizes = " x ".join(f"{size:g}" for size in volume.voxel_um)
     slices: Any = ResampledSlices(volume, resampling)
-    resampled = Volume.from_array(slices, resampling.target_um, str(volume.path))
+    placement = None if volume.placement is None else volume.placement.moved(resampling.origin_um)
+    resampled = Volume.from_array(slices, resampling.target_um, str(volume.path), placement=placement)
     return replace(resampled, voxel_from=f"resampling of {sizes} µm")
 
 

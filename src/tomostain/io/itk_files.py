@@ -1,23 +1,31 @@
 """MHA, NRRD and NIfTI files through SimpleITK: headers, and the values of a part."""
 
+import gzip
 import math
+import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import struct
+import threading
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from tomostain.errors import InputError
+from tomostain.io.metadata.inside import check_packed_size, file_inside
+from tomostain.io.metadata.placement import PATIENT, Placement, Triple, placement_of
 from tomostain.io.metadata.units import Spacing, to_um
-from tomostain.io.nrrd_files import NRRD_SUFFIXES, nrrd_header
+from tomostain.io.nrrd_files import NRRD_SUFFIXES, nrrd_data_files, nrrd_header, numbered_names
 
 MHA_SUFFIXES = (".mha", ".mhd")
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 _MAX_MHA_HEADER_BYTES = 1 << 16
+_NIFTI_1_BYTES = 348
 
 
 @dataclass(frozen=True)
@@ -33,20 +41,41 @@ class ItkHeader:
     components : int
         Values per voxel (3 for colours).
     spacing : Spacing
-        Voxel size (z, y, x), µm. The formats use mm. Exactly (1, 1, 1), their default, counts as not stated.
+        Voxel size (z, y, x), µm; None where the size or its unit is not stated. Exactly (1, 1, 1), the default of the
+        formats, counts as not stated.
+    placement : Placement or None
+        Where the volume lies, in the unit of `step`; None if it is not stated.
+    step : tuple of float or None
+        Voxel size (z, y, x) in µm or, if the unit is not stated, in that unit.
+    labels : tuple of str
+        Names of the axes in the order of `shape`, if the file states them.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     components: int
     spacing: Spacing
+    placement: Placement | None = None
+    step: Triple | None = None
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Geometry:
+    """What a header states of lengths: as `NrrdHeader`, with (x, y, z) and the fastest axis first."""
+
+    vectors: ArrayLike
+    origin: ArrayLike | None
+    units: Sequence[str | None]
+    space: str = PATIENT
 
 
 @contextmanager
 def _itk_errors(path: Path) -> Iterator[None]:
-    """Turn ITK's many-line exceptions into one line."""
+    """Turn ITK's many-line exceptions into one line, and keep what its libraries print from the terminal."""
     try:
-        yield
+        with _quiet:
+            yield
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         lines = [line for line in lines if not line.startswith("Reason:")] or ["no reason given"]
@@ -54,6 +83,36 @@ def _itk_errors(path: Path) -> Iterator[None]:
         raise InputError(
             f"{path}: cannot be read ({reason[:160]}); the file is truncated, damaged or of another format"
         ) from None
+    except MemoryError:
+        raise InputError(f"{path}: its header states more values than fit into memory; the file is damaged") from None
+
+
+class _Quiet:
+    """Sends the error stream of the process to nowhere while any thread is in ITK: niftilib and MetaIO print to it."""
+
+    def __init__(self) -> None:
+        self._lock, self._count, self._saved = threading.Lock(), 0, -1
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._count += 1
+            if self._count == 1:
+                with suppress(OSError):
+                    self._saved = os.dup(2)
+                    nowhere = os.open(os.devnull, os.O_WRONLY)
+                    os.dup2(nowhere, 2)
+                    os.close(nowhere)
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._count -= 1
+            if self._count == 0 and self._saved >= 0:
+                os.dup2(self._saved, 2)
+                os.close(self._saved)
+                self._saved = -1
+
+
+_quiet = _Quiet()
 
 
 def _reader(path: Path) -> Any:
@@ -79,6 +138,8 @@ def itk_header(path: Path) -> ItkHeader:
     """
     import SimpleITK as sitk
 
+    _check_data_files(path)
+    _check_nifti(path)
     reader = _reader(path)
     shape = tuple(int(n) for n in reversed(reader.GetSize()))
     try:
@@ -87,30 +148,160 @@ def itk_header(path: Path) -> ItkHeader:
         pixel = sitk.Image([1] * len(shape), reader.GetPixelID())
     dtype = sitk.GetArrayViewFromImage(pixel).dtype
     _check_length(path, reader, dtype.itemsize)
-    step = tuple(float(s) for s in reversed(reader.GetSpacing()))[-3:]
-    unit = nrrd_header(path).unit if path.suffix.lower() in NRRD_SUFFIXES else "mm"
-    if len(step) < 3 or step == (1.0, 1.0, 1.0):
-        return ItkHeader(shape, dtype, reader.GetNumberOfComponents(), (None, None, None))
+    plain = ItkHeader(shape, dtype, reader.GetNumberOfComponents(), (None, None, None))
+    if path.suffix.lower() in NRRD_SUFFIXES:
+        nrrd = nrrd_header(path)
+        if len(nrrd.labels) == len(shape):
+            plain = replace(plain, labels=nrrd.labels[::-1])
+        if nrrd.vectors is None:
+            return plain
+        return _with_geometry(plain, _Geometry(nrrd.vectors, nrrd.origin, nrrd.units, nrrd.space))
+    if len(shape) < 3:
+        return plain
+    return _with_geometry(plain, _itk_geometry(path, reader))
+
+
+def _with_geometry(header: ItkHeader, geometry: _Geometry) -> ItkHeader:
+    """Return the header with its voxel size in µm where the units are stated, and with its placement."""
+    vectors = np.asarray(geometry.vectors, dtype=float)
+    origin = None if geometry.origin is None else np.asarray(geometry.origin, dtype=float)
+    factors = [to_um(1.0, unit) for unit in geometry.units]
+    plain = np.allclose(np.abs(vectors), np.eye(3))
+    if None not in factors:
+        scale = np.asarray(factors, dtype=float)
+        vectors, origin = vectors * scale, None if origin is None else origin * scale
+    lengths = [float(f"{length:.7g}") for length in np.linalg.norm(vectors, axis=1)[::-1]]
+    known: list[float | None] = [_um(length, None not in factors and not plain) for length in lengths]
+    if None in factors and not plain and np.count_nonzero(vectors) == 3:  # units of some axes only
+        along = [factors[int(np.argmax(np.abs(vector)))] for vector in vectors][::-1]
+        known = [None if um is None else _um(length * um, True) for length, um in zip(lengths, along, strict=True)]
+    affine = None if origin is None else placement_of(vectors.T, origin, geometry.space)
+    step = None if affine is None else affine[0]
+    return replace(
+        header,
+        spacing=(known[0], known[1], known[2]),
+        placement=None if affine is None else affine[1],
+        step=step if step is None else (lengths[0], lengths[1], lengths[2]),
+    )
+
+
+def _um(length: float, is_stated: bool) -> float | None:
+    return length if is_stated and math.isfinite(length) and length > 0 else None
+
+
+def _itk_geometry(path: Path, reader: Any) -> _Geometry:
+    """Return what ITK reads from the header of an MHA or NIfTI, with the unit that the file states.
+
+    NIfTI: ``xyzt_units``; ITK converts to mm where they are known. MHA: ``DistanceUnits``. Without it, a file with
+    ``AnatomicalOrientation`` (as ITK writes it) is in the coordinates of a patient, which are in mm as in DICOM. Of
+    others the format does not define the unit.
+    """
+    unit: str | None = "mm"
+    has_origin = True
     if ".nii" in path.name.lower():
-        step = tuple(float(f"{s:.6g}") for s in step)  # the header holds float32: 0.005 comes back as 0.00499999989
-    z, y, x = (to_um(s, unit) for s in step)
-    return ItkHeader(shape, dtype, reader.GetNumberOfComponents(), (z, y, x))
+        unit = {1: "mm", 2: "mm", 3: "mm"}.get(int(float(reader.GetMetaData("xyzt_units"))) & 7)
+        has_origin = any(int(float(reader.GetMetaData(f"{form}form_code"))) > 0 for form in "qs")
+    else:
+        fields = _mha_fields(path)
+        stated = fields.get("distanceunits", "?").strip()
+        patient = "mm" if fields.get("anatomicalorientation", "???").strip("? ") else None
+        unit = stated if stated in ("um", "mm", "cm") else patient
+        if "elementspacing" not in fields and "elementsize" not in fields:
+            unit = None
+    # NIfTI holds float32: 0.005 comes back as 0.00499999989.
+    digits = ".6g" if ".nii" in path.name.lower() else ".15g"
+    step = np.array([float(f"{value:{digits}}") for value in reader.GetSpacing()[:3]])
+    count = len(reader.GetSize())
+    direction = np.reshape(reader.GetDirection(), (count, count))[:3, :3]
+    origin = np.array([float(f"{value:{digits}}") for value in reader.GetOrigin()[:3]]) if has_origin else None
+    return _Geometry((direction * step).T, origin, (unit,) * 3)
+
+
+def _mha_fields(path: Path) -> dict[str, str]:
+    """Return the fields of the header of an MHA or MHD, with names in lower case, up to the name of its data file."""
+    with path.open("rb") as file:
+        head = file.read(_MAX_MHA_HEADER_BYTES)
+    fields: dict[str, str] = {}
+    lines = head.decode("latin-1").splitlines()
+    for number, line in enumerate(lines):
+        name, separator, value = line.partition("=" if "=" in line else ":")
+        if not separator:
+            continue
+        fields[name.strip().lower()] = value.strip()
+        if name.strip().lower() == "elementdatafile":
+            fields["listed"] = "\n".join(lines[number + 1 :]) if value.strip().upper().startswith("LIST") else ""
+            break
+    return fields
+
+
+def _check_data_files(path: Path) -> list[Path]:
+    """Raise if a header names files outside of its folder, or such that are missing; return the named files."""
+    name = path.name.lower()
+    if name.endswith(NRRD_SUFFIXES):
+        return nrrd_data_files(path, nrrd_header(path))
+    if not name.endswith(MHA_SUFFIXES):
+        return []
+    fields = _mha_fields(path)
+    stated = fields.get("elementdatafile", "")
+    if not stated:
+        raise InputError(f"{path}: cannot be read: its header names no data (ElementDataFile); the file is damaged")
+    if stated.upper() == "LOCAL":
+        return []
+    if stated.upper().startswith("LIST"):
+        names = [line.strip() for line in fields["listed"].splitlines() if line.strip()]
+    elif "%" in stated:
+        names = numbered_names(path, *stated.split())
+    else:
+        names = [stated]
+    return [file_inside(path, each, "data file") for each in names]
+
+
+def _check_nifti(path: Path) -> None:
+    """Raise if a NIfTI does not state where its values begin, or states that they are in another file."""
+    name = path.name.lower()
+    if not name.endswith(NIFTI_SUFFIXES):
+        return
+    try:
+        with gzip.open(path, "rb") if name.endswith(".gz") else path.open("rb") as file:
+            head = file.read(_NIFTI_1_BYTES)
+    except (OSError, EOFError, zlib.error):
+        return  # SimpleITK says why
+    if len(head) < _NIFTI_1_BYTES or head[:4] not in (b"\x5c\x01\0\0", b"\0\0\x01\x5c"):
+        return  # NIfTI-2, or not a NIfTI
+    order: Literal["<", ">"] = "<" if head[0] == 0x5C else ">"
+    (offset,) = struct.unpack(f"{order}f", head[108:112])
+    if not (math.isfinite(offset) and 0 <= offset < 2**31):
+        raise InputError(f"{path}: states that its values begin at byte {offset:g}; the file is damaged")
+    if head[344:347] == b"ni1":
+        raise InputError(f"{path}: its values are in another file; store header and values in one .nii")
 
 
 def _check_length(path: Path, reader: Any, itemsize: int) -> None:
-    """Raise if a NIfTI or uncompressed MHA is shorter than its header says, for a clearer message than ITK's."""
+    """Raise if a file is shorter than its header says, for a clearer message than ITK's, or declares far too much."""
     name = path.name.lower()
     values = math.prod(int(n) for n in reader.GetSize()) * int(reader.GetNumberOfComponents())
-    if name.endswith((".nii", ".nii.gz")):
+    size = path.stat().st_size
+    if name.endswith(NIFTI_SUFFIXES):
         needed = int(float(reader.GetMetaData("vox_offset"))) + values * int(reader.GetMetaData("bitpix")) // 8
-    elif name.endswith(".mha"):
-        with path.open("rb") as file:
-            head = file.read(_MAX_MHA_HEADER_BYTES)
-        needed = 0 if b"CompressedData = True" in head else head.find(b"ElementDataFile") + values * itemsize
+    elif name.endswith(MHA_SUFFIXES):
+        fields = _mha_fields(path)
+        if fields.get("compresseddata", "").lower().startswith("t") or "%" in fields.get("elementdatafile", ""):
+            check_packed_size(
+                path, values * itemsize, sum(each.stat().st_size for each in _check_data_files(path) or [path])
+            )
+            return
+        files = _check_data_files(path)
+        if len(files) > 1:
+            return
+        if files:
+            path, needed, size = files[0], values * itemsize, files[0].stat().st_size
+        else:
+            with path.open("rb") as file:
+                needed = file.read(_MAX_MHA_HEADER_BYTES).find(b"ElementDataFile") + values * itemsize
     else:
         return
-    size = path.stat().st_size
     if name.endswith(".gz"):
+        check_packed_size(path, needed, size)
         # ITK reads a broken gzip without an error. Its last four bytes are the unpacked length modulo 2³² (RFC 1952);
         # a little padding may follow the values.
         with path.open("rb") as file:

@@ -165,6 +165,7 @@ def begin(request: StainRequest) -> tuple[StainJob, list[StainedWriter]]:
             z_chunk=job.config.z_chunk,
             provenance=provenance,
             origin_um=(0.0, 0.0, 0.0) if job.resampling is None else job.resampling.origin_um,
+            placement=job.volume.placement,
             overwrite=request.overwrite,
             resume=request.resume and not request.overwrite,
         )

@@ -13,6 +13,7 @@ from tomostain.deprecation import renamed_parameters
 from tomostain.errors import InputError
 from tomostain.io.atomic import make_parent, refuse_existing
 from tomostain.io.locks import is_unlocked, lock
+from tomostain.io.metadata.placement import Placement
 from tomostain.io.metadata.units import check_pixels, check_voxel_um
 from tomostain.io.ome_zarr.plan import PROGRESS, begin, difference, make_plan, stored_plan, unfinished
 from tomostain.io.ome_zarr.pyramid import Shape
@@ -28,6 +29,7 @@ class OmeZarrOptions(TypedDict, total=False):
     resume: bool
     dtype: DTypeLike
     origin_um: Sequence[float]
+    placement: Placement | None
 
 
 @renamed_parameters(slab="z_chunk")
@@ -90,7 +92,9 @@ def create_ome_zarr(
     **options
         ``z_chunk``, ``provenance``, ``overwrite`` and ``resume`` as for `create_stained`. ``dtype``: uint8 (default),
         uint16 or float32. ``origin_um``: centre of the first voxel (z, y, x) in the coordinates of another volume, µm,
-        for viewers; by default 0.
+        for viewers; by default 0. ``placement``: where the volume lies in the coordinates of its file, instead of
+        ``origin_um``; the position is written as the translation, which OME-Zarr can hold, and all of it in the
+        attributes of tomostain.
 
     Returns
     -------
@@ -111,6 +115,9 @@ def create_ome_zarr(
         storage["dtype"] = dtype.name
     if any(origin := tuple(options.get("origin_um", ()))):
         storage["origin_um"] = list(origin)
+    placement = options.get("placement")
+    if placement is not None and not placement.is_default:
+        storage["placement"] = placement.to_dict()
     size = check_voxel_um(voxel_um, "voxel_um")
     plan = make_plan(shape, size, min(z_chunk, shape[0]), options["provenance"], **storage)
     make_parent(path)
@@ -121,8 +128,11 @@ def create_ome_zarr(
 
 def _begin_or_continue(path: Path, plan: dict[str, Any], overwrite: bool, resume: bool) -> OmeZarrWriter:
     """Begin or continue a volume while no other process does so."""
+    complete_plan = plan
     if path.is_dir() and any(path.iterdir()):
         stored = stored_plan(path)
+        if stored is not None and "placement" not in stored:  # older versions did not store it
+            plan = {key: value for key, value in plan.items() if key != "placement"}
         differs = difference(stored, plan) if stored is not None else "it is not a stained volume"
         if resume and differs is None and not (overwrite and not unfinished(path)):
             return OmeZarrWriter(path, plan)
@@ -139,6 +149,7 @@ def _begin_or_continue(path: Path, plan: dict[str, Any], overwrite: bool, resume
                 f"{path}: another process is staining it; wait until it ends or stop it, or give another name"
             )
         shutil.rmtree(path)
+        plan = complete_plan
     else:
         refuse_existing(path, overwrite, "stained volume")
         if path.is_file():

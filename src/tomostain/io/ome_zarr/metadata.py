@@ -4,12 +4,14 @@ Source: the OME-Zarr (OME-NGFF) 0.5 specification, "multiscales" and "omero" met
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from tomostain.io.metadata.units import to_um
+from tomostain.io.metadata.ngff import read_levels
+from tomostain.io.metadata.placement import Placement
 
 _CHANNELS = {
     1: (("grey", "FFFFFF"),),
@@ -63,19 +65,31 @@ def read_level_scales(attributes: Mapping[str, Any]) -> tuple[list[str], list[tu
 
     Raises
     ------
-    ValueError, KeyError, IndexError, TypeError
+    ValueError, KeyError, IndexError, TypeError, AttributeError
         If the metadata are not those of an image with axes c z y x in units of length.
     """
-    image = attributes.get("ome", attributes)["multiscales"][0]
-    axes = "".join(axis["name"] for axis in image["axes"])
-    if axes != "czyx":
-        raise ValueError(f"its axes are {' '.join(axes)}, not c z y x")
-    units = [axis.get("unit") for axis in image["axes"]][1:]
+    levels = read_levels(attributes)
     scales: list[tuple[float, float, float]] = []
-    for dataset in image["datasets"]:
-        scale = next(t["scale"] for t in dataset["coordinateTransformations"] if t["type"] == "scale")
-        z, y, x = (to_um(step, unit) for step, unit in zip(scale[1:], units, strict=True))
+    for level in levels:
+        if level.names != ("c", "z", "y", "x"):
+            raise ValueError(f"its axes are {' '.join(level.names)}, not c z y x")
+        z, y, x = level.spacing
         if z is None or y is None or x is None:
             raise ValueError("its voxel size has no unit of length")
         scales.append((z, y, x))
-    return [dataset["path"] for dataset in image["datasets"]], scales
+    return [level.path for level in levels], scales
+
+
+def read_placements(attributes: Mapping[str, Any]) -> list[Placement | None]:
+    """Return where each level lies: its translation, and the directions that tomostain stored; None if it begins at 0.
+
+    Raises
+    ------
+    ValueError, KeyError, IndexError, TypeError, AttributeError
+        As `read_level_scales`.
+    """
+    plan = attributes.get("tomostain")
+    values = plan.get("placement") if isinstance(plan, Mapping) else None
+    stored = Placement() if values is None else Placement.from_dict(values)
+    placements = [replace(stored, origin_um=level.placement().origin_um) for level in read_levels(attributes)]
+    return [None if each.is_default else each for each in placements]

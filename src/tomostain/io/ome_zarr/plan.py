@@ -10,6 +10,7 @@ import numpy as np
 
 from tomostain.io.atomic import write_text
 from tomostain.io.chunk_progress import plane_chunks
+from tomostain.io.metadata.placement import Placement
 from tomostain.io.ome_zarr.metadata import ome_metadata
 from tomostain.io.ome_zarr.pyramid import Shape, level_scales, pyramid_shapes
 
@@ -35,7 +36,7 @@ def make_plan(
     provenance : mapping
         What the volume is made of.
     **storage
-        ``dtype`` (str) and ``origin_um`` (z, y, x), where they are not uint8 and 0.
+        ``dtype`` (str) and ``origin_um`` (z, y, x), where they are not uint8 and 0; ``placement`` where there is one.
     """
     plan: dict[str, Any] = {
         "shape": list(shape[:3]),
@@ -90,7 +91,9 @@ def _make_arrays(path: Path, plan: dict[str, Any]) -> None:
             dimension_names=("c", "z", "y", "x"),
             overwrite=True,
         )
-    scales = level_scales(shapes, tuple(plan["voxel_um"]), tuple(plan.get("origin_um", (0.0, 0.0, 0.0))))
+    stored, placement = plan.get("placement"), Placement(tuple(plan.get("origin_um", (0.0, 0.0, 0.0))))
+    placement = placement if stored is None else Placement.from_dict(stored)
+    scales = level_scales(shapes, tuple(plan["voxel_um"]), placement)
     group.attrs.update(
         {"ome": ome_metadata(path.name, scales, channels, dtype_of(plan)), "tomostain": {**plan, "complete": False}}
     )

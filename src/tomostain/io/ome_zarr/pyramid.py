@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tomostain.io.metadata.placement import Placement
+
 LARGEST_SIDE = 256
 """The pyramid ends at the first level whose sides are all at most this long."""
 
@@ -29,19 +31,18 @@ def pyramid_shapes(shape: Shape) -> list[Shape]:
 def level_scales(
     shapes: list[Shape],
     voxel_um: tuple[float, float, float],
-    origin_um: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    placement: Placement = Placement(),
 ) -> list[tuple[list[float], list[float]]]:
     """Return the voxel size and the centre of the first voxel (both z, y, x, µm) of each level.
 
     A side of one voxel is not halved. The centre moves because a coarse voxel is in the middle of the two, four or
-    eight voxels that it replaces.
+    eight voxels that it replaces, along the axes of the volume.
     """
     scales = [list(voxel_um)]
     for finer in shapes[:-1]:
         scales.append([step * (2.0 if n > 1 else 1.0) for step, n in zip(scales[-1], finer, strict=True)])
-    return [
-        (scale, [o + (s - s0) / 2 for o, s, s0 in zip(origin_um, scale, voxel_um, strict=True)]) for scale in scales
-    ]
+    offsets = [[(s - s0) / 2 for s, s0 in zip(scale, voxel_um, strict=True)] for scale in scales]
+    return [(scale, list(placement.moved(offset).origin_um)) for scale, offset in zip(scales, offsets, strict=True)]
 
 
 def halve(volume: NDArray[Any]) -> NDArray[Any]:

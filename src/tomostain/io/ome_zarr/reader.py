@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
-from tomostain.io.ome_zarr.metadata import read_level_scales
+from tomostain.io.metadata.placement import Placement
+from tomostain.io.ome_zarr.metadata import read_level_scales, read_placements
 from tomostain.io.ome_zarr.plan import PROGRESS
 from tomostain.io.ome_zarr.pyramid import Shape
 from tomostain.io.ome_zarr.shards import damaged_shards, shard_name
@@ -37,9 +38,18 @@ class StainedVolume(SliceIndexing):
         ``((Z, Y, X), (z, y, x) voxel size in µm)`` of each level, finest first.
     provenance : dict
         Model, input and options it was made with (empty if it was not written by this package).
+    placements : tuple of (Placement or None)
+        Where each level lies in the coordinates of the µCT; None if it begins at 0.
     """
 
-    def __init__(self, path: Path, arrays: Sequence[Any], scales: Sequence[Any], provenance: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        arrays: Sequence[Any],
+        scales: Sequence[Any],
+        provenance: dict[str, Any],
+        placements: Sequence[Placement | None] = (),
+    ) -> None:
         self.path = path
         self._arrays = list(arrays)
         self.levels: tuple[tuple[Shape, tuple[float, float, float]], ...] = tuple(
@@ -48,6 +58,12 @@ class StainedVolume(SliceIndexing):
         self.shape, self.voxel_um = self.levels[0]
         self.dtype = np.dtype(np.uint8)
         self.provenance = provenance
+        self.placements = tuple(placements) or (None,) * len(self.levels)
+
+    @property
+    def placement(self) -> Placement | None:
+        """Where the finest level lies in the coordinates of the µCT; None if at 0."""
+        return self.placements[0]
 
     @property
     def array_shape(self) -> tuple[int, ...]:
@@ -118,8 +134,9 @@ def open_stained(path: str | os.PathLike[str]) -> StainedVolume:
         group = zarr.open_group(path, mode="r")
         attributes = dict(group.attrs)
         names, scales = read_level_scales(attributes)
+        placements = read_placements(attributes)
         arrays: list[Any] = [group[name] for name in names]
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise InputError(
             f"{path}: is not a stained volume ({reason}); give the OME-Zarr folder that stain wrote"
@@ -131,7 +148,7 @@ def open_stained(path: str | os.PathLike[str]) -> StainedVolume:
             )
     plan: Any = attributes.get("tomostain")
     provenance = dict(plan.get("provenance", {})) if isinstance(plan, Mapping) else {}
-    return StainedVolume(path, arrays, scales, provenance)
+    return StainedVolume(path, arrays, scales, provenance, placements)
 
 
 def check_stained(path: str | os.PathLike[str], progress: Progress = silent) -> list[str] | None:

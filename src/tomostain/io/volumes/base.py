@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tomostain.io.metadata.placement import Placement
 from tomostain.io.metadata.units import Spacing
 
 Voxel = tuple[float, float, float]
@@ -53,6 +54,10 @@ class Source:
         threads and processes.
     ends : tuple of Path, optional
         First and last file of a folder of slices, in the order in which they are read.
+    placement : Placement, optional
+        Where the volume lies; its lengths are in the unit of `step`.
+    step : tuple of float, optional
+        Voxel size (z, y, x) in the unit of the file, which may be unknown. By default, `spacing`.
     """
 
     shape: tuple[int, ...]
@@ -60,3 +65,5 @@ class Source:
     spacing: Spacing
     read: ReadSlices
     ends: tuple[Path, Path] | None = None
+    placement: Placement | None = None
+    step: Voxel | None = None

@@ -41,7 +41,14 @@ def open_itk(path: Path, dataset: str | None = None) -> Source:
         mapped = map_nrrd(path, header.shape, header.dtype)
         if mapped is not None:
             values = mapped.reshape(shape)
-            return Source(shape, header.dtype, header.spacing, lambda start, stop: np.array(values[start:stop]))
+            return Source(
+                shape,
+                header.dtype,
+                header.spacing,
+                lambda start, stop: np.array(values[start:stop]),
+                placement=header.placement,
+                step=header.step,
+            )
     has_more_axes = len(header.shape) > 3
 
     def read(start: int, stop: int) -> NDArray[Any]:
@@ -49,4 +56,4 @@ def open_itk(path: Path, dataset: str | None = None) -> Source:
             return itk_region(path, header, 0, 1).reshape(shape)[start:stop]
         return itk_region(path, header, start, stop)
 
-    return Source(shape, header.dtype, header.spacing, read)
+    return Source(shape, header.dtype, header.spacing, read, placement=header.placement, step=header.step)

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tomostain.errors import InputError
+from tomostain.errors import InputError, PlacementWarning
 from tomostain.io.images import as_grey, grey_dtype
+from tomostain.io.metadata.placement import Placement, fit_placement
 from tomostain.io.metadata.units import check_pixels, check_voxel_um
 from tomostain.io.volumes.base import Source
 from tomostain.io.volumes.indexing import SliceIndexing
@@ -44,6 +46,9 @@ class Volume(SliceIndexing):
         Source of that size: "given", or the name of the file or log that states it.
     origin : tuple of int
         (z, y, x) of the first voxel in the volume that this is a `region` of; (0, 0, 0) for a whole volume.
+    placement : Placement or None
+        Position and directions that the file states, µm; of a region its position in the volume. None if it states
+        none. Staining and `export` pass it on.
     """
 
     path: Path
@@ -53,9 +58,17 @@ class Volume(SliceIndexing):
     voxel_from: str
     _source: Source = field(repr=False)
     origin: tuple[int, int, int] = (0, 0, 0)
+    placement: Placement | None = None
 
     @classmethod
-    def from_array(cls, array: ArrayLike, voxel_um: float | Sequence[float], name: str = "array") -> "Volume":
+    def from_array(
+        cls,
+        array: ArrayLike,
+        voxel_um: float | Sequence[float],
+        name: str = "array",
+        *,
+        placement: Placement | None = None,
+    ) -> "Volume":
         """Make a volume of an array.
 
         Parameters
@@ -67,6 +80,8 @@ class Volume(SliceIndexing):
             Voxel size, or (z, y, x), µm.
         name : str
             Named in messages and in provenance.
+        placement : Placement, optional
+            Where the volume lies.
 
         Returns
         -------
@@ -90,8 +105,9 @@ class Volume(SliceIndexing):
         def read(start: int, stop: int) -> NDArray[Any]:
             return np.array(values[start:stop])
 
-        source = Source(shape, np.dtype(values.dtype), (None, None, None), read)
-        return _volume(Path(name), source, check_voxel_um(voxel_um))
+        voxel = check_voxel_um(voxel_um)
+        source = Source(shape, np.dtype(values.dtype), (None, None, None), read, placement=placement, step=voxel)
+        return _volume(Path(name), source, voxel)
 
     def describe(self) -> str:
         """Return one line that describes the volume for a person.
@@ -105,7 +121,8 @@ class Volume(SliceIndexing):
         ends = self._source.ends
         slices = f"; {ends[0].name} to {ends[1].name}" if ends else ""
         size = f"voxel size {'given' if self.voxel_from == 'given' else f'from {self.voxel_from}'}"
-        return f"{shape} voxels of {voxel} µm (z, y, x), {self.dtype}{slices}; {size}"
+        place = "" if self.placement is None else f"; {self.placement.describe()}"
+        return f"{shape} voxels of {voxel} µm (z, y, x), {self.dtype}{slices}; {size}{place}"
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """Read the slices `start` to `stop` (half-open), and no others.
@@ -184,7 +201,15 @@ class Volume(SliceIndexing):
         z, y, x = self.origin
         shape = (z1 - z0, y1 - y0, x1 - x0)
         source = Source(shape, self.dtype, self.voxel_um, read)
-        return replace(self, shape=shape, _source=source, origin=(z + z0, y + y0, x + x0))
+        offset = [index * step for index, step in zip((z0, y0, x0), self.voxel_um, strict=True)]
+        placement = (self.placement or Placement()).moved(offset)
+        return replace(
+            self,
+            shape=shape,
+            _source=source,
+            origin=(z + z0, y + y0, x + x0),
+            placement=None if placement.is_default else placement,
+        )
 
     def _refuse_not_finite(self, values: NDArray[np.float32], start: int) -> None:
         bad = [start + i for i, image in enumerate(values) if not np.isfinite(image).all()]
@@ -255,7 +280,25 @@ def _volume(path: Path, source: Source, given: tuple[float, float, float] | None
     voxel, voxel_from = (given, "given") if given else find_voxel(path, source)
     sizes = " x ".join(f"{size:g}" for size in voxel)
     logger.info("%s: voxel size %s µm %s", path, sizes, "given" if given else f"from {voxel_from}")
-    return Volume(path, shape, dtype, voxel, voxel_from, source)
+    return Volume(path, shape, dtype, voxel, voxel_from, source, placement=_placement(path, source, voxel))
+
+
+def _placement(path: Path, source: Source, voxel_um: tuple[float, float, float]) -> Placement | None:
+    """Return where a volume lies, µm; None, with a warning, if its position cannot be converted to µm."""
+    if source.placement is None or source.placement.is_default:
+        return None
+    placement = None
+    z, y, x = source.step or source.spacing
+    if z is not None and y is not None and x is not None:
+        placement = fit_placement(source.placement, (z, y, x), voxel_um)
+    if placement is None:
+        warnings.warn(
+            f"{path}: its position is not passed on: the unit of its origin is not known, and the voxel size in the "
+            "file differs from the given one by another factor along each axis",
+            PlacementWarning,
+            stacklevel=4,
+        )
+    return placement
 
 
 def _open_source(path: Path, dataset: str | None) -> Source:

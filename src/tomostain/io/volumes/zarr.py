@@ -1,6 +1,7 @@
 """Volumes in OME-Zarr, or in a plain Zarr array."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
-from tomostain.io.metadata.units import Spacing, to_um
+from tomostain.io.metadata.ngff import Level, read_levels
+from tomostain.io.metadata.placement import Placement
 from tomostain.io.volumes.base import Source
 from tomostain.io.volumes.registry import register_reader
 
@@ -42,11 +44,12 @@ def open_zarr(path: Path, dataset: str | None = None) -> Source:
     if isinstance(plan, Mapping) and plan.get("complete") is False:
         raise InputError(f"{path}: writing was not finished; run the command that wrote it again to continue")
     array: Any
+    level: Level | None = None
     if isinstance(node, zarr.Array):
         array, axes = node, "zyx"[-node.ndim :]
-        spacing: Spacing = (None, None, None)
     else:
-        array, axes, spacing = _multiscale(path, node, attributes)
+        array, level = _multiscale(path, node, attributes)
+        axes = "".join(level.names)
     lengths = dict(zip(axes, array.shape, strict=False))
     others = {axis: size for axis, size in lengths.items() if axis not in "zyx" and size != 1}
     if others or not axes.endswith("zyx") or len(axes) != array.ndim:
@@ -59,25 +62,29 @@ def open_zarr(path: Path, dataset: str | None = None) -> Source:
         except (OSError, ValueError, RuntimeError) as error:
             raise InputError(f"{path}: slices {start} to {stop - 1} cannot be read ({error}); it is damaged") from None
 
-    return Source(tuple(array.shape[-3:]), np.dtype(array.dtype), spacing, read)
+    facts = Source(tuple(array.shape[-3:]), np.dtype(array.dtype), (None, None, None), read)
+    if level is None:
+        return facts
+    placement = _stored_placement(attributes) or level.placement()
+    return replace(facts, spacing=level.spacing, placement=placement, step=level.placement_step())
 
 
-def _multiscale(path: Path, group: Any, attributes: Mapping[str, Any]) -> tuple[Any, str, Spacing]:
-    """Return the finest array of an OME-Zarr image, its axes, and its voxel size if units are stated."""
+def _multiscale(path: Path, group: Any, attributes: Mapping[str, Any]) -> tuple[Any, Level]:
+    """Return the finest array of an OME-Zarr image, and its metadata."""
     try:
-        image = attributes.get("ome", attributes)["multiscales"][0]
-        axes = [axis if isinstance(axis, Mapping) else {"name": axis} for axis in image["axes"]]
-        level = image["datasets"][0]
-        array = group[level["path"]]
-        scale = np.ones(len(axes))
-        for transform in [*level.get("coordinateTransformations", []), *image.get("coordinateTransformations", [])]:
-            if transform.get("type") == "scale":
-                scale = scale * np.asarray(transform["scale"], dtype=float)
-        names = "".join(str(axis["name"]) for axis in axes)
-        # nabu writes a negative z where it wrote the slices from the last to the first. The size is the same.
-        steps = {axis["name"]: to_um(abs(float(s)), axis.get("unit")) for axis, s in zip(axes, scale, strict=True)}
+        level = read_levels(attributes)[0]
+        return group[level.path], level
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{path}: is not an OME-Zarr image ({type(error).__name__}: {error}); give the image's folder"
         ) from None
-    return array, names, (steps.get("z"), steps.get("y"), steps.get("x"))
+
+
+def _stored_placement(attributes: Mapping[str, Any]) -> Placement | None:
+    """Return the placement that tomostain stored with a volume: OME-Zarr cannot hold directions."""
+    plan = attributes.get("tomostain")
+    values = plan.get("placement") if isinstance(plan, Mapping) else None
+    try:
+        return None if values is None else Placement.from_dict(values)
+    except (KeyError, TypeError, ValueError):
+        return None

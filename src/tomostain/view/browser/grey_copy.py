@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from tomostain.integers import refuse_not_finite, to_integers
 from tomostain.io import Volume, create_ome_zarr
+from tomostain.io.metadata.placement import Placement
 from tomostain.progress import Progress, silent
 
 MAX_VOXELS = 2**28
@@ -15,7 +16,12 @@ _SLAB = 32
 
 
 def grey_copy(
-    volume: Volume, path: Path, *, max_voxels: int = MAX_VOXELS, progress: Progress = silent
+    volume: Volume,
+    path: Path,
+    *,
+    max_voxels: int = MAX_VOXELS,
+    placement: Placement | None = None,
+    progress: Progress = silent,
 ) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
     """Write a volume as an 8-bit OME-Zarr of one channel with a pyramid, binned until it is small enough.
 
@@ -27,6 +33,8 @@ def grey_copy(
         A folder that does not exist yet.
     max_voxels : int
         Maximum number of voxels of the copy.
+    placement : Placement, optional
+        Where the volume is shown: that of the stained volume next to it.
     progress : Progress
         Listener.
 
@@ -43,7 +51,15 @@ def grey_copy(
     per_axis = [min(bins, n) for n in volume.shape]
     z_um, y_um, x_um = (step * n for step, n in zip(volume.voxel_um, per_axis, strict=True))
     low, high = grey_window(volume)
-    writer = create_ome_zarr(path, (z, y, x), (z_um, y_um, x_um), z_chunk=_SLAB, provenance={"grey": volume.path.name})
+    half_bins = [(n - 1) / 2 * step for n, step in zip(per_axis, volume.voxel_um, strict=True)]
+    writer = create_ome_zarr(
+        path,
+        (z, y, x),
+        (z_um, y_um, x_um),
+        z_chunk=_SLAB,
+        provenance={"grey": volume.path.name},
+        placement=(placement or Placement()).moved(half_bins),
+    )
     for start, stop in writer.pending():
         grey = np.stack([_slice(volume, index, per_axis) for index in range(start, stop)])
         refuse_not_finite(grey, f"{volume.path}: grey values")

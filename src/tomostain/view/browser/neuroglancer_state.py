@@ -73,6 +73,8 @@ class Layer:
         ``stain``: in its colours; ``ct``: grey.
     zarr_format : int
         2 or 3. Stated to the viewer, so that it does not request missing files.
+    origin_um : tuple of float
+        The translation (z, y, x) that the OME-Zarr states, µm.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Layer:
     voxel_um: tuple[float, float, float]
     kind: Literal["stain", "ct"] = "stain"
     zarr_format: Literal[2, 3] = 3
+    origin_um: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 def viewer_state(layers: Sequence[Layer], title: str) -> dict[str, Any]:
@@ -108,7 +111,10 @@ def viewer_state(layers: Sequence[Layer], title: str) -> dict[str, Any]:
         "title": title,
         "dimensions": _dimensions(top.voxel_um),
         "displayDimensions": ["x", "y", "z"],
-        "position": [n / 2 for n in top.shape[::-1]],
+        "position": [
+            n / 2 + first / step
+            for n, first, step in zip(top.shape[::-1], top.origin_um[::-1], top.voxel_um[::-1], strict=True)
+        ],
         "crossSectionScale": max(extent_um) / step_um / PANEL_PX,
         "projectionScale": 1.9 * max(extent_um) / step_um,
         "projectionOrientation": [0.22, 0.22, 0.05, 0.95],

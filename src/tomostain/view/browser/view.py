@@ -13,6 +13,7 @@ from typing import Literal
 from tomostain.deprecation import renamed_parameters
 from tomostain.errors import InputError
 from tomostain.io import open_stained, open_volume
+from tomostain.io.metadata.placement import Placement
 from tomostain.progress import Progress, silent
 from tomostain.view.browser.grey_copy import grey_copy
 from tomostain.view.browser.neuroglancer_state import Layer, viewer_state
@@ -130,16 +131,21 @@ def prepared_site(
     with tempfile.TemporaryDirectory(prefix="tomostain-view-") as scratch:
         site = Site(client, volumes := {}, state := {})
         layers = []
+        opened = open_stained(path) if stained else None
         if grey is not None:
-            volumes["ct.ome.zarr"] = Path(scratch) / "ct.ome.zarr"
-            shape, step = grey_copy(open_volume(grey, voxel_um=voxel_um), volumes["ct.ome.zarr"], progress=progress)
+            copy = volumes["ct.ome.zarr"] = Path(scratch) / "ct.ome.zarr"
+            placement = opened.placement if opened else None
+            volume = open_volume(grey, voxel_um=voxel_um)
+            shape, step = grey_copy(volume, copy, placement=placement, progress=progress)
             layers.append(Layer("µCT", volume_url("ct.ome.zarr", site.token), shape, step, "ct"))
-        if stained:
-            opened = open_stained(path)
+        if opened:
             volumes["stained.ome.zarr"] = path
             url = volume_url("stained.ome.zarr", site.token)
             zarr_format: Literal[2, 3] = 2 if (path / ".zgroup").is_file() else 3
-            layers.append(Layer("stain", url, opened.shape, opened.voxel_um, zarr_format=zarr_format))
+            origin_um = (opened.placement or Placement()).origin_um
+            layers.append(
+                Layer("stain", url, opened.shape, opened.voxel_um, zarr_format=zarr_format, origin_um=origin_um)
+            )
         state.update(viewer_state(layers, path.name))
         yield site
 

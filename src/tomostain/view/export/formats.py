@@ -1,5 +1,6 @@
 """Exports of a stained volume: TIFF stacks (Avizo, Dragonfly, Fiji), VTK (ParaView), NRRD (3D Slicer) and others."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike as OsPathLike
@@ -14,12 +15,14 @@ from tomostain.config import suggest
 from tomostain.errors import InputError
 from tomostain.io.atomic import atomic_file, atomic_folder, refuse_existing
 from tomostain.io.images import write_stack
+from tomostain.io.metadata.placement import Placement
 from tomostain.io.ome_zarr.reader import StainedVolume, open_stained
 from tomostain.io.volumes.tiff import natural_slices
 from tomostain.io.volumes.volume import open_volume
 from tomostain.progress import Progress, silent
 from tomostain.view.export.alpha import Alpha, open_alpha
 from tomostain.view.export.ome_zarr_04 import write_ome_zarr_04
+from tomostain.view.export.placed import describe_export, warn_of_lost_placement, write_nrrd, write_vti
 from tomostain.view.render.film import require_film, write_mp4
 from tomostain.view.render.flight import FILM_FRAMES, FILM_SIZE, SECONDS, fly_through, write_gif
 
@@ -30,6 +33,7 @@ MAX_WHOLE_BYTES = 4 * 2**30
 MAX_FLIGHT_BYTES = 2**27
 """Maximum size (as RGBA) of a volume for a fly-through: each frame renders the whole volume."""
 _SLAB = 16
+_log = logging.getLogger("tomostain.view")
 PathLike = str | OsPathLike[str]
 
 
@@ -93,8 +97,9 @@ def export(
         ``mp4``.
     to : str
         ``rgba-tiff``, ``rgb-tiff``: one file per slice, with the voxel size as ImageJ stores it. ``ome-zarr-0.4``: the
-        older OME-Zarr. ``vti``: VTK image data with RGBA point scalars, spacing in µm. ``nrrd``: an RGBA vector image,
-        spacing in mm, as 3D Slicer expects. ``gif``, ``mp4``: a fly-through; the MP4 is larger and smoother.
+        older OME-Zarr. ``vti``: VTK image data with RGBA point scalars, lengths in µm. ``nrrd``: an RGBA vector image,
+        lengths in mm, as 3D Slicer expects. Both state their unit, and hold the position and directions of the µCT.
+        ``gif``, ``mp4``: a fly-through; the MP4 is larger and smoother.
     overwrite : bool
         Replace an existing file or folder.
     progress : Progress
@@ -124,6 +129,7 @@ def export(
     refuse_existing(out, overwrite)
     ct = None if chosen.ct is None else open_volume(Path(chosen.ct), voxel_um=chosen.voxel_um)
     rule = open_alpha(chosen.alpha, volume, level, ct)
+    warn_of_lost_placement(volume, to, level)
     if to.endswith("-tiff"):
         names = None if chosen.like is None else _names_like(Path(chosen.like), volume, level)
         _write_tiff_stack(volume, out, level, rule if to == "rgba-tiff" else None, names, overwrite, progress)
@@ -132,6 +138,7 @@ def export(
     else:
         _check_size(volume, to, level, min(chosen.max_bytes, MAX_FLIGHT_BYTES) if to in FLIGHTS else chosen.max_bytes)
         _write_file(volume, out, to, level, rule, overwrite, progress)
+    _log.info("%s: %s", out, describe_export(volume, to, level))
     return out
 
 
@@ -160,67 +167,18 @@ def _write_file(
     if out.suffix.lower() != f".{to}":
         raise InputError(f"{out}: a {to} file must be named *.{to}")
     voxel_um, note = volume.levels[level][1], f"{rule.rule}: {rule.formula}"
+    placement = volume.placements[level] or Placement()
     with atomic_file(out, overwrite) as temporary:
         colours = _whole(volume, level, rule, progress)
         if to == "vti":
-            write_vti(temporary, colours, voxel_um, note)
+            write_vti(temporary, colours, voxel_um, note, placement)
         elif to == "nrrd":
-            write_nrrd(temporary, colours, voxel_um, note)
+            write_nrrd(temporary, colours, voxel_um, note, placement)
         elif to == "mp4":
             pictures = fly_through(colours, voxel_um, frames=FILM_FRAMES, size=FILM_SIZE, progress=progress)
             write_mp4(temporary, pictures, FILM_FRAMES / SECONDS)
         else:
             write_gif(temporary, fly_through(colours, voxel_um, progress=progress))
-
-
-def write_vti(path: Path, volume: NDArray[np.uint8], voxel_um: tuple[float, float, float], alpha: str) -> None:
-    """Write a volume (Z, Y, X, 4) as VTK image data: point scalars ``RGBA``, spacing (x, y, z) in µm, zlib.
-
-    The rule for alpha is stored as field data named ``alpha``.
-
-    Raises
-    ------
-    InputError
-        If VTK is not installed or cannot write the file.
-    """
-    try:
-        from vtkmodules.vtkCommonCore import vtkStringArray
-        from vtkmodules.vtkIOXML import vtkXMLImageDataWriter
-    except ImportError:
-        raise InputError("writing vti needs VTK: pip install 'tomostain[render]'") from None
-    from tomostain.view.render.volume import vtk_image
-
-    note = vtkStringArray()
-    note.SetName("alpha")
-    note.InsertNextValue(alpha)
-    image = vtk_image(volume, voxel_um)
-    image.GetFieldData().AddArray(note)
-    writer = vtkXMLImageDataWriter()
-    writer.SetFileName(str(path))
-    writer.SetInputData(image)
-    writer.SetCompressorTypeToZLib()
-    if not writer.Write():
-        raise InputError(f"{path}: VTK could not write the file; is the disk full?")
-
-
-def write_nrrd(path: Path, volume: NDArray[np.uint8], voxel_um: tuple[float, float, float], alpha: str) -> None:
-    """Write a volume (Z, Y, X, 4) as compressed NRRD vector image, spacing (x, y, z) in mm.
-
-    The rule for alpha is stored in the header under the key ``alpha``.
-
-    Raises
-    ------
-    InputError
-        If SimpleITK is not installed.
-    """
-    try:
-        import SimpleITK as sitk
-    except ImportError:
-        raise InputError("writing nrrd needs SimpleITK: pip install 'tomostain[io]'") from None
-    image = sitk.GetImageFromArray(volume, isVector=True)
-    image.SetSpacing([step / 1000.0 for step in voxel_um[::-1]])
-    image.SetMetaData("alpha", alpha)
-    sitk.WriteImage(image, str(path), useCompression=True)
 
 
 def _names_like(folder: Path, volume: StainedVolume, level: int) -> list[str]:
@@ -248,7 +206,7 @@ def _write_tiff_stack(
     progress: Progress,
 ) -> None:
     """Write one file per slice, and a description of the export."""
-    shape, voxel_um = volume.levels[level]
+    (shape, voxel_um), placement = volume.levels[level], volume.placements[level]
     note = {
         "stained": str(volume.path),
         "to": "rgb-tiff" if rule is None else "rgba-tiff",
@@ -256,6 +214,7 @@ def _write_tiff_stack(
         "level": level,
         "shape": list(shape),
         "voxel_um": list(voxel_um),
+        **({} if placement is None else {"placement": placement.to_dict()}),
         "provenance": volume.provenance,
     }
     with atomic_folder(out, overwrite) as temporary:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tomostain.io.atomic import atomic_folder
+from tomostain.io.metadata.placement import Placement
 from tomostain.io.ome_zarr.metadata import ome_metadata
 from tomostain.io.ome_zarr.pyramid import Shape
 from tomostain.io.ome_zarr.reader import StainedVolume
@@ -74,10 +75,16 @@ def _new_array(group: "zarr.Group", name: str, shape: Shape) -> "zarr.Array":
 def _attributes(volume: StainedVolume, name: str, level: int) -> dict[str, Any]:
     """Return the attributes of the group: those of 0.5, with the version in each part."""
     finest = np.asarray(volume.levels[level][1])
+    placement = volume.placements[level] or Placement()
     # The centre of the first voxel moves by half the growth of the voxel, as in `level_scales`.
-    scales = [(list(step), list((np.asarray(step) - finest) / 2)) for _, step in volume.levels[level:]]
+    scales = [
+        (list(step), list(placement.moved((np.asarray(step) - finest) / 2).origin_um))
+        for _, step in volume.levels[level:]
+    ]
     ome = ome_metadata(name, scales)
     image = {"version": "0.4", **ome["multiscales"][0]}
     omero = {"version": "0.4", **ome["omero"]}
     own_metadata = {"level": level, "stained": volume.path.name, "provenance": volume.provenance}
+    if not placement.is_default:
+        own_metadata["placement"] = placement.to_dict()
     return {"multiscales": [image], "omero": omero, "tomostain": own_metadata}

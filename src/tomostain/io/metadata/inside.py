@@ -1,0 +1,77 @@
+"""Files that a header or a link names: only regular files in the folder of the input are read."""
+
+from pathlib import Path
+
+from tomostain.errors import InputError
+
+_MAX_BOMB_BYTES = 2**28
+_MAX_RATIO = 1100
+"""Deflate packs at most 1032 bytes into one."""
+
+
+def file_inside(path: Path, name: str, role: str) -> Path:
+    """Return the file that the file `path` names, relative to its folder.
+
+    Parameters
+    ----------
+    path : Path
+        The file that names another one.
+    name : str
+        The name that it states.
+    role : str
+        What the other file is, for messages.
+
+    Raises
+    ------
+    InputError
+        If it lies outside of the folder of `path` (also through ``..`` or a symbolic link), is missing, or is not a
+        regular file.
+    """
+    target = path.parent / name
+    try:
+        folders = {path.parent.resolve(), path.resolve().parent}
+        resolved = target.resolve()
+        is_inside = any(resolved.is_relative_to(folder) for folder in folders)
+        exists, is_regular = resolved.exists(), resolved.is_file()
+    except (OSError, ValueError, RuntimeError):
+        raise InputError(
+            f"{path}: its {role} '{_short(name)}' is not the name of a file; the file is damaged"
+        ) from None
+    if not is_inside:
+        raise InputError(
+            f"{path}: its {role} {_short(name)} lies outside of {path.parent}, and is not read; copy it there, and "
+            "name it without a folder"
+        )
+    if not exists:
+        raise InputError(f"{path}: its {role} {_short(str(target))} is missing; copy it next to the header")
+    if not is_regular:
+        raise InputError(f"{path}: its {role} {_short(name)} is not a regular file; replace it")
+    return target
+
+
+def check_packed_size(path: Path, declared: int, stored: int) -> None:
+    """Raise if compressed data are far too small for the size that their header declares.
+
+    Parameters
+    ----------
+    path : Path
+        Named in the message.
+    declared, stored : int
+        Uncompressed and compressed size, bytes.
+
+    Raises
+    ------
+    InputError
+        If more than 256 MiB are declared, and more than any compression by deflate can pack into `stored`.
+    """
+    if declared > _MAX_BOMB_BYTES and declared > _MAX_RATIO * max(1, stored):
+        raise InputError(
+            f"{path}: states {declared / 1e9:.3g} GB of values, but holds {stored / 1e6:.3g} MB of compressed data; "
+            "it is truncated or damaged"
+        )
+
+
+def _short(text: str) -> str:
+    """Return a name for a message: in one line, and not too long."""
+    printable = "".join(character if character.isprintable() else "?" for character in text)
+    return printable if len(printable) <= 120 else f"{printable[:117]}…"
