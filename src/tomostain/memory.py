@@ -78,18 +78,20 @@ def check_memory(needed: int, what: str, remedy: str) -> None:
     """
     free = free_memory()
     if free is not None and needed > free:
-        raise InputError(f"{what}: needs about {gigabytes(needed)} of memory, but {gigabytes(free)} are free; {remedy}")
+        raise InputError(
+            f"{what}: needs about {format_bytes(needed)} of memory, but {format_bytes(free)} are free; {remedy}"
+        )
 
 
-def gigabytes(n_bytes: float) -> str:
+def format_bytes(n_bytes: float) -> str:
     """Return a number of bytes as text.
 
     Examples
     --------
-    >>> gigabytes(3_456_000_000), gigabytes(12_000_000)
-    ('3.5 GB', '0.012 GB')
+    >>> format_bytes(3_456_000_000), format_bytes(12_000_000)
+    ('3.46 GB', '12 MB')
     """
-    return f"{n_bytes / 1e9:.2g} GB"
+    return f"{n_bytes / 1e9:.3g} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.3g} MB"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -21,7 +21,7 @@ from tests.support.training import DROPOUT, REGISTERED, toy_recipe
 from tomostain.cli.main import run
 from tomostain.errors import InterruptedRunError, PeerProcessError
 from tomostain.interrupts import listen_for_interrupt
-from tomostain.train import PatchSampler, Trainer, train, trainer
+from tomostain.train import PatchSampler, Trainer, pair_registration, train
 from tomostain.train.distributed import DistributedContext
 
 STEPS, SEED = 10, 5
@@ -70,7 +70,7 @@ def double():
             mock.patch.object(
                 PatchSampler, "set_alignment", lambda self, n, affine: set_alignment(self, n, affine.float())
             ),
-            mock.patch.object(trainer, "align", aside),
+            mock.patch.object(pair_registration, "align", aside),
             mock.patch.object(Trainer, "take_step", step),
         ):
             yield losses
@@ -80,7 +80,7 @@ def double():
 
 def train_noting(folder, job, **options):
     """Train in double precision in `folder`/`job`; return each step's losses."""
-    options = {"recipe": RECIPES[job], "seed": SEED, "max_steps": STEPS} | options
+    options = {"recipe": RECIPES[job], "seed": SEED, "max_steps": STEPS, "device": "cpu"} | options
     with double() as losses, listen_for_interrupt() as requested:
         train(folder / "set", folder / options.pop("into", job), **{"should_stop": requested.is_set} | options)
     return losses
@@ -136,8 +136,8 @@ def main(folder):
     told["errors"]["full"] = error_of(folder, "registered", into="full", progress=fail_at(2))
     # The clocks do not agree; the first one's counts.
     ticks = iter(range(100)) if rank == 0 else iter(range(0, 10**6, 1000))
-    train_noting(folder, "registered", into="timed", max_seconds=3, clock=lambda: float(next(ticks)))
-    train(folder / "set", folder / "single", recipe=RECIPES["paired-cyclegan"], seed=SEED, max_steps=3)
+    train_noting(folder, "registered", into="timed", max_seconds=3, max_steps=None, clock=lambda: float(next(ticks)))
+    train(folder / "set", folder / "single", recipe=RECIPES["paired-cyclegan"], seed=SEED, device="cpu", max_steps=3)
     told["refused"] = told_by_command_line(folder)
     (folder / f"told-{rank}.json").write_text(json.dumps(told))
 

@@ -77,7 +77,7 @@ def same(a, b):
 
 def bits(run):
     """Return everything in a checkpoint except the clock."""
-    return {key: value for key, value in read_checkpoint(run / LAST).items() if key != "seconds"}
+    return {key: value for key, value in read_checkpoint(run / LAST).items() if key not in ("seconds", "cpu_seconds")}
 
 
 def rows(run):

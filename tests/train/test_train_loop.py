@@ -186,11 +186,9 @@ def test_discriminators_learn_from_their_own_loss_only(dataset):
 
 def test_what_cannot_be_resumed_says_so(dataset, tmp_path):
     recipe = toy_recipe(terms={"l1": 1})
-    with pytest.raises(InputError, match="nothing to resume"):
-        train(dataset, tmp_path / "none", recipe=recipe, resume=True)
     run = train(dataset, tmp_path / "run", recipe=recipe, max_steps=1)
     for changes, key in [({"recipe": toy_recipe()}, "recipe"), ({"seed": 1}, "seed"), ({"fold": 1}, "fold")]:
-        with pytest.raises(InputError, match=f"the run began with another {key}; resume it with the same"):
+        with pytest.raises(InputError, match=rf"the run began with another {key} \(.*\); resume it with the same"):
             train(dataset, run, **({"recipe": recipe} | changes), max_steps=2, resume=True)
     (run / LAST).write_bytes((run / LAST).read_bytes()[:500])
     with pytest.raises(InputError, match="last: broken, or not a checkpoint"):

@@ -33,7 +33,7 @@ class Bars:
         self.console = Console(stderr=True)
         self.quiet = quiet
         self._tasks: dict[str, TaskID] = {}
-        self._started: dict[str, float] = {}
+        self._started: dict[str, tuple[float, int]] = {}
         self._last_line: dict[str, float] = {}
         self._bars = Progress(
             TextColumn("{task.description:<34}"),
@@ -74,13 +74,15 @@ class Bars:
 
     def _line(self, label: str, done: int, total: int) -> None:
         now = time.monotonic()
-        started = self._started.setdefault(label, now)
+        started, first = self._started.setdefault(label, (now, done))
         finished = done >= total
         if not finished and now - max(self._last_line.get(label, started), started) < LINE_EVERY_S:
             return
         self._last_line[label] = now
         elapsed = now - started
-        left = f", about {elapsed / done * (total - done):.0f} s left" if done and not finished else ""
+        # A resumed work has units that were done before.
+        pace = elapsed / (done - first) if done > first else None
+        left = f", about {pace * (total - done):.0f} s left" if pace is not None and not finished else ""
         self.console.print(f"{label}: {done}/{total}, {elapsed:.0f} s{left}", highlight=False, soft_wrap=True)
         if finished:
             self._started.pop(label)

@@ -26,11 +26,17 @@ class TrainOptions:
     fold: int = typer.Option(0, help="Fold for validation; -1: train on all folds.")
     seed: int = SEED
     device: str = DEVICE
-    resume: bool = typer.Option(False, "--resume", help="Continue RUN where it stopped; gives the same bits.")
-    max_steps: int | None = typer.Option(
-        None, min=1, help="Number of training steps (default: the epochs of the recipe)."
+    resume: bool = typer.Option(
+        False, "--resume", help="Continue RUN where it stopped, with its recipe, fold and seed; gives the same bits."
     )
+    deterministic: bool = typer.Option(
+        False, "--deterministic", help="Same bits on a GPU, too; slower. A CPU always gives the same bits."
+    )
+    max_steps: int | None = typer.Option(None, min=1, help="Stop after this number of steps.")
     max_seconds: float | None = typer.Option(None, min=1, help="Stop after this training time, seconds.")
+    max_cpu_seconds: float | None = typer.Option(
+        None, min=1, help="Stop after this processor time of all threads, seconds."
+    )
 
 
 @verb(
@@ -40,6 +46,7 @@ class TrainOptions:
     tomostain train dataset run --recipe paired-cyclegan --device cuda
     tomostain train dataset run --init builtin:phantom-tb
     tomostain train dataset run --resume
+    tomostain train dataset run --max-seconds 3600
     tomostain train dataset run-mine --recipe my-recipe.yaml --fold 2
     torchrun --nproc-per-node 4 -m tomostain train dataset run
     srun --ntasks-per-node 4 tomostain train dataset run
@@ -56,7 +63,9 @@ def train(
     """Train a model on the pairs of a dataset.
 
     RUN holds the resolved recipe, metrics.csv, TensorBoard events, sample images, the checkpoints `last` and
-    `best-<loss term>`, and at the end RUN/model, a self-contained folder. After Ctrl-C, continue with --resume.
+    `best-<loss term>`, and at the end RUN/model, a self-contained folder. The training ends at the first limit that is
+    given, or else after the epochs of the recipe. After Ctrl-C or a crash, continue with --resume; where nothing was
+    saved yet, the run begins again.
 
     For several GPUs or machines, start it with torchrun or srun, one process per GPU. The processes share the batch of
     the recipe, and the losses are those of one process. All processes need the same folders RUN and DATASET.
@@ -64,23 +73,34 @@ def train(
     from tomostain.interrupts import listen_for_interrupt
     from tomostain.memory import keep_freed_memory
     from tomostain.train import InitialModel, choose_recipe, plan_training, train_model
+    from tomostain.train.begin import TrainKeywords
     from tomostain.train.distributed import is_rank_zero
+    from tomostain.train.run_folder import recorded_options
 
     use_threads(context)
     keep_freed_memory()
+    recorded = recorded_options(run) if options.resume else {}
+    stated = context.get_parameter_source("fold"), context.get_parameter_source("seed")
+    fold = None if options.fold < 0 else options.fold
     initial = None if options.init is None else InitialModel.open(options.init)
     choice = choose_recipe(
         options.recipe, device=options.device, initial=initial, resumed=run if options.resume else None
     )
-    keywords: dict[str, Any] = {
+    keywords: TrainKeywords = {
         "recipe": choice.recipe,
         "init": initial,
-        "fold": None if options.fold < 0 else options.fold,
-        "seed": options.seed,
+        "fold": recorded.get("fold", fold) if _is_default(stated[0]) else fold,
+        "seed": recorded.get("seed", options.seed) if _is_default(stated[1]) else options.seed,
         "device": options.device,
+        "resume": options.resume,
+        "overwrite": overwrite,
+        "deterministic": options.deterministic,
+        "max_steps": options.max_steps,
+        "max_seconds": options.max_seconds,
+        "max_cpu_seconds": options.max_cpu_seconds,
     }
     if dry_run:
-        plan = plan_training(dataset, **keywords | {"recipe": options.recipe}, max_steps=options.max_steps)
+        plan = plan_training(dataset, run=run, **keywords | {"recipe": options.recipe})
         for line in plan if is_rank_zero() else []:
             typer.echo(line)
         return
@@ -94,10 +114,6 @@ def train(
             dataset,
             run,
             **keywords,
-            resume=options.resume,
-            overwrite=overwrite,
-            max_steps=options.max_steps,
-            max_seconds=options.max_seconds,
             progress=progress,
             should_stop=stop_requested.is_set,
         )
@@ -107,3 +123,8 @@ def train(
     typer.echo(f"model: {run / 'model'}")
     typer.echo(f"next:  tomostain evaluate {run} {dataset} evaluation")
     typer.echo(f"       tomostain stain {run / 'model'} VOLUME stained.ome.zarr")
+
+
+def _is_default(source: Any) -> bool:
+    """Return whether the source of an option says that it was not given."""
+    return source is not None and source.name == "DEFAULT"

@@ -18,6 +18,8 @@ RECIPE = "recipe.yaml"
 CARD = "README.md"
 PICTURE = "picture.png"
 SUMS = "SHA256SUMS"
+MAX_PATCH_PX = 8192
+"""Maximum side of a patch, px: one feature map with 16 channels has 4 GB."""
 
 
 class InitialModelRecord(Config):
@@ -121,7 +123,7 @@ class ModelSpec(Config):
     noise: NoiseSpec | None = None
     inverted_ct: bool = False
     voxel_um: float = Field(gt=0)
-    patch_px: int = Field(default=256, ge=8)
+    patch_px: int = Field(default=256, ge=8, le=MAX_PATCH_PX)
     stain: str
     recipe: str
     fold: int | None = None

@@ -6,7 +6,7 @@ Files hold tensors and plain containers only. They are read with ``weights_only=
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import nn
@@ -38,8 +38,8 @@ class State:
         Torch's global generators, for dropout.
     step : int
         Number of steps done.
-    seconds : float
-        Training time so far.
+    seconds, cpu_seconds : float
+        Training time and processor time so far.
     sums : dict of str to float
         Sums of the terms over the steps of the current epoch.
     best : dict of str to float
@@ -48,6 +48,8 @@ class State:
         Residual registration of each training pair; empty until the first one.
     rejected : list of int
         Indices of the training pairs that are not used (`tomostain.train.pair_rejection`).
+    correlations : list of float
+        Correlation of each training pair with the output when it was last registered, if pairs are rejected.
     """
 
     networks: Networks
@@ -57,10 +59,12 @@ class State:
     random: RandomState
     step: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     sums: dict[str, float] = field(default_factory=dict)
     best: dict[str, float] = field(default_factory=dict)
     affines: list[torch.Tensor] = field(default_factory=list)
     rejected: list[int] = field(default_factory=list)
+    correlations: list[float] = field(default_factory=list)
 
 
 def named_networks(networks: Networks) -> dict[str, nn.Module]:
@@ -80,13 +84,14 @@ def save_last(run: Path, state: State) -> None:
         "cuda": [] if state.random.cuda is None else [state.random.cuda],
         "step": state.step,
         "seconds": state.seconds,
+        "cpu_seconds": state.cpu_seconds,
         "sums": state.sums,
         "best": state.best,
         "places": state.affines,
         "rejected": state.rejected,
+        "correlations": state.correlations,
     }
-    with atomic_file(run / LAST) as temporary, temporary.open("wb") as file:
-        torch.save(values, file)
+    _write(run / LAST, values)
 
 
 def load_last(run: Path, state: State) -> None:
@@ -113,9 +118,11 @@ def load_last(run: Path, state: State) -> None:
             # Older runs kept the state of each GPU. In a distributed training all ranks have the same state.
             state.random.cuda = states[min(device.index or 0, len(states) - 1)]
         state.step, state.seconds = int(values["step"]), float(values["seconds"])
+        state.cpu_seconds = float(values.get("cpu_seconds", 0.0))
         state.sums, state.best = _by_current_name(values["sums"]), _by_current_name(values["best"])
         state.affines = [affine.to(device) for affine in values.get("places", [])]
         state.rejected = [int(number) for number in values.get("rejected", [])]
+        state.correlations = [float(number) for number in values.get("correlations", [])]
     except (KeyError, RuntimeError, ValueError, TypeError) as error:
         raise InputError(
             f"{path}: does not fit this run ({str(error).splitlines()[0]}); train again with `overwrite=True`"
@@ -132,8 +139,45 @@ def save_best(run: Path, term: str, state: State) -> None:
     networks = state.networks
     saved = networks.generators() | ({} if networks.average is None else {"average": networks.average})
     weights = {name: network.state_dict() for name, network in saved.items()}
-    with atomic_file(run / f"best-{term}") as temporary, temporary.open("wb") as file:
-        torch.save({"networks": weights, "step": state.step}, file)
+    _write(run / f"best-{term}", {"networks": weights, "step": state.step})
+
+
+class _File:
+    """A file for `torch.save` that remembers the error of a write, which torch replaces by one without a reason."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        """Write bytes."""
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        self.file.flush()
+
+
+def _write(path: Path, values: Mapping[str, object]) -> None:
+    """Write a checkpoint atomically.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written, with the reason.
+    """
+    with atomic_file(path) as temporary, temporary.open("wb") as opened:
+        file = _File(opened)
+        try:
+            torch.save(dict(values), file)  # type: ignore[arg-type]  # torch needs no more of a file
+        except RuntimeError:
+            if file.error is None:
+                raise
+            raise OSError(file.error.errno, file.error.strerror, str(path)) from None
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

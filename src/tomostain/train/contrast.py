@@ -9,7 +9,7 @@ from tomostain.dataset.dataset import Dataset
 from tomostain.dataset.pair import Pair
 from tomostain.errors import OutOfDistributionWarning
 from tomostain.imaging.network_range import CT_WINDOW
-from tomostain.train.recipes import Recipe
+from tomostain.train.recipe import Recipe
 
 
 def contrast(pairs: Sequence[Pair]) -> float:

@@ -8,7 +8,8 @@ from typing import TypeAlias
 from tomostain.devices import choose_device
 from tomostain.errors import InputError
 from tomostain.train.initial_model import InitialModel
-from tomostain.train.recipes import Recipe, list_recipes, load_recipe
+from tomostain.train.recipe import Recipe
+from tomostain.train.recipes import list_recipes, load_recipe
 from tomostain.train.run_folder import recorded_recipe
 
 RecipeSource: TypeAlias = str | os.PathLike[str] | Recipe

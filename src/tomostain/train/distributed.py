@@ -151,14 +151,14 @@ class DistributedContext:
         sums = self.total(torch.tensor(list(values.values()), dtype=torch.float64, device=self.device))
         return dict(zip(values, (sums / self.size).tolist(), strict=True))
 
-    def sync_stop(self, seconds: float, *, stop: bool) -> tuple[float, bool]:
-        """Return the time of rank 0, and whether any process was requested to stop."""
+    def sync_stop(self, times: tuple[float, ...], *, stop: bool) -> tuple[tuple[float, ...], bool]:
+        """Return the times of rank zero, and whether any process was requested to stop."""
         if self.size == 1:
-            return seconds, stop
-        own_seconds = seconds if self.is_rank_zero else 0.0
-        values = torch.tensor([own_seconds, float(stop)], dtype=torch.float64, device=self.device)
-        seconds, requests = self.total(values).tolist()
-        return seconds, requests > 0
+            return times, stop
+        own_times = times if self.is_rank_zero else (0.0,) * len(times)
+        values = torch.tensor([*own_times, float(stop)], dtype=torch.float64, device=self.device)
+        *times_of_zero, requests = self.total(values).tolist()
+        return tuple(times_of_zero), requests > 0
 
     @contextmanager
     def raise_on_all_ranks(self) -> Iterator[None]:
@@ -254,15 +254,15 @@ def _number(name: str, default: int = 0) -> int:
 
 def _cluster_environment() -> "ClusterEnvironment | None":
     """Return Fabric's environment for the launcher of this process, or None for a single process."""
+    starter = _started_by()
+    if starter is None:
+        return None
     try:
         from lightning_fabric.plugins import environments
     except ImportError:
         from lightning.fabric.plugins import environments  # type: ignore[no-redef]
-    starter = _started_by()
     if starter == "torchrun":
         return environments.TorchElasticEnvironment()
-    if starter is None:
-        return None
 
     class Srun(environments.SLURMEnvironment):
         """Without the checks that reject srun without --ntasks-per-node, or after salloc."""

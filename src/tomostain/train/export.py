@@ -21,7 +21,7 @@ from tomostain.ood.regional_reference import Augmentation
 from tomostain.train.checkpoint import LAST, read_checkpoint
 from tomostain.train.data import LoadedDataset, PairSource
 from tomostain.train.logbook import METRICS
-from tomostain.train.recipes import Recipe
+from tomostain.train.recipe import Recipe
 from tomostain.train.run_folder import DESCRIPTION, recorded_initial_model
 from tomostain.train.sample_image import sample_image
 from tomostain.train.terms import RENAMED

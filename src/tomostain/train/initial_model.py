@@ -17,7 +17,8 @@ from tomostain.io.models import check_state, load_model
 from tomostain.models import find_model, model_name, suggest_builtin
 from tomostain.networks.registry import network_class, parse_generator_spec
 from tomostain.train.checkpoint import LAST, named_networks, read_checkpoint
-from tomostain.train.recipes import Recipe, list_recipes, load_recipe
+from tomostain.train.recipe import Recipe
+from tomostain.train.recipes import list_recipes, load_recipe
 from tomostain.train.run_folder import DESCRIPTION, recorded_recipe
 from tomostain.train.step import Networks
 

@@ -12,7 +12,7 @@ from tomostain.train.checkpoint import State
 from tomostain.train.determinism import RandomState
 from tomostain.train.distributed import DistributedContext
 from tomostain.train.memory_options import check_compiler, compiled, keep_gradients, recomputing
-from tomostain.train.recipes import Recipe
+from tomostain.train.recipe import Recipe
 from tomostain.train.step import Networks
 
 if TYPE_CHECKING:

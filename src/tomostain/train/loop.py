@@ -3,29 +3,22 @@
 import logging
 import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Unpack
 
 from tomostain.errors import InputError, InterruptedRunError, PeerProcessError
 from tomostain.progress import Progress, ShouldStop, never, silent
-from tomostain.train.checkpoint import load_last, save_last
-from tomostain.train.contrast import contrast, warn_about_contrast
-from tomostain.train.data import LoadedDataset, PairSource
-from tomostain.train.default_recipe import RecipeSource, choose_recipe
+from tomostain.train.begin import TrainKeywords, TrainOptions, begin
+from tomostain.train.checkpoint import save_last
+from tomostain.train.contrast import contrast
+from tomostain.train.data import PairSource
 from tomostain.train.distributed import DistributedContext
 from tomostain.train.export import export_model
-from tomostain.train.initial_model import InitialModel, InitSource
+from tomostain.train.failures import explain_failures
+from tomostain.train.limits import NO_LIMIT, Limits, Pace
 from tomostain.train.logbook import Logbook
-from tomostain.train.recipes import Recipe
-from tomostain.train.run_folder import (
-    RunDescription,
-    began_without_kernels,
-    create_run,
-    recorded_initial_model,
-    resume_run,
-)
+from tomostain.train.run_folder import check_run, locked_run
 from tomostain.train.trainer import Trainer
 
 __all__ = ["TrainOptions", "contrast", "total_steps", "train", "train_model"]
@@ -36,44 +29,13 @@ LOG_EVERY_STEPS = 10
 CHECKPOINT_EVERY_S = 60.0
 
 
-@dataclass(frozen=True)
-class TrainOptions:
-    """Options of `train_model`, with their defaults. See there."""
-
-    recipe: RecipeSource | None = None
-    init: InitSource | None = None
-    fold: int | None = 0
-    seed: int = 0
-    device: str = "auto"
-    resume: bool = False
-    overwrite: bool = False
-    max_steps: int | None = None
-    max_seconds: float | None = None
-    clock: Callable[[], float] = time.monotonic
-
-
-class _Keywords(TypedDict, total=False):
-    """The same options as keyword arguments."""
-
-    recipe: RecipeSource | None
-    init: InitSource | None
-    fold: int | None
-    seed: int
-    device: str
-    resume: bool
-    overwrite: bool
-    max_steps: int | None
-    max_seconds: float | None
-    clock: Callable[[], float]
-
-
 def train_model(
     dataset: PairSource,
     run: str | os.PathLike[str],
     *,
     progress: Progress = silent,
     should_stop: ShouldStop = never,
-    **options: Unpack[_Keywords],
+    **options: Unpack[TrainKeywords],
 ) -> Path:
     """Train the networks of a recipe on a dataset (paper section 2.6.3).
 
@@ -106,13 +68,17 @@ def train_model(
     device : str
         ``auto`` (default), ``cpu``, ``cuda`` or ``cuda:N``.
     resume : bool
-        Continue an interrupted run, to the same bits as without the interruption.
+        Continue an interrupted run, to the same bits as without the interruption. A run without a checkpoint begins
+        again, and one that does not exist begins.
     overwrite : bool
         Replace an existing run.
     max_steps : int, optional
-        Maximum number of steps in total. Default: the epochs of the recipe.
-    max_seconds : float, optional
-        Maximum training time in total.
+        Maximum number of steps in total.
+    max_seconds, max_cpu_seconds : float, optional
+        Maximum training time, and maximum processor time of all threads of a process, in total, s. The first limit that
+        is reached ends the training. Default: no limit; then the epochs of the recipe end it.
+    deterministic : bool
+        Set the key `deterministic` of the recipe: the same bits on a GPU, too.
     clock : function
         Returns the time for `max_seconds`, s. Default: `time.monotonic`. With `time.process_time` other work on the
         machine does not shorten the training.
@@ -125,21 +91,40 @@ def train_model(
     Raises
     ------
     InputError
-        If recipe, initial model, dataset and options do not fit together, `run` may not be written, or a loss is not
-        finite.
+        If recipe, initial model, dataset and options do not fit together, `run` may not be written, another process
+        trains in it, disk or memory do not suffice, or a loss is not finite.
     InterruptedRunError
         If `should_stop` returned True, after the checkpoint was written.
     PeerProcessError
         If another process of this training raised one of these.
     """
     chosen, run = TrainOptions(**options), Path(run)
-    trainer, data = _begin(dataset, run, chosen)
-    context = trainer.context
+    with ExitStack() as held:
+        held.enter_context(explain_failures(run))
+        context = DistributedContext(chosen.device)
+        check_run(run, resume=chosen.resume, overwrite=chosen.overwrite)
+        with context.raise_on_all_ranks():
+            if context.is_rank_zero:
+                held.enter_context(locked_run(run))
+        _train(dataset, run, chosen, context, progress, should_stop)
+    return run
+
+
+def _train(
+    dataset: PairSource,
+    run: Path,
+    options: TrainOptions,
+    context: DistributedContext,
+    progress: Progress,
+    should_stop: ShouldStop,
+) -> None:
+    """Train in a locked folder."""
+    trainer, data = begin(dataset, run, options, context)
     with context.raise_on_all_ranks():
         logbook = Logbook(run, trainer.columns, trainer.state.step) if context.is_rank_zero else None
     _log_start(trainer, run)
     try:
-        _take_steps(trainer, run, logbook, chosen, progress if context.is_rank_zero else silent, should_stop)
+        _take_steps(trainer, run, logbook, options, progress if context.is_rank_zero else silent, should_stop)
     except (InputError, InterruptedRunError) as error:
         if context.is_rank_zero:
             raise
@@ -151,61 +136,9 @@ def train_model(
         if context.is_rank_zero:
             export_model(run, run / "model", dataset=data, overwrite=True)
             logger.info("%s: model written at step %d", run / "model", trainer.state.step)
-    return run
 
 
 train = train_model
-
-
-def _begin(dataset: PairSource, run: Path, options: TrainOptions) -> tuple[Trainer, LoadedDataset]:
-    """Load recipe and dataset, create the folder of the run, and return a trainer in the state of the run."""
-    initial = None if options.init is None else InitialModel.open(options.init)
-    resumed = run if options.resume else None
-    choice = choose_recipe(options.recipe, device=options.device, initial=initial, resumed=resumed)
-    recipe = choice.recipe
-    logger.info("recipe: %s", choice)
-    if initial is not None:
-        initial.check(recipe)
-    context = DistributedContext(options.device)
-    with context.raise_on_all_ranks():
-        context.check_batch(recipe.batch, recipe.accumulate)
-        data = LoadedDataset.open(dataset)
-        if options.resume and began_without_kernels(run):
-            recipe = recipe.model_copy(update={"kernels": "plain"})
-        if context.is_rank_zero:
-            _prepare_folder(run, data, recipe, options, initial)
-            warn_about_contrast(recipe, data, options.fold)
-            if initial is not None and not options.resume:
-                initial.warn_about_voxel_size(data.voxel_um, str(data.path))
-    trainer = Trainer(recipe, data, options.fold, options.seed, context)
-    trainer.fine_tuning = initial is not None or (options.resume and recorded_initial_model(run) is not None)
-    with context.raise_on_all_ranks():
-        if options.resume:
-            load_last(run, trainer.state)
-            trainer.apply_affines()
-        elif initial is not None:
-            initial.load_into(trainer.state.networks)
-    return trainer, data
-
-
-def _prepare_folder(
-    run: Path, data: LoadedDataset, recipe: Recipe, options: TrainOptions, initial: InitialModel | None
-) -> None:
-    record = None if initial is None else initial.record
-    if options.resume and record is None:
-        record = recorded_initial_model(run)
-    description = RunDescription(
-        fold=options.fold,
-        seed=options.seed,
-        data=data.fingerprint(options.fold),
-        recipe=recipe.model_dump(mode="json"),
-        initial_model=None if record is None else record.model_dump(),
-    )
-    dataset = None if data.in_memory else data.path
-    if options.resume:
-        resume_run(run, description, dataset)
-    else:
-        create_run(run, description, dataset, overwrite=options.overwrite)
 
 
 def _log_start(trainer: Trainer, run: Path) -> None:
@@ -219,9 +152,9 @@ def _log_start(trainer: Trainer, run: Path) -> None:
         logger.info("%s: resumed at step %d, after %.0f s of training", run, state.step, state.seconds)
 
 
-def total_steps(trainer: Trainer, max_steps: int | None) -> int:
-    """Return the number of steps at which a training ends."""
-    return min(trainer.steps_per_epoch * trainer.recipe.epochs, max_steps or 10**12)
+def total_steps(trainer: Trainer, limits: Limits) -> int:
+    """Return the number of steps at which a training ends at the latest."""
+    return limits.total_steps(trainer.steps_per_epoch * trainer.recipe.epochs)
 
 
 def _take_steps(
@@ -232,17 +165,20 @@ def _take_steps(
     progress: Progress,
     should_stop: ShouldStop,
 ) -> None:
-    """Take steps until the maximum number or time is reached, or a stop is requested; then write `last`.
+    """Take steps until a limit is reached or a stop is requested; then write `last`.
 
     Only a process with a `logbook` writes. All processes decide together whether to take another step.
     """
-    state, context, clock = trainer.state, trainer.context, options.clock
-    total, max_seconds = total_steps(trainer, options.max_steps), options.max_seconds
-    started, saved = clock() - state.seconds, time.monotonic()
-    progress("training", state.step, total)
-    while state.step < total and (max_seconds is None or state.seconds < max_seconds):
+    state, context, limits = trainer.state, trainer.context, options.limits
+    total = total_steps(trainer, limits)
+    pace = Pace(limits, total, state.step, state.seconds, state.cpu_seconds)
+    started, cpu_started = options.clock() - state.seconds, time.process_time() - state.cpu_seconds
+    saved = time.monotonic()
+    if total < NO_LIMIT:
+        progress("training", state.step, total)
+    while state.step < total and limits.time_left(state.seconds, state.cpu_seconds):
         values = trainer.take_step()
-        state.seconds = clock() - started
+        state.seconds, state.cpu_seconds = options.clock() - started, time.process_time() - cpu_started
         epoch, step_of_epoch = divmod(state.step, trainer.steps_per_epoch)
         with context.raise_on_all_ranks():
             if step_of_epoch == 0:
@@ -252,17 +188,22 @@ def _take_steps(
             if logbook is not None and time.monotonic() - saved > CHECKPOINT_EVERY_S:
                 _save(run, trainer)
                 saved = time.monotonic()
-            progress("training", state.step, total)
-        state.seconds, stop = context.sync_stop(state.seconds, stop=should_stop())
+            progress("training", state.step, pace.expected_total(state.step, state.seconds, state.cpu_seconds))
+        (state.seconds, state.cpu_seconds), stop = context.sync_stop(
+            (state.seconds, state.cpu_seconds), stop=should_stop()
+        )
         if stop:
             with context.raise_on_all_ranks():
                 if logbook is not None:
                     _save(run, trainer)
-            raise InterruptedRunError(f"{run}: stopped at step {state.step} of {total}; set `resume=True` to continue")
+            expected = pace.expected_total(state.step, state.seconds, state.cpu_seconds)
+            of = "" if total == NO_LIMIT else f" of {expected}"
+            raise InterruptedRunError(f"{run}: stopped at step {state.step}{of}; set `resume=True` to continue")
     with context.raise_on_all_ranks():
         if logbook is not None:
             trainer.write_sample(run)
             _save(run, trainer)
+            progress("training", state.step, state.step)
 
 
 def _save(run: Path, trainer: Trainer) -> None:

@@ -1,297 +1,21 @@
-"""Recipes: a named training objective with its networks and schedule, as data (YAML, `base:` to inherit)."""
+"""Recipes as data: by name and from YAML files, with `base:` to inherit."""
 
 import os
-import warnings
-from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import Field, model_validator
-from torch import nn
+from tomostain.config import read_yaml, suggest
+from tomostain.errors import InputError
+from tomostain.train.recipe import Recipe
+from tomostain.train.recipe_names import with_current_names
 
-from tomostain.config import Config, read_yaml, suggest
-from tomostain.errors import DeprecatedNameWarning, InputError
-from tomostain.networks import parse_discriminator_spec, parse_generator_spec, parse_spec
-from tomostain.tiling.noise import NoiseSpec
-from tomostain.tiling.slice_context import SliceCount
-from tomostain.train.augment import Augment
-from tomostain.train.fine_tune import FineTune
-from tomostain.train.terms import Build, Term, check_arguments, current_name, find_term
+__all__ = ["Recipe", "list_recipes", "load_recipe"]
 
-# Older names of keys.
-_RENAMED = {"realign": "residual_registration", "field": "deformation"}
 # Keys whose mappings are merged with those of the base.
 _NESTED = ("generator", "discriminator", "deformation", "augment", "loss_networks", "noise", "fine_tune")
 # Keys that are not inherited from a base.
 _OWN = ("description",)
-
-
-class Recipe(Config):
-    """The training objective, the networks and the schedule. The defaults are the paper's (sections 2.6 and 2.7).
-
-    Attributes
-    ----------
-    name : str
-    description : str
-        One line for the list of recipes. It is not inherited from a base.
-    in_channels : {1, 3}
-        Channels of the µCT; the paper repeats the grey value in three.
-    ct_slices : int
-        Neighbouring slices of the µCT that the generator sees at once, as its channels. Odd; together about as thick
-        as the section (`tomostain.tiling.slice_context`). The dataset must hold them (`ct_slices` of `prepare`).
-    noise : NoiseSpec
-        Noise that G_xy gets in addition to the µCT, as a fixed function of the position (`tomostain.tiling.noise`):
-        `channels` (default 0) and `correlation_px`.
-    inverted_ct : bool
-        The networks see the inverted µCT.
-    terms : dict of str to float
-        The objective: weight of each term (`tomostain.train.terms`). A term with weight 0 is not computed.
-    generator, discriminator : dict
-        Architecture of G_xy (and G_yx) and of D_y (and D_x) for `build_network`, without channel counts.
-    deformation : dict
-        Architecture of the network that predicts the displacement, for the terms that need one.
-    loss_networks : dict of str to dict
-        Keyword arguments of the networks that loss terms train, by the name of the network.
-    average : float
-        Decay per step of the running average of G_xy's weights. The average then stains. 0: no average.
-    residual_registration : int
-        Steps between two registrations of the histology of each pair to the output of G_xy; 0: never.
-    reject_pairs : bool
-        At each residual registration, leave out the pairs whose correlation with the output of G_xy is exceptionally
-        low (`tomostain.train.pair_rejection`), until the next one.
-    learning_rate, betas : float, pair of float
-        Parameters of Adam.
-    fine_tune : FineTune
-        The learning rate of a training that begins with the weights of another model (`init` of `train_model`).
-    clip_norm : float
-        Maximum norm of the gradient; 0: no limit, as in the paper.
-    supervise_background : bool
-        Terms also compare the pixels outside the mask where µCT and histology both show background
-        (`tomostain.imaging.common_background`). Otherwise nothing supervises the air around the specimen.
-    batch, patch_px, patches_per_pair, epochs : int
-        An epoch draws `patches_per_pair` patches for each training pair.
-    accumulate : int
-        Number of parts in which a batch goes through the networks, one after the other: the same step in less memory.
-        It must divide `batch`, and the share of each process.
-    checkpoint_activations : bool
-        Generators recompute their activations in the backward pass: the same bits in less memory and more time.
-    compile : {False, True, "cuda-graphs"}
-        Compile the networks with `torch.compile`, with torch's own convolutions. With "cuda-graphs" a GPU launches
-        their kernels together. See `tomostain.train.memory_options`.
-    buffer : int
-        Images in the buffer of each discriminator; 0: no buffer.
-    precision : {"32-true", "bf16-mixed"}
-        Precision of the arithmetic. The second is for GPUs with bf16 and CPUs with AMX; others take several times as
-        long.
-    kernels : {"fast", "plain"}
-        Convolutions on a CPU: those of `tomostain.networks.kernels.accelerate` or those of torch. They differ by
-        rounding, so the same seed gives the same bits only with the same kernels. A GPU and bf16 always use those of
-        torch. With bf16 on a CPU, wide networks use channels last, unless "plain".
-    augment : Augment
-        Augmentation of the patches.
-
-    Notes
-    -----
-    The older keys `realign` and `field`, and older names of terms, are accepted with a `DeprecationWarning`.
-    """
-
-    name: str
-    description: str = ""
-    in_channels: Literal[1, 3] = 3
-    ct_slices: SliceCount = 1
-    noise: NoiseSpec = NoiseSpec()
-    inverted_ct: bool = False
-    terms: dict[str, float]
-    generator: dict[str, Any]
-    discriminator: dict[str, Any]
-    deformation: dict[str, Any] = Field(default_factory=lambda: {"name": "field"})
-    loss_networks: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    average: float = Field(0.0, ge=0, lt=1)
-    residual_registration: int = Field(0, ge=0)
-    reject_pairs: bool = False
-    learning_rate: float = Field(2e-4, gt=0)
-    betas: tuple[float, float] = (0.5, 0.999)
-    fine_tune: FineTune = FineTune()
-    clip_norm: float = Field(0.0, ge=0)
-    supervise_background: bool = False
-    batch: int = Field(4, ge=1)
-    patch_px: int = Field(256, ge=8)
-    patches_per_pair: int = Field(100, ge=1)
-    epochs: int = Field(500, ge=1)
-    accumulate: int = Field(1, ge=1)
-    checkpoint_activations: bool = False
-    compile: Literal[False, True, "cuda-graphs"] = False
-    buffer: int = Field(50, ge=0)
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    kernels: Literal["fast", "plain"] = "fast"
-    augment: Augment = Augment()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _current_names(cls, values: object) -> object:
-        return _with_current_names(values) if isinstance(values, Mapping) else values
-
-    @model_validator(mode="after")
-    def _terms_are_known(self) -> "Recipe":
-        for name, weight in self.terms.items():
-            try:
-                find_term(name)
-            except InputError as error:
-                raise ValueError(str(error)) from None
-            if weight < 0:
-                raise ValueError(f"term '{name}' has the weight {weight:g}; weights are 0 or more")
-        if not self.active:
-            raise ValueError("no term has a weight above 0; nothing would be learnt")
-        return self
-
-    @model_validator(mode="after")
-    def _objective_makes_sense(self) -> "Recipe":
-        if self.batch % self.accumulate:
-            raise ValueError(f"accumulate {self.accumulate} does not divide batch {self.batch}; give one that does")
-        if self.reject_pairs and not self.residual_registration:
-            raise ValueError("reject_pairs needs the outputs of the residual registration; set residual_registration")
-        whole = self._names_of_terms(lambda term: term.whole_batch)
-        if self.accumulate > 1 and whole:
-            raise ValueError(f"{_and(whole)} need the mask of the whole batch; leave accumulate at 1")
-        for name in self.active:
-            if self.patch_px < find_term(name).min_side_px:
-                raise ValueError(
-                    f"patch_px {self.patch_px} is too small for the term '{name}'; give at least "
-                    f"{find_term(name).min_side_px}"
-                )
-            channels = find_term(name).channels
-            if channels not in (None, self.in_channels):
-                raise ValueError(
-                    f"in_channels {self.in_channels} rules out the term '{name}', which needs {channels}; set its "
-                    "weight to 0"
-                )
-        if self.ct_slices > 1 and (self.in_channels != 1 or self.needs_reverse):
-            raise ValueError(
-                f"ct_slices {self.ct_slices} goes with in_channels 1 and an objective without the reverse generator: "
-                "neighbouring slices cannot be generated from histology"
-            )
-        regularisers = self._names_of_terms(lambda term: term.regulariser)
-        if regularisers and not self._names_of_terms(lambda term: term.needs_deformation and not term.regulariser):
-            raise ValueError(
-                f"{_and(regularisers)} without a term that fits the deformation; add registered_l1 or "
-                "registered_pixelwise"
-            )
-        judged = self._names_of_terms(lambda term: term.judged is not None)
-        if len(judged) > 1:
-            raise ValueError(f"{_and(judged)} need different discriminators of histology; keep one of them")
-        if self.conditional and self.needs_reverse:
-            reverse = self._names_of_terms(lambda term: term.needs_reverse)
-            raise ValueError(f"{judged[0]} has no reverse direction; remove {_and(reverse)}")
-        return self
-
-    @model_validator(mode="after")
-    def _loss_networks_fit(self) -> "Recipe":
-        builders: dict[str, set[Build]] = {}
-        for term in self.active_terms.values():
-            for name, build in (*term.frozen.items(), *term.trained.items()):
-                builders.setdefault(name, set()).add(build)
-        for name, different in builders.items():
-            if len(different) > 1:
-                raise ValueError(f"two terms give different networks the name '{name}'; rename one of them")
-        known = self.trained_networks()
-        for name, arguments in self.loss_networks.items():
-            if name not in known:
-                raise ValueError(
-                    f"loss_networks: no active term has a network '{name}'; known: {', '.join(known) or 'none'}"
-                )
-            check_arguments(name, known[name], arguments)
-        return self
-
-    @model_validator(mode="after")
-    def _networks_fit(self) -> "Recipe":
-        for role, spec in (
-            ("generator", self.generator),
-            ("discriminator", self.discriminator),
-            ("deformation", self.deformation),
-        ):
-            parse_spec(spec, role)
-            for channels in ("in_channels", "out_channels"):
-                if channels in spec:
-                    raise ValueError(f"{role}: {channels} follows from the recipe's own in_channels; leave it out")
-        step = parse_generator_spec(self.generator).size_multiple
-        if self.patch_px % step:
-            raise ValueError(f"patch_px {self.patch_px} must be a multiple of {step} for this generator")
-        minimum = parse_discriminator_spec(self.discriminator).min_size_px
-        if self.adversarial and self.patch_px < minimum:
-            raise ValueError(f"patch_px {self.patch_px} is too small for this discriminator; give at least {minimum}")
-        return self
-
-    @property
-    def active(self) -> dict[str, float]:
-        """The terms that are computed, with their weights."""
-        return {term: weight for term, weight in self.terms.items() if weight > 0}
-
-    @property
-    def active_terms(self) -> dict[str, Term]:
-        """The active terms themselves, by name."""
-        return {name: find_term(name) for name in self.active}
-
-    def _names_of_terms(self, condition: Callable[[Term], bool]) -> list[str]:
-        return [name for name, term in self.active_terms.items() if condition(term)]
-
-    @property
-    def needs_reverse(self) -> bool:
-        """Whether G_yx and D_x exist."""
-        return any(term.needs_reverse for term in self.active_terms.values())
-
-    @property
-    def needs_deformation(self) -> bool:
-        """Whether a network predicts the displacement of the histology."""
-        return any(term.needs_deformation for term in self.active_terms.values())
-
-    @property
-    def paired(self) -> bool:
-        """Whether a term compares an image with the other half of its pair."""
-        return any(term.paired for term in self.active_terms.values())
-
-    @property
-    def conditional(self) -> bool:
-        """Whether D_y judges µCT and histology together (Pix2Pix)."""
-        return any(term.judged == "pair" for term in self.active_terms.values())
-
-    @property
-    def adversarial(self) -> bool:
-        """Whether a term needs a discriminator."""
-        return any(term.discriminators for term in self.active_terms.values())
-
-    def trained_networks(self) -> dict[str, Build]:
-        """Return how to build the networks that loss terms train, by name."""
-        return {name: build for term in self.active_terms.values() for name, build in term.trained.items()}
-
-    def frozen_networks(self) -> dict[str, Callable[[], nn.Module]]:
-        """Return how to build the fixed networks of loss terms, by name."""
-        return {name: build for term in self.active_terms.values() for name, build in term.frozen.items()}
-
-    @property
-    def cuda_graphs(self) -> bool:
-        """Whether a GPU launches the kernels of a network together."""
-        return self.compile == "cuda-graphs"
-
-    @property
-    def ct_channels(self) -> int:
-        """Channels of the µCT that the networks see."""
-        return self.ct_slices if self.ct_slices > 1 else self.in_channels
-
-    def generator_spec(self, *, reverse: bool = False) -> dict[str, Any]:
-        """Return the architecture of G_xy, or of G_yx, with its channels."""
-        if reverse:  # its input has no grey values
-            forward = {key: value for key, value in self.generator.items() if key != "grey_knots"}
-            return {**forward, "in_channels": 3, "out_channels": self.in_channels}
-        encoded = (
-            {"grey_channels": self.ct_channels} if self.noise.channels and self.generator.get("grey_knots") else {}
-        )
-        return {**self.generator, **encoded, "in_channels": self.ct_channels + self.noise.channels, "out_channels": 3}
-
-    def discriminator_spec(self, *, reverse: bool = False) -> dict[str, Any]:
-        """Return the architecture of D_y, or of D_x, with its channels."""
-        channels = self.in_channels if reverse else 3 + self.ct_channels * self.conditional
-        return {**self.discriminator, "in_channels": channels}
 
 
 def list_recipes() -> list[str]:
@@ -337,7 +61,7 @@ def _resolve(name: str, inheriting: tuple[str, ...]) -> dict[str, Any]:
     else:
         raise InputError(f"recipe '{name}': is neither a .yaml file nor known{suggest(name, list_recipes())}")
     try:
-        values = _with_current_names(values)
+        values = with_current_names(values)
     except ValueError as error:
         raise InputError(f"recipe {name}: {error}") from None
     base = values.pop("base", None)
@@ -355,24 +79,3 @@ def _resolve(name: str, inheriting: tuple[str, ...]) -> dict[str, Any]:
             value = {**inherited, **value}
         merged[key] = value
     return merged
-
-
-def _with_current_names(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a recipe's values under the current names of keys and terms; older names give a DeprecationWarning."""
-    current: dict[str, Any] = {}
-    for key, value in values.items():
-        name = _RENAMED.get(key, key)
-        if name != key:
-            warnings.warn(f"the recipe key '{key}' is now '{name}'", DeprecatedNameWarning, stacklevel=3)
-        if name in current:
-            raise ValueError(f"gives both {key} and {name}, its current name; keep one of them")
-        current[name] = value
-    if isinstance(terms := current.get("terms"), Mapping):
-        current["terms"] = {current_name(str(name)): weight for name, weight in terms.items()}
-        if len(current["terms"]) < len(terms):
-            raise ValueError("names a term twice, by its older and its current name; keep one of them")
-    return current
-
-
-def _and(names: Sequence[str]) -> str:
-    return " and ".join(names)

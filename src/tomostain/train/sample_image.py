@@ -16,7 +16,7 @@ from tomostain.networks.build import build_network
 from tomostain.networks.noise_input import add_noise, split_noise
 from tomostain.tiling.blend import blend_tiles
 from tomostain.tiling.noise import FIRST_SLICE, with_noise
-from tomostain.train.recipes import Recipe
+from tomostain.train.recipe import Recipe
 
 SIDE_PX = 256
 

@@ -146,6 +146,11 @@ class PatchSampler:
         """Return the number of pairs."""
         return len(self._originals)
 
+    @property
+    def pixels(self) -> list[int]:
+        """Number of pixels of each pair."""
+        return [parts[0].shape[-2] * parts[0].shape[-1] for parts in self._originals]
+
     def original(self, number: int) -> tuple[NDArray[np.float32], Tensor, Tensor]:
         """Return a pair as it was before any residual registration.
 

@@ -15,7 +15,11 @@ from tomostain.deprecation import renamed_method
 from tomostain.errors import InputError
 from tomostain.imaging.network_range import ct_to_network
 from tomostain.networks.noise_input import add_noise, split_noise
+from tomostain.networks.receptive_field import round_up
+from tomostain.networks.registry import parse_generator_spec
+from tomostain.networks.tile_invariance import is_tile_invariant
 from tomostain.tiling.blend import blend_tiles
+from tomostain.tiling.exact import exact_tiles, halo_of
 from tomostain.tiling.noise import FIRST_SLICE, with_noise
 from tomostain.train.checkpoint import save_best
 from tomostain.train.determinism import RandomState
@@ -25,9 +29,8 @@ from tomostain.train.logbook import sample_picture, write_sample
 from tomostain.train.losses import discriminator, l1, psnr
 from tomostain.train.memory_options import begin_step, uncompiled
 from tomostain.train.objective import compute_terms, weighted_sum
-from tomostain.train.pair_rejection import accepted_pairs, correlation
-from tomostain.train.recipes import Recipe
-from tomostain.train.residual_registration import align, apply_affine
+from tomostain.train.pair_registration import PairRegistration
+from tomostain.train.recipe import Recipe
 from tomostain.train.sampling import Batch, PatchSampler
 from tomostain.train.step import Step
 
@@ -35,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 VALIDATION = {"validation_l1": l1, "validation_psnr": psnr}
 VALIDATION_BATCHES = 4
+# Side of the tiles in which a generator stains whole images, if the result does not depend on the tile.
+_TILE_PX = 1024
 
 
 class Trainer:
@@ -76,10 +81,11 @@ class Trainer:
         split = data.split(fold)
         self.sampler = self._sampler(data, split.train, background=recipe.supervise_background)
         self.validation = self._sampler(data, split.validation, background=False) if split.validation else None
+        self.registration = PairRegistration(recipe, self.sampler, self.context, self.draw)
         random = RandomState(seed, self.fabric.device)
         with random.activate():
             self.state = build_state(recipe, seed, random, self.fabric, self.context)
-        self.steps_per_epoch = -(-recipe.patches_per_pair * len(split.train) // recipe.batch)
+        self.steps_per_epoch = recipe.steps_per_epoch(len(split.train))
         self.columns = [*recipe.active, "total", *self.state.networks.discriminators()]
         if self.validation is not None:
             self.columns += VALIDATION
@@ -146,40 +152,12 @@ class Trainer:
         return [Step(networks, x, y, mask, total, noise=noise) for x, y, mask, noise in parts]
 
     def register_pairs(self) -> None:
-        """Register the histology of each pair to the output of G_xy; the pairs are divided among the processes."""
-        sampler, context, device = self.sampler, self.context, self.fabric.device
-        previous = self.state.affines or [torch.zeros(2, 3, device=device)] * len(sampler)
-        affines = [torch.zeros(2, 3, device=device) for _ in previous]
-        correlations = torch.zeros(len(sampler), device=device)
-        for number in range(context.rank, len(sampler), context.size):
-            ct, real, mask = sampler.original(number)
-            drawn = torch.from_numpy(np.moveaxis(self.draw(ct), -1, 0).copy()).to(device)
-            affines[number] = align(drawn, real, mask, previous[number])
-            if self.recipe.reject_pairs:
-                inside = apply_affine(mask, affines[number]) > 1 - 1e-4
-                correlations[number] = correlation(drawn, apply_affine(real, affines[number]), inside)
-        self.state.affines = [context.total(affine) for affine in affines]
-        if self.recipe.reject_pairs:
-            self._reject_pairs(context.total(correlations).tolist())
-        self.apply_affines()
-
-    def _reject_pairs(self, correlations: Sequence[float]) -> None:
-        """Leave out the pairs with exceptionally low correlations, and name them in the log."""
-        rejected = [number for number, accepted in enumerate(accepted_pairs(correlations)) if not accepted]
-        if rejected != self.state.rejected and self.context.is_rank_zero:
-            mean = float(np.mean(correlations))
-            names = ", ".join(f"{self.sampler.ids[number]} ({correlations[number]:.2f})" for number in rejected)
-            logger.warning(
-                "step %d: pairs left out, with their correlation with the output (mean %.2f): %s",
-                self.state.step, mean, names or "none",
-            )  # fmt: skip
-        self.state.rejected = rejected
+        """Register the histology of pairs to the output of G_xy."""
+        self.registration.register(self.state)
 
     def apply_affines(self) -> None:
         """Resample the histology of each pair by the affines of `state`, and leave out the rejected pairs."""
-        for number, affine in enumerate(self.state.affines):
-            self.sampler.set_alignment(number, affine)
-        self.sampler.reject(self.state.rejected)
+        self.registration.apply(self.state)
 
     realign, lay_pairs = renamed_method("register_pairs"), renamed_method("apply_affines")
 
@@ -208,7 +186,15 @@ class Trainer:
 
         with self._evaluating([network]):
             image = with_noise(ct, recipe.noise, FIRST_SLICE, self.fabric.device)
-            return blend_tiles(translate, image, patch_px=recipe.patch_px, stride_px=recipe.patch_px // 2)
+            spec = parse_generator_spec(recipe.generator_spec())
+            if not is_tile_invariant(spec):
+                return blend_tiles(translate, image, patch_px=recipe.patch_px, stride_px=recipe.patch_px // 2)
+            # No tile depends on its neighbours, so that each pixel is computed once.
+            sides = [round_up(max(side, spec.min_size_px), spec.size_multiple) for side in image.shape[-2:]]
+            padding = [(0, to - side) for to, side in zip(sides, image.shape[-2:], strict=True)]
+            whole = np.pad(image, [(0, 0)] * (image.ndim - 2) + padding, mode="edge")
+            stained = exact_tiles(translate, whole, max(_TILE_PX, recipe.patch_px), halo_of(spec), spec.size_multiple)
+            return stained[: image.shape[-2], : image.shape[-1]]
 
     @contextmanager
     def _evaluating(self, networks: Iterable[nn.Module]) -> Iterator[None]:

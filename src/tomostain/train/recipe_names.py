@@ -1,0 +1,27 @@
+"""Older names of the keys and terms of recipes, which still work."""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from tomostain.errors import DeprecatedNameWarning
+from tomostain.train.terms import current_name
+
+_RENAMED = {"realign": "residual_registration", "field": "deformation"}
+
+
+def with_current_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe's values under the current names of keys and terms; older names give a DeprecationWarning."""
+    current: dict[str, Any] = {}
+    for key, value in values.items():
+        name = _RENAMED.get(key, key)
+        if name != key:
+            warnings.warn(f"the recipe key '{key}' is now '{name}'", DeprecatedNameWarning, stacklevel=3)
+        if name in current:
+            raise ValueError(f"gives both {key} and {name}, its current name; keep one of them")
+        current[name] = value
+    if isinstance(terms := current.get("terms"), Mapping):
+        current["terms"] = {current_name(str(name)): weight for name, weight in terms.items()}
+        if len(current["terms"]) < len(terms):
+            raise ValueError("names a term twice, by its older and its current name; keep one of them")
+    return current
