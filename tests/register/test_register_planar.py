@@ -5,6 +5,16 @@ import pytest
 from scipy import ndimage
 
 from tests.register.conftest import SMALL
+from tests.register.planar_scenes import (
+    PIXEL_UM,
+    SHAPE,
+    SOFT_COLOURS,
+    SOFT_CT,
+    classes,
+    ct_of,
+    error_px,
+    slide_of,
+)
 from tomostain.errors import InputError
 from tomostain.geometry.section import Section, sample_volume
 from tomostain.imaging.slide_reference import shrink_slide
@@ -12,6 +22,7 @@ from tomostain.io import open_slide, open_volume
 from tomostain.register.config import RegisterConfig
 from tomostain.register.hints import read_section
 from tomostain.register.planar import register_in_plane, resample_on_slice
+from tomostain.register.planar_pose import PlanarPose
 
 QUICK = RegisterConfig(candidates=100)
 VOXEL_UM = SMALL["voxel_um"]
@@ -76,3 +87,95 @@ def test_glass_without_tissue_is_refused(slice_and_slide):
     ct, rgb, pixel_um, *_ = slice_and_slide
     with pytest.raises(InputError, match=r"tissue|bright"):
         register_in_plane(ct, VOXEL_UM, np.full_like(rgb, 245), pixel_um, QUICK)
+
+
+# Synthetic sections without bone, with inverted contrast, partial overlap and moved tissue
+
+MIDDLE = np.array(SHAPE) / 2 * PIXEL_UM
+TURNED = PlanarPose(MIDDLE + np.array([20.0, -30.0]), np.radians(130.0), True, np.full(2, 1740.0), np.zeros((2, 2)))
+BONE_BRIGHT, BONE_DARK = (60.0, 90.0, 200.0), (200.0, 150.0, 90.0)
+DARK_STAIN = ((230, 225, 230), (200, 120, 160), (60, 30, 70))
+PALE_STAIN = ((60, 40, 60), (200, 120, 160), (250, 235, 240))
+
+
+@pytest.mark.parametrize(
+    ("values", "colours"),
+    [
+        pytest.param(SOFT_CT, SOFT_COLOURS, id="soft tissue, H&E"),
+        pytest.param(BONE_BRIGHT, PALE_STAIN, id="bone bright in both"),
+        pytest.param(BONE_BRIGHT, DARK_STAIN, id="bone bright, and dark on the slide"),
+        pytest.param(BONE_DARK, PALE_STAIN, id="bone dark, and pale on the slide"),
+    ],
+)
+def test_no_tissue_needs_to_be_bright(values, colours):
+    tissue = classes()
+    result = register_in_plane(ct_of(tissue, values), PIXEL_UM, slide_of(tissue, TURNED, colours), PIXEL_UM)
+    assert np.median(error_px(result.section, TURNED)) < 0.3
+    assert result.evidence.sure
+    assert np.abs(result.strain).max() < 0.003
+
+
+@pytest.mark.parametrize("gap", ["cropped", "not a number", "padded"])
+def test_a_slice_that_shows_only_part_of_the_section_is_enough(gap):
+    tissue = classes()
+    ct = ct_of(tissue)
+    if gap == "cropped":
+        ct = ct[:, :140]
+    else:
+        ct[:, 140:] = np.nan if gap == "not a number" else 0.0
+    result = register_in_plane(ct, PIXEL_UM, slide_of(tissue, TURNED), PIXEL_UM)
+    assert np.median(error_px(result.section, TURNED)) < 0.3
+    assert 0.4 < result.evidence.overlap < 0.7
+    assert result.evidence.sure
+
+
+def test_a_third_of_soft_tissue_that_moved_does_not_strain_the_rest():
+    tissue = classes()
+    moved = tissue.copy()
+    moved[:, 150:] = np.roll(tissue, (10, 14), (0, 1))[:, 150:]
+    as_given = PlanarPose.as_given(MIDDLE)
+    result = register_in_plane(ct_of(tissue), PIXEL_UM, slide_of(moved, as_given), PIXEL_UM)
+    on_the_rest = error_px(result.section, as_given)
+    assert np.median(on_the_rest) < 0.5
+    assert np.abs(result.strain).max() < 0.005
+
+
+def test_a_real_strain_is_found():
+    strain = np.array([[0.02, 0.005], [0.005, -0.015]])
+    tissue = classes()
+    pose = PlanarPose(MIDDLE, np.radians(1.0), False, MIDDLE, strain)
+    result = register_in_plane(ct_of(tissue), PIXEL_UM, slide_of(tissue, pose), PIXEL_UM)
+    assert result.evidence.transform.startswith("strained")
+    assert np.median(error_px(result.section, pose)) < 0.4
+    np.testing.assert_allclose(result.strain, [0.02, -0.015, 0.005], atol=0.004)
+
+
+@pytest.mark.parametrize("seed", [5, 7])
+def test_the_slide_of_another_section_is_not_sure(seed):
+    result = register_in_plane(ct_of(classes()), PIXEL_UM, slide_of(classes(seed), TURNED), PIXEL_UM)
+    assert not result.evidence.sure
+    assert result.evidence.confidence < 0.2
+
+
+def test_what_is_aligned_already_stays_as_it_is_given():
+    tissue = classes()
+    as_given = PlanarPose.as_given(MIDDLE)
+    result = register_in_plane(ct_of(tissue), PIXEL_UM, slide_of(tissue, as_given), PIXEL_UM)
+    assert np.max(error_px(result.section, as_given)) < 0.2
+
+
+def test_a_start_pose_is_refined_and_nothing_else_searched(slice_and_slide, found):
+    ct, rgb, pixel_um, *_ = slice_and_slide
+    near = found.section
+    start = Section(near.origin_um + np.array([0.0, 60.0, -40.0]), near.row, near.column, near.slide_to_section)
+    again = register_in_plane(ct, VOXEL_UM, rgb, pixel_um, start=start)
+    points = np.random.default_rng(0).uniform(0.3, 0.7, (100, 2)) * np.array(rgb.shape[:2]) * pixel_um
+    assert np.median(np.linalg.norm(place_px(again, points) - place_px(found, points), axis=1)) < 0.5
+
+
+def test_a_phantom_of_inverted_grey_values_is_registered_as_well(slice_and_slide, found):
+    ct, rgb, pixel_um, first_um, truth = slice_and_slide
+    again = register_in_plane(-ct, VOXEL_UM, rgb, pixel_um)
+    at = np.random.default_rng(0).uniform(0.3, 0.7, (100, 2)) * np.array(rgb.shape[:2]) * pixel_um
+    right = truth.slide_to_section_um(at + first_um) / VOXEL_UM
+    assert np.median(np.linalg.norm(place_px(again, at) - right, axis=1)) < 0.7

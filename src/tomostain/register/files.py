@@ -16,7 +16,6 @@ from tomostain.io.atomic import atomic_folder, refuse_existing
 from tomostain.io.output_folder import check_contents, check_sources_outside
 from tomostain.progress import Progress, silent
 from tomostain.register.config import RegisterConfig
-from tomostain.register.deformation import load_simpleitk
 from tomostain.register.figures import candidate_picture, write_in_volume, write_registration
 from tomostain.register.hints import Hint
 from tomostain.register.inputs import fingerprint
@@ -154,9 +153,6 @@ def register_opened(
 ) -> Registration:
     """Register a slide with a volume; write the pair if a folder is given. See `register_files`."""
     config = config or RegisterConfig()
-    if config.deform:
-        # Fails before the search, not after it.
-        load_simpleitk()
     if folder is not None:
         _check_output(folder, (volume.path, slide.path))
     location = locate_section(volume, slide, config, hint=hint, device=device, progress=progress)

@@ -1,24 +1,55 @@
-"""Registration of a slide with a µCT slice of the same section: rotation, side, translation and affine."""
+"""Registration of a slide with a µCT slice of the same section: rotation, side, translation and strain.
 
-from dataclasses import dataclass, replace
+1. All rotations, both sides and all shifts by mutual information (`mutual_search`), and the images as they are given.
+2. Rigid refinement of the best at finer and finer resolution.
+3. The posterior with strain (`strain_prior`).
+4. Edges, which are independent of the metric above, choose between the transforms (`edge_blocks`, `planar_judge`).
+"""
+
+import logging
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.geometry.section import Section, resample_slide
-from tomostain.imaging.intensity import IntensityReference, estimate_reference
+from tomostain.imaging.intensity import IntensityReference
 from tomostain.progress import Progress, silent
 from tomostain.register.config import RegisterConfig
-from tomostain.register.find import APART, PoseCandidates, refine_candidates, refine_with_learned_values
-from tomostain.register.poses import select_distinct
-from tomostain.register.refine import Freedom, refine
-from tomostain.register.resolution import ResolutionLevel, scale_to_bone
-from tomostain.register.search import Grid, search
-from tomostain.register.task import SearchTask
-from tomostain.register.template import Template, make_template
+from tomostain.register.edge_blocks import EdgeShifts, ct_on_slide, edge_shifts, fit_shifts
+from tomostain.register.mutual_search import (
+    MutualScore,
+    corners_um,
+    distinct,
+    refine_rigid,
+    refine_strained,
+    search_all_poses,
+)
+from tomostain.register.planar_images import PlanarImages, planar_images
+from tomostain.register.planar_judge import (
+    Option,
+    PlanarEvidence,
+    agreement_by_chance,
+    choose,
+    enough_blocks,
+    fitted_option,
+    fixed_option,
+)
+from tomostain.register.planar_pose import PlanarPose
+from tomostain.register.strain_prior import STRAIN_PARAFFIN, STRAIN_RESIN, effective_samples
+from tomostain.register.template import is_stiff
 
-# Number of times that the values are learned. An image without colour needs more than a stained one.
-_ROUNDS = 10
+log = logging.getLogger("tomostain.register")
+
+# Longest side of the images, pixels; resolutions at which candidates are refined, and how many of them go on.
+MAX_SIDE = 1024
+STAGES = ((96, 8), (192, 3), (448, 2), (MAX_SIDE, 1))
+_CANDIDATES = 24
+# Poses that are closer than this fraction of the size of the tissue are one candidate.
+_APART = 0.05
+# The images as given count as a start if the search ends within this fraction of the size.
+_NEAR_START = 0.06
+_EDGE_ROUNDS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,16 +60,24 @@ class Planar:
     ----------
     section : Section
         In coordinates of the slice (0, row, column), µm.
-    candidates : PoseCandidates
-    level : ResolutionLevel
-        The normalised slice, one voxel deep.
-    template : Template
+    candidates : tuple of Section
+        The best pose and up to two others, best first.
+    evidence : PlanarEvidence
+        Confidence, and the numbers it is computed from.
+    images : PlanarImages
+        Both images at the resolution of the registration.
     """
 
     section: Section
-    candidates: PoseCandidates
-    level: ResolutionLevel
-    template: Template
+    candidates: tuple[Section, ...]
+    evidence: PlanarEvidence
+    images: PlanarImages
+
+    @property
+    def strain(self) -> NDArray[np.float64]:
+        """Scale along rows, scale along columns, and shear of the histology, as strains; shape (3,)."""
+        linear = self.section.slide_to_section[:, :2]
+        return np.array([linear[0, 0] - 1, linear[1, 1] - 1, (linear[0, 1] + linear[1, 0]) / 2])
 
 
 def register_in_plane(
@@ -49,51 +88,152 @@ def register_in_plane(
     config: RegisterConfig | None = None,
     *,
     intensity: IntensityReference | None = None,
+    start: Section | None = None,
     progress: Progress = silent,
 ) -> Planar:
-    """Find rotation, side, translation and affine of a slide on a µCT slice.
+    """Find rotation, side, translation and strain of a slide on a µCT slice.
 
     Parameters
     ----------
     ct : ndarray, shape (Y, X)
+        NaN where it was not measured.
     voxel_um : float
         Pixel size of the slice, µm.
     rgb : ndarray of uint8, shape (rows, columns, 3)
         The slide, at about the same resolution.
     pixel_um : float
     config : RegisterConfig, optional
+        `planar_strain`, `threshold` and `seed` are used.
     intensity : IntensityReference, optional
-        Grey values of background and bone. None: estimated from the slice.
+        Not used: the result does not depend on which tissue is bright.
+    start : Section, optional
+        A start pose, in coordinates (0, row, column). Nothing else is searched. None: all poses, and the images as they
+        are given.
     progress : Progress
 
     Returns
     -------
     Planar
+        Also if the result is uncertain: see `Planar.evidence`.
 
     Raises
     ------
     InputError
-        If no bone or no tissue is found.
+        If the slice is constant, or no tissue is on the slide.
     """
     config = config or RegisterConfig()
-    values = scale_to_bone(ct, intensity or estimate_reference(ct))[None]
-    level = ResolutionLevel.of(values, np.full(3, voxel_um), np.zeros(3))
-    template = make_template(rgb, pixel_um, 0.0, config.material)
-    freedom = Freedom(config.strain, bound=config.max_strain, in_plane=True)
-    task = SearchTask(level, template, freedom, candidates=config.candidates, seed=config.seed)
-    coarse = task.coarser(40)
-    grid = Grid(40, 6.0, 6, (0.94, 1.0, 1.06), np.array([[1.0, 0.0, 0.0]]))
-    poses, scores = search(coarse.level, template, grid, progress)
-    # The search also returns planes next to the slice.
-    on_slice = poses.centre_um[:, 0].abs() < 0.5 * voxel_um
-    poses, scores = poses[on_slice], scores[on_slice]
-    poses = poses[select_distinct(poses, scores, template.corners_um, APART * task.side_um, config.candidates)]
-    poses, scores = refine(coarse.level, coarse.picture, poses, freedom, steps=8)
-    candidates = refine_candidates(task, poses, scores, progress)
-    # A wide prior: here the fit alone decides, as in `refine_at_full_resolution`.
-    loose = replace(task, freedom=replace(freedom, strain=2.0 * config.strain))
-    best, _ = refine_with_learned_values(loose, candidates.poses[:1], rounds=_ROUNDS)
-    return Planar(best.to_section(0, template.middle_um), candidates, level, template)
+    images = planar_images(ct, voxel_um, rgb, pixel_um, MAX_SIDE)
+    sigma = config.planar_strain or (STRAIN_RESIN if is_stiff(rgb) else STRAIN_PARAFFIN)
+    as_given = PlanarPose.as_given(images.middle_um)
+    if start is not None:
+        as_given = PlanarPose.from_section(start, images.middle_um)
+    starts = [as_given] if start is not None else [*search_all_poses(images, _CANDIDATES, progress), as_given]
+    poses, margin = _refine(images, starts, config.seed, progress)
+    log.info("planar search: %d candidates, margin %.3f", len(poses), margin)
+    chosen, evidence = _judge(images, poses[0], as_given, sigma, config, margin)
+    sections = (chosen.to_section(), *(pose.to_section() for pose in poses[1:3]))
+    return Planar(sections[0], sections, evidence, images)
+
+
+def _refine(
+    images: PlanarImages, poses: list[PlanarPose], seed: int, progress: Progress
+) -> tuple[list[PlanarPose], float]:
+    """Refine rigid poses at finer and finer resolution. Return the candidates, and the margin of the first.
+
+    The first is fully refined, the others to the resolution at which they were left out.
+    """
+    points, others, margin = corners_um(images), list[PlanarPose](), 1.0
+    for number, (side, count) in enumerate(STAGES):
+        progress("refining", number, len(STAGES))
+        level = images.at(images.side_um / side)
+        score = MutualScore(level, seed)
+        reach_um = images.size_um / 3
+        refined = [refine_rigid(score, pose, 1.5 * level.pixel_um, reach_um) for pose in poses]
+        scores = {id(pose): score(pose) for pose in refined}
+        ranked = distinct(sorted(refined, key=lambda p: -scores[id(p)]), points, _APART * images.size_um, max(count, 3))
+        if len(ranked) > 1:
+            margin = 1 - scores[id(ranked[1])] / max(scores[id(ranked[0])], 1e-9)
+            others = ranked[1:3]
+        poses = ranked[:count]
+    progress("refining", len(STAGES), len(STAGES))
+    return [poses[0], *others], float(np.clip(margin, 0.0, 1.0))
+
+
+def _judge(
+    images: PlanarImages,
+    rigid: PlanarPose,
+    as_given: PlanarPose,
+    sigma: float,
+    config: RegisterConfig,
+    margin: float,
+) -> tuple[PlanarPose, PlanarEvidence]:
+    """Choose the transform by held-out edges. Return it with its evidence."""
+    score = MutualScore(images, config.seed)
+    samples = effective_samples(_on_slide(images, rigid), _compared(images, rigid))
+    step_um = images.pixel_um
+    strained = refine_strained(score, rigid, step_um, images.size_um / 3, max(samples, 1.0), sigma)
+    points = corners_um(images)
+    near = as_given.distance_um(rigid, points).mean() < _NEAR_START * images.size_um
+    base, shifts = rigid, edge_shifts(images, rigid)
+    for _ in range(_EDGE_ROUNDS):
+        if enough_blocks(shifts):
+            base = base.after(*fit_shifts(shifts, base.middle_um, None))
+            shifts = edge_shifts(images, base)
+    options = [fixed_option("rigid, by mutual information", 1, rigid, base, shifts)]
+    if near:
+        options.append(fixed_option("as given", 0, as_given, base, shifts))
+    enough = enough_blocks(shifts)
+    if enough:
+        options.append(fixed_option("strained, by mutual information", 2, strained, base, shifts))
+        options.append(fitted_option("rigid, by edges", base, shifts, None))
+        options.append(fitted_option("strained, by edges", base, shifts, sigma))
+    chosen = choose(options, shifts) if enough else options[0]
+    log.info(
+        "planar registration: %s", "; ".join(f"{o.name} {np.median(o.held_out_um):.1f} µm" for o in options if enough)
+    )
+    return chosen.pose, _evidence(images, chosen, shifts, (rigid, score, samples, margin), config.threshold)
+
+
+def _evidence(
+    images: PlanarImages,
+    chosen: Option,
+    shifts: EdgeShifts,
+    mutual: tuple[PlanarPose, MutualScore, float, float],
+    threshold: float,
+) -> PlanarEvidence:
+    """Collect the evidence for the chosen transform."""
+    rigid, score, samples, margin = mutual
+    points, size_um = corners_um(images), images.size_um
+    halves, held_out, agreeing, chance = np.nan, np.nan, 0, 1.0
+    if enough_blocks(shifts):
+        agreeing, chance = agreement_by_chance(chosen, shifts, size_um)
+        held_out = float(np.median(chosen.held_out_um))
+        one, two = (chosen.pose.after(*fit_shifts(shifts.of(shifts.fold == f), rigid.middle_um, None)) for f in (0, 1))
+        halves = float(one.distance_um(two, points).mean())
+    return PlanarEvidence(
+        transform=chosen.name,
+        agreeing=agreeing,
+        distinct=len(shifts),
+        compared=shifts.compared,
+        chance=chance,
+        held_out_um=held_out,
+        halves_um=halves,
+        metrics_differ_um=float(chosen.pose.distance_um(rigid, points).mean()),
+        size_um=size_um,
+        margin=margin,
+        overlap=float(_compared(images, chosen.pose).sum() / images.tissue.sum()),
+        mutual_information=score(chosen.pose),
+        samples=samples,
+        threshold=threshold,
+    )
+
+
+def _on_slide(images: PlanarImages, pose: PlanarPose) -> list[NDArray[np.float32]]:
+    return [ct_on_slide(images, pose)[0], images.grey]
+
+
+def _compared(images: PlanarImages, pose: PlanarPose) -> NDArray[np.bool_]:
+    return np.asarray(ct_on_slide(images, pose)[1] & images.tissue)
 
 
 def resample_on_slice(

@@ -149,10 +149,8 @@ class Template:
 
         Sections for toluidine blue are ground and stay stiff. Those for H&E are cut from softened bone.
         """
-        tissue = (self.weight > 0) & (self.screw < 0.5) & (self.rgb.max(axis=2) > 60) & (self.rgb.min(axis=2) < 215)
-        if not tissue.any():
-            return STRAIN_SOFT
-        return STRAIN_STIFF if float(np.median(redness(self.rgb[tissue]))) < _BLUE else STRAIN_SOFT
+        inside = (self.weight > 0) & (self.screw < 0.5)
+        return STRAIN_STIFF if is_stiff(self.rgb, inside) else STRAIN_SOFT
 
     def of_material(self, material: str) -> "Template":
         """Return the template with a known material of the screw."""
@@ -267,6 +265,21 @@ def make_template(
     colours = to_integers(balanced, np.uint8, "colours of the slide", clip=True)
     part = screw.astype(np.float32)
     return Template(base, part, weight, colours, pixel_um, first_um, names, inside, colour_reference)
+
+
+def is_stiff(rgb: NDArray[np.uint8], inside: NDArray[np.bool_] | None = None) -> bool:
+    """Whether the colours are those of a ground, resin-embedded section: toluidine blue.
+
+    Parameters
+    ----------
+    rgb : ndarray of uint8, shape (Y, X, 3)
+    inside : ndarray of bool, shape (Y, X), optional
+        Pixels that count. None: all that are neither black nor glass.
+    """
+    tissue = (rgb.max(axis=2) > 60) & (rgb.min(axis=2) < 215)
+    if inside is not None:
+        tissue &= inside
+    return bool(tissue.any()) and float(np.median(redness(rgb[tissue]))) < _BLUE
 
 
 def texture_weight(relative: Float32, tissue: NDArray[np.bool_], pixel_um: float) -> Float32:
