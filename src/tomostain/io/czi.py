@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
-from tomostain.io.colour_model import ColourModel, interpret
+from tomostain.io.colour_model import ColourModel
 from tomostain.io.image_choice import Candidate, choose_image
 from tomostain.io.image_size import check_decoded_size
+from tomostain.io.interpret import interpret
 from tomostain.io.metadata.ome_channels import Channel, brightfield_order
-from tomostain.io.metadata.units import to_um
+from tomostain.io.metadata.units import check_pixels, to_um
 
 _SMALLEST_LEVEL = 512
 _COLOUR_TYPES, _GREY_TYPES = ("Bgr24", "Bgr48"), ("Gray8", "Gray16")
@@ -44,7 +45,8 @@ def open_czi(path: Path) -> Opened:
     shapes = [(max(1, height // factor), max(1, width // factor)) for factor in factors]
 
     def read(level: int) -> NDArray[np.uint8]:
-        check_decoded_size(path, 6 * shapes[level][0] * shapes[level][1], path.stat().st_size * factors[level] ** 2)
+        check_pixels(path, shapes[level])
+        check_decoded_size(path, shapes[level][0] * shapes[level][1], 6, path.stat().st_size)
         with _opened(path) as opened:
             region = opened.read(
                 roi=(x, y, width, height), scene=scene, zoom=1 / factors[level], background_pixel=(1.0, 1.0, 1.0)

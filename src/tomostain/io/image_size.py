@@ -7,20 +7,22 @@ from tomostain.memory import check_memory
 
 _SMALL = 2**28
 """Images up to this size, in bytes, are decoded without more checks."""
-_MAX_RATIO = 190
-"""Blank slides in JPEG come to 190 bytes of RGB for one in the file; zeros in deflate to 1000."""
+_MIN_BITS = 0.13
+"""Bits in the file for each pixel: JPEG needs 0.126 for a blank colour image, deflate 0.02 for zeros."""
 _COPIES = 3
 """Bytes of memory for each decoded one: the samples, a converted copy, and room to work."""
 
 
-def check_decoded_size(path: Path, decoded_bytes: int, stored_bytes: int) -> None:
+def check_decoded_size(path: Path, pixels: int, pixel_bytes: int, stored_bytes: int) -> None:
     """Raise if an image is too large for the memory that is free, or far larger than its file can hold.
 
     Parameters
     ----------
     path : Path
-    decoded_bytes : int
-        Size of the samples in memory.
+    pixels : int
+        Number of pixels that the file declares.
+    pixel_bytes : int
+        Size of a pixel in memory, at least the 3 bytes of RGB.
     stored_bytes : int
         Size of the image data in the file.
 
@@ -28,9 +30,10 @@ def check_decoded_size(path: Path, decoded_bytes: int, stored_bytes: int) -> Non
     ------
     InputError
     """
+    decoded_bytes = pixels * max(pixel_bytes, 3)
     if decoded_bytes <= _SMALL:
         return
-    if decoded_bytes > _MAX_RATIO * max(stored_bytes, 1):
+    if 8 * stored_bytes < _MIN_BITS * pixels:
         raise InputError(
             f"{path}: declares an image of {_size(decoded_bytes)} in {_size(stored_bytes)} of data, as a damaged or "
             "hostile file does; if it is genuine, save it without compression"

@@ -1,11 +1,9 @@
 """Single images and folders of slices: PNG, JPEG, TIFF and the medical formats in; PNG and TIFF out."""
 
 import os
-import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -14,16 +12,15 @@ from numpy.typing import NDArray
 from tomostain.errors import InputError
 from tomostain.input_files import refuse_special_file
 from tomostain.io.atomic import atomic_file, atomic_folder
-from tomostain.io.colour_model import ColourModel, Picture, grey_dtype, interpret
-from tomostain.io.image_size import check_decoded_size
+from tomostain.io.interpret import interpret_by_samples
 from tomostain.io.itk_files import itk_header, itk_region
 from tomostain.io.metadata.units import check_pixels, check_voxel_um
+from tomostain.io.picture import Picture, grey_dtype
+from tomostain.io.pillow_images import PILLOW_SUFFIXES, read_pillow
 from tomostain.io.tiff import TIFF_SUFFIXES
 from tomostain.io.tiff_images import read_tiff_picture
 
 ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr", ".nii", ".nii.gz")
-PILLOW_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-_PILLOW_LIMIT = threading.Lock()
 
 
 def read_image(path: str | os.PathLike[str]) -> NDArray[Any]:
@@ -152,103 +149,6 @@ def as_rgb(image: NDArray[Any], path: Path) -> NDArray[np.uint8]:
     [[[255, 255, 255]]]
     """
     return interpret_by_samples(image, path).rgb()
-
-
-def interpret_by_samples(image: NDArray[Any], path: Path, orientation: int = 1) -> Picture:
-    """Interpret an array by its number of samples: grey, grey + alpha, RGB or RGB + alpha.
-
-    Raises
-    ------
-    InputError
-        If it has more samples.
-    """
-    samples = image.shape[2] if image.ndim == 3 else 1
-    if samples > 4:
-        raise InputError(f"{path}: an array of shape {image.shape} is not a grey or RGB image")
-    alpha: Literal["straight"] | None = "straight" if samples in (2, 4) else None
-    return interpret(image, ColourModel("rgb" if samples > 2 else "grey", alpha=alpha, orientation=orientation), path)
-
-
-@contextmanager
-def opened_pillow(path: Path) -> Iterator[Any]:
-    """Open an image with Pillow under this package's own size limit; errors are one line."""
-    from PIL import Image, UnidentifiedImageError
-
-    with _PILLOW_LIMIT:
-        # Pillow's limit (89 Mpixel) is below a usual slide; `check_pixels` is used instead.
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            with Image.open(path) as image:
-                check_pixels(path, (image.height, image.width))
-                yield image
-        except InputError:  # a ValueError itself
-            raise
-        except FileNotFoundError:
-            raise InputError(f"{path}: no such file") from None
-        except UnidentifiedImageError:
-            raise InputError(f"{path}: is not of the format of its name; it is damaged or misnamed") from None
-        except (OSError, ValueError, SyntaxError, EOFError) as error:
-            raise InputError(f"{path}: cannot be read ({error}); the file is truncated or damaged") from None
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
-
-
-def pillow_shape(path: Path) -> tuple[int, int]:
-    """Return (rows, columns) of a PNG, JPEG or similar, upright."""
-    with opened_pillow(path) as image:
-        return (image.width, image.height) if _orientation(image) >= 5 else (image.height, image.width)
-
-
-def read_pillow(path: Path) -> Picture:
-    """Read a PNG, JPEG or similar in its declared colour model, upright by its EXIF tag."""
-    with opened_pillow(path) as image:
-        # Pillow opens 16-bit colours as 8-bit, cut off.
-        deep = _png_16_bit_colours(path) if image.format == "PNG" else False
-        channels = 8 if deep else max(len(image.getbands()), 4 if "transparency" in image.info else 0)
-        check_decoded_size(path, image.width * image.height * channels, path.stat().st_size)
-        orientation = _orientation(image)
-        if deep:
-            return interpret_by_samples(_decoded_png(path), path, orientation)
-        if image.mode == "CMYK":
-            profile = image.info.get("icc_profile")
-            return interpret(np.asarray(image), ColourModel("cmyk", orientation=orientation, profile=profile), path)
-        return interpret_by_samples(_with_alpha(image), path, orientation)
-
-
-def _orientation(image: Any) -> int:
-    """Return the orientation that EXIF or XMP states, 1 to 8."""
-    value = image.getexif().get(0x0112, 1)
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _with_alpha(image: Any) -> NDArray[Any]:
-    """Return the samples of an image of Pillow as grey, grey + alpha, RGB or RGBA."""
-    transparent = image.info.get("transparency")
-    if transparent is not None and image.mode.startswith("I"):
-        values = np.asarray(image)
-        opaque = np.iinfo(values.dtype).max * (values != transparent).astype(values.dtype)
-        return np.stack([values, opaque], axis=-1)
-    if image.mode in ("P", "PA") or transparent is not None:
-        image = image.convert("RGBA" if transparent is not None or image.mode == "PA" else "RGB")
-    elif image.mode not in ("1", "L", "LA", "RGB", "RGBA", "I;16", "I", "F"):
-        image = image.convert("RGB")
-    return np.asarray(image)
-
-
-def _png_16_bit_colours(path: Path) -> bool:
-    """Return whether a PNG holds 16-bit samples that are not plain grey (header IHDR; PNG specification, 11.2.2)."""
-    with path.open("rb") as file:
-        header = file.read(26)
-    return len(header) == 26 and header[24] == 16 and header[25] in (2, 4, 6)
-
-
-def _decoded_png(path: Path) -> NDArray[Any]:
-    import imagecodecs
-
-    try:
-        return np.asarray(imagecodecs.png_decode(path.read_bytes()))
-    except (RuntimeError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); the file is truncated or damaged") from None
 
 
 def _read_itk_image(path: Path) -> NDArray[Any]:

@@ -14,8 +14,9 @@ from tomostain.errors import InputError
 from tomostain.input_files import refuse_special_file
 from tomostain.io.atomic import atomic_file
 from tomostain.io.czi import open_czi
-from tomostain.io.images import PILLOW_SUFFIXES, as_rgb, pillow_shape, read_pillow
+from tomostain.io.images import as_rgb
 from tomostain.io.metadata.units import check_length_um, check_pixels, square_pixel_um, to_um
+from tomostain.io.pillow_images import PILLOW_SUFFIXES, pillow_shape, read_pillow
 from tomostain.io.tiff import TIFF_SUFFIXES, check_complete, opened_tiff
 from tomostain.io.tiff_images import check_brightfield, main_image, read_level
 from tomostain.memory import check_memory

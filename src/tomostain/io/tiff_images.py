@@ -12,11 +12,13 @@ import tifffile
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
-from tomostain.io.colour_model import ColourModel, Picture, interpret, interpret_grey
+from tomostain.io.colour_model import ColourModel
 from tomostain.io.image_choice import Candidate, choose_image, is_level
 from tomostain.io.image_size import check_decoded_size
+from tomostain.io.interpret import interpret, interpret_grey
 from tomostain.io.metadata.ome_channels import Channel, brightfield_order, ome_channels
 from tomostain.io.metadata.units import Spacing, check_pixels
+from tomostain.io.picture import Picture
 from tomostain.io.tiff import check_complete, opened_tiff, stated_spacing
 from tomostain.io.tiff_model import page_model, page_orientation
 
@@ -128,8 +130,8 @@ def read_level(tif: tifffile.TiffFile, image: TiffImage, index: int) -> Picture:
         )
     check_pixels(path, (rows, columns))
     check_complete(path, tif, [page for page in pages if page.parent is tif])
-    size = rows * columns * _channels(series) * np.dtype(series.dtype).itemsize
-    check_decoded_size(path, size, _stored_bytes(pages))
+    pixel_bytes = _channels(series) * np.dtype(series.dtype).itemsize
+    check_decoded_size(path, rows * columns, pixel_bytes, _stored_bytes(pages))
     samples = _samples_last(np.asarray(series.asarray()), series.axes)
     bits = image.pixels.get("SignificantBits", "") if image.pixels is not None else ""
     model = page_model(path, series.keyframe, int(bits) if bits.isdigit() else None)

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from tomostain.errors import InputError
 from tomostain.imaging.network_range import CT_WINDOW
 from tomostain.integers import to_integers
-from tomostain.io.images import ITK_SUFFIXES, PILLOW_SUFFIXES
+from tomostain.io.images import ITK_SUFFIXES
+from tomostain.io.pillow_images import PILLOW_SUFFIXES
 from tomostain.io.tiff import TIFF_SUFFIXES
 
 # Double ones first: the longest suffix is cut off.

@@ -1,0 +1,134 @@
+"""PNG, JPEG, BMP and WebP: opened by Pillow, without its cut of 16-bit colours to 8 bits."""
+
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomostain.errors import InputError
+from tomostain.io.colour_model import ColourModel
+from tomostain.io.image_size import check_decoded_size
+from tomostain.io.interpret import interpret, interpret_by_samples
+from tomostain.io.metadata.units import check_pixels
+from tomostain.io.picture import Picture
+
+PILLOW_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+# Pillow would open any of its formats under these names, some of them with other programs.
+_FORMATS = ("PNG", "JPEG", "BMP", "DIB", "WEBP")
+_SAMPLE_BYTES = {"I;16": 2, "I;16B": 2, "I": 4, "F": 4}
+_ORIENTATION = 0x0112
+_LOCK = threading.Lock()
+
+
+@contextmanager
+def opened_pillow(path: Path) -> Iterator[Any]:
+    """Open an image with Pillow under this package's own size limit; errors are one line.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged or of another format, or declares an image that is too large.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    with _LOCK:
+        # Pillow's limit (89 Mpixel) is below a usual slide; `check_pixels` and `check_decoded_size` are used instead.
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            with Image.open(path, formats=_FORMATS) as image:
+                check_pixels(path, (image.height, image.width))
+                # Four samples leave room for transparency; 16-bit colours are opened as 8-bit.
+                channels = 4 if len(image.getbands()) > 1 or "transparency" in image.info else 1
+                pixel_bytes = channels * (2 if _is_deep_png(path) else _SAMPLE_BYTES.get(image.mode, 1))
+                check_decoded_size(path, image.width * image.height, pixel_bytes, path.stat().st_size)
+                if image.format in ("PNG", "WEBP") and getattr(image, "n_frames", 1) > 1:
+                    raise InputError(f"{path}: holds several images (an animation); save the one that is meant")
+                yield image
+        except InputError:  # a ValueError itself
+            raise
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such file") from None
+        except UnidentifiedImageError:
+            raise InputError(f"{path}: is not of the format of its name; it is damaged or misnamed") from None
+        except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
+            raise InputError(f"{path}: cannot be read ({error}); the file is truncated or damaged") from None
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def pillow_shape(path: Path) -> tuple[int, int]:
+    """Return (rows, columns) of a PNG, JPEG or similar, upright."""
+    with opened_pillow(path) as image:
+        return (image.width, image.height) if _orientation(path, image) >= 5 else (image.height, image.width)
+
+
+def read_pillow(path: Path) -> Picture:
+    """Read a PNG, JPEG or similar in its declared colour model, upright by its EXIF tag.
+
+    Raises
+    ------
+    InputError
+        As `opened_pillow`.
+    """
+    with opened_pillow(path) as image:
+        orientation = _orientation(path, image)
+        if _is_deep_png(path) and image.mode in ("RGB", "RGBA", "LA"):
+            return interpret_by_samples(_decoded_png(path), path, orientation)
+        if image.mode == "CMYK":
+            profile = image.info.get("icc_profile")
+            return interpret(np.asarray(image), ColourModel("cmyk", orientation=orientation, profile=profile), path)
+        return interpret_by_samples(_with_alpha(image), path, orientation)
+
+
+def _orientation(path: Path, image: Any) -> int:
+    """Return the orientation that EXIF or XMP states, 1 to 8."""
+    if image.format == "PNG" and not any(kind in (b"eXIf", b"iTXt", b"zTXt", b"tEXt") for kind in _png_chunks(path)):
+        return 1  # Pillow decodes the whole PNG to find that out
+    value = image.getexif().get(_ORIENTATION, 1)
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _with_alpha(image: Any) -> NDArray[Any]:
+    """Return the samples of an image of Pillow as grey, grey + alpha, RGB or RGBA."""
+    transparent = image.info.get("transparency")
+    if transparent is not None and image.mode.startswith("I"):
+        values = np.asarray(image)
+        opaque = np.iinfo(values.dtype).max * (values != transparent).astype(values.dtype)
+        return np.stack([values, opaque], axis=-1)
+    if image.mode in ("P", "PA") or transparent is not None:
+        image = image.convert("RGBA" if transparent is not None or image.mode == "PA" else "RGB")
+    elif image.mode not in ("1", "L", "LA", "RGB", "RGBA", "I;16", "I", "F"):
+        image = image.convert("RGB")
+    return np.asarray(image)
+
+
+def _is_deep_png(path: Path) -> bool:
+    """Return whether a file is a PNG with 16-bit samples (header IHDR; PNG specification, 11.2.2)."""
+    with path.open("rb") as file:
+        header = file.read(26)
+    return len(header) == 26 and header[1:4] == b"PNG" and header[24] == 16
+
+
+def _png_chunks(path: Path) -> Iterator[bytes]:
+    """Yield the types of the chunks of a PNG; their data are skipped."""
+    with path.open("rb") as file:
+        file.seek(8)
+        while len(start := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", start)
+            yield kind
+            file.seek(length + 4, 1)
+
+
+def _decoded_png(path: Path) -> NDArray[Any]:
+    """Decode a PNG with 16 bits for each sample."""
+    import imagecodecs
+
+    try:
+        return np.asarray(imagecodecs.png_decode(path.read_bytes()))
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); the file is truncated or damaged") from None

@@ -1,0 +1,89 @@
+"""CZI slides, written by the library of Zeiss: colours, pixel size, levels, and what is refused."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tomostain.errors import InputError
+from tomostain.io import open_slide
+
+czi = pytest.importorskip("pylibCZIrw.czi")
+
+Y, X = np.mgrid[0:1100, 0:900]
+RGB = np.stack([230 - Y // 8, 120 + X // 20, 200 - (X + Y) // 30], -1).astype(np.uint8)
+BGR = np.ascontiguousarray(RGB[..., ::-1])
+
+
+def write(path: Path, *planes: tuple[np.ndarray, dict], um: float = 0.5, **metadata: object) -> Path:
+    with czi.create_czi(str(path)) as document:
+        for plane, options in planes:
+            document.write(plane, **options)
+        document.write_metadata("slide", scale_x=um * 1e-6, scale_y=um * 1e-6, **metadata)
+    return path
+
+
+def test_a_czi_is_read_at_every_level(tmp_path: Path) -> None:
+    slide = open_slide(write(tmp_path / "a.czi", (BGR, {"location": (100, 50)})))
+    assert slide.shape == (1100, 900)
+    assert slide.pixel_um == pytest.approx(0.5)
+    assert [shape for shape, _ in slide.levels] == [(1100, 900), (550, 450), (275, 225)]
+    np.testing.assert_array_equal(slide.read()[0], RGB)
+    half, pixel_um = slide.read(1.0)
+    assert pixel_um == pytest.approx(1.0)
+    assert np.abs(half.astype(int) - RGB[::2, ::2]).max() <= 1
+
+
+def test_deep_colours_tiles_and_gaps(tmp_path: Path) -> None:
+    left, right = BGR[:, :400].astype(np.uint16) * 257, BGR[:, 500:].astype(np.uint16) * 257
+    tiles = [(np.ascontiguousarray(tile), {"location": (x, 0)}) for tile, x in ((left, 0), (right, 500))]
+    image = open_slide(write(tmp_path / "a.czi", *tiles)).read()[0]
+    np.testing.assert_array_equal(image[:, :400], RGB[:, :400])
+    np.testing.assert_array_equal(image[:, 500:], RGB[:, 500:])
+    assert (image[:, 400:500] == 255).all()
+
+
+def test_grey_is_repeated(tmp_path: Path) -> None:
+    image = open_slide(write(tmp_path / "a.czi", (RGB[..., :1].copy(), {}))).read()[0]
+    np.testing.assert_array_equal(image, RGB[..., [0, 0, 0]])
+
+
+def test_the_largest_scene_or_a_list(tmp_path: Path) -> None:
+    small = (BGR[:200, :300].copy(), {"location": (0, 0), "scene": 0})
+    large = (BGR, {"location": (1000, 0), "scene": 1})
+    np.testing.assert_array_equal(open_slide(write(tmp_path / "a.czi", small, large)).read()[0], RGB)
+    other = (BGR[:800].copy(), {"location": (0, 0), "scene": 0})
+    with pytest.raises(InputError, match=r"scene 1 \(800 × 900 px\), scene 2 \(1100 × 900 px\)"):
+        open_slide(write(tmp_path / "b.czi", other, large))
+
+
+def test_the_pixel_size_is_asked_for(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.czi", (BGR, {}), um=0.0)
+    with pytest.raises(InputError, match="the pixel size is not in the file; give it with `pixel_um`"):
+        open_slide(path)
+    assert open_slide(path, pixel_um=3).pixel_um == 3
+
+
+def test_what_is_no_brightfield_plane_is_refused(tmp_path: Path) -> None:
+    grey = RGB[:50, :60, :1].copy()
+    two = [(grey, {"plane": {"C": c}}) for c in (0, 1)]
+    with pytest.raises(InputError, match=r"2 separate channels \(DAPI, FITC\)"):
+        open_slide(write(tmp_path / "c.czi", *two, channel_names={0: "DAPI", 1: "FITC"}), pixel_um=1)
+    with pytest.raises(InputError, match="holds 2 planes in z"):
+        open_slide(write(tmp_path / "z.czi", *[(BGR[:50, :60].copy(), {"plane": {"Z": z}}) for z in (0, 1)]))
+    with pytest.raises(InputError, match="pixels of type Gray32Float"):
+        open_slide(write(tmp_path / "f.czi", (grey.astype(np.float32), {})))
+
+
+def test_damaged_files_and_a_missing_library_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = write(tmp_path / "a.czi", (BGR, {})).read_bytes()
+    for size in (0, 11, 600, len(whole) // 2):
+        (tmp_path / "cut.czi").write_bytes(whole[:size])
+        with pytest.raises(InputError, match=r"cut\.czi: cannot be read as CZI") as caught:
+            open_slide(tmp_path / "cut.czi", pixel_um=1).read()
+        assert "\n" not in str(caught.value)
+    monkeypatch.setitem(sys.modules, "pylibCZIrw.czi", None)
+    monkeypatch.delattr("pylibCZIrw.czi")
+    with pytest.raises(InputError, match=r"pip install 'tomostain\[czi\]', or export the slide as OME-TIFF"):
+        open_slide(tmp_path / "a.czi")

@@ -1,0 +1,220 @@
+"""Which image of a file is the slide, its pixel size, and sizes that are refused before anything is decoded."""
+
+# ruff: noqa: E501 (the tables of cases have one case in a line)
+
+import os
+import struct
+import tracemalloc
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from tomostain.errors import InputError
+from tomostain.io import open_slide
+from tomostain.io.image_choice import Candidate, choose_image, is_level
+from tomostain.io.image_size import check_decoded_size
+from tomostain.io.images import read_image, read_rgb
+
+Y, X = np.mgrid[0:500, 0:700]
+RGB = np.stack([230 - Y // 4, 120 + X // 10, 200 - (X + Y) // 15], -1).astype(np.uint8)
+NOISE = np.random.default_rng(0).integers(0, 255, (150, 450, 3), dtype=np.uint8)
+CM = {"resolution": (20000, 20000), "resolutionunit": "CENTIMETER"}
+TILED = {"tile": (64, 64)}
+REDUCED = {"tile": (64, 64), "subfiletype": 1}
+APERIO = "Aperio Image Library v11.2.1 \r\n700x500 [0,0 700x500] (64x64) |AppMag = 20"
+
+
+def write(path: Path, *images: tuple[np.ndarray, dict], ome: bool = False) -> Path:
+    with tifffile.TiffWriter(path, ome=ome) as tif:
+        for image, options in images:
+            tif.write(image, **({"photometric": "rgb", "metadata": None} | options))
+    return path
+
+
+def um(name: str, size: float = 0.5, unit: str = "µm") -> dict:
+    units = {"PhysicalSizeXUnit": unit, "PhysicalSizeYUnit": unit}
+    return {"metadata": {"axes": "YXS", "Name": name, "PhysicalSizeX": size, "PhysicalSizeY": size} | units}
+
+
+FIRST = [
+    ("preview", [(RGB[::4, ::4], {}), (RGB, TILED | CM)], False, 1),
+    ("preview with a size", [(NOISE, {"resolution": (500, 500), "resolutionunit": "CENTIMETER"}), (RGB, TILED | CM)], False, 1),
+    ("smallest first", [(RGB[::4, ::4], REDUCED), (RGB[::2, ::2], REDUCED), (RGB, TILED | CM)], False, 3),
+    ("macro in between", [(RGB, TILED | CM), (NOISE, {}), (RGB[::2, ::2], REDUCED), (RGB[::4, ::4], REDUCED)], False, 3),
+    ("macro of OME first", [(NOISE, um("macro image", 20)), (RGB, um("scan"))], True, 1),
+    ("large label of OME", [(np.tile(NOISE, (4, 2, 1)), um("label image", 20)), (RGB, um("scan"))], True, 1),
+    ("half first in OME", [(RGB[::2, ::2], um("a", 1)), (RGB, um("b"))], True, 1),
+    ("Aperio macro first", [(NOISE, {"description": "Aperio Image Library \r\nmacro 450x150", "software": False}), (RGB, TILED | {"description": APERIO + "|MPP = 0.5", "software": False})], False, 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "images", "ome", "levels"), FIRST, ids=[name for name, *_ in FIRST])
+def test_the_slide_is_the_largest_pyramid(tmp_path: Path, name: str, images: list, ome: bool, levels: int) -> None:
+    path = write(tmp_path / ("a.ome.tif" if ome else "a.tif"), *images, ome=ome)
+    slide = open_slide(path)
+    assert slide.shape == RGB.shape[:2]
+    assert slide.pixel_um == pytest.approx(0.5)
+    assert len(slide.levels) == levels
+    np.testing.assert_array_equal(slide.read()[0], RGB)
+    np.testing.assert_array_equal(read_rgb(path), RGB)
+    if levels > 1:
+        np.testing.assert_array_equal(slide.read(1.0)[0], RGB[::2, ::2])
+
+
+SEVERAL = [
+    ("two scenes", [(RGB, CM), (RGB[:-20], CM)], False, r"holds 2 images.*page 0 \(500 × 700 px\), page 1 \(480 × 700 px\)"),
+    ("two equal", [(RGB, CM), (RGB, CM)], False, "holds a stack"),
+    ("two of OME", [(RGB, um("liver")), (RGB[:-8], um("kidney"))], True, r"liver \(500 × 700 px\), kidney \(492 × 700 px\)"),
+    ("stack after a preview", [(RGB[::4, ::4], {}), (RGB, {}), (RGB, {}), (RGB, {})], False, "holds a stack"),
+    ("z of OME", [(np.stack([RGB] * 3), {"metadata": {"axes": "ZYXS"}})], True, "holds a stack"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "images", "ome", "message"), SEVERAL, ids=[name for name, *_ in SEVERAL])
+def test_several_images_are_refused_with_a_list(
+    tmp_path: Path, name: str, images: list, ome: bool, message: str
+) -> None:
+    path = write(tmp_path / ("a.ome.tif" if ome else "a.tif"), *images, ome=ome)
+    for read in (read_image, lambda p: open_slide(p, pixel_um=1)):
+        with pytest.raises(InputError, match=message) as caught:
+            read(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_levels_have_the_aspect_ratio_of_the_finest() -> None:
+    assert is_level((1001, 701), (501, 351))
+    assert is_level((1001, 701), (500, 350))
+    assert is_level((100000, 70000), (97, 68))
+    assert not is_level((1000, 700), (500, 400))
+    assert not is_level((1000, 700), (1000, 700))
+    assert not is_level((1000, 700), (700, 1000))
+    one = Candidate("a", 100, 100)
+    assert choose_image(Path("a"), [one, Candidate("b", 50, 49)]) == 0
+    assert choose_image(Path("a"), [Candidate("label", 999, 999, is_aside=True), one]) == 1
+    with pytest.raises(InputError, match="which one is meant is not clear"):
+        choose_image(Path("a"), [one, Candidate("b", 60, 49)])
+
+
+SIZES: list[tuple[str, dict, bool, float | None]] = [
+    ("centimetre", CM, False, 0.5),
+    ("inch", {"resolution": (50800, 50800), "resolutionunit": "INCH"}, False, 0.5),
+    ("no unit", {"resolution": (2, 2), "resolutionunit": "NONE"}, False, None),
+    ("zero", {"resolution": (0, 0), "resolutionunit": "CENTIMETER"}, False, None),
+    ("print", {"resolution": (300, 300), "resolutionunit": "INCH"}, False, None),
+    ("Aperio", {"description": APERIO + "|MPP = 0.5", "software": False} | TILED, False, 0.5),
+    ("Aperio, decimal comma", {"description": APERIO + "|MPP = 0,5", "software": False} | TILED, False, 0.5),
+    ("Aperio without size", {"description": APERIO, "software": False} | TILED | CM, False, None),
+    ("Aperio, no number", {"description": APERIO + "|MPP = half", "software": False} | TILED, False, None),
+    ("OME", um("a"), True, 0.5),
+    ("OME in nm", um("a", 500, "nm"), True, 0.5),
+    ("OME, default unit", {"metadata": {"axes": "YXS", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5}}, True, 0.5),
+    ("OME, units differ", {"metadata": {"axes": "YXS", "PhysicalSizeX": 500, "PhysicalSizeXUnit": "nm", "PhysicalSizeY": 0.5}}, True, 0.5),
+    ("OME in pixels", um("a", 1, "pixel"), True, None),
+    ("OME, x only", {"metadata": {"axes": "YXS", "PhysicalSizeX": 0.5}}, True, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "options", "ome", "right"), SIZES, ids=[name for name, *_ in SIZES])
+def test_the_pixel_size_is_read_or_asked_for(
+    tmp_path: Path, name: str, options: dict, ome: bool, right: float | None
+) -> None:
+    path = write(tmp_path / ("a.ome.tif" if ome else "a.tif"), (RGB, options), ome=ome)
+    if right is None:
+        with pytest.raises(InputError, match="the pixel size is not in the file; give it with `pixel_um`"):
+            open_slide(path)
+        assert open_slide(path, pixel_um=2).pixel_um == 2
+    else:
+        assert open_slide(path).pixel_um == pytest.approx(right)
+
+
+def test_an_aperio_file_is_the_same_slide_under_any_name(tmp_path: Path) -> None:
+    pytest.importorskip("openslide")
+    images = [
+        (RGB[::step, ::step], {"description": APERIO + "|MPP = 0.5", "software": False} | TILED) for step in (1, 2)
+    ]
+    for name in ("a.svs", "a.tif"):
+        slide = open_slide(write(tmp_path / name, *images))
+        assert (slide.shape, slide.pixel_um, len(slide.levels)) == (RGB.shape[:2], 0.5, 2)
+        np.testing.assert_array_equal(slide.read()[0], RGB)
+
+
+def _png(path: Path, side: int, depth: int, colour_type: int, samples: int) -> None:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    packer = zlib.compressobj(9)
+    row = b"\0" * (1 + side * samples * depth // 8)
+    data = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
+    header = struct.pack(">IIBBBBB", side, side, depth, colour_type, 0, 0, 0)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b""))
+
+
+def test_bombs_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
+    _png(tmp_path / "grey.png", 16000, 8, 0, 1)
+    _png(tmp_path / "grey16.png", 10000, 16, 0, 1)
+    Image.new("RGB", (10000, 10000)).save(tmp_path / "a.jpg", progressive=True)
+    # A TIFF whose strips all have the same data.
+    strip = zlib.compress(b"\0" * (1000 * 30000), 9)
+    tags = [(256, 4, 1, 30000), (257, 4, 1, 30000), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1)]
+    first, count = 8 + 2 + 10 * 12 + 4, 30
+    tags += [(273, 4, count, first), (277, 3, 1, 1), (278, 4, 1, 1000), (279, 4, count, first + 4 * count)]
+    tags += [(339, 3, 1, 1)]
+    data = first + 8 * count
+    (tmp_path / "shared.tif").write_bytes(
+        struct.pack("<2sHIH", b"II", 42, 8, len(tags))
+        + b"".join(struct.pack("<HHII", *tag) for tag in tags)
+        + struct.pack("<I", 0)
+        + struct.pack(f"<{count}I", *[data] * count)
+        + struct.pack(f"<{count}I", *[len(strip)] * count)
+        + strip
+    )
+    for file in sorted(tmp_path.iterdir()):
+        tracemalloc.start()
+        for read in (read_image, lambda path: open_slide(path, pixel_um=1).read()):
+            with pytest.raises(InputError, match=r"declares an image of .* as a damaged or hostile file does"):
+                read(file)
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+        tracemalloc.stop()
+
+
+def test_sizes_are_compared_with_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tomostain.memory.free_memory", lambda: 10**9)
+    check_decoded_size(Path("a.png"), 10**8, 3, 10**8)
+    with pytest.raises(InputError, match=r"a\.png: needs about 1\.2 GB of memory, but 1 GB are free"):
+        check_decoded_size(Path("a.png"), 10**8, 4, 10**8)
+
+
+def test_pipes_and_files_of_other_formats_are_refused_at_once(tmp_path: Path) -> None:
+    for name in ("a.png", "a.tif", "a.svs", "a.czi"):
+        os.mkfifo(tmp_path / name)
+        for read in (read_image, lambda path: open_slide(path, pixel_um=1)):
+            with pytest.raises(InputError, match="is a pipe, not a file"):
+                read(tmp_path / name)
+    (tmp_path / "postscript.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
+    with pytest.raises(InputError, match="is not of the format of its name"):
+        read_image(tmp_path / "postscript.png")
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "film.webp", save_all=True, append_images=frames[1:], lossless=True)
+    with pytest.raises(InputError, match="holds several images"):
+        read_image(tmp_path / "film.webp")
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.bmp", "a.tif", "a.jpeg.tif"])
+def test_cut_files_are_an_error(tmp_path: Path, name: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8)
+    if name.endswith(".tif"):
+        compression = {"compression": "jpeg"} if "jpeg" in name else {}
+        tifffile.imwrite(tmp_path / name, noise, photometric="rgb", metadata=None, **compression)
+    else:
+        Image.fromarray(noise).save(tmp_path / name)
+    whole = (tmp_path / name).read_bytes()
+    for part in (0, 60, len(whole) // 2, len(whole) - 200):
+        (tmp_path / name).write_bytes(whole[:part])
+        for read in (read_image, lambda path: open_slide(path, pixel_um=1).read()):
+            with pytest.raises(InputError) as caught:
+                read(tmp_path / name)
+            assert "\n" not in str(caught.value)
