@@ -9,7 +9,7 @@ _MAX_RATIO = 1100
 """Deflate packs at most 1032 bytes into one."""
 
 
-def file_inside(path: Path, name: str, role: str) -> Path:
+def file_inside(path: Path, name: str, role: str, way_out: str = "copy it next to the header") -> Path:
     """Return the file that the file `path` names, relative to its folder.
 
     Parameters
@@ -20,6 +20,8 @@ def file_inside(path: Path, name: str, role: str) -> Path:
         The name that it states.
     role : str
         What the other file is, for messages.
+    way_out : str
+        What to do if it is missing.
 
     Raises
     ------
@@ -43,7 +45,7 @@ def file_inside(path: Path, name: str, role: str) -> Path:
             "name it without a folder"
         )
     if not exists:
-        raise InputError(f"{path}: its {role} {_short(str(target))} is missing; copy it next to the header")
+        raise InputError(f"{path}: its {role} {_short(name)} is missing; {way_out}")
     if not is_regular:
         raise InputError(f"{path}: its {role} {_short(name)} is not a regular file; replace it")
     return target

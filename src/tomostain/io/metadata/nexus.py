@@ -11,20 +11,27 @@ Sources of the layouts:
 - httomo (Diamond; https://github.com/DiamondLightSource/httomo, ``httomo/methods.py``, commit f766bda): ``/data``,
   ``/angles`` and ``/data_dims/detector_x_y``. Reconstructions are stored as (y, z, x): the vertical axis is the second
   (https://github.com/DiamondLightSource/httomolibgpu, ``recon/algorithm.py``). It writes no voxel size.
-- ``element_size_um``, (z, y, x) in µm: ilastik and Fiji's HDF5 plugin.
+- ``element_size_um``, (z, y, x) in µm: ilastik and Fiji's HDF5 plugin. ``axistags``, JSON: vigra and ilastik
+  (https://github.com/ukoethe/vigra, ``vigranumpy/lib/axistags.py``).
+- labels and scales of dimensions: the HDF5 Dimension Scale specification, also used by netCDF-4.
 """
 
-from collections.abc import Iterator, Mapping
+import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tomostain.io.metadata.axes import AxesError, Order, letter_of, volume_order
+from tomostain.io.metadata.hdf5_tree import Hdf5Tree
 from tomostain.io.metadata.units import Spacing, to_um
 
 if TYPE_CHECKING:
     import h5py
 
+Places = list[tuple[str, int]]
 _SILENT: Spacing = (None, None, None)
 _LONGEST_AXIS = 10**6
 _CENTIMETRE_UM = 1e4
@@ -32,49 +39,137 @@ _CENTIMETRE_UM = 1e4
 
 @dataclass(frozen=True)
 class Layout:
-    """The axes (0, 1, 2) of a dataset that are z, y and x, and its stated voxel size (z, y, x), µm."""
+    """The axes of a dataset that are z, y and x, and its stated voxel size (z, y, x), µm."""
 
-    order: tuple[int, int, int] = (0, 1, 2)
+    order: Order = (0, 1, 2)
     spacing: Spacing = _SILENT
 
 
-def layout(file: "h5py.File", dataset: "h5py.Dataset") -> Layout:
-    """Read the order of axes and the voxel size of a volume in an open HDF5 file.
+def layout(tree: Hdf5Tree, dataset: "h5py.Dataset") -> Layout:
+    """Read the order of axes and the voxel size of a volume in an HDF5 file.
 
     Parameters
     ----------
-    file : h5py.File
+    tree : Hdf5Tree
     dataset : h5py.Dataset
-        Three-dimensional.
+        With three axes or more.
 
     Returns
     -------
     Layout
         (z, y, x), as stored, unless the file states another order.
+
+    Raises
+    ------
+    AxesError
+        If the axes are not those of a volume, or the file names them in two ways.
     """
+    groups = [group for group in _nxdata(tree) if _signal(tree, group) == dataset]
+    places = next((places for group in groups if (places := _axis_places(tree, group, dataset))), None)
+    orders = {}
+    for source, names in stated_names(tree, dataset).items():
+        stated = volume_order(dataset.shape, names)
+        if any(map(letter_of, names)):
+            orders[source] = stated
+    if places is not None:
+        orders["the axes of its group"] = (places[0][1], places[1][1], places[2][1])
+    if len(set(orders.values())) > 1:
+        raise AxesError(f"the order of its axes is stated differently by {' and '.join(orders)}; correct one of them")
+    if orders:
+        order = next(iter(orders.values()))
+    else:
+        order = (1, 0, 2) if _is_httomo(tree, dataset) else volume_order(dataset.shape)
+    return Layout(order, _spacing(tree, dataset, order, groups, places))
+
+
+def _spacing(
+    tree: Hdf5Tree, dataset: "h5py.Dataset", order: Order, groups: "list[h5py.Group]", places: Places | None
+) -> Spacing:
+    """Return the voxel size that attributes, positions along the axes, or nabu's configuration state."""
     stated = _element_size(dataset)
     if stated != _SILENT:
-        return Layout(spacing=stated)
-    if _is_httomo(file, dataset):
-        return Layout(order=(1, 0, 2))
-    for group in _nxdata(file):
-        if _signal(group) == dataset:
-            nexus = _nexus_layout(group, dataset)
-            if nexus is not None:
-                return nexus
-    return Layout(spacing=_nabu_size(dataset))
+        # The attribute is (z, y, x). In another order of axes some programs write it as the axes are stored.
+        return stated if order == tuple(sorted(order)) or len(set(stated)) == 1 else _SILENT
+    for group in groups:
+        if places is not None:
+            z, y, x = (_step_um(tree.member(group, name), dataset.shape[place]) for name, place in places)
+            if (z, y, x) != _SILENT:
+                return z, y, x
+    z, y, x = (_scale_um(dataset, axis) for axis in order)
+    return (z, y, x) if (z, y, x) != _SILENT else _nabu_size(tree, dataset)
 
 
-def signals(file: "h5py.File") -> "dict[str, h5py.Dataset]":
-    """Return the three-dimensional signals of all NXdata groups by their path, also those in other files."""
-    all_signals = {f"{group.name}/{_signal_name(group)}".lstrip("/"): _signal(group) for group in _nxdata(file)}
-    return {name: data for name, data in all_signals.items() if data is not None and data.ndim == 3}
+def stated_names(tree: Hdf5Tree, dataset: "h5py.Dataset") -> dict[str, list[str]]:
+    """Return the names of all axes of a dataset, by what states them.
+
+    They are stated by ``axistags`` (vigra, ilastik), by labels or scales of the dimensions, by the attribute ``axes``
+    or similar of the dataset, or by ``axes`` of a group of class NXdata.
+    """
+    names = {
+        "axistags": _axistags(dataset),
+        "its dimension labels": _labels(dataset),
+        "its attribute axes": _attribute_names(dataset, dataset),
+    }
+    for name in tree.names(dataset):
+        group = tree.groups.get(name.rpartition("/")[0])
+        if group is not None and _text(group.attrs.get("NX_class", "")) == "NXdata" and _signal(tree, group) == dataset:
+            names["the axes of its group"] = _attribute_names(group, dataset)
+    return {source: found for source, found in names.items() if any(found)}
 
 
-def preferred(file: "h5py.File", candidates: "Mapping[str, h5py.Dataset]") -> str | None:
+def _axistags(dataset: "h5py.Dataset") -> list[str]:
+    text = _text(dataset.attrs.get("axistags", ""))
+    if not text:
+        return []
+    try:
+        names = [str(axis["key"]) for axis in json.loads(text)["axes"]]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return []
+    return names if len(names) == dataset.ndim else []
+
+
+def _labels(dataset: "h5py.Dataset") -> list[str]:
+    """Return the label of each dimension or, where it has none, the name of its scale."""
+    names = []
+    for dimension in dataset.dims:
+        label = _text(dimension.label)
+        scales = [key or (scale.name or "").rpartition("/")[2] for key, scale in dimension.items()]
+        names.append(label or next(iter(scales), ""))
+    return names
+
+
+def _attribute_names(holder: "h5py.Group | h5py.Dataset", dataset: "h5py.Dataset") -> list[str]:
+    """Return the names in ``axes`` or a similar attribute: a list, "z:y:x" or "zyx"."""
+    for key in ("axes", "axis_order", "axisorder", "dimension_names", "_ARRAY_DIMENSIONS"):
+        value = holder.attrs.get(key)
+        if value is None:
+            continue
+        texts = [_text(axis) for axis in np.ravel(value)]
+        if len(texts) == 1:
+            plain = re.sub(r"[\[\]\"']", "", texts[0]).strip()
+            texts = re.split(r"[:,;\s]+", plain) if re.search(r"[:,;\s]", plain) else list(plain)
+        if len(texts) == dataset.ndim:
+            return [text.strip() for text in texts]
+    return []
+
+
+def _scale_um(dataset: "h5py.Dataset", axis: int) -> float | None:
+    """Return the step of the scale of a dimension, µm."""
+    steps = (_step_um(scale, dataset.shape[axis]) for scale in dataset.dims[axis].values())
+    return next((step for step in steps if step is not None), None)
+
+
+def signals(tree: Hdf5Tree) -> "dict[str, h5py.Dataset]":
+    """Return the signals of all NXdata groups by their path, also those in other files."""
+    groups = {name: group for name, group in tree.groups.items() if group in _nxdata(tree)}
+    found = {f"{name}/{_signal_name(tree, group)}".lstrip("/"): _signal(tree, group) for name, group in groups.items()}
+    return {name: data for name, data in found.items() if data is not None and data.ndim >= 3}
+
+
+def preferred(tree: Hdf5Tree, candidates: "Mapping[str, h5py.Dataset]") -> str | None:
     """Return the volume of several that the file shows by default: by ``default``, else by its NXtomoproc."""
-    for group in (_default_group(file), *_tomoproc_data(file)):
-        shown = _signal(group) if group is not None else None
+    for group in (_default_group(tree), *_tomoproc_data(tree)):
+        shown = _signal(tree, group) if group is not None else None
         names = [name for name, data in candidates.items() if shown is not None and data == shown]
         if names:
             return names[0]
@@ -88,75 +183,53 @@ def _text(value: object) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
-def _member(group: "h5py.Group", path: str) -> "h5py.Group | h5py.Dataset | None":
-    """Return the member of a group at a path; None if there is none or a link is broken."""
-    try:
-        return group.get(path)
-    except (KeyError, OSError, ValueError):
-        return None
+def _nxdata(tree: Hdf5Tree) -> "list[h5py.Group]":
+    """Return the groups of class NXdata."""
+    return [group for group in tree.groups.values() if _text(group.attrs.get("NX_class", "")) == "NXdata"]
 
 
-def _nxdata(file: "h5py.File") -> "Iterator[h5py.Group]":
-    """Yield the groups of class NXdata."""
-    groups: list[Any] = []
-
-    def visit(_: str, item: Any) -> None:
-        if _text(item.attrs.get("NX_class", "")) == "NXdata" and hasattr(item, "keys"):
-            groups.append(item)
-
-    file.visititems(visit)
-    yield from groups
-
-
-def _signal_name(group: "h5py.Group") -> str:
+def _signal_name(tree: Hdf5Tree, group: "h5py.Group") -> str:
     """Return the name of a group's signal: by its attribute, by the older one on the field, else ``data``."""
     if "signal" in group.attrs:
         return _text(group.attrs["signal"])
-    marked = [key for key in group if (item := _member(group, key)) is not None and "signal" in item.attrs]
+    marked = [key for key, item in tree.members(group) if "signal" in item.attrs]
     return marked[0] if marked else "data"
 
 
-def _signal(group: "h5py.Group") -> "h5py.Dataset | None":
-    signal = _member(group, _signal_name(group))
+def _signal(tree: Hdf5Tree, group: "h5py.Group") -> "h5py.Dataset | None":
+    signal = tree.member(group, _signal_name(tree, group))
     return signal if signal is not None and hasattr(signal, "dtype") and signal.dtype.kind in "biuf" else None
 
 
-def _default_group(file: "h5py.File") -> "h5py.Group | None":
+def _default_group(tree: Hdf5Tree) -> "h5py.Group | None":
     """Follow the attributes ``default`` from the root to the group that a viewer shows first."""
-    group = file
+    group: Any = tree.file
     for _ in range(8):
         if "default" not in group.attrs:
             return group
-        group = _member(group, _text(group.attrs["default"]))
+        group = tree.member(group, _text(group.attrs["default"]))
         if not hasattr(group, "keys"):
             return None
     return None
 
 
-def _tomoproc_data(file: "h5py.File") -> "list[h5py.Group]":
+def _tomoproc_data(tree: Hdf5Tree) -> "list[h5py.Group]":
     """Return the NXdata groups of the entries whose definition is NXtomoproc."""
-    entries = [entry for entry in file.values() if hasattr(entry, "keys")]
-    chosen = [entry for entry in entries if _text(_value(entry, "definition")) == "NXtomoproc"]
-    return [group for group in _nxdata(file) if any(group.name.startswith(f"{e.name}/") for e in chosen)]
+    entries = [item for name, item in tree.groups.items() if name and "/" not in name]
+    chosen = [entry for entry in entries if _text(_value(tree, entry, "definition")) == "NXtomoproc"]
+    return [group for group in _nxdata(tree) if any(group.name.startswith(f"{e.name}/") for e in chosen)]
 
 
-def _nexus_layout(group: "h5py.Group", dataset: "h5py.Dataset") -> Layout | None:
-    """Read z, y, x from the axes of an NXdata group; None unless all three are named."""
-    places = _axis_places(group, dataset)
-    if places is None:
-        return None
-    z, y, x = (_step_um(_member(group, name), dataset.shape[place]) for name, place in places)
-    return Layout((places[0][1], places[1][1], places[2][1]), (z, y, x))
+def _axis_places(tree: Hdf5Tree, group: "h5py.Group", dataset: "h5py.Dataset") -> Places | None:
+    """Return the name of the field, and the axis of the dataset it belongs to, for z, y and x; None unless all three.
 
-
-def _axis_places(group: "h5py.Group", dataset: "h5py.Dataset") -> list[tuple[str, int]] | None:
-    """Return the name of the field, and the axis of the dataset it belongs to, for z, y and x."""
-    named = _named_axes(group, dataset)
-    fields = {key: _member(group, key) for key in group}
+    The attribute ``axes`` of the group or, in older files, of the signal states the order, else ``axis`` of the fields.
+    """
+    named = {name: place for place, name in enumerate(_attribute_names(group, dataset))}
+    named = named or {name: place for place, name in enumerate(_attribute_names(dataset, dataset))}
+    fields = dict(tree.members(group))
     if not named:
-        numbered = {
-            key: item.attrs["axis"] for key, item in fields.items() if item is not None and "axis" in item.attrs
-        }
+        numbered = {key: item.attrs["axis"] for key, item in fields.items() if "axis" in item.attrs}
         named = {
             key: int(np.ravel(place)[0]) - 1 for key, place in numbered.items() if str(np.ravel(place)[0]).isdigit()
         }
@@ -169,27 +242,10 @@ def _axis_places(group: "h5py.Group", dataset: "h5py.Dataset") -> list[tuple[str
             if [sizes.get(key) for key in names] == [(size,) for size in dataset.shape]:
                 named = {key: place for place, key in enumerate(names)}
                 break
-    axes = {letter: (key, place) for key, place in named.items() if (letter := _letter(key)) and 0 <= place < 3}
+    axes = {letter: (key, place) for key, place in named.items() if (letter := letter_of(key))}
+    axes = {letter: (key, place) for letter, (key, place) in axes.items() if 0 <= place < dataset.ndim}
     is_complete = set(axes) == set("zyx") and len({place for _, place in axes.values()}) == 3
     return [axes[letter] for letter in "zyx"] if is_complete else None
-
-
-def _named_axes(group: "h5py.Group", dataset: "h5py.Dataset") -> dict[str, int]:
-    """Read the attribute ``axes``, a list or "z:y:x", of the group or, in older files, of the signal."""
-    for holder in (group, dataset):
-        axes = holder.attrs.get("axes")
-        if axes is None:
-            continue
-        texts = [_text(axis) for axis in np.ravel(axes)]
-        names = texts[0].strip("[]").replace(",", ":").split(":") if len(texts) == 1 else texts
-        return {name.strip(): place for place, name in enumerate(names)}
-    return {}
-
-
-def _letter(name: str) -> str:
-    """Return z, y or x of an axis of this name, or of ``voxel_z`` and similar names; else ""."""
-    last = name.lower().rsplit("_", 1)[-1]
-    return last if last in ("z", "y", "x") else ""
 
 
 def _step_um(axis: "h5py.Dataset | None", size: int) -> float | None:
@@ -205,8 +261,9 @@ def _step_um(axis: "h5py.Dataset | None", size: int) -> float | None:
     return to_um(abs(float(step)), _text(axis.attrs.get("units", "")))
 
 
-def _is_httomo(file: "h5py.File", dataset: "h5py.Dataset") -> bool:
-    return dataset.name == "/data" and "angles" in file and _member(file, "data_dims/detector_x_y") is not None
+def _is_httomo(tree: Hdf5Tree, dataset: "h5py.Dataset") -> bool:
+    is_here = dataset.name == "/data" and dataset.ndim == 3 and "angles" in tree.file
+    return is_here and tree.member(tree.file, "data_dims/detector_x_y") is not None
 
 
 def _element_size(dataset: "h5py.Dataset") -> Spacing:
@@ -221,26 +278,26 @@ def _element_size(dataset: "h5py.Dataset") -> Spacing:
     return _SILENT
 
 
-def _nabu_size(dataset: "h5py.Dataset") -> Spacing:
+def _nabu_size(tree: Hdf5Tree, dataset: "h5py.Dataset") -> Spacing:
     """Read nabu's voxel size in cm and multiply it by the binning, which nabu does not include."""
     if not dataset.name.endswith("/results/data"):
         return _SILENT
-    configuration = _member(dataset.parent.parent, "configuration")
-    if configuration is None:
+    configuration = tree.member(dataset.parent.parent, "configuration")
+    if configuration is None or not hasattr(configuration, "keys"):
         return _SILENT
     for key in ("voxel_size_cm", "pixel_size_cm"):
-        sizes = _three(_value(configuration, f"processing_options/reconstruction/{key}"))
+        sizes = _three(_value(tree, configuration, f"processing_options/reconstruction/{key}"))
         if sizes is not None:
-            across = _three(_value(configuration, "nabu_config/dataset/binning")) or (1.0, 1.0, 1.0)
-            along = _three(_value(configuration, "nabu_config/dataset/binning_z")) or (1.0, 1.0, 1.0)
+            across = _three(_value(tree, configuration, "nabu_config/dataset/binning")) or (1.0, 1.0, 1.0)
+            along = _three(_value(tree, configuration, "nabu_config/dataset/binning_z")) or (1.0, 1.0, 1.0)
             factors = (along[0], across[1], across[2])
             z, y, x = (to_um(s * f * _CENTIMETRE_UM, "µm") for s, f in zip(sizes, factors, strict=True))
             return z, y, x
     return _SILENT
 
 
-def _value(group: "h5py.Group", path: str) -> object:
-    member = _member(group, path)
+def _value(tree: Hdf5Tree, group: "h5py.Group", path: str) -> object:
+    member = tree.member(group, path)
     return member[()] if member is not None and hasattr(member, "dtype") and member.size <= 3 else None
 
 

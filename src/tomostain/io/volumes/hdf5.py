@@ -1,6 +1,7 @@
 """Volumes in HDF5: find the dataset of the volume, and read its slices."""
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
-from tomostain.io.metadata.nexus import layout, preferred, signals
+from tomostain.io.metadata.axes import AxesError
+from tomostain.io.metadata.hdf5_tree import DAMAGED, Hdf5Tree
+from tomostain.io.metadata.inside import check_packed_size, file_inside
+from tomostain.io.metadata.nexus import Layout, layout, preferred
+from tomostain.io.metadata.projections import why_projections
 from tomostain.io.volumes.base import Source
 from tomostain.io.volumes.registry import register_reader
 
@@ -16,8 +21,8 @@ if TYPE_CHECKING:
     import h5py
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".nxs", ".nx", ".he5")
-_ANGLES = ("theta", "rotation_angle", "angles", "angle")
-_NOT_VOLUMES = ("_dark", "_white", "_flat", "darks", "flats")
+_MAX_AXES = 5
+_MAX_PARTS = 10_000
 
 
 @register_reader(suffixes=HDF5_SUFFIXES, label="HDF5", has_datasets=True)
@@ -25,121 +30,176 @@ def open_hdf5(path: Path, dataset: str | None = None) -> Source:
     """Open the volume in an HDF5 file: the named dataset or, if only one is three-dimensional, that one.
 
     Of several volumes, the one that the file shows by default is read (the attribute ``default``, or an entry of
-    definition NXtomoproc). The axes are returned in the order (z, y, x).
+    definition NXtomoproc). The axes are returned in the order (z, y, x); further axes of length 1, such as the channel
+    axis of ilastik, are left out. Soft links and external links to files in the same folder are followed.
 
-    Projections are not a volume: a dataset is refused if its ``axes`` attribute begins with theta, or if it is stored
-    next to as many rotation angles as it has images (data-exchange and NXtomo files).
+    Projections are not a volume: see `tomostain.io.metadata.projections`.
 
     Raises
     ------
     InputError
-        If the file is damaged, the dataset is missing, or there is no or more than one volume (they are listed).
+        If the file is damaged, the dataset is missing, its values are in a file outside of the folder, the order of its
+        axes is ambiguous, or there is no or more than one volume (they are listed).
     """
     import h5py
 
     with suppress(ImportError):
         import hdf5plugin  # noqa: F401 (registers the compression filters of beamlines)
-    try:
-        with h5py.File(path, "r") as file:
-            name = _named_dataset(path, file, dataset) if dataset else _only_volume(path, file)
-            values = file[name]
-            _check_parts(path, values)
-            axes = layout(file, values)
+    with _damaged(path), h5py.File(path, "r") as file:
+        tree = Hdf5Tree(path, file)
+        try:
+            values, axes = _named_dataset(path, tree, dataset) if dataset else _only_volume(path, tree)
+            _check_parts(path, tree, values)
             shape, dtype = tuple(values.shape[axis] for axis in axes.order), values.dtype
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read as HDF5 ({error}); the file is truncated or damaged") from None
+            _check_stored(path, values)
+            file_of, name = Path(values.file.filename), values.name
+        finally:
+            tree.close()
 
     def read(start: int, stop: int) -> NDArray[Any]:
         try:
-            with h5py.File(path, "r") as file:
-                index = [slice(None)] * 3
+            with h5py.File(file_of, "r") as file:
+                stored = _opened(file, name)
+                index: list[slice | int] = [0] * stored.ndim
+                for axis in axes.order:
+                    index[axis] = slice(None)
                 index[axes.order[0]] = slice(start, stop)
-                return np.ascontiguousarray(file[name][tuple(index)].transpose(axes.order))
-        except OSError as error:
+                ranks = np.argsort(np.argsort(axes.order))  # the places of z, y, x among the axes that are read
+                return np.ascontiguousarray(stored[tuple(index)].transpose([int(rank) for rank in ranks]))
+        except DAMAGED as error:
             raise InputError(
-                f"{path}: dataset {name} cannot be read ({str(error)[:120]}); the file is damaged, or its compression "
+                f"{path}: dataset {name} cannot be read ({_one_line(error)}); the file is damaged, or its compression "
                 "needs hdf5plugin (pip install 'tomostain[io]')"
             ) from None
 
     return Source(shape, dtype, axes.spacing, read)
 
 
-def _named_dataset(path: Path, file: "h5py.File", name: str) -> str:
-    import h5py
-
-    values = file.get(name)
-    if not isinstance(values, h5py.Dataset):
-        raise InputError(f"{path}: `dataset`: {name} is not in the file; {_listing(file)}")
-    if values.ndim != 3 or values.dtype.kind not in "biuf":
-        raise InputError(f"{path}: `dataset`: {name} is {values.dtype} of shape {values.shape}, not a volume (z, y, x)")
-    if _axes(values).startswith("theta"):
-        raise InputError(f"{path}: `dataset`: {name} holds {values.shape[0]} projections, not a volume; reconstruct it")
-    return name
-
-
-def _only_volume(path: Path, file: "h5py.File") -> str:
-    candidates = {name: values for name, values in _datasets(file).items() if values.ndim == 3}
-    volumes = [name for name, values in candidates.items() if not _is_projections(values)]
-    if len(volumes) == 1:
-        return volumes[0]
-    default = preferred(file, {name: candidates[name] for name in volumes})
-    if default is not None:
-        return default
-    if volumes:
-        raise InputError(f"{path}: holds {len(volumes)} volumes ({', '.join(volumes[:6])}); name one with `dataset`")
-    if candidates:
+@contextmanager
+def _damaged(path: Path) -> Iterator[None]:
+    """Turn what h5py raises for a damaged file into one line."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (*DAMAGED, MemoryError, RecursionError) as error:
         raise InputError(
-            f"{path}: holds projections and no volume ({_listing(file)}); reconstruct them first, "
-            "or name one with `dataset` if it is a volume"
-        )
-    raise InputError(f"{path}: holds no three-dimensional dataset; {_listing(file)}")
+            f"{path}: cannot be read as HDF5 ({_one_line(error)}); the file is truncated or damaged"
+        ) from None
 
 
-def _datasets(file: "h5py.File") -> "dict[str, h5py.Dataset]":
-    """Return all numeric datasets of an open HDF5 file by their path."""
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__
+
+
+def _opened(file: "h5py.File", name: str) -> "h5py.Dataset":
+    """Open a dataset; its external files are relative to the folder of its file, not to the working folder."""
     import h5py
 
-    datasets: dict[str, h5py.Dataset] = {}
-
-    def visit(name: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset) and item.dtype.kind in "biuf":
-            datasets[name] = item
-
-    file.visititems(visit)
-    for name, linked in signals(file).items():  # links are not visited
-        if all(linked != item for item in datasets.values()):
-            datasets[name] = linked
-    return datasets
+    access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
+    access.set_efile_prefix(str(Path(file.filename).resolve().parent).encode())
+    return h5py.Dataset(h5py.h5d.open(file.id, name.encode(), access))
 
 
-def _listing(file: "h5py.File") -> str:
+def _named_dataset(path: Path, tree: Hdf5Tree, name: str) -> "tuple[h5py.Dataset, Layout]":
+    values = tree.dataset(name)
+    if values is None:
+        raise InputError(f"{path}: `dataset`: {name} is not in the file; {_listing(tree)}")
+    if not 3 <= values.ndim <= _MAX_AXES or values.dtype.kind not in "biuf":
+        raise InputError(f"{path}: `dataset`: {name} is {values.dtype} of shape {values.shape}, not a volume (z, y, x)")
+    reason = why_projections(tree, values)
+    if reason is not None and reason[1]:
+        raise InputError(
+            f"{path}: `dataset`: {name} holds {values.shape[0]} projections, not a volume ({reason[0]}); reconstruct it"
+        )
+    try:
+        return values, layout(tree, values)
+    except AxesError as error:
+        if "projections" in str(error):
+            raise InputError(
+                f"{path}: `dataset`: {name} holds {values.shape[0]} projections, not a volume ({error}); reconstruct it"
+            ) from None
+        raise InputError(f"{path}: `dataset`: {name}: {error}") from None
+
+
+def _only_volume(path: Path, tree: Hdf5Tree) -> "tuple[h5py.Dataset, Layout]":
+    volumes: dict[str, tuple[h5py.Dataset, Layout]] = {}
+    projections: dict[str, tuple[str, bool]] = {}
+    others: dict[str, str] = {}
+    for name, values in tree.datasets.items():
+        if not 3 <= values.ndim <= _MAX_AXES or not values.size:
+            continue
+        reason = why_projections(tree, values)
+        try:
+            axes = layout(tree, values)
+        except AxesError as error:
+            if "projections" in str(error) or reason:
+                projections[name] = reason or (str(error), True)
+            else:
+                others[name] = str(error)
+            continue
+        if reason is not None:
+            projections[name] = reason
+        else:
+            volumes[name] = (values, axes)
+    default = preferred(tree, {name: values for name, (values, _) in volumes.items()}) if len(volumes) > 1 else None
+    if len(volumes) == 1 or default is not None:
+        return volumes[default or next(iter(volumes))]
+    if volumes:
+        raise InputError(
+            f"{path}: holds {len(volumes)} volumes ({', '.join(list(volumes)[:6])}); name one with `dataset`"
+        )
+    if projections:
+        why, _ = next(iter(projections.values()))
+        certain = all(is_certain for _, is_certain in projections.values())
+        way_out = "" if certain else ", or name one with `dataset` if it is a volume"
+        raise InputError(
+            f"{path}: holds projections and no volume ({_listing(tree)}; {why}); reconstruct them first{way_out}"
+        )
+    flat = {name: why for name, why in others.items() if tree.datasets[name].ndim == 3}
+    if len(others) == 1 or flat:
+        name, why = next(iter((flat or others).items()))
+        raise InputError(f"{path}: dataset {name}: {why}")
+    unread = f"; not read: {'; '.join(tree.unread[:2])}" if tree.unread else ""
+    raise InputError(f"{path}: holds no three-dimensional dataset; {_listing(tree)}{unread}")
+
+
+def _listing(tree: Hdf5Tree) -> str:
     """Return the datasets of two and more dimensions as text, for an error message."""
-    large = [f"{name} {'×'.join(map(str, item.shape))}" for name, item in _datasets(file).items() if item.ndim > 1]
+    large = [f"{name} {'×'.join(map(str, item.shape))}" for name, item in tree.datasets.items() if item.ndim > 1]
     return f"found {', '.join(large[:6])}{', …' if len(large) > 6 else ''}" if large else "found no arrays"
 
 
-def _axes(dataset: "h5py.Dataset") -> str:
-    axes = dataset.attrs.get("axes", "")
-    return (axes.decode(errors="replace") if isinstance(axes, bytes) else str(axes)).lower()
+def _check_parts(path: Path, tree: Hdf5Tree, dataset: "h5py.Dataset", depth: int = 0) -> None:
+    """Raise if the values of a dataset are in files that are missing or outside of the folder.
 
+    HDF5 would read such files wherever they are, and return zeros for missing ones.
+    """
+    import h5py
 
-def _is_projections(dataset: "h5py.Dataset") -> bool:
-    """Return whether a dataset is projections, a dark or a flat field: by its name, its axes and its neighbours."""
-    name = dataset.name.rsplit("/", 1)[-1].lower()
-    if name.endswith(_NOT_VOLUMES) or _axes(dataset).startswith("theta"):
-        return True
-    siblings = {key.lower(): item for key, item in dataset.parent.items()}
-    angles = [siblings[key] for key in _ANGLES if key in siblings and hasattr(siblings[key], "shape")]
-    return any(angle.shape == dataset.shape[:1] for angle in angles)
-
-
-def _check_parts(path: Path, dataset: "h5py.Dataset") -> None:
-    """Raise if a virtual dataset lacks one of its files: HDF5 would return zeros there."""
+    here = Path(dataset.file.filename)
+    for name, _, _ in dataset.external or ():
+        file_inside(here, name, "data file", "copy it next to it")
     if not dataset.is_virtual:
         return
-    folder = Path(dataset.file.filename).parent
-    for part in dict.fromkeys(source.file_name for source in dataset.virtual_sources()):
-        if part != "." and "%" not in part and not (folder / part).is_file():
-            raise InputError(
-                f"{path}: its part {part} is missing; copy the folder of the parts next to it, or reconstruct again"
-            )
+    parts = dict.fromkeys((source.file_name, source.dset_name) for source in dataset.virtual_sources())
+    if len(parts) > _MAX_PARTS or depth > 3:
+        raise InputError(f"{path}: is virtual, of more than {_MAX_PARTS} parts or nested; store its values in one file")
+    for part, name in parts:
+        if part == ".":
+            source = tree.member(dataset.file["/"], name)
+        elif "%" in part:  # numbered parts: the folder must be the right one
+            file_inside(here, str(Path(part).parent / here.name), "part") if ".." in part or part[0] == "/" else None
+            continue
+        else:
+            way_out = "copy the folder of the parts next to it, or reconstruct again"
+            source = tree.member(tree.open(file_inside(here, part, "part", way_out))["/"], name)
+        if isinstance(source, h5py.Dataset) and source != dataset:
+            _check_parts(path, tree, source, depth + 1)
+
+
+def _check_stored(path: Path, dataset: "h5py.Dataset") -> None:
+    """Raise if the chunks of a dataset declare far more than the file holds."""
+    if dataset.chunks is not None and not dataset.is_virtual:
+        chunk = int(np.prod(dataset.chunks, dtype=float)) * dataset.dtype.itemsize
+        check_packed_size(path, chunk, int(dataset.id.get_storage_size()))

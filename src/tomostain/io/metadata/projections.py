@@ -1,0 +1,143 @@
+"""Projections in HDF5: raw scans that look like a volume, since they are stacks of images too.
+
+Sources: the NeXus definition NXtomo (https://manual.nexusformat.org/classes/applications/NXtomo.html: ``image_key``,
+``rotation_angle``); Scientific Data Exchange (https://dxfile.readthedocs.io: ``exchange/data``, ``data_white``,
+``data_dark``, ``theta``); httomo's tests with files of Diamond's beamlines (``gts_cs_theta``); Savu (``axes`` such as
+``rotation_angle.degrees``).
+"""
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from tomostain.io.metadata.axes import is_angle, letter_of
+from tomostain.io.metadata.hdf5_tree import DAMAGED, Hdf5Tree
+
+if TYPE_CHECKING:
+    import h5py
+
+_RAW_NAME = re.compile(
+    r"(^|_)(dark|white|flat|bright)(s|_?fields?|_?frames?|_?images?)?$|(^|_)(proj(ection)?s?|sino(gram)?s?|radiographs?)$"
+)
+_FLAT_OR_DARK = re.compile(
+    r"(^|_)(dark|white|flat|bright)(s|_?fields?|_?frames?|_?images?|_?data|_?current)?(_?(pre|post|before|after|avg|\d+))?$"
+)
+_RECONSTRUCTED = re.compile(r"recon|rec_|process|result", re.IGNORECASE)
+
+
+def why_projections(tree: Hdf5Tree, dataset: "h5py.Dataset") -> tuple[str, bool] | None:
+    """Return the reason why a dataset holds projections, flat or dark fields, and not a volume.
+
+    Parameters
+    ----------
+    tree : Hdf5Tree
+    dataset : h5py.Dataset
+        With at least three axes.
+
+    Returns
+    -------
+    tuple of (str, bool), or None
+        The reason, and whether it is certain: other reasons do not hold if the user names the dataset. None if
+        nothing says that it holds projections.
+    """
+    try:
+        return next(_reasons(tree, dataset), None)
+    except DAMAGED:
+        return None
+
+
+def _reasons(tree: Hdf5Tree, dataset: "h5py.Dataset") -> Iterator[tuple[str, bool]]:
+    names = tree.names(dataset) or [dataset.name.strip("/")]
+    frames = int(dataset.shape[0])
+    for name in names:
+        parent = tree.groups.get(name.rpartition("/")[0])
+        if parent is not None and _nx_class(parent) == "NXdetector":
+            yield f"{name} is in an NXdetector", True
+        siblings = tree.siblings(name)
+        for key, item in siblings.items():
+            if key.lower().startswith("image_key") and hasattr(item, "shape"):
+                yield f"{key} is next to it", True
+            if _FLAT_OR_DARK.search(key.lower()) and _is_of_same_images(item, dataset):
+                yield f"{key} is next to it", True
+    for name, item in tree.datasets.items():
+        key = name.rpartition("/")[2].lower()
+        if key.startswith("image_key") and item.shape == (frames,) and not any(map(_RECONSTRUCTED.search, names)):
+            yield f"{name} has a key for each of its {frames} images", True
+    yield from _by_definition(tree, names)
+    yield from _by_angles(tree, dataset, names)
+    for name in names:
+        if _RAW_NAME.search(name.rpartition("/")[2].lower()):
+            yield f"its name is {name}", False
+        if re.match(r"exchange/data$", name):
+            yield f"{name} is the place of projections in a data-exchange file", False
+
+
+def _by_definition(tree: Hdf5Tree, names: list[str]) -> Iterator[tuple[str, bool]]:
+    """Yield a reason if the NXentry of a dataset, or a subentry, has the definition NXtomo."""
+    for name in names:
+        parts = name.split("/")
+        for depth in range(1, len(parts)):
+            group = tree.groups.get("/".join(parts[:depth]))
+            definition = None if group is None else tree.member(group, "definition")
+            if definition is not None and _text(definition) == "NXtomo" and not _RECONSTRUCTED.search(name):
+                yield "its definition is NXtomo", True
+
+
+def _by_angles(tree: Hdf5Tree, dataset: "h5py.Dataset", names: list[str]) -> Iterator[tuple[str, bool]]:
+    """Yield a reason if there are rotation angles: next to the dataset, or as many as it has images."""
+    is_httomo = any(tree.member(tree.file["/"], "data_dims/detector_x_y") is not None and n == "data" for n in names)
+    for name in names:
+        for key, item in tree.siblings(name).items():
+            if _is_angles(key, item) and (not is_httomo or item.shape[0] == dataset.shape[0]):
+                yield f"{key} is next to it", False
+    if any(_RECONSTRUCTED.search(name) for name in names):
+        return
+    entries = {name.split("/")[0] for name in names}
+    for name, item in tree.datasets.items():
+        is_near = name.split("/")[0] in entries and "/" in name
+        if is_near and _is_angles(name.rpartition("/")[2], item) and item.shape[0] in dataset.shape[:2]:
+            yield f"{name} has as many angles as it has images", False
+
+
+def _is_angles(key: str, item: Any) -> bool:
+    """Return whether a dataset is a list of rotation angles, by its name, unit or type of transformation."""
+    if getattr(item, "shape", None) is None or len(item.shape) != 1 or item.shape[0] < 2:
+        return False
+    if getattr(item, "dtype", None) is None or item.dtype.kind not in "iuf":
+        return False
+    if is_angle(key):
+        return True
+    if letter_of(key):
+        return False
+    unit = _attribute(item, "units").lower()
+    return unit in ("deg", "degree", "degrees", "°", "rad", "radian", "radians") or (
+        _attribute(item, "transformation_type").lower() == "rotation"
+    )
+
+
+def _is_of_same_images(item: Any, dataset: "h5py.Dataset") -> bool:
+    """Return whether a dataset holds images of the same size, but is not a volume of the same shape."""
+    shape = getattr(item, "shape", None) or ()
+    return 2 <= len(shape) <= 3 and shape[-2:] == dataset.shape[-2:] and shape != dataset.shape
+
+
+def _nx_class(group: "h5py.Group") -> str:
+    return _attribute(group, "NX_class")
+
+
+def _attribute(item: Any, key: str) -> str:
+    try:
+        value = item.attrs.get(key, "")
+    except DAMAGED:
+        return ""
+    value = getattr(value, "flat", [value])[0] if getattr(value, "size", 1) else ""
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _text(item: Any) -> str:
+    """Return the value of a dataset of one text."""
+    if getattr(item, "size", 0) != 1:
+        return ""
+    value = item[()]
+    value = getattr(value, "flat", [value])[0]
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
