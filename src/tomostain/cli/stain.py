@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from tomostain.stain import StainConfig, StainRequest
     from tomostain.stain.request import Intensity
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg"}
-
 
 @option_group
 class VolumeOptions:
@@ -184,16 +182,18 @@ def stain(
     A volume is stained from disk to disk, a few slices at a time. Run the same command again after an interruption, and
     it continues. Run it several times at once, and the processes share the work. Damaged shards are stained again.
     """
+    from tomostain.io.output_folder import base_name
     from tomostain.memory import keep_freed_memory
     from tomostain.stain import StainRequest, stain_image_request
+    from tomostain.stain.image import is_one_image
 
     use_threads(context)
     keep_freed_memory()
-    is_image = volume.suffix.lower() in IMAGE_SUFFIXES or out.suffix.lower() in IMAGE_SUFFIXES
+    is_image = is_one_image(volume, out)
     if is_image:
         _refuse_for_image({"dry_run": dry_run} | stated(processes))
     elif intensity_figure is None:
-        intensity_figure = out.with_name(f"{out.name.split('.')[0]}-levels.png")
+        intensity_figure = out.with_name(f"{base_name(out)}-levels.png")
     request = StainRequest(
         model=existing_model(model),
         volume=existing(volume, "file or folder"),

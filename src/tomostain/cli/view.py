@@ -34,7 +34,10 @@ def view(
     context: typer.Context,
     options: BrowserOptions,
     path: Path = typer.Argument(help="A stained OME-Zarr, or a µCT volume."),
-    out: Path | None = typer.Option(None, help="Folder for the figures (default: PATH with '-view' appended)."),
+    out: Path | None = typer.Option(
+        None,
+        help="Folder for the figures (default: NAME-view next to a stained volume, or here for a µCT volume).",
+    ),
     voxel_um: str | None = typer.Option(None, help="Voxel size, µm, where the file does not say: 5 or z,y,x."),
     overwrite: bool = OVERWRITE,
 ) -> None:
@@ -52,13 +55,16 @@ def view(
         return
     if options.ct is not None or options.port or options.no_open:
         raise InputError("--ct, --port and --no-open: need --browser")
+    from tomostain.io.output_folder import base_name
     from tomostain.view import view_path
     from tomostain.view.folder import is_stained
 
     if not is_stained(path):
         show_volume(path, size)
-    folder = out or path.with_name(path.name.split(".")[0] + "-view")
-    for figure in view_path(path, folder, size, overwrite):
+    if out is None:
+        # Next to a stained volume; the folder of a µCT volume belongs to its instrument.
+        out = (path.parent if is_stained(path) else Path()) / f"{base_name(path.absolute())}-view"
+    for figure in view_path(path, out, size, overwrite):
         typer.echo(f"figure: {figure}")
 
 

@@ -15,7 +15,7 @@ from tomostain.errors import InputError, InterruptedRunError
 from tomostain.imaging.resampling import Interpolation, Resampling, Triple, resample_volume, resampling_of
 from tomostain.io import Volume, create_ome_zarr, open_volume, write_stack
 from tomostain.io.atomic import naming_full_disk, refuse_existing
-from tomostain.io.output_folder import check_contents, check_sources_outside
+from tomostain.io.output_folder import check_contents, check_sources_outside, ending_of
 from tomostain.progress import Progress, ShouldStop, never, silent
 
 Z_CHUNK = 32
@@ -79,14 +79,15 @@ def resample_file(
     """
     volume, out = volume if isinstance(volume, Volume) else open_volume(volume), Path(out)
     resampling = resampling_of(volume, options.target_um, options.interpolation)
-    if out.suffix not in ("", ".zarr"):
+    is_zarr = ending_of(out).endswith(".zarr")
+    if not is_zarr and ending_of(out):
         raise InputError(
             f"{out}: give NAME.ome.zarr, or a name without suffix for a folder of TIFF slices", parameter="out"
         )
     check_sources_outside(out, "resampled volume", [volume.path])
     resampled = resample_volume(volume, options.target_um, interpolation=options.interpolation)
     with naming_full_disk(out):
-        if out.suffix == ".zarr":
+        if is_zarr:
             provenance = _provenance(volume, resampling)
             _write_ome_zarr(resampled, out, provenance, options.overwrite, progress, should_stop)
         else:

@@ -15,6 +15,7 @@ from tomostain.io.atomic import atomic_file, atomic_folder
 from tomostain.io.interpret import interpret_by_samples
 from tomostain.io.itk_files import itk_header, itk_region
 from tomostain.io.metadata.units import check_pixels, check_voxel_um
+from tomostain.io.output_folder import check_folder_name
 from tomostain.io.picture import Picture, grey_dtype
 from tomostain.io.pillow_images import PILLOW_SUFFIXES, read_pillow
 from tomostain.io.tiff import TIFF_SUFFIXES
@@ -164,7 +165,13 @@ def _read_itk_image(path: Path) -> NDArray[Any]:
     return image.reshape(*shape, -1) if header.components > 1 else image.reshape(shape)
 
 
-def write_image(path: str | os.PathLike[str], array: NDArray[Any], *, overwrite: bool = False) -> None:
+def write_image(
+    path: str | os.PathLike[str],
+    array: NDArray[Any],
+    *,
+    pixel_um: float | Sequence[float] | None = None,
+    overwrite: bool = False,
+) -> None:
     """Write one image as PNG or TIFF, by the suffix of the name.
 
     Parameters
@@ -173,6 +180,8 @@ def write_image(path: str | os.PathLike[str], array: NDArray[Any], *, overwrite:
         ``.png``, ``.tif`` or ``.tiff``.
     array : ndarray, shape (rows, columns) or (rows, columns, 3 or 4)
         bool (written as 0 and 255), uint8, or uint16 for grey; TIFF also takes float32.
+    pixel_um : float or sequence of float, optional
+        Pixel size, or (y, x), µm; a TIFF states it in its resolution tags. PNG is written without.
     overwrite : bool
         Replace an existing file.
 
@@ -195,9 +204,17 @@ def write_image(path: str | os.PathLike[str], array: NDArray[Any], *, overwrite:
             Image.fromarray(np.ascontiguousarray(array)).save(temporary)
     elif suffix in (".tif", ".tiff"):
         with atomic_file(path, overwrite) as temporary:
-            _write_tiff(temporary, array)
+            _write_tiff(temporary, array, **_resolution(pixel_um))
     else:
         raise InputError(f"{path}: images are written as .png or .tif, not '{path.suffix}'")
+
+
+def _resolution(pixel_um: float | Sequence[float] | None) -> dict[str, Any]:
+    """Return the resolution tags of a TIFF: pixels per cm."""
+    if pixel_um is None:
+        return {}
+    y_um, x_um = (pixel_um, pixel_um) if isinstance(pixel_um, float | int) else pixel_um
+    return {"resolution": (1e4 / x_um, 1e4 / y_um), "resolutionunit": "centimeter"}
 
 
 def _write_tiff(path: Path, array: NDArray[Any], **options: Any) -> None:
@@ -252,6 +269,7 @@ def write_stack(
     z_um, y_um, x_um = check_voxel_um(voxel_um, "voxel_um")
     description = f"ImageJ=1.54f\nimages=1\nunit=micron\nspacing={z_um!r}\n"
     first: NDArray[Any] | None = None
+    check_folder_name(folder, "folder of TIFF slices")
     with atomic_folder(Path(folder), overwrite) as temporary:
         for index, image in enumerate(slices):
             image = np.asarray(image)

@@ -1,4 +1,7 @@
-"""Whether an existing output folder may be replaced or resumed. Only folders with a marker file are ever replaced."""
+"""Names of outputs, and whether an existing output folder may be replaced or resumed.
+
+Only folders with a marker file are ever replaced.
+"""
 
 import os
 from collections.abc import Callable, Iterable
@@ -6,6 +9,96 @@ from pathlib import Path
 
 from tomostain.errors import InputError
 from tomostain.io.atomic import refuse_existing
+
+_IMAGES = (
+    ".ome.tif",
+    ".ome.tiff",
+    ".ome.btf",
+    ".tif",
+    ".tiff",
+    ".btf",
+    ".tf8",
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".bmp",
+    ".webp",
+)
+_HDF5 = (".h5", ".hdf5", ".hdf", ".nxs", ".nx", ".he5")
+_VOLUMES = (".ome.zarr", ".zarr", ".nrrd", ".nhdr", ".mha", ".mhd", ".nii", ".nii.gz", ".vti", ".vtk", ".raw", *_HDF5)
+_OTHERS = (
+    ".webp",
+    ".gif",
+    ".mp4",
+    ".svs",
+    ".ndpi",
+    ".czi",
+    ".csv",
+    ".yaml",
+    ".json",
+    ".txt",
+    ".html",
+    ".pdf",
+    ".zip",
+    ".gz",
+)
+ENDINGS = (*_IMAGES, *_VOLUMES, *_OTHERS, ".npy", ".npz", ".safetensors")
+"""Endings of names that state a format. Any other dot belongs to the name, as in ``rat_5.3um``."""
+
+
+def ending_of(path: str | os.PathLike[str]) -> str:
+    """Return the ending of a name that states a format, in lower case; empty if it has none.
+
+    Examples
+    --------
+    >>> ending_of("rat_5.3um.ome.zarr"), ending_of("scan.NII.GZ"), ending_of("rat_5.3um")
+    ('.ome.zarr', '.nii.gz', '')
+    """
+    name = Path(path).name.lower()
+    return max((each for each in ENDINGS if name.endswith(each) and name != each), key=len, default="")
+
+
+def base_name(path: str | os.PathLike[str]) -> str:
+    """Return the name of a file or folder without the ending that states its format.
+
+    Examples
+    --------
+    >>> base_name("out/rat_5.3um.ome.zarr"), base_name("rat_5.3um"), base_name("slice.tif")
+    ('rat_5.3um', 'rat_5.3um', 'slice')
+    """
+    name = Path(path).name
+    return name.removesuffix(name[len(name) - len(ending_of(path)) :]) if ending_of(path) else name
+
+
+def check_folder_name(path: str | os.PathLike[str], kind: str, *, is_zarr: bool = False) -> None:
+    """Check that the name of a new folder is not that of a file.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The folder. One that exists already is not checked.
+    kind : str
+        What it will hold, for the message: "dataset", "stained volume".
+    is_zarr : bool
+        Whether it is an OME-Zarr, and may be named so.
+
+    Raises
+    ------
+    InputError
+        If the name ends as that of a file.
+
+    Examples
+    --------
+    >>> check_folder_name("rat_5.3um", "dataset")
+    >>> check_folder_name("slices.tif", "folder of TIFF slices")
+    Traceback (most recent call last):
+    tomostain.errors.InputError: slices.tif: the folder of TIFF slices is a folder, but the name ends in .tif; give NAME
+    """
+    ending = ending_of(path)
+    if not ending or Path(path).is_dir() or (is_zarr and ending.endswith(".zarr")):
+        return
+    example = "NAME.ome.zarr" if is_zarr else "NAME"
+    raise InputError(f"{path}: the {kind} is a folder, but the name ends in {ending}; give {example}")
 
 
 def output_folder(
@@ -52,6 +145,7 @@ def output_folder(
     True
     """
     path = Path(path)
+    check_folder_name(path, kind)
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return False
     if (path / marker).is_file():

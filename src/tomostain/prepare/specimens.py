@@ -22,6 +22,7 @@ from tomostain.imaging.slide_reference import slide_reference
 from tomostain.io import Volume, open_slide, open_volume
 from tomostain.io.atomic import refuse_existing
 from tomostain.io.images import read_mask
+from tomostain.io.output_folder import check_folder_name
 from tomostain.prepare.study import Task, register_study
 from tomostain.prepare.table import SpecimenRow, read_table
 from tomostain.progress import Progress, silent, track
@@ -136,6 +137,7 @@ def prepare_specimens(
     """
     config = config or PrepareConfig()
     # Raise before the search, not after it.
+    check_folder_name(out, "dataset")
     refuse_existing(Path(out), overwrite, "dataset")
     rows = find_sections(read_table(Path(table)), registration_folder(Path(out)), config, device, progress)
     sources: list[str | os.PathLike[str]] = [

@@ -13,7 +13,7 @@ from tomostain.dataset.pair import save_pair
 from tomostain.errors import InputError, RegistrationUncertainError
 from tomostain.io import Slide, Volume, open_slide, open_volume, write_image
 from tomostain.io.atomic import atomic_folder, refuse_existing
-from tomostain.io.output_folder import check_contents, check_sources_outside
+from tomostain.io.output_folder import check_contents, check_folder_name, check_sources_outside
 from tomostain.progress import Progress, silent
 from tomostain.register.config import RegisterConfig
 from tomostain.register.figures import candidate_picture, write_in_volume, write_registration
@@ -187,6 +187,7 @@ def _only_candidates(out: Path) -> bool:
 
 def _check_output(folder: PairFolder, sources: Sequence[str | os.PathLike[str]]) -> None:
     """Raise if the folder exists and may not be replaced."""
+    check_folder_name(folder.path, "pair")
     refuse_existing(folder.path, folder.overwrite or _only_candidates(folder.path), "pair")
     _check_replaceable(folder.path, sources)
 

@@ -85,7 +85,8 @@ class _Figure:
                 f"{self.path}: the figure of the grey values is a PNG; give a name that ends with .png",
                 parameter="intensity_figure",
             )
-        if self._stored_key() is None:
+        stored = self._stored_key()
+        if stored is None or not stored.startswith(self._volume_key):
             refuse_existing(self.path, overwrite, "figure of the grey values, or another file of this name,")
 
     def shows(self, reference: IntensityReference | None) -> bool:
@@ -108,7 +109,11 @@ class _Figure:
             image.save(temporary, pnginfo=about)
 
     def _key(self, reference: IntensityReference | None) -> str:
-        return f"{self.volume.path.name} {self.volume.shape} {reference}"
+        return f"{self._volume_key}{reference}"
+
+    @property
+    def _volume_key(self) -> str:
+        return f"{self.volume.path.name} {self.volume.shape} "
 
     def _stored_key(self) -> str | None:
         """Return the key that the file stores; None if it is not such a figure, or does not exist."""

@@ -13,6 +13,7 @@ from typing import Literal, Protocol, TypedDict, Unpack
 from tomostain.errors import InputError
 from tomostain.imaging.intensity import IntensityReference
 from tomostain.io import Volume, open_volume
+from tomostain.io.output_folder import check_folder_name
 from tomostain.stain.config import StainConfig
 from tomostain.stain.noise import check_noise_options
 from tomostain.stain.translator import Translator, load_translator
@@ -153,6 +154,12 @@ class StainRequest:
         if self.out is None:
             raise InputError("`out` is missing: give the path of the stained volume", parameter="out")
         return Path(self.out)
+
+    def check_names(self) -> None:
+        """Raise if a volume to write has the name of a file."""
+        for path in (self.out_path, self.uncertainty):
+            if path is not None:
+                check_folder_name(path, "stained volume", is_zarr=True)
 
     def open_volume(self) -> Volume:
         """Open the volume; no grey value is read."""

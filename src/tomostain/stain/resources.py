@@ -106,6 +106,7 @@ def plan(request: StainRequest) -> Plan:
     InputError
         As `stain`, but `out` may exist.
     """
+    request.check_names()
     job = StainJob.open(request)
     depth, height, width = job.volume.shape
     axes, others = len(job.config.planes), len(job.config.planes.replace("z", ""))

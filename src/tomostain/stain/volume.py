@@ -155,6 +155,7 @@ def stain(
 
 def begin(request: StainRequest) -> tuple[StainJob, list[StainedWriter]]:
     """Open the job, and create or continue the volumes of the colours and, if requested, of the uncertainty."""
+    request.check_names()
     job = StainJob.open(request)
 
     def writer(path: Path, provenance: dict[str, object]) -> StainedWriter:

@@ -13,6 +13,7 @@ from tomostain.figures.planes import orthogonal_planes
 from tomostain.io import open_volume, write_image
 from tomostain.io.atomic import refuse_existing
 from tomostain.io.ome_zarr.reader import StainedVolume, open_stained
+from tomostain.io.output_folder import check_folder_name
 from tomostain.progress import Progress, silent
 from tomostain.view.render.volume import picture_of_volume
 
@@ -54,6 +55,7 @@ def view_path(
         If the volume cannot be read or the folder is not empty.
     """
     path, out = Path(path), Path(out)
+    check_folder_name(out, "output of view")
     refuse_existing(out, overwrite, "folder of pictures")
     pictures: dict[str, NDArray[np.uint8]] = {}
     if is_stained(path):

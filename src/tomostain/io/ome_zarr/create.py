@@ -18,6 +18,7 @@ from tomostain.io.metadata.units import check_pixels, check_voxel_um
 from tomostain.io.ome_zarr.plan import PROGRESS, begin, difference, make_plan, stored_plan, unfinished
 from tomostain.io.ome_zarr.pyramid import Shape
 from tomostain.io.ome_zarr.writer import IN_USE, OmeZarrWriter, StainedWriter
+from tomostain.io.output_folder import check_folder_name
 
 
 class OmeZarrOptions(TypedDict, total=False):
@@ -105,6 +106,7 @@ def create_ome_zarr(
     if "provenance" not in options:
         raise TypeError("create_ome_zarr() missing 1 required keyword-only argument: 'provenance'")
     path, z_chunk = Path(path), options.get("z_chunk", 32)
+    check_folder_name(path, "volume", is_zarr=True)
     check_pixels(path, shape[1:3])
     if min(shape) < 1 or z_chunk < 1 or len(shape) not in (3, 4):
         raise ValueError(

@@ -1,6 +1,7 @@
 """Exports of a stained volume: TIFF stacks (Avizo, Dragonfly, Fiji), VTK (ParaView), NRRD (3D Slicer) and others."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike as OsPathLike
@@ -17,6 +18,7 @@ from tomostain.io.atomic import atomic_file, atomic_folder, refuse_existing
 from tomostain.io.images import write_stack
 from tomostain.io.metadata.placement import Placement
 from tomostain.io.ome_zarr.reader import StainedVolume, open_stained
+from tomostain.io.output_folder import base_name, check_folder_name
 from tomostain.io.volumes.tiff import natural_slices
 from tomostain.io.volumes.volume import open_volume
 from tomostain.progress import Progress, silent
@@ -126,6 +128,8 @@ def export(
     level = chosen.level
     volume, out = open_stained(Path(stained)), Path(out)
     _check_options(volume, to, chosen)
+    if to.endswith("-tiff") or to == "ome-zarr-0.4":
+        check_folder_name(out, f"export to {to}", is_zarr=to == "ome-zarr-0.4")
     refuse_existing(out, overwrite)
     ct = None if chosen.ct is None else open_volume(Path(chosen.ct), voxel_um=chosen.voxel_um)
     rule = open_alpha(chosen.alpha, volume, level, ct)
@@ -193,7 +197,10 @@ def _names_like(folder: Path, volume: StainedVolume, level: int) -> list[str]:
             f"`like` {folder}: has {len(files)} slices, but the stained volume has {volume.shape[0]}; state the folder "
             "that was stained"
         )
-    return [f"{file.stem}.tif" for file in files]
+    names = [f"{base_name(file)}.tif" for file in files]
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise InputError(f"`like` {folder}: has several slices of the name {base_name(twice[0])}; rename them")
+    return names
 
 
 def _write_tiff_stack(
