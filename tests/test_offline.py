@@ -1,0 +1,112 @@
+"""Nothing is sent to or asked from another machine, from the phantom to the view in the browser."""
+
+import contextlib
+import socket
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.training import toy_recipe
+from tomostain.cli.main import run
+
+LOCAL = ("127.0.0.1", "::1", "localhost", None, "", b"127.0.0.1")
+EVENTS = ("socket.connect", "socket.sendto", "socket.getaddrinfo", "socket.gethostbyname", "socket.bind")
+# An audit hook cannot be removed; it records while there is a list.
+_asked: list[str] | None = None
+
+
+def _record(event: str, arguments: tuple[object, ...]) -> None:
+    if _asked is None or event not in EVENTS:
+        return
+    address = arguments[1] if event in ("socket.connect", "socket.sendto", "socket.bind") else arguments[:1]
+    if isinstance(address, tuple) and address[0] not in LOCAL:
+        _asked.append(f"{event}: {address}")
+
+
+sys.addaudithook(_record)
+
+
+@contextlib.contextmanager
+def offline() -> Iterator[list[str]]:
+    """Yield a list that gets each address outside this machine that is looked up or connected to, by any library."""
+    global _asked
+    asked = _asked = []
+    try:
+        yield asked
+    finally:
+        _asked = None
+
+
+def works(*words: object) -> None:
+    assert run(["--quiet", *map(str, words)]) == 0
+
+
+def test_a_name_and_an_address_elsewhere_are_noticed():
+    with offline() as asked:
+        with contextlib.suppress(OSError):
+            socket.create_connection(("192.0.2.1", 9), timeout=0.01)
+        with contextlib.suppress(OSError):
+            socket.getaddrinfo("tomostain.invalid", 80)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
+            probe.sendto(b"", ("192.0.2.1", 9))
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            socket.create_connection(server.getsockname(), timeout=5).close()
+    assert {line.split(":")[0] for line in asked} == {"socket.connect", "socket.getaddrinfo", "socket.sendto"}
+    assert not any("127.0.0.1" in line for line in asked)
+
+
+def test_the_whole_pipeline_stays_on_this_machine(tmp_path, monkeypatch):
+    """Phantom, register, prepare, train, stain, evaluate, check, view, export, and the page of the browser."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipe.yaml").write_text(toy_recipe(patch_px=16).to_yaml())
+    rows = []
+    with offline() as asked:
+        for seed in range(3):
+            size = ("--size", 32, "--voxel-um", 80, "--pixel-um", 50)
+            works("phantom", f"specimen-{seed}", "--seed", seed, *size)
+            rows.append(
+                f"s{seed},specimen-{seed}/volume,specimen-{seed}/slide.ome.tif,specimen-{seed}/truth/section.yaml"
+            )
+        (tmp_path / "specimens.csv").write_text("\n".join(["specimen,volume,slide,section", *rows]) + "\n")
+        start = ("--init", "specimen-0/truth/section.yaml", "--accept")
+        works("register", "specimen-0/volume", "specimen-0/slide.ome.tif", "pair", *start)
+        works("prepare", "specimens.csv", "dataset", "--folds", 2)
+        works("train", "dataset", "run", "--recipe", "recipe.yaml", "--max-steps", 2)
+        works("stain", "run/model", "specimen-0/volume", "stained.ome.zarr")
+        works("evaluate", "run", "dataset", "evaluation", "--patch-px", 16, "--no-baselines", "--report")
+        for path in ("specimen-0/volume", "dataset", "run", "run/model", "stained.ome.zarr"):
+            works("check", path)
+        works("models", "describe", "phantom-tb")
+        works("doctor")
+        works("view", "stained.ome.zarr", "--out", "figures")
+        works("export", "stained.ome.zarr", "slices", "--to", "rgba-tiff")
+    assert asked == []
+
+
+def test_the_page_of_the_browser_is_served_on_this_machine_only(tmp_path):
+    from tests.support.toys import grey_values, toy_model
+    from tomostain.imaging.intensity import IntensityReference
+    from tomostain.io import Volume
+    from tomostain.stain import stain_volume
+    from tomostain.view.browser.view import client_folder, prepared_site, start_server
+
+    pytest.importorskip("neuroglancer")
+    client_folder()
+    volume = Volume.from_array(grey_values((4, 20, 24)), 5.0)
+    levels = IntensityReference(background=100.0, bone=900.0)
+    out = stain_volume(toy_model(tmp_path / "model"), volume, tmp_path / "out.ome.zarr", intensity=levels, device="cpu")
+    with offline() as asked, prepared_site(tmp_path, out, None) as site:
+        server = start_server(site, 0)
+        worker = threading.Thread(target=server.serve_forever, daemon=True)
+        worker.start()
+        try:
+            page = urllib.request.urlopen(server.url, timeout=10).read().decode()
+        finally:
+            server.shutdown()
+            server.stop()
+            worker.join()
+    assert asked == []
+    assert "https://" not in page
