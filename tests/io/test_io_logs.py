@@ -1,5 +1,6 @@
 """Scan logs: each log gives the correct line and unit, and only its beginning is read."""
 
+import re
 import string
 from pathlib import Path
 
@@ -79,10 +80,12 @@ def test_the_log_of_a_bruker_scan_without_reconstruction() -> None:
 def test_two_sizes_for_one_thing(tmp_path: Path) -> None:
     path = tmp_path / "reco.log"
     path.write_text("eff_pixel_size : 1.28 micron\neff_pixel_size : 2.56 micron\n")
-    with pytest.raises(
-        InputError, match=r"reco\.log: states pixels of 1\.28 and of 2\.56 µm; give the right size with"
-    ):
-        read_log(path)
+    message = r"reco\.log: states pixels of 1\.28 and of 2\.56 µm; give the right voxel size with"
+    with pytest.raises(InputError, match=message):
+        p05_log(path, path.read_text())
+    log = read_log(path)
+    assert log is not None
+    assert re.search(message, log.problem)
 
 
 def test_only_the_beginning_of_a_huge_log_is_read(tmp_path: Path) -> None:

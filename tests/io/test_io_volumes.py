@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tomostain.errors import InputError
 from tomostain.io import open_volume, write_stack
 from tomostain.io.tiff import stated_spacing
-from tomostain.io.volumes.tiff import natural_slices
+from tomostain.io.volumes.slice_files import natural_slices
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
 VOXEL_UM = (10.0, 5.0, 5.0)
@@ -202,9 +202,9 @@ def test_other_formats_that_are_silent_are_asked_for(tmp_path: Path) -> None:
         sitk.WriteImage(sitk.GetImageFromArray(np.zeros((3, 4, 5), np.uint8)), str(tmp_path / name))
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["volume"] = np.zeros((3, 4, 5), np.uint8)
-    zarr.save_array(tmp_path / "plain.zarr", np.zeros((3, 4, 5), np.uint8))
+    zarr.save_array(tmp_path / "plain.zarr", np.ones((3, 4, 5), np.uint8))
     paths = [tmp_path / name for name in ("a.mha", "a.nrrd", "a.nii", "a.h5", "plain.zarr")]
-    for path in [*paths, _ome_zarr("0.5", "", 1)(tmp_path, np.zeros((3, 4, 5), np.uint8))]:
+    for path in [*paths, _ome_zarr("0.5", "", 1)(tmp_path, np.ones((3, 4, 5), np.uint8))]:
         with pytest.raises(InputError, match=r"the voxel size is not in the file; give it with `voxel_um`"):
             open_volume(path)
         assert open_volume(path, voxel_um=5).shape == (3, 4, 5)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tomostain.errors import InputError
+from tomostain.input_files import refuse_special_file
 
 _DIGITS = 64
 
@@ -51,6 +52,7 @@ def read_sums(path: str | os.PathLike[str], remedy: str = "restore the file or r
         If a line is not a checksum.
     """
     path = Path(path)
+    refuse_special_file(path)
     sums = {}
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         digits, _, name = line.strip().partition(" ")

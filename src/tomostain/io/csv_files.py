@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tomostain.errors import InputError
+from tomostain.input_files import refuse_special_file
 from tomostain.io.atomic import atomic_file
 
 
@@ -38,6 +39,7 @@ def read_csv(path: str | os.PathLike[str]) -> CsvTable:
     InputError
         If the file is missing, or is not text in CSV.
     """
+    refuse_special_file(path)
     try:
         with Path(path).open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, skipinitialspace=True)

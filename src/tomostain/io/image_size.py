@@ -13,7 +13,7 @@ _COPIES = 3
 """Bytes of memory for each decoded one: the samples, a converted copy, and room to work."""
 
 
-def check_decoded_size(path: Path, pixels: int, pixel_bytes: int, stored_bytes: int) -> None:
+def check_decoded_size(path: Path, pixels: int, pixel_bytes: int, stored_bytes: int | None) -> None:
     """Raise if an image is too large for the memory that is free, or far larger than its file can hold.
 
     Parameters
@@ -24,7 +24,7 @@ def check_decoded_size(path: Path, pixels: int, pixel_bytes: int, stored_bytes: 
     pixel_bytes : int
         Size of a pixel in memory, at least the 3 bytes of RGB.
     stored_bytes : int
-        Size of the image data in the file.
+        Size of the image data in the file; None if it is not known.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def check_decoded_size(path: Path, pixels: int, pixel_bytes: int, stored_bytes: 
     decoded_bytes = pixels * max(pixel_bytes, 3)
     if decoded_bytes <= _SMALL:
         return
-    if 8 * stored_bytes < _MIN_BITS * pixels:
+    if stored_bytes is not None and 8 * stored_bytes < _MIN_BITS * pixels:
         raise InputError(
             f"{path}: declares an image of {_size(decoded_bytes)} in {_size(stored_bytes)} of data, as a damaged or "
             "hostile file does; if it is genuine, save it without compression"

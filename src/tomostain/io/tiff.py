@@ -1,6 +1,7 @@
 """TIFF files: errors in one line, pixel sizes, and a check for complete data. Images are read in `tiff_images`."""
 
 import logging
+import math
 import re
 import struct
 import threading
@@ -22,6 +23,8 @@ _CENTIMETRE_UM = 10000.0
 _PRINT_DPI = (72, 75, 90, 96, 100, 120, 144, 150, 180, 200, 240, 300, 350, 360, 400, 600, 720, 1200)
 _MIN_DPI = 25.4  # coarser than one millimetre per pixel: placeholders such as 1/1
 
+
+_BROKEN_CHAIN = ("invalid page offset", "invalid circular reference", "corrupted tag list of page", "invalid offset to")
 
 _captured = threading.local()
 
@@ -49,8 +52,8 @@ def tiff_errors(path: Path) -> Iterator[None]:
     outer, _captured.messages = getattr(_captured, "messages", None), []
     try:
         yield
-        broken = [message for message in _captured.messages if "invalid page offset" in message]
-        if broken:  # tifffile returns only the pages before the break
+        # tifffile only logs these, and returns the pages before the break.
+        if any(fault in message for message in _captured.messages for fault in _BROKEN_CHAIN):
             raise ValueError("its chain of pages is broken")
     except InputError:  # a ValueError itself
         raise
@@ -71,9 +74,29 @@ def tiff_errors(path: Path) -> Iterator[None]:
 def opened_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
     """Open a TIFF under `tiff_errors`; a file without a single image is an error."""
     with tiff_errors(path), tifffile.TiffFile(path) as tif:
+        _check_chain(tif)
         if not tif.pages:
             raise ValueError("no image in it")
         yield tif
+
+
+def _check_chain(tif: tifffile.TiffFile) -> None:
+    """Follow the offsets of the pages and raise if they lead back: tifffile would follow a longer circle for ever."""
+    layout, file = tif.tiff, tif.filehandle
+    seen: set[int] = set()
+    file.seek(layout.offsetsize if layout.is_bigtiff else 4)
+    offset = struct.unpack(layout.offsetformat, file.read(layout.offsetsize))[0]
+    while 0 < offset < file.size:
+        if offset in seen:
+            raise ValueError("its chain of pages leads back to an earlier page")
+        seen.add(offset)
+        file.seek(offset)
+        tags = struct.unpack(layout.tagnoformat, file.read(layout.tagnosize))[0]
+        file.seek(offset + layout.tagnosize + tags * layout.tagsize)
+        following = file.read(layout.offsetsize)
+        if len(following) < layout.offsetsize:  # tifffile reports it
+            return
+        offset = struct.unpack(layout.offsetformat, following)[0]
 
 
 def check_complete(path: Path, tif: tifffile.TiffFile, pages: list[Any] | None = None) -> None:
@@ -86,6 +109,12 @@ def check_complete(path: Path, tif: tifffile.TiffFile, pages: list[Any] | None =
     """
     size = tif.filehandle.size
     for page in [tif.pages[0]] if pages is None else pages:
+        expected = math.prod(getattr(page, "chunked", ()))
+        if len(page.dataoffsets) < expected:
+            raise InputError(
+                f"{path}: damaged TIFF ({len(page.dataoffsets)} of {expected} parts of an image are stated); copy or "
+                "write it again"
+            )
         ends = [offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False) if count]
         if not page.dataoffsets or (ends and max(ends) > size):
             needed = max(ends, default=0)
@@ -94,11 +123,16 @@ def check_complete(path: Path, tif: tifffile.TiffFile, pages: list[Any] | None =
             )
 
 
+def has_empty_parts(page: Any) -> bool:
+    """Return whether a strip or tile of a page has no bytes: it was never written, and is read as zeros."""
+    return any(count == 0 or offset == 0 for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False))
+
+
 def stated_spacing(tif: tifffile.TiffFile, page: Any = None, pixels: ElementTree.Element | None = None) -> Spacing:
     """Return the voxel size (z, y, x), µm, that a TIFF states; None for an axis that it does not state.
 
-    In this order: OME-XML (PhysicalSizeX/Y/Z with units), ImageJ (unit, spacing and the resolution tags), the MPP of an
-    Aperio description, then the plain resolution tags, which state x and y only and are ignored at print resolutions
+    In this order: OME-XML (PhysicalSizeX/Y/Z with units), ImageJ (units, spacing and the resolution tags), the MPP of
+    an Aperio description, then the plain resolution tags, which state x and y only and are ignored at print resolutions
     (72, 96, 300 … dpi).
 
     Parameters
@@ -113,22 +147,28 @@ def stated_spacing(tif: tifffile.TiffFile, page: Any = None, pixels: ElementTree
     if pixels is not None:
         return _pixels_spacing(pixels)
     if tif.is_ome and tif.ome_metadata:
-        return _ome_spacing(tif.ome_metadata)
+        return ome_spacing(tif.ome_metadata)
     y, x = _resolution(page)
     if tif.is_imagej:
         metadata = tif.imagej_metadata or {}
+        # ImageJ writes `yunit` and `zunit` only where they differ from `unit` (ij/io/FileSaver.java).
         unit = metadata.get("unit")
+        y_unit, z_unit = (metadata.get(name, unit) for name in ("yunit", "zunit"))
+        z_um = to_um(_number(metadata.get("spacing")), _as_unit(z_unit))
         if unit not in (None, "", "pixel", "pixels"):
-            # In an ImageJ file the resolution tags count pixels per `unit`, whatever ResolutionUnit says.
-            return tuple(
-                to_um(value, str(unit)) for value in (_number(metadata.get("spacing")), y and 1.0 / y, x and 1.0 / x)
-            )  # type: ignore[return-value]
+            # In an ImageJ file the resolution tags count pixels per unit, whatever ResolutionUnit says.
+            return z_um, to_um(y and 1.0 / y, _as_unit(y_unit)), to_um(x and 1.0 / x, _as_unit(unit))
+        return (z_um, *_resolution_um(page, y, x))
     description = str(getattr(page, "description", "") or "")
     if description.startswith("Aperio"):
         mpp = re.search(r"\|\s*MPP\s*=\s*([^|\r\n]*)", description)
         size = to_um(_number(mpp[1].strip().replace(",", ".")), "um") if mpp else None
         return (None, size, size)
     return (None, *_resolution_um(page, y, x))
+
+
+def _as_unit(unit: object) -> str | None:
+    return None if unit is None else str(unit)
 
 
 def _number(value: Any) -> float | None:
@@ -138,7 +178,7 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _ome_spacing(xml: str) -> Spacing:
+def ome_spacing(xml: str) -> Spacing:
     """Read PhysicalSizeZ/Y/X of the first Pixels element; the unit's default is µm (OME schema 2016-06)."""
     try:
         root = ElementTree.fromstring(xml)

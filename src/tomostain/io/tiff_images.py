@@ -79,7 +79,7 @@ def main_image(path: Path, tif: tifffile.TiffFile) -> TiffImage:
     InputError
         If the file holds several images of similar size, with a list of them.
     """
-    elements = _ome_pixels(tif)
+    elements = ome_pixels(tif)
     images: list[tuple[Candidate, TiffImage]] = []
     series = list(tif.series)
     for index, one in enumerate(series):
@@ -252,7 +252,7 @@ def _imagej_channels(tif: tifffile.TiffFile) -> list[Channel]:
     return [Channel("", tuple(int(v) for v in np.asarray(table)[:, -1])) for table in tables]  # type: ignore[arg-type]
 
 
-def _ome_pixels(tif: tifffile.TiffFile) -> list[ElementTree.Element]:
+def ome_pixels(tif: tifffile.TiffFile) -> list[ElementTree.Element]:
     """Return the Pixels element of each image in OME-XML."""
     if not tif.is_ome or not tif.ome_metadata:
         return []

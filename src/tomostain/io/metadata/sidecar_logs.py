@@ -29,6 +29,8 @@ _BIN = re.compile(r"(?<![a-z])(raw|phase|reco)?_?bin(?:ning)?[_-]?(\d{1,2})(?!\d
 _WORD = re.compile(r"(?<![a-z])(un)?binned(?![a-z])", re.IGNORECASE)
 _INDEX = re.compile(r"[ _.-]?\d+$")
 _MAX_LOGS = 200
+# Slices that are smaller by less are cropped.
+_SURELY_RESIZED = 1.5
 
 __getattr__ = renamed(__name__, {"look_beside": "find_sidecar_logs", "Beside": "SidecarLogs", "said": "format_voxels"})
 
@@ -71,7 +73,8 @@ def find_sidecar_logs(path: Path, first: Path | None, plane: tuple[int, int]) ->
     Raises
     ------
     InputError
-        If logs that fit contradict each other by more than 1 %, or state another binning than the name of the folder.
+        If a log that fits states a size that is not understood, if logs that fit contradict each other by more than
+        1 %, or if they state another binning than the name of the folder.
     """
     # Resolve "." and links to folders, which have other names; a linked file keeps its own name.
     path = path.resolve() if first else path.parent.resolve() / path.name
@@ -87,6 +90,9 @@ def find_sidecar_logs(path: Path, first: Path | None, plane: tuple[int, int]) ->
             chosen, candidates = [log for log in above if _fits(log, *names)], [*candidates, *above]
     if not chosen:
         return SidecarLogs(other_scans=tuple(candidates))
+    for log in chosen:
+        if log.problem:
+            raise InputError(log.problem)
     chosen = _of_this_binning(path, chosen)
     sizes = [(log, possible_voxels(log, path, plane)) for log in chosen]
     log, voxels = sizes[0]
@@ -148,7 +154,10 @@ def possible_voxels(log: ScanLog, path: Path, plane: tuple[int, int]) -> tuple[V
     tuple of (z, y, x)
     """
     if not log.by_folder:
-        return (log.voxel_um,)
+        z, y, x = log.voxel_um
+        factor = _resized(log.plane, plane)
+        # Slices of half the size that the log states were cropped or resized; the log does not say which.
+        return (log.voxel_um,) if factor is None else (log.voxel_um, (z, y * factor, x * factor))
     binned = log.voxel_um[2]
     unbinned = log.unbinned_um or binned
     open_sizes = [unbinned] if log.unbinned_um is None else [unbinned, binned]
@@ -206,6 +215,15 @@ def _fraction(whole: tuple[int, int] | None, plane: tuple[int, int]) -> int | No
         if sorted(side // factor for side in whole) == sorted(plane):
             return factor
     return None
+
+
+def _resized(whole: tuple[int, int] | None, plane: tuple[int, int]) -> float | None:
+    """Return the factor by which slices are smaller than reconstructed, the same along both axes; None otherwise."""
+    if whole is None or min(plane) < 1:
+        return None
+    factors = [before / after for before, after in zip(whole, plane, strict=True)]
+    same = abs(factors[0] - factors[1]) <= sum(factor / side for factor, side in zip(factors, plane, strict=True))
+    return factors[0] if same and min(factors) > _SURELY_RESIZED else None
 
 
 def _logs(folder: Path) -> list[ScanLog]:

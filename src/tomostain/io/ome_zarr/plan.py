@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tomostain.input_files import refuse_special_file
 from tomostain.io.atomic import write_text
 from tomostain.io.chunk_progress import plane_chunks
 from tomostain.io.metadata.placement import Placement
@@ -113,6 +114,8 @@ def unfinished(path: Path) -> bool:
 
 def stored_plan(path: Path) -> dict[str, Any] | None:
     """Return the plan of an existing volume, finished or not; None if it was not written by this package."""
+    for file in (path / PROGRESS / PLAN, path / "zarr.json"):
+        refuse_special_file(file)
     try:
         if unfinished(path):
             plan = json.loads((path / PROGRESS / PLAN).read_text(encoding="utf-8"))

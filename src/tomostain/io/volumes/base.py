@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tomostain.io.metadata.placement import Placement
 from tomostain.io.metadata.units import Spacing
+from tomostain.io.volumes.missing import NOTHING_MISSING, MissingData
 
 Voxel = tuple[float, float, float]
 """Voxel size (z, y, x), µm."""
@@ -58,6 +59,8 @@ class Source:
         Where the volume lies; its lengths are in the unit of `step`.
     step : tuple of float, optional
         Voxel size (z, y, x) in the unit of the file, which may be unknown. By default, `spacing`.
+    missing : MissingData, optional
+        Slices of which data are missing; `read` returns zeros there. Unless the user allows it, they are an error.
     """
 
     shape: tuple[int, ...]
@@ -67,3 +70,4 @@ class Source:
     ends: tuple[Path, Path] | None = None
     placement: Placement | None = None
     step: Voxel | None = None
+    missing: MissingData = NOTHING_MISSING

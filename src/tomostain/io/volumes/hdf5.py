@@ -15,6 +15,7 @@ from tomostain.io.metadata.inside import check_packed_size, file_inside
 from tomostain.io.metadata.nexus import Layout, layout, preferred
 from tomostain.io.metadata.projections import why_projections
 from tomostain.io.volumes.base import Source
+from tomostain.io.volumes.chunks import check_chunk, missing_in_hdf5
 from tomostain.io.volumes.registry import register_reader
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def open_hdf5(path: Path, dataset: str | None = None) -> Source:
             _check_parts(path, tree, values)
             shape, dtype = tuple(values.shape[axis] for axis in axes.order), values.dtype
             _check_stored(path, values)
+            check_chunk(path, values)
+            missing = missing_in_hdf5(values, axes.order[0])
             file_of, name = Path(values.file.filename), values.name
         finally:
             tree.close()
@@ -72,7 +75,7 @@ def open_hdf5(path: Path, dataset: str | None = None) -> Source:
                 "needs hdf5plugin (pip install 'tomostain[io]')"
             ) from None
 
-    return Source(shape, dtype, axes.spacing, read)
+    return Source(shape, dtype, axes.spacing, read, missing=missing)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -13,13 +14,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tomostain.errors import InputError, PlacementWarning
+from tomostain.input_files import refuse_special_file
+from tomostain.io.image_size import check_decoded_size
 from tomostain.io.images import as_grey, grey_dtype
 from tomostain.io.metadata.placement import Placement, fit_placement
 from tomostain.io.metadata.units import check_pixels, check_voxel_um
-from tomostain.io.volumes.base import Source
+from tomostain.io.volumes.base import ReadSlices, Source
 from tomostain.io.volumes.indexing import SliceIndexing
+from tomostain.io.volumes.missing import Ranges, clipped, format_slices
 from tomostain.io.volumes.registry import find_reader, volume_formats
-from tomostain.io.volumes.tiff import TIFF_FOLDER
+from tomostain.io.volumes.slice_folder import SLICE_FOLDER
 from tomostain.io.volumes.voxel_size import find_voxel
 
 logger = logging.getLogger("tomostain.io")
@@ -49,6 +53,8 @@ class Volume(SliceIndexing):
     placement : Placement or None
         Position and directions that the file states, µm; of a region its position in the volume. None if it states
         none. Staining and `export` pass it on.
+    missing : tuple of (start, stop)
+        Slices of which data are missing and were filled with zeros, as half-open ranges.
     """
 
     path: Path
@@ -59,6 +65,7 @@ class Volume(SliceIndexing):
     _source: Source = field(repr=False)
     origin: tuple[int, int, int] = (0, 0, 0)
     placement: Placement | None = None
+    missing: Ranges = ()
 
     @classmethod
     def from_array(
@@ -122,7 +129,8 @@ class Volume(SliceIndexing):
         slices = f"; {ends[0].name} to {ends[1].name}" if ends else ""
         size = f"voxel size {'given' if self.voxel_from == 'given' else f'from {self.voxel_from}'}"
         place = "" if self.placement is None else f"; {self.placement.describe()}"
-        return f"{shape} voxels of {voxel} µm (z, y, x), {self.dtype}{slices}; {size}{place}"
+        missing = f"; {format_slices(self.missing)} filled with zeros" if self.missing else ""
+        return f"{shape} voxels of {voxel} µm (z, y, x), {self.dtype}{slices}; {size}{place}{missing}"
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """Read the slices `start` to `stop` (half-open), and no others.
@@ -209,6 +217,7 @@ class Volume(SliceIndexing):
             _source=source,
             origin=(z + z0, y + y0, x + x0),
             placement=None if placement.is_default else placement,
+            missing=clipped(self.missing, z0, z1),
         )
 
     def _refuse_not_finite(self, values: NDArray[np.float32], start: int) -> None:
@@ -235,7 +244,11 @@ class Volume(SliceIndexing):
 
 
 def open_volume(
-    path: str | os.PathLike[str], *, voxel_um: float | Sequence[float] | None = None, dataset: str | None = None
+    path: str | os.PathLike[str],
+    *,
+    voxel_um: float | Sequence[float] | None = None,
+    dataset: str | None = None,
+    allow_missing: bool = False,
 ) -> Volume:
     """Open a µCT volume; no grey value is read yet.
 
@@ -248,6 +261,8 @@ def open_volume(
         next to them. It must be given if neither states it.
     dataset : str, optional
         Path of the volume inside an HDF5 file; required if the file holds more than one and shows none by default.
+    allow_missing : bool
+        Fill slices of which data are missing (never written, or not copied) with zeros. `Volume.missing` lists them.
 
     Returns
     -------
@@ -256,8 +271,8 @@ def open_volume(
     Raises
     ------
     InputError
-        If there is no volume, it is damaged, its values are not grey values, or its voxel size is neither stated nor
-        given, or stated twice with a contradiction.
+        If there is no volume, it is damaged, data are missing, its values are not grey values, or its voxel size is
+        neither stated nor given, or stated twice with a contradiction.
 
     Notes
     -----
@@ -266,15 +281,35 @@ def open_volume(
     `tomostain.io.metadata.sidecar_logs`.
     """
     path = Path(path)
+    refuse_special_file(path)
     voxel = None if voxel_um is None else check_voxel_um(voxel_um)
-    return _volume(path, _open_source(path, dataset), voxel)
+    source = _open_source(path, dataset)
+    _check_size(path, source)
+    if not source.missing:
+        return _volume(path, source, voxel)
+    if not allow_missing:
+        raise InputError(f"{path}: {source.missing.message()}", parameter="allow_missing")
+    logger.warning("%s: %s; filled with zeros", path, source.missing.reason)
+    volume = _volume(path, replace(source, read=_filled(source)), voxel)
+    return replace(volume, missing=source.missing.slices)
+
+
+def _filled(source: Source) -> ReadSlices:
+    """Return the reader of a source with zeros instead of a fill value that is not finite."""
+
+    def read(start: int, stop: int) -> NDArray[Any]:
+        values = source.read(start, stop)
+        for low, high in clipped(source.missing.slices, start, stop) if values.dtype.kind == "f" else ():
+            part = values[low:high]
+            part[~np.isfinite(part)] = 0
+        return values
+
+    return read
 
 
 def _volume(path: Path, source: Source, given: tuple[float, float, float] | None) -> Volume:
     """Check what a source states and look for the voxel size unless it is given."""
-    if len(source.shape) != 3 or min(source.shape) < 1:
-        raise InputError(f"{path}: holds an array of shape {source.shape}, not a volume (z, y, x)")
-    check_pixels(path, source.shape[1:])
+    _check_size(path, source)
     dtype = grey_dtype(source.dtype.kind, source.dtype.itemsize, path)
     shape = (source.shape[0], source.shape[1], source.shape[2])
     voxel, voxel_from = (given, "given") if given else find_voxel(path, source)
@@ -301,11 +336,19 @@ def _placement(path: Path, source: Source, voxel_um: tuple[float, float, float])
     return placement
 
 
+def _check_size(path: Path, source: Source) -> None:
+    """Raise if a source is no volume, or one slice of it is too large."""
+    if len(source.shape) != 3 or min(source.shape) < 1:
+        raise InputError(f"{path}: holds an array of shape {source.shape}, not a volume (z, y, x)")
+    check_pixels(path, source.shape[1:])
+    check_decoded_size(path, math.prod(source.shape[1:]), source.dtype.itemsize, None)
+
+
 def _open_source(path: Path, dataset: str | None) -> Source:
     """Choose the reader by the name or, for a folder, by its content."""
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
-    reader = find_reader(path) or (TIFF_FOLDER if path.is_dir() else None)
+    reader = find_reader(path) or (SLICE_FOLDER if path.is_dir() else None)
     if dataset is not None and (reader is None or not reader.has_datasets):
         raise InputError(
             f"`dataset`: {dataset} names a dataset inside HDF5, but {path} is not an HDF5 file; leave it out",
@@ -314,7 +357,7 @@ def _open_source(path: Path, dataset: str | None) -> Source:
     if reader is None:
         formats = ", ".join(volume_formats())
         raise InputError(
-            f"{path}: '{path.suffix}' is not a volume format known here; use {TIFF_FOLDER.label}, or a file in one of "
+            f"{path}: '{path.suffix}' is not a volume format known here; use {SLICE_FOLDER.label}, or a file in one of "
             f"the formats {formats}"
         )
     logger.info("%s: reading as %s", path, reader.label)

@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
+from tomostain.input_files import refuse_special_file
 from tomostain.io.metadata.ngff import Level, read_levels
 from tomostain.io.metadata.placement import Placement
 from tomostain.io.volumes.base import Source
+from tomostain.io.volumes.chunks import check_chunk, missing_in_zarr, missing_shards
 from tomostain.io.volumes.registry import register_reader
 
 _METADATA_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
@@ -32,6 +34,8 @@ def open_zarr(path: Path, dataset: str | None = None) -> Source:
     """
     import zarr
 
+    for name in _METADATA_FILES:
+        refuse_special_file(path / name)
     try:
         node = zarr.open(path, mode="r")
         attributes = dict(node.attrs)
@@ -56,13 +60,17 @@ def open_zarr(path: Path, dataset: str | None = None) -> Source:
         named = ", ".join(f"{axis} {size}" for axis, size in lengths.items())
         raise InputError(f"{path}: its axes are {named or array.shape}; a µCT volume has z, y, x and one channel")
 
+    check_chunk(path, array)
+    is_own = isinstance(plan, Mapping)
+    missing = missing_shards(path, array) if is_own else missing_in_zarr(path / array.path, array, array.ndim - 3)
+
     def read(start: int, stop: int) -> NDArray[Any]:
         try:
             return np.asarray(array[(0,) * (array.ndim - 3) + (slice(start, stop),)])
         except (OSError, ValueError, RuntimeError) as error:
             raise InputError(f"{path}: slices {start} to {stop - 1} cannot be read ({error}); it is damaged") from None
 
-    facts = Source(tuple(array.shape[-3:]), np.dtype(array.dtype), (None, None, None), read)
+    facts = Source(tuple(array.shape[-3:]), np.dtype(array.dtype), (None, None, None), read, missing=missing)
     if level is None:
         return facts
     placement = _stored_placement(attributes) or level.placement()

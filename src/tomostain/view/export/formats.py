@@ -19,7 +19,7 @@ from tomostain.io.images import write_stack
 from tomostain.io.metadata.placement import Placement
 from tomostain.io.ome_zarr.reader import StainedVolume, open_stained
 from tomostain.io.output_folder import base_name, check_folder_name
-from tomostain.io.volumes.tiff import natural_slices
+from tomostain.io.volumes.slice_files import natural_slices
 from tomostain.io.volumes.volume import open_volume
 from tomostain.progress import Progress, silent
 from tomostain.view.export.alpha import Alpha, open_alpha

@@ -1,0 +1,260 @@
+"""Chunks of HDF5 and Zarr arrays that were never written, or not copied. Both libraries return the fill value there."""
+
+import os
+import re
+import struct
+from collections import Counter
+from collections.abc import Iterator
+from math import ceil, prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tomostain.errors import InputError
+from tomostain.input_files import refuse_special_file
+from tomostain.io.checksums import read_sums
+from tomostain.io.image_size import check_decoded_size
+from tomostain.io.volumes.missing import NOTHING_MISSING, MissingData, Ranges, format_slices, merged, missing_layers
+
+if TYPE_CHECKING:
+    import h5py
+    import zarr
+
+_EMPTY = 2**64 - 1
+_OWN_SUMS = "0/SHA256SUMS"
+_WRITE_AGAIN = (
+    "write the volume again (a program that leaves out chunks of zeros must be told to write them), or copy it again"
+)
+
+
+def missing_in_hdf5(dataset: "h5py.Dataset", z: int = 0) -> MissingData:
+    """Find the slices of an HDF5 dataset that have a chunk which was never written.
+
+    Parameters
+    ----------
+    dataset : h5py.Dataset
+        Three-dimensional. Of a virtual dataset, its parts are searched.
+    z : int
+        The axis that is z.
+
+    Returns
+    -------
+    MissingData
+    """
+    slices = _unwritten(dataset, z)
+    if not slices:
+        return NOTHING_MISSING
+    reason = f"no data were written for {format_slices(slices)} of {dataset.name}; the program that wrote it stopped"
+    return MissingData(slices, reason, _WRITE_AGAIN)
+
+
+def _unwritten(dataset: "h5py.Dataset", z: int) -> Ranges:
+    length = int(dataset.shape[z])
+    if dataset.is_virtual:
+        return _unmapped(dataset, z)
+    if dataset.external:
+        return _short_external(dataset, z)
+    if dataset.chunks is None:
+        return ((0, length),) if dataset.id.get_storage_size() == 0 and dataset.size else ()
+    grid = [ceil(side / chunk) for side, chunk in zip(dataset.shape, dataset.chunks, strict=True)]
+    if dataset.id.get_num_chunks() >= prod(grid):
+        return ()
+    layers: Counter[int] = Counter()
+
+    def count(chunk: Any) -> None:
+        layers[int(chunk.chunk_offset[z]) // dataset.chunks[z]] += 1
+
+    dataset.id.chunk_iter(count)
+    return missing_layers(layers, prod(grid) // grid[z], grid[z], dataset.chunks[z], length)
+
+
+def _short_external(dataset: "h5py.Dataset", z: int) -> Ranges:
+    """Compare the sizes of the raw files of a dataset with external storage; beyond their end HDF5 returns zeros."""
+    folder, available = Path(dataset.file.filename).parent, 0
+    for name, offset, size in dataset.external:
+        file = folder / name
+        refuse_special_file(file)
+        if not file.is_file():
+            raise InputError(f"{dataset.file.filename}: its data file {name} is missing; copy it next to it")
+        available += min(max(0, file.stat().st_size - offset), size)
+    plane = prod(dataset.shape[1:]) * dataset.dtype.itemsize
+    whole = available // plane if plane else 0
+    return ((whole if z == 0 else 0, int(dataset.shape[z])),) if whole < dataset.shape[0] else ()
+
+
+def _unmapped(dataset: "h5py.Dataset", z: int) -> Ranges:
+    """Return the slices of a virtual dataset that no part covers, or whose part has no data there."""
+    length, covered = int(dataset.shape[z]), 0
+    ranges, missing = [], []
+    for part in dataset.virtual_sources():
+        low, high = part.vspace.get_select_bounds()
+        covered += part.vspace.get_select_npoints()
+        ranges.append((int(low[z]), int(high[z]) + 1))
+        if "%" not in part.file_name and not _has_part(dataset, part, z):
+            missing.append(ranges[-1])
+    if covered < dataset.size:
+        edges = [0, *(edge for pair in merged(ranges) for edge in pair), length]
+        gaps = [(low, high) for low, high in zip(edges[::2], edges[1::2], strict=True) if low < high]
+        missing += gaps or [(0, length)]
+    return merged(missing)
+
+
+def _has_part(dataset: "h5py.Dataset", part: Any, z: int) -> bool:
+    """Return whether a part of a virtual dataset has all values that are mapped."""
+    import h5py
+
+    name = dataset.file.filename
+    file_name = Path(name) if part.file_name == "." else Path(name).parent / part.file_name
+    refuse_special_file(file_name)
+    with h5py.File(file_name, "r") as file:
+        source = file.get(part.dset_name)
+        if not isinstance(source, h5py.Dataset):
+            return False
+        if part.src_space.get_select_type() == h5py.h5s.SEL_HYPERSLABS:
+            last = part.src_space.get_select_bounds()[1]
+            fits = len(last) == source.ndim and all(i < side for i, side in zip(last, source.shape, strict=True))
+        else:  # all of it
+            fits = source.size >= part.vspace.get_select_npoints()
+        return fits and (source.ndim != dataset.ndim or source.is_virtual or not _unwritten(source, z))
+
+
+def check_chunk(path: Path, array: "h5py.Dataset | zarr.Array[Any]") -> None:
+    """Raise if a chunk, which is decoded as a whole, does not fit into memory.
+
+    Raises
+    ------
+    InputError
+        See `tomostain.io.image_size.check_decoded_size`.
+    """
+    if array.chunks is not None:
+        check_decoded_size(path, prod(array.chunks), array.dtype.itemsize, None)
+
+
+def missing_shards(path: Path, array: "zarr.Array[Any]") -> MissingData:
+    """Find the slices of an OME-Zarr that this package wrote of which a shard is missing.
+
+    Shards of zeros are not stored; the list of checksums names those that were. A volume of an old version has no list.
+
+    Parameters
+    ----------
+    path : Path
+        The folder of the volume.
+    array : zarr.Array
+        Its finest level, with axes c, z, y, x.
+    """
+    listed = path / _OWN_SUMS
+    names = list(read_sums(listed)) if listed.is_file() else []
+    absent = [name for name in names if re.fullmatch(r"0/c/\d+/\d+/0/0", name) and not (path / name).is_file()]
+    if not absent:
+        return NOTHING_MISSING
+    depth, length = (array.shards or array.chunks)[1], int(array.shape[1])
+    shards = [int(name.split("/")[3]) for name in absent]
+    slices = merged((shard * depth, min((shard + 1) * depth, length)) for shard in shards)
+    reason = f"{format_slices(slices)} are missing (file {absent[0]})"
+    return MissingData(slices, reason, "run the command that wrote it again")
+
+
+def missing_in_zarr(path: Path, array: "zarr.Array[Any]", z: int) -> MissingData:
+    """Find the slices of a Zarr array in a local folder that have a chunk without a file.
+
+    Parameters
+    ----------
+    path : Path
+        The folder of the array.
+    array : zarr.Array
+    z : int
+        The axis that is z; the other axes beyond y and x have one chunk.
+
+    Returns
+    -------
+    MissingData
+
+    Raises
+    ------
+    InputError
+        If a chunk is a pipe, a device or a folder.
+    """
+    outer = array.shards or array.chunks
+    grid = [ceil(side / chunk) for side, chunk in zip(array.shape, outer, strict=True)]
+    layers: Counter[int] = Counter()
+    shards: list[tuple[tuple[int, ...], Path]] = []
+    for index, file in _stored_chunks(path, array, len(grid)):
+        if all(0 <= i < n for i, n in zip(index, grid, strict=True)):
+            layers[index[z]] += 1
+            shards.append((index, file))
+    slices = missing_layers(layers, prod(grid) // grid[z], grid[z], outer[z], array.shape[z])
+    if array.shards:
+        slices = merged([*slices, *_empty_in_shards(array, shards, z)])
+    if not slices:
+        return NOTHING_MISSING
+    verb = "has" if sum(stop - start for start, stop in slices) == 1 else "have"
+    return MissingData(
+        slices, f"{format_slices(slices)} {verb} chunks that are missing (folder {path.name})", _WRITE_AGAIN
+    )
+
+
+def _stored_chunks(path: Path, array: "zarr.Array[Any]", ndim: int) -> Iterator[tuple[tuple[int, ...], Path]]:
+    """Yield the index and the file of each stored chunk: "0.1.2" or "0/1/2", in Zarr 3 after "c"."""
+    for file, parts in _files(path, (), ndim):
+        words = [word for part in parts for word in part.split(".")]
+        words = words[1:] if words[:1] == ["c"] else words
+        if len(words) == ndim and all(word.isdigit() for word in words):
+            refuse_special_file(file)
+            if file.is_dir():
+                raise InputError(f"{file}: is a folder, but a chunk is a file; the Zarr is damaged, copy it again")
+            if file.exists():  # not a broken link
+                yield tuple(int(word) for word in words), file
+
+
+def _files(folder: Path, parts: tuple[str, ...], ndim: int) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """Yield what may be a chunk, to the depth that chunk keys have."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            names = (*parts, entry.name)
+            words = [word for name in names for word in name.split(".") if word != "c"]
+            if not all(word.isdigit() for word in words):
+                continue
+            if len(words) < ndim and entry.is_dir():
+                yield from _files(Path(entry.path), names, ndim)
+            elif len(words) == ndim:
+                yield Path(entry.path), names
+
+
+def _empty_in_shards(array: "zarr.Array[Any]", shards: list[tuple[tuple[int, ...], Path]], z: int) -> Ranges:
+    """Return the slices whose chunk is empty in the index of its shard; () if the index is encoded in another way."""
+    codecs = getattr(array.metadata, "codecs", ())
+    codec: Any = next((c for c in codecs if hasattr(c, "index_codecs")), None)
+    names = [type(c).__name__ for c in codec.index_codecs] if codec is not None else ["none"]
+    if names not in (["BytesCodec"], ["BytesCodec", "Crc32cCodec"]) or len(codecs) > 1:
+        return ()
+    assert array.shards is not None
+    inner = [side // chunk for side, chunk in zip(array.shards, array.chunks, strict=True)]
+    length = 16 * prod(inner)
+    stored = length + (4 if len(names) == 2 else 0)
+    at_end = codec.index_location.value == "end"
+    endian = codec.index_codecs[0].endian
+    order = ">" if endian is not None and endian.value == "big" else "<"
+    ranges: list[tuple[int, int]] = []
+    for index, file in shards:
+        with file.open("rb") as stream:
+            if file.stat().st_size < stored:
+                raise InputError(f"{file}: is shorter than the index of a shard; the Zarr is damaged, copy it again")
+            stream.seek(-stored if at_end else 0, 2 if at_end else 0)
+            entries = struct.unpack(f"{order}{2 * prod(inner)}Q", stream.read(length))
+        ranges += _empty_chunks(array, index, inner, entries, z)
+    return merged(ranges)
+
+
+def _empty_chunks(
+    array: "zarr.Array[Any]", index: tuple[int, ...], inner: list[int], entries: tuple[int, ...], z: int
+) -> Iterator[tuple[int, int]]:
+    """Yield the slices of the chunks of one shard that are empty; chunks beyond the array always are."""
+    for number, (offset, size) in enumerate(zip(entries[::2], entries[1::2], strict=True)):
+        if (offset, size) != (_EMPTY, _EMPTY):
+            continue
+        first: list[int] = []
+        rest = number
+        for axis in reversed(range(len(inner))):
+            rest, place = divmod(rest, inner[axis])
+            first.insert(0, (index[axis] * inner[axis] + place) * array.chunks[axis])
+        if all(start < side for start, side in zip(first, array.shape, strict=True)):
+            yield first[z], min(first[z] + array.chunks[z], array.shape[z])

@@ -1,0 +1,231 @@
+"""The files of a folder of slices: their order, and which are missing."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from tomostain.errors import InputError
+from tomostain.io.tiff import TIFF_SUFFIXES
+from tomostain.io.volumes.missing import NOTHING_MISSING, MissingData, ranges_of
+
+BMP_SUFFIXES = (".bmp",)
+SLICE_SUFFIXES = (TIFF_SUFFIXES, BMP_SUFFIXES)
+"""Formats of slices, by preference: a folder of TIFF slices may hold a preview in BMP."""
+
+_OTHER_IMAGES = (".png", ".jpg", ".jpeg", ".jp2", ".webp", ".dcm", ".raw", ".vol")
+# Names of files that are being copied, or were compressed one by one.
+_UNFINISHED = re.compile(
+    r"^(?P<hidden>\.)?(?P<name>.+\.(?:tiff?|btf|tf8|bmp))"
+    r"(?P<end>\.(?:part|partial|crdownload|download|filepart|tmp|temp|icloud|aria2|gz|bz2|xz|zst|zip)|(?(hidden)\.\w{6}|$^))$",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class SliceFiles:
+    """The slices of a folder.
+
+    Attributes
+    ----------
+    files : tuple
+        A path for each slice, in order; None for a slice that is missing.
+    missing : MissingData
+    """
+
+    files: tuple[Path | None, ...]
+    missing: MissingData = NOTHING_MISSING
+
+    @property
+    def present(self) -> list[Path]:
+        """The files that exist, in order."""
+        return [file for file in self.files if file is not None]
+
+
+def natural_slices(folder: Path) -> list[Path]:
+    """Return the slices of a folder, sorted by the number in which their names differ.
+
+    Parameters
+    ----------
+    folder : Path
+        See `list_slices`.
+
+    Returns
+    -------
+    list of Path
+
+    Raises
+    ------
+    InputError
+        As `list_slices`, and if a slice is missing.
+    """
+    slices = list_slices(folder)
+    if slices.missing:
+        raise InputError(f"{folder}: {slices.missing.reason}; restore it, or renumber the slices")
+    return slices.present
+
+
+def list_slices(folder: Path) -> SliceFiles:
+    """List the slices of a folder and find those that are missing.
+
+    Parameters
+    ----------
+    folder : Path
+        With TIFF slices or, if there are none, BMP slices. Hidden files, other formats, and the previews ``*_spr.*`` of
+        Bruker's NRecon are ignored.
+
+    Returns
+    -------
+    SliceFiles
+        Links whose target is not there, files of which the copy is incomplete, and gaps in the numbers are missing
+        slices.
+
+    Raises
+    ------
+    InputError
+        If there is no slice, the names differ in more than one number, two slices have one number, or a slice is a
+        folder, pipe or device.
+    """
+    suffixes = _suffixes_in(folder)
+    names = sorted(entry.name for entry in folder.iterdir() if _is_slice(entry.name, suffixes))
+    unfinished = {match["name"]: entry.name for entry in folder.iterdir() if (match := _unfinished(entry, suffixes))}
+    absent = {
+        name: f"{found} is compressed, or its copy is not complete"
+        for name, found in unfinished.items()
+        if name not in names
+    }
+    for name in names:
+        problem = _absence(folder / name)
+        if problem:
+            absent[name] = problem
+    files = [folder / name for name in sorted({*names, *absent})]
+    if len(absent) == len(files):
+        raise InputError(f"{folder}: {absent[files[0].name]}; copy the slices again")
+    if len(files) == 1:
+        return SliceFiles((files[0],))
+    return _in_order(folder, files, absent)
+
+
+def _suffixes_in(folder: Path) -> tuple[str, ...]:
+    """Return the suffixes of the slices in a folder.
+
+    Raises
+    ------
+    InputError
+        If there are none; the message says what is there.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    names = [entry.name for entry in folder.iterdir() if entry.is_symlink() or not entry.is_dir()]
+    counts = [sum(_is_slice(name, suffixes) for name in names) for suffixes in SLICE_SUFFIXES]
+    if all(count > 1 for count in counts):
+        raise InputError(
+            f"{folder}: holds {counts[0]} TIFF and {counts[1]} BMP files, and it is ambiguous which are the slices; "
+            "keep only one of them in the folder"
+        )
+    for suffixes, count in zip(SLICE_SUFFIXES, counts, strict=True):
+        if count:
+            return suffixes
+    others = Counter(Path(name).suffix.lower() for name in names if name.lower().endswith(_OTHER_IMAGES))
+    if others:
+        suffix, count = others.most_common(1)[0]
+        raise InputError(
+            f"{folder}: no TIFF slices in this folder; it holds {count} {suffix} files, which are not read as a "
+            "volume; save them as TIFF slices (Fiji: File > Import > Image Sequence, then Save As > Image Sequence)"
+        )
+    inside = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())[:3]
+    hint = (
+        f"it has the folder(s) {', '.join(inside)}; give one of them" if inside else "give the folder that holds them"
+    )
+    raise InputError(f"{folder}: no TIFF slices in this folder; {hint}")
+
+
+def _is_slice(name: str, suffixes: tuple[str, ...]) -> bool:
+    lower = name.lower()
+    return lower.endswith(suffixes) and not lower.startswith(".") and not Path(lower).stem.endswith("_spr")
+
+
+def _unfinished(entry: Path, suffixes: tuple[str, ...]) -> "re.Match[str] | None":
+    match = _UNFINISHED.match(entry.name)
+    return match if match and _is_slice(match["name"], suffixes) else None
+
+
+def _absence(file: Path) -> str:
+    """Return why a slice cannot be read: "" if it can.
+
+    Raises
+    ------
+    InputError
+        If it is neither a file nor a link to one.
+    """
+    if not file.exists():
+        return f"{file.name} is a link to a file that is not there ({file.readlink()})"
+    if not file.is_file():
+        kind = "a folder" if file.is_dir() else "a pipe or device"
+        raise InputError(f"{file}: is {kind}, but a slice is a file; remove or restore it")
+    return ""
+
+
+def _in_order(folder: Path, files: list[Path], absent: dict[str, str]) -> SliceFiles:
+    """Sort slices by their number, and add None where one is missing."""
+    numbered: dict[int, Path] = {}
+    for file, number in zip(files, slice_numbers(files), strict=True):
+        if number in numbered:
+            raise InputError(f"{file}: has the same slice number {number} as {numbered[number].name}; remove one")
+        numbered[number] = file
+    order = sorted(numbered)
+    gaps = [(number, following) for number, following in pairwise(order) if following != number + 1]
+    length = order[-1] - order[0] + 1
+    if length > 100 * len(order) + 1000:
+        raise InputError(
+            f"{folder}: the numbers of {len(order)} slices go from {order[0]} to {order[-1]}; keep only the slices of "
+            "one volume in the folder"
+        )
+    reasons = [absent[numbered[number].name] for number in order if numbered[number].name in absent]
+    for number, following in gaps:
+        missing = (
+            f"slice number {number + 1} is"
+            if following == number + 2
+            else (f"slice numbers {number + 1} to {following - 1} are")
+        )
+        between = f"({numbered[number].name} is followed by {numbered[following].name})"
+        reasons.append(f"{missing} missing {between}")
+    present = {number: file for number, file in numbered.items() if file.name not in absent}
+    slices = tuple(present.get(number) for number in range(order[0], order[-1] + 1))
+    if not reasons:
+        return SliceFiles(slices)
+    count = sum(file is None for file in slices)
+    more = f"; {count} slices are missing in all" if len(reasons) > 1 else ""
+    missing_slices = ranges_of(index for index, file in enumerate(slices) if file is None)
+    return SliceFiles(slices, MissingData(missing_slices, reasons[0] + more, "restore it, or renumber the slices"))
+
+
+def slice_numbers(files: Sequence[Path]) -> list[int]:
+    """Return the numbers in which the names differ.
+
+    Raises
+    ------
+    InputError
+        If a name differs in its text, or the names differ in more than one number.
+    """
+    parts = [re.split(r"(\d+)", file.stem) for file in files]
+    usual = Counter(tuple(p[::2]) for p in parts).most_common(1)[0][0]
+    for file, part in zip(files, parts, strict=True):
+        if tuple(part[::2]) != usual:
+            pattern = "#".join(usual)
+            raise InputError(
+                f"{file}: its name differs from the others' ({pattern}); keep only the slices in the folder"
+            )
+    varying = [i for i in range(1, len(parts[0]), 2) if len({int(part[i]) for part in parts}) > 1]
+    if len(varying) > 1:
+        first, last = files[0].name, files[-1].name
+        raise InputError(
+            f"{files[0].parent}: the names differ in more than one number ({first} … {last}); name the slices by one"
+        )
+    if len(parts[0]) < 3:
+        raise InputError(f"{files[0].parent}: {files[0].name} and {files[1].name} have no number; number the slices")
+    # Names that differ by leading zeros only (1, 01) are the same number: the caller reports the duplicate.
+    index = varying[0] if varying else len(parts[0]) - 2
+    return [int(part[index]) for part in parts]

@@ -1,0 +1,205 @@
+"""Volumes as a folder of slices: TIFF, or the BMP that Bruker's NRecon writes by default."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomostain.errors import InputError
+from tomostain.io.image_size import check_decoded_size
+from tomostain.io.metadata.ome_files import OmeFiles, announced_files
+from tomostain.io.metadata.units import Spacing, check_pixels
+from tomostain.io.pillow_images import opened_pillow
+from tomostain.io.tiff import check_complete, has_empty_parts, ome_spacing, opened_tiff, stated_spacing
+from tomostain.io.tiff_images import grey_values, upright_shape
+from tomostain.io.tiff_model import page_orientation
+from tomostain.io.volumes.base import Source
+from tomostain.io.volumes.missing import MissingData, format_slices, merged, ranges_of
+from tomostain.io.volumes.registry import Reader
+from tomostain.io.volumes.slice_files import BMP_SUFFIXES, SliceFiles, list_slices
+from tomostain.io.volumes.tiff import TURNED, page_image
+
+Array = NDArray[Any]
+
+
+class _Header(NamedTuple):
+    """What a slice states."""
+
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    has_empty_parts: bool = False
+
+
+def open_slice_folder(path: Path, dataset: str | None = None) -> Source:
+    """Open a folder of slices. Every header is checked; no image data are read.
+
+    Raises
+    ------
+    InputError
+        As `tomostain.io.volumes.slice_files.list_slices`; also for colour or multi-page files, truncated files, and
+        slices that differ in shape or type (the first odd file is named).
+    """
+    slices = _without_empty_files(path, list_slices(path))
+    is_bmp = slices.present[0].name.lower().endswith(BMP_SUFFIXES)
+    announced = None if is_bmp else _announced(slices.present[0])
+    if announced is not None:
+        slices = _as_announced(path, slices, announced)
+    files = slices.present
+    header, read_slice = (_bmp_header, _read_bmp) if is_bmp else (_tiff_header, _read_tiff)
+    first = header(files[0])
+    spacing = _spacing(files[0], is_bmp, announced)
+    empty = [files[0]] if first.has_empty_parts else []
+    for file in files[1:]:
+        other = header(file)
+        if other[:2] != first[:2]:
+            is_shape = other.shape != first.shape
+            kind, value, usual = ("shape", other[0], first[0]) if is_shape else ("type", other[1], first[1])
+            raise InputError(f"{file}: its {kind} is {value}, that of {files[0].name} is {usual}; all must be the same")
+        empty += [file] if other.has_empty_parts else []
+    read = _reader(slices.files, first, read_slice)
+    missing = _with_empty(slices, empty)
+    return Source((len(slices.files), *first.shape), first.dtype, spacing, read, (files[0], files[-1]), missing=missing)
+
+
+SLICE_FOLDER = Reader(open_slice_folder, "a folder of TIFF slices")
+"""The reader of folders that no other reader takes."""
+
+
+def _reader(
+    files: tuple[Path | None, ...], first: _Header, read_slice: Callable[[Path, tuple[int, int]], Array]
+) -> Callable[[int, int], Array]:
+    def read(start: int, stop: int) -> Array:
+        slab = np.zeros((stop - start, *first.shape), first.dtype.newbyteorder("="))
+        for image, file in zip(slab, files[start:stop], strict=True):
+            if file is not None:
+                image[...] = read_slice(file, first.shape)
+        return slab
+
+    return read
+
+
+def _without_empty_files(folder: Path, slices: SliceFiles) -> SliceFiles:
+    """Return the slices with empty files as missing."""
+    empty = [file for file in slices.present if file.stat().st_size == 0]
+    if not empty:
+        return slices
+    if len(empty) == len(slices.present):
+        raise InputError(f"{empty[0]}: is empty, a truncated copy; copy the slices again")
+    files = tuple(None if file in empty else file for file in slices.files)
+    reason = f"{empty[0].name}: is empty, a truncated copy"
+    missing = ranges_of(index for index, file in enumerate(files) if file is None)
+    reasons = [slices.missing.reason] if slices.missing else []
+    return SliceFiles(files, MissingData(missing, "; ".join([reason, *reasons])))
+
+
+def _with_empty(slices: SliceFiles, empty: list[Path]) -> MissingData:
+    """Return the missing slices and those with strips or tiles that were never written."""
+    if not empty:
+        return slices.missing
+    holes = ranges_of(slices.files.index(file) for file in empty)
+    reason = f"strips or tiles of {empty[0].name} were never written (0 bytes; {format_slices(holes)})"
+    parts = [part for part in (slices.missing.reason, reason) if part]
+    return MissingData(merged([*slices.missing.slices, *holes]), ", and ".join(parts))
+
+
+def _spacing(first: Path, is_bmp: bool, announced: OmeFiles | None) -> Spacing:
+    if is_bmp:  # the resolution of a BMP is that of a screen
+        return (None, None, None)
+    if announced is not None:
+        return ome_spacing(announced.xml)
+    with opened_tiff(first) as tif:
+        z, y, x = stated_spacing(tif)
+        return (z, x, y) if page_orientation(tif.pages[0]) >= TURNED else (z, y, x)
+
+
+def _announced(first: Path) -> OmeFiles | None:
+    """Return what the OME-XML of a slice says of the other slices."""
+    with opened_tiff(first) as tif:
+        return announced_files(first, tif.ome_metadata) if tif.is_ome and tif.ome_metadata else None
+
+
+def _as_announced(folder: Path, slices: SliceFiles, announced: OmeFiles) -> SliceFiles:
+    """Return the slices in the order that OME-XML states, with those that are missing."""
+    if announced.others > 1:
+        raise InputError(
+            f"{folder}: its OME-XML states {announced.others} channels or time points; a µCT volume has z, y, x only"
+        )
+    if announced.depth == 1:  # each slice describes only itself
+        return slices
+    present = {file.name: file for file in slices.present}
+    if not announced.files & present.keys() or len(announced.files) == 1:
+        # Files that were renamed are in the order of their numbers.
+        if len(slices.files) >= announced.depth or slices.missing:
+            return slices
+        reason = f"{len(slices.files)} of {announced.depth} slices that its OME-XML announces are in the folder"
+        return SliceFiles(slices.files, MissingData((), reason))
+    unknown = sorted(present.keys() - announced.files)
+    if unknown:
+        raise InputError(
+            f"{folder}: {unknown[0]} is not one of the {len(announced.files)} files that the OME-XML names; keep only "
+            "the slices of one volume in the folder"
+        )
+    files = tuple(present.get(announced.names.get(z, "")) for z in range(announced.depth))
+    if len(set(announced.names.values())) < len(announced.names):
+        raise InputError(f"{folder}: a file of its OME-TIFF holds several slices; open one of the files instead")
+    absent = [z for z, file in enumerate(files) if file is None]
+    if not absent:
+        return SliceFiles(files)
+    names = [announced.names.get(z, "a file without a name") for z in absent]
+    reason = (
+        f"{len(present)} of {announced.depth} slices that its OME-XML announces are in the folder; "
+        f"{', '.join(names[:3])}{', …' if len(names) > 3 else ''} {'is' if len(names) == 1 else 'are'} missing"
+    )
+    return SliceFiles(files, MissingData(ranges_of(absent), reason))
+
+
+def _tiff_header(file: Path) -> _Header:
+    """Check that a TIFF is one complete grey image."""
+    with opened_tiff(file) as tif:
+        page: Any = tif.pages[0]
+        if len(tif.pages) > 1 and sum(not p.is_reduced for p in tif.pages) > 1:  # type: ignore[union-attr]
+            raise InputError(
+                f"{file}: holds {len(tif.pages)} images, but a slice has one; open the file instead of the folder"
+            )
+        if page.samplesperpixel != 1:
+            raise InputError(f"{file}: a colour image ({page.samplesperpixel} samples per pixel); a µCT volume is grey")
+        if page.dtype is None or page.imagedepth != 1:
+            raise InputError(f"{file}: a kind of TIFF that is not read; save it as 8- or 16-bit or float32 slices")
+        shape = upright_shape(file, page)
+        dtype = grey_values(file, np.zeros((1, 1), page.dtype), page).dtype
+        check_pixels(file, shape)
+        check_complete(file, tif)
+        check_decoded_size(file, shape[0] * shape[1], dtype.itemsize, sum(page.databytecounts))
+        return _Header(shape, dtype, has_empty_parts(page))
+
+
+def _read_tiff(file: Path, shape: tuple[int, int]) -> Array:
+    with opened_tiff(file) as tif:
+        check_complete(file, tif)
+        return page_image(file, tif.pages[0], shape)
+
+
+def _bmp_header(file: Path) -> _Header:
+    """Check that a BMP is a grey image of 8 bits and not truncated."""
+    with opened_pillow(file) as image:
+        if image.format != "BMP":
+            raise InputError(f"{file}: is {image.format}, not BMP as its name says; rename or convert it")
+        if image.mode != "L":
+            raise InputError(
+                f"{file}: a BMP with colours (mode {image.mode}); a µCT volume is grey, save it as 8-bit grey slices"
+            )
+        shape = (image.height, image.width)
+        stored, whole = file.stat().st_size, image.height * ((image.width + 3) // 4 * 4)
+        if image.info.get("compression", 0) == 0 and stored < whole:
+            raise InputError(f"{file}: truncated BMP ({stored} bytes for {whole} of its pixels); copy it again")
+        return _Header(shape, np.dtype(np.uint8))
+
+
+def _read_bmp(file: Path, shape: tuple[int, int]) -> Array:
+    with opened_pillow(file) as image:
+        values = np.asarray(image)
+    if values.shape != shape or image.mode != "L":
+        raise InputError(f"{file}: an image of shape {values.shape}, not {shape} as when it was opened")
+    return values
