@@ -1,5 +1,6 @@
 """The verb `train`: train a model on a dataset."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,8 @@ def train(
 
     use_threads(context)
     keep_freed_memory()
+    # Read when cuBLAS is initialised; without it, torch warns that products of matrices have no fixed order.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     recorded = recorded_options(run) if options.resume else {}
     stated = context.get_parameter_source("fold"), context.get_parameter_source("seed")
     fold = None if options.fold < 0 else options.fold

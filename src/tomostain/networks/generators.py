@@ -6,7 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from tomostain.networks.base import Count, CountOrZero, Downsamplings, Generator, GeneratorSpec, Probability
-from tomostain.networks.layers import GreyEncoding, Knots, NormName, Upsampling, conv_norm_relu, down_block, up_block
+from tomostain.networks.layers import (
+    GreyEncoding,
+    Knots,
+    NormName,
+    ReflectionPad2d,
+    Upsampling,
+    conv_norm_relu,
+    down_block,
+    up_block,
+)
 from tomostain.networks.registry import register_generator
 
 # Features of a narrowed network: normalisation over fewer channels removes most of the signal.
@@ -78,7 +87,7 @@ class ResNetGenerator(Generator):
         layers += [ResidualBlock(4 * width, norm) for _ in range(spec.blocks)]
         for features in (4 * width, 2 * width):
             layers += [nn.Upsample(scale_factor=2), *conv_norm_relu(features, features // 2, 3, norm=norm)]
-        layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, spec.out_channels, 7), nn.Tanh()]
+        layers += [ReflectionPad2d(3), nn.Conv2d(width, spec.out_channels, 7), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, image: Tensor) -> Tensor:

@@ -115,6 +115,36 @@ NORMS: dict[str, Callable[[int], nn.Module] | None] = {
 }
 
 
+class ReflectionPad2d(nn.ReflectionPad2d):
+    """Reflection padding whose gradient has the same bits each time on a GPU, too, on request.
+
+    Torch sums the gradient of its own padding in no fixed order on a GPU. After
+    ``torch.use_deterministic_algorithms(True)``, the borders are slices that are turned over, with the same result.
+    """
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return an image (B, C, H, W) with reflected borders."""
+        if image.is_cuda and torch.are_deterministic_algorithms_enabled():
+            return reflect_by_slices(image, self.padding)
+        return super().forward(image)
+
+
+def reflect_by_slices(image: Tensor, padding: tuple[int, int, int, int]) -> Tensor:
+    """Return an image (..., H, W) with borders (left, right, top, bottom), px, reflected about the outermost pixels.
+
+    Examples
+    --------
+    >>> reflect_by_slices(torch.arange(3.0)[None], (2, 1, 0, 0)).tolist()
+    [[2.0, 1.0, 0.0, 1.0, 2.0, 1.0]]
+    """
+    for axis, before, after in ((-1, *padding[:2]), (-2, *padding[2:])):
+        size = image.shape[axis]
+        first = image.narrow(axis, 1, before).flip(axis) if before else None
+        last = image.narrow(axis, size - 1 - after, after).flip(axis) if after else None
+        image = torch.cat([part for part in (first, image, last) if part is not None], dim=axis)
+    return image
+
+
 def norm_layers(norm: NormName, features: int) -> list[nn.Module]:
     """Return a list with the normalisation layer for `features` channels, empty for "none"."""
     build = NORMS[norm]
@@ -124,7 +154,7 @@ def norm_layers(norm: NormName, features: int) -> list[nn.Module]:
 def conv_norm_relu(inputs: int, outputs: int, kernel: int, *, stride: int = 1, norm: NormName) -> list[nn.Module]:
     """Return reflection padding, convolution, normalisation and ReLU."""
     convolution = nn.Conv2d(inputs, outputs, kernel, stride)
-    return [nn.ReflectionPad2d(kernel // 2), convolution, *norm_layers(norm, outputs), nn.ReLU()]
+    return [ReflectionPad2d(kernel // 2), convolution, *norm_layers(norm, outputs), nn.ReLU()]
 
 
 def down_block(inputs: int, outputs: int, norm: NormName) -> nn.Module:

@@ -5,7 +5,7 @@ it only while it computes.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 
@@ -19,6 +19,9 @@ class RandomState:
         Seed of both generators.
     device : torch.device or str
         Device of the training.
+    ordered : bool
+        Also sum gradients in a fixed order on a GPU (``torch.use_deterministic_algorithms``), which is slower. Torch
+        warns of operations for which it has no fixed order.
 
     Attributes
     ----------
@@ -28,8 +31,9 @@ class RandomState:
         State of the generator of the GPU, if the training has one.
     """
 
-    def __init__(self, seed: int, device: torch.device | str = "cpu") -> None:
+    def __init__(self, seed: int, device: torch.device | str = "cpu", *, ordered: bool = False) -> None:
         self.device = torch.device(device)
+        self.ordered = ordered and self.device.type == "cuda"
         self._active = False
         self.cpu = torch.Generator().manual_seed(seed).get_state()
         self.cuda: torch.Tensor | None = None
@@ -51,12 +55,25 @@ class RandomState:
         torch.backends.cudnn.deterministic = True
         self._active = True
         try:
-            yield
+            with fixed_order() if self.ordered else nullcontext():
+                yield
         finally:
             self._active = False
             self.cpu, self.cuda = _get_states(self.device)
             torch.backends.cudnn.deterministic = deterministic
             _set_states(cpu, cuda, self.device)
+
+
+@contextmanager
+def fixed_order() -> Iterator[None]:
+    """Make torch use operations with a fixed order of summation where it has them; restore its setting on exit."""
+    enabled = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
 
 
 @contextmanager

@@ -82,7 +82,7 @@ class Trainer:
         self.sampler = self._sampler(data, split.train, background=recipe.supervise_background)
         self.validation = self._sampler(data, split.validation, background=False) if split.validation else None
         self.registration = PairRegistration(recipe, self.sampler, self.context, self.draw)
-        random = RandomState(seed, self.fabric.device)
+        random = RandomState(seed, self.fabric.device, ordered=recipe.deterministic)
         with random.activate():
             self.state = build_state(recipe, seed, random, self.fabric, self.context)
         self.steps_per_epoch = recipe.steps_per_epoch(len(split.train))
