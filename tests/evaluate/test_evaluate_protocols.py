@@ -80,7 +80,7 @@ def test_a_shift_of_two_pixels_costs_nothing_in_the_tolerant_view():
     assert tolerant > paper + 0.1
 
 
-def test_intervals_are_over_specimens_and_pairs():
+def test_intervals_are_over_subjects_and_pairs():
     records = [
         {"model": model, "pair": f"p{i}", "row": 0, "column": j, "protocol": PAPER, "lpips": np.nan, "psnr": 10.0 + i}
         | {"ssim": 0.5 + 0.1 * (model == "a") + 0.01 * i}
@@ -99,7 +99,7 @@ def test_intervals_are_over_specimens_and_pairs():
     ]
     difference = rows[1]
     assert [float(difference[key]) for key in ("median", "low", "high")] == pytest.approx([0.1] * 3)
-    assert (difference["patches"], difference["specimens"]) == ("12", "2")
+    assert (difference["patches"], difference["images"], difference["subjects"]) == ("12", "4", "2")
 
 
 def test_the_tolerant_view_takes_the_filled_pictures():

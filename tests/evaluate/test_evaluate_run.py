@@ -5,6 +5,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -12,10 +13,13 @@ from scipy import ndimage
 from skimage.io import imread
 
 from tomostain import __version__
+from tomostain.dataset.dataset import load_dataset
 from tomostain.dataset.pair import Pair
 from tomostain.dataset.writer import save_dataset
 from tomostain.errors import InputError
 from tomostain.evaluate import compare, evaluate
+from tomostain.evaluate.config import read_options
+from tomostain.evaluate.measure import shows_implant
 from tomostain.evaluate.metrics.patch import background_colour, patch_metrics
 from tomostain.evaluate.run import LOOKUP, MEAN_IMAGE, RAW_CT
 from tomostain.io import ModelSpec, load_model, save_model
@@ -34,7 +38,8 @@ def toy_pair(seed, name):
     histology = np.where(bone[..., None], (90, 60, 170), (240, 236, 244)) + rng.normal(0, 6, (*bone.shape, 3))
     mask = np.zeros(bone.shape, bool)
     mask[4:-4, 4:-4] = True
-    return Pair(name, ct.astype(np.uint16), histology.clip(0, 255).astype(np.uint8), mask, 20.0, stain="toluidine-blue")
+    about = {"stain": "toluidine-blue", "implant": "Ti"}
+    return Pair(name, ct.astype(np.uint16), histology.clip(0, 255).astype(np.uint8), mask, 20.0, **about)
 
 
 @pytest.fixture(scope="module")
@@ -218,3 +223,60 @@ def test_models_that_see_one_and_three_slices_are_compared_on_the_same_pairs(run
 def run_dataset(folder):
     pairs = [toy_pair(number, f"p{number}") for number in range(4)]
     return save_dataset(folder / "plain", pairs, test=["p3"], folds=[["p0"], ["p1", "p2"]]).path
+
+
+def of_subject(pair, subject, **changes):
+    return dataclasses.replace(pair, subject=subject, specimen=pair.id, **changes)
+
+
+def test_intervals_are_over_subjects_and_the_table_states_how_many(run, tmp_path):
+    pairs = [of_subject(toy_pair(seed, f"p{seed}"), f"rat {seed // 2}") for seed in range(6)]
+    data = save_dataset(tmp_path / "dataset", pairs, test=["p2", "p3", "p4", "p5"]).path
+    table = evaluate(run, data, tmp_path / "out", lpips=None, **OPTIONS)
+    assert "4 images of 2 subjects." in table.to_text()
+    rows = pd.read_csv(tmp_path / "out" / "intervals.csv")
+    assert set(zip(rows["images"], rows["subjects"], strict=True)) == {(4, 2)}
+    # With two subjects a resampled median is that of one of them, or of both.
+    patches = pd.read_csv(tmp_path / "out" / "metrics.csv")
+    of_model = patches[patches["model"] == "toy-run"]
+    medians = [of_model[of_model["pair"].isin(ids)]["psnr"].median() for ids in (["p2", "p3"], ["p4", "p5"])]
+    row = rows[(rows["view"] == "paper") & (rows["metric"] == "psnr") & (rows["model"] == "toy-run")].iloc[0]
+    assert [row["low"], row["high"]] == pytest.approx(sorted(medians), rel=1e-5)
+
+
+def test_one_subject_has_no_interval_and_the_table_says_so(run, tmp_path):
+    pairs = [of_subject(toy_pair(seed, f"p{seed}"), "rat") for seed in range(2)]
+    data = save_dataset(tmp_path / "dataset", pairs, folds=[]).path
+    table = evaluate(run, data, tmp_path / "out", split="all", lpips=None, **OPTIONS)
+    assert "2 images of 1 subject. With one subject, the spread between subjects is unknown." in table.to_text()
+    assert pd.read_csv(tmp_path / "out" / "intervals.csv")[["low", "high"]].isna().all(axis=None)
+
+
+def test_tables_speak_of_no_implant_and_no_ct_where_there_is_none(run, tmp_path):
+    pairs = [dataclasses.replace(toy_pair(seed, f"p{seed}"), implant="unknown") for seed in range(2)]
+    data = save_dataset(tmp_path / "dataset", pairs, test=["p1"]).path
+    (data / "prepare.yaml").write_text("normalise: range\n")
+    table = evaluate(run, data, tmp_path / "out", lpips=None, **OPTIONS)
+    assert list(table.rows) == ["toy-run", "raw input", MEAN_IMAGE, LOOKUP]
+    text = "".join(path.read_text() for path in (tmp_path / "out").rglob("*.txt"))
+    assert "screw" not in text
+    assert "µCT" not in text
+    assert not list((tmp_path / "out").glob("*without-screw*"))
+    # Black metal in the histology is an implant that nobody recorded.
+    black = pairs[1].histology.copy()
+    black[20:50, 20:50] = 8
+    other = save_dataset(tmp_path / "other", [pairs[0], dataclasses.replace(pairs[1], histology=black)], test=["p1"])
+    evaluate(run, other.path, tmp_path / "screw", lpips=None, **OPTIONS)
+    assert "The implant" in (tmp_path / "screw" / "table-without-screw.txt").read_text()
+    assert not shows_implant(load_dataset(data), ["p1"])
+    grey = np.repeat(black[..., :1], 3, axis=2)
+    picture = save_dataset(tmp_path / "grey", [dataclasses.replace(pairs[1], histology=grey)])
+    assert not shows_implant(picture, ["p1"])
+
+
+def test_the_network_of_lpips_is_on_the_device_of_the_options(monkeypatch):
+    seen = []
+    monkeypatch.setattr("tomostain.evaluate.config.Lpips", lambda *args, **options: seen.append(options["device"]))
+    monkeypatch.setattr("tomostain.evaluate.config.choose_device", lambda name: f"chosen {name}")
+    read_options({"device": "cuda:1"})
+    assert seen == ["chosen cuda:1"]

@@ -138,10 +138,10 @@ def test_metric_table_of_an_evaluation():
 
 
 def test_the_baselines_are_those_of_the_evaluation():
-    from tomostain.evaluate.run import LOOKUP, MEAN_IMAGE, RAW_CT
+    from tomostain.evaluate.measure import LOOKUP, MEAN_IMAGE, RAW_CT, RAW_INPUT
     from tomostain.view.report import blocks
 
-    assert blocks.BASELINES == (RAW_CT, MEAN_IMAGE, LOOKUP)
+    assert blocks.BASELINES == (RAW_CT, RAW_INPUT, MEAN_IMAGE, LOOKUP)
     with pytest.warns(DeprecationWarning, match="BASELINES"):
         assert blocks.FLOORS == blocks.BASELINES
 

@@ -115,5 +115,8 @@ def prepare(
     for name, reason in left_out(registration_folder(out)).items() if not images.aligned else ():
         typer.echo(f"left out: {name}: {reason}")
     typer.echo(f"dataset: {out}: {len(dataset.ids)} pairs, {len(dataset.folds)} folds, {len(dataset.test)} for testing")
+    if dataset.test:
+        subjects = dataset.subjects(dataset.test)
+        typer.echo(f"testing: {len(subjects)} subject{'s' * (len(subjects) != 1)}: {', '.join(subjects)}")
     typer.echo(f"check:   {out / 'pairs'}/*/qc.png")
     typer.echo(f"next:    tomostain train {out} run")

@@ -35,6 +35,9 @@ class VolumeOptions:
     background: float | None = typer.Option(None, help="Grey value of the background (with --bone; else estimated).")
     bone: float | None = typer.Option(None, help="Grey value of bone (with --background; else estimated).")
     normalised: bool = typer.Option(False, "--normalised", help="Background is 10000 and bone 30000 already.")
+    normalise: str | None = typer.Option(
+        None, help="auto (bone and background), range, or none: as for 'prepare --aligned' of the training images."
+    )
     allow_voxel_mismatch: bool = typer.Option(
         False, "--allow-voxel-mismatch", help="Stain although the voxel size is not the model's."
     )
@@ -52,7 +55,13 @@ class VolumeOptions:
         """Grey values of background and bone."""
         from tomostain.imaging.intensity import IntensityReference
 
-        if self.normalised:
+        if self.normalise not in (None, "auto", "range", "none"):
+            raise InputError(f"--normalise {self.normalise}: give auto, range or none")
+        if self.normalise is not None and (self.normalised or self.background is not None or self.bone is not None):
+            raise InputError("--normalise: give it without --normalised, --background and --bone")
+        if self.normalise == "range":
+            return "range"
+        if self.normalised or self.normalise == "none":
             return "normalised"
         if self.background is None and self.bone is None:
             return "auto"

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,15 @@ class Dataset:
                 "all pairs of a dataset share one voxel size"
             )
         return pair
+
+    def subject(self, pair_id: str) -> str:
+        """Return the subject of a pair; without one its specimen, or the pair itself."""
+        record = self.records.get(pair_id, {})
+        return str(record.get("subject") or record.get("specimen") or pair_id)
+
+    def subjects(self, ids: Sequence[str]) -> tuple[str, ...]:
+        """Return the subjects of some pairs, each once, in order."""
+        return tuple(dict.fromkeys(self.subject(pair_id) for pair_id in ids))
 
     def split(self, fold: int | None = None) -> Split:
         """Return the pairs for training, validation and testing.

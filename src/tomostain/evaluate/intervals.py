@@ -1,8 +1,8 @@
 """Bootstrap intervals of medians over specimens, and paired differences between models.
 
-Patches of one specimen are not independent; treating them as independent would make every interval too narrow. So whole
-specimens are drawn with replacement, with all their patches (cluster bootstrap: Davison & Hinkley 1997, "Bootstrap
-Methods and their Application", section 3.8).
+Patches of one specimen are not independent, nor are several images of one subject; treating them as independent would
+make every interval too narrow. So whole groups are drawn with replacement, with all their patches (cluster bootstrap:
+Davison & Hinkley 1997, "Bootstrap Methods and their Application", section 3.8).
 """
 
 from collections.abc import Hashable, Sequence
@@ -53,7 +53,7 @@ def median_interval(
     values : array-like of float, shape (N,)
         One per patch; NaN is omitted, infinities count.
     specimens : sequence, length N
-        The specimen of each value.
+        The group of each value: the subject, where several images belong to one.
     seed : int
     draws : int
         Bootstrap samples.

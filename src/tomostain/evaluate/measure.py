@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from tomostain.config import read_yaml
 from tomostain.dataset.dataset import Dataset
 from tomostain.dataset.pair import Pair
 from tomostain.errors import InputError
 from tomostain.evaluate.baselines import fit_baselines, raw_ct
-from tomostain.evaluate.config import PAPER, EvaluateConfig
+from tomostain.evaluate.config import IMPLANT_EXCLUDED, PAPER, EvaluateConfig, Protocol
 from tomostain.evaluate.figures import difference_image
 from tomostain.evaluate.metrics.base import RGB, ImageSample, Metric, Scope, Value, mean_of_parts, select_metrics
 from tomostain.evaluate.metrics.implant import implant_region
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 Stainer = Callable[[Pair], RGB]
 
-RAW_CT = "raw µCT"
+RAW_CT, RAW_INPUT = "raw µCT", "raw input"
 MEAN_IMAGE = "mean training image"
 LOOKUP = "grey-value look-up"
 POSITION = ("row", "column", "height", "width", "overlap")
@@ -79,6 +80,14 @@ class Evaluation:
         _try_on_first_pair(metrics, candidates)
         stainers, warnings = _stainers(candidates, config)
         return cls(candidates, config, metrics, stainers, tuple(warnings))
+
+    @property
+    def protocols(self) -> tuple[Protocol, ...]:
+        """The protocols of the options; without the implant by default only where the images show one."""
+        config, candidates = self.config, self.candidates
+        if "protocols" in config.model_fields_set or shows_implant(candidates.data, candidates.ids):
+            return config.protocols
+        return tuple(protocol for protocol in config.protocols if protocol != IMPLANT_EXCLUDED)
 
     def of_scope(self, scope: Scope) -> tuple[Metric, ...]:
         """Return the metrics of a scope."""
@@ -134,7 +143,7 @@ class Evaluation:
                     options,
                     colour=colour,
                     implant=implant,
-                    protocols=self.config.protocols,
+                    protocols=self.protocols,
                 )
                 rows += [{"model": name, "pair": pair.id, "scope": "patch", **patch} for patch in patches]
                 if sample is not None:
@@ -168,6 +177,28 @@ def sample_of(data: Dataset, pair: Pair) -> ImageSample:
     path = data.folder(pair.id) / LABELS
     labels = np.where(pair.mask, read_image(path), int(Label.AIR)).astype(np.uint8) if path.is_file() else None
     return ImageSample(pair.id, pair.histology, pair.histology, pair.mask, pair.voxel_um, labels, pair.ct)
+
+
+def shows_implant(data: Dataset, ids: Iterable[str]) -> bool:
+    """Return whether a pair shows an implant, by its record, or by black metal in its histology if that says nothing.
+
+    Images without colours are not histology, so that nothing in them is taken for metal.
+    """
+    for pair_id in ids:
+        implant = str(data.records.get(pair_id, {}).get("implant", "unknown")).strip().lower()
+        if implant in ("", "unknown"):
+            rgb = data.load(pair_id).histology
+            if not (rgb == rgb[..., :1]).all() and implant_region(rgb).any():
+                return True
+        elif implant != "none":
+            return True
+    return False
+
+
+def is_not_ct(data: Dataset) -> bool:
+    """Return whether the grey values of a dataset were not normalised as those of µCT: to background and bone."""
+    path = data.path / "prepare.yaml"
+    return path.is_file() and read_yaml(path).get("normalise") == "range"
 
 
 class _Sets:
@@ -250,7 +281,7 @@ def _stainers(candidates: Candidates, config: EvaluateConfig) -> tuple[dict[str,
         if not np.isclose(t.spec.voxel_um, data.voxel_um, rtol=0.05)
     ]
     if config.baselines:
-        stainers[RAW_CT] = by_grey(raw_ct)
+        stainers[RAW_INPUT if is_not_ct(data) else RAW_CT] = by_grey(raw_ct)
         train = data.split(candidates.fold).train
         if train:
             mean, lookup = fit_baselines(data.load(pair_id) for pair_id in train)

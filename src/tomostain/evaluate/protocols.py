@@ -21,7 +21,7 @@ from tomostain.evaluate.metrics.shift_tolerant import shift_tolerant_metrics
 if TYPE_CHECKING:
     import pandas as pd
 
-_INTERVAL_COLUMNS = ["view", "metric", "model", "minus", "median", "low", "high", "patches", "specimens"]
+_INTERVAL_COLUMNS = ["view", "metric", "model", "minus", "median", "low", "high", "patches", "images", "subjects"]
 
 
 def measure_protocols(
@@ -72,15 +72,15 @@ def measure_protocols(
     return records
 
 
-def intervals_csv(records: "Sequence[PatchRecord] | pd.DataFrame", specimens: Mapping[str, str], seed: int = 0) -> str:
-    """Return medians and paired differences with their 95 % intervals over specimens, as CSV.
+def intervals_csv(records: "Sequence[PatchRecord] | pd.DataFrame", subjects: Mapping[str, str], seed: int = 0) -> str:
+    """Return medians and paired differences with their 95 % intervals over subjects, as CSV.
 
     Parameters
     ----------
     records : sequence of mapping, or DataFrame
         Patches with ``model``, ``pair``, ``protocol``, position and metrics.
-    specimens : mapping of str to str
-        The specimen of each pair.
+    subjects : mapping of str to str
+        The subject of each pair. Images of one subject are not independent: whole subjects are resampled.
     seed : int
         Of the bootstrap.
 
@@ -105,23 +105,27 @@ def intervals_csv(records: "Sequence[PatchRecord] | pd.DataFrame", specimens: Ma
                 for model in models
             }
             for number, model in enumerate(models):
-                interval = median_interval(values[model], _specimens_of(values[model], specimens), seed=seed)
-                lines.append(_line(protocol, metric.name, model, "", interval))
+                interval = median_interval(values[model], _subjects_of(values[model], subjects), seed=seed)
+                lines.append(_line((protocol, metric.name, model, ""), interval, _images(values[model])))
                 for other in models[number + 1 :]:
                     a = values[model][values[model].index.isin(values[other].index)]
                     b = values[other].loc[a.index]
-                    interval = paired_difference(a, b, _specimens_of(a, specimens), seed=seed)
-                    lines.append(_line(protocol, metric.name, model, other, interval))
+                    interval = paired_difference(a, b, _subjects_of(a, subjects), seed=seed)
+                    lines.append(_line((protocol, metric.name, model, other), interval, _images(a)))
     return pd.DataFrame(lines, columns=_INTERVAL_COLUMNS).to_csv(index=False, lineterminator="\n")
 
 
-def _specimens_of(values: "pd.Series[float]", specimens: Mapping[str, str]) -> list[str]:
-    return [specimens.get(pair, pair) for pair in values.index.get_level_values("pair")]
+def _subjects_of(values: "pd.Series[float]", subjects: Mapping[str, str]) -> list[str]:
+    return [subjects.get(pair, pair) for pair in values.index.get_level_values("pair")]
 
 
-def _line(protocol: str, metric: str, model: str, minus: str, interval: Interval) -> list[str]:
+def _images(values: "pd.Series[float]") -> int:
+    return len(set(values.index.get_level_values("pair")))
+
+
+def _line(names: tuple[str, str, str, str], interval: Interval, images: int) -> list[str]:
     numbers = (f"{x:.6g}" for x in (interval.median, interval.low, interval.high))
-    return [protocol, metric, model, minus, *numbers, str(interval.n), str(interval.specimens)]
+    return [*names, *numbers, str(interval.n), str(images), str(interval.specimens)]
 
 
 __getattr__ = renamed(

@@ -10,7 +10,7 @@ import yaml
 
 from tomostain import __version__
 from tomostain.evaluate.calibration import write_calibration
-from tomostain.evaluate.config import PAPER, EvaluateOptions, read_options
+from tomostain.evaluate.config import IMPLANT_EXCLUDED, PAPER, SHIFT_TOLERANT, EvaluateOptions, read_options
 from tomostain.evaluate.figures import draw_boxplots
 from tomostain.evaluate.measure import LOOKUP, MEAN_IMAGE, POSITION, RAW_CT, Evaluation, rows_of
 from tomostain.evaluate.metrics.base import Metric, Scope, columns_in
@@ -39,6 +39,10 @@ __all__ = [
 ]
 
 ALEX_NOTE = "LPIPS is computed with AlexNet; the paper used SqueezeNet, whose values do not compare."
+_VIEWS = {
+    IMPLANT_EXCLUDED: "View: without-screw. The implant, which is black and easy to stain, is left out.",
+    SHIFT_TOLERANT: "View: shift-tolerant. Each patch is compared at its best shift by a few pixels.",
+}
 _PLURAL: dict[Scope, str] = {"image": "images", "set": "sets", "volume": "volumes"}
 
 
@@ -104,7 +108,7 @@ def evaluate(
         Gets ``metrics.csv`` (every patch), ``table.csv``, ``table.txt``, ``boxplots.png``, ``pictures/<pair>.png``
         (µCT, stained, real, difference) and ``evaluate.yaml``; also ``table-without-screw.txt``,
         ``table-shift-tolerant.txt`` with their ``metrics-….csv``, and in ``intervals.csv`` all medians and paired
-        differences with 95 % intervals over specimens (`tomostain.evaluate.protocols`). Metrics of other scopes are in
+        differences with 95 % intervals over subjects (`tomostain.evaluate.protocols`). Metrics of other scopes are in
         ``images.csv``, ``sets.csv`` and ``volumes.csv``. With ``uncertainty`` also ``doubt/``
         (`tomostain.evaluate.calibration`).
     overwrite : bool
@@ -155,11 +159,11 @@ def compare(
     output_folder(out, "evaluation", "evaluate.yaml", overwrite=overwrite)
     evaluation = Evaluation.prepare(Candidates.open(runs, dataset, config), config, lpips)
     candidates = evaluation.candidates
-    notes = (*config.notes, *evaluation.warnings, *([ALEX_NOTE] if config.lpips == "alex" else []))
+    notes = (*config.notes, _number(candidates), *evaluation.warnings, *([ALEX_NOTE] if config.lpips == "alex" else []))
     with atomic_folder(out, overwrite) as folder:
         frame = evaluation.measure(folder / "pictures", progress)
         table = _write_tables(folder, frame, evaluation, notes, lpips)
-        write_text(folder / "intervals.csv", intervals_csv(frame[frame["scope"] == "patch"], _specimens(candidates)))
+        write_text(folder / "intervals.csv", intervals_csv(frame[frame["scope"] == "patch"], _subjects(candidates)))
         if config.uncertainty:
             write_calibration(
                 folder / "doubt",
@@ -202,10 +206,10 @@ def _write_tables(
 ) -> Table:
     """Write the tables of all protocols and scopes; return that of the paper's protocol."""
     label, of_patches = lpips.label if lpips else "LPIPS", evaluation.of_scope("patch")
-    for protocol in evaluation.config.protocols:
+    for protocol in evaluation.protocols:
         if protocol != PAPER:
             rows = rows_of(frame, protocol)
-            other = Table(summarise(rows, of_patches), of_patches, (f"View: {protocol}.", *notes), label)
+            other = Table(summarise(rows, of_patches), of_patches, (_VIEWS[protocol], *notes), label)
             write_text(folder / f"table-{protocol}.txt", other.to_text())
             _write_patches(folder / f"metrics-{protocol}.csv", rows)
     for scope, plural in _PLURAL.items():
@@ -255,9 +259,15 @@ def _scope_notes(metrics: Iterable[Metric]) -> list[str]:
     return notes
 
 
-def _specimens(candidates: Candidates) -> dict[str, str]:
-    records = candidates.data.records
-    return {pair_id: str(records.get(pair_id, {}).get("specimen", pair_id)) for pair_id in candidates.ids}
+def _subjects(candidates: Candidates) -> dict[str, str]:
+    return {pair_id: candidates.data.subject(pair_id) for pair_id in candidates.ids}
+
+
+def _number(candidates: Candidates) -> str:
+    """Return how many images and subjects were measured, as a note."""
+    images, subjects = len(candidates.ids), len(set(_subjects(candidates).values()))
+    note = f"{images} image{'s' * (images != 1)} of {subjects} subject{'s' * (subjects != 1)}."
+    return note if subjects > 1 else f"{note} With one subject, the spread between subjects is unknown."
 
 
 def _several(

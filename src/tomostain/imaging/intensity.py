@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tomostain.errors import InputError
-from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE
+from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE, CT_WINDOW
 from tomostain.imaging.regions import MIN_REGION_PX, block_mean, core_of, low_mode, padding, solid_and_metal
 from tomostain.integers import to_integers
 from tomostain.io.volumes.base import VolumeLike
@@ -267,6 +267,30 @@ def box_slices(box: Sequence[int], shape: tuple[int, ...], what: str) -> tuple[s
         size = f"{shape[0]} x {shape[1]} px"
         raise InputError(f"{what}: {list(box)} is not a box in an image of {size}; state row0, row1, column0, column1")
     return slice(box[0], box[1]), slice(box[2], box[3])
+
+
+def full_range_reference(dtype: np.dtype[Any] | type, source: str = "µCT") -> IntensityReference:
+    """Return the reference that scales the full range of an integer type to the window of the networks.
+
+    Raises
+    ------
+    InputError
+        If the type has no full range.
+
+    Examples
+    --------
+    >>> reference = full_range_reference(np.uint8)
+    >>> normalise_ct(np.array([0, 51, 255]), reference).tolist()
+    [0, 8000, 40000]
+    """
+    kind = np.dtype(dtype)
+    if kind.kind not in "ui":
+        raise InputError(f"{source}: is {kind}, which has no full range; normalise by background and bone instead")
+    info, (low, high) = np.iinfo(kind), CT_WINDOW
+    background, bone = (
+        info.min + (grey - low) / (high - low) * (float(info.max) - info.min) for grey in (CT_BACKGROUND, CT_BONE)
+    )
+    return IntensityReference(background, bone)
 
 
 def normalise_ct(ct: NDArray[Any], reference: IntensityReference) -> NDArray[np.uint16]:

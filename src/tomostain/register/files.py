@@ -75,14 +75,14 @@ class PairFolder:
         Subject, implant, weeks and stain, as far as known.
     overwrite : bool
         Replace an existing pair. Candidates of an earlier run are always replaced.
-    made_by : {"person", "study"}
+    made_by : {"register", "study"}
         Stated in `pair.yaml`. A study does not repeat a registration made by a person.
     """
 
     path: Path
     about: Specimen = field(default_factory=Specimen)
     overwrite: bool = False
-    made_by: str = "person"
+    made_by: str = "register"
 
 
 def register_files(
@@ -124,7 +124,7 @@ def register_files(
         If a file cannot be read, or volume and slide do not fit together.
     """
     folder = PairFolder(
-        Path(out), options.get("about") or {}, options.get("overwrite", False), options.get("made_by", "person")
+        Path(out), options.get("about") or {}, options.get("overwrite", False), options.get("made_by", "register")
     )
     # Checked before the files are opened, and again before writing.
     _check_output(folder, (volume_path, slide_path))

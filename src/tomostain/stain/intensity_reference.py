@@ -7,7 +7,13 @@ from typing import Any, Literal
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
-from tomostain.imaging.intensity import IntensityReference, estimate_reference, reference_regions, reference_samples
+from tomostain.imaging.intensity import (
+    IntensityReference,
+    estimate_reference,
+    full_range_reference,
+    reference_regions,
+    reference_samples,
+)
 from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE
 from tomostain.io import Volume
 from tomostain.io.atomic import atomic_file, refuse_existing
@@ -19,7 +25,7 @@ NORMALISED = IntensityReference(CT_BACKGROUND, CT_BONE)
 
 def find_reference(
     volume: Volume,
-    intensity: IntensityReference | Literal["auto", "normalised"],
+    intensity: IntensityReference | Literal["auto", "normalised", "range"],
     source: str,
     figure: Path | None = None,
     *,
@@ -30,8 +36,9 @@ def find_reference(
     Parameters
     ----------
     volume : Volume
-    intensity : IntensityReference, "auto" or "normalised"
-        "auto": estimate them from the volume (paper section 2.5).
+    intensity : IntensityReference, "auto", "normalised" or "range"
+        "auto": estimate them from the volume (paper section 2.5). "range": scale the full range of its integer type, as
+        ``normalise: range`` of `tomostain.prepare.AlignedConfig` does.
     source : str
         Named in error messages.
     figure : Path, optional
@@ -47,12 +54,14 @@ def find_reference(
     Raises
     ------
     InputError
-        If no bone is found (the figure is written nevertheless), or if `figure` is not the name of a PNG or is an
-        existing file.
+        If the volume has no integer type for "range"; if no bone is found (the figure is written nevertheless), or if
+        `figure` is not the name of a PNG or is an existing file.
     """
     output = None if figure is None else _Figure(figure, volume)
     if output is not None:
         output.check(overwrite=overwrite)
+    if intensity == "range":
+        intensity = full_range_reference(volume.dtype, source)
     if intensity != "auto":
         reference = NORMALISED if intensity == "normalised" else intensity
         if output is not None and not output.shows(reference):

@@ -19,7 +19,7 @@ from tomostain.stain.noise import check_noise_options
 from tomostain.stain.translator import Translator, load_translator
 
 StrPath = str | os.PathLike[str]
-Intensity = IntensityReference | Literal["auto", "normalised"]
+Intensity = IntensityReference | Literal["auto", "normalised", "range"]
 VoxelSize = float | tuple[float, float, float]
 
 
@@ -47,7 +47,7 @@ class StainRequest:
     out : path, optional
         The stained OME-Zarr. None: the result is an array.
     config : StainConfig
-    intensity : IntensityReference, "auto" or "normalised"
+    intensity : IntensityReference, "auto", "normalised" or "range"
         Grey values of background and bone. "auto": estimate them from the volume (paper section 2.5). "normalised": the
         volume is normalised already (background 10000, bone 30000). The older values None and "none" still work.
     voxel_um : float or tuple of float, optional

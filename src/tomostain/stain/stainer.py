@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tomostain.errors import InputError, OutOfDistributionWarning
-from tomostain.imaging.intensity import estimate_reference, normalise_ct
+from tomostain.imaging.intensity import estimate_reference, full_range_reference, normalise_ct
 from tomostain.integers import refuse_not_finite
 from tomostain.io import Volume
 from tomostain.ood import check_slices
@@ -112,7 +112,11 @@ class Stainer:
         if intensity == "normalised":
             normalised = ct.astype(np.float32)
         else:
-            normalised = normalise_ct(ct, estimate_reference(ct, source) if intensity == "auto" else intensity)
+            if intensity == "auto":
+                intensity = estimate_reference(ct, source)
+            elif intensity == "range":
+                intensity = full_range_reference(ct.dtype, source)
+            normalised = normalise_ct(ct, intensity)
         check_slices(self.translator.reference, normalised[None], source).warn()
         number = self.translator.spec.ct_slices
         if number > 1:

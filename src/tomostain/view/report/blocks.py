@@ -14,7 +14,7 @@ Picture = NDArray[Any] | Path
 """An image array (grey or RGB, see `to_rgb`) or the path of a PNG or JPEG."""
 Colour = tuple[int, int, int]
 """Red, green and blue, 0 to 255."""
-BASELINES = ("raw µCT", "mean training image", "grey-value look-up")
+BASELINES = ("raw µCT", "raw input", "mean training image", "grey-value look-up")
 """Names of the baselines in a table of `tomostain.evaluate`."""
 
 
