@@ -92,3 +92,9 @@ def test_options_out_of_range_are_named():
         SplitConfig.from_dict({"folds": 1})
     with pytest.raises(InputError, match="did you mean 'test_fraction'"):
         SplitConfig.from_dict({"test_fractoin": 0.1})
+
+
+@pytest.mark.parametrize(("pairs", "fraction", "expected"), [(7, 0.25, 2), (9, 0.3, 3), (16, 0.1, 2), (14, 0.1, 1)])
+def test_the_number_of_test_pairs_is_rounded_to_the_nearest(pairs, fraction, expected):
+    test, _ = make_folds(records(["Ti"] * pairs), SplitConfig(test_fraction=fraction))
+    assert len(test) == expected

@@ -159,3 +159,12 @@ def test_wrong_input_is_named():
         patch_metrics(a, a, np.ones((4, 4), bool))
     with pytest.raises(InputError, match="patch_px = 0"):
         patch_grid((8, 8), 0)
+
+
+@pytest.mark.parametrize(("distance", "counts"), [(20, True), (21, False), (29, False)])
+def test_the_background_is_what_lies_within_20_grey_values_of_the_median(distance, counts):
+    histology = np.full((10, 10, 3), 240, np.uint8)
+    histology[:4] = 240 - distance
+    colour = background_colour(histology, np.zeros((10, 10), bool))
+    expected = 240 - 0.4 * distance if counts else 240
+    np.testing.assert_allclose(colour, np.full(3, expected), atol=0.51)

@@ -1,5 +1,7 @@
 """Normalise images whose levels are known by construction."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,11 +19,13 @@ from tomostain.imaging.colour import (
 from tomostain.imaging.intensity import (
     IntensityReference,
     estimate_reference,
+    full_range_reference,
     normalise_ct,
     reference_from_rois,
     volume_reference,
 )
 from tomostain.imaging.regions import block_mean
+from tomostain.prepare.aligned_files import full_range
 
 SHAPE = (240, 260)
 ROWS, COLUMNS = np.indices(SHAPE)
@@ -250,3 +254,28 @@ def test_histology_levels_from_boxes():
     np.testing.assert_allclose(levels.white, BACKGROUND, atol=0.5)
     with pytest.raises(InputError, match="not brighter than bone"):
         colour_reference_from_rois(rgb, (100, 140, 120, 140), (0, 15, 0, 15))
+
+
+@pytest.mark.parametrize("outlier", [0.35, 1.5])
+def test_a_few_voids_and_mineral_specks_do_not_change_the_grey_value_of_bone(outlier):
+    # 3 % of the bone are single pixels that are darker or brighter; without them bone is 1.
+    image = np.zeros(SHAPE)
+    image[TISSUE] = 1.0
+    image += 0.02 * np.random.default_rng(0).standard_normal(SHAPE)
+    rows, columns = np.nonzero(np.hypot(ROWS - 120, COLUMNS - 130) < 90)
+    chosen = np.random.default_rng(1).permutation(len(rows))[: len(rows) * 3 // 100]
+    plain = estimate_reference(image)
+    image[rows[chosen], columns[chosen]] = outlier
+    reference = estimate_reference(image)
+    # The mean of all pixels would move by 3 % of the distance to the outliers: 0.015 or 0.02.
+    assert reference.bone == pytest.approx(plain.bone, abs=0.004)
+    assert reference.background == pytest.approx(plain.background, abs=0.004)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.uint16])
+def test_the_full_range_is_scaled_as_prepare_does(kind):
+    ct = np.linspace(np.iinfo(kind).min, np.iinfo(kind).max, 50).astype(kind)
+    scaled = normalise_ct(ct, full_range_reference(kind))
+    np.testing.assert_allclose(scaled, full_range(ct, Path("image")).astype(float), atol=1)
+    with pytest.raises(InputError, match="scan: is float32, which has no full range"):
+        full_range_reference(np.float32, "scan")

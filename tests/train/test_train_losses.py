@@ -199,3 +199,12 @@ def test_a_composite_is_the_output_inside_the_mask_and_the_truth_outside():
     a, b = noise(0), noise(1)
     mask = (noise(2, channels=1) > 0).float()
     torch.testing.assert_close(losses.composite(a, b, mask), torch.where(mask > 0, a, b))
+
+
+def test_the_mask_of_feature_matching_is_averaged_over_the_area_of_each_feature():
+    # One of the four pixels that a feature covers lies in the mask: its weight is 1/4, wherever that pixel is.
+    real, fake = torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2)
+    for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        mask = torch.zeros(1, 1, 4, 4)
+        mask[..., row, column] = 1
+        assert losses.feature_matching([real], [fake], mask).item() == pytest.approx(1 / 16)
