@@ -159,7 +159,7 @@ def compare(
     output_folder(out, "evaluation", "evaluate.yaml", overwrite=overwrite)
     evaluation = Evaluation.prepare(Candidates.open(runs, dataset, config), config, lpips)
     candidates = evaluation.candidates
-    notes = (*config.notes, _number(candidates), *evaluation.warnings, *([ALEX_NOTE] if config.lpips == "alex" else []))
+    notes = (*config.notes, *evaluation.warnings, _number(candidates), *([ALEX_NOTE] if config.lpips == "alex" else []))
     with atomic_folder(out, overwrite) as folder:
         frame = evaluation.measure(folder / "pictures", progress)
         table = _write_tables(folder, frame, evaluation, notes, lpips)
