@@ -1,6 +1,8 @@
 """The verb `register`: search for the section of a slide in a volume."""
 
+import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -13,13 +15,16 @@ from tomostain.cli.common import (
     existing,
     file_values,
     merged,
-    show_volume,
     triple,
     use_threads,
 )
 from tomostain.cli.options import option_group
 from tomostain.cli.verbs import verb
 from tomostain.errors import InputError
+
+if TYPE_CHECKING:
+    from tomostain.io import Slide, Volume
+    from tomostain.register.registration import Registration
 
 
 @option_group
@@ -51,6 +56,9 @@ class InputOptions:
     voxel_um: str | None = typer.Option(None, help="Voxel size, µm, where the files do not say: 5 or z,y,x.")
     pixel_um: float | None = typer.Option(None, help="Pixel size of the slide, µm, where the file does not say.")
     dataset: str | None = typer.Option(None, help="Path of the volume in an HDF5 file with several datasets.")
+    invert_histology: bool = typer.Option(
+        False, "--invert-histology", help="The slide is stored inverted: dark glass, bright tissue."
+    )
 
 
 @verb(
@@ -60,6 +68,7 @@ class InputOptions:
     tomostain register scan slide.svs pair --voxel-um 5 --material dense
     tomostain register scan slide.svs pair --init pair/candidate-2.yaml --accept
     tomostain register scan slide.svs pair --landmarks points.csv
+    tomostain register ct.tif slide.png pair --voxel-um 10 --pixel-um 2.5
 """,
 )
 def register(
@@ -67,7 +76,7 @@ def register(
     search: SearchOptions,
     inputs: InputOptions,
     volume: Path = typer.Argument(
-        help="µCT volume: a folder of TIFF slices, TIFF, HDF5, NRRD, MHA, NIfTI or OME-Zarr."
+        help="µCT volume: a folder of TIFF slices, TIFF, HDF5, NRRD, MHA, NIfTI or OME-Zarr. Or one 2D image."
     ),
     slide: Path = typer.Argument(help="Whole-slide image of the section."),
     pair: Path = typer.Argument(help="Folder to write: ct.tif, histology.tif, mask.tif, pair.yaml, qc.png."),
@@ -78,12 +87,14 @@ def register(
     """Find the section of a slide in a volume, and write the pair.
 
     No alignment is needed: any orientation of the volume works, and the slide may be rotated, mirrored or partial.
-    Check qc.png afterwards: the edges of the histology must lie on those of the µCT. If the pose is uncertain, the
-    command exits with code 3 and writes candidates (PAIR/candidate-1.png …) to choose from.
+    If VOLUME is a single 2D image, the slide is registered in its plane. Check qc.png afterwards: the edges of the
+    histology must lie on those of the µCT. If the pose is uncertain, the command exits with code 3 and writes
+    candidates (PAIR/candidate-1.png …) to choose from.
     """
     from tomostain.register.config import RegisterConfig
     from tomostain.register.files import register_files
     from tomostain.register.hints import Hint, read_axis, read_landmarks, read_section
+    from tomostain.register.single_image import open_slide_or_image, open_volume_or_image
 
     if search.init is not None and search.landmarks is not None:
         raise InputError("--init and --landmarks: give only one of them")
@@ -99,12 +110,14 @@ def register(
     existing(volume, "volume"), existing(slide, "slide")
     start = read_section(search.init) if search.init else read_landmarks(search.landmarks) if search.landmarks else None
     hint = Hint(start, read_axis(search.axis) if search.axis else None, search.accept)
+    scan = open_volume_or_image(volume, size, inputs.dataset)
     if dry_run:
-        for line in _plan(volume, slide, size, inputs.pixel_um, inputs.dataset, settings.max_voxels):
+        image = open_slide_or_image(slide, inputs.pixel_um, inverted=inputs.invert_histology)
+        for line in _plan(scan, image, settings.max_voxels):
             typer.echo(line)
         return
     use_threads(context)
-    show_volume(volume, size, inputs.dataset)
+    typer.echo(f"volume: {volume}: {scan.describe()}")
     with bars(context) as progress:
         registration = register_files(
             volume,
@@ -115,35 +128,64 @@ def register(
             voxel_um=size,
             pixel_um=inputs.pixel_um,
             dataset=inputs.dataset,
+            invert_histology=inputs.invert_histology,
+            next_command=_accepting(volume, slide, pair, config, inputs, search),
             overwrite=overwrite,
             device=search.device,
             progress=progress,
         )
+    for line in _summary(registration, pair):
+        typer.echo(line)
+
+
+def _summary(registration: "Registration", pair: Path) -> list[str]:
+    """Return the confidence and its reasons, warnings, and the files to look at."""
+    from tomostain.register.planar_judge import PlanarEvidence
+
     evidence = registration.evidence
-    typer.echo(f"confidence: {evidence.confidence:.2f} (detail {evidence.detail:.2f}, margin {evidence.margin:.2f})")
-    typer.echo(f"pair:       {pair}")
-    typer.echo(f"check:      {pair / 'qc.png'}, {pair / 'volume.png'}")
+    word = "" if evidence.sure else "not sure, accepted; "
+    lines = [f"confidence: {evidence.confidence:.2f} ({word}{evidence.describe()})"]
+    figures = [pair / "qc.png"]
+    if isinstance(evidence, PlanarEvidence):
+        lines.append(f"transform:  {evidence.transform}")
+        lines += [f"note:       {evidence.note}"] if evidence.note else []
+    else:
+        figures.append(pair / "volume.png")
+    lines += [f"warning:    {text}" for text in registration.warnings]
+    return [*lines, f"pair:       {pair}", f"check:      {', '.join(map(str, figures))}"]
 
 
-def _plan(
-    volume: Path,
-    slide: Path,
-    voxel_um: tuple[float, float, float] | None,
-    pixel_um: float | None,
-    dataset: str | None,
-    max_voxels: int,
-) -> list[str]:
+def _accepting(
+    volume: Path, slide: Path, pair: Path, config: Path | None, inputs: InputOptions, search: SearchOptions
+) -> str:
+    """Return the command that accepts a candidate; ``{candidate}`` stands for its file."""
+    words = ["tomostain", "register", str(volume), str(slide), str(pair)]
+    options = {
+        "--config": config,
+        "--voxel-um": inputs.voxel_um,
+        "--pixel-um": inputs.pixel_um,
+        "--dataset": inputs.dataset,
+        "--material": search.material,
+    }
+    for name, value in options.items():
+        words += [] if value is None else [name, str(value)]
+    words += ["--invert-histology"] if inputs.invert_histology else []
+    words += ["--deform"] if search.deform else []
+    words += ["--overwrite"] if (pair / "pair.yaml").exists() else []
+    return f"{shlex.join(words)} --init {{candidate}} --accept"
+
+
+def _plan(scan: "Volume", slide: "Slide", max_voxels: int) -> list[str]:
     """Return the sizes, the memory and the time that the registration would take."""
-    from tomostain.io import open_slide, open_volume
-
-    scan = open_volume(volume, voxel_um=voxel_um, dataset=dataset)
-    slide_image = open_slide(slide, pixel_um=pixel_um)
+    size = f"slide: {slide.shape[0]} x {slide.shape[1]} px of {slide.pixel_um:g} µm"
+    if scan.shape[0] == 1:
+        return [f"image: {scan.describe()}; registered in its plane", size, "memory: below 1 GB", "time: about 10 s"]
     voxels = scan.shape[0] * scan.shape[1] * scan.shape[2]
     factor = max(1, round(max(scan.shape) / max_voxels))
     passes = 1 if factor == 1 else 2
     return [
         f"volume: {scan.describe()}; searched at {factor} times the voxel size",
-        f"slide: {slide_image.shape[0]} x {slide_image.shape[1]} px of {slide_image.pixel_um:g} µm",
+        size,
         f"memory: below {1.5 + min(2.0, voxels / 2e9):.1f} GB",
         f"time: about {40 + passes * voxels / 4e7:.0f} s on two cores; up to three times that if the first search is "
         "uncertain",

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from skimage.segmentation import find_boundaries
 
@@ -14,8 +13,6 @@ from tomostain.imaging.qc_figure import checkerboard, ct_to_grey, draw_mask
 from tomostain.imaging.regions import block_mean
 from tomostain.integers import to_integers
 from tomostain.io.atomic import atomic_file
-from tomostain.register.poses import Poses
-from tomostain.register.refine import trilinear
 from tomostain.register.resolution import ResolutionLevel
 from tomostain.register.similarity import joint_histogram
 from tomostain.register.template import Template
@@ -144,17 +141,3 @@ def _picture_in_space(
     weighted = block_mean((template.weight > 0).astype(np.float32), step) > 0.5
     places[~weighted] = np.nan
     return np.concatenate([small, opaque], axis=2), places
-
-
-def candidate_picture(level: ResolutionLevel, template: Template, section: Section) -> Rgb:
-    """Return the µCT under a candidate, the slide and their checkerboard side by side, on the pixels of the slide."""
-    rows, columns = template.rgb.shape[:2]
-    index = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), axis=-1).reshape(-1, 2)
-    u = torch.tensor(index * template.pixel_um + template.first_um - template.middle_um, dtype=torch.float32)
-    pose = Poses.from_section(section, template.middle_um)
-    values, _, inside = trilinear(level, pose.points_um(u))
-    image = (values * inside)[0].numpy().reshape(rows, columns)
-    levels = to_integers((image + 0.1) / 1.3 * 255, np.uint8, "figure of the section", rounded=False, clip=True)
-    grey = np.repeat(levels[..., None], 3, axis=2)
-    gap = np.full((rows, 6, 3), 255, np.uint8)
-    return np.concatenate([grey, gap, template.rgb, gap, checkerboard(grey, template.rgb)], axis=1)

@@ -1,6 +1,7 @@
 """Registration of files: the folder of a pair, or of candidates if the pose is uncertain."""
 
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,16 +12,19 @@ import yaml
 
 from tomostain.dataset.pair import save_pair
 from tomostain.errors import InputError, RegistrationUncertainError
-from tomostain.io import Slide, Volume, open_slide, open_volume, write_image
+from tomostain.io import Slide, Volume, write_image
 from tomostain.io.atomic import atomic_folder, refuse_existing
 from tomostain.io.output_folder import check_contents, check_folder_name, check_sources_outside
 from tomostain.progress import Progress, silent
+from tomostain.register.candidate_figure import write_candidate
 from tomostain.register.config import RegisterConfig
-from tomostain.register.figures import candidate_picture, write_in_volume, write_registration
+from tomostain.register.figures import write_in_volume, write_registration
 from tomostain.register.hints import Hint
 from tomostain.register.inputs import fingerprint
 from tomostain.register.locate import SectionLocation, locate_section
-from tomostain.register.registration import Registration, describe, make_registration
+from tomostain.register.planar_location import PlanarLocation, locate_in_plane
+from tomostain.register.registration import Location, Registration, describe, make_registration
+from tomostain.register.single_image import open_slide_or_image, open_volume_or_image
 
 __all__ = ["Hint", "PairFolder", "describe", "register_files", "register_opened"]
 
@@ -61,6 +65,8 @@ class FileOptions(TypedDict, total=False):
     about: Specimen | None
     overwrite: bool
     made_by: str
+    invert_histology: bool
+    next_command: str
     device: str | torch.device
 
 
@@ -77,12 +83,15 @@ class PairFolder:
         Replace an existing pair. Candidates of an earlier run are always replaced.
     made_by : {"register", "study"}
         Stated in `pair.yaml`. A study does not repeat a registration made by a person.
+    next_command : str
+        Command that accepts a candidate, shown with it: ``{candidate}`` stands for its YAML file.
     """
 
     path: Path
     about: Specimen = field(default_factory=Specimen)
     overwrite: bool = False
     made_by: str = "register"
+    next_command: str = ""
 
 
 def register_files(
@@ -99,7 +108,8 @@ def register_files(
     Parameters
     ----------
     volume_path, slide_path : str or os.PathLike
-        See `open_volume` and `open_slide`.
+        See `open_volume` and `open_slide`. If the volume is one image (PNG, TIFF, MHA …), the slide is registered in
+        its plane.
     out : str or os.PathLike
         Folder of the pair: ``ct.tif``, ``histology.tif``, ``mask.tif``, ``pair.yaml``, ``qc.png``, and ``volume.png``
         (the section in the volume). If the pose is uncertain: ``candidate-1.png``, ``candidate-1.yaml`` … instead.
@@ -108,9 +118,10 @@ def register_files(
     **options
         ``hint`` (`Hint`): the known part of the pose. ``voxel_um`` (float or three), ``pixel_um`` (float), ``dataset``
         (str): what the files do not state; see `open_volume` and `open_slide`. ``about`` (dict): subject, implant,
-        weeks and stain of the specimen. ``overwrite`` (bool): replace an existing pair. ``made_by`` ("person" or
-        "study"): stated in `pair.yaml`; a study does not repeat a registration made by a person. ``device`` (str):
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        weeks and stain of the specimen. ``overwrite`` (bool): replace an existing pair. ``made_by`` ("person",
+        "automatic" or "study"): stated in `pair.yaml`. ``invert_histology`` (bool): the slide is stored inverted.
+        ``next_command`` (str): shown with each candidate, see `PairFolder`. ``device`` (str): ``auto``, ``cpu``,
+        ``cuda`` or ``cuda:N``.
 
     Returns
     -------
@@ -124,12 +135,17 @@ def register_files(
         If a file cannot be read, or volume and slide do not fit together.
     """
     folder = PairFolder(
-        Path(out), options.get("about") or {}, options.get("overwrite", False), options.get("made_by", "register")
+        Path(out),
+        options.get("about") or {},
+        options.get("overwrite", False),
+        options.get("made_by", "register"),
+        options.get("next_command", ""),
     )
     # Checked before the files are opened, and again before writing.
     _check_output(folder, (volume_path, slide_path))
-    volume = open_volume(volume_path, voxel_um=options.get("voxel_um"), dataset=options.get("dataset"))
-    slide = open_slide(Path(slide_path), pixel_um=options.get("pixel_um"))
+    volume = open_volume_or_image(volume_path, options.get("voxel_um"), options.get("dataset"))
+    inverted = options.get("invert_histology", False)
+    slide = open_slide_or_image(slide_path, options.get("pixel_um"), inverted=inverted)
     return register_opened(
         volume,
         slide,
@@ -155,9 +171,13 @@ def register_opened(
     config = config or RegisterConfig()
     if folder is not None:
         _check_output(folder, (volume.path, slide.path))
-    location = locate_section(volume, slide, config, hint=hint, device=device, progress=progress)
+    location: Location
+    if volume.shape[0] == 1:
+        location = locate_in_plane(volume, slide, config, hint, progress)
+    else:
+        location = locate_section(volume, slide, config, hint=hint, device=device, progress=progress)
     if not (location.evidence.sure or hint.accept):
-        where = None if folder is None else _write_candidates(folder.path, location, (volume.path, slide.path))
+        where = None if folder is None else _write_candidates(folder, location, volume, slide)
         raise RegistrationUncertainError(_uncertain(location, where), candidates=location.candidates)
     if folder is None:
         return make_registration(volume, slide, location, config)
@@ -176,7 +196,7 @@ def register_opened(
         _write_pair(folder, registration, details)
     except InputError as error:
         # The search took minutes, so its result is saved.
-        path = _write_candidates(folder.path, location, (volume.path, slide.path)) / POSE
+        path = _write_candidates(folder, location, volume, slide) / POSE
         raise InputError(f"{error}. The section was found; to reuse it, set `init` to {path}") from None
     return registration
 
@@ -205,8 +225,9 @@ def _exclusion(out: Path) -> bytes | None:
     return path.read_bytes() if path.is_file() else None
 
 
-def _write_candidates(out: Path, location: SectionLocation, sources: Sequence[str | os.PathLike[str]]) -> Path:
+def _write_candidates(pair: PairFolder, location: Location, volume: Volume, slide: Slide) -> Path:
     """Write the best poses as images and as YAML. An existing pair is preserved. Return the folder."""
+    out, sources = pair.path, (volume.path, slide.path)
     folder = out.with_name(f"{out.name}-candidates") if (out / "pair.yaml").is_file() else out
     _check_replaceable(folder, sources)
     exclusion = _exclusion(folder)
@@ -215,19 +236,18 @@ def _write_candidates(out: Path, location: SectionLocation, sources: Sequence[st
             (temporary / EXCLUDE).write_bytes(exclusion)
         for number, section in enumerate(location.candidates, start=1):
             name = CANDIDATE.format(number)
-            write_image(temporary / f"{name}.png", candidate_picture(location.level, location.template, section))
+            command = pair.next_command.replace("{candidate}", shlex.quote(str(folder / f"{name}.yaml")))
+            write_candidate(temporary / f"{name}.png", location, slide, section, number, command)
             text = yaml.safe_dump(section.to_dict(), sort_keys=False)
             (temporary / f"{name}.yaml").write_text(text, encoding="utf-8")
     return folder
 
 
-def _uncertain(location: SectionLocation, folder: Path | None) -> str:
+def _uncertain(location: Location, folder: Path | None) -> str:
     """Return the message of an uncertain registration."""
     evidence = location.evidence
-    message = (
-        f"not sure where the section lies (confidence {evidence.confidence:.2f}, detail {evidence.detail:.2f}, "
-        f"margin {evidence.margin:.2f}); "
-    )
+    message = f"not sure where the section lies (confidence {evidence.confidence:.2f}, {evidence.describe()}); "
+    hints = "`landmarks`" if isinstance(location, PlanarLocation) else "`landmarks` or `axis`"
     if folder is None:
         return message + (
             "look at the `candidates` of this error; if one is right, repeat with `hint=Hint(start, accept=True)`; "
@@ -235,7 +255,7 @@ def _uncertain(location: SectionLocation, folder: Path | None) -> str:
         )
     return message + (
         f"look at {folder}/candidate-*.png; if one is right, repeat with `init` set to {folder}/candidate-1.yaml and "
-        "with `accept=True`; otherwise give `landmarks` or `axis`, and check that slide and volume are of one specimen"
+        f"with `accept=True`; otherwise give {hints}, and check that slide and volume are of one specimen"
     )
 
 
@@ -244,7 +264,7 @@ def _write_pair(folder: PairFolder, registration: Registration, details: dict[st
     pair, location = registration.pair, registration.location
     evidence, mutual = location.evidence, registration.similarity["normalised_mutual_information"]
     title = (
-        f"{pair.id}: confidence {evidence.confidence:.2f}, detail {evidence.detail:.2f}, "
+        f"{pair.id}: confidence {evidence.confidence:.2f}, {evidence.describe()},\n"
         f"normalised mutual information {mutual:.3f}, {pair.voxel_um:g} µm per pixel"
     )
     exclusion = _exclusion(folder.path)
@@ -256,4 +276,5 @@ def _write_pair(folder: PairFolder, registration: Registration, details: dict[st
             write_image(temporary / "deformation_row_um.tif", registration.shift_um[..., 0])
             write_image(temporary / "deformation_column_um.tif", registration.shift_um[..., 1])
         write_registration(temporary / "qc.png", pair.ct, pair.histology, pair.mask, title)
-        write_in_volume(temporary / "volume.png", location.level, location.template, location.section)
+        if isinstance(location, SectionLocation):
+            write_in_volume(temporary / "volume.png", location.level, location.template, location.section)

@@ -82,6 +82,11 @@ class SectionLocation:
         linear = self.section.slide_to_section[:, :2]
         return np.array([linear[0, 0] - 1, linear[1, 1] - 1, (linear[0, 1] + linear[1, 0]) / 2])
 
+    @property
+    def usual_strain(self) -> float:
+        """Strain that is rarely exceeded with the stain."""
+        return 2 * self.template.strain
+
 
 def locate_section(
     volume: Volume,

@@ -7,7 +7,7 @@
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -191,7 +191,22 @@ def _judge(
     log.info(
         "planar registration: %s", "; ".join(f"{o.name} {np.median(o.held_out_um):.1f} µm" for o in options if enough)
     )
-    return chosen.pose, _evidence(images, chosen, shifts, (rigid, score, samples, margin), config.threshold)
+    evidence = _evidence(images, chosen, shifts, (rigid, score, samples, margin), config.threshold)
+    return chosen.pose, replace(evidence, note=_note(chosen, strained, score, enough=enough))
+
+
+def _note(chosen: Option, strained: PlanarPose, score: MutualScore, *, enough: bool) -> str:
+    """Return one sentence if the transform with the highest mutual information is not used."""
+    if not enough:
+        return "too few blocks have distinct edges: nothing but mutual information supports the transform"
+    before, after = score(chosen.pose), score(strained)
+    if chosen.freedom == 2 or after <= before:
+        return ""
+    used = "the images stay as they are given" if chosen.freedom == 0 else "a rigid transform is used"
+    return (
+        f"a transform with strain has more mutual information ({after:.3f} nats, not {before:.3f}), but held-out edges "
+        f"do not support it: {used}"
+    )
 
 
 def _evidence(

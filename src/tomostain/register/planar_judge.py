@@ -6,8 +6,8 @@ all. A transform with more freedom is only chosen if it brings the edges closer 
 difference, over tiles. So the result is never worse than the start, as far as the edges show it.
 """
 
-from dataclasses import dataclass, field
-from typing import TypedDict
+from dataclasses import dataclass
+from typing import NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,6 +122,7 @@ class PlanarNumbers(TypedDict):
     overlap: float
     mutual_information_nats: float
     independent_samples: float
+    note: NotRequired[str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +156,8 @@ class PlanarEvidence:
         Independent samples that it represents.
     threshold : float
         Smallest confidence that is called sure.
+    note : str
+        One sentence if the transform with the highest mutual information was not used.
     """
 
     transform: str
@@ -171,7 +174,7 @@ class PlanarEvidence:
     mutual_information: float
     samples: float
     threshold: float = 0.5
-    notes: tuple[str, ...] = field(default=())
+    note: str = ""
 
     @property
     def confidence(self) -> float:
@@ -193,7 +196,7 @@ class PlanarEvidence:
     def to_dict(self) -> PlanarNumbers:
         """Return rounded numbers for YAML."""
         held_out, halves = (None if np.isnan(x) else round(float(x), 2) for x in (self.held_out_um, self.halves_um))
-        return {
+        numbers: PlanarNumbers = {
             "confidence": round(self.confidence, 4),
             "sure": self.sure,
             "transform": self.transform,
@@ -209,6 +212,14 @@ class PlanarEvidence:
             "mutual_information_nats": round(self.mutual_information, 4),
             "independent_samples": round(self.samples, 1),
         }
+        return {**numbers, "note": self.note} if self.note else numbers
+
+    def describe(self) -> str:
+        """Return one line for a person."""
+        edges = f"edges agree in {self.agreeing} of {self.distinct} distinct blocks ({self.compared} compared)"
+        if not np.isnan(self.held_out_um):
+            edges += f", held-out edges within {self.held_out_um:.0f} µm (median)"
+        return f"{edges}; mutual information and edges differ by {self.metrics_differ_um:.0f} µm"
 
 
 def tolerance_um(shifts: EdgeShifts, size_um: float) -> float:

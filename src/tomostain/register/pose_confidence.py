@@ -167,6 +167,10 @@ class Evidence:
         """Whether the confidence reaches the threshold."""
         return self.confidence >= self.threshold
 
+    def describe(self) -> str:
+        """Return the scores for a person."""
+        return f"detail {self.detail:.2f}, margin {self.margin:.2f}"
+
     def to_dict(self) -> EvidenceNumbers:
         """Return rounded numbers for YAML. Regions without tissue are None."""
         return {

@@ -16,6 +16,8 @@ from tomostain.io import Slide, Volume
 from tomostain.register.config import RegisterConfig
 from tomostain.register.deformation import deform, warp
 from tomostain.register.locate import SectionLocation
+from tomostain.register.planar_judge import PlanarEvidence
+from tomostain.register.planar_location import PlanarLocation
 from tomostain.register.pose_confidence import Evidence
 from tomostain.register.similarity import mutual_information, normalised_mutual_information
 
@@ -23,11 +25,17 @@ from tomostain.register.similarity import mutual_information, normalised_mutual_
 _MAX_SIZE_ERROR = 0.045
 
 
+Location = SectionLocation | PlanarLocation
+
+
 class DeformationScores(TypedDict):
     """Effect of the deformation of soft tissue."""
 
     mutual_information_before_bits: float
     mutual_information_after_bits: float
+    edges_before_um: float | None
+    edges_after_um: float | None
+    blocks: int
     largest_shift_um: float
 
 
@@ -45,7 +53,7 @@ class Registration:
 
     Attributes
     ----------
-    location : SectionLocation
+    location : SectionLocation or PlanarLocation
         The pose, other candidates, and the evidence.
     pair : Pair
         µCT (uint16) and histology (uint8) of the section on one grid, normalised, with the correspondence mask.
@@ -57,7 +65,7 @@ class Registration:
         Displacement (row, column) of the histology, µm, with ``deform=True``.
     """
 
-    location: SectionLocation
+    location: Location
     pair: Pair
     similarity: Similarity
     details: dict[str, object]
@@ -74,7 +82,7 @@ class Registration:
         return self.location.candidates
 
     @property
-    def evidence(self) -> Evidence:
+    def evidence(self) -> Evidence | PlanarEvidence:
         """Scores and confidence."""
         return self.location.evidence
 
@@ -95,7 +103,7 @@ class Registration:
 
 
 def make_registration(
-    volume: Volume, slide: Slide, location: SectionLocation, config: RegisterConfig, name: str = "pair"
+    volume: Volume, slide: Slide, location: Location, config: RegisterConfig, name: str = "pair"
 ) -> Registration:
     """Cut the pair at the pose, normalise it, and compute its similarity.
 
@@ -103,7 +111,7 @@ def make_registration(
     ----------
     volume : Volume
     slide : Slide
-    location : SectionLocation
+    location : SectionLocation or PlanarLocation
     config : RegisterConfig
     name : str
         Id of the pair.
@@ -129,32 +137,40 @@ def make_registration(
     similarity["deformation"] = {
         "mutual_information_before_bits": round(deformation.before, 4),
         "mutual_information_after_bits": round(deformation.after, 4),
+        "edges_before_um": _rounded(deformation.edges_before_um),
+        "edges_after_um": _rounded(deformation.edges_after_um),
+        "blocks": deformation.blocks,
         "largest_shift_um": round(deformation.largest_um, 2),
     }
     pair = replace(pair, histology=to_integers(warped, np.uint8, "deformed histology", clip=True))
     return Registration(location, pair, similarity, details, deformation.shift_um)
 
 
-def strain_warnings(location: SectionLocation) -> list[str]:
+def _rounded(value_um: float) -> float | None:
+    return None if np.isnan(value_um) else round(value_um, 2)
+
+
+def strain_warnings(location: Location) -> list[str]:
     """Return warnings if the size or the strain of the slide is unusual."""
     rows, columns, shear = (round(float(x), 5) for x in location.strain)
     size, shape = (rows + columns) / 2, float(np.hypot((rows - columns) / 2, shear))
     warnings = []
     if abs(size) > _MAX_SIZE_ERROR:
         warnings.append(f"the size of the slide deviates by {size:+.1%}: check its pixel size")
-    usual = 2 * location.template.strain
+    usual = location.usual_strain
     if shape > usual:
         warnings.append(f"the section is strained by {shape:.1%}; with this stain it is rarely more than {usual:.1%}")
     return warnings
 
 
-def describe(location: SectionLocation, config: RegisterConfig) -> dict[str, object]:
+def describe(location: Location, config: RegisterConfig) -> dict[str, object]:
     """Return the part of `pair.yaml` on the registration: confidence, strain, hypothesis, software and options."""
-    rows, columns, shear = (round(float(x), 5) for x in location.strain)
+    rows, columns, shear = (round(float(x), 5) + 0.0 for x in location.strain)
+    assumed = {"implant_taken_for": location.hypothesis} if isinstance(location, SectionLocation) else {}
     return {
         "registration": {
             **location.evidence.to_dict(),
-            "implant_taken_for": location.hypothesis,
+            **assumed,
             "strain": {"rows": rows, "columns": columns, "shear": shear},
             "warnings": strain_warnings(location),
             "software": f"tomostain {__version__}",
