@@ -66,6 +66,27 @@ def test_exclude_is_taken_from_the_mask_and_never_overwritten(tmp_path):
     np.testing.assert_array_equal(load_pair(tmp_path / "a").mask, pair.mask & ~drawn)
 
 
+def test_masks_of_other_programs_mark_the_same_pixels(tmp_path):
+    """An exclusion with one bit and white as zero, or with an alpha channel, as drawing programs save them."""
+    pair = make_pair()
+    drawn = np.zeros(pair.ct.shape, bool)
+    drawn[:6] = True
+    save_pair(pair, tmp_path / "a")
+    path = tmp_path / "a" / "exclude.tif"
+    tifffile.imwrite(path, ~drawn, photometric="miniswhite", metadata=None)
+    np.testing.assert_array_equal(load_pair(tmp_path / "a").mask, pair.mask & ~drawn)
+    layers = np.stack([drawn * 255] * 3 + [np.full(drawn.shape, 255)], -1).astype(np.uint8)
+    tifffile.imwrite(path, layers, photometric="rgb", extrasamples=["unassalpha"], metadata=None)
+    np.testing.assert_array_equal(load_pair(tmp_path / "a").mask, pair.mask & ~drawn)
+    layers[..., 3] = drawn * 255
+    tifffile.imwrite(path, layers, photometric="rgb", extrasamples=["unassalpha"], metadata=None)
+    with pytest.raises(InputError, match=r"exclude\.tif: a mask that is partly transparent"):
+        load_pair(tmp_path / "a")
+    tifffile.imwrite(path, drawn.T.copy(), photometric="minisblack", metadata=None, extratags=[(274, "H", 1, 6, True)])
+    with pytest.raises(InputError, match=r"exclude\.tif: "):
+        load_pair(tmp_path / "a")
+
+
 def test_a_pair_is_not_overwritten_unasked(tmp_path):
     save_pair(make_pair(), tmp_path / "a")
     with pytest.raises(InputError, match=r"ct\.tif.*exists already"):

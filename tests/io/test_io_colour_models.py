@@ -212,17 +212,17 @@ def test_images_are_upright_in_every_format(tmp_path: Path, orientation: int) ->
     np.testing.assert_array_equal(volume.read(0, 2)[1], right[..., 0])
 
 
-def test_colour_spaces_against_pillow() -> None:
+def test_colour_spaces_against_references() -> None:
+    # Red, green, blue and a grey of sRGB in CIELab under D50, after Bradford (B. Lindbloom's calculator), in 16 bits.
+    values = [[54.29, 80.81, 69.89], [87.82, -79.27, 80.99], [29.57, 68.30, -112.03], [53.59, 0, 0]]
+    codes = np.rint(np.array(values) * [65535 / 100, 256, 256]).astype(np.int32).astype(np.uint16)[None]
+    primaries = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [128, 128, 128]]
+    assert np.abs(converted(codes, ColourModel("lab"), Path("a"))[0].astype(int) - primaries).max() <= 1
     rng = np.random.default_rng(0)
-    # Not the ends of the range, where the rounding of Lab leaves the gamut of sRGB.
-    rgb = rng.integers(60, 230, (60, 50, 3), dtype=np.uint8)
     profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
-    lab = np.asarray(ImageCms.profileToProfile(Image.fromarray(rgb), *profiles, outputMode="LAB"))
-    back = np.asarray(
-        ImageCms.profileToProfile(Image.fromarray(lab, mode="LAB"), profiles[1], profiles[0], outputMode="RGB")
-    )
+    lab = np.asarray(ImageCms.profileToProfile(Image.fromarray(RGB), *profiles, outputMode="LAB"))
     ours = converted(lab, ColourModel("lab"), Path("a"))  # a* and b* in two's complement, as Pillow has them too
-    assert np.abs(ours.astype(int) - back).max() <= 2
+    assert np.abs(ours.astype(int) - RGB).max() <= 3
     offset = lab ^ np.array([0, 128, 128], np.uint8)
     np.testing.assert_array_equal(converted(offset, ColourModel("lab", lab_offset=True), Path("a")), ours)
     # 16 bits: L* of 100 is 0xFFFF in CIELab and 0xFF00 in ICCLab; a* and b* count 1/256.

@@ -165,3 +165,60 @@ def test_a_real_jaw_becomes_a_pair_in_halves(tmp_path):
     assert 0.2 < left.mask.mean() < 0.8
     assert left.histology[:60, 200:].mean() > 250
     assert 28000 < left.ct[left.ct > 25000].mean() < 34000
+
+
+def test_colours_of_aligned_images_are_those_that_the_files_declare(tmp_path):
+    x, y = write_folders(tmp_path, names=["a"], shape=(24, 32))
+    rgb = np.asarray(Image.open(y / "a.png"))
+    indexed = Image.fromarray(rgb).quantize(64)
+    right = np.asarray(indexed.convert("RGB"))
+    mask = np.zeros((24, 32), bool)
+    mask[3:20, 4:30] = True
+    (tmp_path / "masks").mkdir()
+    tifffile.imwrite(tmp_path / "masks/a.tif", ~mask, photometric="miniswhite", metadata=None)
+    cmyk = Image.fromarray(right).convert("CMYK")
+    for number, (name, write) in enumerate(
+        {
+            "a.tif": lambda p: indexed.save(p),
+            "a.bmp": lambda p: indexed.save(p),
+            "a.tiff": lambda p: cmyk.save(p),
+            "a.ome.tif": lambda p: tifffile.imwrite(
+                p, right.astype(np.uint16) << 4, photometric="rgb", metadata={"axes": "YXS", "SignificantBits": 12}
+            ),
+        }.items()
+    ):
+        folder = tmp_path / f"y{number}"
+        folder.mkdir()
+        write(folder / name)
+        config = PLAIN.model_copy(update={"mask": str(tmp_path / "masks")})
+        pair = prepare_aligned(x, folder, tmp_path / f"set{number}", config).load("a")
+        np.testing.assert_array_equal(pair.histology, right)
+        np.testing.assert_array_equal(pair.mask, mask)
+
+
+def test_the_full_range_is_that_of_the_significant_bits(tmp_path):
+    x, y = write_folders(tmp_path, names=["a"])
+    values = np.random.default_rng(0).integers(0, 4096, (20, 30)).astype(np.uint16)
+    (x / "a.png").unlink()
+    tifffile.imwrite(x / "a.tif", values, photometric="minisblack", bitspersample=12, metadata=None)
+    pair = prepare_aligned(x, y, tmp_path / "set", PLAIN).load("a")
+    np.testing.assert_allclose(pair.ct, values / 4095 * 40000, atol=0.5)
+
+
+def test_grey_values_in_three_equal_channels_keep_their_bits(tmp_path):
+    x, y = write_folders(tmp_path, names=["a"])
+    values = np.random.default_rng(0).integers(0, 40000, (20, 30)).astype(np.uint16)
+    (x / "a.png").unlink()
+    tifffile.imwrite(x / "a.tif", np.stack([values] * 3, -1), photometric="rgb", metadata=None)
+    pair = prepare_aligned(x, y, tmp_path / "set", PLAIN.model_copy(update={"normalise": "none"})).load("a")
+    np.testing.assert_array_equal(pair.ct, values)
+
+
+def test_masks_that_are_ambiguous_are_refused(tmp_path):
+    x, y = write_folders(tmp_path, names=["a"])
+    drawn = np.zeros((20, 30, 4), np.uint8)
+    drawn[5:9, 5:9] = 255
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(drawn).save(tmp_path / "masks/a.png")
+    with pytest.raises(InputError, match=r"masks/a\.png: a mask that is partly transparent is ambiguous"):
+        prepare_aligned(x, y, tmp_path / "set", PLAIN.model_copy(update={"mask": str(tmp_path / "masks")}))

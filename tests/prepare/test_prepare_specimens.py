@@ -295,3 +295,21 @@ def test_a_dataset_keeps_as_many_slices_as_were_asked_for(tmp_path):
     assert np.corrcoef(pair.slices[0].ravel(), pair.ct.ravel())[0, 1] > 0.95
     assert (data.folder("s1") / "ct-slices.tif").is_file()
     assert not (tmp_path / "plain/pairs/s1/ct-slices.tif").exists()
+
+
+def test_a_turned_png_and_a_table_of_excel_give_the_same_pair(tmp_path):
+    for name in ("upright", "turned"):
+        write_specimen(tmp_path / name)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown a quarter turn clockwise: stored turned the other way
+    slide = np.asarray(Image.open(tmp_path / "upright/slide.png"))
+    Image.fromarray(np.ascontiguousarray(np.rot90(slide))).save(tmp_path / "turned/slide.png", exif=exif)
+    first = prepare_specimens(write_table(tmp_path, ["upright"]), tmp_path / "a").load("upright")
+    table = tmp_path / "excel.csv"  # semicolons and decimal commas
+    header = "specimen;volume;slide;section;voxel_um;pixel_um;weeks"
+    row = "turned;turned/volume.tif;turned/slide.png;turned/section.yaml;20,0;10;8"
+    table.write_bytes(f"{header}\r\n{row}\r\n".encode("utf-8-sig"))
+    second = prepare_specimens(table, tmp_path / "b").load("turned")
+    np.testing.assert_array_equal(second.histology, first.histology)
+    np.testing.assert_array_equal(second.mask, first.mask)
+    assert (second.voxel_um, second.weeks) == (20.0, 8)

@@ -180,9 +180,11 @@ def _items_of(folder: Path, name: str) -> Iterator[Item]:
 
 def _table(path: Path, name: str) -> Iterator[Item]:
     """Yield a table of specimens, if the CSV file is one."""
-    text = _text(path)
+    lines = _text(path).lstrip("\ufeff").splitlines()
+    if lines and lines[0].startswith("sep="):  # written by Excel, see tomostain.io.csv_files (which imports NumPy)
+        del lines[0]
     try:
-        rows = list(csv.reader(text.lstrip("\ufeff").splitlines()))
+        rows = list(csv.reader(lines, delimiter=max(",;\t", key=lines[0].count) if lines else ","))
     except csv.Error:
         return
     if rows and {cell.strip() for cell in rows[0]} >= _TABLE_COLUMNS:

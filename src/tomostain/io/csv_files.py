@@ -1,8 +1,10 @@
 """Small CSV tables with a header line. Larger tables with calculations use pandas."""
 
+import codecs
 import csv
 import io
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,34 +26,78 @@ class CsvTable:
         The cells of each row, without surrounding spaces. A missing cell is "". Blank lines are skipped.
     lines : list of int
         The line of the file where each row ends, counted from 1.
+    has_decimal_comma : bool
+        The cells are separated by semicolons or tabs, as Excel writes them where the comma is the decimal sign.
     """
 
     columns: tuple[str, ...]
     rows: list[dict[str, str]]
     lines: list[int]
+    has_decimal_comma: bool = False
+
+    def number_text(self, text: str) -> str:
+        """Return a cell with a decimal point where a table with semicolons or tabs has a decimal comma."""
+        is_number = self.has_decimal_comma and re.fullmatch(r"[+-]?\d*,\d+([eE][+-]?\d+)?", text)
+        return text.replace(",", ".") if is_number else text
 
 
 def read_csv(path: str | os.PathLike[str]) -> CsvTable:
-    """Read a CSV table (UTF-8, with or without a byte order mark).
+    """Read a CSV table: UTF-8, or the UTF-16 of Excel; cells between commas, semicolons or tabs.
 
     Raises
     ------
     InputError
-        If the file is missing, or is not text in CSV.
+        If the file is missing or a pipe, is not text in CSV, repeats a column, or has a line with more cells than the
+        header.
     """
     refuse_special_file(path)
     try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            columns = [str(name).strip() for name in reader.fieldnames or ()]
-            reader.fieldnames = columns
-            rows, lines = [], []
-            for row in reader:
-                rows.append({name: (row[name] or "").strip() for name in columns})
-                lines.append(reader.line_num)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        data = Path(path).read_bytes()
+        text = data.decode("utf-16" if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig")
+        first, delimiter = csv_dialect(text)
+        reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, delimiter=delimiter)
+        table = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader][first:]
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: cannot be read as a CSV table (not text in UTF-8); save it as 'CSV UTF-8'") from None
+    except (OSError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as a CSV table ({error})") from None
-    return CsvTable(tuple(columns), rows, lines)
+    columns = _filled(table[0][1]) if table else []
+    for name in columns:
+        if columns.count(name) > 1:
+            raise InputError(f"{path}: has the column '{name}' twice; rename or remove one")
+    rows, lines = [], []
+    for line, cells in table[1:]:
+        if not _filled(cells):
+            continue
+        if len(_filled(cells)) > len(columns):
+            raise InputError(
+                f"{path}, line {line}: has {len(_filled(cells))} cells, but the header has {len(columns)}; put a cell "
+                f"that contains '{delimiter}' in quotes"
+            )
+        rows.append(dict(zip(columns, [*cells, *[""] * len(columns)], strict=False)))
+        lines.append(line)
+    return CsvTable(tuple(columns), rows, lines, has_decimal_comma=delimiter != ",")
+
+
+def csv_dialect(text: str) -> tuple[int, str]:
+    r"""Return the number of lines before the header (0 or 1), and the separator of the cells: comma, semicolon or tab.
+
+    Examples
+    --------
+    >>> csv_dialect("a;b;c\n1,5;2;3"), csv_dialect("sep=;\na;b"), csv_dialect("a,b")
+    ((0, ';'), (1, ';'), (0, ','))
+    """
+    header = text.partition("\n")[0]
+    stated = re.fullmatch(r"\ufeff?sep=([,;\t])\s*", header)
+    if stated:
+        return 1, stated[1]
+    return 0, max(",;\t", key=header.count)
+
+
+def _filled(cells: list[str]) -> list[str]:
+    """Return cells without the empty ones at the end."""
+    count = max((i + 1 for i, cell in enumerate(cells) if cell), default=0)
+    return cells[:count]
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]], *, line_end: str = "\n") -> str:

@@ -18,7 +18,7 @@ from tomostain.errors import InputError
 from tomostain.imaging.colour import estimate_colour_reference, normalise_histology
 from tomostain.imaging.correspondence_mask import correspondence_mask
 from tomostain.imaging.intensity import check_ct, estimate_reference, normalise_ct
-from tomostain.io.images import read_grey, read_mask, read_rgb
+from tomostain.io.images import read_mask, read_picture, read_rgb
 from tomostain.prepare.aligned_files import find_images, find_partners, full_range
 from tomostain.progress import Progress, silent, track
 
@@ -161,7 +161,8 @@ def _aligned_pair(
     stem: str, x: Path, y: Path, masks: Mapping[str, Path] | None, config: AlignedConfig, subject: str
 ) -> tuple[Pair, dict[str, Any]]:
     """Read, check, normalise and mask one pair."""
-    ct, histology = read_grey(x), read_rgb(y)
+    ct_picture, histology = read_picture(x), read_rgb(y)
+    ct = ct_picture.grey()
     if ct.shape != histology.shape[:2]:
         raise InputError(
             f"{x} and {y}: shapes {ct.shape} and {histology.shape[:2]} differ; aligned images must have the same size"
@@ -176,7 +177,7 @@ def _aligned_pair(
         references = {"ct": ct_reference.to_dict(), "histology": histology_reference.to_dict()}
         ct, histology = normalise_ct(ct, ct_reference), normalise_histology(histology, histology_reference)
     elif config.normalise == "range":
-        ct = full_range(ct, x)
+        ct = full_range(ct, x, ct_picture.bits)
     elif ct.dtype != np.uint16:
         raise InputError(f"{x}: is {ct.dtype}, but with normalise 'none' it must be uint16; use 'auto' or 'range'")
     mask = _mask(stem, ct, histology, masks, config.mask)

@@ -60,8 +60,16 @@ def stem_of(path: Path) -> str:
     return path.name[: len(path.name) - len(suffix)]
 
 
-def full_range(ct: NDArray[Any], source: Path) -> NDArray[np.uint16]:
+def full_range(ct: NDArray[Any], source: Path, bits: int | None = None) -> NDArray[np.uint16]:
     """Map the full range of an integer type to the window [0, 40000] of the networks.
+
+    Parameters
+    ----------
+    ct : ndarray of int
+    source : Path
+        Named in messages.
+    bits : int, optional
+        Significant bits that the file states: 12 of the 16 bits of a camera.
 
     Raises
     ------
@@ -71,6 +79,7 @@ def full_range(ct: NDArray[Any], source: Path) -> NDArray[np.uint16]:
     if ct.dtype.kind not in "ui":
         raise InputError(f"{source}: is {ct.dtype}, which has no full range; use normalise 'auto'")
     info = np.iinfo(ct.dtype)
+    largest = info.max if bits is None else 2**bits - 1
     low, high = CT_WINDOW
-    scaled = (ct.astype(np.float64) - info.min) * ((high - low) / (float(info.max) - info.min)) + low
+    scaled = (ct.astype(np.float64) - info.min) * ((high - low) / (float(largest) - info.min)) + low
     return to_integers(scaled, np.uint16, str(source))

@@ -13,6 +13,8 @@ from tomostain.io.csv_files import read_csv
 _NEEDED = ("specimen", "volume", "slide")
 _OPTIONAL = ("section", "subject", "implant", "weeks", "stain", "voxel_um", "pixel_um", "dataset", "exclude", "rois")
 
+_NUMBERS = ("weeks", "voxel_um", "pixel_um")
+
 
 @dataclass(frozen=True)
 class SpecimenRow:
@@ -67,5 +69,7 @@ def read_table(table: Path) -> list[SpecimenRow]:
                 raise InputError(f"{position}: '{column}' is empty; fill it in")
         numbers[name] += 1
         pair_id = f"{name}-{numbers[name]}" if counts[name] > 1 else name
-        rows.append(SpecimenRow(check_id(pair_id), cells, table.parent, position))
+        numbers_as_text = {column: content.number_text(cells.get(column, "")) for column in _NUMBERS}
+        values = cells | {column: text for column, text in numbers_as_text.items() if text}
+        rows.append(SpecimenRow(check_id(pair_id), values, table.parent, position))
     return rows

@@ -68,7 +68,7 @@ def read_landmarks(path: str | os.PathLike[str]) -> Section:
     if not table.rows or any(name not in table.columns for name in COLUMNS):
         raise InputError(f"{path}: needs the columns {', '.join(COLUMNS)}, and one line per point")
     try:
-        points = np.array([[float(row[name]) for name in COLUMNS] for row in table.rows])
+        points = np.array([[float(table.number_text(row[name])) for name in COLUMNS] for row in table.rows])
     except ValueError:
         raise InputError(f"{path}: contains a value that is not a number; give all points as numbers in µm") from None
     return fit_section(points[:, :2], points[:, 2:], str(path))
