@@ -221,6 +221,10 @@ def _skipped(tree: ast.AST) -> set[int]:
             roots += [each.annotation for each in arguments if each is not None and each.annotation is not None]
             roots += [node.returns] if node.returns is not None else []
             roots += node.decorator_list
+        elif isinstance(node, ast.ClassDef):
+            roots += node.decorator_list
+        elif isinstance(node, ast.keyword) and node.arg == "strict":  # of zip
+            roots.append(node)
         elif isinstance(node, ast.AnnAssign):
             roots.append(node.annotation)
         elif (

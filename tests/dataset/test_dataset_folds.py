@@ -52,6 +52,24 @@ def test_single_specimen_subjects_keep_proportions_within_one(implants, k, seed)
     assert max(map(len, folds)) - min(map(len, folds)) <= 1
 
 
+@pytest.mark.parametrize(("number", "fraction", "expected"), [(10, 0.26, 3), (10, 0.24, 2), (16, 0.1, 2), (14, 0.1, 1)])
+def test_the_test_set_has_the_nearest_whole_number_of_pairs(number, fraction, expected):
+    test, _ = make_folds(records(["Ti"] * number), SplitConfig(test_fraction=fraction))
+    assert len(test) == expected
+
+
+def test_a_tenth_is_for_testing_unless_stated():
+    assert len(make_folds(records(["Ti"] * 40), SplitConfig())[0]) == 4
+
+
+def test_no_fold_stays_empty_however_the_subjects_differ():
+    """Large subjects are divided first; the last subjects fill the folds that are still empty."""
+    subjects = ["a"] * 6 + ["b"] * 5 + ["c"] * 4 + ["d", "e"]
+    for seed in range(5):
+        _, folds = make_folds(records(["Ti"] * 17, subjects), SplitConfig(folds=5, test_fraction=0, seed=seed))
+        assert sorted(map(len, folds)) == [1, 1, 4, 5, 6]
+
+
 def test_the_papers_numbers():
     """Paper section 2.4: 38 Mg, 5 Ti, 10 PEEK; 3 for testing (2 Mg, 1 PEEK); five folds of 10 at about 7:1:2."""
     pairs = records(["Mg-10Gd"] * 38 + ["Ti"] * 5 + ["PEEK"] * 10)

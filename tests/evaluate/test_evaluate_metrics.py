@@ -126,6 +126,15 @@ def test_background_colour_is_the_mean_of_the_empty_slide_despite_stray_tissue()
     assert background_colour(histology, np.ones((20, 20), bool)).tolist() == [255, 255, 255]
 
 
+@pytest.mark.parametrize(("distance", "counts"), [(20, True), (21, False), (29, False)])
+def test_background_is_within_20_grey_values_of_the_median(distance, counts):
+    histology = np.full((10, 10, 3), 200, np.uint8)
+    histology[:2] -= np.uint8(distance)
+    mask = np.zeros((10, 10), bool)
+    expected = 200 - round(0.2 * distance) if counts else 200
+    assert background_colour(histology, mask).tolist() == [expected] * 3
+
+
 def test_filling_leaves_the_inside_and_the_input_alone():
     image, mask = images(1)[0], np.zeros((24, 20), bool)
     mask[3:9] = True

@@ -39,6 +39,13 @@ def test_every_mapping_has_its_inverse(seed):
     )
 
 
+def test_without_an_affine_the_slide_is_the_section():
+    points = np.array([[0.0, 0.0], [3.0, 5.0]])
+    pose = {"origin_um": [0.0, 0.0, 0.0], "row": [1.0, 0.0, 0.0], "column": [0.0, 1.0, 0.0]}
+    for section in (Section(*map(np.array, pose.values())), Section.from_dict(pose)):
+        np.testing.assert_array_equal(section.slide_to_section_um(points), points)
+
+
 @given(st.integers(0, 10_000))
 @settings(max_examples=25, deadline=None)
 def test_a_dictionary_keeps_everything(seed):

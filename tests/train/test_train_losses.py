@@ -127,6 +127,13 @@ def test_smoothness_by_hand():
     assert losses.smoothness(field).item() == pytest.approx((9 + 9) / 4 + (1 + 1) / 4)
 
 
+def test_smoothness_compares_neighbours_only():
+    """A ramp of three knots has the steps 1 and 1, and not 2 between its ends."""
+    ramp = torch.tensor([0.0, 1.0, 2.0])
+    for field in (ramp.view(1, 1, 3, 1), ramp.view(1, 1, 1, 3)):
+        assert losses.smoothness(field.expand(1, 2, *field.shape[2:])).item() == pytest.approx(1.0)
+
+
 def test_what_lies_aside_is_forgiven_up_to_the_reach():
     large = noise(3, size=80)
     mask = torch.ones(1, 1, 60, 60)
@@ -160,6 +167,15 @@ def test_features_are_matched_where_the_mask_is():
     # The real image is a target and does not move.
     target = torch.zeros(1, 2, 4, 4, requires_grad=True)
     assert not losses.feature_matching([target], [fake[0]], half).requires_grad
+
+
+def test_the_mask_of_features_is_averaged_over_their_area():
+    """A feature counts by the share of its pixels that the mask covers, not by the pixel in its corner."""
+    real, fake = [torch.zeros(1, 1, 1, 1)], [torch.ones(1, 1, 1, 1)]
+    for covered in (1, 3, 5):
+        mask = torch.zeros(1, 1, 4, 4)
+        mask.view(-1)[16 - covered :] = 1
+        assert losses.feature_matching(real, fake, mask).item() == pytest.approx(covered / 16)
 
 
 def test_pushing_pixels_out_of_the_mask_gains_nothing():

@@ -115,6 +115,26 @@ def test_ct_and_histology_have_the_same_geometry(seed, patch, invert):
         torch.testing.assert_close(x[inside], batch.y[:, channel : channel + 1][inside], atol=3.5e-5, rtol=0)
 
 
+def test_ct_histology_and_mask_move_together():
+    """The centre of a disc in µCT, histology and mask is the same under any scale, flip and position.
+
+    The mask has whole pixels, so that its centre varies from patch to patch by 0.1 px (standard deviation) about that
+    of the images; its mean must be the same.
+    """
+    rows, columns = np.indices((90, 90)) - 45.0
+    soft = np.clip(25.5 - np.hypot(rows, columns), 0, 1)  # a disc with an edge of one pixel
+    grey = np.rint(255 * soft).astype(np.uint8)
+    ct = np.rint(10000 + 30000 * soft).astype(np.uint16)
+    pair = Pair("disc", ct, np.repeat(grey[..., None], 3, axis=2), soft >= 0.5, 5.0)
+    cutter = sampler([pair], Augment(scale=(0.9, 1.1), jitter=0.0), patch_px=80, batch=200)
+    batch = cutter.draw(draw(3))
+    weights = [image[:, 0].double().numpy() for image in (batch.x + 1, batch.y + 1, batch.mask)]
+    of_ct, of_histology, of_mask = ([ndimage.center_of_mass(w - w.min()) for w in images] for images in weights)
+    np.testing.assert_allclose(of_histology, of_ct, atol=0.01)
+    np.testing.assert_allclose(of_mask, of_ct, atol=0.4)
+    np.testing.assert_allclose(np.mean(of_mask, axis=0), np.mean(of_ct, axis=0), atol=0.02)
+
+
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32), contrast=st.floats(0.9, 1.1), brightness=st.floats(0.9, 1.1))
 def test_histology_jitter_preserves_chromaticity(seed, contrast, brightness):
