@@ -12,10 +12,12 @@ import tifffile
 from PIL import Image, ImageCms, ImageOps
 
 from tomostain.errors import InputError
+from tomostain.imaging.intensity import normalise_ct
 from tomostain.io import open_slide, open_volume, read_image
 from tomostain.io.colour_conversion import converted
 from tomostain.io.colour_model import ColourModel, YCbCr
 from tomostain.io.images import read_grey, read_mask, read_rgb
+from tomostain.stain.intensity_reference import find_reference
 
 Y, X = np.mgrid[0:48, 0:80]
 RGB = np.stack([230 - Y, 120 + X // 2, 200 - (X + Y) // 3], -1).astype(np.uint8)
@@ -321,3 +323,18 @@ def test_a_profile_of_cmyk_is_applied_and_a_broken_one_is_named(tmp_path: Path) 
     ink.save(tmp_path / "broken.tif", icc_profile=b"not a profile")
     with pytest.raises(InputError, match="its colour profile cannot be used"):
         read_rgb(tmp_path / "broken.tif")
+
+
+def test_the_full_range_of_a_volume_is_that_of_its_significant_bits(tmp_path: Path) -> None:
+    (tmp_path / "slices").mkdir()
+    _tiff(tmp_path / "slices/a_00.tif", WIDE[..., 0] << 4, photometric="minisblack", bitspersample=12)
+    stack = np.stack([WIDE[..., 0] << 4] * 6)
+    tifffile.imwrite(
+        tmp_path / "a.ome.tif", stack, photometric="minisblack", metadata={"axes": "ZYX", "SignificantBits": 12}
+    )
+    for name in ("slices", "a.ome.tif"):
+        volume = open_volume(tmp_path / name, voxel_um=1)
+        assert volume.bits == 12
+        reference = find_reference(volume, "range", "a")
+        assert reference is not None
+        assert normalise_ct(np.array([0, 4095], np.uint16), reference).tolist() == [0, 40000]

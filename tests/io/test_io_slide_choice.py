@@ -218,3 +218,32 @@ def test_cut_files_are_an_error(tmp_path: Path, name: str) -> None:
             with pytest.raises(InputError) as caught:
                 read(tmp_path / name)
             assert "\n" not in str(caught.value)
+
+
+def test_tiles_that_were_never_written_are_an_error(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
+        tiles = [None if index == 3 else RGB[:256, :256] for index in range(6)]  # None: a sparse tile
+        tif.write(iter(tiles), shape=(512, 768, 3), dtype="u1", photometric="rgb", tile=(256, 256), metadata=None)
+    for read in (read_image, lambda path: open_slide(path, pixel_um=1).read()):
+        with pytest.raises(InputError, match="1 of 1 planes have tiles or strips that were never written"):
+            read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('<TiffData IFD="0"><UUID FileName="../b.tif">urn:uuid:1</UUID></TiffData>', "outside its folder"),
+        ('<TiffData IFD="0"><UUID FileName="pipe.tif">urn:uuid:1</UUID></TiffData>', "is a pipe"),
+        ('<BinaryOnly MetadataFile="c.ome" UUID="urn:uuid:1"/>', "metadata are in another file"),
+    ],
+)
+def test_ome_files_elsewhere_are_not_opened(tmp_path: Path, text: str, message: str) -> None:
+    os.mkfifo(tmp_path / "pipe.tif")
+    schema = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+    sizes = 'DimensionOrder="XYCZT" Type="uint8" SizeX="700" SizeY="500" SizeC="3" SizeZ="1" SizeT="1"'
+    image = f'<Image ID="Image:0"><Pixels ID="P:0" {sizes}>{text}</Pixels></Image>'
+    xml = f'<OME xmlns="{schema}">{text if "Binary" in text else image}</OME>'
+    tifffile.imwrite(tmp_path / "a.ome.tif", RGB, photometric="rgb", description=xml, metadata=None)
+    for read in (read_image, lambda path: open_slide(path, pixel_um=1)):
+        with pytest.raises(InputError, match=message):
+            read(tmp_path / "a.ome.tif")

@@ -269,8 +269,18 @@ def box_slices(box: Sequence[int], shape: tuple[int, ...], what: str) -> tuple[s
     return slice(box[0], box[1]), slice(box[2], box[3])
 
 
-def full_range_reference(dtype: np.dtype[Any] | type, source: str = "µCT") -> IntensityReference:
+def full_range_reference(
+    dtype: np.dtype[Any] | type, source: str = "µCT", bits: int | None = None
+) -> IntensityReference:
     """Return the reference that scales the full range of an integer type to the window of the networks.
+
+    Parameters
+    ----------
+    dtype : numpy type
+    source : str
+        Named in messages.
+    bits : int, optional
+        Significant bits, where a file states fewer than the type has.
 
     Raises
     ------
@@ -287,8 +297,9 @@ def full_range_reference(dtype: np.dtype[Any] | type, source: str = "µCT") -> I
     if kind.kind not in "ui":
         raise InputError(f"{source}: is {kind}, which has no full range; normalise by background and bone instead")
     info, (low, high) = np.iinfo(kind), CT_WINDOW
+    largest = float(info.max if bits is None else 2**bits - 1)
     background, bone = (
-        info.min + (grey - low) / (high - low) * (float(info.max) - info.min) for grey in (CT_BACKGROUND, CT_BONE)
+        info.min + (grey - low) / (high - low) * (largest - info.min) for grey in (CT_BACKGROUND, CT_BONE)
     )
     return IntensityReference(background, bone)
 

@@ -17,9 +17,10 @@ from tomostain.io.image_choice import Candidate, choose_image, is_level
 from tomostain.io.image_size import check_decoded_size
 from tomostain.io.interpret import interpret, interpret_grey
 from tomostain.io.metadata.ome_channels import Channel, brightfield_order, ome_channels
+from tomostain.io.metadata.ome_files import check_ome_files
 from tomostain.io.metadata.units import Spacing, check_pixels
 from tomostain.io.picture import Picture
-from tomostain.io.tiff import check_complete, opened_tiff, stated_spacing
+from tomostain.io.tiff import check_complete, has_empty_parts, opened_tiff, stated_spacing
 from tomostain.io.tiff_model import page_model, page_orientation
 
 # Names of the further images of a slide scanner.
@@ -65,6 +66,8 @@ class TiffImage:
     @property
     def spacing(self) -> Spacing:
         """Voxel size (z, y, x) that the file states for this image, upright, µm; None where it states none."""
+        if self.pixels is None and ome_pixels(self.page.parent):
+            return (None, None, None)  # the XML does not describe this image
         z, y, x = stated_spacing(self.page.parent, self.page, self.pixels)
         return (z, x, y) if page_orientation(self.page) >= 5 else (z, y, x)
 
@@ -79,6 +82,8 @@ def main_image(path: Path, tif: tifffile.TiffFile) -> TiffImage:
     InputError
         If the file holds several images of similar size, with a list of them.
     """
+    if tif.is_ome and tif.ome_metadata:
+        check_ome_files(path, tif.ome_metadata)
     elements = ome_pixels(tif)
     images: list[tuple[Candidate, TiffImage]] = []
     series = list(tif.series)
@@ -130,11 +135,16 @@ def read_level(tif: tifffile.TiffFile, image: TiffImage, index: int) -> Picture:
         )
     check_pixels(path, (rows, columns))
     check_complete(path, tif, [page for page in pages if page.parent is tif])
+    empty = sum(has_empty_parts(page) for page in pages)
+    if empty:
+        raise InputError(
+            f"{path}: {empty} of {len(pages)} planes have tiles or strips that were never written; copy or export it "
+            "again"
+        )
     pixel_bytes = _channels(series) * np.dtype(series.dtype).itemsize
     check_decoded_size(path, rows * columns, pixel_bytes, _stored_bytes(pages))
     samples = _samples_last(np.asarray(series.asarray()), series.axes)
-    bits = image.pixels.get("SignificantBits", "") if image.pixels is not None else ""
-    model = page_model(path, series.keyframe, int(bits) if bits.isdigit() else None)
+    model = page_model(path, series.keyframe, significant_bits(image.pixels))
     order = _channel_order(image, series)
     if order is None:
         return interpret(samples, model, path)
@@ -174,6 +184,12 @@ def _grey_model(path: Path, page: Any) -> ColourModel:
     if model.kind == "palette" and page.keyframe.parent.is_imagej:
         return replace(model, kind="grey", palette=None)
     return model
+
+
+def significant_bits(pixels: ElementTree.Element | None) -> int | None:
+    """Return the SignificantBits of a Pixels element of OME-XML."""
+    text = "" if pixels is None else pixels.get("SignificantBits", "")
+    return int(text) if text.isdigit() and len(text) < 3 else None
 
 
 def image_layout(path: Path, series: Any) -> tuple[int, int]:

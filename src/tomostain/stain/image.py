@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Unpack
 
 from tomostain.errors import InputError
+from tomostain.imaging.intensity import full_range_reference
 from tomostain.io import Volume, open_volume, write_image, write_slide
 from tomostain.io.atomic import refuse_existing
-from tomostain.io.images import PILLOW_SUFFIXES, read_grey
+from tomostain.io.images import PILLOW_SUFFIXES, read_picture
 from tomostain.io.metadata.units import check_voxel_um
 from tomostain.io.output_folder import ending_of
 from tomostain.io.volumes.registry import find_reader
@@ -81,14 +82,18 @@ def stain_image_request(request: StainRequest) -> Path:
     refuse_existing(out, request.overwrite)
     stainer = Stainer(request.load_model(), request.config, request.noise_seed)
     try:
-        ct = read_grey(Path(request.volume))
+        picture = read_picture(Path(request.volume))
+        ct = picture.grey()
     except InputError as error:
         raise InputError(f"{error}{_way_out(Path(source))}") from None
     voxel_um = check_voxel_um(request.voxel_um) if request.voxel_um is not None else _stated_voxel_um(source)
     if voxel_um is not None:
         check_voxel_size(voxel_um, stainer.voxel_um, source, allow_mismatch=request.allow_voxel_mismatch)
     rows_um, columns_um = (stainer.voxel_um, stainer.voxel_um) if voxel_um is None else voxel_um[1:]
-    stained = stainer(ct, intensity=request.intensity, source=source)
+    intensity = request.intensity
+    if intensity == "range":
+        intensity = full_range_reference(ct.dtype, str(source), picture.bits)
+    stained = stainer(ct, intensity=intensity, source=source)
     if ending_of(out) in OME_TIFF and rows_um == columns_um:
         write_slide(out, stained, rows_um, overwrite=request.overwrite)
     else:

@@ -61,7 +61,7 @@ def find_reference(
     if output is not None:
         output.check(overwrite=overwrite)
     if intensity == "range":
-        intensity = full_range_reference(volume.dtype, source)
+        intensity = full_range_reference(volume.dtype, source, getattr(volume, "bits", None))
     if intensity != "auto":
         reference = NORMALISED if intensity == "normalised" else intensity
         if output is not None and not output.shows(reference):

@@ -77,6 +77,26 @@ def announced_files(path: Path, xml: str) -> OmeFiles | None:
     return OmeFiles(xml, sizes["Z"], sizes["C"] * sizes["T"], _names(path, pixels))
 
 
+def check_ome_files(path: Path, xml: str) -> None:
+    """Check the files that the OME-XML of an image names, before they are opened.
+
+    Raises
+    ------
+    InputError
+        If one is outside the folder or is a pipe, or the metadata are in another file.
+    """
+    root = _parsed(xml)
+    if root is None:
+        return
+    if any(element.tag.endswith("}BinaryOnly") for element in root.iter()):
+        raise InputError(f"{path}: is a part of an OME-TIFF whose metadata are in another file; export it as one file")
+    for element in root.iter():
+        name = element.get("FileName")
+        if element.tag.endswith("}UUID") and name:
+            _check_inside(path, name)
+            refuse_special_file(path.parent / name)
+
+
 def _parsed(xml: str) -> ElementTree.Element | None:
     try:
         return ElementTree.fromstring(xml)

@@ -61,6 +61,8 @@ class Source:
         Voxel size (z, y, x) in the unit of the file, which may be unknown. By default, `spacing`.
     missing : MissingData, optional
         Slices of which data are missing; `read` returns zeros there. Unless the user allows it, they are an error.
+    bits : int, optional
+        Significant bits of unsigned values, where the file states fewer than its type has.
     """
 
     shape: tuple[int, ...]
@@ -71,3 +73,4 @@ class Source:
     placement: Placement | None = None
     step: Voxel | None = None
     missing: MissingData = NOTHING_MISSING
+    bits: int | None = None

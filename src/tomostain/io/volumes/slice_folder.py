@@ -14,7 +14,7 @@ from tomostain.io.metadata.units import Spacing, check_pixels
 from tomostain.io.pillow_images import opened_pillow
 from tomostain.io.tiff import check_complete, has_empty_parts, ome_spacing, opened_tiff, stated_spacing
 from tomostain.io.tiff_images import grey_values, upright_shape
-from tomostain.io.tiff_model import page_orientation
+from tomostain.io.tiff_model import page_model, page_orientation
 from tomostain.io.volumes.base import Source
 from tomostain.io.volumes.missing import MissingData, format_slices, merged, ranges_of
 from tomostain.io.volumes.registry import Reader
@@ -30,6 +30,7 @@ class _Header(NamedTuple):
     shape: tuple[int, int]
     dtype: np.dtype[Any]
     has_empty_parts: bool = False
+    bits: int | None = None
 
 
 def open_slice_folder(path: Path, dataset: str | None = None) -> Source:
@@ -60,7 +61,15 @@ def open_slice_folder(path: Path, dataset: str | None = None) -> Source:
         empty += [file] if other.has_empty_parts else []
     read = _reader(slices.files, first, read_slice)
     missing = _with_empty(slices, empty)
-    return Source((len(slices.files), *first.shape), first.dtype, spacing, read, (files[0], files[-1]), missing=missing)
+    return Source(
+        (len(slices.files), *first.shape),
+        first.dtype,
+        spacing,
+        read,
+        (files[0], files[-1]),
+        missing=missing,
+        bits=first.bits,
+    )
 
 
 SLICE_FOLDER = Reader(open_slice_folder, "a folder of TIFF slices")
@@ -172,7 +181,7 @@ def _tiff_header(file: Path) -> _Header:
         check_pixels(file, shape)
         check_complete(file, tif)
         check_decoded_size(file, shape[0] * shape[1], dtype.itemsize, sum(page.databytecounts))
-        return _Header(shape, dtype, has_empty_parts(page))
+        return _Header(shape, dtype, has_empty_parts(page), page_model(file, page).bits)
 
 
 def _read_tiff(file: Path, shape: tuple[int, int]) -> Array:

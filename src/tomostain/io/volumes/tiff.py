@@ -1,5 +1,6 @@
 """Volumes in one TIFF with many slices."""
 
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from tomostain.io.tiff import (
     stated_spacing,
     tiff_errors,
 )
-from tomostain.io.tiff_images import grey_values, ome_pixels, upright_shape
-from tomostain.io.tiff_model import page_orientation
+from tomostain.io.tiff_images import grey_values, ome_pixels, significant_bits, upright_shape
+from tomostain.io.tiff_model import page_model, page_orientation
 from tomostain.io.volumes.base import ReadSlices, Source
 from tomostain.io.volumes.missing import NOTHING_MISSING, MissingData, format_slices, ranges_of
 from tomostain.io.volumes.registry import register_reader
@@ -56,8 +57,9 @@ def open_tiff(path: Path, dataset: str | None = None) -> Source:
         plane, dtype = upright_shape(path, page), _dtype(path, volume, page)
         spacing = _spacing(tif, page, volume)
         missing = _missing(volume, announced)
+        bits = page_model(path, page, significant_bits(_pixels(tif, volume))).bits
     read = _paged(path, volume, plane, dtype) if volume.offset is None else _mapped(path, volume)
-    return Source((volume.depth, *plane), dtype, spacing, read, missing=missing)
+    return Source((volume.depth, *plane), dtype, spacing, read, missing=missing, bits=bits)
 
 
 def _dtype(path: Path, volume: PageSet, page: Any) -> np.dtype[Any]:
@@ -69,9 +71,14 @@ def _spacing(tif: tifffile.TiffFile, page: Any, volume: PageSet) -> Spacing:
     elements = ome_pixels(tif)
     if elements and (volume.series is None or len(elements) != len(tif.series)):
         return (None, None, None)  # the XML does not describe these pages
-    pixels = elements[volume.series] if elements and volume.series is not None else None
-    z, y, x = stated_spacing(tif, page, pixels)
+    z, y, x = stated_spacing(tif, page, _pixels(tif, volume))
     return (z, x, y) if page_orientation(page) >= TURNED else (z, y, x)
+
+
+def _pixels(tif: tifffile.TiffFile, volume: PageSet) -> ElementTree.Element | None:
+    """Return the Pixels element of OME-XML that describes a volume."""
+    elements = ome_pixels(tif)
+    return elements[volume.series] if volume.series is not None and volume.series < len(elements) else None
 
 
 def _check_own_files(path: Path, announced: OmeFiles) -> None:

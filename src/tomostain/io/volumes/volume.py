@@ -116,6 +116,11 @@ class Volume(SliceIndexing):
         source = Source(shape, np.dtype(values.dtype), (None, None, None), read, placement=placement, step=voxel)
         return _volume(Path(name), source, voxel)
 
+    @property
+    def bits(self) -> int | None:
+        """Significant bits of unsigned values, where the file states fewer than the type has (12 of 16)."""
+        return self._source.bits
+
     def describe(self) -> str:
         """Return one line that describes the volume for a person.
 
@@ -208,7 +213,7 @@ class Volume(SliceIndexing):
 
         z, y, x = self.origin
         shape = (z1 - z0, y1 - y0, x1 - x0)
-        source = Source(shape, self.dtype, self.voxel_um, read)
+        source = Source(shape, self.dtype, self.voxel_um, read, bits=self.bits)
         offset = [index * step for index, step in zip((z0, y0, x0), self.voxel_um, strict=True)]
         placement = (self.placement or Placement()).moved(offset)
         return replace(
