@@ -73,6 +73,14 @@ class DamagedDataWarning(OutOfDistributionWarning):
     """
 
 
+class OtherInputWarning(OutOfDistributionWarning):
+    """A µCT volume is not the one that was stained. The command line shows it."""
+
+
+class OtherLevelWarning(OutOfDistributionWarning):
+    """A film shows a coarser or finer level than was asked for. The command line shows it."""
+
+
 class PlacementWarning(OutOfDistributionWarning):
     """The position or the directions of a volume cannot be passed on to an output. The command line shows it."""
 

@@ -26,10 +26,18 @@ REQUIRED = (
 OPTIONAL = {
     "SimpleITK": "io",
     "openslide-python": "io",
+    "openslide-bin": "io",
     "hdf5plugin": "io",
+    "pynrrd": "io",
+    "dask": "io",
     "pylibCZIrw": "czi",
     "vtk": "render",
+    "av": "film",
+    "distributed": "cluster",
+    "dask-jobqueue": "cluster",
     "neuroglancer": "browser",
+    "stlpips-pytorch": "metrics",
+    "DISTS-pytorch": "metrics",
 }
 
 

@@ -1,5 +1,6 @@
 """The view in a browser: its state, the µCT's copy, the command from beginning to end, and the pixels of the page."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -227,3 +228,37 @@ def test_ctrl_c_ends_the_view_as_it_should(folders):
         viewer.send_signal(signal.SIGINT)
         rest = viewer.communicate(timeout=120)[0]
     assert (viewer.returncode, rest.strip()) == (0, "closed"), rest
+
+
+_SERVE = """
+import sys
+from pathlib import Path
+from tomostain.cli import main
+from tomostain.view.browser import view
+view.client_folder = lambda: Path(".")
+main(["-q", "view", "volume", "--browser", "--no-open"])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_the_grey_copy_is_removed_however_the_server_ends(tmp_path, number):
+    write_stack(tmp_path / "volume", np.random.default_rng(0).integers(0, 9, (4, 20, 21)).astype(np.uint8), voxel_um=5)
+    (tmp_path / "temporary").mkdir()
+    environment = os.environ | {"TMPDIR": str(tmp_path / "temporary")}
+
+    def serve(end):
+        process = subprocess.Popen(
+            [sys.executable, "-c", _SERVE], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
+        )
+        assert "http://127.0.0.1" in process.stdout.readline()
+        copies = [path.name for path in (tmp_path / "temporary").iterdir() if path.name.endswith("-view")]
+        assert len(copies) == 1
+        process.send_signal(end)
+        return process.wait(60)
+
+    code = serve(number)
+    assert code == {signal.SIGTERM: 143, signal.SIGINT: 0, signal.SIGKILL: -9}[number]
+    if number == signal.SIGKILL:  # nothing can be done at once, but the next one cleans up
+        serve(signal.SIGTERM)
+    assert list((tmp_path / "temporary").iterdir()) == []

@@ -3,6 +3,8 @@
 import gzip
 import json
 import re
+import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -10,14 +12,16 @@ import tifffile
 import yaml
 from PIL import Image
 
-from tomostain.errors import InputError
-from tomostain.io import open_stained, write_stack
+from tomostain.errors import InputError, OtherInputWarning, OtherLevelWarning
+from tomostain.io import open_stained, open_volume, write_stack
 from tomostain.io.ome_zarr.create import create_stained
 from tomostain.view import view_path
+from tomostain.view.browser.view import prepared_site
 from tomostain.view.export.alpha import tissue_rgba
 from tomostain.view.export.formats import export
 from tomostain.view.render.flight import fly_through, write_gif
 from tomostain.view.render.rgba import rgba
+from tomostain.view.sections import section
 
 VOXEL_UM = (12.0, 5.0, 7.0)
 
@@ -114,7 +118,7 @@ def test_alpha_that_cannot_be(stained, tmp_path):
         ({"ct": tmp_path / "ct"}, "is not used by `alpha=paper`"),
         ({"to": "rgb-tiff", "alpha": "tissue"}, "has no alpha"),
         ({"to": "ome-zarr-0.4", "like": tmp_path / "ct"}, "has none"),
-        ({"level": 1, "like": tmp_path / "ct"}, "levels 0 to 0"),
+        ({"level": 1, "like": tmp_path / "ct"}, "only level 0"),
     ):
         with pytest.raises(InputError, match=words):
             export(path, tmp_path / "out", **options)
@@ -202,7 +206,7 @@ def test_what_is_refused(stained, tmp_path):
     path, _ = stained
     with pytest.raises(InputError, match="did you mean 'rgba-tiff'"):
         export(path, tmp_path / "a", "rgba-tif")
-    with pytest.raises(InputError, match=r"`level` 9: .* has the levels 0 to"):
+    with pytest.raises(InputError, match=r"`level` 9: .* has only level 0"):
         export(path, tmp_path / "a", level=9)
     with pytest.raises(InputError, match=r"must be named \*\.vti"):
         export(path, tmp_path / "a.vtk", "vti")
@@ -230,3 +234,103 @@ def test_pictures_of_a_stained_and_of_a_grey_volume(stained, tmp_path):
     assert [file.name for file in view_path(tmp_path / "grey", tmp_path / "planes")] == ["planes.png"]
     with pytest.raises(InputError, match="overwrite=True"):
         view_path(path, tmp_path / "view")
+
+
+ALTERATIONS = {
+    "missing": lambda path: path.unlink(),
+    "cut short": lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    "altered": lambda path: path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:]),
+}
+
+
+@pytest.mark.parametrize("how", list(ALTERATIONS))
+@pytest.mark.parametrize("verb", ["rgb-tiff", "vti", "ome-zarr-0.4", "gif", "view", "section", "browser", "index"])
+def test_a_volume_with_a_broken_shard_is_refused(tmp_path, verb, how):
+    volume = np.random.default_rng(3).integers(1, 256, (19, 30, 41, 3), dtype=np.uint8)
+    path = write_stained(tmp_path / "stained.ome.zarr", volume)
+    ALTERATIONS[how](path / "0/c/0/1/0/0")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match=rf"shard 0/c/0/1/0/0 is {'missing' if how == 'missing' else 'damaged'}"):
+        _use(path, verb, tmp_path)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def _use(path, verb, folder):
+    if verb == "view":
+        return view_path(path, folder / "pictures")
+    if verb == "section":
+        return section(path, folder / "s.ome.tif", points_um=[(110.0, 50.0, 50.0)], normal=(1, 0, 0))
+    if verb == "browser":
+        with prepared_site(folder, path):
+            return None
+    if verb == "index":
+        return open_stained(path)[9, 3:5]
+    return export(path, folder / {"vti": "x.vti", "gif": "x.gif"}.get(verb, "x"), verb)
+
+
+def test_only_the_shards_that_are_read_are_compared(tmp_path):
+    volume = np.random.default_rng(3).integers(1, 256, (19, 30, 41, 3), dtype=np.uint8)
+    path = write_stained(tmp_path / "stained.ome.zarr", volume)
+    (path / "0/c/0/1/0/0").unlink()
+    stained = open_stained(path)
+    np.testing.assert_array_equal(stained[:8], volume[:8])
+    np.testing.assert_array_equal(stained.block((16, 0, 0), (19, 5, 6)), volume[16:, :5, :6])
+    with pytest.raises(InputError, match="shard 0/c/0/1/0/0 is missing"):
+        stained.block((15, 0, 0), (19, 5, 6))
+
+
+def test_an_older_ome_zarr_has_checksums_too(stained, tmp_path):
+    out = export(stained[0], tmp_path / "older.ome.zarr", "ome-zarr-0.4")
+    np.testing.assert_array_equal(open_stained(out)[:], stained[1])
+    assert open_stained(out).damaged_shards() == []
+    (out / "0/0/0/0/0").unlink()
+    with pytest.raises(InputError, match="shard 0/0/0/0/0 is missing"):
+        open_stained(out)[3]
+
+
+@pytest.mark.parametrize("to", ["gif", "mp4"])
+def test_a_film_of_a_small_volume_shows_the_level_that_it_has(stained, tmp_path, monkeypatch, to):
+    if to == "mp4":
+        pytest.importorskip("av")
+    frames = [np.full((32, 32, 3), grey, np.uint8) for grey in (0, 255)]
+    monkeypatch.setattr(sys.modules[export.__module__], "fly_through", lambda *_, **__: frames)
+    with pytest.warns(OtherLevelWarning, match="has no level 2; the film shows level 0"):
+        out = export(stained[0], tmp_path / f"talk.{to}", to, level=2)
+    assert out.stat().st_size > 0
+    with pytest.raises(InputError, match=r"`level` 2: .* has only level 0, its full size; set `level=0`"):
+        export(stained[0], tmp_path / "slices", "rgb-tiff", level=2)
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    """A stained volume with the fingerprint of its input, the input, and another scan of the same shape."""
+    folder = tmp_path_factory.mktemp("scans")
+    shape = (19, 30, 41)
+    for seed, name in enumerate(("right", "other")):
+        grey = np.random.default_rng(seed).integers(0, 65536, shape, dtype=np.uint16)
+        write_stack(folder / name, grey, voxel_um=VOXEL_UM)
+    source = {"name": "right", "fingerprint": open_volume(folder / "right").fingerprint()}
+    writer = create_stained(folder / "s.ome.zarr", shape, VOXEL_UM, z_chunk=8, provenance={"input": source})
+    for z0, z1 in writer.pending():
+        writer.write(z0, np.full((z1 - z0, *shape[1:], 3), 100, np.uint8))
+    writer.finish()
+    return folder
+
+
+@pytest.mark.parametrize("verb", ["browser", "export", "section"])
+def test_another_ct_gives_a_warning(scans, tmp_path, verb):
+    def use(ct):
+        if verb == "browser":
+            with prepared_site(tmp_path, scans / "s.ome.zarr", ct):
+                pass
+        elif verb == "export":
+            export(scans / "s.ome.zarr", tmp_path / "x", overwrite=True, alpha="ct", ct=ct)
+        else:
+            options = {"points_um": [(110.0, 50.0, 50.0)], "normal": (1, 0, 0), "overwrite": True}
+            section(scans / "s.ome.zarr", tmp_path / "s.ome.tif", ct=ct, **options)
+
+    with pytest.warns(OtherInputWarning, match="other: is not the volume 'right' that was stained"):
+        use(scans / "other")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", OtherInputWarning)
+        use(scans / "right")

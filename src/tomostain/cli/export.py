@@ -15,7 +15,12 @@ from tomostain.cli.verbs import verb
 class ExportOptions:
     """Options of the exported part."""
 
-    level: int = typer.Option(0, min=0, help="Pyramid level: 0 is full size, each next level has half the size.")
+    level: int = typer.Option(
+        0,
+        min=0,
+        help="Pyramid level: 0 is full size, each next level has half the size. A film of a small volume shows the "
+        "coarsest level that it has.",
+    )
     alpha: str = typer.Option(
         "paper",
         help="Opacity: paper (dark stain), tissue (everything but the background) or ct (grey value of the µCT).",

@@ -1,18 +1,21 @@
 """The entry point: the Typer application, and the only place where errors become exit codes.
 
 Exit codes: 0 success, 1 internal error, 2 wrong input or options (one line on stderr), 3 uncertain registration,
-130 interrupted.
+130 interrupted, 143 ended by SIGTERM.
 """
 
 import errno
 import logging
 import os
 import shlex
+import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import TextIO
 
 import typer
@@ -92,7 +95,23 @@ def root(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit. The exit codes are listed at the top of this module."""
     _wait_without_spinning()
+    _clean_up_at_sigterm()
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def _clean_up_at_sigterm() -> None:
+    """Let SIGTERM end the process as an exception does, so that temporary files are removed. Exit code 143."""
+    if not hasattr(signal, "SIGTERM") or threading.current_thread() is not threading.main_thread():
+        return
+    owner = os.getpid()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != owner:  # a fork ends as it would without this function
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGTERM)
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def _wait_without_spinning() -> None:

@@ -1,6 +1,5 @@
 """Stain the pairs with every model and baseline, and compute the metrics of every scope."""
 
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from tomostain.evaluate.models import Candidates
 from tomostain.evaluate.protocols import measure_protocols
 from tomostain.figures.row import captioned_row
 from tomostain.io import open_stained, open_volume, read_image, write_image
+from tomostain.io.atomic import temporary_folder
 from tomostain.phantom.tissue import Label
 from tomostain.progress import Progress, silent, track
 from tomostain.stain import Translator, stain_slice, stain_volume
@@ -164,8 +164,8 @@ class Evaluation:
         for path in config.volumes:
             ct = open_volume(path)
             for model, folder in self.candidates.folders.items():
-                with tempfile.TemporaryDirectory() as temporary:
-                    out = Path(temporary) / "stained.ome.zarr"
+                with temporary_folder("evaluation") as temporary:
+                    out = temporary / "stained.ome.zarr"
                     stain_volume(folder, path, out, config=config.stain, device=config.device, progress=progress)
                     stained = open_stained(out)
                     values = {metric.name: mean_of_parts(metric.compute(stained, ct)) for metric in metrics}

@@ -9,6 +9,7 @@ import errno
 import os
 import re
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,8 +19,8 @@ from tomostain.errors import InputError
 from tomostain.io.locks import NO_LOCK, acquire, release_file
 
 _OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EACCES)
-_TEMPORARY = re.compile(r"\.[0-9a-f]{8}-.+\.lock", re.DOTALL)
-_PREFIX = len(".01234567-")
+_TEMPORARY = re.compile(r"\.tomostain-[0-9a-f]{8}-.+\.lock", re.DOTALL)
+_PREFIX = len(".tomostain-01234567-")
 _cleaned: set[Path] = set()
 """Folders in which this process has removed leftovers before writing a file."""
 
@@ -97,6 +98,19 @@ def atomic_folder(path: str | os.PathLike[str], overwrite: bool = False) -> Iter
         _move_folder(temporary, path, replaceable)
 
 
+@contextmanager
+def temporary_folder(name: str) -> Iterator[Path]:
+    """Yield a new folder in the temporary folder of the system, removed at the end.
+
+    If the process is killed, the next call in any process removes it.
+    """
+    parent = Path(tempfile.gettempdir())
+    remove_leftovers(parent)
+    with _temporary_path(parent / name) as temporary:
+        temporary.mkdir(mode=0o700)
+        yield temporary
+
+
 def _move_folder(temporary: Path, path: Path, replaceable: tuple[int, int] | None) -> None:
     """Rename a folder to `path`. An empty folder there is replaced, and the one with the identity `replaceable`."""
     try:
@@ -150,7 +164,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 def _temporary_path(path: Path) -> Iterator[Path]:
     """Yield a free path next to `path`, locked by this process; remove what is there at the end."""
     make_parent(path)
-    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
+    temporary = path.with_name(f".tomostain-{uuid.uuid4().hex[:8]}-{path.name}")
     lock_file = _lock_file(temporary)
     descriptor = acquire(lock_file, wait=True)
     try:

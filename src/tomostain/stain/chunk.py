@@ -1,15 +1,14 @@
 """Stain one z chunk of a volume in memory, and a whole volume chunk by chunk into an array."""
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InterruptedRunError
+from tomostain.io.atomic import temporary_folder
 from tomostain.progress import Progress, ShouldStop, never, raising_on_stop, silent
 from tomostain.stain.job import Grey, StainJob, normalised_chunk, with_volume_statistics
 from tomostain.stain.multi_axis import OtherAxes, fuse
@@ -95,8 +94,8 @@ def stain_to_array(job: StainJob, progress: Progress = silent, should_stop: Shou
         job = with_volume_statistics(job, None)
     depth = job.volume.shape[0]
     result = np.empty((*job.volume.shape, 3), np.uint8)
-    with tempfile.TemporaryDirectory(prefix="tomostain-") as folder:
-        others = OtherAxes(Path(folder), job) if job.config.planes != "z" else None
+    with temporary_folder("axes") as folder:
+        others = OtherAxes(folder, job) if job.config.planes != "z" else None
         if others is not None:
             others.make(progress)
         for start in range(0, depth, job.config.z_chunk):

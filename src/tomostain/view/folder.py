@@ -59,7 +59,7 @@ def view_path(
     refuse_existing(out, overwrite, "folder of pictures")
     pictures: dict[str, NDArray[np.uint8]] = {}
     if is_stained(path):
-        rgb, step = read_small(open_stained(path))
+        rgb, step = read_small(open_stained(path), progress=progress)
         pictures["planes.png"] = orthogonal_planes(rgb, step)
         pictures["rendering.png"] = picture_of_volume(rgb, step, progress=progress)
         pictures["rendering-half.png"] = picture_of_volume(rgb, step, cut="half", progress=progress)
@@ -85,7 +85,7 @@ def is_stained(path: Path) -> bool:
 
 
 def read_small(
-    stained: StainedVolume, max_voxels: int = PICTURE_VOXELS
+    stained: StainedVolume, max_voxels: int = PICTURE_VOXELS, *, progress: Progress = silent
 ) -> tuple[NDArray[np.uint8], tuple[float, float, float]]:
     """Read the finest level of a stained volume with at most `max_voxels` voxels, or else the coarsest level.
 
@@ -97,6 +97,7 @@ def read_small(
     sizes = [int(np.prod(shape)) for shape, _ in stained.levels]
     level = next((number for number, size in enumerate(sizes) if size <= max_voxels), len(sizes) - 1)
     shape, step = stained.levels[level]
+    stained.verify([level], progress)
     return stained.read(0, shape[0], level), step
 
 

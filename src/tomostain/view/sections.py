@@ -20,6 +20,7 @@ from tomostain.io.csv_files import read_csv
 from tomostain.io.metadata.units import check_length_um, check_pixels
 from tomostain.io.ome_zarr.reader import StainedVolume
 from tomostain.progress import Progress, silent, track
+from tomostain.view.stained_input import warn_of_other_input
 
 Block = Callable[[Sequence[int], Sequence[int]], NDArray[Any]]
 Blending = Literal["density", "colour"]
@@ -248,6 +249,7 @@ def _section_of_ct(
             f"{ct}: has the shape {scan.shape}, but the stained volume has {volume.shape}; "
             "state the volume that was stained"
         )
+    warn_of_other_input(scan, volume)
     return sample_section(scan.block, scan.shape, volume.voxel_um, cut, thickness_um, "colour", progress)
 
 

@@ -1,7 +1,7 @@
 """Reading a stained volume (OME-Zarr 0.5) by slices, at any level of its pyramid."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ from tomostain.io.metadata.placement import Placement
 from tomostain.io.ome_zarr.metadata import read_level_scales, read_placements
 from tomostain.io.ome_zarr.plan import PROGRESS
 from tomostain.io.ome_zarr.pyramid import Shape
-from tomostain.io.ome_zarr.shards import damaged_shards, shard_name
+from tomostain.io.ome_zarr.verify import ShardVerifier
 from tomostain.io.volumes.indexing import SliceIndexing
-from tomostain.progress import Progress, silent
+from tomostain.progress import Progress, silent, track
 
 
 class StainedVolume(SliceIndexing):
@@ -49,6 +49,7 @@ class StainedVolume(SliceIndexing):
         scales: Sequence[Any],
         provenance: dict[str, Any],
         placements: Sequence[Placement | None] = (),
+        verifier: ShardVerifier | None = None,
     ) -> None:
         self.path = path
         self._arrays = list(arrays)
@@ -59,6 +60,7 @@ class StainedVolume(SliceIndexing):
         self.dtype = np.dtype(np.uint8)
         self.provenance = provenance
         self.placements = tuple(placements) or (None,) * len(self.levels)
+        self._verifier = verifier or ShardVerifier(path, arrays, [str(level) for level in range(len(arrays))])
 
     @property
     def placement(self) -> Placement | None:
@@ -70,6 +72,23 @@ class StainedVolume(SliceIndexing):
         """(Z, Y, X, 3)."""
         return (*self.shape, 3)
 
+    def verify(self, levels: Iterable[int] | None = None, progress: Progress = silent) -> None:
+        """Compare the shards of some levels, by default all, with their checksums. What is read is compared anyway.
+
+        Parameters
+        ----------
+        levels : iterable of int, optional
+        progress : Progress
+            Called for each shard.
+
+        Raises
+        ------
+        InputError
+            If a shard is missing or altered. The message names it. A volume without checksums passes.
+        """
+        for level in range(len(self.levels)) if levels is None else levels:
+            self._verifier.verify(level, progress=progress)
+
     def read(self, start: int, stop: int, level: int = 0) -> NDArray[np.uint8]:
         """Read the slices `start` to `stop` (half-open) of a level.
 
@@ -80,10 +99,11 @@ class StainedVolume(SliceIndexing):
         Raises
         ------
         InputError
-            If the stored data are damaged.
+            If a shard differs from its checksum, or the stored data are damaged.
         """
         if not 0 <= level < len(self.levels) or not 0 <= start < stop <= self.levels[level][0][0]:
             raise ValueError(f"slices {start} to {stop} of level {level} requested; the levels are {self.levels}")
+        self._verifier.verify(level, [(start, stop)])
         try:
             slab = np.asarray(self._arrays[level][:, start:stop])
         except (OSError, ValueError, RuntimeError) as error:
@@ -92,6 +112,13 @@ class StainedVolume(SliceIndexing):
                 "the volume is damaged, stain it again with `overwrite=True`"
             ) from None
         return np.ascontiguousarray(np.moveaxis(slab, 0, -1))
+
+    def damaged_shards(self, progress: Progress = silent) -> list[str] | None:
+        """Return the shards that differ from their checksums; None if the volume has no checksums."""
+        if self._verifier.sums is None:
+            return None
+        names = [name for level in range(len(self.levels)) for name in self._verifier.names(level)]
+        return [name for name in track(names, "checking", progress) if self._verifier.damaged([name])]
 
     def block(self, first: Sequence[int], end: Sequence[int]) -> NDArray[np.uint8]:
         """Read the voxels from `first` to `end` (z, y, x; half-open) of the finest level, and no other chunks.
@@ -106,6 +133,7 @@ class StainedVolume(SliceIndexing):
             If the stored data are damaged.
         """
         window = tuple(slice(a, b) for a, b in zip(first, end, strict=True))
+        self._verifier.verify(0, list(zip(first, end, strict=True)))
         try:
             return np.moveaxis(np.asarray(self._arrays[0][:, *window]), 0, -1)
         except (OSError, ValueError, RuntimeError) as error:
@@ -148,7 +176,7 @@ def open_stained(path: str | os.PathLike[str]) -> StainedVolume:
             )
     plan: Any = attributes.get("tomostain")
     provenance = dict(plan.get("provenance", {})) if isinstance(plan, Mapping) else {}
-    return StainedVolume(path, arrays, scales, provenance, placements)
+    return StainedVolume(path, arrays, scales, provenance, placements, ShardVerifier(path, arrays, names))
 
 
 def check_stained(path: str | os.PathLike[str], progress: Progress = silent) -> list[str] | None:
@@ -159,10 +187,4 @@ def check_stained(path: str | os.PathLike[str], progress: Progress = silent) -> 
     InputError
         As `open_stained`, and if the list of checksums is damaged.
     """
-    shapes = [shape for shape, _ in open_stained(path).levels]
-    import zarr
-
-    array = zarr.open_array(Path(path) / "0", mode="r")
-    slab = (array.shards or array.chunks)[1]
-    names = [shard_name(level, z0, slab) for level, shape in enumerate(shapes) for z0 in range(0, shape[0], slab)]
-    return damaged_shards(Path(path), names, progress)
+    return open_stained(path).damaged_shards(progress)

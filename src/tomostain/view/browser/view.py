@@ -2,7 +2,6 @@
 
 import os
 import sys
-import tempfile
 import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,12 +12,14 @@ from typing import Literal
 from tomostain.deprecation import renamed_parameters
 from tomostain.errors import InputError
 from tomostain.io import open_stained, open_volume
+from tomostain.io.atomic import temporary_folder
 from tomostain.io.metadata.placement import Placement
 from tomostain.progress import Progress, silent
 from tomostain.view.browser.grey_copy import grey_copy
 from tomostain.view.browser.neuroglancer_state import Layer, viewer_state
 from tomostain.view.browser.server import HOST, Site, ViewServer, volume_url
 from tomostain.view.folder import is_stained
+from tomostain.view.stained_input import warn_of_other_input
 
 
 @renamed_parameters(tell="echo")
@@ -128,14 +129,18 @@ def prepared_site(
     grey = ct if stained else path
     if ct is not None and not stained:
         raise InputError(f"`ct` {ct}: is for a stained volume, and {path} is not one; omit it", parameter="ct")
-    with tempfile.TemporaryDirectory(prefix="tomostain-view-") as scratch:
+    with temporary_folder("view") as scratch:
         site = Site(client, volumes := {}, state := {})
         layers = []
         opened = open_stained(path) if stained else None
+        if opened:
+            opened.verify(progress=progress)
         if grey is not None:
-            copy = volumes["ct.ome.zarr"] = Path(scratch) / "ct.ome.zarr"
+            copy = volumes["ct.ome.zarr"] = scratch / "ct.ome.zarr"
             placement = opened.placement if opened else None
             volume = open_volume(grey, voxel_um=voxel_um)
+            if opened:
+                warn_of_other_input(volume, opened)
             shape, step = grey_copy(volume, copy, placement=placement, progress=progress)
             layers.append(Layer("µCT", volume_url("ct.ome.zarr", site.token), shape, step, "ct"))
         if opened:

@@ -1,9 +1,10 @@
 """Exports of a stained volume: TIFF stacks (Avizo, Dragonfly, Fiji), VTK (ParaView), NRRD (3D Slicer) and others."""
 
 import logging
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike as OsPathLike
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -13,7 +14,7 @@ import yaml
 from numpy.typing import NDArray
 
 from tomostain.config import suggest
-from tomostain.errors import InputError
+from tomostain.errors import InputError, OtherLevelWarning
 from tomostain.io.atomic import atomic_file, atomic_folder, refuse_existing
 from tomostain.io.images import write_stack
 from tomostain.io.metadata.placement import Placement
@@ -27,6 +28,7 @@ from tomostain.view.export.ome_zarr_04 import write_ome_zarr_04
 from tomostain.view.export.placed import describe_export, warn_of_lost_placement, write_nrrd, write_vti
 from tomostain.view.render.film import require_film, write_mp4
 from tomostain.view.render.flight import FILM_FRAMES, FILM_SIZE, SECONDS, fly_through, write_gif
+from tomostain.view.stained_input import warn_of_other_input
 
 FORMATS = ("rgba-tiff", "rgb-tiff", "ome-zarr-0.4", "vti", "nrrd", "gif", "mp4")
 FLIGHTS = ("gif", "mp4")
@@ -118,22 +120,26 @@ def export(
     ------
     InputError
         If the format, level or rule is unknown, the output exists, the volume is too large for one file, the suffix of
-        a file is wrong, `like` has another number of slices, or the library for the format is not installed.
+        a file is wrong, `like` has another number of slices, a shard is missing or altered, or the library for the
+        format is not installed.
 
     References
     ----------
     Irvine et al., J. Synchrotron Rad. 2026, section 2.11.
     """
     chosen = ExportOptions(**options)
-    level = chosen.level
     volume, out = open_stained(Path(stained)), Path(out)
-    _check_options(volume, to, chosen)
+    level = _level(volume, to, chosen.level)
+    _check_options(volume, to, replace(chosen, level=level))
     if to.endswith("-tiff") or to == "ome-zarr-0.4":
         check_folder_name(out, f"export to {to}", is_zarr=to == "ome-zarr-0.4")
     refuse_existing(out, overwrite)
     ct = None if chosen.ct is None else open_volume(Path(chosen.ct), voxel_um=chosen.voxel_um)
+    if ct is not None:
+        warn_of_other_input(ct, volume)
     rule = open_alpha(chosen.alpha, volume, level, ct)
     warn_of_lost_placement(volume, to, level)
+    volume.verify(range(level, len(volume.levels)) if to == "ome-zarr-0.4" else [level], progress)
     if to.endswith("-tiff"):
         names = None if chosen.like is None else _names_like(Path(chosen.like), volume, level)
         _write_tiff_stack(volume, out, level, rule if to == "rgba-tiff" else None, names, overwrite, progress)
@@ -146,14 +152,23 @@ def export(
     return out
 
 
+def _level(volume: StainedVolume, to: str, level: int) -> int:
+    """Return the level to export: for a film of a small volume the coarsest one, if the given one does not exist."""
+    coarsest = len(volume.levels) - 1
+    if to not in FLIGHTS or level <= coarsest:
+        return level
+    warnings.warn(
+        f"{volume.path}: has no level {level}; the film shows level {coarsest}", OtherLevelWarning, stacklevel=3
+    )
+    return coarsest
+
+
 def _check_options(volume: StainedVolume, to: str, options: ExportOptions) -> None:
     """Raise if the format is unknown, or the options do not fit the format or the volume."""
     if to not in FORMATS:
         raise InputError(f"`to` {to}: unknown format{suggest(to, list(FORMATS))}", parameter="to")
     if not 0 <= options.level < len(volume.levels):
-        raise InputError(
-            f"`level` {options.level}: {volume.path} has the levels 0 to {len(volume.levels) - 1}", parameter="level"
-        )
+        raise InputError(f"`level` {options.level}: {volume.path} has {_levels(volume)}", parameter="level")
     if to in ("rgb-tiff", "ome-zarr-0.4") and (options.alpha != "paper" or options.ct is not None):
         raise InputError(f"`to` {to}: has no alpha; omit `alpha` and `ct`, or choose another format", parameter="to")
     if to == "mp4":
@@ -162,6 +177,11 @@ def _check_options(volume: StainedVolume, to: str, options: ExportOptions) -> No
         raise InputError(
             f"`like` {options.like}: names the slices of a TIFF stack, and {to} has none; omit it", parameter="like"
         )
+
+
+def _levels(volume: StainedVolume) -> str:
+    coarsest = len(volume.levels) - 1
+    return f"the levels 0 to {coarsest}" if coarsest else "only level 0, its full size; set `level=0`"
 
 
 def _write_file(

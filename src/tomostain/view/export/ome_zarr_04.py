@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tomostain.io.atomic import atomic_folder
+from tomostain.io.checksums import sha256
 from tomostain.io.metadata.placement import Placement
 from tomostain.io.ome_zarr.metadata import ome_metadata
 from tomostain.io.ome_zarr.pyramid import Shape
 from tomostain.io.ome_zarr.reader import StainedVolume
+from tomostain.io.ome_zarr.shards import write_shard_sums
 from tomostain.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -55,6 +57,9 @@ def write_ome_zarr_04(
                 array[:, z0:z1] = np.moveaxis(volume.read(z0, z1, level + number), -1, 0)
                 progress(f"level {level + number}", z1, shape[0])
         group.attrs.update(_attributes(volume, out.name, level))
+        files = [path for number in range(len(levels)) for path in (temporary / str(number)).rglob("*")]
+        chunks = sorted(path for path in files if path.is_file() and path.name.isdigit())
+        write_shard_sums(temporary, {path.relative_to(temporary).as_posix(): sha256(path) for path in chunks})
 
 
 def _new_array(group: "zarr.Group", name: str, shape: Shape) -> "zarr.Array":

@@ -1,0 +1,72 @@
+"""Comparison of the shards of a volume with their stored checksums, before they are read."""
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from tomostain.errors import InputError
+from tomostain.io.ome_zarr.shards import ABSENT, SUMS, read_shard_sums, shard_checksum
+from tomostain.progress import Progress, silent, track
+
+Range = tuple[int, int]
+
+
+class ShardVerifier:
+    """Compares each shard once with its checksum. A volume without checksums (of other software) is not checked.
+
+    Parameters
+    ----------
+    path : Path
+        The OME-Zarr folder.
+    arrays : sequence of zarr.Array
+        The levels, with axes c z y x.
+    names : sequence of str
+        Their paths in the folder.
+    """
+
+    def __init__(self, path: Path, arrays: Sequence[Any], names: Sequence[str]) -> None:
+        self._path, self._arrays, self._names = path, arrays, names
+        self._verified: set[str] = set()
+
+    @cached_property
+    def sums(self) -> dict[str, str] | None:
+        """Checksums of shards by name; None if the volume has none."""
+        return read_shard_sums(self._path)
+
+    def names(self, level: int, window: Sequence[Range] = ()) -> list[str]:
+        """Return the files that hold a window (half-open ranges of z, y and x) of a level, by default all."""
+        array, prefix = self._arrays[level], self._names[level]
+        if array.metadata.zarr_format == 3:
+            prefix = f"{prefix}/c"
+        side: tuple[int, ...] = (array.shards or array.chunks)[1:]
+        shape: tuple[int, ...] = array.shape[1:]
+        ranges = [*window, *((0, size) for size in shape[len(window) :])]
+        spans = [range(start // n, -(-stop // n)) for (start, stop), n in zip(ranges, side, strict=True)]
+        return [f"{prefix}/0/{z}/{y}/{x}" for z, y, x in product(*spans)]
+
+    def verify(self, level: int, window: Sequence[Range] = (), progress: Progress = silent) -> None:
+        """Compare the shards of a window of a level.
+
+        Raises
+        ------
+        InputError
+            If one is missing or altered. The message names it.
+        """
+        if self.sums is None:
+            return
+        pending = [name for name in self.names(level, window) if name not in self._verified]
+        for name in track(pending, "checking", progress) if pending else ():
+            if bad := self.damaged([name]):
+                state = "is missing" if shard_checksum(self._path / bad[0]) == ABSENT else "is damaged"
+                raise InputError(
+                    f"{self._path}: shard {bad[0]} {state} (its checksum is in {SUMS}); copy the volume again, or run "
+                    "the same stain command again to heal it"
+                )
+            self._verified.add(name)
+
+    def damaged(self, names: Iterable[str]) -> list[str]:
+        """Return those of some shards that differ from their checksums."""
+        sums = self.sums or {}
+        return [name for name in names if shard_checksum(self._path / name) != sums.get(name, ABSENT)]
