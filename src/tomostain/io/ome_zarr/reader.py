@@ -18,6 +18,8 @@ from tomostain.io.ome_zarr.verify import ShardVerifier
 from tomostain.io.volumes.indexing import SliceIndexing
 from tomostain.progress import Progress, silent, track
 
+_DAMAGED = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, AssertionError)
+
 
 class StainedVolume(SliceIndexing):
     """A finished stained volume; made by `open_stained`.
@@ -170,16 +172,7 @@ def open_stained(path: str | os.PathLike[str]) -> StainedVolume:
         arrays: list[Any] = [group[name] for name in names]
     except InputError:
         raise
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        IndexError,
-        TypeError,
-        AttributeError,
-        RuntimeError,
-        AssertionError,
-    ) as error:
+    except _DAMAGED as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise InputError(
             f"{path}: is not a stained volume ({reason}); give the OME-Zarr folder that stain wrote"
