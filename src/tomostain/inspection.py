@@ -4,11 +4,18 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from tomostain.errors import InputError
+from tomostain.input_files import refuse_special_file
 from tomostain.models import builtin_folder, is_builtin, suggest_builtin
 from tomostain.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from tomostain.io import Slide
+
+_READ_PIXELS = 2**26
+"""Pixels of a level of a slide that is read by `check_path`."""
 
 Kind = Literal["volume", "slide", "dataset", "run", "model", "stained volume"]
 
@@ -42,6 +49,7 @@ def check_path(
     path: str | os.PathLike[str],
     *,
     voxel_um: float | Sequence[float] | None = None,
+    allow_missing: bool = False,
     progress: Progress = silent,
 ) -> Inspection:
     """Find out what a file or folder is, and verify it.
@@ -52,6 +60,8 @@ def check_path(
         A volume, slide, dataset, run, model, ``builtin:NAME`` or stained volume.
     voxel_um : float or sequence of float, optional
         Voxel size (z, y, x) of a volume or pixel size of a slide, µm, where the file does not say.
+    allow_missing : bool
+        Describe a volume although data are missing.
     progress : Progress
         Called while the checksums of a stained volume are computed.
 
@@ -65,6 +75,7 @@ def check_path(
         If the path does not exist, is nothing of the kind, or is damaged.
     """
     path = builtin_folder(str(path)) if is_builtin(path) else Path(path)
+    refuse_special_file(path)
     if not path.exists():
         raise InputError(f"{path}: no such file or folder{suggest_builtin(path)}", parameter="path")
     if (path / "dataset.yaml").is_file():
@@ -75,7 +86,7 @@ def check_path(
         return Inspection(path, "model", details=_model(path))
     if path.name.endswith(".zarr") and _is_stained(path):
         return Inspection(path, "stained volume", details=_stained(path, progress))
-    return _image(path, voxel_um)
+    return _image(path, voxel_um, allow_missing)
 
 
 def check_against(
@@ -84,6 +95,7 @@ def check_against(
     *,
     voxel_um: float | Sequence[float] | None = None,
     resample: bool = False,
+    allow_missing: bool = False,
 ) -> Iterator[str]:
     """Compare µCT volumes with the training data of a model. No network is run.
 
@@ -97,6 +109,8 @@ def check_against(
         Voxel size (z, y, x), µm, where the files do not say.
     resample : bool
         Compare the volumes as they are stained with `resample=True`: with the voxel size of the model.
+    allow_missing : bool
+        Fill slices of which data are missing with zeros.
 
     Yields
     ------
@@ -123,7 +137,7 @@ def check_against(
             "again"
         )
     for path in volumes:
-        volume = open_volume(Path(path), voxel_um=voxel_um)
+        volume = open_volume(Path(path), voxel_um=voxel_um, allow_missing=allow_missing)
         compared = resample_volume(volume, loaded.spec.voxel_um) if resample else volume
         try:
             intensity = volume_reference(volume, source=str(path))
@@ -183,12 +197,12 @@ def _stained(path: Path, progress: Progress) -> tuple[str, ...]:
     return size, "complete; checksums agree"
 
 
-def _image(path: Path, voxel_um: float | Sequence[float] | None) -> Inspection:
-    """Describe a volume, or a slide if it is not a volume."""
+def _image(path: Path, voxel_um: float | Sequence[float] | None, allow_missing: bool) -> Inspection:
+    """Describe a volume, or a slide if it is not a volume, and read a part of it."""
     from tomostain.io import open_slide, open_volume
 
     try:
-        volume = open_volume(path, voxel_um=voxel_um)
+        volume = open_volume(path, voxel_um=voxel_um, allow_missing=allow_missing)
     except InputError as not_volume:
         if path.is_dir():
             raise
@@ -198,11 +212,24 @@ def _image(path: Path, voxel_um: float | Sequence[float] | None) -> Inspection:
         except InputError as not_slide:
             raise InputError(f"{not_volume}; it is not a slide either: {not_slide}") from None
         summary = f"{_times(slide.shape)} px of {slide.pixel_um:g} µm, {len(slide.levels)} level(s)"
-        return Inspection(path, "slide", summary)
+        return Inspection(path, "slide", summary, (_read_level(slide),))
     middle = volume.shape[0] // 2
     sample = volume.read(middle, middle + 1)
     grey = f"middle slice: min {sample.min():g}, mean {sample.mean():.5g}, max {sample.max():g}"
-    return Inspection(path, "volume", volume.describe(), (grey,))
+    ends = sorted({0, volume.shape[0] - 1} - {middle})
+    for end in ends:  # the last slice of a truncated file cannot be read
+        volume.read(end, end + 1)
+    checked = "all values" if volume.shape[0] <= 3 else "sizes, and the values of the first, middle and last slice"
+    return Inspection(path, "volume", volume.describe(), (grey, f"checked: {checked}"))
+
+
+def _read_level(slide: "Slide") -> str:
+    """Read the finest level of a slide that is not too large, and say which."""
+    index = next((i for i, (shape, _) in enumerate(slide.levels) if shape[0] * shape[1] <= _READ_PIXELS), None)
+    if index is None:
+        return "checked: the header only; every level is too large to be read here"
+    slide.read(slide.levels[index][1])
+    return f"checked: all pixels of level {index}"
 
 
 def _times(values: Sequence[float]) -> str:

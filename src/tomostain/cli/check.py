@@ -4,7 +4,7 @@ from pathlib import Path
 
 import typer
 
-from tomostain.cli.common import bars, existing, triple
+from tomostain.cli.common import ALLOW_MISSING, bars, existing, triple
 from tomostain.cli.verbs import verb
 from tomostain.errors import InputError
 
@@ -29,6 +29,7 @@ def check(
         None, "--against", metavar="VOLUME", help="Compare a model with µCT volumes: does the training data cover them?"
     ),
     voxel_um: str | None = typer.Option(None, help="Voxel or pixel size, µm, where the file does not say."),
+    allow_missing: bool = ALLOW_MISSING,
     resample: bool = typer.Option(
         False, "--resample", help="With --against: compare at the voxel size of the model, as 'stain --resample' does."
     ),
@@ -45,10 +46,12 @@ def check(
     if resample and not against:
         raise InputError("--resample: is for --against, with a model and volumes; leave it out")
     if against:
-        for line in check_against(path, [*against, *(others or [])], voxel_um=size, resample=resample):
+        for line in check_against(
+            path, [*against, *(others or [])], voxel_um=size, resample=resample, allow_missing=allow_missing
+        ):
             typer.echo(line)
         return
     with bars(context) as progress:
-        inspection = check_path(path, voxel_um=size, progress=progress)
+        inspection = check_path(path, voxel_um=size, allow_missing=allow_missing, progress=progress)
     for line in inspection.describe():
         typer.echo(line)

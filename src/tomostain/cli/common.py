@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 OVERWRITE = typer.Option(False, "--overwrite", help="Replace existing output.")
 DRY_RUN = typer.Option(False, "--dry-run", help="Print what would be done, its size and time; write nothing.")
 DEVICE = typer.Option("auto", "--device", help="auto, cpu, cuda or cuda:N.")
+ALLOW_MISSING = typer.Option(
+    False, "--allow-missing", help="Fill µCT slices of which data are missing with zeros, and record them."
+)
 SEED = typer.Option(0, "--seed", help="Seed of all random numbers; the same seed gives the same bits.")
 
 
@@ -87,11 +90,18 @@ def triple(text: str | None, option: str) -> tuple[float, float, float] | None:
     return z, y, x
 
 
-def show_volume(path: Path, voxel_um: float | tuple[float, float, float] | None, dataset: str | None = None) -> None:
+def show_volume(
+    path: Path,
+    voxel_um: float | tuple[float, float, float] | None,
+    dataset: str | None = None,
+    *,
+    allow_missing: bool = False,
+) -> None:
     """Print a description of a volume. The names of the slices show whether it is the right one."""
     from tomostain.io import open_volume
 
-    typer.echo(f"volume: {path}: {open_volume(path, voxel_um=voxel_um, dataset=dataset).describe()}")
+    volume = open_volume(path, voxel_um=voxel_um, dataset=dataset, allow_missing=allow_missing)
+    typer.echo(f"volume: {path}: {volume.describe()}")
 
 
 def existing_model(model: Path) -> Path:

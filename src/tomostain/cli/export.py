@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from tomostain.cli.common import OVERWRITE, bars, existing, triple
+from tomostain.cli.common import ALLOW_MISSING, OVERWRITE, bars, existing, triple
 from tomostain.cli.options import option_group
 from tomostain.cli.verbs import verb
 
@@ -27,6 +27,7 @@ class ExportOptions:
     )
     ct: Path | None = typer.Option(None, help="The µCT that was stained, for --alpha ct.")
     voxel_um: str | None = typer.Option(None, help="Voxel size of the µCT, µm, where the file does not say.")
+    allow_missing: bool = ALLOW_MISSING
     like: Path | None = typer.Option(None, help="Folder of TIFF slices. The exported slices get its file names.")
 
 

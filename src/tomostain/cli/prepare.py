@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from tomostain.cli.common import OVERWRITE, SEED, bars, existing, file_values, merged
+from tomostain.cli.common import ALLOW_MISSING, OVERWRITE, SEED, bars, existing, file_values, merged
 from tomostain.cli.options import option_group, stated
 from tomostain.cli.verbs import verb
 from tomostain.errors import InputError
@@ -47,6 +47,7 @@ class VolumeOptions:
     ct_slices: int | None = typer.Option(
         None, min=1, help="Neighbouring µCT slices to store, for recipes with several input slices."
     )
+    allow_missing: bool = ALLOW_MISSING
     device: str = typer.Option("auto", "--device", help="Device of the registrations: auto, cpu, cuda or cuda:N.")
     jobs: int = typer.Option(0, min=0, help="Simultaneous registrations (0: one for every two cores).")
 
@@ -108,8 +109,9 @@ def prepare(
         else:
             table, out = existing(inputs[0], "file"), inputs[1]
             values |= {"jobs": volumes.jobs} if volumes.jobs else {}
+            values |= {"allow_missing": True} if volumes.allow_missing else {}
             plan = PrepareConfig.from_dict(values, source)
-            for line in described_volumes(table):
+            for line in described_volumes(table, allow_missing=plan.allow_missing):
                 typer.echo(f"volume: {line}")
             dataset = prepare_specimens(table, out, plan, overwrite=overwrite, device=volumes.device, progress=progress)
     for name, reason in left_out(registration_folder(out)).items() if not images.aligned else ():

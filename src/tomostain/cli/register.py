@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from tomostain.cli.common import (
+    ALLOW_MISSING,
     DEVICE,
     DRY_RUN,
     OVERWRITE,
@@ -59,6 +60,7 @@ class InputOptions:
     invert_histology: bool = typer.Option(
         False, "--invert-histology", help="The slide is stored inverted: dark glass, bright tissue."
     )
+    allow_missing: bool = ALLOW_MISSING
 
 
 @verb(
@@ -110,7 +112,7 @@ def register(
     existing(volume, "volume"), existing(slide, "slide")
     start = read_section(search.init) if search.init else read_landmarks(search.landmarks) if search.landmarks else None
     hint = Hint(start, read_axis(search.axis) if search.axis else None, search.accept)
-    scan = open_volume_or_image(volume, size, inputs.dataset)
+    scan = open_volume_or_image(volume, size, inputs.dataset, allow_missing=inputs.allow_missing)
     if dry_run:
         image = open_slide_or_image(slide, inputs.pixel_um, inverted=inputs.invert_histology)
         for line in _plan(scan, image, settings.max_voxels):
@@ -130,6 +132,7 @@ def register(
             dataset=inputs.dataset,
             invert_histology=inputs.invert_histology,
             next_command=_accepting(volume, slide, pair, config, inputs, search),
+            allow_missing=inputs.allow_missing,
             overwrite=overwrite,
             device=search.device,
             progress=progress,
@@ -170,6 +173,7 @@ def _accepting(
     for name, value in options.items():
         words += [] if value is None else [name, str(value)]
     words += ["--invert-histology"] if inputs.invert_histology else []
+    words += ["--allow-missing"] if inputs.allow_missing else []
     words += ["--deform"] if search.deform else []
     words += ["--overwrite"] if (pair / "pair.yaml").exists() else []
     return f"{shlex.join(words)} --init {{candidate}} --accept"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, cast
 
 import typer
 
-from tomostain.cli.common import DRY_RUN, OVERWRITE, bars, existing, triple
+from tomostain.cli.common import ALLOW_MISSING, DRY_RUN, OVERWRITE, bars, existing, triple
 from tomostain.cli.options import option_group
 from tomostain.cli.verbs import verb
 
@@ -21,6 +21,7 @@ class InputOptions:
         None, "--input-voxel-um", help="Voxel size of VOLUME, µm, if the file does not state it: 5 or z,y,x."
     )
     dataset: str | None = typer.Option(None, help="Name of the dataset in an HDF5 file.")
+    allow_missing: bool = ALLOW_MISSING
 
 
 @verb(
@@ -53,7 +54,10 @@ def resample(
     from tomostain.io import open_volume
 
     source = open_volume(
-        existing(volume, "volume"), voxel_um=triple(inputs.voxel_um, "--input-voxel-um"), dataset=inputs.dataset
+        existing(volume, "volume"),
+        voxel_um=triple(inputs.voxel_um, "--input-voxel-um"),
+        dataset=inputs.dataset,
+        allow_missing=inputs.allow_missing,
     )
     size = triple(target_um, "--voxel-um")
     assert size is not None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from tomostain.cli.common import (
+    ALLOW_MISSING,
     DEVICE,
     OVERWRITE,
     bars,
@@ -32,6 +33,7 @@ class VolumeOptions:
 
     voxel_um: str | None = typer.Option(None, help="Voxel size, µm, if the file does not state it: 5 or z,y,x.")
     dataset: str | None = typer.Option(None, help="Name of the dataset in an HDF5 file.")
+    allow_missing: bool = ALLOW_MISSING
     background: float | None = typer.Option(None, help="Grey value of the background (with --bone; else estimated).")
     bone: float | None = typer.Option(None, help="Grey value of bone (with --background; else estimated).")
     normalised: bool = typer.Option(False, "--normalised", help="Background is 10000 and bone 30000 already.")
@@ -212,6 +214,7 @@ def stain(
         voxel_um=inputs.size,
         dataset=inputs.dataset,
         device=processes.device,
+        allow_missing=inputs.allow_missing,
         allow_voxel_mismatch=inputs.allow_voxel_mismatch,
         resample=inputs.resample,
         uncertainty=second.uncertainty,
@@ -234,7 +237,7 @@ def _stain_volume(context: typer.Context, request: "StainRequest", processes: Pr
     from tomostain.stain import plan, stain_on_workers
     from tomostain.stain import stain as stain_request
 
-    show_volume(Path(request.source), request.voxel_um, request.dataset)
+    show_volume(Path(request.source), request.voxel_um, request.dataset, allow_missing=request.allow_missing)
     if dry_run:
         typer.echo(f"{plan(request)}\nhistogram:   {request.intensity_figure}")
         return

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import typer
 
-from tomostain.cli.common import OVERWRITE, bars, existing, show_volume, triple
+from tomostain.cli.common import ALLOW_MISSING, OVERWRITE, bars, existing, show_volume, triple
 from tomostain.cli.options import option_group
 from tomostain.cli.verbs import verb
 from tomostain.errors import InputError
@@ -39,6 +39,7 @@ def view(
         help="Folder for the figures (default: NAME-view next to a stained volume, or here for a µCT volume).",
     ),
     voxel_um: str | None = typer.Option(None, help="Voxel size, µm, where the file does not say: 5 or z,y,x."),
+    allow_missing: bool = ALLOW_MISSING,
     overwrite: bool = OVERWRITE,
 ) -> None:
     """Make figures of a volume: three orthogonal planes and, for a stained volume, a volume rendering.
@@ -51,7 +52,7 @@ def view(
     if options.browser:
         if out is not None:
             raise InputError(f"--out {out}: --browser writes no figures; use only one of them")
-        _browse(context, path, options.ct, size, options.port, not options.no_open)
+        _browse(context, path, options, size, allow_missing)
         return
     if options.ct is not None or options.port or options.no_open:
         raise InputError("--ct, --port and --no-open: need --browser")
@@ -60,28 +61,28 @@ def view(
     from tomostain.view.folder import is_stained
 
     if not is_stained(path):
-        show_volume(path, size)
+        show_volume(path, size, allow_missing=allow_missing)
     if out is None:
         # Next to a stained volume; the folder of a µCT volume belongs to its instrument.
         out = (path.parent if is_stained(path) else Path()) / f"{base_name(path.absolute())}-view"
-    for figure in view_path(path, out, size, overwrite):
+    for figure in view_path(path, out, size, overwrite, allow_missing=allow_missing):
         typer.echo(f"figure: {figure}")
 
 
 def _browse(
     context: typer.Context,
     path: Path,
-    ct: Path | None,
+    options: BrowserOptions,
     voxel_um: tuple[float, float, float] | None,
-    port: int,
-    open_page: bool,
+    allow_missing: bool,
 ) -> None:
     """Serve a view until Ctrl-C. The progress bars end before."""
     from tomostain.view.browser.view import client_folder, prepared_site, serve
 
-    if ct is not None:
-        existing(ct, "µCT volume")
+    if options.ct is not None:
+        existing(options.ct, "µCT volume")
     with ExitStack() as stack:
         with bars(context) as progress:
-            site = stack.enter_context(prepared_site(client_folder(), path, ct, voxel_um, progress))
-        serve(site, port=port, open_page=open_page, echo=typer.echo)
+            prepared = prepared_site(client_folder(), path, options.ct, voxel_um, progress, allow_missing=allow_missing)
+            site = stack.enter_context(prepared)
+        serve(site, port=options.port, open_page=not options.no_open, echo=typer.echo)

@@ -16,6 +16,7 @@ from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE, CT_WINDOW
 from tomostain.imaging.regions import MIN_REGION_PX, block_mean, core_of, low_mode, padding, solid_and_metal
 from tomostain.integers import to_integers
 from tomostain.io.volumes.base import VolumeLike
+from tomostain.io.volumes.missing import present_slices
 
 _SIDE_PX = 512
 _MANUAL = (
@@ -180,11 +181,12 @@ def reference_samples(volume: VolumeLike, n_slices: int = 12, source: str = "µC
     InputError
         If a grey value is NaN or infinite.
     """
-    n = volume.shape[0]
+    present = present_slices(volume, volume.shape[0])
+    n = len(present)
     chosen = np.unique(to_integers((np.arange(n_slices) + 0.5) * n / n_slices, np.int64, "slices", rounded=False))
     step = max(1, -(-max(volume.shape[1:]) // _SIDE_PX))
     samples = []
-    for z in chosen:
+    for z in (present[index] for index in chosen):
         image = volume.read(int(z), int(z) + 1)[0]
         if image.dtype.kind == "f":
             check_finite(image, f"{source}, slice {z}")

@@ -112,7 +112,7 @@ def planned_bytes(volume: Volume, resampling: Resampling) -> tuple[int, int]:
 
 def _provenance(volume: Volume, resampling: Resampling) -> dict[str, Any]:
     return {
-        "input": {"name": volume.path.name, "fingerprint": volume.fingerprint()},
+        "input": {"name": volume.path.name, "fingerprint": volume.fingerprint(), **volume.missing_record()},
         "resampled": resampling.to_dict(),
         "tomostain_version": __version__,
     }

@@ -5,6 +5,7 @@ voxels, after a Gaussian filter where the new voxels are larger. As in `skimage.
 of the ratio of the voxel sizes over 1, in input voxels. The volume is continued beyond its ends by its border voxels.
 """
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from scipy import sparse
 from tomostain.errors import InputError
 from tomostain.integers import to_integers
 from tomostain.io.metadata.units import check_voxel_um
+from tomostain.io.volumes.missing import merged
 from tomostain.io.volumes.volume import Volume, open_volume
 
 Interpolation = Literal["linear", "cubic"]
@@ -259,7 +261,11 @@ def resample_volume(
     slices: Any = ResampledSlices(volume, resampling)
     placement = None if volume.placement is None else volume.placement.moved(resampling.origin_um)
     resampled = Volume.from_array(slices, resampling.target_um, str(volume.path), placement=placement)
-    return replace(resampled, voxel_from=f"resampling of {sizes} µm")
+    # A slice is interpolated between its neighbours.
+    ratio = volume.voxel_um[0] / resampling.target_um[0]
+    spans = [(math.floor((a - 1) * ratio), math.ceil((b + 1) * ratio)) for a, b in volume.missing]
+    missing = merged((max(0, a), min(b, resampled.shape[0])) for a, b in spans)
+    return replace(resampled, voxel_from=f"resampling of {sizes} µm", missing=missing)
 
 
 def resampling_of(

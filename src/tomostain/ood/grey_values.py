@@ -16,6 +16,7 @@ from tomostain.imaging.intensity import IntensityReference, normalise_ct
 from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE, CT_WINDOW
 from tomostain.integers import to_integers
 from tomostain.io.volumes.base import VolumeLike
+from tomostain.io.volumes.missing import present_slices
 
 Float = NDArray[np.float64]
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -106,9 +107,10 @@ def sample_slices(volume: VolumeLike, intensity: IntensityReference | None) -> N
     ndarray, shape (N, Y, X)
         N is 8, or less for a thinner volume.
     """
-    n = volume.shape[0]
+    present = present_slices(volume, volume.shape[0])
+    n = len(present)
     chosen = np.unique(to_integers((np.arange(_SLICES) + 0.5) * n / _SLICES, np.int64, "slices", rounded=False))
-    slices = np.stack([volume.read(int(z), int(z) + 1)[0] for z in chosen])
+    slices = np.stack([volume.read(present[z], present[z] + 1)[0] for z in chosen])
     return slices if intensity is None else normalise_ct(slices, intensity)
 
 

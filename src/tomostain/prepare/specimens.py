@@ -56,6 +56,8 @@ class PrepareConfig(SplitConfig):
         Slices of µCT in each pair, one pixel apart, for recipes whose generator sees a slice context: odd.
     jobs : int
         Registrations that run in parallel. 0: one for every two cores.
+    allow_missing : bool
+        Fill slices of which data are missing with zeros; `pair.yaml` lists them.
     registration : RegisterConfig
         How sections are found. Grey values and margin are those above. So are the seed and, from the implant in the
         table, the material, unless they are set here.
@@ -68,6 +70,7 @@ class PrepareConfig(SplitConfig):
     margin_um: float = Field(default=60.0, ge=0)
     ct_slices: SliceCount = 1
     jobs: int = Field(default=0, ge=0)
+    allow_missing: bool = False
     registration: RegisterConfig = Field(default_factory=RegisterConfig)
 
     @model_validator(mode="after")
@@ -156,20 +159,31 @@ def prepare_specimens(
     return load_dataset(out)
 
 
-def described_volumes(table: Path) -> list[str]:
+def described_volumes(table: Path, *, allow_missing: bool = False) -> list[str]:
     """Return a line per specimen that describes its µCT, with its first and last slice, for a check by the user.
+
+    Parameters
+    ----------
+    table : Path
+    allow_missing : bool
+        As in `PrepareConfig`.
 
     Raises
     ------
     InputError
         If the table or a volume cannot be read.
     """
-    return [f"{row.id}: {_opened(row).describe()}" for row in read_table(Path(table))]
+    return [f"{row.id}: {_opened(row, allow_missing).describe()}" for row in read_table(Path(table))]
 
 
-def _opened(row: SpecimenRow) -> Volume:
+def _opened(row: SpecimenRow, allow_missing: bool) -> Volume:
     """Open the µCT of a line."""
-    return open_volume(row.path("volume"), voxel_um=row.number("voxel_um"), dataset=row.values.get("dataset") or None)
+    return open_volume(
+        row.path("volume"),
+        voxel_um=row.number("voxel_um"),
+        dataset=row.values.get("dataset") or None,
+        allow_missing=allow_missing,
+    )
 
 
 def registration_folder(out: Path) -> Path:
@@ -200,6 +214,7 @@ def find_sections(
             row.values.get("dataset") or None,
             _options(row, config),
             device,
+            config.allow_missing,
         )
         for row in unknown
     ]
@@ -239,7 +254,7 @@ def _specimen_pair(row: SpecimenRow, config: PrepareConfig, voxel_um: float | No
     """Extract, normalise and mask the pair of one line."""
     section_path = row.path("section")
     section = Section.from_dict(read_yaml(section_path), source=str(section_path))
-    volume = _opened(row)
+    volume = _opened(row, config.allow_missing)
     slide = open_slide(row.path("slide"), pixel_um=row.number("pixel_um"))
     rois = Rois.from_yaml(row.path("rois")) if row.values.get("rois") else Rois()
     registration = config.registration
@@ -256,6 +271,7 @@ def _specimen_pair(row: SpecimenRow, config: PrepareConfig, voxel_um: float | No
     )
     pair, details = cut_pair(volume, slide, section, row.id, settings, row.line)
     details["source"] = {column: row.values[column] for column in ("volume", "slide", "section")}
+    details.update(volume.missing_record())
     return replace(pair, **_record(row)), details
 
 

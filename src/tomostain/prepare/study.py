@@ -37,6 +37,8 @@ class Task:
         Options of `RegisterConfig`.
     device : str
         Where to compute: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    allow_missing : bool
+        Fill slices of which data are missing with zeros.
     """
 
     id: str
@@ -47,6 +49,7 @@ class Task:
     dataset: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     device: str = "auto"
+    allow_missing: bool = False
 
 
 def register_study(tasks: Sequence[Task], folder: Path, jobs: int = 0, progress: Progress = silent) -> dict[str, Path]:
@@ -111,7 +114,7 @@ def is_done(task: Task, pair: Path) -> bool:
     if "inputs" not in values:
         # Written by an older version without inputs; a user may have registered it.
         return True
-    volume = open_volume(task.volume, voxel_um=task.voxel_um, dataset=task.dataset)
+    volume = open_volume(task.volume, voxel_um=task.voxel_um, dataset=task.dataset, allow_missing=task.allow_missing)
     same_files = values["inputs"] == fingerprint(volume, open_slide(task.slide, pixel_um=task.pixel_um))
     if values.get("made_by") != "study":
         if not same_files:
@@ -154,6 +157,7 @@ def _register(task: Task, out: Path, threads: int) -> str:
             voxel_um=task.voxel_um,
             pixel_um=task.pixel_um,
             dataset=task.dataset,
+            allow_missing=task.allow_missing,
             # An existing result is of other files or options: see `is_done`.
             overwrite=True,
             made_by="study",

@@ -62,6 +62,7 @@ class FileOptions(TypedDict, total=False):
     voxel_um: float | Sequence[float] | None
     pixel_um: float | None
     dataset: str | None
+    allow_missing: bool
     about: Specimen | None
     overwrite: bool
     made_by: str
@@ -117,8 +118,9 @@ def register_files(
     progress : Progress
     **options
         ``hint`` (`Hint`): the known part of the pose. ``voxel_um`` (float or three), ``pixel_um`` (float), ``dataset``
-        (str): what the files do not state; see `open_volume` and `open_slide`. ``about`` (dict): subject, implant,
-        weeks and stain of the specimen. ``overwrite`` (bool): replace an existing pair. ``made_by`` ("person",
+        (str): what the files do not state; see `open_volume` and `open_slide`. ``allow_missing`` (bool): fill slices
+        of which data are missing with zeros; `pair.yaml` lists them. ``about`` (dict): subject, implant, weeks and
+        stain of the specimen. ``overwrite`` (bool): replace an existing pair. ``made_by`` ("person",
         "automatic" or "study"): stated in `pair.yaml`. ``invert_histology`` (bool): the slide is stored inverted.
         ``next_command`` (str): shown with each candidate, see `PairFolder`. ``device`` (str): ``auto``, ``cpu``,
         ``cuda`` or ``cuda:N``.
@@ -143,7 +145,12 @@ def register_files(
     )
     # Checked before the files are opened, and again before writing.
     _check_output(folder, (volume_path, slide_path))
-    volume = open_volume_or_image(volume_path, options.get("voxel_um"), options.get("dataset"))
+    volume = open_volume_or_image(
+        volume_path,
+        options.get("voxel_um"),
+        options.get("dataset"),
+        allow_missing=options.get("allow_missing", False),
+    )
     inverted = options.get("invert_histology", False)
     slide = open_slide_or_image(slide_path, options.get("pixel_um"), inverted=inverted)
     return register_opened(
@@ -190,6 +197,7 @@ def register_opened(
             "hinted": hint.given,
             "made_by": folder.made_by,
             "source": {"volume": str(volume.path), "slide": str(slide.path)},
+            **volume.missing_record(),
             "inputs": fingerprint(volume, slide),
             "similarity": registration.similarity,
         }

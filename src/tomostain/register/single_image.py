@@ -14,7 +14,11 @@ VoxelSize = float | Sequence[float] | None
 
 
 def open_volume_or_image(
-    path: str | os.PathLike[str], voxel_um: VoxelSize = None, dataset: str | None = None
+    path: str | os.PathLike[str],
+    voxel_um: VoxelSize = None,
+    dataset: str | None = None,
+    *,
+    allow_missing: bool = False,
 ) -> Volume:
     """Open a volume, or a single grey image as a volume of one slice.
 
@@ -25,6 +29,8 @@ def open_volume_or_image(
     voxel_um : float or three, optional
         Needed for a single image.
     dataset : str, optional
+    allow_missing : bool
+        Fill slices of which data are missing with zeros.
 
     Raises
     ------
@@ -33,7 +39,7 @@ def open_volume_or_image(
     """
     path = Path(path)
     if not _is_image(path):
-        return open_volume(path, voxel_um=voxel_um, dataset=dataset)
+        return open_volume(path, voxel_um=voxel_um, dataset=dataset, allow_missing=allow_missing)
     if voxel_um is None:
         raise InputError(f"{path}: the pixel size of an image is unknown; give `voxel_um`, µm", parameter="voxel_um")
     return Volume.from_array(read_grey(path)[None], voxel_um, name=str(path))

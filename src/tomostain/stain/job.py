@@ -2,8 +2,8 @@
 
 import functools
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,7 @@ class StainJob:
     noise_seed: int = 0
     noise_samples: int = 1
     resampling: Resampling | None = None
+    original_missing: Mapping[str, list[list[int]]] = field(default_factory=dict)
 
     @classmethod
     def open(cls, request: StainRequest) -> "StainJob":
@@ -121,6 +122,7 @@ class StainJob:
             noise_seed=request.noise_seed,
             noise_samples=request.noise_samples,
             resampling=resampling_of(original, model_um) if resampled else None,
+            original_missing=original.missing_record(),
         )
 
     @property
@@ -154,7 +156,11 @@ class StainJob:
         return {
             "model": {"hash": self.translator.hash, "recipe": spec.recipe, "steps": spec.steps, "stain": spec.stain},
             # The name alone: a volume that was moved is still the same input.
-            "input": {"name": self.volume.path.name, "fingerprint": self.fingerprint()},
+            "input": {
+                "name": self.volume.path.name,
+                "fingerprint": self.fingerprint(),
+                **self.original_missing,
+            },
             "levels": None if reference is None else {"background": reference.background, "bone": reference.bone},
             **self.report.to_dict(),
             **noise,

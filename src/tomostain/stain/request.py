@@ -54,6 +54,8 @@ class StainRequest:
         Voxel size, or (z, y, x), µm; necessary where the file does not state it.
     dataset : str, optional
         Name of the dataset in an HDF5 file.
+    allow_missing : bool
+        Fill slices of which data are missing with zeros; the provenance lists them.
     device : str
         ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``. A loaded model stays on its device.
     allow_voxel_mismatch : bool
@@ -91,6 +93,7 @@ class StainRequest:
     intensity: Intensity = "auto"
     voxel_um: VoxelSize | None = None
     dataset: str | None = None
+    allow_missing: bool = False
     device: str = "auto"
     allow_voxel_mismatch: bool = False
     resample: bool = False
@@ -164,7 +167,9 @@ class StainRequest:
     def open_volume(self) -> Volume:
         """Open the volume; no grey value is read."""
         if not isinstance(self.volume, Volume):
-            return open_volume(self.volume, voxel_um=self.voxel_um, dataset=self.dataset)
+            return open_volume(
+                self.volume, voxel_um=self.voxel_um, dataset=self.dataset, allow_missing=self.allow_missing
+            )
         if self.voxel_um is not None or self.dataset is not None:
             raise InputError(f"{self.source}: `voxel_um` and `dataset` are for files; this volume is open already")
         return self.volume
@@ -203,6 +208,7 @@ class StainOptions(TypedDict, total=False):
     intensity: Intensity | None
     voxel_um: VoxelSize | None
     dataset: str | None
+    allow_missing: bool
     device: str
     allow_voxel_mismatch: bool
     resample: bool

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.figures.planes import orthogonal_planes
-from tomostain.io import open_volume, write_image
+from tomostain.io import Volume, open_volume, write_image
 from tomostain.io.atomic import refuse_existing
 from tomostain.io.ome_zarr.reader import StainedVolume, open_stained
 from tomostain.io.output_folder import check_folder_name
@@ -27,6 +27,7 @@ def view_path(
     voxel_um: float | Sequence[float] | None = None,
     overwrite: bool = False,
     *,
+    allow_missing: bool = False,
     progress: Progress = silent,
 ) -> list[Path]:
     """Write figures of a volume: three orthogonal planes and, for a stained volume, volume renderings.
@@ -41,6 +42,8 @@ def view_path(
         Voxel size of a µCT volume whose files do not state it, µm.
     overwrite : bool
         Replace existing figures.
+    allow_missing : bool
+        Fill slices of a µCT volume of which data are missing with zeros.
     progress : Progress
         Listener.
 
@@ -64,7 +67,7 @@ def view_path(
         pictures["rendering.png"] = picture_of_volume(rgb, step, progress=progress)
         pictures["rendering-half.png"] = picture_of_volume(rgb, step, cut="half", progress=progress)
     else:
-        grey, step = _read_grey(path, voxel_um, progress)
+        grey, step = _read_grey(open_volume(path, voxel_um=voxel_um, allow_missing=allow_missing), progress)
         pictures["planes.png"] = orthogonal_planes(grey, step)
     for name, picture in pictures.items():
         write_image(out / name, picture, overwrite=overwrite)
@@ -101,11 +104,8 @@ def read_small(
     return stained.read(0, shape[0], level), step
 
 
-def _read_grey(
-    path: Path, voxel_um: float | Sequence[float] | None, progress: Progress
-) -> tuple[NDArray[Any], tuple[float, float, float]]:
+def _read_grey(volume: Volume, progress: Progress) -> tuple[NDArray[Any], tuple[float, float, float]]:
     """Read every n-th voxel of a µCT volume, slice by slice, to stay within the maximum number of voxels."""
-    volume = open_volume(path, voxel_um=voxel_um)
     every = max(1, int(np.ceil((np.prod(volume.shape, dtype=float) / PICTURE_VOXELS) ** (1 / 3))))
     indices = range(0, volume.shape[0], every)
     slices = []

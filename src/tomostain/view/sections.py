@@ -14,7 +14,7 @@ from tomostain.errors import InputError
 from tomostain.geometry.section import interpolate
 from tomostain.geometry.surfaces import Cut, curved_cut, plane_cut, plane_of
 from tomostain.integers import to_integers
-from tomostain.io import open_stained, open_volume, write_slide
+from tomostain.io import Volume, open_stained, open_volume, write_slide
 from tomostain.io.atomic import refuse_existing
 from tomostain.io.csv_files import read_csv
 from tomostain.io.metadata.units import check_length_um, check_pixels
@@ -142,6 +142,7 @@ class SectionKeywords(TypedDict, total=False):
     pixel_um: float | None
     blending: Blending
     ct: PathLike | None
+    allow_missing: bool
 
 
 @dataclass(frozen=True)
@@ -158,12 +159,15 @@ class SectionOptions:
         ``density`` or ``colour``: see `sample_section`.
     ct : path, optional
         The µCT that was stained.
+    allow_missing : bool
+        Fill slices of the µCT of which data are missing with zeros.
     """
 
     thickness_um: float = 0.0
     pixel_um: float | None = None
     blending: Blending = "density"
     ct: PathLike | None = None
+    allow_missing: bool = False
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.thickness_um) and self.thickness_um >= 0):
@@ -232,21 +236,25 @@ def section(
     colours = sample_section(
         volume.block, volume.shape, volume.voxel_um, cut, thickness_um, chosen.blending, progress=progress
     )
-    grey = None if chosen.ct is None else _section_of_ct(Path(chosen.ct), volume, cut, thickness_um, progress)
+    grey = None if chosen.ct is None else _section_of_ct(_open_ct(chosen, volume), volume, cut, thickness_um, progress)
     write_slide(out, _as_rgb(colours, _WHITE), pixel, overwrite=overwrite)
     if grey is not None:
         write_slide(ct_out, _as_rgb(_windowed(grey), 0.0), pixel, overwrite=overwrite)
     return cut
 
 
+def _open_ct(options: SectionOptions, volume: StainedVolume) -> Volume:
+    assert options.ct is not None
+    return open_volume(Path(options.ct), voxel_um=volume.voxel_um, allow_missing=options.allow_missing)
+
+
 def _section_of_ct(
-    ct: Path, volume: StainedVolume, cut: Cut, thickness_um: float, progress: Progress
+    scan: Volume, volume: StainedVolume, cut: Cut, thickness_um: float, progress: Progress
 ) -> NDArray[np.float32]:
     """Resample the section in the µCT. Grey values are averaged directly: optical density has no meaning for X-rays."""
-    scan = open_volume(ct, voxel_um=volume.voxel_um)
     if scan.shape != volume.shape:
         raise InputError(
-            f"{ct}: has the shape {scan.shape}, but the stained volume has {volume.shape}; "
+            f"{scan.path}: has the shape {scan.shape}, but the stained volume has {volume.shape}; "
             "state the volume that was stained"
         )
     warn_of_other_input(scan, volume)

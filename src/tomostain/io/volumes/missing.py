@@ -76,6 +76,22 @@ def clipped(ranges: Ranges, start: int, stop: int) -> Ranges:
     return merged((max(low, start) - start, min(high, stop) - start) for low, high in ranges)
 
 
+def present_slices(volume: object, length: int) -> list[int]:
+    """Return the slices of a volume that are complete; all slices if a part of each is missing.
+
+    Zeros that were filled in would shift estimates of the grey values.
+
+    Parameters
+    ----------
+    volume : Volume
+        Or any other object; without an attribute ``missing`` all slices are present.
+    length : int
+        Number of slices.
+    """
+    missing = {z for start, stop in getattr(volume, "missing", ()) for z in range(start, stop)}
+    return [z for z in range(length) if z not in missing] or list(range(length))
+
+
 def format_slices(ranges: Ranges) -> str:
     """Return ranges as text for a message: "slice 3", "slices 1, 5 to 8 and 12".
 

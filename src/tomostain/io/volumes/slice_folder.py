@@ -200,9 +200,10 @@ def _bmp_header(file: Path) -> _Header:
                 f"{file}: a BMP with colours (mode {image.mode}); a µCT volume is grey, save it as 8-bit grey slices"
             )
         shape = (image.height, image.width)
-        stored, whole = file.stat().st_size, image.height * ((image.width + 3) // 4 * 4)
-        if image.info.get("compression", 0) == 0 and stored < whole:
-            raise InputError(f"{file}: truncated BMP ({stored} bytes for {whole} of its pixels); copy it again")
+        codec, _, offset, options = image.tile[0]
+        needed = offset + image.height * options[1] if codec == "raw" else 0  # of RLE only the decoder knows
+        if file.stat().st_size < needed:
+            raise InputError(f"{file}: truncated BMP ({file.stat().st_size} bytes of {needed}); copy it again")
         return _Header(shape, np.dtype(np.uint8))
 
 

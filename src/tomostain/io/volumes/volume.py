@@ -137,6 +137,17 @@ class Volume(SliceIndexing):
         missing = f"; {format_slices(self.missing)} filled with zeros" if self.missing else ""
         return f"{shape} voxels of {voxel} µm (z, y, x), {self.dtype}{slices}; {size}{place}{missing}"
 
+    def missing_record(self) -> dict[str, list[list[int]]]:
+        """Return what the metadata of a result state: the first and last slice of each missing range; {} without.
+
+        Examples
+        --------
+        >>> volume = Volume.from_array(np.zeros((9, 4, 4), np.uint8), voxel_um=5)
+        >>> volume.missing_record(), replace(volume, missing=((2, 3), (5, 9))).missing_record()
+        ({}, {'missing_slices': [[2, 2], [5, 8]]})
+        """
+        return {"missing_slices": [[start, stop - 1] for start, stop in self.missing]} if self.missing else {}
+
     def read(self, start: int, stop: int) -> NDArray[Any]:
         """Read the slices `start` to `stop` (half-open), and no others.
 

@@ -30,6 +30,7 @@ def browse(
     voxel_um: float | Sequence[float] | None = None,
     port: int = 0,
     open_page: bool = True,
+    allow_missing: bool = False,
     echo: Callable[[str], None] = print,
     progress: Progress = silent,
 ) -> None:
@@ -47,6 +48,8 @@ def browse(
         Port on 127.0.0.1; 0 for a free one.
     open_page : bool
         Open the page in the user's browser.
+    allow_missing : bool
+        Fill slices of a µCT volume of which data are missing with zeros.
     echo : callable
         Called with the address, and with how to stop.
     progress : Progress
@@ -57,7 +60,8 @@ def browse(
     InputError
         If the viewer is not installed, a volume cannot be read, or the port is taken.
     """
-    with prepared_site(client_folder(), Path(path), ct and Path(ct), voxel_um, progress) as site:
+    sources = Path(path), ct and Path(ct)
+    with prepared_site(client_folder(), *sources, voxel_um, progress, allow_missing=allow_missing) as site:
         serve(site, port=port, open_page=open_page, echo=echo)
 
 
@@ -117,6 +121,8 @@ def prepared_site(
     ct: Path | None = None,
     voxel_um: float | Sequence[float] | None = None,
     progress: Progress = silent,
+    *,
+    allow_missing: bool = False,
 ) -> Iterator[Site]:
     """Yield the content to serve. A grey copy of the µCT exists in a temporary folder during this time.
 
@@ -138,7 +144,7 @@ def prepared_site(
         if grey is not None:
             copy = volumes["ct.ome.zarr"] = scratch / "ct.ome.zarr"
             placement = opened.placement if opened else None
-            volume = open_volume(grey, voxel_um=voxel_um)
+            volume = open_volume(grey, voxel_um=voxel_um, allow_missing=allow_missing)
             if opened:
                 warn_of_other_input(volume, opened)
             shape, step = grey_copy(volume, copy, placement=placement, progress=progress)

@@ -21,7 +21,7 @@ from tomostain.io.metadata.placement import Placement
 from tomostain.io.ome_zarr.reader import StainedVolume, open_stained
 from tomostain.io.output_folder import base_name, check_folder_name
 from tomostain.io.volumes.slice_files import natural_slices
-from tomostain.io.volumes.volume import open_volume
+from tomostain.io.volumes.volume import Volume, open_volume
 from tomostain.progress import Progress, silent
 from tomostain.view.export.alpha import Alpha, open_alpha
 from tomostain.view.export.ome_zarr_04 import write_ome_zarr_04
@@ -48,6 +48,7 @@ class ExportKeywords(TypedDict, total=False):
     alpha: str
     ct: PathLike | None
     voxel_um: float | Sequence[float] | None
+    allow_missing: bool
     like: PathLike | None
     max_bytes: int
 
@@ -67,6 +68,8 @@ class ExportOptions:
         The µCT that was stained, for the rule ``ct``.
     voxel_um : float or sequence of float, optional
         Voxel size of the µCT if its files do not state it, µm.
+    allow_missing : bool
+        Fill slices of the µCT of which data are missing with zeros.
     like : path, optional
         Folder of TIFF slices, the input that was stained. The slices of a TIFF stack get the same names.
     max_bytes : int
@@ -77,6 +80,7 @@ class ExportOptions:
     alpha: str = "paper"
     ct: PathLike | None = None
     voxel_um: float | Sequence[float] | None = None
+    allow_missing: bool = False
     like: PathLike | None = None
     max_bytes: int = MAX_WHOLE_BYTES
 
@@ -134,7 +138,7 @@ def export(
     if to.endswith("-tiff") or to == "ome-zarr-0.4":
         check_folder_name(out, f"export to {to}", is_zarr=to == "ome-zarr-0.4")
     refuse_existing(out, overwrite)
-    ct = None if chosen.ct is None else open_volume(Path(chosen.ct), voxel_um=chosen.voxel_um)
+    ct = _open_ct(chosen)
     if ct is not None:
         warn_of_other_input(ct, volume)
     rule = open_alpha(chosen.alpha, volume, level, ct)
@@ -161,6 +165,12 @@ def _level(volume: StainedVolume, to: str, level: int) -> int:
         f"{volume.path}: has no level {level}; the film shows level {coarsest}", OtherLevelWarning, stacklevel=3
     )
     return coarsest
+
+
+def _open_ct(options: ExportOptions) -> Volume | None:
+    if options.ct is None:
+        return None
+    return open_volume(Path(options.ct), voxel_um=options.voxel_um, allow_missing=options.allow_missing)
 
 
 def _check_options(volume: StainedVolume, to: str, options: ExportOptions) -> None:
