@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tomostain.errors import InputError
+from tomostain.inspection import check_path
 from tomostain.io import open_slide
 
 czi = pytest.importorskip("pylibCZIrw.czi")
@@ -87,3 +88,23 @@ def test_damaged_files_and_a_missing_library_are_one_line(tmp_path: Path, monkey
     monkeypatch.delattr("pylibCZIrw.czi")
     with pytest.raises(InputError, match=r"pip install 'tomostain\[czi\]', or export the slide as OME-TIFF"):
         open_slide(tmp_path / "a.czi")
+
+
+def test_significant_bits_of_the_metadata_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a.czi", (BGR.astype(np.uint16) << 4, {}))
+    with pytest.raises(InputError, match="use 12 of 16 bits"):
+        open_slide(path).read()
+    plain = czi.CziReader.metadata.fget
+
+    def metadata(reader: object) -> dict:
+        values = plain(reader)
+        values["ImageDocument"]["Metadata"]["Information"]["Image"]["ComponentBitCount"] = "12"
+        return values
+
+    monkeypatch.setattr(czi.CziReader, "metadata", property(metadata))
+    np.testing.assert_array_equal(open_slide(path).read()[0], RGB)
+
+
+def test_check_describes_a_czi(tmp_path: Path) -> None:
+    inspection = check_path(write(tmp_path / "a.czi", (BGR, {})))
+    assert (inspection.kind, inspection.summary) == ("slide", "1100 x 900 px of 0.5 µm, 3 level(s)")

@@ -247,3 +247,38 @@ def test_ome_files_elsewhere_are_not_opened(tmp_path: Path, text: str, message: 
     for read in (read_image, lambda path: open_slide(path, pixel_um=1)):
         with pytest.raises(InputError, match=message):
             read(tmp_path / "a.ome.tif")
+
+
+def test_levels_of_turned_and_of_separate_channels(tmp_path: Path) -> None:
+    turned = [(274, "H", 1, 8, True)]
+    write(
+        tmp_path / "a.tif",
+        (np.rot90(RGB, -1), CM | TILED | {"extratags": turned}),
+        (np.rot90(RGB[::2, ::2], -1), REDUCED),
+    )
+    planes = np.ascontiguousarray(np.moveaxis(RGB, -1, 0)[::-1])
+    metadata = {
+        "axes": "CYX",
+        "PhysicalSizeX": 0.5,
+        "PhysicalSizeY": 0.5,
+        "Channel": {"Name": ["Blue", "Green", "Red"]},
+    }
+    with tifffile.TiffWriter(tmp_path / "b.ome.tif", ome=True) as tif:
+        options = {"photometric": "minisblack", "tile": (64, 64)}
+        tif.write(planes, subifds=1, metadata=metadata, **options)
+        tif.write(planes[:, ::2, ::2], subfiletype=1, **options)
+    for name in ("a.tif", "b.ome.tif"):
+        slide = open_slide(tmp_path / name)
+        assert [shape for shape, _ in slide.levels] == [(500, 700), (250, 350)]
+        np.testing.assert_array_equal(slide.read()[0], RGB)
+        np.testing.assert_array_equal(slide.read(1.0)[0], RGB[::2, ::2])
+
+
+def test_a_size_in_xml_of_another_image_is_not_used(tmp_path: Path) -> None:
+    schema = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+    pixels = '<Pixels ID="P:{0}" DimensionOrder="XYCZT" Type="uint8" SizeX="9" SizeY="9" SizeC="1" SizeZ="1" SizeT="1" PhysicalSizeX="7" PhysicalSizeY="7"/>'
+    images = "".join(f'<Image ID="Image:{i}">{pixels.format(i)}</Image>' for i in range(2))
+    xml = f'<OME xmlns="{schema}">{images}</OME>'
+    tifffile.imwrite(tmp_path / "a.ome.tif", RGB, photometric="rgb", description=xml, metadata=None)
+    with pytest.raises(InputError, match="the pixel size is not in the file"):
+        open_slide(tmp_path / "a.ome.tif")

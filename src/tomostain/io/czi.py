@@ -122,8 +122,14 @@ def _channels(metadata: Mapping[str, Any]) -> list[Channel]:
 
 def _bits(metadata: Mapping[str, Any]) -> int | None:
     """Return the significant bits that the metadata state."""
-    text = str(_mapping(metadata, "Information", "Image").get("ComponentBitCount", ""))
-    return int(text) if text.isdigit() and 8 <= int(text) <= 16 else None
+    image = _mapping(metadata, "Information", "Image")
+    channel = _mapping(image, "Dimensions", "Channels").get("Channel")
+    first = channel[0] if isinstance(channel, list) and channel else channel
+    for values in (first, image):
+        text = str(values.get("ComponentBitCount", "")) if isinstance(values, Mapping) else ""
+        if text.isdigit() and 8 <= int(text) <= 16:
+            return int(text)
+    return None
 
 
 def _pixel_um(metadata: Mapping[str, Any]) -> tuple[float | None, float | None]:

@@ -145,6 +145,7 @@ def read_level(tif: tifffile.TiffFile, image: TiffImage, index: int) -> Picture:
     check_decoded_size(path, rows * columns, pixel_bytes, _stored_bytes(pages))
     samples = _samples_last(np.asarray(series.asarray()), series.axes)
     model = page_model(path, series.keyframe, significant_bits(image.pixels))
+    model = replace(model, orientation=page_orientation(image.page))  # coarser levels may lack the tag
     order = _channel_order(image, series)
     if order is None:
         return interpret(samples, model, path)

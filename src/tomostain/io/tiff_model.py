@@ -79,6 +79,10 @@ def _kind(path: Path, page: Any) -> Kind:
         raise InputError(f"{path}: photometric interpretation {name} is not supported; save it as RGB or greyscale")
     if kind == "cmyk" and (_value(page, 332) not in (None, 1) or page.samplesperpixel < 4):
         raise InputError(f"{path}: its samples are inks other than CMYK; save it as RGB")
+    if kind == "cmyk" and page.dtype is not None and _value(page, 336) is not None:
+        dots = np.ravel(_value(page, 336)).tolist()
+        if set(dots[::2]) != {0} or set(dots[1::2]) != {2 ** (8 * page.dtype.itemsize) - 1}:
+            raise InputError(f"{path}: its inks use the range {dots} only; save it as RGB")
     if kind == "rgb" and page.samplesperpixel < 3:
         raise InputError(f"{path}: states RGB with {page.samplesperpixel} sample(s) per pixel; save it again")
     if page.compression == _APERIO_YCBCR:
