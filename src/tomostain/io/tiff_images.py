@@ -126,14 +126,13 @@ def read_level(tif: tifffile.TiffFile, image: TiffImage, index: int) -> Picture:
         As `read_tiff_picture`.
     """
     path, series = image.path, image.levels[index]
-    rows, columns = image_layout(path, series)
+    image_layout(path, series)  # raises for a stack
     pages = [page for page in series.pages if page is not None]
     if len(pages) < len(series.pages) and series.dataoffset is None:
         raise InputError(
             f"{path}: {len(series.pages) - len(pages)} of its {len(series.pages)} planes are in missing files; restore "
             "them"
         )
-    check_pixels(path, (rows, columns))
     check_complete(path, tif, [page for page in pages if page.parent is tif])
     empty = sum(has_empty_parts(page) for page in pages)
     if empty:
@@ -141,8 +140,7 @@ def read_level(tif: tifffile.TiffFile, image: TiffImage, index: int) -> Picture:
             f"{path}: {empty} of {len(pages)} planes have tiles or strips that were never written; copy or export it "
             "again"
         )
-    pixel_bytes = _channels(series) * np.dtype(series.dtype).itemsize
-    check_decoded_size(path, rows * columns, pixel_bytes, _stored_bytes(pages))
+    check_level_size(path, series)
     samples = _samples_last(np.asarray(series.asarray()), series.axes)
     model = page_model(path, series.keyframe, significant_bits(image.pixels))
     model = replace(model, orientation=page_orientation(image.page))  # coarser levels may lack the tag
@@ -191,6 +189,20 @@ def significant_bits(pixels: ElementTree.Element | None) -> int | None:
     """Return the SignificantBits of a Pixels element of OME-XML."""
     text = "" if pixels is None else pixels.get("SignificantBits", "")
     return int(text) if text.isdigit() and len(text) < 3 else None
+
+
+def check_level_size(path: Path, series: Any) -> None:
+    """Raise if a series (or level) is too large for the free memory, or far larger than its data can hold.
+
+    Raises
+    ------
+    InputError
+    """
+    rows, columns = image_layout(path, series)
+    check_pixels(path, (rows, columns))
+    pixel_bytes = _channels(series) * np.dtype(series.dtype).itemsize
+    stored = _stored_bytes([page for page in series.pages if page is not None])
+    check_decoded_size(path, rows * columns, pixel_bytes, None if series.dataoffset is not None else stored)
 
 
 def image_layout(path: Path, series: Any) -> tuple[int, int]:
