@@ -70,10 +70,10 @@ class StackSampler(PatchSampler):
         background = float(ct_to_network(np.float32(CT_BACKGROUND)))
         stack = torch.empty(len(windows_at), 5, size, size)
         for window, (i, c) in zip(stack, windows_at, strict=True):
-            _cut_into(window, self._images[i], c)
+            _cut_into(window, self.table.image(i), c)
         extra = [_cut(self.extra[i], c, size, background) for i, c in windows_at]  # type: ignore[arg-type]
         windows = torch.cat([*network_scale(stack), torch.stack(extra)], dim=1)
-        grid = sampling_grid(transforms.scale, transforms.flip, self.patch_px, size)
+        grid = sampling_grid(transforms.scale.numpy(), transforms.flip.numpy(), self.patch_px, size)
         patches = functional.grid_sample(windows, grid, mode="bilinear", padding_mode="border", align_corners=True)
         x = jitter_ct(torch.cat([patches[:, :1], patches[:, 5:]], dim=1), transforms.ct_jitter.to(patches))
         y = jitter_histology(patches[:, 1:4], transforms.histology_jitter.to(patches))

@@ -19,7 +19,7 @@ import torch
 
 from tests.support.training import DROPOUT, REGISTERED, toy_recipe
 from tomostain.cli.main import run
-from tomostain.errors import InterruptedRunError, PeerProcessError
+from tomostain.errors import InputError, InterruptedRunError, PeerProcessError
 from tomostain.interrupts import listen_for_interrupt
 from tomostain.train import PatchSampler, Trainer, pair_registration, train
 from tomostain.train.distributed import DistributedContext
@@ -112,7 +112,7 @@ def error_of(folder, job, **options):
     """Return the type of the error that ends the training."""
     try:
         train_noting(folder, job, **options)
-    except (InterruptedRunError, PeerProcessError, OSError) as error:
+    except (InputError, InterruptedRunError, PeerProcessError) as error:
         return type(error).__name__
     return None
 

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="th
 WORKER = Path(distributed_worker.__file__)
 # Sums of float64 in another order. Adam divides by the gradient: weights whose gradient is nothing but rounding (biases
 # before a normalisation) move by it relative to its ε of 1e-8, and everything else stays together more closely.
-LOSSES = {"rel": 1e-9, "abs": 1e-12}
+LOSSES = {"rel": 1e-8, "abs": 1e-12}
 WEIGHTS = {"rtol": 0, "atol": 1e-7}
 
 
@@ -170,7 +170,7 @@ def test_a_signal_to_one_process_stops_all_at_one_step_and_one_process_goes_on(f
 
 
 def test_a_disk_that_is_full_ends_all_processes(together):
-    assert [told["errors"]["full"] for told in together] == ["OSError", "PeerProcessError"]
+    assert [told["errors"]["full"] for told in together] == ["InputError", "PeerProcessError"]
 
 
 def test_the_first_process_has_the_time(folder, together):

@@ -127,6 +127,8 @@ def test_each_pair_is_read_once(dataset, tmp_path, monkeypatch, ct_slices):
     decoded, hashed = [], []
     imread, read_bytes = pair_module.tifffile.imread, Path.read_bytes
     monkeypatch.setattr(pair_module.tifffile, "imread", lambda path: decoded.append(path) or imread(path))
+    read_mask = pair_module.read_mask
+    monkeypatch.setattr(pair_module, "read_mask", lambda path: decoded.append(path) or read_mask(path))
     monkeypatch.setattr(Path, "read_bytes", lambda path: hashed.append(path) or read_bytes(path))
     # Unpaired, so that the contrast is measured as well.
     recipe = toy_recipe(terms={"adversarial_y": 1}, in_channels=1, ct_slices=ct_slices)

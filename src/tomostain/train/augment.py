@@ -64,7 +64,7 @@ def jitter_ct(x: Tensor, jitter: Tensor, out: Tensor | None = None) -> Tensor:
     out : Tensor, shape (B, 1, P, P), optional
         Output; may be `x`.
     """
-    contrast, brightness = jitter[:, :, None, None, None].unbind(1)
+    contrast, brightness = jitter.view(-1, 2, 1, 1, 1).unbind(1)
     return torch.mul(x, brightness * contrast, out=out).add_(brightness - 1).clip_(-1, 1)
 
 
@@ -102,7 +102,7 @@ def jitter_intensity(double: Tensor, jitter: Tensor, out: Tensor | None = None) 
     Tensor, shape (B, 3, P, P)
         In [-1, 1].
     """
-    contrast, brightness = jitter[:, :, None, None, None].unbind(1)
+    contrast, brightness = jitter.view(-1, 2, 1, 1, 1).unbind(1)
     red, green, blue = double.split(1, dim=1)
     gain = (red + green).add_(blue).div_(3).clamp_min_(2 * _DARKEST)  # 2 m
     gain.log_().mul_(contrast - 1).exp_().mul_(brightness)  # a third of the time of a power

@@ -40,8 +40,8 @@ class ImageBuffer:
             if len(self.images) < self.size:
                 self.images.append(image.clone())
                 returned.append(image)
-            elif torch.rand((), generator=generator) < 0.5:
-                index = int(torch.randint(self.size, (), generator=generator))
+            elif torch.rand(1, generator=generator).tolist()[0] < 0.5:
+                (index,) = torch.randint(self.size, (1,), generator=generator).tolist()
                 returned.append(self.images[index])
                 self.images[index] = image.clone()
             else:

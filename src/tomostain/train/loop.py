@@ -19,13 +19,13 @@ from tomostain.train.failures import explain_failures
 from tomostain.train.limits import NO_LIMIT, Limits, Pace
 from tomostain.train.logbook import Logbook
 from tomostain.train.run_folder import check_run, locked_run
-from tomostain.train.trainer import Trainer
+from tomostain.train.trainer import READ_EVERY_STEPS, Trainer
 
 __all__ = ["TrainOptions", "contrast", "total_steps", "train", "train_model"]
 
 logger = logging.getLogger(__name__)
 
-LOG_EVERY_STEPS = 10
+LOG_EVERY_STEPS = READ_EVERY_STEPS
 CHECKPOINT_EVERY_S = 60.0
 
 
@@ -177,14 +177,13 @@ def _take_steps(
     if total < NO_LIMIT:
         progress("training", state.step, total)
     while state.step < total and limits.time_left(state.seconds, state.cpu_seconds):
-        values = trainer.take_step()
+        losses = trainer.take_step()
         state.seconds, state.cpu_seconds = options.clock() - started, time.process_time() - cpu_started
         epoch, step_of_epoch = divmod(state.step, trainer.steps_per_epoch)
         with context.raise_on_all_ranks():
-            if step_of_epoch == 0:
-                values |= trainer.end_epoch(run)
+            validation = trainer.end_epoch(run) if step_of_epoch == 0 else {}
             if logbook is not None and (step_of_epoch == 0 or state.step % LOG_EVERY_STEPS == 0):
-                logbook.write(state.step, epoch, state.seconds, values)
+                logbook.write(state.step, epoch, state.seconds, {**losses, **validation})
             if logbook is not None and time.monotonic() - saved > CHECKPOINT_EVERY_S:
                 _save(run, trainer)
                 saved = time.monotonic()
@@ -207,5 +206,6 @@ def _take_steps(
 
 
 def _save(run: Path, trainer: Trainer) -> None:
+    trainer.read_losses()
     save_last(run, trainer.state)
     logger.info("%s: checkpoint at step %d", run, trainer.state.step)

@@ -26,6 +26,7 @@ from tomostain.imaging.network_range import CT_BACKGROUND, CT_WINDOW, ct_to_netw
 from tomostain.integers import to_integers
 from tomostain.tiling.noise import NoiseSpec, SlicePosition, slice_noise
 from tomostain.train.augment import Augment, jitter_ct, jitter_intensity
+from tomostain.train.pixel_table import Compact, PixelTable
 from tomostain.train.residual_registration import apply_affine
 from tomostain.train.transforms import Transforms, draw_transforms, integral, sampling_grid, window_px
 
@@ -126,30 +127,28 @@ class PatchSampler:
         self.noise = ct_input.get("noise", NoiseSpec())
         self.ids = tuple(pair.id for pair in pairs)
         background = ct_input.get("supervise_background", False)
-        compact = (_compact(pair, self.ct_slices, background) for pair in pairs)
-        self._originals = [[part.to(self.device) for part in parts] for parts in compact]
-        self._images = list(self._originals)
+        compact = [_compact(pair, self.ct_slices, background) for pair in pairs]
+        self.table = PixelTable(compact, _FILL, self.device)
+        # Histology and mask before residual registration, of the pairs that were moved.
+        self._unmoved: dict[int, tuple[Tensor, Tensor]] = {}
         # Where tissue corresponds: without the common background, which says nothing about the fit of a pair.
-        self._tissue = [
-            torch.from_numpy(pair.mask.astype(np.uint8)[None]).to(self.device) if background else parts[2]
-            for pair, parts in zip(pairs, self._originals, strict=True)
-        ]
+        self._tissue = [torch.from_numpy(pair.mask.astype(np.uint8)[None]) for pair in pairs] if background else None
         self._areas = [integral(pair.mask) for pair in pairs]
         self._accepted = list(range(len(pairs)))
 
     @property
     def nbytes(self) -> int:
         """Memory of the pairs on the device, bytes: 6 per pixel, and 2 for each further slice."""
-        return sum(part.nbytes for parts in self._images for part in parts)
+        return self.table.nbytes
 
     def __len__(self) -> int:
         """Return the number of pairs."""
-        return len(self._originals)
+        return len(self.table)
 
     @property
     def pixels(self) -> list[int]:
         """Number of pixels of each pair."""
-        return [parts[0].shape[-2] * parts[0].shape[-1] for parts in self._originals]
+        return [height * width for height, width in self.table.shapes]
 
     def original(self, number: int) -> tuple[NDArray[np.float32], Tensor, Tensor]:
         """Return a pair as it was before any residual registration.
@@ -163,8 +162,8 @@ class PatchSampler:
         mask : Tensor, shape (1, Y, X)
             Without the common background.
         """
-        ct, histology, _ = self._originals[number]
-        mask = self._tissue[number]
+        ct, histology, mask = self._original(number)
+        mask = mask if self._tissue is None else self._tissue[number].to(self.device)
         selected = ct[0] if self.ct_slices == 1 else ct
         return (selected.float() + _CT_MIDDLE).cpu().numpy(), histology_to_network(histology.float()), mask.float()
 
@@ -178,12 +177,20 @@ class PatchSampler:
         affine : Tensor (2, 3)
             Relative to the original position; see `tomostain.train.residual_registration.displacement`.
         """
-        ct, histology, mask = self._originals[number]
+        _, histology, mask = self._original(number)
+        self._unmoved[number] = (histology, mask)
         inside = apply_affine(mask.float(), affine) > 1 - 1e-4
         moved = to_integers(apply_affine(histology.float(), affine), torch.uint8, "histology after registration")
-        self._images[number] = [ct, moved, inside.to(torch.uint8)]
-        tissue = apply_affine(self._tissue[number].float(), affine) > 1 - 1e-4
+        self.table.replace(number, moved, inside.to(torch.uint8))
+        tissue = inside
+        if self._tissue is not None:
+            tissue = apply_affine(self._tissue[number].to(self.device).float(), affine) > 1 - 1e-4
         self._areas[number] = integral(tissue[0].cpu().numpy())
+
+    def _original(self, number: int) -> Compact:
+        """Return a pair in compact types, as it was before any residual registration."""
+        ct, histology, mask = self.table.image(number)
+        return ct, *self._unmoved.get(number, (histology, mask))
 
     def reject(self, numbers: Sequence[int]) -> None:
         """Draw no patches from the pairs with these indices from now on; from all others again."""
@@ -214,28 +221,26 @@ class PatchSampler:
 
     def apply(self, transforms: Transforms) -> Batch:
         """Cut the patches that `transforms` describes, without random draws."""
-        where = list(zip(transforms.pair.tolist(), transforms.corner.tolist(), strict=True))
-        size = (self.patch_px, self.patch_px)
-        x, y, mask = (torch.empty(len(where), n, *size, device=self.device) for n in (self.ct_slices, 3, 1))
-        # A GPU processes all patches at once. On a CPU one patch at a time stays in the cache.
-        step = 1 if self.device.type == "cpu" else len(where)
-        for first in range(0, len(where), step):
-            some = slice(first, first + step)
-            patches = self._cut(where[some], transforms.scale[some], transforms.flip[some])
-            ct, histology, covered = patches.split([self.ct_slices, 3, 1], dim=1)
-            jitter_ct(ct.mul_(_CT_SCALE), transforms.ct_jitter[some].to(x), out=x[some])
-            jitter_intensity(histology.mul_(2 / WHITE), transforms.histology_jitter[some].to(y), out=y[some])
-            torch.ge(covered, 0.5, out=mask[some])
-        return Batch(_for_network(x, self.in_channels, self.inverted_ct), y, mask, tuple(self.ids[i] for i, _ in where))
+        pairs, scale = transforms.pair.tolist(), transforms.scale.numpy()
+        # The same for every batch, so that a patch does not depend on the others.
+        size = window_px(self.patch_px, min(self.augment.scale[0], float(scale.min())))
+        windows = self.table.windows(pairs, transforms.corner.numpy(), size)
+        grid = sampling_grid(scale, transforms.flip.numpy(), self.patch_px, size)
+        patches = functional.grid_sample(
+            windows, self._on_device(grid.to(windows.dtype)), mode="bilinear", padding_mode="border", align_corners=True
+        )
+        ct, histology, covered = patches.split([self.ct_slices, 3, 1], dim=1)
+        jitter = self._on_device(torch.stack([transforms.ct_jitter, transforms.histology_jitter]).to(windows.dtype))
+        x = jitter_ct(ct.mul_(_CT_SCALE), jitter[0])
+        y = jitter_intensity(histology.mul_(2 / WHITE), jitter[1])
+        ids = tuple(self.ids[pair] for pair in pairs)
+        return Batch(_for_network(x, self.in_channels, self.inverted_ct), y, (covered >= 0.5).to(y.dtype), ids)
 
-    def _cut(self, where: Sequence[tuple[int, Sequence[int]]], scale: Tensor, flip: Tensor) -> Tensor:
-        """Resample patches (B, S + 4, P, P) in the compact values of the pairs, from windows that begin at `where`."""
-        size = window_px(self.patch_px, float(scale.min()))
-        windows = torch.empty(len(where), self.ct_slices + 4, size, size, device=self.device)
-        for window, (pair, corner) in zip(windows, where, strict=True):
-            _cut_into(window, self._images[pair], corner)
-        grid = sampling_grid(scale, flip, self.patch_px, size).to(self.device)
-        return functional.grid_sample(windows, grid, mode="bilinear", padding_mode="border", align_corners=True)
+    def _on_device(self, values: Tensor) -> Tensor:
+        """Copy small values to the device. From pinned memory to a GPU, so that the host does not wait."""
+        if self.device.type != "cuda":
+            return values.to(self.device)
+        return values.pin_memory().to(self.device, non_blocking=True)
 
 
 def patch_at(
@@ -273,7 +278,7 @@ def patch_at(
     return Batch(x, y, mask, (pair.id,))
 
 
-def _compact(pair: Pair, ct_slices: int = 1, supervise_background: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+def _compact(pair: Pair, ct_slices: int = 1, supervise_background: bool = False) -> Compact:
     """Return µCT int16 (S, Y, X) less the middle of its window, histology uint8 (3, Y, X) and mask uint8 (1, Y, X)."""
     ct_stack = pair.context(ct_slices).reshape(ct_slices, *pair.ct.shape)
     ct = np.clip(ct_stack.astype(np.int32), int(CT_WINDOW[0]), int(CT_WINDOW[1])) - _CT_MIDDLE

@@ -1,10 +1,11 @@
 """The networks of a recipe, and the record of one training step that loss terms read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol, cast
 
+import torch
 from torch import Tensor, nn
 
 from tomostain.deprecation import renamed_method
@@ -92,6 +93,9 @@ class Step:
         Sums a tensor over the processes that share a batch.
     noise : Tensor (B, N, H, W) or None
         Further channels of the input of G_xy, if the recipe has noise.
+    planned : collection of str
+        Outputs that the terms of the recipe will read (`Term.outputs`). Those of one network are computed together, by
+        one pass over a larger batch: fewer and larger operators, the same values.
     """
 
     def __init__(
@@ -103,24 +107,26 @@ class Step:
         total: Callable[[Tensor], Tensor] = lambda value: value,
         *,
         noise: Tensor | None = None,
+        planned: Collection[str] = (),
     ) -> None:
-        self.networks, self.total = networks, total
+        self.networks, self.total, self.planned = networks, total, planned
         self.x, self.y, self.mask, self.noise = x, y, mask, noise
 
     @cached_property
     def fake_y(self) -> Tensor:
         """G_xy(x): virtual histology."""
-        return self._forward(self.x)
+        return self._together(self._forward, fake_y=self.x, same_y=self.y)
 
     @cached_property
     def fake_x(self) -> Tensor:
         """G_yx(y): virtual µCT."""
-        return self._reverse(self.y)
+        cycled = {"cycled_x": self.fake_y} if "cycled_x" in self.planned else {}
+        return self._together(self._reverse, fake_x=self.y, same_x=self.x, **cycled)
 
     @cached_property
     def cycled_x(self) -> Tensor:
         """G_yx(G_xy(x))."""
-        return self._reverse(self.fake_y)
+        return self._planned_with("fake_x", "cycled_x") if "cycled_x" in self.planned else self._reverse(self.fake_y)
 
     @cached_property
     def cycled_y(self) -> Tensor:
@@ -130,12 +136,12 @@ class Step:
     @cached_property
     def same_x(self) -> Tensor:
         """G_yx(x)."""
-        return self._reverse(self.x)
+        return self._planned_with("fake_x", "same_x") if "same_x" in self.planned else self._reverse(self.x)
 
     @cached_property
     def same_y(self) -> Tensor:
         """G_xy(y)."""
-        return self._forward(self.y)
+        return self._planned_with("fake_y", "same_y") if "same_y" in self.planned else self._forward(self.y)
 
     @property
     def scores_fake_y(self) -> Tensor:
@@ -185,8 +191,26 @@ class Step:
         judge = cast(_Judge, self.networks.d_y)
         return judge.features(image, *([self.x] if self.networks.conditional else []))
 
+    def _together(self, network: Callable[[Tensor], Tensor], **inputs: Tensor) -> Tensor:
+        """Return the output for the first input, and keep those of the other inputs that are planned."""
+        first = next(iter(inputs))
+        used = {name: image for name, image in inputs.items() if name == first or name in self.planned}
+        if len(used) == 1:
+            return network(used[first])
+        outputs = network(torch.cat(list(used.values()))).chunk(len(used))
+        self.__dict__.update(zip(used, outputs, strict=True))  # as `cached_property` does
+        return outputs[0]
+
+    def _planned_with(self, fake: str, name: str) -> Tensor:
+        """Return a planned output, which is computed together with a fake."""
+        getattr(self, fake)
+        return cast(Tensor, self.__dict__[name])
+
     def _forward(self, image: Tensor) -> Tensor:
-        return self.networks.g_xy(add_noise(image, self.noise))
+        noise = self.noise
+        if noise is not None and len(image) > len(noise):
+            noise = noise.repeat(len(image) // len(noise), 1, 1, 1)
+        return self.networks.g_xy(add_noise(image, noise))
 
     def _reverse(self, image: Tensor) -> Tensor:
         assert self.networks.g_yx is not None

@@ -71,6 +71,8 @@ class Term:
     trained : mapping of str to function
         Networks that are trained with the generators and saved in checkpoints: name → class or function that builds
         one. Its keyword arguments come from the key `loss_networks` of the recipe.
+    outputs : tuple of str
+        Which of ``same_x``, ``same_y`` and ``cycled_x`` it reads. A step then computes them together with the fakes.
     """
 
     compute: Compute
@@ -85,6 +87,7 @@ class Term:
     regulariser: bool = False
     frozen: Mapping[str, Callable[[], nn.Module]] = field(default_factory=dict)
     trained: Mapping[str, Build] = field(default_factory=dict)
+    outputs: tuple[str, ...] = ()
 
 
 class TermOptions(TypedDict, total=False):
@@ -101,6 +104,7 @@ class TermOptions(TypedDict, total=False):
     regulariser: bool
     frozen: Mapping[str, Callable[[], nn.Module]]
     trained: Mapping[str, Build]
+    outputs: tuple[str, ...]
 
 
 TERMS: dict[str, Term] = {}
@@ -192,12 +196,12 @@ def _adversarial(s: Step) -> Tensor:
 
 
 # G_xy(y) and G_yx(x) of eq. (3) give each network an image of the other domain: both need the same channels.
-@register_term("identity", needs_reverse=True, channels=3)
+@register_term("identity", needs_reverse=True, channels=3, outputs=("same_x", "same_y"))
 def _identity(s: Step) -> Tensor:
     return losses.identity(s.same_x, s.x, s.same_y, s.y, s.mask)
 
 
-@register_term("cycle", needs_reverse=True)
+@register_term("cycle", needs_reverse=True, outputs=("cycled_x",))
 def _cycle(s: Step) -> Tensor:
     return losses.cycle(s.cycled_x, s.x, s.cycled_y, s.y, s.mask)
 

@@ -28,11 +28,13 @@ from tomostain.train.initialise import build_state
 from tomostain.train.logbook import sample_picture, write_sample
 from tomostain.train.losses import discriminator, l1, psnr
 from tomostain.train.memory_options import begin_step, uncompiled
-from tomostain.train.objective import compute_terms, weighted_sum
+from tomostain.train.objective import compute_terms, find_term, weighted_sum
+from tomostain.train.optimisers import step_if_finite, update_average
 from tomostain.train.pair_registration import PairRegistration
 from tomostain.train.recipe import Recipe
 from tomostain.train.sampling import Batch, PatchSampler
 from tomostain.train.step import Step
+from tomostain.train.step_losses import StepLosses, read_together
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +42,7 @@ VALIDATION = {"validation_l1": l1, "validation_psnr": psnr}
 VALIDATION_BATCHES = 4
 # Side of the tiles in which a generator stains whole images, if the result does not depend on the tile.
 _TILE_PX = 1024
+READ_EVERY_STEPS = 10
 
 
 class Trainer:
@@ -89,6 +92,8 @@ class Trainer:
         self.columns = [*recipe.active, "total", *self.state.networks.discriminators()]
         if self.validation is not None:
             self.columns += VALIDATION
+        self._unread: list[StepLosses] = []
+        self._planned_outputs = {output for name in recipe.active for output in find_term(name).outputs}
 
     def _sampler(self, data: Dataset, ids: Sequence[str], *, background: bool) -> PatchSampler:
         recipe = self.recipe
@@ -105,18 +110,20 @@ class Trainer:
             noise=recipe.noise,
         )
 
-    def take_step(self) -> dict[str, float]:
+    def take_step(self) -> StepLosses:
         """Take one step of generators and discriminators; return the losses.
+
+        They stay on the device until they are read. Every `READ_EVERY_STEPS` steps all are read and checked.
 
         Raises
         ------
         InputError
-            If a loss is not finite.
+            If a loss since the last check is not finite.
         """
         with self.state.random.activate():
             return self._take_step()
 
-    def _take_step(self) -> dict[str, float]:
+    def _take_step(self) -> StepLosses:
         state, recipe = self.state, self.recipe
         if recipe.cuda_graphs:
             begin_step()
@@ -128,14 +135,33 @@ class Trainer:
         values = self._improve_generators(parts)
         if recipe.adversarial:
             values |= self._improve_discriminators(parts)
-        values = self.context.mean(values)
         state.step += 1
-        bad = [name for name, value in values.items() if not abs(value) < float("inf")]
-        if bad:
-            raise InputError(f"step {state.step}: the loss '{bad[0]}' is not finite; lower the recipe's learning_rate")
-        for name in (*recipe.active, "total"):
-            state.sums[name] = state.sums.get(name, 0.0) + values[name]
-        return values
+        losses = StepLosses(state.step, values)
+        self._unread.append(losses)
+        # Several processes exchange the numbers in every step.
+        if self.context.size > 1 or state.step % READ_EVERY_STEPS == 0:
+            self.read_losses()
+        return losses
+
+    def read_losses(self) -> None:
+        """Read the losses of the steps since the last call, check them and add them to the sums of the epoch.
+
+        Raises
+        ------
+        InputError
+            If a loss is not finite.
+        """
+        unread, self._unread = self._unread, []
+        read_together(unread)
+        for losses in unread:
+            losses.replace(self.context.mean(losses.read()))
+            bad = [name for name, value in losses.items() if not abs(value) < float("inf")]
+            if bad:
+                raise InputError(
+                    f"step {losses.step}: the loss '{bad[0]}' is not finite; lower the recipe's learning_rate"
+                )
+            for name in (*self.recipe.active, "total"):
+                self.state.sums[name] = self.state.sums.get(name, 0.0) + losses[name]
 
     def _set_learning_rate(self, rate: float) -> None:
         for optimiser in self.state.optimisers.values():
@@ -149,7 +175,8 @@ class Trainer:
         x, y, mask = (self.context.shard(whole).chunk(number) for whole in wholes)
         noise = [None] * number if batch.noise is None else self.context.shard(batch.noise).chunk(number)
         parts = zip(x, y, mask, noise, strict=True)
-        return [Step(networks, x, y, mask, total, noise=noise) for x, y, mask, noise in parts]
+        planned = self._planned_outputs
+        return [Step(networks, x, y, mask, total, noise=noise, planned=planned) for x, y, mask, noise in parts]
 
     def register_pairs(self) -> None:
         """Register the histology of pairs to the output of G_xy."""
@@ -209,7 +236,7 @@ class Trainer:
                 for network in networks:
                     network.train()
 
-    def _improve_generators(self, parts: Sequence[Step]) -> dict[str, float]:
+    def _improve_generators(self, parts: Sequence[Step]) -> dict[str, list[Tensor]]:
         """Descend eq. (4), (7) or (10)."""
         judges = self.state.networks.discriminators().values()
         for judge in judges:
@@ -232,10 +259,9 @@ class Trainer:
         if average is None:
             return
         decay = min(self.recipe.average, (1 + step) / (10 + step))
-        for mean, value in zip(average.parameters(), self.state.networks.g_xy.parameters(), strict=True):
-            mean.lerp_(value, 1 - decay)
+        update_average(list(average.parameters()), list(self.state.networks.g_xy.parameters()), decay)
 
-    def _improve_discriminators(self, parts: Sequence[Step]) -> dict[str, float]:
+    def _improve_discriminators(self, parts: Sequence[Step]) -> dict[str, list[Tensor]]:
         """Train the discriminators on real and generated images, the latter partly from the buffers."""
         networks = self.state.networks
         fakes = {"d_y": [step.fake_y for step in parts]}
@@ -248,7 +274,10 @@ class Trainer:
             condition = [step.x] if networks.conditional else []
             for name, judge in networks.discriminators().items():
                 real = step.y if name == "d_y" else step.x
-                losses[name] = discriminator(judge(real, *condition), judge(old[name][number], *condition))
+                # Real and generated images go through the discriminator together: fewer and larger operators.
+                both = torch.cat([real, old[name][number]])
+                conditions = [torch.cat([image, image]) for image in condition]
+                losses[name] = discriminator(*judge(both, *conditions).chunk(2))
             return losses | {"total": torch.stack(list(losses.values())).sum()}
 
         values = self._descend("discriminators", compute)
@@ -268,8 +297,8 @@ class Trainer:
         compute: Callable[[int], dict[str, Tensor]],
         after: Sequence[Callable[[], None]] = (),
         frozen: Iterable[nn.Module] = (),
-    ) -> dict[str, float]:
-        """Take a step along the mean gradient of "total" over the parts of a batch; return the means of all losses.
+    ) -> dict[str, list[Tensor]]:
+        """Take a step along the mean gradient of "total" over the parts of a batch; return all losses of each part.
 
         Parameters
         ----------
@@ -284,7 +313,7 @@ class Trainer:
         optimiser, parts = self.state.optimisers[which], self.recipe.accumulate
         learning = self.state.networks.optimised(which).values()
         optimiser.zero_grad(set_to_none=not self.recipe.cuda_graphs)
-        means: dict[str, float] = {}
+        values: dict[str, list[Tensor]] = {}
         for number in range(parts):
             # Processes sum their gradients once, after the last part.
             waiting = learning if number < parts - 1 else ()
@@ -292,15 +321,12 @@ class Trainer:
                 losses = compute(number)
                 self.fabric.backward(losses["total"] / parts)
             for name, loss in losses.items():
-                means[name] = means.get(name, 0.0) + float(loss.detach()) / parts
+                values.setdefault(name, []).append(loss.detach())
             for callback in after[number : number + 1]:
                 callback()
-        values = [value for group in optimiser.param_groups for value in group["params"]]
         # Instance normalisation of a constant patch multiplies gradients by 1/√ε in every layer, up to infinity.
-        norm = nn.utils.clip_grad_norm_(values, self.recipe.clip_norm or float("inf"))
-        if norm.isfinite():
-            optimiser.step()
-        return means
+        step_if_finite(optimiser, self.recipe.clip_norm or float("inf"))
+        return values
 
     def end_epoch(self, run: Path) -> dict[str, float]:
         """Save the weights of every term with a new minimum of its mean, write a sample image, and validate.
@@ -312,6 +338,7 @@ class Trainer:
         dict of str to float
             The values of `validate`, if there are validation pairs.
         """
+        self.read_losses()
         for name, total in self.state.sums.items():
             mean = total / self.steps_per_epoch
             if mean < self.state.best.get(name, float("inf")):

@@ -71,8 +71,8 @@ def draw_transforms(
     low, high = augment.scale
     scale = low + (high - low) * torch.rand(batch, generator=generator, dtype=torch.float64)
     corner = [
-        _draw_corner(areas[int(i)], (patch_px - 1) / float(s), augment.min_mask, generator)
-        for i, s in zip(pair, scale, strict=True)
+        _draw_corner(areas[i], (patch_px - 1) / s, augment.min_mask, generator)
+        for i, s in zip(pair.tolist(), scale.tolist(), strict=True)
     ]
     flip = torch.rand(batch, 2, generator=generator) < (0.5 if augment.flip else 0.0)
     ct, histology = 2 * torch.rand(2, batch, 2, generator=generator, dtype=torch.float64) - 1
@@ -115,14 +115,14 @@ def window_px(patch_px: int, min_scale: float) -> int:
     return math.floor((patch_px - 1) / min_scale) + 2
 
 
-def sampling_grid(scale: Tensor, flip: Tensor, patch_px: int, size: int) -> Tensor:
+def sampling_grid(scale: NDArray[np.float64], flip: NDArray[np.bool_], patch_px: int, size: int) -> Tensor:
     """Return the positions of a patch's pixels in its source window, for `grid_sample` with ``align_corners=True``.
 
     Parameters
     ----------
-    scale : Tensor of float64, shape (B,)
+    scale : ndarray of float64, shape (B,)
         Magnifications.
-    flip : Tensor of bool, shape (B, 2)
+    flip : ndarray of bool, shape (B, 2)
         Whether rows and columns are reversed.
     patch_px, size : int
         Side of the patch and of the source window, px.
@@ -132,12 +132,12 @@ def sampling_grid(scale: Tensor, flip: Tensor, patch_px: int, size: int) -> Tens
     Tensor of float32, shape (B, P, P, 2)
         (column, row) in [-1, 1]; computed in float64, because float32 would give errors of 1e-5 px.
     """
-    out = torch.arange(patch_px, dtype=torch.float64)
-    steps = torch.where(flip[:, :, None], patch_px - 1 - out, out) / scale[:, None, None]
-    rows, columns = (steps * (2 / (size - 1)) - 1).float().unbind(1)
-    grid = torch.empty(len(scale), patch_px, patch_px, 2)
+    out = np.arange(patch_px, dtype=np.float64)
+    steps = np.where(flip[:, :, None], patch_px - 1 - out, out) / scale[:, None, None]
+    rows, columns = np.moveaxis((steps * (2 / (size - 1)) - 1).astype(np.float32), 1, 0)
+    grid = np.empty((len(scale), patch_px, patch_px, 2), np.float32)
     grid[..., 0], grid[..., 1] = columns[:, None, :], rows[:, :, None]
-    return grid
+    return torch.from_numpy(grid)
 
 
 def integral(mask: NDArray[np.bool_]) -> NDArray[np.int64]:

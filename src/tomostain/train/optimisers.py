@@ -1,0 +1,42 @@
+"""Optimiser steps that do not wait for the device: fused Adam that leaves out bad gradients, and a running average."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+
+def adam(values: Sequence[nn.Parameter], learning_rate: float, betas: tuple[float, float]) -> torch.optim.Adam:
+    """Return Adam as one operator for all weights (Kingma and Ba 2015, arXiv:1412.6980)."""
+    return torch.optim.Adam(values, lr=learning_rate, betas=betas, fused=True)
+
+
+def step_if_finite(optimiser: torch.optim.Optimizer, max_norm: float) -> None:
+    """Clip the norm of all gradients, and take a step; where the norm is not finite, take none.
+
+    The device decides. The host neither waits nor knows. A step that is not taken changes neither weights nor moments
+    nor the number of steps.
+
+    Parameters
+    ----------
+    optimiser : Optimizer
+        From `adam`, or the wrapper of Fabric around it.
+    max_norm : float
+        The norm to which larger gradients are scaled; infinity: not scaled.
+    """
+    # Fabric's wrapper has the optimiser; torch's gradient scaler sets the same attribute of fused optimisers.
+    fused = cast(Any, getattr(optimiser, "optimizer", optimiser))
+    values = [value for group in optimiser.param_groups for value in group["params"]]
+    norm = nn.utils.clip_grad_norm_(values, max_norm)
+    fused.found_inf = norm.isfinite().logical_not().to(torch.float32)
+    try:
+        optimiser.step()
+    finally:
+        del fused.found_inf
+
+
+@torch.no_grad()
+def update_average(means: Sequence[Tensor], values: Sequence[Tensor], decay: float) -> None:
+    """Move each mean towards its value: m ← m + (1 - decay) (v - m), as one operator."""
+    torch._foreach_lerp_(list(means), list(values), 1 - decay)
