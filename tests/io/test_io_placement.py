@@ -250,6 +250,15 @@ def test_a_grey_volume_that_was_written_is_read_with_its_placement(tmp_path: Pat
     volume = Volume.from_array(VOLUME, 5, placement=placement)
     resample_file(volume, tmp_path / "a.ome.zarr", ResampleOptions(10))
     assert open_volume(tmp_path / "a.ome.zarr").placement == placement.moved((2.5, 2.5, 2.5))
+    with pytest.warns(PlacementWarning, match="TIFF cannot hold the position of the volume"):
+        resample_file(volume, tmp_path / "slices", ResampleOptions(10))
+
+
+def test_axes_that_are_not_perpendicular(tmp_path: Path) -> None:
+    sheared = "space directions: (0.05,0,0) (0.02,0.06,0) (0,0,0.07)"
+    path = _nrrd(tmp_path / "a.nrrd", "space: LPS", sheared, "space origin: (1,2,3)")
+    with pytest.warns(PlacementWarning, match="its axes are not perpendicular to each other"):
+        assert open_volume(path, voxel_um=5).placement is None
 
 
 @pytest.mark.parametrize("offset", [math.nan, math.inf, -1.0, 1e30])

@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain import __version__
-from tomostain.errors import InputError, InterruptedRunError
+from tomostain.errors import InputError, InterruptedRunError, PlacementWarning
 from tomostain.imaging.resampling import Interpolation, Resampling, Triple, resample_volume, resampling_of
 from tomostain.io import Volume, create_ome_zarr, open_volume, write_stack
 from tomostain.io.atomic import naming_full_disk, refuse_existing
@@ -94,6 +95,13 @@ def resample_file(
             refuse_existing(out, options.overwrite, "volume")
             if out.is_dir():
                 check_contents(out, "resampled volume", lambda name: re.fullmatch(r"slice_\d+\.tif", name) is not None)
+            if resampled.placement is not None:
+                warnings.warn(
+                    f"{out}: TIFF cannot hold the position of the volume ({resampled.placement.describe()}); write "
+                    "NAME.ome.zarr to keep it",
+                    PlacementWarning,
+                    stacklevel=2,
+                )
             slices = _slices(resampled, progress)
             write_stack(out, slices, voxel_um=resampled.voxel_um, overwrite=options.overwrite)
     return out

@@ -6,6 +6,7 @@ import os
 import re
 import struct
 import threading
+import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tomostain.errors import InputError
+from tomostain.errors import InputError, PlacementWarning
 from tomostain.io.metadata.inside import check_packed_size, file_inside
 from tomostain.io.metadata.placement import PATIENT, Placement, Triple, placement_of
 from tomostain.io.metadata.units import Spacing, to_um
@@ -155,13 +156,13 @@ def itk_header(path: Path) -> ItkHeader:
             plain = replace(plain, labels=nrrd.labels[::-1])
         if nrrd.vectors is None:
             return plain
-        return _with_geometry(plain, _Geometry(nrrd.vectors, nrrd.origin, nrrd.units, nrrd.space))
+        return _with_geometry(path, plain, _Geometry(nrrd.vectors, nrrd.origin, nrrd.units, nrrd.space))
     if len(shape) < 3:
         return plain
-    return _with_geometry(plain, _itk_geometry(path, reader))
+    return _with_geometry(path, plain, _itk_geometry(path, reader))
 
 
-def _with_geometry(header: ItkHeader, geometry: _Geometry) -> ItkHeader:
+def _with_geometry(path: Path, header: ItkHeader, geometry: _Geometry) -> ItkHeader:
     """Return the header with its voxel size in µm where the units are stated, and with its placement."""
     vectors = np.asarray(geometry.vectors, dtype=float)
     origin = None if geometry.origin is None else np.asarray(geometry.origin, dtype=float)
@@ -177,6 +178,12 @@ def _with_geometry(header: ItkHeader, geometry: _Geometry) -> ItkHeader:
         known = [None if um is None else _um(length * um, True) for length, um in zip(lengths, along, strict=True)]
     affine = None if origin is None else placement_of(vectors.T, origin, geometry.space)
     step = None if affine is None else affine[0]
+    if affine is None and origin is not None and np.isfinite(vectors).all():
+        warnings.warn(
+            f"{path}: its position is not passed on: its axes are not perpendicular to each other",
+            PlacementWarning,
+            stacklevel=4,
+        )
     return replace(
         header,
         spacing=(known[0], known[1], known[2]),

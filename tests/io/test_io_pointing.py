@@ -1,0 +1,133 @@
+"""NRRD and MHD headers that name files: inside their folder they are read, outside of it refused; bombs too."""
+
+import gzip
+import os
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tomostain.errors import InputError
+from tomostain.io import open_volume
+
+pytest.importorskip("SimpleITK")
+VOLUME = np.random.default_rng(0).integers(0, 60000, (4, 5, 6)).astype("<u2")
+OUTSIDE = ("../a.raw", "{tmp}/a.raw", "sub/../../a.raw", "link.raw", "/etc/passwd")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "a.raw").write_bytes(VOLUME.tobytes())
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    (tmp_path / "in" / "link.raw").symlink_to(tmp_path / "a.raw")
+    (tmp_path / "in" / "sub" / "a.raw").write_bytes(VOLUME.tobytes())
+    for number, image in enumerate(VOLUME):
+        (tmp_path / "in" / f"s{number}.raw").write_bytes(image.tobytes())
+    os.mkfifo(tmp_path / "in" / "pipe.raw")
+    return tmp_path / "in"
+
+
+def _nrrd(path: Path, data_file: str, *more: str, encoding: str = "raw") -> Path:
+    lines = ["NRRD0004", "type: uint16", "dimension: 3", "sizes: 6 5 4", "endian: little", f"encoding: {encoding}"]
+    path.write_text("\n".join([*lines, f"data file: {data_file}", *more, ""]))
+    return path
+
+
+def _mhd(path: Path, data_file: str, *more: str) -> Path:
+    lines = ["ObjectType = Image", "NDims = 3", "DimSize = 6 5 4", "ElementType = MET_USHORT"]
+    path.write_text("\n".join([*lines, f"ElementDataFile = {data_file}", *more, ""]))
+    return path
+
+
+def _is_volume(path: Path) -> None:
+    np.testing.assert_array_equal(open_volume(path, voxel_um=5).read(0, 4), VOLUME)
+
+
+def _refused(path: Path, says: str) -> None:
+    with pytest.raises(InputError, match=says) as caught:
+        open_volume(path, voxel_um=5).read(0, 4)
+    assert "\n" not in str(caught.value)
+    assert path.name in str(caught.value)
+
+
+def test_files_in_the_folder_are_read(folder: Path) -> None:
+    _is_volume(_nrrd(folder / "a.nhdr", "sub/a.raw"))
+    _is_volume(_nrrd(folder / "b.nhdr", "./sub/a.raw"))
+    _is_volume(_nrrd(folder / "c.nhdr", "LIST", "s0.raw", "s1.raw", "s2.raw", "s3.raw"))
+    _is_volume(_mhd(folder / "a.mhd", "sub/a.raw"))
+    _is_volume(_mhd(folder / "b.mhd", "LIST", "s0.raw", "s1.raw", "s2.raw", "s3.raw"))
+    _is_volume(_mhd(folder / "c.mhd", "s%d.raw 0 3 1"))
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_files_outside_of_the_folder_are_refused(folder: Path, name: str) -> None:
+    name = name.format(tmp=folder.parent)
+    says = "its data file .* lies outside of .*, and is not read; copy it there"
+    _refused(_nrrd(folder / "a.nhdr", name), says)
+    _refused(_nrrd(folder / "a.nrrd", name), says)
+    _refused(_nrrd(folder / "b.nhdr", "LIST", "s0.raw", "s1.raw", "s2.raw", name), says)
+    _refused(_mhd(folder / "a.mhd", name), says)
+    _refused(_mhd(folder / "b.mhd", "LIST", "s0.raw", "s1.raw", "s2.raw", name), says)
+
+
+def test_patterns_that_lead_out_of_the_folder_are_refused(folder: Path) -> None:
+    for number in range(4):
+        (folder.parent / f"s{number}.raw").write_bytes(VOLUME[number].tobytes())
+    _refused(_nrrd(folder / "a.nhdr", "../s%d.raw 0 3 1"), "lies outside of")
+    _refused(_mhd(folder / "a.mhd", "../s%d.raw 0 3 1"), "lies outside of")
+    _refused(_mhd(folder / "b.mhd", "s%d.raw 0 99999999999 1"), "has no valid numbers")
+
+
+@pytest.mark.parametrize(("name", "says"), [("lost.raw", "is missing"), ("pipe.raw", "is not a regular file")])
+def test_missing_files_and_pipes(folder: Path, name: str, says: str) -> None:
+    _refused(_nrrd(folder / "a.nhdr", name), f"its data file {name} {says}")
+    _refused(_mhd(folder / "a.mhd", name), f"its data file {name} {says}")
+
+
+def test_short_values_of_a_detached_header(folder: Path) -> None:
+    (folder / "short.raw").write_bytes(VOLUME.tobytes()[:100])
+    with pytest.raises(InputError, match="100 bytes, but its header states 240; the file is truncated"):
+        open_volume(_mhd(folder / "a.mhd", "short.raw"), voxel_um=5)
+
+
+def test_compressed_data_that_declare_far_too_much(tmp_path: Path) -> None:
+    sizes = "20000 20000 20000"
+    head = f"NRRD0004\ntype: uint16\ndimension: 3\nsizes: {sizes}\nendian: little\nencoding: gzip\n\n"
+    (tmp_path / "a.nrrd").write_bytes(head.encode() + gzip.compress(bytes(10**6)))
+    _refused(tmp_path / "a.nrrd", r"states 1.6e\+04 GB of values, but holds .* MB of compressed data")
+    packed = zlib.compress(bytes(10**6))
+    lines = ["ObjectType = Image", "NDims = 3", "CompressedData = True", f"CompressedDataSize = {len(packed)}"]
+    lines += [f"DimSize = {sizes}", "ElementType = MET_USHORT", "ElementDataFile = LOCAL", ""]
+    (tmp_path / "a.mha").write_bytes("\n".join(lines).encode() + packed)
+    _refused(tmp_path / "a.mha", "of values, but holds .* MB of compressed data")
+
+
+def test_more_than_is_declared_is_not_unpacked(tmp_path: Path) -> None:
+    head = "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 6 5 4\nencoding: gzip\n\n"
+    (tmp_path / "a.nrrd").write_bytes(head.encode() + gzip.compress(bytes(5 * 10**7)))
+    assert open_volume(tmp_path / "a.nrrd", voxel_um=5).read(0, 4).shape == (4, 5, 6)
+
+
+def test_a_nrrd_whose_labels_state_another_order(tmp_path: Path) -> None:
+    def write(labels: str) -> Path:
+        lines = ["NRRD0004", "type: uint16", "dimension: 3", "sizes: 6 5 4", "endian: little", "encoding: raw"]
+        text = "\n".join([*lines, f"labels: {labels}", "", ""])
+        (tmp_path / "a.nrrd").write_bytes(text.encode() + VOLUME.tobytes())
+        return tmp_path / "a.nrrd"
+
+    _is_volume(write('"x" "y" "z"'))
+    _is_volume(write('"" "" ""'))
+    _refused(write('"z" "y" "x"'), "its labels state the axes z, y, x, fastest first; store it as x, y, z")
+
+
+def test_messages_of_itk_do_not_reach_the_terminal(tmp_path: Path) -> None:
+    (tmp_path / "a.nii").write_bytes(b"\x5c\x01\0\0" + bytes(400))
+    (tmp_path / "a.mha").write_text("ObjectType = Image\nNDims = 3\nDimSize = 1 x\nElementDataFile = LOCAL\n")
+    for name in ("a.nii", "a.mha"):
+        command = [sys.executable, "-m", "tomostain", "check", str(tmp_path / name), "--voxel-um", "5"]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (result.returncode, result.stdout) == (2, "")
+        assert len(result.stderr.strip().splitlines()) == 1
