@@ -275,8 +275,7 @@ def test_tables_speak_of_no_implant_and_no_ct_where_there_is_none(run, tmp_path)
 
 
 def test_the_network_of_lpips_is_on_the_device_of_the_options(monkeypatch):
-    seen = []
-    monkeypatch.setattr("tomostain.evaluate.config.Lpips", lambda *args, **options: seen.append(options["device"]))
-    monkeypatch.setattr("tomostain.evaluate.config.choose_device", lambda name: f"chosen {name}")
-    read_options({"device": "cuda:1"})
-    assert seen == ["chosen cuda:1"]
+    monkeypatch.setattr("tomostain.evaluate.config.choose_device", lambda name: torch.device(name))
+    config, network = read_options({"device": "meta"})
+    assert (config.device, network.device.type) == ("meta", "meta")
+    assert {value.device.type for value in network._features.parameters()} == {"meta"}

@@ -62,6 +62,9 @@ CHECKED = (GENERATOR, REVERSE, DISCRIMINATORS, SEEN, SPEC, RECIPE)
 _MAX_WEIGHT = 1e6
 """Trained weights are far below. The variance of features overflows in float32 where they are above 1e19."""
 
+# The types of weights. All tensors of a network have the same.
+_FLOATS = ("float32", "float64", "float16", "bfloat16")
+
 
 @dataclass(frozen=True)
 class Model:
@@ -213,7 +216,7 @@ def load_model(folder: str | os.PathLike[str]) -> Model:
 
 
 def check_state(state: "Mapping[str, Tensor]", expected: "Mapping[str, Tensor]", source: str) -> None:
-    """Check that weights have the names and shapes of a network.
+    """Check that weights have the names and shapes of a network, and one floating-point type.
 
     Parameters
     ----------
@@ -227,7 +230,7 @@ def check_state(state: "Mapping[str, Tensor]", expected: "Mapping[str, Tensor]",
     Raises
     ------
     InputError
-        Naming the first tensor that is missing, unknown or of another shape.
+        Naming the first tensor that is missing, unknown, or of another shape or type.
     """
     reason = f"the weights do not match the architecture in {SPEC}; export the model again"
     for name in expected:
@@ -236,6 +239,12 @@ def check_state(state: "Mapping[str, Tensor]", expected: "Mapping[str, Tensor]",
         if tuple(state[name].shape) != tuple(expected[name].shape):
             shapes = f"has shape {tuple(state[name].shape)}, but the network expects {tuple(expected[name].shape)}"
             raise InputError(f"{source}: tensor '{name}' {shapes}; {reason}")
+    kinds = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in state.items()}
+    floats = [name for name in expected if name in kinds and expected[name].is_floating_point()]
+    for name in floats:
+        if kinds[name] not in _FLOATS or kinds[name] != kinds[floats[0]]:
+            others = "floating-point" if name == floats[0] else kinds[floats[0]]
+            raise InputError(f"{source}: tensor '{name}' is {kinds[name]}, but weights are {others}; {reason}")
     unknown = [name for name in state if name not in expected]
     if unknown:
         raise InputError(f"{source}: tensor '{unknown[0]}' is unknown to the network; {reason}")

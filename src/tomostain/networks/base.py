@@ -20,11 +20,15 @@ def _check_odd(number: int) -> int:
 
 
 Count = Annotated[int, Field(strict=True, ge=1, le=4096)]
-"""A whole number from 1 to 4096: channels, features, layers."""
+"""A whole number from 1 to 4096: channels, features."""
 CountOrZero = Annotated[int, Field(strict=True, ge=0, le=4096)]
 """A whole number from 0 to 4096."""
-Downsamplings = Annotated[int, Field(strict=True, ge=2, le=4096)]
-"""How often a U-Net halves its input: at least 2."""
+Depth = Annotated[int, Field(strict=True, ge=1, le=256)]
+"""A whole number from 1 to 256: blocks or layers one after the other."""
+DepthOrZero = Annotated[int, Field(strict=True, ge=0, le=256)]
+"""A whole number from 0 to 256."""
+Downsamplings = Annotated[int, Field(strict=True, ge=2, le=12)]
+"""How often a U-Net halves its input: 2 to 12 times."""
 OddKernel = Annotated[int, Field(strict=True, ge=1, le=255), AfterValidator(_check_odd)]
 """Side of a convolution kernel: an odd number from 1 to 255."""
 Probability = Annotated[float, Field(strict=True, ge=0, lt=1)]

@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from tomostain.networks.base import Count, Network, NetworkSpec
+from tomostain.networks.base import Count, Depth, Network, NetworkSpec
 from tomostain.networks.registry import register_deformation
 
 
@@ -43,7 +43,7 @@ class DisplacementField(Network):
 
         in_channels: Count = 6
         width: Count = 16
-        levels: Count = 4
+        levels: Depth = 4
         bound_px: Count = 6
 
     role: ClassVar[str] = "deformation"

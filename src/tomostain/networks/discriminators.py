@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from tomostain.networks.base import Count, Discriminator, DiscriminatorSpec
+from tomostain.networks.base import Count, Depth, Discriminator, DiscriminatorSpec
 from tomostain.networks.layers import NormName, norm_layers
 from tomostain.networks.receptive_field import receptive_field
 from tomostain.networks.registry import register_discriminator
@@ -42,7 +42,7 @@ class PatchDiscriminator(Discriminator):
         """
 
         width: Count = 64
-        layers: Count = 3
+        layers: Depth = 3
         norm: NormName = "instance"
 
         @property

@@ -16,7 +16,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from tomostain.networks.base import Count, CountOrZero, Downsamplings, Generator, GeneratorSpec, OddKernel
+from tomostain.networks.base import Count, DepthOrZero, Downsamplings, Generator, GeneratorSpec, OddKernel
 from tomostain.networks.generators import NARROW
 from tomostain.networks.layers import NormName, norm_layers
 from tomostain.networks.registry import register_generator
@@ -189,7 +189,7 @@ class ShuffleGenerator(_Folded):
         """
 
         width: Count = 128
-        blocks: CountOrZero = 6
+        blocks: DepthOrZero = 6
         kernel: OddKernel = 7
 
         @property
@@ -232,7 +232,7 @@ class ConvNeXtUNet(_Folded):
         """
 
         downs: Downsamplings = 5
-        blocks: CountOrZero = 1
+        blocks: DepthOrZero = 1
 
         @property
         def size_multiple(self) -> int:

@@ -5,7 +5,15 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from tomostain.networks.base import Count, CountOrZero, Downsamplings, Generator, GeneratorSpec, Probability
+from tomostain.networks.base import (
+    Count,
+    CountOrZero,
+    DepthOrZero,
+    Downsamplings,
+    Generator,
+    GeneratorSpec,
+    Probability,
+)
 from tomostain.networks.layers import (
     GreyEncoding,
     Knots,
@@ -56,7 +64,7 @@ class ResNetGenerator(Generator):
         """
 
         width: Count = 64
-        blocks: CountOrZero = 9
+        blocks: DepthOrZero = 9
         norm: NormName = "instance"
 
         @property

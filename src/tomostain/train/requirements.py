@@ -62,7 +62,10 @@ def check_requirements(recipe: Recipe, run: Path, context: DistributedContext, *
 def needed_bytes(recipe: Recipe, cost: StepCost, factor: float = 1.0) -> int:
     """Return the memory of a step on the device, bytes. bf16 halves the activations."""
     activations = cost.memory_bytes - cost.state_bytes
-    return int(factor * (cost.state_bytes + activations * (0.5 if recipe.precision == "bf16-mixed" else 1)))
+    # The patches of a whole batch, before and after augmentation, also where they go through the networks in parts.
+    patches = 2 * 4 * recipe.batch * recipe.patch_px**2 * (recipe.ct_channels + 4)
+    share = 0.5 if recipe.precision == "bf16-mixed" else 1
+    return int(factor * (cost.state_bytes + activations * share + patches))
 
 
 def disk_bytes(recipe: Recipe, cost: StepCost, *, resumed: bool = False) -> int:

@@ -175,8 +175,13 @@ def open_stained(path: str | os.PathLike[str]) -> StainedVolume:
                 f"{path}: holds {array.dtype} of shape {array.shape}, not three 8-bit channels (c, z, y, x)"
             )
     plan: Any = attributes.get("tomostain")
-    provenance = dict(plan.get("provenance", {})) if isinstance(plan, Mapping) else {}
-    return StainedVolume(path, arrays, scales, provenance, placements, ShardVerifier(path, arrays, names))
+    provenance = plan.get("provenance", {}) if isinstance(plan, Mapping) else {}
+    if not isinstance(provenance, Mapping):
+        raise InputError(
+            f"{path}: its provenance is {type(provenance).__name__}, not a mapping; zarr.json was changed, so copy or "
+            "stain the volume again"
+        )
+    return StainedVolume(path, arrays, scales, dict(provenance), placements, ShardVerifier(path, arrays, names))
 
 
 def check_stained(path: str | os.PathLike[str], progress: Progress = silent) -> list[str] | None:
