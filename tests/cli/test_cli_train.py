@@ -1,13 +1,14 @@
 """The verb `train`."""
 
 import pytest
+import yaml
 
 from tests.support.packages import install_models
 from tests.support.training import toy_pair, toy_recipe
 from tomostain.cli.main import run
 from tomostain.dataset.writer import save_dataset
 from tomostain.io import load_model
-from tomostain.train import train
+from tomostain.train import list_recipes, load_recipe, train
 from tomostain.train.default_recipe import DEFAULT_RECIPES
 
 
@@ -49,3 +50,36 @@ def test_unknown_recipe_key(tmp_path, fails):
     line = fails("train", tmp_path / "dataset", tmp_path / "run", "--recipe", tmp_path / "mine.yaml")
     assert "epoch" in line
     assert "did you mean 'epochs'" in line
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_every_recipe_is_resumed_without_naming_it(tmp_path, name, capsys):
+    pairs = [toy_pair(f"p{seed}", seed) for seed in range(3)]
+    data = save_dataset(tmp_path / "dataset", pairs, folds=[["p0"], ["p1"]]).path
+    small = {"generator": {"width": 2}, "discriminator": {"width": 2, "layers": 1}, "batch": 1, "average": 0.5}
+    recipe = load_recipe(name)
+    small["generator"] |= {"blocks": 1} if recipe.generator["name"] == "resnet" else {"downs": 2}
+    small |= {"ct_slices": 3} if recipe.ct_slices > 1 else {}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"base": name, "name": "mine", "patch_px": 16} | small))
+    run_folder = str(tmp_path / "run")
+    first = ["--recipe", str(tmp_path / "mine.yaml"), "--fold", "1", "--seed", "3", "--device", "cpu"]
+    assert run(["-q", "train", str(data), run_folder, *first, "--max-steps", "1"]) == 0
+    capsys.readouterr()
+    assert run(["-q", "train", str(data), run_folder, "--resume", "--device", "cpu", "--max-steps", "2"]) == 0
+    assert "recipe: mine (of the resumed run)" in capsys.readouterr().out
+    assert load_model(tmp_path / "run").spec.steps == 2
+    assert run(["-q", "train", str(data), run_folder, "--resume", "--seed", "4", "--device", "cpu"]) == 2
+    assert "another seed (3 in the run, now 4)" in capsys.readouterr().err
+
+
+def test_resume_of_nothing_begins(dataset, tmp_path):
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(toy_recipe(terms={"l1": 1}).model_dump(mode="json")))
+    options = ["--recipe", str(tmp_path / "mine.yaml"), "--device", "cpu", "--max-steps", "1", "--resume"]
+    assert run(["-q", "train", str(dataset), str(tmp_path / "run"), *options]) == 0
+
+
+def test_the_limits_are_options(dataset, tmp_path, fails):
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(toy_recipe(terms={"l1": 1}).model_dump(mode="json")))
+    options = ["--recipe", str(tmp_path / "mine.yaml"), "--device", "cpu", "--max-cpu-seconds", "1"]
+    assert run(["-q", "train", str(dataset), str(tmp_path / "run"), *options]) == 0
+    assert "--max-cpu-seconds" in fails("train", dataset, tmp_path / "run", "--max-cpu-seconds", "0")

@@ -119,7 +119,10 @@ def changed(model, folder, spec=None, state=None):
         (lambda s: {n: t.to(torch.bool) for n, t in s.items()}, "is bool, but weights are floating-point"),
         (lambda s: {n: t.to(torch.complex64) for n, t in s.items()}, "is complex64, but weights are floating-point"),
         (lambda s: {n: t.half() if "bias" in n else t for n, t in s.items()}, "is float16, but weights are float32"),
-        (lambda s: {n: t.to(torch.uint8) if "bias" in n else t for n, t in s.items()}, "is uint8, but weights are float32"),
+        (
+            lambda s: {n: t.to(torch.uint8) if "bias" in n else t for n, t in s.items()},
+            "is uint8, but weights are float32",
+        ),
     ],
     ids=["integer", "bool", "complex", "mixed", "mixed integer"],
 )
