@@ -30,7 +30,9 @@ def code_lines(text):
 
 def command_of(line):
     """Return the words after ``tomostain`` of a shell line, or None if it is no such command."""
-    match = re.match(r"^(?:\$ )?(?:.*(?:torchrun|srun) .*?)?(?:python )?(?:-m )?tomostain (?=[a-z-])(.*)$", line.strip())
+    match = re.match(
+        r"^(?:\$ )?(?:.*(?:torchrun|srun) .*?)?(?:python )?(?:-m )?tomostain (?=[a-z-])(.*)$", line.strip()
+    )
     if match is None or "…" in line or "..." in line:
         return None
     words = [word for word in shlex.split(match[1], comments=True) if not word.startswith("$how")]
@@ -55,7 +57,9 @@ ALL = list(commands())
 
 def test_there_are_many():
     assert len(ALL) > 90
-    assert {"README.md", "docs/how-to/train.md", "compare --help", "docs/how-to/cluster.md"} <= {where for where, _ in ALL}
+    assert {"README.md", "docs/how-to/train.md", "compare --help", "docs/how-to/cluster.md"} <= {
+        where for where, _ in ALL
+    }
 
 
 @pytest.mark.parametrize(("where", "words"), ALL, ids=[f"{where}: {' '.join(words)}" for where, words in ALL])

@@ -3,6 +3,8 @@
 import numpy as np
 import tifffile
 
+from tomostain.cli.main import run
+
 
 def test_unequal_pair_shapes(tmp_path, fails):
     for name, shape in (("x", (40, 40)), ("y", (40, 41, 3))):
@@ -19,3 +21,17 @@ def test_wrong_number_of_paths(tmp_path, fails):
     assert "only with --aligned" in fails("prepare", tmp_path, tmp_path / "d", "--halves")
     paths = (tmp_path / "x", tmp_path / "y", tmp_path / "d")
     assert "--ct-slices: only without --aligned" in fails("prepare", "--aligned", *paths, "--ct-slices", 3)
+
+
+def test_the_subjects_of_the_test_set_are_named(tmp_path, capsys):
+    random = np.random.default_rng(0)
+    for folder, shape in (("x", (20, 20)), ("y", (20, 20, 3))):
+        (tmp_path / folder).mkdir()
+        for name in ("a1", "a2", "b1", "b2", "c1"):
+            tifffile.imwrite(tmp_path / folder / f"{name}.tif", random.integers(0, 256, shape, np.uint8))
+    paths = [str(tmp_path / name) for name in ("x", "y", "d")]
+    options = ["--voxel-um", "5", "--normalise", "range", "--mask", "none", "--subject-regex", "(.)"]
+    assert run(["-q", "prepare", "--aligned", *paths, *options, "--test-subjects", "b,c"]) == 0
+    out = capsys.readouterr().out
+    assert "5 pairs, 0 folds, 3 for testing" in out
+    assert "testing: 2 subjects: b, c" in out

@@ -13,3 +13,11 @@ def test_a_model_with_a_wrong_checksum(tmp_path, volume, fails):
     line = fails("stain", tmp_path / "model", volume, tmp_path / "stained.ome.zarr")
     assert "model.yaml" in line
     assert "SHA256SUMS" in line or "checksum" in line
+
+
+def test_normalise_takes_known_values_and_no_second_way(tmp_path, volume, fails):
+    (tmp_path / "model").mkdir()
+    paths = (tmp_path / "model", volume, tmp_path / "out.ome.zarr")
+    assert "--normalise full: give auto, range or none" in fails("stain", *paths, "--normalise", "full")
+    for other in (("--normalised",), ("--background", 1, "--bone", 2)):
+        assert "--normalise: give it without" in fails("stain", *paths, "--normalise", "range", *other)

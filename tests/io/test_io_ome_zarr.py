@@ -1,6 +1,7 @@
 """Stained volumes: valid OME-Zarr 0.5, pyramid means, resuming after an interruption, and invalid input."""
 
 import errno
+import json
 import subprocess
 import sys
 import warnings
@@ -340,6 +341,17 @@ def test_what_is_no_stained_volume(tmp_path: Path, rgb: np.ndarray) -> None:
         stained.read(8, 16)
     with pytest.raises(ValueError, match="of level 2 requested"):
         stained.read(0, 1, level=2)
+
+
+@pytest.mark.parametrize("provenance", ["text", ["a", "b"], 3])
+def test_a_provenance_that_is_no_mapping_is_named(tmp_path: Path, rgb: np.ndarray, provenance: object) -> None:
+    _write_all(_create(tmp_path / "a.zarr"), rgb)
+    path = tmp_path / "a.zarr" / "zarr.json"
+    values = json.loads(path.read_text())
+    values["attributes"]["tomostain"]["provenance"] = provenance
+    path.write_text(json.dumps(values))
+    with pytest.raises(InputError, match=r"a.zarr: its provenance is (str|list|int), not a mapping"):
+        open_stained(tmp_path / "a.zarr")
 
 
 def test_a_grey_volume_has_one_channel(tmp_path: Path, rgb: np.ndarray) -> None:

@@ -90,6 +90,7 @@ UNFINISHED = {
     "metrics": ("run.yaml", "recipe.yaml", "metrics.csv", "events.out.tfevents.1.host", "samples"),
     "half a checkpoint": ("run.yaml", "recipe.yaml", "metrics.csv", ".0123abcd-last", ".lock"),
     "a recipe": ("recipe.yaml",),
+    "best weights": ("run.yaml", "recipe.yaml", "metrics.csv", "best-l1"),
 }
 
 
@@ -133,6 +134,17 @@ def test_files_of_a_person_and_finished_models_are_kept(dataset, expected, tmp_p
     with pytest.raises(InputError, match="the run exists already"):
         train(dataset, run, recipe=toy_recipe(**SMALL), max_steps=2)
     assert (run / "model").is_dir()
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_best_weights_of_another_run_are_kept(dataset, expected, tmp_path, resume):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "run.yaml").write_bytes((expected / "run.yaml").read_bytes())
+    (run / "best-l1").write_text("mine")
+    with pytest.raises(InputError, match=r"the run began with another seed \(0 in the run, now 7\)"):
+        train(dataset, run, recipe=toy_recipe(**SMALL), seed=7, max_steps=1, resume=resume)
+    assert (run / "best-l1").read_text() == "mine"
 
 
 def test_the_message_names_both_sides_of_a_difference(dataset, tmp_path):

@@ -117,6 +117,8 @@ def begin_run(run: Path, description: RunDescription, dataset: Path | None, *, r
     else:
         if not overwrite:
             _keep_other_recipe(run, description)
+            if any(run.glob("best-*")):
+                _check_description(run, description)  # the same run writes the same files again
         if (run / DESCRIPTION).is_file():
             logger.info("%s: has no checkpoint; the run begins again", run)
         _remove_files(run)
@@ -127,7 +129,7 @@ def _is_unfinished(run: Path) -> bool:
     """Return whether a folder holds only what a run writes before its first checkpoint."""
     return run.is_dir() and all(
         path.name in (DESCRIPTION, RESOLVED, METRICS, SAMPLES, LOCK)
-        or path.name.startswith("events.")
+        or path.name.startswith(("events.", "best-"))
         or _LEFTOVER.fullmatch(path.name)
         for path in run.iterdir()
     )
