@@ -155,6 +155,7 @@ REFUSED: list[tuple[str, Callable[[Path], object], str]] = [
     ("unstated12.tif", lambda p: _tiff(p, WIDE << 4, photometric="rgb"), "use 12 of 16 bits"),
     ("unstated12.png", lambda p: p.write_bytes(imagecodecs.png_encode(WIDE << 4)), "use 12 of 16 bits"),
     ("wrong-bits.ome.tif", lambda p: tifffile.imwrite(p, WIDE << 4, photometric="rgb", metadata={"axes": "YXS", "SignificantBits": 10}), "states 10 significant bits"),
+    ("bits-of-the-type.ome.tif", lambda p: tifffile.imwrite(p, WIDE << 4, photometric="rgb", metadata={"axes": "YXS", "SignificantBits": 16}), "use 12 of 16 bits"),
     ("bayer.tif", lambda p: _tiff(p, GREY, photometric="cfa"), "CFA is not supported"),
     ("two.tif", lambda p: _tiff(p, RGB[..., :2], photometric="minisblack", planarconfig="contig"), "2 channels of no stated"),
     ("three.tif", lambda p: _tiff(p, PLANES, photometric="minisblack", planarconfig="separate"), "3 channels of no stated"),

@@ -134,6 +134,16 @@ def test_real_slides(name: str, shape: tuple[int, int], pixel_um: float) -> None
 
 
 @real
+def test_a_real_czi() -> None:
+    pytest.importorskip("pylibCZIrw.czi")
+    slide = open_slide(SLIDES / "RGB-8bit.czi")
+    assert (slide.shape, len(slide.levels)) == ((624, 924), 2)
+    assert slide.pixel_um == pytest.approx(1.0833, rel=1e-3)
+    red, green, blue = slide.read()[0].reshape(-1, 3).mean(axis=0)
+    assert green > 1.5 * max(red, blue)  # a stem with green walls of cells
+
+
+@real
 @pytest.mark.parametrize(
     ("name", "message"),
     [

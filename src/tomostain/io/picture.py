@@ -121,7 +121,9 @@ class Picture:
             raise InputError(
                 f"{self.path}: states {self.bits} significant bits, but has the value {largest}; save it as 8-bit RGB"
             )
-        if self.bits is None and samples.dtype.itemsize > 1 and 0 < largest <= full // 4:
+        # Many programs write 16 as the significant bits whatever the camera has.
+        whole_type = self.bits in (None, 8 * samples.dtype.itemsize)
+        if whole_type and samples.dtype.itemsize > 1 and 0 < largest <= full // 4:
             raise InputError(
                 f"{self.path}: its colours use {largest.bit_length()} of {8 * samples.dtype.itemsize} bits (maximum "
                 f"{largest}), and the file does not say how many are significant; save it as 8-bit RGB"
