@@ -4,12 +4,14 @@ import re
 import string
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import facilities as lay
 from tomostain.errors import InputError
+from tomostain.io import open_volume
 from tomostain.io.metadata.logs import MAX_LOG_BYTES, nabu_log, p05_log, read_log, skyscan_log
 
 RECO = Path("reco.log")
@@ -103,3 +105,116 @@ def test_other_texts_are_no_logs(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text)
         assert read_log(tmp_path / name) is None
     assert read_log(tmp_path / "missing.log") is None
+
+
+def _skyscan(acquisition: str, reconstruction: str, more: str = "") -> str:
+    parts = (
+        "[System]",
+        "Camera Pixel Size (um)=75.0",
+        "[Acquisition]",
+        acquisition,
+        "[Reconstruction]",
+        reconstruction,
+    )
+    return "\n".join([*parts, more, "[File name convention]", "Filename Prefix=rat_rec", ""])
+
+
+IMAGE = "Image Pixel Size (um)=   4.50"
+
+
+@pytest.mark.parametrize(
+    ("acquisition", "reconstruction", "more", "size"),
+    [
+        (IMAGE, "Pixel Size (um)=   9,00", "", 9.0),
+        ("Image Pixel Size (um)=   4,50", "Pixel Size (um)=   9,00", "", 9.0),
+        (IMAGE, "Pixel Size (um)=9,000", "", 9.0),
+        (IMAGE, "Pixel Size (mm)=0.009", "", 9.0),
+        (IMAGE, "Pixel Size (um)=9.0\nPixel Size (um)=9.00", "", 9.0),
+        (IMAGE, "Pixel Size (um)=9.0", "[Reconstruction]\nPixel Size (um)=9.0", 9.0),
+        (IMAGE, "Reconstruction Program=NRecon", "", 4.5),
+        ("Image Pixel Size (um)=unknown", "Pixel Size (um)=9.0", "", 9.0),
+        (IMAGE, "Pixel Size (um)=9.0", "[Resize]\nPixel Size (um)=9.0", 9.0),
+    ],
+)
+def test_sizes_of_bruker_that_are_understood(acquisition: str, reconstruction: str, more: str, size: float) -> None:
+    log = skyscan_log(Path("x_rec.log"), _skyscan(acquisition, reconstruction, more))
+    assert log is not None
+    assert log.voxel_um == (size, size, size)
+
+
+@pytest.mark.parametrize(
+    ("reconstruction", "more", "message"),
+    [
+        ("Pixel Size (um)=9,0,0", "", "states 'pixel size .um.' as '9,0,0', which is not understood"),
+        ("Pixel Size (um)=", "", "not understood"),
+        ("Pixel Size (um)=9.0 x 9.0", "", "not understood"),
+        ("Pixel Size (um)=-9.0", "", "not understood"),
+        ("Pixel Size (um)=nan", "", "not understood"),
+        ("Pixel Size (um)=1.234,5", "", "not understood"),
+        ("Pixel Size (furlong)=9", "", "not understood"),
+        ("Pixel Size=9", "", "not understood"),
+        ("Pixel Size (um)=9\nSection to Section Step=two", "", "'Section to Section Step' as 'two'"),
+        ("Pixel Size (um)=9\nPixel Size (um)=18", "", "states pixels of 9 and of 18 µm"),
+        ("Pixel Size (um)=9", "[Reconstruction]\nPixel Size (um)=18", "states pixels of 9 and of 18 µm"),
+        ("Pixel Size (um)=9", "[Resize]\nPixel Size (um)=18", "states pixels of 9 and of 18 µm"),
+        ("Pixel Size (um)=9", "[Resize]\nFactor=2", r"was resized \(section \[resize\]\)"),
+    ],
+)
+def test_sizes_of_bruker_that_are_not_understood(tmp_path: Path, reconstruction: str, more: str, message: str) -> None:
+    path = tmp_path / "rat_rec.log"
+    path.write_text(_skyscan(IMAGE, reconstruction, more))
+    log = read_log(path)
+    assert log is not None
+    assert log.scan == "rat_rec"
+    assert re.search(message, log.problem)
+    assert "`voxel_um`" in log.problem
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "eff_pixel_size : 1,28 micron\neff_pixel_size_binned : 2.56 micron\n",
+        "eff_pixel_size : 1.28 furlong\neff_pixel_size_binned : 2.56 micron\n",
+        "eff_pixel_size : 1.28 micron\neff_pixel_size_binned : about 2.56 micron\n",
+        "eff_pixel_size : -1.28 micron\n",
+        "eff_pixel_size : 1.28 micron\nraw_binning_factor : two\n",
+    ],
+)
+def test_sizes_of_hereon_that_are_not_understood(text: str) -> None:
+    with pytest.raises(InputError, match="not understood"):
+        p05_log(RECO, text)
+
+
+@pytest.mark.parametrize(
+    "size", ["(1,28e-4, 1,28e-4, 1,28e-4)", "1,28e-4", "(1e-4, 1e-4)", "(1e-4, 0, 1e-4)", "about 1e-4"]
+)
+def test_sizes_of_nabu_that_are_not_understood(size: str) -> None:
+    with pytest.raises(InputError, match=r"states 'voxel_size_cm' as .*not understood"):
+        nabu_log(Path("bone_infos.txt"), lay.nabu_infos(size) + "pixel_size_cm = 2e-4\n")
+
+
+def test_the_log_of_another_scan_may_be_not_understood(tmp_path: Path) -> None:
+    scan = write_slices(tmp_path / "scan", "mouse_rec")
+    (tmp_path / "rat_rec.log").write_text(_skyscan(IMAGE, "Pixel Size (um)=9,0,0"))
+    with pytest.raises(InputError, match="the voxel size is not in the file"):
+        open_volume(scan)
+    (scan / "rat_rec.log").write_text(_skyscan(IMAGE, "Pixel Size (um)=9,0,0"))
+    with pytest.raises(InputError, match=r"rat_rec\.log: states 'pixel size \(um\)' as '9,0,0'"):
+        open_volume(scan)
+    assert open_volume(scan, voxel_um=9).voxel_um == (9, 9, 9)
+
+
+def test_slices_of_half_the_size_that_the_log_states(tmp_path: Path) -> None:
+    size = "Result Image Width (pixels)={}\nResult Image Height (pixels)={}\nPixel Size (um)=9.0"
+    scan = write_slices(tmp_path / "rat")
+    (scan / "rat_rec.log").write_text(_skyscan(IMAGE, size.format(16, 12)))
+    with pytest.raises(InputError, match=r"states voxels of 9 µm or 9 x 18 x 18 µm"):
+        open_volume(scan)
+    for width, height in ((8, 6), (9, 7), (16, 6)):  # as reconstructed, or cropped
+        (scan / "rat_rec.log").write_text(_skyscan(IMAGE, size.format(width, height)))
+        assert open_volume(scan).voxel_um == (9, 9, 9)
+
+
+def write_slices(folder: Path, name: str = "rat_rec") -> Path:
+    """Write three slices of 6 × 8 pixels without a size."""
+    return lay.slices(folder, np.zeros((3, 6, 8), np.uint16), name + "{:04d}.tif")
