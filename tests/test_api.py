@@ -82,7 +82,7 @@ def test_a_file_is_described(tmp_path):
     write_stack(tmp_path / "volume", np.arange(24, dtype=np.uint8).reshape(2, 3, 4), voxel_um=(5.0, 5.0, 5.0))
     result = ts.check_path(str(tmp_path / "volume"))
     assert result.kind == "volume"
-    assert result.describe()[1] == "  middle slice: min 12, mean 17.5, max 23"
+    assert result.describe()[1] == "  all 2 slices were read: min 0, mean 11.5, max 23"
     with pytest.raises(ts.InputError, match="nowhere: no such file or folder") as caught:
         ts.check_path(tmp_path / "nowhere")
     assert caught.value.parameter == "path"

@@ -86,6 +86,7 @@ UNFINISHED = {
     "an empty folder": ("",),
     "a lock": (".lock",),
     "half a description": (".0123abcd-run.yaml",),
+    "half a description and its lock": (".tomostain-0123abcd-run.yaml", ".tomostain-0123abcd-run.yaml.lock"),
     "a description": ("run.yaml",),
     "metrics": ("run.yaml", "recipe.yaml", "metrics.csv", "events.out.tfevents.1.host", "samples"),
     "half a checkpoint": ("run.yaml", "recipe.yaml", "metrics.csv", ".0123abcd-last", ".lock"),

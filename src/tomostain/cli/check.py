@@ -14,6 +14,8 @@ from tomostain.errors import InputError
     examples="""
     tomostain check reco_folder
     tomostain check slide.svs
+    tomostain check scan.h5 --dataset /entry/data --voxel-um 5
+    tomostain check slide.png --pixel-um 0.5
     tomostain check dataset
     tomostain check run/model
     tomostain check builtin:phantom-tb
@@ -23,18 +25,27 @@ from tomostain.errors import InputError
 )
 def check(
     context: typer.Context,
-    path: Path = typer.Argument(help="A volume, slide, dataset, run, model, builtin:NAME or stained volume."),
+    path: Path = typer.Argument(
+        help="A volume, a slide, anything that tomostain writes (pair, dataset, run, model, evaluation, stained "
+        "volume, export, phantom, demo), or builtin:NAME."
+    ),
     others: list[Path] | None = typer.Argument(None, metavar="[VOLUME]...", help="More volumes for --against."),
     against: list[Path] | None = typer.Option(
         None, "--against", metavar="VOLUME", help="Compare a model with µCT volumes: does the training data cover them?"
     ),
     voxel_um: str | None = typer.Option(None, help="Voxel or pixel size, µm, where the file does not say."),
     allow_missing: bool = ALLOW_MISSING,
+    pixel_um: float | None = typer.Option(None, help="Pixel size of a slide, µm, where the file does not say."),
+    dataset: str | None = typer.Option(None, help="Name of the dataset in an HDF5 file."),
     resample: bool = typer.Option(
         False, "--resample", help="With --against: compare at the voxel size of the model, as 'stain --resample' does."
     ),
 ) -> None:
-    """Describe a file or folder, and check that it is complete and undamaged."""
+    """Describe a file or folder, and check that it is complete and undamaged.
+
+    It is read completely: all slices of a volume, all shards of a stained volume with their checksums, all pairs of a
+    dataset. Of a slide above 500 MB a coarser level is read, and the output says so.
+    """
     from tomostain.inspection import check_against, check_path
     from tomostain.models import is_builtin
 
@@ -47,11 +58,18 @@ def check(
         raise InputError("--resample: is for --against, with a model and volumes; leave it out")
     if against:
         for line in check_against(
-            path, [*against, *(others or [])], voxel_um=size, resample=resample, allow_missing=allow_missing
+            path,
+            [*against, *(others or [])],
+            voxel_um=size,
+            dataset=dataset,
+            resample=resample,
+            allow_missing=allow_missing,
         ):
             typer.echo(line)
         return
     with bars(context) as progress:
-        inspection = check_path(path, voxel_um=size, allow_missing=allow_missing, progress=progress)
+        inspection = check_path(
+            path, voxel_um=size, pixel_um=pixel_um, dataset=dataset, allow_missing=allow_missing, progress=progress
+        )
     for line in inspection.describe():
         typer.echo(line)

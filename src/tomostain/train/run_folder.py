@@ -26,7 +26,9 @@ logger = logging.getLogger(__name__)
 
 DESCRIPTION, RESOLVED, SAMPLES, MODEL, LOCK = "run.yaml", "recipe.yaml", "samples", "model", ".lock"
 # Names under which `tomostain.io.atomic` writes the files of a run.
-_LEFTOVER = re.compile(r"\.[0-9a-f]{8}-(run\.yaml|recipe\.yaml|metrics\.csv|last|best-.*|model|step-\d+\.png)")
+_LEFTOVER = re.compile(
+    r"\.(tomostain-)?[0-9a-f]{8}-(run\.yaml|recipe\.yaml|metrics\.csv|last|best-.*|model|step-\d+\.png)(\.lock|\.former)?"
+)
 
 
 class RunDescription(TypedDict):
