@@ -113,5 +113,8 @@ def test_what_a_single_image_cannot_have_is_refused(files, tmp_path):
     volume, opened = open_volume_or_image(ct, PIXEL_UM), open_slide_or_image(slide, PIXEL_UM)
     with pytest.raises(InputError, match="no axis to search"):
         locate_in_plane(volume, opened, RegisterConfig(), Hint(axis=np.array([1.0, 0.0, 0.0])))
+    tilted = Section(np.zeros(3), np.array([0.6, 0.8, 0.0]), np.array([0.0, 0.0, 1.0]))
+    with pytest.raises(InputError, match="leaves the plane"):
+        locate_in_plane(volume, opened, RegisterConfig(), Hint(tilted))
     with pytest.raises(InputError, match="one of the sizes must be wrong"):
         locate_in_plane(volume, open_slide_or_image(slide, 20 * PIXEL_UM), RegisterConfig())

@@ -191,7 +191,7 @@ def _judge(
     log.info(
         "planar registration: %s", "; ".join(f"{o.name} {np.median(o.held_out_um):.1f} µm" for o in options if enough)
     )
-    evidence = _evidence(images, chosen, shifts, (rigid, score, samples, margin), config.threshold)
+    evidence = _evidence(images, chosen, shifts, base, (rigid, score, samples, margin), config.threshold)
     return chosen.pose, replace(evidence, note=_note(chosen, strained, score, enough=enough))
 
 
@@ -213,17 +213,19 @@ def _evidence(
     images: PlanarImages,
     chosen: Option,
     shifts: EdgeShifts,
+    base: PlanarPose,
     mutual: tuple[PlanarPose, MutualScore, float, float],
     threshold: float,
 ) -> PlanarEvidence:
-    """Collect the evidence for the chosen transform."""
+    """Collect the evidence for the chosen transform. `shifts` are relative to `base`."""
     rigid, score, samples, margin = mutual
     points, size_um = corners_um(images), images.size_um
-    halves, held_out, agreeing, chance = np.nan, np.nan, 0, 1.0
+    halves, held_out, agreeing, chance, by_edges = np.nan, np.nan, 0, 1.0, chosen.pose
     if enough_blocks(shifts):
+        by_edges = base.after(*fit_shifts(shifts, base.middle_um, None))
         agreeing, chance = agreement_by_chance(chosen, shifts, size_um)
         held_out = float(np.median(chosen.held_out_um))
-        one, two = (chosen.pose.after(*fit_shifts(shifts.of(shifts.fold == f), rigid.middle_um, None)) for f in (0, 1))
+        one, two = (base.after(*fit_shifts(shifts.of(shifts.fold == f), base.middle_um, None)) for f in (0, 1))
         halves = float(one.distance_um(two, points).mean())
     return PlanarEvidence(
         transform=chosen.name,
@@ -233,7 +235,7 @@ def _evidence(
         chance=chance,
         held_out_um=held_out,
         halves_um=halves,
-        metrics_differ_um=float(chosen.pose.distance_um(rigid, points).mean()),
+        metrics_differ_um=float(by_edges.distance_um(rigid, points).mean()),
         size_um=size_um,
         margin=margin,
         overlap=float(_compared(images, chosen.pose).sum() / images.tissue.sum()),

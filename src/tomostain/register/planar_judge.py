@@ -143,7 +143,7 @@ class PlanarEvidence:
     halves_um : float
         Mean distance over the section between the transforms fitted to the two halves, µm.
     metrics_differ_um : float
-        Mean distance over the section between the rigid optimum of mutual information and the chosen pose, µm.
+        Mean distance over the section between the rigid optima of mutual information and of edges, µm.
     size_um : float
         Size of the tissue, µm.
     margin : float

@@ -23,6 +23,8 @@ log = logging.getLogger("tomostain.register")
 
 # A slide may measure so many times the slice, either way.
 _MAX_RATIO = 8.0
+# Largest component along z of the axes of a start pose.
+_MAX_TILT = 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +74,8 @@ def locate_in_plane(
     """
     if hint.axis is not None:
         raise InputError("`axis`: a single µCT image has no axis to search along; remove it")
+    if hint.start is not None and max(abs(hint.start.row[0]), abs(hint.start.column[0])) > _MAX_TILT:
+        raise InputError("`init`: the pose leaves the plane of the µCT image; give a pose or landmarks with z of 0")
     # Bone is not needed for the pose, but the pair is written in normalised grey values.
     intensity = manual_reference(volume, config.ct_background, config.ct_bone, source=str(volume.path))
     ct, um = _square_pixels(volume)
