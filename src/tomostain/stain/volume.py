@@ -11,7 +11,7 @@ from typing import Unpack, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from tomostain.errors import DamagedDataWarning, InputError, InterruptedRunError
+from tomostain.errors import DamagedDataWarning, InputError, InterruptedRunError, PlacementWarning
 from tomostain.io import Volume, create_stained
 from tomostain.io.atomic import naming_full_disk
 from tomostain.io.ome_zarr.writer import StainedWriter
@@ -171,6 +171,14 @@ def begin(request: StainRequest) -> tuple[StainJob, list[StainedWriter]]:
             resume=request.resume and not request.overwrite,
         )
 
+    placement = job.volume.placement
+    if placement is not None and placement.is_turned:
+        warnings.warn(
+            f"{request.out_path}: OME-Zarr cannot hold the directions of the axes ({placement.describe()}); they are "
+            "stored for `export` to nrrd and vti, other software sees the position only",
+            PlacementWarning,
+            stacklevel=3,
+        )
     writers = [writer(request.out_path, job.provenance())]
     if request.uncertainty is not None:
         writers.append(writer(Path(request.uncertainty), job.uncertainty_provenance()))

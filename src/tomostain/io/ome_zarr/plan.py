@@ -121,9 +121,9 @@ def stored_plan(path: Path) -> dict[str, Any] | None:
             plan = json.loads((path / PROGRESS / PLAN).read_text(encoding="utf-8"))
         else:
             plan = json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"]["tomostain"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return plan if isinstance(plan, dict) else None
+    return plan if isinstance(plan, dict) and isinstance(plan.get("channels", 3), int) else None
 
 
 def difference(stored: Mapping[str, Any], plan: Mapping[str, Any]) -> str | None:

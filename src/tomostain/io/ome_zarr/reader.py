@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.io.metadata.placement import Placement
+from tomostain.io.metadata.zarr_json import check_zarr_metadata, inside_zarr
 from tomostain.io.ome_zarr.metadata import read_level_scales, read_placements
 from tomostain.io.ome_zarr.plan import PROGRESS
 from tomostain.io.ome_zarr.pyramid import Shape
 from tomostain.io.ome_zarr.verify import ShardVerifier
 from tomostain.io.volumes.indexing import SliceIndexing
 from tomostain.progress import Progress, silent, track
+
+_DAMAGED = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, AssertionError)
 
 
 class StainedVolume(SliceIndexing):
@@ -158,13 +161,18 @@ def open_stained(path: str | os.PathLike[str]) -> StainedVolume:
         raise InputError(f"{path}: no such folder (a stained volume is an OME-Zarr folder)")
     if (path / PROGRESS).is_dir():
         raise InputError(f"{path}: staining was not finished; run the same command again to continue")
+    check_zarr_metadata(path)
     try:
         group = zarr.open_group(path, mode="r")
         attributes = dict(group.attrs)
         names, scales = read_level_scales(attributes)
         placements = read_placements(attributes)
+        for name in names:
+            check_zarr_metadata(inside_zarr(path, name))
         arrays: list[Any] = [group[name] for name in names]
-    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+    except InputError:
+        raise
+    except _DAMAGED as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise InputError(
             f"{path}: is not a stained volume ({reason}); give the OME-Zarr folder that stain wrote"

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
-from tomostain.io.itk_files import MHA_SUFFIXES, NIFTI_SUFFIXES, itk_header, itk_region
+from tomostain.io.itk_files import MHA_SUFFIXES, NIFTI_SUFFIXES, ItkHeader, itk_header, itk_region
+from tomostain.io.metadata.axes import AxesError, letter_of, volume_order
 from tomostain.io.nrrd_files import NRRD_SUFFIXES, map_nrrd
 from tomostain.io.volumes.base import Source
 from tomostain.io.volumes.registry import register_reader
@@ -37,6 +38,7 @@ def open_itk(path: Path, dataset: str | None = None) -> Source:
         raise InputError(f"{path}: has {header.components} values per voxel; a µCT volume is grey")
     if len(shape) != 3:
         raise InputError(f"{path}: holds an array of shape {header.shape}, not a volume (z, y, x)")
+    _check_labels(path, header)
     if path.suffix.lower() in NRRD_SUFFIXES:
         mapped = map_nrrd(path, header.shape, header.dtype)
         if mapped is not None:
@@ -57,3 +59,18 @@ def open_itk(path: Path, dataset: str | None = None) -> Source:
         return itk_region(path, header, start, stop)
 
     return Source(shape, header.dtype, header.spacing, read, placement=header.placement, step=header.step)
+
+
+def _check_labels(path: Path, header: ItkHeader) -> None:
+    """Raise if the labels of a NRRD state another order of axes than that of the format, x fastest."""
+    if not header.labels or not any(map(letter_of, header.labels)):
+        return
+    try:
+        order = volume_order(header.shape, header.labels)
+    except AxesError as error:
+        raise InputError(f"{path}: {error}") from None
+    if tuple(order) != tuple(sorted(order)):
+        names = ", ".join(header.labels[::-1])
+        raise InputError(
+            f"{path}: its labels state the axes {names}, fastest first; store it as x, y, z, or correct the labels"
+        )

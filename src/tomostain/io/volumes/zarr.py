@@ -10,17 +10,33 @@ from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.input_files import refuse_special_file
+from tomostain.io.metadata.axes import AxesError, Order, letter_of, volume_order
+from tomostain.io.metadata.inside import check_packed_size
 from tomostain.io.metadata.ngff import Level, read_levels
 from tomostain.io.metadata.placement import Placement
+from tomostain.io.metadata.zarr_json import METADATA_FILES, check_zarr_metadata, inside_zarr
 from tomostain.io.volumes.base import Source
 from tomostain.io.volumes.chunks import check_chunk, missing_in_zarr, missing_shards
 from tomostain.io.volumes.registry import register_reader
 
-_METADATA_FILES = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
+_DAMAGED = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    IndexError,
+    AttributeError,
+    RuntimeError,
+    NotImplementedError,
+    AssertionError,
+    OverflowError,
+    MemoryError,
+)
+_LARGE_CHUNK = 2**28
 
 
 def _is_zarr(path: Path) -> bool:
-    return any((path / file).is_file() for file in _METADATA_FILES)
+    return any((path / file).is_file() for file in METADATA_FILES)
 
 
 @register_reader(suffixes=(".zarr",), label="OME-Zarr", folder=_is_zarr)
@@ -30,16 +46,18 @@ def open_zarr(path: Path, dataset: str | None = None) -> Source:
     Raises
     ------
     InputError
-        If it is not a Zarr, has several channels (for instance a stained volume), or is damaged.
+        If it is not a Zarr, has several channels (for instance a stained volume), or is damaged, the order of its axes
+        is ambiguous, or an array lies outside of the folder.
     """
     import zarr
 
-    for name in _METADATA_FILES:
+    for name in METADATA_FILES:
         refuse_special_file(path / name)
+    check_zarr_metadata(path)
     try:
         node = zarr.open(path, mode="r")
         attributes = dict(node.attrs)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except _DAMAGED as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
             f"{path}: cannot be read as Zarr ({reason[:120]}); the folder is damaged or incomplete"
@@ -50,41 +68,78 @@ def open_zarr(path: Path, dataset: str | None = None) -> Source:
     array: Any
     level: Level | None = None
     if isinstance(node, zarr.Array):
-        array, axes = node, "zyx"[-node.ndim :]
+        array = node
     else:
         array, level = _multiscale(path, node, attributes)
-        axes = "".join(level.names)
-    lengths = dict(zip(axes, array.shape, strict=False))
-    others = {axis: size for axis, size in lengths.items() if axis not in "zyx" and size != 1}
-    if others or not axes.endswith("zyx") or len(axes) != array.ndim:
-        named = ", ".join(f"{axis} {size}" for axis, size in lengths.items())
-        raise InputError(f"{path}: its axes are {named or array.shape}; a µCT volume has z, y, x and one channel")
+    order = _order(path, array, level)
+    chunk = int(np.prod(array.chunks, dtype=float)) * array.dtype.itemsize
+    if chunk > _LARGE_CHUNK:
+        check_packed_size(path, chunk, sum(file.stat().st_size for file in path.rglob("*") if file.is_file()))
 
     check_chunk(path, array)
     is_own = isinstance(plan, Mapping)
-    missing = missing_shards(path, array) if is_own else missing_in_zarr(path / array.path, array, array.ndim - 3)
+    missing = missing_shards(path, array) if is_own else missing_in_zarr(path / array.path, array, order[0])
 
     def read(start: int, stop: int) -> NDArray[Any]:
+        index: list[slice | int] = [0] * array.ndim
+        for axis in order:
+            index[axis] = slice(None)
+        index[order[0]] = slice(start, stop)
         try:
-            return np.asarray(array[(0,) * (array.ndim - 3) + (slice(start, stop),)])
-        except (OSError, ValueError, RuntimeError) as error:
-            raise InputError(f"{path}: slices {start} to {stop - 1} cannot be read ({error}); it is damaged") from None
+            values = np.asarray(array[tuple(index)])
+        except _DAMAGED as error:
+            reason = " ".join(str(error).split())[:120]
+            raise InputError(f"{path}: slices {start} to {stop - 1} cannot be read ({reason}); it is damaged") from None
+        ranks = np.argsort(np.argsort(order))  # the places of z, y, x among the axes that are read
+        return values.transpose([int(rank) for rank in ranks])
 
-    facts = Source(tuple(array.shape[-3:]), np.dtype(array.dtype), (None, None, None), read, missing=missing)
+    shape = tuple(int(array.shape[axis]) for axis in order)
+    facts = Source(shape, np.dtype(array.dtype), (None, None, None), read, missing=missing)
     if level is None:
         return facts
     placement = _stored_placement(attributes) or level.placement()
     return replace(facts, spacing=level.spacing, placement=placement, step=level.placement_step())
 
 
+def _order(path: Path, array: Any, level: Level | None) -> Order:
+    """Return the axes of an array that are z, y and x, by the axes of OME-Zarr or the names of its dimensions.
+
+    Names are stated by ``dimension_names`` of Zarr 3 or, in Zarr 2, by ``_ARRAY_DIMENSIONS`` of xarray.
+    """
+    stated = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
+    names = [None if name is None else str(name) for name in stated] if isinstance(stated, list | tuple) else None
+    if names is not None and len(names) != array.ndim:
+        names = None
+    try:
+        if level is None:
+            return volume_order(array.shape, names)
+        order = volume_order(array.shape, level.names)
+        of_array = None if names is None or not any(letter_of(n or "") for n in names) else names
+        if of_array is not None and volume_order(array.shape, of_array) != order:
+            of_ome, found = ", ".join(level.names), ", ".join(map(str, of_array))
+            raise AxesError(f"its axes are {of_ome} by OME-Zarr, and {found} by the array; correct one of them")
+    except AxesError as error:
+        raise InputError(f"{path}: {error}") from None
+    return order
+
+
 def _multiscale(path: Path, group: Any, attributes: Mapping[str, Any]) -> tuple[Any, Level]:
     """Return the finest array of an OME-Zarr image, and its metadata."""
+    import zarr
+
     try:
         level = read_levels(attributes)[0]
-        return group[level.path], level
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        check_zarr_metadata(inside_zarr(path, level.path))
+        array = group[level.path]
+        if not isinstance(array, zarr.Array):
+            raise TypeError(f"{level.path} is not an array")
+        return array, level
+    except InputError:
+        raise
+    except _DAMAGED as error:
+        reason = " ".join(str(error).split())[:120]
         raise InputError(
-            f"{path}: is not an OME-Zarr image ({type(error).__name__}: {error}); give the image's folder"
+            f"{path}: is not an OME-Zarr image ({type(error).__name__}: {reason}); give the image's folder"
         ) from None
 
 

@@ -1,0 +1,48 @@
+"""A stained volume lies where the µCT lies, also a region or a resampled volume."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.toys import LEVELS, grey_values, toy_model
+from tomostain.errors import PlacementWarning
+from tomostain.io import Volume, open_stained
+from tomostain.io.metadata.placement import Placement
+from tomostain.stain import StainConfig, stain_volume
+
+CONFIG = StainConfig(patch_px=32, stride_px=16, z_chunk=4)
+TURNED = Placement((100.0, -20.0, 3.0), ((1, 0, 0), (0, -1, 0), (0, 0, -1)), "left-posterior-superior")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return toy_model(tmp_path_factory.mktemp("models") / "model")
+
+
+@pytest.mark.parametrize("step", [5.0, 10.0])
+def test_the_stain_lies_where_the_volume_lies(model: Path, tmp_path: Path, step: float) -> None:
+    volume = Volume.from_array(grey_values((4, 36, 41)), step, placement=TURNED)
+    other = toy_model(tmp_path / "other", seed=1)
+    options = {"config": CONFIG, "intensity": LEVELS, "resample": step > 5}
+    options |= {"uncertainty": tmp_path / "u.ome.zarr", "ensemble": [other]}
+    with pytest.warns(PlacementWarning, match=r"OME-Zarr cannot hold the directions of the axes \(first voxel at "):
+        out = stain_volume(model, volume, tmp_path / "a.ome.zarr", **options)  # type: ignore[call-overload]
+    moved = TURNED.moved(((5 - step) / 2,) * 3)
+    assert open_stained(out).placement == moved
+    assert open_stained(tmp_path / "u.ome.zarr").placement == moved
+
+
+def test_a_cut_out_lies_where_it_was_cut(model: Path, tmp_path: Path) -> None:
+    whole = Volume.from_array(grey_values((6, 40, 40)), 5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", PlacementWarning)
+        out = stain_volume(
+            model, whole.region((2, 4, 0), (6, 40, 40)), tmp_path / "a.ome.zarr", config=CONFIG, intensity=LEVELS
+        )
+        placement = open_stained(out).placement
+        assert placement is not None
+        np.testing.assert_allclose(placement.origin_um, (10, 20, 0))
+        out = stain_volume(model, whole, tmp_path / "b.ome.zarr", config=CONFIG, intensity=LEVELS)
+    assert open_stained(out).placement is None
