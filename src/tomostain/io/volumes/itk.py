@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
-from tomostain.io.itk_files import MHA_SUFFIXES, NIFTI_SUFFIXES, ItkHeader, itk_header, itk_region
+from tomostain.io.itk_checks import MHA_SUFFIXES, NIFTI_SUFFIXES
+from tomostain.io.itk_files import ItkHeader, itk_header, itk_region
 from tomostain.io.metadata.axes import AxesError, letter_of, volume_order
 from tomostain.io.nrrd_files import NRRD_SUFFIXES, map_nrrd
 from tomostain.io.volumes.base import Source

@@ -1,0 +1,113 @@
+"""Headers of MHA and NIfTI, checked before ITK reads them: the files that they name, and the sizes that they state."""
+
+import gzip
+import math
+import struct
+import zlib
+from pathlib import Path
+from typing import Any, Literal
+
+from tomostain.errors import InputError
+from tomostain.io.metadata.inside import check_packed_size, file_inside
+from tomostain.io.nrrd_files import NRRD_SUFFIXES, nrrd_data_files, nrrd_header, numbered_names
+
+MHA_SUFFIXES = (".mha", ".mhd")
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+_MAX_MHA_HEADER_BYTES = 1 << 16
+_NIFTI_1_BYTES = 348
+
+
+def mha_fields(path: Path) -> dict[str, str]:
+    """Return the fields of the header of an MHA or MHD, with names in lower case, up to the name of its data file."""
+    with path.open("rb") as file:
+        head = file.read(_MAX_MHA_HEADER_BYTES)
+    fields: dict[str, str] = {}
+    lines = head.decode("latin-1").splitlines()
+    for number, line in enumerate(lines):
+        name, separator, value = line.partition("=" if "=" in line else ":")
+        if not separator:
+            continue
+        fields[name.strip().lower()] = value.strip()
+        if name.strip().lower() == "elementdatafile":
+            fields["listed"] = "\n".join(lines[number + 1 :]) if value.strip().upper().startswith("LIST") else ""
+            break
+    return fields
+
+
+def check_data_files(path: Path) -> list[Path]:
+    """Raise if a header names files outside of its folder, or such that are missing; return the named files."""
+    name = path.name.lower()
+    if name.endswith(NRRD_SUFFIXES):
+        return nrrd_data_files(path, nrrd_header(path))
+    if not name.endswith(MHA_SUFFIXES):
+        return []
+    fields = mha_fields(path)
+    stated = fields.get("elementdatafile", "")
+    if not stated:
+        raise InputError(f"{path}: cannot be read: its header names no data (ElementDataFile); the file is damaged")
+    if stated.upper() == "LOCAL":
+        return []
+    if stated.upper().startswith("LIST"):
+        names = [line.strip() for line in fields["listed"].splitlines() if line.strip()]
+    elif "%" in stated:
+        names = numbered_names(path, *stated.split())
+    else:
+        names = [stated]
+    return [file_inside(path, each, "data file") for each in names]
+
+
+def check_nifti(path: Path) -> None:
+    """Raise if a NIfTI does not state where its values begin, or states that they are in another file."""
+    name = path.name.lower()
+    if not name.endswith(NIFTI_SUFFIXES):
+        return
+    try:
+        with gzip.open(path, "rb") if name.endswith(".gz") else path.open("rb") as file:
+            head = file.read(_NIFTI_1_BYTES)
+    except (OSError, EOFError, zlib.error):
+        return  # SimpleITK says why
+    if len(head) < _NIFTI_1_BYTES or head[:4] not in (b"\x5c\x01\0\0", b"\0\0\x01\x5c"):
+        return  # NIfTI-2, or not a NIfTI
+    order: Literal["<", ">"] = "<" if head[0] == 0x5C else ">"
+    (offset,) = struct.unpack(f"{order}f", head[108:112])
+    if not (math.isfinite(offset) and 0 <= offset < 2**31):
+        raise InputError(f"{path}: states that its values begin at byte {offset:g}; the file is damaged")
+    if head[344:347] == b"ni1":
+        raise InputError(f"{path}: its values are in another file; store header and values in one .nii")
+
+
+def check_length(path: Path, reader: Any, itemsize: int) -> None:
+    """Raise if a file is shorter than its header says, for a clearer message than ITK's, or declares far too much."""
+    name = path.name.lower()
+    values = math.prod(int(n) for n in reader.GetSize()) * int(reader.GetNumberOfComponents())
+    size = path.stat().st_size
+    if name.endswith(NIFTI_SUFFIXES):
+        needed = int(float(reader.GetMetaData("vox_offset"))) + values * int(reader.GetMetaData("bitpix")) // 8
+    elif name.endswith(MHA_SUFFIXES):
+        fields = mha_fields(path)
+        if fields.get("compresseddata", "").lower().startswith("t") or "%" in fields.get("elementdatafile", ""):
+            check_packed_size(
+                path, values * itemsize, sum(each.stat().st_size for each in check_data_files(path) or [path])
+            )
+            return
+        files = check_data_files(path)
+        if len(files) > 1:
+            return
+        if files:
+            path, needed, size = files[0], values * itemsize, files[0].stat().st_size
+        else:
+            with path.open("rb") as file:
+                needed = file.read(_MAX_MHA_HEADER_BYTES).find(b"ElementDataFile") + values * itemsize
+    else:
+        return
+    if name.endswith(".gz"):
+        check_packed_size(path, needed, size)
+        # ITK reads a broken gzip without an error. Its last four bytes are the unpacked length modulo 2³² (RFC 1952);
+        # a little padding may follow the values.
+        with path.open("rb") as file:
+            file.seek(-4, 2)
+            if (int.from_bytes(file.read(), "little") - needed) % 2**32 < 2**20:
+                return
+        raise InputError(f"{path}: its compressed data are incomplete; the file is truncated, copy it again")
+    if needed > size:
+        raise InputError(f"{path}: {size} bytes, but its header states {needed}; the file is truncated, copy it again")
