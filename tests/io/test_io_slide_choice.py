@@ -8,6 +8,7 @@ import tracemalloc
 import zlib
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -282,3 +283,18 @@ def test_a_size_in_xml_of_another_image_is_not_used(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.ome.tif", RGB, photometric="rgb", description=xml, metadata=None)
     with pytest.raises(InputError, match="the pixel size is not in the file"):
         open_slide(tmp_path / "a.ome.tif")
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+def test_a_png_with_a_wrong_checksum_is_an_error(tmp_path: Path, depth: int) -> None:
+    samples = RGB if depth == 8 else RGB.astype(np.uint16) * 257
+    whole = bytearray(imagecodecs.png_encode(samples))
+    (tmp_path / "a.png").write_bytes(whole)
+    np.testing.assert_array_equal(read_rgb(tmp_path / "a.png"), RGB)
+    whole[-20] ^= 0xFF  # the end of the data: all pixels are decoded before it
+    (tmp_path / "a.png").write_bytes(whole)
+    with pytest.raises(InputError, match=r"a\.png: "):
+        read_rgb(tmp_path / "a.png")
+    (tmp_path / "a.png").write_bytes(bytes(whole[:-12]))
+    with pytest.raises(InputError, match=r"a\.png: "):
+        read_rgb(tmp_path / "a.png")

@@ -2,6 +2,7 @@
 
 import struct
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,6 +78,8 @@ def read_pillow(path: Path) -> Picture:
     """
     with opened_pillow(path) as image:
         orientation = _orientation(path, image)
+        if image.format == "PNG":
+            _check_png(path)
         if _is_deep_png(path) and image.mode in ("RGB", "RGBA", "LA"):
             return interpret_by_samples(_decoded_png(path), path, orientation)
         if image.mode == "CMYK":
@@ -122,6 +125,25 @@ def _png_chunks(path: Path) -> Iterator[bytes]:
             length, kind = struct.unpack(">I4s", start)
             yield kind
             file.seek(length + 4, 1)
+
+
+def _check_png(path: Path) -> None:
+    """Compare the checksums of the chunks: decoders accept wrong ones, or print a warning."""
+    with path.open("rb") as file:
+        file.seek(8)
+        while len(start := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", start)
+            checksum = zlib.crc32(kind)
+            while length > 0 and (data := file.read(min(length, 2**20))):
+                checksum, length = zlib.crc32(data, checksum), length - len(data)
+            stated = file.read(4)
+            if length or len(stated) < 4 or struct.unpack(">I", stated)[0] != checksum:
+                raise InputError(
+                    f"{path}: has a part ({kind.decode('latin-1')}) whose checksum is wrong; copy it again"
+                )
+            if kind == b"IEND":
+                return
+    raise InputError(f"{path}: cannot be read (no end); the file is truncated or damaged")
 
 
 def _decoded_png(path: Path) -> NDArray[Any]:
