@@ -62,6 +62,8 @@ FORBIDDEN = (
     "urllib.Request",
 )
 
+_ASKING = (signal.SIGINT, signal.SIGTERM)
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -162,12 +164,16 @@ def run_function(
     """
     logs = {name: folder.parent / f".{folder.name}-{name}" for name in ("out", "err", "seen", "size")}
     began = time.monotonic()
+    # A signal before the function begins, or after it ended, would say nothing about it: it waits.
+    usual = signal.pthread_sigmask(signal.SIG_BLOCK, _ASKING)
     pid = os.fork()
     if pid == 0:
         code = 99
         try:
             _enter(folder, logs, limits, user)
+            signal.pthread_sigmask(signal.SIG_SETMASK, usual)
             code = function()
+            signal.pthread_sigmask(signal.SIG_BLOCK, _ASKING)
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else 98
         except BaseException:
@@ -176,6 +182,7 @@ def run_function(
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code & 0xFF)
+    signal.pthread_sigmask(signal.SIG_SETMASK, usual)
     status, usage, timed_out = _wait(pid, began, limits, kill_after, kill_signal)
     wall = time.monotonic() - began
     with contextlib.suppress(ProcessLookupError):
@@ -208,12 +215,12 @@ def _enter(folder: Path, logs: dict[str, Path], limits: Limits, user: int | None
     sys.stdin, sys.stdout, sys.stderr = (
         os.fdopen(n, mode, closefd=False) for n, mode in ((0, "r"), (1, "w"), (2, "w"))
     )
+    size, resident = (int(pages) * resource.getpagesize() for pages in Path("/proc/self/statm").read_text().split()[:2])
+    logs["size"].write_text(str(resident))
     if user is not None:
         os.setgroups([])
         os.setgid(user)
         os.setuid(user)
-    size, resident = (int(pages) * resource.getpagesize() for pages in Path("/proc/self/statm").read_text().split()[:2])
-    logs["size"].write_text(str(resident))
     resource.setrlimit(resource.RLIMIT_AS, (size + limits.address_bytes,) * 2)
     resource.setrlimit(resource.RLIMIT_CPU, (int(limits.seconds) + 1, int(limits.seconds) + 2))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -144,6 +144,7 @@ def main() -> None:
     parser.add_argument("--like", default="", help="only operators that contain this text")
     parser.add_argument("--count", type=int, default=0, help="a random sample of so many (0: all)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--again", type=Path, help="results.csv of an earlier run: only the inputs with faults in it")
     parser.add_argument("--keep-world", action="store_true", help="use the good inputs of the last run")
     arguments = parser.parse_args()
     out = arguments.out.resolve()
@@ -157,6 +158,12 @@ def main() -> None:
         for number, case in enumerate(all_cases())
         if (arguments.kind is None or case.kind in arguments.kind) and arguments.like in case.operator
     ]
+    if arguments.again is not None:
+        with arguments.again.open(newline="") as file:
+            faults = {
+                (row["kind"], row["operator"]) for row in csv.DictReader(file) if not row["verdict"].startswith("good")
+            }
+        chosen = [(number, case) for number, case in chosen if (case.kind, case.operator) in faults]
     if arguments.count:
         picks = np.random.default_rng(arguments.seed).permutation(len(chosen))[: arguments.count]
         chosen = [chosen[pick] for pick in sorted(picks)]

@@ -1,0 +1,44 @@
+"""A small part of `studies.trust.kills`: copying a model is killed, and the same command goes on."""
+
+import sys
+
+import pytest
+
+from studies.trust.kills import STAGES, Harness, Stage, Trial, try_stage
+from tests.support.toys import toy_model
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks and pidfd")
+
+
+@pytest.fixture
+def world(tmp_path):
+    toy_model(tmp_path / "world/run/model")
+    return tmp_path / "world"
+
+
+def test_a_model_is_copied_whole_or_not_at_all_wherever_the_copy_is_stopped(world, tmp_path):
+    times = {"kill": 4, "term": 2, "interrupt": 2}
+    trials = try_stage(STAGES["models"], world, tmp_path / "place", times=times)
+    assert len(trials) == sum(times.values())
+    assert [trial for trial in trials if trial.faults] == []
+
+
+def test_the_harness_notices_another_result_half_written_files_and_leftovers(world, tmp_path):
+    harness = Harness(STAGES["models"], world, tmp_path / "place")
+    harness.undisturbed()
+    harness.fresh()
+    (harness.folder / "my-model").mkdir()
+    (harness.folder / "my-model/model.yaml").write_text("generator:")
+    (harness.folder / ".1234-my-model").mkdir()
+    assert harness.half_written() == ["my-model/model.yaml"]
+    assert harness.leftovers() == [".1234-my-model"]
+    trial = Trial("models", "kill", 0, 0.0, 0)
+    harness.finish(trial)
+    assert len(trial.faults) == 1
+    assert trial.faults[0].startswith("does not go on (2)")
+
+
+def test_a_stage_that_fails_undisturbed_is_named(world, tmp_path):
+    stage = Stage("nothing", ("models", "copy", "WORLD/gone", "my-model"))
+    with pytest.raises(SystemExit, match="nothing: does not work undisturbed"):
+        Harness(stage, world, tmp_path / "place").undisturbed()
