@@ -40,7 +40,7 @@ TARGETS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "normalisation": {
         "imaging/intensity.py": ("imaging/test_imaging_intensity.py",),
-        "imaging/colour.py": ("imaging/test_imaging_intensity.py",),
+        "imaging/colour.py": ("imaging/test_imaging_colour.py", "imaging/test_imaging_intensity.py"),
         "imaging/network_range.py": ("imaging/test_imaging_network_range.py",),
     },
     "tiles": {
@@ -52,7 +52,7 @@ TARGETS: dict[str, dict[str, tuple[str, ...]]] = {
     "folds": {"dataset/folds.py": ("dataset/test_dataset_folds.py",)},
     "scaling": {
         "imaging/resampling.py": ("imaging/test_imaging_resampling.py",),
-        "io/metadata/units.py": ("io/test_io_volumes.py", "io/test_io_logs.py"),
+        "io/metadata/units.py": ("io/test_io_units.py", "io/test_io_volumes.py"),
     },
     "geometry": {
         "geometry/section.py": ("geometry/test_geometry_section.py",),
@@ -132,6 +132,9 @@ class Mutant:
     number: int
     line: int
     text: str
+
+    def __str__(self) -> str:
+        return f"{self.module}:{self.line} {self.text}"
 
 
 def places(tree: ast.AST) -> Iterator[tuple[ast.AST, str, Callable[[], object]]]:
@@ -323,6 +326,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=120)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--area", nargs="*", default=list(TARGETS), choices=list(TARGETS))
+    parser.add_argument("--again", type=Path, help="what an earlier run printed: only the mutants that survived in it")
     parser.add_argument("--minutes", type=float, default=25, help="stop after so much processor time")
     arguments = parser.parse_args()
     for name in LIBRARIES:
@@ -336,24 +340,31 @@ def main() -> None:
     }
     used = 0.0
     usual: dict[tuple[str, ...], float] = {}
-    for files in dict.fromkeys(tests.values()):
+    for files in dict.fromkeys(tests.values()) if arguments.again is None else ():
         outcome = run_tests(files, None, place, Limits(seconds=300, memory_bytes=1 << 33, address_bytes=1 << 34))
         used += outcome.seconds
         if outcome.code != 0:
             raise SystemExit(f"{files}: fail without a change\n{outcome.out[-2000:]}")
         usual[files] = outcome.seconds
     results: list[tuple[Mutant, str]] = []
-    for mutant in sample(arguments.count, arguments.seed, arguments.area):
+    chosen = sample(arguments.count, arguments.seed, arguments.area)
+    if arguments.again is not None:
+        survivors = [
+            line.split(maxsplit=1)[1] for line in arguments.again.read_text().splitlines() if line[:8] == "survived"
+        ]
+        every = (mutant for area in arguments.area for module in TARGETS[area] for mutant in mutants_of(area, module))
+        chosen = [mutant for mutant in every if str(mutant) in survivors]
+    for mutant in chosen:
         if used > 60 * arguments.minutes:
             break
         files = tests[mutant.module]
         name = "tomostain." + mutant.module.removesuffix(".py").replace("/", ".")
         path = ROOT / "src/tomostain" / mutant.module
         changed = ChangedModule(name, compile(mutated(mutant), str(path), "exec"), path)
-        outcome = run_tests(files, changed, place, Limits(seconds=10 + 3 * usual[files], address_bytes=1 << 33))
+        outcome = run_tests(files, changed, place, Limits(seconds=10 + 3 * usual.get(files, 60), address_bytes=1 << 33))
         used += outcome.seconds
         results.append((mutant, "survived" if outcome.code == 0 else "timed out" if outcome.code < 0 else "killed"))
-        print(f"{results[-1][1]:10}{mutant.module}:{mutant.line} {mutant.text}", flush=True)
+        print(f"{results[-1][1]:10}{mutant}", flush=True)
     text = report(results, used)
     (arguments.out / "mutants.md").write_text(text)
     (arguments.out / "survivors.md").write_text(
@@ -367,7 +378,7 @@ def as_diff(mutant: Mutant) -> str:
     path = ROOT / "src/tomostain" / mutant.module
     before, after = ast.unparse(ast.parse(path.read_text())), ast.unparse(mutated(mutant))
     lines = difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=2)
-    return f"## {mutant.module}:{mutant.line} {mutant.text}\n\n```diff\n" + "\n".join(list(lines)[2:]) + "\n```\n"
+    return f"## {mutant}\n\n```diff\n" + "\n".join(list(lines)[2:]) + "\n```\n"
 
 
 def report(results: Sequence[tuple[Mutant, str]], seconds: float) -> str:
@@ -391,7 +402,7 @@ def report(results: Sequence[tuple[Mutant, str]], seconds: float) -> str:
         "",
         "Survivors:",
         "",
-        *(f"- {m.module}:{m.line} {m.text}" for m, verdict in results if verdict == "survived"),
+        *(f"- {m}" for m, verdict in results if verdict == "survived"),
     ]
     return "\n".join(lines) + "\n"
 

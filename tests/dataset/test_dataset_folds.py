@@ -58,6 +58,11 @@ def test_the_test_set_has_the_nearest_whole_number_of_pairs(number, fraction, ex
     assert len(test) == expected
 
 
+def test_a_large_test_fraction_leaves_a_subject_for_training():
+    test, _ = make_folds(records(["Ti"] * 3), SplitConfig(test_fraction=0.95))
+    assert len(test) == 2
+
+
 def test_a_tenth_is_for_testing_unless_stated():
     assert len(make_folds(records(["Ti"] * 40), SplitConfig())[0]) == 4
 

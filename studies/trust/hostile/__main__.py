@@ -123,11 +123,9 @@ def tried(number: int, case: Case, world: Path, watch: Watch, seed: int = 0) -> 
         command = [word.replace("WORLD", str(world)) for word in words]
         outcome = run_command(command, folder, limits=LIMITS)
         verdict = judged(case, outcome, watch.opened(), (folder / "executed").exists())
-        if (
-            verdict == "good"
-            and outcome.code == 0
-            and (case.expect == "refuse" or (refused and words[0] in ("stain", "resample")))
-        ):
+        # A card is text: to show it, nothing else of the model is read.
+        must_refuse = case.expect == "refuse" and words[:2] != ("models", "describe")
+        if verdict == "good" and outcome.code == 0 and (must_refuse or (refused and words[0] in ("stain", "resample"))):
             verdict = "accepted"
         record(" ".join(words), outcome, verdict)
     return results
