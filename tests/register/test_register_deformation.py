@@ -43,3 +43,18 @@ def test_what_would_not_help_is_not_done(pictures, monkeypatch):
     found = deform(ct, histology, mask, PIXEL_UM)
     assert not found.shift_um.any()
     assert found.after == found.before
+
+
+def test_tissue_that_does_not_correspond_is_not_deformed(pictures):
+    ct, _, mask = pictures
+    other = ndimage.gaussian_filter(np.random.default_rng(7).standard_normal(ct.shape), 4.0)
+    histology = np.repeat((120 + 60 * other / np.abs(other).max()).astype(np.uint8)[..., None], 3, axis=2)
+    assert not deform(ct, histology, mask, PIXEL_UM).shift_um.any()
+
+
+def test_a_shift_beyond_the_bound_is_not_followed(pictures):
+    ct, histology, mask = pictures
+    shift = np.zeros((*ct.shape, 2), np.float32)
+    shift[..., 1] = 9.0
+    moved = np.rint(warp(histology, shift)).astype(np.uint8)
+    assert deform(ct, moved, mask, PIXEL_UM, max_um=40.0).largest_um <= 40.0 + 1e-3

@@ -8,6 +8,7 @@
 
 import logging
 from dataclasses import dataclass, replace
+from typing import TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,16 +81,21 @@ class Planar:
         return np.array([linear[0, 0] - 1, linear[1, 1] - 1, (linear[0, 1] + linear[1, 0]) / 2])
 
 
+class PlanarOptions(TypedDict, total=False):
+    """Keywords of `register_in_plane`."""
+
+    intensity: IntensityReference | None
+    start: Section | None
+    progress: Progress
+
+
 def register_in_plane(
     ct: NDArray[np.generic],
     voxel_um: float,
     rgb: NDArray[np.uint8],
     pixel_um: float,
     config: RegisterConfig | None = None,
-    *,
-    intensity: IntensityReference | None = None,
-    start: Section | None = None,
-    progress: Progress = silent,
+    **options: Unpack[PlanarOptions],
 ) -> Planar:
     """Find rotation, side, translation and strain of a slide on a µCT slice.
 
@@ -104,12 +110,10 @@ def register_in_plane(
     pixel_um : float
     config : RegisterConfig, optional
         `planar_strain`, `threshold` and `seed` are used.
-    intensity : IntensityReference, optional
-        Not used: the result does not depend on which tissue is bright.
-    start : Section, optional
-        A start pose, in coordinates (0, row, column). Nothing else is searched. None: all poses, and the images as they
-        are given.
-    progress : Progress
+    **options
+        ``start`` (`Section`): a start pose, in coordinates (0, row, column); nothing else is searched. By default all
+        poses are searched, and the images as they are given. ``progress`` (`Progress`). ``intensity``
+        (`IntensityReference`) is not used any more: the result does not depend on which tissue is bright.
 
     Returns
     -------
@@ -122,6 +126,7 @@ def register_in_plane(
         If the slice is constant, or no tissue is on the slide.
     """
     config = config or RegisterConfig()
+    start, progress = options.get("start"), options.get("progress", silent)
     images = planar_images(ct, voxel_um, rgb, pixel_um, MAX_SIDE)
     sigma = config.planar_strain or (STRAIN_RESIN if is_stiff(rgb) else STRAIN_PARAFFIN)
     as_given = PlanarPose.as_given(images.middle_um)
