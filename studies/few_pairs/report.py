@@ -2,8 +2,10 @@
 
     python -m studies.few_pairs.report SCORES.jsonl... [--out few-pairs.png] [--name NAME...]
 
-The lines are means over the test pairs. The bars and the intervals of the differences are 95 % percentile intervals of
-2000 resamples of the test pairs.
+The lines are means over the test pairs. The intervals of the differences are 95 % percentile intervals of 2000
+resamples of the test pairs. The bars of the plot are such intervals of the deviations from the mean of each test pair
+over all trainings (Cousineau 2005, DOI 10.20982/tqmp.01.1.p042): test pairs differ more from each other than trainings
+do.
 """
 
 import argparse
@@ -48,6 +50,14 @@ def values_of(scores: pd.DataFrame, arm: str, n: int, metric: str) -> NDArray[np
     return rows[metric].to_numpy(np.float64)
 
 
+def without_differences_of_pairs(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the scores with the mean of each test pair over all trainings replaced by the mean of all."""
+    centred = scores.copy()
+    for metric in ALL:
+        centred[metric] += scores[metric].mean() - scores.groupby("pair")[metric].transform("mean")
+    return centred
+
+
 def table(scores: pd.DataFrame) -> str:
     """Return the means as Markdown, and the difference of the pre-trained model from the other at the same number."""
     lines = ["| pairs | weights | SSIM | LPIPS | PSNR / dB | ST-LPIPS |", "|---|---|---|---|---|---|"]
@@ -71,7 +81,8 @@ def comparison(scores: pd.DataFrame, few: int, many: int) -> str:
 def draw(tables: dict[str, pd.DataFrame], out: Path) -> None:
     """Draw one row of panels for each dataset."""
     figure, axes = plt.subplots(len(tables), 2, figsize=(9, 3.4 * len(tables)), squeeze=False, layout="constrained")
-    for row, (name, scores) in zip(axes, tables.items(), strict=True):
+    for row, (name, raw) in zip(axes, tables.items(), strict=True):
+        scores = without_differences_of_pairs(raw)
         numbers = sorted(scores["n"].unique())
         for panel, (metric, label) in zip(row, METRICS.items(), strict=True):
             for arm, (arm_label, colour, marker) in ARMS.items():
@@ -82,9 +93,11 @@ def draw(tables: dict[str, pd.DataFrame], out: Path) -> None:
             panel.set_xscale("log")
             panel.set_xticks(numbers, [str(n) for n in numbers])
             panel.minorticks_off()
-            panel.set(xlabel="training pairs", ylabel=label, title=name)
+            panel.set(xlabel="training pairs", ylabel=label)
             panel.grid(alpha=0.3)
-        row[0].legend(frameon=False)
+        row[0].set_title(name, loc="left")
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=2, frameon=False)
     figure.savefig(out, dpi=110)
 
 

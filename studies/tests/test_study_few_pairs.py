@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from studies.few_pairs.laboratory import ABSORBANCE, member
-from studies.few_pairs.report import comparison, draw, read, table
+from studies.few_pairs.report import comparison, draw, read, table, values_of, without_differences_of_pairs
 from studies.few_pairs.run import MAX_TEST, _spread, held_out, order
 from studies.models import family
 from tomostain.dataset.dataset import Dataset
@@ -61,6 +61,14 @@ def scores(tmp_path):
     path = tmp_path / "scores.jsonl"
     path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     return read(path)
+
+
+def test_differences_between_test_pairs_are_removed_and_means_stay(scores):
+    shifted = scores.copy()
+    shifted.loc[shifted["pair"] == "a", "ssim"] += 0.3
+    centred = without_differences_of_pairs(shifted)
+    np.testing.assert_allclose(values_of(centred, "init", 5, "ssim"), 0.75 + 0.15)
+    assert centred["ssim"].mean() == pytest.approx(shifted["ssim"].mean())
 
 
 def test_the_report_states_means_and_paired_differences(scores, tmp_path):
