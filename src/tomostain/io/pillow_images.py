@@ -138,9 +138,7 @@ def _check_png(path: Path) -> None:
                 checksum, length = zlib.crc32(data, checksum), length - len(data)
             stated = file.read(4)
             if length or len(stated) < 4 or struct.unpack(">I", stated)[0] != checksum:
-                raise InputError(
-                    f"{path}: has a part ({kind.decode('latin-1')}) whose checksum is wrong; copy it again"
-                )
+                raise InputError(f"{path}: cannot be read (wrong checksum); the file is truncated or damaged")
             if kind == b"IEND":
                 return
     raise InputError(f"{path}: cannot be read (no end); the file is truncated or damaged")
