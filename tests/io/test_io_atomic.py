@@ -207,3 +207,11 @@ def test_of_two_writers_one_is_refused(tmp_path: Path) -> None:
     ):
         _write_precious(late / "late", early / "early")
     assert [p.name for p in tmp_path.rglob("*")] == ["out", "early"]
+
+
+def test_a_lock_that_outlived_its_file_is_removed_when_the_output_is_refused(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "complete")
+    (tmp_path / ".tomostain-0123abcd-a.txt.lock").touch()  # as after a kill between the rename and the end
+    with pytest.raises(InputError, match="exists already"):
+        write_text(tmp_path / "a.txt", "new", overwrite=False)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]

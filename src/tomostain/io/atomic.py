@@ -36,6 +36,7 @@ def refuse_existing(path: str | os.PathLike[str], overwrite: bool, what: str = "
     path = Path(path)
     empty_folder = path.is_dir() and not any(path.iterdir())
     if os.path.lexists(path) and not empty_folder and not overwrite:
+        remove_leftovers(path.parent)  # of a process that was killed just after it had written `path`
         raise InputError(f"{path}: the {what} exists already; give another name, or add `overwrite=True` to replace it")
 
 
