@@ -124,7 +124,10 @@ class Outcome:
 
 def warm_up() -> None:
     """Import what the commands import."""
-    for name in MODULES:
+    verbs = [
+        f"tomostain.cli.{path.stem}" for path in (Path(__file__).parents[2] / "src/tomostain/cli").glob("[a-z]*.py")
+    ]
+    for name in (*MODULES, *verbs):
         try:
             importlib.import_module(name)
         except ImportError:  # an optional package

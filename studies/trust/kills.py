@@ -34,7 +34,17 @@ NOBODY = 65534
 LIMITS = Limits(seconds=60)
 HOW = ("kill", "term", "interrupt", "full", "readonly", "vanish")
 # Files whose bytes depend on the clock, or that grow while the command works.
-GROWING = ("metrics.csv", "last", "zarr.json", ".zattrs", "SHA256SUMS", "scores.csv", "run.yaml", "recipe.yaml")
+GROWING = (
+    "best-*",
+    "metrics.csv",
+    "last",
+    "zarr.json",
+    ".zattrs",
+    "SHA256SUMS",
+    "scores.csv",
+    "run.yaml",
+    "recipe.yaml",
+)
 
 
 @dataclass(frozen=True)
@@ -239,7 +249,9 @@ class Harness:
         return [
             name
             for name, digest in present.items()
-            if name in self.expected and digest != self.expected[name] and Path(name).name not in GROWING
+            if name in self.expected
+            and digest != self.expected[name]
+            and not any(Path(name).match(pattern) for pattern in GROWING)
         ]
 
     def leftovers(self, folder: Path | None = None) -> list[str]:
