@@ -39,6 +39,15 @@ def test_a_written_slide_comes_back_at_every_level(written: Path, rgb: np.ndarra
     assert np.abs(half[:600] - truth).max() <= 0.5
 
 
+def test_the_same_slide_has_the_same_bytes(tmp_path: Path, rgb: np.ndarray) -> None:
+    for name, image in (("a", rgb), ("b", rgb), ("c", rgb[::-1])):
+        write_slide(tmp_path / f"{name}.ome.tif", image, 2.0)
+    a, b, c = ((tmp_path / f"{name}.ome.tif").read_bytes() for name in "abc")
+    assert a == b
+    assert tifffile.tiffcomment(tmp_path / "a.ome.tif") != tifffile.tiffcomment(tmp_path / "c.ome.tif")
+    assert a != c
+
+
 @pytest.mark.parametrize(
     ("wanted", "rows"), [(0.1, 1201), (0.5, 1201), (0.99, 1201), (1.0, 601), (2.0, 301), (50, 301)]
 )

@@ -1,6 +1,8 @@
 """Whole-slide images: read at a suitable level of their pyramid, and written as pyramidal OME-TIFF."""
 
+import hashlib
 import os
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -267,6 +269,8 @@ def write_slide(
         "PhysicalSizeXUnit": "µm",
         "PhysicalSizeY": length,
         "PhysicalSizeYUnit": "µm",
+        # The UUID of OME follows from the content, so that the same slide has the same bytes.
+        "UUID": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{hashlib.sha256(levels[0].tobytes()).hexdigest()} {length!r}")),
     }
     options: dict[str, Any] = {"photometric": "rgb", "tile": (_TILE, _TILE), "compression": "zlib", "predictor": True}
     with atomic_file(Path(path), overwrite) as temporary, tifffile.TiffWriter(temporary, ome=True) as writer:
