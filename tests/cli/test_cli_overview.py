@@ -121,6 +121,7 @@ def test_odd_folders_never_fail(tmp_path):
         "deep/": "dataset",
         "run/": "unfinished run",
         "model/": "model",
+        "x²3.csv": "table",  # with semicolons, as Excel writes it
     }
     assert "dataset: " in overview(tmp_path)
     assert look_at(tmp_path / "missing").items == []

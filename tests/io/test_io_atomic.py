@@ -1,8 +1,10 @@
 """Atomic writes: no partial file remains, and existing files are replaced only on request."""
 
 import errno
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +100,76 @@ def test_a_folder_that_appears_meanwhile_is_not_deleted(tmp_path: Path, overwrit
         _write_precious(tmp_path / "out" / "thesis", temporary / "result")
     assert (tmp_path / "out" / "thesis").read_text() == "precious"
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("name", ["users.txt", "raw/users.txt", "old.txt"])
+def test_files_that_are_added_to_the_replaced_folder_are_not_deleted(tmp_path: Path, name: str) -> None:
+    _write_precious(tmp_path / "out" / "old.txt")
+    os.utime(tmp_path / "out" / "old.txt", (1000, 1000))
+    (tmp_path / "out" / "raw").mkdir()
+    message = rf"out: {name} was added or changed while this command ran.*another name"
+    with pytest.raises(InputError, match=message), atomic_folder(tmp_path / "out", True) as temporary:
+        _write_precious(temporary / "result", tmp_path / "out" / name)
+    assert (tmp_path / "out" / name).read_text() == "precious"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_files_that_a_file_browser_adds_or_a_user_removes_do_not_matter(tmp_path: Path) -> None:
+    _write_precious(tmp_path / "out" / "old.txt")
+    with atomic_folder(tmp_path / "out", True) as temporary:
+        (temporary / "result").touch()
+        (tmp_path / "out" / ".DS_Store").touch()
+        (tmp_path / "out" / "old.txt").unlink()
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "result"]
+
+
+@pytest.mark.parametrize(
+    ("machine", "days", "is_removed"),
+    [
+        ("boot-1 node-1", 0, True),  # here: the lock says that its process ended
+        ("boot-0 node-1", 0, True),  # here, before the last boot
+        ("boot-1 container", 0, True),
+        ("boot-2 node-2", 6, False),  # elsewhere: its lock may not be seen here
+        ("boot-2 node-2", 8, True),
+        (" node-2", 0, False),  # not Linux
+        ("", 0, True),  # of an older version
+    ],
+)
+def test_leftovers_of_another_machine_wait_a_week(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine: str, days: float, is_removed: bool
+) -> None:
+    monkeypatch.setattr("tomostain.io.locks.this_machine", lambda: ("boot-1", "node-1"))
+    temporary, lock_file = (tmp_path / f".tomostain-01234567-out{end}" for end in ("", ".lock"))
+    temporary.mkdir()
+    lock_file.write_text(f"{machine}\nout\n" if machine else "")
+    for path in (temporary, lock_file):
+        os.utime(path, (time.time() - days * 86400,) * 2)
+    remove_leftovers(tmp_path)
+    assert temporary.exists() is not is_removed
+    assert lock_file.exists() is not is_removed
+
+
+def test_the_lock_file_names_its_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tomostain.io.locks.this_machine", lambda: ("boot-1", "node-1"))
+    with atomic_folder(tmp_path / "out"):
+        assert [file.read_text() for file in tmp_path.glob(".*.lock")] == ["boot-1 node-1\nout\n"]
+
+
+@pytest.mark.parametrize("name", ["x" * 251 + ".tif", "µ" * 125 + ".zarr"])
+def test_the_longest_names_are_written_and_restored(tmp_path: Path, name: str) -> None:
+    write_text(tmp_path / name, "file")
+    assert (tmp_path / name).read_text() == "file"
+    (tmp_path / name).unlink()
+    with atomic_folder(tmp_path / name) as temporary:
+        assert temporary.suffix == Path(name).suffix
+        (temporary / "old").touch()
+        lock_file = next(tmp_path.glob(".*.lock"))
+        content = lock_file.read_text()
+    # As a process leaves it that is killed between the two renames.
+    lock_file.write_text(content)
+    (tmp_path / name).rename(temporary.with_name(f"{temporary.name}.former"))
+    remove_leftovers(tmp_path)
+    assert [path.name for path in tmp_path.rglob("*")] == [name, "old"]
 
 
 @pytest.mark.parametrize("links", [True, False])

@@ -57,3 +57,33 @@ def test_a_folder_that_is_not_writable_is_named(tmp_path: Path) -> None:
 def test_the_older_name_works_with_a_warning() -> None:
     with pytest.warns(DeprecationWarning, match="claim is now lock"):
         assert locks.claim is lock
+
+
+def test_windows_closes_a_lock_file_before_it_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: set[int] = set()
+    real_open, real_close, real_unlink = os.open, os.close, Path.unlink
+
+    def record(*args: object, **options: object) -> int:
+        descriptor = real_open(*args, **options)  # type: ignore[arg-type]
+        opened.add(descriptor)
+        return descriptor
+
+    def close(descriptor: int) -> None:
+        opened.discard(descriptor)
+        real_close(descriptor)
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        if opened:  # as Windows does
+            raise PermissionError(13, "The process cannot access the file", str(path))
+        real_unlink(path, missing_ok)
+
+    path = tmp_path / "lock"
+    with monkeypatch.context() as windows:
+        windows.setattr(os, "open", record)
+        windows.setattr(os, "close", close)
+        windows.setattr(Path, "unlink", unlink)
+        descriptor = locks.acquire(path, wait=False)
+        windows.setattr(os, "name", "nt")
+        assert descriptor is not None
+        locks.release_file(path, descriptor)
+    assert list(tmp_path.iterdir()) == []

@@ -2,7 +2,8 @@
 
 What appears at the target while the writing lasts is not replaced, unless a file is written with ``overwrite=True``.
 Each temporary file or folder has a lock file, which its process holds. When the process is killed, the operating system
-releases the lock, and the next writer in the same folder removes the partial copy.
+releases the lock, and the next writer in the same folder removes the partial copy. Some network file systems have locks
+only within one machine: the lock file names its machine, and others wait a week.
 """
 
 import errno
@@ -10,17 +11,22 @@ import os
 import re
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tomostain.errors import InputError
-from tomostain.io.locks import NO_LOCK, acquire, release_file
+from tomostain.io.locks import NO_LOCK, acquire, describe_holder, holder_of, release_file
 
 _OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EACCES)
 _TEMPORARY = re.compile(r"\.tomostain-[0-9a-f]{8}-.+\.lock", re.DOTALL)
 _PREFIX = len(".tomostain-01234567-")
+_MAX_NAME_BYTES = 255 - len(".former")
+_FOREIGN_LEFTOVER_S = 7 * 24 * 3600.0
+_OF_FILE_BROWSERS = frozenset((".DS_Store", "Thumbs.db", "desktop.ini"))
+Contents = dict[str, tuple[int, int, int]]
 _cleaned: set[Path] = set()
 """Folders in which this process has removed leftovers before writing a file."""
 
@@ -78,20 +84,20 @@ def atomic_file(path: str | os.PathLike[str], overwrite: bool = True) -> Iterato
 def atomic_folder(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary folder next to `path`; rename it to `path` if the block ends without an error.
 
-    With `overwrite`, the folder that exists at the start is removed when the new one is complete. Anything else that is
-    at `path` then is not replaced.
+    With `overwrite`, the folder that exists at the start is removed when the new one is complete. It is not replaced if
+    its files changed until then. Neither is anything else that is at `path` at the end.
 
     Raises
     ------
     InputError
-        If `path` exists, is not an empty folder, and `overwrite` is false; if something else appears there until the
-        end; or if it is or contains the home or working folder, which are never replaced.
+        If `path` exists, is not an empty folder, and `overwrite` is false; if something else appears there, or in the
+        folder that exists, until the end; or if it is or contains the home or working folder, which are never replaced.
     """
     path = Path(path)
     path = path.resolve() if path.is_symlink() and path.is_dir() else path
     refuse_existing(path, overwrite)
     _refuse_home(path)
-    replaceable = _identity(path) if overwrite else None
+    replaceable = (_identity(path), _contents(path)) if overwrite else None
     remove_leftovers(path.parent)
     with _temporary_path(path) as temporary:
         temporary.mkdir()
@@ -112,8 +118,8 @@ def temporary_folder(name: str) -> Iterator[Path]:
         yield temporary
 
 
-def _move_folder(temporary: Path, path: Path, replaceable: tuple[int, int] | None) -> None:
-    """Rename a folder to `path`. An empty folder there is replaced, and the one with the identity `replaceable`."""
+def _move_folder(temporary: Path, path: Path, replaceable: tuple[tuple[int, int] | None, Contents] | None) -> None:
+    """Rename a folder to `path`. An empty folder there is replaced, and the one with this identity and content."""
     try:
         if os.name == "nt" and path.is_dir():  # Windows does not rename to an empty folder
             with suppress(OSError):
@@ -123,10 +129,18 @@ def _move_folder(temporary: Path, path: Path, replaceable: tuple[int, int] | Non
     except OSError as error:
         if error.errno not in _OCCUPIED or not os.path.lexists(path):
             raise
-    if replaceable is None or _identity(path) != replaceable:
+    if replaceable is None or _identity(path) != replaceable[0]:
         raise _appeared(path)
-    path.rename(_former(temporary))
-    temporary.rename(path)  # if it fails, `_discard` gives the former one its name back
+    former = _former(temporary)
+    path.rename(former)  # if anything fails from here on, `_discard` gives it its name back
+    contents = _contents(former)
+    changed = sorted(name for name, state in contents.items() if replaceable[1].get(name) != state)
+    if changed:
+        raise InputError(
+            f"{path}: {changed[0] or 'it'} was added or changed while this command ran, so the folder is not replaced "
+            "and this result is not written; run it again with another name, or move your files"
+        )
+    temporary.rename(path)
 
 
 def _move_to_free_name(temporary: Path, path: Path) -> None:
@@ -161,14 +175,32 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
+def _contents(path: Path) -> Contents:
+    """Return inode, time of change and size of a file, or by relative name those of each file in a folder."""
+    if path.is_symlink() or not path.is_dir():
+        return {"": _state(path)} if os.path.lexists(path) else {}
+    contents: Contents = {}
+    for folder, _, names in os.walk(path):
+        files = (Path(folder, name) for name in names if name not in _OF_FILE_BROWSERS)
+        contents.update((file.relative_to(path).as_posix(), _state(file)) for file in files)
+    return contents
+
+
+def _state(file: Path) -> tuple[int, int, int]:
+    status = file.lstat()
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
 @contextmanager
 def _temporary_path(path: Path) -> Iterator[Path]:
     """Yield a free path next to `path`, locked by this process; remove what is there at the end."""
     make_parent(path)
-    temporary = path.with_name(f".tomostain-{uuid.uuid4().hex[:8]}-{path.name}")
+    temporary = path.with_name(_temporary_name(path.name))
     lock_file = _lock_file(temporary)
     descriptor = acquire(lock_file, wait=True)
     try:
+        if descriptor not in (None, NO_LOCK):
+            describe_holder(descriptor, path.name)
         yield temporary
     finally:
         _discard(temporary, path)
@@ -178,11 +210,20 @@ def _temporary_path(path: Path) -> Iterator[Path]:
             lock_file.unlink(missing_ok=True)
 
 
+def _temporary_name(name: str) -> str:
+    """Return a temporary name that ends like `name`; a long name is cut at its start, so that the system allows it."""
+    prefix = f".tomostain-{uuid.uuid4().hex[:8]}-"
+    while len(os.fsencode(prefix + name)) > _MAX_NAME_BYTES:
+        name = name[1:]
+    return prefix + name
+
+
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:
     """Remove the partial files and folders that killed processes left in a folder.
 
     A folder that such a process had moved away, but not replaced yet, gets its name back. Where the file system has no
-    locks, nothing is removed.
+    locks, nothing is removed. What a process on another machine left is removed after seven days without a change,
+    because the locks of some network file systems hold within one machine only.
     """
     folder = Path(folder)
     with suppress(OSError):
@@ -193,8 +234,18 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> None:
                 descriptor = acquire(lock_file, wait=False)
                 if descriptor is None or descriptor == NO_LOCK:
                     continue  # its process lives, or nothing tells whether it does
-                _discard(temporary, folder / temporary.name[_PREFIX:])
+                is_here, name = holder_of(descriptor)
+                if not is_here and _age_s(lock_file, temporary) < _FOREIGN_LEFTOVER_S:
+                    os.close(descriptor)
+                    continue
+                end = temporary.name[_PREFIX:]
+                _discard(temporary, folder / (name if name.endswith(end) and Path(name).name == name else end))
                 release_file(lock_file, descriptor)
+
+
+def _age_s(*paths: Path) -> float:
+    """Return the seconds since the last change of some files or folders."""
+    return time.time() - max(path.lstat().st_mtime for path in paths if os.path.lexists(path))
 
 
 def _discard(temporary: Path, path: Path) -> None:

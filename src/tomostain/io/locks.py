@@ -5,6 +5,7 @@ The locks themselves are those of `filelock`: ``flock`` on Unix, ``LockFileEx`` 
 
 import errno
 import os
+import platform
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -29,7 +30,7 @@ def lock(path: str | os.PathLike[str], *, wait: bool = False) -> Iterator[bool]:
     Parameters
     ----------
     path : str or os.PathLike
-        The lock file. Its folder must exist. The file is removed at the end, except on Windows.
+        The lock file. Its folder must exist. The file is removed at the end.
     wait : bool
         Wait until another holder releases the lock; otherwise yield False at once.
 
@@ -166,6 +167,37 @@ def acquire(path: Path, wait: bool) -> int | None:
 
 def release_file(path: Path, descriptor: int) -> None:
     """Remove the lock file that `acquire` locked, and release it."""
-    with suppress(PermissionError):  # Windows does not remove open files
+    if os.name == "nt":  # Windows does not remove open files: of the next holder neither, which removes it later
+        os.close(descriptor)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        return
+    with suppress(PermissionError):
         path.unlink(missing_ok=True)
     os.close(descriptor)
+
+
+def this_machine() -> tuple[str, str]:
+    """Return the identity of the running system (on Linux, of this boot; else "") and the name of the machine."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        boot = ""
+    return boot, platform.node()
+
+
+def describe_holder(descriptor: int, note: str) -> None:
+    """Write the identity of this machine and a note of one line into a lock file."""
+    with suppress(OSError):  # a full disk: the caller reports it when it writes its data
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{' '.join(this_machine())}\n{note}\n".encode(errors="surrogateescape"))
+
+
+def holder_of(descriptor: int) -> tuple[bool, str]:
+    """Return whether `describe_holder` ran on this machine, and its note; (True, "") if it did not run."""
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    text = os.read(descriptor, 4096).decode(errors="surrogateescape")
+    machine, _, note = text.partition("\n")
+    boot, _, name = machine.partition(" ")
+    this_boot, this_name = this_machine()
+    return not text or name == this_name or boot == this_boot != "", note.removesuffix("\n")
