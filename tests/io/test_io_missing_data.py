@@ -353,3 +353,21 @@ def test_folders_of_other_images_say_what_is_there(tmp_path: Path) -> None:
         file.rename(tmp_path / "b" / file.name)
     with pytest.raises(InputError, match="holds 9 TIFF and 9 BMP files"):
         open_volume(tmp_path / "b", voxel_um=5)
+
+
+@pytest.mark.parametrize("kind", ["slices", "zarr"])
+def test_opening_asks_the_file_system_at_most_once_for_each_part(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, parts = tmp_path / f"a.{kind}", 40
+    if kind == "slices":
+        path.mkdir()
+        for z in range(parts):
+            tifffile.imwrite(path / f"a{z:02}.tif", VOLUME[0])
+    else:
+        zarr.create_array(path, shape=(parts, 4, 4), chunks=(1, 4, 4), dtype="u2")[...] = 1
+    calls: list[object] = []
+    stat = os.stat
+    monkeypatch.setattr(os, "stat", lambda *args, **options: (calls.append(args), stat(*args, **options))[1])
+    assert open_volume(path, voxel_um=5).shape[0] == parts
+    assert len(calls) < parts + 30

@@ -11,6 +11,8 @@ import tifffile
 from tomostain.cli.main import run
 from tomostain.errors import InputError
 from tomostain.io import open_volume
+from tomostain.io.images import read_grey, read_image
+from tomostain.io.volumes.tiff_sets import PageSet
 
 Z, Y, X = np.indices((9, 32, 40))
 VOLUME = (Z * 1000 + Y * 7 + X).astype(np.uint16)
@@ -192,3 +194,69 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path: Path) ->
     (tmp_path / "scan").mkdir()
     path.rename(tmp_path / "scan" / "slice_0.tif")
     _refused(tmp_path / "scan", "declares an image of .* as a damaged or hostile file does")
+
+
+@pytest.mark.parametrize("options", [{"imagej": True, "metadata": {"axes": "ZYX"}}, {}], ids=["imagej", "shaped"])
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_a_folder_of_stacks_with_one_page_each_is_refused(
+    tmp_path: Path, options: dict[str, object], is_cut: bool
+) -> None:
+    for name in ("a1.tif", "a2.tif"):
+        tifffile.imwrite(tmp_path / name, VOLUME, truncate=True, **options)
+    if is_cut:
+        whole = (tmp_path / "a1.tif").read_bytes()
+        (tmp_path / "a1.tif").write_bytes(whole[: len(whole) // 2])
+    _refused(tmp_path, r"a1\.tif: its header states 9 slices, but a slice is one image; open the file instead")
+
+
+def test_slices_that_imagej_wrote_one_by_one(tmp_path: Path) -> None:
+    for z, image in enumerate(VOLUME):
+        tifffile.imwrite(tmp_path / f"a{z}.tif", image, imagej=True)
+    _is_volume(tmp_path)
+
+
+def test_a_truncated_imagej_stack_is_not_an_image(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, VOLUME, imagej=True, truncate=True, metadata={"axes": "ZYX"})
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError, match="its ImageJ header states 9 images, but the file holds the data of 4"):
+        read_grey(path)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_the_inverting_table_of_imagej_is_only_a_display(tmp_path: Path, dtype: type) -> None:
+    values = (VOLUME % 251).astype(dtype)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, values, imagej=True, photometric="miniswhite", metadata={"axes": "ZYX"})
+    np.testing.assert_array_equal(np.asarray(open_volume(path, voxel_um=5)), values)
+    tifffile.imwrite(path, values[3], imagej=True, photometric="miniswhite")
+    np.testing.assert_array_equal(read_grey(path), values[3])
+
+
+def _without_photometric(path: Path) -> Path:
+    """Give the tag of the photometric interpretation (262) the number of another, private tag."""
+    with tifffile.TiffFile(path) as tif:
+        tags = [(page.tags[262].offset, tif.byteorder) for page in tif.pages]
+    content = bytearray(path.read_bytes())
+    for offset, order in tags:
+        struct.pack_into(f"{order}H", content, offset, 65000)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
+def test_without_a_photometric_tag_black_is_zero(tmp_path: Path, photometric: str) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, VOLUME, photometric=photometric, metadata=None)
+    _is_volume(_without_photometric(path))
+    tifffile.imwrite(path, PHOTOGRAPH + np.uint8([1, 2, 3]), photometric="rgb", metadata=None)
+    assert read_image(_without_photometric(path))[0, 0].tolist() == [1, 2, 3]
+
+
+def test_the_time_to_open_a_stack_grows_with_its_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for image in VOLUME:
+        tifffile.imwrite(tmp_path / "a.tif", image[:2, :2], append=True)
+    comparisons: list[int] = []
+    monkeypatch.setattr(PageSet, "__eq__", lambda self, other: bool(comparisons.append(1)) or self is other)
+    assert open_volume(tmp_path / "a.tif", voxel_um=5).shape == (9, 2, 2)
+    assert len(comparisons) <= 9

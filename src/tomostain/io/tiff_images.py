@@ -15,6 +15,7 @@ from tomostain.errors import InputError
 from tomostain.io.colour_model import ColourModel
 from tomostain.io.image_choice import Candidate, choose_image, is_level
 from tomostain.io.image_size import check_decoded_size
+from tomostain.io.imagej import check_imagej
 from tomostain.io.interpret import interpret, interpret_grey
 from tomostain.io.metadata.ome_channels import Channel, brightfield_order, ome_channels
 from tomostain.io.metadata.ome_files import check_ome_files
@@ -80,8 +81,10 @@ def main_image(path: Path, tif: tifffile.TiffFile) -> TiffImage:
     Raises
     ------
     InputError
-        If the file holds several images of similar size, with a list of them.
+        If the file holds several images of similar size, with a list of them, or is an ImageJ stack whose data are not
+        complete.
     """
+    check_imagej(path, tif)
     if tif.is_ome and tif.ome_metadata:
         check_ome_files(path, tif.ome_metadata)
     elements = ome_pixels(tif)
@@ -143,6 +146,7 @@ def read_level(tif: tifffile.TiffFile, image: TiffImage, index: int) -> Picture:
     check_level_size(path, series)
     samples = _samples_last(np.asarray(series.asarray()), series.axes)
     model = page_model(path, series.keyframe, significant_bits(image.pixels))
+    model = _without_imagej_display(model, series.keyframe)
     model = replace(model, orientation=page_orientation(image.page))  # coarser levels may lack the tag
     order = _channel_order(image, series)
     if order is None:
@@ -154,7 +158,8 @@ def read_level(tif: tifffile.TiffFile, image: TiffImage, index: int) -> Picture:
 def grey_values(path: Path, values: NDArray[Any], page: Any) -> NDArray[Any]:
     """Turn the grey values of a page, or of several pages (n, rows, columns) that are stored as one, upright.
 
-    A palette of greys is looked up. The look-up table of ImageJ is only a display: its indices are the values.
+    A palette of greys is looked up. The look-up table of ImageJ, also an inverting one, is only a display: its indices
+    are the values.
 
     Raises
     ------
@@ -182,7 +187,15 @@ def _grey_model(path: Path, page: Any) -> ColourModel:
     model = page_model(path, page)
     if model.kind == "palette" and page.keyframe.parent.is_imagej:
         return replace(model, kind="grey", palette=None)
-    return model
+    return _without_imagej_display(model, page.keyframe)
+
+
+def _without_imagej_display(model: ColourModel, page: Any) -> ColourModel:
+    """Return the model without the inverting look-up table of ImageJ.
+
+    ImageJ writes "white is zero" for it, and leaves the values alone (ij/io/FileSaver.java, TiffEncoder.java).
+    """
+    return replace(model, white_is_zero=False) if page.parent.is_imagej else model
 
 
 def significant_bits(pixels: ElementTree.Element | None) -> int | None:

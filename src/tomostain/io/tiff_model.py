@@ -24,6 +24,7 @@ _KINDS: dict[int, Kind] = {
 }
 _APERIO_YCBCR, _APERIO_RGB = 33003, 33005
 _JPEG_2000 = (_APERIO_YCBCR, 33004, _APERIO_RGB, 34712)
+_FAX = (2, 3, 4, 32771)
 # Decoders that return RGB whatever the photometric tag says: JPEG (old, lossy, alternative), WebP, JPEG XL.
 _DECODED_TO_RGB = (6, 7, 34892, 33007, 34927, 50001, 50002, 52546)
 
@@ -54,12 +55,12 @@ def page_model(path: Path, page: Any, bits: int | None = None) -> ColourModel:
     return ColourModel(
         kind,
         bits=_significant_bits(page, bits),
-        white_is_zero=page.photometric == _PHOTOMETRIC.MINISWHITE,
+        white_is_zero=_photometric(page) == _PHOTOMETRIC.MINISWHITE,
         alpha=_alpha(page) if page.samplesperpixel > samples else None,
         palette=_palette(path, page) if kind == "palette" else None,
         orientation=page_orientation(page),
         ycbcr=_ycbcr(path, page) if kind == "ycbcr" else YCbCr(),
-        lab_offset=page.photometric == _PHOTOMETRIC.ICCLAB,
+        lab_offset=_photometric(page) == _PHOTOMETRIC.ICCLAB,
         white=_white(path, page) if kind == "lab" else D50,
         profile=page.iccprofile if kind == "cmyk" else None,
     )
@@ -73,9 +74,10 @@ def page_orientation(page: Any) -> int:
 
 def _kind(path: Path, page: Any) -> Kind:
     """Return the kind of the decoded samples."""
-    kind = _KINDS.get(int(page.photometric))
+    photometric = _photometric(page)
+    kind = _KINDS.get(photometric)
     if kind is None:
-        name = getattr(page.photometric, "name", page.photometric)
+        name = getattr(page.photometric, "name", photometric)
         raise InputError(f"{path}: photometric interpretation {name} is not supported; save it as RGB or greyscale")
     if kind == "cmyk" and (_value(page, 332) not in (None, 1) or page.samplesperpixel < 4):
         raise InputError(f"{path}: its samples are inks other than CMYK; save it as RGB")
@@ -94,6 +96,19 @@ def _kind(path: Path, page: Any) -> Kind:
             raise InputError(f"{path}: YCbCr with {page.samplesperpixel} samples in JPEG; save it as RGB")
         return "rgb"
     return kind
+
+
+def _photometric(page: Any) -> int:
+    """Return the photometric interpretation.
+
+    Without the tag, for which tifffile returns "white is zero": three samples are RGB, faxes have white as zero, other
+    images have black as zero (libtiff, tif_getimage.c).
+    """
+    if page.tags.get(262) is not None:
+        return int(page.photometric)
+    if page.samplesperpixel - len(page.extrasamples or ()) >= 3:
+        return int(_PHOTOMETRIC.RGB)
+    return int(_PHOTOMETRIC.MINISWHITE if page.compression in _FAX else _PHOTOMETRIC.MINISBLACK)
 
 
 def _is_jp2_file(page: Any) -> bool:

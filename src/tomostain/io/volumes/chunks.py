@@ -194,18 +194,22 @@ def missing_in_zarr(path: Path, array: "zarr.Array[Any]", z: int) -> MissingData
 
 def _stored_chunks(path: Path, array: "zarr.Array[Any]", ndim: int) -> Iterator[tuple[tuple[int, ...], Path]]:
     """Yield the index and the file of each stored chunk: "0.1.2" or "0/1/2", in Zarr 3 after "c"."""
-    for file, parts in _files(path, (), ndim):
+    for entry, parts in _entries(path, (), ndim):
         words = [word for part in parts for word in part.split(".")]
         words = words[1:] if words[:1] == ["c"] else words
-        if len(words) == ndim and all(word.isdigit() for word in words):
-            refuse_special_file(file)
-            if file.is_dir():
-                raise InputError(f"{file}: is a folder, but a chunk is a file; the Zarr is damaged, copy it again")
-            if file.exists():  # not a broken link
-                yield tuple(int(word) for word in words), file
+        if len(words) != ndim or not all(word.isdigit() for word in words):
+            continue
+        if entry.is_file():  # the listing of the folder states that: no further system call
+            yield tuple(int(word) for word in words), Path(entry.path)
+            continue
+        refuse_special_file(Path(entry.path))
+        if entry.is_dir():
+            raise InputError(f"{entry.path}: is a folder, but a chunk is a file; the Zarr is damaged, copy it again")
 
 
-def _files(folder: Path, parts: tuple[str, ...], ndim: int) -> Iterator[tuple[Path, tuple[str, ...]]]:
+def _entries(
+    folder: Path, parts: tuple[str, ...], ndim: int
+) -> Iterator[tuple["os.DirEntry[str]", tuple[str, ...]]]:
     """Yield what may be a chunk, to the depth that chunk keys have."""
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -214,9 +218,9 @@ def _files(folder: Path, parts: tuple[str, ...], ndim: int) -> Iterator[tuple[Pa
             if not all(word.isdigit() for word in words):
                 continue
             if len(words) < ndim and entry.is_dir():
-                yield from _files(Path(entry.path), names, ndim)
+                yield from _entries(Path(entry.path), names, ndim)
             elif len(words) == ndim:
-                yield Path(entry.path), names
+                yield entry, names
 
 
 def _empty_in_shards(array: "zarr.Array[Any]", shards: list[tuple[tuple[int, ...], Path]], z: int) -> Ranges:

@@ -1,8 +1,9 @@
 """The files of a folder of slices: their order, and which are missing."""
 
+import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -88,16 +89,20 @@ def list_slices(folder: Path) -> SliceFiles:
         If there is no slice, the names differ in more than one number, two slices have one number, or a slice is a
         folder, pipe or device.
     """
-    suffixes = _suffixes_in(folder)
-    names = sorted(entry.name for entry in folder.iterdir() if _is_slice(entry.name, suffixes))
-    unfinished = {match["name"]: entry.name for entry in folder.iterdir() if (match := _unfinished(entry, suffixes))}
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    with os.scandir(folder) as listing:  # states which entries are files, without a further call for each
+        entries = {entry.name: entry for entry in listing}
+    suffixes = _suffixes_in(folder, entries)
+    names = sorted(name for name in entries if _is_slice(name, suffixes))
+    unfinished = {match["name"]: name for name in entries if (match := _unfinished(name, suffixes))}
     absent = {
         name: f"{found} is compressed, or its copy is not complete"
         for name, found in unfinished.items()
         if name not in names
     }
     for name in names:
-        problem = _absence(folder / name)
+        problem = _absence(entries[name])
         if problem:
             absent[name] = problem
     files = [folder / name for name in sorted({*names, *absent})]
@@ -108,7 +113,7 @@ def list_slices(folder: Path) -> SliceFiles:
     return _in_order(folder, files, absent)
 
 
-def _suffixes_in(folder: Path) -> tuple[str, ...]:
+def _suffixes_in(folder: Path, entries: Mapping[str, "os.DirEntry[str]"]) -> tuple[str, ...]:
     """Return the suffixes of the slices in a folder.
 
     Raises
@@ -116,9 +121,7 @@ def _suffixes_in(folder: Path) -> tuple[str, ...]:
     InputError
         If there are none; the message says what is there.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
-    names = [entry.name for entry in folder.iterdir() if entry.is_symlink() or not entry.is_dir()]
+    names = [entry.name for entry in entries.values() if entry.is_symlink() or not entry.is_dir()]
     counts = [sum(_is_slice(name, suffixes) for name in names) for suffixes in SLICE_SUFFIXES]
     if all(count > 1 for count in counts):
         raise InputError(
@@ -135,7 +138,7 @@ def _suffixes_in(folder: Path) -> tuple[str, ...]:
             f"{folder}: no TIFF slices in this folder; it holds {count} {suffix} files, which are not read as a "
             "volume; save them as TIFF slices (Fiji: File > Import > Image Sequence, then Save As > Image Sequence)"
         )
-    inside = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())[:3]
+    inside = sorted(name for name, entry in entries.items() if entry.is_dir())[:3]
     hint = (
         f"it has the folder(s) {', '.join(inside)}; give one of them" if inside else "give the folder that holds them"
     )
@@ -147,12 +150,12 @@ def _is_slice(name: str, suffixes: tuple[str, ...]) -> bool:
     return lower.endswith(suffixes) and not lower.startswith(".") and not Path(lower).stem.endswith("_spr")
 
 
-def _unfinished(entry: Path, suffixes: tuple[str, ...]) -> "re.Match[str] | None":
-    match = _UNFINISHED.match(entry.name)
+def _unfinished(name: str, suffixes: tuple[str, ...]) -> "re.Match[str] | None":
+    match = _UNFINISHED.match(name)
     return match if match and _is_slice(match["name"], suffixes) else None
 
 
-def _absence(file: Path) -> str:
+def _absence(entry: "os.DirEntry[str]") -> str:
     """Return why a slice cannot be read: "" if it can.
 
     Raises
@@ -160,12 +163,13 @@ def _absence(file: Path) -> str:
     InputError
         If it is neither a file nor a link to one.
     """
+    if entry.is_file():
+        return ""
+    file = Path(entry.path)
     if not file.exists():
         return f"{file.name} is a link to a file that is not there ({file.readlink()})"
-    if not file.is_file():
-        kind = "a folder" if file.is_dir() else "a pipe or device"
-        raise InputError(f"{file}: is {kind}, but a slice is a file; remove or restore it")
-    return ""
+    kind = "a folder" if file.is_dir() else "a pipe or device"
+    raise InputError(f"{file}: is {kind}, but a slice is a file; remove or restore it")
 
 
 def _in_order(folder: Path, files: list[Path], absent: dict[str, str]) -> SliceFiles:

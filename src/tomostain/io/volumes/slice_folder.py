@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import tifffile
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.io.image_size import check_decoded_size
+from tomostain.io.imagej import stated_images
 from tomostain.io.metadata.ome_files import OmeFiles, announced_files
 from tomostain.io.metadata.units import Spacing, check_pixels
 from tomostain.io.pillow_images import opened_pillow
@@ -176,12 +178,29 @@ def _tiff_header(file: Path) -> _Header:
             raise InputError(f"{file}: a colour image ({page.samplesperpixel} samples per pixel); a µCT volume is grey")
         if page.dtype is None or page.imagedepth != 1:
             raise InputError(f"{file}: a kind of TIFF that is not read; save it as 8- or 16-bit or float32 slices")
+        images = _images(file, tif)
+        if images > 1:
+            raise InputError(
+                f"{file}: its header states {images} slices, but a slice is one image; open the file instead of the "
+                "folder"
+            )
         shape = upright_shape(file, page)
         dtype = grey_values(file, np.zeros((1, 1), page.dtype), page).dtype
         check_pixels(file, shape)
         check_complete(file, tif)
         check_decoded_size(file, shape[0] * shape[1], dtype.itemsize, sum(page.databytecounts))
         return _Header(shape, dtype, has_empty_parts(page), page_model(file, page).bits)
+
+
+def _images(file: Path, tif: tifffile.TiffFile) -> int:
+    """Return the number of images of a TIFF with one page: programs store the values of further images after it."""
+    if tif.is_ome:  # its series may be in many files; `_as_announced` compares them
+        return 1
+    shapes = [metadata.get("shape", ()) for metadata in tif.shaped_metadata or ()][:1]
+    stated = int(np.prod(shapes[0], dtype=object)) // max(1, tif.pages.first.size) if shapes else 1
+    series = tif.series[0]
+    held = [size for axis, size in zip(series.axes, series.shape, strict=True) if axis not in "YXS"]
+    return max(stated, stated_images(file, tif), int(np.prod(held, dtype=np.int64)))
 
 
 def _read_tiff(file: Path, shape: tuple[int, int]) -> Array:

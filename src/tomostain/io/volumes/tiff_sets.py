@@ -14,6 +14,7 @@ import numpy as np
 import tifffile
 
 from tomostain.errors import InputError
+from tomostain.io.imagej import check_imagej
 from tomostain.io.tiff_model import page_orientation
 
 _LISTED = 6
@@ -76,7 +77,7 @@ def find_page_set(path: Path, tif: tifffile.TiffFile) -> PageSet:
         If it is ambiguous, or the pages are not those that the metadata state.
     """
     pages = [page.aspage() for page in tif.pages]
-    _check_imagej(path, tif, len(pages))
+    check_imagej(path, tif)
     sets = [_set_of_series(number, series) for number, series in enumerate(_special_series(tif))]
     if any(set_ is None for set_ in sets):
         raise InputError(f"{path}: holds a kind of TIFF that is not read; save it as a plain TIFF stack")
@@ -138,9 +139,13 @@ def _grouped(pages: Sequence[Any]) -> list[PageSet]:
 
 def _joined(known: list[PageSet], rest: list[PageSet]) -> list[PageSet]:
     """Join series of one image each that were appended one by one; order of the file."""
-    single = [set_ for set_ in known if set_.depth == 1 and set_.offset is None]
+    single = [set_ for set_ in known if _is_single(set_)]
     pages = [page for set_ in (*single, *rest) for page in set_.pages if page is not None]
-    return [*(set_ for set_ in known if set_ not in single), *_grouped(sorted(pages, key=lambda page: page.index))]
+    return [*(set_ for set_ in known if not _is_single(set_)), *_grouped(sorted(pages, key=lambda page: page.index))]
+
+
+def _is_single(pages: PageSet) -> bool:
+    return pages.depth == 1 and pages.offset is None
 
 
 def _largest(path: Path, sets: list[PageSet]) -> PageSet:
@@ -168,34 +173,3 @@ def _is_preview(other: PageSet, volume: PageSet) -> bool:
     if other.depth == 1:
         return smaller
     return smaller and other.depth <= volume.depth
-
-
-def _check_imagej(path: Path, tif: tifffile.TiffFile, pages: int) -> None:
-    """Compare the number of images that ImageJ states with what the file holds.
-
-    If they differ, tifffile only logs it and returns the first image.
-    """
-    if not tif.is_imagej:
-        return
-    metadata = tif.imagej_metadata or {}
-    counts = [metadata.get(name, 1) for name in ("channels", "slices", "frames")]
-    stated = metadata.get("images", 1)
-    if not all(isinstance(number, int) and number > 0 for number in (*counts, stated)):
-        raise InputError(f"{path}: its ImageJ header is damaged; save it again")
-    images = max(stated, int(np.prod(counts, dtype=object)))
-    series = tif.series[0]
-    held = int(np.prod([n for axis, n in zip(series.axes, series.shape, strict=True) if axis not in "YXS"]))
-    if images in (held, held * series.keyframe.samplesperpixel) and pages in (1, held):
-        return
-    if images == 1 and pages == held:  # written by older programs, which do not state the number
-        return
-    holds = f"{pages} pages" if pages > 1 else f"the data of {_complete_images(tif, images)}"
-    raise InputError(
-        f"{path}: its ImageJ header states {images} images, but the file holds {holds}; it is truncated or was changed "
-        "by another program, copy or save it again"
-    )
-
-
-def _complete_images(tif: tifffile.TiffFile, stated: int) -> int:
-    page = tif.pages.first
-    return min(stated, max(0, tif.filehandle.size - page.dataoffsets[0]) // max(1, page.nbytes))
