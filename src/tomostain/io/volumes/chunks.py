@@ -207,9 +207,7 @@ def _stored_chunks(path: Path, array: "zarr.Array[Any]", ndim: int) -> Iterator[
             raise InputError(f"{entry.path}: is a folder, but a chunk is a file; the Zarr is damaged, copy it again")
 
 
-def _entries(
-    folder: Path, parts: tuple[str, ...], ndim: int
-) -> Iterator[tuple["os.DirEntry[str]", tuple[str, ...]]]:
+def _entries(folder: Path, parts: tuple[str, ...], ndim: int) -> Iterator[tuple["os.DirEntry[str]", tuple[str, ...]]]:
     """Yield what may be a chunk, to the depth that chunk keys have."""
     with os.scandir(folder) as entries:
         for entry in entries:
