@@ -110,6 +110,25 @@ def test_external_values_are_relative_to_the_file(folder: Path, monkeypatch: pyt
     _is_volume(folder / "a.h5")
 
 
+def test_a_link_to_a_file_next_to_its_parts(folder: Path) -> None:
+    layout = h5py.VirtualLayout(VOLUME.shape, VOLUME.dtype)
+    layout[:] = h5py.VirtualSource("parts/part.h5", "v", VOLUME.shape)
+    (folder / "values.raw").write_bytes(VOLUME.tobytes())
+    (folder.parent / "links").mkdir()
+    for name in ("virtual", "raw", "link"):
+        with h5py.File(folder / f"{name}.h5", "w") as file:
+            if name == "virtual":
+                file.create_virtual_dataset("v", layout)
+            elif name == "raw":
+                file.create_dataset("v", VOLUME.shape, "<u2", external=[("values.raw", 0, VOLUME.nbytes)])
+            else:
+                file["v"] = h5py.ExternalLink("parts/part.h5", "/v")
+        (folder.parent / "links" / f"{name}.h5").symlink_to(folder / f"{name}.h5")
+        _is_volume(folder.parent / "links" / f"{name}.h5")
+    (folder / "parts" / "part.h5").unlink()
+    _refused(folder.parent / "links" / "virtual.h5", r"its part parts/part\.h5 is missing")
+
+
 @pytest.mark.parametrize("part", ["../outside.h5", "/etc/passwd", "nested.h5"])
 def test_virtual_datasets_with_parts_outside_are_refused(folder: Path, part: str) -> None:
     nested = h5py.VirtualLayout(VOLUME.shape, VOLUME.dtype)

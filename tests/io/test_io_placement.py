@@ -66,6 +66,22 @@ def test_an_oblique_nifti(tmp_path: Path) -> None:
     np.testing.assert_allclose(placement.direction, ((1, 0, 0), (0, c, s), (0, -s, c)), atol=1e-6)
 
 
+@pytest.mark.parametrize(("code", "micrometres"), [(2, 1e3), (3, 1.0)])
+def test_the_origin_of_a_nifti_has_all_digits_of_the_file(tmp_path: Path, code: int, micrometres: float) -> None:
+    image = sitk.GetImageFromArray(VOLUME)
+    image.SetSpacing(tuple(um / micrometres for um in (5.3, 5.3, 7.123457)))
+    image.SetOrigin((12345.678, -98765.43, 0.1))
+    sitk.WriteImage(image, str(tmp_path / "a.nii"))
+    data = bytearray((tmp_path / "a.nii").read_bytes())
+    data[123] = code
+    (tmp_path / "a.nii").write_bytes(data)
+    volume = open_volume(tmp_path / "a.nii")
+    assert volume.placement is not None
+    expected = np.array((0.1, -98765.43, 12345.678)) * micrometres
+    np.testing.assert_allclose(volume.placement.origin_um, expected, rtol=1e-12)
+    assert volume.voxel_um == (7.123457, 5.3, 5.3)
+
+
 @pytest.mark.parametrize(("code", "micrometres"), [(0, None), (1, 1e6), (2, 1e3), (3, 1.0), (8, None), (11, 1.0)])
 def test_the_unit_of_a_nifti(tmp_path: Path, code: int, micrometres: float | None) -> None:
     data = bytearray(_itk(tmp_path / "a.nii").read_bytes())

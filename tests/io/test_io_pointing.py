@@ -62,6 +62,14 @@ def test_files_in_the_folder_are_read(folder: Path) -> None:
     _is_volume(_mhd(folder / "c.mhd", "s%d.raw 0 3 1"))
 
 
+@pytest.mark.parametrize("name", ["a.mhd", "a.nhdr"])
+def test_a_link_to_a_header_next_to_its_values(folder: Path, tmp_path: Path, name: str) -> None:
+    write = _mhd if name == "a.mhd" else _nrrd
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / name).symlink_to(write(folder / name, "sub/a.raw"))
+    _is_volume(tmp_path / "links" / name)
+
+
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_files_outside_of_the_folder_are_refused(folder: Path, name: str) -> None:
     name = name.format(tmp=folder.parent)

@@ -118,6 +118,31 @@ def test_a_reconstruction_in_the_file_of_the_scan_is_read(tmp_path: Path) -> Non
     assert open_volume(tmp_path / "a.nx", voxel_um=5).shape == (9, 8, 8)
 
 
+@pytest.mark.parametrize(
+    ("name", "sibling", "values"),
+    [
+        ("exchange/recon", "exchange/rot_center", 6),
+        ("exchange/recon", "exchange/rotation_axis", 9),
+        ("scan/images", "scan/rotation_centre", 6),
+        ("volume", "angles", 180),
+        ("entry/vol", "entry/theta", 180),
+    ],
+)
+def test_a_volume_next_to_other_lists_is_read(tmp_path: Path, name: str, sibling: str, values: int) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file[name], file[sibling] = FRAMES, np.linspace(0, 180, values)
+    assert open_volume(tmp_path / "a.h5", voxel_um=5).shape == FRAMES.shape
+
+
+@pytest.mark.parametrize(("name", "values"), [("volume", 9), ("scan/images", 9), ("scan/images", 180)])
+def test_images_next_to_angles_are_projections(tmp_path: Path, name: str, values: int) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file[name] = FRAMES
+        file[f"{name.rpartition('/')[0]}/theta"] = np.linspace(0, 180, values)
+    with pytest.raises(InputError, match="theta is next to it"):
+        open_volume(tmp_path / "a.h5", voxel_um=5)
+
+
 def test_signals_of_a_grating_interferometer_are_volumes(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         for name in ("absorption", "phase", "dark_field"):

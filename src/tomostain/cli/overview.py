@@ -183,8 +183,9 @@ def _table(path: Path, name: str) -> Iterator[Item]:
     lines = _text(path).lstrip("\ufeff").splitlines()
     if lines and lines[0].startswith("sep="):  # written by Excel, see tomostain.io.csv_files (which imports NumPy)
         del lines[0]
+    header = re.sub(r'"[^"]*("|$)', "", lines[0]) if lines else ""
     try:
-        rows = list(csv.reader(lines, delimiter=max(",;\t", key=lines[0].count) if lines else ","))
+        rows = list(csv.reader(lines, delimiter=max(",;\t", key=header.count)))
     except csv.Error:
         return
     if rows and {cell.strip() for cell in rows[0]} >= _TABLE_COLUMNS:

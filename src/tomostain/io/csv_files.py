@@ -86,12 +86,14 @@ def csv_dialect(text: str) -> tuple[int, str]:
     --------
     >>> csv_dialect("a;b;c\n1,5;2;3"), csv_dialect("sep=;\na;b"), csv_dialect("a,b")
     ((0, ';'), (1, ';'), (0, ','))
+    >>> csv_dialect('id,"notes; a; b; c"')
+    (0, ',')
     """
     header = text.partition("\n")[0]
     stated = re.fullmatch(r"\ufeff?sep=([,;\t])\s*", header)
     if stated:
         return 1, stated[1]
-    return 0, max(",;\t", key=header.count)
+    return 0, max(",;\t", key=re.sub(r'"[^"]*("|$)', "", header).count)
 
 
 def _filled(cells: list[str]) -> list[str]:

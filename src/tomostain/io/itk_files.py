@@ -115,10 +115,20 @@ def _reader(path: Path) -> Any:
         raise InputError(f"{path}: reading this format needs SimpleITK; pip install 'tomostain[io]'") from None
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader.SetFileName(str(_header_file(path)))
     with _itk_errors(path):
         reader.ReadImageInformation()
     return reader
+
+
+def _header_file(path: Path) -> Path:
+    """Return the header for ITK: the target of a link if its values are not next to the link."""
+    if not path.is_symlink():
+        return path
+    target = path.resolve()
+    if target.parent == path.parent.resolve():
+        return path
+    return target if any(file.is_relative_to(target.parent) for file in check_data_files(path)) else path
 
 
 def itk_header(path: Path) -> ItkHeader:
@@ -196,9 +206,11 @@ def _itk_geometry(path: Path, reader: Any) -> _Geometry:
     others the format does not define the unit.
     """
     unit: str | None = "mm"
-    has_origin = True
-    if ".nii" in path.name.lower():
-        unit = {1: "mm", 2: "mm", 3: "mm"}.get(int(float(reader.GetMetaData("xyzt_units"))) & 7)
+    has_origin, is_nifti = True, ".nii" in path.name.lower()
+    to_mm = 1.0
+    if is_nifti:
+        to_mm = {1: 1e3, 2: 1.0, 3: 1e-3}.get(code := int(float(reader.GetMetaData("xyzt_units"))) & 7, 1.0)
+        unit = "mm" if code in (1, 2, 3) else None
         has_origin = any(int(float(reader.GetMetaData(f"{form}form_code"))) > 0 for form in "qs")
     else:
         fields = mha_fields(path)
@@ -207,12 +219,16 @@ def _itk_geometry(path: Path, reader: Any) -> _Geometry:
         unit = stated if stated in ("um", "mm", "cm") else patient
         if "elementspacing" not in fields and "elementsize" not in fields:
             unit = None
-    # NIfTI holds float32: 0.005 comes back as 0.00499999989.
-    digits = ".6g" if ".nii" in path.name.lower() else ".15g"
-    step = np.array([float(f"{value:{digits}}") for value in reader.GetSpacing()[:3]])
+
+    def stored(values: Sequence[float]) -> NDArray[np.float64]:
+        if is_nifti:  # holds float32 in its own unit: 0.005 comes back as 0.00499999989
+            return np.array([float(str(np.float32(value / to_mm))) * to_mm for value in values[:3]])
+        return np.array([float(f"{value:.15g}") for value in values[:3]])
+
+    step = stored(reader.GetSpacing())
     count = len(reader.GetSize())
     direction = np.reshape(reader.GetDirection(), (count, count))[:3, :3]
-    origin = np.array([float(f"{value:{digits}}") for value in reader.GetOrigin()[:3]]) if has_origin else None
+    origin = stored(reader.GetOrigin()) if has_origin else None
     return _Geometry((direction * step).T, origin, (unit,) * 3)
 
 

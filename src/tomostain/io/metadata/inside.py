@@ -9,6 +9,15 @@ _MAX_RATIO = 1100
 """Deflate packs at most 1032 bytes into one."""
 
 
+def next_to(path: Path, name: str) -> Path:
+    """Return a file that the file `path` names: next to it or, if `path` is a link, next to the file it points to."""
+    target = path.parent / name
+    if path.is_symlink() and not target.exists():
+        behind = path.resolve().parent / name
+        return behind if behind.exists() else target
+    return target
+
+
 def file_inside(path: Path, name: str, role: str, way_out: str = "copy it next to the header") -> Path:
     """Return the file that the file `path` names, relative to its folder.
 
@@ -29,8 +38,8 @@ def file_inside(path: Path, name: str, role: str, way_out: str = "copy it next t
         If it lies outside of the folder of `path` (also through ``..`` or a symbolic link), is missing, or is not a
         regular file.
     """
-    target = path.parent / name
     try:
+        target = next_to(path, name)
         folders = {path.parent.resolve(), path.resolve().parent}
         resolved = target.resolve()
         is_inside = any(resolved.is_relative_to(folder) for folder in folders)

@@ -23,6 +23,10 @@ _FLAT_OR_DARK = re.compile(
     r"(^|_)(dark|white|flat|bright)(s|_?fields?|_?frames?|_?images?|_?data|_?current)?(_?(pre|post|before|after|avg|\d+))?$"
 )
 _RECONSTRUCTED = re.compile(r"recon|rec_|process|result", re.IGNORECASE)
+_VOLUME_NAME = re.compile(
+    r"recon|rec_|process|result|(^|[/_])(vol(ume)?s?|rec|slices?|tomograms?)($|[/_\d])", re.IGNORECASE
+)
+_OTHER_THAN_ANGLES = re.compile(r"cent(er|re)|axis|offset")
 
 
 def why_projections(tree: Hdf5Tree, dataset: "h5py.Dataset") -> tuple[str, bool] | None:
@@ -88,7 +92,10 @@ def _by_angles(tree: Hdf5Tree, dataset: "h5py.Dataset", names: list[str]) -> Ite
     is_httomo = any(tree.member(tree.file["/"], "data_dims/detector_x_y") is not None and n == "data" for n in names)
     for name in names:
         for key, item in tree.siblings(name).items():
-            if _is_angles(key, item) and (not is_httomo or item.shape[0] == dataset.shape[0]):
+            # A scan that was stopped has more angles than images; a volume by its name has nothing to do with them.
+            any_number = not is_httomo and not _VOLUME_NAME.search(name)
+            axes = dataset.shape[:1] if is_httomo else dataset.shape
+            if _is_angles(key, item) and (any_number or item.shape[0] in axes):
                 yield f"{key} is next to it", False
     if any(_RECONSTRUCTED.search(name) for name in names):
         return
@@ -105,7 +112,7 @@ def _is_angles(key: str, item: Any) -> bool:
         return False
     if getattr(item, "dtype", None) is None or item.dtype.kind not in "iuf":
         return False
-    if is_angle(key):
+    if is_angle(key) and not _OTHER_THAN_ANGLES.search(key.lower()):
         return True
     if letter_of(key):
         return False

@@ -13,6 +13,7 @@ from tomostain.errors import InputError
 from tomostain.input_files import refuse_special_file
 from tomostain.io.checksums import read_sums
 from tomostain.io.image_size import check_decoded_size
+from tomostain.io.metadata.inside import next_to
 from tomostain.io.volumes.missing import NOTHING_MISSING, MissingData, Ranges, format_slices, merged, missing_layers
 
 if TYPE_CHECKING:
@@ -69,9 +70,9 @@ def _unwritten(dataset: "h5py.Dataset", z: int) -> Ranges:
 
 def _short_external(dataset: "h5py.Dataset", z: int) -> Ranges:
     """Compare the sizes of the raw files of a dataset with external storage; beyond their end HDF5 returns zeros."""
-    folder, available = Path(dataset.file.filename).parent, 0
+    available = 0
     for name, offset, size in dataset.external:
-        file = folder / name
+        file = next_to(Path(dataset.file.filename), name)
         refuse_special_file(file)
         if not file.is_file():
             raise InputError(f"{dataset.file.filename}: its data file {name} is missing; copy it next to it")
@@ -103,7 +104,7 @@ def _has_part(dataset: "h5py.Dataset", part: Any, z: int) -> bool:
     import h5py
 
     name = dataset.file.filename
-    file_name = Path(name) if part.file_name == "." else Path(name).parent / part.file_name
+    file_name = Path(name) if part.file_name == "." else next_to(Path(name), part.file_name)
     refuse_special_file(file_name)
     with h5py.File(file_name, "r") as file:
         source = file.get(part.dset_name)
