@@ -90,19 +90,34 @@ def test_damaged_files_and_a_missing_library_are_one_line(tmp_path: Path, monkey
         open_slide(tmp_path / "a.czi")
 
 
-def test_significant_bits_of_the_metadata_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write(tmp_path / "a.czi", (BGR.astype(np.uint16) << 4, {}))
-    with pytest.raises(InputError, match="use 12 of 16 bits"):
-        open_slide(path).read()
+def _state_bits(monkeypatch: pytest.MonkeyPatch, bits: int) -> None:
+    """Let the metadata of all CZI state significant bits, which the library cannot write."""
     plain = czi.CziReader.metadata.fget
 
     def metadata(reader: object) -> dict:
         values = plain(reader)
-        values["ImageDocument"]["Metadata"]["Information"]["Image"]["ComponentBitCount"] = "12"
+        values["ImageDocument"]["Metadata"]["Information"]["Image"]["ComponentBitCount"] = str(bits)
         return values
 
     monkeypatch.setattr(czi.CziReader, "metadata", property(metadata))
+
+
+def test_significant_bits_of_the_metadata_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a.czi", (BGR.astype(np.uint16) << 4, {}))
+    with pytest.raises(InputError, match="use 12 of 16 bits"):
+        open_slide(path).read()
+    _state_bits(monkeypatch, 12)
     np.testing.assert_array_equal(open_slide(path).read()[0], RGB)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_gaps_are_white_with_any_significant_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bits: int) -> None:
+    tile = (BGR[:, :100].astype(np.uint16) << (bits - 8)).copy()
+    path = write(tmp_path / "a.czi", (tile, {"location": (0, 0)}), (tile, {"location": (150, 0)}))
+    _state_bits(monkeypatch, bits)
+    slide = open_slide(path)
+    assert (slide.read()[0][:, 100:150] == 255).all()
+    assert (slide.read(2 * slide.pixel_um)[0][:, 52:73] == 255).all()
 
 
 def test_check_describes_a_czi(tmp_path: Path) -> None:

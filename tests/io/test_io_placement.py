@@ -107,6 +107,7 @@ def _nrrd(path: Path, *fields: str) -> Path:
 
 
 _VECTORS = "space directions: (0.05,0,0) (0,0.06,0) (0,0,0.07)"
+_VECTORS_1 = "space directions: (1,0,0) (0,1,0) (0,0,1)"
 
 
 @pytest.mark.parametrize(
@@ -126,6 +127,11 @@ _VECTORS = "space directions: (0.05,0,0) (0,0.06,0) (0,0,0.07)"
         (("spacings: 5 6 7", 'units: "um" "um" "mm"'), (7000, 6, 5)),
         (("spacings: 5 6 7", 'units: "um" "um" ""'), r"only y 6 µm, x 5 µm"),
         (("spacings: 0.05 0.06 nan", 'units: "mm" "mm" "mm"'), r"only y 60 µm, x 50 µm"),
+        (("space: LPS", 'space units: "um" "um" "um"', _VECTORS_1), (1, 1, 1)),
+        (("space: LPS", _VECTORS_1), None),
+        (("space: LPS", 'space units: "mm" "mm" "mm"', _VECTORS_1), None),
+        (("spacings: 1 1 1", 'units: "um" "um" "um"'), (1, 1, 1)),
+        (("spacings: 1 1 1",), None),
         ((), None),
     ],
 )
@@ -168,6 +174,8 @@ def _mhd(path: Path, *fields: str) -> Path:
         (("DistanceUnits = um", "ElementSpacing = 5 6 7"), (7, 6, 5)),
         (("DistanceUnits = cm", "ElementSpacing = 0.005 0.006 0.007"), (70, 60, 50)),
         (("DistanceUnits = um", "AnatomicalOrientation = RAI", "ElementSpacing = 5 6 7"), (7, 6, 5)),
+        (("DistanceUnits = um", "ElementSpacing = 1 1 1"), (1, 1, 1)),
+        (("DistanceUnits = mm", "ElementSpacing = 1 1 1"), None),
         (("AnatomicalOrientation = RAI",), None),
     ],
 )

@@ -18,7 +18,7 @@ from tomostain.errors import InputError
 from tomostain.io import open_slide
 from tomostain.io.image_choice import Candidate, choose_image, is_level
 from tomostain.io.image_size import check_decoded_size
-from tomostain.io.images import read_image, read_rgb
+from tomostain.io.images import read_image, read_mask, read_rgb
 
 Y, X = np.mgrid[0:500, 0:700]
 RGB = np.stack([230 - Y // 4, 120 + X // 10, 200 - (X + Y) // 15], -1).astype(np.uint8)
@@ -180,6 +180,16 @@ def test_bombs_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
                 read(file)
         assert tracemalloc.get_traced_memory()[1] < 50e6
         tracemalloc.stop()
+
+
+def test_large_images_with_little_content_are_genuine(tmp_path: Path) -> None:
+    mask = np.zeros((10_000, 10_000), np.uint8)
+    mask[4000:4100, 3000:3200] = 255
+    Image.fromarray(mask).save(tmp_path / "a.png", optimize=False)
+    tifffile.imwrite(tmp_path / "a.tif", mask, compression="zlib")
+    for name in ("a.png", "a.tif"):
+        assert (tmp_path / name).stat().st_size < 250_000
+        assert np.array_equal(read_mask(tmp_path / name), mask > 0)
 
 
 def test_sizes_are_compared_with_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:

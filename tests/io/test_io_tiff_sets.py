@@ -196,6 +196,18 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path: Path) ->
     _refused(tmp_path / "scan", "declares an image of .* as a damaged or hostile file does")
 
 
+def test_large_empty_slices_are_genuine(tmp_path: Path) -> None:
+    side, rows = 10_000, 1000
+    packed = zlib.compress(b"\0" * (2 * side * rows), 9)
+    (tmp_path / "scan").mkdir()
+    for path in (tmp_path / "a.tif", tmp_path / "scan/slice_0.tif", tmp_path / "scan/slice_1.tif"):
+        with tifffile.TiffWriter(path) as tif:
+            strips = (packed for _ in range(side // rows))
+            tif.write(strips, shape=(side, side), dtype=np.uint16, compression="zlib", rowsperstrip=rows, metadata=None)
+    assert open_volume(tmp_path / "a.tif", voxel_um=5).shape == (1, side, side)
+    assert open_volume(tmp_path / "scan", voxel_um=5).shape == (2, side, side)
+
+
 @pytest.mark.parametrize("options", [{"imagej": True, "metadata": {"axes": "ZYX"}}, {}], ids=["imagej", "shaped"])
 @pytest.mark.parametrize("is_cut", [False, True])
 def test_a_folder_of_stacks_with_one_page_each_is_refused(

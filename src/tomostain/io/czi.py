@@ -18,6 +18,7 @@ from tomostain.io.metadata.units import check_pixels, to_um
 
 _SMALLEST_LEVEL = 512
 _COLOUR_TYPES, _GREY_TYPES = ("Bgr24", "Bgr48"), ("Gray8", "Gray16")
+_DEEP_TYPES = ("Bgr48", "Gray16")
 
 Opened = tuple[list[tuple[int, int]], tuple[float | None, float | None], Callable[[int], NDArray[np.uint8]]]
 """Shapes of the levels, pixel size (y, x) in µm, and the function that reads a level as 8-bit RGB."""
@@ -38,7 +39,10 @@ def open_czi(path: Path) -> Opened:
         scene, (x, y, width, height) = _scene(path, document)
         metadata = _mapping(document.metadata, "ImageDocument", "Metadata")
         is_colour = _check_brightfield(path, document, metadata)
+        is_deep = str(document.get_channel_pixel_type(0)) in _DEEP_TYPES
     bits = _bits(metadata)
+    # The background is a share of 65535; white is the largest value of the significant bits.
+    white = (2**bits - 1) / 65535 if is_deep and bits else 1.0
     factors = [1]
     while max(width, height) // factors[-1] > _SMALLEST_LEVEL:
         factors.append(2 * factors[-1])
@@ -49,7 +53,7 @@ def open_czi(path: Path) -> Opened:
         check_decoded_size(path, shapes[level][0] * shapes[level][1], 6, path.stat().st_size)
         with _opened(path) as opened:
             region = opened.read(
-                roi=(x, y, width, height), scene=scene, zoom=1 / factors[level], background_pixel=(1.0, 1.0, 1.0)
+                roi=(x, y, width, height), scene=scene, zoom=1 / factors[level], background_pixel=(white, white, white)
             )
         samples = np.asarray(region)[..., ::-1] if is_colour else np.asarray(region)[..., 0]
         return interpret(samples, ColourModel("rgb" if is_colour else "grey", bits=bits), path).rgb()

@@ -8,12 +8,38 @@ from tomostain.memory import check_memory
 _SMALL = 2**28
 """Images up to this size, in bytes, are decoded without more checks."""
 _MIN_BITS = 0.13
-"""Bits in the file for each pixel: JPEG needs 0.126 for a blank colour image, deflate 0.02 for zeros."""
+"""Bits in the file for each pixel of a lossy codec: JPEG needs 0.126 for a blank colour image."""
+_MAX_RATIO = 850
+"""Deflate and LZW reach 1030 for zeros alone, and about 700 for a mask with one object."""
+_PLAIN = 2**27
+"""Images up to this size before a lossless compression, in bytes, may be of one value: an empty mask or slice."""
 _COPIES = 3
 """Bytes of memory for each decoded one: the samples, a converted copy, and room to work."""
 
 
-def check_decoded_size(path: Path, pixels: int, pixel_bytes: int, stored_bytes: int | None) -> None:
+def least_bytes(raw_bytes: float, ratio: int = _MAX_RATIO, plain: int = _PLAIN) -> float:
+    """Return the fewest bytes in which an image is expected with a lossless compression.
+
+    Parameters
+    ----------
+    raw_bytes : float
+        Size before the compression.
+    ratio : int
+        Highest ratio of the codec for an image with some content.
+    plain : int
+        Images of at most this size may have no content: 0 is returned.
+
+    Examples
+    --------
+    >>> least_bytes(1e8), least_bytes(8.5e8)
+    (0.0, 1000000.0)
+    """
+    return raw_bytes / ratio if raw_bytes > plain else 0.0
+
+
+def check_decoded_size(
+    path: Path, pixels: int, pixel_bytes: int, stored_bytes: int | None, least: float | None = None
+) -> None:
     """Raise if an image is too large for the memory that is free, or far larger than its file can hold.
 
     Parameters
@@ -25,6 +51,8 @@ def check_decoded_size(path: Path, pixels: int, pixel_bytes: int, stored_bytes: 
         Size of a pixel in memory, at least the 3 bytes of RGB.
     stored_bytes : int
         Size of the image data in the file; None if it is not known.
+    least : float, optional
+        Fewest bytes in which the image is expected, see `least_bytes`; by default those of a lossy codec.
 
     Raises
     ------
@@ -33,7 +61,7 @@ def check_decoded_size(path: Path, pixels: int, pixel_bytes: int, stored_bytes: 
     decoded_bytes = pixels * max(pixel_bytes, 3)
     if decoded_bytes <= _SMALL:
         return
-    if stored_bytes is not None and 8 * stored_bytes < _MIN_BITS * pixels:
+    if stored_bytes is not None and stored_bytes < (_MIN_BITS * pixels / 8 if least is None else least):
         raise InputError(
             f"{path}: declares an image of {_size(decoded_bytes)} in {_size(stored_bytes)} of data, as a damaged or "
             "hostile file does; if it is genuine, save it without compression"

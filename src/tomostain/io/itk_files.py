@@ -20,6 +20,9 @@ from tomostain.io.metadata.placement import PATIENT, Placement, Triple, placemen
 from tomostain.io.metadata.units import Spacing, to_um
 from tomostain.io.nrrd_files import NRRD_SUFFIXES, nrrd_header
 
+_MM = 1000.0
+"""A millimetre, the unit of these formats unless they state another, in µm."""
+
 
 @dataclass(frozen=True)
 class ItkHeader:
@@ -34,7 +37,7 @@ class ItkHeader:
     components : int
         Values per voxel (3 for colours).
     spacing : Spacing
-        Voxel size (z, y, x), µm; None where the size or its unit is not stated. Exactly (1, 1, 1), the default of the
+        Voxel size (z, y, x), µm; None where the size or its unit is not stated. Exactly 1 mm, the default of the
         formats, counts as not stated.
     placement : Placement or None
         Where the volume lies, in the unit of `step`; None if it is not stated.
@@ -169,7 +172,8 @@ def _with_geometry(path: Path, header: ItkHeader, geometry: _Geometry) -> ItkHea
     vectors = np.asarray(geometry.vectors, dtype=float)
     origin = None if geometry.origin is None else np.asarray(geometry.origin, dtype=float)
     factors = [to_um(1.0, unit) for unit in geometry.units]
-    plain = np.allclose(np.abs(vectors), np.eye(3))
+    # Programs write 1 mm where no size was measured; they do not write 1 µm.
+    plain = np.allclose(np.abs(vectors), np.eye(3)) and set(factors) <= {None, _MM}
     if None not in factors:
         scale = np.asarray(factors, dtype=float)
         vectors, origin = vectors * scale, None if origin is None else origin * scale

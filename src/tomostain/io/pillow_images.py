@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.io.colour_model import ColourModel
-from tomostain.io.image_size import check_decoded_size
+from tomostain.io.image_size import check_decoded_size, least_bytes
 from tomostain.io.interpret import interpret, interpret_by_samples
 from tomostain.io.metadata.units import check_pixels
 from tomostain.io.picture import Picture
@@ -46,7 +46,9 @@ def opened_pillow(path: Path) -> Iterator[Any]:
                 # Four samples leave room for transparency; 16-bit colours are opened as 8-bit.
                 channels = 4 if len(image.getbands()) > 1 or "transparency" in image.info else 1
                 pixel_bytes = channels * (2 if _is_deep_png(path) else _SAMPLE_BYTES.get(image.mode, 1))
-                check_decoded_size(path, image.width * image.height, pixel_bytes, path.stat().st_size)
+                pixels = image.width * image.height
+                least = least_bytes(pixels * _png_bits(path) / 8) if image.format == "PNG" else None
+                check_decoded_size(path, pixels, pixel_bytes, path.stat().st_size, least)
                 if image.format in ("PNG", "WEBP") and getattr(image, "n_frames", 1) > 1:
                     raise InputError(f"{path}: holds several images (an animation); save the one that is meant")
                 yield image
@@ -115,6 +117,13 @@ def _is_deep_png(path: Path) -> bool:
     with path.open("rb") as file:
         header = file.read(26)
     return len(header) == 26 and header[1:4] == b"PNG" and header[24] == 16
+
+
+def _png_bits(path: Path) -> int:
+    """Return the bits of a pixel of a PNG (header IHDR)."""
+    with path.open("rb") as file:
+        header = file.read(26)
+    return header[24] * {2: 3, 4: 2, 6: 4}.get(header[25], 1) if len(header) == 26 else 8
 
 
 def _png_chunks(path: Path) -> Iterator[bytes]:

@@ -22,7 +22,7 @@ from tomostain.io.metadata.ome_files import check_ome_files
 from tomostain.io.metadata.units import Spacing, check_pixels
 from tomostain.io.picture import Picture
 from tomostain.io.tiff import check_complete, has_empty_parts, opened_tiff, stated_spacing
-from tomostain.io.tiff_model import page_model, page_orientation
+from tomostain.io.tiff_model import least_page_bytes, page_model, page_orientation
 
 # Names of the further images of a slide scanner.
 _ASSOCIATED = re.compile(r"\b(label|macro|thumbnail|thumb|overview|preview|barcode)\b", re.IGNORECASE)
@@ -215,7 +215,9 @@ def check_level_size(path: Path, series: Any) -> None:
     check_pixels(path, (rows, columns))
     pixel_bytes = _channels(series) * np.dtype(series.dtype).itemsize
     stored = _stored_bytes([page for page in series.pages if page is not None])
-    check_decoded_size(path, rows * columns, pixel_bytes, None if series.dataoffset is not None else stored)
+    stored_bytes = None if series.dataoffset is not None else stored
+    least = least_page_bytes(series.keyframe)
+    check_decoded_size(path, rows * columns, pixel_bytes, stored_bytes, least)
 
 
 def image_layout(path: Path, series: Any) -> tuple[int, int]:

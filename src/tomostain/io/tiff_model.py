@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.io.colour_model import D50, ColourModel, Kind, YCbCr
+from tomostain.io.image_size import least_bytes
 
 _PHOTOMETRIC = tifffile.PHOTOMETRIC
 _KINDS: dict[int, Kind] = {
@@ -25,6 +26,9 @@ _KINDS: dict[int, Kind] = {
 _APERIO_YCBCR, _APERIO_RGB = 33003, 33005
 _JPEG_2000 = (_APERIO_YCBCR, 33004, _APERIO_RGB, 34712)
 _FAX = (2, 3, 4, 32771)
+_DEFLATE, _DENSE = (1, 5, 8, 32773, 32946), (*_FAX, 34925, 50000)
+_DENSE_RATIO = 10_000
+"""Of the faxes, LZMA and Zstandard, for an image with some content."""
 # Decoders that return RGB whatever the photometric tag says: JPEG (old, lossy, alternative), WebP, JPEG XL.
 _DECODED_TO_RGB = (6, 7, 34892, 33007, 34927, 50001, 50002, 52546)
 
@@ -64,6 +68,22 @@ def page_model(path: Path, page: Any, bits: int | None = None) -> ColourModel:
         white=_white(path, page) if kind == "lab" else D50,
         profile=page.iccprofile if kind == "cmyk" else None,
     )
+
+
+def least_page_bytes(page: Any, **options: int) -> float | None:
+    """Return the fewest bytes in which a page is expected; None for a lossy compression.
+
+    Parameters
+    ----------
+    page : tifffile.TiffPage
+    **options
+        ``plain`` of `tomostain.io.image_size.least_bytes`.
+    """
+    bits = page.bitspersample
+    raw = page.imagelength * page.imagewidth * (bits * page.samplesperpixel if isinstance(bits, int) else sum(bits)) / 8
+    if page.compression in _DEFLATE:
+        return least_bytes(raw, **options)
+    return least_bytes(raw, _DENSE_RATIO, **options) if page.compression in _DENSE else None
 
 
 def page_orientation(page: Any) -> int:

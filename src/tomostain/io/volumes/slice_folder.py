@@ -16,12 +16,12 @@ from tomostain.io.metadata.units import Spacing, check_pixels
 from tomostain.io.pillow_images import opened_pillow
 from tomostain.io.tiff import check_complete, has_empty_parts, ome_spacing, opened_tiff, stated_spacing
 from tomostain.io.tiff_images import grey_values, upright_shape
-from tomostain.io.tiff_model import page_model, page_orientation
+from tomostain.io.tiff_model import least_page_bytes, page_model, page_orientation
 from tomostain.io.volumes.base import Source
 from tomostain.io.volumes.missing import MissingData, format_slices, merged, ranges_of
 from tomostain.io.volumes.registry import Reader
 from tomostain.io.volumes.slice_files import BMP_SUFFIXES, SliceFiles, list_slices
-from tomostain.io.volumes.tiff import TURNED, page_image
+from tomostain.io.volumes.tiff import PLAIN_SLICE, TURNED, page_image
 
 Array = NDArray[Any]
 
@@ -33,6 +33,8 @@ class _Header(NamedTuple):
     dtype: np.dtype[Any]
     has_empty_parts: bool = False
     bits: int | None = None
+    sizes: tuple[int, float | None] = (0, 0.0)
+    """Stored bytes, and the fewest that are expected."""
 
 
 def open_slice_folder(path: Path, dataset: str | None = None) -> Source:
@@ -54,6 +56,7 @@ def open_slice_folder(path: Path, dataset: str | None = None) -> Source:
     first = header(files[0])
     spacing = _spacing(files[0], is_bmp, announced)
     empty = [files[0]] if first.has_empty_parts else []
+    stored = first.sizes[0]
     for file in files[1:]:
         other = header(file)
         if other[:2] != first[:2]:
@@ -61,6 +64,9 @@ def open_slice_folder(path: Path, dataset: str | None = None) -> Source:
             kind, value, usual = ("shape", other[0], first[0]) if is_shape else ("type", other[1], first[1])
             raise InputError(f"{file}: its {kind} is {value}, that of {files[0].name} is {usual}; all must be the same")
         empty += [file] if other.has_empty_parts else []
+        stored = max(stored, other.sizes[0])
+    # Empty slices at the ends of a volume are genuine if one of the others has content.
+    check_decoded_size(files[0], first.shape[0] * first.shape[1], first.dtype.itemsize, stored, first.sizes[1])
     read = _reader(slices.files, first, read_slice)
     missing = _with_empty(slices, empty)
     return Source(
@@ -188,8 +194,9 @@ def _tiff_header(file: Path) -> _Header:
         dtype = grey_values(file, np.zeros((1, 1), page.dtype), page).dtype
         check_pixels(file, shape)
         check_complete(file, tif)
-        check_decoded_size(file, shape[0] * shape[1], dtype.itemsize, sum(page.databytecounts))
-        return _Header(shape, dtype, has_empty_parts(page), page_model(file, page).bits)
+        least = least_page_bytes(page, plain=PLAIN_SLICE)
+        sizes = (sum(page.databytecounts), least)
+        return _Header(shape, dtype, has_empty_parts(page), page_model(file, page).bits, sizes)
 
 
 def _images(file: Path, tif: tifffile.TiffFile) -> int:

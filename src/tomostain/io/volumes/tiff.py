@@ -21,7 +21,7 @@ from tomostain.io.tiff import (
     tiff_errors,
 )
 from tomostain.io.tiff_images import grey_values, ome_pixels, significant_bits, upright_shape
-from tomostain.io.tiff_model import page_model, page_orientation
+from tomostain.io.tiff_model import least_page_bytes, page_model, page_orientation
 from tomostain.io.volumes.base import ReadSlices, Source
 from tomostain.io.volumes.missing import NOTHING_MISSING, MissingData, format_slices, ranges_of
 from tomostain.io.volumes.registry import register_reader
@@ -29,6 +29,9 @@ from tomostain.io.volumes.tiff_sets import PageSet, find_page_set
 
 TURNED = 5
 """Orientations of TIFF from this one on exchange rows and columns."""
+
+PLAIN_SLICE = 2**28
+"""Slices up to this size before compression, in bytes, may all be empty; of larger ones, one must have content."""
 
 
 @register_reader(suffixes=TIFF_SUFFIXES, label="TIFF")
@@ -52,8 +55,9 @@ def open_tiff(path: Path, dataset: str | None = None) -> Source:
         if volume.offset is not None:
             _check_contiguous(path, tif, volume)
         stored = max((sum(page.databytecounts) for page in pages), default=0) if volume.offset is None else None
-        check_decoded_size(path, volume.plane[0] * volume.plane[1], volume.dtype.itemsize, stored)
         page = pages[0] if pages else tif.pages.first
+        least = least_page_bytes(page.keyframe, plain=PLAIN_SLICE)
+        check_decoded_size(path, volume.plane[0] * volume.plane[1], volume.dtype.itemsize, stored, least)
         plane, dtype = upright_shape(path, page), _dtype(path, volume, page)
         spacing = _spacing(tif, page, volume)
         missing = _missing(volume, announced)
