@@ -1,5 +1,6 @@
 """Images and stacks: round trips against Pillow and tifffile, and a one-line error for each invalid input."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 
 from tomostain.errors import InputError
 from tomostain.io import open_volume, read_image, write_image, write_stack
+from tomostain.io.pillow_images import opened_pillow, pillow_shape
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
 few = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -167,3 +169,13 @@ def test_a_stack_of_unlike_or_no_slices_is_a_fault(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(InputError, match="`voxel_um`: 0 is not a length"):
         write_stack(tmp_path / "a", [np.zeros((2, 2), np.uint8)], voxel_um=0)
+
+
+def test_two_threads_read_at_once(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((4, 5), np.uint8)).save(tmp_path / "a.png")
+    shapes: list[tuple[int, int]] = []
+    thread = threading.Thread(target=lambda: shapes.append(pillow_shape(tmp_path / "a.png")), daemon=True)
+    with opened_pillow(tmp_path / "a.png"):
+        thread.start()
+        thread.join(10)
+        assert shapes == [(4, 5)]

@@ -331,6 +331,21 @@ def test_a_folder_of_bmp_is_read(tmp_path: Path) -> None:
     _refused(tmp_path / "a", "slice number 4 is missing")
 
 
+@pytest.mark.parametrize(("tiff", "bmp", "is_read"), [(6, 1, True), (6, 3, True), (6, 4, False), (1, 9, False)])
+def test_a_few_bmp_next_to_tiff_slices_are_no_slices(tmp_path: Path, tiff: int, bmp: int, is_read: bool) -> None:
+    values = _bmp(tmp_path / "a")
+    for z, file in enumerate(sorted((tmp_path / "a").iterdir())):
+        if z < tiff:
+            tifffile.imwrite(file.with_suffix(".tif"), values[z])
+        if z >= bmp:
+            file.unlink()
+    if is_read:
+        assert len(open_volume(tmp_path / "a", voxel_um=5)) == tiff
+        return
+    with pytest.raises(InputError, match=f"holds {tiff} TIFF and {bmp} BMP files"):
+        open_volume(tmp_path / "a", voxel_um=5)
+
+
 def test_bmp_that_are_not_grey_or_not_complete(tmp_path: Path) -> None:
     _bmp(tmp_path / "rgb", "RGB")
     with pytest.raises(InputError, match=r"rat_rec00000000\.bmp: a BMP with colours .* a µCT volume is grey"):

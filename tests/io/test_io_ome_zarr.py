@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import subprocess
 import sys
 import warnings
@@ -17,6 +18,7 @@ from hypothesis.extra import numpy as hnp
 from tomostain.errors import InputError
 from tomostain.io import StainedWriter, check_stained, create_ome_zarr, create_stained, open_stained, open_volume
 from tomostain.io.locks import lock
+from tomostain.io.ome_zarr import verify
 from tomostain.io.ome_zarr.pyramid import halve, level_scales, pyramid_shapes
 
 SHAPE = (19, 70, 300)
@@ -270,6 +272,25 @@ def test_black_slabs_are_not_stored_and_not_missed(tmp_path: Path) -> None:
     _write_all(_create(path), np.zeros((*SHAPE, 3), np.uint8))
     assert check_stained(path) == []
     assert _create(path, resume=True).heal() == []
+
+
+def test_a_process_compares_a_shard_once_unless_it_changes(
+    tmp_path: Path, rgb: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _write_all(_create(tmp_path / "a.zarr"), rgb)
+    read, checksum = [], verify.shard_checksum
+    monkeypatch.setattr(verify, "shard_checksum", lambda path: read.append(path.parts[-3]) or checksum(path))
+    for _ in range(2):
+        open_stained(tmp_path / "a.zarr").block((0, 0, 0), (9, 4, 4))
+    assert read == ["0", "1"]
+    shard = tmp_path / "a.zarr/0/c/0/1/0/0"
+    shard.write_bytes(bytes(shard.stat().st_size))
+    os.utime(shard, (1000, 1000))
+    with pytest.raises(InputError, match="shard 0/c/0/1/0/0 is damaged"):
+        open_stained(tmp_path / "a.zarr").block((0, 0, 0), (9, 4, 4))
+    shard.unlink()
+    with pytest.raises(InputError, match="shard 0/c/0/1/0/0 is missing"):
+        open_stained(tmp_path / "a.zarr").block((0, 0, 0), (9, 4, 4))
 
 
 def test_a_volume_without_checksums_cannot_be_checked(tmp_path: Path, rgb: np.ndarray) -> None:

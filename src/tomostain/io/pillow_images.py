@@ -37,31 +37,33 @@ def opened_pillow(path: Path) -> Iterator[Any]:
     """
     from PIL import Image, UnidentifiedImageError
 
-    with _LOCK:
-        # Pillow's limit (89 Mpixel) is below a usual slide; `check_pixels` and `check_decoded_size` are used instead.
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            with Image.open(path, formats=_FORMATS) as image:
-                check_pixels(path, (image.height, image.width))
-                # Four samples leave room for transparency; 16-bit colours are opened as 8-bit.
-                channels = 4 if len(image.getbands()) > 1 or "transparency" in image.info else 1
-                pixel_bytes = channels * (2 if _is_deep_png(path) else _SAMPLE_BYTES.get(image.mode, 1))
-                pixels = image.width * image.height
-                least = least_bytes(pixels * _png_bits(path) / 8) if image.format == "PNG" else None
-                check_decoded_size(path, pixels, pixel_bytes, path.stat().st_size, least)
-                if image.format in ("PNG", "WEBP") and getattr(image, "n_frames", 1) > 1:
-                    raise InputError(f"{path}: holds several images (an animation); save the one that is meant")
-                yield image
-        except InputError:  # a ValueError itself
-            raise
-        except FileNotFoundError:
-            raise InputError(f"{path}: no such file") from None
-        except UnidentifiedImageError:
-            raise InputError(f"{path}: is not of the format of its name; it is damaged or misnamed") from None
-        except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
-            raise InputError(f"{path}: cannot be read ({error}); the file is truncated or damaged") from None
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
+    try:
+        with _LOCK:
+            # Pillow's limit (89 Mpixel) is below a usual slide; the checks below are used instead.
+            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            try:
+                image = Image.open(path, formats=_FORMATS)
+            finally:
+                Image.MAX_IMAGE_PIXELS = limit
+        with image:
+            check_pixels(path, (image.height, image.width))
+            # Four samples leave room for transparency; 16-bit colours are opened as 8-bit.
+            channels = 4 if len(image.getbands()) > 1 or "transparency" in image.info else 1
+            pixel_bytes = channels * (2 if _is_deep_png(path) else _SAMPLE_BYTES.get(image.mode, 1))
+            pixels = image.width * image.height
+            least = least_bytes(pixels * _png_bits(path) / 8) if image.format == "PNG" else None
+            check_decoded_size(path, pixels, pixel_bytes, path.stat().st_size, least)
+            if image.format in ("PNG", "WEBP") and getattr(image, "n_frames", 1) > 1:
+                raise InputError(f"{path}: holds several images (an animation); save the one that is meant")
+            yield image
+    except InputError:  # a ValueError itself
+        raise
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except UnidentifiedImageError:
+        raise InputError(f"{path}: is not of the format of its name; it is damaged or misnamed") from None
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
+        raise InputError(f"{path}: cannot be read ({error}); the file is truncated or damaged") from None
 
 
 def pillow_shape(path: Path) -> tuple[int, int]:

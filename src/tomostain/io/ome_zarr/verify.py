@@ -11,10 +11,14 @@ from tomostain.io.ome_zarr.shards import ABSENT, SUMS, read_shard_sums, shard_ch
 from tomostain.progress import Progress, silent, track
 
 Range = tuple[int, int]
+_equal: set[tuple[str, int, int, int, str | None]] = set()
+"""Path, times of change, size and checksum of the shards that this process found equal to their checksums."""
 
 
 class ShardVerifier:
-    """Compares each shard once with its checksum. A volume without checksums (of other software) is not checked.
+    """Compares each shard once in a process with its checksum, unless the file changes.
+
+    A volume without checksums (of other software) is not checked.
 
     Parameters
     ----------
@@ -58,6 +62,10 @@ class ShardVerifier:
             return
         pending = [name for name in self.names(level, window) if name not in self._verified]
         for name in track(pending, "checking", progress) if pending else ():
+            key = self._key(name)
+            if key in _equal:
+                self._verified.add(name)
+                continue
             if bad := self.damaged([name]):
                 state = "is missing" if shard_checksum(self._path / bad[0]) == ABSENT else "is damaged"
                 raise InputError(
@@ -65,6 +73,17 @@ class ShardVerifier:
                     "the same stain command again to heal it"
                 )
             self._verified.add(name)
+            if key is not None:
+                _equal.add(key)
+
+    def _key(self, name: str) -> tuple[str, int, int, int, str | None] | None:
+        """Return what identifies the content of a shard; None if it is not stored."""
+        file = (self._path / name).absolute()
+        try:
+            status = file.stat()
+        except OSError:
+            return None
+        return str(file), status.st_mtime_ns, status.st_ctime_ns, status.st_size, (self.sums or {}).get(name)
 
     def damaged(self, names: Iterable[str]) -> list[str]:
         """Return those of some shards that differ from their checksums."""

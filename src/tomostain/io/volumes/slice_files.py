@@ -123,9 +123,10 @@ def _suffixes_in(folder: Path, entries: Mapping[str, "os.DirEntry[str]"]) -> tup
     """
     names = [entry.name for entry in entries.values() if entry.is_symlink() or not entry.is_dir()]
     counts = [sum(_is_slice(name, suffixes) for name in names) for suffixes in SLICE_SUFFIXES]
-    if all(count > 1 for count in counts):
+    tiff, bmp = counts
+    if tiff and bmp > 1 and 2 * bmp > tiff:  # fewer BMP files are previews or screenshots
         raise InputError(
-            f"{folder}: holds {counts[0]} TIFF and {counts[1]} BMP files, and it is ambiguous which are the slices; "
+            f"{folder}: holds {tiff} TIFF and {bmp} BMP files, and it is ambiguous which are the slices; "
             "keep only one of them in the folder"
         )
     for suffixes, count in zip(SLICE_SUFFIXES, counts, strict=True):
