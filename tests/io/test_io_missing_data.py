@@ -386,3 +386,63 @@ def test_opening_asks_the_file_system_at_most_once_for_each_part(
     monkeypatch.setattr(os, "stat", lambda *args, **options: (calls.append(args), stat(*args, **options))[1])
     assert open_volume(path, voxel_um=5).shape[0] == parts
     assert len(calls) < parts + 30
+
+
+def _masked(path: Path, **options: object) -> np.ndarray:
+    """Write a volume with a column of chunks of zeros at a corner, which Zarr does not store by default."""
+    values = VOLUME.copy()
+    values[:, :8, :10] = 0
+    array = zarr.create_array(path, shape=VOLUME.shape, dtype="u2", **options)
+    array[...] = values
+    return values
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"chunks": (3, 8, 10), "zarr_format": 2},
+        {"chunks": (3, 8, 10)},
+        {"chunks": (3, 8, 10), "shards": (6, 16, 20)},
+    ],
+    ids=["zarr 2", "zarr 3", "shards"],
+)
+def test_chunks_of_zeros_in_layers_that_have_others(
+    tmp_path: Path, options: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    values = _masked(tmp_path / "a.zarr", **options)
+    with caplog.at_level(logging.WARNING, "tomostain.io"):
+        volume = open_volume(tmp_path / "a.zarr", voxel_um=5)
+    assert volume.missing == ()
+    np.testing.assert_array_equal(np.asarray(volume), values)
+    assert [record.message.split(": ", 1)[1] for record in caplog.records] == [
+        "some chunks of slices 0 to 8 are not stored; they are read as zeros, as their fill value states"
+    ]
+
+
+def test_a_layer_without_chunks_in_a_masked_zarr(tmp_path: Path) -> None:
+    values = _masked(tmp_path / "a.zarr", chunks=(3, 8, 10))
+    for file in (tmp_path / "a.zarr/c/1").rglob("*"):
+        if file.is_file():
+            file.unlink()
+    _refused(tmp_path / "a.zarr", "slices 3 to 5 have chunks that are missing")
+    _filled(tmp_path / "a.zarr", ((3, 6),), values)
+
+
+def test_a_missing_shard_of_a_masked_zarr(tmp_path: Path) -> None:
+    _masked(tmp_path / "a.zarr", chunks=(3, 4, 5), shards=(3, 8, 10))
+    _refused(tmp_path / "a.zarr", "slices 0 to 8 have chunks that are missing")
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_another_fill_value_of_a_zarr_is_replaced_by_zeros(tmp_path: Path, zarr_format: int) -> None:
+    array = zarr.create_array(
+        tmp_path / "a.zarr", shape=VOLUME.shape, chunks=(3, 16, 10), dtype="u2", fill_value=7, zarr_format=zarr_format
+    )
+    array[:6] = VOLUME[:6]
+    array[6:, :, 10:] = VOLUME[6:, :, 10:]
+    _refused(tmp_path / "a.zarr", "slices 6 to 8 have chunks that are missing")
+    volume = open_volume(tmp_path / "a.zarr", voxel_um=5, allow_missing=True)
+    expected = VOLUME.copy()
+    expected[6:, :, :10] = 0
+    assert volume.missing == ((6, 9),)
+    np.testing.assert_array_equal(np.asarray(volume), expected)

@@ -1,5 +1,6 @@
 """Chunks of HDF5 and Zarr arrays that were never written, or not copied. Both libraries return the fill value there."""
 
+import logging
 import os
 import re
 import struct
@@ -19,6 +20,8 @@ from tomostain.io.volumes.missing import NOTHING_MISSING, MissingData, Ranges, f
 if TYPE_CHECKING:
     import h5py
     import zarr
+
+_logger = logging.getLogger("tomostain.io")
 
 _EMPTY = 2**64 - 1
 _OWN_SUMS = "0/SHA256SUMS"
@@ -155,7 +158,10 @@ def missing_shards(path: Path, array: "zarr.Array[Any]") -> MissingData:
 
 
 def missing_in_zarr(path: Path, array: "zarr.Array[Any]", z: int) -> MissingData:
-    """Find the slices of a Zarr array in a local folder that have a chunk without a file.
+    """Find the slices of a Zarr array in a local folder that are missing: layers along z without a stored chunk.
+
+    Programs leave out chunks of zeros (the default of Zarr 3). So a layer in which only some chunks are not stored is
+    not missing if the fill value is 0; the log names its slices. Of a sharded array, every shard must exist.
 
     Parameters
     ----------
@@ -182,10 +188,23 @@ def missing_in_zarr(path: Path, array: "zarr.Array[Any]", z: int) -> MissingData
         if all(0 <= i < n for i, n in zip(index, grid, strict=True)):
             layers[index[z]] += 1
             shards.append((index, file))
-    slices = missing_layers(layers, prod(grid) // grid[z], grid[z], outer[z], array.shape[z])
+    length, expected = array.shape[z], prod(grid) // grid[z]
+    partly = missing_layers(layers, expected, grid[z], outer[z], length)
+    slices = partly
     if array.shards:
-        slices = merged([*slices, *_empty_in_shards(array, shards, z)])
+        empty, partly = _empty_in_shards(array, shards, z)
+        slices = merged([*slices, *empty])
+    elif expected > 1:
+        slices = missing_layers(layers, 1, grid[z], outer[z], length)
+    if array.fill_value is not None and array.fill_value != 0:
+        slices = merged([*slices, *partly])
     if not slices:
+        if partly:
+            _logger.warning(
+                "%s: some chunks of %s are not stored; they are read as zeros, as their fill value states",
+                path,
+                format_slices(partly),
+            )
         return NOTHING_MISSING
     verb = "has" if sum(stop - start for start, stop in slices) == 1 else "have"
     return MissingData(
@@ -222,13 +241,18 @@ def _entries(folder: Path, parts: tuple[str, ...], ndim: int) -> Iterator[tuple[
                 yield entry, names
 
 
-def _empty_in_shards(array: "zarr.Array[Any]", shards: list[tuple[tuple[int, ...], Path]], z: int) -> Ranges:
-    """Return the slices whose chunk is empty in the index of its shard; () if the index is encoded in another way."""
+def _empty_in_shards(
+    array: "zarr.Array[Any]", shards: list[tuple[tuple[int, ...], Path]], z: int
+) -> tuple[Ranges, Ranges]:
+    """Return the slices of which all chunks, and those of which some chunks are empty in the index of their shard.
+
+    Both are () if the index is encoded in another way.
+    """
     codecs = getattr(array.metadata, "codecs", ())
     codec: Any = next((c for c in codecs if hasattr(c, "index_codecs")), None)
     names = [type(c).__name__ for c in codec.index_codecs] if codec is not None else ["none"]
     if names not in (["BytesCodec"], ["BytesCodec", "Crc32cCodec"]) or len(codecs) > 1:
-        return ()
+        return (), ()
     assert array.shards is not None
     inner = [side // chunk for side, chunk in zip(array.shards, array.chunks, strict=True)]
     length = 16 * prod(inner)
@@ -236,15 +260,17 @@ def _empty_in_shards(array: "zarr.Array[Any]", shards: list[tuple[tuple[int, ...
     at_end = codec.index_location.value == "end"
     endian = codec.index_codecs[0].endian
     order = ">" if endian is not None and endian.value == "big" else "<"
-    ranges: list[tuple[int, int]] = []
+    ranges: Counter[tuple[int, int]] = Counter()
     for index, file in shards:
         with file.open("rb") as stream:
             if file.stat().st_size < stored:
                 raise InputError(f"{file}: is shorter than the index of a shard; the Zarr is damaged, copy it again")
             stream.seek(-stored if at_end else 0, 2 if at_end else 0)
             entries = struct.unpack(f"{order}{2 * prod(inner)}Q", stream.read(length))
-        ranges += _empty_chunks(array, index, inner, entries, z)
-    return merged(ranges)
+        ranges.update(_empty_chunks(array, index, inner, entries, z))
+    sides = zip(array.shape, array.chunks, strict=True)
+    expected = prod(ceil(side / chunk) for axis, (side, chunk) in enumerate(sides) if axis != z)
+    return merged(layer for layer, count in ranges.items() if count >= expected), merged(ranges)
 
 
 def _empty_chunks(

@@ -79,6 +79,8 @@ def open_zarr(path: Path, dataset: str | None = None) -> Source:
     check_chunk(path, array)
     is_own = isinstance(plan, Mapping)
     missing = missing_shards(path, array) if is_own else missing_in_zarr(path / array.path, array, order[0])
+    if missing:
+        array = _filled_with_zeros(array)
 
     def read(start: int, stop: int) -> NDArray[Any]:
         index: list[slice | int] = [0] * array.ndim
@@ -99,6 +101,15 @@ def open_zarr(path: Path, dataset: str | None = None) -> Source:
         return facts
     placement = _stored_placement(attributes) or level.placement()
     return replace(facts, spacing=level.spacing, placement=placement, step=level.placement_step())
+
+
+def _filled_with_zeros(array: Any) -> Any:
+    """Return an array that has zeros in chunks that are not stored, whatever fill value it states."""
+    import zarr
+
+    zero = np.zeros((), array.dtype)[()]
+    metadata = replace(array.metadata, fill_value=zero)
+    return zarr.Array(zarr.AsyncArray(metadata, array.store_path))
 
 
 def _order(path: Path, array: Any, level: Level | None) -> Order:
