@@ -100,6 +100,11 @@ def test_the_folder_itself_may_be_a_result(tmp_path):
     assert "demo: demo/ not finished" in overview(tmp_path)
 
 
+def test_separators_in_quotes_of_a_table_are_not_counted(tmp_path):
+    (tmp_path / "a.csv").write_text('specimen,volume,slide,"notes; a; b; c; d"\nrat,v,s,\n', encoding="utf-8")
+    assert [(item.kind, item.note) for item in look_at(tmp_path).items] == [("table", "with 1 specimen")]
+
+
 def test_odd_folders_never_fail(tmp_path):
     write(tmp_path / "broken/dataset.yaml", "pairs: [unclosed")
     write(tmp_path / "list/dataset.yaml", "- 1\n- 2\n")

@@ -24,6 +24,19 @@ def test_rows_are_read_as_they_were_written(tmp_path_factory: pytest.TempPathFac
     assert read_csv(path).rows == [*cells, {"first": "1", "second": ""}]
 
 
+@pytest.mark.parametrize(
+    ("header", "columns"),
+    [
+        ('id,"notes; a; b; c"', ("id", "notes; a; b; c")),
+        ('id;"a, b, c, d"', ("id", "a, b, c, d")),
+        ('id,"say ""x; y; z; a"""', ("id", 'say "x; y; z; a"')),
+    ],
+)
+def test_separators_in_quotes_are_not_counted(tmp_path: Path, header: str, columns: tuple[str, ...]) -> None:
+    (tmp_path / "table.csv").write_text(f"{header}\n")
+    assert read_csv(tmp_path / "table.csv").columns == columns
+
+
 def test_a_file_of_a_spreadsheet(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_bytes('\ufeffname, weeks \r\n\r\n"a\r\nb", 4\r\nc\r\n'.encode())
