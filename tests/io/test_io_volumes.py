@@ -13,6 +13,7 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.facilities import skyscan_log
 from tomostain.errors import InputError
 from tomostain.io import open_volume, write_stack
 from tomostain.io.tiff import stated_spacing
@@ -264,3 +265,27 @@ def test_real_trabecular_bone() -> None:
     assert (volume.shape, volume.dtype) == ((200, 200, 200), np.uint8)  # from the README of the data
     truth = tifffile.imread(sorted(folder.glob("*.tif"))[120])
     np.testing.assert_array_equal(volume.read(120, 121)[0], truth)
+
+
+@pytest.mark.parametrize("step", [2, 10])
+def test_slices_numbered_in_steps(tmp_path: Path, step: int) -> None:
+    volume = np.arange(5 * 3 * 4, dtype=np.uint8).reshape(5, 3, 4)
+    for z, image in enumerate(volume):
+        tifffile.imwrite(tmp_path / f"a_rec{z * step:04}.tif", image)
+    for options in ({"voxel_um": 5}, {"voxel_um": (5, 5, 5)}, {"voxel_um": 5, "allow_missing": True}):
+        with pytest.raises(InputError, match=f"numbered in steps of {step}, .*; give \\(z, y, x\\)") as caught:
+            open_volume(tmp_path, **options)
+        assert "allow_missing" not in str(caught.value)
+    np.testing.assert_array_equal(np.asarray(open_volume(tmp_path, voxel_um=(5 * step, 5, 5))), volume)
+    log = tmp_path / "a_rec.log"
+    log.write_text(skyscan_log(5, step=1, prefix="a_rec"))
+    with pytest.raises(InputError, match=f"numbered in steps of {step}, "):
+        open_volume(tmp_path)
+    log.write_text(skyscan_log(5, step=step, prefix="a_rec"))
+    opened = open_volume(tmp_path)
+    assert opened.voxel_um == (5 * step, 5, 5)
+    np.testing.assert_array_equal(np.asarray(opened), volume)
+    (tmp_path / f"a_rec{3 * step:04}.tif").unlink()
+    with pytest.raises(InputError, match=f"slice number {3 * step} is missing"):
+        open_volume(tmp_path)
+    assert open_volume(tmp_path, allow_missing=True).missing == ((3, 4),)

@@ -63,6 +63,8 @@ class Source:
         Slices of which data are missing; `read` returns zeros there. Unless the user allows it, they are an error.
     bits : int, optional
         Significant bits of unsigned values, where the file states fewer than its type has.
+    numbering_step : int
+        Of a folder of slices, the difference of their numbers.
     """
 
     shape: tuple[int, ...]
@@ -74,3 +76,4 @@ class Source:
     step: Voxel | None = None
     missing: MissingData = NOTHING_MISSING
     bits: int | None = None
+    numbering_step: int = 1

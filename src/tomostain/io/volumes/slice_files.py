@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import gcd
 from pathlib import Path
 
 from tomostain.errors import InputError
@@ -34,10 +35,14 @@ class SliceFiles:
     files : tuple
         A path for each slice, in order; None for a slice that is missing.
     missing : MissingData
+    step : int
+        Difference of the numbers of two slices that follow one another: more than 1 if a program saved every second or
+        tenth slice, or if so many were removed.
     """
 
     files: tuple[Path | None, ...]
     missing: MissingData = NOTHING_MISSING
+    step: int = 1
 
     @property
     def present(self) -> list[Path]:
@@ -65,6 +70,8 @@ def natural_slices(folder: Path) -> list[Path]:
     slices = list_slices(folder)
     if slices.missing:
         raise InputError(f"{folder}: {slices.missing.reason}; restore it, or renumber the slices")
+    if slices.step > 1:
+        raise InputError(f"{folder}: its slices are numbered in steps of {slices.step}; renumber them")
     return slices.present
 
 
@@ -181,7 +188,8 @@ def _in_order(folder: Path, files: list[Path], absent: dict[str, str]) -> SliceF
             raise InputError(f"{file}: has the same slice number {number} as {numbered[number].name}; remove one")
         numbered[number] = file
     order = sorted(numbered)
-    gaps = [(number, following) for number, following in pairwise(order) if following != number + 1]
+    step = _numbering_step(order)
+    gaps = [(number, following) for number, following in pairwise(order) if following != number + step]
     length = order[-1] - order[0] + 1
     if length > 100 * len(order) + 1000:
         raise InputError(
@@ -191,20 +199,38 @@ def _in_order(folder: Path, files: list[Path], absent: dict[str, str]) -> SliceF
     reasons = [absent[numbered[number].name] for number in order if numbered[number].name in absent]
     for number, following in gaps:
         missing = (
-            f"slice number {number + 1} is"
-            if following == number + 2
-            else (f"slice numbers {number + 1} to {following - 1} are")
+            f"slice number {number + step} is"
+            if following == number + 2 * step
+            else (f"slice numbers {number + step} to {following - step} are")
         )
         between = f"({numbered[number].name} is followed by {numbered[following].name})"
         reasons.append(f"{missing} missing {between}")
     present = {number: file for number, file in numbered.items() if file.name not in absent}
-    slices = tuple(present.get(number) for number in range(order[0], order[-1] + 1))
+    slices = tuple(present.get(number) for number in range(order[0], order[-1] + 1, step))
     if not reasons:
-        return SliceFiles(slices)
+        return SliceFiles(slices, step=step)
     count = sum(file is None for file in slices)
     more = f"; {count} slices are missing in all" if len(reasons) > 1 else ""
     missing_slices = ranges_of(index for index, file in enumerate(slices) if file is None)
-    return SliceFiles(slices, MissingData(missing_slices, reasons[0] + more, "restore it, or renumber the slices"))
+    missing_data = MissingData(missing_slices, reasons[0] + more, "restore it, or renumber the slices")
+    return SliceFiles(slices, missing_data, step)
+
+
+def _numbering_step(numbers: Sequence[int]) -> int:
+    """Return the step of a numbering: 1 unless most numbers follow one another at a larger step, of which all are.
+
+    Examples
+    --------
+    >>> _numbering_step([0, 2, 4, 6]), _numbering_step([0, 10, 20, 40, 50]), _numbering_step([0, 1, 2, 4])
+    (2, 10, 1)
+    >>> _numbering_step([0, 2]), _numbering_step([0, 2, 5, 7])
+    (1, 1)
+    """
+    differences = [following - number for number, following in pairwise(numbers)]
+    if len(differences) < 2:
+        return 1
+    step = gcd(*differences)
+    return step if 2 * differences.count(step) > len(differences) else 1
 
 
 def slice_numbers(files: Sequence[Path]) -> list[int]:

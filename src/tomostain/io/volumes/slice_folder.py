@@ -77,6 +77,7 @@ def open_slice_folder(path: Path, dataset: str | None = None) -> Source:
         (files[0], files[-1]),
         missing=missing,
         bits=first.bits,
+        numbering_step=slices.step,
     )
 
 
@@ -108,7 +109,7 @@ def _without_empty_files(folder: Path, slices: SliceFiles) -> SliceFiles:
     reason = f"{empty[0].name}: is empty, a truncated copy"
     missing = ranges_of(index for index, file in enumerate(files) if file is None)
     reasons = [slices.missing.reason] if slices.missing else []
-    return SliceFiles(files, MissingData(missing, "; ".join([reason, *reasons])))
+    return SliceFiles(files, MissingData(missing, "; ".join([reason, *reasons])), slices.step)
 
 
 def _with_empty(slices: SliceFiles, empty: list[Path]) -> MissingData:

@@ -24,7 +24,7 @@ from tomostain.io.volumes.indexing import SliceIndexing
 from tomostain.io.volumes.missing import Ranges, clipped, format_slices
 from tomostain.io.volumes.registry import find_reader, volume_formats
 from tomostain.io.volumes.slice_folder import SLICE_FOLDER
-from tomostain.io.volumes.voxel_size import find_voxel
+from tomostain.io.volumes.voxel_size import check_numbering_step, find_voxel
 
 logger = logging.getLogger("tomostain.io")
 
@@ -301,6 +301,8 @@ def open_volume(
     voxel = None if voxel_um is None else check_voxel_um(voxel_um)
     source = _open_source(path, dataset)
     _check_size(path, source)
+    if voxel is None or len(set(voxel)) == 1:  # the command line turns one number into three
+        check_numbering_step(path, source, voxel)
     if not source.missing:
         return _volume(path, source, voxel)
     if not allow_missing:

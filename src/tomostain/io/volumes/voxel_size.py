@@ -58,6 +58,33 @@ def find_voxel(path: Path, source: Source) -> tuple[Voxel, str]:
     return fitting[0], logs.path.name
 
 
+def check_numbering_step(path: Path, source: Source, given: Voxel | None) -> None:
+    """Raise if slices are numbered in steps, and the distance between two of them is not as many pixels.
+
+    Parameters
+    ----------
+    path : Path
+    source : Source
+    given : tuple of (z, y, x), optional
+        The size that the user gave; by default, that of the files or the log (NRecon: ``Section to Section Step``).
+
+    Raises
+    ------
+    InputError
+        With the advice to give the three sizes.
+    """
+    step = source.numbering_step
+    if step == 1:
+        return
+    z, _, x = given or find_voxel(path, source)[0]
+    if not nearly_equal(z, step * x):
+        raise InputError(
+            f"{path}: its slices are numbered in steps of {step}, but the voxel size along z is {z:g} µm, not {step} "
+            f"times the pixel size of {x:g} µm; give (z, y, x) with `voxel_um`, or renumber the slices",
+            parameter="voxel_um",
+        )
+
+
 def _agree(stated: Spacing, voxel: Voxel) -> bool:
     return all(s is None or nearly_equal(s, v) for s, v in zip(stated, voxel, strict=True))
 
