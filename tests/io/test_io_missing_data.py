@@ -446,3 +446,21 @@ def test_another_fill_value_of_a_zarr_is_replaced_by_zeros(tmp_path: Path, zarr_
     expected[6:, :, :10] = 0
     assert volume.missing == ((6, 9),)
     np.testing.assert_array_equal(np.asarray(volume), expected)
+
+
+@pytest.mark.parametrize("is_chunked", [True, False])
+def test_another_fill_value_of_an_hdf5_dataset_is_replaced_by_zeros(tmp_path: Path, is_chunked: bool) -> None:
+    expected = np.zeros_like(VOLUME)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        chunks = (2, 6, 20, 1) if is_chunked else None
+        data = file.create_dataset("data", shape=(*VOLUME.shape, 1), dtype="u2", fillvalue=7, chunks=chunks)
+        if is_chunked:
+            data[:4, ..., 0] = VOLUME[:4]
+            data[4:, :6, :, 0] = VOLUME[4:, :6]
+            data[4, 0, 0] = 7
+            expected[:4], expected[4:, :6] = VOLUME[:4], VOLUME[4:, :6]
+            expected[4, 0, 0] = 7
+    volume = open_volume(tmp_path / "a.h5", voxel_um=5, allow_missing=True)
+    assert volume.missing == (((4, 9),) if is_chunked else ((0, 9),))
+    np.testing.assert_array_equal(np.asarray(volume), expected)
+    np.testing.assert_array_equal(volume.read(3, 6), expected[3:6])

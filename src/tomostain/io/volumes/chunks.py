@@ -5,10 +5,13 @@ import os
 import re
 import struct
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import product
 from math import ceil, prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.input_files import refuse_special_file
@@ -69,6 +72,40 @@ def _unwritten(dataset: "h5py.Dataset", z: int) -> Ranges:
 
     dataset.id.chunk_iter(count)
     return missing_layers(layers, prod(grid) // grid[z], grid[z], dataset.chunks[z], length)
+
+
+def zero_unwritten(dataset: "h5py.Dataset", values: NDArray[Any], index: Sequence[slice | int]) -> None:
+    """Set what was never written to 0, in place of the fill value of the dataset. A virtual dataset is left as it is.
+
+    Parameters
+    ----------
+    dataset : h5py.Dataset
+    values : ndarray
+        ``dataset[index]``; changed in place.
+    index : sequence of slice or int
+        One for each axis, without steps.
+    """
+    if dataset.is_virtual or dataset.external:
+        return
+    if dataset.chunks is None:
+        values[...] = 0 if dataset.id.get_storage_size() == 0 else values
+        return
+    bounds = [
+        part.indices(side)[:2] if isinstance(part, slice) else (part, part + 1)
+        for part, side in zip(index, dataset.shape, strict=True)
+    ]
+    grid = [
+        range(start - start % chunk, stop, chunk) for (start, stop), chunk in zip(bounds, dataset.chunks, strict=True)
+    ]
+    for corner in product(*grid):
+        if dataset.id.get_chunk_info_by_coord(corner).byte_offset is None:
+            axes = zip(index, corner, dataset.chunks, bounds, strict=True)
+            place = [
+                slice(max(first - start, 0), min(first + chunk, stop) - start)
+                for part, first, chunk, (start, stop) in axes
+                if isinstance(part, slice)
+            ]
+            values[tuple(place)] = 0
 
 
 def _short_external(dataset: "h5py.Dataset", z: int) -> Ranges:

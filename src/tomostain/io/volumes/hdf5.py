@@ -15,7 +15,7 @@ from tomostain.io.metadata.inside import check_packed_size, file_inside
 from tomostain.io.metadata.nexus import Layout, layout, preferred
 from tomostain.io.metadata.projections import why_projections
 from tomostain.io.volumes.base import Source
-from tomostain.io.volumes.chunks import check_chunk, missing_in_hdf5
+from tomostain.io.volumes.chunks import check_chunk, missing_in_hdf5, zero_unwritten
 from tomostain.io.volumes.registry import register_reader
 
 if TYPE_CHECKING:
@@ -67,8 +67,11 @@ def open_hdf5(path: Path, dataset: str | None = None) -> Source:
                 for axis in axes.order:
                     index[axis] = slice(None)
                 index[axes.order[0]] = slice(start, stop)
+                part = np.asarray(stored[tuple(index)])
+                if missing and stored.fillvalue != 0:
+                    zero_unwritten(stored, part, index)
                 ranks = np.argsort(np.argsort(axes.order))  # the places of z, y, x among the axes that are read
-                return np.ascontiguousarray(stored[tuple(index)].transpose([int(rank) for rank in ranks]))
+                return np.ascontiguousarray(part.transpose([int(rank) for rank in ranks]))
         except DAMAGED as error:
             raise InputError(
                 f"{path}: dataset {name} cannot be read ({_one_line(error)}); the file is damaged, or its compression "
