@@ -157,6 +157,7 @@ def _png(path: Path, side: int, depth: int, colour_type: int, samples: int) -> N
 def test_bombs_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
     _png(tmp_path / "grey.png", 16000, 8, 0, 1)
     _png(tmp_path / "grey16.png", 10000, 16, 0, 1)
+    _png(tmp_path / "bits.png", 32000, 1, 0, 1)
     Image.new("RGB", (10000, 10000)).save(tmp_path / "a.jpg", progressive=True)
     # A TIFF whose strips all have the same data.
     strip = zlib.compress(b"\0" * (1000 * 30000), 9)

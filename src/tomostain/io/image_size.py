@@ -12,29 +12,30 @@ _MIN_BITS = 0.13
 _MAX_RATIO = 850
 """Deflate and LZW reach 1030 for zeros alone, and about 700 for a mask with one object."""
 _PLAIN = 2**27
-"""Images up to this size before a lossless compression, in bytes, may be of one value: an empty mask or slice."""
+"""Images up to this size, in bytes, may be of one value if they are compressed without loss: an empty mask."""
 _COPIES = 3
 """Bytes of memory for each decoded one: the samples, a converted copy, and room to work."""
 
 
-def least_bytes(raw_bytes: float, ratio: int = _MAX_RATIO, plain: int = _PLAIN) -> float:
+def least_bytes(pixels: int, bits: int, ratio: int = _MAX_RATIO, plain: int = _PLAIN) -> float:
     """Return the fewest bytes in which an image is expected with a lossless compression.
 
     Parameters
     ----------
-    raw_bytes : float
-        Size before the compression.
+    pixels : int
+    bits : int
+        Bits of a pixel before the compression.
     ratio : int
         Highest ratio of the codec for an image with some content.
     plain : int
-        Images of at most this size may have no content: 0 is returned.
+        Images of at most this size, in bytes, may have no content: 0 is returned. A bit counts as a byte, as decoded.
 
     Examples
     --------
-    >>> least_bytes(1e8), least_bytes(8.5e8)
-    (0.0, 1000000.0)
+    >>> least_bytes(10**8, 8), least_bytes(17 * 10**7, 8), least_bytes(34 * 10**7, 1)
+    (0.0, 200000.0, 50000.0)
     """
-    return raw_bytes / ratio if raw_bytes > plain else 0.0
+    return pixels * bits / 8 / ratio if pixels * max(bits, 8) / 8 > plain else 0.0
 
 
 def check_decoded_size(

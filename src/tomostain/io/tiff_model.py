@@ -80,10 +80,13 @@ def least_page_bytes(page: Any, **options: int) -> float | None:
         ``plain`` of `tomostain.io.image_size.least_bytes`.
     """
     bits = page.bitspersample
-    raw = page.imagelength * page.imagewidth * (bits * page.samplesperpixel if isinstance(bits, int) else sum(bits)) / 8
+    pixels, bits = (
+        page.imagelength * page.imagewidth,
+        bits * page.samplesperpixel if isinstance(bits, int) else sum(bits),
+    )
     if page.compression in _DEFLATE:
-        return least_bytes(raw, **options)
-    return least_bytes(raw, _DENSE_RATIO, **options) if page.compression in _DENSE else None
+        return least_bytes(pixels, bits, **options)
+    return least_bytes(pixels, bits, _DENSE_RATIO, **options) if page.compression in _DENSE else None
 
 
 def page_orientation(page: Any) -> int:
