@@ -65,7 +65,7 @@ def test_the_whole_pipeline_stays_on_this_machine(tmp_path, monkeypatch):
     rows = []
     with offline() as asked:
         for seed in range(3):
-            size = ("--size", 32, "--voxel-um", 80, "--pixel-um", 50)
+            size = ("--size", 40, "--voxel-um", 64, "--pixel-um", 50)
             works("phantom", f"specimen-{seed}", "--seed", seed, *size)
             rows.append(
                 f"s{seed},specimen-{seed}/volume,specimen-{seed}/slide.ome.tif,specimen-{seed}/truth/section.yaml"

@@ -15,6 +15,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tomostain.integers import to_integers
 from tomostain.io.csv_files import read_csv
 from tomostain.register.deformation import Deformation, deform, warp
 from tomostain.register.edge_blocks import edge_shifts, fit_shifts
@@ -177,7 +178,7 @@ def main() -> None:
     aligned = resample_on_slice(chosen, rgb, PIXEL_UM, ct.shape, PIXEL_UM)
     report("chosen: " + chosen.evidence.transform, lambda points: on_slice(chosen, points), aligned)
     local = deform(ct, aligned, mask, PIXEL_UM)
-    warped = np.clip(np.rint(warp(aligned, local.shift_um / np.float32(PIXEL_UM))), 0, 255).astype(np.uint8)
+    warped = to_integers(warp(aligned, local.shift_um / np.float32(PIXEL_UM)), np.uint8, "warped slide", clip=True)
     report("chosen, then deformed", lambda points: deformed(local, on_slice(chosen, points)), warped)
     evidence = chosen.evidence
     print(f"confidence {evidence.confidence:.2f}: {evidence.describe()}; {seconds:.1f} s of processor time")

@@ -1,5 +1,6 @@
 """A small part of `studies.trust.hostile`: the harness notices every kind of fault."""
 
+import mmap
 import os
 import signal
 import subprocess
@@ -32,12 +33,19 @@ def spoken(*lines: str, code: int = 2):
     return function
 
 
+def fill(size: int) -> int:
+    """Use new memory: a fork of a process that has freed memory would use that one first."""
+    block = np.frombuffer(mmap.mmap(-1, size), np.uint8)
+    block[:] = 1
+    return int(block[-1] == 0)
+
+
 def test_the_harness_notices_every_fault(tmp_path):
     folder = tmp_path / "case"
     folder.mkdir()
 
     def hungry() -> int:
-        return int(np.ones(LIMITS.memory_bytes // 6).sum() < 0)
+        return fill(LIMITS.memory_bytes * 4 // 3)
 
     def busy() -> int:
         while True:
@@ -95,7 +103,7 @@ def test_there_are_enough_different_inputs():
 def test_an_outcome_states_processor_time_and_memory(tmp_path):
     folder = tmp_path / "case"
     folder.mkdir()
-    outcome: Outcome = run_function(lambda: int(np.ones(20_000_000).sum() < 0), folder)
+    outcome: Outcome = run_function(lambda: fill(160_000_000), folder)
     assert outcome.code == 0
     assert 150e6 < outcome.memory < 260e6
     assert 0 < outcome.seconds < 10

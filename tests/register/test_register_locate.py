@@ -383,7 +383,7 @@ def test_the_older_names_work_with_a_warning(specimen):
     with pytest.warns(DeprecationWarning, match="most_voxels is now max_voxels"):
         config = RegisterConfig.from_dict({"most_voxels": 100})
     assert config.max_voxels == 100
-    assert list(config.to_pair())[3:8] == ["most_strain", "side", "step_deg", "candidates", "most_voxels"]
+    assert {"most_strain", "side", "step_deg", "candidates", "most_voxels"} <= set(config.to_pair())
     assert RegisterConfig.from_pair(config.to_pair()) == config
 
 

@@ -224,7 +224,7 @@ def test_bad_images_are_refused(model, tmp_path):
     with pytest.raises(InputError, match="gaussian_sigma 1: is a 3D filter"):
         stain_image(model, source, out, intensity=LEVELS, config=StainConfig(gaussian_sigma=1.0))
     write_image(tmp_path / "colour.png", np.random.default_rng(0).integers(0, 256, (20, 20, 3)).astype(np.uint8))
-    with pytest.raises(InputError, match=r"colour.png: is a colour image"):
+    with pytest.raises(InputError, match=r"colour.png: shape \(20, 20, 3\) is a colour image"):
         stain_image(model, tmp_path / "colour.png", out, intensity=LEVELS)
     write_image(out, np.zeros((4, 4), np.uint8))
     with pytest.raises(InputError, match=r"out.png: the output exists already"):

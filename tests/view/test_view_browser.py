@@ -231,9 +231,11 @@ def test_ctrl_c_ends_the_view_as_it_should(folders):
 
 
 _SERVE = """
+import signal
 import sys
 from pathlib import Path
 from tomostain.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background ignores it
 from tomostain.view.browser import view
 view.client_folder = lambda: Path(".")
 main(["-q", "view", "volume", "--browser", "--no-open"])

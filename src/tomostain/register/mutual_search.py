@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage, optimize
 
+from tomostain.integers import to_integers
 from tomostain.progress import Progress, silent
 from tomostain.register.planar_images import PlanarImages
 from tomostain.register.planar_pose import PlanarPose
@@ -111,7 +112,7 @@ def corners_um(images: PlanarImages) -> Float:
     rows, columns = np.nonzero(images.tissue)
     grid = [np.linspace(axis.min(), axis.max(), 9) for axis in (rows, columns)]
     points = np.stack(np.meshgrid(*grid, indexing="ij"), axis=-1).reshape(-1, 2)
-    index = np.rint(points).astype(int)
+    index = to_integers(points, np.int64, "positions in the slide")
     return np.asarray(points[images.tissue[index[:, 0], index[:, 1]]] * images.pixel_um)
 
 
@@ -160,7 +161,7 @@ class MutualScore:
         index = (pose.points_um(self.points_um) / self.images.pixel_um).T
         position = ndimage.map_coordinates(self.position, index, order=1, mode="constant", cval=-1.0)
         shape = np.array(self.outside.shape)[:, None]
-        rounded = np.clip(np.rint(index).astype(np.int64), 0, shape - 1)
+        rounded = to_integers(np.clip(index, 0, shape - 1), np.int64, "positions in the µCT")
         inside = ((index >= 0) & (index <= shape - 1)).all(axis=0) & ~self.outside[rounded[0], rounded[1]]
         n = int(inside.sum())
         if n < MIN_OVERLAP * len(self.colours):

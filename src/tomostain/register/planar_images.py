@@ -10,6 +10,7 @@ from scipy.cluster.vq import kmeans2, vq
 
 from tomostain.errors import InputError
 from tomostain.imaging.colour import background_region
+from tomostain.integers import to_integers
 
 Float32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
@@ -88,7 +89,8 @@ class PlanarImages:
     def colours(self) -> NDArray[np.int64]:
         """Class of the colour of each pixel of the slide, shape (rows, columns)."""
         pixels = self.rgb[self.tissue]
-        chosen = pixels[np.linspace(0, len(pixels) - 1, min(len(pixels), _SEED_PIXELS)).astype(int)]
+        spread = np.linspace(0, len(pixels) - 1, min(len(pixels), _SEED_PIXELS))
+        chosen = pixels[to_integers(spread, np.int64, "positions of pixels", rounded=False)]
         # Seeds at quantiles of the brightness, so that the result is the same in every run.
         order = np.argsort(chosen.sum(axis=1), kind="stable")
         places = (np.arange(COLOUR_CLASSES) + 0.5) / COLOUR_CLASSES * len(chosen)

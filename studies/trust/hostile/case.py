@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tomostain.integers import to_integers
+
 # `refuse`: it must be refused. `same`: refused, or the same result as from the undamaged file.
 # `any`: nothing in the file tells that it was altered, so that any quick and quiet answer is good.
 # `right`: the input is undamaged, and every command must succeed; otherwise refusals would prove nothing.
@@ -64,7 +66,7 @@ def volume_values() -> NDArray[np.uint16]:
     rng = np.random.default_rng(7)
     bone = np.kron(rng.random((SHAPE[0], 5, 6)) < 0.5, np.ones((1, 8, 8), bool))
     values = np.where(bone, 30000, 10000) + rng.normal(0, 300, SHAPE) + 20 * np.arange(SHAPE[0])[:, None, None]
-    return np.rint(values).astype(np.uint16)
+    return to_integers(values, np.uint16, "values of the volume")
 
 
 def slide_values() -> NDArray[np.uint8]:
