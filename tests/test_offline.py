@@ -64,7 +64,7 @@ def test_the_whole_pipeline_stays_on_this_machine(tmp_path, monkeypatch):
     (tmp_path / "recipe.yaml").write_text(toy_recipe(patch_px=16).to_yaml())
     rows = []
     with offline() as asked:
-        for seed in range(3):
+        for seed in (0, 4, 5):
             size = ("--size", 40, "--voxel-um", 64, "--pixel-um", 50)
             works("phantom", f"specimen-{seed}", "--seed", seed, *size)
             rows.append(

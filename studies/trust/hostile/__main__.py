@@ -6,6 +6,7 @@ import csv
 import datetime
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -63,7 +64,8 @@ def judged(case: Case, outcome: Outcome, opened: Sequence[str], marked: bool) ->
         return "executed"
     if opened and not case.outside:
         return "read outside"
-    if outcome.timed_out or outcome.seconds > LIMITS.seconds:
+    # The kernel ends a process that computes for too long by SIGXCPU.
+    if outcome.timed_out or outcome.seconds > LIMITS.seconds or outcome.code == -signal.SIGXCPU:
         return "time"
     if outcome.memory > LIMITS.memory_bytes:
         return "memory"
