@@ -19,6 +19,7 @@ from tomostain.errors import DamagedDataWarning, InputError, InterruptedRunError
 from tomostain.interrupts import listen_for_interrupt
 from tomostain.io import check_stained, open_stained, open_volume, write_stack
 from tomostain.io.ome_zarr.create import chunks_left
+from tomostain.io.ome_zarr.plan import PROGRESS
 from tomostain.stain import StainConfig, StainRequest, stain_on_workers, stain_volume
 from tomostain.stain.cluster import _threads_per_worker
 from tomostain.stain.volume import part_of
@@ -155,6 +156,25 @@ def stain_until(label, done, *arguments, **options):
 
     with listen_for_interrupt() as stop_requested:
         return stain_volume(*arguments, progress=progress, should_stop=stop_requested.is_set, **options)
+
+
+@pytest.mark.parametrize("left", [[], [".tomostain-0a1b2c3d-plan.json", ".tomostain-0a1b2c3d-plan.json.lock"]])
+def test_a_volume_that_was_killed_before_its_plan_was_written_begins_again(model, volume, whole, tmp_path, left):
+    out = tmp_path / "out.ome.zarr"
+    (out / PROGRESS).mkdir(parents=True)
+    for name in left:
+        (out / PROGRESS / name).touch()
+    stain_volume(model, volume, out, **OPTIONS)
+    assert contents(out) == contents(whole)
+
+
+def test_a_folder_with_files_of_a_person_is_not_begun(model, volume, tmp_path):
+    out = tmp_path / "out.ome.zarr"
+    (out / PROGRESS).mkdir(parents=True)
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="it is not a stained volume"):
+        stain_volume(model, volume, out, **OPTIONS)
+    assert (out / "notes.txt").read_text() == "mine"
 
 
 def test_a_signal_to_end_is_heard_after_the_slab(model, volume, tmp_path):

@@ -21,6 +21,8 @@ from tomostain.errors import InputError
 from tomostain.io.locks import NO_LOCK, acquire, describe_holder, holder_of, release_file
 
 _OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EACCES)
+# How the names of temporary files and folders begin.
+TEMPORARY = ".tomostain-"
 _TEMPORARY = re.compile(r"\.tomostain-[0-9a-f]{8}-.+\.lock", re.DOTALL)
 _PREFIX = len(".tomostain-01234567-")
 _MAX_NAME_BYTES = 255 - len(".former")
@@ -212,7 +214,7 @@ def _temporary_path(path: Path) -> Iterator[Path]:
 
 def _temporary_name(name: str) -> str:
     """Return a temporary name that ends like `name`; a long name is cut at its start, so that the system allows it."""
-    prefix = f".tomostain-{uuid.uuid4().hex[:8]}-"
+    prefix = f"{TEMPORARY}{uuid.uuid4().hex[:8]}-"
     while len(os.fsencode(prefix + name)) > _MAX_NAME_BYTES:
         name = name[1:]
     return prefix + name

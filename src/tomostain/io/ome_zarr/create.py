@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 
 from tomostain.deprecation import renamed_parameters
 from tomostain.errors import InputError
-from tomostain.io.atomic import make_parent, refuse_existing
+from tomostain.io.atomic import TEMPORARY, make_parent, refuse_existing
 from tomostain.io.locks import is_unlocked, lock
 from tomostain.io.metadata.placement import Placement
 from tomostain.io.metadata.units import check_pixels, check_voxel_um
@@ -131,6 +131,7 @@ def create_ome_zarr(
 def _begin_or_continue(path: Path, plan: dict[str, Any], overwrite: bool, resume: bool) -> OmeZarrWriter:
     """Begin or continue a volume while no other process does so."""
     complete_plan = plan
+    _remove_unbegun(path)
     if path.is_dir() and any(path.iterdir()):
         stored = stored_plan(path)
         if stored is not None and "placement" not in stored:  # older versions did not store it
@@ -158,6 +159,15 @@ def _begin_or_continue(path: Path, plan: dict[str, Any], overwrite: bool, resume
             path.unlink()
     begin(path, plan)
     return OmeZarrWriter(path, plan)
+
+
+def _remove_unbegun(path: Path) -> None:
+    """Remove what a process left that was killed before it had written the plan: a progress folder and nothing else."""
+    progress = path / PROGRESS
+    if not progress.is_dir() or [each.name for each in path.iterdir()] != [PROGRESS]:
+        return
+    if all(each.name.startswith(TEMPORARY) for each in progress.iterdir()):
+        shutil.rmtree(progress)
 
 
 def chunks_left(path: str | os.PathLike[str]) -> int:
