@@ -1,8 +1,8 @@
 """Every command of the README, the pages and the help texts is one that the command line accepts.
 
 Here each command is parsed by its verb: unknown options, missing options, and values of a wrong type fail. The commands
-of the README, of `choose-a-recipe.md` and of `train.md` are also executed (`test_readme`, `test_docs_commands`); the
-others need volumes, GPUs or clusters.
+of the README and of `choose-a-recipe.md` are also executed (`test_readme`, `test_docs_commands`); the others need
+volumes, GPUs or clusters.
 """
 
 import re

@@ -75,7 +75,7 @@ def _unwritten(dataset: "h5py.Dataset", z: int) -> Ranges:
 
 
 def zero_unwritten(dataset: "h5py.Dataset", values: NDArray[Any], index: Sequence[slice | int]) -> None:
-    """Set what was never written to 0, in place of the fill value of the dataset. A virtual dataset is left as it is.
+    """Set what was never written to 0 instead of the fill value of the dataset. A virtual dataset is left as it is.
 
     Parameters
     ----------
