@@ -22,7 +22,12 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Skip the tests that need a GPU unless they were selected."""
+    """Skip the tests that need a GPU unless they were selected, and where there is none."""
+    reason = "needs a GPU; run `pytest -m gpu`"
+    if wants_gpu(config):
+        import torch
+
+        reason = "" if torch.cuda.is_available() else "torch finds no GPU"
     for item in items:
-        if item.get_closest_marker("gpu") and not wants_gpu(config):
-            item.add_marker(pytest.mark.skip(reason="needs a GPU; run `pytest -m gpu`"))
+        if reason and item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason=reason))

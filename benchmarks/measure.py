@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -122,15 +123,55 @@ def about() -> dict[str, Any]:
             line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
         ]
         model = f"{named[0]}, {len(named)} cores" if named else model
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    try:
+        git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+        commit = git.stdout.strip()
+    except OSError:  # no git
+        commit = ""
     return {
         "machine": model,
         "torch": torch.__version__,
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "date": str(date.today()),
-        "commit": commit.stdout.strip(),
+        "commit": commit,
     }
+
+
+def about_device(device: str, commit: str = "") -> dict[str, str]:
+    """Return the device, its driver, the software, date and commit.
+
+    Parameters
+    ----------
+    device : {"cpu", "cuda"}
+    commit : str
+        For a copy without git.
+    """
+    found = about()
+    described = {"device": found["machine"]}
+    if device == "cuda":
+        described = {"device": torch.cuda.get_device_name(), "host": found["machine"], "driver": _driver()}
+        described["cuda"] = str(torch.version.cuda)
+    try:
+        described |= {"triton": version("triton")}
+    except PackageNotFoundError:
+        described |= {"triton": "none"}
+    return described | {
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "date": str(found["date"]),
+        "commit": commit or str(found["commit"]) or "unknown",
+    }
+
+
+def _driver() -> str:
+    """Return the version of the NVIDIA driver."""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return answer.stdout.split("\n")[0].strip()
 
 
 def as_rows(timings: Mapping[str, Timing]) -> list[dict[str, Any]]:

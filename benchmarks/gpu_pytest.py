@@ -1,0 +1,74 @@
+"""The tests that need a card, in a process of their own."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from benchmarks.gpu_items import Item, Options, Row
+from benchmarks.gpu_size import Size
+
+_SUMMARY = re.compile(r"^(PASSED|FAILED|ERROR|SKIPPED) (?:\[\d+\] )?(\S+)(?: - (.*))?")
+_LAST_LINES = 60
+
+
+def card_tests(size: Size, options: Options) -> Sequence[Item]:
+    """Return the run of the tests. Without a card it is one file, whose tests are skipped."""
+    return [Item("pytest -m gpu", partial(_run, size, options.test_s))]
+
+
+def files_with_gpu_tests(root: Path = Path("tests")) -> list[str]:
+    """Return the test files that use the marker. The others need not be imported."""
+    return sorted(str(path) for path in root.rglob("test_*.py") if "mark.gpu" in path.read_text(encoding="utf-8"))
+
+
+def _run(size: Size, limit_s: float) -> Iterator[Row]:
+    files = files_with_gpu_tests()
+    if size.toy:
+        files = [path for path in files if path.endswith("test_conftest.py")]
+    plain = ["-o", "addopts=--strict-markers", "-p", "no:cacheprovider", "-q", "-rA", "--tb=short", "--durations=10"]
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", *plain, *files]
+    began = time.perf_counter()
+    output, ended = run_limited(command, limit_s)
+    counts, failed = read_summary(output)
+    yield {"name": "tests", **counts, "seconds": time.perf_counter() - began, "ended": ended}
+    for test, reason in failed:
+        yield {"name": "failed", "test": test, "reason": reason}
+    if failed or not ended or not counts:
+        yield {"name": "last lines", "output": "\n".join(output.splitlines()[-_LAST_LINES:])}
+
+
+def run_limited(command: Sequence[str], limit_s: float) -> tuple[str, bool]:
+    """Run a command; return its output, and whether it ended within the time."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            output, _ = process.communicate(timeout=limit_s)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)  # pytest then reports what it has
+            try:
+                output, _ = process.communicate(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                output, _ = process.communicate()
+            return output, False
+    return output, True
+
+
+def read_summary(output: str) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    r"""Return the numbers of passed, failed and skipped tests, and the failed ones with a reason.
+
+    Examples
+    --------
+    >>> read_summary("FAILED tests/a.py::b - assert 0\n1 failed, 3 passed in 2.0s")
+    ({'failed': 1, 'passed': 3}, [('tests/a.py::b', 'assert 0')])
+    """
+    lines = output.splitlines()
+    found = [match.groups() for line in lines if (match := _SUMMARY.match(line))]
+    last = lines[-1] if lines else ""
+    counts = {name: int(number) for number, name in re.findall(r"(\d+) (passed|failed|skipped|errors?)", last)}
+    failed = [(test, reason or "") for outcome, test, reason in found if outcome in ("FAILED", "ERROR")]
+    return counts, failed

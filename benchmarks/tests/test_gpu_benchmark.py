@@ -1,0 +1,71 @@
+"""The GPU benchmark at toy size: what it measures, and that nothing stops it."""
+
+import json
+import time
+
+import pytest
+
+from benchmarks import gpu
+from benchmarks.gpu_items import Item, Journal, Options, begun, work
+from benchmarks.gpu_report import collect, tables
+from benchmarks.gpu_size import CARD, TOY
+from benchmarks.gpu_training import recipe_of
+
+
+def test_one_command_measures_parts_at_toy_size_and_writes_tables(tmp_path, capsys):
+    assert gpu.main([str(tmp_path / "out"), "--only", "sampler", "layers", "peer", "--commit", "abc"]) == 0
+    results = json.loads((tmp_path / "out" / "gpu.json").read_text())
+    assert results["about"]["commit"] == "abc"
+    assert list(results["parts"]) == ["sampler", "layers", "peer"]
+    assert [row["batch"] for row in results["parts"]["sampler"]["rows"]] == list(TOY.sampler_batches)
+    # Without a checkout the part says how to get it.
+    assert "git clone" in results["parts"]["peer"]["errors"][0]["error"]
+    text = (tmp_path / "out" / "gpu.md").read_text()
+    assert "patches/s" in text
+    assert capsys.readouterr().out.strip() == text.strip()
+
+
+def journal_of(tmp_path, items, limits=60.0):
+    journal = Journal(tmp_path / "gpu.jsonl")
+    work({"part": lambda size, options: items}, {"part": limits}, TOY, Options(), journal)
+    return journal.read()
+
+
+def test_an_item_that_fails_is_recorded_and_the_rest_goes_on(tmp_path):
+    def rows():
+        yield {"name": "a"}
+        raise MemoryError("out of memory")
+
+    events = journal_of(tmp_path, [Item("rows", rows), Item("row", lambda: {"name": "b"})])
+    part = collect(events, {})["parts"]["part"]
+    assert [row["name"] for row in part["rows"]] == ["a", "b"]
+    assert [(e["item"], e["error"]) for e in part["errors"]] == [("rows", "MemoryError: out of memory")]
+    assert "- not measured: rows: MemoryError: out of memory" in tables(collect(events, {}))
+
+
+def test_a_part_ends_at_its_time_limit(tmp_path):
+    items = [Item("slow", lambda: time.sleep(0.05) or {"name": "slow"}), Item("late", lambda: {"name": "late"})]
+    part = collect(journal_of(tmp_path, items, limits=0.01), {})["parts"]["part"]
+    assert [row["name"] for row in part["rows"]] == ["slow"]
+    assert "the part's 0 s are over" in part["errors"][0]["error"]
+
+
+def test_a_new_process_leaves_out_what_was_begun(tmp_path):
+    Journal(tmp_path / "gpu.jsonl").write(event="started", part="part", item="crashed")
+    events = journal_of(tmp_path, [Item("crashed", pytest.fail), Item("next", lambda: {"name": "next"})])
+    assert [event["row"]["name"] for event in events if event["event"] == "row"] == ["next"]
+    assert begun(events) == {("part", "crashed"), ("part", "next")}
+
+
+def test_an_item_under_way_too_long_is_stopped():
+    started = {"event": "started", "part": "sampler", "item": "sampler", "time": time.time() - 20}
+    assert gpu.overdue([started]) == ""
+    assert gpu.overdue([started | {"time": time.time() - 1000}]).startswith("the part took 1000 s")
+    assert gpu.overdue([started | {"time": 0}, {"event": "ended", "part": "sampler", "item": "sampler"}]) == ""
+
+
+@pytest.mark.parametrize("name", CARD.recipes)
+def test_a_card_measures_the_recipe_itself(name):
+    recipe = recipe_of(name, CARD, 4)
+    assert (recipe.batch, recipe.patch_px, recipe.generator["width"]) == (4, 256, 64)
+    assert recipe_of(name, TOY, 1).generator["width"] <= 4
