@@ -208,7 +208,7 @@ def test_a_full_disk_in_a_slab_leaves_it_pending(
         def full(*_: object, **__: object) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        patch.setattr("zarr.storage._local._put", full)
+        patch.setattr("tomostain.io.ome_zarr.shard_file.ShardLayout.write", full)
         with pytest.raises(InputError, match="the disk is full at slice 8; make room and run the same command again"):
             writer.write(8, rgb[8:16])
     assert _create(tmp_path / "a.zarr", resume=True).pending() == [(8, 16), (16, 19)]

@@ -23,6 +23,7 @@ from tomostain.errors import InputError
 from tomostain.io.atomic import write_text
 from tomostain.io.chunk_progress import ChunkProgress
 from tomostain.io.locks import SharedLock, lock
+from tomostain.io.ome_zarr.coarser import CoarserLevels
 from tomostain.io.ome_zarr.plan import (
     PLAN,
     PROGRESS,
@@ -32,6 +33,7 @@ from tomostain.io.ome_zarr.plan import (
     unfinished,
 )
 from tomostain.io.ome_zarr.pyramid import Shape, halve, pyramid_shapes
+from tomostain.io.ome_zarr.shard_file import ShardLayout
 from tomostain.io.ome_zarr.shards import damaged_shards, shard_checksum, shard_name, write_shard_sums
 from tomostain.progress import Progress, silent, track
 
@@ -67,10 +69,12 @@ class OmeZarrWriter:
         self.dtype = dtype_of(plan)
         self._z_chunk = int(plan["slab"])
         self._plan = dict(plan)
+        shapes = pyramid_shapes(self.shape)
         self._levels = [
             ChunkProgress(path / PROGRESS, shape[0], self._z_chunk, prefix=f"{level}-")
-            for level, shape in enumerate(pyramid_shapes(self.shape))
+            for level, shape in enumerate(shapes)
         ]
+        self._coarser_levels = CoarserLevels(shapes, self._z_chunk)
         if not (path / "zarr.json").is_file() or "tomostain" not in zarr.open_group(path, mode="r").attrs:
             begin(path, self._plan)  # interrupted before the arrays were complete
         self._group: zarr.Group = zarr.open_group(path, mode="r+")
@@ -105,7 +109,10 @@ class OmeZarrWriter:
             yield False
 
     def write(self, z0: int, values: NDArray[Any]) -> None:
-        """Write one z chunk and then record it as done.
+        """Write one z chunk and then record it as done. May be called from several threads.
+
+        Chunks of coarser levels that it completes are written before it is recorded. So no process writes them while
+        another one, which finds all chunks recorded, finishes the volume.
 
         Parameters
         ----------
@@ -120,7 +127,15 @@ class OmeZarrWriter:
         shape = (z1 - z0, *self.shape[1:], *([self.channels] if self.channels > 1 else []))
         if values.dtype != self.dtype or values.shape != shape:
             raise ValueError(f"the z chunk is {values.dtype} {values.shape}, expected {self.dtype} {shape}")
-        self._store(0, z0, np.moveaxis(values, -1, 0) if self.channels > 1 else values[None])
+        self._write(0, z0, np.moveaxis(values, -1, 0) if self.channels > 1 else values[None])
+
+    def _write(self, level: int, z0: int, values: NDArray[Any]) -> None:
+        """Write a shard (C, Z, Y, X), then those of coarser levels that it completes, and then record it."""
+        checksum = self._store(level, z0, values)
+        coarser = self._coarser_levels.add(level, z0, values)
+        if coarser is not None and not self._levels[level + 1].is_done(coarser[0]):
+            self._write(level + 1, *coarser)
+        self._levels[level].record(z0, checksum)
 
     def finish(self, progress: Progress = silent) -> None:
         """Build the coarser levels by z chunks, continuing after an interruption, and mark the volume complete.
@@ -147,7 +162,8 @@ class OmeZarrWriter:
         for done, (level, z0, z1) in enumerate(work):
             progress("pyramid", done, len(work))
             if not self._levels[level].is_done(z0):
-                self._store(level, z0, self._coarser(level, z0, z1))
+                values = self._coarser(level, z0, z1)
+                self._levels[level].record(z0, self._store(level, z0, values))
         progress("pyramid", len(work), len(work))
         sums = {self._shard(level, z0): self._levels[level].text(z0) for level, z0 in self._all_chunks()}
         write_shard_sums(self.path, sums)
@@ -234,11 +250,16 @@ class OmeZarrWriter:
         with suppress(FileNotFoundError):  # another process has just finished it
             self._in_use = SharedLock(self.path / PROGRESS / IN_USE)
 
-    def _store(self, level: int, z0: int, values: NDArray[Any]) -> None:
-        """Write a shard (C, Z, Y, X) and then its checksum, which marks it as done."""
+    def _store(self, level: int, z0: int, values: NDArray[Any]) -> str:
+        """Write a shard (C, Z, Y, X) and return its checksum."""
+        shard = self.path / self._shard(level, z0)
+        array = self._array(level)
+        layout = ShardLayout.of(array.metadata.to_dict(), array.dtype)
         try:
-            self._array(level)[:, z0 : z0 + values.shape[1]] = values
-            self._levels[level].record(z0, shard_checksum(self.path / self._shard(level, z0)))
+            if layout is not None:
+                return layout.write(shard, values)
+            array[:, z0 : z0 + values.shape[1]] = values  # an array that an older version made in another way
+            return shard_checksum(shard)
         except OSError as error:
             if error.errno not in _NO_SPACE:
                 raise
@@ -258,9 +279,7 @@ class OmeZarrWriter:
         half = max(1, self._z_chunk // 2)
         parts = []
         for z in range(z0, z1, half):
-            fine = np.asarray(self._array(level - 1)[:, 2 * z : 2 * min(z + half, z1)])
-            # Few slices at a time: the sums take two bytes per voxel.
-            parts += [halve(fine[:, i : i + 8]) for i in range(0, fine.shape[1], 8)]
+            parts.append(halve(np.asarray(self._array(level - 1)[:, 2 * z : 2 * min(z + half, z1)])))
         return np.concatenate(parts, axis=1)
 
 
