@@ -149,7 +149,9 @@ def _model_folder(run: Path) -> Path:
 
 def _load(folder: Path, config: EvaluateConfig) -> Translator:
     reverse = config.uncertainty and (folder / REVERSE).is_file()
-    return load_translator(folder, config.device, reverse=reverse, precision=config.stain.precision)
+    # Metrics do not depend on the device unless a precision is asked for.
+    precision = "float32" if config.stain.precision == "auto" else config.stain.precision
+    return load_translator(folder, config.device, reverse=reverse, precision=precision)
 
 
 def _common_fold(translators: Mapping[str, Translator], split: str) -> int | None:

@@ -15,6 +15,24 @@ from tomostain.networks.kernels import put_channels_last
 
 N = TypeVar("N", bound=nn.Module)
 Precision = Literal["float32", "bfloat16", "float16"]
+PrecisionChoice = Literal["auto", "float32", "bfloat16", "float16"]
+"""A precision, or "auto": float16 on a card, float32 on a CPU."""
+
+CHANNELS_LAST_ON_CARD = True
+"""Whether networks in half precision compute with channels last on a card."""
+
+
+def resolve_precision(choice: PrecisionChoice, device: torch.device) -> Precision:
+    """Return the precision that a choice means on a device.
+
+    Examples
+    --------
+    >>> resolve_precision("auto", torch.device("cpu")), resolve_precision("auto", torch.device("cuda"))
+    ('float32', 'float16')
+    """
+    if choice == "auto":
+        return "float32" if device.type == "cpu" else "float16"
+    return choice
 
 
 def with_precision(network: N, precision: Precision, device: torch.device) -> N:
@@ -46,7 +64,8 @@ def with_precision(network: N, precision: Precision, device: torch.device) -> N:
     if precision == "float32":
         return network
     if device.type != "cpu":
-        return network.to(getattr(torch, precision))
+        network = network.to(getattr(torch, precision))
+        return _channels_last(network) if CHANNELS_LAST_ON_CARD else network
     capabilities = torch.cpu.get_capabilities()
     if precision == "float16" and not capabilities.get("amx_fp16"):
         raise InputError(
@@ -60,3 +79,10 @@ def with_precision(network: N, precision: Precision, device: torch.device) -> N:
             stacklevel=2,
         )
     return put_channels_last(network.to(getattr(torch, precision)))
+
+
+def _channels_last(network: N) -> N:
+    """Let a network compute with channels last, unless torch normalises slower with it (pytorch#59168); in place."""
+    if any(type(module) is nn.InstanceNorm2d for module in network.modules()):
+        return network
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from tomostain.errors import InterruptedRunError
 from tomostain.io.atomic import temporary_folder
 from tomostain.progress import Progress, ShouldStop, never, raising_on_stop, silent
-from tomostain.stain.job import Grey, StainJob, normalised_chunk, with_volume_statistics
+from tomostain.stain.job import Grey, StainJob, filtered_chunk, normalised_chunk, with_volume_statistics
 from tomostain.stain.multi_axis import OtherAxes, fuse
+from tomostain.stain.slice_stainer import PendingColours
 from tomostain.stain.slices import stain_slice
+from tomostain.stain.transfer import Uploaded
 from tomostain.stain.uncertainty_map import uncertainty_map
 from tomostain.tiling.slice_context import slice_contexts
 
@@ -25,23 +27,52 @@ class Chunk:
 
     Attributes
     ----------
-    ct : ndarray, shape (n, Y, X)
-        Normalised slices, with the neighbours at both ends that the models see.
+    ct : ndarray or Uploaded, shape (n, Y, X)
+        Slices, with the neighbours at both ends that the models see: normalised, or on a card as they are stored.
     other_axes : sequence of ndarray of uint8, shape (n, Y, X, 3)
         The same slices, stained along other axes.
     start : int
         Index of the first slice to stain.
     """
 
-    ct: Grey
+    ct: Grey | Uploaded
     other_axes: Sequence[RGB] = ()
     start: int = 0
 
 
+@dataclass(frozen=True)
+class PendingChunk:
+    """A z chunk that is being stained.
+
+    Attributes
+    ----------
+    colours : PendingColours or ndarray of uint8
+        On a card, the slices along z; otherwise the whole result.
+    other_axes : sequence of ndarray of uint8, shape (n, Y, X, 3)
+        To fuse with `colours`.
+    fuse : str
+        How.
+    """
+
+    colours: PendingColours | RGB
+    other_axes: Sequence[RGB] = ()
+    fuse: str = "median"
+
+    def result(self) -> RGB:
+        """Wait for the result of `stain_chunk`; may be called in another thread."""
+        if isinstance(self.colours, np.ndarray):
+            return self.colours
+        colours = self.colours.result()
+        return (fuse([colours, *self.other_axes], self.fuse) if self.other_axes else colours)[None]
+
+
 def read_chunk(job: StainJob, start: int, stop: int, other_axes: OtherAxes | None = None) -> Chunk:
-    """Read the input of the slices `start` to `stop`."""
+    """Read the input of the slices `start` to `stop`; on a card, begin to copy it there."""
     margin = job.ct_slices // 2 if "z" in job.config.planes else 0
-    return Chunk(normalised_chunk(job, start, stop, margin), other_axes.read(start, stop) if other_axes else (), start)
+    others = other_axes.read(start, stop) if other_axes else ()
+    if job.is_batched:
+        return Chunk(job.stainer.upload(filtered_chunk(job, start, stop, margin)), others, start)
+    return Chunk(normalised_chunk(job, start, stop, margin), others, start)
 
 
 def stain_chunk(job: StainJob, chunk: Chunk, report: Callable[[int], None]) -> RGB:
@@ -53,17 +84,31 @@ def stain_chunk(job: StainJob, chunk: Chunk, report: Callable[[int], None]) -> R
     chunk : Chunk
         Results of other axes are fused with that along z, or returned alone if z is not among the axes.
     report : callable
-        Called with the number of stained slices after each one.
+        Called with the number of stained slices: after each one, on a card after each batch.
 
     Returns
     -------
     ndarray of uint8, shape (1 or 2, n, Y, X, 3)
     """
+    return begin_chunk(job, chunk, report).result()
+
+
+def begin_chunk(job: StainJob, chunk: Chunk, report: Callable[[int], None]) -> PendingChunk:
+    """Begin to stain a chunk; as `stain_chunk`, but on a card this does not wait for the colours."""
     if "z" not in job.config.planes:
         report(len(chunk.ct))
-        return np.stack(chunk.other_axes)
-    images = slice_contexts(chunk.ct, job.ct_slices)
-    result = np.empty((1 + bool(job.ensemble), len(images), *chunk.ct.shape[1:], 3), np.uint8)
+        return PendingChunk(np.stack(chunk.other_axes))
+    if isinstance(chunk.ct, Uploaded):
+        count = len(chunk.ct) - 2 * (job.ct_slices // 2)
+        positions = [job.position(chunk.start + index) for index in range(count)]
+        return PendingChunk(job.stainer.begin(chunk.ct, positions, report), chunk.other_axes, job.config.fuse)
+    return PendingChunk(_stain_one_by_one(job, chunk, chunk.ct, report))
+
+
+def _stain_one_by_one(job: StainJob, chunk: Chunk, ct: Grey, report: Callable[[int], None]) -> RGB:
+    """Stain a chunk slice by slice, with the uncertainty of each."""
+    images = slice_contexts(ct, job.ct_slices)
+    result = np.empty((1 + bool(job.ensemble), len(images), *ct.shape[1:], 3), np.uint8)
     for index, image in enumerate(images):
         position = job.position(chunk.start + index)
         result[0, index] = stain_slice(job.translator, image, job.config, position)

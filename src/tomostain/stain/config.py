@@ -6,7 +6,7 @@ from typing import Literal, Self, TypedDict
 from pydantic import Field, model_validator
 
 from tomostain.config import Config
-from tomostain.networks.precision import Precision
+from tomostain.networks.precision import PrecisionChoice
 from tomostain.tiling.grid import Blend
 
 EXACT_TILE_PX = 1024
@@ -47,12 +47,14 @@ class StainConfig(Config):
         three times the work, and 8 bytes per voxel on disk until the volume is complete.
     fuse : {"mean", "median", "weighted"}
         How the results of the three axes are fused.
-    precision : {"float32", "bfloat16", "float16"}
+    precision : {"auto", "float32", "bfloat16", "float16"}
         Precision of the network. Half precision is faster on some processors: float16 on GPUs (at most 3 grey levels
         away), bfloat16 on CPUs with AMX, by a factor of 2 to 4 (most pixels are the same, single ones many grey levels
-        away); see `tomostain.networks.precision`.
+        away); see `tomostain.networks.precision`. "auto": float16 on a GPU, where slices of which it gives no finite
+        colours are stained in float32, and float32 on a CPU. A volume that was begun keeps its precision.
     batch : int
-        Number of patches that go through the network at once.
+        Number of patches that go through the network at once. On a GPU, as many as fit into its memory unless this is
+        stated; the result does not depend on it up to rounding.
     z_chunk : int
         Number of slices that are read, stained and written at once; the unit of resuming. Its older name `slab` works
         with a `DeprecationWarning`.
@@ -65,7 +67,7 @@ class StainConfig(Config):
     statistics: Literal["tile", "volume"] = "tile"
     planes: Literal["z", "y", "x", "zyx"] = "z"
     fuse: Literal["mean", "median", "weighted"] = "median"
-    precision: Precision = "float32"
+    precision: PrecisionChoice = "auto"
     batch: int = Field(default=4, ge=1)
     z_chunk: int = Field(default=16, ge=1)
 

@@ -23,6 +23,7 @@ from tomostain.stain.config import StainConfig
 from tomostain.stain.intensity_reference import find_reference
 from tomostain.stain.noise import check_noise_input
 from tomostain.stain.request import StainRequest
+from tomostain.stain.slice_stainer import SliceStainer
 from tomostain.stain.translator import Translator
 from tomostain.stain.uncertainty import FULL_SCALE
 from tomostain.stain.uncertainty_map import kind_of, load_ensemble
@@ -103,6 +104,7 @@ class StainJob:
         report = check_volume(translator.reference, volume, intensity, source)
         report.warn()
         config = request.config.for_model(translator.spec.patch_px, translator.tile_invariant)
+        config = config.model_copy(update={"precision": translator.precision})
         if config.statistics == "volume":
             for each in ensemble or (translator,):
                 check_instance_norm(each.network)
@@ -124,6 +126,22 @@ class StainJob:
             resampling=resampling_of(original, model_um) if resampled else None,
             original_missing=original.missing_record(),
         )
+
+    @property
+    def is_batched(self) -> bool:
+        """Whether a z chunk is stained at once and without waiting for its colours: on a card."""
+        return self.translator.device.type != "cpu" and not self.ensemble
+
+    @functools.cached_property
+    def stainer(self) -> SliceStainer:
+        """Stains the z chunks of the volume, from grey values as they are stored."""
+        source = str(self.volume.path)
+        return SliceStainer(self.translator, self.config, self.intensity, source, compares_precisions=True)
+
+    @functools.cached_property
+    def stainer_of_normalised(self) -> SliceStainer:
+        """Stains grey values that are normalised."""
+        return SliceStainer(self.translator, self.config, source=str(self.volume.path))
 
     @property
     def has_noise(self) -> bool:
@@ -223,8 +241,8 @@ def _from_file(translators: tuple[Translator, ...], file: Path) -> list[Translat
         return None
 
 
-def normalised_chunk(job: StainJob, start: int, stop: int, margin: int = 0) -> Grey:
-    """Read slices, filter them as part of the whole volume, and normalise them.
+def filtered_chunk(job: StainJob, start: int, stop: int, margin: int = 0) -> NDArray[np.generic]:
+    """Read slices and filter them as part of the whole volume.
 
     Parameters
     ----------
@@ -237,7 +255,7 @@ def normalised_chunk(job: StainJob, start: int, stop: int, margin: int = 0) -> G
     Returns
     -------
     ndarray, shape (stop - start + 2 · margin, Y, X)
-        uint16, or float32 if the volume is normalised already.
+        In the type of the volume; float32 if it is filtered.
     """
     start, stop, repeat = clip_slices(start - margin, stop + margin, job.volume.shape[0])
     first, last = max(0, start - job.halo), min(job.volume.shape[0], stop + job.halo)
@@ -247,9 +265,13 @@ def normalised_chunk(job: StainJob, start: int, stop: int, margin: int = 0) -> G
         chunk = ndimage.gaussian_filter(
             chunk.astype(np.float32), job.config.gaussian_sigma, mode="nearest", truncate=TRUNCATE
         )
-    chunk = chunk[start - first : stop - first]
-    grey: Grey = chunk.astype(np.float32) if job.intensity is None else normalise_ct(chunk, job.intensity)
-    return repeat_ends(grey, repeat)
+    return repeat_ends(chunk[start - first : stop - first], repeat)
+
+
+def normalised_chunk(job: StainJob, start: int, stop: int, margin: int = 0) -> Grey:
+    """Return `filtered_chunk`, normalised: uint16, or float32 if the volume is normalised already."""
+    chunk = filtered_chunk(job, start, stop, margin)
+    return chunk.astype(np.float32) if job.intensity is None else normalise_ct(chunk, job.intensity)
 
 
 def contexts_of(job: StainJob, start: int, stop: int) -> Grey:

@@ -112,7 +112,12 @@ class OtherAxes:
         return repeat_ends(np.moveaxis(self.turned.read(*region), axis, 0), repeat)
 
     def _stain(self, axis: int, start: int, planes: NDArray[Any]) -> RGB:
-        job, contexts = self._job, slice_contexts(planes, self._job.ct_slices)
+        job = self._job
+        if job.is_batched:
+            positions = [job.position(start + n, axis) for n in range(len(planes) - 2 * (job.ct_slices // 2))]
+            stainer = job.stainer_of_normalised
+            return stainer.begin(stainer.upload(planes), positions).result()
+        contexts = slice_contexts(planes, job.ct_slices)
         stained = [
             stain_slice(job.translator, np.ascontiguousarray(each), job.config, job.position(start + index, axis))
             for index, each in enumerate(contexts)

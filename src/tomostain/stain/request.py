@@ -5,15 +5,17 @@ To add an option: add a field to `StainRequest` and to `StainOptions` here, and 
 
 import os
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol, TypedDict, Unpack
+from typing import Any, Literal, Protocol, TypedDict, Unpack, get_args
 
 from tomostain.errors import InputError
 from tomostain.imaging.intensity import IntensityReference
 from tomostain.io import Volume, open_volume
+from tomostain.io.ome_zarr.plan import stored_plan
 from tomostain.io.output_folder import check_folder_name
+from tomostain.networks.precision import Precision
 from tomostain.stain.config import StainConfig
 from tomostain.stain.noise import check_noise_options
 from tomostain.stain.translator import Translator, load_translator
@@ -193,12 +195,26 @@ class StainRequest:
         if isinstance(model, (str, os.PathLike)):
             return load_translator(model, self.device, reverse=reverse, precision=self.config.precision)
         translator = model if isinstance(model, Translator) else model.translator
-        if translator.precision != self.config.precision:
+        if self.config.precision not in ("auto", translator.precision):
             raise InputError(
                 f"precision {self.config.precision}: the model is loaded with {translator.precision}; load it again",
                 parameter="precision",
             )
         return translator
+
+    def with_begun_precision(self) -> "StainRequest":
+        """Return the request with the precision of the volume that it continues, if it leaves the precision open.
+
+        A volume never mixes precisions: it may have been begun on another device, or by an older version.
+        """
+        if self.config.precision != "auto" or self.out is None or not self.resume or self.overwrite:
+            return self
+        stored: Any = stored_plan(self.out_path) if self.out_path.is_dir() else None
+        for key in ("provenance", "options", "precision"):
+            stored = stored.get(key) if isinstance(stored, Mapping) else None
+        if stored not in get_args(Precision):
+            return self
+        return replace(self, config=self.config.model_copy(update={"precision": stored}))
 
 
 class StainOptions(TypedDict, total=False):

@@ -4,21 +4,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.deprecation import renamed
-from tomostain.errors import InputError
-from tomostain.integers import to_integers
-from tomostain.networks.build import size_step
-from tomostain.stain.config import PAPER_PATCH_PX, StainConfig
+from tomostain.stain.config import StainConfig
+from tomostain.stain.slice_stainer import SliceStainer
 from tomostain.stain.translator import Translator
 from tomostain.stain.volume_statistics import fit_volume_statistics, sample_tiles
-from tomostain.tiling.blend import blend_tiles
-from tomostain.tiling.exact import exact_tiles, halo_of
-from tomostain.tiling.noise import FIRST_SLICE, SlicePosition, with_noise
+from tomostain.tiling.noise import FIRST_SLICE, SlicePosition
 from tomostain.tiling.slice_context import middle_slices
-
-_REMEDY = {
-    True: "the weights of the model are broken, so use another model",
-    False: "the reduced precision overflows or the weights of the model are broken: set `precision=float32`",
-}
 
 
 def stain_slice(
@@ -53,19 +44,9 @@ def stain_slice(
     config = (config or StainConfig()).for_model(translator.spec.patch_px, translator.tile_invariant)
     ct = middle_slices(ct, translator.spec.ct_slices, "slice")
     translator = with_slice_statistics(translator, ct, config)
-    image = with_noise(ct, translator.spec.noise, position, translator.device)
-    if config.blend == "exact":
-        generator, tile_px = translator.spec.generator, config.tiling(PAPER_PATCH_PX)[0]
-        drawn = exact_tiles(
-            translator, image, tile_px, halo_of(generator, translator.has_volume_statistics), size_step(generator)
-        )
-    else:
-        drawn = blend_tiles(translator, image, **config.blending())
-    where = f"slice {position.origin[position.axis]} along {'zyx'[position.axis]}"
-    try:
-        return to_integers(drawn, np.uint8, f"{where}: output of the network")
-    except InputError as error:
-        raise InputError(f"{error}; {_REMEDY[translator.precision == 'float32']}", parameter="model") from None
+    stainer = SliceStainer(translator, config, source="slice")
+    colours: NDArray[np.uint8] = stainer.begin(stainer.upload(ct if ct.ndim == 3 else ct[None]), [position]).result()[0]
+    return colours
 
 
 def with_slice_statistics(

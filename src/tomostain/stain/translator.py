@@ -1,9 +1,10 @@
 """A trained generator as a function of patches: loaded from a model folder, with scaling and padding."""
 
+import functools
 import os
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from tomostain.io.models import SEEN, ModelSpec, check_state, load_model
 from tomostain.networks import Generator, is_tile_invariant, parse_spec
 from tomostain.networks.kernels import accelerate
 from tomostain.networks.noise_input import add_noise, split_noise
-from tomostain.networks.precision import Precision, with_precision
+from tomostain.networks.precision import Precision, PrecisionChoice, resolve_precision, with_precision
 from tomostain.networks.registry import network_class
 from tomostain.ood import ModelReference, TrainingReference
+from tomostain.stain.runner import NetworkRunner
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +46,13 @@ class Translator:
         Of `network`.
     hash : str
         Identifies the weights; part of the provenance of stained volumes.
+    in_float32 : callable or None
+        Returns the same translator in float32, built at the first call. For a translator in half precision on a card.
+    may_fall_back : bool
+        Whether slices of which `precision` gives no finite colours may be stained in float32. True if the precision was
+        not asked for explicitly.
+    runner : NetworkRunner or None
+        Runs `network` on a card. None: it is called directly, without CUDA graphs.
     """
 
     network: Generator
@@ -54,6 +63,9 @@ class Translator:
     seen: TrainingReference | None = None
     has_volume_statistics: bool = False
     precision: Precision = "float32"
+    in_float32: "Callable[[], Translator] | None" = None
+    may_fall_back: bool = False
+    runner: NetworkRunner | None = None
 
     @property
     def reference(self) -> ModelReference:
@@ -106,7 +118,7 @@ class Translator:
         x = ct_to_network(grey)
         x = -x if spec.inverted_ct else x
         x = x if spec.ct_slices > 1 else x[:, None].expand(-1, spec.in_channels, -1, -1)
-        return histology_from_network(_run(self.network, add_noise(x, noise)))
+        return histology_from_network(_run(self.network, add_noise(x, noise), self.runner))
 
     def _check_channels(self, ct: Tensor) -> None:
         noise, expected = self.spec.noise_channels, self.spec.ct_slices + self.spec.noise_channels
@@ -141,14 +153,15 @@ class Translator:
         return ct_from_network(-x if self.spec.inverted_ct else x)
 
 
-def _run(network: Generator, images: Tensor) -> Tensor:
+def _run(network: Generator, images: Tensor, runner: NetworkRunner | None = None) -> Tensor:
     """Put images (B, C, H, W) of any size and precision through a generator, padded to a size that it takes."""
     height, width = images.shape[-2:]
     step, minimum = network.size_multiple, network.min_size_px
     sides = [max(-(-side // step) * step, minimum) for side in (height, width)]
-    padded = functional.pad(images, (0, sides[1] - width, 0, sides[0] - height), mode="replicate")
-    precision = next((value.dtype for value in network.parameters()), images.dtype)
-    translated: Tensor = network(padded.to(precision))
+    if sides != [height, width]:
+        images = functional.pad(images, (0, sides[1] - width, 0, sides[0] - height), mode="replicate")
+    images = images.to(next((value.dtype for value in network.parameters()), images.dtype))
+    translated: Tensor = network(images) if runner is None else runner(network, images)
     return translated[..., :height, :width].float()
 
 
@@ -157,7 +170,7 @@ def load_translator(
     device: str = "auto",
     *,
     reverse: bool = False,
-    precision: Precision = "float32",
+    precision: PrecisionChoice = "auto",
 ) -> Translator:
     """Load a model folder. Nothing in the folder is executed.
 
@@ -168,8 +181,8 @@ def load_translator(
         ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
     reverse : bool
         Load the reverse generator too, for `Translator.back`.
-    precision : {"float32", "bfloat16", "float16"}
-        See `tomostain.networks.precision.with_precision`.
+    precision : {"auto", "float32", "bfloat16", "float16"}
+        "auto": float16 on a card, float32 on a CPU. See `tomostain.networks.precision.with_precision`.
 
     Raises
     ------
@@ -187,14 +200,23 @@ def load_translator(
             f"{model.path}: model.yaml says in_channels {spec.in_channels}, ct_slices {spec.ct_slices}{noise}, but its "
             f"generator maps {channels[0]} channel(s) to {channels[1]}; export the model again"
         )
-    network = _build(model.path, spec.generator, model.state, chosen, precision)
-    seen = None if model.seen is None else TrainingReference.from_arrays(model.seen, str(model.path / SEEN))
-    if not reverse:
-        return Translator(network, spec, chosen, model.hash, seen=seen, precision=precision)
-    if spec.reverse is None or model.reverse_state is None:
+    if reverse and (spec.reverse is None or model.reverse_state is None):
         raise InputError(f"{model.path}: recipe '{spec.recipe}' trains no reverse generator; use a model that has one")
-    back = _build(model.path, spec.reverse, model.reverse_state, chosen, precision)
-    return Translator(network, spec, chosen, model.hash, back, seen, precision=precision)
+    seen = None if model.seen is None else TrainingReference.from_arrays(model.seen, str(model.path / SEEN))
+    runner = None if chosen.type == "cpu" else NetworkRunner()
+
+    def build(exact: Precision) -> Translator:
+        network = _build(model.path, spec.generator, model.state, chosen, exact)
+        back = None
+        if reverse and spec.reverse is not None and model.reverse_state is not None:
+            back = _build(model.path, spec.reverse, model.reverse_state, chosen, exact)
+        return Translator(network, spec, chosen, model.hash, back, seen, precision=exact, runner=runner)
+
+    resolved = resolve_precision(precision, chosen)
+    if resolved == "float32" or chosen.type == "cpu":
+        return build(resolved)
+    wide = functools.cache(lambda: build("float32"))
+    return replace(build(resolved), in_float32=wide, may_fall_back=precision == "auto")
 
 
 def _build(
@@ -212,6 +234,7 @@ def _build(
     check_state(state, network.state_dict(), str(path))
     network.load_state_dict(state, assign=True)
     network = network.eval().requires_grad_(False).to(place)
-    if precision == "float32" and place.type == "cpu":
+    if place.type == "cpu" and precision == "float32":
         return accelerate(network, frozen=True)
+    # For a card, fast kernels are put in by `tomostain.stain.runner`, after the statistics of a volume are fixed.
     return with_precision(network, precision, place)

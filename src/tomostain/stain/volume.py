@@ -16,7 +16,7 @@ from tomostain.io import Volume, create_stained
 from tomostain.io.atomic import naming_full_disk
 from tomostain.io.ome_zarr.writer import StainedWriter
 from tomostain.progress import Progress, ShouldStop, never, raising_on_stop, silent
-from tomostain.stain.chunk import Chunk, read_chunk, stain_chunk, stain_to_array
+from tomostain.stain.chunk import Chunk, PendingChunk, begin_chunk, read_chunk, stain_to_array
 from tomostain.stain.job import StainJob, with_volume_statistics
 from tomostain.stain.multi_axis import OtherAxes
 from tomostain.stain.pipeline import overlapped
@@ -156,6 +156,7 @@ def stain(
 def begin(request: StainRequest) -> tuple[StainJob, list[StainedWriter]]:
     """Open the job, and create or continue the volumes of the colours and, if requested, of the uncertainty."""
     request.check_names()
+    request = request.with_begun_precision()
     job = StainJob.open(request)
 
     def writer(path: Path, provenance: dict[str, object]) -> StainedWriter:
@@ -284,10 +285,11 @@ class _VolumeRun:
         def read(chunk: tuple[int, int]) -> Chunk:
             return read_chunk(self.job, *chunk, other_axes)
 
-        def make(chunk: tuple[int, int], values: Chunk) -> RGB:
-            return stain_chunk(self.job, values, partial(self._report, done, depth))
+        def make(chunk: tuple[int, int], values: Chunk) -> PendingChunk:
+            return begin_chunk(self.job, values, partial(self._report, done, depth))
 
-        def write(chunk: tuple[int, int], stained: RGB) -> None:
+        def write(chunk: tuple[int, int], pending: PendingChunk) -> None:
+            stained = pending.result()
             for writer in missing_in.pop(chunk[0]):
                 writer.write(chunk[0], stained[self.writers.index(writer)])
 

@@ -9,6 +9,7 @@ possible.
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from tomostain.deprecation import renamed
 from tomostain.errors import InputError
 from tomostain.integers import refuse_not_finite
+from tomostain.networks import Generator
 from tomostain.ood.grey_values import SOLID
 from tomostain.stain.translator import Translator
 from tomostain.tiling.grid import pad_to
@@ -122,6 +124,10 @@ def fit_volume_statistics(translator: Translator, tiles: NDArray[np.float32]) ->
     InputError
         If its network has no instance normalisation, or the statistics are not finite.
     """
+    if translator.in_float32 is not None and translator.may_fall_back:
+        # Half precision may overflow, and slices that are stained in float32 need the same statistics.
+        fitted = fit_volume_statistics(translator.in_float32(), tiles)
+        return with_statistics(translator, statistics_of(fitted))
     network = with_volume_norms(translator.network)
     images = [
         with_noise(tile, translator.spec.noise, SlicePosition((_APART * number, 0, 0)))
@@ -131,11 +137,19 @@ def fit_volume_statistics(translator: Translator, tiles: NDArray[np.float32]) ->
     # Only these layers are in training mode: dropout stays off.
     for norm in _norms(network, VolumeNorm).values():
         norm.train()
-    fitted = dataclasses.replace(translator, network=network, has_volume_statistics=True)
-    fitted(patches)
+    dataclasses.replace(translator, network=network, has_volume_statistics=True, runner=None)(patches)
     network.eval()
     _check_statistics(network)
-    return fitted
+    return _fitted(translator, network)
+
+
+def _fitted(translator: Translator, network: Generator) -> Translator:
+    """Return a translator with a network of fixed statistics, and its float32 form with the same ones."""
+    fitted = dataclasses.replace(translator, network=network, has_volume_statistics=True)
+    if (exact := translator.in_float32) is None:
+        return fitted
+    statistics = statistics_of(fitted)
+    return dataclasses.replace(fitted, in_float32=functools.cache(lambda: with_statistics(exact(), statistics)))
 
 
 def _check_statistics(network: nn.Module) -> None:
@@ -175,7 +189,7 @@ def with_statistics(translator: Translator, statistics: Mapping[str, Tensor]) ->
     for name, value in buffers.items():
         value.copy_(statistics[name])
     _check_statistics(network)
-    return dataclasses.replace(translator, network=network, has_volume_statistics=True)
+    return _fitted(translator, network)
 
 
 def tile_positions(shape: tuple[int, int, int], side: int, number: int = _CANDIDATES) -> list[tuple[int, int, int]]:

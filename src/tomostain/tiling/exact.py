@@ -21,7 +21,7 @@ from tomostain.networks.registry import parse_generator_spec
 from tomostain.networks.tile_invariance import measure_reach_px
 from tomostain.tiling.grid import tile_spans
 
-__all__ = ["exact_tiles", "halo_of", "reach_px", "tile_spans"]
+__all__ = ["exact_tiles", "halo_of", "reach_px", "tile_images", "tile_spans"]
 
 
 def halo_of(generator: Mapping[str, Any] | GeneratorSpec, volume_statistics: bool = False) -> int:
@@ -80,14 +80,35 @@ def exact_tiles(
     -------
     ndarray of float32, shape (Y, X, C)
     """
-    rows, columns = (tile_spans(side, tile_px, halo_px, multiple) for side in ct.shape[-2:])
-    result: NDArray[np.float32] | None = None
+    images = torch.from_numpy(np.ascontiguousarray(ct, np.float32))[None]
+    return tile_images(translate, images, tile_px, halo_px, multiple)[0].permute(1, 2, 0).cpu().numpy()
+
+
+def tile_images(
+    translate: Callable[[Tensor], Tensor], images: Tensor, tile_px: int, halo_px: int, multiple: int
+) -> Tensor:
+    """Translate images of one size tile by tile, all of them at once.
+
+    Parameters
+    ----------
+    translate, tile_px, halo_px, multiple
+        As in `exact_tiles`.
+    images : Tensor of float32, shape (N, Y, X), or (N, S, Y, X)
+
+    Returns
+    -------
+    Tensor of float32, shape (N, C, Y, X)
+        On the device of the results of `translate`.
+    """
+    rows, columns = (tile_spans(side, tile_px, halo_px, multiple) for side in images.shape[-2:])
+    if len(rows) == len(columns) == 1:
+        return translate(images)
+    result: Tensor | None = None
     for top, bottom, first, end in rows:
         for left, right, start, stop in columns:
-            tile = torch.from_numpy(np.ascontiguousarray(ct[..., top:bottom, left:right]).astype(np.float32))[None]
-            drawn = translate(tile)[0].permute(1, 2, 0).cpu().numpy()
+            drawn = translate(images[..., top:bottom, left:right].contiguous())
             if result is None:
-                result = np.empty((*ct.shape[-2:], drawn.shape[2]), np.float32)
-            result[first:end, start:stop] = drawn[first - top : end - top, start - left : stop - left]
+                result = drawn.new_empty((*drawn.shape[:2], *images.shape[-2:]))
+            result[..., first:end, start:stop] = drawn[..., first - top : end - top, start - left : stop - left]
     assert result is not None
     return result

@@ -129,6 +129,45 @@ def with_noise(
     return np.concatenate([grey, slice_noise(spec, position, rows, columns, device)])
 
 
+def add_noise_channels(images: "Tensor", spec: NoiseSpec | None, positions: Sequence[SlicePosition]) -> "Tensor":
+    """Return slices with their noise as further channels, on the device of the slices.
+
+    Parameters
+    ----------
+    images : Tensor of float32, shape (N, Y, X) or (N, S, Y, X)
+        Slices, or slices with their neighbours.
+    spec : NoiseSpec or None
+        None, or no channels: `images` itself is returned.
+    positions : sequence of SlicePosition
+        Of the N slices.
+
+    Returns
+    -------
+    Tensor of float32, shape (N, S + channels, Y, X)
+        As `with_noise` for each slice, with the same bits.
+    """
+    if spec is None or not spec.channels:
+        return images
+    import torch
+
+    rows, columns = images.shape[-2:]
+    noise = torch.stack([_noise_tensor(spec, each, rows, columns, images.device) for each in positions])
+    return torch.cat([images.reshape(len(images), -1, rows, columns), noise], dim=1)
+
+
+def _noise_tensor(
+    spec: NoiseSpec, position: SlicePosition, rows: int, columns: int, device: "torch.device"
+) -> "Tensor":
+    import torch
+
+    if device.type == "cpu":
+        return torch.from_numpy(slice_noise(spec, position, rows, columns))
+    shape = [rows, columns]
+    shape.insert(position.axis, 1)
+    noise = position_noise(position.origin, shape, seed=position.seed, device=device, **spec.model_dump())
+    return noise.reshape(spec.channels, rows, columns)
+
+
 @overload
 def position_noise(
     origin: Sequence[int],
@@ -231,7 +270,8 @@ def _torch_library(device: "torch.device | str") -> "_Library[Tensor]":
 
     class Torch:
         def put(self, array: NDArray[Any]) -> "Tensor":
-            return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+            # Not waiting for the work that the device has yet to do.
+            return torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)
 
         def double(self, integers: "Tensor") -> "Tensor":
             return integers.double()

@@ -1,0 +1,139 @@
+"""Run networks on a card: with its kernels, in true float32 if asked for, and small images as CUDA graphs.
+
+The launches of a network take longer than its computation on small images. A graph launches all of them at once.
+"""
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+MAX_GRAPH_PX = 2**20
+"""Pixels of a batch (images times rows times columns) up to which a graph is used."""
+MAX_GRAPHS = 4
+"""Graphs of one network; each holds the memory of its activations."""
+_log = logging.getLogger(__name__)
+Shape = tuple[int, ...]
+
+
+class NetworkRunner:
+    """Runs networks in evaluation mode on a card.
+
+    A shape that occurs for the second time is captured as a CUDA graph: the kernels of the whole network are launched
+    at once. The graph belongs to the thread that captured it, and other threads run the network without it.
+
+    Parameters
+    ----------
+    graphs : bool
+        Use CUDA graphs.
+
+    Notes
+    -----
+    The result of a graph is overwritten by the next call with the same shape. `tomostain.stain.translator` converts it
+    to colours at once, in the same stream.
+    """
+
+    def __init__(self, *, graphs: bool = True) -> None:
+        self.graphs = graphs
+        self._known: WeakKeyDictionary[nn.Module, _Graphs] = WeakKeyDictionary()
+
+    def __call__(self, network: nn.Module, images: Tensor) -> Tensor:
+        """Return `network(images)`."""
+        known = self._known.get(network)
+        if known is None:
+            known = self._known[network] = _Graphs(threading.get_ident(), _for_card(network))
+        prepared = network if known.network is None else known.network
+        with _true_float32(images):
+            small = self.graphs and images.is_cuda and _pixels(images) <= MAX_GRAPH_PX
+            graph = known.graph_for(prepared, images) if small else None
+            result: Tensor = prepared(images) if graph is None else graph.replay(images)
+        return result
+
+    def forget(self) -> None:
+        """Free the memory of all graphs."""
+        self._known.clear()
+
+
+def _for_card(network: nn.Module) -> nn.Module | None:
+    """Return a copy of a network with the fast kernels of a card, or None if there are none for it.
+
+    Here and not when the model is loaded: by now the statistics of a volume are fixed, if it is stained with them.
+    """
+    return None
+
+
+@contextmanager
+def _true_float32(images: Tensor) -> Iterator[None]:
+    """Multiply float32 as such: by default cuDNN rounds it to TF32, which has no more digits than float16."""
+    backend, is_rounded = torch.backends.cudnn, torch.backends.cudnn.allow_tf32
+    if images.dtype != torch.float32 or not is_rounded:
+        yield
+        return
+    backend.allow_tf32 = False
+    try:
+        yield
+    finally:
+        backend.allow_tf32 = is_rounded
+
+
+def _pixels(images: Tensor) -> int:
+    return len(images) * images.shape[-2] * images.shape[-1]
+
+
+@dataclass
+class _Graphs:
+    """The graphs of one network, and the network with the kernels of a card, if it has any."""
+
+    thread: int
+    network: nn.Module | None = None
+    seen: Counter[Shape] = field(default_factory=Counter)
+    captured: dict[Shape, "_Graph | None"] = field(default_factory=dict)
+
+    def graph_for(self, network: nn.Module, images: Tensor) -> "_Graph | None":
+        if threading.get_ident() != self.thread:
+            return None
+        shape = tuple(images.shape)
+        self.seen[shape] += 1
+        if self.seen[shape] > 1 and shape not in self.captured and len(self.captured) < MAX_GRAPHS:
+            self.captured[shape] = _capture(network, images)
+        return self.captured.get(shape)
+
+
+@dataclass
+class _Graph:
+    graph: torch.cuda.CUDAGraph
+    images: Tensor
+    result: Tensor
+
+    def replay(self, images: Tensor) -> Tensor:
+        self.images.copy_(images)
+        self.graph.replay()
+        return self.result
+
+
+def _capture(network: nn.Module, images: Tensor) -> _Graph | None:
+    """Capture a network for images of one shape; None if it cannot be captured."""
+    static = images.clone()
+    try:
+        here, side = torch.cuda.current_stream(images.device), torch.cuda.Stream(images.device)
+        side.wait_stream(here)
+        with torch.cuda.stream(side):
+            for _ in range(2):
+                network(static)  # chooses algorithms and allocates their memory, which a capture cannot
+        here.wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        # Other threads read and write meanwhile; what they call does not end the capture.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            result = network(static)
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        _log.info("no CUDA graph for %s: %s", tuple(images.shape), str(error).splitlines()[0])
+        return None
+    return _Graph(graph, static, result)

@@ -1,0 +1,299 @@
+"""Stain slices from grey values to bytes without leaving the device: the same code for a card and a CPU.
+
+Grey values are uploaded in the type in which they are stored. Normalisation, slice context, noise, network, blending,
+rounding and the order of axes are computed on the device. Each batch of slices is copied to the host once, as uint8,
+while the network computes the next one.
+"""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tomostain.errors import InputError
+from tomostain.imaging.intensity import IntensityReference
+from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE
+from tomostain.networks.build import size_step
+from tomostain.stain.config import StainConfig
+from tomostain.stain.pass_size import PassSize, pass_size
+from tomostain.stain.precision_check import TILES, compare_precisions
+from tomostain.stain.transfer import Transfer, Uploaded
+from tomostain.stain.translator import Translator
+from tomostain.tiling.blend import blend_images
+from tomostain.tiling.exact import halo_of, tile_images
+from tomostain.tiling.noise import SlicePosition, add_noise_channels
+
+RGB = NDArray[np.uint8]
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+
+class SliceStainer:
+    """Stains slices with one model and one configuration.
+
+    Parameters
+    ----------
+    translator : Translator
+        With the statistics of the volume, if the configuration says so.
+    config : StainConfig
+        Resolved for the model.
+    reference : IntensityReference, optional
+        Grey values of background and bone. None: the grey values are normalised already.
+    source : str
+        Named in messages.
+    compares_precisions : bool
+        Compare the first slices with float32, if the translator is in half precision, and log the difference.
+
+    Notes
+    -----
+    How many slices go through the network at once is found from the free memory of a card (`pass_size`), and halved
+    when it does not suffice. The result does not depend on it up to rounding.
+    """
+
+    def __init__(
+        self,
+        translator: Translator,
+        config: StainConfig,
+        reference: IntensityReference | None = None,
+        source: str = "µCT",
+        *,
+        compares_precisions: bool = False,
+    ) -> None:
+        self.translator, self.config, self.reference, self.source = translator, config, reference, source
+        self.transfer = Transfer(translator.device)
+        self.size: PassSize | None = None
+        self._compares = compares_precisions and translator.in_float32 is not None
+
+    def upload(self, values: NDArray[np.generic]) -> Uploaded:
+        """Begin to copy grey values to the device; may be called in any thread."""
+        return self.transfer.upload(values)
+
+    def begin(
+        self,
+        grey: Uploaded,
+        positions: Sequence[SlicePosition],
+        report: Callable[[int], None] | None = None,
+    ) -> "PendingColours":
+        """Begin to stain slices; on a card this returns before they are stained.
+
+        Parameters
+        ----------
+        grey : Uploaded
+            Grey values (n + ct_slices - 1, Y, X): the slices, and the neighbours that the model sees.
+        positions : sequence of SlicePosition
+            Of the n slices.
+        report : callable, optional
+            Called with the number of slices after each batch.
+
+        Returns
+        -------
+        PendingColours
+
+        Raises
+        ------
+        InputError
+            If the memory of the card does not suffice for the smallest batch.
+        """
+        grey.wait()
+        with self.transfer.active():
+            if self._compares:
+                self._compares = False
+                images = self._images(self.translator, grey, positions, 0, min(TILES, len(positions)))
+                compare_precisions(self.translator, images)
+            return self._begin(self.translator, grey, positions, report)
+
+    def _begin(
+        self,
+        translator: Translator,
+        grey: Uploaded,
+        positions: Sequence[SlicePosition],
+        report: Callable[[int], None] | None = None,
+    ) -> "PendingColours":
+        count, (rows, columns) = len(positions), grey.shape[1:]
+        pending = PendingColours(self, translator, grey, positions, self.transfer.host((count, rows, columns, 3)))
+        pending.wrong = self.transfer.host((count,), torch.int64)
+        wrong: list[Tensor] = []
+        for first, last, batch in self._batches(translator, grey, positions):
+            colours, bad = batch
+            pending.copied = self.transfer.download(colours, pending.colours[first:last])
+            wrong.append(bad)
+            if report is not None:
+                report(last)
+        pending.copied = self.transfer.download(torch.cat(wrong), pending.wrong)
+        return pending
+
+    def _batches(
+        self, translator: Translator, grey: Uploaded, positions: Sequence[SlicePosition]
+    ) -> Iterator[tuple[int, int, tuple[Tensor, Tensor]]]:
+        """Yield first and last slice of each batch, with its colours (n, Y, X, 3) and counts of wrong values (n,)."""
+        if self.size is None:
+            self.size = pass_size(translator, self.config, (grey.shape[1], grey.shape[2]), len(positions))
+        first, count = 0, len(positions)
+        while first < count:
+            size = self.size
+            left = count - first
+            last = first + -(-left // -(-left // size.slices))  # equal batches
+            batch = self._try_batch(translator, grey, positions, first, last, size)
+            if batch is not None:
+                yield first, last, batch
+                first = last
+                continue
+            self._halve(translator, size)
+
+    def _try_batch(
+        self,
+        translator: Translator,
+        grey: Uploaded,
+        positions: Sequence[SlicePosition],
+        first: int,
+        last: int,
+        size: PassSize,
+    ) -> tuple[Tensor, Tensor] | None:
+        """Return colours and counts of wrong values; None if the memory of the card does not suffice."""
+        try:
+            drawn = self._drawn(translator, self._images(translator, grey, positions, first, last), size)
+            return to_bytes(drawn)
+        except torch.cuda.OutOfMemoryError:
+            return None
+
+    def _halve(self, translator: Translator, size: PassSize) -> None:
+        smaller = size.halved()
+        if translator.runner is not None:
+            translator.runner.forget()
+        if self.transfer.is_card:
+            torch.cuda.empty_cache()
+        if smaller is None:
+            raise InputError(
+                f"{self.source}: out of memory on {translator.device} with the smallest batch; give a smaller "
+                "`patch_px`, or `batch` 1, or set `device=cpu`",
+                parameter="patch_px",
+            )
+        _log.info("%s: out of memory on %s with %s; continued with %s", self.source, translator.device, size, smaller)
+        self.size = smaller
+
+    def _images(
+        self, translator: Translator, grey: Uploaded, positions: Sequence[SlicePosition], first: int, last: int
+    ) -> Tensor:
+        """Return slices as the model sees them: normalised, with their neighbours and noise."""
+        number = translator.spec.ct_slices
+        # A volume may hold more neighbours than this model sees.
+        margin = (len(grey) - len(positions) - number + 1) // 2
+        values = grey.floats(margin + first, margin + last + number - 1)
+        if self.reference is not None:
+            values = normalise(values, self.reference)
+        images = values if number == 1 else values.unfold(0, number, 1).movedim(-1, 1)
+        return add_noise_channels(images, translator.spec.noise, positions[first:last])
+
+    def _drawn(self, translator: Translator, images: Tensor, size: PassSize) -> Tensor:
+        config = self.config
+        if config.blend != "exact":
+            options = config.blending() | {"batch": size.patches}
+            return blend_images(translator, images, **options)
+        generator = translator.spec.generator
+        halo = halo_of(generator, translator.has_volume_statistics)
+        return tile_images(translator, images, size.tile_px, halo, size_step(generator))
+
+    def finish(self, pending: "PendingColours") -> None:
+        """Stain slices that are not finite in half precision again in float32, or raise."""
+        for index in np.flatnonzero(pending.wrong.numpy()).tolist():
+            position, translator = pending.positions[index], pending.translator
+            where = f"slice {position.origin[position.axis]} along {'zyx'[position.axis]}"
+            if translator.may_fall_back and translator.in_float32 is not None:
+                warnings.warn(
+                    f"{self.source}: {where} is not finite in {translator.precision} and is stained in float32",
+                    stacklevel=2,
+                )
+                pending.colours[index] = self._in_float32(pending, index)
+                continue
+            bad, values = int(pending.wrong[index]), pending.colours[index].numel()
+            way_out = (
+                "the weights of the model are broken, so use another model"
+                if translator.precision == "float32"
+                else "the reduced precision overflows or the weights of the model are broken: set `precision=float32`"
+            )
+            raise InputError(
+                f"{where}: output of the network: {bad} of {values} values are not finite numbers; {way_out}",
+                parameter="model",
+            )
+
+    def _in_float32(self, pending: "PendingColours", index: int) -> Tensor:
+        """Return a slice (Y, X, 3) that is stained in float32."""
+        assert pending.translator.in_float32 is not None
+        wide = SliceStainer(pending.translator.in_float32(), self.config, self.reference, self.source)
+        margin = len(pending.grey) - len(pending.positions)
+        part = pending.grey.values[index : index + 1 + margin]
+        return torch.from_numpy(wide.begin(Uploaded(part, pending.grey.dtype), [pending.positions[index]]).result())[0]
+
+
+@dataclass(eq=False)
+class PendingColours:
+    """Slices that are being stained.
+
+    Attributes
+    ----------
+    stainer : SliceStainer
+    translator : Translator
+    grey : Uploaded
+        Their grey values.
+    positions : sequence of SlicePosition
+    colours : Tensor of uint8, shape (n, Y, X, 3)
+        On the host; complete after `copied`.
+    wrong : Tensor of int64, shape (n,)
+        Number of values of each slice that are no colours.
+    copied : torch.cuda.Event or None
+        Of the last copy.
+    """
+
+    stainer: SliceStainer
+    translator: Translator
+    grey: Uploaded
+    positions: Sequence[SlicePosition]
+    colours: Tensor
+    wrong: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+    copied: torch.cuda.Event | None = None
+
+    def result(self) -> RGB:
+        """Wait for the colours; uint8, shape (n, Y, X, 3). May be called in another thread.
+
+        Raises
+        ------
+        InputError
+            If the output of the network is not finite, in float32 too if the precision was chosen automatically.
+        """
+        if self.copied is not None:
+            self.copied.synchronize()
+        self.stainer.finish(self)
+        return self.colours.numpy()
+
+
+def normalise(grey: Tensor, reference: IntensityReference) -> Tensor:
+    """Return `tomostain.imaging.intensity.normalise_ct` of float32 grey values, as float32; NaN and infinity stay."""
+    scale = (CT_BONE - CT_BACKGROUND) / (reference.bone - reference.background)
+    scaled = (grey - float(np.float32(reference.background))) * float(np.float32(scale)) + CT_BACKGROUND
+    return (scaled.round().clip(0, 65535)) + (scaled - scaled)
+
+
+def to_bytes(colours: Tensor) -> tuple[Tensor, Tensor]:
+    """Round colours to bytes and put the channels last.
+
+    Parameters
+    ----------
+    colours : Tensor of float32, shape (N, 3, Y, X)
+        In [0, 255], or not finite.
+
+    Returns
+    -------
+    bytes : Tensor of uint8, shape (N, Y, X, 3)
+        Rounded half to even.
+    wrong : Tensor of int64, shape (N,)
+        Number of values that are not in [0, 255]: not finite.
+    """
+    inside = (colours - 127.5).abs_() <= 127.5
+    wrong = inside[0].numel() - inside.sum(dim=(1, 2, 3))
+    return colours.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous(), wrong

@@ -1,0 +1,115 @@
+"""Copies between the host and a device that do not wait: pinned memory, and a stream for each direction."""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+# torch converts these unsigned integers on every device; it has few other operators for them.
+_SIGNED = {"uint16": (np.int16, torch.int32, 0xFFFF), "uint32": (np.int32, torch.int64, 0xFFFFFFFF)}
+_DIRECT = ("uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """Grey values on a device, in the type in which they are stored.
+
+    Attributes
+    ----------
+    values : Tensor
+        Unsigned integers of 16 and 32 bits as signed ones with the same bits.
+    dtype : str
+        The type in which they are stored.
+    event : torch.cuda.Event or None
+        Recorded when the copy ends; None on a CPU.
+    """
+
+    values: Tensor
+    dtype: str
+    event: torch.cuda.Event | None = None
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def shape(self) -> torch.Size:
+        """Of the values."""
+        return self.values.shape
+
+    def wait(self) -> None:
+        """Let the current stream wait for the copy; the host does not wait."""
+        if self.event is not None:
+            stream = torch.cuda.current_stream(self.values.device)
+            stream.wait_event(self.event)
+            self.values.record_stream(stream)
+
+    def floats(self, first: int, last: int) -> Tensor:
+        """Return the grey values of some slices as float32."""
+        part = self.values[first:last]
+        if self.dtype in _SIGNED:
+            _, wide, mask = _SIGNED[self.dtype]
+            part = part.to(wide).bitwise_and_(mask)
+        return part.to(torch.float32)
+
+
+class Transfer:
+    """Copies to and from a device; on a CPU nothing is copied to the device.
+
+    Parameters
+    ----------
+    device : torch.device
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.is_card = device, device.type == "cuda"
+        self._up = torch.cuda.Stream(device) if self.is_card else None
+        self._down = torch.cuda.Stream(device) if self.is_card else None
+
+    def upload(self, values: NDArray[np.generic]) -> Uploaded:
+        """Begin to copy grey values to the device; may be called in any thread."""
+        native = np.ascontiguousarray(values, values.dtype.newbyteorder("="))
+        name = native.dtype.name
+        if name in _SIGNED:
+            native = native.view(_SIGNED[name][0])
+        elif name not in _DIRECT:
+            native, name = native.astype(np.float32), "float32"
+        if not native.flags.writeable and not self.is_card:
+            native = native.copy()
+        if not self.is_card:
+            return Uploaded(torch.from_numpy(native), name)
+        with torch.cuda.device(self.device), torch.cuda.stream(self._up):
+            pinned = torch.empty(native.shape, dtype=_torch_type(native), pin_memory=True)
+            np.copyto(pinned.numpy(), native)
+            event = torch.cuda.Event()
+            sent = pinned.to(self.device, non_blocking=True)
+            event.record(self._up)
+        return Uploaded(sent, name, event)
+
+    def host(self, shape: tuple[int, ...], dtype: torch.dtype = torch.uint8) -> Tensor:
+        """Return memory of the host to which `download` copies."""
+        return torch.empty(shape, dtype=dtype, pin_memory=self.is_card)
+
+    def download(self, values: Tensor, target: Tensor) -> torch.cuda.Event | None:
+        """Begin to copy results to memory of the host; wait for the event before they are used."""
+        if self._down is None:
+            target.copy_(values)
+            return None
+        self._down.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.stream(self._down):
+            target.copy_(values, non_blocking=True)
+            values.record_stream(self._down)
+            event = torch.cuda.Event(blocking=True)
+            event.record(self._down)
+        return event
+
+    def active(self) -> AbstractContextManager[object]:
+        """Make the device the current one of this thread."""
+        return torch.cuda.device(self.device) if self.is_card else nullcontext()
+
+
+def _torch_type(values: NDArray[np.generic]) -> torch.dtype:
+    kind: torch.dtype = getattr(torch, values.dtype.name)
+    return kind
