@@ -1,6 +1,6 @@
 """Staining without leaving the device: the same bytes, few copies, batches, memory, and not finite values.
 
-On the CPU the same code runs as on a card; `staged` makes a volume go through it in whole z chunks.
+On the CPU the same code runs as on a GPU; `staged` makes a volume go through it in whole z chunks.
 """
 
 import dataclasses
@@ -15,6 +15,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from tests.support.operators import count_operators
 from tests.support.toys import LEVELS, RESNET, colours, grey_values, toy_model
 from tomostain.errors import InputError, InterruptedRunError
 from tomostain.imaging.intensity import IntensityReference, normalise_ct
@@ -33,7 +34,7 @@ OVERLAPPING = StainConfig(patch_px=32, stride_px=16, z_chunk=4)
 
 @pytest.fixture
 def staged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stain z chunks on the CPU as on a card."""
+    """Stain z chunks on the CPU as on a GPU."""
     monkeypatch.setattr(StainJob, "is_batched", property(lambda job: not job.ensemble))
 
 
@@ -148,6 +149,17 @@ def test_a_chunk_is_uploaded_once_and_each_batch_is_copied_back_once(
     # Two chunks of two batches; the number of values that are not finite is copied once for each chunk.
     assert copies == {"up": 2, "torch.uint8": 4, "torch.int64": 2}
     assert shapes == [(4, 50, 41)] * 2
+
+
+@pytest.mark.parametrize("config", [StainConfig(patch_px=64), OVERLAPPING])
+def test_nothing_waits_for_the_device_until_the_colours_are_used(tmp_path: Path, config: StainConfig) -> None:
+    translator = load_translator(toy_model(tmp_path / "model", CHANNEL))
+    stainer = SliceStainer(translator, config.for_model(32, config is not OVERLAPPING), LEVELS)
+    grey, positions = stainer.upload(_volume()), [FIRST_SLICE.moved(n) for n in range(7)]
+    stainer.begin(grey, positions)  # the receptive field is measured once
+    counted = count_operators(lambda: stainer.begin(grey, positions))
+    assert counted.total > 50
+    assert counted.synchronisations == 0
 
 
 class _Limited(torch.nn.Module):
@@ -311,7 +323,7 @@ def test_auto_keeps_the_precision_of_the_volume_that_was_begun(tmp_path: Path, e
     stop = iter([False, True])
     with pytest.raises(InterruptedRunError, match="2 of 6 slices are stained"):
         stain_volume(exact, volume, out, should_stop=lambda: next(stop), **options)
-    # A card would choose float16 now; a model that is loaded in it is refused instead of mixing.
+    # A GPU would choose float16 now; a model that is loaded in it is refused instead of mixing.
     with pytest.raises(InputError, match="precision float32: the model is loaded with float16"):
         stain_volume(_half(exact), volume, out, **options)
     stain_volume(exact, volume, out, **options)

@@ -93,7 +93,8 @@ class SettingOptions:
     gaussian_sigma: float | None = typer.Option(None, help="3D Gaussian before staining, voxels (paper: 1).")
     precision: str | None = typer.Option(
         None,
-        help="Precision of the network: float32, or half for speed: float16 (GPU), bfloat16 (CPU with AMX; some pixels "
+        help="Precision of the network: auto (default: float16 on a GPU, float32 on a CPU; a begun volume keeps its "
+        "precision), float32, float16 (GPU; at most 3 grey levels away) or bfloat16 (CPU with AMX; some pixels "
         "differ by several grey levels).",
     )
 

@@ -16,10 +16,10 @@ from tomostain.networks.kernels import put_channels_last
 N = TypeVar("N", bound=nn.Module)
 Precision = Literal["float32", "bfloat16", "float16"]
 PrecisionChoice = Literal["auto", "float32", "bfloat16", "float16"]
-"""A precision, or "auto": float16 on a card, float32 on a CPU."""
+"""A precision, or "auto": float16 on a GPU, float32 on a CPU."""
 
-CHANNELS_LAST_ON_CARD = True
-"""Whether networks in half precision compute with channels last on a card."""
+CHANNELS_LAST_ON_GPU = True
+"""Whether networks in half precision compute with channels last on a GPU."""
 
 
 def resolve_precision(choice: PrecisionChoice, device: torch.device) -> Precision:
@@ -65,7 +65,7 @@ def with_precision(network: N, precision: Precision, device: torch.device) -> N:
         return network
     if device.type != "cpu":
         network = network.to(getattr(torch, precision))
-        return _channels_last(network) if CHANNELS_LAST_ON_CARD else network
+        return _channels_last(network) if CHANNELS_LAST_ON_GPU else network
     capabilities = torch.cpu.get_capabilities()
     if precision == "float16" and not capabilities.get("amx_fp16"):
         raise InputError(

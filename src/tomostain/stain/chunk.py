@@ -28,7 +28,7 @@ class Chunk:
     Attributes
     ----------
     ct : ndarray or Uploaded, shape (n, Y, X)
-        Slices, with the neighbours at both ends that the models see: normalised, or on a card as they are stored.
+        Slices, with the neighbours at both ends that the models see: normalised, or on a GPU as they are stored.
     other_axes : sequence of ndarray of uint8, shape (n, Y, X, 3)
         The same slices, stained along other axes.
     start : int
@@ -47,7 +47,7 @@ class PendingChunk:
     Attributes
     ----------
     colours : PendingColours or ndarray of uint8
-        On a card, the slices along z; otherwise the whole result.
+        On a GPU, the slices along z; otherwise the whole result.
     other_axes : sequence of ndarray of uint8, shape (n, Y, X, 3)
         To fuse with `colours`.
     fuse : str
@@ -67,7 +67,7 @@ class PendingChunk:
 
 
 def read_chunk(job: StainJob, start: int, stop: int, other_axes: OtherAxes | None = None) -> Chunk:
-    """Read the input of the slices `start` to `stop`; on a card, begin to copy it there."""
+    """Read the input of the slices `start` to `stop`; on a GPU, begin to copy it there."""
     margin = job.ct_slices // 2 if "z" in job.config.planes else 0
     others = other_axes.read(start, stop) if other_axes else ()
     if job.is_batched:
@@ -84,7 +84,7 @@ def stain_chunk(job: StainJob, chunk: Chunk, report: Callable[[int], None]) -> R
     chunk : Chunk
         Results of other axes are fused with that along z, or returned alone if z is not among the axes.
     report : callable
-        Called with the number of stained slices: after each one, on a card after each batch.
+        Called with the number of stained slices: after each one, on a GPU after each batch.
 
     Returns
     -------
@@ -94,7 +94,7 @@ def stain_chunk(job: StainJob, chunk: Chunk, report: Callable[[int], None]) -> R
 
 
 def begin_chunk(job: StainJob, chunk: Chunk, report: Callable[[int], None]) -> PendingChunk:
-    """Begin to stain a chunk; as `stain_chunk`, but on a card this does not wait for the colours."""
+    """Begin to stain a chunk; as `stain_chunk`, but on a GPU this does not wait for the colours."""
     if "z" not in job.config.planes:
         report(len(chunk.ct))
         return PendingChunk(np.stack(chunk.other_axes))

@@ -129,7 +129,7 @@ class StainJob:
 
     @property
     def is_batched(self) -> bool:
-        """Whether a z chunk is stained at once and without waiting for its colours: on a card."""
+        """Whether a z chunk is stained at once and without waiting for its colours: on a GPU."""
         return self.translator.device.type != "cpu" and not self.ensemble
 
     @functools.cached_property

@@ -1,4 +1,4 @@
-"""How much goes through the network at once: from the configuration on a CPU, from the free memory on a card."""
+"""How much goes through the network at once: from the configuration on a CPU, from the free memory on a GPU."""
 
 import math
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from tomostain.stain.translator import Translator
 from tomostain.tiling.exact import halo_of
 
 MEMORY_SHARE = 0.5
-"""Share of the free memory of a card that one pass may use."""
+"""Share of the free memory of a GPU that one pass may use."""
 MAX_BATCH_PX = 4 * 2**20
 """Pixels up to which slices or patches are batched: more is not faster, and copies would overlap less."""
 _MIN_TILE_PX = 128
@@ -73,7 +73,7 @@ def pass_size(translator: Translator, config: StainConfig, shape: tuple[int, int
 
     Notes
     -----
-    On a CPU one slice, with the tile or the batch of the configuration. On a card as much as its free memory allows: a
+    On a CPU one slice, with the tile or the batch of the configuration. On a GPU as much as its free memory allows: a
     smaller `patch_px` of exact tiles and a `batch` that were stated are not exceeded. The result does not depend on it
     up to rounding.
     """
@@ -104,15 +104,15 @@ def _square_of(pixels: int) -> int:
 
 
 def affordable_px(translator: Translator) -> int:
-    """Return the pixels that the network can take at once, with the free memory of the card."""
+    """Return the pixels that the network can take at once, with the free memory of the GPU."""
     bytes_px = parse_generator_spec(translator.spec.generator).activation_bytes_per_pixel
     used_px = bytes_px if translator.precision == "float32" else max(1, bytes_px // 2)
     return max(
-        1, min(int(MEMORY_SHARE * free_card_memory(translator.device)) // used_px, _MAX_ACTIVATION_BYTES // bytes_px)
+        1, min(int(MEMORY_SHARE * free_gpu_memory(translator.device)) // used_px, _MAX_ACTIVATION_BYTES // bytes_px)
     )
 
 
-def free_card_memory(device: torch.device) -> int:
-    """Return the bytes of a card that are free, or held by torch for later use."""
+def free_gpu_memory(device: torch.device) -> int:
+    """Return the bytes of a GPU that are free, or held by torch for later use."""
     free, _ = torch.cuda.mem_get_info(device)
     return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

@@ -11,7 +11,9 @@ from tomostain.imaging.intensity import IntensityReference
 from tomostain.io import Volume
 from tomostain.networks import parse_generator_spec
 from tomostain.networks.build import size_step
-from tomostain.stain.job import Grey, StainJob, contexts_of
+from tomostain.stain.chunk import Chunk, read_chunk, stain_chunk
+from tomostain.stain.job import Grey, StainJob, contexts_of, with_volume_statistics
+from tomostain.stain.pass_size import pass_size
 from tomostain.stain.request import Model, StainOptions, StainRequest, StrPath, make_request
 from tomostain.stain.slices import stain_slice, with_slice_statistics
 from tomostain.stain.uncertainty_map import uncertainty_map
@@ -45,6 +47,11 @@ class Plan:
         Free space on the disk of the output.
     read_share : float
         Time of reading relative to the time of staining; above 1, reading is slower.
+    gpu_bytes : int
+        Estimated peak on a GPU: the grey values of three chunks, and what goes through the network at once. A batch is
+        halved if it does not fit.
+    precision : str
+        Of the network.
     """
 
     shape: tuple[int, int, int]
@@ -57,6 +64,8 @@ class Plan:
     scratch_bytes: int = 0
     free_bytes: int = 0
     read_share: float = 0.0
+    gpu_bytes: int = 0
+    precision: str = "float32"
 
     def __str__(self) -> str:
         size = " x ".join(map(str, self.shape))
@@ -73,8 +82,9 @@ class Plan:
             [
                 f"volume:      {size} voxels of {voxel} µm (z, y, x)",
                 f"grey values: {grey} (background, bone)",
-                f"device:      {self.device}",
+                f"device:      {self.device}, {self.precision}",
                 f"memory:      about {_size(self.memory_bytes)} in addition to the libraries",
+                *([f"GPU memory:  about {_size(self.gpu_bytes)}"] if self.gpu_bytes else []),
                 f"output:      {_size(self.output_bytes)} before compression ({_size(self.free_bytes)} free{short})",
                 *(
                     [f"scratch:     {_size(self.scratch_bytes)} until the volume is complete"]
@@ -107,16 +117,21 @@ def plan(request: StainRequest) -> Plan:
         As `stain`, but `out` may exist.
     """
     request.check_names()
-    job = StainJob.open(request)
+    job = StainJob.open(request.with_begun_precision())
     depth, height, width = job.volume.shape
     axes, others = len(job.config.planes), len(job.config.planes.replace("z", ""))
     volumes = 1 + bool(job.ensemble)
     slices = min(job.config.z_chunk, depth)
     first = (depth - slices) // 2
     started = time.perf_counter()
-    chunk = contexts_of(job, first, first + slices)
-    reading = (time.perf_counter() - started) / slices
-    staining = _seconds_per_slice(job, chunk[slices // 2])
+    if job.is_batched:
+        read = read_chunk(replace(job, config=job.config.model_copy(update={"planes": "z"})), first, first + slices)
+        reading = (time.perf_counter() - started) / slices
+        staining = _seconds_per_slice_on_gpu(job, read)
+    else:
+        chunk = contexts_of(job, first, first + slices)
+        reading = (time.perf_counter() - started) / slices
+        staining = _seconds_per_slice(job, chunk[slices // 2])
     return Plan(
         job.volume.shape,
         job.volume.voxel_um,
@@ -128,6 +143,8 @@ def plan(request: StainRequest) -> Plan:
         scratch_bytes=(2 + 3 * others) * depth * height * width if others else 0,
         free_bytes=_free(request.out_path),
         read_share=reading / max(staining, 1e-9),
+        gpu_bytes=_gpu_memory(job, slices) if job.translator.device.type != "cpu" else 0,
+        precision=job.config.precision,
     )
 
 
@@ -151,6 +168,32 @@ def _memory(job: StainJob, slices: int, volumes: int) -> int:
         batch_px = max(batch_px, TILES * job.translator.spec.patch_px**2)
     resampled = 0 if job.resampling is None else job.resampling.memory_bytes(job.volume.dtype.itemsize)
     return pixels * (read + stained + written + 28) + batch_px * bytes_px + resampled
+
+
+def _gpu_memory(job: StainJob, slices: int) -> int:
+    """Return the bytes on a GPU: grey values, colours and sums of the chunks, and the feature maps of a pass."""
+    pixels, generator = job.volume.shape[1] * job.volume.shape[2], job.translator.spec.generator
+    size = pass_size(job.translator, job.config, (job.volume.shape[1], job.volume.shape[2]), slices)
+    bytes_px = parse_generator_spec(generator).activation_bytes_per_pixel
+    if job.config.precision != "float32":
+        bytes_px //= 2
+    patch = job.config.tiling(job.translator.spec.patch_px)[0]
+    pass_px = size.patches * patch**2 or size.slices * math.prod(
+        min(size.tile_px, side) for side in job.volume.shape[1:]
+    )
+    chunks = 3 * (slices + job.ct_slices - 1) * job.volume.dtype.itemsize
+    return pixels * (chunks + size.slices * (4 * job.ct_slices + 3 * 8 + 3)) + pass_px * bytes_px
+
+
+def _seconds_per_slice_on_gpu(job: StainJob, chunk: Chunk) -> float:
+    """Return the time of a slice, from a whole z chunk: on a GPU it takes less than a second or two."""
+    if job.config.statistics == "volume":
+        job = with_volume_statistics(job, None)
+    job = replace(job, config=job.config.model_copy(update={"planes": "z"}))
+    stain_chunk(job, chunk, lambda _: None)
+    started = time.perf_counter()
+    result = stain_chunk(job, chunk, lambda _: None)
+    return (time.perf_counter() - started) / result.shape[1]
 
 
 def _free(path: Path) -> int:

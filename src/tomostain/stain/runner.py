@@ -1,4 +1,4 @@
-"""Run networks on a card: with its kernels, in true float32 if asked for, and small images as CUDA graphs.
+"""Run networks on a GPU: with its kernels, in true float32 if asked for, and small images as CUDA graphs.
 
 The launches of a network take longer than its computation on small images. A graph launches all of them at once.
 """
@@ -23,7 +23,7 @@ Shape = tuple[int, ...]
 
 
 class NetworkRunner:
-    """Runs networks in evaluation mode on a card.
+    """Runs networks in evaluation mode on a GPU.
 
     A shape that occurs for the second time is captured as a CUDA graph: the kernels of the whole network are launched
     at once. The graph belongs to the thread that captured it, and other threads run the network without it.
@@ -47,7 +47,7 @@ class NetworkRunner:
         """Return `network(images)`."""
         known = self._known.get(network)
         if known is None:
-            known = self._known[network] = _Graphs(threading.get_ident(), _for_card(network))
+            known = self._known[network] = _Graphs(threading.get_ident(), _for_gpu(network))
         prepared = network if known.network is None else known.network
         with _true_float32(images):
             small = self.graphs and images.is_cuda and _pixels(images) <= MAX_GRAPH_PX
@@ -55,13 +55,18 @@ class NetworkRunner:
             result: Tensor = prepared(images) if graph is None else graph.replay(images)
         return result
 
+    @property
+    def captured(self) -> int:
+        """Number of graphs."""
+        return sum(graph is not None for known in self._known.values() for graph in known.captured.values())
+
     def forget(self) -> None:
         """Free the memory of all graphs."""
         self._known.clear()
 
 
-def _for_card(network: nn.Module) -> nn.Module | None:
-    """Return a copy of a network with the fast kernels of a card, or None if there are none for it.
+def _for_gpu(network: nn.Module) -> nn.Module | None:
+    """Return a copy of a network with the fast kernels of a GPU, or None if there are none for it.
 
     Here and not when the model is loaded: by now the statistics of a volume are fixed, if it is stained with them.
     """
@@ -88,7 +93,7 @@ def _pixels(images: Tensor) -> int:
 
 @dataclass
 class _Graphs:
-    """The graphs of one network, and the network with the kernels of a card, if it has any."""
+    """The graphs of one network, and the network with the kernels of a GPU, if it has any."""
 
     thread: int
     network: nn.Module | None = None

@@ -1,4 +1,4 @@
-"""Stain slices from grey values to bytes without leaving the device: the same code for a card and a CPU.
+"""Stain slices from grey values to bytes without leaving the device: the same code for a GPU and a CPU.
 
 Grey values are uploaded in the type in which they are stored. Normalisation, slice context, noise, network, blending,
 rounding and the order of axes are computed on the device. Each batch of slices is copied to the host once, as uint8,
@@ -52,7 +52,7 @@ class SliceStainer:
 
     Notes
     -----
-    How many slices go through the network at once is found from the free memory of a card (`pass_size`), and halved
+    How many slices go through the network at once is found from the free memory of a GPU (`pass_size`), and halved
     when it does not suffice. The result does not depend on it up to rounding.
     """
 
@@ -80,7 +80,7 @@ class SliceStainer:
         positions: Sequence[SlicePosition],
         report: Callable[[int], None] | None = None,
     ) -> "PendingColours":
-        """Begin to stain slices; on a card this returns before they are stained.
+        """Begin to stain slices; on a GPU this returns before they are stained.
 
         Parameters
         ----------
@@ -98,7 +98,7 @@ class SliceStainer:
         Raises
         ------
         InputError
-            If the memory of the card does not suffice for the smallest batch.
+            If the memory of the GPU does not suffice for the smallest batch.
         """
         grey.wait()
         with self.transfer.active():
@@ -155,7 +155,7 @@ class SliceStainer:
         last: int,
         size: PassSize,
     ) -> tuple[Tensor, Tensor] | None:
-        """Return colours and counts of wrong values; None if the memory of the card does not suffice."""
+        """Return colours and counts of wrong values; None if the memory of the GPU does not suffice."""
         try:
             drawn = self._drawn(translator, self._images(translator, grey, positions, first, last), size)
             return to_bytes(drawn)
@@ -166,7 +166,7 @@ class SliceStainer:
         smaller = size.halved()
         if translator.runner is not None:
             translator.runner.forget()
-        if self.transfer.is_card:
+        if self.transfer.is_gpu:
             torch.cuda.empty_cache()
         if smaller is None:
             raise InputError(

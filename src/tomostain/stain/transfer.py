@@ -64,9 +64,9 @@ class Transfer:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.device, self.is_card = device, device.type == "cuda"
-        self._up = torch.cuda.Stream(device) if self.is_card else None
-        self._down = torch.cuda.Stream(device) if self.is_card else None
+        self.device, self.is_gpu = device, device.type == "cuda"
+        self._up = torch.cuda.Stream(device) if self.is_gpu else None
+        self._down = torch.cuda.Stream(device) if self.is_gpu else None
 
     def upload(self, values: NDArray[np.generic]) -> Uploaded:
         """Begin to copy grey values to the device; may be called in any thread."""
@@ -76,9 +76,9 @@ class Transfer:
             native = native.view(_SIGNED[name][0])
         elif name not in _DIRECT:
             native, name = native.astype(np.float32), "float32"
-        if not native.flags.writeable and not self.is_card:
+        if not native.flags.writeable and not self.is_gpu:
             native = native.copy()
-        if not self.is_card:
+        if not self.is_gpu:
             return Uploaded(torch.from_numpy(native), name)
         with torch.cuda.device(self.device), torch.cuda.stream(self._up):
             pinned = torch.empty(native.shape, dtype=_torch_type(native), pin_memory=True)
@@ -90,7 +90,7 @@ class Transfer:
 
     def host(self, shape: tuple[int, ...], dtype: torch.dtype = torch.uint8) -> Tensor:
         """Return memory of the host to which `download` copies."""
-        return torch.empty(shape, dtype=dtype, pin_memory=self.is_card)
+        return torch.empty(shape, dtype=dtype, pin_memory=self.is_gpu)
 
     def download(self, values: Tensor, target: Tensor) -> torch.cuda.Event | None:
         """Begin to copy results to memory of the host; wait for the event before they are used."""
@@ -107,7 +107,7 @@ class Transfer:
 
     def active(self) -> AbstractContextManager[object]:
         """Make the device the current one of this thread."""
-        return torch.cuda.device(self.device) if self.is_card else nullcontext()
+        return torch.cuda.device(self.device) if self.is_gpu else nullcontext()
 
 
 def _torch_type(values: NDArray[np.generic]) -> torch.dtype:

@@ -47,12 +47,12 @@ class Translator:
     hash : str
         Identifies the weights; part of the provenance of stained volumes.
     in_float32 : callable or None
-        Returns the same translator in float32, built at the first call. For a translator in half precision on a card.
+        Returns the same translator in float32, built at the first call. For a translator in half precision on a GPU.
     may_fall_back : bool
         Whether slices of which `precision` gives no finite colours may be stained in float32. True if the precision was
         not asked for explicitly.
     runner : NetworkRunner or None
-        Runs `network` on a card. None: it is called directly, without CUDA graphs.
+        Runs `network` on a GPU. None: it is called directly, without CUDA graphs.
     """
 
     network: Generator
@@ -182,7 +182,7 @@ def load_translator(
     reverse : bool
         Load the reverse generator too, for `Translator.back`.
     precision : {"auto", "float32", "bfloat16", "float16"}
-        "auto": float16 on a card, float32 on a CPU. See `tomostain.networks.precision.with_precision`.
+        "auto": float16 on a GPU, float32 on a CPU. See `tomostain.networks.precision.with_precision`.
 
     Raises
     ------
@@ -236,5 +236,5 @@ def _build(
     network = network.eval().requires_grad_(False).to(place)
     if place.type == "cpu" and precision == "float32":
         return accelerate(network, frozen=True)
-    # For a card, fast kernels are put in by `tomostain.stain.runner`, after the statistics of a volume are fixed.
+    # For a GPU, fast kernels are put in by `tomostain.stain.runner`, after the statistics of a volume are fixed.
     return with_precision(network, precision, place)

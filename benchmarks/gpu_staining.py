@@ -1,0 +1,192 @@
+"""Staining a slice on a GPU: the paper's way, ours in each precision, and the networks alone.
+
+Weights are random: the time does not depend on what a network has learned.
+"""
+
+import statistics
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.gpu_items import Row
+from benchmarks.gpu_size import Size
+from benchmarks.gpu_training import recipe_of, seconds_of
+from tomostain import __version__
+from tomostain.imaging.intensity import IntensityReference
+from tomostain.io import ModelSpec, save_model
+from tomostain.networks.build import build_network
+from tomostain.networks.precision import Precision
+from tomostain.stain import StainConfig, Translator, load_translator, stain_slice
+from tomostain.stain.slice_stainer import PendingColours, SliceStainer
+from tomostain.stain.volume_statistics import fit_volume_statistics
+from tomostain.tiling.grid import tile_starts
+from tomostain.tiling.noise import FIRST_SLICE
+
+PAPER, OURS = "paired-cyclegan", ("tomostain", "lean")
+REFERENCE = IntensityReference(10000.0, 30000.0)
+CHUNK = 16
+# Slices that are timed: those of two chunks, or as many as go into this time.
+SECONDS = 1.5
+
+
+def write_model(folder: Path, recipe: str, size: Size) -> Path:
+    """Write a model folder with the generator of a recipe and random weights."""
+    chosen = recipe_of(recipe, size, 1)
+    generator = chosen.generator_spec()
+    spec = ModelSpec(
+        generator=generator,
+        in_channels=chosen.in_channels,
+        voxel_um=5,
+        patch_px=size.patch_px,
+        stain="",
+        recipe=recipe,
+        tomostain_version=__version__,
+    )
+    save_model(folder, spec, build_network(generator, torch.Generator().manual_seed(0)).state_dict())
+    return folder
+
+
+def precisions(size: Size) -> tuple[Precision, ...]:
+    """Return the precisions to compare; a CPU may have no float16."""
+    return ("float16", "float32") if size.device == "cuda" else ("float32",)
+
+
+@torch.inference_mode()
+def papers_way(translator: Translator, ct: NDArray[np.uint16], patch_px: int) -> NDArray[np.uint8]:
+    """Stain a slice as the paper does: overlapping patches one by one, each copied to the host and added there."""
+    stride = patch_px // 4
+    total = np.zeros((*ct.shape, 3), np.float32)
+    weight = np.zeros((*ct.shape, 1), np.float32)
+    for row in tile_starts(ct.shape[0], patch_px, stride):
+        for column in tile_starts(ct.shape[1], patch_px, stride):
+            place = np.s_[row : row + patch_px, column : column + patch_px]
+            patch = torch.from_numpy(ct[place].astype(np.float32)).to(translator.device) / 20000 - 1
+            drawn = translator.network(patch.clip(-1, 1).expand(1, translator.spec.in_channels, -1, -1))
+            total[place] += ((drawn[0].float().clip(-1, 1) + 1) * 127.5).permute(1, 2, 0).cpu().numpy()
+            weight[place] += 1
+    return np.rint(total / weight).astype(np.uint8)
+
+
+def seconds_per_slice(translator: Translator, config: StainConfig, volume: NDArray[np.uint16], size: Size) -> float:
+    """Return the time of a slice in z chunks: uploaded, normalised, stained and copied back, as `stain_volume` does."""
+    stainer = SliceStainer(translator, config, REFERENCE)
+    positions = [FIRST_SLICE.moved(n) for n in range(len(volume))]
+
+    def chunks(number: int) -> None:
+        pending: PendingColours | None = None
+        for _ in range(number):
+            begun = stainer.begin(stainer.upload(volume), positions)
+            if pending is not None:
+                pending.result()
+            pending = begun
+        if pending is not None:
+            pending.result()
+
+    chunks(1)
+    once = seconds_of(lambda: chunks(1), size)
+    number = max(1, min(4, int(SECONDS / once)))
+    return seconds_of(lambda: chunks(number), size) / (number * len(volume))
+
+
+def network_alone(translator: Translator, size: Size, *, channels_last: bool) -> float:
+    """Return the time of the network alone for a slice."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    network = translator.network.to(memory_format=layout)  # type: ignore[call-overload]
+    dtype = next(network.parameters()).dtype
+    channels = translator.spec.in_channels
+    images = torch.rand(1, channels, size.slice_px, size.slice_px, device=size.device).to(dtype)
+    images = images.contiguous(memory_format=layout)
+
+    @torch.inference_mode()
+    def run() -> None:
+        if translator.runner is None:
+            network(images)
+        else:
+            translator.runner(network, images)
+
+    return timed(run, size)
+
+
+def timed(run: Callable[[], object], size: Size) -> float:
+    """Return the median time of a call, after two others; several calls without a wait where they are short."""
+    for _ in range(2):
+        once = seconds_of(run, size)
+    number = max(1, min(10, int(0.1 / once)))
+
+    def several() -> None:
+        for _ in range(number):
+            run()
+
+    return statistics.median(seconds_of(several, size) / number for _ in range(3))
+
+
+class _Ways:
+    """The ways of staining a slice, with the models in a temporary folder."""
+
+    def __init__(self, folder: Path, size: Size) -> None:
+        self.folder, self.size = folder, size
+        for recipe in (PAPER, *OURS):
+            write_model(folder / recipe, recipe, size)
+        draws = np.random.default_rng(0)
+        self.volume = draws.integers(8000, 32000, (CHUNK, size.slice_px, size.slice_px)).astype(np.uint16)
+        self.paper_s = 0.0
+
+    def load(self, recipe: str, precision: Precision) -> Translator:
+        """Load a model for the device of the benchmark."""
+        return load_translator(self.folder / recipe, self.size.device, precision=precision)
+
+    def row(self, way: str, precision: str, seconds: float) -> Row:
+        """Return a row of the table."""
+        speed = self.size.slice_px**2 / seconds / 1e6
+        times = self.paper_s / seconds
+        return {"way": way, "precision": precision, "ms": 1000 * seconds, "times": times, "Mvoxel_s": speed}
+
+    def paper(self) -> Iterator[Row]:
+        """Measure the paper's way, twice; the first time is longer."""
+        model, side = self.load(PAPER, "float32"), self.size.patch_px
+        papers_way(model, self.volume[0, : 2 * side, : 2 * side], side)
+        self.paper_s = seconds_of(lambda: papers_way(model, self.volume[0], side), self.size)
+        yield self.row(f"the paper's way: {side}/{side // 4}, one by one", "float32", self.paper_s)
+
+    def ours(self, recipe: str, precision: Precision) -> Iterator[Row]:
+        """Measure one of our recipes: slices of a volume, and a single one."""
+        model = self.load(recipe, precision)
+        config = StainConfig().for_model(self.size.patch_px, model.tile_invariant)
+        seconds = seconds_per_slice(model, config, self.volume, self.size)
+        yield self.row(f"`{recipe}`, {config.blend} tiles", precision, seconds)
+        seconds = timed(lambda: stain_slice(model, self.volume[0], config), self.size)
+        yield self.row(f"`{recipe}`, `stain_slice`", precision, seconds)
+
+    def paired(self, precision: Precision) -> Iterator[Row]:
+        """Measure the paper's network with the statistics of the volume, and in batches of overlapping patches."""
+        model, side = self.load(PAPER, precision), self.size.patch_px
+        tiles = np.random.default_rng(1).integers(8000, 32000, (4, side, side)).astype(np.float32)
+        config = StainConfig(statistics="volume").for_model(side)
+        seconds = seconds_per_slice(fit_volume_statistics(model, tiles), config, self.volume, self.size)
+        yield self.row(f"`{PAPER}`, statistics of the volume, {config.blend} tiles", precision, seconds)
+        seconds = seconds_per_slice(model, StainConfig().for_model(side), self.volume[:2], self.size)
+        yield self.row(f"`{PAPER}`, {side}/{side // 4}, in batches", precision, seconds)
+
+    def alone(self, recipe: str, precision: Precision) -> Iterator[Row]:
+        """Measure a network alone in both memory formats."""
+        for layout in ("channels first", "channels last"):
+            seconds = network_alone(self.load(recipe, precision), self.size, channels_last=layout == "channels last")
+            yield self.row(f"`{recipe}`, the network alone, {layout}", precision, seconds)
+
+
+def measure(size: Size) -> Iterator[Row]:
+    """Yield a row for each way: milliseconds for a slice, and how many times as fast as the paper's way."""
+    with TemporaryDirectory() as name:
+        ways = _Ways(Path(name), size)
+        yield from ways.paper()
+        for precision in precisions(size):
+            for recipe in OURS:
+                yield from ways.ours(recipe, precision)
+            yield from ways.paired(precision)
+        for precision in precisions(size):
+            for recipe in (*OURS, PAPER):
+                yield from ways.alone(recipe, precision)
