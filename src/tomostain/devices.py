@@ -38,6 +38,11 @@ def choose_device(device: str | torch.device) -> torch.device:
     return chosen
 
 
+def has_bf16(device: torch.device) -> bool:
+    """Return whether a device is a GPU that multiplies bf16 numbers without emulation: Ampere or newer."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
 def _named(device: str) -> torch.device:
     try:
         chosen = torch.device(device)

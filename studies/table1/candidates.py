@@ -30,7 +30,7 @@ from tomostain.train.augment import jitter_ct, jitter_histology
 from tomostain.train.objective import TERMS, Step, Term
 from tomostain.train.sampling import Batch, PatchSampler, _cut, _cut_into, network_scale
 from tomostain.train.trainer import Trainer
-from tomostain.train.transforms import Transforms, sampling_grid, window_px
+from tomostain.train.transforms import Transforms, sampling_grid, sampling_positions, window_px
 
 RECIPE = Path(__file__).parent / "recipes" / "wide-cpu.yaml"
 Float32 = NDArray[np.float32]
@@ -73,7 +73,7 @@ class StackSampler(PatchSampler):
             _cut_into(window, self.table.image(i), c)
         extra = [_cut(self.extra[i], c, size, background) for i, c in windows_at]  # type: ignore[arg-type]
         windows = torch.cat([*network_scale(stack), torch.stack(extra)], dim=1)
-        grid = sampling_grid(transforms.scale.numpy(), transforms.flip.numpy(), self.patch_px, size)
+        grid = sampling_grid(sampling_positions(transforms.scale.numpy(), transforms.flip.numpy(), self.patch_px, size))
         patches = functional.grid_sample(windows, grid, mode="bilinear", padding_mode="border", align_corners=True)
         x = jitter_ct(torch.cat([patches[:, :1], patches[:, 5:]], dim=1), transforms.ct_jitter.to(patches))
         y = jitter_histology(patches[:, 1:4], transforms.histology_jitter.to(patches))

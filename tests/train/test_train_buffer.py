@@ -10,21 +10,25 @@ def numbered(first, count):
     return torch.arange(first, first + count, dtype=torch.float32)[:, None, None, None].expand(-1, 1, 2, 2).clone()
 
 
+def exchange(buffer, batch, draws):
+    return buffer.exchange(batch, buffer.plan(len(batch), draws))
+
+
 def numbers(batch):
     return [int(image[0, 0, 0]) for image in batch]
 
 
 def test_the_first_images_come_back_as_they_are():
     buffer, draws = ImageBuffer(50), torch.Generator().manual_seed(0)
-    returned = [number for first in range(0, 50, 5) for number in numbers(buffer.exchange(numbered(first, 5), draws))]
+    returned = [number for first in range(0, 50, 5) for number in numbers(exchange(buffer, numbered(first, 5), draws))]
     assert returned == list(range(50))
     assert len(buffer.images) == 50
 
 
 def test_a_full_pool_exchanges_half_of_them_and_loses_none():
     buffer, draws = ImageBuffer(50), torch.Generator().manual_seed(0)
-    buffer.exchange(numbered(0, 50), draws)
-    returned = numbers(buffer.exchange(numbered(50, 2000), draws))
+    exchange(buffer, numbered(0, 50), draws)
+    returned = numbers(exchange(buffer, numbered(50, 2000), draws))
     exchanged = sum(number != 50 + place for place, number in enumerate(returned))
     # 2000 draws at one half: four standard deviations are 4 · √500 = 89.
     assert abs(exchanged - 1000) < 90
@@ -34,7 +38,7 @@ def test_a_full_pool_exchanges_half_of_them_and_loses_none():
 def test_the_same_seed_exchanges_the_same():
     def run(seed):
         buffer, draws = ImageBuffer(4), torch.Generator().manual_seed(seed)
-        return numbers(buffer.exchange(numbered(0, 60), draws))
+        return numbers(exchange(buffer, numbered(0, 60), draws))
 
     assert run(1) == run(1)
     assert run(1) != run(2)
@@ -42,13 +46,13 @@ def test_the_same_seed_exchanges_the_same():
 
 def test_a_restored_buffer_goes_on_as_if_nothing_had_happened():
     buffer, draws = ImageBuffer(4), torch.Generator().manual_seed(0)
-    buffer.exchange(numbered(0, 11), draws)
+    exchange(buffer, numbered(0, 11), draws)
     state, position = buffer.state_dict(), draws.get_state()
-    expected = numbers(buffer.exchange(numbered(11, 40), draws))
+    expected = numbers(exchange(buffer, numbered(11, 40), draws))
     restored, draws = ImageBuffer(4), torch.Generator()
     restored.load_state_dict(state)
     draws.set_state(position)
-    assert numbers(restored.exchange(numbered(11, 40), draws)) == expected
+    assert numbers(exchange(restored, numbered(11, 40), draws)) == expected
 
 
 def test_an_empty_buffer_is_restored_empty():
@@ -59,14 +63,14 @@ def test_an_empty_buffer_is_restored_empty():
 
 def test_no_pool_returns_everything_and_keeps_nothing():
     buffer = ImageBuffer(0)
-    assert numbers(buffer.exchange(numbered(0, 9), torch.Generator())) == list(range(9))
+    assert numbers(exchange(buffer, numbered(0, 9), torch.Generator())) == list(range(9))
     assert buffer.images == []
 
 
 def test_gradients_stop_here_and_the_pool_is_a_copy():
     buffer, draws = ImageBuffer(2), torch.Generator().manual_seed(0)
     batch = numbered(0, 2).requires_grad_()
-    assert not buffer.exchange(batch, draws).requires_grad
+    assert not exchange(buffer, batch, draws).requires_grad
     with torch.no_grad():
         batch.fill_(9)
     assert numbers(buffer.images) == [0, 1]

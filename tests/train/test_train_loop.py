@@ -170,16 +170,16 @@ def test_discriminators_learn_from_their_own_loss_only(dataset):
     from tomostain.train.objective import Step
 
     trainer = Trainer(toy_recipe(), load_dataset(dataset), 0, 0, "cpu")
-    batch = trainer.sampler.draw(trainer.state.draws)
-    step = Step(trainer.state.networks, batch.x, batch.y, batch.mask)
+    inputs = trainer.draw_inputs()
+    step = Step(trainer.state.networks, inputs.x, inputs.y, inputs.mask)
     judges = trainer.state.networks.discriminators()
     before = {name: [p.detach().clone() for p in judge.parameters()] for name, judge in judges.items()}
-    trainer._improve_generators([step])
+    trainer.device_step.improve_generators([step], 0.0)
     for name, judge in judges.items():
         assert all(p.grad is None and p.requires_grad for p in judge.parameters())
         assert same(before[name], [p.detach() for p in judge.parameters()])
     generators = [p.detach().clone() for p in trainer.state.networks.g_xy.parameters()]
-    trainer._improve_discriminators([step])
+    trainer.device_step.improve_discriminators([step], inputs.exchanges)
     assert same(generators, [p.detach() for p in trainer.state.networks.g_xy.parameters()])
     assert not same(before["d_y"], [p.detach() for p in judges["d_y"].parameters()])
 

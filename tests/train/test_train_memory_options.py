@@ -191,7 +191,7 @@ def test_the_key_has_three_values_and_is_kept(value, graphs):
     recipe = toy_recipe(compile=value)
     assert recipe.cuda_graphs is graphs
     assert type(recipe).from_dict(recipe.model_dump(mode="json")) == recipe
-    with pytest.raises(InputError, match="compile = 'graphs': input should be False, True or 'cuda-graphs'"):
+    with pytest.raises(InputError, match="compile = 'graphs': input should be 'auto', 'step-graph', False, True or"):
         toy_recipe(compile="graphs")
 
 

@@ -67,9 +67,9 @@ def test_a_batch_in_parts_gets_the_noise_of_the_whole():
         Trainer(toy_recipe(**ONE_WAY, batch=4, accumulate=n), LoadedDataset.from_pairs(PAIRS), None, 0, "cpu")
         for n in (1, 2)
     )
-    batch = whole.sampler.draw(torch.Generator().manual_seed(1))
-    steps = parts._parts(batch)
-    assert torch.equal(torch.cat([step.noise for step in steps]), batch.noise)
+    inputs = whole.draw_inputs()
+    steps = parts.device_step.divide(inputs)
+    assert torch.equal(torch.cat([step.noise for step in steps]), inputs.noise)
     assert [len(step.x) for step in steps] == [2, 2]
 
 

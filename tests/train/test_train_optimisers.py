@@ -69,6 +69,15 @@ def test_a_step_does_not_wait_and_is_one_operator_for_all_weights():
 
 def test_the_average_moves_by_the_share_of_the_difference():
     means, values = [torch.zeros(3), torch.ones(2, 2)], [torch.full((3,), 4.0), torch.zeros(2, 2)]
-    counted = count_operators(lambda: update_average(means, values, 0.75))
+    counted = count_operators(lambda: update_average(means, values, 0.25))
     torch.testing.assert_close(means, [torch.ones(3), torch.full((2, 2), 0.75)])
     assert counted.total == 1
+
+
+def test_a_weight_on_the_device_moves_the_average_alike():
+    means, values = [torch.zeros(3), torch.ones(2, 2)], [torch.full((3,), 4.0), torch.zeros(2, 2)]
+    weight = torch.tensor(0.25)
+    counted = count_operators(lambda: update_average(means, values, weight))
+    torch.testing.assert_close(means, [torch.ones(3), torch.full((2, 2), 0.75)])
+    assert counted.synchronisations == 0
+    assert counted.total == 3

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from tomostain.train.augment import IDENTITY, Augment
-from tomostain.train.transforms import draw_transforms, integral, sampling_grid, window_px
+from tomostain.train.transforms import draw_transforms, integral, sampling_grid, sampling_positions, window_px
 
 
 @given(st.integers(0, 10_000), st.integers(1, 12), st.integers(1, 12))
@@ -27,7 +27,7 @@ def test_the_grid_is_torchs_own_of_the_same_affine_map(scale, flip):
     """Reference: `torch.nn.functional.affine_grid`, which takes the map in coordinates from -1 to 1."""
     patch = 33
     size = window_px(patch, scale)
-    grid = sampling_grid(np.array([scale]), np.array([flip]), patch, size)
+    grid = sampling_grid(sampling_positions(np.array([scale]), np.array([flip]), patch, size))
     # The source window is (P - 1) / scale px wide and begins in the corner, where the coordinates are -1.
     half = (patch - 1) / scale / (size - 1)
     rows, columns = (-half if flipped else half for flipped in flip)

@@ -69,11 +69,17 @@ class PerceptualDistance(nn.Module):
     True
     """
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.layers = alexnet_features()
         # `load_state_dict` copies, so building this network does not depend on random draws.
         self.layers.load_state_dict(load_weights("alexnet_features_float16.npz"))
+        # On the device: copying numbers there would make the host wait in every step.
+        for name, values in (("shift", SHIFT), ("scale", SCALE)):
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
         heads = load_weights("lpips_heads.npz")
         for number in range(len(ALEXNET_TAPS)):
             self.register_buffer(f"head{number}", heads[f"alex.lin{number}"].view(1, -1, 1, 1))
@@ -81,7 +87,7 @@ class PerceptualDistance(nn.Module):
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Return the unit-length feature maps of the five layers that LPIPS compares."""
-        value, maps = scale_for_imagenet(images), []
+        value, maps = (images - self.shift) / self.scale, []
         for number, layer in enumerate(self.layers):
             value = layer(value)
             if number in ALEXNET_TAPS:

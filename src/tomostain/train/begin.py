@@ -79,7 +79,7 @@ def begin(
     choice = choose_recipe(
         options.recipe, device=options.device, initial=initial, resumed=run if options.resume else None
     )
-    recipe = choice.recipe
+    recipe = choice.recipe.for_device(context.device, context.size)
     if options.deterministic:
         recipe = recipe.model_copy(update={"deterministic": True})
     logger.info("recipe: %s", choice)

@@ -18,6 +18,9 @@ RecipeSource: TypeAlias = str | os.PathLike[str] | Recipe
 # The best recipe for each type of device. This is the only place that names the default recipes.
 DEFAULT_RECIPES = {"cpu": "tomostain-cpu", "cuda": "tomostain"}
 
+# Keys of a recipe whose value "auto" depends on the device (`Recipe.for_device`).
+_OF_DEVICE = ("precision", "compile")
+
 
 @dataclass(frozen=True)
 class RecipeChoice:
@@ -77,9 +80,11 @@ def choose_recipe(
     InputError
         If there is no such recipe, or the initial model does not store its own.
     """
+    recorded = None if resumed is None else recorded_recipe(resumed)
     if recipe is not None:
-        return RecipeChoice(recipe if isinstance(recipe, Recipe) else load_recipe(recipe), "as given")
-    if resumed is not None and (recorded := recorded_recipe(resumed)) is not None:
+        chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+        return RecipeChoice(chosen if recorded is None else _as_recorded(chosen, recorded), "as given")
+    if recorded is not None:
         return RecipeChoice(recorded, "of the resumed run")
     if initial is not None:
         if initial.recipe is None:
@@ -87,9 +92,16 @@ def choose_recipe(
                 f"{initial.record.name}: does not store its recipe '{initial.record.recipe}'; give `recipe`",
                 parameter="recipe",
             )
-        return RecipeChoice(initial.recipe, f"of the initial model {initial.record.name}")
+        # The device of this training decides, not that of the other one.
+        open_keys = initial.recipe.model_copy(update=dict.fromkeys(_OF_DEVICE, "auto"))
+        return RecipeChoice(open_keys, f"of the initial model {initial.record.name}")
     kind = choose_device(device).type
     return RecipeChoice(load_recipe(DEFAULT_RECIPES[kind]), f"the default on {kind}")
+
+
+def _as_recorded(recipe: Recipe, recorded: Recipe) -> Recipe:
+    """Return a recipe in which the keys that it leaves to the device are those of a run that began."""
+    return recipe.model_copy(update={k: getattr(recorded, k) for k in _OF_DEVICE if getattr(recipe, k) == "auto"})
 
 
 def describe_recipes() -> list[str]:

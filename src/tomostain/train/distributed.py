@@ -77,8 +77,10 @@ class DistributedContext:
         """Whether this process has rank 0. It alone writes files and reports progress."""
         return self.rank == 0
 
-    def fabric(self, precision: Literal["32-true", "bf16-mixed"]) -> "Fabric":
+    def fabric(self, precision: Literal["auto", "32-true", "bf16-mixed"]) -> "Fabric":
         """Return Lightning Fabric on the device of this process, for modules and optimisers of this precision."""
+        if precision == "auto":
+            raise ValueError("precision 'auto': resolve it first with `Recipe.for_device`")
         # Imported here: it takes a second, and the list of recipes does not need it.
         try:
             from lightning_fabric import Fabric

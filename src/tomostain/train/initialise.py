@@ -12,7 +12,7 @@ from tomostain.train.buffer import ImageBuffer
 from tomostain.train.checkpoint import State
 from tomostain.train.determinism import RandomState
 from tomostain.train.distributed import DistributedContext
-from tomostain.train.memory_options import check_compiler, compiled, keep_gradients, recomputing
+from tomostain.train.memory_options import check_compiler, check_step_graph, compiled, keep_gradients, recomputing
 from tomostain.train.optimisers import adam
 from tomostain.train.recipe import Recipe
 from tomostain.train.step import Networks
@@ -35,8 +35,10 @@ def build_state(recipe: Recipe, seed: int, random: RandomState, fabric: "Fabric"
         Sets up networks and optimisers on the device.
     context : DistributedContext
     """
-    if recipe.compile:
+    if recipe.compiles:
         check_compiler(recipe.cuda_graphs, fabric.device, context.size)
+    if recipe.step_graph:
+        check_step_graph(fabric.device, context.size, recomputes=recipe.checkpoint_activations)
     build = _Builder(recipe, torch.Generator().manual_seed(seed), fabric, context)
     networks = Networks(build(recipe.generator_spec()), conditional=recipe.conditional)
     if recipe.needs_reverse:
@@ -72,7 +74,7 @@ class _Builder:
         network = _accelerated(network, recipe, self.fabric.device)
         if recipe.checkpoint_activations and not isinstance(network, Discriminator):
             network = recomputing(network)
-        return self.fabric.setup_module(compiled(network, graphs=recipe.cuda_graphs) if recipe.compile else network)
+        return self.fabric.setup_module(compiled(network, graphs=recipe.cuda_graphs) if recipe.compiles else network)
 
 
 def _accelerated(network: nn.Module, recipe: Recipe, device: torch.device) -> nn.Module:
@@ -80,7 +82,7 @@ def _accelerated(network: nn.Module, recipe: Recipe, device: torch.device) -> nn
     if device.type == "cuda" and any(isinstance(layer, ChannelNorm) for layer in network.modules()):
         # Instance normalisation is slower with channels last (pytorch/pytorch#59168).
         return cast(nn.Module, network.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
-    if device.type != "cpu" or recipe.compile or recipe.kernels == "plain":
+    if device.type != "cpu" or recipe.compiles or recipe.kernels == "plain":
         return network
     return accelerate(network) if recipe.precision == "32-true" else arrange(network)
 

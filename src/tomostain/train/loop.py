@@ -143,10 +143,11 @@ train = train_model
 
 def _log_start(trainer: Trainer, run: Path) -> None:
     recipe, state, context = trainer.recipe, trainer.state, trainer.context
-    kernels = recipe.kernels if trainer.fabric.device.type == "cpu" and not recipe.compile else "torch"
+    kernels = recipe.kernels if trainer.fabric.device.type == "cpu" and not recipe.compiles else "torch"
+    launching = "one CUDA graph per step" if recipe.step_graph else f"compile {str(recipe.compile).lower()}"
     logger.info(
-        "%s: recipe %s on %s, precision %s, kernels %s, process %d of %d",
-        run, recipe.name, trainer.fabric.device, recipe.precision, kernels, context.rank + 1, context.size,
+        "%s: recipe %s on %s, precision %s, kernels %s, process %d of %d, %s",
+        run, recipe.name, trainer.fabric.device, recipe.precision, kernels, context.rank + 1, context.size, launching,
     )  # fmt: skip
     if state.step:
         logger.info("%s: resumed at step %d, after %.0f s of training", run, state.step, state.seconds)

@@ -92,6 +92,34 @@ def check_compiler(graphs: bool, device: torch.device, processes: int = 1) -> No
         raise InputError(f"compile: {value}: torch.compile needs {missing}; install it, or set compile: false")
 
 
+def check_step_graph(device: torch.device, processes: int = 1, *, recomputes: bool = False) -> None:
+    """Check that a whole step can be one CUDA graph.
+
+    Parameters
+    ----------
+    device : torch.device
+    processes : int
+        That train together.
+    recomputes : bool
+        Generators recompute their activations, with random numbers that a graph cannot restore.
+
+    Raises
+    ------
+    InputError
+        If the device is not a GPU, or the other two exclude a graph.
+    """
+    remedy = "set compile: auto or false"
+    if device.type != "cuda":
+        raise InputError(
+            f"compile: step-graph: needs a GPU, and the device is {device.type}; set `device=cuda`, or {remedy}",
+            parameter="device",
+        )
+    if processes > 1:
+        raise InputError(f"compile: step-graph: needs a single process, and there are {processes}; {remedy}")
+    if recomputes:
+        raise InputError(f"compile: step-graph: excludes checkpoint_activations; set one of them to false, or {remedy}")
+
+
 def compiled(network: N, *, graphs: bool = False) -> N:
     """Compile a network with `torch.compile` at its first run; modifies the network, weights keep their names.
 

@@ -26,9 +26,12 @@ def step_if_finite(optimiser: torch.optim.Optimizer, max_norm: float) -> None:
         The norm to which larger gradients are scaled; infinity: not scaled.
     """
     # Fabric's wrapper has the optimiser; torch's gradient scaler sets the same attribute of fused optimisers.
-    fused = cast(Any, getattr(optimiser, "optimizer", optimiser))
+    fused = cast(Any, find_optimiser(optimiser))
     values = [value for group in optimiser.param_groups for value in group["params"]]
-    norm = nn.utils.clip_grad_norm_(values, max_norm)
+    gradients = [value.grad for value in values if value.grad is not None]
+    norm = nn.utils.get_total_norm(gradients)
+    if max_norm < float("inf"):
+        nn.utils.clip_grads_with_norm_(values, max_norm, norm)
     fused.found_inf = norm.isfinite().logical_not().to(torch.float32)
     try:
         optimiser.step()
@@ -37,6 +40,23 @@ def step_if_finite(optimiser: torch.optim.Optimizer, max_norm: float) -> None:
 
 
 @torch.no_grad()
-def update_average(means: Sequence[Tensor], values: Sequence[Tensor], decay: float) -> None:
-    """Move each mean towards its value: m ← m + (1 - decay) (v - m), as one operator."""
-    torch._foreach_lerp_(list(means), list(values), 1 - decay)
+def update_average(means: Sequence[Tensor], values: Sequence[Tensor], weight: float | Tensor) -> None:
+    """Move each mean towards its value: m ← m + weight (v - m), as one operator, or three with a weight on the device.
+
+    Parameters
+    ----------
+    means, values : sequence of Tensor
+    weight : float or Tensor
+        0 to 1. A tensor has no axes and is on the device of the values.
+    """
+    if isinstance(weight, Tensor):
+        differences = torch._foreach_sub(list(values), list(means))
+        torch._foreach_mul_(differences, weight)
+        torch._foreach_add_(list(means), differences)
+    else:
+        torch._foreach_lerp_(list(means), list(values), weight)
+
+
+def find_optimiser(optimiser: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Return the optimiser itself, without the wrapper of Fabric."""
+    return cast(torch.optim.Optimizer, getattr(optimiser, "optimizer", optimiser))

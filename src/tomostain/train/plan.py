@@ -50,12 +50,12 @@ def plan_training(dataset: PairSource, *, run: Path | None = None, **options: Un
     chosen = TrainOptions(**options)
     initial = None if chosen.init is None else InitialModel.open(chosen.init)
     choice = choose_recipe(chosen.recipe, device=chosen.device, initial=initial, resumed=run if chosen.resume else None)
-    recipe = choice.recipe
+    context = DistributedContext(chosen.device)
+    recipe = choice.recipe.for_device(context.device, context.size)
     data = LoadedDataset.open(dataset)
     if initial is not None:
         initial.check(recipe)
         initial.warn_about_voxel_size(data.voxel_um, str(data.path))
-    context = DistributedContext(chosen.device)
     context.check_batch(recipe.batch, recipe.accumulate)
     split = data.split(chosen.fold)
     pixels = _pixels(data, split)

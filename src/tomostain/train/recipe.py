@@ -3,10 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
+import torch
 from pydantic import Field, model_validator
 from torch import nn
 
 from tomostain.config import Config
+from tomostain.devices import has_bf16
 from tomostain.errors import InputError
 from tomostain.io.model_spec import MAX_PATCH_PX
 from tomostain.networks import parse_discriminator_spec, parse_generator_spec, parse_spec
@@ -73,14 +75,17 @@ class Recipe(Config):
         It must divide `batch`, and the share of each process.
     checkpoint_activations : bool
         Generators recompute their activations in the backward pass: the same bits in less memory and more time.
-    compile : {False, True, "cuda-graphs"}
-        Compile the networks with `torch.compile`, with torch's own convolutions. With "cuda-graphs" a GPU launches
-        their kernels together. See `tomostain.train.memory_options`.
+    compile : {"auto", "step-graph", False, True, "cuda-graphs"}
+        How the kernels of a step are launched. "step-graph": a GPU launches those of a whole step together
+        (`tomostain.train.step_graph`); nothing is compiled. False: one by one. True: compile the networks with
+        `torch.compile`, with torch's own convolutions. "cuda-graphs": compile, and launch those of each pass of a
+        network together (`tomostain.train.memory_options`). "auto": "step-graph" on a GPU in a single process without
+        `checkpoint_activations`, else False.
     buffer : int
         Images in the buffer of each discriminator; 0: no buffer.
-    precision : {"32-true", "bf16-mixed"}
-        Precision of the arithmetic. The second is for GPUs with bf16 and CPUs with AMX; others take several times as
-        long.
+    precision : {"auto", "32-true", "bf16-mixed"}
+        Precision of the arithmetic. The last is for GPUs with bf16 and CPUs with AMX; others take several times as
+        long. "auto": "bf16-mixed" on a GPU that has bf16, else "32-true".
     deterministic : bool
         Use only operations with the same bits each time on a GPU, too, which takes more time: reflection padding and
         resampling sum their gradients in a fixed order. A CPU gives the same bits with and without.
@@ -122,9 +127,9 @@ class Recipe(Config):
     epochs: int = Field(500, ge=1, le=10**9)
     accumulate: int = Field(1, ge=1)
     checkpoint_activations: bool = False
-    compile: Literal[False, True, "cuda-graphs"] = False
+    compile: Literal["auto", "step-graph", False, True, "cuda-graphs"] = "auto"
     buffer: int = Field(50, ge=0, le=10**6)
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     deterministic: bool = False
     kernels: Literal["fast", "plain"] = "fast"
     augment: Augment = Augment()
@@ -278,6 +283,34 @@ class Recipe(Config):
     def cuda_graphs(self) -> bool:
         """Whether a GPU launches the kernels of a network together."""
         return self.compile == "cuda-graphs"
+
+    @property
+    def step_graph(self) -> bool:
+        """Whether a GPU launches the kernels of a step together."""
+        return self.compile == "step-graph"
+
+    @property
+    def compiles(self) -> bool:
+        """Whether networks are compiled."""
+        return self.compile in (True, "cuda-graphs")
+
+    def for_device(self, device: torch.device, processes: int = 1) -> "Recipe":
+        """Return the recipe with `precision` and `compile` resolved for a device.
+
+        Examples
+        --------
+        >>> from tomostain.train import load_recipe
+        >>> recipe = load_recipe("tomostain").for_device(torch.device("cpu"))
+        >>> recipe.precision, recipe.compile
+        ('32-true', False)
+        """
+        precision, launching = self.precision, self.compile
+        if precision == "auto":
+            precision = "bf16-mixed" if has_bf16(device) else "32-true"
+        if launching == "auto":
+            graph = device.type == "cuda" and processes == 1 and not self.checkpoint_activations
+            launching = "step-graph" if graph else False
+        return self.model_copy(update={"precision": precision, "compile": launching})
 
     @property
     def ct_channels(self) -> int:

@@ -231,7 +231,7 @@ def recorded_recipe(run: Path) -> Recipe | None:
     if not isinstance(recipe, dict):
         return None
     # What older versions did before these keys existed.
-    older = {"kernels": "plain", "registration_share": 1.0}
+    older = {"kernels": "plain", "registration_share": 1.0, "precision": "32-true", "compile": False}
     return Recipe.from_dict(older | recipe, str(run / DESCRIPTION))
 
 

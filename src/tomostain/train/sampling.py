@@ -28,7 +28,14 @@ from tomostain.tiling.noise import NoiseSpec, SlicePosition, slice_noise
 from tomostain.train.augment import Augment, jitter_ct, jitter_intensity
 from tomostain.train.pixel_table import Compact, PixelTable
 from tomostain.train.residual_registration import apply_affine
-from tomostain.train.transforms import Transforms, draw_transforms, integral, sampling_grid, window_px
+from tomostain.train.transforms import (
+    Transforms,
+    draw_transforms,
+    integral,
+    sampling_grid,
+    sampling_positions,
+    window_px,
+)
 
 WHITE = 255
 # Networks clip the µCT to their window. Clipped here already, it fits int16 around the middle of the window.
@@ -225,10 +232,9 @@ class PatchSampler:
         # The same for every batch, so that a patch does not depend on the others.
         size = window_px(self.patch_px, min(self.augment.scale[0], float(scale.min())))
         windows = self.table.windows(pairs, transforms.corner.numpy(), size)
-        grid = sampling_grid(scale, transforms.flip.numpy(), self.patch_px, size)
-        patches = functional.grid_sample(
-            windows, self._on_device(grid.to(windows.dtype)), mode="bilinear", padding_mode="border", align_corners=True
-        )
+        positions = sampling_positions(scale, transforms.flip.numpy(), self.patch_px, size)
+        grid = sampling_grid(self._on_device(positions.to(windows.dtype)))
+        patches = functional.grid_sample(windows, grid, mode="bilinear", padding_mode="border", align_corners=True)
         ct, histology, covered = patches.split([self.ct_slices, 3, 1], dim=1)
         jitter = self._on_device(torch.stack([transforms.ct_jitter, transforms.histology_jitter]).to(windows.dtype))
         x = jitter_ct(ct.mul_(_CT_SCALE), jitter[0])

@@ -1,7 +1,7 @@
 """The training step of generators and discriminators, validation and sample images."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,17 +23,16 @@ from tomostain.tiling.exact import exact_tiles, halo_of
 from tomostain.tiling.noise import FIRST_SLICE, with_noise
 from tomostain.train.checkpoint import save_best
 from tomostain.train.determinism import RandomState
+from tomostain.train.device_step import DeviceStep, StepInputs
 from tomostain.train.distributed import DistributedContext
 from tomostain.train.initialise import build_state
 from tomostain.train.logbook import sample_picture, write_sample
-from tomostain.train.losses import discriminator, l1, psnr
-from tomostain.train.memory_options import begin_step, uncompiled
-from tomostain.train.objective import compute_terms, find_term, weighted_sum
-from tomostain.train.optimisers import step_if_finite, update_average
+from tomostain.train.losses import l1, psnr
+from tomostain.train.memory_options import uncompiled
 from tomostain.train.pair_registration import PairRegistration
 from tomostain.train.recipe import Recipe
 from tomostain.train.sampling import Batch, PatchSampler
-from tomostain.train.step import Step
+from tomostain.train.step_graph import StepGraph
 from tomostain.train.step_losses import StepLosses, read_together
 
 logger = logging.getLogger(__name__)
@@ -65,6 +64,8 @@ class Trainer:
     context : DistributedContext
     state : State
         Everything that changes during the training.
+    device_step : DeviceStep
+        The part of a step that runs on the device.
     steps_per_epoch : int
     columns : list of str
         The possible columns of the metrics, without step, epoch and seconds.
@@ -77,8 +78,8 @@ class Trainer:
     def __init__(
         self, recipe: Recipe, data: Dataset, fold: int | None, seed: int, device: str | DistributedContext
     ) -> None:
-        self.recipe = recipe
         self.context = device if isinstance(device, DistributedContext) else DistributedContext(device)
+        self.recipe = recipe = recipe.for_device(self.context.device, self.context.size)
         self.context.check_batch(recipe.batch, recipe.accumulate)
         self.fabric = self.context.fabric(recipe.precision)
         split = data.split(fold)
@@ -93,7 +94,11 @@ class Trainer:
         if self.validation is not None:
             self.columns += VALIDATION
         self._unread: list[StepLosses] = []
-        self._planned_outputs = {output for name in recipe.active for output in find_term(name).outputs}
+        self.device_step = DeviceStep(recipe, self.state, self.fabric, self.context)
+        self._run_step = StepGraph(self.device_step) if recipe.step_graph else self.device_step
+        cuda = self.fabric.device.type == "cuda"
+        self._cutting = torch.cuda.Stream(self.fabric.device) if cuda else None
+        self._show_pairs_to_sampler()
 
     def _sampler(self, data: Dataset, ids: Sequence[str], *, background: bool) -> PatchSampler:
         recipe = self.recipe
@@ -125,16 +130,11 @@ class Trainer:
 
     def _take_step(self) -> StepLosses:
         state, recipe = self.state, self.recipe
-        if recipe.cuda_graphs:
-            begin_step()
         if recipe.residual_registration and state.step and state.step % recipe.residual_registration == 0:
             self.register_pairs()
         if self.fine_tuning:
             self._set_learning_rate(recipe.fine_tune.rate(recipe.learning_rate, state.step))
-        parts = self._parts(self.sampler.draw(state.draws))
-        values = self._improve_generators(parts)
-        if recipe.adversarial:
-            values |= self._improve_discriminators(parts)
+        values = self._run_step(self.draw_inputs())
         state.step += 1
         losses = StepLosses(state.step, values)
         self._unread.append(losses)
@@ -142,6 +142,31 @@ class Trainer:
         if self.context.size > 1 or state.step % READ_EVERY_STEPS == 0:
             self.read_losses()
         return losses
+
+    def draw_inputs(self) -> StepInputs:
+        """Draw the batch, and what the buffers exchange; the running average has a lower decay in the first steps."""
+        state, recipe = self.state, self.recipe
+        batch = self._draw_batch()
+        exchanges = {
+            name: buffer.plan(recipe.batch, state.draws).to(self.fabric.device)
+            for name, buffer in state.buffers.items()
+            if buffer.size
+        }
+        decay = min(recipe.average, (1 + state.step) / (10 + state.step))
+        return StepInputs(batch.x, batch.y, batch.mask, batch.noise, exchanges, 1 - decay)
+
+    def _draw_batch(self) -> Batch:
+        """Cut a batch, on a GPU while it still computes the previous step."""
+        if self._cutting is None:
+            return self.sampler.draw(self.state.draws)
+        with torch.cuda.stream(self._cutting):
+            batch = self.sampler.draw(self.state.draws)
+        used = torch.cuda.current_stream(self.fabric.device)
+        used.wait_stream(self._cutting)
+        for image in (batch.x, batch.y, batch.mask, batch.noise):
+            if image is not None:
+                image.record_stream(used)
+        return batch
 
     def read_losses(self) -> None:
         """Read the losses of the steps since the last call, check them and add them to the sums of the epoch.
@@ -168,23 +193,20 @@ class Trainer:
             for group in optimiser.param_groups:
                 group["lr"] = rate
 
-    def _parts(self, batch: Batch) -> list[Step]:
-        """Divide this process's shard of a batch into the parts that go through the networks at once."""
-        networks, total, number = self.state.networks, self.context.total, self.recipe.accumulate
-        wholes = (batch.x, batch.y, batch.mask)
-        x, y, mask = (self.context.shard(whole).chunk(number) for whole in wholes)
-        noise = [None] * number if batch.noise is None else self.context.shard(batch.noise).chunk(number)
-        parts = zip(x, y, mask, noise, strict=True)
-        planned = self._planned_outputs
-        return [Step(networks, x, y, mask, total, noise=noise, planned=planned) for x, y, mask, noise in parts]
-
     def register_pairs(self) -> None:
         """Register the histology of pairs to the output of G_xy."""
         self.registration.register(self.state)
+        self._show_pairs_to_sampler()
 
     def apply_affines(self) -> None:
         """Resample the histology of each pair by the affines of `state`, and leave out the rejected pairs."""
         self.registration.apply(self.state)
+        self._show_pairs_to_sampler()
+
+    def _show_pairs_to_sampler(self) -> None:
+        """Let the stream that cuts batches wait for changes of the pairs."""
+        if self._cutting is not None:
+            self._cutting.wait_stream(torch.cuda.current_stream(self.fabric.device))
 
     realign, lay_pairs = renamed_method("register_pairs"), renamed_method("apply_affines")
 
@@ -235,98 +257,6 @@ class Trainer:
             finally:
                 for network in networks:
                     network.train()
-
-    def _improve_generators(self, parts: Sequence[Step]) -> dict[str, list[Tensor]]:
-        """Descend eq. (4), (7) or (10)."""
-        judges = self.state.networks.discriminators().values()
-        for judge in judges:
-            judge.requires_grad_(False)  # their gradients are not needed
-
-        def compute(number: int) -> dict[str, Tensor]:
-            terms = compute_terms(parts[number], self.recipe.active)
-            return terms | {"total": weighted_sum(terms, self.recipe.active)}
-
-        values = self._descend("generators", compute, [step.keep_fakes_only for step in parts], judges)
-        self._update_average()
-        for judge in judges:
-            judge.requires_grad_(True)
-        return values
-
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        """Update the running average of G_xy; the first steps have a lower decay."""
-        average, step = self.state.networks.average, self.state.step
-        if average is None:
-            return
-        decay = min(self.recipe.average, (1 + step) / (10 + step))
-        update_average(list(average.parameters()), list(self.state.networks.g_xy.parameters()), decay)
-
-    def _improve_discriminators(self, parts: Sequence[Step]) -> dict[str, list[Tensor]]:
-        """Train the discriminators on real and generated images, the latter partly from the buffers."""
-        networks = self.state.networks
-        fakes = {"d_y": [step.fake_y for step in parts]}
-        if networks.d_x is not None:
-            fakes["d_x"] = [step.fake_x for step in parts]
-        old = {name: self._exchange(name, torch.cat(made).detach()).chunk(len(parts)) for name, made in fakes.items()}
-
-        def compute(number: int) -> dict[str, Tensor]:
-            step, losses = parts[number], {}
-            condition = [step.x] if networks.conditional else []
-            for name, judge in networks.discriminators().items():
-                real = step.y if name == "d_y" else step.x
-                # Real and generated images go through the discriminator together: fewer and larger operators.
-                both = torch.cat([real, old[name][number]])
-                conditions = [torch.cat([image, image]) for image in condition]
-                losses[name] = discriminator(*judge(both, *conditions).chunk(2))
-            return losses | {"total": torch.stack(list(losses.values())).sum()}
-
-        values = self._descend("discriminators", compute)
-        del values["total"]
-        return values
-
-    def _exchange(self, name: str, fake: Tensor) -> Tensor:
-        """Return fakes, partly of earlier steps. Every process buffers the whole batch, so that all draw the same."""
-        buffer = self.state.buffers[name]
-        if not buffer.size:
-            return fake
-        return self.context.shard(buffer.exchange(self.context.gather(fake), self.state.draws))
-
-    def _descend(
-        self,
-        which: str,
-        compute: Callable[[int], dict[str, Tensor]],
-        after: Sequence[Callable[[], None]] = (),
-        frozen: Iterable[nn.Module] = (),
-    ) -> dict[str, list[Tensor]]:
-        """Take a step along the mean gradient of "total" over the parts of a batch; return all losses of each part.
-
-        Parameters
-        ----------
-        which : {"generators", "discriminators"}
-        compute : function
-            Returns the losses of a part by its number.
-        after : sequence of function
-            Called after the backward pass of the part with the same index.
-        frozen : iterable of nn.Module
-            Networks that take part but are not trained.
-        """
-        optimiser, parts = self.state.optimisers[which], self.recipe.accumulate
-        learning = self.state.networks.optimised(which).values()
-        optimiser.zero_grad(set_to_none=not self.recipe.cuda_graphs)
-        values: dict[str, list[Tensor]] = {}
-        for number in range(parts):
-            # Processes sum their gradients once, after the last part.
-            waiting = learning if number < parts - 1 else ()
-            with self.context.without_sync(self.fabric, [*frozen, *waiting]):
-                losses = compute(number)
-                self.fabric.backward(losses["total"] / parts)
-            for name, loss in losses.items():
-                values.setdefault(name, []).append(loss.detach())
-            for callback in after[number : number + 1]:
-                callback()
-        # Instance normalisation of a constant patch multiplies gradients by 1/√ε in every layer, up to infinity.
-        step_if_finite(optimiser, self.recipe.clip_norm or float("inf"))
-        return values
 
     def end_epoch(self, run: Path) -> dict[str, float]:
         """Save the weights of every term with a new minimum of its mean, write a sample image, and validate.

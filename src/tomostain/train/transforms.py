@@ -115,8 +115,8 @@ def window_px(patch_px: int, min_scale: float) -> int:
     return math.floor((patch_px - 1) / min_scale) + 2
 
 
-def sampling_grid(scale: NDArray[np.float64], flip: NDArray[np.bool_], patch_px: int, size: int) -> Tensor:
-    """Return the positions of a patch's pixels in its source window, for `grid_sample` with ``align_corners=True``.
+def sampling_positions(scale: NDArray[np.float64], flip: NDArray[np.bool_], patch_px: int, size: int) -> Tensor:
+    """Return the positions of a patch's rows and columns in its source window.
 
     Parameters
     ----------
@@ -129,15 +129,20 @@ def sampling_grid(scale: NDArray[np.float64], flip: NDArray[np.bool_], patch_px:
 
     Returns
     -------
-    Tensor of float32, shape (B, P, P, 2)
-        (column, row) in [-1, 1]; computed in float64, because float32 would give errors of 1e-5 px.
+    Tensor of float32, shape (B, 2, P)
+        In [-1, 1], as `grid_sample` with ``align_corners=True`` takes them; computed in float64, because float32 would
+        give errors of 1e-5 px.
     """
     out = np.arange(patch_px, dtype=np.float64)
     steps = np.where(flip[:, :, None], patch_px - 1 - out, out) / scale[:, None, None]
-    rows, columns = np.moveaxis((steps * (2 / (size - 1)) - 1).astype(np.float32), 1, 0)
-    grid = np.empty((len(scale), patch_px, patch_px, 2), np.float32)
-    grid[..., 0], grid[..., 1] = columns[:, None, :], rows[:, :, None]
-    return torch.from_numpy(grid)
+    return torch.from_numpy((steps * (2 / (size - 1)) - 1).astype(np.float32))
+
+
+def sampling_grid(positions: Tensor) -> Tensor:
+    """Return the grid (B, P, P, 2) of `grid_sample`, each (column, row), from the positions of `sampling_positions`."""
+    rows, columns = positions.unbind(1)
+    side = rows.shape[1]
+    return torch.stack([columns[:, None, :].expand(-1, side, -1), rows[:, :, None].expand(-1, -1, side)], dim=-1)
 
 
 def integral(mask: NDArray[np.bool_]) -> NDArray[np.int64]:

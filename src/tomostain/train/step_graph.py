@@ -1,0 +1,138 @@
+"""A whole training step as one CUDA graph: generators, discriminators, optimisers, running average and buffers.
+
+A step launches hundreds to thousands of kernels. Launched one by one, they take longer than the GPU needs to run them.
+A graph launches all of them at once, with the arguments of the step in which it was captured. What differs from step to
+step is therefore in memory of its own (`StepInputs`, the learning rates), and is copied there before each launch.
+Nothing is compiled.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields, replace
+
+import torch
+from torch import Tensor
+
+from tomostain.train.buffer import Exchange
+from tomostain.train.device_step import DeviceStep, Losses, StepInputs
+from tomostain.train.optimisers import find_optimiser
+
+# Steps before the capture: optimisers allocate their moments, buffers their pools, and libraries choose kernels.
+PLAIN_STEPS = 3
+
+
+class StaticInputs:
+    """Inputs of a step at fixed addresses.
+
+    Parameters
+    ----------
+    inputs : StepInputs
+        Their shapes stay the same.
+    """
+
+    def __init__(self, inputs: StepInputs) -> None:
+        device = inputs.x.device
+        weight = torch.empty((), device=device)
+        self.inputs = StepInputs(
+            torch.empty_like(inputs.x),
+            torch.empty_like(inputs.y),
+            torch.empty_like(inputs.mask),
+            None if inputs.noise is None else torch.empty_like(inputs.noise),
+            {name: replace(each, **_rows(each, torch.clone)) for name, each in inputs.exchanges.items()},
+            weight,
+        )
+        self._weight = weight
+        self.copy(inputs)
+
+    def copy(self, inputs: StepInputs) -> None:
+        """Copy the inputs of a step to the fixed addresses. The host does not wait."""
+        for into, value in zip(_images(self.inputs), _images(inputs), strict=True):
+            if into is not None and value is not None:
+                into.copy_(value)
+        for name, exchange in inputs.exchanges.items():
+            for field, rows in _rows(self.inputs.exchanges[name]).items():
+                rows.copy_(getattr(exchange, field))
+        self._weight.fill_(inputs.average_weight)
+
+
+def _rows(exchange: Exchange, change: Callable[[Tensor], Tensor] = lambda rows: rows) -> dict[str, Tensor]:
+    return {field.name: change(getattr(exchange, field.name)) for field in fields(exchange)}
+
+
+def _images(inputs: StepInputs) -> tuple[Tensor | None, ...]:
+    return inputs.x, inputs.y, inputs.mask, inputs.noise
+
+
+class StepGraph:
+    """Takes training steps: the first ones plainly, then by launching a CUDA graph of the whole step.
+
+    Parameters
+    ----------
+    step : DeviceStep
+        On a GPU, in a single process.
+
+    Notes
+    -----
+    The kernels are the same as those of the plain step, so that the results have the same bits.
+    """
+
+    def __init__(self, step: DeviceStep) -> None:
+        self.step = step
+        self._plain_steps = 0
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._inputs: StaticInputs | None = None
+        self._rates: dict[str, Tensor] = {}
+        self._names: dict[str, int] = {}
+        self._losses: Tensor | None = None
+
+    def __call__(self, inputs: StepInputs) -> Losses:
+        """Take a step; return the losses."""
+        if self._plain_steps < PLAIN_STEPS:
+            self._plain_steps += 1
+            return self.step(inputs)
+        if self._graph is None:
+            self._capture(inputs)
+        assert self._graph is not None
+        assert self._inputs is not None
+        assert self._losses is not None
+        self._inputs.copy(inputs)
+        for name, rate in self._rates.items():
+            rate.fill_(self._rate(name))
+        self._graph.replay()
+        # The next launch overwrites the losses in the memory of the graph.
+        scalars = iter(self._losses.clone().unbind())
+        return {name: [next(scalars) for _ in range(parts)] for name, parts in self._names.items()}
+
+    def _rate(self, name: str) -> float:
+        return float(self.step.state.optimisers[name].param_groups[0]["lr"])
+
+    def _capture(self, inputs: StepInputs) -> None:
+        """Record the kernels of a step. They are not run."""
+        self._inputs = StaticInputs(inputs)
+        device = inputs.x.device
+        self._rates = {name: torch.tensor(self._rate(name), device=device) for name in self.step.state.optimisers}
+        torch.cuda.synchronize(device)
+        graph = torch.cuda.CUDAGraph()
+        # Other threads may use the GPU at the same time.
+        with self._capturable(), torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            values = self.step(self._inputs.inputs)
+            self._losses = torch.stack([loss.float() for parts in values.values() for loss in parts])
+        self._names = {name: len(parts) for name, parts in values.items()}
+        self._graph = graph
+
+    @contextmanager
+    def _capturable(self) -> Iterator[None]:
+        """Give the optimisers learning rates on the device; on exit restore the numbers, which checkpoints hold."""
+        groups = [
+            (name, group)
+            for name, optimiser in self.step.state.optimisers.items()
+            for group in find_optimiser(optimiser).param_groups
+        ]
+        before = [{"lr": group["lr"], "capturable": group["capturable"]} for _, group in groups]
+        try:
+            for name, group in groups:
+                group.update(lr=self._rates[name], capturable=True)
+            yield
+        finally:
+            for (_, group), values in zip(groups, before, strict=True):
+                group.update(values)
