@@ -109,7 +109,7 @@ def refine_candidates(task: SearchTask, poses: Poses, scores: Tensor, progress: 
             selected = select_distinct(poses, scores, corners, APART * side_um, count)
         stage = task.coarser(side)
         poses, scores = refine(stage.level, stage.picture, poses[selected], task.freedom, steps, device=task.device)
-        scores = scores + compare_detail(stage.level, task.template, poses).correlation
+        scores = scores + compare_detail(stage.level, task.template, poses, device=task.device).correlation
         if number == 0:
             first_stage = poses
             poses, scores = _restart_best(stage, poses, scores)
@@ -150,7 +150,7 @@ def _restart_best(task: SearchTask, poses: Poses, scores: Tensor) -> tuple[Poses
         starts = Poses.stack([best] * restarts)
         step = random_steps(starts, shift * side_um, turn_deg, task.freedom, generator)
         new_poses, fit = refine(level, picture, starts.moved(step), task.freedom, steps=8, device=task.device)
-        new_scores = fit + compare_detail(level, template, new_poses).correlation
+        new_scores = fit + compare_detail(level, template, new_poses, device=task.device).correlation
         poses, scores = Poses.stack([poses, new_poses]), torch.cat([scores, new_scores])
     return poses, scores
 
@@ -170,7 +170,7 @@ def refine_with_restarts(task: SearchTask, pose: Poses) -> Poses:
     # The first one is the pose itself.
     step[0] = 0
     poses, scores = refine(level, picture, starts.moved(step), task.freedom, steps=8, device=task.device)
-    scores = scores + compare_detail(level, template, poses).correlation
+    scores = scores + compare_detail(level, template, poses, device=task.device).correlation
     best = int((scores - strain_penalty(poses, Freedom(template.strain))).argmax())
     return pose if best == 0 else refine_with_learned_values(task, poses[best : best + 1])[0]
 

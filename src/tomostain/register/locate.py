@@ -281,7 +281,7 @@ def collect_evidence(
     -------
     Evidence
     """
-    detail = compare_detail(task.level, task.template, candidates.poses[:8])
+    detail = compare_detail(task.level, task.template, candidates.poses[:8], device=task.device)
     restarts = returning_restarts(task, candidates.poses[:1], seed=config.seed, count=config.restarts)
     scores = candidates.scores
     # The margin of a single candidate is 0. It is capped because the calibration covers no larger one. With a start

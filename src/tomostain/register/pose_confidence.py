@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from tomostain.devices import choose_device
 from tomostain.integers import to_integers
 from tomostain.register.poses import Poses
 from tomostain.register.refine import OVERLAP, random_steps, refine, sample_slab
@@ -46,7 +47,13 @@ class Detail:
     regions: Tensor
 
 
-def compare_detail(level: ResolutionLevel, template: Template, poses: Poses, slab_um: float = 0.0) -> Detail:
+def compare_detail(
+    level: ResolutionLevel,
+    template: Template,
+    poses: Poses,
+    slab_um: float = 0.0,
+    device: str | torch.device = "cpu",
+) -> Detail:
     """Compare the fine structure of µCT and slide under each pose.
 
     Parameters
@@ -57,22 +64,27 @@ def compare_detail(level: ResolutionLevel, template: Template, poses: Poses, sla
     poses : Poses
     slab_um : float
         Thickness of the section, µm.
+    device : str or torch.device
+        Where to compute: see `tomostain.devices.choose_device`. The result is on the CPU.
     """
-    picture = template.picture(float(level.voxel_um.max()))
+    place = choose_device(device)
+    picture = template.picture(level.voxel_range_um[1])
     away = ndimage.distance_transform_edt(template.screw < 0.5) * template.pixel_um > _SCREW_RIM_UM
     compared = torch.from_numpy(template.pick(away, picture.u_um)) & (picture.weight > 0.4)
     u, values = picture.u_um[compared], picture.values[:, compared]
     half = torch.tensor(template.half_um, dtype=torch.float32)
     cell = to_integers(((u / half + 1) / 2 * REGIONS).floor(), torch.int64, "positions").clamp(0, REGIONS - 1)
     regions = torch.nn.functional.one_hot(cell[:, 0] * REGIONS + cell[:, 1], REGIONS**2).float()
-    smooth = _smoother(u, half)
+    smooth = _smoother(u, half).to(place)
+    level, poses = level.to(place), poses.to(place)
+    u, values, regions = u.to(place), values.to(place), regions.to(place)
     batch = max(1, _MAX_POINTS // max(len(u), 1))
     parts = []
     for i in range(0, len(poses), batch):
         part = poses[i : i + batch]
         v, _, inside = sample_slab(level, part.points_um(u), part.rotation[:, :, 2], slab_um)
         parts.append(_fine_correlation(v, values[part.hypothesis], inside.float(), smooth, regions))
-    total, by_region = (torch.cat(x) for x in zip(*parts, strict=True))
+    total, by_region = (torch.cat(x).cpu() for x in zip(*parts, strict=True))
     return Detail(total, by_region.reshape(-1, REGIONS, REGIONS))
 
 

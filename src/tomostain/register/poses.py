@@ -56,7 +56,7 @@ class Poses:
 
     def moved(self, step: Tensor) -> "Poses":
         """Return the poses after a step (K, 9): translation (µm), rotation vector (rad), strain (rr, cc, rc)."""
-        rotation = torch.linalg.matrix_exp(_cross_matrix(step[:, 3:6])) @ self.rotation
+        rotation = _rotation(step[:, 3:6]) @ self.rotation
         strain = self.strain + _symmetric(step[:, 6:9])
         return replace(self, centre_um=self.centre_um + step[:, :3], rotation=rotation, strain=strain)
 
@@ -158,6 +158,20 @@ def _cross_matrix(vectors: Tensor) -> Tensor:
     zero = torch.zeros_like(x)
     rows = [zero, -z, y, z, zero, -x, -y, x, zero]
     return torch.stack(rows, dim=1).reshape(-1, 3, 3)
+
+
+def _rotation(vectors: Tensor) -> Tensor:
+    """Return the rotations (K, 3, 3) by rotation vectors (K, 3), rad."""
+    # `matrix_exp` makes the host wait for a GPU.
+    return torch.linalg.matrix_exp(_cross_matrix(vectors)) if vectors.device.type == "cpu" else _rodrigues(vectors)
+
+
+def _rodrigues(vectors: Tensor) -> Tensor:
+    """Return the same by the formula of Rodrigues."""
+    cross = _cross_matrix(vectors)
+    angle = vectors.norm(dim=1).clamp(min=1e-6)[:, None, None]
+    first, second = torch.sin(angle) / angle, 0.5 * (torch.sin(angle / 2) / (angle / 2)) ** 2
+    return torch.eye(3, device=vectors.device) + first * cross + second * (cross @ cross)
 
 
 def _symmetric(parts: Tensor) -> Tensor:

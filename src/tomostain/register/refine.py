@@ -8,6 +8,7 @@ that does not improve the objective is rejected. The strain has a Gaussian prior
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -43,13 +44,16 @@ class Picture:
 
     def to(self, device: torch.device) -> "Picture":
         """Return the picture on a device."""
-        return Picture(self.u_um.to(device), self.values.to(device), self.weight.to(device))
+        copy = Picture(self.u_um.to(device), self.values.to(device), self.weight.to(device))
+        # Computed before: a number that is read from a GPU makes the host wait.
+        vars(copy)["reach_um"] = self.reach_um
+        return copy
 
     def every(self, n: int) -> "Picture":
         """Return every n-th point."""
         return Picture(self.u_um[::n], self.values[:, ::n], self.weight[::n])
 
-    @property
+    @cached_property
     def reach_um(self) -> float:
         """Root mean square distance of the points from the centre, µm."""
         return float((self.u_um**2).sum(dim=1).mean().sqrt())
@@ -108,7 +112,7 @@ def trilinear(level: ResolutionLevel, points_um: Tensor) -> tuple[Tensor, Tensor
         Per µm.
     inside : Tensor of bool, shape (...)
     """
-    size = torch.tensor(level.values.shape, device=points_um.device)
+    size = level.size
     index = (points_um - level.origin_um) / level.voxel_um
     inside = ((index >= -0.5) & (index <= size - 0.5)).all(dim=-1)
     index = torch.minimum(index.clamp(min=0), (size - 1).to(index.dtype))
@@ -116,7 +120,7 @@ def trilinear(level: ResolutionLevel, points_um: Tensor) -> tuple[Tensor, Tensor
     part = index - low
     # On an axis with one voxel, the neighbour is the voxel itself.
     dz, dy, dx = (stride * (n > 1) for stride, n in zip(level.strides, level.values.shape, strict=True))
-    base = (low * torch.tensor(level.strides, device=points_um.device)).sum(dim=-1)
+    base = (low * level.stride).sum(dim=-1)
     flat = level.values.reshape(-1)
     z, y, x = part.unbind(-1)
     c000, c001 = flat[base], flat[base + dx]
@@ -195,12 +199,15 @@ def _refine(
     level: ResolutionLevel, picture: Picture, poses: Poses, freedom: Freedom, steps: int, slab_um: float
 ) -> tuple[Poses, Tensor]:
     poses = poses.bounded(freedom.bound, 2.0 * freedom.bound)
-    state = _normal_equations(level, picture, poses, freedom, slab_um)
+    prior = _prior_matrix(freedom).to(picture.u_um.device)
+    state = _normal_equations(level, picture, poses, prior, slab_um)
     damping = torch.full_like(state.score, 0.02)
     for _ in range(steps):
-        step = _solve(state, damping, picture.reach_um, poses, freedom, level)
+        step = _solve(state, damping, poses, prior, freedom, picture.reach_um)
+        # At most two voxels in one step, because the gradient is only valid nearby.
+        step = _limited(step, 2.0 * level.voxel_range_um[1], picture.reach_um)
         new_poses = poses.moved(step).bounded(freedom.bound, 2.0 * freedom.bound)
-        new_state = _normal_equations(level, picture, new_poses, freedom, slab_um)
+        new_state = _normal_equations(level, picture, new_poses, prior, slab_um)
         better = new_state.objective > state.objective
         poses = Poses(*(_choose(better, getattr(new_poses, n), getattr(poses, n)) for n in _FIELDS))
         state = _State(*(_choose(better, getattr(new_state, n), getattr(state, n)) for n in _STATE))
@@ -220,7 +227,7 @@ def sample_slab(
     level: ResolutionLevel, points_um: Tensor, normal: Tensor, slab_um: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Interpolate the mean along the normal over a thickness; see `trilinear` for arguments and results."""
-    n = max(1, round(slab_um / float(level.voxel_um.min())))
+    n = max(1, round(slab_um / level.voxel_range_um[0]))
     if n == 1:
         return trilinear(level, points_um)
     depths = ((torch.arange(n) + 0.5) / n - 0.5) * slab_um
@@ -229,9 +236,7 @@ def sample_slab(
     return sum(p[0] for p in parts) / n, sum(p[1] for p in parts) / n, inside  # type: ignore[return-value]
 
 
-def _normal_equations(
-    level: ResolutionLevel, picture: Picture, poses: Poses, freedom: Freedom, slab_um: float
-) -> _State:
+def _normal_equations(level: ResolutionLevel, picture: Picture, poses: Poses, prior: Tensor, slab_um: float) -> _State:
     """Compare µCT and template under each pose. Return correlation and normal equations."""
     u, reach = picture.u_um, picture.reach_um
     arm = u @ poses.linear.transpose(1, 2)
@@ -257,7 +262,7 @@ def _normal_equations(
     wj = jacobian * w[..., None]
     hessian = wj.transpose(1, 2) @ jacobian
     slope = (wj.transpose(1, 2) @ t_hat[..., None])[..., 0]
-    penalty = strain_penalty(poses, freedom)
+    penalty = _penalty(poses, prior)
     score = correlation * (overlap / OVERLAP).clamp(max=1.0)
     return _State(score - penalty, score, hessian, slope)
 
@@ -285,16 +290,16 @@ def _prior_matrix(freedom: Freedom) -> Tensor:
 
 def strain_penalty(poses: Poses, freedom: Freedom) -> Tensor:
     """Return the penalty of each pose from the prior on the strain, shape (K,)."""
+    return _penalty(poses, _prior_matrix(freedom).to(poses.strain.device))
+
+
+def _penalty(poses: Poses, prior: Tensor) -> Tensor:
     e = torch.stack([poses.strain[:, 0, 0], poses.strain[:, 1, 1], poses.strain[:, 0, 1]], dim=1)
-    matrix = _prior_matrix(freedom).to(e.device)
-    return 0.5 * ((e @ matrix) * e).sum(dim=1)
+    return 0.5 * ((e @ prior) * e).sum(dim=1)
 
 
-def _solve(
-    state: _State, damping: Tensor, reach: float, poses: Poses, freedom: Freedom, level: ResolutionLevel
-) -> Tensor:
-    """Return the damped Gauss–Newton step (K, 9), in the units of `Poses.moved`."""
-    prior = _prior_matrix(freedom).to(state.slope.device)
+def _solve(state: _State, damping: Tensor, poses: Poses, prior: Tensor, freedom: Freedom, reach: float) -> Tensor:
+    """Return the damped Gauss–Newton step (K, 9), all in µm."""
     e = torch.stack([poses.strain[:, 0, 0], poses.strain[:, 1, 1], poses.strain[:, 0, 1]], dim=1)
     hessian, slope = state.hessian.clone(), state.slope.clone()
     hessian[:, 6:, 6:] += prior / reach**2
@@ -306,10 +311,13 @@ def _solve(
     reduced = basis.transpose(1, 2) @ hessian @ basis
     right = basis.transpose(1, 2) @ slope[..., None]
     solution, _ = torch.linalg.solve_ex(reduced, right)
-    step = torch.nan_to_num((basis @ solution)[..., 0])
-    # At most two voxels in one step, because the gradient is only valid nearby.
+    return torch.nan_to_num((basis @ solution)[..., 0])
+
+
+def _limited(step: Tensor, longest_um: float, reach: float) -> Tensor:
+    """Return a step of `_solve`, shortened to a length, in the units of `Poses.moved`."""
     longest = step.abs().amax(dim=1, keepdim=True)
-    step = step * (2.0 * float(level.voxel_um.max()) / longest.clamp(min=1e-9)).clamp(max=1.0)
+    step = step * (longest_um / longest.clamp(min=1e-9)).clamp(max=1.0)
     return torch.cat([step[:, :3], step[:, 3:] / reach], dim=1)
 
 

@@ -1,6 +1,7 @@
 """The µCT at the resolutions that registration uses. A volume larger than memory is read once, in parts."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -45,10 +46,30 @@ class ResolutionLevel:
         _, rows, columns = self.values.shape
         return rows * columns, columns, 1
 
+    # Made once: a copy of numbers to a GPU, or from it, makes the host wait.
+    @cached_property
+    def size(self) -> Tensor:
+        """The shape as a tensor (3,) of int64 on the device."""
+        return torch.tensor(self.values.shape, device=self.voxel_um.device)
+
+    @cached_property
+    def stride(self) -> Tensor:
+        """The strides as a tensor (3,) of int64 on the device."""
+        return torch.tensor(self.strides, device=self.voxel_um.device)
+
+    @cached_property
+    def voxel_range_um(self) -> tuple[float, float]:
+        """The shortest and the longest side of a voxel, µm."""
+        return float(self.voxel_um.min()), float(self.voxel_um.max())
+
+    @cached_property
+    def _copies(self) -> dict[torch.device, "ResolutionLevel"]:
+        return {}
+
     @property
     def side_um(self) -> Tensor:
         """Lengths of the sides (z, y, x), µm, from the centre of the first voxel to the centre of the last one."""
-        return (torch.tensor(self.values.shape, device=self.voxel_um.device) - 1) * self.voxel_um
+        return (self.size - 1) * self.voxel_um
 
     @property
     def middle_um(self) -> Tensor:
@@ -56,10 +77,15 @@ class ResolutionLevel:
         return self.origin_um + self.side_um / 2
 
     def to(self, device: torch.device) -> "ResolutionLevel":
-        """Return the volume on a device; itself if it is there already."""
+        """Return the volume on a device; itself if it is there already. The copy is made once."""
         if self.values.device == device:
             return self
-        return ResolutionLevel(self.values.to(device), self.voxel_um.to(device), self.origin_um.to(device), self.holes)
+        if device not in self._copies:
+            parts = (self.values.to(device), self.voxel_um.to(device), self.origin_um.to(device))
+            copy = ResolutionLevel(*parts, self.holes)
+            vars(copy)["voxel_range_um"] = self.voxel_range_um
+            self._copies[device] = copy
+        return self._copies[device]
 
     @classmethod
     def of(

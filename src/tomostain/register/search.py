@@ -21,6 +21,9 @@ from tomostain.register.refine import trilinear
 from tomostain.register.resolution import ResolutionLevel
 from tomostain.register.template import Template
 
+# Values of the correlations that a GPU computes together. A CPU computes one rotation at a time, which fits its cache.
+_MAX_VALUES = 2**25
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -99,7 +102,7 @@ def search(
     scores : Tensor, shape (K,)
         Normalised cross-correlation.
     """
-    h = float(level.voxel_um.max())
+    h = level.voxel_range_um[1]
     normals = half_sphere(grid.step_deg) if grid.normals is None else grid.normals
     bases = frames(normals)
     turns = _turns(grid.step_deg)
@@ -218,27 +221,44 @@ def _planes(level: ResolutionLevel, basis: Tensor, n: int, depth: int, h: float)
 
 def _correlate(spectra: list[Tensor], bank: _Bank, n: int, count: int) -> _Peaks:
     """Return the highest peaks of each rotation and hypothesis."""
-    values, places, hypotheses, turns = [], [], [], []
-    for k in range(len(bank.total)):
-        w = bank.weights[k]
-        mean = torch.fft.irfft2(spectra[0] * w, s=(n, n)) / bank.total[k]
-        square = torch.fft.irfft2(spectra[1] * w, s=(n, n)) / bank.total[k]
-        overlap = torch.fft.irfft2(spectra[2] * w, s=(n, n)) / bank.total[k]
-        spread = (square - mean**2).clamp(min=1e-3).mul_(bank.total[k]).sqrt_()
+    count, hypotheses = min(count, len(spectra[0])), bank.pictures.shape[1]
+    # On the host, where poses are made of them.
+    score, place = (part.flatten().cpu() for part in _highest(spectra, bank, n, count))
+    index = torch.arange(len(place))
+    return _Peaks(score, place, index // count % hypotheses, index // (count * hypotheses))
+
+
+def _highest(spectra: list[Tensor], bank: _Bank, n: int, count: int, together: int = 0) -> tuple[Tensor, Tensor]:
+    """Return score and place of peaks (rotations, hypotheses, count), for `together` rotations at once (0: auto)."""
+    planes, (rotations, hypotheses) = len(spectra[0]), bank.pictures.shape[:2]
+    if not together:
+        together = 1 if bank.total.device.type == "cpu" else max(1, _MAX_VALUES // (planes * n * n))
+    values, places = [], []
+    for first in range(0, rotations, together):
+        some = slice(first, first + together)
+        w, total = bank.weights[some, None], bank.total[some, None, None, None]
+        mean = torch.fft.irfft2(spectra[0] * w, s=(n, n)) / total
+        square = torch.fft.irfft2(spectra[1] * w, s=(n, n)) / total
+        overlap = torch.fft.irfft2(spectra[2] * w, s=(n, n)) / total
+        spread = (square - mean**2).clamp(min=1e-3).mul_(total).sqrt_()
         factor = (overlap / 0.7).clamp_(max=1.0) / spread
-        for j in range(bank.pictures.shape[1]):
-            score = torch.fft.irfft2(spectra[0] * bank.pictures[k, j], s=(n, n)) * factor
-            best_in_plane, pixel = score.flatten(1).max(dim=1)
+        for j in range(hypotheses):
+            score = torch.fft.irfft2(spectra[0] * bank.pictures[some, j, None], s=(n, n)) * factor
+            best_in_plane, pixel = score.flatten(2).max(dim=2)
             # Only local maxima along the normal, because neighbouring planes are similar.
             padded = torch.nn.functional.pad(best_in_plane, (1, 1), value=-2.0)
-            is_peak = (best_in_plane >= padded[:-2]) & (best_in_plane >= padded[2:])
+            is_peak = (best_in_plane >= padded[:, :-2]) & (best_in_plane >= padded[:, 2:])
             ranked = torch.where(is_peak, best_in_plane, torch.full_like(best_in_plane, -2.0))
-            top, plane = ranked.topk(min(count, len(ranked)))
+            top, plane = ranked.topk(count)
             values.append(top)
-            places.append(plane * n * n + pixel[plane])
-            hypotheses.append(torch.full_like(plane, j))
-            turns.append(torch.full_like(plane, k))
-    return _Peaks(*(torch.cat(parts).cpu() for parts in (values, places, hypotheses, turns)))
+            places.append(plane * n * n + pixel.gather(1, plane))
+    return _by_rotation(values, hypotheses), _by_rotation(places, hypotheses)
+
+
+def _by_rotation(parts: list[Tensor], hypotheses: int) -> Tensor:
+    """Return results (rotations, hypotheses, count) of parts (K, count) for some rotations, each hypothesis in turn."""
+    together = [torch.stack(parts[i : i + hypotheses], dim=1) for i in range(0, len(parts), hypotheses)]
+    return torch.cat(together)
 
 
 def _poses(peaks: _Peaks, geometry: _Geometry, scale: float) -> Poses:

@@ -39,7 +39,7 @@ class SearchTask:
     @property
     def voxel_um(self) -> float:
         """Largest side of a voxel, µm."""
-        return float(self.level.voxel_um.max())
+        return self.level.voxel_range_um[1]
 
     @property
     def side_um(self) -> float:
