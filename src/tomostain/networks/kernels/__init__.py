@@ -1,5 +1,9 @@
-"""Fast CPU kernels: the same layers with fewer multiplications. Import only from this package, not from its modules."""
+"""Fast kernels: the same layers with fewer multiplications on a CPU, and fused layers for a GPU.
+
+Import only from this package, not from its modules.
+"""
 
 from tomostain.networks.kernels.convert import accelerate, arrange, put_channels_last
+from tomostain.networks.kernels.cuda import accelerate_cuda
 
-__all__ = ["accelerate", "arrange", "put_channels_last"]
+__all__ = ["accelerate", "accelerate_cuda", "arrange", "put_channels_last"]

@@ -1,0 +1,368 @@
+"""Normalisation, activation, enlarging and reflection padding as one layer with channels last, forward and backward.
+
+The programs are those of `tomostain.networks.kernels.cuda.programs`. Nothing here waits for the GPU, allocates by
+data, or searches for block sizes, so CUDA graphs can contain it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+# Values of a block of pixels × channels; the backward pass needs more registers for each. At most this many channels
+# belong to one: 128 bytes in half precision.
+_BLOCK, _BLOCK_BACKWARD, _BLOCK_CHANNELS = 4096, 2048, 64
+# Program instances that sum over pixels, at least; pieces of an image, at most.
+_PROGRAMS, _PIECES = 1024, 256
+_WARPS = 4
+
+
+@cache
+def programs() -> ModuleType | None:
+    """Return the Triton programs, or None where Triton is missing."""
+    if find_spec("triton") is None:
+        return None
+    from tomostain.networks.kernels.cuda import programs as module
+
+    return module
+
+
+def is_interpreted() -> bool:
+    """Whether Triton's interpreter runs the programs on the CPU (``TRITON_INTERPRET=1``, for tests)."""
+    if find_spec("triton") is None:
+        return False
+    from triton import knobs
+
+    return bool(knobs.runtime.interpret)
+
+
+def can_run(image: Tensor) -> bool:
+    """Whether the programs can process an image."""
+    return (image.is_cuda and programs() is not None) or (not image.is_cuda and is_interpreted())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a fused layer computes, in this order.
+
+    Attributes
+    ----------
+    eps : float or None
+        Instance normalisation with this ε; None: no normalisation.
+    slope : float
+        Of the leaky ReLU; 0: ReLU, 1: no activation.
+    up : int
+        Enlarge by this factor, nearest neighbour: 1 or 2.
+    pad : int
+        Reflection padding, px.
+    plain : bool
+        Also return the result without enlarging and padding.
+    channels : int
+        Fill the padded result up to this number of channels with zeros; 0: no more than the source has.
+    """
+
+    eps: float | None = None
+    slope: float = 1.0
+    up: int = 1
+    pad: int = 0
+    plain: bool = False
+    channels: int = 0
+
+
+class Blocks(NamedTuple):
+    """Sizes of the blocks for one image."""
+
+    pixels: int
+    channels: int
+    piece: int
+    pieces: int
+
+    @property
+    def steps(self) -> int:
+        """Blocks of pixels of a piece."""
+        return self.piece // self.pixels
+
+
+def blocks_of(batch: int, channels: int, pixels: int, values: int = _BLOCK) -> Blocks:
+    """Return block sizes that depend on the shape only, so that results are the same on every GPU.
+
+    Examples
+    --------
+    >>> blocks_of(4, 64, 256 * 256)
+    Blocks(pixels=64, channels=64, piece=256, pieces=256)
+    >>> blocks_of(1, 3, 50)
+    Blocks(pixels=64, channels=4, piece=64, pieces=1)
+    """
+    block_c = min(_BLOCK_CHANNELS, _power_of_2(channels))
+    block_p = max(16, min(values // block_c, _power_of_2(pixels)))
+    across = batch * -(-channels // block_c)
+    pieces = min(_PIECES, -(-_PROGRAMS // across), -(-pixels // block_p))
+    # A power of 2 of blocks: images of many sizes then share a few compiled programs.
+    piece = _power_of_2(-(-pixels // (pieces * block_p))) * block_p
+    return Blocks(block_p, block_c, piece, -(-pixels // piece))
+
+
+def _power_of_2(number: int) -> int:
+    return 1 << (number - 1).bit_length()
+
+
+def channels_last(image: Tensor) -> Tensor:
+    """Return an image (B, C, H, W) with channels last in memory, without gaps; a copy only if necessary."""
+    batch, channels, height, width = image.shape
+    strides = (height * width * channels, 1, width * channels, channels)
+    # Strides of dimensions of length 1 have no meaning for torch, but the programs use them.
+    if all(own == wanted or size == 1 for own, wanted, size in zip(image.stride(), strides, image.shape, strict=True)):
+        return image
+    return _new_like(image, image.shape, image.dtype).copy_(image)
+
+
+def _new_like(image: Tensor, shape: tuple[int, ...] | torch.Size, dtype: torch.dtype) -> Tensor:
+    """Return uninitialised memory for an image (B, C, H, W) with channels last."""
+    batch, channels, height, width = shape
+    return image.new_empty((batch, height, width, channels), dtype=dtype).permute(0, 3, 1, 2)
+
+
+def _widest(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
+
+
+def _common(image: Tensor, blocks: Blocks) -> dict[str, Any]:
+    """Return the arguments that all programs share."""
+    import triton.language as tl
+
+    wide = tl.float64 if image.dtype == torch.float64 else tl.float32
+    return {"WIDE": wide, "BLOCK_P": blocks.pixels, "BLOCK_C": blocks.channels, "num_warps": _WARPS}
+
+
+def statistics(image: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Return the mean and (variance + ε)^(-½) of each channel of each image, (B, C), at least in float32."""
+    kernels = _programs()
+    batch, channels, height, width = image.shape
+    pixels, blocks = height * width, blocks_of(batch, channels, height * width)
+    parts = image.new_empty((2, batch, blocks.pieces, channels), dtype=_widest(image.dtype))
+    result = image.new_empty((2, batch, channels), dtype=parts.dtype)
+    common = _common(image, blocks)
+    grid = (blocks.pieces, -(-channels // blocks.channels), batch)
+    with torch.cuda.device_of(image):
+        kernels.moments[grid](image, parts[0], parts[1], pixels, channels, STEPS=blocks.steps, **common)
+        few = _few(channels)
+        kernels.combine_moments[-(-channels // few), batch](
+            parts[0], parts[1], result[0], result[1], pixels, channels, blocks.piece, blocks.pieces,
+            EPS=eps, WIDE=common["WIDE"], PIECES=_power_of_2(blocks.pieces), BLOCK_C=few, num_warps=_WARPS,
+        )  # fmt: skip
+    return result[0], result[1]
+
+
+def _few(channels: int) -> int:
+    """Return the channels of a block of the programs that combine pieces: many small blocks run side by side."""
+    return min(8, _power_of_2(channels))
+
+
+def _programs() -> Any:
+    module = programs()
+    if module is None:
+        raise RuntimeError("Triton is not installed")
+    return module
+
+
+def forward(
+    image: Tensor, plan: Plan, *, residual: Tensor | None = None, dtype: torch.dtype | None = None
+) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+    """Compute the layer; return the padded result, the plain one, mean and scale; None for what it does not have.
+
+    Parameters
+    ----------
+    image : Tensor, shape (B, C, H, W)
+        With normalisation: channels last. Else any strides.
+    plan : Plan
+    residual : Tensor, shape (B, C, H, W), optional
+        Channels last; added before the activation.
+    dtype : torch.dtype, optional
+        Of the results; default: that of `image`.
+    """
+    batch, channels, height, width = image.shape
+    _check_size(image, plan)
+    outputs, dtype = plan.channels or channels, dtype or image.dtype
+    mean, scale = (None, None) if plan.eps is None else statistics(image, plan.eps)
+    rows, columns = (plan.up * side + 2 * plan.pad for side in (height, width))
+    padded = _new_like(image, (batch, outputs, rows, columns), dtype)
+    plain = _new_like(image, image.shape, dtype) if plan.plain else None
+    blocks = blocks_of(batch, outputs, rows * columns)
+    grid = (-(-rows * columns // blocks.pixels), -(-outputs // blocks.channels), batch)
+    unused = image
+    with torch.cuda.device_of(image):
+        _programs().write_padded[grid](
+            image, _or(mean, unused), _or(scale, unused), _or(residual, unused), padded, _or(plain, unused),
+            image.stride(0), image.stride(2), image.stride(3), image.stride(1),
+            height, width, channels, outputs, plan.pad,
+            NORM=mean is not None, RESIDUAL=residual is not None, PLAIN=plan.plain, SLOPE=plan.slope, UP=plan.up,
+            **_common(image, blocks),
+        )  # fmt: skip
+    return padded, plain, mean, scale
+
+
+def _or(tensor: Tensor | None, other: Tensor) -> Tensor:
+    """Return `other` where a program does not use its argument."""
+    return other if tensor is None else tensor
+
+
+def _check_size(image: Tensor, plan: Plan) -> None:
+    """Raise if a side is too short for the padding, as torch does."""
+    height, width = image.shape[-2:]
+    if plan.pad >= plan.up * min(height, width):
+        raise RuntimeError(f"reflection padding of {plan.pad} px needs a larger image than {height} × {width} px")
+    if plan.eps is not None and height * width == 1:
+        raise ValueError(f"instance normalisation needs more than one pixel; the image has shape {tuple(image.shape)}")
+
+
+class Gradients(NamedTuple):
+    """Gradients of the padded and of the plain result, channels last; None: 0."""
+
+    padded: Tensor | None
+    plain: Tensor | None
+
+
+class Saved(NamedTuple):
+    """What the backward pass needs: shape of the image, and what it depends on."""
+
+    shape: torch.Size
+    image: Tensor | None
+    mean: Tensor | None
+    scale: Tensor | None
+
+
+def backward(
+    gradients: Gradients, saved: Saved, plan: Plan, *, dtype: torch.dtype, residual: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Return the gradients of the image, with this data type, and of the residual, if there is one."""
+    kernels = _programs()
+    padded, plain = gradients
+    mean, scale = saved.mean, saved.scale
+    image = next(value for value in (saved.image, padded, plain) if value is not None)
+    batch, channels, height, width = saved.shape
+    pixels, blocks = height * width, blocks_of(batch, channels, height * width, _BLOCK_BACKWARD)
+    result = _new_like(image, saved.shape, dtype)
+    common = _common(image, blocks) | {"SLOPE": plan.slope, "UP": plan.up}
+    average = along = image
+    outputs = channels if padded is None else padded.shape[1]
+    across = -(-channels // blocks.channels)
+    with torch.cuda.device_of(image):
+        if plan.eps is not None:
+            # The gradient of the residual; with enlarging, it also has fewer values than that of the result.
+            sum_grad = _new_like(image, saved.shape, image.dtype) if residual or plan.up != 1 else None
+            parts = image.new_empty((2, batch, blocks.pieces, channels), dtype=_widest(image.dtype))
+            means = image.new_empty((2, batch, channels), dtype=parts.dtype)
+            kernels.gradient_sums[blocks.pieces, across, batch](
+                _or(padded, image), _or(plain, image), image, mean, scale, _or(sum_grad, image), parts[0], parts[1],
+                height, width, channels, outputs, plan.pad, STEPS=blocks.steps,
+                PADDED=padded is not None, PLAIN=plain is not None,
+                RESIDUAL=sum_grad is not None, **common,
+            )  # fmt: skip
+            few = _few(channels)
+            kernels.combine_sums[-(-channels // few), batch](
+                parts[0], parts[1], means[0], means[1], channels, blocks.pieces, pixels,
+                WIDE=common["WIDE"], PIECES=_power_of_2(blocks.pieces), BLOCK_C=few, num_warps=_WARPS,
+            )  # fmt: skip
+            average, along = means[0], means[1]
+            if sum_grad is not None:
+                # Folded and activated already.
+                padded, plain, common = None, sum_grad, common | {"SLOPE": 1.0}
+                outputs = channels
+        kernels.gradient_of_source[-(-pixels // blocks.pixels), across, batch](
+            _or(padded, image), _or(plain, image), image, _or(mean, image), _or(scale, image), average, along, result,
+            height, width, channels, outputs, plan.pad,
+            NORM=plan.eps is not None, PADDED=padded is not None, PLAIN=plain is not None, **common,
+        )  # fmt: skip
+    if not residual:
+        return result, None
+    return result, result if plan.eps is None else plain
+
+
+class _Context(FunctionCtx):
+    """What `_Fused` keeps for its backward pass."""
+
+    saved_tensors: tuple[Tensor | None, Tensor | None, Tensor | None]
+    shape: torch.Size
+    plan: Plan
+    dtype: torch.dtype
+    bias: tuple[torch.Size, torch.dtype] | None
+    residual: bool
+
+
+class _Fused(torch.autograd.Function):
+    """`forward` and `backward` for autograd."""
+
+    @staticmethod
+    def forward(
+        ctx: _Context,
+        image: Tensor,
+        residual: Tensor | None,
+        bias: Tensor | None,
+        plan: Plan,
+        dtype: torch.dtype,
+    ) -> tuple[Tensor, Tensor | None]:
+        padded, plain, mean, scale = forward(image, plan, residual=residual, dtype=dtype)
+        # The gradient of padding does not depend on the image.
+        is_linear = plan.eps is None and plan.slope == 1.0
+        ctx.save_for_backward(None if is_linear else image, mean, scale)
+        ctx.plan, ctx.shape, ctx.dtype, ctx.residual = plan, image.shape, image.dtype, residual is not None
+        ctx.bias = None if bias is None else (bias.shape, bias.dtype)
+        ctx.set_materialize_grads(False)
+        return padded, plain
+
+    @staticmethod
+    @once_differentiable
+    def backward(
+        ctx: _Context, padded: Tensor | None, plain: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
+        grads = Gradients(*(None if grad is None else channels_last(grad) for grad in (padded, plain)))
+        if grads.padded is None and grads.plain is None:
+            return None, None, None, None, None
+        image, *moments = ctx.saved_tensors
+        saved = Saved(ctx.shape, None if image is None else channels_last(image), *moments)
+        to_image, to_residual = backward(grads, saved, ctx.plan, dtype=ctx.dtype, residual=ctx.residual)
+        # A bias before a normalisation has no effect.
+        to_bias = None if ctx.bias is None else to_image.new_zeros(ctx.bias[0], dtype=ctx.bias[1])
+        return to_image, to_residual, to_bias, None, None
+
+
+def fused(
+    image: Tensor,
+    plan: Plan,
+    *,
+    residual: Tensor | None = None,
+    bias: Tensor | None = None,
+    dtype: torch.dtype | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Return the padded and the plain result of a layer, differentiable once.
+
+    Parameters
+    ----------
+    image : Tensor, shape (B, C, H, W)
+    plan : Plan
+    residual : Tensor, shape (B, C, H, W), optional
+        Added before the activation. With an activation it has no gradient of its own, so both together are refused.
+    bias : Tensor, optional
+        The bias of the preceding convolution, which left it out because the normalisation removes it. Its gradient is
+        0.
+    dtype : torch.dtype, optional
+        Of the results; default: that of `image`.
+    """
+    if residual is not None and plan.slope != 1.0:
+        raise ValueError("a residual with an activation is not supported")
+    if plan.eps is not None:
+        image = channels_last(image)
+    if residual is not None:
+        residual = channels_last(residual)
+    if plan.plain and plan.up != 1:
+        raise ValueError("`plain` is not supported with enlarging")
+    if torch.is_grad_enabled() and any(value is not None and value.requires_grad for value in (image, residual, bias)):
+        run: Callable[..., tuple[Tensor, Tensor | None]] = _Fused.apply
+        return run(image, residual, bias, plan, dtype or image.dtype)
+    return forward(image, plan, residual=residual, dtype=dtype)[:2]

@@ -1,0 +1,134 @@
+"""Layers that `tomostain.networks.kernels.cuda.convert` puts into networks on a GPU. None has weights of its own.
+
+Where the programs cannot run, each computes the same with layers of torch.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tomostain.networks.generators import ResidualBlock
+from tomostain.networks.kernels.cuda.functions import Plan, can_run, fused
+
+# Tensor cores of a GPU multiply matrices whose sides are multiples of this, for values of 16 bits.
+TENSOR_CORE_CHANNELS = 8
+
+
+class FusedLayer(nn.Module):
+    """Instance normalisation, residual, activation, enlarging and reflection padding, as far as a `Plan` has them.
+
+    Parameters
+    ----------
+    plan : Plan
+    convolution : nn.Conv2d, optional
+        The preceding convolution, if it leaves out its bias (`CudaConv2d`).
+    """
+
+    def __init__(self, plan: Plan, convolution: nn.Conv2d | None = None) -> None:
+        super().__init__()
+        self.plan = plan
+        # In a tuple, so that its weights do not appear twice among those of the network.
+        self._convolution = () if convolution is None else (convolution,)
+
+    def forward(self, image: Tensor, residual: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
+        """Return the padded result; with ``plan.plain`` also the result without padding."""
+        if not can_run(image):
+            return _by_torch(image, self.plan, residual)
+        bias = self._convolution[0].bias if self._convolution else None
+        padded, plain = fused(image, self.plan, residual=residual, bias=bias, dtype=_autocast_dtype(image))
+        return padded if plain is None else (padded, plain)
+
+    def extra_repr(self) -> str:
+        """Return the plan."""
+        return str(self.plan)
+
+
+class FusedLeakyReLU(nn.LeakyReLU):
+    """A `FusedLayer` that ends with a leaky ReLU: discriminators return the output of each `nn.LeakyReLU`."""
+
+    def __init__(self, plan: Plan, convolution: nn.Conv2d | None = None) -> None:
+        super().__init__(plan.slope)
+        self.layer = FusedLayer(plan, convolution)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the result."""
+        return self.layer(image)
+
+
+def _autocast_dtype(image: Tensor) -> torch.dtype | None:
+    """Return the data type of autocast, if there is one: the next convolution would convert to it anyway."""
+    device = image.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+
+
+def _by_torch(image: Tensor, plan: Plan, residual: Tensor | None) -> Tensor | tuple[Tensor, Tensor]:
+    """Compute a plan with layers of torch. The result has no further channels of zeros."""
+    if plan.eps is not None:
+        image = functional.instance_norm(image, eps=plan.eps)
+    if residual is not None:
+        image = image + residual
+    if plan.slope == 0:
+        image = functional.relu(image)
+    elif plan.slope != 1:
+        image = functional.leaky_relu(image, plan.slope)
+    padded = image
+    if plan.up != 1:
+        padded = functional.interpolate(padded, scale_factor=plan.up)
+    if plan.pad:
+        padded = functional.pad(padded, (plan.pad,) * 4, mode="reflect")
+    return (padded, image) if plan.plain else padded
+
+
+class CudaConv2d(nn.Conv2d):
+    """A convolution whose channels are filled up with zeros for tensor cores, and whose bias can be left out.
+
+    Attributes
+    ----------
+    is_followed_by_norm : bool
+        An instance normalisation follows, which removes the bias.
+    fill : bool
+        Compute with at least 8 channels in and out.
+    """
+
+    is_followed_by_norm: bool = False
+    fill: bool = False
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the convolution of an image (B, C, H, W); the image may have further channels of zeros."""
+        if not can_run(image):
+            return super().forward(image)
+        weight, bias = self.weight, None if self.is_followed_by_norm else self.bias
+        outputs = self.out_channels
+        if self.fill:
+            if image.shape[1] < TENSOR_CORE_CHANNELS:
+                image = fused(image, Plan(channels=TENSOR_CORE_CHANNELS), dtype=_autocast_dtype(image))[0]
+            more = (max(0, TENSOR_CORE_CHANNELS - outputs), image.shape[1] - self.in_channels)
+            weight = functional.pad(weight, (0, 0, 0, 0, 0, more[1], 0, more[0]))
+            weight = weight.contiguous(memory_format=torch.channels_last)
+            bias = None if bias is None else functional.pad(bias, (0, more[0]))
+        result = functional.conv2d(image, weight, bias, self.stride, self.padding, self.dilation, self.groups)
+        return result[:, :outputs] if result.shape[1] != outputs else result
+
+
+class FusedResidualBlock(ResidualBlock):
+    """A `ResidualBlock` whose addition, and the padding that follows, are one `FusedLayer`.
+
+    Between blocks, the value is a pair: the padded image for the first convolution, and the image for the addition.
+
+    Parameters
+    ----------
+    layers : nn.Sequential
+        From the first convolution to the last, or to the layer after it.
+    join : FusedLayer
+        Adds the input of the block.
+    """
+
+    def __init__(self, layers: nn.Sequential, join: FusedLayer) -> None:
+        nn.Module.__init__(self)
+        self.layers, self.join = layers, join
+        self.begin = FusedLayer(Plan(pad=1))
+
+    def forward(self, image: Tensor | tuple[Tensor, Tensor]) -> Tensor | tuple[Tensor, Tensor]:  # type: ignore[override]
+        """Return input + residual, in the form that the next layer takes."""
+        padded, plain = image if isinstance(image, tuple) else (self.begin(image), image)
+        return self.join(self.layers(padded), plain)
