@@ -4,6 +4,7 @@
 """
 
 import os
+from importlib.util import find_spec
 
 import pytest
 
@@ -31,3 +32,7 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if reason and item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason=reason))
+
+
+# Doctests are collected by importing each module.
+collect_ignore = [] if find_spec("triton") else ["src/tomostain/networks/kernels/cuda/programs.py"]

@@ -31,6 +31,7 @@ DEVICES = [pytest.param("cpu", marks=interpreted), pytest.param("cuda", marks=py
 on_each_device = pytest.mark.parametrize("device", DEVICES)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("triton") is None, reason="needs triton, which comes with torch for CUDA")
 @pytest.mark.skipif(INTERPRETED, reason="this is the run that it starts")
 def test_the_tests_of_this_file_pass_in_tritons_interpreter():

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from tomostain.networks import Discriminator, build_network
-from tomostain.networks.kernels import accelerate, arrange
+from tomostain.networks.kernels import accelerate, accelerate_cuda, arrange
 from tomostain.networks.layers import ChannelNorm
 from tomostain.train.buffer import ImageBuffer
 from tomostain.train.checkpoint import State
@@ -78,7 +78,9 @@ class _Builder:
 
 
 def _accelerated(network: nn.Module, recipe: Recipe, device: torch.device) -> nn.Module:
-    """Replace layers of a network, in place, by faster ones for a CPU; on a GPU, use channels last where that helps."""
+    """Replace layers of a network, in place, by faster ones; on a GPU, use channels last where that helps."""
+    if device.type == "cuda" and recipe.kernels == "fast" and not recipe.compile:
+        network = accelerate_cuda(network, device=device)
     if device.type == "cuda" and any(isinstance(layer, ChannelNorm) for layer in network.modules()):
         # Instance normalisation is slower with channels last (pytorch/pytorch#59168).
         return cast(nn.Module, network.to(memory_format=torch.channels_last))  # type: ignore[call-overload]

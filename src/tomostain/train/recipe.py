@@ -90,9 +90,10 @@ class Recipe(Config):
         Use only operations with the same bits each time on a GPU, too, which takes more time: reflection padding and
         resampling sum their gradients in a fixed order. A CPU gives the same bits with and without.
     kernels : {"fast", "plain"}
-        Convolutions on a CPU: those of `tomostain.networks.kernels.accelerate` or those of torch. They differ by
-        rounding, so the same seed gives the same bits only with the same kernels. A GPU and bf16 always use those of
-        torch. With bf16 on a CPU, wide networks use channels last, unless "plain".
+        On a CPU, the convolutions of `tomostain.networks.kernels.accelerate` or those of torch; on a GPU, the fused
+        layers of `tomostain.networks.kernels.accelerate_cuda` or those of torch. They differ by rounding, so the same
+        seed gives the same bits only with the same kernels. bf16 on a CPU uses the convolutions of torch; wide networks
+        use channels last, unless "plain".
     augment : Augment
         Augmentation of the patches.
 

@@ -88,7 +88,7 @@ def _fold_fixed_norms(chain: nn.Sequential) -> None:
     for index, layer in enumerate(chain):
         after = _next(chain, index)
         norm = _layer(chain, after)
-        if type(layer) is nn.Conv2d and isinstance(norm, FixedNorm) and not norm.training:  # type: ignore[attr-defined]
+        if type(layer) is nn.Conv2d and isinstance(norm, FixedNorm) and not norm.training:
             fold_fixed_norm(layer, norm)
             chain[after] = nn.Identity()
 
@@ -174,7 +174,7 @@ def _fuse_chain(chain: nn.Sequential) -> None:
 
 def _convolution_before(chain: nn.Sequential, index: int) -> CudaConv2d | None:
     """Return the convolution before a normalisation if it leaves out its bias."""
-    for layer in reversed(chain[:index]):
+    for layer in reversed(list(chain)[:index]):
         if not isinstance(layer, nn.Identity):
             return layer if isinstance(layer, CudaConv2d) and layer.is_followed_by_norm else None
     return None
@@ -196,11 +196,12 @@ def _fuse_residual_blocks(chain: nn.Sequential) -> None:
         if type(block) is not ResidualBlock or not _begins_with_padding(block.layers):
             continue
         inner, following = block.layers, _next(chain, index)
-        plan, used = Plan(), []
+        plan, used = Plan(), list[int]()
         last = max(place for place, layer in enumerate(inner) if not isinstance(layer, nn.Identity))
         convolution = None
-        if _is_instance_norm(inner[last]):
-            plan, convolution = replace(plan, eps=inner[last].eps), _convolution_before(inner, last)
+        if _is_instance_norm(norm := inner[last]):
+            assert isinstance(norm, nn.InstanceNorm2d)
+            plan, convolution = replace(plan, eps=norm.eps), _convolution_before(inner, last)
             inner[last] = nn.Identity()
         if type(_layer(chain, following)) is ResidualBlock:
             plan = replace(plan, pad=1, plain=True)

@@ -4,6 +4,7 @@ The programs are those of `tomostain.networks.kernels.cuda.programs`. Nothing he
 data, or searches for block sizes, so CUDA graphs can contain it.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -35,11 +36,7 @@ def programs() -> ModuleType | None:
 
 def is_interpreted() -> bool:
     """Whether Triton's interpreter runs the programs on the CPU (``TRITON_INTERPRET=1``, for tests)."""
-    if find_spec("triton") is None:
-        return False
-    from triton import knobs
-
-    return bool(knobs.runtime.interpret)
+    return os.environ.get("TRITON_INTERPRET") == "1" and programs() is not None
 
 
 def can_run(image: Tensor) -> bool:
@@ -114,7 +111,7 @@ def _power_of_2(number: int) -> int:
 
 def channels_last(image: Tensor) -> Tensor:
     """Return an image (B, C, H, W) with channels last in memory, without gaps; a copy only if necessary."""
-    batch, channels, height, width = image.shape
+    channels, height, width = image.shape[1:]
     strides = (height * width * channels, 1, width * channels, channels)
     # Strides of dimensions of length 1 have no meaning for torch, but the programs use them.
     if all(own == wanted or size == 1 for own, wanted, size in zip(image.stride(), strides, image.shape, strict=True)):
@@ -310,7 +307,7 @@ class _Fused(torch.autograd.Function):
         padded, plain, mean, scale = forward(image, plan, residual=residual, dtype=dtype)
         # The gradient of padding does not depend on the image.
         is_linear = plan.eps is None and plan.slope == 1.0
-        ctx.save_for_backward(None if is_linear else image, mean, scale)
+        ctx.save_for_backward(None if is_linear else image, mean, scale)  # type: ignore[arg-type]
         ctx.plan, ctx.shape, ctx.dtype, ctx.residual = plan, image.shape, image.dtype, residual is not None
         ctx.bias = None if bias is None else (bias.shape, bias.dtype)
         ctx.set_materialize_grads(False)

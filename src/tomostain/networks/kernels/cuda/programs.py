@@ -148,20 +148,14 @@ def _fold(
         for b in range(UP):
             j = UP * w + b
             first = (image * rows + i + pad) * columns
-            total += _fold_row(
-                grad, first, j, columns, channel, gradients, known, pad, UP * width, near_side, WIDE
-            )
+            total += _fold_row(grad, first, j, columns, channel, gradients, known, pad, UP * width, near_side, WIDE)
             if near_top:
                 above = known & ((i >= 1) & (i <= pad))[:, None]
                 first = (image * rows + pad - i) * columns
-                total += _fold_row(
-                    grad, first, j, columns, channel, gradients, above, pad, UP * width, near_side, WIDE
-                )
+                total += _fold_row(grad, first, j, columns, channel, gradients, above, pad, UP * width, near_side, WIDE)
                 below = known & ((i <= UP * height - 2) & (i >= UP * height - 1 - pad))[:, None]
                 first = (image * rows + pad + 2 * (UP * height - 1) - i) * columns
-                total += _fold_row(
-                    grad, first, j, columns, channel, gradients, below, pad, UP * width, near_side, WIDE
-                )
+                total += _fold_row(grad, first, j, columns, channel, gradients, below, pad, UP * width, near_side, WIDE)
     return total
 
 
