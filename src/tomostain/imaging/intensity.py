@@ -15,10 +15,13 @@ from tomostain.errors import InputError
 from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE, CT_WINDOW
 from tomostain.imaging.regions import MIN_REGION_PX, block_mean, core_of, low_mode, padding, solid_and_metal
 from tomostain.integers import to_integers
-from tomostain.io.volumes.base import VolumeLike
+from tomostain.io.parallel import in_parallel
+from tomostain.io.volumes.base import VolumeLike, read_each
 from tomostain.io.volumes.missing import present_slices
 
 _SIDE_PX = 512
+# Grey values that are normalised at once, so that they stay in the cache of a core, and those of one task.
+_CACHED_VALUES, _TASK_VALUES = 2**15, 2**21
 _MANUAL = (
     "state both grey values: `background` and `bone` for stain, `ct_background` and `ct_bone` in the configuration of "
     "register and prepare"
@@ -149,8 +152,8 @@ def _regions(
     step = max(1, -(-max(slices[0].shape) // _SIDE_PX))
     # Scaled to [0, 1], so that the offset and range of the scan do not affect the precision.
     zero, unit = float(samples.min()), float(samples.max()) - float(samples.min())
-    small = np.stack([block_mean((image.astype(np.float64) - zero) / unit, step) for image in slices])
-    smooth = np.stack([ndimage.gaussian_filter(image, 1.0) for image in small])
+    small = np.stack(in_parallel(lambda image: block_mean((image.astype(np.float64) - zero) / unit, step), slices))
+    smooth = np.stack(in_parallel(lambda image: ndimage.gaussian_filter(image, 1.0), small))
     seen = ~padding(small)
     threshold, metal = solid_and_metal(smooth, seen)
     background = low_mode(smooth, seen & (smooth < threshold))
@@ -185,13 +188,14 @@ def reference_samples(volume: VolumeLike, n_slices: int = 12, source: str = "µC
     n = len(present)
     chosen = np.unique(to_integers((np.arange(n_slices) + 0.5) * n / n_slices, np.int64, "slices", rounded=False))
     step = max(1, -(-max(volume.shape[1:]) // _SIDE_PX))
-    samples = []
-    for z in (present[index] for index in chosen):
-        image = volume.read(int(z), int(z) + 1)[0]
-        if image.dtype.kind == "f":
-            check_finite(image, f"{source}, slice {z}")
-        samples.append(block_mean(image, step))
-    return np.stack(samples)
+    indices = [int(present[index]) for index in chosen]
+
+    def averaged(z_and_image: tuple[int, NDArray[Any]]) -> NDArray[np.float32]:
+        z, image = z_and_image
+        check_finite(image, f"{source}, slice {z}")
+        return block_mean(image, step)
+
+    return np.stack(in_parallel(averaged, zip(indices, read_each(volume, indices), strict=True)))
 
 
 def volume_reference(volume: VolumeLike, n_slices: int = 12, source: str = "µCT") -> IntensityReference:
@@ -326,6 +330,26 @@ def normalise_ct(ct: NDArray[Any], reference: IntensityReference) -> NDArray[np.
     >>> normalise_ct(np.array([0.1, 0.5, 0.9]), IntensityReference(0.1, 0.9)).tolist()
     [10000, 20000, 30000]
     """
+    values, result = ct.reshape(-1), np.empty(ct.size, np.uint16)
+    place = "µCT grey values"
+
+    def convert(start: int) -> None:
+        for first in range(start, min(start + _TASK_VALUES, values.size), _CACHED_VALUES):
+            part = slice(first, min(first + _CACHED_VALUES, start + _TASK_VALUES))
+            result[part] = to_integers(_scaled(values[part], reference), np.uint16, place, clip=True)
+
+    try:
+        in_parallel(convert, range(0, values.size, _TASK_VALUES))
+    except InputError:
+        to_integers(_scaled(ct, reference), np.uint16, place, clip=True)  # states the number in all of them
+        raise
+    return result.reshape(ct.shape)
+
+
+def _scaled(ct: NDArray[Any], reference: IntensityReference) -> NDArray[np.float32]:
     scale = (CT_BONE - CT_BACKGROUND) / (reference.bone - reference.background)
-    scaled = (ct.astype(np.float32) - np.float32(reference.background)) * np.float32(scale) + np.float32(CT_BACKGROUND)
-    return to_integers(scaled, np.uint16, "µCT grey values", clip=True)
+    scaled: NDArray[np.float32] = ct.astype(np.float32)
+    scaled -= np.float32(reference.background)
+    scaled *= np.float32(scale)
+    scaled += np.float32(CT_BACKGROUND)
+    return scaled

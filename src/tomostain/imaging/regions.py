@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
+from tomostain.io.parallel import in_parallel
+
 MIN_REGION_PX = 40
 _ALIKE = 1e-4
 _RIM_PX = 5
@@ -104,8 +106,9 @@ def solid_and_metal(smooth: NDArray[np.float32], seen: NDArray[np.bool_]) -> tup
     if thick.sum() < _THICK_PART * bright.sum() and not _stands_out(smooth, seen, bright, thick):
         return upper, none
     # The thread reaches up to a third of the radius beyond the body, and the blurred rim further.
-    reach = _RIM_PX + 0.35 * max(float(ndimage.distance_transform_edt(plane).max()) for plane in thick)
-    metal = np.stack([ndimage.distance_transform_edt(~plane) <= reach if plane.any() else plane for plane in thick])
+    reach = _RIM_PX + 0.35 * max(in_parallel(lambda plane: float(ndimage.distance_transform_edt(plane).max()), thick))
+    near = in_parallel(lambda plane: ndimage.distance_transform_edt(~plane) <= reach if plane.any() else plane, thick)
+    metal = np.stack(near)
     below = smooth[seen & ~metal]
     if below.size < MIN_REGION_PX or np.ptp(below) < _ALIKE:
         return upper, none
@@ -131,17 +134,16 @@ def thick_bodies(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     ndarray of bool, same shape
         All False if no place is thicker than 20 px: those are trabeculae, not a screw.
     """
-    depth = np.stack([ndimage.distance_transform_edt(plane) for plane in mask])
+    depth = np.stack(in_parallel(ndimage.distance_transform_edt, mask))
     radius = 0.5 * float(depth.max())
     if radius < _THICK_PX / 4:
         return np.zeros(mask.shape, bool)
-    # Opening with a disc of that radius, by two distance transforms.
-    return np.stack(
-        [
-            ndimage.distance_transform_edt(plane < radius) < radius if (plane >= radius).any() else plane < 0
-            for plane in depth
-        ]
-    )
+
+    def opened(plane: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Open with a disc of that radius, by two distance transforms."""
+        return ndimage.distance_transform_edt(plane < radius) < radius if (plane >= radius).any() else plane < 0
+
+    return np.stack(in_parallel(opened, depth))
 
 
 def _stands_out(

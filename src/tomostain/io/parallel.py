@@ -53,7 +53,7 @@ def iterate_in_parallel(function: Callable[[Item], Result], items: Iterable[Item
     ['A', 'B', 'C']
     """
     pending = list(items)
-    if len(pending) < 2 or available_cores() < 2 or threading.current_thread().name.startswith(_NAME):
+    if len(pending) < 2 or available_cores() < 2 or in_pool():
         yield from map(function, pending)
         return
     futures: list[Future[Result]] = [_pool().submit(function, item) for item in pending]
@@ -67,6 +67,11 @@ def iterate_in_parallel(function: Callable[[Item], Result], items: Iterable[Item
         for future in futures:
             if not future.cancelled():
                 future.exception()  # it may still use the arrays of the caller
+
+
+def in_pool() -> bool:
+    """Return whether this thread is one of the pool. Other pools that it would start would only compete with it."""
+    return threading.current_thread().name.startswith(_NAME)
 
 
 @functools.cache

@@ -15,7 +15,7 @@ from tomostain.deprecation import renamed
 from tomostain.imaging.intensity import IntensityReference, normalise_ct
 from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE, CT_WINDOW
 from tomostain.integers import to_integers
-from tomostain.io.volumes.base import VolumeLike
+from tomostain.io.volumes.base import VolumeLike, read_each
 from tomostain.io.volumes.missing import present_slices
 
 Float = NDArray[np.float64]
@@ -110,7 +110,7 @@ def sample_slices(volume: VolumeLike, intensity: IntensityReference | None) -> N
     present = present_slices(volume, volume.shape[0])
     n = len(present)
     chosen = np.unique(to_integers((np.arange(_SLICES) + 0.5) * n / _SLICES, np.int64, "slices", rounded=False))
-    slices = np.stack([volume.read(present[z], present[z] + 1)[0] for z in chosen])
+    slices = np.stack(read_each(volume, [present[z] for z in chosen]))
     return slices if intensity is None else normalise_ct(slices, intensity)
 
 

@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from tomostain.dataset.pair import Pair
 from tomostain.deprecation import renamed
+from tomostain.io.parallel import in_parallel
 from tomostain.ood.neighbourhoods import NeighbourhoodReference
 from tomostain.ood.regional_reference import Augmentation, RegionalReference, fit_reference
 
@@ -114,7 +115,7 @@ def novel_share(slices: NDArray[Any], reference: TrainingReference) -> float:
         Normalised µCT. In each slice some thousand positions are examined.
     reference : TrainingReference
     """
-    return float(np.mean([(reference.sample(ct) > 1.0).mean() for ct in slices]))
+    return float(np.mean(in_parallel(lambda ct: (reference.sample(ct) > 1.0).mean(), slices)))
 
 
 __getattr__ = renamed(

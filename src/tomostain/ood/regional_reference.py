@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 
 from tomostain.errors import InputError
 from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE, CT_WINDOW
+from tomostain.installation import available_cores
 from tomostain.ood.residual import DIMENSIONS, TERMS, Features, TextureModel
 from tomostain.ood.texture import CONTENT, STEP_PX, TEXTURE, describe
 
@@ -24,6 +25,8 @@ _NEIGHBOURS, _DENSITY_NEIGHBOURS = 5, 15
 # Side of the window that may hold air only, px, and the highest grey value of air, as a fraction of the step to bone.
 _AIR_WINDOW_PX, _AIR_FRACTION = 49, 0.05
 _MAX_PLACES, _MAX_PER_PAIR = 2600, 400
+# Slices of a volume that are compared at the same time (`tomostain.ood.grey_values.sample_slices`).
+_SLICES_AT_ONCE = 8
 _FIT_PER_VIEW, _CALIBRATION_PER_PAIR = 800, 800
 _FOLDS, _AUGMENTED_VIEWS = 6, 2
 # Quantile of the distances of a training pair from the others; its median over the pairs, times the factor, has novelty
@@ -133,11 +136,12 @@ class RegionalReference:
         """Return the novelty of every eighth pixel of a slice, shape (ceil(Y / 8), ceil(X / 8))."""
         model = TextureModel(self.content, self.expected, self.spread)
         regional = model.regional(describe(ct))[::2, ::2]
-        whitened = _whiten(regional.reshape(-1, DIMENSIONS), self.mean, self.whitening)
         usual = np.interp(min(ct.shape), self.sides, self.usual)
-        score = (_score(whitened, self.places, self.density) / usual).reshape(regional.shape[:-1])
-        score[_air(ct)[::GRID_PX, ::GRID_PX]] = 0.0
-        return score.astype(np.float32)
+        tissue = ~_air(ct)[::GRID_PX, ::GRID_PX]
+        whitened = _whiten(regional[tissue], self.mean, self.whitening)
+        novelty = np.zeros(regional.shape[:-1], np.float32)
+        novelty[tissue] = _score(whitened, self.places, self.density) / usual
+        return novelty
 
     def sample(self, ct: NDArray[Any]) -> Float32:
         """Return the same as `grid`."""
@@ -316,7 +320,8 @@ def _nearest(
 ) -> tuple[Float64, NDArray[np.intp]]:
     """Return distances and indices of the nearest places of a reference, shape (n, count)."""
     ranks = list(range(1, min(count, len(reference)) + 1))
-    distances, indices = cKDTree(reference).query(places, k=ranks)
+    workers = max(1, available_cores() // _SLICES_AT_ONCE)
+    distances, indices = cKDTree(reference).query(places, k=ranks, workers=workers)
     return distances, indices
 
 

@@ -23,6 +23,7 @@ TERMS = 1 + CONTENT + CONTENT * (CONTENT + 1) // 2
 WINDOW_PX = 48.0
 _RIDGE = 1e-3
 _MAX_RESIDUAL = 8.0
+_BLOCK_ROWS = 8
 # Content that is stored in addition to the residuals: the mean in 8 px, and the classes air, marrow, bone, metal.
 _CHOSEN_CONTENT, _CONTENT_WINDOW_PX = (1, 3, 5, 7, 10), 6.0
 DIMENSIONS = TEXTURE + len(_CHOSEN_CONTENT)
@@ -71,15 +72,23 @@ class TextureModel:
         ndarray of float64, shape (rows, columns, 21)
         """
         content, texture = features
+        residual = np.empty(texture.shape, np.float64)
+        for first in range(0, len(content), _BLOCK_ROWS):  # the terms of all places would need ten times the memory
+            rows = slice(first, first + _BLOCK_ROWS)
+            residual[rows] = self._residual(content[rows], texture[rows])
+        chosen = ((content - self.content[0]) / self.content[1])[..., list(_CHOSEN_CONTENT)]
+        averaged = _average(residual, WINDOW_PX)
+        return np.concatenate([averaged, _average(chosen, _CONTENT_WINDOW_PX)], axis=-1)
+
+    def _residual(self, content: Float32, texture: Float32) -> Float64:
+        """Return how far the texture of places is from the expected one, in units of its spread, clipped."""
         terms = _quadratic(content, self.content)
         # `einsum` does not depend on the number of threads, so neither does the map.
         expected, spread = (
             np.einsum("...i,ij->...j", terms, c.astype(np.float64)) for c in (self.expected, self.spread)
         )
-        residual = (texture - expected) / np.exp(np.clip(spread, -4.0, 2.0))
-        chosen = ((content - self.content[0]) / self.content[1])[..., list(_CHOSEN_CONTENT)]
-        averaged = _average(np.clip(residual, -_MAX_RESIDUAL, _MAX_RESIDUAL), WINDOW_PX)
-        return np.concatenate([averaged, _average(chosen, _CONTENT_WINDOW_PX)], axis=-1)
+        residual: Float64 = (texture - expected) / np.exp(np.clip(spread, -4.0, 2.0))
+        return residual.clip(-_MAX_RESIDUAL, _MAX_RESIDUAL)
 
 
 def _average(values: NDArray[np.floating], window_px: float) -> Float64:
@@ -93,5 +102,12 @@ def _average(values: NDArray[np.floating], window_px: float) -> Float64:
 def _quadratic(content: NDArray[np.floating], statistics: Float32) -> Float64:
     """Return 1, the standardised content, and the products of any two of its parts, shape (..., 78)."""
     scaled = (content - statistics[0].astype(np.float64)) / statistics[1]
-    first, second = np.triu_indices(CONTENT)
-    return np.concatenate([np.ones((*scaled.shape[:-1], 1)), scaled, scaled[..., first] * scaled[..., second]], axis=-1)
+    terms = np.ones((*scaled.shape[:-1], TERMS))
+    terms[..., 1 : 1 + CONTENT] = scaled
+    place = 1 + CONTENT
+    for index in range(CONTENT):
+        np.multiply(
+            scaled[..., index : index + 1], scaled[..., index:], out=terms[..., place : place + CONTENT - index]
+        )
+        place += CONTENT - index
+    return terms

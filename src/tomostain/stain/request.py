@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypedDict, Unpack, get_args
+from typing import Any, Literal, Protocol, TypeAlias, TypedDict, Unpack, get_args
 
 from tomostain.errors import InputError
 from tomostain.imaging.intensity import IntensityReference
@@ -21,7 +21,7 @@ from tomostain.stain.noise import check_noise_options
 from tomostain.stain.translator import Translator, load_translator
 
 StrPath = str | os.PathLike[str]
-Intensity = IntensityReference | Literal["auto", "normalised", "range"]
+Intensity: TypeAlias = IntensityReference | Literal["auto", "normalised", "range"]
 VoxelSize = float | tuple[float, float, float]
 
 

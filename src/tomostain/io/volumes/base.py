@@ -1,6 +1,6 @@
 """What all volumes share: the protocol by which they are read, and what a reader returns."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tomostain.io.metadata.placement import Placement
 from tomostain.io.metadata.units import Spacing
+from tomostain.io.parallel import in_parallel
 from tomostain.io.volumes.missing import NOTHING_MISSING, MissingData
 
 Voxel = tuple[float, float, float]
@@ -65,6 +66,8 @@ class Source:
         Significant bits of unsigned values, where the file states fewer than its type has.
     numbering_step : int
         Of a folder of slices, the difference of their numbers.
+    is_thread_safe : bool
+        Whether `read` may be called from several threads at the same time. Arrays of other software may not allow it.
     """
 
     shape: tuple[int, ...]
@@ -77,3 +80,33 @@ class Source:
     missing: MissingData = NOTHING_MISSING
     bits: int | None = None
     numbering_step: int = 1
+    is_thread_safe: bool = True
+
+
+def read_each(volume: VolumeLike, indices: Iterable[int]) -> list[NDArray[Any]]:
+    """Read single slices of a volume, several at the same time if it is thread-safe.
+
+    Parameters
+    ----------
+    volume : VolumeLike
+        A `Volume`. Any other object is read by one thread, unless its attribute ``is_thread_safe`` is true.
+    indices : iterable of int
+
+    Returns
+    -------
+    list of ndarray, shape (Y, X)
+
+    Raises
+    ------
+    InputError
+        As `Volume.read`.
+
+    Examples
+    --------
+    >>> from tomostain.io import Volume
+    >>> volume = Volume.from_array(np.arange(4, dtype=np.uint8)[:, None, None], voxel_um=5)
+    >>> [int(image[0, 0]) for image in read_each(volume, [3, 1])]
+    [3, 1]
+    """
+    run = in_parallel if getattr(volume, "is_thread_safe", False) else map
+    return list(run(lambda z: volume.read(z, z + 1)[0], indices))

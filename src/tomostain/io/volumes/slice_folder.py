@@ -13,6 +13,7 @@ from tomostain.io.image_size import check_decoded_size
 from tomostain.io.imagej import stated_images
 from tomostain.io.metadata.ome_files import OmeFiles, announced_files
 from tomostain.io.metadata.units import Spacing, check_pixels
+from tomostain.io.parallel import in_parallel
 from tomostain.io.pillow_images import opened_pillow
 from tomostain.io.tiff import check_complete, has_empty_parts, ome_spacing, opened_tiff, stated_spacing
 from tomostain.io.tiff_images import grey_values, upright_shape
@@ -90,9 +91,12 @@ def _reader(
 ) -> Callable[[int, int], Array]:
     def read(start: int, stop: int) -> Array:
         slab = np.zeros((stop - start, *first.shape), first.dtype.newbyteorder("="))
-        for image, file in zip(slab, files[start:stop], strict=True):
-            if file is not None:
-                image[...] = read_slice(file, first.shape)
+
+        def decode(image_and_file: tuple[Array, Path]) -> None:
+            image_and_file[0][...] = read_slice(image_and_file[1], first.shape)
+
+        chosen = zip(slab, files[start:stop], strict=True)
+        in_parallel(decode, [(image, file) for image, file in chosen if file is not None])
         return slab
 
     return read

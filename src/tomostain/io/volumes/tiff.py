@@ -12,6 +12,7 @@ from tomostain.errors import InputError
 from tomostain.io.image_size import check_decoded_size
 from tomostain.io.metadata.ome_files import OmeFiles, announced_files
 from tomostain.io.metadata.units import Spacing, check_pixels
+from tomostain.io.parallel import in_parallel, in_pool
 from tomostain.io.tiff import (
     TIFF_SUFFIXES,
     check_complete,
@@ -163,12 +164,19 @@ def _paged(path: Path, volume: PageSet, plane: tuple[int, int], dtype: np.dtype[
     def read(start: int, stop: int) -> NDArray[Any]:
         slab = np.zeros((stop - start, *plane), native)
         with opened_tiff(path) as tif:
+            tif.filehandle.set_lock(True)  # for threads
             pages = tif.pages if series is None or in_one_file else tif.series[series].pages
-            for image, z in zip(slab, range(start, stop), strict=True):
-                index = indices[z] if pages is tif.pages else z
-                page = None if index is None else pages[index]
-                if page is not None:
+            numbers = [indices[z] if pages is tif.pages else z for z in range(start, stop)]
+            chosen = [None if number is None else pages[number] for number in numbers]
+
+            def decode(image_and_page: tuple[NDArray[Any], Any]) -> None:
+                image, page = image_and_page
+                with tiff_errors(path):
                     image[...] = page_image(path, page, plane)
+
+            # tifffile opens and closes further files of an OME-TIFF while it reads them.
+            run = in_parallel if in_one_file else map
+            list(run(decode, [(image, page) for image, page in zip(slab, chosen, strict=True) if page is not None]))
         return slab
 
     return read
@@ -182,7 +190,7 @@ def page_image(path: Path, page: Any, shape: tuple[int, int]) -> NDArray[Any]:
     InputError
         If its shape is not that with which it was opened.
     """
-    image = grey_values(path, np.asarray(page.asarray()), page)
+    image = grey_values(path, np.asarray(page.asarray(maxworkers=1 if in_pool() else None)), page)
     if image.shape != shape:
         raise InputError(f"{path}: an image of shape {image.shape}, not {shape} as when it was opened")
     return image

@@ -113,13 +113,26 @@ class Volume(SliceIndexing):
             return np.array(values[start:stop])
 
         voxel = check_voxel_um(voxel_um)
-        source = Source(shape, np.dtype(values.dtype), (None, None, None), read, placement=placement, step=voxel)
+        source = Source(
+            shape,
+            np.dtype(values.dtype),
+            (None, None, None),
+            read,
+            placement=placement,
+            step=voxel,
+            is_thread_safe=isinstance(values, np.ndarray),
+        )
         return _volume(Path(name), source, voxel)
 
     @property
     def bits(self) -> int | None:
         """Significant bits of unsigned values, where the file states fewer than the type has (12 of 16)."""
         return self._source.bits
+
+    @property
+    def is_thread_safe(self) -> bool:
+        """Whether several threads may call `read` at the same time."""
+        return self._source.is_thread_safe
 
     def describe(self) -> str:
         """Return one line that describes the volume for a person.
@@ -224,7 +237,9 @@ class Volume(SliceIndexing):
 
         z, y, x = self.origin
         shape = (z1 - z0, y1 - y0, x1 - x0)
-        source = Source(shape, self.dtype, self.voxel_um, read, bits=self.bits)
+        source = Source(
+            shape, self.dtype, self.voxel_um, read, bits=self.bits, is_thread_safe=self._source.is_thread_safe
+        )
         offset = [index * step for index, step in zip((z0, y0, x0), self.voxel_um, strict=True)]
         placement = (self.placement or Placement()).moved(offset)
         return replace(
