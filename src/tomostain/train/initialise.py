@@ -79,7 +79,7 @@ class _Builder:
 
 def _accelerated(network: nn.Module, recipe: Recipe, device: torch.device) -> nn.Module:
     """Replace layers of a network, in place, by faster ones; on a GPU, use channels last where that helps."""
-    if device.type == "cuda" and recipe.kernels == "fast" and not recipe.compile:
+    if device.type == "cuda" and recipe.kernels == "fast" and not recipe.compiles:
         network = accelerate_cuda(network, device=device)
     if device.type == "cuda" and any(isinstance(layer, ChannelNorm) for layer in network.modules()):
         # Instance normalisation is slower with channels last (pytorch/pytorch#59168).
