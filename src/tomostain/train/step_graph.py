@@ -73,7 +73,8 @@ class StepGraph:
 
     Notes
     -----
-    The kernels are the same as those of the plain step, so that the results have the same bits.
+    The kernels of all steps are the same, so that a run that is continued has the same bits: the first steps, too, take
+    the learning rates and the weight of the average from the device.
     """
 
     def __init__(self, step: DeviceStep) -> None:
@@ -87,17 +88,15 @@ class StepGraph:
 
     def __call__(self, inputs: StepInputs) -> Losses:
         """Take a step; return the losses."""
+        static = self._prepared(inputs)
         if self._plain_steps < PLAIN_STEPS:
             self._plain_steps += 1
-            return self.step(inputs)
+            with self._rates_on_device():
+                return self.step(static.inputs)
         if self._graph is None:
             self._capture(inputs)
         assert self._graph is not None
-        assert self._inputs is not None
         assert self._losses is not None
-        self._inputs.copy(inputs)
-        for name, rate in self._rates.items():
-            rate.fill_(self._rate(name))
         self._graph.replay()
         # The next launch overwrites the losses in the memory of the graph.
         scalars = iter(self._losses.clone().unbind())
@@ -106,22 +105,32 @@ class StepGraph:
     def _rate(self, name: str) -> float:
         return float(self.step.state.optimisers[name].param_groups[0]["lr"])
 
+    def _prepared(self, inputs: StepInputs) -> StaticInputs:
+        """Return the inputs at fixed addresses; the learning rates are copied there, too."""
+        if self._inputs is None:
+            device = inputs.x.device
+            self._inputs = StaticInputs(inputs)
+            self._rates = {name: torch.tensor(self._rate(name), device=device) for name in self.step.state.optimisers}
+            return self._inputs
+        self._inputs.copy(inputs)
+        for name, rate in self._rates.items():
+            rate.fill_(self._rate(name))
+        return self._inputs
+
     def _capture(self, inputs: StepInputs) -> None:
         """Record the kernels of a step. They are not run."""
-        self._inputs = StaticInputs(inputs)
-        device = inputs.x.device
-        self._rates = {name: torch.tensor(self._rate(name), device=device) for name in self.step.state.optimisers}
+        static, device = self._prepared(inputs), inputs.x.device
         torch.cuda.synchronize(device)
         graph = torch.cuda.CUDAGraph()
         # Other threads may use the GPU at the same time.
-        with self._capturable(), torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            values = self.step(self._inputs.inputs)
+        with self._rates_on_device(capturable=True), torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            values = self.step(static.inputs)
             self._losses = torch.stack([loss.float() for parts in values.values() for loss in parts])
         self._names = {name: len(parts) for name, parts in values.items()}
         self._graph = graph
 
     @contextmanager
-    def _capturable(self) -> Iterator[None]:
+    def _rates_on_device(self, *, capturable: bool = False) -> Iterator[None]:
         """Give the optimisers learning rates on the device; on exit restore the numbers, which checkpoints hold."""
         groups = [
             (name, group)
@@ -131,7 +140,7 @@ class StepGraph:
         before = [{"lr": group["lr"], "capturable": group["capturable"]} for _, group in groups]
         try:
             for name, group in groups:
-                group.update(lr=self._rates[name], capturable=True)
+                group.update(lr=self._rates[name], capturable=capturable)
             yield
         finally:
             for (_, group), values in zip(groups, before, strict=True):
