@@ -3,6 +3,7 @@
 The launches of a network take longer than its computation on small images. A graph launches all of them at once.
 """
 
+import copy
 import logging
 import threading
 from collections import Counter
@@ -13,6 +14,8 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+
+from tomostain.networks.kernels import accelerate_cuda
 
 MAX_GRAPH_PX = 2**20
 """Pixels of a batch (images times rows times columns) up to which a graph is used."""
@@ -70,7 +73,10 @@ def _for_gpu(network: nn.Module) -> nn.Module | None:
 
     Here and not when the model is loaded: by now the statistics of a volume are fixed, if it is stained with them.
     """
-    return None
+    weights = next(network.parameters(), None)
+    if weights is None or not weights.is_cuda:
+        return None
+    return accelerate_cuda(copy.deepcopy(network), frozen=True)
 
 
 @contextmanager
