@@ -3,9 +3,13 @@
 import threading
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 
-from tomostain.stain.pipeline import overlapped
+from tests.support.toys import LEVELS, colours, grey_values, toy_model
+from tomostain.io import check_stained, write_stack
+from tomostain.stain import StainConfig, StainJob, stain_volume
+from tomostain.stain.pipeline import InFlight, overlapped, pieces_in_flight
 
 PATIENCE_S = 20.0
 
@@ -48,9 +52,9 @@ class Work:
         self.step("after", piece)
         self.told.append(piece)
 
-    def do(self, pieces=range(1, 6)):
+    def do(self, pieces=range(1, 6), **options):
         steps = {name: getattr(self, name) for name in ("claim", "read", "make", "write", "after")}
-        overlapped(pieces, **steps)
+        overlapped(pieces, **steps, **options)
 
 
 def made(*pieces):
@@ -120,3 +124,83 @@ def test_an_error_in_writing_is_not_lost(piece):
     assert work.written[: piece - 1] == made(*range(1, piece))
     assert piece not in dict(work.written)
     assert not work.held
+
+
+def test_several_are_read_and_written_at_the_same_time_and_no_more():
+    """Pieces 4 and 5 are read while 3 is made and 1 and 2 are written: each step waits for the others to have begun."""
+    together = {("read", 4), ("read", 5), ("make", 3), ("write", 1), ("write", 2)}
+    work, begun = Work(), {step: threading.Event() for step in together}
+    lock, in_memory, most = threading.Lock(), set(), []
+    claim = work.claim
+
+    @contextmanager
+    def counting(piece):
+        with claim(piece) as is_claimed:
+            with lock:
+                in_memory.add(piece)
+                most.append(len(in_memory))
+            try:
+                yield is_claimed
+            finally:
+                with lock:
+                    in_memory.discard(piece)
+
+    def step(name, piece):
+        if (name, piece) in together:
+            begun[name, piece].set()
+            assert all(event.wait(PATIENCE_S) for event in begun.values())
+
+    work.step, work.claim = step, counting
+    flight = InFlight(ahead=2, behind=2)
+    work.do(range(1, 13), in_flight=flight)
+    assert max(most) == flight.pieces == 5
+    assert sorted(work.written) == made(*range(1, 13))
+    assert work.told == list(range(1, 13))
+    assert not in_memory
+
+
+@pytest.mark.parametrize("step", ["read", "make", "write", "after"])
+@pytest.mark.parametrize("piece", [1, 4, 9])
+def test_an_error_with_several_in_flight_releases_all_and_writes_what_was_made(step, piece):
+    work = Work(fails=(step, piece))
+    with pytest.raises(RuntimeError, match=f"{step} {piece}"):
+        work.do(range(1, 10), in_flight=InFlight(ahead=2, behind=3))
+    assert not work.held
+    done = sorted(dict(work.written))
+    if step == "write":
+        assert piece not in done
+        assert set(range(1, piece)) <= set(done)
+    else:
+        assert done == list(range(1, piece + (step == "after")))
+
+
+@pytest.mark.parametrize("free", [None, 0, 10**9, 10**10, 10**11])
+@pytest.mark.parametrize("cores", [1, 2, 4, 16, 64])
+def test_what_is_in_flight_fits_into_a_quarter_of_the_memory(cores, free):
+    flight, piece = pieces_in_flight(cores, 400_000_000, free), 400_000_000
+    assert 1 <= flight.ahead <= 2
+    assert 1 <= flight.behind <= 4
+    assert flight.pieces <= max(3, cores // 2 + 1)
+    assert free is None or flight.pieces == 3 or flight.pieces * piece <= free / 4
+
+
+@pytest.mark.parametrize("planes", ["z", "zyx"])
+def test_a_volume_is_the_same_with_several_chunks_in_flight(tmp_path, monkeypatch, planes):
+    model, volume = toy_model(tmp_path / "model"), tmp_path / "volume"
+    write_stack(volume, grey_values((11, 36, 41)), voxel_um=5.0)
+    config = StainConfig(patch_px=32, stride_px=16, z_chunk=2, planes=planes)
+    expected = stain_volume(model, volume, config=config, intensity=LEVELS)
+    # Through the code of a GPU, where several chunks are in flight.
+    monkeypatch.setattr(StainJob, "is_batched", True)
+    monkeypatch.setattr("tomostain.stain.job.available_cores", lambda: 16)
+    flights = []
+    monkeypatch.setattr(
+        "tomostain.stain.volume.overlapped",
+        lambda *a, in_flight, **k: (flights.append(in_flight), overlapped(*a, in_flight=in_flight, **k)),
+    )
+    stain_volume(model, volume, tmp_path / "out.ome.zarr", config=config, intensity=LEVELS)
+    assert flights == [InFlight(ahead=2, behind=4)]
+    assert not check_stained(tmp_path / "out.ome.zarr")
+    difference = np.abs(colours(tmp_path / "out.ome.zarr").astype(int) - expected)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.001

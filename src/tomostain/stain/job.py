@@ -15,13 +15,16 @@ from tomostain import __version__
 from tomostain.errors import InputError
 from tomostain.imaging.intensity import IntensityReference, normalise_ct
 from tomostain.imaging.resampling import Resampling, resample_volume, resampling_of
+from tomostain.installation import available_cores
 from tomostain.io import Volume
 from tomostain.io.locks import lock
 from tomostain.io.tensors import read_tensors, write_tensors
+from tomostain.memory import free_memory
 from tomostain.ood import VolumeReport, check_volume
 from tomostain.stain.config import StainConfig
 from tomostain.stain.intensity_reference import find_reference
 from tomostain.stain.noise import check_noise_input
+from tomostain.stain.pipeline import ONE_EACH, InFlight, pieces_in_flight
 from tomostain.stain.request import StainRequest
 from tomostain.stain.slice_stainer import SliceStainer
 from tomostain.stain.translator import Translator
@@ -40,6 +43,7 @@ from tomostain.tiling.noise import SlicePosition
 from tomostain.tiling.slice_context import clip_slices, repeat_ends, slice_contexts
 
 Grey = NDArray[np.uint16] | NDArray[np.float32]
+WRITTEN_BYTES = 7  # Of each voxel that is written: its colours, as they are and compressed, and the coarser levels.
 TRUNCATE = 4.0  # The Gaussian kernel ends at 4 σ, so a chunk needs as many slices beyond its ends.
 _log = logging.getLogger(__name__)
 
@@ -131,6 +135,16 @@ class StainJob:
     def is_batched(self) -> bool:
         """Whether a z chunk is stained at once and without waiting for its colours: on a GPU."""
         return self.translator.device.type != "cpu" and not self.ensemble
+
+    @functools.cached_property
+    def in_flight(self) -> InFlight:
+        """How many z chunks are read and written at the same time. On a CPU, staining takes longer than both."""
+        if not self.is_batched:
+            return ONE_EACH
+        slices = min(self.config.z_chunk, self.volume.shape[0]) + 2 * self.halo + self.ct_slices - 1
+        voxel_bytes = 2 * self.volume.dtype.itemsize + WRITTEN_BYTES
+        piece_bytes = slices * self.volume.shape[1] * self.volume.shape[2] * voxel_bytes
+        return pieces_in_flight(available_cores(), piece_bytes, free_memory())
 
     @functools.cached_property
     def stainer(self) -> SliceStainer:

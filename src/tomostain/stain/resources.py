@@ -149,16 +149,16 @@ def plan(request: StainRequest) -> Plan:
 
 
 def _memory(job: StainJob, slices: int, volumes: int) -> int:
-    """Return the bytes of the three chunks that are read, stained and written, and of a batch."""
+    """Return the bytes of the chunks that are read, stained and written, and of a batch."""
     patch, _ = job.config.tiling(job.translator.spec.patch_px)
     bytes_px = parse_generator_spec(job.translator.spec.generator).activation_bytes_per_pixel
     # The chunk that is read, as float32 with its halo, filtered and normalised; the chunk in the model, input and
     # output; the colours that are written, with the buffers of the writer; the sums of one slice; and the largest
     # feature maps of a batch.
     read, stained, written = (
-        (slices + 2 * job.halo + job.ct_slices - 1) * 12,
+        (slices + 2 * job.halo + job.ct_slices - 1) * 12 * job.in_flight.ahead,
         slices * (4 + 3 * volumes),
-        slices * (3 * volumes + 7),
+        slices * (3 * volumes + 7) * job.in_flight.behind,
     )
     pixels, batch_px = job.volume.shape[1] * job.volume.shape[2], job.config.batch * patch**2
     if job.config.blend == "exact":
@@ -181,7 +181,7 @@ def _gpu_memory(job: StainJob, slices: int) -> int:
     pass_px = size.patches * patch**2 or size.slices * math.prod(
         min(size.tile_px, side) for side in job.volume.shape[1:]
     )
-    chunks = 3 * (slices + job.ct_slices - 1) * job.volume.dtype.itemsize
+    chunks = job.in_flight.pieces * (slices + job.ct_slices - 1) * job.volume.dtype.itemsize
     return pixels * (chunks + size.slices * (4 * job.ct_slices + 3 * 8 + 3)) + pass_px * bytes_px
 
 

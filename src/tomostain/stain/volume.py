@@ -131,9 +131,10 @@ def stain(
     Notes
     -----
     Memory holds one z chunk in the model, one that is read ahead (with the halo of the Gaussian), one that is being
-    written and one batch of patches, for any number of slices. The result depends neither on the size of the chunks nor
-    on the number of processes: the same call in several processes shares the work, and each chunk is locked by one of
-    them.
+    written and one batch of patches, for any number of slices. With a GPU and many cores, up to two chunks are read and
+    four are written at the same time, if a quarter of the free memory suffices. The result depends neither on the size
+    of the chunks nor on the number of processes: the same call in several processes shares the work, and each chunk is
+    locked by one of them.
     """
     if not 1 <= part[0] <= part[1]:
         raise InputError(f"part {part[0]}/{part[1]}: parts are counted from 1 to {part[1]}", parameter="part")
@@ -306,7 +307,7 @@ class _VolumeRun:
                 )
 
         raise_if_stopped()
-        overlapped(pending, claim=claim, read=read, make=make, write=write, after=after)
+        overlapped(pending, claim=claim, read=read, make=make, write=write, after=after, in_flight=self.job.in_flight)
 
     def _report(self, before: int, depth: int, slices: int) -> None:
         self.progress("staining", before + slices, depth)
