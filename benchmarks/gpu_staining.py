@@ -21,6 +21,7 @@ from tomostain.io import ModelSpec, save_model
 from tomostain.networks.build import build_network
 from tomostain.networks.precision import Precision
 from tomostain.stain import StainConfig, Translator, load_translator, stain_slice
+from tomostain.stain.runner import NetworkRunner
 from tomostain.stain.slice_stainer import PendingColours, SliceStainer
 from tomostain.stain.volume_statistics import fit_volume_statistics
 from tomostain.tiling.grid import tile_starts
@@ -29,6 +30,7 @@ from tomostain.tiling.noise import FIRST_SLICE
 PAPER, OURS = "paired-cyclegan", ("tomostain", "lean")
 REFERENCE = IntensityReference(10000.0, 30000.0)
 CHUNK = 16
+AS_STAINED = "as it stains"
 # Slices that are timed: those of two chunks, or as many as go into this time.
 SECONDS = 1.5
 
@@ -92,23 +94,23 @@ def seconds_per_slice(translator: Translator, config: StainConfig, volume: NDArr
     return seconds_of(lambda: chunks(number), size) / (number * len(volume))
 
 
-def network_alone(translator: Translator, size: Size, *, channels_last: bool) -> float:
-    """Return the time of the network alone for a slice."""
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    network = translator.network.to(memory_format=layout)  # type: ignore[call-overload]
-    dtype = next(network.parameters()).dtype
-    channels = translator.spec.in_channels
-    images = torch.rand(1, channels, size.slice_px, size.slice_px, device=size.device).to(dtype)
-    images = images.contiguous(memory_format=layout)
+def network_alone(translator: Translator, size: Size, layout: str) -> float:
+    """Return the time of the network alone for a slice: in a memory format with torch's layers, or as it stains."""
+    network, run = translator.network, translator.runner
+    if layout != AS_STAINED:
+        order = torch.channels_last if layout == "channels last" else torch.contiguous_format
+        network, run = network.to(memory_format=order), NetworkRunner(fused=False)  # type: ignore[call-overload]
+    shape = (1, translator.spec.in_channels, size.slice_px, size.slice_px)
+    images = torch.rand(shape, device=size.device).to(next(network.parameters()).dtype)
 
     @torch.inference_mode()
-    def run() -> None:
-        if translator.runner is None:
+    def once() -> None:
+        if run is None:
             network(images)
         else:
-            translator.runner(network, images)
+            run(network, images)
 
-    return timed(run, size)
+    return timed(once, size)
 
 
 def timed(run: Callable[[], object], size: Size) -> float:
@@ -172,9 +174,9 @@ class _Ways:
         yield self.row(f"`{PAPER}`, {side}/{side // 4}, in batches", precision, seconds)
 
     def alone(self, recipe: str, precision: Precision) -> Iterator[Row]:
-        """Measure a network alone in both memory formats."""
-        for layout in ("channels first", "channels last"):
-            seconds = network_alone(self.load(recipe, precision), self.size, channels_last=layout == "channels last")
+        """Measure a network alone in both memory formats, and as it stains."""
+        for layout in ("channels first", "channels last", AS_STAINED):
+            seconds = network_alone(self.load(recipe, precision), self.size, layout)
             yield self.row(f"`{recipe}`, the network alone, {layout}", precision, seconds)
 
 

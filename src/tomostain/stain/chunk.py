@@ -143,13 +143,23 @@ def stain_to_array(job: StainJob, progress: Progress = silent, should_stop: Shou
         others = OtherAxes(folder, job) if job.config.planes != "z" else None
         if others is not None:
             others.make(progress)
+        previous: tuple[int, int, PendingChunk] | None = None
         for start in range(0, depth, job.config.z_chunk):
             stop = min(depth, start + job.config.z_chunk)
             if should_stop():
                 raise InterruptedRunError(f"{job.volume.path}: {start} of {depth} slices were stained; they are lost")
             report = partial(_report, progress, start, depth)
-            result[start:stop] = stain_chunk(job, read_chunk(job, start, stop, others), report)[0]
+            begun = begin_chunk(job, read_chunk(job, start, stop, others), report)
+            _collect(result, previous)  # while a GPU stains the next one
+            previous = start, stop, begun
+        _collect(result, previous)
     return result
+
+
+def _collect(result: RGB, pending: tuple[int, int, PendingChunk] | None) -> None:
+    if pending is not None:
+        start, stop, chunk = pending
+        result[start:stop] = chunk.result()[0]
 
 
 def _report(progress: Progress, before: int, depth: int, slices: int) -> None:

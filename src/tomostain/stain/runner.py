@@ -6,6 +6,7 @@ The launches of a network take longer than its computation on small images. A gr
 import copy
 import logging
 import threading
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,8 @@ class NetworkRunner:
     ----------
     graphs : bool
         Use CUDA graphs.
+    fused : bool
+        Use the fused layers of `tomostain.networks.kernels.accelerate_cuda`, in a copy of the network.
 
     Notes
     -----
@@ -42,15 +45,17 @@ class NetworkRunner:
     to colours at once, in the same stream.
     """
 
-    def __init__(self, *, graphs: bool = True) -> None:
-        self.graphs = graphs
+    def __init__(self, *, graphs: bool = True, fused: bool = True) -> None:
+        self.graphs, self.fused = graphs, fused
         self._known: WeakKeyDictionary[nn.Module, _Graphs] = WeakKeyDictionary()
 
     def __call__(self, network: nn.Module, images: Tensor) -> Tensor:
         """Return `network(images)`."""
         known = self._known.get(network)
         if known is None:
-            known = self._known[network] = _Graphs(threading.get_ident(), _for_gpu(network))
+            known = self._known[network] = _Graphs(threading.get_ident())
+            if self.fused:
+                known.network = _fused(network, images)
         prepared = network if known.network is None else known.network
         with _true_float32(images):
             small = self.graphs and images.is_cuda and _pixels(images) <= MAX_GRAPH_PX
@@ -68,15 +73,22 @@ class NetworkRunner:
         self._known.clear()
 
 
-def _for_gpu(network: nn.Module) -> nn.Module | None:
-    """Return a copy of a network with the fast kernels of a GPU, or None if there are none for it.
+def _fused(network: nn.Module, images: Tensor) -> nn.Module | None:
+    """Return a copy of a network with fused layers, or None if they do not run here.
 
     Here and not when the model is loaded: by now the statistics of a volume are fixed, if it is stained with them.
     """
-    weights = next(network.parameters(), None)
-    if weights is None or not weights.is_cuda:
+    fast = accelerate_cuda(copy.deepcopy(network), frozen=True)
+    try:
+        with _true_float32(images):
+            fast(images)
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except Exception as error:  # Triton raises many kinds, for instance where there is no C compiler.
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        warnings.warn(f"the fused layers do not run on this GPU ({reason}); torch's are used", stacklevel=2)
         return None
-    return accelerate_cuda(copy.deepcopy(network), frozen=True)
+    return fast
 
 
 @contextmanager
@@ -99,7 +111,7 @@ def _pixels(images: Tensor) -> int:
 
 @dataclass
 class _Graphs:
-    """The graphs of one network, and the network with the kernels of a GPU, if it has any."""
+    """The graphs of one network, and the network with fused layers, if it has any."""
 
     thread: int
     network: nn.Module | None = None

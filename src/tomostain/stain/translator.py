@@ -203,9 +203,8 @@ def load_translator(
     if reverse and (spec.reverse is None or model.reverse_state is None):
         raise InputError(f"{model.path}: recipe '{spec.recipe}' trains no reverse generator; use a model that has one")
     seen = None if model.seen is None else TrainingReference.from_arrays(model.seen, str(model.path / SEEN))
-    runner = None if chosen.type == "cpu" else NetworkRunner()
 
-    def build(exact: Precision) -> Translator:
+    def build(exact: Precision, runner: NetworkRunner | None) -> Translator:
         network = _build(model.path, spec.generator, model.state, chosen, exact)
         back = None
         if reverse and spec.reverse is not None and model.reverse_state is not None:
@@ -214,9 +213,10 @@ def load_translator(
 
     resolved = resolve_precision(precision, chosen)
     if resolved == "float32" or chosen.type == "cpu":
-        return build(resolved)
-    wide = functools.cache(lambda: build("float32"))
-    return replace(build(resolved), in_float32=wide, may_fall_back=precision == "auto")
+        return build(resolved, None if chosen.type == "cpu" else NetworkRunner())
+    # The reference for half precision has torch's own layers.
+    wide = functools.cache(lambda: build("float32", NetworkRunner(graphs=False, fused=False)))
+    return replace(build(resolved, NetworkRunner()), in_float32=wide, may_fall_back=precision == "auto")
 
 
 def _build(
@@ -236,5 +236,5 @@ def _build(
     network = network.eval().requires_grad_(False).to(place)
     if place.type == "cpu" and precision == "float32":
         return accelerate(network, frozen=True)
-    # For a GPU, fast kernels are put in by `tomostain.stain.runner`, after the statistics of a volume are fixed.
+    # For a GPU, `tomostain.stain.runner` puts fused layers in, after the statistics of a volume are fixed.
     return with_precision(network, precision, place)

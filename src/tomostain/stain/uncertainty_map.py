@@ -1,6 +1,7 @@
 """The map of the uncertainty of a stained slice, as the verb ``stain`` writes it."""
 
 import os
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -106,7 +107,7 @@ def uncertainty_map(
         Grey: black is 0, white the full scale (`tomostain.stain.uncertainty.FULL_SCALE`) of `kind_of`.
     """
     if kind_of(translators, noise_samples) == CYCLE:
-        uncertainty = np.clip(cycle_error(translators[0], middle_slices(ct, 1), config, position), 0, 1)
+        uncertainty = np.clip(_finite_cycle_error(translators[0], middle_slices(ct, 1), config, position), 0, 1)
     else:
         others = [stain_slice(other, ct, config, position) for other in translators[1:]]
         seeds = following_seeds(position.seed, noise_samples - 1)
@@ -116,6 +117,18 @@ def uncertainty_map(
             noise_spread([stained, *stain_seeds(translators[0], ct, config, position, seeds=seeds)]) if seeds else None,
         )
     return np.repeat(to_integers(255 * uncertainty, np.uint8, "uncertainty")[..., None], 3, axis=2)
+
+
+def _finite_cycle_error(
+    translator: Translator, ct: NDArray[np.uint16] | NDArray[np.float32], config: StainConfig, position: SlicePosition
+) -> NDArray[np.float32]:
+    """Return the cycle error, in float32 if it is not finite and the precision was chosen automatically."""
+    error = cycle_error(translator, ct, config, position)
+    if not (translator.may_fall_back and translator.in_float32) or np.isfinite(error).all():
+        return error
+    where = f"slice {position.origin[position.axis]}"
+    warnings.warn(f"uncertainty: {where} is not finite in {translator.precision}; computed in float32", stacklevel=2)
+    return cycle_error(translator.in_float32(), ct, config, position)
 
 
 def kind_of(translators: Sequence[Translator], noise_samples: int = 1) -> str:
