@@ -11,29 +11,20 @@ import torch
 from benchmarks.gpu_items import Item, Options, Row
 from benchmarks.gpu_size import Size
 from benchmarks.sampling import random_pair
+from tests.support.training import tiny_recipe
 from tomostain.train import Augment, LoadedDataset, PatchSampler, Recipe, Trainer, load_recipe
 from tomostain.train.cost import count_step
 
 # The plain step: single precision, no compilation.
 PLAIN = {"precision": "32-true", "compile": False}
-_TOY_GENERATORS: dict[str, dict[str, Any]] = {
-    "resnet": {"width": 2, "blocks": 1},
-    "unet": {"width": 2, "downs": 4},
-    "gated": {"width": 4, "downs": 2},
-}
 
 
 def recipe_of(name: str, size: Size, batch: int, **changes: object) -> Recipe:
     """Return a recipe with its defaults for a card; at toy size with small networks and patches."""
-    values = load_recipe(name).model_dump() | {"batch": batch, "patch_px": size.patch_px}
+    sizes: dict[str, Any] = {"batch": batch, "patch_px": size.patch_px}
     if size.toy:
-        generator = values["generator"]
-        values["generator"] = generator | _TOY_GENERATORS[generator["name"]]
-        if generator.get("detail"):
-            values["generator"]["detail"] = 2
-        values["discriminator"] |= {"width": 2, "layers": 1}
-        values["buffer"] = min(values["buffer"], 2)
-    return Recipe.from_dict(values | changes)
+        return tiny_recipe(name, **sizes | changes)
+    return Recipe.from_dict(load_recipe(name).model_dump() | sizes | changes)
 
 
 def trainer_of(recipe: Recipe, size: Size) -> Trainer:

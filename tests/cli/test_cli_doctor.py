@@ -4,6 +4,9 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
+import torch
+
 from tomostain.cli.main import run
 from tomostain.installation import OPTIONAL
 
@@ -13,6 +16,12 @@ def test_doctor_names_the_device(capsys):
     out = capsys.readouterr().out
     assert "device: " in out
     assert "torch " in out
+
+
+@pytest.mark.gpu
+def test_doctor_names_the_card(capsys):
+    assert run(["doctor"]) == 0
+    assert f"device: cuda:0, {torch.cuda.get_device_name(0)}, " in capsys.readouterr().out
 
 
 def test_doctor_names_every_optional_package(capsys):

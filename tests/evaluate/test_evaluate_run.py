@@ -279,3 +279,11 @@ def test_the_network_of_lpips_is_on_the_device_of_the_options(monkeypatch):
     config, network = read_options({"device": "meta"})
     assert (config.device, network.device.type) == ("meta", "meta")
     assert {value.device.type for value in network._features.parameters()} == {"meta"}
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_metrics_of_the_cpu(run, dataset, result, tmp_path):
+    evaluate(run, dataset, tmp_path / "out", **OPTIONS | {"device": "cuda"})
+    found, expected = (pd.read_csv(out / "metrics.csv") for out in (tmp_path / "out", result[0]))
+    assert list(found.columns) == list(expected.columns)
+    pd.testing.assert_frame_equal(found, expected, rtol=2e-3, atol=2e-3)

@@ -10,18 +10,23 @@ import torch
 from scipy import ndimage
 
 from tests.register.conftest import SMALL
-from tests.register.planar_scenes import PIXEL_UM, SHAPE, classes, ct_of, slide_of
+from tests.register.planar_scenes import PIXEL_UM, classes, ct_of, slide_of
 from tomostain.geometry.section import Section
-from tomostain.io import open_slide
+from tomostain.imaging.intensity import estimate_reference
+from tomostain.io import open_slide, open_volume
+from tomostain.progress import silent
 from tomostain.register import register_slide
 from tomostain.register.config import RegisterConfig
+from tomostain.register.find import refine_with_learned_values
 from tomostain.register.hints import Hint, read_section
+from tomostain.register.locate import _prepare
 from tomostain.register.planar_pose import PlanarPose
 from tomostain.register.pose_confidence import _fine_correlation
 from tomostain.register.poses import Poses, _rodrigues, _rotation
 from tomostain.register.refine import Freedom, Picture, _refine, refine, sample_slab
 from tomostain.register.resolution import ResolutionLevel
 from tomostain.register.search import _Bank, _correlate, _highest, _planes
+from tomostain.register.task import SearchTask
 
 SEARCH = RegisterConfig(thorough=False, candidates=120, step_deg=20.0, side=18, restarts=4)
 DEVICES = ("cuda", "cpu")
@@ -124,12 +129,16 @@ def test_a_gpu_finds_the_pose_of_the_cpu(specimen):
 
 
 @pytest.mark.gpu
-def test_a_gpu_refines_a_given_pose_as_the_cpu_does(specimen):
-    slide, hint = open_slide(specimen / "slide.ome.tif"), Hint(read_section(specimen / "truth" / "section.yaml"))
-    thick = SEARCH.model_copy(update={"thickness_um": 150.0})
-    inputs = (specimen / "volume", slide, thick)
-    sections = [register_slide(*inputs, hint=hint, device=device).section for device in DEVICES]
-    assert apart_voxels(*sections, np.array(slide.shape) * slide.pixel_um) < 0.05
+def test_a_gpu_refines_over_the_thickness_of_a_section_as_the_cpu_does(specimen):
+    volume, slide = open_volume(specimen / "volume"), open_slide(specimen / "slide.ome.tif")
+    level, template = _prepare(volume, slide, estimate_reference(np.asarray(volume), "volume"), SEARCH, silent)
+    start = Poses.from_section(read_section(specimen / "truth" / "section.yaml"), template.middle_um)
+    places = []
+    for device in DEVICES:
+        task = SearchTask(level, template, Freedom(0.01, bound=0.03), device)
+        pose, _ = refine_with_learned_values(task, start, slab_um=3 * SMALL["voxel_um"])
+        places.append(pose.points_um(template.corners_um))
+    assert (places[0] - places[1]).norm(dim=-1).max() < 0.05 * SMALL["voxel_um"]
 
 
 @pytest.mark.gpu
@@ -147,8 +156,9 @@ def test_a_gpu_has_the_scores_of_the_cpu():
 
 @pytest.mark.gpu
 def test_the_planar_registration_is_the_same_with_a_gpu():
-    image = classes()
-    pose = PlanarPose(np.array(SHAPE) * PIXEL_UM / 2, 0.4, False, np.array(SHAPE) * PIXEL_UM / 2, np.zeros((2, 2)))
+    shape = (80, 96)
+    middle_um = np.array(shape) * PIXEL_UM / 2
+    image, pose = classes(shape=shape), PlanarPose(middle_um, 0.4, False, middle_um, np.zeros((2, 2)))
     volume, slide = (ct_of(image)[None], PIXEL_UM), (slide_of(image, pose), PIXEL_UM)
     sections = [register_slide(volume, slide, device=device, hint=Hint(accept=True)).section for device in DEVICES]
     assert sections[0].to_dict() == sections[1].to_dict()

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from tomostain.dataset.pair import Pair
-from tomostain.train import Recipe
+from tomostain.train import Recipe, load_recipe
 from tomostain.train.checkpoint import LAST, read_checkpoint
 
 PURPLE, WHITE = (90, 60, 170), (240, 236, 244)
@@ -37,6 +37,23 @@ def toy_recipe(**changes):
         "buffer": 3,
     }
     return Recipe.from_dict(values | changes)
+
+
+TINY_GENERATORS = {
+    "resnet": {"width": 2, "blocks": 1},
+    "unet": {"width": 2, "downs": 3},
+    "gated": {"width": 4, "downs": 2},
+}
+
+
+def tiny_recipe(name, **changes):
+    """Return a recipe that comes with tomostain, with tiny networks and patches of 32 px."""
+    values = load_recipe(name).model_dump()
+    generator = values["generator"] | TINY_GENERATORS[values["generator"]["name"]]
+    generator |= {"detail": 2} if generator.get("detail") else {}
+    sizes = {"batch": 2, "patch_px": 32, "buffer": min(values["buffer"], 3), "ct_slices": min(values["ct_slices"], 3)}
+    sizes["discriminator"] = values["discriminator"] | {"width": 2, "layers": 1}
+    return Recipe.from_dict(values | sizes | {"generator": generator} | changes)
 
 
 DROPOUT = {
