@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from benchmarks import gpu
+from benchmarks import gpu, gpu_volume
 from benchmarks.gpu_items import Item, Journal, Options, begun, work
 from benchmarks.gpu_report import collect, tables
 from benchmarks.gpu_size import CARD, TOY
@@ -69,3 +69,17 @@ def test_a_card_measures_the_recipe_itself(name):
     recipe = recipe_of(name, CARD, 4)
     assert (recipe.batch, recipe.patch_px, recipe.generator["width"]) == (4, 256, 64)
     assert recipe_of(name, TOY, 1).generator["width"] <= 4
+
+
+def test_a_volume_is_stained_from_tiff_to_ome_zarr_and_each_stage_is_timed():
+    rows = list(gpu_volume.measure(TOY))
+    assert [(row["name"], row["run"]) for row in rows] == [
+        (name, run) for name in ("nearly no network", "`tomostain`") for run in ("first", "again")
+    ]
+    for row in rows:
+        assert all(row[column] > 0 for column in {**gpu_volume.BEFORE, **gpu_volume.DURING} if column != "wait_s")
+        before = sum(row[column] for column in gpu_volume.BEFORE)
+        assert before <= row["before_s"] <= row["whole_s"] - row["staining_s"] + 1e-9
+        assert 0.1 < row["compressed"] < 1.1
+        assert row["mvoxel_s"] >= row["whole_mvoxel_s"]
+    json.dumps(rows)
