@@ -35,4 +35,5 @@ def pytest_collection_modifyitems(config, items):
 
 
 # Doctests are collected by importing each module.
-collect_ignore = [] if find_spec("triton") else ["src/tomostain/networks/kernels/cuda/programs.py"]
+_PROGRAMS = [f"src/tomostain/networks/kernels/cuda/{name}.py" for name in ("programs", "channel_programs")]
+collect_ignore = [] if find_spec("triton") else _PROGRAMS

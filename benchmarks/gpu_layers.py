@@ -177,7 +177,7 @@ def networks(size: Size) -> Iterator[Row]:
                 "deviation": _deviation(values[0], reference[0]),
                 "gradient_deviation": max(map(_deviation, *_weights(plain, values, reference))),
             }
-            if way == "fused, 8 channels" and size.device == "cuda":
+            if way == "fused" and size.device == "cuda":
                 yield from _kernels(name, repeat)
 
 
@@ -187,9 +187,9 @@ def _ways(plain: nn.Module) -> Iterator[tuple[str, nn.Module, dict[str, bool]]]:
     last = copy.deepcopy(plain).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     yield "torch", plain, ordered
     yield "torch, channels last", last, ordered
-    yield "fused", accelerate_cuda(copy.deepcopy(plain), fill_channels=False), ordered
-    yield "fused, 8 channels", accelerate_cuda(copy.deepcopy(plain)), ordered
-    yield "fused, 8 channels, cuDNN searches", accelerate_cuda(copy.deepcopy(plain)), fastest
+    yield "fused", accelerate_cuda(copy.deepcopy(plain)), ordered
+    yield "fused, 8 channels", accelerate_cuda(copy.deepcopy(plain), fill_channels=True), ordered
+    yield "fused, cuDNN searches", accelerate_cuda(copy.deepcopy(plain)), fastest
 
 
 def _weights(plain: nn.Module, *gradients: Sequence[Tensor]) -> list[list[Tensor]]:

@@ -20,9 +20,11 @@ from torch.nn import functional
 from tomostain.networks.build import build_network
 from tomostain.networks.generators import ResidualBlock
 from tomostain.networks.kernels import accelerate_cuda
-from tomostain.networks.kernels.cuda import functions, layers
+from tomostain.networks.kernels.cuda import channel_norm, functions, layers
+from tomostain.networks.kernels.cuda.channel_norm import CudaChannelNorm
 from tomostain.networks.kernels.cuda.functions import Plan, fused
 from tomostain.networks.kernels.cuda.layers import CudaConv2d, FusedLayer, FusedLeakyReLU, FusedResidualBlock
+from tomostain.networks.layers import ChannelNorm
 from tomostain.stain.volume_statistics import VolumeNorm, with_volume_norms
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -133,6 +135,29 @@ def test_other_precisions_only_round(plan, joins, dtype, tolerance, device):
 
 
 @on_each_device
+@pytest.mark.parametrize("slope", [1.0, 0.0, 0.2])
+@pytest.mark.parametrize("shape", [(2, 5, 7, 4), (1, 70, 3, 9)])
+def test_channel_norm_gives_what_torch_gives(shape, slope, device, monkeypatch):
+    monkeypatch.setattr(channel_norm, "_PIECES", 2)
+    plain = ChannelNorm(shape[1]).to(device, torch.float64)
+    with torch.no_grad():
+        for number, value in enumerate(plain.parameters()):
+            value += draw(value.shape, number, device)
+    fast = CudaChannelNorm(copy.deepcopy(plain), slope)
+    assert list(fast.state_dict()) == list(plain.state_dict())
+    found = []
+    for layer in (plain, fast):
+        image = (3 + draw(shape, 2, device)).contiguous(memory_format=torch.channels_last).requires_grad_()
+        result = layer(image)
+        if layer is plain and slope != 1:
+            result = functional.leaky_relu(result, slope)
+        values = [image, *layer.parameters()]
+        found.append([result, *torch.autograd.grad(result, values, draw(shape, 3, device))])
+    for wanted, ours in zip(*found, strict=True):
+        torch.testing.assert_close(ours, wanted, rtol=1e-10, atol=1e-11)
+
+
+@on_each_device
 def test_a_mean_far_from_zero_does_not_cost_precision(device):
     image = 1000 + draw((1, 3, 40, 30), 0, device)
     single = image.float()
@@ -178,6 +203,11 @@ NETWORKS = {
     "resnet, one block": (RESNET | {"blocks": 1, "in_channels": 1}, (1, 1, 12, 8)),
     "resnet, channel": (RESNET | {"norm": "channel"}, (1, 3, 12, 16)),
     "resnet, none": (RESNET | {"norm": "none", "blocks": 1}, (1, 3, 12, 16)),
+    "unet, channel": (
+        {"name": "unet", "width": 4, "downs": 2, "detail": 3, "norm": "channel", "upsampling": "bilinear"},
+        (2, 3, 16, 16),
+    ),
+    "patch, channel": ({"name": "patch", "in_channels": 3, "width": 4, "layers": 2, "norm": "channel"}, (1, 3, 28, 24)),
     "unet": ({"name": "unet", "width": 4, "downs": 2, "detail": 3}, (2, 3, 16, 16)),
     "shuffle": ({"name": "shuffle", "width": 8, "blocks": 1}, (1, 3, 16, 16)),
     "patch": ({"name": "patch", "in_channels": 6, "width": 4, "layers": 2}, (2, 6, 28, 24)),
@@ -200,7 +230,7 @@ def test_a_whole_network_gives_the_same_and_learns_the_same(name, fill, device):
     outputs, slopes = [], []
     for network in (plain, fast):
         image = draw(shape, 1, device).requires_grad_()
-        result = network.features(image) if name == "patch" else [network(image)]
+        result = network.features(image) if name.startswith("patch") else [network(image)]
         sum((value**2).mean() for value in result).backward()
         outputs.append(result)
         slopes.append([image.grad, *(value.grad for value in network.parameters())])
@@ -213,7 +243,7 @@ def test_a_whole_network_gives_the_same_and_learns_the_same(name, fill, device):
 
 @interpreted
 def test_layers_of_the_papers_generator_are_fused():
-    fast = accelerate_cuda(build(RESNET))
+    fast = accelerate_cuda(build(RESNET), fill_channels=True)
     kinds = [type(layer) for layer in fast.layers if not isinstance(layer, nn.Identity)]
     convolution = [FusedLayer, CudaConv2d]
     blocks = [FusedResidualBlock] * 2

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tomostain.networks.generators import ResidualBlock
+from tomostain.networks.kernels.cuda.channel_norm import MAX_CHANNELS, CudaChannelNorm
 from tomostain.networks.kernels.cuda.functions import Plan, can_run
 from tomostain.networks.kernels.cuda.layers import (
     TENSOR_CORE_CHANNELS,
@@ -16,6 +17,7 @@ from tomostain.networks.kernels.cuda.layers import (
     FusedLeakyReLU,
     FusedResidualBlock,
 )
+from tomostain.networks.layers import ChannelNorm
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -64,6 +66,7 @@ def accelerate_cuda(
         if frozen:
             _fold_fixed_norms(chain)
         _convert_convolutions(chain, fill_channels)
+        _convert_channel_norms(chain)
     for chain in chains:
         _fuse_residual_blocks(chain)
     for chain in chains:
@@ -120,6 +123,23 @@ def _convert_convolutions(chain: nn.Sequential, fill: bool) -> None:
             fast.weight, fast.bias = layer.weight, layer.bias
             fast.is_followed_by_norm, fast.fill = is_followed_by_norm, narrow
             fast.train(layer.training)
+
+
+def _convert_channel_norms(chain: nn.Sequential) -> None:
+    """Replace `ChannelNorm`, with a ReLU that follows it unless padding follows that: it is fused then.
+
+    A leaky ReLU stays: discriminators return its output.
+    """
+    for index, layer in enumerate(chain):
+        if type(layer) is not ChannelNorm or len(layer.gain) > MAX_CHANNELS:
+            continue
+        after = _next(chain, index)
+        following = _layer(chain, _next(chain, after))
+        takes_relu = type(_layer(chain, after)) is nn.ReLU
+        takes_relu = takes_relu and not isinstance(following, nn.Upsample | nn.ReflectionPad2d | ResidualBlock)
+        chain[index] = CudaChannelNorm(layer, 0.0 if takes_relu else 1.0)
+        if takes_relu:
+            chain[after] = nn.Identity()
 
 
 def _is_instance_norm(layer: nn.Module | None) -> bool:

@@ -44,6 +44,12 @@ def can_run(image: Tensor) -> bool:
     return (image.is_cuda and programs() is not None) or (not image.is_cuda and is_interpreted())
 
 
+def autocast_dtype(image: Tensor) -> torch.dtype | None:
+    """Return the data type of autocast, if there is one: the next convolution would convert to it anyway."""
+    device = image.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a fused layer computes, in this order.
@@ -96,16 +102,17 @@ def blocks_of(batch: int, channels: int, pixels: int, values: int = _BLOCK) -> B
     >>> blocks_of(1, 3, 50)
     Blocks(pixels=64, channels=4, piece=64, pieces=1)
     """
-    block_c = min(_BLOCK_CHANNELS, _power_of_2(channels))
-    block_p = max(16, min(values // block_c, _power_of_2(pixels)))
+    block_c = min(_BLOCK_CHANNELS, power_of_2(channels))
+    block_p = max(16, min(values // block_c, power_of_2(pixels)))
     across = batch * -(-channels // block_c)
     pieces = min(_PIECES, -(-_PROGRAMS // across), -(-pixels // block_p))
     # A power of 2 of blocks: images of many sizes then share a few compiled programs.
-    piece = _power_of_2(-(-pixels // (pieces * block_p))) * block_p
+    piece = power_of_2(-(-pixels // (pieces * block_p))) * block_p
     return Blocks(block_p, block_c, piece, -(-pixels // piece))
 
 
-def _power_of_2(number: int) -> int:
+def power_of_2(number: int) -> int:
+    """Return the smallest power of 2 that is at least `number`."""
     return 1 << (number - 1).bit_length()
 
 
@@ -116,10 +123,10 @@ def channels_last(image: Tensor) -> Tensor:
     # Strides of dimensions of length 1 have no meaning for torch, but the programs use them.
     if all(own == wanted or size == 1 for own, wanted, size in zip(image.stride(), strides, image.shape, strict=True)):
         return image
-    return _new_like(image, image.shape, image.dtype).copy_(image)
+    return new_like(image, image.shape, image.dtype).copy_(image)
 
 
-def _new_like(image: Tensor, shape: tuple[int, ...] | torch.Size, dtype: torch.dtype) -> Tensor:
+def new_like(image: Tensor, shape: tuple[int, ...] | torch.Size, dtype: torch.dtype) -> Tensor:
     """Return uninitialised memory for an image (B, C, H, W) with channels last."""
     batch, channels, height, width = shape
     return image.new_empty((batch, height, width, channels), dtype=dtype).permute(0, 3, 1, 2)
@@ -129,12 +136,12 @@ def _widest(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
-def _common(image: Tensor, blocks: Blocks) -> dict[str, Any]:
-    """Return the arguments that all programs share."""
+def common_arguments(image: Tensor, block_p: int, block_c: int) -> dict[str, Any]:
+    """Return the arguments that all programs share: data type of the computation, and size of a block."""
     import triton.language as tl
 
     wide = tl.float64 if image.dtype == torch.float64 else tl.float32
-    return {"WIDE": wide, "BLOCK_P": blocks.pixels, "BLOCK_C": blocks.channels, "num_warps": _WARPS}
+    return {"WIDE": wide, "BLOCK_P": block_p, "BLOCK_C": block_c, "num_warps": _WARPS}
 
 
 def statistics(image: Tensor, eps: float) -> tuple[Tensor, Tensor]:
@@ -144,21 +151,21 @@ def statistics(image: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     pixels, blocks = height * width, blocks_of(batch, channels, height * width)
     parts = image.new_empty((2, batch, blocks.pieces, channels), dtype=_widest(image.dtype))
     result = image.new_empty((2, batch, channels), dtype=parts.dtype)
-    common = _common(image, blocks)
+    common = common_arguments(image, blocks.pixels, blocks.channels)
     grid = (blocks.pieces, -(-channels // blocks.channels), batch)
     with torch.cuda.device_of(image):
         kernels.moments[grid](image, parts[0], parts[1], pixels, channels, STEPS=blocks.steps, **common)
         few = _few(channels)
         kernels.combine_moments[-(-channels // few), batch](
             parts[0], parts[1], result[0], result[1], pixels, channels, blocks.piece, blocks.pieces,
-            EPS=eps, WIDE=common["WIDE"], PIECES=_power_of_2(blocks.pieces), BLOCK_C=few, num_warps=_WARPS,
+            EPS=eps, WIDE=common["WIDE"], PIECES=power_of_2(blocks.pieces), BLOCK_C=few, num_warps=_WARPS,
         )  # fmt: skip
     return result[0], result[1]
 
 
 def _few(channels: int) -> int:
     """Return the channels of a block of the programs that combine pieces: many small blocks run side by side."""
-    return min(8, _power_of_2(channels))
+    return min(8, power_of_2(channels))
 
 
 def _programs() -> Any:
@@ -188,8 +195,8 @@ def forward(
     outputs, dtype = plan.channels or channels, dtype or image.dtype
     mean, scale = (None, None) if plan.eps is None else statistics(image, plan.eps)
     rows, columns = (plan.up * side + 2 * plan.pad for side in (height, width))
-    padded = _new_like(image, (batch, outputs, rows, columns), dtype)
-    plain = _new_like(image, image.shape, dtype) if plan.plain else None
+    padded = new_like(image, (batch, outputs, rows, columns), dtype)
+    plain = new_like(image, image.shape, dtype) if plan.plain else None
     blocks = blocks_of(batch, outputs, rows * columns)
     grid = (-(-rows * columns // blocks.pixels), -(-outputs // blocks.channels), batch)
     unused = image
@@ -199,7 +206,7 @@ def forward(
             image.stride(0), image.stride(2), image.stride(3), image.stride(1),
             height, width, channels, outputs, plan.pad,
             NORM=mean is not None, RESIDUAL=residual is not None, PLAIN=plan.plain, SLOPE=plan.slope, UP=plan.up,
-            **_common(image, blocks),
+            **common_arguments(image, blocks.pixels, blocks.channels),
         )  # fmt: skip
     return padded, plain, mean, scale
 
@@ -244,15 +251,15 @@ def backward(
     image = next(value for value in (saved.image, padded, plain) if value is not None)
     batch, channels, height, width = saved.shape
     pixels, blocks = height * width, blocks_of(batch, channels, height * width, _BLOCK_BACKWARD)
-    result = _new_like(image, saved.shape, dtype)
-    common = _common(image, blocks) | {"SLOPE": plan.slope, "UP": plan.up}
+    result = new_like(image, saved.shape, dtype)
+    common = common_arguments(image, blocks.pixels, blocks.channels) | {"SLOPE": plan.slope, "UP": plan.up}
     average = along = image
     outputs = channels if padded is None else padded.shape[1]
     across = -(-channels // blocks.channels)
     with torch.cuda.device_of(image):
         if plan.eps is not None:
             # The gradient of the residual; with enlarging, it also has fewer values than that of the result.
-            sum_grad = _new_like(image, saved.shape, image.dtype) if residual or plan.up != 1 else None
+            sum_grad = new_like(image, saved.shape, image.dtype) if residual or plan.up != 1 else None
             parts = image.new_empty((2, batch, blocks.pieces, channels), dtype=_widest(image.dtype))
             means = image.new_empty((2, batch, channels), dtype=parts.dtype)
             kernels.gradient_sums[blocks.pieces, across, batch](
@@ -264,7 +271,7 @@ def backward(
             few = _few(channels)
             kernels.combine_sums[-(-channels // few), batch](
                 parts[0], parts[1], means[0], means[1], channels, blocks.pieces, pixels,
-                WIDE=common["WIDE"], PIECES=_power_of_2(blocks.pieces), BLOCK_C=few, num_warps=_WARPS,
+                WIDE=common["WIDE"], PIECES=power_of_2(blocks.pieces), BLOCK_C=few, num_warps=_WARPS,
             )  # fmt: skip
             average, along = means[0], means[1]
             if sum_grad is not None:

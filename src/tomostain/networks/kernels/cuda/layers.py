@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tomostain.networks.generators import ResidualBlock
-from tomostain.networks.kernels.cuda.functions import Plan, can_run, fused
+from tomostain.networks.kernels.cuda.functions import Plan, autocast_dtype, can_run, fused
 
 # Tensor cores of a GPU multiply matrices whose sides are multiples of this, for values of 16 bits.
 TENSOR_CORE_CHANNELS = 8
@@ -35,7 +35,7 @@ class FusedLayer(nn.Module):
         if not can_run(image):
             return _by_torch(image, self.plan, residual)
         bias = self._convolution[0].bias if self._convolution else None
-        padded, plain = fused(image, self.plan, residual=residual, bias=bias, dtype=_autocast_dtype(image))
+        padded, plain = fused(image, self.plan, residual=residual, bias=bias, dtype=autocast_dtype(image))
         return padded if plain is None else (padded, plain)
 
     def extra_repr(self) -> str:
@@ -53,12 +53,6 @@ class FusedLeakyReLU(nn.LeakyReLU):
     def forward(self, image: Tensor) -> Tensor:
         """Return the result."""
         return self.layer(image)
-
-
-def _autocast_dtype(image: Tensor) -> torch.dtype | None:
-    """Return the data type of autocast, if there is one: the next convolution would convert to it anyway."""
-    device = image.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
 
 
 def _by_torch(image: Tensor, plan: Plan, residual: Tensor | None) -> Tensor | tuple[Tensor, Tensor]:
@@ -101,7 +95,7 @@ class CudaConv2d(nn.Conv2d):
         outputs = self.out_channels
         if self.fill:
             if image.shape[1] < TENSOR_CORE_CHANNELS:
-                image = fused(image, Plan(channels=TENSOR_CORE_CHANNELS), dtype=_autocast_dtype(image))[0]
+                image = fused(image, Plan(channels=TENSOR_CORE_CHANNELS), dtype=autocast_dtype(image))[0]
             more = (max(0, TENSOR_CORE_CHANNELS - outputs), image.shape[1] - self.in_channels)
             weight = functional.pad(weight, (0, 0, 0, 0, 0, more[1], 0, more[0]))
             weight = weight.contiguous(memory_format=torch.channels_last)
