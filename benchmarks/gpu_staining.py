@@ -91,6 +91,8 @@ def seconds_per_slice(translator: Translator, config: StainConfig, volume: NDArr
     chunks(1)
     once = seconds_of(lambda: chunks(1), size)
     number = max(1, min(4, int(SECONDS / once)))
+    if number > 1:
+        chunks(3)  # allocates the pinned memory of the chunks that are in work at the same time
     return seconds_of(lambda: chunks(number), size) / (number * len(volume))
 
 

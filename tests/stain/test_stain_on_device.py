@@ -130,11 +130,11 @@ def test_a_chunk_is_uploaded_once_and_each_batch_is_copied_back_once(
     shapes = []
     upload, download = Transfer.upload, Transfer.download
 
-    def counting_upload(self: Transfer, values: NDArray[Any]) -> Any:
+    def counting_upload(self: Transfer, values: NDArray[Any], slices: int | None = None) -> Any:
         copies["up"] += 1
         shapes.append(values.shape)
         assert values.dtype == np.uint16
-        return upload(self, values)
+        return upload(self, values, slices)
 
     def counting_download(self: Transfer, values: torch.Tensor, target: torch.Tensor) -> Any:
         copies[str(values.dtype)] += 1

@@ -71,7 +71,7 @@ def read_chunk(job: StainJob, start: int, stop: int, other_axes: OtherAxes | Non
     margin = job.ct_slices // 2 if "z" in job.config.planes else 0
     others = other_axes.read(start, stop) if other_axes else ()
     if job.is_batched:
-        return Chunk(job.stainer.upload(filtered_chunk(job, start, stop, margin)), others, start)
+        return Chunk(job.stainer.upload(filtered_chunk(job, start, stop, margin), stop - start), others, start)
     return Chunk(normalised_chunk(job, start, stop, margin), others, start)
 
 

@@ -70,9 +70,9 @@ class SliceStainer:
         self.size: PassSize | None = None
         self._compares = compares_precisions and translator.in_float32 is not None
 
-    def upload(self, values: NDArray[np.generic]) -> Uploaded:
-        """Begin to copy grey values to the device; may be called in any thread."""
-        return self.transfer.upload(values)
+    def upload(self, values: NDArray[np.generic], slices: int | None = None) -> Uploaded:
+        """Begin to copy grey values to the device; see `Transfer.upload`."""
+        return self.transfer.upload(values, slices)
 
     def begin(
         self,
@@ -116,7 +116,10 @@ class SliceStainer:
         report: Callable[[int], None] | None = None,
     ) -> "PendingColours":
         count, (rows, columns) = len(positions), grey.shape[1:]
-        pending = PendingColours(self, translator, grey, positions, self.transfer.host((count, rows, columns, 3)))
+        target = grey.take_target()
+        if target is None:
+            target = self.transfer.host((count, rows, columns, 3))
+        pending = PendingColours(self, translator, grey, positions, target)
         pending.wrong = self.transfer.host((count,), torch.int64)
         wrong: list[Tensor] = []
         for first, last, batch in self._batches(translator, grey, positions):

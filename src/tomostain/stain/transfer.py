@@ -13,7 +13,7 @@ _SIGNED = {"uint16": (np.int16, torch.int32, 0xFFFF), "uint32": (np.int32, torch
 _DIRECT = ("uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Uploaded:
     """Grey values on a device, in the type in which they are stored.
 
@@ -25,11 +25,14 @@ class Uploaded:
         The type in which they are stored.
     event : torch.cuda.Event or None
         Recorded when the copy ends; None on a CPU.
+    target : Tensor of uint8 or None
+        Memory of the host for the colours: allocated where the slices are read, because pinned memory takes time.
     """
 
     values: Tensor
     dtype: str
     event: torch.cuda.Event | None = None
+    target: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.values)
@@ -38,6 +41,11 @@ class Uploaded:
     def shape(self) -> torch.Size:
         """Of the values."""
         return self.values.shape
+
+    def take_target(self) -> Tensor | None:
+        """Return `target`, once: the next caller needs other memory."""
+        target, self.target = self.target, None
+        return target
 
     def wait(self) -> None:
         """Let the current stream wait for the copy; the host does not wait."""
@@ -68,8 +76,15 @@ class Transfer:
         self._up = torch.cuda.Stream(device) if self.is_gpu else None
         self._down = torch.cuda.Stream(device) if self.is_gpu else None
 
-    def upload(self, values: NDArray[np.generic]) -> Uploaded:
-        """Begin to copy grey values to the device; may be called in any thread."""
+    def upload(self, values: NDArray[np.generic], slices: int | None = None) -> Uploaded:
+        """Begin to copy grey values to the device; may be called in any thread.
+
+        Parameters
+        ----------
+        values : ndarray, shape (Z, Y, X)
+        slices : int, optional
+            Number of slices to stain: allocate the memory for their colours too.
+        """
         native = np.ascontiguousarray(values, values.dtype.newbyteorder("="))
         name = native.dtype.name
         if name in _SIGNED:
@@ -86,7 +101,8 @@ class Transfer:
             event = torch.cuda.Event()
             sent = pinned.to(self.device, non_blocking=True)
             event.record(self._up)
-        return Uploaded(sent, name, event)
+        target = None if slices is None else self.host((slices, *values.shape[1:], 3))
+        return Uploaded(sent, name, event, target)
 
     def host(self, shape: tuple[int, ...], dtype: torch.dtype = torch.uint8) -> Tensor:
         """Return memory of the host to which `download` copies."""
