@@ -88,7 +88,7 @@ def work(
     """Measure the items of all parts that the journal does not hold."""
     for name, part in parts.items():
         done, part_began = begun(journal.read()), _part_began(journal.read(), name)
-        for item in part(size, options):
+        for item in _items(name, part, size, options, journal):
             if (name, item.name) in done:
                 continue
             if time.time() - part_began > limits[name]:
@@ -99,6 +99,14 @@ def work(
             _measure(name, item, size, journal)
             _free(size)
         journal.write(event="part ended", part=name)
+
+
+def _items(name: str, part: Part, size: Size, options: Options, journal: Journal) -> Sequence[Item]:
+    try:
+        return part(size, options)
+    except Exception as error:  # its module cannot be imported
+        _fail(journal, name, Item("", dict), f"{type(error).__name__}: {error}", traceback.format_exc())
+        return []
 
 
 def _part_began(events: Sequence[Row], part: str) -> float:

@@ -120,7 +120,7 @@ def waits(step: Callable[[], object], size: Size, steps: int = 10) -> float | No
             _several(step, steps)
         finally:
             torch.cuda.set_sync_debug_mode(mode)
-    return sum("synchroniz" in str(warning.message) for warning in seen) / steps
+    return sum("called a synchronizing" in str(warning.message) for warning in seen) / steps
 
 
 def _operators(name: str, batch: int, size: Size) -> Row:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.gpu_items import Item, Options, Row
@@ -31,7 +32,9 @@ def _run(size: Size, limit_s: float) -> Iterator[Row]:
     if size.toy:
         files = [path for path in files if path.endswith("test_conftest.py")]
     plain = ["-o", "addopts=--strict-markers", "-p", "no:cacheprovider", "-q", "-rA", "--tb=short", "--durations=10"]
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", *plain, *files]
+    # In several processes, so that an error of the device stops the tests of one file only.
+    several = ["-n", "4", "--dist", "loadfile"] if find_spec("xdist") and not size.toy else []
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", *plain, *several, *files]
     began = time.perf_counter()
     output, ended = run_limited(command, limit_s)
     counts, failed = read_summary(output)

@@ -57,6 +57,26 @@ def test_a_new_process_leaves_out_what_was_begun(tmp_path):
     assert begun(events) == {("part", "crashed"), ("part", "next")}
 
 
+def test_the_summary_compares_with_what_is_wanted():
+    rows = [{"name": "paired-cyclegan", "batch": 4, "samples_s": 100.0, "of_peak": 0.1}]
+    text = tables({"about": {}, "parts": {"training": {"rows": rows, "errors": [], "seconds": 1.0}}})
+    assert "| training, name paired-cyclegan, batch 4, samples/s | 83 | 100 | yes |" in text
+    assert "of the bf16 peak | 0.2 | 0.1 | NO |" in text
+    assert "| hours of 500 epochs, paired-cyclegan | 6.7 | 5.6 | yes |" in text
+
+
+def test_a_part_that_cannot_be_imported_is_recorded(tmp_path):
+    def broken(size, options):
+        raise ImportError("no module")
+
+    journal = Journal(tmp_path / "gpu.jsonl")
+    parts = {"broken": broken, "next": lambda size, options: [Item("row", lambda: {"name": "row"})]}
+    work(parts, dict.fromkeys(parts, 60.0), TOY, Options(), journal)
+    results = collect(journal.read(), {})["parts"]
+    assert results["broken"]["errors"][0]["error"] == "ImportError: no module"
+    assert results["next"]["rows"] == [{"name": "row"}]
+
+
 def test_an_item_under_way_too_long_is_stopped():
     started = {"event": "started", "part": "sampler", "item": "sampler", "time": time.time() - 20}
     assert gpu.overdue([started]) == ""
