@@ -22,9 +22,10 @@ def test_init_takes_a_built_in_model_and_the_output_names_it(dataset, tmp_path, 
     install_models(monkeypatch, tmp_path / "package", toy=first)
     tuned = tmp_path / "tuned"
     assert run(["-q", "train", str(dataset), str(tuned), "--init", "builtin:toy", "--max-steps", "2"]) == 0
-    recipe, init, *_ = capsys.readouterr().out.splitlines()
+    recipe, init, device, *_ = capsys.readouterr().out.splitlines()
     assert recipe == "recipe: toy (of the initial model builtin:toy); 'tomostain recipes' lists others"
     assert init == f"init:   builtin:toy (toluidine-blue, 20 µm, toy, hash {load_model(first).hash[:12]})"
+    assert device == "device: cpu, precision 32-true"
     assert load_model(tuned).spec.training.initial_model.name == "builtin:toy"
     assert run(["-q", "train", str(dataset), str(tuned), "--resume", "--max-steps", "3"]) == 0
     assert capsys.readouterr().out.startswith("recipe: toy (of the resumed run)")

@@ -75,7 +75,8 @@ def train(
     from tomostain.memory import keep_freed_memory
     from tomostain.train import InitialModel, choose_recipe, plan_training, train_model
     from tomostain.train.begin import TrainKeywords
-    from tomostain.train.distributed import is_rank_zero
+    from tomostain.train.default_recipe import describe_device
+    from tomostain.train.distributed import is_distributed, is_rank_zero
     from tomostain.train.run_folder import recorded_options
 
     use_threads(context)
@@ -111,6 +112,8 @@ def train(
         typer.echo(f"recipe: {choice}; 'tomostain recipes' lists others")
     if is_rank_zero() and initial is not None:
         typer.echo(f"init:   {initial}")
+    if is_rank_zero():
+        typer.echo(f"device: {describe_device(choice.recipe, options.device, alone=not is_distributed())}")
     context.obj["quiet"] |= not is_rank_zero()
     with bars(context) as progress, listen_for_interrupt() as stop_requested:
         train_model(

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+import torch
+
 from tomostain.devices import choose_device
 from tomostain.errors import InputError
 from tomostain.train.initial_model import InitialModel
@@ -97,6 +99,28 @@ def choose_recipe(
         return RecipeChoice(open_keys, f"of the initial model {initial.record.name}")
     kind = choose_device(device).type
     return RecipeChoice(load_recipe(DEFAULT_RECIPES[kind]), f"the default on {kind}")
+
+
+def describe_device(recipe: Recipe, device: str = "auto", *, alone: bool = True) -> str:
+    """Return in one line where and how a recipe trains.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    device : str
+    alone : bool
+        A single process trains.
+
+    Examples
+    --------
+    >>> describe_device(load_recipe("tomostain-cpu"), "cpu")
+    'cpu, precision 32-true'
+    """
+    chosen = choose_device(device)
+    resolved = recipe.for_device(chosen, 1 if alone else 2)
+    name = f" ({torch.cuda.get_device_name(chosen)})" if chosen.type == "cuda" else ""
+    graph = ", one CUDA graph for each step" if resolved.step_graph else ""
+    return f"{chosen}{name}, precision {resolved.precision}{graph}"
 
 
 def _as_recorded(recipe: Recipe, recorded: Recipe) -> Recipe:

@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 _TIMEOUT = timedelta(minutes=30)
 
 
+def is_distributed() -> bool:
+    """Return whether torchrun or srun started this process."""
+    return _started_by() is not None
+
+
 def is_rank_zero() -> bool:
     """Return whether this process has rank 0 by its environment. It alone writes files and reports progress."""
     return _started_by() is None or _number("RANK" if _started_by() == "torchrun" else "SLURM_PROCID") == 0

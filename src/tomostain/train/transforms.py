@@ -105,8 +105,9 @@ def _part_of(room: float, u: float) -> int:
 
 def _covered(area: NDArray[np.int64], row: int, column: int, size: int) -> float:
     """Return the share of a square window that the mask covers, from the mask's integral image."""
-    r0, r1 = np.clip([row, row + size], 0, area.shape[0] - 1)
-    c0, c1 = np.clip([column, column + size], 0, area.shape[1] - 1)
+    rows, columns = area.shape[0] - 1, area.shape[1] - 1
+    r0, r1 = (min(max(value, 0), rows) for value in (row, row + size))  # faster than NumPy for single numbers
+    c0, c1 = (min(max(value, 0), columns) for value in (column, column + size))
     return float(area[r1, c1] - area[r0, c1] - area[r1, c0] + area[r0, c0]) / size**2
 
 
