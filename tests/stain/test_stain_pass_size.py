@@ -133,3 +133,26 @@ def test_a_network_is_fused_after_the_statistics_of_a_volume_are_fixed(
     ct, config = grey_values((40, 44)) * 30, StainConfig(statistics="volume")
     np.testing.assert_array_equal(stain_slice(fitted, ct, config), stain_slice(plain, ct, config))
     assert seen == [{"frozen": True}]
+
+
+def test_float32_is_not_rounded_to_tf32_while_a_network_runs() -> None:
+    modes = []
+
+    class Watching(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.ones(1))
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            modes.append((images.dtype, torch.backends.cudnn.allow_tf32))
+            return images
+
+    runner, network, before = NetworkRunner(fused=False), Watching(), torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = True
+    try:
+        for dtype in (torch.float32, torch.float16):
+            runner(network, torch.zeros(1, 1, 8, 8, dtype=dtype))
+        assert torch.backends.cudnn.allow_tf32
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+    assert modes == [(torch.float32, False), (torch.float16, True)]

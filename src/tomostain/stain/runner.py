@@ -9,7 +9,7 @@ import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
@@ -51,13 +51,13 @@ class NetworkRunner:
 
     def __call__(self, network: nn.Module, images: Tensor) -> Tensor:
         """Return `network(images)`."""
-        known = self._known.get(network)
-        if known is None:
-            known = self._known[network] = _Graphs(threading.get_ident())
-            if self.fused:
-                known.network = _fused(network, images)
-        prepared = network if known.network is None else known.network
-        with _true_float32(images):
+        with torch.cuda.device(images.device) if images.is_cuda else nullcontext(), _true_float32(images):
+            known = self._known.get(network)
+            if known is None:
+                known = self._known[network] = _Graphs(threading.get_ident())
+                if self.fused:
+                    known.network = _fused(network, images)
+            prepared = network if known.network is None else known.network
             small = self.graphs and images.is_cuda and _pixels(images) <= MAX_GRAPH_PX
             graph = known.graph_for(prepared, images) if small else None
             result: Tensor = prepared(images) if graph is None else graph.replay(images)
@@ -80,8 +80,7 @@ def _fused(network: nn.Module, images: Tensor) -> nn.Module | None:
     """
     fast = accelerate_cuda(copy.deepcopy(network), frozen=True)
     try:
-        with _true_float32(images):
-            fast(images)
+        fast(images)
     except torch.cuda.OutOfMemoryError:
         raise
     except Exception as error:  # Triton raises many kinds, for instance where there is no C compiler.

@@ -66,7 +66,8 @@ class SliceStainer:
         compares_precisions: bool = False,
     ) -> None:
         self.translator, self.config, self.reference, self.source = translator, config, reference, source
-        self.transfer = Transfer(translator.device)
+        # That of the weights has a number, so that all threads use the same GPU.
+        self.transfer = Transfer(next((value.device for value in translator.network.parameters()), translator.device))
         self.size: PassSize | None = None
         self._compares = compares_precisions and translator.in_float32 is not None
 
