@@ -5,7 +5,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -18,6 +17,8 @@ from tomostain.io.colour_conversion import converted
 from tomostain.io.colour_model import ColourModel, YCbCr
 from tomostain.io.images import read_grey, read_mask, read_rgb
 from tomostain.stain.intensity_reference import find_reference
+
+imagecodecs = pytest.importorskip("imagecodecs")
 
 Y, X = np.mgrid[0:48, 0:80]
 RGB = np.stack([230 - Y, 120 + X // 2, 200 - (X + Y) // 3], -1).astype(np.uint8)

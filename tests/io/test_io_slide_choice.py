@@ -8,7 +8,6 @@ import tracemalloc
 import zlib
 from pathlib import Path
 
-import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -19,6 +18,8 @@ from tomostain.io import open_slide
 from tomostain.io.image_choice import Candidate, choose_image, is_level
 from tomostain.io.image_size import check_decoded_size
 from tomostain.io.images import read_image, read_mask, read_rgb
+
+imagecodecs = pytest.importorskip("imagecodecs")
 
 Y, X = np.mgrid[0:500, 0:700]
 RGB = np.stack([230 - Y // 4, 120 + X // 10, 200 - (X + Y) // 15], -1).astype(np.uint8)
