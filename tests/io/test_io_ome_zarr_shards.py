@@ -13,7 +13,6 @@ from tomostain.io import create_ome_zarr, create_stained, open_stained
 from tomostain.io.checksums import sha256
 from tomostain.io.ome_zarr.shard_file import ShardLayout
 from tomostain.io.ome_zarr.shards import ABSENT
-from tomostain.io.parallel import in_parallel
 
 SHAPE = (19, 300, 310)
 
@@ -184,18 +183,3 @@ def test_arrays_that_are_stored_in_another_way_are_left_to_zarr(tmp_path: Path, 
     metadata = zarr.open_group(tmp_path / "a.zarr", mode="r")["0"].metadata.to_dict()
     assert ShardLayout.of(metadata, np.dtype(np.uint8)) is not None
     assert ShardLayout.of({**metadata, key: value}, np.dtype(np.uint8)) is None
-
-
-def test_calls_in_parallel_keep_their_order_and_raise_the_first_error() -> None:
-    assert in_parallel(lambda n: in_parallel(lambda m: (n, m), range(3)), range(3)) == [
-        [(n, m) for m in range(3)] for n in range(3)
-    ]
-
-    def call(n: int) -> int:
-        if n in (2, 5):
-            raise RuntimeError(f"item {n}")
-        return n
-
-    with pytest.raises(RuntimeError, match="item 2"):
-        in_parallel(call, range(8))
-    assert in_parallel(call, []) == []

@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from tomostain.installation import available_cores
 
@@ -23,8 +23,8 @@ def in_parallel(function: Callable[[Item], Result], items: Iterable[Item]) -> li
     Parameters
     ----------
     function : callable
-        Called in threads of the pool, so it must not change what other calls use. With one core, with one item, or
-        inside such a call, it is called in this thread.
+        Called in this thread and in threads of the pool, so it must not change what other calls use. It may call
+        `in_parallel` itself.
     items : iterable
 
     Returns
@@ -34,18 +34,69 @@ def in_parallel(function: Callable[[Item], Result], items: Iterable[Item]) -> li
     Raises
     ------
     Exception
-        The first error of `function`, in the order of the items. Calls that have not begun are left out.
+        The first error of `function`, in the order of the items. Items after it are left out.
 
     Examples
     --------
     >>> in_parallel(lambda number: number**2, range(4))
     [0, 1, 4, 9]
     """
-    return list(iterate_in_parallel(function, items))
+    work = _Work(function, list(items))
+    # This thread takes items too, and then waits only for items that other threads have taken: nested calls cannot
+    # wait for one another.
+    helpers = [_pool().submit(work.help) for _ in range(min(available_cores(), len(work.items)) - 1)]
+    try:
+        work.help()
+    finally:
+        work.stop()
+        for helper in helpers:
+            if not helper.cancel():
+                helper.exception()  # it may still use the arrays of the caller
+    return work.results()
+
+
+class _Work(Generic[Item, Result]):
+    """Items that several threads take in order."""
+
+    def __init__(self, function: Callable[[Item], Result], items: list[Item]) -> None:
+        self.function, self.items = function, items
+        self._results: dict[int, Result] = {}
+        self._errors: dict[int, BaseException] = {}
+        self._left = iter(range(len(items)))
+        self._lock = threading.Lock()
+
+    def help(self) -> None:
+        """Take items until none is left."""
+        while (index := self._take()) is not None:
+            try:
+                self._results[index] = self.function(self.items[index])
+            except BaseException as error:
+                self._errors[index] = error
+                self.stop()
+
+    def _take(self) -> int | None:
+        with self._lock:
+            return next(self._left, None)
+
+    def stop(self) -> None:
+        """Leave out the items that no thread has taken."""
+        with self._lock:
+            self._left = iter(range(0))
+
+    def results(self) -> list[Result]:
+        """Return the results in order, or raise the first error."""
+        if self._errors:
+            try:
+                raise self._errors[min(self._errors)]
+            finally:
+                self._errors.clear()  # its traceback refers to this object
+        return [self._results[index] for index in range(len(self.items))]
 
 
 def iterate_in_parallel(function: Callable[[Item], Result], items: Iterable[Item]) -> Generator[Result]:
     """Yield the results of `in_parallel` in order, each as soon as it and those before it are there.
+
+    The items are taken by the threads of the pool, while this thread uses the results.
 
     Examples
     --------
@@ -66,7 +117,7 @@ def iterate_in_parallel(function: Callable[[Item], Result], items: Iterable[Item
             future.cancel()
         for future in futures:
             if not future.cancelled():
-                future.exception()  # it may still use the arrays of the caller
+                future.exception()
 
 
 def in_pool() -> bool:

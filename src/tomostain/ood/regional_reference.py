@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 
 from tomostain.errors import InputError
 from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE, CT_WINDOW
-from tomostain.installation import available_cores
+from tomostain.io.parallel import in_parallel
 from tomostain.ood.residual import DIMENSIONS, TERMS, Features, TextureModel
 from tomostain.ood.texture import CONTENT, STEP_PX, TEXTURE, describe
 
@@ -25,8 +25,7 @@ _NEIGHBOURS, _DENSITY_NEIGHBOURS = 5, 15
 # Side of the window that may hold air only, px, and the highest grey value of air, as a fraction of the step to bone.
 _AIR_WINDOW_PX, _AIR_FRACTION = 49, 0.05
 _MAX_PLACES, _MAX_PER_PAIR = 2600, 400
-# Slices of a volume that are compared at the same time (`tomostain.ood.grey_values.sample_slices`).
-_SLICES_AT_ONCE = 8
+_QUERY_PLACES = 4096
 _FIT_PER_VIEW, _CALIBRATION_PER_PAIR = 800, 800
 _FOLDS, _AUGMENTED_VIEWS = 6, 2
 # Quantile of the distances of a training pair from the others; its median over the pairs, times the factor, has novelty
@@ -319,9 +318,10 @@ def _nearest(
     places: NDArray[np.floating], reference: Float32, count: int = _NEIGHBOURS
 ) -> tuple[Float64, NDArray[np.intp]]:
     """Return distances and indices of the nearest places of a reference, shape (n, count)."""
-    ranks = list(range(1, min(count, len(reference)) + 1))
-    workers = max(1, available_cores() // _SLICES_AT_ONCE)
-    distances, indices = cKDTree(reference).query(places, k=ranks, workers=workers)
+    ranks, tree = list(range(1, min(count, len(reference)) + 1)), cKDTree(reference)
+    blocks = np.array_split(places, max(1, len(places) // _QUERY_PLACES))
+    found = in_parallel(lambda block: tree.query(block, k=ranks), blocks)
+    distances, indices = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return distances, indices
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tomostain.io.parallel import in_parallel
 from tomostain.ood.texture import CONTENT, STEP_PX, TEXTURE
 
 Float32 = NDArray[np.float32]
@@ -73,9 +74,12 @@ class TextureModel:
         """
         content, texture = features
         residual = np.empty(texture.shape, np.float64)
-        for first in range(0, len(content), _BLOCK_ROWS):  # the terms of all places would need ten times the memory
+
+        def fill(first: int) -> None:
             rows = slice(first, first + _BLOCK_ROWS)
             residual[rows] = self._residual(content[rows], texture[rows])
+
+        in_parallel(fill, range(0, len(content), _BLOCK_ROWS))  # the terms of all places need ten times the memory
         chosen = ((content - self.content[0]) / self.content[1])[..., list(_CHOSEN_CONTENT)]
         averaged = _average(residual, WINDOW_PX)
         return np.concatenate([averaged, _average(chosen, _CONTENT_WINDOW_PX)], axis=-1)
@@ -93,9 +97,13 @@ class TextureModel:
 
 def _average(values: NDArray[np.floating], window_px: float) -> Float64:
     sigma = window_px / STEP_PX
-    averaged: Float64 = ndimage.gaussian_filter(
-        values.astype(np.float64), (sigma, sigma, 0), mode="reflect", truncate=3.0
-    )
+    averaged = np.empty(values.shape, np.float64)
+
+    def fill(feature: int) -> None:
+        image = values[..., feature].astype(np.float64)
+        averaged[..., feature] = ndimage.gaussian_filter(image, sigma, mode="reflect", truncate=3.0)
+
+    in_parallel(fill, range(values.shape[-1]))
     return averaged
 
 

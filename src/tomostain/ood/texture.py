@@ -5,6 +5,7 @@ energy, typical size and asymmetry of band-pass images, gradients and their orie
 Gaussian windows of 1 and 2 px. Finer noise depends on the interpolation of the training pairs, so it is left out.
 """
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE, CT_WINDOW
+from tomostain.io.parallel import in_parallel
 
 Float32 = NDArray[np.float32]
 # Neighbourhoods overlap, so every fourth pixel along each axis is enough.
@@ -57,12 +59,19 @@ def describe(ct: NDArray[Any]) -> tuple[Float32, Float32]:
     four = half_four[::2, ::2]
     eight = _blur(four, np.sqrt(3.0))
     sixteen = _blur(eight, np.sqrt(12.0))
-    content = [two[::STEP_PX, ::STEP_PX], eight, sixteen, *_class_shares(half_two)]
-    texture = [*_band(fine - two, 4), *_band(half_two - half_four, 2), *_band(four - eight, 1)]
-    texture.append(_log_size(_pool(np.square(eight - sixteen), 1, pool_px=24.0), _ENERGY_FLOOR))
-    for image, step in ((fine, 4), (half_two, 2), (four, 1)):
-        texture += _gradient(image, step)
-    return _stack(content), _stack(texture)
+    parts: list[Callable[[], list[Float32]]] = [
+        lambda: _class_shares(half_two),
+        lambda: _band(fine - two, 4),
+        lambda: _band(half_two - half_four, 2),
+        lambda: _band(four - eight, 1),
+        lambda: [_log_size(_pool(np.square(eight - sixteen), 1, pool_px=24.0), _ENERGY_FLOOR)],
+        lambda: _gradient(fine, 4),
+        lambda: _gradient(half_two, 2),
+        lambda: _gradient(four, 1),
+    ]
+    classes, *texture = in_parallel(lambda part: part(), parts)
+    content = [two[::STEP_PX, ::STEP_PX], eight, sixteen, *classes]
+    return _stack(content), _stack([feature for features in texture for feature in features])
 
 
 def _stack(features: list[Float32]) -> Float32:
@@ -123,5 +132,4 @@ def _class_shares(image: Float32) -> list[Float32]:
     for limit in _CLASS_LIMITS:
         above.append(1 / (1 + np.exp(-np.clip((image - limit) * (4 / _TRANSITION), -30, 30))))
     above.append(np.zeros_like(image))
-    members = (low - high for low, high in pairwise(above))
-    return [np.sqrt(np.maximum(_pool(member, 2), 0.0)) for member in members]
+    return in_parallel(lambda limits: np.sqrt(np.maximum(_pool(limits[0] - limits[1], 2), 0.0)), pairwise(above))

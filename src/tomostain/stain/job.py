@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from tomostain import __version__
 from tomostain.errors import InputError
+from tomostain.imaging.gaussian import TRUNCATE, gaussian_filter_3d
 from tomostain.imaging.intensity import IntensityReference, normalise_ct
 from tomostain.imaging.resampling import Resampling, resample_volume, resampling_of
 from tomostain.installation import available_cores
@@ -44,7 +44,6 @@ from tomostain.tiling.slice_context import clip_slices, repeat_ends, slice_conte
 
 Grey = NDArray[np.uint16] | NDArray[np.float32]
 WRITTEN_BYTES = 7  # Of each voxel that is written: its colours, as they are and compressed, and the coarser levels.
-TRUNCATE = 4.0  # The Gaussian kernel ends at 4 σ, so a chunk needs as many slices beyond its ends.
 _log = logging.getLogger(__name__)
 
 
@@ -276,9 +275,7 @@ def filtered_chunk(job: StainJob, start: int, stop: int, margin: int = 0) -> NDA
     chunk = job.volume.read(first, last)
     if job.halo:
         # The halo is as wide as the kernel, so "nearest" only has an effect at the ends of the volume.
-        chunk = ndimage.gaussian_filter(
-            chunk.astype(np.float32), job.config.gaussian_sigma, mode="nearest", truncate=TRUNCATE
-        )
+        chunk = gaussian_filter_3d(chunk, job.config.gaussian_sigma)
     return repeat_ends(chunk[start - first : stop - first], repeat)
 
 

@@ -19,6 +19,7 @@ from tomostain.io.image_size import check_decoded_size
 from tomostain.io.images import as_grey, grey_dtype
 from tomostain.io.metadata.placement import Placement, fit_placement
 from tomostain.io.metadata.units import check_pixels, check_voxel_um
+from tomostain.io.parallel import in_parallel
 from tomostain.io.volumes.base import ReadSlices, Source
 from tomostain.io.volumes.indexing import SliceIndexing
 from tomostain.io.volumes.missing import Ranges, clipped, format_slices
@@ -252,7 +253,8 @@ class Volume(SliceIndexing):
         )
 
     def _refuse_not_finite(self, values: NDArray[np.float32], start: int) -> None:
-        bad = [start + i for i, image in enumerate(values) if not np.isfinite(image).all()]
+        are_finite = in_parallel(lambda image: bool(np.isfinite(image).all()), values)
+        bad = [start + i for i, is_finite in enumerate(are_finite) if not is_finite]
         if bad:
             named = ", ".join(str(i) for i in bad[:5]) + (", …" if len(bad) > 5 else "")
             raise InputError(

@@ -1,0 +1,121 @@
+"""Work on all cores: order, errors, nested calls, and volumes that only one thread may read."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+import tifffile
+
+from tomostain.io import Volume, open_volume
+from tomostain.io.parallel import in_parallel, in_pool, iterate_in_parallel
+from tomostain.io.volumes.base import read_each
+
+RUNS = [in_parallel, lambda function, items: list(iterate_in_parallel(function, items))]
+
+
+@pytest.fixture(autouse=True)
+def eight_cores(monkeypatch):
+    monkeypatch.setattr("tomostain.io.parallel.available_cores", lambda: 8)
+
+
+@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("count", [0, 1, 2, 50])
+def test_results_are_in_order(run, count):
+    assert run(lambda n: (time.sleep(0.001 * (n % 3)), n)[1], range(count)) == list(range(count))
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_the_first_error_is_raised_after_all_calls_have_ended(run):
+    running, lock = set(), threading.Lock()
+
+    def call(n):
+        with lock:
+            running.add(n)
+        time.sleep(0.002)
+        with lock:
+            running.discard(n)
+        if n in (2, 5):
+            raise RuntimeError(f"item {n}")
+        return n
+
+    with pytest.raises(RuntimeError, match="item 2"):
+        run(call, range(200))
+    assert not running
+
+
+def test_calls_use_several_threads_and_may_be_nested():
+    threads = set()
+
+    def inner(pair):
+        threads.add(threading.get_ident())
+        time.sleep(0.001)
+        return pair
+
+    def outer(n):
+        return in_parallel(inner, [(n, m) for m in range(6)])
+
+    assert in_parallel(outer, range(20)) == [[(n, m) for m in range(6)] for n in range(20)]
+    assert len(threads) > 2
+    assert not in_pool()
+
+
+def test_an_interrupt_in_this_thread_is_raised():
+    main = threading.get_ident()
+
+    def call(n):
+        if threading.get_ident() == main:
+            raise KeyboardInterrupt
+        return n
+
+    with pytest.raises(KeyboardInterrupt):
+        in_parallel(call, range(4))
+
+
+def test_one_core_calls_in_this_thread(monkeypatch):
+    monkeypatch.setattr("tomostain.io.parallel.available_cores", lambda: 1)
+    for run in RUNS:
+        assert set(run(lambda _: threading.get_ident(), range(9))) == {threading.get_ident()}
+
+
+class Array:
+    """An array of other software that only one thread may read."""
+
+    dtype, ndim = np.dtype(np.uint8), 3
+    shape = (12, 4, 4)
+
+    def __init__(self):
+        self.threads = set()
+
+    def __getitem__(self, index):
+        self.threads.add(threading.get_ident())
+        time.sleep(0.001)
+        return np.zeros(self.shape, self.dtype)[index]
+
+
+def test_arrays_of_other_software_are_read_by_one_thread():
+    array = Array()
+    volume = Volume.from_array(array, 5.0)
+    for each in (volume, volume.region((2, 0, 0), (9, 4, 4))):
+        assert not each.is_thread_safe
+        assert len(read_each(each, range(7))) == 7
+    assert array.threads == {threading.get_ident()}
+    assert Volume.from_array(np.zeros((2, 2, 2), np.uint8), 5.0).is_thread_safe
+
+
+@pytest.mark.parametrize("compression", [None, "zlib", "lzw"])
+def test_pages_of_one_tiff_are_decoded_in_several_threads(tmp_path, monkeypatch, compression):
+    values = np.random.default_rng(0).integers(0, 4000, (24, 130, 70)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", values, compression=compression, tile=(64, 64), metadata=None)
+    volume, threads = open_volume(tmp_path / "a.tif", voxel_um=5.0), set()
+    decode = tifffile.TiffPage.asarray
+
+    def recording(page, **options):
+        threads.add(threading.get_ident())
+        time.sleep(0.002)
+        return decode(page, **options)
+
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", recording)
+    for _ in range(5):
+        np.testing.assert_array_equal(volume.read(3, 23), values[3:23])
+    assert len(threads) > 2
