@@ -23,6 +23,7 @@ from tomostain.io import Volume
 from tomostain.stain import StainConfig, StainJob, Translator, load_translator, stain_slice, stain_volume
 from tomostain.stain.pass_size import PassSize
 from tomostain.stain.precision_check import measure_deviation
+from tomostain.stain.request import make_request
 from tomostain.stain.slice_stainer import SliceStainer, normalise, to_bytes
 from tomostain.stain.transfer import Transfer
 from tomostain.tiling.noise import FIRST_SLICE, NoiseSpec
@@ -337,6 +338,20 @@ def test_auto_keeps_the_precision_of_the_volume_that_was_begun(tmp_path: Path, e
                 config=StainConfig(z_chunk=2, precision="float16"),
                 intensity=LEVELS,
             )
+
+
+def test_a_request_takes_over_the_precision_of_what_it_continues(tmp_path: Path, exact: Translator) -> None:
+    volume, out = _with_a_bright_slice(), tmp_path / "out.ome.zarr"
+    with pytest.warns(UserWarning, match="not finite in float16"):
+        stain_volume(_half(exact), volume, out, intensity=LEVELS)
+    request = make_request(tmp_path / "model", volume, out, intensity=LEVELS)
+    assert request.with_begun_precision().config.precision == "float16"
+    again = dataclasses.replace(request, overwrite=True)
+    assert again.with_begun_precision() is again
+    stated = make_request(tmp_path / "model", volume, out, config=StainConfig(precision="bfloat16"))
+    assert stated.with_begun_precision() is stated
+    other = dataclasses.replace(request, out=tmp_path / "other.ome.zarr")
+    assert other.with_begun_precision() is other
 
 
 def test_the_resolved_precision_is_recorded(tmp_path: Path) -> None:
