@@ -35,5 +35,7 @@ def pytest_collection_modifyitems(config, items):
 
 
 # Doctests are collected by importing each module.
-_PROGRAMS = [f"src/tomostain/networks/kernels/cuda/{name}.py" for name in ("programs", "channel_programs")]
+_PROGRAMS = [
+    f"src/tomostain/networks/kernels/cuda/{name}.py" for name in ("programs", "channel_programs", "narrow_programs")
+]
 collect_ignore = [] if find_spec("triton") else _PROGRAMS

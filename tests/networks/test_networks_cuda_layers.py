@@ -24,6 +24,7 @@ from tomostain.networks.kernels.cuda import channel_norm, functions, layers
 from tomostain.networks.kernels.cuda.channel_norm import CudaChannelNorm
 from tomostain.networks.kernels.cuda.functions import Plan, fused
 from tomostain.networks.kernels.cuda.layers import CudaConv2d, FusedLayer, FusedLeakyReLU, FusedResidualBlock
+from tomostain.networks.kernels.cuda.narrow import GatheringConv2d, RowSumConv2d
 from tomostain.networks.layers import ChannelNorm
 from tomostain.stain.volume_statistics import VolumeNorm, with_volume_norms
 
@@ -53,8 +54,7 @@ def reference(image, plan, residual=None):
         value = functional.leaky_relu(value, plan.slope) if plan.slope else functional.relu(value)
     padded = functional.interpolate(value, scale_factor=plan.up) if plan.up != 1 else value
     padded = functional.pad(padded, (plan.pad,) * 4, mode="reflect") if plan.pad else padded
-    more = plan.channels - padded.shape[1] if plan.channels else 0
-    return functional.pad(padded, (0, 0, 0, 0, 0, more)), value if plan.plain else None
+    return padded, value if plan.plain else None
 
 
 def draw(shape, seed, device, dtype=torch.float64):
@@ -80,8 +80,6 @@ PLANS = {
     "pad 1": Plan(pad=1),
     "pad 3": Plan(pad=3),
     "enlarge, pad 1": Plan(up=2, pad=1),
-    "pad 3, more channels": Plan(pad=3, channels=5),
-    "more channels": Plan(channels=5),
     "relu, pad 2": Plan(slope=0.0, pad=2),
     "norm": NORM,
     "norm, leaky": replace(NORM, slope=0.2),
@@ -104,7 +102,6 @@ SHAPES = [(4, 3, 7, 4), (1, 70, 4, 5), (1, 5, 4, 45)]
 
 def compare(plan, joins, shape, device, dtype, tolerance):
     """Compare with float64, relative to the largest value."""
-    plan = replace(plan, channels=plan.channels and shape[1] + plan.channels)
     image = (draw(shape, 0, device) + 3 * draw((shape[1], 1, 1), 1, device)).to(dtype)
     image = image.contiguous(memory_format=torch.channels_last)
     residual = draw(shape, 2, device).to(dtype) if joins else None
@@ -196,6 +193,36 @@ def test_too_small_images_are_refused_as_by_torch(plan, side, device):
             function(image, plan)
 
 
+NARROW = {
+    "3 to 5, 7 x 7": (nn.Conv2d(3, 5, 7), 3),
+    "3 to 5, 7 x 7, zeros": (nn.Conv2d(3, 5, 7, padding=3), 0),
+    "1 to 6, 5 x 5": (nn.Conv2d(1, 6, 5, bias=False), 2),
+    "3 to 5, 4 x 4, stride 2": (nn.Conv2d(3, 5, 4, 2, 1), 0),
+    "6 to 5, 3 x 3, stride 2": (nn.Conv2d(6, 5, 3, 2), 1),
+    "9 to 3, 7 x 7": (nn.Conv2d(9, 3, 7), 3),
+    "9 to 2, 5 x 5": (nn.Conv2d(9, 2, 5, bias=False), 2),
+}
+
+
+@on_each_device
+@pytest.mark.parametrize("name", NARROW)
+@pytest.mark.parametrize("frozen", [False, True])
+def test_convolutions_of_few_channels_give_what_torch_gives(name, frozen, device):
+    layer, pad = NARROW[name]
+    chain = [nn.ReflectionPad2d(pad), layer] if pad else [layer]
+    plain = nn.Sequential(*copy.deepcopy(chain)).to(device, torch.float64)
+    fast = accelerate_cuda(copy.deepcopy(plain), frozen=frozen)
+    assert any(isinstance(each, GatheringConv2d | RowSumConv2d) for each in fast)
+    found = []
+    for network in (plain, fast):
+        image = draw((2, layer.in_channels, 9, 12), 0, device).requires_grad_()
+        values = [image] if frozen else [image, *network.parameters()]
+        result = network(image)
+        found.append([result, *torch.autograd.grad(result, values, draw(result.shape, 1, device))])
+    for wanted, ours in zip(*found, strict=True):
+        torch.testing.assert_close(ours, wanted, rtol=1e-10, atol=1e-11)
+
+
 RESNET = {"name": "resnet", "in_channels": 3, "width": 6, "blocks": 2}
 NETWORKS = {
     "resnet": (RESNET, (2, 3, 12, 8)),
@@ -219,11 +246,13 @@ def build(spec, device="cpu", dtype=torch.float64):
 
 
 @on_each_device
-@pytest.mark.parametrize(("name", "fill"), [*((name, True) for name in NETWORKS), ("resnet", False), ("patch", False)])
-def test_a_whole_network_gives_the_same_and_learns_the_same(name, fill, device):
+@pytest.mark.parametrize(
+    ("name", "gather"), [*((name, True) for name in NETWORKS), ("resnet", False), ("patch", False)]
+)
+def test_a_whole_network_gives_the_same_and_learns_the_same(name, gather, device):
     spec, shape = NETWORKS[name]
     plain = build(spec, device)
-    fast = accelerate_cuda(copy.deepcopy(plain), fill_channels=fill)
+    fast = accelerate_cuda(copy.deepcopy(plain), gather_channels=gather)
     assert list(fast.state_dict()) == list(plain.state_dict())
     fast.load_state_dict(plain.state_dict())
     fast = copy.deepcopy(fast)
@@ -243,12 +272,11 @@ def test_a_whole_network_gives_the_same_and_learns_the_same(name, fill, device):
 
 @interpreted
 def test_layers_of_the_papers_generator_are_fused():
-    fast = accelerate_cuda(build(RESNET), fill_channels=True)
+    fast = accelerate_cuda(build(RESNET | {"width": 8}))
     kinds = [type(layer) for layer in fast.layers if not isinstance(layer, nn.Identity)]
-    convolution = [FusedLayer, CudaConv2d]
-    blocks = [FusedResidualBlock] * 2
-    ends = [*convolution * 3, FusedLayer, *blocks, CudaConv2d, *convolution, *convolution, nn.Tanh]
-    assert kinds == ends
+    convolution, blocks = [FusedLayer, CudaConv2d], [FusedResidualBlock] * 2
+    first, last = [GatheringConv2d], [FusedLayer, RowSumConv2d, nn.Tanh]
+    assert kinds == [*first, *convolution * 2, FusedLayer, *blocks, CudaConv2d, *convolution, *last]
     assert not any(type(layer) in (nn.InstanceNorm2d, nn.ReLU, ResidualBlock) for layer in fast.modules())
     judge = accelerate_cuda(build(NETWORKS["patch"][0]))
     assert [type(layer) for layer in judge.layers if isinstance(layer, nn.LeakyReLU)] == [
@@ -307,7 +335,7 @@ def test_where_the_programs_cannot_run_torchs_layers_do(plan, joins):
     image = draw((2, 3, 5, 7), 0, "cpu")
     residual = draw((2, 3, 5, 7), 1, "cpu") if joins else None
     found = FusedLayer(plan)(image, residual)
-    padded, plain = reference(image, replace(plan, channels=0), residual)
+    padded, plain = reference(image, plan, residual)
     torch.testing.assert_close(found, (padded, plain) if plan.plain else padded)
     with torch.no_grad():
         torch.testing.assert_close(layers.FusedLeakyReLU(Plan(slope=0.2))(image), functional.leaky_relu(image, 0.2))

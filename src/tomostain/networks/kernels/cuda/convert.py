@@ -11,12 +11,12 @@ from tomostain.networks.generators import ResidualBlock
 from tomostain.networks.kernels.cuda.channel_norm import MAX_CHANNELS, CudaChannelNorm
 from tomostain.networks.kernels.cuda.functions import Plan, can_run
 from tomostain.networks.kernels.cuda.layers import (
-    TENSOR_CORE_CHANNELS,
     CudaConv2d,
     FusedLayer,
     FusedLeakyReLU,
     FusedResidualBlock,
 )
+from tomostain.networks.kernels.cuda.narrow import GatheringConv2d, RowSumConv2d
 from tomostain.networks.layers import ChannelNorm
 
 N = TypeVar("N", bound=nn.Module)
@@ -32,7 +32,7 @@ class FixedNorm(Protocol):
 
 
 def accelerate_cuda(
-    network: N, *, device: torch.device | None = None, frozen: bool = False, fill_channels: bool = False
+    network: N, *, device: torch.device | None = None, frozen: bool = False, gather_channels: bool = True
 ) -> N:
     """Fuse layers of a network and compute with channels last in memory, on a GPU; in place.
 
@@ -48,10 +48,9 @@ def accelerate_cuda(
         Where it will run; default: where it is. On a CPU, or without Triton, the network stays as it is.
     frozen : bool
         The weights will not change again: normalisations with a fixed mean and variance become part of the preceding
-        convolution. This changes the weights of the network.
-    fill_channels : bool
-        Compute convolutions of less than 8 channels with 8. Default: False. On an H200, a 7 × 7 convolution of 3
-        channels takes 0.15 ms, and one of 8 channels 0.87 ms (torch 2.11, bf16, 4 images of 256 px).
+        convolution. This changes the weights of the network. Forms of the weights are computed once.
+    gather_channels : bool
+        Compute convolutions of few channels by `tomostain.networks.kernels.cuda.narrow`, in half precision.
 
     Returns
     -------
@@ -65,13 +64,17 @@ def accelerate_cuda(
     for chain in chains:
         if frozen:
             _fold_fixed_norms(chain)
-        _convert_convolutions(chain, fill_channels)
+        _convert_convolutions(chain, gather_channels)
         _convert_channel_norms(chain)
     for chain in chains:
         _fuse_residual_blocks(chain)
     for chain in chains:
         _fuse_chain(chain)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if frozen:
+        for layer in network.modules():
+            if isinstance(layer, GatheringConv2d | RowSumConv2d):
+                layer.freeze()
     return network
 
 
@@ -108,21 +111,39 @@ def fold_fixed_norm(convolution: nn.Conv2d, norm: FixedNorm) -> None:
         setattr(convolution, name, nn.Parameter(value.to(convolution.weight.dtype), requires_grad=False))
 
 
-def _convert_convolutions(chain: nn.Sequential, fill: bool) -> None:
-    """Leave out biases that a normalisation removes, and fill up few channels."""
+def _convert_convolutions(chain: nn.Sequential, gather: bool) -> None:
+    """Leave out biases that a normalisation removes, and choose other ways for few channels."""
     for index, layer in enumerate(chain):
         if type(layer) is not nn.Conv2d or layer.padding_mode != "zeros" or layer.groups != 1:
             continue
         is_followed_by_norm = layer.bias is not None and _is_instance_norm(_layer(chain, _next(chain, index)))
-        narrow = fill and min(layer.in_channels, layer.out_channels) < TENSOR_CORE_CHANNELS
-        if is_followed_by_norm or narrow:
-            chain[index] = fast = CudaConv2d(
-                layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding, layer.dilation,  # type: ignore[arg-type]
-                bias=layer.bias is not None, device="meta",
-            )  # fmt: skip
-            fast.weight, fast.bias = layer.weight, layer.bias
-            fast.is_followed_by_norm, fast.fill = is_followed_by_norm, narrow
-            fast.train(layer.training)
+        kind = CudaConv2d
+        if gather and GatheringConv2d.suits(layer):
+            kind = GatheringConv2d
+        elif gather and RowSumConv2d.suits(layer):
+            kind = RowSumConv2d
+        if kind is CudaConv2d and not is_followed_by_norm:
+            continue
+        chain[index] = fast = kind(
+            layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding, layer.dilation,  # type: ignore[arg-type]
+            bias=layer.bias is not None, device="meta",
+        )  # fmt: skip
+        fast.weight, fast.bias, fast.is_followed_by_norm = layer.weight, layer.bias, is_followed_by_norm
+        fast.train(layer.training)
+        if isinstance(fast, GatheringConv2d):
+            _take_padding(chain, index, fast)
+
+
+def _take_padding(chain: nn.Sequential, index: int, convolution: GatheringConv2d) -> None:
+    """Give the reflection padding before a convolution to it, if nothing else could be fused with the padding."""
+    before = [place for place in range(index) if not isinstance(chain[place], nn.Identity)]
+    if not before or convolution.padding != (0, 0):
+        return
+    padding = chain[before[-1]]
+    is_first = len(before) == 1 or isinstance(chain[before[-2]], nn.Conv2d)
+    if is_first and isinstance(padding, nn.ReflectionPad2d) and len(set(padding.padding)) == 1:
+        convolution.reflection = padding.padding[0]
+        chain[before[-1]] = nn.Identity()
 
 
 def _convert_channel_norms(chain: nn.Sequential) -> None:
@@ -174,9 +195,6 @@ def _match_border(chain: nn.Sequential, index: int, plan: Plan, used: list[int])
     layer = _layer(chain, index)
     if isinstance(layer, nn.ReflectionPad2d) and len(set(layer.padding)) == 1:
         plan, used, index = replace(plan, pad=layer.padding[0]), [*used, index], _next(chain, index)
-    layer = _layer(chain, index)
-    if plan.pad and isinstance(layer, CudaConv2d) and layer.fill and layer.in_channels < TENSOR_CORE_CHANNELS:
-        plan = replace(plan, channels=TENSOR_CORE_CHANNELS)
     return plan, used
 
 

@@ -66,8 +66,6 @@ class Plan:
         Reflection padding, px.
     plain : bool
         Also return the result without enlarging and padding.
-    channels : int
-        Fill the padded result up to this number of channels with zeros; 0: no more than the source has.
     """
 
     eps: float | None = None
@@ -75,7 +73,6 @@ class Plan:
     up: int = 1
     pad: int = 0
     plain: bool = False
-    channels: int = 0
 
 
 class Blocks(NamedTuple):
@@ -192,19 +189,19 @@ def forward(
     """
     batch, channels, height, width = image.shape
     _check_size(image, plan)
-    outputs, dtype = plan.channels or channels, dtype or image.dtype
+    dtype = dtype or image.dtype
     mean, scale = (None, None) if plan.eps is None else statistics(image, plan.eps)
     rows, columns = (plan.up * side + 2 * plan.pad for side in (height, width))
-    padded = new_like(image, (batch, outputs, rows, columns), dtype)
+    padded = new_like(image, (batch, channels, rows, columns), dtype)
     plain = new_like(image, image.shape, dtype) if plan.plain else None
-    blocks = blocks_of(batch, outputs, rows * columns)
-    grid = (-(-rows * columns // blocks.pixels), -(-outputs // blocks.channels), batch)
+    blocks = blocks_of(batch, channels, rows * columns)
+    grid = (-(-rows * columns // blocks.pixels), -(-channels // blocks.channels), batch)
     unused = image
     with torch.cuda.device_of(image):
         _programs().write_padded[grid](
             image, _or(mean, unused), _or(scale, unused), _or(residual, unused), padded, _or(plain, unused),
             image.stride(0), image.stride(2), image.stride(3), image.stride(1),
-            height, width, channels, outputs, plan.pad,
+            height, width, channels, plan.pad,
             NORM=mean is not None, RESIDUAL=residual is not None, PLAIN=plan.plain, SLOPE=plan.slope, UP=plan.up,
             **common_arguments(image, blocks.pixels, blocks.channels),
         )  # fmt: skip
@@ -254,7 +251,6 @@ def backward(
     result = new_like(image, saved.shape, dtype)
     common = common_arguments(image, blocks.pixels, blocks.channels) | {"SLOPE": plan.slope, "UP": plan.up}
     average = along = image
-    outputs = channels if padded is None else padded.shape[1]
     across = -(-channels // blocks.channels)
     with torch.cuda.device_of(image):
         if plan.eps is not None:
@@ -264,7 +260,7 @@ def backward(
             means = image.new_empty((2, batch, channels), dtype=parts.dtype)
             kernels.gradient_sums[blocks.pieces, across, batch](
                 _or(padded, image), _or(plain, image), image, mean, scale, _or(sum_grad, image), parts[0], parts[1],
-                height, width, channels, outputs, plan.pad, STEPS=blocks.steps,
+                height, width, channels, plan.pad, STEPS=blocks.steps,
                 PADDED=padded is not None, PLAIN=plain is not None,
                 RESIDUAL=sum_grad is not None, **common,
             )  # fmt: skip
@@ -277,10 +273,9 @@ def backward(
             if sum_grad is not None:
                 # Folded and activated already.
                 padded, plain, common = None, sum_grad, common | {"SLOPE": 1.0}
-                outputs = channels
         kernels.gradient_of_source[-(-pixels // blocks.pixels), across, batch](
             _or(padded, image), _or(plain, image), image, _or(mean, image), _or(scale, image), average, along, result,
-            height, width, channels, outputs, plan.pad,
+            height, width, channels, plan.pad,
             NORM=plan.eps is not None, PADDED=padded is not None, PLAIN=plain is not None, **common,
         )  # fmt: skip
     if not residual:

@@ -3,15 +3,11 @@
 Where the programs cannot run, each computes the same with layers of torch.
 """
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tomostain.networks.generators import ResidualBlock
 from tomostain.networks.kernels.cuda.functions import Plan, autocast_dtype, can_run, fused
-
-# Tensor cores of a GPU multiply matrices whose sides are multiples of this, for values of 16 bits.
-TENSOR_CORE_CHANNELS = 8
 
 
 class FusedLayer(nn.Module):
@@ -56,7 +52,7 @@ class FusedLeakyReLU(nn.LeakyReLU):
 
 
 def _by_torch(image: Tensor, plan: Plan, residual: Tensor | None) -> Tensor | tuple[Tensor, Tensor]:
-    """Compute a plan with layers of torch. The result has no further channels of zeros."""
+    """Compute a plan with layers of torch."""
     if plan.eps is not None:
         image = functional.instance_norm(image, eps=plan.eps)
     if residual is not None:
@@ -74,34 +70,36 @@ def _by_torch(image: Tensor, plan: Plan, residual: Tensor | None) -> Tensor | tu
 
 
 class CudaConv2d(nn.Conv2d):
-    """A convolution whose channels are filled up with zeros for tensor cores, and whose bias can be left out.
+    """A convolution whose bias can be left out.
 
     Attributes
     ----------
     is_followed_by_norm : bool
         An instance normalisation follows, which removes the bias.
-    fill : bool
-        Compute with at least 8 channels in and out.
+    transformed : Tensor or None
+        The kernels in the form that a subclass uses, if the weights will not change again.
     """
 
     is_followed_by_norm: bool = False
-    fill: bool = False
+    transformed: Tensor | None = None
+
+    @property
+    def used_bias(self) -> Tensor | None:
+        """The bias, unless it is left out."""
+        return None if self.is_followed_by_norm else self.bias
+
+    def transform(self) -> Tensor:
+        """Return the kernels in the form that this class uses."""
+        return self.weight
+
+    def freeze(self) -> None:
+        """Transform the kernels once; call this only if the weights will not change again."""
+        self.transformed = self.transform().detach()
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return the convolution of an image (B, C, H, W); the image may have further channels of zeros."""
-        if not can_run(image):
-            return super().forward(image)
-        weight, bias = self.weight, None if self.is_followed_by_norm else self.bias
-        outputs = self.out_channels
-        if self.fill:
-            if image.shape[1] < TENSOR_CORE_CHANNELS:
-                image = fused(image, Plan(channels=TENSOR_CORE_CHANNELS), dtype=autocast_dtype(image))[0]
-            more = (max(0, TENSOR_CORE_CHANNELS - outputs), image.shape[1] - self.in_channels)
-            weight = functional.pad(weight, (0, 0, 0, 0, 0, more[1], 0, more[0]))
-            weight = weight.contiguous(memory_format=torch.channels_last)
-            bias = None if bias is None else functional.pad(bias, (0, more[0]))
-        result = functional.conv2d(image, weight, bias, self.stride, self.padding, self.dilation, self.groups)
-        return result[:, :outputs] if result.shape[1] != outputs else result
+        """Return the convolution of an image (B, C, H, W)."""
+        bias = self.used_bias if can_run(image) else self.bias
+        return functional.conv2d(image, self.weight, bias, self.stride, self.padding, self.dilation, self.groups)
 
 
 class FusedResidualBlock(ResidualBlock):

@@ -12,7 +12,7 @@ import triton.language as tl
 
 
 @triton.jit
-def _reflect(index, size):
+def reflect(index, size):
     """Return the pixel that reflection about the outermost pixels shows at an index outside of the image."""
     index = tl.abs(index)
     return size - 1 - tl.abs(size - 1 - index)
@@ -52,7 +52,6 @@ def write_padded(
     height,
     width,
     channels,
-    outputs,
     pad,
     NORM: tl.constexpr,
     RESIDUAL: tl.constexpr,
@@ -65,8 +64,7 @@ def write_padded(
 ):
     """Write reflect(enlarge(activate(normalise(source) + residual))), and the same without enlarging and reflection.
 
-    The source has any strides. The residual and the results have channels last. Channels from `channels` to `outputs`
-    of the result are 0.
+    The source has any strides. The residual and the results have channels last.
     """
     image = tl.program_id(2).to(tl.int64)
     pixel = tl.program_id(0) * BLOCK_P + tl.arange(0, BLOCK_P)
@@ -75,8 +73,8 @@ def write_padded(
     columns = UP * width + 2 * pad
     i = pixel // columns - pad
     j = pixel % columns - pad
-    h = _reflect(i, UP * height) // UP
-    w = _reflect(j, UP * width) // UP
+    h = reflect(i, UP * height) // UP
+    w = reflect(j, UP * width) // UP
     inside = pixel < rows * columns
     known = inside[:, None] & (channel < channels)[None, :]
     place = h.to(tl.int64) * of_row + w.to(tl.int64) * of_column
@@ -88,8 +86,8 @@ def write_padded(
         at = ((image * height + h) * width + w)[:, None] * channels + channel[None, :]
         value += tl.load(residual + at, mask=known, other=0.0).to(WIDE)
     value = _activate(value, SLOPE)
-    to = (image * rows * columns + pixel)[:, None] * outputs + channel[None, :]
-    tl.store(padded + to, value.to(padded.dtype.element_ty), mask=inside[:, None] & (channel < outputs)[None, :])
+    to = (image * rows * columns + pixel)[:, None] * channels + channel[None, :]
+    tl.store(padded + to, value.to(padded.dtype.element_ty), mask=known)
     if PLAIN:
         unreflected = (i >= 0) & (i < height) & (j >= 0) & (j < width)
         at = ((image * height + h) * width + w)[:, None] * channels + channel[None, :]
@@ -97,16 +95,16 @@ def write_padded(
 
 
 @triton.jit
-def _fold_row(grad, first, j, columns, channel, gradients, valid, pad, enlarged, near_side, WIDE: tl.constexpr):
+def _fold_row(grad, first, j, columns, channel, channels, valid, pad, enlarged, near_side, WIDE: tl.constexpr):
     """Return the gradient of a pixel from one row of the padded image: the pixel and its copies left and right."""
-    at = (first + j + pad)[:, None] * gradients + channel[None, :]
+    at = (first + j + pad)[:, None] * channels + channel[None, :]
     total = tl.load(grad + at, mask=valid, other=0.0).to(WIDE)
     if near_side:
         left = valid & ((j >= 1) & (j <= pad))[:, None]
-        at = (first + pad - j)[:, None] * gradients + channel[None, :]
+        at = (first + pad - j)[:, None] * channels + channel[None, :]
         total += tl.load(grad + at, mask=left, other=0.0).to(WIDE)
         right = valid & ((j <= enlarged - 2) & (j >= enlarged - 1 - pad))[:, None]
-        at = (first + pad + 2 * (enlarged - 1) - j)[:, None] * gradients + channel[None, :]
+        at = (first + pad + 2 * (enlarged - 1) - j)[:, None] * channels + channel[None, :]
         total += tl.load(grad + at, mask=right, other=0.0).to(WIDE)
     return total
 
@@ -120,7 +118,6 @@ def _fold(
     width,
     channel,
     channels,
-    gradients,
     pad,
     UP: tl.constexpr,
     WIDE: tl.constexpr,
@@ -148,14 +145,14 @@ def _fold(
         for b in range(UP):
             j = UP * w + b
             first = (image * rows + i + pad) * columns
-            total += _fold_row(grad, first, j, columns, channel, gradients, known, pad, UP * width, near_side, WIDE)
+            total += _fold_row(grad, first, j, columns, channel, channels, known, pad, UP * width, near_side, WIDE)
             if near_top:
                 above = known & ((i >= 1) & (i <= pad))[:, None]
                 first = (image * rows + pad - i) * columns
-                total += _fold_row(grad, first, j, columns, channel, gradients, above, pad, UP * width, near_side, WIDE)
+                total += _fold_row(grad, first, j, columns, channel, channels, above, pad, UP * width, near_side, WIDE)
                 below = known & ((i <= UP * height - 2) & (i >= UP * height - 1 - pad))[:, None]
                 first = (image * rows + pad + 2 * (UP * height - 1) - i) * columns
-                total += _fold_row(grad, first, j, columns, channel, gradients, below, pad, UP * width, near_side, WIDE)
+                total += _fold_row(grad, first, j, columns, channel, channels, below, pad, UP * width, near_side, WIDE)
     return total
 
 
@@ -255,7 +252,6 @@ def _gradient(
     width,
     channel,
     channels,
-    gradients,
     pad,
     NORM: tl.constexpr,
     PADDED: tl.constexpr,
@@ -271,7 +267,7 @@ def _gradient(
     at = (image * height * width + pixel)[:, None] * channels + channel[None, :]
     grad = tl.zeros([BLOCK_P, channel.shape[0]], dtype=WIDE)
     if PADDED:
-        grad += _fold(padded, image, start, height, width, channel, channels, gradients, pad, UP, WIDE, BLOCK_P)
+        grad += _fold(padded, image, start, height, width, channel, channels, pad, UP, WIDE, BLOCK_P)
     if PLAIN:
         grad += tl.load(plain + at, mask=known, other=0.0).to(WIDE)
     value = grad
@@ -297,7 +293,6 @@ def gradient_sums(
     height,
     width,
     channels,
-    gradients,
     pad,
     STEPS: tl.constexpr,
     PADDED: tl.constexpr,
@@ -329,7 +324,6 @@ def gradient_sums(
             width,
             channel,
             channels,
-            gradients,
             pad,
             True,
             PADDED,
@@ -390,7 +384,6 @@ def gradient_of_source(
     height,
     width,
     channels,
-    gradients,
     pad,
     NORM: tl.constexpr,
     PADDED: tl.constexpr,
@@ -417,7 +410,6 @@ def gradient_of_source(
         width,
         channel,
         channels,
-        gradients,
         pad,
         NORM,
         PADDED,
