@@ -1,5 +1,6 @@
 """The tests that need a card, in a process of their own."""
 
+import os
 import re
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from benchmarks.gpu_size import Size
 
 _SUMMARY = re.compile(r"^(PASSED|FAILED|ERROR|SKIPPED) (?:\[\d+\] )?(\S+)(?: - (.*))?")
 _LAST_LINES = 60
+_PROCESSES = 6
 
 
 def card_tests(size: Size, options: Options) -> Sequence[Item]:
@@ -32,8 +34,8 @@ def _run(size: Size, limit_s: float) -> Iterator[Row]:
     if size.toy:
         files = [path for path in files if path.endswith("test_conftest.py")]
     plain = ["-o", "addopts=--strict-markers", "-p", "no:cacheprovider", "-q", "-rA", "--tb=short", "--durations=10"]
-    # In several processes, so that an error of the device stops the tests of one file only.
-    several = ["-n", "4", "--dist", "loadfile"] if find_spec("xdist") and not size.toy else []
+    # In several processes: the host takes most of the time, and an error of the device stops only one of them.
+    several = ["-n", str(_PROCESSES)] if find_spec("xdist") and not size.toy else []
     command = [sys.executable, "-m", "pytest", "-m", "gpu", *plain, *several, *files]
     began = time.perf_counter()
     output, ended = run_limited(command, limit_s)
@@ -47,7 +49,11 @@ def _run(size: Size, limit_s: float) -> Iterator[Row]:
 
 def run_limited(command: Sequence[str], limit_s: float) -> tuple[str, bool]:
     """Run a command; return its output, and whether it ended within the time."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    threads = str(max(1, (os.cpu_count() or 1) // _PROCESSES))
+    environment = os.environ | {"OMP_NUM_THREADS": threads}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    ) as process:
         try:
             output, _ = process.communicate(timeout=limit_s)
         except subprocess.TimeoutExpired:

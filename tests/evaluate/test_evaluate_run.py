@@ -282,7 +282,8 @@ def test_the_network_of_lpips_is_on_the_device_of_the_options(monkeypatch):
 
 
 @pytest.mark.gpu
-def test_a_gpu_gives_the_metrics_of_the_cpu(run, dataset, result, tmp_path):
+def test_a_gpu_gives_the_metrics_of_the_cpu(run, dataset, result, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     evaluate(run, dataset, tmp_path / "out", **OPTIONS | {"device": "cuda"})
     found, expected = (pd.read_csv(out / "metrics.csv") for out in (tmp_path / "out", result[0]))
     assert list(found.columns) == list(expected.columns)

@@ -272,14 +272,15 @@ def test_without_graphs_no_step_is_marked(dataset, monkeypatch):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", GRAPHED)
+@pytest.mark.parametrize("name", ["cycles", "residual"])  # to compile takes most of the time
 def test_steps_of_cuda_graphs_have_the_plain_losses(dataset, monkeypatch, name):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     torch._dynamo.reset()
     counters.clear()
     found = []
-    for switch in (False, True, "cuda-graphs"):
-        trainer = Trainer(toy_recipe(**GRAPHED[name], compile=switch), load_dataset(dataset), 0, 0, "cuda")
+    for switch in (False, "cuda-graphs"):
+        recipe = toy_recipe(**GRAPHED[name], compile=switch, precision="32-true")
+        trainer = Trainer(recipe, load_dataset(dataset), 0, 0, "cuda")
         # The first step warms up, the second records, the others replay.
         found.append([trainer.take_step() for _ in range(STEPS)])
     assert not counters["inductor"]["cudagraph_skips"]
