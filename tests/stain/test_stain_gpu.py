@@ -64,6 +64,21 @@ def test_slice_context_noise_statistics_and_axes_agree_with_the_cpu(tmp_path: Pa
         assert _apart(*stained) <= 1
 
 
+def test_the_uncertainty_agrees_with_the_cpu(tmp_path: Path) -> None:
+    models = [toy_model(tmp_path / f"model{seed}", CHANNEL, seed) for seed in range(2)]
+    volume = _volume((4, 80, 70))
+    for precision, most in (("float32", 2), ("auto", 6)):
+        maps = []
+        for device in ("cpu", "cuda"):
+            out, uncertainty = (tmp_path / f"{name}-{device}-{precision}.ome.zarr" for name in ("out", "uncertainty"))
+            config = StainConfig(z_chunk=2, precision=precision)
+            options: dict[str, Any] = {"ensemble": models[1:], "uncertainty": uncertainty, "intensity": LEVELS}
+            stain_volume(models[0], volume, out, config=config, device=device, **options)
+            maps.append(colours(uncertainty))
+        assert maps[0].std() > 5
+        assert _apart(*maps) <= most
+
+
 def test_a_volume_on_disk_is_float16_by_default_and_may_be_continued(tmp_path: Path) -> None:
     model, volume, out = toy_model(tmp_path / "model", CHANNEL), _volume(), tmp_path / "out.ome.zarr"
     expected = stain_volume(model, volume, config=_config(CHANNEL), intensity=LEVELS, device="cpu")
@@ -176,7 +191,7 @@ def _model_that_overflows(folder: Path) -> Path:
 def test_overflow_falls_back_to_float32_unless_float16_is_asked_for(tmp_path: Path) -> None:
     model, volume = _model_that_overflows(tmp_path / "model"), _volume((3, 100, 120))
     expected = stain_volume(model, volume, intensity=LEVELS, device="cpu")
-    with pytest.warns(UserWarning, match="slice 1 along z is not finite in float16 and is stained in float32"):
+    with pytest.warns(UserWarning, match="slice 0 along z is not finite in float16 and is stained in float32"):
         stained = stain_volume(model, volume, intensity=LEVELS, device="cuda")
     assert _apart(stained, expected) <= 1
     with pytest.raises(InputError, match="set `precision=float32`"):

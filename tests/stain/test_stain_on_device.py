@@ -241,30 +241,30 @@ def exact(tmp_path: Path) -> Translator:
     return load_translator(toy_model(tmp_path / "model", CHANNEL))
 
 
-def _with_a_bright_slice() -> Volume:
+def _with_bright_slices() -> Volume:
     values = np.full((6, 40, 44), 300, np.uint16)
-    values[3, 10:20, 5:9] = 2000
+    values[3:5, 10:20, 5:9] = 2000
     return Volume.from_array(values, voxel_um=5.0, name="array")
 
 
-@pytest.mark.parametrize("is_staged", [True, False])
 def test_a_slice_that_is_not_finite_is_stained_in_float32(
-    monkeypatch: pytest.MonkeyPatch, exact: Translator, is_staged: bool
+    exact: Translator, staged: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config, volume = StainConfig(z_chunk=4), _with_a_bright_slice()
+    caplog.set_level("INFO")
+    config, volume = StainConfig(z_chunk=4), _with_bright_slices()
     expected = stain_volume(exact, volume, config=config, intensity=LEVELS)
-    monkeypatch.setattr(StainJob, "is_batched", is_staged)
     with pytest.warns(UserWarning, match="slice 3 along z is not finite in float16 and is stained in float32") as said:
         stained = stain_volume(_half(exact), volume, config=config, intensity=LEVELS)
     np.testing.assert_array_equal(stained, expected)
     assert sum("not finite" in str(each.message) for each in said) == 1
+    assert ["slice 4" in r.message for r in caplog.records if "is not finite in" in r.message] == [False, True]
 
 
 def test_precision_that_was_asked_for_is_not_replaced(exact: Translator, tmp_path: Path, staged: None) -> None:
     with pytest.raises(InputError, match=r"slice 3 along z: .* not finite numbers; .*set `precision=float32`"):
         stain_volume(
             _half(exact, auto=False),
-            _with_a_bright_slice(),
+            _with_bright_slices(),
             tmp_path / "out.ome.zarr",
             config=StainConfig(precision="float16"),
             intensity=LEVELS,
@@ -279,7 +279,7 @@ def test_weights_that_are_not_finite_are_an_error_in_float32_too(exact: Translat
             InputError, match=r"slice 0 along z: .*the weights of the model are broken, so use another model"
         ),
     ):
-        stain_volume(_half(broken, limit=-2.0), _with_a_bright_slice(), intensity=LEVELS)
+        stain_volume(_half(broken, limit=-2.0), _with_bright_slices(), intensity=LEVELS)
 
 
 def test_volume_statistics_are_those_of_float32(tmp_path: Path, staged: None) -> None:
@@ -319,7 +319,7 @@ def test_the_deviation_from_float32_is_measured_and_said(
 
 
 def test_auto_keeps_the_precision_of_the_volume_that_was_begun(tmp_path: Path, exact: Translator) -> None:
-    volume, out = _with_a_bright_slice(), tmp_path / "out.ome.zarr"
+    volume, out = _with_bright_slices(), tmp_path / "out.ome.zarr"
     options: dict[str, Any] = {"config": StainConfig(z_chunk=2), "intensity": LEVELS}
     stop = iter([False, True])
     with pytest.raises(InterruptedRunError, match="2 of 6 slices are stained"):
@@ -341,7 +341,7 @@ def test_auto_keeps_the_precision_of_the_volume_that_was_begun(tmp_path: Path, e
 
 
 def test_a_request_takes_over_the_precision_of_what_it_continues(tmp_path: Path, exact: Translator) -> None:
-    volume, out = _with_a_bright_slice(), tmp_path / "out.ome.zarr"
+    volume, out = _with_bright_slices(), tmp_path / "out.ome.zarr"
     with pytest.warns(UserWarning, match="not finite in float16"):
         stain_volume(_half(exact), volume, out, intensity=LEVELS)
     request = make_request(tmp_path / "model", volume, out, intensity=LEVELS)
@@ -357,6 +357,6 @@ def test_a_request_takes_over_the_precision_of_what_it_continues(tmp_path: Path,
 def test_the_resolved_precision_is_recorded(tmp_path: Path) -> None:
     from tomostain.io import open_stained
 
-    model, volume = toy_model(tmp_path / "model", CHANNEL), _with_a_bright_slice()
+    model, volume = toy_model(tmp_path / "model", CHANNEL), _with_bright_slices()
     stain_volume(model, volume, tmp_path / "out.ome.zarr", config=StainConfig(), intensity=LEVELS)
     assert open_stained(tmp_path / "out.ome.zarr").provenance["options"]["precision"] == "float32"

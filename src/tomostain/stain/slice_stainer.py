@@ -70,6 +70,7 @@ class SliceStainer:
         self.transfer = Transfer(next((value.device for value in translator.network.parameters()), translator.device))
         self.size: PassSize | None = None
         self._compares = compares_precisions and translator.in_float32 is not None
+        self._has_warned = False
 
     def upload(self, values: NDArray[np.generic], slices: int | None = None) -> Uploaded:
         """Begin to copy grey values to the device; see `Transfer.upload`."""
@@ -105,8 +106,12 @@ class SliceStainer:
         with self.transfer.active():
             if self._compares:
                 self._compares = False
-                images = self._images(self.translator, grey, positions, 0, min(TILES, len(positions)))
-                compare_precisions(self.translator, images)
+                try:
+                    compare_precisions(
+                        self.translator, self._images(self.translator, grey, positions, 0, min(TILES, len(positions)))
+                    )
+                except torch.cuda.OutOfMemoryError:
+                    _log.info("%s: too little memory to compare the precision with float32", self.source)
             return self._begin(self.translator, grey, positions, report)
 
     def _begin(
@@ -209,10 +214,7 @@ class SliceStainer:
             position, translator = pending.positions[index], pending.translator
             where = f"slice {position.origin[position.axis]} along {'zyx'[position.axis]}"
             if translator.may_fall_back and translator.in_float32 is not None:
-                warnings.warn(
-                    f"{self.source}: {where} is not finite in {translator.precision} and is stained in float32",
-                    stacklevel=2,
-                )
+                self._say(f"{where} is not finite in {translator.precision} and is stained in float32")
                 pending.colours[index] = self._in_float32(pending, index)
                 continue
             bad, values = int(pending.wrong[index]), pending.colours[index].numel()
@@ -225,6 +227,13 @@ class SliceStainer:
                 f"{where}: output of the network: {bad} of {values} values are not finite numbers; {way_out}",
                 parameter="model",
             )
+
+    def _say(self, text: str) -> None:
+        """Warn of the first slice that is not finite, and log all of them."""
+        _log.info("%s: %s", self.source, text)
+        if not self._has_warned:
+            self._has_warned = True
+            warnings.warn(f"{self.source}: {text}; the log names others", stacklevel=3)
 
     def _in_float32(self, pending: "PendingColours", index: int) -> Tensor:
         """Return a slice (Y, X, 3) that is stained in float32."""
