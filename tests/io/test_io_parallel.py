@@ -1,4 +1,4 @@
-"""Work on all cores: order, errors, nested calls, and volumes that only one thread may read."""
+"""Work on all cores: order, errors, nested calls, and volumes that one thread reads."""
 
 import threading
 import time
@@ -6,8 +6,9 @@ import time
 import numpy as np
 import pytest
 import tifffile
+import zarr
 
-from tomostain.io import Volume, open_volume
+from tomostain.io import Volume, open_volume, write_stack
 from tomostain.io.parallel import in_parallel, in_pool, iterate_in_parallel
 from tomostain.io.volumes.base import read_each
 
@@ -97,10 +98,10 @@ def test_arrays_of_other_software_are_read_by_one_thread():
     array = Array()
     volume = Volume.from_array(array, 5.0)
     for each in (volume, volume.region((2, 0, 0), (9, 4, 4))):
-        assert not each.is_thread_safe
+        assert not each.is_concurrent
         assert len(read_each(each, range(7))) == 7
     assert array.threads == {threading.get_ident()}
-    assert Volume.from_array(np.zeros((2, 2, 2), np.uint8), 5.0).is_thread_safe
+    assert Volume.from_array(np.zeros((2, 2, 2), np.uint8), 5.0).is_concurrent
 
 
 @pytest.mark.parametrize("compression", [None, "zlib", "lzw"])
@@ -119,3 +120,25 @@ def test_pages_of_one_tiff_are_decoded_in_several_threads(tmp_path, monkeypatch,
     for _ in range(5):
         np.testing.assert_array_equal(volume.read(3, 23), values[3:23])
     assert len(threads) > 2
+
+
+@pytest.mark.parametrize(
+    ("name", "is_concurrent"), [("tiff", True), ("folder", True), ("memory", True), ("region", True), ("zarr", False)]
+)
+def test_which_volumes_are_read_by_several_threads(tmp_path, name, is_concurrent):
+    """A slice of a Zarr array takes all chunks that it lies in, so reading several at once would take much memory."""
+    values = np.random.default_rng(0).integers(0, 99, (5, 6, 7)).astype(np.uint16)
+    if name == "tiff":
+        tifffile.imwrite(tmp_path / "a.tif", values, metadata=None)
+        volume = open_volume(tmp_path / "a.tif", voxel_um=5.0)
+    elif name == "folder":
+        write_stack(tmp_path / "a", values, voxel_um=5.0)
+        volume = open_volume(tmp_path / "a")
+    elif name == "zarr":
+        zarr.create_array(tmp_path / "a.zarr", data=values)
+        volume = open_volume(tmp_path / "a.zarr", voxel_um=5.0)
+    else:
+        volume = Volume.from_array(values, 5.0)
+        volume = volume.region((0, 0, 0), (5, 6, 7)) if name == "region" else volume
+    assert volume.is_concurrent == is_concurrent
+    np.testing.assert_array_equal(np.stack(read_each(volume, range(5))), values)

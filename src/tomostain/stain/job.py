@@ -143,7 +143,8 @@ class StainJob:
         slices = min(self.config.z_chunk, self.volume.shape[0]) + 2 * self.halo + self.ct_slices - 1
         voxel_bytes = 2 * self.volume.dtype.itemsize + WRITTEN_BYTES
         piece_bytes = slices * self.volume.shape[1] * self.volume.shape[2] * voxel_bytes
-        return pieces_in_flight(available_cores(), piece_bytes, free_memory())
+        flight = pieces_in_flight(available_cores(), piece_bytes, free_memory())
+        return flight if self.volume.is_concurrent else replace(flight, ahead=1)
 
     @functools.cached_property
     def stainer(self) -> SliceStainer:

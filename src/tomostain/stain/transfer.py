@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tomostain.io.parallel import in_parallel
+
 # torch converts these unsigned integers on every device; it has few other operators for them.
 _SIGNED = {"uint16": (np.int16, torch.int32, 0xFFFF), "uint32": (np.int32, torch.int64, 0xFFFFFFFF)}
 _DIRECT = ("uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
@@ -97,7 +99,7 @@ class Transfer:
             return Uploaded(torch.from_numpy(native), name)
         with torch.cuda.device(self.device), torch.cuda.stream(self._up):
             pinned = torch.empty(native.shape, dtype=_torch_type(native), pin_memory=True)
-            np.copyto(pinned.numpy(), native)
+            in_parallel(lambda pair: np.copyto(*pair), zip(pinned.numpy(), native, strict=True))
             event = torch.cuda.Event()
             sent = pinned.to(self.device, non_blocking=True)
             event.record(self._up)

@@ -66,8 +66,9 @@ class Source:
         Significant bits of unsigned values, where the file states fewer than its type has.
     numbering_step : int
         Of a folder of slices, the difference of their numbers.
-    is_thread_safe : bool
-        Whether `read` may be called from several threads at the same time. Arrays of other software may not allow it.
+    is_concurrent : bool
+        Whether several threads should call `read` at the same time: it is thread-safe, a call needs no more memory than
+        its slices, and the calls do not wait for one another.
     """
 
     shape: tuple[int, ...]
@@ -80,16 +81,16 @@ class Source:
     missing: MissingData = NOTHING_MISSING
     bits: int | None = None
     numbering_step: int = 1
-    is_thread_safe: bool = True
+    is_concurrent: bool = False
 
 
 def read_each(volume: VolumeLike, indices: Iterable[int]) -> list[NDArray[Any]]:
-    """Read single slices of a volume, several at the same time if it is thread-safe.
+    """Read single slices of a volume, several at the same time if it is made for that.
 
     Parameters
     ----------
     volume : VolumeLike
-        A `Volume`. Any other object is read by one thread, unless its attribute ``is_thread_safe`` is true.
+        Read by one thread, unless it has an attribute ``is_concurrent`` that is true.
     indices : iterable of int
 
     Returns
@@ -108,5 +109,5 @@ def read_each(volume: VolumeLike, indices: Iterable[int]) -> list[NDArray[Any]]:
     >>> [int(image[0, 0]) for image in read_each(volume, [3, 1])]
     [3, 1]
     """
-    run = in_parallel if getattr(volume, "is_thread_safe", False) else map
+    run = in_parallel if getattr(volume, "is_concurrent", False) else map
     return list(run(lambda z: volume.read(z, z + 1)[0], indices))

@@ -51,6 +51,7 @@ def open_itk(path: Path, dataset: str | None = None) -> Source:
                 lambda start, stop: np.array(values[start:stop]),
                 placement=header.placement,
                 step=header.step,
+                is_concurrent=True,
             )
     has_more_axes = len(header.shape) > 3
 

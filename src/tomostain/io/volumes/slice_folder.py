@@ -79,6 +79,7 @@ def open_slice_folder(path: Path, dataset: str | None = None) -> Source:
         missing=missing,
         bits=first.bits,
         numbering_step=slices.step,
+        is_concurrent=True,
     )
 
 
@@ -90,13 +91,13 @@ def _reader(
     files: tuple[Path | None, ...], first: _Header, read_slice: Callable[[Path, tuple[int, int]], Array]
 ) -> Callable[[int, int], Array]:
     def read(start: int, stop: int) -> Array:
-        slab = np.zeros((stop - start, *first.shape), first.dtype.newbyteorder("="))
+        slab = np.empty((stop - start, *first.shape), first.dtype.newbyteorder("="))
 
-        def decode(image_and_file: tuple[Array, Path]) -> None:
-            image_and_file[0][...] = read_slice(image_and_file[1], first.shape)
+        def decode(image_and_file: tuple[Array, Path | None]) -> None:
+            image, file = image_and_file
+            image[...] = 0 if file is None else read_slice(file, first.shape)
 
-        chosen = zip(slab, files[start:stop], strict=True)
-        in_parallel(decode, [(image, file) for image, file in chosen if file is not None])
+        in_parallel(decode, zip(slab, files[start:stop], strict=True))
         return slab
 
     return read

@@ -64,7 +64,7 @@ def open_tiff(path: Path, dataset: str | None = None) -> Source:
         missing = _missing(volume, announced)
         bits = page_model(path, page, significant_bits(_pixels(tif, volume))).bits
     read = _paged(path, volume, plane, dtype) if volume.offset is None else _mapped(path, volume)
-    return Source((volume.depth, *plane), dtype, spacing, read, missing=missing, bits=bits)
+    return Source((volume.depth, *plane), dtype, spacing, read, missing=missing, bits=bits, is_concurrent=True)
 
 
 def _dtype(path: Path, volume: PageSet, page: Any) -> np.dtype[Any]:
@@ -162,7 +162,7 @@ def _paged(path: Path, volume: PageSet, plane: tuple[int, int], dtype: np.dtype[
     series = volume.series
 
     def read(start: int, stop: int) -> NDArray[Any]:
-        slab = np.zeros((stop - start, *plane), native)
+        slab = np.empty((stop - start, *plane), native)
         with opened_tiff(path) as tif:
             tif.filehandle.set_lock(True)  # for threads
             pages = tif.pages if series is None or in_one_file else tif.series[series].pages
@@ -172,11 +172,11 @@ def _paged(path: Path, volume: PageSet, plane: tuple[int, int], dtype: np.dtype[
             def decode(image_and_page: tuple[NDArray[Any], Any]) -> None:
                 image, page = image_and_page
                 with tiff_errors(path):
-                    image[...] = page_image(path, page, plane)
+                    image[...] = 0 if page is None else page_image(path, page, plane)
 
             # tifffile opens and closes further files of an OME-TIFF while it reads them.
             run = in_parallel if in_one_file else map
-            list(run(decode, [(image, page) for image, page in zip(slab, chosen, strict=True) if page is not None]))
+            list(run(decode, zip(slab, chosen, strict=True)))
         return slab
 
     return read

@@ -121,7 +121,7 @@ class Volume(SliceIndexing):
             read,
             placement=placement,
             step=voxel,
-            is_thread_safe=isinstance(values, np.ndarray),
+            is_concurrent=isinstance(values, np.ndarray),
         )
         return _volume(Path(name), source, voxel)
 
@@ -131,9 +131,9 @@ class Volume(SliceIndexing):
         return self._source.bits
 
     @property
-    def is_thread_safe(self) -> bool:
-        """Whether several threads may call `read` at the same time."""
-        return self._source.is_thread_safe
+    def is_concurrent(self) -> bool:
+        """Whether `read` is faster in several threads: for TIFF, slices in files, and arrays in memory."""
+        return self._source.is_concurrent
 
     def describe(self) -> str:
         """Return one line that describes the volume for a person.
@@ -239,7 +239,7 @@ class Volume(SliceIndexing):
         z, y, x = self.origin
         shape = (z1 - z0, y1 - y0, x1 - x0)
         source = Source(
-            shape, self.dtype, self.voxel_um, read, bits=self.bits, is_thread_safe=self._source.is_thread_safe
+            shape, self.dtype, self.voxel_um, read, bits=self.bits, is_concurrent=self._source.is_concurrent
         )
         offset = [index * step for index, step in zip((z0, y0, x0), self.voxel_um, strict=True)]
         placement = (self.placement or Placement()).moved(offset)
