@@ -116,6 +116,33 @@ def test_the_optimisers_are_capturable_during_the_capture_only(graphs):
     assert (after["capturable"], after["lr"]) == (False, 0.25)
 
 
+def test_a_step_that_cannot_be_captured_is_launched_plainly_with_a_warning(graphs, monkeypatch, caplog):
+    step = Recorded()
+    graph = StepGraph(step)
+    graph._plain_steps = PLAIN_STEPS
+
+    def fail(values):
+        raise RuntimeError("operation not permitted when stream is capturing\nmore lines")
+
+    monkeypatch.setattr(graph, "_capture", fail)
+    for number in (4, 5):
+        assert graph(inputs(number))["values"][0].item() == number
+    (record,) = caplog.records
+    assert "launched one by one, which is slower (operation not permitted when stream is capturing)" in record.message
+
+
+def test_too_little_memory_for_a_graph_is_an_error(graphs, monkeypatch):
+    graph = StepGraph(Recorded())
+    graph._plain_steps = PLAIN_STEPS
+
+    def fail(values):
+        raise torch.cuda.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(graph, "_capture", fail)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        graph(inputs(1))
+
+
 def test_a_graph_excludes_a_cpu_several_processes_and_recomputed_activations():
     with pytest.raises(InputError, match="step-graph: needs a GPU, and the device is cpu; set `device=cuda`, or set"):
         check_step_graph(torch.device("cpu"))
@@ -141,20 +168,40 @@ def test_a_recipe_leaves_precision_and_launching_to_the_device(monkeypatch):
     assert chosen.for_device(torch.device("cuda")) == chosen
 
 
+def random_pair(seed):
+    rng = np.random.default_rng(seed)
+    ct = rng.integers(5000, 35000, (150, 150)).astype(np.uint16)
+    colours = rng.integers(0, 256, (150, 150, 3), dtype=np.uint8)
+    return Pair(f"p{seed}", ct, colours, np.ones((150, 150), bool), 20.0)
+
+
+@pytest.mark.gpu
+def test_a_loss_term_that_waits_for_the_device_still_trains(monkeypatch, caplog):
+    from tomostain.train import objective
+
+    plain = objective.weighted_sum
+
+    def waiting(*arguments):
+        total = plain(*arguments)
+        total.item()
+        return total
+
+    monkeypatch.setattr("tomostain.train.device_step.weighted_sum", waiting)
+    data = LoadedDataset.from_pairs([random_pair(seed) for seed in range(3)])
+    trainer = Trainer(toy_recipe(compile="step-graph"), data, None, 0, "cuda")
+    losses = [dict(trainer.take_step()) for _ in range(PLAIN_STEPS + 3)]
+    assert all(np.isfinite(list(each.values())).all() for each in losses)
+    assert "its kernels are launched one by one" in caplog.text
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", ["cycles", "ours"])
 def test_steps_of_a_graph_have_the_plain_losses(name):
     changes = {"cycles": {"buffer": 4}, "ours": {"terms": {"l1": 20, "adversarial_y": 1}, "average": 0.9}}[name]
 
-    def pair(seed):
-        rng = np.random.default_rng(seed)
-        ct = rng.integers(5000, 35000, (150, 150)).astype(np.uint16)
-        colours = rng.integers(0, 256, (150, 150, 3), dtype=np.uint8)
-        return Pair(f"p{seed}", ct, colours, np.ones((150, 150), bool), 20.0)
-
     losses = {}
     for launching in (False, "step-graph"):
-        data = LoadedDataset.from_pairs([pair(seed) for seed in range(3)])
+        data = LoadedDataset.from_pairs([random_pair(seed) for seed in range(3)])
         recipe = toy_recipe(**changes, compile=launching, precision="32-true")
         trainer = Trainer(recipe, data, None, 0, "cuda")
         losses[launching] = [dict(trainer.take_step()) for _ in range(12)]

@@ -4,7 +4,8 @@ It draws nothing on the host and does not wait for the device. So a GPU can run 
 (`tomostain.train.step_graph`).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,18 @@ class StepInputs:
     average_weight: float | Tensor = 0.0
 
 
+@contextmanager
+def _without_gradients(networks: Iterable[nn.Module]) -> Iterator[None]:
+    """Leave out the gradients of networks that take part in a step but are not trained by it."""
+    for network in networks:
+        network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for network in networks:
+            network.requires_grad_(True)
+
+
 class DeviceStep:
     """Takes a step of generators and discriminators.
 
@@ -90,18 +103,15 @@ class DeviceStep:
         """Descend eq. (4), (7) or (10)."""
         networks = self.state.networks
         judges = networks.discriminators().values()
-        for judge in judges:
-            judge.requires_grad_(False)  # their gradients are not needed
 
         def compute(number: int) -> dict[str, Tensor]:
             terms = compute_terms(parts[number], self.recipe.active)
             return terms | {"total": weighted_sum(terms, self.recipe.active)}
 
-        values = self._descend("generators", compute, [step.keep_fakes_only for step in parts], judges)
-        if networks.average is not None:
-            update_average(list(networks.average.parameters()), list(networks.g_xy.parameters()), average_weight)
-        for judge in judges:
-            judge.requires_grad_(True)
+        with _without_gradients(judges):
+            values = self._descend("generators", compute, [step.keep_fakes_only for step in parts], judges)
+            if networks.average is not None:
+                update_average(list(networks.average.parameters()), list(networks.g_xy.parameters()), average_weight)
         return values
 
     def improve_discriminators(self, parts: Sequence[Step], exchanges: Mapping[str, Exchange]) -> Losses:

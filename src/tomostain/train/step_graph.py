@@ -6,6 +6,7 @@ step is therefore in memory of its own (`StepInputs`, the learning rates), and i
 Nothing is compiled.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -16,6 +17,8 @@ from torch import Tensor
 from tomostain.train.buffer import Exchange
 from tomostain.train.device_step import DeviceStep, Losses, StepInputs
 from tomostain.train.optimisers import find_optimiser
+
+logger = logging.getLogger(__name__)
 
 # Steps before the capture: optimisers allocate their moments, buffers their pools, and libraries choose kernels.
 PLAIN_STEPS = 3
@@ -80,6 +83,7 @@ class StepGraph:
     def __init__(self, step: DeviceStep) -> None:
         self.step = step
         self._plain_steps = 0
+        self._cannot_capture = False
         self._graph: torch.cuda.CUDAGraph | None = None
         self._inputs: StaticInputs | None = None
         self._rates: dict[str, Tensor] = {}
@@ -89,12 +93,12 @@ class StepGraph:
     def __call__(self, inputs: StepInputs) -> Losses:
         """Take a step; return the losses."""
         static = self._prepared(inputs)
-        if self._plain_steps < PLAIN_STEPS:
+        if self._plain_steps < PLAIN_STEPS or self._cannot_capture:
             self._plain_steps += 1
             with self._rates_on_device():
                 return self.step(static.inputs)
-        if self._graph is None:
-            self._capture(inputs)
+        if self._graph is None and not self._try_to_capture(inputs):
+            return self.step(inputs)
         assert self._graph is not None
         assert self._losses is not None
         self._graph.replay()
@@ -116,6 +120,21 @@ class StepGraph:
         for name, rate in self._rates.items():
             rate.fill_(self._rate(name))
         return self._inputs
+
+    def _try_to_capture(self, inputs: StepInputs) -> bool:
+        """Record the kernels of a step; if that fails, warn, and return False from now on."""
+        try:
+            self._capture(inputs)
+        except RuntimeError as error:  # torch reports errors of CUDA as such
+            if isinstance(error, torch.cuda.OutOfMemoryError):
+                raise
+            self._cannot_capture = True
+            logger.warning(
+                "the step cannot be one CUDA graph, and its kernels are launched one by one, which is slower (%s). "
+                "Possible reason: a loss term that reads a value from the device, such as by .item()",
+                str(error).partition("\n")[0],
+            )
+        return not self._cannot_capture
 
     def _capture(self, inputs: StepInputs) -> None:
         """Record the kernels of a step. They are not run."""
