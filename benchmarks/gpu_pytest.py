@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -15,6 +16,8 @@ from benchmarks.gpu_items import Item, Options, Row
 from benchmarks.gpu_size import Size
 
 _SUMMARY = re.compile(r"^(PASSED|FAILED|ERROR|SKIPPED) (?:\[\d+\] )?(\S+)(?: - (.*))?")
+# With several processes "[gw0] [ 50%] PASSED tests/a.py::b"; with one "tests/a.py::b PASSED [ 50%]".
+_OUTCOME = re.compile(r"\b(?:PASSED|FAILED|ERROR|SKIPPED)\b")
 _LAST_LINES = 60
 _PROCESSES = 6
 
@@ -33,7 +36,7 @@ def _run(size: Size, limit_s: float) -> Iterator[Row]:
     files = files_with_gpu_tests()
     if size.toy:
         files = [path for path in files if path.endswith("test_conftest.py")]
-    plain = ["-o", "addopts=--strict-markers", "-p", "no:cacheprovider", "-q", "-rA", "--tb=short", "--durations=10"]
+    plain = ["-o", "addopts=--strict-markers", "-p", "no:cacheprovider", "-v", "-rfE", "--tb=short", "--durations=10"]
     # In several processes: the host takes most of the time, and an error of the device stops only one of them.
     several = ["-n", str(_PROCESSES)] if find_spec("xdist") and not size.toy else []
     command = [sys.executable, "-m", "pytest", "-m", "gpu", *plain, *several, *files]
@@ -50,7 +53,7 @@ def _run(size: Size, limit_s: float) -> Iterator[Row]:
 def run_limited(command: Sequence[str], limit_s: float) -> tuple[str, bool]:
     """Run a command; return its output, and whether it ended within the time."""
     threads = str(max(1, (os.cpu_count() or 1) // _PROCESSES))
-    environment = os.environ | {"OMP_NUM_THREADS": threads}
+    environment = os.environ | {"OMP_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
     ) as process:
@@ -74,10 +77,18 @@ def read_summary(output: str) -> tuple[dict[str, int], list[tuple[str, str]]]:
     --------
     >>> read_summary("FAILED tests/a.py::b - assert 0\n1 failed, 3 passed in 2.0s")
     ({'failed': 1, 'passed': 3}, [('tests/a.py::b', 'assert 0')])
+    >>> read_summary("[gw1] [ 50%] PASSED tests/a.py::b")  # it was stopped
+    ({'passed': 1}, [])
     """
     lines = output.splitlines()
     found = [match.groups() for line in lines if (match := _SUMMARY.match(line))]
     last = lines[-1] if lines else ""
+    if " in " not in last:  # it was stopped
+        counted = Counter(match.group() for line in lines if (match := _OUTCOME.search(line)))
+        return {name.lower(): number for name, number in counted.items()}, _failed(found)
     counts = {name: int(number) for number, name in re.findall(r"(\d+) (passed|failed|skipped|errors?)", last)}
-    failed = [(test, reason or "") for outcome, test, reason in found if outcome in ("FAILED", "ERROR")]
-    return counts, failed
+    return counts, _failed(found)
+
+
+def _failed(found: Sequence[tuple[str, str, str | None]]) -> list[tuple[str, str]]:
+    return [(test, reason or "") for outcome, test, reason in found if outcome in ("FAILED", "ERROR")]
