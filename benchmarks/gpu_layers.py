@@ -24,8 +24,8 @@ from benchmarks.gpu_items import Row
 from benchmarks.gpu_size import Size, size_here
 from tomostain.networks import build_network
 from tomostain.networks.kernels import accelerate_cuda
-from tomostain.networks.kernels.cuda.functions import Plan
 from tomostain.networks.kernels.cuda.layers import FusedLayer
+from tomostain.networks.kernels.cuda.plan import Plan
 
 Run = Callable[[], Sequence[Tensor]]
 

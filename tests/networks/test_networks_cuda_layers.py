@@ -20,11 +20,12 @@ from torch.nn import functional
 from tomostain.networks.build import build_network
 from tomostain.networks.generators import ResidualBlock
 from tomostain.networks.kernels import accelerate_cuda
-from tomostain.networks.kernels.cuda import channel_norm, functions, layers
+from tomostain.networks.kernels.cuda import channel_norm, functions, launch, layers
 from tomostain.networks.kernels.cuda.channel_norm import CudaChannelNorm
-from tomostain.networks.kernels.cuda.functions import Plan, fused
+from tomostain.networks.kernels.cuda.functions import fused
 from tomostain.networks.kernels.cuda.layers import CudaConv2d, FusedLayer, FusedLeakyReLU, FusedResidualBlock
 from tomostain.networks.kernels.cuda.narrow import GatheringConv2d, RowSumConv2d
+from tomostain.networks.kernels.cuda.plan import Plan
 from tomostain.networks.layers import ChannelNorm
 from tomostain.stain.volume_statistics import VolumeNorm, with_volume_norms
 
@@ -119,8 +120,8 @@ def compare(plan, joins, shape, device, dtype, tolerance):
 @cases
 @pytest.mark.parametrize("shape", SHAPES)
 def test_any_plan_gives_what_torch_gives_in_float64(plan, joins, shape, device, monkeypatch):
-    monkeypatch.setattr(functions, "_BLOCK", 256)
-    monkeypatch.setattr(functions, "_BLOCK_BACKWARD", 128)
+    monkeypatch.setattr(launch, "BLOCK", 256)
+    monkeypatch.setattr(launch, "BLOCK_BACKWARD", 128)
     compare(plan, joins, shape, device, torch.float64, 1e-11)
 
 
@@ -161,7 +162,7 @@ def test_a_mean_far_from_zero_does_not_cost_precision(device):
     wanted = functional.instance_norm(single.double())
     found = fused(single, NORM)[0]
     assert (found - wanted).abs().max() < 1e-4  # a mean of squares would lose all digits but one
-    mean, scale = functions.statistics(functions.channels_last(single), 0.0)
+    mean, scale = functions.statistics(launch.channels_last(single), 0.0)
     torch.testing.assert_close(mean.double(), single.double().mean((2, 3)), rtol=1e-6, atol=0)
     torch.testing.assert_close(scale.double(), single.double().var((2, 3), correction=0).rsqrt(), rtol=1e-5, atol=0)
 
@@ -327,6 +328,14 @@ def test_on_a_cpu_a_network_stays_as_it_is():
     assert accelerate_cuda(network) is network
     assert [type(layer) for layer in network.modules()] == before
     assert network.layers[1].weight.is_contiguous()
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="needs triton, which comes with torch for CUDA")
+def test_where_triton_fails_a_warning_gives_the_reason_and_the_network_stays():
+    launch._works_on.cache_clear()
+    with pytest.warns(UserWarning, match=r"Triton does not work on cuda:\d+, so layers of torch are used"):
+        assert not launch._works_on(torch.device("cuda", 99))
+    launch._works_on.cache_clear()
 
 
 @pytest.mark.skipif(INTERPRETED, reason="the interpreter runs the programs on a CPU")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from tomostain.networks.kernels.cuda.functions import (
+from tomostain.networks.kernels.cuda.launch import (
     autocast_dtype,
     can_run,
     channels_last,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tomostain.networks.generators import ResidualBlock
 from tomostain.networks.kernels.cuda.channel_norm import MAX_CHANNELS, CudaChannelNorm
-from tomostain.networks.kernels.cuda.functions import Plan, can_run
+from tomostain.networks.kernels.cuda.launch import can_run
 from tomostain.networks.kernels.cuda.layers import (
     CudaConv2d,
     FusedLayer,
@@ -17,6 +17,7 @@ from tomostain.networks.kernels.cuda.layers import (
     FusedResidualBlock,
 )
 from tomostain.networks.kernels.cuda.narrow import GatheringConv2d, RowSumConv2d
+from tomostain.networks.kernels.cuda.plan import Plan
 from tomostain.networks.layers import ChannelNorm
 
 N = TypeVar("N", bound=nn.Module)

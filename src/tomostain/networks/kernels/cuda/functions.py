@@ -1,161 +1,45 @@
 """Normalisation, activation, enlarging and reflection padding as one layer with channels last, forward and backward.
 
-The programs are those of `tomostain.networks.kernels.cuda.programs`. Nothing here waits for the GPU, allocates by
-data, or searches for block sizes, so CUDA graphs can contain it.
+The programs are those of `tomostain.networks.kernels.cuda.forward_programs` and `gradient_programs`. Nothing here waits
+for the GPU, allocates by data, or searches for block sizes, so CUDA graphs can contain it.
 """
 
-import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache
-from importlib.util import find_spec
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-# Values of a block of pixels × channels; the backward pass needs more registers for each. At most this many channels
-# belong to one: 128 bytes in half precision.
-_BLOCK, _BLOCK_BACKWARD, _BLOCK_CHANNELS = 4096, 2048, 64
-# Program instances that sum over pixels, at least; pieces of an image, at most.
-_PROGRAMS, _PIECES = 1024, 256
-_WARPS = 4
-
-
-@cache
-def programs() -> ModuleType | None:
-    """Return the Triton programs, or None where Triton is missing."""
-    if find_spec("triton") is None:
-        return None
-    from tomostain.networks.kernels.cuda import programs as module
-
-    return module
-
-
-def is_interpreted() -> bool:
-    """Whether Triton's interpreter runs the programs on the CPU (``TRITON_INTERPRET=1``, for tests)."""
-    return os.environ.get("TRITON_INTERPRET") == "1" and programs() is not None
-
-
-def can_run(image: Tensor) -> bool:
-    """Whether the programs can process an image."""
-    return (image.is_cuda and programs() is not None) or (not image.is_cuda and is_interpreted())
-
-
-def autocast_dtype(image: Tensor) -> torch.dtype | None:
-    """Return the data type of autocast, if there is one: the next convolution would convert to it anyway."""
-    device = image.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a fused layer computes, in this order.
-
-    Attributes
-    ----------
-    eps : float or None
-        Instance normalisation with this ε; None: no normalisation.
-    slope : float
-        Of the leaky ReLU; 0: ReLU, 1: no activation.
-    up : int
-        Enlarge by this factor, nearest neighbour: 1 or 2.
-    pad : int
-        Reflection padding, px.
-    plain : bool
-        Also return the result without enlarging and padding.
-    """
-
-    eps: float | None = None
-    slope: float = 1.0
-    up: int = 1
-    pad: int = 0
-    plain: bool = False
-
-
-class Blocks(NamedTuple):
-    """Sizes of the blocks for one image."""
-
-    pixels: int
-    channels: int
-    piece: int
-    pieces: int
-
-    @property
-    def steps(self) -> int:
-        """Blocks of pixels of a piece."""
-        return self.piece // self.pixels
-
-
-def blocks_of(batch: int, channels: int, pixels: int, values: int = _BLOCK) -> Blocks:
-    """Return block sizes that depend on the shape only, so that results are the same on every GPU.
-
-    Examples
-    --------
-    >>> blocks_of(4, 64, 256 * 256)
-    Blocks(pixels=64, channels=64, piece=256, pieces=256)
-    >>> blocks_of(1, 3, 50)
-    Blocks(pixels=64, channels=4, piece=64, pieces=1)
-    """
-    block_c = min(_BLOCK_CHANNELS, power_of_2(channels))
-    block_p = max(16, min(values // block_c, power_of_2(pixels)))
-    across = batch * -(-channels // block_c)
-    pieces = min(_PIECES, -(-_PROGRAMS // across), -(-pixels // block_p))
-    # A power of 2 of blocks: images of many sizes then share a few compiled programs.
-    piece = power_of_2(-(-pixels // (pieces * block_p))) * block_p
-    return Blocks(block_p, block_c, piece, -(-pixels // piece))
-
-
-def power_of_2(number: int) -> int:
-    """Return the smallest power of 2 that is at least `number`."""
-    return 1 << (number - 1).bit_length()
-
-
-def channels_last(image: Tensor) -> Tensor:
-    """Return an image (B, C, H, W) with channels last in memory, without gaps; a copy only if necessary."""
-    channels, height, width = image.shape[1:]
-    strides = (height * width * channels, 1, width * channels, channels)
-    # Strides of dimensions of length 1 have no meaning for torch, but the programs use them.
-    if all(own == wanted or size == 1 for own, wanted, size in zip(image.stride(), strides, image.shape, strict=True)):
-        return image
-    return new_like(image, image.shape, image.dtype).copy_(image)
-
-
-def new_like(image: Tensor, shape: tuple[int, ...] | torch.Size, dtype: torch.dtype) -> Tensor:
-    """Return uninitialised memory for an image (B, C, H, W) with channels last."""
-    batch, channels, height, width = shape
-    return image.new_empty((batch, height, width, channels), dtype=dtype).permute(0, 3, 1, 2)
-
-
-def _widest(dtype: torch.dtype) -> torch.dtype:
-    return torch.promote_types(dtype, torch.float32)
-
-
-def common_arguments(image: Tensor, block_p: int, block_c: int) -> dict[str, Any]:
-    """Return the arguments that all programs share: data type of the computation, and size of a block."""
-    import triton.language as tl
-
-    wide = tl.float64 if image.dtype == torch.float64 else tl.float32
-    return {"WIDE": wide, "BLOCK_P": block_p, "BLOCK_C": block_c, "num_warps": _WARPS}
+from tomostain.networks.kernels.cuda import launch
+from tomostain.networks.kernels.cuda.launch import (
+    WARPS,
+    blocks_of,
+    channels_last,
+    common_arguments,
+    new_like,
+    power_of_2,
+    widest,
+)
+from tomostain.networks.kernels.cuda.plan import Plan
 
 
 def statistics(image: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """Return the mean and (variance + ε)^(-½) of each channel of each image, (B, C), at least in float32."""
-    kernels = _programs()
+    from tomostain.networks.kernels.cuda import forward_programs as programs
+
     batch, channels, height, width = image.shape
-    pixels, blocks = height * width, blocks_of(batch, channels, height * width)
-    parts = image.new_empty((2, batch, blocks.pieces, channels), dtype=_widest(image.dtype))
+    pixels, blocks = height * width, blocks_of(batch, channels, height * width, launch.BLOCK)
+    parts = image.new_empty((2, batch, blocks.pieces, channels), dtype=widest(image.dtype))
     result = image.new_empty((2, batch, channels), dtype=parts.dtype)
     common = common_arguments(image, blocks.pixels, blocks.channels)
     grid = (blocks.pieces, -(-channels // blocks.channels), batch)
     with torch.cuda.device_of(image):
-        kernels.moments[grid](image, parts[0], parts[1], pixels, channels, STEPS=blocks.steps, **common)
+        programs.moments[grid](image, parts[0], parts[1], pixels, channels, STEPS=blocks.steps, **common)
         few = _few(channels)
-        kernels.combine_moments[-(-channels // few), batch](
+        programs.combine_moments[-(-channels // few), batch](
             parts[0], parts[1], result[0], result[1], pixels, channels, blocks.piece, blocks.pieces,
-            EPS=eps, WIDE=common["WIDE"], PIECES=power_of_2(blocks.pieces), BLOCK_C=few, num_warps=_WARPS,
+            EPS=eps, WIDE=common["WIDE"], PIECES=power_of_2(blocks.pieces), BLOCK_C=few, num_warps=WARPS,
         )  # fmt: skip
     return result[0], result[1]
 
@@ -163,13 +47,6 @@ def statistics(image: Tensor, eps: float) -> tuple[Tensor, Tensor]:
 def _few(channels: int) -> int:
     """Return the channels of a block of the programs that combine pieces: many small blocks run side by side."""
     return min(8, power_of_2(channels))
-
-
-def _programs() -> Any:
-    module = programs()
-    if module is None:
-        raise RuntimeError("Triton is not installed")
-    return module
 
 
 def forward(
@@ -187,6 +64,8 @@ def forward(
     dtype : torch.dtype, optional
         Of the results; default: that of `image`.
     """
+    from tomostain.networks.kernels.cuda import forward_programs as programs
+
     batch, channels, height, width = image.shape
     _check_size(image, plan)
     dtype = dtype or image.dtype
@@ -194,11 +73,11 @@ def forward(
     rows, columns = (plan.up * side + 2 * plan.pad for side in (height, width))
     padded = new_like(image, (batch, channels, rows, columns), dtype)
     plain = new_like(image, image.shape, dtype) if plan.plain else None
-    blocks = blocks_of(batch, channels, rows * columns)
+    blocks = blocks_of(batch, channels, rows * columns, launch.BLOCK)
     grid = (-(-rows * columns // blocks.pixels), -(-channels // blocks.channels), batch)
     unused = image
     with torch.cuda.device_of(image):
-        _programs().write_padded[grid](
+        programs.write_padded[grid](
             image, _or(mean, unused), _or(scale, unused), _or(residual, unused), padded, _or(plain, unused),
             image.stride(0), image.stride(2), image.stride(3), image.stride(1),
             height, width, channels, plan.pad,
@@ -242,12 +121,13 @@ def backward(
     gradients: Gradients, saved: Saved, plan: Plan, *, dtype: torch.dtype, residual: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Return the gradients of the image, with this data type, and of the residual, if there is one."""
-    kernels = _programs()
+    from tomostain.networks.kernels.cuda import gradient_programs as programs
+
     padded, plain = gradients
     mean, scale = saved.mean, saved.scale
     image = next(value for value in (saved.image, padded, plain) if value is not None)
     batch, channels, height, width = saved.shape
-    pixels, blocks = height * width, blocks_of(batch, channels, height * width, _BLOCK_BACKWARD)
+    pixels, blocks = height * width, blocks_of(batch, channels, height * width, launch.BLOCK_BACKWARD)
     result = new_like(image, saved.shape, dtype)
     common = common_arguments(image, blocks.pixels, blocks.channels) | {"SLOPE": plan.slope, "UP": plan.up}
     average = along = image
@@ -256,24 +136,24 @@ def backward(
         if plan.eps is not None:
             # The gradient of the residual; with enlarging, it also has fewer values than that of the result.
             sum_grad = new_like(image, saved.shape, image.dtype) if residual or plan.up != 1 else None
-            parts = image.new_empty((2, batch, blocks.pieces, channels), dtype=_widest(image.dtype))
+            parts = image.new_empty((2, batch, blocks.pieces, channels), dtype=widest(image.dtype))
             means = image.new_empty((2, batch, channels), dtype=parts.dtype)
-            kernels.gradient_sums[blocks.pieces, across, batch](
+            programs.gradient_sums[blocks.pieces, across, batch](
                 _or(padded, image), _or(plain, image), image, mean, scale, _or(sum_grad, image), parts[0], parts[1],
                 height, width, channels, plan.pad, STEPS=blocks.steps,
                 PADDED=padded is not None, PLAIN=plain is not None,
                 RESIDUAL=sum_grad is not None, **common,
             )  # fmt: skip
             few = _few(channels)
-            kernels.combine_sums[-(-channels // few), batch](
+            programs.combine_sums[-(-channels // few), batch](
                 parts[0], parts[1], means[0], means[1], channels, blocks.pieces, pixels,
-                WIDE=common["WIDE"], PIECES=power_of_2(blocks.pieces), BLOCK_C=few, num_warps=_WARPS,
+                WIDE=common["WIDE"], PIECES=power_of_2(blocks.pieces), BLOCK_C=few, num_warps=WARPS,
             )  # fmt: skip
             average, along = means[0], means[1]
             if sum_grad is not None:
                 # Folded and activated already.
                 padded, plain, common = None, sum_grad, common | {"SLOPE": 1.0}
-        kernels.gradient_of_source[-(-pixels // blocks.pixels), across, batch](
+        programs.gradient_of_source[-(-pixels // blocks.pixels), across, batch](
             _or(padded, image), _or(plain, image), image, _or(mean, image), _or(scale, image), average, along, result,
             height, width, channels, plan.pad,
             NORM=plan.eps is not None, PADDED=padded is not None, PLAIN=plain is not None, **common,

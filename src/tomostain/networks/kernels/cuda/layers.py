@@ -7,7 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tomostain.networks.generators import ResidualBlock
-from tomostain.networks.kernels.cuda.functions import Plan, autocast_dtype, can_run, fused
+from tomostain.networks.kernels.cuda.functions import fused
+from tomostain.networks.kernels.cuda.launch import autocast_dtype, can_run
+from tomostain.networks.kernels.cuda.plan import Plan
 
 
 class FusedLayer(nn.Module):

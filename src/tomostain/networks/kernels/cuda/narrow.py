@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional
 
-from tomostain.networks.kernels.cuda.functions import (
+from tomostain.networks.kernels.cuda.launch import (
     autocast_dtype,
     can_run,
     channels_last,

@@ -6,7 +6,7 @@
 import triton
 import triton.language as tl
 
-from tomostain.networks.kernels.cuda.programs import reflect
+from tomostain.networks.kernels.cuda.forward_programs import reflect
 
 
 @triton.jit(do_not_specialize=["height", "width", "rows", "columns", "pad"])
