@@ -22,9 +22,10 @@ from tomostain.imaging.intensity import IntensityReference, normalise_ct
 from tomostain.io import Volume
 from tomostain.stain import StainConfig, StainJob, Translator, load_translator, stain_slice, stain_volume
 from tomostain.stain.pass_size import PassSize
+from tomostain.stain.pixels import normalise, to_bytes
 from tomostain.stain.precision_check import measure_deviation
 from tomostain.stain.request import make_request
-from tomostain.stain.slice_stainer import SliceStainer, normalise, to_bytes
+from tomostain.stain.slice_stainer import SliceStainer
 from tomostain.stain.transfer import Transfer
 from tomostain.tiling.noise import FIRST_SLICE, NoiseSpec
 

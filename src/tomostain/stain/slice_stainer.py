@@ -9,7 +9,6 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,10 +17,10 @@ from torch import Tensor
 
 from tomostain.errors import InputError
 from tomostain.imaging.intensity import IntensityReference
-from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE
 from tomostain.networks.build import size_step
 from tomostain.stain.config import StainConfig
 from tomostain.stain.pass_size import PassSize, pass_size
+from tomostain.stain.pixels import normalise, to_bytes
 from tomostain.stain.precision_check import TILES, compare_precisions
 from tomostain.stain.transfer import Transfer, Uploaded
 from tomostain.stain.translator import Translator
@@ -30,7 +29,6 @@ from tomostain.tiling.exact import halo_of, tile_images
 from tomostain.tiling.noise import SlicePosition, add_noise_channels
 
 RGB = NDArray[np.uint8]
-T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
@@ -283,30 +281,3 @@ class PendingColours:
             self.copied.synchronize()
         self.stainer.finish(self)
         return self.colours.numpy()
-
-
-def normalise(grey: Tensor, reference: IntensityReference) -> Tensor:
-    """Return `tomostain.imaging.intensity.normalise_ct` of float32 grey values, as float32; NaN and infinity stay."""
-    scale = (CT_BONE - CT_BACKGROUND) / (reference.bone - reference.background)
-    scaled = (grey - float(np.float32(reference.background))) * float(np.float32(scale)) + CT_BACKGROUND
-    return (scaled.round().clip(0, 65535)) + (scaled - scaled)
-
-
-def to_bytes(colours: Tensor) -> tuple[Tensor, Tensor]:
-    """Round colours to bytes and put the channels last.
-
-    Parameters
-    ----------
-    colours : Tensor of float32, shape (N, 3, Y, X)
-        In [0, 255], or not finite.
-
-    Returns
-    -------
-    bytes : Tensor of uint8, shape (N, Y, X, 3)
-        Rounded half to even.
-    wrong : Tensor of int64, shape (N,)
-        Number of values that are not in [0, 255]: not finite.
-    """
-    inside = (colours - 127.5).abs_() <= 127.5
-    wrong = inside[0].numel() - inside.sum(dim=(1, 2, 3))
-    return colours.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous(), wrong

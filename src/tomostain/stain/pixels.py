@@ -1,0 +1,35 @@
+"""Conversion of whole slices on a device: grey values to the normalised scale, colours to bytes."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tomostain.imaging.intensity import IntensityReference
+from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE
+
+
+def normalise(grey: Tensor, reference: IntensityReference) -> Tensor:
+    """Return `tomostain.imaging.intensity.normalise_ct` of float32 grey values, as float32; NaN and infinity stay."""
+    scale = (CT_BONE - CT_BACKGROUND) / (reference.bone - reference.background)
+    scaled = (grey - float(np.float32(reference.background))) * float(np.float32(scale)) + CT_BACKGROUND
+    return (scaled.round().clip(0, 65535)) + (scaled - scaled)
+
+
+def to_bytes(colours: Tensor) -> tuple[Tensor, Tensor]:
+    """Round colours to bytes and put the channels last.
+
+    Parameters
+    ----------
+    colours : Tensor of float32, shape (N, 3, Y, X)
+        In [0, 255], or not finite.
+
+    Returns
+    -------
+    bytes : Tensor of uint8, shape (N, Y, X, 3)
+        Rounded half to even.
+    wrong : Tensor of int64, shape (N,)
+        Number of values that are not in [0, 255]: not finite.
+    """
+    inside = (colours - 127.5).abs_() <= 127.5
+    wrong = inside[0].numel() - inside.sum(dim=(1, 2, 3))
+    return colours.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous(), wrong
