@@ -17,12 +17,13 @@ from tomostain.cli.main import run
 from tomostain.demo import DemoConfig, DemoSpecimen, Margin, margins, plan_stages, run_demo, verdict
 from tomostain.demo.facts import install_command, next_commands, program
 from tomostain.demo.page import _flank
-from tomostain.demo.run import _SEARCH
+from tomostain.demo.run import _SEARCH, _Demo
 from tomostain.demo.stages import OVERALL, StageRunner
 from tomostain.errors import InputError, InterruptedRunError
 from tomostain.evaluate import Table
 from tomostain.figures.detail import box_around
 from tomostain.io import load_model, open_stained, open_volume
+from tomostain.progress import never
 from tomostain.register.config import RegisterConfig
 
 SMALL = DemoConfig(
@@ -198,6 +199,27 @@ def test_a_request_to_stop_ends_every_stage_and_the_demo_continues(tmp_path):
             break
     assert {"specimens", "pairs", "training", "staining", "evaluation"} <= set(stopped_in)
     assert (tmp_path / "out" / "report.html").is_file()
+
+
+def test_the_device_is_that_of_every_stage(tmp_path, monkeypatch):
+    devices = {}
+
+    def stage(name):
+        return lambda *arguments, **options: devices.update({name: options.get("device", arguments[-2:-1])})
+
+    for name in ("write_study", "read_table", "find_sections", "prepare_specimens", "train_model", "stain_volume"):
+        monkeypatch.setattr(f"tomostain.demo.run.{name}", stage(name))
+    searching = SMALL.model_copy(update={"find_sections": True})
+    demo = _Demo(tmp_path, searching, StageRunner(plan_stages(searching), tmp_path / "stages.yaml"), never, "cuda:7")
+    demo.prepare(), demo.train(), demo.stain()
+    assert devices["find_sections"] == ("cuda:7",)
+    assert {devices[name] for name in ("prepare_specimens", "train_model", "stain_volume")} == {"cuda:7"}
+
+
+def test_the_device_is_an_option_of_the_command_line(tmp_path, capsys):
+    assert run(["demo", str(tmp_path / "demo"), "--device", "nonsense"]) == 2
+    assert "--device nonsense: not a device" in capsys.readouterr().err
+    assert not (tmp_path / "demo").exists()
 
 
 def test_other_settings_are_refused(result):

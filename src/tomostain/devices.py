@@ -43,6 +43,18 @@ def has_bf16(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
+def name_device(device: str | torch.device) -> str:
+    """Return the chosen device with the name of the GPU, for one line to the user.
+
+    Examples
+    --------
+    >>> name_device("cpu")
+    'cpu'
+    """
+    chosen = choose_device(device)
+    return f"{chosen} ({torch.cuda.get_device_name(chosen)})" if chosen.type == "cuda" else str(chosen)
+
+
 def _named(device: str) -> torch.device:
     try:
         chosen = torch.device(device)

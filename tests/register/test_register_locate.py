@@ -106,7 +106,9 @@ def test_another_specimens_slide_is_not_sure_and_leaves_candidates(specimen, oth
     settings.write_text(QUICK.to_yaml())
     words = ["register", specimen / "volume", other_specimen / "slide.ome.tif", out, "--config", settings]
     assert run(["-q", *map(str, words)]) == 3
-    assert "not sure where the section lies" in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert "not sure where the section lies" in printed.err
+    assert "device: cpu\n" in printed.out
     assert sorted(p.name for p in out.iterdir()) == [f"candidate-{i}.{e}" for i in (1, 2, 3) for e in ("png", "yaml")]
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import typer
 
-from tomostain.cli.common import DRY_RUN, bars, use_threads
+from tomostain.cli.common import DEVICE, DRY_RUN, bars, use_threads
 from tomostain.cli.verbs import verb
 
 
@@ -22,6 +22,7 @@ def demo(
     from_scratch: bool = typer.Option(
         False, "--from-scratch", help="Train from random weights, without the model that comes with tomostain."
     ),
+    device: str = DEVICE,
     dry_run: bool = DRY_RUN,
 ) -> None:
     """Run all steps on synthetic specimens: register, prepare, train, stain and evaluate, and write a report.
@@ -30,6 +31,7 @@ def demo(
     After an interruption, run the command again: it continues.
     """
     from tomostain.demo import DemoConfig, describe_plan, run_demo
+    from tomostain.devices import name_device
     from tomostain.interrupts import listen_for_interrupt
 
     config = DemoConfig() if from_scratch else DemoConfig.default()
@@ -40,10 +42,12 @@ def demo(
             typer.echo(line)
         return
     use_threads(context)
+    typer.echo(f"device: {name_device(device)}")
     with bars(context) as progress, listen_for_interrupt() as stop_requested:
         result = run_demo(
             out,
             config,
+            device=device,
             progress=progress,
             announce=lambda notice: progress.say(str(notice)),
             should_stop=stop_requested.is_set,

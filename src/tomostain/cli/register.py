@@ -93,6 +93,7 @@ def register(
     histology must lie on those of the µCT. If the pose is uncertain, the command exits with code 3 and writes
     candidates (PAIR/candidate-1.png …) to choose from.
     """
+    from tomostain.devices import name_device
     from tomostain.register.config import RegisterConfig
     from tomostain.register.files import register_files
     from tomostain.register.hints import Hint, read_axis, read_landmarks, read_section
@@ -120,6 +121,8 @@ def register(
         return
     use_threads(context)
     typer.echo(f"volume: {volume}: {scan.describe()}")
+    if scan.shape[0] > 1:
+        typer.echo(f"device: {name_device(search.device)}")
     with bars(context) as progress:
         registration = register_files(
             volume,

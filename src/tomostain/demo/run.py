@@ -72,6 +72,7 @@ def run_demo(
     out: str | os.PathLike[str],
     config: DemoConfig | None = None,
     *,
+    device: str = "auto",
     progress: Progress = silent,
     announce: Announce = silently,
     should_stop: ShouldStop = never,
@@ -87,6 +88,8 @@ def run_demo(
         Folder. A demo with the same settings continues in it.
     config : DemoConfig, optional
         Settings. Default: `DemoConfig.default`.
+    device : str
+        Device of registration, training and staining: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     progress : Progress
         Listener. The labels begin with the number of the stage; one more label reports the overall progress.
     announce : Announce
@@ -109,7 +112,7 @@ def run_demo(
     out = Path(out)
     _begin(out, config)
     stages = StageRunner(plan_stages(config), out / RECORD, progress, announce)
-    demo = _Demo(out, config, stages, should_stop)
+    demo = _Demo(out, config, stages, should_stop, device)
     demo.prepare()
     demo.train()
     demo.stain()
@@ -138,6 +141,7 @@ class _Demo:
     config: DemoConfig
     stages: StageRunner
     should_stop: ShouldStop
+    device: str = "auto"
 
     @property
     def dataset(self) -> Path:
@@ -166,10 +170,10 @@ class _Demo:
             if config.find_sections and not is_prepared:
                 # `prepare_specimens` finds them finished.
                 folder = registration_folder(self.dataset)
-                find_sections(read_table(table), folder, settings, progress=self._stopping(progress))
+                find_sections(read_table(table), folder, settings, self.device, self._stopping(progress))
         with self.stages.stage("pairs", reused=is_prepared) as progress:
             if not is_prepared:
-                prepare_specimens(table, self.dataset, settings, progress=self._stopping(progress))
+                prepare_specimens(table, self.dataset, settings, device=self.device, progress=self._stopping(progress))
 
     def _write_specimens(self, progress: Progress) -> Path:
         """Generate the missing specimens; return the table that lists them."""
@@ -206,6 +210,7 @@ class _Demo:
                     init=config.init,
                     fold=None,
                     seed=config.seed,
+                    device=self.device,
                     max_steps=config.steps,
                     resume=(self.run / "last").exists(),
                     overwrite=True,
@@ -224,6 +229,7 @@ class _Demo:
                     self.out / "specimens" / HELD_OUT / "volume",
                     self.stained,
                     config=StainConfig(patch_px=config.patch_px, stride_px=config.stride_px),
+                    device=self.device,
                     progress=progress,
                     should_stop=self.should_stop,
                 )

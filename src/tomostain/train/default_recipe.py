@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-import torch
-
-from tomostain.devices import choose_device
+from tomostain.devices import choose_device, name_device
 from tomostain.errors import InputError
 from tomostain.train.initial_model import InitialModel
 from tomostain.train.recipe import Recipe
@@ -118,9 +116,8 @@ def describe_device(recipe: Recipe, device: str = "auto", *, alone: bool = True)
     """
     chosen = choose_device(device)
     resolved = recipe.for_device(chosen, 1 if alone else 2)
-    name = f" ({torch.cuda.get_device_name(chosen)})" if chosen.type == "cuda" else ""
     graph = ", one CUDA graph for each step" if resolved.step_graph else ""
-    return f"{chosen}{name}, precision {resolved.precision}{graph}"
+    return f"{name_device(chosen)}, precision {resolved.precision}{graph}"
 
 
 def _as_recorded(recipe: Recipe, recorded: Recipe) -> Recipe:
