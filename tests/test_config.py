@@ -131,3 +131,9 @@ def test_a_value_of_a_megabyte_is_cut_in_the_message():
     with pytest.raises(InputError) as caught:
         Outer.from_dict({"rate": "9" * 10**6}, source="somewhere")
     assert len(str(caught.value)) < 400
+
+
+def test_a_yaml_file_that_is_a_link_to_itself(tmp_path):
+    (tmp_path / "a.yaml").symlink_to("a.yaml")
+    with pytest.raises(InputError, match=r"a\.yaml: cannot be read"):
+        read_yaml(tmp_path / "a.yaml")

@@ -85,6 +85,8 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
         text = Path(path).read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}); restore the file") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not a YAML file ({error.reason})") from None
     return parse_yaml(text, str(path))

@@ -35,3 +35,44 @@ def refuse_special_file(path: str | os.PathLike[str]) -> None:
         return
     if kind in _KINDS:
         raise InputError(f"{path}: is {_KINDS[kind]}, not a file; save the data to a file first")
+
+
+def check_is_folder(path: str | os.PathLike[str], expected: str) -> None:
+    """Raise unless a path is a folder; the message says whether nothing or a file is there, and what is expected.
+
+    Raises
+    ------
+    InputError
+
+    Examples
+    --------
+    >>> check_is_folder("nowhere", "a stained volume is an OME-Zarr folder")
+    Traceback (most recent call last):
+    ...
+    tomostain.errors.InputError: nowhere: no such folder; a stained volume is an OME-Zarr folder
+    """
+    path = Path(path)
+    if path.is_dir():
+        return
+    raise InputError(f"{path}: {'is a file, not a folder' if is_there(path) else 'no such folder'}; {expected}")
+
+
+def is_there(path: str | os.PathLike[str]) -> bool:
+    """Return whether an optional file is there. A broken link is: to read it gives an error, to ignore it would not."""
+    return Path(path).is_symlink() or Path(path).exists()
+
+
+def is_file_entry(entry: "os.DirEntry[str]") -> bool:
+    """Return whether an entry of a folder is a file or a link to one. A link to itself is not, and no OSError."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
+def is_folder_entry(entry: "os.DirEntry[str]") -> bool:
+    """Return whether an entry of a folder is a folder or a link to one. A link to itself is not, and no OSError."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False

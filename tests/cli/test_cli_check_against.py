@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tifffile
 
 from tests.support.toys import toy_model
 from tomostain.cli.main import run
@@ -59,3 +60,17 @@ def test_models_without_a_reference_are_refused(tmp_path, capsys):
     plain = toy_model(tmp_path / "plain")
     assert run(["check", str(plain), "--against", str(scan(tmp_path / "scan"))]) == 2
     assert "stores nothing of its training data" in capsys.readouterr().err
+
+
+def test_a_volume_that_cannot_be_read_is_an_error(model, tmp_path, capsys):
+    damaged = scan(tmp_path / "damaged", seed=1)
+    for file in sorted(damaged.glob("*.tif")):
+        image = tifffile.imread(file)
+        tifffile.imwrite(file, image, compression="zlib", metadata=None)
+        content = bytearray(file.read_bytes())
+        with tifffile.TiffFile(file) as tif:
+            start, size = tif.pages[0].dataoffsets[0], tif.pages[0].databytecounts[0]
+        content[start + size // 3 : start + size // 2] = bytes(size // 2 - size // 3)
+        file.write_bytes(content)
+    assert run(["check", str(model), "--against", str(damaged), "--voxel-um", "5"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1

@@ -270,3 +270,17 @@ def test_slices_that_do_not_belong_to_the_ct_are_named(tmp_path):
     path.write_bytes(b"no image")
     with pytest.raises(InputError, match=r"ct-slices\.tif: cannot be read as TIFF"):
         load_dataset(tmp_path / "set").load("a", 3)
+
+
+@pytest.mark.parametrize("target", ["exclude.tif", "nowhere.tif"])
+def test_an_exclusion_that_is_a_broken_link_is_not_ignored(tmp_path, target):
+    save_pair(make_pair(), tmp_path / "a")
+    (tmp_path / "a/exclude.tif").symlink_to(target)
+    with pytest.raises(InputError, match=r"exclude\.tif: "):
+        load_pair(tmp_path / "a")
+
+
+def test_a_file_in_place_of_a_dataset(tmp_path):
+    (tmp_path / "a").write_text("a file")
+    with pytest.raises(InputError, match="is a file, but a dataset is a folder"):
+        load_dataset(tmp_path / "a")

@@ -465,3 +465,33 @@ def test_another_fill_value_of_an_hdf5_dataset_is_replaced_by_zeros(tmp_path: Pa
     assert volume.missing == (((4, 9),) if is_chunked else ((0, 9),))
     np.testing.assert_array_equal(np.asarray(volume), expected)
     np.testing.assert_array_equal(volume.read(3, 6), expected[3:6])
+
+
+def test_a_slice_that_is_a_link_to_itself_is_missing(tmp_path: Path) -> None:
+    write_stack(tmp_path / "stack", VOLUME, voxel_um=5)
+    (tmp_path / "stack/slice_0003.tif").unlink()
+    (tmp_path / "stack/slice_0003.tif").symlink_to("slice_0003.tif")
+    (tmp_path / "stack/other").symlink_to("other")
+    _refused(tmp_path / "stack", r"slice_0003\.tif is a link to a file that is not there")
+    _filled(tmp_path / "stack", ((3, 4),))
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_chunks_under_other_names_than_the_metadata_state_are_missing(tmp_path: Path, zarr_format: int) -> None:
+    path = tmp_path / "a.zarr"
+    zarr.create_array(path, shape=VOLUME.shape, chunks=(3, 16, 20), dtype="u2", zarr_format=zarr_format)[:] = VOLUME
+    open_volume(path, voxel_um=5)
+    file = path / (".zarray" if zarr_format == 2 else "zarr.json")
+    values = json.loads(file.read_text())
+    other = {"dimension_separator": "/"} if zarr_format == 2 else {"chunk_key_encoding": {"name": "v2"}}
+    file.write_text(json.dumps(values | other))
+    _refused(path, "slices 0 to 8 have chunks that are missing")
+    _filled(path, ((0, 9),))
+
+
+def test_a_chunk_that_is_a_link_to_itself_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    zarr.create_array(path, shape=VOLUME.shape, chunks=(3, 16, 20), dtype="u2", zarr_format=2)[:] = VOLUME
+    (path / "1.0.0").unlink()
+    (path / "1.0.0").symlink_to("1.0.0")
+    _refused(path, "slices 3 to 5 have chunks that are missing")

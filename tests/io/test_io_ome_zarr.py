@@ -352,9 +352,20 @@ def test_slabs_of_a_wrong_kind_are_a_fault(tmp_path: Path, rgb: np.ndarray) -> N
 def test_what_is_no_stained_volume(tmp_path: Path, rgb: np.ndarray) -> None:
     with pytest.raises(InputError, match="no such folder"):
         open_stained(tmp_path / "none.zarr")
+    (tmp_path / "file.zarr").write_text("a file")
+    with pytest.raises(InputError, match="is a file, not a folder; a stained volume is an OME-Zarr"):
+        open_stained(tmp_path / "file.zarr")
+    with pytest.raises(InputError, match="is a file, not a folder; a Zarr is a folder"):
+        open_volume(tmp_path / "file.zarr")
     with pytest.raises(InputError, match="is not a stained volume"):
         open_stained(tmp_path)
     _write_all(_create(tmp_path / "a.zarr"), rgb)
+    sums = tmp_path / "a.zarr/0/SHA256SUMS"
+    sums.rename(tmp_path / "sums")
+    sums.symlink_to("SHA256SUMS")
+    with pytest.raises(InputError, match="the shards cannot be checked"):
+        open_stained(tmp_path / "a.zarr")[0]
+    (tmp_path / "sums").replace(sums)
     shard = tmp_path / "a.zarr/0/c/0/1/0/0"
     shard.write_bytes(shard.read_bytes()[:100])
     stained = open_stained(tmp_path / "a.zarr")

@@ -1,16 +1,19 @@
 """Errors of volumes: one line names the file, the problem and the solution."""
 
 import gzip
+import json
+import zlib
 from pathlib import Path
 
 import h5py
+import numcodecs
 import numpy as np
 import pytest
 import tifffile
 import zarr
 
 from tomostain.errors import InputError
-from tomostain.io import open_volume, write_stack
+from tomostain.io import create_ome_zarr, open_volume, write_stack
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
 
@@ -227,3 +230,37 @@ def test_other_bad_input(tmp_path: Path, stack: Path) -> None:
     with h5py.File(tmp_path / "complex.h5", "w") as file:
         file["volume"] = np.zeros((3, 4, 5), np.complex64)
     _says("holds no three-dimensional dataset", tmp_path / "complex.h5")
+
+
+def _zeros(size: int) -> bytes:
+    """Return zlib bytes of many zeros: one compressed block of 16 MB, repeated."""
+    block, packer = bytes(1 << 24), zlib.compressobj(9)
+    first = packer.compress(block) + packer.flush(zlib.Z_FULL_FLUSH)
+    again = packer.compress(block) + packer.flush(zlib.Z_FULL_FLUSH)
+    return first + again * (size // (1 << 24) - 2) + packer.compress(block) + packer.flush()
+
+
+def test_large_chunks_of_one_value_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
+    packed, side = _zeros(1 << 29), 1 << 14
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        data = file.create_dataset("data", (2, side, side), "u2", chunks=(1, side, side), compression="gzip")
+        for z in range(2):
+            data.id.write_direct_chunk((z, 0, 0), packed)
+    _says(r"states 1\.07 GB of values, but holds 1\.04 MB of compressed data", tmp_path / "a.h5")
+    options = {"chunks": (1, side, side), "compressors": numcodecs.Zlib(level=1), "zarr_format": 2}
+    zarr.create_array(tmp_path / "a.zarr", shape=(2, side, side), dtype="u2", **options)
+    for z in range(2):
+        (tmp_path / f"a.zarr/{z}.0.0").write_bytes(packed)
+    _says(r"states 1\.07 GB of values, but holds 1\.04 MB of compressed data", tmp_path / "a.zarr")
+
+
+def test_more_levels_than_a_volume_can_have(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    writer = create_ome_zarr(path, (6, 20, 30), (5.0, 5.0, 5.0), z_chunk=6, provenance={})
+    writer.write(0, np.ones((6, 20, 30), np.uint8))
+    writer.finish()
+    values = json.loads((path / "zarr.json").read_text())
+    image = values["attributes"]["ome"]["multiscales"][0]
+    image["datasets"] = image["datasets"][:1] * 1000
+    (path / "zarr.json").write_text(json.dumps(values))
+    _says("it states 1000 levels", path)

@@ -268,6 +268,23 @@ def _use(path, verb, folder):
     return export(path, folder / {"vti": "x.vti", "gif": "x.gif"}.get(verb, "x"), verb)
 
 
+def test_the_browser_compares_the_shards_of_a_large_volume_when_they_are_served(tmp_path, monkeypatch):
+    volume = np.random.default_rng(3).integers(1, 256, (19, 30, 41, 3), dtype=np.uint8)
+    path = write_stained(tmp_path / "stained.ome.zarr", volume)
+    shard = path / "0/c/0/1/0/0"
+    shard.write_bytes(bytes([shard.read_bytes()[0] ^ 1]) + shard.read_bytes()[1:])
+    monkeypatch.setattr("tomostain.view.browser.view._VERIFIED_AT_ONCE", 1000)
+    with prepared_site(tmp_path, path) as site:
+        check = site.checks["stained.ome.zarr"]
+        for name in ("zarr.json", "0/zarr.json", "0/SHA256SUMS", "0/c/0/0/0/0", "nothing", "0/c/9/9/9/9"):
+            check(name)
+        with pytest.raises(InputError, match="shard 0/c/0/1/0/0 is damaged"):
+            check("0/c/0/1/0/0")
+    shard.unlink()
+    with pytest.raises(InputError, match="shard 0/c/0/1/0/0 is missing"), prepared_site(tmp_path, path):
+        pass
+
+
 def test_only_the_shards_that_are_read_are_compared(tmp_path):
     volume = np.random.default_rng(3).integers(1, 256, (19, 30, 41, 3), dtype=np.uint8)
     path = write_stained(tmp_path / "stained.ome.zarr", volume)

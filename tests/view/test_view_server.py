@@ -5,6 +5,7 @@ import json
 import socket
 import threading
 from contextlib import contextmanager
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -202,3 +203,25 @@ def test_an_open_line_does_not_keep_the_server_from_ending(folders):
 def test_a_port_that_is_taken(folders, server):
     with pytest.raises(InputError, match=rf"`port` {server.server_port}: cannot be used"):
         start_server(server.site, server.server_port)
+
+
+def test_a_damaged_file_of_a_volume_is_not_served_and_is_reported_once(folders):
+    def check(name):
+        if name == "0/chunk µ":
+            raise InputError("a.zarr: shard 0/chunk µ is damaged")
+
+    lines = []
+    site = Site(folders / "client", {"a.zarr": folders / "a.zarr"}, {}, token="TOKEN", checks={"a.zarr": check})
+    server = ViewServer(site, report=lines.append)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        assert ask(server, "/data/TOKEN/a.zarr/zarr.json").status == 200
+        for _ in range(2):
+            answer = ask(server, f"/data/TOKEN/a.zarr/0/{quote('chunk µ')}")
+            assert (answer.status, answer.body) == (500, b"")
+    finally:
+        server.shutdown()
+        server.stop()
+        thread.join(5)
+    assert lines == ["warning: not shown: a.zarr: shard 0/chunk µ is damaged"]

@@ -12,6 +12,7 @@ import numpy as np
 from tomostain.config import read_yaml
 from tomostain.dataset.pair import Pair, check_id, load_pair
 from tomostain.errors import InputError
+from tomostain.input_files import is_there
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,8 @@ def load_dataset(path: str | os.PathLike[str]) -> Dataset:
     path = Path(path)
     folder = path.parent if path.name == "dataset.yaml" else path
     index = folder / "dataset.yaml"
+    if is_there(folder) and not folder.is_dir():
+        raise InputError(f"{folder}: is a file, but a dataset is a folder; give the folder that has dataset.yaml")
     if not index.is_file():
         raise InputError(f"{folder}: not a dataset (it has no dataset.yaml); create one with 'tomostain prepare'")
     values = read_yaml(index)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tomostain import __version__
 from tomostain.config import read_yaml
 from tomostain.errors import InputError
+from tomostain.input_files import is_there
 from tomostain.io.atomic import atomic_file, write_text
 from tomostain.io.images import read_mask
 from tomostain.io.tiff import opened_tiff
@@ -169,7 +170,7 @@ def save_pair(
     }
     if pair.slices is not None:
         images["ct-slices.tif"] = pair.slices
-    if exclude is not None and not (folder / "exclude.tif").exists():
+    if exclude is not None and not is_there(folder / "exclude.tif"):
         images["exclude.tif"] = exclude.astype(np.uint8) * 255
     for name, image in images.items():
         with atomic_file(folder / name, overwrite) as temporary:
@@ -231,7 +232,7 @@ def load_pair(folder: str | os.PathLike[str], ct_slices: int = 1) -> Pair:
 def _load_slices(folder: Path) -> NDArray[np.uint16] | None:
     """Read `ct-slices.tif` of a pair, if it exists."""
     path = folder / "ct-slices.tif"
-    return _read_stack(path) if path.exists() else None
+    return _read_stack(path) if is_there(path) else None
 
 
 def load_exclude(folder: Path, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
@@ -243,7 +244,7 @@ def load_exclude(folder: Path, shape: tuple[int, ...]) -> NDArray[np.bool_] | No
         If its rows and columns are not `shape`.
     """
     path = Path(folder) / "exclude.tif"
-    if not path.exists():
+    if not is_there(path):
         return None
     size = _header(path)
     if size[:2] != tuple(shape):

@@ -169,9 +169,10 @@ def check_against(
     Raises
     ------
     InputError
-        If `model` is not a model, stores nothing of its training data, or a volume cannot be opened.
+        If `model` is not a model, stores nothing of its training data, or a volume cannot be read. A volume without
+        visible bone is not compared, and its line says so.
     """
-    from tomostain.imaging.intensity import volume_reference
+    from tomostain.imaging.intensity import estimate_reference, reference_samples
     from tomostain.imaging.resampling import resample_volume
     from tomostain.io import load_model, open_volume
     from tomostain.io.models import SEEN
@@ -187,9 +188,10 @@ def check_against(
         )
     for path in volumes:
         volume = open_volume(Path(path), voxel_um=voxel_um, dataset=dataset, allow_missing=allow_missing)
+        samples = reference_samples(volume, source=str(path))
         compared = resample_volume(volume, loaded.spec.voxel_um) if resample else volume
         try:
-            intensity = volume_reference(volume, source=str(path))
+            intensity = estimate_reference(samples, str(path))
         except InputError as error:
             yield f"{error}; not compared"
             continue

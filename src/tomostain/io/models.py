@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tomostain.errors import InputError
+from tomostain.input_files import is_there
 from tomostain.integers import refuse_not_finite
 from tomostain.io.atomic import atomic_folder
 from tomostain.io.checksums import format_sums, read_sums, sha256
@@ -195,6 +196,8 @@ def load_model(folder: str | os.PathLike[str]) -> Model:
         file is not safetensors or holds values that are not finite.
     """
     folder = find_model(folder)
+    if is_there(folder) and not folder.is_dir():
+        raise InputError(f"{folder}: is a file, but a model is a folder; give the folder that has model.yaml")
     if not folder.is_dir():
         raise InputError(f"{folder}: no such model folder{suggest_builtin(folder)}")
     sums = _read_sums(folder)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.imaging.network_range import CT_WINDOW
+from tomostain.input_files import check_is_folder
 from tomostain.integers import to_integers
 from tomostain.io.images import ITK_SUFFIXES
 from tomostain.io.pillow_images import PILLOW_SUFFIXES
@@ -39,8 +40,7 @@ def find_partners(x: Path, y: Path) -> dict[str, tuple[Path, Path]]:
 
 def find_images(folder: Path) -> dict[str, Path]:
     """Return the images in a folder by name without suffix, sorted."""
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
+    check_is_folder(folder, "give the folder of the images")
     images: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or not path.name.lower().endswith(_SUFFIXES):

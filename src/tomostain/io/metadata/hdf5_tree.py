@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MAX_OBJECTS = 20_000
 MAX_DEPTH = 100
 _MAX_LINKS = 16
+_MAX_GAP = 1000
 DAMAGED = (
     OSError,
     RuntimeError,
@@ -93,8 +94,8 @@ class Hdf5Tree:
         except DAMAGED:
             return None
 
-    def dataset(self, name: str) -> "h5py.Dataset | None":
-        """Return the dataset at a path that the user gave.
+    def dataset(self, name: str, file: "h5py.File | None" = None) -> "h5py.Dataset | None":
+        """Return the dataset at a path that the user or a virtual dataset names, in this file or another one.
 
         Raises
         ------
@@ -104,7 +105,7 @@ class Hdf5Tree:
         import h5py
 
         try:
-            item = self._at(self.file["/"], name, 0)
+            item = self._at((file or self.file)["/"], name, 0)
         except InputError:
             raise
         except DAMAGED:
@@ -124,7 +125,7 @@ class Hdf5Tree:
 
         link = group.get(name, getlink=True)
         if isinstance(link, h5py.HardLink):
-            return group[name]
+            return _opened(group, name)
         if links >= _MAX_LINKS:
             raise KeyError(name)
         if isinstance(link, h5py.SoftLink):
@@ -169,7 +170,7 @@ class Hdf5Tree:
                 with suppress(*DAMAGED):
                     if not isinstance(group.get(key, getlink=True), h5py.HardLink):
                         linked.append((parent, group, key))
-                    elif self._is_new(name, item := group[key]):
+                    elif self._is_new(name, item := _opened(group, key)):
                         found.append((name, item))
             hard += found[::-1]
 
@@ -207,6 +208,17 @@ class Hdf5Tree:
             raise InputError(
                 f"{self.path}: holds more than {MAX_OBJECTS} objects; copy the volume to a file of its own (h5copy)"
             )
+
+
+def _opened(group: "h5py.Group", name: str) -> Any:
+    """Open a member. A virtual dataset of numbered parts extends to its last part, also beyond parts that are gone."""
+    import h5py
+
+    if group.get(name, getclass=True) is not h5py.Dataset:
+        return group[name]
+    access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
+    access.set_virtual_printf_gap(_MAX_GAP)
+    return h5py.Dataset(h5py.h5d.open(group.id, name.encode(), access))
 
 
 def _identity(item: Any) -> tuple[int, int]:

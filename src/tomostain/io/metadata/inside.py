@@ -4,9 +4,9 @@ from pathlib import Path
 
 from tomostain.errors import InputError
 
-_MAX_BOMB_BYTES = 2**28
-_MAX_RATIO = 1100
-"""Deflate packs at most 1032 bytes into one."""
+MAX_BOMB_BYTES = 2**28
+_MAX_RATIO = 850
+"""Deflate packs 1032 bytes of one value into one byte; an image with some content is larger (`image_size`)."""
 
 
 def next_to(path: Path, name: str) -> Path:
@@ -73,12 +73,12 @@ def check_packed_size(path: Path, declared: int, stored: int) -> None:
     Raises
     ------
     InputError
-        If more than 256 MiB are declared, and more than any compression by deflate can pack into `stored`.
+        If more than 256 MiB are declared, and more than a compression can pack into `stored` unless all values are one.
     """
-    if declared > _MAX_BOMB_BYTES and declared > _MAX_RATIO * max(1, stored):
+    if declared > MAX_BOMB_BYTES and declared > _MAX_RATIO * max(1, stored):
         raise InputError(
             f"{path}: states {declared / 1e9:.3g} GB of values, but holds {stored / 1e6:.3g} MB of compressed data; "
-            "it is truncated or damaged"
+            "it is truncated or damaged, or all its values are one"
         )
 
 

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from tomostain.io.metadata.placement import Placement, Triple
 from tomostain.io.metadata.units import Spacing, to_um
 
+_MAX_LEVELS = 64
+"""The sides of each level are half of those of the level before: no volume has as many."""
+
 
 @dataclass(frozen=True)
 class Level:
@@ -65,6 +68,8 @@ def read_levels(attributes: Mapping[str, Any]) -> list[Level]:
         If the metadata are not those of an image.
     """
     image = attributes.get("ome", attributes)["multiscales"][0]
+    if len(image["datasets"]) > _MAX_LEVELS:
+        raise ValueError(f"it states {len(image['datasets'])} levels")
     axes = [axis if isinstance(axis, Mapping) else {"name": axis} for axis in image["axes"]]
     names = tuple(str(axis["name"]) for axis in axes)
     units = {name: axis.get("unit") for name, axis in zip(names, axes, strict=True)}

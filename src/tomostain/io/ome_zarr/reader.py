@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
+from tomostain.input_files import check_is_folder
 from tomostain.io.metadata.placement import Placement
 from tomostain.io.metadata.zarr_json import check_zarr_metadata, inside_zarr
 from tomostain.io.ome_zarr.metadata import read_level_scales, read_placements
@@ -92,6 +93,26 @@ class StainedVolume(SliceIndexing):
         for level in range(len(self.levels)) if levels is None else levels:
             self._verifier.verify(level, progress=progress)
 
+    def verify_present(self) -> None:
+        """Look for every shard that has a checksum, without reading it.
+
+        Raises
+        ------
+        InputError
+            If one is missing.
+        """
+        self._verifier.verify_present()
+
+    def verify_file(self, name: str) -> None:
+        """Compare one file of the folder, named relative to it, with its checksum, if it is a shard.
+
+        Raises
+        ------
+        InputError
+            As `verify`.
+        """
+        self._verifier.verify_file(name)
+
     def read(self, start: int, stop: int, level: int = 0) -> NDArray[np.uint8]:
         """Read the slices `start` to `stop` (half-open) of a level.
 
@@ -157,8 +178,7 @@ def open_stained(path: str | os.PathLike[str]) -> StainedVolume:
     import zarr
 
     path = Path(path)
-    if not path.is_dir():
-        raise InputError(f"{path}: no such folder (a stained volume is an OME-Zarr folder)")
+    check_is_folder(path, "a stained volume is an OME-Zarr folder, as 'tomostain stain' writes it")
     if (path / PROGRESS).is_dir():
         raise InputError(f"{path}: staining was not finished; run the same command again to continue")
     check_zarr_metadata(path)

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tomostain.deprecation import renamed
+from tomostain.errors import InputError
+from tomostain.input_files import is_there
 from tomostain.io.atomic import write_text
 from tomostain.io.checksums import format_sums, read_sums, sha256
 from tomostain.progress import Progress, silent, track
@@ -33,11 +35,21 @@ def shard_name(level: int, z0: int, slab: int) -> str:
 
 
 def shard_checksum(path: Path) -> str:
-    """Return the SHA-256 of a shard; `ABSENT` if it is not stored."""
+    """Return the SHA-256 of a shard; `ABSENT` if it is not stored, or is not a regular file.
+
+    Raises
+    ------
+    InputError
+        If the file exists and cannot be read.
+    """
+    if not path.is_file():
+        return ABSENT
     try:
         return sha256(path)
     except FileNotFoundError:
         return ABSENT
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error}); copy the volume again") from None
 
 
 def write_shard_sums(volume: Path, sums: Mapping[str, str]) -> None:
@@ -51,9 +63,11 @@ def read_shard_sums(volume: Path) -> dict[str, str] | None:
     Raises
     ------
     InputError
-        If a line of the file is not a checksum.
+        If a line of the file is not a checksum, or it is a broken link, a folder or a pipe.
     """
     path = volume / SUMS
+    if is_there(path) and not path.is_file():
+        raise InputError(f"{path}: is not a regular file, so the shards cannot be checked; copy the volume again")
     return read_sums(path) if path.is_file() else None
 
 

@@ -62,19 +62,50 @@ class ShardVerifier:
             return
         pending = [name for name in self.names(level, window) if name not in self._verified]
         for name in track(pending, "checking", progress) if pending else ():
-            key = self._key(name)
-            if key in _equal:
-                self._verified.add(name)
-                continue
-            if bad := self.damaged([name]):
-                state = "is missing" if shard_checksum(self._path / bad[0]) == ABSENT else "is damaged"
-                raise InputError(
-                    f"{self._path}: shard {bad[0]} {state} (its checksum is in {SUMS}); copy the volume again, or run "
-                    "the same stain command again to heal it"
-                )
-            self._verified.add(name)
+            self._verify_shard(name)
+
+    def verify_file(self, name: str) -> None:
+        """Compare one file of the folder with its checksum, if it is a shard.
+
+        Raises
+        ------
+        InputError
+            As `verify`.
+        """
+        if self.sums is not None and name not in self._verified and name in self._all_names:
+            self._verify_shard(name)
+
+    def verify_present(self) -> None:
+        """Look for every shard that has a checksum, without reading it.
+
+        Raises
+        ------
+        InputError
+            If one is missing.
+        """
+        for name in sorted(self._all_names & (self.sums or {}).keys()):
+            if not (self._path / name).is_file():
+                raise self._error(name, "is missing")
+
+    @cached_property
+    def _all_names(self) -> frozenset[str]:
+        return frozenset(name for level in range(len(self._names)) for name in self.names(level))
+
+    def _verify_shard(self, name: str) -> None:
+        key = self._key(name)
+        if key not in _equal:
+            if self.damaged([name]):
+                is_missing = shard_checksum(self._path / name) == ABSENT
+                raise self._error(name, "is missing" if is_missing else "is damaged")
             if key is not None:
                 _equal.add(key)
+        self._verified.add(name)
+
+    def _error(self, name: str, state: str) -> InputError:
+        return InputError(
+            f"{self._path}: shard {name} {state} (its checksum is in {SUMS}); copy the volume again, or run the same "
+            "stain command again to heal it"
+        )
 
     def _key(self, name: str) -> tuple[str, int, int, int, str | None] | None:
         """Return what identifies the content of a shard; None if it is not stored."""

@@ -1,23 +1,19 @@
-"""Chunks of HDF5 and Zarr arrays that were never written, or not copied. Both libraries return the fill value there."""
+"""Chunks of Zarr arrays that were never written, or not copied. Zarr returns the fill value there."""
 
 import logging
 import os
 import re
 import struct
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from itertools import product
+from collections.abc import Iterator
 from math import ceil, prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
-
 from tomostain.errors import InputError
-from tomostain.input_files import refuse_special_file
+from tomostain.input_files import is_file_entry, is_folder_entry, refuse_special_file
 from tomostain.io.checksums import read_sums
 from tomostain.io.image_size import check_decoded_size
-from tomostain.io.metadata.inside import next_to
 from tomostain.io.volumes.missing import NOTHING_MISSING, MissingData, Ranges, format_slices, merged, missing_layers
 
 if TYPE_CHECKING:
@@ -31,131 +27,6 @@ _OWN_SUMS = "0/SHA256SUMS"
 _WRITE_AGAIN = (
     "write the volume again (a program that leaves out chunks of zeros must be told to write them), or copy it again"
 )
-
-
-def missing_in_hdf5(dataset: "h5py.Dataset", z: int = 0) -> MissingData:
-    """Find the slices of an HDF5 dataset that have a chunk which was never written.
-
-    Parameters
-    ----------
-    dataset : h5py.Dataset
-        Three-dimensional. Of a virtual dataset, its parts are searched.
-    z : int
-        The axis that is z.
-
-    Returns
-    -------
-    MissingData
-    """
-    slices = _unwritten(dataset, z)
-    if not slices:
-        return NOTHING_MISSING
-    reason = f"no data were written for {format_slices(slices)} of {dataset.name}; the program that wrote it stopped"
-    return MissingData(slices, reason, _WRITE_AGAIN)
-
-
-def _unwritten(dataset: "h5py.Dataset", z: int) -> Ranges:
-    length = int(dataset.shape[z])
-    if dataset.is_virtual:
-        return _unmapped(dataset, z)
-    if dataset.external:
-        return _short_external(dataset, z)
-    if dataset.chunks is None:
-        return ((0, length),) if dataset.id.get_storage_size() == 0 and dataset.size else ()
-    grid = [ceil(side / chunk) for side, chunk in zip(dataset.shape, dataset.chunks, strict=True)]
-    if dataset.id.get_num_chunks() >= prod(grid):
-        return ()
-    layers: Counter[int] = Counter()
-
-    def count(chunk: Any) -> None:
-        layers[int(chunk.chunk_offset[z]) // dataset.chunks[z]] += 1
-
-    dataset.id.chunk_iter(count)
-    return missing_layers(layers, prod(grid) // grid[z], grid[z], dataset.chunks[z], length)
-
-
-def zero_unwritten(dataset: "h5py.Dataset", values: NDArray[Any], index: Sequence[slice | int]) -> None:
-    """Set what was never written to 0 instead of the fill value of the dataset. A virtual dataset is left as it is.
-
-    Parameters
-    ----------
-    dataset : h5py.Dataset
-    values : ndarray
-        ``dataset[index]``; changed in place.
-    index : sequence of slice or int
-        One for each axis, without steps.
-    """
-    if dataset.is_virtual or dataset.external:
-        return
-    if dataset.chunks is None:
-        values[...] = 0 if dataset.id.get_storage_size() == 0 else values
-        return
-    bounds = [
-        part.indices(side)[:2] if isinstance(part, slice) else (part, part + 1)
-        for part, side in zip(index, dataset.shape, strict=True)
-    ]
-    grid = [
-        range(start - start % chunk, stop, chunk) for (start, stop), chunk in zip(bounds, dataset.chunks, strict=True)
-    ]
-    for corner in product(*grid):
-        if dataset.id.get_chunk_info_by_coord(corner).byte_offset is None:
-            axes = zip(index, corner, dataset.chunks, bounds, strict=True)
-            place = [
-                slice(max(first - start, 0), min(first + chunk, stop) - start)
-                for part, first, chunk, (start, stop) in axes
-                if isinstance(part, slice)
-            ]
-            values[tuple(place)] = 0
-
-
-def _short_external(dataset: "h5py.Dataset", z: int) -> Ranges:
-    """Compare the sizes of the raw files of a dataset with external storage; beyond their end HDF5 returns zeros."""
-    available = 0
-    for name, offset, size in dataset.external:
-        file = next_to(Path(dataset.file.filename), name)
-        refuse_special_file(file)
-        if not file.is_file():
-            raise InputError(f"{dataset.file.filename}: its data file {name} is missing; copy it next to it")
-        available += min(max(0, file.stat().st_size - offset), size)
-    plane = prod(dataset.shape[1:]) * dataset.dtype.itemsize
-    whole = available // plane if plane else 0
-    return ((whole if z == 0 else 0, int(dataset.shape[z])),) if whole < dataset.shape[0] else ()
-
-
-def _unmapped(dataset: "h5py.Dataset", z: int) -> Ranges:
-    """Return the slices of a virtual dataset that no part covers, or whose part has no data there."""
-    length, covered = int(dataset.shape[z]), 0
-    ranges, missing = [], []
-    for part in dataset.virtual_sources():
-        low, high = part.vspace.get_select_bounds()
-        covered += part.vspace.get_select_npoints()
-        ranges.append((int(low[z]), int(high[z]) + 1))
-        if "%" not in part.file_name and not _has_part(dataset, part, z):
-            missing.append(ranges[-1])
-    if covered < dataset.size:
-        edges = [0, *(edge for pair in merged(ranges) for edge in pair), length]
-        gaps = [(low, high) for low, high in zip(edges[::2], edges[1::2], strict=True) if low < high]
-        missing += gaps or [(0, length)]
-    return merged(missing)
-
-
-def _has_part(dataset: "h5py.Dataset", part: Any, z: int) -> bool:
-    """Return whether a part of a virtual dataset has all values that are mapped."""
-    import h5py
-
-    name = dataset.file.filename
-    file_name = Path(name) if part.file_name == "." else next_to(Path(name), part.file_name)
-    refuse_special_file(file_name)
-    with h5py.File(file_name, "r") as file:
-        source = file.get(part.dset_name)
-        if not isinstance(source, h5py.Dataset):
-            return False
-        if part.src_space.get_select_type() == h5py.h5s.SEL_HYPERSLABS:
-            last = part.src_space.get_select_bounds()[1]
-            fits = len(last) == source.ndim and all(i < side for i, side in zip(last, source.shape, strict=True))
-        else:  # all of it
-            fits = source.size >= part.vspace.get_select_npoints()
-        return fits and (source.ndim != dataset.ndim or source.is_virtual or not _unwritten(source, z))
 
 
 def check_chunk(path: Path, array: "h5py.Dataset | zarr.Array[Any]") -> None:
@@ -222,7 +93,10 @@ def missing_in_zarr(path: Path, array: "zarr.Array[Any]", z: int) -> MissingData
     layers: Counter[int] = Counter()
     shards: list[tuple[tuple[int, ...], Path]] = []
     for index, file in _stored_chunks(path, array, len(grid)):
-        if all(0 <= i < n for i, n in zip(index, grid, strict=True)):
+        # A file under another name than the metadata state is not read: Zarr returns the fill value.
+        if file.relative_to(path).as_posix() == array.metadata.encode_chunk_key(index) and all(
+            0 <= i < n for i, n in zip(index, grid, strict=True)
+        ):
             layers[index[z]] += 1
             shards.append((index, file))
     length, expected = array.shape[z], prod(grid) // grid[z]
@@ -256,11 +130,11 @@ def _stored_chunks(path: Path, array: "zarr.Array[Any]", ndim: int) -> Iterator[
         words = words[1:] if words[:1] == ["c"] else words
         if len(words) != ndim or not all(word.isdigit() for word in words):
             continue
-        if entry.is_file():  # the listing of the folder states that: no further system call
+        if is_file_entry(entry):  # the listing of the folder states that: no further system call
             yield tuple(int(word) for word in words), Path(entry.path)
             continue
         refuse_special_file(Path(entry.path))
-        if entry.is_dir():
+        if is_folder_entry(entry):
             raise InputError(f"{entry.path}: is a folder, but a chunk is a file; the Zarr is damaged, copy it again")
 
 
@@ -272,7 +146,7 @@ def _entries(folder: Path, parts: tuple[str, ...], ndim: int) -> Iterator[tuple[
             words = [word for name in names for word in name.split(".") if word != "c"]
             if not all(word.isdigit() for word in words):
                 continue
-            if len(words) < ndim and entry.is_dir():
+            if len(words) < ndim and is_folder_entry(entry):
                 yield from _entries(Path(entry.path), names, ndim)
             elif len(words) == ndim:
                 yield entry, names

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from tomostain.errors import InputError
 from tomostain.io.metadata.axes import AxesError
 from tomostain.io.metadata.hdf5_tree import DAMAGED, Hdf5Tree
-from tomostain.io.metadata.inside import check_packed_size, file_inside
+from tomostain.io.metadata.inside import MAX_BOMB_BYTES, check_packed_size, file_inside
 from tomostain.io.metadata.nexus import Layout, layout, preferred
 from tomostain.io.metadata.projections import why_projections
 from tomostain.io.volumes.base import Source
-from tomostain.io.volumes.chunks import check_chunk, missing_in_hdf5, zero_unwritten
+from tomostain.io.volumes.chunks import check_chunk
+from tomostain.io.volumes.hdf5_missing import covered_by_parts, missing_in_hdf5, zero_unwritten
+from tomostain.io.volumes.hdf5_virtual import virtual_parts
 from tomostain.io.volumes.registry import register_reader
 
 if TYPE_CHECKING:
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".nxs", ".nx", ".he5")
 _MAX_AXES = 5
-_MAX_PARTS = 10_000
 
 
 @register_reader(suffixes=HDF5_SUFFIXES, label="HDF5", has_datasets=True)
@@ -55,6 +56,7 @@ def open_hdf5(path: Path, dataset: str | None = None) -> Source:
             _check_stored(path, values)
             check_chunk(path, values)
             missing = missing_in_hdf5(values, axes.order[0])
+            coverage = covered_by_parts(values) if missing and values.is_virtual else None
             file_of, name = Path(values.file.filename), values.name
         finally:
             tree.close()
@@ -68,7 +70,9 @@ def open_hdf5(path: Path, dataset: str | None = None) -> Source:
                     index[axis] = slice(None)
                 index[axes.order[0]] = slice(start, stop)
                 part = np.asarray(stored[tuple(index)])
-                if missing and stored.fillvalue != 0:
+                if coverage is not None:
+                    coverage.zero_outside(part, index)
+                elif missing and stored.fillvalue != 0:
                     zero_unwritten(stored, part, index)
                 ranks = np.argsort(np.argsort(axes.order))  # the places of z, y, x among the axes that are read
                 return np.ascontiguousarray(part.transpose([int(rank) for rank in ranks]))
@@ -188,24 +192,24 @@ def _check_parts(path: Path, tree: Hdf5Tree, dataset: "h5py.Dataset", depth: int
         file_inside(here, name, "data file", "copy it next to it")
     if not dataset.is_virtual:
         return
-    parts = dict.fromkeys((source.file_name, source.dset_name) for source in dataset.virtual_sources())
-    if len(parts) > _MAX_PARTS or depth > 3:
-        raise InputError(f"{path}: is virtual, of more than {_MAX_PARTS} parts or nested; store its values in one file")
+    parts = dict.fromkeys((part.file, part.dataset) for part in virtual_parts(dataset))
+    if depth > 3:
+        raise InputError(f"{path}: is virtual, of virtual parts nested more than 3 deep; store its values in one file")
     for part, name in parts:
         if part == ".":
-            source = tree.member(dataset.file["/"], name)
-        elif "%" in part:  # numbered parts: the folder must be the right one
-            file_inside(here, str(Path(part).parent / here.name), "part") if ".." in part or part[0] == "/" else None
-            continue
+            source = tree.dataset(name, dataset.file)
         else:
             way_out = "copy the folder of the parts next to it, or reconstruct again"
-            source = tree.member(tree.open(file_inside(here, part, "part", way_out))["/"], name)
+            source = tree.dataset(name, tree.open(file_inside(here, part, "part", way_out)))
         if isinstance(source, h5py.Dataset) and source != dataset:
             _check_parts(path, tree, source, depth + 1)
 
 
 def _check_stored(path: Path, dataset: "h5py.Dataset") -> None:
-    """Raise if the chunks of a dataset declare far more than the file holds."""
-    if dataset.chunks is not None and not dataset.is_virtual:
-        chunk = int(np.prod(dataset.chunks, dtype=float)) * dataset.dtype.itemsize
-        check_packed_size(path, chunk, int(dataset.id.get_storage_size()))
+    """Raise if the large chunks of a dataset, each decoded as a whole, declare far more than the file holds."""
+    if dataset.chunks is None or dataset.is_virtual:
+        return
+    chunk = int(np.prod(dataset.chunks, dtype=float)) * dataset.dtype.itemsize
+    if chunk > MAX_BOMB_BYTES:
+        written = max(1, int(dataset.id.get_num_chunks()))
+        check_packed_size(path, chunk * written, int(dataset.id.get_storage_size()))

@@ -10,6 +10,7 @@ from math import gcd
 from pathlib import Path
 
 from tomostain.errors import InputError
+from tomostain.input_files import check_is_folder, is_file_entry, is_folder_entry
 from tomostain.io.tiff import TIFF_SUFFIXES
 from tomostain.io.volumes.missing import NOTHING_MISSING, MissingData, ranges_of
 
@@ -96,8 +97,7 @@ def list_slices(folder: Path) -> SliceFiles:
         If there is no slice, the names differ in more than one number, two slices have one number, or a slice is a
         folder, pipe or device.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder")
+    check_is_folder(folder, "give the folder of the slices")
     with os.scandir(folder) as listing:  # states which entries are files, without a further call for each
         entries = {entry.name: entry for entry in listing}
     suffixes = _suffixes_in(folder, entries)
@@ -128,7 +128,7 @@ def _suffixes_in(folder: Path, entries: Mapping[str, "os.DirEntry[str]"]) -> tup
     InputError
         If there are none; the message says what is there.
     """
-    names = [entry.name for entry in entries.values() if entry.is_symlink() or not entry.is_dir()]
+    names = [entry.name for entry in entries.values() if entry.is_symlink() or not is_folder_entry(entry)]
     counts = [sum(_is_slice(name, suffixes) for name in names) for suffixes in SLICE_SUFFIXES]
     tiff, bmp = counts
     if tiff and bmp > 1 and 2 * bmp > tiff:  # fewer BMP files are previews or screenshots
@@ -146,7 +146,7 @@ def _suffixes_in(folder: Path, entries: Mapping[str, "os.DirEntry[str]"]) -> tup
             f"{folder}: no TIFF slices in this folder; it holds {count} {suffix} files, which are not read as a "
             "volume; save them as TIFF slices (Fiji: File > Import > Image Sequence, then Save As > Image Sequence)"
         )
-    inside = sorted(name for name, entry in entries.items() if entry.is_dir())[:3]
+    inside = sorted(name for name, entry in entries.items() if is_folder_entry(entry))[:3]
     hint = (
         f"it has the folder(s) {', '.join(inside)}; give one of them" if inside else "give the folder that holds them"
     )
@@ -171,7 +171,7 @@ def _absence(entry: "os.DirEntry[str]") -> str:
     InputError
         If it is neither a file nor a link to one.
     """
-    if entry.is_file():
+    if is_file_entry(entry):
         return ""
     file = Path(entry.path)
     if not file.exists():

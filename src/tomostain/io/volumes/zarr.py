@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
-from tomostain.input_files import refuse_special_file
+from tomostain.input_files import check_is_folder, refuse_special_file
 from tomostain.io.metadata.axes import AxesError, Order, letter_of, volume_order
-from tomostain.io.metadata.inside import check_packed_size
+from tomostain.io.metadata.inside import MAX_BOMB_BYTES, check_packed_size
 from tomostain.io.metadata.ngff import Level, read_levels
 from tomostain.io.metadata.placement import Placement
 from tomostain.io.metadata.zarr_json import METADATA_FILES, check_zarr_metadata, inside_zarr
@@ -32,7 +32,6 @@ _DAMAGED = (
     OverflowError,
     MemoryError,
 )
-_LARGE_CHUNK = 2**28
 
 
 def _is_zarr(path: Path) -> bool:
@@ -51,6 +50,8 @@ def open_zarr(path: Path, dataset: str | None = None) -> Source:
     """
     import zarr
 
+    refuse_special_file(path)
+    check_is_folder(path, "a Zarr is a folder with zarr.json or .zarray")
     for name in METADATA_FILES:
         refuse_special_file(path / name)
     check_zarr_metadata(path)
@@ -73,8 +74,9 @@ def open_zarr(path: Path, dataset: str | None = None) -> Source:
         array, level = _multiscale(path, node, attributes)
     order = _order(path, array, level)
     chunk = int(np.prod(array.chunks, dtype=float)) * array.dtype.itemsize
-    if chunk > _LARGE_CHUNK:
-        check_packed_size(path, chunk, sum(file.stat().st_size for file in path.rglob("*") if file.is_file()))
+    if chunk > MAX_BOMB_BYTES:
+        files = [file for file in (path / array.path).rglob("*") if file.is_file() and file.name not in METADATA_FILES]
+        check_packed_size(path, chunk * max(1, len(files)), sum(file.stat().st_size for file in files))
 
     check_chunk(path, array)
     is_own = isinstance(plan, Mapping)

@@ -11,13 +11,15 @@ import re
 import secrets
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
+from tomostain.errors import InputError
 from tomostain.view.browser.requests import TYPES, RangeError, byte_range, find_file
 
 HOST = "127.0.0.1"
@@ -62,17 +64,25 @@ class Site:
         The initial view, with `ORIGIN` in the addresses of its layers.
     token : str
         Random part of every address.
+    checks : mapping of str to callable
+        For some of the volumes, called with the name of a file in the folder before it is served. It raises
+        `InputError` for a damaged file, which is not served.
     """
 
     client: Path
     volumes: Mapping[str, Path]
     state: Mapping[str, Any]
     token: str = field(default_factory=lambda: secrets.token_urlsafe(18))
+    checks: Mapping[str, Callable[[str], None]] = field(default_factory=dict)
 
 
 def volume_url(name: str, token: str) -> str:
     """Return the address of a volume, for the state."""
     return f"{ORIGIN}/data/{token}/{name}"
+
+
+def _accept(name: str) -> None:
+    """Serve every file of a volume without checksums."""
 
 
 class ViewServer(ThreadingHTTPServer):
@@ -83,6 +93,8 @@ class ViewServer(ThreadingHTTPServer):
     site : Site
     port : int
         0 for a free one.
+    report : callable
+        Called with a warning, once for each damaged file that a browser asks for.
 
     Raises
     ------
@@ -94,8 +106,9 @@ class ViewServer(ThreadingHTTPServer):
     # Where a port can be taken from another server by this option (Windows), it stays off.
     allow_reuse_address = sys.platform != "win32"
 
-    def __init__(self, site: Site, port: int = 0) -> None:
+    def __init__(self, site: Site, port: int = 0, report: Callable[[str], None] = print) -> None:
         self.site = site
+        self._report, self._reported = report, set[str]()
         self.closing = threading.Event()
         super().__init__((HOST, port), _Handler)
 
@@ -103,6 +116,18 @@ class ViewServer(ThreadingHTTPServer):
     def url(self) -> str:
         """The address of the first view."""
         return f"http://{HOST}:{self.server_port}/start/{self.site.token}"
+
+    def is_damaged(self, address: str) -> bool:
+        """Return whether ``NAME/path`` is a damaged file of a volume; it is reported once."""
+        name, _, file = unquote(address).partition("/")
+        try:
+            self.site.checks.get(name, _accept)(file)
+        except InputError as error:
+            if str(error) not in self._reported:
+                self._reported.add(str(error))
+                self._report(f"warning: not shown: {error}")
+            return True
+        return False
 
     def stop(self) -> None:
         """End the open connections and give the port back; `serve_forever` must have returned."""
@@ -143,6 +168,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send_bytes(self._start_page(), TYPES[".html"])
         if kind == "events" and not name and self.command == "GET":
             return self._hold_line()
+        if kind == "data" and self.server.is_damaged(name):
+            return self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR)
         roots = {"v": {"client": self.server.site.client}, "data": self.server.site.volumes}.get(kind, {})
         path = find_file(roots, f"client/{name or 'index.html'}" if kind == "v" else name)
         return self._refuse(HTTPStatus.NOT_FOUND) if path is None else self._send_file(path)

@@ -1,5 +1,6 @@
 """A stained volume in the web browser: three planes, a volume rendering and the µCT, served from this machine."""
 
+import math
 import os
 import sys
 import webbrowser
@@ -14,12 +15,16 @@ from tomostain.errors import InputError
 from tomostain.io import open_stained, open_volume
 from tomostain.io.atomic import temporary_folder
 from tomostain.io.metadata.placement import Placement
+from tomostain.io.ome_zarr.reader import StainedVolume
 from tomostain.progress import Progress, silent
 from tomostain.view.browser.grey_copy import grey_copy
 from tomostain.view.browser.neuroglancer_state import Layer, viewer_state
 from tomostain.view.browser.server import HOST, Site, ViewServer, volume_url
 from tomostain.view.folder import is_stained
 from tomostain.view.stained_input import warn_of_other_input
+
+_VERIFIED_AT_ONCE = 2**30
+"""Volumes up to this size, in bytes before compression, are compared with their checksums before they are shown."""
 
 
 @renamed_parameters(tell="echo")
@@ -74,7 +79,7 @@ def serve(site: Site, *, port: int = 0, open_page: bool = True, echo: Callable[[
     InputError
         If the port is taken or not allowed.
     """
-    server = start_server(site, port)
+    server = start_server(site, port, echo)
     try:  # from the first message on: a user who reads that Ctrl-C stops the server may press it at once
         echo(f"view: {server.url}")
         echo(
@@ -136,11 +141,12 @@ def prepared_site(
     if ct is not None and not stained:
         raise InputError(f"`ct` {ct}: is for a stained volume, and {path} is not one; omit it", parameter="ct")
     with temporary_folder("view") as scratch:
-        site = Site(client, volumes := {}, state := {})
+        checks: dict[str, Callable[[str], None]] = {}
+        site = Site(client, volumes := {}, state := {}, checks=checks)
         layers = []
         opened = open_stained(path) if stained else None
         if opened:
-            opened.verify(progress=progress)
+            _verify(opened, progress)
         if grey is not None:
             copy = volumes["ct.ome.zarr"] = scratch / "ct.ome.zarr"
             placement = opened.placement if opened else None
@@ -151,6 +157,7 @@ def prepared_site(
             layers.append(Layer("µCT", volume_url("ct.ome.zarr", site.token), shape, step, "ct"))
         if opened:
             volumes["stained.ome.zarr"] = path
+            checks["stained.ome.zarr"] = opened.verify_file
             url = volume_url("stained.ome.zarr", site.token)
             zarr_format: Literal[2, 3] = 2 if (path / ".zgroup").is_file() else 3
             origin_um = (opened.placement or Placement()).origin_um
@@ -161,8 +168,17 @@ def prepared_site(
         yield site
 
 
-def start_server(site: Site, port: int) -> ViewServer:
-    """Return a listening server. `serve_forever` answers requests.
+def _verify(stained: StainedVolume, progress: Progress) -> None:
+    """Compare a volume of some seconds with its checksums. Of a larger one, a shard is compared when it is served."""
+    size = sum(math.prod(shape) * 3 for shape, _ in stained.levels)
+    if size <= _VERIFIED_AT_ONCE:
+        stained.verify(progress=progress)
+    else:
+        stained.verify_present()
+
+
+def start_server(site: Site, port: int, report: Callable[[str], None] = print) -> ViewServer:
+    """Return a listening server. `serve_forever` answers requests. `report` is called once for each damaged shard.
 
     Raises
     ------
@@ -170,7 +186,7 @@ def start_server(site: Site, port: int) -> ViewServer:
         If the port is taken or not allowed.
     """
     try:
-        return ViewServer(site, port)
+        return ViewServer(site, port, report)
     except OSError as error:
         raise InputError(
             f"`port` {port}: cannot be used ({error.strerror}); state another one, or none for a free one"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tomostain.config import suggest
 from tomostain.errors import InputError, OtherLevelWarning
+from tomostain.input_files import is_there
 from tomostain.io.atomic import atomic_file, atomic_folder, refuse_existing
 from tomostain.io.images import write_stack
 from tomostain.io.metadata.placement import Placement
@@ -220,7 +221,8 @@ def _names_like(folder: Path, volume: StainedVolume, level: int) -> list[str]:
     if level:
         raise InputError(f"`like` {folder}: its names belong to full size, not to `level` {level}; omit one of them")
     if not folder.is_dir():
-        raise InputError(f"`like` {folder}: no such folder of TIFF slices")
+        state = "is a file, not a folder" if is_there(folder) else "no such folder"
+        raise InputError(f"`like` {folder}: {state}; give the folder of TIFF slices that was stained", parameter="like")
     files = natural_slices(folder)
     if len(files) != volume.shape[0]:
         raise InputError(
