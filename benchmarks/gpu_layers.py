@@ -1,7 +1,8 @@
 """Measure the fused layers of a GPU against those of torch, alone and in the networks of `paired-cyclegan`.
 
-    python -m benchmarks.gpu_layers
+    python -m benchmarks.gpu_layers [--tune]
 
+--tune times other sizes of the blocks of the programs instead, about 40 s on a card.
 Each is captured as a CUDA graph, so that the time is that of the card and not that of the host which launches it.
 Without a GPU the same runs with small networks on the CPU, where both are layers of torch.
 """
@@ -12,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -24,6 +26,7 @@ from benchmarks.gpu_items import Row
 from benchmarks.gpu_size import Size, size_here
 from tomostain.networks import build_network
 from tomostain.networks.kernels import accelerate_cuda
+from tomostain.networks.kernels.cuda import launch
 from tomostain.networks.kernels.cuda.layers import FusedLayer
 from tomostain.networks.kernels.cuda.plan import Plan
 
@@ -100,7 +103,11 @@ def layers(size: Size) -> Iterator[Row]:
         image = torch.randn(shape, device=size.device, dtype=dtype)
         last = image.contiguous(memory_format=torch.channels_last)
         layer = FusedLayer(plan)
-        ways = {"torch": (_of(plan), image), "torch_last": (_of(plan), last), "fused": (layer, last)}
+        ways: dict[str, tuple[Callable[[Tensor], Any], Tensor]] = {
+            "torch": (_of(plan), image),
+            "torch_last": (_of(plan), last),
+            "fused": (layer, last),
+        }
         row: Row = {"layer": name, "shape": " x ".join(map(str, shape))}
         grads: dict[str, list[Tensor]] = {}
         for way, (function, source) in ways.items():
@@ -131,7 +138,10 @@ def _forward(function: Callable[[Tensor], Any], image: Tensor) -> Run:
 def _both(function: Callable[[Tensor], Any], image: Tensor) -> Run:
     leaf = image.detach().clone(memory_format=torch.preserve_format).requires_grad_()
     with torch.no_grad():
-        grad = torch.randn_like(function(image))
+        result = function(image)
+    draws = torch.Generator(image.device).manual_seed(0)
+    grad = torch.randn(result.shape, generator=draws, device=image.device)
+    grad = torch.empty_like(result).copy_(grad)
 
     def run() -> list[Tensor]:
         result = function(leaf)
@@ -226,12 +236,54 @@ def _kernels(name: str, repeat: Callable[[], None]) -> Iterator[Row]:
         }
 
 
+# Values of a block, warps and program instances; forward and backward. The first of each is the default.
+_SIZES = {
+    "forward": [(4096, 4, 1024), (4096, 8, 1024), (2048, 4, 1024), (2048, 4, 2048), (4096, 4, 528)],
+    "both": [(2048, 4, 1024), (2048, 8, 1024), (1024, 4, 1024), (1024, 4, 2048), (2048, 4, 528), (4096, 8, 1024)],
+}
+_TUNED = ("norm, ReLU, pad 1", "norm, ReLU, pad 1 (256)", "norm, ReLU, enlarge, pad 1")
+
+
+def tune(size: Size) -> Iterator[Row]:
+    """Yield the times of some layers with other sizes of the blocks; a join has a residual and two results."""
+    dtype = torch.bfloat16 if size.device == "cuda" else torch.float32
+    plans = {name: LAYERS[name] for name in _TUNED} | {"join": (Plan(eps=1e-5, pad=1, plain=True), (4, 256, 64, 64))}
+    defaults = launch.BLOCK, launch.BLOCK_BACKWARD, launch.WARPS, launch.PROGRAMS
+    for name, (plan, shape) in plans.items():
+        image = torch.randn((1, 4, 16, 16) if size.toy else shape, device=size.device, dtype=dtype)
+        layer, last = FusedLayer(plan), image.contiguous(memory_format=torch.channels_last)
+        values = [last.clone().requires_grad_() for _ in range(2 if name == "join" else 1)]
+        grads = [torch.randn_like(result) for result in _flat(layer(*values))]
+        for way, sizes in _SIZES.items():
+            for block, launch.WARPS, launch.PROGRAMS in sizes:
+                launch.BLOCK, launch.BLOCK_BACKWARD = (block, 2048) if way == "forward" else (4096, block)
+                run = partial(_forward_of if way == "forward" else _both_of, layer, values, grads)
+                yield {
+                    "layer": name, "pass": way, "block": block, "warps": launch.WARPS, "programs": launch.PROGRAMS,
+                    "us": 1000 * _milliseconds(run, size)[0],
+                }  # fmt: skip
+        launch.BLOCK, launch.BLOCK_BACKWARD, launch.WARPS, launch.PROGRAMS = defaults
+
+
+def _flat(results: Tensor | tuple[Tensor, Tensor]) -> list[Tensor]:
+    return list(results) if isinstance(results, tuple) else [results]
+
+
+def _forward_of(layer: FusedLayer, values: list[Tensor], grads: list[Tensor]) -> list[Tensor]:
+    with torch.no_grad():
+        return _flat(layer(*values))
+
+
+def _both_of(layer: FusedLayer, values: list[Tensor], grads: list[Tensor]) -> tuple[Tensor, ...]:
+    return torch.autograd.grad(_flat(layer(*values)), values, grads)
+
+
 def main() -> int:
     """Print all rows."""
     size = size_here()
     if size.device != "cuda":
         print("no GPU: small networks on the CPU, where both are layers of torch")
-    for row in measure(size):
+    for row in (tune if "--tune" in sys.argv[1:] else measure)(size):
         cells = {key: f"{value:.4g}" if isinstance(value, float) else str(value) for key, value in row.items()}
         print(", ".join(f"{key} {value}" for key, value in cells.items()), flush=True)
     return 0

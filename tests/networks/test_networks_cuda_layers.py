@@ -168,6 +168,14 @@ def test_a_mean_far_from_zero_does_not_cost_precision(device):
 
 
 @on_each_device
+def test_a_first_pixel_far_from_the_others_costs_little_precision(device):
+    image = draw((1, 3, 40, 30), 0, device)
+    image[:, :, 0, 0] = 1e4
+    found, wanted = fused(image.float(), NORM)[0], functional.instance_norm(image.float().double())
+    assert (found - wanted).norm() <= 1e-6 * wanted.norm()
+
+
+@on_each_device
 def test_results_have_channels_last_whatever_the_input(device):
     for image in (draw((2, 4, 6, 5), 0, device), draw((2, 4, 5, 6), 0, device).transpose(2, 3)):
         for plan in (Plan(pad=1), replace(NORM, pad=1)):

@@ -13,7 +13,6 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from tomostain.networks.kernels.cuda import launch
 from tomostain.networks.kernels.cuda.launch import (
-    WARPS,
     blocks_of,
     channels_last,
     common_arguments,
@@ -39,7 +38,7 @@ def statistics(image: Tensor, eps: float) -> tuple[Tensor, Tensor]:
         few = _few(channels)
         programs.combine_moments[-(-channels // few), batch](
             parts[0], parts[1], result[0], result[1], pixels, channels, blocks.piece, blocks.pieces,
-            EPS=eps, WIDE=common["WIDE"], PIECES=power_of_2(blocks.pieces), BLOCK_C=few, num_warps=WARPS,
+            EPS=eps, WIDE=common["WIDE"], PIECES=power_of_2(blocks.pieces), BLOCK_C=few, num_warps=launch.WARPS,
         )  # fmt: skip
     return result[0], result[1]
 
@@ -147,7 +146,7 @@ def backward(
             few = _few(channels)
             programs.combine_sums[-(-channels // few), batch](
                 parts[0], parts[1], means[0], means[1], channels, blocks.pieces, pixels,
-                WIDE=common["WIDE"], PIECES=power_of_2(blocks.pieces), BLOCK_C=few, num_warps=WARPS,
+                WIDE=common["WIDE"], PIECES=power_of_2(blocks.pieces), BLOCK_C=few, num_warps=launch.WARPS,
             )  # fmt: skip
             average, along = means[0], means[1]
             if sum_grad is not None:

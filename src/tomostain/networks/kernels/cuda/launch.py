@@ -13,7 +13,7 @@ from torch import Tensor
 # belong to one: 128 bytes in half precision.
 BLOCK, BLOCK_BACKWARD, _BLOCK_CHANNELS = 4096, 2048, 64
 # Program instances that sum over pixels, at least; pieces of an image, at most.
-_PROGRAMS, _PIECES = 1024, 256
+PROGRAMS, _PIECES = 1024, 256
 WARPS = 4
 
 
@@ -82,7 +82,7 @@ def blocks_of(batch: int, channels: int, pixels: int, values: int) -> Blocks:
     block_c = min(_BLOCK_CHANNELS, power_of_2(channels))
     block_p = max(16, min(values // block_c, power_of_2(pixels)))
     across = batch * -(-channels // block_c)
-    pieces = min(_PIECES, -(-_PROGRAMS // across), -(-pixels // block_p))
+    pieces = min(_PIECES, -(-PROGRAMS // across), -(-pixels // block_p))
     # A power of 2 of blocks: images of many sizes then share a few compiled programs.
     piece = power_of_2(-(-pixels // (pieces * block_p))) * block_p
     return Blocks(block_p, block_c, piece, -(-pixels // piece))
