@@ -50,6 +50,7 @@ PARTS: dict[str, Part] = {
     "sampler": sampler,
     "tests": card_tests,
     "layers": partial(_of_module, "layers"),
+    "registration": partial(_of_module, "registration"),
     "peer": peer,
     "plain": plain,
 }
@@ -63,6 +64,7 @@ LIMITS = {
     "sampler": 10.0,
     "tests": 120.0,
     "layers": 20.0,
+    "registration": 40.0,
     "peer": 25.0,
     "plain": 40.0,
 }

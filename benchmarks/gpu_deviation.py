@@ -79,15 +79,16 @@ def _steps(name: str, changes: dict[str, Any], size: Size) -> Row:
         max(abs(mine[key] - other[key]) / max(abs(other[key]), 1e-3) for key in other)
         for mine, other in zip(losses, expected, strict=True)
     ]
-    largest = max((float((gradients[k] - g).abs().max()) for k, g in expected_gradients.items()), default=None)
-    scale = max((float(g.abs().max()) for g in expected_gradients.values()), default=None)
+    both = [(gradients[key], gradient) for key, gradient in expected_gradients.items() if key in gradients]
+    largest = max((float((mine - other).abs().max()) for mine, other in both), default=None)
+    scale = max((float(other.abs().max()) for _, other in both), default=None)
     return {
         "name": f"ten steps, {name}",
         "loss_1": apart[0],
         "loss_10": apart[-1],
         "largest_loss": max(apart),
         "largest_gradient": largest / scale if largest is not None and scale else None,
-        "compared": len(expected_gradients),
+        "gradients": len(both),
     }
 
 

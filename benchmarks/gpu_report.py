@@ -16,6 +16,7 @@ TITLES = {
     "staining": "Staining a slice",
     "volume": "Staining a volume",
     "layers": "Layers",
+    "registration": "Search for a section",
     "deviation": "Deviation from the CPU",
     "tests": "Tests that need a card",
 }
@@ -135,4 +136,4 @@ def _cell(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-    return str(value).replace("|", "/").replace("\n", " ")[-_LONG:]
+    return str(value).replace("|", "/").replace("\n", " ")[:_LONG]
