@@ -92,6 +92,8 @@ def measure_step(name: str, batch: int, size: Size, changes: dict[str, Any], pea
     timed = time_steps(trainer.take_step, size)
     row = {"name": name, "batch": batch, "precision": trainer.recipe.precision, "compile": str(trainer.recipe.compile)}
     losses = trainer.take_step()
+    # None where the step is launched plainly because it cannot be a graph.
+    row["graph"] = getattr(trainer._run_step, "_graph", None) is not None
     row |= timed | {"samples_s": 1000 * batch / timed["ms"], "peak_gb": peak_gb(size), "build_s": build_s}
     # Counted at the smallest batch, by the operators of the plain step.
     flop = count_step(recipe_of(name, size, size.batches[0], **PLAIN)).step.flops * batch / size.batches[0]

@@ -54,7 +54,7 @@ def test_a_gpu_has_the_losses_of_the_cpu(name, single_precision):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_defaults_of_a_gpu_learn_with_finite_losses(name):
+def test_the_defaults_of_a_gpu_learn_with_finite_losses(name, caplog):
     training = trainer(tiny_recipe(name), "cuda")
     assert (training.recipe.precision, training.recipe.compile) == ("bf16-mixed", "step-graph")
     losses, weights = [], []
@@ -62,6 +62,7 @@ def test_the_defaults_of_a_gpu_learn_with_finite_losses(name):
         losses += training.take_step().values()
         weights.append(torch.cat([p.detach().flatten() for p in training.state.networks.g_xy.parameters()]).cpu())
     assert np.isfinite(losses).all()
+    assert "cannot be one CUDA graph" not in caplog.text
     # Also the steps that a graph takes.
     assert all(not torch.equal(before, after) for before, after in pairwise(weights))
     assert all(value.isfinite().all() for value in weights)
