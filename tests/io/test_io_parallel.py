@@ -61,6 +61,22 @@ def test_calls_use_several_threads_and_may_be_nested():
     assert not in_pool()
 
 
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_no_more_than_stated_run_at_the_same_time(at_once):
+    running, most, lock = [], [], threading.Lock()
+
+    def call(n):
+        with lock:
+            running.append(n)
+            most.append(len(running))
+        time.sleep(0.002)
+        with lock:
+            running.remove(n)
+
+    in_parallel(call, range(40), at_once=at_once)
+    assert 1 <= max(most) <= at_once
+
+
 def test_an_interrupt_in_this_thread_is_raised():
     main = threading.get_ident()
 

@@ -9,6 +9,7 @@ import pytest
 from tests.support.toys import LEVELS, colours, grey_values, toy_model
 from tomostain.io import check_stained, write_stack
 from tomostain.stain import StainConfig, StainJob, stain_volume
+from tomostain.stain.chunk import begin_chunk
 from tomostain.stain.pipeline import InFlight, overlapped, pieces_in_flight
 
 PATIENCE_S = 20.0
@@ -204,3 +205,43 @@ def test_a_volume_is_the_same_with_several_chunks_in_flight(tmp_path, monkeypatc
     difference = np.abs(colours(tmp_path / "out.ome.zarr").astype(int) - expected)
     assert difference.max() <= 1
     assert (difference > 0).mean() < 0.001
+
+
+@pytest.mark.parametrize("number", [0, 3, 5])
+def test_an_interrupted_volume_with_several_chunks_in_flight_is_continued(tmp_path, monkeypatch, number):
+    """An error in any chunk leaves whole chunks only, and the same call completes them to the same volume."""
+    model, volume, out = toy_model(tmp_path / "model"), tmp_path / "volume", tmp_path / "out.ome.zarr"
+    write_stack(volume, grey_values((12, 36, 41)), voxel_um=5.0)
+    config = StainConfig(patch_px=32, stride_px=16, z_chunk=2)
+    expected = stain_volume(model, volume, config=config, intensity=LEVELS)
+    monkeypatch.setattr(StainJob, "in_flight", InFlight(ahead=2, behind=4))
+    with monkeypatch.context() as patch:
+
+        def broken(job, chunk, report):
+            if chunk.start == 2 * number:
+                raise MemoryError("of a chunk")
+            return begin_chunk(job, chunk, report)
+
+        patch.setattr("tomostain.stain.volume.begin_chunk", broken)
+        with pytest.raises(MemoryError, match="of a chunk"):
+            stain_volume(model, volume, out, config=config, intensity=LEVELS)
+    written = {2 * n for n in range(number)}
+    assert {int(p.stem[2:]) for p in (out / ".tomostain-progress").glob("0-*.done")} == written
+    assert not list((out / ".tomostain-progress").glob("0-*.lock"))
+    stain_volume(model, volume, out, config=config, intensity=LEVELS)
+    assert check_stained(out) == []
+    np.testing.assert_array_equal(colours(out), expected)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_the_volume_does_not_depend_on_what_is_in_flight(tmp_path, monkeypatch):
+    model, volume = toy_model(tmp_path / "model"), tmp_path / "volume"
+    write_stack(volume, grey_values((24, 130, 150)), voxel_um=5.0)
+    results = []
+    for number, flight in enumerate([InFlight(), InFlight(ahead=2, behind=4)]):
+        monkeypatch.setattr(StainJob, "in_flight", flight)
+        out = tmp_path / f"{number}.ome.zarr"
+        stain_volume(model, volume, out, config=StainConfig(z_chunk=4), intensity=LEVELS, device="cuda")
+        assert check_stained(out) == []
+        results.append(colours(out))
+    np.testing.assert_array_equal(*results)

@@ -188,14 +188,12 @@ def reference_samples(volume: VolumeLike, n_slices: int = 12, source: str = "µC
     n = len(present)
     chosen = np.unique(to_integers((np.arange(n_slices) + 0.5) * n / n_slices, np.int64, "slices", rounded=False))
     step = max(1, -(-max(volume.shape[1:]) // _SIDE_PX))
-    indices = [int(present[index]) for index in chosen]
 
-    def averaged(z_and_image: tuple[int, NDArray[Any]]) -> NDArray[np.float32]:
-        z, image = z_and_image
+    def averaged(z: int, image: NDArray[Any]) -> NDArray[np.float32]:
         check_finite(image, f"{source}, slice {z}")
         return block_mean(image, step)
 
-    return np.stack(in_parallel(averaged, zip(indices, read_each(volume, indices), strict=True)))
+    return np.stack(read_each(volume, [int(present[index]) for index in chosen], averaged))
 
 
 def volume_reference(volume: VolumeLike, n_slices: int = 12, source: str = "µCT") -> IntensityReference:

@@ -17,7 +17,9 @@ Result = TypeVar("Result")
 _NAME = "tomostain-work"
 
 
-def in_parallel(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+def in_parallel(
+    function: Callable[[Item], Result], items: Iterable[Item], *, at_once: int | None = None
+) -> list[Result]:
     """Call a function with each item, on all cores, and return the results in order.
 
     Parameters
@@ -26,6 +28,8 @@ def in_parallel(function: Callable[[Item], Result], items: Iterable[Item]) -> li
         Called in this thread and in threads of the pool, so it must not change what other calls use. It may call
         `in_parallel` itself.
     items : iterable
+    at_once : int, optional
+        Largest number of calls at the same time, where each needs much memory. By default the number of cores.
 
     Returns
     -------
@@ -44,7 +48,8 @@ def in_parallel(function: Callable[[Item], Result], items: Iterable[Item]) -> li
     work = _Work(function, list(items))
     # This thread takes items too, and then waits only for items that other threads have taken: nested calls cannot
     # wait for one another.
-    helpers = [_pool().submit(work.help) for _ in range(min(available_cores(), len(work.items)) - 1)]
+    threads = min(available_cores(), len(work.items), at_once or len(work.items))
+    helpers = [_pool().submit(work.help) for _ in range(threads - 1)]
     try:
         work.help()
     finally:

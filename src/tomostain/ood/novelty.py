@@ -17,11 +17,14 @@ from scipy import ndimage
 from tomostain.dataset.pair import Pair
 from tomostain.deprecation import renamed
 from tomostain.io.parallel import in_parallel
+from tomostain.memory import free_memory
 from tomostain.ood.neighbourhoods import NeighbourhoodReference
 from tomostain.ood.regional_reference import Augmentation, RegionalReference, fit_reference
 
 Float32 = NDArray[np.float32]
 NOVEL_SHARE_LIMIT = RegionalReference.share_limit
+_BYTES_PER_PIXEL = 64
+"""Memory in which a slice is compared with the training data, by its pixels."""
 
 
 class TrainingReference(Protocol):
@@ -115,7 +118,9 @@ def novel_share(slices: NDArray[Any], reference: TrainingReference) -> float:
         Normalised µCT. In each slice some thousand positions are examined.
     reference : TrainingReference
     """
-    return float(np.mean(in_parallel(lambda ct: (reference.sample(ct) > 1.0).mean(), slices)))
+    free, needed = free_memory(), _BYTES_PER_PIXEL * slices[0].size
+    at_once = None if free is None else max(1, free // 2 // needed)
+    return float(np.mean(in_parallel(lambda ct: (reference.sample(ct) > 1.0).mean(), slices, at_once=at_once)))
 
 
 __getattr__ = renamed(

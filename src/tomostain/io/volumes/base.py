@@ -84,7 +84,9 @@ class Source:
     is_concurrent: bool = False
 
 
-def read_each(volume: VolumeLike, indices: Iterable[int]) -> list[NDArray[Any]]:
+def read_each(
+    volume: VolumeLike, indices: Iterable[int], then: Callable[[int, NDArray[Any]], NDArray[Any]] | None = None
+) -> list[NDArray[Any]]:
     """Read single slices of a volume, several at the same time if it is made for that.
 
     Parameters
@@ -92,10 +94,14 @@ def read_each(volume: VolumeLike, indices: Iterable[int]) -> list[NDArray[Any]]:
     volume : VolumeLike
         Read by one thread, unless it has an attribute ``is_concurrent`` that is true.
     indices : iterable of int
+    then : callable, optional
+        Takes the index and the values of a slice, and returns what is kept of it, so that not all slices are in memory
+        at the same time.
 
     Returns
     -------
-    list of ndarray, shape (Y, X)
+    list of ndarray
+        Slices, shape (Y, X), or the results of `then`.
 
     Raises
     ------
@@ -109,5 +115,9 @@ def read_each(volume: VolumeLike, indices: Iterable[int]) -> list[NDArray[Any]]:
     >>> [int(image[0, 0]) for image in read_each(volume, [3, 1])]
     [3, 1]
     """
-    run = in_parallel if getattr(volume, "is_concurrent", False) else map
-    return list(run(lambda z: volume.read(z, z + 1)[0], indices))
+
+    def read(z: int) -> NDArray[Any]:
+        image = volume.read(z, z + 1)[0]
+        return image if then is None else then(z, image)
+
+    return list((in_parallel if getattr(volume, "is_concurrent", False) else map)(read, indices))
