@@ -1,5 +1,6 @@
 """What this installation can do: versions of packages, devices, memory and free disk space."""
 
+import functools
 import importlib.metadata
 import os
 import platform
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from tomostain import __version__
 
+_CONTROL_GROUP = Path("/sys/fs/cgroup")
 # Packages that are always installed, and optional packages with the extra that installs them.
 REQUIRED = (
     "torch",
@@ -169,5 +171,20 @@ def processor_name() -> str:
 
 
 def available_cores() -> int:
-    """Return the number of processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the number of processor cores that this process may use, also in a container or a batch job."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, _core_quota() or cores)
+
+
+@functools.cache
+def _core_quota() -> int | None:
+    """Return the cores that a control group of Linux (version 2 or 1) allows, rounded up; None without a limit."""
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        try:
+            words = " ".join((_CONTROL_GROUP / name).read_text(encoding="ascii") for name in names).split()
+            quota, period = (int(word) for word in words)
+        except (OSError, ValueError):  # no such group, or "max"
+            continue
+        if quota > 0 and period > 0:
+            return -(-quota // period)
+    return None
