@@ -22,7 +22,7 @@ from tomostain.register.resolution import ResolutionLevel
 from tomostain.register.template import Template
 
 # Values of the correlations that a GPU computes together. A CPU computes one rotation at a time, which fits its cache.
-_MAX_VALUES = 2**25
+_MAX_VALUES = 2**24
 
 
 @dataclass(frozen=True)
