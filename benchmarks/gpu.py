@@ -11,6 +11,8 @@ Without a GPU the same runs at toy size. This shows that it works, and measures 
 
 import argparse
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -118,11 +120,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run = Run(options.out, options.only, size, options.seconds, options.commit, options.peer)
     if options.here:
         chosen = {name: PARTS[name] for name in run.parts}
-        about = Options(peer=options.peer, test_s=min(LIMITS["tests"], run.total_s))
+        about = Options(options.peer, LIMITS["tests"], time.time() + run.total_s, run.out)
         work(chosen, LIMITS, size, about, run.journal)
         return 0
     run.out.mkdir(parents=True, exist_ok=True)
-    for name in ("gpu.jsonl", "gpu.log", "gpu.json", "gpu.md"):
+    for name in ("gpu.jsonl", "gpu.log", "gpu.json", "gpu.md", "tests.log"):
         (run.out / name).unlink(missing_ok=True)
     supervise(run)
     print(tables(json.loads((run.out / "gpu.json").read_text(encoding="utf-8"))))
@@ -156,7 +158,9 @@ def _attend(run: Run, parts: Sequence[str], left: float, about: dict[str, str]) 
     """Run one process until it ends, an item takes too long, or the time is over."""
     ends = time.monotonic() + left
     with (run.out / "gpu.log").open("ab") as log:
-        process = subprocess.Popen(run.command(parts, left), stdout=log, stderr=subprocess.STDOUT)
+        # A group of its own, so that its children end with it.
+        command = run.command(parts, left)
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
         written = -1
         while process.poll() is None:
             time.sleep(POLL_S)
@@ -166,7 +170,7 @@ def _attend(run: Run, parts: Sequence[str], left: float, about: dict[str, str]) 
                 write_results(run.out, events, about)
             reason = f"{run.total_s:.0f} s are over" if time.monotonic() > ends else overdue(events)
             if reason:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 _record_end(run, f"stopped: {reason}")
                 return

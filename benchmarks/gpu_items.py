@@ -42,10 +42,16 @@ class Options:
         Checkout of PyTorch-GAN.
     test_s : float
         Time limit of the GPU tests.
+    ends : float
+        Time, as by `time.time`, at which the process is stopped.
+    out : Path
+        Folder for logs.
     """
 
     peer: Path | None = None
     test_s: float = 120.0
+    ends: float = float("inf")
+    out: Path = Path()
 
 
 Part = Callable[[Size, Options], Sequence[Item]]
