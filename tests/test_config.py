@@ -137,3 +137,9 @@ def test_a_yaml_file_that_is_a_link_to_itself(tmp_path):
     (tmp_path / "a.yaml").symlink_to("a.yaml")
     with pytest.raises(InputError, match=r"a\.yaml: cannot be read"):
         read_yaml(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize("key", ["~", "3", "2026-01-02", "true", "1.5"])
+def test_a_key_that_is_not_text_is_refused(key):
+    with pytest.raises(InputError, match=r"the key .* not text"):
+        parse_yaml(f"a: 1\n{key}: 2\n", "a.yaml")

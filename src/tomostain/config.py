@@ -104,8 +104,8 @@ def parse_yaml(text: str, source: str) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If it is not YAML or not a mapping; if a key occurs twice, a number or a date is not possible, or the nesting or
-        the repetition by aliases exceeds `MAX_DEPTH` or `MAX_REPEATED`.
+        If it is not YAML or not a mapping; if a key is not text or occurs twice, a number or a date is not possible, or
+        the nesting or the repetition by aliases exceeds `MAX_DEPTH` or `MAX_REPEATED`.
 
     Examples
     --------
@@ -129,6 +129,9 @@ def parse_yaml(text: str, source: str) -> dict[str, Any]:
         raise InputError(f"{source}: not a YAML file (a value does not have the type of its tag)") from None
     if not isinstance(values, dict):
         raise InputError(f"{source}: expected a mapping of keys to values, found {type(values).__name__}")
+    for key in values:
+        if not isinstance(key, str):
+            raise InputError(f"{source}: the key {str(key)[:40]!r} is {type(key).__name__}, not text; correct it")
     return values
 
 

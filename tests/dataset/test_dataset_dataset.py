@@ -1,5 +1,6 @@
 """Pairs and datasets on disk: written data are read back, and errors name the problem."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,7 +115,7 @@ def test_a_truncated_image_is_named(tmp_path):
     save_pair(make_pair(shape=(64, 64)), tmp_path / "a")
     path = tmp_path / "a" / "ct.tif"
     path.write_bytes(path.read_bytes()[:-3000])
-    with pytest.raises(InputError, match=r"ct\.tif: (broken|not a readable)"):
+    with pytest.raises(InputError, match=r"ct\.tif: cannot be read as TIFF"):
         load_pair(tmp_path / "a")
 
 
@@ -284,3 +285,25 @@ def test_a_file_in_place_of_a_dataset(tmp_path):
     (tmp_path / "a").write_text("a file")
     with pytest.raises(InputError, match="is a file, but a dataset is a folder"):
         load_dataset(tmp_path / "a")
+
+
+@pytest.mark.parametrize("name", ["ct.tif", "histology.tif", "mask.tif", "exclude.tif", "ct-slices.tif"])
+def test_a_pipe_in_place_of_an_image_is_refused_at_once(tmp_path, name):
+    save_pair(make_pair(), tmp_path / "a")
+    (tmp_path / "a" / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / "a" / name)
+    with pytest.raises(InputError, match=f"{name}: is a pipe, not a file"):
+        load_pair(tmp_path / "a", ct_slices=3)
+
+
+def test_messages_of_tifffile_are_not_shown(tmp_path, caplog):
+    """A tag with a type that does not exist is logged by tifffile."""
+    save_pair(make_pair(), tmp_path / "a")
+    path = tmp_path / "a/ct.tif"
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as tif:
+        offset = tif.pages[0].tags["Software"].offset
+    content[offset + 2 : offset + 4] = b"\0\0"
+    path.write_bytes(content)
+    load_pair(tmp_path / "a")
+    assert not caplog.records

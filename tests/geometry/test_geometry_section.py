@@ -157,3 +157,8 @@ def test_interpolation_fills_or_repeats_outside():
     index = np.array([[0.5, 0.5], [3.0, 3.0]])
     assert interpolate(image, index).tolist() == [15.0, 30.0]
     assert interpolate(image, index, fill=-1.0).tolist() == [15.0, -1.0]
+
+
+def test_lengths_whose_products_overflow_are_refused():
+    with pytest.raises(InputError, match=r"origin_um reaches 1e\+300; lengths are below 1e\+09 µm"):
+        Section.from_dict({"origin_um": [1e300] * 3, "row": [1, 0, 0], "column": [0, 1, 0]})

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 from pathlib import Path
 
 import h5py
@@ -489,9 +490,13 @@ def test_chunks_under_other_names_than_the_metadata_state_are_missing(tmp_path: 
     _filled(path, ((0, 9),))
 
 
-def test_a_chunk_that_is_a_link_to_itself_is_missing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("site", "target"), [("1/0/1", "1"), ("1/0/1", "nowhere"), ("1/0", "0"), ("1", "nowhere")])
+def test_broken_links_to_chunks_are_missing(tmp_path: Path, site: str, target: str) -> None:
+    """Also where chunks of zeros need not be stored: the link says that there was a chunk."""
     path = tmp_path / "a.zarr"
-    zarr.create_array(path, shape=VOLUME.shape, chunks=(3, 16, 20), dtype="u2", zarr_format=2)[:] = VOLUME
-    (path / "1.0.0").unlink()
-    (path / "1.0.0").symlink_to("1.0.0")
+    array = zarr.create_array(path, shape=VOLUME.shape, chunks=(3, 16, 10), dtype="u2", zarr_format=3, fill_value=0)
+    array[:] = VOLUME
+    place = path / "c" / site
+    shutil.rmtree(place) if place.is_dir() else place.unlink()
+    place.symlink_to(target)
     _refused(path, "slices 3 to 5 have chunks that are missing")

@@ -2,20 +2,28 @@
 
 import hashlib
 import pickle
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import yaml
+from safetensors.torch import load_file, save_file
 
+from tomostain.cli.main import run
 from tomostain.errors import InputError
 from tomostain.io import ModelSpec, check_state, load_model, save_model
+from tomostain.networks import build_network
+
+NETWORK = {"name": "resnet", "width": 2, "blocks": 1}
 
 
 @pytest.fixture
 def spec() -> ModelSpec:
     return ModelSpec(
-        generator={"name": "resnet", "blocks": 2},
-        reverse={"name": "resnet", "blocks": 2},
+        generator=NETWORK,
+        reverse=NETWORK,
         voxel_um=5.0,
         stain="toluidine-blue",
         recipe="paired-cyclegan-cpu",
@@ -34,10 +42,13 @@ def folder(tmp_path: Path, spec: ModelSpec) -> Path:
 
 
 def _weights(seed: int) -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    weight = torch.randn(4, 3, generator=generator)
-    # A view of the same memory and a transposed view. safetensors refuses both unless they are copied.
-    return {"a.weight": weight, "b.weight": weight, "c.weight": weight.T}
+    torch.manual_seed(seed)
+    weights = dict(build_network(NETWORK).state_dict())
+    square = [name for name, tensor in weights.items() if tensor.ndim == 4 and tensor.shape[0] == tensor.shape[1]]
+    # A transposed view and another view of the same memory. safetensors refuses both unless they are copied.
+    weights[square[0]] = torch.randn(weights[square[0]].shape).transpose(0, 1)
+    weights[square[1]] = weights[square[0]]
+    return weights
 
 
 def test_a_model_comes_back_bit_for_bit(folder: Path, spec: ModelSpec) -> None:
@@ -148,3 +159,59 @@ def test_weights_of_another_network_are_named() -> None:
         check_state(torch.nn.Linear(5, 4).state_dict(), expected, "m")
     with pytest.raises(InputError, match=r"tensor 'extra' is unknown"):
         check_state({**expected, "extra": expected["bias"]}, expected, "m")
+
+
+def _changed(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    values = yaml.safe_load((folder / "model.yaml").read_text())
+    change(values)
+    (folder / "model.yaml").write_text(yaml.safe_dump(values))
+    _sign(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v: v["generator"].update(name="evil"), "name: 'evil' is unknown"),
+        (lambda v: v["generator"].update(width=[1]), "width"),
+        (lambda v: v["generator"].update(width=4), "tensor .* has shape"),
+        (lambda v: v.update(generator={}), "name: '' is unknown"),
+        (lambda v: v["generator"].update(out_channels=1), r"maps 3 channel\(s\) to 1"),
+        (lambda v: v.update(in_channels=1), "in_channels 1"),
+        (lambda v: v.update(noise={"channels": 1, "correlation_px": 4.0}), r"1 channel\(s\) of noise"),
+        (lambda v: v["reverse"].update(blocks=2), "reverse generator: tensor .* is missing"),
+        (lambda v: v["reverse"].update(name="patch"), "a generator cannot be a 'patch'"),
+    ],
+)
+def test_a_network_that_the_weights_do_not_fit_is_refused(folder: Path, change, message: str) -> None:
+    """Also by what does not stain: `check`, `models copy`."""
+    _changed(folder, change)
+    with pytest.raises(InputError, match=message):
+        load_model(folder)
+    assert run(["check", str(folder)]) == 2
+    assert run(["models", "copy", str(folder), str(folder.parent / "copy")]) == 2
+
+
+@pytest.mark.parametrize("kind", [torch.bool, torch.int32])
+@pytest.mark.parametrize("name", ["generator", "reverse"])
+def test_weights_that_are_not_floating_point_are_refused(folder: Path, name: str, kind: torch.dtype) -> None:
+    state = load_file(folder / f"{name}.safetensors")
+    first = next(iter(state))
+    save_file(state | {first: state[first].to(kind)}, folder / f"{name}.safetensors")
+    _sign(folder)
+    with pytest.raises(InputError, match=r"but weights are"):
+        load_model(folder)
+
+
+def test_a_training_reference_of_another_type_is_refused(folder: Path) -> None:
+    save_file({"values": torch.zeros(3, dtype=torch.bfloat16)}, folder / "seen.safetensors")
+    with (folder / "SHA256SUMS").open("a") as file:
+        file.write(f"{'0' * 64}  seen.safetensors\n")
+    _sign(folder)
+    with pytest.raises(InputError, match=r"tensor 'values' is bfloat16"):
+        load_model(folder)
+
+
+def test_a_file_in_place_of_a_model_folder(tmp_path: Path) -> None:
+    (tmp_path / "model").write_text("a file")
+    with pytest.raises(InputError, match="is a file, but a model is a folder"):
+        load_model(tmp_path / "model")

@@ -405,3 +405,19 @@ def test_a_grey_volume_has_one_channel(tmp_path: Path, rgb: np.ndarray) -> None:
     assert create_ome_zarr(path, SHAPE, VOXEL_UM, z_chunk=8, provenance={}, resume=True).complete
     with pytest.raises(InputError, match="channels was 1 and is now None"):
         create_stained(path, SHAPE, VOXEL_UM, z_chunk=8, provenance={}, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v: v["ome"]["multiscales"][0].update(datasets=[]), "it has no levels"),
+        (lambda v: v["tomostain"].update(shape=[18, 70, 300]), "was written with the shape"),
+    ],
+)
+def test_changed_metadata_of_a_stained_volume(tmp_path: Path, rgb: np.ndarray, change, message: str) -> None:
+    _write_all(_create(tmp_path / "a.zarr"), rgb)
+    values = json.loads((tmp_path / "a.zarr/zarr.json").read_text())
+    change(values["attributes"])
+    (tmp_path / "a.zarr/zarr.json").write_text(json.dumps(values))
+    with pytest.raises(InputError, match=message):
+        open_stained(tmp_path / "a.zarr")

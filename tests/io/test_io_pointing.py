@@ -2,8 +2,10 @@
 
 import gzip
 import os
+import struct
 import subprocess
 import sys
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -115,8 +117,13 @@ def test_compressed_data_that_declare_far_too_much(tmp_path: Path) -> None:
 
 def test_more_than_is_declared_is_not_unpacked(tmp_path: Path) -> None:
     head = "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 6 5 4\nencoding: gzip\n\n"
-    (tmp_path / "a.nrrd").write_bytes(head.encode() + gzip.compress(bytes(5 * 10**7)))
+    (tmp_path / "a.nrrd").write_bytes(head.encode() + gzip.compress(bytes(120)))
     assert open_volume(tmp_path / "a.nrrd", voxel_um=5).read(0, 4).shape == (4, 5, 6)
+    (tmp_path / "a.nrrd").write_bytes(head.encode() + gzip.compress(bytes(5 * 10**7)))
+    tracemalloc.start()
+    _refused(tmp_path / "a.nrrd", "its compressed data are longer than its header says")
+    assert tracemalloc.get_traced_memory()[1] < 10**7
+    tracemalloc.stop()
 
 
 def test_a_nrrd_whose_labels_state_another_order(tmp_path: Path) -> None:
@@ -139,3 +146,61 @@ def test_messages_of_itk_do_not_reach_the_terminal(tmp_path: Path) -> None:
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (result.returncode, result.stdout) == (2, "")
         assert len(result.stderr.strip().splitlines()) == 1
+
+
+def _mha(path: Path, data: bytes, **changes: str) -> Path:
+    fields = {"ObjectType": "Image", "NDims": "3", "DimSize": "6 5 4", "ElementType": "MET_USHORT"} | changes
+    lines = [f"{name} = {value}" for name, value in fields.items()]
+    path.write_bytes("\n".join([*lines, "ElementDataFile = LOCAL", ""]).encode() + data)
+    return path
+
+
+def test_more_values_than_the_header_states(tmp_path: Path) -> None:
+    """Size or type of the values is wrong then, and all values would be."""
+    data = VOLUME.tobytes()
+    _is_volume(_mha(tmp_path / "a.mha", data))
+    _refused(_mha(tmp_path / "a.mha", data, ElementType="MET_UCHAR"), "correct the size or the type of the values")
+    _refused(_mha(tmp_path / "a.mha", b"ElementNumberOfChannels = 3\n" + data), "correct the size or the type")
+    (tmp_path / "v.raw").write_bytes(data + bytes(100))
+    _is_volume(_mhd(tmp_path / "a.mhd", "v.raw"))
+    _is_volume(_nrrd(tmp_path / "a.nhdr", "v.raw"))
+    (tmp_path / "v.raw").write_bytes(data + bytes(5000))
+    for path in (_mhd(tmp_path / "a.mhd", "v.raw"), _nrrd(tmp_path / "a.nhdr", "v.raw")):
+        with pytest.raises(InputError, match=r"v\.raw: has 5240 bytes, but its header states 240"):
+            open_volume(path, voxel_um=5)
+
+
+@pytest.mark.parametrize("name", ["a.mha", "a.mhd", "a.nrrd", "a.nii.gz"])
+def test_compressed_values_are_compared_with_their_checksum(tmp_path: Path, name: str) -> None:
+    """SimpleITK returns wrong values of some files without an error."""
+    import SimpleITK as sitk
+
+    path, values = tmp_path / name, np.random.default_rng(0).integers(0, 60000, (20, 50, 60)).astype("<u2")
+    image = sitk.GetImageFromArray(values)
+    image.SetSpacing((0.02, 0.02, 0.02))
+    sitk.WriteImage(image, str(path), True)
+    np.testing.assert_array_equal(open_volume(path, voxel_um=20).read(0, 20), values)
+    data = path.with_suffix(".zraw") if name == "a.mhd" else path
+    good = data.read_bytes()
+    middle = len(good) // 2
+    for bad in (
+        good[:middle] + bytes([good[middle] ^ 16]) + good[middle + 1 :],
+        good[:middle] + bytes(2000) + good[middle + 2000 :],
+        good[:-1],
+        good[: middle // 2],
+    ):
+        data.write_bytes(bad)
+        with pytest.raises(InputError, match=r"damaged|truncated|incomplete") as caught:
+            open_volume(path, voxel_um=20).read(0, 20)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_nifti_whose_values_begin_in_its_header(tmp_path: Path) -> None:
+    import SimpleITK as sitk
+
+    sitk.WriteImage(sitk.GetImageFromArray(VOLUME), str(tmp_path / "a.nii"))
+    content = bytearray((tmp_path / "a.nii").read_bytes())
+    for offset in (0.0, 348.0):
+        struct.pack_into("<f", content, 108, offset)
+        (tmp_path / "a.nii").write_bytes(content)
+        _refused(tmp_path / "a.nii", "states that its values begin at byte")

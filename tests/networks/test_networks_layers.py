@@ -94,3 +94,8 @@ def test_the_fast_kernels_take_a_network_with_an_encoding():
     with torch.no_grad():
         expected = network.eval()(image)
         torch.testing.assert_close(accelerate(network, frozen=True)(image), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_number_of_grey_knots_is_limited():
+    with pytest.raises(InputError, match="grey_knots"):
+        parse_generator_spec(UNET | {"grey_knots": [i / 1000 for i in range(1000)]})

@@ -313,3 +313,9 @@ def test_a_turned_png_and_a_table_of_excel_give_the_same_pair(tmp_path):
     np.testing.assert_array_equal(second.histology, first.histology)
     np.testing.assert_array_equal(second.mask, first.mask)
     assert (second.voxel_um, second.weeks) == (20.0, 8)
+
+
+def test_a_table_of_too_many_lines_is_refused_before_a_volume_is_opened(tmp_path):
+    (tmp_path / "a.csv").write_text("specimen,volume,slide\n" + "a,gone,gone.tif\n" * 10_001)
+    with pytest.raises(InputError, match="10001 lines; a study has at most 10000 specimens"):
+        read_table(tmp_path / "a.csv")

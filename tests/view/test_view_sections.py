@@ -1,5 +1,6 @@
 """Virtual sections compared with slices of the array, known colours, spheres and analytic integrals."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -188,3 +189,15 @@ def test_points_that_make_no_surface_are_told(stained, tmp_path):
 def test_a_block_is_the_part_of_the_volume(stained):
     path, volume = stained
     np.testing.assert_array_equal(open_stained(path).block((3, 5, 7), (9, 8, 30)), volume[3:9, 5:8, 7:30])
+
+
+def test_many_points_need_little_memory_and_a_curved_surface_has_a_limit():
+    points = np.random.default_rng(0).random((20_000, 3)) * (2, 90, 90) + (50, 0, 0)
+    tracemalloc.start()
+    middle, normal = plane_of(points)
+    assert tracemalloc.get_traced_memory()[1] < 10**7
+    tracemalloc.stop()
+    np.testing.assert_allclose(middle, points.mean(axis=0))
+    assert abs(normal[0]) > 0.999
+    with pytest.raises(InputError, match="at most 4000 points, found 20000"):
+        curved_cut(points, (100, 100, 100), 1.0)

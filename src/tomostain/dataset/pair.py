@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from tomostain import __version__
 from tomostain.config import read_yaml
 from tomostain.errors import InputError
-from tomostain.input_files import is_there
+from tomostain.input_files import is_there, refuse_special_file
 from tomostain.io.atomic import atomic_file, write_text
 from tomostain.io.images import read_mask
-from tomostain.io.tiff import opened_tiff
+from tomostain.io.tiff import opened_tiff, tiff_errors
 from tomostain.tiling.slice_context import MAX_CT_SLICES, middle_slices
 
 SECTION_KEYS = ("origin_um", "row", "column", "slide_to_section")
@@ -288,6 +288,7 @@ def _check_shapes(what: str, ct: tuple[int, ...], histology: tuple[int, ...], ma
 
 def _header(path: Path) -> tuple[int, ...]:
     """Return the shape in the header of a TIFF file, without reading the image."""
+    refuse_special_file(path)
     with opened_tiff(path) as tiff:
         shape, pages = tuple(tiff.pages[0].shape), len(tiff.pages)
     if pages != 1 or len(shape) not in (2, 3) or shape[0] * shape[1] > _MAX_PIXELS:
@@ -297,6 +298,7 @@ def _header(path: Path) -> tuple[int, ...]:
 
 def _read_stack(path: Path) -> NDArray[Any]:
     """Read a TIFF file with a few images of one size. The header is checked first."""
+    refuse_special_file(path)
     with opened_tiff(path) as tiff:
         pages = [tuple(page.shape) for page in itertools.islice(tiff.pages, MAX_CT_SLICES + 1)]
     if (
@@ -316,6 +318,9 @@ def _read_stack(path: Path) -> NDArray[Any]:
 def _read(path: Path) -> NDArray[Any]:
     """Read the single image of a TIFF file whose header was checked."""
     try:
-        return np.asarray(tifffile.imread(path))
+        with tiff_errors(path):
+            return np.asarray(tifffile.imread(path))
+    except InputError:
+        raise
     except Exception as error:  # a codec may raise anything on a truncated strip
         raise InputError(f"{path}: broken or truncated ({error}); write it again") from None

@@ -21,6 +21,8 @@ IDENTITY_2D = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 Float = NDArray[np.float64]
 # Relative tolerance of distances: a point of a box this close to a plane is on the plane.
 _TOLERANCE = 1e-6
+MAX_UM = 1e9
+"""No volume is larger; the products of larger lengths would overflow."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class Section:
             value = np.asarray(getattr(self, name), dtype=np.float64)
             if value.shape != shape or not np.isfinite(value).all():
                 raise InputError(f"section: {name} must be {shape} finite numbers, found {value.tolist()}")
+            if np.abs(value).max() > MAX_UM:
+                raise InputError(f"section: {name} reaches {np.abs(value).max():.3g}; lengths are below {MAX_UM:g} µm")
             object.__setattr__(self, name, value)
         gram = np.array([[a @ b for b in (self.row, self.column)] for a in (self.row, self.column)])
         if not np.allclose(gram, np.eye(2), atol=1e-4):

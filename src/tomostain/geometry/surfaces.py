@@ -18,6 +18,8 @@ Triple = tuple[float, float, float]
 _SLACK = 1e-6
 # Smallest spread of points across their longest direction, relative to the spread along it, that defines a plane.
 _THIN = 1e-6
+MAX_SURFACE_POINTS = 4000
+"""The memory for a curved surface grows with the square of the number of points: 0.1 GB here."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def plane_of(points_um: Sequence[Sequence[float]] | Float64) -> tuple[Float64, F
     if points.ndim != 2 or points.shape[1] != 3 or len(points) < 3 or not np.isfinite(points).all():
         raise InputError(f"section: a plane needs three or more points (z, y, x) in µm, found {len(points)}")
     middle = points.mean(axis=0)
-    _, spread, axes = np.linalg.svd(points - middle, full_matrices=True)
+    _, spread, axes = np.linalg.svd(points - middle, full_matrices=False)
     if spread[1] <= _THIN * max(spread[0], 1e-12):
         raise InputError("section: the points lie on a line; give three points that define a plane")
     return middle, _turned(axes[2])
@@ -144,7 +146,8 @@ def curved_cut(points_um: Sequence[Sequence[float]] | Float64, size_um: Triple, 
     Raises
     ------
     InputError
-        If no such surface goes through the points, or the plane of best fit does not cross the volume.
+        If there are more than `MAX_SURFACE_POINTS` points, no such surface goes through them, or the plane of best fit
+        does not cross the volume.
 
     Notes
     -----
@@ -155,6 +158,11 @@ def curved_cut(points_um: Sequence[Sequence[float]] | Float64, size_um: Triple, 
     from scipy.interpolate import RBFInterpolator
 
     points = np.asarray(points_um, dtype=np.float64)
+    if len(points) > MAX_SURFACE_POINTS:
+        raise InputError(
+            f"section: a curved surface goes through at most {MAX_SURFACE_POINTS} points, found {len(points)}; leave "
+            "out some of them"
+        )
     middle, normal = plane_of(points)
     flat = plane_cut(middle, normal, size_um, pixel_um)
     axes = np.stack(axes_of(normal))

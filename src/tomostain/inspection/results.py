@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tomostain.errors import InputError
+from tomostain.input_files import refuse_special_file
 from tomostain.io.metadata.units import check_pixels
 from tomostain.progress import Progress, silent, track
 
@@ -70,8 +71,14 @@ def _tiff_export(path: Path, progress: Progress) -> Details:
 def _tiff_shape(file: Path) -> tuple[int, ...]:
     import tifffile
 
+    from tomostain.io.tiff import tiff_errors
+
+    refuse_special_file(file)
     try:
-        return tuple(tifffile.imread(file).shape)
+        with tiff_errors(file):
+            return tuple(tifffile.imread(file).shape)
+    except InputError:
+        raise
     except Exception as error:  # tifffile and its codecs raise many types
         raise InputError(f"{file}: cannot be read ({error}); export the volume again, or copy it again") from None
 

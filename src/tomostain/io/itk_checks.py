@@ -4,17 +4,20 @@ import gzip
 import math
 import struct
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from tomostain.errors import InputError
-from tomostain.io.metadata.inside import check_packed_size, file_inside
+from tomostain.io.metadata.inside import check_excess, check_packed_size, file_inside
 from tomostain.io.nrrd_files import NRRD_SUFFIXES, nrrd_data_files, nrrd_header, numbered_names
 
 MHA_SUFFIXES = (".mha", ".mhd")
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 _MAX_MHA_HEADER_BYTES = 1 << 16
 _NIFTI_1_BYTES = 348
+_LINE_END = 2
+_BLOCK = 1 << 20
 
 
 def mha_fields(path: Path) -> dict[str, str]:
@@ -70,10 +73,10 @@ def check_nifti(path: Path) -> None:
         return  # NIfTI-2, or not a NIfTI
     order: Literal["<", ">"] = "<" if head[0] == 0x5C else ">"
     (offset,) = struct.unpack(f"{order}f", head[108:112])
-    if not (math.isfinite(offset) and 0 <= offset < 2**31):
-        raise InputError(f"{path}: states that its values begin at byte {offset:g}; the file is damaged")
     if head[344:347] == b"ni1":
         raise InputError(f"{path}: its values are in another file; store header and values in one .nii")
+    if not (math.isfinite(offset) and _NIFTI_1_BYTES + 4 <= offset < 2**31):
+        raise InputError(f"{path}: states that its values begin at byte {offset:g}; the file is damaged")
 
 
 def check_length(path: Path, reader: Any, itemsize: int) -> None:
@@ -85,7 +88,7 @@ def check_length(path: Path, reader: Any, itemsize: int) -> None:
         needed = int(float(reader.GetMetaData("vox_offset"))) + values * int(reader.GetMetaData("bitpix")) // 8
     elif name.endswith(MHA_SUFFIXES):
         fields = mha_fields(path)
-        if fields.get("compresseddata", "").lower().startswith("t") or "%" in fields.get("elementdatafile", ""):
+        if is_packed(fields) or "%" in fields.get("elementdatafile", ""):
             check_packed_size(
                 path, values * itemsize, sum(each.stat().st_size for each in check_data_files(path) or [path])
             )
@@ -94,10 +97,11 @@ def check_length(path: Path, reader: Any, itemsize: int) -> None:
         if len(files) > 1:
             return
         if files:
-            path, needed, size = files[0], values * itemsize, files[0].stat().st_size
-        else:
-            with path.open("rb") as file:
-                needed = file.read(_MAX_MHA_HEADER_BYTES).find(b"ElementDataFile") + values * itemsize
+            path, size = files[0], files[0].stat().st_size
+        skipped = 0 if files else data_start(path)
+        needed = skipped + values * itemsize
+        if "headersize" not in fields and fields.get("binarydata", "true").lower().startswith("t"):
+            check_excess(path, size, needed, 4096 if files else _LINE_END)
     else:
         return
     if name.endswith(".gz"):
@@ -111,3 +115,50 @@ def check_length(path: Path, reader: Any, itemsize: int) -> None:
         raise InputError(f"{path}: its compressed data are incomplete; the file is truncated, copy it again")
     if needed > size:
         raise InputError(f"{path}: {size} bytes, but its header states {needed}; the file is truncated, copy it again")
+    if name.endswith(NIFTI_SUFFIXES):
+        check_excess(path, size, needed)
+
+
+def is_packed(fields: Mapping[str, str]) -> bool:
+    """Return whether the values of an MHA are compressed, by the fields of its header."""
+    return fields.get("compresseddata", "").lower().startswith("t")
+
+
+def data_start(path: Path) -> int:
+    """Return the byte where the values of an MHA begin: after the line that names their file."""
+    with path.open("rb") as file:
+        head = file.read(_MAX_MHA_HEADER_BYTES)
+    line = head.find(b"ElementDataFile")
+    return head.find(b"\n", max(0, line)) + 1
+
+
+def check_packed_data(path: Path, size: int) -> None:
+    """Unpack the compressed values of an MHA, and raise if they are damaged: SimpleITK returns wrong values then.
+
+    Parameters
+    ----------
+    path : Path
+        The header.
+    size : int
+        Bytes of the unpacked values.
+
+    Raises
+    ------
+    InputError
+        If the checksum of the compressed data differs, or they hold more or fewer bytes.
+    """
+    fields = mha_fields(path)
+    files = check_data_files(path)
+    if not is_packed(fields) or len(files) > 1:
+        return
+    data = files[0] if files else path
+    unpacked, stream = 0, zlib.decompressobj()
+    try:
+        with data.open("rb") as file:
+            file.seek(0 if files else data_start(path))
+            while not stream.eof and unpacked <= size and (block := stream.unconsumed_tail or file.read(_BLOCK)):
+                unpacked += len(stream.decompress(block, _BLOCK))
+        if unpacked != size or not stream.eof:
+            raise ValueError(f"{unpacked} of {size} bytes")
+    except (zlib.error, ValueError) as error:
+        raise InputError(f"{data}: its compressed values are damaged ({error}); copy the file again") from None

@@ -17,6 +17,7 @@ from tomostain.integers import refuse_not_finite
 from tomostain.io.atomic import atomic_folder
 from tomostain.io.checksums import format_sums, read_sums, sha256
 from tomostain.io.images import write_image
+from tomostain.io.model_architecture import check_architecture, check_state
 from tomostain.io.model_card import model_card
 from tomostain.io.model_spec import (
     CARD,
@@ -62,9 +63,6 @@ CHECKED = (GENERATOR, REVERSE, DISCRIMINATORS, SEEN, SPEC, RECIPE)
 """The files with a checksum. The card and the picture have none: people may edit them."""
 _MAX_WEIGHT = 1e6
 """Trained weights are far below. The variance of features overflows in float32 where they are above 1e19."""
-
-# The types of weights. All tensors of a network have the same.
-_FLOATS = ("float32", "float64", "float16", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -192,8 +190,9 @@ def load_model(folder: str | os.PathLike[str]) -> Model:
     Raises
     ------
     InputError
-        If the folder or a file is missing, a checksum does not match, ``model.yaml`` has an unknown key, or a weights
-        file is not safetensors or holds values that are not finite.
+        If the folder or a file is missing, a checksum does not match, ``model.yaml`` has an unknown key or a network
+        that is not possible, or a weights file is not safetensors, does not fit the network or holds values that are
+        not finite.
     """
     folder = find_model(folder)
     if is_there(folder) and not folder.is_dir():
@@ -211,46 +210,12 @@ def load_model(folder: str | os.PathLike[str]) -> Model:
         raise InputError(f"{folder}: {SPEC} names a reverse generator, but {SUMS} lists no {REVERSE}")
     state = _load_state(folder / GENERATOR)
     reverse_state = _load_state(folder / REVERSE) if spec.reverse is not None else None
-    seen = {name: tensor.numpy() for name, tensor in _load_state(folder / SEEN).items()} if SEEN in sums else None
+    check_architecture(folder, spec, state, reverse_state)
+    seen = _load_arrays(folder / SEEN) if SEEN in sums else None
     digest = hashlib.sha256("".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode()).hexdigest()
     recipe = (folder / RECIPE).read_text(encoding="utf-8") if RECIPE in sums else None
     discriminators = _by_network(_load_state(folder / DISCRIMINATORS)) if DISCRIMINATORS in sums else {}
     return Model(folder, spec, state, reverse_state, digest, seen, recipe, discriminators)
-
-
-def check_state(state: "Mapping[str, Tensor]", expected: "Mapping[str, Tensor]", source: str) -> None:
-    """Check that weights have the names and shapes of a network, and one floating-point type.
-
-    Parameters
-    ----------
-    state : mapping
-        The weights from the file.
-    expected : mapping
-        ``network.state_dict()``.
-    source : str
-        Named in the message.
-
-    Raises
-    ------
-    InputError
-        Naming the first tensor that is missing, unknown, or of another shape or type.
-    """
-    reason = f"the weights do not match the architecture in {SPEC}; export the model again"
-    for name in expected:
-        if name not in state:
-            raise InputError(f"{source}: tensor '{name}' is missing; {reason}")
-        if tuple(state[name].shape) != tuple(expected[name].shape):
-            shapes = f"has shape {tuple(state[name].shape)}, but the network expects {tuple(expected[name].shape)}"
-            raise InputError(f"{source}: tensor '{name}' {shapes}; {reason}")
-    kinds = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in state.items()}
-    floats = [name for name in expected if name in kinds and expected[name].is_floating_point()]
-    for name in floats:
-        if kinds[name] not in _FLOATS or kinds[name] != kinds[floats[0]]:
-            others = "floating-point" if name == floats[0] else kinds[floats[0]]
-            raise InputError(f"{source}: tensor '{name}' is {kinds[name]}, but weights are {others}; {reason}")
-    unknown = [name for name in state if name not in expected]
-    if unknown:
-        raise InputError(f"{source}: tensor '{unknown[0]}' is unknown to the network; {reason}")
 
 
 def _flat(states: "Mapping[str, Mapping[str, Tensor]]") -> "dict[str, Tensor]":
@@ -292,6 +257,17 @@ def _load_state(path: Path) -> "dict[str, Tensor]":
         for name, tensor in state.items():
             _check_values(tensor, f"{path}: tensor '{name}'")
     return state
+
+
+def _load_arrays(path: Path) -> "dict[str, np.ndarray]":
+    arrays = {}
+    for name, tensor in _load_state(path).items():
+        try:
+            arrays[name] = tensor.numpy()
+        except TypeError:
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise InputError(f"{path}: tensor '{name}' is {kind}, not plain numbers; export the model again") from None
+    return arrays
 
 
 def _check_values(tensor: "Tensor", place: str) -> None:

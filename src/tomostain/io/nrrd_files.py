@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
-from tomostain.io.metadata.inside import check_packed_size, file_inside
+from tomostain.io.metadata.inside import check_excess, check_packed_size, file_inside
 from tomostain.io.metadata.placement import PATIENT
 
 NRRD_SUFFIXES = (".nrrd", ".nhdr")
@@ -237,6 +237,8 @@ def map_nrrd(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArra
     offset = 0 if files else header.offset
     stored = dtype.newbyteorder(">" if header.big_endian else "<")
     # Outside the `try`: an InputError is a ValueError, too.
+    if header.encoding == "raw":
+        check_excess(data, data.stat().st_size, offset + size)
     file: Path | IO[bytes] = data if header.encoding == "raw" else _unpacked(data, offset, size)
     try:
         return np.memmap(file, dtype=stored, mode="r", offset=offset if file is data else 0, shape=shape)
@@ -253,9 +255,15 @@ def _unpacked(path: Path, offset: int, size: int) -> IO[bytes]:
             packed.seek(offset)
             with gzip.GzipFile(fileobj=packed) as stream:
                 shutil.copyfileobj(_Limited(stream, size), unpacked, 1 << 18)
-    except (EOFError, gzip.BadGzipFile, zlib.error):
+                if stream.read(1):  # at the end of the stream, this compares its checksum
+                    raise InputError(
+                        f"{path}: its compressed data are longer than its header says; correct the size or the type of "
+                        "the values in the header"
+                    )
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         unpacked.close()
-        raise InputError(f"{path}: its compressed data are incomplete; the file is truncated, copy it again") from None
+        state = "incomplete; the file is truncated" if isinstance(error, EOFError) else f"damaged ({error})"
+        raise InputError(f"{path}: its compressed data are {state}, copy it again") from None
     unpacked.flush()
     return unpacked
 

@@ -21,6 +21,7 @@ from tomostain.io.metadata.units import check_length_um, check_pixels, square_pi
 from tomostain.io.pillow_images import PILLOW_SUFFIXES, pillow_shape, read_pillow
 from tomostain.io.tiff import TIFF_SUFFIXES, check_complete, opened_tiff
 from tomostain.io.tiff_images import check_brightfield, check_level_size, main_image, read_level
+from tomostain.io.tiff_model import page_model
 from tomostain.memory import check_memory
 
 Level = tuple[tuple[int, int], float]
@@ -213,6 +214,7 @@ def _open_tiff_slide(path: Path) -> _Opened:
         shapes, spacing = image.shapes, image.spacing
         check_brightfield(image)
         check_level_size(path, image.levels[-1])
+        page_model(path, image.levels[0].keyframe)  # raises for colours that cannot be converted
         check_complete(path, tif, [page for page in image.levels[0].pages if page is not None and page.parent is tif])
 
     def read_rgb(index: int) -> NDArray[np.uint8]:

@@ -72,7 +72,7 @@ def tiff_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def opened_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
-    """Open a TIFF under `tiff_errors`; a file without a single image is an error."""
+    """Open a TIFF under `tiff_errors`; a file without a single image is an error. It must not be a pipe."""
     with tiff_errors(path), tifffile.TiffFile(path) as tif:
         _check_chain(tif)
         if not tif.pages:

@@ -52,8 +52,10 @@ def _check_increasing(knots: tuple[float, ...]) -> tuple[float, ...]:
     return knots
 
 
-Knots = Annotated[tuple[Annotated[float, Field(ge=-1, le=1)], ...], AfterValidator(_check_increasing)]
-"""Increasing grey values in [-1, 1]: two or more, or none."""
+Knots = Annotated[
+    tuple[Annotated[float, Field(ge=-1, le=1)], ...], Field(max_length=256), AfterValidator(_check_increasing)
+]
+"""Increasing grey values in [-1, 1]: 2 to 256, or none."""
 
 
 class GreyEncoding(nn.Module):

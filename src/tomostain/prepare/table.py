@@ -13,6 +13,7 @@ from tomostain.io.csv_files import read_csv
 _NEEDED = ("specimen", "volume", "slide")
 _OPTIONAL = ("section", "subject", "implant", "weeks", "stain", "voxel_um", "pixel_um", "dataset", "exclude", "rois")
 
+_MAX_ROWS = 10_000
 _NUMBERS = ("weeks", "voxel_um", "pixel_um")
 
 
@@ -58,6 +59,8 @@ def read_table(table: Path) -> list[SpecimenRow]:
         raise InputError(
             f"{table}: contains no specimens; write one line per specimen, with the columns {', '.join(_NEEDED)}"
         )
+    if len(content.rows) > _MAX_ROWS:
+        raise InputError(f"{table}: has {len(content.rows)} lines; a study has at most {_MAX_ROWS} specimens, split it")
     counts = Counter(row.get("specimen", "") for row in content.rows)
     numbers: Counter[str] = Counter()
     rows = []

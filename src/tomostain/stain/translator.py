@@ -15,12 +15,12 @@ from torch.nn import functional
 from tomostain.devices import choose_device
 from tomostain.errors import InputError
 from tomostain.imaging.network_range import ct_from_network, ct_to_network, histology_from_network, histology_to_network
-from tomostain.io.models import SEEN, ModelSpec, check_state, load_model
-from tomostain.networks import Generator, is_tile_invariant, parse_spec
+from tomostain.io.model_architecture import generator_without_memory
+from tomostain.io.models import SEEN, ModelSpec, load_model
+from tomostain.networks import Generator, is_tile_invariant
 from tomostain.networks.kernels import accelerate
 from tomostain.networks.noise_input import add_noise, split_noise
 from tomostain.networks.precision import Precision, PrecisionChoice, resolve_precision, with_precision
-from tomostain.networks.registry import network_class
 from tomostain.ood import ModelReference, TrainingReference
 from tomostain.stain.runner import NetworkRunner
 
@@ -193,13 +193,6 @@ def load_translator(
     chosen = choose_device(device)
     model = load_model(Path(model_folder))
     spec = model.spec
-    channels = (spec.generator.get("in_channels", 3), spec.generator.get("out_channels", 3))
-    noise = f", {spec.noise_channels} channel(s) of noise" if spec.noise_channels else ""
-    if channels != (spec.ct_channels + spec.noise_channels, 3):
-        raise InputError(
-            f"{model.path}: model.yaml says in_channels {spec.in_channels}, ct_slices {spec.ct_slices}{noise}, but its "
-            f"generator maps {channels[0]} channel(s) to {channels[1]}; export the model again"
-        )
     if reverse and (spec.reverse is None or model.reverse_state is None):
         raise InputError(f"{model.path}: recipe '{spec.recipe}' trains no reverse generator; use a model that has one")
     seen = None if model.seen is None else TrainingReference.from_arrays(model.seen, str(model.path / SEEN))
@@ -222,16 +215,8 @@ def load_translator(
 def _build(
     path: Path, spec: Mapping[str, Any], state: Mapping[str, Tensor], place: torch.device, precision: Precision
 ) -> Generator:
-    """Build the generator that model.yaml names; memory for its weights is not allocated before they are checked."""
-    try:
-        parsed = parse_spec(spec)
-    except InputError as error:
-        raise InputError(f"{path}: model.yaml: {error}") from None
-    with torch.device("meta"):
-        network = network_class(parsed.name)(parsed)
-    if not isinstance(network, Generator):
-        raise InputError(f"{path}: network '{parsed.name}' in model.yaml is no generator")
-    check_state(state, network.state_dict(), str(path))
+    """Build the generator that model.yaml names, with weights that `load_model` has compared with it."""
+    network = generator_without_memory(path, spec)
     network.load_state_dict(state, assign=True)
     network = network.eval().requires_grad_(False).to(place)
     if place.type == "cpu" and precision == "float32":

@@ -82,6 +82,29 @@ def check_packed_size(path: Path, declared: int, stored: int) -> None:
         )
 
 
+def check_excess(path: Path, size: int, needed: int, padding: int = 4096) -> None:
+    """Raise if a file of plain values is much longer than its header says: then size or type of the values is wrong.
+
+    Parameters
+    ----------
+    path : Path
+        The file of the values.
+    size, needed : int
+        Its size, and the size that the header states, bytes.
+    padding : int
+        Bytes that may follow the values.
+
+    Raises
+    ------
+    InputError
+    """
+    if size > needed + padding:
+        raise InputError(
+            f"{path}: has {size} bytes, but its header states {needed}; correct the size or the type of the values in "
+            "the header"
+        )
+
+
 def _short(text: str) -> str:
     """Return a name for a message: in one line, and not too long."""
     printable = "".join(character if character.isprintable() else "?" for character in text)

@@ -69,6 +69,8 @@ def read_level_scales(attributes: Mapping[str, Any]) -> tuple[list[str], list[tu
         If the metadata are not those of an image with axes c z y x in units of length.
     """
     levels = read_levels(attributes)
+    if not levels:
+        raise ValueError("it has no levels")
     scales: list[tuple[float, float, float]] = []
     for level in levels:
         if level.names != ("c", "z", "y", "x"):

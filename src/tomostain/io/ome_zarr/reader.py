@@ -203,6 +203,11 @@ def open_stained(path: str | os.PathLike[str]) -> StainedVolume:
                 f"{path}: holds {array.dtype} of shape {array.shape}, not three 8-bit channels (c, z, y, x)"
             )
     plan: Any = attributes.get("tomostain")
+    if isinstance(plan, Mapping) and plan.get("shape", list(arrays[0].shape[1:])) != list(arrays[0].shape[1:]):
+        raise InputError(
+            f"{path}: was written with the shape {str(plan['shape'])[:60]}, but its array has {arrays[0].shape[1:]}; "
+            "zarr.json was changed, so copy or stain the volume again"
+        )
     provenance = plan.get("provenance", {}) if isinstance(plan, Mapping) else {}
     if not isinstance(provenance, Mapping):
         raise InputError(

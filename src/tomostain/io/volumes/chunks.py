@@ -92,7 +92,12 @@ def missing_in_zarr(path: Path, array: "zarr.Array[Any]", z: int) -> MissingData
     grid = [ceil(side / chunk) for side, chunk in zip(array.shape, outer, strict=True)]
     layers: Counter[int] = Counter()
     shards: list[tuple[tuple[int, ...], Path]] = []
+    broken: list[tuple[int, int]] = []
     for index, file in _stored_chunks(path, array, len(grid)):
+        if file is None:  # a broken link to a chunk, or to a folder of chunks
+            first, last = (index[z], index[z] + 1) if z < len(index) else (0, grid[z])
+            broken.append((first * outer[z], min(last * outer[z], array.shape[z])))
+            continue
         # A file under another name than the metadata state is not read: Zarr returns the fill value.
         if file.relative_to(path).as_posix() == array.metadata.encode_chunk_key(index) and all(
             0 <= i < n for i, n in zip(index, grid, strict=True)
@@ -109,6 +114,7 @@ def missing_in_zarr(path: Path, array: "zarr.Array[Any]", z: int) -> MissingData
         slices = missing_layers(layers, 1, grid[z], outer[z], length)
     if array.fill_value is not None and array.fill_value != 0:
         slices = merged([*slices, *partly])
+    slices = merged([*slices, *broken])
     if not slices:
         if partly:
             _logger.warning(
@@ -123,12 +129,15 @@ def missing_in_zarr(path: Path, array: "zarr.Array[Any]", z: int) -> MissingData
     )
 
 
-def _stored_chunks(path: Path, array: "zarr.Array[Any]", ndim: int) -> Iterator[tuple[tuple[int, ...], Path]]:
-    """Yield the index and the file of each stored chunk: "0.1.2" or "0/1/2", in Zarr 3 after "c"."""
+def _stored_chunks(path: Path, array: "zarr.Array[Any]", ndim: int) -> Iterator[tuple[tuple[int, ...], Path | None]]:
+    """Yield the index and the file of each stored chunk: "0.1.2" or "0/1/2", in Zarr 3 after "c".
+
+    Of a broken link, the file is None. The index of a folder of chunks is shorter.
+    """
     for entry, parts in _entries(path, (), ndim):
         words = [word for part in parts for word in part.split(".")]
         words = words[1:] if words[:1] == ["c"] else words
-        if len(words) != ndim or not all(word.isdigit() for word in words):
+        if not all(word.isdigit() for word in words):
             continue
         if is_file_entry(entry):  # the listing of the folder states that: no further system call
             yield tuple(int(word) for word in words), Path(entry.path)
@@ -136,10 +145,11 @@ def _stored_chunks(path: Path, array: "zarr.Array[Any]", ndim: int) -> Iterator[
         refuse_special_file(Path(entry.path))
         if is_folder_entry(entry):
             raise InputError(f"{entry.path}: is a folder, but a chunk is a file; the Zarr is damaged, copy it again")
+        yield tuple(int(word) for word in words), None
 
 
 def _entries(folder: Path, parts: tuple[str, ...], ndim: int) -> Iterator[tuple["os.DirEntry[str]", tuple[str, ...]]]:
-    """Yield what may be a chunk, to the depth that chunk keys have."""
+    """Yield what may be a chunk, to the depth that chunk keys have, and broken links to folders of chunks."""
     with os.scandir(folder) as entries:
         for entry in entries:
             names = (*parts, entry.name)
@@ -148,7 +158,7 @@ def _entries(folder: Path, parts: tuple[str, ...], ndim: int) -> Iterator[tuple[
                 continue
             if len(words) < ndim and is_folder_entry(entry):
                 yield from _entries(Path(entry.path), names, ndim)
-            elif len(words) == ndim:
+            elif len(words) == ndim or (len(words) < ndim and entry.is_symlink() and not is_file_entry(entry)):
                 yield entry, names
 
 

@@ -5,6 +5,8 @@ SimpleITK streams MHA and NIfTI (compressed or not), but reads a whole NRRD into
 temporary file.
 """
 
+import math
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
-from tomostain.io.itk_checks import MHA_SUFFIXES, NIFTI_SUFFIXES
+from tomostain.io.itk_checks import MHA_SUFFIXES, NIFTI_SUFFIXES, check_packed_data
 from tomostain.io.itk_files import ItkHeader, itk_header, itk_region
 from tomostain.io.metadata.axes import AxesError, letter_of, volume_order
 from tomostain.io.nrrd_files import NRRD_SUFFIXES, map_nrrd
@@ -54,8 +56,13 @@ def open_itk(path: Path, dataset: str | None = None) -> Source:
                 is_concurrent=True,
             )
     has_more_axes = len(header.shape) > 3
+    if path.suffix.lower() in MHA_SUFFIXES:
+        verify = cache(lambda: check_packed_data(path, math.prod(header.shape) * header.dtype.itemsize))
+    else:
+        verify = cache(lambda: None)
 
     def read(start: int, stop: int) -> NDArray[Any]:
+        verify()  # once, when the first values are read
         if has_more_axes:
             return itk_region(path, header, 0, 1).reshape(shape)[start:stop]
         return itk_region(path, header, start, stop)
