@@ -64,6 +64,16 @@ def test_slice_context_noise_statistics_and_axes_agree_with_the_cpu(tmp_path: Pa
         assert _apart(*stained) <= 1
 
 
+def test_statistics_of_the_volume_are_stored_and_read_again(tmp_path: Path) -> None:
+    model, volume = toy_model(tmp_path / "model", INSTANCE), _volume((6, 100, 110))
+    config = StainConfig(z_chunk=2, statistics="volume")
+    expected = stain_volume(model, volume, config=config, intensity=LEVELS, device="cpu")
+    for part in ((1, 2), (2, 2)):
+        out = tmp_path / "out.ome.zarr"
+        stain_volume(model, volume, out, config=config, intensity=LEVELS, device="cuda", part=part)
+    assert _apart(colours(tmp_path / "out.ome.zarr"), expected) <= 3
+
+
 def test_the_uncertainty_agrees_with_the_cpu(tmp_path: Path) -> None:
     models = [toy_model(tmp_path / f"model{seed}", CHANNEL, seed) for seed in range(2)]
     volume = _volume((4, 80, 70))

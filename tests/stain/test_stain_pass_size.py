@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.toys import LEVELS, RESNET, grey_values, toy_model
+from tests.support.toys import LEVELS, RESNET, grey_values, toy_model, weights_of
 from tomostain.io import Volume
 from tomostain.stain import StainConfig, StainJob, Translator, load_translator, plan_volume, stain_slice
 from tomostain.stain.pass_size import MAX_BATCH_PX, PassSize, affordable_px, pass_size
 from tomostain.stain.runner import NetworkRunner
-from tomostain.stain.volume_statistics import fit_volume_statistics
+from tomostain.stain.volume_statistics import VolumeNorm, fit_volume_statistics, with_volume_norms
 
 CHANNEL = RESNET | {"norm": "channel"}
 SLICE = (1024, 1024)
@@ -68,7 +68,7 @@ def test_a_gpu_takes_whole_slices_while_its_memory_allows(exact: Translator, gpu
 def test_a_gpu_takes_many_patches_but_not_more_than_stated(exact: Translator, gpu: list[int]) -> None:
     exact = _on_gpu(exact)
     size = pass_size(exact, StainConfig(stride_px=64).for_model(256, tile_invariant=True), SLICE, 100)
-    assert (size.slices, size.patches) == (64, MAX_BATCH_PX // 256**2)
+    assert (size.slices, size.patches) == (100, MAX_BATCH_PX // 256**2)
     size = pass_size(exact, StainConfig(stride_px=64, batch=4).for_model(256), SLICE, 16)
     assert (size.slices, size.patches) == (4, 4)
     gpu[0] = 1
@@ -156,3 +156,10 @@ def test_float32_is_not_rounded_to_tf32_while_a_network_runs() -> None:
     finally:
         torch.backends.cudnn.allow_tf32 = before
     assert modes == [(torch.float32, False), (torch.float16, True)]
+
+
+def test_fixed_statistics_are_on_the_device_of_the_network() -> None:
+    network = weights_of(RESNET).to("meta")
+    norms = [layer for layer in with_volume_norms(network).modules() if isinstance(layer, VolumeNorm)]
+    assert norms
+    assert {value.device.type for layer in norms for value in layer.buffers()} == {"meta"}

@@ -13,8 +13,8 @@ from tomostain.tiling.exact import halo_of
 
 MEMORY_SHARE = 0.5
 """Share of the free memory of a GPU that one pass may use."""
-MAX_BATCH_PX = 4 * 2**20
-"""Pixels up to which slices or patches are batched: more is not faster, and copies would overlap less."""
+MAX_BATCH_PX = 8 * 2**20
+"""Pixels up to which slices or patches are batched: more is not faster."""
 _MIN_TILE_PX = 128
 # Some kernels of cuDNN count elements with 32 bits; activations take 16 bytes for each feature and pixel.
 _MAX_ACTIVATION_BYTES = 8 * 2**31

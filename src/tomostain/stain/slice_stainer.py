@@ -102,15 +102,19 @@ class SliceStainer:
         """
         grey.wait()
         with self.transfer.active():
-            if self._compares:
+            pending = self._begin(self.translator, grey, positions, report)
+            if self._compares:  # after the first chunk, so that the GPU has work while the float32 form is built
                 self._compares = False
-                try:
-                    compare_precisions(
-                        self.translator, self._images(self.translator, grey, positions, 0, min(TILES, len(positions)))
-                    )
-                except torch.cuda.OutOfMemoryError:
-                    _log.info("%s: too little memory to compare the precision with float32", self.source)
-            return self._begin(self.translator, grey, positions, report)
+                self._compare(grey, positions)
+            return pending
+
+    def _compare(self, grey: Uploaded, positions: Sequence[SlicePosition]) -> None:
+        try:
+            compare_precisions(
+                self.translator, self._images(self.translator, grey, positions, 0, min(TILES, len(positions)))
+            )
+        except torch.cuda.OutOfMemoryError:
+            _log.info("%s: too little memory to compare the precision with float32", self.source)
 
     def _begin(
         self,

@@ -84,9 +84,10 @@ def with_volume_norms(network: N) -> N:
     """
     check_instance_norm(network)
     network = copy.deepcopy(network)
+    device = next((value.device for value in network.parameters()), None)
     for name, norm in _norms(network, nn.InstanceNorm2d).items():
         parent, _, attribute = name.rpartition(".")
-        setattr(network.get_submodule(parent), attribute, VolumeNorm(norm.num_features, norm.eps))
+        setattr(network.get_submodule(parent), attribute, VolumeNorm(norm.num_features, norm.eps).to(device))
     return network.eval()
 
 
