@@ -43,6 +43,12 @@ def has_bf16(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
+def gpu_memory(device: str | torch.device) -> int | None:
+    """Return the memory of the chosen GPU, bytes; None if the choice is a CPU."""
+    chosen = choose_device(device)
+    return int(torch.cuda.get_device_properties(chosen).total_memory) if chosen.type == "cuda" else None
+
+
 def name_device(device: str | torch.device) -> str:
     """Return the chosen device with the name of the GPU, for one line to the user.
 

@@ -2,6 +2,7 @@
 
 import csv
 from concurrent.futures import Future
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import yaml
 from tomostain.errors import InputError
 from tomostain.io import open_slide, open_volume, write_image, write_stack
 from tomostain.prepare import study as registration
-from tomostain.prepare.study import COLUMNS, Task, is_done, left_out, register_study
+from tomostain.prepare.study import COLUMNS, Task, _workers, is_done, left_out, register_study
 from tomostain.register.config import RegisterConfig
 from tomostain.register.inputs import fingerprint
 
@@ -136,3 +137,14 @@ def test_ctrl_c_begins_nothing_more(tmp_path, monkeypatch):
 
 def test_no_table_no_names(tmp_path):
     assert left_out(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("memory", "jobs", "expected"),
+    [(None, 0, 8), (80e9, 0, 8), (8e9, 0, 3), (1e9, 0, 1), (8e9, 5, 5)],
+    ids=["cpu", "large", "small", "tiny", "asked"],
+)
+def test_no_more_processes_than_fit_into_the_gpu(memory, jobs, expected, monkeypatch):
+    monkeypatch.setattr("tomostain.devices.gpu_memory", lambda device: memory and int(memory))
+    tasks = [Task(str(number), Path("volume"), Path("slide")) for number in range(20)]
+    assert _workers(tasks, jobs, cores=16) == expected

@@ -20,6 +20,8 @@ from tomostain.progress import Progress, silent
 from tomostain.register.config import RegisterConfig
 from tomostain.register.inputs import fingerprint
 
+# Memory of a GPU that a registration takes, with its libraries.
+_GPU_BYTES = 2_500_000_000
 COLUMNS = ("specimen", "result", "confidence", "detail", "margin", "normalised_mutual_information", "message")
 
 
@@ -61,7 +63,7 @@ def register_study(tasks: Sequence[Task], folder: Path, jobs: int = 0, progress:
     folder : Path
         Finished registrations in it are reused.
     jobs : int
-        Parallel processes. 0: one for every two cores.
+        Parallel processes. 0: one for every two cores, and no more than fit into the memory of the GPU.
     progress : Progress
         Called for every specimen.
 
@@ -81,7 +83,7 @@ def register_study(tasks: Sequence[Task], folder: Path, jobs: int = 0, progress:
         except InputError as error:
             messages[task.id] = str(error)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = min(jobs or max(1, cores // 2), max(1, len(waiting)))
+    workers = _workers(waiting, jobs, cores)
     progress("registering", len(tasks) - len(waiting), len(tasks))
     # Spawned, not forked: the threads of torch do not survive a fork.
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -98,6 +100,21 @@ def register_study(tasks: Sequence[Task], folder: Path, jobs: int = 0, progress:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return _write_scores(folder, tasks, messages)
+
+
+def _workers(tasks: Sequence[Task], jobs: int, cores: int) -> int:
+    """Return the number of processes; without a request no more than fit into the memory of the GPU."""
+    workers = min(jobs or max(1, cores // 2), max(1, len(tasks)))
+    if jobs or workers == 1:
+        return workers
+    # Imported here, because it imports torch, which `import tomostain.prepare` must not do.
+    from tomostain.devices import gpu_memory
+
+    try:
+        memory = gpu_memory(tasks[0].device)
+    except InputError:  # each registration reports it
+        return workers
+    return workers if memory is None else max(1, min(workers, memory // _GPU_BYTES))
 
 
 def is_done(task: Task, pair: Path) -> bool:

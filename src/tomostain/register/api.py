@@ -47,7 +47,7 @@ def register_slide(
     hint : Hint
         The known part of the pose. ``Hint(accept=True)`` accepts an uncertain result.
     device : str or torch.device
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        Device of the search: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. A single image is registered on the CPU.
     progress : Progress
 
     Returns
