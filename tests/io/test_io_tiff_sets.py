@@ -272,3 +272,22 @@ def test_the_time_to_open_a_stack_grows_with_its_pages(tmp_path: Path, monkeypat
     monkeypatch.setattr(PageSet, "__eq__", lambda self, other: bool(comparisons.append(1)) or self is other)
     assert open_volume(tmp_path / "a.tif", voxel_um=5).shape == (9, 2, 2)
     assert len(comparisons) <= 9
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_pages_are_decoded_in_place_and_turned(tmp_path, compression, orientation, byteorder):
+    """A page is decoded into the array of the slices; turning it there must not overwrite what is still needed."""
+    values = np.random.default_rng(0).integers(0, 4000, (5, 30, 30)).astype(np.uint16)
+    with tifffile.TiffWriter(tmp_path / "a.tif", byteorder=byteorder) as file:
+        for image in values:
+            file.write(
+                image,
+                compression=compression,
+                contiguous=False,
+                metadata=None,
+                extratags=[(274, 3, 1, orientation, True)],
+            )
+    upright = {1: values, 3: values[:, ::-1, ::-1], 6: values.swapaxes(1, 2)[:, :, ::-1]}[orientation]
+    np.testing.assert_array_equal(open_volume(tmp_path / "a.tif", voxel_um=5.0).read(1, 5), upright[1:])

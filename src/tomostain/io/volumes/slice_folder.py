@@ -22,7 +22,7 @@ from tomostain.io.volumes.base import Source
 from tomostain.io.volumes.missing import MissingData, format_slices, merged, ranges_of
 from tomostain.io.volumes.registry import Reader
 from tomostain.io.volumes.slice_files import BMP_SUFFIXES, SliceFiles, list_slices
-from tomostain.io.volumes.tiff import PLAIN_SLICE, TURNED, page_image
+from tomostain.io.volumes.tiff import PLAIN_SLICE, TURNED, read_page
 
 Array = NDArray[Any]
 
@@ -88,14 +88,17 @@ SLICE_FOLDER = Reader(open_slice_folder, "a folder of TIFF slices")
 
 
 def _reader(
-    files: tuple[Path | None, ...], first: _Header, read_slice: Callable[[Path, tuple[int, int]], Array]
+    files: tuple[Path | None, ...], first: _Header, read_slice: Callable[[Path, Array], None]
 ) -> Callable[[int, int], Array]:
     def read(start: int, stop: int) -> Array:
         slab = np.empty((stop - start, *first.shape), first.dtype.newbyteorder("="))
 
         def decode(image_and_file: tuple[Array, Path | None]) -> None:
             image, file = image_and_file
-            image[...] = 0 if file is None else read_slice(file, first.shape)
+            if file is None:
+                image[...] = 0
+            else:
+                read_slice(file, image)
 
         in_parallel(decode, zip(slab, files[start:stop], strict=True))
         return slab
@@ -216,10 +219,10 @@ def _images(file: Path, tif: tifffile.TiffFile) -> int:
     return max(stated, stated_images(file, tif), int(np.prod(held, dtype=np.int64)))
 
 
-def _read_tiff(file: Path, shape: tuple[int, int]) -> Array:
+def _read_tiff(file: Path, image: Array) -> None:
     with opened_tiff(file) as tif:
         check_complete(file, tif)
-        return page_image(file, tif.pages[0], shape)
+        read_page(file, tif.pages[0], image)
 
 
 def _bmp_header(file: Path) -> _Header:
@@ -239,9 +242,9 @@ def _bmp_header(file: Path) -> _Header:
         return _Header(shape, np.dtype(np.uint8))
 
 
-def _read_bmp(file: Path, shape: tuple[int, int]) -> Array:
-    with opened_pillow(file) as image:
-        values = np.asarray(image)
-    if values.shape != shape or image.mode != "L":
-        raise InputError(f"{file}: an image of shape {values.shape}, not {shape} as when it was opened")
-    return values
+def _read_bmp(file: Path, image: Array) -> None:
+    with opened_pillow(file) as picture:
+        values = np.asarray(picture)
+    if values.shape != image.shape or picture.mode != "L":
+        raise InputError(f"{file}: an image of shape {values.shape}, not {image.shape} as when it was opened")
+    image[...] = values

@@ -172,7 +172,10 @@ def _paged(path: Path, volume: PageSet, plane: tuple[int, int], dtype: np.dtype[
             def decode(image_and_page: tuple[NDArray[Any], Any]) -> None:
                 image, page = image_and_page
                 with tiff_errors(path):
-                    image[...] = 0 if page is None else page_image(path, page, plane)
+                    if page is None:
+                        image[...] = 0
+                    else:
+                        read_page(path, page, image)
 
             # tifffile opens and closes further files of an OME-TIFF while it reads them.
             run = in_parallel if in_one_file else map
@@ -182,15 +185,31 @@ def _paged(path: Path, volume: PageSet, plane: tuple[int, int], dtype: np.dtype[
     return read
 
 
-def page_image(path: Path, page: Any, shape: tuple[int, int]) -> NDArray[Any]:
-    """Decode a grey page.
+def read_page(path: Path, page: Any, image: NDArray[Any]) -> None:
+    """Decode a grey page into an image; where nothing is converted, without a copy.
+
+    Parameters
+    ----------
+    path : Path
+        Named in messages.
+    page : tifffile.TiffPage or TiffFrame
+    image : ndarray, shape (rows, columns)
+        Of the type of the grey values, C-contiguous.
 
     Raises
     ------
     InputError
         If its shape is not that with which it was opened.
     """
-    image = grey_values(path, np.asarray(page.asarray(maxworkers=1 if in_pool() else None)), page)
-    if image.shape != shape:
-        raise InputError(f"{path}: an image of shape {image.shape}, not {shape} as when it was opened")
-    return image
+    fits = page.dtype == image.dtype and page.size == image.size
+    # tifffile changes the shape of the array that it is given.
+    stored = page.asarray(out=image.view() if fits else None, maxworkers=1 if in_pool() else None)
+    values = grey_values(path, np.asarray(stored), page)
+    if values.shape != image.shape:
+        raise InputError(f"{path}: an image of shape {values.shape}, not {image.shape} as when it was opened")
+    if _layout(values) != _layout(image):
+        image[...] = values
+
+
+def _layout(image: NDArray[Any]) -> tuple[int, tuple[int, ...], np.dtype[Any]]:
+    return image.__array_interface__["data"][0], image.strides, image.dtype
