@@ -1,7 +1,7 @@
-"""Fused layers for GPUs equal torch's own, forward and backward.
+"""Fused layers for GPUs equal torch's own, forward and backward. Triton's interpreter runs the programs on the CPU.
 
-On a machine without a GPU, Triton's interpreter runs the programs on the CPU: the first test runs this file with
-``TRITON_INTERPRET=1``, which must be set before Triton is imported.
+The first test runs this file with ``TRITON_INTERPRET=1``, which must be set before Triton is imported. Tests that need
+a GPU are in `test_networks_cuda_gpu`.
 """
 
 import copy
@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tomostain.networks.build import build_network
+from tests.support.fused_layers import NORM, RESNET, build, by_programs, compare, draw, reference
 from tomostain.networks.generators import ResidualBlock
 from tomostain.networks.kernels import accelerate_cuda
 from tomostain.networks.kernels.cuda import channel_norm, functions, launch, layers
@@ -31,8 +31,6 @@ from tomostain.stain.volume_statistics import VolumeNorm, with_volume_norms
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 interpreted = pytest.mark.skipif(not INTERPRETED, reason="run by the first test of this file, with TRITON_INTERPRET=1")
-DEVICES = [pytest.param("cpu", marks=interpreted), pytest.param("cuda", marks=pytest.mark.gpu)]
-on_each_device = pytest.mark.parametrize("device", DEVICES)
 
 
 @pytest.mark.slow
@@ -47,36 +45,6 @@ def test_the_tests_of_this_file_pass_in_tritons_interpreter():
     assert "passed" in run.stdout
 
 
-def reference(image, plan, residual=None):
-    """Return what torch's layers compute, one after the other."""
-    value = image if plan.eps is None else functional.instance_norm(image, eps=plan.eps)
-    value = value if residual is None else value + residual
-    if plan.slope != 1:
-        value = functional.leaky_relu(value, plan.slope) if plan.slope else functional.relu(value)
-    padded = functional.interpolate(value, scale_factor=plan.up) if plan.up != 1 else value
-    padded = functional.pad(padded, (plan.pad,) * 4, mode="reflect") if plan.pad else padded
-    return padded, value if plan.plain else None
-
-
-def draw(shape, seed, device, dtype=torch.float64):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64).to(device, dtype)
-
-
-def run(function, image, plan, residual, dtype):
-    """Return results and gradients."""
-    values = [value.to(dtype, copy=True).requires_grad_() for value in (image, residual) if value is not None]
-    results = [value for value in function(values[0], plan, *values[1:]) if value is not None]
-    weights = [draw(result.shape, 7 + number, image.device, dtype) for number, result in enumerate(results)]
-    grads = torch.autograd.grad(results, values, weights)
-    return [*(result.detach() for result in results), *grads]
-
-
-def by_programs(image, plan, residual=None):
-    return fused(image, plan, residual=residual)
-
-
-NORM = Plan(eps=1e-5)
 PLANS = {
     "pad 1": Plan(pad=1),
     "pad 3": Plan(pad=3),
@@ -101,63 +69,48 @@ cases = pytest.mark.parametrize(("plan", "joins"), [case[1:] for case in CASES],
 SHAPES = [(4, 3, 7, 4), (1, 70, 4, 5), (1, 5, 4, 45)]
 
 
-def compare(plan, joins, shape, device, dtype, tolerance):
-    """Compare with float64, relative to the largest value."""
-    image = (draw(shape, 0, device) + 3 * draw((shape[1], 1, 1), 1, device)).to(dtype)
-    image = image.contiguous(memory_format=torch.channels_last)
-    residual = draw(shape, 2, device).to(dtype) if joins else None
-    precise = None if residual is None else residual.double()
-    truth = run(reference, image.double(), plan, precise, torch.float64)
-    found = run(by_programs, image, plan, residual, dtype)
-    assert len(found) == len(truth)
-    for ours, wanted in zip(found, truth, strict=True):
-        assert ours.shape == wanted.shape
-        assert ours.dtype == dtype
-        assert (ours.double() - wanted).abs().max() <= tolerance * wanted.abs().max()
-
-
-@on_each_device
+@interpreted
 @cases
 @pytest.mark.parametrize("shape", SHAPES)
-def test_any_plan_gives_what_torch_gives_in_float64(plan, joins, shape, device, monkeypatch):
+def test_any_plan_gives_what_torch_gives_in_float64(plan, joins, shape, monkeypatch):
     monkeypatch.setattr(launch, "BLOCK", 256)
     monkeypatch.setattr(launch, "BLOCK_BACKWARD", 128)
-    compare(plan, joins, shape, device, torch.float64, 1e-11)
+    compare(plan, joins, shape, "cpu", torch.float64, 1e-11)
 
 
-@on_each_device
+@interpreted
 @cases
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 3e-6), (torch.bfloat16, 2e-2), (torch.float16, 2e-3)])
-def test_other_precisions_only_round(plan, joins, dtype, tolerance, device):
-    compare(plan, joins, (2, 5, 6, 9), device, dtype, tolerance)
+def test_other_precisions_only_round(plan, joins, dtype, tolerance):
+    compare(plan, joins, (2, 5, 6, 9), "cpu", dtype, tolerance)
 
 
-@on_each_device
+@interpreted
 @pytest.mark.parametrize("slope", [1.0, 0.0, 0.2])
 @pytest.mark.parametrize("shape", [(2, 5, 7, 4), (1, 70, 3, 9)])
-def test_channel_norm_gives_what_torch_gives(shape, slope, device, monkeypatch):
+def test_channel_norm_gives_what_torch_gives(shape, slope, monkeypatch):
     monkeypatch.setattr(channel_norm, "_PIECES", 2)
-    plain = ChannelNorm(shape[1]).to(device, torch.float64)
+    plain = ChannelNorm(shape[1]).double()
     with torch.no_grad():
         for number, value in enumerate(plain.parameters()):
-            value += draw(value.shape, number, device)
+            value += draw(value.shape, number)
     fast = CudaChannelNorm(copy.deepcopy(plain), slope)
     assert list(fast.state_dict()) == list(plain.state_dict())
     found = []
     for layer in (plain, fast):
-        image = (3 + draw(shape, 2, device)).contiguous(memory_format=torch.channels_last).requires_grad_()
+        image = (3 + draw(shape, 2)).contiguous(memory_format=torch.channels_last).requires_grad_()
         result = layer(image)
         if layer is plain and slope != 1:
             result = functional.leaky_relu(result, slope)
         values = [image, *layer.parameters()]
-        found.append([result, *torch.autograd.grad(result, values, draw(shape, 3, device))])
+        found.append([result, *torch.autograd.grad(result, values, draw(shape, 3))])
     for wanted, ours in zip(*found, strict=True):
         torch.testing.assert_close(ours, wanted, rtol=1e-10, atol=1e-11)
 
 
-@on_each_device
-def test_a_mean_far_from_zero_does_not_cost_precision(device):
-    image = 1000 + draw((1, 3, 40, 30), 0, device)
+@interpreted
+def test_a_mean_far_from_zero_does_not_cost_precision():
+    image = 1000 + draw((1, 3, 40, 30), 0)
     single = image.float()
     wanted = functional.instance_norm(single.double())
     found = fused(single, NORM)[0]
@@ -167,36 +120,36 @@ def test_a_mean_far_from_zero_does_not_cost_precision(device):
     torch.testing.assert_close(scale.double(), single.double().var((2, 3), correction=0).rsqrt(), rtol=1e-5, atol=0)
 
 
-@on_each_device
-def test_a_first_pixel_far_from_the_others_costs_little_precision(device):
-    image = draw((1, 3, 40, 30), 0, device)
+@interpreted
+def test_a_first_pixel_far_from_the_others_costs_little_precision():
+    image = draw((1, 3, 40, 30), 0)
     image[:, :, 0, 0] = 1e4
     found, wanted = fused(image.float(), NORM)[0], functional.instance_norm(image.float().double())
     assert (found - wanted).norm() <= 1e-6 * wanted.norm()
 
 
-@on_each_device
-def test_results_have_channels_last_whatever_the_input(device):
-    for image in (draw((2, 4, 6, 5), 0, device), draw((2, 4, 5, 6), 0, device).transpose(2, 3)):
+@interpreted
+def test_results_have_channels_last_whatever_the_input():
+    for image in (draw((2, 4, 6, 5), 0), draw((2, 4, 5, 6), 0).transpose(2, 3)):
         for plan in (Plan(pad=1), replace(NORM, pad=1)):
             padded = fused(image, plan)[0]
             assert padded.is_contiguous(memory_format=torch.channels_last)
             torch.testing.assert_close(padded, reference(image, plan)[0])
 
 
-@on_each_device
-def test_not_finite_values_stay_visible(device):
-    image = draw((1, 2, 4, 4), 0, device)
+@interpreted
+def test_not_finite_values_stay_visible():
+    image = draw((1, 2, 4, 4), 0)
     image[0, 0, 1, 1], image[0, 1, 2, 2] = torch.nan, -torch.inf
     found, wanted = fused(image, Plan(slope=0.0, pad=1))[0], reference(image, Plan(slope=0.0, pad=1))[0]
     torch.testing.assert_close(found, wanted, equal_nan=True)
     assert fused(image, replace(NORM, slope=0.0))[0].isnan().all()
 
 
-@on_each_device
+@interpreted
 @pytest.mark.parametrize(("plan", "side"), [(Plan(pad=3), 3), (Plan(up=2, pad=3), 1), (NORM, 1)])
-def test_too_small_images_are_refused_as_by_torch(plan, side, device):
-    image = draw((1, 2, side, side), 0, device)
+def test_too_small_images_are_refused_as_by_torch(plan, side):
+    image = draw((1, 2, side, side), 0)
     for function in (by_programs, reference):
         with pytest.raises((RuntimeError, ValueError)):
             function(image, plan)
@@ -213,26 +166,25 @@ NARROW = {
 }
 
 
-@on_each_device
+@interpreted
 @pytest.mark.parametrize("name", NARROW)
 @pytest.mark.parametrize("frozen", [False, True])
-def test_convolutions_of_few_channels_give_what_torch_gives(name, frozen, device):
+def test_convolutions_of_few_channels_give_what_torch_gives(name, frozen):
     layer, pad = NARROW[name]
     chain = [nn.ReflectionPad2d(pad), layer] if pad else [layer]
-    plain = nn.Sequential(*copy.deepcopy(chain)).to(device, torch.float64)
+    plain = nn.Sequential(*copy.deepcopy(chain)).double()
     fast = accelerate_cuda(copy.deepcopy(plain), frozen=frozen)
     assert any(isinstance(each, GatheringConv2d | RowSumConv2d) for each in fast)
     found = []
     for network in (plain, fast):
-        image = draw((2, layer.in_channels, 9, 12), 0, device).requires_grad_()
+        image = draw((2, layer.in_channels, 9, 12), 0).requires_grad_()
         values = [image] if frozen else [image, *network.parameters()]
         result = network(image)
-        found.append([result, *torch.autograd.grad(result, values, draw(result.shape, 1, device))])
+        found.append([result, *torch.autograd.grad(result, values, draw(result.shape, 1))])
     for wanted, ours in zip(*found, strict=True):
         torch.testing.assert_close(ours, wanted, rtol=1e-10, atol=1e-11)
 
 
-RESNET = {"name": "resnet", "in_channels": 3, "width": 6, "blocks": 2}
 NETWORKS = {
     "resnet": (RESNET, (2, 3, 12, 8)),
     "resnet without blocks": (RESNET | {"blocks": 0}, (1, 3, 8, 12)),
@@ -250,24 +202,20 @@ NETWORKS = {
 }
 
 
-def build(spec, device="cpu", dtype=torch.float64):
-    return build_network(spec, torch.Generator().manual_seed(0)).to(device, dtype)
-
-
-@on_each_device
+@interpreted
 @pytest.mark.parametrize(
     ("name", "gather"), [*((name, True) for name in NETWORKS), ("resnet", False), ("patch", False)]
 )
-def test_a_whole_network_gives_the_same_and_learns_the_same(name, gather, device):
+def test_a_whole_network_gives_the_same_and_learns_the_same(name, gather):
     spec, shape = NETWORKS[name]
-    plain = build(spec, device)
+    plain = build(spec)
     fast = accelerate_cuda(copy.deepcopy(plain), gather_channels=gather)
     assert list(fast.state_dict()) == list(plain.state_dict())
     fast.load_state_dict(plain.state_dict())
     fast = copy.deepcopy(fast)
     outputs, slopes = [], []
     for network in (plain, fast):
-        image = draw(shape, 1, device).requires_grad_()
+        image = draw(shape, 1).requires_grad_()
         result = network.features(image) if name.startswith("patch") else [network(image)]
         sum((value**2).mean() for value in result).backward()
         outputs.append(result)
@@ -313,13 +261,13 @@ def test_what_is_like_it_but_is_not_it_stays(chain):
     assert list(accelerate_cuda(network)) == before
 
 
-@on_each_device
-def test_fixed_norms_become_part_of_the_convolutions(device):
-    plain = with_volume_norms(build(RESNET, device))
+@interpreted
+def test_fixed_norms_become_part_of_the_convolutions():
+    plain = with_volume_norms(build(RESNET))
     for number, norm in enumerate(layer for layer in plain.modules() if isinstance(layer, VolumeNorm)):
-        norm.mean = draw(norm.mean.shape, number, device) / 10
-        norm.variance = draw(norm.mean.shape, 99 + number, device).exp()
-    image = draw((1, 3, 16, 20), 1, device)
+        norm.mean = draw(norm.mean.shape, number) / 10
+        norm.variance = draw(norm.mean.shape, 99 + number).exp()
+    image = draw((1, 3, 16, 20), 1)
     with torch.no_grad():
         wanted = plain(image)
         unfrozen = accelerate_cuda(copy.deepcopy(plain))
@@ -356,81 +304,3 @@ def test_where_the_programs_cannot_run_torchs_layers_do(plan, joins):
     torch.testing.assert_close(found, (padded, plain) if plan.plain else padded)
     with torch.no_grad():
         torch.testing.assert_close(layers.FusedLeakyReLU(Plan(slope=0.2))(image), functional.leaky_relu(image, 0.2))
-
-
-def paper_generator(width=64):
-    return build(RESNET | {"width": width, "blocks": 9}, "cuda", torch.float32)
-
-
-def learn(network, image):
-    """Return the result and the gradients of the weights under autocast, as in training with `bf16-mixed`."""
-    with torch.autocast("cuda", torch.bfloat16):
-        result = network(image)
-    values = list(network.parameters())
-    return [result.detach(), *torch.autograd.grad(result.float().square().mean(), values)]
-
-
-@pytest.mark.gpu
-def test_the_papers_generator_learns_the_same_under_autocast():
-    plain = paper_generator()
-    fast = accelerate_cuda(copy.deepcopy(plain))
-    image = draw((2, 3, 128, 128), 0, "cuda", torch.float32)
-    truth = [value.double() for value in _single(plain, image)]
-    ours, torchs = learn(fast, image), learn(plain, image)
-    for found, other, wanted in zip(ours, torchs, truth, strict=True):
-        size = wanted.norm() + 1e-6
-        # bfloat16 rounds to 8 bits. The rounding of torch's own layers is the measure.
-        assert (found.double() - wanted).norm() <= 1.5 * (other.double() - wanted).norm() + 1e-2 * size
-
-
-def _single(network, image):
-    result = network(image)
-    values = list(network.parameters())
-    return [result.detach(), *torch.autograd.grad(result.square().mean(), values)]
-
-
-@pytest.mark.gpu
-def test_nothing_waits_for_the_gpu_and_a_graph_replays_the_same_bits():
-    network = accelerate_cuda(paper_generator(16))
-    image = draw((2, 3, 64, 64), 0, "cuda", torch.float32)
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream), _deterministic():
-        first = [value.clone() for value in learn(network, image)]
-        torch.cuda.set_sync_debug_mode("error")
-        try:
-            second = learn(network, image)
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
-        graph = torch.cuda.CUDAGraph()
-        torch.cuda.synchronize()
-        with torch.cuda.graph(graph, stream=stream):
-            captured = learn(network, image)
-        graph.replay()
-    torch.cuda.synchronize()
-    for one, two, three in zip(first, second, captured, strict=True):
-        assert torch.equal(one, two)
-        assert torch.equal(one, three)
-
-
-class _deterministic:
-    """cuDNN kernels with a fixed order of summation."""
-
-    def __enter__(self):
-        self.before = torch.backends.cudnn.deterministic
-        torch.backends.cudnn.deterministic = True
-
-    def __exit__(self, *error):
-        torch.backends.cudnn.deterministic = self.before
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_staining_in_half_precision_rounds_no_more_than_torch(dtype):
-    plain = paper_generator().eval().requires_grad_(False)
-    image = draw((1, 3, 128, 160), 0, "cuda", torch.float32)
-    with torch.inference_mode():
-        truth = plain(image)
-        half = copy.deepcopy(plain).to(dtype)
-        torchs = half(image.to(dtype)).float()
-        ours = accelerate_cuda(half, frozen=True)(image.to(dtype)).float()
-    assert (ours - truth).norm() <= 1.5 * (torchs - truth).norm()
