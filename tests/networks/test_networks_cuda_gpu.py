@@ -12,6 +12,7 @@ from tomostain.networks.kernels import accelerate_cuda
 from tomostain.networks.kernels.cuda.launch import can_run
 from tomostain.networks.kernels.cuda.narrow import GatheringConv2d, RowSumConv2d
 from tomostain.networks.kernels.cuda.plan import Plan
+from tomostain.stain.volume_statistics import VolumeNorm, with_volume_norms
 
 pytestmark = pytest.mark.gpu
 
@@ -139,3 +140,20 @@ def test_other_networks_learn_the_same_under_autocast(name):
     fast = accelerate_cuda(copy.deepcopy(plain))
     image = draw((2, 3, 64, 64), 0, "cuda", torch.float32)
     _check_rounding(plain, fast, image)
+
+
+def test_fixed_statistics_become_part_of_the_weights():
+    plain = with_volume_norms(build(RESNET | {"width": 16}, "cuda", torch.float32)).requires_grad_(False)
+    norms = [layer for layer in plain.modules() if isinstance(layer, VolumeNorm)]
+    for number, norm in enumerate(norms):
+        norm.mean, norm.variance = (
+            draw(norm.mean.shape, seed, "cuda", torch.float32) for seed in (number, 99 + number)
+        )
+        norm.variance = norm.variance.exp()
+    fast = accelerate_cuda(copy.deepcopy(plain), frozen=True)
+    assert norms
+    assert not any(isinstance(layer, VolumeNorm) for layer in fast.modules())
+    image = draw((1, 3, 64, 48), 0, "cuda", torch.float32)
+    with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+        wanted = plain(image)
+        assert (fast(image) - wanted).norm() <= 1e-4 * wanted.norm()

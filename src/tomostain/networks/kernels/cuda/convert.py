@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, TypeGuard, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,6 @@ from tomostain.networks.layers import ChannelNorm
 N = TypeVar("N", bound=nn.Module)
 
 
-@runtime_checkable
 class FixedNorm(Protocol):
     """A normalisation with a fixed mean and variance, as `tomostain.stain.volume_statistics.VolumeNorm`."""
 
@@ -96,9 +95,15 @@ def _fold_fixed_norms(chain: nn.Sequential) -> None:
     for index, layer in enumerate(chain):
         after = _next(chain, index)
         norm = _layer(chain, after)
-        if type(layer) is nn.Conv2d and isinstance(norm, FixedNorm) and not norm.training:
+        if type(layer) is nn.Conv2d and _is_fixed_norm(norm):
             fold_fixed_norm(layer, norm)
             chain[after] = nn.Identity()
+
+
+def _is_fixed_norm(layer: nn.Module | None) -> TypeGuard[FixedNorm]:
+    """Whether a layer is a `FixedNorm`. `isinstance` of a protocol does not see buffers since Python 3.12."""
+    has_all = all(hasattr(layer, name) for name in ("mean", "variance", "eps"))
+    return isinstance(layer, nn.Module) and has_all and not layer.training
 
 
 @torch.no_grad()
