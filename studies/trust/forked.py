@@ -72,7 +72,8 @@ class Limits:
     Attributes
     ----------
     seconds : float
-        Processor time. The wall time may be four times as long, because other programs run too.
+        Processor time. The wall time may be thirty times as long, because other programs run too; a run that sleeps for
+        two seconds is ended.
     memory_bytes : int
         Growth of the resident memory.
     address_bytes : int
@@ -252,7 +253,7 @@ def _wait(
             os.kill(pid, kill_signal)
         timed_out = False
         while not timed_out and not _ended(descriptor, 2.0):
-            timed_out = time.monotonic() - began > 4 * limits.seconds or _sleeps(pid)
+            timed_out = time.monotonic() - began > 30 * limits.seconds or _sleeps(pid)
         if timed_out:
             os.kill(pid, signal.SIGKILL)
         _, status, usage = os.wait4(pid, 0)

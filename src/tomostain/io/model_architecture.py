@@ -62,12 +62,13 @@ def generator_without_memory(folder: Path, values: Mapping[str, Any]) -> "Genera
     from tomostain.networks.registry import network_class
 
     try:
-        parsed = parse_spec(values, "generator")
+        parsed = parse_spec(values)
     except InputError as error:
         raise InputError(f"{folder}: {SPEC}: {error}") from None
     with torch.device("meta"):
         network = network_class(parsed.name)(parsed)
-    assert isinstance(network, Generator)
+    if not isinstance(network, Generator):
+        raise InputError(f"{folder}: network '{parsed.name}' in {SPEC} is no generator")
     return network
 
 

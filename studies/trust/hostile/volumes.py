@@ -193,6 +193,7 @@ def mhd_header(**changes: str) -> str:
         "ElementType": "MET_USHORT",
         "ElementDataFile": "v.raw",
     } | changes
+    fields["ElementDataFile"] = fields.pop("ElementDataFile")  # what follows it belongs to the values
     return "".join(f"{key} = {value}\n" for key, value in fields.items() if value is not None)
 
 
@@ -203,6 +204,33 @@ def mhd(folder: Path) -> None:
 
 def mha(folder: Path) -> None:
     (folder / "v.mha").write_bytes(mhd_header(ElementDataFile="LOCAL").encode() + volume_values().tobytes())
+
+
+def packed_mhd(folder: Path) -> None:
+    packed = zlib.compress(volume_values().tobytes())
+    (folder / "v.zraw").write_bytes(packed)
+    size = str(len(packed))
+    header = mhd_header(CompressedData="True", CompressedDataSize=size, ElementDataFile="v.zraw")
+    (folder / "v.mhd").write_text(header)
+
+
+def packed_mha(folder: Path) -> None:
+    packed = zlib.compress(volume_values().tobytes())
+    header = mhd_header(CompressedData="True", CompressedDataSize=str(len(packed)), ElementDataFile="LOCAL")
+    (folder / "v.mha").write_bytes(header.encode() + packed)
+
+
+def virtual_hdf5(folder: Path) -> None:
+    import h5py
+
+    values = volume_values()
+    layout = h5py.VirtualLayout(values.shape, values.dtype)
+    for part in range(3):
+        with h5py.File(folder / f"p{part}.h5", "w") as file:
+            file.create_dataset("d", data=values[2 * part : 2 * part + 2], chunks=(1, *values.shape[1:]))
+        layout[2 * part : 2 * part + 2] = h5py.VirtualSource(f"p{part}.h5", "d", (2, *values.shape[1:]))
+    with h5py.File(folder / "v.h5", "w") as file:
+        file.create_virtual_dataset("data", layout, fillvalue=7)
 
 
 def nifti_header(**changes: tuple[str, int, Any]) -> bytearray:
@@ -236,6 +264,7 @@ BASES: tuple[tuple[str, Callable[[Path], None], str, tuple[str, ...]], ...] = (
     ("tiff folder", tiff_slices, "v", ("v/s_000.tif", "v/s_002.tif", "v/s_005.tif")),
     ("hdf5", hdf5, "v.h5", ("v.h5",)),
     ("hdf5", chunked_hdf5, "v.h5", ("v.h5",)),
+    ("hdf5", virtual_hdf5, "v.h5", ("v.h5", "p1.h5")),
     ("zarr", zarr_array(2), "v.zarr", ("v.zarr/.zarray", "v.zarr/1.1.1")),
     ("zarr", zarr_array(3), "v.zarr", ("v.zarr/zarr.json", "v.zarr/c/1/1/1")),
     ("zarr", ome_zarr, "v.zarr", ("v.zarr/.zattrs", "v.zarr/.zgroup", "v.zarr/0/.zarray", "v.zarr/0/1.0.0")),
@@ -244,9 +273,14 @@ BASES: tuple[tuple[str, Callable[[Path], None], str, tuple[str, ...]], ...] = (
     ("nrrd", detached_nrrd, "v.nhdr", ("v.nhdr", "v.raw")),
     ("mha", mhd, "v.mhd", ("v.mhd", "v.raw")),
     ("mha", mha, "v.mha", ("v.mha",)),
+    ("mha", packed_mhd, "v.mhd", ("v.mhd", "v.zraw")),
+    ("mha", packed_mha, "v.mha", ("v.mha",)),
     ("nifti", nifti, "v.nii", ("v.nii",)),
     ("nifti", gzip_nifti, "v.nii.gz", ("v.nii.gz",)),
 )
+
+NEEDED = (".tif", "1.1.1", "1/1/1", "1.0.0", ".raw", ".zraw", "p1.h5")
+"""Files of which the absence must be an error."""
 
 
 def damaged(base: Callable[[Path], None], site: str, apply: Callable[[Path, Rng], None]) -> Callable[[Path, Rng], None]:
@@ -264,7 +298,9 @@ def cases() -> Iterator[Case]:
             for operator, apply, expect in OPERATORS:
                 if operator == "missing" and site == name:
                     continue
-                if operator == "missing" and site.endswith((".tif", "1.1.1", "1/1/1", "1.0.0", ".raw")):
+                if operator == "missing" and site.endswith(
+                    (".tif", "1.1.1", "1/1/1", "1.0.0", ".raw", ".zraw", "p1.h5")
+                ):
                     expect = "refuse"
                 if operator == "missing" and site.endswith(("s_000.tif", "s_005.tif")):
                     expect = "any"  # nothing tells that there was a slice before the first or after the last one
