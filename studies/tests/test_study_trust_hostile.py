@@ -2,16 +2,18 @@
 
 import mmap
 import os
+import re
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from studies.trust.forked import Limits, Outcome, run_function
-from studies.trust.hostile.__main__ import LIMITS, all_cases, judged
+from studies.trust.hostile.__main__ import LIMITS, all_cases, judged, sampled
 from studies.trust.hostile.case import Case
 from studies.trust.hostile.watch import Watch
 
@@ -107,3 +109,28 @@ def test_an_outcome_states_processor_time_and_memory(tmp_path):
     assert outcome.code == 0
     assert 150e6 < outcome.memory < 260e6
     assert 0 < outcome.seconds < 10
+
+
+def test_a_sample_of_all_kinds_is_answered_well(tmp_path):
+    """Four inputs of each kind, with one command each: one line and exit code 2, or the right result.
+
+    The process of the tests has threads, which do not survive a fork; so the harness gets a process of its own.
+    """
+    command = ["-m", "studies.trust.hostile", str(tmp_path), "--per-kind", "4", "--commands", "1", "--seed", "22"]
+    path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, env=environment, check=False)
+    assert done.stderr == ""
+    counts = re.match(r"(\d+) hostile inputs, .*\n(\d+) answered well, 0 not\.", done.stdout)
+    assert counts is not None, done.stdout
+    assert int(counts[1]) == int(counts[2]) == 68
+    assert done.returncode == 0
+
+
+def test_a_sample_depends_on_the_seed_alone():
+    cases = list(enumerate(all_cases()))
+    first, again, other = (sampled(cases, 0, 4, seed) for seed in (22, 22, 23))
+    assert [number for number, _ in first] == [number for number, _ in again]
+    assert [number for number, _ in first] != [number for number, _ in other]
+    assert Counter(case.kind for _, case in first) == dict.fromkeys({case.kind for _, case in cases}, 4)
+    assert len(sampled(cases, 10, 0, 1)) == 10

@@ -267,7 +267,7 @@ def _ended(descriptor: int, seconds: float) -> bool:
 
 
 def _sleeps(pid: int) -> bool:
-    """Return whether a fork waits for something that does not come: all its threads sleep, for two seconds."""
+    """Return whether a fork waits for something that does not come: its session sleeps for two seconds."""
     before = _used(pid)
     for _ in range(20):
         time.sleep(0.1)
@@ -276,10 +276,20 @@ def _sleeps(pid: int) -> bool:
     return True
 
 
+def _session(pid: int) -> list[int]:
+    """Return the processes of the session that a process leads."""
+    members = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if os.getsid(int(path.name)) == pid:
+                members.append(int(path.name))
+    return members
+
+
 def _used(pid: int) -> tuple[str, ...]:
-    """Return state and used ticks of all threads of a process."""
+    """Return state and used ticks of all threads of a process and of those that it started."""
     try:
-        stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+        stats = [path.read_text() for member in _session(pid) for path in Path(f"/proc/{member}/task").glob("*/stat")]
     except (FileNotFoundError, ProcessLookupError):
         return ("ended",)
     fields = [stat.rpartition(")")[2].split() for stat in stats]

@@ -162,3 +162,14 @@ def test_interpolation_fills_or_repeats_outside():
 def test_lengths_whose_products_overflow_are_refused():
     with pytest.raises(InputError, match=r"origin_um reaches 1e\+300; lengths are below 1e\+09 µm"):
         Section.from_dict({"origin_um": [1e300] * 3, "row": [1, 0, 0], "column": [0, 1, 0]})
+
+
+def test_an_affine_that_cannot_be_one_of_lengths_is_refused():
+    values = {
+        "origin_um": [0, 0, 0],
+        "row": [1, 0, 0],
+        "column": [0, 1, 0],
+        "slide_to_section": [[1e6, 0, 0], [0, 1e6, 0]],
+    }
+    with pytest.raises(InputError, match=r"scales by 1e\+06"):
+        Section.from_dict(values)

@@ -59,3 +59,9 @@ def test_what_is_not_a_table_is_named(tmp_path: Path, content: bytes | None) -> 
         path.write_bytes(content)
     with pytest.raises(InputError, match=r"table\.csv: cannot be read as a CSV table"):
         read_csv(path)
+
+
+def test_many_columns_are_compared_quickly(tmp_path):
+    (tmp_path / "a.csv").write_text(",".join(f"c{i}" for i in range(100_000)) + ",c7\n")
+    with pytest.raises(InputError, match="the column 'c7' twice"):
+        read_csv(tmp_path / "a.csv")

@@ -1,6 +1,8 @@
 """Images and stacks: round trips against Pillow and tifffile, and a one-line error for each invalid input."""
 
+import struct
 import threading
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -179,3 +181,31 @@ def test_two_threads_read_at_once(tmp_path: Path) -> None:
         thread.start()
         thread.join(10)
         assert shapes == [(4, 5)]
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize("mode", ["1", "L", "RGB", "RGBA", "P"])
+def test_a_png_with_fewer_rows_than_it_states_is_refused(tmp_path: Path, mode: str, interlaced: bool) -> None:
+    """Decoders leave the rows black that are missing."""
+    depth, colour = {"1": (1, 0), "L": (8, 0), "RGB": (8, 2), "RGBA": (8, 6), "P": (8, 3)}[mode]
+    samples = {0: 1, 2: 3, 6: 4, 3: 1}[colour]
+    width, height = 21, 13
+    passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+    sizes = [(len(range(x, width, dx)), len(range(y, height, dy))) for x, y, dx, dy in passes]
+    sizes = sizes if interlaced else [(width, height)]
+    rows = b"".join((b"\0" + bytes((columns * samples * depth + 7) // 8)) * count for columns, count in sizes)
+
+    def write(data: bytes) -> Path:
+        def chunk(kind: bytes, content: bytes) -> bytes:
+            return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+        header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced)
+        parts = [(b"IHDR", header), *([(b"PLTE", bytes(12))] if mode == "P" else []), (b"IDAT", zlib.compress(data))]
+        content = b"".join(chunk(*part) for part in [*parts, (b"IEND", b"")])
+        (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+        return tmp_path / "a.png"
+
+    assert read_image(write(rows)).shape[:2] == (height, width)
+    for bad in (rows[:-1], rows[: len(rows) // 2], b""):
+        with pytest.raises(InputError, match="cannot be read"):
+            read_image(write(bad))

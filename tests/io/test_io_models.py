@@ -215,3 +215,13 @@ def test_a_file_in_place_of_a_model_folder(tmp_path: Path) -> None:
     (tmp_path / "model").write_text("a file")
     with pytest.raises(InputError, match="is a file, but a model is a folder"):
         load_model(tmp_path / "model")
+
+
+def test_text_that_is_not_utf_8_is_shown_or_refused_in_one_line(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    (folder / "README.md").write_bytes("# Modell für Knochen".encode("latin-1"))
+    assert run(["models", "describe", str(folder)]) == 0
+    assert "# Modell f" in capsys.readouterr().out
+    (folder / "model.yaml").write_bytes("stain: für".encode("latin-1"))
+    _sign(folder)
+    assert run(["check", str(folder)]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1

@@ -204,3 +204,45 @@ def test_a_nifti_whose_values_begin_in_its_header(tmp_path: Path) -> None:
         struct.pack_into("<f", content, 108, offset)
         (tmp_path / "a.nii").write_bytes(content)
         _refused(tmp_path / "a.nii", "states that its values begin at byte")
+
+
+@pytest.mark.parametrize("dimensions", ["1000000000", "-3", "0", "abc"])
+def test_an_mha_of_impossible_dimensions_is_refused_at_once(tmp_path: Path, dimensions: str) -> None:
+    _refused(_mha(tmp_path / "a.mha", VOLUME.tobytes(), NDims=dimensions), r"dimensions \(NDims\), not 1 to 10")
+
+
+@pytest.mark.parametrize("skipped", ["-5", "1000000000000000", "abc"])
+def test_an_impossible_size_of_the_header(tmp_path: Path, skipped: str) -> None:
+    _refused(_mha(tmp_path / "a.mha", VOLUME.tobytes(), HeaderSize=skipped), "HeaderSize")
+    if skipped != "abc":
+        path = _nrrd(tmp_path / "a.nhdr", "sub/a.raw", f"byte skip: {skipped}")
+        _refused(path, "header is damaged")
+
+
+def test_an_mha_of_text_is_refused(tmp_path: Path) -> None:
+    """SimpleITK may end the process where the text is not one."""
+    _refused(_mha(tmp_path / "a.mha", VOLUME.tobytes(), BinaryData="False"), "its values are text")
+
+
+def test_a_voxel_size_that_overflows(tmp_path: Path) -> None:
+    _refused(_mha(tmp_path / "a.mha", VOLUME.tobytes(), ElementSpacing="1e300 1 1"), r"states voxels of 1e\+300")
+
+
+def test_compressed_values_that_are_not_all_there_are_refused_when_opened(tmp_path: Path) -> None:
+    packed = zlib.compress(VOLUME.tobytes())
+    (tmp_path / "a.zraw").write_bytes(packed[:-1])
+    path = _mhd(tmp_path / "a.mhd", "a.zraw")
+    path.write_text(f"CompressedData = True\nCompressedDataSize = {len(packed)}\n" + path.read_text())
+    with pytest.raises(InputError, match="of compressed values, but there are"):
+        open_volume(path, voxel_um=5)
+
+
+@pytest.mark.parametrize("size", [0, 347, -1])
+def test_a_nifti_whose_header_has_another_length(tmp_path: Path, size: int) -> None:
+    import SimpleITK as sitk
+
+    sitk.WriteImage(sitk.GetImageFromArray(VOLUME), str(tmp_path / "a.nii"))
+    _is_volume(tmp_path / "a.nii")
+    content = (tmp_path / "a.nii").read_bytes()
+    (tmp_path / "a.nii").write_bytes(struct.pack("<i", size) + content[4:])
+    _refused(tmp_path / "a.nii", "does not begin with a header of NIfTI")

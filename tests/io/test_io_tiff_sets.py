@@ -1,6 +1,7 @@
 """Which pages of a TIFF are the volume, and the units of its axes."""
 
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -291,3 +292,27 @@ def test_pages_are_decoded_in_place_and_turned(tmp_path, compression, orientatio
             )
     upright = {1: values, 3: values[:, ::-1, ::-1], 6: values.swapaxes(1, 2)[:, :, ::-1]}[orientation]
     np.testing.assert_array_equal(open_volume(tmp_path / "a.tif", voxel_um=5.0).read(1, 5), upright[1:])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {'SizeZ="4"': 'SizeZ="1000000000"'},
+        {'PlaneCount="4"': 'PlaneCount="1000000000"'},
+        {'SizeZ="4"': 'SizeZ="100000"', 'SizeT="1"': 'SizeT="10000"'},
+    ],
+)
+def test_ome_xml_of_a_billion_planes_needs_no_memory(tmp_path: Path, changes: dict[str, str]) -> None:
+    path, values = tmp_path / "a.ome.tif", np.zeros((4, 16, 20), np.uint16)
+    tifffile.imwrite(path, values, ome=True, metadata={"axes": "ZYX"})
+    with tifffile.TiffFile(path) as tif:
+        xml = tif.ome_metadata or ""
+    for old, new in changes.items():
+        assert old in xml
+        xml = xml.replace(old, new)
+    tifffile.imwrite(path, values, description=xml.encode(), metadata=None)
+    tracemalloc.start()
+    with pytest.raises(InputError, match=r"its metadata state 10+ planes"):
+        open_volume(path, voxel_um=5)
+    assert tracemalloc.get_traced_memory()[1] < 10**8
+    tracemalloc.stop()

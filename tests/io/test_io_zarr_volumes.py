@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numcodecs
 import numpy as np
 import pytest
 import zarr
@@ -135,3 +136,23 @@ def test_impossible_arrays_are_one_line(tmp_path: Path, key: str, value: object)
     with pytest.raises(InputError) as caught:
         open_volume(path, voxel_um=5).read(0, 4)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_truncated_chunks_in_blosc_are_refused(tmp_path: Path, zarr_format: int) -> None:
+    """The library does not compare the length of a chunk with its header, and reads what follows in memory."""
+    values = np.random.default_rng(0).integers(0, 60000, (6, 20, 24)).astype("u2")
+    blosc = numcodecs.Blosc() if zarr_format == 2 else zarr.codecs.BloscCodec()
+    options = {"chunks": (3, 20, 24), "compressors": blosc, "zarr_format": zarr_format}
+    zarr.create_array(tmp_path / "a.zarr", shape=values.shape, dtype="u2", **options)[:] = values
+    np.testing.assert_array_equal(open_volume(tmp_path / "a.zarr", voxel_um=5).read(0, 6), values)
+    file = tmp_path / "a.zarr" / ("1.0.0" if zarr_format == 2 else "c/1/0/0")
+    good = file.read_bytes()
+    bomb = bytearray(good)
+    bomb[4:8] = (2**31 - 100).to_bytes(4, "little")
+    for bad, message in ((good[:-1], "truncated"), (good[:9], "truncated"), (bytes(bomb), "but a chunk has 2880")):
+        file.write_bytes(bad)
+        volume = open_volume(tmp_path / "a.zarr", voxel_um=5)
+        np.testing.assert_array_equal(volume.read(0, 3), values[:3])
+        with pytest.raises(InputError, match=message):
+            volume.read(2, 4)

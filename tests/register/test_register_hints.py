@@ -1,11 +1,14 @@
 """Compare landmarks with a known pose, and report errors in a hint."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from tests.register.test_register_poses import section
 from tomostain.errors import InputError
-from tomostain.register.hints import COLUMNS, fit_section, read_axis, read_landmarks
+from tomostain.geometry.section import Section
+from tomostain.register.hints import COLUMNS, check_start, fit_section, read_axis, read_landmarks
 
 
 def test_landmarks_give_back_the_pose(tmp_path):
@@ -49,3 +52,10 @@ def test_a_table_of_points_says_what_it_lacks(tmp_path):
         read_landmarks(path)
     with pytest.raises(InputError, match="cannot be read"):
         read_landmarks(tmp_path / "none.csv")
+
+
+def test_a_start_pose_that_misses_the_volume_is_refused():
+    start = Section(np.array([0.0, 50.0, 0.0]), np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0]))
+    check_start(start, (10, 20, 30), (5.0, 5.0, 5.0))
+    with pytest.raises(InputError, match=r"through \(0, 5000, 0\) µm misses the volume of \(50, 100, 150\) µm"):
+        check_start(replace(start, origin_um=np.array([0.0, 5000.0, 0.0])), (10, 20, 30), (5.0, 5.0, 5.0))

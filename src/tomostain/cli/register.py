@@ -96,7 +96,7 @@ def register(
     from tomostain.devices import name_device
     from tomostain.register.config import RegisterConfig
     from tomostain.register.files import register_files
-    from tomostain.register.hints import Hint, read_axis, read_landmarks, read_section
+    from tomostain.register.hints import Hint, check_start, read_axis, read_landmarks, read_section
     from tomostain.register.single_image import open_slide_or_image, open_volume_or_image
 
     if search.init is not None and search.landmarks is not None:
@@ -114,6 +114,8 @@ def register(
     start = read_section(search.init) if search.init else read_landmarks(search.landmarks) if search.landmarks else None
     hint = Hint(start, read_axis(search.axis) if search.axis else None, search.accept)
     scan = open_volume_or_image(volume, size, inputs.dataset, allow_missing=inputs.allow_missing)
+    if start is not None and scan.shape[0] > 1:
+        check_start(start, scan.shape, scan.voxel_um)
     if dry_run:
         image = open_slide_or_image(slide, inputs.pixel_um, inverted=inputs.invert_histology)
         for line in _plan(scan, image, settings.max_voxels):

@@ -124,7 +124,7 @@ def _begin(out: Path, config: DemoConfig) -> None:
     settings = out / "demo.yaml"
     if not output_folder(out, "demo", settings.name, resume=True):
         write_text(settings, config.to_yaml())
-    elif settings.read_text(encoding="utf-8") != config.to_yaml():
+    elif settings.read_text(encoding="utf-8", errors="replace") != config.to_yaml():
         raise InputError(f"{out}: contains a demo with other settings; choose another folder, or remove this one")
 
 

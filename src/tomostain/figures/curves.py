@@ -45,7 +45,7 @@ def training_curves(metrics_csv: Path, *, terms: Sequence[str] | None = None, co
 
 def has_curves(metrics_csv: Path) -> bool:
     """Whether a run's metrics.csv exists and contains at least one row."""
-    return metrics_csv.is_file() and len(metrics_csv.read_text(encoding="utf-8").splitlines()) > 1
+    return metrics_csv.is_file() and len(metrics_csv.read_text(encoding="utf-8", errors="replace").splitlines()) > 1
 
 
 def read_curves(path: Path, terms: Sequence[str] | None = None) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:

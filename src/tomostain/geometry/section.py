@@ -21,6 +21,7 @@ IDENTITY_2D = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 Float = NDArray[np.float64]
 # Relative tolerance of distances: a point of a box this close to a plane is on the plane.
 _TOLERANCE = 1e-6
+_MAX_SCALE = 1000
 MAX_UM = 1e9
 """No volume is larger; the products of larger lengths would overflow."""
 
@@ -60,6 +61,9 @@ class Section:
         gram = np.array([[a @ b for b in (self.row, self.column)] for a in (self.row, self.column)])
         if not np.allclose(gram, np.eye(2), atol=1e-4):
             raise InputError("section: row and column must be unit vectors at right angles to each other")
+        if np.abs(self.slide_to_section[:, :2]).max() > _MAX_SCALE:
+            factor = np.abs(self.slide_to_section[:, :2]).max()
+            raise InputError(f"section: slide_to_section scales by {factor:.3g}; both sides are in µm, so it is near 1")
         if abs(np.linalg.det(self.slide_to_section[:, :2])) < 1e-6:
             raise InputError("section: slide_to_section is not invertible")
 

@@ -214,7 +214,7 @@ def _dataset(path: Path, progress: Progress) -> tuple[str, ...]:
 def _run(path: Path) -> tuple[str, ...]:
     if not (path / "metrics.csv").is_file():
         return ("no step is recorded yet; model: not yet",)
-    rows = (path / "metrics.csv").read_text(encoding="utf-8").strip().splitlines()
+    rows = (path / "metrics.csv").read_text(encoding="utf-8", errors="replace").strip().splitlines()
     has_model = (path / "model").is_dir()
     first = f"{len(rows) - 1} rows in metrics.csv; model: {'yes' if has_model else 'not yet'}"
     return (first, *_model(path / "model")) if has_model else (first,)

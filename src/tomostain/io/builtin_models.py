@@ -80,7 +80,7 @@ def read_model_card(model: str | os.PathLike[str]) -> str:
     card = folder / CARD
     if not card.is_file():
         raise InputError(f"{card}: no such file; the model has no card")
-    return card.read_text(encoding="utf-8")
+    return card.read_text(encoding="utf-8", errors="replace")  # people may edit it
 
 
 def copy_model(model: str | os.PathLike[str], out: str | os.PathLike[str], *, overwrite: bool = False) -> Path:

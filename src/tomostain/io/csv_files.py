@@ -5,6 +5,7 @@ import csv
 import io
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,8 +63,8 @@ def read_csv(path: str | os.PathLike[str]) -> CsvTable:
     except (OSError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as a CSV table ({error})") from None
     columns = _filled(table[0][1]) if table else []
-    for name in columns:
-        if columns.count(name) > 1:
+    for name, count in Counter(columns).items():
+        if count > 1:
             raise InputError(f"{path}: has the column '{name}' twice; rename or remove one")
     rows, lines = [], []
     for line, cells in table[1:]:

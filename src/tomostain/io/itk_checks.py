@@ -17,6 +17,7 @@ NIFTI_SUFFIXES = (".nii", ".nii.gz")
 _MAX_MHA_HEADER_BYTES = 1 << 16
 _NIFTI_1_BYTES = 348
 _LINE_END = 2
+_DIMENSIONS = tuple(str(number) for number in range(1, 11))
 _BLOCK = 1 << 20
 
 
@@ -45,6 +46,11 @@ def check_data_files(path: Path) -> list[Path]:
     if not name.endswith(MHA_SUFFIXES):
         return []
     fields = mha_fields(path)
+    if "ndims" in fields and fields["ndims"] not in _DIMENSIONS:
+        raise InputError(f"{path}: states {fields['ndims'][:20]} dimensions (NDims), not 1 to 10; the file is damaged")
+    if fields.get("binarydata", "true").lower().startswith("f"):
+        raise InputError(f"{path}: its values are text (BinaryData = False), which is not read; store it as binary")
+    _check_skip(path, fields)
     stated = fields.get("elementdatafile", "")
     if not stated:
         raise InputError(f"{path}: cannot be read: its header names no data (ElementDataFile); the file is damaged")
@@ -59,6 +65,16 @@ def check_data_files(path: Path) -> list[Path]:
     return [file_inside(path, each, "data file") for each in names]
 
 
+def _check_skip(path: Path, fields: Mapping[str, str]) -> None:
+    """Raise if the size of the header of an MHA, -1 or the bytes before the values, is not possible."""
+    try:
+        skipped = int(fields.get("headersize", 0))
+    except ValueError:
+        skipped = -2
+    if not -1 <= skipped < 2**40:
+        raise InputError(f"{path}: states a HeaderSize of {fields['headersize'][:20]} bytes; the file is damaged")
+
+
 def check_nifti(path: Path) -> None:
     """Raise if a NIfTI does not state where its values begin, or states that they are in another file."""
     name = path.name.lower()
@@ -69,8 +85,10 @@ def check_nifti(path: Path) -> None:
             head = file.read(_NIFTI_1_BYTES)
     except (OSError, EOFError, zlib.error):
         return  # SimpleITK says why
-    if len(head) < _NIFTI_1_BYTES or head[:4] not in (b"\x5c\x01\0\0", b"\0\0\x01\x5c"):
-        return  # NIfTI-2, or not a NIfTI
+    if len(head) < _NIFTI_1_BYTES or head[4:8] in (b"n+2\0", b"ni2\0"):
+        return  # shorter, or NIfTI-2: SimpleITK reads or refuses it
+    if head[:4] not in (b"\x5c\x01\0\0", b"\0\0\x01\x5c"):
+        raise InputError(f"{path}: does not begin with a header of NIfTI; the file is damaged or of another format")
     order: Literal["<", ">"] = "<" if head[0] == 0x5C else ">"
     (offset,) = struct.unpack(f"{order}f", head[108:112])
     if head[344:347] == b"ni1":
@@ -89,9 +107,14 @@ def check_length(path: Path, reader: Any, itemsize: int) -> None:
     elif name.endswith(MHA_SUFFIXES):
         fields = mha_fields(path)
         if is_packed(fields) or "%" in fields.get("elementdatafile", ""):
-            check_packed_size(
-                path, values * itemsize, sum(each.stat().st_size for each in check_data_files(path) or [path])
-            )
+            stored = sum(each.stat().st_size for each in check_data_files(path) or [path])
+            check_packed_size(path, values * itemsize, stored)
+            packed = fields.get("compresseddatasize", "")
+            if is_packed(fields) and (stored == 0 or (packed.isdecimal() and int(packed) > stored)):
+                raise InputError(
+                    f"{path}: states {packed or 'some'} bytes of compressed values, but there are {stored}; the file "
+                    "is truncated, copy it again"
+                )
             return
         files = check_data_files(path)
         if len(files) > 1:
@@ -100,7 +123,7 @@ def check_length(path: Path, reader: Any, itemsize: int) -> None:
             path, size = files[0], files[0].stat().st_size
         skipped = 0 if files else data_start(path)
         needed = skipped + values * itemsize
-        if "headersize" not in fields and fields.get("binarydata", "true").lower().startswith("t"):
+        if int(fields.get("headersize", 0)) == 0:
             check_excess(path, size, needed, 4096 if files else _LINE_END)
     else:
         return

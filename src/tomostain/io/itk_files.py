@@ -20,6 +20,7 @@ from tomostain.io.metadata.placement import PATIENT, Placement, Triple, placemen
 from tomostain.io.metadata.units import Spacing, to_um
 from tomostain.io.nrrd_files import NRRD_SUFFIXES, nrrd_header
 
+_MAX_STEP = 1e12
 _MM = 1000.0
 """A millimetre, the unit of these formats unless they state another, in µm."""
 
@@ -170,6 +171,8 @@ def itk_header(path: Path) -> ItkHeader:
 def _with_geometry(path: Path, header: ItkHeader, geometry: _Geometry) -> ItkHeader:
     """Return the header with its voxel size in µm where the units are stated, and with its placement."""
     vectors = np.asarray(geometry.vectors, dtype=float)
+    if np.abs(vectors[np.isfinite(vectors)]).max(initial=0) > _MAX_STEP:
+        raise InputError(f"{path}: states voxels of {np.nanmax(np.abs(vectors)):.3g}; the header is damaged")
     origin = None if geometry.origin is None else np.asarray(geometry.origin, dtype=float)
     factors = [to_um(1.0, unit) for unit in geometry.units]
     # Programs write 1 mm where no size was measured; they do not write 1 µm.

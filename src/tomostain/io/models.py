@@ -213,7 +213,7 @@ def load_model(folder: str | os.PathLike[str]) -> Model:
     check_architecture(folder, spec, state, reverse_state)
     seen = _load_arrays(folder / SEEN) if SEEN in sums else None
     digest = hashlib.sha256("".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode()).hexdigest()
-    recipe = (folder / RECIPE).read_text(encoding="utf-8") if RECIPE in sums else None
+    recipe = (folder / RECIPE).read_text(encoding="utf-8", errors="replace") if RECIPE in sums else None
     discriminators = _by_network(_load_state(folder / DISCRIMINATORS)) if DISCRIMINATORS in sums else {}
     return Model(folder, spec, state, reverse_state, digest, seen, recipe, discriminators)
 

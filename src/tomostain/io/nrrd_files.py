@@ -78,7 +78,7 @@ def nrrd_header(path: Path) -> NrrdHeader:
     Raises
     ------
     InputError
-        If pynrrd is not installed, or the header is too long.
+        If pynrrd is not installed, the header is too long, or it skips a number of lines or bytes that is not possible.
     """
     try:
         import nrrd
@@ -96,12 +96,16 @@ def nrrd_header(path: Path) -> NrrdHeader:
     except (nrrd.NRRDError, ValueError, KeyError, TypeError, IndexError, StopIteration, OverflowError):
         # SimpleITK may still read the values, but no length is believed.
         return NrrdHeader(data_files=data_files)
-    skips = (fields.get(name, 0) for name in ("line skip", "lineskip", "byte skip", "byteskip"))
+    lines_skipped, bytes_skipped = (
+        fields.get(f"{what} skip", fields.get(f"{what}skip", 0)) for what in ("line", "byte")
+    )
+    if not 0 <= lines_skipped < 2**40 or not -1 <= bytes_skipped < 2**40:
+        raise InputError(f"{path}: skips {lines_skipped} lines and {bytes_skipped} bytes; the header is damaged")
     return NrrdHeader(
         encoding=str(fields.get("encoding", "")).lower(),
         big_endian=str(fields.get("endian", "little")).lower() == "big",
         data_files=data_files,
-        has_skips=any(skips),
+        has_skips=bool(lines_skipped or bytes_skipped),
         offset=end.end() if end else len(head),
         labels=_words(fields.get("labels")),
         kinds=_words(fields.get("kinds")),

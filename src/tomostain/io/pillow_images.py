@@ -23,6 +23,9 @@ PILLOW_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 _FORMATS = ("PNG", "JPEG", "BMP", "DIB", "WEBP")
 _SAMPLE_BYTES = {"I;16": 2, "I;16B": 2, "I": 4, "F": 4}
 _ORIENTATION = 0x0112
+_BLOCK = 1 << 20
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""First column and row, and steps, of the passes of an interlaced PNG."""
 _LOCK = threading.Lock()
 
 
@@ -139,7 +142,11 @@ def _png_chunks(path: Path) -> Iterator[bytes]:
 
 
 def _check_png(path: Path) -> None:
-    """Compare the checksums of the chunks: decoders accept wrong ones, or print a warning."""
+    """Compare the checksums of the chunks, and count the bytes of the rows.
+
+    Decoders accept wrong checksums, or print a warning, and leave rows that are missing black.
+    """
+    rows = _Rows()
     with path.open("rb") as file:
         file.seek(8)
         while len(start := file.read(8)) == 8:
@@ -147,12 +154,53 @@ def _check_png(path: Path) -> None:
             checksum = zlib.crc32(kind)
             while length > 0 and (data := file.read(min(length, 2**20))):
                 checksum, length = zlib.crc32(data, checksum), length - len(data)
+                if kind == b"IHDR":
+                    rows.needed = _png_bytes(data)
+                elif kind == b"IDAT":
+                    rows.add(data, path)
             stated = file.read(4)
             if length or len(stated) < 4 or struct.unpack(">I", stated)[0] != checksum:
                 raise InputError(f"{path}: cannot be read (wrong checksum); the file is truncated or damaged")
             if kind == b"IEND":
+                if rows.count < rows.needed:
+                    raise InputError(
+                        f"{path}: cannot be read (its rows have {rows.count} of {rows.needed} bytes); the file is "
+                        "truncated or damaged"
+                    )
                 return
     raise InputError(f"{path}: cannot be read (no end); the file is truncated or damaged")
+
+
+class _Rows:
+    """Counts the bytes of the rows of a PNG while its data are unpacked, in little memory."""
+
+    def __init__(self) -> None:
+        self.needed = self.count = 0
+        self._stream = zlib.decompressobj()
+
+    def add(self, data: bytes, path: Path) -> None:
+        """Unpack the next data, up to the bytes that are needed."""
+        try:
+            while data and self.count < self.needed and not self._stream.eof:
+                self.count += len(self._stream.decompress(data, _BLOCK))
+                data = self._stream.unconsumed_tail
+        except zlib.error as error:
+            raise InputError(f"{path}: cannot be read ({error}); the file is truncated or damaged") from None
+
+
+def _png_bytes(header: bytes) -> int:
+    """Return the bytes of all rows of a PNG, each with its filter byte (PNG specification, 11.2.2 and 8.2).
+
+    Examples
+    --------
+    >>> _png_bytes(struct.pack(">IIBBBBB", 128, 96, 8, 2, 0, 0, 0)) == 96 * (1 + 3 * 128)
+    True
+    """
+    width, height, bits, colour, _, _, interlaced = struct.unpack(">IIBBBBB", header[:13])
+    bits *= {2: 3, 4: 2, 6: 4}.get(colour, 1)
+    passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
+    sizes = [(-(-(width - x) // dx), -(-(height - y) // dy)) for x, y, dx, dy in passes]
+    return sum(rows * (1 + -(-columns * bits // 8)) for columns, rows in sizes if columns > 0 and rows > 0)
 
 
 def _decoded_png(path: Path) -> NDArray[Any]:

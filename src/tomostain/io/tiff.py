@@ -21,6 +21,7 @@ _INCH_UM = 25400.0
 _CENTIMETRE_UM = 10000.0
 # Resolutions that cameras, scanners and drawing programs write when no size was measured.
 _PRINT_DPI = (72, 75, 90, 96, 100, 120, 144, 150, 180, 200, 240, 300, 350, 360, 400, 600, 720, 1200)
+_MAX_PLANES = 10**7
 _MIN_DPI = 25.4  # coarser than one millimetre per pixel: placeholders such as 1/1
 
 
@@ -75,6 +76,7 @@ def opened_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
     """Open a TIFF under `tiff_errors`; a file without a single image is an error. It must not be a pipe."""
     with tiff_errors(path), tifffile.TiffFile(path) as tif:
         _check_chain(tif)
+        _check_planes(tif)
         if not tif.pages:
             raise ValueError("no image in it")
         yield tif
@@ -97,6 +99,17 @@ def _check_chain(tif: tifffile.TiffFile) -> None:
         if len(following) < layout.offsetsize:  # tifffile reports it
             return
         offset = struct.unpack(layout.offsetformat, following)[0]
+
+
+def _check_planes(tif: tifffile.TiffFile) -> None:
+    """Raise if OME-XML states far more planes than any file has: tifffile would make a list of them."""
+    for pixels in re.split(r"<(?:\w+:)?Pixels\b", tif.ome_metadata or "")[1:] if tif.is_ome else ():
+        planes = math.prod(
+            int(size) for size in re.findall(r'\bSize[ZCT]\s*=\s*"(\d{1,30})"', pixels.partition(">")[0])
+        )
+        counts = [int(count) for count in re.findall(r'\bPlaneCount\s*=\s*"(\d{1,30})"', pixels)]
+        if max([planes, *counts]) > _MAX_PLANES:
+            raise ValueError(f"its metadata state {max([planes, *counts])} planes")
 
 
 def check_complete(path: Path, tif: tifffile.TiffFile, pages: list[Any] | None = None) -> None:

@@ -1,6 +1,7 @@
 """Hints for registration: a start pose, matching points, or an axis."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from tomostain.config import read_yaml
 from tomostain.errors import InputError
-from tomostain.geometry.section import Section
+from tomostain.geometry.section import Section, plane_in_box
 from tomostain.io.csv_files import read_csv
 
 COLUMNS = ("slide_row_um", "slide_column_um", "z_um", "y_um", "x_um")
@@ -43,6 +44,27 @@ def read_section(path: str | os.PathLike[str]) -> Section:
     """Read a pose from a `pair.yaml`, the YAML of a candidate, or the `section.yaml` of a phantom."""
     path = Path(path)
     return Section.from_dict(read_yaml(path), source=str(path))
+
+
+def check_start(start: Section, shape: Sequence[int], voxel_um: Sequence[float]) -> None:
+    """Raise if the plane of a start pose misses the volume.
+
+    Parameters
+    ----------
+    start : Section
+    shape, voxel_um : sequence
+        Of the volume (z, y, x); voxel size in µm.
+
+    Raises
+    ------
+    InputError
+    """
+    size = [side * length for side, length in zip(shape, voxel_um, strict=True)]
+    if len(plane_in_box(start.origin_um, start.normal, size)) == 0:
+        place, extent = (", ".join(f"{value:.4g}" for value in values) for values in (start.origin_um, size))
+        raise InputError(
+            f"`hint`: the plane of the start pose through ({place}) µm misses the volume of ({extent}) µm; correct it"
+        )
 
 
 def read_landmarks(path: str | os.PathLike[str]) -> Section:

@@ -14,6 +14,8 @@ from tomostain.config import Config
 # Means are clipped to this minimum before a division or a power.
 _DARKEST = 1 / 255
 
+_MAX_SCALE = 20.0
+
 
 class Augment(Config):
     """Ranges of the augmentation of training patches (paper section 2.7).
@@ -44,6 +46,8 @@ class Augment(Config):
     def _ordered(self) -> Self:
         if not 0 < self.scale[0] <= self.scale[1]:
             raise ValueError(f"scale {list(self.scale)} must be two factors above 0, the smaller one first")
+        if self.scale[0] < 1 / _MAX_SCALE or self.scale[1] > _MAX_SCALE:
+            raise ValueError(f"scale {list(self.scale)} must be from {1 / _MAX_SCALE:g} to {_MAX_SCALE:g}")
         return self
 
 

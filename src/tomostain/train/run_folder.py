@@ -142,7 +142,7 @@ def _keep_other_recipe(run: Path, description: RunDescription) -> None:
     path = run / RESOLVED
     if (run / DESCRIPTION).is_file() or not path.is_file():
         return
-    if path.read_text(encoding="utf-8") != _as_yaml(description["recipe"]):
+    if path.read_text(encoding="utf-8", errors="replace") != _as_yaml(description["recipe"]):
         raise InputError(
             f"{path}: is not the recipe of this training, and would be replaced; give another folder, or "
             "`overwrite=True`"

@@ -83,10 +83,17 @@ def digest_of(values: NDArray[np.generic]) -> str:
 def probe_volume(path: str, dataset: str | None = None) -> int:
     """Read a volume as a whole and print its digest; an exit code as the command line has."""
     import sys
+    import warnings
 
-    from tomostain.errors import InputError
+    from tomostain.errors import InputError, OutOfDistributionWarning
     from tomostain.io import open_volume
 
+    def warn(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+        """Print a warning as the command line does."""
+        own = issubclass(category, OutOfDistributionWarning)
+        print(f"{'warning' if own else category.__name__}: {message}", file=sys.stderr)
+
+    warnings.showwarning = warn
     try:
         volume = open_volume(path, voxel_um=VOXEL_UM, dataset=dataset)
         total = int(np.prod(volume.shape, dtype=np.float64))

@@ -3,6 +3,7 @@
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -126,7 +127,7 @@ def tiffs() -> Iterator[Case]:
         ("planar 7", 284, 7, 1, "same"),
         ("a tag with 2^31 values", 273, 8, 1 << 31, "refuse"),
         ("strip offsets of 10^8 values", 273, 8, 10**8, "refuse"),
-        ("sample format 6", 339, 6, 1, "refuse"),
+        ("sample format 6", 339, 6, 1, "same"),
         ("sample format 77", 339, 77, 1, "same"),
     )
     for name, code, value, count, expect in settings:
@@ -158,9 +159,10 @@ def tiffs() -> Iterator[Case]:
     for name, target, page, expect in links:
         yield case("tiff", name, "v.tif", damaged(plain_tiff, "v.tif", link_pages(target, page)), expect)
     for side in (30000, 60000, 12000):
-        yield case(
-            "tiff", f"deflate bomb of {side} px", "v.tif", zip_bomb_tiff(side), "refuse" if side > 20000 else "any"
-        )
+        answer: Expectation = "refuse" if side > 20000 else "any"
+        made = case("tiff", f"deflate bomb of {side} px", "v.tif", zip_bomb_tiff(side), answer)
+        # The smallest is a possible image; to stain it takes its time.
+        yield made if answer == "refuse" else replace(made, commands=made.commands[:1])
     texts: tuple[tuple[str, str, Expectation], ...] = (
         ("ImageJ, 10^8 images", "ImageJ=1.54f\nimages=100000000\nslices=100000000\n", "refuse"),
         ("ImageJ, -1 images", "ImageJ=1.54f\nimages=-1\nslices=-1\n", "same"),
@@ -220,7 +222,7 @@ def tiffs() -> Iterator[Case]:
             start + ome.format(**plain | {"inside": parts("gone_{z}.tif")}),
             "refuse",
         ),
-        ("IFD 10^9", start + ome.format(**plain | {"inside": '<TiffData IFD="1000000000" PlaneCount="6"/>'}), "refuse"),
+        ("IFD 10^9", start + ome.format(**plain | {"inside": '<TiffData IFD="1000000000" PlaneCount="6"/>'}), "same"),
         (
             "10^9 planes",
             start + ome.format(**plain | {"inside": '<TiffData IFD="0" PlaneCount="1000000000"/>'}),

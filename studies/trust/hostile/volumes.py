@@ -279,8 +279,8 @@ BASES: tuple[tuple[str, Callable[[Path], None], str, tuple[str, ...]], ...] = (
     ("nifti", gzip_nifti, "v.nii.gz", ("v.nii.gz",)),
 )
 
-NEEDED = (".tif", "1.1.1", "1/1/1", "1.0.0", ".raw", ".zraw", "p1.h5")
-"""Files of which the absence must be an error."""
+NEEDED = (".tif", "1.0.0", ".raw", ".zraw", "p1.h5")
+"""Files of which the absence must be an error. A chunk of zeros need not be stored, where others of its slices are."""
 
 
 def damaged(base: Callable[[Path], None], site: str, apply: Callable[[Path, Rng], None]) -> Callable[[Path, Rng], None]:

@@ -17,6 +17,7 @@ from tomostain.io.ome_zarr.plan import PROGRESS
 from tomostain.io.ome_zarr.pyramid import Shape
 from tomostain.io.ome_zarr.verify import ShardVerifier
 from tomostain.io.volumes.indexing import SliceIndexing
+from tomostain.io.volumes.zarr_blosc import BloscCheck
 from tomostain.progress import Progress, silent, track
 
 _DAMAGED = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, AssertionError)
@@ -57,6 +58,7 @@ class StainedVolume(SliceIndexing):
     ) -> None:
         self.path = path
         self._arrays = list(arrays)
+        self._blosc = [BloscCheck(path / array.path, array) for array in self._arrays]
         self.levels: tuple[tuple[Shape, tuple[float, float, float]], ...] = tuple(
             (tuple(array.shape[1:]), tuple(scale)) for array, scale in zip(arrays, scales, strict=True)
         )
@@ -128,6 +130,7 @@ class StainedVolume(SliceIndexing):
         if not 0 <= level < len(self.levels) or not 0 <= start < stop <= self.levels[level][0][0]:
             raise ValueError(f"slices {start} to {stop} of level {level} requested; the levels are {self.levels}")
         self._verifier.verify(level, [(start, stop)])
+        self._blosc[level].check((slice(None), slice(start, stop), slice(None), slice(None)))
         try:
             slab = np.asarray(self._arrays[level][:, start:stop])
         except (OSError, ValueError, RuntimeError) as error:
@@ -158,6 +161,7 @@ class StainedVolume(SliceIndexing):
         """
         window = tuple(slice(a, b) for a, b in zip(first, end, strict=True))
         self._verifier.verify(0, list(zip(first, end, strict=True)))
+        self._blosc[0].check((slice(None), *window))
         try:
             return np.moveaxis(np.asarray(self._arrays[0][:, *window]), 0, -1)
         except (OSError, ValueError, RuntimeError) as error:
@@ -206,6 +210,12 @@ def open_stained(path: str | os.PathLike[str]) -> StainedVolume:
     if isinstance(plan, Mapping) and plan.get("shape", list(arrays[0].shape[1:])) != list(arrays[0].shape[1:]):
         raise InputError(
             f"{path}: was written with the shape {str(plan['shape'])[:60]}, but its array has {arrays[0].shape[1:]}; "
+            "zarr.json was changed, so copy or stain the volume again"
+        )
+    shards = arrays[0].shards
+    if isinstance(plan, Mapping) and shards and plan.get("slab", shards[1]) != shards[1]:
+        raise InputError(
+            f"{path}: was written with {str(plan['slab'])[:20]} slices in a shard, but its shards have {shards[1]}; "
             "zarr.json was changed, so copy or stain the volume again"
         )
     provenance = plan.get("provenance", {}) if isinstance(plan, Mapping) else {}

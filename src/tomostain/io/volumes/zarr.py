@@ -18,6 +18,7 @@ from tomostain.io.metadata.zarr_json import METADATA_FILES, check_zarr_metadata,
 from tomostain.io.volumes.base import Source
 from tomostain.io.volumes.chunks import check_chunk, missing_in_zarr, missing_shards
 from tomostain.io.volumes.registry import register_reader
+from tomostain.io.volumes.zarr_blosc import BloscCheck
 
 _DAMAGED = (
     OSError,
@@ -84,11 +85,14 @@ def open_zarr(path: Path, dataset: str | None = None) -> Source:
     if missing:
         array = _filled_with_zeros(array)
 
+    blosc = BloscCheck(path / array.path, array)
+
     def read(start: int, stop: int) -> NDArray[Any]:
         index: list[slice | int] = [0] * array.ndim
         for axis in order:
             index[axis] = slice(None)
         index[order[0]] = slice(start, stop)
+        blosc.check(index)
         try:
             values = np.asarray(array[tuple(index)])
         except _DAMAGED as error:
