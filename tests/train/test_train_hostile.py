@@ -152,3 +152,19 @@ def test_enough_memory_is_no_error(tmp_path):
 
     check_requirements(toy_recipe(), tmp_path / "run", DistributedContext("cpu"), resumed=False)
     assert json.loads(toy_recipe().model_dump_json())["deterministic"] is False
+
+
+@pytest.mark.parametrize("name", ["ct.tif", "extra.tif"])
+def test_an_image_that_never_ends_is_refused(tmp_path, name):
+    dataset = save_dataset(tmp_path / "dataset", [toy_pair(f"p{n}", n) for n in range(2)]).path
+    image = dataset / "pairs/p0" / name
+    image.unlink(missing_ok=True)
+    image.symlink_to("/dev/zero")
+    with pytest.raises(InputError, match=f"{name}: is a device, not a file"):
+        train(dataset, tmp_path / "run", recipe=toy_recipe(terms={"l1": 1}), max_steps=1)
+
+
+def test_augmentation_by_an_impossible_scale_is_refused(tmp_path):
+    (tmp_path / "r.yaml").write_text(toy_recipe().to_yaml().replace("- 1.1", "- 1000000000.0"))
+    with pytest.raises(InputError, match=r"must be from 0\.05 to 20"):
+        load_recipe(tmp_path / "r.yaml")

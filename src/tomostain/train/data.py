@@ -12,6 +12,7 @@ import numpy as np
 from tomostain.dataset.dataset import Dataset, load_dataset
 from tomostain.dataset.pair import Pair
 from tomostain.errors import InputError
+from tomostain.input_files import refuse_special_file
 
 PairSource: TypeAlias = str | os.PathLike[str] | Dataset | Sequence[Pair]
 """A dataset folder, a loaded dataset, or pairs in memory."""
@@ -115,5 +116,6 @@ class LoadedDataset(Dataset):
                         digest.update(f"{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
                 continue
             for path in sorted(self.folder(pair_id).glob("*.tif")):
+                refuse_special_file(path)
                 digest.update(path.name.encode() + path.read_bytes())
         return digest.hexdigest()
