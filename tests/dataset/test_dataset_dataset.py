@@ -307,3 +307,14 @@ def test_messages_of_tifffile_are_not_shown(tmp_path, caplog):
     path.write_bytes(content)
     load_pair(tmp_path / "a")
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "change", [{"folds": "abc"}, {"folds": ["a", "b"]}, {"folds": 3}, {"test": "d"}, {"folds": {"a": 1}}]
+)
+def test_folds_and_test_set_are_lists(tmp_path, change):
+    path = save_dataset(tmp_path / "a", [make_pair(n) for n in "abcd"], test=["d"], folds=[["a"], ["b"]]).path
+    values = yaml.safe_load((path / "dataset.yaml").read_text())
+    (path / "dataset.yaml").write_text(yaml.safe_dump(values | change))
+    with pytest.raises(InputError, match=r"dataset\.yaml: '(folds|test)' is .*, not a list"):
+        load_dataset(path)

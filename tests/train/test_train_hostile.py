@@ -1,6 +1,7 @@
 """Recipes and models whose numbers would fill the memory or never end: one line, before anything is built."""
 
 import json
+import pickle
 import time
 
 import pytest
@@ -15,6 +16,8 @@ from tomostain.io.checksums import format_sums, sha256
 from tomostain.io.models import CHECKED, GENERATOR, SPEC, SUMS
 from tomostain.stain import load_translator
 from tomostain.train import load_recipe, train
+from tomostain.train.checkpoint import read_checkpoint
+from tomostain.train.logbook import Logbook
 from tomostain.train.requirements import check_requirements
 
 
@@ -168,3 +171,37 @@ def test_augmentation_by_an_impossible_scale_is_refused(tmp_path):
     (tmp_path / "r.yaml").write_text(toy_recipe().to_yaml().replace("- 1.1", "- 1000000000.0"))
     with pytest.raises(InputError, match=r"must be from 0\.05 to 20"):
         load_recipe(tmp_path / "r.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stap,epoch,seconds,total,l1\n", "an unknown column 'stap'"),
+        ("This is not a table.\n", "an unknown column"),
+        ("epoch,seconds\n1,2\n", "no column 'step'"),
+        ("step,epoch,seconds\n-1,1,1\n", r"line 2: step '-1' is not a number"),
+        ("step,epoch,seconds\nabc,1,1\n", r"line 2: step 'abc' is not a number"),
+    ],
+)
+def test_a_damaged_table_of_metrics_is_named(tmp_path, text, message):
+    (tmp_path / "metrics.csv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        Logbook(tmp_path, ["total", "l1"], 3)
+    assert (tmp_path / "metrics.csv").read_text() == text
+
+
+@pytest.mark.parametrize("change", [{"step": -1}, {"step": 10**30}, {"step": "abc"}, {"seconds": float("nan")}])
+def test_a_checkpoint_of_an_impossible_step_is_refused(dataset, tmp_path, change):
+    options = {"recipe": toy_recipe(terms={"l1": 1}), "max_steps": 1}
+    train(dataset, tmp_path / "run", **options)
+    values = torch.load(tmp_path / "run/last", weights_only=True)
+    torch.save(values | change, tmp_path / "run/last")
+    with pytest.raises(InputError, match=r"run/last: does not fit this run"):
+        train(dataset, tmp_path / "run", resume=True, **options)
+
+
+def test_a_checkpoint_of_another_pickle_protocol_is_one_line(tmp_path, recwarn):
+    (tmp_path / "last").write_bytes(pickle.dumps({"networks": {}}, protocol=4))
+    with pytest.raises(InputError, match="broken, or not a checkpoint"):
+        read_checkpoint(tmp_path / "last")
+    assert not recwarn.list

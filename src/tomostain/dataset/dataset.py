@@ -144,6 +144,7 @@ def load_dataset(path: str | os.PathLike[str]) -> Dataset:
     if not index.is_file():
         raise InputError(f"{folder}: not a dataset (it has no dataset.yaml); create one with 'tomostain prepare'")
     values = read_yaml(index)
+    _check_lists(values, index)
     try:
         records = {check_id(str(record["id"])): dict(record) for record in values["pairs"]}
         dataset = Dataset(
@@ -166,6 +167,15 @@ def load_dataset(path: str | os.PathLike[str]) -> Dataset:
         if not dataset.folder(pair_id).is_dir():
             raise InputError(f"{dataset.folder(pair_id)}: no such folder, but {index} names the pair")
     return dataset
+
+
+def _check_lists(values: Mapping[str, Any], index: Path) -> None:
+    """Raise unless the folds are lists of names, and the test set is one."""
+    folds, test = values.get("folds") or (), values.get("test") or ()
+    if not isinstance(folds, list | tuple) or not all(isinstance(names, list) for names in folds):
+        raise InputError(f"{index}: 'folds' is {str(folds)[:40]!r}, not a list of lists of pairs; correct it")
+    if not isinstance(test, list | tuple):
+        raise InputError(f"{index}: 'test' is {str(test)[:40]!r}, not a list of pairs; correct it")
 
 
 def _check_split(dataset: Dataset, index: Path) -> None:

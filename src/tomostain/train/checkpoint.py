@@ -3,6 +3,8 @@
 Files hold tensors and plain containers only. They are read with ``weights_only=True``, so that no code is run.
 """
 
+import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +21,7 @@ from tomostain.train.step import Networks
 from tomostain.train.terms import RENAMED
 
 LAST = "last"
+_MAX_STEP = 2**53
 
 
 @dataclass
@@ -118,12 +121,14 @@ def load_last(run: Path, state: State) -> None:
             # Older runs kept the state of each GPU. In a distributed training all ranks have the same state.
             state.random.cuda = states[min(device.index or 0, len(states) - 1)]
         state.step, state.seconds = int(values["step"]), float(values["seconds"])
+        if not 0 <= state.step <= _MAX_STEP or not 0 <= state.seconds < math.inf:
+            raise ValueError(f"step {state.step:.3g} after {state.seconds:.3g} s")
         state.cpu_seconds = float(values.get("cpu_seconds", 0.0))
         state.sums, state.best = _by_current_name(values["sums"]), _by_current_name(values["best"])
         state.affines = [affine.to(device) for affine in values.get("places", [])]
         state.rejected = [int(number) for number in values.get("rejected", [])]
         state.correlations = [float(number) for number in values.get("correlations", [])]
-    except (KeyError, RuntimeError, ValueError, TypeError) as error:
+    except (KeyError, RuntimeError, ValueError, TypeError, OverflowError) as error:
         raise InputError(
             f"{path}: does not fit this run ({str(error).splitlines()[0]}); train again with `overwrite=True`"
         ) from None
@@ -191,7 +196,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint; the run has not reached it yet, or this is not a run")
     try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # of another protocol than that of torch
+            warnings.simplefilter("ignore", UserWarning)
+            values = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds of errors for a broken archive or a refused class
         raise InputError(f"{path}: broken, or not a checkpoint ({type(error).__name__})") from None
     if not isinstance(values, dict) or "networks" not in values:

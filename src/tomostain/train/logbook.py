@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tomostain.errors import InputError
 from tomostain.imaging.network_range import histology_from_network
 from tomostain.integers import to_integers
 from tomostain.io.atomic import atomic_file
-from tomostain.io.csv_files import append_csv, read_csv, write_csv
+from tomostain.io.csv_files import CsvTable, append_csv, read_csv, write_csv
 from tomostain.train.terms import RENAMED
 
 METRICS = "metrics.csv"
@@ -29,21 +30,46 @@ class Logbook:
         Columns after step, epoch and seconds.
     step : int
         Number of steps done.
+
+    Raises
+    ------
+    InputError
+        If there is a damaged `metrics.csv`.
     """
 
     def __init__(self, run: Path, columns: list[str], step: int) -> None:
         self.path = run / METRICS
         self._labels: dict[str, str] = {}
-        rows = []
-        if self.path.is_file():
-            table = read_csv(self.path)
-            rows = [row for row in table.rows if int(row["step"]) <= step]
+        table = read_csv(self.path) if self.path.is_file() else None
+        if table is not None:
             self._labels = {
                 name: older for older, name in RENAMED.items() if older in table.columns and name in columns
             }
         self.columns = ["step", "epoch", "seconds", *(self._labels.get(name, name) for name in columns)]
+        rows = [] if table is None else self._rows_until(step, table)
         write_csv(self.path, self.columns, rows)
         self._events: Any = _event_writer(run, step)
+
+    def _rows_until(self, step: int, table: CsvTable) -> list[dict[str, str]]:
+        """Return the rows up to a step.
+
+        Raises
+        ------
+        InputError
+            If the file has other columns, or a step is not a number.
+        """
+        way_out = "restore it, or remove it to begin a new one"
+        unknown = [name for name in table.columns if name not in self.columns]
+        if unknown or (table.columns and "step" not in table.columns):
+            found = f"an unknown column '{unknown[0][:40]}'" if unknown else "no column 'step'"
+            raise InputError(f"{self.path}: has {found}; {way_out}")
+        rows = []
+        for line, row in zip(table.lines, table.rows, strict=True):
+            if not row["step"].isdecimal():
+                raise InputError(f"{self.path}, line {line}: step '{row['step'][:40]}' is not a number; {way_out}")
+            if int(row["step"][:30]) <= step:
+                rows.append(row)
+        return rows
 
     def write(self, step: int, epoch: int, seconds: float, values: dict[str, float]) -> None:
         """Append one row."""
