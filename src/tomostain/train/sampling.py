@@ -233,20 +233,23 @@ class PatchSampler:
         size = window_px(self.patch_px, min(self.augment.scale[0], float(scale.min())))
         windows = self.table.windows(pairs, transforms.corner.numpy(), size)
         positions = sampling_positions(scale, transforms.flip.numpy(), self.patch_px, size)
-        grid = sampling_grid(self._on_device(positions.to(windows.dtype)))
+        jitter = torch.stack([transforms.ct_jitter, transforms.histology_jitter])
+        positions, jitter = self._on_device(positions, jitter)
+        grid = sampling_grid(positions)
         patches = functional.grid_sample(windows, grid, mode="bilinear", padding_mode="border", align_corners=True)
         ct, histology, covered = patches.split([self.ct_slices, 3, 1], dim=1)
-        jitter = self._on_device(torch.stack([transforms.ct_jitter, transforms.histology_jitter]).to(windows.dtype))
         x = jitter_ct(ct.mul_(_CT_SCALE), jitter[0])
         y = jitter_intensity(histology.mul_(2 / WHITE), jitter[1])
         ids = tuple(self.ids[pair] for pair in pairs)
-        return Batch(_for_network(x, self.in_channels, self.inverted_ct), y, (covered >= 0.5).to(y.dtype), ids)
+        return Batch(_for_network(x, self.in_channels, self.inverted_ct), y, covered.ge_(0.5), ids)
 
-    def _on_device(self, values: Tensor) -> Tensor:
-        """Copy small values to the device. From pinned memory to a GPU, so that the host does not wait."""
-        if self.device.type != "cuda":
-            return values.to(self.device)
-        return values.pin_memory().to(self.device, non_blocking=True)
+    def _on_device(self, *values: Tensor) -> list[Tensor]:
+        """Copy small values to the device as float32, together. The host does not wait for a GPU: pinned memory."""
+        together = torch.cat([value.flatten().to(torch.float32) for value in values])
+        if self.device.type == "cuda":
+            together = together.pin_memory()
+        parts = together.to(self.device, non_blocking=True).split([value.numel() for value in values])
+        return [part.view(value.shape) for part, value in zip(parts, values, strict=True)]
 
 
 def patch_at(
