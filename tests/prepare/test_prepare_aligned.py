@@ -46,6 +46,10 @@ def test_subjects_come_from_the_names(tmp_path):
         prepare_aligned(x, y, tmp_path / "other", bad)
     with pytest.raises(InputError, match="needs a group"):
         AlignedConfig.from_dict({"subject_regex": "abc"})
+    for pattern in ("(a+)+$", "(.*)*z", "(a{2,})*", "((a+?)+)"):
+        with pytest.raises(InputError, match="may never end"):
+            AlignedConfig.from_dict({"subject_regex": pattern})
+    AlignedConfig.from_dict({"subject_regex": r"(?:a+_)*(\d+)[+]?$"})
 
 
 def test_halves_train_left_and_test_right(tmp_path):

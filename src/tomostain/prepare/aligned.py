@@ -68,6 +68,10 @@ class AlignedConfig(SplitConfig):
             raise ValueError(f"not a regular expression ({error})") from None
         if groups < 1:
             raise ValueError("needs a group in round brackets that holds the subject, as in '(.+)\\d{3}'")
+        if re.search(r"[*+}][?+]?\)[*+{]", value or ""):  # the time would double with each character of a name
+            raise ValueError(
+                "repeats a group that repeats itself, which may never end; write '(.+)' instead of '(.+)+'"
+            )
         return value
 
 
