@@ -35,7 +35,9 @@ MODULES = (
     "h5py",
     "hdf5plugin",
     "imagecodecs",
+    "lightning_fabric",
     "matplotlib.pyplot",
+    "mpl_toolkits.mplot3d",
     "nrrd",
     "openslide",
     "pandas",
@@ -43,6 +45,7 @@ MODULES = (
     "SimpleITK",
     "skimage.metrics",
     "tifffile",
+    "torch._dynamo",
     "torch.utils.tensorboard",
     "zarr",
 )

@@ -3,8 +3,10 @@
 `python -m studies.trust.kills OUT --stage train prepare register stain export --times 50`
 
 For each stage an undisturbed run gives the result and its duration. Then, again and again: the command is started in an
-empty folder and stopped after a random time; what lies there is checked; the same command is run to its end, and the
-result compared with that of the undisturbed run. Ways to stop it (`--how`): `kill` (SIGKILL), `term`, `interrupt`
+empty folder and stopped after a random time, up to three times in a row; what lies there is checked; the same command is
+run to its end, and the result compared with that of the undisturbed run. The stages take turns in rounds (`--round`), so
+that their numbers are equal whenever the time is over (`--until`); `OUT/kills.csv` grows with each trial, and a second
+call adds to it. Ways to stop it (`--how`): `kill` (SIGKILL), `term`, `interrupt`
 (Ctrl-C), `full` (a disk of random size: a mounted tmpfs, or a limit of the file size where nothing can be mounted),
 `readonly` (a folder that may not be written) and `vanish` (the input disappears).
 """
@@ -20,7 +22,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -78,7 +80,7 @@ STAGES = {
     for stage in (
         Stage(
             "train",
-            ("train", "dataset", "run", "--recipe", "WORLD/recipe.yaml", "--max-steps", "40", "--resume"),
+            ("train", "dataset", "run", "--recipe", "WORLD/recipe.yaml", "--max-steps", "24", "--resume"),
             ("dataset",),
             TRAINING,
             0.05,
@@ -110,6 +112,8 @@ STAGES = {
                 "pair",
                 "--init",
                 "specimen/truth/section.yaml",
+                "--config",
+                "WORLD/register.yaml",
                 "--accept",
             ),
             ("specimen",),
@@ -158,13 +162,29 @@ CONTINUING = ("train", "stain", "stain-zyx", "resample")
 
 @dataclass
 class Trial:
-    """One stop and what came of it. `faults` is empty if all is well."""
+    """One command that is stopped, and what came of it. `faults` is empty if all is well.
+
+    Attributes
+    ----------
+    stage, how : str
+    number : int
+        Determines, with `seed`, the moment and how often in a row the command is stopped.
+    after_s : float
+        Moment of the first stop, seconds.
+    code : int
+        Exit code of the last command that was to be stopped.
+    stops : int
+        Stops that met the command while it ran.
+    commit : str
+    """
 
     stage: str
     how: str
     number: int
     after_s: float
     code: int
+    stops: int = 0
+    commit: str = ""
     faults: list[str] = field(default_factory=list)
     message: str = ""
 
@@ -176,7 +196,12 @@ class Harness:
         self.stage, self.world, self.place = stage, world, place
         self.folder = place / "work"
         self.expected: dict[str, str] = {}
-        self.seconds = 0.0
+        self.durations: list[float] = []
+
+    @property
+    def seconds(self) -> float:
+        """The median wall time of the last five commands that ran to their end."""
+        return float(np.median(self.durations[-5:]))
 
     def fresh(self, folder: Path | None = None) -> None:
         """Make the working folder with copies of the inputs."""
@@ -234,7 +259,7 @@ class Harness:
             outcome = self.run()
             if outcome.code != 0:
                 raise SystemExit(f"{self.stage.name}: does not work undisturbed ({outcome.code}): {outcome.err[-600:]}")
-            self.seconds = outcome.wall
+            self.durations.append(outcome.wall)
             results.append(self.result())
         differing = sorted(
             name for name in results[0].keys() | results[1].keys() if results[0].get(name) != results[1].get(name)
@@ -278,7 +303,10 @@ class Harness:
 
     def finish(self, trial: Trial, folder: Path | None = None) -> None:
         """Run the same command to its end, and compare."""
+        untouched = not self.result(folder)
         outcome = self.run(folder)
+        if outcome.code == 0 and untouched:
+            self.durations.append(outcome.wall)
         if outcome.code != 0:
             trial.faults.append(f"does not go on ({outcome.code}): {(outcome.lines or [''])[-1][:200]}")
             return
@@ -307,6 +335,7 @@ def signalled(harness: Harness, trial: Trial, moment: float) -> None:
     for part in (1.0, 0.6, 0.4)[: 1 + trial.number % 3]:
         outcome = harness.run(kill_after=moment * part, kill_signal=number)
         trial.code, trial.message = outcome.code, (outcome.lines or [""])[-1][:200]
+        trial.stops += outcome.code != 0
         if trial.how != "kill" and outcome.code not in (0, 130, -number):
             trial.faults.append(f"exit code {outcome.code}")
         if trial.how != "kill" and outcome.code == 130 and not one_line(outcome):
@@ -439,20 +468,20 @@ WAYS: Mapping[str, Callable[[Harness, Trial, float], None]] = {
 }
 
 
-def try_stage(stage: Stage, world: Path, place: Path, *, times: Mapping[str, int], seed: int = 0) -> list[Trial]:
-    """Stop a stage in each way so many times."""
-    harness = Harness(stage, world, place)
-    harness.undisturbed()
-    trials = []
-    for how, count in times.items():
-        rng = np.random.default_rng([seed, HOW.index(how), list(STAGES).index(stage.name)])
-        for number in range(count):
-            value = float(rng.random())
-            moment = value if how == "full" else value * 1.05 * harness.seconds
-            trial = Trial(stage.name, how, number, round(moment, 3), 0)
-            WAYS[how](harness, trial, moment)
-            trials.append(trial)
-    return trials
+def try_stage(
+    harness: Harness, how: str, numbers: Iterable[int], *, seed: int = 0, commit: str = ""
+) -> Iterator[Trial]:
+    """Stop a stage in one way, once for each number."""
+    for number in numbers:
+        if not harness.expected:
+            harness.undisturbed()
+        rng = np.random.default_rng([seed, HOW.index(how), list(STAGES).index(harness.stage.name), number])
+        value = float(rng.random())
+        moment = value if how == "full" else value * 1.02 * harness.seconds
+        trial = Trial(harness.stage.name, how, number, round(moment, 3), 0, commit=commit)
+        WAYS[how](harness, trial, moment)
+        trial.stops = trial.stops or int(trial.code != 0)
+        yield trial
 
 
 def add_to_world(world: Path) -> None:
@@ -472,6 +501,9 @@ def add_to_world(world: Path) -> None:
     aligned_base(world)
     rows = "".join(f"s{n},specimen/volume,specimen/slide.ome.tif,specimen/truth/section.yaml\n" for n in range(3))
     (world / "specimens.csv").write_text("specimen,volume,slide,section\n" + rows)
+    (world / "register.yaml").write_text(
+        "material: dense\nside: 16\nstep_deg: 30.0\ncandidates: 50\nmax_voxels: 64\nrestarts: 2\nthorough: false\n"
+    )
 
 
 def main() -> None:
@@ -481,53 +513,95 @@ def main() -> None:
     parser.add_argument("--stage", nargs="*", default=list(STAGES), choices=list(STAGES))
     parser.add_argument("--how", nargs="*", default=["kill"], choices=HOW)
     parser.add_argument("--times", type=int, default=50)
+    parser.add_argument("--round", type=int, default=10, help="trials of a stage before the next one has its turn")
+    parser.add_argument("--until", help="start no trial after this time of the day, HH:MM")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep-world", action="store_true")
     arguments = parser.parse_args()
     out = arguments.out.resolve()
     warm_up()
     world = out / "world"
-    if not (arguments.keep_world and world.is_dir()):
-        make_world(world)
-        add_to_world(world)
-    trials: list[Trial] = []
-    for name in arguments.stage:
+    if not world.is_dir():
+        shutil.rmtree(out / "world-in-work", ignore_errors=True)
+        make_world(out / "world-in-work")
+        add_to_world(out / "world-in-work")
+        (out / "world-in-work").rename(world)
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    table = out / "kills.csv"
+    trials = read_trials(table)
+    harnesses = {name: Harness(STAGES[name], world, out / "place" / name) for name in arguments.stage}
+    for name, how, numbers in turns(arguments, trials):
         try:
-            trials += try_stage(
-                STAGES[name],
-                world,
-                out / "place",
-                times=dict.fromkeys(arguments.how, arguments.times),
-                seed=arguments.seed,
-            )
+            for trial in try_stage(harnesses[name], how, numbers, seed=arguments.seed, commit=commit):
+                trials.append(trial)
+                add_trial(table, trial)
+                if arguments.until and datetime.datetime.now().strftime("%H:%M") >= arguments.until:
+                    break
         except SystemExit as error:
             print(error, file=sys.stderr)
-    text = report(trials)
-    with (out / "kills.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(asdict(trials[0])))
-        writer.writeheader()
-        writer.writerows(asdict(trial) for trial in trials)
-    (out / "kills.md").write_text(text)
-    print(text)
+        (out / "kills.md").write_text(report(trials))
+        if arguments.until and datetime.datetime.now().strftime("%H:%M") >= arguments.until:
+            break
+    print(report(trials))
+
+
+def turns(arguments: argparse.Namespace, trials: list[Trial]) -> Iterator[tuple[str, str, list[int]]]:
+    """Yield stage, way and numbers of the trials that are still to be run, in rounds."""
+    ran = {(trial.stage, trial.how, trial.number) for trial in trials}
+    for start in range(0, arguments.times, arguments.round):
+        for how in arguments.how:
+            for name in arguments.stage:
+                numbers = range(start, min(start + arguments.round, arguments.times))
+                yield name, how, [number for number in numbers if (name, how, number) not in ran]
+
+
+def read_trials(table: Path) -> list[Trial]:
+    """Return the trials of an earlier call."""
+    if not table.exists():
+        return []
+    with table.open(newline="") as file:
+        return [
+            Trial(
+                stage=row["stage"],
+                how=row["how"],
+                number=int(row["number"]),
+                after_s=float(row["after_s"]),
+                code=int(row["code"]),
+                stops=int(row["stops"]),
+                commit=row["commit"],
+                faults=[fault for fault in row["faults"].split(" | ") if fault],
+                message=row["message"],
+            )
+            for row in csv.DictReader(file)
+        ]
+
+
+def add_trial(table: Path, trial: Trial) -> None:
+    """Append a trial to the table."""
+    begun = table.exists()
+    with table.open("a", newline="") as file:
+        writer = csv.DictWriter(file, list(asdict(trial)))
+        if not begun:
+            writer.writeheader()
+        writer.writerow(asdict(trial) | {"faults": " | ".join(trial.faults)})
 
 
 def report(trials: list[Trial]) -> str:
     """Return a table by stage and way, and the list of faults."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    commits = ", ".join(sorted({trial.commit for trial in trials if trial.commit}))
     lines = [
-        f"{len(trials)} stops; {datetime.datetime.now():%Y-%m-%d}, commit {commit}, "
-        f"Python {platform.python_version()}.",
+        f"{len(trials)} trials, {sum(trial.stops for trial in trials)} stops; {datetime.datetime.now():%Y-%m-%d}, "
+        f"commit {commits}, Python {platform.python_version()}.",
         "",
-        "| stage | how | stops | ended by it | good | faults |",
+        "| stage | how | trials | stops | good | faults |",
         "|---|---|---|---|---|---|",
     ]
     for stage, how in dict.fromkeys((trial.stage, trial.how) for trial in trials):
         group = [trial for trial in trials if (trial.stage, trial.how) == (stage, how)]
-        ended = sum(trial.code != 0 for trial in group)
+        stops = sum(trial.stops for trial in group)
         good = sum(not trial.faults for trial in group)
-        lines.append(f"| {stage} | {how} | {len(group)} | {ended} | {good} | {len(group) - good} |")
+        lines.append(f"| {stage} | {how} | {len(group)} | {stops} | {good} | {len(group) - good} |")
     lines += ["", "Faults:", ""]
     lines += [
         f"- {t.stage}, {t.how} {t.number} after {t.after_s}: {'; '.join(t.faults)} [{t.code}: {t.message}]"
