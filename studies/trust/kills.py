@@ -5,10 +5,10 @@
 For each stage an undisturbed run gives the result and its duration. Then, again and again: the command is started in an
 empty folder and stopped after a random time, up to three times in a row; what lies there is checked; the same command is
 run to its end, and the result compared with that of the undisturbed run. The stages take turns in rounds (`--round`), so
-that their numbers are equal whenever the time is over (`--until`); `OUT/kills.csv` grows with each trial, and a second
-call adds to it. Ways to stop it (`--how`): `kill` (SIGKILL), `term`, `interrupt`
-(Ctrl-C), `full` (a disk of random size: a mounted tmpfs, or a limit of the file size where nothing can be mounted),
-`readonly` (a folder that may not be written) and `vanish` (the input disappears).
+that their numbers are equal whenever the time is over (`--until`). `OUT/kills.csv` grows with each trial, and a second
+call adds to it. Ways to stop a command (`--how`): `kill` (SIGKILL), `term`, `interrupt` (Ctrl-C), `full` (a disk of
+random size: a mounted tmpfs, or a limit of the file size where nothing can be mounted), `readonly` (a folder that may
+not be written) and `vanish` (the input disappears).
 """
 
 import argparse
