@@ -151,6 +151,8 @@ def test_spaces_of_a_nrrd(tmp_path: Path) -> None:
         volume = open_volume(_nrrd(tmp_path / "a.nrrd", f"space: {space}", _VECTORS, origin))
         assert volume.placement is not None
         assert volume.placement.origin_um == first
+        if tuple(int(part) for part in sitk.Version_VersionString().split(".")[:3]) < (2, 5, 7):
+            continue  # older versions keep the axes of some spaces
         image = sitk.ReadImage(str(tmp_path / "a.nrrd"))
         np.testing.assert_allclose(image.GetOrigin(), np.array(first[::-1]) / 1000)
         np.testing.assert_allclose(

@@ -49,7 +49,7 @@ def draw_pose(config: PhantomConfig) -> Pose:
     Pose
     """
     rng = np.random.default_rng([config.seed, 2])
-    random = Rotation.random(rng=rng).as_matrix()
+    random = Rotation.random(None, rng).as_matrix()  # the name of the argument depends on the version of SciPy
     lying = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
     rotation = {"random": random, "upright": np.eye(3), "lying": lying}[config.orientation]
     field = np.array(config.field_um)
