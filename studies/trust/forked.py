@@ -65,6 +65,7 @@ FORBIDDEN = (
     "urllib.Request",
 )
 
+TOO_EARLY = "interrupted before the command began"
 _ASKING = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -178,8 +179,7 @@ def run_function(
         code = 99
         try:
             _enter(folder, logs, limits, user)
-            signal.pthread_sigmask(signal.SIG_SETMASK, usual)
-            code = function()
+            code = _called(function, usual)
             signal.pthread_sigmask(signal.SIG_BLOCK, _ASKING)
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else 98
@@ -207,6 +207,16 @@ def run_function(
         forbidden=texts["seen"].splitlines(),
         timed_out=timed_out,
     )
+
+
+def _called(function: Callable[[], int], usual: set[signal.Signals]) -> int:
+    """Admit the signals and call the function; a Ctrl-C that waited for it says nothing about the function."""
+    try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, usual)
+    except KeyboardInterrupt:
+        print(f"tomostain: {TOO_EARLY}", file=sys.stderr)
+        return 130
+    return function()
 
 
 def _enter(folder: Path, logs: dict[str, Path], limits: Limits, user: int | None) -> None:

@@ -2,13 +2,13 @@
 
 `python -m studies.trust.kills OUT --stage train prepare register stain export --times 50`
 
-For each stage an undisturbed run gives the result and its duration. Then, again and again: the command is started in an
-empty folder and stopped after a random time, up to three times in a row; what lies there is checked; the same command is
-run to its end, and the result compared with that of the undisturbed run. The stages take turns in rounds (`--round`), so
-that their numbers are equal whenever the time is over (`--until`). `OUT/kills.csv` grows with each trial, and a second
-call adds to it. Ways to stop a command (`--how`): `kill` (SIGKILL), `term`, `interrupt` (Ctrl-C), `full` (a disk of
-random size: a mounted tmpfs, or a limit of the file size where nothing can be mounted), `readonly` (a folder that may
-not be written) and `vanish` (the input disappears).
+For each stage an undisturbed run gives the result and its duration. Then, again and again: the command is started in
+an empty folder and stopped after a random time, up to three times in a row; what lies there is checked; the same
+command is run to its end, and the result compared with that of the undisturbed run. The stages take turns in rounds
+(`--round`), so that their numbers are equal whenever the time is over (`--until`). `OUT/kills.csv` grows with each
+trial, and a second call adds to it. Ways to stop a command (`--how`): `kill` (SIGKILL), `term`, `interrupt` (Ctrl-C),
+`full` (a disk of random size: a mounted tmpfs, or a limit of the file size where nothing can be mounted), `readonly` (a
+folder that may not be written) and `vanish` (the input disappears).
 """
 
 import argparse
@@ -28,13 +28,14 @@ from pathlib import Path
 
 import numpy as np
 
-from studies.trust.forked import Limits, Outcome, run_function, warm_up
+from studies.trust.forked import TOO_EARLY, Limits, Outcome, run_function, warm_up
 from studies.trust.hostile.case import VOXEL_UM
 from studies.trust.hostile.world import make_world
 
 NOBODY = 65534
 LIMITS = Limits(seconds=60)
 HOW = ("kill", "term", "interrupt", "full", "readonly", "vanish")
+SIGNALS = {"kill": signal.SIGKILL, "term": signal.SIGTERM, "interrupt": signal.SIGINT}
 # Files whose bytes depend on the clock, or that grow while the command works.
 GROWING = (
     "best-*",
@@ -224,10 +225,11 @@ class Harness:
         folder = folder or self.folder
         words = [word.replace("WORLD", str(self.world)) for word in self.stage.command]
 
-        def command() -> int:
-            import tomostain.train.loop
-            from tomostain.cli.main import run
+        # Before the fork: a stop during these imports would say nothing about the command.
+        import tomostain.train.loop
+        from tomostain.cli.main import run
 
+        def command() -> int:
             tempfile.tempdir = str(folder / "tmp")
             os.environ["TMPDIR"] = str(folder / "tmp")
             if self.stage.clock_s is not None:
@@ -330,12 +332,12 @@ def one_line(outcome: Outcome) -> bool:
 
 def signalled(harness: Harness, trial: Trial, moment: float) -> None:
     """SIGKILL, SIGTERM or Ctrl-C, up to three times in a row, then the same command to its end."""
-    number = {"kill": signal.SIGKILL, "term": signal.SIGTERM, "interrupt": signal.SIGINT}[trial.how]
+    number = SIGNALS[trial.how]
     harness.fresh()
     for part in (1.0, 0.6, 0.4)[: 1 + trial.number % 3]:
         outcome = harness.run(kill_after=moment * part, kill_signal=number)
         trial.code, trial.message = outcome.code, (outcome.lines or [""])[-1][:200]
-        trial.stops += outcome.code != 0
+        trial.stops += outcome.code != 0 and TOO_EARLY not in outcome.err
         if trial.how != "kill" and outcome.code not in (0, 130, -number):
             trial.faults.append(f"exit code {outcome.code}")
         if trial.how != "kill" and outcome.code == 130 and not one_line(outcome):
@@ -480,7 +482,8 @@ def try_stage(
         moment = value if how == "full" else value * 1.02 * harness.seconds
         trial = Trial(harness.stage.name, how, number, round(moment, 3), 0, commit=commit)
         WAYS[how](harness, trial, moment)
-        trial.stops = trial.stops or int(trial.code != 0)
+        if how not in SIGNALS:
+            trial.stops = int(trial.code != 0)
         yield trial
 
 
