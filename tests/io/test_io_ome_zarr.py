@@ -421,3 +421,43 @@ def test_changed_metadata_of_a_stained_volume(tmp_path: Path, rgb: np.ndarray, c
     (tmp_path / "a.zarr/zarr.json").write_text(json.dumps(values))
     with pytest.raises(InputError, match=message):
         open_stained(tmp_path / "a.zarr")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"provenance": {}, "size": 3}, TypeError, "unexpected keyword argument 'size'"),
+        ({}, TypeError, "missing 1 required keyword-only argument: 'provenance'"),
+        ({"provenance": {}, "z_chunk": 0}, ValueError, "z_chunk 0: give positive numbers"),
+        ({"provenance": {}, "shape": (0, 4, 4)}, ValueError, "give positive numbers"),
+        ({"provenance": {}, "shape": (4, 4)}, ValueError, "give positive numbers"),
+    ],
+)
+def test_wrong_arguments_write_nothing(tmp_path: Path, options: dict, error: type[Exception], message: str) -> None:
+    shape = options.pop("shape", (4, 4, 4))
+    with pytest.raises(error, match=message):
+        create_ome_zarr(tmp_path / "a.zarr", shape, VOXEL_UM, **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_volume_is_not_replaced_while_another_process_stains_it(tmp_path: Path, rgb: np.ndarray) -> None:
+    writer = _create(tmp_path / "a.zarr")
+    with pytest.raises(InputError, match="another process is staining it"):
+        _create(tmp_path / "a.zarr", overwrite=True, provenance={"model": "other"})
+    _write_all(writer, rgb)
+    del writer
+    np.testing.assert_array_equal(open_stained(tmp_path / "a.zarr").read(0, 19), rgb)
+
+
+def test_what_a_kill_left_before_the_plan_is_removed(tmp_path: Path, rgb: np.ndarray) -> None:
+    writer = _create(tmp_path / "whole.zarr")
+    progress = next(path for path in (tmp_path / "whole.zarr").iterdir() if path.name.startswith("."))
+    (tmp_path / "a.zarr" / progress.name).mkdir(parents=True)
+    _write_all(_create(tmp_path / "a.zarr"), rgb)
+    np.testing.assert_array_equal(open_stained(tmp_path / "a.zarr").read(0, 19), rgb)
+    (tmp_path / "b.zarr" / progress.name).mkdir(parents=True)
+    (tmp_path / "b.zarr" / progress.name / "notes.txt").write_text("of the user")
+    with pytest.raises(InputError):
+        _create(tmp_path / "b.zarr")
+    assert (tmp_path / "b.zarr" / progress.name / "notes.txt").read_text() == "of the user"
+    del writer

@@ -107,11 +107,11 @@ def create_ome_zarr(
         raise TypeError("create_ome_zarr() missing 1 required keyword-only argument: 'provenance'")
     path, z_chunk = Path(path), options.get("z_chunk", 32)
     check_folder_name(path, "volume", is_zarr=True)
-    check_pixels(path, shape[1:3])
-    if min(shape) < 1 or z_chunk < 1 or len(shape) not in (3, 4):
+    if len(shape) not in (3, 4) or min(shape) < 1 or z_chunk < 1:
         raise ValueError(
             f"shape {tuple(shape)} or z_chunk {z_chunk}: give positive numbers, and (Z, Y, X) or (Z, Y, X, 3)"
         )
+    check_pixels(path, shape[1:3])
     storage: dict[str, object] = {}
     if (dtype := np.dtype(options.get("dtype", "uint8"))) != np.uint8:  # older plans state neither
         storage["dtype"] = dtype.name
