@@ -1,6 +1,6 @@
 """Print the lowest versions that `pyproject.toml` allows, one requirement a line, for pip.
 
-`python -m studies.trust.lowest [EXTRA …] > lowest.txt && pip install -r lowest.txt` in a new environment, then the tests.
+`python -m studies.trust.lowest [EXTRA …] > lowest.txt`, then `pip install -r lowest.txt` in a new environment; tests.
 torch is left out: its lowest release has no build for every machine, and takes gigabytes with CUDA.
 """
 
