@@ -461,3 +461,27 @@ def test_what_a_kill_left_before_the_plan_is_removed(tmp_path: Path, rgb: np.nda
         _create(tmp_path / "b.zarr")
     assert (tmp_path / "b.zarr" / progress.name / "notes.txt").read_text() == "of the user"
     del writer
+
+
+@pytest.mark.parametrize(("how", "state"), [("missing", "is missing"), ("altered", "is damaged")])
+def test_a_shard_is_compared_before_its_file_is_served(tmp_path: Path, rgb: np.ndarray, how: str, state: str) -> None:
+    path = tmp_path / "a.zarr"
+    _write_all(_create(path), rgb)
+    shards = sorted(str(file.relative_to(path)) for file in path.glob("0/c/**/0") if file.is_file())
+    arrays = [zarr.open_array(path / "0", mode="r")]
+    whole = verify.ShardVerifier(path, arrays, ["0"])
+    whole.verify_present()
+    whole.verify_file("zarr.json")  # not a shard
+    for name in shards:
+        whole.verify_file(name)
+    if how == "missing":
+        (path / shards[1]).unlink()
+    else:
+        damage(path / shards[1])
+    verifier = verify.ShardVerifier(path, arrays, ["0"])
+    verifier.verify_file(shards[0])
+    with pytest.raises(InputError, match=f"shard {shards[1]} {state}"):
+        verifier.verify_file(shards[1])
+    if how == "missing":
+        with pytest.raises(InputError, match=f"shard {shards[1]} is missing"):
+            verifier.verify_present()
