@@ -32,6 +32,7 @@ MODULES = (
     "tomostain.train.loop",
     "tomostain.view",
     "tomostain.view.export",
+    "encodings.ascii",
     "encodings.utf_8_sig",
     "h5py",
     "hdf5plugin",
