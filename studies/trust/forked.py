@@ -156,6 +156,7 @@ def run_function(
     kill_after: float | None = None,
     kill_signal: int = signal.SIGKILL,
     user: int | None = None,
+    log_folder: Path | None = None,
 ) -> Outcome:
     """Run a function in a fork.
 
@@ -171,8 +172,10 @@ def run_function(
     kill_signal : int
     user : int, optional
         User to become, if this process is root.
+    log_folder : Path, optional
+        Where its output is stored instead.
     """
-    logs = {name: folder.parent / f".{folder.name}-{name}" for name in ("out", "err", "seen", "size")}
+    logs = {name: (log_folder or folder.parent) / f".{folder.name}-{name}" for name in ("out", "err", "seen", "size")}
     began = time.monotonic()
     # A signal before the function begins, or after it ended, would say nothing about it: it waits.
     usual = signal.pthread_sigmask(signal.SIG_BLOCK, _ASKING)

@@ -377,7 +377,7 @@ def full_disk(harness: Harness, trial: Trial, share: float) -> None:
             subprocess.run(
                 ["mount", "-o", f"remount,size={int(used + share * harness_size(harness))}", str(disk)], check=True
             )
-            outcome = harness.run(folder)
+            outcome = harness.run(folder, log_folder=harness.place)  # which must not be full
             subprocess.run(["mount", "-o", "remount,size=256m", str(disk)], check=True)
         else:
             outcome = harness.run(folder, limits=Limits(seconds=60, file_bytes=max(1, int(2e5 * share))))

@@ -163,3 +163,21 @@ def test_other_folders_are_not_named_as_files(work: Path, fails, arguments: tupl
 def test_a_resampled_folder_may_have_a_dot(work: Path) -> None:
     assert tomostain("resample", "scans/a", "rat_10.5um", "--voxel-um", "10.5") == 0
     assert (work / "rat_10.5um" / "slice_0000.tif").is_file()
+
+
+def test_an_export_is_complete_although_its_input_vanished(
+    work: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing that is read after the swap may turn a complete output into a failure."""
+    from tomostain.view.export import placed
+
+    assert tomostain("stain", model, "scans/a", "s.ome.zarr", *GREYS) == 0
+    described = placed.describe_file
+
+    def vanished(path: Path, *options: object) -> str:
+        path.rename(work / "gone.ome.zarr")
+        return described(path, *options)
+
+    monkeypatch.setattr(placed, "describe_file", vanished)
+    assert tomostain("export", "s.ome.zarr", "slices", "--to", "rgb-tiff") == 0
+    assert len(list((work / "slices").glob("*.tif"))) == 3

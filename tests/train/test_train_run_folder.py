@@ -118,6 +118,21 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(dataset,
     assert not (run / "samples" / "step-000099.png").exists()
 
 
+def test_a_run_that_began_with_incomplete_data_begins_again(dataset, expected, tmp_path):
+    """Files were missing for a while when it began: before the first checkpoint nothing was learned from them."""
+    run = tmp_path / "run"
+    run.mkdir()
+    record = yaml.safe_load((expected / "run.yaml").read_text())
+    (run / "run.yaml").write_text(yaml.safe_dump(record | {"data": "0" * 64}))
+    (run / "best-l1").write_text("half")
+    with pytest.raises(InputError, match="began with another data"):
+        train(dataset, run, recipe=toy_recipe(**SMALL), max_steps=3, resume=True)
+    (run / "best-l1").unlink()
+    train(dataset, run, recipe=toy_recipe(**SMALL), max_steps=3, resume=True)
+    assert same(bits(run), bits(expected))
+    assert yaml.safe_load((run / "run.yaml").read_text())["data"] == record["data"]
+
+
 def test_files_of_a_person_and_finished_models_are_kept(dataset, expected, tmp_path):
     mine = tmp_path / "mine"
     mine.mkdir()

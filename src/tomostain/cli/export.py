@@ -1,5 +1,6 @@
 """The verb `export`: write a stained volume for other software."""
 
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import typer
 from tomostain.cli.common import ALLOW_MISSING, OVERWRITE, bars, existing, triple
 from tomostain.cli.options import option_group
 from tomostain.cli.verbs import verb
+from tomostain.errors import InputError
 
 
 @option_group
@@ -64,5 +66,7 @@ def export(
     with bars(context) as progress:
         existing(path, "stained volume")
         run_export(path, out, to=to, overwrite=overwrite, progress=progress, **values)
-    size = describe_file(path, to, options.level)
+    size = ""
+    with suppress(InputError, OSError):  # the export is complete, even if its input has vanished since
+        size = describe_file(path, to, options.level)
     typer.echo(f"written: {out}{f', {size}' if size else ''}")

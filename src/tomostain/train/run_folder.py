@@ -3,7 +3,7 @@
 import logging
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypedDict
@@ -106,12 +106,14 @@ def begin_run(run: Path, description: RunDescription, dataset: Path | None, *, r
     Raises
     ------
     InputError
-        As `check_run`; or if the resumed run has another fold, seed, recipe or data.
+        As `check_run`; or if the resumed run has another fold, seed or recipe, or has a checkpoint and other data.
     """
     check_run(run, resume=resume, overwrite=overwrite)
     _remove_leftovers(run)
     if resume and (run / DESCRIPTION).is_file():
-        _check_description(run, description)
+        # Nothing was learned before the first checkpoint; the data may have been incomplete when the run began.
+        is_begun = (run / LAST).is_file() or any(run.glob("best-*"))
+        _check_description(run, description, ignored=() if is_begun else ("data",))
     if resume and (run / LAST).is_file():
         for older, name in RENAMED.items():
             if (run / f"best-{older}").is_file():
@@ -149,13 +151,13 @@ def _keep_other_recipe(run: Path, description: RunDescription) -> None:
         )
 
 
-def _check_description(run: Path, description: RunDescription) -> None:
+def _check_description(run: Path, description: RunDescription, ignored: Collection[str] = ()) -> None:
     recorded = read_yaml(run / DESCRIPTION)
     if (recipe := recorded_recipe(run)) is not None:
         recorded["recipe"] = recipe.model_dump(mode="json")
     for key, value in description.items():
         before = recorded.get(key)
-        if _deciding(before) != _deciding(value):
+        if key not in ignored and _deciding(before) != _deciding(value):
             raise InputError(
                 f"{run}: the run began with another {key.replace('_', ' ')}{_difference(before, value)}; resume it "
                 f"with the same{_recorded(key)}, or train in a new folder"
