@@ -17,7 +17,7 @@ from tomostain.errors import InputError, InterruptedRunError
 from tomostain.io.locks import lock
 from tomostain.train import checkpoint, train
 from tomostain.train.checkpoint import LAST, read_checkpoint
-from tomostain.train.run_folder import LOCK, locked_run, recorded_options
+from tomostain.train.run_folder import DESCRIPTION, LOCK, locked_run, recorded_options
 
 SMALL = {"terms": {"l1": 1}, "generator": {"name": "resnet", "width": 1, "blocks": 1}}
 
@@ -176,6 +176,17 @@ def test_the_message_names_both_sides_of_a_difference(dataset, tmp_path):
             train(dataset, run, **({"recipe": recipe} | changes), max_steps=2, resume=True)
     assert recorded_options(run) == {"fold": 0, "seed": 0}
     assert recorded_options(tmp_path / "none") == {}
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_a_run_that_began_with_a_step_graph_goes_on_where_there_is_none(dataset, tmp_path, given):
+    recipe = toy_recipe(terms={"l1": 1})
+    run = train(dataset, tmp_path / "run", recipe=recipe, max_steps=1)
+    description = (run / DESCRIPTION).read_text(encoding="utf-8")
+    assert "compile: false" in description
+    (run / DESCRIPTION).write_text(description.replace("compile: false", "compile: step-graph"), encoding="utf-8")
+    train(dataset, run, recipe=recipe if given else None, max_steps=2, resume=True)
+    assert read_checkpoint(run / LAST)["step"] == 2
 
 
 def test_a_full_disk_is_one_line_and_keeps_the_last_checkpoint(dataset, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """A whole step as one CUDA graph: its inputs, the learning rates, and the choice of the recipe."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,11 +11,12 @@ import torch
 from tests.support.training import toy_recipe
 from tomostain.dataset.pair import Pair
 from tomostain.errors import InputError
-from tomostain.train import LoadedDataset, Trainer, load_recipe
+from tomostain.train import LoadedDataset, Trainer, load_recipe, objective, register_term
 from tomostain.train.buffer import ImageBuffer
 from tomostain.train.device_step import StepInputs
 from tomostain.train.memory_options import check_step_graph
 from tomostain.train.step_graph import PLAIN_STEPS, StepGraph
+from tomostain.train.terms import TERMS
 
 
 def inputs(value, plan=None, weight=0.5):
@@ -116,7 +118,7 @@ def test_the_optimisers_are_capturable_during_the_capture_only(graphs):
     assert (after["capturable"], after["lr"]) == (False, 0.25)
 
 
-def test_a_step_that_cannot_be_captured_is_launched_plainly_with_a_warning(graphs, monkeypatch, caplog):
+def test_a_step_that_cannot_be_captured_is_an_error_with_the_way_out(graphs, monkeypatch):
     step = Recorded()
     graph = StepGraph(step)
     graph._plain_steps = PLAIN_STEPS
@@ -124,21 +126,23 @@ def test_a_step_that_cannot_be_captured_is_launched_plainly_with_a_warning(graph
     def fail(values):
         raise RuntimeError("operation not permitted when stream is capturing\nmore lines")
 
-    monkeypatch.setattr(graph, "_capture", fail)
-    for number in (4, 5):
-        assert graph(inputs(number))["values"][0].item() == number
-    (record,) = caplog.records
-    assert "launched one by one, which is slower (operation not permitted when stream is capturing)" in record.message
+    monkeypatch.setattr(graph, "step", fail)
+    fail.state = SimpleNamespace(optimisers=step.state.optimisers, step=3)
+    with pytest.raises(InputError, match=r"^step 4: cannot be one CUDA graph \(operation not permitted.*false in"):
+        graph(inputs(4))
+    assert not step.optimiser.param_groups[0]["capturable"]
 
 
-def test_too_little_memory_for_a_graph_is_an_error(graphs, monkeypatch):
-    graph = StepGraph(Recorded())
+def test_too_little_memory_for_a_graph_is_an_error_of_its_own(graphs, monkeypatch):
+    step = Recorded()
+    graph = StepGraph(step)
     graph._plain_steps = PLAIN_STEPS
 
     def fail(values):
         raise torch.cuda.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(graph, "_capture", fail)
+    fail.state = step.state
+    monkeypatch.setattr(graph, "step", fail)
     with pytest.raises(torch.cuda.OutOfMemoryError):
         graph(inputs(1))
 
@@ -164,6 +168,8 @@ def test_a_recipe_leaves_precision_and_launching_to_the_device(monkeypatch):
     assert recipe.for_device(torch.device("cuda"), 2).compile is False
     recomputing = recipe.model_copy(update={"checkpoint_activations": True})
     assert recomputing.for_device(torch.device("cuda")).compile is False
+    monkeypatch.setitem(TERMS, "cycle", replace(TERMS["cycle"], capturable=False))
+    assert recipe.for_device(torch.device("cuda")).compile is False
     chosen = recipe.model_copy(update={"precision": "32-true", "compile": False})
     assert chosen.for_device(torch.device("cuda")) == chosen
 
@@ -175,10 +181,15 @@ def random_pair(seed):
     return Pair(f"p{seed}", ct, colours, np.ones((150, 150), bool), 20.0)
 
 
-@pytest.mark.gpu
-def test_a_loss_term_that_waits_for_the_device_still_trains(monkeypatch, caplog):
-    from tomostain.train import objective
+def test_terms_of_this_package_can_be_captured_and_others_may_say_so():
+    assert all(term.capturable for name, term in TERMS.items() if term.compute.__module__.startswith("tomostain."))
+    for stated, expected in (({}, False), ({"capturable": True}, True)):
+        register_term("counted", **stated)(lambda step: step.fake_y.mean())
+        assert TERMS.pop("counted").capturable is expected
 
+
+@pytest.mark.gpu
+def test_a_loss_term_that_waits_for_the_device_is_named_as_the_reason(monkeypatch):
     plain = objective.weighted_sum
 
     def waiting(*arguments):
@@ -189,9 +200,10 @@ def test_a_loss_term_that_waits_for_the_device_still_trains(monkeypatch, caplog)
     monkeypatch.setattr("tomostain.train.device_step.weighted_sum", waiting)
     data = LoadedDataset.from_pairs([random_pair(seed) for seed in range(3)])
     trainer = Trainer(toy_recipe(compile="step-graph"), data, None, 0, "cuda")
-    losses = [dict(trainer.take_step()) for _ in range(PLAIN_STEPS + 3)]
-    assert all(np.isfinite(list(each.values())).all() for each in losses)
-    assert "its kernels are launched one by one" in caplog.text
+    for _ in range(PLAIN_STEPS):
+        trainer.take_step()
+    with pytest.raises(InputError, match="set compile: false in the recipe"):
+        trainer.take_step()
 
 
 @pytest.mark.gpu

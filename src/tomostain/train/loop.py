@@ -143,7 +143,7 @@ train = train_model
 
 def _log_start(trainer: Trainer, run: Path) -> None:
     recipe, state, context = trainer.recipe, trainer.state, trainer.context
-    kernels = recipe.kernels if trainer.fabric.device.type == "cpu" and not recipe.compiles else "torch"
+    kernels = "torch" if recipe.compiles else recipe.kernels
     launching = "one CUDA graph per step" if recipe.step_graph else f"compile {str(recipe.compile).lower()}"
     logger.info(
         "%s: recipe %s on %s, precision %s, kernels %s, process %d of %d, %s",

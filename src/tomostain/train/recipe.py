@@ -80,7 +80,7 @@ class Recipe(Config):
         (`tomostain.train.step_graph`); nothing is compiled. False: one by one. True: compile the networks with
         `torch.compile`, with torch's own convolutions. "cuda-graphs": compile, and launch those of each pass of a
         network together (`tomostain.train.memory_options`). "auto": "step-graph" on a GPU in a single process without
-        `checkpoint_activations`, else False.
+        `checkpoint_activations`, if all terms are capturable (`tomostain.train.terms.Term`), else False.
     buffer : int
         Images in the buffer of each discriminator; 0: no buffer.
     precision : {"auto", "32-true", "bf16-mixed"}
@@ -309,7 +309,8 @@ class Recipe(Config):
         if precision == "auto":
             precision = "bf16-mixed" if has_bf16(device) else "32-true"
         if launching == "auto":
-            graph = device.type == "cuda" and processes == 1 and not self.checkpoint_activations
+            capturable = all(term.capturable for term in self.active_terms.values())
+            graph = device.type == "cuda" and processes == 1 and capturable and not self.checkpoint_activations
             launching = "step-graph" if graph else False
         return self.model_copy(update={"precision": precision, "compile": launching})
 

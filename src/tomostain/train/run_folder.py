@@ -227,14 +227,23 @@ def recorded_options(run: Path) -> RecordedOptions:
     return {"fold": fold, "seed": seed}
 
 
+SAME_BITS = ("auto", "step-graph", False)
+"""Values of the recipes' key `compile` that only decide how kernels are launched."""
+
+
 def recorded_recipe(run: Path) -> Recipe | None:
-    """Return the recipe of an existing run, or None. Keys that did not exist when it began have their defaults."""
+    """Return the recipe of an existing run, or None. Keys that did not exist when it began have their defaults.
+
+    The device of the resumed training decides how kernels are launched.
+    """
     recipe = read_yaml(run / DESCRIPTION).get("recipe") if (run / DESCRIPTION).is_file() else None
     if not isinstance(recipe, dict):
         return None
     # What older versions did before these keys existed.
     older = {"kernels": "plain", "registration_share": 1.0, "precision": "32-true", "compile": False}
-    return Recipe.from_dict(older | recipe, str(run / DESCRIPTION))
+    values = older | recipe
+    launching = "auto" if values["compile"] == "step-graph" else values["compile"]
+    return Recipe.from_dict(values | {"compile": launching}, str(run / DESCRIPTION))
 
 
 def recorded_initial_model(run: Path) -> InitialModelRecord | None:
@@ -247,7 +256,10 @@ def _deciding(value: object) -> object:
     """Return what decides the bits of a run: a recipe without its description, an initial model by its hash."""
     if not isinstance(value, dict):
         return value
-    return value["hash"] if "hash" in value else {key: item for key, item in value.items() if key != "description"}
+    if "hash" in value:
+        return value["hash"]
+    ignored = {"description"} | ({"compile"} if value.get("compile") in SAME_BITS else set())
+    return {key: item for key, item in value.items() if key not in ignored}
 
 
 def began_without_kernels(run: Path) -> bool:

@@ -6,7 +6,6 @@ step is therefore in memory of its own (`StepInputs`, the learning rates), and i
 Nothing is compiled.
 """
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -14,11 +13,10 @@ from dataclasses import fields, replace
 import torch
 from torch import Tensor
 
+from tomostain.errors import InputError
 from tomostain.train.buffer import Exchange
 from tomostain.train.device_step import DeviceStep, Losses, StepInputs
 from tomostain.train.optimisers import find_optimiser
-
-logger = logging.getLogger(__name__)
 
 # Steps before the capture: optimisers allocate their moments, buffers their pools, and libraries choose kernels.
 PLAIN_STEPS = 3
@@ -83,7 +81,6 @@ class StepGraph:
     def __init__(self, step: DeviceStep) -> None:
         self.step = step
         self._plain_steps = 0
-        self._cannot_capture = False
         self._graph: torch.cuda.CUDAGraph | None = None
         self._inputs: StaticInputs | None = None
         self._rates: dict[str, Tensor] = {}
@@ -93,12 +90,12 @@ class StepGraph:
     def __call__(self, inputs: StepInputs) -> Losses:
         """Take a step; return the losses."""
         static = self._prepared(inputs)
-        if self._plain_steps < PLAIN_STEPS or self._cannot_capture:
+        if self._plain_steps < PLAIN_STEPS:
             self._plain_steps += 1
             with self._rates_on_device():
                 return self.step(static.inputs)
-        if self._graph is None and not self._try_to_capture(inputs):
-            return self.step(inputs)
+        if self._graph is None:
+            self._capture(inputs)
         assert self._graph is not None
         assert self._losses is not None
         self._graph.replay()
@@ -121,30 +118,32 @@ class StepGraph:
             rate.fill_(self._rate(name))
         return self._inputs
 
-    def _try_to_capture(self, inputs: StepInputs) -> bool:
-        """Record the kernels of a step; if that fails, warn, and return False from now on."""
-        try:
-            self._capture(inputs)
-        except RuntimeError as error:  # torch reports errors of CUDA as such
-            if isinstance(error, torch.cuda.OutOfMemoryError):
-                raise
-            self._cannot_capture = True
-            logger.warning(
-                "the step cannot be one CUDA graph, and its kernels are launched one by one, which is slower (%s). "
-                "Possible reason: a loss term that reads a value from the device, such as by .item()",
-                str(error).partition("\n")[0],
-            )
-        return not self._cannot_capture
-
     def _capture(self, inputs: StepInputs) -> None:
-        """Record the kernels of a step. They are not run."""
+        """Record the kernels of a step. They are not run.
+
+        Raises
+        ------
+        InputError
+            If a step cannot be recorded.
+        """
         static, device = self._prepared(inputs), inputs.x.device
         torch.cuda.synchronize(device)
         graph = torch.cuda.CUDAGraph()
         # Other threads may use the GPU at the same time.
-        with self._rates_on_device(capturable=True), torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            values = self.step(static.inputs)
-            self._losses = torch.stack([loss.float() for parts in values.values() for loss in parts])
+        try:
+            with self._rates_on_device(capturable=True), torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                values = self.step(static.inputs)
+                self._losses = torch.stack([loss.float() for parts in values.values() for loss in parts])
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except RuntimeError as error:  # torch reports errors of CUDA as such
+            # After a failed capture the state of torch's allocator is undefined, so that the training cannot go on.
+            reason = str(error).partition("\n")[0]
+            raise InputError(
+                f"step {self.step.state.step + 1}: cannot be one CUDA graph ({reason}); a loss term may read a value "
+                "from the device, such as by .item(): set compile: false in the recipe",
+                parameter="recipe",
+            ) from error
         self._names = {name: len(parts) for name, parts in values.items()}
         self._graph = graph
 

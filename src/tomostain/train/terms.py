@@ -73,6 +73,11 @@ class Term:
         one. Its keyword arguments come from the key `loss_networks` of the recipe.
     outputs : tuple of str
         Which of ``same_x``, ``same_y`` and ``cycled_x`` it reads. A step then computes them together with the fakes.
+    capturable : bool
+        Whether a CUDA graph of the step may contain it (`tomostain.train.step_graph`): it reads no value from the
+        device, and nothing in Python changes from step to step, such as a counter or a random number. Default: True
+        for the terms of this package, False for others. With a term that is not capturable, ``compile: auto`` launches
+        kernels one by one.
     """
 
     compute: Compute
@@ -88,6 +93,7 @@ class Term:
     frozen: Mapping[str, Callable[[], nn.Module]] = field(default_factory=dict)
     trained: Mapping[str, Build] = field(default_factory=dict)
     outputs: tuple[str, ...] = ()
+    capturable: bool = False
 
 
 class TermOptions(TypedDict, total=False):
@@ -105,6 +111,7 @@ class TermOptions(TypedDict, total=False):
     frozen: Mapping[str, Callable[[], nn.Module]]
     trained: Mapping[str, Build]
     outputs: tuple[str, ...]
+    capturable: bool
 
 
 TERMS: dict[str, Term] = {}
@@ -144,6 +151,7 @@ def register_term(name: str, **options: Unpack[TermOptions]) -> Callable[[Comput
     def decorate(compute: Compute) -> Compute:
         if name in TERMS or name in RENAMED:
             raise ValueError(f"a loss term '{name}' is already registered; choose another name")
+        options.setdefault("capturable", compute.__module__.startswith("tomostain."))
         TERMS[name] = Term(compute, **options)
         return compute
 
