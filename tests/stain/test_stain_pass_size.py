@@ -118,6 +118,18 @@ def test_layers_that_do_not_run_are_replaced_by_those_of_torch(
     np.testing.assert_array_equal(stain_slice(replace(exact, runner=NetworkRunner(fused=False)), ct), expected)
 
 
+def test_a_network_that_does_not_allow_fused_layers_runs_as_it_is(
+    exact: Translator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ct = grey_values((40, 44)) * 30
+    expected = stain_slice(exact, ct)
+    monkeypatch.setattr("tomostain.stain.runner.accelerate_cuda", lambda *_, **__: pytest.fail("the network is fused"))
+    monkeypatch.setattr(type(exact.network), "fusable", False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(stain_slice(replace(exact, runner=NetworkRunner()), ct), expected)
+
+
 def test_a_network_is_fused_after_the_statistics_of_a_volume_are_fixed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

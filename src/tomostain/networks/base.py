@@ -112,10 +112,23 @@ class Network(nn.Module):
     ----------
     role : str
         What the network does: "generator", "discriminator" or "deformation".
+    fusable : bool
+        Layers of this network may be replaced on a GPU (`tomostain.networks.kernels.accelerate_cuda`). A class that
+        sets it promises for each plain `nn.Sequential` in its networks: all layers run one after the other, each once
+        in a pass, and nothing else calls, indexes, slices or reads them, or the values between them. Only two things
+        may be read: the output of an `nn.LeakyReLU` in a loop over all layers, and convolutions and normalisations
+        when the network is built. Subclasses do not inherit it, because they may have a `forward` of their own.
+        Default: False.
     """
 
     Spec: ClassVar[type[NetworkSpec]] = NetworkSpec
     role: ClassVar[str] = "network"
+    fusable: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **options: object) -> None:
+        super().__init_subclass__(**options)
+        if "fusable" not in vars(cls):
+            cls.fusable = False
 
     def __init__(self, spec: NetworkSpec) -> None:
         super().__init__()

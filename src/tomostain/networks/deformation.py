@@ -47,6 +47,7 @@ class DisplacementField(Network):
         bound_px: Count = 6
 
     role: ClassVar[str] = "deformation"
+    fusable: ClassVar[bool] = True
 
     def __init__(self, spec: Spec) -> None:
         super().__init__(spec)

@@ -1,5 +1,7 @@
 """The patch discriminator."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -52,6 +54,8 @@ class PatchDiscriminator(Discriminator):
             The last normalisation needs 2 pixels a side; a convolution of kernel 4, padding 1 and stride 1 removes one.
             """
             return 3 * 2**self.layers
+
+    fusable: ClassVar[bool] = True
 
     def __init__(self, spec: Spec) -> None:
         super().__init__(spec)

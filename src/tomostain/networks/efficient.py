@@ -197,6 +197,8 @@ class ShuffleGenerator(_Folded):
             """The fold: 4."""
             return 4
 
+    fusable: ClassVar[bool] = True
+
     def __init__(self, spec: Spec) -> None:
         super().__init__(spec, 4)
         self.blocks = nn.Sequential(*(MixingBlock(spec.width, spec.kernel, spec.norm) for _ in range(spec.blocks)))
@@ -239,6 +241,7 @@ class ConvNeXtUNet(_Folded):
             """2 ** downs."""
             return 2**self.downs
 
+    fusable: ClassVar[bool] = True
     block: ClassVar[type[MixingBlock] | type[GatedBlock]] = MixingBlock
 
     def __init__(self, spec: Spec) -> None:
@@ -272,4 +275,5 @@ class ConvNeXtUNet(_Folded):
 class GatedGenerator(ConvNeXtUNet):
     """`ConvNeXtUNet` with `GatedBlock`: more work in each block, and products as the only nonlinearity."""
 
+    fusable: ClassVar[bool] = True
     block = GatedBlock

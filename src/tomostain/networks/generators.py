@@ -1,6 +1,6 @@
 """The ResNet generator of CycleGAN and the U-Net generator of pix2pix."""
 
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -85,6 +85,8 @@ class ResNetGenerator(Generator):
         def narrowed(self) -> Self:
             """Return the same specification with few features."""
             return self.model_copy(update={"width": NARROW})
+
+    fusable: ClassVar[bool] = True
 
     def __init__(self, spec: Spec) -> None:
         super().__init__(spec)
@@ -184,6 +186,8 @@ class UNetGenerator(Generator):
         def narrowed(self) -> Self:
             """Return the same specification with few features."""
             return self.model_copy(update={"width": NARROW, "detail": NARROW if self.detail else 0})
+
+    fusable: ClassVar[bool] = True
 
     def __init__(self, spec: Spec) -> None:
         super().__init__(spec)

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from tomostain.networks.kernels import accelerate_cuda
+from tomostain.networks.kernels import accelerate_cuda, is_fusable
 
 MAX_GRAPH_PX = 2**20
 """Pixels of a batch (images times rows times columns) up to which a graph is used."""
@@ -37,7 +37,8 @@ class NetworkRunner:
     graphs : bool
         Use CUDA graphs.
     fused : bool
-        Use the fused layers of `tomostain.networks.kernels.accelerate_cuda`, in a copy of the network.
+        Use the fused layers of `tomostain.networks.kernels.accelerate_cuda`, in a copy of the network, if its class
+        sets `fusable`.
 
     Notes
     -----
@@ -74,12 +75,14 @@ class NetworkRunner:
 
 
 def _fused(network: nn.Module, images: Tensor) -> nn.Module | None:
-    """Return a copy of a network with fused layers, or None if they do not run here.
+    """Return a copy of a network with fused layers, or None if its class does not allow it or they do not run here.
 
     Here and not when the model is loaded: by now the statistics of a volume are fixed, if it is stained with them.
     """
-    fast = accelerate_cuda(copy.deepcopy(network), frozen=True)
+    if not is_fusable(network):
+        return None
     try:
+        fast = accelerate_cuda(copy.deepcopy(network), frozen=True)
         fast(images)
     except torch.cuda.OutOfMemoryError:
         raise

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tomostain.networks.generators import ResidualBlock
+from tomostain.networks.kernels.cuda.candidates import find_chains, is_fusable, without_observed_layers
 from tomostain.networks.kernels.cuda.channel_norm import MAX_CHANNELS, CudaChannelNorm
 from tomostain.networks.kernels.cuda.launch import can_run
 from tomostain.networks.kernels.cuda.layers import (
@@ -18,7 +19,7 @@ from tomostain.networks.kernels.cuda.layers import (
 )
 from tomostain.networks.kernels.cuda.narrow import GatheringConv2d, RowSumConv2d
 from tomostain.networks.kernels.cuda.plan import Plan
-from tomostain.networks.layers import ChannelNorm
+from tomostain.networks.layers import ChannelNorm, ReflectionPad2d
 
 N = TypeVar("N", bound=nn.Module)
 
@@ -41,6 +42,11 @@ def accelerate_cuda(
     torch's layers up to rounding. It can be differentiated once: for gradients of gradients (such as R1), leave a
     network as it is.
 
+    A network is converted if its class sets `tomostain.networks.base.Network.fusable`, or if it is a plain
+    `nn.Sequential`. Any other one stays as it is, in its memory format. Within the network these layers stay:
+    subclasses of `nn.Sequential`, layers with hooks, parametrizations or computed weights (`spectral_norm`), and layers
+    that occur more than once.
+
     Parameters
     ----------
     network : nn.Module
@@ -55,21 +61,22 @@ def accelerate_cuda(
     Returns
     -------
     nn.Module
-        `network`. Its results have channels last in memory.
+        `network`. Its results have channels last in memory, if it was converted.
     """
     device = device or next((value.device for value in network.parameters()), torch.device("cpu"))
-    if not can_run(torch.empty(0, device=device)):
+    if not is_fusable(network) or not can_run(torch.empty(0, device=device)):
         return network
-    chains = [module for module in network.modules() if isinstance(module, nn.Sequential)]
-    for chain in chains:
-        if frozen:
-            _fold_fixed_norms(chain)
-        _convert_convolutions(chain, gather_channels)
-        _convert_channel_norms(chain)
-    for chain in chains:
-        _fuse_residual_blocks(chain)
-    for chain in chains:
-        _fuse_chain(chain)
+    chains = find_chains(network)
+    with without_observed_layers(network, chains):
+        for chain in chains:
+            if frozen:
+                _fold_fixed_norms(chain)
+            _convert_convolutions(chain, gather_channels)
+            _convert_channel_norms(chain)
+        for chain in chains:
+            _fuse_residual_blocks(chain)
+        for chain in chains:
+            _fuse_chain(chain)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if frozen:
         for layer in network.modules():
@@ -81,7 +88,7 @@ def accelerate_cuda(
 def _next(chain: nn.Sequential, index: int) -> int:
     """Return the index of the next layer that does something, or the length."""
     index += 1
-    while index < len(chain) and isinstance(chain[index], nn.Identity):
+    while index < len(chain) and type(chain[index]) is nn.Identity:
         index += 1
     return index
 
@@ -101,9 +108,13 @@ def _fold_fixed_norms(chain: nn.Sequential) -> None:
 
 
 def _is_fixed_norm(layer: nn.Module | None) -> TypeGuard[FixedNorm]:
-    """Whether a layer is a `FixedNorm`. `isinstance` of a protocol does not see buffers since Python 3.12."""
-    has_all = all(hasattr(layer, name) for name in ("mean", "variance", "eps"))
-    return isinstance(layer, nn.Module) and has_all and not layer.training
+    """Whether a layer is a `FixedNorm` and has no other values, such as a gain.
+
+    `isinstance` of a protocol does not see buffers since Python 3.12.
+    """
+    if not isinstance(layer, nn.Module) or not hasattr(layer, "eps") or layer.training:
+        return False
+    return set(layer.state_dict()) == {"mean", "variance"}
 
 
 @torch.no_grad()
@@ -142,12 +153,12 @@ def _convert_convolutions(chain: nn.Sequential, gather: bool) -> None:
 
 def _take_padding(chain: nn.Sequential, index: int, convolution: GatheringConv2d) -> None:
     """Give the reflection padding before a convolution to it, if nothing else could be fused with the padding."""
-    before = [place for place in range(index) if not isinstance(chain[place], nn.Identity)]
+    before = [place for place in range(index) if type(chain[place]) is not nn.Identity]
     if not before or convolution.padding != (0, 0):
         return
     padding = chain[before[-1]]
     is_first = len(before) == 1 or isinstance(chain[before[-2]], nn.Conv2d)
-    if is_first and isinstance(padding, nn.ReflectionPad2d) and len(set(padding.padding)) == 1:
+    if is_first and _is_reflection(padding) and len(set(padding.padding)) == 1:
         convolution.reflection = padding.padding[0]
         chain[before[-1]] = nn.Identity()
 
@@ -167,6 +178,11 @@ def _convert_channel_norms(chain: nn.Sequential) -> None:
         chain[index] = CudaChannelNorm(layer, 0.0 if takes_relu else 1.0)
         if takes_relu:
             chain[after] = nn.Identity()
+
+
+def _is_reflection(layer: nn.Module | None) -> TypeGuard[nn.ReflectionPad2d]:
+    """Whether a layer is reflection padding of torch or of `tomostain.networks.layers`."""
+    return type(layer) in (nn.ReflectionPad2d, ReflectionPad2d)
 
 
 def _is_instance_norm(layer: nn.Module | None) -> bool:
@@ -196,10 +212,10 @@ def _match(chain: nn.Sequential, index: int, plan: Plan) -> tuple[Plan, list[int
 def _match_border(chain: nn.Sequential, index: int, plan: Plan, used: list[int]) -> tuple[Plan, list[int]]:
     """Add enlarging and padding, which follow in this order, to a plan."""
     layer = _layer(chain, index)
-    if isinstance(layer, nn.Upsample) and layer.mode == "nearest" and layer.scale_factor == 2 and layer.size is None:
+    if type(layer) is nn.Upsample and layer.mode == "nearest" and layer.scale_factor == 2 and layer.size is None:
         plan, used, index = replace(plan, up=2), [*used, index], _next(chain, index)
     layer = _layer(chain, index)
-    if isinstance(layer, nn.ReflectionPad2d) and len(set(layer.padding)) == 1:
+    if _is_reflection(layer) and len(set(layer.padding)) == 1:
         plan, used, index = replace(plan, pad=layer.padding[0]), [*used, index], _next(chain, index)
     return plan, used
 
@@ -220,7 +236,7 @@ def _fuse_chain(chain: nn.Sequential) -> None:
 def _convolution_before(chain: nn.Sequential, index: int) -> CudaConv2d | None:
     """Return the convolution before a normalisation if it leaves out its bias."""
     for layer in reversed(list(chain)[:index]):
-        if not isinstance(layer, nn.Identity):
+        if type(layer) is not nn.Identity:
             return layer if isinstance(layer, CudaConv2d) and layer.is_followed_by_norm else None
     return None
 
@@ -242,7 +258,7 @@ def _fuse_residual_blocks(chain: nn.Sequential) -> None:
             continue
         inner, following = block.layers, _next(chain, index)
         plan, used = Plan(), list[int]()
-        last = max(place for place, layer in enumerate(inner) if not isinstance(layer, nn.Identity))
+        last = max(place for place, layer in enumerate(inner) if type(layer) is not nn.Identity)
         convolution = None
         if _is_instance_norm(norm := inner[last]):
             assert isinstance(norm, nn.InstanceNorm2d)
@@ -259,4 +275,5 @@ def _fuse_residual_blocks(chain: nn.Sequential) -> None:
 
 
 def _begins_with_padding(layers: nn.Sequential) -> bool:
-    return isinstance(layers[0], nn.ReflectionPad2d) and layers[0].padding == (1, 1, 1, 1)
+    first = layers[0]
+    return _is_reflection(first) and first.padding == (1, 1, 1, 1)
