@@ -132,9 +132,9 @@ def stain(
     -----
     Memory holds one z chunk in the model, one that is read ahead (with the halo of the Gaussian), one that is being
     written and one batch of patches, for any number of slices. With a GPU and many cores, up to two chunks are read and
-    four are written at the same time, if a quarter of the free memory suffices. The result depends neither on the size
-    of the chunks nor on the number of processes: the same call in several processes shares the work, and each chunk is
-    locked by one of them.
+    four are written at the same time, if a quarter of the free memory of the host and of the GPU suffices. The result
+    depends neither on the size of the chunks nor on the number of processes; on a GPU, up to rounding. The same call in
+    several processes shares the work, and each chunk is locked by one of them.
     """
     if not 1 <= part[0] <= part[1]:
         raise InputError(f"part {part[0]}/{part[1]}: parts are counted from 1 to {part[1]}", parameter="part")
