@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from tests.support.operators import count_operators
+from tests.support.overflow import Overflowing
 from tests.support.toys import LEVELS, RESNET, colours, grey_values, toy_model
 from tomostain.errors import InputError, InterruptedRunError
 from tomostain.imaging.intensity import IntensityReference, normalise_ct
@@ -213,24 +214,11 @@ def test_memory_that_never_suffices_is_an_error_with_a_remedy(tmp_path: Path) ->
             stain_slice(broken, grey_values((40, 40)), config)
 
 
-class _Overflowing(torch.nn.Module):
-    """A network whose output is infinite where the input is bright, as half precision may be."""
-
-    def __init__(self, network: Any, limit: float = 0.9) -> None:
-        super().__init__()
-        self.network, self.limit = network, limit
-        self.size_multiple, self.min_size_px = network.size_multiple, network.min_size_px
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = self.network(images)
-        return result.masked_fill(images[:, :1] > self.limit, torch.inf)
-
-
 def _half(exact: Translator, *, auto: bool = True, limit: float = 0.9) -> Translator:
     """Return a translator in half precision, as far as a CPU can imitate one."""
     return dataclasses.replace(
         exact,
-        network=_Overflowing(exact.network, limit),
+        network=Overflowing(exact.network, limit),
         precision="float16",
         in_float32=functools.cache(lambda: exact),
         may_fall_back=auto,
@@ -273,7 +261,7 @@ def test_precision_that_was_asked_for_is_not_replaced(exact: Translator, tmp_pat
 
 
 def test_weights_that_are_not_finite_are_an_error_in_float32_too(exact: Translator, staged: None) -> None:
-    broken = dataclasses.replace(exact, network=_Overflowing(exact.network, -2.0))
+    broken = dataclasses.replace(exact, network=Overflowing(exact.network, -2.0))
     with (
         pytest.warns(UserWarning, match="is stained in float32"),
         pytest.raises(

@@ -8,15 +8,20 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
+import torch
+
+from tomostain.devices import choose_device
 from tomostain.errors import InputError, InterruptedRunError
 from tomostain.io.ome_zarr.create import chunks_left
 from tomostain.models import find_model
+from tomostain.networks.precision import resolve_precision
 from tomostain.progress import Progress, ShouldStop, never, silent
 from tomostain.stain.request import Model, StainOptions, StainRequest, StrPath, make_request
+from tomostain.stain.translator import Translator, load_translator
 from tomostain.stain.volume import begin, part_of, repair, stain
 
 if TYPE_CHECKING:
@@ -40,8 +45,9 @@ def stain_on_workers(
 ) -> Path:
     """Stain a volume by several workers.
 
-    The result has the same bits as that of `stain` if both use the same number of threads for each network. Another
-    number of threads can round single values to the next grey level.
+    On a CPU the result has the same bits as that of `stain` if both use the same number of threads for each network.
+    Another number of threads, or a GPU, can round single values to the next grey level. With `precision="auto"`,
+    workers that have GPUs stain in float16.
 
     Parameters
     ----------
@@ -77,8 +83,9 @@ def stain_on_workers(
         warnings.warn("stain_on_workers takes a StainRequest now", DeprecationWarning, stacklevel=2)
         request = make_request(request, *paths, **options)
     request = _with_absolute_paths(request)
+    request, on_gpu = _with_precision_of_workers(request, scheduler)
     # Errors of the input are raised here, and the whole volume is only examined once.
-    job, writers = begin(replace(request, device="cpu"))
+    job, writers = begin(_unconverted(request) if on_gpu else replace(request, device="cpu"))
     repair(writers, None, progress)
     for writer in writers:
         writer.leave()  # From here on the workers hold the volumes.
@@ -104,8 +111,6 @@ def stain_on_workers(
 
 def _threads_per_worker(workers: int) -> int:
     """Return the threads of each worker on this machine: an equal share of those that this process may use."""
-    import torch
-
     return max(1, torch.get_num_threads() // workers)
 
 
@@ -128,6 +133,43 @@ def _with_absolute_paths(request: StainRequest) -> StainRequest:
         uncertainty=None if request.uncertainty is None else absolute(request.uncertainty, "uncertainty"),
         ensemble=[model_folder(model, "ensemble") for model in request.ensemble],
     )
+
+
+def _with_precision_of_workers(request: StainRequest, scheduler: str | None) -> tuple[StainRequest, bool]:
+    """Return the request with the precision in which the workers stain, and whether they stain on GPUs."""
+    if scheduler is None:
+        on_gpu = choose_device(request.device).type != "cpu"
+    elif request.device == "auto":
+        with _client(1, scheduler) as client:
+            on_gpu = all(client.run(_has_gpu).values())
+    else:
+        on_gpu = request.device.startswith("cuda")
+    request = request.with_begun_precision()
+    if request.config.precision == "auto":
+        request = request.with_precision("float16" if on_gpu else "float32")
+    return request, on_gpu
+
+
+def _has_gpu() -> bool:
+    """Return whether "auto" is a GPU; runs in a worker."""
+    return choose_device("auto").type != "cpu"
+
+
+class _Unconverted(StainRequest):
+    """A request of which the models are loaded on the CPU as they are stored: nothing is stained with them.
+
+    The job then has the precision of the workers, also if this CPU has no instructions for it.
+    """
+
+    def load_model(self, model: Model | None = None, *, reverse: bool = False) -> Translator:
+        model = self.model if model is None else model
+        assert isinstance(model, (str, os.PathLike))  # `_with_absolute_paths`
+        loaded = load_translator(model, "cpu", reverse=reverse, precision="float32")
+        return replace(loaded, precision=resolve_precision(self.config.precision, torch.device("cuda")))
+
+
+def _unconverted(request: StainRequest) -> _Unconverted:
+    return _Unconverted(**{each.name: getattr(request, each.name) for each in fields(request)} | {"device": "cpu"})
 
 
 def _wait(client: "Client", tasks: "dict[Future, int]", progress: Progress, should_stop: ShouldStop) -> None:
@@ -159,8 +201,6 @@ def _wait(client: "Client", tasks: "dict[Future, int]", progress: Progress, shou
 
 def _stain_part(request: StainRequest, part: tuple[int, int], threads: int) -> None:
     """Stain one part; runs in a worker."""
-    import torch
-
     if threads:
         torch.set_num_threads(threads)
     stain(request, part=part)

@@ -81,6 +81,9 @@ class StainRequest:
         Replace a stained volume at `out`, and at `uncertainty`.
     resume : bool
         Continue an interrupted volume, or repair a damaged one, with the same model, input and options.
+    may_fall_back : bool
+        Whether slices of which `config.precision` gives no finite colours may be stained in float32, although it is
+        explicit. Set by `with_precision`; not an option of the user.
 
     Raises
     ------
@@ -106,6 +109,7 @@ class StainRequest:
     intensity_figure: StrPath | None = None
     overwrite: bool = False
     resume: bool = True
+    may_fall_back: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "config", self.config or StainConfig())
@@ -193,7 +197,13 @@ class StainRequest:
         """
         model = self.model if model is None else model
         if isinstance(model, (str, os.PathLike)):
-            return load_translator(model, self.device, reverse=reverse, precision=self.config.precision)
+            return load_translator(
+                model,
+                self.device,
+                reverse=reverse,
+                precision=self.config.precision,
+                may_fall_back=self.may_fall_back or None,
+            )
         translator = model if isinstance(model, Translator) else model.translator
         if self.config.precision not in ("auto", translator.precision):
             raise InputError(
@@ -214,7 +224,11 @@ class StainRequest:
             stored = stored.get(key) if isinstance(stored, Mapping) else None
         if stored not in get_args(Precision):
             return self
-        return replace(self, config=self.config.model_copy(update={"precision": stored}))
+        return self.with_precision(stored)
+
+    def with_precision(self, precision: Precision) -> "StainRequest":
+        """Return the request with what "auto" means here; slices may be stained in float32 as with "auto"."""
+        return replace(self, config=self.config.model_copy(update={"precision": precision}), may_fall_back=True)
 
 
 class StainOptions(TypedDict, total=False):

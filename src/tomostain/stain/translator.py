@@ -171,6 +171,7 @@ def load_translator(
     *,
     reverse: bool = False,
     precision: PrecisionChoice = "auto",
+    may_fall_back: bool | None = None,
 ) -> Translator:
     """Load a model folder. Nothing in the folder is executed.
 
@@ -183,6 +184,8 @@ def load_translator(
         Load the reverse generator too, for `Translator.back`.
     precision : {"auto", "float32", "bfloat16", "float16"}
         "auto": float16 on a GPU, float32 on a CPU. See `tomostain.networks.precision.with_precision`.
+    may_fall_back : bool, optional
+        Whether slices of which the precision gives no finite colours may be stained in float32. None: if it is "auto".
 
     Raises
     ------
@@ -209,7 +212,8 @@ def load_translator(
         return build(resolved, None if chosen.type == "cpu" else NetworkRunner())
     # The reference for half precision has torch's own layers.
     wide = functools.cache(lambda: build("float32", NetworkRunner(graphs=False, fused=False)))
-    return replace(build(resolved, NetworkRunner()), in_float32=wide, may_fall_back=precision == "auto")
+    fall_back = precision == "auto" if may_fall_back is None else may_fall_back
+    return replace(build(resolved, NetworkRunner()), in_float32=wide, may_fall_back=fall_back)
 
 
 def _build(

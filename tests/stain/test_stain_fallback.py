@@ -1,0 +1,163 @@
+"""float16 falls back to float32 however a volume is stained: continued, in parts, and by workers."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.support.overflow import imitate_gpu
+from tests.support.toys import LEVELS, RESNET, colours, toy_model
+from tomostain.errors import InputError, InterruptedRunError
+from tomostain.io import open_stained, write_stack
+from tomostain.stain import StainConfig, StainRequest, cluster, stain_on_workers, stain_volume
+
+OPTIONS: dict[str, Any] = {"config": StainConfig(z_chunk=2), "intensity": LEVELS}
+FALLS_BACK = pytest.warns(UserWarning, match="slice 3 along z is not finite in float16 and is stained in float32")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return toy_model(tmp_path / "model", RESNET | {"norm": "channel"})
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Path:
+    values = np.full((6, 40, 44), 300, np.uint16)
+    values[3:5, 10:20, 5:9] = 2000
+    write_stack(tmp_path / "volume", values, voxel_um=5.0)
+    return tmp_path / "volume"
+
+
+@pytest.fixture
+def expected(model: Path, volume: Path) -> NDArray[np.uint8]:
+    return stain_volume(model, volume, device="cpu", **OPTIONS)
+
+
+@pytest.fixture
+def gpu(expected: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch) -> None:
+    imitate_gpu(monkeypatch)
+
+
+def _precision(out: Path) -> str:
+    return str(open_stained(out).provenance["options"]["precision"])
+
+
+def _interrupted(model: Path, volume: Path, out: Path, config: StainConfig) -> None:
+    stop = iter([False, True])
+    with pytest.raises(InterruptedRunError, match="2 of 6 slices"):
+        stain_volume(model, volume, out, should_stop=lambda: next(stop), config=config, intensity=LEVELS)
+
+
+def test_a_volume_that_is_continued(
+    model: Path, volume: Path, expected: NDArray[np.uint8], gpu: None, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.ome.zarr"
+    _interrupted(model, volume, out, OPTIONS["config"])
+    with FALLS_BACK:
+        stain_volume(model, volume, out, **OPTIONS)
+    assert _precision(out) == "float16"
+    np.testing.assert_array_equal(colours(out), expected)
+
+
+def test_every_part(model: Path, volume: Path, expected: NDArray[np.uint8], gpu: None, tmp_path: Path) -> None:
+    out = tmp_path / "out.ome.zarr"
+    stain_volume(model, volume, out, part=(1, 3), **OPTIONS)
+    with FALLS_BACK:
+        stain_volume(model, volume, out, part=(2, 3), **OPTIONS)
+    with pytest.warns(UserWarning, match="slice 4 along z"):
+        stain_volume(model, volume, out, part=(3, 3), **OPTIONS)
+    np.testing.assert_array_equal(colours(out), expected)
+
+
+def test_float16_that_was_asked_for_is_not_replaced(model: Path, volume: Path, gpu: None, tmp_path: Path) -> None:
+    out, config = tmp_path / "out.ome.zarr", StainConfig(z_chunk=2, precision="float16")
+    _interrupted(model, volume, out, config)
+    with pytest.raises(InputError, match=r"slice 3 along z: .*set `precision=float32`"):
+        stain_volume(model, volume, out, config=config, intensity=LEVELS)
+
+
+class _Client:
+    """Stains in this process what is submitted to workers."""
+
+    def __init__(self, *, gpus: bool = True) -> None:
+        self.gpus = gpus
+
+    def scheduler_info(self, n_workers: int) -> dict[str, Any]:
+        return {"workers": {"one": None}}
+
+    def submit(self, function: Any, *arguments: Any, pure: bool) -> object:
+        function(*arguments)
+        return object()
+
+    def run(self, function: Any) -> dict[str, bool]:
+        return {"one": True, "two": self.gpus}
+
+
+def _submitting(monkeypatch: pytest.MonkeyPatch, client: _Client) -> None:
+    @contextmanager
+    def connected(*_: object) -> Iterator[_Client]:
+        yield client
+
+    monkeypatch.setattr(cluster, "_client", connected)
+    monkeypatch.setattr(cluster, "_wait", lambda *_: None)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize("scheduler", [None, "tcp://cluster:8786"])
+def test_workers_with_gpus(
+    model: Path,
+    volume: Path,
+    expected: NDArray[np.uint8],
+    gpu: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    begun: bool,
+    scheduler: str | None,
+) -> None:
+    out = tmp_path / "out.ome.zarr"
+    if begun:
+        _interrupted(model, volume, out, OPTIONS["config"])
+    _submitting(monkeypatch, _Client())
+    with FALLS_BACK:
+        stain_on_workers(StainRequest(model, volume, out, **OPTIONS), scheduler=scheduler)
+    assert _precision(out) == "float16"
+    np.testing.assert_array_equal(colours(out), expected)
+
+
+def test_workers_with_gpus_do_not_replace_float16_that_was_asked_for(
+    model: Path, volume: Path, gpu: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _submitting(monkeypatch, _Client())
+    config = StainConfig(z_chunk=2, precision="float16")
+    request = StainRequest(model, volume, tmp_path / "out.ome.zarr", config=config, intensity=LEVELS)
+    with pytest.raises(InputError, match=r"slice 3 along z: .*set `precision=float32`"):
+        stain_on_workers(request)
+
+
+def test_workers_of_which_some_have_no_gpu(
+    model: Path,
+    volume: Path,
+    expected: NDArray[np.uint8],
+    gpu: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _submitting(monkeypatch, _Client(gpus=False))
+    out = stain_on_workers(StainRequest(model, volume, tmp_path / "out.ome.zarr", **OPTIONS), scheduler="tcp://c:1")
+    assert _precision(out) == "float32"
+    np.testing.assert_array_equal(colours(out), expected)
+
+
+def test_workers_on_cpus_refuse_float16_before_the_volume_is_begun(
+    model: Path, volume: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cpu.get_capabilities", dict)
+    config = StainConfig(z_chunk=2, precision="float16")
+    request = StainRequest(model, volume, tmp_path / "out.ome.zarr", config=config, intensity=LEVELS, device="cpu")
+    with pytest.raises(InputError, match="this CPU has no instructions for it"):
+        stain_on_workers(request)
+    assert not (tmp_path / "out.ome.zarr").exists()
