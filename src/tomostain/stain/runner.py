@@ -8,8 +8,7 @@ import logging
 import threading
 import warnings
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tomostain.networks.kernels import accelerate_cuda, is_fusable
+from tomostain.stain.synchronisation import refusing_synchronisation
 
 MAX_GRAPH_PX = 2**20
 """Pixels of a batch (images times rows times columns) up to which a graph is used."""
@@ -52,7 +52,7 @@ class NetworkRunner:
 
     def __call__(self, network: nn.Module, images: Tensor) -> Tensor:
         """Return `network(images)`."""
-        with torch.cuda.device(images.device) if images.is_cuda else nullcontext(), _true_float32(images):
+        with torch.cuda.device(images.device) if images.is_cuda else nullcontext(), true_float32(images):
             known = self._known.get(network)
             if known is None:
                 known = self._known[network] = _Graphs(threading.get_ident())
@@ -93,18 +93,32 @@ def _fused(network: nn.Module, images: Tensor) -> nn.Module | None:
     return fast
 
 
-@contextmanager
-def _true_float32(images: Tensor) -> Iterator[None]:
+class _TrueFloat32:
+    """Switches TF32 off while any thread is inside: the setting of torch is that of the process."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._before = threading.Lock(), 0, False
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before = torch.backends.cudnn.allow_tf32
+                torch.backends.cudnn.allow_tf32 = False
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                torch.backends.cudnn.allow_tf32 = self._before
+
+
+_WITHOUT_TF32 = _TrueFloat32()
+
+
+def true_float32(images: Tensor) -> AbstractContextManager[None]:
     """Multiply float32 as such: by default cuDNN rounds it to TF32, which has no more digits than float16."""
-    backend, is_rounded = torch.backends.cudnn, torch.backends.cudnn.allow_tf32
-    if images.dtype != torch.float32 or not is_rounded:
-        yield
-        return
-    backend.allow_tf32 = False
-    try:
-        yield
-    finally:
-        backend.allow_tf32 = is_rounded
+    return _WITHOUT_TF32 if images.dtype == torch.float32 else nullcontext()
 
 
 def _pixels(images: Tensor) -> int:
@@ -119,14 +133,16 @@ class _Graphs:
     network: nn.Module | None = None
     seen: Counter[Shape] = field(default_factory=Counter)
     captured: dict[Shape, "_Graph | None"] = field(default_factory=dict)
+    cannot_capture: bool = False
 
     def graph_for(self, network: nn.Module, images: Tensor) -> "_Graph | None":
-        if threading.get_ident() != self.thread:
+        if self.cannot_capture or threading.get_ident() != self.thread:
             return None
         shape = tuple(images.shape)
         self.seen[shape] += 1
         if self.seen[shape] > 1 and shape not in self.captured and len(self.captured) < MAX_GRAPHS:
-            self.captured[shape] = _capture(network, images)
+            self.captured[shape] = graph = _capture(network, images)
+            self.cannot_capture = graph is None
         return self.captured.get(shape)
 
 
@@ -149,8 +165,10 @@ def _capture(network: nn.Module, images: Tensor) -> _Graph | None:
         here, side = torch.cuda.current_stream(images.device), torch.cuda.Stream(images.device)
         side.wait_stream(here)
         with torch.cuda.stream(side):
-            for _ in range(2):
-                network(static)  # chooses algorithms and allocates their memory, which a capture cannot
+            network(static)  # chooses algorithms and allocates their memory, which a capture cannot
+            # A capture that fails leaves the allocator and the generator of torch unusable: find out before it.
+            with refusing_synchronisation():
+                network(static)
         here.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         # Other threads read and write meanwhile; what they call does not end the capture.
@@ -159,6 +177,7 @@ def _capture(network: nn.Module, images: Tensor) -> _Graph | None:
     except torch.cuda.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        _log.info("no CUDA graph for %s: %s", tuple(images.shape), str(error).splitlines()[0])
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        _log.info("no CUDA graph for %s, and none for this network from now on: %s", tuple(images.shape), reason)
         return None
     return _Graph(graph, static, result)

@@ -22,7 +22,7 @@ from tomostain.networks.kernels import accelerate
 from tomostain.networks.noise_input import add_noise, split_noise
 from tomostain.networks.precision import Precision, PrecisionChoice, resolve_precision, with_precision
 from tomostain.ood import ModelReference, TrainingReference
-from tomostain.stain.runner import NetworkRunner
+from tomostain.stain.runner import NetworkRunner, true_float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +161,8 @@ def _run(network: Generator, images: Tensor, runner: NetworkRunner | None = None
     if sides != [height, width]:
         images = functional.pad(images, (0, sides[1] - width, 0, sides[0] - height), mode="replicate")
     images = images.to(next((value.dtype for value in network.parameters()), images.dtype))
-    translated: Tensor = network(images) if runner is None else runner(network, images)
+    with true_float32(images):
+        translated: Tensor = network(images) if runner is None else runner(network, images)
     return translated[..., :height, :width].float()
 
 
