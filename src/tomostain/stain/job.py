@@ -24,6 +24,7 @@ from tomostain.ood import VolumeReport, check_volume
 from tomostain.stain.config import StainConfig
 from tomostain.stain.intensity_reference import find_reference
 from tomostain.stain.noise import check_noise_input
+from tomostain.stain.pass_size import free_gpu_memory
 from tomostain.stain.pipeline import ONE_EACH, InFlight, pieces_in_flight
 from tomostain.stain.request import StainRequest
 from tomostain.stain.slice_stainer import SliceStainer
@@ -137,13 +138,20 @@ class StainJob:
 
     @functools.cached_property
     def in_flight(self) -> InFlight:
-        """How many z chunks are read and written at the same time. On a CPU, staining takes longer than both."""
+        """How many z chunks are read and written at the same time. On a CPU, staining takes longer than both.
+
+        They take at most a quarter of the free memory of the host, and their grey values of that of the GPU.
+        """
         if not self.is_batched:
             return ONE_EACH
-        slices = min(self.config.z_chunk, self.volume.shape[0]) + 2 * self.halo + self.ct_slices - 1
-        voxel_bytes = 2 * self.volume.dtype.itemsize + WRITTEN_BYTES
-        piece_bytes = slices * self.volume.shape[1] * self.volume.shape[2] * voxel_bytes
-        flight = pieces_in_flight(available_cores(), piece_bytes, free_memory())
+        device, pixels = self.translator.device, self.volume.shape[1] * self.volume.shape[2]
+        uploaded = min(self.config.z_chunk, self.volume.shape[0]) + self.ct_slices - 1
+        grey_bytes = 4 if self.halo else self.volume.dtype.itemsize  # float32 after the Gaussian filter
+        on_host = (uploaded + 2 * self.halo) * pixels * (2 * self.volume.dtype.itemsize + WRITTEN_BYTES)
+        free_on_gpu = free_gpu_memory(device) if device.type == "cuda" else None
+        flight = pieces_in_flight(available_cores(), on_host, free_memory()).at_most(
+            pieces_in_flight(available_cores(), uploaded * pixels * grey_bytes, free_on_gpu)
+        )
         return flight if self.volume.is_concurrent else replace(flight, ahead=1)
 
     @functools.cached_property

@@ -36,6 +36,10 @@ class InFlight:
         """Pieces in memory, with the one that is made."""
         return self.ahead + 1 + self.behind
 
+    def at_most(self, other: "InFlight") -> "InFlight":
+        """Return the smaller number of each kind."""
+        return InFlight(min(self.ahead, other.ahead), min(self.behind, other.behind))
+
 
 ONE_EACH = InFlight()
 

@@ -240,6 +240,7 @@ class SliceStainer:
     def _in_float32(self, pending: "PendingColours", index: int) -> Tensor:
         """Return a slice (Y, X, 3) that is stained in float32."""
         assert pending.translator.in_float32 is not None
+        assert pending.grey is not None
         wide = SliceStainer(pending.translator.in_float32(), self.config, self.reference, self.source)
         margin = len(pending.grey) - len(pending.positions)
         part = pending.grey.values[index : index + 1 + margin]
@@ -254,8 +255,8 @@ class PendingColours:
     ----------
     stainer : SliceStainer
     translator : Translator
-    grey : Uploaded
-        Their grey values.
+    grey : Uploaded or None
+        Their grey values; None after `result`, so that their memory on the GPU is free while the colours are written.
     positions : sequence of SlicePosition
     colours : Tensor of uint8, shape (n, Y, X, 3)
         On the host; complete after `copied`.
@@ -267,7 +268,7 @@ class PendingColours:
 
     stainer: SliceStainer
     translator: Translator
-    grey: Uploaded
+    grey: Uploaded | None
     positions: Sequence[SlicePosition]
     colours: Tensor
     wrong: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
@@ -283,5 +284,7 @@ class PendingColours:
         """
         if self.copied is not None:
             self.copied.synchronize()
-        self.stainer.finish(self)
+        if self.grey is not None:
+            self.stainer.finish(self)
+            self.grey = None
         return self.colours.numpy()

@@ -8,7 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tomostain.errors import InputError
 from tomostain.io.parallel import in_parallel
+from tomostain.memory import format_bytes
 
 # torch converts these unsigned integers on every device; it has few other operators for them.
 _SIGNED = {"uint16": (np.int16, torch.int32, 0xFFFF), "uint32": (np.int32, torch.int64, 0xFFFFFFFF)}
@@ -86,6 +88,11 @@ class Transfer:
         values : ndarray, shape (Z, Y, X)
         slices : int, optional
             Number of slices to stain: allocate the memory for their colours too.
+
+        Raises
+        ------
+        InputError
+            If the memory of the GPU does not suffice.
         """
         native = np.ascontiguousarray(values, values.dtype.newbyteorder("="))
         name = native.dtype.name
@@ -101,7 +108,7 @@ class Transfer:
             pinned = torch.empty(native.shape, dtype=_torch_type(native), pin_memory=True)
             in_parallel(lambda pair: np.copyto(*pair), zip(pinned.numpy(), native, strict=True))
             event = torch.cuda.Event()
-            sent = pinned.to(self.device, non_blocking=True)
+            sent = _sent(pinned, self.device)
             event.record(self._up)
         target = None if slices is None else self.host((slices, *values.shape[1:], 3))
         return Uploaded(sent, name, event, target)
@@ -126,6 +133,23 @@ class Transfer:
     def active(self) -> AbstractContextManager[object]:
         """Make the device the current one of this thread."""
         return torch.cuda.device(self.device) if self.is_gpu else nullcontext()
+
+
+def _sent(pinned: Tensor, device: torch.device) -> Tensor:
+    """Begin to copy grey values to a GPU."""
+    try:
+        return pinned.to(device, non_blocking=True)
+    except torch.cuda.OutOfMemoryError:
+        torch.cuda.empty_cache()  # blocks of other sizes and streams, which torch holds for later use
+    try:
+        return pinned.to(device, non_blocking=True)
+    except torch.cuda.OutOfMemoryError:
+        size = format_bytes(pinned.numel() * pinned.element_size())
+        raise InputError(
+            f"out of memory on {device}: the grey values of {len(pinned)} slices need {size}; give a smaller "
+            "`z_chunk`, end other programs that use the GPU, or set `device=cpu`",
+            parameter="z_chunk",
+        ) from None
 
 
 def _torch_type(values: NDArray[np.generic]) -> torch.dtype:

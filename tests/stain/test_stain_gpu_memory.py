@@ -1,0 +1,218 @@
+"""Memory of a GPU that a volume takes, networks that no CUDA graph can hold, and true float32 in several threads."""
+
+import threading
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.support.toys import LEVELS, RESNET, grey_values, toy_model, weights_of
+from tomostain.errors import InputError
+from tomostain.io import Volume
+from tomostain.stain import StainConfig, StainJob, load_translator, runner
+from tomostain.stain.pipeline import InFlight
+from tomostain.stain.request import make_request
+from tomostain.stain.slice_stainer import SliceStainer
+from tomostain.stain.transfer import _sent
+from tomostain.stain.translator import _run
+from tomostain.tiling.noise import FIRST_SLICE
+
+CHANNEL = RESNET | {"norm": "channel"}
+CHUNK = 4 * 40 * 44 * 2  # bytes of the grey values
+
+
+@pytest.mark.parametrize(
+    ("free", "sigma", "flight"),
+    [
+        (4 * 7 * CHUNK, 0, InFlight(2, 4)),
+        (4 * 7 * CHUNK - 1, 0, InFlight(2, 3)),
+        (4 * 7 * CHUNK, 0.5, InFlight(1, 1)),  # float32 after the filter
+        (0, 0, InFlight(1, 1)),
+    ],
+)
+def test_chunks_in_flight_take_a_quarter_of_the_memory_of_the_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, sigma: float, flight: InFlight
+) -> None:
+    monkeypatch.setattr("tomostain.stain.job.free_gpu_memory", lambda _: free)
+    monkeypatch.setattr("tomostain.stain.job.free_memory", lambda: None)
+    monkeypatch.setattr("tomostain.stain.job.available_cores", lambda: 16)
+    volume = Volume.from_array(grey_values((12, 40, 44)), voxel_um=5.0, name="array")
+    config = StainConfig(z_chunk=4, gaussian_sigma=sigma)
+    job = StainJob.open(make_request(toy_model(tmp_path / "model", CHANNEL), volume, config=config, intensity=LEVELS))
+    on_gpu = replace(job, translator=replace(job.translator, device=torch.device("cuda")))
+    expected = flight if volume.is_concurrent else replace(flight, ahead=1)
+    assert on_gpu.in_flight == expected
+
+
+def test_grey_values_are_freed_when_the_colours_are_complete(tmp_path: Path) -> None:
+    translator = load_translator(toy_model(tmp_path / "model", CHANNEL), "cpu")
+    stainer = SliceStainer(translator, StainConfig().for_model(32, True), LEVELS)
+    pending = stainer.begin(stainer.upload(grey_values((2, 40, 44))), [FIRST_SLICE, FIRST_SLICE.moved(1)])
+    assert pending.grey is not None
+    colours = pending.result().copy()
+    assert pending.grey is None
+    np.testing.assert_array_equal(pending.result(), colours)
+
+
+class _Full:
+    """Grey values in pinned memory that a GPU has no memory for the first times."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+
+    def __len__(self) -> int:
+        return 8
+
+    def numel(self) -> int:
+        return 3_000_000
+
+    def element_size(self) -> int:
+        return 2
+
+    def to(self, device: torch.device, *, non_blocking: bool) -> str:
+        self.failures -= 1
+        if self.failures >= 0:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return "sent"
+
+
+def test_an_upload_without_memory_is_tried_again_and_then_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    emptied: list[bool] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(True))
+    sent: Any = _sent
+    assert sent(_Full(0), torch.device("cuda")) == "sent"
+    assert not emptied
+    assert sent(_Full(1), torch.device("cuda")) == "sent"
+    assert emptied == [True]
+    with pytest.raises(
+        InputError, match=r"out of memory on cuda: .* 8 slices need 6 MB; give a smaller `z_chunk`"
+    ) as e:
+        sent(_Full(2), torch.device("cuda"))
+    assert e.value.parameter == "z_chunk"
+
+
+class _Watching(torch.nn.Module):
+    size_multiple, min_size_px = 1, 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.modes: list[bool] = []
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.modes.append(torch.backends.cudnn.allow_tf32)
+        return images
+
+
+@pytest.fixture
+def tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+
+
+def test_float32_is_not_rounded_without_a_runner(tf32: None) -> None:
+    network: Any = _Watching()
+    _run(network, torch.zeros(1, 1, 4, 4))
+    _run(network, torch.zeros(1, 1, 4, 4, dtype=torch.float16))
+    assert network.modes == [False, True]
+    assert torch.backends.cudnn.allow_tf32
+
+
+def test_float32_is_not_rounded_while_any_thread_computes_in_it(tf32: None) -> None:
+    images, entered, leave = torch.zeros(1), threading.Event(), threading.Event()
+
+    def first() -> None:
+        with runner.true_float32(images):
+            entered.set()
+            leave.wait(10)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert entered.wait(10)
+    with runner.true_float32(images):
+        leave.set()
+        thread.join()  # the thread that switched it off ends first
+        assert not torch.backends.cudnn.allow_tf32
+    assert torch.backends.cudnn.allow_tf32
+    with pytest.raises(ValueError, match="broken"), runner.true_float32(images):
+        raise ValueError("broken")
+    assert torch.backends.cudnn.allow_tf32
+
+
+class _Waiting(torch.nn.Module):
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how, self.passes = how, 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.passes += 1
+        if self.how == "item":
+            return images * float(images.max())
+        if self.how == "mask":
+            return images[images > 0]
+        if self.how == "copy":
+            return images.to("meta")  # another device, as the host is for a GPU
+        if self.how == "fails" and self.passes > 1:
+            raise RuntimeError("fails")
+        return images + 1
+
+
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Imitate CUDA graphs; return the captures that were begun."""
+    begun: list[str] = []
+
+    class Stream:
+        def __init__(self, *_: object) -> None: ...
+
+        def wait_stream(self, _: object) -> None: ...
+
+    @contextmanager
+    def capture(*_: object, **__: object) -> Any:
+        begun.append("capture")
+        yield
+
+    for name, value in {
+        "Stream": Stream,
+        "current_stream": Stream,
+        "stream": lambda _: nullcontext(),
+        "CUDAGraph": object,
+        "graph": capture,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    return begun
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("item", "operator _local_scalar_dense makes the host wait"),
+        ("mask", "operator index makes the host wait"),
+        ("copy", "operator _to_copy copies between the host and the GPU"),
+        ("fails", "fails"),
+    ],
+)
+def test_a_network_that_waits_for_the_host_is_never_captured(
+    graphs: list[str], caplog: pytest.LogCaptureFixture, how: str, reason: str
+) -> None:
+    caplog.set_level("INFO")
+    network, known = _Waiting(how), runner._Graphs(threading.get_ident())
+    for side in (4, 4, 4, 8, 8, 8):
+        assert known.graph_for(network, torch.ones(1, 1, side, side)) is None
+    assert not graphs
+    assert network.passes == 2  # the second shape is not tried
+    said = [record.message for record in caplog.records if "CUDA graph" in record.message]
+    assert len(said) == 1
+    assert f"none for this network from now on: {reason}" in said[0]
+
+
+@pytest.mark.parametrize("norm", ["instance", "channel"])
+def test_networks_of_the_package_are_captured(graphs: list[str], norm: str) -> None:
+    network, known = weights_of(RESNET | {"norm": norm}).eval(), runner._Graphs(threading.get_ident())
+    images = torch.zeros(1, RESNET["in_channels"], 32, 32)
+    with torch.inference_mode():
+        captured = [known.graph_for(network, images) is not None for _ in range(3)]
+    assert captured == [False, True, True]
+    assert graphs == ["capture"]
