@@ -17,6 +17,7 @@ from benchmarks.gpu_size import Size
 from benchmarks.gpu_training import recipe_of, seconds_of
 from tomostain import __version__
 from tomostain.imaging.intensity import IntensityReference
+from tomostain.integers import to_integers
 from tomostain.io import ModelSpec, save_model
 from tomostain.networks.build import build_network
 from tomostain.networks.precision import Precision
@@ -70,7 +71,7 @@ def papers_way(translator: Translator, ct: NDArray[np.uint16], patch_px: int) ->
             drawn = translator.network(patch.clip(-1, 1).expand(1, translator.spec.in_channels, -1, -1))
             total[place] += ((drawn[0].float().clip(-1, 1) + 1) * 127.5).permute(1, 2, 0).cpu().numpy()
             weight[place] += 1
-    return np.rint(total / weight).astype(np.uint8)
+    return to_integers(total / weight, np.uint8, "colours")
 
 
 def seconds_per_slice(translator: Translator, config: StainConfig, volume: NDArray[np.uint16], size: Size) -> float:

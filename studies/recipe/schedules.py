@@ -5,13 +5,16 @@
 The names are those of `SCHEDULES`. Each changes the training of the recipe `gan-j02-knots`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from tomostain.train.buffer import Exchange
+from tomostain.train.device_step import DeviceStep, Losses
 from tomostain.train.losses import discriminator
 from tomostain.train.step import Step
+from tomostain.train.step_losses import StepLosses
 from tomostain.train.trainer import Trainer
 
 BASE = "gan-j02-knots"
@@ -25,7 +28,7 @@ class LateGan(Trainer):
 
     weak = 1.0
 
-    def take_step(self) -> dict[str, float]:
+    def take_step(self) -> StepLosses:
         """Take a step with the terms of its time."""
         terms = self.recipe.terms
         if self.state.step == 0:
@@ -34,6 +37,7 @@ class LateGan(Trainer):
         elif self.state.step == REGRESSION_STEPS:
             late = {name: weight / (1.0 if name == "l1" else self.weak) for name, weight in self._terms.items()}
             self.recipe = self.recipe.model_copy(update={"terms": late})
+        self.device_step.recipe = self.recipe
         return super().take_step()
 
 
@@ -51,10 +55,11 @@ def squared_gradient(judge: nn.Module, image: Tensor, condition: Sequence[Tensor
     return gradient.square().sum(dim=(1, 2, 3)).mean() / scores[0].numel()
 
 
-class R1R2(Trainer):
-    """R1 on real and R2 on generated images, in every step."""
+class R1R2Step(DeviceStep):
+    """A step with R1 on real and R2 on generated images."""
 
-    def _improve_discriminators(self, parts: Sequence[Step]) -> dict[str, float]:
+    def improve_discriminators(self, parts: Sequence[Step], exchanges: Mapping[str, Exchange]) -> Losses:
+        """Train the discriminator with the penalty, without a buffer."""
         networks = self.state.networks
         judge = networks.d_y
         assert judge is not None
@@ -70,6 +75,12 @@ class R1R2(Trainer):
         values = self._descend("discriminators", compute)
         del values["total"]
         return values
+
+
+class R1R2(Trainer):
+    """R1 on real and R2 on generated images, in every step."""
+
+    step_class = R1R2Step
 
 
 SCHEDULES: dict[str, Callable[..., Trainer]] = {"late-gan": LateGan, "late-weak-gan": LateWeakGan, "r1r2": R1R2}

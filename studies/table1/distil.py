@@ -5,7 +5,7 @@ The student therefore learns from these images (Hinton et al. 2015, arXiv:1503.0
 discriminator still compares with real histology.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,8 @@ from torch import nn
 from studies.table1.candidates import Float32, planes
 from tomostain.dataset.dataset import Dataset
 from tomostain.train import Recipe
+from tomostain.train.buffer import Exchange
+from tomostain.train.device_step import DeviceStep, Losses
 from tomostain.train.objective import Step
 from tomostain.train.sampling import Batch, PatchSampler
 from tomostain.train.trainer import Trainer
@@ -26,6 +28,18 @@ OFFSETS_UM = tuple(float(um) for um in range(-240, 241, 60) if um)
 def unlabelled(specimens: Path, data: Dataset, ids: Sequence[str]) -> list[Float32]:
     """Return planes of the volumes of pairs, parallel to the section: one stack (N, Y, X) in [-1, 1] per pair."""
     return [planes(specimens, data.path, data.load(pair_id), OFFSETS_UM) for pair_id in ids]
+
+
+class RealHistologyStep(DeviceStep):
+    """A step whose discriminator sees real histology, not the images of the teacher."""
+
+    real: torch.Tensor
+
+    def improve_discriminators(self, parts: Sequence[Step], exchanges: Mapping[str, Exchange]) -> Losses:
+        """Train the discriminator with real histology."""
+        for step, real in zip(parts, self.real.chunk(len(parts)), strict=True):
+            step.y = real
+        return super().improve_discriminators(parts, exchanges)
 
 
 class Distilled(Trainer):
@@ -40,6 +54,8 @@ class Distilled(Trainer):
         Unlabelled µCT in [-1, 1], at least as large as a patch.
     """
 
+    step_class = RealHistologyStep
+
     def __init__(
         self, recipe: Recipe, data: Dataset, fold: int, seed: int, *, teacher: nn.Module, slices: Sequence[Float32]
     ) -> None:
@@ -50,7 +66,7 @@ class Distilled(Trainer):
 
         def draw_with_teacher(generator: torch.Generator) -> Batch:
             batch = draw(generator)
-            self.real = batch.y
+            self.real = self.device_step.real = batch.y
             x, mask = batch.x, batch.mask
             if self.state.step % 2:
                 x = torch.stack([self._unlabelled(generator) for _ in range(len(x))])
@@ -58,6 +74,7 @@ class Distilled(Trainer):
             with torch.no_grad():
                 return Batch(x, self.teacher(x), mask, batch.ids)
 
+        self.device_step: RealHistologyStep
         self.sampler: PatchSampler
         self.sampler.draw = draw_with_teacher
 
@@ -73,9 +90,3 @@ class Distilled(Trainer):
         patch_ct = stack[below(len(stack)), row : row + patch, column : column + patch]
         rotated = np.rot90(patch_ct, below(4))
         return torch.from_numpy((rotated[:, ::-1] if below(2) else rotated).copy())[None]
-
-    def _improve_discriminators(self, parts: Sequence[Step]) -> dict[str, float]:
-        """Train the discriminator with real histology, not with the images of the teacher."""
-        for step, real in zip(parts, self.real.chunk(len(parts)), strict=True):
-            step.y = real
-        return super()._improve_discriminators(parts)

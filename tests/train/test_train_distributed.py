@@ -189,7 +189,7 @@ def test_srun_starts_the_command_line_and_only_the_first_task_tells(folder, tmp_
     command = ["-m", "tomostain", "train", folder / "set", tmp_path / "run", "--recipe", recipe, "--max-steps", "3"]
     (code, out, err), (other_code, other_out, other_err) = srun(*command, "--device", "cpu")
     assert (code, other_code) == (0, 0), err + other_err
-    assert out.startswith(f"run:   {tmp_path / 'run'}")
+    assert out.startswith(f"device: cpu, precision 32-true\nrun:   {tmp_path / 'run'}")
     assert "training: 3/3" in err
     assert other_out == ""
     assert "training" not in other_err

@@ -234,7 +234,7 @@ class PatchSampler:
         windows = self.table.windows(pairs, transforms.corner.numpy(), size)
         positions = sampling_positions(scale, transforms.flip.numpy(), self.patch_px, size)
         jitter = torch.stack([transforms.ct_jitter, transforms.histology_jitter])
-        positions, jitter = self._on_device(positions, jitter)
+        positions, jitter = self._on_device(positions, jitter, dtype=windows.dtype)
         grid = sampling_grid(positions)
         patches = functional.grid_sample(windows, grid, mode="bilinear", padding_mode="border", align_corners=True)
         ct, histology, covered = patches.split([self.ct_slices, 3, 1], dim=1)
@@ -243,9 +243,9 @@ class PatchSampler:
         ids = tuple(self.ids[pair] for pair in pairs)
         return Batch(_for_network(x, self.in_channels, self.inverted_ct), y, covered.ge_(0.5), ids)
 
-    def _on_device(self, *values: Tensor) -> list[Tensor]:
-        """Copy small values to the device as float32, together. The host does not wait for a GPU: pinned memory."""
-        together = torch.cat([value.flatten().to(torch.float32) for value in values])
+    def _on_device(self, *values: Tensor, dtype: torch.dtype) -> list[Tensor]:
+        """Copy small values to the device, together. The host does not wait for a GPU: pinned memory."""
+        together = torch.cat([value.flatten().to(dtype) for value in values])
         if self.device.type == "cuda":
             together = together.pin_memory()
         parts = together.to(self.device, non_blocking=True).split([value.numel() for value in values])

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -74,6 +75,8 @@ class Trainer:
     """
 
     fine_tuning = False
+    step_class: ClassVar[type[DeviceStep]] = DeviceStep
+    """What takes the part of a step that runs on the device; subclasses may replace it."""
 
     def __init__(
         self, recipe: Recipe, data: Dataset, fold: int | None, seed: int, device: str | DistributedContext
@@ -94,7 +97,7 @@ class Trainer:
         if self.validation is not None:
             self.columns += VALIDATION
         self._unread: list[StepLosses] = []
-        self.device_step = DeviceStep(recipe, self.state, self.fabric, self.context)
+        self.device_step = self.step_class(recipe, self.state, self.fabric, self.context)
         self._run_step = StepGraph(self.device_step) if recipe.step_graph else self.device_step
         cuda = self.fabric.device.type == "cuda"
         self._cutting = torch.cuda.Stream(self.fabric.device) if cuda else None
