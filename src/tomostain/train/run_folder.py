@@ -227,8 +227,8 @@ def recorded_options(run: Path) -> RecordedOptions:
     return {"fold": fold, "seed": seed}
 
 
-SAME_BITS = ("auto", "step-graph", False)
-"""Values of the recipes' key `compile` that only decide how kernels are launched."""
+LAUNCHING = ("auto", "step-graph", False)
+"""Values of the recipes' key `compile` that only decide how kernels are launched; the results differ by rounding."""
 
 
 def recorded_recipe(run: Path) -> Recipe | None:
@@ -258,7 +258,7 @@ def _deciding(value: object) -> object:
         return value
     if "hash" in value:
         return value["hash"]
-    ignored = {"description"} | ({"compile"} if value.get("compile") in SAME_BITS else set())
+    ignored = {"description"} | ({"compile"} if value.get("compile") in LAUNCHING else set())
     return {key: item for key, item in value.items() if key not in ignored}
 
 

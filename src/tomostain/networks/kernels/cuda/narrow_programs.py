@@ -94,8 +94,8 @@ def gather_gradient(
     for vertical in range(COPIES):
         y, above = _copy(h, vertical, height, pad)
         for horizontal in range(COPIES):
-            x, beside = _copy(w, horizontal, width, pad)
-            seen = above & beside & (pixel < height * width)
+            x, in_columns = _copy(w, horizontal, width, pad)
+            seen = above & in_columns & (pixel < height * width)
             # Blocks away from the border have no copies.
             if tl.sum(seen.to(tl.int32), axis=0) > 0:
                 for r in range(R):
