@@ -1,0 +1,1 @@
+"""Measures of the shape and amount of tissue, from labels."""

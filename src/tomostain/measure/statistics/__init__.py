@@ -1,0 +1,1 @@
+"""Agreement, abstention and the comparison of groups."""

@@ -1,0 +1,1 @@
+"""From colour or µCT to tissue classes."""
