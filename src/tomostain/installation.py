@@ -38,6 +38,7 @@ OPTIONAL = {
     "distributed": "cluster",
     "dask-jobqueue": "cluster",
     "neuroglancer": "browser",
+    "statsmodels": "measure",
     "stlpips-pytorch": "metrics",
     "DISTS-pytorch": "metrics",
 }

@@ -48,7 +48,7 @@ def test_label_array_refuses(labels, voxel_um, message):
 
 def test_check_classes_accepts_all_classes():
     check_classes(np.array(list(TissueClass), np.uint8), "x")
-    with pytest.raises(InputError, match="labels.tif: the values 6, 254"):
+    with pytest.raises(InputError, match=r"labels\.tif: the values 6, 254"):
         check_classes(np.array([6, 254, 5], np.uint8), "labels.tif")
 
 
