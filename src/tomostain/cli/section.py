@@ -82,7 +82,8 @@ def section(
     Positions are z,y,x in µm from the centre of the first voxel, as viewers of the stained volume show them. Outside
     the volume the section is white. The slides of the paper were 40 µm thick.
     """
-    from tomostain.view.sections import Blending, read_points
+    from tomostain.geometry.sampling import Blending
+    from tomostain.view.sections import read_points
     from tomostain.view.sections import section as cut_section
 
     if options.blending not in ("density", "colour"):

@@ -1,0 +1,101 @@
+"""Resampling of a section that is cut through a volume, tile by tile."""
+
+from collections.abc import Callable, Sequence
+from itertools import product
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomostain.geometry.section import interpolate
+from tomostain.geometry.surfaces import Cut
+from tomostain.integers import to_integers
+from tomostain.progress import Progress, silent, track
+
+Block = Callable[[Sequence[int], Sequence[int]], NDArray[Any]]
+Blending = Literal["density", "colour"]
+TILE_PX = 128
+
+
+def depths(thickness_um: float, step_um: float) -> NDArray[np.float64]:
+    """Return the sampling depths across a section: the centres of equal layers, each at most one voxel thick.
+
+    Examples
+    --------
+    >>> depths(40, 10).tolist(), depths(0, 10).tolist()
+    ([-15.0, -5.0, 5.0, 15.0], [0.0])
+    """
+    layers = max(1, int(np.ceil(thickness_um / step_um - 1e-9)))
+    return np.asarray((np.arange(layers) - (layers - 1) / 2) * thickness_um / layers)
+
+
+def sample_section(
+    block: Block,
+    shape: Sequence[int],
+    voxel_um: Sequence[float],
+    cut: Cut,
+    thickness_um: float = 0.0,
+    blending: Blending = "density",
+    progress: Progress = silent,
+) -> NDArray[np.float32]:
+    """Resample a section tile by tile, so that memory depends on the section and not on the volume.
+
+    Parameters
+    ----------
+    block : callable
+        Takes the first and the end index (z, y, x) and returns these voxels, shape (Z, Y, X) or (Z, Y, X, C).
+    shape : sequence of int
+        Shape of the whole volume (z, y, x).
+    voxel_um : sequence of float
+    cut : Cut
+    thickness_um : float
+        0: a single layer.
+    blending : str
+        ``density``: the mean of the optical densities -log((v + 1) / 256) over the thickness: each layer of a section
+        absorbs light (Beer-Lambert). The mean and not the sum is used, because the colour of each voxel already
+        represents a whole section. ``colour``: the mean of the values.
+    progress : Progress
+        Called for every tile.
+
+    Returns
+    -------
+    ndarray of float32, shape (rows, columns, C)
+        Trilinear interpolation, averaged over the part of the thickness that is inside the volume. NaN outside.
+    """
+    rows, columns = cut.places_um.shape[:2]
+    layers = depths(thickness_um, min(voxel_um))
+    corners = product(range(0, rows, TILE_PX), range(0, columns, TILE_PX))
+    tiles = [np.s_[row : row + TILE_PX, column : column + TILE_PX] for row, column in corners]
+    sampled = []
+    for tile in track(tiles, "cutting", progress):
+        across = layers[:, None, None, None] * cut.normals[tile]
+        sampled.append(_sample(block, shape, (cut.places_um[tile] + across) / np.asarray(voxel_um), blending))
+    # A tile outside the volume has one channel of NaN.
+    result = np.full((rows, columns, max(values.shape[-1] for values in sampled)), np.nan, np.float32)
+    for tile, values in zip(tiles, sampled, strict=True):
+        result[tile] = values
+    return result
+
+
+def _sample(block: Block, shape: Sequence[int], index: NDArray[np.float64], blending: Blending) -> NDArray[np.float32]:
+    """Return the mean over the first axis of positions in voxels, shape (layers, rows, columns, 3)."""
+    last = np.asarray(shape) - 1
+    inside = ((index > -1e-6) & (index < last + 1e-6)).all(axis=-1)
+    if not inside.any():
+        return np.full((*index.shape[1:3], 1), np.nan, np.float32)
+    index = np.clip(index, 0, last)
+    first = to_integers(np.floor(index[inside].min(axis=0)), np.int64, "positions")
+    end = np.minimum(to_integers(np.floor(index[inside].max(axis=0)), np.int64, "positions") + 2, shape)
+    values = block(first.tolist(), end.tolist())
+    values = values.reshape(*values.shape[:3], -1)
+    # Positions outside were moved to the border, possibly beyond the block. They are not counted.
+    counted, means = inside.sum(axis=0), []
+    for channel in range(values.shape[3]):
+        sampled = interpolate(values[..., channel].astype(np.float32), index - first)
+        if blending == "density":
+            sampled = np.log(sampled + 1)
+        total = np.where(inside, sampled, 0).sum(axis=0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = total / counted
+        means.append(np.exp(mean) - 1 if blending == "density" else mean)
+    return np.stack(means, axis=-1).astype(np.float32)
