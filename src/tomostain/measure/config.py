@@ -1,0 +1,90 @@
+"""Options of a measurement."""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from tomostain.config import Config
+
+ClassSource = Literal["auto", "stain", "ct", "both"]
+
+
+class MeasureConfig(Config):
+    """How a volume or a section is measured.
+
+    Attributes
+    ----------
+    specimen : str
+        Name in the tables; by default that of the measured volume or pair.
+    classes_from : {"auto", "stain", "ct", "both"}
+        The images from which tissue is classified. "auto" takes all that are given.
+    stain : str, optional
+        ``toluidine-blue`` or ``h&e``; by default the stain that the stained volume states.
+    gap_um : float, optional
+        Bone counts as touching the implant if the gap between them is at most this wide, µm. By default the diagonal
+        of a voxel, which is the resolution of the image.
+    shell_um : tuple of float
+        Edges of the shells around the implant in which BV/TV is measured, µm, rising.
+    profile_um : float
+        Width of the intervals of the profile of new bone over the distance from the implant, µm.
+    implant : str, optional
+        Material of the implant, such as ``Mg-10Gd``. It is stated in the results. The degradation rate needs `weeks`
+        and the initial geometry, too.
+    weeks : float, optional
+        Time since implantation, weeks.
+    initial : path, optional
+        Label volume of the implant before implantation, aligned or not: its volume and surface are used.
+    initial_volume_mm3, initial_surface_mm2 : float, optional
+        Volume and surface of the implant before implantation, instead of `initial`.
+    diameter_mm : float, optional
+        Nominal outer diameter of the implant, mm. If the measured one differs by more than `diameter_tolerance`, the
+        voxel size is wrong, which is an error.
+    diameter_tolerance : float
+        Maximum relative difference of the two diameters.
+    max_uncertainty : float, optional
+        Voxels with a higher uncertainty (0 to 1) are refused: the measures are reported with them and without.
+    maps : bool
+        Also write maps of the thickness and of the distance from the implant.
+    memory_gb : float
+        Maximum memory for the arrays of one step, GB.
+    """
+
+    specimen: str = ""
+    classes_from: ClassSource = "auto"
+    stain: str | None = None
+    gap_um: float | None = Field(default=None, ge=0, le=1000)
+    shell_um: tuple[float, ...] = (0.0, 100.0, 250.0, 500.0, 1000.0)
+    profile_um: float = Field(default=50.0, gt=0, le=1000)
+    implant: str | None = None
+    weeks: float | None = Field(default=None, gt=0, lt=5200)
+    initial: Path | None = None
+    initial_volume_mm3: float | None = Field(default=None, gt=0)
+    initial_surface_mm2: float | None = Field(default=None, gt=0)
+    diameter_mm: float | None = Field(default=None, gt=0, le=100)
+    diameter_tolerance: float = Field(default=0.15, gt=0, lt=1)
+    max_uncertainty: float | None = Field(default=None, ge=0, le=1)
+    maps: bool = True
+    memory_gb: float = Field(default=1.0, gt=0.05)
+
+    @field_validator("shell_um")
+    @classmethod
+    def _edges_rise(cls, edges: tuple[float, ...]) -> tuple[float, ...]:
+        if len(edges) < 2 or edges[0] < 0 or any(low >= high for low, high in pairwise(edges)):
+            raise ValueError("give two or more rising distances of at least 0 µm")
+        return edges
+
+    @model_validator(mode="after")
+    def _initial_geometry_once(self) -> Self:
+        numbers = (self.initial_volume_mm3, self.initial_surface_mm2)
+        if self.initial is not None and any(value is not None for value in numbers):
+            raise ValueError("give `initial`, or `initial_volume_mm3` and `initial_surface_mm2`, not both")
+        if self.initial_surface_mm2 is not None and self.initial_volume_mm3 is None:
+            raise ValueError("`initial_surface_mm2` needs `initial_volume_mm3`, too")
+        return self
+
+    @property
+    def shells(self) -> tuple[tuple[float, float], ...]:
+        """Inner and outer distance of each shell, µm."""
+        return tuple(pairwise(self.shell_um))
