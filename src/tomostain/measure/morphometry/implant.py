@@ -1,0 +1,212 @@
+"""The implant of a label volume: metal with its degradation layer, without specks and with filled cavities."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomostain.errors import InputError
+from tomostain.measure.classes import IMPLANT, TITLES, TissueClass
+from tomostain.measure.label_source import LabelSource, Shape, VoxelSize
+from tomostain.measure.morphometry.components import Components, find_components
+from tomostain.measure.morphometry.slabs import SLAB_BYTES
+
+Mask = NDArray[np.bool_]
+Float = NDArray[np.float64]
+MIN_VOXELS = 64
+"""An implant of fewer voxels is refused: its surface is not resolved."""
+FACES = ("-z", "+z", "-y", "+y", "-x", "+x")
+
+
+@dataclass(frozen=True)
+class Implant:
+    """The implant of a label volume, found by `find_implant`. It is held as one bit for each voxel.
+
+    Attributes
+    ----------
+    labels : LabelSource
+        The volume.
+    voxels, metal_voxels : int
+        Size of the implant, and of its metal.
+    filled_voxels : int
+        Voxels of `voxels` that have another label: cavities and cracks inside the implant.
+    ignored_voxels : int
+        Voxels of metal or degradation layer that are not connected to the implant.
+    axis : ndarray of float64, shape (3,)
+        Unit vector (z, y, x) of its axis of rotation; its largest component is positive. Of the principal axes of the
+        voxels, it is the one whose moment differs most from the other two. It is arbitrary for a body without axis.
+    centre_um : ndarray of float64, shape (3,)
+        Centroid (z, y, x), µm. The centre of the first voxel of the volume is (0, 0, 0).
+    box : tuple of slice
+        Bounding box (z, y, x), voxels.
+    touches : tuple of str
+        The faces of the volume that it reaches, such as ``-z`` (the first slice) and ``+x``. Empty if it lies inside.
+    """
+
+    labels: LabelSource
+    voxels: int
+    metal_voxels: int
+    filled_voxels: int
+    ignored_voxels: int
+    axis: Float
+    centre_um: Float
+    box: tuple[slice, slice, slice]
+    touches: tuple[str, ...]
+    _bits: NDArray[np.uint8] = field(repr=False)
+
+    @property
+    def shape(self) -> Shape:
+        """(Z, Y, X) of the volume, voxels."""
+        return self.labels.shape
+
+    @property
+    def voxel_um(self) -> VoxelSize:
+        """Voxel size (z, y, x), µm."""
+        return self.labels.voxel_um
+
+    @property
+    def volume_um3(self) -> float:
+        """Volume of the implant with its degradation layer, µm³."""
+        return float(self.voxels * np.prod(self.voxel_um))
+
+    def read(self, start: int, stop: int) -> Mask:
+        """Return whether the voxels of slices `start` to `stop` (half-open) are implant, shape (stop - start, Y, X)."""
+        return np.unpackbits(self._bits[start:stop], axis=-1, count=self.shape[2]).view(bool)
+
+    def metal(self, start: int, stop: int) -> Mask:
+        """Return which voxels of slices `start` to `stop` are metal of the implant, shape (stop - start, Y, X)."""
+        return self.read(start, stop) & (self.labels.read(start, stop) == TissueClass.METAL)
+
+
+def find_implant(labels: LabelSource, *, max_bytes: int = SLAB_BYTES) -> Implant:
+    """Find the implant.
+
+    It is the largest connected component (through faces) of `METAL` and `DEGRADATION` together, with its cavities:
+    voxels of any label from which no path leads to a face of the volume outside the implant. Specks elsewhere are
+    ignored. An implant of metal only, or of a degradation layer only, is found as well.
+
+    Parameters
+    ----------
+    labels : LabelSource
+    max_bytes : int
+        Memory of a slab, 12 bytes per voxel. In addition, one bit per voxel of the volume is held.
+
+    Returns
+    -------
+    Implant
+
+    Raises
+    ------
+    InputError
+        If there is neither metal nor degradation layer (the message lists the classes that occur), or fewer than 64
+        voxels of them are connected.
+
+    Examples
+    --------
+    >>> from tomostain.measure.label_source import LabelArray
+    >>> volume = np.ones((20, 20, 20), np.uint8)
+    >>> volume[2:18, 8:12, 8:12] = TissueClass.METAL
+    >>> implant = find_implant(LabelArray(volume, 10.0))
+    >>> implant.voxels, implant.axis.tolist(), implant.touches
+    (256, [1.0, 0.0, 0.0], ())
+    """
+    shape = labels.shape
+    parts = find_components(_reader(labels), shape, max_bytes=max_bytes)
+    largest = _select_largest(parts, labels)
+    bits = np.zeros((shape[0], shape[1], -(-shape[2] // 8)), np.uint8)
+    for number, slab in enumerate(parts.slabs):
+        bits[slab.start : slab.stop] = np.packbits(parts.read(number, largest), axis=-1)
+
+    def outside(start: int, stop: int) -> Mask:
+        return ~np.unpackbits(bits[start:stop], axis=-1, count=shape[2]).view(bool)
+
+    rest = find_components(outside, shape, max_bytes=max_bytes)
+    if not rest.at_border.all():
+        for number, slab in enumerate(rest.slabs):
+            bits[slab.start : slab.stop] |= np.packbits(rest.read(number, ~rest.at_border), axis=-1)
+    filled = int(rest.voxels[~rest.at_border].sum())
+    ignored = int(parts.voxels[~largest].sum())
+    return _describe(labels, bits, [slice(part.start, part.stop) for part in parts.slabs], filled, ignored)
+
+
+def _reader(labels: LabelSource) -> Callable[[int, int], Mask]:
+    """Return a function that reads which voxels are metal or degradation layer."""
+    table = np.zeros(256, bool)
+    table[list(IMPLANT)] = True
+
+    def read(start: int, stop: int) -> Mask:
+        return np.asarray(table[labels.read(start, stop)], dtype=bool)
+
+    return read
+
+
+def _select_largest(parts: Components, labels: LabelSource) -> Mask:
+    """Return which component is the implant."""
+    if not len(parts.voxels):
+        present = np.zeros(256, bool)
+        for slab in parts.slabs:
+            present[np.unique(labels.read(slab.start, slab.stop))] = True
+        listed = ", ".join(TITLES[TissueClass(int(value))] for value in np.flatnonzero(present))
+        raise InputError(
+            f"the labels contain no implant: neither metal nor degradation layer occurs, but {listed}; "
+            "check the labels, or the values of their classes"
+        )
+    selected = np.zeros(len(parts.voxels), bool)
+    selected[np.argmax(parts.voxels)] = True
+    voxels = int(parts.voxels[selected][0])
+    if voxels < MIN_VOXELS:
+        raise InputError(
+            f"the implant has {voxels} connected voxels of metal and degradation layer; at least {MIN_VOXELS} are "
+            "needed: check the labels, or measure at a finer resolution"
+        )
+    return selected
+
+
+def _describe(labels: LabelSource, bits: NDArray[np.uint8], parts: list[slice], filled: int, ignored: int) -> Implant:
+    """Measure size, moments and bounding box of the implant."""
+    _, rows, columns = labels.shape
+    voxel = np.array(labels.voxel_um)
+    metal, profiles = 0, [np.zeros(side, np.int64) for side in labels.shape]
+    cross = np.zeros((3, 3))
+    for part in parts:
+        mask = np.unpackbits(bits[part], axis=-1, count=columns).view(bool)
+        if not mask.any():
+            continue
+        metal += int(np.count_nonzero(mask & (labels.read(part.start, part.stop) == TissueClass.METAL)))
+        planes = [mask.sum(axis=2, dtype=np.int64), mask.sum(axis=1, dtype=np.int64), mask.sum(axis=0, dtype=np.int64)]
+        z, y, x = np.arange(part.start, part.stop), np.arange(rows), np.arange(columns)
+        profiles[0][part] += planes[0].sum(axis=1)
+        profiles[1] += planes[0].sum(axis=0)
+        profiles[2] += planes[1].sum(axis=0)
+        cross[0, 1] += z @ planes[0] @ y
+        cross[0, 2] += z @ planes[1] @ x
+        cross[1, 2] += y @ planes[2] @ x
+    voxels = int(profiles[0].sum())
+    centre = np.array([np.arange(len(each)) @ each for each in profiles]) / voxels
+    squares = np.array([np.arange(len(each)) ** 2 @ each for each in profiles])
+    moments = (cross + cross.T + np.diag(squares)) / voxels - np.outer(centre, centre)
+    filled_box = [np.flatnonzero(each) for each in profiles]
+    z_box, y_box, x_box = (slice(int(each[0]), int(each[-1]) + 1) for each in filled_box)
+    ends = [end for each in profiles for end in (each[0], each[-1])]
+    return Implant(
+        labels=labels,
+        voxels=voxels,
+        metal_voxels=metal,
+        filled_voxels=filled,
+        ignored_voxels=ignored,
+        axis=_axis_of_rotation(moments * np.outer(voxel, voxel)),
+        centre_um=centre * voxel,
+        box=(z_box, y_box, x_box),
+        touches=tuple(face for face, count in zip(FACES, ends, strict=True) if count),
+        _bits=bits,
+    )
+
+
+def _axis_of_rotation(moments: Float) -> Float:
+    """Return the principal axis whose second moment differs most, as a ratio, from the middle one."""
+    values, vectors = np.linalg.eigh(moments)
+    low, middle, high = np.maximum(values, 1e-12)
+    axis = vectors[:, 2] if high / middle >= middle / low else vectors[:, 0]
+    largest = int(np.argmax(np.abs(axis)))
+    return np.asarray(axis * np.sign(axis[largest]) + 0.0)

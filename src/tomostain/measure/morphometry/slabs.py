@@ -1,0 +1,99 @@
+"""Iteration over a volume by slabs of successive z slices, with overlap, within a memory budget.
+
+A measure that needs the neighbourhood of a voxel up to n slices reads `n` slices of overlap on both sides and returns
+results for the slices between them only. Its result must not depend on the thickness of the slabs; tests hold that.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tomostain.errors import InputError
+from tomostain.memory import format_bytes
+
+SLAB_BYTES = 400_000_000
+"""The memory of one slab, bytes, unless another budget is given."""
+
+
+@dataclass(frozen=True)
+class Slab:
+    """Successive z slices, and the slices that are read on both sides of them.
+
+    Attributes
+    ----------
+    start, stop : int
+        The slices that this slab stands for (half-open). Those of all slabs together are the volume, each once.
+    before, after : int
+        Slices of overlap below `start` and from `stop` on; fewer at the ends of the volume.
+    """
+
+    start: int
+    stop: int
+    before: int
+    after: int
+
+    @property
+    def first(self) -> int:
+        """The first slice to read."""
+        return self.start - self.before
+
+    @property
+    def last(self) -> int:
+        """The end (exclusive) of the slices to read."""
+        return self.stop + self.after
+
+    @property
+    def inner(self) -> slice:
+        """The slices `start` to `stop` in an array that begins at `first`."""
+        return slice(self.before, self.before + self.stop - self.start)
+
+
+def slabs(
+    shape: Sequence[int], *, overlap: int = 0, bytes_per_voxel: float = 8.0, max_bytes: int = SLAB_BYTES
+) -> Iterator[Slab]:
+    """Divide a volume into slabs.
+
+    A slab of n slices needs ``(n + 2 * overlap) * Y * X * bytes_per_voxel`` bytes. `n` is as large as `max_bytes` and
+    the volume allow.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        (Z, Y, X), voxels.
+    overlap : int
+        Slices of overlap on each side.
+    bytes_per_voxel : float
+        What the computation holds at once for each voxel of a slab with its overlap: input, output and intermediate
+        arrays.
+    max_bytes : int
+        The budget of one slab.
+
+    Yields
+    ------
+    Slab
+        In the order of z.
+
+    Raises
+    ------
+    InputError
+        If one slice with its overlap needs more than `max_bytes`.
+
+    Examples
+    --------
+    >>> [(slab.first, slab.start, slab.stop, slab.last) for slab in slabs((10, 4, 4), overlap=1, max_bytes=800)]
+    [(0, 0, 4, 5), (3, 4, 8, 9), (7, 8, 10, 10)]
+    """
+    depth, rows, columns = (int(side) for side in shape)
+    slice_bytes = max(1.0, rows * columns * bytes_per_voxel)
+    thickness = int(max_bytes // slice_bytes) - 2 * overlap
+    if depth <= 1 + 2 * overlap:  # The overlap ends at the volume.
+        thickness = max(thickness, int(max_bytes // slice_bytes >= depth))
+    if thickness < 1:
+        needed = format_bytes(slice_bytes * (1 + 2 * overlap))
+        raise InputError(
+            f"one slice of {rows} × {columns} voxels with {overlap} slices of overlap needs {needed} of memory; "
+            f"raise `max_bytes` ({format_bytes(max_bytes)})",
+            parameter="max_bytes",
+        )
+    for start in range(0, depth, thickness):
+        stop = min(start + thickness, depth)
+        yield Slab(start, stop, min(overlap, start), min(overlap, depth - stop))
