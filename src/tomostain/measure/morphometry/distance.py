@@ -1,0 +1,158 @@
+"""Signed distance to the surface of the implant, by slices, exact up to a stated maximum.
+
+The distance is separable: a distance transform in each slice (`scipy.ndimage.distance_transform_edt`), then the minimum
+over the neighbouring slices, as in Saito and Toriwaki 1994 (Pattern Recognition 27, 1551,
+doi:10.1016/0031-3203(94)90133-3). Only the slices within the maximum are held.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from tomostain.errors import InputError
+from tomostain.measure.morphometry.implant import Implant
+from tomostain.measure.morphometry.slabs import SLAB_BYTES, Slab, slabs
+from tomostain.progress import Progress, silent
+
+Float32 = NDArray[np.float32]
+BYTES_PER_VOXEL = 20.0
+"""Squared distances in a slice to the implant and to its outside, the result, and one intermediate array."""
+
+
+class ImplantDistance:
+    """The signed distance of voxels to the implant, read by slices.
+
+    Outside, it is the distance of the centre of a voxel to that of the nearest voxel of the implant, less half a voxel
+    (the smallest of its sides), because the surface lies between the two; negative inside, in the same way. Absolute
+    values above `max_um` are replaced by `max_um`. Where the implant is cut by a face of the volume, the distance is to
+    the surface within the volume.
+
+    Parameters
+    ----------
+    implant : Implant
+    max_um : float
+        The largest distance, µm.
+    inside : bool
+        False: the value inside the implant is minus half a voxel, which is faster.
+
+    Raises
+    ------
+    InputError
+        If `max_um` is not positive.
+    """
+
+    def __init__(self, implant: Implant, max_um: float, *, inside: bool = True) -> None:
+        if not (np.isfinite(max_um) and max_um > 0):
+            raise InputError(f"`max_um` is {max_um}; give a positive length, µm", parameter="max_um")
+        self.implant = implant
+        self.max_um = float(max_um)
+        self.inside = inside
+        self.half_um = min(implant.voxel_um) / 2
+        reach = self.max_um + self.half_um
+        self.overlap = int(reach / implant.voxel_um[0])
+        """Slices on both sides on which the distances in a slice depend."""
+        margins = [int(reach / size) + 1 for size in implant.voxel_um]
+        self._box = tuple(
+            slice(max(0, side.start - margin), min(length, side.stop + margin))
+            for side, margin, length in zip(implant.box, margins, implant.shape, strict=True)
+        )
+        self._squares: dict[int, tuple[Float32, Float32 | None]] = {}
+
+    def slabs(self, *, max_bytes: int = SLAB_BYTES) -> list[Slab]:
+        """Divide the volume so that `read` of a slab takes at most `max_bytes`: 20 bytes per voxel with the overlap."""
+        return list(
+            slabs(self.implant.shape, overlap=self.overlap, bytes_per_voxel=BYTES_PER_VOXEL, max_bytes=max_bytes)
+        )
+
+    def read(self, start: int, stop: int) -> Float32:
+        """Return the distances of slices `start` to `stop` (half-open), µm.
+
+        Slices that were computed for the last call are used again, so read in the order of z.
+
+        Returns
+        -------
+        ndarray of float32, shape (stop - start, Y, X)
+        """
+        result = np.full((stop - start, *self.implant.shape[1:]), self.max_um, np.float32)
+        low, high = max(start, self._box[0].start), min(stop, self._box[0].stop)
+        if low >= high:
+            return result
+        first, last = max(0, low - self.overlap), min(self.implant.shape[0], high + self.overlap)
+        self._squares = {z: squares for z, squares in self._squares.items() if first <= z < last}
+        missing = [z for z in range(first, last) if z not in self._squares]
+        with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
+            self._squares.update(zip(missing, pool.map(self._in_slice, missing), strict=True))
+            for z, values in zip(range(low, high), pool.map(self._at, range(low, high)), strict=True):
+                result[z - start, self._box[1], self._box[2]] = values
+        return result
+
+    def _in_slice(self, z: int) -> tuple[Float32, Float32 | None]:
+        """Return the squared distances within a slice, µm²: outside, to the implant; inside, to its border."""
+        mask = self.implant.read(z, z + 1)[0, self._box[1], self._box[2]]
+        sampling = self.implant.voxel_um[1:]
+        return _squared(~mask, sampling), _squared(mask, sampling) if self.inside else None
+
+    def _at(self, z: int) -> Float32:
+        """Return the signed distances of one slice."""
+        mask = self.implant.read(z, z + 1)[0, self._box[1], self._box[2]]
+        outside = np.sqrt(self._over_slices(z, 0)) - np.float32(self.half_um)
+        inside = np.sqrt(self._over_slices(z, 1)) - np.float32(self.half_um) if self.inside else self.half_um
+        return np.clip(np.where(mask, -inside, outside), -self.max_um, self.max_um).astype(np.float32)
+
+    def _over_slices(self, z: int, side: int) -> Float32:
+        """Return the minimum over the slices within the maximum, µm²."""
+        best = np.array(self._squares[z][side], copy=True)
+        for step in range(1, self.overlap + 1):
+            height = np.float32((step * self.implant.voxel_um[0]) ** 2)
+            if best.max() <= height:
+                break
+            for neighbour in (z - step, z + step):
+                squares = self._squares.get(neighbour, (None, None))[side]
+                if squares is not None:
+                    np.minimum(best, squares + height, out=best)
+        return best
+
+
+def _squared(mask: NDArray[np.bool_], sampling: tuple[float, ...]) -> Float32:
+    """Return the squared distance of the True pixels to the nearest False one, µm²; infinite if there is none."""
+    if mask.all():
+        return np.full(mask.shape, np.inf, np.float32)
+    return np.asarray(ndimage.distance_transform_edt(mask, sampling) ** 2, dtype=np.float32)
+
+
+def write_distances(
+    implant: Implant,
+    max_um: float,
+    write: Callable[[int, Float32], None],
+    *,
+    max_bytes: int = SLAB_BYTES,
+    progress: Progress = silent,
+) -> None:
+    """Compute the signed distance to the implant slab by slab, and pass each slab on.
+
+    Parameters
+    ----------
+    implant : Implant
+    max_um : float
+        The largest distance, µm; see `ImplantDistance`.
+    write : callable
+        Called with the first slice of each slab and its distances (float32, µm, shape (n, Y, X)), in the order of z.
+    max_bytes : int
+        Memory of a slab, 20 bytes per voxel with its overlap of `max_um` on both sides.
+    progress : Progress
+        Called for every slab.
+
+    Raises
+    ------
+    InputError
+        If `max_um` is not positive, or `max_bytes` is too small for it.
+    """
+    distance = ImplantDistance(implant, max_um)
+    parts = distance.slabs(max_bytes=max_bytes)
+    for number, slab in enumerate(parts):
+        write(slab.start, distance.read(slab.start, slab.stop))
+        progress("distance", number + 1, len(parts))
