@@ -8,6 +8,7 @@ import pytest
 from tomostain import __version__
 from tomostain.errors import InputError
 from tomostain.io.csv_files import read_csv
+from tomostain.measure.config import MeasureConfig
 from tomostain.measure.measures import Definition, Measure
 from tomostain.measure.results import COLUMNS, begin_output, measure_rows, read_rows, write_results
 
@@ -52,14 +53,34 @@ def test_csv_is_tidy(tmp_path, rows):
 
 
 def test_results_are_replaced_only_on_request(tmp_path, rows):
-    write_results(tmp_path, rows, [VOLUME, SHARE])
+    out = begin_output(tmp_path / "out", MeasureConfig(weeks=8))
+    write_results(out, rows, [VOLUME, SHARE])
     with pytest.raises(InputError, match="exists"):
-        write_results(tmp_path, rows[:1], [VOLUME])
+        write_results(out, rows[:1], [VOLUME])
     with pytest.raises(InputError, match="overwrite=True"):
-        begin_output(tmp_path)
-    assert len(read_rows(tmp_path)) == 4
-    write_results(begin_output(tmp_path, overwrite=True), rows[:1], [VOLUME], overwrite=True)
-    assert len(read_rows(tmp_path)) == 1
+        begin_output(out)
+    assert len(read_rows(out)) == 4
+    assert MeasureConfig.from_yaml(out / "measure.yaml").weeks == 8
+    write_results(begin_output(out, overwrite=True), rows[:1], [VOLUME])
+    assert len(read_rows(out)) == 1
+
+
+def test_an_interrupted_measurement_is_begun_again(tmp_path, rows):
+    out = begin_output(tmp_path / "out")
+    (out / "labels.ome.zarr" / "0").mkdir(parents=True)
+    (out / "measures.csv").touch()
+    assert [file.name for file in begin_output(out).iterdir()] == ["measure.yaml"]
+
+
+def test_input_and_files_of_the_user_are_not_removed(tmp_path, rows):
+    out = begin_output(tmp_path / "out")
+    (out / "labels.ome.zarr").mkdir()
+    with pytest.raises(InputError, match=r"labels\.ome\.zarr: lies in .*choose another name"):
+        begin_output(out, sources=[out / "labels.ome.zarr"], overwrite=True)
+    (out / "letter.txt").touch()
+    with pytest.raises(InputError, match=r"letter\.txt: is not a file of a measurement"):
+        begin_output(out, overwrite=True)
+    assert len(list(out.iterdir())) == 3
 
 
 def test_a_folder_of_something_else_is_not_used(tmp_path):

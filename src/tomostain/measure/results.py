@@ -6,6 +6,7 @@ A tidy table has one row per number: specimen, source, measure, region. `pandas.
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain import __version__
+from tomostain.config import Config
 from tomostain.errors import InputError
 from tomostain.io.atomic import write_text
 from tomostain.io.csv_files import csv_text, read_csv
-from tomostain.io.output_folder import output_folder
+from tomostain.io.output_folder import check_contents, check_sources_outside, output_folder
 from tomostain.measure.classes import Labels
 from tomostain.measure.measures import Definition, Dimension, Measure
 
@@ -26,7 +28,8 @@ Array = NDArray[np.float64]
 Voxels = Literal["all", "without refused"]
 """Whether the voxels with a high uncertainty were measured, or refused (`NOT_MEASURED`)."""
 
-CSV, JSON, LABELS, THICKNESS, DISTANCE, PAGE = (
+SETTINGS, CSV, JSON, LABELS, THICKNESS, DISTANCE, PAGE = (
+    "measure.yaml",
     "measures.csv",
     "measures.json",
     "labels.ome.zarr",
@@ -34,7 +37,7 @@ CSV, JSON, LABELS, THICKNESS, DISTANCE, PAGE = (
     "distance.ome.zarr",
     "report.html",
 )
-"""Names of the files in the folder of a measurement."""
+"""Names of the files in the folder of a measurement. The first is written first: it marks the folder."""
 _FORMAT = 1
 
 
@@ -263,18 +266,61 @@ class SectionResult:
     provenance: dict[str, str] = field(default_factory=dict)
 
 
-def begin_output(out: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-    """Check and create the folder of a measurement. Files in it are not removed.
+def begin_output(
+    out: str | os.PathLike[str],
+    config: Config | None = None,
+    *,
+    sources: Iterable[str | os.PathLike[str]] = (),
+    overwrite: bool = False,
+) -> Path:
+    """Check and create the folder of a measurement, and write its options to ``measure.yaml``.
+
+    The files of an earlier measurement in it are removed, and of one that was interrupted.
+
+    Parameters
+    ----------
+    out : str or os.PathLike
+        The folder.
+    config : Config, optional
+        The options.
+    sources : iterable of str or os.PathLike
+        The input, which must not lie in the folder.
+    overwrite : bool
+        Replace a complete measurement.
+
+    Returns
+    -------
+    Path
 
     Raises
     ------
     InputError
-        If the folder holds an earlier measurement and `overwrite` is False, or anything else.
+        If the folder holds a complete measurement and `overwrite` is False, or anything else.
     """
-    out = Path(out)
-    output_folder(out, "measurement", JSON, overwrite=overwrite)
+    out = check_output(out, sources=sources, overwrite=overwrite)
+    if out.is_dir():
+        for file in sorted(out.iterdir(), key=lambda each: each.name == SETTINGS):  # the marker last
+            shutil.rmtree(file) if file.is_dir() else file.unlink()
     out.mkdir(parents=True, exist_ok=True)
+    write_text(out / SETTINGS, "{}\n" if config is None else config.to_yaml())
     return out
+
+
+def check_output(
+    out: str | os.PathLike[str], *, sources: Iterable[str | os.PathLike[str]] = (), overwrite: bool = False
+) -> Path:
+    """Check the folder of a measurement as `begin_output` does, and change nothing."""
+    out = Path(out)
+    if output_folder(out, "measurement", SETTINGS, overwrite=overwrite, resume=not (out / JSON).is_file()):
+        check_contents(out, "measurement", _is_known)
+        check_sources_outside(out, "measurement", sources)
+    return out
+
+
+def _is_known(name: str) -> bool:
+    """Return whether a file belongs to the folder of a measurement, also one whose writing was interrupted."""
+    known = (SETTINGS, CSV, JSON, LABELS, THICKNESS, DISTANCE, PAGE)
+    return name in known or name.startswith((".", "labels-")) or Path(name).suffix == ".png"
 
 
 def write_results(
@@ -314,7 +360,7 @@ def write_results(
     _check_unique(rows, str(out))
     text = results_json(rows, definitions, notes=notes, provenance=provenance)
     cells = [{name: _cell(row[name]) for name in COLUMNS} for row in rows]  # type: ignore[literal-required]
-    # The JSON is the marker of a complete measurement, so it is written last.
+    # With the JSON, the measurement is complete: it is written last.
     write_text(out / CSV, csv_text(COLUMNS, cells), overwrite=overwrite)
     write_text(out / JSON, text, overwrite=overwrite)
     return out / CSV, out / JSON

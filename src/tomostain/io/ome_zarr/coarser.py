@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tomostain.io.ome_zarr.pyramid import Shape, halve
+from tomostain.io.ome_zarr.pyramid import Reduction, Shape, reduce
 
 _MAX_WAITING = 8
 """Halves of each level that wait for their neighbour: at most the memory of one z chunk."""
@@ -26,9 +26,12 @@ class CoarserLevels:
         (Z, Y, X) of all levels.
     z_chunk : int
         Slices of a z chunk of every level.
+    reduction : {"mean", "nearest"}
+        How eight voxels become one.
     """
 
-    def __init__(self, shapes: Sequence[Shape], z_chunk: int) -> None:
+    def __init__(self, shapes: Sequence[Shape], z_chunk: int, reduction: Reduction = "mean") -> None:
+        self._reduction = reduction
         self._depths, self._z_chunk = [shape[0] for shape in shapes], z_chunk
         self._waiting: list[dict[int, NDArray[Any]]] = [{} for _ in shapes]
         self._lock = threading.Lock()
@@ -52,7 +55,7 @@ class CoarserLevels:
             return None  # slices of an odd chunk are averaged with those of its neighbour
         start = z0 // (2 * size) * size
         parts = [z for z in (2 * start, 2 * start + size) if z < depth]
-        half = halve(values)
+        half = reduce(values, self._reduction)
         with self._lock:
             waiting = self._waiting[level]
             waiting[z0] = half

@@ -15,8 +15,9 @@ from tomostain.io.atomic import TEMPORARY, make_parent, refuse_existing
 from tomostain.io.locks import is_unlocked, lock
 from tomostain.io.metadata.placement import Placement
 from tomostain.io.metadata.units import check_pixels, check_voxel_um
+from tomostain.io.ome_zarr.metadata import LabelStyle
 from tomostain.io.ome_zarr.plan import PROGRESS, begin, difference, make_plan, stored_plan, unfinished
-from tomostain.io.ome_zarr.pyramid import Shape
+from tomostain.io.ome_zarr.pyramid import Reduction, Shape
 from tomostain.io.ome_zarr.writer import IN_USE, OmeZarrWriter, StainedWriter
 from tomostain.io.output_folder import check_folder_name
 
@@ -31,6 +32,8 @@ class OmeZarrOptions(TypedDict, total=False):
     dtype: DTypeLike
     origin_um: Sequence[float]
     placement: Placement | None
+    reduction: Reduction
+    labels: Sequence[LabelStyle]
 
 
 @renamed_parameters(slab="z_chunk")
@@ -95,7 +98,8 @@ def create_ome_zarr(
         uint16 or float32. ``origin_um``: centre of the first voxel (z, y, x) in the coordinates of another volume, µm,
         for viewers; by default 0. ``placement``: where the volume lies in the coordinates of its file, instead of
         ``origin_um``; the position is written as the translation, which OME-Zarr can hold, and all of it in the
-        attributes of tomostain.
+        attributes of tomostain. ``reduction``: "mean" (default) or "nearest", how coarser levels are computed.
+        ``labels``: name and colour of each value, which make it a label volume for viewers.
 
     Returns
     -------
@@ -120,6 +124,10 @@ def create_ome_zarr(
     placement = options.get("placement")
     if placement is not None and not placement.is_default:
         storage["placement"] = placement.to_dict()
+    if options.get("reduction", "mean") != "mean":
+        storage["reduction"] = options["reduction"]
+    if "labels" in options:
+        storage["labels"] = list(options["labels"])
     size = check_voxel_um(voxel_um, "voxel_um")
     plan = make_plan(shape, size, min(z_chunk, shape[0]), options["provenance"], **storage)
     make_parent(path)

@@ -1,26 +1,40 @@
 """The OME-Zarr 0.5 metadata of a volume that is written here: axes, levels, voxel sizes and channels.
 
-Source: the OME-Zarr (OME-NGFF) 0.5 specification, "multiscales" and "omero" metadata.
+Source: the OME-Zarr (OME-NGFF) 0.5 specification, "multiscales", "omero" and "labels" metadata.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from tomostain.io.metadata.ngff import read_levels
 from tomostain.io.metadata.placement import Placement
+from tomostain.io.ome_zarr.pyramid import Reduction
 
 _CHANNELS = {
     1: (("grey", "FFFFFF"),),
     3: (("red", "FF0000"), ("green", "00FF00"), ("blue", "0000FF")),
 }
+_TYPES: Mapping[Reduction, str] = {"mean": "mean 2×2×2", "nearest": "nearest"}
+
+
+class LabelStyle(TypedDict):
+    """Name and colour of one value of a label volume."""
+
+    value: int
+    name: str
+    rgb: tuple[int, int, int]
 
 
 def ome_metadata(
-    name: str, scales: Sequence[tuple[list[float], list[float]]], channels: int = 3, dtype: DTypeLike = "uint8"
+    name: str,
+    scales: Sequence[tuple[list[float], list[float]]],
+    channels: int = 3,
+    dtype: DTypeLike = "uint8",
+    reduction: Reduction = "mean",
 ) -> dict[str, Any]:
     """Return the ``ome`` attribute of a stained or grey volume.
 
@@ -34,6 +48,8 @@ def ome_metadata(
         3 (red, green, blue) or 1 (grey).
     dtype : numpy dtype
         Type of the voxels. The display window is the range of the type; float has none.
+    reduction : {"mean", "nearest"}
+        How the coarser levels were computed.
     """
     axes: list[dict[str, str]] = [{"name": "c", "type": "channel"}]
     axes += [{"name": axis, "type": "space", "unit": "micrometer"} for axis in "zyx"]
@@ -52,12 +68,26 @@ def ome_metadata(
         top = int(np.iinfo(np.dtype(dtype)).max)
         window = {"window": {"min": 0, "max": top, "start": 0, "end": top}}
     shown = [{"label": label, "color": code, "active": True, **window} for label, code in _CHANNELS[channels]]
-    image = {"name": name, "axes": axes, "datasets": datasets, "type": "mean 2×2×2"}
+    image = {"name": name, "axes": axes, "datasets": datasets, "type": _TYPES[reduction]}
     return {
         "version": "0.5",
         "multiscales": [image],
         "omero": {"channels": shown, "rdefs": {"model": "color", "defaultZ": 0, "defaultT": 0}},
     }
+
+
+def label_metadata(ome: Mapping[str, Any], labels: Sequence[LabelStyle]) -> dict[str, Any]:
+    """Return the ``ome`` attribute of a label volume: that of a grey volume, and the name and colour of each value.
+
+    Parameters
+    ----------
+    ome : mapping
+        As `ome_metadata` returns it.
+    labels : sequence of LabelStyle
+    """
+    colours = [{"label-value": each["value"], "rgba": [*each["rgb"], 255]} for each in labels]
+    names = [{"label-value": each["value"], "name": each["name"]} for each in labels]
+    return {**ome, "image-label": {"colors": colours, "properties": names}}
 
 
 def read_level_scales(attributes: Mapping[str, Any]) -> tuple[list[str], list[tuple[float, float, float]]]:

@@ -12,8 +12,8 @@ from tomostain.input_files import refuse_special_file
 from tomostain.io.atomic import write_text
 from tomostain.io.chunk_progress import plane_chunks
 from tomostain.io.metadata.placement import Placement
-from tomostain.io.ome_zarr.metadata import ome_metadata
-from tomostain.io.ome_zarr.pyramid import Shape, level_scales, pyramid_shapes
+from tomostain.io.ome_zarr.metadata import label_metadata, ome_metadata
+from tomostain.io.ome_zarr.pyramid import Reduction, Shape, level_scales, pyramid_shapes
 
 PROGRESS = ".tomostain-progress"
 PLAN = "plan.json"
@@ -37,7 +37,8 @@ def make_plan(
     provenance : mapping
         What the volume is made of.
     **storage
-        ``dtype`` (str) and ``origin_um`` (z, y, x), where they are not uint8 and 0; ``placement`` where there is one.
+        ``dtype`` (str) and ``origin_um`` (z, y, x), where they are not uint8 and 0; ``placement`` where there is one;
+        ``reduction`` where it is not the mean; ``labels`` of a label volume.
     """
     plan: dict[str, Any] = {
         "shape": list(shape[:3]),
@@ -60,6 +61,11 @@ def channels_of(plan: Mapping[str, Any]) -> int:
 def dtype_of(plan: Mapping[str, Any]) -> np.dtype[Any]:
     """Return the type of the voxels of a plan."""
     return np.dtype(plan.get("dtype", "uint8"))
+
+
+def reduction_of(plan: Mapping[str, Any]) -> Reduction:
+    """Return how the coarser levels of a plan are computed."""
+    return "nearest" if plan.get("reduction") == "nearest" else "mean"
 
 
 def begin(path: Path, plan: dict[str, Any]) -> None:
@@ -95,9 +101,10 @@ def _make_arrays(path: Path, plan: dict[str, Any]) -> None:
     stored, placement = plan.get("placement"), Placement(tuple(plan.get("origin_um", (0.0, 0.0, 0.0))))
     placement = placement if stored is None else Placement.from_dict(stored)
     scales = level_scales(shapes, tuple(plan["voxel_um"]), placement)
-    group.attrs.update(
-        {"ome": ome_metadata(path.name, scales, channels, dtype_of(plan)), "tomostain": {**plan, "complete": False}}
-    )
+    ome = ome_metadata(path.name, scales, channels, dtype_of(plan), reduction_of(plan))
+    if "labels" in plan:
+        ome = label_metadata(ome, plan["labels"])
+    group.attrs.update({"ome": ome, "tomostain": {**plan, "complete": False}})
 
 
 def _chunking(shape: Shape, slab: int) -> tuple[Shape, Shape]:

@@ -1,6 +1,6 @@
-"""The coarser levels of a multiscale volume: their shapes, and the 2 × 2 × 2 means of which they consist."""
+"""The coarser levels of a multiscale volume: their shapes, and the 2 × 2 × 2 means or voxels of which they consist."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,8 @@ LARGEST_SIDE = 256
 """The pyramid ends at the first level whose sides are all at most this long."""
 
 Shape = tuple[int, int, int]
+Reduction = Literal["mean", "nearest"]
+"""How eight voxels become one of a coarser level: their mean, or one of them, for labels."""
 
 
 def pyramid_shapes(shape: Shape) -> list[Shape]:
@@ -72,6 +74,27 @@ def halve(volume: NDArray[Any]) -> NDArray[Any]:
     for index, half in enumerate(halves):
         result[:, index] = half[:, 0]
     return result
+
+
+def reduce(volume: NDArray[Any], reduction: Reduction) -> NDArray[Any]:
+    """Return the next coarser level.
+
+    Parameters
+    ----------
+    volume : ndarray, shape (C, Z, Y, X)
+    reduction : {"mean", "nearest"}
+        The mean of 2 × 2 × 2 voxels (`halve`), or the first of them, so that no new values appear.
+
+    Returns
+    -------
+    ndarray, shape (C, ceil(Z / 2), ceil(Y / 2), ceil(X / 2))
+
+    Examples
+    --------
+    >>> reduce(np.array([2, 255, 5, 0, 3], dtype=np.uint8).reshape(1, 1, 1, 5), "nearest").ravel().tolist()
+    [2, 5, 3]
+    """
+    return halve(volume) if reduction == "mean" else np.ascontiguousarray(volume[:, ::2, ::2, ::2])
 
 
 def _halve_slices(total: NDArray[Any]) -> NDArray[Any]:

@@ -30,9 +30,10 @@ from tomostain.io.ome_zarr.plan import (
     begin,
     channels_of,
     dtype_of,
+    reduction_of,
     unfinished,
 )
-from tomostain.io.ome_zarr.pyramid import Shape, halve, pyramid_shapes
+from tomostain.io.ome_zarr.pyramid import Shape, pyramid_shapes, reduce
 from tomostain.io.ome_zarr.shard_file import ShardLayout
 from tomostain.io.ome_zarr.shards import damaged_shards, shard_checksum, shard_name, write_shard_sums
 from tomostain.progress import Progress, silent, track
@@ -74,7 +75,8 @@ class OmeZarrWriter:
             ChunkProgress(path / PROGRESS, shape[0], self._z_chunk, prefix=f"{level}-")
             for level, shape in enumerate(shapes)
         ]
-        self._coarser_levels = CoarserLevels(shapes, self._z_chunk)
+        self._reduction = reduction_of(plan)
+        self._coarser_levels = CoarserLevels(shapes, self._z_chunk, self._reduction)
         if not (path / "zarr.json").is_file() or "tomostain" not in zarr.open_group(path, mode="r").attrs:
             begin(path, self._plan)  # interrupted before the arrays were complete
         self._group: zarr.Group = zarr.open_group(path, mode="r+")
@@ -279,7 +281,8 @@ class OmeZarrWriter:
         half = max(1, self._z_chunk // 2)
         parts = []
         for z in range(z0, z1, half):
-            parts.append(halve(np.asarray(self._array(level - 1)[:, 2 * z : 2 * min(z + half, z1)])))
+            finer = np.asarray(self._array(level - 1)[:, 2 * z : 2 * min(z + half, z1)])
+            parts.append(reduce(finer, self._reduction))
         return np.concatenate(parts, axis=1)
 
 
