@@ -1,0 +1,497 @@
+"""Comparison of groups of specimens with the animal as the unit.
+
+Several specimens of one animal are not independent. Counting each as one would be pseudo-replication (Hurlbert 1984,
+Ecol. Monogr. 54, 187), and would find differences that are none.
+
+The rule, in this order:
+
+1. Fewer than `MIN_ANIMALS` animals in a group: a rank test on the means per animal. Mann–Whitney for two groups,
+   Kruskal–Wallis for more. Its p is exact, from all rearrangements of the animals, where there are at most
+   `MAX_REARRANGEMENTS`, else from `DRAWS` random ones. If each animal is in two groups, the Wilcoxon signed-rank test.
+2. Several specimens of an animal: a mixed model with a random intercept for each animal (statsmodels `MixedLM`, REML),
+   and Wald's F of the groups with animals minus groups as degrees of freedom of the denominator.
+3. Else, Welch's one-way test, which allows for different variances (of two groups, Welch's t test).
+"""
+
+import math
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations, permutations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from tomostain.errors import InputError
+
+MIN_ANIMALS = 6
+"""With fewer animals in a group, a rank test is used."""
+MAX_REARRANGEMENTS = 20_000
+DRAWS = 9_999
+LEVEL = 0.95
+_MAX_GROUPS = 7
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Values of one measure.
+
+    Attributes
+    ----------
+    values : ndarray of float, shape (N,)
+        Finite.
+    groups, subjects : tuple of str, length N
+        The group of each specimen, and its animal.
+    """
+
+    values: Array
+    groups: tuple[str, ...]
+    subjects: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The groups, in the order in which they first occur."""
+        return tuple(dict.fromkeys(self.groups))
+
+    def of(self, group: str) -> Array:
+        """Return the mean of each animal of a group, in the order in which they first occur."""
+        sums: dict[str, list[float]] = {}
+        for value, name, subject in zip(self.values, self.groups, self.subjects, strict=True):
+            if name == group:
+                sums.setdefault(subject, []).append(float(value))
+        return np.array([np.mean(each) for each in sums.values()])
+
+    def animals(self, group: str) -> set[str]:
+        """Return the animals of a group."""
+        return {subject for name, subject in zip(self.groups, self.subjects, strict=True) if name == group}
+
+
+@dataclass(frozen=True)
+class GroupSummary:
+    """The means per animal of one group. `sd` is NaN for one animal."""
+
+    group: str
+    animals: int
+    specimens: int
+    mean: float
+    sd: float
+    median: float
+
+
+@dataclass(frozen=True)
+class PairEffect:
+    """The difference of two groups.
+
+    Attributes
+    ----------
+    first, second : str
+        Groups.
+    difference, low, high : float
+        First minus second with its 95 % interval, in the unit of the measure: of the means, or with a rank test the
+        Hodges–Lehmann shift. An interval that would need more animals is infinite.
+    effect, effect_low, effect_high : float
+        Hedges' g of the means per animal with its 95 % interval; NaN if neither group has a spread.
+    p : float
+        Of this pair, not corrected.
+    """
+
+    first: str
+    second: str
+    difference: float
+    low: float
+    high: float
+    effect: float
+    effect_low: float
+    effect_high: float
+    p: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The result of one measure.
+
+    Attributes
+    ----------
+    test : str
+        Name of the test.
+    reason : str
+        Why it was used, in one or two sentences.
+    statistic, p : float
+        NaN if no test is possible.
+    summaries : tuple of GroupSummary
+    pairs : tuple of PairEffect
+        All pairs of groups.
+    """
+
+    test: str
+    reason: str
+    statistic: float
+    p: float
+    summaries: tuple[GroupSummary, ...]
+    pairs: tuple[PairEffect, ...]
+
+
+def compare_groups(values: ArrayLike, groups: Sequence[str], subjects: Sequence[str]) -> Comparison:
+    """Compare groups of specimens with the animal as the unit; see the rule at the top of this module.
+
+    Parameters
+    ----------
+    values : array-like of float, shape (N,)
+        One per specimen, finite.
+    groups : sequence of str, length N
+    subjects : sequence of str, length N
+        The animal of each specimen.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    InputError
+        If the lengths differ, a value is not finite, or there is one group only.
+    """
+    data = Observations(np.asarray(values, dtype=np.float64), tuple(map(str, groups)), tuple(map(str, subjects)))
+    if not data.values.shape == (len(data.groups),) == (len(data.subjects),):
+        raise InputError(
+            f"groups: {data.values.size} values, {len(data.groups)} groups and {len(data.subjects)} animals; give one "
+            "of each per specimen"
+        )
+    if not np.isfinite(data.values).all():
+        raise InputError("groups: a value is not finite; leave out specimens without a value")
+    if len(data.names) < 2:
+        only = f" ('{data.names[0]}')" if data.names else ""
+        raise InputError(f"groups: there is one group only{only}; give two or more")
+    summaries = tuple(_summary(data, name) for name in data.names)
+    test, reason, statistic, p, pairs = _tested(data)
+    return Comparison(test, reason, statistic, p, summaries, pairs)
+
+
+def holm(p: ArrayLike) -> Array:
+    """Correct p values for their number (Holm 1979, Scand. J. Stat. 6, 65). NaN stays NaN, and is not counted.
+
+    Examples
+    --------
+    >>> holm([0.01, 0.04, 0.03]).round(3).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    values = np.asarray(p, dtype=np.float64)
+    result = np.full(values.shape, np.nan)
+    tested = np.flatnonzero(np.isfinite(values))
+    order = tested[np.argsort(values[tested], kind="stable")]
+    factors = np.arange(len(order), 0, -1)
+    result[order] = np.minimum(1.0, np.maximum.accumulate(values[order] * factors)) if len(order) else []
+    return result
+
+
+_Tested = tuple[str, str, float, float, tuple[PairEffect, ...]]
+
+
+def _tested(data: Observations) -> _Tested:
+    """Choose the test, and return its name, the reason, statistic, p and pairs."""
+    sizes = {name: len(data.animals(name)) for name in data.names}
+    smallest = min(sizes, key=lambda name: sizes[name])
+    is_repeated = max(Counter(data.subjects).values()) > 1
+    is_crossed = sum(sizes.values()) > len(set(data.subjects))
+    if np.ptp(data.values) == 0:
+        return "none", "All values are equal.", math.nan, math.nan, _pairs(data, "welch")
+    if sizes[smallest] < MIN_ANIMALS:
+        number = f"{sizes[smallest]} animal" + ("s" if sizes[smallest] != 1 else "")
+        few = f"The group '{smallest}' has {number}, fewer than {MIN_ANIMALS}, so ranks are compared"
+        return _small(data, few, is_repeated, is_crossed)
+    if is_repeated:
+        fitted = _mixed(data, is_crossed)
+        if fitted is not None:
+            return fitted
+        if is_crossed:
+            reason = "Animals are in more than one group, and the mixed model did not converge."
+            return "none", reason, math.nan, math.nan, _pairs(data, "welch")
+        reason = "Animals have several specimens, but the mixed model did not converge, so the means per animal are"
+        return _welch(data, f"{reason} compared. The variances of the groups may differ.")
+    return _welch(
+        data, f"Each animal has one specimen, and each group {MIN_ANIMALS} or more. Their variances may differ."
+    )
+
+
+def _summary(data: Observations, group: str) -> GroupSummary:
+    means = data.of(group)
+    sd = float(means.std(ddof=1)) if len(means) > 1 else math.nan
+    return GroupSummary(group, len(means), data.groups.count(group), float(means.mean()), sd, float(np.median(means)))
+
+
+def _small(data: Observations, few: str, is_repeated: bool, is_crossed: bool) -> _Tested:
+    """Compare ranks of the means per animal."""
+    if is_crossed:
+        return _small_crossed(data, few)
+    parts = [data.of(name) for name in data.names]
+    means = " of the means per animal" if is_repeated else ""
+    p, statistic, how = rank_test(parts)
+    name = "Mann–Whitney" if len(parts) == 2 else "Kruskal–Wallis"
+    lowest = smallest_p(parts)
+    note = f" With so few animals p cannot be below {lowest:.2g}." if lowest > 0.05 else ""
+    return name, f"{few}{means}; p is {how}.{note}", statistic, p, _pairs(data, "ranks")
+
+
+def _small_crossed(data: Observations, few: str) -> _Tested:
+    """Compare two groups within animals."""
+    reason = f"{few}, within animals, since animals are in more than one group"
+    if len(data.names) != 2:
+        text = f"{reason}; this needs two groups, and there are {len(data.names)}. Compare two at a time."
+        return "none", text, math.nan, math.nan, _pairs(data, "welch")
+    differences = _within(data, *data.names)
+    if len(differences) < 2 or not differences.any():
+        text = f"{reason}; {len(differences)} animal(s) are in both groups, which is too few, or no value differs."
+        return "none", text, math.nan, math.nan, _pairs(data, "welch")
+    statistic, p = _signed_rank(differences)
+    text = f"{reason}; {len(differences)} animals are in both groups, p is exact."
+    return "Wilcoxon signed-rank", text, statistic, p, _pairs(data, "within")
+
+
+def _within(data: Observations, first: str, second: str) -> Array:
+    """Return the difference of the means of two groups, for each animal that is in both."""
+    means: dict[str, dict[str, float]] = {}
+    for name in (first, second):
+        for subject in sorted(data.animals(first) & data.animals(second)):
+            chosen = [
+                value
+                for value, group, animal in zip(data.values, data.groups, data.subjects, strict=True)
+                if group == name and animal == subject
+            ]
+            means.setdefault(subject, {})[name] = float(np.mean(chosen))
+    return np.array([each[first] - each[second] for each in means.values()])
+
+
+def _signed_rank(differences: Array) -> tuple[float, float]:
+    """Return the sum of the ranks of positive differences, and the exact two-sided p over all changes of sign."""
+    ranks = stats.rankdata(np.abs(differences))
+    signs = np.sign(differences)
+    statistic = float(ranks[signs > 0].sum())
+    n = len(ranks)
+    if n > 14:
+        return statistic, float(stats.wilcoxon(differences, method="approx").pvalue)
+    all_signs = 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1) - 1
+    totals = np.abs((all_signs * ranks * (signs != 0)).sum(axis=1))
+    observed = abs(float((ranks * signs).sum()))
+    return statistic, float(np.mean(totals >= observed - 1e-9))
+
+
+def rank_test(parts: Sequence[Array]) -> tuple[float, float, str]:
+    """Compare independent samples by their ranks: Mann–Whitney for two, Kruskal–Wallis for more.
+
+    Parameters
+    ----------
+    parts : sequence of ndarray of float
+        One per group. Equal values have their mean rank, and p allows for them.
+
+    Returns
+    -------
+    p, statistic : float
+        Two-sided. The statistic is Mann–Whitney's U of the first sample, or Kruskal–Wallis' H without the correction
+        for ties.
+    how : str
+        ``exact``, or ``from 9999 random rearrangements``.
+    """
+    sizes = [len(part) for part in parts]
+    n = sum(sizes)
+    ranks = stats.rankdata(np.concatenate(parts))
+    ends = np.cumsum(sizes)
+    count = _arrangements(sizes)
+
+    def statistic_of(arranged: Array) -> Array:
+        """Return Σ R² / n of each row, which orders arrangements as H does."""
+        sums = [arranged[:, end - size : end].sum(axis=1) for end, size in zip(ends, sizes, strict=True)]
+        return np.sum([total**2 / size for total, size in zip(sums, sizes, strict=True)], axis=0)
+
+    observed = float(statistic_of(ranks[None])[0])
+    u = float(ranks[: sizes[0]].sum() - sizes[0] * (sizes[0] + 1) / 2)
+    h = 12 / (n * (n + 1)) * observed - 3 * (n + 1)
+    statistic = u if len(parts) == 2 else h
+    tolerance = 1e-9 * observed
+    if count <= MAX_REARRANGEMENTS:
+        every = statistic_of(ranks[_all_arrangements(tuple(sizes))])
+        return float(np.mean(every >= observed - tolerance)), statistic, "exact"
+    rng = np.random.default_rng(0)
+    drawn = statistic_of(rng.permuted(np.broadcast_to(ranks, (DRAWS, n)), axis=1))
+    p = (1 + int(np.sum(drawn >= observed - tolerance))) / (DRAWS + 1)
+    return float(p), statistic, f"from {DRAWS} random rearrangements of the animals"
+
+
+def smallest_p(parts: Sequence[Array]) -> float:
+    """Return the smallest p that `rank_test` can report for these numbers of animals.
+
+    Examples
+    --------
+    >>> smallest_p([np.zeros(3), np.zeros(3)])
+    0.1
+    """
+    sizes = [len(part) for part in parts]
+    if len(sizes) > _MAX_GROUPS:
+        return 0.0
+    spread = []  # Σ R² / n of groups that do not overlap, for each order of the groups
+    for order in permutations(range(len(sizes))):
+        ends = np.cumsum([sizes[k] for k in order])
+        spread.append(sum(sizes[k] * (end - (sizes[k] - 1) / 2) ** 2 for k, end in zip(order, ends, strict=True)))
+    largest = max(spread)
+    return float(sum(value >= largest * (1 - 1e-12) for value in spread) / _arrangements(sizes))
+
+
+def _arrangements(sizes: Sequence[int]) -> int:
+    """Return in how many ways animals can be divided into groups of these sizes."""
+    return math.factorial(sum(sizes)) // math.prod(math.factorial(size) for size in sizes)
+
+
+def _all_arrangements(sizes: tuple[int, ...]) -> NDArray[np.intp]:
+    """Return all divisions of 0 … n - 1 into groups of these sizes, one per row, the groups one after the other."""
+
+    def divide(rest: tuple[int, ...], left: tuple[int, ...]) -> list[tuple[int, ...]]:
+        if len(left) == 1:
+            return [rest]
+        return [
+            (*chosen, *others)
+            for chosen in combinations(rest, left[0])
+            for others in divide(tuple(each for each in rest if each not in chosen), left[1:])
+        ]
+
+    return np.array(divide(tuple(range(sum(sizes))), sizes))
+
+
+def _welch(data: Observations, reason: str) -> _Tested:
+    parts = [data.of(name) for name in data.names]
+    statistic, p = welch(parts)
+    name = "Welch's t test" if len(parts) == 2 else "Welch's one-way test"
+    return name, reason, statistic, p, _pairs(data, "welch")
+
+
+def welch(parts: Sequence[Array]) -> tuple[float, float]:
+    """Return F and p of Welch's one-way test of independent samples; NaN if one has no spread."""
+    if any(len(part) < 2 or np.ptp(part) == 0 for part in parts):
+        return math.nan, math.nan
+    from statsmodels.stats.oneway import anova_oneway
+
+    result = anova_oneway(list(parts), use_var="unequal", welch_correction=True)
+    return float(result.statistic), float(result.pvalue)
+
+
+def _mixed(data: Observations, is_crossed: bool) -> _Tested | None:
+    """Fit value ~ group + (1 | animal); None if it does not converge."""
+    from statsmodels.regression.mixed_linear_model import MixedLM
+
+    names = data.names
+    codes = np.array([names.index(group) for group in data.groups])
+    design = np.column_stack([np.ones(len(codes)), *[codes == k for k in range(1, len(names))]]).astype(float)
+    scale = float(data.values.std())
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a variance of 0 between animals is a valid result
+            fit = MixedLM(data.values / scale, design, groups=np.array(data.subjects)).fit(
+                reml=True, method=["bfgs", "powell"]
+            )
+    except (np.linalg.LinAlgError, ValueError):
+        return None
+    mean, covariance = np.asarray(fit.fe_params), np.asarray(fit.cov_params())[: len(names), : len(names)]
+    if not fit.converged or not np.isfinite(covariance).all():
+        return None
+    animals, k = len(set(data.subjects)), len(names)
+    freedom = len(codes) - animals - (k - 1) if is_crossed else animals - k
+    effects = mean[1:]
+    f = float(effects @ np.linalg.solve(covariance[1:, 1:], effects)) / (k - 1)
+    pairs = []
+    for i, j in combinations(range(k), 2):
+        contrast = np.zeros(k)
+        contrast[i], contrast[j] = float(i > 0), -float(j > 0)
+        difference, error = float(contrast @ mean) * scale, math.sqrt(contrast @ covariance @ contrast) * scale
+        p = float(2 * stats.t.sf(abs(difference) / error, freedom)) if error > 0 else math.nan
+        half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * error
+        pairs.append(_effect(data, names[i], names[j], (difference, difference - half, difference + half), p))
+    reason = (
+        f"Animals have several specimens, so a random intercept for each of the {animals} animals is in the model "
+        f"({freedom} degrees of freedom)."
+    )
+    return "mixed model", reason, f, float(stats.f.sf(f, k - 1, freedom)), tuple(pairs)
+
+
+def _pairs(data: Observations, kind: str) -> tuple[PairEffect, ...]:
+    """Return the effects of all pairs of groups: by "welch", "ranks", or "within" animals."""
+    result = []
+    for first, second in combinations(data.names, 2):
+        a, b = data.of(first), data.of(second)
+        if kind == "ranks":
+            p, interval = rank_test([a, b])[0], _shift(a, b)
+        elif kind == "within":
+            differences = _within(data, first, second)
+            p, interval = _signed_rank(differences)[1], _mean_interval(differences)
+        else:
+            p, interval = _welch_pair(a, b)
+        result.append(_effect(data, first, second, interval, p))
+    return tuple(result)
+
+
+def _effect(data: Observations, first: str, second: str, interval: tuple[float, float, float], p: float) -> PairEffect:
+    return PairEffect(first, second, *interval, *hedges_g(data.of(first), data.of(second)), p)
+
+
+def hedges_g(a: Array, b: Array) -> tuple[float, float, float]:
+    """Return Hedges' g of two samples with its 95 % interval.
+
+    Hedges & Olkin 1985, "Statistical Methods for Meta-Analysis", chapter 5: the difference of the means in units of
+    the pooled standard deviation, corrected for small samples, and the variance of large samples.
+    """
+    n, m = len(a), len(b)
+    freedom = n + m - 2
+    squares = float(((a - a.mean()) ** 2).sum() + ((b - b.mean()) ** 2).sum())
+    if freedom < 1 or squares == 0:
+        return math.nan, math.nan, math.nan
+    g = float(a.mean() - b.mean()) / math.sqrt(squares / freedom) * (1 - 3 / (4 * freedom - 1))
+    half = float(stats.norm.ppf((1 + LEVEL) / 2)) * math.sqrt((n + m) / (n * m) + g**2 / (2 * (n + m)))
+    return g, g - half, g + half
+
+
+def _welch_pair(a: Array, b: Array) -> tuple[float, tuple[float, float, float]]:
+    difference = float(a.mean() - b.mean())
+    if len(a) < 2 or len(b) < 2 or (np.ptp(a) == 0 and np.ptp(b) == 0):
+        return math.nan, (difference, math.nan, math.nan)
+    test = stats.ttest_ind(a, b, equal_var=False)
+    interval = test.confidence_interval(LEVEL)
+    return float(test.pvalue), (difference, float(interval.low), float(interval.high))
+
+
+def _mean_interval(values: Array) -> tuple[float, float, float]:
+    mean, n = float(values.mean()), len(values)
+    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1) * values.std(ddof=1) / math.sqrt(n))
+    return mean, mean - half, mean + half
+
+
+def _shift(a: Array, b: Array) -> tuple[float, float, float]:
+    """Return the Hodges–Lehmann shift with its interval (Bauer 1972, J. Am. Stat. Assoc. 67, 687).
+
+    The interval is between the k-th smallest and the k-th largest difference. k is the largest number for which the
+    Mann–Whitney distribution gives the level; without one, the interval is infinite.
+    """
+    differences = np.sort((a[:, None] - b[None, :]).ravel())
+    n, m = len(a), len(b)
+    counts = _u_counts(n, m)
+    below = np.cumsum(counts) / counts.sum()
+    k = int(np.sum(below <= (1 - LEVEL) / 2))
+    middle = float(np.median(differences))
+    if k == 0:
+        return middle, -math.inf, math.inf
+    return middle, float(differences[k - 1]), float(differences[-k])
+
+
+def _u_counts(n: int, m: int) -> Array:
+    """Return how many arrangements have each value 0 … n m of Mann–Whitney's U: the Gaussian binomial coefficient."""
+    if n * m > 4000:  # the normal approximation
+        edges = stats.norm.cdf((np.arange(n * m + 2) - 0.5 - n * m / 2) / math.sqrt(n * m * (n + m + 1) / 12))
+        return np.asarray(np.diff(edges))
+    counts = np.zeros(n * m + 1)
+    counts[0] = 1
+    for i in range(1, n + 1):
+        for power in range(n * m, m + i - 1, -1):
+            counts[power] -= counts[power - m - i]
+        for power in range(i, n * m + 1):
+            counts[power] += counts[power - i]
+    return counts
