@@ -1,0 +1,335 @@
+"""The largest sphere that lies in a phase and contains a voxel, for all voxels of a block.
+
+The local thickness at a point is the diameter of the largest sphere that lies in the phase and contains the point
+(Hildebrand & Rüegsegger 1997, doi:10.1046/j.1365-2818.1997.1340694.x). A voxel at position c with the distance r(c) to
+the nearest voxel outside of the phase is the centre of a sphere that contains every x with ``|x - c| < r(c)``.
+
+The spheres are painted by classes of radius, from large to small. The union of the spheres of a class is where
+``min over c of |x - c|² - r(c)²`` is negative. This minimum separates into one minimum per axis (van den Boomgaard et
+al. 1996, Morphological structuring functions; as for distance transforms: Felzenszwalb & Huttenlocher 2012,
+doi:10.4086/toc.2012.v008a019), which NumPy computes for a whole block at once.
+"""
+
+import itertools
+import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Squared = NDArray[np.int16] | NDArray[np.int32] | NDArray[np.float32]
+"""Squared lengths in squared units, or their negative."""
+
+EXACT_UNTIL = 64
+"""Squared radii up to this, in squared voxels, are classes of their own."""
+RELATIVE_WIDTH = 0.03
+"""Relative width of the classes of larger radii."""
+_LARGEST_INT16 = 10_000
+_CHUNK = 1 << 17
+_COARSE_FROM = 64
+
+
+@dataclass(frozen=True)
+class Metric:
+    """The unit of length of a grid, and the squares of the steps along its axes.
+
+    Attributes
+    ----------
+    unit_um : float
+        The smallest voxel size, µm.
+    steps : tuple of float
+        Voxel size (z, y, x) divided by the unit, all 1 for cubic voxels.
+    """
+
+    unit_um: float
+    steps: tuple[float, ...]
+
+    @classmethod
+    def of(cls, voxel_um: tuple[float, ...]) -> "Metric":
+        """Return the metric of a voxel size (z, y, x) or a pixel size (y, x), µm."""
+        unit = min(voxel_um)
+        steps = tuple(1.0 if math.isclose(size, unit, rel_tol=1e-6) else size / unit for size in voxel_um)
+        return cls(unit, steps)
+
+    @property
+    def cubic(self) -> bool:
+        """Whether all steps are equal. Squared distances are integers then."""
+        return all(step == 1 for step in self.steps)
+
+    def dtype(self, squared: float) -> type[np.int16] | type[np.int32] | type[np.float32]:
+        """Return the type for squared distances up to `squared`, squared units."""
+        if not self.cubic:
+            return np.float32
+        return np.int16 if squared <= _LARGEST_INT16 else np.int32
+
+    def reach(self, axis: int, squared: float) -> int:
+        """Return the largest number of steps along an axis that is shorter than a length given by its square."""
+        return max(math.ceil(math.sqrt(squared) / self.steps[axis]) - 1, 0)
+
+
+@dataclass(frozen=True)
+class RadiusClass:
+    """Spheres of similar radius.
+
+    Attributes
+    ----------
+    low, high : float
+        Squared radius, squared units: ``low <= r² < high``.
+    radius : float
+        The radius that stands for the class, units.
+    stride : int
+        The spheres are painted on every `stride`-th voxel. 1 up to a radius of 64 units.
+    """
+
+    low: float
+    high: float
+    radius: float
+    stride: int
+
+
+def radius_classes(largest: float, *, cubic: bool) -> tuple[RadiusClass, ...]:
+    """Return classes for squared radii up to `largest`, squared units, from large to small.
+
+    For cubic voxels every radius up to 8 voxels has a class of its own, so that the result is exact there. Larger
+    radii are in classes 3 % wide, and the middle of the class is reported: the error is at most 1.5 %.
+
+    Examples
+    --------
+    >>> [round(each.radius**2) for each in radius_classes(3, cubic=True)]
+    [3, 2, 1]
+    """
+    edges = [float(n) for n in range(1, min(math.floor(largest), EXACT_UNTIL) + 2)]
+    while edges[-1] <= largest:
+        edges.append(edges[-1] * (1 + RELATIVE_WIDTH) ** 2)
+    classes = []
+    for low, high in itertools.pairwise(edges):
+        exact = cubic and high - low == 1
+        radius = math.sqrt(low) if exact else (math.sqrt(low) + math.sqrt(high)) / 2
+        stride = 1 if radius < _COARSE_FROM else 2 ** int(math.log2(radius / (_COARSE_FROM / 2)))
+        classes.append(RadiusClass(low, high, radius, stride))
+    return tuple(reversed(classes))
+
+
+def lower_envelope(values: Squared, axis: int, reach: int, step: float, *, valid: bool = False) -> Squared:
+    """Return ``min over k of values(x + k) + (k step)²`` along one axis, for ``|k| <= reach``.
+
+    Parameters
+    ----------
+    values : ndarray
+        Integers must not overflow when ``(reach step)²`` is added.
+    axis : int
+    reach : int
+    step : float
+    valid : bool
+        Return only the positions whose whole window lies in the array: `reach` less on both sides.
+
+    Returns
+    -------
+    ndarray
+    """
+    n = values.shape[axis]
+    first, last = (reach, n - reach) if valid else (0, n)
+    before: list[slice] = [slice(None)] * values.ndim
+
+    def along(start: int, stop: int) -> tuple[slice, ...]:
+        return (*before[:axis], slice(start, stop))
+
+    result = values[along(first, last)].copy()
+    raised = np.empty_like(values)
+    for k in range(1, reach + 1):
+        np.add(values, values.dtype.type((k * step) ** 2), out=raised)
+        low, high = max(first, k), min(last, n - k)
+        if low < last:
+            part = result[along(low - first, last - first)]
+            np.minimum(part, raised[along(low - k, last - k)], out=part)
+        if high > first:
+            part = result[along(0, high - first)]
+            np.minimum(part, raised[along(first + k, high + k)], out=part)
+    return result
+
+
+def squared_distances(inside: NDArray[np.bool_], metric: Metric, limit: float) -> Squared:
+    """Return the squared distance to the nearest voxel outside of the phase, 0 outside.
+
+    What lies beyond the array counts neither as inside nor as outside. The result is exact up to the limit.
+
+    Parameters
+    ----------
+    inside : ndarray of bool, of two or three dimensions
+    metric : Metric
+    limit : float
+        Larger squared distances are reported as this one, squared units.
+
+    Returns
+    -------
+    ndarray of int16, int32 or float32
+        Squared units.
+    """
+    result = _squared_along_first_axis(inside, metric.dtype(limit)(limit), metric.steps[0])
+    for axis in range(1, inside.ndim):
+        step = metric.steps[axis]
+        rows = max(1, _CHUNK // max(result[0].size, 1))
+        for start in range(0, len(result), rows):
+            part = result[start : start + rows]
+            largest = float(part.max(initial=0))
+            if largest > 0:
+                result[start : start + rows] = lower_envelope(part, axis, metric.reach(axis, largest), step)
+    return result
+
+
+def _squared_along_first_axis(inside: NDArray[np.bool_], limit: np.generic, step: float) -> Squared:
+    far = int(math.sqrt(float(limit)) / step) + 1
+    count = np.empty(inside.shape, np.int32 if far > 30000 else np.int16)
+    run = np.full(inside.shape[1:], far, count.dtype)
+    for order in (range(len(inside)), range(len(inside) - 1, -1, -1)):
+        run[...] = far
+        for index in order:
+            np.minimum(run + 1, far, out=run)
+            run *= inside[index]
+            if order.step == 1:
+                count[index] = run
+            else:
+                np.minimum(count[index], run, out=count[index])
+    squares = np.minimum((np.arange(far + 1) * step) ** 2, float(limit)).astype(limit.dtype)
+    result: Squared = squares[count]
+    return result
+
+
+def largest_spheres(
+    squared: Squared,
+    metric: Metric,
+    classes: tuple[RadiusClass, ...],
+    *,
+    inner: slice,
+    first: int = 0,
+    threads: int = 2,
+) -> NDArray[np.float32]:
+    """Return the radius of the largest sphere that contains each voxel, block by block.
+
+    Parameters
+    ----------
+    squared : ndarray, of two or three dimensions
+        Squared distances inside the phase, 0 outside. All axes but the first are complete.
+    metric : Metric
+    classes : tuple of RadiusClass
+        From large to small; the first contains the largest radius of the whole volume.
+    inner : slice
+        Which indices of the first axis are wanted. The others are context, which must extend `context_slices` beyond
+        them, or to the ends of the volume.
+    first : int
+        Position of ``squared[0]`` in the volume.
+    threads : int
+        Blocks that are computed at once.
+
+    Returns
+    -------
+    ndarray of float32
+        Radii in units, for the indices `inner` of the first axis. 0 outside of the phase.
+    """
+    result = np.zeros((inner.stop - inner.start, *squared.shape[1:]), np.float32)
+    if not classes:
+        return result
+    stride = max(each.stride for each in classes)
+    halo = tuple(-(-(metric.reach(axis, classes[0].high) + stride) // stride) * stride for axis in range(squared.ndim))
+    side = -(-min(max(4 * max(halo), 64), 128) // stride) * stride
+    starts = [range((first + inner.start) // stride * stride - first, inner.stop, side)]
+    starts += [range(0, length, side) for length in squared.shape[1:]]
+
+    def compute(corner: tuple[int, ...]) -> None:
+        ends = [inner.stop, *squared.shape[1:]]
+        sides = [min(side, -(-(end - start) // stride) * stride) for start, end in zip(corner, ends, strict=True)]
+        lows = [start - width for start, width in zip(corner, halo, strict=True)]
+        highs = [start + length + width for start, length, width in zip(corner, sides, halo, strict=True)]
+        radii = paint_spheres(_block(squared, lows, highs), halo, metric, classes)
+        cut = max(inner.start - corner[0], 0)
+        place = (slice(corner[0] + cut - inner.start, corner[0] + sides[0] - inner.start),)
+        place += tuple(slice(start, start + length) for start, length in zip(corner[1:], sides[1:], strict=True))
+        target = result[place]
+        target[...] = radii[(slice(cut, cut + len(target)), *(slice(0, n) for n in target.shape[1:]))]
+
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(compute, itertools.product(*starts)):
+            pass
+    return result
+
+
+def context_slices(metric: Metric, classes: tuple[RadiusClass, ...]) -> int:
+    """Return how many slices around the inner ones `largest_spheres` needs."""
+    if not classes:
+        return 0
+    return metric.reach(0, classes[0].high) + 2 * max(each.stride for each in classes)
+
+
+def _block(array: Squared, lows: list[int], highs: list[int]) -> Squared:
+    """Return a part of an array, with zeros where it reaches beyond the array."""
+    inside = tuple(
+        slice(max(low, 0), max(min(high, side), 0)) for low, high, side in zip(lows, highs, array.shape, strict=True)
+    )
+    block: Squared = np.zeros([high - low for low, high in zip(lows, highs, strict=True)], array.dtype)
+    place = tuple(slice(part.start - low, part.stop - low) for part, low in zip(inside, lows, strict=True))
+    block[place] = array[inside]
+    return block
+
+
+def paint_spheres(
+    squared: Squared, halo: tuple[int, ...], metric: Metric, classes: tuple[RadiusClass, ...]
+) -> NDArray[np.float32]:
+    """Return the radius of the largest sphere that contains each voxel of a block.
+
+    Parameters
+    ----------
+    squared : ndarray, of two or three dimensions
+        Squared distances of the block with its halo. 0 beyond the volume.
+    halo : tuple of int
+        Voxels around the block on each side: at least the reach of the largest class. Halo, sides and the position of
+        the block in the volume are multiples of the largest stride, so that all blocks use the same coarse grid.
+    metric : Metric
+    classes : tuple of RadiusClass
+        From large to small.
+
+    Returns
+    -------
+    ndarray of float32
+        Radii in units, without the halo. 0 outside of the phase.
+    """
+    core = tuple(slice(width, side - width) for width, side in zip(halo, squared.shape, strict=True))
+    missing = squared[core] > 0
+    result = np.zeros(missing.shape, np.float32)
+    highest = float(squared.max(initial=0))
+    for each in classes:
+        if each.low > highest:
+            continue
+        if not missing.any():
+            break
+        covered = _union(squared, halo, metric, each)
+        if covered is not None:
+            covered &= missing
+            result[covered] = each.radius
+            missing &= ~covered
+    return result
+
+
+def _union(squared: Squared, halo: tuple[int, ...], metric: Metric, each: RadiusClass) -> NDArray[np.bool_] | None:
+    """Return where the spheres of a class are in the block, or None if there are none."""
+    stride = each.stride
+    reaches = [metric.reach(axis, each.high / stride**2) for axis in range(squared.ndim)]
+    window = tuple(
+        slice(width - stride * reach, side - width + stride * reach, stride)
+        for side, width, reach in zip(squared.shape, halo, reaches, strict=True)
+    )
+    part = squared[window]
+    member = part >= each.low
+    member &= part < each.high
+    if not member.any():
+        return None
+    dtype = squared.dtype.type
+    far = dtype(16000) if squared.dtype == np.int16 else dtype(1 << 29)
+    values: Squared = np.where(member, -(part // stride**2) if stride > 1 else -part, far)
+    for axis, reach in enumerate(reaches):
+        values = lower_envelope(values, axis, reach, metric.steps[axis], valid=True)
+    covered: NDArray[np.bool_] = values < 0
+    if stride > 1:
+        for axis in range(covered.ndim):
+            covered = covered.repeat(stride, axis)
+    return covered

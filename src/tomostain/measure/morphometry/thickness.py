@@ -1,0 +1,444 @@
+"""Thickness and separation of a phase by sphere fitting, and the trabecular number.
+
+The local thickness at a point of a phase is the diameter of the largest sphere that lies in the phase and contains the
+point (Hildebrand & Rüegsegger 1997, doi:10.1046/j.1365-2818.1997.1340694.x). Tb.Th is the mean over the voxels of bone,
+Tb.Sp that over the marrow space. In a plane circles take the place of spheres. Both have other names there (Tb.Wi and
+Tb.Sp in the plane), because a plane that cuts a plate obliquely shows it wider than it is.
+
+A diameter is twice the distance from the centre of the sphere to the centre of the nearest voxel outside of the phase.
+On plates and rods of random orientation, 2.5 to 14 voxels thick, the mean is then within half a voxel of the truth.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomostain.errors import InputError
+from tomostain.measure.classes import MINERALISED, Labels, TissueClass
+from tomostain.measure.label_source import LabelSource
+from tomostain.measure.measures import Measure, define
+from tomostain.measure.morphometry.slabs import slabs
+from tomostain.measure.morphometry.spheres import (
+    RELATIVE_WIDTH,
+    Metric,
+    RadiusClass,
+    Squared,
+    context_slices,
+    largest_spheres,
+    radius_classes,
+    squared_distances,
+)
+from tomostain.progress import Progress, silent
+
+Mask = NDArray[np.bool_]
+Phase = tuple[TissueClass, ...]
+ReadMask = Callable[[int, int], Mask]
+OnSlab = Callable[[int, NDArray[np.float32]], None]
+
+SPACE: Phase = (TissueClass.SOFT,)
+"""Soft tissue and marrow: the space between trabeculae. Void is not part of it."""
+_BYTES_PER_VOXEL = 14.0
+_FIRST_LIMIT = 256.0
+_LEAST_SLICES = 16
+_BIAS = "The diameter is twice the distance to the nearest voxel outside."
+
+TB_TH = define(
+    "trabecular_thickness",
+    symbol="Tb.Th",
+    title="trabecular thickness",
+    unit="µm",
+    dimension=3,
+    method="sphere-fitting-1",
+    text=f"""Mean local thickness of all mineralised bone in the field of view, old and new, cortex included: the
+    diameter of the largest sphere that lies in bone and contains the voxel (Hildebrand & Rüegsegger 1997,
+    doi:10.1046/j.1365-2818.1997.1340694.x). {_BIAS}""",
+)
+TB_TH_SD = define(
+    "trabecular_thickness_sd",
+    symbol="Tb.Th.SD",
+    title="standard deviation of trabecular thickness",
+    unit="µm",
+    dimension=3,
+    method="sphere-fitting-1",
+    text="Standard deviation of the local thickness (see Tb.Th) over the voxels of bone.",
+)
+TB_SP = define(
+    "trabecular_separation",
+    symbol="Tb.Sp",
+    title="trabecular separation",
+    unit="µm",
+    dimension=3,
+    method="sphere-fitting-1",
+    text=f"""Mean local thickness of soft tissue and marrow in the field of view, by sphere fitting as for Tb.Th. Bone,
+    implant and void bound it. {_BIAS}""",
+)
+TB_SP_SD = define(
+    "trabecular_separation_sd",
+    symbol="Tb.Sp.SD",
+    title="standard deviation of trabecular separation",
+    unit="µm",
+    dimension=3,
+    method="sphere-fitting-1",
+    text="Standard deviation of the local separation (see Tb.Sp) over the voxels of soft tissue and marrow.",
+)
+TB_N = define(
+    "trabecular_number",
+    symbol="Tb.N",
+    title="trabecular number",
+    unit="1/mm",
+    dimension=3,
+    method="plate-model-1",
+    text="""(BV/TV) / Tb.Th (Bouxsein et al. 2010, doi:10.1002/jbmr.141), with Tb.Th by sphere fitting. BV is all
+    mineralised bone, and TV is bone with soft tissue and marrow: without implant, void and voxels that are not
+    measured.""",
+)
+TB_WI = define(
+    "trabecular_width_plane",
+    symbol="Tb.Wi",
+    title="trabecular width in the plane",
+    unit="µm",
+    dimension=2,
+    method="circle-fitting-1",
+    text="""Mean local width of all mineralised bone in the plane: the diameter of the largest circle that lies in bone
+    and contains the pixel. It is not Tb.Th: a plane cuts plates obliquely.""",
+)
+TB_WI_SD = define(
+    "trabecular_width_plane_sd",
+    symbol="Tb.Wi.SD",
+    title="standard deviation of trabecular width in the plane",
+    unit="µm",
+    dimension=2,
+    method="circle-fitting-1",
+    text="Standard deviation of the local width (see Tb.Wi) over the pixels of bone.",
+)
+TB_SP_PLANE = define(
+    "trabecular_separation_plane",
+    symbol="Tb.Sp (2D)",
+    title="trabecular separation in the plane",
+    unit="µm",
+    dimension=2,
+    method="circle-fitting-1",
+    text="""Mean local width of soft tissue and marrow in the plane, by circles as for Tb.Wi. Bone, implant and void
+    bound it.""",
+)
+TB_SP_PLANE_SD = define(
+    "trabecular_separation_plane_sd",
+    symbol="Tb.Sp.SD (2D)",
+    title="standard deviation of trabecular separation in the plane",
+    unit="µm",
+    dimension=2,
+    method="circle-fitting-1",
+    text="Standard deviation of the local separation in the plane over the pixels of soft tissue and marrow.",
+)
+
+
+@dataclass(frozen=True)
+class ThicknessOptions:
+    """Limits of a sphere fitting.
+
+    Attributes
+    ----------
+    max_um : float
+        Larger diameters are reported as this one, µm. The time increases with it.
+    max_bytes : int
+        Memory of a slab. It is exceeded if one slice with its overlap needs more.
+    threads : int
+        Blocks that are computed at once.
+    """
+
+    max_um: float = 2000.0
+    max_bytes: int = 1_000_000_000
+    threads: int = 2
+
+    def __post_init__(self) -> None:
+        if not (self.max_um > 0 and math.isfinite(self.max_um)):
+            raise InputError(f"`max_um` is {self.max_um}; give a positive length, µm", parameter="max_um")
+        if self.threads < 1:
+            raise InputError(f"`threads` is {self.threads}; give at least 1", parameter="threads")
+
+
+@dataclass(frozen=True)
+class Thickness:
+    """The local thickness of a phase.
+
+    Attributes
+    ----------
+    mean_um, sd_um : float
+        Over the voxels of the phase; NaN if there are none.
+    largest_um : float
+    voxels : int
+    capped : float
+        Share of the voxels whose thickness is at least `ThicknessOptions.max_um`.
+    """
+
+    mean_um: float
+    sd_um: float
+    largest_um: float
+    voxels: int
+    capped: float
+
+
+class _Statistics:
+    """Counts of the values of a thickness map. There are few different ones."""
+
+    def __init__(self) -> None:
+        self.counts: dict[float, int] = {}
+
+    def add(self, values: NDArray[np.float32]) -> None:
+        """Count the values above 0."""
+        distinct, counts = np.unique(values[values > 0], return_counts=True)
+        for value, count in zip(distinct.tolist(), counts.tolist(), strict=True):
+            self.counts[value] = self.counts.get(value, 0) + count
+
+    def summary(self, max_um: float) -> Thickness:
+        """Return mean and standard deviation."""
+        if not self.counts:
+            return Thickness(math.nan, math.nan, math.nan, 0, 0.0)
+        values = np.array(list(self.counts), float)
+        counts = np.array(list(self.counts.values()), float)
+        mean = float(np.average(values, weights=counts))
+        sd = float(np.sqrt(np.average((values - mean) ** 2, weights=counts)))
+        capped = float(counts[values >= max_um * (1 - RELATIVE_WIDTH / 2)].sum() / counts.sum())
+        return Thickness(mean, sd, float(values.max()), int(counts.sum()), capped)
+
+
+def local_thickness(
+    labels: LabelSource,
+    phase: Phase,
+    *,
+    options: ThicknessOptions | None = None,
+    region: ReadMask | None = None,
+    on_slab: OnSlab | None = None,
+    progress: Progress = silent,
+) -> Thickness:
+    """Measure the local thickness of a phase, slab by slab. The result does not depend on the slabs.
+
+    Parameters
+    ----------
+    labels : LabelSource
+        The voxels need not be cubic. With cubic voxels diameters up to 16 voxels are exact; larger ones, and those of
+        other voxels, are rounded within 1.5 % to classes of radius. From a radius of 64 voxels on, spheres are painted
+        on a coarser grid (error below 2 voxels).
+    phase : tuple of TissueClass
+        The classes that form the phase.
+    options : ThicknessOptions, optional
+    region : callable, optional
+        ``region(start, stop)`` returns which voxels of these slices count, bool of shape (stop - start, Y, X). The
+        spheres are those of the whole volume. None: all.
+    on_slab : callable, optional
+        ``on_slab(start, map)`` receives the thickness map of the slices from `start` on, µm, float32, 0 outside of the
+        phase, in the order of z.
+    progress : Progress
+
+    Returns
+    -------
+    Thickness
+
+    Notes
+    -----
+    What lies outside of the volume, and voxels that are not measured, bound no sphere: a sphere may extend into them.
+    """
+    options = options or ThicknessOptions()
+    metric = Metric.of(labels.voxel_um)
+    cap = options.max_um / 2 / metric.unit_um
+    largest = _largest_squared_radius(labels, phase, metric, cap, options)
+    classes = _classes(largest, cap, metric)
+    context = context_slices(metric, classes)
+    overlap = context + metric.reach(0, largest) + 1
+    statistics = _Statistics()
+    for slab in slabs(
+        labels.shape, overlap=overlap, bytes_per_voxel=_BYTES_PER_VOXEL, max_bytes=_budget(labels, overlap, options)
+    ):
+        progress("fitting spheres", slab.start, labels.shape[0])
+        first = max(slab.start - context, 0)
+        last = min(slab.stop + context, labels.shape[0])
+        squared = _squared(labels.read(slab.first, slab.last), phase, metric, largest)
+        squared = squared[first - slab.first : last - slab.first]
+        inner = slice(slab.start - first, slab.stop - first)
+        radii = largest_spheres(squared, metric, classes, inner=inner, first=first, threads=options.threads)
+        radii *= 2 * metric.unit_um
+        statistics.add(radii if region is None else radii[region(slab.start, slab.stop)])
+        if on_slab is not None:
+            on_slab(slab.start, radii)
+    progress("fitting spheres", labels.shape[0], labels.shape[0])
+    return statistics.summary(options.max_um)
+
+
+def thickness_map(
+    inside: Mask, voxel_um: tuple[float, ...], *, options: ThicknessOptions | None = None
+) -> NDArray[np.float32]:
+    """Return the local thickness of a phase in memory, in a plane or in a volume.
+
+    Parameters
+    ----------
+    inside : ndarray of bool, shape (Y, X) or (Z, Y, X)
+    voxel_um : tuple of float
+        Pixel size (y, x) or voxel size (z, y, x), µm.
+    options : ThicknessOptions, optional
+
+    Returns
+    -------
+    ndarray of float32
+        µm, 0 outside of the phase.
+
+    Examples
+    --------
+    >>> plate = np.zeros((9, 16, 16), bool)
+    >>> plate[2:6] = True
+    >>> float(thickness_map(plate, (10.0, 10.0, 10.0)).max())
+    40.0
+    """
+    if inside.ndim not in (2, 3) or len(voxel_um) != inside.ndim:
+        raise InputError(
+            f"a mask of shape {inside.shape} and `voxel_um` {voxel_um} do not match; give one length per axis"
+        )
+    options = options or ThicknessOptions()
+    metric = Metric.of(voxel_um)
+    cap = options.max_um / 2 / metric.unit_um
+    return _map_of(squared_distances(inside, metric, cap**2), metric, cap, options)
+
+
+def thickness_measures(
+    labels: LabelSource,
+    *,
+    options: ThicknessOptions | None = None,
+    region: ReadMask | None = None,
+    region_name: str = "all",
+    on_slab: OnSlab | None = None,
+    progress: Progress = silent,
+) -> list[Measure]:
+    """Measure Tb.Th, Tb.Sp (with standard deviations) and Tb.N.
+
+    Parameters
+    ----------
+    labels : LabelSource
+    options : ThicknessOptions, optional
+    region : callable, optional
+        Which voxels count; see `local_thickness`.
+    region_name : str
+        The name of the region in the measures.
+    on_slab : callable, optional
+        Receives the thickness map of bone; see `local_thickness`.
+    progress : Progress
+
+    Returns
+    -------
+    list of Measure
+        NaN with a note where the volume contains no bone, or no soft tissue.
+    """
+    options = options or ThicknessOptions()
+    bone = local_thickness(labels, MINERALISED, options=options, region=region, on_slab=on_slab, progress=progress)
+    space = local_thickness(labels, SPACE, options=options, region=region, progress=progress)
+    number = math.nan
+    if bone.voxels:
+        number = 1000 * bone.voxels / (bone.voxels + space.voxels) / bone.mean_um
+    notes = (_note(bone, "bone", options), _note(space, "soft tissue or marrow", options))
+    values = [
+        (TB_TH, bone.mean_um, notes[0]),
+        (TB_TH_SD, bone.sd_um, notes[0]),
+        (TB_SP, space.mean_um, notes[1]),
+        (TB_SP_SD, space.sd_um, notes[1]),
+        (TB_N, number, notes[0]),
+    ]
+    return [Measure(definition, value, region_name, note=note) for definition, value, note in values]
+
+
+def plane_thickness_measures(
+    labels: Labels, pixel_um: float | tuple[float, float], *, options: ThicknessOptions | None = None
+) -> list[Measure]:
+    """Measure Tb.Wi and the separation in a plane, with standard deviations.
+
+    Parameters
+    ----------
+    labels : ndarray of uint8, shape (Y, X)
+        Values of `TissueClass`.
+    pixel_um : float or tuple of float
+        Pixel size, or (y, x), µm.
+    options : ThicknessOptions, optional
+
+    Returns
+    -------
+    list of Measure
+        NaN with a note where the plane contains no bone, or no soft tissue.
+    """
+    options = options or ThicknessOptions()
+    sizes = (pixel_um, pixel_um) if isinstance(pixel_um, int | float) else pixel_um
+    metric = Metric.of(sizes)
+    cap = options.max_um / 2 / metric.unit_um
+    measures = []
+    for phase, definitions, title in (
+        (MINERALISED, (TB_WI, TB_WI_SD), "bone"),
+        (SPACE, (TB_SP_PLANE, TB_SP_PLANE_SD), "soft tissue or marrow"),
+    ):
+        statistics = _Statistics()
+        statistics.add(_map_of(_squared(labels, phase, metric, cap**2), metric, cap, options))
+        result = statistics.summary(options.max_um)
+        note = _note(result, title, options)
+        values = (result.mean_um, result.sd_um)
+        measures += [Measure(each, value, note=note) for each, value in zip(definitions, values, strict=True)]
+    return measures
+
+
+def _classes(largest: float, cap: float, metric: Metric) -> tuple[RadiusClass, ...]:
+    """Return classes of radius; that of the largest spheres is at most the cap."""
+    classes = radius_classes(largest, cubic=metric.cubic)
+    return tuple(replace(each, radius=min(each.radius, cap)) for each in classes)
+
+
+def _note(thickness: Thickness, phase: str, options: ThicknessOptions) -> str:
+    if not thickness.voxels:
+        return f"no {phase}"
+    if thickness.capped:
+        return f"{thickness.capped:.1%} of the voxels are wider than {options.max_um:g} µm and count as that"
+    return ""
+
+
+def _budget(labels: LabelSource, overlap: int, options: ThicknessOptions) -> int:
+    """Return the memory of a slab: at least that of some slices with their overlap."""
+    _, rows, columns = labels.shape
+    slices = min(_LEAST_SLICES + 2 * overlap, labels.shape[0])
+    return max(options.max_bytes, math.ceil((slices + 1) * rows * columns * _BYTES_PER_VOXEL))
+
+
+def _map_of(squared: Squared, metric: Metric, cap: float, options: ThicknessOptions) -> NDArray[np.float32]:
+    classes = _classes(float(squared.max(initial=0)), cap, metric)
+    radii = largest_spheres(squared, metric, classes, inner=slice(0, len(squared)), threads=options.threads)
+    radii *= 2 * metric.unit_um
+    return radii
+
+
+def _squared(labels: Labels, phase: Phase, metric: Metric, limit: float) -> Squared:
+    """Return squared distances in a phase. Voxels that are not measured bound no sphere and are centre of none."""
+    table = np.zeros(256, bool)
+    table[list(phase)] = True
+    inside = table[labels]
+    table[TissueClass.NOT_MEASURED] = True
+    squared = squared_distances(table[labels], metric, limit)
+    squared *= inside
+    return squared
+
+
+def _largest_squared_radius(
+    labels: LabelSource, phase: Phase, metric: Metric, cap: float, options: ThicknessOptions
+) -> float:
+    """Return the largest squared distance in a phase, squared units, at most that of the cap.
+
+    The overlap of the slabs is increased until it contains the largest distance.
+    """
+    highest = cap**2
+    limit = min(_FIRST_LIMIT, highest)
+    while True:
+        overlap = metric.reach(0, limit) + 1
+        largest = 0.0
+        budget = _budget(labels, overlap, options)
+        for slab in slabs(labels.shape, overlap=overlap, bytes_per_voxel=_BYTES_PER_VOXEL, max_bytes=budget):
+            squared = _squared(labels.read(slab.first, slab.last), phase, metric, limit)[slab.inner]
+            largest = max(largest, float(squared.max(initial=0)))
+            if limit < highest and largest >= math.floor(limit):
+                break
+        else:
+            return largest
+        limit = min(4 * limit, highest)
