@@ -88,3 +88,26 @@ class MeasureConfig(Config):
     def shells(self) -> tuple[tuple[float, float], ...]:
         """Inner and outer distance of each shell, µm."""
         return tuple(pairwise(self.shell_um))
+
+
+class StudyConfig(Config):
+    """How the groups of a study are compared.
+
+    Attributes
+    ----------
+    by : tuple of str
+        Columns of the table whose combinations are the groups; by default those of `GROUP_COLUMNS` that it has.
+    measures : tuple of str
+        Identifiers of the measures to compare, such as ``bic_surface``; by default all. Fewer measures need a smaller
+        correction for their number.
+    source : str, optional
+        What was measured, such as ``stained``, where the folders hold several; by default the first of each.
+    """
+
+    by: tuple[str, ...] = ()
+    measures: tuple[str, ...] = ()
+    source: str | None = None
+
+
+GROUP_COLUMNS = ("group", "implant", "material", "treatment", "weeks")
+"""Columns of a study table that are groups, unless others are stated."""

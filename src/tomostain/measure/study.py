@@ -1,0 +1,212 @@
+"""Comparison of the groups of a study: from a table of specimens to tests, intervals and tables of results."""
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from tomostain.errors import InputError
+from tomostain.io.atomic import write_text
+from tomostain.io.csv_files import csv_text
+from tomostain.io.output_folder import check_contents, check_sources_outside, output_folder
+from tomostain.measure.config import StudyConfig
+from tomostain.measure.statistics.groups import Comparison, PairEffect, compare_groups, holm
+from tomostain.measure.study_table import StudySpecimen, StudyValues, read_study
+from tomostain.progress import Progress, silent, track
+
+SETTINGS, GROUPS, VALUES, PAGE = "study.yaml", "groups.csv", "values.csv", "report.html"
+GROUP_TABLE = (
+    "measure",
+    "region",
+    "title",
+    "unit",
+    "comparison",
+    "test",
+    "statistic",
+    "p",
+    "p_holm",
+    "difference",
+    "difference_low",
+    "difference_high",
+    "hedges_g",
+    "hedges_g_low",
+    "hedges_g_high",
+    "animals",
+    "specimens",
+    "reason",
+)
+"""Columns of ``groups.csv``: one row for each measure ("all groups"), and one for each pair of groups."""
+VALUE_TABLE = ("specimen", "subject", "group", "measure", "region", "title", "unit", "value")
+
+
+@dataclass(frozen=True)
+class StudyComparison:
+    """The comparison of one measure.
+
+    Attributes
+    ----------
+    values : StudyValues
+    result : Comparison
+    p_holm : float
+        Corrected for the number of measures.
+    """
+
+    values: StudyValues
+    result: Comparison
+    p_holm: float
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """All comparisons of a study.
+
+    Attributes
+    ----------
+    out : Path
+    by : tuple of str
+        The columns whose combinations are the groups.
+    specimens : tuple of StudySpecimen
+    comparisons : tuple of StudyComparison
+    notes : tuple of str
+        Which measures were left out, and why.
+    """
+
+    out: Path
+    by: tuple[str, ...]
+    specimens: tuple[StudySpecimen, ...]
+    comparisons: tuple[StudyComparison, ...]
+    notes: tuple[str, ...]
+
+
+def measure_study(
+    table: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    config: StudyConfig | None = None,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> StudyResult:
+    """Compare the groups of a study, and write ``groups.csv`` and ``values.csv``.
+
+    Parameters
+    ----------
+    table : str or os.PathLike
+        CSV with one row per specimen: ``specimen``, ``subject`` (the animal), columns of groups such as ``implant`` and
+        ``weeks``, and either ``measures`` (the folder of ``tomostain measure``, relative to the table) or one column
+        per measure with its values, or both. An empty cell is a missing value.
+    out : str or os.PathLike
+        Folder for the results.
+    config : StudyConfig, optional
+    overwrite : bool
+        Replace an earlier comparison.
+    progress : Progress
+        Called for each measure.
+
+    Returns
+    -------
+    StudyResult
+
+    Raises
+    ------
+    InputError
+        If a column is missing, a specimen occurs twice, a value is not a finite number, there is one group only, or the
+        output exists.
+    """
+    table, out, config = Path(table), Path(out), config or StudyConfig()
+    _require_statsmodels()
+    exists = output_folder(out, "study", SETTINGS, overwrite=overwrite)
+    if exists:
+        check_contents(out, "study", lambda name: name in (SETTINGS, GROUPS, VALUES, PAGE) or name.endswith(".png"))
+        check_sources_outside(out, "study", [table])
+    study = read_study(table, config)
+    tested = [
+        compare_groups(each.values, [s.group for s in each.specimens], [s.subject for s in each.specimens])
+        for each in track(study.values, "comparing", progress)
+    ]
+    corrected = holm([each.p for each in tested])
+    comparisons = tuple(
+        StudyComparison(value, result, float(p))
+        for value, result, p in zip(study.values, tested, corrected, strict=True)
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / SETTINGS, config.to_yaml())
+    result = StudyResult(out, study.by, study.specimens, comparisons, study.notes)
+    write_text(out / VALUES, csv_text(VALUE_TABLE, _value_rows(result)))
+    write_text(out / GROUPS, csv_text(GROUP_TABLE, group_rows(result)))
+    return result
+
+
+def group_rows(result: StudyResult) -> list[dict[str, object]]:
+    """Return the rows of ``groups.csv``. The p of a pair is corrected for the number of pairs of its measure."""
+    rows: list[dict[str, object]] = []
+    for each in result.comparisons:
+        common = {name: getattr(each.values, name) for name in ("measure", "region", "title", "unit")}
+        common |= {"test": each.result.test}
+        summaries = {summary.group: summary for summary in each.result.summaries}
+        rows.append(
+            common
+            | {
+                "comparison": "all groups",
+                "statistic": _number(each.result.statistic),
+                "p": _number(each.result.p),
+                "p_holm": _number(each.p_holm),
+                "animals": " + ".join(str(summary.animals) for summary in summaries.values()),
+                "specimens": " + ".join(str(summary.specimens) for summary in summaries.values()),
+                "reason": each.result.reason,
+            }
+        )
+        corrected = holm([pair.p for pair in each.result.pairs])
+        for pair, p in zip(each.result.pairs, corrected, strict=True):
+            both = [summaries[pair.first], summaries[pair.second]]
+            rows.append(
+                common
+                | _pair_cells(pair, float(p))
+                | {
+                    "animals": " + ".join(str(summary.animals) for summary in both),
+                    "specimens": " + ".join(str(summary.specimens) for summary in both),
+                }
+            )
+    return rows
+
+
+def _pair_cells(pair: PairEffect, p_holm: float) -> dict[str, object]:
+    return {
+        "comparison": f"{pair.first} − {pair.second}",
+        "p": _number(pair.p),
+        "p_holm": _number(p_holm),
+        "difference": _number(pair.difference),
+        "difference_low": _number(pair.low),
+        "difference_high": _number(pair.high),
+        "hedges_g": _number(pair.effect),
+        "hedges_g_low": _number(pair.effect_low),
+        "hedges_g_high": _number(pair.effect_high),
+    }
+
+
+def _number(value: float) -> str:
+    """Return a cell: six digits, empty for NaN, ``inf`` or ``-inf`` for an interval without an end."""
+    return "" if math.isnan(value) else f"{value:.6g}"
+
+
+def _value_rows(result: StudyResult) -> list[dict[str, object]]:
+    return [
+        {
+            "specimen": specimen.specimen,
+            "subject": specimen.subject,
+            "group": specimen.group,
+            "measure": each.values.measure,
+            "region": each.values.region,
+            "title": each.values.title,
+            "unit": each.values.unit,
+            "value": repr(value),
+        }
+        for each in result.comparisons
+        for specimen, value in zip(each.values.specimens, each.values.values, strict=True)
+    ]
+
+
+def _require_statsmodels() -> None:
+    try:
+        import statsmodels  # noqa: F401
+    except ImportError:
+        raise InputError("the comparison of groups needs statsmodels: pip install 'tomostain[measure]'") from None

@@ -1,0 +1,240 @@
+"""The table of a study: specimens, their animals and groups, and the values of their measures."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tomostain.config import suggest
+from tomostain.errors import InputError
+from tomostain.io.csv_files import CsvTable, read_csv
+from tomostain.measure.config import GROUP_COLUMNS, StudyConfig
+from tomostain.measure.measures import DEFINITIONS
+from tomostain.measure.results import MeasureRow, read_rows
+
+SPECIMEN, SUBJECT, MEASURES, NOTE = "specimen", "subject", "measures", "note"
+"""Columns of the table: the name, the animal, the folder of the measures, and a remark that is not read."""
+_MAX_ROWS = 10_000
+
+
+@dataclass(frozen=True)
+class StudySpecimen:
+    """One row of the table."""
+
+    specimen: str
+    subject: str
+    group: str
+
+
+@dataclass(frozen=True)
+class StudyValues:
+    """One measure of the specimens that have it.
+
+    Attributes
+    ----------
+    measure, region, title, unit : str
+    specimens : tuple of StudySpecimen
+    values : tuple of float
+        One for each of these specimens.
+    """
+
+    measure: str
+    region: str
+    title: str
+    unit: str
+    specimens: tuple[StudySpecimen, ...]
+    values: tuple[float, ...]
+
+    @property
+    def name(self) -> str:
+        """Title, region and unit, for figures."""
+        region = "" if self.region == "all" else f", {self.region}"
+        return f"{self.title}{region}" + (f" [{self.unit}]" if self.unit else "")
+
+
+@dataclass(frozen=True)
+class StudyTable:
+    """The content of a table.
+
+    Attributes
+    ----------
+    by : tuple of str
+        The columns whose combinations are the groups.
+    specimens : tuple of StudySpecimen
+    values : tuple of StudyValues
+        The measures to compare.
+    notes : tuple of str
+        Which measures and specimens are left out, and why.
+    """
+
+    by: tuple[str, ...]
+    specimens: tuple[StudySpecimen, ...]
+    values: tuple[StudyValues, ...]
+    notes: tuple[str, ...]
+
+
+def read_study(table: Path, config: StudyConfig) -> StudyTable:
+    """Read the table of a study, and the folders of measures that it names.
+
+    Raises
+    ------
+    InputError
+        As `tomostain.measure.study.measure_study`.
+    """
+    content = _read(table)
+    by = _group_columns(table, content, config)
+    specimens = _specimens(table, content, by)
+    if len({each.group for each in specimens}) < 2:
+        raise InputError(
+            f"{table}: all specimens are in the group '{specimens[0].group}' ({', '.join(by)}); a comparison needs two"
+        )
+    values, notes = _select(_values(table, content, specimens, by, config), table, config)
+    return StudyTable(by, specimens, tuple(values), notes)
+
+
+def _read(table: Path) -> CsvTable:
+    """Read the table, and check its columns and the names of the specimens."""
+    content = read_csv(table)
+    for name in (SPECIMEN, SUBJECT):
+        if name not in content.columns:
+            why = "; it names the animal of each specimen, which is the unit of the comparison" * (name == SUBJECT)
+            raise InputError(f"{table}: has no column '{name}'{why}")
+    if not content.rows:
+        raise InputError(f"{table}: contains no specimens; write one line per specimen")
+    if len(content.rows) > _MAX_ROWS:
+        raise InputError(f"{table}: has {len(content.rows)} lines; a study has at most {_MAX_ROWS} specimens")
+    for row, line in zip(content.rows, content.lines, strict=True):
+        for name in (SPECIMEN, SUBJECT):
+            if not row[name]:
+                raise InputError(f"{table}, line {line}: '{name}' is empty; fill it in")
+    for name, count in Counter(row[SPECIMEN] for row in content.rows).items():
+        if count > 1:
+            raise InputError(f"{table}: the specimen '{name}' occurs {count} times; each has one line")
+    return content
+
+
+def _group_columns(table: Path, content: CsvTable, config: StudyConfig) -> tuple[str, ...]:
+    columns = [name for name in content.columns if name not in (SPECIMEN, SUBJECT, MEASURES, NOTE)]
+    for name in config.by:
+        if name not in columns:
+            raise InputError(f"{table}: has no column '{name}' of groups{suggest(name, columns)}", parameter="by")
+    by = config.by or tuple(name for name in columns if name in GROUP_COLUMNS)
+    if not by:
+        raise InputError(
+            f"{table}: has none of the columns {', '.join(GROUP_COLUMNS)}; state the columns of the groups with `by`",
+            parameter="by",
+        )
+    return by
+
+
+def _specimens(table: Path, content: CsvTable, by: Sequence[str]) -> tuple[StudySpecimen, ...]:
+    result = []
+    for row, line in zip(content.rows, content.lines, strict=True):
+        for name in by:
+            if not row[name]:
+                raise InputError(f"{table}, line {line}: '{name}' is empty, so the specimen has no group; fill it in")
+        group = ", ".join(f"{row[name]} weeks" if name == "weeks" else row[name] for name in by)
+        result.append(StudySpecimen(row[SPECIMEN], row[SUBJECT], group))
+    return tuple(result)
+
+
+def _values(
+    table: Path,
+    content: CsvTable,
+    specimens: Sequence[StudySpecimen],
+    by: Sequence[str],
+    config: StudyConfig,
+) -> list[StudyValues]:
+    """Return all values of the table and of the folders of measures, by measure and region. NaN is left out."""
+    skipped = {SPECIMEN, SUBJECT, MEASURES, NOTE, *by, *GROUP_COLUMNS}
+    columns = [name for name in content.columns if name and name not in skipped]
+    if not columns and MEASURES not in content.columns:
+        raise InputError(
+            f"{table}: has neither a column '{MEASURES}' with the folders of measures nor a column with values"
+        )
+    found: dict[tuple[str, str], list[tuple[StudySpecimen, float]]] = {}
+    texts: dict[tuple[str, str], tuple[str, str]] = {}
+    for specimen, row, line in zip(specimens, content.rows, content.lines, strict=True):
+        where = f"{table}, line {line}, specimen '{specimen.specimen}'"
+        if row.get(MEASURES):
+            for each in _of_folder(table.parent / row[MEASURES], where, config.source):
+                key = each["measure"], each["region"]
+                texts.setdefault(key, (each["title"], each["unit"]))
+                if not math.isnan(each["value"]):
+                    found.setdefault(key, []).append((specimen, _finite(str(each["value"]), f"{where}: {key[0]}")))
+        elif MEASURES in content.columns and not columns:
+            raise InputError(f"{where}: '{MEASURES}' is empty; state the folder of its measures")
+        for name in columns:
+            if row[name]:
+                texts.setdefault((name, "all"), _title_and_unit(name))
+                value = _finite(content.number_text(row[name]), f"{where}: {name}")
+                found.setdefault((name, "all"), []).append((specimen, value))
+    return [
+        StudyValues(*key, *texts[key], tuple(each for each, _ in pairs), tuple(value for _, value in pairs))
+        for key, pairs in found.items()
+    ]
+
+
+def _of_folder(path: Path, where: str, source: str | None) -> list[MeasureRow]:
+    """Return the measures of one source, of all voxels."""
+    try:
+        rows = [row for row in read_rows(path) if row["voxels"] == "all"]
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    sources = list(dict.fromkeys(row["source"] for row in rows))
+    if source is not None and source not in sources:
+        raise InputError(f"{where}: {path} has no measures of '{source}'{suggest(source, sources)}", parameter="source")
+    chosen = source or (sources[0] if sources else None)
+    return [row for row in rows if row["source"] == chosen]
+
+
+def _finite(text: str, where: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(f"{where} is '{text}'; state a finite number, or leave the cell empty")
+    return value
+
+
+def _title_and_unit(column: str) -> tuple[str, str]:
+    """Return the title and the unit of a column: of the definition with this identifier, or "title (unit)".
+
+    Examples
+    --------
+    >>> _title_and_unit("BV/TV [%]"), _title_and_unit("stiffness (N/mm)"), _title_and_unit("score")
+    (('BV/TV', '%'), ('stiffness', 'N/mm'), ('score', ''))
+    """
+    if column in DEFINITIONS:
+        return DEFINITIONS[column].title, DEFINITIONS[column].unit
+    match = re.fullmatch(r"(.+?)\s*[\[(]([^\])]+)[\])]", column)
+    return (match[1], match[2]) if match else (column, "")
+
+
+def _select(
+    values: Sequence[StudyValues], table: Path, config: StudyConfig
+) -> tuple[list[StudyValues], tuple[str, ...]]:
+    """Return the measures to compare, and notes on the others."""
+    known: Mapping[str, None] = dict.fromkeys(each.measure for each in values)
+    for name in config.measures:
+        if name not in known:
+            raise InputError(f"{table}: no specimen has the measure '{name}'{suggest(name, list(known))}")
+    notes, chosen = [], []
+    for each in values:
+        if config.measures and each.measure not in config.measures:
+            continue
+        if len({specimen.group for specimen in each.specimens}) < 2:
+            notes.append(f"{each.name}: values in one group only, so it is not compared.")
+            continue
+        chosen.append(each)
+    if not chosen:
+        raise InputError(f"{table}: no measure has values in two groups")
+    total = max(len(each.values) for each in values)
+    for each in chosen:
+        missing = total - len(each.values)
+        if missing:
+            notes.append(f"{each.name}: {missing} specimen(s) have no value and are left out.")
+    return chosen, tuple(notes)

@@ -1,0 +1,151 @@
+"""The comparison of a study: tables in, tests and tables out."""
+
+import math
+
+import numpy as np
+import pytest
+
+from tomostain.errors import InputError
+from tomostain.io.csv_files import read_csv
+from tomostain.measure.config import StudyConfig
+from tomostain.measure.measures import Definition, Measure
+from tomostain.measure.results import begin_output, measure_rows, write_results
+from tomostain.measure.study import GROUP_TABLE, measure_study
+
+BIC = Definition("trial_bic", "BIC", "bone-implant contact", "%", 3, "trial-1", "")
+BV = Definition("trial_bv", "BV/TV", "bone volume", "%", 3, "trial-1", "")
+HEADER = "specimen,subject,implant,weeks,BIC (%),stiffness"
+
+
+def direct(tmp_path, lines, header=HEADER):
+    table = tmp_path / "study.csv"
+    table.write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
+    return table
+
+
+def lines(animals=7, effect=20.0, specimens=1):
+    rng = np.random.default_rng(0)
+    rows = []
+    for group, material in enumerate(("Ti", "Mg-10Gd")):
+        for animal in range(animals):
+            base = 40 + effect * group + rng.normal(0, 3)
+            for part in range(specimens):
+                name = f"{material}-{animal}-{part}"
+                rows.append(f"{name},rat{group}{animal},{material},8,{base + rng.normal():.3f},{rng.normal():.4f}")
+    return rows
+
+
+def test_groups_of_values_in_the_table(tmp_path):
+    result = measure_study(direct(tmp_path, lines()), tmp_path / "out")
+    assert result.by == ("implant", "weeks")
+    bic, stiffness = result.comparisons
+    assert (bic.values.title, bic.values.unit, bic.values.region) == ("BIC", "%", "all")
+    assert bic.result.test == "Welch's t test"
+    assert bic.p_holm < 1e-4
+    assert stiffness.p_holm == stiffness.result.p > 0.05
+    assert bic.p_holm == pytest.approx(2 * bic.result.p)
+    table = read_csv(tmp_path / "out" / "groups.csv")
+    assert table.columns == GROUP_TABLE
+    assert [row["comparison"] for row in table.rows[:2]] == ["all groups", "Ti, 8 weeks − Mg-10Gd, 8 weeks"]
+    assert float(table.rows[1]["difference"]) == pytest.approx(-20, abs=5)
+    assert float(table.rows[1]["difference_high"]) < 0
+    assert table.rows[0]["animals"] == "7 + 7"
+    assert "Each animal has one specimen" in table.rows[0]["reason"]
+    values = read_csv(tmp_path / "out" / "values.csv").rows
+    assert len(values) == 28
+    assert float(values[0]["value"]) == bic.values.values[0]
+
+
+def test_several_specimens_of_an_animal(tmp_path):
+    result = measure_study(direct(tmp_path, lines(specimens=3)), tmp_path / "out")
+    assert result.comparisons[0].result.test == "mixed model"
+    assert read_csv(tmp_path / "out" / "groups.csv").rows[0]["specimens"] == "21 + 21"
+    assert read_csv(tmp_path / "out" / "groups.csv").rows[0]["animals"] == "7 + 7"
+
+
+def test_folders_of_measures(tmp_path):
+    rows = []
+    for number in range(8):
+        group = "Ti" if number < 4 else "PEEK"
+        out = begin_output(tmp_path / f"measure{number}")
+        measures = [
+            Measure(BIC, 50.0 + number),
+            Measure(BV, math.nan if number == 2 else 30.0 + number % 3, region="0-100 µm"),
+            Measure(BV, 30.0 + number % 2, region="100-250 µm"),
+        ]
+        tidy = measure_rows(measures, specimen=f"s{number}", source="both")
+        tidy += measure_rows([Measure(BIC, 1.0 * number % 3)], specimen=f"s{number}", source="ct")
+        tidy += measure_rows(measures[:1], specimen=f"s{number}", source="both", voxels="without refused")
+        write_results(out, tidy, [BIC, BV])
+        rows.append(f"s{number},rat{number},{group},measure{number},a remark")
+    table = direct(tmp_path, rows, "specimen,subject,group,measures,note")
+    result = measure_study(table, tmp_path / "out")
+    names = [each.values.name for each in result.comparisons]
+    assert names[0] == "bone-implant contact [%]"
+    assert names[1] == "bone volume, 0-100 µm [%]"
+    assert len(names) == 3
+    assert result.comparisons[0].result.test == "Mann–Whitney"
+    assert result.comparisons[0].result.p == pytest.approx(2 / 70)
+    assert result.notes == ("bone volume, 0-100 µm [%]: 1 specimen(s) have no value and are left out.",)
+    ct = measure_study(table, tmp_path / "ct", config=StudyConfig(source="ct"))
+    assert len(ct.comparisons) == 1
+    chosen = measure_study(table, tmp_path / "one", config=StudyConfig(measures=("trial_bic",)))
+    assert chosen.comparisons[0].p_holm == chosen.comparisons[0].result.p
+    with pytest.raises(InputError, match="has no measures of 'stain'"):
+        measure_study(table, tmp_path / "none", config=StudyConfig(source="stain"))
+    with pytest.raises(InputError, match="no specimen has the measure 'trial_bik'; did you mean 'trial_bic'"):
+        measure_study(table, tmp_path / "none", config=StudyConfig(measures=("trial_bik",)))
+
+
+def test_columns_of_groups_can_be_stated(tmp_path):
+    table = direct(tmp_path, lines(), HEADER.replace("implant", "alloy"))
+    with pytest.raises(InputError, match="all specimens are in the group '8 weeks'"):
+        measure_study(table, tmp_path / "out", config=StudyConfig(by=("weeks",)))
+    result = measure_study(table, tmp_path / "out", config=StudyConfig(by=("alloy",)))
+    assert [each.group for each in result.specimens][::7] == ["Ti", "Mg-10Gd"]
+    with pytest.raises(InputError, match=r"has no column 'aloy' of groups; did you mean 'alloy'"):
+        measure_study(table, tmp_path / "other", config=StudyConfig(by=("aloy",)))
+
+
+def test_results_are_replaced_only_on_request(tmp_path):
+    table = direct(tmp_path, lines())
+    measure_study(table, tmp_path / "out")
+    with pytest.raises(InputError, match="overwrite=True"):
+        measure_study(table, tmp_path / "out")
+    measure_study(table, tmp_path / "out", overwrite=True)
+    (tmp_path / "out" / "letter.txt").touch()
+    with pytest.raises(InputError, match="is not a file of a study"):
+        measure_study(table, tmp_path / "out", overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "message"),
+    [
+        ("name,subject,implant,BIC", ["a,b,Ti,4"], "has no column 'specimen'"),
+        ("specimen,implant,BIC", ["a,Ti,4"], "has no column 'subject'; it names the animal"),
+        ("specimen,subject,alloy,BIC", ["a,1,Ti,4"], "state the columns of the groups with `by`"),
+        ("specimen,subject,implant", ["a,1,Ti", "b,2,Mg"], "neither a column 'measures'"),
+        ("specimen,subject,implant,BIC", ["a,1,Ti,4", "b,2,Ti,5"], r"all specimens are in the group 'Ti' \(implant\)"),
+        ("specimen,subject,implant,BIC", ["a,1,Ti,4", "a,2,Mg,5"], "the specimen 'a' occurs 2 times"),
+        ("specimen,subject,implant,BIC", ["a,1,Ti,4", "b,2,Mg,inf"], "line 3, specimen 'b': BIC is 'inf'"),
+        ("specimen,subject,implant,BIC", ["a,1,Ti,4", "b,2,Mg,nan"], "line 3, specimen 'b': BIC is 'nan'"),
+        ("specimen,subject,implant,BIC", ["a,1,Ti,4", "b,2,Mg,high"], "BIC is 'high'; state a finite number"),
+        ("specimen,subject,implant,BIC", ["a,1,Ti,4", "b,,Mg,5"], "line 3: 'subject' is empty"),
+        ("specimen,subject,implant,BIC", ["a,1,Ti,4", "b,2,,5"], "line 3: 'implant' is empty"),
+        ("specimen,subject,implant,BIC", ["a,1,Ti,4", "b,2,Mg,"], "no measure has values in two groups"),
+        ("specimen,subject,implant,measures", ["a,1,Ti,x", "b,2,Mg,y"], r"line 2, specimen 'a': .*holds no measures"),
+        ("specimen,subject,implant,measures", ["a,1,Ti,", "b,2,Mg,y"], "'measures' is empty"),
+        ("specimen,subject,implant,BIC", [], "contains no specimens"),
+    ],
+)
+def test_wrong_tables_are_refused(tmp_path, header, rows, message):
+    with pytest.raises(InputError, match=message):
+        measure_study(direct(tmp_path, rows, header), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_excel_tables_with_a_decimal_comma(tmp_path):
+    table = direct(tmp_path, [line.replace(",", ";").replace(".", ",") for line in lines()], HEADER.replace(",", ";"))
+    expected = measure_study(direct(tmp_path, lines()), tmp_path / "a").comparisons[0].result.p
+    table = direct(tmp_path, [line.replace(",", ";").replace(".", ",") for line in lines()], HEADER.replace(",", ";"))
+    assert measure_study(table, tmp_path / "b").comparisons[0].result.p == expected
