@@ -1,0 +1,124 @@
+"""Labels without the voxels whose uncertainty is too high."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tomostain.errors import InputError
+from tomostain.io import StainedVolume, open_stained, open_volume
+from tomostain.measure.classes import Labels
+from tomostain.measure.label_files import Grid, check_grid
+from tomostain.measure.label_source import LabelSource, Shape, VoxelSize
+from tomostain.measure.statistics.abstention import Uncertainty, refuse
+
+
+@dataclass(frozen=True)
+class UncertaintyMap:
+    """The uncertainty of every voxel of a volume, read by slices.
+
+    Attributes
+    ----------
+    path : Path
+    shape : tuple of int
+        (Z, Y, X), voxels.
+    voxel_um : tuple of float
+        Voxel size (z, y, x), µm.
+    """
+
+    path: Path
+    shape: Shape
+    voxel_um: VoxelSize
+    _read: Callable[[int, int], Uncertainty]
+
+    def read(self, start: int, stop: int) -> Uncertainty:
+        """Return slices `start` to `stop` (half-open): uint8 from 0 to 255, or float from 0 to 1.
+
+        Raises
+        ------
+        InputError
+            If the values are neither.
+        """
+        values = self._read(start, stop)
+        if values.dtype != np.uint8 and values.dtype.kind != "f":
+            raise InputError(f"{self.path}: holds {values.dtype}; an uncertainty is uint8, or float from 0 to 1")
+        if values.dtype.kind == "f" and not (np.nanmin(values) >= 0 and np.nanmax(values) <= 1):
+            raise InputError(
+                f"{self.path}: holds values from {np.nanmin(values):g} to {np.nanmax(values):g}; an uncertainty lies "
+                "between 0 and 1"
+            )
+        return values
+
+
+def open_uncertainty(path: str | os.PathLike[str], like: Grid | None = None) -> UncertaintyMap:
+    """Open an uncertainty map: one that ``tomostain stain --uncertainty`` wrote, or a grey volume.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+    like : Grid, optional
+        The volume that was measured. Shape and voxel size are compared with it.
+
+    Returns
+    -------
+    UncertaintyMap
+
+    Raises
+    ------
+    InputError
+        If it cannot be opened, or lies on another grid than `like`.
+    """
+    path = Path(path)
+    try:
+        stained = open_stained(path)
+    except InputError:
+        volume = open_volume(path, voxel_um=None if like is None else like.voxel_um)
+        result = UncertaintyMap(path, volume.shape, volume.voxel_um, volume.read)
+    else:
+        result = UncertaintyMap(path, stained.shape, stained.voxel_um, _first_channel(stained))
+    if like is not None:
+        check_grid(path, result, like)
+    return result
+
+
+def _first_channel(stained: StainedVolume) -> Callable[[int, int], Uncertainty]:
+    """Return a reader of a map that is stored as grey in three channels."""
+
+    def read(start: int, stop: int) -> Uncertainty:
+        return stained.read(start, stop)[..., 0]
+
+    return read
+
+
+@dataclass(frozen=True)
+class RefusedLabels:
+    """Labels in which voxels with a high uncertainty are `TissueClass.NOT_MEASURED`: a `LabelSource`.
+
+    Attributes
+    ----------
+    labels : LabelSource
+    uncertainty : UncertaintyMap
+        On the same grid.
+    max_uncertainty : float
+        0 to 1. Voxels above it are refused.
+    """
+
+    labels: LabelSource
+    uncertainty: UncertaintyMap
+    max_uncertainty: float
+
+    @property
+    def shape(self) -> Shape:
+        """(Z, Y, X), voxels."""
+        return self.labels.shape
+
+    @property
+    def voxel_um(self) -> VoxelSize:
+        """Voxel size (z, y, x), µm."""
+        return self.labels.voxel_um
+
+    def read(self, start: int, stop: int) -> Labels:
+        """Return the slices `start` to `stop` (half-open)."""
+        return refuse(self.labels.read(start, stop), self.uncertainty.read(start, stop), self.max_uncertainty)
