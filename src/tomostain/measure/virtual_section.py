@@ -84,7 +84,7 @@ def cut_volume(volume: StainedVolume, section: Section, shape: tuple[int, int], 
     places = section.to_volume_um(grid_um(shape, pixel_um))
     cut = Cut(places, np.broadcast_to(section.normal, places.shape), pixel_um)
     colours = sample_section(volume.block, volume.shape, volume.voxel_um, cut)
-    inside = np.isfinite(colours).all(axis=-1)
+    inside: Mask = np.asarray(np.isfinite(colours).all(axis=-1), dtype=bool)
     if not inside.any():
         raise InputError(
             f"{volume.path}: the section of the pair does not cross this volume; give the volume that the slide was "
