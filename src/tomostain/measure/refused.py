@@ -53,7 +53,7 @@ class UncertaintyMap:
 
 
 def open_uncertainty(path: str | os.PathLike[str], like: Grid | None = None) -> UncertaintyMap:
-    """Open an uncertainty map: one that ``tomostain stain --uncertainty`` wrote, or a grey volume.
+    """Open an uncertainty map: one that ``tomostain stain`` wrote, or a grey volume.
 
     Parameters
     ----------
