@@ -9,7 +9,7 @@ from tomostain.figures.canvas import figure_to_rgb, new_figure
 from tomostain.figures.drawing import RGB
 
 INK, SOFT, DOT = "#33373d", "#9aa0a8", "#5b4a94"
-_SHIFT = 0.11
+_SHIFT = 0.09
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def draw_groups(groups: Mapping[str, Dots], y_label: str, *, title: str = "", wi
 def _spread(position: int, values: Sequence[float]) -> list[float]:
     """Return abscissas around a position, so that dots of similar height do not hide each other."""
     order = np.argsort(values, kind="stable")
-    steps = np.array([0.0, 1.0, -1.0, 2.0, -2.0])
+    steps = np.array([0.0, 1.0, -1.0, 2.0, -2.0, 3.0, -3.0])
     result = np.empty(len(values))
     result[order] = position + _SHIFT * steps[np.arange(len(values)) % len(steps)]
     return [float(x) for x in result]

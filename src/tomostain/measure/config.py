@@ -96,7 +96,8 @@ class StudyConfig(Config):
     Attributes
     ----------
     by : tuple of str
-        Columns of the table whose combinations are the groups; by default those of `GROUP_COLUMNS` that it has.
+        Columns of the table whose combinations are the groups; by default those of
+        `GROUP_COLUMNS` that it has and that differ between specimens.
     measures : tuple of str
         Identifiers of the measures to compare, such as ``bic_surface``; by default all. Fewer measures need a smaller
         correction for their number.

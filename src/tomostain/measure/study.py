@@ -1,10 +1,12 @@
 """Comparison of the groups of a study: from a table of specimens to tests, intervals and tables of results."""
 
+import json
 import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from tomostain import __version__
 from tomostain.errors import InputError
 from tomostain.io.atomic import write_text
 from tomostain.io.csv_files import csv_text
@@ -210,3 +212,28 @@ def _require_statsmodels() -> None:
         import statsmodels  # noqa: F401
     except ImportError:
         raise InputError("the comparison of groups needs statsmodels: pip install 'tomostain[measure]'") from None
+
+
+def study_text(result: StudyResult) -> str:
+    """Return one line per measure for the terminal: the test, p, and the corrected p."""
+    lines = [f"groups: {', '.join(dict.fromkeys(each.group for each in result.specimens))} ({' and '.join(result.by)})"]
+    for each in result.comparisons:
+        p = "no test" if math.isnan(each.result.p) else f"p = {each.result.p:.2g}, Holm {each.p_holm:.2g}"
+        lines.append(f"{each.values.name}: {p} ({each.result.test}). {each.result.reason}")
+    return "\n".join(lines)
+
+
+def study_json(result: StudyResult) -> str:
+    """Return the rows of ``groups.csv`` as JSON; numbers as numbers, null where there is none."""
+    numbers = {"statistic", "p", "p_holm", "difference", "difference_low", "difference_high"}
+    numbers |= {"hedges_g", "hedges_g_low", "hedges_g_high"}
+
+    def value(name: str, cell: object) -> object:
+        if name not in numbers:
+            return cell
+        number = float(str(cell)) if cell not in ("", None) else math.nan
+        return number if math.isfinite(number) else None
+
+    rows = [{name: value(name, row.get(name)) for name in GROUP_TABLE} for row in group_rows(result)]
+    content = {"tomostain": __version__, "by": list(result.by), "notes": list(result.notes), "groups": rows}
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)

@@ -120,7 +120,9 @@ def _group_columns(table: Path, content: CsvTable, config: StudyConfig) -> tuple
     for name in config.by:
         if name not in columns:
             raise InputError(f"{table}: has no column '{name}' of groups{suggest(name, columns)}", parameter="by")
-    by = config.by or tuple(name for name in columns if name in GROUP_COLUMNS)
+    known = tuple(name for name in columns if name in GROUP_COLUMNS)
+    varying = tuple(name for name in known if len({row[name] for row in content.rows}) > 1)
+    by = config.by or varying or known
     if not by:
         raise InputError(
             f"{table}: has none of the columns {', '.join(GROUP_COLUMNS)}; state the columns of the groups with `by`",

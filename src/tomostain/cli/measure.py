@@ -1,0 +1,394 @@
+"""The verb `measure`: the numbers of an implant study, from a stained volume, from a section, or for a study."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from tomostain.cli.common import DEVICE, DRY_RUN, OVERWRITE, bars, existing, existing_model, file_values, use_threads
+from tomostain.cli.options import option_group, stated
+from tomostain.cli.verbs import verb
+from tomostain.errors import InputError
+
+if TYPE_CHECKING:
+    from tomostain.measure.config import MeasureConfig
+    from tomostain.measure.results import MeasureRow
+
+_SECONDS_PER_MEGAVOXEL = 2.5
+
+
+@option_group
+class InputOptions:
+    """What is measured in addition to, or instead of, the stained volume."""
+
+    ct: Path | None = typer.Option(None, metavar="VOLUME", help="The µCT volume that was stained, for the classifier.")
+    labels: Path | None = typer.Option(
+        None, metavar="VOLUME", help="Label volume to measure instead of a classification, such as a corrected one."
+    )
+    also: list[Path] | None = typer.Option(
+        None,
+        metavar="STAINED",
+        help="The same volume, stained by another model, for the spread of models; repeatable.",
+    )
+    uncertainty: Path | None = typer.Option(
+        None, metavar="MAP", help="Uncertainty map that 'tomostain stain --uncertainty' wrote."
+    )
+    max_uncertainty: float | None = typer.Option(
+        None, help="0 to 1: also report the measures without the voxels whose uncertainty is higher (default: 0.5)."
+    )
+    maps: bool = typer.Option(True, "--maps/--no-maps", help="Write maps of thickness and distance.")
+    memory_gb: float | None = typer.Option(None, help="Maximum memory for the arrays of one step, GB (default: 1).")
+
+
+@option_group
+class TissueOptions:
+    """How tissue is classified and measured: fields of `tomostain.measure.config.MeasureConfig`."""
+
+    classes_from: str | None = typer.Option(
+        None, help="Images from which tissue is classified: stain, ct, both, or auto (default: all that are given)."
+    )
+    stain: str | None = typer.Option(None, help="toluidine-blue or h&e (default: as the stained volume states).")
+    specimen: str | None = typer.Option(None, help="Name in the tables (default: that of the volume).")
+    implant: str | None = typer.Option(None, metavar="MATERIAL", help="Material of the implant, such as Mg-10Gd.")
+    weeks: float | None = typer.Option(None, help="Time since implantation, for the degradation rate.")
+    initial: Path | None = typer.Option(
+        None, metavar="VOLUME", help="Label volume of the implant before implantation, for its volume loss."
+    )
+    initial_volume_mm3: float | None = typer.Option(None, help="Initial volume of the implant, instead of --initial.")
+    initial_surface_mm2: float | None = typer.Option(None, help="Initial surface, with --initial-volume-mm3.")
+    diameter_mm: float | None = typer.Option(
+        None, help="Nominal diameter of the implant. If the measured one differs, the voxel size is wrong: an error."
+    )
+    gap_um: float | None = typer.Option(
+        None, help="Bone touches the implant if the gap is at most this wide (default: the diagonal of a voxel)."
+    )
+    profile_um: float | None = typer.Option(None, help="Interval of the profile of new bone (default: 50).")
+
+
+@option_group
+class SectionOptions:
+    """Options of `--section`."""
+
+    section: Path | None = typer.Option(
+        None, metavar="PAIR", help="Measure a pair of µCT and histology: the real and the virtual section."
+    )
+    model: Path | None = typer.Option(None, help="With --section: the model that stains the virtual section.")
+    volume: Path | None = typer.Option(
+        None,
+        metavar="STAINED",
+        help="With --section: the stained volume, for 3D values next to those of the plane.",
+    )
+
+
+@option_group
+class StudyOptions:
+    """Options of `--study`."""
+
+    study: Path | None = typer.Option(
+        None,
+        metavar="TABLE",
+        help="Compare groups: CSV with one row per specimen (see docs/how-to/measure.md).",
+    )
+    by: list[str] | None = typer.Option(
+        None, metavar="COLUMN", help="With --study: a column of groups; repeatable (default: implant, weeks, group …)."
+    )
+    measures: list[str] | None = typer.Option(
+        None,
+        "--measure",
+        metavar="NAME",
+        help="With --study: only this measure, such as bic_surface; repeatable.",
+    )
+    source: str | None = typer.Option(None, help="With --study: measures from stained, ct, both or labels.")
+
+
+_OF_VOLUME = ("ct", "labels", "also", "uncertainty", "max_uncertainty", "maps", "memory_gb")
+_OF_SECTION, _OF_STUDY = ("model", "volume"), ("by", "measures", "source")
+_OF_IMAGES = (*(name for name in TissueOptions.__annotations__), "classifier", "shell_um", "config", "device")
+
+
+@verb(
+    order=85,
+    examples="""
+    A volume:
+    tomostain measure stained.ome.zarr measures
+    tomostain measure stained.ome.zarr measures --ct reco_folder --implant Mg-10Gd --weeks 8
+    tomostain measure stained.ome.zarr measures --initial screw.ome.zarr --weeks 8 --diameter-mm 2
+    tomostain measure stained.ome.zarr measures --also stained-fold1.ome.zarr --uncertainty uncertainty.ome.zarr
+    tomostain measure measures --ct reco_folder      # without a stained volume
+    tomostain measure measures2 --labels corrected.nrrd      # labels that a person corrected
+    The plane of the histology, on the real and on the virtual section:
+    tomostain measure measures --section dataset/pairs/rat5 --model run/model
+    The groups of a study:
+    tomostain measure comparison --study table.csv
+    tomostain measure comparison --study table.csv --by implant --measure bic_surface --measure tb_th
+""",
+)
+def measure(
+    context: typer.Context,
+    inputs: InputOptions,
+    tissue: TissueOptions,
+    of_section: SectionOptions,
+    of_study: StudyOptions,
+    paths: list[Path] = typer.Argument(
+        metavar="[STAINED] OUT", help="The stained volume, if there is one, and a folder for the results."
+    ),
+    shell_um: str | None = typer.Option(
+        None, help="Edges of the shells around the implant for BV/TV, µm (default: 0,100,250,500,1000)."
+    ),
+    classifier: str | None = typer.Option(
+        None, metavar="DIR", help="Folder of a tissue classifier (default: the shipped one for the stain)."
+    ),
+    config: Path | None = typer.Option(None, help="YAML with any of the settings of this stage."),
+    device: str = DEVICE,
+    json: bool = typer.Option(False, "--json", help="Print the measures as JSON instead of a table."),
+    dry_run: bool = DRY_RUN,
+    overwrite: bool = OVERWRITE,
+) -> None:
+    """Measure bone-implant contact, bone, degradation and more, as numbers with units.
+
+    Writes OUT/measures.csv and .json, labels.ome.zarr (which opens next to the stain), maps, and OUT/report.html.
+    With --section, the real and the virtual section are measured in the same way, side by side.
+    With --study, groups of specimens are compared with the animal as the unit.
+    """
+    use_threads(context)
+    form = _form(of_section, of_study)
+    _refuse_others(context, form)
+    stained, out = _stained_and_out(paths, form, inputs)
+    if form == "study":
+        _compare(context, of_study, out, json=json, dry_run=dry_run, overwrite=overwrite)
+        return
+    settings = _config(config, tissue, inputs, shell_um)
+    chosen = None if classifier is None else existing(Path(classifier), "classifier")
+    options = _Run(settings, out, chosen, device, json, dry_run, overwrite)
+    if form == "section":
+        _measure_section(context, of_section, options)
+    else:
+        _measure_volume(context, stained, inputs, options)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Settings and output of a measurement."""
+
+    config: "MeasureConfig"
+    out: Path
+    classifier: Path | None
+    device: str
+    json: bool
+    dry_run: bool
+    overwrite: bool
+
+
+def _form(section: SectionOptions, study: StudyOptions) -> str:
+    if section.section is not None and study.study is not None:
+        raise InputError("--section and --study: give one of them")
+    return "section" if section.section is not None else "study" if study.study is not None else "volume"
+
+
+def _refuse_others(context: typer.Context, form: str) -> None:
+    """Raise if an option is given that has no effect in this form."""
+    unused = {
+        "volume": {**dict.fromkeys(_OF_SECTION, "--section"), **dict.fromkeys(_OF_STUDY, "--study")},
+        "section": {**dict.fromkeys(_OF_VOLUME, "volumes"), **dict.fromkeys(_OF_STUDY, "--study")},
+        "study": {
+            **dict.fromkeys((*_OF_VOLUME, *_OF_IMAGES), "volumes and sections"),
+            **dict.fromkeys(_OF_SECTION, "--section"),
+        },
+    }[form]
+    for name, purpose in unused.items():
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise InputError(f"`{name}`: is for {purpose}; leave it out", parameter=name)
+
+
+def _stained_and_out(paths: list[Path], form: str, inputs: InputOptions) -> tuple[Path | None, Path]:
+    """Return the stained volume, if there is one, and the folder of the results."""
+    if form != "volume":
+        if len(paths) != 1:
+            raise InputError(f"with --{form}, give one folder for the results, not {len(paths)} paths")
+        return None, paths[0]
+    if len(paths) > 2:
+        raise InputError(f"give the stained volume and a folder for the results, not {len(paths)} paths")
+    if len(paths) == 2:
+        return existing(paths[0], "stained volume"), paths[1]
+    if inputs.ct is None and inputs.labels is None:
+        raise InputError(
+            f"{paths[0]}: give the stained volume and a folder for the results, or --ct or --labels instead of the "
+            "stained volume"
+        )
+    return None, paths[0]
+
+
+def _config(file: Path | None, tissue: TissueOptions, inputs: InputOptions, shell_um: str | None) -> "MeasureConfig":
+    """Return the settings of a YAML file, overridden by options."""
+    from tomostain.measure.config import MeasureConfig
+
+    values = file_values(file) | stated(tissue)
+    if inputs.max_uncertainty is not None or inputs.uncertainty is not None:
+        default = values.get("max_uncertainty", 0.5)
+        values["max_uncertainty"] = default if inputs.max_uncertainty is None else inputs.max_uncertainty
+    if inputs.max_uncertainty is not None and inputs.uncertainty is None:
+        raise InputError("--max-uncertainty: needs the map, --uncertainty MAP")
+    if inputs.memory_gb is not None:
+        values["memory_gb"] = inputs.memory_gb
+    if not inputs.maps:
+        values["maps"] = False
+    if shell_um is not None:
+        values["shell_um"] = _edges(shell_um)
+    config = MeasureConfig.from_dict(values, source=str(file or "options"))
+    if config.initial is not None:
+        existing(config.initial, "label volume")
+    return config
+
+
+def _edges(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"--shell-um {text}: give distances in µm, separated by commas") from None
+
+
+def _measure_volume(context: typer.Context, stained: Path | None, inputs: InputOptions, run: _Run) -> None:
+    for path, what in ((inputs.ct, "volume"), (inputs.labels, "label volume"), (inputs.uncertainty, "map")):
+        if path is not None:
+            existing(path, what)
+    also = [existing(path, "stained volume") for path in inputs.also or ()]
+    if run.dry_run:
+        typer.echo(_plan(stained, inputs, also, run))
+        return
+    from tomostain.measure.run import measure_volume  # type: ignore[import-not-found, unused-ignore]
+    from tomostain.view.report.measures import measures_page
+
+    with bars(context) as progress:
+        result = measure_volume(
+            stained,
+            run.out,
+            config=run.config,
+            ct=inputs.ct,
+            labels=inputs.labels,
+            classifier=run.classifier,
+            also=also,
+            uncertainty=inputs.uncertainty,
+            device=run.device,
+            overwrite=run.overwrite,
+            progress=progress,
+        )
+        page = measures_page(result)
+    _show(result.rows, result.notes, page, run)
+    if result.stained is not None and result.labels_path is not None and not run.json:
+        typer.echo(f"next:    open {result.labels_path} next to {result.stained} in napari")
+
+
+def _measure_section(context: typer.Context, options: SectionOptions, run: _Run) -> None:
+    assert options.section is not None
+    pair = existing(options.section, "pair")
+    model = None if options.model is None else existing_model(options.model)
+    volume = None if options.volume is None else existing(options.volume, "stained volume")
+    if model is None and volume is None:
+        raise InputError("--section: give --model or --volume, from which the virtual section is made")
+    if run.dry_run:
+        from tomostain.measure.results import check_output
+
+        check_output(run.out, sources=[pair], overwrite=run.overwrite)
+        typer.echo(f"pair:    {pair}\nvirtual: from {model or volume}\nwrites:  {run.out}: tables and report.html")
+        return
+    from tomostain.measure.section import measure_section  # type: ignore[import-not-found, unused-ignore]
+    from tomostain.view.report.measures import section_page
+
+    with bars(context) as progress:
+        result = measure_section(
+            pair,
+            run.out,
+            config=run.config,
+            model=None if model is None else str(model),
+            volume=volume,
+            classifier=run.classifier,
+            device=run.device,
+            overwrite=run.overwrite,
+            progress=progress,
+        )
+        page = section_page(result)
+    _show(result.rows, result.notes, page, run)
+
+
+def _compare(
+    context: typer.Context, options: StudyOptions, out: Path, *, json: bool, dry_run: bool, overwrite: bool
+) -> None:
+    from tomostain.measure.config import StudyConfig
+    from tomostain.measure.study import measure_study, study_json, study_text
+
+    assert options.study is not None
+    table = existing(options.study, "table")
+    config = StudyConfig(by=tuple(options.by or ()), measures=tuple(options.measures or ()), source=options.source)
+    if dry_run:
+        from tomostain.measure.study_table import read_study
+
+        study = read_study(table, config)
+        groups = ", ".join(dict.fromkeys(f"'{each.group}'" for each in study.specimens))
+        typer.echo(f"table:    {table}: {len(study.specimens)} specimens\ngroups:   {groups}")
+        typer.echo(f"measures: {len(study.values)}\nwrites:   {out}/groups.csv, values.csv, report.html")
+        return
+    from tomostain.view.report.study import study_page
+
+    with bars(context) as progress:
+        result = measure_study(table, out, config=config, overwrite=overwrite, progress=progress)
+        page = study_page(result)
+    if json:
+        typer.echo(study_json(result))
+        return
+    typer.echo(study_text(result))
+    for note in result.notes:
+        typer.echo(f"note:    {note}")
+    typer.echo(f"tables:  {out / 'groups.csv'}, {out / 'values.csv'}\npage:    {page}")
+
+
+def _show(rows: "Sequence[MeasureRow]", notes: Sequence[str], page: Path, run: _Run) -> None:
+    """Print the measures, and where the results are."""
+    from tomostain.measure.results import CSV, JSON
+    from tomostain.measure.text import measures_text
+
+    if run.json:
+        typer.echo((run.out / JSON).read_text(encoding="utf-8").rstrip())
+        return
+    typer.echo(measures_text(rows))
+    for note in notes:
+        typer.echo(f"note:    {note}")
+    typer.echo(f"tables:  {run.out / CSV}, {run.out / JSON}\npage:    {page}")
+
+
+def _plan(stained: Path | None, inputs: InputOptions, also: list[Path], run: _Run) -> str:
+    """Check the inputs; return what would be done, its size and time."""
+    from tomostain.io import open_stained, open_volume
+    from tomostain.measure.label_files import check_grid, open_labels
+    from tomostain.measure.results import check_output
+
+    sources = [path for path in (stained, inputs.ct, inputs.labels, inputs.uncertainty, *also) if path is not None]
+    check_output(run.out, sources=sources, overwrite=run.overwrite)
+    grid = None if stained is None else open_stained(stained)
+    for path in also:
+        check_grid(path, open_stained(path), grid or open_stained(path))
+    labels = None if inputs.labels is None else open_labels(inputs.labels, grid)
+    if inputs.ct is not None:
+        ct = open_volume(inputs.ct, voxel_um=None if grid is None else grid.voxel_um)
+        check_grid(inputs.ct, ct, grid or ct)
+    measured = grid or labels or open_volume(sources[0])
+    voxels = measured.shape[0] * measured.shape[1] * measured.shape[2]
+    size, side = (" x ".join(f"{value:g}" for value in each) for each in (measured.shape, measured.voxel_um))
+    disk = voxels * (9 if run.config.maps else 1) / 1e9
+    minutes = voxels / 1e6 * _SECONDS_PER_MEGAVOXEL * (1 + len(also)) / 60
+    return (
+        f"measures: {size} voxels of {side} µm (z, y, x)\n"
+        f"classes:  from {inputs.labels if labels is not None else _images(stained, inputs, run)}\n"
+        f"writes:   {run.out}: measures.csv, measures.json, labels.ome.zarr, "
+        f"{'maps, ' if run.config.maps else ''}report.html\n"
+        f"disk:     at most {disk:.2g} GB\n"
+        f"time:     about {max(minutes, 0.1):.1g} min on two cores"
+    )
+
+
+def _images(stained: Path | None, inputs: InputOptions, run: _Run) -> str:
+    given = [name for name, path in (("stain", stained), ("µCT", inputs.ct)) if path is not None]
+    named = {"stain": ["stain"], "ct": ["µCT"], "both": ["stain", "µCT"]}.get(run.config.classes_from, given)
+    return "the " + " and the ".join(named)

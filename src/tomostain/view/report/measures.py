@@ -1,0 +1,278 @@
+"""The pages of measures: of a volume, and of a section."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomostain import __version__
+from tomostain.figures.charts import draw_bars, draw_confusion, draw_histogram, draw_lines
+from tomostain.figures.drawing import RGB
+from tomostain.figures.planes import orthogonal_planes, side_by_side
+from tomostain.io import StainedVolume, open_stained
+from tomostain.measure.classes import CLASSES, COLOURS, IMPLANT, TITLES, Labels, TissueClass
+from tomostain.measure.label_files import open_labels
+from tomostain.measure.label_source import LabelSource
+from tomostain.measure.measures import Definition
+from tomostain.measure.results import PAGE, FigureData, MeasureResult, MeasureRow, SectionResult
+from tomostain.measure.text import format_value, measures_table
+from tomostain.view.report.blocks import (
+    Block,
+    Compare,
+    Figure,
+    KeyFigures,
+    Legend,
+    MetricTable,
+    Panels,
+    Report,
+    Section,
+)
+from tomostain.view.report.writer import write_report
+
+KEY_SYMBOLS = ("BIC", "BV/TV", "NB.V/TV", "Tb.Th", "Im.V", "VL", "DR", "B.Ar/T.Ar", "NB.Ar/T.Ar", "Tb.Wi")
+"""Symbols of the measures that are shown first, where they were measured."""
+_MAX_KEYS = 5
+_MAX_SIDE = 320
+_SHARE_OF_LABELS = 0.6
+_SPREAD = (
+    "± is the standard deviation between the models, combined for a section with that over planes within the error of "
+    "the registration. – means that the measure cannot be computed; the reason is below the table."
+)
+
+
+def measures_page(result: MeasureResult) -> Path:
+    """Write ``report.html`` of a volume: measures, plots, labels over the stain, and definitions.
+
+    Parameters
+    ----------
+    result : MeasureResult
+
+    Returns
+    -------
+    Path
+    """
+    page = Report(
+        title=f"Measures of {result.specimen}",
+        summary=tuple(result.notes),
+        opening=_key_figures(result.rows),
+        sections=tuple(
+            section
+            for section in (
+                _numbers(result.rows),
+                _plots(result.figures),
+                _pictures(result),
+                _definitions(each.definition for each in result.measures),
+            )
+            if section is not None
+        ),
+        provenance={**result.provenance, "tomostain": __version__},
+    )
+    return write_report(result.out / PAGE, page, overwrite=True)
+
+
+def section_page(result: SectionResult) -> Path:
+    """Write ``report.html`` of a section: the real and the virtual one side by side, and their measures.
+
+    Parameters
+    ----------
+    result : SectionResult
+
+    Returns
+    -------
+    Path
+    """
+    definitions = [each.definition for measures in result.measures.values() for each in measures]
+    page = Report(
+        title=f"Measures in the section {result.specimen}",
+        summary=tuple(result.notes),
+        opening=_key_figures(result.rows),
+        sections=tuple(
+            section
+            for section in (
+                _section_pictures(result),
+                _numbers(result.rows),
+                _plots(result.figures),
+                _definitions(definitions),
+            )
+            if section is not None
+        ),
+        provenance={**result.provenance, "tomostain": __version__},
+    )
+    return write_report(result.out / PAGE, page, overwrite=True)
+
+
+def labels_over(colours: RGB | None, labels: Labels) -> RGB:
+    """Return labels in the colours of their classes, over an image where there is one.
+
+    Parameters
+    ----------
+    colours : ndarray of uint8, shape (..., 3), or None
+    labels : ndarray of uint8, shape (...)
+
+    Returns
+    -------
+    ndarray of uint8, shape (..., 3)
+    """
+    table = np.zeros((256, 3), np.uint8)
+    for tissue in TissueClass:
+        table[tissue] = COLOURS[tissue]
+    painted = table[labels]
+    if colours is None:
+        return painted
+    mixed = _SHARE_OF_LABELS * painted + (1 - _SHARE_OF_LABELS) * colours.astype(np.float32)
+    return np.rint(mixed).astype(np.uint8)
+
+
+def _key_figures(rows: Sequence[MeasureRow]) -> tuple[Block, ...]:
+    """Return the first value of each of `KEY_SYMBOLS`, from the main source, or of each source of a section."""
+    items = []
+    for symbol in KEY_SYMBOLS:
+        fitting = [row for row in rows if row["symbol"] == symbol and row["voxels"] == "all"]
+        if not fitting or np.isnan(fitting[0]["value"]):
+            continue
+        first = fitting[0]
+        value = format_value(first["value"], first["sd_model"], first["sd_registration"])
+        region = "" if first["region"] == "all" else f", {first['region']}"
+        items.append((f"{symbol}{region}", f"{value} {first['unit']}".strip(), f"{first['title']}, {first['source']}"))
+    return (KeyFigures(tuple(items[:_MAX_KEYS])),) if items else ()
+
+
+def _numbers(rows: Sequence[MeasureRow]) -> Section:
+    sources, table = measures_table(rows)
+    header = ("measure", "symbol", "region", *sources, "unit")
+    return Section(
+        "Numbers",
+        tuple(_notes(rows)),
+        (MetricTable(header, tuple(tuple(row) for row in table), caption=_SPREAD),),
+    )
+
+
+def _notes(rows: Sequence[MeasureRow]) -> list[str]:
+    """Return each note once, with the measures that have it."""
+    measures: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if row["note"]:
+            region = "" if row["region"] == "all" else f" ({row['region']})"
+            measures.setdefault(row["note"], {})[f"{row['symbol']}{region}"] = None
+    return [f"{', '.join(names)}: {note.rstrip('.')}." for note, names in measures.items()]
+
+
+def _plots(figures: FigureData) -> Section | None:
+    blocks: list[Block] = []
+    if figures.new_bone_profile is not None:
+        curve = figures.new_bone_profile
+        picture = draw_lines(curve.x, curve.series, curve.x_label, curve.y_label)
+        blocks.append(Figure(picture, "New bone against the distance from the implant.", narrow=True))
+    if figures.bone_by_shell is not None:
+        bars = figures.bone_by_shell
+        picture = draw_bars(bars.names, bars.series, bars.y_label, x_label="distance from the implant [µm]")
+        blocks.append(Figure(picture, "Share of bone in shells around the implant.", narrow=True))
+    if figures.thickness is not None:
+        histogram = figures.thickness
+        picture = draw_histogram(histogram.edges, histogram.series, histogram.x_label, "share of the volume [%]")
+        blocks.append(Figure(picture, "Distribution of the thickness, by volume.", narrow=True))
+    if figures.confusion is not None:
+        picture = draw_confusion(figures.confusion, [TITLES[each] for each in CLASSES])
+        text = "Share of each true class that was classified as each class, %."
+        blocks.append(Figure(picture, text, narrow=True))
+    return Section("Plots", (), tuple(blocks)) if blocks else None
+
+
+def _pictures(result: MeasureResult) -> Section | None:
+    """Return three planes of the labels, over the stain where there is one."""
+    if result.labels_path is None:
+        return None
+    stained = None if result.stained is None else open_stained(result.stained)
+    labels = open_labels(result.labels_path, stained)
+    step = 1
+    while max(labels.shape) > _MAX_SIDE * step:
+        step *= 2
+    small = reduced_labels(labels, step)
+    size_um = tuple(um * step for um in labels.voxel_um)
+    point = _point_in_implant(small)
+    painted = orthogonal_planes(labels_over(None, small), size_um, point=point, marks=False)
+    text = "Three planes through the implant."
+    legend = _legend(np.unique(small))
+    if stained is None:
+        return Section("Labels", (), (Figure(painted, text), legend))
+    stain = _reduced_stain(stained, small.shape, step)
+    before = orthogonal_planes(stain, size_um, point=point, marks=False)
+    after = orthogonal_planes(labels_over(stain, small), size_um, point=point, marks=False)
+    return Section("Labels", (), (Compare(before, after, ("stain", "labels"), text), legend))
+
+
+def reduced_labels(source: LabelSource, step: int) -> Labels:
+    """Return every `step`-th voxel of a label source, read slab by slab.
+
+    Returns
+    -------
+    ndarray of uint8, shape (ceil(Z / step), ceil(Y / step), ceil(X / step))
+    """
+    depth, chunk = source.shape[0], 32 * step
+    parts = [source.read(z, min(z + chunk, depth))[::step, ::step, ::step] for z in range(0, depth, chunk)]
+    return np.concatenate(parts)
+
+
+def _reduced_stain(stained: StainedVolume, shape: Sequence[int], step: int) -> RGB:
+    """Return a stained volume with the shape of the reduced labels: a coarser level, or every `step`-th voxel."""
+    for level, (size, _) in enumerate(stained.levels):
+        if tuple(size) == tuple(shape):
+            return stained.read(0, size[0], level)
+    depth, chunk = stained.shape[0], 8 * step
+    parts = [stained.read(z, min(z + chunk, depth))[::step, ::step, ::step] for z in range(0, depth, chunk)]
+    return np.concatenate(parts)
+
+
+def _point_in_implant(labels: Labels) -> tuple[int, int, int]:
+    """Return the voxel in the middle of the implant, or of the volume if it has none."""
+    counts = [np.zeros(side) for side in labels.shape]
+    for z, image in enumerate(labels):
+        inside = np.isin(image, [int(each) for each in IMPLANT])
+        counts[0][z] = inside.sum()
+        counts[1] += inside.sum(axis=1)
+        counts[2] += inside.sum(axis=0)
+    if not counts[0].any():
+        z, y, x = (side // 2 for side in labels.shape)
+    else:
+        z, y, x = (int(np.searchsorted(np.cumsum(each), each.sum() / 2)) for each in counts)
+    return z, y, x
+
+
+def _legend(values: NDArray[np.uint8]) -> Legend:
+    present = [each for each in TissueClass if int(each) in set(values.tolist())]
+    return Legend(tuple((COLOURS[each], TITLES[each]) for each in present))
+
+
+def _section_pictures(result: SectionResult) -> Section:
+    """Return the sections, and below each its labels."""
+    names = list(result.images)
+    stains = [
+        side_by_side([each.colours], [name], result.pixel_um, width_px=760) for name, each in result.images.items()
+    ]
+    labels = [
+        side_by_side([labels_over(each.colours, each.labels)], [f"{name}, labels"], result.pixel_um, width_px=760)
+        for name, each in result.images.items()
+    ]
+    present = np.unique(np.concatenate([np.unique(each.labels) for each in result.images.values()]))
+    return Section(
+        "Sections",
+        ("Both sections are classified by the same detector and measured in the same way, within one mask.",),
+        (
+            Panels(tuple(stains), tuple(names), "The sections."),
+            Panels(tuple(labels), tuple(f"{name}, labels" for name in names), "Their tissue classes."),
+            _legend(present),
+        ),
+    )
+
+
+def _definitions(definitions: Iterable[Definition]) -> Section:
+    unique = {each.id: each for each in definitions}
+    return Section(
+        "Definitions",
+        tuple(
+            f"{each.title}, {each.symbol}{f' [{each.unit}]' if each.unit else ''}, {each.dimension}D "
+            f"(measure {each.id}, method {each.method}): {each.text}"
+            for each in unique.values()
+        ),
+    )
