@@ -10,9 +10,10 @@ from scipy import ndimage, stats
 
 from tomostain.errors import InputError
 from tomostain.evaluate.metrics import ImageSample, get_metric
-from tomostain.evaluate.metrics.stain_amount import StainColours, optical_density, tile_correlation
+from tomostain.evaluate.metrics.stain_amount import tile_correlation
 from tomostain.evaluate.metrics.texture import BANDS, band_powers, spectrum_difference_db
 from tomostain.imaging.network_range import ct_to_network
+from tomostain.measure.tissue.stain_vectors import StainVectors, optical_density
 
 SIDE = 160
 BLUE, RED = np.array([0.8, 0.55, 0.25]), np.array([0.25, 0.8, 0.55])
@@ -82,10 +83,10 @@ def test_small_regions_have_no_spectrum():
 def test_the_colours_and_amounts_of_two_stains_are_recovered():
     amount = amounts(0)
     density = optical_density(stained_with(amount), np.full(3, 255))
-    colours = StainColours.estimate(density.reshape(-1, 3))
+    colours = StainVectors.estimate(density.reshape(-1, 3))
     expected = np.stack([vector / np.linalg.norm(vector) for vector in (BLUE, RED)])
     assert (colours.density * expected).sum(axis=1) == pytest.approx([1, 1], abs=0.01)
-    exact = StainColours(expected).amounts(density)
+    exact = StainVectors(expected).amounts(density)
     for index, vector in enumerate((BLUE, RED)):
         np.testing.assert_allclose(exact[..., index], amount[..., index] * np.linalg.norm(vector), atol=0.05)
 
