@@ -1,6 +1,7 @@
 """The pages of measures: of a volume, and of a section."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,27 +18,17 @@ from tomostain.measure.label_source import LabelSource
 from tomostain.measure.measures import Definition
 from tomostain.measure.results import PAGE, FigureData, MeasureResult, MeasureRow, SectionResult
 from tomostain.measure.text import format_value, measures_table
-from tomostain.view.report.blocks import (
-    Block,
-    Compare,
-    Figure,
-    KeyFigures,
-    Legend,
-    MetricTable,
-    Panels,
-    Report,
-    Section,
-)
+from tomostain.view.report.blocks import Block, Figure, KeyFigures, Legend, MetricTable, Panels, Report, Row, Section
 from tomostain.view.report.writer import write_report
 
 KEY_SYMBOLS = ("BIC", "BV/TV", "NB.V/TV", "Tb.Th", "Im.V", "VL", "DR", "B.Ar/T.Ar", "NB.Ar/T.Ar", "Tb.Wi")
 """Symbols of the measures that are shown first, where they were measured."""
-_MAX_KEYS = 5
+_MAX_KEYS = 6
 _MAX_SIDE = 320
 _SHARE_OF_LABELS = 0.6
 _SPREAD = (
     "± is the standard deviation between the models, combined for a section with that over planes within the error of "
-    "the registration. – means that the measure cannot be computed; the reason is below the table."
+    "the registration. – means that the measure cannot be computed; the reason is above the table."
 )
 
 
@@ -86,7 +77,7 @@ def section_page(result: SectionResult) -> Path:
     page = Report(
         title=f"Measures in the section {result.specimen}",
         summary=tuple(result.notes),
-        opening=_key_figures(result.rows),
+        opening=_key_figures(result.rows, by_source=True),
         sections=tuple(
             section
             for section in (
@@ -124,17 +115,19 @@ def labels_over(colours: RGB | None, labels: Labels) -> RGB:
     return np.rint(mixed).astype(np.uint8)
 
 
-def _key_figures(rows: Sequence[MeasureRow]) -> tuple[Block, ...]:
-    """Return the first value of each of `KEY_SYMBOLS`, from the main source, or of each source of a section."""
+def _key_figures(rows: Sequence[MeasureRow], *, by_source: bool = False) -> tuple[Block, ...]:
+    """Return the first value of each of `KEY_SYMBOLS`, from the main source or, with `by_source`, from each source."""
     items = []
     for symbol in KEY_SYMBOLS:
         fitting = [row for row in rows if row["symbol"] == symbol and row["voxels"] == "all"]
-        if not fitting or np.isnan(fitting[0]["value"]):
-            continue
-        first = fitting[0]
-        value = format_value(first["value"], first["sd_model"], first["sd_registration"])
-        region = "" if first["region"] == "all" else f", {first['region']}"
-        items.append((f"{symbol}{region}", f"{value} {first['unit']}".strip(), f"{first['title']}, {first['source']}"))
+        key = {(row["measure"], row["region"]) for row in fitting[:1]}
+        same = [row for row in fitting if (row["measure"], row["region"]) in key]
+        for row in same if by_source else same[:1]:
+            if np.isfinite(row["value"]):
+                value = format_value(row["value"], row["sd_model"], row["sd_registration"])
+                region = "" if row["region"] == "all" else f", {row['region']}"
+                remark = f"{row['title']}, {row['source']}"
+                items.append((f"{symbol}{region}", f"{value} {row['unit']}".strip(), remark))
     return (KeyFigures(tuple(items[:_MAX_KEYS])),) if items else ()
 
 
@@ -155,28 +148,33 @@ def _notes(rows: Sequence[MeasureRow]) -> list[str]:
         if row["note"]:
             region = "" if row["region"] == "all" else f" ({row['region']})"
             measures.setdefault(row["note"], {})[f"{row['symbol']}{region}"] = None
-    return [f"{', '.join(names)}: {note.rstrip('.')}." for note, names in measures.items()]
+    return [f"{', '.join(names)}: {note.rstrip('.').replace('`', '')}." for note, names in measures.items()]
 
 
-def _plots(figures: FigureData) -> Section | None:
-    blocks: list[Block] = []
-    if figures.new_bone_profile is not None:
-        curve = figures.new_bone_profile
+def _plots(data: FigureData) -> Section | None:
+    figures: list[Figure] = []
+    if data.new_bone_profile is not None:
+        curve = data.new_bone_profile
         picture = draw_lines(curve.x, curve.series, curve.x_label, curve.y_label)
-        blocks.append(Figure(picture, "New bone against the distance from the implant.", narrow=True))
-    if figures.bone_by_shell is not None:
-        bars = figures.bone_by_shell
+        figures.append(Figure(picture, "New bone against the distance from the implant."))
+    if data.bone_by_shell is not None:
+        bars = data.bone_by_shell
         picture = draw_bars(bars.names, bars.series, bars.y_label, x_label="distance from the implant [µm]")
-        blocks.append(Figure(picture, "Share of bone in shells around the implant.", narrow=True))
-    if figures.thickness is not None:
-        histogram = figures.thickness
+        figures.append(Figure(picture, "Share of bone in shells around the implant."))
+    if data.thickness is not None:
+        histogram = data.thickness
         picture = draw_histogram(histogram.edges, histogram.series, histogram.x_label, "share of the volume [%]")
-        blocks.append(Figure(picture, "Distribution of the thickness, by volume.", narrow=True))
-    if figures.confusion is not None:
-        picture = draw_confusion(figures.confusion, [TITLES[each] for each in CLASSES])
+        figures.append(Figure(picture, "Distribution of the thickness, by volume."))
+    if data.confusion is not None:
+        picture = draw_confusion(data.confusion, [TITLES[each] for each in CLASSES])
         text = "Share of each true class that was classified as each class, %."
-        blocks.append(Figure(picture, text, narrow=True))
-    return Section("Plots", (), tuple(blocks)) if blocks else None
+        figures.append(Figure(picture, text))
+    if not figures:
+        return None
+    blocks: list[Block] = [Row(tuple(figures[k : k + 2])) for k in range(0, len(figures) - 1, 2)]
+    if len(figures) % 2:
+        blocks.append(replace(figures[-1], narrow=True))
+    return Section("Plots", (), tuple(blocks))
 
 
 def _pictures(result: MeasureResult) -> Section | None:
@@ -199,7 +197,7 @@ def _pictures(result: MeasureResult) -> Section | None:
     stain = _reduced_stain(stained, small.shape, step)
     before = orthogonal_planes(stain, size_um, point=point, marks=False)
     after = orthogonal_planes(labels_over(stain, small), size_um, point=point, marks=False)
-    return Section("Labels", (), (Compare(before, after, ("stain", "labels"), text), legend))
+    return Section("Labels", (), (Panels((before, after), ("stain", "labels"), text), legend))
 
 
 def reduced_labels(source: LabelSource, step: int) -> Labels:
@@ -247,11 +245,9 @@ def _legend(values: NDArray[np.uint8]) -> Legend:
 def _section_pictures(result: SectionResult) -> Section:
     """Return the sections, and below each its labels."""
     names = list(result.images)
-    stains = [
-        side_by_side([each.colours], [name], result.pixel_um, width_px=760) for name, each in result.images.items()
-    ]
+    stains = [side_by_side([each.colours], [""], result.pixel_um, width_px=760) for name, each in result.images.items()]
     labels = [
-        side_by_side([labels_over(each.colours, each.labels)], [f"{name}, labels"], result.pixel_um, width_px=760)
+        side_by_side([labels_over(each.colours, each.labels)], [""], result.pixel_um, width_px=760)
         for name, each in result.images.items()
     ]
     present = np.unique(np.concatenate([np.unique(each.labels) for each in result.images.values()]))
