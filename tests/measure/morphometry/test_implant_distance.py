@@ -29,9 +29,9 @@ def test_it_is_the_distance_transform_of_the_whole_up_to_the_maximum(seed, voxel
     labels = blob(seed, (18, 24, 21))
     implant = find_implant(LabelArray(labels, voxel_um))
     mask = implant.read(0, 18)
-    half = min(voxel_um) / 2
-    outside = ndimage.distance_transform_edt(~mask, voxel_um) - half
-    inside = ndimage.distance_transform_edt(mask, voxel_um) - half
+    quarter = min(voxel_um) / 4
+    outside = ndimage.distance_transform_edt(~mask, voxel_um) - quarter
+    inside = ndimage.distance_transform_edt(mask, voxel_um) - quarter
     expected = np.clip(np.where(mask, -inside, outside), -max_um, max_um)
     distance = ImplantDistance(implant, max_um)
     parts = [distance.read(start, min(start + thickness, 18)) for start in range(0, 18, thickness)]
@@ -46,7 +46,7 @@ def test_distance_to_a_cylinder(voxel_um):
     distance = ImplantDistance(find_implant(LabelArray(labels, voxel_um)), 15.0).read(0, 30)
     error = distance - (radius - 10)
     near = np.abs(radius - 10) < 9
-    assert abs(error[near].mean()) < 0.2
+    assert abs(error[near & (np.abs(radius - 10) > 1.5)].mean()) < 0.12
     assert np.abs(error[near]).max() < 0.75
     assert (distance[radius > 26] == 15).all()
     assert ((distance < 0) == (labels == TissueClass.METAL)).all()
@@ -58,7 +58,7 @@ def test_without_the_inside():
     both, outside = ImplantDistance(implant, 80.0), ImplantDistance(implant, 80.0, inside=False)
     mask = implant.read(0, 12)
     assert (both.read(0, 12)[~mask] == outside.read(0, 12)[~mask]).all()
-    assert (outside.read(0, 12)[mask] == -5.0).all()
+    assert (outside.read(0, 12)[mask] == -2.5).all()
 
 
 def test_slabs_are_written_in_order_and_do_not_change_the_result():

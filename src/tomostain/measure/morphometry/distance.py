@@ -26,10 +26,11 @@ BYTES_PER_VOXEL = 20.0
 class ImplantDistance:
     """The signed distance of voxels to the implant, read by slices.
 
-    Outside, it is the distance of the centre of a voxel to that of the nearest voxel of the implant, less half a voxel
-    (the smallest of its sides), because the surface lies between the two; negative inside, in the same way. Absolute
-    values above `max_um` are replaced by `max_um`. Where the implant is cut by a face of the volume, the distance is to
-    the surface within the volume.
+    Outside, it is the distance of the centre of a voxel to that of the nearest voxel of the implant, less a quarter of
+    a voxel (of its smallest side), because the surface lies between the two; negative inside, in the same way. For
+    surfaces of random direction, the mean error is then below 0.1 voxels from the second voxel on; for flat surfaces
+    along the axes it is 0.25 voxels. Absolute values above `max_um` are replaced by `max_um`. Where the implant is cut
+    by a face of the volume, the distance is to the surface within the volume.
 
     Parameters
     ----------
@@ -37,7 +38,7 @@ class ImplantDistance:
     max_um : float
         The largest distance, µm.
     inside : bool
-        False: the value inside the implant is minus half a voxel, which is faster.
+        False: the value inside the implant is minus a quarter of a voxel, which is faster.
 
     Raises
     ------
@@ -51,8 +52,8 @@ class ImplantDistance:
         self.implant = implant
         self.max_um = float(max_um)
         self.inside = inside
-        self.half_um = min(implant.voxel_um) / 2
-        reach = self.max_um + self.half_um
+        self.offset_um = min(implant.voxel_um) / 4
+        reach = self.max_um + self.offset_um
         self.overlap = int(reach / implant.voxel_um[0])
         """Slices on both sides on which the distances in a slice depend."""
         margins = [int(reach / size) + 1 for size in implant.voxel_um]
@@ -99,8 +100,8 @@ class ImplantDistance:
     def _at(self, z: int) -> Float32:
         """Return the signed distances of one slice."""
         mask = self.implant.read(z, z + 1)[0, self._box[1], self._box[2]]
-        outside = np.sqrt(self._over_slices(z, 0)) - np.float32(self.half_um)
-        inside = np.sqrt(self._over_slices(z, 1)) - np.float32(self.half_um) if self.inside else self.half_um
+        outside = np.sqrt(self._over_slices(z, 0)) - np.float32(self.offset_um)
+        inside = np.sqrt(self._over_slices(z, 1)) - np.float32(self.offset_um) if self.inside else self.offset_um
         return np.clip(np.where(mask, -inside, outside), -self.max_um, self.max_um).astype(np.float32)
 
     def _over_slices(self, z: int, side: int) -> Float32:

@@ -20,6 +20,7 @@ from tomostain.measure.morphometry.slabs import Slab
 Float = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 Index = NDArray[np.intp]
+Mask = NDArray[np.bool_]
 Box = tuple[slice, slice]
 Kind = Literal["faces", "triangles"]
 
@@ -80,20 +81,34 @@ def implant_surface(implant: Implant, slab: Slab, kind: Kind) -> Surface:
     stop = min(slab.stop + 1, depth)
     low, high = implant.box[0].start - margin, implant.box[0].stop + margin
     if slab.start >= high or stop <= low:
-        return _nothing()
+        return _join([])
     first, last = max(0, slab.start - margin), min(depth, stop + margin)
     window = _window(implant, margin)
     mask = implant.read(first, last)[:, window[0], window[1]]
     smooth = ndimage.gaussian_filter(mask.astype(np.float32), SMOOTHING[kind], truncate=TRUNCATE, mode="nearest")
     make: Callable[..., Surface] = _triangles if kind == "triangles" else _faces
     part = slice(slab.start - first, stop - first)
-    surface = make(mask, smooth, part, slab.stop - slab.start, np.array(implant.voxel_um))
-    offset = np.array([first, window[0].start, window[1].start]) * implant.voxel_um
-    return Surface(surface.points_um + offset, surface.normals, surface.areas_um2)
+    grid = _Grid(np.array([first, window[0].start, window[1].start]), np.array(implant.voxel_um))
+    return make(mask, smooth, part, slab.stop - slab.start, grid)
 
 
-def _nothing() -> Surface:
-    return Surface(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0))
+@dataclass(frozen=True)
+class _Grid:
+    """Position of a part of the volume: its first voxel, and the voxel size (µm)."""
+
+    first: Index
+    voxel_um: Float
+
+    def to_um(self, index: NDArray[np.floating] | Index) -> Float:
+        # In this order the result has the same bits for every slab, so that rays end in the same voxels.
+        return np.asarray((index + self.first) * self.voxel_um, dtype=np.float64)
+
+
+def _join(parts: list[Surface]) -> Surface:
+    """Return all elements of some surfaces."""
+    empty = Surface(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0))
+    every = [empty, *parts]
+    return Surface(*(np.concatenate([getattr(each, name) for each in every]) for name in Surface.__annotations__))
 
 
 def _window(implant: Implant, margin: int) -> Box:
@@ -105,23 +120,30 @@ def _window(implant: Implant, margin: int) -> Box:
     )
 
 
-def _triangles(mask: NDArray[np.bool_], smooth: Float32, part: slice, thickness: int, voxel_um: Float) -> Surface:
-    """Return the triangles between the slices of `part`."""
+def _triangles(mask: Mask, smooth: Float32, part: slice, thickness: int, grid: _Grid) -> Surface:
+    """Return the triangles between the slices of `part`, layer by layer.
+
+    Marching cubes returns float32, whose rounding would depend on the slices below in the slab.
+    """
     from skimage.measure import marching_cubes
 
-    level = smooth[part]
-    if min(level.shape) < 2 or not level.min() < 0.5 < level.max():
-        return _nothing()
-    vertices, triangles, _, _ = marching_cubes(level, 0.5, allow_degenerate=False)
-    corners = (vertices.astype(np.float64) * voxel_um)[triangles]
-    double = np.cross(corners[:, 2] - corners[:, 0], corners[:, 1] - corners[:, 0])
-    length = np.linalg.norm(double, axis=1)
-    keep = length > 0
-    points = corners.mean(axis=1) + np.array([part.start, 0, 0]) * voxel_um
-    return Surface(points[keep], double[keep] / length[keep, None], length[keep] / 2)
+    found = []
+    for z in range(part.start, part.stop - 1):
+        layer = smooth[z : z + 2]
+        if min(layer.shape) < 2 or not layer.min() < 0.5 < layer.max():
+            continue
+        vertices, triangles, _, _ = marching_cubes(layer, 0.5, allow_degenerate=False)
+        corners = vertices.astype(np.float64)[triangles]
+        sides = (corners[:, 1:] - corners[:, :1]) * grid.voxel_um
+        double = np.cross(sides[:, 1], sides[:, 0])
+        length = np.linalg.norm(double, axis=1)
+        keep = length > 0
+        points = grid.to_um(corners.mean(axis=1)[keep] + np.array([z, 0, 0]))
+        found.append(Surface(points, double[keep] / length[keep, None], length[keep] / 2))
+    return _join(found)
 
 
-def _faces(mask: NDArray[np.bool_], smooth: Float32, part: slice, thickness: int, voxel_um: Float) -> Surface:
+def _faces(mask: Mask, smooth: Float32, part: slice, thickness: int, grid: _Grid) -> Surface:
     """Return the faces of voxels: those within the slices of `part`, and those to the next slice."""
     found = []
     for axis in range(3):
@@ -129,23 +151,19 @@ def _faces(mask: NDArray[np.bool_], smooth: Float32, part: slice, thickness: int
         lower, upper = _pair(rows, axis)
         index = np.argwhere(lower != upper)
         if len(index):
-            found.append(_weighted(index, axis, mask, smooth, part.start, voxel_um))
-    if not found:
-        return _nothing()
-    return Surface(*(np.concatenate([getattr(each, name) for each in found]) for name in Surface.__annotations__))
+            found.append(_weighted(index + np.array([part.start, 0, 0]), axis, mask, smooth, grid))
+    return _join(found)
 
 
-def _pair(values: NDArray[np.bool_], axis: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _pair(values: Mask, axis: int) -> tuple[Mask, Mask]:
     """Return each voxel and its next neighbour along an axis."""
     count = values.shape[axis]
     return np.take(values, range(count - 1), axis), np.take(values, range(1, count), axis)
 
 
-def _weighted(
-    index: Index, axis: int, mask: NDArray[np.bool_], smooth: Float32, start: int, voxel_um: Float
-) -> Surface:
-    """Return the faces between voxels `index` and their next neighbours along an axis, weighted by their normals."""
-    lower = index + np.array([start, 0, 0])
+def _weighted(lower: Index, axis: int, mask: Mask, smooth: Float32, grid: _Grid) -> Surface:
+    """Return the faces between voxels `lower` and their next neighbours along an axis, weighted by their normals."""
+    voxel_um = grid.voxel_um
     step = np.zeros(3, np.intp)
     step[axis] = 1
     normals = -(_gradient(smooth, lower, voxel_um) + _gradient(smooth, lower + step, voxel_um))
@@ -157,7 +175,7 @@ def _weighted(
     # A face whose side does not fit to the smoothed surface belongs to a detail below its resolution.
     projection = np.clip(normals[:, axis] * sign, 0.0, 1.0)
     area = float(np.prod(voxel_um) / voxel_um[axis])
-    return Surface((lower + step / 2) * voxel_um, normals, projection * area)
+    return Surface(grid.to_um(lower + step / 2), normals, projection * area)
 
 
 def _gradient(smooth: Float32, index: Index, voxel_um: Float) -> Float:

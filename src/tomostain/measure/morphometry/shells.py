@@ -1,0 +1,216 @@
+"""Bone, new bone, soft tissue and void in shells around the implant, and their profile over the distance to it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomostain.errors import InputError
+from tomostain.measure.classes import CLASSES, MINERALISED, TissueClass
+from tomostain.measure.measures import Measure, define
+from tomostain.measure.morphometry.distance import ImplantDistance
+from tomostain.measure.morphometry.fields import region_note
+from tomostain.measure.morphometry.implant import Implant
+from tomostain.measure.morphometry.slabs import SLAB_BYTES
+from tomostain.progress import Progress, silent
+
+Float = NDArray[np.float64]
+SHELL_EDGES_UM = (0.0, 100.0, 200.0, 300.0, 500.0)
+"""Edges of the shells unless others are given, µm from the surface of the implant."""
+PROFILE_STEP_UM = 20.0
+"""Width of the bins of the profile, µm; at least one voxel."""
+TISSUES = (TissueClass.VOID, TissueClass.SOFT, TissueClass.BONE, TissueClass.NEW_BONE)
+"""The classes of the tissue volume TV: everything that was measured, apart from the implant."""
+
+_DEMPSTER = "Dempster et al. 2013, doi:10.1002/jbmr.1805; Bouxsein et al. 2010, doi:10.1002/jbmr.141"
+BV_TV = define(
+    "bv_tv",
+    symbol="BV/TV",
+    title="bone volume fraction",
+    unit="%",
+    dimension=3,
+    method="shells-1",
+    text=f"""Voxels of bone and new bone divided by all measured voxels of the region except the implant. The region is
+    a shell of distances to the surface of the implant (Euclidean distance of voxel centres). {_DEMPSTER}.""",
+)
+NB_V_TV = define(
+    "nb_v_tv",
+    symbol="NB.V/TV",
+    title="new-bone volume fraction",
+    unit="%",
+    dimension=3,
+    method="shells-1",
+    text=f"""Voxels of new woven bone divided by all measured voxels of the region except the implant. Region as for
+    BV/TV. {_DEMPSTER}.""",
+)
+SOFT_V_TV = define(
+    "soft_v_tv",
+    symbol="ST.V/TV",
+    title="soft-tissue volume fraction",
+    unit="%",
+    dimension=3,
+    method="shells-1",
+    text="Voxels of soft tissue and marrow divided by all measured voxels of the region except the implant.",
+)
+VOID_V_TV = define(
+    "void_v_tv",
+    symbol="Vd.V/TV",
+    title="void volume fraction",
+    unit="%",
+    dimension=3,
+    method="shells-1",
+    text="Voxels of void (air, gas) divided by all measured voxels of the region except the implant.",
+)
+BV = define(
+    "bv",
+    symbol="BV",
+    title="bone volume",
+    unit="mm³",
+    dimension=3,
+    method="shells-1",
+    text=f"Voxels of bone and new bone in the region, multiplied by the volume of a voxel. {_DEMPSTER}.",
+)
+NB_V = define(
+    "nb_v",
+    symbol="NB.V",
+    title="new-bone volume",
+    unit="mm³",
+    dimension=3,
+    method="shells-1",
+    text="Voxels of new woven bone in the region, multiplied by the volume of a voxel.",
+)
+TV = define(
+    "tv",
+    symbol="TV",
+    title="tissue volume",
+    unit="mm³",
+    dimension=3,
+    method="shells-1",
+    text=f"Measured voxels of the region except the implant, multiplied by the volume of a voxel. {_DEMPSTER}.",
+)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Voxels of each class over the distance to the implant. Made by `distance_profile`.
+
+    Attributes
+    ----------
+    edges_um : ndarray of float64, shape (n + 1,)
+        Edges of the bins, µm.
+    counts : ndarray of int64, shape (n, 256)
+        Voxels outside the implant, of each value of `TissueClass`.
+    voxel_um3 : float
+        Volume of a voxel, µm³.
+    """
+
+    edges_um: Float
+    counts: NDArray[np.int64]
+    voxel_um3: float
+
+    def voxels(self, *classes: TissueClass) -> NDArray[np.int64]:
+        """Return the voxels of some classes in each bin, shape (n,)."""
+        return np.asarray(self.counts[:, list(classes)].sum(axis=1))
+
+    @property
+    def tissue(self) -> NDArray[np.int64]:
+        """Measured voxels in each bin, which is the tissue volume TV."""
+        return self.voxels(*CLASSES)
+
+    def share(self, *classes: TissueClass) -> Float:
+        """Return the share of some classes in each bin, %; NaN where nothing was measured."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(100 * self.voxels(*classes) / self.tissue)
+
+
+def count_by_distance(
+    implant: Implant, edges_um: Sequence[float], *, max_bytes: int = SLAB_BYTES, progress: Progress = silent
+) -> Profile:
+    """Count the voxels of each class outside the implant, by their distance to it.
+
+    Metal and degradation layer that are not connected to the implant count as tissue, so that a speck of them
+    does not hide.
+
+    Parameters
+    ----------
+    implant : Implant
+    edges_um : sequence of float
+        Increasing edges of the bins, µm, at least two. The first bin with a lower edge of 0 begins at the surface.
+    max_bytes : int
+        Memory of a slab; see `ImplantDistance.slabs`.
+    progress : Progress
+
+    Returns
+    -------
+    Profile
+
+    Raises
+    ------
+    InputError
+        If the edges are not finite, not increasing, or negative.
+    """
+    edges = np.asarray(edges_um, np.float64)
+    if edges.ndim != 1 or len(edges) < 2 or not np.isfinite(edges).all() or (np.diff(edges) <= 0).any() or edges[0] < 0:
+        raise InputError(
+            f"`shell_um` is {list(edges_um)}; give at least two increasing distances from 0 on, µm",
+            parameter="shell_um",
+        )
+    # Beyond the last edge only one thing matters: that it is beyond.
+    distance = ImplantDistance(implant, float(edges[-1]) + max(implant.voxel_um), inside=False)
+    counts = np.zeros((len(edges) + 1) * 256, np.int64)
+    parts = distance.slabs(max_bytes=max_bytes)
+    for number, slab in enumerate(parts):
+        outside = ~implant.read(slab.start, slab.stop)
+        bins = np.searchsorted(edges, distance.read(slab.start, slab.stop)[outside], side="right")
+        values = bins * 256 + implant.labels.read(slab.start, slab.stop)[outside]
+        counts += np.bincount(values, minlength=len(counts))
+        progress("shells", number + 1, len(parts))
+    table = counts.reshape(-1, 256)[1:-1]
+    return Profile(edges, table, float(np.prod(implant.voxel_um)))
+
+
+def profile_edges(implant: Implant, end_um: float, *, step_um: float = PROFILE_STEP_UM) -> Float:
+    """Return the edges of the bins of a profile, 0 to at least `end_um`: of `step_um`, but at least one voxel, µm."""
+    step = max(step_um, *implant.voxel_um)
+    return np.asarray(np.arange(int(np.ceil(end_um / step - 1e-9)) + 1) * step, dtype=np.float64)
+
+
+def shell_measures(profile: Profile) -> list[Measure]:
+    """Return the measures of each shell, and of all of them together.
+
+    Parameters
+    ----------
+    profile : Profile
+        Of the edges of the shells (`count_by_distance`).
+
+    Returns
+    -------
+    list of Measure
+        BV/TV, NB.V/TV, soft tissue, void (%), BV, NB.V and TV (mm³), with the region such as ``0-100 µm``. A share is
+        NaN, with a note, where nothing was measured.
+    """
+    edges = profile.edges_um
+    shells = [(low, high, slice(n, n + 1)) for n, (low, high) in enumerate(pairwise(edges))]
+    if len(shells) > 1:
+        shells.append((edges[0], edges[-1], slice(0, len(edges))))
+    result = []
+    for low, high, rows in shells:
+        counts = profile.counts[rows].sum(axis=0)
+        result += _of_region(counts, f"{low:g}-{high:g} µm", profile.voxel_um3)
+    return result
+
+
+def _of_region(counts: NDArray[np.int64], region: str, voxel_um3: float) -> list[Measure]:
+    tissue = int(counts[list(CLASSES)].sum())
+    note = region_note(tissue, int(counts.sum())) if tissue else "nothing is measured in this region"
+    bone, new = int(counts[list(MINERALISED)].sum()), int(counts[TissueClass.NEW_BONE])
+    soft, void = int(counts[TissueClass.SOFT]), int(counts[TissueClass.VOID])
+
+    def share(voxels: int) -> float:
+        return 100 * voxels / tissue if tissue else float("nan")
+
+    shares = {BV_TV: share(bone), NB_V_TV: share(new), SOFT_V_TV: share(soft), VOID_V_TV: share(void)}
+    volumes = {each: voxels * voxel_um3 * 1e-9 for each, voxels in ((BV, bone), (NB_V, new), (TV, tissue))}
+    return [Measure(each, value, region, note=note) for each, value in {**shares, **volumes}.items()]
