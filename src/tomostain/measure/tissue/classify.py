@@ -24,7 +24,8 @@ WriteSlices = Callable[[int, Labels, NDArray[np.uint8]], None]
 TOLERANCE = 0.1
 """Largest relative difference of the voxel size from that of the classifier, as for the models of stains."""
 _SLICES = 8
-_EVERY = 97
+# Voxels that are compared with the training data, about.
+_COMPARED = 100_000
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Classified:
     uncertainty : ndarray of uint8, shape (Z, Y, X), or None
         1 minus the largest probability, times 255.
     far_share : float
-        Share of the voxels that are unlike the training data (a sample of one in 97); NaN if it is not known.
+        Share of the voxels that are unlike the training data, from a regular sample; NaN if it is not known.
     """
 
     labels: Labels | None
@@ -128,12 +129,15 @@ def classify_volume(
 
     reader = FeatureReader(read, shape, spec.features)
     collected = None if out is not None else (np.empty(shape, np.uint8), np.empty(shape, np.uint8))
+    every = max(1, shape[0] * shape[1] * shape[2] // _COMPARED)
     far = total = 0
     for start in range(0, shape[0], _SLICES):
         progress("classifying", start, shape[0])
         stop = min(start + _SLICES, shape[0])
         reader.prepare(start, stop)
-        results = in_parallel(lambda z: _classify_slice(classifier, reader, z, options.member), range(start, stop))
+        results = in_parallel(
+            lambda z: _classify_slice(classifier, reader, z, options.member, every), range(start, stop)
+        )
         labels, uncertainty = (np.stack([each[i] for each in results]) for i in (0, 1))
         far += sum(each[2] for each in results)
         total += sum(each[3] for each in results)
@@ -202,14 +206,14 @@ def classify_image(
 
 
 def _classify_slice(
-    classifier: TissueClassifier, reader: FeatureReader, z: int, member: int | None
+    classifier: TissueClassifier, reader: FeatureReader, z: int, member: int | None, every: int
 ) -> tuple[Labels, NDArray[np.uint8], int, int]:
     """Return labels and uncertainties of a slice, and the numbers of far voxels and of all of a sample."""
     features = reader.features(z)
     labels, uncertainty = classifier.decide(classifier.probabilities(features, member))
     far = total = 0
     if classifier.familiarity is not None:
-        sample = np.ascontiguousarray(features.reshape(len(features), -1)[:, z % _EVERY :: _EVERY])
+        sample = np.ascontiguousarray(features.reshape(len(features), -1)[:, z % every :: every])
         far, total = classifier.familiarity.far(sample)
     return labels, uncertainty, far, total
 

@@ -16,7 +16,7 @@ from tomostain.errors import OutOfDistributionWarning
 
 Float = NDArray[np.float32]
 _QUANTILE = 0.99
-_MARGIN, _MIN_LIMIT = 1.5, 0.03
+_MARGIN, _MIN_LIMIT = 1.5, 0.05
 _RIDGE = 1e-3
 
 
