@@ -10,7 +10,8 @@ from tomostain.errors import InputError
 from tomostain.io.csv_files import read_csv
 from tomostain.measure.config import MeasureConfig
 from tomostain.measure.measures import Definition, Measure
-from tomostain.measure.results import COLUMNS, begin_output, measure_rows, read_rows, write_results
+from tomostain.measure.result_files import begin_output, read_rows, write_results
+from tomostain.measure.rows import COLUMNS, measure_rows
 
 VOLUME = Definition("trial_volume", "T.V", "trial volume", "mm³", 3, "trial-volume-1", "How it is computed.")
 SHARE = Definition("trial_share", "T/V", "trial, share", "%", 2, "trial-share-1", "How it is computed.")

@@ -9,7 +9,8 @@ from tomostain.errors import InputError
 from tomostain.io.csv_files import read_csv
 from tomostain.measure.config import StudyConfig
 from tomostain.measure.measures import Definition, Measure
-from tomostain.measure.results import begin_output, measure_rows, write_results
+from tomostain.measure.result_files import begin_output, write_results
+from tomostain.measure.rows import measure_rows
 from tomostain.measure.study import GROUP_TABLE, measure_study
 
 BIC = Definition("trial_bic", "BIC", "bone-implant contact", "%", 3, "trial-1", "")

@@ -19,8 +19,8 @@ from tomostain.measure.results import (
     MeasureResult,
     SectionImage,
     SectionResult,
-    measure_rows,
 )
+from tomostain.measure.rows import measure_rows
 from tomostain.measure.study import measure_study
 from tomostain.view.report.measures import labels_over, measures_page, reduced_labels, section_page
 from tomostain.view.report.study import study_page

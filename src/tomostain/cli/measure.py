@@ -14,7 +14,7 @@ from tomostain.errors import InputError
 
 if TYPE_CHECKING:
     from tomostain.measure.config import MeasureConfig
-    from tomostain.measure.results import MeasureRow
+    from tomostain.measure.rows import MeasureRow
 
 _SECONDS_PER_MEGAVOXEL = 2.5
 
@@ -289,7 +289,7 @@ def _measure_section(context: typer.Context, options: SectionOptions, run: _Run)
     if model is None and volume is None:
         raise InputError("--section: give --model or --volume, from which the virtual section is made")
     if run.dry_run:
-        from tomostain.measure.results import check_output
+        from tomostain.measure.result_files import check_output
 
         check_output(run.out, sources=[pair], overwrite=run.overwrite)
         typer.echo(f"pair:    {pair}\nvirtual: from {model or volume}\nwrites:  {run.out}: tables and report.html")
@@ -346,7 +346,7 @@ def _compare(
 
 def _show(rows: "Sequence[MeasureRow]", notes: Sequence[str], page: Path, run: _Run) -> None:
     """Print the measures, and where the results are."""
-    from tomostain.measure.results import CSV, JSON
+    from tomostain.measure.result_files import CSV, JSON
     from tomostain.measure.text import measures_text
 
     if run.json:
@@ -362,7 +362,7 @@ def _plan(stained: Path | None, inputs: InputOptions, also: list[Path], run: _Ru
     """Check the inputs; return what would be done, its size and time."""
     from tomostain.io import open_stained, open_volume
     from tomostain.measure.label_files import check_grid, open_labels
-    from tomostain.measure.results import check_output
+    from tomostain.measure.result_files import check_output
 
     sources = [path for path in (stained, inputs.ct, inputs.labels, inputs.uncertainty, *also) if path is not None]
     check_output(run.out, sources=sources, overwrite=run.overwrite)

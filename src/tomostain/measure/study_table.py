@@ -12,7 +12,8 @@ from tomostain.errors import InputError
 from tomostain.io.csv_files import CsvTable, read_csv
 from tomostain.measure.config import GROUP_COLUMNS, StudyConfig
 from tomostain.measure.measures import DEFINITIONS
-from tomostain.measure.results import MeasureRow, read_rows
+from tomostain.measure.result_files import read_rows
+from tomostain.measure.rows import MeasureRow
 
 SPECIMEN, SUBJECT, MEASURES, NOTE = "specimen", "subject", "measures", "note"
 """Columns of the table: the name, the animal, the folder of the measures, and a remark that is not read."""

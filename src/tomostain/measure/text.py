@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from tomostain.measure.results import MeasureRow
+from tomostain.measure.rows import MeasureRow
 
 
 def format_value(value: float, sd_model: float = math.nan, sd_registration: float = math.nan) -> str:

@@ -9,14 +9,12 @@ from scipy import stats
 
 from tomostain.errors import InputError
 from tomostain.measure.statistics.groups import (
-    _u_counts,
     compare_groups,
     hedges_g,
     holm,
-    rank_test,
-    smallest_p,
     welch,
 )
+from tomostain.measure.statistics.rank_tests import rank_test, smallest_p, u_counts
 
 
 def simulated(seed, animals, specimens, *, effect=0.0, between=1.0, groups=("a", "b")):
@@ -77,7 +75,7 @@ def test_smallest_p_is_reached_by_groups_that_do_not_overlap(sizes):
 
 @pytest.mark.parametrize(("n", "m"), [(3, 3), (4, 7)])
 def test_distribution_of_u(n, m):
-    counts = _u_counts(n, m)
+    counts = u_counts(n, m)
     expected = [stats.mannwhitneyu(range(n), range(n, n + m), method="exact").pvalue / 2 * counts.sum()]
     assert counts[0] == pytest.approx(expected[0])
     assert counts.sum() == math.comb(n + m, n)

@@ -16,7 +16,9 @@ from tomostain.measure.classes import CLASSES, COLOURS, IMPLANT, TITLES, Labels,
 from tomostain.measure.label_files import open_labels
 from tomostain.measure.label_source import LabelSource
 from tomostain.measure.measures import Definition
-from tomostain.measure.results import PAGE, FigureData, MeasureResult, MeasureRow, SectionResult
+from tomostain.measure.result_files import PAGE
+from tomostain.measure.results import FigureData, MeasureResult, SectionResult
+from tomostain.measure.rows import MeasureRow
 from tomostain.measure.text import format_value, measures_table
 from tomostain.view.report.blocks import Block, Figure, KeyFigures, Legend, MetricTable, Panels, Report, Row, Section
 from tomostain.view.report.writer import write_report
