@@ -102,13 +102,13 @@ class Profile:
         Edges of the bins, µm.
     counts : ndarray of int64, shape (n, 256)
         Voxels outside the implant, of each value of `TissueClass`.
-    voxel_um3 : float
-        Volume of a voxel, µm³.
+    cell_um : float
+        Volume of a voxel, µm³; of a plane, area of a pixel, µm².
     """
 
     edges_um: Float
     counts: NDArray[np.int64]
-    voxel_um3: float
+    cell_um: float
 
     def voxels(self, *classes: TissueClass) -> NDArray[np.int64]:
         """Return the voxels of some classes in each bin, shape (n,)."""
@@ -123,6 +123,23 @@ class Profile:
         """Return the share of some classes in each bin, %; NaN where nothing was measured."""
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.asarray(100 * self.voxels(*classes) / self.tissue)
+
+
+def check_edges(edges_um: Sequence[float]) -> Float:
+    """Return the edges of shells as float64.
+
+    Raises
+    ------
+    InputError
+        If they are fewer than two, not finite, not increasing, or negative.
+    """
+    edges = np.asarray(edges_um, np.float64)
+    if edges.ndim != 1 or len(edges) < 2 or not np.isfinite(edges).all() or (np.diff(edges) <= 0).any() or edges[0] < 0:
+        raise InputError(
+            f"`shell_um` is {list(edges_um)}; give at least two increasing distances from 0 on, µm",
+            parameter="shell_um",
+        )
+    return edges
 
 
 def count_by_distance(
@@ -191,15 +208,19 @@ def shell_measures(profile: Profile) -> list[Measure]:
         BV/TV, NB.V/TV, soft tissue, void (%), BV, NB.V and TV (mm³), with the region such as ``0-100 µm``. A share is
         NaN, with a note, where nothing was measured.
     """
+    result = []
+    for region, counts in by_region(profile):
+        result += _of_region(counts, region, profile.cell_um)
+    return result
+
+
+def by_region(profile: Profile) -> list[tuple[str, NDArray[np.int64]]]:
+    """Return the name and the counts (256) of each shell, and of all of them together if there are several."""
     edges = profile.edges_um
     shells = [(low, high, slice(n, n + 1)) for n, (low, high) in enumerate(pairwise(edges))]
     if len(shells) > 1:
         shells.append((edges[0], edges[-1], slice(0, len(edges))))
-    result = []
-    for low, high, rows in shells:
-        counts = profile.counts[rows].sum(axis=0)
-        result += _of_region(counts, f"{low:g}-{high:g} µm", profile.voxel_um3)
-    return result
+    return [(f"{low:g}-{high:g} µm", profile.counts[rows].sum(axis=0)) for low, high, rows in shells]
 
 
 def _of_region(counts: NDArray[np.int64], region: str, voxel_um3: float) -> list[Measure]:
