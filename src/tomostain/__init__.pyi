@@ -1,4 +1,4 @@
-from . import dataset, demo, evaluate, io, phantom, prepare, register, stain, train, view
+from . import dataset, demo, evaluate, io, measure, phantom, prepare, register, stain, train, view
 from .dataset.dataset import Dataset, load_dataset
 from .dataset.pair import Pair
 from .demo import DemoConfig, run_demo
@@ -16,6 +16,9 @@ from .imaging.resampling import resample_volume
 from .inspection import Inspection, check_path
 from .installation import describe_installation
 from .io import Slide, StainedVolume, Volume, copy_model, list_models, open_slide, open_stained, open_volume
+from .measure.classes import TissueClass
+from .measure.config import MeasureConfig, StudyConfig
+from .measure.study import measure_study
 from .phantom import PhantomConfig, write_specimen
 from .prepare import AlignedConfig, PrepareConfig, prepare_aligned, prepare_specimens
 from .register import Hint, RegisterConfig, Registration, register_slide
@@ -37,6 +40,7 @@ __all__ = [
     "IntensityReference",
     "InterruptedRunError",
     "LoadedDataset",
+    "MeasureConfig",
     "OutOfDistributionWarning",
     "Pair",
     "PhantomConfig",
@@ -51,6 +55,8 @@ __all__ = [
     "StainRequest",
     "StainedVolume",
     "Stainer",
+    "StudyConfig",
+    "TissueClass",
     "Volume",
     "__version__",
     "check_path",
@@ -67,6 +73,8 @@ __all__ = [
     "load_dataset",
     "load_recipe",
     "load_stainer",
+    "measure",
+    "measure_study",
     "open_slide",
     "open_stained",
     "open_volume",
