@@ -1,6 +1,6 @@
 """The verb `measure`: the numbers of an implant study, from a stained volume, from a section, or for a study."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +36,10 @@ class InputOptions:
         None, metavar="MAP", help="Uncertainty map that 'tomostain stain --uncertainty' wrote."
     )
     max_uncertainty: float | None = typer.Option(
-        None, help="0 to 1: also report the measures without the voxels whose uncertainty is higher (default: 0.5)."
+        None, help="0 to 1: also report the measures without the voxels whose uncertainty is higher (with a map: 0.5)."
+    )
+    members: int | None = typer.Option(
+        None, help="Networks of the classifier that are compared, for the spread of models (default: 0, none)."
     )
     maps: bool = typer.Option(True, "--maps/--no-maps", help="Write maps of thickness and distance.")
     memory_gb: float | None = typer.Option(None, help="Maximum memory for the arrays of one step, GB (default: 1).")
@@ -58,11 +61,17 @@ class TissueOptions:
     )
     initial_volume_mm3: float | None = typer.Option(None, help="Initial volume of the implant, instead of --initial.")
     initial_surface_mm2: float | None = typer.Option(None, help="Initial surface, with --initial-volume-mm3.")
+    geometry: str | None = typer.Option(
+        None, help="Shape of the implant before implantation, fitted to the labels, instead of --initial: m2-screw."
+    )
     diameter_mm: float | None = typer.Option(
         None, help="Nominal diameter of the implant. If the measured one differs, the voxel size is wrong: an error."
     )
     gap_um: float | None = typer.Option(
         None, help="Bone touches the implant if the gap is at most this wide (default: the diagonal of a voxel)."
+    )
+    depth_um: float | None = typer.Option(
+        None, help="Beyond the gap, at least half of this depth must be bone (default: two voxels)."
     )
     profile_um: float | None = typer.Option(None, help="Interval of the profile of new bone (default: 50).")
 
@@ -80,6 +89,21 @@ class SectionOptions:
         metavar="STAINED",
         help="With --section: the stained volume, for 3D values next to those of the plane.",
     )
+
+    planes: int | None = typer.Option(
+        None, help="With --section and --volume: planes within the error of the registration (default: 20)."
+    )
+    position_sd_um: float | None = typer.Option(
+        None, help="With --section: error of the registration along the normal (default: a quarter of a pixel)."
+    )
+    tilt_sd_deg: float | None = typer.Option(
+        None, help="With --section: error of the two tilts of the section (default: 0.15)."
+    )
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """The options that are fields of `tomostain.measure.config.MeasureConfig`."""
+        return {name: value for name, value in stated(self).items() if name in _SECTION_SETTINGS}
 
 
 @option_group
@@ -103,9 +127,10 @@ class StudyOptions:
     source: str | None = typer.Option(None, help="With --study: measures from stained, ct, both or labels.")
 
 
-_OF_VOLUME = ("ct", "labels", "also", "uncertainty", "max_uncertainty", "maps", "memory_gb")
-_OF_SECTION, _OF_STUDY = ("model", "volume"), ("by", "measures", "source")
-_OF_IMAGES = (*(name for name in TissueOptions.__annotations__), "classifier", "shell_um", "config", "device")
+_SECTION_SETTINGS = ("planes", "position_sd_um", "tilt_sd_deg")
+_OF_VOLUME = ("ct", "labels", "also", "uncertainty", "max_uncertainty", "members", "maps", "memory_gb")
+_OF_SECTION, _OF_STUDY = ("model", "volume", "device", *_SECTION_SETTINGS), ("by", "measures", "source")
+_OF_IMAGES = (*(name for name in TissueOptions.__annotations__), "classifier", "shell_um", "config")
 
 
 @verb(
@@ -138,7 +163,7 @@ def measure(
         None, help="Edges of the shells around the implant for BV/TV, µm (default: 0,100,250,500,1000)."
     ),
     classifier: str | None = typer.Option(
-        None, metavar="DIR", help="Folder of a tissue classifier (default: the shipped one for the stain)."
+        None, metavar="DIR", help="A tissue classifier, or builtin:NAME (default: the built-in one for the stain)."
     ),
     config: Path | None = typer.Option(None, help="YAML with any of the settings of this stage."),
     device: str = DEVICE,
@@ -159,9 +184,10 @@ def measure(
     if form == "study":
         _compare(context, of_study, out, json=json, dry_run=dry_run, overwrite=overwrite)
         return
-    settings = _config(config, tissue, inputs, shell_um)
-    chosen = None if classifier is None else existing(Path(classifier), "classifier")
-    options = _Run(settings, out, chosen, device, json, dry_run, overwrite)
+    settings = _config(config, {**stated(tissue), **of_section.settings}, inputs, shell_um)
+    if classifier is not None and not classifier.startswith("builtin:"):
+        existing(Path(classifier), "classifier")
+    options = _Run(settings, out, classifier, device, json, dry_run, overwrite)
     if form == "section":
         _measure_section(context, of_section, options)
     else:
@@ -174,7 +200,7 @@ class _Run:
 
     config: "MeasureConfig"
     out: Path
-    classifier: Path | None
+    classifier: str | None
     device: str
     json: bool
     dry_run: bool
@@ -221,18 +247,17 @@ def _stained_and_out(paths: list[Path], form: str, inputs: InputOptions) -> tupl
     return None, paths[0]
 
 
-def _config(file: Path | None, tissue: TissueOptions, inputs: InputOptions, shell_um: str | None) -> "MeasureConfig":
+def _config(
+    file: Path | None, options: Mapping[str, object], inputs: InputOptions, shell_um: str | None
+) -> "MeasureConfig":
     """Return the settings of a YAML file, overridden by options."""
     from tomostain.measure.config import MeasureConfig
 
-    values = file_values(file) | stated(tissue)
+    values = file_values(file) | dict(options)
     if inputs.max_uncertainty is not None or inputs.uncertainty is not None:
         default = values.get("max_uncertainty", 0.5)
         values["max_uncertainty"] = default if inputs.max_uncertainty is None else inputs.max_uncertainty
-    if inputs.max_uncertainty is not None and inputs.uncertainty is None:
-        raise InputError("--max-uncertainty: needs the map, --uncertainty MAP")
-    if inputs.memory_gb is not None:
-        values["memory_gb"] = inputs.memory_gb
+    values |= {name: value for name, value in stated(inputs).items() if name in ("members", "memory_gb")}
     if not inputs.maps:
         values["maps"] = False
     if shell_um is not None:
@@ -271,7 +296,6 @@ def _measure_volume(context: typer.Context, stained: Path | None, inputs: InputO
             classifier=run.classifier,
             also=also,
             uncertainty=inputs.uncertainty,
-            device=run.device,
             overwrite=run.overwrite,
             progress=progress,
         )
