@@ -160,3 +160,13 @@ def test_unfinished_and_grey_volumes_are_not_viewed(tmp_path):
     assert "ct.ome.zarr" not in overview(tmp_path)
     write(tmp_path / "b.ome.zarr" / "zarr.json", '{"tomostain": {"shape": [4, 8, 8]}}')
     assert "view b.ome.zarr" in next_line(tmp_path)
+
+
+def test_measures_are_named(tmp_path):
+    write(tmp_path / "measures/measure.yaml", "{}\n")
+    assert "measures: measures/ not finished" in overview(tmp_path)
+    write(tmp_path / "measures/measures.json", "{}\n")
+    write(tmp_path / "comparison/study.yaml", "{}\n")
+    write(tmp_path / "comparison/groups.csv", "measure\n")
+    assert "measures: comparison/ of groups; measures/\n" in overview(tmp_path)
+    assert "6  tomostain measure OUT.ome.zarr measures" in overview(tmp_path)

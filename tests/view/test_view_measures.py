@@ -25,7 +25,9 @@ from tomostain.measure.study import measure_study
 from tomostain.view.report.measures import labels_over, measures_page, reduced_labels, section_page
 from tomostain.view.report.study import study_page
 
-BIC = Definition("trial_bic", "BIC", "bone-implant contact", "%", 3, "trial-bic-1", "Faces of the implant at bone.")
+BIC = Definition(
+    "trial_bic", "BIC (surface)", "bone-implant contact", "%", 3, "trial-bic-1", "Faces of the implant at bone."
+)
 BV = Definition("trial_bv", "BV/TV", "bone volume fraction", "%", 3, "trial-bv-1", "Bone voxels.")
 PLANE = Definition("trial_bic_plane", "BIC (2D)", "bone-implant contact", "%", 2, "trial-bic-plane-1", "In a plane.")
 
@@ -87,7 +89,7 @@ def test_page_of_a_volume(result):
         "Measures of rat5",
         "41.23 ± 0.83",
         "both, without refused",
-        "BIC: 80 % of the surface is in the field of view.",
+        "BIC (surface): 80 % of the surface is in the field of view.",
         "BV/TV (100-250 µm): no tissue &lt;there&gt;.",
         "The implant touches two faces of the volume.",
         "method trial-bic-1): Faces of the implant at bone.",

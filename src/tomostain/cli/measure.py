@@ -147,7 +147,7 @@ _OF_IMAGES = (*(name for name in TissueOptions.__annotations__), "classifier", "
     tomostain measure measures --section dataset/pairs/rat5 --model run/model
     The groups of a study:
     tomostain measure comparison --study table.csv
-    tomostain measure comparison --study table.csv --by implant --measure bic_surface --measure tb_th
+    tomostain measure comparison --study table.csv --by implant --measure bic_surface --measure trabecular_thickness
 """,
 )
 def measure(

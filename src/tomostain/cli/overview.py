@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["table", "pair", "dataset", "run", "unfinished run", "model", "evaluation", "stained volume", "demo"]
+Kind = Literal[
+    "table", "pair", "dataset", "run", "unfinished run", "model", "evaluation", "stained volume", "measures", "demo"
+]
 
 PIPELINE = """\
 The pipeline:
@@ -21,6 +23,7 @@ The pipeline:
   3  tomostain evaluate run dataset evaluation      its quality on pairs that were not trained on
   4  tomostain stain run/model VOLUME OUT.ome.zarr  a stained volume
   5  tomostain view OUT.ome.zarr                    pictures of it
+  6  tomostain measure OUT.ome.zarr measures        its measures: bone-implant contact, bone, degradation
 """
 FOOTER = "To see all of it on synthetic specimens: tomostain demo.  All verbs: tomostain --help."
 
@@ -40,6 +43,7 @@ _ORDER: tuple[Kind, ...] = (
     "model",
     "evaluation",
     "stained volume",
+    "measures",
 )
 
 
@@ -165,6 +169,10 @@ def _items_of(folder: Path, name: str) -> Iterator[Item]:
         yield Item("model", path, _recipe(folder / "model.yaml"))
     elif _has(folder, "demo.yaml"):
         yield Item("demo", path, "with report.html" if _has(folder, "report.html") else "not finished")
+    elif _has(folder, "measure.yaml"):
+        yield Item("measures", path, "" if _has(folder, "measures.json") else UNFINISHED)
+    elif _has(folder, "study.yaml") and _has(folder, "groups.csv"):
+        yield Item("measures", path, "of groups")
     elif _has(folder, "pair.yaml"):
         yield Item("pair", path)
     elif folder.name.endswith(".zarr") and _is_stained(_text(folder / "zarr.json")):

@@ -23,7 +23,7 @@ from tomostain.measure.text import format_value, measures_table
 from tomostain.view.report.blocks import Block, Figure, KeyFigures, Legend, MetricTable, Panels, Report, Row, Section
 from tomostain.view.report.writer import write_report
 
-KEY_SYMBOLS = ("BIC", "BV/TV", "NB.V/TV", "Tb.Th", "Im.V", "VL", "DR", "B.Ar/T.Ar", "NB.Ar/T.Ar", "Tb.Wi")
+KEY_SYMBOLS = ("BIC (surface)", "BV/TV", "NB.V/TV", "Tb.Th", "VL", "DR", "BIC (2D)", "B.Ar/T.Ar", "Tb.Wi")
 """Symbols of the measures that are shown first, where they were measured."""
 _MAX_KEYS = 6
 _MAX_SIDE = 320
