@@ -39,6 +39,9 @@ OPTIONAL = {
     "dask-jobqueue": "cluster",
     "neuroglancer": "browser",
     "statsmodels": "measure",
+    "onnx": "exchange",
+    "onnxscript": "exchange",
+    "onnxruntime": "exchange",
     "stlpips-pytorch": "metrics",
     "DISTS-pytorch": "metrics",
 }

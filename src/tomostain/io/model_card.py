@@ -15,7 +15,7 @@ from tomostain.io.model_spec import (
     TrainingRecord,
 )
 
-_LIMITS = """\
+LIMITS = """\
 The model is valid only for specimens, scanners and stains like those of its training. On other tissue, voxel
 sizes or grey values its result may look plausible and still be wrong.
 Its colours are a translation of X-ray attenuation, not a chemical stain. Do not use them for a diagnosis."""
@@ -53,7 +53,7 @@ def model_card(spec: ModelSpec, files: Collection[str] = (GENERATOR, SPEC)) -> s
             *_training(spec, RECIPE in files),
             *_validation(spec),
             *_training_ct(spec, SEEN in files),
-            *("## Limits", "", _LIMITS, ""),
+            *("## Limits", "", LIMITS, ""),
             *("## Licence", "", spec.licence or "Not stated. Ask the authors before you share the model.", ""),
             *("## Files", ""),
             *(f"- `{name}`: {meaning}" for name, meaning in _CONTENTS.items() if name in files),

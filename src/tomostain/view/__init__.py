@@ -3,6 +3,8 @@
 from tomostain.figures.curves import draw_curves, training_curves
 from tomostain.figures.planes import orthogonal_planes, side_by_side
 from tomostain.view.browser.view import browse
+from tomostain.view.exchange.export import export_model
+from tomostain.view.exchange.options import ExportedModel
 from tomostain.view.export.formats import export
 from tomostain.view.folder import read_small, view_path
 from tomostain.view.render.camera import Camera
@@ -15,6 +17,7 @@ from tomostain.view.report.writer import write_report
 __all__ = [
     "Camera",
     "Compare",
+    "ExportedModel",
     "Figure",
     "Frames",
     "MetricTable",
@@ -25,6 +28,7 @@ __all__ = [
     "composite_projection",
     "draw_curves",
     "export",
+    "export_model",
     "has_vtk",
     "orthogonal_planes",
     "picture_of_volume",
