@@ -7,6 +7,7 @@ from tomostain.errors import InputError
 from tomostain.measure.classes import TissueClass
 from tomostain.measure.label_source import LabelArray
 from tomostain.measure.measures import by_key
+from tomostain.measure.morphometry.distance import ImplantDistance
 from tomostain.measure.morphometry.implant import find_implant
 from tomostain.measure.morphometry.shells import count_by_distance, profile_edges, shell_measures
 
@@ -101,3 +102,24 @@ def test_the_edges_are_checked(edges):
     labels, sizes = sphere((300,), (TissueClass.BONE,), side=40)
     with pytest.raises(InputError, match="`shell_um`"):
         count_by_distance(find_implant(LabelArray(labels, sizes)), edges)
+
+
+def test_one_pass_gives_shells_profile_and_map():
+    labels, sizes = sphere((160, 220), (TissueClass.NEW_BONE, TissueClass.BONE), side=60)
+    implant = find_implant(LabelArray(labels, sizes))
+    fine = profile_edges(implant, 150)
+    shells = (0.0, 50.0, 150.0)
+    parts = []
+    profile = count_by_distance(
+        implant,
+        np.union1d(fine, shells),
+        write=lambda start, values: parts.append((start, values)),
+        max_bytes=60 * 60 * 20 * 45,
+    )
+    assert (profile.regroup(shells).counts == count_by_distance(implant, shells).counts).all()
+    assert (profile.regroup(fine).counts == count_by_distance(implant, fine).counts).all()
+    assert [start for start, _ in parts] == list(range(0, 60, len(parts[0][1])))
+    expected = ImplantDistance(implant, 170.0).read(0, 60)
+    np.testing.assert_array_equal(np.concatenate([values for _, values in parts]), expected)
+    with pytest.raises(InputError, match="are not among those"):
+        profile.regroup((0.0, 55.0))

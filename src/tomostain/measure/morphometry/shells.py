@@ -1,6 +1,6 @@
 """Bone, new bone, soft tissue and void in shells around the implant, and their profile over the distance to it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -17,6 +17,7 @@ from tomostain.measure.morphometry.slabs import SLAB_BYTES
 from tomostain.progress import Progress, silent
 
 Float = NDArray[np.float64]
+Float32 = NDArray[np.float32]
 SHELL_EDGES_UM = (0.0, 100.0, 200.0, 300.0, 500.0)
 """Edges of the shells unless others are given, µm from the surface of the implant."""
 PROFILE_STEP_UM = 20.0
@@ -124,8 +125,28 @@ class Profile:
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.asarray(100 * self.voxels(*classes) / self.tissue)
 
+    def regroup(self, edges_um: Sequence[float] | Float) -> "Profile":
+        """Return the same counts in wider bins, so that one pass over the volume is enough for shells and profile.
 
-def check_edges(edges_um: Sequence[float]) -> Float:
+        Parameters
+        ----------
+        edges_um : sequence of float
+            Some of the edges of this profile, in order.
+
+        Raises
+        ------
+        InputError
+            If an edge is not one of this profile.
+        """
+        edges = check_edges(edges_um)
+        at = np.searchsorted(self.edges_um, edges)
+        if at[-1] >= len(self.edges_um) or (self.edges_um[at] != edges).any():
+            raise InputError(f"the edges {list(edges)} µm are not among those of the profile")
+        counts = np.stack([self.counts[first:last].sum(axis=0) for first, last in pairwise(at)])
+        return Profile(edges, counts, self.cell_um)
+
+
+def check_edges(edges_um: Sequence[float] | Float) -> Float:
     """Return the edges of shells as float64.
 
     Raises
@@ -143,7 +164,12 @@ def check_edges(edges_um: Sequence[float]) -> Float:
 
 
 def count_by_distance(
-    implant: Implant, edges_um: Sequence[float], *, max_bytes: int = SLAB_BYTES, progress: Progress = silent
+    implant: Implant,
+    edges_um: Sequence[float] | Float,
+    *,
+    write: Callable[[int, Float32], None] | None = None,
+    max_bytes: int = SLAB_BYTES,
+    progress: Progress = silent,
 ) -> Profile:
     """Count the voxels of each class outside the implant, by their distance to it.
 
@@ -155,6 +181,10 @@ def count_by_distance(
     implant : Implant
     edges_um : sequence of float
         Increasing edges of the bins, µm, at least two. The first bin with a lower edge of 0 begins at the surface.
+    write : callable, optional
+        Called with the first slice of each slab and its signed distances, as by
+        `tomostain.measure.morphometry.distance.write_distances`, up to one voxel beyond the last edge. So one pass is
+        enough for the map and the counts. Without it, the distances inside the implant are not computed.
     max_bytes : int
         Memory of a slab; see `ImplantDistance.slabs`.
     progress : Progress
@@ -175,12 +205,15 @@ def count_by_distance(
             parameter="shell_um",
         )
     # Beyond the last edge only one thing matters: that it is beyond.
-    distance = ImplantDistance(implant, float(edges[-1]) + max(implant.voxel_um), inside=False)
+    distance = ImplantDistance(implant, float(edges[-1]) + max(implant.voxel_um), inside=write is not None)
     counts = np.zeros((len(edges) + 1) * 256, np.int64)
     parts = distance.slabs(max_bytes=max_bytes)
     for number, slab in enumerate(parts):
+        values_um = distance.read(slab.start, slab.stop)
+        if write is not None:
+            write(slab.start, values_um)
         outside = ~implant.read(slab.start, slab.stop)
-        bins = np.searchsorted(edges, distance.read(slab.start, slab.stop)[outside], side="right")
+        bins = np.searchsorted(edges, values_um[outside], side="right")
         values = bins * 256 + implant.labels.read(slab.start, slab.stop)[outside]
         counts += np.bincount(values, minlength=len(counts))
         progress("shells", number + 1, len(parts))
