@@ -128,7 +128,7 @@ def test_mixed_model_of_a_balanced_study_is_the_test_of_the_means():
 
 def test_specimens_of_one_animal_are_not_counted_as_animals():
     """Without an effect, p is below 0.05 in 5 % of studies. Specimens as units would exceed it many times."""
-    runs, wrong, as_units = 80, 0, 0
+    runs, wrong, as_units = 50, 0, 0
     for seed in range(runs):
         values, groups, subjects = simulated(seed, 6, 4, between=2.0)
         wrong += compare_groups(values, groups, subjects).p < 0.05
@@ -139,7 +139,7 @@ def test_specimens_of_one_animal_are_not_counted_as_animals():
 
 @pytest.mark.parametrize(("animals", "groups"), [(4, ("a", "b")), (9, ("a", "b")), (7, ("a", "b", "c"))])
 def test_error_of_the_first_kind_is_nominal(animals, groups):
-    runs = 300
+    runs = 200
     wrong = sum(compare_groups(*simulated(seed, animals, 1, groups=groups)).p < 0.05 for seed in range(runs))
     assert wrong <= stats.binom.ppf(0.999, runs, 0.05)
 
@@ -157,9 +157,9 @@ def test_intervals_cover_the_difference():
 def test_interval_of_the_shift_covers_the_difference():
     covered = sum(
         pair.low <= -2 <= pair.high
-        for pair in (compare_groups(*simulated(seed, 5, 1, effect=2.0)).pairs[0] for seed in range(300))
+        for pair in (compare_groups(*simulated(seed, 5, 1, effect=2.0)).pairs[0] for seed in range(200))
     )
-    assert covered >= stats.binom.ppf(0.001, 300, 0.95)
+    assert covered >= stats.binom.ppf(0.001, 200, 0.95)
 
 
 def test_animals_in_both_groups_are_compared_within():
@@ -177,6 +177,27 @@ def test_animals_in_both_groups_are_compared_within():
     )
     assert many.test == "mixed model"
     assert many.p < 0.001
+    assert "(7 degrees of freedom)" in many.reason
+
+
+def test_specimens_of_one_side_are_not_counted_as_sides():
+    """Animals are in both groups, with three specimens of each side; sides of an animal differ by chance."""
+    runs, wrong = 40, 0
+    for seed in range(runs):
+        rng = np.random.default_rng(seed)
+        side = rng.normal(0, 2, (7, 2, 1)) + rng.normal(0, 1, (7, 1, 1))
+        values = (side + rng.normal(0, 0.5, (7, 2, 3))).ravel()
+        groups = np.tile(np.repeat(["left", "right"], 3), 7).tolist()
+        wrong += compare_groups(values, groups, np.repeat([f"rat{k}" for k in range(7)], 6).tolist()).p < 0.05
+    assert wrong <= stats.binom.ppf(0.999, runs, 0.05)
+
+
+def test_one_animal_in_two_groups_leaves_degrees_of_freedom():
+    rng = np.random.default_rng(0)
+    subjects = [f"rat{k}" for k in range(13)]
+    result = compare_groups(rng.normal(size=14), ["a"] * 7 + ["b"] * 7, [*subjects, "rat0"])
+    assert result.test == "mixed model"
+    assert "(11 degrees of freedom)" in result.reason
 
 
 def test_crossed_groups_that_cannot_be_tested_say_why():

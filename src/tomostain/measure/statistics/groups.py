@@ -9,7 +9,9 @@ The rule, in this order:
    Kruskal–Wallis for more. Its p is exact, from all rearrangements of the animals, where there are at most
    `MAX_REARRANGEMENTS`, else from `DRAWS` random ones. If each animal is in two groups, the Wilcoxon signed-rank test.
 2. Several specimens of an animal: a mixed model with a random intercept for each animal (statsmodels `MixedLM`, REML),
-   and Wald's F of the groups with animals minus groups as degrees of freedom of the denominator.
+   and Wald's F of the groups with animals minus groups as degrees of freedom of the denominator. If animals are in
+   several groups, the model is fitted to the mean of each animal in each group, and the degrees of freedom are those
+   within animals.
 3. Else, Welch's one-way test, which allows for different variances (of two groups, Welch's t test).
 """
 
@@ -60,6 +62,14 @@ class Observations:
             if name == group:
                 sums.setdefault(subject, []).append(float(value))
         return np.array([np.mean(each) for each in sums.values()])
+
+    def per_animal_and_group(self) -> "Observations":
+        """Return the mean of each animal in each of its groups, as one observation."""
+        cells: dict[tuple[str, str], list[float]] = {}
+        for value, name, subject in zip(self.values, self.groups, self.subjects, strict=True):
+            cells.setdefault((name, subject), []).append(float(value))
+        names, subjects = zip(*cells, strict=True)
+        return Observations(np.array([np.mean(each) for each in cells.values()]), names, subjects)
 
     def animals(self, group: str) -> set[str]:
         """Return the animals of a group."""
@@ -282,6 +292,8 @@ def _mixed(data: Observations, is_crossed: bool) -> _Tested | None:
     """Fit value ~ group + (1 | animal); None if it does not converge."""
     from statsmodels.regression.mixed_linear_model import MixedLM
 
+    if is_crossed:
+        data = data.per_animal_and_group()
     names = data.names
     codes = np.array([names.index(group) for group in data.groups])
     design = np.column_stack([np.ones(len(codes)), *[codes == k for k in range(1, len(names))]]).astype(float)
@@ -298,7 +310,7 @@ def _mixed(data: Observations, is_crossed: bool) -> _Tested | None:
     if not fit.converged or not np.isfinite(covariance).all():
         return None
     animals, k = len(set(data.subjects)), len(names)
-    freedom = len(codes) - animals - (k - 1) if is_crossed else animals - k
+    freedom = max(len(codes) - animals - (k - 1), animals - k) if is_crossed else animals - k
     effects = mean[1:]
     f = float(effects @ np.linalg.solve(covariance[1:, 1:], effects)) / (k - 1)
     pairs = []
@@ -309,9 +321,10 @@ def _mixed(data: Observations, is_crossed: bool) -> _Tested | None:
         p = float(2 * stats.t.sf(abs(difference) / error, freedom)) if error > 0 else math.nan
         half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * error
         pairs.append(_effect(data, names[i], names[j], (difference, difference - half, difference + half), p))
+    several = "are in several groups, so their means per group are compared, with" if is_crossed else "have several"
+    rest = "" if is_crossed else " specimens, so the model has"
     reason = (
-        f"Animals have several specimens, so a random intercept for each of the {animals} animals is in the model "
-        f"({freedom} degrees of freedom)."
+        f"Animals {several}{rest} a random intercept for each of the {animals} animals ({freedom} degrees of freedom)."
     )
     return "mixed model", reason, f, float(stats.f.sf(f, k - 1, freedom)), tuple(pairs)
 
