@@ -1,0 +1,202 @@
+"""From the files of a measurement to its labels: opens them, selects the classifier, and classifies into a file."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomostain.errors import InputError
+from tomostain.imaging.intensity import IntensityReference, volume_reference
+from tomostain.io import StainedVolume, Volume, create_ome_zarr, open_stained, open_volume
+from tomostain.io.metadata.placement import Placement
+from tomostain.measure.classes import Labels
+from tomostain.measure.config import MeasureConfig
+from tomostain.measure.label_files import Grid, LabelVolume, check_grid, create_labels, open_labels
+from tomostain.measure.refused import UncertaintyMap, open_uncertainty
+from tomostain.measure.sequential import SequentialWriter
+from tomostain.measure.tissue.classifier import TissueClassifier
+from tomostain.measure.tissue.classifier_files import builtin_classifier, load_classifier
+from tomostain.measure.tissue.classify import ClassifyOptions, classify_volume
+from tomostain.progress import Progress, silent
+
+PathLike = str | os.PathLike[str]
+DEFAULT_STAIN = "toluidine-blue"
+
+
+@dataclass(frozen=True, eq=False)
+class MeasureInputs:
+    """What a measurement reads, on one grid.
+
+    Attributes
+    ----------
+    stained : StainedVolume or None
+    ct : Volume or None
+    labels : LabelVolume or None
+        Labels of the user, which replace a classification.
+    also : tuple of StainedVolume
+        The same volume, stained by other models.
+    uncertainty : UncertaintyMap or None
+    """
+
+    stained: StainedVolume | None = None
+    ct: Volume | None = None
+    labels: LabelVolume | None = None
+    also: tuple[StainedVolume, ...] = ()
+    uncertainty: UncertaintyMap | None = None
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of all volumes.
+
+        Raises
+        ------
+        InputError
+            If there is no volume.
+        """
+        for each in (self.stained, self.labels, self.ct):
+            if each is not None:
+                return each
+        raise InputError("give the stained volume, `ct` or `labels`; there is nothing to measure")
+
+    @property
+    def placement(self) -> Placement | None:
+        """Where the volume lies in the coordinates of its file."""
+        for each in (self.stained, self.labels, self.ct):
+            if each is not None:
+                return each.placement
+        return None
+
+    @property
+    def reference(self) -> IntensityReference | None:
+        """Grey values of background and bone of the µCT: those of the staining, or estimated. None without µCT."""
+        if self.ct is None:
+            return None
+        stated = {} if self.stained is None else self.stained.provenance.get("levels", {})
+        if isinstance(stated, dict) and {"background", "bone"} <= stated.keys():
+            return IntensityReference(float(stated["background"]), float(stated["bone"]))
+        return volume_reference(self.ct, source=str(self.ct.path))
+
+
+def open_inputs(
+    stained: PathLike | None,
+    *,
+    ct: PathLike | None = None,
+    labels: PathLike | None = None,
+    also: Sequence[PathLike] = (),
+    uncertainty: PathLike | None = None,
+) -> MeasureInputs:
+    """Open the files of a measurement, and check that they lie on one grid.
+
+    Raises
+    ------
+    InputError
+        If one cannot be opened or lies on another grid, or there is none.
+    """
+    drawn = None if stained is None else open_stained(stained)
+    scan = None if ct is None else open_volume(ct, voxel_um=None if drawn is None else drawn.voxel_um)
+    own = None if labels is None else open_labels(labels, drawn or scan)
+    others = tuple(open_stained(path) for path in also)
+    inputs = MeasureInputs(drawn, scan, own, others)
+    grid = inputs.grid
+    for path, volume in ((ct, scan), *zip(also, others, strict=True)):
+        if path is not None and volume is not None:
+            check_grid(path, volume, grid)
+    mapped = None if uncertainty is None else open_uncertainty(uncertainty, grid)
+    return MeasureInputs(drawn, scan, own, others, mapped)
+
+
+def select_classifier(
+    inputs: MeasureInputs, config: MeasureConfig, classifier: PathLike | None = None
+) -> TissueClassifier:
+    """Return the classifier: the given one, or the built-in one for the images that there are and the stain.
+
+    Raises
+    ------
+    InputError
+        If the images that the configuration or the classifier needs are missing, or no classifier fits.
+    """
+    available = {"stain": inputs.stained is not None, "ct": inputs.ct is not None}
+    available["both"] = all(available.values())
+    if classifier is not None:
+        loaded = load_classifier(classifier)
+        variant = loaded.spec.variant
+    else:
+        loaded = None
+        variant = config.classes_from  # type: ignore[assignment]
+        if variant == "auto":  # type: ignore[comparison-overlap]
+            variant = next(each for each in ("both", "stain", "ct") if available[each])  # type: ignore[assignment]
+    if not available.get(variant, False):
+        needed = {"stain": "the stained volume", "ct": "`ct`", "both": "the stained volume and `ct`"}
+        raise InputError(
+            f"classes from '{variant}' need {needed.get(variant, 'a section, not a volume')}; give it, or set "
+            "`classes_from`",
+            parameter="classes_from",
+        )
+    return loaded or load_classifier(builtin_classifier(variant, stain_of(inputs, config)))
+
+
+def stain_of(inputs: MeasureInputs, config: MeasureConfig) -> str:
+    """Return the name of the stain: of the configuration, of the stained volume, or toluidine blue."""
+    if config.stain is not None:
+        return config.stain
+    model = {} if inputs.stained is None else inputs.stained.provenance.get("model", {})
+    stated = model.get("stain") if isinstance(model, dict) else None
+    return str(stated) if stated else DEFAULT_STAIN
+
+
+def classify_to(
+    path: Path,
+    inputs: MeasureInputs,
+    classifier: TissueClassifier,
+    *,
+    member: int | None = None,
+    uncertainty: Path | None = None,
+    progress: Progress = silent,
+) -> LabelVolume:
+    """Classify the volume into a label volume on disk.
+
+    Parameters
+    ----------
+    path : Path
+        The label volume (OME-Zarr).
+    inputs : MeasureInputs
+    classifier : TissueClassifier
+    member : int, optional
+        One network of the ensemble. None: all of them.
+    uncertainty : Path, optional
+        Also write the uncertainty of the classes there, uint8.
+    progress : Progress
+
+    Returns
+    -------
+    LabelVolume
+    """
+    grid = inputs.grid
+    facts = {"classifier": classifier.name, "member": -1 if member is None else member}
+    placed = {"placement": inputs.placement, "provenance": facts}
+    labels = SequentialWriter(create_labels(path, grid.shape, grid.voxel_um, **placed))  # type: ignore[arg-type]
+    doubts = None
+    if uncertainty is not None:
+        doubts = SequentialWriter(create_ome_zarr(uncertainty, grid.shape, grid.voxel_um, **placed))  # type: ignore[arg-type]
+
+    def write(start: int, classes: Labels, unsure: NDArray[np.uint8]) -> None:
+        labels(start, classes)
+        if doubts is not None:
+            doubts(start, unsure)
+
+    classify_volume(
+        classifier,
+        stained=inputs.stained if classifier.spec.uses_stain else None,
+        ct=inputs.ct if classifier.spec.uses_ct else None,
+        reference=inputs.reference if classifier.spec.uses_ct else None,
+        out=write,
+        options=ClassifyOptions(member=member),
+        progress=progress,
+    )
+    labels.finish()
+    if doubts is not None:
+        doubts.finish()
+    return open_labels(path)

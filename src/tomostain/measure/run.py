@@ -1,0 +1,303 @@
+"""The measurement of a volume, on files: classify, measure, and write tables, labels and maps."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from tomostain import __version__
+from tomostain.errors import InputError
+from tomostain.io import create_ome_zarr
+from tomostain.measure.classes import MINERALISED, TissueClass
+from tomostain.measure.config import MeasureConfig
+from tomostain.measure.initial import initial_geometry
+from tomostain.measure.label_files import LabelVolume, open_labels, write_map
+from tomostain.measure.label_source import LabelSource
+from tomostain.measure.labelling import MeasureInputs, PathLike, classify_to, open_inputs, select_classifier
+from tomostain.measure.measures import Measure
+from tomostain.measure.morphometry.distance import ImplantDistance
+from tomostain.measure.morphometry.shells import BV_TV
+from tomostain.measure.refused import RefusedLabels, open_uncertainty
+from tomostain.measure.result_files import DISTANCE, LABELS, THICKNESS, UNCERTAINTY, begin_output, write_results
+from tomostain.measure.results import Bars, Curve, FigureData, Histogram, MeasureResult
+from tomostain.measure.rows import MeasureRow, measure_rows
+from tomostain.measure.sequential import SequentialWriter
+from tomostain.measure.tissue.classifier import TissueClassifier
+from tomostain.measure.volume import QUICK, VolumeMeasures, measure_labels, with_model_spread
+from tomostain.progress import Progress, silent
+
+MAX_DISTANCE_UM = 1000.0
+"""The largest value in the map of distances, unless a shell reaches farther."""
+
+
+def measure_volume(
+    stained: PathLike | None,
+    out: PathLike,
+    *,
+    config: MeasureConfig | None = None,
+    ct: PathLike | None = None,
+    labels: PathLike | None = None,
+    classifier: PathLike | None = None,
+    also: Sequence[PathLike] = (),
+    uncertainty: PathLike | None = None,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> MeasureResult:
+    """Measure a volume and write tables, labels and maps.
+
+    Parameters
+    ----------
+    stained : path or None
+        The stained volume.
+    out : path
+        Folder of ``measures.csv``, ``measures.json``, ``labels.ome.zarr`` and the maps ``thickness.ome.zarr`` (of bone,
+        µm) and ``distance.ome.zarr`` (from the implant, µm, negative inside).
+    config : MeasureConfig, optional
+    ct : path, optional
+        The µCT volume that was stained. With it, tissue is classified from both.
+    labels : path, optional
+        Label volume to measure instead of a classification.
+    classifier : path, optional
+        Folder of a tissue classifier, or ``builtin:NAME``. By default the built-in one for the images and the stain.
+    also : sequence of path
+        The same volume, stained by other models. Each is classified and measured for the spread of models.
+    uncertainty : path, optional
+        Uncertainty map of the staining. The measures are repeated without the voxels above `config.max_uncertainty`. If
+        that is set and there is no map, the uncertainty of the classifier is used.
+    overwrite : bool
+        Replace an earlier measurement.
+    progress : Progress
+
+    Returns
+    -------
+    MeasureResult
+
+    Raises
+    ------
+    InputError
+        If an input cannot be read or does not fit, there is no implant, or `out` exists.
+    """
+    config = config or MeasureConfig()
+    inputs = open_inputs(stained, ct=ct, labels=labels, also=also, uncertainty=uncertainty)
+    given = [path for path in (stained, ct, labels, uncertainty, *also) if path is not None]
+    used = None if inputs.labels is not None else select_classifier(inputs, config, classifier)
+    if used is None and also:
+        raise InputError("`also`: other stained volumes change nothing if `labels` are measured; leave one out")
+    folder = begin_output(out, config, sources=given, overwrite=overwrite)
+    run = _Run(folder, config, inputs, used, progress)
+    measured = run.measure()
+    rows = run.rows(measured)
+    provenance = run.provenance()
+    definitions = {each.definition.id: each.definition for each in measured.measures}
+    write_results(folder, rows, definitions.values(), notes=run.notes, provenance=provenance)
+    return MeasureResult(
+        out=folder,
+        specimen=run.specimen,
+        measures=measured.measures,
+        rows=rows,
+        labels_path=inputs.labels.path if inputs.labels is not None else folder / LABELS,
+        stained=None if stained is None else Path(stained),
+        figures=figure_data(measured, run.source),
+        notes=run.notes,
+        provenance=provenance,
+    )
+
+
+@dataclass
+class _Run:
+    """One measurement on its way."""
+
+    folder: Path
+    config: MeasureConfig
+    inputs: MeasureInputs
+    classifier: TissueClassifier | None
+    progress: Progress
+
+    def __post_init__(self) -> None:
+        self.notes: list[str] = []
+        self.labels: LabelSource = self.inputs.labels or self._classified()
+
+    @property
+    def source(self) -> str:
+        """The name of the source in the table."""
+        if self.classifier is None:
+            return "labels"
+        return {"stain": "stained"}.get(self.classifier.spec.variant, self.classifier.spec.variant)
+
+    @property
+    def specimen(self) -> str:
+        """The name of the specimen in the table."""
+        volume = self.inputs.stained or self.inputs.labels or self.inputs.ct
+        assert volume is not None
+        return self.config.specimen or Path(volume.path).name.split(".")[0]
+
+    def _classified(self) -> LabelVolume:
+        assert self.classifier is not None
+        own = self.config.max_uncertainty is not None and self.inputs.uncertainty is None
+        path = self.folder / UNCERTAINTY if own else None
+        return classify_to(
+            self.folder / LABELS, self.inputs, self.classifier, uncertainty=path, progress=self.progress
+        )
+
+    def measure(self) -> VolumeMeasures:
+        """Measure all, write the maps, and add the spread of the ensembles."""
+        initial = initial_geometry(self.config, self.labels)
+        options = {"config": self.config, "initial": initial, "progress": self.progress}
+        if self.config.maps:
+            grid = self.inputs.grid
+            facts = {"map": "local thickness of bone, µm", "tomostain_version": __version__}
+            writer = create_ome_zarr(
+                self.folder / THICKNESS,
+                grid.shape,
+                grid.voxel_um,
+                dtype="float32",
+                placement=self.inputs.placement,
+                provenance=facts,
+            )
+            thickness = SequentialWriter(writer)
+            measured = measure_labels(self.labels, on_thickness=thickness, **options)  # type: ignore[arg-type]
+            thickness.finish()
+            self._write_distances(measured)
+        else:
+            measured = measure_labels(self.labels, **options)  # type: ignore[arg-type]
+        self.notes += _notes_of(measured)
+        return replace(measured, measures=with_model_spread(measured.measures, *self._ensembles(measured)))
+
+    def _write_distances(self, measured: VolumeMeasures) -> None:
+        distance = ImplantDistance(measured.implant, max(MAX_DISTANCE_UM, self.config.shell_um[-1]))
+        write_map(
+            self.folder / DISTANCE,
+            distance.read,
+            self.inputs.grid,
+            placement=self.inputs.placement,
+            provenance={"map": "distance from the implant, µm, negative inside", "tomostain_version": __version__},
+            progress=self.progress,
+        )
+
+    def _ensembles(self, measured: VolumeMeasures) -> Iterator[list[list[Measure]]]:
+        """Yield the measures of each member: of the models that stained, and of the classifier."""
+        if self.classifier is None:
+            return
+        if self.inputs.also:
+            others = [replace(self.inputs, stained=volume) for volume in self.inputs.also]
+            yield [measured.measures, *(self._member(inputs, None) for inputs in others)]
+        members = min(self.config.members, self.classifier.spec.members)
+        if members > 1:
+            yield [self._member(self.inputs, member) for member in range(members)]
+
+    def _member(self, inputs: MeasureInputs, member: int | None) -> list[Measure]:
+        """Classify with one member, and measure what is quick."""
+        assert self.classifier is not None
+        with _scratch(self.folder) as scratch:
+            labels = classify_to(scratch / LABELS, inputs, self.classifier, member=member, progress=self.progress)
+            initial = initial_geometry(self.config, labels)
+            return measure_labels(labels, self.config, parts=QUICK, initial=initial, progress=self.progress).measures
+
+    def rows(self, measured: VolumeMeasures) -> list[MeasureRow]:
+        """Return the rows of the table: with all voxels, and without those that are refused."""
+        result = measure_rows(measured.measures, specimen=self.specimen, source=self.source)
+        if self.config.max_uncertainty is None:
+            return result
+        path = self.folder / UNCERTAINTY
+        mapped = self.inputs.uncertainty or (open_uncertainty(path) if path.is_dir() else None)
+        if mapped is None:
+            raise InputError("`max_uncertainty`: labels have no uncertainty of their own; give `uncertainty`")
+        refused = RefusedLabels(self.labels, mapped, self.config.max_uncertainty)
+        share = _refused_share(self.labels, refused)
+        self.notes.append(
+            f"{share:.1%} of the voxels were refused, because their uncertainty is above "
+            f"{self.config.max_uncertainty:g}; rows 'without refused' leave them out"
+        )
+        rest = measure_labels(
+            refused, self.config, initial=initial_geometry(self.config, refused), progress=self.progress
+        )
+        return result + measure_rows(
+            rest.measures, specimen=self.specimen, source=self.source, voxels="without refused"
+        )
+
+    def provenance(self) -> dict[str, str]:
+        """Return what was measured, and with what."""
+        facts = {"tomostain": __version__}
+        for name in ("stained", "ct", "labels"):
+            volume = getattr(self.inputs, name)
+            if volume is not None:
+                facts[name] = str(volume.path)
+        if self.inputs.also:
+            facts["also"] = ", ".join(str(volume.path) for volume in self.inputs.also)
+        if self.inputs.uncertainty is not None:
+            facts["uncertainty"] = str(self.inputs.uncertainty.path)
+        if self.classifier is not None:
+            facts["classifier"] = self.classifier.name
+        if self.config.implant is not None:
+            facts["implant"] = self.config.implant
+        if self.config.weeks is not None:
+            facts["weeks"] = f"{self.config.weeks:g}"
+        return facts
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """Yield a folder for the labels of one member, which is removed afterwards."""
+    path = Path(tempfile.mkdtemp(prefix=".member-", dir=folder))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _notes_of(measured: VolumeMeasures) -> list[str]:
+    """Return the notes that several measures share, such as a partial field of view."""
+    implant = measured.implant
+    notes = []
+    if implant.touches:
+        faces = ", ".join(implant.touches)
+        notes.append(
+            f"partial field of view: the implant reaches the faces {faces} of the volume; values hold for what is seen"
+        )
+    if implant.ignored_voxels:
+        notes.append(f"{implant.ignored_voxels} voxels of metal or degradation layer apart from the implant are ignored")
+    if not any(count > 0 for count in _bone_voxels(measured)):
+        notes.append("no bone occurs within the shells around the implant; bone measures are 0 or empty")
+    return notes
+
+
+def _bone_voxels(measured: VolumeMeasures) -> list[int]:
+    return [] if measured.profile is None else [int(n) for n in measured.profile.voxels(*MINERALISED)]
+
+
+def _refused_share(labels: LabelSource, refused: LabelSource) -> float:
+    """Return the share of the measured voxels that are refused."""
+    total = lost = 0
+    for start in range(0, labels.shape[0], 16):
+        stop = min(start + 16, labels.shape[0])
+        before = labels.read(start, stop) != TissueClass.NOT_MEASURED
+        total += int(before.sum())
+        lost += int((before & (refused.read(start, stop) == TissueClass.NOT_MEASURED)).sum())
+    return lost / max(total, 1)
+
+
+def figure_data(measured: VolumeMeasures, source: str) -> FigureData:
+    """Return what the page draws: profile, shells and thickness."""
+    profile = shells = thickness = None
+    if measured.profile is not None:
+        edges = measured.profile.edges_um
+        profile = Curve(
+            x=(edges[:-1] + edges[1:]) / 2,
+            series={
+                "new bone": measured.profile.share(TissueClass.NEW_BONE),
+                "all bone": measured.profile.share(*MINERALISED),
+            },
+            x_label="distance from the implant / µm",
+            y_label="share of the tissue / %",
+        )
+        rows = [each for each in measured.measures if each.definition is BV_TV]
+        values = np.array([each.value for each in rows])
+        shells = Bars(tuple(each.region for each in rows), {source: values}, "BV/TV / %")
+    if measured.thickness is not None and measured.thickness.counts.any():
+        edges, shares = measured.thickness.shares()
+        thickness = Histogram(edges, {"bone": shares}, "local thickness / µm")
+    return FigureData(new_bone_profile=profile, bone_by_shell=shells, thickness=thickness)

@@ -1,0 +1,186 @@
+"""All measures of a label volume, from its implant to its trabeculae. Labels in, numbers out."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomostain.measure.config import MeasureConfig
+from tomostain.measure.label_source import LabelSource
+from tomostain.measure.measures import Measure, by_key
+from tomostain.measure.morphometry.cavities import cavity_measures
+from tomostain.measure.morphometry.contact import ContactRule, contact_measures
+from tomostain.measure.morphometry.degradation import degradation_measures
+from tomostain.measure.morphometry.diameter import check_diameter
+from tomostain.measure.morphometry.implant import Implant, find_implant
+from tomostain.measure.morphometry.initial_geometry import InitialGeometry
+from tomostain.measure.morphometry.shells import Profile, count_by_distance, profile_edges, shell_measures
+from tomostain.measure.morphometry.thickness import ThicknessOptions, thickness_measures
+from tomostain.progress import Progress, silent
+
+Part = str
+PARTS: tuple[Part, ...] = ("contact", "shells", "degradation", "thickness", "cavities")
+"""The groups of measures, in the order in which they are measured."""
+QUICK: tuple[Part, ...] = ("contact", "shells", "degradation")
+"""Those that are measured for every member of an ensemble. Sphere fitting takes most of the time of a measurement."""
+THICKNESS_STEP_UM = 10.0
+_BINS = 1000
+OnSlab = Callable[[int, NDArray[np.float32]], None]
+
+
+class ThicknessHistogram:
+    """Histogram of a thickness map that arrives slab by slab.
+
+    Attributes
+    ----------
+    counts : ndarray of int64
+        Voxels in intervals of 10 µm from 0 on. Thicker voxels are in the last one.
+    """
+
+    def __init__(self, forward: OnSlab | None = None) -> None:
+        self.counts = np.zeros(_BINS, np.int64)
+        self._forward = forward
+
+    def __call__(self, start: int, thickness: NDArray[np.float32]) -> None:
+        """Add a slab: µm, 0 outside of the phase."""
+        index = np.minimum(thickness[thickness > 0] / np.float32(THICKNESS_STEP_UM), _BINS - 1)
+        self.counts += np.bincount(index.astype(np.intp), minlength=_BINS)
+        if self._forward is not None:
+            self._forward(start, thickness)
+
+    def shares(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the edges, µm, up to the largest thickness that occurs, and the share of each interval, %."""
+        last = int(np.flatnonzero(self.counts)[-1]) + 1 if self.counts.any() else 1
+        counts = self.counts[:last]
+        return np.arange(last + 1) * THICKNESS_STEP_UM, 100 * counts / max(counts.sum(), 1)
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeMeasures:
+    """The measures of one label volume.
+
+    Attributes
+    ----------
+    measures : list of Measure
+    implant : Implant
+    profile : Profile or None
+        Voxels of each class over the distance to the implant, for the plot.
+    thickness : ThicknessHistogram or None
+    """
+
+    measures: list[Measure]
+    implant: Implant
+    profile: Profile | None = None
+    thickness: ThicknessHistogram | None = None
+
+
+def measure_labels(
+    labels: LabelSource,
+    config: MeasureConfig | None = None,
+    *,
+    parts: Iterable[Part] = PARTS,
+    initial: InitialGeometry | None = None,
+    on_thickness: OnSlab | None = None,
+    progress: Progress = silent,
+) -> VolumeMeasures:
+    """Measure a label volume.
+
+    Parameters
+    ----------
+    labels : LabelSource
+        For example `LabelArray`, or `tomostain.measure.label_files.open_labels`.
+    config : MeasureConfig, optional
+    parts : iterable of str
+        Of `PARTS`: which groups of measures.
+    initial : InitialGeometry, optional
+        The implant before implantation, for volume loss and degradation rate (`initial_geometry_of`).
+    on_thickness : callable, optional
+        Receives the first slice and the map of the thickness of bone of each slab, µm.
+    progress : Progress
+
+    Returns
+    -------
+    VolumeMeasures
+
+    Raises
+    ------
+    InputError
+        If there is no implant, or its diameter is not the stated one.
+    """
+    config, chosen = config or MeasureConfig(), set(parts)
+    max_bytes = int(config.memory_gb * 1e9)
+    implant = find_implant(labels, max_bytes=max_bytes)
+    if config.diameter_mm is not None:
+        check_diameter(implant, 1000 * config.diameter_mm, tolerance=config.diameter_tolerance)
+    measures: list[Measure] = []
+    profile = thickness = None
+    if "contact" in chosen:
+        rule = ContactRule.default(implant.voxel_um, gap_um=config.gap_um, depth_um=config.depth_um)
+        measures += contact_measures(implant, rule, max_bytes=max_bytes, progress=progress)
+    if "shells" in chosen:
+        shells, profile = _shells(implant, config, max_bytes, progress)
+        measures += shells
+    if "degradation" in chosen:
+        measures += degradation_measures(
+            implant,
+            initial=initial,
+            weeks=config.weeks,
+            material=config.implant,
+            max_bytes=max_bytes,
+            progress=progress,
+        )
+    if "thickness" in chosen:
+        thickness = ThicknessHistogram(on_thickness)
+        options = ThicknessOptions(max_bytes=max_bytes)
+        measures += thickness_measures(labels, options=options, on_slab=thickness, progress=progress)
+    if "cavities" in chosen:
+        measures += cavity_measures(labels, max_bytes=max_bytes, progress=progress)
+    return VolumeMeasures(measures, implant, profile, thickness)
+
+
+def _shells(
+    implant: Implant, config: MeasureConfig, max_bytes: int, progress: Progress
+) -> tuple[list[Measure], Profile]:
+    """Return the measures of the shells, and the profile over the distance."""
+    shells = count_by_distance(implant, config.shell_um, max_bytes=max_bytes, progress=progress)
+    edges = profile_edges(implant, config.shell_um[-1], step_um=config.profile_um)
+    profile = count_by_distance(implant, edges, max_bytes=max_bytes, progress=progress)
+    return shell_measures(shells), profile
+
+
+def with_model_spread(measures: Sequence[Measure], *ensembles: Sequence[Sequence[Measure]]) -> list[Measure]:
+    """Return measures with the standard deviation between the members of ensembles.
+
+    Parameters
+    ----------
+    measures : sequence of Measure
+        The values that are reported.
+    *ensembles : sequence of sequence of Measure
+        The same measures from the members of an ensemble: of models that stain, or of classifiers. Members that lack a
+        measure are left out. The variances of several ensembles are added.
+
+    Returns
+    -------
+    list of Measure
+        `sd_model` is NaN where fewer than two members of an ensemble have a finite value.
+
+    Examples
+    --------
+    >>> from tomostain.measure.morphometry.contact import BIC_SURFACE
+    >>> members = [[Measure(BIC_SURFACE, value)] for value in (60.0, 64.0)]
+    >>> round(with_model_spread([Measure(BIC_SURFACE, 61.0)], members)[0].sd_model, 3)
+    2.828
+    """
+    tables = [[by_key(member) for member in ensemble] for ensemble in ensembles]
+    result = []
+    for measure in measures:
+        variances = []
+        for members in tables:
+            values = [member[measure.key].value for member in members if measure.key in member]
+            finite = [value for value in values if math.isfinite(value)]
+            if len(finite) > 1:
+                variances.append(float(np.var(finite, ddof=1)))
+        result.append(replace(measure, sd_model=math.sqrt(sum(variances))) if variances else measure)
+    return result
