@@ -10,6 +10,7 @@ from tomostain.errors import InputError
 from tomostain.geometry.section import Section
 from tomostain.io import create_stained, open_stained
 from tomostain.measure.virtual_section import cut_volume, section_of, stain_pair
+from tomostain.stain import load_stainer
 
 VOXEL_UM = (20.0, 10.0, 10.0)
 
@@ -57,10 +58,10 @@ def test_a_plane_elsewhere_is_refused(stained):
 
 
 def test_a_pair_is_stained_by_a_model():
-    rgb = stain_pair(pair(), "builtin:phantom-tb", device="cpu")
-    assert rgb.shape == (40, 48, 3)
-    with pytest.raises(InputError, match=r"has pixels of 5 µm, but the model builtin:phantom-tb was trained on 20 µm"):
-        stain_pair(replace(pair(), voxel_um=5.0), "builtin:phantom-tb", device="cpu")
+    stainer = load_stainer("builtin:phantom-tb", device="cpu")
+    assert stain_pair(pair(), stainer).shape == (40, 48, 3)
+    with pytest.raises(InputError, match="has pixels of 5 µm, but the model was trained on 20 µm"):
+        stain_pair(replace(pair(), voxel_um=5.0), stainer)
 
 
 def test_the_position_of_a_pair():

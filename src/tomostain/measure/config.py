@@ -25,6 +25,9 @@ class MeasureConfig(Config):
     gap_um : float, optional
         Bone counts as touching the implant if the gap between them is at most this wide, µm. By default the diagonal
         of a voxel, which is the resolution of the image.
+    depth_um : float, optional
+        Beyond the gap, at least half of this depth must be bone, µm. By default two voxels, so that a rim of wrong
+        voxels at the implant, as classifiers make it, does not count. 0: bone anywhere within the gap counts.
     shell_um : tuple of float
         Edges of the shells around the implant in which BV/TV is measured, µm, rising.
     profile_um : float
@@ -35,9 +38,11 @@ class MeasureConfig(Config):
     weeks : float, optional
         Time since implantation, weeks.
     initial : path, optional
-        Label volume of the implant before implantation, aligned or not: its volume and surface are used.
+        Label volume of the implant before implantation, on the grid of the measured volume.
     initial_volume_mm3, initial_surface_mm2 : float, optional
         Volume and surface of the implant before implantation, instead of `initial`.
+    geometry : str, optional
+        Shape of the implant before implantation, which is fitted to the labels: ``m2-screw``, that of the paper.
     diameter_mm : float, optional
         Nominal outer diameter of the implant, mm. If the measured one differs by more than `diameter_tolerance`, the
         voxel size is wrong, which is an error.
@@ -45,6 +50,14 @@ class MeasureConfig(Config):
         Maximum relative difference of the two diameters.
     max_uncertainty : float, optional
         Voxels with a higher uncertainty (0 to 1) are refused: the measures are reported with them and without.
+    members : int
+        Networks of the classifier that are compared for the spread of models: each classifies and measures the volume
+        (without thickness and cavities). 0 or 1: none.
+    planes : int
+        Of a section: planes within the error of the registration, for the spread of registration; 0 for none.
+    position_sd_um, tilt_sd_deg : float, optional
+        Error of the registration: standard deviation along the normal and of the two tilts. By default a quarter of a
+        pixel and 0.15°, as measured on phantoms (docs/explanation/registration.md). Real tissue may have more.
     maps : bool
         Also write maps of the thickness and of the distance from the implant.
     memory_gb : float
@@ -55,6 +68,7 @@ class MeasureConfig(Config):
     classes_from: ClassSource = "auto"
     stain: str | None = None
     gap_um: float | None = Field(default=None, ge=0, le=1000)
+    depth_um: float | None = Field(default=None, ge=0, le=1000)
     shell_um: tuple[float, ...] = (0.0, 100.0, 250.0, 500.0, 1000.0)
     profile_um: float = Field(default=50.0, gt=0, le=1000)
     implant: str | None = None
@@ -62,9 +76,14 @@ class MeasureConfig(Config):
     initial: Path | None = None
     initial_volume_mm3: float | None = Field(default=None, gt=0)
     initial_surface_mm2: float | None = Field(default=None, gt=0)
+    geometry: str | None = None
     diameter_mm: float | None = Field(default=None, gt=0, le=100)
     diameter_tolerance: float = Field(default=0.15, gt=0, lt=1)
     max_uncertainty: float | None = Field(default=None, ge=0, le=1)
+    members: int = Field(default=0, ge=0, le=100)
+    planes: int = Field(default=20, ge=0, le=1000)
+    position_sd_um: float | None = Field(default=None, ge=0, le=1000)
+    tilt_sd_deg: float = Field(default=0.15, ge=0, le=45)
     maps: bool = True
     memory_gb: float = Field(default=1.0, gt=0.05)
 
@@ -82,6 +101,8 @@ class MeasureConfig(Config):
             raise ValueError("give `initial`, or `initial_volume_mm3` and `initial_surface_mm2`, not both")
         if self.initial_surface_mm2 is not None and self.initial_volume_mm3 is None:
             raise ValueError("`initial_surface_mm2` needs `initial_volume_mm3`, too")
+        if self.geometry is not None and (self.initial is not None or numbers != (None, None)):
+            raise ValueError("give `geometry`, or what is known of the initial implant, not both")
         return self
 
     @property

@@ -21,13 +21,14 @@ from tomostain.io.output_folder import check_contents, check_sources_outside, ou
 from tomostain.measure.measures import Definition
 from tomostain.measure.rows import COLUMNS, MeasureRow, Voxels
 
-SETTINGS, CSV, JSON, LABELS, THICKNESS, DISTANCE, PAGE = (
+SETTINGS, CSV, JSON, LABELS, THICKNESS, DISTANCE, UNCERTAINTY, PAGE = (
     "measure.yaml",
     "measures.csv",
     "measures.json",
     "labels.ome.zarr",
     "thickness.ome.zarr",
     "distance.ome.zarr",
+    "uncertainty.ome.zarr",
     "report.html",
 )
 """Names of the files in the folder of a measurement. The first is written first: it marks the folder."""
@@ -89,7 +90,7 @@ def check_output(
 
 def _is_known(name: str) -> bool:
     """Return whether a file belongs to the folder of a measurement, also one whose writing was interrupted."""
-    known = (SETTINGS, CSV, JSON, LABELS, THICKNESS, DISTANCE, PAGE)
+    known = (SETTINGS, CSV, JSON, LABELS, THICKNESS, DISTANCE, UNCERTAINTY, PAGE)
     return name in known or name.startswith((".", "labels-")) or Path(name).suffix == ".png"
 
 

@@ -15,7 +15,7 @@ from tomostain.io import create_ome_zarr
 from tomostain.measure.classes import MINERALISED, TissueClass
 from tomostain.measure.config import MeasureConfig
 from tomostain.measure.initial import initial_geometry
-from tomostain.measure.label_files import LabelVolume, open_labels, write_map
+from tomostain.measure.label_files import LabelVolume, write_map
 from tomostain.measure.label_source import LabelSource
 from tomostain.measure.labelling import MeasureInputs, PathLike, classify_to, open_inputs, select_classifier
 from tomostain.measure.measures import Measure
@@ -26,8 +26,9 @@ from tomostain.measure.result_files import DISTANCE, LABELS, THICKNESS, UNCERTAI
 from tomostain.measure.results import Bars, Curve, FigureData, Histogram, MeasureResult
 from tomostain.measure.rows import MeasureRow, measure_rows
 from tomostain.measure.sequential import SequentialWriter
+from tomostain.measure.spread import with_model_spread
 from tomostain.measure.tissue.classifier import TissueClassifier
-from tomostain.measure.volume import QUICK, VolumeMeasures, measure_labels, with_model_spread
+from tomostain.measure.volume import QUICK, VolumeMeasures, measure_labels
 from tomostain.progress import Progress, silent
 
 MAX_DISTANCE_UM = 1000.0
@@ -139,9 +140,7 @@ class _Run:
         assert self.classifier is not None
         own = self.config.max_uncertainty is not None and self.inputs.uncertainty is None
         path = self.folder / UNCERTAINTY if own else None
-        return classify_to(
-            self.folder / LABELS, self.inputs, self.classifier, uncertainty=path, progress=self.progress
-        )
+        return classify_to(self.folder / LABELS, self.inputs, self.classifier, uncertainty=path, progress=self.progress)
 
     def measure(self) -> VolumeMeasures:
         """Measure all, write the maps, and add the spread of the ensembles."""
@@ -259,7 +258,9 @@ def _notes_of(measured: VolumeMeasures) -> list[str]:
             f"partial field of view: the implant reaches the faces {faces} of the volume; values hold for what is seen"
         )
     if implant.ignored_voxels:
-        notes.append(f"{implant.ignored_voxels} voxels of metal or degradation layer apart from the implant are ignored")
+        notes.append(
+            f"{implant.ignored_voxels} voxels of metal or degradation layer apart from the implant are ignored"
+        )
     if not any(count > 0 for count in _bone_voxels(measured)):
         notes.append("no bone occurs within the shells around the implant; bone measures are 0 or empty")
     return notes

@@ -1,7 +1,5 @@
 """The virtual section of a pair: stained by a model, or cut from a stained volume."""
 
-import os
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,7 +10,7 @@ from tomostain.geometry.section import Section, grid_um
 from tomostain.geometry.surfaces import Cut
 from tomostain.integers import to_integers
 from tomostain.io.ome_zarr.reader import StainedVolume
-from tomostain.stain.stainer import load_stainer
+from tomostain.stain.stainer import Stainer
 
 RGB = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -20,16 +18,15 @@ VOXEL_TOLERANCE = 0.02
 """Largest relative difference between the pixel size of a pair and the voxel size of a model."""
 
 
-def stain_pair(pair: Pair, model: str | os.PathLike[str], *, device: str = "auto") -> RGB:
+def stain_pair(pair: Pair, stainer: Stainer) -> RGB:
     """Stain the µCT of a pair.
 
     Parameters
     ----------
     pair : Pair
-    model : path
-        Model folder, or ``builtin:NAME``.
-    device : str
-        As for `tomostain.load_stainer`.
+        With as many slices as the model sees (`load_pair`).
+    stainer : Stainer
+        Of `tomostain.load_stainer`.
 
     Returns
     -------
@@ -40,10 +37,9 @@ def stain_pair(pair: Pair, model: str | os.PathLike[str], *, device: str = "auto
     InputError
         If the model was trained on pixels of another size, or needs neighbouring slices that the pair does not hold.
     """
-    stainer = load_stainer(model, device=device)
     if abs(pair.voxel_um / stainer.voxel_um - 1) > VOXEL_TOLERANCE:
         raise InputError(
-            f"pair '{pair.id}': has pixels of {pair.voxel_um:g} µm, but the model {model} was trained on "
+            f"pair '{pair.id}': has pixels of {pair.voxel_um:g} µm, but the model was trained on "
             f"{stainer.voxel_um:g} µm; prepare the pair with `voxel_um={stainer.voxel_um:g}`, or use another model",
             parameter="model",
         )

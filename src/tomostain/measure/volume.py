@@ -1,15 +1,14 @@
 """All measures of a label volume, from its implant to its trabeculae. Labels in, numbers out."""
 
-import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.measure.config import MeasureConfig
 from tomostain.measure.label_source import LabelSource
-from tomostain.measure.measures import Measure, by_key
+from tomostain.measure.measures import Measure
 from tomostain.measure.morphometry.cavities import cavity_measures
 from tomostain.measure.morphometry.contact import ContactRule, contact_measures
 from tomostain.measure.morphometry.degradation import degradation_measures
@@ -148,39 +147,3 @@ def _shells(
     edges = profile_edges(implant, config.shell_um[-1], step_um=config.profile_um)
     profile = count_by_distance(implant, edges, max_bytes=max_bytes, progress=progress)
     return shell_measures(shells), profile
-
-
-def with_model_spread(measures: Sequence[Measure], *ensembles: Sequence[Sequence[Measure]]) -> list[Measure]:
-    """Return measures with the standard deviation between the members of ensembles.
-
-    Parameters
-    ----------
-    measures : sequence of Measure
-        The values that are reported.
-    *ensembles : sequence of sequence of Measure
-        The same measures from the members of an ensemble: of models that stain, or of classifiers. Members that lack a
-        measure are left out. The variances of several ensembles are added.
-
-    Returns
-    -------
-    list of Measure
-        `sd_model` is NaN where fewer than two members of an ensemble have a finite value.
-
-    Examples
-    --------
-    >>> from tomostain.measure.morphometry.contact import BIC_SURFACE
-    >>> members = [[Measure(BIC_SURFACE, value)] for value in (60.0, 64.0)]
-    >>> round(with_model_spread([Measure(BIC_SURFACE, 61.0)], members)[0].sd_model, 3)
-    2.828
-    """
-    tables = [[by_key(member) for member in ensemble] for ensemble in ensembles]
-    result = []
-    for measure in measures:
-        variances = []
-        for members in tables:
-            values = [member[measure.key].value for member in members if measure.key in member]
-            finite = [value for value in values if math.isfinite(value)]
-            if len(finite) > 1:
-                variances.append(float(np.var(finite, ddof=1)))
-        result.append(replace(measure, sd_model=math.sqrt(sum(variances))) if variances else measure)
-    return result

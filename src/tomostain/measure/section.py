@@ -1,0 +1,241 @@
+"""The measures in the plane of a histological section, on the real and on the virtual one, by the same classifier.
+
+This is the comparison that a study needs before it reports numbers of stained volumes: the same detector is used on the
+slide and on the generated image, in the same pixels.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tomostain import __version__
+from tomostain.dataset.pair import Pair, load_pair
+from tomostain.errors import InputError
+from tomostain.geometry.section import Section
+from tomostain.io import StainedVolume, open_stained
+from tomostain.measure.classes import Labels, TissueClass
+from tomostain.measure.config import MeasureConfig
+from tomostain.measure.labelling import DEFAULT_STAIN, PathLike
+from tomostain.measure.measures import Measure
+from tomostain.measure.morphometry.contact import ContactRule
+from tomostain.measure.morphometry.plane import find_plane_implant, plane_measures
+from tomostain.measure.morphometry.thickness import plane_thickness_measures
+from tomostain.measure.registration_error import POSITION_SD_VOXELS, planes_within_error
+from tomostain.measure.result_files import begin_output, write_results
+from tomostain.measure.results import SectionImage, SectionResult
+from tomostain.measure.rows import measure_rows
+from tomostain.measure.spread import with_model_spread, with_registration_spread
+from tomostain.measure.tissue.classifier import TissueClassifier
+from tomostain.measure.tissue.classifier_files import builtin_classifier, load_classifier
+from tomostain.measure.tissue.classify import classify_image
+from tomostain.measure.virtual_section import RGB, Mask, cut_volume, section_of, stain_pair
+from tomostain.progress import Progress, silent, track
+from tomostain.stain.stainer import Stainer, load_stainer
+
+REAL, VIRTUAL = "real section", "virtual section"
+
+
+def measure_plane(
+    labels: Labels, pixel_um: float, config: MeasureConfig | None = None, *, mask: NDArray[np.bool_] | None = None
+) -> list[Measure]:
+    """Return all measures of tissue classes in a plane.
+
+    Parameters
+    ----------
+    labels : ndarray of uint8, shape (Y, X)
+        Values of `TissueClass`.
+    pixel_um : float
+    config : MeasureConfig, optional
+    mask : ndarray of bool, shape (Y, X), optional
+        The pixels that count.
+
+    Returns
+    -------
+    list of Measure
+        All of dimension 2.
+
+    Raises
+    ------
+    InputError
+        If there is no implant.
+    """
+    config = config or MeasureConfig()
+    implant = find_plane_implant(labels, pixel_um, mask=mask)
+    rule = ContactRule.default(implant.pixel_um, gap_um=config.gap_um, depth_um=config.depth_um)
+    measures = plane_measures(implant, rule=rule, edges_um=config.shell_um)
+    return measures + plane_thickness_measures(implant.labels, pixel_um)
+
+
+def measure_section(
+    pair: PathLike | Pair,
+    out: PathLike,
+    *,
+    config: MeasureConfig | None = None,
+    model: PathLike | None = None,
+    volume: PathLike | None = None,
+    classifier: PathLike | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> SectionResult:
+    """Measure the real and the virtual section of a pair with the same classifier, and write the tables.
+
+    Parameters
+    ----------
+    pair : path or Pair
+        Folder of a pair, as `register` and `prepare` write it.
+    out : path
+        Folder of ``measures.csv`` and ``measures.json``.
+    config : MeasureConfig, optional
+    model : path, optional
+        Model that stains the µCT of the pair: the virtual section.
+    volume : path, optional
+        The stained volume in which the section lies. The spread over planes within the error of the registration is
+        measured in it. Without `model`, the virtual section is cut from it.
+    classifier : path, optional
+        Folder of a classifier of sections, or ``builtin:NAME``. By default the built-in one for the stain of the pair.
+    device : str
+        For the model.
+    overwrite : bool
+        Replace an earlier measurement.
+    progress : Progress
+
+    Returns
+    -------
+    SectionResult
+
+    Raises
+    ------
+    InputError
+        If the pair, the model or the volume cannot be read or do not fit each other, a section shows no implant, or
+        `out` exists.
+    """
+    config = config or MeasureConfig()
+    if model is None and volume is None:
+        raise InputError("give `model` or `volume`, from which the virtual section is made", parameter="model")
+    stainer = None if model is None else load_stainer(model, device=device)
+    slices = 1 if stainer is None else stainer.translator.spec.ct_slices
+    loaded = pair if isinstance(pair, Pair) else load_pair(pair, slices)
+    stained = None if volume is None else open_stained(volume)
+    stain = config.stain or (loaded.stain if loaded.stain != "unknown" else DEFAULT_STAIN)
+    used = load_classifier(classifier or builtin_classifier("section", stain))
+    sources = [path for path in (pair, model, volume) if isinstance(path, str | Path) and Path(path).exists()]
+    folder = begin_output(out, config, sources=sources, overwrite=overwrite)
+    run = _SectionRun(loaded, config, used, stained)
+    images = {REAL: run.classify(loaded.histology), VIRTUAL: run.virtual(stainer)}
+    measures = {source: run.measure(image) for source, image in images.items()}
+    notes = run.notes(images)
+    if stained is not None and config.planes > 1:
+        planes = list(run.planes(progress))
+        measures[VIRTUAL] = with_registration_spread(measures[VIRTUAL], planes)
+        notes.append(run.registration_note(len(planes)))
+    specimen = config.specimen or loaded.id
+    rows = [row for source, each in measures.items() for row in measure_rows(each, specimen=specimen, source=source)]
+    definitions = {each.definition.id: each.definition for listed in measures.values() for each in listed}
+    provenance = _provenance(loaded, model, volume, used)
+    write_results(folder, rows, definitions.values(), notes=notes, provenance=provenance)
+    return SectionResult(
+        out=folder,
+        specimen=specimen,
+        measures=measures,
+        rows=rows,
+        images=images,
+        pixel_um=loaded.voxel_um,
+        notes=notes,
+        provenance=provenance,
+    )
+
+
+@dataclass(frozen=True)
+class _SectionRun:
+    """One pair with what it is measured by."""
+
+    pair: Pair
+    config: MeasureConfig
+    classifier: TissueClassifier
+    stained: StainedVolume | None
+
+    def classify(self, rgb: RGB, *, inside: Mask | None = None, member: int | None = None) -> SectionImage:
+        """Return an image with its labels, which are `NOT_MEASURED` outside the mask of the pair."""
+        name = f"pair '{self.pair.id}'"
+        labels = classify_image(self.classifier, rgb, self.pair.voxel_um, member=member, source=name).labels
+        assert labels is not None
+        valid = self.pair.mask if inside is None else self.pair.mask & inside
+        return SectionImage(rgb, np.where(valid, labels, TissueClass.NOT_MEASURED).astype(np.uint8))
+
+    def virtual(self, stainer: Stainer | None) -> SectionImage:
+        """Return the virtual section: stained by the model, or cut from the volume."""
+        if stainer is not None:
+            return self.classify(stain_pair(self.pair, stainer))
+        assert self.stained is not None
+        rgb, inside = cut_volume(self.stained, self._section(), self.pair.ct.shape, self.pair.voxel_um)
+        return self.classify(rgb, inside=inside)
+
+    def measure(self, image: SectionImage) -> list[Measure]:
+        """Measure an image, with the spread between the networks of the classifier."""
+        measures = measure_plane(image.labels, self.pair.voxel_um, self.config)
+        inside = image.labels != TissueClass.NOT_MEASURED
+        members = []
+        for member in range(self.classifier.spec.members):
+            labels = self.classify(image.colours, inside=inside, member=member).labels
+            try:
+                members.append(measure_plane(labels, self.pair.voxel_um, self.config))
+            except InputError:  # this network sees no implant
+                continue
+        return with_model_spread(measures, members)
+
+    def planes(self, progress: Progress) -> Iterator[list[Measure]]:
+        """Yield the measures of planes within the error of the registration, cut from the stained volume."""
+        assert self.stained is not None
+        shape = self.pair.ct.shape
+        centre = ((shape[0] - 1) / 2 * self.pair.voxel_um, (shape[1] - 1) / 2 * self.pair.voxel_um)
+        near = planes_within_error(
+            self._section(),
+            centre,
+            position_sd_um=self._position_sd_um,
+            tilt_sd_deg=self.config.tilt_sd_deg,
+            number=self.config.planes,
+        )
+        for plane in track(near, "planes within the error of the registration", progress):
+            rgb, inside = cut_volume(self.stained, plane, shape, self.pair.voxel_um)
+            labels = self.classify(rgb, inside=inside).labels
+            yield measure_plane(labels, self.pair.voxel_um, self.config)
+
+    @property
+    def _position_sd_um(self) -> float:
+        stated = self.config.position_sd_um
+        return POSITION_SD_VOXELS * self.pair.voxel_um if stated is None else stated
+
+    def _section(self) -> Section:
+        section = section_of(self.pair)
+        if section is None:
+            raise InputError(
+                f"pair '{self.pair.id}': does not state where its section lies in a volume; give `model` without "
+                "`volume`, or register the slide to the volume",
+                parameter="volume",
+            )
+        return section
+
+    def registration_note(self, number: int) -> str:
+        """Return the sentence on the spread of the registration."""
+        return (
+            f"sd_registration of the virtual section: {number} planes, displaced by {self._position_sd_um:g} µm and "
+            f"tilted by {self.config.tilt_sd_deg:g}° (standard deviations)"
+        )
+
+    def notes(self, images: dict[str, SectionImage]) -> list[str]:
+        """Return how well the classes of the two sections agree."""
+        real, virtual = (images[source].labels for source in (REAL, VIRTUAL))
+        both = (real != TissueClass.NOT_MEASURED) & (virtual != TissueClass.NOT_MEASURED)
+        share = float((real[both] == virtual[both]).mean()) if both.any() else float("nan")
+        return [f"real and virtual section have the same class in {share:.1%} of {int(both.sum())} pixels"]
+
+
+def _provenance(
+    pair: Pair, model: PathLike | None, volume: PathLike | None, classifier: TissueClassifier
+) -> dict[str, str]:
+    facts = {"tomostain": __version__, "pair": pair.id, "stain": pair.stain, "classifier": classifier.name}
+    return facts | {name: str(path) for name, path in (("model", model), ("volume", volume)) if path is not None}
