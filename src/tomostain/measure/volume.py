@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from tomostain.measure.config import MeasureConfig
 from tomostain.measure.label_source import LabelSource
 from tomostain.measure.measures import Measure
-from tomostain.measure.morphometry.cavities import cavity_measures
 from tomostain.measure.morphometry.contact import ContactRule, contact_measures
 from tomostain.measure.morphometry.degradation import degradation_measures
 from tomostain.measure.morphometry.diameter import check_diameter
@@ -20,7 +19,7 @@ from tomostain.measure.morphometry.thickness import ThicknessOptions, thickness_
 from tomostain.progress import Progress, silent
 
 Part = str
-PARTS: tuple[Part, ...] = ("contact", "shells", "degradation", "thickness", "cavities")
+PARTS: tuple[Part, ...] = ("contact", "shells", "degradation", "thickness")
 """The groups of measures, in the order in which they are measured."""
 QUICK: tuple[Part, ...] = ("contact", "shells", "degradation")
 """Those that are measured for every member of an ensemble. Sphere fitting takes most of the time of a measurement."""
@@ -134,8 +133,6 @@ def measure_labels(
         thickness = ThicknessHistogram(on_thickness)
         options = ThicknessOptions(max_bytes=max_bytes)
         measures += thickness_measures(labels, options=options, on_slab=thickness, progress=progress)
-    if "cavities" in chosen:
-        measures += cavity_measures(labels, max_bytes=max_bytes, progress=progress)
     return VolumeMeasures(measures, implant, profile, thickness)
 
 
