@@ -3,7 +3,7 @@
     python -m studies.measure.agreement STUDY STAINED OUT [--parts contact shells degradation] [--jobs 2]
     python -m studies.measure.agreement STUDY STAINED OUT --report
 
-STUDY is the folder that `studies.measure.specimens` made, STAINED has the stained volume of each specimen, TEST/NAME, by
+STUDY is the folder that `studies.measure.specimens` made, STAINED has their stained volumes, test/NAME, by
 `tomostain stain builtin:phantom-tb`. For every test specimen the true labels are measured, and those that the built-in
 classifiers find. OUT/rows has one table for each specimen, source and group of measures; existing ones are reused.
 The report prints bias, limits of agreement and concordance, and writes them to OUT/agreement.csv.

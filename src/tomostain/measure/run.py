@@ -88,6 +88,8 @@ def measure_volume(
     used = None if inputs.labels is not None else select_classifier(inputs, config, classifier)
     if used is None and also:
         raise InputError("`also`: other stained volumes change nothing if `labels` are measured; leave one out")
+    if config.max_uncertainty is not None and used is None and inputs.uncertainty is None:
+        raise InputError("`max_uncertainty`: labels have no uncertainty of their own; give `uncertainty`")
     folder = begin_output(out, config, sources=given, overwrite=overwrite)
     run = _Run(folder, config, inputs, used, progress)
     measured = run.measure()
@@ -202,9 +204,7 @@ class _Run:
         if self.config.max_uncertainty is None:
             return result
         path = self.folder / UNCERTAINTY
-        mapped = self.inputs.uncertainty or (open_uncertainty(path) if path.is_dir() else None)
-        if mapped is None:
-            raise InputError("`max_uncertainty`: labels have no uncertainty of their own; give `uncertainty`")
+        mapped = self.inputs.uncertainty or open_uncertainty(path)
         refused = RefusedLabels(self.labels, mapped, self.config.max_uncertainty)
         share = _refused_share(self.labels, refused)
         self.notes.append(

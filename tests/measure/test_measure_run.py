@@ -1,0 +1,142 @@
+"""Whole measurements of a small phantom, on files."""
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tomostain.errors import InputError
+from tomostain.io import open_stained, open_volume
+from tomostain.measure.classes import TissueClass
+from tomostain.measure.config import MeasureConfig
+from tomostain.measure.label_files import open_labels, write_labels
+from tomostain.measure.label_source import LabelArray
+from tomostain.measure.run import measure_volume
+from tomostain.measure.volume import PARTS, QUICK, measure_labels
+
+CONFIG = MeasureConfig(shell_um=(0, 100, 300), profile_um=100, implant="Mg-10Gd", weeks=8)
+
+
+@pytest.fixture(scope="module")
+def from_stain(measured_phantom, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out") / "measures"
+    config = CONFIG.model_copy(update={"members": 2, "max_uncertainty": 0.4})
+    return measure_volume(measured_phantom.stained, out, config=config)
+
+
+@pytest.fixture(scope="module")
+def from_labels(measured_phantom, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("truth")
+    write_labels(folder / "labels.ome.zarr", LabelArray(measured_phantom.labels, 20.0))
+    config = CONFIG.model_copy(update={"initial_volume_mm3": 3.0, "initial_surface_mm2": 12.0, "maps": False})
+    return measure_volume(None, folder / "measures", labels=folder / "labels.ome.zarr", config=config)
+
+
+def value_of(result, measure, region="all", voxels="all"):
+    rows = [r for r in result.rows if (r["measure"], r["region"], r["voxels"]) == (measure, region, voxels)]
+    assert len(rows) == 1
+    return rows[0]["value"]
+
+
+def test_the_files_hold_the_measures(from_stain):
+    table = pd.read_csv(from_stain.out / "measures.csv")
+    assert len(table) == len(from_stain.rows)
+    np.testing.assert_allclose(table["value"], [row["value"] for row in from_stain.rows])
+    stored = json.loads((from_stain.out / "measures.json").read_text(encoding="utf-8"))
+    assert set(table["measure"]) == set(stored["definitions"])
+    assert set(table["unit"]) <= {"%", "mm³", "mm²", "µm", "1/mm", "mm/year", "1/mm³", "µm³"}
+
+
+def test_labels_and_maps_lie_on_the_grid_of_the_stain(from_stain, measured_phantom):
+    stained = open_stained(measured_phantom.stained)
+    labels = open_labels(from_stain.labels_path, stained)
+    truth = measured_phantom.labels
+    assert (labels.read(0, 40) == truth).mean() > 0.8
+    thickness, distance = (open_volume(from_stain.out / f"{name}.ome.zarr") for name in ("thickness", "distance"))
+    bone = np.isin(labels.read(10, 20), (TissueClass.BONE, TissueClass.NEW_BONE))
+    np.testing.assert_array_equal(thickness.read(10, 20) > 0, bone)
+    metal = labels.read(10, 20) == TissueClass.METAL
+    assert (distance.read(10, 20)[metal] < 0).mean() > 0.99
+
+
+def test_the_measures_of_the_true_labels_are_those_of_the_array(from_labels, measured_phantom):
+    direct = measure_labels(LabelArray(measured_phantom.labels, 20.0), CONFIG, parts=("contact",)).measures
+    for measure in direct:
+        assert value_of(from_labels, measure.definition.id) == pytest.approx(measure.value)
+    metal = (measured_phantom.labels == TissueClass.METAL).sum() * 8e-6
+    assert value_of(from_labels, "residual_metal_volume") == pytest.approx(metal, rel=0.01)
+    loss = 100 * (3.0 - value_of(from_labels, "residual_metal_volume")) / 3.0
+    assert value_of(from_labels, "implant_volume_loss") == pytest.approx(loss)
+
+
+def test_contact_from_the_stain_is_near_the_truth(from_stain, from_labels):
+    assert value_of(from_stain, "bic_surface") == pytest.approx(value_of(from_labels, "bic_surface"), abs=8)
+    assert value_of(from_stain, "bv_tv", "0-300 µm") == pytest.approx(value_of(from_labels, "bv_tv", "0-300 µm"), abs=6)
+
+
+def test_refused_voxels_are_reported_apart(from_stain):
+    assert any("of the voxels were refused" in note for note in from_stain.notes)
+    assert value_of(from_stain, "tv", "0-300 µm", "without refused") < value_of(from_stain, "tv", "0-300 µm")
+    assert {row["voxels"] for row in from_stain.rows} == {"all", "without refused"}
+
+
+def test_the_networks_of_the_classifier_have_a_spread(from_stain):
+    spread = {row["measure"]: row["sd_model"] for row in from_stain.rows if row["voxels"] == "all"}
+    assert 0 < spread["bic_surface"] < 20
+    assert math.isnan(spread["trabecular_thickness"])
+    assert not [path for path in from_stain.out.iterdir() if path.name.startswith(".member")]
+
+
+def test_a_partial_field_of_view_is_stated(from_stain, from_labels):
+    for result in (from_stain, from_labels):
+        assert any(note.startswith("partial field of view: the implant reaches the faces") for note in result.notes)
+
+
+def test_another_stained_volume_gives_a_spread(measured_phantom, tmp_path):
+    config = CONFIG.model_copy(update={"maps": False})
+    same = measure_volume(measured_phantom.stained, tmp_path / "m", also=[measured_phantom.stained], config=config)
+    assert next(row["sd_model"] for row in same.rows if row["measure"] == "bic_surface") == 0
+
+
+def test_both_images_are_used_where_they_are_given(measured_phantom, tmp_path):
+    config = CONFIG.model_copy(update={"maps": False})
+    result = measure_volume(
+        measured_phantom.stained, tmp_path / "m", ct=measured_phantom.folder / "volume", config=config
+    )
+    assert {row["source"] for row in result.rows} == {"both"}
+    assert "phantom-tb-both" in result.provenance["classifier"]
+
+
+def test_wrong_inputs_are_refused(measured_phantom, from_labels, tmp_path):
+    labels, stained = from_labels.labels_path, measured_phantom.stained
+    with pytest.raises(InputError, match="there is nothing to measure"):
+        measure_volume(None, tmp_path / "m")
+    config = CONFIG.model_copy(update={"max_uncertainty": 0.5, "maps": False})
+    with pytest.raises(InputError, match="labels have no uncertainty of their own"):
+        measure_volume(None, tmp_path / "n", labels=labels, config=config)
+    with pytest.raises(InputError, match="`also`: other stained volumes change nothing"):
+        measure_volume(stained, tmp_path / "m", labels=labels, also=[stained])
+    with pytest.raises(InputError, match="classes from 'ct' need `ct`"):
+        measure_volume(stained, tmp_path / "m", config=MeasureConfig(classes_from="ct"))
+    with pytest.raises(InputError, match="measures"):
+        measure_volume(None, from_labels.out, labels=labels)
+
+
+def test_labels_without_the_stated_implant_are_refused(measured_phantom):
+    soft = LabelArray(np.full((8, 8, 8), TissueClass.SOFT, np.uint8), 20.0)
+    with pytest.raises(InputError, match=r"no implant.*soft tissue and marrow"):
+        measure_labels(soft)
+    labels, config = LabelArray(measured_phantom.labels, 20.0), MeasureConfig(diameter_mm=5.0)
+    with pytest.raises(InputError, match="5000"):
+        measure_labels(labels, config, parts=())
+
+
+def test_parts_select_measures(measured_phantom):
+    labels = LabelArray(measured_phantom.labels, 20.0)
+    assert measure_labels(labels, parts=()).measures == []
+    quick = {each.definition.id for each in measure_labels(labels, parts=QUICK).measures}
+    assert "bic_surface" in quick
+    assert "trabecular_thickness" not in quick
+    assert set(QUICK) < set(PARTS)
