@@ -52,7 +52,8 @@ class ThicknessHistogram:
         """Return the edges, µm, up to the largest thickness that occurs, and the share of each interval, %."""
         last = int(np.flatnonzero(self.counts)[-1]) + 1 if self.counts.any() else 1
         counts = self.counts[:last]
-        return np.arange(last + 1) * THICKNESS_STEP_UM, 100 * counts / max(counts.sum(), 1)
+        edges = np.asarray(np.arange(last + 1) * THICKNESS_STEP_UM, np.float64)
+        return edges, np.asarray(100 * counts / max(counts.sum(), 1), np.float64)
 
 
 @dataclass(frozen=True, eq=False)
