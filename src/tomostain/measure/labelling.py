@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from tomostain.measure.config import MeasureConfig
 from tomostain.measure.label_files import Grid, LabelVolume, check_grid, create_labels, open_labels
 from tomostain.measure.refused import UncertaintyMap, open_uncertainty
 from tomostain.measure.sequential import SequentialWriter
-from tomostain.measure.tissue.classifier import TissueClassifier
+from tomostain.measure.tissue.classifier import TissueClassifier, Variant
 from tomostain.measure.tissue.classifier_files import builtin_classifier, load_classifier
 from tomostain.measure.tissue.classify import ClassifyOptions, classify_volume
 from tomostain.progress import Progress, silent
@@ -120,14 +121,10 @@ def select_classifier(
     """
     available = {"stain": inputs.stained is not None, "ct": inputs.ct is not None}
     available["both"] = all(available.values())
-    if classifier is not None:
-        loaded = load_classifier(classifier)
-        variant = loaded.spec.variant
-    else:
-        loaded = None
-        variant = config.classes_from  # type: ignore[assignment]
-        if variant == "auto":  # type: ignore[comparison-overlap]
-            variant = next(each for each in ("both", "stain", "ct") if available[each])  # type: ignore[assignment]
+    loaded = None if classifier is None else load_classifier(classifier)
+    variant: str = config.classes_from if loaded is None else loaded.spec.variant
+    if variant == "auto":
+        variant = next(each for each in ("both", "stain", "ct") if available[each])
     if not available.get(variant, False):
         needed = {"stain": "the stained volume", "ct": "`ct`", "both": "the stained volume and `ct`"}
         raise InputError(
@@ -135,7 +132,7 @@ def select_classifier(
             "`classes_from`",
             parameter="classes_from",
         )
-    return loaded or load_classifier(builtin_classifier(variant, stain_of(inputs, config)))
+    return loaded or load_classifier(builtin_classifier(cast(Variant, variant), stain_of(inputs, config)))
 
 
 def stain_of(inputs: MeasureInputs, config: MeasureConfig) -> str:
