@@ -165,29 +165,14 @@ def _select_largest(parts: Components, labels: LabelSource) -> Mask:
 
 def _describe(labels: LabelSource, bits: NDArray[np.uint8], parts: list[slice], filled: int, ignored: int) -> Implant:
     """Measure size, moments and bounding box of the implant."""
-    _, rows, columns = labels.shape
-    voxel = np.array(labels.voxel_um)
-    metal, profiles = 0, [np.zeros(side, np.int64) for side in labels.shape]
-    cross = np.zeros((3, 3))
-    for part in parts:
-        mask = np.unpackbits(bits[part], axis=-1, count=columns).view(bool)
-        if not mask.any():
-            continue
-        metal += int(np.count_nonzero(mask & (labels.read(part.start, part.stop) == TissueClass.METAL)))
-        planes = [mask.sum(axis=2, dtype=np.int64), mask.sum(axis=1, dtype=np.int64), mask.sum(axis=0, dtype=np.int64)]
-        z, y, x = np.arange(part.start, part.stop), np.arange(rows), np.arange(columns)
-        profiles[0][part] += planes[0].sum(axis=1)
-        profiles[1] += planes[0].sum(axis=0)
-        profiles[2] += planes[1].sum(axis=0)
-        cross[0, 1] += z @ planes[0] @ y
-        cross[0, 2] += z @ planes[1] @ x
-        cross[1, 2] += y @ planes[2] @ x
+    voxel_um = np.array(labels.voxel_um)
+    metal, profiles, cross = _project(labels, bits, parts)
     voxels = int(profiles[0].sum())
     centre = np.array([np.arange(len(each)) @ each for each in profiles]) / voxels
     squares = np.array([np.arange(len(each)) ** 2 @ each for each in profiles])
     moments = (cross + cross.T + np.diag(squares)) / voxels - np.outer(centre, centre)
-    filled_box = [np.flatnonzero(each) for each in profiles]
-    z_box, y_box, x_box = (slice(int(each[0]), int(each[-1]) + 1) for each in filled_box)
+    occupied = [np.flatnonzero(each) for each in profiles]
+    z_box, y_box, x_box = (slice(int(each[0]), int(each[-1]) + 1) for each in occupied)
     ends = [end for each in profiles for end in (each[0], each[-1])]
     return Implant(
         labels=labels,
@@ -195,12 +180,35 @@ def _describe(labels: LabelSource, bits: NDArray[np.uint8], parts: list[slice], 
         metal_voxels=metal,
         filled_voxels=filled,
         ignored_voxels=ignored,
-        axis=_axis_of_rotation(moments * np.outer(voxel, voxel)),
-        centre_um=centre * voxel,
+        axis=_axis_of_rotation(moments * np.outer(voxel_um, voxel_um)),
+        centre_um=centre * voxel_um,
         box=(z_box, y_box, x_box),
         touches=tuple(face for face, count in zip(FACES, ends, strict=True) if count),
         _bits=bits,
     )
+
+
+def _project(
+    labels: LabelSource, bits: NDArray[np.uint8], parts: list[slice]
+) -> tuple[int, list[NDArray[np.int64]], Float]:
+    """Return the voxels of metal, the profiles of the implant along z, y and x, and the sums of zy, zx and yx."""
+    _, rows, columns = labels.shape
+    metal, profiles, cross = 0, [np.zeros(side, np.int64) for side in labels.shape], np.zeros((3, 3))
+    y, x = np.arange(rows), np.arange(columns)
+    for part in parts:
+        mask = np.unpackbits(bits[part], axis=-1, count=columns).view(bool)
+        if not mask.any():
+            continue
+        metal += int(np.count_nonzero(mask & (labels.read(part.start, part.stop) == TissueClass.METAL)))
+        along_x, along_y, along_z = (mask.sum(axis=axis, dtype=np.int64) for axis in (2, 1, 0))
+        z = np.arange(part.start, part.stop)
+        profiles[0][part] += along_x.sum(axis=1)
+        profiles[1] += along_x.sum(axis=0)
+        profiles[2] += along_y.sum(axis=0)
+        cross[0, 1] += z @ along_x @ y
+        cross[0, 2] += z @ along_y @ x
+        cross[1, 2] += y @ along_z @ x
+    return metal, profiles, cross
 
 
 def _axis_of_rotation(moments: Float) -> Float:

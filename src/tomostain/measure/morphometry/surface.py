@@ -6,7 +6,6 @@ Process. 14, 585, doi:10.1109/TIP.2005.846021). The sub-voxel surface is the lev
 triangles (marching cubes: Lewiner et al. 2003, doi:10.1080/10867651.2003.10487582; `skimage.measure.marching_cubes`).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -86,10 +85,11 @@ def implant_surface(implant: Implant, slab: Slab, kind: Kind) -> Surface:
     window = _window(implant, margin)
     mask = implant.read(first, last)[:, window[0], window[1]]
     smooth = ndimage.gaussian_filter(mask.astype(np.float32), SMOOTHING[kind], truncate=TRUNCATE, mode="nearest")
-    make: Callable[..., Surface] = _triangles if kind == "triangles" else _faces
     part = slice(slab.start - first, stop - first)
     grid = _Grid(np.array([first, window[0].start, window[1].start]), np.array(implant.voxel_um))
-    return make(mask, smooth, part, slab.stop - slab.start, grid)
+    if kind == "triangles":
+        return _triangles(smooth, part, grid)
+    return _faces(mask, smooth, part, slab.stop - slab.start, grid)
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def _window(implant: Implant, margin: int) -> Box:
     )
 
 
-def _triangles(mask: Mask, smooth: Float32, part: slice, thickness: int, grid: _Grid) -> Surface:
+def _triangles(smooth: Float32, part: slice, grid: _Grid) -> Surface:
     """Return the triangles between the slices of `part`, layer by layer.
 
     Marching cubes returns float32, whose rounding would depend on the slices below in the slab.
@@ -144,7 +144,7 @@ def _triangles(mask: Mask, smooth: Float32, part: slice, thickness: int, grid: _
 
 
 def _faces(mask: Mask, smooth: Float32, part: slice, thickness: int, grid: _Grid) -> Surface:
-    """Return the faces of voxels: those within the slices of `part`, and those to the next slice."""
+    """Return the faces of voxels: those between the slices of `part`, and those within its first `thickness` slices."""
     found = []
     for axis in range(3):
         rows = mask[part] if axis == 0 else mask[part.start : part.start + thickness]
