@@ -67,7 +67,7 @@ def test_a_known_volume_is_classified(classifier, test_volume):
     found = classify_volume(classifier, ct=ct)
     assert (found.labels == labels).mean() > 0.9
     wrong = found.labels != labels
-    assert found.uncertainty[wrong].mean() > 3 * found.uncertainty[~wrong].mean()
+    assert found.uncertainty[wrong].mean() > 1.5 * found.uncertainty[~wrong].mean()
     assert classifier.spec.training.dice["METAL"] > 0.95
     assert classifier.spec.training.held_out == (("block0", "block3"), ("block1",), ("block2",))
 
