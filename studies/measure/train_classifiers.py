@@ -1,11 +1,13 @@
 """Train the built-in classifiers of tissue on phantoms.
 
-    python -m studies.measure.train_classifiers STUDY STAINED OUT [--he STAINED_HE] [--voxels 40000]
+    python -m studies.measure.train_classifiers STUDY OUT --tb STAINED --he STAINED [--voxels 20000]
+    python -m studies.measure.train_classifiers STUDY OUT --wide
 
-STUDY has the training specimens of `studies.measure.specimens`, STAINED and STAINED_HE their volumes, stained with
-builtin:phantom-tb and builtin:phantom-he, under the same names. Writes OUT/NAME, a folder for each classifier. The real
-sections that train the classifiers of sections are the slides of the specimens; for H&E they are made again from the
-same specimens with the other stain.
+STUDY has the training specimens of `studies.measure.specimens`, STAINED their volumes under the same names, stained
+with builtin:phantom-tb and builtin:phantom-he. Writes OUT/NAME, a folder for each classifier. The real sections that
+train the classifiers of sections are the slides of the specimens; for H&E they are made again from the same specimens
+with the other stain. `--wide` trains phantom-ct-wide, which is not shipped: a classifier of the µCT alone with a wider
+field of view and three times the capacity, for `studies.measure.segmentation`.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import tifffile
 import torch
 from numpy.typing import NDArray
 
+from tomostain.config import read_yaml
 from tomostain.imaging.colour import normalise_histology
 from tomostain.imaging.intensity import normalise_ct, volume_reference
 from tomostain.io import open_stained, open_volume, read_image
@@ -26,11 +29,12 @@ from tomostain.measure.tissue.classifier import ClassifierSpec, TrainingFacts, V
 from tomostain.measure.tissue.classifier_files import save_classifier
 from tomostain.measure.tissue.features import FeatureReader, FeatureSpec, image_features
 from tomostain.measure.tissue.training import Samples, TrainingConfig, choose_voxels, train_classifier
-from tomostain.phantom import PhantomConfig, load_specimen, make_slide, section_through_screw
+from tomostain.phantom import PhantomConfig, grow_anatomy, make_slide, section_through_screw
 
 VOXEL_UM = 20.0
 FEATURES = FeatureSpec(scales=(1, 2, 4, 8, 16), gradients=(1, 2, 4, 8), extremes=(2, 4, 8))
 SECTION_FEATURES = FeatureSpec(dimension=2, scales=(1, 2, 4, 8, 16), gradients=(1, 2, 4, 8), extremes=(2, 4, 8))
+WIDE = FeatureSpec(scales=(1, 2, 4, 8, 16, 32), gradients=(1, 2, 4, 8, 16), extremes=(2, 4, 8, 16))
 TRAINING = TrainingConfig()
 MODELS = {"toluidine-blue": "builtin:phantom-tb", "h&e": "builtin:phantom-he"}
 SHORT = {"toluidine-blue": "tb", "h&e": "he"}
@@ -48,20 +52,19 @@ def truth(folder: Path) -> Labels:
     return phantom_classes(tifffile.imread(folder / "truth" / "labels.tif"))
 
 
-def volume_samples(folder: Path, stained: Path, stain: str, voxels: int, seed: int) -> Samples:
-    """Return the features of random voxels from stain and µCT together."""
-    ct, colours = open_volume(folder / "volume"), open_stained(stained)
+def volume_samples(folder: Path, stained: Path | None, spec: ClassifierSpec, voxels: int, seed: int) -> Samples:
+    """Return the features of random voxels: from stain and µCT together, or from the µCT alone."""
+    ct, colours = open_volume(folder / "volume"), None if stained is None else open_stained(stained)
     reference, labels = volume_reference(ct), truth(folder)
     chosen = choose_voxels(labels, voxels, seed)
 
     def read(start: int, stop: int) -> NDArray[np.float32]:
-        parts = [
-            stain_channels(colours.read(start, stop), stain),
-            ct_channel(normalise_ct(ct.read(start, stop), reference)),
-        ]
+        parts = [ct_channel(normalise_ct(ct.read(start, stop), reference))]
+        if colours is not None:
+            parts.insert(0, stain_channels(colours.read(start, stop), spec.stain or ""))
         return np.moveaxis(np.concatenate(parts), 1, 0)
 
-    reader = FeatureReader(read, ct.shape, FEATURES)
+    reader = FeatureReader(read, ct.shape, spec.features)
     area = ct.shape[1] * ct.shape[2]
     parts = []
     for z in range(ct.shape[0]):
@@ -74,14 +77,13 @@ def volume_samples(folder: Path, stained: Path, stain: str, voxels: int, seed: i
 
 def real_section(folder: Path, stain: str) -> tuple[NDArray[np.uint8], Labels]:
     """Return the normalised slide of a specimen at the voxel size, and its classes; damage is not measured."""
-    config = load_specimen(folder).config
+    config = PhantomConfig.from_dict(read_yaml(folder / "specimen.yaml")["config"], str(folder))
     if stain == config.stain:
         rgb, labels = read_image(folder / "slide.ome.tif"), read_image(folder / "truth" / "slide_labels.tif")
         damaged = read_image(folder / "truth" / "damaged.tif") > 0
     else:
-        anatomy = load_specimen(folder).anatomy
         other = PhantomConfig.from_dict(config.model_dump() | {"stain": stain})
-        anatomy = type(anatomy)(**{**anatomy.__dict__, "config": other})
+        anatomy = grow_anatomy(other)
         slide = make_slide(anatomy, *section_through_screw(other, anatomy.pose))
         rgb, labels, damaged = slide.rgb, slide.labels, slide.damaged
     classes = phantom_classes(labels)
@@ -138,7 +140,9 @@ def train_all(study: Path, stained: dict[str, Path], out: Path, voxels: int) -> 
     folders = sorted(path.parent for path in study.glob("*/specimen.yaml"))
     for stain, where in stained.items():
         started = time.process_time()
-        samples = [volume_samples(each, where / each.name, stain, voxels, i) for i, each in enumerate(folders)]
+        samples = [
+            volume_samples(each, where / each.name, spec_of("both", stain), voxels, i) for i, each in enumerate(folders)
+        ]
         print(f"{stain}: features {time.process_time() - started:.0f} s", flush=True)
         variants: tuple[Variant, ...] = ("stain", "ct", "both") if stain == "toluidine-blue" else ("stain", "both")
         for variant in variants:
@@ -149,28 +153,40 @@ def train_all(study: Path, stained: dict[str, Path], out: Path, voxels: int) -> 
         )
 
 
-def save(out: Path, spec: ClassifierSpec, samples: list[Samples]) -> None:
+def train_wide(study: Path, out: Path, voxels: int) -> None:
+    """Train the classifier of the µCT alone with a wider field of view and more capacity."""
+    spec = spec_of("ct", "").model_copy(update={"features": WIDE, "hidden": 96})
+    folders = sorted(path.parent for path in study.glob("*/specimen.yaml"))
+    samples = [volume_samples(each, None, spec, voxels, i) for i, each in enumerate(folders)]
+    save(out, spec, samples, "phantom-ct-wide")
+
+
+def save(out: Path, spec: ClassifierSpec, samples: list[Samples], name: str = "") -> None:
     """Train, save and report one classifier."""
+    name = name or name_of(spec)
     started = time.process_time()
     classifier = train_classifier(samples, spec, TRAINING)
-    save_classifier(out / name_of(spec), classifier, overwrite=True)
+    save_classifier(out / name, classifier, overwrite=True)
     known = classifier.familiarity
     limit = "" if known is None else f", far share limit {known.max_share:.3f}"
-    print(f"{name_of(spec)}: {classifier.spec.training.dice}{limit}, {time.process_time() - started:.0f} s", flush=True)
+    print(f"{name}: {classifier.spec.training.dice}{limit}, {time.process_time() - started:.0f} s", flush=True)
 
 
 def main() -> None:
     """Train the classifiers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", type=Path)
-    parser.add_argument("stained", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--he", type=Path)
-    parser.add_argument("--voxels", type=int, default=40_000)
+    parser.add_argument("--tb", type=Path, metavar="STAINED")
+    parser.add_argument("--he", type=Path, metavar="STAINED")
+    parser.add_argument("--wide", action="store_true")
+    parser.add_argument("--voxels", type=int, default=20_000)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    stained = {"toluidine-blue": options.stained} | ({"h&e": options.he} if options.he else {})
-    train_all(options.study, stained, options.out, options.voxels)
+    stained = {"toluidine-blue": options.tb, "h&e": options.he}
+    train_all(options.study, {stain: path for stain, path in stained.items() if path}, options.out, options.voxels)
+    if options.wide:
+        train_wide(options.study, options.out, options.voxels)
 
 
 if __name__ == "__main__":
