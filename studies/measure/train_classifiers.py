@@ -1,13 +1,13 @@
 """Train the built-in classifiers of tissue on phantoms.
 
     python -m studies.measure.train_classifiers STUDY OUT --tb STAINED --he STAINED [--voxels 20000]
-    python -m studies.measure.train_classifiers STUDY OUT --wide
+    python -m studies.measure.train_classifiers STUDY OUT --tb STAINED --wide
 
 STUDY has the training specimens of `studies.measure.specimens`, STAINED their volumes under the same names, stained
 with builtin:phantom-tb and builtin:phantom-he. Writes OUT/NAME, a folder for each classifier. The real sections that
 train the classifiers of sections are the slides of the specimens; for H&E they are made again from the same specimens
-with the other stain. `--wide` trains phantom-ct-wide, which is not shipped: a classifier of the µCT alone with a wider
-field of view and three times the capacity, for `studies.measure.segmentation`.
+with the other stain. `--wide` trains classifiers that are not shipped, for `studies.measure.segmentation`: with a wider
+field of view and three times the capacity.
 """
 
 import argparse
@@ -153,12 +153,16 @@ def train_all(study: Path, stained: dict[str, Path], out: Path, voxels: int) -> 
         )
 
 
-def train_wide(study: Path, out: Path, voxels: int) -> None:
-    """Train the classifier of the µCT alone with a wider field of view and more capacity."""
-    spec = spec_of("ct", "").model_copy(update={"features": WIDE, "hidden": 96})
+def train_wide(study: Path, stained: Path, out: Path, voxels: int) -> None:
+    """Train classifiers with a wider field of view and three times the capacity."""
     folders = sorted(path.parent for path in study.glob("*/specimen.yaml"))
-    samples = [volume_samples(each, None, spec, voxels, i) for i, each in enumerate(folders)]
-    save(out, spec, samples, "phantom-ct-wide")
+    update = {"features": WIDE, "hidden": 96}
+    everything = spec_of("both", "toluidine-blue").model_copy(update=update)
+    samples = [volume_samples(each, stained / each.name, everything, voxels, i) for i, each in enumerate(folders)]
+    for variant in ("ct", "both", "stain"):
+        spec = spec_of(variant, "toluidine-blue").model_copy(update=update)
+        columns = [everything.feature_names.index(name) for name in spec.feature_names]
+        save(out, spec, [each.part(columns) for each in samples], f"{name_of(spec)}-wide")
 
 
 def save(out: Path, spec: ClassifierSpec, samples: list[Samples], name: str = "") -> None:
@@ -184,9 +188,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     stained = {"toluidine-blue": options.tb, "h&e": options.he}
-    train_all(options.study, {stain: path for stain, path in stained.items() if path}, options.out, options.voxels)
     if options.wide:
-        train_wide(options.study, options.out, options.voxels)
+        train_wide(options.study, options.tb, options.out, options.voxels)
+    else:
+        train_all(options.study, {stain: path for stain, path in stained.items() if path}, options.out, options.voxels)
 
 
 if __name__ == "__main__":
