@@ -30,7 +30,7 @@ from tomostain.imaging.intensity import IntensityReference, normalise_ct, volume
 from tomostain.io import Volume, open_stained, open_volume, read_image
 from tomostain.measure.classes import CLASSES, Labels, TissueClass, phantom_classes
 from tomostain.measure.tissue.channels import ct_channel, stain_channels
-from tomostain.measure.tissue.classifier import TissueClassifier
+from tomostain.measure.tissue.classifier import CT_CHANNEL, STAIN_CHANNELS, TissueClassifier
 from tomostain.measure.tissue.classifier_files import load_classifier
 from tomostain.measure.tissue.classify import classify_image
 from tomostain.measure.tissue.features import FeatureReader
@@ -46,6 +46,7 @@ SECTION = "builtin:phantom-tb-section"
 MODEL = "builtin:phantom-tb"
 MIN_VOXELS = 500
 """Fewer voxels of a class give no Dice coefficient of a specimen."""
+FAR_STEP = 31
 Counts = NDArray[np.int64]
 Row = dict[str, str | float]
 
@@ -69,25 +70,34 @@ def dice(counts: Counts) -> NDArray[np.float64]:
 def slices_of(
     folder: Path, stained: Path, classifiers: dict[str, TissueClassifier], step: int
 ) -> Iterable[tuple[int, dict[str, NDArray[np.float32]]]]:
-    """Yield the index of every STEP-th slice and the probabilities of each classifier, (classes, Y, X)."""
+    """Yield the index of every STEP-th slice and the features for each classifier, (F, Y, X).
+
+    Classifiers with the same specification of features share them.
+    """
     ct, colours = open_volume(folder / "volume"), open_stained(stained)
     reference = volume_reference(ct)
-    readers = {}
-    for name, each in classifiers.items():
 
-        def read(start: int, stop: int, each: TissueClassifier = each) -> NDArray[np.float32]:
-            parts = [stain_channels(colours.read(start, stop), STAIN)] if each.spec.uses_stain else []
-            if each.spec.uses_ct:
-                parts.append(ct_channel(normalise_ct(ct.read(start, stop), reference)))
-            return np.moveaxis(np.concatenate(parts), 1, 0)
+    def read(start: int, stop: int) -> NDArray[np.float32]:
+        grey = ct_channel(normalise_ct(ct.read(start, stop), reference))
+        return np.moveaxis(np.concatenate([stain_channels(colours.read(start, stop), STAIN), grey]), 1, 0)
 
-        readers[name] = FeatureReader(read, ct.shape, each.spec.features)
+    specs = {str(each.spec.features): each.spec.features for each in classifiers.values()}
+    readers = {key: FeatureReader(read, ct.shape, spec) for key, spec in specs.items()}
+    names = {key: spec.names([*STAIN_CHANNELS, CT_CHANNEL]) for key, spec in specs.items()}
     for start in range(0, ct.shape[0], 8):
         stop = min(start + 8, ct.shape[0])
         for reader in readers.values():
             reader.prepare(start, stop)
-        for z in range(start, stop, step):
-            yield z, {name: classifiers[name].probabilities(reader.features(z)) for name, reader in readers.items()}
+        for z in range(-(-start // step) * step, stop, step):
+            features = {key: reader.features(z) for key, reader in readers.items()}
+            yield z, {name: _columns(features, names, each) for name, each in classifiers.items()}
+
+
+def _columns(
+    features: dict[str, NDArray[np.float32]], names: dict[str, tuple[str, ...]], classifier: TissueClassifier
+) -> NDArray[np.float32]:
+    key = str(classifier.spec.features)
+    return features[key][[names[key].index(name) for name in classifier.spec.feature_names]]
 
 
 def errors_and_uncertainty(
@@ -106,8 +116,8 @@ def errors_and_uncertainty(
     """
     labels = truth(folder)
     wrong, uncertainty, slices = [], [], []
-    for z, probabilities in slices_of(folder, stained, {"": classifier}, step):
-        found, doubt = classifier.decide(probabilities[""])
+    for z, features in slices_of(folder, stained, {"": classifier}, step):
+        found, doubt = classifier.decide(classifier.probabilities(features[""]))
         wrong.append(found != labels[z])
         uncertainty.append(doubt)
         slices.append(z)
@@ -199,17 +209,24 @@ def volumes(folders: list[Path], stained: Path, named: dict[str, str], out: Path
     classifiers = {name: load_classifier(path) for name, path in named.items()}
     n = len(CLASSES)
     total = {name: np.zeros((n, n), np.int64) for name in named}
-    rows = []
+    rows, far = [], {name: [] for name in named}
     for folder in folders:
         labels = truth(folder)
         counts = {name: np.zeros((n, n), np.int64) for name in named}
-        for z, probabilities in slices_of(folder, stained / folder.name, classifiers, step):
-            for name, each in probabilities.items():
-                counts[name] += confusion(labels[z], classifiers[name].decide(each)[0])
+        samples: dict[str, list[NDArray[np.float32]]] = {name: [] for name in named}
+        for z, features in slices_of(folder, stained / folder.name, classifiers, step):
+            for name, each in features.items():
+                counts[name] += confusion(labels[z], classifiers[name].decide(classifiers[name].probabilities(each))[0])
+                samples[name].append(each.reshape(len(each), -1)[:, ::FAR_STEP])
         for name in named:
             total[name] += counts[name]
             rows.append(row_of(folder.name, name, counts[name]))
+            known = classifiers[name].familiarity
+            if known is not None:
+                far_voxels, voxels = known.far(np.concatenate(samples[name], axis=1))
+                far[name].append(round(far_voxels / voxels / known.max_share, 2))
         print(folder.name, {str(row["variant"]): row["mean"] for row in rows[-len(named) :]}, flush=True)
+    print(f"share of voxels unlike the training data, relative to the limit: {far}")
     write(out, "", rows, total, "ct")
 
 
