@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import stat
 from collections.abc import Hashable, Mapping
 from pathlib import Path
@@ -241,6 +242,10 @@ def _explain(error: ValidationError, cls: type[BaseModel]) -> str:
         return f"key '{where}' is missing"
     message = first["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
+    if first["type"] == "literal_error":
+        known = re.findall(r"'([^']*)'", message)
+        near = difflib.get_close_matches(str(first["input"]), known, n=1, cutoff=0.6)
+        message += f"; did you mean '{near[0]}'?" if near else ""
     # An error of the whole model has no location, and its message names the values.
     return f"{where} = {_short(first['input'])}: {message}" if where else message
 

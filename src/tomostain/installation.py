@@ -6,12 +6,14 @@ import os
 import platform
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from tomostain import __version__
+from tomostain.memory import free_memory
 
 _CONTROL_GROUP = Path("/sys/fs/cgroup")
+_NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 # Packages that are always installed, and optional packages with the extra that installs them.
 REQUIRED = (
     "torch",
@@ -60,11 +62,16 @@ class Installation:
     optional : dict of str to str or None
         The same for the optional packages.
     devices : tuple of str
-        Names of the devices that PyTorch can use: the GPUs, or the CPU.
+        Names of the devices that PyTorch can use: the GPUs, then the CPU.
     memory_bytes, free_disk_bytes : int
         Size of the main memory (0 if unknown), free space on the disk of the working directory.
     notes : tuple of str
         Problems that do not prevent the use.
+    free_memory_bytes : int
+        What this process can still allocate, bytes: less than the machine has, in a container or a batch job; 0 if
+        unknown.
+    cores : int
+        Processor cores that this process may use.
     """
 
     tomostain: str
@@ -76,18 +83,52 @@ class Installation:
     memory_bytes: int
     free_disk_bytes: int
     notes: tuple[str, ...] = ()
+    free_memory_bytes: int = 0
+    cores: int = 0
+
+    @property
+    def extras(self) -> dict[str, tuple[str, ...]]:
+        """The extras by name, each with those of its packages that are not installed."""
+        names = dict.fromkeys(OPTIONAL.values())
+        return {
+            extra: tuple(name for name, version in self.optional.items() if OPTIONAL[name] == extra and not version)
+            for extra in names
+        }
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the description by name, each extra with what is missing and the line that installs it."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        extras = {
+            extra: {"installed": not missing, "missing": list(missing), "install": install_line(extra)}
+            for extra, missing in self.extras.items()
+        }
+        return values | {"devices": list(self.devices), "notes": list(self.notes), "extras": extras}
 
     def describe(self) -> list[str]:
-        """Return the description as lines, each missing package with the way to install it."""
+        """Return the description as lines, each incomplete extra with the line that installs it."""
         lines = [f"tomostain {self.tomostain}, Python {self.python}, {self.system}"]
         for name, version in self.required.items():
             lines.append(f"  {name:<18} {version or 'MISSING: install tomostain again'}")
         for name, version in self.optional.items():
-            lines.append(f"  {name:<18} {version or f'not installed: pip install tomostain[{OPTIONAL[name]}]'}")
+            lines.append(f"  {name:<18} {version or f'not installed (extra {OPTIONAL[name]})'}")
         lines += [f"  {note}" for note in self.notes]
+        lines.append("extras:")
+        for extra, missing in self.extras.items():
+            lines.append(f"  {extra:<18} {f'missing: {install_line(extra)}' if missing else 'installed'}")
         lines += [f"device: {device}" for device in self.devices]
-        memory, disk = self.memory_bytes / 1e9, self.free_disk_bytes / 1e9
-        return [*lines, f"memory: {memory:.0f} GB; free disk here: {disk:.0f} GB"]
+        memory, free, disk = self.memory_bytes / 1e9, self.free_memory_bytes / 1e9, self.free_disk_bytes / 1e9
+        return [*lines, f"memory: {memory:.0f} GB, {free:.0f} GB free; free disk here: {disk:.0f} GB"]
+
+
+def install_line(extra: str) -> str:
+    """Return the command that installs an extra. The quotes are for shells that expand brackets.
+
+    Examples
+    --------
+    >>> install_line("io")
+    "pip install 'tomostain[io]'"
+    """
+    return f"pip install 'tomostain[{extra}]'"
 
 
 def describe_installation() -> Installation:
@@ -103,6 +144,10 @@ def describe_installation() -> Installation:
         notes.append(
             "torchvision        installed, not needed; a build that does not match torch breaks other packages"
         )
+    if _lacks_cuda():
+        notes.append(
+            "torch              has no CUDA, but this machine has an NVIDIA GPU: install a build of torch for CUDA"
+        )
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
     return Installation(
         tomostain=__version__,
@@ -114,19 +159,30 @@ def describe_installation() -> Installation:
         memory_bytes=pages,
         free_disk_bytes=shutil.disk_usage(".").free,
         notes=tuple(notes),
+        free_memory_bytes=free_memory() or 0,
+        cores=available_cores(),
     )
 
 
 def _devices() -> tuple[str, ...]:
     import torch
 
+    cpu = f"cpu, {processor_name()}, {available_cores()} cores, {torch.get_num_threads()} threads for the networks"
     if not torch.cuda.is_available():
-        return (f"cpu, {os.cpu_count()} cores, {torch.get_num_threads()} threads for the networks",)
-    return tuple(
+        return (cpu,)
+    cards = (
         f"cuda:{index}, {torch.cuda.get_device_name(index)}, "
         f"{torch.cuda.get_device_properties(index).total_memory / 1e9:.0f} GB"
         for index in range(torch.cuda.device_count())
     )
+    return (*cards, cpu)
+
+
+def _lacks_cuda() -> bool:
+    """Return whether the driver of an NVIDIA GPU is loaded, and torch was built without CUDA."""
+    import torch
+
+    return _NVIDIA_DRIVER.exists() and torch.version.cuda is None
 
 
 def _version(name: str) -> str | None:

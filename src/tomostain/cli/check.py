@@ -5,6 +5,7 @@ from pathlib import Path
 import typer
 
 from tomostain.cli.common import ALLOW_MISSING, bars, existing, triple
+from tomostain.cli.json_output import JSON, print_json
 from tomostain.cli.verbs import verb
 from tomostain.errors import InputError
 
@@ -21,6 +22,7 @@ from tomostain.errors import InputError
     tomostain check builtin:phantom-tb
     tomostain check stained.ome.zarr
     tomostain check run/model --against reco_a reco_b
+    tomostain check stained.ome.zarr --json
 """,
 )
 def check(
@@ -40,13 +42,14 @@ def check(
     resample: bool = typer.Option(
         False, "--resample", help="With --against: compare at the voxel size of the model, as 'stain --resample' does."
     ),
+    as_json: bool = JSON,
 ) -> None:
     """Describe a file or folder, and check that it is complete and undamaged.
 
     It is read completely: all slices of a volume, all shards of a stained volume with their checksums, all pairs of a
     dataset. Of a slide above 500 MB a coarser level is read, and the output says so.
     """
-    from tomostain.inspection import check_against, check_path
+    from tomostain.inspection import check_path, compare_with_training
     from tomostain.models import is_builtin
 
     if not is_builtin(path):
@@ -57,19 +60,26 @@ def check(
     if resample and not against:
         raise InputError("--resample: is for --against, with a model and volumes; leave it out")
     if against:
-        for line in check_against(
+        comparisons = compare_with_training(
             path,
             [*against, *(others or [])],
             voxel_um=size,
             dataset=dataset,
             resample=resample,
             allow_missing=allow_missing,
-        ):
-            typer.echo(line)
+        )
+        if as_json:
+            print_json({"model": str(path), "volumes": [comparison.to_dict() for comparison in comparisons]})
+        else:
+            for comparison in comparisons:
+                typer.echo(comparison.summary)
         return
     with bars(context) as progress:
         inspection = check_path(
             path, voxel_um=size, pixel_um=pixel_um, dataset=dataset, allow_missing=allow_missing, progress=progress
         )
+    if as_json:
+        print_json(inspection.to_dict())
+        return
     for line in inspection.describe():
         typer.echo(line)

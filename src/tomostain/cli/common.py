@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from tomostain.cli.completion import devices
 from tomostain.errors import InputError
 
 # Imported where it is used: rich, pydantic and YAML would take half the time of `tomostain --help`.
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 OVERWRITE = typer.Option(False, "--overwrite", help="Replace existing output.")
 DRY_RUN = typer.Option(False, "--dry-run", help="Print what would be done, its size and time; write nothing.")
-DEVICE = typer.Option("auto", "--device", help="auto, cpu, cuda or cuda:N.")
+DEVICE = typer.Option("auto", "--device", help="auto, cpu, cuda or cuda:N.", autocompletion=devices)
 ALLOW_MISSING = typer.Option(
     False, "--allow-missing", help="Fill µCT slices of which data are missing with zeros, and record them."
 )

@@ -6,6 +6,7 @@ import typer
 
 from tomostain.cli.common import bars, use_threads
 from tomostain.cli.evaluate import RENAMED, EvaluationOptions
+from tomostain.cli.json_output import JSON, print_json
 from tomostain.cli.verbs import verb
 
 
@@ -23,6 +24,7 @@ def compare(
     out: Path = typer.Argument(help="Folder for the table and the box plots."),
     runs: list[Path] = typer.Argument(help="Runs trained on the same dataset, model folders or builtin:NAME."),
     dataset: Path = typer.Option(..., "--dataset", help="The dataset on which they are compared."),
+    as_json: bool = JSON,
 ) -> None:
     """Compare several runs in one table and one figure, as in Table 1 and Fig. 7 of the paper."""
     from tomostain.evaluate import compare as run_comparison
@@ -36,5 +38,8 @@ def compare(
             **options.keywords(),
             progress=progress,
         )
+    if as_json:
+        print_json(table.to_dict() | {"out": out})
+        return
     typer.echo(table.to_text())
     typer.echo(f"tables and figures: {out}")

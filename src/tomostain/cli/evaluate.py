@@ -7,6 +7,7 @@ from typing import Any
 import typer
 
 from tomostain.cli.common import DEVICE, OVERWRITE, bars, existing, existing_model, use_threads
+from tomostain.cli.json_output import JSON, print_json
 from tomostain.cli.options import option_group
 from tomostain.cli.verbs import verb
 
@@ -82,6 +83,7 @@ def evaluate(
     dataset: Path = typer.Argument(help="The dataset."),
     out: Path = typer.Argument(help="Folder for tables and figures."),
     report: bool = typer.Option(False, "--report", help="Also write OUT/report.html."),
+    as_json: bool = JSON,
 ) -> None:
     """Compare stained images with real histology: SSIM, PSNR and LPIPS on patches, with baselines."""
     from tomostain.evaluate import evaluate as run_evaluation
@@ -97,9 +99,15 @@ def evaluate(
             **asdict(patches),
             progress=progress,
         )
-    typer.echo(table.to_text())
+    page = None
     if report:
         from tomostain.view.report.evaluation import evaluation_page
 
-        typer.echo(f"report: {evaluation_page(out, table, model)}")
+        page = evaluation_page(out, table, model)
+    if as_json:
+        print_json(table.to_dict() | {"out": out, "report": page})
+        return
+    typer.echo(table.to_text())
+    if page is not None:
+        typer.echo(f"report: {page}")
     typer.echo(f"tables and figures: {out}")

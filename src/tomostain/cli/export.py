@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from tomostain.cli.common import ALLOW_MISSING, OVERWRITE, bars, existing, existing_model, triple
+from tomostain.cli.completion import formats
 from tomostain.cli.options import option_group
 from tomostain.cli.verbs import verb
 from tomostain.errors import InputError
@@ -71,6 +72,7 @@ def export(
         "--to",
         help="Format of a volume: rgba-tiff, rgb-tiff, ome-zarr-0.4 (folders), vti, nrrd, or a film: gif or mp4. "
         "Format of a model: onnx, bioimageio.",
+        autocompletion=formats,
     ),
     overwrite: bool = OVERWRITE,
 ) -> None:

@@ -24,6 +24,7 @@ from typer.core import TyperCommand
 import tomostain
 from tomostain.cli.log import SHOWN, logging_session, start_logging
 from tomostain.cli.messages import as_options, error_line
+from tomostain.cli.usage import usage_line
 from tomostain.cli.verbs import VerbGroup
 from tomostain.errors import (
     DeprecatedNameWarning,
@@ -37,13 +38,12 @@ from tomostain.errors import (
 logger = logging.getLogger(__name__)
 
 # Global flags without a value that are accepted after the verb, too.
-_ANYWHERE = ("--debug", "--verbose", "-v", "-vv")
+_ANYWHERE = ("--debug", "--verbose", "-v", "-vv", "--quiet", "-q")
 
 app = typer.Typer(
     name="tomostain",
     cls=VerbGroup,
     invoke_without_command=True,
-    add_completion=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     pretty_exceptions_enable=False,
@@ -149,7 +149,7 @@ def _run(arguments: Sequence[str], handlers: list[logging.Handler]) -> int:
         return 1
     except Exception as error:
         if hasattr(error, "format_message"):  # a usage error of typer's, whose base class moves between its versions
-            return _print(f"{error.format_message()} (see: tomostain {_verb(error)}--help)", 2)
+            return _print(usage_line(error, typer.main.get_command(app), _verb_of(error, arguments)), 2)
         if debug:
             traceback.print_exc()
         from tomostain.memory import is_out_of_memory  # not for the help
@@ -188,6 +188,15 @@ def _command(arguments: Sequence[str]) -> TyperCommand | None:
         return None
 
 
+def _verb_of(error: Exception, arguments: Sequence[str]) -> TyperCommand | None:
+    """Return the verb of a usage error; None if the words before the verb are wrong."""
+    context = getattr(error, "ctx", None)
+    if context is None:
+        return _command(arguments)
+    command: TyperCommand | None = context.command if context.parent is not None else None
+    return command
+
+
 def _report(error: BaseException, command: TyperCommand | None = None) -> int:
     """Print an expected error in one line; return its exit code."""
     if isinstance(error, InputError):
@@ -217,9 +226,3 @@ def _print(message: str, code: int) -> int:
     print(f"tomostain: {line}", file=sys.stderr)
     logging.getLogger(SHOWN).error("%s (exit code %d)", line, code)
     return code
-
-
-def _verb(error: Exception) -> str:
-    """Return the verb of a usage error with a space after it, or an empty string."""
-    context = getattr(error, "ctx", None)
-    return f"{context.info_name} " if context is not None and context.parent is not None else ""

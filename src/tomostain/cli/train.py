@@ -7,6 +7,7 @@ from typing import Any
 import typer
 
 from tomostain.cli.common import DEVICE, DRY_RUN, OVERWRITE, SEED, bars, use_threads
+from tomostain.cli.completion import recipes
 from tomostain.cli.options import option_group
 from tomostain.cli.verbs import verb
 
@@ -18,6 +19,7 @@ class TrainOptions:
     recipe: str | None = typer.Option(
         None,
         help="A name that 'tomostain recipes' lists, or a YAML file (default: that of --init, or the device's).",
+        autocompletion=recipes,
     )
     init: str | None = typer.Option(
         None,

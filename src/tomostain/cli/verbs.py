@@ -21,7 +21,19 @@ from tomostain.errors import InputError
 ENTRY_POINTS = "tomostain.verbs"
 
 # The modules of this package that define no verb.
-_SHARED = {"common", "log", "main", "messages", "options", "overview", "progress", "verbs"}
+_SHARED = {
+    "common",
+    "completion",
+    "json_output",
+    "log",
+    "main",
+    "messages",
+    "options",
+    "overview",
+    "progress",
+    "usage",
+    "verbs",
+}
 # In the examples of a help text, a line that starts with one of these is a command; others continue the text.
 _COMMANDS = ("tomostain", "torchrun", "srun")
 

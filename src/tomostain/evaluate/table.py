@@ -174,6 +174,37 @@ class Table:
         rows = rows.assign(metric=rows["metric"].replace("lpips", self.lpips_label))
         return rows.to_csv(index=False, lineterminator="\n", na_rep="nan")
 
+    def to_dict(self) -> dict[str, object]:
+        """Return the table as dictionaries and lists.
+
+        Returns
+        -------
+        dict
+            ``metrics``: name, label, scope and whether larger is better. ``models``: name, and for each metric
+            ``median, q1, q3, n, best``. ``notes``: the sentences below the table.
+        """
+        best = {metric: self.best(metric) for metric in self.metrics}
+        columns = [self._metric(metric) for metric in self.metrics]
+        return {
+            "metrics": [
+                {
+                    "name": each.name,
+                    "label": each.label,
+                    "scope": each.scope,
+                    "larger_is_better": each.larger_is_better,
+                }
+                for each in columns
+            ],
+            "models": [
+                {
+                    "model": model,
+                    "metrics": {metric: vars(row[metric]) | {"best": model in best[metric]} for metric in self.metrics},
+                }
+                for model, row in self.rows.items()
+            ],
+            "notes": list(self.notes),
+        }
+
     def to_html(self) -> str:
         """Return the table as an HTML fragment (`table` and notes), best medians in bold."""
         head, *body = [[html.escape(cell) for cell in line] for line in self.cells()]

@@ -1,5 +1,5 @@
 """What a file or folder is, and whether it is complete and undamaged."""
 
-from tomostain.inspection.check import Inspection, check_against, check_path
+from tomostain.inspection.check import Inspection, TrainingComparison, check_against, check_path, compare_with_training
 
-__all__ = ["Inspection", "check_against", "check_path"]
+__all__ = ["Inspection", "TrainingComparison", "check_against", "check_path", "compare_with_training"]

@@ -15,6 +15,7 @@ from tomostain.progress import Progress, silent, track
 
 if TYPE_CHECKING:
     from tomostain.io import Slide, Volume
+    from tomostain.ood import VolumeReport
 
 _Z_CHUNK = 8
 _MAX_SLIDE_BYTES = 2**29
@@ -67,6 +68,45 @@ class Inspection:
         """Return the description as lines."""
         first = f"{self.path}: {self.kind}{', ' if self.summary else ''}{self.summary}"
         return [first, *(f"  {line}" for line in self.details)]
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the description with the keys ``path``, ``kind``, ``summary`` and ``details``."""
+        return {"path": str(self.path), "kind": self.kind, "summary": self.summary, "details": list(self.details)}
+
+
+@dataclass(frozen=True)
+class TrainingComparison:
+    """A volume that was compared with the training data of a model.
+
+    Attributes
+    ----------
+    volume : str
+    report : VolumeReport or None
+        None: the volume could not be compared.
+    reason : str
+        Why not.
+    """
+
+    volume: str
+    report: "VolumeReport | None"
+    reason: str = ""
+
+    @property
+    def summary(self) -> str:
+        """One line: both measures with their limits and the verdict, or the reason."""
+        return f"{self.reason}; not compared" if self.report is None else self.report.summary
+
+    def to_dict(self) -> dict[str, object]:
+        """Return verdict and measures by name; None where there is none. An infinite distance is None, too."""
+        report = self.report
+        return {
+            "volume": self.volume,
+            "in_distribution": None if report is None else report.in_distribution,
+            **(dict.fromkeys(("grey_distance", "new_share")) if report is None else report.to_dict()),
+            "grey_limit": None if report is None else report.grey_limit,
+            "novel_limit": None if report is None else report.novel_limit,
+            "summary": self.summary,
+        }
 
 
 def check_path(
@@ -135,7 +175,7 @@ def _own_result(path: Path, progress: Progress) -> Inspection | None:
     return _stained(path, progress) if _is_stained(path) else None
 
 
-def check_against(
+def compare_with_training(
     model: str | os.PathLike[str],
     volumes: Iterable[str | os.PathLike[str]],
     *,
@@ -143,7 +183,7 @@ def check_against(
     dataset: str | None = None,
     resample: bool = False,
     allow_missing: bool = False,
-) -> Iterator[str]:
+) -> Iterator[TrainingComparison]:
     """Compare µCT volumes with the training data of a model. No network is run.
 
     Parameters
@@ -163,14 +203,14 @@ def check_against(
 
     Yields
     ------
-    str
-        One line per volume: grey-value distance and novel share with their limits, and the verdict.
+    TrainingComparison
+        One for each volume.
 
     Raises
     ------
     InputError
         If `model` is not a model, stores nothing of its training data, or a volume cannot be read. A volume without
-        visible bone is not compared, and its line says so.
+        visible bone is not compared, and its result says so.
     """
     from tomostain.imaging.intensity import estimate_reference, reference_samples
     from tomostain.imaging.resampling import resample_volume
@@ -193,9 +233,25 @@ def check_against(
         try:
             intensity = estimate_reference(samples, str(path))
         except InputError as error:
-            yield f"{error}; not compared"
+            yield TrainingComparison(str(path), None, str(error))
             continue
-        yield check_volume(reference, compared, intensity, str(path)).summary
+        yield TrainingComparison(str(path), check_volume(reference, compared, intensity, str(path)))
+
+
+def check_against(
+    model: str | os.PathLike[str],
+    volumes: Iterable[str | os.PathLike[str]],
+    *,
+    voxel_um: float | Sequence[float] | None = None,
+    dataset: str | None = None,
+    resample: bool = False,
+    allow_missing: bool = False,
+) -> Iterator[str]:
+    """Yield the summaries of `compare_with_training`, one line for each volume."""
+    for comparison in compare_with_training(
+        model, volumes, voxel_um=voxel_um, dataset=dataset, resample=resample, allow_missing=allow_missing
+    ):
+        yield comparison.summary
 
 
 def _dataset(path: Path, progress: Progress) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from tomostain.config import suggest
 from tomostain.errors import InputError
 from tomostain.io.atomic import atomic_folder
 from tomostain.io.model_spec import CARD, PICTURE, SPEC, SUMS, ModelSpec
@@ -40,6 +41,21 @@ class BuiltinModel:
         spec = self.spec
         facts = f"{spec.stain}, {spec.voxel_um:g} µm, {spec.recipe}, {spec.steps} steps, {self.size_bytes / 1e6:.1f} MB"
         return [f"{self.name}: {facts}", *([f"  {spec.summary}"] if spec.summary else [])]
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the same facts by name, with the folder and the licence."""
+        spec = self.spec
+        return {
+            "name": self.name,
+            "stain": spec.stain,
+            "voxel_um": spec.voxel_um,
+            "recipe": spec.recipe,
+            "steps": spec.steps,
+            "size_bytes": self.size_bytes,
+            "summary": spec.summary,
+            "licence": spec.licence,
+            "folder": str(self.folder),
+        }
 
 
 def list_models() -> list[BuiltinModel]:
@@ -81,6 +97,15 @@ def read_model_card(model: str | os.PathLike[str]) -> str:
     if not card.is_file():
         raise InputError(f"{card}: no such file; the model has no card")
     return card.read_text(encoding="utf-8", errors="replace")  # people may edit it
+
+
+def describe_model(model: str | os.PathLike[str]) -> dict[str, object]:
+    """Return the content of ``model.yaml``, and the text of the card under the key ``card``.
+
+    Parameters and errors as `read_model_card`.
+    """
+    spec = ModelSpec.from_yaml(_folder(model) / SPEC)
+    return spec.model_dump(mode="json") | {"card": read_model_card(model)}
 
 
 def copy_model(model: str | os.PathLike[str], out: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
@@ -126,7 +151,9 @@ def _folder(model: str | os.PathLike[str]) -> Path:
     folder = find_model(model)
     if not (folder / SPEC).is_file():
         known = ", ".join(PREFIX + known for known in builtin_names()) or "none"
-        raise InputError(f"{name}: neither a built-in model ({known}) nor a model folder (no {SPEC})")
+        near = suggest(name, builtin_names())
+        hint = near if near.endswith("?") else ""
+        raise InputError(f"{name}: neither a built-in model ({known}) nor a model folder (no {SPEC}){hint}")
     return folder
 
 
