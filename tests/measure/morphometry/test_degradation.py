@@ -120,6 +120,9 @@ def test_what_is_not_known_is_left_out() -> None:
     (loss,) = loss_measures(9e8, given_geometry(1, 5), material="Ti")
     assert loss.value == pytest.approx(10)
     assert "Ti does not degrade" in loss.note
+    _, rate = loss_measures(9e8, given_geometry(1), weeks=8)
+    assert math.isnan(rate.value)
+    assert "the initial surface is not known" in rate.note
     with pytest.raises(InputError, match="`weeks` is 0"):
         degradation_measures(implant, weeks=0)
 

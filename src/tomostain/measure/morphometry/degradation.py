@@ -196,6 +196,8 @@ def loss_measures(
     measures = [Measure(VL, 100 * lost / initial.volume_um3, note=note)]
     if weeks is not None:
         years = weeks * 7 / DAYS_PER_YEAR
+        if math.isnan(initial.area_um2):
+            note = f"{note}; the initial surface is not known"
         measures.append(Measure(DR, lost / initial.area_um2 / years * 1e-3, note=note))
     return measures
 

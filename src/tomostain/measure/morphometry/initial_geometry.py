@@ -35,7 +35,7 @@ class InitialGeometry:
     Attributes
     ----------
     volume_um3, area_um2 : float
-        µm³ and µm². The area does not include the faces where the field of view cuts the implant.
+        µm³ and µm². The area does not include the faces where the field of view cuts the implant. NaN: not known.
     source : {"mask", "fit", "given"}
     residual_um : float
         Of a fit: root mean square distance of the boundary of the implant from the fitted body with its offset,
@@ -54,8 +54,8 @@ class InitialGeometry:
     note: str = ""
 
 
-def given_geometry(volume_mm3: float, area_mm2: float) -> InitialGeometry:
-    """Return an initial geometry of which the user knows volume (mm³) and surface (mm²).
+def given_geometry(volume_mm3: float, area_mm2: float | None = None) -> InitialGeometry:
+    """Return an initial geometry of which the user knows the volume (mm³), and the surface (mm²) or None.
 
     Raises
     ------
@@ -63,8 +63,10 @@ def given_geometry(volume_mm3: float, area_mm2: float) -> InitialGeometry:
         If one is not positive.
     """
     for name, value in (("volume_mm3", volume_mm3), ("area_mm2", area_mm2)):
-        if not (value > 0 and math.isfinite(value)):
+        if value is not None and not (value > 0 and math.isfinite(value)):
             raise InputError(f"`{name}` is {value}; give a positive number", parameter=name)
+    if area_mm2 is None:
+        return InitialGeometry(volume_mm3 * 1e9, math.nan, "given", note="initial volume was given")
     return InitialGeometry(volume_mm3 * 1e9, area_mm2 * 1e6, "given", note="initial volume and surface were given")
 
 

@@ -11,7 +11,7 @@ On plates and rods of random orientation, 2.5 to 14 voxels thick, the mean is th
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,6 @@ from tomostain.measure.label_source import LabelSource
 from tomostain.measure.measures import Measure
 from tomostain.measure.morphometry.slabs import slabs
 from tomostain.measure.morphometry.spheres import (
-    RELATIVE_WIDTH,
     Metric,
     RadiusClass,
     Squared,
@@ -31,6 +30,7 @@ from tomostain.measure.morphometry.spheres import (
     radius_classes,
     squared_distances,
 )
+from tomostain.measure.morphometry.thickness_counts import Thickness, ThicknessCounts, ThicknessOptions
 from tomostain.measure.morphometry.thickness_definitions import (
     TB_N,
     TB_SP,
@@ -54,76 +54,6 @@ SPACE: Phase = (TissueClass.SOFT,)
 _BYTES_PER_VOXEL = 14.0
 _FIRST_LIMIT = 256.0
 _LEAST_SLICES = 16
-
-
-@dataclass(frozen=True)
-class ThicknessOptions:
-    """Limits of a sphere fitting.
-
-    Attributes
-    ----------
-    max_um : float
-        Larger diameters are reported as this one, µm. The time increases with it.
-    max_bytes : int
-        Memory of a slab. It is exceeded if one slice with its overlap needs more.
-    threads : int
-        Blocks that are computed at once.
-    """
-
-    max_um: float = 2000.0
-    max_bytes: int = 1_000_000_000
-    threads: int = 2
-
-    def __post_init__(self) -> None:
-        if not (self.max_um > 0 and math.isfinite(self.max_um)):
-            raise InputError(f"`max_um` is {self.max_um}; give a positive length, µm", parameter="max_um")
-        if self.threads < 1:
-            raise InputError(f"`threads` is {self.threads}; give at least 1", parameter="threads")
-
-
-@dataclass(frozen=True)
-class Thickness:
-    """The local thickness of a phase.
-
-    Attributes
-    ----------
-    mean_um, sd_um : float
-        Over the voxels of the phase; NaN if there are none.
-    largest_um : float
-    voxels : int
-    capped : float
-        Share of the voxels whose thickness is at least `ThicknessOptions.max_um`.
-    """
-
-    mean_um: float
-    sd_um: float
-    largest_um: float
-    voxels: int
-    capped: float
-
-
-class _Statistics:
-    """Counts of the values of a thickness map. There are few different ones."""
-
-    def __init__(self) -> None:
-        self.counts: dict[float, int] = {}
-
-    def add(self, values: NDArray[np.float32]) -> None:
-        """Count the values above 0."""
-        distinct, counts = np.unique(values[values > 0], return_counts=True)
-        for value, count in zip(distinct.tolist(), counts.tolist(), strict=True):
-            self.counts[value] = self.counts.get(value, 0) + count
-
-    def summary(self, max_um: float) -> Thickness:
-        """Return mean and standard deviation."""
-        if not self.counts:
-            return Thickness(math.nan, math.nan, math.nan, 0, 0.0)
-        values = np.array(list(self.counts), float)
-        counts = np.array(list(self.counts.values()), float)
-        mean = float(np.average(values, weights=counts))
-        sd = float(np.sqrt(np.average((values - mean) ** 2, weights=counts)))
-        capped = float(counts[values >= max_um * (1 - RELATIVE_WIDTH / 2)].sum() / counts.sum())
-        return Thickness(mean, sd, float(values.max()), int(counts.sum()), capped)
 
 
 def local_thickness(
@@ -169,7 +99,7 @@ def local_thickness(
     classes = _classes(largest, cap, metric)
     context = context_slices(metric, classes)
     overlap = context + metric.reach(0, largest) + 1
-    statistics = _Statistics()
+    statistics = ThicknessCounts()
     for slab in slabs(
         labels.shape, overlap=overlap, bytes_per_voxel=_BYTES_PER_VOXEL, max_bytes=_budget(labels, overlap, options)
     ):
@@ -294,7 +224,7 @@ def plane_thickness_measures(
         (MINERALISED, (TB_WI, TB_WI_SD), "bone"),
         (SPACE, (TB_SP_PLANE, TB_SP_PLANE_SD), "soft tissue or marrow"),
     ):
-        statistics = _Statistics()
+        statistics = ThicknessCounts()
         statistics.add(_map_of(_squared(labels, phase, metric, cap**2), metric, cap, options))
         result = statistics.summary(options.max_um)
         note = _note(result, title, options)
