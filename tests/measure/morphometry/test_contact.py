@@ -131,6 +131,12 @@ def test_a_surface_that_is_not_seen_gives_nan():
     assert "BIC of 0 % of the surface" in measures[0].note
 
 
+def test_the_default_lengths_follow_the_voxel_size():
+    assert ContactRule.default((0.3, 0.3, 0.3)) == ContactRule(0.52, 0.6)
+    assert ContactRule.default((20.0, 20.0)) == ContactRule.default((20.0, 20.0, 20.0)) == ContactRule(34.6, 40.0)
+    assert ContactRule.default((20.0, 20.0, 20.0), gap_um=5.0, depth_um=0.0) == ContactRule(5.0, 0.0)
+
+
 @pytest.mark.parametrize(("gap", "depth"), [(-1.0, 5.0), (5.0, np.nan), (0.0, 0.0)])
 def test_the_lengths_are_checked(gap, depth):
     with pytest.raises(InputError, match=r"`gap_um`|`depth_um`"):

@@ -68,7 +68,7 @@ def test_slabs_are_written_in_order_and_do_not_change_the_result():
         implant,
         40.0,
         lambda start, values: parts.append((start, values)),
-        max_bytes=20 * 20 * 20 * 15,
+        max_bytes=20 * 20 * (8 * 8 + 24 * 7),
         progress=lambda label, done, total: reports.append((label, done, total)),
     )
     assert len(parts) > 2
@@ -84,3 +84,11 @@ def test_the_maximum_is_checked(max_um):
     implant = find_implant(LabelArray(blob(2, (12, 20, 20)), 10.0))
     with pytest.raises(InputError, match="`max_um`"):
         ImplantDistance(implant, max_um)
+
+
+def test_a_budget_below_the_overlap_is_refused():
+    implant = find_implant(LabelArray(blob(2, (30, 20, 20)), 10.0))
+    with pytest.raises(InputError, match=r"distances up to 100 µm need .* raise `max_bytes`") as error:
+        ImplantDistance(implant, 100.0).slabs(max_bytes=50_000)
+    assert error.value.parameter == "max_bytes"
+    assert len(ImplantDistance(implant, 100.0).slabs()) == 1

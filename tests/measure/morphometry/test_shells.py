@@ -91,8 +91,14 @@ def test_the_counts_do_not_depend_on_the_slabs(seed, thickness):
     labels[6:12, 5:15, 4:18] = TissueClass.DEGRADATION
     implant = find_implant(LabelArray(labels, (20.0, 10.0, 10.0)))
     whole = count_by_distance(implant, (0, 30, 60))
-    overlap = int((60 + 20 + 5) / 20)
-    thin = count_by_distance(implant, (0, 30, 60), max_bytes=20 * 22 * 20 * (2 * overlap + thickness))
+    reports = []
+    thin = count_by_distance(
+        implant,
+        (0, 30, 60),
+        max_bytes=20 * 22 * (4 * 8 + 20 * thickness),
+        progress=lambda label, done, total: reports.append(total),
+    )
+    assert reports[-1] == -(-18 // thickness)
     assert (whole.counts == thin.counts).all()
     assert whole.counts[:, TissueClass.NOT_MEASURED].sum() > 0
 
@@ -114,7 +120,7 @@ def test_one_pass_gives_shells_profile_and_map():
         implant,
         np.union1d(fine, shells),
         write=lambda start, values: parts.append((start, values)),
-        max_bytes=60 * 60 * 20 * 45,
+        max_bytes=60 * 60 * (8 * 2 * 17 + 24 * 25),
     )
     assert (profile.regroup(shells).counts == count_by_distance(implant, shells).counts).all()
     assert (profile.regroup(fine).counts == count_by_distance(implant, fine).counts).all()

@@ -29,6 +29,10 @@ def test_slabs_cover_each_slice_once_within_the_budget(depth, overlap, slices):
         assert np.arange(part.first, part.last)[part.inner].tolist() == list(range(part.start, part.stop))
 
 
+def test_a_volume_that_fits_is_one_slab_whatever_the_overlap():
+    assert [(part.first, part.last) for part in slabs((100, 3, 4), overlap=75, max_bytes=100 * 12 * 8)] == [(0, 100)]
+
+
 def test_a_budget_below_one_slice_is_refused():
     with pytest.raises(InputError, match="raise `max_bytes`") as error:
         next(slabs((9, 100, 100), overlap=2, bytes_per_voxel=10, max_bytes=400_000))

@@ -108,7 +108,7 @@ class ContactRule:
         >>> ContactRule.default((20.0, 20.0, 20.0))
         ContactRule(gap_um=34.6, depth_um=40.0)
         """
-        diagonal = round(float(np.sqrt(3) * np.linalg.norm(voxel_um) / np.sqrt(len(voxel_um))), 1)
+        diagonal = float(f"{np.sqrt(3) * np.linalg.norm(voxel_um) / np.sqrt(len(voxel_um)):.3g}")
         depth = 2 * max(voxel_um)
         return cls(diagonal if gap_um is None else gap_um, depth if depth_um is None else depth_um)
 

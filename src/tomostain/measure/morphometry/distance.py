@@ -15,12 +15,15 @@ from scipy import ndimage
 
 from tomostain.errors import InputError
 from tomostain.measure.morphometry.implant import Implant
-from tomostain.measure.morphometry.slabs import SLAB_BYTES, Slab, slabs
+from tomostain.measure.morphometry.slabs import Slab, slabs
+from tomostain.memory import format_bytes
 from tomostain.progress import Progress, silent
 
 Float32 = NDArray[np.float32]
-BYTES_PER_VOXEL = 20.0
-"""Squared distances in a slice to the implant and to its outside, the result, and one intermediate array."""
+DISTANCE_BYTES = 2_000_000_000
+"""Memory for distances, bytes, unless another budget is given: the overlap alone can need 1 GB."""
+BYTES_PER_VOXEL = 16.0
+"""The result and the intermediate arrays of a slab, in addition to the squared distances."""
 
 
 class ImplantDistance:
@@ -63,11 +66,30 @@ class ImplantDistance:
         )
         self._squares: dict[int, tuple[Float32, Float32 | None]] = {}
 
-    def slabs(self, *, max_bytes: int = SLAB_BYTES) -> list[Slab]:
-        """Divide the volume so that `read` of a slab takes at most `max_bytes`: 20 bytes per voxel with the overlap."""
-        return list(
-            slabs(self.implant.shape, overlap=self.overlap, bytes_per_voxel=BYTES_PER_VOXEL, max_bytes=max_bytes)
-        )
+    def slabs(self, *, max_bytes: int = DISTANCE_BYTES) -> list[Slab]:
+        """Divide the volume so that `read` of a slab takes at most `max_bytes`.
+
+        A slab of n slices needs ``16 * n * Y * X + k * (n + 2 * overlap) * A`` bytes. A is the area (voxels) of the
+        bounding box of the implant with a margin of `max_um`, in a slice; k is 8, or 4 without the inside.
+
+        Raises
+        ------
+        InputError
+            If one slice needs more.
+        """
+        rows, columns = (side.stop - side.start for side in self._box[1:])
+        square_bytes = rows * columns * (8 if self.inside else 4)
+        area = self.implant.shape[1] * self.implant.shape[2]
+        slice_bytes = BYTES_PER_VOXEL * area + square_bytes
+        overlap_bytes = min(2 * self.overlap, self.implant.shape[0]) * square_bytes
+        if max_bytes < overlap_bytes + slice_bytes:
+            raise InputError(
+                f"distances up to {self.max_um:g} µm need {format_bytes(overlap_bytes + slice_bytes)} of memory for "
+                f"one slice; raise `max_bytes` ({format_bytes(max_bytes)}), or lower the largest distance",
+                parameter="max_bytes",
+            )
+        budget = max_bytes - overlap_bytes
+        return list(slabs(self.implant.shape, bytes_per_voxel=slice_bytes / area, max_bytes=budget))
 
     def read(self, start: int, stop: int) -> Float32:
         """Return the distances of slices `start` to `stop` (half-open), µm.
@@ -130,7 +152,7 @@ def write_distances(
     max_um: float,
     write: Callable[[int, Float32], None],
     *,
-    max_bytes: int = SLAB_BYTES,
+    max_bytes: int = DISTANCE_BYTES,
     progress: Progress = silent,
 ) -> None:
     """Compute the signed distance to the implant slab by slab, and pass each slab on.
@@ -143,7 +165,7 @@ def write_distances(
     write : callable
         Called with the first slice of each slab and its distances (float32, µm, shape (n, Y, X)), in the order of z.
     max_bytes : int
-        Memory of a slab, 20 bytes per voxel with its overlap of `max_um` on both sides.
+        Memory of a slab; see `ImplantDistance.slabs`.
     progress : Progress
         Called for every slab.
 

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from tomostain.errors import InputError
 from tomostain.measure.classes import CLASSES, MINERALISED, TissueClass
 from tomostain.measure.measures import Measure, define
-from tomostain.measure.morphometry.distance import ImplantDistance
+from tomostain.measure.morphometry.distance import DISTANCE_BYTES, ImplantDistance
 from tomostain.measure.morphometry.fields import region_note
 from tomostain.measure.morphometry.implant import Implant
-from tomostain.measure.morphometry.slabs import SLAB_BYTES
 from tomostain.progress import Progress, silent
 
 Float = NDArray[np.float64]
@@ -168,7 +167,7 @@ def count_by_distance(
     edges_um: Sequence[float] | Float,
     *,
     write: Callable[[int, Float32], None] | None = None,
-    max_bytes: int = SLAB_BYTES,
+    max_bytes: int = DISTANCE_BYTES,
     progress: Progress = silent,
 ) -> Profile:
     """Count the voxels of each class outside the implant, by their distance to it.

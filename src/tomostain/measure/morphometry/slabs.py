@@ -52,8 +52,8 @@ def slabs(
 ) -> Iterator[Slab]:
     """Divide a volume into slabs.
 
-    A slab of n slices needs ``(n + 2 * overlap) * Y * X * bytes_per_voxel`` bytes. `n` is as large as `max_bytes` and
-    the volume allow.
+    A slab of n slices needs ``(n + 2 * overlap) * Y * X * bytes_per_voxel`` bytes, and never more than the whole volume
+    (``Z * Y * X * bytes_per_voxel``). `n` is as large as `max_bytes` allows.
 
     Parameters
     ----------
@@ -84,9 +84,8 @@ def slabs(
     """
     depth, rows, columns = (int(side) for side in shape)
     slice_bytes = max(1.0, rows * columns * bytes_per_voxel)
-    thickness = int(max_bytes // slice_bytes) - 2 * overlap
-    if depth <= 1 + 2 * overlap:  # The overlap ends at the volume.
-        thickness = max(thickness, int(max_bytes // slice_bytes >= depth))
+    affordable = int(max_bytes // slice_bytes)
+    thickness = depth if affordable >= depth else affordable - 2 * overlap
     if thickness < 1:
         needed = format_bytes(slice_bytes * (1 + 2 * overlap))
         raise InputError(
