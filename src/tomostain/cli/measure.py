@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tomostain.measure.config import MeasureConfig
     from tomostain.measure.rows import MeasureRow
 
-_SECONDS_PER_MEGAVOXEL = 2.5
+_SECONDS_PER_MEGAVOXEL = 5.0
 
 
 @option_group
@@ -408,7 +408,7 @@ def _plan(stained: Path | None, inputs: InputOptions, also: list[Path], run: _Ru
         f"writes:   {run.out}: measures.csv, measures.json, labels.ome.zarr, "
         f"{'maps, ' if run.config.maps else ''}report.html\n"
         f"disk:     at most {disk:.2g} GB\n"
-        f"time:     about {max(minutes, 0.1):.1g} min on two cores"
+        f"time:     about {max(minutes, 0.1):.1g} min"
     )
 
 

@@ -47,7 +47,7 @@ def _plain(value: float) -> str:
 
 
 def measures_text(rows: Sequence[MeasureRow]) -> str:
-    """Return the measures as a table with one column per source, for the terminal.
+    """Return the measures as tables for the terminal: those of the whole volume, and those of regions.
 
     Parameters
     ----------
@@ -56,17 +56,21 @@ def measures_text(rows: Sequence[MeasureRow]) -> str:
     Returns
     -------
     str
-        One line per measure and region. Values without refused voxels have their own column.
+        One line per measure with a column per source; then one line per measure and source with a column per region.
     """
-    header, table = measures_table(rows)
-    cells = [["measure", "symbol", "region", *header, "unit"], *table]
+    return "\n\n".join(
+        _aligned([header, *table]) for header, table in (measures_table(rows), regions_table(rows)) if table
+    )
+
+
+def _aligned(cells: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
     return "\n".join(lines)
 
 
 def measures_table(rows: Sequence[MeasureRow]) -> tuple[list[str], list[list[str]]]:
-    """Return the names of the sources, and for each measure and region: title, symbol, region, values and unit.
+    """Return the measures that have one region, with a column per source.
 
     Parameters
     ----------
@@ -74,23 +78,58 @@ def measures_table(rows: Sequence[MeasureRow]) -> tuple[list[str], list[list[str
 
     Returns
     -------
-    sources : list of str
-        Such as ``stained`` and ``stained, without refused``.
+    header : list of str
+        ``measure``, ``symbol``, the sources, such as ``stained`` and ``stained, without refused``, and ``unit``.
     table : list of list of str
         In the order in which the measures first occur.
     """
-    sources: dict[str, None] = {}
-    values: dict[tuple[str, str], dict[str, MeasureRow]] = {}
-    for row in rows:
-        source = row["source"] if row["voxels"] == "all" else f"{row['source']}, {row['voxels']}"
-        sources.setdefault(source)
-        values.setdefault((row["measure"], row["region"]), {})[source] = row
+    chosen = [row for row in rows if not _has_regions(row, rows)]
+    sources = list(dict.fromkeys(_source(row) for row in chosen))
+    values: dict[str, dict[str, MeasureRow]] = {}
+    for row in chosen:
+        values.setdefault(row["measure"], {})[_source(row)] = row
     table = []
-    for (_, region), by_source in values.items():
+    for by_source in values.values():
         first = next(iter(by_source.values()))
-        cells = [
-            format_value(row["value"], row["sd_model"], row["sd_registration"]) if row is not None else ""
-            for row in (by_source.get(source) for source in sources)
-        ]
-        table.append([first["title"], first["symbol"], region, *cells, first["unit"]])
-    return list(sources), table
+        cells = [_value(by_source.get(source)) for source in sources]
+        table.append([first["title"], first["symbol"], *cells, first["unit"]])
+    return ["measure", "symbol", *sources, "unit"], table
+
+
+def regions_table(rows: Sequence[MeasureRow]) -> tuple[list[str], list[list[str]]]:
+    """Return the measures of several regions, such as shells around the implant, with a column per region.
+
+    Parameters
+    ----------
+    rows : sequence of MeasureRow
+
+    Returns
+    -------
+    header : list of str
+        ``measure``, ``symbol``, ``source``, the regions, and ``unit``.
+    table : list of list of str
+    """
+    chosen = [row for row in rows if _has_regions(row, rows)]
+    regions = list(dict.fromkeys(row["region"] for row in chosen))
+    values: dict[tuple[str, str], dict[str, MeasureRow]] = {}
+    for row in chosen:
+        values.setdefault((row["measure"], _source(row)), {})[row["region"]] = row
+    order = list(dict.fromkeys(measure for measure, _ in values))
+    table = []
+    for (_, source), by_region in sorted(values.items(), key=lambda item: order.index(item[0][0])):
+        first = next(iter(by_region.values()))
+        cells = [_value(by_region.get(region)) for region in regions]
+        table.append([first["title"], first["symbol"], source, *cells, first["unit"]])
+    return ["measure", "symbol", "source", *regions, "unit"], table
+
+
+def _has_regions(row: MeasureRow, rows: Sequence[MeasureRow]) -> bool:
+    return any(each["measure"] == row["measure"] and each["region"] != "all" for each in rows)
+
+
+def _source(row: MeasureRow) -> str:
+    return row["source"] if row["voxels"] == "all" else f"{row['source']}, {row['voxels']}"
+
+
+def _value(row: MeasureRow | None) -> str:
+    return "" if row is None else format_value(row["value"], row["sd_model"], row["sd_registration"])

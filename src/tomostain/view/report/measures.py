@@ -19,15 +19,16 @@ from tomostain.measure.measures import Definition
 from tomostain.measure.result_files import PAGE
 from tomostain.measure.results import FigureData, MeasureResult, SectionResult
 from tomostain.measure.rows import MeasureRow
-from tomostain.measure.text import format_value, measures_table
+from tomostain.measure.text import format_value, measures_table, regions_table
 from tomostain.view.report.blocks import Block, Figure, KeyFigures, Legend, MetricTable, Panels, Report, Row, Section
 from tomostain.view.report.writer import write_report
 
 KEY_SYMBOLS = ("BIC (surface)", "BV/TV", "NB.V/TV", "Tb.Th", "VL", "DR", "BIC (2D)", "B.Ar/T.Ar", "Tb.Wi")
 """Symbols of the measures that are shown first, where they were measured."""
-_MAX_KEYS = 6
+_MAX_KEYS = 5
 _MAX_SIDE = 320
 _SHARE_OF_LABELS = 0.6
+_REGIONS = "In shells around the implant, by the distance from its surface."
 _SPREAD = (
     "± is the standard deviation between the models, combined for a section with that over planes within the error of "
     "the registration. – means that the measure cannot be computed; the reason is above the table."
@@ -47,7 +48,7 @@ def measures_page(result: MeasureResult) -> Path:
     """
     page = Report(
         title=f"Measures of {result.specimen}",
-        summary=tuple(result.notes),
+        summary=tuple(map(_sentence, result.notes)),
         opening=_key_figures(result.rows),
         sections=tuple(
             section
@@ -78,7 +79,7 @@ def section_page(result: SectionResult) -> Path:
     definitions = [each.definition for measures in result.measures.values() for each in measures]
     page = Report(
         title=f"Measures in the section {result.specimen}",
-        summary=tuple(result.notes),
+        summary=tuple(map(_sentence, result.notes)),
         opening=_key_figures(result.rows, by_source=True),
         sections=tuple(
             section
@@ -134,13 +135,12 @@ def _key_figures(rows: Sequence[MeasureRow], *, by_source: bool = False) -> tupl
 
 
 def _numbers(rows: Sequence[MeasureRow]) -> Section:
-    sources, table = measures_table(rows)
-    header = ("measure", "symbol", "region", *sources, "unit")
-    return Section(
-        "Numbers",
-        tuple(_notes(rows)),
-        (MetricTable(header, tuple(tuple(row) for row in table), caption=_SPREAD),),
-    )
+    """Return the notes, the table of the measures, and that of regions around the implant."""
+    blocks = []
+    for (header, table), caption in ((measures_table(rows), _SPREAD), (regions_table(rows), _REGIONS)):
+        if table:
+            blocks.append(MetricTable(tuple(header), tuple(tuple(row) for row in table), caption=caption))
+    return Section("Numbers", tuple(_notes(rows)), tuple(blocks))
 
 
 def _notes(rows: Sequence[MeasureRow]) -> list[str]:
@@ -153,6 +153,18 @@ def _notes(rows: Sequence[MeasureRow]) -> list[str]:
     return [f"{', '.join(names)}: {note.rstrip('.').replace('`', '')}." for note, names in measures.items()]
 
 
+def _sentence(text: str) -> str:
+    """Return a note as a sentence.
+
+    Examples
+    --------
+    >>> _sentence("partial field of view; give `initial`")
+    'Partial field of view; give initial.'
+    """
+    text = text.replace("`", "").rstrip(".")
+    return f"{text[:1].upper()}{text[1:]}."
+
+
 def _plots(data: FigureData) -> Section | None:
     figures: list[Figure] = []
     if data.new_bone_profile is not None:
@@ -161,7 +173,7 @@ def _plots(data: FigureData) -> Section | None:
         figures.append(Figure(picture, "New bone against the distance from the implant."))
     if data.bone_by_shell is not None:
         bars = data.bone_by_shell
-        picture = draw_bars(bars.names, bars.series, bars.y_label, x_label="distance from the implant [µm]")
+        picture = draw_bars(bars.names, bars.series, bars.y_label, x_label="distance from the implant")
         figures.append(Figure(picture, "Share of bone in shells around the implant."))
     if data.thickness is not None:
         histogram = data.thickness
