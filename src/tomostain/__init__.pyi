@@ -18,6 +18,8 @@ from .installation import describe_installation
 from .io import Slide, StainedVolume, Volume, copy_model, list_models, open_slide, open_stained, open_volume
 from .measure.classes import TissueClass
 from .measure.config import MeasureConfig, StudyConfig
+from .measure.run import measure_volume
+from .measure.section import measure_section
 from .measure.study import measure_study
 from .phantom import PhantomConfig, write_specimen
 from .prepare import AlignedConfig, PrepareConfig, prepare_aligned, prepare_specimens
@@ -75,7 +77,9 @@ __all__ = [
     "load_recipe",
     "load_stainer",
     "measure",
+    "measure_section",
     "measure_study",
+    "measure_volume",
     "open_slide",
     "open_stained",
     "open_volume",

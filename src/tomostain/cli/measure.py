@@ -283,7 +283,7 @@ def _measure_volume(context: typer.Context, stained: Path | None, inputs: InputO
     if run.dry_run:
         typer.echo(_plan(stained, inputs, also, run))
         return
-    from tomostain.measure.run import measure_volume  # type: ignore[import-not-found, unused-ignore]
+    from tomostain.measure.run import measure_volume
     from tomostain.view.report.measures import measures_page
 
     with bars(context) as progress:
@@ -318,7 +318,7 @@ def _measure_section(context: typer.Context, options: SectionOptions, run: _Run)
         check_output(run.out, sources=[pair], overwrite=run.overwrite)
         typer.echo(f"pair:    {pair}\nvirtual: from {model or volume}\nwrites:  {run.out}: tables and report.html")
         return
-    from tomostain.measure.section import measure_section  # type: ignore[import-not-found, unused-ignore]
+    from tomostain.measure.section import measure_section
     from tomostain.view.report.measures import section_page
 
     with bars(context) as progress:
