@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from tomostain.cli.main import run
-from tomostain.io import create_stained
+from tomostain.io import create_stained, open_volume
 from tomostain.measure.classes import TissueClass
 from tomostain.measure.label_files import write_labels
 from tomostain.measure.label_source import LabelArray
+from tomostain.measure.result_files import read_rows
 
 
 @pytest.fixture
@@ -128,3 +129,122 @@ def test_help_teaches(capsys):
     text = capsys.readouterr().out
     for part in ("--section", "--study", "tomostain measure stained.ome.zarr measures", "Examples"):
         assert part in text
+
+
+def cylinder(shape=(24, 44, 44), radius=9.0, centre=(22.0, 22.0)):
+    """Return labels of a metal cylinder along z with bone around one half of it."""
+    z, y, x = np.indices(shape)
+    distance = np.hypot(y - centre[0], x - centre[1])
+    values = np.where(y < centre[0], TissueClass.BONE, TissueClass.SOFT).astype(np.uint8)
+    values[(distance < radius) & (z > 4) & (z < shape[0] - 5)] = TissueClass.METAL
+    return values
+
+
+@pytest.fixture
+def save(tmp_path):
+    """Write labels and return their path."""
+
+    def write(values, um=20.0, name="mine"):
+        return write_labels(tmp_path / f"{name}.ome.zarr", LabelArray(values, um))
+
+    return write
+
+
+def test_labels_of_a_user(tmp_path, save, capsys):
+    out = tmp_path / "out"
+    path = save(cylinder())
+    assert run(["-q", "measure", str(out), "--labels", str(path), "--no-maps", "--diameter-mm", "0.36"]) == 0
+    printed = capsys.readouterr().out
+    assert "BIC (surface)" in printed
+    assert f"page:    {out / 'report.html'}" in printed
+    rows = {(row["measure"], row["region"]): row for row in read_rows(out)}
+    assert {row["source"] for row in rows.values()} == {"labels"}
+    assert rows["bic_surface", "all"]["value"] == pytest.approx(50, abs=3)
+    metal = next(row for row in rows.values() if row["symbol"] == "Im.V")
+    assert metal["value"] == pytest.approx(np.pi * 0.18**2 * 0.28, rel=0.1)  # 14 slices
+    assert "Measures of mine" in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_json_is_printed(tmp_path, save, capsys):
+    assert run(["-q", "measure", str(tmp_path / "out"), "--labels", str(save(cylinder())), "--no-maps", "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert "bic_surface" in content["definitions"]
+    assert all(each["method"] and each["version"] for each in content["measures"])
+
+
+def test_the_folder_is_replaced_only_on_request(tmp_path, save, fails):
+    out, words = tmp_path / "out", ["--labels", save(cylinder()), "--no-maps"]
+    assert run(["-q", "measure", str(out), *map(str, words)]) == 0
+    assert "--overwrite" in fails("-q", "measure", out, *words)
+    assert run(["-q", "measure", str(out), *map(str, words), "--overwrite"]) == 0
+
+
+def test_labels_in_the_folder_are_not_removed(tmp_path, save, fails):
+    out = tmp_path / "out"
+    assert run(["-q", "measure", str(out), "--labels", str(save(cylinder())), "--no-maps"]) == 0
+    inside = write_labels(out / "labels.ome.zarr", LabelArray(cylinder(), 20.0))
+    assert "choose another name" in fails("-q", "measure", out, "--labels", inside, "--overwrite")
+    assert inside.is_dir()
+
+
+def test_no_metal_is_an_error(tmp_path, save, fails):
+    path = save(np.full((20, 30, 30), TissueClass.BONE, np.uint8))
+    line = fails("-q", "measure", tmp_path / "out", "--labels", path, "--no-maps")
+    assert "metal" in line
+
+
+def test_no_bone_is_a_note(tmp_path, save, capsys):
+    values = cylinder()
+    values[values == TissueClass.BONE] = TissueClass.SOFT
+    out = tmp_path / "out"
+    assert run(["-q", "measure", str(out), "--labels", str(save(values)), "--no-maps"]) == 0
+    assert "no bone" in capsys.readouterr().out
+    rows = {(row["measure"], row["region"]): row["value"] for row in read_rows(out)}
+    assert rows["bic_surface", "all"] == 0
+
+
+def test_unknown_labels_are_named(tmp_path, save, fails):
+    import tifffile
+
+    values = cylinder()
+    values[12, 3, 4] = 77
+    tifffile.imwrite(tmp_path / "mine.tif", values, photometric="minisblack")
+    like = save(cylinder(), name="like")
+    grey = create_stained(tmp_path / "stained.ome.zarr", values.shape, 20.0, provenance={})
+    for start, stop in grey.slabs():
+        grey.write(start, np.full((stop - start, *values.shape[1:], 3), 180, np.uint8))
+    grey.finish()
+    line = fails("-q", "measure", grey.path, tmp_path / "out", "--labels", tmp_path / "mine.tif", "--no-maps")
+    assert "mine.tif: the values 77 are no tissue classes" in line
+    assert like.is_dir()
+
+
+def test_a_wrong_voxel_size_is_found_by_the_diameter(tmp_path, save, fails):
+    path = save(cylinder(), um=10.0)
+    line = fails("-q", "measure", tmp_path / "out", "--labels", path, "--no-maps", "--diameter-mm", "0.36")
+    assert "the diameter of the implant is 18" in line
+    assert "where 360 µm is expected" in line
+    assert "correct the voxel size" in line
+
+
+def test_a_partial_field_of_view_is_a_note(tmp_path, save, capsys):
+    values = cylinder(centre=(5.0, 22.0))
+    out = tmp_path / "out"
+    assert run(["-q", "measure", str(out), "--labels", str(save(values)), "--no-maps"]) == 0
+    assert "partial field of view" in capsys.readouterr().out
+    notes = [row["note"] for row in read_rows(out) if row["measure"] == "bic_surface"]
+    assert "the implant reaches the face -y of the volume" in notes[0]
+
+
+def test_maps_are_written(tmp_path, save):
+    out = tmp_path / "out"
+    assert run(["-q", "measure", str(out), "--labels", str(save(cylinder()))]) == 0
+    thickness, distance = (open_volume(out / f"{name}.ome.zarr") for name in ("thickness", "distance"))
+    assert thickness.shape == distance.shape == (24, 44, 44)
+    assert distance.read(12, 13)[0, 22, 2] == pytest.approx(11 * 20, abs=30)
+    assert thickness.read(12, 13).max() > 0
+
+
+def test_no_stained_volume_and_no_classifier_for_labels_only(tmp_path, save, fails):
+    line = fails("-q", "measure", tmp_path / "out", "--labels", save(cylinder()), "--uncertainty", "missing.zarr")
+    assert "missing.zarr: no such map" in line

@@ -105,7 +105,7 @@ def check_diameter(
     if abs(ratio - 1) > tolerance:
         raise InputError(
             f"the diameter of the implant is {measured.diameter_um:.0f} µm where {expected_um:.0f} µm is expected, "
-            f"a factor of {ratio:.2f}; check `voxel_um`",
+            f"a factor of {ratio:.2f}; correct the voxel size, or the nominal diameter",
             parameter="voxel_um",
         )
     return measured
