@@ -117,7 +117,7 @@ def test_a_wrong_voxel_size_is_found_by_the_diameter() -> None:
     labels = labels_of(placed(BODIES["m2-screw"], 4))
     assert check_diameter(find_implant(LabelArray(labels, VOXEL_UM)), 2000).diameter_um == pytest.approx(2000, abs=60)
     implant = find_implant(LabelArray(labels, VOXEL_UM / 2))
-    with pytest.raises(InputError, match=r"is (99\d|10\d\d) µm where 2000 µm is expected, a factor of 0\.5\d?; check"):
+    with pytest.raises(InputError, match=r"is (99\d|10\d\d) µm where 2000 µm is expected, a factor of 0\.5\d?; co"):
         check_diameter(implant, 2000)
     with pytest.raises(InputError, match="the expected diameter is 0"):
         check_diameter(implant, 0)
