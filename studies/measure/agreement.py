@@ -40,11 +40,13 @@ SOURCES = ("truth", "stain", "ct", "both")
 STAIN = "toluidine-blue"
 
 
-def labels_of(folder: Path, stained: Path, source: str) -> LabelArray:
-    """Return the labels of a specimen: its truth, or classified from a source."""
+def labels_of(folder: Path, stained: Path, source: str, stored: Path) -> LabelArray:
+    """Return the labels of a specimen: its truth, or classified from a source. They are stored for another run."""
     volume = open_volume(folder / "volume")
     if source == "truth":
         return LabelArray(phantom_classes(tifffile.imread(folder / "truth" / "labels.tif")), volume.voxel_um)
+    if stored.is_file():
+        return LabelArray(tifffile.imread(stored), volume.voxel_um)
     drawn = open_stained(stained)
     levels = drawn.provenance["levels"]
     classifier = load_classifier(builtin_classifier(source, STAIN))  # type: ignore[arg-type]
@@ -55,6 +57,8 @@ def labels_of(folder: Path, stained: Path, source: str) -> LabelArray:
         reference=IntensityReference(float(levels["background"]), float(levels["bone"])),
     )
     assert found.labels is not None
+    stored.parent.mkdir(parents=True, exist_ok=True)
+    tifffile.imwrite(stored, found.labels, compression="zlib")
     return LabelArray(found.labels, volume.voxel_um)
 
 
@@ -78,7 +82,7 @@ def measure_one(folder: Path, stained: Path, source: str, parts: tuple[str, ...]
     missing = [part for part in parts if not (out / "rows" / f"{folder.name}-{source}-{part}.csv").is_file()]
     if not missing:
         return f"{folder.name} {source}: exists"
-    labels = labels_of(folder, stained, source)
+    labels = labels_of(folder, stained, source, out / "labels" / f"{folder.name}-{source}.tif")
     facts = read_yaml(folder / "specimen.yaml")
     config = MeasureConfig(implant=facts["implant"], weeks=facts["weeks"], geometry="m2-screw")
     initial = None
@@ -111,45 +115,50 @@ def run(study: Path, stained: Path, out: Path, parts: Iterable[str], jobs: int, 
             print(task.result(), flush=True)
 
 
-def table(out: Path, max_energy_kev: float | None = None) -> pd.DataFrame:
-    """Return agreement of each source with the truth, for each measure and region.
+def stored_rows(out: Path, max_energy_kev: float | None = None) -> pd.DataFrame:
+    """Return the rows of all specimens.
 
     Parameters
     ----------
     out : Path
     max_energy_kev : float, optional
         Only specimens that were scanned at most at this energy. Above the K edge of gadolinium (50.2 keV) metal and
-        layer of Mg-10Gd are brighter than the 16-bit scale of the phantom's scanner.
+        layer of Mg-10Gd can be brighter than the 16-bit scale of the phantom's scanner.
     """
     rows = pd.concat([pd.read_csv(path) for path in sorted((out / "rows").glob("*.csv"))])
-    if max_energy_kev is not None:
-        rows = rows[rows["energy_kev"] <= max_energy_kev]
+    return rows if max_energy_kev is None else rows[rows["energy_kev"] <= max_energy_kev]
+
+
+def agreement_table(rows: pd.DataFrame, sources: Iterable[str] = SOURCES[1:]) -> pd.DataFrame:
+    """Return the agreement of each source with the source ``truth``, for each measure and region.
+
+    Parameters
+    ----------
+    rows : DataFrame
+    sources : iterable of str
+
+    Returns
+    -------
+    DataFrame
+        Bias with its 95 % interval, limits of agreement, Lin's concordance with its 95 % interval, and the bias in
+        percent of the mean true value.
+    """
     result = []
     keys = ["measure", "symbol", "region", "unit"]
     for key, group in rows.groupby(keys, sort=False):
         wide = group.pivot(index="specimen", columns="source", values="value")
-        for source in SOURCES[1:]:
+        for source in sources:
             both = wide[["truth", source]].dropna() if source in wide else wide.iloc[:0]
             if len(both) < 3:
                 continue
             found = agreement(both[source], both["truth"])
-            result.append(
-                dict(zip(keys, key, strict=True))
-                | {
-                    "source": source,
-                    "n": found.n,
-                    "truth": both["truth"].mean(),
-                    "bias": found.bias.value,
-                    "bias_low": found.bias.low,
-                    "bias_high": found.bias.high,
-                    "loa_low": found.lower.value,
-                    "loa_high": found.upper.value,
-                    "ccc": found.concordance.value,
-                    "ccc_low": found.concordance.low,
-                    "ccc_high": found.concordance.high,
-                    "bias_percent": 100 * found.bias.value / both["truth"].mean(),
-                }
-            )
+            values = dict(zip(keys, key, strict=True)) | {"source": source, "n": found.n, "truth": both["truth"].mean()}
+            values |= {"bias": found.bias.value, "bias_low": found.bias.low, "bias_high": found.bias.high}
+            values |= {"loa_low": found.lower.value, "loa_high": found.upper.value}
+            values |= {"ccc": found.concordance.value}
+            values |= {"ccc_low": found.concordance.low, "ccc_high": found.concordance.high}
+            values["bias_percent"] = 100 * found.bias.value / both["truth"].mean()
+            result.append(values)
     return pd.DataFrame(result)
 
 
@@ -167,7 +176,7 @@ def main() -> None:
     options = parser.parse_args()
     if not options.report:
         run(options.study, options.stained, options.out, options.parts, options.jobs, options.sources)
-    found = table(options.out, options.max_energy_kev)
+    found = agreement_table(stored_rows(options.out, options.max_energy_kev))
     found.to_csv(options.out / "agreement.csv", index=False)
     with pd.option_context("display.width", 250, "display.max_rows", 500, "display.max_columns", 20):
         print(found.round(3).to_string(index=False))
