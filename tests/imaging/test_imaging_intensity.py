@@ -25,6 +25,10 @@ from tomostain.imaging.intensity import (
     volume_reference,
 )
 from tomostain.imaging.regions import block_mean
+from tomostain.phantom import PhantomConfig
+from tomostain.phantom.anatomy import grow_anatomy
+from tomostain.phantom.tissue import Label
+from tomostain.phantom.tomography import tomograph
 from tomostain.prepare.aligned_files import full_range
 
 SHAPE = (240, 260)
@@ -302,3 +306,36 @@ def test_the_full_range_is_scaled_as_prepare_does(kind):
     np.testing.assert_allclose(scaled, full_range(ct, Path("image")).astype(float), atol=1)
     with pytest.raises(InputError, match="scan: is float32, which has no full range"):
         full_range_reference(np.float32, "scan")
+
+
+@pytest.mark.parametrize("seed", [41002, 41014])
+def test_titanium_above_the_grey_scale_is_not_bone(seed):
+    """Thin parts of a screw that is cut off at 65535 look like bone in slices of any orientation."""
+    rng = np.random.default_rng([seed, 1])
+    tomography = {"energy_kev": round(rng.uniform(25, 60), 1)}
+    config = PhantomConfig.from_dict(
+        {
+            "seed": seed,
+            "material": "Ti",
+            "weeks": 4,
+            "shape": (60, 104, 104),
+            "voxel_um": 40.0,
+            "tomography": tomography,
+        }
+    )
+    ct, labels = tomograph(grow_anatomy(config))
+    assert (ct == 65535).mean() > 0.02
+    reference = estimate_reference(ct[2::5])
+    air, bone = (float(np.median(ct[labels == label])) for label in (Label.AIR, Label.BONE))
+    assert reference.bone - air == pytest.approx(bone - air, rel=0.15)
+
+
+def test_bone_that_is_cut_off_is_still_bone():
+    """Without brighter metal, the matter at the top of the grey scale is bone, not a screw."""
+    rng = np.random.default_rng(0)
+    image = np.full((3, 120, 120), 60.0)
+    image[:, 20:100, 20:100] = 85.0
+    for column in range(26, 96, 24):
+        image[:, 24:96, column : column + 14] = 300.0
+    scan = np.clip(image + rng.normal(0, 3, image.shape), 0, 255).astype(np.uint8)
+    assert estimate_reference(scan).bone == pytest.approx(255, abs=2)

@@ -13,7 +13,14 @@ from scipy import ndimage
 
 from tomostain.errors import InputError
 from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE, CT_WINDOW
-from tomostain.imaging.regions import MIN_REGION_PX, block_mean, core_of, low_mode, padding, solid_and_metal
+from tomostain.imaging.regions import (
+    MIN_REGION_PX,
+    background_and_core,
+    block_mean,
+    is_bone,
+    padding,
+    saturated_body,
+)
 from tomostain.integers import to_integers
 from tomostain.io.parallel import in_parallel
 from tomostain.io.volumes.base import VolumeLike, read_each
@@ -85,8 +92,8 @@ def estimate_reference(samples: NDArray[Any], source: str = "µCT") -> Intensity
 
     The background is the lowest main mode of the grey values. Otsu's threshold separates solid matter from the rest.
     If its bright class is one compact body far above another solid, that body is a metal screw (Ti), and bone is the
-    solid matter below it. The means are taken over the cores of the regions, so that partial volumes at edges do not
-    count.
+    solid matter below it. A thick body that is cut off at the top of the grey scale is such a screw, too. The means are
+    taken over the cores of the regions, so that partial volumes at edges do not count.
 
     Parameters
     ----------
@@ -155,9 +162,12 @@ def _regions(
     small = np.stack(in_parallel(lambda image: block_mean((image.astype(np.float64) - zero) / unit, step), slices))
     smooth = np.stack(in_parallel(lambda image: ndimage.gaussian_filter(image, 1.0), small))
     seen = ~padding(small)
-    threshold, metal = solid_and_metal(smooth, seen)
-    background = low_mode(smooth, seen & (smooth < threshold))
-    core = core_of(seen & (smooth >= threshold) & ~metal)
+    background, core = background_and_core(smooth, seen)
+    saturated = saturated_body(small)
+    if saturated.any():
+        around = background_and_core(smooth, seen & ~saturated)
+        if is_bone(smooth, *around, saturated):
+            background, core = around
     if background.sum() < MIN_REGION_PX or core.sum() < MIN_REGION_PX:
         raise InputError(f"{source}: no bone is brighter than the background; {_MANUAL}")
     return small, background, core

@@ -19,6 +19,9 @@ _BRIGHTER = 1.25
 _LEFT_PART = 0.02
 _CONTRAST = 0.06
 _BONE_PART = 0.1
+_SATURATED_PART = 0.001
+_SATURATED_CONTRAST = 0.24
+_SATURATED_REST = 0.04
 
 
 def block_mean(image: NDArray[Any], step: int) -> NDArray[np.float32]:
@@ -122,6 +125,58 @@ def solid_and_metal(smooth: NDArray[np.float32], seen: NDArray[np.bool_]) -> tup
     return _above_soft(solid, lower, dark), metal
 
 
+def saturated_body(stack: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Find a thick body whose grey values are cut off at the top of the scale, as titanium often is.
+
+    Its plateau pulls the mean of the bright matter upwards, and in slices in which the body is thin it looks like bone.
+
+    Parameters
+    ----------
+    stack : ndarray of float32, shape (N, Y, X)
+        Slices, without smoothing.
+
+    Returns
+    -------
+    ndarray of bool, same shape
+        The voxels with the maximum value and their blurred rim. All False unless the maximum occurs in 0.1 % of the
+        voxels and in a thick body (`thick_bodies`).
+    """
+    nothing = np.zeros(stack.shape, bool)
+    plateau = stack == stack.max()
+    if plateau.mean() < _SATURATED_PART or not thick_bodies(plateau).any():
+        return nothing
+    rim = in_parallel(lambda p: ndimage.distance_transform_edt(~p) <= _RIM_PX if p.any() else p, plateau)
+    return np.asarray(np.stack(rim), dtype=bool)
+
+
+def is_bone(
+    smooth: NDArray[np.float32],
+    background: NDArray[np.bool_],
+    core: NDArray[np.bool_],
+    saturated: NDArray[np.bool_],
+) -> bool:
+    """Return whether matter outside a saturated body is bright enough, and there is enough of it, to be bone.
+
+    Where bone itself is cut off at the top of the scale, what is left is soft tissue, with a fifth of the contrast, or
+    the blurred edges of the bone.
+
+    Parameters
+    ----------
+    smooth : ndarray of float32, shape (N, Y, X)
+        Slices on a scale from 0 to 1; the body has the value 1.
+    background, core : ndarray of bool, same shape
+        Regions of background and of the matter.
+    saturated : ndarray of bool, same shape
+        The body (`saturated_body`).
+    """
+    if core.sum() < _SATURATED_REST * saturated.sum():
+        return False
+    if background.sum() < MIN_REGION_PX or core.sum() < MIN_REGION_PX:
+        return False
+    dark = float(np.median(smooth[background]))
+    return bool(np.median(smooth[core]) - dark >= _SATURATED_CONTRAST * (1 - dark))
+
+
 def thick_bodies(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return the part of each slice's mask that is at least half as thick as the thickest place of all slices.
 
@@ -222,3 +277,22 @@ def low_mode(smooth: NDArray[np.float32], dark: NDArray[np.bool_]) -> NDArray[np
     about = dark & (np.abs(smooth - centre) <= width)
     core = core_of(about, (1,))
     return core if core.sum() >= 0.1 * about.sum() else about
+
+
+def background_and_core(
+    smooth: NDArray[np.float32], seen: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return the regions of background and of the core of bone among some pixels.
+
+    Parameters
+    ----------
+    smooth : ndarray of float32, shape (N, Y, X)
+        Slices without much noise, on a scale from 0 to 1.
+    seen : ndarray of bool, same shape
+        Pixels that are considered.
+    """
+    if not seen.any():
+        return seen, seen
+    threshold, metal = solid_and_metal(smooth, seen)
+    background = low_mode(smooth, seen & (smooth < threshold))
+    return background, core_of(seen & (smooth >= threshold) & ~metal)
