@@ -13,8 +13,6 @@ from tomostain.measure.tissue.stain_vectors import (
     STAIN_VECTORS,
     TOLUIDINE_BLUE_PYRONIN,
     StainVectors,
-    batch_vectors,
-    match_batch,
     optical_density,
     transmitted,
 )
@@ -61,31 +59,6 @@ def test_estimated_vectors_are_those_of_the_mixture(seed):
     estimated = StainVectors.estimate(amounts @ stains.density)
     expected = stains.density[np.argsort(stains.density[:, 2] - stains.density[:, 0])]
     np.testing.assert_allclose(estimated.density, expected, atol=0.01)
-
-
-@settings(max_examples=15, deadline=None)
-@given(st.integers(0, 2**32 - 1))
-def test_the_same_tissue_has_the_same_amounts_in_another_batch(seed):
-    rng = np.random.default_rng(seed)
-    share = np.clip(rng.uniform(-0.1, 1.1, 4000), 0, 1)
-    tissue = rng.uniform(0.2, 1.0, (4000, 1)) * np.stack([share, 1 - share], axis=1)
-    reference, other = vectors(rng), vectors(rng)
-    reference, other = (
-        StainVectors(each.density[np.argsort(each.density[:, 2] - each.density[:, 0])] * rng.uniform(0.5, 1.4))
-        for each in (reference, other)
-    )
-    given_vectors = vectors(rng)
-    expected = given_vectors.separate(tissue @ reference.density)[:, :2]
-    matched = match_batch(
-        batch_vectors(tissue @ other.density), batch_vectors(tissue @ reference.density), given_vectors
-    )
-    found = matched.separate(tissue @ other.density)[:, :2]
-    np.testing.assert_allclose(found, expected, atol=0.05 * np.abs(expected).max())
-
-
-def test_one_stain_only_is_refused():
-    with pytest.raises(InputError, match="one stain only; give `vectors`"):
-        batch_vectors(np.linspace(0.1, 1, 500)[:, None] * [0.5, 0.8, 0.2])
 
 
 def test_equal_to_scikit_image():

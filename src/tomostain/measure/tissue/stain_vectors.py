@@ -26,8 +26,6 @@ _MIN_DENSITY, _PERCENTILE = 0.15, 1.0
 _MIN_PIXELS = 100
 # Grey values below are taken as this, so that black has a finite density.
 _DARKEST = 1.0
-# Black metal has a higher density in all channels. Percentile of the amounts that is the strength of a stain.
-_BLACK, _STRONG = 1.6, 99.0
 # Vectors at a smaller angle do not separate two stains.
 _MIN_ANGLE_DEG = 2.0
 
@@ -137,50 +135,6 @@ STAIN_VECTORS: Mapping[str, StainVectors] = {
     "h&e": HAEMATOXYLIN_EOSIN,
 }
 """Vectors by the name of the stain, as models and datasets state it."""
-
-
-def batch_vectors(density: Float) -> StainVectors:
-    """Estimate vectors whose lengths state how strong a batch is stained (Macenko et al. 2009).
-
-    Parameters
-    ----------
-    density : ndarray of float64, shape (N, 3)
-        Optical densities of a section. Background, and black metal, are ignored.
-
-    Returns
-    -------
-    StainVectors
-        In their units, the 99th percentile of the amount of each stain is 1.
-
-    Raises
-    ------
-    InputError
-        If fewer than 100 pixels are tissue, or it has one stain only.
-    """
-    tissue = density[(density.sum(axis=-1) > _MIN_DENSITY) & (density.min(axis=-1) < _BLACK)]
-    estimated = StainVectors.estimate(tissue)
-    strength = np.percentile(estimated.amounts(tissue), _STRONG, axis=0)
-    if estimated.angle_deg < _MIN_ANGLE_DEG or not (strength > 0).all():
-        raise InputError("stain vectors: the image has one stain only; give `vectors`", parameter="vectors")
-    return StainVectors(estimated.density * strength[:, None])
-
-
-def match_batch(batch: StainVectors, reference: StainVectors, vectors: StainVectors) -> StainVectors:
-    """Return the vectors of a batch for which the same tissue has the same amounts as in a reference batch.
-
-    Parameters
-    ----------
-    batch, reference : StainVectors
-        `batch_vectors` of the new batch and of the reference batch.
-    vectors : StainVectors
-        With which the reference batch is separated.
-
-    Returns
-    -------
-    StainVectors
-    """
-    mixing = reference.density @ vectors.separation[:, :2]
-    return StainVectors(np.linalg.inv(mixing) @ batch.density)
 
 
 def optical_density(rgb: RGB, white: NDArray[np.number]) -> Float:
