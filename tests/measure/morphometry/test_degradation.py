@@ -134,3 +134,15 @@ def test_a_layer_far_from_metal_is_capped() -> None:
     labels[18:22, 18:22, 5:12] = TissueClass.METAL
     measures = by_key(degradation_measures(find_implant(LabelArray(labels, 10.0))))
     assert "of the surface is farther than 200 µm" in measures["degradation_layer_thickness", "all"].note
+
+
+def test_a_layer_without_metal_has_a_volume_but_no_thickness() -> None:
+    """The whole implant is degradation layer."""
+    labels = np.full((20, 20, 20), TissueClass.SOFT, np.uint8)
+    labels[5:15, 5:15, 5:15] = TissueClass.DEGRADATION
+    implant = find_implant(LabelArray(labels, 10.0))
+    measures = by_key(degradation_measures(implant, initial=given_geometry(1e-3, 6e-2)))
+    assert measures["degradation_layer_volume", "all"].value == pytest.approx(1e-3)
+    assert math.isnan(measures["degradation_layer_thickness", "all"].value)
+    assert "contains no metal" in measures["degradation_layer_thickness", "all"].note
+    assert measures["implant_volume_loss", "all"].value == 100

@@ -95,7 +95,7 @@ class LayerThickness:
     Attributes
     ----------
     mean_um, sd_um : float
-        NaN if no surface is in the field of view.
+        NaN if no surface is in the field of view, or the implant contains no metal.
     capped : float
         Share of the surface that is farther than `MAX_LAYER_UM` from metal.
     """
@@ -149,7 +149,9 @@ def degradation_measures(
     thickness = layer_thickness(implant, on_slab=on_slab, progress=progress, max_bytes=max_bytes)
     cut = "part of the implant lies outside of the field of view" if implant.touches else ""
     notes = [cut] if cut else []
-    if thickness.capped:
+    if not implant.metal_voxels:
+        notes.append("the implant contains no metal, from which the thickness is measured")
+    elif thickness.capped:
         notes.append(f"{thickness.capped:.1%} of the surface is farther than {MAX_LAYER_UM:g} µm from metal")
     note = "; ".join(notes)
     measures = [
@@ -248,7 +250,7 @@ def layer_thickness(
         if on_slab is not None:
             on_slab(slab.start, thickness_map)
     progress("measuring the degradation layer", implant.shape[0], implant.shape[0])
-    return sums.summary()
+    return sums.summary() if implant.metal_voxels else LayerThickness(math.nan, math.nan, 0.0)
 
 
 class _Sums:

@@ -95,7 +95,7 @@ def local_thickness(
     options = options or ThicknessOptions()
     metric = Metric.of(labels.voxel_um)
     cap = options.max_um / 2 / metric.unit_um
-    largest = _largest_squared_radius(labels, phase, metric, cap, options)
+    largest = _largest_squared_radius(labels, phase, cap, options, progress)
     classes = _classes(largest, cap, metric)
     context = context_slices(metric, classes)
     overlap = context + metric.reach(0, largest) + 1
@@ -273,12 +273,13 @@ def _squared(labels: Labels, phase: Phase, metric: Metric, limit: float) -> Squa
 
 
 def _largest_squared_radius(
-    labels: LabelSource, phase: Phase, metric: Metric, cap: float, options: ThicknessOptions
+    labels: LabelSource, phase: Phase, cap: float, options: ThicknessOptions, progress: Progress
 ) -> float:
     """Return the largest squared distance in a phase, squared units, at most that of the cap.
 
     The overlap of the slabs is increased until it contains the largest distance.
     """
+    metric = Metric.of(labels.voxel_um)
     highest = cap**2
     limit = min(_FIRST_LIMIT, highest)
     while True:
@@ -286,6 +287,7 @@ def _largest_squared_radius(
         largest = 0.0
         budget = _budget(labels, overlap, options)
         for slab in slabs(labels.shape, overlap=overlap, bytes_per_voxel=_BYTES_PER_VOXEL, max_bytes=budget):
+            progress("measuring distances", slab.start, labels.shape[0])
             squared = _squared(labels.read(slab.first, slab.last), phase, metric, limit)[slab.inner]
             largest = max(largest, float(squared.max(initial=0)))
             if limit < highest and largest >= math.floor(limit):
