@@ -26,7 +26,7 @@ from .prepare import AlignedConfig, PrepareConfig, prepare_aligned, prepare_spec
 from .register import Hint, RegisterConfig, Registration, register_slide
 from .stain import StainConfig, Stainer, StainRequest, load_stainer, stain_volume
 from .train import LoadedDataset, Recipe, list_recipes, load_recipe, train_model
-from .view import export, export_model, view_path
+from .view import convert_model, export, view_path
 
 __version__: str
 
@@ -62,6 +62,7 @@ __all__ = [
     "Volume",
     "__version__",
     "check_path",
+    "convert_model",
     "copy_model",
     "dataset",
     "demo",
@@ -69,7 +70,6 @@ __all__ = [
     "evaluate",
     "evaluate_models",
     "export",
-    "export_model",
     "io",
     "list_models",
     "list_recipes",

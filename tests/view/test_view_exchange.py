@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 import warnings
 import zipfile
@@ -22,7 +23,7 @@ from tomostain.networks import build_network, network_names
 from tomostain.stain import load_stainer
 from tomostain.stain.translator import load_translator
 from tomostain.tiling.noise import NoiseSpec, SlicePosition, slice_noise
-from tomostain.view import export_model
+from tomostain.view import convert_model
 from tomostain.view.exchange import graph, onnx_file, write
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra 'exchange'")
@@ -105,7 +106,7 @@ def test_a_built_in_model_has_the_same_colours_as_onnx(name, tmp_path, capsys):
     assert "diagnosis" in stored["tomostain.limits"]
 
 
-SMALL = {
+SMALL: dict[str, dict] = {
     "resnet": {"name": "resnet", "in_channels": 3, "width": 4, "blocks": 1},
     "unet": {"name": "unet", "in_channels": 1, "width": 4, "downs": 2},
     "shuffle": {"name": "shuffle", "in_channels": 1, "width": 8, "blocks": 1, "norm": "channel"},
@@ -128,7 +129,7 @@ def test_every_network_is_tried():
 @pytest.mark.parametrize("name", SMALL)
 def test_a_network_has_the_same_colours_as_onnx(name, tmp_path):
     model = random_model(tmp_path / "model", SMALL[name], **OPTIONS[name])
-    exported = export_model(model, tmp_path / "model.onnx")
+    exported = convert_model(model, tmp_path / "model.onnx")
     assert exported.difference <= 1
     smallest = exported.shapes.minimum
     sizes = [(1, smallest, smallest), (3, smallest, 5 * smallest), (2, 7 * smallest, 3 * smallest)]
@@ -145,12 +146,12 @@ def test_large_weights_are_written_next_to_the_graph(tmp_path, monkeypatch):
     model = random_model(tmp_path / "model", SMALL["unet"], **OPTIONS["unet"])
     monkeypatch.setattr(onnx_file, "MAX_FILE_BYTES", 100)
     out = tmp_path / "large.onnx"
-    export_model(model, out)
+    convert_model(model, out)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["large.onnx", "large.onnx.data", "model"]
     assert largest_difference(model, out, [(1, 16, 24)]) <= 1
     with pytest.raises(InputError, match=r"large\.onnx: the output exists already"):
-        export_model(model, out)
-    export_model(model, out, overwrite=True)
+        convert_model(model, out)
+    convert_model(model, out, overwrite=True)
 
 
 def test_nothing_is_written_if_the_colours_differ(tmp_path, monkeypatch):
@@ -159,7 +160,7 @@ def test_nothing_is_written_if_the_colours_differ(tmp_path, monkeypatch):
     monkeypatch.setattr(write, "run_onnx", lambda *arguments: ran(*arguments) + 2)
     for to, name in (("onnx", "a.onnx"), ("bioimageio", "a.zip"), ("bioimageio", "folder")):
         with pytest.raises(InputError, match="ONNX Runtime and PyTorch differ by 2 grey levels"):
-            export_model(model, tmp_path / name, to, authors=["A"], licence="MIT")
+            convert_model(model, tmp_path / name, to, **({} if to == "onnx" else {"authors": ["A"], "licence": "MIT"}))
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
@@ -173,7 +174,7 @@ def test_a_network_that_onnx_cannot_express_is_named(tmp_path, monkeypatch):
 def test_missing_packages_are_one_line(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(InputError, match=r"pip install 'tomostain\[exchange\]'"):
-        export_model("builtin:phantom-tb", tmp_path / "a.onnx")
+        convert_model("builtin:phantom-tb", tmp_path / "a.onnx")
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +183,7 @@ def package(tmp_path_factory) -> Path:
 
 
 def test_the_package_of_a_built_in_model(package):
-    export_model("builtin:phantom-he", package, "bioimageio")
+    convert_model("builtin:phantom-he", package, "bioimageio")
     with zipfile.ZipFile(package) as archive:
         names, texts = set(archive.namelist()), {n: archive.read(n) for n in ("rdf.yaml", "README.md")}
         archive.extractall(package.with_suffix(""))
@@ -251,8 +252,14 @@ def test_a_package_with_several_slices_noise_and_a_volume(tmp_path):
         (["m.zip", "--to", "bioimageio", "--author", "A/B"], "--author 'A/B': give a name without a slash"),
         (
             ["m.zip", "--to", "bioimageio", "--author", "A"],
-            "such as CC-BY-4.0, and the model states none; give --licence",
+            "such as CC-BY-4.0, and the model states none; give one as --licence",
         ),
+        (["m.onnx", "--to", "onnx", "--author", "A"], "--author: is for bioimageio; an onnx file has none, omit it"),
+        (
+            ["m.vti", "--to", "vti"],
+            "is a model, and vti is a format of volumes; formats of models: onnx and",
+        ),
+        (["m.zip", "--to", "bioimageio", "--author", "A", "--licence", "MIT License"], "'MIT License' is none"),
         (["m.vti", "--to", "vti", "--author", "A"], "--author: is not for vti, a format of volumes; omit it"),
     ],
 )
@@ -262,6 +269,30 @@ def test_wrong_options_are_one_line(words, message, tmp_path, capsys):
     line = capsys.readouterr().err
     assert message in line
     assert line.count("\n") == 1
+
+
+def test_a_volume_is_no_model(tmp_path, capsys):
+    (tmp_path / "stained.ome.zarr").mkdir()
+    assert run(["export", str(tmp_path / "stained.ome.zarr"), str(tmp_path / "a.onnx"), "--to", "onnx"]) == 2
+    assert "is a volume, and onnx is a format of models" in capsys.readouterr().err
+
+
+def test_check_recognises_exported_models_and_finds_damage(package, tmp_path, capsys):
+    folder, onnx_file = package.with_suffix(""), tmp_path / "weights.onnx"
+    onnx_file.write_bytes((folder / "weights.onnx").read_bytes())
+    for path in (onnx_file, package, folder):
+        assert run(["-q", "check", str(path)]) == 0
+        assert f"{path}: exported model" in capsys.readouterr().out
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    (copy / "ct.npy").write_bytes(b"other")
+    onnx_file.write_bytes(onnx_file.read_bytes()[:2000])
+    for path, message in ((copy, "ct.npy does not match its SHA-256"), (onnx_file, "is no valid ONNX file")):
+        assert run(["-q", "check", str(path)]) == 2
+        assert message in capsys.readouterr().err
+    (copy / "ct.npy").unlink()
+    assert run(["-q", "check", str(copy)]) == 2
+    assert "ct.npy is missing or damaged" in capsys.readouterr().err
 
 
 def test_the_commands_and_the_script_of_the_page_run(tmp_path, monkeypatch):

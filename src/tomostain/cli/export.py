@@ -110,11 +110,16 @@ def _export_volume(
     context: typer.Context, options: ExportOptions, path: Path, out: Path, *, to: str, overwrite: bool
 ) -> None:
     """Write a stained volume."""
+    from tomostain.models import is_builtin
     from tomostain.view import export as run_export
+    from tomostain.view.exchange.export import MODEL_FORMATS
     from tomostain.view.export.placed import describe_file
 
     values: dict[str, Any] = asdict(options) | {"voxel_um": triple(options.voxel_um, "--voxel-um")}
     with bars(context) as progress:
+        if is_builtin(path) or (path / "model.yaml").is_file() or (path / "model" / "model.yaml").is_file():
+            formats = " and ".join(MODEL_FORMATS)
+            raise InputError(f"{path}: is a model, and {to} is a format of volumes; formats of models: {formats}")
         existing(path, "stained volume")
         run_export(path, out, to=to, overwrite=overwrite, progress=progress, **values)
     size = ""
@@ -134,11 +139,12 @@ def _export_model(
     overwrite: bool,
 ) -> None:
     """Write a model."""
-    from tomostain.view import export_model
+    from tomostain.view import convert_model
 
-    existing_model(path)
+    if existing_model(path).name.endswith(".zarr"):
+        raise InputError(f"{path}: is a volume, and {to} is a format of models; give a model, or another --to")
     with bars(context) as progress:
-        exported = export_model(
+        exported = convert_model(
             path,
             out,
             to,

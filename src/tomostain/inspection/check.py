@@ -52,7 +52,8 @@ class Inspection:
     path : Path
     kind : str
         "volume", "slide", "pair", "dataset", "run", "model", "stained volume", "uncertainty volume", "phantom
-        specimen", "export", "film", "evaluation", "demo", "registration candidates", "registrations" or "figures".
+        specimen", "export", "exported model", "film", "evaluation", "demo", "registration candidates",
+        "registrations" or "figures".
     summary : str
         Size and resolution of a volume or slide, else empty.
     details : tuple of str

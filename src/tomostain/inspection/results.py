@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tomostain.errors import InputError
 from tomostain.input_files import refuse_special_file
+from tomostain.inspection.exported_models import RDF, check_onnx, check_package, is_package
 from tomostain.io.metadata.units import check_pixels
 from tomostain.progress import Progress, silent, track
 
@@ -19,6 +20,10 @@ def find_result(path: Path) -> tuple[str, Check] | None:
     if path.is_file():
         if suffix == ".vti":
             return "export", _vti
+        if suffix == ".onnx":
+            return "exported model", check_onnx
+        if is_package(path):
+            return "exported model", check_package
         return ("film", _film) if suffix in FILMS else ("export", _nrrd) if _is_rgba_nrrd(path) else None
     for marker, kind, check in _MARKERS:
         if (path / marker).is_file():
@@ -185,5 +190,6 @@ _MARKERS: tuple[tuple[str, str, Check], ...] = (
     ("candidate-1.yaml", "registration candidates", _candidates),
     ("scores.csv", "registrations", _registrations),
     ("planes.png", "figures", _figures),
+    (RDF, "exported model", check_package),
 )
 """The file by which a folder is recognised, the name of its kind, and its check."""

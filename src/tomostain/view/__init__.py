@@ -3,7 +3,7 @@
 from tomostain.figures.curves import draw_curves, training_curves
 from tomostain.figures.planes import orthogonal_planes, side_by_side
 from tomostain.view.browser.view import browse
-from tomostain.view.exchange.export import export_model
+from tomostain.view.exchange.export import convert_model
 from tomostain.view.exchange.options import ExportedModel
 from tomostain.view.export.formats import export
 from tomostain.view.folder import read_small, view_path
@@ -26,9 +26,9 @@ __all__ = [
     "Section",
     "browse",
     "composite_projection",
+    "convert_model",
     "draw_curves",
     "export",
-    "export_model",
     "has_vtk",
     "orthogonal_planes",
     "picture_of_volume",

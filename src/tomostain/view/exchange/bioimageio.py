@@ -78,10 +78,10 @@ def package_text(model: Model, name: str, authors: Sequence[str], licence: str) 
         raise InputError(f"`authors` {wrong[0]!r}: give a name without a slash", parameter="authors")
     identifier = licence or model.spec.licence.partition(";")[0].strip()
     if not _SPDX.fullmatch(identifier):
-        stated = f"the model states {identifier!r}" if identifier else "the model states none"
+        stated = f"{identifier!r} is none" if identifier else "the model states none"
         raise InputError(
             f"a bioimageio package needs a licence as an SPDX identifier, such as CC-BY-4.0, and {stated}; "
-            "give `licence`",
+            "give one as `licence`",
             parameter="licence",
         )
     title = f"Virtual staining of microCT ({model.spec.stain.replace('&', '')} {name.removeprefix('builtin:')})"

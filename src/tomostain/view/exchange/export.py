@@ -13,7 +13,7 @@ from tomostain.view.exchange.options import RDF, ExportedModel, ModelExportKeywo
 MODEL_FORMATS = ("onnx", "bioimageio")
 
 
-def export_model(
+def convert_model(
     model: PathLike,
     out: PathLike,
     to: str = "onnx",
@@ -55,6 +55,9 @@ def export_model(
     if to not in MODEL_FORMATS:
         raise InputError(f"`to` {to}: unknown format of models{suggest(to, list(MODEL_FORMATS))}", parameter="to")
     _check_output(out, to, overwrite=overwrite)
+    if to == "onnx" and (chosen.authors or chosen.licence):
+        name = "authors" if chosen.authors else "licence"
+        raise InputError(f"`{name}`: is for bioimageio; an onnx file has none, omit it", parameter=name)
     from tomostain.view.exchange.write import write_model
 
     return write_model(model, out, to, chosen, overwrite=overwrite, progress=progress)

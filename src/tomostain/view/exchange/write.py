@@ -27,7 +27,7 @@ _log = logging.getLogger("tomostain.view")
 def write_model(
     model: PathLike, out: Path, to: str, chosen: ModelExportOptions, *, overwrite: bool, progress: Progress
 ) -> ExportedModel:
-    """Write a model; parameters, result and errors as in `tomostain.view.export_model`."""
+    """Write a model; parameters, result and errors as in `tomostain.view.convert_model`."""
     require_onnx()
     loaded, name = load_model(model), model_name(model)
     text = package_text(loaded, name, chosen.authors, chosen.licence) if to == "bioimageio" else None
