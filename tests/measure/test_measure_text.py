@@ -27,10 +27,10 @@ def test_a_column_for_each_source():
 
 def test_a_column_for_each_region():
     header, table = regions_table(rows())
-    assert header == ["measure", "symbol", "source", "0-100 µm", "100-250 µm", "unit"]
+    assert header == ["measure", "source", "0-100 µm", "100-250 µm"]
     assert table == [
-        ["bone", "BV/TV", "stained", "30", "20", "%"],
-        ["bone", "BV/TV", "stained, without refused", "30", "", "%"],
+        ["BV/TV [%]", "stained", "30", "20"],
+        ["BV/TV [%]", "stained, without refused", "30", ""],
     ]
 
 
@@ -38,5 +38,5 @@ def test_text_is_aligned():
     first, second = measures_text(rows()).split("\n\n")
     lines = first.splitlines()
     assert [line.index("41.0") for line in lines[1:2]] == [lines[0].index("stained")]
-    assert second.startswith("measure  symbol  source")
+    assert second.startswith("measure    source")
     assert measures_text([]) == ""

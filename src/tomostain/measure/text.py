@@ -106,7 +106,7 @@ def regions_table(rows: Sequence[MeasureRow]) -> tuple[list[str], list[list[str]
     Returns
     -------
     header : list of str
-        ``measure``, ``symbol``, ``source``, the regions, and ``unit``.
+        ``measure``, which is the symbol with the unit, ``source``, and the regions.
     table : list of list of str
     """
     chosen = [row for row in rows if _has_regions(row, rows)]
@@ -119,8 +119,9 @@ def regions_table(rows: Sequence[MeasureRow]) -> tuple[list[str], list[list[str]
     for (_, source), by_region in sorted(values.items(), key=lambda item: order.index(item[0][0])):
         first = next(iter(by_region.values()))
         cells = [_value(by_region.get(region)) for region in regions]
-        table.append([first["title"], first["symbol"], source, *cells, first["unit"]])
-    return ["measure", "symbol", "source", *regions, "unit"], table
+        unit = f" [{first['unit']}]" if first["unit"] else ""
+        table.append([f"{first['symbol']}{unit}", source, *cells])
+    return ["measure", "source", *regions], table
 
 
 def _has_regions(row: MeasureRow, rows: Sequence[MeasureRow]) -> bool:

@@ -27,6 +27,7 @@ KEY_SYMBOLS = ("BIC (surface)", "BV/TV", "NB.V/TV", "Tb.Th", "VL", "DR", "BIC (2
 """Symbols of the measures that are shown first, where they were measured."""
 _MAX_KEYS = 5
 _MAX_SIDE = 320
+_FEW = 2
 _SHARE_OF_LABELS = 0.6
 _REGIONS = "In shells around the implant, by the distance from its surface."
 _SPREAD = (
@@ -131,7 +132,7 @@ def _key_figures(rows: Sequence[MeasureRow], *, by_source: bool = False) -> tupl
                 region = "" if row["region"] == "all" else f", {row['region']}"
                 remark = f"{row['title']}, {row['source']}"
                 items.append((f"{symbol}{region}", f"{value} {row['unit']}".strip(), remark))
-    return (KeyFigures(tuple(items[:_MAX_KEYS])),) if items else ()
+    return (KeyFigures(tuple(items[: 4 if by_source else _MAX_KEYS])),) if items else ()
 
 
 def _numbers(rows: Sequence[MeasureRow]) -> Section:
@@ -144,13 +145,21 @@ def _numbers(rows: Sequence[MeasureRow]) -> Section:
 
 
 def _notes(rows: Sequence[MeasureRow]) -> list[str]:
-    """Return each note once, with the measures that have it."""
-    measures: dict[str, dict[str, None]] = {}
+    """Return each note once, with the measures that have it, or the region if it is about a whole region."""
+    symbols: dict[str, dict[str, dict[str, None]]] = {}
     for row in rows:
         if row["note"]:
-            region = "" if row["region"] == "all" else f" ({row['region']})"
-            measures.setdefault(row["note"], {})[f"{row['symbol']}{region}"] = None
-    return [f"{', '.join(names)}: {note.rstrip('.').replace('`', '')}." for note, names in measures.items()]
+            symbols.setdefault(row["note"], {}).setdefault(row["region"], {})[row["symbol"]] = None
+    result = []
+    for note, regions in symbols.items():
+        names = []
+        for region, measures in regions.items():
+            if region == "all":
+                names.append(", ".join(measures))
+            else:
+                names.append(region if len(measures) > _FEW else f"{', '.join(measures)} ({region})")
+        result.append(f"{', '.join(names)}: {note.rstrip('.').replace('`', '')}.")
+    return result
 
 
 def _sentence(text: str) -> str:
@@ -162,7 +171,8 @@ def _sentence(text: str) -> str:
     'Partial field of view; give initial.'
     """
     text = text.replace("`", "").rstrip(".")
-    return f"{text[:1].upper()}{text[1:]}."
+    first = text.partition(" ")[0]
+    return f"{text}." if "_" in first else f"{text[:1].upper()}{text[1:]}."
 
 
 def _plots(data: FigureData) -> Section | None:
