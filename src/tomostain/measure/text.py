@@ -26,6 +26,8 @@ def format_value(value: float, sd_model: float = math.nan, sd_registration: floa
     ('41.2', '41.23 ± 0.83', '0.00123', '–')
     >>> format_value(41.2345, 3.0, 4.0), format_value(123456.7), format_value(50.0, 0.0)
     ('41.2 ± 5.0', '123457', '50 ± 0')
+    >>> format_value(6.406528, 0.00004)
+    '6.407 ± 4e-05'
     """
     if math.isnan(value):
         return "–"
@@ -36,6 +38,9 @@ def format_value(value: float, sd_model: float = math.nan, sd_registration: floa
     if spread == 0:
         return f"{value:.4g} ± 0"
     digits = max(0, 1 - math.floor(math.log10(spread)))
+    most = max(0, 3 - math.floor(math.log10(abs(value)))) if value else digits
+    if digits > most:
+        return f"{value:.{most}f} ± {spread:.1g}"
     return f"{value:.{digits}f} ± {spread:.{digits}f}"
 
 
