@@ -9,7 +9,7 @@ from tomostain.measure.config import MeasureConfig
 def test_defaults():
     config = MeasureConfig()
     assert config.classes_from == "auto"
-    assert config.shells == ((0.0, 100.0), (100.0, 250.0), (250.0, 500.0), (500.0, 1000.0))
+    assert config.shells == ((0.0, 100.0), (100.0, 200.0), (200.0, 300.0), (300.0, 500.0))
 
 
 def test_yaml_returns_the_same():

@@ -160,7 +160,7 @@ def measure(
         metavar="[STAINED] OUT", help="The stained volume, if there is one, and a folder for the results."
     ),
     shell_um: str | None = typer.Option(
-        None, help="Edges of the shells around the implant for BV/TV, µm (default: 0,100,250,500,1000)."
+        None, help="Edges of the shells around the implant for BV/TV, µm (default: 0,100,200,300,500)."
     ),
     classifier: str | None = typer.Option(
         None, metavar="DIR", help="A tissue classifier, or builtin:NAME (default: the built-in one for the stain)."

@@ -69,7 +69,7 @@ class MeasureConfig(Config):
     stain: str | None = None
     gap_um: float | None = Field(default=None, ge=0, le=1000)
     depth_um: float | None = Field(default=None, ge=0, le=1000)
-    shell_um: tuple[float, ...] = (0.0, 100.0, 250.0, 500.0, 1000.0)
+    shell_um: tuple[float, ...] = (0.0, 100.0, 200.0, 300.0, 500.0)
     profile_um: float = Field(default=50.0, gt=0, le=1000)
     implant: str | None = None
     weeks: float | None = Field(default=None, gt=0, lt=5200)

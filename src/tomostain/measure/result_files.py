@@ -21,16 +21,14 @@ from tomostain.io.output_folder import check_contents, check_sources_outside, ou
 from tomostain.measure.measures import Definition
 from tomostain.measure.rows import COLUMNS, MeasureRow, Voxels
 
-SETTINGS, CSV, JSON, LABELS, THICKNESS, DISTANCE, UNCERTAINTY, PAGE = (
-    "measure.yaml",
-    "measures.csv",
-    "measures.json",
-    "labels.ome.zarr",
-    "thickness.ome.zarr",
-    "distance.ome.zarr",
-    "uncertainty.ome.zarr",
-    "report.html",
-)
+SETTINGS = "measure.yaml"
+CSV = "measures.csv"
+JSON = "measures.json"
+LABELS = "labels.ome.zarr"
+THICKNESS = "thickness.ome.zarr"
+DISTANCE = "distance.ome.zarr"
+UNCERTAINTY = "uncertainty.ome.zarr"
+PAGE = "report.html"
 """Names of the files in the folder of a measurement. The first is written first: it marks the folder."""
 _FORMAT = 1
 _NUMBERS = ("value", "sd_model", "sd_registration")

@@ -15,11 +15,10 @@ from tomostain.io import create_ome_zarr
 from tomostain.measure.classes import MINERALISED, TissueClass
 from tomostain.measure.config import MeasureConfig
 from tomostain.measure.initial import initial_geometry
-from tomostain.measure.label_files import LabelVolume, write_map
+from tomostain.measure.label_files import LabelVolume
 from tomostain.measure.label_source import LabelSource
 from tomostain.measure.labelling import MeasureInputs, PathLike, classify_to, open_inputs, select_classifier
 from tomostain.measure.measures import Measure
-from tomostain.measure.morphometry.distance import ImplantDistance
 from tomostain.measure.morphometry.shells import BV_TV
 from tomostain.measure.refused import RefusedLabels, open_uncertainty
 from tomostain.measure.result_files import DISTANCE, LABELS, THICKNESS, UNCERTAINTY, begin_output, write_results
@@ -28,11 +27,14 @@ from tomostain.measure.rows import MeasureRow, measure_rows
 from tomostain.measure.sequential import SequentialWriter
 from tomostain.measure.spread import with_model_spread
 from tomostain.measure.tissue.classifier import TissueClassifier
-from tomostain.measure.volume import QUICK, VolumeMeasures, measure_labels
+from tomostain.measure.volume import QUICK, MapWriters, VolumeMeasures, measure_labels
 from tomostain.progress import Progress, silent
 
-MAX_DISTANCE_UM = 1000.0
-"""The largest value in the map of distances, unless a shell reaches farther."""
+MAPS = {
+    THICKNESS: "local thickness of bone, µm; 0 elsewhere",
+    DISTANCE: "distance from the implant, µm, negative inside; cut off beyond the shells",
+}
+"""What the maps hold, by file."""
 
 
 def measure_volume(
@@ -147,37 +149,27 @@ class _Run:
     def measure(self) -> VolumeMeasures:
         """Measure all, write the maps, and add the spread of the ensembles."""
         initial = initial_geometry(self.config, self.labels)
-        options = {"config": self.config, "initial": initial, "progress": self.progress}
-        if self.config.maps:
-            grid = self.inputs.grid
-            facts = {"map": "local thickness of bone, µm", "tomostain_version": __version__}
-            writer = create_ome_zarr(
-                self.folder / THICKNESS,
-                grid.shape,
-                grid.voxel_um,
-                dtype="float32",
-                placement=self.inputs.placement,
-                provenance=facts,
-            )
-            thickness = SequentialWriter(writer)
-            measured = measure_labels(self.labels, on_thickness=thickness, **options)  # type: ignore[arg-type]
-            thickness.finish()
-            self._write_distances(measured)
-        else:
-            measured = measure_labels(self.labels, **options)  # type: ignore[arg-type]
+        files = {} if not self.config.maps else {name: self._map(name) for name in (THICKNESS, DISTANCE)}
+        maps = MapWriters(files.get(THICKNESS), files.get(DISTANCE))
+        measured = measure_labels(self.labels, self.config, initial=initial, maps=maps, progress=self.progress)
+        for file in files.values():
+            file.finish()
         self.notes += _notes_of(measured)
         return replace(measured, measures=with_model_spread(measured.measures, *self._ensembles(measured)))
 
-    def _write_distances(self, measured: VolumeMeasures) -> None:
-        distance = ImplantDistance(measured.implant, max(MAX_DISTANCE_UM, self.config.shell_um[-1]))
-        write_map(
-            self.folder / DISTANCE,
-            distance.read,
-            self.inputs.grid,
+    def _map(self, name: str) -> SequentialWriter:
+        """Begin the file of a map."""
+        grid = self.inputs.grid
+        facts = {"map": MAPS[name], "tomostain_version": __version__}
+        writer = create_ome_zarr(
+            self.folder / name,
+            grid.shape,
+            grid.voxel_um,
+            dtype="float32",
             placement=self.inputs.placement,
-            provenance={"map": "distance from the implant, µm, negative inside", "tomostain_version": __version__},
-            progress=self.progress,
+            provenance=facts,
         )
+        return SequentialWriter(writer)
 
     def _ensembles(self, measured: VolumeMeasures) -> Iterator[list[list[Measure]]]:
         """Yield the measures of each member: of the models that stained, and of the classifier."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from tomostain.measure.config import MeasureConfig
 from tomostain.measure.label_source import LabelSource
 from tomostain.measure.measures import Measure
+from tomostain.measure.morphometry.cavities import CavityOptions, cavity_measures
 from tomostain.measure.morphometry.contact import ContactRule, contact_measures
 from tomostain.measure.morphometry.degradation import degradation_measures
 from tomostain.measure.morphometry.diameter import check_diameter
@@ -19,7 +20,7 @@ from tomostain.measure.morphometry.thickness import ThicknessOptions, thickness_
 from tomostain.progress import Progress, silent
 
 Part = str
-PARTS: tuple[Part, ...] = ("contact", "shells", "degradation", "thickness")
+PARTS: tuple[Part, ...] = ("contact", "shells", "degradation", "thickness", "cavities")
 """The groups of measures, in the order in which they are measured."""
 QUICK: tuple[Part, ...] = ("contact", "shells", "degradation")
 """Those that are measured for every member of an ensemble. Sphere fitting takes most of the time of a measurement."""
@@ -56,6 +57,22 @@ class ThicknessHistogram:
         return edges, np.asarray(100 * counts / max(counts.sum(), 1), np.float64)
 
 
+@dataclass(frozen=True)
+class MapWriters:
+    """Functions that take the first slice and the map of each slab, in the order of z.
+
+    Attributes
+    ----------
+    thickness : callable or None
+        Local thickness of bone, µm; 0 elsewhere.
+    distance : callable or None
+        Signed distance from the implant, µm, up to the last edge of the shells.
+    """
+
+    thickness: OnSlab | None = None
+    distance: OnSlab | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class VolumeMeasures:
     """The measures of one label volume.
@@ -81,7 +98,7 @@ def measure_labels(
     *,
     parts: Iterable[Part] = PARTS,
     initial: InitialGeometry | None = None,
-    on_thickness: OnSlab | None = None,
+    maps: MapWriters | None = None,
     progress: Progress = silent,
 ) -> VolumeMeasures:
     """Measure a label volume.
@@ -95,8 +112,8 @@ def measure_labels(
         Of `PARTS`: which groups of measures.
     initial : InitialGeometry, optional
         The implant before implantation, for volume loss and degradation rate (`initial_geometry_of`).
-    on_thickness : callable, optional
-        Receives the first slice and the map of the thickness of bone of each slab, µm.
+    maps : MapWriters, optional
+        Receive the maps of thickness and distance.
     progress : Progress
 
     Returns
@@ -113,35 +130,31 @@ def measure_labels(
     implant = find_implant(labels, max_bytes=max_bytes)
     if config.diameter_mm is not None:
         check_diameter(implant, 1000 * config.diameter_mm, tolerance=config.diameter_tolerance)
+    maps = maps or MapWriters()
     measures: list[Measure] = []
     profile = thickness = None
     if "contact" in chosen:
         rule = ContactRule.default(implant.voxel_um, gap_um=config.gap_um, depth_um=config.depth_um)
         measures += contact_measures(implant, rule, max_bytes=max_bytes, progress=progress)
     if "shells" in chosen:
-        shells, profile = _shells(implant, config, max_bytes, progress)
+        shells, profile = _shells(implant, config, maps.distance, progress)
         measures += shells
     if "degradation" in chosen:
-        measures += degradation_measures(
-            implant,
-            initial=initial,
-            weeks=config.weeks,
-            material=config.implant,
-            max_bytes=max_bytes,
-            progress=progress,
-        )
+        options = {"initial": initial, "weeks": config.weeks, "material": config.implant}
+        measures += degradation_measures(implant, **options, max_bytes=max_bytes, progress=progress)  # type: ignore[arg-type]
     if "thickness" in chosen:
-        thickness = ThicknessHistogram(on_thickness)
-        options = ThicknessOptions(max_bytes=max_bytes)
-        measures += thickness_measures(labels, options=options, on_slab=thickness, progress=progress)
+        thickness = ThicknessHistogram(maps.thickness)
+        sphere_options = ThicknessOptions(max_bytes=max_bytes)
+        measures += thickness_measures(labels, options=sphere_options, on_slab=thickness, progress=progress)
+    if "cavities" in chosen:
+        measures += cavity_measures(labels, options=CavityOptions(max_bytes=max_bytes))
     return VolumeMeasures(measures, implant, profile, thickness)
 
 
 def _shells(
-    implant: Implant, config: MeasureConfig, max_bytes: int, progress: Progress
+    implant: Implant, config: MeasureConfig, write: OnSlab | None, progress: Progress
 ) -> tuple[list[Measure], Profile]:
-    """Return the measures of the shells, and the profile over the distance."""
-    shells = count_by_distance(implant, config.shell_um, max_bytes=max_bytes, progress=progress)
+    """Return the measures of the shells, and the profile over the distance, from one pass."""
     edges = profile_edges(implant, config.shell_um[-1], step_um=config.profile_um)
-    profile = count_by_distance(implant, edges, max_bytes=max_bytes, progress=progress)
-    return shell_measures(shells), profile
+    counts = count_by_distance(implant, np.union1d(edges, config.shell_um), write=write, progress=progress)
+    return shell_measures(counts.regroup(config.shell_um)), counts.regroup(edges)
