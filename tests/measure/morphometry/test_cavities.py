@@ -106,6 +106,9 @@ def test_an_open_canal_is_found_and_wide_spaces_are_not() -> None:
     values = by_key(cavity_measures(source))
     fraction = 100 * tube / (np.count_nonzero(labels == BONE) * 1000.0)
     assert values["canal_volume_fraction", "all"].value == pytest.approx(fraction, rel=0.03)
+    assert values["canal_volume_fraction", "all"].note == ""
+    coarse = by_key(cavity_measures(LabelArray(labels, 12.0)))
+    assert "narrow marrow spaces may be among them" in coarse["canal_volume_fraction", "all"].note
     assert math.isnan(values["lacunar_number_density", "all"].value)
     assert "voxels of 10 µm do not resolve lacunae" in values["lacunar_number_density", "all"].note
     assert canal_volume(source, CavityOptions(canal_um=60, canal_um3=5e6)) == 0

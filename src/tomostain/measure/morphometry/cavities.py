@@ -26,6 +26,7 @@ MAX_LACUNA_VOXEL_UM = 4.0
 """Lacunae, about 5 to 15 µm long, are not resolved by larger voxels."""
 MAX_CANAL_VOXEL_UM = 20.0
 """Canals, about 20 to 60 µm wide, are not resolved by larger voxels."""
+_UNCERTAIN_CANAL_VOXEL_UM = 10.0
 
 _LACUNA_TEXT = """A lacuna is a connected component (through faces) of voxels that are not bone, with a volume of 100 to
 1000 µm³ unless stated otherwise (for volumes of osteocyte lacunae see Dong et al. 2014, Bone 60, 172, and Mader et al.
@@ -68,7 +69,7 @@ CA_V = define(
     method="narrow-cavities-1",
     text="""Volume of canals divided by the volume of mineralised bone. The volume that is not bone is opened with a
     sphere of 100 µm diameter unless stated otherwise (which closes the bone). What of soft tissue and void is lost is
-    narrow. A canal is a connected component of it of at least 10 000 µm³ whose surface is bone by at least 80 %.""",
+    narrow. A canal is a connected component of it of at least 10 000 µm³ whose surface is bone by at least 92 %.""",
 )
 
 
@@ -93,7 +94,7 @@ class CavityOptions:
     lacuna_um3: tuple[float, float] = (100.0, 1000.0)
     canal_um: float = 100.0
     canal_um3: float = 10_000.0
-    enclosed: float = 0.8
+    enclosed: float = 0.92
     max_bytes: int = SLAB_BYTES
 
     def __post_init__(self) -> None:
@@ -255,8 +256,10 @@ def _canal_measure(labels: LabelSource, bone_um3: float, options: CavityOptions)
     if size > MAX_CANAL_VOXEL_UM:
         note = f"voxels of {size:g} µm do not resolve canals; at most {MAX_CANAL_VOXEL_UM:g} µm"
         return Measure(CA_V, math.nan, note=note)
-    note = "" if options.canal_um == CavityOptions.canal_um else f"cavities narrower than {options.canal_um:g} µm"
-    return Measure(CA_V, 100 * canal_volume(labels, options) / bone_um3, note=note)
+    notes = [] if options.canal_um == CavityOptions.canal_um else [f"cavities narrower than {options.canal_um:g} µm"]
+    if size > _UNCERTAIN_CANAL_VOXEL_UM:
+        notes.append("canals are one to three voxels wide; narrow marrow spaces may be among them")
+    return Measure(CA_V, 100 * canal_volume(labels, options) / bone_um3, note="; ".join(notes))
 
 
 def _is_bone(labels: Labels) -> Mask:
