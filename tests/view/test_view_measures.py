@@ -22,7 +22,7 @@ from tomostain.measure.results import (
 )
 from tomostain.measure.rows import measure_rows
 from tomostain.measure.study import measure_study
-from tomostain.view.report.measures import labels_over, measures_page, reduced_labels, section_page
+from tomostain.view.report.measures import labels_over, measures_page, reduced_labels, section_page, wider_intervals
 from tomostain.view.report.study import study_page
 
 BIC = Definition(
@@ -140,6 +140,17 @@ def test_reduced_labels(step):
     labels = label_volume((101, 20, 22))
     reduced = reduced_labels(LabelArray(labels, 20.0), step)
     np.testing.assert_array_equal(reduced, labels[::step, ::step, ::step])
+
+
+def test_wider_intervals_keep_the_sum():
+    histogram = Histogram(np.arange(0.0, 710.0, 10.0), {"bone": np.arange(70.0)}, "thickness")
+    wider = wider_intervals(histogram)
+    assert len(wider.series["bone"]) == 24
+    assert wider.edges[:2].tolist() == [0, 30]
+    assert wider.edges[-1] == 700
+    assert wider.series["bone"].sum() == histogram.series["bone"].sum()
+    few = Histogram(np.arange(4.0), {"bone": np.arange(3.0)}, "thickness")
+    np.testing.assert_array_equal(wider_intervals(few).series["bone"], few.series["bone"])
 
 
 def test_page_of_a_study(tmp_path):

@@ -17,7 +17,7 @@ from tomostain.measure.label_files import open_labels
 from tomostain.measure.label_source import LabelSource
 from tomostain.measure.measures import Definition
 from tomostain.measure.result_files import PAGE
-from tomostain.measure.results import FigureData, MeasureResult, SectionResult
+from tomostain.measure.results import FigureData, Histogram, MeasureResult, SectionResult
 from tomostain.measure.rows import MeasureRow
 from tomostain.measure.text import format_value, measures_table, regions_table
 from tomostain.view.report.blocks import Block, Figure, KeyFigures, Legend, MetricTable, Panels, Report, Row, Section
@@ -28,6 +28,7 @@ KEY_SYMBOLS = ("BIC (surface)", "BV/TV", "NB.V/TV", "Tb.Th", "VL", "DR", "BIC (2
 _MAX_KEYS = 5
 _MAX_SIDE = 320
 _FEW = 2
+_MAX_INTERVALS = 24
 _SHARE_OF_LABELS = 0.6
 _REGIONS = "In shells around the implant, by the distance from its surface."
 _SPREAD = (
@@ -148,7 +149,7 @@ def _notes(rows: Sequence[MeasureRow]) -> list[str]:
     """Return each note once, with the measures that have it, or the region if it is about a whole region."""
     symbols: dict[str, dict[str, dict[str, None]]] = {}
     for row in rows:
-        if row["note"]:
+        if row["note"] and row["voxels"] == "all":
             symbols.setdefault(row["note"], {}).setdefault(row["region"], {})[row["symbol"]] = None
     result = []
     for note, regions in symbols.items():
@@ -186,7 +187,7 @@ def _plots(data: FigureData) -> Section | None:
         picture = draw_bars(bars.names, bars.series, bars.y_label, x_label="distance from the implant")
         figures.append(Figure(picture, "Share of bone in shells around the implant."))
     if data.thickness is not None:
-        histogram = data.thickness
+        histogram = wider_intervals(data.thickness)
         picture = draw_histogram(histogram.edges, histogram.series, histogram.x_label, "share of the volume [%]")
         figures.append(Figure(picture, "Distribution of the thickness, by volume."))
     if data.confusion is not None:
@@ -222,6 +223,19 @@ def _pictures(result: MeasureResult) -> Section | None:
     before = orthogonal_planes(stain, size_um, point=point, marks=False)
     after = orthogonal_planes(labels_over(stain, small), size_um, point=point, marks=False)
     return Section("Labels", (), (Panels((before, after), ("stain", "labels"), text), legend))
+
+
+def wider_intervals(histogram: Histogram, most: int = _MAX_INTERVALS) -> Histogram:
+    """Return a histogram with at most so many intervals, each the sum of neighbours.
+
+    Sphere fitting finds multiples of the voxel size, so that narrow intervals are empty by turns.
+    """
+    count = len(histogram.edges) - 1
+    width = -(-count // most)
+    starts = np.arange(0, count, width)
+    edges = np.append(histogram.edges[starts], histogram.edges[-1])
+    series = {name: np.add.reduceat(values, starts) for name, values in histogram.series.items()}
+    return Histogram(edges, series, histogram.x_label)
 
 
 def reduced_labels(source: LabelSource, step: int) -> Labels:
