@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import sys
 import warnings
@@ -14,6 +15,7 @@ import tifffile
 import torch
 import yaml
 
+from tests.test_offline import offline
 from tomostain import __version__
 from tomostain.cli.main import run
 from tomostain.errors import InputError
@@ -183,7 +185,9 @@ def package(tmp_path_factory) -> Path:
 
 
 def test_the_package_of_a_built_in_model(package):
-    convert_model("builtin:phantom-he", package, "bioimageio")
+    with offline() as asked:
+        convert_model("builtin:phantom-he", package, "bioimageio")
+    assert asked == []
     with zipfile.ZipFile(package) as archive:
         names, texts = set(archive.namelist()), {n: archive.read(n) for n in ("rdf.yaml", "README.md")}
         archive.extractall(package.with_suffix(""))
@@ -297,11 +301,14 @@ def test_check_recognises_exported_models_and_finds_damage(package, tmp_path, ca
 
 def test_the_commands_and_the_script_of_the_page_run(tmp_path, monkeypatch):
     text = PAGE.read_text(encoding="utf-8")
-    commands = re.findall(r"^    tomostain (export builtin:.*)$", text, flags=re.MULTILINE)
-    assert len(commands) == 2
+    commands = re.findall(r"^    tomostain (export .*)$", text, flags=re.MULTILINE)
+    assert len(commands) == 3
     monkeypatch.chdir(tmp_path)
+    random_model(tmp_path / "run" / "model", SMALL["unet"], **OPTIONS["unet"])
     for command in commands:
-        assert run(["-q", *command.split()]) == 0
+        assert run(["-q", *shlex.split(command)]) == 0
+    assert re.findall(r"^    (bioimageio .*)$", text, flags=re.MULTILINE) == ["bioimageio test phantom-tb.zip"]
+    assert Path("phantom-tb.zip").is_file()  # another test runs the zoo's test
     grey = np.random.default_rng(0).uniform(7000, 26000, (70, 100)).astype(np.uint16)
     tifffile.imwrite("slice.tif", grey)
     script = re.search(r"```python\n(.*?)```", text, flags=re.DOTALL)[1]
