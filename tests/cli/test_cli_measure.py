@@ -10,7 +10,12 @@ from tomostain.io import create_stained, open_volume
 from tomostain.measure.classes import TissueClass
 from tomostain.measure.label_files import write_labels
 from tomostain.measure.label_source import LabelArray
+from tomostain.measure.measures import Definition, Measure
 from tomostain.measure.result_files import read_rows
+from tomostain.measure.results import MeasureResult, SectionImage, SectionResult
+from tomostain.measure.rows import measure_rows
+
+TRIAL = Definition("trial_measure", "T", "trial measure", "%", 3, "trial-1", "")
 
 
 @pytest.fixture
@@ -248,3 +253,57 @@ def test_maps_are_written(tmp_path, save):
 def test_no_stained_volume_and_no_classifier_for_labels_only(tmp_path, save, fails):
     line = fails("-q", "measure", tmp_path / "out", "--labels", save(cylinder()), "--uncertainty", "missing.zarr")
     assert "missing.zarr: no such map" in line
+
+
+def test_options_reach_the_measurement(tmp_path, stained, labels, monkeypatch, capsys):
+    calls = []
+
+    def measure_volume(volume, out, **options):
+        calls.append((volume, out, options))
+        out.mkdir()
+        rows = measure_rows([Measure(TRIAL, 41.0)], specimen="rat5", source="both")
+        return MeasureResult(out, "rat5", [Measure(TRIAL, 41.0)], rows, notes=["A note."])
+
+    monkeypatch.setattr("tomostain.measure.run.measure_volume", measure_volume)
+    config = tmp_path / "measure.yaml"
+    config.write_text("weeks: 4\nimplant: Ti\n", encoding="utf-8")
+    words = ["--ct", str(labels), "--also", str(stained), "--uncertainty", str(labels), "--weeks", "8"]
+    words += ["--shell-um", "0,50,100", "--config", str(config), "--members", "3", "--classifier", "builtin:both"]
+    assert run(["-q", "measure", str(stained), str(tmp_path / "out"), *words]) == 0
+    volume, out, options = calls[0]
+    assert (volume, out) == (stained, tmp_path / "out")
+    assert options["ct"] == options["uncertainty"] == labels
+    assert options["also"] == [stained]
+    assert options["classifier"] == "builtin:both"
+    settings = options["config"]
+    assert (settings.weeks, settings.implant, settings.members) == (8, "Ti", 3)  # an option overrides the file
+    assert settings.shell_um == (0, 50, 100)
+    assert settings.max_uncertainty == 0.5
+    printed = capsys.readouterr().out
+    assert "trial measure" in printed
+    assert "note:    A note." in printed
+
+
+def test_a_section(tmp_path, stained, monkeypatch, capsys):
+    calls = []
+
+    def measure_section(pair, out, **options):
+        calls.append((pair, options))
+        out.mkdir()
+        image = SectionImage(np.zeros((9, 9, 3), np.uint8), np.full((9, 9), TissueClass.BONE, np.uint8))
+        measures = {name: [Measure(TRIAL, 41.0)] for name in ("real section", "virtual section")}
+        rows = [row for name, each in measures.items() for row in measure_rows(each, specimen="p", source=name)]
+        return SectionResult(out, "p", measures, rows, dict.fromkeys(measures, image), 20.0)
+
+    monkeypatch.setattr("tomostain.measure.section.measure_section", measure_section)
+    out, pair = tmp_path / "out", tmp_path
+    words = ["--section", str(pair), "--volume", str(stained), "--planes", "7", "--gap-um", "30", "--device", "cpu"]
+    assert run(["-q", "measure", str(out), *words]) == 0
+    assert calls[0][0] == pair
+    options = calls[0][1]
+    assert options["volume"] == stained
+    assert options["model"] is None
+    assert options["device"] == "cpu"
+    assert (options["config"].planes, options["config"].gap_um) == (7, 30)
+    assert "real section  virtual section" in capsys.readouterr().out
+    assert (out / "report.html").is_file()

@@ -161,7 +161,6 @@ def write_map(
     dtype: DTypeLike = np.float32,
     placement: Placement | None = None,
     provenance: Mapping[str, Any] | None = None,
-    overwrite: bool = False,
     progress: Progress = silent,
 ) -> Path:
     """Write a map of lengths, such as the thickness or the distance from the implant, as OME-Zarr.
@@ -178,13 +177,13 @@ def write_map(
         Shape and voxel size: the labels or the stained volume.
     dtype : numpy dtype
         float32, or uint16 for whole µm (at most 65535).
-    placement, provenance, overwrite, progress
+    placement, provenance, progress
         As for `write_labels`.
 
     Raises
     ------
     InputError
-        If the folder exists and `overwrite` is False, or a value is not finite.
+        If the folder exists, or a value is not finite.
     """
     path, kind = Path(path), np.dtype(dtype)
     writer = create_ome_zarr(
@@ -194,7 +193,6 @@ def write_map(
         placement=placement,
         provenance=dict(provenance or {}),
         z_chunk=Z_CHUNK,
-        overwrite=overwrite,
         dtype=kind,
     )
     for start, stop in track(writer.slabs(), path.name.partition(".")[0], progress):
