@@ -98,6 +98,24 @@ def test_folders_of_measures(tmp_path):
         measure_study(table, tmp_path / "none", config=StudyConfig(measures=("trial_bik",)))
 
 
+@pytest.mark.parametrize(
+    ("sources", "methods", "message"),
+    [
+        (("both", "ct"), ("1", "1"), "the source of the measures is 'both' of specimen 's0' and 'ct' of 's1'; state"),
+        (("ct", "ct"), ("1", "2"), "the method of 'trial_bic' is 'trial-1' of specimen 's0' and 'trial-2' of 's1'"),
+    ],
+)
+def test_specimens_that_were_measured_differently_are_refused(tmp_path, sources, methods, message):
+    rows = []
+    for number, (source, method) in enumerate(zip(sources, methods, strict=True)):
+        definition = Definition("trial_bic", "BIC", "contact", "%", 3, f"trial-{method}", "")
+        tidy = measure_rows([Measure(definition, 50.0)], specimen=f"s{number}", source=source)
+        write_results(begin_output(tmp_path / f"m{number}"), tidy, [definition])
+        rows.append(f"s{number},rat{number},g{number},m{number}")
+    with pytest.raises(InputError, match=message):
+        measure_study(direct(tmp_path, rows, "specimen,subject,group,measures"), tmp_path / "out")
+
+
 def test_columns_of_groups_can_be_stated(tmp_path):
     table = direct(tmp_path, lines(), HEADER.replace("implant", "alloy"))
     with pytest.raises(InputError, match="all specimens are in the group '8 weeks'"):

@@ -159,11 +159,15 @@ def _values(
         )
     found: dict[tuple[str, str], list[tuple[StudySpecimen, float]]] = {}
     texts: dict[tuple[str, str], tuple[str, str]] = {}
+    first_of = _First(table)
     for specimen, row, line in zip(specimens, content.rows, content.lines, strict=True):
         where = f"{table}, line {line}, specimen '{specimen.specimen}'"
         if row.get(MEASURES):
             for each in _of_folder(table.parent / row[MEASURES], where, config.source):
                 key = each["measure"], each["region"]
+                first_of.check("source", "", each["source"], specimen.specimen, "state the `source`")
+                remedy = "measure all with one version and the same images"
+                first_of.check("method", each["measure"], each["method"], specimen.specimen, remedy)
                 texts.setdefault(key, (each["title"], each["unit"]))
                 if not math.isnan(each["value"]):
                     found.setdefault(key, []).append((specimen, _finite(str(each["value"]), f"{where}: {key[0]}")))
@@ -178,6 +182,25 @@ def _values(
         StudyValues(*key, *texts[key], tuple(each for each, _ in pairs), tuple(value for _, value in pairs))
         for key, pairs in found.items()
     ]
+
+
+class _First:
+    """The first value of what must be the same for all specimens, and the specimen that has it."""
+
+    def __init__(self, table: Path) -> None:
+        self._table = table
+        self._seen: dict[tuple[str, str], tuple[str, str]] = {}
+
+    def check(self, what: str, measure: str, value: str, specimen: str, remedy: str) -> None:
+        """Raise if another specimen has another value."""
+        first, other = self._seen.setdefault((what, measure), (value, specimen))
+        if first != value:
+            of = f" of '{measure}'" if measure else " of the measures"
+            raise InputError(
+                f"{self._table}: the {what}{of} is '{first}' of specimen '{other}' and '{value}' of '{specimen}'; "
+                f"{remedy}",
+                parameter=what if what == "source" else None,
+            )
 
 
 def _of_folder(path: Path, where: str, source: str | None) -> list[MeasureRow]:
