@@ -18,6 +18,9 @@ from tomostain.cli.main import run
         ("view x --threads 3", "--threads is an option of all verbs: give it before the verb, tomostain --threads"),
         ("check x --dataset", "Option '--dataset' requires an argument. (see: tomostain check --help)"),
         ("view x --zzzzzz", "No such option: --zzzzzz (see: tomostain view --help)"),
+        ("stain --hlep", "No such option: --hlep; did you mean --help"),
+        ("export a b --license MIT", "No such option: --license; did you mean --licence"),
+        ("models describe", "models describe: give one NAME"),
         ("models lst", "models lst: unknown action; did you mean 'list'?"),
         ("models describe phantom-tv", "did you mean 'phantom-tb'?"),
         ("recipes pix2pxi", "did you mean 'pix2pix'?"),
@@ -33,3 +36,12 @@ def test_quiet_is_accepted_after_the_verb(volume, capsys):
     assert run(["check", str(volume), "--quiet"]) == 0
     assert run(["check", str(volume), "-q"]) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_help_and_version_are_words_too(capsys):
+    assert run(["help"]) == 0
+    assert "\n  stain     Stain a volume" in capsys.readouterr().out
+    assert run(["help", "stain"]) == 0
+    assert "Stain a volume" in capsys.readouterr().out
+    assert run(["version"]) == 0
+    assert capsys.readouterr().out.startswith("tomostain ")

@@ -148,7 +148,7 @@ def test_wrong_uses_of_the_verb_are_one_line(toy, tmp_path, capsys):
 
     assert "give one of list, describe, copy, such as: models describe toy-tb" in fails("models", "toy-tb")
     assert "give NAME and OUT" in fails("models", "copy", "toy-tb")
-    assert "give NAME only" in fails("models", "describe")
+    assert "give one NAME" in fails("models", "describe")
     assert "takes no name" in fails("models", "list", "toy-tb")
     assert "neither a built-in model (builtin:toy-tb) nor a model folder" in fails("models", "describe", tmp_path)
     assert "is the model itself" in fails("models", "copy", "toy-tb", toy)

@@ -30,7 +30,9 @@ class ExportOptions:
         "paper",
         help="Opacity: paper (dark stain), tissue (everything but the background) or ct (grey value of the µCT).",
     )
-    ct: Path | None = typer.Option(None, help="The µCT that was stained, for --alpha ct.")
+    ct: Path | None = typer.Option(
+        None, help="The µCT that was stained, for --alpha ct; for a model, a volume whose centre is the test input."
+    )
     voxel_um: str | None = typer.Option(None, help="Voxel size of the µCT, µm, where the file does not say.")
     allow_missing: bool = ALLOW_MISSING
     like: Path | None = typer.Option(None, help="Folder of TIFF slices. The exported slices get its file names.")

@@ -40,6 +40,9 @@ logger = logging.getLogger(__name__)
 # Global flags without a value that are accepted after the verb, too.
 _ANYWHERE = ("--debug", "--verbose", "-v", "-vv", "--quiet", "-q")
 
+# Words that people type instead of an option: `tomostain help stain`.
+_WORDS = {"help": "--help", "version": "--version"}
+
 app = typer.Typer(
     name="tomostain",
     cls=VerbGroup,
@@ -138,6 +141,8 @@ def _run(arguments: Sequence[str], handlers: list[logging.Handler]) -> int:
     debug = "--debug" in arguments
     first = [word for word in arguments if word in _ANYWHERE]
     rest = [word for word in arguments if word not in _ANYWHERE]
+    if rest and rest[0] in _WORDS:
+        rest = [*rest[1:2], _WORDS[rest[0]]] if rest[0] == "help" else [_WORDS[rest[0]]]
     try:
         state = {"handlers": handlers, "arguments": list(arguments)}
         code = app(args=first + rest, standalone_mode=False, obj=state)

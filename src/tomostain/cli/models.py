@@ -55,7 +55,8 @@ def models(
             typer.echo("no built-in models are installed")
         return
     if name is None or (action == "copy") != (out is not None):
-        raise InputError(f"models {action}: give NAME{' and OUT, the new folder' if action == 'copy' else ' only'}")
+        needed = "NAME and OUT, the new folder" if action == "copy" else "one NAME: a built-in model, a folder or a run"
+        raise InputError(f"models {action}: give {needed}")
     if out is None and as_json:
         print_json(describe_model(name))
         return

@@ -20,7 +20,7 @@ def usage_line(error: Exception, root: object, command: TyperCommand | None) -> 
     option = getattr(error, "option_name", "")
     if not hasattr(error, "possibilities") or not option:
         return f"{error.format_message()} {see}"  # type: ignore[attr-defined]
-    if command is not None and option in _options(root):
+    if command is not None and option in _options(root) and option != "--help":
         return f"{option} is an option of all verbs: give it before the verb, tomostain {option} … {verb}… {see}"
     near = _similar(option, _options(root if command is None else command))
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
@@ -30,7 +30,8 @@ def usage_line(error: Exception, root: object, command: TyperCommand | None) -> 
 def _options(command: object) -> list[str]:
     """Return the options of a command, without those that the help hides."""
     parameters = [each for each in getattr(command, "params", ()) if not getattr(each, "hidden", False)]
-    return [word for each in parameters for word in (*each.opts, *each.secondary_opts) if word.startswith("--")]
+    words = [word for each in parameters for word in (*each.opts, *each.secondary_opts) if word.startswith("--")]
+    return [*words, "--help"]
 
 
 def _similar(option: str, known: Sequence[str]) -> list[str]:
