@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
 from studies.measure.train_classifiers import VOXEL_UM, coarser, real_section, truth
+from tomostain.config import read_yaml
 from tomostain.errors import OutOfDistributionWarning
 from tomostain.geometry.section import Section, grid_um, interpolate
 from tomostain.imaging.intensity import IntensityReference, normalise_ct, volume_reference
@@ -117,9 +118,9 @@ def errors_and_uncertainty(
     labels = truth(folder)
     wrong, uncertainty, slices = [], [], []
     for z, features in slices_of(folder, stained, {"": classifier}, step):
-        found, doubt = classifier.decide(classifier.probabilities(features[""]))
+        found, uncertain = classifier.decide(classifier.probabilities(features[""]))
         wrong.append(found != labels[z])
-        uncertainty.append(doubt)
+        uncertainty.append(uncertain)
         slices.append(z)
     return np.stack(wrong), np.stack(uncertainty), np.array(slices)
 
@@ -179,14 +180,19 @@ def interval(differences: NDArray[np.float64]) -> str:
     return f"{known.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
-def row_of(specimen: str, variant: str, counts: Counts) -> Row:
+def row_of(specimen: str, variant: str, counts: Counts, implant: str = "") -> Row:
     """Return a row of the table: for each class Dice and relative error of the volume, and the mean of the Dice."""
     scores, present = dice(counts), counts.sum(axis=1) >= MIN_VOXELS
     errors = np.where(present, counts.sum(axis=0) / np.maximum(counts.sum(axis=1), 1) - 1, np.nan)
-    row: Row = {"specimen": specimen, "variant": variant}
+    row: Row = {"specimen": specimen, "implant": implant, "variant": variant}
     row |= {each.name: round(float(score), 4) for each, score in zip(CLASSES, scores, strict=True)}
     row |= {"mean": round(float(np.nanmean(scores)), 4)}
     return row | {f"{each.name} volume": round(float(error), 4) for each, error in zip(CLASSES, errors, strict=True)}
+
+
+def implant_of(folder: Path) -> str:
+    """Return the material of the implant of a specimen."""
+    return str(read_yaml(folder / "specimen.yaml")["implant"])
 
 
 def write(out: Path, prefix: str, rows: list[Row], counts: dict[str, Counts], baseline: str) -> None:
@@ -199,7 +205,8 @@ def write(out: Path, prefix: str, rows: list[Row], counts: dict[str, Counts], ba
     matrices = {name: each.tolist() for name, each in counts.items()}
     facts = {"classes": [each.name for each in CLASSES], "rows": "true class", "columns": "found class"}
     (out / f"{prefix}confusion.json").write_text(json.dumps(facts | {"counts": matrices}) + "\n", encoding="utf-8")
-    text = table(rows, baseline)
+    metal = [row for row in rows if row["implant"] != "PEEK"]
+    text = f"All specimens\n{table(rows, baseline)}\nMetal implants only\n{table(metal, baseline)}"
     (out / f"{prefix}segmentation.txt").write_text(text, encoding="utf-8")
     print(text, flush=True)
 
@@ -220,7 +227,7 @@ def volumes(folders: list[Path], stained: Path, named: dict[str, str], out: Path
                 samples[name].append(each.reshape(len(each), -1)[:, ::FAR_STEP])
         for name in named:
             total[name] += counts[name]
-            rows.append(row_of(folder.name, name, counts[name]))
+            rows.append(row_of(folder.name, name, counts[name], implant_of(folder)))
             known = classifiers[name].familiarity
             if known is not None:
                 far_voxels, voxels = known.far(np.concatenate(samples[name], axis=1))
@@ -245,7 +252,7 @@ def sections(folders: list[Path], out: Path) -> None:
             counts = confusion(classes, found.labels)
             total[name] += counts
             shares[name].append(round(found.far_share, 4))
-            rows.append(row_of(folder.name, name, counts))
+            rows.append(row_of(folder.name, name, counts, implant_of(folder)))
     write(out, "section-", rows, total, "real")
     limit = None if classifier.familiarity is None else classifier.familiarity.max_share
     print(f"far shares (limit {limit}): {shares}")

@@ -81,7 +81,7 @@ def test_the_parts_do_not_change_the_result(classifier, test_volume, monkeypatch
     assert np.array_equal(uncertainty, whole.uncertainty)
     parts = []
     monkeypatch.setattr("tomostain.measure.tissue.classify._SLICES", 5)
-    classify_volume(classifier, ct=ct, out=lambda start, labels, doubt: parts.append((start, labels, doubt)))
+    classify_volume(classifier, ct=ct, out=lambda *part: parts.append(part))
     assert [start for start, *_ in parts] == [0, 5, 10, 15, 20]
     assert np.array_equal(np.concatenate([each[1] for each in parts]), whole.labels)
     assert np.array_equal(np.concatenate([each[2] for each in parts]), whole.uncertainty)

@@ -245,8 +245,8 @@ class TissueClassifier:
         """
         table = np.array(self.spec.classes, np.uint8)
         best = probabilities.argmax(axis=0)
-        doubt = np.float32(1) - probabilities.max(axis=0)
-        return table[best], np.rint(np.clip(doubt, 0, 1) * np.float32(_CERTAIN)).astype(np.uint8)
+        uncertainty = np.float32(1) - probabilities.max(axis=0)
+        return table[best], np.rint(np.clip(uncertainty, 0, 1) * np.float32(_CERTAIN)).astype(np.uint8)
 
 
 def _check_weights(spec: ClassifierSpec, weights: Weights, name: str) -> None:
