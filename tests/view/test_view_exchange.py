@@ -101,7 +101,12 @@ def test_a_built_in_model_has_the_same_colours_as_onnx(name, tmp_path, capsys):
     difference = largest_difference(f"builtin:{name}", out, [(1, 32, 96), (3, 64, 32), (1, 160, 192)])
     assert difference <= 1
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
-    stored = {entry.key: entry.value for entry in onnx.load(out).metadata_props}
+    proto = onnx.load(out)
+    onnx.checker.check_model(proto, full_check=True)
+    assert (proto.ir_version, proto.opset_import[0].version) == (8, 18)
+    assert b"/site-packages/" not in out.read_bytes()
+    assert b"src/tomostain" not in out.read_bytes()  # no paths of this machine
+    stored = {entry.key: entry.value for entry in proto.metadata_props}
     assert stored["tomostain.model_hash"] == load_model(f"builtin:{name}").hash
     assert stored["tomostain.version"] == __version__
     assert stored["tomostain.size_multiple"] == "32"

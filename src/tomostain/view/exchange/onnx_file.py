@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 MAX_FILE_BYTES = 2**31 - 2**20
 """Maximum size of the weights in one ONNX file, whose format (protobuf) ends at 2 GiB."""
+IR_VERSION = 8
+"""Version of the file format, as old as `OPSET` allows: other runtimes are often older than ONNX Runtime."""
 MAX_DIFFERENCE = 1.0
 """Maximum difference between ONNX Runtime and PyTorch, grey levels."""
 INPUT_RANGE = "normalised µCT, float32: background 10000, bone 30000; 0 to 40000 is used, values outside are clipped"
@@ -101,10 +103,21 @@ def _weight_bytes(program: "ONNXProgram") -> int:
 
 
 def add_metadata(program: "ONNXProgram", metadata: dict[str, str], doc: str) -> None:
-    """Store provenance and a description in a graph."""
-    program.model.metadata_props.update(metadata)
-    program.model.producer_name, program.model.producer_version = "tomostain", __version__
-    program.model.doc_string = doc
+    """Store provenance and a description in a graph, instead of what the exporter notes on each operation.
+
+    Its notes hold the paths of source files on this machine.
+    """
+    model = program.model
+    notes = [model.metadata_props, model.graph.metadata_props]
+    notes += [value.metadata_props for value in (*model.graph.inputs, *model.graph.initializers.values())]
+    for node in model.graph:
+        notes += [node.metadata_props, *(value.metadata_props for value in node.outputs)]
+    for note in notes:
+        note.clear()
+    model.metadata_props.update(metadata)
+    model.ir_version = IR_VERSION
+    model.producer_name, model.producer_version = "tomostain", __version__
+    model.doc_string = doc
 
 
 def run_onnx(path: str | os.PathLike[str], sample: Sample) -> NDArray[np.float32]:
