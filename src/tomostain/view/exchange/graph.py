@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch.onnx import ONNXProgram
 
 OPSET = 18
-"""The version of ONNX's operators: ONNX Runtime 1.14 (2023) and newer."""
+"""The version of ONNX's operators: that of ONNX 1.13, the oldest that torch's exporter writes."""
 NEEDS = "needs the packages of an extra: pip install 'tomostain[exchange]'"
 
 
