@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 
 from tomostain.errors import InputError
-from tomostain.io import open_stained, open_volume
+from tomostain.io import Volume, open_stained, open_volume
 from tomostain.measure.classes import TissueClass
 from tomostain.measure.config import MeasureConfig
 from tomostain.measure.label_files import open_labels, write_labels
 from tomostain.measure.label_source import LabelArray
-from tomostain.measure.run import measure_volume
+from tomostain.measure.run import measure_volume, saturation_note
 from tomostain.measure.volume import PARTS, QUICK, measure_labels
 
 CONFIG = MeasureConfig(shell_um=(0, 100, 300), profile_um=100, implant="Mg-10Gd", weeks=8)
@@ -140,3 +140,14 @@ def test_parts_select_measures(measured_phantom):
     assert "bic_surface" in quick
     assert "trabecular_thickness" not in quick
     assert set(QUICK) < set(PARTS)
+
+
+def test_a_saturated_implant_is_stated(measured_phantom):
+    labels = LabelArray(measured_phantom.labels, 20.0)
+    implant = measure_labels(labels, parts=()).implant
+    scan = np.full(labels.shape, 30000, np.uint16)
+    assert saturation_note(Volume.from_array(scan, voxel_um=20.0), implant) == ""
+    scan[implant.read(0, labels.shape[0])] = 65535
+    note = saturation_note(Volume.from_array(scan, voxel_um=20.0), implant)
+    assert note.startswith("100% of the implant has the largest grey value of the µCT (65535)")
+    assert saturation_note(Volume.from_array(scan.astype(np.float32), voxel_um=20.0), implant) == ""

@@ -12,6 +12,7 @@ import numpy as np
 from tomostain import __version__
 from tomostain.errors import InputError
 from tomostain.io import create_ome_zarr
+from tomostain.io.volumes.base import VolumeLike
 from tomostain.measure.classes import MINERALISED, TissueClass
 from tomostain.measure.config import MeasureConfig
 from tomostain.measure.initial import initial_geometry
@@ -19,6 +20,7 @@ from tomostain.measure.label_files import LabelVolume
 from tomostain.measure.label_source import LabelSource
 from tomostain.measure.labelling import MeasureInputs, PathLike, classify_to, open_inputs, select_classifier
 from tomostain.measure.measures import Measure
+from tomostain.measure.morphometry.implant import Implant
 from tomostain.measure.morphometry.shells import BV_TV
 from tomostain.measure.refused import RefusedLabels, open_uncertainty
 from tomostain.measure.result_files import DISTANCE, LABELS, THICKNESS, UNCERTAINTY, begin_output, write_results
@@ -35,6 +37,8 @@ MAPS = {
     DISTANCE: "distance from the implant, µm, negative inside; cut off beyond the shells",
 }
 """What the maps hold, by file."""
+MAX_SATURATED = 0.05
+"""Largest share of the implant at the top of the grey scale without a note."""
 
 
 def measure_volume(
@@ -155,6 +159,8 @@ class _Run:
         for file in files.values():
             file.finish()
         self.notes += _notes_of(measured)
+        if self.inputs.ct is not None and (note := saturation_note(self.inputs.ct, measured.implant)):
+            self.notes.append(note)
         return replace(measured, measures=with_model_spread(measured.measures, *self._ensembles(measured)))
 
     def _map(self, name: str) -> SequentialWriter:
@@ -256,6 +262,32 @@ def _notes_of(measured: VolumeMeasures) -> list[str]:
     if not any(count > 0 for count in _bone_voxels(measured)):
         notes.append("no bone occurs within the shells around the implant; bone measures are 0 or empty")
     return notes
+
+
+def saturation_note(ct: VolumeLike, implant: Implant) -> str:
+    """Return a sentence if the implant is brighter than the grey scale of the µCT, else an empty string.
+
+    Parameters
+    ----------
+    ct : VolumeLike
+        The µCT as it was recorded.
+    implant : Implant
+    """
+    if ct.dtype.kind not in "iu":
+        return ""
+    top = np.iinfo(ct.dtype).max
+    inside = cut_off = 0
+    for z in np.linspace(implant.box[0].start, implant.box[0].stop - 1, 12).round().astype(int):
+        mask = implant.read(int(z), int(z) + 1)
+        inside += int(mask.sum())
+        cut_off += int((ct.read(int(z), int(z) + 1)[mask] >= top).sum())
+    share = cut_off / max(inside, 1)
+    if share < MAX_SATURATED:
+        return ""
+    return (
+        f"{share:.0%} of the implant has the largest grey value of the µCT ({top}): where it is cut off, metal and "
+        "degradation layer cannot be told apart"
+    )
 
 
 def _bone_voxels(measured: VolumeMeasures) -> list[int]:
