@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from tomostain.errors import InputError
-from tomostain.io import Volume, open_stained, open_volume
+from tomostain.io import Volume, create_stained, open_stained, open_volume, write_stack
 from tomostain.measure.classes import TissueClass
 from tomostain.measure.config import MeasureConfig
 from tomostain.measure.label_files import open_labels, write_labels
@@ -107,6 +107,30 @@ def test_both_images_are_used_where_they_are_given(measured_phantom, tmp_path):
     )
     assert {row["source"] for row in result.rows} == {"both"}
     assert "phantom-tb-both" in result.provenance["classifier"]
+
+
+@pytest.mark.parametrize("with_ct", [False, True])
+def test_a_finer_volume_is_measured_at_the_voxel_size_of_the_classifier(
+    measured_phantom, from_stain, tmp_path, with_ct
+):
+    coarse = open_stained(measured_phantom.stained)
+    fine = np.asarray(coarse).repeat(2, 0).repeat(2, 1).repeat(2, 2)
+    writer = create_stained(tmp_path / "fine", fine.shape[:3], 10.0, provenance=coarse.provenance)
+    for start, stop in writer.pending():
+        writer.write(start, fine[start:stop])
+    writer.finish()
+    ct = None
+    if with_ct:
+        scan = np.asarray(open_volume(measured_phantom.folder / "volume"))
+        ct = tmp_path / "ct"
+        write_stack(ct, scan.repeat(2, 0).repeat(2, 1).repeat(2, 2), voxel_um=(10.0,) * 3)
+    config = CONFIG.model_copy(update={"maps": False})
+    result = measure_volume(tmp_path / "fine", tmp_path / "m", ct=ct, config=config)
+    labels = open_labels(result.labels_path)
+    assert (labels.shape, labels.voxel_um) == ((40, 144, 144), (20.0, 20.0, 20.0))
+    assert any("measured at voxels of 20 x 20 x 20 µm" in note for note in result.notes)
+    tolerance = 4 if with_ct else 0.5
+    assert value_of(result, "bic_surface") == pytest.approx(value_of(from_stain, "bic_surface"), abs=tolerance)
 
 
 def test_wrong_inputs_are_refused(measured_phantom, from_labels, tmp_path):

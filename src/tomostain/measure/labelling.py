@@ -21,6 +21,7 @@ from tomostain.measure.sequential import SequentialWriter
 from tomostain.measure.tissue.classifier import TissueClassifier, Variant
 from tomostain.measure.tissue.classifier_files import builtin_classifier, load_classifier
 from tomostain.measure.tissue.classify import ClassifyOptions, classify_volume
+from tomostain.measure.working_grid import Colours, colours_at, is_finer, scan_at, uncertainty_at
 from tomostain.progress import Progress, silent
 
 PathLike = str | os.PathLike[str]
@@ -33,19 +34,20 @@ class MeasureInputs:
 
     Attributes
     ----------
-    stained : StainedVolume or None
+    stained : Colours or None
+        `StainedVolume`, or one at another voxel size.
     ct : Volume or None
     labels : LabelVolume or None
         Labels of the user, which replace a classification.
-    also : tuple of StainedVolume
+    also : tuple of Colours
         The same volume, stained by other models.
     uncertainty : UncertaintyMap or None
     """
 
-    stained: StainedVolume | None = None
+    stained: Colours | None = None
     ct: Volume | None = None
     labels: LabelVolume | None = None
-    also: tuple[StainedVolume, ...] = ()
+    also: tuple[Colours, ...] = ()
     uncertainty: UncertaintyMap | None = None
 
     @property
@@ -133,6 +135,33 @@ def select_classifier(
             parameter="classes_from",
         )
     return loaded or load_classifier(builtin_classifier(cast(Variant, variant), stain_of(inputs, config)))
+
+
+def at_voxel_size(inputs: MeasureInputs, target_um: float) -> MeasureInputs:
+    """Return the inputs at the voxel size of the classifier. Those that are not finer stay as they are.
+
+    Parameters
+    ----------
+    inputs : MeasureInputs
+        Without labels of the user.
+    target_um : float
+        Voxel size, µm.
+    """
+    if not is_finer(inputs.grid.voxel_um, target_um):
+        return inputs
+    levels = inputs.ct is None
+
+    def at_target(volume: Colours) -> Colours:
+        return colours_at(volume, target_um, levels=levels) if isinstance(volume, StainedVolume) else volume
+
+    unsure = inputs.uncertainty
+    return MeasureInputs(
+        None if inputs.stained is None else at_target(inputs.stained),
+        None if inputs.ct is None else scan_at(inputs.ct, target_um),
+        None,
+        tuple(at_target(volume) for volume in inputs.also),
+        None if unsure is None else uncertainty_at(unsure, target_um, levels=levels),
+    )
 
 
 def stain_of(inputs: MeasureInputs, config: MeasureConfig) -> str:

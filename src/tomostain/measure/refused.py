@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tomostain.errors import InputError
-from tomostain.io import StainedVolume, open_stained, open_volume
+from tomostain.io import StainedVolume, Volume, open_stained, open_volume
 from tomostain.measure.classes import Labels
 from tomostain.measure.label_files import Grid, check_grid
 from tomostain.measure.label_source import LabelSource, Shape, VoxelSize
@@ -26,12 +26,18 @@ class UncertaintyMap:
         (Z, Y, X), voxels.
     voxel_um : tuple of float
         Voxel size (z, y, x), µm.
+    stained : StainedVolume or None
+        The file, if it is grey in three channels.
+    volume : Volume or None
+        The file otherwise.
     """
 
     path: Path
     shape: Shape
     voxel_um: VoxelSize
     _read: Callable[[int, int], Uncertainty]
+    stained: StainedVolume | None = None
+    volume: Volume | None = None
 
     def read(self, start: int, stop: int) -> Uncertainty:
         """Return slices `start` to `stop` (half-open): uint8 from 0 to 255, or float from 0 to 1.
@@ -75,9 +81,9 @@ def open_uncertainty(path: str | os.PathLike[str], like: Grid | None = None) -> 
         stained = open_stained(path)
     except InputError:
         volume = open_volume(path, voxel_um=None if like is None else like.voxel_um)
-        result = UncertaintyMap(path, volume.shape, volume.voxel_um, volume.read)
+        result = UncertaintyMap(path, volume.shape, volume.voxel_um, volume.read, volume=volume)
     else:
-        result = UncertaintyMap(path, stained.shape, stained.voxel_um, _first_channel(stained))
+        result = UncertaintyMap(path, stained.shape, stained.voxel_um, _first_channel(stained), stained=stained)
     if like is not None:
         check_grid(path, result, like)
     return result

@@ -18,7 +18,14 @@ from tomostain.measure.config import MeasureConfig
 from tomostain.measure.initial import initial_geometry
 from tomostain.measure.label_files import LabelVolume
 from tomostain.measure.label_source import LabelSource
-from tomostain.measure.labelling import MeasureInputs, PathLike, classify_to, open_inputs, select_classifier
+from tomostain.measure.labelling import (
+    MeasureInputs,
+    PathLike,
+    at_voxel_size,
+    classify_to,
+    open_inputs,
+    select_classifier,
+)
 from tomostain.measure.measures import Measure
 from tomostain.measure.morphometry.implant import Implant
 from tomostain.measure.morphometry.shells import BV_TV
@@ -96,8 +103,14 @@ def measure_volume(
         raise InputError("`also`: other stained volumes change nothing if `labels` are measured; leave one out")
     if config.max_uncertainty is not None and used is None and inputs.uncertainty is None:
         raise InputError("`max_uncertainty`: labels have no uncertainty of their own; give `uncertainty`")
+    original_um = inputs.grid.voxel_um
+    if used is not None:
+        inputs = at_voxel_size(inputs, used.spec.voxel_um)
     folder = begin_output(out, config, sources=given, overwrite=overwrite)
     run = _Run(folder, config, inputs, used, progress)
+    if inputs.grid.voxel_um != original_um:
+        sizes = [" x ".join(f"{size:g}" for size in each) for each in (original_um, inputs.grid.voxel_um)]
+        run.notes.append(f"measured at voxels of {sizes[1]} µm, those of the classifier; the volume has {sizes[0]} µm")
     measured = run.measure()
     rows = run.rows(measured)
     provenance = run.provenance()

@@ -206,8 +206,7 @@ def _pictures(result: MeasureResult) -> Section | None:
     """Return three planes of the labels, over the stain where there is one."""
     if result.labels_path is None:
         return None
-    stained = None if result.stained is None else open_stained(result.stained)
-    labels = open_labels(result.labels_path, stained)
+    labels = open_labels(result.labels_path)
     step = 1
     while max(labels.shape) > _MAX_SIDE * step:
         step *= 2
@@ -217,9 +216,9 @@ def _pictures(result: MeasureResult) -> Section | None:
     painted = orthogonal_planes(labels_over(None, small), size_um, point=point, marks=False)
     text = "Three planes through the implant."
     legend = _legend(np.unique(small))
-    if stained is None:
+    stain = None if result.stained is None else _reduced_stain(open_stained(result.stained), labels, small.shape, step)
+    if stain is None:
         return Section("Labels", (), (Figure(painted, text), legend))
-    stain = _reduced_stain(stained, small.shape, step)
     before = orthogonal_planes(stain, size_um, point=point, marks=False)
     after = orthogonal_planes(labels_over(stain, small), size_um, point=point, marks=False)
     return Section("Labels", (), (Panels((before, after), ("stain", "labels"), text), legend))
@@ -250,14 +249,21 @@ def reduced_labels(source: LabelSource, step: int) -> Labels:
     return np.concatenate(parts)
 
 
-def _reduced_stain(stained: StainedVolume, shape: Sequence[int], step: int) -> RGB:
-    """Return a stained volume with the shape of the reduced labels: a coarser level, or every `step`-th voxel."""
-    for level, (size, _) in enumerate(stained.levels):
-        if tuple(size) == tuple(shape):
+def _reduced_stain(stained: StainedVolume, labels: LabelSource, shape: Sequence[int], step: int) -> RGB | None:
+    """Return a stained volume with the shape of the reduced labels: a coarser level, or every `step`-th voxel.
+
+    None if it was measured on a grid that its pyramid does not have.
+    """
+    for level, (size, voxel_um) in enumerate(stained.levels):
+        if tuple(size) == tuple(shape) and np.allclose(voxel_um, np.multiply(labels.voxel_um, step), rtol=0.1):
             return stained.read(0, size[0], level)
-    depth, chunk = stained.shape[0], 8 * step
-    parts = [stained.read(z, min(z + chunk, depth))[::step, ::step, ::step] for z in range(0, depth, chunk)]
-    return np.concatenate(parts)
+    for level, (size, _) in enumerate(stained.levels):
+        if tuple(size) == tuple(labels.shape):
+            depth, chunk = size[0], 8 * step
+            starts = range(0, depth, chunk)
+            parts = [stained.read(z, min(z + chunk, depth), level)[::step, ::step, ::step] for z in starts]
+            return np.concatenate(parts)
+    return None
 
 
 def _point_in_implant(labels: Labels) -> tuple[int, int, int]:
