@@ -25,7 +25,7 @@ from tomostain.imaging.intensity import IntensityReference
 from tomostain.io import open_stained, open_volume
 from tomostain.measure.classes import phantom_classes
 from tomostain.measure.config import MeasureConfig
-from tomostain.measure.initial import initial_geometry
+from tomostain.measure.initial import KnownImplant, known_implant
 from tomostain.measure.label_source import LabelArray
 from tomostain.measure.morphometry.initial_geometry import geometry_from_mask
 from tomostain.measure.rows import measure_rows
@@ -36,7 +36,8 @@ from tomostain.measure.volume import PARTS, measure_labels
 from tomostain.phantom.screw import screw_distance
 from tomostain.phantom.specimen import load_specimen
 
-SOURCES = ("truth", "stain", "ct", "both")
+SOURCES = ("truth", "stain", "ct", "both", "stain-fitted", "ct-fitted", "both-fitted")
+"""With ``-fitted``: contact and shells at the surface of the fitted screw."""
 STAIN = "toluidine-blue"
 
 
@@ -82,17 +83,24 @@ def measure_one(folder: Path, stained: Path, source: str, parts: tuple[str, ...]
     missing = [part for part in parts if not (out / "rows" / f"{folder.name}-{source}-{part}.csv").is_file()]
     if not missing:
         return f"{folder.name} {source}: exists"
-    labels = labels_of(folder, stained, source, out / "labels" / f"{folder.name}-{source}.tif")
+    image = source.removesuffix("-fitted")
+    labels = labels_of(folder, stained, image, out / "labels" / f"{folder.name}-{image}.tif")
     facts = read_yaml(folder / "specimen.yaml")
-    config = MeasureConfig(implant=facts["implant"], weeks=facts["weeks"], geometry="m2-screw")
-    initial = None
-    if "degradation" in missing:
-        try:
-            initial = true_geometry(folder, labels) if source == "truth" else initial_geometry(config, labels)
-        except InputError as error:
-            print(folder.name, source, error)
+    surface = "labels" if image == source else "fitted"
+    values = {"implant": facts["implant"], "weeks": facts["weeks"], "geometry": "m2-screw", "surface": surface}
+    config = MeasureConfig.from_dict(values)
+    known = None
+    try:
+        if source == "truth" and "degradation" in missing:
+            known = KnownImplant(true_geometry(folder, labels))
+        elif surface == "fitted" or "degradation" in missing:
+            known = known_implant(config, labels)
+    except InputError as error:
+        if surface == "fitted":
+            return f"{folder.name} {source}: {error}"
+        print(folder.name, source, error)
     for part in missing:
-        measured = measure_labels(labels, config, parts=(part,), initial=initial)
+        measured = measure_labels(labels, config, parts=(part,), known=known)
         rows = pd.DataFrame(measure_rows(measured.measures, specimen=folder.name, source=source))
         for name in ("implant", "weeks"):
             rows[name] = facts[name]

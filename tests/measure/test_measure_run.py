@@ -6,11 +6,13 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import ndimage
 
 from tomostain.errors import InputError
 from tomostain.io import Volume, create_stained, open_stained, open_volume, write_stack
 from tomostain.measure.classes import TissueClass
 from tomostain.measure.config import MeasureConfig
+from tomostain.measure.initial import known_implant
 from tomostain.measure.label_files import open_labels, write_labels
 from tomostain.measure.label_source import LabelArray
 from tomostain.measure.run import measure_volume, saturation_note
@@ -175,3 +177,29 @@ def test_a_saturated_implant_is_stated(measured_phantom):
     note = saturation_note(Volume.from_array(scan, voxel_um=20.0), implant)
     assert note.startswith("100% of the implant has the largest grey value of the µCT (65535)")
     assert saturation_note(Volume.from_array(scan.astype(np.float32), voxel_um=20.0), implant) == ""
+
+
+def test_a_fitted_surface_is_not_moved_by_wrong_labels(measured_phantom):
+    """A quarter of the surface of the implant gets a wrong layer of soft tissue, three voxels deep."""
+    config = CONFIG.model_copy(update={"geometry": "m2-screw"})
+    truth = LabelArray(measured_phantom.labels, 20.0)
+    value = {each.definition.id: each.value for each in measure_labels(truth, config, parts=("contact",)).measures}
+    inside = measure_labels(truth, parts=()).implant.read(0, 40)
+    wrong = measured_phantom.labels.copy()
+    eroded = ndimage.binary_erosion(inside, iterations=3, border_value=1)
+    wrong[:, :, :72][(inside & ~eroded)[:, :, :72]] = TissueClass.SOFT
+    labels = LabelArray(wrong, 20.0)
+    known = known_implant(config, labels)
+    fitted = config.model_copy(update={"surface": "fitted"})
+    found = measure_labels(labels, fitted, parts=("contact",), known=known).measures
+    by_labels = measure_labels(labels, config, parts=("contact",)).measures
+    assert all("surface of the fitted geometry" in each.note for each in found)
+    error, other = (
+        abs(next(m.value for m in each if m.definition.id == "bic_surface") - value["bic_surface"])
+        for each in (found, by_labels)
+    )
+    assert error < 6 < other
+    with pytest.raises(InputError, match="`surface` 'fitted' needs the shape"):
+        measure_labels(labels, fitted, parts=("contact",))
+    with pytest.raises(InputError, match="`surface` 'fitted' needs `geometry`"):
+        MeasureConfig.from_dict({"surface": "fitted"})

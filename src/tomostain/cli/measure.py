@@ -64,6 +64,9 @@ class TissueOptions:
     geometry: str | None = typer.Option(
         None, help="Shape of the implant before implantation, fitted to the labels, instead of --initial: m2-screw."
     )
+    surface: str | None = typer.Option(
+        None, help="Surface of the implant: labels, or fitted, that of --geometry (default: labels)."
+    )
     diameter_mm: float | None = typer.Option(
         None, help="Nominal diameter of the implant. If the measured one differs, the voxel size is wrong: an error."
     )

@@ -43,6 +43,9 @@ class MeasureConfig(Config):
         Volume and surface of the implant before implantation, instead of `initial`.
     geometry : str, optional
         Shape of the implant before implantation, which is fitted to the labels: ``m2-screw``, that of the paper.
+    surface : {"labels", "fitted"}
+        Surface of the implant for the contact, the shells and the distances: that of the labels, or that of the fitted
+        `geometry`, moved outwards by the mean layer if the material degrades.
     diameter_mm : float, optional
         Nominal outer diameter of the implant, mm. If the measured one differs by more than `diameter_tolerance`, the
         voxel size is wrong, which is an error.
@@ -77,6 +80,7 @@ class MeasureConfig(Config):
     initial_volume_mm3: float | None = Field(default=None, gt=0)
     initial_surface_mm2: float | None = Field(default=None, gt=0)
     geometry: str | None = None
+    surface: Literal["labels", "fitted"] = "labels"
     diameter_mm: float | None = Field(default=None, gt=0, le=100)
     diameter_tolerance: float = Field(default=0.15, gt=0, lt=1)
     max_uncertainty: float | None = Field(default=None, ge=0, le=1)
@@ -101,6 +105,8 @@ class MeasureConfig(Config):
             raise ValueError("give `initial`, or `initial_volume_mm3` and `initial_surface_mm2`, not both")
         if self.initial_surface_mm2 is not None and self.initial_volume_mm3 is None:
             raise ValueError("`initial_surface_mm2` needs `initial_volume_mm3`, too")
+        if self.surface == "fitted" and self.geometry is None:
+            raise ValueError("`surface` 'fitted' needs `geometry`, such as m2-screw")
         if self.geometry is not None and (self.initial is not None or numbers != (None, None)):
             raise ValueError("give `geometry`, or what is known of the initial implant, not both")
         return self

@@ -15,7 +15,7 @@ from tomostain.io import create_ome_zarr
 from tomostain.io.volumes.base import VolumeLike
 from tomostain.measure.classes import MINERALISED, TissueClass
 from tomostain.measure.config import MeasureConfig
-from tomostain.measure.initial import initial_geometry
+from tomostain.measure.initial import known_implant
 from tomostain.measure.label_files import LabelVolume
 from tomostain.measure.label_source import LabelSource
 from tomostain.measure.labelling import (
@@ -165,10 +165,10 @@ class _Run:
 
     def measure(self) -> VolumeMeasures:
         """Measure all, write the maps, and add the spread of the ensembles."""
-        initial = initial_geometry(self.config, self.labels)
+        known = known_implant(self.config, self.labels)
         files = {} if not self.config.maps else {name: self._map(name) for name in (THICKNESS, DISTANCE)}
         maps = MapWriters(files.get(THICKNESS), files.get(DISTANCE))
-        measured = measure_labels(self.labels, self.config, initial=initial, maps=maps, progress=self.progress)
+        measured = measure_labels(self.labels, self.config, known=known, maps=maps, progress=self.progress)
         for file in files.values():
             file.finish()
         self.notes += _notes_of(measured)
@@ -206,8 +206,8 @@ class _Run:
         assert self.classifier is not None
         with _scratch(self.folder) as scratch:
             labels = classify_to(scratch / LABELS, inputs, self.classifier, member=member, progress=self.progress)
-            initial = initial_geometry(self.config, labels)
-            return measure_labels(labels, self.config, parts=QUICK, initial=initial, progress=self.progress).measures
+            known = known_implant(self.config, labels)
+            return measure_labels(labels, self.config, parts=QUICK, known=known, progress=self.progress).measures
 
     def rows(self, measured: VolumeMeasures) -> list[MeasureRow]:
         """Return the rows of the table: with all voxels, and without those that are refused."""
@@ -222,9 +222,7 @@ class _Run:
             f"{share:.1%} of the voxels were refused, because their uncertainty is above "
             f"{self.config.max_uncertainty:g}; rows 'without refused' leave them out"
         )
-        rest = measure_labels(
-            refused, self.config, initial=initial_geometry(self.config, refused), progress=self.progress
-        )
+        rest = measure_labels(refused, self.config, known=known_implant(self.config, refused), progress=self.progress)
         return result + measure_rows(
             rest.measures, specimen=self.specimen, source=self.source, voxels="without refused"
         )

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.measure.config import MeasureConfig
+from tomostain.measure.initial import KnownImplant, fitted_implant
 from tomostain.measure.label_source import LabelSource
 from tomostain.measure.measures import Measure
 from tomostain.measure.morphometry.cavities import CavityOptions, cavity_measures
@@ -14,7 +15,6 @@ from tomostain.measure.morphometry.contact import ContactRule, contact_measures
 from tomostain.measure.morphometry.degradation import degradation_measures
 from tomostain.measure.morphometry.diameter import check_diameter
 from tomostain.measure.morphometry.implant import Implant, find_implant
-from tomostain.measure.morphometry.initial_geometry import InitialGeometry
 from tomostain.measure.morphometry.shells import Profile, count_by_distance, profile_edges, shell_measures
 from tomostain.measure.morphometry.thickness import ThicknessOptions, thickness_measures
 from tomostain.progress import Progress, silent
@@ -24,6 +24,8 @@ PARTS: tuple[Part, ...] = ("contact", "shells", "degradation", "thickness", "cav
 """The groups of measures, in the order in which they are measured."""
 QUICK: tuple[Part, ...] = ("contact", "shells", "degradation")
 """Those that are measured for every member of an ensemble. Sphere fitting takes most of the time of a measurement."""
+FITTED = "surface of the fitted geometry"
+"""Note of the measures that use it."""
 THICKNESS_STEP_UM = 10.0
 _BINS = 1000
 OnSlab = Callable[[int, NDArray[np.float32]], None]
@@ -97,7 +99,7 @@ def measure_labels(
     config: MeasureConfig | None = None,
     *,
     parts: Iterable[Part] = PARTS,
-    initial: InitialGeometry | None = None,
+    known: KnownImplant | None = None,
     maps: MapWriters | None = None,
     progress: Progress = silent,
 ) -> VolumeMeasures:
@@ -110,8 +112,9 @@ def measure_labels(
     config : MeasureConfig, optional
     parts : iterable of str
         Of `PARTS`: which groups of measures.
-    initial : InitialGeometry, optional
-        The implant before implantation, for volume loss and degradation rate (`initial_geometry_of`).
+    known : KnownImplant, optional
+        The implant before implantation (`tomostain.measure.initial.known_implant`), for volume loss, degradation rate
+        and a fitted surface.
     maps : MapWriters, optional
         Receive the maps of thickness and distance.
     progress : Progress
@@ -130,17 +133,23 @@ def measure_labels(
     implant = find_implant(labels, max_bytes=max_bytes)
     if config.diameter_mm is not None:
         check_diameter(implant, 1000 * config.diameter_mm, tolerance=config.diameter_tolerance)
+    outline = fitted_implant(labels, known, config) if config.surface == "fitted" else implant
     maps = maps or MapWriters()
     measures: list[Measure] = []
     profile = thickness = None
     if "contact" in chosen:
         rule = ContactRule.default(implant.voxel_um, gap_um=config.gap_um, depth_um=config.depth_um)
-        measures += contact_measures(implant, rule, max_bytes=max_bytes, progress=progress)
+        contact = contact_measures(outline, rule, max_bytes=max_bytes, progress=progress)
+        measures += contact if outline is implant else [each.with_note(FITTED) for each in contact]
     if "shells" in chosen:
-        shells, profile = _shells(implant, config, maps.distance, progress)
-        measures += shells
+        shells, profile = _shells(outline, config, maps.distance, progress)
+        measures += shells if outline is implant else [each.with_note(FITTED) for each in shells]
     if "degradation" in chosen:
-        options = {"initial": initial, "weeks": config.weeks, "material": config.implant}
+        options = {
+            "initial": None if known is None else known.geometry,
+            "weeks": config.weeks,
+            "material": config.implant,
+        }
         measures += degradation_measures(implant, **options, max_bytes=max_bytes, progress=progress)  # type: ignore[arg-type]
     if "thickness" in chosen:
         thickness = ThicknessHistogram(maps.thickness)

@@ -10,7 +10,7 @@ from tomostain.errors import InputError
 from tomostain.measure.classes import IMPLANT, TITLES, TissueClass
 from tomostain.measure.label_source import LabelSource, Shape, VoxelSize
 from tomostain.measure.morphometry.components import Components, find_components
-from tomostain.measure.morphometry.slabs import SLAB_BYTES
+from tomostain.measure.morphometry.slabs import SLAB_BYTES, slabs
 
 Mask = NDArray[np.bool_]
 Float = NDArray[np.float64]
@@ -128,6 +128,43 @@ def find_implant(labels: LabelSource, *, max_bytes: int = SLAB_BYTES) -> Implant
     filled = int(rest.voxels[~rest.at_border].sum())
     ignored = int(parts.voxels[~largest].sum())
     return _describe(labels, bits, [slice(part.start, part.stop) for part in parts.slabs], filled, ignored)
+
+
+def implant_of_region(labels: LabelSource, read: Callable[[int, int], Mask], *, max_bytes: int = SLAB_BYTES) -> Implant:
+    """Return an implant whose region is known from elsewhere, such as a body that was fitted.
+
+    Parameters
+    ----------
+    labels : LabelSource
+        The classes, for the tissue around the implant and its metal.
+    read : callable
+        ``read(start, stop)`` returns which voxels of these slices belong to the implant, shape (stop - start, Y, X).
+    max_bytes : int
+        Memory of a slab, 12 bytes per voxel.
+
+    Returns
+    -------
+    Implant
+        Metal and degradation layer outside the region count as ignored.
+
+    Raises
+    ------
+    InputError
+        If the region has fewer than 64 voxels in the volume.
+    """
+    shape = labels.shape
+    bits = np.zeros((shape[0], shape[1], -(-shape[2] // 8)), np.uint8)
+    voxels = ignored = 0
+    parts = list(slabs(shape, bytes_per_voxel=12.0, max_bytes=max_bytes))
+    is_implant = _reader(labels)
+    for slab in parts:
+        inside = read(slab.start, slab.stop)
+        bits[slab.start : slab.stop] = np.packbits(inside, axis=-1)
+        voxels += int(np.count_nonzero(inside))
+        ignored += int(np.count_nonzero(is_implant(slab.start, slab.stop) & ~inside))
+    if voxels < MIN_VOXELS:
+        raise InputError(f"the implant has {voxels} voxels in the volume; at least {MIN_VOXELS} are needed")
+    return _describe(labels, bits, [slice(part.start, part.stop) for part in parts], 0, ignored)
 
 
 def _reader(labels: LabelSource) -> Callable[[int, int], Mask]:
