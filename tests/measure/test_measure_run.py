@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,8 @@ from tomostain.measure.config import MeasureConfig
 from tomostain.measure.initial import known_implant
 from tomostain.measure.label_files import open_labels, write_labels
 from tomostain.measure.label_source import LabelArray
-from tomostain.measure.run import measure_volume, saturation_note
+from tomostain.measure.notes import saturation_note
+from tomostain.measure.run import measure_volume
 from tomostain.measure.volume import PARTS, QUICK, measure_labels
 from tomostain.phantom import PhantomConfig
 from tomostain.phantom.anatomy import grow_anatomy
@@ -147,6 +149,9 @@ def test_wrong_inputs_are_refused(measured_phantom, from_labels, tmp_path):
         measure_volume(None, tmp_path / "n", labels=labels, config=config)
     with pytest.raises(InputError, match="`also`: other stained volumes change nothing"):
         measure_volume(stained, tmp_path / "m", labels=labels, also=[stained])
+    by_scan, ct = MeasureConfig(classes_from="ct"), measured_phantom.folder / "volume"
+    with pytest.raises(InputError, match="`also`: other stained volumes change nothing"):
+        measure_volume(stained, tmp_path / "m", ct=ct, also=[stained], config=by_scan)
     with pytest.raises(InputError, match="classes from 'ct' need `ct`"):
         measure_volume(stained, tmp_path / "m", config=MeasureConfig(classes_from="ct"))
     with pytest.raises(InputError, match="measures"):
@@ -209,3 +214,47 @@ def test_a_fitted_surface_is_not_moved_by_wrong_labels():
         measure_labels(labels, fitted, parts=("contact",))
     with pytest.raises(InputError, match="`surface` 'fitted' needs `geometry`"):
         MeasureConfig.from_dict({"surface": "fitted"})
+
+
+def test_wrong_options_delete_nothing(from_labels, measured_phantom, tmp_path):
+    out = tmp_path / "m"
+    shutil.copytree(from_labels.out, out)
+    before = sorted(path.name for path in out.iterdir())
+    for change in ({"geometry": "m2-skrew"}, {"initial": out / "measures.csv"}):
+        config = CONFIG.model_copy(update=change)
+        with pytest.raises(InputError):
+            measure_volume(None, out, labels=from_labels.labels_path, config=config, overwrite=True)
+    (out / "labels-corrected.ome.zarr").mkdir()
+    with pytest.raises(InputError, match=r"labels-corrected\.ome\.zarr: is not a file of a measurement"):
+        measure_volume(None, out, labels=from_labels.labels_path, overwrite=True)
+    (out / "labels-corrected.ome.zarr").rmdir()
+    assert sorted(path.name for path in out.iterdir()) == before
+    coarse = tmp_path / "coarse"
+    writer = create_stained(coarse, (8, 8, 8), 50.0, provenance={})
+    writer.write(0, np.zeros((8, 8, 8, 3), np.uint8))
+    writer.finish()
+    with pytest.raises(InputError, match="voxels of 50 x 50 x 50 µm, and the tissue classifier is for 20 µm"):
+        measure_volume(coarse, out, overwrite=True)
+    assert sorted(path.name for path in out.iterdir()) == before
+
+
+def test_refused_voxels_do_not_move_the_implant(measured_phantom):
+    """Only the outermost voxels of the implant are refused: the tissue around it is unchanged."""
+    labels = LabelArray(measured_phantom.labels, 20.0)
+    config = MeasureConfig(shell_um=(0, 100, 300))
+    parts = ("contact", "shells", "degradation")
+    whole = measure_labels(labels, config, parts=parts)
+    inside = whole.implant.read(0, 40)
+    rim = inside & ~ndimage.binary_erosion(inside, border_value=1)
+    refused = LabelArray(np.where(rim, TissueClass.NOT_MEASURED, measured_phantom.labels).astype(np.uint8), 20.0)
+    rest = {each.key: each.value for each in measure_labels(refused, config, parts=parts, reuse=whole).measures}
+    for measure in whole.measures:
+        if measure.definition.id in ("bic_surface", "bic_voxel", "bv_tv", "im_s", "nb_v"):
+            assert rest[measure.key] == pytest.approx(measure.value, abs=0.1)
+
+
+def test_a_specimen_is_named_as_its_folder(measured_phantom, tmp_path):
+    (tmp_path / "rat_5.3um.ome.zarr").symlink_to(measured_phantom.stained, target_is_directory=True)
+    config = CONFIG.model_copy(update={"maps": False})
+    result = measure_volume(tmp_path / "rat_5.3um.ome.zarr", tmp_path / "m", config=config)
+    assert {row["specimen"] for row in result.rows} == {"rat_5.3um"}

@@ -9,6 +9,7 @@ import pytest
 
 from tomostain.dataset.pair import load_pair
 from tomostain.errors import InputError
+from tomostain.io import create_stained, open_stained
 from tomostain.measure.classes import TissueClass
 from tomostain.measure.config import MeasureConfig
 from tomostain.measure.section import REAL, VIRTUAL, measure_plane, measure_section
@@ -52,7 +53,7 @@ def test_uncertainties_are_stated(result):
     assert of(result, VIRTUAL, "bic_plane")["sd_registration"] > 0
     assert math.isnan(of(result, REAL, "bic_plane")["sd_registration"])
     assert of(result, REAL, "bic_plane")["sd_model"] > 0
-    assert any("3 planes, displaced by 5 µm and tilted by 0.15°" in note for note in result.notes)
+    assert any("3 of 3 planes, displaced by 5 µm and tilted by 0.15°" in note for note in result.notes)
     assert any("have the same class in" in note for note in result.notes)
 
 
@@ -65,6 +66,21 @@ def test_without_a_model_the_section_is_cut_from_the_volume(measured_phantom, re
     same = cut.images[VIRTUAL].colours.astype(int) - result.images[VIRTUAL].colours
     # The pair is a slice of the volume, so the model draws nearly the same.
     assert np.abs(same)[load_pair(measured_phantom.pair).mask].mean() < 8
+
+
+def test_both_sections_have_one_mask_where_the_volume_ends(measured_phantom, tmp_path):
+    pair = load_pair(measured_phantom.pair)
+    colours = open_stained(measured_phantom.stained)
+    part = np.asarray(colours)[:, :90]
+    writer = create_stained(tmp_path / "part", part.shape[:3], 20.0, provenance=colours.provenance)
+    for start, stop in writer.pending():
+        writer.write(start, part[start:stop])
+    writer.finish()
+    cut = measure_section(pair, tmp_path / "cut", volume=tmp_path / "part", config=CONFIG)
+    real, virtual = (cut.images[source].labels == TissueClass.NOT_MEASURED for source in (REAL, VIRTUAL))
+    np.testing.assert_array_equal(real, virtual)
+    assert real[90:].all()
+    assert any("of the mask that lies in the stained volume" in note for note in cut.notes)
 
 
 def test_wrong_inputs_are_refused(measured_phantom, tmp_path):

@@ -13,6 +13,7 @@ from tomostain.errors import InputError
 from tomostain.imaging.intensity import IntensityReference, volume_reference
 from tomostain.io import StainedVolume, Volume, create_ome_zarr, open_stained, open_volume
 from tomostain.io.metadata.placement import Placement
+from tomostain.io.metadata.units import check_voxel_um
 from tomostain.measure.classes import Labels
 from tomostain.measure.config import MeasureConfig
 from tomostain.measure.label_files import Grid, LabelVolume, check_grid, create_labels, open_labels
@@ -21,7 +22,7 @@ from tomostain.measure.sequential import SequentialWriter
 from tomostain.measure.tissue.classifier import TissueClassifier, Variant
 from tomostain.measure.tissue.classifier_files import builtin_classifier, load_classifier
 from tomostain.measure.tissue.classify import ClassifyOptions, classify_volume
-from tomostain.measure.working_grid import Colours, colours_at, is_finer, scan_at, uncertainty_at
+from tomostain.measure.working_grid import TOLERANCE, Colours, colours_at, is_finer, scan_at, uncertainty_at
 from tomostain.progress import Progress, silent
 
 PathLike = str | os.PathLike[str]
@@ -79,7 +80,14 @@ class MeasureInputs:
             return None
         stated = {} if self.stained is None else self.stained.provenance.get("levels", {})
         if isinstance(stated, dict) and {"background", "bone"} <= stated.keys():
-            return IntensityReference(float(stated["background"]), float(stated["bone"]))
+            reference = IntensityReference(float(stated["background"]), float(stated["bone"]))
+            if self.ct.dtype.kind in "iu" and max(stated.values()) > np.iinfo(self.ct.dtype).max:
+                raise InputError(
+                    f"{self.ct.path}: holds {self.ct.dtype}, but the stained volume was made from a µCT whose bone has "
+                    f"the grey value {reference.bone:.0f}; give the µCT that was stained",
+                    parameter="ct",
+                )
+            return reference
         return volume_reference(self.ct, source=str(self.ct.path))
 
 
@@ -90,6 +98,7 @@ def open_inputs(
     labels: PathLike | None = None,
     also: Sequence[PathLike] = (),
     uncertainty: PathLike | None = None,
+    voxel_um: float | Sequence[float] | None = None,
 ) -> MeasureInputs:
     """Open the files of a measurement, and check that they lie on one grid.
 
@@ -99,8 +108,9 @@ def open_inputs(
         If one cannot be opened or lies on another grid, or there is none.
     """
     drawn = None if stained is None else open_stained(stained)
-    scan = None if ct is None else open_volume(ct, voxel_um=None if drawn is None else drawn.voxel_um)
-    own = None if labels is None else open_labels(labels, drawn or scan)
+    size = check_voxel_um(voxel_um, "voxel_um") if voxel_um is not None else None
+    scan = None if ct is None else open_volume(ct, voxel_um=size if drawn is None else drawn.voxel_um)
+    own = None if labels is None else open_labels(labels, drawn or scan, voxel_um=size)
     others = tuple(open_stained(path) for path in also)
     inputs = MeasureInputs(drawn, scan, own, others)
     grid = inputs.grid
@@ -164,6 +174,25 @@ def at_voxel_size(inputs: MeasureInputs, target_um: float) -> MeasureInputs:
     )
 
 
+def check_voxel_size(inputs: MeasureInputs, classifier: TissueClassifier) -> None:
+    """Raise unless the volumes have the voxel size of the classifier within 10 %.
+
+    Raises
+    ------
+    InputError
+        The message names both sizes.
+    """
+    expected = classifier.spec.voxel_um
+    sizes = inputs.grid.voxel_um
+    if max(abs(size / expected - 1) for size in sizes) > TOLERANCE:
+        stated = " x ".join(f"{size:g}" for size in sizes)
+        raise InputError(
+            f"the volume has voxels of {stated} µm, and the tissue classifier is for {expected:g} µm; finer volumes "
+            "are resampled, coarser ones need a classifier for their voxel size, or `labels`",
+            parameter="classifier",
+        )
+
+
 def stain_of(inputs: MeasureInputs, config: MeasureConfig) -> str:
     """Return the name of the stain: of the configuration, of the stained volume, or toluidine blue."""
     if config.stain is not None:
@@ -181,7 +210,7 @@ def classify_to(
     member: int | None = None,
     uncertainty: Path | None = None,
     progress: Progress = silent,
-) -> LabelVolume:
+) -> tuple[LabelVolume, float]:
     """Classify the volume into a label volume on disk.
 
     Parameters
@@ -198,22 +227,24 @@ def classify_to(
 
     Returns
     -------
-    LabelVolume
+    labels : LabelVolume
+    far_share : float
+        Share of the voxels that are unlike the training data of the classifier; NaN if it is not known.
     """
     grid = inputs.grid
     facts = {"classifier": classifier.name, "member": -1 if member is None else member}
     placed = {"placement": inputs.placement, "provenance": facts}
     labels = SequentialWriter(create_labels(path, grid.shape, grid.voxel_um, **placed))  # type: ignore[arg-type]
-    doubts = None
+    unsure_file = None
     if uncertainty is not None:
-        doubts = SequentialWriter(create_ome_zarr(uncertainty, grid.shape, grid.voxel_um, **placed))  # type: ignore[arg-type]
+        unsure_file = SequentialWriter(create_ome_zarr(uncertainty, grid.shape, grid.voxel_um, **placed))  # type: ignore[arg-type]
 
     def write(start: int, classes: Labels, unsure: NDArray[np.uint8]) -> None:
         labels(start, classes)
-        if doubts is not None:
-            doubts(start, unsure)
+        if unsure_file is not None:
+            unsure_file(start, unsure)
 
-    classify_volume(
+    classified = classify_volume(
         classifier,
         stained=inputs.stained if classifier.spec.uses_stain else None,
         ct=inputs.ct if classifier.spec.uses_ct else None,
@@ -223,6 +254,6 @@ def classify_to(
         progress=progress,
     )
     labels.finish()
-    if doubts is not None:
-        doubts.finish()
-    return open_labels(path)
+    if unsure_file is not None:
+        unsure_file.finish()
+    return open_labels(path), classified.far_share

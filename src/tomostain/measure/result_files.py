@@ -89,7 +89,8 @@ def check_output(
 def _is_known(name: str) -> bool:
     """Return whether a file belongs to the folder of a measurement, also one whose writing was interrupted."""
     known = (SETTINGS, CSV, JSON, LABELS, THICKNESS, DISTANCE, UNCERTAINTY, PAGE)
-    return name in known or name.startswith((".", "labels-")) or Path(name).suffix == ".png"
+    hidden = name.startswith(".") and any(name[1:].startswith(each) for each in (*known, "member-", "partial"))
+    return name in known or hidden
 
 
 def write_results(

@@ -104,6 +104,8 @@ class MeasureResult:
         From the main source, with all voxels.
     rows : list of MeasureRow
         From all sources, with and without refused voxels: ``pandas.DataFrame(result.rows)``.
+    voxel_um : tuple of float
+        Voxel size (z, y, x) of the labels, µm.
     labels_path : Path or None
         The label volume that was written or, if the user gave one, that one.
     stained : Path or None
@@ -119,6 +121,7 @@ class MeasureResult:
     specimen: str
     measures: list[Measure]
     rows: list[MeasureRow]
+    voxel_um: tuple[float, float, float] = (1.0, 1.0, 1.0)
     labels_path: Path | None = None
     stained: Path | None = None
     figures: FigureData = field(default_factory=FigureData)
@@ -152,7 +155,7 @@ class SectionResult:
     specimen : str
         Name of the pair.
     measures : dict of str to list of Measure
-        By source: ``real section``, ``virtual section``, and ``stained`` for a volume.
+        By source: ``real section`` and ``virtual section``.
     rows : list of MeasureRow
         The same as rows.
     images : dict of str to SectionImage

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 from tomostain import __version__
 from tomostain.errors import InputError
 from tomostain.io import create_ome_zarr
-from tomostain.io.volumes.base import VolumeLike
+from tomostain.io.output_folder import base_name
 from tomostain.measure.classes import MINERALISED, TissueClass
 from tomostain.measure.config import MeasureConfig
 from tomostain.measure.initial import known_implant
@@ -22,13 +22,15 @@ from tomostain.measure.labelling import (
     MeasureInputs,
     PathLike,
     at_voxel_size,
+    check_voxel_size,
     classify_to,
     open_inputs,
     select_classifier,
 )
 from tomostain.measure.measures import Measure
-from tomostain.measure.morphometry.implant import Implant
+from tomostain.measure.morphometry.bodies import body_named
 from tomostain.measure.morphometry.shells import BV_TV
+from tomostain.measure.notes import refused_share, saturation_note, view_notes
 from tomostain.measure.refused import RefusedLabels, open_uncertainty
 from tomostain.measure.result_files import DISTANCE, LABELS, THICKNESS, UNCERTAINTY, begin_output, write_results
 from tomostain.measure.results import Bars, Curve, FigureData, Histogram, MeasureResult
@@ -44,8 +46,6 @@ MAPS = {
     DISTANCE: "distance from the implant, µm, negative inside; cut off beyond the shells",
 }
 """What the maps hold, by file."""
-MAX_SATURATED = 0.05
-"""Largest share of the implant at the top of the grey scale without a note."""
 
 
 def measure_volume(
@@ -58,6 +58,7 @@ def measure_volume(
     classifier: PathLike | None = None,
     also: Sequence[PathLike] = (),
     uncertainty: PathLike | None = None,
+    voxel_um: float | Sequence[float] | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> MeasureResult:
@@ -82,6 +83,8 @@ def measure_volume(
     uncertainty : path, optional
         Uncertainty map of the staining. The measures are repeated without the voxels above `config.max_uncertainty`. If
         that is set and there is no map, the uncertainty of the classifier is used.
+    voxel_um : float or sequence of float, optional
+        Voxel size, or (z, y, x), µm, of `ct` or `labels` whose files do not state it.
     overwrite : bool
         Replace an earlier measurement.
     progress : Progress
@@ -96,17 +99,21 @@ def measure_volume(
         If an input cannot be read or does not fit, there is no implant, or `out` exists.
     """
     config = config or MeasureConfig()
-    inputs = open_inputs(stained, ct=ct, labels=labels, also=also, uncertainty=uncertainty)
-    given = [path for path in (stained, ct, labels, uncertainty, *also) if path is not None]
+    inputs = open_inputs(stained, ct=ct, labels=labels, also=also, uncertainty=uncertainty, voxel_um=voxel_um)
+    paths = (stained, ct, labels, uncertainty, config.initial, *also)
+    sources = [path for path in paths if path is not None]
+    if config.geometry is not None:
+        body_named(config.geometry)
     used = None if inputs.labels is not None else select_classifier(inputs, config, classifier)
-    if used is None and also:
-        raise InputError("`also`: other stained volumes change nothing if `labels` are measured; leave one out")
+    if also and (used is None or not used.spec.uses_stain):
+        raise InputError("`also`: other stained volumes change nothing if the stain is not classified; leave it out")
     if config.max_uncertainty is not None and used is None and inputs.uncertainty is None:
         raise InputError("`max_uncertainty`: labels have no uncertainty of their own; give `uncertainty`")
     original_um = inputs.grid.voxel_um
     if used is not None:
         inputs = at_voxel_size(inputs, used.spec.voxel_um)
-    folder = begin_output(out, config, sources=given, overwrite=overwrite)
+        check_voxel_size(inputs, used)
+    folder = begin_output(out, config, sources=sources, overwrite=overwrite)
     run = _Run(folder, config, inputs, used, progress)
     if inputs.grid.voxel_um != original_um:
         sizes = [" x ".join(f"{size:g}" for size in each) for each in (original_um, inputs.grid.voxel_um)]
@@ -122,6 +129,7 @@ def measure_volume(
         measures=measured.measures,
         rows=rows,
         labels_path=inputs.labels.path if inputs.labels is not None else folder / LABELS,
+        voxel_um=inputs.grid.voxel_um,
         stained=None if stained is None else Path(stained),
         figures=figure_data(measured, run.source),
         notes=run.notes,
@@ -155,13 +163,22 @@ class _Run:
         """The name of the specimen in the table."""
         volume = self.inputs.stained or self.inputs.labels or self.inputs.ct
         assert volume is not None
-        return self.config.specimen or Path(volume.path).name.split(".")[0]
+        return self.config.specimen or base_name(volume.path)
 
     def _classified(self) -> LabelVolume:
         assert self.classifier is not None
         own = self.config.max_uncertainty is not None and self.inputs.uncertainty is None
         path = self.folder / UNCERTAINTY if own else None
-        return classify_to(self.folder / LABELS, self.inputs, self.classifier, uncertainty=path, progress=self.progress)
+        labels, share = classify_to(
+            self.folder / LABELS, self.inputs, self.classifier, uncertainty=path, progress=self.progress
+        )
+        familiarity = self.classifier.familiarity
+        if familiarity is not None and share > familiarity.max_share:
+            self.notes.append(
+                f"{share:.0%} of the voxels are unlike the training data of the classifier (usual up to "
+                f"{familiarity.max_share:.0%}): the classes, and all measures, are unreliable"
+            )
+        return labels
 
     def measure(self) -> VolumeMeasures:
         """Measure all, write the maps, and add the spread of the ensembles."""
@@ -171,7 +188,7 @@ class _Run:
         measured = measure_labels(self.labels, self.config, known=known, maps=maps, progress=self.progress)
         for file in files.values():
             file.finish()
-        self.notes += _notes_of(measured)
+        self.notes += view_notes(measured)
         if self.inputs.ct is not None and (note := saturation_note(self.inputs.ct, measured.implant)):
             self.notes.append(note)
         return replace(measured, measures=with_model_spread(measured.measures, *self._ensembles(measured)))
@@ -196,18 +213,28 @@ class _Run:
             return
         if self.inputs.also:
             others = [replace(self.inputs, stained=volume) for volume in self.inputs.also]
-            yield [measured.measures, *(self._member(inputs, None) for inputs in others)]
+            yield [measured.measures, *self._members((inputs, None) for inputs in others)]
         members = min(self.config.members, self.classifier.spec.members)
         if members > 1:
-            yield [self._member(self.inputs, member) for member in range(members)]
+            yield self._members((self.inputs, member) for member in range(members))
 
-    def _member(self, inputs: MeasureInputs, member: int | None) -> list[Measure]:
-        """Classify with one member, and measure what is quick."""
+    def _members(self, members: Iterable[tuple[MeasureInputs, int | None]]) -> list[list[Measure]]:
+        """Classify with each member, and measure what is quick. A member that sees no implant is left out."""
         assert self.classifier is not None
-        with _scratch(self.folder) as scratch:
-            labels = classify_to(scratch / LABELS, inputs, self.classifier, member=member, progress=self.progress)
-            known = known_implant(self.config, labels)
-            return measure_labels(labels, self.config, parts=QUICK, known=known, progress=self.progress).measures
+        result = []
+        for inputs, member in members:
+            with _scratch(self.folder) as scratch:
+                labels, _ = classify_to(
+                    scratch / LABELS, inputs, self.classifier, member=member, progress=self.progress
+                )
+                try:
+                    known = known_implant(self.config, labels)
+                    measured = measure_labels(labels, self.config, parts=QUICK, known=known, progress=self.progress)
+                except InputError as error:
+                    self.notes.append(f"one member of an ensemble is left out of the spread: {error}")
+                else:
+                    result.append(measured.measures)
+        return result
 
     def rows(self, measured: VolumeMeasures) -> list[MeasureRow]:
         """Return the rows of the table: with all voxels, and without those that are refused."""
@@ -217,12 +244,17 @@ class _Run:
         path = self.folder / UNCERTAINTY
         mapped = self.inputs.uncertainty or open_uncertainty(path)
         refused = RefusedLabels(self.labels, mapped, self.config.max_uncertainty)
-        share = _refused_share(self.labels, refused)
+        share = refused_share(self.labels, refused)
         self.notes.append(
             f"{share:.1%} of the voxels were refused, because their uncertainty is above "
             f"{self.config.max_uncertainty:g}; rows 'without refused' leave them out"
         )
-        rest = measure_labels(refused, self.config, known=known_implant(self.config, refused), progress=self.progress)
+        self.notes.append("volume loss and degradation rate are reported for all voxels only")
+        try:
+            rest = measure_labels(refused, self.config, reuse=measured, progress=self.progress)
+        except InputError as error:
+            self.notes.append(f"without the refused voxels nothing can be measured: {error}")
+            return result
         return result + measure_rows(
             rest.measures, specimen=self.specimen, source=self.source, voxels="without refused"
         )
@@ -255,65 +287,6 @@ def _scratch(folder: Path) -> Iterator[Path]:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
-
-
-def _notes_of(measured: VolumeMeasures) -> list[str]:
-    """Return the notes that several measures share, such as a partial field of view."""
-    implant = measured.implant
-    notes = []
-    if implant.touches:
-        faces = ", ".join(implant.touches)
-        notes.append(
-            f"partial field of view: the implant reaches the faces {faces} of the volume; values hold for what is seen"
-        )
-    if implant.ignored_voxels:
-        notes.append(
-            f"{implant.ignored_voxels} voxels of metal or degradation layer apart from the implant are ignored"
-        )
-    if not any(count > 0 for count in _bone_voxels(measured)):
-        notes.append("no bone occurs within the shells around the implant; bone measures are 0 or empty")
-    return notes
-
-
-def saturation_note(ct: VolumeLike, implant: Implant) -> str:
-    """Return a sentence if the implant is brighter than the grey scale of the µCT, else an empty string.
-
-    Parameters
-    ----------
-    ct : VolumeLike
-        The µCT as it was recorded.
-    implant : Implant
-    """
-    if ct.dtype.kind not in "iu":
-        return ""
-    top = np.iinfo(ct.dtype).max
-    inside = cut_off = 0
-    for z in np.linspace(implant.box[0].start, implant.box[0].stop - 1, 12).round().astype(int):
-        mask = implant.read(int(z), int(z) + 1)
-        inside += int(mask.sum())
-        cut_off += int((ct.read(int(z), int(z) + 1)[mask] >= top).sum())
-    share = cut_off / max(inside, 1)
-    if share < MAX_SATURATED:
-        return ""
-    return (
-        f"{share:.0%} of the implant has the largest grey value of the µCT ({top}): where it is cut off, metal and "
-        "degradation layer cannot be told apart"
-    )
-
-
-def _bone_voxels(measured: VolumeMeasures) -> list[int]:
-    return [] if measured.profile is None else [int(n) for n in measured.profile.voxels(*MINERALISED)]
-
-
-def _refused_share(labels: LabelSource, refused: LabelSource) -> float:
-    """Return the share of the measured voxels that are refused."""
-    total = lost = 0
-    for start in range(0, labels.shape[0], 16):
-        stop = min(start + 16, labels.shape[0])
-        before = labels.read(start, stop) != TissueClass.NOT_MEASURED
-        total += int(before.sum())
-        lost += int((before & (refused.read(start, stop) == TissueClass.NOT_MEASURED)).sum())
-    return lost / max(total, 1)
 
 
 def figure_data(measured: VolumeMeasures, source: str) -> FigureData:

@@ -125,13 +125,16 @@ def measure_section(
     sources = [path for path in (pair, model, volume) if isinstance(path, str | Path) and Path(path).exists()]
     folder = begin_output(out, config, sources=sources, overwrite=overwrite)
     run = _SectionRun(loaded, config, used, stained)
-    images = {REAL: run.classify(loaded.histology), VIRTUAL: run.virtual(stainer)}
+    rgb, inside = run.virtual(stainer)
+    images = {REAL: run.classify(loaded.histology, inside=inside), VIRTUAL: run.classify(rgb, inside=inside)}
     measures = {source: run.measure(image) for source, image in images.items()}
     notes = run.notes(images)
     if stained is not None and config.planes > 1:
         planes = list(run.planes(progress))
         measures[VIRTUAL] = with_registration_spread(measures[VIRTUAL], planes)
         notes.append(run.registration_note(len(planes)))
+    if (share := float(inside[loaded.mask].mean())) < 1:
+        notes.append(f"both sections are measured in the {share:.0%} of the mask that lies in the stained volume")
     specimen = config.specimen or loaded.id
     rows = [row for source, each in measures.items() for row in measure_rows(each, specimen=specimen, source=source)]
     definitions = {each.definition.id: each.definition for listed in measures.values() for each in listed}
@@ -166,13 +169,12 @@ class _SectionRun:
         valid = self.pair.mask if inside is None else self.pair.mask & inside
         return SectionImage(rgb, np.where(valid, labels, TissueClass.NOT_MEASURED).astype(np.uint8))
 
-    def virtual(self, stainer: Stainer | None) -> SectionImage:
-        """Return the virtual section: stained by the model, or cut from the volume."""
+    def virtual(self, stainer: Stainer | None) -> tuple[RGB, Mask]:
+        """Return the virtual section, stained by the model or cut from the volume, and where it is known."""
         if stainer is not None:
-            return self.classify(stain_pair(self.pair, stainer))
+            return stain_pair(self.pair, stainer), np.ones(self.pair.ct.shape, bool)
         assert self.stained is not None
-        rgb, inside = cut_volume(self.stained, self._section(), self.pair.ct.shape, self.pair.voxel_um)
-        return self.classify(rgb, inside=inside)
+        return cut_volume(self.stained, self._section(), self.pair.ct.shape, self.pair.voxel_um)
 
     def measure(self, image: SectionImage) -> list[Measure]:
         """Measure an image, with the spread between the networks of the classifier."""
@@ -200,9 +202,15 @@ class _SectionRun:
             number=self.config.planes,
         )
         for plane in track(near, "planes within the error of the registration", progress):
-            rgb, inside = cut_volume(self.stained, plane, shape, self.pair.voxel_um)
+            try:
+                rgb, inside = cut_volume(self.stained, plane, shape, self.pair.voxel_um)
+            except InputError:  # a plane that misses the volume
+                continue
             labels = self.classify(rgb, inside=inside).labels
-            yield measure_plane(labels, self.pair.voxel_um, self.config)
+            try:
+                yield measure_plane(labels, self.pair.voxel_um, self.config)
+            except InputError:  # a plane that misses the implant
+                continue
 
     @property
     def _position_sd_um(self) -> float:
@@ -222,8 +230,8 @@ class _SectionRun:
     def registration_note(self, number: int) -> str:
         """Return the sentence on the spread of the registration."""
         return (
-            f"sd_registration of the virtual section: {number} planes, displaced by {self._position_sd_um:g} µm and "
-            f"tilted by {self.config.tilt_sd_deg:g}° (standard deviations)"
+            f"sd_registration of the virtual section: {number} of {self.config.planes} planes, "
+            f"displaced by {self._position_sd_um:g} µm and tilted by {self.config.tilt_sd_deg:g}° (standard deviations)"
         )
 
     def notes(self, images: dict[str, SectionImage]) -> list[str]:

@@ -14,7 +14,7 @@ from tomostain.measure.morphometry.cavities import CavityOptions, cavity_measure
 from tomostain.measure.morphometry.contact import ContactRule, contact_measures
 from tomostain.measure.morphometry.degradation import degradation_measures
 from tomostain.measure.morphometry.diameter import check_diameter
-from tomostain.measure.morphometry.implant import Implant, find_implant
+from tomostain.measure.morphometry.implant import Implant, find_implant, implant_of_region
 from tomostain.measure.morphometry.shells import Profile, count_by_distance, profile_edges, shell_measures
 from tomostain.measure.morphometry.thickness import ThicknessOptions, thickness_measures
 from tomostain.progress import Progress, silent
@@ -83,6 +83,8 @@ class VolumeMeasures:
     ----------
     measures : list of Measure
     implant : Implant
+    outline : Implant
+        The implant whose surface was used for contact and shells: `implant`, or a fitted body.
     profile : Profile or None
         Voxels of each class over the distance to the implant, for the plot.
     thickness : ThicknessHistogram or None
@@ -90,6 +92,7 @@ class VolumeMeasures:
 
     measures: list[Measure]
     implant: Implant
+    outline: Implant
     profile: Profile | None = None
     thickness: ThicknessHistogram | None = None
 
@@ -100,6 +103,7 @@ def measure_labels(
     *,
     parts: Iterable[Part] = PARTS,
     known: KnownImplant | None = None,
+    reuse: VolumeMeasures | None = None,
     maps: MapWriters | None = None,
     progress: Progress = silent,
 ) -> VolumeMeasures:
@@ -115,6 +119,9 @@ def measure_labels(
     known : KnownImplant, optional
         The implant before implantation (`tomostain.measure.initial.known_implant`), for volume loss, degradation rate
         and a fitted surface.
+    reuse : VolumeMeasures, optional
+        A measurement whose implant is used, so that labels with fewer measured voxels have the same surface. The
+        diameter is not checked again.
     maps : MapWriters, optional
         Receive the maps of thickness and distance.
     progress : Progress
@@ -130,10 +137,7 @@ def measure_labels(
     """
     config, chosen = config or MeasureConfig(), set(parts)
     max_bytes = int(config.memory_gb * 1e9)
-    implant = find_implant(labels, max_bytes=max_bytes)
-    if config.diameter_mm is not None:
-        check_diameter(implant, 1000 * config.diameter_mm, tolerance=config.diameter_tolerance)
-    outline = fitted_implant(labels, known, config) if config.surface == "fitted" else implant
+    implant, outline = _implant_and_outline(labels, config, known, reuse)
     maps = maps or MapWriters()
     measures: list[Measure] = []
     profile = thickness = None
@@ -157,7 +161,23 @@ def measure_labels(
         measures += thickness_measures(labels, options=sphere_options, on_slab=thickness, progress=progress)
     if "cavities" in chosen:
         measures += cavity_measures(labels, options=CavityOptions(max_bytes=max_bytes))
-    return VolumeMeasures(measures, implant, profile, thickness)
+    return VolumeMeasures(measures, implant, outline, profile, thickness)
+
+
+def _implant_and_outline(
+    labels: LabelSource, config: MeasureConfig, known: KnownImplant | None, reuse: VolumeMeasures | None
+) -> tuple[Implant, Implant]:
+    """Return the implant, and the one whose surface counts for contact and shells: the same, or the fitted body."""
+    max_bytes = int(config.memory_gb * 1e9)
+    if reuse is not None:
+        implant = implant_of_region(labels, reuse.implant.read, max_bytes=max_bytes)
+        if reuse.outline is reuse.implant:
+            return implant, implant
+        return implant, implant_of_region(labels, reuse.outline.read, max_bytes=max_bytes)
+    implant = find_implant(labels, max_bytes=max_bytes)
+    if config.diameter_mm is not None:
+        check_diameter(implant, 1000 * config.diameter_mm, tolerance=config.diameter_tolerance)
+    return implant, fitted_implant(labels, known, config) if config.surface == "fitted" else implant
 
 
 def _shells(
