@@ -19,7 +19,7 @@ from tomostain.errors import InputError
 from tomostain.io import StainedWriter, check_stained, create_ome_zarr, create_stained, open_stained, open_volume
 from tomostain.io.locks import lock
 from tomostain.io.ome_zarr import verify
-from tomostain.io.ome_zarr.pyramid import halve, level_scales, pyramid_shapes
+from tomostain.io.ome_zarr.pyramid import halve, halve_nonzero, level_scales, pyramid_shapes, reduce
 
 SHAPE = (19, 70, 300)
 VOXEL_UM = (10.0, 5.0, 5.0)
@@ -108,6 +108,67 @@ def test_levels_lie_over_each_other() -> None:
         half = halve(ramp[None])[0]
         places = first[axis] + np.indices(half.shape)[axis] * scale[axis]
         assert np.abs(half - places).max() <= 0.5
+
+
+def test_levels_of_nearest_voxels_lie_at_the_voxels_taken() -> None:
+    # The grey value is the position in µm, also of the third level.
+    ramp = np.indices((1, 600, 1))[1].astype(np.uint16)
+    shapes = pyramid_shapes((1, 600, 1))
+    scales = level_scales(shapes, (1.0, 0.5, 1.0), reduction="nearest")
+    assert len(scales) == 3
+    level = ramp[None]
+    for scale, first in scales:
+        np.testing.assert_array_equal(level[0, 0, :, 0] * 0.5, first[1] + np.arange(level.shape[2]) * scale[1])
+        level = reduce(level, "nearest")
+
+
+@pytest.mark.parametrize("reduction", ["nearest", "mean_nonzero"])
+def test_an_edge_is_at_the_right_place_on_average(tmp_path: Path, reduction: str) -> None:
+    displaced = []
+    for edge in range(20, 24):
+        values = np.zeros((1, 300, 4), np.uint8)
+        values[:, edge:] = 7
+        path = tmp_path / f"{edge}.zarr"
+        writer = create_ome_zarr(path, values.shape, 1.0, provenance={}, reduction=reduction)
+        writer.write(0, values)
+        writer.finish()
+        group = zarr.open_group(path, mode="r")
+        image = group.attrs["ome"]["multiscales"][0]
+        (_, scale), (_, first) = (tuple(each.values()) for each in image["datasets"][1]["coordinateTransformations"])
+        index = int(np.argmax(np.asarray(group["1"])[0, 0, :, 0] > 0))
+        displaced.append(first[2] + (index - 0.5) * scale[2] - (edge - 0.5))
+    assert image["type"] == {"nearest": "nearest", "mean_nonzero": "mean of non-zero 2×2×2"}[reduction]
+    expected = {"nearest": [-0.5, 0.5], "mean_nonzero": [0.0, -1.0]}  # the latter keeps all that is not 0
+    assert displaced == 2 * expected[reduction]
+
+
+@settings(max_examples=25, deadline=None)
+@given(hnp.arrays(np.uint16, st.tuples(st.just(1), *[st.integers(1, 5)] * 3), elements=st.integers(0, 3)))
+def test_halving_without_zeros_is_the_mean_of_the_others(volume: np.ndarray) -> None:
+    for values in (volume, volume.astype(np.float32)):
+        half = halve_nonzero(values)
+        assert half.dtype == values.dtype
+        for place in np.ndindex(half.shape):
+            block = values[(0, *(slice(2 * n, 2 * n + 2) for n in place[1:]))]
+            mean = block[block > 0].mean() if block.any() else 0.0
+            assert half[place] == (np.floor(mean + 0.5) if values is volume else pytest.approx(mean, rel=1e-6))
+
+
+def test_a_thickness_map_keeps_its_values_in_coarser_levels(tmp_path: Path) -> None:
+    # A plate of one voxel: the mean would make it an eighth of the thickness after three levels.
+    values = np.zeros((9, 600, 5), np.float32)
+    values[:, 301] = 20.0
+    path = tmp_path / "thickness.ome.zarr"
+    options = {"dtype": "float32", "z_chunk": 4, "provenance": {}, "reduction": "mean_nonzero"}
+    writer = create_ome_zarr(path, values.shape, 20.0, **options)
+    for start, stop in writer.slabs():
+        writer.write(start, values[start:stop])
+    writer.finish()
+    for name in ("1", "2"):
+        level = np.asarray(zarr.open_group(path, mode="r")[name])
+        assert set(np.unique(level)) == {0.0, 20.0}
+        assert (level.max(axis=2) == 20).all()
+    assert create_ome_zarr(path, values.shape, 20.0, resume=True, **options).complete
 
 
 def test_a_broken_run_is_continued(tmp_path: Path, rgb: np.ndarray) -> None:

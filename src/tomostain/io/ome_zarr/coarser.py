@@ -26,7 +26,7 @@ class CoarserLevels:
         (Z, Y, X) of all levels.
     z_chunk : int
         Slices of a z chunk of every level.
-    reduction : {"mean", "nearest"}
+    reduction : {"mean", "nearest", "mean_nonzero"}
         How eight voxels become one.
     """
 

@@ -98,8 +98,9 @@ def create_ome_zarr(
         uint16 or float32. ``origin_um``: centre of the first voxel (z, y, x) in the coordinates of another volume, µm,
         for viewers; by default 0. ``placement``: where the volume lies in the coordinates of its file, instead of
         ``origin_um``; the position is written as the translation, which OME-Zarr can hold, and all of it in the
-        attributes of tomostain. ``reduction``: "mean" (default) or "nearest", how coarser levels are computed.
-        ``labels``: name and colour of each value, which make it a label volume for viewers.
+        attributes of tomostain. ``reduction``: how coarser levels are computed: "mean" (default), "nearest" for labels,
+        or "mean_nonzero" for maps in which 0 means that there is no value. ``labels``: name and colour of each value,
+        which make it a label volume for viewers.
 
     Returns
     -------

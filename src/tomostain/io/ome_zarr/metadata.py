@@ -18,7 +18,7 @@ _CHANNELS = {
     1: (("grey", "FFFFFF"),),
     3: (("red", "FF0000"), ("green", "00FF00"), ("blue", "0000FF")),
 }
-_TYPES: Mapping[Reduction, str] = {"mean": "mean 2×2×2", "nearest": "nearest"}
+_TYPES: Mapping[Reduction, str] = {"mean": "mean 2×2×2", "nearest": "nearest", "mean_nonzero": "mean of non-zero 2×2×2"}
 
 
 class LabelStyle(TypedDict):
@@ -48,7 +48,7 @@ def ome_metadata(
         3 (red, green, blue) or 1 (grey).
     dtype : numpy dtype
         Type of the voxels. The display window is the range of the type; float has none.
-    reduction : {"mean", "nearest"}
+    reduction : {"mean", "nearest", "mean_nonzero"}
         How the coarser levels were computed.
     """
     axes: list[dict[str, str]] = [{"name": "c", "type": "channel"}]

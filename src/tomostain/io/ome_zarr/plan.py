@@ -65,7 +65,8 @@ def dtype_of(plan: Mapping[str, Any]) -> np.dtype[Any]:
 
 def reduction_of(plan: Mapping[str, Any]) -> Reduction:
     """Return how the coarser levels of a plan are computed."""
-    return "nearest" if plan.get("reduction") == "nearest" else "mean"
+    stored = plan.get("reduction")
+    return stored if stored in ("nearest", "mean_nonzero") else "mean"
 
 
 def begin(path: Path, plan: dict[str, Any]) -> None:
@@ -100,7 +101,7 @@ def _make_arrays(path: Path, plan: dict[str, Any]) -> None:
         )
     stored, placement = plan.get("placement"), Placement(tuple(plan.get("origin_um", (0.0, 0.0, 0.0))))
     placement = placement if stored is None else Placement.from_dict(stored)
-    scales = level_scales(shapes, tuple(plan["voxel_um"]), placement)
+    scales = level_scales(shapes, tuple(plan["voxel_um"]), placement, reduction_of(plan))
     ome = ome_metadata(path.name, scales, channels, dtype_of(plan), reduction_of(plan))
     if "labels" in plan:
         ome = label_metadata(ome, plan["labels"])

@@ -12,8 +12,9 @@ LARGEST_SIDE = 256
 """The pyramid ends at the first level whose sides are all at most this long."""
 
 Shape = tuple[int, int, int]
-Reduction = Literal["mean", "nearest"]
-"""How eight voxels become one of a coarser level: their mean, or one of them, for labels."""
+Reduction = Literal["mean", "nearest", "mean_nonzero"]
+"""How eight voxels become one of a coarser level: their mean; one of them, for labels; the mean of those that are not
+0, for maps in which 0 means that there is no value."""
 
 
 def pyramid_shapes(shape: Shape) -> list[Shape]:
@@ -35,16 +36,20 @@ def level_scales(
     shapes: list[Shape],
     voxel_um: tuple[float, float, float],
     placement: Placement = Placement(),
+    reduction: Reduction = "mean",
 ) -> list[tuple[list[float], list[float]]]:
     """Return the voxel size and the centre of the first voxel (both z, y, x, µm) of each level.
 
     A side of one voxel is not halved. The centre moves because a coarse voxel is in the middle of the two, four or
-    eight voxels that it replaces, along the axes of the volume.
+    eight voxels that it replaces, along the axes of the volume. With the reduction "nearest" it does not move: a coarse
+    voxel lies where the voxel lies that was taken, the first of the eight. Edges are then displaced by at most half a
+    voxel of the coarse level, and not at all on average.
     """
     scales = [list(voxel_um)]
     for finer in shapes[:-1]:
         scales.append([step * (2.0 if n > 1 else 1.0) for step, n in zip(scales[-1], finer, strict=True)])
-    offsets = [[(s - s0) / 2 for s, s0 in zip(scale, voxel_um, strict=True)] for scale in scales]
+    share = 0.0 if reduction == "nearest" else 0.5
+    offsets = [[share * (s - s0) for s, s0 in zip(scale, voxel_um, strict=True)] for scale in scales]
     return [(scale, list(placement.moved(offset).origin_um)) for scale, offset in zip(scales, offsets, strict=True)]
 
 
@@ -70,7 +75,34 @@ def halve(volume: NDArray[Any]) -> NDArray[Any]:
     starts = range(0, volume.shape[1], 2)
     # Two slices at a time: the sums stay in the cache of a core.
     halves = in_parallel(lambda start: _halve_slices(volume[:, start : start + 2]), starts)
-    result = np.empty_like(volume, shape=(volume.shape[0], len(starts), *halves[0].shape[2:]))
+    return _stack(volume, halves)
+
+
+def halve_nonzero(volume: NDArray[Any]) -> NDArray[Any]:
+    """Average those of 2 × 2 × 2 voxels that are not 0; the result is 0 where all are 0.
+
+    Parameters
+    ----------
+    volume : ndarray of uint8, uint16 or float32, shape (C, Z, Y, X)
+        Channels first.
+
+    Returns
+    -------
+    ndarray, shape (C, ceil(Z / 2), ceil(Y / 2), ceil(X / 2))
+        As of `halve`.
+
+    Examples
+    --------
+    >>> halve_nonzero(np.array([0, 6, 2, 4, 0, 0, 5], dtype=np.uint8).reshape(1, 1, 1, 7)).ravel().tolist()
+    [6, 3, 0, 5]
+    """
+    starts = range(0, volume.shape[1], 2)
+    return _stack(volume, in_parallel(lambda start: _halve_nonzero_slices(volume[:, start : start + 2]), starts))
+
+
+def _stack(volume: NDArray[Any], halves: list[NDArray[Any]]) -> NDArray[Any]:
+    """Return the slices of the coarser level as one array."""
+    result = np.empty_like(volume, shape=(volume.shape[0], len(halves), *halves[0].shape[2:]))
     for index, half in enumerate(halves):
         result[:, index] = half[:, 0]
     return result
@@ -82,8 +114,9 @@ def reduce(volume: NDArray[Any], reduction: Reduction) -> NDArray[Any]:
     Parameters
     ----------
     volume : ndarray, shape (C, Z, Y, X)
-    reduction : {"mean", "nearest"}
-        The mean of 2 × 2 × 2 voxels (`halve`), or the first of them, so that no new values appear.
+    reduction : {"mean", "nearest", "mean_nonzero"}
+        The mean of 2 × 2 × 2 voxels (`halve`); the first of them, so that no new values appear; or the mean of those
+        that are not 0 (`halve_nonzero`).
 
     Returns
     -------
@@ -94,7 +127,9 @@ def reduce(volume: NDArray[Any], reduction: Reduction) -> NDArray[Any]:
     >>> reduce(np.array([2, 255, 5, 0, 3], dtype=np.uint8).reshape(1, 1, 1, 5), "nearest").ravel().tolist()
     [2, 5, 3]
     """
-    return halve(volume) if reduction == "mean" else np.ascontiguousarray(volume[:, ::2, ::2, ::2])
+    if reduction == "nearest":
+        return np.ascontiguousarray(volume[:, ::2, ::2, ::2])
+    return halve_nonzero(volume) if reduction == "mean_nonzero" else halve(volume)
 
 
 def _halve_slices(total: NDArray[Any]) -> NDArray[Any]:
@@ -107,6 +142,17 @@ def _halve_slices(total: NDArray[Any]) -> NDArray[Any]:
             odd = np.concatenate([odd, total.take([-1], axis=axis)], axis=axis)
         total = np.add(even, odd, dtype=sums)
     return np.asarray(((total + 4) // 8 if dtype.kind == "u" else total / 8), dtype=dtype)
+
+
+def _halve_nonzero_slices(values: NDArray[Any]) -> NDArray[Any]:
+    """Return `halve_nonzero` of one or two slices (C, 1 or 2, Y, X)."""
+    dtype = values.dtype
+    total = values.astype(np.uint32 if dtype.kind == "u" else np.float32)
+    count = (values != 0).astype(total.dtype)
+    for axis in (1, 2, 3):  # an odd last row has no neighbour, which does not change its mean
+        total, count = (np.add.reduceat(each, range(0, each.shape[axis], 2), axis=axis) for each in (total, count))
+    count = np.maximum(count, 1)
+    return np.asarray((total + count // 2) // count if dtype.kind == "u" else total / count, dtype=dtype)
 
 
 def _half(values: NDArray[Any], axis: int, first: int) -> NDArray[Any]:
