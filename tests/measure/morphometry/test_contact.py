@@ -137,6 +137,30 @@ def test_the_default_lengths_follow_the_voxel_size():
     assert ContactRule.default((20.0, 20.0, 20.0), gap_um=5.0, depth_um=0.0) == ContactRule(5.0, 0.0)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("depth", [1e-17, 0.01, 0.2, 0.9])
+def test_a_small_depth_is_sampled(kind, depth):
+    labels = body(turned(1), lambda position, across: position[..., 1] > 0)
+    assert measure_contact(find_implant(labels), ContactRule(1.8, depth), kind).percent == pytest.approx(50, abs=1.5)
+
+
+@pytest.mark.parametrize(("gap", "depth"), [(34.6, 1e-17), (34.6, 0.5), (34.6, 12.0), (3.0, 19.0), (0.0, 0.5)])
+def test_samples_of_a_small_depth(gap, depth):
+    distances = ContactRule(gap, depth).distances_um((20.0, 20.0, 20.0))
+    assert (np.diff(distances) > 0).all()
+    assert distances[0] > 0
+    assert np.count_nonzero(distances > gap) >= max(1, np.floor(4 * depth / 20))
+    assert distances[-1] <= np.nextafter(gap + depth, np.inf)
+
+
+@pytest.mark.parametrize("voxel_um", [(20.0, 20.0, 20.0), (0.3, 0.3, 0.3), (40.0, 10.0, 10.0), (7.0, 5.0)])
+def test_the_default_lengths_are_sampled_evenly(voxel_um):
+    rule = ContactRule.default(voxel_um)
+    reach = rule.gap_um + rule.depth_um
+    count = int(np.ceil(4 * reach / min(voxel_um)))
+    np.testing.assert_array_equal(rule.distances_um(voxel_um), (np.arange(count) + 0.5) * reach / count)
+
+
 @pytest.mark.parametrize(("gap", "depth"), [(-1.0, 5.0), (5.0, np.nan), (0.0, 0.0)])
 def test_the_lengths_are_checked(gap, depth):
     with pytest.raises(InputError, match=r"`gap_um`|`depth_um`"):

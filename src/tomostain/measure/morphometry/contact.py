@@ -118,9 +118,18 @@ class ContactRule:
         return f"gap tolerance {self.gap_um:g} µm, depth {self.depth_um:g} µm"
 
     def distances_um(self, voxel_um: tuple[float, ...]) -> Float:
-        """Return the distances from the surface at which the tissue is sampled, µm: four in each voxel."""
-        reach = self.gap_um + self.depth_um
-        count = max(SAMPLES_PER_VOXEL, int(np.ceil(SAMPLES_PER_VOXEL * reach / min(voxel_um))))
+        """Return the distances from the surface at which the tissue is sampled, µm: four in each voxel.
+
+        A depth of less than a voxel has its own samples, so that at least one lies beyond the gap.
+        """
+        reach, size = self.gap_um + self.depth_um, min(voxel_um)
+        if self.gap_um > 0 and 0 < self.depth_um < size:
+            in_gap, beyond = (int(np.ceil(SAMPLES_PER_VOXEL * each / size)) for each in (self.gap_um, self.depth_um))
+            depths = self.gap_um + (np.arange(beyond) + 0.5) * self.depth_um / beyond
+            # A depth that rounding would lose is still beyond the gap.
+            depths = np.maximum(depths, np.nextafter(self.gap_um, np.inf))
+            return np.concatenate([(np.arange(in_gap) + 0.5) * self.gap_um / in_gap, depths])
+        count = max(SAMPLES_PER_VOXEL, int(np.ceil(SAMPLES_PER_VOXEL * reach / size)))
         return np.asarray((np.arange(count) + 0.5) * reach / count)
 
     def is_contact(self, samples: Labels, distances_um: Float) -> NDArray[np.bool_]:
