@@ -123,6 +123,29 @@ def test_a_wrong_voxel_size_is_found_by_the_diameter() -> None:
         check_diameter(implant, 0)
 
 
+@pytest.mark.parametrize("seen", [0, 1, 4])
+def test_an_implant_whose_surface_is_not_seen_has_no_diameter(seen: int) -> None:
+    """Everything around it is not measured, except `seen` voxels at one face, or the implant fills the volume."""
+    labels = np.full((20, 20, 20), TissueClass.NOT_MEASURED, np.uint8)
+    labels[5:15, 5:15, 5:15] = TissueClass.METAL
+    labels[15, 5 : 5 + seen, 5:10] = TissueClass.BONE
+    expected = f"almost no surface \\({5 * seen} voxel faces\\)" if seen else "^no surface"
+    with pytest.raises(InputError, match=f"{expected} of the implant is in the field of view"):
+        check_diameter(find_implant(LabelArray(labels, 20.0)), 2000)
+    if not seen:
+        full = find_implant(LabelArray(np.full((9, 9, 9), TissueClass.METAL, np.uint8), 20.0))
+        with pytest.raises(InputError, match=r"^no surface of the implant is in the field of view"):
+            geometry_from_body(full, BODIES["m2-screw"])
+
+
+def test_one_flat_face_gives_no_diameter() -> None:
+    """All of the visible surface is one plane: the fit has nothing to measure, or finds another diameter."""
+    labels = np.full((20, 20, 20), TissueClass.BONE, np.uint8)
+    labels[:10] = TissueClass.METAL
+    with pytest.raises(InputError, match=r"surface .* of the implant is in the field of view|is expected, a factor of"):
+        check_diameter(find_implant(LabelArray(labels, 20.0)), 2000)
+
+
 def test_boundary_points_lie_on_visible_faces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not on the border of the volume, not at unknown voxels; slabs select the same points."""
     labels = np.full((12, 10, 10), TissueClass.SOFT, np.uint8)

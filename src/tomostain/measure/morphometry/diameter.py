@@ -16,6 +16,8 @@ _STARTS = 24
 _COARSE = 600
 _ENDS = 0.08
 _CREST = 94.0
+_MIN_FACES = 24
+"""A cylinder is not fitted to fewer voxel faces, nor to fewer than five apart from the ends: one per parameter."""
 DIAMETER_TOLERANCE = 0.15
 """Largest relative deviation of the diameter. A degradation layer adds a few per cent."""
 
@@ -58,14 +60,23 @@ def measure_diameter(implant: Implant, *, points: BoundaryPoints | None = None) 
     Returns
     -------
     ImplantDiameter
+
+    Raises
+    ------
+    InputError
+        If the surface of the implant is not in the field of view, or too little of it.
     """
-    boundary = points or boundary_points(implant)
+    boundary = boundary_points(implant) if points is None else points
     sample, normals = boundary.points_um, boundary.normals
+    if len(sample) < _MIN_FACES:
+        raise _no_surface(len(sample))
     middle = sample.mean(axis=0)
     fits = [_fit_cylinder(sample[:_COARSE], normals[:_COARSE], axis, middle) for axis in _axes(implant.axis)]
     best = min(fits, key=lambda fit: fit.cost)
     for _ in range(2):
         lateral = _without_ends(sample, best)
+        if np.count_nonzero(lateral) < 5:
+            raise _no_surface(len(sample))
         best = _fit_cylinder(sample[lateral], normals[lateral], best.axis, best.centre)
     radius = float(np.percentile(best.radii(sample[_without_ends(sample, best)]), _CREST))
     along = (sample - best.centre) @ best.axis
@@ -109,6 +120,15 @@ def check_diameter(
             parameter="voxel_um",
         )
     return measured
+
+
+def _no_surface(faces: int) -> InputError:
+    """Return the error for an implant of which too little surface is seen."""
+    how_much = f"almost no surface ({faces} voxel faces)" if faces else "no surface"
+    return InputError(
+        f"{how_much} of the implant is in the field of view, from which its diameter could be measured; give a volume "
+        "that shows its surface, or measure without `diameter_mm` and `geometry`"
+    )
 
 
 @dataclass(frozen=True)
