@@ -88,7 +88,7 @@ def test_the_maximum_is_checked(max_um):
 
 def test_a_budget_below_the_overlap_is_refused():
     implant = find_implant(LabelArray(blob(2, (30, 20, 20)), 10.0))
-    with pytest.raises(InputError, match=r"distances up to 100 µm need .* raise `max_bytes`") as error:
+    with pytest.raises(InputError, match=r"distances up to 100 µm need .* raise `memory_gb`") as error:
         ImplantDistance(implant, 100.0).slabs(max_bytes=50_000)
-    assert error.value.parameter == "max_bytes"
+    assert error.value.parameter == "memory_gb"
     assert len(ImplantDistance(implant, 100.0).slabs()) == 1

@@ -34,9 +34,9 @@ def test_a_volume_that_fits_is_one_slab_whatever_the_overlap():
 
 
 def test_a_budget_below_one_slice_is_refused():
-    with pytest.raises(InputError, match="raise `max_bytes`") as error:
+    with pytest.raises(InputError, match="raise `memory_gb`") as error:
         next(slabs((9, 100, 100), overlap=2, bytes_per_voxel=10, max_bytes=400_000))
-    assert error.value.parameter == "max_bytes"
+    assert error.value.parameter == "memory_gb"
 
 
 @given(seed=st.integers(0, 1000), share=st.floats(0.05, 0.7), thickness=st.integers(1, 9))

@@ -85,8 +85,8 @@ class ImplantDistance:
         if max_bytes < overlap_bytes + slice_bytes:
             raise InputError(
                 f"distances up to {self.max_um:g} µm need {format_bytes(overlap_bytes + slice_bytes)} of memory for "
-                f"one slice; raise `max_bytes` ({format_bytes(max_bytes)}), or lower the largest distance",
-                parameter="max_bytes",
+                f"one slice; raise `memory_gb` (now {format_bytes(max_bytes)}), or lower the largest distance",
+                parameter="memory_gb",
             )
         budget = max_bytes - overlap_bytes
         return list(slabs(self.implant.shape, bytes_per_voxel=slice_bytes / area, max_bytes=budget))

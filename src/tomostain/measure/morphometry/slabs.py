@@ -75,7 +75,8 @@ def slabs(
     Raises
     ------
     InputError
-        If one slice with its overlap needs more than `max_bytes`.
+        If one slice with its overlap needs more than `max_bytes`. The message names `memory_gb`, the parameter of a
+        measurement from which the budget follows.
 
     Examples
     --------
@@ -90,8 +91,8 @@ def slabs(
         needed = format_bytes(slice_bytes * (1 + 2 * overlap))
         raise InputError(
             f"one slice of {rows} × {columns} voxels with {overlap} slices of overlap needs {needed} of memory; "
-            f"raise `max_bytes` ({format_bytes(max_bytes)})",
-            parameter="max_bytes",
+            f"raise `memory_gb` (now {format_bytes(max_bytes)})",
+            parameter="memory_gb",
         )
     for start in range(0, depth, thickness):
         stop = min(start + thickness, depth)
