@@ -116,6 +116,12 @@ def test_dry_run_compares_the_grids(tmp_path, stained, fails):
         (["OUT", "--section", "missing"], "missing: no such pair"),
         (["OUT", "--section", "STAINED"], "give --model or --volume"),
         (["OUT", "--section", "STAINED", "--labels", "x"], "--labels: is for volumes; leave it out"),
+        (["STAINED", "OUT", "--voxel-um", "20"], "--voxel-um: is for --ct and --labels"),
+        (["OUT", "--ct", "STAINED", "--voxel-um", "twenty"], "--voxel-um twenty: expected 1 or 3 number(s)"),
+        (["OUT", "--section", "x", "--voxel-um", "20"], "--voxel-um: is for volumes; leave it out"),
+        (["OUT", "--section", "x", "--planes", "5"], "--planes: has no effect without --volume; give it, too"),
+        (["OUT", "--section", "x", "--tilt-sd-deg", "1"], "--tilt-sd-deg: has no effect without --volume"),
+        (["OUT", "--section", "x", "--position-sd-um", "1"], "--position-sd-um: has no effect without --volume"),
         (["OUT", "--section", "x", "--study", "y"], "--section and --study: give one of them"),
         (["OUT", "--study", "missing.csv"], "missing.csv: no such table"),
         (["OUT", "--study", "TABLE", "--gap-um", "20"], "--gap-um: is for volumes and sections"),
@@ -127,6 +133,65 @@ def test_wrong_options_are_one_line(tmp_path, stained, table, fails, words, mess
     names = {"STAINED": stained, "OUT": tmp_path / "out", "TABLE": table}
     assert message in fails("measure", *[names.get(word, word) for word in words])
     assert not (tmp_path / "out").exists()
+
+
+SECTION_ONLY = {
+    "--diameter-mm": "2",
+    "--weeks": "8",
+    "--implant": "Ti",
+    "--geometry": "m2-screw",
+    "--surface": "labels",
+    "--classes-from": "stain",
+    "--profile-um": "20",
+    "--initial": "x",
+    "--initial-volume-mm3": "1",
+    "--initial-surface-mm2": "1",
+}
+
+
+@pytest.mark.parametrize(("option", "value"), SECTION_ONLY.items())
+def test_options_of_a_body_are_refused_in_a_section(tmp_path, fails, option, value):
+    assert f"{option}: is for volumes; leave it out" in fails(
+        "measure", tmp_path / "out", "--section", tmp_path, "--model", "m", option, value
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--members", "3"), ("--classes-from", "ct"), ("--stain", "h&e"), ("--classifier", "builtin:x"), ("--also", "x")],
+)
+def test_options_of_the_classifier_are_refused_with_labels(tmp_path, labels, fails, option, value):
+    assert f"{option}: has no effect with --labels, which are not classified; leave it out" in fails(
+        "measure", tmp_path / "out", "--labels", labels, option, value
+    )
+
+
+def test_labels_without_a_voxel_size(tmp_path, fails, capsys):
+    import tifffile
+
+    path, out = tmp_path / "mine.tif", tmp_path / "out"
+    tifffile.imwrite(path, cylinder(), photometric="minisblack")
+    assert "--voxel-um" in fails("measure", out, "--labels", path, "--dry-run")
+    words = [str(out), "--labels", str(path), "--voxel-um", "20", "--no-maps"]
+    assert run(["-q", "measure", *words, "--dry-run"]) == 0
+    assert "24 x 44 x 44 voxels of 20 x 20 x 20 µm" in capsys.readouterr().out
+    assert run(["-q", "measure", *words]) == 0
+    metal = next(row for row in read_rows(out) if row["symbol"] == "Im.V")
+    assert metal["value"] == pytest.approx(np.pi * 0.18**2 * 0.28, rel=0.1)
+    assert "Three planes through the implant" in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_labels_have_the_voxel_size_of_the_stained_volume(tmp_path):
+    import tifffile
+
+    writer = create_stained(tmp_path / "stained.ome.zarr", (24, 44, 44), 20.0, provenance={})
+    for start, stop in writer.slabs():
+        writer.write(start, np.full((stop - start, 44, 44, 3), 180, np.uint8))
+    writer.finish()
+    tifffile.imwrite(tmp_path / "mine.tif", cylinder(), photometric="minisblack")
+    words = ["--labels", str(tmp_path / "mine.tif"), "--no-maps"]
+    assert run(["-q", "measure", str(writer.path), str(tmp_path / "out"), *words]) == 0
+    assert (tmp_path / "out" / "report.html").is_file()
 
 
 def test_help_teaches(capsys):
@@ -269,11 +334,13 @@ def test_options_reach_the_measurement(tmp_path, stained, labels, monkeypatch, c
     config.write_text("weeks: 4\nimplant: Ti\n", encoding="utf-8")
     words = ["--ct", str(labels), "--also", str(stained), "--uncertainty", str(labels), "--weeks", "8"]
     words += ["--shell-um", "0,50,100", "--config", str(config), "--members", "3", "--classifier", "builtin:both"]
+    words += ["--voxel-um", "20"]
     assert run(["-q", "measure", str(stained), str(tmp_path / "out"), *words]) == 0
     volume, out, options = calls[0]
     assert (volume, out) == (stained, tmp_path / "out")
     assert options["ct"] == options["uncertainty"] == labels
     assert options["also"] == [stained]
+    assert options["voxel_um"] == (20, 20, 20)
     assert options["classifier"] == "builtin:both"
     settings = options["config"]
     assert (settings.weeks, settings.implant, settings.members) == (8, "Ti", 3)  # an option overrides the file

@@ -7,7 +7,10 @@ import pytest
 
 from tomostain.errors import InputError
 from tomostain.io.csv_files import read_csv
-from tomostain.measure.config import StudyConfig
+from tomostain.measure.classes import TissueClass
+from tomostain.measure.config import MeasureConfig, StudyConfig
+from tomostain.measure.label_files import write_labels
+from tomostain.measure.label_source import LabelArray
 from tomostain.measure.measures import Definition, Measure
 from tomostain.measure.result_files import begin_output, write_results
 from tomostain.measure.rows import measure_rows
@@ -114,6 +117,74 @@ def test_specimens_that_were_measured_differently_are_refused(tmp_path, sources,
         rows.append(f"s{number},rat{number},g{number},m{number}")
     with pytest.raises(InputError, match=message):
         measure_study(direct(tmp_path, rows, "specimen,subject,group,measures"), tmp_path / "out")
+
+
+def measured(tmp_path, *, configs=(None, None), gaps=(34.6, 34.6), classifiers=("both", "both"), sizes=(20.0, 20.0)):
+    """Write two folders of measures with settings of their own, and return the lines of a table."""
+    rows = []
+    for k in range(2):
+        out = begin_output(tmp_path / f"m{k}", configs[k] or MeasureConfig())
+        contact = Measure(BIC, 50.0 + k, note=f"gap tolerance {gaps[k]:g} µm, depth 40 µm; all is seen")
+        tidy = measure_rows([contact], specimen=f"s{k}", source="both")
+        write_labels(out / "labels.ome.zarr", LabelArray(np.full((2, 3, 4), TissueClass.BONE, np.uint8), sizes[k]))
+        write_results(out, tidy, [BIC], provenance={"classifier": classifiers[k]})
+        rows.append(f"s{k},rat{k},g{k},m{k}")
+    return rows
+
+
+FOLDERS = "specimen,subject,group,measures"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"gaps": (34.6, 100)}, "the gap tolerance is 34.6 µm of specimen 's0' and 100 µm of 's1'; measure all"),
+        ({"configs": (None, MeasureConfig(shell_um=(0, 100)))}, "the list of shells is 0, 100, 200, 300, 500 µm of"),
+        (
+            {"configs": (None, MeasureConfig(surface="fitted", geometry="m2-screw"))},
+            "the surface is 'labels' of specimen 's0' and 'fitted' of 's1'",
+        ),
+        ({"classifiers": ("both", "mine")}, "the tissue classifier is 'both' of specimen 's0' and 'mine' of 's1'"),
+        ({"sizes": (20.0, 10.0)}, "the voxel size is 20, 20, 20 µm of specimen 's0' and 10, 10, 10 µm of 's1'"),
+    ],
+)
+def test_specimens_with_other_settings_are_refused(tmp_path, settings, message):
+    table = direct(tmp_path, measured(tmp_path, **settings), FOLDERS)
+    with pytest.raises(InputError, match=message):
+        measure_study(table, tmp_path / "out")
+
+
+def test_the_depth_of_the_options_is_compared_where_no_note_states_it(tmp_path):
+    rows = measured(tmp_path, configs=(MeasureConfig(depth_um=40), MeasureConfig(depth_um=0)))
+    for folder in ("m0", "m1"):
+        for name in ("measures.csv", "measures.json"):
+            file = tmp_path / folder / name
+            file.write_text(file.read_text(encoding="utf-8").replace("gap tolerance", "gap"), encoding="utf-8")
+    with pytest.raises(InputError, match="the depth of the contact is 40 µm of specimen 's0' and 0 µm of 's1'"):
+        measure_study(direct(tmp_path, rows, FOLDERS), tmp_path / "out")
+
+
+def test_settings_that_change_no_value_may_differ(tmp_path):
+    configs = MeasureConfig(gap_um=34.6, weeks=8, members=3, implant="Ti"), MeasureConfig(maps=False, weeks=4)
+    rows = measured(tmp_path, configs=configs, sizes=(20.0, 20.01))
+    result = measure_study(direct(tmp_path, rows, FOLDERS), tmp_path / "out")
+    assert result.comparisons[0].values.values == (50.0, 51.0)
+
+
+def test_a_measure_in_a_folder_and_in_a_column_is_refused(tmp_path):
+    rows = [f"{row},{40 + k}" for k, row in enumerate(measured(tmp_path))]
+    with pytest.raises(InputError, match=r"line 2, specimen 's0': has the measure 'trial_bic' twice"):
+        measure_study(direct(tmp_path, rows, f"{FOLDERS},trial_bic"), tmp_path / "out")
+    result = measure_study(direct(tmp_path, rows, f"{FOLDERS},histology (%)"), tmp_path / "out")
+    assert [each.values.measure for each in result.comparisons] == ["trial_bic", "histology (%)"]
+
+
+def test_a_folder_with_two_specimens_is_refused(tmp_path):
+    rows = measured(tmp_path)
+    tidy = [row for name in ("left", "right") for row in measure_rows([Measure(BIC, 1.0)], specimen=name, source="ct")]
+    write_results(begin_output(tmp_path / "m0", overwrite=True), tidy, [BIC])
+    with pytest.raises(InputError, match="specimen 's0': has the measure 'trial_bic' twice"):
+        measure_study(direct(tmp_path, rows, FOLDERS), tmp_path / "out")
 
 
 def test_columns_of_groups_can_be_stated(tmp_path):

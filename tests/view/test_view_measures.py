@@ -73,6 +73,7 @@ def result(tmp_path):
         specimen="rat5",
         measures=measures,
         rows=rows,
+        voxel_um=(20.0, 20.0, 20.0),
         labels_path=write_labels(out / "labels.ome.zarr", labels),
         stained=writer.path,
         figures=figure_data(),

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from tomostain.cli.common import DEVICE, DRY_RUN, OVERWRITE, bars, existing, existing_model, file_values, use_threads
+from tomostain.cli.common import (
+    DEVICE,
+    DRY_RUN,
+    OVERWRITE,
+    bars,
+    existing,
+    existing_model,
+    file_values,
+    triple,
+    use_threads,
+)
 from tomostain.cli.options import option_group, stated
 from tomostain.cli.verbs import verb
 from tomostain.errors import InputError
@@ -40,6 +50,9 @@ class InputOptions:
     )
     members: int | None = typer.Option(
         None, help="Networks of the classifier that are compared, for the spread of models (default: 0, none)."
+    )
+    voxel_um: str | None = typer.Option(
+        None, help="Voxel size of --ct or --labels, µm, where the file does not say: 20 or z,y,x."
     )
     maps: bool = typer.Option(True, "--maps/--no-maps", help="Write maps of thickness and distance.")
     memory_gb: float | None = typer.Option(None, help="Maximum memory for the arrays of one step, GB (default: 1).")
@@ -90,7 +103,8 @@ class SectionOptions:
     volume: Path | None = typer.Option(
         None,
         metavar="STAINED",
-        help="With --section: the stained volume, for 3D values next to those of the plane.",
+        help="With --section: the stained volume in which the section lies, for the spread of the registration, and "
+        "for the virtual section if there is no --model.",
     )
 
     planes: int | None = typer.Option(
@@ -131,8 +145,15 @@ class StudyOptions:
 
 
 _SECTION_SETTINGS = ("planes", "position_sd_um", "tilt_sd_deg")
-_OF_VOLUME = ("ct", "labels", "also", "uncertainty", "max_uncertainty", "members", "maps", "memory_gb")
+_OF_VOLUME = ("ct", "labels", "also", "uncertainty", "max_uncertainty", "members", "voxel_um", "maps", "memory_gb")
 _OF_SECTION, _OF_STUDY = ("model", "volume", "device", *_SECTION_SETTINGS), ("by", "measures", "source")
+_OF_BODY = (
+    *("classes_from", "implant", "weeks", "initial", "initial_volume_mm3", "initial_surface_mm2"),
+    *("geometry", "surface", "diameter_mm", "profile_um"),
+)
+"""Options of the tissue that the measures in a plane do not use."""
+_OF_CLASSES = ("classes_from", "stain", "classifier", "members", "also")
+"""Options of the classification, which labels replace."""
 _OF_IMAGES = (*(name for name in TissueOptions.__annotations__), "classifier", "shell_um", "config")
 
 
@@ -146,8 +167,9 @@ _OF_IMAGES = (*(name for name in TissueOptions.__annotations__), "classifier", "
     tomostain measure stained.ome.zarr measures --also stained-fold1.ome.zarr --uncertainty uncertainty.ome.zarr
     tomostain measure measures --ct reco_folder      # without a stained volume
     tomostain measure measures2 --labels corrected.nrrd      # labels that a person corrected
+    tomostain measure measures2 --labels corrected.tif --voxel-um 20      # where the file does not say the voxel size
     The plane of the histology, on the real and on the virtual section:
-    tomostain measure measures --section dataset/pairs/rat5 --model run/model
+    tomostain measure measures --section dataset/pairs/rat5 --model run/model --volume stained.ome.zarr
     The groups of a study:
     tomostain measure comparison --study table.csv
     tomostain measure comparison --study table.csv --by implant --measure bic_surface --measure trabecular_thickness
@@ -183,6 +205,7 @@ def measure(
     use_threads(context)
     form = _form(of_section, of_study)
     _refuse_others(context, form)
+    _refuse_without_effect(context, inputs, of_section)
     stained, out = _stained_and_out(paths, form, inputs)
     if form == "study":
         _compare(context, of_study, out, json=json, dry_run=dry_run, overwrite=overwrite)
@@ -220,16 +243,32 @@ def _refuse_others(context: typer.Context, form: str) -> None:
     """Raise if an option is given that has no effect in this form."""
     unused = {
         "volume": {**dict.fromkeys(_OF_SECTION, "--section"), **dict.fromkeys(_OF_STUDY, "--study")},
-        "section": {**dict.fromkeys(_OF_VOLUME, "volumes"), **dict.fromkeys(_OF_STUDY, "--study")},
+        "section": {**dict.fromkeys((*_OF_VOLUME, *_OF_BODY), "volumes"), **dict.fromkeys(_OF_STUDY, "--study")},
         "study": {
             **dict.fromkeys((*_OF_VOLUME, *_OF_IMAGES), "volumes and sections"),
             **dict.fromkeys(_OF_SECTION, "--section"),
         },
     }[form]
     for name, purpose in unused.items():
-        source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
+        if _is_stated(context, name):
             raise InputError(f"`{name}`: is for {purpose}; leave it out", parameter=name)
+
+
+def _refuse_without_effect(context: typer.Context, inputs: InputOptions, section: SectionOptions) -> None:
+    """Raise if an option is given that has no effect in addition to `labels`, or without `volume`."""
+    for name in _OF_CLASSES if inputs.labels is not None else ():
+        if _is_stated(context, name):
+            raise InputError(f"`{name}`: has no effect with --labels, which are not classified; leave it out")
+    for name in _SECTION_SETTINGS if section.section is not None and section.volume is None else ():
+        if _is_stated(context, name):
+            raise InputError(f"`{name}`: has no effect without --volume; give it, too")
+    if inputs.voxel_um is not None and inputs.ct is None and inputs.labels is None:
+        raise InputError("`voxel_um`: is for --ct and --labels; a stained volume states its voxel size")
+
+
+def _is_stated(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _stained_and_out(paths: list[Path], form: str, inputs: InputOptions) -> tuple[Path | None, Path]:
@@ -299,6 +338,7 @@ def _measure_volume(context: typer.Context, stained: Path | None, inputs: InputO
             classifier=run.classifier,
             also=also,
             uncertainty=inputs.uncertainty,
+            voxel_um=triple(inputs.voxel_um, "--voxel-um"),
             overwrite=run.overwrite,
             progress=progress,
         )
@@ -396,11 +436,13 @@ def _plan(stained: Path | None, inputs: InputOptions, also: list[Path], run: _Ru
     grid = None if stained is None else open_stained(stained)
     for path in also:
         check_grid(path, open_stained(path), grid or open_stained(path))
-    labels = None if inputs.labels is None else open_labels(inputs.labels, grid)
-    if inputs.ct is not None:
-        ct = open_volume(inputs.ct, voxel_um=None if grid is None else grid.voxel_um)
-        check_grid(inputs.ct, ct, grid or ct)
-    measured = grid or labels or open_volume(sources[0])
+    size_um = triple(inputs.voxel_um, "--voxel-um")
+    ct = None if inputs.ct is None else open_volume(inputs.ct, voxel_um=size_um if grid is None else grid.voxel_um)
+    labels = None if inputs.labels is None else open_labels(inputs.labels, grid or ct, voxel_um=size_um)
+    measured = grid or ct or labels
+    assert measured is not None  # the paths were checked
+    if inputs.ct is not None and ct is not None:
+        check_grid(inputs.ct, ct, measured)
     voxels = measured.shape[0] * measured.shape[1] * measured.shape[2]
     size, side = (" x ".join(f"{value:g}" for value in each) for each in (measured.shape, measured.voxel_um))
     disk = voxels * (9 if run.config.maps else 1) / 1e9

@@ -14,6 +14,7 @@ from tomostain.measure.config import GROUP_COLUMNS, StudyConfig
 from tomostain.measure.measures import DEFINITIONS
 from tomostain.measure.result_files import read_rows
 from tomostain.measure.rows import MeasureRow
+from tomostain.measure.study_settings import SameSettings, measured_with
 
 SPECIMEN, SUBJECT, MEASURES, NOTE = "specimen", "subject", "measures", "note"
 """Columns of the table: the name, the animal, the folder of the measures, and a remark that is not read."""
@@ -143,6 +144,10 @@ def _specimens(table: Path, content: CsvTable, by: Sequence[str]) -> tuple[Study
     return tuple(result)
 
 
+_Found = dict[tuple[str, str], list[tuple[StudySpecimen, float]]]
+"""The values of each measure and region."""
+
+
 def _values(
     table: Path,
     content: CsvTable,
@@ -157,31 +162,45 @@ def _values(
         raise InputError(
             f"{table}: has neither a column '{MEASURES}' with the folders of measures nor a column with values"
         )
-    found: dict[tuple[str, str], list[tuple[StudySpecimen, float]]] = {}
+    found: _Found = {}
     texts: dict[tuple[str, str], tuple[str, str]] = {}
-    first_of = _First(table)
+    first_of, same = _First(table), SameSettings(table)
     for specimen, row, line in zip(specimens, content.rows, content.lines, strict=True):
         where = f"{table}, line {line}, specimen '{specimen.specimen}'"
         if row.get(MEASURES):
-            for each in _of_folder(table.parent / row[MEASURES], where, config.source):
+            folder = table.parent / row[MEASURES]
+            measured = _of_folder(folder, where, config.source)
+            for each in measured:
                 key = each["measure"], each["region"]
                 first_of.check("source", "", each["source"], specimen.specimen, "state the `source`")
                 remedy = "measure all with one version and the same images"
                 first_of.check("method", each["measure"], each["method"], specimen.specimen, remedy)
                 texts.setdefault(key, (each["title"], each["unit"]))
                 if not math.isnan(each["value"]):
-                    found.setdefault(key, []).append((specimen, _finite(str(each["value"]), f"{where}: {key[0]}")))
+                    _add(found, key, specimen, _finite(str(each["value"]), f"{where}: {key[0]}"), where)
+            same.check(measured_with(folder, measured), specimen.specimen)
         elif MEASURES in content.columns and not columns:
             raise InputError(f"{where}: '{MEASURES}' is empty; state the folder of its measures")
         for name in columns:
             if row[name]:
                 texts.setdefault((name, "all"), _title_and_unit(name))
                 value = _finite(content.number_text(row[name]), f"{where}: {name}")
-                found.setdefault((name, "all"), []).append((specimen, value))
+                _add(found, (name, "all"), specimen, value, where)
     return [
         StudyValues(*key, *texts[key], tuple(each for each, _ in pairs), tuple(value for _, value in pairs))
         for key, pairs in found.items()
     ]
+
+
+def _add(found: _Found, key: tuple[str, str], specimen: StudySpecimen, value: float, where: str) -> None:
+    """Add a value of a specimen. Specimens come one after the other, so that only the last one can be the same."""
+    pairs = found.setdefault(key, [])
+    if pairs and pairs[-1][0] == specimen:
+        region = "" if key[1] == "all" else f" of the region '{key[1]}'"
+        raise InputError(
+            f"{where}: has the measure '{key[0]}'{region} twice; state it once, in the folder or in a column"
+        )
+    pairs.append((specimen, value))
 
 
 class _First:

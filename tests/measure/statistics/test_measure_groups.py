@@ -208,6 +208,63 @@ def test_crossed_groups_that_cannot_be_tested_say_why():
     assert "Compare two at a time" in result.reason
 
 
+def test_pairs_of_crossed_groups_are_compared_within_animals():
+    """Animals differ by tens and the groups by 1: only a comparison within animals sees it."""
+    animals = np.array([10.0, 40.0, -20.0, 70.0])
+    values = np.concatenate([animals, animals + np.array([0.9, 1.0, 1.1, 1.2]), animals + 2])
+    result = compare_groups(values, ["a"] * 4 + ["b"] * 4 + ["c"] * 4, list("1234") * 3)
+    assert result.test == "none"
+    pair = result.pairs[0]
+    expected = stats.ttest_1samp([-0.9, -1.0, -1.1, -1.2], 0).confidence_interval()
+    assert (pair.low, pair.high) == pytest.approx((expected.low, expected.high))
+    assert pair.difference == pytest.approx(-1.05)
+    assert pair.p == pytest.approx(2 / 2**4)
+    assert result.pairs[1].difference == pytest.approx(-2)
+
+
+def test_one_shared_animal_has_no_p_and_no_interval():
+    values = [1.0, 2.0, 3.0, 7.0, 9.0]
+    pair = compare_groups(values, ["a", "a", "a", "b", "b"], ["1", "2", "3", "3", "4"]).pairs[0]
+    assert math.isnan(pair.p)
+    assert math.isnan(pair.low)
+    assert pair.difference == -4  # of the animal that is in both
+
+
+def test_a_group_without_spread_is_compared():
+    """No animal with titanium has a degradation layer."""
+    layer = np.array([0.11, 0.15, 0.12, 0.18, 0.13, 0.16])
+    subjects = [f"rat{k}" for k in range(12)]
+    result = compare_groups([*np.zeros(6), *layer], ["Ti"] * 6 + ["Mg"] * 6, subjects)
+    expected = stats.ttest_1samp(layer, 0)
+    assert result.test == "Welch's t test"
+    assert result.p == result.pairs[0].p == pytest.approx(expected.pvalue)
+    assert result.statistic == pytest.approx(expected.statistic**2)
+    interval = expected.confidence_interval()
+    assert (result.pairs[0].low, result.pairs[0].high) == pytest.approx((-interval.high, -interval.low))
+    assert "All animals of 'Ti' have the same value, so the variance is that of the other group." in result.reason
+
+
+def test_one_of_three_groups_without_spread_is_compared_by_ranks():
+    rng = np.random.default_rng(1)
+    values = np.concatenate([np.full(6, 0.1), rng.normal(1, 0.1, 6), rng.normal(2, 0.1, 6)])
+    groups = ["Ti"] * 6 + ["Mg-5Gd"] * 6 + ["Mg-10Gd"] * 6
+    result = compare_groups(values, groups, [f"rat{k}" for k in range(18)])
+    assert result.test == "Kruskal–Wallis"
+    assert result.p == pytest.approx(1 / 10_000)  # the smallest p of 9999 random rearrangements
+    assert "All animals of 'Ti' have the same value, which Welch's one-way test does not allow" in result.reason
+    first = stats.mannwhitneyu(values[:6], values[6:12], method="exact").pvalue
+    assert result.pairs[0].p == pytest.approx(first)
+
+
+def test_no_group_with_a_spread_is_no_test():
+    result = compare_groups([0.0] * 6 + [1.0] * 6, ["Ti"] * 6 + ["Mg"] * 6, [f"rat{k}" for k in range(12)])
+    assert result.test == "none"
+    assert math.isnan(result.p)
+    assert math.isnan(result.pairs[0].p)
+    assert result.pairs[0].difference == -1
+    assert "No group has a spread" in result.reason
+
+
 def test_equal_values_are_no_test():
     result = compare_groups([5.0] * 12, ["a"] * 6 + ["b"] * 6, [str(k) for k in range(12)])
     assert result.test == "none"

@@ -12,7 +12,9 @@ The rule, in this order:
    and Wald's F of the groups with animals minus groups as degrees of freedom of the denominator. If animals are in
    several groups, the model is fitted to the mean of each animal in each group, and the degrees of freedom are those
    within animals.
-3. Else, Welch's one-way test, which allows for different variances (of two groups, Welch's t test).
+3. Else, Welch's one-way test, which allows for different variances (of two groups, Welch's t test). It cannot weight
+   a group whose animals all have the same value, such as no degradation layer. With such a group, more than two groups
+   are compared by Kruskal–Wallis; Welch's t test then has the variance of the other group only.
 """
 
 import math
@@ -98,7 +100,8 @@ class PairEffect:
         Groups.
     difference, low, high : float
         First minus second with its 95 % interval, in the unit of the measure: of the means, or with a rank test the
-        Hodges–Lehmann shift. An interval that would need more animals is infinite.
+        Hodges–Lehmann shift. An interval that would need more animals is infinite. NaN if no test is possible. Groups
+        that share animals are compared within the animals that are in both.
     effect, effect_low, effect_high : float
         Hedges' g of the means per animal with its 95 % interval; NaN if neither group has a spread.
     p : float
@@ -204,18 +207,20 @@ def _tested(data: Observations) -> _Tested:
     is_repeated = max(Counter(data.subjects).values()) > 1
     is_crossed = sum(sizes.values()) > len(set(data.subjects))
     if np.ptp(data.values) == 0:
-        return "none", "All values are equal.", math.nan, math.nan, _pairs(data, "welch")
+        return _no_spread(data, "All values are equal.")
     if sizes[smallest] < MIN_ANIMALS:
         number = f"{sizes[smallest]} animal" + ("s" if sizes[smallest] != 1 else "")
         few = f"The group '{smallest}' has {number}, fewer than {MIN_ANIMALS}, so ranks are compared"
         return _small(data, few, is_repeated, is_crossed)
+    if not any(has_spread(data.of(name)) for name in data.names):
+        return _no_spread(data, "No group has a spread between its animals, so a test is not possible.")
     if is_repeated:
         fitted = _mixed(data, is_crossed)
         if fitted is not None:
             return fitted
         if is_crossed:
             reason = "Animals are in more than one group, and the mixed model did not converge."
-            return "none", reason, math.nan, math.nan, _pairs(data, "welch")
+            return "none", reason, math.nan, math.nan, _pairs(data, "within")
         reason = "Animals have several specimens, but the mixed model did not converge, so the means per animal are"
         return _welch(data, f"{reason} compared. The variances of the groups may differ.")
     return _welch(
@@ -247,11 +252,11 @@ def _small_crossed(data: Observations, few: str) -> _Tested:
     reason = f"{few}, within animals, since animals are in more than one group"
     if len(data.names) != 2:
         text = f"{reason}; this needs two groups, and there are {len(data.names)}. Compare two at a time."
-        return "none", text, math.nan, math.nan, _pairs(data, "welch")
+        return "none", text, math.nan, math.nan, _pairs(data, "within")
     differences = _within(data, *data.names)
     if len(differences) < 2 or not differences.any():
         text = f"{reason}; {len(differences)} animal(s) are in both groups, which is too few, or no value differs."
-        return "none", text, math.nan, math.nan, _pairs(data, "welch")
+        return "none", text, math.nan, math.nan, _pairs(data, "within")
     statistic, p = signed_rank(differences)
     text = f"{reason}; {len(differences)} animals are in both groups, p is exact."
     return "Wilcoxon signed-rank", text, statistic, p, _pairs(data, "within")
@@ -273,19 +278,52 @@ def _within(data: Observations, first: str, second: str) -> Array:
 
 def _welch(data: Observations, reason: str) -> _Tested:
     parts = [data.of(name) for name in data.names]
+    constant = [f"'{name}'" for name, part in zip(data.names, parts, strict=True) if not has_spread(part)]
+    which = f"All animals of {' and of '.join(constant)} have the same value"
+    if constant and len(parts) > 2:
+        p, statistic, how = rank_test(parts)
+        text = f"{which}, which Welch's one-way test does not allow, so ranks of the animals are compared; p is {how}."
+        return "Kruskal–Wallis", text, statistic, p, _pairs(data, "ranks")
     statistic, p = welch(parts)
     name = "Welch's t test" if len(parts) == 2 else "Welch's one-way test"
-    return name, reason, statistic, p, _pairs(data, "welch")
+    note = f" {which}, so the variance is that of the other group." if constant else ""
+    return name, reason + note, statistic, p, _pairs(data, "welch")
+
+
+def _no_spread(data: Observations, reason: str) -> _Tested:
+    return "none", reason, math.nan, math.nan, _pairs(data, "welch")
+
+
+def has_spread(values: Array) -> bool:
+    """Return whether values differ by more than the rounding of their means."""
+    return bool(np.ptp(values) > 1e-12 * np.abs(values).max())
 
 
 def welch(parts: Sequence[Array]) -> tuple[float, float]:
-    """Return F and p of Welch's one-way test of independent samples; NaN if one has no spread."""
-    if any(len(part) < 2 or np.ptp(part) == 0 for part in parts):
+    """Return F and p of Welch's one-way test of independent samples.
+
+    Of two samples, one may have no spread: F is then the square of the t of the other sample. NaN if both have none, if
+    one of more than two has none, or if one has a single value.
+    """
+    spread = [len(part) > 1 and has_spread(part) for part in parts]
+    if len(parts) == 2 and any(spread) and min(map(len, parts)) > 1:
+        t, p, _, _ = _t_test(*parts)
+        return t**2, p
+    if not all(spread):
         return math.nan, math.nan
     from statsmodels.stats.oneway import anova_oneway
 
     result = anova_oneway(list(parts), use_var="unequal", welch_correction=True)
     return float(result.statistic), float(result.pvalue)
+
+
+def _t_test(a: Array, b: Array) -> tuple[float, float, float, float]:
+    """Return t, p and the interval of Welch's t test of two samples, of which one may have no spread."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # SciPy warns of a sample without spread
+        test = stats.ttest_ind(a, b, equal_var=False)
+    interval = test.confidence_interval(LEVEL)
+    return float(test.statistic), float(test.pvalue), float(interval.low), float(interval.high)
 
 
 def _mixed(data: Observations, is_crossed: bool) -> _Tested | None:
@@ -337,8 +375,7 @@ def _pairs(data: Observations, kind: str) -> tuple[PairEffect, ...]:
         if kind == "ranks":
             p, interval = rank_test([a, b])[0], shift_interval(a, b)
         elif kind == "within":
-            differences = _within(data, first, second)
-            p, interval = signed_rank(differences)[1], _mean_interval(differences)
+            p, interval = _within_pair(data, first, second)
         else:
             p, interval = _welch_pair(a, b)
         result.append(_effect(data, first, second, interval, p))
@@ -367,11 +404,19 @@ def hedges_g(a: Array, b: Array) -> tuple[float, float, float]:
 
 def _welch_pair(a: Array, b: Array) -> tuple[float, tuple[float, float, float]]:
     difference = float(a.mean() - b.mean())
-    if len(a) < 2 or len(b) < 2 or (np.ptp(a) == 0 and np.ptp(b) == 0):
+    if len(a) < 2 or len(b) < 2 or not (has_spread(a) or has_spread(b)):
         return math.nan, (difference, math.nan, math.nan)
-    test = stats.ttest_ind(a, b, equal_var=False)
-    interval = test.confidence_interval(LEVEL)
-    return float(test.pvalue), (difference, float(interval.low), float(interval.high))
+    _, p, low, high = _t_test(a, b)
+    return p, (difference, low, high)
+
+
+def _within_pair(data: Observations, first: str, second: str) -> tuple[float, tuple[float, float, float]]:
+    """Compare two groups within the animals that are in both; NaN if these are too few, or do not differ."""
+    differences = _within(data, first, second)
+    if len(differences) < 2 or not differences.any():
+        means = differences if len(differences) else data.of(first).mean() - data.of(second).mean()
+        return math.nan, (float(np.mean(means)), math.nan, math.nan)
+    return signed_rank(differences)[1], _mean_interval(differences)
 
 
 def _mean_interval(values: Array) -> tuple[float, float, float]:

@@ -206,7 +206,7 @@ def _pictures(result: MeasureResult) -> Section | None:
     """Return three planes of the labels, over the stain where there is one."""
     if result.labels_path is None:
         return None
-    labels = open_labels(result.labels_path)
+    labels = open_labels(result.labels_path, voxel_um=result.voxel_um)
     step = 1
     while max(labels.shape) > _MAX_SIDE * step:
         step *= 2
