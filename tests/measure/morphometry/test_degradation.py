@@ -45,6 +45,28 @@ def test_thickness_of_known_layers(kind: str, thickness: float) -> None:
     assert {each.capped for each in results} == {0}
 
 
+@pytest.mark.parametrize("axis", range(3))
+def test_the_correction_is_that_of_the_axis_across_the_face(axis: int) -> None:
+    """A flat layer of 4 voxels along the grid, 20 µm or 10 µm each, is a quarter of such a voxel too thick."""
+    voxel_um = (20.0, 10.0, 10.0)
+    labels = np.full((30, 30, 30), TissueClass.SOFT, np.uint8)
+    along = np.moveaxis(labels, axis, 0)
+    along[:10], along[10:14] = TissueClass.METAL, TissueClass.DEGRADATION
+    thickness = layer_thickness(find_implant(LabelArray(labels, voxel_um)))
+    assert thickness.mean_um == pytest.approx(4.25 * voxel_um[axis])
+    assert thickness.sd_um == pytest.approx(0, abs=1e-2)
+
+
+@pytest.mark.parametrize("kind", ["plate", "ball"])
+def test_thickness_in_voxels_that_are_not_cubic(kind: str) -> None:
+    """Every second slice of layers of 8 voxels in random directions: the mean is within 2 %."""
+    results = [
+        layer_thickness(find_implant(LabelArray(layered(kind, 8.0, seed)[::2], (20.0, 10.0, 10.0))))
+        for seed in range(2)
+    ]
+    assert np.mean([each.mean_um for each in results]) == pytest.approx(80, abs=1.5)
+
+
 def test_the_thickness_does_not_depend_on_the_slabs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Mean and map of slabs are those of the whole volume; the map is 0 in metal and outside."""
     labels = layered("ball", 4.0, 3)

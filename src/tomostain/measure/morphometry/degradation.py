@@ -44,9 +44,10 @@ DL_TH = define(
     dimension=3,
     method="surface-distance-1",
     text="""Mean over the outer surface of the implant of the distance to the nearest metal; 0 where metal is bare. The
-    outer surface consists of the voxel faces between implant and surrounding in the field of view. A quarter of a voxel
-    is subtracted, because distances end in centres of voxels; on layers of known thickness the error is then below 0.15
-    voxels.""",
+    outer surface consists of the voxel faces between implant and surrounding in the field of view. A quarter of the
+    voxel size across the face is subtracted, because distances end in centres of voxels. Of layers from 1.2 to 8 cubic
+    voxels the error is then below 0.15 voxels, on average over directions; a layer with flat faces along the grid is
+    0.25 voxels too thick. In voxels that are not cubic, the largest side counts.""",
 )
 DL_TH_SD = define(
     "degradation_layer_thickness_sd",
@@ -130,7 +131,7 @@ def degradation_measures(
         ``on_slab(start, map)`` receives the thickness map of the layer; see `layer_thickness`.
     progress : Progress
     max_bytes : int
-        Memory of a slab.
+        Memory of a slab; see `layer_thickness`.
 
     Returns
     -------
@@ -214,10 +215,12 @@ def layer_thickness(
     implant : Implant
     on_slab : callable, optional
         ``on_slab(start, map)`` receives a map of the slices from `start` on, µm, float32: in each voxel of the implant
-        that is not metal the sum of its distances to metal and to the outside, less half a voxel. 0 elsewhere.
+        that is not metal the sum of its distances to metal and to the outside, less half of the smallest side of a
+        voxel. 0 elsewhere.
     progress : Progress
     max_bytes : int
-        Memory of a slab, 24 bytes per voxel.
+        Memory of a slab, 24 bytes per voxel. It is exceeded where nine slices with their overlap need more: the overlap
+        is `MAX_LAYER_UM` on both sides.
 
     Returns
     -------
@@ -289,11 +292,10 @@ def _over_faces(
     outside = ~inside & ~unknown
     body = np.zeros_like(inside)
     body[inner] = inside[inner]
-    gap = np.float32(_GAP_VOXELS * min(voxel_um))
     for axis in range(3):
         low, high = [slice(None)] * 3, [slice(None)] * 3
         low[axis], high[axis] = slice(None, -1), slice(1, None)
-        area = float(np.prod(voxel_um) / voxel_um[axis])
+        area, gap = float(np.prod(voxel_um) / voxel_um[axis]), np.float32(_GAP_VOXELS * voxel_um[axis])
         for first, second in ((tuple(low), tuple(high)), (tuple(high), tuple(low))):
             face = body[first] & outside[second]
             within, beyond = distance[first][face], distance[second][face]
