@@ -185,7 +185,7 @@ def count_by_distance(
         `tomostain.measure.morphometry.distance.write_distances`, up to one voxel beyond the last edge. So one pass is
         enough for the map and the counts. Without it, the distances inside the implant are not computed.
     max_bytes : int
-        Memory of a slab; see `ImplantDistance.slabs`.
+        Memory of a slab with its overlap; see `ImplantDistance.slabs`. The overlap is the last edge on both sides.
     progress : Progress
 
     Returns
