@@ -71,7 +71,12 @@ def given_geometry(volume_mm3: float, area_mm2: float | None = None) -> InitialG
 
 
 def geometry_from_mask(
-    read: ReadMask, shape: Shape, voxel_um: VoxelSize, *, max_bytes: int = SLAB_BYTES
+    read: ReadMask,
+    shape: Shape,
+    voxel_um: VoxelSize,
+    *,
+    measured: ReadMask | None = None,
+    max_bytes: int = SLAB_BYTES,
 ) -> InitialGeometry:
     """Return the geometry of the new implant from its mask on the grid of the volume.
 
@@ -85,8 +90,11 @@ def geometry_from_mask(
         (Z, Y, X), voxels.
     voxel_um : tuple of float
         Voxel size (z, y, x), µm.
+    measured : callable, optional
+        ``measured(start, stop)`` returns which voxels were measured, in the same form. Volume and surface elsewhere do
+        not count, as metal does not count there. None: all were.
     max_bytes : int
-        Memory of a slab, 40 bytes per voxel.
+        Memory of a slab, 41 bytes per voxel.
 
     Returns
     -------
@@ -95,19 +103,26 @@ def geometry_from_mask(
     Raises
     ------
     InputError
-        If the mask is empty.
+        If the mask is empty, or all of it lies in voxels that were not measured.
     """
-    voxels, area = 0, 0.0
-    for slab in slabs(shape, overlap=5, bytes_per_voxel=40.0, max_bytes=max_bytes):
+    voxels, total, area = 0, 0, 0.0
+    for slab in slabs(shape, overlap=5, bytes_per_voxel=41.0, max_bytes=max_bytes):
         mask = read(slab.first, slab.last)
-        voxels += int(np.count_nonzero(mask[slab.inner]))
+        known = np.ones_like(mask) if measured is None else measured(slab.first, slab.last)
+        total += int(np.count_nonzero(mask[slab.inner]))
+        voxels += int(np.count_nonzero(mask[slab.inner] & known[slab.inner]))
         if mask.any():
             smooth = ndimage.gaussian_filter(mask.astype(np.float32), _SMOOTHING, mode="nearest", truncate=5)
             end = slab.inner.stop + (slab.after > 0)
-            area += _surface_area(0.5 - smooth[slab.before : end], voxel_um)
-    if not voxels:
+            area += _area_where(0.5 - smooth[slab.before : end], known[slab.before : end], voxel_um)
+    if not total:
         raise InputError("the mask of the initial implant is empty; give the mask of the new implant, on the same grid")
-    return InitialGeometry(float(voxels * np.prod(voxel_um)), area, "mask", note="initial geometry from a mask")
+    if not voxels:
+        raise InputError("the initial implant lies in voxels that were not measured; check that its mask is aligned")
+    note = "initial geometry from a mask"
+    if voxels < total:
+        note += f"; {1 - voxels / total:.1%} of it were not measured and do not count"
+    return InitialGeometry(float(voxels * np.prod(voxel_um)), area, "mask", note=note)
 
 
 def geometry_from_body(
@@ -218,6 +233,22 @@ def _area_of_body(fitted: FittedBody, labels: LabelSource, max_bytes: int) -> fl
 def _distances(fitted: FittedBody, axes: tuple[Float, Float, Float]) -> Float:
     grid = np.meshgrid(*axes, indexing="ij")
     return fitted.distance(np.stack(grid, axis=-1).reshape(-1, 3)).reshape(grid[0].shape)
+
+
+def _area_where(field: NDArray[np.floating], known: NDArray[np.bool_], voxel_um: VoxelSize) -> float:
+    """Return the area of the surface of the zeros of a field, in the voxels that are known."""
+    from skimage.measure import marching_cubes
+
+    if known.all():
+        return _surface_area(field, voxel_um)
+    if min(field.shape) < 2 or field.min() >= 0 or field.max() <= 0:
+        return 0.0
+    vertices, faces, _, _ = marching_cubes(field, 0.0)
+    triangles = vertices[faces].astype(np.float64)
+    counts = known[tuple(np.rint(triangles.mean(axis=1)).astype(np.intp).T)]
+    corners = triangles[counts] * np.array(voxel_um)
+    crossed = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    return float(np.linalg.norm(crossed, axis=1).sum() / 2)
 
 
 def _surface_area(
