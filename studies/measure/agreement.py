@@ -15,14 +15,17 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import tifffile
 import torch
+from numpy.typing import NDArray
 
 from tomostain.config import read_yaml
 from tomostain.errors import InputError
+from tomostain.figures.charts import draw_identity
 from tomostain.imaging.intensity import IntensityReference
-from tomostain.io import open_stained, open_volume
+from tomostain.io import open_stained, open_volume, write_image
 from tomostain.measure.classes import phantom_classes
 from tomostain.measure.config import MeasureConfig
 from tomostain.measure.initial import KnownImplant, known_implant
@@ -65,8 +68,6 @@ def labels_of(folder: Path, stained: Path, source: str, stored: Path) -> LabelAr
 
 def true_geometry(folder: Path, labels: LabelArray) -> Any:
     """Return volume and surface of the new screw in the field of view, from the phantom's own geometry."""
-    import numpy as np
-
     pose = load_specimen(folder).anatomy.pose
 
     def read(start: int, stop: int) -> Any:
@@ -109,15 +110,17 @@ def measure_one(folder: Path, stained: Path, source: str, parts: tuple[str, ...]
     return f"{folder.name} {source}: {', '.join(missing)}"
 
 
-def run(study: Path, stained: Path, out: Path, parts: Iterable[str], jobs: int, sources: Iterable[str]) -> None:
-    """Measure all test specimens."""
+def run(options: argparse.Namespace) -> None:
+    """Measure the test specimens."""
+    study, stained, out = options.study, options.stained, options.out
     (out / "rows").mkdir(parents=True, exist_ok=True)
     folders = sorted(path for path in (study / "test").iterdir() if path.is_dir())
-    with ProcessPoolExecutor(jobs) as pool:
+    folders = folders[: options.specimens]
+    with ProcessPoolExecutor(options.jobs) as pool:
         tasks = [
-            pool.submit(measure_one, folder, stained / "test" / folder.name, source, tuple(parts), out)
+            pool.submit(measure_one, folder, stained / "test" / folder.name, source, tuple(options.parts), out)
             for folder in folders
-            for source in sources
+            for source in options.sources
         ]
         for task in tasks:
             print(task.result(), flush=True)
@@ -170,6 +173,15 @@ def agreement_table(rows: pd.DataFrame, sources: Iterable[str] = SOURCES[1:]) ->
     return pd.DataFrame(result)
 
 
+def contact_figure(rows: pd.DataFrame) -> NDArray[np.uint8]:
+    """Return the contact from stain and µCT, at the surface of the labels and of the fitted screw, against the truth."""
+    wide = rows[rows["measure"] == "bic_surface"].pivot(index="specimen", columns="source", values="value")
+    names = {"both": "surface of the labels", "both-fitted": "surface of the fitted screw"}
+    pairs = {name: wide[["truth", source]].dropna() for source, name in names.items()}
+    series = {name: (both.iloc[:, 0].to_numpy(), both.iloc[:, 1].to_numpy()) for name, both in pairs.items()}
+    return draw_identity(series, "%", title="BIC from stain and µCT")
+
+
 def main() -> None:
     """Measure, or report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -178,14 +190,18 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=["contact", "shells", "degradation"])
     parser.add_argument("--sources", nargs="+", choices=SOURCES, default=list(SOURCES))
+    parser.add_argument("--specimens", type=int, help="only the first ones")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--figure", type=Path, help="plot of the contact against the truth")
     parser.add_argument("--report", action="store_true")
     parser.add_argument("--max-energy-kev", type=float)
     options = parser.parse_args()
     if not options.report:
-        run(options.study, options.stained, options.out, options.parts, options.jobs, options.sources)
+        run(options)
     found = agreement_table(stored_rows(options.out, options.max_energy_kev))
     found.to_csv(options.out / "agreement.csv", index=False)
+    if options.figure is not None:
+        write_image(options.figure, contact_figure(stored_rows(options.out)), overwrite=True)
     with pd.option_context("display.width", 250, "display.max_rows", 500, "display.max_columns", 20):
         print(found.round(3).to_string(index=False))
 
