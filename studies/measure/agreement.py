@@ -174,7 +174,7 @@ def agreement_table(rows: pd.DataFrame, sources: Iterable[str] = SOURCES[1:]) ->
 
 
 def contact_figure(rows: pd.DataFrame) -> NDArray[np.uint8]:
-    """Return the contact from stain and µCT, at the surface of the labels and of the fitted screw, against the truth."""
+    """Return a plot of the contact from stain and µCT against the truth, for both surfaces of the implant."""
     wide = rows[rows["measure"] == "bic_surface"].pivot(index="specimen", columns="source", values="value")
     names = {"both": "surface of the labels", "both-fitted": "surface of the fitted screw"}
     pairs = {name: wide[["truth", source]].dropna() for source, name in names.items()}
