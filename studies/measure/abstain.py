@@ -69,7 +69,7 @@ def main() -> None:
         curves = {name: counter.curve() for name, counter in counters.items()}
         lines = {name: (curve.kept, 100 * curve.error) for name, curve in curves.items()}
         random = 100 * curves[CLASSIFIER].area_random
-        picture = draw_risk_coverage(lines, "voxels of a wrong class, %", random=random)
+        picture = draw_risk_coverage(lines, "voxels of a wrong class [%]", random=random)
         write_image(options.figure, picture, overwrite=True)
 
 

@@ -300,13 +300,13 @@ def figure_data(measured: VolumeMeasures, source: str) -> FigureData:
                 "new bone": measured.profile.share(TissueClass.NEW_BONE),
                 "all bone": measured.profile.share(*MINERALISED),
             },
-            x_label="distance from the implant / µm",
-            y_label="share of the tissue / %",
+            x_label="distance from the implant [µm]",
+            y_label="share of the tissue [%]",
         )
         rows = [each for each in measured.measures if each.definition is BV_TV]
         values = np.array([each.value for each in rows])
-        shells = Bars(tuple(each.region for each in rows), {source: values}, "BV/TV / %")
+        shells = Bars(tuple(each.region for each in rows), {source: values}, "BV/TV [%]")
     if measured.thickness is not None and measured.thickness.counts.any():
         edges, shares = measured.thickness.shares()
-        thickness = Histogram(edges, {"bone": shares}, "local thickness / µm")
+        thickness = Histogram(edges, {"bone": shares}, "local thickness [µm]")
     return FigureData(new_bone_profile=profile, bone_by_shell=shells, thickness=thickness)
