@@ -266,6 +266,7 @@ class _Run:
             volume = getattr(self.inputs, name)
             if volume is not None:
                 facts[name] = str(volume.path)
+        facts["voxel_um"] = " x ".join(f"{size:g}" for size in self.inputs.grid.voxel_um)
         if self.inputs.also:
             facts["also"] = ", ".join(str(volume.path) for volume in self.inputs.also)
         if self.inputs.uncertainty is not None:
