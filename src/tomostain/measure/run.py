@@ -202,6 +202,7 @@ class _Run:
             grid.shape,
             grid.voxel_um,
             dtype="float32",
+            reduction="mean_nonzero" if name == THICKNESS else "mean",
             placement=self.inputs.placement,
             provenance=facts,
         )
