@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from tomostain.config import read_yaml
 from tomostain.imaging.colour import normalise_histology
 from tomostain.imaging.intensity import normalise_ct, volume_reference
+from tomostain.integers import to_integers
 from tomostain.io import open_stained, open_volume, read_image
 from tomostain.measure.classes import Labels, TissueClass, phantom_classes
 from tomostain.measure.tissue.channels import ct_channel, stain_channels
@@ -99,7 +100,7 @@ def coarser(rgb: NDArray[np.uint8], classes: Labels, factor: int) -> tuple[NDArr
     blocks = blocks.swapaxes(1, 2).reshape(rows, columns, -1)
     counts = np.stack([(blocks == each).sum(axis=-1) for each in TissueClass])
     colours = rgb[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor, 3).mean(axis=(1, 3))
-    return np.rint(colours).astype(np.uint8), np.array(list(TissueClass), np.uint8)[counts.argmax(axis=0)]
+    return to_integers(colours, np.uint8, "colours"), np.array(list(TissueClass), np.uint8)[counts.argmax(axis=0)]
 
 
 def section_samples(folder: Path, stain: str, seed: int, pixels: int) -> Samples:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tomostain.integers import to_integers
 from tomostain.io.volumes.base import VolumeLike
 from tomostain.measure.classes import MINERALISED, TissueClass
 from tomostain.measure.label_source import LabelSource
@@ -43,7 +44,8 @@ def saturation_note(ct: VolumeLike, implant: Implant) -> str:
         return ""
     top = np.iinfo(ct.dtype).max
     inside = cut_off = 0
-    for z in np.linspace(implant.box[0].start, implant.box[0].stop - 1, 12).round().astype(int):
+    rows = np.linspace(implant.box[0].start, implant.box[0].stop - 1, 12)
+    for z in to_integers(rows, np.int64, "slices"):
         mask = implant.read(int(z), int(z) + 1)
         inside += int(mask.sum())
         cut_off += int((ct.read(int(z), int(z) + 1)[mask] >= top).sum())

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
+from tomostain.integers import to_integers
 from tomostain.measure.classes import IMPLANT, MINERALISED, Labels, TissueClass
 from tomostain.measure.measures import Definition, Measure, define
 from tomostain.measure.morphometry.fields import cut_note, is_seen, surface_note
@@ -227,7 +228,7 @@ def _along_normals(
         points, normals = surface.points_um[part], surface.normals[part]
         samples = np.full((len(points), len(distances)), TissueClass.NOT_MEASURED, np.uint8)
         for column, distance in enumerate(distances):
-            index = np.rint((points + distance * normals) / voxel_um).astype(np.intp) - origin
+            index = to_integers((points + distance * normals) / voxel_um, np.intp, "positions") - origin
             inside = ((index >= 0) & (index < labels.shape)).all(axis=1)
             samples[inside, column] = labels[tuple(index[inside].T)]
         yield part, samples

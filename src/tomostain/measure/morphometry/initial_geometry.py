@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tomostain.errors import InputError
+from tomostain.integers import to_integers
 from tomostain.measure.classes import TissueClass
 from tomostain.measure.label_source import LabelSource, Shape, VoxelSize
 from tomostain.measure.morphometry.bodies import Body
@@ -209,13 +210,14 @@ def _area_of_body(fitted: FittedBody, labels: LabelSource, max_bytes: int) -> fl
     voxel = np.array(labels.voxel_um)
     low = np.maximum(-voxel / 2, fitted.centre_um - fitted.reach_um)
     high = np.minimum((np.array(labels.shape) - 0.5) * voxel, fitted.centre_um + fitted.reach_um)
-    cells = 2 * np.ceil((high - low) / (2 * _AREA_STEP * fitted.body.diameter_um)).astype(int)
+    cells = 2 * to_integers(np.ceil((high - low) / (2 * _AREA_STEP * fitted.body.diameter_um)), np.int64, "cells")
     if (cells <= 0).any():
         return 0.0
     step = (high - low) / cells
     axes = [start + np.arange(n + 1) * size for start, n, size in zip(low, cells, step, strict=True)]
     index = [
-        np.clip(np.rint(at / size), 0, n - 1).astype(int) for at, size, n in zip(axes, voxel, labels.shape, strict=True)
+        to_integers(np.clip(np.rint(at / size), 0, n - 1), np.int64, "positions")
+        for at, size, n in zip(axes, voxel, labels.shape, strict=True)
     ]
     layers = 2 * max(1, int(max_bytes / (240 * np.prod(cells[1:] + 1))))
     fine = coarse = 0.0
@@ -245,7 +247,7 @@ def _area_where(field: NDArray[np.floating], known: NDArray[np.bool_], voxel_um:
         return 0.0
     vertices, faces, _, _ = marching_cubes(field, 0.0)
     triangles = vertices[faces].astype(np.float64)
-    counts = known[tuple(np.rint(triangles.mean(axis=1)).astype(np.intp).T)]
+    counts = known[tuple(to_integers(triangles.mean(axis=1), np.intp, "positions").T)]
     corners = triangles[counts] * np.array(voxel_um)
     crossed = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     return float(np.linalg.norm(crossed, axis=1).sum() / 2)

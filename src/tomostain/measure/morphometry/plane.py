@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tomostain.errors import InputError
+from tomostain.integers import to_integers
 from tomostain.measure.classes import CLASSES, IMPLANT, MINERALISED, TITLES, Labels, TissueClass
 from tomostain.measure.label_source import check_classes
 from tomostain.measure.measures import Definition, Measure, define
@@ -201,7 +202,7 @@ def plane_contact(implant: PlaneImplant, rule: ContactRule) -> Contact:
     points, normals, lengths = _outline(implant)
     distances = rule.distances_um(implant.pixel_um)
     positions = points[:, None] + distances[:, None] * normals[:, None]
-    index = np.rint(positions / implant.pixel_um).astype(np.intp)
+    index = to_integers(positions / implant.pixel_um, np.intp, "positions")
     inside = ((index >= 0) & (index < implant.labels.shape)).all(axis=-1)
     samples = np.full(inside.shape, TissueClass.NOT_MEASURED, np.uint8)
     samples[inside] = implant.labels[tuple(index[inside].T)]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
+from tomostain.integers import to_integers
 from tomostain.measure.classes import Labels, TissueClass
 
 Uncertainty = NDArray[np.uint8] | NDArray[np.floating]
@@ -145,7 +146,7 @@ class AbstentionCounter:
             raise InputError(f"abstention: an error is not between 0 and {self._max_error:g}", parameter="max_error")
         self._count += np.bincount(index, minlength=BINS + 1)
         self._sum += np.bincount(index, weights=values, minlength=BINS + 1)
-        bins = np.rint(values * (_MAX_ERROR_BINS / self._max_error)).astype(np.intp)
+        bins = to_integers(values * (_MAX_ERROR_BINS / self._max_error), np.intp, "errors")
         self._errors += np.bincount(bins, minlength=_MAX_ERROR_BINS + 1)
 
     def curve(self) -> RiskCoverage:
@@ -215,7 +216,7 @@ def _bins_of(uncertainty: Uncertainty) -> NDArray[np.intp]:
     if uncertainty.dtype == np.uint8:
         return uncertainty.astype(np.intp)
     filled = np.nan_to_num(uncertainty.astype(np.float64), nan=1.0)
-    return np.ceil(np.clip(filled, 0, 1) * BINS - 1e-6).astype(np.intp)
+    return to_integers(np.ceil(np.clip(filled, 0, 1) * BINS - 1e-6), np.intp, "uncertainty")
 
 
 def _area(count: NDArray[np.float64], total_error: NDArray[np.float64]) -> float:

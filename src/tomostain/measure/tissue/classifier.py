@@ -10,6 +10,7 @@ from pydantic import Field
 
 from tomostain.config import Config
 from tomostain.errors import InputError
+from tomostain.integers import to_integers
 from tomostain.measure.classes import CLASSES, Labels, TissueClass
 from tomostain.measure.tissue.familiarity import Familiarity
 from tomostain.measure.tissue.features import FeatureSpec, image_features, volume_features
@@ -246,7 +247,7 @@ class TissueClassifier:
         table = np.array(self.spec.classes, np.uint8)
         best = probabilities.argmax(axis=0)
         uncertainty = np.float32(1) - probabilities.max(axis=0)
-        return table[best], np.rint(np.clip(uncertainty, 0, 1) * np.float32(_CERTAIN)).astype(np.uint8)
+        return table[best], to_integers(uncertainty * np.float32(_CERTAIN), np.uint8, "uncertainty", clip=True)
 
 
 def _check_weights(spec: ClassifierSpec, weights: Weights, name: str) -> None:

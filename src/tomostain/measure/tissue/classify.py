@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.imaging.intensity import IntensityReference, check_finite, normalise_ct
+from tomostain.integers import to_integers
 from tomostain.io.parallel import in_parallel
 from tomostain.io.volumes.base import VolumeLike
 from tomostain.measure.classes import Labels
@@ -222,7 +223,7 @@ def _normalised(ct: NDArray[Any], reference: IntensityReference | None) -> NDArr
     check_finite(ct, "µCT")
     if reference is not None:
         return normalise_ct(ct, reference)
-    return np.asarray(ct, np.uint16) if ct.dtype == np.uint16 else np.clip(np.rint(ct), 0, 65535).astype(np.uint16)
+    return np.asarray(ct, np.uint16) if ct.dtype == np.uint16 else to_integers(ct, np.uint16, "µCT", clip=True)
 
 
 def _check_volumes(classifier: TissueClassifier, stained: VolumeLike | None, ct: VolumeLike | None) -> VolumeLike:

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.imaging.network_range import CT_WINDOW
+from tomostain.integers import to_integers
 
 _MIN_SIDE_PX = 256
 _MAX_SIDE_PX = 384
@@ -12,7 +13,7 @@ _MAX_SIDE_PX = 384
 
 def rgb_image(colours: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Return colours (3, H, W) in [0, 255] as an image (H, W, 3) of uint8."""
-    return np.rint(np.moveaxis(colours, 0, -1)).astype(np.uint8)
+    return to_integers(np.moveaxis(colours, 0, -1), np.uint8, "colours", clip=True)
 
 
 def cover(ct: NDArray[np.float32], colours: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -31,7 +32,7 @@ def cover(ct: NDArray[np.float32], colours: NDArray[np.float32]) -> NDArray[np.u
         Small images are enlarged, large ones are cropped.
     """
     low, high = CT_WINDOW
-    grey = np.rint(np.clip((ct - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+    grey = to_integers((ct - low) / (high - low) * 255, np.uint8, "grey values", clip=True)
     picture = [np.repeat(grey[..., None], 3, axis=-1), rgb_image(colours)]
     side = min(len(grey), _MAX_SIDE_PX)
     factor = max(1, -(-_MIN_SIDE_PX // side))

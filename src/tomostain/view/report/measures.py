@@ -11,6 +11,7 @@ from tomostain import __version__
 from tomostain.figures.charts import draw_bars, draw_confusion, draw_histogram, draw_lines
 from tomostain.figures.drawing import RGB
 from tomostain.figures.planes import orthogonal_planes, side_by_side
+from tomostain.integers import to_integers
 from tomostain.io import StainedVolume, open_stained
 from tomostain.measure.classes import CLASSES, COLOURS, IMPLANT, TITLES, Labels, TissueClass
 from tomostain.measure.label_files import open_labels
@@ -117,7 +118,7 @@ def labels_over(colours: RGB | None, labels: Labels) -> RGB:
     if colours is None:
         return painted
     mixed = _SHARE_OF_LABELS * painted + (1 - _SHARE_OF_LABELS) * colours.astype(np.float32)
-    return np.rint(mixed).astype(np.uint8)
+    return to_integers(mixed, np.uint8, "colours")
 
 
 def _key_figures(rows: Sequence[MeasureRow], *, by_source: bool = False) -> tuple[Block, ...]:
