@@ -64,6 +64,9 @@ def test_labels_and_maps_lie_on_the_grid_of_the_stain(from_stain, measured_phant
     thickness, distance = (open_volume(from_stain.out / f"{name}.ome.zarr") for name in ("thickness", "distance"))
     bone = np.isin(labels.read(10, 20), (TissueClass.BONE, TissueClass.NEW_BONE))
     np.testing.assert_array_equal(thickness.read(10, 20) > 0, bone)
+    layer = open_volume(from_stain.out / "layer.ome.zarr").read(10, 20)
+    assert 20 < np.median(layer[layer > 0]) < 300
+    assert (labels.read(10, 20)[layer > 0] == TissueClass.DEGRADATION).mean() > 0.9
     metal = labels.read(10, 20) == TissueClass.METAL
     assert (distance.read(10, 20)[metal] < 0).mean() > 0.99
 

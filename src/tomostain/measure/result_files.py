@@ -27,6 +27,7 @@ JSON = "measures.json"
 LABELS = "labels.ome.zarr"
 THICKNESS = "thickness.ome.zarr"
 DISTANCE = "distance.ome.zarr"
+LAYER = "layer.ome.zarr"
 UNCERTAINTY = "uncertainty.ome.zarr"
 PAGE = "report.html"
 """Names of the files in the folder of a measurement. The first is written first: it marks the folder."""
@@ -88,7 +89,7 @@ def check_output(
 
 def _is_known(name: str) -> bool:
     """Return whether a file belongs to the folder of a measurement, also one whose writing was interrupted."""
-    known = (SETTINGS, CSV, JSON, LABELS, THICKNESS, DISTANCE, UNCERTAINTY, PAGE)
+    known = (SETTINGS, CSV, JSON, LABELS, THICKNESS, DISTANCE, LAYER, UNCERTAINTY, PAGE)
     hidden = name.startswith(".") and any(name[1:].startswith(each) for each in (*known, "member-", "partial"))
     return name in known or hidden
 

@@ -32,7 +32,7 @@ from tomostain.measure.morphometry.bodies import body_named
 from tomostain.measure.morphometry.shells import BV_TV
 from tomostain.measure.notes import refused_share, saturation_note, view_notes
 from tomostain.measure.refused import RefusedLabels, open_uncertainty
-from tomostain.measure.result_files import DISTANCE, LABELS, THICKNESS, UNCERTAINTY, begin_output, write_results
+from tomostain.measure.result_files import DISTANCE, LABELS, LAYER, THICKNESS, UNCERTAINTY, begin_output, write_results
 from tomostain.measure.results import Bars, Curve, FigureData, Histogram, MeasureResult
 from tomostain.measure.rows import MeasureRow, measure_rows
 from tomostain.measure.sequential import SequentialWriter
@@ -44,6 +44,7 @@ from tomostain.progress import Progress, silent
 MAPS = {
     THICKNESS: "local thickness of bone, µm; 0 elsewhere",
     DISTANCE: "distance from the implant, µm, negative inside; cut off beyond the shells",
+    LAYER: "thickness of the degradation layer, µm; 0 elsewhere",
 }
 """What the maps hold, by file."""
 
@@ -70,7 +71,8 @@ def measure_volume(
         The stained volume.
     out : path
         Folder of ``measures.csv``, ``measures.json``, ``labels.ome.zarr`` and the maps ``thickness.ome.zarr`` (of bone,
-        µm) and ``distance.ome.zarr`` (from the implant, µm, negative inside).
+        µm), ``distance.ome.zarr`` (from the implant, µm, negative inside) and ``layer.ome.zarr`` (thickness of the
+        degradation layer, µm).
     config : MeasureConfig, optional
     ct : path, optional
         The µCT volume that was stained. With it, tissue is classified from both.
@@ -183,8 +185,8 @@ class _Run:
     def measure(self) -> VolumeMeasures:
         """Measure all, write the maps, and add the spread of the ensembles."""
         known = known_implant(self.config, self.labels)
-        files = {} if not self.config.maps else {name: self._map(name) for name in (THICKNESS, DISTANCE)}
-        maps = MapWriters(files.get(THICKNESS), files.get(DISTANCE))
+        files = {} if not self.config.maps else {name: self._map(name) for name in MAPS}
+        maps = MapWriters(files.get(THICKNESS), files.get(DISTANCE), files.get(LAYER))
         measured = measure_labels(self.labels, self.config, known=known, maps=maps, progress=self.progress)
         for file in files.values():
             file.finish()
@@ -202,7 +204,7 @@ class _Run:
             grid.shape,
             grid.voxel_um,
             dtype="float32",
-            reduction="mean_nonzero" if name == THICKNESS else "mean",
+            reduction="mean" if name == DISTANCE else "mean_nonzero",
             placement=self.inputs.placement,
             provenance=facts,
         )

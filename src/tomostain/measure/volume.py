@@ -70,10 +70,13 @@ class MapWriters:
         Local thickness of bone, µm; 0 elsewhere.
     distance : callable or None
         Signed distance from the implant, µm, up to the last edge of the shells.
+    layer : callable or None
+        Thickness of the degradation layer, µm; 0 elsewhere.
     """
 
     thickness: OnSlab | None = None
     distance: OnSlab | None = None
+    layer: OnSlab | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +158,7 @@ def measure_labels(
             "weeks": config.weeks,
             "material": config.implant,
         }
-        measures += degradation_measures(implant, **options, max_bytes=max_bytes, progress=progress)  # type: ignore[arg-type]
+        measures += degradation_measures(implant, **options, max_bytes=max_bytes, on_slab=maps.layer, progress=progress)  # type: ignore[arg-type]
     if "thickness" in chosen:
         thickness = ThicknessHistogram(maps.thickness)
         sphere_options = ThicknessOptions(max_bytes=max_bytes)
