@@ -153,12 +153,15 @@ def measure_labels(
         shells, profile = _shells(outline, config, maps.distance, progress)
         measures += shells if outline is implant else [each.with_note(FITTED) for each in shells]
     if "degradation" in chosen:
-        options = {
-            "initial": None if known is None else known.geometry,
-            "weeks": config.weeks,
-            "material": config.implant,
-        }
-        measures += degradation_measures(implant, **options, max_bytes=max_bytes, on_slab=maps.layer, progress=progress)  # type: ignore[arg-type]
+        measures += degradation_measures(
+            implant,
+            initial=None if known is None else known.geometry,
+            weeks=config.weeks,
+            material=config.implant,
+            on_slab=maps.layer,
+            max_bytes=max_bytes,
+            progress=progress,
+        )
     if "thickness" in chosen:
         thickness = ThicknessHistogram(maps.thickness)
         sphere_options = ThicknessOptions(max_bytes=max_bytes)
