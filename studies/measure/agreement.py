@@ -192,16 +192,21 @@ def main() -> None:
     parser.add_argument("--sources", nargs="+", choices=SOURCES, default=list(SOURCES))
     parser.add_argument("--specimens", type=int, help="only the first ones")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--with-value-of", choices=SOURCES, help="only specimens whose contact this source gives")
     parser.add_argument("--figure", type=Path, help="plot of the contact against the truth")
     parser.add_argument("--report", action="store_true")
     parser.add_argument("--max-energy-kev", type=float)
     options = parser.parse_args()
     if not options.report:
         run(options)
-    found = agreement_table(stored_rows(options.out, options.max_energy_kev))
+    rows = stored_rows(options.out, options.max_energy_kev)
+    if options.with_value_of is not None:
+        measured = rows[(rows["source"] == options.with_value_of) & (rows["measure"] == "bic_surface")]
+        rows = rows[rows["specimen"].isin(measured["specimen"])]
+    found = agreement_table(rows)
     found.to_csv(options.out / "agreement.csv", index=False)
     if options.figure is not None:
-        write_image(options.figure, contact_figure(stored_rows(options.out)), overwrite=True)
+        write_image(options.figure, contact_figure(rows), overwrite=True)
     with pd.option_context("display.width", 250, "display.max_rows", 500, "display.max_columns", 20):
         print(found.round(3).to_string(index=False))
 
