@@ -34,5 +34,7 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason=reason))
 
 
-# Doctests are collected by importing each module; those of the programs need Triton.
+# Doctests are collected by importing each module; those of the programs need Triton, the plugin napari and Qt.
 collect_ignore_glob = [] if find_spec("triton") else ["src/tomostain/networks/kernels/cuda/*_programs.py"]
+if not (find_spec("napari") and find_spec("qtpy")):
+    collect_ignore_glob.append("src/tomostain/napari/*")

@@ -41,6 +41,7 @@ OPTIONAL = {
     "dask-jobqueue": "cluster",
     "neuroglancer": "browser",
     "statsmodels": "measure",
+    "napari": "napari",
     "onnx": "exchange",
     "onnxscript": "exchange",
     "onnxruntime": "exchange",

@@ -1,0 +1,198 @@
+"""Work in a thread: progress, result, errors, warnings, cancel; previews of which only the latest counts."""
+
+import threading
+import warnings
+
+import pytest
+
+from tomostain.errors import InputError, InterruptedRunError, OutOfDistributionWarning
+
+pytest.importorskip("napari")
+pytest.importorskip("qtpy")
+
+
+@pytest.fixture
+def task(qtbot):
+    from tomostain.napari.tasks import Task
+
+    made = Task()
+    qtbot.addWidget(made)
+    return made
+
+
+def test_the_result_arrives_in_the_main_thread(task, qtbot):
+    places, results = [], []
+
+    def work(progress, should_stop):
+        places.append(threading.current_thread())
+        progress("slices", 1, 2)
+        return 7
+
+    def take(value):
+        results.append((value, threading.current_thread()))
+
+    with qtbot.waitSignal(task.finished):
+        task.start(work, label="working", on_result=take)
+        assert task.is_running
+        assert not task.isHidden()
+    assert results == [(7, threading.main_thread())]
+    assert places[0] is not threading.main_thread()
+    assert task.isHidden()
+    assert not task.is_running
+
+
+def test_progress_is_shown_with_its_label(task, qtbot):
+    go_on = threading.Event()
+
+    def work(progress, should_stop):
+        progress("staining", 3, 12)
+        go_on.wait(10)
+
+    task.start(work)
+    qtbot.waitUntil(lambda: task.bar.value() == 3)
+    assert task.bar.maximum() == 12
+    assert task.label.text() == "staining: 3 of 12"
+    with qtbot.waitSignal(task.finished):
+        go_on.set()
+
+
+def test_an_error_is_delivered(task, qtbot):
+    errors = []
+
+    def work(progress, should_stop):
+        raise InputError("give `voxel_um`")
+
+    with qtbot.waitSignal(task.finished):
+        task.start(work, on_error=errors.append)
+    assert [str(error) for error in errors] == ["give `voxel_um`"]
+
+
+def test_cancel_asks_the_work_to_stop(task, qtbot):
+    errors = []
+
+    def work(progress, should_stop):
+        progress("slices", 0, 10)
+        while not should_stop():
+            threading.Event().wait(0.01)
+        raise InterruptedRunError("saved")
+
+    task.start(work, on_error=errors.append)
+    qtbot.waitUntil(lambda: task.bar.maximum() == 10)
+    with qtbot.waitSignal(task.finished):
+        task.cancel_button.click()
+        assert not task.cancel_button.isEnabled()
+    assert isinstance(errors[0], InterruptedRunError)
+
+
+def test_a_second_work_is_refused_while_one_runs(task, qtbot):
+    go_on = threading.Event()
+    task.start(lambda progress, should_stop: go_on.wait(10))
+    with pytest.raises(RuntimeError, match="a task is running"):
+        task.start(lambda progress, should_stop: None)
+    with qtbot.waitSignal(task.finished):
+        go_on.set()
+    with qtbot.waitSignal(task.finished):
+        task.start(lambda progress, should_stop: None)
+
+
+def test_a_widget_that_is_closed_stops_its_work(qtbot):
+    from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+    from tomostain.napari.tasks import Task
+
+    stopped = threading.Event()
+
+    def work(progress, should_stop):
+        while not should_stop():
+            threading.Event().wait(0.01)
+        stopped.set()
+
+    parent = QWidget()
+    task = Task(parent)
+    QVBoxLayout(parent).addWidget(task)
+    task.start(work)
+    parent.deleteLater()
+    qtbot.waitUntil(stopped.is_set, timeout=5000)
+
+
+def test_warnings_of_the_work_are_delivered_and_those_of_others_are_not(task, qtbot):
+    texts = []
+
+    def work(progress, should_stop):
+        for _ in range(2):  # the default filter would show the second one only once
+            warnings.warn("unlike the training data", OutOfDistributionWarning, stacklevel=1)
+
+    with qtbot.waitSignal(task.finished):
+        task.start(work, on_warning=texts.append)
+    assert texts == ["unlike the training data"] * 2
+    with pytest.warns(OutOfDistributionWarning, match="main"):
+        warnings.warn("main", OutOfDistributionWarning, stacklevel=1)
+
+
+def test_only_the_latest_request_is_computed_and_delivered(qtbot):
+    from tomostain.napari.tasks import LatestOnly
+
+    begun, go_on, computed, results = threading.Event(), threading.Event(), [], []
+
+    def work(number):
+        computed.append(number)
+        begun.set()
+        go_on.wait(10)
+        return number
+
+    latest = LatestOnly(work, results.append)
+    latest.request(1)
+    begun.wait(10)
+    latest.request(2)
+    latest.request(3)
+    go_on.set()
+    qtbot.waitUntil(lambda: not latest.is_running)
+    assert computed == [1, 3]
+    assert results == [3]
+
+
+def test_a_live_preview_can_deliver_results_that_a_newer_request_follows(qtbot):
+    from tomostain.napari.tasks import LatestOnly
+
+    begun, go_on, results = threading.Event(), threading.Event(), []
+
+    def work(number):
+        begun.set()
+        go_on.wait(10)
+        return number
+
+    latest = LatestOnly(work, results.append, deliver_all=True)
+    latest.request(1)
+    begun.wait(10)
+    latest.request(2)
+    go_on.set()
+    qtbot.waitUntil(lambda: not latest.is_running)
+    assert results == [1, 2]
+
+
+def test_dropped_results_are_not_delivered(qtbot):
+    from tomostain.napari.tasks import LatestOnly
+
+    begun, go_on, results, errors = threading.Event(), threading.Event(), [], []
+
+    def work(number):
+        if number == 1:
+            begun.set()
+            go_on.wait(10)
+        if number == 3:
+            raise InputError("no such slice")
+        return number
+
+    latest = LatestOnly(work, results.append, errors.append)
+    latest.request(1)
+    begun.wait(10)
+    latest.drop()
+    latest.request(2)
+    go_on.set()
+    qtbot.waitUntil(lambda: results == [2])
+    latest.request(3)
+    qtbot.waitUntil(lambda: len(errors) == 1)
+    latest.close()
+    latest.request(4)
+    assert not latest.is_running
+    assert results == [2]
