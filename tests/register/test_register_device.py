@@ -14,12 +14,11 @@ from tests.register.planar_scenes import PIXEL_UM, classes, ct_of, slide_of
 from tomostain.geometry.section import Section
 from tomostain.imaging.intensity import estimate_reference
 from tomostain.io import open_slide, open_volume
-from tomostain.progress import silent
 from tomostain.register import register_slide
 from tomostain.register.config import RegisterConfig
 from tomostain.register.find import refine_with_learned_values
 from tomostain.register.hints import Hint, read_section
-from tomostain.register.locate import _prepare
+from tomostain.register.locate import prepare_search
 from tomostain.register.planar_pose import PlanarPose
 from tomostain.register.pose_confidence import _fine_correlation
 from tomostain.register.poses import Poses, _rodrigues, _rotation
@@ -131,7 +130,8 @@ def test_a_gpu_finds_the_pose_of_the_cpu(specimen):
 @pytest.mark.gpu
 def test_a_gpu_refines_over_the_thickness_of_a_section_as_the_cpu_does(specimen):
     volume, slide = open_volume(specimen / "volume"), open_slide(specimen / "slide.ome.tif")
-    level, template = _prepare(volume, slide, estimate_reference(np.asarray(volume), "volume"), SEARCH, silent)
+    prepared = prepare_search(volume, slide, estimate_reference(np.asarray(volume), "volume"), SEARCH)
+    level, template = prepared.level, prepared.template
     start = Poses.from_section(read_section(specimen / "truth" / "section.yaml"), template.middle_um)
     places = []
     for device in DEVICES:

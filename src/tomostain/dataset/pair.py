@@ -18,7 +18,7 @@ from tomostain import __version__
 from tomostain.config import read_yaml
 from tomostain.errors import InputError
 from tomostain.input_files import is_there, refuse_special_file
-from tomostain.io.atomic import atomic_file, write_text
+from tomostain.io.atomic import atomic_file, refuse_existing, write_text
 from tomostain.io.images import read_mask
 from tomostain.io.tiff import opened_tiff, tiff_errors
 from tomostain.tiling.slice_context import MAX_CT_SLICES, middle_slices
@@ -256,6 +256,44 @@ def load_exclude(folder: Path, shape: tuple[int, ...]) -> NDArray[np.bool_] | No
     if drawn.shape != tuple(shape):
         raise InputError(f"{path}: is turned by its orientation tag; draw it on the grid of the pair")
     return drawn
+
+
+def save_exclude(folder: str | os.PathLike[str], exclude: NDArray[np.bool_], *, overwrite: bool = False) -> Path:
+    """Write the exclusion of a pair, which a person drew, as `exclude.tif`: 255 where it excludes.
+
+    Parameters
+    ----------
+    folder : str or os.PathLike
+        Folder of the pair, with `mask.tif`.
+    exclude : ndarray of bool, shape (Y, X)
+        True where the pair is not used, on the grid of the pair.
+    overwrite : bool
+        Replace an earlier exclusion.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    InputError
+        If the file exists and `overwrite` is False, the shape is not that of the pair, or nothing of its mask remains.
+    """
+    folder = Path(folder)
+    mask = read_mask(folder / "mask.tif")
+    if exclude.shape != mask.shape:
+        raise InputError(f"{folder}: the exclusion has shape {exclude.shape}, but the pair has {mask.shape}")
+    if not (mask & ~exclude).any():
+        raise InputError(f"{folder}: the exclusion removes the whole mask; draw it smaller")
+    path = folder / "exclude.tif"
+    um = _voxel_um(read_yaml(folder / "pair.yaml"), folder)
+    refuse_existing(path, overwrite, "exclusion")
+    with atomic_file(path, overwrite) as temporary:
+        image = exclude.astype(np.uint8) * 255
+        options = {"photometric": "minisblack", "compression": "zlib", "metadata": None}
+        tifffile.imwrite(temporary, image, resolution=(1e4 / um,) * 2, resolutionunit="CENTIMETER", **options)  # type: ignore[arg-type]
+    return path
 
 
 def _voxel_um(values: Mapping[str, Any], folder: Path) -> float:

@@ -270,6 +270,25 @@ def reference_from_rois(ct: NDArray[Any], background: Sequence[int], bone: Seque
         If a box is empty, or bone is not brighter than background.
     """
     regions = [ct[box_slices(box, ct.shape, "µCT ROI")] for box in (background, bone)]
+    return reference_from_values(*regions)
+
+
+def reference_from_values(background: NDArray[Any], bone: NDArray[Any]) -> IntensityReference:
+    """Compute the reference from the grey values of two regions that the user chose.
+
+    Parameters
+    ----------
+    background, bone : ndarray, any shape
+        Grey values of the scan.
+
+    Raises
+    ------
+    InputError
+        If bone is not brighter than background, or a region is empty.
+    """
+    regions = (background, bone)
+    if not all(region.size for region in regions):
+        raise InputError("µCT ROI: a region holds no pixels; draw it larger")
     mean = [float(region.mean(dtype=np.float64)) for region in regions]
     spread = [float(region.std(dtype=np.float64)) for region in regions]
     return IntensityReference(mean[0], mean[1], spread[0], spread[1], regions[0].size, regions[1].size)

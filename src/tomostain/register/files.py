@@ -195,6 +195,7 @@ def register_opened(
             **registration.details,
             **describe(location, config),
             "hinted": hint.given,
+            **hint.record(),
             "made_by": folder.made_by,
             "source": {"volume": str(volume.path), "slide": str(slide.path)},
             **volume.missing_record(),

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from tomostain.config import read_yaml
 from tomostain.errors import InputError
 from tomostain.geometry.section import Section, plane_in_box
-from tomostain.io.csv_files import read_csv
+from tomostain.io.atomic import refuse_existing
+from tomostain.io.csv_files import read_csv, write_csv
 
 COLUMNS = ("slide_row_um", "slide_column_um", "z_um", "y_um", "x_um")
 
@@ -28,16 +29,32 @@ class Hint:
         A direction (z, y, x) in the volume that lies in the section within 12°, such as the axis of the screw.
     accept : bool
         Accept the result even if the confidence is low. `pair.yaml` states it.
+    refine : bool
+        Refine the start pose. False takes it as it is; its confidence is computed nevertheless.
+    source : str
+        Origin of the start pose, such as "manual" or "landmarks", for `pair.yaml`. Empty states none.
     """
 
     start: Section | None = None
     axis: NDArray[np.float64] | None = None
     accept: bool = False
+    refine: bool = True
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.refine and self.start is None:
+            raise InputError("`hint`: without refinement a start pose is needed; give `start`")
 
     @property
     def given(self) -> bool:
         """Whether there is any hint."""
         return self.start is not None or self.axis is not None or self.accept
+
+    def record(self) -> dict[str, dict[str, str | bool]]:
+        """Return what `pair.yaml` states of the start pose; {} if neither its origin nor a refinement was chosen."""
+        if not self.source and self.refine:
+            return {}
+        return {"pose": {"from": self.source or "start", "refined": self.refine}}
 
 
 def read_section(path: str | os.PathLike[str]) -> Section:
@@ -96,7 +113,9 @@ def read_landmarks(path: str | os.PathLike[str]) -> Section:
     return fit_section(points[:, :2], points[:, 2:], str(path))
 
 
-def fit_section(slide_um: NDArray[np.float64], volume_um: NDArray[np.float64], source: str = "landmarks") -> Section:
+def fit_section(
+    slide_um: NDArray[np.float64], volume_um: NDArray[np.float64], source: str = "landmarks", *, strain: bool = True
+) -> Section:
     """Fit a plane and an affine to matching points by least squares.
 
     Parameters
@@ -107,6 +126,9 @@ def fit_section(slide_um: NDArray[np.float64], volume_um: NDArray[np.float64], s
         In the volume (z, y, x), µm.
     source : str
         Named in error messages.
+    strain : bool
+        False fits a rotation and a shift only (Kabsch 1976, Acta Cryst. A 32, 922): with few points, their errors would
+        be taken for a strain.
 
     Raises
     ------
@@ -128,9 +150,59 @@ def fit_section(slide_um: NDArray[np.float64], volume_um: NDArray[np.float64], s
         raise InputError(
             f"{source}: the points stretch the slide {sizes.min():.2g} to {sizes.max():.2g} times; use µm on both sides"
         )
+    if not strain:
+        middle, centre = slide_um.mean(axis=0), volume_um.mean(axis=0)
+        left, _, right = np.linalg.svd((volume_um - centre).T @ (slide_um - middle), full_matrices=False)
+        frame = left @ right
+        return Section(centre - frame @ middle, frame[:, 0], frame[:, 1])
     frame = u @ v
     stretch = v.T @ np.diag(sizes) @ v
     return Section(origin, frame[:, 0], frame[:, 1], np.hstack([stretch, np.zeros((2, 1))]))
+
+
+def landmark_errors_um(
+    section: Section, slide_um: NDArray[np.float64], volume_um: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the distance (N,) of each point in the volume from the place where the section puts its slide point, µm.
+
+    Examples
+    --------
+    >>> section = Section(np.zeros(3), np.array([0.0, 1, 0]), np.array([0.0, 0, 1]))
+    >>> landmark_errors_um(section, np.array([[0.0, 3.0]]), np.array([[4.0, 0.0, 3.0]])).tolist()
+    [4.0]
+    """
+    placed = section.to_volume_um(section.slide_to_section_um(slide_um))
+    return np.asarray(np.linalg.norm(placed - volume_um, axis=1))
+
+
+def write_landmarks(
+    path: str | os.PathLike[str],
+    slide_um: NDArray[np.float64],
+    volume_um: NDArray[np.float64],
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Write matching points as a table that `read_landmarks` reads.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        CSV.
+    slide_um : ndarray, shape (N, 2)
+        On the slide (row, column), µm.
+    volume_um : ndarray, shape (N, 3)
+        In the volume (z, y, x), µm.
+    overwrite : bool
+        Replace an existing file.
+
+    Raises
+    ------
+    InputError
+        If the file exists and `overwrite` is False.
+    """
+    numbers = np.column_stack([slide_um, volume_um]).tolist()
+    refuse_existing(Path(path), overwrite, "table of points")
+    write_csv(Path(path), COLUMNS, [dict(zip(COLUMNS, (f"{x:.3f}" for x in row), strict=True)) for row in numbers])
 
 
 def read_axis(text: str) -> NDArray[np.float64]:

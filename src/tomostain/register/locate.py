@@ -23,7 +23,7 @@ from tomostain.register.full_resolution import accept_if_not_worse, refine_at_fu
 from tomostain.register.hints import Hint
 from tomostain.register.pose_confidence import Evidence, compare_detail, returning_restarts
 from tomostain.register.poses import Poses
-from tomostain.register.refine import Freedom, random_steps, refine
+from tomostain.register.refine import Freedom, random_steps, refine, score_poses
 from tomostain.register.resolution import ResolutionLevel, coarser, read_coarse
 from tomostain.register.search import Grid, half_sphere
 from tomostain.register.task import SearchTask
@@ -128,9 +128,11 @@ def locate_section(
     if intensity is None:
         intensity = manual_reference(volume, config.ct_background, config.ct_bone, source=str(volume.path))
     log.info("intensity reference: background %g, bone %g", intensity.background, intensity.bone)
-    level, template = _prepare(volume, slide, intensity, config, progress)
+    task = prepare_search(volume, slide, intensity, config, place, progress)
     log.info("device of the search: %s", place)
-    task = SearchTask(level, template, Freedom(config.strain, bound=config.max_strain), place)
+    if hint.start is not None and not hint.refine:
+        return _at_start(task, hint.start, intensity, config)
+    template = task.template
     task, candidates, evidence = _search(task, config, hint, progress)
     log.info("search: %s", _numbers(evidence))
     poses = [candidates.poses[i : i + 1] for i in range(min(3, len(candidates.poses)))]
@@ -140,17 +142,54 @@ def locate_section(
     log.info("after refinement at full resolution: %s", _numbers(evidence))
     sections = (best, *(pose.to_section(0, template.middle_um) for pose in poses[1:]))
     hypothesis = template.hypotheses[int(candidates.poses.hypothesis[0])]
-    return SectionLocation(best, sections, evidence, hypothesis, intensity, level, template)
+    return SectionLocation(best, sections, evidence, hypothesis, intensity, task.level, template)
+
+
+def _at_start(
+    task: SearchTask, start: Section, intensity: IntensityReference, config: RegisterConfig
+) -> SectionLocation:
+    """Return the start pose as it is, with its evidence."""
+    template = task.template
+    poses = Poses.stack([Poses.from_section(start, template.middle_um, i) for i in range(len(template.hypotheses))])
+    scores = score_poses(task.level, task.picture, poses)
+    order = scores.argsort(descending=True)[:1]
+    evidence = collect_evidence(
+        task.coarser(_DETAIL_SIDE), PoseCandidates(poses[order], scores[order], 1), config, hinted=True
+    )
+    hypothesis = template.hypotheses[int(order[0])]
+    return SectionLocation(start, (start,), evidence, hypothesis, intensity, task.level, template)
 
 
 def _numbers(evidence: Evidence) -> str:
     return f"confidence {evidence.confidence:.2f}, detail {evidence.detail:.2f}, margin {evidence.margin:.2f}"
 
 
-def _prepare(
-    volume: Volume, slide: Slide, intensity: IntensityReference, config: RegisterConfig, progress: Progress
-) -> tuple[ResolutionLevel, Template]:
-    """Read the volume and the slide at the resolution of the search, and check that their sizes fit together."""
+def prepare_search(
+    volume: Volume,
+    slide: Slide,
+    intensity: IntensityReference,
+    config: RegisterConfig,
+    device: str | torch.device = "cpu",
+    progress: Progress = silent,
+) -> SearchTask:
+    """Read the volume and the slide at the resolution of the search.
+
+    Parameters
+    ----------
+    volume : Volume
+    slide : Slide
+    intensity : IntensityReference
+        Grey values of background and bone.
+    config : RegisterConfig
+    device : str or torch.device
+        Where the search computes.
+    progress : Progress
+
+    Raises
+    ------
+    InputError
+        If the slide shows no tissue, or the sizes of volume and slide do not fit together.
+    """
     colour_reference = None
     if config.histology_background is not None:
         colour_reference = slide_reference(slide, config.histology_background, config.histology_bone)
@@ -164,7 +203,7 @@ def _prepare(
     if shows_metal(level, template):
         template = template.of_material("dense")
     log.info("hypotheses for the screw: %s", ", ".join(template.hypotheses))
-    return level, template
+    return SearchTask(level, template, Freedom(config.strain, bound=config.max_strain), device)
 
 
 def _search(

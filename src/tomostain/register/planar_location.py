@@ -72,6 +72,8 @@ def locate_in_plane(
         If the slice shows no bone and its grey values are not given, the slide shows no tissue, or the sizes of slice
         and slide do not fit together.
     """
+    if not hint.refine:
+        raise InputError("`hint`: a slide on a single image is always refined; leave out `refine=False`")
     if hint.axis is not None:
         raise InputError("`axis`: a single µCT image has no axis to search along; remove it")
     if hint.start is not None and max(abs(hint.start.row[0]), abs(hint.start.column[0])) > _MAX_TILT:

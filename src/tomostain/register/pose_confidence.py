@@ -47,6 +47,50 @@ class Detail:
     regions: Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class DetailPoints:
+    """The points of a slide whose fine structure is compared, on one device.
+
+    Attributes
+    ----------
+    u_um : Tensor, shape (N, 2)
+        Offsets on the slide from the centre of the template, µm.
+    values : Tensor, shape (H, N)
+        Expected µCT values under each hypothesis.
+    smooth : Tensor, shape (N, C)
+        Weights of the points around the knots of a coarse grid, for the local mean.
+    regions : Tensor, shape (N, 9)
+        1 for the ninth of the bounding box that contains the point.
+    """
+
+    u_um: Tensor
+    values: Tensor
+    smooth: Tensor
+    regions: Tensor
+
+
+def detail_points(level: ResolutionLevel, template: Template, device: str | torch.device = "cpu") -> DetailPoints:
+    """Choose the points for `compare_detail`. They do not depend on the pose.
+
+    Parameters
+    ----------
+    level : ResolutionLevel
+        Its voxel size is the resolution of the comparison.
+    template : Template
+    device : str or torch.device
+        See `tomostain.devices.choose_device`.
+    """
+    place = choose_device(device)
+    picture = template.picture(level.voxel_range_um[1])
+    away = ndimage.distance_transform_edt(template.screw < 0.5) * template.pixel_um > _SCREW_RIM_UM
+    compared = torch.from_numpy(template.pick(away, picture.u_um)) & (picture.weight > 0.4)
+    u, values = picture.u_um[compared], picture.values[:, compared]
+    half = torch.tensor(template.half_um, dtype=torch.float32)
+    cell = to_integers(((u / half + 1) / 2 * REGIONS).floor(), torch.int64, "positions").clamp(0, REGIONS - 1)
+    regions = torch.nn.functional.one_hot(cell[:, 0] * REGIONS + cell[:, 1], REGIONS**2).float()
+    return DetailPoints(u.to(place), values.to(place), _smoother(u, half).to(place), regions.to(place))
+
+
 def compare_detail(
     level: ResolutionLevel,
     template: Template,
@@ -67,23 +111,20 @@ def compare_detail(
     device : str or torch.device
         Where to compute: see `tomostain.devices.choose_device`. The result is on the CPU.
     """
-    place = choose_device(device)
-    picture = template.picture(level.voxel_range_um[1])
-    away = ndimage.distance_transform_edt(template.screw < 0.5) * template.pixel_um > _SCREW_RIM_UM
-    compared = torch.from_numpy(template.pick(away, picture.u_um)) & (picture.weight > 0.4)
-    u, values = picture.u_um[compared], picture.values[:, compared]
-    half = torch.tensor(template.half_um, dtype=torch.float32)
-    cell = to_integers(((u / half + 1) / 2 * REGIONS).floor(), torch.int64, "positions").clamp(0, REGIONS - 1)
-    regions = torch.nn.functional.one_hot(cell[:, 0] * REGIONS + cell[:, 1], REGIONS**2).float()
-    smooth = _smoother(u, half).to(place)
+    return compare_at_points(level, detail_points(level, template, device), poses, slab_um)
+
+
+def compare_at_points(level: ResolutionLevel, points: DetailPoints, poses: Poses, slab_um: float = 0.0) -> Detail:
+    """Do the same as `compare_detail` at points that were chosen before, on their device."""
+    u, place = points.u_um, points.u_um.device
     level, poses = level.to(place), poses.to(place)
-    u, values, regions = u.to(place), values.to(place), regions.to(place)
     batch = max(1, _MAX_POINTS // max(len(u), 1))
     parts = []
     for i in range(0, len(poses), batch):
         part = poses[i : i + batch]
         v, _, inside = sample_slab(level, part.points_um(u), part.rotation[:, :, 2], slab_um)
-        parts.append(_fine_correlation(v, values[part.hypothesis], inside.float(), smooth, regions))
+        expected = points.values[part.hypothesis]
+        parts.append(_fine_correlation(v, expected, inside.float(), points.smooth, points.regions))
     total, by_region = (torch.cat(x).cpu() for x in zip(*parts, strict=True))
     return Detail(total, by_region.reshape(-1, REGIONS, REGIONS))
 

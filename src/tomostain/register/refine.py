@@ -195,6 +195,20 @@ def score_poses(level: ResolutionLevel, picture: Picture, poses: Poses, slab_um:
     return refine(level, picture, poses, Freedom(), steps=0, slab_um=slab_um)[1]
 
 
+def correlate(level: ResolutionLevel, picture: Picture, poses: Poses) -> tuple[Tensor, Tensor]:
+    """Return the scores (K,) of poses and the fraction (K,) of the template that the volume covers.
+
+    The scores are those of `score_poses`. It is faster, because it computes no derivatives. On the CPU.
+    """
+    v, _, inside = trilinear(level, poses.points_um(picture.u_um))
+    w = picture.weight * inside
+    total = w.sum(dim=1, keepdim=True).clamp(min=1e-6)
+    t_hat, _ = _standard(picture.values[poses.hypothesis], w, total)
+    v_hat, _ = _standard(v, w, total)
+    overlap = total[:, 0] / picture.weight.sum()
+    return (w * t_hat * v_hat).sum(dim=1) * (overlap / OVERLAP).clamp(max=1.0), overlap
+
+
 def _refine(
     level: ResolutionLevel, picture: Picture, poses: Poses, freedom: Freedom, steps: int, slab_um: float
 ) -> tuple[Poses, Tensor]:
