@@ -14,7 +14,6 @@ from tomostain.measure.morphometry.cavities import CavityOptions, cavity_measure
 from tomostain.measure.morphometry.contact import ContactRule, contact_measures
 from tomostain.measure.morphometry.degradation import degradation_measures
 from tomostain.measure.morphometry.diameter import check_diameter
-from tomostain.measure.morphometry.distance import DISTANCE_BYTES
 from tomostain.measure.morphometry.implant import Implant, find_implant, implant_of_region
 from tomostain.measure.morphometry.shells import Profile, count_by_distance, profile_edges, shell_measures
 from tomostain.measure.morphometry.thickness import ThicknessOptions, thickness_measures
@@ -192,7 +191,7 @@ def _shells(
 ) -> tuple[list[Measure], Profile]:
     """Return the measures of the shells, and the profile over the distance, from one pass."""
     edges = profile_edges(implant, config.shell_um[-1], step_um=config.profile_um)
-    max_bytes = max(DISTANCE_BYTES, int(config.memory_gb * 1e9))
+    max_bytes = int(config.memory_gb * 1e9)
     every = np.union1d(edges, config.shell_um)
     counts = count_by_distance(implant, every, write=write, max_bytes=max_bytes, progress=progress)
     return shell_measures(counts.regroup(config.shell_um)), counts.regroup(edges)

@@ -92,3 +92,19 @@ def test_a_budget_below_the_overlap_is_refused():
         ImplantDistance(implant, 100.0).slabs(max_bytes=50_000)
     assert error.value.parameter == "memory_gb"
     assert len(ImplantDistance(implant, 100.0).slabs()) == 1
+
+
+def test_the_budget_allows_eight_slices():
+    distance = ImplantDistance(find_implant(LabelArray(blob(2, (30, 20, 20)), 10.0)), 100.0)
+    with pytest.raises(InputError):
+        distance.slabs(max_bytes=50_000)
+    parts = distance.slabs(max_bytes=distance.budget(50_000))
+    assert [part.stop - part.start for part in parts] == [8, 8, 8, 6]
+    assert distance.budget(10**9) == 10**9
+
+
+def test_slices_that_are_read_again_or_backwards_are_the_same():
+    implant = find_implant(LabelArray(blob(2, (30, 20, 20)), 10.0))
+    whole, parts = ImplantDistance(implant, 80.0).read(0, 30), ImplantDistance(implant, 80.0)
+    for start, stop in ((0, 4), (4, 12), (8, 20), (2, 6), (25, 30)):
+        assert np.array_equal(parts.read(start, stop), whole[start:stop])

@@ -16,12 +16,14 @@ from scipy import ndimage
 from tomostain.errors import InputError
 from tomostain.measure.morphometry.implant import Implant
 from tomostain.measure.morphometry.slabs import Slab, slabs
+from tomostain.measure.morphometry.slice_window import SliceWindow
 from tomostain.memory import format_bytes
 from tomostain.progress import Progress, silent
 
 Float32 = NDArray[np.float32]
 DISTANCE_BYTES = 2_000_000_000
 """Memory for distances, bytes, unless another budget is given: the overlap alone can need 1 GB."""
+_LEAST_SLICES = 8
 BYTES_PER_VOXEL = 16.0
 """The result and the intermediate arrays of a slab, in addition to the squared distances."""
 
@@ -64,7 +66,8 @@ class ImplantDistance:
             slice(max(0, side.start - margin), min(length, side.stop + margin))
             for side, margin, length in zip(implant.box, margins, implant.shape, strict=True)
         )
-        self._squares: dict[int, tuple[Float32, Float32 | None]] = {}
+        shape = tuple(side.stop - side.start for side in self._box[1:])
+        self._squares = tuple(SliceWindow(shape, np.float32) for _ in range(2 if inside else 1))
 
     def slabs(self, *, max_bytes: int = DISTANCE_BYTES) -> list[Slab]:
         """Divide the volume so that `read` of a slab takes at most `max_bytes`.
@@ -77,11 +80,7 @@ class ImplantDistance:
         InputError
             If one slice needs more.
         """
-        rows, columns = (side.stop - side.start for side in self._box[1:])
-        square_bytes = rows * columns * (8 if self.inside else 4)
-        area = self.implant.shape[1] * self.implant.shape[2]
-        slice_bytes = BYTES_PER_VOXEL * area + square_bytes
-        overlap_bytes = min(2 * self.overlap, self.implant.shape[0]) * square_bytes
+        overlap_bytes, slice_bytes = self._needs()
         if max_bytes < overlap_bytes + slice_bytes:
             raise InputError(
                 f"distances up to {self.max_um:g} µm need {format_bytes(overlap_bytes + slice_bytes)} of memory for "
@@ -89,7 +88,21 @@ class ImplantDistance:
                 parameter="memory_gb",
             )
         budget = max_bytes - overlap_bytes
+        area = self.implant.shape[1] * self.implant.shape[2]
         return list(slabs(self.implant.shape, bytes_per_voxel=slice_bytes / area, max_bytes=budget))
+
+    def budget(self, max_bytes: int) -> int:
+        """Return a budget for `slabs`: `max_bytes`, or what eight slices need, which is at most `DISTANCE_BYTES`."""
+        overlap_bytes, slice_bytes = self._needs()
+        return max(max_bytes, min(int(overlap_bytes + _LEAST_SLICES * slice_bytes) + 1, DISTANCE_BYTES))
+
+    def _needs(self) -> tuple[int, float]:
+        """Return the memory of the overlap and that of one slice, bytes."""
+        rows, columns = (side.stop - side.start for side in self._box[1:])
+        square_bytes = rows * columns * (8 if self.inside else 4)
+        area = self.implant.shape[1] * self.implant.shape[2]
+        overlap_bytes = min(2 * self.overlap, self.implant.shape[0]) * square_bytes
+        return overlap_bytes, BYTES_PER_VOXEL * area + square_bytes
 
     def read(self, start: int, stop: int) -> Float32:
         """Return the distances of slices `start` to `stop` (half-open), µm.
@@ -105,19 +118,23 @@ class ImplantDistance:
         if low >= high:
             return result
         first, last = max(0, low - self.overlap), min(self.implant.shape[0], high + self.overlap)
-        self._squares = {z: squares for z, squares in self._squares.items() if first <= z < last}
-        missing = [z for z in range(first, last) if z not in self._squares]
+        missing = range(0)
+        for window in self._squares:
+            missing = window.move(first, last)
         with ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-            self._squares.update(zip(missing, pool.map(self._in_slice, missing), strict=True))
+            for _ in pool.map(self._in_slice, missing):
+                pass
             for z, values in zip(range(low, high), pool.map(self._at, range(low, high)), strict=True):
                 result[z - start, self._box[1], self._box[2]] = values
         return result
 
-    def _in_slice(self, z: int) -> tuple[Float32, Float32 | None]:
-        """Return the squared distances within a slice, µm²: outside, to the implant; inside, to its border."""
+    def _in_slice(self, z: int) -> None:
+        """Compute the squared distances within a slice, µm²: outside, to the implant; inside, to its border."""
         mask = self.implant.read(z, z + 1)[0, self._box[1], self._box[2]]
         sampling = self.implant.voxel_um[1:]
-        return _squared(~mask, sampling), _squared(mask, sampling) if self.inside else None
+        self._squares[0][z] = _squared(~mask, sampling)
+        if self.inside:
+            self._squares[1][z] = _squared(mask, sampling)
 
     def _at(self, z: int) -> Float32:
         """Return the signed distances of one slice."""
@@ -128,15 +145,15 @@ class ImplantDistance:
 
     def _over_slices(self, z: int, side: int) -> Float32:
         """Return the minimum over the slices within the maximum, µm²."""
-        best = np.array(self._squares[z][side], copy=True)
+        window = self._squares[side]
+        best = np.array(window[z], np.float32, copy=True)
         for step in range(1, self.overlap + 1):
             height = np.float32((step * self.implant.voxel_um[0]) ** 2)
             if best.max() <= height:
                 break
             for neighbour in (z - step, z + step):
-                squares = self._squares.get(neighbour, (None, None))[side]
-                if squares is not None:
-                    np.minimum(best, squares + height, out=best)
+                if neighbour in window:
+                    np.minimum(best, window[neighbour] + height, out=best)
         return best
 
 

@@ -185,7 +185,8 @@ def count_by_distance(
         `tomostain.measure.morphometry.distance.write_distances`, up to one voxel beyond the last edge. So one pass is
         enough for the map and the counts. Without it, the distances inside the implant are not computed.
     max_bytes : int
-        Memory of a slab with its overlap; see `ImplantDistance.slabs`. The overlap is the last edge on both sides.
+        Memory of a slab with its overlap, which is the last edge on both sides. It is exceeded if eight slices with
+        their overlap need more, up to 2 GB; see `ImplantDistance.slabs`.
     progress : Progress
 
     Returns
@@ -206,7 +207,7 @@ def count_by_distance(
     # Beyond the last edge only one thing matters: that it is beyond.
     distance = ImplantDistance(implant, float(edges[-1]) + max(implant.voxel_um), inside=write is not None)
     counts = np.zeros((len(edges) + 1) * 256, np.int64)
-    parts = distance.slabs(max_bytes=max_bytes)
+    parts = distance.slabs(max_bytes=distance.budget(max_bytes))
     for number, slab in enumerate(parts):
         values_um = distance.read(slab.start, slab.stop)
         if write is not None:

@@ -20,6 +20,7 @@ from tomostain.errors import InputError
 from tomostain.measure.classes import MINERALISED, Labels, TissueClass
 from tomostain.measure.label_source import LabelSource
 from tomostain.measure.measures import Measure
+from tomostain.measure.morphometry.rolling_distance import Phase, RollingDistances, phase_distances
 from tomostain.measure.morphometry.slabs import slabs
 from tomostain.measure.morphometry.spheres import (
     Metric,
@@ -45,13 +46,12 @@ from tomostain.measure.morphometry.thickness_definitions import (
 from tomostain.progress import Progress, silent
 
 Mask = NDArray[np.bool_]
-Phase = tuple[TissueClass, ...]
 ReadMask = Callable[[int, int], Mask]
 OnSlab = Callable[[int, NDArray[np.float32]], None]
 
 SPACE: Phase = (TissueClass.SOFT,)
 """Soft tissue and marrow: the space between trabeculae. Void is not part of it."""
-_BYTES_PER_VOXEL = 14.0
+_WINDOW_BYTES_PER_VOXEL = 12.0
 _FIRST_LIMIT = 256.0
 _LEAST_SLICES = 16
 
@@ -98,18 +98,23 @@ def local_thickness(
     largest = _largest_squared_radius(labels, phase, cap, options, progress)
     classes = _classes(largest, cap, metric)
     context = context_slices(metric, classes)
-    overlap = context + metric.reach(0, largest) + 1
+    distances = RollingDistances(labels, phase, metric, largest, max_bytes=options.max_bytes // 2)
     statistics = ThicknessCounts()
     for slab in slabs(
-        labels.shape, overlap=overlap, bytes_per_voxel=_BYTES_PER_VOXEL, max_bytes=_budget(labels, overlap, options)
+        labels.shape,
+        overlap=context,
+        bytes_per_voxel=_WINDOW_BYTES_PER_VOXEL,
+        max_bytes=_budget(labels, context, _WINDOW_BYTES_PER_VOXEL, options.max_bytes // 2),
     ):
         progress("fitting spheres", slab.start, labels.shape[0])
-        first = max(slab.start - context, 0)
-        last = min(slab.stop + context, labels.shape[0])
-        squared = _squared(labels.read(slab.first, slab.last), phase, metric, largest)
-        squared = squared[first - slab.first : last - slab.first]
-        inner = slice(slab.start - first, slab.stop - first)
-        radii = largest_spheres(squared, metric, classes, inner=inner, first=first, threads=options.threads)
+        radii = largest_spheres(
+            distances.window(slab.first, slab.last),
+            metric,
+            classes,
+            inner=slab.inner,
+            first=slab.first,
+            threads=options.threads,
+        )
         radii *= 2 * metric.unit_um
         statistics.add(radii if region is None else radii[region(slab.start, slab.stop)])
         if on_slab is not None:
@@ -225,7 +230,7 @@ def plane_thickness_measures(
         (SPACE, (TB_SP_PLANE, TB_SP_PLANE_SD), "soft tissue or marrow"),
     ):
         statistics = ThicknessCounts()
-        statistics.add(_map_of(_squared(labels, phase, metric, cap**2), metric, cap, options))
+        statistics.add(_map_of(phase_distances(labels, phase, metric, cap**2), metric, cap, options))
         result = statistics.summary(options.max_um)
         note = _note(result, title, options)
         values = (result.mean_um, result.sd_um)
@@ -247,11 +252,11 @@ def _note(thickness: Thickness, phase: str, options: ThicknessOptions) -> str:
     return ""
 
 
-def _budget(labels: LabelSource, overlap: int, options: ThicknessOptions) -> int:
+def _budget(labels: LabelSource, overlap: int, bytes_per_voxel: float, max_bytes: int) -> int:
     """Return the memory of a slab: at least that of some slices with their overlap."""
     _, rows, columns = labels.shape
     slices = min(_LEAST_SLICES + 2 * overlap, labels.shape[0])
-    return max(options.max_bytes, math.ceil((slices + 1) * rows * columns * _BYTES_PER_VOXEL))
+    return max(max_bytes, math.ceil((slices + 1) * rows * columns * bytes_per_voxel))
 
 
 def _map_of(squared: Squared, metric: Metric, cap: float, options: ThicknessOptions) -> NDArray[np.float32]:
@@ -261,34 +266,22 @@ def _map_of(squared: Squared, metric: Metric, cap: float, options: ThicknessOpti
     return radii
 
 
-def _squared(labels: Labels, phase: Phase, metric: Metric, limit: float) -> Squared:
-    """Return squared distances in a phase. Voxels that are not measured bound no sphere and are centre of none."""
-    table = np.zeros(256, bool)
-    table[list(phase)] = True
-    inside = table[labels]
-    table[TissueClass.NOT_MEASURED] = True
-    squared = squared_distances(table[labels], metric, limit)
-    squared *= inside
-    return squared
-
-
 def _largest_squared_radius(
     labels: LabelSource, phase: Phase, cap: float, options: ThicknessOptions, progress: Progress
 ) -> float:
     """Return the largest squared distance in a phase, squared units, at most that of the cap.
 
-    The overlap of the slabs is increased until it contains the largest distance.
+    The limit of the distances is raised until it is above the largest one.
     """
     metric = Metric.of(labels.voxel_um)
     highest = cap**2
     limit = min(_FIRST_LIMIT, highest)
     while True:
-        overlap = metric.reach(0, limit) + 1
-        largest = 0.0
-        budget = _budget(labels, overlap, options)
-        for slab in slabs(labels.shape, overlap=overlap, bytes_per_voxel=_BYTES_PER_VOXEL, max_bytes=budget):
-            progress("measuring distances", slab.start, labels.shape[0])
-            squared = _squared(labels.read(slab.first, slab.last), phase, metric, limit)[slab.inner]
+        distances = RollingDistances(labels, phase, metric, limit, max_bytes=options.max_bytes)
+        largest, depth = 0.0, labels.shape[0]
+        for start in range(0, depth, distances.piece):
+            progress("measuring distances", start, depth)
+            squared = distances.window(start, min(start + distances.piece, depth))
             largest = max(largest, float(squared.max(initial=0)))
             if limit < highest and largest >= math.floor(limit):
                 break
