@@ -16,7 +16,7 @@ from tomostain.measure.config import MeasureConfig
 from tomostain.measure.initial import known_implant
 from tomostain.measure.label_files import open_labels, write_labels
 from tomostain.measure.label_source import LabelArray
-from tomostain.measure.notes import saturation_note
+from tomostain.measure.notes import saturation_notes
 from tomostain.measure.run import measure_volume
 from tomostain.measure.volume import PARTS, QUICK, measure_labels
 from tomostain.phantom import PhantomConfig
@@ -183,11 +183,34 @@ def test_a_saturated_implant_is_stated(measured_phantom):
     labels = LabelArray(measured_phantom.labels, 20.0)
     implant = measure_labels(labels, parts=()).implant
     scan = np.full(labels.shape, 30000, np.uint16)
-    assert saturation_note(Volume.from_array(scan, voxel_um=20.0), implant) == ""
+    assert saturation_notes(Volume.from_array(scan, voxel_um=20.0), implant) == []
     scan[implant.read(0, labels.shape[0])] = 65535
-    note = saturation_note(Volume.from_array(scan, voxel_um=20.0), implant)
+    (note,) = saturation_notes(Volume.from_array(scan, voxel_um=20.0), implant)
     assert note.startswith("100% of the implant has the largest grey value of the µCT (65535)")
-    assert saturation_note(Volume.from_array(scan.astype(np.float32), voxel_um=20.0), implant) == ""
+    assert saturation_notes(Volume.from_array(scan.astype(np.float32), voxel_um=20.0), implant) == []
+
+
+def test_a_volume_without_an_implant_has_measures_of_the_whole_volume():
+    labels = np.full((20, 24, 24), TissueClass.SOFT, np.uint8)
+    labels[5:10] = TissueClass.BONE
+    labels[:, 0] = TissueClass.NOT_MEASURED
+    with pytest.raises(InputError, match="`implant` none measures a volume without an implant"):
+        measure_labels(LabelArray(labels, 10.0))
+    measured = measure_labels(LabelArray(labels, 10.0), MeasureConfig(implant="none"))
+    values = {each.definition.id: each for each in measured.measures}
+    assert measured.implant is None
+    assert values["bv_tv"].value == pytest.approx(25.0)
+    assert values["bv_tv"].region == "all"
+    assert values["tv"].value == pytest.approx(20 * 23 * 24 * 1e-6)
+    assert values["trabecular_thickness"].value == pytest.approx(50.0, abs=10)
+    assert "lacunar_number_density" in values
+    assert not {"bic_surface", "degradation_layer_volume"} & set(values)
+
+
+@pytest.mark.parametrize("values", [{"weeks": 8}, {"geometry": "m2-screw"}, {"diameter_mm": 2.0}])
+def test_options_of_an_implant_are_refused_without_one(values):
+    with pytest.raises(InputError, match=f"`{next(iter(values))}` needs an implant, but `implant` is none"):
+        MeasureConfig.from_dict({"implant": "none", **values})
 
 
 def test_a_fitted_surface_is_not_moved_by_wrong_labels():

@@ -91,3 +91,8 @@ def test_wrong_inputs_are_refused(measured_phantom, tmp_path):
         measure_section(replace(pair, section=None), tmp_path / "m", volume=measured_phantom.stained)
     with pytest.raises(InputError, match="no implant"):
         measure_plane(np.full((30, 30), TissueClass.BONE, np.uint8), 20.0)
+
+
+def test_a_section_needs_an_implant(tmp_path):
+    with pytest.raises(InputError, match="a section is measured at its implant; leave out `implant` none"):
+        measure_section(tmp_path, tmp_path / "out", config=MeasureConfig(implant="none"), model="builtin:phantom-tb")

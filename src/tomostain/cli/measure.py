@@ -67,7 +67,9 @@ class TissueOptions:
     )
     stain: str | None = typer.Option(None, help="toluidine-blue or h&e (default: as the stained volume states).")
     specimen: str | None = typer.Option(None, help="Name in the tables (default: that of the volume).")
-    implant: str | None = typer.Option(None, metavar="MATERIAL", help="Material of the implant, such as Mg-10Gd.")
+    implant: str | None = typer.Option(
+        None, metavar="MATERIAL", help="Material of the implant, such as Mg-10Gd; none: no implant."
+    )
     weeks: float | None = typer.Option(None, help="Time since implantation, for the degradation rate.")
     initial: Path | None = typer.Option(
         None, metavar="VOLUME", help="Label volume of the implant before implantation, for its volume loss."

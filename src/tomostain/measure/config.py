@@ -34,7 +34,8 @@ class MeasureConfig(Config):
         Width of the intervals of the profile of new bone over the distance from the implant, µm.
     implant : str, optional
         Material of the implant, such as ``Mg-10Gd``. It is stated in the results. The degradation rate needs `weeks`
-        and the initial geometry, too.
+        and the initial geometry, too. ``none``: the volume has no implant; bone and tissue of the whole volume,
+        thickness and cavities are measured.
     weeks : float, optional
         Time since implantation, weeks.
     initial : path, optional
@@ -110,6 +111,24 @@ class MeasureConfig(Config):
         if self.geometry is not None and (self.initial is not None or numbers != (None, None)):
             raise ValueError("give `geometry`, or what is known of the initial implant, not both")
         return self
+
+    @model_validator(mode="after")
+    def _nothing_about_no_implant(self) -> Self:
+        names = ("initial", "initial_volume_mm3", "geometry", "weeks", "diameter_mm")
+        set_names = [f"`{name}`" for name in names if getattr(self, name) is not None]
+        if self.without_implant and set_names:
+            raise ValueError(f"{set_names[0]} needs an implant, but `implant` is none")
+        return self
+
+    @property
+    def without_implant(self) -> bool:
+        """Whether the volume is measured without an implant."""
+        return self.implant is not None and self.implant.lower() == "none"
+
+    @property
+    def max_bytes(self) -> int:
+        """`memory_gb` in bytes."""
+        return int(self.memory_gb * 1e9)
 
     @property
     def shells(self) -> tuple[tuple[float, float], ...]:

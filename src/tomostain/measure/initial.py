@@ -67,7 +67,7 @@ def known_implant(config: MeasureConfig, labels: LabelSource) -> KnownImplant | 
     InputError
         If the labels of the new implant lie on another grid or contain no implant, or the body does not fit.
     """
-    max_bytes = int(config.memory_gb * 1e9)
+    max_bytes = config.max_bytes
     if config.initial is not None:
         return KnownImplant(_geometry_of_file(config.initial, labels, max_bytes))
     if config.initial_volume_mm3 is not None:
@@ -119,7 +119,7 @@ def fitted_implant(labels: LabelSource, known: KnownImplant | None, config: Meas
             inside[z - start] = (fitted.distance(points) < offset_um).reshape(rows, columns)
         return inside
 
-    return implant_of_region(labels, read, max_bytes=int(config.memory_gb * 1e9))
+    return implant_of_region(labels, read, max_bytes=config.max_bytes)
 
 
 def open_initial(path: str | os.PathLike[str], like: LabelSource, *, max_bytes: int = SLAB_BYTES) -> LabelSource:

@@ -16,6 +16,8 @@ MAX_SATURATED = 0.05
 def view_notes(measured: VolumeMeasures) -> list[str]:
     """Return the notes that several measures share, such as a partial field of view."""
     implant = measured.implant
+    if implant is None:
+        return ["measured without an implant: the measures are those of the whole volume"]
     notes = []
     if implant.touches:
         faces = ", ".join(implant.touches)
@@ -31,8 +33,8 @@ def view_notes(measured: VolumeMeasures) -> list[str]:
     return notes
 
 
-def saturation_note(ct: VolumeLike, implant: Implant) -> str:
-    """Return a sentence if the implant is brighter than the grey scale of the µCT, else an empty string.
+def saturation_notes(ct: VolumeLike, implant: Implant) -> list[str]:
+    """Return a sentence if the implant is brighter than the grey scale of the µCT.
 
     Parameters
     ----------
@@ -41,7 +43,7 @@ def saturation_note(ct: VolumeLike, implant: Implant) -> str:
     implant : Implant
     """
     if ct.dtype.kind not in "iu":
-        return ""
+        return []
     top = np.iinfo(ct.dtype).max
     inside = cut_off = 0
     rows = np.linspace(implant.box[0].start, implant.box[0].stop - 1, 12)
@@ -51,11 +53,11 @@ def saturation_note(ct: VolumeLike, implant: Implant) -> str:
         cut_off += int((ct.read(int(z), int(z) + 1)[mask] >= top).sum())
     share = cut_off / max(inside, 1)
     if share < MAX_SATURATED:
-        return ""
-    return (
+        return []
+    return [
         f"{share:.0%} of the implant has the largest grey value of the µCT ({top}): where it is cut off, metal and "
         "degradation layer cannot be told apart"
-    )
+    ]
 
 
 def _bone_voxels(measured: VolumeMeasures) -> list[int]:

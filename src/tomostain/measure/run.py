@@ -30,7 +30,7 @@ from tomostain.measure.labelling import (
 from tomostain.measure.measures import Measure
 from tomostain.measure.morphometry.bodies import body_named
 from tomostain.measure.morphometry.shells import BV_TV
-from tomostain.measure.notes import refused_share, saturation_note, view_notes
+from tomostain.measure.notes import refused_share, saturation_notes, view_notes
 from tomostain.measure.refused import RefusedLabels, open_uncertainty
 from tomostain.measure.result_files import DISTANCE, LABELS, LAYER, THICKNESS, UNCERTAINTY, begin_output, write_results
 from tomostain.measure.results import Bars, Curve, FigureData, Histogram, MeasureResult
@@ -120,7 +120,12 @@ def measure_volume(
     if inputs.grid.voxel_um != original_um:
         sizes = [" x ".join(f"{size:g}" for size in each) for each in (original_um, inputs.grid.voxel_um)]
         run.notes.append(f"measured at voxels of {sizes[1]} µm, those of the classifier; the volume has {sizes[0]} µm")
-    measured = run.measure()
+    try:
+        measured = run.measure()
+    except InputError as error:
+        if not run.notes:
+            raise
+        raise InputError(f"{error}. Possible reasons: {'; '.join(run.notes)}") from error
     rows = run.rows(measured)
     provenance = run.provenance()
     definitions = {each.definition.id: each.definition for each in measured.measures}
@@ -185,14 +190,15 @@ class _Run:
     def measure(self) -> VolumeMeasures:
         """Measure all, write the maps, and add the spread of the ensembles."""
         known = known_implant(self.config, self.labels)
-        files = {} if not self.config.maps else {name: self._map(name) for name in MAPS}
+        names = (THICKNESS,) if self.config.without_implant else MAPS
+        files = {} if not self.config.maps else {name: self._map(name) for name in names}
         maps = MapWriters(files.get(THICKNESS), files.get(DISTANCE), files.get(LAYER))
         measured = measure_labels(self.labels, self.config, known=known, maps=maps, progress=self.progress)
         for file in files.values():
             file.finish()
         self.notes += view_notes(measured)
-        if self.inputs.ct is not None and (note := saturation_note(self.inputs.ct, measured.implant)):
-            self.notes.append(note)
+        if self.inputs.ct is not None and measured.implant is not None:
+            self.notes += saturation_notes(self.inputs.ct, measured.implant)
         return replace(measured, measures=with_model_spread(measured.measures, *self._ensembles(measured)))
 
     def _map(self, name: str) -> SequentialWriter:

@@ -114,6 +114,8 @@ def measure_section(
         `out` exists.
     """
     config = config or MeasureConfig()
+    if config.without_implant:
+        raise InputError("a section is measured at its implant; leave out `implant` none", parameter="implant")
     if model is None and volume is None:
         raise InputError("give `model` or `volume`, from which the virtual section is made", parameter="model")
     stainer = None if model is None else load_stainer(model, device=device)

@@ -15,7 +15,13 @@ from tomostain.measure.morphometry.contact import ContactRule, contact_measures
 from tomostain.measure.morphometry.degradation import degradation_measures
 from tomostain.measure.morphometry.diameter import check_diameter
 from tomostain.measure.morphometry.implant import Implant, find_implant, implant_of_region
-from tomostain.measure.morphometry.shells import Profile, count_by_distance, profile_edges, shell_measures
+from tomostain.measure.morphometry.shells import (
+    Profile,
+    count_by_distance,
+    profile_edges,
+    shell_measures,
+    whole_measures,
+)
 from tomostain.measure.morphometry.thickness import ThicknessOptions, thickness_measures
 from tomostain.progress import Progress, silent
 
@@ -85,8 +91,9 @@ class VolumeMeasures:
     Attributes
     ----------
     measures : list of Measure
-    implant : Implant
-    outline : Implant
+    implant : Implant or None
+        None without an implant (`MeasureConfig.without_implant`).
+    outline : Implant or None
         The implant whose surface was used for contact and shells: `implant`, or a fitted body.
     profile : Profile or None
         Voxels of each class over the distance to the implant, for the plot.
@@ -94,8 +101,8 @@ class VolumeMeasures:
     """
 
     measures: list[Measure]
-    implant: Implant
-    outline: Implant
+    implant: Implant | None
+    outline: Implant | None
     profile: Profile | None = None
     thickness: ThicknessHistogram | None = None
 
@@ -138,44 +145,61 @@ def measure_labels(
     InputError
         If there is no implant, or its diameter is not the stated one.
     """
-    config, chosen = config or MeasureConfig(), set(parts)
-    max_bytes = int(config.memory_gb * 1e9)
-    implant, outline = _implant_and_outline(labels, config, known, reuse)
-    maps = maps or MapWriters()
+    config, chosen, maps = config or MeasureConfig(), set(parts), maps or MapWriters()
     measures: list[Measure] = []
-    profile = thickness = None
-    if "contact" in chosen:
+    implant = outline = profile = thickness = None
+    if config.without_implant:
+        measures += whole_measures(labels, max_bytes=config.max_bytes) if "shells" in chosen else []
+    else:
+        implant, outline = _implant_and_outline(labels, config, known, reuse)
+        around, profile = _around_implant((implant, outline), config, chosen, known, maps, progress)
+        measures += around
+    if "thickness" in chosen:
+        thickness = ThicknessHistogram(maps.thickness)
+        sphere_options = ThicknessOptions(max_bytes=config.max_bytes)
+        measures += thickness_measures(labels, options=sphere_options, on_slab=thickness, progress=progress)
+    if "cavities" in chosen:
+        measures += cavity_measures(labels, options=CavityOptions(max_bytes=config.max_bytes))
+    return VolumeMeasures(measures, implant, outline, profile, thickness)
+
+
+def _around_implant(
+    implants: tuple[Implant, Implant],
+    config: MeasureConfig,
+    parts: set[Part],
+    known: KnownImplant | None,
+    maps: MapWriters,
+    progress: Progress,
+) -> tuple[list[Measure], Profile | None]:
+    """Return the measures of the implant and of its surroundings, and the profile over the distance."""
+    (implant, outline), profile = implants, None
+    measures: list[Measure] = []
+    if "contact" in parts:
         rule = ContactRule.default(implant.voxel_um, gap_um=config.gap_um, depth_um=config.depth_um)
-        contact = contact_measures(outline, rule, max_bytes=max_bytes, progress=progress)
+        contact = contact_measures(outline, rule, max_bytes=config.max_bytes, progress=progress)
         measures += contact if outline is implant else [each.with_note(FITTED) for each in contact]
-    if "shells" in chosen:
+    if "shells" in parts:
         shells, profile = _shells(outline, config, maps.distance, progress)
         measures += shells if outline is implant else [each.with_note(FITTED) for each in shells]
-    if "degradation" in chosen:
+    if "degradation" in parts:
         measures += degradation_measures(
             implant,
             initial=None if known is None else known.geometry,
             weeks=config.weeks,
             material=config.implant,
             on_slab=maps.layer,
-            max_bytes=max_bytes,
+            max_bytes=config.max_bytes,
             progress=progress,
         )
-    if "thickness" in chosen:
-        thickness = ThicknessHistogram(maps.thickness)
-        sphere_options = ThicknessOptions(max_bytes=max_bytes)
-        measures += thickness_measures(labels, options=sphere_options, on_slab=thickness, progress=progress)
-    if "cavities" in chosen:
-        measures += cavity_measures(labels, options=CavityOptions(max_bytes=max_bytes))
-    return VolumeMeasures(measures, implant, outline, profile, thickness)
+    return measures, profile
 
 
 def _implant_and_outline(
     labels: LabelSource, config: MeasureConfig, known: KnownImplant | None, reuse: VolumeMeasures | None
 ) -> tuple[Implant, Implant]:
     """Return the implant, and the one whose surface counts for contact and shells: the same, or the fitted body."""
-    max_bytes = int(config.memory_gb * 1e9)
-    if reuse is not None:
+    max_bytes = config.max_bytes
+    if reuse is not None and reuse.implant is not None and reuse.outline is not None:
         implant = implant_of_region(labels, reuse.implant.read, max_bytes=max_bytes)
         if reuse.outline is reuse.implant:
             return implant, implant
@@ -191,7 +215,6 @@ def _shells(
 ) -> tuple[list[Measure], Profile]:
     """Return the measures of the shells, and the profile over the distance, from one pass."""
     edges = profile_edges(implant, config.shell_um[-1], step_um=config.profile_um)
-    max_bytes = int(config.memory_gb * 1e9)
     every = np.union1d(edges, config.shell_um)
-    counts = count_by_distance(implant, every, write=write, max_bytes=max_bytes, progress=progress)
+    counts = count_by_distance(implant, every, write=write, max_bytes=config.max_bytes, progress=progress)
     return shell_measures(counts.regroup(config.shell_um)), counts.regroup(edges)

@@ -79,6 +79,9 @@ class Implant:
         return self.read(start, stop) & (self.labels.read(start, stop) == TissueClass.METAL)
 
 
+WITHOUT = "; `implant` none measures a volume without an implant"
+
+
 def find_implant(labels: LabelSource, *, max_bytes: int = SLAB_BYTES) -> Implant:
     """Find the implant.
 
@@ -187,7 +190,7 @@ def _select_largest(parts: Components, labels: LabelSource) -> Mask:
         listed = ", ".join(TITLES[TissueClass(int(value))] for value in np.flatnonzero(present))
         raise InputError(
             f"the labels contain no implant: neither metal nor degradation layer occurs, but {listed}; "
-            "check the labels, or the values of their classes"
+            f"check the labels, or the values of their classes{WITHOUT}"
         )
     selected = np.zeros(len(parts.voxels), bool)
     selected[np.argmax(parts.voxels)] = True
@@ -195,7 +198,7 @@ def _select_largest(parts: Components, labels: LabelSource) -> Mask:
     if voxels < MIN_VOXELS:
         raise InputError(
             f"the implant has {voxels} connected voxels of metal and degradation layer; at least {MIN_VOXELS} are "
-            "needed: check the labels, or measure at a finer resolution"
+            f"needed: check the labels, or measure at a finer resolution{WITHOUT}"
         )
     return selected
 

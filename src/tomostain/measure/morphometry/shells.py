@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.measure.classes import CLASSES, MINERALISED, TissueClass
+from tomostain.measure.label_source import LabelSource
 from tomostain.measure.measures import Measure, define
 from tomostain.measure.morphometry.distance import DISTANCE_BYTES, ImplantDistance
 from tomostain.measure.morphometry.fields import region_note
 from tomostain.measure.morphometry.implant import Implant
+from tomostain.measure.morphometry.slabs import SLAB_BYTES, slabs
 from tomostain.progress import Progress, silent
 
 Float = NDArray[np.float64]
@@ -246,6 +248,35 @@ def shell_measures(profile: Profile) -> list[Measure]:
     for region, counts in by_region(profile):
         result += _of_region(counts, region, profile.cell_um)
     return result
+
+
+def whole_measures(labels: LabelSource, *, max_bytes: int = SLAB_BYTES) -> list[Measure]:
+    """Return the same measures of a whole volume without an implant, with the region ``all``.
+
+    Parameters
+    ----------
+    labels : LabelSource
+    max_bytes : int
+        Memory of a slab, one byte per voxel.
+
+    Returns
+    -------
+    list of Measure
+        TV contains all measured voxels. Metal and degradation layer count as tissue that is not bone.
+
+    Examples
+    --------
+    >>> from tomostain.measure.label_source import LabelArray
+    >>> volume = np.full((4, 4, 4), TissueClass.SOFT, np.uint8)
+    >>> volume[:1] = TissueClass.BONE
+    >>> whole_measures(LabelArray(volume, 10.0))[0].value
+    25.0
+    """
+    counts = np.zeros(256, np.int64)
+    for slab in slabs(labels.shape, bytes_per_voxel=2.0, max_bytes=max_bytes):
+        for labels_of_slice in labels.read(slab.start, slab.stop):
+            counts += np.bincount(labels_of_slice.reshape(-1), minlength=256)
+    return _of_region(counts, "all", float(np.prod(labels.voxel_um)))
 
 
 def by_region(profile: Profile) -> list[tuple[str, NDArray[np.int64]]]:
