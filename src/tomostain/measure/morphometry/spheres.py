@@ -302,16 +302,30 @@ def paint_spheres(
             continue
         if not missing.any():
             break
-        covered = _union(squared, halo, metric, each)
-        if covered is not None:
-            covered &= missing
-            result[covered] = each.radius
-            missing &= ~covered
+        union = _union(squared, halo, metric, each)
+        if union is not None:
+            region, covered = union
+            covered &= missing[region]
+            result[region][covered] = each.radius
+            missing[region] &= ~covered
     return result
 
 
-def _union(squared: Squared, halo: tuple[int, ...], metric: Metric, each: RadiusClass) -> NDArray[np.bool_] | None:
-    """Return where the spheres of a class are in the block, or None if there are none."""
+Region = tuple[slice, ...]
+
+
+def _union(
+    squared: Squared, halo: tuple[int, ...], metric: Metric, each: RadiusClass
+) -> tuple[Region, NDArray[np.bool_]] | None:
+    """Return where the spheres of a class are in the block, or None if there are none.
+
+    Returns
+    -------
+    region : tuple of slice
+        The part of the block, without its halo, in which spheres are.
+    covered : ndarray of bool
+        Whether a sphere contains each voxel of the region.
+    """
     stride = each.stride
     reaches = [metric.reach(axis, each.high / stride**2) for axis in range(squared.ndim)]
     window = tuple(
@@ -321,8 +335,11 @@ def _union(squared: Squared, halo: tuple[int, ...], metric: Metric, each: Radius
     part = squared[window]
     member = part >= each.low
     member &= part < each.high
-    if not member.any():
+    region = _reached(member, reaches)
+    if region is None:
         return None
+    needed = tuple(slice(side.start, side.stop + 2 * reach) for side, reach in zip(region, reaches, strict=True))
+    part, member = part[needed], member[needed]
     dtype = squared.dtype.type
     far = dtype(16000) if squared.dtype == np.int16 else dtype(1 << 29)
     values: Squared = np.where(member, -(part // stride**2) if stride > 1 else -part, far)
@@ -332,4 +349,23 @@ def _union(squared: Squared, halo: tuple[int, ...], metric: Metric, each: Radius
     if stride > 1:
         for axis in range(covered.ndim):
             covered = covered.repeat(stride, axis)
-    return covered
+    return tuple(slice(side.start * stride, side.stop * stride) for side in region), covered
+
+
+def _reached(member: NDArray[np.bool_], reaches: list[int]) -> Region | None:
+    """Return the part of the inner region in which spheres of the members can be, or None if it is empty.
+
+    The array extends beyond the inner region by the reach on each side, so that a member at m reaches the positions
+    ``m - 2 reach`` to ``m`` of the inner region.
+    """
+    region = []
+    for axis, reach in enumerate(reaches):
+        others = tuple(each for each in range(member.ndim) if each != axis)
+        positions = np.flatnonzero(member.any(axis=others))
+        if not len(positions):
+            return None
+        low, high = max(int(positions[0]) - 2 * reach, 0), min(int(positions[-1]) + 1, member.shape[axis] - 2 * reach)
+        if low >= high:
+            return None
+        region.append(slice(low, high))
+    return tuple(region)

@@ -51,7 +51,7 @@ OnSlab = Callable[[int, NDArray[np.float32]], None]
 
 SPACE: Phase = (TissueClass.SOFT,)
 """Soft tissue and marrow: the space between trabeculae. Void is not part of it."""
-_WINDOW_BYTES_PER_VOXEL = 12.0
+_RADIUS_BYTES = 4
 _FIRST_LIMIT = 256.0
 _LEAST_SLICES = 16
 
@@ -100,12 +100,9 @@ def local_thickness(
     context = context_slices(metric, classes)
     distances = RollingDistances(labels, phase, metric, largest, max_bytes=options.max_bytes // 2)
     statistics = ThicknessCounts()
-    for slab in slabs(
-        labels.shape,
-        overlap=context,
-        bytes_per_voxel=_WINDOW_BYTES_PER_VOXEL,
-        max_bytes=_budget(labels, context, _WINDOW_BYTES_PER_VOXEL, options.max_bytes // 2),
-    ):
+    voxel_bytes = np.dtype(metric.dtype(largest)).itemsize + _RADIUS_BYTES
+    budget = _budget(labels, context, voxel_bytes, options.max_bytes)
+    for slab in slabs(labels.shape, overlap=context, bytes_per_voxel=voxel_bytes, max_bytes=budget):
         progress("fitting spheres", slab.start, labels.shape[0])
         radii = largest_spheres(
             distances.window(slab.first, slab.last),
