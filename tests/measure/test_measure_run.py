@@ -95,13 +95,23 @@ def test_refused_voxels_are_reported_apart(from_stain):
 def test_the_networks_of_the_classifier_have_a_spread(from_stain):
     spread = {row["measure"]: row["sd_model"] for row in from_stain.rows if row["voxels"] == "all"}
     assert 0 < spread["bic_surface"] < 20
-    assert math.isnan(spread["trabecular_thickness"])
+    assert 0 < spread["trabecular_thickness"] < 100
     assert not [path for path in from_stain.out.iterdir() if path.name.startswith(".member")]
 
 
 def test_a_partial_field_of_view_is_stated(from_stain, from_labels):
     for result in (from_stain, from_labels):
         assert any(note.startswith("partial field of view: the implant reaches the faces") for note in result.notes)
+
+
+def test_thickness_of_a_large_volume_has_no_spread(measured_phantom, tmp_path, monkeypatch):
+    monkeypatch.setattr("tomostain.measure.volume.MAX_SPREAD_VOXELS", 1000)
+    config = CONFIG.model_copy(update={"maps": False, "members": 2, "max_uncertainty": None})
+    result = measure_volume(measured_phantom.stained, tmp_path / "m", config=config)
+    spread = {row["measure"]: row["sd_model"] for row in result.rows}
+    assert spread["bic_surface"] > 0
+    assert math.isnan(spread["trabecular_thickness"])
+    assert "thickness and cavities of a volume of this size have no sd_model" in result.notes
 
 
 def test_another_stained_volume_gives_a_spread(measured_phantom, tmp_path):

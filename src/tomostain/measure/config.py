@@ -56,7 +56,7 @@ class MeasureConfig(Config):
         Voxels with a higher uncertainty (0 to 1) are refused: the measures are reported with them and without.
     members : int
         Networks of the classifier that are compared for the spread of models: each classifies and measures the volume
-        (without thickness and cavities). 0 or 1: none.
+        (above 50 million voxels without thickness and cavities). 0 or 1: none.
     planes : int
         Of a section: planes within the error of the registration, for the spread of registration; 0 for none.
     position_sd_um, tilt_sd_deg : float, optional

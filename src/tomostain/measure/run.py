@@ -38,7 +38,7 @@ from tomostain.measure.rows import MeasureRow, measure_rows
 from tomostain.measure.sequential import SequentialWriter
 from tomostain.measure.spread import with_model_spread
 from tomostain.measure.tissue.classifier import TissueClassifier
-from tomostain.measure.volume import QUICK, MapWriters, VolumeMeasures, measure_labels
+from tomostain.measure.volume import QUICK, MapWriters, VolumeMeasures, measure_labels, parts_of_members
 from tomostain.progress import Progress, silent
 
 MAPS = {
@@ -228,9 +228,14 @@ class _Run:
             yield self._members((self.inputs, member) for member in range(members))
 
     def _members(self, members: Iterable[tuple[MeasureInputs, int | None]]) -> list[list[Measure]]:
-        """Classify with each member, and measure what is quick. A member that sees no implant is left out."""
+        """Classify with each member, and measure again. A member that sees no implant is left out."""
         assert self.classifier is not None
-        result = []
+        result, parts = [], parts_of_members(self.labels.shape)
+        if (
+            parts == QUICK
+            and (note := "thickness and cavities of a volume of this size have no sd_model") not in self.notes
+        ):
+            self.notes.append(note)
         for inputs, member in members:
             with _scratch(self.folder) as scratch:
                 labels, _ = classify_to(
@@ -238,7 +243,7 @@ class _Run:
                 )
                 try:
                     known = known_implant(self.config, labels)
-                    measured = measure_labels(labels, self.config, parts=QUICK, known=known, progress=self.progress)
+                    measured = measure_labels(labels, self.config, parts=parts, known=known, progress=self.progress)
                 except InputError as error:
                     self.notes.append(f"one member of an ensemble is left out of the spread: {error}")
                 else:

@@ -1,6 +1,7 @@
 """All measures of a label volume, from its implant to its trabeculae. Labels in, numbers out."""
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,12 +30,25 @@ Part = str
 PARTS: tuple[Part, ...] = ("contact", "shells", "degradation", "thickness", "cavities")
 """The groups of measures, in the order in which they are measured."""
 QUICK: tuple[Part, ...] = ("contact", "shells", "degradation")
-"""Those that are measured for every member of an ensemble. Sphere fitting takes most of the time of a measurement."""
+"""Those that are measured for every member of an ensemble in a large volume, because sphere fitting takes long."""
+MAX_SPREAD_VOXELS = 50_000_000
+"""Up to this size all parts are measured for every member."""
 FITTED = "surface of the fitted geometry"
 """Note of the measures that use it."""
 THICKNESS_STEP_UM = 10.0
 _BINS = 1000
 OnSlab = Callable[[int, NDArray[np.float32]], None]
+
+
+def parts_of_members(shape: Sequence[int]) -> tuple[Part, ...]:
+    """Return the groups that are measured for every member of an ensemble.
+
+    Examples
+    --------
+    >>> parts_of_members((208, 208, 208)) == PARTS, parts_of_members((600, 600, 600)) == QUICK
+    (True, True)
+    """
+    return PARTS if math.prod(shape) <= MAX_SPREAD_VOXELS else QUICK
 
 
 class ThicknessHistogram:
