@@ -546,3 +546,15 @@ def test_a_shard_is_compared_before_its_file_is_served(tmp_path: Path, rgb: np.n
     if how == "missing":
         with pytest.raises(InputError, match=f"shard {shards[1]} is missing"):
             verifier.verify_present()
+
+
+def test_a_block_of_a_coarser_level_equals_its_slices(tmp_path):
+    rgb = np.random.default_rng(0).integers(0, 256, (8, 300, 310, 3), dtype=np.uint8)
+    writer = create_stained(tmp_path / "a.zarr", rgb.shape[:3], 5.0, z_chunk=4, provenance={})
+    for start, stop in writer.slabs():
+        writer.write(start, rgb[start:stop])
+    writer.finish()
+    stained = open_stained(tmp_path / "a.zarr")
+    assert len(stained.levels) > 1
+    block = stained.block((1, 20, 30), (3, 50, 90), level=1)
+    np.testing.assert_array_equal(block, stained.read(1, 3, level=1)[:, 20:50, 30:90])

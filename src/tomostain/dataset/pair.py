@@ -229,6 +229,18 @@ def load_pair(folder: str | os.PathLike[str], ct_slices: int = 1) -> Pair:
     )
 
 
+def pair_shape(folder: str | os.PathLike[str]) -> tuple[int, int]:
+    """Return rows and columns of a pair, from the header of its `ct.tif`.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, or not one image.
+    """
+    rows, columns = _header(Path(folder) / "ct.tif")[:2]
+    return rows, columns
+
+
 def _load_slices(folder: Path) -> NDArray[np.uint16] | None:
     """Read `ct-slices.tif` of a pair, if it exists."""
     path = folder / "ct-slices.tif"

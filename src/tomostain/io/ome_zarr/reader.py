@@ -147,8 +147,8 @@ class StainedVolume(SliceIndexing):
         names = [name for level in range(len(self.levels)) for name in self._verifier.names(level)]
         return [name for name in track(names, "checking", progress) if self._verifier.damaged([name])]
 
-    def block(self, first: Sequence[int], end: Sequence[int]) -> NDArray[np.uint8]:
-        """Read the voxels from `first` to `end` (z, y, x; half-open) of the finest level, and no other chunks.
+    def block(self, first: Sequence[int], end: Sequence[int], level: int = 0) -> NDArray[np.uint8]:
+        """Read the voxels from `first` to `end` (z, y, x; half-open) of a level, and no other chunks.
 
         Returns
         -------
@@ -160,10 +160,10 @@ class StainedVolume(SliceIndexing):
             If the stored data are damaged.
         """
         window = tuple(slice(a, b) for a, b in zip(first, end, strict=True))
-        self._verifier.verify(0, list(zip(first, end, strict=True)))
-        self._blosc[0].check((slice(None), *window))
+        self._verifier.verify(level, list(zip(first, end, strict=True)))
+        self._blosc[level].check((slice(None), *window))
         try:
-            return np.moveaxis(np.asarray(self._arrays[0][:, *window]), 0, -1)
+            return np.moveaxis(np.asarray(self._arrays[level][:, *window]), 0, -1)
         except (OSError, ValueError, RuntimeError) as error:
             raise InputError(
                 f"{self.path}: voxels {list(first)} to {list(end)} cannot be read ({str(error)[:120]}); the volume is "

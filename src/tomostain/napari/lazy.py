@@ -1,0 +1,157 @@
+"""Arrays that read a volume when napari shows a part of it: never a whole volume in memory."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, SupportsIndex
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from tomostain.io import Volume
+from tomostain.io.ome_zarr.reader import StainedVolume
+
+Block = Callable[[Sequence[int], Sequence[int]], NDArray[Any]]
+"""Reads the part from a first to an end index (half-open) of the axes that are read lazily."""
+_CACHE_BYTES = 64 * 2**20
+COARSEST_PX = 256
+"""The coarsest level of a volume without a pyramid is at most this large; napari shows it in 3D."""
+
+
+class LazyArray:
+    """An array of which napari reads parts, with a small cache of those read last.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the whole array.
+    dtype : numpy dtype
+    block : callable
+        Reads a part of the first `lazy_axes` axes, whole along the others.
+    lazy_axes : int
+    """
+
+    def __init__(self, shape: Sequence[int], dtype: DTypeLike, block: Block, lazy_axes: int = 3) -> None:
+        self.shape, self.dtype, self._block, self._lazy = tuple(shape), np.dtype(dtype), block, lazy_axes
+        self._cache: OrderedDict[tuple[tuple[int, int], ...], NDArray[Any]] = OrderedDict()
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the whole array would take in memory."""
+        return self.size * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        """Return the length of the first axis."""
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        """Read a part: integers and slices, as in NumPy's basic indexing."""
+        indices = list(index) if isinstance(index, tuple) else [index]
+        if Ellipsis in [each for each in indices if not isinstance(each, np.ndarray)]:
+            dots = indices.index(Ellipsis)
+            indices[dots : dots + 1] = [slice(None)] * (self.ndim - len(indices) + 1)
+        indices += [slice(None)] * (self.ndim - len(indices))
+        spans, inside = [], []
+        for each, length in zip(indices[: self._lazy], self.shape, strict=False):
+            span, rest = _span(each, length)
+            spans.append(span)
+            inside.append(rest)
+        if any(start >= stop for start, stop in spans):
+            return np.empty(self.shape, self.dtype)[tuple(indices)] if self.size == 0 else self._empty(indices)
+        return self._read(tuple(spans))[(*inside, *indices[self._lazy :])]
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        """Read all of it."""
+        return np.asarray(self[...], dtype=dtype)
+
+    def _empty(self, indices: list[Any]) -> NDArray[Any]:
+        # Broadcasting one value takes no memory.
+        return np.broadcast_to(np.zeros((), self.dtype), self.shape)[tuple(indices)]
+
+    def _read(self, spans: tuple[tuple[int, int], ...]) -> NDArray[Any]:
+        if spans in self._cache:
+            self._cache.move_to_end(spans)
+            return self._cache[spans]
+        values = self._block([start for start, _ in spans], [stop for _, stop in spans])
+        if values.nbytes <= _CACHE_BYTES // 4:
+            self._cache[spans] = values
+            while sum(each.nbytes for each in self._cache.values()) > _CACHE_BYTES:
+                self._cache.popitem(last=False)
+        return values
+
+
+def stained_levels(stained: StainedVolume) -> list[LazyArray]:
+    """Return the levels of a stained volume, finest first, each of shape (Z, Y, X, 3)."""
+
+    def level_block(level: int) -> Block:
+        return lambda first, end: stained.block(first, end, level)
+
+    return [LazyArray((*shape, 3), np.uint8, level_block(level)) for level, (shape, _) in enumerate(stained.levels)]
+
+
+def channel_levels(levels: Sequence[LazyArray], channel: int) -> list[LazyArray]:
+    """Return one channel of the levels of a stained volume, each of shape (Z, Y, X)."""
+
+    def channel_block(array: LazyArray) -> Block:
+        return lambda first, end: array[tuple(slice(a, b) for a, b in zip(first, end, strict=True))][..., channel]
+
+    return [LazyArray(array.shape[:3], array.dtype, channel_block(array)) for array in levels]
+
+
+def volume_levels(volume: Volume) -> list[LazyArray]:
+    """Return levels of a µCT volume, finest first, each of shape (Z, Y, X).
+
+    The coarser levels take every second, fourth … voxel, so that they cost no preparation and no disk.
+    """
+    step, levels = 1, [LazyArray(volume.shape, volume.dtype, volume.block)]
+    while max(volume.shape) > COARSEST_PX * step:
+        step *= 2
+        shape = tuple(-(-side // step) for side in volume.shape)
+        levels.append(LazyArray(shape, volume.dtype, _strided(volume, step)))
+    return levels
+
+
+def shown(levels: Sequence[LazyArray]) -> tuple[Any, dict[str, bool]]:
+    """Return data and the keyword argument `multiscale` of a layer: napari takes a single level as an array."""
+    is_pyramid = len(levels) > 1
+    return (list(levels) if is_pyramid else levels[0]), {"multiscale": is_pyramid}
+
+
+def _strided(volume: Volume, step: int) -> Block:
+    """Return a function that reads every n-th voxel, one slice in memory at a time."""
+
+    def block(first: Sequence[int], end: Sequence[int]) -> NDArray[Any]:
+        low = [start * step for start in first]
+        high = [min((stop - 1) * step + 1, side) for stop, side in zip(end, volume.shape, strict=True)]
+        return np.stack(
+            [
+                volume.block((z, *low[1:]), (z + 1, *high[1:]))[0, ::step, ::step].copy()
+                for z in range(low[0], high[0], step)
+            ]
+        )
+
+    return block
+
+
+def _span(index: SupportsIndex | slice, length: int) -> tuple[tuple[int, int], int | slice]:
+    """Return the half-open range that an index needs, and the index inside it."""
+    if not isinstance(index, slice):
+        number = int(index)
+        number += length if number < 0 else 0
+        if not 0 <= number < length:
+            raise IndexError(f"index {number} is out of range for {length} values")
+        return (number, number + 1), 0
+    positions = range(length)[index]
+    if not positions:
+        return (0, 0), index
+    low, high = min(positions[0], positions[-1]), max(positions[0], positions[-1]) + 1
+    return (low, high), slice(None, None, positions.step if len(positions) > 1 else 1)
