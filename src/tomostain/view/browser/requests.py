@@ -11,6 +11,7 @@ TYPES = {
     ".css": "text/css",
     ".json": "application/json",
     ".map": "application/json",
+    ".svg": "image/svg+xml",
     ".wasm": "application/wasm",
 }
 

@@ -9,6 +9,8 @@ may connect to this server only (Content-Security-Policy).
 import json
 import re
 import secrets
+import select
+import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -20,18 +22,31 @@ from typing import Any
 from urllib.parse import unquote
 
 from tomostain.errors import InputError
+from tomostain.view.browser.plane_site import PlaneSite
 from tomostain.view.browser.requests import TYPES, RangeError, byte_range, find_file
+from tomostain.view.browser.tile_request import BadRequestError, parse_tile
 
 HOST = "127.0.0.1"
 _LOCAL = (HOST, "localhost")
 ORIGIN = "http://origin.invalid"
 """Placeholder in the state for the address of the server. Through a tunnel, the browser sees another port."""
+PAGE = Path(__file__).parent / "page"
+"""The files of the plane view."""
+_TILES_AT_ONCE = 2
 _BLOCK = 1 << 20
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
+}
+_POLICY_OF_PLANES = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+}
+_POLICY_OF_3D = {
     "Content-Security-Policy": (
         # The viewer generates code for loops over its arrays at run time, hence 'unsafe-eval'.
         "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; worker-src 'self' blob:; "
@@ -56,8 +71,8 @@ class Site:
 
     Attributes
     ----------
-    client : Path
-        Folder with the built files of the viewer.
+    client : Path or None
+        Folder with the built files of the 3D viewer; None if it is not installed.
     volumes : mapping of str to Path
         OME-Zarr folders, by their name in addresses.
     state : dict
@@ -67,13 +82,16 @@ class Site:
     checks : mapping of str to callable
         For some of the volumes, called with the name of a file in the folder before it is served. It raises
         `InputError` for a damaged file, which is not served.
+    planes : PlaneSite, optional
+        The plane view. Without it, the 3D viewer alone is served.
     """
 
-    client: Path
+    client: Path | None
     volumes: Mapping[str, Path]
     state: Mapping[str, Any]
     token: str = field(default_factory=lambda: secrets.token_urlsafe(18))
     checks: Mapping[str, Callable[[str], None]] = field(default_factory=dict)
+    planes: PlaneSite | None = None
 
 
 def volume_url(name: str, token: str) -> str:
@@ -110,11 +128,19 @@ class ViewServer(ThreadingHTTPServer):
         self.site = site
         self._report, self._reported = report, set[str]()
         self.closing = threading.Event()
+        self.tile_slots = threading.BoundedSemaphore(_TILES_AT_ONCE)
         super().__init__((HOST, port), _Handler)
 
     @property
     def url(self) -> str:
-        """The address of the first view."""
+        """The address of the plane view; without one, of the 3D view."""
+        if self.site.planes is None:
+            return self.url_3d
+        return f"http://{HOST}:{self.server_port}/planes/{self.site.token}/"
+
+    @property
+    def url_3d(self) -> str:
+        """The address of the 3D view."""
         return f"http://{HOST}:{self.server_port}/start/{self.site.token}"
 
     def is_damaged(self, address: str) -> bool:
@@ -123,11 +149,15 @@ class ViewServer(ThreadingHTTPServer):
         try:
             self.site.checks.get(name, _accept)(file)
         except InputError as error:
-            if str(error) not in self._reported:
-                self._reported.add(str(error))
-                self._report(f"warning: not shown: {error}")
+            self.report_damage(error)
             return True
         return False
+
+    def report_damage(self, error: InputError) -> None:
+        """Report damaged data, each message once."""
+        if str(error) not in self._reported:
+            self._reported.add(str(error))
+            self._report(f"warning: not shown: {error}")
 
     def stop(self) -> None:
         """End the open connections and give the port back; `serve_forever` must have returned."""
@@ -145,6 +175,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "tomostain", ""
     timeout = 60
+    policy: Mapping[str, str] = _POLICY_OF_3D
 
     def do_GET(self) -> None:
         self._answer()
@@ -160,9 +191,14 @@ class _Handler(BaseHTTPRequestHandler):
             return self._refuse(HTTPStatus.MISDIRECTED_REQUEST)
         if self.path == "/favicon.ico":
             return self._refuse(HTTPStatus.NO_CONTENT)
+        self.policy = _POLICY_OF_3D
         kind, _, rest = self.path.partition("?")[0].removeprefix("/").partition("/")
         token, _, name = rest.partition("/")
         if not secrets.compare_digest(token.encode(), self.server.site.token.encode()):
+            return self._refuse(HTTPStatus.NOT_FOUND)
+        if kind in ("planes", "tile", "facts"):
+            return self._answer_planes(kind, name)
+        if self.server.site.client is None and kind != "data":
             return self._refuse(HTTPStatus.NOT_FOUND)
         if kind == "start" and not name:
             return self._send_bytes(self._start_page(), TYPES[".html"])
@@ -170,9 +206,48 @@ class _Handler(BaseHTTPRequestHandler):
             return self._hold_line()
         if kind == "data" and self.server.is_damaged(name):
             return self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR)
-        roots = {"v": {"client": self.server.site.client}, "data": self.server.site.volumes}.get(kind, {})
+        client = self.server.site.client
+        roots = {"v": {} if client is None else {"client": client}, "data": self.server.site.volumes}.get(kind, {})
         path = find_file(roots, f"client/{name or 'index.html'}" if kind == "v" else name)
         return self._refuse(HTTPStatus.NOT_FOUND) if path is None else self._send_file(path)
+
+    def _answer_planes(self, kind: str, name: str) -> None:
+        """Answer with a file of the page, a tile, or what the page must know."""
+        self.policy, planes = _POLICY_OF_PLANES, self.server.site.planes
+        if planes is None:
+            return self._refuse(HTTPStatus.NOT_FOUND)
+        if kind == "facts" and not name:
+            facts = planes.facts(has_3d=self.server.site.client is not None)
+            return self._send_bytes(json.dumps(facts).encode(), TYPES[".json"])
+        if kind == "tile" and name in planes.layers:
+            return self._send_tile(planes, name)
+        path = find_file({"page": PAGE}, f"page/{name or 'index.html'}") if kind == "planes" else None
+        return self._refuse(HTTPStatus.NOT_FOUND) if path is None else self._send_file(path)
+
+    def _send_tile(self, planes: PlaneSite, name: str) -> None:
+        """Send a tile, few at a time. A request whose page has gone on in the meantime is dropped."""
+        try:
+            request = parse_tile(self.path.partition("?")[2])
+        except BadRequestError:
+            return self._refuse(HTTPStatus.BAD_REQUEST)
+        with self.server.tile_slots:
+            if self._is_abandoned():
+                self.close_connection = True
+                return None
+            try:
+                picture = planes.tile(name, request)
+            except InputError as error:
+                self.server.report_damage(error)
+                return self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR)
+        return self._refuse(HTTPStatus.NO_CONTENT) if picture is None else self._send_bytes(picture, "image/webp")
+
+    def _is_abandoned(self) -> bool:
+        """Return whether the browser closed the connection: that is how it cancels a request."""
+        try:
+            readable, _, _ = select.select([self.connection], [], [], 0)
+            return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
+        except (OSError, ValueError):
+            return True
 
     def _start_page(self) -> bytes:
         # "<" is written so that no name of a volume can end the script element early.
@@ -223,6 +298,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _head(self, status: HTTPStatus, headers: Mapping[str, str]) -> None:
         self.send_response(status)
-        for name, value in {**_HEADERS, **headers}.items():
+        for name, value in {**_HEADERS, **self.policy, **headers}.items():
             self.send_header(name, value)
         self.end_headers()

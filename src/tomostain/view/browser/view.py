@@ -1,30 +1,85 @@
-"""A stained volume in the web browser: three planes, a volume rendering and the µCT, served from this machine."""
+"""A stained volume in the web browser: planes with the µCT, and a volume rendering, served from this machine."""
 
 import math
 import os
+import re
 import sys
 import webbrowser
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 from tomostain.deprecation import renamed_parameters
 from tomostain.errors import InputError
-from tomostain.io import open_stained, open_volume
+from tomostain.io import Volume, open_stained, open_volume
 from tomostain.io.atomic import temporary_folder
 from tomostain.io.metadata.placement import Placement
 from tomostain.io.ome_zarr.reader import StainedVolume
 from tomostain.progress import Progress, silent
 from tomostain.view.browser.grey_copy import grey_copy
 from tomostain.view.browser.neuroglancer_state import Layer, viewer_state
+from tomostain.view.browser.plane_layers import Grid, Overlays, ct_layer, overlay_layer, stain_layer
+from tomostain.view.browser.plane_site import PlaneLayer, PlaneSite
+from tomostain.view.browser.pyramid import BrickCache
 from tomostain.view.browser.server import HOST, Site, ViewServer, volume_url
 from tomostain.view.folder import is_stained
 from tomostain.view.stained_input import warn_of_other_input
 
+Viewer = Literal["planes", "3d"]
+_VIEWERS: Mapping[str, Viewer] = {"planes": "planes", "3d": "3d"}
 _VERIFIED_AT_ONCE = 2**30
 """Volumes up to this size, in bytes before compression, are compared with their checksums before they are shown."""
+_FRAGMENT = re.compile(r"[\w=&.,+-]{0,2000}", re.ASCII)
+
+
+def check_viewer(name: str) -> Viewer:
+    """Return the name of a viewer.
+
+    Raises
+    ------
+    InputError
+        If there is no such viewer.
+    """
+    if name not in _VIEWERS:
+        raise InputError(f"`viewer` {name}: give planes or 3d", parameter="viewer")
+    return _VIEWERS[name]
+
+
+@dataclass(frozen=True)
+class FirstView:
+    """What the browser opens.
+
+    Attributes
+    ----------
+    viewer : {"planes", "3d"}
+        The plane view, or the 3D view with the volume rendering (extra ``browser``).
+    at : str
+        A link that the plane view copied, or the part of it after ``#``: position, zoom and layers.
+    """
+
+    viewer: Viewer = "planes"
+    at: str = ""
+
+    def __post_init__(self) -> None:
+        check_viewer(self.viewer)
+        if not _FRAGMENT.fullmatch(self.fragment):
+            raise InputError("`at`: is not a link of the plane view; its button Link copies one", parameter="at")
+        if self.at and self.viewer != "planes":
+            raise InputError("`at`: is a link of the plane view; omit `viewer`", parameter="at")
+
+    @property
+    def fragment(self) -> str:
+        """The part of `at` after the first ``#``, or all of it."""
+        return self.at.partition("#")[2] if "#" in self.at else self.at
+
+    def url(self, server: ViewServer) -> str:
+        """Return the address to open."""
+        if self.viewer == "3d":
+            return server.url_3d
+        return f"{server.url}#{self.fragment}" if self.fragment else server.url
 
 
 @renamed_parameters(tell="echo")
@@ -36,6 +91,8 @@ def browse(
     port: int = 0,
     open_page: bool = True,
     allow_missing: bool = False,
+    overlays: Overlays = Overlays(),
+    first: FirstView = FirstView(),
     echo: Callable[[str], None] = print,
     progress: Progress = silent,
 ) -> None:
@@ -55,6 +112,10 @@ def browse(
         Open the page in the user's browser.
     allow_missing : bool
         Fill slices of a µCT volume of which data are missing with zeros.
+    overlays : Overlays
+        Uncertainty and tissue labels.
+    first : FirstView
+        The page that is opened.
     echo : callable
         Called with the address, and with how to stop.
     progress : Progress
@@ -63,15 +124,22 @@ def browse(
     Raises
     ------
     InputError
-        If the viewer is not installed, a volume cannot be read, or the port is taken.
+        If the 3D viewer is asked for and not installed, a volume cannot be read, or the port is taken.
     """
-    sources = Path(path), ct and Path(ct)
-    with prepared_site(client_folder(), *sources, voxel_um, progress, allow_missing=allow_missing) as site:
-        serve(site, port=port, open_page=open_page, echo=echo)
+    sources = client_of(first.viewer), Path(path), ct and Path(ct)
+    with prepared_site(*sources, voxel_um, progress, allow_missing=allow_missing, overlays=overlays) as site:
+        serve(site, port=port, open_page=open_page, first=first, echo=echo)
 
 
 @renamed_parameters(tell="echo")
-def serve(site: Site, *, port: int = 0, open_page: bool = True, echo: Callable[[str], None] = print) -> None:
+def serve(
+    site: Site,
+    *,
+    port: int = 0,
+    open_page: bool = True,
+    first: FirstView = FirstView(),
+    echo: Callable[[str], None] = print,
+) -> None:
     """Serve a view until Ctrl-C. Ctrl-C is the normal end, so nothing is raised.
 
     Raises
@@ -81,13 +149,13 @@ def serve(site: Site, *, port: int = 0, open_page: bool = True, echo: Callable[[
     """
     server = start_server(site, port, echo)
     try:  # from the first message on: a user who reads that Ctrl-C stops the server may press it at once
-        echo(f"view: {server.url}")
+        echo(f"view: {first.url(server)}")
         echo(
             f"      from elsewhere: ssh -L {server.server_port}:{HOST}:{server.server_port} THIS_MACHINE, same address"
         )
         echo("      Ctrl-C ends it")
         if open_page and can_open_page():
-            webbrowser.open(server.url)
+            webbrowser.open(first.url(server))
         server.serve_forever()
     except KeyboardInterrupt:
         echo("closed")
@@ -95,8 +163,24 @@ def serve(site: Site, *, port: int = 0, open_page: bool = True, echo: Callable[[
         server.stop()
 
 
+def client_of(viewer: Viewer) -> Path | None:
+    """Return the folder of the 3D viewer; None if it is not installed and not asked for.
+
+    Raises
+    ------
+    InputError
+        If it is asked for and not installed.
+    """
+    try:
+        return client_folder()
+    except InputError:
+        if viewer == "3d":
+            raise
+        return None
+
+
 def client_folder() -> Path:
-    """Return the folder with the built files of the viewer, without importing its package.
+    """Return the folder with the built files of the 3D viewer, without importing its package.
 
     Raises
     ------
@@ -109,7 +193,7 @@ def client_folder() -> Path:
         spec = None
     locations = spec.submodule_search_locations if spec is not None else None
     if not locations:
-        raise InputError("`browser`: the viewer is not installed: pip install 'tomostain[browser]'")
+        raise InputError("`viewer`: the 3D viewer is not installed: pip install 'tomostain[browser]'")
     client = Path(next(iter(locations))) / "static" / "client"
     if not (client / "index.html").is_file():
         raise InputError(
@@ -121,15 +205,23 @@ def client_folder() -> Path:
 
 @contextmanager
 def prepared_site(
-    client: Path,
+    client: Path | None,
     path: Path,
     ct: Path | None = None,
     voxel_um: float | Sequence[float] | None = None,
     progress: Progress = silent,
     *,
     allow_missing: bool = False,
+    overlays: Overlays = Overlays(),
 ) -> Iterator[Site]:
     """Yield the content to serve. A grey copy of the µCT exists in a temporary folder during this time.
+
+    Parameters
+    ----------
+    client : Path or None
+        Folder of the 3D viewer; None if it is not installed.
+    path, ct, voxel_um, progress, allow_missing, overlays
+        See `browse`.
 
     Raises
     ------
@@ -140,32 +232,56 @@ def prepared_site(
     grey = ct if stained else path
     if ct is not None and not stained:
         raise InputError(f"`ct` {ct}: is for a stained volume, and {path} is not one; omit it", parameter="ct")
+    opened = open_stained(path) if stained else None
+    volume = None if grey is None else open_volume(grey, voxel_um=voxel_um, allow_missing=allow_missing)
+    if opened:
+        _verify(opened, progress)
+        if volume:
+            warn_of_other_input(volume, opened)
+    grid = _grid_of(opened or volume)
+    above = _overlay_layers(overlays, grid)  # refused before the copy, which takes long
+    planes: dict[str, PlaneLayer] = {}
     with temporary_folder("view") as scratch:
         checks: dict[str, Callable[[str], None]] = {}
-        site = Site(client, volumes := {}, state := {}, checks=checks)
+        site = Site(client, volumes := {}, state := {}, checks=checks, planes=PlaneSite(path.name, planes))
         layers = []
-        opened = open_stained(path) if stained else None
-        if opened:
-            _verify(opened, progress)
-        if grey is not None:
+        if volume is not None:
             copy = volumes["ct.ome.zarr"] = scratch / "ct.ome.zarr"
             placement = opened.placement if opened else None
-            volume = open_volume(grey, voxel_um=voxel_um, allow_missing=allow_missing)
-            if opened:
-                warn_of_other_input(volume, opened)
             shape, step = grey_copy(volume, copy, placement=placement, progress=progress)
             layers.append(Layer("µCT", volume_url("ct.ome.zarr", site.token), shape, step, "ct"))
+            planes["ct"] = ct_layer(volume, copy, placement or Placement(), grid.cache)
         if opened:
             volumes["stained.ome.zarr"] = path
             checks["stained.ome.zarr"] = opened.verify_file
-            url = volume_url("stained.ome.zarr", site.token)
-            zarr_format: Literal[2, 3] = 2 if (path / ".zgroup").is_file() else 3
-            origin_um = (opened.placement or Placement()).origin_um
-            layers.append(
-                Layer("stain", url, opened.shape, opened.voxel_um, zarr_format=zarr_format, origin_um=origin_um)
-            )
+            layers.append(_state_layer(opened, volume_url("stained.ome.zarr", site.token)))
+            planes["stain"] = stain_layer(path, grid)
+        planes.update({layer.name: layer for layer in above})
         state.update(viewer_state(layers, path.name))
         yield site
+
+
+def _grid_of(volume: StainedVolume | Volume | None) -> Grid:
+    """Return the voxels that the layers of the plane view must cover."""
+    assert volume is not None
+    return Grid(volume.shape, volume.voxel_um, volume.placement or Placement(), BrickCache())
+
+
+def _overlay_layers(overlays: Overlays, grid: Grid) -> list[PlaneLayer]:
+    """Return the layers above the stain."""
+    layers = []
+    if overlays.uncertainty is not None:
+        layers.append(overlay_layer("uncertainty", overlays.uncertainty, grid))
+    if overlays.labels is not None:
+        layers.append(overlay_layer("labels", overlays.labels, grid))
+    return layers
+
+
+def _state_layer(stained: StainedVolume, url: str) -> Layer:
+    """Return the stained volume as a layer of the 3D viewer."""
+    zarr_format: Literal[2, 3] = 2 if (stained.path / ".zgroup").is_file() else 3
+    origin_um = (stained.placement or Placement()).origin_um
+    return Layer("stain", url, stained.shape, stained.voxel_um, zarr_format=zarr_format, origin_um=origin_um)
 
 
 def _verify(stained: StainedVolume, progress: Progress) -> None:

@@ -1,0 +1,118 @@
+"""The layers of the plane view from files: stain, µCT, uncertainty and tissue labels on one grid."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from tomostain.errors import InputError
+from tomostain.io import Volume
+from tomostain.io.metadata.placement import Placement
+from tomostain.io.ome_zarr.levels import ZarrLevels, open_levels
+from tomostain.view.browser.grey_copy import grey_window
+from tomostain.view.browser.plane_site import PlaneLayer
+from tomostain.view.browser.pyramid import BrickCache, Pyramid, Shape, Triple, slices_level, zarr_levels
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Overlays:
+    """Volumes that the plane view can draw over µCT and stain.
+
+    Attributes
+    ----------
+    uncertainty : path, optional
+        An OME-Zarr of 8 bits, as ``stain`` writes it.
+    labels : path, optional
+        A label volume in OME-Zarr, as ``measure`` writes it.
+    """
+
+    uncertainty: PathLike | None = None
+    labels: PathLike | None = None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The voxels that a layer must cover.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (Z, Y, X), voxels.
+    voxel_um : tuple of float
+        (z, y, x), µm.
+    placement : Placement
+        Where the first voxel lies.
+    cache : BrickCache
+        Shared by all layers.
+    """
+
+    shape: Shape
+    voxel_um: Triple
+    placement: Placement
+    cache: BrickCache
+
+
+def stain_layer(path: Path, grid: Grid) -> PlaneLayer:
+    """Return the layer of a stained volume."""
+    return PlaneLayer("stain", "stain", Pyramid(zarr_levels(open_levels(path), grid.placement), 3, grid.cache))
+
+
+def ct_layer(volume: Volume, copy: Path, placement: Placement, cache: BrickCache) -> PlaneLayer:
+    """Return the layer of a µCT volume: its copy, and for planes across z the volume itself if the copy is binned.
+
+    Parameters
+    ----------
+    volume : Volume
+    copy : Path
+        As `grey_copy` wrote it.
+    placement : Placement
+        Of the first voxel of the volume, as it was stated for the copy.
+    cache : BrickCache
+    """
+    window = grey_window(volume)
+    levels = zarr_levels(open_levels(copy), placement)
+    if levels[0].shape != volume.shape:
+        levels = (slices_level(volume, window), *levels)
+    return PlaneLayer("ct", "ct", Pyramid(levels, 1, cache), window)
+
+
+def overlay_layer(kind: Literal["uncertainty", "labels"], path: PathLike, grid: Grid) -> PlaneLayer:
+    """Return the layer of a map of the uncertainty, or of a label volume.
+
+    Raises
+    ------
+    InputError
+        If it is not one, or does not cover the volume.
+    """
+    volume = open_levels(path)
+    if volume.dtype != np.uint8:
+        raise InputError(f"`{kind}` {path}: holds {volume.dtype}; give a volume of 8 bits", parameter=kind)
+    if kind == "labels" and not volume.labels:
+        raise InputError(
+            f"`labels` {path}: states no names and colours of its values; give labels.ome.zarr, as measure writes it",
+            parameter="labels",
+        )
+    _check_extent(kind, volume, grid)
+    nearest = kind == "labels"
+    pyramid = Pyramid(zarr_levels(volume, grid.placement, channels=1), 1, grid.cache, nearest=nearest)
+    return PlaneLayer(kind, kind, pyramid, labels=volume.labels)
+
+
+def _check_extent(kind: str, volume: ZarrLevels, grid: Grid) -> None:
+    """Raise if a volume begins or ends elsewhere. Labels have other voxels, so one of them may be missing."""
+    finest = volume.levels[0]
+    slack = np.maximum(finest.voxel_um, grid.voxel_um) * 1.01
+    start = np.subtract(finest.placement.origin_um, grid.placement.origin_um) @ np.asarray(grid.placement.direction)
+    start = start - np.asarray(finest.voxel_um) / 2 + np.asarray(grid.voxel_um) / 2
+    sides = np.multiply(finest.shape, finest.voxel_um), np.multiply(grid.shape, grid.voxel_um)
+    if (np.abs(start) > slack).any() or (np.abs(start + sides[0] - sides[1]) > slack).any():
+        own, other = (" × ".join(f"{side:g}" for side in each) for each in sides)
+        raise InputError(
+            f"`{kind}` {volume.path}: covers {own} µm from ({', '.join(f'{value:g}' for value in start)}) µm, the "
+            f"volume {other} µm; give the {kind} of this volume",
+            parameter=kind,
+        )
