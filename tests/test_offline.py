@@ -103,10 +103,12 @@ def test_the_page_of_the_browser_is_served_on_this_machine_only(tmp_path):
         worker = threading.Thread(target=server.serve_forever, daemon=True)
         worker.start()
         try:
-            page = urllib.request.urlopen(server.url, timeout=10).read().decode()
+            pages = [urllib.request.urlopen(url, timeout=10).read().decode() for url in (server.url, server.url_3d)]
         finally:
             server.shutdown()
             server.stop()
             worker.join()
     assert asked == []
-    assert "https://" not in page
+    for page in pages:
+        assert "<!doctype html>" in page
+        assert "https://" not in page

@@ -97,7 +97,7 @@ def test_a_volume_of_one_grey_value_has_a_window(tmp_path):
 
 def test_without_the_viewer_the_way_to_get_it_is_named(folders, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "neuroglancer", None)
-    assert run(["view", str(folders / "stained.ome.zarr"), "--browser"]) == 2
+    assert run(["view", str(folders / "stained.ome.zarr"), "--browser", "--viewer", "3d"]) == 2
     assert NO_VIEWER in capsys.readouterr().err
 
 
@@ -107,6 +107,14 @@ def test_without_the_viewer_the_way_to_get_it_is_named(folders, monkeypatch, cap
         (["--ct", "ct"], "need --browser"),
         (["--port", "8000"], "need --browser"),
         (["--no-open"], "need --browser"),
+        (["--viewer", "3d"], "need --browser"),
+        (["--labels", "labels"], "need --browser"),
+        (["--uncertainty", "map"], "need --browser"),
+        (["--at", "view=z"], "need --browser"),
+        (["--browser", "--viewer", "4d"], "--viewer 4d: give planes or 3d"),
+        (["--browser", "--viewer", "3d", "--at", "view=z"], "--at: is a link of the plane view"),
+        (["--browser", "--at", "<script>"], "--at: is not a link"),
+        (["--browser", "--labels", "nowhere"], "nowhere: no such label volume"),
         (["--browser", "--out", "pictures"], "writes no figures"),
         (["--browser", "--ct", "nowhere"], "nowhere: no such µCT volume"),
         (["--browser", "--port", "70000"], "port"),
@@ -141,7 +149,7 @@ def show(page, client, path: Path, ct: Path | None):
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:
-            page.send("Page.navigate", url=server.url)
+            page.send("Page.navigate", url=server.url_3d)
             page.wait_until("window.viewer !== undefined && viewer.layerManager.managedLayers.length > 0")
             page.wait_until("viewer.isReady()")
             page.evaluate("viewer.display.draw()")
