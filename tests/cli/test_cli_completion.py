@@ -34,7 +34,13 @@ def completed(words: str) -> subprocess.CompletedProcess[str]:
         ("tomostain ex", ["export"]),
         ("tomostain export a b --over", ["--overwrite"]),
         ("tomostain export a b --to bio", ["bioimageio"]),
+        ("tomostain export a b --to qu", ["qupath"]),
         ("tomostain train a b --recipe pix", ["pix2pix", "pix2pix-cpu"]),
+        ("tomostain train a b --init builtin:phantom-t", ["builtin:phantom-tb"]),
+        ("tomostain evaluate builtin:phantom-t", ["builtin:phantom-tb"]),
+        # As bash gives it, which keeps what precedes the colon.
+        ("tomostain stain builtin : phantom-t", ["phantom-tb"]),
+        ("tomostain stain builtin : phantom-tb vol --prec", ["--precision"]),
     ],
 )
 def test_words_are_completed_without_heavy_imports(words, expected):
@@ -44,8 +50,25 @@ def test_words_are_completed_without_heavy_imports(words, expected):
 
 
 def test_the_completed_values_are_all_that_there_are():
-    assert set(completion.FORMATS) == {*FORMATS, *MODEL_FORMATS}
+    assert set(completion.FORMATS) == {*FORMATS, "qupath", *MODEL_FORMATS}
     assert completion.recipes("") == list_recipes()
+
+
+def test_paths_precede_built_in_models(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "builtin:phantom-tb" in completion.model_names("b")
+    (tmp_path / "bone-model").mkdir()
+    assert completion.model_names("b") == []
+    assert "builtin:phantom-tb" in completion.model_names("bu")
+
+
+def test_words_that_are_no_built_in_model_stay_as_they_are(capsys):
+    for words, position in (("tomostain export a:b c", "2"), ("tomostain builtin", "1"), ("", "x")):
+        given = {"COMP_WORDS": words, "COMP_CWORD": position}
+        with completion.words_of_bash(given):
+            print("builtin:a")
+        assert given == {"COMP_WORDS": words, "COMP_CWORD": position}
+        assert capsys.readouterr().out == "builtin:a\n"
 
 
 def test_completion_is_installed_in_the_home_folder(tmp_path):

@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 
@@ -12,6 +13,7 @@ from tests.support.training import toy_pair
 from tomostain.cli.json_output import plain
 from tomostain.cli.main import app, run
 from tomostain.dataset.writer import save_dataset
+from tomostain.io import create_stained
 from tomostain.train import load_recipe
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/cli.md").read_text(encoding="utf-8")
@@ -20,7 +22,7 @@ PAGE = (Path(__file__).parents[2] / "docs/reference/cli.md").read_text(encoding=
 def documented(command: str) -> set[str]:
     """Return the keys of a row of the table in the reference."""
     row = re.search(rf"^\| `{re.escape(command)}` \| (.*) \|$", PAGE, flags=re.MULTILINE)[1]
-    return set(re.findall(r"`(\w+)`", row))
+    return set(re.findall(r"`(\w+)`", row.replace("`qupath`", "").replace("`groups.csv`", "")))
 
 
 @pytest.fixture
@@ -99,3 +101,25 @@ def test_numbers_that_are_not_finite_are_null():
     assert json.dumps(plain({"a": [float("inf"), 1.5, True, None], Path("x"): Path("y")})) == (
         '{"a": [null, 1.5, true, null], "x": "y"}'
     )
+
+
+def test_a_study(document, tmp_path):
+    rows = [f"s{n},rat{n},{'Ti' if n < 4 else 'Mg'},8,{50 + n}" for n in range(8)]
+    (tmp_path / "study.csv").write_text("\n".join(["specimen,subject,implant,weeks,bic", *rows]), encoding="utf-8")
+    result = document("measure", tmp_path / "out", "--study", tmp_path / "study.csv")
+    assert set(result) == documented("measure --study TABLE")
+    assert result["groups"]
+
+
+def test_export(document, tmp_path):
+    writer = create_stained(tmp_path / "stained.ome.zarr", (4, 12, 10), (20.0, 20.0, 20.0), z_chunk=4, provenance={})
+    writer.write(0, np.zeros((4, 12, 10, 3), np.uint8))
+    writer.finish()
+    result = document("export", tmp_path / "stained.ome.zarr", tmp_path / "sections", "--to", "qupath")
+    (section,) = result["sections"]
+    assert set(result) | set(section) | {"pair", "stain"} == documented("export")
+    assert section["files"] == {"virtual": "z-40um.virtual.ome.tif"}
+    result = document("export", tmp_path / "stained.ome.zarr", tmp_path / "slices", "--to", "rgb-tiff")
+    assert set(result) | set(section) | {"pair", "stain"} == documented("export")
+    assert (result["sections"], result["out"]) == ([], str(tmp_path / "slices"))
+    assert result["summary"].startswith("voxels of 20 x 20 x 20 µm")

@@ -1,5 +1,7 @@
 """Outlines of masks: exact areas, valid polygons, and the mask again when they are filled."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,25 +9,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import ndimage
 
-from tomostain.geometry.outlines import Outline, signed_area, trace_outlines
+from tests.support.outlines import filled
+from tomostain.geometry.outlines import signed_area, trace_outlines
 
 MASKS = arrays(bool, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9), elements=st.booleans())
 
 
-def filled(outlines: list[Outline], shape: tuple[int, int]) -> np.ndarray:
-    """Return how many polygons contain the centre of each pixel, by the even-odd rule, independent of the tracer."""
-    total = np.zeros(shape, int)
-    for outline in outlines:
-        inside = np.zeros(shape, int)
-        for ring in (outline.exterior, *outline.holes):
-            for (x0, y0), (x1, y1) in zip(ring[:-1], ring[1:], strict=True):
-                if x0 == x1:  # a ray to the left of the pixel crosses this edge
-                    inside[min(y0, y1) : max(y0, y1), x0:] += 1
-        total += inside % 2
-    return total
-
-
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(MASKS)
 def test_filling_gives_the_mask_again(mask):
     outlines = trace_outlines(mask)
@@ -34,7 +24,7 @@ def test_filling_gives_the_mask_again(mask):
     assert len(outlines) == ndimage.label(mask)[1]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(MASKS)
 def test_rings_are_closed_and_simple(mask):
     for outline in trace_outlines(mask):
@@ -55,7 +45,7 @@ def touches_itself(ring: np.ndarray) -> bool:
     """Return whether a ring passes twice through a point of the grid, also between its corners."""
     visited = [
         tuple(point)
-        for first, last in zip(ring[:-1], ring[1:], strict=True)
+        for first, last in itertools.pairwise(ring)
         for point in (first + np.arange(np.abs(last - first).max())[:, None] * np.sign(last - first)).tolist()
     ]
     return len(set(visited)) < len(visited)

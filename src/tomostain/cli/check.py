@@ -5,6 +5,7 @@ from pathlib import Path
 import typer
 
 from tomostain.cli.common import ALLOW_MISSING, bars, existing, triple
+from tomostain.cli.completion import model_names
 from tomostain.cli.json_output import JSON, print_json
 from tomostain.cli.verbs import verb
 from tomostain.errors import InputError
@@ -29,7 +30,8 @@ def check(
     context: typer.Context,
     path: Path = typer.Argument(
         help="A volume, a slide, anything that tomostain writes (pair, dataset, run, model, evaluation, stained "
-        "volume, export, phantom, demo), or builtin:NAME."
+        "volume, export, phantom, demo), or builtin:NAME.",
+        autocompletion=model_names,
     ),
     others: list[Path] | None = typer.Argument(None, metavar="[VOLUME]...", help="More volumes for --against."),
     against: list[Path] | None = typer.Option(

@@ -5,6 +5,7 @@ from pathlib import Path
 import typer
 
 from tomostain.cli.common import bars, use_threads
+from tomostain.cli.completion import model_names
 from tomostain.cli.evaluate import RENAMED, EvaluationOptions
 from tomostain.cli.json_output import JSON, print_json
 from tomostain.cli.verbs import verb
@@ -22,7 +23,9 @@ def compare(
     context: typer.Context,
     options: EvaluationOptions,
     out: Path = typer.Argument(help="Folder for the table and the box plots."),
-    runs: list[Path] = typer.Argument(help="Runs trained on the same dataset, model folders or builtin:NAME."),
+    runs: list[Path] = typer.Argument(
+        help="Runs trained on the same dataset, model folders or builtin:NAME.", autocompletion=model_names
+    ),
     dataset: Path = typer.Option(..., "--dataset", help="The dataset on which they are compared."),
     as_json: bool = JSON,
 ) -> None:

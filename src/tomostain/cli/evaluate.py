@@ -7,6 +7,7 @@ from typing import Any
 import typer
 
 from tomostain.cli.common import DEVICE, OVERWRITE, bars, existing, existing_model, use_threads
+from tomostain.cli.completion import model_names
 from tomostain.cli.json_output import JSON, print_json
 from tomostain.cli.options import option_group
 from tomostain.cli.verbs import verb
@@ -79,7 +80,9 @@ def evaluate(
     context: typer.Context,
     options: EvaluationOptions,
     patches: PatchOptions,
-    model: Path = typer.Argument(metavar="RUN|MODEL", help="A run, a model folder or builtin:NAME."),
+    model: Path = typer.Argument(
+        metavar="RUN|MODEL", help="A run, a model folder or builtin:NAME.", autocompletion=model_names
+    ),
     dataset: Path = typer.Argument(help="The dataset."),
     out: Path = typer.Argument(help="Folder for tables and figures."),
     report: bool = typer.Option(False, "--report", help="Also write OUT/report.html."),

@@ -8,12 +8,15 @@ from typing import Any
 import typer
 
 from tomostain.cli.common import ALLOW_MISSING, OVERWRITE, bars, existing, existing_model, triple
-from tomostain.cli.completion import formats
+from tomostain.cli.completion import formats, model_names
+from tomostain.cli.json_output import JSON, print_json
 from tomostain.cli.options import option_group
+from tomostain.cli.sections_export import NAMES, SectionChoice, export_for_qupath
 from tomostain.cli.verbs import verb
 from tomostain.errors import InputError
 
 _OF_VOLUMES, _OF_MODELS = ("level", "alpha", "like"), ("authors", "licence")
+_QUPATH = "qupath"
 
 
 @option_group
@@ -31,7 +34,9 @@ class ExportOptions:
         help="Opacity: paper (dark stain), tissue (everything but the background) or ct (grey value of the µCT).",
     )
     ct: Path | None = typer.Option(
-        None, help="The µCT that was stained, for --alpha ct; for a model, a volume whose centre is the test input."
+        None,
+        help="The µCT that was stained, for --alpha ct, and for qupath as a second image; for a model, a volume whose "
+        "centre is the test input.",
     )
     voxel_um: str | None = typer.Option(None, help="Voxel size of the µCT, µm, where the file does not say.")
     allow_missing: bool = ALLOW_MISSING
@@ -56,6 +61,9 @@ class ModelExportOptions:
     tomostain export stained.ome.zarr slices --to rgba-tiff --like reco_folder
     tomostain export stained.ome.zarr slices --to rgba-tiff --alpha ct --ct reco_folder
     tomostain export stained.ome.zarr older.ome.zarr --to ome-zarr-0.4
+    tomostain export stained.ome.zarr sections --to qupath --planes 5 --ct reco_folder --labels measures
+    tomostain export stained.ome.zarr sections --to qupath --pair pair --labels measures
+    tomostain export stained.ome.zarr oblique --to qupath --through 800,900,900 --normal 1,0.5,0 --thickness-um 40
     tomostain export stained.ome.zarr stained.vti --to vti --level 1
     tomostain export stained.ome.zarr talk.gif --to gif --level 2
     tomostain export stained.ome.zarr talk.mp4 --to mp4 --level 2
@@ -66,22 +74,31 @@ class ModelExportOptions:
 def export(
     context: typer.Context,
     options: ExportOptions,
+    choice: SectionChoice,
     model_options: ModelExportOptions,
-    path: Path = typer.Argument(help="A stained OME-Zarr; for onnx and bioimageio a model, a run or builtin:NAME."),
+    path: Path = typer.Argument(
+        help="A stained OME-Zarr; for onnx and bioimageio a model, a run or builtin:NAME.",
+        autocompletion=model_names,
+    ),
     out: Path = typer.Argument(help="File or folder to write."),
     to: str = typer.Option(
         ...,
         "--to",
-        help="Format of a volume: rgba-tiff, rgb-tiff, ome-zarr-0.4 (folders), vti, nrrd, or a film: gif or mp4. "
-        "Format of a model: onnx, bioimageio.",
+        help="Format of a volume: rgba-tiff, rgb-tiff, ome-zarr-0.4, qupath (folders), vti, nrrd, or a film: gif or "
+        "mp4. Format of a model: onnx, bioimageio.",
         autocompletion=formats,
     ),
     overwrite: bool = OVERWRITE,
+    as_json: bool = JSON,
 ) -> None:
     """Write a stained volume or a model for other software.
 
     TIFF slices: Avizo, Dragonfly, Fiji. vti: ParaView. nrrd: 3D Slicer. ome-zarr-0.4: viewers that do not read
     OME-Zarr 0.5, the format of the stained volume. The output states the rule for the opacity.
+
+    qupath: sections along any planes, as pyramidal OME-TIFF with pixel size, for QuPath and Fiji. --ct adds the µCT,
+    --labels the tissue classes as annotations (GeoJSON), --pair the registered slide, all on one pixel grid. Positions
+    are z,y,x in µm from the centre of the first voxel.
 
     onnx: ONNX Runtime and other runtimes. bioimageio: a package of the BioImage Model Zoo, as ZIP file or folder. Both
     take normalised µCT. --ct, --voxel-um and --allow-missing choose its test input; by default it is a phantom.
@@ -90,44 +107,68 @@ def export(
     from tomostain.view.exchange.export import MODEL_FORMATS
     from tomostain.view.export.formats import FORMATS
 
-    if to not in (*FORMATS, *MODEL_FORMATS):
-        raise InputError(f"--to {to}: unknown format{suggest(to, [*FORMATS, *MODEL_FORMATS])}")
+    known = (*FORMATS, _QUPATH, *MODEL_FORMATS)
+    if to not in known:
+        raise InputError(f"--to {to}: unknown format{suggest(to, list(known))}")
     _refuse_options_of_others(context, to, is_model=to in MODEL_FORMATS)
+    result: dict[str, object] = {"to": to, "source": path, "out": out, "summary": "", "sections": []}
     if to in MODEL_FORMATS:
-        _export_model(context, options, model_options, path, out, to=to, overwrite=overwrite)
+        result["summary"] = _export_model(context, options, model_options, path, out, to=to, overwrite=overwrite)
+    elif to == _QUPATH:
+        _refuse_model(path, to)
+        exported = export_for_qupath(
+            context, choice, path, out, ct=options.ct, allow_missing=options.allow_missing, overwrite=overwrite
+        )
+        result |= {"summary": exported.describe(), "sections": exported.to_dict()["sections"]}
     else:
-        _export_volume(context, options, path, out, to=to, overwrite=overwrite)
+        result["summary"] = _export_volume(context, options, path, out, to=to, overwrite=overwrite)
+    if as_json:
+        print_json(result)
+    else:
+        typer.echo(f"written: {out}{f', {summary}' if (summary := result['summary']) else ''}")
 
 
 def _refuse_options_of_others(context: typer.Context, to: str, *, is_model: bool) -> None:
-    """Raise if an option of volumes is given for a model, or the other way round."""
-    for name in _OF_VOLUMES if is_model else _OF_MODELS:
+    """Raise if an option of another kind of format is given."""
+    unused: tuple[str, ...]
+    if to == _QUPATH:
+        unused, kind = (*_OF_VOLUMES, "voxel_um", *_OF_MODELS), "sections"
+    elif is_model:
+        unused, kind = (*_OF_VOLUMES, *NAMES), "models"
+    else:
+        unused, kind = (*_OF_MODELS, *NAMES), "volumes"
+    for name in unused:
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
-            option = "--author" if name == "authors" else f"--{name}"
-            raise InputError(f"{option}: is not for {to}, a format of {'models' if is_model else 'volumes'}; omit it")
+            option = "--author" if name == "authors" else f"--{name.replace('_', '-')}"
+            raise InputError(f"{option}: is not for {to}, a format of {kind}; omit it")
+
+
+def _refuse_model(path: Path, to: str) -> None:
+    """Raise if a path is a model, and not a stained volume."""
+    from tomostain.models import is_builtin
+    from tomostain.view.exchange.export import MODEL_FORMATS
+
+    if is_builtin(path) or (path / "model.yaml").is_file() or (path / "model" / "model.yaml").is_file():
+        formats = " and ".join(MODEL_FORMATS)
+        raise InputError(f"{path}: is a model, and {to} is a format of volumes; formats of models: {formats}")
 
 
 def _export_volume(
     context: typer.Context, options: ExportOptions, path: Path, out: Path, *, to: str, overwrite: bool
-) -> None:
-    """Write a stained volume."""
-    from tomostain.models import is_builtin
+) -> str:
+    """Write a stained volume. Return the voxel size in words."""
     from tomostain.view import export as run_export
-    from tomostain.view.exchange.export import MODEL_FORMATS
     from tomostain.view.export.placed import describe_file
 
     values: dict[str, Any] = asdict(options) | {"voxel_um": triple(options.voxel_um, "--voxel-um")}
     with bars(context) as progress:
-        if is_builtin(path) or (path / "model.yaml").is_file() or (path / "model" / "model.yaml").is_file():
-            formats = " and ".join(MODEL_FORMATS)
-            raise InputError(f"{path}: is a model, and {to} is a format of volumes; formats of models: {formats}")
+        _refuse_model(path, to)
         existing(path, "stained volume")
         run_export(path, out, to=to, overwrite=overwrite, progress=progress, **values)
-    size = ""
     with suppress(InputError, OSError):  # the export is complete, even if its input has vanished since
-        size = describe_file(path, to, options.level)
-    typer.echo(f"written: {out}{f', {size}' if size else ''}")
+        return describe_file(path, to, options.level)
+    return ""
 
 
 def _export_model(
@@ -139,8 +180,8 @@ def _export_model(
     *,
     to: str,
     overwrite: bool,
-) -> None:
-    """Write a model."""
+) -> str:
+    """Write a model. Return its difference from PyTorch in words."""
     from tomostain.view import convert_model
 
     if existing_model(path).name.endswith(".zarr"):
@@ -158,4 +199,4 @@ def _export_model(
             authors=tuple(model_options.authors or ()),
             licence=model_options.licence,
         )
-    typer.echo(f"written: {out}, {exported.describe()}")
+    return exported.describe()

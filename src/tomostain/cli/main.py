@@ -99,7 +99,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit. The exit codes are listed at the top of this module."""
     _wait_without_spinning()
     _clean_up_at_sigterm()
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if os.environ.get("_TOMOSTAIN_COMPLETE") == "complete_bash":
+        from tomostain.cli.completion import words_of_bash
+
+        with words_of_bash(os.environ):
+            sys.exit(run(arguments))
+    sys.exit(run(arguments))
 
 
 def _clean_up_at_sigterm() -> None:

@@ -18,6 +18,7 @@ from tomostain.cli.common import (
     triple,
     use_threads,
 )
+from tomostain.cli.completion import model_names
 from tomostain.cli.options import option_group, stated
 from tomostain.cli.verbs import verb
 from tomostain.errors import InputError
@@ -101,7 +102,9 @@ class SectionOptions:
     section: Path | None = typer.Option(
         None, metavar="PAIR", help="Measure a pair of µCT and histology: the real and the virtual section."
     )
-    model: Path | None = typer.Option(None, help="With --section: the model that stains the virtual section.")
+    model: Path | None = typer.Option(
+        None, help="With --section: the model that stains the virtual section.", autocompletion=model_names
+    )
     volume: Path | None = typer.Option(
         None,
         metavar="STAINED",

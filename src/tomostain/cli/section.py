@@ -90,8 +90,8 @@ def section(
         raise InputError(f"--blending {options.blending}: give density or colour")
     if (plane.points is None) == (plane.through is None):
         raise InputError("section: give --through z,y,x with --normal or --axis, or --points FILE.csv")
-    direction = _direction(plane.normal, plane.axis)
-    if (plane.through is None) != (direction is None):
+    across = direction(plane.normal, plane.axis)
+    if (plane.through is None) != (across is None):
         raise InputError("section: give --through together with --normal or --axis")
     existing(path, "stained volume")
     points_um = (
@@ -102,7 +102,7 @@ def section(
             path,
             out,
             points_um=points_um,
-            normal=direction,
+            normal=across,
             curved=plane.curved,
             thickness_um=options.thickness_um,
             pixel_um=options.pixel_um,
@@ -118,10 +118,10 @@ def section(
         typer.echo(f"note: where the surface is steepest, a pixel covers {cut.stretch:.2f} times its area")
 
 
-def _direction(normal: str | None, axis: str | None) -> tuple[float, float, float] | None:
+def direction(normal: str | None, axis: str | None) -> tuple[float, float, float] | None:
     """Return the normal direction from the two options, or None."""
     if normal is not None and axis is not None:
-        raise InputError("section: give either --normal or --axis")
+        raise InputError("give either --normal or --axis")
     if axis is not None and not re.fullmatch("[zyx]", axis):
         raise InputError(f"--axis {axis}: give z, y or x")
     if axis is not None:

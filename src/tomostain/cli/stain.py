@@ -18,6 +18,7 @@ from tomostain.cli.common import (
     triple,
     use_threads,
 )
+from tomostain.cli.completion import model_names
 from tomostain.cli.options import option_group, stated
 from tomostain.cli.verbs import verb
 from tomostain.errors import InputError
@@ -113,7 +114,9 @@ class UncertaintyOptions:
         None, help="NAME.ome.zarr for a second volume: the uncertainty, from black (certain) to white (a guess)."
     )
     ensemble: list[Path] | None = typer.Option(
-        None, help="For --uncertainty: a model of another fold, whose disagreement is included; may be repeated."
+        None,
+        help="For --uncertainty: a model of another fold, whose disagreement is included; may be repeated.",
+        autocompletion=model_names,
     )
 
 
@@ -173,7 +176,8 @@ def stain(
     noise: NoiseOptions,
     processes: ProcessOptions,
     model: Path = typer.Argument(
-        help="A model folder, a run (its RUN/model is used), or builtin:NAME (see 'tomostain models')."
+        help="A model folder, a run (its RUN/model is used), or builtin:NAME (see 'tomostain models').",
+        autocompletion=model_names,
     ),
     volume: Path = typer.Argument(
         metavar="INPUT",

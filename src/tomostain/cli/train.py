@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from tomostain.cli.common import DEVICE, DRY_RUN, OVERWRITE, SEED, bars, use_threads
-from tomostain.cli.completion import recipes
+from tomostain.cli.completion import model_names, recipes
 from tomostain.cli.options import option_group
 from tomostain.cli.verbs import verb
 
@@ -25,6 +25,7 @@ class TrainOptions:
         None,
         metavar="MODEL",
         help="Begin with the weights of a model: a model folder, a run or builtin:NAME (see 'tomostain models').",
+        autocompletion=model_names,
     )
     fold: int = typer.Option(0, help="Fold for validation; -1: train on all folds.")
     seed: int = SEED

@@ -31,6 +31,7 @@ _SHARED = {
     "options",
     "overview",
     "progress",
+    "sections_export",
     "usage",
     "verbs",
 }

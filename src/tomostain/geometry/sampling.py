@@ -14,7 +14,11 @@ from tomostain.progress import Progress, silent, track
 
 Block = Callable[[Sequence[int], Sequence[int]], NDArray[Any]]
 Blending = Literal["density", "colour"]
+Slices = Callable[[int, int], NDArray[Any]]
 TILE_PX = 128
+MAX_SLICES = 32
+"""Slices that `sample_nearest` reads at once: as many as a chunk of a label volume has."""
+_MAX_VOXELS = 2**28
 
 
 def depths(thickness_um: float, step_um: float) -> NDArray[np.float64]:
@@ -77,13 +81,59 @@ def sample_section(
     return result
 
 
+def sample_nearest(
+    read: Slices, shape: Sequence[int], voxel_um: Sequence[float], cut: Cut, progress: Progress = silent
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Take the nearest voxel at each pixel of a section: for labels, which have no mean.
+
+    Parameters
+    ----------
+    read : callable
+        Takes a half-open range of slices and returns them, shape (Z, Y, X). Each slice near the section is read once;
+        at most `MAX_SLICES` of them, or 256 MB, are in memory.
+    shape : sequence of int
+        Shape of the whole volume (z, y, x).
+    voxel_um : sequence of float
+    cut : Cut
+    progress : Progress
+        Called for every part.
+
+    Returns
+    -------
+    values : ndarray, shape (rows, columns)
+        Of the type of the voxels. 0 outside the volume.
+    inside : ndarray of bool, shape (rows, columns)
+        Where `sample_section` gives a value for one layer.
+    """
+    positions = cut.places_um / np.asarray(voxel_um)
+    inside = _inside(positions, shape)
+    nearest = np.clip(to_integers(positions[inside], np.int64, "positions"), 0, np.asarray(shape) - 1)
+    step = max(1, min(MAX_SLICES, _MAX_VOXELS // (shape[1] * shape[2])))
+    parts = np.unique(nearest[:, 0] // step).tolist()
+    values: NDArray[Any] | None = None
+    for part in track(parts, "cutting labels", progress):
+        chosen = nearest[:, 0] // step == part
+        z, y, x = nearest[chosen].T
+        slices = read(int(z.min()), int(z.max()) + 1)
+        values = np.zeros(len(nearest), slices.dtype) if values is None else values
+        values[chosen] = slices[z - z.min(), y, x]
+    result = np.zeros(inside.shape, np.uint8 if values is None else values.dtype)
+    if values is not None:
+        result[inside] = values
+    return result, inside
+
+
+def _inside(index: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.bool_]:
+    """Return whether positions in voxels, shape (..., 3), are between the centres of the first and the last voxel."""
+    return np.asarray(((index > -1e-6) & (index < np.asarray(shape) - 1 + 1e-6)).all(axis=-1))
+
+
 def _sample(block: Block, shape: Sequence[int], index: NDArray[np.float64], blending: Blending) -> NDArray[np.float32]:
     """Return the mean over the first axis of positions in voxels, shape (layers, rows, columns, 3)."""
-    last = np.asarray(shape) - 1
-    inside = ((index > -1e-6) & (index < last + 1e-6)).all(axis=-1)
+    inside = _inside(index, shape)
     if not inside.any():
         return np.full((*index.shape[1:3], 1), np.nan, np.float32)
-    index = np.clip(index, 0, last)
+    index = np.clip(index, 0, np.asarray(shape) - 1)
     first = to_integers(np.floor(index[inside].min(axis=0)), np.int64, "positions")
     end = np.minimum(to_integers(np.floor(index[inside].max(axis=0)), np.int64, "positions") + 2, shape)
     values = block(first.tolist(), end.tolist())

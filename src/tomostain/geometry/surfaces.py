@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
-from tomostain.geometry.section import plane_in_box
+from tomostain.geometry.section import Section, grid_um, plane_in_box
 
 Float64 = NDArray[np.float64]
 Triple = tuple[float, float, float]
@@ -131,6 +131,27 @@ def plane_cut(
     rows, columns = (_steps((corners - middle) @ axis, pixel_um) for axis in (down, right))
     places = middle + rows[:, None, None] * down + columns[None, :, None] * right
     return Cut(places, np.broadcast_to(across, places.shape), pixel_um)
+
+
+def section_cut(section: Section, shape: tuple[int, int], pixel_um: float) -> Cut:
+    """Return the pixels of a registered section.
+
+    Parameters
+    ----------
+    section : Section
+        Where the section lies in the volume.
+    shape : tuple of int
+        (rows, columns).
+    pixel_um : float
+
+    Examples
+    --------
+    >>> plane = Section(np.zeros(3), np.array([0.0, 1, 0]), np.array([0.0, 0, 1]))
+    >>> section_cut(plane, (1, 2), 5.0).places_um.tolist()
+    [[[0.0, 0.0, 0.0], [0.0, 0.0, 5.0]]]
+    """
+    places = section.to_volume_um(grid_um(shape, pixel_um))
+    return Cut(places, np.broadcast_to(section.normal, places.shape), pixel_um)
 
 
 def curved_cut(points_um: Sequence[Sequence[float]] | Float64, size_um: Triple, pixel_um: float) -> Cut:

@@ -1,23 +1,19 @@
 """Whole-slide images: read at a suitable level of their pyramid, and written as pyramidal OME-TIFF."""
 
-import hashlib
 import os
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.input_files import refuse_special_file
-from tomostain.io.atomic import atomic_file
 from tomostain.io.czi import open_czi
 from tomostain.io.images import as_rgb
 from tomostain.io.metadata.units import check_length_um, check_pixels, square_pixel_um, to_um
+from tomostain.io.ome_tiff import write_ome_tiff
 from tomostain.io.pillow_images import PILLOW_SUFFIXES, pillow_shape, read_pillow
 from tomostain.io.tiff import TIFF_SUFFIXES, check_complete, opened_tiff
 from tomostain.io.tiff_images import check_brightfield, check_level_size, main_image, read_level
@@ -26,8 +22,6 @@ from tomostain.memory import check_memory
 
 Level = tuple[tuple[int, int], float]
 _OPENSLIDE_ONLY = (".svs", ".ndpi", ".mrxs", ".vms", ".vmu", ".scn", ".bif", ".svslide", ".dcm")
-_TILE = 256
-_SMALLEST_LEVEL = 512
 
 
 @dataclass(frozen=True)
@@ -259,38 +253,6 @@ def write_slide(
     The coarser levels (2 × 2 means) are in SubIFDs, as OME-TIFF requires. OpenSlide also opens the file, with its pixel
     size, but sees only the finest level.
     """
-    length = check_length_um(pixel_um, "pixel_um")
     if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
         raise ValueError(f"a slide is uint8 (rows, columns, 3), found {rgb.dtype} {rgb.shape}")
-    levels = [np.ascontiguousarray(rgb)]
-    while max(levels[-1].shape[:2]) > _SMALLEST_LEVEL:
-        levels.append(_halved(levels[-1]))
-    metadata = {
-        "axes": "YXS",
-        "PhysicalSizeX": length,
-        "PhysicalSizeXUnit": "µm",
-        "PhysicalSizeY": length,
-        "PhysicalSizeYUnit": "µm",
-        # The UUID of OME follows from the content, so that the same slide has the same bytes.
-        "UUID": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{hashlib.sha256(levels[0].tobytes()).hexdigest()} {length!r}")),
-    }
-    options: dict[str, Any] = {"photometric": "rgb", "tile": (_TILE, _TILE), "compression": "zlib", "predictor": True}
-    with atomic_file(Path(path), overwrite) as temporary, tifffile.TiffWriter(temporary, ome=True) as writer:
-        for index, level in enumerate(levels):
-            per_cm = 1e4 / (length * rgb.shape[0] / level.shape[0])
-            writer.write(
-                level,
-                resolution=(per_cm, per_cm),
-                resolutionunit="CENTIMETER",
-                metadata=metadata if index == 0 else None,
-                subifds=len(levels) - 1 if index == 0 else None,
-                subfiletype=0 if index == 0 else 1,
-                **options,
-            )
-
-
-def _halved(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Average 2 × 2 pixels; an odd last row or column is repeated."""
-    even = np.pad(rgb, ((0, rgb.shape[0] % 2), (0, rgb.shape[1] % 2), (0, 0)), mode="edge").astype(np.uint16)
-    total = even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]
-    return ((total + 2) // 4).astype(np.uint8)
+    write_ome_tiff(path, rgb, pixel_um, overwrite=overwrite)

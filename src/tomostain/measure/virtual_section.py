@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 from tomostain.dataset.pair import Pair
 from tomostain.errors import InputError
 from tomostain.geometry.sampling import sample_section
-from tomostain.geometry.section import Section, grid_um
-from tomostain.geometry.surfaces import Cut
+from tomostain.geometry.section import Section
+from tomostain.geometry.surfaces import section_cut
 from tomostain.integers import to_integers
 from tomostain.io.ome_zarr.reader import StainedVolume
 from tomostain.stain.stainer import Stainer
@@ -77,9 +77,7 @@ def cut_volume(volume: StainedVolume, section: Section, shape: tuple[int, int], 
     InputError
         If the plane does not cross the volume.
     """
-    places = section.to_volume_um(grid_um(shape, pixel_um))
-    cut = Cut(places, np.broadcast_to(section.normal, places.shape), pixel_um)
-    colours = sample_section(volume.block, volume.shape, volume.voxel_um, cut)
+    colours = sample_section(volume.block, volume.shape, volume.voxel_um, section_cut(section, shape, pixel_um))
     inside: Mask = np.asarray(np.isfinite(colours).all(axis=-1), dtype=bool)
     if not inside.any():
         raise InputError(

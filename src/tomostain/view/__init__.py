@@ -7,6 +7,8 @@ from tomostain.view.exchange.export import convert_model
 from tomostain.view.exchange.options import ExportedModel
 from tomostain.view.export.formats import export
 from tomostain.view.folder import read_small, view_path
+from tomostain.view.qupath.export import ExportedSection, SectionsExport, export_sections
+from tomostain.view.qupath.planes import Plane, planes_across
 from tomostain.view.render.camera import Camera
 from tomostain.view.render.composite import composite_projection
 from tomostain.view.render.rgba import rgba, transfer_opacity
@@ -18,20 +20,25 @@ __all__ = [
     "Camera",
     "Compare",
     "ExportedModel",
+    "ExportedSection",
     "Figure",
     "Frames",
     "MetricTable",
+    "Plane",
     "Report",
     "Row",
     "Section",
+    "SectionsExport",
     "browse",
     "composite_projection",
     "convert_model",
     "draw_curves",
     "export",
+    "export_sections",
     "has_vtk",
     "orthogonal_planes",
     "picture_of_volume",
+    "planes_across",
     "read_small",
     "render_volume",
     "rgba",

@@ -140,52 +140,74 @@ def section(
     for target in (out, ct_out) if chosen.ct is not None else (out,):
         refuse_existing(target, overwrite)
     volume = open_stained(Path(path))
-    pixel = chosen.pixel_um if chosen.pixel_um is not None else min(volume.voxel_um)
-    z, y, x = ((n - 1) * step for n, step in zip(volume.shape, volume.voxel_um, strict=True))
-    check_pixels(out, [int(np.hypot(np.hypot(z, y), x) / pixel) + 1] * 2)
-    cut = _cut(np.asarray(points_um, dtype=np.float64), normal, curved, (z, y, x), pixel)
+    cut = cut_of(volume, np.asarray(points_um, dtype=np.float64), normal, curved=curved, pixel_um=chosen.pixel_um)
+    pixel = cut.pixel_um
     thickness_um = chosen.thickness_um
     colours = sample_section(
         volume.block, volume.shape, volume.voxel_um, cut, thickness_um, chosen.blending, progress=progress
     )
-    grey = None if chosen.ct is None else _section_of_ct(_open_ct(chosen, volume), volume, cut, thickness_um, progress)
+    grey = (
+        None
+        if chosen.ct is None
+        else section_of_ct(open_ct(chosen.ct, volume, chosen.allow_missing), volume, cut, thickness_um, progress)
+    )
     write_slide(out, _as_rgb(colours, _WHITE), pixel, overwrite=overwrite)
     if grey is not None:
         write_slide(ct_out, _as_rgb(_windowed(grey), 0.0), pixel, overwrite=overwrite)
     return cut
 
 
-def _open_ct(options: SectionOptions, volume: StainedVolume) -> Volume:
-    assert options.ct is not None
-    return open_volume(Path(options.ct), voxel_um=volume.voxel_um, allow_missing=options.allow_missing)
+def open_ct(ct: PathLike, volume: StainedVolume, allow_missing: bool = False) -> Volume:
+    """Open the µCT of a stained volume. Its voxel size is that of the stained volume.
 
-
-def _section_of_ct(
-    scan: Volume, volume: StainedVolume, cut: Cut, thickness_um: float, progress: Progress
-) -> NDArray[np.float32]:
-    """Resample the section in the µCT. Grey values are averaged directly: optical density has no meaning for X-rays."""
+    Raises
+    ------
+    InputError
+        If it cannot be opened, or its shape is another one.
+    """
+    scan = open_volume(Path(ct), voxel_um=volume.voxel_um, allow_missing=allow_missing)
     if scan.shape != volume.shape:
         raise InputError(
             f"{scan.path}: has the shape {scan.shape}, but the stained volume has {volume.shape}; "
             "state the volume that was stained"
         )
     warn_of_other_input(scan, volume)
+    return scan
+
+
+def section_of_ct(
+    scan: Volume, volume: StainedVolume, cut: Cut, thickness_um: float, progress: Progress = silent
+) -> NDArray[np.float32]:
+    """Resample a section in the µCT; NaN outside. The result has the shape (rows, columns, 1).
+
+    Grey values are averaged directly: optical density has no meaning for X-rays.
+    """
     return sample_section(scan.block, scan.shape, volume.voxel_um, cut, thickness_um, "colour", progress)
 
 
-def _cut(
-    points: NDArray[np.float64],
-    normal: Sequence[float] | None,
-    curved: bool,
-    size_um: tuple[float, float, float],
-    pixel_um: float,
+def cut_of(
+    volume: StainedVolume,
+    points_um: NDArray[np.float64],
+    normal: Sequence[float] | None = None,
+    *,
+    curved: bool = False,
+    pixel_um: float | None = None,
 ) -> Cut:
-    """Return the surface that the options describe."""
+    """Return the pixels of a plane or surface in a volume; see `section`.
+
+    Raises
+    ------
+    InputError
+        If it does not cross the volume, or is too large.
+    """
+    pixel = pixel_um if pixel_um is not None else min(volume.voxel_um)
+    z, y, x = ((n - 1) * step for n, step in zip(volume.shape, volume.voxel_um, strict=True))
+    check_pixels(volume.path, [int(np.hypot(np.hypot(z, y), x) / pixel) + 1] * 2)
     if normal is not None:
-        if len(points) != 1 or curved:
+        if len(points_um) != 1 or curved:
             raise InputError("section: `normal` needs one point and a plane; omit it, or state one point")
-        return plane_cut(points[0], normal, size_um, pixel_um)
-    return curved_cut(points, size_um, pixel_um) if curved else plane_cut(*plane_of(points), size_um, pixel_um)
+        return plane_cut(points_um[0], normal, (z, y, x), pixel)
+    return curved_cut(points_um, (z, y, x), pixel) if curved else plane_cut(*plane_of(points_um), (z, y, x), pixel)
 
 
 def _as_rgb(drawn: NDArray[np.float32], outside: float) -> NDArray[np.uint8]:
