@@ -92,12 +92,14 @@ def test_a_plane_is_the_slice_with_its_classes(inputs, tmp_path):
         "sections.yaml",
         "z-100um.ct.ome.tif",
         "z-100um.geojson",
+        "z-100um.labels.ome.tif",
         "z-100um.virtual.ome.tif",
     ]
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "out/z-100um.virtual.ome.tif"), inputs["volume"][10])
     grey = tifffile.imread(tmp_path / "out/z-100um.ct.ome.tif")
     assert grey.dtype == np.uint16
     np.testing.assert_array_equal(grey, inputs["grey"][10])
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "out/z-100um.labels.ome.tif"), inputs["labels"][10])
     found = annotations(tmp_path / "out/z-100um.geojson")
     labels = inputs["labels"][10]
     assert set(found) == {TITLES[each] for each in TissueClass} - {"void"}
@@ -118,7 +120,7 @@ def test_all_images_of_a_pair_are_on_its_grid(inputs, tmp_path):
     export_sections(inputs["stained"], tmp_path / "out", pairs=[inputs["pair"]], labels=inputs["measures"])
     pair = load_pair(inputs["pair"])
     read = {}
-    for kind in ("virtual", "ct", "slide"):
+    for kind in ("virtual", "ct", "slide", "labels"):
         with tifffile.TiffFile(tmp_path / f"out/P1.{kind}.ome.tif") as tiff:
             read[kind] = tiff.asarray()
             pixel = tifffile.xml2dict(tiff.ome_metadata)["OME"]["Image"]["Pixels"]
@@ -139,6 +141,7 @@ def test_all_images_of_a_pair_are_on_its_grid(inputs, tmp_path):
     places = pose.origin_um + 5.0 * (rows[:, None] * pose.row + columns[:, None] * pose.column)
     expected = np.zeros(inside.shape, np.uint8)
     expected[inside] = inputs["labels"][tuple(np.rint(places / VOXEL_UM).astype(int).T)]
+    np.testing.assert_array_equal(read["labels"], np.where(inside, expected, TissueClass.NOT_MEASURED))
     for name, feature in annotations(tmp_path / "out/P1.geojson").items():
         each = next(each for each in TissueClass if TITLES[each] == name)
         np.testing.assert_array_equal(pixels(feature, inside.shape), expected == each)
@@ -220,7 +223,7 @@ def test_the_verb(inputs, tmp_path, capsys):
     assert run(["-q", *common, str(tmp_path / "b"), "--to", "qupath", *map(str, words), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert [each["name"] for each in result["sections"]] == ["cortex", "P1"]
-    assert result["summary"] == "2 sections: virtual, classes, ct, slide, mask"
+    assert result["summary"] == "2 sections: virtual, labels, classes, ct, slide, mask"
     words = ["--through", "50,0,0", "--through", "60,0,0", "--axis", "z"]
     assert run(["-q", *common, str(tmp_path / "c"), "--to", "qupath", *words]) == 0
     for number, index in ((1, 5), (2, 6)):
@@ -268,8 +271,13 @@ def test_bio_formats_reads_every_level(inputs, tmp_path):
         return done.stdout
 
     planes = planes_across(SHAPE, VOXEL_UM)
-    export_sections(inputs["stained"], tmp_path / "out", planes, ct=inputs["ct"], pixel_um=0.4)
-    for kind, samples, channel in (("virtual", 3, "virtual histology"), ("ct", 1, "µCT")):
+    sources = {"ct": inputs["ct"], "labels": inputs["measures"]}
+    export_sections(inputs["stained"], tmp_path / "out", planes, **sources, pixel_um=0.4)
+    for kind, samples, channel in (
+        ("virtual", 3, "virtual histology"),
+        ("ct", 1, "µCT"),
+        ("labels", 1, "tissue class"),
+    ):
         path = tmp_path / f"out/z-100um.{kind}.ome.tif"
         about = tool("ImageInfo", "-nopix", "-noflat", "-omexml", path)
         assert "No validation errors found" in about

@@ -54,6 +54,7 @@ def write_ome_tiff(
     pixel_um: float,
     about: OmeImage | None = None,
     *,
+    has_labels: bool = False,
     overwrite: bool = False,
 ) -> None:
     """Write an image as tiled, pyramidal OME-TIFF, without loss.
@@ -68,6 +69,8 @@ def write_ome_tiff(
         Pixel size, µm; written in the OME-XML and in the resolution tags.
     about : OmeImage, optional
         Name, channel and position.
+    has_labels : bool
+        The values are labels. Coarser levels then take one of four pixels, not their mean.
     overwrite : bool
         Replace an existing file.
 
@@ -78,8 +81,8 @@ def write_ome_tiff(
 
     Notes
     -----
-    The coarser levels (2 × 2 means) are in SubIFDs, as OME-TIFF requires. OpenSlide also opens a colour image, with its
-    pixel size, but sees only the finest level. The same image has the same bytes.
+    The coarser levels (2 × 2 means, except of labels) are in SubIFDs, as OME-TIFF requires. OpenSlide also opens a
+    colour image, with its pixel size, but sees only the finest level. The same image has the same bytes.
     """
     length = check_length_um(pixel_um, "pixel_um")
     colour = image.ndim == 3
@@ -89,7 +92,7 @@ def write_ome_tiff(
         raise ValueError(f"an image is uint8 RGB, or uint8, uint16 or float32; found {image.dtype} {image.shape}")
     levels = [np.ascontiguousarray(image)]
     while max(levels[-1].shape[:2]) > _SMALLEST_LEVEL:
-        levels.append(_halved(levels[-1]))
+        levels.append(np.ascontiguousarray(levels[-1][::2, ::2]) if has_labels else _halved(levels[-1]))
     stated = {} if about is None else about.to_metadata()
     metadata = {
         "axes": "YXS" if colour else "YX",

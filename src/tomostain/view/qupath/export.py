@@ -44,7 +44,7 @@ class ExportedSection:
     ----------
     name : str
     files : dict of str to str
-        Names of its files by content: ``virtual``, ``ct``, ``slide``, ``classes``, ``mask``.
+        Names of its files by content: ``virtual``, ``ct``, ``slide``, ``labels``, ``classes``, ``mask``.
     geometry : dict
         Shape, pixel size, position of the first pixel, and directions of rows and columns in the volume (z, y, x), µm.
     classes : dict
@@ -115,7 +115,7 @@ def export_sections(
     All images of a section are on one pixel grid: the virtual section (``NAME.virtual.ome.tif``, RGB), the µCT
     (``NAME.ct.ome.tif``, grey values) and, of a pair, the registered slide (``NAME.slide.ome.tif``, RGB). They state
     the pixel size, the name of the channel, and the position of the first pixel. ``NAME.geojson`` has one annotation
-    for each tissue class, with the area of its pixels.
+    for each tissue class, with the area of its pixels, and ``NAME.labels.ome.tif`` has their values.
 
     Parameters
     ----------
@@ -219,6 +219,7 @@ def _write_section(folder: Path, images: SectionImages) -> ExportedSection:
         ("virtual", "virtual section", "virtual histology", images.virtual),
         ("ct", "µCT", "µCT", images.ct),
         ("slide", "registered slide", "histology", images.slide),
+        ("labels", "tissue classes", "tissue class", images.labels_inside),
     )
     for kind, title, channel, image in listed:
         if image is None:
@@ -226,12 +227,13 @@ def _write_section(folder: Path, images: SectionImages) -> ExportedSection:
         files[kind] = f"{name}.{kind}.ome.tif"
         described = f"tomostain {__version__}: {title} '{name}'. Position: centre of the first pixel in the volume."
         about = OmeImage(f"{name}, {title}", channel, (z, y, x), described)
-        write_ome_tiff(folder / files[kind], image, cut.pixel_um, about)
+        write_ome_tiff(folder / files[kind], image, cut.pixel_um, about, has_labels=kind == "labels")
     classes: dict[str, dict[str, float]] = {}
-    if images.labels is not None:
+    labels = images.labels
+    if labels is not None:
         files["classes"] = f"{name}.geojson"
-        write_geojson(folder / files["classes"], class_annotations(images.labels, images.inside, name))
-        counts = np.bincount(images.labels[images.inside], minlength=256)
+        write_geojson(folder / files["classes"], class_annotations(labels, images.inside, name))
+        counts = np.bincount(labels[images.inside], minlength=256)
         for each in TissueClass:
             if counts[each]:
                 area = float(counts[each]) * cut.pixel_um**2

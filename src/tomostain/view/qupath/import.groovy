@@ -8,7 +8,7 @@
 import qupath.lib.io.PathIO
 
 def image = new File(getCurrentServer().getURIs().iterator().next())
-def section = image.getName().replaceFirst(/\.(virtual|slide|ct)\.ome\.tiff?$/, '')
+def section = image.getName().replaceFirst(/\.(virtual|slide|ct|labels)\.ome\.tiff?$/, '')
 def file = new File(image.getParentFile(), section + '.geojson')
 if (!file.exists()) {
     println image.getName() + ': there is no ' + file.getName() + ' next to it'

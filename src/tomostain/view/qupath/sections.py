@@ -12,7 +12,7 @@ from tomostain.geometry.surfaces import Cut, section_cut
 from tomostain.integers import to_integers
 from tomostain.io import Volume
 from tomostain.io.ome_zarr.reader import StainedVolume
-from tomostain.measure.classes import Labels
+from tomostain.measure.classes import Labels, TissueClass
 from tomostain.measure.label_files import LabelVolume
 from tomostain.measure.virtual_section import RGB, Mask, section_of
 from tomostain.progress import Progress, silent
@@ -84,6 +84,13 @@ class SectionImages:
     labels: Labels | None = None
     mask: Mask | None = None
     about: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def labels_inside(self) -> Labels | None:
+        """The labels, with `NOT_MEASURED` outside the volume."""
+        if self.labels is None:
+            return None
+        return np.where(self.inside, self.labels, np.uint8(TissueClass.NOT_MEASURED))
 
 
 def plane_images(plane: Plane, sources: Sources, progress: Progress = silent) -> SectionImages:
