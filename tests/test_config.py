@@ -116,7 +116,7 @@ def test_yaml_that_people_and_we_write_is_read():
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
-def test_a_pipe_or_a_folder_in_place_of_a_file_is_refused_at_once(tmp_path):
+def test_a_pipe_or_a_folder_instead_of_a_file_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe.yaml")
     for path in (tmp_path / "pipe.yaml", tmp_path):
         with pytest.raises(InputError, match="is not a regular file; give a YAML file"):

@@ -169,7 +169,7 @@ def test_stages_are_announced_with_their_time_and_the_progress_is_whole(result, 
     assert list(seconds) == names
 
 
-def test_a_repeat_continues_and_draws_nothing_anew(result):
+def test_a_repeat_continues_and_draws_nothing_again(result):
     names = [result.model / "SHA256SUMS", result.stained / "zarr.json", result.dataset / "dataset.yaml", result.report]
     before = [path.stat().st_mtime_ns for path in names]
     listener = Listener()

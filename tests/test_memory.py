@@ -45,7 +45,7 @@ def test_large_blocks_are_used_again_and_not_taken_from_the_system_each_time():
 
 @glibc
 @pytest.mark.parametrize("name", OVERRULED_BY[:2])
-def test_the_environment_goes_before(name):
+def test_environment_variables_take_precedence(name):
     assert faults("keep", **{name: "65536"})[0] == "False"
 
 
@@ -81,7 +81,7 @@ def test_a_control_group_limits_the_memory(tmp_path, monkeypatch):
     assert free_memory() > 10**6
 
 
-def test_what_does_not_fit_is_refused_before_it_is_allocated(monkeypatch):
+def test_arrays_above_the_memory_are_refused_before_allocation(monkeypatch):
     monkeypatch.setattr(memory, "free_memory", lambda: 3 * 10**9)
     check_memory(3 * 10**9, "picture.png", "give a smaller image")
     with pytest.raises(InputError, match=r"picture.png: needs about 4 GB of memory, but 3 GB are free; give a smaller"):

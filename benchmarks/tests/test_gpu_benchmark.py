@@ -31,7 +31,7 @@ def journal_of(tmp_path, items, limits=60.0):
     return journal.read()
 
 
-def test_an_item_that_fails_is_recorded_and_the_rest_goes_on(tmp_path):
+def test_an_item_that_fails_is_recorded_and_the_rest_runs(tmp_path):
     def rows():
         yield {"name": "a"}
         raise MemoryError("out of memory")
@@ -50,14 +50,14 @@ def test_a_part_ends_at_its_time_limit(tmp_path):
     assert "the part's 0 s are over" in part["errors"][0]["error"]
 
 
-def test_a_new_process_leaves_out_what_was_begun(tmp_path):
+def test_a_new_process_skips_started_items(tmp_path):
     Journal(tmp_path / "gpu.jsonl").write(event="started", part="part", item="crashed")
     events = journal_of(tmp_path, [Item("crashed", pytest.fail), Item("next", lambda: {"name": "next"})])
     assert [event["row"]["name"] for event in events if event["event"] == "row"] == ["next"]
     assert begun(events) == {("part", "crashed"), ("part", "next")}
 
 
-def test_the_summary_compares_with_what_is_wanted():
+def test_the_summary_compares_with_the_targets():
     rows = [{"name": "paired-cyclegan", "batch": 4, "samples_s": 100.0, "of_peak": 0.1}]
     text = tables({"about": {}, "parts": {"training": {"rows": rows, "errors": [], "seconds": 1.0}}})
     assert "| training, name paired-cyclegan, batch 4, samples/s | 83 | 100 | yes |" in text

@@ -24,7 +24,7 @@ def test_parameters_types_and_blocks_are_counted(tmp_path):
     assert values["`Any` in signatures"] == "2"
 
 
-def test_comments_docstrings_and_imports_are_no_blocks(tmp_path):
+def test_comments_docstrings_and_imports_are_not_blocks(tmp_path):
     text = '"""A\nB\nC\nD\nE\nF\nG."""\n\nimport os\nimport re\nimport sys\nimport ast\nimport json\nimport csv\n# a\n'
     write(tmp_path, "a.py", text)
     write(tmp_path, "b.py", text)

@@ -31,7 +31,7 @@ def test_further_channels_lie_where_the_first_one_does():
     assert torch.equal(stacked.mask, plain.mask)
 
 
-def test_every_candidate_says_what_it_is():
+def test_every_candidate_describes_itself():
     assert all(kind.__doc__ for kind in CANDIDATES.values())
     assert all(name.startswith("wide") for name in CANDIDATES)
 

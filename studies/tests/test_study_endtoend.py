@@ -26,7 +26,7 @@ def test_a_step_is_measured_and_not_taken_twice(tmp_path, capfd):
     assert float(row[-1].rstrip(" |")) == pytest.approx(record["bytes"] / 256, abs=0.01)
 
 
-def test_a_step_that_fails_ends_the_benchmark_and_is_not_kept(tmp_path, capfd):
+def test_a_step_that_fails_ends_the_benchmark_and_is_not_recorded(tmp_path, capfd):
     with pytest.raises(SystemExit, match="the command failed with 2"):
         Steps(tmp_path).run("look", ["check", tmp_path / "nowhere"])
     assert not (tmp_path / "steps.jsonl").exists()

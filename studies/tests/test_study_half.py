@@ -22,7 +22,7 @@ def test_each_way_has_its_like_in_float32(tmp_path, network, number):
     assert {str(dtype).removeprefix("torch.") for dtype in types.values()} == set(types)
 
 
-def test_the_table_says_how_far_half_precision_is_away():
+def test_the_table_states_the_deviation_of_half_precision():
     patches = {"pair": ["a", "a", "b", "b"], "ssim": [0.5, 0.6, 0.7, 0.8], "lpips": [0.1] * 4, "psnr": [20.0] * 4}
     better = patches | {"ssim": list(np.asarray(patches["ssim"]) + 0.1)}
     near = {"mean": 0.02, "p99.9": 1.0, "largest": 3.0}

@@ -46,7 +46,7 @@ def weights(trainer):
     return torch.cat([value.flatten() for value in trainer.state.networks.staining.state_dict().values()])
 
 
-def test_a_point_that_was_stopped_goes_on_to_the_same_bits(data, tmp_path):
+def test_a_stopped_point_resumes_to_the_same_bits(data, tmp_path):
     whole, first, second = (pareto.Trainer(recipe(), data, None, 0, "cpu") for _ in range(3))
     pareto.train_to(whole, tmp_path / "whole", 5)
     pareto.train_to(first, tmp_path / "parts", 3)

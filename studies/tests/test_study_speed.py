@@ -24,7 +24,7 @@ def test_a_slices_operations_are_those_of_its_patches():
 
 
 @pytest.mark.parametrize("kind", growth.KINDS)
-def test_what_grows_costs_something(kind, monkeypatch):
+def test_a_point_is_timed_once_and_states_its_memory(kind, monkeypatch):
     done = []
     monkeypatch.setattr(growth, "_repeat", lambda act: done.append(act()) or 1.0)
     found = growth.point(kind, 128 if kind == "edge" else 2)
@@ -76,7 +76,7 @@ def test_ways_of_training_are_recipes(way, monkeypatch):
     assert (recipe.accumulate, recipe.checkpoint_activations) == (4 if "accum" in way else 1, "checkpoint" in way)
 
 
-def test_without_engines_ours_alone_is_measured_and_what_to_install_is_said(monkeypatch, capsys):
+def test_without_engines_only_ours_is_measured_and_the_packages_are_named(monkeypatch, capsys):
     monkeypatch.setattr(engines, "find_spec", lambda name: None if name in {"onnx", "openvino"} else name)
     found = engines.measure(1, (("tomostain-cpu", "channel", 64),))
     assert [row["name"] for row in found["timings"]] == ["`tomostain-cpu`, 64 px: tomostain"]

@@ -38,7 +38,7 @@ MIDDLE_UM = np.array([2000.0, 2500.0])
 
 @settings(deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from(DIFFICULTIES))
-def test_a_section_is_misplaced_as_far_as_the_difficulty_says(seed, difficulty):
+def test_a_section_is_misplaced_as_far_as_the_difficulty_states(seed, difficulty):
     true = centred(TRUTH, MIDDLE_UM)
     found = misplaced(true, difficulty, PIXEL_UM, np.random.default_rng(seed))
     where = [s.to_volume_um(s.slide_to_section_um(MIDDLE_UM)) for s in (true, found)]
@@ -120,7 +120,7 @@ def test_differences_are_of_the_same_patches(tmp_path):
     assert "nan" in text
 
 
-def test_what_is_kept_gives_the_same_tables_and_grows(tmp_path):
+def test_stored_scores_give_the_same_tables_and_can_be_extended(tmp_path):
     out, file = tmp_path / "out", tmp_path / "runs.zip"
     for number, row in enumerate((REFERENCE, "ours")):
         write_patches(out, row, {(f"p{i}", 0): 0.123456 * (i + number) for i in range(4)})
@@ -148,7 +148,7 @@ def test_a_material_is_left_out_of_training_alone(tmp_path):
     assert (data.ids, data.folds, data.test) == (("p0", "p2", "p3", "p4"), (("p0",), ("p2",)), ("p4",))
 
 
-def test_the_regions_about_an_implant_are_told_by_distance():
+def test_the_regions_around_an_implant_are_defined_by_distance():
     labels = np.full((1, 40), int(Label.BONE), np.uint8)
     labels[0, :5], labels[0, 30:] = int(Label.SCREW), int(Label.AIR)
     found = regions(labels, 20.0)
@@ -178,7 +178,7 @@ def test_the_way_back_is_drawn_pixel_by_pixel():
     assert generated_ct(replace(translator, reverse=None), pair, StainConfig()) is None
 
 
-def test_the_region_is_where_most_is_to_be_seen():
+def test_the_region_is_where_most_structure_is():
     histology = np.full((96, 96, 3), 200, np.uint8)
     histology[56:72, 40:56] = np.random.default_rng(0).integers(0, 255, (16, 16, 3))
     pair = Pair("p", np.zeros((96, 96), np.uint16), histology, np.ones((96, 96), bool), 5.0)

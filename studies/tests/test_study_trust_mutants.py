@@ -34,7 +34,7 @@ def test_every_change_changes_the_module():
         assert ast.unparse(ast.fix_missing_locations(tree)) != ast.unparse(ast.parse(SOURCE))
 
 
-def test_a_changed_module_is_imported_in_place_of_the_one_on_disk(tmp_path, monkeypatch):
+def test_a_changed_module_is_imported_instead_of_the_one_on_disk(tmp_path, monkeypatch):
     (tmp_path / "one_to_change.py").write_text("VALUE = 1\n")
     monkeypatch.syspath_prepend(tmp_path)
     changed = ChangedModule("one_to_change", compile("VALUE = 2", "changed", "exec"), tmp_path / "one_to_change.py")

@@ -81,7 +81,7 @@ def test_unknown_options_and_verbs_are_one_line(fails):
     assert "material" in fails("phantom", "out", "--material", "Mg-10")
 
 
-def test_existing_output_is_kept(tmp_path, fails):
+def test_existing_output_is_preserved(tmp_path, fails):
     out = tmp_path / "out"
     out.mkdir()
     (out / "precious.txt").write_text("mine")
@@ -125,7 +125,7 @@ def test_debug_shows_the_traceback(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("given", "spins"), [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)]
 )
-def test_threads_do_not_spin_unless_somebody_says_so(monkeypatch, given, spins):
+def test_threads_do_not_spin_unless_the_user_sets_it(monkeypatch, given, spins):
     for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GOMP_SPINCOUNT", "")  # so that it is restored afterwards

@@ -13,7 +13,7 @@ from tomostain.io import write_stack
 SHARED = Path(__file__).parents[2] / "../shared/data"
 
 
-def test_check_says_what_a_volume_is(volume, capsys):
+def test_check_describes_a_volume(volume, capsys):
     assert run(["check", str(volume)]) == 0
     assert "volume, 4 x 12 x 10 voxels of 20 x 20 x 20 µm (z, y, x), uint16" in capsys.readouterr().out
 

@@ -140,7 +140,7 @@ def test_a_slice_that_is_damaged_anywhere_is_found(tmp_path: Path, fails) -> Non
     assert "slice 37" in fails("-q", "check", tmp_path / "scan")
 
 
-def test_colours_of_float_are_no_slide(tmp_path: Path, fails) -> None:
+def test_colours_of_float_are_not_a_slide(tmp_path: Path, fails) -> None:
     colours = np.random.default_rng(0).random((64, 64, 3), np.float32)
     tifffile.imwrite(
         tmp_path / "float.tif",

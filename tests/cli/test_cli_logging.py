@@ -39,7 +39,7 @@ def test_the_log_file_has_time_stamps_and_the_error_and_is_appended_to(tmp_path,
     assert sum("CPU threads: 1" in line for line in lines) == 1
 
 
-def test_a_log_file_that_cannot_be_written_is_one_line(tmp_path, fails, volume):
+def test_a_log_file_that_cannot_be_written_is_reported_in_one_line(tmp_path, fails, volume):
     assert "no-folder" in fails("--log-file", tmp_path / "no-folder" / "run.log", "check", volume)
 
 

@@ -78,7 +78,7 @@ def test_help_lists_entry_points_without_loading_them(package):
     assert "stain   from the package" not in done.stdout
 
 
-def test_an_entry_point_that_cannot_be_loaded_is_one_line(package):
+def test_an_entry_point_that_cannot_be_loaded_is_reported_in_one_line(package):
     done = tomostain_in(package, "broken")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1

@@ -126,7 +126,7 @@ def test_a_mask_that_excludes_everything_names_the_pair(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../x", "", "a/b", ".hidden", "a  b"])
-def test_ids_that_are_no_folder_names_are_refused(name):
+def test_ids_that_are_not_folder_names_are_refused(name):
     with pytest.raises(InputError, match="folder name"):
         make_pair(name)
 
@@ -225,7 +225,7 @@ def test_a_hand_drawn_file_is_never_lost(tmp_path):
     assert load_dataset(tmp_path / "set").ids == dataset.ids
 
 
-def test_a_folder_that_is_no_dataset_is_never_replaced(tmp_path):
+def test_a_folder_that_is_not_a_dataset_is_never_replaced(tmp_path):
     (tmp_path / "holiday.txt").write_text("sun")
     with pytest.raises(InputError, match=r"not a dataset .* so it is not replaced"):
         save_dataset(tmp_path, [make_pair()], overwrite=True)
@@ -281,14 +281,14 @@ def test_an_exclusion_that_is_a_broken_link_is_not_ignored(tmp_path, target):
         load_pair(tmp_path / "a")
 
 
-def test_a_file_in_place_of_a_dataset(tmp_path):
+def test_a_file_instead_of_a_dataset(tmp_path):
     (tmp_path / "a").write_text("a file")
     with pytest.raises(InputError, match="is a file, but a dataset is a folder"):
         load_dataset(tmp_path / "a")
 
 
 @pytest.mark.parametrize("name", ["ct.tif", "histology.tif", "mask.tif", "exclude.tif", "ct-slices.tif"])
-def test_a_pipe_in_place_of_an_image_is_refused_at_once(tmp_path, name):
+def test_a_pipe_instead_of_an_image_is_refused_at_once(tmp_path, name):
     save_pair(make_pair(), tmp_path / "a")
     (tmp_path / "a" / name).unlink(missing_ok=True)
     os.mkfifo(tmp_path / "a" / name)

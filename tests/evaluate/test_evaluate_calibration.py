@@ -70,7 +70,7 @@ def pair(seed, shape=(70, 61)):
 
 
 @pytest.mark.parametrize("inverted", [False, True])
-def test_the_cycle_error_is_what_the_way_back_misses(inverted):
+def test_the_cycle_error_is_the_error_of_the_reverse_generator(inverted):
     # 0.1 of the networks' scale is 2000 grey values, a tenth of the step from background to bone.
     translator = Translator(Repeat(), spec(inverted_ct=inverted), torch.device("cpu"), "", Off(0.1))
     found = cycle_error(translator, pair(0).ct, CONFIG)
@@ -78,7 +78,7 @@ def test_the_cycle_error_is_what_the_way_back_misses(inverted):
     np.testing.assert_allclose(found, 0.1, atol=2e-3)
 
 
-def test_without_a_way_back_there_is_no_cycle():
+def test_without_a_reverse_generator_there_is_no_cycle():
     translator = Translator(Repeat(), spec(), torch.device("cpu"))
     with pytest.raises(InputError, match="no reverse generator"):
         cycle_error(translator, pair(0).ct, CONFIG)
@@ -88,7 +88,7 @@ def test_without_a_way_back_there_is_no_cycle():
     assert uncertainty_maps(pair(0), {"a": translator}, {"a": pair(0).histology}, CONFIG) == {}
 
 
-def test_a_way_back_is_loaded_only_if_asked_for_and_there(tmp_path):
+def test_a_reverse_generator_is_loaded_only_if_requested_and_present(tmp_path):
     states = [build_network(s, torch.Generator().manual_seed(1)).state_dict() for s in (GREY, BACK)]
     save_model(tmp_path / "both", spec(reverse=BACK), *states)
     save_model(tmp_path / "one", spec(), states[0])
@@ -146,7 +146,7 @@ def test_two_models_with_different_errors_disagree_where_they_err(tmp_path):
     assert np.ptp(picture) > 200
 
 
-def test_models_that_remember_have_maps_of_what_is_new():
+def test_models_with_a_training_reference_have_novelty_maps():
     # Wide, because the texture is compared in windows of 48 px.
     truth = pair(3, (96, 512))
     known = [replace(truth, id=f"q{i}", ct=truth.ct[:, ::step].copy()) for i, step in enumerate((1, -1))]

@@ -68,7 +68,7 @@ def test_the_stride_of_a_lattice_is_found(stride):
     assert all(dotted[longer] < 2.5 for longer in STRIDES if longer > stride)
 
 
-def test_a_period_that_is_no_stride_does_not_count():
+def test_a_period_that_is_not_a_stride_does_not_count():
     for period in (12, 20, 11.3):
         assert lattice_excess(image_of(noise(0) + 20 * wave(period)), image_of(noise(1))) == pytest.approx(1, abs=0.3)
 

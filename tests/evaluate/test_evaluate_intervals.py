@@ -18,7 +18,7 @@ def clustered(seed: int, specimens: int = 12, patches: int = 15) -> tuple[np.nda
     ).tolist()
 
 
-def test_the_interval_covers_the_truth_as_often_as_it_says():
+def test_the_interval_covers_the_truth_as_often_as_its_level():
     hit = [
         interval.low <= 0 <= interval.high
         for interval in (median_interval(*clustered(seed), seed=seed, draws=300) for seed in range(150))
@@ -27,7 +27,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
     assert np.mean(hit) > 0.88
 
 
-def test_taking_patches_for_independent_would_be_too_narrow():
+def test_intervals_of_independent_patches_would_be_too_narrow():
     values, specimens = clustered(0)
     right = median_interval(values, specimens)
     wrong = median_interval(values, range(len(values)))

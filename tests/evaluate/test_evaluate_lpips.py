@@ -90,7 +90,7 @@ def test_torchvision_keys_load_into_squeezenet():
     squeezenet_features().load_state_dict(features_of_torchvision({**state, "classifier.1.bias": torch.zeros(1000)}))
 
 
-def test_squeezenet_without_weights_says_what_to_do(tmp_path):
+def test_the_error_of_squeezenet_without_weights_says_what_to_do(tmp_path):
     with pytest.raises(InputError, match=r"SqueezeNet's weights for LPIPS are missing; download https:"):
         load_squeezenet(cache=tmp_path)
 
@@ -123,7 +123,7 @@ def test_a_bad_download_leaves_nothing_behind(tmp_path, monkeypatch, served):
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_an_unreachable_download_says_so(tmp_path, monkeypatch, served):
+def test_an_unreachable_download_is_reported(tmp_path, monkeypatch, served):
     monkeypatch.setattr("tomostain.evaluate.metrics.lpips.SQUEEZE_URL", f"{served[1]}/gone.pth")
     with pytest.raises(InputError, match="cannot be fetched"):
         load_squeezenet(fetch=True, cache=tmp_path / "cache")

@@ -115,7 +115,7 @@ def test_small_images_are_one_patch_and_metrics_without_room_are_nan():
     assert record["psnr"] == pytest.approx(psnr(fake, real))
 
 
-def test_background_colour_is_the_mean_of_the_empty_slide_despite_stray_tissue():
+def test_background_colour_is_the_mean_of_the_empty_slide_despite_loose_tissue():
     histology = np.full((20, 20, 3), (240, 236, 244), np.uint8)
     histology[::2] += 2
     mask = np.zeros((20, 20), bool)

@@ -112,7 +112,7 @@ def test_the_contact_is_the_bony_share_of_the_outline(percent):
     assert rotated == pytest.approx(contact, abs=0.5)
 
 
-def test_dots_of_metal_are_no_implant():
+def test_dots_of_metal_are_not_an_implant():
     labels = np.full((100, 100), int(Label.BONE))
     labels[::16, ::16] = int(Label.SCREW)
     assert np.isnan(contact_percent(labels, np.ones(labels.shape, bool), 20.0))

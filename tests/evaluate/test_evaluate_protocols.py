@@ -41,7 +41,7 @@ def protocols_of(fake: np.ndarray, real: np.ndarray) -> dict[str, list[dict]]:
     return {protocol: [r for r in records if r["protocol"] == protocol] for protocol in PROTOCOLS}
 
 
-def test_the_screw_is_what_is_black_and_large():
+def test_the_screw_is_the_large_black_region():
     real = section()
     real[20:22, 20:22] = 5
     region = implant_region(real)

@@ -55,7 +55,7 @@ def test_equal_images_reach_nyquist_and_unlike_ones_nothing():
 
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 10_000))
-def test_correlation_is_symmetric_bounded_and_blind_to_scale(seed):
+def test_correlation_is_symmetric_bounded_and_independent_of_scale(seed):
     a, b = np.random.default_rng(seed).normal(size=(2, 40, 50))
     _, there = fourier_ring_correlation(a, b)
     _, back = fourier_ring_correlation(b, a)
@@ -76,7 +76,7 @@ def test_the_halves_add_up_and_the_seed_decides(seed):
     assert b.min() >= 0
 
 
-def test_what_cannot_be_measured_is_named():
+def test_items_that_cannot_be_measured_are_named():
     image = np.ones((64, 64))
     with pytest.raises(InputError, match=r"shapes \(64, 64\) and \(64, 63\)"):
         resolution_um(image, image[:, 1:], 1.0)

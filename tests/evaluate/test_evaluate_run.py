@@ -96,7 +96,7 @@ def test_the_table_holds_the_model_and_the_baselines_in_order(result):
     assert {summary.n for row in table.rows.values() for summary in row.values()} == {4}
 
 
-def test_the_lookup_finds_the_toys_colours_and_so_beats_the_floors(result):
+def test_the_lookup_finds_the_toy_colours_and_beats_the_baselines(result):
     # The colours follow the grey value up to noise of σ = 6 (clipped at 255): PSNR about 20 log10(255 / 6) = 32.6 dB,
     # a little more as a tenth of the patches is filled background.
     _, table, _ = result
@@ -125,7 +125,7 @@ def test_provenance_names_options_model_pairs_and_network(result, run):
     assert values["versions"]["tomostain"] == __version__
 
 
-def test_pictures_show_four_panels_masked_alike(result):
+def test_pictures_show_four_panels_with_the_same_mask(result):
     picture = imread(result[0] / "pictures" / "p3.png")
     assert picture.shape == (72 + 22, 4 * 80 + 3 * 4, 3)
     difference = picture[22:, 3 * 84 :]
@@ -244,7 +244,7 @@ def test_intervals_are_over_subjects_and_the_table_states_how_many(run, tmp_path
     assert [row["low"], row["high"]] == pytest.approx(sorted(medians), rel=1e-5)
 
 
-def test_one_subject_has_no_interval_and_the_table_says_so(run, tmp_path):
+def test_one_subject_has_no_interval_and_the_table_states_it(run, tmp_path):
     pairs = [of_subject(toy_pair(seed, f"p{seed}"), "rat") for seed in range(2)]
     data = save_dataset(tmp_path / "dataset", pairs, folds=[]).path
     table = evaluate(run, data, tmp_path / "out", split="all", lpips=None, **OPTIONS)

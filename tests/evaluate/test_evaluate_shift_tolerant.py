@@ -49,7 +49,7 @@ def test_beyond_its_reach_it_forgives_nothing():
     assert far < 0.5
 
 
-def test_a_blurred_picture_loses_to_a_sharp_one_beside_its_place():
+def test_a_blurred_image_scores_worse_than_a_displaced_sharp_one():
     real = texture(5)
     blurred = ndimage.gaussian_filter(real.astype(float), (3, 3, 0), mode="wrap").astype(np.uint8)
     beside = np.roll(real, 2, axis=0)

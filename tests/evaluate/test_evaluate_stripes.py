@@ -22,7 +22,7 @@ def rgb(values):
     return np.repeat(np.rint(values).clip(0, 255).astype(np.uint8)[..., None], 3, axis=3)
 
 
-def test_what_is_alike_along_all_axes_has_no_stripes():
+def test_isotropic_texture_has_no_stripes():
     found = stripe_index(rgb(smooth(1.0)), smooth(1.0, seed=1))
     assert abs(found.index) < 0.05  # two random fields
     assert stripe_index(rgb(smooth(2.0)), smooth(2.0)).index == pytest.approx(0, abs=0.02)  # except for rounding
@@ -42,7 +42,7 @@ def test_offsets_of_slices_are_found_at_their_size(sigma):
     assert np.corrcoef(found.along_z, np.sqrt(np.diff(offsets) ** 2 + within))[0, 1] > 0.8
 
 
-def test_what_the_scan_itself_varies_along_z_is_no_stripe():
+def test_variation_of_the_scan_along_z_is_not_a_stripe():
     ct = smooth((0.8, 3.0, 3.0))
     assert stripe_index(rgb(ct), ct).index == pytest.approx(0, abs=0.02)
     assert stripe_index(rgb(ct), smooth(3.0)).index > 2  # relative to a scan that is smooth along z
@@ -58,7 +58,7 @@ def test_slabs_leave_no_trace(slab, masked):
     np.testing.assert_array_equal(one.along_z, other.along_z)
 
 
-def test_what_lies_outside_the_mask_does_not_count():
+def test_pixels_outside_the_mask_do_not_count():
     ct = smooth(2.0)
     ct[:, :10] = 0
     stained = rgb(ct)
@@ -89,7 +89,7 @@ def test_a_picture_of_it_is_drawn():
     assert str(found).startswith("stripe index")
 
 
-def test_what_has_no_stripes():
+def test_volumes_without_stripes():
     with pytest.raises(InputError, match=r"stained volume has \(2, 3, 4\) voxels, the µCT \(2, 3, 5\)"):
         stripe_index(np.zeros((2, 3, 4, 3), np.uint8), np.zeros((2, 3, 5)))
     with pytest.raises(InputError, match="has one slice"):

@@ -69,7 +69,7 @@ def test_order_of_classes_does_not_matter_and_dice_is_a_part(seed):
     assert all(0 <= value <= 1 for value in a.values())
 
 
-def test_what_does_not_fit_is_named():
+def test_mismatches_are_named():
     real, labels = picture()
     with pytest.raises(InputError, match="give one shape"):
         colour_error(real, real[1:], labels, NAMES)

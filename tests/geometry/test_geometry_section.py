@@ -148,7 +148,7 @@ def test_the_corners_of_plane_and_box_span_the_same_part_of_the_plane(kind):
         assert np.array_equal(points.max(axis=0), reference.max(axis=0))
 
 
-def test_a_plane_beside_the_box_has_no_points_in_it():
+def test_a_plane_outside_the_box_has_no_points_in_it():
     assert plane_in_box(np.array([-5.0, 0.0, 0.0]), np.array([1.0, 0.0, 0.0]), (10.0, 10.0, 10.0)).shape == (0, 3)
 
 

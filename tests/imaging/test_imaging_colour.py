@@ -38,7 +38,7 @@ def test_bone_marrow_and_metal(bone, marrow):
     assert not (found | metal)[:15].any()
 
 
-def test_what_was_not_imaged_is_neither():
+def test_unimaged_pixels_are_neither_background_nor_tissue():
     valid = np.ones(SHAPE, bool)
     valid[METAL] = False
     _, metal = tissue_classes(section((170, 90, 170), (130, 150, 210)), 246.0, valid)

@@ -53,7 +53,7 @@ def test_large_slices_are_averaged_for_the_figure_only():
     assert drawn.samples.shape == (1, 400, 300)
 
 
-def test_what_is_missing_is_stated(volume):
+def test_missing_regions_are_stated(volume):
     region = [rectangle(1, 10, 20, 5, 15)]
     with pytest.raises(InputError, match="no region of bone is drawn"):
         drawn_reference(volume, region, [])

@@ -245,7 +245,7 @@ def test_the_bounds_are_the_papers_percentiles():
     assert np.percentile(out[background], 99) == pytest.approx(255, abs=1)
 
 
-def test_what_fills_the_picture_outside_the_slide_is_no_background():
+def test_fill_outside_the_slide_is_not_background():
     rgb, valid = slide(), np.ones(SHAPE, bool)
     valid[:, :70] = False
     rgb[~valid] = 255

@@ -138,7 +138,7 @@ def test_volumes_from_arrays_are_as_those_from_files(tmp_path: Path) -> None:
         (GREY, -5, "-5 is not a length"),
     ],
 )
-def test_arrays_that_are_no_volumes_are_refused(array: np.ndarray, voxel_um: float, message: str) -> None:
+def test_arrays_that_are_not_volumes_are_refused(array: np.ndarray, voxel_um: float, message: str) -> None:
     with pytest.raises(InputError, match=message):
         Volume.from_array(array, voxel_um, name="scan")
 

@@ -21,7 +21,7 @@ def _write_half(path: Path) -> None:
     raise RuntimeError("broke off")
 
 
-def test_file_is_kept_when_the_block_fails(tmp_path: Path) -> None:
+def test_a_file_is_preserved_when_the_block_fails(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "old")
     with pytest.raises(RuntimeError, match="broke off"), atomic_file(tmp_path / "a.txt") as temporary:
         _write_half(temporary)
@@ -29,7 +29,7 @@ def test_file_is_kept_when_the_block_fails(tmp_path: Path) -> None:
     assert (tmp_path / "a.txt").read_text() == "old"
 
 
-def test_folder_is_kept_when_the_block_fails(tmp_path: Path) -> None:
+def test_a_folder_is_preserved_when_the_block_fails(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "old").touch()
     with pytest.raises(RuntimeError, match="broke off"), atomic_folder(tmp_path / "out", overwrite=True) as temporary:
@@ -271,7 +271,7 @@ def test_a_folder_that_was_moved_away_comes_back(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.rglob("*")] == ["out", "old"]
 
 
-def test_of_two_writers_one_is_refused(tmp_path: Path) -> None:
+def test_one_of_two_writers_is_refused(tmp_path: Path) -> None:
     with (
         pytest.raises(InputError, match="appeared"),
         atomic_folder(tmp_path / "out") as late,

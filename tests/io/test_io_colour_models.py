@@ -171,7 +171,7 @@ REFUSED: list[tuple[str, Callable[[Path], object], str]] = [
 
 
 @pytest.mark.parametrize(("name", "write", "message"), REFUSED, ids=[name for name, *_ in REFUSED])
-def test_samples_that_are_no_colours_are_refused(
+def test_samples_that_are_not_colours_are_refused(
     tmp_path: Path, name: str, write: Callable[[Path], object], message: str
 ) -> None:
     write(tmp_path / name)

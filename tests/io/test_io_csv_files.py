@@ -53,7 +53,7 @@ def test_an_empty_file_has_no_columns(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"a,b\n\xff\xfe,2\n", b"a\n" + b"x" * 200_000 + b"\n"])
-def test_what_is_not_a_table_is_named(tmp_path: Path, content: bytes | None) -> None:
+def test_files_that_are_not_a_table_are_named(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "table.csv"
     if content is not None:
         path.write_bytes(content)

@@ -66,7 +66,7 @@ def test_the_pixel_size_is_asked_for(tmp_path: Path) -> None:
     assert open_slide(path, pixel_um=3).pixel_um == 3
 
 
-def test_what_is_no_brightfield_plane_is_refused(tmp_path: Path) -> None:
+def test_planes_that_are_not_brightfield_are_refused(tmp_path: Path) -> None:
     grey = RGB[:50, :60, :1].copy()
     two = [(grey, {"plane": {"C": c}}) for c in (0, 1)]
     with pytest.raises(InputError, match=r"2 separate channels \(DAPI, FITC\)"):

@@ -48,7 +48,7 @@ def test_programs_that_write_no_voxel_size_are_asked_for_it(tmp_path: Path, volu
         ("nabu", "rec.hdf5"),
     ],
 )
-def test_it_says_where_the_voxel_size_comes_from(tmp_path: Path, volume: Array, name: str, source: str) -> None:
+def test_check_states_the_source_of_the_voxel_size(tmp_path: Path, volume: Array, name: str, source: str) -> None:
     opened = open_volume(lay.LAYOUTS[name](tmp_path, volume))
     assert opened.voxel_from == source
     assert opened.describe().endswith(f"voxel size from {source}")

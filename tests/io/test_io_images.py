@@ -56,7 +56,7 @@ def test_masks_are_written_as_0_and_255(tmp_path: Path) -> None:
     assert read_image(tmp_path / "bit.png").tolist() == [[255, 0]]
 
 
-def test_transparency_is_laid_on_white(tmp_path: Path) -> None:
+def test_transparency_is_composited_on_white(tmp_path: Path) -> None:
     rgba = np.array([[[10, 20, 30, 0], [10, 20, 30, 255], [0, 0, 0, 51]]], np.uint8)
     for name in ("a.png", "a.tif"):
         write_image(tmp_path / name, rgba)

@@ -154,7 +154,7 @@ def test_a_grey_mask_in_jpeg_is_refused_and_a_binary_one_read(tmp_path: Path) ->
         ("a.jpg", np.zeros((4, 4), np.uint8), r"written as \.png or \.tif"),
     ],
 )
-def test_what_is_no_image_is_not_written(tmp_path: Path, name: str, array: np.ndarray, message: str) -> None:
+def test_arrays_that_are_not_images_are_not_written(tmp_path: Path, name: str, array: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         write_image(tmp_path / name, array)
     assert list(tmp_path.iterdir()) == []

@@ -100,7 +100,7 @@ def test_only_the_beginning_of_a_huge_log_is_read(tmp_path: Path) -> None:
     assert log.voxel_um[0] == 1.28
 
 
-def test_other_texts_are_no_logs(tmp_path: Path) -> None:
+def test_other_texts_are_not_logs(tmp_path: Path) -> None:
     for name, text in (("notes.log", "eff_pixel_size : 1.28 micron"), ("a.txt", lay.skyscan_log()), ("reco.log", "")):
         (tmp_path / name).write_text(text)
         assert read_log(tmp_path / name) is None

@@ -266,7 +266,7 @@ def test_renamed_files_of_an_ome_tiff_are_counted(tmp_path: Path) -> None:
     _refused(folder, "8 of 9 slices that its OME-XML announces are in the folder")
 
 
-def test_ome_tiff_that_is_no_volume_or_points_elsewhere(tmp_path: Path) -> None:
+def test_ome_tiff_that_is_not_a_volume_or_points_elsewhere(tmp_path: Path) -> None:
     folder = _ome(tmp_path / "channels", list(range(9)), 3, sizes='SizeC="3" SizeT="1"')
     with pytest.raises(InputError, match="states 3 channels or time points"):
         open_volume(folder)
@@ -333,7 +333,7 @@ def test_a_folder_of_bmp_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("tiff", "bmp", "is_read"), [(6, 1, True), (6, 3, True), (6, 4, False), (1, 9, False)])
-def test_a_few_bmp_next_to_tiff_slices_are_no_slices(tmp_path: Path, tiff: int, bmp: int, is_read: bool) -> None:
+def test_a_few_bmp_next_to_tiff_slices_are_not_slices(tmp_path: Path, tiff: int, bmp: int, is_read: bool) -> None:
     values = _bmp(tmp_path / "a")
     for z, file in enumerate(sorted((tmp_path / "a").iterdir())):
         if z < tiff:
@@ -358,7 +358,7 @@ def test_bmp_that_are_not_grey_or_not_complete(tmp_path: Path) -> None:
         open_volume(tmp_path / "cut", voxel_um=5)
 
 
-def test_folders_of_other_images_say_what_is_there(tmp_path: Path) -> None:
+def test_the_error_of_a_folder_of_other_images_lists_its_content(tmp_path: Path) -> None:
     values = _bmp(tmp_path / "a")
     for z, image in enumerate(values):
         Image.fromarray(image).save(tmp_path / f"slice_{z}.png")

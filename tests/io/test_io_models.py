@@ -109,7 +109,7 @@ def test_a_misspelt_key_is_named(folder: Path) -> None:
         load_model(folder)
 
 
-def test_weights_that_are_no_safetensors_are_refused(folder: Path) -> None:
+def test_weights_that_are_not_safetensors_are_refused(folder: Path) -> None:
     torch.save(_weights(0), folder / "generator.safetensors")
     _sign(folder)
     with pytest.raises(InputError, match=r"generator\.safetensors: is not a safetensors file"):
@@ -135,7 +135,7 @@ def test_checksums_of_anything_else_are_refused(folder: Path, line: str) -> None
         load_model(folder)
 
 
-def test_folders_that_are_no_model(folder: Path, tmp_path: Path, spec: ModelSpec) -> None:
+def test_folders_that_are_not_a_model_are_refused(folder: Path, tmp_path: Path, spec: ModelSpec) -> None:
     with pytest.raises(InputError, match="no such model folder"):
         load_model(tmp_path / "none")
     (tmp_path / "empty").mkdir()
@@ -211,7 +211,7 @@ def test_a_training_reference_of_another_type_is_refused(folder: Path) -> None:
         load_model(folder)
 
 
-def test_a_file_in_place_of_a_model_folder(tmp_path: Path) -> None:
+def test_a_file_instead_of_a_model_folder(tmp_path: Path) -> None:
     (tmp_path / "model").write_text("a file")
     with pytest.raises(InputError, match="is a file, but a model is a folder"):
         load_model(tmp_path / "model")

@@ -29,7 +29,7 @@ def _data_group(tmp_path: Path, volume: np.ndarray = VOLUME) -> Path:
     return tmp_path / "a.nxs"
 
 
-def test_axes_that_nothing_names_are_told_by_their_lengths(tmp_path: Path) -> None:
+def test_unnamed_axes_are_identified_by_their_lengths(tmp_path: Path) -> None:
     path = _data_group(tmp_path, VOLUME.T)
     with h5py.File(path, "a") as file:
         for axis, size in zip("xyz", VOLUME.T.shape, strict=True):
@@ -62,7 +62,7 @@ def test_axes_without_a_length_are_asked_for(tmp_path: Path, units: str) -> None
         open_volume(path)
 
 
-def test_uneven_positions_are_no_voxel_size(tmp_path: Path) -> None:
+def test_uneven_positions_do_not_give_a_voxel_size(tmp_path: Path) -> None:
     path = lay.nxtomoproc(tmp_path, VOLUME)
     with h5py.File(path, "a") as file:
         file["entry/data/z"][2] += 0.001
@@ -70,7 +70,7 @@ def test_uneven_positions_are_no_voxel_size(tmp_path: Path) -> None:
         open_volume(path)
 
 
-def test_of_several_volumes_the_one_the_file_shows_is_taken(tmp_path: Path) -> None:
+def test_the_default_volume_of_a_file_with_several_is_opened(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
         for name in ("a", "b"):
@@ -96,7 +96,7 @@ def test_a_volume_in_another_file_is_followed(tmp_path: Path) -> None:
         open_volume(path, voxel_um=5)
 
 
-def test_a_missing_part_of_nabus_volume_is_no_slab_of_zeros(tmp_path: Path) -> None:
+def test_a_missing_part_of_a_nabu_volume_is_not_filled_with_zeros(tmp_path: Path) -> None:
     path = lay.nabu(tmp_path, VOLUME)
     (tmp_path / "rec" / "rec_00002.hdf5").unlink()
     with pytest.raises(InputError, match=r"rec\.hdf5: its part rec/rec_00002\.hdf5 is missing; copy the folder"):
@@ -112,7 +112,7 @@ def test_the_voxel_size_of_nabu_before_2023(tmp_path: Path) -> None:
     np.testing.assert_allclose(open_volume(path).voxel_um, 7)
 
 
-def test_httomo_with_as_many_angles_as_rows_cannot_be_told_from_projections(tmp_path: Path) -> None:
+def test_httomo_with_as_many_angles_as_rows_is_not_distinguished_from_projections(tmp_path: Path) -> None:
     path = lay.httomo(tmp_path, VOLUME, angles=VOLUME.shape[1])
     with pytest.raises(InputError, match=r"projections .*; reconstruct them first, or name one with `dataset` if"):
         open_volume(path, voxel_um=5)

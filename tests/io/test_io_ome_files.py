@@ -46,7 +46,7 @@ def test_a_slice_that_two_entries_claim_belongs_to_the_first(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("depth", "channels", "expected"), [("4", "2", (4, 2)), ("x", "-1", (1, 0))])
-def test_sizes_that_are_no_numbers_count_as_one(
+def test_sizes_that_are_not_numbers_count_as_one(
     tmp_path: Path, depth: str, channels: str, expected: tuple[int, int]
 ) -> None:
     files = announced_files(tmp_path / "a.tif", document(image(depth=depth, channels=channels)))

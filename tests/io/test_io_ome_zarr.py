@@ -317,7 +317,7 @@ def test_a_damaged_shard_is_found_and_written_again(tmp_path: Path, rgb: np.ndar
     assert writer.heal() == []
 
 
-def test_what_is_damaged_before_the_end_is_found_too(tmp_path: Path, rgb: np.ndarray) -> None:
+def test_damage_before_the_end_is_found(tmp_path: Path, rgb: np.ndarray) -> None:
     writer = _create(tmp_path / "a.zarr")
     writer.write(0, rgb[:8])
     writer.write(8, rgb[8:16])
@@ -391,7 +391,7 @@ def test_a_lock_dies_with_its_holder(tmp_path: Path) -> None:
     assert not (tmp_path / "lock").exists()
 
 
-def test_where_there_are_no_locks_work_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_locks_the_volume_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def none(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -410,7 +410,7 @@ def test_slabs_of_a_wrong_kind_are_a_fault(tmp_path: Path, rgb: np.ndarray) -> N
         writer.write(0, rgb[:8].astype(np.float32))
 
 
-def test_what_is_no_stained_volume(tmp_path: Path, rgb: np.ndarray) -> None:
+def test_folders_that_are_not_a_stained_volume(tmp_path: Path, rgb: np.ndarray) -> None:
     with pytest.raises(InputError, match="no such folder"):
         open_stained(tmp_path / "none.zarr")
     (tmp_path / "file.zarr").write_text("a file")
@@ -437,7 +437,7 @@ def test_what_is_no_stained_volume(tmp_path: Path, rgb: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("provenance", ["text", ["a", "b"], 3])
-def test_a_provenance_that_is_no_mapping_is_named(tmp_path: Path, rgb: np.ndarray, provenance: object) -> None:
+def test_a_provenance_that_is_not_a_mapping_is_named(tmp_path: Path, rgb: np.ndarray, provenance: object) -> None:
     _write_all(_create(tmp_path / "a.zarr"), rgb)
     path = tmp_path / "a.zarr" / "zarr.json"
     values = json.loads(path.read_text())
@@ -510,7 +510,7 @@ def test_a_volume_is_not_replaced_while_another_process_stains_it(tmp_path: Path
     np.testing.assert_array_equal(open_stained(tmp_path / "a.zarr").read(0, 19), rgb)
 
 
-def test_what_a_kill_left_before_the_plan_is_removed(tmp_path: Path, rgb: np.ndarray) -> None:
+def test_remains_of_a_kill_before_the_plan_are_removed(tmp_path: Path, rgb: np.ndarray) -> None:
     writer = _create(tmp_path / "whole.zarr")
     progress = next(path for path in (tmp_path / "whole.zarr").iterdir() if path.name.startswith("."))
     (tmp_path / "a.zarr" / progress.name).mkdir(parents=True)

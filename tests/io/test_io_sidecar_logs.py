@@ -80,7 +80,7 @@ def test_without_binning_nothing_is_open(tmp_path: Path) -> None:
     assert open_volume(path).voxel_um[0] == 1.28
 
 
-def test_of_two_reconstructions_the_log_of_this_binning_is_taken(tmp_path: Path) -> None:
+def test_the_log_with_the_binning_of_the_reconstruction_is_used(tmp_path: Path) -> None:
     path = _hereon(tmp_path, "float_rawBin4", lay.hereon_log(1.28, 2.56, "syn7"), "reco_rawBin2.log")
     with pytest.raises(
         InputError, match=r"states a raw binning of 4, \S+reco_rawBin2\.log one of 2; give the voxel size"

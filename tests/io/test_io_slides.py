@@ -94,7 +94,7 @@ def test_plain_tiff_pyramids_are_read_through_openslide(tmp_path: Path, rgb: np.
         open_slide(write("printed.tif", 96, "INCH"))
 
 
-def test_the_pixel_size_is_never_guessed(tmp_path: Path, rgb: np.ndarray) -> None:
+def test_the_pixel_size_is_never_assumed(tmp_path: Path, rgb: np.ndarray) -> None:
     write_image(tmp_path / "a.png", rgb)
     tifffile.imwrite(tmp_path / "a.tif", rgb, resolution=(300, 300), resolutionunit="INCH", metadata=None)
     for name in ("a.png", "a.tif"):

@@ -5,7 +5,7 @@ import torch
 from tomostain.io.tensors import read_tensors, write_tensors
 
 
-def test_what_is_written_is_read_and_nothing_else(tmp_path):
+def test_written_tensors_are_read_again_and_damaged_files_are_not(tmp_path):
     path = tmp_path / "there" / "some.safetensors"
     assert read_tensors(path) is None
     tensors = {"a.mean": torch.arange(5.0)[::2], "b": torch.eye(2)}

@@ -33,5 +33,5 @@ def test_a_length_in_any_unit_is_in_micrometres(unit, factor):
     ("value", "unit"),
     [(None, "mm"), (5.0, None), (5.0, "parsec"), (0.0, "mm"), (-1.0, "mm"), (math.nan, "mm"), (math.inf, "mm")],
 )
-def test_what_is_no_length_is_none(value, unit):
+def test_texts_that_are_not_lengths_give_none(value, unit):
     assert to_um(value, unit) is None

@@ -102,7 +102,7 @@ def test_folders_without_slices(tmp_path: Path) -> None:
     _says(r"no TIFF slices in this folder; it has the folder\(s\) volume; give one of them", tmp_path / "specimen")
 
 
-def test_names_that_are_no_series(stack: Path) -> None:
+def test_names_that_are_not_a_series(stack: Path) -> None:
     (stack / "mask.tif").write_bytes((stack / "slice_0000.tif").read_bytes())
     with pytest.raises(InputError, match=r"mask\.tif: its name differs from the others' \(slice_#\)"):
         open_volume(stack)
@@ -174,7 +174,7 @@ def test_hdf5_with_none_or_several_volumes(tmp_path: Path) -> None:
     _says("cannot be read as HDF5", path)
 
 
-def test_projections_are_no_volume(tmp_path: Path) -> None:
+def test_projections_are_not_a_volume(tmp_path: Path) -> None:
     path = tmp_path / "nxtomo.nxs"
     with h5py.File(path, "w") as file:
         file["entry/data/data"] = np.zeros((9, 4, 5), np.float32)
@@ -205,7 +205,7 @@ def test_truncated_medical_formats(tmp_path: Path, name: str) -> None:
     _says("cannot be read", tmp_path / name)
 
 
-def test_medical_formats_that_are_no_grey_volume(tmp_path: Path) -> None:
+def test_medical_formats_that_are_not_a_grey_volume(tmp_path: Path) -> None:
     sitk = pytest.importorskip("SimpleITK")
     colours = sitk.GetImageFromArray(np.zeros((3, 4, 5, 3), np.uint8), isVector=True)
     sitk.WriteImage(colours, str(tmp_path / "rgb.mha"))
@@ -214,7 +214,7 @@ def test_medical_formats_that_are_no_grey_volume(tmp_path: Path) -> None:
     _says(r"holds an array of shape \(4, 5\), not a volume", tmp_path / "flat.mha")
 
 
-def test_zarr_that_is_no_grey_volume(tmp_path: Path) -> None:
+def test_zarr_that_is_not_a_grey_volume(tmp_path: Path) -> None:
     (tmp_path / "a.zarr").mkdir()
     _says("cannot be read as Zarr", tmp_path / "a.zarr")
     zarr.open_group(tmp_path / "b.zarr", mode="w").create_array("x", data=np.zeros((3, 4, 5)))

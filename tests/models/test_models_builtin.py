@@ -43,7 +43,7 @@ def volume(tmp_path):
     return tmp_path / "volume"
 
 
-def test_without_models_the_list_is_empty_and_the_error_says_so(capsys):
+def test_without_models_the_list_is_empty_and_the_error_states_it(capsys):
     assert builtin_names() == []
     assert list_models() == []
     with pytest.raises(InputError, match=r"builtin:phantom-tb: no such built-in model; none is installed"):

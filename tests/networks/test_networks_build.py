@@ -80,7 +80,7 @@ def test_resnet_keeps_every_size_that_is_a_multiple_of_four(rows, columns, chann
 
 
 @pytest.mark.parametrize("downs", [2, 5, 8])
-def test_unet_keeps_multiples_of_its_own_down_to_one_pixel(downs):
+def test_unet_keeps_its_multiples_down_to_one_pixel(downs):
     network = build_network({"name": "unet", "in_channels": 1, "width": 2, "downs": downs})
     size = network.size_multiple
     assert size == 2**downs
@@ -102,7 +102,7 @@ def test_how_much_detail_is_possible():
         build_network({"name": "unet", "detail": -3})
 
 
-def test_the_head_for_detail_draws_no_chequers():
+def test_the_head_for_detail_draws_no_lattice():
     """A uniform image gives equal pixels away from the edges. A transposed convolution alone gives a 2 px pattern."""
 
     def unevenness(detail):
@@ -152,7 +152,7 @@ def test_channel_norm_is_torchs_layer_norm_over_channels(seed, channels):
 
 
 @pytest.mark.parametrize(("norm", "alike"), [("channel", True), ("instance", False)])
-def test_what_a_pixel_becomes_depends_on_its_surroundings_alone_with_channel_norm(norm, alike):
+def test_with_channel_norm_a_pixel_depends_only_on_its_surroundings(norm, alike):
     spec = {"name": "unet", "width": 4, "downs": 2, "norm": norm, "in_channels": 1}
     network = build_network(spec, torch.Generator().manual_seed(0)).eval()
     image = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(1))

@@ -132,7 +132,7 @@ def test_only_plain_chains_of_a_network_that_opts_in_are_fused():
     check_same(plain, fast)
 
 
-def test_a_module_that_is_no_network_stays_but_a_chain_opts_in():
+def test_a_module_that_is_not_a_network_stays_but_a_chain_opts_in():
     class Wrapper(nn.Module):
         def __init__(self):
             super().__init__()

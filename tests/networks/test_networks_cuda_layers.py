@@ -255,7 +255,7 @@ def test_layers_of_the_papers_generator_are_fused():
         [nn.ReLU(), nn.Dropout()],
     ],
 )
-def test_what_is_like_it_but_is_not_it_stays(chain):
+def test_similar_but_different_layers_stay(chain):
     network = nn.Sequential(*chain)
     before = list(network)
     assert list(accelerate_cuda(network)) == before

@@ -28,7 +28,7 @@ def network(kind, seed=0, **changes):
 @every_kind
 @settings(deadline=None, max_examples=10)
 @given(rows=st.integers(1, 4), columns=st.integers(1, 4), channels=st.sampled_from([1, 3]))
-def test_every_size_that_is_a_multiple_is_kept(kind, rows, columns, channels):
+def test_every_size_that_is_a_multiple_is_preserved(kind, rows, columns, channels):
     net = network(kind, in_channels=channels)
     assert net.size_multiple == net.min_size_px == parse_generator_spec(SPECS[kind]).size_multiple
     image = torch.randn(2, channels, rows * net.size_multiple, columns * net.size_multiple)
@@ -196,7 +196,7 @@ def test_weights_begin_so_that_all_of_them_learn(kind):
         ({"name": "shufle"}, "did you mean 'shuffle'"),
     ],
 )
-def test_what_cannot_be_is_told(spec, message):
+def test_impossible_specifications_are_refused(spec, message):
     with pytest.raises(InputError, match=message):
         build_network(spec)
 
@@ -208,7 +208,7 @@ def test_every_generator_has_a_grid_and_recipes_take_it(tmp_path):
         assert load_recipe(path).patch_px % parse_generator_spec(load_recipe(path).generator).size_multiple == 0
 
 
-def test_a_recipe_says_which_file_an_impossible_generator_is_in(tmp_path):
+def test_the_error_of_an_impossible_generator_names_the_recipe_file(tmp_path):
     path = tmp_path / "odd.yaml"
     path.write_text("base: tomostain\ngenerator: {name: shuffle, kernel: 6}\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"odd\.yaml.*kernel is 6"):

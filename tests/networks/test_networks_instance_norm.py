@@ -55,13 +55,13 @@ def test_the_result_lies_in_memory_as_the_image_does():
     torch.testing.assert_close(norm(last), norm(image), rtol=1e-5, atol=1e-6)
 
 
-def test_an_image_that_says_nothing_becomes_zero():
+def test_a_constant_image_becomes_zero():
     image = torch.full((1, 3, 8, 8), 7.0).contiguous(memory_format=torch.channels_last)
     assert PixelwiseInstanceNorm2d(3)(image).abs().max() < 1e-3
 
 
 @pytest.mark.parametrize(("dtype", "rounding"), [(torch.bfloat16, 2**-8), (torch.float16, 2**-11)])
-def test_half_precision_rounds_what_is_kept_and_computes_in_single(dtype, rounding):
+def test_half_precision_rounds_stored_values_and_computes_in_single(dtype, rounding):
     image, grad = images(0, 2, 5, 40, 30, dtype)
     truth = run(nn.InstanceNorm2d(5), image.double(), grad.double(), torch.contiguous_format)
     found = run(PixelwiseInstanceNorm2d(5), image, grad, torch.channels_last)

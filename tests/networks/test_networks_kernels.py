@@ -194,7 +194,7 @@ def test_only_what_pays_is_replaced_and_weights_keep_their_names():
         [nn.ConvTranspose2d(256, 256, 3)],
     ],
 )
-def test_what_is_like_it_but_is_not_it_stays(layers):
+def test_similar_but_different_layers_stay(layers):
     network = nn.Sequential(*layers)
     before = list(network)
     assert list(accelerate(network)) == before
@@ -267,7 +267,7 @@ def test_few_tiles_in_training_are_left_to_torch(monkeypatch, side, used):
     assert not torch.equal(layer(image), plain)
 
 
-def test_frozen_kernels_are_transformed_once_and_alike(monkeypatch):
+def test_frozen_kernels_are_transformed_once_and_equally(monkeypatch):
     image = torch.randn(1, 3, 16, 16)
     with torch.no_grad():
         wanted = accelerate(resnet())(image)
@@ -276,7 +276,7 @@ def test_frozen_kernels_are_transformed_once_and_alike(monkeypatch):
         assert torch.equal(network(image), wanted)
 
 
-def test_what_inference_mode_has_cached_serves_training():
+def test_caches_of_inference_mode_are_usable_in_training():
     from tomostain.networks.kernels import winograd
 
     winograd._kronecker.cache_clear()

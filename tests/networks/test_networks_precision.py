@@ -85,7 +85,7 @@ def test_float32_changes_nothing_and_a_cpu_is_asked_what_it_can(monkeypatch):
     assert next(with_precision(weights_of(RESNET), "float16", CPU).parameters()).dtype == torch.float16
 
 
-def test_a_stained_volume_says_its_precision_and_is_not_continued_with_another(tmp_path, monkeypatch, capsys):
+def test_a_stained_volume_states_its_precision_and_is_not_continued_with_another(tmp_path, monkeypatch, capsys):
     capable(monkeypatch, amx_bf16=True)
     model = toy_model(tmp_path / "model", UNET)
     write_stack(tmp_path / "volume", grey_values((3, 32, 32)), voxel_um=5.0)

@@ -49,7 +49,7 @@ def test_the_nearest_training_pair_decides():
     assert grey_distance(scan(9, bone=24000.0), known) > 0.1
 
 
-def test_nothing_solid_is_as_strange_as_can_be():
+def test_a_volume_without_solid_voxels_has_the_maximum_distance():
     air = np.full(100, 10000, np.uint16)
     assert np.isnan(solid_quantiles(air)).all()
     assert grey_distance(air, [[20000.0] * len(QUANTILES)]) == float("inf")

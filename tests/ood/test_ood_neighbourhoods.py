@@ -36,7 +36,7 @@ def test_flat_is_its_level_and_no_spread():
     np.testing.assert_allclose(found[..., 1::2], np.log(0.02), atol=1e-3)
 
 
-def test_what_the_networks_do_not_see_is_not_described():
+def test_values_outside_the_network_range_are_not_described():
     ct = noise(0, 60000)
     np.testing.assert_array_equal(describe(ct), describe(np.full_like(ct, CT_WINDOW[1])))
 
@@ -78,7 +78,7 @@ def test_a_hundredth_of_each_pair_is_new_to_the_others():
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 1000), st.integers(30, 70), st.integers(30, 70))
-def test_what_training_saw_is_never_newer_than_something_else_made_of_it(seed, rows, columns):
+def test_training_texture_is_never_more_novel_than_an_altered_copy(seed, rows, columns):
     ct = noise(seed, shape=(rows, columns))
     # All features are in the memory, so none is new. After a rotation, the features are those of other positions.
     everything = NeighbourhoodReference(describe(ct).reshape(-1, FEATURES), np.ones(FEATURES, np.float32), 1.0)

@@ -156,7 +156,7 @@ def test_a_volume_of_another_kind_is_warned_of(reference):
         report.warn()
 
 
-def test_a_novel_volume_is_not_said_to_have_wrong_grey_values_first(reference):
+def test_a_novel_volume_is_not_reported_as_wrong_grey_values(reference):
     known = ModelReference([[29000.0, 29500.0, 30000.0, 30500.0, 31000.0]], reference)
     grey, novel = check_slices(known, (tissue(100, noise=3000.0) * 0.7)[None], "scan").messages
     assert "check that tissue, implant material and voxel size" in grey

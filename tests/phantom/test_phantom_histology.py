@@ -123,7 +123,7 @@ def test_haematoxylin_eosin_is_as_the_paper_says():
 
 @pytest.mark.parametrize("label", [Label.AIR, Label.TUBE])
 @pytest.mark.parametrize("stain", list(STAINS))
-def test_what_is_not_tissue_is_clear(label, stain):
+def test_labels_without_tissue_are_transparent(label, stain):
     assert not STAINS[stain].absorbance_per_um(tissue(label)).any()
     assert not is_tissue(np.array([label]))[0]
 

@@ -157,7 +157,7 @@ def test_only_soft_tissue_shifts(most_um):
 
 
 @pytest.mark.parametrize("effect", ["cracks", "spills", "missing"])
-def test_damage_is_where_it_is_said_to_be(effect):
+def test_damage_is_only_in_the_damaged_mask(effect):
     perfect, spoilt = slide(), slide(**{effect: 4})
     changed = (spoilt.rgb != perfect.rgb).any(axis=-1)
     assert spoilt.damaged.any()
@@ -222,7 +222,7 @@ def test_spills_are_blue_drops(plane):
     assert ratio[far] == pytest.approx(1, abs=1e-3)
 
 
-def test_saw_marks_scale_all_colours_alike(plane):
+def test_saw_marks_scale_all_colours_equally(plane):
     picture, where = damaged(plane, saw_marks=0.05)
     factor = picture / plane[0]
     assert not where.any()

@@ -33,7 +33,7 @@ def folder(tmp_path_factory) -> Path:
     return write_specimen(config_of(), tmp_path_factory.mktemp("specimen") / "s")
 
 
-def test_what_is_written_can_be_opened(folder):
+def test_written_files_can_be_opened(folder):
     volume = open_volume(folder / "volume")
     assert volume.shape == (40, 48, 48)
     assert volume.voxel_um == pytest.approx((110, 110, 110))

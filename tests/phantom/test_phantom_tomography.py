@@ -240,7 +240,7 @@ def test_noise_grows_with_the_specimen_as_poisson_says():
     assert scan[1].std() / scan[0].std() == pytest.approx(np.exp(0.6), rel=0.01)
 
 
-def test_rings_are_concentric_and_alike_in_neighbouring_slices():
+def test_rings_are_concentric_and_similar_in_neighbouring_slices():
     rings = ring_pattern((40, 65, 65), rng())
     assert np.allclose(rings, np.rot90(rings, axes=(1, 2)), atol=1e-5)
     assert np.allclose(rings, rings.transpose(0, 2, 1), atol=1e-5)

@@ -94,7 +94,7 @@ def test_masks_from_a_folder(tmp_path):
         prepare_aligned(x, y, tmp_path / "set2", config)
 
 
-def test_what_is_wrong_with_the_folders_is_named(tmp_path):
+def test_errors_of_the_folders_are_named(tmp_path):
     x, y = write_folders(tmp_path)
     out = tmp_path / "set"
     with pytest.raises(InputError, match="voxel_um: missing"):
@@ -119,7 +119,7 @@ def test_what_is_wrong_with_the_folders_is_named(tmp_path):
     assert not list(tmp_path.glob(".*-set"))
 
 
-def test_what_is_wrong_with_an_image_is_named(tmp_path):
+def test_errors_of_an_image_are_named(tmp_path):
     x, y = write_folders(tmp_path, names=["a"])
     with pytest.raises(InputError, match=r"y/a\.png: shape \(20, 30, 3\) is a colour image"):
         prepare_aligned(y, x, tmp_path / "set", PLAIN)

@@ -115,7 +115,7 @@ def test_a_coarse_pyramid_level_lies_where_the_fine_one_does(tmp_path):
     assert difference.mean() < 1.0
 
 
-def test_three_specimens_in_folds_with_levels_by_hand_and_exclusion(tmp_path):
+def test_three_specimens_in_folds_with_a_manual_reference_and_exclusion(tmp_path):
     for name in ("a", "b", "c"):
         write_specimen(tmp_path / name)
     first = prepare_specimens(write_table(tmp_path, ["a"]), tmp_path / "first").load("a")
@@ -132,7 +132,7 @@ def test_three_specimens_in_folds_with_levels_by_hand_and_exclusion(tmp_path):
     assert np.median(pair.ct[first.ct > 25000]) == pytest.approx(50000, rel=0.02)
 
 
-def test_rois_by_hand(tmp_path):
+def test_manual_rois(tmp_path):
     write_specimen(tmp_path / "a")
     found = prepare_specimens(write_table(tmp_path, ["a"]), tmp_path / "found").load("a")
     rows, columns = np.nonzero(found.ct > 29000)
@@ -227,7 +227,7 @@ def test_white_is_that_of_the_whole_slide_where_the_crop_has_no_glass(tmp_path):
     assert values["levels"]["histology"]["white"] == pytest.approx([240 * 0.9, 240.0, 240 * 0.8], abs=2)
 
 
-def test_a_taken_place_is_told_before_anything_is_searched(tmp_path, monkeypatch):
+def test_an_existing_output_is_reported_before_the_search(tmp_path, monkeypatch):
     write_specimen(tmp_path / "s1")
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "mine.txt").write_text("mine")
@@ -250,7 +250,7 @@ def test_the_options_of_registration_are_the_studys_unless_given(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["ct_bone", "voxel_um", "margin_um", "deform"])
-def test_what_holds_for_the_pairs_too_is_not_given_for_registration_alone(key):
+def test_options_that_also_hold_for_pairs_are_refused_in_the_registration(key):
     with pytest.raises(InputError, match=rf"registration.{key}: "):
         PrepareConfig.from_dict({"registration": {key: True if key == "deform" else 7.0}})
 

@@ -44,7 +44,7 @@ def write_facts(folder, values, options):
     (folder / "pair.yaml").write_text(yaml.safe_dump(values))
 
 
-def test_a_bad_specimen_is_left_out_with_its_reason_and_a_finished_one_kept(tmp_path, task):
+def test_a_bad_specimen_is_left_out_with_its_reason_and_a_finished_one_is_preserved(tmp_path, task):
     pair = tmp_path / "study" / "done" / "pair.yaml"
     text = pair.read_text()
     tasks = [task, Task("bad", tmp_path / "no-volume", tmp_path / "no-slide.png")]
@@ -63,7 +63,7 @@ def test_a_bad_specimen_is_left_out_with_its_reason_and_a_finished_one_kept(tmp_
     assert heard[-1] == ("registering", 2, 2)
 
 
-def test_other_files_sizes_or_options_are_registered_anew(tmp_path, task):
+def test_other_files_sizes_or_options_are_registered_again(tmp_path, task):
     pair = tmp_path / "study" / "done" / "pair.yaml"
     assert is_done(task, pair)
     for change in ({"pixel_um": 2.1}, {"voxel_um": 6.0}, {"options": {"seed": 3, "material": "light"}}):
@@ -73,7 +73,7 @@ def test_other_files_sizes_or_options_are_registered_anew(tmp_path, task):
     assert not is_done(task, tmp_path / "nowhere" / "pair.yaml")
 
 
-def test_what_was_registered_by_hand_is_kept_or_asked_about(tmp_path, task):
+def test_manual_registrations_are_preserved_or_confirmed(tmp_path, task):
     pair = tmp_path / "study" / "done" / "pair.yaml"
     values = yaml.safe_load(pair.read_text())
     pair.write_text(yaml.safe_dump(values | {"made_by": "person"}))
@@ -87,7 +87,7 @@ def test_what_was_registered_by_hand_is_kept_or_asked_about(tmp_path, task):
     assert pair.is_file()
 
 
-def test_what_was_written_before_inputs_were_kept_stays(tmp_path, task):
+def test_registrations_without_recorded_inputs_stay(tmp_path, task):
     pair = tmp_path / "study" / "done" / "pair.yaml"
     values = yaml.safe_load(pair.read_text())
     for key in ("inputs", "hinted", "made_by"):

@@ -31,12 +31,12 @@ def test_a_smooth_shift_is_found(pictures):
     assert found.largest_um <= 80.0 + 1e-3
 
 
-def test_what_fits_already_is_left_alone(pictures):
+def test_aligned_images_are_left_alone(pictures):
     ct, histology, mask = pictures
     assert np.median(np.abs(deform(ct, histology, mask, PIXEL_UM).shift_um)) < 0.5 * PIXEL_UM
 
 
-def test_what_would_not_help_is_not_done(pictures, monkeypatch):
+def test_useless_replacements_are_not_made(pictures, monkeypatch):
     ct, histology, mask = pictures
     # A measure without any gain: the estimated field must not be applied.
     monkeypatch.setattr("tomostain.register.deformation.mutual_information", lambda *_: 1.0)

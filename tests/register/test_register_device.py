@@ -58,7 +58,7 @@ def test_a_refinement_neither_waits_for_the_device_nor_mixes_devices(freedom, sl
     assert scores.shape == (3,)
 
 
-def test_reading_a_value_and_mixing_devices_would_be_seen():
+def test_reading_a_value_and_mixing_devices_are_detected():
     level, picture, poses = without_values(*scene())
     with pytest.raises(RuntimeError, match="device"):
         sample_slab(level, torch.zeros(1, 4, 3), poses.rotation[:1, :, 2], 0.0)

@@ -24,7 +24,7 @@ def many_poses(number: int, hypothesis: list[int]) -> Poses:
 CORNERS = torch.tensor([[-50.0, -50.0], [50.0, 50.0]])
 
 
-def test_each_hypothesis_has_seats_of_its_own():
+def test_each_hypothesis_has_its_own_candidates():
     # The second hypothesis has lower scores everywhere. Without its own share it would have no candidates.
     poses = many_poses(40, [0] * 20 + [1] * 20)
     scores = torch.cat([torch.linspace(0.9, 0.8, 20), torch.linspace(0.5, 0.4, 20)])
@@ -59,7 +59,7 @@ def noise():
     return level, template, Poses.from_section(section, template.middle_um)
 
 
-def test_what_rests_beside_its_place_is_brought_there(noise):
+def test_displaced_poses_are_moved_to_the_optimum(noise):
     level, template, right = noise
     beside = right.moved(random_steps(right, 15.0, 2.0, Freedom(0.01), torch.Generator().manual_seed(3)))
     assert float(distance_um(beside, right, template.corners_um)) > 0.7 * VOXEL_UM

@@ -52,7 +52,7 @@ def test_an_axis_is_three_numbers(text):
         read_axis(text)
 
 
-def test_a_table_of_points_says_what_it_lacks(tmp_path):
+def test_an_incomplete_table_of_points_names_the_missing_columns(tmp_path):
     path = tmp_path / "points.csv"
     path.write_text("slide_row_um,z_um\n1,2\n")
     with pytest.raises(InputError, match="needs the columns slide_row_um, slide_column_um"):

@@ -28,7 +28,7 @@ def test_a_moved_study_is_the_same_and_another_file_or_size_is_not(tmp_path):
     assert of("a")["slide"] != of("b")["slide"]
 
 
-def test_of_a_long_file_both_ends_and_the_length_count(tmp_path):
+def test_both_ends_and_the_length_of_a_long_file_count(tmp_path):
     data = bytearray(5_000_000)
     seen = set()
     for name, change in (("a", None), ("first", 0), ("last", -1)):

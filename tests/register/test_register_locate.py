@@ -75,7 +75,7 @@ def test_nothing_is_overwritten_unasked(pair, specimen):
         register_files(specimen / "volume", specimen / "slide.ome.tif", pair)
 
 
-def test_overwriting_loses_nothing_that_is_not_ours(specimen, tmp_path):
+def test_overwriting_preserves_files_of_the_user(specimen, tmp_path):
     volume, slide = specimen / "volume", specimen / "slide.ome.tif"
     with pytest.raises(InputError, match=r"lies in .* which would be replaced"):
         register_files(volume, slide, specimen, overwrite=True)
@@ -87,7 +87,7 @@ def test_overwriting_loses_nothing_that_is_not_ours(specimen, tmp_path):
     assert (other / "notes.txt").read_text() == "mine"
 
 
-def test_a_pair_and_what_was_drawn_in_it_outlive_a_try_that_is_not_sure(pair, specimen, other_specimen, tmp_path):
+def test_an_uncertain_registration_preserves_the_pair_and_its_exclusion(pair, specimen, other_specimen, tmp_path):
     good = tmp_path / "good"
     shutil.copytree(pair, good)
     (good / "exclude.tif").write_bytes(b"drawn by hand")
@@ -144,7 +144,7 @@ def test_a_pixel_size_ten_times_off_is_noticed(specimen):
             locate_section(volume, slide, QUICK)
 
 
-def test_what_cannot_be_registered_is_named(specimen, tmp_path):
+def test_objects_that_cannot_be_registered_are_named(specimen, tmp_path):
     white = tmp_path / "white.png"
     write_image(white, np.full((400, 400, 3), 240, np.uint8))
     volume, slide = specimen / "volume", specimen / "slide.ome.tif"
@@ -200,14 +200,14 @@ def test_metal_shows_in_the_volume(body, radius_px, metal):
     assert shows_metal(level, disc_template(radius_px)) is metal
 
 
-def test_metal_is_no_question_where_there_is_no_screw():
+def test_metal_is_not_required_without_a_screw():
     template = disc_template(30)
     level = ResolutionLevel.of(np.full((32, 32, 32), 1.2, np.float32), np.full(3, 40.0), np.zeros(3))
     assert not shows_metal(level, template.of_material("light"))
     assert not shows_metal(level, disc_template(0))
 
 
-def test_a_section_across_a_long_specimen_is_no_wrong_size(specimen):
+def test_a_section_across_a_long_specimen_is_not_a_wrong_size(specimen):
     slide = open_slide(specimen / "slide.ome.tif")
     long = ResolutionLevel.of(np.zeros((2, 2, 2), np.float32), np.array([15e3, 2.3e3, 2.3e3]), np.zeros(3))
     check_sizes(2300.0, long, slide, "it")
@@ -215,7 +215,7 @@ def test_a_section_across_a_long_specimen_is_no_wrong_size(specimen):
         check_sizes(230.0, long, slide, "it")
 
 
-def test_what_is_found_outlives_a_pair_that_cannot_be_cut(specimen, tmp_path, monkeypatch):
+def test_the_pose_is_saved_if_the_pair_cannot_be_cut(specimen, tmp_path, monkeypatch):
     truth = read_section(specimen / "truth" / "section.yaml")
 
     def fail(*_):
@@ -234,7 +234,7 @@ def test_hints_that_exclude_each_other_are_refused(specimen, tmp_path, capsys):
     assert "--axis: cannot be combined" in capsys.readouterr().err
 
 
-def test_grey_levels_by_hand_and_the_files_seed_are_used(specimen, tmp_path):
+def test_a_manual_intensity_reference_and_the_seed_of_the_file_are_used(specimen, tmp_path):
     settings = tmp_path / "levels.yaml"
     given = QUICK.model_dump(exclude_unset=True) | {"ct_background": 9000.0, "ct_bone": 31000.0, "seed": 7}
     settings.write_text(yaml.safe_dump(given))
@@ -295,7 +295,7 @@ def test_an_axis_is_a_hint_and_is_noted(specimen, tmp_path, stubbed, made_by):
     assert values["made_by"] == made_by
 
 
-def test_candidates_lose_nothing_that_was_drawn_or_is_not_ours(specimen, tmp_path, stubbed, monkeypatch):
+def test_candidates_preserve_the_exclusion_and_files_of_the_user(specimen, tmp_path, stubbed, monkeypatch):
     def fail(*_):
         raise InputError("no glass")
 

@@ -157,7 +157,7 @@ def test_the_slide_of_another_section_is_not_sure(seed):
     assert result.evidence.confidence < 0.2
 
 
-def test_what_is_aligned_already_stays_as_it_is_given():
+def test_aligned_images_stay_as_given():
     tissue = classes()
     as_given = PlanarPose.as_given(MIDDLE)
     result = register_in_plane(ct_of(tissue), PIXEL_UM, slide_of(tissue, as_given), PIXEL_UM)

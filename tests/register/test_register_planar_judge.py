@@ -72,7 +72,7 @@ def test_few_blocks_or_one_tile_are_not_enough():
     assert not enough_blocks(shifts.of(np.zeros(len(shifts), bool)))
 
 
-def test_agreement_of_random_blocks_is_no_surprise_and_of_all_blocks_it_is():
+def test_agreement_of_random_blocks_is_likely_and_of_all_blocks_is_unlikely():
     shifts = grid_of_shifts(np.eye(2), np.zeros(2))
     agreeing, chance = agreement_by_chance(Option("x", 1, None, np.zeros(len(shifts))), shifts, 1600.0)
     assert agreeing == len(shifts)

@@ -83,7 +83,7 @@ def test_another_slide_leaves_large_labelled_candidates(files, tmp_path, capsys)
     assert "not sure, accepted" in capsys.readouterr().out
 
 
-def test_the_dry_run_says_that_it_is_planar(files, tmp_path, capsys):
+def test_the_dry_run_states_that_it_is_planar(files, tmp_path, capsys):
     words = ["register", str(files / "ct.png"), str(files / "slide.png"), str(tmp_path / "p"), *SIZES, "--dry-run"]
     assert run(words) == 0
     assert "registered in its plane" in capsys.readouterr().out
@@ -105,7 +105,7 @@ def test_arrays_are_registered_too(files):
     assert result.warnings == []
 
 
-def test_what_a_single_image_cannot_have_is_refused(files, tmp_path):
+def test_options_that_a_single_image_cannot_have_are_refused(files, tmp_path):
     ct, slide = files / "ct.png", files / "slide.png"
     with pytest.raises(InputError, match="the pixel size of an image is unknown") as caught:
         register_files(ct, slide, tmp_path / "pair")

@@ -28,7 +28,7 @@ def test_a_section_becomes_the_same_pose(pose):
     np.testing.assert_allclose(again.points_um(POINTS), pose.points_um(POINTS), atol=1e-6)
 
 
-def test_a_map_of_the_slide_goes_before_the_pose(pose):
+def test_a_map_of_the_slide_takes_precedence_over_the_pose(pose):
     linear, shift = np.array([[1.01, 0.02], [-0.01, 0.99]]), np.array([12.0, -7.0])
     first = pose.middle_um + (POINTS - pose.middle_um) @ linear.T + shift
     np.testing.assert_allclose(pose.after(linear, shift).points_um(POINTS), pose.points_um(first), atol=1e-6)

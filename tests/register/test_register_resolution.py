@@ -88,7 +88,7 @@ def test_a_volume_of_any_length_is_read(side):
     assert level.values.shape[0] <= 1.1 * 256
 
 
-def test_outside_the_volume_is_no_value():
+def test_outside_the_volume_values_are_not_a_number():
     values = smooth_values((40, 50, 60))
     # Half of the rows of the plane are before the first slice. Its last columns are beyond the volume.
     flat = Section(np.array([-95.0, 200.0, 300.0]), np.array([1.0, 0, 0]), np.array([0, 0, 1.0]))

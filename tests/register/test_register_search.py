@@ -65,7 +65,7 @@ def test_the_score_is_the_normalised_cross_correlation():
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_a_plane_in_noise_is_found_whichever_way_it_lies(mirrored):
+def test_a_plane_in_noise_is_found_in_any_orientation(mirrored):
     level = blobs(3)
     section = oblique(level)
     if mirrored:

@@ -44,7 +44,7 @@ def test_the_screw_is_found_black_or_lost(slide):
     assert dice > (0.95 if stain == "toluidine-blue" else 0.85)
 
 
-def test_bone_is_told_from_marrow(slide):
+def test_bone_is_distinguished_from_marrow(slide):
     rgb, labels, _ = slide
     template = make_template(rgb, SMALL["pixel_um"])
     marrow = np.isin(labels, (Label.MARROW, Label.ADIPOCYTE))
@@ -118,7 +118,7 @@ def test_glass_without_tissue_is_refused():
         make_template(glass, 20.0, source="slide.tif")
 
 
-def test_the_stain_says_how_much_the_section_may_be_strained(slide):
+def test_the_stain_sets_the_maximum_strain_of_the_section(slide):
     rgb, _, stain = slide
     expected = STRAIN_STIFF if stain == "toluidine-blue" else STRAIN_SOFT
     assert make_template(rgb, SMALL["pixel_um"]).strain == expected
@@ -149,7 +149,7 @@ def test_texture_does_not_depend_on_the_thickness_of_the_wash(factor):
     np.testing.assert_allclose(texture_weight(thick, own, 20.0), texture_weight(relative, own, 20.0), atol=1e-3)
 
 
-def test_white_given_by_hand_goes_before_what_is_found():
+def test_a_manual_white_takes_precedence_over_the_estimate():
     rgb = drawn_section()
     levels = ColourReference((200.0, 245.0, 245.0), 0.0, 255.0)
     found, by_hand = make_template(rgb, 20.0), make_template(rgb, 20.0, colour_reference=levels)

@@ -73,7 +73,7 @@ def test_every_part(model: Path, volume: Path, expected: NDArray[np.uint8], gpu:
     np.testing.assert_array_equal(colours(out), expected)
 
 
-def test_float16_that_was_asked_for_is_not_replaced(model: Path, volume: Path, gpu: None, tmp_path: Path) -> None:
+def test_requested_float16_is_not_replaced(model: Path, volume: Path, gpu: None, tmp_path: Path) -> None:
     out, config = tmp_path / "out.ome.zarr", StainConfig(z_chunk=2, precision="float16")
     _interrupted(model, volume, out, config)
     with pytest.raises(InputError, match=r"slice 3 along z: .*set `precision=float32`"):
@@ -128,7 +128,7 @@ def test_workers_with_gpus(
     np.testing.assert_array_equal(colours(out), expected)
 
 
-def test_workers_with_gpus_do_not_replace_float16_that_was_asked_for(
+def test_workers_with_gpus_do_not_replace_requested_float16(
     model: Path, volume: Path, gpu: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _submitting(monkeypatch, _Client())
@@ -152,7 +152,7 @@ def test_workers_of_which_some_have_no_gpu(
     np.testing.assert_array_equal(colours(out), expected)
 
 
-def test_workers_on_cpus_refuse_float16_before_the_volume_is_begun(
+def test_workers_on_cpus_refuse_float16_before_the_volume_is_created(
     model: Path, volume: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cpu.get_capabilities", dict)

@@ -103,7 +103,7 @@ def test_a_volume_on_disk_is_float16_by_default_and_may_be_continued(tmp_path: P
     assert _apart(colours(out), stained) <= 1
 
 
-def test_a_volume_that_was_begun_in_float32_stays_in_float32(tmp_path: Path) -> None:
+def test_a_volume_that_was_started_in_float32_stays_in_float32(tmp_path: Path) -> None:
     model, volume, out = toy_model(tmp_path / "model", CHANNEL), _volume(), tmp_path / "out.ome.zarr"
     stain_volume(model, volume, out, config=_config(CHANNEL), intensity=LEVELS, device="cpu", part=(1, 2))
     stain_volume(model, volume, out, config=_config(CHANNEL), intensity=LEVELS, device="cuda")
@@ -200,7 +200,7 @@ def _model_that_overflows(folder: Path) -> Path:
     return folder
 
 
-def test_overflow_falls_back_to_float32_unless_float16_is_asked_for(tmp_path: Path) -> None:
+def test_overflow_falls_back_to_float32_unless_float16_is_requested(tmp_path: Path) -> None:
     model, volume = _model_that_overflows(tmp_path / "model"), _volume((3, 100, 120))
     expected = stain_volume(model, volume, intensity=LEVELS, device="cpu")
     with pytest.warns(UserWarning, match="slice 0 along z is not finite in float16 and is stained in float32"):

@@ -76,7 +76,7 @@ def test_without_bone_the_histogram_is_there_to_choose_by(tmp_path):
     assert np.std(np.asarray(Image.open(picture))) > 5
 
 
-def test_what_is_not_our_picture_is_not_replaced(volume, tmp_path):
+def test_files_of_the_user_are_not_replaced(volume, tmp_path):
     holiday = tmp_path / "holiday.png"
     Image.new("RGB", (4, 4)).save(holiday)
     before = holiday.read_bytes()

@@ -96,7 +96,7 @@ class BreakOffError(Exception):
 
 
 @pytest.mark.parametrize("stage", ["turning", "staining along y", "staining along x", "staining"])
-def test_broken_off_at_any_stage_it_goes_on_to_the_same_bits(model, volume, by_hand, tmp_path, stage):
+def test_interrupted_at_any_stage_it_resumes_to_the_same_bits(model, volume, by_hand, tmp_path, stage):
     out = tmp_path / "out.ome.zarr"
 
     def pull_the_plug(label, done, total):
@@ -112,7 +112,7 @@ def test_broken_off_at_any_stage_it_goes_on_to_the_same_bits(model, volume, by_h
         assert next(what for what in told if what[0] == stage)[1] == 1  # finished work is not repeated
 
 
-def test_what_lies_there_from_another_model_is_not_used(model, volume, by_hand, tmp_path):
+def test_scratch_of_another_model_is_not_used(model, volume, by_hand, tmp_path):
     other = Scratch(tmp_path / ".out.ome.zarr.planes" / "y", (40, 37, 34, 3), np.uint8, 32, {"model": "another"})
     for first, end in other.slabs():
         other.write(first, np.zeros((end - first, 37, 34, 3), np.uint8))
@@ -136,7 +136,7 @@ def test_processes_share_all_stages(model, volume, by_hand, tmp_path):
     np.testing.assert_array_equal(colours(out), fuse(by_hand, "median"))
 
 
-def test_what_cannot_be_turned_is_refused(model, volume, tmp_path):
+def test_impossible_rotations_are_refused(model, volume, tmp_path):
     options = {"config": CONFIG, "intensity": LEVELS}
     with pytest.raises(InputError, match=r"voxels of 6 x 5 x 5 µm are not cubes; stain it along z only"):
         stain_volume(model, volume, tmp_path / "out", voxel_um=(6.0, 5.0, 5.0), **options)
@@ -147,7 +147,7 @@ def test_what_cannot_be_turned_is_refused(model, volume, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_plan_tells_of_the_scratch(model, volume, tmp_path):
+def test_a_plan_reports_the_scratch(model, volume, tmp_path):
     plan = plan_volume(model, volume, tmp_path / "out", config=CONFIG, intensity=LEVELS)
     assert plan.scratch_bytes == 8 * np.prod(SHAPE)
     assert "scratch:     0 MB until the volume is complete" in str(plan)

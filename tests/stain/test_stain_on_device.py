@@ -249,7 +249,7 @@ def test_a_slice_that_is_not_finite_is_stained_in_float32(
     assert ["slice 4" in r.message for r in caplog.records if "is not finite in" in r.message] == [False, True]
 
 
-def test_precision_that_was_asked_for_is_not_replaced(exact: Translator, tmp_path: Path, staged: None) -> None:
+def test_a_requested_precision_is_not_replaced(exact: Translator, tmp_path: Path, staged: None) -> None:
     with pytest.raises(InputError, match=r"slice 3 along z: .* not finite numbers; .*set `precision=float32`"):
         stain_volume(
             _half(exact, auto=False),
@@ -281,7 +281,7 @@ def test_volume_statistics_are_those_of_float32(tmp_path: Path, staged: None) ->
     np.testing.assert_array_equal(stain_volume(half, volume, config=config, intensity=LEVELS), expected)
 
 
-def test_the_deviation_from_float32_is_measured_and_said(
+def test_the_deviation_from_float32_is_measured_and_reported(
     exact: Translator, staged: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Coarse(torch.nn.Module):
@@ -307,7 +307,7 @@ def test_the_deviation_from_float32_is_measured_and_said(
     assert (deviation.max, deviation.median, deviation.large_share, deviation.tiles) == (4, 4, 1.0, 1)
 
 
-def test_auto_keeps_the_precision_of_the_volume_that_was_begun(tmp_path: Path, exact: Translator) -> None:
+def test_auto_keeps_the_precision_of_the_started_volume(tmp_path: Path, exact: Translator) -> None:
     volume, out = _with_bright_slices(), tmp_path / "out.ome.zarr"
     options: dict[str, Any] = {"config": StainConfig(z_chunk=2), "intensity": LEVELS}
     stop = iter([False, True])

@@ -97,7 +97,7 @@ def test_while_one_is_made_the_next_is_read_and_the_last_written():
     assert work.most == 3  # no more are claimed from other processes
 
 
-def test_what_others_have_is_left_to_them():
+def test_locked_chunks_are_left_to_other_processes():
     work = Work(taken=(1, 3, 5))
     work.do()
     assert work.written == made(2, 4)
@@ -106,7 +106,7 @@ def test_what_others_have_is_left_to_them():
 
 
 @pytest.mark.parametrize("step", ["read", "make", "after"])
-def test_what_was_made_before_an_error_is_written_and_nothing_is_kept(step):
+def test_results_before_an_error_are_written_and_nothing_is_held(step):
     work = Work(fails=(step, 3))
     with pytest.raises(RuntimeError, match=f"{step} 3") as caught:
         work.do()
@@ -177,7 +177,7 @@ def test_an_error_with_several_in_flight_releases_all_and_writes_what_was_made(s
 
 @pytest.mark.parametrize("free", [None, 0, 10**9, 10**10, 10**11])
 @pytest.mark.parametrize("cores", [1, 2, 4, 16, 64])
-def test_what_is_in_flight_fits_into_a_quarter_of_the_memory(cores, free):
+def test_slices_in_flight_fit_into_a_quarter_of_the_memory(cores, free):
     flight, piece = pieces_in_flight(cores, 400_000_000, free), 400_000_000
     assert 1 <= flight.ahead <= 2
     assert 1 <= flight.behind <= 4

@@ -168,7 +168,7 @@ def test_a_volume_that_was_killed_before_its_plan_was_written_begins_again(model
     assert contents(out) == contents(whole)
 
 
-def test_a_folder_with_files_of_a_person_is_not_begun(model, volume, tmp_path):
+def test_a_folder_with_files_of_the_user_is_not_written_to(model, volume, tmp_path):
     out = tmp_path / "out.ome.zarr"
     (out / PROGRESS).mkdir(parents=True)
     (out / "notes.txt").write_text("mine")
@@ -177,14 +177,14 @@ def test_a_folder_with_files_of_a_person_is_not_begun(model, volume, tmp_path):
     assert (out / "notes.txt").read_text() == "mine"
 
 
-def test_a_signal_to_end_is_heard_after_the_slab(model, volume, tmp_path):
+def test_a_stop_signal_takes_effect_after_the_z_chunk(model, volume, tmp_path):
     out = tmp_path / "out.ome.zarr"
     with pytest.raises(InterruptedRunError, match="6 of 26 slices are stained"):
         stain_until("staining", 4, model, volume, out, **OPTIONS)
     assert chunks_left(out) == 7
 
 
-def test_a_signal_to_end_is_heard_in_every_stage(model, tmp_path):
+def test_a_stop_signal_takes_effect_in_every_stage(model, tmp_path):
     before = signal.getsignal(signal.SIGTERM)
     source, out = tmp_path / "volume", tmp_path / "out.ome.zarr"
     write_stack(source, np.random.default_rng(0).integers(0, 1000, (12, 20, 270)).astype(np.uint16), voxel_um=5.0)
@@ -208,7 +208,7 @@ def test_a_signal_to_end_is_heard_in_every_stage(model, tmp_path):
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_what_was_damaged_is_stained_again(model, volume, whole, tmp_path):
+def test_damaged_chunks_are_stained_again(model, volume, whole, tmp_path):
     out = tmp_path / "out.ome.zarr"
     shutil.copytree(whole, out)
     (out / "0/c/0/4/0/0").write_bytes(b"rust")
@@ -285,7 +285,7 @@ def test_the_workers_of_a_scheduler_give_the_same_bits(model, volume, whole, tmp
         assert "leave it out, or --workers and --scheduler" in capsys.readouterr().err
 
 
-def test_workers_that_die_are_told_of_and_the_work_goes_on(model, volume, whole, tmp_path):
+def test_workers_that_die_are_reported_and_the_work_continues(model, volume, whole, tmp_path):
     distributed = pytest.importorskip("distributed")
     import dask
 
@@ -312,7 +312,7 @@ def test_workers_that_die_are_told_of_and_the_work_goes_on(model, volume, whole,
     assert contents(out) == contents(whole)
 
 
-def test_what_a_worker_finds_wrong_is_said_here(model, volume, tmp_path):
+def test_an_error_of_a_worker_is_reported_by_the_main_process(model, volume, tmp_path):
     pytest.importorskip("distributed")
     source, out = tmp_path / "volume", tmp_path / "out.ome.zarr"
     with pytest.raises(InputError, match="voxel size"):
@@ -349,7 +349,7 @@ def test_parts_that_make_no_sense(model, volume, tmp_path, capsys):
     assert "--part 3of4: give K/N, such as 3/16" in capsys.readouterr().err
 
 
-def test_a_job_says_that_others_are_not_done(model, volume, tmp_path, capsys):
+def test_a_job_reports_that_others_are_not_done(model, volume, tmp_path, capsys):
     out = tmp_path / "out.ome.zarr"
     config = tmp_path / "stain.yaml"
     config.write_text("{patch_px: 32, stride_px: 16, slab: 3}")
@@ -372,7 +372,7 @@ def test_a_job_says_that_others_are_not_done(model, volume, tmp_path, capsys):
     assert open_stained(out).shape == open_volume(volume).shape
 
 
-def test_a_full_disk_is_said_and_the_work_goes_on_elsewhen(model, volume, whole, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_and_the_work_can_be_resumed(model, volume, whole, tmp_path, monkeypatch):
     out = tmp_path / "out.ome.zarr"
 
     def full(path, *_, **__):

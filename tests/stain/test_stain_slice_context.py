@@ -124,7 +124,7 @@ def test_statistics_of_the_volume_are_those_of_tiles_with_their_neighbours(model
     np.testing.assert_array_equal(colours(out), np.stack([stain_slice(pooled, slab.copy(), config) for slab in slabs]))
 
 
-def test_models_that_see_more_and_fewer_slices_doubt_one_another(tmp_path, volume, grey):
+def test_models_with_different_slice_contexts_form_an_ensemble(tmp_path, volume, grey):
     ct = normalise_ct(grey, LEVELS)
     histology, mask = np.zeros((*SHAPE[1:], 3), np.uint8), np.ones(SHAPE[1:], bool)
     seen = training_reference([Pair("a", ct[0], histology, mask, 5.0)]).to_arrays()
@@ -158,7 +158,7 @@ def test_one_slice_alone_is_refused(model, grey):
         stain_slice(load_translator(model, "cpu"), grey[0])
 
 
-def test_a_plan_times_what_would_be_done(model, volume, tmp_path):
+def test_a_plan_estimates_the_time_of_the_run(model, volume, tmp_path):
     plan = plan_volume(
         model, volume, tmp_path / "out.ome.zarr", config=StainConfig(**SMALL, z_chunk=4), intensity=LEVELS
     )

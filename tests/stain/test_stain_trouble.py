@@ -59,7 +59,7 @@ def small_disk(tmp_path):
     ("planes", "kilobytes"),
     [("z", 4), ("z", 24), ("z", 160), ("z", 370), ("zyx", 24), ("zyx", 300), ("zyx", 700), ("zyx", 1000)],
 )
-def test_on_a_disk_that_is_full_it_says_so_and_goes_on_when_there_is_room(
+def test_a_full_disk_is_reported_and_the_run_resumes_when_there_is_space(
     model, volume, small_disk, tmp_path, kilobytes, planes
 ):
     options = OPTIONS | {"config": CONFIG.model_copy(update={"planes": planes})}

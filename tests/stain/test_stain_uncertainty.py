@@ -51,7 +51,7 @@ def staining(tmp_path, model, **options):
     return stain_volume(model, tmp_path / "volume", tmp_path / "out.ome.zarr", **settings)
 
 
-def test_several_models_doubt_where_they_draw_differently(tmp_path, scan):
+def test_an_ensemble_is_uncertain_where_its_colours_differ(tmp_path, scan):
     models = [make_model(tmp_path / name, seed) for seed, name in enumerate("abc")]
     out = staining(tmp_path, models[0], uncertainty=tmp_path / "doubt.ome.zarr", ensemble=models[1:])
     drawn = [
@@ -78,7 +78,7 @@ def remembered(values):
     return training_reference(pairs)
 
 
-def test_models_that_remember_doubt_what_they_never_saw(tmp_path, scan):
+def test_models_with_a_training_reference_are_uncertain_about_unseen_texture(tmp_path, scan):
     # They saw slices like these, but nothing bright and flat, such as the middle of the last slice.
     seen = remembered(scan)
     scan[6, 10:30, 8:28] = 38000
@@ -97,7 +97,7 @@ def test_models_that_remember_doubt_what_they_never_saw(tmp_path, scan):
     assert about["new_share"] > 0.05
 
 
-def test_with_several_models_doubt_is_the_larger_of_both(tmp_path, scan):
+def test_the_uncertainty_of_an_ensemble_is_the_larger_of_both(tmp_path, scan):
     seen = remembered(scan)
     scan[6] = 38000
     write_stack(tmp_path / "volume", scan, voxel_um=5.0, overwrite=True)
@@ -114,7 +114,7 @@ def test_with_several_models_doubt_is_the_larger_of_both(tmp_path, scan):
     assert (apart < new).any()
 
 
-def test_one_model_doubts_by_its_way_back(tmp_path, scan):
+def test_one_model_is_uncertain_by_its_reverse_generator(tmp_path, scan):
     model = make_model(tmp_path / "a", 0, way_back=True)
     staining(tmp_path, model, uncertainty=tmp_path / "doubt.ome.zarr")
     translator = load_translator(model, "cpu", reverse=True)
@@ -124,7 +124,7 @@ def test_one_model_doubts_by_its_way_back(tmp_path, scan):
     assert open_stained(tmp_path / "doubt.ome.zarr").provenance["doubt"]["map"] == "cycle error"
 
 
-def test_doubt_may_be_added_later_and_broken_off(tmp_path, scan):
+def test_uncertainty_can_be_added_later_and_interrupted(tmp_path, scan):
     models = [make_model(tmp_path / name, seed) for seed, name in enumerate("ab")]
     whole = {"uncertainty": tmp_path / "doubt.ome.zarr", "ensemble": models[1:]}
     plain = read(staining(tmp_path, models[0]))
@@ -149,7 +149,7 @@ def requested(model, ensemble):
     return StainRequest(model, "volume", "out", uncertainty="map", ensemble=ensemble, device="cpu")
 
 
-def test_what_gives_no_map_is_refused(tmp_path, scan):
+def test_inputs_without_a_map_are_refused(tmp_path, scan):
     model = make_model(tmp_path / "a", 0)
     with pytest.raises(
         InputError,

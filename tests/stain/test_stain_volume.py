@@ -84,7 +84,7 @@ class BreakOff(Exception):
     pass
 
 
-def test_broken_off_after_some_slabs_it_continues_to_the_same_bits(model, volume, tmp_path):
+def test_interrupted_after_some_z_chunks_it_resumes_to_the_same_bits(model, volume, tmp_path):
     config = StainConfig(**SMALL, z_chunk=3, gaussian_sigma=1.0)
     whole = stain_volume(model, volume, tmp_path / "whole.ome.zarr", config=config, intensity=LEVELS)
     out = tmp_path / "broken.ome.zarr"
@@ -107,7 +107,7 @@ def test_broken_off_after_some_slabs_it_continues_to_the_same_bits(model, volume
     assert untouched == out
 
 
-def test_ctrl_c_is_heard_after_a_slab_and_the_message_says_how_to_go_on(model, volume, tmp_path):
+def test_ctrl_c_takes_effect_after_a_z_chunk_and_the_message_says_how_to_resume(model, volume, tmp_path):
     config = StainConfig(**SMALL, z_chunk=4)
     out = tmp_path / "out.ome.zarr"
 
@@ -231,7 +231,7 @@ def test_bad_images_are_refused(model, tmp_path):
         stain_image(model, source, out, intensity=LEVELS)
 
 
-def test_a_plan_says_what_it_would_take_and_writes_nothing(model, volume, tmp_path):
+def test_a_plan_states_the_costs_and_writes_nothing(model, volume, tmp_path):
     out = tmp_path / "out.ome.zarr"
     plan = plan_volume(model, volume, out, config=StainConfig(**SMALL), intensity=LEVELS, device="cpu")
     assert not out.exists()

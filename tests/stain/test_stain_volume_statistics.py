@@ -132,7 +132,7 @@ def test_dropout_stays_off_and_the_model_itself_is_untouched():
     assert not first.has_volume_statistics
 
 
-def test_kept_statistics_give_the_same_bits_and_no_others_are_taken():
+def test_stored_statistics_give_the_same_bits_and_are_not_measured_again():
     first, tiles = translator_of(RESNET), tiles_of(4)
     pooled = fit_volume_statistics(first, tiles)
     again = with_statistics(first, statistics_of(pooled))
@@ -205,7 +205,7 @@ class BreakOffError(Exception):
     pass
 
 
-def test_broken_off_it_goes_on_with_the_statistics_that_were_kept(model, volume, whole, tmp_path, monkeypatch):
+def test_an_interrupted_volume_resumes_with_the_stored_statistics(model, volume, whole, tmp_path, monkeypatch):
     out = tmp_path / "out.ome.zarr"
 
     def pull_the_plug(label, done, total):
@@ -253,7 +253,7 @@ def test_parts_that_begin_at_once_take_the_same_statistics(model, volume, whole,
     assert contents(out) == contents(whole)
 
 
-def test_doubt_is_asked_of_models_that_normalise_alike(model, volume, whole, tmp_path):
+def test_uncertainty_needs_models_with_the_same_normalisation(model, volume, whole, tmp_path):
     other = tmp_path / "other"
     save_model(other, spec_of(RESNET), weights_of(RESNET, seed=1).state_dict())
     out, doubt = tmp_path / "out.ome.zarr", tmp_path / "doubt.ome.zarr"

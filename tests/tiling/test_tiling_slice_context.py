@@ -53,7 +53,7 @@ def test_the_middle_is_taken_or_refused(beside, wanted):
     assert taken.shape == ((2 * wanted + 1, 2, 2) if wanted else (2, 2))
 
 
-def test_what_is_no_slab_is_refused():
+def test_arrays_that_are_not_a_slice_context_are_refused():
     with pytest.raises(InputError, match=r"here: has shape \(0, 4\)"):
         middle_slices(np.zeros((0, 4)), 1, "here")
     with pytest.raises(InputError, match="an odd number of slices"):

@@ -44,7 +44,7 @@ def test_the_same_seed_exchanges_the_same():
     assert run(1) != run(2)
 
 
-def test_a_restored_buffer_goes_on_as_if_nothing_had_happened():
+def test_a_restored_buffer_continues_as_if_nothing_had_happened():
     buffer, draws = ImageBuffer(4), torch.Generator().manual_seed(0)
     exchange(buffer, numbered(0, 11), draws)
     state, position = buffer.state_dict(), draws.get_state()

@@ -125,7 +125,7 @@ def check_state(run, expected):
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_two_processes_go_the_way_of_one(folder, alone, together, name):
+def test_two_processes_train_as_one(folder, alone, together, name):
     for told in together:
         check_losses(told["losses"][name], alone[name])
     check_state(folder / name, folder / f"alone-{name}")
@@ -137,7 +137,7 @@ def test_two_processes_go_the_way_of_one(folder, alone, together, name):
         )
 
 
-def test_the_recipes_do_what_they_are_to_show(folder, alone):
+def test_the_recipes_cover_moved_histology_buffers_and_dropout(folder, alone):
     # A moved histology, a full buffer that gives old pictures, dropout: or nothing was compared.
     assert any(bool(place.any()) for place in bits(folder / "alone-tomostain")["places"])
     assert len(bits(folder / "alone-paired-cyclegan")["buffers"]["d_y"]["images"]) == 3
@@ -153,13 +153,13 @@ def test_one_process_writes_one_set_of_files(folder, together):
         assert [row["step"] for row in rows(folder / name)] == ["3", "6", "9", "10"]
 
 
-def test_two_processes_go_on_with_what_one_began(folder, alone, together):
+def test_two_processes_resume_the_run_of_one(folder, alone, together):
     for told in together:
         check_losses(told["goes-on"], alone["paired-cyclegan"][4:])
     check_state(folder / "begun-alone", folder / "alone-paired-cyclegan")
 
 
-def test_a_signal_to_one_process_stops_all_at_one_step_and_one_process_goes_on(folder, alone, together):
+def test_a_signal_to_one_process_stops_all_at_one_step_and_one_process_resumes(folder, alone, together):
     assert [told["errors"]["stopped"] for told in together] == ["InterruptedRunError", "PeerProcessError"]
     run = folder / "begun-together"
     assert read_checkpoint(run / LAST)["step"] == 4
@@ -184,7 +184,7 @@ def test_in_single_precision_the_first_steps_agree_within_its_rounding(folder, t
     assert next(iter(bits(folder / "single")["networks"]["g_xy"].values())).dtype == torch.float32
 
 
-def test_srun_starts_the_command_line_and_only_the_first_task_tells(folder, tmp_path):
+def test_srun_starts_the_command_line_and_only_the_first_task_prints(folder, tmp_path):
     recipe = write_recipe(tmp_path / "mine.yaml", terms={"l1": 1})
     command = ["-m", "tomostain", "train", folder / "set", tmp_path / "run", "--recipe", recipe, "--max-steps", "3"]
     (code, out, err), (other_code, other_out, other_err) = srun(*command, "--device", "cpu")
@@ -232,7 +232,7 @@ def variables(monkeypatch):
         ({"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "1", "RANK": "0"}, True),
     ],
 )
-def test_what_is_no_team_is_one_process(variables, values, leading):
+def test_an_incomplete_environment_is_one_process(variables, values, leading):
     variables(**values)
     context = DistributedContext("cpu")
     assert (context.size, context.rank, context.is_rank_zero, is_rank_zero()) == (1, 0, True, leading)

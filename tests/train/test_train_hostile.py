@@ -82,7 +82,7 @@ def test_impossible_values_of_a_recipe_are_one_line(tmp_path, line, message):
     ],
     ids=["wide", "batch", "patch", "unet"],
 )
-def test_what_needs_more_memory_than_there_is_is_refused_before_it_is_built(dataset, tmp_path, changes, monkeypatch):
+def test_networks_above_the_memory_are_refused_before_they_are_built(dataset, tmp_path, changes, monkeypatch):
     monkeypatch.setattr("tomostain.train.requirements.free_memory", lambda: 64 * 10**9)
     recipe, began = toy_recipe(**changes), time.process_time()
     with pytest.raises(
@@ -150,7 +150,7 @@ def test_a_model_with_impossible_sizes_is_refused_at_once(model, tmp_path, key, 
     assert time.process_time() - began < 10
 
 
-def test_enough_memory_is_no_error(tmp_path):
+def test_enough_memory_is_not_an_error(tmp_path):
     from tomostain.train.distributed import DistributedContext
 
     check_requirements(toy_recipe(), tmp_path / "run", DistributedContext("cpu"), resumed=False)

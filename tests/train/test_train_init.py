@@ -114,7 +114,7 @@ def test_fine_tuning_halves_the_rate_of_the_recipe_by_default():
 
 
 @pytest.mark.parametrize("repeat_init", [True, False])
-def test_an_interrupted_fine_tuning_goes_on_to_the_same_bits(source, other, tmp_path, repeat_init):
+def test_an_interrupted_fine_tuning_resumes_to_the_same_bits(source, other, tmp_path, repeat_init):
     expected = train(other, tmp_path / "whole", init=source, seed=3, max_steps=8)
     run, options = tmp_path / "run", {"seed": 3, "max_steps": 8}
     moved = shutil.copytree(source, tmp_path / "moved")
@@ -179,7 +179,7 @@ def test_another_initial_model_is_not_resumed(averaged, dataset, other, tmp_path
         ),
     ],
 )
-def test_what_does_not_fit_names_both_sides_and_the_way_out(averaged, other, tmp_path, changes, message):
+def test_the_error_of_a_mismatch_names_both_sides_and_a_remedy(averaged, other, tmp_path, changes, message):
     recipe = toy_recipe(**RESIDUAL | changes)
     with pytest.raises(InputError, match=message) as caught:
         train(other, tmp_path / "run", init=averaged, recipe=recipe)

@@ -47,7 +47,7 @@ def whole(request, dataset, tmp_path_factory):
 
 
 @pytest.mark.parametrize("stops", [[1], [3], [4, 5], [9]])
-def test_an_interrupted_run_goes_on_to_the_same_bits(whole, dataset, tmp_path, stops):
+def test_an_interrupted_run_resumes_to_the_same_bits(whole, dataset, tmp_path, stops):
     recipe, expected = whole
     options = {"recipe": recipe, "seed": 5, "max_steps": STEPS}
     run = tmp_path / "run"
@@ -86,7 +86,7 @@ def test_the_seed_decides_the_bits(whole, dataset, tmp_path):
     assert not same(bits(other)["networks"], bits(first)["networks"])
 
 
-def test_a_run_leaves_what_the_files_page_says(whole):
+def test_a_run_writes_the_files_that_the_page_lists(whole):
     recipe, run = whole
     names = {path.name for path in run.iterdir()}
     assert {"recipe.yaml", "run.yaml", "metrics.csv", "samples", LAST, "model"} <= names
@@ -103,7 +103,7 @@ def test_a_run_leaves_what_the_files_page_says(whole):
         assert picture.size == (images * side, 4 * side)  # two patches of training, two of validation
 
 
-def test_best_checkpoints_hold_the_least_epoch_mean(whole):
+def test_best_checkpoints_hold_the_minimum_epoch_mean(whole):
     _, run = whole
     last = read_checkpoint(run / LAST)
     for term, least in last["best"].items():
@@ -157,7 +157,7 @@ def test_time_ends_a_run_that_can_be_lengthened(dataset, tmp_path):
     assert read_checkpoint(run / LAST)["step"] == 3
 
 
-def test_another_clock_can_tell_the_time(dataset, tmp_path):
+def test_another_clock_can_be_used(dataset, tmp_path):
     recipe, run, ticks = toy_recipe(terms={"l1": 1}), tmp_path / "run", iter(range(1000))
     train(dataset, run, recipe=recipe, max_seconds=4, clock=lambda: float(next(ticks)))
     assert read_checkpoint(run / LAST)["step"] == 4  # read once before the first step and after each
@@ -184,7 +184,7 @@ def test_discriminators_learn_from_their_own_loss_only(dataset):
     assert not same(before["d_y"], [p.detach() for p in judges["d_y"].parameters()])
 
 
-def test_what_cannot_be_resumed_says_so(dataset, tmp_path):
+def test_runs_that_cannot_be_resumed_are_refused(dataset, tmp_path):
     recipe = toy_recipe(terms={"l1": 1})
     run = train(dataset, tmp_path / "run", recipe=recipe, max_steps=1)
     for changes, key in [({"recipe": toy_recipe()}, "recipe"), ({"seed": 1}, "seed"), ({"fold": 1}, "fold")]:
@@ -206,7 +206,7 @@ def test_a_changed_dataset_is_not_resumed_but_a_moved_one_is(tmp_path):
         train(moved, run, recipe=recipe, max_steps=3, resume=True)
 
 
-def test_existing_folders_are_kept_unless_they_are_runs_and_overwriting_is_asked(dataset, tmp_path):
+def test_existing_folders_are_replaced_only_if_they_are_runs_and_overwrite_is_set(dataset, tmp_path):
     recipe, run = toy_recipe(terms={"l1": 1}), tmp_path / "run"
     train(dataset, run, recipe=recipe, max_steps=4)
     with pytest.raises(InputError, match="the run exists already"):
@@ -266,7 +266,7 @@ def test_bf16_on_a_cpu_has_nearly_the_losses_of_float32(dataset, judge):
     assert losses[1] != losses[0]
 
 
-def test_the_plan_tells_pairs_steps_and_time(dataset):
+def test_the_plan_states_pairs_steps_and_time(dataset):
     text = "\n".join(plan_training(dataset, recipe=toy_recipe(), max_steps=7))
     assert "2 for training, 1 for validation, 1 held out" in text
     assert "7 of 2 patches of 16 px; 3 per epoch" in text
@@ -292,7 +292,7 @@ def test_the_average_is_that_of_the_generators_it_followed(dataset):
         assert not kept.requires_grad
 
 
-def test_the_field_learns_where_the_histology_lies(tmp_path):
+def test_the_deformation_learns_the_position_of_the_histology(tmp_path):
     # The same picture in both domains, the histology taken from 2 px further right; only the field can detect this.
     rng = np.random.default_rng(0)
     pairs = []
@@ -363,7 +363,7 @@ def test_contrast_is_the_correlation_within_the_masks():
     assert np.isnan(contrast([dataclasses.replace(pairs[0], ct=np.full_like(first, 10000), slices=None)]))
 
 
-def test_a_run_begun_before_a_key_existed_goes_on(dataset, tmp_path):
+def test_a_run_that_is_older_than_a_key_can_be_resumed(dataset, tmp_path):
     recipe = toy_recipe(terms={"l1": 1})
     run = train(dataset, tmp_path / "run", recipe=recipe, max_steps=2)
     values = yaml.safe_load((run / "run.yaml").read_text())
@@ -376,7 +376,7 @@ def test_a_run_begun_before_a_key_existed_goes_on(dataset, tmp_path):
         train(dataset, run, recipe=recipe.model_copy(update={"average": 0.5}), max_steps=4, resume=True)
 
 
-def test_fast_and_plain_kernels_train_alike_and_the_run_says_which(dataset, tmp_path):
+def test_fast_and_plain_kernels_train_equally_and_the_run_records_which(dataset, tmp_path):
     losses = {}
     for kernels in ("fast", "plain"):
         recipe = toy_recipe(generator={"name": "resnet", "width": 64, "blocks": 1}, kernels=kernels)
@@ -387,7 +387,7 @@ def test_fast_and_plain_kernels_train_alike_and_the_run_says_which(dataset, tmp_
     assert losses["fast"] == pytest.approx(losses["plain"], rel=1e-5)
 
 
-def test_a_run_of_before_there_were_fast_kernels_goes_on_without_them(dataset, tmp_path):
+def test_a_run_that_is_older_than_fast_kernels_resumes_without_them(dataset, tmp_path):
     run = train(dataset, tmp_path / "run", recipe=toy_recipe(kernels="plain"), max_steps=2)
     note = yaml.safe_load((run / "run.yaml").read_text())
     del note["recipe"]["kernels"]
@@ -398,7 +398,7 @@ def test_a_run_of_before_there_were_fast_kernels_goes_on_without_them(dataset, t
         train(dataset, run, recipe=toy_recipe(), resume=True, max_steps=4)
 
 
-def test_what_only_the_neighbours_tell_is_learnt_from_a_slab(tmp_path):
+def test_information_of_neighbouring_slices_is_learned_from_a_slice_context(tmp_path):
     """The slice itself is noise; its neighbours, twice the same, are purple where they are bright."""
     rng, pairs = np.random.default_rng(0), []
     for number in range(3):

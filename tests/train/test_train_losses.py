@@ -21,7 +21,7 @@ def noise(seed, channels=3, size=6):
     return torch.randn(2, channels, size, size, generator=torch.Generator().manual_seed(seed))
 
 
-def test_values_by_hand():
+def test_losses_of_known_values():
     # Eq. (1): |0.5 - 0| + |0.25 - 1| = 1.25; eqs. (3) and (5) have the same form.
     four = (flat(0.5), flat(0.0), flat(0.25), flat(1.0), ONES)
     assert losses.cycle(*four).item() == losses.identity(*four).item() == losses.pixelwise(*four).item() == 1.25
@@ -33,7 +33,7 @@ def test_values_by_hand():
     assert losses.l1(flat(0.5), flat(2.0), ONES).item() == 1.5
 
 
-def test_greyscale_by_hand():
+def test_greyscale_of_known_values():
     # Eq. (6): red 0, green 0.3, blue 0.9: the mean of 0.3, 0.6 and 0.9.
     coloured = torch.tensor([0.0, 0.3, 0.9])[None, :, None, None].expand(1, 3, 2, 2)
     assert losses.greyscale(coloured, ONES).item() == pytest.approx(0.6)
@@ -41,7 +41,7 @@ def test_greyscale_by_hand():
     assert losses.greyscale(noise(0, channels=1), torch.ones(2, 1, 6, 6)).item() == 0
 
 
-def test_totals_by_hand():
+def test_totals_of_known_values():
     # Eq. (4) with λ 6 and 3, eq. (7) with λ 6, 3, 6 and 1, eq. (10) with λ 20 (section 2.6.3).
     one, two, three, four, five = (torch.tensor(float(n)) for n in range(1, 6))
     assert losses.cyclegan_total(one, two, three).item() == 1 + 12 + 9
@@ -121,7 +121,7 @@ def test_a_coarse_field_is_linear_between_its_knots():
     torch.testing.assert_close(moved, expected)
 
 
-def test_smoothness_by_hand():
+def test_smoothness_of_known_values():
     field = torch.tensor([[[[0.0, 1.0], [0.0, 1.0]], [[0.0, 0.0], [3.0, 3.0]]]])
     # Down: 0, 0, 3, 3; across: 1, 1, 0, 0.
     assert losses.smoothness(field).item() == pytest.approx((9 + 9) / 4 + (1 + 1) / 4)
@@ -134,7 +134,7 @@ def test_smoothness_compares_neighbours_only():
         assert losses.smoothness(field.expand(1, 2, *field.shape[2:])).item() == pytest.approx(1.0)
 
 
-def test_what_lies_aside_is_forgiven_up_to_the_reach():
+def test_displacements_are_forgiven_up_to_the_reach():
     large = noise(3, size=80)
     mask = torch.ones(1, 1, 60, 60)
     real = large[..., 10:70, 10:70]

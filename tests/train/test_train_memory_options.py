@@ -76,12 +76,12 @@ def test_gradients_of_parts_are_those_of_the_whole(dataset):
         ({"accumulate": 2, "terms": {"registered_pixelwise": 1}}, "leave accumulate at 1"),
     ],
 )
-def test_what_cannot_be_divided_says_so(changes, message):
+def test_impossible_divisions_are_refused(changes, message):
     with pytest.raises(InputError, match=message):
         toy_recipe(**changes)
 
 
-def test_a_share_that_cannot_be_divided_says_so():
+def test_a_share_that_cannot_be_divided_is_an_error():
     from tomostain.train.distributed import DistributedContext
 
     context = DistributedContext("cpu")
@@ -99,7 +99,7 @@ def test_recomputed_activations_change_no_bit(dataset, tmp_path, changes):
     assert same(*(bits(run) for run in runs))
 
 
-def test_a_run_with_switches_goes_on_to_the_same_bits(dataset, tmp_path):
+def test_a_run_with_memory_options_resumes_to_the_same_bits(dataset, tmp_path):
     recipe = toy_recipe(accumulate=2, checkpoint_activations=True)
     whole = train(dataset, tmp_path / "whole", recipe=recipe, max_steps=STEPS)
     with pytest.raises(InterruptedRunError):
@@ -160,13 +160,13 @@ def test_a_compiled_discriminator_takes_the_plain_ones_step():
 
 
 @needs_compiler
-def test_a_discriminator_to_be_compiled_still_tells_its_features(dataset):
+def test_a_compiled_discriminator_still_returns_its_features(dataset):
     trainer = Trainer(toy_recipe(compile=True), load_dataset(dataset), 0, 0, "cpu")
     assert trainer.state.networks.d_y.features.__name__ == "features"
 
 
 @pytest.mark.parametrize(("graphs", "value"), [(False, "true"), (True, "cuda-graphs")])
-def test_what_compiling_lacks_is_named(monkeypatch, graphs, value):
+def test_missing_requirements_of_compiling_are_named(monkeypatch, graphs, value):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setattr(switches, "find_spec", lambda name: None)
     if not graphs:
@@ -187,7 +187,7 @@ def test_graphs_need_a_gpu_and_one_process(dataset):
 
 
 @pytest.mark.parametrize(("value", "graphs"), [(False, False), (True, False), ("cuda-graphs", True)])
-def test_the_key_has_three_values_and_is_kept(value, graphs):
+def test_the_key_has_three_values_and_is_recorded(value, graphs):
     recipe = toy_recipe(compile=value)
     assert recipe.cuda_graphs is graphs
     assert type(recipe).from_dict(recipe.model_dump(mode="json")) == recipe
@@ -248,7 +248,7 @@ GRAPHED = {
 
 @torch._dynamo.config.patch(fail_on_recompile_limit_hit=True)  # later networks are not compiled
 @pytest.mark.parametrize("name", GRAPHED)
-def test_of_what_graphs_have_written_nothing_is_kept_when_the_next_step_begins(dataset, tmp_path, monkeypatch, name):
+def test_outputs_of_graphs_are_released_before_the_next_step(dataset, tmp_path, monkeypatch, name):
     values = GRAPHED[name] | {"kernels": "plain"}
     whole, _ = steps(dataset, toy_recipe(**values))
     graphs = Graphs(monkeypatch)

@@ -138,7 +138,7 @@ def test_the_weighted_table_is_the_papers_total(recipe, total):
     torch.testing.assert_close(weighted_sum(terms, weights), total(terms))
 
 
-def test_the_field_moves_what_lies_on_the_ct_side():
+def test_the_deformation_moves_the_images_on_the_ct_side():
     record = step(aside=1.0)
     record.x = torch.tensor([[[[0.1, 0.2, 0.3, 0.4]]]]).expand(1, 3, 4, 4)
     record.y = record.x.roll(-1, dims=-1) * 2.0

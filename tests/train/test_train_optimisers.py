@@ -74,7 +74,7 @@ def test_the_average_moves_by_the_share_of_the_difference():
     assert counted.total == 1
 
 
-def test_a_weight_on_the_device_moves_the_average_alike():
+def test_a_weight_on_the_device_moves_the_average_equally():
     means, values = [torch.zeros(3), torch.ones(2, 2)], [torch.full((3,), 4.0), torch.zeros(2, 2)]
     weight = torch.tensor(0.25)
     counted = count_operators(lambda: update_average(means, values, weight))

@@ -44,7 +44,7 @@ def test_few_pairs_are_all_accepted(correlations):
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(0.75, 0.84), min_size=6, max_size=40))
-def test_small_differences_are_no_reason_to_reject(correlations):
+def test_small_differences_do_not_reject_a_pair(correlations):
     assert all(accepted_pairs(correlations))
 
 

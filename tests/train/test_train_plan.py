@@ -68,7 +68,7 @@ def test_the_work_of_a_step_is_that_of_its_passes():
     assert count_step(toy_recipe(terms={"l1": 1}), processes=2).step.flops == cost.step.flops / 2
 
 
-def test_recomputed_activations_are_not_kept():
+def test_recomputed_activations_are_not_stored():
     plain = toy_recipe(terms={"l1": 1}, generator={"name": "resnet", "width": 8, "blocks": 9})
     kept = count_step(plain).activation_bytes
     assert count_step(plain.model_copy(update={"checkpoint_activations": True})).activation_bytes < kept

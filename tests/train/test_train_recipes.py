@@ -93,7 +93,7 @@ def test_the_fields_settings_are_merged_with_the_default_where_no_base_has_any(t
     assert load_recipe(mine).deformation == {"name": "field", "bound_px": 12}
 
 
-def test_a_base_lies_beside_the_recipe_that_names_it(tmp_path, monkeypatch):
+def test_a_base_is_searched_next_to_the_recipe_that_names_it(tmp_path, monkeypatch):
     (tmp_path / "first.yaml").write_text("base: paired-cyclegan\nname: first\nbatch: 7\n")
     (tmp_path / "second.yaml").write_text("base: first.yaml\nname: second\n")
     monkeypatch.chdir(tmp_path.parent)
@@ -151,7 +151,7 @@ def test_wrong_recipes_are_named_in_one_line(changes, message):
     assert "\n" not in str(caught.value)
 
 
-def test_the_least_patch_of_a_discriminator_is_the_least():
+def test_the_minimum_patch_of_a_discriminator_is_the_minimum():
     for layers in (1, 2, 3):
         network = build_network({"name": "patch", "width": 2, "layers": layers})
         side = 3 * 2**layers

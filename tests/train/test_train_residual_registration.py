@@ -55,7 +55,7 @@ def test_a_mean_that_differs_and_a_bright_stain_on_the_outside_do_not_move_it():
     assert np.allclose(place[:, 2].numpy(), (3.0, -2.0), atol=0.1)
 
 
-def test_what_lies_beyond_the_bounds_or_is_not_there_stays_where_it_was():
+def test_poses_beyond_the_bounds_or_without_evidence_stay():
     drawn = picture(2)
     start = torch.tensor([[0.0, 0.0, 0.5], [0.0, 0.0, 0.0]])
     assert torch.equal(align(drawn, picture(3), torch.zeros_like(drawn[:1]), start), start)

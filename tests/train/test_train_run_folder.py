@@ -133,7 +133,7 @@ def test_a_run_that_began_with_incomplete_data_begins_again(dataset, expected, t
     assert yaml.safe_load((run / "run.yaml").read_text())["data"] == record["data"]
 
 
-def test_files_of_a_person_and_finished_models_are_kept(dataset, expected, tmp_path):
+def test_files_of_the_user_and_finished_models_are_preserved(dataset, expected, tmp_path):
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "recipe.yaml").write_text("base: tomostain-cpu\nname: mine\n")
@@ -153,7 +153,7 @@ def test_files_of_a_person_and_finished_models_are_kept(dataset, expected, tmp_p
 
 
 @pytest.mark.parametrize("resume", [True, False])
-def test_best_weights_of_another_run_are_kept(dataset, expected, tmp_path, resume):
+def test_best_weights_of_another_run_are_preserved(dataset, expected, tmp_path, resume):
     run = tmp_path / "run"
     run.mkdir()
     (run / "run.yaml").write_bytes((expected / "run.yaml").read_bytes())
@@ -179,7 +179,7 @@ def test_the_message_names_both_sides_of_a_difference(dataset, tmp_path):
 
 
 @pytest.mark.parametrize("given", [False, True])
-def test_a_run_that_began_with_a_step_graph_goes_on_where_there_is_none(dataset, tmp_path, given):
+def test_a_run_with_a_step_graph_resumes_on_a_machine_without_one(dataset, tmp_path, given):
     recipe = toy_recipe(terms={"l1": 1})
     run = train(dataset, tmp_path / "run", recipe=recipe, max_steps=1)
     description = (run / DESCRIPTION).read_text(encoding="utf-8")

@@ -274,7 +274,7 @@ def slab_pair(number=3, shape=(90, 70)):
 
 
 @pytest.mark.parametrize("seen", [3, 5])
-def test_neighbouring_slices_are_channels_cut_alike(seen):
+def test_neighbouring_slices_are_channels_of_the_same_patch(seen):
     pair = slab_pair(5)
     window = np.s_[11:43, 23:55]
     expected = ct_to_network(pair.slices[2 - seen // 2 : 3 + seen // 2, *window].astype(float))
@@ -332,7 +332,7 @@ def test_supervised_background_only_adds_to_the_mask():
         assert (b.x[added] < -0.4).all()
 
 
-def test_the_common_background_changes_neither_positions_nor_the_mask_of_registration():
+def test_the_common_background_preserves_positions_and_the_mask_of_registration():
     pair = shapes_in_air()
     options = {"patch_px": 16, "batch": 8, "augment": Augment(min_mask=0.5), "device": "cpu"}
     plain, more = PatchSampler([pair], **options), PatchSampler([pair], **options, supervise_background=True)

@@ -103,7 +103,7 @@ def test_arrays_train_as_files_do(dataset, pairs, tmp_path):
         train_model(other, by_arrays, recipe=recipe, max_steps=4, resume=True)
 
 
-def test_of_a_list_all_pairs_train(pairs, tmp_path):
+def test_all_pairs_of_a_list_are_used_for_training(pairs, tmp_path):
     run = train_model(pairs, tmp_path / "run", recipe=toy_recipe(terms={"l1": 1}), max_steps=1)
     assert len(load_model(run / "model").spec.greys) == 4
 

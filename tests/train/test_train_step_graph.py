@@ -133,7 +133,7 @@ def test_a_step_that_cannot_be_captured_is_an_error_with_the_way_out(graphs, mon
     assert not step.optimiser.param_groups[0]["capturable"]
 
 
-def test_too_little_memory_for_a_graph_is_an_error_of_its_own(graphs, monkeypatch):
+def test_too_little_memory_for_a_graph_is_a_separate_error(graphs, monkeypatch):
     step = Recorded()
     graph = StepGraph(step)
     graph._plain_steps = PLAIN_STEPS

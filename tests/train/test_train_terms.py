@@ -257,7 +257,7 @@ def test_the_page_on_adding_a_loss_is_true(pairs, tmp_path, monkeypatch):
     assert losses["edges"] > 0
 
 
-def test_the_page_on_adding_a_loss_names_what_there_is():
+def test_the_page_on_adding_a_loss_names_existing_objects():
     page = (Path(__file__).parents[2] / "docs" / "how-to" / "add-a-loss.md").read_text(encoding="utf-8")
     for path in re.findall(r"`(src/[^`]+|tests/[^`]+)`", page):
         assert (Path(__file__).parents[2] / path).exists(), path

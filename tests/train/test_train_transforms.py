@@ -43,7 +43,7 @@ def test_the_window_holds_the_last_pixel_and_its_neighbour(patch, scale):
 
 
 @given(st.integers(0, 10_000))
-def test_what_is_drawn_lies_in_its_ranges(seed):
+def test_drawn_values_are_within_their_ranges(seed):
     areas = [integral(np.ones((64, 80), bool)), integral(np.ones((90, 50), bool))]
     augment = Augment(scale=(0.8, 1.25), jitter=0.2)
     drawn = draw_transforms(areas, 32, 5, augment, torch.Generator().manual_seed(seed))

@@ -280,7 +280,7 @@ def test_wrong_options_are_one_line(words, message, tmp_path, capsys):
     assert line.count("\n") == 1
 
 
-def test_a_volume_is_no_model(tmp_path, capsys):
+def test_a_volume_is_not_a_model(tmp_path, capsys):
     (tmp_path / "stained.ome.zarr").mkdir()
     assert run(["export", str(tmp_path / "stained.ome.zarr"), str(tmp_path / "a.onnx"), "--to", "onnx"]) == 2
     assert "is a volume, and onnx is a format of models" in capsys.readouterr().err

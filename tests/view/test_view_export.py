@@ -108,7 +108,7 @@ def test_alpha_by_ct_at_a_coarser_level(tmp_path):
     np.testing.assert_allclose(read[..., 3], np.broadcast_to(np.arange(150) / 149 * 255, (10, 3, 150)), atol=0.51)
 
 
-def test_alpha_that_cannot_be(stained, tmp_path):
+def test_impossible_alpha_is_refused(stained, tmp_path):
     path, _ = stained
     write_stack(tmp_path / "ct", np.zeros((3, 4, 5), np.uint16), voxel_um=VOXEL_UM)
     for options, words in (
@@ -202,7 +202,7 @@ def test_nrrd(stained, tmp_path):
     np.testing.assert_array_equal(read, tissue_rgba(volume))
 
 
-def test_what_is_refused(stained, tmp_path):
+def test_refused_inputs(stained, tmp_path):
     path, _ = stained
     with pytest.raises(InputError, match="did you mean 'rgba-tiff'"):
         export(path, tmp_path / "a", "rgba-tif")

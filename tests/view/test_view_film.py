@@ -107,7 +107,7 @@ def test_export_writes_it_whole_or_refuses_it(tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["s.ome.zarr", "talk.mp4"]
 
 
-def test_without_the_library_it_says_what_to_install_before_anything_is_rendered(tmp_path, monkeypatch):
+def test_without_the_library_the_error_says_what_to_install_before_rendering(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(InputError, match=r"needs PyAV: pip install 'tomostain\[film\]', or set `to=gif`"):
         write_mp4(tmp_path / "film.mp4", pictures(), 8)

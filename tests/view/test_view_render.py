@@ -92,7 +92,7 @@ def test_thick_voxels_stretch_the_picture():
 
 
 @vtk
-def test_nothing_is_said_on_stderr_without_a_display():
+def test_nothing_is_printed_on_stderr_without_a_display():
     code = (
         "import numpy as np; from tomostain.view import picture_of_volume; "
         "print(picture_of_volume(np.full((8, 8, 8, 3), 90, np.uint8), 5, size=(40, 30)).shape)"
@@ -102,7 +102,7 @@ def test_nothing_is_said_on_stderr_without_a_display():
     assert done.stderr == ""
 
 
-def test_without_vtk_one_line_says_so_and_the_page_still_has_a_picture(monkeypatch):
+def test_without_vtk_one_line_reports_it_and_the_page_still_has_a_picture(monkeypatch):
     monkeypatch.setitem(sys.modules, "vtkmodules", None)
     with pytest.raises(InputError, match=r"pip install 'tomostain\[render\]'"):
         render_volume(ball(8), 10)

@@ -27,7 +27,7 @@ def test_every_possible_sum_is_rounded_right():
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((2, 3)), np.zeros((2, 4), np.uint8), np.zeros((3, 2), np.uint8)])
-def test_what_is_not_colour_is_refused(wrong):
+def test_images_without_colour_are_refused(wrong):
     with pytest.raises(ValueError, match="colours are uint8"):
         rgba(wrong)
 

@@ -54,7 +54,7 @@ def test_the_written_section_is_the_slice_with_its_pixel_size(stained, tmp_path)
     assert slide.pixel_um == pytest.approx(4.0)
 
 
-def test_the_ct_is_cut_alike(stained, tmp_path):
+def test_the_ct_is_cut_with_the_same_plane(stained, tmp_path):
     path, volume = stained
     write_stack(tmp_path / "ct", volume[..., 0].astype(np.uint16) * 100, voxel_um=VOXEL_UM)
     options = {"points_um": [(70.0, 0, 0)], "normal": (1, 0, 0), "pixel_um": 4.0}
@@ -90,13 +90,13 @@ def test_the_verb_cuts_by_points(stained, tmp_path, capsys):
         (["--through", "1,2,3", "--axis", "z", "--curved"], "needs one point and a plane"),
     ],
 )
-def test_what_cannot_be_cut_is_told(stained, tmp_path, capsys, options, message):
+def test_impossible_sections_are_refused(stained, tmp_path, capsys, options, message):
     assert run(["section", str(stained[0]), str(tmp_path / "s.ome.tif"), *options]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "s.ome.tif").exists()
 
 
-def test_points_that_make_no_surface_are_told(stained, tmp_path):
+def test_points_that_do_not_define_a_surface_are_refused(stained, tmp_path):
     with pytest.raises(InputError, match="three or more"):
         plane_of([(0, 0, 0), (1, 1, 1)])
     with pytest.raises(InputError, match="on a line"):

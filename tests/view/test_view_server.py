@@ -86,7 +86,7 @@ def test_byte_ranges_are_python_s_slices(start, stop, size):
 
 
 @pytest.mark.parametrize("header", ["", "bytes=", "bytes=-", "lines=1-2", "bytes=1-2,5-6", "bytes=a-b", "bytes=٣-٤"])
-def test_what_is_no_single_range_asks_for_everything(header):
+def test_headers_that_are_not_a_single_range_ask_for_everything(header):
     assert byte_range(header, 100) is None
 
 
@@ -160,7 +160,7 @@ def test_a_page_elsewhere_cannot_point_its_name_here(server, host):
     assert ask(server, "/start/TOKEN", Host="localhost:9999").status == 200
 
 
-def test_nobody_is_let_across_and_the_page_talks_to_no_one_else(server):
+def test_other_origins_are_refused_and_the_page_contacts_no_other_server(server):
     for path in ("/start/TOKEN", "/v/TOKEN/", "/data/TOKEN/a.zarr/zarr.json", "/nothing"):
         answer = ask(server, path, Origin="http://evil.example")
         assert not [name for name, _ in answer.getheaders() if name.lower().startswith("access-control")]
