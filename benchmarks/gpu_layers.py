@@ -204,8 +204,8 @@ def _ways(plain: nn.Module) -> Iterator[tuple[str, nn.Module, dict[str, bool]]]:
 
 def _weights(plain: nn.Module, *gradients: Sequence[Tensor]) -> list[list[Tensor]]:
     """Return the gradients of kernels: those of biases before a normalisation are rounding."""
-    kept = [number for number, value in enumerate(plain.parameters(), start=1) if value.dim() == 4]
-    return [[values[number] for number in kept] for values in gradients]
+    numbers = [number for number, value in enumerate(plain.parameters(), start=1) if value.dim() == 4]
+    return [[values[number] for number in numbers] for values in gradients]
 
 
 def _learning(network: nn.Module, image: Tensor) -> Run:

@@ -147,10 +147,10 @@ def about_device(device: str, commit: str = "") -> dict[str, str]:
     commit : str
         For a copy without git.
     """
-    found = about()
-    described = {"device": found["machine"]}
+    facts = about()
+    described = {"device": facts["machine"]}
     if device == "cuda":
-        described = {"device": torch.cuda.get_device_name(), "host": found["machine"], "driver": _driver()}
+        described = {"device": torch.cuda.get_device_name(), "host": facts["machine"], "driver": _driver()}
         described["cuda"] = str(torch.version.cuda)
     try:
         described |= {"triton": version("triton")}
@@ -159,8 +159,8 @@ def about_device(device: str, commit: str = "") -> dict[str, str]:
     return described | {
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "date": str(found["date"]),
-        "commit": commit or str(found["commit"]) or "unknown",
+        "date": str(facts["date"]),
+        "commit": commit or str(facts["commit"]) or "unknown",
     }
 
 

@@ -32,21 +32,21 @@ def learn(network: nn.Module, image: Tensor) -> None:
 
 def networks_of(recipe: Recipe) -> dict[str, tuple[Callable[[], nn.Module], Tensor]]:
     """Return how to build a recipe's generator and discriminator, and a patch for each."""
-    side, found = recipe.patch_px, {}
+    side, layers = recipe.patch_px, {}
     specs = {"generator": (recipe.generator_spec(), recipe.in_channels)}
     if recipe.adversarial:
         judge = recipe.discriminator_spec()
         specs["discriminator"] = (judge, judge["in_channels"])
     for name, (spec, channels) in specs.items():
         build = partial(lambda chosen: build_network(chosen, torch.Generator().manual_seed(0)), spec)
-        found[name] = (build, torch.randn(1, channels, side, side))
-    return found
+        layers[name] = (build, torch.randn(1, channels, side, side))
+    return layers
 
 
 def measure(rounds: int, recipes: tuple[str, ...] = RECIPES) -> list[dict[str, Any]]:
     """Time each network both ways."""
     keep_freed_memory()
-    found = []
+    results = []
     for recipe in recipes:
         for name, (build, image) in networks_of(load_recipe(recipe)).items():
             ways = {"inference": (infer, build().eval(), accelerate(build().eval(), frozen=True))}
@@ -55,5 +55,5 @@ def measure(rounds: int, recipes: tuple[str, ...] = RECIPES) -> list[dict[str, A
             for kind, (act, plain, fast) in ways.items():
                 runs = {"torch": partial(act, plain, image), "fast": partial(act, fast, image)}
                 row[kind] = as_rows(paired(runs, rounds))
-            found.append(row)
-    return found
+            results.append(row)
+    return results

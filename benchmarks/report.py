@@ -78,8 +78,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", type=Path)
     options = parser.parse_args()
-    found = json.loads(options.results.read_text(encoding="utf-8"))
-    for name, part in found.items():
+    content = json.loads(options.results.read_text(encoding="utf-8"))
+    for name, part in content.items():
         print("\n".join(part_lines(name, part)))
 
 

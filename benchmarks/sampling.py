@@ -83,5 +83,5 @@ def measure(rounds: int, patch: int = 256, batch: int = 4, row: int = 8) -> dict
     timings = as_rows(paired({"scikit-image, one by one": theirs_in_a_row, "tomostain": ours_in_a_row}, rounds))
     for values in timings:
         values["patches_a_second"] = row * batch / values["median_s"]
-    found = {"patch_px": patch, "batch": batch, "batches_in_a_row": row, "timings": timings}
-    return found | {"largest_difference": float(max(differences))}
+    result = {"patch_px": patch, "batch": batch, "batches_in_a_row": row, "timings": timings}
+    return result | {"largest_difference": float(max(differences))}

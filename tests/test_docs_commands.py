@@ -28,9 +28,9 @@ def commands(page: str) -> list[list[str]]:
 @pytest.mark.parametrize("page", PAGES)
 def test_the_commands_exist_with_their_options(page):
     verbs = typer.main.get_command(app).commands
-    found = commands(page)
-    assert len(found) > 2
-    for verb, *words in found:
+    listed = commands(page)
+    assert len(listed) > 2
+    for verb, *words in listed:
         known = {option for parameter in verbs[verb].params for option in (*parameter.opts, *parameter.secondary_opts)}
         used = {word.partition("=")[0] for word in words if re.match(r"--[a-z]", word)}
         assert used <= known, f"{page}: {verb}"

@@ -85,6 +85,6 @@ def _casts(path: Path) -> list[str]:
 @pytest.mark.parametrize("folder", ["src/tomostain", "studies", "benchmarks"])
 def test_no_other_place_casts_floats_to_integers(folder: str) -> None:
     paths = [path for path in sorted((ROOT / folder).rglob("*.py")) if not path.name.startswith("test_")]
-    found = [f"{path.relative_to(ROOT / folder).as_posix()}: {cast}" for path in paths for cast in _casts(path)]
-    assert set(found) - set(UNCHECKED) == set(), "use tomostain.integers.to_integers"
+    casts = [f"{path.relative_to(ROOT / folder).as_posix()}: {cast}" for path in paths for cast in _casts(path)]
+    assert set(casts) - set(UNCHECKED) == set(), "use tomostain.integers.to_integers"
     assert len(paths) > 5

@@ -29,17 +29,17 @@ glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C 
 
 def faults(how, **environment):
     clean = {name: value for name, value in os.environ.items() if name not in OVERRULED_BY}
-    told = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", BLOCKS, how], capture_output=True, text=True, check=True, env=clean | environment
     )
-    kept, pages = told.stdout.split()
-    return kept, int(pages)
+    setting, pages = process.stdout.split()
+    return setting, int(pages)
 
 
 @glibc
 def test_large_blocks_are_used_again_and_not_taken_from_the_system_each_time():
-    kept, pages = faults("keep")
-    assert kept == "True"
+    setting, pages = faults("keep")
+    assert setting == "True"
     assert pages * 10 < faults("not")[1]
 
 
@@ -67,8 +67,8 @@ def test_free_memory_is_that_of_the_system_within_the_limits_of_the_process():
     free = free_memory()
     physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     assert 0 < free <= physical
-    told = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, check=True)
-    assert 0 < int(told.stdout) < 2**30
+    process = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, check=True)
+    assert 0 < int(process.stdout) < 2**30
 
 
 def test_a_control_group_limits_the_memory(tmp_path, monkeypatch):

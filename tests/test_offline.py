@@ -33,9 +33,9 @@ sys.addaudithook(_record)
 def offline() -> Iterator[list[str]]:
     """Yield a list that gets each address outside this machine that is looked up or connected to, by any library."""
     global _asked
-    asked = _asked = []
+    calls = _asked = []
     try:
-        yield asked
+        yield calls
     finally:
         _asked = None
 
@@ -45,7 +45,7 @@ def works(*words: object) -> None:
 
 
 def test_a_name_and_an_address_elsewhere_are_noticed():
-    with offline() as asked:
+    with offline() as calls:
         with contextlib.suppress(OSError):
             socket.create_connection(("192.0.2.1", 9), timeout=0.01)
         with contextlib.suppress(OSError):
@@ -54,8 +54,8 @@ def test_a_name_and_an_address_elsewhere_are_noticed():
             probe.sendto(b"", ("192.0.2.1", 9))
         with socket.create_server(("127.0.0.1", 0)) as server:
             socket.create_connection(server.getsockname(), timeout=5).close()
-    assert {line.split(":")[0] for line in asked} == {"socket.connect", "socket.getaddrinfo", "socket.sendto"}
-    assert not any("127.0.0.1" in line for line in asked)
+    assert {line.split(":")[0] for line in calls} == {"socket.connect", "socket.getaddrinfo", "socket.sendto"}
+    assert not any("127.0.0.1" in line for line in calls)
 
 
 def test_the_whole_pipeline_stays_on_this_machine(tmp_path, monkeypatch):
@@ -63,7 +63,7 @@ def test_the_whole_pipeline_stays_on_this_machine(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "recipe.yaml").write_text(toy_recipe(patch_px=16).to_yaml())
     rows = []
-    with offline() as asked:
+    with offline() as calls:
         for seed in (0, 4, 5):
             size = ("--size", 40, "--voxel-um", 64, "--pixel-um", 50)
             works("phantom", f"specimen-{seed}", "--seed", seed, *size)
@@ -83,7 +83,7 @@ def test_the_whole_pipeline_stays_on_this_machine(tmp_path, monkeypatch):
         works("doctor")
         works("view", "stained.ome.zarr", "--out", "figures")
         works("export", "stained.ome.zarr", "slices", "--to", "rgba-tiff")
-    assert asked == []
+    assert calls == []
 
 
 def test_the_page_of_the_browser_is_served_on_this_machine_only(tmp_path):
@@ -98,7 +98,7 @@ def test_the_page_of_the_browser_is_served_on_this_machine_only(tmp_path):
     volume = Volume.from_array(grey_values((4, 20, 24)), 5.0)
     levels = IntensityReference(background=100.0, bone=900.0)
     out = stain_volume(toy_model(tmp_path / "model"), volume, tmp_path / "out.ome.zarr", intensity=levels, device="cpu")
-    with offline() as asked, prepared_site(tmp_path, out, None) as site:
+    with offline() as calls, prepared_site(tmp_path, out, None) as site:
         server = start_server(site, 0)
         worker = threading.Thread(target=server.serve_forever, daemon=True)
         worker.start()
@@ -108,7 +108,7 @@ def test_the_page_of_the_browser_is_served_on_this_machine_only(tmp_path):
             server.shutdown()
             server.stop()
             worker.join()
-    assert asked == []
+    assert calls == []
     for page in pages:
         assert "<!doctype html>" in page
         assert "https://" not in page

@@ -28,8 +28,8 @@ SHORTER = {"train": "--max-steps 2", "register": "--init specimens/a/truth/secti
 
 def blocks(text: str) -> list[list[str]]:
     """Return the indented blocks of a page as lists of commands."""
-    found = re.findall(r"(?:^    \S.*\n)+", text, flags=re.MULTILINE)
-    return [[line[4:] for line in block.splitlines()] for block in found]
+    indented = re.findall(r"(?:^    \S.*\n)+", text, flags=re.MULTILINE)
+    return [[line[4:] for line in block.splitlines()] for block in indented]
 
 
 def program(folder: Path, name: str, text: str) -> None:

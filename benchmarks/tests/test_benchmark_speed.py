@@ -8,8 +8,8 @@ from benchmarks.measure import as_rows, paired
 
 
 def test_the_loop_over_scikit_image_cuts_what_the_sampler_cuts():
-    found = sampling.measure(1, patch=48, batch=6)
-    assert found["largest_difference"] < 2e-3  # the sampler's places are float32
+    result = sampling.measure(1, patch=48, batch=6)
+    assert result["largest_difference"] < 2e-3  # the sampler's places are float32
 
 
 def test_ratios_are_taken_within_a_round_and_reported_with_their_range():
@@ -19,16 +19,16 @@ def test_ratios_are_taken_within_a_round_and_reported_with_their_range():
 
 
 def test_a_recipes_networks_are_timed_both_ways():
-    found = networks.measure(1, ("tomostain-cpu",))
-    assert [row["layer"] for row in found] == ["`tomostain-cpu`, generator", "`tomostain-cpu`, discriminator"]
-    assert all(row[kind][1]["ratio"] > 0 for row in found for kind in ("inference", "training"))
+    result = networks.measure(1, ("tomostain-cpu",))
+    assert [row["layer"] for row in result] == ["`tomostain-cpu`, generator", "`tomostain-cpu`, discriminator"]
+    assert all(row[kind][1]["ratio"] > 0 for row in result for kind in ("inference", "training"))
 
 
 def test_the_faster_ways_are_compared_with_the_papers():
-    found = staining.measure(1, 128, "paired-cyclegan-cpu", "tomostain-cpu")
-    names = [row["name"] for row in found["timings"]]
+    result = staining.measure(1, 128, "paired-cyclegan-cpu", "tomostain-cpu")
+    names = [row["name"] for row in result["timings"]]
     assert names[0].startswith("the paper's method")
-    assert found["timings"][0]["ratio"] == 1
+    assert result["timings"][0]["ratio"] == 1
 
 
 def test_steps_of_training_are_compared_with_plain_kernels(monkeypatch):
@@ -45,13 +45,13 @@ def test_every_part_is_measured_by_its_own_process(tmp_path, monkeypatch, capsys
     parts = {"a": lambda options: [{"rounds": options.rounds}], "b": lambda options: []}
     parser = run.parser_of(parts, None)
     run.run(parts, parser, "benchmarks.run", [str(out), "--rounds", "2", "--here", "a"])
-    told = json.loads(capsys.readouterr().out)
-    assert told["results"] == [{"rounds": 2}]
+    result = json.loads(capsys.readouterr().out)
+    assert result["results"] == [{"rounds": 2}]
     commands = []
 
     def process(command, **_):
         commands.append(command)
-        return argparse.Namespace(stdout=f"log\n{json.dumps(told)}\n")
+        return argparse.Namespace(stdout=f"log\n{json.dumps(result)}\n")
 
     monkeypatch.setattr(run.subprocess, "run", process)
     run.run(parts, parser, "benchmarks.run", [str(out), "--only", "b"])

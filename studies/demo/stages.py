@@ -31,12 +31,12 @@ class Meter:
 
     def show(self) -> None:
         """Print what was used since the last call."""
-        now = processor_seconds()
-        own, children = (
+        total = processor_seconds()
+        parent, children = (
             resource.getrusage(who).ru_maxrss / 1e3 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
         )
-        print(f"  {now - self.last:.1f} s of processor time; memory {own:.0f} MB, of a worker {children:.0f} MB")
-        self.last = now
+        print(f"  {total - self.last:.1f} s of processor time; memory {parent:.0f} MB, of a worker {children:.0f} MB")
+        self.last = total
 
 
 def main() -> None:

@@ -80,9 +80,9 @@ def make_specimens(out: Path, configs: dict[str, PhantomConfig], jobs: int) -> P
         (out / "parts" / name / name).rename(out / "specimens" / name)
     table = write_study(out / "specimens", configs)
     if not (out / "dataset" / "dataset.yaml").is_file():
-        held = tuple(list(configs)[-TEST:])
+        test = tuple(list(configs)[-TEST:])
         with Bars() as progress:
-            prepare_specimens(table, out / "dataset", PrepareConfig(test_subjects=held, jobs=jobs), progress=progress)
+            prepare_specimens(table, out / "dataset", PrepareConfig(test_subjects=test, jobs=jobs), progress=progress)
     return out / "dataset"
 
 

@@ -96,16 +96,16 @@ def kinds(t1: Path) -> Iterator[tuple[str, Callable[[], Sequence[Slices]]]]:
     def specimens(names: Sequence[int]) -> list[Slices]:
         return [normalised(open_volume(t1 / "specimens" / f"p{i:02d}" / "volume"), f"p{i:02d}") for i in names]
 
-    held = [i for i in numbers if i >= EDITION.specimens - EDITION.test]
+    test_numbers = [i for i in numbers if i >= EDITION.specimens - EDITION.test]
     yield "own: specimens of training", lambda: specimens(numbers[: -EDITION.test])
-    yield "own: test specimens", lambda: specimens(held)
-    own = (0, 1, 2, 5)
-    yield "own: new seeds", lambda: [grown(NEW_SEED + n, number) for n, number in enumerate(own)]
+    yield "own: test specimens", lambda: specimens(test_numbers)
+    specimen_numbers = (0, 1, 2, 5)
+    yield "own: new seeds", lambda: [grown(NEW_SEED + n, number) for n, number in enumerate(specimen_numbers)]
     yield (
         "own: another scanner",
         lambda: [
             grown(NEW_SEED + 20 + n, number, tomography={"energy_kev": 32.0 + 3 * n, "noise": 0.03 + 0.004 * n})
-            for n, number in enumerate(own[:3])
+            for n, number in enumerate(specimen_numbers[:3])
         ],
     )
     for name, tomography in TOMOGRAPHY.items():
@@ -120,7 +120,7 @@ def kinds(t1: Path) -> Iterator[tuple[str, Callable[[], Sequence[Slices]]]]:
             f"voxels of {um:g} µm",
             lambda um=um: [grown(NEW_SEED + 60 + number, number, voxel_um=um, pixel_um=um / 2) for number in (0, 1, 2)],
         )
-    test = held[:4]
+    test = test_numbers[:4]
     for factor in ZOOMS:
         yield f"resampled x{factor:g}", lambda factor=factor: [zoomed(each, factor) for each in specimens(test)]
     for cell_um, share in ((250.0, 0.25), (500.0, 0.25), (900.0, 0.4)):

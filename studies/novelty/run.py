@@ -58,10 +58,10 @@ def choose(t1: Path, folder: Path, model: Path | None) -> None:
     for variant in (*VARIANTS, *(NETWORK_VARIANTS if network else ())):
         detector = Detector(variant, slices, network)
         grids = {name: [np.stack([detector.grid(ct) for ct in v]) for v in of] for name, of in kinds.items()}
-        own = np.sort(np.concatenate([v.ravel() for name in OWN[:2] for v in grids[name]]))
-        limit = own[int(0.98 * len(own))]
+        in_distribution = np.sort(np.concatenate([v.ravel() for name in OWN[:2] for v in grids[name]]))
+        limit = in_distribution[int(0.98 * len(in_distribution))]
         others = [np.concatenate([v.ravel() for v in of]) for name, of in grids.items() if not name.startswith("own")]
-        auc = np.mean([np.searchsorted(own, values).mean() / len(own) for values in others])
+        auc = np.mean([np.searchsorted(in_distribution, values).mean() / len(in_distribution) for values in others])
         alarms = [(v > 1).mean() for name in OWN for v in grids[name]]
         rates = [np.mean([(values > bound).mean() for values in others]) for bound in (limit, 1.0)]
         print(
@@ -79,16 +79,16 @@ def network_features(model: Path) -> dict[str, Callable[[Slices], Slices]]:
 
     translator = load_translator(model, "cpu")
     down = translator.network.get_submodule("down")
-    kept: dict[str, Any] = {}
+    captured: dict[str, Any] = {}
 
     def features(level: int) -> Callable[[Slices], Slices]:
         def describe(ct: Slices) -> Slices:
             hook = down.get_submodule(str(level)).register_forward_hook(
-                lambda module, inputs, output: kept.__setitem__("x", output)
+                lambda module, inputs, output: captured.__setitem__("x", output)
             )
             translator(torch.from_numpy(np.asarray(ct, np.float32))[None])
             hook.remove()
-            x = kept.pop("x")[0]
+            x = captured.pop("x")[0]
             rows, columns = (-(-side // 4) for side in ct.shape)
             x = x.repeat_interleave(2 ** max(0, level - 1), -1).repeat_interleave(2 ** max(0, level - 1), -2)
             x = x[:, :rows, :columns]

@@ -25,13 +25,13 @@ def table(lines: list[str], budget: str) -> str:
     for record in map(json.loads, lines):
         if record["budget"] != budget:
             continue
-        own, aligned = (
+        same_kind, aligned = (
             f"{_short(record[on]['ssim'])} / {_short(record[on]['lpips'])} / {record[on]['psnr']:.1f}"
             for on in (record.get("trained_on", "paper"), "aligned")
         )
         other = record["aligned"]
         rows.append(
-            f"| {record['recipe']} | {record['steps']} | {own} | {aligned} | {other['lattice']:.2f} "
+            f"| {record['recipe']} | {record['steps']} | {same_kind} | {aligned} | {other['lattice']:.2f} "
             f"| {_short(other['dark_air'])} | {_short(other['dark_layer'])} |"
         )
     return "\n".join(rows)

@@ -19,14 +19,14 @@ from tomostain.stain import StainConfig, stain_slice
 def main() -> None:
     """Stain four times, and print the best of the last three."""
     torch.set_num_threads(1)
-    kept = sys.argv[1:] == ["keep"] and keep_freed_memory()
+    keeps_freed_memory = sys.argv[1:] == ["keep"] and keep_freed_memory()
     model = translator("tomostain", fast=True, norm="channel")
     ct, seconds = np.random.default_rng(0).integers(8000, 32000, (1024, 1024)).astype(np.uint16), []
     for _ in range(4):
         began = time.process_time()
         stain_slice(model, ct, StainConfig(blend="exact"))
         seconds.append(time.process_time() - began)
-    print(f"kept: {kept}, {min(seconds[1:]):.2f} CPU-s, {peak_mb():.0f} MB")
+    print(f"kept: {keeps_freed_memory}, {min(seconds[1:]):.2f} CPU-s, {peak_mb():.0f} MB")
 
 
 if __name__ == "__main__":

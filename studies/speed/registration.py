@@ -32,9 +32,9 @@ class Stages:
             self._count("ending")
 
     def _count(self, label: str) -> None:
-        now = self.clock()
-        self.seconds[self.label] = self.seconds.get(self.label, 0.0) + now - self.began
-        self.label, self.began = label, now
+        current = self.clock()
+        self.seconds[self.label] = self.seconds.get(self.label, 0.0) + current - self.began
+        self.label, self.began = label, current
 
     def end(self) -> dict[str, float]:
         """Return the seconds of each stage."""

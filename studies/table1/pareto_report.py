@@ -59,8 +59,8 @@ def columns(records: list[dict[str, Any]]) -> dict[str, list[Any]]:
 
 def quality(point: dict[str, Any], metric: str, on: str) -> Interval:
     """Return the median of a metric over the test patches of a set, with its interval over specimens."""
-    found = point["test"][on]
-    return median_interval(found[metric], found["pair"])
+    scores = point["test"][on]
+    return median_interval(scores[metric], scores["pair"])
 
 
 def difference(point: dict[str, Any], other: dict[str, Any], metric: str, on: str) -> Interval:

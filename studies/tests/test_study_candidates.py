@@ -48,12 +48,12 @@ def test_planted_spots_are_counted_a_square_millimetre():
     """Four spots drawn, of which two are real, in 0.36 mm squared; three real ones in all."""
     real = spotted([(30, 30), (30, 90), (90, 30)])
     fake = spotted([(30, 31), (31, 90), (60, 60), (90, 90)])
-    found = count(fake, real, np.ones((120, 120), bool), pixel_um=3.0)
+    counts = count(fake, real, np.ones((120, 120), bool), pixel_um=3.0)
     mm2 = (0.36) ** 2
-    assert found["mm2"] == pytest.approx(mm2)
-    assert found["drawn"] == pytest.approx(4 / mm2)
-    assert found["invented"] == pytest.approx(2 / mm2)
-    assert found["found"] == pytest.approx(2 / 3)
+    assert counts["mm2"] == pytest.approx(mm2)
+    assert counts["drawn"] == pytest.approx(4 / mm2)
+    assert counts["invented"] == pytest.approx(2 / mm2)
+    assert counts["found"] == pytest.approx(2 / 3)
     assert np.isnan(count(fake, spotted([]), np.ones((120, 120), bool), 3.0)["found"])
 
 
@@ -61,7 +61,7 @@ def test_edges_of_regions_do_not_count():
     labels = np.full((40, 40), int(Label.BONE), np.uint8)
     labels[:20] = int(Label.DEGRADATION)
     labels[30, 30] = int(Label.LACUNA)
-    found = lacuna_regions(labels, np.ones((40, 40), bool), pixel_um=3.0)
-    assert found["degradation layer"].sum() == (20 - 6) * (40 - 6)  # 9 µm are three pixels on each side
-    assert found["bone"][30, 30]  # a lacuna belongs to its bone
-    assert not found["bone"][:23].any()
+    regions = lacuna_regions(labels, np.ones((40, 40), bool), pixel_um=3.0)
+    assert regions["degradation layer"].sum() == (20 - 6) * (40 - 6)  # 9 µm are three pixels on each side
+    assert regions["bone"][30, 30]  # a lacuna belongs to its bone
+    assert not regions["bone"][:23].any()

@@ -11,12 +11,12 @@ from tomostain.io import open_volume, write_stack
 
 @given(most=st.floats(0.001, 3), seed=st.integers(0, 50))
 def test_a_walk_stays_within_its_bounds_and_never_jumps(most, seed):
-    found = walk(400, most, np.random.default_rng(seed))
+    steps = walk(400, most, np.random.default_rng(seed))
     free = np.random.default_rng(seed).normal(0, most / 2, 400)
-    assert np.abs(found).max() <= most * (1 + 1e-9)
-    assert (np.abs(np.diff(found)) <= np.abs(free[1:]) * (1 + 1e-9) + 1e-9).all()
-    assert abs(found[0] - free[0]) < 1e-9 or abs(free[0]) > most
-    assert np.ptp(found) > most
+    assert np.abs(steps).max() <= most * (1 + 1e-9)
+    assert (np.abs(np.diff(steps)) <= np.abs(free[1:]) * (1 + 1e-9) + 1e-9).all()
+    assert abs(steps[0] - free[0]) < 1e-9 or abs(free[0]) > most
+    assert np.ptp(steps) > most
 
 
 def bone(shape=(40, 48, 48)):

@@ -16,8 +16,8 @@ from tomostain.dataset.dataset import Dataset
 
 def dataset(tmp_path, subjects, per_subject, test):
     records = {f"{s}{i:03d}": {"subject": s} for s in subjects for i in range(per_subject)}
-    held = tuple(pair for pair, record in records.items() if record["subject"] in test)
-    return Dataset(tmp_path, 10.0, tuple(records), test=held, records=records)
+    test_pairs = tuple(pair for pair, record in records.items() if record["subject"] in test)
+    return Dataset(tmp_path, 10.0, tuple(records), test=test_pairs, records=records)
 
 
 @given(st.integers(1, 300))

@@ -11,14 +11,14 @@ UNET = {"name": "unet", "in_channels": 1, "width": 4, "downs": 2, "detail": 3, "
 
 @pytest.mark.parametrize(("network", "number"), [(RESNET, 9), (UNET, 3)], ids=["windows", "exact"])
 def test_each_way_has_its_like_in_float32(tmp_path, network, number):
-    found = half.ways(toy_model(tmp_path / "model", network, patch_px=32))
-    names = list(found)
+    by_way = half.ways(toy_model(tmp_path / "model", network, patch_px=32))
+    names = list(by_way)
     assert len(names) == number
     assert names[0].startswith("float32")
     assert {name[name.index(",") :] for name in names} == {
         name[name.index(",") :] for name in names if "float32" in name
     }
-    types = {name.split(",")[0]: next(found[name][0].network.parameters()).dtype for name in names}
+    types = {name.split(",")[0]: next(by_way[name][0].network.parameters()).dtype for name in names}
     assert {str(dtype).removeprefix("torch.") for dtype in types.values()} == set(types)
 
 

@@ -30,6 +30,6 @@ def test_foam_has_the_share_of_bone_that_is_asked_for():
 @pytest.mark.parametrize("variant", [VARIANTS[0], VARIANTS[3], VARIANTS[-1]], ids=lambda variant: variant.name)
 def test_a_detector_flags_another_texture_and_not_its_own(variant):
     detector = Detector(variant, [blobs(seed) for seed in range(4)])
-    own, other = ((detector.grid(blobs(9, size)) > 1).mean() for size in (4.0, 12.0))
-    assert own < 0.2
-    assert other > own + 0.1
+    same, other = ((detector.grid(blobs(9, size)) > 1).mean() for size in (4.0, 12.0))
+    assert same < 0.2
+    assert other > same + 0.1

@@ -53,9 +53,9 @@ def test_a_stopped_point_resumes_to_the_same_bits(data, tmp_path):
     pareto.train_to(second, tmp_path / "parts", 5)
     assert torch.equal(weights(whole), weights(second))
     assert not torch.equal(weights(whole), weights(first))
-    kept = pareto.load_translator(tmp_path / "parts" / "step-5", "cpu")
-    assert kept.spec.steps == 5
-    assert kept.spec.metrics["seconds"] > 0
+    translator = pareto.load_translator(tmp_path / "parts" / "step-5", "cpu")
+    assert translator.spec.steps == 5
+    assert translator.spec.metrics["seconds"] > 0
     assert (tmp_path / "parts" / "step-3").is_dir()
 
 
@@ -129,9 +129,9 @@ def judged(point, multiply_adds, lpips, steps=7):
 
 
 def test_the_report_says_what_was_judged(tmp_path, capsys):
-    found = {"resnet-12": (4e6, [0.3, 0.3, 0.3, 0.3]), "unet-14": (2e6, [0.2, 0.4, 0.2, 0.4])}
-    found |= {"shuffle-32": (1e6, [0.1, 0.3, 0.1, 0.3]), "shuffle-32-taught": (1e6, [0.2, 0.4, 0.2, 0.4])}
-    for name, (cost, lpips) in found.items():
+    points = {"resnet-12": (4e6, [0.3, 0.3, 0.3, 0.3]), "unet-14": (2e6, [0.2, 0.4, 0.2, 0.4])}
+    points |= {"shuffle-32": (1e6, [0.1, 0.3, 0.1, 0.3]), "shuffle-32-taught": (1e6, [0.2, 0.4, 0.2, 0.4])}
+    for name, (cost, lpips) in points.items():
         folder = tmp_path / "points" / name
         folder.mkdir(parents=True)
         for steps, more in ((3, 0.5), (7, 0.0)):
@@ -149,10 +149,10 @@ def test_the_report_says_what_was_judged(tmp_path, capsys):
     taught = next(line for line in lines if "`shuffle-32-taught`" in line)
     assert "| 1 | 0.25 | 1 | 56 | 20.0 (18.0–22.0) |" in taught  # its network is the untaught one's
 
-    kept, plot = tmp_path / "pareto.json", tmp_path / "pareto.png"
-    report(tmp_path / "points", 7, kept, plot)
+    record, plot = tmp_path / "pareto.json", tmp_path / "pareto.png"
+    report(tmp_path / "points", 7, record, plot)
     assert plot.stat().st_size > 10_000
     first = capsys.readouterr().out
     assert "0.200 / 20.0 | 3: 0.700, 7: 0.200" in first
-    report(kept, 7, None, plot)
+    report(record, 7, None, plot)
     assert capsys.readouterr().out == first

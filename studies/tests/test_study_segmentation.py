@@ -9,8 +9,8 @@ from tomostain.measure.classes import CLASSES, TissueClass
 
 def test_confusion_counts_measured_pixels_only():
     truth = np.array([[1, 1, 2, 255]], np.uint8)
-    found = np.array([[1, 2, 2, 0]], np.uint8)
-    counts = confusion(truth, found)
+    predicted = np.array([[1, 2, 2, 0]], np.uint8)
+    counts = confusion(truth, predicted)
     assert counts.sum() == 3
     assert counts[1].tolist() == [0, 1, 1, 0, 0, 0]
     assert counts[2, 2] == 1

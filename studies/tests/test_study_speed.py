@@ -27,20 +27,20 @@ def test_a_slices_operations_are_those_of_its_patches():
 def test_a_point_is_timed_once_and_states_its_memory(kind, monkeypatch):
     done = []
     monkeypatch.setattr(growth, "_repeat", lambda act: done.append(act()) or 1.0)
-    found = growth.point(kind, 128 if kind == "edge" else 2)
-    assert (len(done), found["cpu_s"]) == (1, 1.0)
-    assert found["peak_mb"] > 50
+    measured = growth.point(kind, 128 if kind == "edge" else 2)
+    assert (len(done), measured["cpu_s"]) == (1, 1.0)
+    assert measured["peak_mb"] > 50
 
 
 def test_growth_is_drawn_with_its_lines(tmp_path):
-    found = {}
+    measured = {}
     for kind, (_, against, sizes) in growth.KINDS.items():
         points = [{"size": n, "cpu_s": 1.0 + against(n), "peak_mb": 300.0} for n in sizes]
         x = [against(n) for n in sizes]
         fits = {name: growth.line(x, [row[name] for row in points]) for name in ("cpu_s", "peak_mb")}
         assert max(map(abs, fits["cpu_s"]["relative_residuals"])) < 1e-9
-        found[kind] = {"points": points, **fits}
-    growth.draw(found, tmp_path / "growth.png")
+        measured[kind] = {"points": points, **fits}
+    growth.draw(measured, tmp_path / "growth.png")
     assert read_image(tmp_path / "growth.png").std() > 10
 
 
@@ -53,14 +53,14 @@ def test_the_stages_of_a_registration_add_up_to_its_time():
 
 
 def test_ways_of_training_have_their_own_time_and_peak(monkeypatch):
-    told = iter(
+    lines = iter(
         [{"cpu_s": 4.0, "before_mb": 100.4, "peak_mb": 900.0}, {"cpu_s": 5.0, "before_mb": 100, "peak_mb": 300}]
     )
-    process = SimpleNamespace(run=lambda *_, **__: SimpleNamespace(stdout=json.dumps(next(told))), PIPE=-1)
+    process = SimpleNamespace(run=lambda *_, **__: SimpleNamespace(stdout=json.dumps(next(lines))), PIPE=-1)
     monkeypatch.setattr(memory, "subprocess", process)
-    found = memory.measure(1, ("as it is", "accumulate: 4"))
-    assert [row["ratio"] for row in found["timings"]] == [1.0, 0.8]
-    assert (found["before the first step_mb"], found["as it is_mb"], found["accumulate 4_mb"]) == (100, 900, 300)
+    result = memory.measure(1, ("as it is", "accumulate: 4"))
+    assert [row["ratio"] for row in result["timings"]] == [1.0, 0.8]
+    assert (result["before the first step_mb"], result["as it is_mb"], result["accumulate 4_mb"]) == (100, 900, 300)
 
 
 @pytest.mark.parametrize("way", [*memory.SMALL, *memory.LARGE])
@@ -68,8 +68,8 @@ def test_ways_of_training_are_recipes(way, monkeypatch):
     taken = []
     monkeypatch.setattr(memory, "Trainer", lambda recipe, *_: SimpleNamespace(take_step=lambda: taken.append(recipe)))
     monkeypatch.setattr(memory, "keep_freed_memory", lambda: taken.append("kept"))
-    found = memory.step_of(way)
-    assert 0 < found["before_mb"] <= found["peak_mb"]
+    result = memory.step_of(way)
+    assert 0 < result["before_mb"] <= result["peak_mb"]
     assert taken[:-4] == (["kept"] if way.endswith("kept") else [])
     recipe = taken[-1]
     assert recipe.patch_px == (256 if way in memory.LARGE else 128)
@@ -78,9 +78,9 @@ def test_ways_of_training_are_recipes(way, monkeypatch):
 
 def test_without_engines_only_ours_is_measured_and_the_packages_are_named(monkeypatch, capsys):
     monkeypatch.setattr(engines, "find_spec", lambda name: None if name in {"onnx", "openvino"} else name)
-    found = engines.measure(1, (("tomostain-cpu", "channel", 64),))
-    assert [row["name"] for row in found["timings"]] == ["`tomostain-cpu`, 64 px: tomostain"]
-    assert found["least_std_grey_levels"] > 1
+    result = engines.measure(1, (("tomostain-cpu", "channel", 64),))
+    assert [row["name"] for row in result["timings"]] == ["`tomostain-cpu`, 64 px: tomostain"]
+    assert result["least_std_grey_levels"] > 1
     assert capsys.readouterr().err.splitlines() == [
         "engines: onnxruntime skipped; pip install onnx",
         "engines: openvino skipped; pip install onnx openvino",

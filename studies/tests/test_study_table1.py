@@ -40,23 +40,23 @@ MIDDLE_UM = np.array([2000.0, 2500.0])
 @given(st.integers(0, 10_000), st.sampled_from(DIFFICULTIES))
 def test_a_section_is_misplaced_as_far_as_the_difficulty_states(seed, difficulty):
     true = centred(TRUTH, MIDDLE_UM)
-    found = misplaced(true, difficulty, PIXEL_UM, np.random.default_rng(seed))
-    where = [s.to_volume_um(s.slide_to_section_um(MIDDLE_UM)) for s in (true, found)]
+    section = misplaced(true, difficulty, PIXEL_UM, np.random.default_rng(seed))
+    where = [s.to_volume_um(s.slide_to_section_um(MIDDLE_UM)) for s in (true, section)]
     moved = (where[1] - where[0]) / PIXEL_UM
     off_plane = abs(moved @ true.normal)
     in_plane = np.linalg.norm(moved - (moved @ true.normal) * true.normal)
     assert off_plane <= difficulty.plane_px + 1e-6
     assert difficulty.shift_px[0] - 1e-6 <= in_plane <= difficulty.shift_px[1] + 1e-6
-    turn = np.degrees(np.arccos(np.clip(found.normal @ true.normal, -1, 1)))
+    turn = np.degrees(np.arccos(np.clip(section.normal @ true.normal, -1, 1)))
     assert turn <= np.sqrt(3) * difficulty.turn_deg + 1e-6
-    strain = found.slide_to_section[:, :2] @ np.linalg.inv(true.slide_to_section[:, :2]) - np.eye(2)
+    strain = section.slide_to_section[:, :2] @ np.linalg.inv(true.slide_to_section[:, :2]) - np.eye(2)
     assert np.abs(strain).max() <= difficulty.strain + 1e-9
 
 
 def test_aligned_means_the_truth():
     aligned = next(d for d in DIFFICULTIES if d.name == "aligned")
-    found = misplaced(TRUTH, aligned, PIXEL_UM, np.random.default_rng(0))
-    assert found.to_dict() == TRUTH.to_dict()
+    section = misplaced(TRUTH, aligned, PIXEL_UM, np.random.default_rng(0))
+    assert section.to_dict() == TRUTH.to_dict()
     assert laboratory(aligned)["soft_shift_um"] == 0.0
 
 
@@ -71,10 +71,10 @@ def test_labels_lie_under_their_pixels():
     labels = np.arange(600, dtype=np.uint16).reshape(20, 30).astype(np.uint8)
     affine = np.array([[1.0, 0.0, 40.0], [0.0, 1.0, 60.0]])
     section = Section(np.zeros(3), np.array([1.0, 0, 0]), np.array([0, 1.0, 0]), affine)
-    found = labels_on_pair(labels, 10.0, section, (8, 10), 20.0)
-    assert (found[:2] == 0).all()
-    assert (found[:, :3] == 0).all()
-    np.testing.assert_array_equal(found[2:, 3:], labels[:12:2, :14:2])
+    on_pair = labels_on_pair(labels, 10.0, section, (8, 10), 20.0)
+    assert (on_pair[:2] == 0).all()
+    assert (on_pair[:, :3] == 0).all()
+    np.testing.assert_array_equal(on_pair[2:, 3:], labels[:12:2, :14:2])
 
 
 def test_the_materials_are_those_of_the_paper():
@@ -108,10 +108,10 @@ def test_differences_are_of_the_same_patches(tmp_path):
     # Better by 0.01 everywhere, though patches differ by far more; and one that has a patch of its own.
     write_patches(tmp_path, "ours", {place: value + 0.01 for place, value in base.items()} | {("p9", 0): 5.0})
     rows = patches(tmp_path, "seconds", "paper", "paper", "paper")
-    found = difference(rows["ours"], rows[REFERENCE], "ssim")
-    assert found.median == pytest.approx(0.01)
-    assert found.excludes_zero
-    assert (found.n, found.specimens) == (18, 6)
+    result = difference(rows["ours"], rows[REFERENCE], "ssim")
+    assert result.median == pytest.approx(0.01)
+    assert result.excludes_zero
+    assert (result.n, result.specimens) == (18, 6)
     assert interval(rows[REFERENCE], "ssim").median == pytest.approx(np.median(list(base.values())))
     text = table(rows, {"ours": "9, 9, 9"})
     # The paper's model first; the missing LPIPS is no number.
@@ -151,9 +151,9 @@ def test_a_material_is_left_out_of_training_alone(tmp_path):
 def test_the_regions_around_an_implant_are_defined_by_distance():
     labels = np.full((1, 40), int(Label.BONE), np.uint8)
     labels[0, :5], labels[0, 30:] = int(Label.SCREW), int(Label.AIR)
-    found = regions(labels, 20.0)
-    assert [int(where.sum()) for where in found.values()] == [5, 10, 15]  # 200 µm are 10 pixels; air is nothing
-    assert not (found["around"] & found["elsewhere"]).any()
+    masks = regions(labels, 20.0)
+    assert [int(where.sum()) for where in masks.values()] == [5, 10, 15]  # 200 µm are 10 pixels; air is nothing
+    assert not (masks["around"] & masks["elsewhere"]).any()
 
 
 class Red(torch.nn.Module):
@@ -172,9 +172,9 @@ def test_the_way_back_is_drawn_pixel_by_pixel():
     pair = Pair("p", np.full((40, 90), 10000, np.uint16), histology, np.ones((40, 90), bool), 5.0)
     values = {"generator": {"name": "resnet"}, "voxel_um": 5.0, "stain": "h&e", "recipe": "r", "tomostain_version": "0"}
     translator = Translator(Red(), ModelSpec.from_dict(values), torch.device("cpu"), "", Red())
-    found = generated_ct(translator, pair, StainConfig(patch_px=48, stride_px=20))
+    generated = generated_ct(translator, pair, StainConfig(patch_px=48, stride_px=20))
     expected = raw_ct(np.round(histology[..., 0] / 255 * 40000).astype(np.uint16))
-    assert np.abs(found.astype(int) - expected).max() <= 1
+    assert np.abs(generated.astype(int) - expected).max() <= 1
     assert generated_ct(replace(translator, reverse=None), pair, StainConfig()) is None
 
 
@@ -202,5 +202,5 @@ def test_slices_of_one_subject_are_one_draw(tmp_path):
     lines = [f"ours,{subject}{i:03d},0,0,{0.1 * subject},,10" for subject in (41, 42) for i in range(5)]
     (place / "metrics.csv").write_text("\n".join(["model,pair,row,column,ssim,lpips,psnr", *lines]) + "\n")
     rows = patches(tmp_path, "seconds", PET_MRI, PET_MRI, "paper")
-    found = interval(rows["ours"], "ssim")
-    assert (found.n, found.specimens) == (10, 2)
+    result = interval(rows["ours"], "ssim")
+    assert (result.n, result.specimens) == (10, 2)

@@ -22,9 +22,12 @@ def lowest(extras: Iterable[str] = (), project: Path = PROJECT) -> list[str]:
         If a dependency states no lower bound.
     """
     stated = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
-    wanted = [*stated["dependencies"], *(each for extra in extras for each in stated["optional-dependencies"][extra])]
+    requirements = [
+        *stated["dependencies"],
+        *(each for extra in extras for each in stated["optional-dependencies"][extra]),
+    ]
     pins = []
-    for requirement in wanted:
+    for requirement in requirements:
         match = re.fullmatch(r"([\w.-]+(?:\[[\w,]+\])?)(?:>=|==)([\w.]+)(?:,.*)?", requirement)
         if match is None:
             raise ValueError(f"{requirement}: states no lowest version")

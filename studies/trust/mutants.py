@@ -310,7 +310,7 @@ def sample(count: int, seed: int, areas: Sequence[str]) -> list[Mutant]:
     """Return a sample with the same number from every area, as far as there are so many."""
     rng = np.random.default_rng(seed)
     by_area = {area: [mutant for module in TARGETS[area] for mutant in mutants_of(area, module)] for area in areas}
-    shuffled = {area: [found[i] for i in rng.permutation(len(found))] for area, found in by_area.items()}
+    shuffled = {area: [mutants[i] for i in rng.permutation(len(mutants))] for area, mutants in by_area.items()}
     chosen: list[Mutant] = []
     while len(chosen) < count and any(shuffled.values()):
         for area in areas:
@@ -334,9 +334,9 @@ def main() -> None:
     assert not any(name.startswith("tomostain") for name in sys.modules)
     place = arguments.out.resolve() / "work"
     tests = {
-        module: tuple(test for test in found if (ROOT / "tests" / test).is_file())
+        module: tuple(test for test in targets if (ROOT / "tests" / test).is_file())
         for area in arguments.area
-        for module, found in TARGETS[area].items()
+        for module, targets in TARGETS[area].items()
     }
     used = 0.0
     usual: dict[tuple[str, ...], float] = {}

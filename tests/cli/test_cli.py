@@ -71,8 +71,8 @@ def test_verbs_that_read_a_volume_name_its_first_and_last_slice(verb, volume, tm
         (tmp_path / "model").mkdir()
     tifffile.imwrite(tmp_path / "slide.tif", np.zeros((3, 4), np.uint16))  # no slide: the test does not need the search
     run([verb, *map(str, [*before, volume, *others[verb]])])
-    said = capsys.readouterr().out
-    assert "slice_0000.tif to slice_0003.tif; voxel size from slice_0000.tif" in said
+    output = capsys.readouterr().out
+    assert "slice_0000.tif to slice_0003.tif; voxel size from slice_0000.tif" in output
 
 
 def test_unknown_options_and_verbs_are_one_line(fails):
@@ -123,14 +123,14 @@ def test_debug_shows_the_traceback(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("given", "spins"), [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)]
+    ("variables", "spins"), [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)]
 )
-def test_threads_do_not_spin_unless_the_user_sets_it(monkeypatch, given, spins):
+def test_threads_do_not_spin_unless_the_user_sets_it(monkeypatch, variables, spins):
     for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GOMP_SPINCOUNT", "")  # so that it is restored afterwards
     monkeypatch.delenv("GOMP_SPINCOUNT")
-    for name, value in given.items():
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(SystemExit):
         main(["--help"])

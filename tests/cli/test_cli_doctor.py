@@ -37,8 +37,8 @@ def test_doctor_names_every_optional_package(capsys):
 
 
 def test_each_missing_extra_has_the_line_that_installs_it(capsys, monkeypatch):
-    there = installation._version
-    monkeypatch.setattr(installation, "_version", lambda name: None if name in ("vtk", "dask") else there(name))
+    version = installation._version
+    monkeypatch.setattr(installation, "_version", lambda name: None if name in ("vtk", "dask") else version(name))
     assert run(["doctor"]) == 0
     out = capsys.readouterr().out
     assert re.search(r"^  vtk +not installed \(extra render\)$", out, flags=re.MULTILINE)

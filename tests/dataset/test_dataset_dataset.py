@@ -245,9 +245,9 @@ def test_slices_are_read_where_they_are_wanted(tmp_path, number):
     save_dataset(tmp_path / "set", [pair])
     data = load_dataset(tmp_path / "set")
     assert data.load("a").slices is None  # unchanged
-    for wanted in range(1, number + 1, 2):
-        seen = data.load("a", wanted).context(wanted)
-        expected = pair.slices[(number - wanted) // 2 : (number + wanted) // 2] if wanted > 1 else pair.ct
+    for requested in range(1, number + 1, 2):
+        seen = data.load("a", requested).context(requested)
+        expected = pair.slices[(number - requested) // 2 : (number + requested) // 2] if requested > 1 else pair.ct
         np.testing.assert_array_equal(seen, expected)
     with pytest.raises(InputError, match=f"pair 'a': holds {number} slice.*{number + 2} are needed.*`ct_slices="):
         data.load("a", number + 2)

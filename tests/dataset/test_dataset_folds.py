@@ -47,8 +47,8 @@ def test_single_specimen_subjects_keep_proportions_within_one(implants, k, seed)
     kind = {pair["id"]: implant_class(pair["implant"]) for pair in pairs}
     whole = Counter(kind.values())
     for fold in folds:
-        found = Counter(kind[pair_id] for pair_id in fold)
-        assert all(abs(found[name] - count / k) < 1 for name, count in whole.items())
+        counts = Counter(kind[pair_id] for pair_id in fold)
+        assert all(abs(counts[name] - count / k) < 1 for name, count in whole.items())
     assert max(map(len, folds)) - min(map(len, folds)) <= 1
 
 
@@ -83,10 +83,10 @@ def test_the_papers_numbers():
     assert Counter(kind[i] for i in test) == {"Mg": 2, "PEEK": 1}
     assert [len(fold) for fold in folds] == [10] * 5
     for fold in folds:
-        found = Counter(kind[i] for i in fold)
-        assert found["Ti"] == 1
-        assert found["Mg"] in (7, 8)
-        assert found["PEEK"] in (1, 2)
+        counts = Counter(kind[i] for i in fold)
+        assert counts["Ti"] == 1
+        assert counts["Mg"] in (7, 8)
+        assert counts["PEEK"] in (1, 2)
 
 
 def test_the_same_seed_gives_the_same_split_and_another_another():

@@ -73,9 +73,9 @@ def pair(seed, shape=(70, 61)):
 def test_the_cycle_error_is_the_error_of_the_reverse_generator(inverted):
     # 0.1 of the networks' scale is 2000 grey values, a tenth of the step from background to bone.
     translator = Translator(Repeat(), spec(inverted_ct=inverted), torch.device("cpu"), "", Off(0.1))
-    found = cycle_error(translator, pair(0).ct, CONFIG)
-    assert found.shape == (70, 61)
-    np.testing.assert_allclose(found, 0.1, atol=2e-3)
+    error = cycle_error(translator, pair(0).ct, CONFIG)
+    assert error.shape == (70, 61)
+    np.testing.assert_allclose(error, 0.1, atol=2e-3)
 
 
 def test_without_a_reverse_generator_there_is_no_cycle():
@@ -118,9 +118,9 @@ def test_patches_that_are_hardly_in_the_mask_do_not_count():
     mask = np.zeros((64, 64), bool)
     mask[:32, :20] = True  # 20 of 32 columns of the first patch
     mask[40:, 40:44] = True
-    found = patch_means(uncertainty, 2 * uncertainty, mask, 32)
-    assert found.shape == (1, 2)
-    assert found[0, 1] == pytest.approx(2 * uncertainty[:32, :20].mean())
+    means = patch_means(uncertainty, 2 * uncertainty, mask, 32)
+    assert means.shape == (1, 2)
+    assert means[0, 1] == pytest.approx(2 * uncertainty[:32, :20].mean())
 
 
 def test_the_rank_correlation_sees_order_only():

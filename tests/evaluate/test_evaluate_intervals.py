@@ -12,8 +12,8 @@ from tomostain.evaluate.intervals import median_interval, paired_difference
 def clustered(seed: int, specimens: int = 12, patches: int = 15) -> tuple[np.ndarray, list[int]]:
     """Patches around the value of their specimen; the median over specimens is 0."""
     rng = np.random.default_rng(seed)
-    own = rng.normal(0, 1, specimens)
-    return (own[:, None] + rng.normal(0, 0.2, (specimens, patches))).ravel(), np.repeat(
+    offsets = rng.normal(0, 1, specimens)
+    return (offsets[:, None] + rng.normal(0, 0.2, (specimens, patches))).ravel(), np.repeat(
         range(specimens), patches
     ).tolist()
 

@@ -29,9 +29,9 @@ def test_every_spot_is_found_at_its_place(seed):
     rng = np.random.default_rng(seed)
     cells = rng.choice(25, 8, replace=False)
     centres = np.stack([cells // 5, cells % 5], axis=1) * 20 + 20 + rng.integers(-4, 5, (8, 2))
-    found = find_lacunae(spots(centres), PIXEL_UM)
-    assert len(found) == 8
-    assert invented(found, centres.astype(float), PIXEL_UM, within_um=4.0) == 0
+    lacunae = find_lacunae(spots(centres), PIXEL_UM)
+    assert len(lacunae) == 8
+    assert invented(lacunae, centres.astype(float), PIXEL_UM, within_um=4.0) == 0
 
 
 def test_large_bodies_faint_spots_and_what_lies_outside_do_not_count():
@@ -39,8 +39,8 @@ def test_large_bodies_faint_spots_and_what_lies_outside_do_not_count():
     assert len(find_lacunae(spots([(60, 60)], depth=8), PIXEL_UM)) == 0
     left = np.zeros((120, 120), bool)
     left[:, :60] = True
-    found = find_lacunae(spots([(60, 30), (60, 90)]), PIXEL_UM, left)
-    np.testing.assert_allclose(found, [[60, 30]], atol=1)
+    lacunae = find_lacunae(spots([(60, 30), (60, 90)]), PIXEL_UM, left)
+    np.testing.assert_allclose(lacunae, [[60, 30]], atol=1)
 
 
 def test_each_real_spot_excuses_one():
@@ -93,11 +93,11 @@ def test_only_bone_counts_and_labels_are_needed():
 def test_matches_are_symmetric_and_bounded(seed, drawn, true):
     rng = np.random.default_rng(seed)
     a, b = rng.uniform(0, 60, (drawn, 2)), rng.uniform(0, 60, (true, 2))
-    there, back = Detection.of(a, b, PIXEL_UM), Detection.of(b, a, PIXEL_UM)
-    assert there.matched == back.matched <= min(drawn, true)
-    assert there.invented == invented(a, b, PIXEL_UM)
-    if drawn and true and there.matched:
-        assert there.f1 == pytest.approx(2 / (1 / there.precision + 1 / there.recall))
+    forward, back = Detection.of(a, b, PIXEL_UM), Detection.of(b, a, PIXEL_UM)
+    assert forward.matched == back.matched <= min(drawn, true)
+    assert forward.invented == invented(a, b, PIXEL_UM)
+    if drawn and true and forward.matched:
+        assert forward.f1 == pytest.approx(2 / (1 / forward.precision + 1 / forward.recall))
 
 
 def test_regions_have_no_rim():

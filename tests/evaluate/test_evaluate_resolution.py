@@ -57,12 +57,12 @@ def test_equal_images_reach_nyquist_and_unlike_ones_nothing():
 @given(st.integers(0, 10_000))
 def test_correlation_is_symmetric_bounded_and_independent_of_scale(seed):
     a, b = np.random.default_rng(seed).normal(size=(2, 40, 50))
-    _, there = fourier_ring_correlation(a, b)
+    _, forward = fourier_ring_correlation(a, b)
     _, back = fourier_ring_correlation(b, a)
     _, scaled = fourier_ring_correlation(3 * a + 7, b)
-    np.testing.assert_allclose(there, back, atol=1e-12)
-    np.testing.assert_allclose(there[1:], scaled[1:], atol=1e-9)
-    assert np.abs(there).max() <= 1 + 1e-12
+    np.testing.assert_allclose(forward, back, atol=1e-12)
+    np.testing.assert_allclose(forward[1:], scaled[1:], atol=1e-9)
+    assert np.abs(forward).max() <= 1 + 1e-12
 
 
 @settings(deadline=None, max_examples=20)

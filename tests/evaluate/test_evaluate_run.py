@@ -214,8 +214,8 @@ def test_models_that_see_one_and_three_slices_are_compared_on_the_same_pairs(run
     colour = background_colour(pair.histology, pair.mask)
     expected = [p["psnr"] for p in patch_metrics(drawn, pair.histology, pair.mask, 48, colour=colour)]
     with (tmp_path / "out" / "metrics.csv").open(newline="") as file:
-        found = [float(row["psnr"]) for row in csv.DictReader(file) if row["model"] == "slab"]
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+        psnr = [float(row["psnr"]) for row in csv.DictReader(file) if row["model"] == "slab"]
+    np.testing.assert_allclose(psnr, expected, rtol=1e-6)
     with pytest.raises(InputError, match="pair 'p3': holds 1 slice"):
         compare(tmp_path / "none", [slab], run_dataset(tmp_path), lpips=None, **OPTIONS)
 
@@ -285,6 +285,6 @@ def test_the_network_of_lpips_is_on_the_device_of_the_options(monkeypatch):
 def test_a_gpu_gives_the_metrics_of_the_cpu(run, dataset, result, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     evaluate(run, dataset, tmp_path / "out", **OPTIONS | {"device": "cuda"})
-    found, expected = (pd.read_csv(out / "metrics.csv") for out in (tmp_path / "out", result[0]))
-    assert list(found.columns) == list(expected.columns)
-    pd.testing.assert_frame_equal(found, expected, rtol=2e-3, atol=2e-3)
+    actual, expected = (pd.read_csv(out / "metrics.csv") for out in (tmp_path / "out", result[0]))
+    assert list(actual.columns) == list(expected.columns)
+    pd.testing.assert_frame_equal(actual, expected, rtol=2e-3, atol=2e-3)

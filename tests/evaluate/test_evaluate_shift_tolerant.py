@@ -52,9 +52,9 @@ def test_beyond_its_reach_it_forgives_nothing():
 def test_a_blurred_image_scores_worse_than_a_displaced_sharp_one():
     real = texture(5)
     blurred = ndimage.gaussian_filter(real.astype(float), (3, 3, 0), mode="wrap").astype(np.uint8)
-    beside = np.roll(real, 2, axis=0)
-    assert psnr(blurred, real) > psnr(beside, real)
-    assert shift_tolerant_metrics(beside, real)["psnr"] > shift_tolerant_metrics(blurred, real)["psnr"]
+    displaced = np.roll(real, 2, axis=0)
+    assert psnr(blurred, real) > psnr(displaced, real)
+    assert shift_tolerant_metrics(displaced, real)["psnr"] > shift_tolerant_metrics(blurred, real)["psnr"]
 
 
 def test_images_must_match_and_leave_something():

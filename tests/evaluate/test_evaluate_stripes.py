@@ -23,8 +23,8 @@ def rgb(values):
 
 
 def test_isotropic_texture_has_no_stripes():
-    found = stripe_index(rgb(smooth(1.0)), smooth(1.0, seed=1))
-    assert abs(found.index) < 0.05  # two random fields
+    stripes = stripe_index(rgb(smooth(1.0)), smooth(1.0, seed=1))
+    assert abs(stripes.index) < 0.05  # two random fields
     assert stripe_index(rgb(smooth(2.0)), smooth(2.0)).index == pytest.approx(0, abs=0.02)  # except for rounding
 
 
@@ -33,13 +33,13 @@ def test_offsets_of_slices_are_found_at_their_size(sigma):
     """Each slice has an offset N(0, σ): D_z grows by 2 σ², analytically."""
     offsets = sigma * np.random.default_rng(2).normal(size=SHAPE[0])
     ct = smooth(3.0)
-    found = stripe_index(rgb(ct + offsets[:, None, None]), ct)
+    stripes = stripe_index(rgb(ct + offsets[:, None, None]), ct)
     truth = np.sqrt(np.mean(np.diff(offsets) ** 2) / 2)  # of these offsets, not of their distribution
-    assert found.flicker == pytest.approx(truth, rel=0.05)
+    assert stripes.flicker == pytest.approx(truth, rel=0.05)
     within = np.mean(np.concatenate([np.diff(ct, axis=axis).ravel() ** 2 for axis in (1, 2)]))
-    assert found.index == pytest.approx(2 * truth**2 / within, rel=0.15)
+    assert stripes.index == pytest.approx(2 * truth**2 / within, rel=0.15)
     # `along_z` is high where the offsets of neighbouring slices differ.
-    assert np.corrcoef(found.along_z, np.sqrt(np.diff(offsets) ** 2 + within))[0, 1] > 0.8
+    assert np.corrcoef(stripes.along_z, np.sqrt(np.diff(offsets) ** 2 + within))[0, 1] > 0.8
 
 
 def test_variation_of_the_scan_along_z_is_not_a_stripe():
@@ -76,17 +76,17 @@ def test_volumes_on_disk_are_read_as_arrays_are(tmp_path):
         writer.write(start, stained[start:stop])
     writer.finish()
     write_stack(tmp_path / "ct", ct, voxel_um=5.0)
-    found = stripe_index(open_stained(tmp_path / "a.ome.zarr"), open_volume(tmp_path / "ct"), z_chunk=7)
-    assert found.index == stripe_index(stained, ct).index
+    stripes = stripe_index(open_stained(tmp_path / "a.ome.zarr"), open_volume(tmp_path / "ct"), z_chunk=7)
+    assert stripes.index == stripe_index(stained, ct).index
 
 
 def test_a_picture_of_it_is_drawn():
     stained, ct = rgb(smooth(2.0)), smooth(2.0)
-    found = stripe_index(stained, ct)
-    picture = draw_stripes(stained, found)
+    index = stripe_index(stained, ct)
+    picture = draw_stripes(stained, index)
     assert picture.ndim == 3
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 50
-    assert str(found).startswith("stripe index")
+    assert str(index).startswith("stripe index")
 
 
 def test_volumes_without_stripes():

@@ -31,9 +31,9 @@ def test_a_plane_across_an_axis_is_the_slice_itself(axis, index):
     middle, normal = np.full(3, 4.0), np.eye(3)[axis]
     middle[axis] = index
     cut = plane_cut(middle, normal, (8, 8, 8), 1.0)
-    found = sample_section(block_of(volume), (9, 9, 9), (1, 1, 1), cut, blending="colour")
+    sampled = sample_section(block_of(volume), (9, 9, 9), (1, 1, 1), cut, blending="colour")
     # Rows and columns keep the order of the array's axes, (z, y), (z, x) or (y, x).
-    np.testing.assert_allclose(found, volume.take(index, axis=axis), atol=1e-6)
+    np.testing.assert_allclose(sampled, volume.take(index, axis=axis), atol=1e-6)
 
 
 @settings(deadline=None, max_examples=40)
@@ -42,13 +42,13 @@ def test_on_any_plane_a_linear_volume_has_its_analytic_values(normal, thickness)
     middle = np.array(SIZE_UM) / 2
     cut = plane_cut(middle, normal, SIZE_UM, 3.0)
     np.testing.assert_allclose((cut.places_um - middle) @ cut.normals[0, 0], 0, atol=1e-6)
-    found = sample_section(block_of(linear()), SHAPE, VOXEL_UM, cut, thickness, "colour")
+    sampled = sample_section(block_of(linear()), SHAPE, VOXEL_UM, cut, thickness, "colour")
     # Where the whole thickness is inside, its mean is the value in its middle.
     margin = thickness / 2 + 1e-3
     inside = ((cut.places_um > margin) & (cut.places_um < np.array(SIZE_UM) - margin)).all(axis=-1)
-    np.testing.assert_allclose(found[inside], (cut.places_um @ GRADIENT.T)[inside], atol=2e-3)
+    np.testing.assert_allclose(sampled[inside], (cut.places_um @ GRADIENT.T)[inside], atol=2e-3)
     outside = ((cut.places_um < -margin) | (cut.places_um > np.array(SIZE_UM) + margin)).any(axis=-1)
-    assert np.isnan(found[outside]).all()
+    assert np.isnan(sampled[outside]).all()
 
 
 def test_a_sphere_cut_off_its_middle_has_the_radius_of_geometry():
@@ -57,28 +57,28 @@ def test_a_sphere_cut_off_its_middle_has_the_radius_of_geometry():
     ball = ((z**2 + y**2 + x**2) <= radius**2).astype(np.float32)
     normal = np.array([1.0, 1.0, 1.0]) / np.sqrt(3)
     cut = plane_cut((n - 1) / 2 + offset * normal, normal, (n - 1,) * 3, 0.5)
-    found = sample_section(block_of(ball), ball.shape, (1, 1, 1), cut, blending="colour")
-    area = np.nansum(found) * 0.5**2
+    sampled = sample_section(block_of(ball), ball.shape, (1, 1, 1), cut, blending="colour")
+    area = np.nansum(sampled) * 0.5**2
     assert np.sqrt(area / np.pi) == pytest.approx(np.sqrt(radius**2 - offset**2), rel=0.02)
 
 
 def test_density_averages_as_light_is_dimmed():
     volume = np.stack([np.full((8, 8, 3), value, np.uint8) for value in (255, 63)])
     cut = plane_cut((0.5, 0, 0), (1, 0, 0), (1, 7, 7), 1.0)
-    found = sample_section(block_of(volume), volume.shape[:3], (1, 1, 1), cut, 2.0)
+    sampled = sample_section(block_of(volume), volume.shape[:3], (1, 1, 1), cut, 2.0)
     # Layers at z 0 and 1: transmittances (v + 1) / 256 of 1 and 1/4, whose geometric mean is 1/2.
-    np.testing.assert_allclose(found, 127, atol=1e-3)
+    np.testing.assert_allclose(sampled, 127, atol=1e-3)
     assert depths(2.0, 1.0).tolist() == [-0.5, 0.5]
 
 
 def test_only_what_is_near_the_section_is_read():
-    asked = []
+    requests = []
 
     def block(first, end):
-        asked.append(np.prod(np.subtract(end, first)))
+        requests.append(np.prod(np.subtract(end, first)))
         return np.zeros((*np.subtract(end, first), 3), np.uint8)
 
     shape = (1000, 1000, 1000)
     cut = plane_cut((500, 500, 500), (1, 0.02, 0), (999,) * 3, 4.0)
     sample_section(block, shape, (1, 1, 1), cut, 4.0)
-    assert max(asked) < 520 * 520 * 40
+    assert max(requests) < 520 * 520 * 40

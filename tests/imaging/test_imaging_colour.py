@@ -29,13 +29,13 @@ def section(bone, marrow, metal=(15, 15, 15)) -> np.ndarray:
     ],
 )
 def test_bone_marrow_and_metal(bone, marrow):
-    found, metal = tissue_classes(section(bone, marrow), 246.0)
+    classes, metal = tissue_classes(section(bone, marrow), 246.0)
     inner = np.s_[24:56, 24:46], np.s_[24:56, 54:76], np.s_[24:56, 89:101]
-    assert found[inner[0]].mean() > 0.98
-    assert found[inner[1]].mean() < 0.02
+    assert classes[inner[0]].mean() > 0.98
+    assert classes[inner[1]].mean() < 0.02
     assert metal[inner[2]].all()
     assert not metal[inner[0]].any()
-    assert not (found | metal)[:15].any()
+    assert not (classes | metal)[:15].any()
 
 
 def test_unimaged_pixels_are_neither_background_nor_tissue():

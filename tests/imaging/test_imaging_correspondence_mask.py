@@ -67,9 +67,9 @@ def test_the_wall_of_the_tube_and_specks_are_left_out():
     rigid[(distance > 92) & (distance < 96)] = True
     rigid[70:130, 80:140] = True
     rigid[5:8, 5:8] = True
-    kept = main_bodies(rigid)
-    assert not kept[distance > 90].any()
-    assert kept[72:128, 82:138].all()
+    bodies = main_bodies(rigid)
+    assert not bodies[distance > 90].any()
+    assert bodies[72:128, 82:138].all()
 
 
 def test_rigid_matter_is_bone_and_screw_in_both():

@@ -22,9 +22,9 @@ def test_ct_inverse(value):
 
 @given(st.integers(0, 255))
 def test_histology_inverse_is_exact_for_every_level(level):
-    there = scaling.histology_to_network(np.float32(level))
-    assert -1 <= there <= 1
-    assert np.rint(scaling.histology_from_network(there)) == level
+    scaled = scaling.histology_to_network(np.float32(level))
+    assert -1 <= scaled <= 1
+    assert np.rint(scaling.histology_from_network(scaled)) == level
 
 
 def test_numpy_and_torch_agree():

@@ -181,11 +181,11 @@ def test_the_coarser_levels_are_means_for_every_type(tmp_path):
 def test_an_interrupted_ome_zarr_is_continued(tmp_path):
     volume = Volume.from_array(noise((50, 12, 11), np.uint16), 10.0)
     whole = resample_file(volume, tmp_path / "whole.zarr", ResampleOptions(5.0))
-    asked = []
+    requests = []
 
     def stop_after_two():
-        asked.append(1)
-        return len(asked) > 2
+        requests.append(1)
+        return len(requests) > 2
 
     out = tmp_path / "part.zarr"
     with pytest.raises(InterruptedRunError, match="stopped at slice 64"):

@@ -20,11 +20,11 @@ def slide(tmp_path):
 
 
 def test_glass_is_found_and_boxes_say_the_same(slide):
-    found = slide_reference(slide)
+    reference = slide_reference(slide)
     by_hand = slide_reference(slide, (20, 280, 20, 580), (400, 800, 100, 2900))
-    assert found.white == pytest.approx(GLASS, abs=1.0)
+    assert reference.white == pytest.approx(GLASS, abs=1.0)
     assert by_hand.white == pytest.approx(GLASS, abs=1.0)
-    assert by_hand.fmin == pytest.approx(found.fmin)
+    assert by_hand.fmin == pytest.approx(reference.fmin)
 
 
 def test_a_box_of_a_few_pixels_is_one_of_the_coarse_ones(slide):

@@ -27,14 +27,14 @@ def test_a_shared_lock_ends_with_its_process(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_a_fork_does_not_release_the_lock_of_its_parent(tmp_path: Path) -> None:
-    held = SharedLock(tmp_path / "presence.lock")
+    shared = SharedLock(tmp_path / "presence.lock")
     child = os.fork()
     if child == 0:
-        held.release()
+        shared.release()
         os._exit(0)
     os.waitpid(child, 0)
     assert not is_unlocked(tmp_path / "presence.lock")
-    held.release()
+    shared.release()
     assert list(tmp_path.iterdir()) == []
 
 

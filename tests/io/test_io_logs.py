@@ -68,8 +68,8 @@ def test_any_bytes_are_read_without_a_fault(tmp_path_factory: pytest.TempPathFac
 )
 def test_the_spellings_of_hereon(text: str, sizes: tuple[float, float] | None) -> None:
     log = p05_log(RECO, text)
-    found = None if log is None else (log.unbinned_um or log.voxel_um[0], log.voxel_um[0])
-    assert found == (None if sizes is None else pytest.approx(sizes))
+    actual = None if log is None else (log.unbinned_um or log.voxel_um[0], log.voxel_um[0])
+    assert actual == (None if sizes is None else pytest.approx(sizes))
 
 
 def test_the_log_of_a_bruker_scan_without_reconstruction() -> None:

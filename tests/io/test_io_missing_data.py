@@ -386,8 +386,8 @@ def test_opening_asks_the_file_system_at_most_once_for_each_part(
     stat = os.stat
     monkeypatch.setattr(os, "stat", lambda *args, **options: (calls.append(args), stat(*args, **options))[1])
     assert open_volume(path, voxel_um=5).shape[0] == parts
-    asked = [args for args in calls if str(args[0]).startswith(str(path))]  # not those of imports
-    assert len(asked) < parts + 30
+    opened = [args for args in calls if str(args[0]).startswith(str(path))]  # not those of imports
+    assert len(opened) < parts + 30
 
 
 def _masked(path: Path, **options: object) -> np.ndarray:

@@ -79,8 +79,8 @@ def test_the_checksums_are_those_of_sha256sum(folder: Path) -> None:
 
 def test_the_card_says_what_the_model_is(folder: Path) -> None:
     card = (folder / "README.md").read_text(encoding="utf-8")
-    for said in ("toluidine-blue", "paired-cyclegan-cpu", "1000 steps", "fold 0", "5 µm", "ssim: 0.59", "## Limits"):
-        assert said in card
+    for phrase in ("toluidine-blue", "paired-cyclegan-cpu", "1000 steps", "fold 0", "5 µm", "ssim: 0.59", "## Limits"):
+        assert phrase in card
 
 
 @pytest.mark.parametrize("name", ["generator.safetensors", "reverse.safetensors", "model.yaml"])

@@ -290,11 +290,11 @@ def test_zarr_lists_the_group_without_a_warning(tmp_path: Path, rgb: np.ndarray)
 
 def test_checksums_are_those_of_sha256sum(tmp_path: Path, rgb: np.ndarray) -> None:
     _write_all(_create(tmp_path / "a.zarr"), rgb)
-    told = subprocess.run(
+    process = subprocess.run(
         ["sha256sum", "--check", "0/SHA256SUMS"], cwd=tmp_path / "a.zarr", capture_output=True, text=True
     )
     shards = [f"0/c/0/{n}/0/0" for n in range(3)] + [f"1/c/0/{n}/0/0" for n in range(2)]
-    assert told.stdout.splitlines() == [f"{name}: OK" for name in shards]
+    assert process.stdout.splitlines() == [f"{name}: OK" for name in shards]
 
 
 @pytest.mark.parametrize("how", ["changed", "cut short", "lost"])

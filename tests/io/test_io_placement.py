@@ -92,9 +92,9 @@ def test_the_unit_of_a_nifti(tmp_path: Path, code: int, micrometres: float | Non
             open_volume(tmp_path / "a.nii")
         volume, micrometres = open_volume(tmp_path / "a.nii", voxel_um=(70, 60, 50)), 1e3
     else:
-        given = (70, 60, 50) if code == 1 else None  # 50 mm: not believed
-        volume = open_volume(tmp_path / "a.nii", voxel_um=given)
-        micrometres = 1e3 if given else micrometres
+        expected = (70, 60, 50) if code == 1 else None  # 50 mm: not believed
+        volume = open_volume(tmp_path / "a.nii", voxel_um=expected)
+        micrometres = 1e3 if expected else micrometres
     np.testing.assert_allclose(volume.voxel_um, np.array((0.07, 0.06, 0.05)) * micrometres, rtol=1e-5)
     assert volume.placement is not None
     np.testing.assert_allclose(volume.placement.origin_um, np.array(ORIGIN[::-1]) * micrometres, rtol=1e-5)

@@ -49,12 +49,12 @@ def test_the_same_slide_has_the_same_bytes(tmp_path: Path, rgb: np.ndarray) -> N
 
 
 @pytest.mark.parametrize(
-    ("wanted", "rows"), [(0.1, 1201), (0.5, 1201), (0.99, 1201), (1.0, 601), (2.0, 301), (50, 301)]
+    ("requested_um", "rows"), [(0.1, 1201), (0.5, 1201), (0.99, 1201), (1.0, 601), (2.0, 301), (50, 301)]
 )
-def test_the_coarsest_level_that_is_fine_enough_is_read(written: Path, wanted: float, rows: int) -> None:
-    image, pixel_um = open_slide(written).read(wanted)
+def test_the_coarsest_level_that_is_fine_enough_is_read(written: Path, requested_um: float, rows: int) -> None:
+    image, pixel_um = open_slide(written).read(requested_um)
     assert image.shape[0] == rows
-    assert pixel_um <= max(wanted * 1.001, 0.5)
+    assert pixel_um <= max(requested_um * 1.001, 0.5)
 
 
 def test_other_readers_agree_on_a_written_slide(written: Path, rgb: np.ndarray) -> None:

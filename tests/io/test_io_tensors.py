@@ -10,9 +10,9 @@ def test_written_tensors_are_read_again_and_damaged_files_are_not(tmp_path):
     assert read_tensors(path) is None
     tensors = {"a.mean": torch.arange(5.0)[::2], "b": torch.eye(2)}
     write_tensors(path, tensors)
-    found = read_tensors(path)
-    assert found.keys() == tensors.keys()
-    assert all(torch.equal(found[name], tensors[name]) for name in tensors)
+    loaded = read_tensors(path)
+    assert loaded.keys() == tensors.keys()
+    assert all(torch.equal(loaded[name], tensors[name]) for name in tensors)
     assert [p.name for p in path.parent.iterdir()] == [path.name]
     path.write_bytes(path.read_bytes()[:20])
     assert read_tensors(path) is None

@@ -66,8 +66,8 @@ def test_mixed_types(stack: Path) -> None:
 def test_a_truncated_slice(stack: Path) -> None:
     path = stack / "slice_0005.tif"
     whole = path.read_bytes()
-    for kept in (0, 6, 100, len(whole) // 2, len(whole) - 10):
-        path.write_bytes(whole[:kept])
+    for length in (0, 6, 100, len(whole) // 2, len(whole) - 10):
+        path.write_bytes(whole[:length])
         with pytest.raises(InputError, match=r"slice_0005\.tif: .*(truncated|damaged)") as caught:
             open_volume(stack)
         assert "\n" not in str(caught.value)

@@ -47,14 +47,14 @@ def kinds(network):
 
 def check_same(plain, fast, run=None):
     """Compare results and the gradients of the image."""
-    found = []
+    runs = []
     for network in (plain, fast):
         value = image().requires_grad_()
         results = [network(value)] if run is None else run(network, value)
-        found.append([*results, *torch.autograd.grad(sum(each.square().sum() for each in results), value)])
-    assert len(found[0]) == len(found[1])
-    for wanted, ours in zip(*found, strict=True):
-        torch.testing.assert_close(ours, wanted, rtol=1e-9, atol=1e-10)
+        runs.append([*results, *torch.autograd.grad(sum(each.square().sum() for each in results), value)])
+    assert len(runs[0]) == len(runs[1])
+    for expected, ours in zip(*runs, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-10)
 
 
 class SkipChain(nn.Sequential):
@@ -152,9 +152,9 @@ def test_a_subclass_makes_the_promise_itself():
 
 def test_own_networks_opt_in():
     classes = [network_class(name) for name in network_names()]
-    own = [each for each in classes if each.__module__.startswith("tomostain.")]
-    assert len(own) >= 7
-    assert all(each.fusable for each in own)
+    ours = [each for each in classes if each.__module__.startswith("tomostain.")]
+    assert len(ours) >= 7
+    assert all(each.fusable for each in ours)
 
 
 HOOKS = {

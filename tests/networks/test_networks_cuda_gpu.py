@@ -41,14 +41,14 @@ def test_convolutions_of_few_channels_give_what_torch_gives(layer, pad):
     plain = nn.Sequential(*copy.deepcopy(chain)).to("cuda", torch.float64)
     fast = accelerate_cuda(copy.deepcopy(plain))
     assert any(isinstance(each, GatheringConv2d | RowSumConv2d) for each in fast)
-    found = []
+    runs = []
     for network in (plain, fast):
         image = draw((2, layer.in_channels, 33, 70), 0, "cuda").requires_grad_()
         result = network(image)
         weights = draw(result.shape, 1, "cuda")
-        found.append([result, *torch.autograd.grad(result, [image, *network.parameters()], weights)])
-    for wanted, ours in zip(*found, strict=True):
-        assert (ours - wanted).norm() <= 1e-10 * wanted.norm()
+        runs.append([result, *torch.autograd.grad(result, [image, *network.parameters()], weights)])
+    for expected, ours in zip(*runs, strict=True):
+        assert (ours - expected).norm() <= 1e-10 * expected.norm()
 
 
 def paper_generator(width=64):
@@ -73,10 +73,10 @@ def test_the_papers_generator_learns_the_same_under_autocast():
 def _check_rounding(plain, fast, image):
     truth = [value.double() for value in _single(plain, image)]
     ours, torchs = learn(fast, image), learn(plain, image)
-    for found, other, wanted in zip(ours, torchs, truth, strict=True):
-        size = wanted.norm() + 1e-6
+    for actual, other, expected in zip(ours, torchs, truth, strict=True):
+        size = expected.norm() + 1e-6
         # bfloat16 rounds to 8 bits. The rounding of torch's own layers is the measure.
-        assert (found.double() - wanted).norm() <= 2 * (other.double() - wanted).norm() + 2e-2 * size
+        assert (actual.double() - expected).norm() <= 2 * (other.double() - expected).norm() + 2e-2 * size
 
 
 def _single(network, image):
@@ -155,5 +155,5 @@ def test_fixed_statistics_become_part_of_the_weights():
     assert not any(isinstance(layer, VolumeNorm) for layer in fast.modules())
     image = draw((1, 3, 64, 48), 0, "cuda", torch.float32)
     with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
-        wanted = plain(image)
-        assert (fast(image) - wanted).norm() <= 1e-4 * wanted.norm()
+        expected = plain(image)
+        assert (fast(image) - expected).norm() <= 1e-4 * expected.norm()

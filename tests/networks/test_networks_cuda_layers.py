@@ -96,25 +96,25 @@ def test_channel_norm_gives_what_torch_gives(shape, slope, monkeypatch):
             value += draw(value.shape, number)
     fast = CudaChannelNorm(copy.deepcopy(plain), slope)
     assert list(fast.state_dict()) == list(plain.state_dict())
-    found = []
+    runs = []
     for layer in (plain, fast):
         image = (3 + draw(shape, 2)).contiguous(memory_format=torch.channels_last).requires_grad_()
         result = layer(image)
         if layer is plain and slope != 1:
             result = functional.leaky_relu(result, slope)
         values = [image, *layer.parameters()]
-        found.append([result, *torch.autograd.grad(result, values, draw(shape, 3))])
-    for wanted, ours in zip(*found, strict=True):
-        torch.testing.assert_close(ours, wanted, rtol=1e-10, atol=1e-11)
+        runs.append([result, *torch.autograd.grad(result, values, draw(shape, 3))])
+    for expected, ours in zip(*runs, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-10, atol=1e-11)
 
 
 @interpreted
 def test_a_mean_far_from_zero_does_not_cost_precision():
     image = 1000 + draw((1, 3, 40, 30), 0)
     single = image.float()
-    wanted = functional.instance_norm(single.double())
-    found = fused(single, NORM)[0]
-    assert (found - wanted).abs().max() < 1e-4  # a mean of squares would lose all digits but one
+    expected = functional.instance_norm(single.double())
+    actual = fused(single, NORM)[0]
+    assert (actual - expected).abs().max() < 1e-4  # a mean of squares would lose all digits but one
     mean, scale = functions.statistics(launch.channels_last(single), 0.0)
     torch.testing.assert_close(mean.double(), single.double().mean((2, 3)), rtol=1e-6, atol=0)
     torch.testing.assert_close(scale.double(), single.double().var((2, 3), correction=0).rsqrt(), rtol=1e-5, atol=0)
@@ -124,8 +124,8 @@ def test_a_mean_far_from_zero_does_not_cost_precision():
 def test_a_first_pixel_far_from_the_others_costs_little_precision():
     image = draw((1, 3, 40, 30), 0)
     image[:, :, 0, 0] = 1e4
-    found, wanted = fused(image.float(), NORM)[0], functional.instance_norm(image.float().double())
-    assert (found - wanted).norm() <= 1e-6 * wanted.norm()
+    actual, expected = fused(image.float(), NORM)[0], functional.instance_norm(image.float().double())
+    assert (actual - expected).norm() <= 1e-6 * expected.norm()
 
 
 @interpreted
@@ -141,8 +141,8 @@ def test_results_have_channels_last_whatever_the_input():
 def test_not_finite_values_stay_visible():
     image = draw((1, 2, 4, 4), 0)
     image[0, 0, 1, 1], image[0, 1, 2, 2] = torch.nan, -torch.inf
-    found, wanted = fused(image, Plan(slope=0.0, pad=1))[0], reference(image, Plan(slope=0.0, pad=1))[0]
-    torch.testing.assert_close(found, wanted, equal_nan=True)
+    actual, expected = fused(image, Plan(slope=0.0, pad=1))[0], reference(image, Plan(slope=0.0, pad=1))[0]
+    torch.testing.assert_close(actual, expected, equal_nan=True)
     assert fused(image, replace(NORM, slope=0.0))[0].isnan().all()
 
 
@@ -175,14 +175,14 @@ def test_convolutions_of_few_channels_give_what_torch_gives(name, frozen):
     plain = nn.Sequential(*copy.deepcopy(chain)).double()
     fast = accelerate_cuda(copy.deepcopy(plain), frozen=frozen)
     assert any(isinstance(each, GatheringConv2d | RowSumConv2d) for each in fast)
-    found = []
+    runs = []
     for network in (plain, fast):
         image = draw((2, layer.in_channels, 9, 12), 0).requires_grad_()
         values = [image] if frozen else [image, *network.parameters()]
         result = network(image)
-        found.append([result, *torch.autograd.grad(result, values, draw(result.shape, 1))])
-    for wanted, ours in zip(*found, strict=True):
-        torch.testing.assert_close(ours, wanted, rtol=1e-10, atol=1e-11)
+        runs.append([result, *torch.autograd.grad(result, values, draw(result.shape, 1))])
+    for expected, ours in zip(*runs, strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-10, atol=1e-11)
 
 
 NETWORKS = {
@@ -220,11 +220,11 @@ def test_a_whole_network_gives_the_same_and_learns_the_same(name, gather):
         sum((value**2).mean() for value in result).backward()
         outputs.append(result)
         slopes.append([image.grad, *(value.grad for value in network.parameters())])
-    for ours, wanted in zip(outputs[1], outputs[0], strict=True):
-        torch.testing.assert_close(ours, wanted, rtol=1e-9, atol=1e-11)
-    for ours, wanted in zip(slopes[1], slopes[0], strict=True):
+    for ours, expected in zip(outputs[1], outputs[0], strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-11)
+    for ours, expected in zip(slopes[1], slopes[0], strict=True):
         # A bias before a normalisation has no gradient but rounding.
-        assert (ours - wanted).abs().max() <= 1e-9 * max(wanted.abs().max(), 1e-3)
+        assert (ours - expected).abs().max() <= 1e-9 * max(expected.abs().max(), 1e-3)
 
 
 @interpreted
@@ -269,12 +269,12 @@ def test_fixed_norms_become_part_of_the_convolutions():
         norm.variance = draw(norm.mean.shape, 99 + number).exp()
     image = draw((1, 3, 16, 20), 1)
     with torch.no_grad():
-        wanted = plain(image)
+        expected = plain(image)
         unfrozen = accelerate_cuda(copy.deepcopy(plain))
-        torch.testing.assert_close(unfrozen(image), wanted, rtol=1e-9, atol=1e-11)
+        torch.testing.assert_close(unfrozen(image), expected, rtol=1e-9, atol=1e-11)
         frozen = accelerate_cuda(copy.deepcopy(plain), frozen=True)
         assert not any(isinstance(layer, VolumeNorm) for layer in frozen.modules())
-        torch.testing.assert_close(frozen(image), wanted, rtol=1e-9, atol=1e-11)
+        torch.testing.assert_close(frozen(image), expected, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.skipif(INTERPRETED, reason="the interpreter runs the programs on a CPU")
@@ -299,8 +299,8 @@ def test_where_triton_fails_a_warning_gives_the_reason_and_the_network_stays():
 def test_where_the_programs_cannot_run_torchs_layers_do(plan, joins):
     image = draw((2, 3, 5, 7), 0, "cpu")
     residual = draw((2, 3, 5, 7), 1, "cpu") if joins else None
-    found = FusedLayer(plan)(image, residual)
+    actual = FusedLayer(plan)(image, residual)
     padded, plain = reference(image, plan, residual)
-    torch.testing.assert_close(found, (padded, plain) if plan.plain else padded)
+    torch.testing.assert_close(actual, (padded, plain) if plan.plain else padded)
     with torch.no_grad():
         torch.testing.assert_close(layers.FusedLeakyReLU(Plan(slope=0.2))(image), functional.leaky_relu(image, 0.2))

@@ -54,11 +54,11 @@ def seen_rows(net, row, size):
 
 def looks(net, middle, size):
     """Return how many rows lie between rows of the output and the farthest block of the grid that moves them."""
-    step, found = net.size_multiple, []
+    step, distances = net.size_multiple, []
     for row in range(middle, middle + step):
         first, last = seen_rows(net, row, size)
-        found += [row - (first // step * step + step - 1), last // step * step - row]
-    return max(found)
+        distances += [row - (first // step * step + step - 1), last // step * step - row]
+    return max(distances)
 
 
 @pytest.mark.parametrize(("blocks", "kernel"), [(0, 7), (1, 3), (2, 7)])

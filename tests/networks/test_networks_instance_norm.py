@@ -35,9 +35,9 @@ def test_it_is_torchs_own_forward_and_backward(dtype, tolerance, seed, shape, pi
     truth = run(nn.InstanceNorm2d(shape[1]), image.double(), grad.double(), torch.contiguous_format)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(instance, "_PIECE", piece)
-        found = run(PixelwiseInstanceNorm2d(shape[1]), image, grad, torch.channels_last)
-    for value, wanted in zip(found, truth, strict=True):
-        assert (value.double() - wanted).norm() <= tolerance * wanted.norm().clamp_min(1)
+        actual = run(PixelwiseInstanceNorm2d(shape[1]), image, grad, torch.channels_last)
+    for value, expected in zip(actual, truth, strict=True):
+        assert (value.double() - expected).norm() <= tolerance * expected.norm().clamp_min(1)
 
 
 def test_derivatives_are_those_of_finite_differences():
@@ -64,8 +64,10 @@ def test_a_constant_image_becomes_zero():
 def test_half_precision_rounds_stored_values_and_computes_in_single(dtype, rounding):
     image, grad = images(0, 2, 5, 40, 30, dtype)
     truth = run(nn.InstanceNorm2d(5), image.double(), grad.double(), torch.contiguous_format)
-    found = run(PixelwiseInstanceNorm2d(5), image, grad, torch.channels_last)
-    for value, wanted in zip(found, truth, strict=True):
+    actual = run(PixelwiseInstanceNorm2d(5), image, grad, torch.channels_last)
+    for value, expected in zip(actual, truth, strict=True):
         assert value.dtype == dtype
         # Backward uses the rounded normalised image.
-        assert ((value.double() - wanted).abs() <= 2 * rounding * wanted.abs().clamp_min(wanted.abs().mean())).all()
+        assert (
+            (value.double() - expected).abs() <= 2 * rounding * expected.abs().clamp_min(expected.abs().mean())
+        ).all()

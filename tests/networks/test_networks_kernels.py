@@ -88,9 +88,9 @@ def compare(kind, dtype, tolerance, *shape, cancelling=False):
     truth = run(plain, values, cut, torch.float64)
     sizes = run(plain, [v.abs() for v in values], lambda r: cut(r).abs(), torch.float64) if cancelling else truth
     names = ("result", "image", "weight", "bias")
-    for name, found, wanted, size in zip(names, run(quick, values, cut, dtype), truth, sizes, strict=True):
-        assert found.shape == wanted.shape
-        error = (found.double() - wanted).norm() / size.norm()
+    for name, actual, expected, size in zip(names, run(quick, values, cut, dtype), truth, sizes, strict=True):
+        assert actual.shape == expected.shape
+        error = (actual.double() - expected).norm() / size.norm()
         assert error <= tolerance, f"{name}: {error:.2e}"
 
 
@@ -135,8 +135,8 @@ def test_matrices_multiply_polynomials_exactly():
     for tap in range(3):
         for place in range(6):
             product = [g[n][tap] * b[place][n] for n in range(6)]
-            found = [sum(a[n][row] * product[n] for n in range(6)) for row in range(4)]
-            assert found == [Fraction(place == row + tap) for row in range(4)]
+            actual = [sum(a[n][row] * product[n] for n in range(6)) for row in range(4)]
+            assert actual == [Fraction(place == row + tap) for row in range(4)]
 
 
 def test_our_points_lose_less_than_half_of_what_lavins_lose(monkeypatch):
@@ -171,7 +171,7 @@ def test_only_what_pays_is_replaced_and_weights_keep_their_names():
     before, owners = copy.deepcopy(network.state_dict()), list(network.parameters())
     assert accelerate(network) is network
     assert kinds(network) == [WinogradConv2d] * 2 + [UpsamplingConv2d] * 2 + [RowsConv2d]
-    assert all(now is then for now, then in zip(network.parameters(), owners, strict=True))
+    assert all(current is owner for current, owner in zip(network.parameters(), owners, strict=True))
     assert list(network.state_dict()) == list(before)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert kinds(accelerate(resnet(width=8))) == [UpsamplingConv2d] * 2 + [RowsConv2d]
@@ -217,9 +217,9 @@ def test_a_whole_network_gives_the_same_and_learns_the_same(changes):
     torch.testing.assert_close(results[1], results[0], rtol=1e-10, atol=1e-12)
     for result in results:
         (result**2).sum().backward()
-    for (name, wanted), found in zip(plain.named_parameters(), fast.parameters(), strict=True):
-        scale = wanted.grad.abs().max()  # a bias before a normalisation has none but rounding
-        assert (found.grad - wanted.grad).abs().max() <= 1e-10 * max(scale, 1e-2), name
+    for (name, expected), actual in zip(plain.named_parameters(), fast.parameters(), strict=True):
+        scale = expected.grad.abs().max()  # a bias before a normalisation has none but rounding
+        assert (actual.grad - expected.grad).abs().max() <= 1e-10 * max(scale, 1e-2), name
 
 
 def test_channels_lie_last_where_they_are_normalised_and_nobody_else_sees_it():
@@ -244,8 +244,8 @@ def test_a_step_of_the_optimiser_is_seen_at_once():
     network(image).square().sum().backward()
     optimiser.step()
     with torch.no_grad():
-        found, wanted = network(image), _as_plain(network)(image)
-    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+        actual, expected = network(image), _as_plain(network)(image)
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
 
 
 def _as_plain(network):
@@ -260,9 +260,9 @@ def test_few_tiles_in_training_are_left_to_torch(monkeypatch, side, used):
     layer, image = accelerate(nn.Sequential(nn.Conv2d(256, 256, 3)))[0], torch.randn(1, 256, side, side)
     assert isinstance(layer, WinogradConv2d)
     plain = functional.conv2d(image, layer.weight, layer.bias)
-    found = layer(image)
-    torch.testing.assert_close(found, plain, rtol=1e-4, atol=1e-5)
-    assert torch.equal(found, plain) is not used
+    actual = layer(image)
+    torch.testing.assert_close(actual, plain, rtol=1e-4, atol=1e-5)
+    assert torch.equal(actual, plain) is not used
     layer.freeze()  # transformed once, they cost nothing afterwards
     assert not torch.equal(layer(image), plain)
 
@@ -270,10 +270,10 @@ def test_few_tiles_in_training_are_left_to_torch(monkeypatch, side, used):
 def test_frozen_kernels_are_transformed_once_and_equally(monkeypatch):
     image = torch.randn(1, 3, 16, 16)
     with torch.no_grad():
-        wanted = accelerate(resnet())(image)
+        expected = accelerate(resnet())(image)
         network = accelerate(resnet(), frozen=True)
         monkeypatch.setattr("tomostain.networks.kernels.winograd.transform_kernels", None)
-        assert torch.equal(network(image), wanted)
+        assert torch.equal(network(image), expected)
 
 
 def test_caches_of_inference_mode_are_usable_in_training():
@@ -297,12 +297,12 @@ def test_staining_on_a_cpu_is_the_same_to_a_hundredth_of_a_grey_level(tmp_path):
     translator = load_translator(tmp_path / "model", "cpu")
     assert set(kinds(translator.network)) == {WinogradConv2d, UpsamplingConv2d, RowsConv2d}
     ct = torch.from_numpy(np.random.default_rng(0).integers(8000, 32000, (2, 50, 61)).astype(np.float32))
-    found = translator(ct)
+    actual = translator(ct)
     plain = copy.copy(translator)
     object.__setattr__(plain, "network", network.eval())
-    wanted = plain(ct)
-    assert wanted.std() > 10
-    assert (found - wanted).abs().max() < 0.01
+    expected = plain(ct)
+    assert expected.std() > 10
+    assert (actual - expected).abs().max() < 0.01
 
 
 def test_nothing_imports_the_modules_of_the_kernels_but_their_own_package():

@@ -33,12 +33,12 @@ def patches(count=2, side=48):
 def test_bfloat16_draws_nearly_the_same_picture(tmp_path, monkeypatch, network):
     capable(monkeypatch, amx_bf16=True)
     folder = toy_model(tmp_path / "model", network)
-    wanted = load_translator(folder, "cpu")(patches())
-    found = load_translator(folder, "cpu", precision="bfloat16")(patches())
-    assert found.dtype == torch.float32
-    assert found.is_contiguous()
-    away = (found - wanted).abs()
-    assert wanted.std() > 5
+    expected = load_translator(folder, "cpu")(patches())
+    actual = load_translator(folder, "cpu", precision="bfloat16")(patches())
+    assert actual.dtype == torch.float32
+    assert actual.is_contiguous()
+    away = (actual - expected).abs()
+    assert expected.std() > 5
     assert 0 < away.mean() < 1  # grey levels
     assert away.max() < 10
 
@@ -48,9 +48,9 @@ def test_normalisation_computes_in_single_precision(precision):
     dtype = getattr(torch, precision)
     image = (100 + torch.randn(2, 5, 40, 30, generator=torch.Generator().manual_seed(0))).to(dtype)
     last = image.contiguous(memory_format=torch.channels_last)
-    found, wanted = PixelwiseInstanceNorm2d(5)(last), nn.InstanceNorm2d(5)(image.double())
-    assert found.dtype == dtype
-    assert ((found.double() - wanted).abs() <= ROUNDING[precision] * wanted.abs() * 1.01 + 1e-4).all()
+    actual, expected = PixelwiseInstanceNorm2d(5)(last), nn.InstanceNorm2d(5)(image.double())
+    assert actual.dtype == dtype
+    assert ((actual.double() - expected).abs() <= ROUNDING[precision] * expected.abs() * 1.01 + 1e-4).all()
 
 
 def test_volume_statistics_are_taken_in_single_precision(tmp_path, monkeypatch):
@@ -68,8 +68,8 @@ def test_a_network_with_channels_last_computes_the_same():
     image = torch.randn(1, 1, 32, 32)
     network = weights_of(RESNET)
     with torch.no_grad():
-        wanted = network(image)
-        torch.testing.assert_close(put_channels_last(network)(image), wanted, rtol=1e-4, atol=1e-5)
+        expected = network(image)
+        torch.testing.assert_close(put_channels_last(network)(image), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_float32_changes_nothing_and_a_cpu_is_asked_what_it_can(monkeypatch):

@@ -93,9 +93,9 @@ def test_a_volume_is_sampled_over_its_depth(levels):
         def read(self, start, stop):
             return np.arange(start, stop, dtype=np.uint16)[:, None, None].repeat(3, 1).repeat(3, 2) * 20 + 100
 
-    found = sample_slices(Stack(), levels)
+    samples = sample_slices(Stack(), levels)
     z = np.array([2, 7, 12, 17, 22, 27, 32, 37])
     expected = z * 20 + 100 if levels is None else 10000 + z * 20 * 25
-    np.testing.assert_array_equal(found[:, 0, 0], expected)
+    np.testing.assert_array_equal(samples[:, 0, 0], expected)
     report = check_volume(ModelReference([[20000.0] * len(QUANTILES)]), Stack(), levels)
     assert np.isfinite(report.grey_distance) == (levels is not None)

@@ -30,10 +30,10 @@ def noise(seed, level=20000, spread=1000, shape=(90, 110)):
 
 
 def test_flat_is_its_level_and_no_spread():
-    found = describe(np.full((21, 18), 25000, np.uint16))
-    assert found.shape == (6, 5, FEATURES)
-    np.testing.assert_allclose(found[..., ::2], 0.75, atol=1e-6)
-    np.testing.assert_allclose(found[..., 1::2], np.log(0.02), atol=1e-3)
+    features = describe(np.full((21, 18), 25000, np.uint16))
+    assert features.shape == (6, 5, FEATURES)
+    np.testing.assert_allclose(features[..., ::2], 0.75, atol=1e-6)
+    np.testing.assert_allclose(features[..., 1::2], np.log(0.02), atol=1e-3)
 
 
 def test_values_outside_the_network_range_are_not_described():
@@ -47,7 +47,7 @@ def test_waves_have_the_mean_and_spread_of_the_filtered_wave():
     x = np.arange(240)
     ct = np.broadcast_to(10000 + 20000 * (0.5 + height * np.cos(k * x)), (16, 240))
     middle = slice(80, 160)
-    found = describe(ct)[2, middle.start // STEP_PX : middle.stop // STEP_PX]
+    features = describe(ct)[2, middle.start // STEP_PX : middle.stop // STEP_PX]
     at = x[middle][::STEP_PX]
     for number, sigma in enumerate(SIGMAS_PX):
         passed = np.exp(-((sigma * k) ** 2) / 2)
@@ -55,17 +55,17 @@ def test_waves_have_the_mean_and_spread_of_the_filtered_wave():
         square = 0.25 + height * passed * np.cos(k * at) + height**2 / 2 * (1 + passed**4 * np.cos(2 * k * at))
         spread = 0.5 * np.log(square - mean**2 + 0.02**2)
         # The kernel ends at four σ and is sampled at pixels.
-        np.testing.assert_allclose(found[:, 2 * number], mean, atol=2e-3)
-        np.testing.assert_allclose(found[:, 2 * number + 1], spread, atol=2e-2)
+        np.testing.assert_allclose(features[:, 2 * number], mean, atol=2e-3)
+        np.testing.assert_allclose(features[:, 2 * number + 1], spread, atol=2e-2)
 
 
 def test_distances_are_those_of_a_search_by_brute_force():
     seen, ct = neighbourhood_reference([pair(noise(i)) for i in range(3)]), noise(9, 22000, 2000, (41, 50))
     features = describe(ct) / seen.scale
     apart = np.linalg.norm(features[:, :, None] - seen.neighbourhoods[None, None], axis=-1).min(axis=-1)
-    found = novelty(ct, seen)
-    assert found.shape == ct.shape
-    np.testing.assert_allclose(found[::STEP_PX, ::STEP_PX], apart / seen.usual, rtol=1e-4)
+    distances = novelty(ct, seen)
+    assert distances.shape == ct.shape
+    np.testing.assert_allclose(distances[::STEP_PX, ::STEP_PX], apart / seen.usual, rtol=1e-4)
 
 
 def test_a_hundredth_of_each_pair_is_new_to_the_others():

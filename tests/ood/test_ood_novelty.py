@@ -88,9 +88,9 @@ def test_the_map_is_the_distance_of_a_search_by_brute_force(reference):
 
 
 def test_its_own_kind_is_usual_and_other_kinds_are_not(reference):
-    own = [novel_share(tissue(seed)[None], reference) for seed in range(100, 106)]
-    assert np.mean(own) < 0.02
-    assert max(own) < reference.share_limit
+    same = [novel_share(tissue(seed)[None], reference) for seed in range(100, 106)]
+    assert np.mean(same) < 0.02
+    assert max(same) < reference.share_limit
     others = {
         "half the voxel size": tissue(100, size=8.0),
         "twice the voxel size": tissue(100, size=2.0),

@@ -40,11 +40,11 @@ def frame(anatomy, centre, shape, step):
 def whole(*labels):
     """Return the regions of a boolean image that do not touch its border."""
     image = labels[0]
-    found = components(image)
+    sizes = components(image)
     touched = {0}
     for axis in range(image.ndim):
-        touched |= set(np.unique(np.take(found, [0, -1], axis=axis)))
-    return [region for region in regionprops(found) if region.label not in touched]
+        touched |= set(np.unique(np.take(sizes, [0, -1], axis=axis)))
+    return [region for region in regionprops(sizes) if region.label not in touched]
 
 
 def test_every_tissue_is_there(specimen):
@@ -126,8 +126,8 @@ def test_adipocytes_are_cells_of_50_to_120_um(specimen):
     points = box((900, 1700, 0), (90, 90, 90), step)
     fat = sample_tissue(specimen, points, finest_um=20).label == Label.ADIPOCYTE
     # The walls are thinner than the step. An erosion separates neighbours, and then the rim is added again.
-    found = whole(ndimage.binary_erosion(fat, iterations=2))
-    sizes = np.array([region.equivalent_diameter_area + 4 for region in found if region.area > 100]) * step
+    eroded = whole(ndimage.binary_erosion(fat, iterations=2))
+    sizes = np.array([region.equivalent_diameter_area + 4 for region in eroded if region.area > 100]) * step
     assert len(sizes) > 5
     assert 50 < np.median(sizes) < 120
 

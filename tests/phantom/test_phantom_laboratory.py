@@ -101,8 +101,8 @@ def test_the_affine_says_where_each_pixel_was():
     r = np.rint((affine[0, 0] * rows + affine[0, 1] * columns + affine[0, 2]) / 10).astype(int)
     c = np.rint((affine[1, 0] * rows + affine[1, 1] * columns + affine[1, 2]) / 10).astype(int)
     inside = (r >= 0) & (c >= 0) & (r < fine.shape[0]) & (c < fine.shape[1])
-    there = fine[r[inside], c[inside]] == Label.SCREW
-    assert (there == (made.labels == Label.SCREW)[inside]).mean() > 0.99
+    is_screw = fine[r[inside], c[inside]] == Label.SCREW
+    assert (is_screw == (made.labels == Label.SCREW)[inside]).mean() > 0.99
     unmoved, _ = np.indices(shape) * 3
     naive = fine[unmoved, unmoved.T][inside] == Label.SCREW
     assert (naive == (made.labels == Label.SCREW)[inside]).mean() < 0.985

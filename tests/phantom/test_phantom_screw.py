@@ -60,9 +60,9 @@ coordinate = st.floats(-1500, 1500)
 @settings(max_examples=25, deadline=None)
 @given(z=st.floats(-1000, 1000), rho=st.floats(700, 1500), phi=st.floats(-3, 3), turn=st.floats(-3, 3))
 def test_turning_the_screw_drives_it_along_its_axis(z, rho, phi, turn):
-    here = screw_distance(points(z, rho, phi))
+    distance = screw_distance(points(z, rho, phi))
     driven = screw_distance(points(z + turn * PITCH / (2 * np.pi), rho, phi + turn))
-    assert driven == pytest.approx(here, abs=0.01)
+    assert driven == pytest.approx(distance, abs=0.01)
 
 
 @settings(max_examples=25, deadline=None)

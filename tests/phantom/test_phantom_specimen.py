@@ -65,8 +65,8 @@ def test_the_slide_lies_where_the_truth_says(tmp_path, seed, orientation):
         return 2 * (screw & black).sum() / (screw.sum() + black.sum())
 
     assert dice(section) > 0.95
-    beside = section.slide_to_section + np.array([[0, 0, 80], [0, 0, 80]])
-    assert dice(Section(section.origin_um, section.row, section.column, beside)) < 0.95
+    displaced = section.slide_to_section + np.array([[0, 0, 80], [0, 0, 80]])
+    assert dice(Section(section.origin_um, section.row, section.column, displaced)) < 0.95
 
 
 def test_the_same_file_grows_the_same_bits(folder, tmp_path):

@@ -134,13 +134,13 @@ def test_three_specimens_in_folds_with_a_manual_reference_and_exclusion(tmp_path
 
 def test_manual_rois(tmp_path):
     write_specimen(tmp_path / "a")
-    found = prepare_specimens(write_table(tmp_path, ["a"]), tmp_path / "found").load("a")
-    rows, columns = np.nonzero(found.ct > 29000)
+    estimated = prepare_specimens(write_table(tmp_path, ["a"]), tmp_path / "found").load("a")
+    rows, columns = np.nonzero(estimated.ct > 29000)
     bone = [int(np.median(rows)) - 2, int(np.median(rows)) + 2, int(columns.max()) - 8, int(columns.max()) - 4]
     boxes = {"background": [0, 3, 0, 3], "bone": bone}
     (tmp_path / "rois.yaml").write_text(yaml.safe_dump({"ct": boxes, "histology": boxes}))
     pair = prepare_specimens(write_table(tmp_path, ["a"], ",rois", ",rois.yaml"), tmp_path / "given").load("a")
-    assert abs(pair.ct.astype(float) - found.ct).mean() < 600
+    assert abs(pair.ct.astype(float) - estimated.ct).mean() < 600
     assert pair.histology[:3, :3].mean() > 245
 
 
@@ -240,13 +240,13 @@ def test_the_options_of_registration_are_the_studys_unless_given(tmp_path):
     table = tmp_path / "t.csv"
     table.write_text("specimen,volume,slide,implant\na,v,s,PEEK\nb,v,s,Mg-5Gd\nc,v,s,\n")
     config = PrepareConfig.from_dict({"seed": 5, "ct_bone": 7.0, "registration": {"seed": 9, "thickness_um": 20.0}})
-    found = [_options(row, config) for row in read_table(table)]
-    assert [options["material"] for options in found] == ["light", "dense", None]
-    assert {(o["seed"], o["ct_bone"], o["thickness_um"]) for o in found} == {(9, 7.0, 20.0)}
+    resolved = [_options(row, config) for row in read_table(table)]
+    assert [options["material"] for options in resolved] == ["light", "dense", None]
+    assert {(o["seed"], o["ct_bone"], o["thickness_um"]) for o in resolved} == {(9, 7.0, 20.0)}
     assert _options(read_table(table)[0], PrepareConfig(seed=5))["seed"] == 5
     # The resolved configuration in prepare.yaml gives the same result again.
     again = PrepareConfig.from_dict(yaml.safe_load(config.to_yaml()))
-    assert [_options(row, again) for row in read_table(table)] == found
+    assert [_options(row, again) for row in read_table(table)] == resolved
 
 
 @pytest.mark.parametrize("key", ["ct_bone", "voxel_um", "margin_um", "deform"])

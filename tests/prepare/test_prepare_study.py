@@ -50,8 +50,8 @@ def test_a_bad_specimen_is_left_out_with_its_reason_and_a_finished_one_is_preser
     tasks = [task, Task("bad", tmp_path / "no-volume", tmp_path / "no-slide.png")]
     heard = []
     progress = lambda label, n, total: heard.append((label, n, total))  # noqa: E731
-    found = register_study(tasks, tmp_path / "study", jobs=1, progress=progress)
-    assert found == {"done": pair}
+    results = register_study(tasks, tmp_path / "study", jobs=1, progress=progress)
+    assert results == {"done": pair}
     assert pair.read_text() == text
     assert "no-volume: no such file" in left_out(tmp_path / "study")["bad"]
     with (tmp_path / "study" / "scores.csv").open() as file:

@@ -23,12 +23,12 @@ def test_a_smooth_shift_is_found(pictures):
     rows, columns = np.indices(ct.shape)
     shift = np.stack([3.0 * np.sin(rows / 50), 2.0 * np.cos(columns / 60)], axis=-1).astype(np.float32)
     moved = np.rint(warp(histology, shift)).astype(np.uint8)
-    found = deform(ct, moved, mask, PIXEL_UM)
-    assert found.after > found.before + 0.2
+    deformation = deform(ct, moved, mask, PIXEL_UM)
+    assert deformation.after > deformation.before + 0.2
     inner = (slice(20, -20), slice(20, -20))
-    left = np.abs(found.shift_um[inner] / PIXEL_UM + shift[inner])
+    left = np.abs(deformation.shift_um[inner] / PIXEL_UM + shift[inner])
     assert np.median(left) < 0.6  # pixels; the shift was up to 3
-    assert found.largest_um <= 80.0 + 1e-3
+    assert deformation.largest_um <= 80.0 + 1e-3
 
 
 def test_aligned_images_are_left_alone(pictures):
@@ -40,9 +40,9 @@ def test_useless_replacements_are_not_made(pictures, monkeypatch):
     ct, histology, mask = pictures
     # A measure without any gain: the estimated field must not be applied.
     monkeypatch.setattr("tomostain.register.deformation.mutual_information", lambda *_: 1.0)
-    found = deform(ct, histology, mask, PIXEL_UM)
-    assert not found.shift_um.any()
-    assert found.after == found.before
+    deformation = deform(ct, histology, mask, PIXEL_UM)
+    assert not deformation.shift_um.any()
+    assert deformation.after == deformation.before
 
 
 def test_tissue_that_does_not_correspond_is_not_deformed(pictures):

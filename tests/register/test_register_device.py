@@ -145,13 +145,13 @@ def test_a_gpu_refines_over_the_thickness_of_a_section_as_the_cpu_does(specimen)
 def test_a_gpu_has_the_scores_of_the_cpu():
     level, picture, poses = scene(points=200, poses=50)
     freedom = Freedom(strain=0.01, bound=0.03)
-    (found, scores), (expected, expected_scores) = (
+    (actual, scores), (expected, expected_scores) = (
         refine(level, picture, poses, freedom, steps=3, device=device) for device in DEVICES
     )
     torch.testing.assert_close(scores, expected_scores, atol=1e-4, rtol=1e-3)
-    apart = (found.points_um(picture.u_um) - expected.points_um(picture.u_um)).norm(dim=-1).amax(dim=1)
+    apart = (actual.points_um(picture.u_um) - expected.points_um(picture.u_um)).norm(dim=-1).amax(dim=1)
     assert apart.median() < 1e-3
-    assert scores.device.type == found.centre_um.device.type == "cpu"
+    assert scores.device.type == actual.centre_um.device.type == "cpu"
 
 
 @pytest.mark.gpu

@@ -28,17 +28,17 @@ def test_each_hypothesis_has_its_own_candidates():
     # The second hypothesis has lower scores everywhere. Without its own share it would have no candidates.
     poses = many_poses(40, [0] * 20 + [1] * 20)
     scores = torch.cat([torch.linspace(0.9, 0.8, 20), torch.linspace(0.5, 0.4, 20)])
-    kept = shortlist(poses, scores, CORNERS, 10.0, 10)
-    counts = torch.bincount(poses.hypothesis[kept])
+    selected = shortlist(poses, scores, CORNERS, 10.0, 10)
+    counts = torch.bincount(poses.hypothesis[selected])
     assert counts[0] == counts[1] == round(10 / 2**0.75)
     # The best candidate of each hypothesis.
-    assert {0, 20} <= set(kept.tolist())
+    assert {0, 20} <= set(selected.tolist())
 
 
 def test_neighbours_share_a_seat():
     poses = many_poses(10, [0] * 10)
-    kept = shortlist(poses, torch.linspace(1, 0, 10), CORNERS, 500.0, 10)
-    assert kept.tolist() == [0, 3, 6, 9]
+    selected = shortlist(poses, torch.linspace(1, 0, 10), CORNERS, 500.0, 10)
+    assert selected.tolist() == [0, 3, 6, 9]
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +61,11 @@ def noise():
 
 def test_displaced_poses_are_moved_to_the_optimum(noise):
     level, template, right = noise
-    beside = right.moved(random_steps(right, 15.0, 2.0, Freedom(0.01), torch.Generator().manual_seed(3)))
-    assert float(distance_um(beside, right, template.corners_um)) > 0.7 * VOXEL_UM
-    settled = refine_with_restarts(SearchTask(level, template, Freedom(0.01)), beside)
+    displaced = right.moved(random_steps(right, 15.0, 2.0, Freedom(0.01), torch.Generator().manual_seed(3)))
+    assert float(distance_um(displaced, right, template.corners_um)) > 0.7 * VOXEL_UM
+    settled = refine_with_restarts(SearchTask(level, template, Freedom(0.01)), displaced)
     assert float(distance_um(settled, right, template.corners_um)) < 0.1 * VOXEL_UM
-    again = refine_with_restarts(SearchTask(level, template, Freedom(0.01)), beside)
+    again = refine_with_restarts(SearchTask(level, template, Freedom(0.01)), displaced)
     assert torch.equal(settled.centre_um, again.centre_um)
 
 

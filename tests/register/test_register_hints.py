@@ -22,14 +22,14 @@ from tomostain.register.hints import (
 
 
 def test_landmarks_give_back_the_pose(tmp_path):
-    there = section(4)
+    true = section(4)
     slide = np.random.default_rng(0).uniform(0, 4000, (5, 2))
-    volume = there.to_volume_um(there.slide_to_section_um(slide))
+    volume = true.to_volume_um(true.slide_to_section_um(slide))
     lines = [",".join(f"{x:.4f}" for x in (*a, *b)) for a, b in zip(slide, volume, strict=True)]
     path = tmp_path / "points.csv"
     path.write_text("\n".join([",".join(COLUMNS), *lines]))
-    found = read_landmarks(path)
-    np.testing.assert_allclose(found.to_volume_um(found.slide_to_section_um(slide)), volume, atol=0.01)
+    landmarks = read_landmarks(path)
+    np.testing.assert_allclose(landmarks.to_volume_um(landmarks.slide_to_section_um(slide)), volume, atol=0.01)
 
 
 @pytest.mark.parametrize(

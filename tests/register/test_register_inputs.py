@@ -30,15 +30,15 @@ def test_a_moved_study_is_the_same_and_another_file_or_size_is_not(tmp_path):
 
 def test_both_ends_and_the_length_of_a_long_file_count(tmp_path):
     data = bytearray(5_000_000)
-    seen = set()
+    calls = set()
     for name, change in (("a", None), ("first", 0), ("last", -1)):
         copy = bytearray(data)
         if change is not None:
             copy[change] = 1
         (tmp_path / name).write_bytes(copy)
-        seen.add(digest(tmp_path / name))
+        calls.add(digest(tmp_path / name))
     (tmp_path / "longer").write_bytes(bytes(data) + b"\0")
-    assert len(seen | {digest(tmp_path / "longer")}) == 4
+    assert len(calls | {digest(tmp_path / "longer")}) == 4
 
 
 def test_the_facade_imports_torch_only_when_it_searches():

@@ -116,9 +116,9 @@ def test_a_hint_is_enough(specimen, tmp_path):
     truth = read_section(specimen / "truth" / "section.yaml")
     off = Section(truth.origin_um + 100.0, truth.row, truth.column, truth.slide_to_section)
     volume, slide = open_volume(specimen / "volume"), open_slide(specimen / "slide.ome.tif")
-    found = locate_section(volume, slide, QUICK, hint=Hint(off))
-    assert target_error_voxels(found.section, specimen) < 1.0
-    assert found.evidence.sure
+    location = locate_section(volume, slide, QUICK, hint=Hint(off))
+    assert target_error_voxels(location.section, specimen) < 1.0
+    assert location.evidence.sure
     points = np.array([[500.0, 700.0], [3000.0, 900.0], [1500.0, 3500.0]])
     lines = np.hstack([points, truth.to_volume_um(truth.slide_to_section_um(points))])
     table = tmp_path / "points.csv"
@@ -236,8 +236,8 @@ def test_hints_that_exclude_each_other_are_refused(specimen, tmp_path, capsys):
 
 def test_a_manual_intensity_reference_and_the_seed_of_the_file_are_used(specimen, tmp_path):
     settings = tmp_path / "levels.yaml"
-    given = QUICK.model_dump(exclude_unset=True) | {"ct_background": 9000.0, "ct_bone": 31000.0, "seed": 7}
-    settings.write_text(yaml.safe_dump(given))
+    options = QUICK.model_dump(exclude_unset=True) | {"ct_background": 9000.0, "ct_bone": 31000.0, "seed": 7}
+    settings.write_text(yaml.safe_dump(options))
     init = specimen / "truth" / "section.yaml"
     words = ["register", specimen / "volume", specimen / "slide.ome.tif", tmp_path / "p", "--init", init]
     assert run(["-q", *map(str, words), "--config", str(settings)]) == 0
@@ -273,15 +273,15 @@ def stubbed(specimen, monkeypatch):
     """Replace the search so that `register_files` finds the truth immediately."""
     truth = read_section(specimen / "truth" / "section.yaml")
     slide = open_slide(specimen / "slide.ome.tif")
-    found = locate_section(open_volume(specimen / "volume"), slide, QUICK, hint=Hint(truth))
-    asked = []
+    location = locate_section(open_volume(specimen / "volume"), slide, QUICK, hint=Hint(truth))
+    requests = []
 
     def stub(*_, **hints):
-        asked.append(hints)
-        return found
+        requests.append(hints)
+        return location
 
     monkeypatch.setattr("tomostain.register.files.locate_section", stub)
-    return asked
+    return requests
 
 
 @pytest.mark.parametrize("made_by", ["person", "study"])
@@ -309,12 +309,12 @@ def test_candidates_preserve_the_exclusion_and_files_of_the_user(specimen, tmp_p
     assert (out / "exclude.tif").read_bytes() == b"drawn by hand"
     # Next to an existing pair, in a folder that contains a user's notes.
     (out / "pair.yaml").write_text("{}")
-    beside = tmp_path / "p-candidates"
-    beside.mkdir()
-    (beside / "notes.txt").write_text("mine")
+    candidates = tmp_path / "p-candidates"
+    candidates.mkdir()
+    (candidates / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match=r"notes.txt: is not a file of a pair"):
         register_files(*inputs, overwrite=True)
-    assert (beside / "notes.txt").read_text() == "mine"
+    assert (candidates / "notes.txt").read_text() == "mine"
 
 
 def test_arrays_are_registered_without_writing(pair, specimen):

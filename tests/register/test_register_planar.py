@@ -41,24 +41,24 @@ def slice_and_slide(specimen):
 
 
 @pytest.fixture(scope="module")
-def found(slice_and_slide):
+def location(slice_and_slide):
     ct, rgb, pixel_um, *_ = slice_and_slide
     return register_in_plane(ct, VOXEL_UM, rgb, pixel_um, QUICK)
 
 
-def place_px(found, slide_um):
-    section = found.section
+def place_px(location, slide_um):
+    section = location.section
     return section.to_volume_um(section.slide_to_section_um(slide_um))[:, 1:] / VOXEL_UM
 
 
-def test_the_slide_lies_where_the_truth_says(slice_and_slide, found):
+def test_the_slide_lies_where_the_truth_says(slice_and_slide, location):
     _, rgb, pixel_um, first_um, truth = slice_and_slide
     at = np.random.default_rng(0).uniform(0.3, 0.7, (100, 2)) * np.array(rgb.shape[:2]) * pixel_um
     right = truth.slide_to_section_um(at + first_um) / VOXEL_UM
-    assert np.median(np.linalg.norm(place_px(found, at) - right, axis=1)) < 0.7
+    assert np.median(np.linalg.norm(place_px(location, at) - right, axis=1)) < 0.7
 
 
-def test_a_turned_and_mirrored_copy_comes_back_to_the_same_place(slice_and_slide, found):
+def test_a_turned_and_mirrored_copy_comes_back_to_the_same_place(slice_and_slide, location):
     ct, rgb, pixel_um, *_ = slice_and_slide
     angle = np.radians(37.0)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) @ np.diag([1.0, -1.0])
@@ -70,13 +70,13 @@ def test_a_turned_and_mirrored_copy_comes_back_to_the_same_place(slice_and_slide
     again = register_in_plane(ct, VOXEL_UM, turned, pixel_um, QUICK)
     old = np.random.default_rng(0).uniform(0.3, 0.7, (100, 2)) * np.array(rgb.shape[:2])
     new = (old - offset) @ turn
-    apart = place_px(found, old * pixel_um) - place_px(again, new * pixel_um)
+    apart = place_px(location, old * pixel_um) - place_px(again, new * pixel_um)
     assert np.median(np.linalg.norm(apart, axis=1)) < 1.0
 
 
-def test_the_slide_is_brought_on_the_slices_grid(slice_and_slide, found):
+def test_the_slide_is_brought_on_the_slices_grid(slice_and_slide, location):
     ct, rgb, pixel_um, *_ = slice_and_slide
-    image = resample_on_slice(found, rgb, pixel_um, ct.shape, VOXEL_UM)
+    image = resample_on_slice(location, rgb, pixel_um, ct.shape, VOXEL_UM)
     assert image.shape == (*ct.shape, 3)
     # The screw is bright in µCT and black in histology.
     black = image.max(axis=2) < 60
@@ -164,16 +164,16 @@ def test_aligned_images_stay_as_given():
     assert np.max(error_px(result.section, as_given)) < 0.2
 
 
-def test_a_start_pose_is_refined_and_nothing_else_searched(slice_and_slide, found):
+def test_a_start_pose_is_refined_and_nothing_else_searched(slice_and_slide, location):
     ct, rgb, pixel_um, *_ = slice_and_slide
-    near = found.section
+    near = location.section
     start = Section(near.origin_um + np.array([0.0, 60.0, -40.0]), near.row, near.column, near.slide_to_section)
     again = register_in_plane(ct, VOXEL_UM, rgb, pixel_um, start=start)
     points = np.random.default_rng(0).uniform(0.3, 0.7, (100, 2)) * np.array(rgb.shape[:2]) * pixel_um
-    assert np.median(np.linalg.norm(place_px(again, points) - place_px(found, points), axis=1)) < 0.5
+    assert np.median(np.linalg.norm(place_px(again, points) - place_px(location, points), axis=1)) < 0.5
 
 
-def test_a_phantom_of_inverted_grey_values_is_registered_as_well(slice_and_slide, found):
+def test_a_phantom_of_inverted_grey_values_is_registered_as_well(slice_and_slide, location):
     ct, rgb, pixel_um, first_um, truth = slice_and_slide
     again = register_in_plane(-ct, VOXEL_UM, rgb, pixel_um)
     at = np.random.default_rng(0).uniform(0.3, 0.7, (100, 2)) * np.array(rgb.shape[:2]) * pixel_um

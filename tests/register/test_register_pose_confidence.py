@@ -23,10 +23,10 @@ def test_detail_is_one_at_the_right_place_and_little_elsewhere():
     right = Poses.from_section(section, template.middle_um)
     step = torch.zeros(1, 9)
     step[0, :3] = torch.tensor([400.0, 0.0, 0.0])
-    found = compare_detail(level, template, Poses.stack([right, right.moved(step)]))
-    assert float(found.correlation[0]) > 0.99
-    assert float(found.correlation[1]) < 0.5
-    assert torch.nan_to_num(found.regions[0], 1.0).min() > 0.95
+    comparison = compare_detail(level, template, Poses.stack([right, right.moved(step)]))
+    assert float(comparison.correlation[0]) > 0.99
+    assert float(comparison.correlation[1]) < 0.5
+    assert torch.nan_to_num(comparison.regions[0], 1.0).min() > 0.95
 
 
 def test_detail_does_not_see_a_coarse_gradient():
@@ -35,8 +35,8 @@ def test_detail_does_not_see_a_coarse_gradient():
     template = template_of(level, section, (24, 24))
     ramp = np.linspace(-1, 1, 24, dtype=np.float32)[:, None] * np.ones((1, 24), np.float32)
     only_ramp = type(template)(ramp, template.screw, template.weight, template.rgb, 50.0, 0.0, ("none",))
-    found = compare_detail(level, only_ramp, Poses.from_section(section, template.middle_um))
-    assert abs(float(found.correlation[0])) < 0.3
+    comparison = compare_detail(level, only_ramp, Poses.from_section(section, template.middle_um))
+    assert abs(float(comparison.correlation[0])) < 0.3
 
 
 def test_restarts_near_the_right_pose_come_back_and_the_seed_decides():

@@ -26,18 +26,18 @@ def section(seed: int, strain: float = 0.03) -> Section:
 @given(st.integers(0, 10_000))
 def test_a_section_turned_and_mirrored_comes_back_as_the_same_map(seed):
     rng = np.random.default_rng(seed)
-    there = section(seed)
+    true = section(seed)
     slide = rng.uniform(0, 3000, (20, 2))
-    back = Poses.from_section(there, MIDDLE).to_section(0, MIDDLE)
-    right = there.to_volume_um(there.slide_to_section_um(slide))
+    back = Poses.from_section(true, MIDDLE).to_section(0, MIDDLE)
+    right = true.to_volume_um(true.slide_to_section_um(slide))
     np.testing.assert_allclose(back.to_volume_um(back.slide_to_section_um(slide)), right, atol=0.02)
 
 
 def test_points_are_those_of_the_section():
-    there = section(3)
-    poses = Poses.from_section(there, MIDDLE)
+    true = section(3)
+    poses = Poses.from_section(true, MIDDLE)
     u = torch.tensor([[0.0, 0.0], [100.0, -50.0]])
-    right = there.to_volume_um(there.slide_to_section_um(u.numpy() + MIDDLE))
+    right = true.to_volume_um(true.slide_to_section_um(u.numpy() + MIDDLE))
     np.testing.assert_allclose(poses.points_um(u)[0].numpy(), right, atol=0.02)
 
 
@@ -61,8 +61,8 @@ def test_distinct_keeps_the_best_of_those_that_are_near():
     step[:, 1] = torch.tensor([0.0, 5.0, 100.0, 104.0])
     poses = Poses.stack([pose] * 4).moved(step)
     corners = torch.tensor([[-50.0, -50.0], [50.0, 50.0]])
-    kept = select_distinct(poses, torch.tensor([0.1, 0.9, 0.5, 0.4]), corners, 20.0, 10)
-    assert kept.tolist() == [1, 2]
+    selected = select_distinct(poses, torch.tensor([0.1, 0.9, 0.5, 0.4]), corners, 20.0, 10)
+    assert selected.tolist() == [1, 2]
     assert select_distinct(poses, torch.tensor([0.1, 0.9, 0.5, 0.4]), corners, 20.0, 1).tolist() == [1]
     torch.testing.assert_close(distance_um(poses, pose, corners)[:, 0], step[:, 1], atol=1e-3, rtol=0)
 

@@ -52,8 +52,8 @@ def test_a_pose_that_was_moved_is_found_again(level):
     pose, picture = known(level)
     step = torch.zeros(1, 9)
     step[0, :6] = torch.tensor([12.0, -9.0, 10.0, 0.05, -0.04, 0.06])
-    found, score = refine(level, picture, pose.moved(step), Freedom(), steps=30)
-    apart = (found.points_um(picture.u_um) - pose.points_um(picture.u_um)).norm(dim=-1)
+    refined, score = refine(level, picture, pose.moved(step), Freedom(), steps=30)
+    apart = (refined.points_um(picture.u_um) - pose.points_um(picture.u_um)).norm(dim=-1)
     assert float(score[0]) > 0.999
     assert float(apart.max()) < 0.5  # µm: a twentieth of a voxel
 
@@ -61,8 +61,8 @@ def test_a_pose_that_was_moved_is_found_again(level):
 def test_strain_is_found_where_it_may_be(level):
     pose, picture = known(level, strain=0.04)
     start = Poses(pose.centre_um, pose.rotation, torch.zeros_like(pose.strain), pose.hypothesis)
-    found, score = refine(level, picture, start, Freedom(strain=1.0), steps=40)
-    np.testing.assert_allclose(found.strain[0], pose.strain[0], atol=4e-3)
+    refined, score = refine(level, picture, start, Freedom(strain=1.0), steps=40)
+    np.testing.assert_allclose(refined.strain[0], pose.strain[0], atol=4e-3)
     rigid, worse = refine(level, picture, start, Freedom(), steps=30)
     assert not rigid.strain.any()
     assert worse[0] < score[0]
@@ -73,9 +73,9 @@ def test_in_plane_nothing_leaves_the_plane(level):
     step = torch.zeros(1, 9)
     step[0, :3] = 12.0 * pose.rotation[0, :, 0]
     step[0, 3:6] = 0.05 * pose.rotation[0, :, 2]
-    found, score = refine(level, picture, pose.moved(step), Freedom(in_plane=True), steps=30)
+    refined, score = refine(level, picture, pose.moved(step), Freedom(in_plane=True), steps=30)
     assert float(score[0]) > 0.999
-    torch.testing.assert_close(found.rotation[0, :, 2], pose.rotation[0, :, 2], atol=1e-4, rtol=0)
+    torch.testing.assert_close(refined.rotation[0, :, 2], pose.rotation[0, :, 2], atol=1e-4, rtol=0)
 
 
 def test_a_pose_outside_the_volume_scores_nothing(level):

@@ -99,7 +99,7 @@ def test_outside_the_volume_values_are_not_a_number():
     inside = (rows >= 10) & (columns <= 29)
     assert (known == inside).all()
     points = torch.tensor([[0.0, 100.0, 100.0], [0.0, 20.0, 100.0]])
-    found, gradient, seen = trilinear(slab, points)
+    sampled, gradient, seen = trilinear(slab, points)
     assert seen.tolist() == [True, False]
-    assert float(found[0]) == pytest.approx(float(slab.values[2, 10, 10]))
+    assert float(sampled[0]) == pytest.approx(float(slab.values[2, 10, 10]))
     assert gradient[1].tolist() == [0.0, 0.0, 0.0]

@@ -74,11 +74,11 @@ def test_the_tissue_alone_lies_where_the_template_was(slide):
     template = make_template(slide[0], SMALL["pixel_um"])
     alone = template.tissue_alone()
     np.testing.assert_array_equal(alone.middle_um, template.middle_um)
-    kept = alone.weight > 0
+    weighted = alone.weight > 0
     assert template.inside is not None
-    assert not kept[~template.inside].any()
-    assert ndimage.distance_transform_edt(template.screw < 0.5)[kept].min() * SMALL["pixel_um"] > 60
-    np.testing.assert_array_equal(alone.weight[kept], template.weight[kept])
+    assert not weighted[~template.inside].any()
+    assert ndimage.distance_transform_edt(template.screw < 0.5)[weighted].min() * SMALL["pixel_um"] > 60
+    np.testing.assert_array_equal(alone.weight[weighted], template.weight[weighted])
 
 
 def test_where_there_is_hardly_any_tissue_the_screw_stays():
@@ -129,14 +129,14 @@ def test_a_patch_of_one_colour_counts_little():
     rng = np.random.default_rng(0)
     relative = np.clip(rng.normal(0.6, 0.1, (200, 200, 3)), 0.05, 1).astype(np.float32)
     relative[:, :50] = 0.5
-    own = np.ones((200, 200), bool)
-    own[:10] = False
-    weight = texture_weight(relative, own, 20.0)
+    exclusion = np.ones((200, 200), bool)
+    exclusion[:10] = False
+    weight = texture_weight(relative, exclusion, 20.0)
     assert (weight[30:, :35] == np.float32(FLAT_WEIGHT)).all()
     assert (weight[30:, 65:] == 1.0).all()
     assert (weight[:10] == 1.0).all()
     # Without texture the rule gives no result.
-    assert (texture_weight(np.full_like(relative, 0.5), own, 20.0) == 1.0).all()
+    assert (texture_weight(np.full_like(relative, 0.5), exclusion, 20.0) == 1.0).all()
 
 
 @given(st.floats(0.3, 3.0))
@@ -144,14 +144,16 @@ def test_texture_does_not_depend_on_the_thickness_of_the_wash(factor):
     # Beer-Lambert: a thicker layer increases all optical densities equally and does not change their spread.
     rng = np.random.default_rng(1)
     relative = np.clip(rng.normal(0.8, 0.05, (60, 60, 3)), 0.4, 1).astype(np.float32)
-    own = np.ones((60, 60), bool)
+    exclusion = np.ones((60, 60), bool)
     thick = relative * np.float32(np.exp(-factor / 3))
-    np.testing.assert_allclose(texture_weight(thick, own, 20.0), texture_weight(relative, own, 20.0), atol=1e-3)
+    np.testing.assert_allclose(
+        texture_weight(thick, exclusion, 20.0), texture_weight(relative, exclusion, 20.0), atol=1e-3
+    )
 
 
 def test_a_manual_white_takes_precedence_over_the_estimate():
     rgb = drawn_section()
     levels = ColourReference((200.0, 245.0, 245.0), 0.0, 255.0)
-    found, by_hand = make_template(rgb, 20.0), make_template(rgb, 20.0, colour_reference=levels)
-    assert found.colour_reference.white == pytest.approx((245.0,) * 3, abs=1.0)
-    assert by_hand.colour_reference is levels
+    estimated, manual = make_template(rgb, 20.0), make_template(rgb, 20.0, colour_reference=levels)
+    assert estimated.colour_reference.white == pytest.approx((245.0,) * 3, abs=1.0)
+    assert manual.colour_reference is levels

@@ -33,7 +33,7 @@ def model(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def wanted(slices, model, tmp_path_factory) -> dict[str, str]:
+def expected(slices, model, tmp_path_factory) -> dict[str, str]:
     out = tmp_path_factory.mktemp("wanted") / "stained.ome.zarr"
     _, sums = stained(model, slices, out, VOXEL_UM)
     drawn = open_stained(out).read(0, SHAPE[0])
@@ -43,16 +43,16 @@ def wanted(slices, model, tmp_path_factory) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_every_format_is_stained_to_the_same_bytes(name, slices, model, wanted, tmp_path):
+def test_every_format_is_stained_to_the_same_bytes(name, slices, model, expected, tmp_path):
     form = FORMATS[name]
     if "itk" in repr(form.write):
         pytest.importorskip("SimpleITK")
     values = read_slices(slices)
-    laid = values if form.dtype is None else (values * form.unit).astype(form.dtype)
-    path = form.write(tmp_path, laid, **({"voxel_um": VOXEL_UM} if form.says_size else {}))
+    stored = values if form.dtype is None else (values * form.unit).astype(form.dtype)
+    path = form.write(tmp_path, stored, **({"voxel_um": VOXEL_UM} if form.says_size else {}))
     opened, sums = stained(model, path, tmp_path / "stained.ome.zarr", None if form.says_size else VOXEL_UM)
     np.testing.assert_allclose(opened.voxel_um, (VOXEL_UM,) * 3, rtol=1e-5)
-    assert sums == wanted
+    assert sums == expected
 
 
 def test_another_grey_scale_changes_no_more_than_rounding_does(slices, model, tmp_path):
@@ -62,11 +62,11 @@ def test_another_grey_scale_changes_no_more_than_rounding_does(slices, model, tm
     assert part < 1e-3
 
 
-def test_another_volume_is_stained_to_other_bytes(slices, model, wanted, tmp_path):
+def test_another_volume_is_stained_to_other_bytes(slices, model, expected, tmp_path):
     values = read_slices(slices)
     values[2, 5, 5] ^= 64
     for number, image in enumerate(values):
         tifffile.imwrite(tmp_path / f"bone_{number:04d}.tif", image, metadata=None)
     _, sums = stained(model, tmp_path, tmp_path / "stained.ome.zarr", VOXEL_UM)
-    assert sums.keys() == wanted.keys()
-    assert sums["0/c/0/0/0/0"] != wanted["0/c/0/0/0/0"]
+    assert sums.keys() == expected.keys()
+    assert sums["0/c/0/0/0/0"] != expected["0/c/0/0/0/0"]

@@ -203,9 +203,9 @@ def test_a_network_that_waits_for_the_host_is_never_captured(
         assert known.graph_for(network, torch.ones(1, 1, side, side)) is None
     assert not graphs
     assert network.passes == 2  # the second shape is not tried
-    said = [record.message for record in caplog.records if "CUDA graph" in record.message]
-    assert len(said) == 1
-    assert f"none for this network from now on: {reason}" in said[0]
+    messages = [record.message for record in caplog.records if "CUDA graph" in record.message]
+    assert len(messages) == 1
+    assert f"none for this network from now on: {reason}" in messages[0]
 
 
 @pytest.mark.parametrize("norm", ["instance", "channel"])

@@ -58,11 +58,11 @@ def test_the_levels_stand_where_they_are():
 def test_the_picture_is_written_once_and_again_for_other_levels(volume, tmp_path):
     picture = tmp_path / "levels.png"
     assert find_reference(volume, "auto", "volume", picture) == volume_reference(volume)
-    found, when = picture.read_bytes(), picture.stat().st_mtime_ns
+    content, when = picture.read_bytes(), picture.stat().st_mtime_ns
     find_reference(volume, "auto", "volume", picture)
     assert picture.stat().st_mtime_ns == when
     assert find_reference(volume, IntensityReference(0.0, 1.0), "volume", picture) == IntensityReference(0.0, 1.0)
-    assert picture.read_bytes() != found
+    assert picture.read_bytes() != content
     assert find_reference(volume, "normalised", "volume", picture) is None
 
 

@@ -35,7 +35,7 @@ def volume(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def by_hand(model, volume):
+def axis_by_axis(model, volume):
     """Each plane stained by itself, with the whole volume in memory."""
     translator = load_translator(model, "cpu")
     ct = normalise_ct(open_volume(volume).read(0, SHAPE[0]), LEVELS)
@@ -48,24 +48,24 @@ def by_hand(model, volume):
 
 
 @pytest.mark.parametrize("how", ["median", "mean", "weighted"])
-def test_a_volume_is_its_planes_along_each_axis_fused(model, volume, by_hand, tmp_path, how):
-    config, told = CONFIG.model_copy(update={"fuse": how}), []
-    progress = lambda label, done, total: told.append((label, done, total))  # noqa: E731
+def test_a_volume_is_its_planes_along_each_axis_fused(model, volume, axis_by_axis, tmp_path, how):
+    config, reports = CONFIG.model_copy(update={"fuse": how}), []
+    progress = lambda label, done, total: reports.append((label, done, total))  # noqa: E731
     out = stain_volume(model, volume, tmp_path / "out.ome.zarr", config=config, intensity=LEVELS, progress=progress)
-    np.testing.assert_array_equal(colours(out), fuse(by_hand, how))
+    np.testing.assert_array_equal(colours(out), fuse(axis_by_axis, how))
     assert [p.name for p in tmp_path.iterdir()] == ["out.ome.zarr"]
     assert open_stained(out).provenance["options"]["planes"] == "zyx"
-    assert {label for label, *_ in told} >= {"turning", "staining along y", "staining along x", "staining"}
+    assert {label for label, *_ in reports} >= {"turning", "staining along y", "staining along x", "staining"}
 
 
 @pytest.mark.parametrize(("axis", "name"), [(1, "y"), (2, "x")])
-def test_a_volume_is_stained_across_another_axis_alone(model, volume, by_hand, tmp_path, axis, name):
-    config, told = CONFIG.model_copy(update={"planes": name}), []
+def test_a_volume_is_stained_across_another_axis_alone(model, volume, axis_by_axis, tmp_path, axis, name):
+    config, reports = CONFIG.model_copy(update={"planes": name}), []
     out = tmp_path / "out.ome.zarr"
-    stain_volume(model, volume, out, config=config, intensity=LEVELS, progress=lambda *what: told.append(what))
-    np.testing.assert_array_equal(colours(out), by_hand[axis])
+    stain_volume(model, volume, out, config=config, intensity=LEVELS, progress=lambda *what: reports.append(what))
+    np.testing.assert_array_equal(colours(out), axis_by_axis[axis])
     assert [p.name for p in tmp_path.iterdir()] == ["out.ome.zarr"]
-    assert {label for label, *_ in told if label.startswith("staining along")} == {f"staining along {name}"}
+    assert {label for label, *_ in reports if label.startswith("staining along")} == {f"staining along {name}"}
     assert plan_volume(model, volume, tmp_path / "out", config=config, intensity=LEVELS).scratch_bytes == 5 * np.prod(
         SHAPE
     )
@@ -96,7 +96,7 @@ class BreakOffError(Exception):
 
 
 @pytest.mark.parametrize("stage", ["turning", "staining along y", "staining along x", "staining"])
-def test_interrupted_at_any_stage_it_resumes_to_the_same_bits(model, volume, by_hand, tmp_path, stage):
+def test_interrupted_at_any_stage_it_resumes_to_the_same_bits(model, volume, axis_by_axis, tmp_path, stage):
     out = tmp_path / "out.ome.zarr"
 
     def pull_the_plug(label, done, total):
@@ -105,19 +105,19 @@ def test_interrupted_at_any_stage_it_resumes_to_the_same_bits(model, volume, by_
 
     with pytest.raises(BreakOffError):
         stain_volume(model, volume, out, config=CONFIG, intensity=LEVELS, progress=pull_the_plug)
-    told = []
-    stain_volume(model, volume, out, config=CONFIG, intensity=LEVELS, progress=lambda *what: told.append(what))
-    np.testing.assert_array_equal(colours(out), fuse(by_hand, "median"))
+    reports = []
+    stain_volume(model, volume, out, config=CONFIG, intensity=LEVELS, progress=lambda *what: reports.append(what))
+    np.testing.assert_array_equal(colours(out), fuse(axis_by_axis, "median"))
     if stage != "staining":
-        assert next(what for what in told if what[0] == stage)[1] == 1  # finished work is not repeated
+        assert next(what for what in reports if what[0] == stage)[1] == 1  # finished work is not repeated
 
 
-def test_scratch_of_another_model_is_not_used(model, volume, by_hand, tmp_path):
+def test_scratch_of_another_model_is_not_used(model, volume, axis_by_axis, tmp_path):
     other = Scratch(tmp_path / ".out.ome.zarr.planes" / "y", (40, 37, 34, 3), np.uint8, 32, {"model": "another"})
     for first, end in other.slabs():
         other.write(first, np.zeros((end - first, 37, 34, 3), np.uint8))
     out = stain_volume(model, volume, tmp_path / "out.ome.zarr", config=CONFIG, intensity=LEVELS)
-    np.testing.assert_array_equal(colours(out), fuse(by_hand, "median"))
+    np.testing.assert_array_equal(colours(out), fuse(axis_by_axis, "median"))
 
 
 def in_a_child(model, volume, out, part):
@@ -125,7 +125,7 @@ def in_a_child(model, volume, out, part):
     stain_volume(model, volume, out, config=CONFIG, intensity=LEVELS, part=part)
 
 
-def test_processes_share_all_stages(model, volume, by_hand, tmp_path):
+def test_processes_share_all_stages(model, volume, axis_by_axis, tmp_path):
     out = tmp_path / "out.ome.zarr"
     children = [FRESH.Process(target=in_a_child, args=(model, volume, out, (part, 2))) for part in (1, 2)]
     for child in children:
@@ -133,7 +133,7 @@ def test_processes_share_all_stages(model, volume, by_hand, tmp_path):
     for child in children:
         child.join(180)
     assert [child.exitcode for child in children] == [0, 0]
-    np.testing.assert_array_equal(colours(out), fuse(by_hand, "median"))
+    np.testing.assert_array_equal(colours(out), fuse(axis_by_axis, "median"))
 
 
 def test_impossible_rotations_are_refused(model, volume, tmp_path):

@@ -242,10 +242,12 @@ def test_a_slice_that_is_not_finite_is_stained_in_float32(
     caplog.set_level("INFO")
     config, volume = StainConfig(z_chunk=4), _with_bright_slices()
     expected = stain_volume(exact, volume, config=config, intensity=LEVELS)
-    with pytest.warns(UserWarning, match="slice 3 along z is not finite in float16 and is stained in float32") as said:
+    with pytest.warns(
+        UserWarning, match="slice 3 along z is not finite in float16 and is stained in float32"
+    ) as caught:
         stained = stain_volume(_half(exact), volume, config=config, intensity=LEVELS)
     np.testing.assert_array_equal(stained, expected)
-    assert sum("not finite" in str(each.message) for each in said) == 1
+    assert sum("not finite" in str(each.message) for each in caught) == 1
     assert ["slice 4" in r.message for r in caplog.records if "is not finite in" in r.message] == [False, True]
 
 
@@ -298,8 +300,8 @@ def test_the_deviation_from_float32_is_measured_and_reported(
     volume = Volume.from_array(_volume(), voxel_um=5.0, name="array")
     with pytest.warns(UserWarning, match=r"by more than 3 in [\d.]+ % of the values; set `precision=float32`"):
         stain_volume(half, volume, config=StainConfig(z_chunk=4), intensity=LEVELS)
-    said = [r.message for r in caplog.records if "differs from float32" in r.message]
-    assert said == [
+    messages = [r.message for r in caplog.records if "differs from float32" in r.message]
+    assert messages == [
         "float16 differs from float32 by at most 4 of 255 grey levels (median 4) in 4 tiles of the first z chunk"
     ]
     deviation = measure_deviation(half, torch.full((1, 40, 40), 20000.0))

@@ -252,11 +252,13 @@ def test_a_slice_that_disappears_or_is_cut_short_is_named(model, volume, tmp_pat
 
 def test_workers_of_this_machine_give_the_same_bits(model, volume, whole, tmp_path):
     pytest.importorskip("distributed")
-    out, told = tmp_path / "out.ome.zarr", []
-    stain_on_workers(StainRequest(model, volume, out, **OPTIONS), workers=2, progress=lambda *what: told.append(what))
+    out, reports = tmp_path / "out.ome.zarr", []
+    stain_on_workers(
+        StainRequest(model, volume, out, **OPTIONS), workers=2, progress=lambda *what: reports.append(what)
+    )
     assert contents(out) == contents(whole)
-    assert told[0] == ("staining", 0, 9)
-    assert told[-1] == ("staining", 9, 9)
+    assert reports[0] == ("staining", 0, 9)
+    assert reports[-1] == ("staining", 9, 9)
     (out / "0/c/0/2/0/0").unlink()
     with pytest.warns(DamagedDataWarning, match="1 damaged shard"):
         # The older call.

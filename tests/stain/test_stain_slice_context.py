@@ -55,8 +55,8 @@ def volume(tmp_path_factory, grey):
     return folder
 
 
-def padded(ct, beside=1, axis=0):
-    return np.pad(np.moveaxis(ct, axis, 0), ((beside, beside), (0, 0), (0, 0)), mode="edge")
+def padded(ct, context=1, axis=0):
+    return np.pad(np.moveaxis(ct, axis, 0), ((context, context), (0, 0), (0, 0)), mode="edge")
 
 
 def by_hand(model, ct, config, axis=0):

@@ -35,9 +35,9 @@ def ask(*words):
 def slurm():
     if not shutil.which("sbatch"):
         pytest.skip("no sbatch here")
-    told = ask("sinfo", "--noheader", "--states=idle,mixed", "--format=%n")
-    if told.returncode or not told.stdout.strip():
-        pytest.skip(f"no SLURM node is free: {told.stderr.strip()[:200]}")
+    answer = ask("sinfo", "--noheader", "--states=idle,mixed", "--format=%n")
+    if answer.returncode or not answer.stdout.strip():
+        pytest.skip(f"no SLURM node is free: {answer.stderr.strip()[:200]}")
 
 
 def test_an_array_with_a_requeued_job_gives_the_same_bits(slurm, model, volume, tmp_path):  # noqa: F811

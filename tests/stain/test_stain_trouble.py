@@ -41,11 +41,13 @@ def small_disk(tmp_path):
     def of(kilobytes: int) -> Path:
         how = f"size={kilobytes}k" + (",remount" if mounted else "")
         try:
-            told = subprocess.run(["mount", "-t", "tmpfs", "-o", how, "tmpfs", place], capture_output=True, text=True)
+            process = subprocess.run(
+                ["mount", "-t", "tmpfs", "-o", how, "tmpfs", place], capture_output=True, text=True
+            )
         except OSError as error:
             pytest.skip(f"no mount here: {error}")
-        if told.returncode:
-            pytest.skip(f"a small disk cannot be mounted: {told.stderr.strip()}")
+        if process.returncode:
+            pytest.skip(f"a small disk cannot be mounted: {process.stderr.strip()}")
         mounted.append(kilobytes)
         return place
 
@@ -68,9 +70,9 @@ def test_a_full_disk_is_reported_and_the_run_resumes_when_there_is_space(
         stain_volume(model, volume, out, **options)
     before = chunks_left(out) if out.exists() else 7
     small_disk(8192)
-    told = []
-    stain_volume(model, volume, out, progress=lambda *what: told.append(what), **options)
-    staining = [done for label, done, _ in told if label == "staining"]
+    reports = []
+    stain_volume(model, volume, out, progress=lambda *what: reports.append(what), **options)
+    staining = [done for label, done, _ in reports if label == "staining"]
     assert staining[0] == 20 - sum((3, 3, 3, 3, 3, 3, 2)[7 - before :])  # finished work is not repeated
     whole = stain_volume(model, volume, tmp_path / "out.ome.zarr", **options)
     assert contents(out) == contents(whole)

@@ -62,9 +62,9 @@ def test_an_ensemble_is_uncertain_where_its_colours_differ(tmp_path, scan):
     # Numpy's own standard deviation over the models, white at the full scale.
     apart = np.std(np.array(drawn, dtype=np.float64), axis=0).mean(axis=-1)
     expected = 255 * np.clip(apart / FULL_SCALE["disagreement"], 0, 1)
-    found = read(tmp_path / "doubt.ome.zarr")
-    assert np.abs(found - expected[..., None]).max() <= 0.501
-    assert found.std() > 2
+    colours = read(tmp_path / "doubt.ome.zarr")
+    assert np.abs(colours - expected[..., None]).max() <= 0.501
+    assert colours.std() > 2
     about = open_stained(tmp_path / "doubt.ome.zarr").provenance["doubt"]
     assert (about["map"], about["white"], len(about["models"])) == ("disagreement", {"disagreement": 64.0}, 3)
 
@@ -87,11 +87,11 @@ def test_models_with_a_training_reference_are_uncertain_about_unseen_texture(tmp
     settings = {"config": StainConfig(**SMALL, z_chunk=3), "intensity": "normalised", "device": "cpu"}
     with pytest.warns(OutOfDistributionWarning, match="of this volume is unlike the training data"):
         stain_volume(model, tmp_path / "new", tmp_path / "out.zarr", uncertainty=tmp_path / "doubt.zarr", **settings)
-    found = read(tmp_path / "doubt.zarr")[..., 0]
+    values = read(tmp_path / "doubt.zarr")[..., 0]
     expected = 255 * np.clip(np.stack([novelty(s, seen) for s in scan]) - 1, 0, 1)
-    assert np.abs(found - expected).max() <= 0.501
-    assert found[6, 16:24, 14:22].min() > 200
-    assert np.median(found[:6]) < 30
+    assert np.abs(values - expected).max() <= 0.501
+    assert values[6, 16:24, 14:22].min() > 200
+    assert np.median(values[:6]) < 30
     about = open_stained(tmp_path / "doubt.zarr").provenance
     assert about["doubt"]["map"] == "novelty"
     assert about["new_share"] > 0.05
@@ -119,8 +119,8 @@ def test_one_model_is_uncertain_by_its_reverse_generator(tmp_path, scan):
     staining(tmp_path, model, uncertainty=tmp_path / "doubt.ome.zarr")
     translator = load_translator(model, "cpu", reverse=True)
     error = np.stack([cycle_error(translator, s.astype(np.float32), StainConfig(**SMALL)) for s in scan])
-    found = read(tmp_path / "doubt.ome.zarr")[..., 0]
-    assert np.abs(found - 255 * np.clip(error, 0, 1)).max() <= 0.501
+    values = read(tmp_path / "doubt.ome.zarr")[..., 0]
+    assert np.abs(values - 255 * np.clip(error, 0, 1)).max() <= 0.501
     assert open_stained(tmp_path / "doubt.ome.zarr").provenance["doubt"]["map"] == "cycle error"
 
 
@@ -172,8 +172,8 @@ def test_the_command_writes_both(tmp_path, scan, capsys):
     a, b = (make_model(tmp_path / name, seed) for seed, name in enumerate("ab"))
     out, doubt = tmp_path / "out.ome.zarr", tmp_path / "doubt.ome.zarr"
     size = ["--patch-px", "32", "--stride-px", "32", "--device", "cpu"]
-    given = ["stain", a, tmp_path / "volume", out, "--uncertainty", doubt, "--ensemble", b, "--normalised", *size]
-    assert run([*map(str, given)]) == 0
+    command = ["stain", a, tmp_path / "volume", out, "--uncertainty", doubt, "--ensemble", b, "--normalised", *size]
+    assert run([*map(str, command)]) == 0
     assert "uncertainty: " in capsys.readouterr().out
     assert read(doubt).shape == read(out).shape == (*scan.shape, 3)
     assert run(["stain", str(a), "slice.png", "out.png", "--ensemble", str(b)]) == 2
@@ -199,7 +199,7 @@ def test_older_option_names_warn_and_do_the_same(tmp_path, scan, capsys):
     words = ["stain", a, tmp_path / "volume", tmp_path / "o.ome.zarr", "--doubt", tmp_path / "m.ome.zarr", "--also", b]
     capsys.readouterr()
     assert run([*map(str, words), "--normalised", *size]) == 0
-    told = capsys.readouterr().err
-    assert "warning: --doubt is now --uncertainty" in told
-    assert "warning: --also is now --ensemble" in told
+    output = capsys.readouterr().err
+    assert "warning: --doubt is now --uncertainty" in output
+    assert "warning: --also is now --ensemble" in output
     np.testing.assert_array_equal(read(tmp_path / "m.ome.zarr"), expected)

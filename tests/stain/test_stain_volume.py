@@ -35,12 +35,12 @@ def volume(tmp_path):
     return tmp_path / "volume"
 
 
-def stained_of(told):
-    return [what for what in told if what[0] == "staining"]
+def stained_of(reports):
+    return [what for what in reports if what[0] == "staining"]
 
 
 def test_a_volume_is_its_slices_stained_one_by_one(model, volume, tmp_path):
-    told = []
+    reports = []
     out = stain_volume(
         model,
         volume,
@@ -48,13 +48,13 @@ def test_a_volume_is_its_slices_stained_one_by_one(model, volume, tmp_path):
         config=StainConfig(**SMALL, z_chunk=4),
         intensity=LEVELS,
         device="cpu",
-        progress=lambda *what: told.append(what),
+        progress=lambda *what: reports.append(what),
     )
     translator = load_translator(model, "cpu")
     expected = [stain_slice(translator, normalise_ct(s, LEVELS), StainConfig(**SMALL)) for s in grey_values()]
     np.testing.assert_array_equal(colours(out), expected)
     assert np.std(expected) > 5
-    assert ("staining", 11, 11) in told
+    assert ("staining", 11, 11) in reports
     stained = open_stained(out)
     assert stained.voxel_um == (5.0, 5.0, 5.0)
     assert stained.provenance["model"]["hash"] == load_model(model).hash
@@ -97,12 +97,12 @@ def test_interrupted_after_some_z_chunks_it_resumes_to_the_same_bits(model, volu
         stain_volume(model, volume, out, config=config, intensity=LEVELS, progress=pull_the_plug)
     with pytest.raises(InputError, match=r"not finished.*run the same command again"):
         open_stained(out)
-    told = []
-    stain_volume(model, volume, out, config=config, intensity=LEVELS, progress=lambda *what: told.append(what))
-    assert stained_of(told)[0] == ("staining", 6, 11)  # two slabs of three were reused
+    reports = []
+    stain_volume(model, volume, out, config=config, intensity=LEVELS, progress=lambda *what: reports.append(what))
+    assert stained_of(reports)[0] == ("staining", 6, 11)  # two slabs of three were reused
     np.testing.assert_array_equal(colours(out), colours(whole))
     untouched = stain_volume(
-        model, volume, out, config=config, intensity=LEVELS, progress=lambda *what: told.append(what)
+        model, volume, out, config=config, intensity=LEVELS, progress=lambda *what: reports.append(what)
     )
     assert untouched == out
 
@@ -128,9 +128,9 @@ def test_ctrl_c_takes_effect_after_a_z_chunk_and_the_message_says_how_to_resume(
             progress=press,
             should_stop=stop_requested.is_set,
         )
-    told = []
-    stain_volume(model, volume, out, config=config, intensity=LEVELS, progress=lambda *what: told.append(what))
-    assert stained_of(told)[0] == ("staining", 4, 11)
+    reports = []
+    stain_volume(model, volume, out, config=config, intensity=LEVELS, progress=lambda *what: reports.append(what))
+    assert stained_of(reports)[0] == ("staining", 4, 11)
     whole = stain_volume(model, volume, tmp_path / "whole.ome.zarr", config=config, intensity=LEVELS)
     np.testing.assert_array_equal(colours(out), colours(whole))
 
@@ -269,11 +269,11 @@ def test_a_scan_unlike_the_training_is_warned_of_and_stained(model, volume, tmp_
         words = ["stain", tmp_path / name, volume, tmp_path / f"{name}.ome.zarr", "--background", "100"]
         assert run(["-q", *map(str, words), "--bone", "900", "--patch-px", "32", "--device", "cpu"]) == 0
         distance = open_stained(tmp_path / f"{name}.ome.zarr").provenance["grey_distance"]
-        told = capsys.readouterr().err
+        output = capsys.readouterr().err
         if name == "knows":
-            assert told == ""
+            assert output == ""
             assert distance < 0.02
         else:
-            assert told.startswith(f"warning: {volume}: its grey values are unlike all training data of the model")
-            assert told.count("\n") == 1
+            assert output.startswith(f"warning: {volume}: its grey values are unlike all training data of the model")
+            assert output.count("\n") == 1
             assert distance > 0.06

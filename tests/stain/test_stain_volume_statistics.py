@@ -152,8 +152,8 @@ def test_any_tile_gives_the_whole_slice(network, rows, columns, tile_px):
     pooled = fit_volume_statistics(translator_of(network), tiles_of(4))
     ct = np.random.default_rng(0).integers(0, 40_000, (rows, columns)).astype(np.uint16)
     whole = pooled(torch.from_numpy(ct.astype(np.float32))[None])[0].permute(1, 2, 0).numpy()
-    found = exact_tiles(pooled, ct, tile_px, halo_of(network, volume_statistics=True), size_step(network))
-    assert np.abs(found - whole).max() < 0.5
+    actual = exact_tiles(pooled, ct, tile_px, halo_of(network, volume_statistics=True), size_step(network))
+    assert np.abs(actual - whole).max() < 0.5
     config = CONFIG.model_copy(update={"blend": "exact", "patch_px": max(16, tile_px)})
     assert np.abs(stain_slice(pooled, ct, config) - whole).max() <= 1
 
@@ -187,8 +187,8 @@ def test_a_volume_is_its_slices_by_the_volume_s_statistics(model, volume, grey, 
     )
     np.testing.assert_array_equal(colours(whole), [stain_slice(pooled, each, CONFIG) for each in ct])
     assert open_stained(whole).provenance["options"]["statistics"] == "volume"
-    kept = read_tensors(whole / STATISTICS)
-    assert {name.removeprefix("0.") for name in kept} == set(statistics_of(pooled))
+    stored = read_tensors(whole / STATISTICS)
+    assert {name.removeprefix("0.") for name in stored} == set(statistics_of(pooled))
 
 
 def test_exact_tiles_of_any_size_give_one_volume(model, volume, tmp_path):
@@ -226,13 +226,13 @@ def test_an_interrupted_volume_resumes_with_the_stored_statistics(model, volume,
 def test_statistics_that_were_damaged_are_found_again(model, volume, whole, tmp_path, harm):
     out = tmp_path / "out.ome.zarr"
     stain_volume(model, volume, out, config=CONFIG, intensity=LEVELS, part=(1, 2))
-    kept = out / STATISTICS
+    stored = out / STATISTICS
     if harm == "gone":
-        kept.unlink()
+        stored.unlink()
     elif harm == "rust":
-        kept.write_bytes(b"rust")
+        stored.write_bytes(b"rust")
     else:
-        write_tensors(kept, {"0.layers.1.mean": torch.zeros(3)})
+        write_tensors(stored, {"0.layers.1.mean": torch.zeros(3)})
     stain_volume(model, volume, out, config=CONFIG, intensity=LEVELS)
     assert contents(out) == contents(whole)
 
@@ -259,10 +259,10 @@ def test_uncertainty_needs_models_with_the_same_normalisation(model, volume, who
     out, doubt = tmp_path / "out.ome.zarr", tmp_path / "doubt.ome.zarr"
     stain_volume(model, volume, out, config=CONFIG, intensity=LEVELS, uncertainty=doubt, ensemble=[other])
     np.testing.assert_array_equal(colours(out), colours(whole))
-    kept = read_tensors(out / STATISTICS)
-    pooled = with_statistics(load_translator(other, "cpu"), {k[2:]: v for k, v in kept.items() if k.startswith("1.")})
+    stored = read_tensors(out / STATISTICS)
+    pooled = with_statistics(load_translator(other, "cpu"), {k[2:]: v for k, v in stored.items() if k.startswith("1.")})
     first = stain_volume(other, volume, tmp_path / "first.ome.zarr", config=CONFIG, intensity=LEVELS)
-    assert all(torch.equal(kept[f"1.{name}"], value) for name, value in statistics_of(pooled).items())
+    assert all(torch.equal(stored[f"1.{name}"], value) for name, value in statistics_of(pooled).items())
     apart = np.abs(colours(first).astype(float) - colours(whole)).mean(axis=-1) / 2  # the deviation of two
     np.testing.assert_allclose(colours(doubt)[..., 0], np.clip(255 * apart / 64, 0, 255), atol=1)
 

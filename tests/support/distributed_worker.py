@@ -129,17 +129,17 @@ def told_by_command_line(folder):
 def main(folder):
     """Do every job; each process writes its results."""
     rank = int(os.environ["RANK"])
-    told = {"losses": {name: train_noting(folder, name) for name in RECIPES}, "errors": {}}
-    told["goes-on"] = train_noting(folder, "paired-cyclegan", into="begun-alone", resume=True)
+    record = {"losses": {name: train_noting(folder, name) for name in RECIPES}, "errors": {}}
+    record["goes-on"] = train_noting(folder, "paired-cyclegan", into="begun-alone", resume=True)
     stop = {"clock": stop_second_after(4), "into": "begun-together"}
-    told["errors"]["stopped"] = error_of(folder, "paired-cyclegan", **stop)
-    told["errors"]["full"] = error_of(folder, "registered", into="full", progress=fail_at(2))
+    record["errors"]["stopped"] = error_of(folder, "paired-cyclegan", **stop)
+    record["errors"]["full"] = error_of(folder, "registered", into="full", progress=fail_at(2))
     # The clocks do not agree; the first one's counts.
     ticks = iter(range(100)) if rank == 0 else iter(range(0, 10**6, 1000))
     train_noting(folder, "registered", into="timed", max_seconds=3, max_steps=None, clock=lambda: float(next(ticks)))
     train(folder / "set", folder / "single", recipe=RECIPES["paired-cyclegan"], seed=SEED, device="cpu", max_steps=3)
-    told["refused"] = told_by_command_line(folder)
-    (folder / f"told-{rank}.json").write_text(json.dumps(told))
+    record["refused"] = told_by_command_line(folder)
+    (folder / f"told-{rank}.json").write_text(json.dumps(record))
 
 
 if __name__ == "__main__":

@@ -49,12 +49,12 @@ def compare(plan, joins, shape, device, dtype, tolerance):
     residual = draw(shape, 2, device).to(dtype) if joins else None
     precise = None if residual is None else residual.double()
     truth = run(reference, image.double(), plan, precise, torch.float64)
-    found = run(by_programs, image, plan, residual, dtype)
-    assert len(found) == len(truth)
-    for ours, wanted in zip(found, truth, strict=True):
-        assert ours.shape == wanted.shape
+    actual = run(by_programs, image, plan, residual, dtype)
+    assert len(actual) == len(truth)
+    for ours, expected in zip(actual, truth, strict=True):
+        assert ours.shape == expected.shape
         assert ours.dtype == dtype
-        assert (ours.double() - wanted).abs().max() <= tolerance * wanted.abs().max()
+        assert (ours.double() - expected).abs().max() <= tolerance * expected.abs().max()
 
 
 def build(spec, device="cpu", dtype=torch.float64):

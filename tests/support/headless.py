@@ -35,7 +35,7 @@ FLAGS = (
 
 def chromium() -> str | None:
     """Return the browser's path, or None if there is none."""
-    return next((found for found in map(shutil.which, NAMES) if found), None)
+    return next((path for path in map(shutil.which, NAMES) if path), None)
 
 
 class Page:
@@ -44,17 +44,17 @@ class Page:
     def __init__(self, profile: Path, size: tuple[int, int]) -> None:
         ours, theirs = os.pipe(), os.pipe()
         self._out, self._in = ours[1], theirs[0]
-        there = [fcntl.fcntl(fd, fcntl.F_DUPFD, 20) for fd in (ours[0], theirs[1])]
+        descriptors = [fcntl.fcntl(fd, fcntl.F_DUPFD, 20) for fd in (ours[0], theirs[1])]
 
         def place() -> None:
-            os.dup2(there[0], 3)
-            os.dup2(there[1], 4)
+            os.dup2(descriptors[0], 3)
+            os.dup2(descriptors[1], 4)
 
         command = [str(chromium()), *FLAGS, f"--user-data-dir={profile}", f"--window-size={size[0]},{size[1]}"]
         self._process = subprocess.Popen(
             [*command, "about:blank"], stderr=subprocess.DEVNULL, preexec_fn=place, pass_fds=(3, 4)
         )
-        for fd in (ours[0], theirs[1], *there):
+        for fd in (ours[0], theirs[1], *descriptors):
             os.close(fd)
         self._buffer, self._number, self._session = b"", 0, None
         self.requests: list[str] = []

@@ -43,8 +43,8 @@ def grey(rows, columns, seed=0):
 def test_any_tile_gives_the_whole_slice(spec, rows, columns, tile_px):
     model, ct = translator(spec), grey(rows, columns)
     whole = model(torch.from_numpy(ct.astype(np.float32))[None])[0].permute(1, 2, 0).numpy()
-    found = exact_tiles(model, ct, tile_px, halo_of(spec | CHANNELS), size_step(spec))
-    assert np.abs(found - whole).max() < 0.05  # grey levels; oneDNN sums in another order for another size
+    actual = exact_tiles(model, ct, tile_px, halo_of(spec | CHANNELS), size_step(spec))
+    assert np.abs(actual - whole).max() < 0.05  # grey levels; oneDNN sums in another order for another size
     assert np.ptp(whole) > 1 or whole.size < 100
 
 

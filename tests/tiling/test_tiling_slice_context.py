@@ -19,38 +19,40 @@ from tomostain.tiling.slice_context import (
 BESIDE = st.integers(0, 6)
 
 
-@given(depth=st.integers(1, 12), beside=BESIDE, data=st.data())
-def test_a_piece_read_with_edges_is_a_piece_of_the_padded_volume(depth, beside, data):
+@given(depth=st.integers(1, 12), context=BESIDE, data=st.data())
+def test_a_piece_read_with_edges_is_a_piece_of_the_padded_volume(depth, context, data):
     first = data.draw(st.integers(0, depth - 1))
     last = data.draw(st.integers(first + 1, depth))
     volume = np.arange(depth).reshape(depth, 1, 1)
-    start, stop, repeat = clip_slices(first - beside, last + beside, depth)
+    start, stop, repeat = clip_slices(first - context, last + context, depth)
     assert 0 <= start < stop <= depth
-    padded = np.pad(volume, ((beside, beside), (0, 0), (0, 0)), mode="edge")
-    np.testing.assert_array_equal(repeat_ends(volume[start:stop], repeat), padded[first : last + 2 * beside])
+    padded = np.pad(volume, ((context, context), (0, 0), (0, 0)), mode="edge")
+    np.testing.assert_array_equal(repeat_ends(volume[start:stop], repeat), padded[first : last + 2 * context])
 
 
-@given(number=st.integers(1, 9), beside=BESIDE)
-def test_each_slab_has_its_slice_in_the_middle(number, beside):
-    seen = 2 * beside + 1
-    slices = np.random.default_rng(number).random((number + 2 * beside, 2, 3))
+@given(number=st.integers(1, 9), context=BESIDE)
+def test_each_slab_has_its_slice_in_the_middle(number, context):
+    seen = 2 * context + 1
+    slices = np.random.default_rng(number).random((number + 2 * context, 2, 3))
     slabs = slice_contexts(slices, seen)
     assert len(slabs) == number
     for index, slab in enumerate(slabs):
-        np.testing.assert_array_equal(middle_slices(slab, 1), slices[index + beside])
+        np.testing.assert_array_equal(middle_slices(slab, 1), slices[index + context])
         np.testing.assert_array_equal(np.squeeze(slab), np.squeeze(slices[index : index + seen]))
 
 
-@given(beside=BESIDE, wanted=BESIDE)
-def test_the_middle_is_taken_or_refused(beside, wanted):
-    slab = np.arange(2 * beside + 1)[:, None, None] * np.ones((1, 2, 2))
-    if wanted > beside:
-        with pytest.raises(InputError, match=f"holds {2 * beside + 1} slice\\(s\\), and {2 * wanted + 1} are needed"):
-            middle_slices(slab, 2 * wanted + 1)
+@given(context=BESIDE, expected=BESIDE)
+def test_the_middle_is_taken_or_refused(context, expected):
+    slab = np.arange(2 * context + 1)[:, None, None] * np.ones((1, 2, 2))
+    if expected > context:
+        with pytest.raises(
+            InputError, match=f"holds {2 * context + 1} slice\\(s\\), and {2 * expected + 1} are needed"
+        ):
+            middle_slices(slab, 2 * expected + 1)
         return
-    taken = middle_slices(slab, 2 * wanted + 1)
-    assert np.mean(taken) == beside
-    assert taken.shape == ((2 * wanted + 1, 2, 2) if wanted else (2, 2))
+    taken = middle_slices(slab, 2 * expected + 1)
+    assert np.mean(taken) == context
+    assert taken.shape == ((2 * expected + 1, 2, 2) if expected else (2, 2))
 
 
 def test_arrays_that_are_not_a_slice_context_are_refused():

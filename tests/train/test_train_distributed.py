@@ -38,9 +38,9 @@ def free_port():
 
 def environment(**more):
     """Return this process's variables without any launcher's, for one thread a process."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM_", "TORCHELASTIC_"))}
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM_", "TORCHELASTIC_"))}
     paths = [str(WORKER.parents[2]), *sys.path]
-    return kept | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, paths))} | more
+    return inherited | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, paths))} | more
 
 
 def write_recipe(path, **changes):
@@ -76,8 +76,8 @@ def srun(*command):
         )
         for number in ("0", "1")
     ]
-    told = [task.communicate(timeout=300) for task in tasks]
-    return [(task.returncode, *words) for task, words in zip(tasks, told, strict=True)]
+    outputs = [task.communicate(timeout=300) for task in tasks]
+    return [(task.returncode, *words) for task, words in zip(tasks, outputs, strict=True)]
 
 
 @pytest.fixture(scope="module")
@@ -108,26 +108,26 @@ def together(folder):
     return [json.loads((folder / f"told-{rank}.json").read_text()) for rank in range(2)]
 
 
-def check_losses(found, expected):
-    assert len(found) == len(expected)
-    for step, (a, b) in enumerate(zip(found, expected, strict=True)):
+def check_losses(actual, expected):
+    assert len(actual) == len(expected)
+    for step, (a, b) in enumerate(zip(actual, expected, strict=True)):
         assert a == pytest.approx(b, **LOSSES), f"step {step + 1}"
 
 
 def check_state(run, expected):
     """Compare all that moves: networks, optimisers, buffers; what is drawn must be the same to the bit."""
-    found, right = bits(run), bits(expected)
+    actual, right = bits(run), bits(expected)
     for key in ("step", "draws", "torch"):
-        assert same(found[key], right[key]), key
+        assert same(actual[key], right[key]), key
     for key in ("networks", "buffers", "sums", "best", "places"):
-        torch.testing.assert_close(found[key], right[key], **WEIGHTS, msg=lambda text, key=key: f"{key}: {text}")
-    assert found["optimisers"].keys() == right["optimisers"].keys()
+        torch.testing.assert_close(actual[key], right[key], **WEIGHTS, msg=lambda text, key=key: f"{key}: {text}")
+    assert actual["optimisers"].keys() == right["optimisers"].keys()
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_two_processes_train_as_one(folder, alone, together, name):
-    for told in together:
-        check_losses(told["losses"][name], alone[name])
+    for record in together:
+        check_losses(record["losses"][name], alone[name])
     check_state(folder / name, folder / f"alone-{name}")
     written, right = rows(folder / name), rows(folder / f"alone-{name}")
     assert [row["step"] for row in written] == [row["step"] for row in right]
@@ -154,13 +154,13 @@ def test_one_process_writes_one_set_of_files(folder, together):
 
 
 def test_two_processes_resume_the_run_of_one(folder, alone, together):
-    for told in together:
-        check_losses(told["goes-on"], alone["paired-cyclegan"][4:])
+    for record in together:
+        check_losses(record["goes-on"], alone["paired-cyclegan"][4:])
     check_state(folder / "begun-alone", folder / "alone-paired-cyclegan")
 
 
 def test_a_signal_to_one_process_stops_all_at_one_step_and_one_process_resumes(folder, alone, together):
-    assert [told["errors"]["stopped"] for told in together] == ["InterruptedRunError", "PeerProcessError"]
+    assert [record["errors"]["stopped"] for record in together] == ["InterruptedRunError", "PeerProcessError"]
     run = folder / "begun-together"
     assert read_checkpoint(run / LAST)["step"] == 4
     assert not (run / "model").exists()
@@ -170,7 +170,7 @@ def test_a_signal_to_one_process_stops_all_at_one_step_and_one_process_resumes(f
 
 
 def test_a_disk_that_is_full_ends_all_processes(together):
-    assert [told["errors"]["full"] for told in together] == ["InputError", "PeerProcessError"]
+    assert [record["errors"]["full"] for record in together] == ["InputError", "PeerProcessError"]
 
 
 def test_the_first_process_has_the_time(folder, together):
@@ -179,8 +179,8 @@ def test_the_first_process_has_the_time(folder, together):
 
 def test_in_single_precision_the_first_steps_agree_within_its_rounding(folder, together, tmp_path):
     train(folder / "set", tmp_path / "one", recipe=RECIPES["paired-cyclegan"], seed=SEED, max_steps=3)
-    (found,), (right,) = rows(folder / "single"), rows(tmp_path / "one")
-    assert {k: float(v) for k, v in found.items()} == pytest.approx({k: float(v) for k, v in right.items()}, rel=1e-3)
+    (actual,), (right,) = rows(folder / "single"), rows(tmp_path / "one")
+    assert {k: float(v) for k, v in actual.items()} == pytest.approx({k: float(v) for k, v in right.items()}, rel=1e-3)
     assert next(iter(bits(folder / "single")["networks"]["g_xy"].values())).dtype == torch.float32
 
 
@@ -198,10 +198,10 @@ def test_srun_starts_the_command_line_and_only_the_first_task_prints(folder, tmp
 
 
 def test_a_batch_that_cannot_be_divided_is_refused_once(folder, together):
-    (code, told), (other_code, other_told) = (told["refused"] for told in together)
+    (code, message), (other_code, other_told) = (message["refused"] for message in together)
     assert (code, other_code) == (2, 1)
-    assert told.startswith("tomostain: batch 3: a batch is divided among the processes, and 2 do not divide it")
-    assert "recipe with `batch: 4`" in told
+    assert message.startswith("tomostain: batch 3: a batch is divided among the processes, and 2 do not divide it")
+    assert "recipe with `batch: 4`" in message
     assert other_told == ""
     assert not (folder / "refused").exists()
 

@@ -44,11 +44,11 @@ def test_a_gpu_has_the_losses_of_the_cpu(name, single_precision):
         recipe = recipe.model_copy(
             update={"generator": recipe.generator | {"dropout": 0.0}}
         )  # devices draw differently
-    (first, *found), (expected_first, *expected) = (
+    (first, *actual), (expected_first, *expected) = (
         [dict(t.take_step()) for _ in range(STEPS)] for t in (trainer(recipe, "cuda"), trainer(recipe, "cpu"))
     )
     assert first == pytest.approx(expected_first, rel=1e-3, abs=1e-5)
-    for step, expected_step in zip(found, expected, strict=True):
+    for step, expected_step in zip(actual, expected, strict=True):
         assert step == pytest.approx(expected_step, rel=2e-2, abs=1e-3)
 
 
@@ -71,17 +71,17 @@ def test_the_defaults_of_a_gpu_learn_with_finite_losses(name, caplog):
 @pytest.mark.gpu
 def test_patches_are_those_of_the_cpu():
     pairs = [toy_pair("a", 0), toy_pair("b", 1)]
-    found, expected = (
+    actual, expected = (
         PatchSampler(pairs, patch_px=24, batch=8, augment=Augment(), device=device).draw(
             torch.Generator().manual_seed(0)
         )
         for device in ("cuda", "cpu")
     )
-    assert found.ids == expected.ids
-    assert found.x.device.type == found.y.device.type == found.mask.device.type == "cuda"
+    assert actual.ids == expected.ids
+    assert actual.x.device.type == actual.y.device.type == actual.mask.device.type == "cuda"
     for name in ("x", "y"):
-        torch.testing.assert_close(getattr(found, name).cpu(), getattr(expected, name), atol=2e-3, rtol=0)
-    assert (found.mask.cpu() == expected.mask).float().mean() > 0.99
+        torch.testing.assert_close(getattr(actual, name).cpu(), getattr(expected, name), atol=2e-3, rtol=0)
+    assert (actual.mask.cpu() == expected.mask).float().mean() > 0.99
 
 
 @pytest.fixture(scope="module")

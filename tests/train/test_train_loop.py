@@ -285,11 +285,13 @@ def test_the_average_is_that_of_the_generators_it_followed(dataset):
         trainer.take_step()
         # It follows quickly at first, and never faster than the recipe's decay says.
         decay = min(0.9, (1 + step) / (10 + step))
-        now = networks.g_xy.parameters()
-        expected = [decay * kept + (1 - decay) * new.detach() for kept, new in zip(expected, now, strict=True)]
-    for kept, right in zip(networks.average.parameters(), expected, strict=True):
-        torch.testing.assert_close(kept, right)
-        assert not kept.requires_grad
+        trained = networks.g_xy.parameters()
+        expected = [
+            decay * averaged + (1 - decay) * new.detach() for averaged, new in zip(expected, trained, strict=True)
+        ]
+    for averaged, right in zip(networks.average.parameters(), expected, strict=True):
+        torch.testing.assert_close(averaged, right)
+        assert not averaged.requires_grad
 
 
 def test_the_deformation_learns_the_position_of_the_histology(tmp_path):
@@ -344,11 +346,11 @@ def test_inverted_contrast_is_warned_of_where_nothing_is_paired(tmp_path, change
     if bright_is_bright:
         pairs = [dataclasses.replace(pair, ct=(40000 - pair.ct).astype(np.uint16), slices=None) for pair in pairs]
     data = save_dataset(tmp_path / "set", pairs).path
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         train(data, tmp_path / "run", recipe=toy_recipe(**changes), fold=None, max_steps=1)
-    own = [str(w.message) for w in told if issubclass(w.category, OutOfDistributionWarning)]
-    assert (len(own) == 1 and warned in own[0]) if warned else own == []
+    ood = [str(w.message) for w in caught if issubclass(w.category, OutOfDistributionWarning)]
+    assert (len(ood) == 1 and warned in ood[0]) if warned else ood == []
 
 
 def test_contrast_is_the_correlation_within_the_masks():
@@ -381,8 +383,8 @@ def test_fast_and_plain_kernels_train_equally_and_the_run_records_which(dataset,
     for kernels in ("fast", "plain"):
         recipe = toy_recipe(generator={"name": "resnet", "width": 64, "blocks": 1}, kernels=kernels)
         trainer = Trainer(recipe, load_dataset(dataset), 0, 0, "cpu")
-        found = {type(layer).__name__ for layer in trainer.state.networks.g_xy.modules()}
-        assert ("WinogradConv2d" in found) == (kernels == "fast")
+        layers = {type(layer).__name__ for layer in trainer.state.networks.g_xy.modules()}
+        assert ("WinogradConv2d" in layers) == (kernels == "fast")
         losses[kernels] = trainer.take_step()
     assert losses["fast"] == pytest.approx(losses["plain"], rel=1e-5)
 

@@ -51,8 +51,8 @@ def test_a_batch_in_parts_takes_the_step_of_the_whole(dataset, name):
     values = ADVERSARIAL[name] | {"batch": 4, "clip_norm": 5}
     whole, of_whole = steps(dataset, toy_recipe(**values))
     for parts in (2, 4):
-        found, of_parts = steps(dataset, toy_recipe(**values, accumulate=parts))
-        assert [dict(row) for row in found] == [pytest.approx(row, rel=1e-9, abs=1e-12) for row in whole]
+        actual, of_parts = steps(dataset, toy_recipe(**values, accumulate=parts))
+        assert [dict(row) for row in actual] == [pytest.approx(row, rel=1e-9, abs=1e-12) for row in whole]
         networks = (trainer.state.networks.g_xy for trainer in (of_parts, of_whole))
         for one, other in zip(*(network.parameters() for network in networks), strict=True):
             torch.testing.assert_close(one, other, rtol=0, atol=1e-7)
@@ -110,13 +110,15 @@ def test_a_run_with_memory_options_resumes_to_the_same_bits(dataset, tmp_path):
 
 def test_recomputing_keeps_less():
     # Counts the values that autograd stores for the backward pass.
-    kept = []
+    stored = []
     for prepare in (copy.copy, recomputing):
-        network, held = prepare(build_network({"name": "resnet", "width": 8, "blocks": 3})), []
-        with torch.autograd.graph.saved_tensors_hooks(lambda tensor, held=held: held.append(tensor.numel()), copy.copy):
+        network, sizes = prepare(build_network({"name": "resnet", "width": 8, "blocks": 3})), []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor, sizes=sizes: sizes.append(tensor.numel()), copy.copy
+        ):
             network(torch.randn(1, 3, 32, 32))
-        kept.append(sum(held))
-    assert kept[1] < 0.4 * kept[0]
+        stored.append(sum(sizes))
+    assert stored[1] < 0.4 * stored[0]
 
 
 needs_compiler = pytest.mark.skipif(
@@ -142,18 +144,18 @@ def test_a_compiled_discriminator_takes_the_plain_ones_step():
     plain = build_network({"name": "patch", "width": 2, "layers": 1}, torch.Generator().manual_seed(0))
     # Both pictures need a gradient, so that the compiler handles one case only.
     images = torch.randn(2, 2, 3, 16, 16, generator=torch.Generator().manual_seed(1)).requires_grad_()
-    found = []
+    actual = []
     for judge in (compiled(copy.deepcopy(plain)), plain):
         loss = paper.discriminator(*(judge(image) for image in images))
         gradients = torch.autograd.grad(loss, [images, *judge.parameters()])
-        found.append([loss, *judge.features(images[0]), *gradients])
+        actual.append([loss, *judge.features(images[0]), *gradients])
         assert list(judge.state_dict()) == list(plain.state_dict())
         optimiser = torch.optim.SGD(judge.parameters(), lr=0.1)
         for value, gradient in zip(judge.parameters(), gradients[1:], strict=True):
             value.grad = gradient
         optimiser.step()
-        found[-1].append(judge(images[0]))  # with the new weights
-    for one, other in zip(*found, strict=True):
+        actual[-1].append(judge(images[0]))  # with the new weights
+    for one, other in zip(*actual, strict=True):
         # A bias before a normalisation has no gradient but rounding.
         size = other.norm()
         assert (one - other).norm() <= (1e-5 * size if size > 1e-6 else 1e-6)
@@ -223,10 +225,10 @@ class Graphs:
 
     def watched(self, graph, _):
         def run(*values):
-            given = {value.untyped_storage().data_ptr() for value in values if isinstance(value, torch.Tensor)}
+            inputs = {value.untyped_storage().data_ptr() for value in values if isinstance(value, torch.Tensor)}
             results = graph(*values)
             made = [value.untyped_storage() for value in results if isinstance(value, torch.Tensor)]
-            self.returned += [StorageWeakRef(storage) for storage in made if storage.data_ptr() not in given]
+            self.returned += [StorageWeakRef(storage) for storage in made if storage.data_ptr() not in inputs]
             self.passes += 1
             return results
 
@@ -252,8 +254,8 @@ def test_outputs_of_graphs_are_released_before_the_next_step(dataset, tmp_path, 
     values = GRAPHED[name] | {"kernels": "plain"}
     whole, _ = steps(dataset, toy_recipe(**values))
     graphs = Graphs(monkeypatch)
-    found, trainer = steps(dataset, toy_recipe(**values, compile="cuda-graphs"))
-    assert found == [pytest.approx(row, rel=1e-9, abs=1e-12) for row in whole]
+    actual, trainer = steps(dataset, toy_recipe(**values, compile="cuda-graphs"))
+    assert actual == [pytest.approx(row, rel=1e-9, abs=1e-12) for row in whole]
     assert graphs.modes == {"reduce-overhead"}
     assert graphs.steps == STEPS
     assert graphs.passes >= 4 * STEPS
@@ -277,13 +279,13 @@ def test_steps_of_cuda_graphs_have_the_plain_losses(dataset, monkeypatch, name):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     torch._dynamo.reset()
     counters.clear()
-    found = []
+    actual = []
     for switch in (False, "cuda-graphs"):
         # A low rate: a high one enlarges differences of rounding from step to step.
         recipe = toy_recipe(**GRAPHED[name] | {"learning_rate": 1e-4}, compile=switch, precision="32-true")
         trainer = Trainer(recipe, load_dataset(dataset), 0, 0, "cuda")
         # The first step warms up, the second records, the others replay.
-        found.append([trainer.take_step() for _ in range(STEPS)])
+        actual.append([trainer.take_step() for _ in range(STEPS)])
     assert not counters["inductor"]["cudagraph_skips"]
-    for losses in found[1:]:
-        assert losses == [pytest.approx(row, rel=2e-3, abs=1e-6) for row in found[0]]
+    for losses in actual[1:]:
+        assert losses == [pytest.approx(row, rel=2e-3, abs=1e-6) for row in actual[0]]

@@ -70,23 +70,23 @@ def test_the_work_of_a_step_is_that_of_its_passes():
 
 def test_recomputed_activations_are_not_stored():
     plain = toy_recipe(terms={"l1": 1}, generator={"name": "resnet", "width": 8, "blocks": 9})
-    kept = count_step(plain).activation_bytes
-    assert count_step(plain.model_copy(update={"checkpoint_activations": True})).activation_bytes < kept
+    stored = count_step(plain).activation_bytes
+    assert count_step(plain.model_copy(update={"checkpoint_activations": True})).activation_bytes < stored
 
 
 def test_the_activations_are_those_that_autograd_keeps():
     recipe = toy_recipe(terms={"l1": 1}, generator={"name": "resnet", "width": 4, "blocks": 2}, kernels="plain")
     data = LoadedDataset.from_pairs([toy_pair("a", 0)])
-    trainer, kept = Trainer(recipe, data, None, 0, "cpu"), {}
+    trainer, stored = Trainer(recipe, data, None, 0, "cpu"), {}
 
     def pack(tensor):
         if not isinstance(tensor, torch.nn.Parameter):
-            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            stored[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         trainer.take_step()
-    assert count_step(recipe).activation_bytes == pytest.approx(sum(kept.values()), rel=0.3)
+    assert count_step(recipe).activation_bytes == pytest.approx(sum(stored.values()), rel=0.3)
 
 
 def test_a_time_limit_is_the_time_of_the_plan(dataset):

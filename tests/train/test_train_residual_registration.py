@@ -39,10 +39,10 @@ def test_a_shift_and_a_turn_are_found_to_a_tenth_of_a_pixel(shift, turn, seed):
     assert (apply_affine(real, place) - drawn)[inner].abs().max() < 0.1
     # Taken from where it went to: R (r - shift) came to r, so r comes from R⁻¹ r + shift.
     expected = np.array([np.cos(turn) - 1, np.sin(turn), shift[0], -np.sin(turn), np.cos(turn) - 1, shift[1]])
-    found = place.numpy().ravel()
-    assert np.abs(found - expected)[[2, 5]].max() < 0.1
+    estimated = place.numpy().ravel()
+    assert np.abs(estimated - expected)[[2, 5]].max() < 0.1
     # 0.16 to 0.2 px at the inner edge; large shifts repeat the border, which pulls a little.
-    assert np.abs(found - expected)[[0, 1, 3, 4]].max() < 0.005
+    assert np.abs(estimated - expected)[[0, 1, 3, 4]].max() < 0.005
 
 
 def test_a_mean_that_differs_and_a_bright_stain_on_the_outside_do_not_move_it():

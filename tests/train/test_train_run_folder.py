@@ -178,14 +178,14 @@ def test_the_message_names_both_sides_of_a_difference(dataset, tmp_path):
     assert recorded_options(tmp_path / "none") == {}
 
 
-@pytest.mark.parametrize("given", [False, True])
-def test_a_run_with_a_step_graph_resumes_on_a_machine_without_one(dataset, tmp_path, given):
+@pytest.mark.parametrize("value", [False, True])
+def test_a_run_with_a_step_graph_resumes_on_a_machine_without_one(dataset, tmp_path, value):
     recipe = toy_recipe(terms={"l1": 1})
     run = train(dataset, tmp_path / "run", recipe=recipe, max_steps=1)
     description = (run / DESCRIPTION).read_text(encoding="utf-8")
     assert "compile: false" in description
     (run / DESCRIPTION).write_text(description.replace("compile: false", "compile: step-graph"), encoding="utf-8")
-    train(dataset, run, recipe=recipe if given else None, max_steps=2, resume=True)
+    train(dataset, run, recipe=recipe if value else None, max_steps=2, resume=True)
     assert read_checkpoint(run / LAST)["step"] == 2
 
 

@@ -211,9 +211,9 @@ def test_older_names_of_terms_and_keys_are_accepted_with_a_warning():
     older = {"terms": terms, "field": {"name": "field", "width": 2, "levels": 2}, "realign": 4}
     with pytest.warns(DeprecationWarning, match="is now") as caught:
         recipe = toy_recipe(**older)
-    told = {str(warning.message) for warning in caught}
-    assert "the recipe key 'realign' is now 'residual_registration'" in told
-    assert "the loss term 'settled' is now 'registered_pixelwise'" in told
+    messages = {str(warning.message) for warning in caught}
+    assert "the recipe key 'realign' is now 'residual_registration'" in messages
+    assert "the loss term 'settled' is now 'registered_pixelwise'" in messages
     assert recipe == toy_recipe(
         terms={RENAMED.get(name, name): weight for name, weight in terms.items()},
         deformation=older["field"],

@@ -191,12 +191,12 @@ def sampled(cases: Sequence[tuple[int, Case]], count: int, per_kind: int, seed: 
     chosen = [cases[pick] for pick in rng.permutation(len(cases))]
     if per_kind:
         seen: collections.Counter[str] = collections.Counter()
-        kept = []
+        selected = []
         for number, case in chosen:
             seen[case.kind] += 1
             if seen[case.kind] <= per_kind:
-                kept.append((number, case))
-        chosen = kept
+                selected.append((number, case))
+        chosen = selected
     return sorted(chosen[: count or None], key=lambda each: each[0])
 
 

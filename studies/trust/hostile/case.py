@@ -90,8 +90,8 @@ def probe_volume(path: str, dataset: str | None = None) -> int:
 
     def warn(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
         """Print a warning as the command line does."""
-        own = issubclass(category, OutOfDistributionWarning)
-        print(f"{'warning' if own else category.__name__}: {message}", file=sys.stderr)
+        is_ood = issubclass(category, OutOfDistributionWarning)
+        print(f"{'warning' if is_ood else category.__name__}: {message}", file=sys.stderr)
 
     warnings.showwarning = warn
     try:

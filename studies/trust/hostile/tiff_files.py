@@ -21,12 +21,12 @@ def _tags(path: Path) -> dict[int, list[tuple[int, int, int]]]:
     """Return (page, offset of the entry, type) of each tag of a little-endian classic TIFF."""
     import tifffile
 
-    found: dict[int, list[tuple[int, int, int]]] = {}
+    entries: dict[int, list[tuple[int, int, int]]] = {}
     with tifffile.TiffFile(path) as tif:
         for index, page in enumerate(tif.pages):
             for tag in page.tags:  # type: ignore[union-attr]
-                found.setdefault(tag.code, []).append((index, tag.offset, int(tag.dtype)))
-    return found
+                entries.setdefault(tag.code, []).append((index, tag.offset, int(tag.dtype)))
+    return entries
 
 
 def set_tag(
