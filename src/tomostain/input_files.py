@@ -1,6 +1,7 @@
-"""A check at the door of every reader: pipes and devices are not files, and reading them could wait for ever."""
+"""Checks of input files that need no file library: pipes and devices, and the separator of a CSV table."""
 
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -76,3 +77,20 @@ def is_folder_entry(entry: "os.DirEntry[str]") -> bool:
         return entry.is_dir()
     except OSError:
         return False
+
+
+def csv_dialect(text: str) -> tuple[int, str]:
+    r"""Return the number of lines before the header (0 or 1), and the separator of the cells: comma, semicolon or tab.
+
+    Examples
+    --------
+    >>> csv_dialect("a;b;c\n1,5;2;3"), csv_dialect("sep=;\na;b"), csv_dialect("a,b")
+    ((0, ';'), (1, ';'), (0, ','))
+    >>> csv_dialect('id,"notes; a; b; c"')
+    (0, ',')
+    """
+    header = text.partition("\n")[0]
+    stated = re.fullmatch(r"\ufeff?sep=([,;\t])\s*", header)
+    if stated:
+        return 1, stated[1]
+    return 0, max(",;\t", key=re.sub(r'"[^"]*("|$)', "", header).count)

@@ -1,7 +1,9 @@
 """Small CSV tables: what is written is read again; files of spreadsheets are read; errors name the file."""
 
+import csv
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +24,23 @@ def test_rows_are_read_as_they_were_written(tmp_path_factory: pytest.TempPathFac
     assert table.rows == cells
     append_csv(path, table.columns, {"first": 1})
     assert read_csv(path).rows == [*cells, {"first": "1", "second": ""}]
+
+
+@given(
+    st.lists(st.tuples(CELLS.filter(bool), CELLS.filter(bool)), min_size=1, max_size=4), st.sampled_from(["\n", "\r\n"])
+)
+def test_the_bytes_are_those_of_the_csv_module_and_of_pandas(tmp_path_factory, rows, line_end: str) -> None:
+    folder = tmp_path_factory.mktemp("csv")
+    columns, cells = ["a", "b"], [{"a": first, "b": second} for first, second in rows]
+    write_csv(folder / "ours.csv", columns, cells, line_end=line_end)
+    with (folder / "module.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, lineterminator=line_end)
+        writer.writeheader()
+        writer.writerows(cells)
+    pd.DataFrame(cells, columns=columns).to_csv(folder / "pandas.csv", index=False, lineterminator=line_end)
+    content = (folder / "ours.csv").read_bytes()
+    assert content == (folder / "module.csv").read_bytes()
+    assert content == (folder / "pandas.csv").read_bytes()
 
 
 @pytest.mark.parametrize(

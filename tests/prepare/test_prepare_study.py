@@ -5,6 +5,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -57,6 +58,8 @@ def test_a_bad_specimen_is_left_out_with_its_reason_and_a_finished_one_is_preser
     with (tmp_path / "study" / "scores.csv").open() as file:
         lines = list(csv.DictReader(file))
     assert tuple(lines[0]) == COLUMNS
+    table = pd.DataFrame(lines, columns=list(COLUMNS)).to_csv(index=False, lineterminator="\r\n")
+    assert (tmp_path / "study" / "scores.csv").read_bytes() == table.encode()
     assert [line["result"] for line in lines] == ["found", "left out"]
     assert lines[0]["confidence"] == "0.98"
     assert lines[0]["message"] == "check its pixel size"

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -108,6 +109,8 @@ def test_a_table_of_points_is_read_as_it_was_written(tmp_path):
     slide = np.array([[0.0, 0], [1000, 200], [100, 900]])
     volume = true.to_volume_um(true.slide_to_section_um(slide))
     write_landmarks(path, slide, volume)
+    table = pd.DataFrame(np.column_stack([slide, volume]), columns=list(COLUMNS))
+    assert path.read_bytes() == table.to_csv(index=False, float_format="%.3f", lineterminator="\n").encode()
     assert landmark_errors_um(read_landmarks(path), slide, volume).max() < 0.01
     with pytest.raises(InputError, match="exists already"):
         write_landmarks(path, slide, volume)

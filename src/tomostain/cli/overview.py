@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from tomostain.input_files import csv_dialect
+
 Kind = Literal[
     "table", "pair", "dataset", "run", "unfinished run", "model", "evaluation", "stained volume", "measures", "demo"
 ]
@@ -188,12 +190,10 @@ def _items_of(folder: Path, name: str) -> Iterator[Item]:
 
 def _table(path: Path, name: str) -> Iterator[Item]:
     """Yield a table of specimens, if the CSV file is one."""
-    lines = _text(path).lstrip("\ufeff").splitlines()
-    if lines and lines[0].startswith("sep="):  # written by Excel, see tomostain.io.csv_files (which imports NumPy)
-        del lines[0]
-    header = re.sub(r'"[^"]*("|$)', "", lines[0]) if lines else ""
+    text = _text(path).lstrip("\ufeff")
+    first, delimiter = csv_dialect(text)
     try:
-        rows = list(csv.reader(lines, delimiter=max(",;\t", key=header.count)))
+        rows = list(csv.reader(text.splitlines()[first:], delimiter=delimiter))
     except csv.Error:
         return
     if rows and {cell.strip() for cell in rows[0]} >= _TABLE_COLUMNS:

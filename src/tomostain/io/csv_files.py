@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tomostain.errors import InputError
-from tomostain.input_files import refuse_special_file
+from tomostain.input_files import csv_dialect, refuse_special_file
 from tomostain.io.atomic import atomic_file
 
 
@@ -78,23 +78,6 @@ def read_csv(path: str | os.PathLike[str]) -> CsvTable:
         rows.append(dict(zip(columns, [*cells, *[""] * len(columns)], strict=False)))
         lines.append(line)
     return CsvTable(tuple(columns), rows, lines, has_decimal_comma=delimiter != ",")
-
-
-def csv_dialect(text: str) -> tuple[int, str]:
-    r"""Return the number of lines before the header (0 or 1), and the separator of the cells: comma, semicolon or tab.
-
-    Examples
-    --------
-    >>> csv_dialect("a;b;c\n1,5;2;3"), csv_dialect("sep=;\na;b"), csv_dialect("a,b")
-    ((0, ';'), (1, ';'), (0, ','))
-    >>> csv_dialect('id,"notes; a; b; c"')
-    (0, ',')
-    """
-    header = text.partition("\n")[0]
-    stated = re.fullmatch(r"\ufeff?sep=([,;\t])\s*", header)
-    if stated:
-        return 1, stated[1]
-    return 0, max(",;\t", key=re.sub(r'"[^"]*("|$)', "", header).count)
 
 
 def _filled(cells: list[str]) -> list[str]:

@@ -203,3 +203,32 @@ def check_contents(path: str | os.PathLike[str], kind: str, is_known: Callable[[
             raise InputError(
                 f"{file}: is not a file of a {kind}, so {path} is not replaced; give another name or move the file"
             )
+
+
+def check_replaceable(
+    path: str | os.PathLike[str],
+    kind: str,
+    sources: Iterable[str | os.PathLike[str]],
+    is_known: Callable[[str], bool],
+) -> None:
+    """Check that replacing a folder would delete neither the input nor files of the user.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The folder that is to be replaced. A path that is not a folder is not checked.
+    kind : str
+        What it holds, for messages.
+    sources : iterable of str or os.PathLike
+        Files and folders that are read.
+    is_known : callable
+        Whether a file of this name belongs to such a folder.
+
+    Raises
+    ------
+    InputError
+        If the folder holds one of the sources, or a file that is not known.
+    """
+    if Path(path).is_dir():
+        check_sources_outside(path, kind, sources)
+        check_contents(path, kind, is_known)

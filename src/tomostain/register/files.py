@@ -14,7 +14,7 @@ from tomostain.dataset.pair import save_pair
 from tomostain.errors import InputError, RegistrationUncertainError
 from tomostain.io import Slide, Volume, write_image
 from tomostain.io.atomic import atomic_folder, refuse_existing
-from tomostain.io.output_folder import check_contents, check_folder_name, check_sources_outside
+from tomostain.io.output_folder import check_folder_name, check_replaceable
 from tomostain.progress import Progress, silent
 from tomostain.register.candidate_figure import write_candidate
 from tomostain.register.config import RegisterConfig
@@ -218,14 +218,12 @@ def _check_output(folder: PairFolder, sources: Sequence[str | os.PathLike[str]])
     """Raise if the folder exists and may not be replaced."""
     check_folder_name(folder.path, "pair")
     refuse_existing(folder.path, folder.overwrite or _only_candidates(folder.path), "pair")
-    _check_replaceable(folder.path, sources)
+    check_replaceable(folder.path, "pair", sources, _is_ours)
 
 
-def _check_replaceable(out: Path, sources: Sequence[str | os.PathLike[str]]) -> None:
-    """Raise if replacing the folder `out` would delete files of the user or the sources."""
-    if out.is_dir():
-        check_sources_outside(out, "pair", sources)
-        check_contents(out, "pair", lambda name: name in OUR_FILES or name.startswith("candidate-"))
+def _is_ours(name: str) -> bool:
+    """Whether a file of this name belongs to the folder of a pair or of candidates."""
+    return name in OUR_FILES or name.startswith("candidate-")
 
 
 def _exclusion(out: Path) -> bytes | None:
@@ -238,7 +236,7 @@ def _write_candidates(pair: PairFolder, location: Location, volume: Volume, slid
     """Write the best poses as images and as YAML. An existing pair is preserved. Return the folder."""
     out, sources = pair.path, (volume.path, slide.path)
     folder = out.with_name(f"{out.name}-candidates") if (out / "pair.yaml").is_file() else out
-    _check_replaceable(folder, sources)
+    check_replaceable(folder, "pair", sources, _is_ours)
     exclusion = _exclusion(folder)
     with atomic_folder(folder, True) as temporary:
         if exclusion is not None:

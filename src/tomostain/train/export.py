@@ -1,6 +1,5 @@
 """Write a model folder from a run."""
 
-import csv
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from tomostain import __version__
 from tomostain.config import read_yaml
 from tomostain.dataset.dataset import Dataset
 from tomostain.errors import InputError
+from tomostain.io.csv_files import read_csv
 from tomostain.io.models import ModelExtras, ModelSpec, TrainingRecord, save_model
 from tomostain.ood.grey_values import solid_quantiles
 from tomostain.ood.novelty import training_reference
@@ -164,8 +164,7 @@ def _validated(run: Path, step: int) -> dict[str, float]:
     """Return the last validation up to a step, by the names in ``metrics.csv``."""
     if not (run / METRICS).is_file():
         return {}
-    with (run / METRICS).open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+    rows = [row for row in read_csv(run / METRICS).rows if int(row["step"]) <= step]
     validated = [{name: row[name] for name in row if name.startswith(_VALIDATION) and row[name]} for row in rows]
     last: dict[str, str] = next((values for values in reversed(validated) if values), {})
     return {name: float(value) for name, value in last.items()}
