@@ -3,7 +3,7 @@
     python -m benchmarks.gpu OUT [--peer PATH] [--only training staining …]
 
 OUT is a folder: `gpu.json`, `gpu.md` (tables) and `gpu.log`, written after each measurement. The parts run in order of
-importance, each within its time limit. A part that fails is recorded with its error, and the rest goes on.
+importance, each within its time limit. A part that fails is recorded with its error, and the rest runs.
 Without a GPU the same runs at toy size. This shows that it works, and measures nothing.
 
 --peer is a checkout of https://github.com/eriklindernoren/PyTorch-GAN.
@@ -24,7 +24,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.gpu_deviation import deviation
-from benchmarks.gpu_items import Item, Journal, Options, Part, begun, work
+from benchmarks.gpu_items import Item, Journal, Options, Part, started_items, work
 from benchmarks.gpu_kernels import kernels
 from benchmarks.gpu_peer import peer
 from benchmarks.gpu_pytest import card_tests
@@ -79,7 +79,7 @@ POLL_S = 0.2
 
 @dataclass(frozen=True)
 class Run:
-    """A run of the benchmark: what it measures, how long, and where it writes."""
+    """A run of the benchmark: its parts, its time limit and its output."""
 
     out: Path
     parts: Sequence[str]
@@ -94,7 +94,7 @@ class Run:
         return Journal(self.out / "gpu.jsonl")
 
     def command(self, parts: Sequence[str], seconds: float) -> list[str]:
-        """Return the command that measures parts in a process of its own."""
+        """Return the command that measures parts in a separate process."""
         peer = [] if self.peer is None else ["--peer", str(self.peer)]
         about = ["--size", self.size.name, "--seconds", f"{seconds:.0f}", *peer]
         return [sys.executable, "-m", "benchmarks.gpu", str(self.out), "--only", *parts, *about, "--here"]
@@ -107,7 +107,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--peer", type=Path, help="checkout of PyTorch-GAN")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--seconds", type=float, default=TOTAL_S, help="time limit of the whole run (default: 300)")
-    parser.add_argument("--commit", default="", help="commit that is measured, where there is no git")
+    parser.add_argument("--commit", default="", help="commit that is measured, if git is not available")
     parser.add_argument("--size", choices=("auto", "card", "toy"), default="auto", help=argparse.SUPPRESS)
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
@@ -143,11 +143,11 @@ def supervise(run: Run) -> None:
                     event="error", part=part, item="", error=f"not measured: {run.total_s:.0f} s are over"
                 )
             break
-        known = len(begun(run.journal.read()))
+        known = len(started_items(run.journal.read()))
         _attend(run, waiting, left, about)
         ended = {event["part"] for event in run.journal.read() if event["event"] == "part ended"}
         waiting = [part for part in waiting if part not in ended]
-        if waiting and len(begun(run.journal.read())) == known:
+        if waiting and len(started_items(run.journal.read())) == known:
             # It died before any measurement: the next process would do the same.
             part = waiting.pop(0)
             run.journal.write(event="error", part=part, item="", error="the process ended early; see gpu.log")
@@ -158,7 +158,7 @@ def _attend(run: Run, parts: Sequence[str], left: float, about: dict[str, str]) 
     """Run one process until it ends, an item takes too long, or the time is over."""
     ends = time.monotonic() + left
     with (run.out / "gpu.log").open("ab") as log:
-        # A group of its own, so that its children end with it.
+        # A separate group, so that its children end with it.
         command = run.command(parts, left)
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
         written = -1
@@ -181,13 +181,13 @@ def _attend(run: Run, parts: Sequence[str], left: float, about: dict[str, str]) 
 def _record_end(run: Run, reason: str) -> None:
     """Record what the item under way ended with."""
     events = run.journal.read()
-    under_way = begun(events) - {(e["part"], e["item"]) for e in events if e["event"] in ("ended", "error")}
+    under_way = started_items(events) - {(e["part"], e["item"]) for e in events if e["event"] in ("ended", "error")}
     for part, item in under_way:
         run.journal.write(event="error", part=part, item=item, error=reason)
 
 
 def overdue(events: Sequence[dict[str, object]]) -> str:
-    """Return why the item under way must be stopped; empty if it may go on."""
+    """Return why the item under way must be stopped; empty if it may continue."""
     last = next((event for event in reversed(events) if event["event"] in ("started", "ended", "part ended")), None)
     if last is None or last["event"] != "started":
         return ""

@@ -34,7 +34,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Options:
-    """What the parts need to know besides the size.
+    """Options of the parts in addition to the size.
 
     Attributes
     ----------
@@ -79,13 +79,13 @@ class Journal:
         return [json.loads(line) for line in lines if line]
 
 
-def begun(events: Iterable[Row]) -> set[tuple[str, str]]:
+def started_items(events: Iterable[Row]) -> set[tuple[str, str]]:
     """Return the items that were started."""
     return {(str(event["part"]), str(event["item"])) for event in events if event["event"] == "started"}
 
 
 class DeviceLostError(RuntimeError):
-    """The device gives nothing but errors: only a new process can go on."""
+    """The device only returns errors. Only a new process can continue."""
 
 
 def work(
@@ -93,7 +93,7 @@ def work(
 ) -> None:
     """Measure the items of all parts that the journal does not hold."""
     for name, part in parts.items():
-        done, part_began = begun(journal.read()), _part_began(journal.read(), name)
+        done, part_began = started_items(journal.read()), _part_began(journal.read(), name)
         for item in _items(name, part, size, options, journal):
             if (name, item.name) in done:
                 continue

@@ -1,4 +1,4 @@
-"""The tests that need a card, in a process of their own."""
+"""The tests that need a card, in a separate process."""
 
 import os
 import re
@@ -93,7 +93,7 @@ def run_limited(command: Sequence[str], limit_s: float, log: Path) -> tuple[str,
 
 
 def _wait(process: "subprocess.Popen[bytes]", log: Path, ends: float) -> bool:
-    """Wait for a process; return whether all tests ended. Processes of tests may go on for ever after the last one."""
+    """Wait for a process; return whether all tests ended. A process of tests may never end after the last one."""
     last = float("inf")
     while process.poll() is None and time.monotonic() < min(ends, last + _TO_STOP_S):
         time.sleep(_POLL_S)

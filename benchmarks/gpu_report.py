@@ -22,7 +22,7 @@ TITLES = {
 }
 _HEADS = {"samples_s": "samples/s", "patches_s": "patches/s", "tflop_s": "TFLOP/s", "of_peak": "of the bf16 peak"}
 _LONG = 300
-# Wanted on one H100: part, columns that select the row, the measured column, the least value.
+# Targets for one H100: part, columns that select the row, the measured column, the minimum.
 WANTED: tuple[tuple[str, Mapping[str, Any], str, float], ...] = (
     ("training", {"name": "paired-cyclegan", "batch": 4}, "samples_s", 83),
     ("training", {"name": "paired-cyclegan", "batch": 4}, "of_peak", 0.2),

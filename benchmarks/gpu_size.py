@@ -25,7 +25,7 @@ class Size:
     warm_steps : int
         Steps before the first block: compilation, capture and the choice of algorithms happen in them.
     block_s : float
-        Seconds that a block takes at the most, about.
+        Approximate maximum of the seconds of a block.
     product : int
         Side of the matrix product that measures the peak.
     slice_px : int

@@ -82,10 +82,10 @@ def seconds_per_slice(translator: Translator, config: StainConfig, volume: NDArr
     def chunks(number: int) -> None:
         pending: PendingColours | None = None
         for _ in range(number):
-            begun = stainer.begin(stainer.upload(volume), positions)
+            passes = stainer.begin(stainer.upload(volume), positions)
             if pending is not None:
                 pending.result()
-            pending = begun
+            pending = passes
         if pending is not None:
             pending.result()
 

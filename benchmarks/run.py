@@ -2,7 +2,7 @@
 
     python -m benchmarks.run OUT.json [--only startup sampling …] [--rounds 3]
 
-Each part runs in a process of its own, so that its peak memory is its own. The results are written to OUT.json after
+Each part runs in a separate process, which gives it its own peak memory. The results are written to OUT.json after
 each part. Parts that OUT.json already holds are skipped unless --only names them. `benchmarks.report` prints tables.
 """
 

@@ -1,4 +1,4 @@
-"""The speed benchmark: what it compares does the same, and its tables say what was measured."""
+"""The speed benchmark: its candidates give equal results, and its tables state the measurements."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""The GPU benchmark at toy size: what it measures, and that nothing stops it."""
+"""The GPU benchmark at toy size: its measurements, and that no failure stops it."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""Abstention: the error of what is kept against the share that is kept, for the uncertainty maps that exist.
+"""Abstention: the error of accepted voxels against the accepted share, for the existing uncertainty maps.
 
     python -m studies.measure.abstain STUDY STAINED UNCERTAINTY OUT [--step 4] [--figure FILE]
 

@@ -72,7 +72,7 @@ def make_specimens(out: Path, configs: dict[str, PhantomConfig], jobs: int) -> P
     """Make the missing specimens and the dataset, of which the last `TEST` are for testing; return the dataset."""
     missing = [name for name in configs if not (out / "specimens" / name).is_dir()]
     with ProcessPoolExecutor(jobs) as pool:
-        # Each process writes a folder and a table of its own. The specimens then move to one folder.
+        # Each process writes a separate folder and table. The specimens then move to one folder.
         for done in [pool.submit(_write_one, out / "parts" / name, name, configs[name]) for name in missing]:
             done.result()
     (out / "specimens").mkdir(parents=True, exist_ok=True)

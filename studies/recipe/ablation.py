@@ -1,4 +1,4 @@
-"""Compare recipes on the validation pairs of one fold, as the training goes on.
+"""Compare recipes on the validation pairs of one fold, during the training.
 
     python -m studies.recipe.ablation DATASETS OUT RECIPE... [--trained-on paper] [--fold 0] [--seconds 200]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def table(lines: list[str], budget: str) -> str:
-    """Return one row for each recipe: scores on the validation pairs of its own kind and on the aligned ones.
+    """Return one row for each recipe: scores on the validation pairs of the same kind and on the aligned ones.
 
     Examples
     --------

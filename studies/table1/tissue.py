@@ -13,7 +13,7 @@ from tomostain.evaluate.metrics.tissue import ColourClasses, colour_error
 from tomostain.io import read_image
 from tomostain.phantom.tissue import Label
 
-# Classes of tissue that have a colour of their own.
+# Classes of tissue with a distinct colour.
 NAMES = {
     int(label): label.name.lower().replace("woven", "new bone")
     for label in (Label.SOFT, Label.MARROW, Label.ADIPOCYTE, Label.BONE, Label.WOVEN, Label.DEGRADATION, Label.SCREW)

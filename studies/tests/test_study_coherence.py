@@ -20,7 +20,7 @@ def test_a_walk_stays_within_its_bounds_and_never_jumps(most, seed):
 
 
 def bone(shape=(40, 48, 48)):
-    """Blocks of two grey levels with noise, alike along every axis."""
+    """Blocks of two grey levels with noise, with the same statistics along every axis."""
     rng = np.random.default_rng(0)
     cells = rng.random(tuple(-(-side // 8) for side in shape)) > 0.5
     blocks = np.kron(cells, np.ones((8, 8, 8)))[: shape[0], : shape[1], : shape[2]]

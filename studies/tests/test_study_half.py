@@ -1,4 +1,4 @@
-"""The benchmark of half precision on trained networks: every way of staining is compared with float32 done likewise."""
+"""The benchmark of half precision on trained networks: every way of staining is compared with the same in float32."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The experiment on lean generators: points that go on to the same bits, students, the front, the tables."""
+"""The experiment on lean generators: points that resume to the same bits, students, the front, the tables."""
 
 import json
 
@@ -104,7 +104,7 @@ def test_nothing_as_cheap_as_a_point_of_the_front_is_as_good(points, larger):
     sign = -1 if larger else 1
     for n in range(len(points)):
         beaten = any(costs[m] <= costs[n] and sign * values[m] <= sign * values[n] for m in chosen)
-        assert beaten  # by itself, or by one that is no dearer and no worse
+        assert beaten  # by itself, or by one that is not more expensive and not worse
     for n in chosen:
         assert not any(costs[m] <= costs[n] and sign * values[m] < sign * values[n] for m in range(len(points)))
 

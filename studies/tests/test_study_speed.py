@@ -1,4 +1,4 @@
-"""The study of speed: what it compares does the same, and its tables say what was measured."""
+"""The study of speed: its candidates give equal results, and its tables state the measurements."""
 
 import json
 from types import SimpleNamespace
@@ -93,5 +93,5 @@ def test_engines_draw_what_we_draw(engine):
         pytest.importorskip(package)
     image = np.random.default_rng(0).uniform(-1, 1, (1, 1, 64, 64)).astype(np.float32)
     ours, theirs = (run(image) for run in engines.runs("tomostain-cpu", "channel", image, [engine]).values())
-    assert ours.std() > 1 / 127.5  # so narrow a network draws few greys: what differs is compared with them
+    assert ours.std() > 1 / 127.5  # so narrow a network has a small contrast: differences are compared with it
     np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-4 * ours.std())

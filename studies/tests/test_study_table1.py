@@ -105,7 +105,7 @@ def test_differences_are_of_the_same_patches(tmp_path):
     rng = np.random.default_rng(0)
     base = {place: float(rng.uniform(0.2, 0.8)) for place in places}
     write_patches(tmp_path, REFERENCE, base)
-    # Better by 0.01 everywhere, though patches differ by far more; and one that has a patch of its own.
+    # Better by 0.01 everywhere, although patches differ by far more; and one with an additional patch.
     write_patches(tmp_path, "ours", {place: value + 0.01 for place, value in base.items()} | {("p9", 0): 5.0})
     rows = patches(tmp_path, "seconds", "paper", "paper", "paper")
     result = difference(rows["ours"], rows[REFERENCE], "ssim")

@@ -114,7 +114,7 @@ def test_an_outcome_states_processor_time_and_memory(tmp_path):
 def test_a_sample_of_all_kinds_is_answered_well(tmp_path):
     """Four inputs of each kind, with one command each: one line and exit code 2, or the right result.
 
-    The process of the tests has threads, which do not survive a fork; so the harness gets a process of its own.
+    The process of the tests has threads, which do not survive a fork; so the harness runs in a separate process.
     """
     command = ["-m", "studies.trust.hostile", str(tmp_path), "--per-kind", "4", "--commands", "1", "--seed", "22"]
     path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])

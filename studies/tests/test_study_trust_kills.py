@@ -1,4 +1,4 @@
-"""A small part of `studies.trust.kills`: copying a model is killed, and the same command goes on."""
+"""A small part of `studies.trust.kills`: copying a model is killed, and the same command continues."""
 
 import argparse
 import sys

@@ -225,7 +225,7 @@ def _called(function: Callable[[], int], usual: set[signal.Signals]) -> int:
 
 
 def _enter(folder: Path, logs: dict[str, Path], limits: Limits, user: int | None) -> None:
-    """Make the fork a session of its own with its output, limits and audit hook."""
+    """Give the fork a separate session with its output, limits and audit hook."""
     os.setsid()
     os.chdir(folder)
     out, err, seen = (

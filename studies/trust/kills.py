@@ -1,9 +1,9 @@
-"""Stop every stage at random moments, and see whether the same command goes on to the same bits.
+"""Stop every stage at random moments, and check whether the same command resumes to the same bits.
 
 `python -m studies.trust.kills OUT --stage train prepare register stain export --times 50`
 
 For each stage an undisturbed run gives the result and its duration. Then, again and again: the command is started in
-an empty folder and stopped after a random time, up to three times in a row; what lies there is checked; the same
+an empty folder and stopped after a random time, up to three times in a row; its content is checked; the same
 command is run to its end, and the result compared with that of the undisturbed run. The stages take turns in rounds
 (`--round`), so that their numbers are equal whenever the time is over (`--until`). `OUT/kills.csv` grows with each
 trial, and a second call adds to it. Ways to stop a command (`--how`): `kill` (SIGKILL), `term`, `interrupt` (Ctrl-C),

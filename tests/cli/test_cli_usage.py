@@ -1,4 +1,4 @@
-"""Words that the command line does not know: what was probably meant."""
+"""Unknown words on the command line, and the suggested ones."""
 
 import pytest
 

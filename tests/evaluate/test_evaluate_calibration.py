@@ -169,10 +169,10 @@ def test_models_with_a_training_reference_have_novelty_maps():
 def test_it_is_written_for_every_pair_and_all_together(tmp_path):
     data = load_dataset(save_dataset(tmp_path / "set", [pair(1, (96, 96)), pair(2, (96, 96))]).path)
     translators = {"a": Translator(Repeat(), spec(), torch.device("cpu"), "", Off(0.1))}
-    write_calibration(tmp_path / "doubt", data, data.ids, translators, CONFIG)
-    with (tmp_path / "doubt" / "rank-correlation.csv").open(newline="") as file:
+    write_calibration(tmp_path / "uncertainty", data, data.ids, translators, CONFIG)
+    with (tmp_path / "uncertainty" / "rank-correlation.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert [(line["pair"], line["patches"]) for line in lines] == [("p1", "9"), ("p2", "9"), ("all", "18")]
     # µCT, stained, real, difference and one map of 96 px, side by side.
-    assert read_image(tmp_path / "doubt" / "p1.png").shape[1] == 5 * 96 + 4 * 4
-    assert (tmp_path / "doubt" / "calibration.png").is_file()
+    assert read_image(tmp_path / "uncertainty" / "p1.png").shape[1] == 5 * 96 + 4 * 4
+    assert (tmp_path / "uncertainty" / "calibration.png").is_file()

@@ -19,7 +19,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "add-a-metric.md"
 
 @pytest.fixture
 def added(monkeypatch):
-    """Run the file of the page, with a registry of its own."""
+    """Run the file of the page, with a separate registry."""
     monkeypatch.setattr(base, "REGISTRY", dict(base.REGISTRY))
     (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
     exec(compile(code, "mae.py", "exec"), {"__name__": "mae"})

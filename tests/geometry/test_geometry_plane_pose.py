@@ -74,7 +74,7 @@ def test_shift_and_turn_move_the_picture_as_they_say(face_down):
 
     np.testing.assert_allclose(seen(still), [0, 100], atol=1e-9)
     np.testing.assert_allclose(seen(PlanePose(face_down=face_down, shift_row_um=30, shift_column_um=5)), [30, 105])
-    # A quarter turn clockwise: what was to the right is below.
+    # A quarter turn clockwise moves points from the right to below.
     np.testing.assert_allclose(seen(PlanePose(face_down=face_down, turn_deg=90)), [100, 0], atol=1e-9)
 
 

@@ -1,4 +1,4 @@
-"""Small CSV tables: what is written is read again; files of spreadsheets are read; errors name the file."""
+"""Small CSV tables: written tables are read again; files of spreadsheets are read; errors name the file."""
 
 import csv
 from pathlib import Path

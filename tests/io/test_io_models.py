@@ -65,7 +65,7 @@ def test_the_hash_names_weights_and_spec_and_not_the_card(folder: Path, tmp_path
     save_model(tmp_path / "other", spec, _weights(2), _weights(1))
     assert load_model(folder).hash == load_model(tmp_path / "same").hash
     assert load_model(folder).hash != load_model(tmp_path / "other").hash
-    (folder / "README.md").write_text("edited by hand")
+    (folder / "README.md").write_text("edited manually")
     assert load_model(folder).hash == load_model(tmp_path / "same").hash
 
 

@@ -58,7 +58,7 @@ def check_same(plain, fast, run=None):
 
 
 class SkipChain(nn.Sequential):
-    """A chain with a `forward` of its own, which reads a normalisation."""
+    """A chain with a different `forward`, which reads a normalisation."""
 
     def forward(self, value):
         skip = self[2](self[1](self[0](value)))

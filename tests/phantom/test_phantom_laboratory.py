@@ -141,11 +141,11 @@ def test_a_part_of_the_field_is_cut_out_of_the_whole():
     assert (labels == made.labels).mean() > 0.995
 
 
-@pytest.mark.parametrize("most_um", [25.0, 300.0])
-def test_only_soft_tissue_shifts(most_um):
-    still, shifted = slide(), slide(soft_shift_um=most_um)
+@pytest.mark.parametrize("max_um", [25.0, 300.0])
+def test_only_soft_tissue_shifts(max_um):
+    still, shifted = slide(), slide(soft_shift_um=max_um)
     length = np.linalg.norm(shifted.shift_um, axis=-1)
-    assert 0.3 * most_um < length.max() <= most_um * (1 + 1e-6)
+    assert 0.3 * max_um < length.max() <= max_um * (1 + 1e-6)
     rigid = np.isin(still.labels, RIGID)
     assert not shifted.shift_um[rigid].any()
     assert np.array_equal(shifted.labels[rigid], still.labels[rigid])

@@ -90,14 +90,14 @@ def test_overwriting_preserves_files_of_the_user(specimen, tmp_path):
 def test_an_uncertain_registration_preserves_the_pair_and_its_exclusion(pair, specimen, other_specimen, tmp_path):
     good = tmp_path / "good"
     shutil.copytree(pair, good)
-    (good / "exclude.tif").write_bytes(b"drawn by hand")
+    (good / "exclude.tif").write_bytes(b"drawn manually")
     with pytest.raises(RegistrationUncertainError, match="good-candidates"):
         register_files(specimen / "volume", other_specimen / "slide.ome.tif", good, QUICK, overwrite=True)
     assert (good / "pair.yaml").is_file()
     start = read_section(specimen / "truth" / "section.yaml")
     hint = Hint(start, accept=True)
     register_files(specimen / "volume", specimen / "slide.ome.tif", good, QUICK, hint=hint, overwrite=True)
-    assert (good / "exclude.tif").read_bytes() == b"drawn by hand"
+    assert (good / "exclude.tif").read_bytes() == b"drawn manually"
 
 
 def test_another_specimens_slide_is_not_sure_and_leaves_candidates(specimen, other_specimen, tmp_path, capsys):
@@ -302,11 +302,11 @@ def test_candidates_preserve_the_exclusion_and_files_of_the_user(specimen, tmp_p
     monkeypatch.setattr("tomostain.register.registration.cut_pair", fail)
     out = tmp_path / "p"
     out.mkdir()
-    (out / "exclude.tif").write_bytes(b"drawn by hand")
+    (out / "exclude.tif").write_bytes(b"drawn manually")
     inputs = (specimen / "volume", specimen / "slide.ome.tif", out, QUICK)
     with pytest.raises(InputError, match=r"set `init` to .*p/candidate-1.yaml"):
         register_files(*inputs, overwrite=True)
-    assert (out / "exclude.tif").read_bytes() == b"drawn by hand"
+    assert (out / "exclude.tif").read_bytes() == b"drawn manually"
     # Next to an existing pair, in a folder that contains a user's notes.
     (out / "pair.yaml").write_text("{}")
     candidates = tmp_path / "p-candidates"

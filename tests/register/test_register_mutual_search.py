@@ -73,5 +73,5 @@ def test_the_score_counts_what_lies_outside_as_nothing(images):
     half[:, half.shape[1] // 2 :] = False
     cut = MutualScore(type(images)(images.ct, half, images.rgb, images.tissue, images.pixel_um))
     assert 0.3 * score(truth) < cut(truth) < 0.75 * score(truth)
-    # Almost nothing inside is no pose at all.
+    # A pose with almost nothing inside is refused.
     assert score(truth.moved([4000.0, 0.0])) < 0

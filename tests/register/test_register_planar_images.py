@@ -1,4 +1,4 @@
-"""Slice and slide on one grid: what was measured, what is tissue."""
+"""Slice and slide on one grid: measured pixels and tissue."""
 
 import numpy as np
 import pytest

@@ -106,7 +106,7 @@ def _submitting(monkeypatch: pytest.MonkeyPatch, client: _Client) -> None:
     monkeypatch.setattr(cluster, "_wait", lambda *_: None)
 
 
-@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize("is_started", [False, True])
 @pytest.mark.parametrize("scheduler", [None, "tcp://cluster:8786"])
 def test_workers_with_gpus(
     model: Path,
@@ -115,11 +115,11 @@ def test_workers_with_gpus(
     gpu: None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    begun: bool,
+    is_started: bool,
     scheduler: str | None,
 ) -> None:
     out = tmp_path / "out.ome.zarr"
-    if begun:
+    if is_started:
         _interrupted(model, volume, out, OPTIONS["config"])
     _submitting(monkeypatch, _Client())
     with FALLS_BACK:

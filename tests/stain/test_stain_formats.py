@@ -34,7 +34,7 @@ def model(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(slices, model, tmp_path_factory) -> dict[str, str]:
-    out = tmp_path_factory.mktemp("wanted") / "stained.ome.zarr"
+    out = tmp_path_factory.mktemp("expected") / "stained.ome.zarr"
     _, sums = stained(model, slices, out, VOXEL_UM)
     drawn = open_stained(out).read(0, SHAPE[0])
     assert drawn.std(axis=(0, 1, 2)).max() > 10  # otherwise all volumes would give the same result

@@ -161,7 +161,7 @@ class _Waiting(torch.nn.Module):
 
 @pytest.fixture
 def graphs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Imitate CUDA graphs; return the captures that were begun."""
+    """Imitate CUDA graphs; return the captures that were started."""
     begun: list[str] = []
 
     class Stream:

@@ -36,7 +36,7 @@ def volume(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def axis_by_axis(model, volume):
-    """Each plane stained by itself, with the whole volume in memory."""
+    """Each plane stained separately, with the whole volume in memory."""
     translator = load_translator(model, "cpu")
     ct = normalise_ct(open_volume(volume).read(0, SHAPE[0]), LEVELS)
 
@@ -141,7 +141,7 @@ def test_impossible_rotations_are_refused(model, volume, tmp_path):
     with pytest.raises(InputError, match=r"voxels of 6 x 5 x 5 µm are not cubes; stain it along z only"):
         stain_volume(model, volume, tmp_path / "out", voxel_um=(6.0, 5.0, 5.0), **options)
     with pytest.raises(InputError, match="uncertainty is only available with `planes=z`"):
-        stain_volume(model, volume, tmp_path / "out", uncertainty=tmp_path / "doubt", **options)
+        stain_volume(model, volume, tmp_path / "out", uncertainty=tmp_path / "uncertainty", **options)
     with pytest.raises(InputError, match="fuse 'most': unknown; give mean, median or weighted"):
         fuse([np.zeros((1, 3), np.uint8)] * 3, "most")
     assert not (tmp_path / "out").exists()

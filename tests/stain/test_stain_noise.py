@@ -64,7 +64,7 @@ def one_thread():
 
 
 def by_slices(model, config=CONFIG, axis=0, seed=0):
-    """Stain every slice by itself, with the position of the slice."""
+    """Stain every slice separately, with the position of the slice."""
     translator = load_translator(model, "cpu")
     slices = [
         stain_slice(translator, np.ascontiguousarray(each), config, SlicePosition(axis=axis, seed=seed).moved(n))

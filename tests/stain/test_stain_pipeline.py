@@ -78,7 +78,7 @@ def test_few_pieces(count):
 
 
 def test_while_one_is_made_the_next_is_read_and_the_last_written():
-    """Each step of the middle waits for the other two to have begun: one after the other, they would wait for ever."""
+    """Each step of the middle waits until the other two have started. One after the other, they would never end."""
     work, begun = Work(), {name: threading.Event() for name in ("read", "make", "write")}
     piece_of = {"read": 3, "make": 2, "write": 1}
     where = {}
@@ -128,7 +128,7 @@ def test_an_error_in_writing_is_not_lost(piece):
 
 
 def test_several_are_read_and_written_at_the_same_time_and_no_more():
-    """Pieces 4 and 5 are read while 3 is made and 1 and 2 are written: each step waits for the others to have begun."""
+    """Pieces 4 and 5 are read while 3 is made and 1 and 2 are written: each step waits for the others."""
     together = {("read", 4), ("read", 5), ("make", 3), ("write", 1), ("write", 2)}
     work, begun = Work(), {step: threading.Event() for step in together}
     lock, in_memory, most = threading.Lock(), set(), []

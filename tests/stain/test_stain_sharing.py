@@ -49,8 +49,8 @@ def whole(model, volume, tmp_path_factory):
     return stain_volume(model, volume, tmp_path_factory.mktemp("whole") / "out.ome.zarr", **OPTIONS)
 
 
-def in_a_child(model, volume, out, slow_s, written, part=(1, 1), begun=None, **options):
-    """Run in a child; write the first slice of every recorded slab, and create `begun`."""
+def in_a_child(model, volume, out, slow_s, written, part=(1, 1), started=None, **options):
+    """Run in a child; write the first slice of every recorded z chunk, and create `started`."""
     from tomostain.io.ome_zarr.writer import StainedWriter
 
     torch.set_num_threads(1)
@@ -63,8 +63,8 @@ def in_a_child(model, volume, out, slow_s, written, part=(1, 1), begun=None, **o
             file.write(f"{z0}\n")
 
     def tell(label, done, total):
-        if begun and label == "staining":
-            Path(begun).touch()
+        if started and label == "staining":
+            Path(started).touch()
 
     StainedWriter.write = write_down
     stain_volume(model, volume, out, part=part, progress=tell, **OPTIONS | options)
@@ -112,19 +112,19 @@ def test_processes_that_begin_at_once_share_the_work(model, volume, whole, tmp_p
 
 def test_killed_at_any_moment_it_resumes_to_the_same_bits(model, volume, tmp_path):
     """SIGKILL at 20 random moments of one staining; finished slabs are not written again."""
-    out, written, begun, finished = tmp_path / "out.ome.zarr", tmp_path / "written", tmp_path / "begun", {}
+    out, written, started, finished = tmp_path / "out.ome.zarr", tmp_path / "written", tmp_path / "started", {}
     options = {"config": OPTIONS["config"].model_copy(update={"z_chunk": 1})}
     written.touch()
     rng, kills = np.random.default_rng(0), 0
     for _ in range(200):
-        begun.unlink(missing_ok=True)
-        child = start(model, volume, out, 0.15, written, begun=begun, **options)
+        started.unlink(missing_ok=True)
+        child = start(model, volume, out, 0.15, written, started=started, **options)
         if kills >= KILLS:
             child.join(120)
         elif kills % 4 == 0:  # while it checks the existing output
             child.join(float(rng.uniform(0.0, 0.3)))
         else:  # while it reads, computes and writes
-            while child.is_alive() and not begun.exists():
+            while child.is_alive() and not started.exists():
                 time.sleep(0.005)
             child.join(float(rng.uniform(0.0, 0.4)))
         if child.exitcode is not None:
@@ -325,7 +325,7 @@ def test_an_error_of_a_worker_is_reported_by_the_main_process(model, volume, tmp
     write_stack(source, values, voxel_um=5.0)
     with pytest.raises(InputError, match="NaN or infinite values in slice 20"):
         stain_on_workers(StainRequest(model, source, out, **OPTIONS), workers=1)
-    assert chunks_left(out) > 0  # it had begun
+    assert chunks_left(out) > 0  # it had started
 
 
 def test_no_workers_no_scheduler_no_extra(model, volume, tmp_path, monkeypatch):

@@ -130,7 +130,7 @@ def test_models_with_different_slice_contexts_form_an_ensemble(tmp_path, volume,
     seen = training_reference([Pair("a", ct[0], histology, mask, 5.0)]).to_arrays()
     models = [make_model(tmp_path / f"sees-{n}", ct_slices=n, seed=n, seen=seen) for n in (1, 3)]
     config, plain = StainConfig(**SMALL, z_chunk=3), StainConfig(**SMALL)
-    paths = tmp_path / "out.ome.zarr", tmp_path / "doubt.ome.zarr"
+    paths = tmp_path / "out.ome.zarr", tmp_path / "uncertainty.ome.zarr"
     stain_volume(
         models[0], volume, paths[0], config=config, intensity=LEVELS, uncertainty=paths[1], ensemble=[models[1]]
     )
@@ -140,8 +140,8 @@ def test_models_with_different_slice_contexts_form_an_ensemble(tmp_path, volume,
     slices = padded(ct)
     single = np.stack([stain_slice(ensemble[0], image, plain) for image in ct])
     np.testing.assert_array_equal(colours(paths[0]), single)
-    doubt = [uncertainty_map(ensemble, slices[z : z + 3], single[z], plain) for z in range(SHAPE[0])]
-    np.testing.assert_array_equal(colours(paths[1]), np.stack(doubt))
+    expected = [uncertainty_map(ensemble, slices[z : z + 3], single[z], plain) for z in range(SHAPE[0])]
+    np.testing.assert_array_equal(colours(paths[1]), np.stack(expected))
 
 
 def test_one_image_is_taken_for_all_slices_with_a_warning(model, tmp_path, grey):

@@ -53,7 +53,7 @@ def staining(tmp_path, model, **options):
 
 def test_an_ensemble_is_uncertain_where_its_colours_differ(tmp_path, scan):
     models = [make_model(tmp_path / name, seed) for seed, name in enumerate("abc")]
-    out = staining(tmp_path, models[0], uncertainty=tmp_path / "doubt.ome.zarr", ensemble=models[1:])
+    out = staining(tmp_path, models[0], uncertainty=tmp_path / "uncertainty.ome.zarr", ensemble=models[1:])
     drawn = [
         np.stack([stain_slice(load_translator(m, "cpu"), s.astype(np.float32), StainConfig(**SMALL)) for s in scan])
         for m in models
@@ -62,10 +62,10 @@ def test_an_ensemble_is_uncertain_where_its_colours_differ(tmp_path, scan):
     # Numpy's own standard deviation over the models, white at the full scale.
     apart = np.std(np.array(drawn, dtype=np.float64), axis=0).mean(axis=-1)
     expected = 255 * np.clip(apart / FULL_SCALE["disagreement"], 0, 1)
-    colours = read(tmp_path / "doubt.ome.zarr")
+    colours = read(tmp_path / "uncertainty.ome.zarr")
     assert np.abs(colours - expected[..., None]).max() <= 0.501
     assert colours.std() > 2
-    about = open_stained(tmp_path / "doubt.ome.zarr").provenance["doubt"]
+    about = open_stained(tmp_path / "uncertainty.ome.zarr").provenance["doubt"]
     assert (about["map"], about["white"], len(about["models"])) == ("disagreement", {"disagreement": 64.0}, 3)
 
 
@@ -86,13 +86,15 @@ def test_models_with_a_training_reference_are_uncertain_about_unseen_texture(tmp
     model = make_model(tmp_path / "a", 0, seen=seen.to_arrays())
     settings = {"config": StainConfig(**SMALL, z_chunk=3), "intensity": "normalised", "device": "cpu"}
     with pytest.warns(OutOfDistributionWarning, match="of this volume is unlike the training data"):
-        stain_volume(model, tmp_path / "new", tmp_path / "out.zarr", uncertainty=tmp_path / "doubt.zarr", **settings)
-    values = read(tmp_path / "doubt.zarr")[..., 0]
+        stain_volume(
+            model, tmp_path / "new", tmp_path / "out.zarr", uncertainty=tmp_path / "uncertainty.zarr", **settings
+        )
+    values = read(tmp_path / "uncertainty.zarr")[..., 0]
     expected = 255 * np.clip(np.stack([novelty(s, seen) for s in scan]) - 1, 0, 1)
     assert np.abs(values - expected).max() <= 0.501
     assert values[6, 16:24, 14:22].min() > 200
     assert np.median(values[:6]) < 30
-    about = open_stained(tmp_path / "doubt.zarr").provenance
+    about = open_stained(tmp_path / "uncertainty.zarr").provenance
     assert about["doubt"]["map"] == "novelty"
     assert about["new_share"] > 0.05
 
@@ -103,30 +105,30 @@ def test_the_uncertainty_of_an_ensemble_is_the_larger_of_both(tmp_path, scan):
     write_stack(tmp_path / "volume", scan, voxel_um=5.0, overwrite=True)
     models = [make_model(tmp_path / name, seed, seen=seen.to_arrays()) for seed, name in enumerate("ab")]
     with pytest.warns(OutOfDistributionWarning):
-        staining(tmp_path, models[0], uncertainty=tmp_path / "doubt.zarr", ensemble=models[1:])
+        staining(tmp_path, models[0], uncertainty=tmp_path / "uncertainty.zarr", ensemble=models[1:])
     config = StainConfig(**SMALL)
     drawn = [np.stack([stain_slice(load_translator(m, "cpu"), s, config) for s in scan]).astype(float) for m in models]
     apart = np.std(drawn, axis=0).mean(axis=-1) / FULL_SCALE["disagreement"]
     new = np.stack([novelty(s, seen) for s in scan]) - 1
     expected = 255 * np.clip(np.maximum(apart, new), 0, 1)
-    assert np.abs(read(tmp_path / "doubt.zarr")[..., 0] - expected).max() <= 0.501
+    assert np.abs(read(tmp_path / "uncertainty.zarr")[..., 0] - expected).max() <= 0.501
     assert (apart > new).any()
     assert (apart < new).any()
 
 
 def test_one_model_is_uncertain_by_its_reverse_generator(tmp_path, scan):
     model = make_model(tmp_path / "a", 0, way_back=True)
-    staining(tmp_path, model, uncertainty=tmp_path / "doubt.ome.zarr")
+    staining(tmp_path, model, uncertainty=tmp_path / "uncertainty.ome.zarr")
     translator = load_translator(model, "cpu", reverse=True)
     error = np.stack([cycle_error(translator, s.astype(np.float32), StainConfig(**SMALL)) for s in scan])
-    values = read(tmp_path / "doubt.ome.zarr")[..., 0]
+    values = read(tmp_path / "uncertainty.ome.zarr")[..., 0]
     assert np.abs(values - 255 * np.clip(error, 0, 1)).max() <= 0.501
-    assert open_stained(tmp_path / "doubt.ome.zarr").provenance["doubt"]["map"] == "cycle error"
+    assert open_stained(tmp_path / "uncertainty.ome.zarr").provenance["doubt"]["map"] == "cycle error"
 
 
 def test_uncertainty_can_be_added_later_and_interrupted(tmp_path, scan):
     models = [make_model(tmp_path / name, seed) for seed, name in enumerate("ab")]
-    whole = {"uncertainty": tmp_path / "doubt.ome.zarr", "ensemble": models[1:]}
+    whole = {"uncertainty": tmp_path / "uncertainty.ome.zarr", "ensemble": models[1:]}
     plain = read(staining(tmp_path, models[0]))
 
     reports = []
@@ -140,9 +142,9 @@ def test_uncertainty_can_be_added_later_and_interrupted(tmp_path, scan):
         )
     assert len(staining(tmp_path, models[0], **whole).name)
     np.testing.assert_array_equal(read(tmp_path / "out.ome.zarr"), plain)
-    broken = read(tmp_path / "doubt.ome.zarr")
+    broken = read(tmp_path / "uncertainty.ome.zarr")
     staining(tmp_path, models[0], overwrite=True, **whole)
-    np.testing.assert_array_equal(read(tmp_path / "doubt.ome.zarr"), broken)
+    np.testing.assert_array_equal(read(tmp_path / "uncertainty.ome.zarr"), broken)
 
 
 def requested(model, ensemble):
@@ -155,7 +157,7 @@ def test_inputs_without_a_map_are_refused(tmp_path, scan):
         InputError,
         match=r"neither a training reference nor a reverse generator.*name models of other folds with `ensemble`",
     ):
-        staining(tmp_path, model, uncertainty=tmp_path / "doubt.ome.zarr")
+        staining(tmp_path, model, uncertainty=tmp_path / "uncertainty.ome.zarr")
     with pytest.raises(InputError, match="is the same model as"):
         load_ensemble(requested(model, [model]))
     other = make_model(tmp_path / "b", 1, stain="toluidine-blue")
@@ -170,12 +172,12 @@ def test_inputs_without_a_map_are_refused(tmp_path, scan):
 
 def test_the_command_writes_both(tmp_path, scan, capsys):
     a, b = (make_model(tmp_path / name, seed) for seed, name in enumerate("ab"))
-    out, doubt = tmp_path / "out.ome.zarr", tmp_path / "doubt.ome.zarr"
+    out, map_path = tmp_path / "out.ome.zarr", tmp_path / "uncertainty.ome.zarr"
     size = ["--patch-px", "32", "--stride-px", "32", "--device", "cpu"]
-    command = ["stain", a, tmp_path / "volume", out, "--uncertainty", doubt, "--ensemble", b, "--normalised", *size]
+    command = ["stain", a, tmp_path / "volume", out, "--uncertainty", map_path, "--ensemble", b, "--normalised", *size]
     assert run([*map(str, command)]) == 0
     assert "uncertainty: " in capsys.readouterr().out
-    assert read(doubt).shape == read(out).shape == (*scan.shape, 3)
+    assert read(map_path).shape == read(out).shape == (*scan.shape, 3)
     assert run(["stain", str(a), "slice.png", "out.png", "--ensemble", str(b)]) == 2
 
 
@@ -193,8 +195,8 @@ def test_the_command_ends_with_the_novel_share(tmp_path, scan, capsys):
 def test_older_option_names_warn_and_do_the_same(tmp_path, scan, capsys):
     a, b = (make_model(tmp_path / name, seed) for seed, name in enumerate("ab"))
     with pytest.warns(DeprecationWarning, match="`doubt` is now `uncertainty`"):
-        staining(tmp_path, a, doubt=tmp_path / "doubt.ome.zarr", also=[b])
-    expected = read(tmp_path / "doubt.ome.zarr")
+        staining(tmp_path, a, doubt=tmp_path / "uncertainty.ome.zarr", also=[b])
+    expected = read(tmp_path / "uncertainty.ome.zarr")
     size = ["--patch-px", "32", "--stride-px", "32", "--device", "cpu"]
     words = ["stain", a, tmp_path / "volume", tmp_path / "o.ome.zarr", "--doubt", tmp_path / "m.ome.zarr", "--also", b]
     capsys.readouterr()

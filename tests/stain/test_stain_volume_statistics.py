@@ -256,15 +256,15 @@ def test_parts_that_begin_at_once_take_the_same_statistics(model, volume, whole,
 def test_uncertainty_needs_models_with_the_same_normalisation(model, volume, whole, tmp_path):
     other = tmp_path / "other"
     save_model(other, spec_of(RESNET), weights_of(RESNET, seed=1).state_dict())
-    out, doubt = tmp_path / "out.ome.zarr", tmp_path / "doubt.ome.zarr"
-    stain_volume(model, volume, out, config=CONFIG, intensity=LEVELS, uncertainty=doubt, ensemble=[other])
+    out, map_path = tmp_path / "out.ome.zarr", tmp_path / "uncertainty.ome.zarr"
+    stain_volume(model, volume, out, config=CONFIG, intensity=LEVELS, uncertainty=map_path, ensemble=[other])
     np.testing.assert_array_equal(colours(out), colours(whole))
     stored = read_tensors(out / STATISTICS)
     pooled = with_statistics(load_translator(other, "cpu"), {k[2:]: v for k, v in stored.items() if k.startswith("1.")})
     first = stain_volume(other, volume, tmp_path / "first.ome.zarr", config=CONFIG, intensity=LEVELS)
     assert all(torch.equal(stored[f"1.{name}"], value) for name, value in statistics_of(pooled).items())
     apart = np.abs(colours(first).astype(float) - colours(whole)).mean(axis=-1) / 2  # the deviation of two
-    np.testing.assert_allclose(colours(doubt)[..., 0], np.clip(255 * apart / 64, 0, 255), atol=1)
+    np.testing.assert_allclose(colours(map_path)[..., 0], np.clip(255 * apart / 64, 0, 255), atol=1)
 
 
 def test_a_single_image_is_a_volume_of_one_slice(model, grey, tmp_path):

@@ -87,7 +87,7 @@ def train_noting(folder, job, **options):
 
 
 def stop_second_after(calls):
-    """Return a clock that is read before the first step and after each, and tells the second process alone to stop."""
+    """Return a clock that is read before the first step and after each, and stops only the second process."""
     read = iter(range(10**6))
 
     def clock():
@@ -130,8 +130,8 @@ def main(folder):
     """Do every job; each process writes its results."""
     rank = int(os.environ["RANK"])
     record = {"losses": {name: train_noting(folder, name) for name in RECIPES}, "errors": {}}
-    record["goes-on"] = train_noting(folder, "paired-cyclegan", into="begun-alone", resume=True)
-    stop = {"clock": stop_second_after(4), "into": "begun-together"}
+    record["goes-on"] = train_noting(folder, "paired-cyclegan", into="started-alone", resume=True)
+    stop = {"clock": stop_second_after(4), "into": "started-together"}
     record["errors"]["stopped"] = error_of(folder, "paired-cyclegan", **stop)
     record["errors"]["full"] = error_of(folder, "registered", into="full", progress=fail_at(2))
     # The clocks do not agree; the first one's counts.
@@ -139,7 +139,7 @@ def main(folder):
     train_noting(folder, "registered", into="timed", max_seconds=3, max_steps=None, clock=lambda: float(next(ticks)))
     train(folder / "set", folder / "single", recipe=RECIPES["paired-cyclegan"], seed=SEED, device="cpu", max_steps=3)
     record["refused"] = told_by_command_line(folder)
-    (folder / f"told-{rank}.json").write_text(json.dumps(record))
+    (folder / f"record-{rank}.json").write_text(json.dumps(record))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Overlapping patches: what every pixel of a blend must be."""
+"""Overlapping patches: the value of every pixel of a blend."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ few = settings(max_examples=30, deadline=None)
 
 
 def three_colours(patches: Tensor) -> Tensor:
-    """Translate each pixel by itself: the result cannot depend on the tiling."""
+    """Translate each pixel separately: the result cannot depend on the tiling."""
     grey = patches if patches.ndim == 3 else patches[:, patches.shape[1] // 2]
     return torch.stack([grey, 2 * grey + 1, -grey], dim=1)
 

@@ -101,11 +101,11 @@ def alone(folder):
 def together(folder):
     """Return what two processes have seen of the jobs of distributed_worker.py."""
     with pytest.raises(InterruptedRunError):
-        train_noting(folder, "paired-cyclegan", into="begun-alone", **stop_at(4))
+        train_noting(folder, "paired-cyclegan", into="started-alone", **stop_at(4))
     write_recipe(folder / "odd.yaml", terms={"l1": 1}, batch=3)
     done = torchrun(WORKER, folder)
     assert done.returncode == 0, done.stderr
-    return [json.loads((folder / f"told-{rank}.json").read_text()) for rank in range(2)]
+    return [json.loads((folder / f"record-{rank}.json").read_text()) for rank in range(2)]
 
 
 def check_losses(actual, expected):
@@ -115,7 +115,7 @@ def check_losses(actual, expected):
 
 
 def check_state(run, expected):
-    """Compare all that moves: networks, optimisers, buffers; what is drawn must be the same to the bit."""
+    """Compare the state: networks, optimisers and buffers. Random draws must be the same bits."""
     actual, right = bits(run), bits(expected)
     for key in ("step", "draws", "torch"):
         assert same(actual[key], right[key]), key
@@ -156,12 +156,12 @@ def test_one_process_writes_one_set_of_files(folder, together):
 def test_two_processes_resume_the_run_of_one(folder, alone, together):
     for record in together:
         check_losses(record["goes-on"], alone["paired-cyclegan"][4:])
-    check_state(folder / "begun-alone", folder / "alone-paired-cyclegan")
+    check_state(folder / "started-alone", folder / "alone-paired-cyclegan")
 
 
 def test_a_signal_to_one_process_stops_all_at_one_step_and_one_process_resumes(folder, alone, together):
     assert [record["errors"]["stopped"] for record in together] == ["InterruptedRunError", "PeerProcessError"]
-    run = folder / "begun-together"
+    run = folder / "started-together"
     assert read_checkpoint(run / LAST)["step"] == 4
     assert not (run / "model").exists()
     losses = train_noting(folder, "paired-cyclegan", into=run.name, resume=True)
@@ -226,7 +226,7 @@ def variables(monkeypatch):
         ({}, True),
         # The shell of a batch job: it has tasks, but srun has not started it.
         ({"SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_JOB_NAME": "train"}, True),
-        # srun --pty bash: what a person types there is for one process.
+        # srun --pty bash: commands in that shell are for one process.
         ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_PTY_PORT": "4000"}, True),
         # One process of torchrun's is one process.
         ({"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "1", "RANK": "0"}, True),

@@ -1,4 +1,4 @@
-"""Training from the weights of another model: what is loaded, at which rate, what is recorded, what does not fit."""
+"""Training from the weights of another model: loaded weights, learning rate, record and mismatches."""
 
 import dataclasses
 import logging

@@ -205,7 +205,7 @@ class Graphs:
     modes : set of str or None
         What networks were compiled with.
     passes, steps : int
-        Forward and backward passes that went through compiled networks; steps that were begun.
+        Forward and backward passes that went through compiled networks; steps that were started.
     alive : list of int
         How much of what those had returned was still there at the beginning of each step, where graphs write over it.
     """

@@ -1,4 +1,4 @@
-"""A training step launches few operators and never makes the host wait: what a fast GPU needs.
+"""A training step launches few operators and never makes the host wait, as a fast GPU needs.
 
 ``python -m tests.train.test_train_operators`` prints the counts.
 """

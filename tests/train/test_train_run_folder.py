@@ -1,4 +1,4 @@
-"""The folder of a run: locked by one process, started again where nothing was kept, resumed with its own recipe."""
+"""The folder of a run: locked by one process, started again if nothing was saved, resumed with its own recipe."""
 
 import errno
 import os

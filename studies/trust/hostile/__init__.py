@@ -1,1 +1,1 @@
-"""Hostile and broken input files: what every verb that reads them answers."""
+"""Hostile and broken input files, and the answers of every verb that reads them."""

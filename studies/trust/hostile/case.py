@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tomostain.integers import to_integers
 
 # `refuse`: it must be refused. `same`: refused, or the same result as from the undamaged file.
-# `any`: nothing in the file tells that it was altered, so that any quick and quiet answer is good.
+# `any`: nothing in the file shows that it was altered, so any quick and quiet answer is correct.
 # `right`: the input is undamaged, and every command must succeed; otherwise refusals would prove nothing.
 Expectation = Literal["refuse", "same", "any", "right"]
 Rng = np.random.Generator
@@ -54,7 +54,7 @@ class Case:
 
 @dataclass
 class World:
-    """Good inputs that the commands need beside the hostile one."""
+    """Valid inputs that the commands need in addition to the hostile one."""
 
     folder: Path
     digest: str = ""

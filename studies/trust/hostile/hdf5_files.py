@@ -126,7 +126,7 @@ def cases() -> Iterator[Case]:
         file.create_dataset("data", SHAPE, "u2", chunks=(1, 40, 48))[:4] = volume_values()[:4]
 
     cases: tuple[tuple[str, Callable[[Any, Path], object], Expectation], ...] = (
-        ("soft links in a circle, beside the volume", loops, "same"),
+        ("soft links in a circle, next to the volume", loops, "same"),
         ("only a link to itself", only_loops, "refuse"),
         ("groups in a circle", group_loop, "same"),
         ("external link, relative", external_link("../outside/secret.h5"), "refuse"),

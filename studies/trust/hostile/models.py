@@ -1,4 +1,4 @@
-"""Hostile model folders: weights, `model.yaml`, checksums, and code that lies beside."""
+"""Hostile model folders: weights, `model.yaml`, checksums, and code next to them."""
 
 import hashlib
 import json
@@ -85,7 +85,7 @@ def tensors(
 
 
 def raw_tensors(header: Any, data: bytes = b"", length: int | None = None) -> Callable[[Path, Rng], None]:
-    """Write a safetensors file by hand."""
+    """Write a safetensors file without the library."""
 
     def apply(model: Path, rng: Rng) -> None:
         text = header if isinstance(header, bytes) else json.dumps(header).encode()
@@ -180,7 +180,7 @@ def weights() -> Iterator[Case]:
     files: tuple[tuple[str, Callable[[Path, Rng], None]], ...] = (
         ("header of 2^63 bytes", raw_tensors(b"{}", length=(1 << 63) - 1)),
         ("header of 1 GB", raw_tensors(b"{}", length=1 << 30)),
-        ("header that is no JSON", raw_tensors(b"not json")),
+        ("header that is not JSON", raw_tensors(b"not json")),
         ("header nested 10^5 deep", raw_tensors(b'{"a":' * 10**5)),
         ("header null", raw_tensors(None)),
         ("header a list", raw_tensors([])),
@@ -360,7 +360,7 @@ def sums() -> Iterator[Case]:
         evil_pickle(model / "generator.pt")
         evil_pickle(model / "pytorch_model.bin")
 
-    yield case("code and pickles beside the weights", code, "any")
+    yield case("code and pickles next to the weights", code, "any")
 
     def link(target: str) -> Callable[[Path, Rng], None]:
         def apply(model: Path, rng: Rng) -> None:

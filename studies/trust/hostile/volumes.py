@@ -303,7 +303,7 @@ def cases() -> Iterator[Case]:
                 if operator == "missing" and site.endswith(("1.1.1", "1/1/1")):
                     expect = "any"  # a chunk of zeros need not be stored, where others of its slices are
                 if operator == "missing" and site.endswith(("s_000.tif", "s_005.tif")):
-                    expect = "any"  # nothing tells that there was a slice before the first or after the last one
+                    expect = "any"  # nothing shows that there was a slice before the first or after the last one
                 if site.endswith((".zattrs", ".zgroup")) and expect == "refuse":
                     expect = "same"
                 yield case(
