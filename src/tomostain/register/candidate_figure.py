@@ -49,14 +49,15 @@ def write_candidate(
     command : str
         The command that accepts it.
     """
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     colour, points_um = _slide_panel(slide)
     grey = _ct_panel(location, section, points_um)
     panels = {"slide": colour, "µCT at this pose": grey, "checkerboard of both": checkerboard(grey, colour)}
     rows, columns = colour.shape[:2]
     width = 3 * columns / _DPI + 0.6
-    figure, axes = plt.subplots(1, 3, figsize=(width, rows / _DPI + 2.0), layout="constrained")
+    figure = Figure(figsize=(width, rows / _DPI + 2.0), layout="constrained")
+    axes = figure.subplots(1, 3)
     for axis, (name, image) in zip(axes, panels.items(), strict=True):
         axis.imshow(image, interpolation="nearest")
         axis.set_title(name, fontsize=14)
@@ -72,7 +73,6 @@ def write_candidate(
     figure.supxlabel(text, fontsize=12)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=_DPI)
-    plt.close(figure)
 
 
 def _slide_panel(slide: Slide) -> tuple[Rgb, NDArray[np.float64]]:

@@ -45,7 +45,7 @@ def write_registration(path: Path, ct: NDArray[np.uint16], histology: Rgb, mask:
     title : str
         Scores and confidence.
     """
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     step = max(1, -(-max(ct.shape) // _SIDE_PX))
     grey, colour = (
@@ -60,7 +60,9 @@ def write_registration(path: Path, ct: NDArray[np.uint16], histology: Rgb, mask:
         "edges of the histology over the µCT": edge_overlay(grey, colour),
         f"correspondence mask ({mask.mean():.0%})": draw_mask(colour, masked),
     }
-    figure, axes = plt.subplots(2, 3, figsize=(13.5, 9.4), layout="constrained")
+    # Not through pyplot: it opens windows of a program that uses Qt, and this may be another thread.
+    figure = Figure(figsize=(13.5, 9.4), layout="constrained")
+    axes = figure.subplots(2, 3)
     for axis, (name, image) in zip(axes.flat, panels.items(), strict=False):
         axis.imshow(image)
         axis.set_title(name, fontsize=10)
@@ -73,14 +75,13 @@ def write_registration(path: Path, ct: NDArray[np.uint16], histology: Rgb, mask:
     figure.suptitle(title, fontsize=11)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=100)
-    plt.close(figure)
 
 
 def write_in_volume(path: Path, level: ResolutionLevel, template: Template, section: Section) -> None:
     """Draw the slide in the volume in 3D from two sides, with mean projections of the volume on the walls."""
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
-    figure = plt.figure(figsize=(11, 5.4), layout="constrained")
+    figure = Figure(figsize=(11, 5.4), layout="constrained")
     side_mm = level.side_um.numpy() / 1e3
     colours, mm = _picture_in_space(template, section)
     for number, azimuth in enumerate((-60, 30), start=1):
@@ -96,7 +97,6 @@ def write_in_volume(path: Path, level: ResolutionLevel, template: Template, sect
     figure.suptitle("Slide in the volume. Walls: mean of the volume along each axis", fontsize=10)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=95)
-    plt.close(figure)
 
 
 def _draw_surface(axis: "Axes3D", places_mm: NDArray[np.float64], colours: NDArray[np.float32]) -> None:

@@ -183,6 +183,39 @@ def register_opened(
         location = locate_in_plane(volume, slide, config, hint, progress)
     else:
         location = locate_section(volume, slide, config, hint=hint, device=device, progress=progress)
+    return use_location(volume, slide, location, config, hint=hint, folder=folder)
+
+
+def use_location(
+    volume: Volume,
+    slide: Slide,
+    location: Location,
+    config: RegisterConfig,
+    *,
+    hint: Hint = Hint(),
+    folder: PairFolder | None = None,
+) -> Registration:
+    """Cut the pair where a section was located, and write it if a folder is given; the last part of a registration.
+
+    Parameters
+    ----------
+    volume : Volume
+    slide : Slide
+    location : SectionLocation or PlanarLocation
+        Of this volume and slide.
+    config : RegisterConfig
+        With which it was located.
+    hint : Hint
+        With which it was located. With ``accept=True`` it may be uncertain.
+    folder : PairFolder, optional
+
+    Raises
+    ------
+    RegistrationUncertainError, InputError
+        See `register_files`.
+    """
+    if folder is not None:
+        _check_output(folder, (volume.path, slide.path))
     if not (location.evidence.sure or hint.accept):
         where = None if folder is None else _write_candidates(folder, location, volume, slide)
         raise RegistrationUncertainError(_uncertain(location, where), candidates=location.candidates)

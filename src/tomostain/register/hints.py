@@ -102,6 +102,17 @@ def read_landmarks(path: str | os.PathLike[str]) -> Section:
     InputError
         If a column or a number is missing, or the points do not define a plane.
     """
+    return fit_section(*read_landmark_points(path), str(path))
+
+
+def read_landmark_points(path: str | os.PathLike[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Read the points of a table; see `read_landmarks`.
+
+    Returns
+    -------
+    slide_um : ndarray, shape (N, 2)
+    volume_um : ndarray, shape (N, 3)
+    """
     path = Path(path)
     table = read_csv(path)
     if not table.rows or any(name not in table.columns for name in COLUMNS):
@@ -110,7 +121,7 @@ def read_landmarks(path: str | os.PathLike[str]) -> Section:
         points = np.array([[float(table.number_text(row[name])) for name in COLUMNS] for row in table.rows])
     except ValueError:
         raise InputError(f"{path}: contains a value that is not a number; give all points as numbers in µm") from None
-    return fit_section(points[:, :2], points[:, 2:], str(path))
+    return points[:, :2], points[:, 2:]
 
 
 def fit_section(
