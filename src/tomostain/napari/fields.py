@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from napari.layers import Layer
-from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtCore import QSize, Qt, QTimer, Signal
 from qtpy.QtWidgets import (
     QComboBox,
+    QDoubleSpinBox,
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
@@ -22,6 +23,7 @@ from qtpy.QtWidgets import (
     QMessageBox,
     QPushButton,
     QScrollArea,
+    QSlider,
     QVBoxLayout,
     QWidget,
 )
@@ -280,6 +282,66 @@ class LayerBox(QComboBox):
             self.changed.emit()
 
 
+class Slider(QWidget):
+    """A slider with a number next to it, which can be typed.
+
+    Parameters
+    ----------
+    low, high, value : float
+    unit : str
+        Shown after the number.
+    decimals : int
+
+    Attributes
+    ----------
+    changed : signal
+        Emitted when the value changes.
+    """
+
+    changed = Signal()
+
+    def __init__(self, low: float, high: float, value: float = 0.0, unit: str = "", decimals: int = 1) -> None:
+        super().__init__()
+        self._steps = 10**decimals
+        self.bar, self.number = QSlider(Qt.Orientation.Horizontal), QDoubleSpinBox()
+        self.number.setDecimals(decimals)
+        self.number.setSuffix(unit)
+        self.number.setMinimumWidth(70)
+        self.bar.setMinimumWidth(50)
+        self._limit(low, high)
+        self.number.setValue(value)
+        self.bar.setValue(round(value * self._steps))
+        self.number.valueChanged.connect(self._typed)
+        self.bar.valueChanged.connect(lambda position: self.number.setValue(position / self._steps))
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.bar, 1)
+        layout.addWidget(self.number)
+
+    @property
+    def value(self) -> float:
+        """The value."""
+        return float(self.number.value())
+
+    def set_value(self, value: float) -> None:
+        """Set the value, within the limits."""
+        self.number.setValue(value)
+
+    def set_range(self, reach: float) -> None:
+        """Set the limits to ± `reach`. A value inside stays."""
+        self._limit(-reach, reach)
+
+    def _limit(self, low: float, high: float) -> None:
+        self.number.setRange(low, high)
+        self.bar.setRange(round(low * self._steps), round(high * self._steps))
+
+    def _typed(self, value: float) -> None:
+        self.bar.blockSignals(True)
+        self.bar.setValue(round(value * self._steps))
+        self.bar.blockSignals(False)
+        self.changed.emit()
+
+
 def follow(widget: QWidget, emitter: Any, slot: Callable[..., object]) -> None:
     """Connect a method of a widget to an event of napari, until the widget is closed."""
 
@@ -288,6 +350,20 @@ def follow(widget: QWidget, emitter: Any, slot: Callable[..., object]) -> None:
 
     emitter.connect(call)
     when_destroyed(widget, lambda: emitter.disconnect(call))
+
+
+class _WideEnough(QScrollArea):
+    """A scroll area that is as wide as its content needs, so that only the height scrolls."""
+
+    def minimumSizeHint(self) -> QSize:
+        """Return the width of the content."""
+        inside = self.widget()
+        width = 0 if inside is None else inside.minimumSizeHint().width()
+        return QSize(width + self.verticalScrollBar().sizeHint().width(), 120)
+
+    def sizeHint(self) -> QSize:
+        """Return a width that leaves room for the picture."""
+        return QSize(self.minimumSizeHint().width(), 500)
 
 
 class ToolWidget(QWidget):
@@ -316,7 +392,7 @@ class ToolWidget(QWidget):
         column = QVBoxLayout(inside)
         self.form = QFormLayout()
         self.form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        self.form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+        self.form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.DontWrapRows)
         self.task, self.message = Task(), Message()
         self.task.started.connect(lambda: self._set_busy(True))
         self.task.finished.connect(lambda: self._set_busy(False))
@@ -324,7 +400,7 @@ class ToolWidget(QWidget):
         column.addWidget(self.task)
         column.addWidget(self.message)
         column.addStretch(1)
-        self.scroll = QScrollArea()
+        self.scroll = _WideEnough()
         self.scroll.setWidgetResizable(True)
         self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.scroll.setFrameShape(QScrollArea.Shape.NoFrame)
@@ -353,6 +429,9 @@ class ToolWidget(QWidget):
         text = QLabel(label)
         for each in (text, field):
             each.setToolTip(tip)
+        if isinstance(field, QComboBox):
+            field.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+            field.setMinimumContentsLength(14)
         self.form.addRow(text, field)
         if parameter:
             self.labels[parameter] = label

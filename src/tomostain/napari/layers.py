@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from napari.layers import Layer
 
@@ -86,6 +86,38 @@ def voxel_um_of(layer: Layer) -> tuple[float, ...] | None:
     return tuple(factors)
 
 
+@dataclass(frozen=True, eq=False)
+class VolumeInput:
+    """A greyscale volume that is opened later, in the thread that reads it.
+
+    Attributes
+    ----------
+    path : Path or None
+        Its file or folder.
+    array : array or None
+        Its values, if it has no file.
+    voxel_um : tuple of float
+        (z, y, x), µm.
+    name : str
+    """
+
+    path: Path | None
+    array: Any
+    voxel_um: tuple[float, ...]
+    name: str
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Equal for inputs of the same volume."""
+        return self.path, id(self.array), self.voxel_um
+
+    def open(self) -> Volume:
+        """Open the volume; nothing is read yet."""
+        if self.path is not None:
+            return open_volume(self.path, voxel_um=self.voxel_um)
+        return Volume.from_array(self.array, self.voxel_um, self.name)
+
+
 def volume_of_layer(layer: Layer, voxel_um: float | Sequence[float] | None = None) -> Volume:
     """Return the greyscale volume that a layer shows; nothing is read yet.
 
@@ -101,18 +133,24 @@ def volume_of_layer(layer: Layer, voxel_um: float | Sequence[float] | None = Non
     InputError
         If the layer is not a greyscale volume, or its voxel size is unknown.
     """
+    return volume_input(layer, voxel_um).open()
+
+
+def volume_input(layer: Layer, voxel_um: float | Sequence[float] | None = None) -> VolumeInput:
+    """Return what is needed to open the volume of a layer in a thread; as `volume_of_layer`."""
     source = source_of(layer)
+    given = None if voxel_um is None else tuple(voxel_um) if isinstance(voxel_um, Sequence) else (voxel_um,) * 3
     if source is not None and source.kind == "ct" and source.path is not None:
-        return open_volume(source.path, voxel_um=source.voxel_um if voxel_um is None else voxel_um)
+        return VolumeInput(source.path, None, given or source.voxel_um, layer.name)
     if getattr(layer, "rgb", True) or layer.ndim != 3:
         raise InputError(f"layer '{layer.name}': is not a greyscale volume; choose a µCT layer with axes z, y and x")
-    size = voxel_um_of(layer) if voxel_um is None else voxel_um
+    size = given or voxel_um_of(layer)
     if size is None:
         raise InputError(
             f"layer '{layer.name}': its voxel size is unknown, because its units are pixels; give `voxel_um`",
             parameter="voxel_um",
         )
-    return Volume.from_array(layer.data[0] if layer.multiscale else layer.data, size, layer.name)
+    return VolumeInput(None, layer.data[0] if layer.multiscale else layer.data, size, layer.name)
 
 
 def stained_of_layer(layer: Layer) -> StainedVolume:

@@ -290,7 +290,9 @@ def _intensity(value: object) -> Intensity:
         return "auto"
     if value in ("none", "normalised"):
         return "normalised"
+    if value == "range":
+        return "range"
     raise InputError(
-        f"intensity '{value}': expected an IntensityReference, 'auto' to estimate it, or 'normalised'",
+        f"intensity '{value}': expected an IntensityReference, 'auto' to estimate it, 'normalised' or 'range'",
         parameter="intensity",
     )

@@ -1,0 +1,71 @@
+"""Previews: single slices and oblique planes of a volume that is not stained yet."""
+
+import numpy as np
+import pytest
+
+from tests.support.toys import LEVELS, grey_values, toy_model
+from tomostain.errors import InputError
+from tomostain.geometry.surfaces import plane_cut
+from tomostain.io import Volume
+from tomostain.stain import StainConfig, StainRequest, stain_volume
+from tomostain.stain.preview import open_preview
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return toy_model(tmp_path_factory.mktemp("preview") / "model")
+
+
+@pytest.fixture(scope="module")
+def volume():
+    return Volume.from_array(grey_values((20, 24, 28)), 5.0)
+
+
+@pytest.mark.parametrize("config", [StainConfig(), StainConfig(gaussian_sigma=1.0), StainConfig(statistics="volume")])
+def test_a_slice_is_that_of_the_stained_volume(model, volume, config):
+    whole = stain_volume(model, volume, config=config, intensity=LEVELS)
+    plane = open_preview(StainRequest(model, volume, config=config, intensity=LEVELS)).slice(7)
+    np.testing.assert_allclose(plane.rgb.astype(int), whole[7].astype(int), atol=1)
+    np.testing.assert_array_equal(plane.ct, volume[7])
+    assert plane.pixel_um == (5, 5)
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_slices_along_other_axes(model, volume, axis):
+    config = StainConfig(planes="yx"[axis - 1])
+    whole = stain_volume(model, volume, config=config, intensity=LEVELS)
+    plane = open_preview(StainRequest(model, volume, intensity=LEVELS)).slice(9, axis)
+    np.testing.assert_allclose(plane.rgb.astype(int), np.take(whole, 9, axis).astype(int), atol=1)
+    np.testing.assert_array_equal(plane.ct, np.take(volume[:], 9, axis))
+
+
+def test_a_plane_along_z_is_the_slice_and_white_outside(model, volume):
+    preview = open_preview(StainRequest(model, volume, intensity=LEVELS))
+    size = (95.0, 115.0, 135.0)
+    plane = preview.plane(plane_cut((35.0, 0.0, 0.0), (1, 0, 0), size, 5.0))
+    slice_7 = preview.slice(7)
+    np.testing.assert_allclose(plane.ct, slice_7.ct, atol=1e-2)
+    np.testing.assert_allclose(plane.rgb.astype(int), slice_7.rgb.astype(int), atol=1)
+    tilted = preview.plane(plane_cut((47.0, 57.0, 67.0), (1, 1, 1), size, 5.0))
+    outside = np.isnan(tilted.ct)
+    assert 0 < outside.mean() < 1
+    assert (tilted.rgb[outside] == 255).all()
+
+
+def test_a_model_of_several_slices_sees_the_neighbours(tmp_path, volume):
+    network = {"name": "resnet", "in_channels": 3, "width": 2, "blocks": 1}
+    model = toy_model(tmp_path / "model", network, in_channels=3, ct_slices=3)
+    whole = stain_volume(model, volume, intensity=LEVELS)
+    preview = open_preview(StainRequest(model, volume, intensity=LEVELS))
+    np.testing.assert_allclose(preview.slice(7).rgb.astype(int), whole[7].astype(int), atol=1)
+    assert preview.slice(0, 1).rgb.shape == (20, 28, 3)
+    plane = preview.plane(plane_cut((35.0, 0.0, 0.0), (1, 0, 0), (95.0, 115.0, 135.0), 5.0))
+    np.testing.assert_allclose(plane.rgb.astype(int), whole[7].astype(int), atol=1)
+
+
+def test_normalised_values_and_what_is_refused(model, volume):
+    preview = open_preview(StainRequest(model, volume, intensity="normalised"))
+    assert preview.slice(0).rgb.shape == (24, 28, 3)
+    assert preview.novelty == ""
+    with pytest.raises(InputError, match="has no slice 20 along axis 0"):
+        preview.slice(20)
