@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tomostain.geometry.sampling import depths, sample_section
+from tomostain.geometry.sampling import MAX_SLICES, depths, sample_nearest, sample_section
 from tomostain.geometry.surfaces import plane_cut
 
 VOXEL_UM = (10.0, 5.0, 4.0)
@@ -82,3 +82,26 @@ def test_only_what_is_near_the_section_is_read():
     cut = plane_cut((500, 500, 500), (1, 0.02, 0), (999,) * 3, 4.0)
     sample_section(block, shape, (1, 1, 1), cut, 4.0)
     assert max(requests) < 520 * 520 * 40
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.tuples(*[st.floats(-1, 1)] * 3).filter(lambda n: np.linalg.norm(n) > 0.1), st.integers(0, 2**32 - 1))
+def test_labels_are_those_of_the_nearest_voxel(normal, seed):
+    shape, asked = (2 * MAX_SLICES + 5, 9, 7), []
+    labels = np.random.default_rng(seed).integers(0, 6, shape, dtype=np.uint8)
+    size_um = tuple((n - 1) * step for n, step in zip(shape, VOXEL_UM, strict=True))
+    cut = plane_cut(np.array(size_um) / 2, normal, size_um, 3.0)
+
+    def read(start, stop):
+        asked.append((start, stop))
+        return labels[start:stop]
+
+    values, inside = sample_nearest(read, shape, VOXEL_UM, cut)
+    continuous = sample_section(block_of(labels), shape, VOXEL_UM, cut, blending="colour")
+    np.testing.assert_array_equal(inside, np.isfinite(continuous[..., 0]))
+    index = np.rint(cut.places_um / VOXEL_UM).astype(int).clip(0, np.array(shape) - 1)
+    np.testing.assert_array_equal(values, np.where(inside, labels[tuple(np.moveaxis(index, -1, 0))], 0))
+    # Each slice is read once, and few at a time.
+    slices = [z for start, stop in asked for z in range(start, stop)]
+    assert len(slices) == len(set(slices))
+    assert max(stop - start for start, stop in asked) <= MAX_SLICES

@@ -149,6 +149,23 @@ def test_a_network_has_the_same_colours_as_onnx(name, tmp_path):
     assert exported.shapes.multiple == 4
 
 
+@pytest.mark.parametrize("norm", ["instance", "channel"])
+@pytest.mark.parametrize("name", ["gated", "convnext-unet", "shuffle"])
+def test_the_stated_minimum_is_possible(name, norm, tmp_path):
+    spec = {"name": name, "in_channels": 1, "width": 4, "detail": 4, "norm": norm}
+    model = load_model(
+        random_model(tmp_path / "model", spec | ({} if name == "shuffle" else {"downs": 3}), in_channels=1)
+    )
+    network = graph.ExchangeNetwork(model)
+    multiple, minimum = network.shapes.multiple, network.shapes.minimum
+    assert network(torch.zeros(1, 1, minimum, minimum)).shape == (1, 3, minimum, minimum)
+    # At the coarsest resolution one pixel has no variance.
+    assert minimum == (2 * multiple if norm == "instance" else multiple)
+    if norm == "instance":
+        with pytest.raises(ValueError, match="more than 1 spatial element"):
+            network(torch.zeros(1, 1, multiple, multiple))
+
+
 def test_large_weights_are_written_next_to_the_graph(tmp_path, monkeypatch):
     model = random_model(tmp_path / "model", SMALL["unet"], **OPTIONS["unet"])
     monkeypatch.setattr(onnx_file, "MAX_FILE_BYTES", 100)

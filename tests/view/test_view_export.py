@@ -144,6 +144,11 @@ def test_ome_zarr_04(tmp_path):
     assert (header["zarr_format"], header["dimension_separator"], header["chunks"]) == (2, "/", [3, 5, 40, 64])
     chunk = np.frombuffer(Blosc().decode((out / "0/0/0/0/1").read_bytes()), np.uint8).reshape(3, 5, 40, 64)
     np.testing.assert_array_equal(chunk, np.moveaxis(colours, -1, 0)[..., 64:128])
+    # Every chunk file by its path: together they are the volume.
+    files = sorted(file for file in (out / "0").rglob("*") if file.is_file() and file.name.isdigit())
+    assert [file.relative_to(out / "0").as_posix() for file in files] == [f"0/0/0/{x}" for x in range(5)]
+    parts = [np.frombuffer(Blosc().decode(file.read_bytes()), np.uint8).reshape(3, 5, 40, 64) for file in files]
+    np.testing.assert_array_equal(np.concatenate(parts, axis=-1)[..., :300], np.moveaxis(colours, -1, 0))
     assert open_stained(out).levels == open_stained(path).levels
     np.testing.assert_array_equal(open_stained(out).read(0, 3, 1), open_stained(path).read(0, 3, 1))
     coarse = export(path, tmp_path / "coarse.ome.zarr", "ome-zarr-0.4", level=1)
