@@ -1,0 +1,230 @@
+"""The widget Normalise: regions of background and bone, drawn on a volume and on a slide."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Layer, Shapes
+from numpy.typing import NDArray
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QImage, QPixmap
+from qtpy.QtWidgets import QComboBox, QLabel
+
+from tomostain.errors import InputError
+from tomostain.imaging.colour import normalise_histology
+from tomostain.imaging.drawn_regions import Box, DrawnReference, DrawnRegion, box_around, drawn_reference
+from tomostain.imaging.intensity import IntensityReference, estimate_reference, reference_regions, reference_samples
+from tomostain.imaging.intensity_figure import intensity_figure
+from tomostain.imaging.slide_reference import shrink_slide, slide_reference
+from tomostain.io import Slide, Volume
+from tomostain.napari.fields import LayerBox, PathField, ToolWidget, confirm_overwrite, later
+from tomostain.napari.layers import volume_of_layer
+from tomostain.napari.register.inputs import chosen_slide, is_slide_layer, is_volume_layer
+from tomostain.napari.tasks import LatestOnly
+from tomostain.prepare.normalisation import ChosenNormalisation, FileUse, write_normalisation
+from tomostain.progress import Progress, ShouldStop
+
+if TYPE_CHECKING:
+    from napari import Viewer
+
+Rgb = NDArray[np.uint8]
+_COLOURS = {"background": "#2f7fb8", "bone": "#d9772b"}
+_USES: dict[FileUse, str] = {"register": "register, and the widget Register", "prepare": "prepare"}
+_PREVIEW_PX, _WAIT_MS = 640, 200
+
+
+class NormaliseWidget(ToolWidget):
+    """Choose the grey values of background and bone (paper section 2.5), where the automatic choice is wrong.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    """
+
+    def __init__(self, viewer: "Viewer") -> None:
+        super().__init__(viewer)
+        self.ct: IntensityReference | None = None
+        self.boxes: tuple[Box, Box] | None = None
+        self.shapes: dict[tuple[str, str], Shapes] = {}
+        self.volume_box = LayerBox(viewer, is_volume_layer, optional="(none)")
+        self.slide_box = LayerBox(viewer, is_slide_layer, optional="(none)")
+        for box in (self.volume_box, self.slide_box):
+            box.setCurrentIndex(min(1, box.count() - 1))
+        self.add_row("µCT", self.volume_box, tip="A µCT volume of the viewer.")
+        self.estimate_button = self.add_button(
+            "Estimate automatically",
+            self.estimate,
+            tip="Find background and bone as stain and prepare do.",
+            starts=True,
+        )
+        self.buttons = {("ct", kind): self._draw_button("ct", kind) for kind in _COLOURS}
+        self.add_row("Slide", self.slide_box, tip="A slide of the viewer.")
+        self.buttons |= {("slide", kind): self._draw_button("slide", kind) for kind in _COLOURS}
+        self.values = QLabel("Draw a region of background and one of bone.")
+        self.values.setWordWrap(True)
+        self.values.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.figure, self.picture = QLabel(), QLabel()
+        for part in (self.values, self.figure, self.picture):
+            self.form.addRow(part)
+        self.use = QComboBox()
+        for name, text in _USES.items():
+            self.use.addItem(text, name)
+        self.add_row("Settings for", self.use, tip="The stage that reads the file, as its settings.")
+        self.path = PathField("save", "Settings", "YAML (*.yaml *.yml)")
+        self.add_row("File", self.path, tip="YAML to write.")
+        self.save_button = self.add_button("Save", self.save, tip="Write grey values and boxes.")
+        self._wait = later(_WAIT_MS, self._compute_soon, self)
+        self.live_ct: LatestOnly[tuple[Volume, list[DrawnRegion], list[DrawnRegion]], tuple[DrawnReference, Rgb]] = (
+            LatestOnly(_measure_ct, self._show_ct, self.show_error)
+        )
+        self.live_slide: LatestOnly[tuple[Slide, Box, Box], Rgb] = LatestOnly(
+            _preview_slide, self._show_slide, self.show_error
+        )
+        live = (self.live_ct, self.live_slide)
+        self.destroyed.connect(lambda *_: [each.close() for each in live])
+
+    def draw(self, image: str, kind: str) -> None:
+        """Begin to draw a region: add its Shapes layer if there is none, and choose the rectangle.
+
+        Parameters
+        ----------
+        image : {"ct", "slide"}
+        kind : {"background", "bone"}
+        """
+        base = self._layer_of(image)
+        layer = self.shapes.get((image, kind))
+        if layer is None or layer not in self.viewer.layers:
+            name = f"{kind.capitalize()} of {base.name}"
+            layer = self.viewer.add_shapes(
+                ndim=base.ndim,
+                name=name,
+                scale=base.scale,
+                translate=base.translate,
+                units=base.units,
+                edge_color=_COLOURS[kind],
+                face_color=_COLOURS[kind] + "40",
+                edge_width=2,
+            )
+            self.shapes[image, kind] = layer
+            layer.events.data.connect(self._drawn)
+        self.viewer.layers.selection.active = layer
+        layer.mode = "add_rectangle"
+
+    def estimate(self) -> None:
+        """Estimate the grey values of the volume in the background."""
+        volume = volume_of_layer(self.volume_box.required("µCT"))
+
+        def work(progress: Progress, should_stop: ShouldStop) -> tuple[IntensityReference, Rgb]:
+            samples = reference_samples(volume, source=str(volume.path))
+            reference = estimate_reference(samples, str(volume.path))
+            return reference, intensity_figure(samples, reference, reference_regions(samples))
+
+        self.task.start(work, label="estimating", on_result=self._estimated, on_error=self.show_error)
+
+    def save(self) -> None:
+        """Write the file."""
+        path = self.path.required("File")
+        chosen, use = ChosenNormalisation(self.ct, self.boxes), self.use.currentData()
+        if confirm_overwrite(self, path):
+            write_normalisation(path, chosen, use, overwrite=True)
+            self.message.say(f"Saved: {path}. Give it as the settings of {use}.")
+
+    def _draw_button(self, image: str, kind: str) -> Any:
+        where = "µCT" if image == "ct" else "slide"
+        what = "empty glass" if (image, kind) == ("slide", "background") else kind
+        tip = f"Draw a rectangle on {what} in the {where}. Several regions of the µCT count together."
+        return self.add_button(f"Draw {what} on the {where}", lambda: self.draw(image, kind), tip=tip)
+
+    def _layer_of(self, image: str) -> Layer:
+        return self.volume_box.required("µCT") if image == "ct" else self.slide_box.required("Slide")
+
+    def _drawn(self, event: object = None) -> None:
+        self._wait.start()
+
+    def _compute_soon(self) -> None:
+        self.attempt(self._compute)
+
+    def _compute(self) -> None:
+        """Compute the values of the regions that are complete."""
+        self.message.clear_text()
+        background, bone = (self._outlines("ct", kind) for kind in _COLOURS)
+        if background and bone:
+            volume = volume_of_layer(self.volume_box.required("µCT"))
+            self.live_ct.request((volume, [_region(each) for each in background], [_region(each) for each in bone]))
+        background, bone = (self._outlines("slide", kind) for kind in _COLOURS)
+        if background and bone:
+            slide = chosen_slide(self.slide_box.required("Slide"), None, None)
+            glass, tissue = (
+                box_around(outlines[-1][:, -2:], slide.shape, f"{what} of the slide")
+                for outlines, what in ((background, "glass"), (bone, "bone"))
+            )
+            self.boxes = (glass, tissue)
+            self.live_slide.request((slide, glass, tissue))
+
+    def _outlines(self, image: str, kind: str) -> list[NDArray[np.float64]]:
+        layer = self.shapes.get((image, kind))
+        if layer is None or layer not in self.viewer.layers:
+            return []
+        shapes = zip(layer.data, layer.shape_type, strict=True)
+        return [_outline(np.asarray(points, dtype=np.float64), shape) for points, shape in shapes if len(points) > 2]
+
+    def _show_ct(self, result: tuple[DrawnReference, Rgb]) -> None:
+        self.ct = result[0].reference
+        self._state(result[1])
+
+    def _estimated(self, result: tuple[IntensityReference, Rgb]) -> None:
+        self.ct = result[0]
+        self._state(result[1])
+
+    def _state(self, figure: Rgb) -> None:
+        if self.ct is not None:
+            ct = self.ct
+            self.values.setText(
+                f"Background {ct.background:.6g} ± {ct.background_std:.3g}, bone {ct.bone:.6g} ± {ct.bone_std:.3g}. "
+                "Enter them in Stain as Background and Bone, or save them for register and prepare."
+            )
+        _show_picture(self.figure, figure)
+
+    def _show_slide(self, picture: Rgb) -> None:
+        _show_picture(self.picture, picture)
+        self.picture.setToolTip("The slide before and after normalisation.")
+
+
+def _measure_ct(request: tuple[Volume, list[DrawnRegion], list[DrawnRegion]]) -> tuple[DrawnReference, Rgb]:
+    """Return the reference of the drawn regions, and its figure."""
+    volume, background, bone = request
+    drawn = drawn_reference(volume, background, bone, str(volume.path))
+    return drawn, intensity_figure(drawn.samples, drawn.reference, (drawn.background, drawn.bone))
+
+
+def _preview_slide(request: tuple[Slide, Box, Box]) -> Rgb:
+    """Return the slide before and after normalisation, side by side."""
+    slide, background, bone = request
+    reference = slide_reference(slide, background, bone)
+    longest_um = max(slide.shape) * slide.pixel_um
+    rgb, _, _ = shrink_slide(slide, max(slide.pixel_um, 2 * longest_um / _PREVIEW_PX))
+    return np.ascontiguousarray(np.concatenate([rgb, normalise_histology(rgb, reference)], axis=1))
+
+
+def _outline(points: NDArray[np.float64], shape: str) -> NDArray[np.float64]:
+    """Return the corners of a shape. An ellipse, which napari stores as its bounding box, becomes a polygon."""
+    if shape != "ellipse":
+        return points
+    middle = points.mean(axis=0)
+    first, second = (points[0] + points[1]) / 2 - middle, (points[1] + points[2]) / 2 - middle
+    angle = np.linspace(0, 2 * np.pi, 60, endpoint=False)[:, None]
+    return np.asarray(middle + np.cos(angle) * first + np.sin(angle) * second)
+
+
+def _region(outline: NDArray[np.float64]) -> DrawnRegion:
+    """Return the region of an outline (N, 3) in voxels."""
+    if np.ptp(outline[:, 0]) > 0.5:
+        raise InputError("a region is not within one slice: draw on slices along z, with the axes in their usual order")
+    return DrawnRegion(round(float(outline[0, 0])), outline[:, 1:])
+
+
+def _show_picture(label: QLabel, rgb: Rgb) -> None:
+    """Show a picture in a label, as wide as the panel usually is."""
+    height, width = rgb.shape[:2]
+    image = QImage(np.ascontiguousarray(rgb).tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
+    pixmap = QPixmap.fromImage(image)
+    label.setPixmap(pixmap.scaledToWidth(420, Qt.TransformationMode.SmoothTransformation))
