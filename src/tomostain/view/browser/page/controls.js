@@ -74,7 +74,7 @@ function swatch(rgb) {
 }
 
 function legend(labels) {
-  return element("ul", { class: "key", "aria-label": "Tissue classes" }, ...labels.map(({ name, rgb }) => element("li", {}, swatch(rgb), name)));
+  return element("ul", { class: "key", "aria-label": "Colours of the tissue classes" }, ...labels.map(({ name, rgb }) => element("li", {}, swatch(rgb), name)));
 }
 
 function scale() {

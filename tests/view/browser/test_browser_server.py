@@ -1,0 +1,236 @@
+"""The server of the plane view: addresses, limits, tiles, damaged data, and the files of the page."""
+
+import http.client
+import io
+import json
+import re
+import socket
+import threading
+import time
+from contextlib import contextmanager, suppress
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from tests.support.view_volumes import SIDE, STEP_UM, colours_of_position, write_view
+from tomostain.errors import InputError
+from tomostain.view.browser.plane_layers import Overlays
+from tomostain.view.browser.server import PAGE
+from tomostain.view.browser.tile_request import BadRequestError, TileRequest, parse_tile
+from tomostain.view.browser.view import FirstView, prepared_site, start_server
+
+GOOD = "axis=z&at=85&level=0&row=0&column=0"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_view(tmp_path_factory.mktemp("view"))
+
+
+@contextmanager
+def running(site, report=print):
+    server = start_server(site, 0, report)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.stop()
+        thread.join(5)
+
+
+@pytest.fixture(scope="module")
+def server(folder):
+    overlays = Overlays(folder / "uncertainty.ome.zarr", folder / "labels.ome.zarr")
+    with (
+        prepared_site(None, folder / "stained.ome.zarr", folder / "ct", overlays=overlays) as site,
+        running(site) as it,
+    ):
+        yield it
+
+
+def ask(server, path, method="GET", **headers):
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+    connection.request(method, path.replace("TOKEN", server.site.token), headers=headers)
+    answer = connection.getresponse()
+    answer.body = answer.read()
+    connection.close()
+    return answer
+
+
+def pixels(answer):
+    return np.asarray(Image.open(io.BytesIO(answer.body)))
+
+
+def test_the_page_is_told_what_it_shows(server):
+    facts = json.loads(ask(server, "/facts/TOKEN").body)
+    assert facts["size_um"] == [(SIDE - 1) * STEP_UM] * 3
+    assert (facts["base_um"], facts["levels"], facts["has_3d"]) == (STEP_UM, 1, False)
+    assert [layer["name"] for layer in facts["layers"]] == ["ct", "stain", "uncertainty", "labels"]
+    low, high = facts["layers"][0]["window"]
+    assert 1000 <= low < 1100 < 6800 < high <= 6900
+    assert facts["layers"][3]["labels"][2] == {"value": 2, "name": "mineralised bone", "rgb": [150, 90, 170]}
+    assert "private" not in json.dumps(facts)
+    assert str(server.site.volumes["stained.ome.zarr"].parent) not in json.dumps(facts)
+
+
+def test_a_tile_is_a_lossless_picture(server):
+    answer = ask(server, f"/tile/TOKEN/stain?{GOOD}")
+    assert (answer.status, answer.getheader("Content-Type")) == (200, "image/webp")
+    picture = pixels(answer)
+    np.testing.assert_array_equal(picture[:SIDE, :SIDE, :3], colours_of_position()[17])
+    assert (picture[:SIDE, :SIDE, 3] == 255).all()
+    assert not picture[SIDE:, :, 3].any()
+    assert pixels(ask(server, f"/tile/TOKEN/uncertainty?{GOOD}"))[0, 0, 0] == 17 * 4
+    assert pixels(ask(server, f"/tile/TOKEN/labels?{GOOD}"))[0, [0, 59], 0].tolist() == [1, 2]
+
+
+def test_a_tile_without_volume_is_no_content(server):
+    answer = ask(server, "/tile/TOKEN/stain?axis=z&at=85&level=0&row=7&column=0")
+    assert (answer.status, answer.body) == (204, b"")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        GOOD + "&row=1",
+        GOOD + "&path=x",
+        GOOD.replace("axis=z", "axis=w"),
+        GOOD.replace("axis=z", "axis=oblique"),
+        GOOD.replace("at=85", "at=nan"),
+        GOOD.replace("at=85", "at=1e9"),
+        GOOD.replace("at=85", "at=inf"),
+        GOOD.replace("at=85", "at=٣"),
+        GOOD.replace("level=0", "level=-1"),
+        GOOD.replace("level=0", "level=21"),
+        GOOD.replace("row=0", "row=999999"),
+        GOOD.replace("row=0", "row=0.5"),
+        GOOD.replace("row=0&", ""),
+        "axis=oblique&at=0&tilt_x=91&tilt_y=0&level=0&row=0&column=0",
+        "x" * 300,
+    ],
+)
+def test_what_is_no_tile_is_refused(server, query):
+    with pytest.raises(BadRequestError):
+        parse_tile(query)
+    if query.isascii():
+        assert ask(server, f"/tile/TOKEN/stain?{query}").status == 400
+
+
+@given(st.text(alphabet="axisztlevrowcumnobq=&.-0123456789_%", max_size=80))
+def test_a_query_is_a_tile_or_refused(query):
+    with suppress(BadRequestError):
+        assert isinstance(parse_tile(query), TileRequest)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/planes/TOKEN/nothing.js",
+        "/planes/TOKEN/../server.py",
+        "/planes/TOKEN/%2e%2e/server.py",
+        "/planes/wrong/",
+        "/facts/wrong",
+        f"/tile/wrong/stain?{GOOD}",
+        f"/tile/TOKEN/other?{GOOD}",
+        f"/tile/TOKEN/../stain?{GOOD}",
+        "/facts/TOKEN/x",
+        "/start/TOKEN",
+        "/v/TOKEN/",
+    ],
+)
+def test_there_is_nothing_else(server, path):
+    assert ask(server, path).status == 404
+
+
+def test_every_file_of_the_page_is_in_the_package_and_is_served(server):
+    names = {each.name for each in resources.files("tomostain.view.browser").joinpath("page").iterdir()}
+    assert {"index.html", "main.js", "style.css", "colours.css", "icon.svg"} <= names
+    for name in names:
+        answer = ask(server, f"/planes/TOKEN/{name}")
+        assert (answer.status, answer.body) == (200, (PAGE / name).read_bytes())
+        assert answer.getheader("Content-Type").split(";")[0] in (
+            "text/html",
+            "text/javascript",
+            "text/css",
+            "image/svg+xml",
+        )
+
+
+def test_the_policy_of_the_page_allows_no_code_but_its_files(server):
+    for path in ("/planes/TOKEN/", "/facts/TOKEN", f"/tile/TOKEN/stain?{GOOD}", "/planes/TOKEN/nothing"):
+        answer = ask(server, path)
+        policy = answer.getheader("Content-Security-Policy")
+        assert "default-src 'none'; script-src 'self'; style-src 'self'" in policy
+        assert "unsafe" not in policy
+        assert "http" not in policy
+        assert not [name for name, _ in answer.getheaders() if name.lower().startswith("access-control")]
+    assert ask(server, f"/tile/TOKEN/stain?{GOOD}", Host="evil.example").status == 421
+    assert ask(server, f"/tile/TOKEN/stain?{GOOD}", "POST").status == 501
+
+
+def test_nothing_in_the_page_names_another_host_or_needs_inline_code():
+    for path in PAGE.iterdir():
+        text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
+        assert "http://" not in text
+        assert "https://" not in text
+        assert not re.search(r"\b(eval|innerHTML|insertAdjacentHTML|document\.write)\b", text), path.name
+        if path.suffix == ".html":
+            assert not re.search(r"<script(?![^>]*src=)|style=|\son\w+=", text)
+            assert "<style" not in text
+        assert len(text.splitlines()) <= 200, f"{path.name} is too long"
+
+
+def test_damaged_data_are_not_shown_and_are_reported_once(folder, tmp_path):
+    import shutil
+
+    path = Path(shutil.copytree(folder / "stained.ome.zarr", tmp_path / "stained.ome.zarr"))
+    lines = []
+    with prepared_site(None, path) as site, running(site, lines.append) as server:
+        shard = path / "0/c/0/1/0/0"
+        shard.write_bytes(shard.read_bytes()[:-9] + b"\0" * 9)
+        for _ in range(2):
+            assert ask(server, f"/tile/TOKEN/stain?{GOOD}").status == 500
+        assert ask(server, f"/tile/TOKEN/stain?{GOOD.replace('at=85', 'at=10')}").status == 200
+    assert len(lines) == 1
+    assert "warning: not shown" in lines[0]
+    assert "0/c/0/1/0/0" in lines[0]
+
+
+def test_a_request_that_the_page_cancelled_is_not_computed(server, monkeypatch):
+    computed = []
+    monkeypatch.setattr(type(server.site.planes), "tile", lambda self, name, request: computed.append(request))
+    for _ in range(2):
+        server.tile_slots.acquire()
+    try:
+        lines = [socket.create_connection(("127.0.0.1", server.server_port), timeout=5) for _ in range(2)]
+        for number, line in enumerate(lines):
+            query = GOOD.replace("column=0", f"column={number}")
+            path = f"/tile/{server.site.token}/stain?{query}"
+            line.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        time.sleep(0.2)
+        lines[0].close()
+    finally:
+        for _ in range(2):
+            server.tile_slots.release()
+    assert lines[1].recv(12) == b"HTTP/1.1 204"
+    time.sleep(0.1)
+    lines[1].close()
+    assert [request.column for request in computed] == [1]
+
+
+def test_a_link_is_opened_again(server):
+    link = "http://127.0.0.1:1/planes/OLD/#view=z&at=1,2,3"
+    assert FirstView(at=link).url(server) == f"{server.url}#view=z&at=1,2,3"
+    assert FirstView(at="view=z&at=1,2,3").url(server) == f"{server.url}#view=z&at=1,2,3"
+    assert FirstView().url(server) == server.url
+    assert FirstView("3d").url(server) == server.url_3d
+    with pytest.raises(InputError, match="`viewer` 4d"):
+        FirstView("4d")
