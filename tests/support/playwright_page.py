@@ -9,7 +9,14 @@ import pytest
 
 from tests.support.headless import chromium
 
-FLAGS = ["--no-sandbox", "--disable-dev-shm-usage", "--force-device-scale-factor=1", "--force-color-profile=srgb", "--disable-gpu", "--renderer-process-limit=1"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-dev-shm-usage",
+    "--force-device-scale-factor=1",
+    "--force-color-profile=srgb",
+    "--disable-gpu",
+    "--renderer-process-limit=1",
+]
 IDLE = (
     "!!window.viewer && viewer.tiles.isIdle && !viewer.store.isMoving"
     " && Object.values(viewer.panels).every((panel) => !panel.isVisible || panel.isComplete)"

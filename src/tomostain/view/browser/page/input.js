@@ -9,6 +9,7 @@ const NOTCH = 50; // a wheel event of at least this many pixels is one step; sma
 /** Move a plane by whole steps along its normal. */
 export function moveSlice(store, id, steps, options) {
   const step = stepOf(id, store.facts);
+  store.direction = { id, sign: Math.sign(steps) };
   if (id === "oblique") {
     store.set({ offset: (Math.round(store.view.offset / step) + steps) * step }, { moving: true, ...options });
     return;

@@ -73,7 +73,7 @@ async function start() {
     writeAddress();
   });
   tiles.addEventListener("loaded", schedule);
-  tiles.addEventListener("failed", () => news("Part of a layer cannot be read; the terminal of the server names the file."));
+  tiles.addEventListener("failed", () => news("Part of a layer cannot be read, or the server ended: see its terminal."));
   theme.listen(schedule);
   const narrow = matchMedia("(max-width: 720px)");
   const fold = () => {

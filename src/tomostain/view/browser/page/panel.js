@@ -1,17 +1,21 @@
 // One panel: its canvas, the transform between plane and screen, and the drawing of layers, lines and scale bar.
 
-import { AXES, PLANES, TITLES, crossing, extent, planeOf, toPlane, toVolume } from "./planes.js";
+import { AXES, PLANES, TITLES, cornersOf, crossing, extent, planeOf, toPlane, toVolume } from "./planes.js";
 import { levelFor, tileGrid, tileKey, tilesIn } from "./tiles.js";
 import { drawLine, drawScaleBar, drawSwipe } from "./marks.js";
 import { paint, pixelOf } from "./paint.js";
 
 const CRISP_PX = 4; // from this size on, the voxels are shown as squares
 
+function resize(canvas, width, height) {
+  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+}
+
 export class Panel {
   constructor(id, canvas, store, tiles) {
     Object.assign(this, { id, canvas, store, tiles });
     this.shown = {}; // by layer, the last frame that was complete: {plane, level, keys}
-    this.layerCanvas = document.createElement("canvas");
+    this.drawn = {}; // by layer, a canvas and what is drawn on it
     this.isComplete = false;
   }
 
@@ -58,9 +62,7 @@ export class Panel {
     }
     const ratio = window.devicePixelRatio || 1;
     const [height, width] = this.size.map((side) => Math.max(1, Math.round(side * ratio)));
-    for (const canvas of [this.canvas, this.layerCanvas]) {
-      if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-    }
+    resize(this.canvas, width, height);
     const context = this.canvas.getContext("2d");
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, width, height);
@@ -70,16 +72,18 @@ export class Panel {
     for (const layer of facts.layers) {
       const shown = view.layers[layer.name];
       if (!shown.on || shown.opacity === 0) continue;
-      wanted.push(this.drawLayer(layer, zoom, ratio));
+      const { canvas, keys } = this.drawLayer(layer, zoom, ratio);
+      wanted.push(keys);
       context.save();
       const [left, right] = this.sides(layer, width);
       context.beginPath();
       context.rect(left, 0, right - left, height);
       context.clip();
       context.globalAlpha = shown.opacity;
-      context.drawImage(this.layerCanvas, 0, 0);
+      context.drawImage(canvas, 0, 0);
       context.restore();
     }
+    if (this.isComplete) wanted.push(this.keysAhead(zoom, ratio));
     this.tiles.want(this.id, wanted.flat());
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     this.drawMarks(context, zoom, colours);
@@ -95,19 +99,40 @@ export class Panel {
   }
 
   drawLayer(layer, zoom, ratio) {
-    const { view, facts } = this.store;
+    const { view } = this.store;
     const level = this.level(zoom, ratio);
-    const frame = this.frame(layer, level, zoom);
-    const states = frame.keys.map(({ key }) => this.tiles.get(key)?.state);
-    const complete = states.every((state) => state !== undefined);
-    const context = this.layerCanvas.getContext("2d");
-    context.clearRect(0, 0, this.layerCanvas.width, this.layerCanvas.height);
-    const before = this.shown[layer.name];
-    if (!complete && before) this.drawTiles(context, before, layer, zoom, ratio);
-    this.drawTiles(context, frame, layer, zoom, ratio);
+    const frame = this.frame(layer, this.plane, level, zoom);
+    const keys = frame.keys.map(({ key }) => key);
+    const loaded = keys.filter((key) => this.tiles.get(key)).length;
+    const complete = loaded === keys.length;
+    if (!complete) this.isComplete = false;
+    const drawn = (this.drawn[layer.name] ??= { canvas: document.createElement("canvas"), signature: "" });
+    const { width, height } = this.canvas;
+    // The swipe line, opacities and lines change nothing here.
+    const signature = [frame.plane.query, level, zoom, view.centre, width, height, view.window, loaded, keys.length].join();
+    if (signature !== drawn.signature) {
+      drawn.signature = signature;
+      resize(drawn.canvas, width, height);
+      const context = drawn.canvas.getContext("2d");
+      context.clearRect(0, 0, width, height);
+      const before = this.shown[layer.name];
+      if (!complete && before) this.drawTiles(context, before, layer, zoom, ratio);
+      this.drawTiles(context, frame, layer, zoom, ratio);
+    }
     if (complete) this.shown[layer.name] = frame;
-    else this.isComplete = false;
-    return frame.keys.map(({ key }) => key);
+    return { canvas: drawn.canvas, keys };
+  }
+
+  /** Return the tiles of the next slice in the direction in which this panel was moved last. */
+  keysAhead(zoom, ratio) {
+    const { view, facts, direction } = this.store;
+    if (direction?.id !== this.id || this.id === "oblique") return [];
+    const axis = AXES.indexOf(this.id);
+    const at = view.position[axis] + direction.sign * facts.voxel_um[axis];
+    if (at < 0 || at > facts.size_um[axis]) return [];
+    const plane = planeOf(this.id, { ...view, position: view.position.with(axis, at) }, facts);
+    const layers = facts.layers.filter(({ name }) => view.layers[name].on && view.layers[name].opacity > 0);
+    return layers.flatMap((layer) => this.frame(layer, plane, this.level(zoom, ratio), zoom).keys.map(({ key }) => key));
   }
 
   level(zoom, ratio) {
@@ -116,13 +141,12 @@ export class Panel {
   }
 
   /** Return the tiles of a layer that the panel shows, as far as they meet the volume. */
-  frame(layer, level, zoom) {
+  frame(layer, plane, level, zoom) {
     const { facts } = this.store;
     const [height, width] = this.size;
     const [top, left] = this.fromScreen([0, 0], zoom);
     const [bottom, right] = this.fromScreen([width, height], zoom);
-    const plane = this.plane;
-    const corners = [[0, 0, 0], facts.size_um].flatMap((a) => [[a[0], 0, 0], [a[0], facts.size_um[1], 0], [a[0], 0, facts.size_um[2]], [a[0], facts.size_um[1], facts.size_um[2]]]);
+    const corners = cornersOf(facts);
     const places = corners.map((corner) => toPlane(plane, corner));
     const rows = places.map((place) => place[0]);
     const columns = places.map((place) => place[1]);

@@ -55,6 +55,11 @@ export function middle(facts) {
   return facts.size_um.map((side) => side / 2);
 }
 
+/** Return the centres of the outermost voxels. */
+export function cornersOf({ size_um: [z, y, x] }) {
+  return [0, z].flatMap((a) => [0, y].flatMap((b) => [0, x].map((c) => [a, b, c])));
+}
+
 /** Return the step of the wheel and the keys: a voxel across the plane. */
 export function stepOf(id, facts) {
   return id === "oblique" ? facts.base_um : facts.voxel_um[AXES.indexOf(id)];

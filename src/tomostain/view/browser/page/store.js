@@ -11,6 +11,7 @@ export class Store extends EventTarget {
     this.facts = facts;
     this.view = this.initial();
     this.movingUntil = 0;
+    this.direction = null; // the panel that was moved last, and the sign: {id, sign}
   }
 
   initial() {

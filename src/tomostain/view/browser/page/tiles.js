@@ -10,6 +10,7 @@ export class TileStore extends EventTarget {
     this.facts = facts;
     this.tiles = new Map(); // by key, oldest first: {state, bitmap}
     this.wanted = new Map(); // by panel, the keys in the order of their need
+    this.needed = new Set(); // those of all panels
     this.loading = new Map(); // by key, the controllers of the requests
     this.requests = 0;
   }
@@ -27,8 +28,8 @@ export class TileStore extends EventTarget {
   /** State what a panel needs now. Requests that no panel needs any more are cancelled. */
   want(panel, keys) {
     this.wanted.set(panel, keys);
-    const all = new Set([...this.wanted.values()].flat());
-    for (const [key, controller] of this.loading) if (!all.has(key)) controller.abort();
+    this.needed = new Set([...this.wanted.values()].flat());
+    for (const [key, controller] of this.loading) if (!this.needed.has(key)) controller.abort();
     this.pump();
   }
 
@@ -56,8 +57,7 @@ export class TileStore extends EventTarget {
     try {
       const answer = await fetch(this.base + key, { signal: controller.signal, cache: "no-store" });
       if (answer.status === 200) {
-        const options = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
-        tile = { state: "ready", bitmap: await createImageBitmap(await answer.blob(), options) };
+        tile = { state: "ready", bitmap: await createImageBitmap(await answer.blob(), { colorSpaceConversion: "none" }) };
       } else {
         tile = { state: answer.status === 204 ? "empty" : "failed" };
       }
@@ -73,6 +73,7 @@ export class TileStore extends EventTarget {
     this.tiles.set(key, tile);
     for (const [oldest, old] of this.tiles) {
       if (this.tiles.size <= MAX_TILES) break;
+      if (this.needed.has(oldest)) continue; // a large screen may need more than the limit
       old.bitmap?.close();
       this.tiles.delete(oldest);
     }
