@@ -7,8 +7,25 @@ import typer
 from tomostain.cli.common import ALLOW_MISSING, bars, existing, triple
 from tomostain.cli.completion import model_names
 from tomostain.cli.json_output import JSON, print_json
+from tomostain.cli.options import option_group
 from tomostain.cli.verbs import verb
 from tomostain.errors import InputError
+
+
+@option_group
+class CheckOptions:
+    """Volumes to compare a model with, and properties that the file does not state."""
+
+    against: list[Path] | None = typer.Option(
+        None, "--against", metavar="VOLUME", help="Compare a model with µCT volumes: does the training data cover them?"
+    )
+    voxel_um: str | None = typer.Option(None, help="Voxel or pixel size, µm, where the file does not say.")
+    allow_missing: bool = ALLOW_MISSING
+    pixel_um: float | None = typer.Option(None, help="Pixel size of a slide, µm, where the file does not say.")
+    dataset: str | None = typer.Option(None, help="Name of the dataset in an HDF5 file.")
+    resample: bool = typer.Option(
+        False, "--resample", help="With --against: compare at the voxel size of the model, as 'stain --resample' does."
+    )
 
 
 @verb(
@@ -28,22 +45,13 @@ from tomostain.errors import InputError
 )
 def check(
     context: typer.Context,
+    options: CheckOptions,
     path: Path = typer.Argument(
         help="A volume, a slide, anything that tomostain writes (pair, dataset, run, model, evaluation, stained "
         "volume, export, phantom, demo), or builtin:NAME.",
         autocompletion=model_names,
     ),
     others: list[Path] | None = typer.Argument(None, metavar="[VOLUME]...", help="More volumes for --against."),
-    against: list[Path] | None = typer.Option(
-        None, "--against", metavar="VOLUME", help="Compare a model with µCT volumes: does the training data cover them?"
-    ),
-    voxel_um: str | None = typer.Option(None, help="Voxel or pixel size, µm, where the file does not say."),
-    allow_missing: bool = ALLOW_MISSING,
-    pixel_um: float | None = typer.Option(None, help="Pixel size of a slide, µm, where the file does not say."),
-    dataset: str | None = typer.Option(None, help="Name of the dataset in an HDF5 file."),
-    resample: bool = typer.Option(
-        False, "--resample", help="With --against: compare at the voxel size of the model, as 'stain --resample' does."
-    ),
     as_json: bool = JSON,
 ) -> None:
     """Describe a file or folder, and check that it is complete and undamaged.
@@ -56,19 +64,19 @@ def check(
 
     if not is_builtin(path):
         existing(path, "file or folder")
-    size = triple(voxel_um, "--voxel-um")
-    if others and not against:
+    size = triple(options.voxel_um, "--voxel-um")
+    if others and not options.against:
         raise InputError(f"{others[0]}: check takes one path; name volumes for a model after --against")
-    if resample and not against:
+    if options.resample and not options.against:
         raise InputError("--resample: is for --against, with a model and volumes; leave it out")
-    if against:
+    if options.against:
         comparisons = compare_with_training(
             path,
-            [*against, *(others or [])],
+            [*options.against, *(others or [])],
             voxel_um=size,
-            dataset=dataset,
-            resample=resample,
-            allow_missing=allow_missing,
+            dataset=options.dataset,
+            resample=options.resample,
+            allow_missing=options.allow_missing,
         )
         if as_json:
             print_json({"model": str(path), "volumes": [comparison.to_dict() for comparison in comparisons]})
@@ -78,7 +86,12 @@ def check(
         return
     with bars(context) as progress:
         inspection = check_path(
-            path, voxel_um=size, pixel_um=pixel_um, dataset=dataset, allow_missing=allow_missing, progress=progress
+            path,
+            voxel_um=size,
+            pixel_um=options.pixel_um,
+            dataset=options.dataset,
+            allow_missing=options.allow_missing,
+            progress=progress,
         )
     if as_json:
         print_json(inspection.to_dict())

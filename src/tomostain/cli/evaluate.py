@@ -63,6 +63,14 @@ class PatchOptions:
     patch_px: int = typer.Option(256, min=16, help="Side of the patches, px.")
 
 
+@option_group
+class ResultOptions:
+    """What is written or printed in addition to the tables."""
+
+    report: bool = typer.Option(False, "--report", help="Also write OUT/report.html.")
+    as_json: bool = JSON
+
+
 RENAMED = {"--doubt": "--uncertainty"}
 
 
@@ -80,13 +88,12 @@ def evaluate(
     context: typer.Context,
     options: EvaluationOptions,
     patches: PatchOptions,
+    result: ResultOptions,
     model: Path = typer.Argument(
         metavar="RUN|MODEL", help="A run, a model folder or builtin:NAME.", autocompletion=model_names
     ),
     dataset: Path = typer.Argument(help="The dataset."),
     out: Path = typer.Argument(help="Folder for tables and figures."),
-    report: bool = typer.Option(False, "--report", help="Also write OUT/report.html."),
-    as_json: bool = JSON,
 ) -> None:
     """Compare stained images with real histology: SSIM, PSNR and LPIPS on patches, with baselines."""
     from tomostain.evaluate import evaluate as run_evaluation
@@ -103,11 +110,11 @@ def evaluate(
             progress=progress,
         )
     page = None
-    if report:
+    if result.report:
         from tomostain.view.report.evaluation import evaluation_page
 
         page = evaluation_page(out, table, model)
-    if as_json:
+    if result.as_json:
         print_json(table.to_dict() | {"out": out, "report": page})
         return
     typer.echo(table.to_text())

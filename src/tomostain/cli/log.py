@@ -28,7 +28,7 @@ def start_logging(verbose: int, file: Path | None) -> list[logging.Handler]:
     verbose : int
         0: nothing on stderr. 1: messages of the level INFO and above. 2 or more: DEBUG too.
     file : Path, optional
-        Receives INFO and above, or DEBUG if `verbose` is 2 or more, with time stamps. Existing content is kept.
+        Receives INFO and above, or DEBUG if `verbose` is 2 or more, with time stamps. Existing content is preserved.
 
     Returns
     -------

@@ -74,7 +74,7 @@ def error_line(error: InputError, command: TyperCommand | None) -> str:
 
 
 def _options(command: TyperCommand | None) -> dict[str, tuple[str, str]]:
-    """Return the options of a command by the name of the parameter: what sets it, and what sets it to False."""
+    """Return the options of a command by parameter: the option that sets it, and the one that sets it to False."""
     options: dict[str, tuple[str, str]] = {}
     for parameter in command.params if command is not None else ():
         if parameter.param_type_name == "option":

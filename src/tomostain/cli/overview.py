@@ -134,10 +134,10 @@ def overview(folder: str | os.PathLike[str] = ".") -> str:
     contents = look_at(Path(folder))
     lines = contents.describe()
     if lines:
-        here = ["This folder:", *(f"  {line}" for line in lines), f"Next: {contents.next_command()}"]
+        lines_of_folder = ["This folder:", *(f"  {line}" for line in lines), f"Next: {contents.next_command()}"]
     else:
-        here = [f"This folder holds nothing of the pipeline yet.  Next: {contents.next_command()}"]
-    return "\n".join([PIPELINE, *here, "", FOOTER])
+        lines_of_folder = [f"This folder holds nothing of the pipeline yet.  Next: {contents.next_command()}"]
+    return "\n".join([PIPELINE, *lines_of_folder, "", FOOTER])
 
 
 def look_at(folder: Path) -> Contents:

@@ -63,6 +63,15 @@ class InputOptions:
     allow_missing: bool = ALLOW_MISSING
 
 
+@option_group
+class RunOptions:
+    """Settings file, and what is written."""
+
+    config: Path | None = typer.Option(None, help="YAML with settings of this stage. Options override it.")
+    overwrite: bool = OVERWRITE
+    dry_run: bool = DRY_RUN
+
+
 @verb(
     order=20,
     examples="""
@@ -77,14 +86,12 @@ def register(
     context: typer.Context,
     search: SearchOptions,
     inputs: InputOptions,
+    run: RunOptions,
     volume: Path = typer.Argument(
         help="µCT volume: a folder of TIFF slices, TIFF, HDF5, NRRD, MHA, NIfTI or OME-Zarr. Or one 2D image."
     ),
     slide: Path = typer.Argument(help="Whole-slide image of the section."),
     pair: Path = typer.Argument(help="Folder to write: ct.tif, histology.tif, mask.tif, pair.yaml, qc.png."),
-    config: Path | None = typer.Option(None, help="YAML with settings of this stage. Options override it."),
-    overwrite: bool = OVERWRITE,
-    dry_run: bool = DRY_RUN,
 ) -> None:
     """Find the section of a slide in a volume, and write the pair.
 
@@ -105,10 +112,10 @@ def register(
         raise InputError(
             "--axis: cannot be combined with --init or --landmarks, which skip the search over all orientations"
         )
-    values = file_values(config)
+    values = file_values(run.config)
     values = merged(context, values, {"seed": search.seed})
     values |= ({"material": search.material} if search.material else {}) | ({"deform": True} if search.deform else {})
-    settings = RegisterConfig.from_dict(values, source=str(config or "options"))
+    settings = RegisterConfig.from_dict(values, source=str(run.config or "options"))
     size = triple(inputs.voxel_um, "--voxel-um")
     existing(volume, "volume"), existing(slide, "slide")
     start = read_section(search.init) if search.init else read_landmarks(search.landmarks) if search.landmarks else None
@@ -116,7 +123,7 @@ def register(
     scan = open_volume_or_image(volume, size, inputs.dataset, allow_missing=inputs.allow_missing)
     if start is not None and scan.shape[0] > 1:
         check_start(start, scan.shape, scan.voxel_um)
-    if dry_run:
+    if run.dry_run:
         image = open_slide_or_image(slide, inputs.pixel_um, inverted=inputs.invert_histology)
         for line in _plan(scan, image, settings.max_voxels):
             typer.echo(line)
@@ -136,9 +143,9 @@ def register(
             pixel_um=inputs.pixel_um,
             dataset=inputs.dataset,
             invert_histology=inputs.invert_histology,
-            next_command=_accepting(volume, slide, pair, config, inputs, search),
+            next_command=_accepting(volume, slide, pair, run.config, inputs, search),
             allow_missing=inputs.allow_missing,
-            overwrite=overwrite,
+            overwrite=run.overwrite,
             device=search.device,
             progress=progress,
         )

@@ -24,6 +24,16 @@ class InputOptions:
     allow_missing: bool = ALLOW_MISSING
 
 
+@option_group
+class ResultOptions:
+    """The new voxel size, and how the result is written."""
+
+    target_um: str = typer.Option(..., "--voxel-um", help="New voxel size, µm: 5 or z,y,x.")
+    interpolation: str = typer.Option("linear", help="linear, or cubic: sharper where the new voxels are smaller.")
+    overwrite: bool = OVERWRITE
+    dry_run: bool = DRY_RUN
+
+
 @verb(
     order=65,
     examples="""
@@ -34,14 +44,11 @@ class InputOptions:
 def resample(
     context: typer.Context,
     inputs: InputOptions,
+    result: ResultOptions,
     volume: Path = typer.Argument(
         help="µCT volume: a folder of TIFF slices, TIFF, HDF5, NRRD, MHA, NIfTI or OME-Zarr."
     ),
     out: Path = typer.Argument(help="NAME.ome.zarr, or a name without suffix for a folder of TIFF slices."),
-    target_um: str = typer.Option(..., "--voxel-um", help="New voxel size, µm: 5 or z,y,x."),
-    interpolation: str = typer.Option("linear", help="linear, or cubic: sharper where the new voxels are smaller."),
-    overwrite: bool = OVERWRITE,
-    dry_run: bool = DRY_RUN,
 ) -> None:
     """Resample a volume to another voxel size.
 
@@ -59,14 +66,14 @@ def resample(
         dataset=inputs.dataset,
         allow_missing=inputs.allow_missing,
     )
-    size = triple(target_um, "--voxel-um")
+    size = triple(result.target_um, "--voxel-um")
     assert size is not None
-    options = ResampleOptions(size, cast("Interpolation", interpolation), overwrite)
+    options = ResampleOptions(size, cast("Interpolation", result.interpolation), result.overwrite)
     resampling = resampling_of(source, size, options.interpolation)
     shape, voxel = (" x ".join(f"{value:g}" for value in values) for values in (resampling.shape, size))
     typer.echo(f"volume: {volume}: {source.describe()}")
     typer.echo(f"result: {shape} voxels of {voxel} µm (z, y, x), {source.dtype}")
-    if dry_run:
+    if result.dry_run:
         memory, disk = planned_bytes(source, resampling)
         typer.echo(f"memory: about {memory / 1e6:.0f} MB in addition to the libraries")
         typer.echo(f"output: {disk / 1e6:.0f} MB before compression")

@@ -94,7 +94,7 @@ class SettingOptions:
     gaussian_sigma: float | None = typer.Option(None, help="3D Gaussian before staining, voxels (paper: 1).")
     precision: str | None = typer.Option(
         None,
-        help="Precision of the network: auto (default: float16 on a GPU, float32 on a CPU; a begun volume keeps its "
+        help="Precision of the network: auto (default: float16 on a GPU, float32 on a CPU; a started volume keeps its "
         "precision), float32, float16 (GPU; at most 3 grey levels away) or bfloat16 (CPU with AMX; some pixels "
         "differ by several grey levels).",
     )
@@ -111,7 +111,7 @@ class UncertaintyOptions:
     """The second volume, of the uncertainty."""
 
     uncertainty: Path | None = typer.Option(
-        None, help="NAME.ome.zarr for a second volume: the uncertainty, from black (certain) to white (a guess)."
+        None, help="NAME.ome.zarr for a second volume: the uncertainty, from black (certain) to white (unreliable)."
     )
     ensemble: list[Path] | None = typer.Option(
         None,
@@ -130,7 +130,7 @@ class NoiseOptions:
     )
     noise_samples: int = typer.Option(
         1,
-        help="For --uncertainty and a model with a noise input: compare so many seeds; what changes between them does "
+        help="For --uncertainty and a model with a noise input: compare so many seeds; changes between them do "
         "not follow from the µCT.",
     )
 

@@ -9,6 +9,7 @@ all pixels, and those outside the mask count as zero. The weight of a patch is t
 """
 
 from collections.abc import Callable, Sequence
+from typing import TypedDict, Unpack
 
 import torch
 from torch import Tensor
@@ -53,7 +54,7 @@ def discriminator(scores_real: Tensor, scores_fake: Tensor) -> Tensor:
 
 
 def identity(same_x: Tensor, x: Tensor, same_y: Tensor, y: Tensor, mask: Tensor) -> Tensor:
-    """Eq. (3), identity: E‖G_yx(x) - x‖₁ + E‖G_xy(y) - y‖₁. An image of the target domain is kept."""
+    """Eq. (3), identity: E‖G_yx(x) - x‖₁ + E‖G_xy(y) - y‖₁. An image of the target domain must stay unchanged."""
     return masked_l1(same_x, x, mask) + masked_l1(same_y, y, mask)
 
 
@@ -75,19 +76,24 @@ def greyscale(fake_x: Tensor, mask: Tensor) -> Tensor:
     return masked_l1(fake_x, fake_x.roll(-1, dims=1), mask)
 
 
+class PairedWeights(TypedDict, total=False):
+    """Weights of eq. (7)."""
+
+    lambda_cyc: float
+    lambda_id: float
+    lambda_px: float
+    lambda_gs: float
+
+
 def paired_total(
-    gan: Tensor,
-    cyc: Tensor,
-    idt: Tensor,
-    px: Tensor,
-    gs: Tensor,
-    lambda_cyc: float = 6.0,
-    lambda_id: float = 3.0,
-    lambda_px: float = 6.0,
-    lambda_gs: float = 1.0,
+    gan: Tensor, cyc: Tensor, idt: Tensor, px: Tensor, gs: Tensor, **weights: Unpack[PairedWeights]
 ) -> Tensor:
-    """Eq. (7), CycleGAN for paired data: eq. (4) + λ_px L_px + λ_gs L_gs."""
-    return cyclegan_total(gan, cyc, idt, lambda_cyc, lambda_id) + lambda_px * px + lambda_gs * gs
+    """Eq. (7), CycleGAN for paired data: eq. (4) + λ_px L_px + λ_gs L_gs.
+
+    The weights of the paper are the defaults: `lambda_cyc` 6, `lambda_id` 3, `lambda_px` 6, `lambda_gs` 1.
+    """
+    total = cyclegan_total(gan, cyc, idt, weights.get("lambda_cyc", 6.0), weights.get("lambda_id", 3.0))
+    return total + weights.get("lambda_px", 6.0) * px + weights.get("lambda_gs", 1.0) * gs
 
 
 def conditional_adversarial(scores_fake: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +72,14 @@ def picture_of_volume(
     return render_composite(volume, step, size=small, camera=camera, unit_um=min(step), progress=progress)
 
 
+class Look(TypedDict, total=False):
+    """Absorption, light and background of `render_volume`."""
+
+    unit_um: float | None
+    shade: bool
+    background: tuple[int, int, int]
+
+
 def render_volume(
     volume: NDArray[np.uint8],
     voxel_um: float | Sequence[float],
@@ -79,9 +87,7 @@ def render_volume(
     size: tuple[int, int] = (1000, 760),
     cut: Cut = "none",
     camera: Camera | None = None,
-    unit_um: float | None = None,
-    shade: bool = False,
-    background: tuple[int, int, int] = (255, 255, 255),
+    **look: Unpack[Look],
 ) -> RGB:
     """Render colours with alpha by direct RGBA mapping, in parallel projection, without a display.
 
@@ -97,12 +103,10 @@ def render_volume(
         ``corner``, ``half`` or ``none``: the part that is removed to show the inside; see `cut_away`.
     camera : Camera, optional
         The view.
-    unit_um : float, optional
-        Length over which the fraction alpha / 255 of the light is absorbed, µm. Default: the smallest side of a voxel.
-    shade : bool
-        Light the surfaces. If False, the colours are those of the stain.
-    background : tuple of int
-        Colour behind the volume.
+    **look
+        ``unit_um`` (float): length over which the fraction alpha / 255 of the light is absorbed, µm. Default: the
+        smallest side of a voxel. ``shade`` (bool): light the surfaces. By default the colours are those of the stain.
+        ``background`` (tuple of int): colour behind the volume, by default white.
 
     Returns
     -------
@@ -129,9 +133,10 @@ def render_volume(
     step, camera = _voxel(voxel_um), camera or Camera()
     with _quiet():
         image = vtk_image(spread_colours(cut_away(volume, cut, camera)), step)
-        prop = _volume_prop(image, unit_um or min(step), shade)
+        prop = _volume_prop(image, look.get("unit_um") or min(step), look.get("shade", False))
         extent = np.asarray(volume.shape[:3]) * np.asarray(step)
-        return _photograph(prop, camera, extent, np.asarray(image.GetCenter()), size, background)
+        centre, background = np.asarray(image.GetCenter()), look.get("background", (255, 255, 255))
+        return _photograph(prop, camera, extent, centre, size, background)
 
 
 def vtk_image(volume: NDArray[np.uint8], voxel_um: tuple[float, float, float]) -> "vtkImageData":
