@@ -222,7 +222,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def processor_name() -> str:
-    """Return the name of the processor, as far as the system tells it."""
+    """Return the name of the processor, as far as the system states it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -42,7 +42,7 @@ def to_integers(values: Any, dtype: Any, place: str, *, rounded: bool = True, cl
         For a tensor on a GPU, the check waits for its values, so it belongs behind a loop over tiles, not in it.
     dtype : numpy integer type, or torch.dtype for a tensor
     place : str
-        Beginning of the message: what the values are.
+        Beginning of the message: a description of the values.
     rounded : bool
         Round to the nearest integer (half to even). False: towards zero.
     clip : bool
@@ -95,7 +95,7 @@ def refuse_not_finite(values: "NDArray[Any] | torch.Tensor", place: str) -> None
     ----------
     values : ndarray or Tensor
     place : str
-        Beginning of the message: what the values are.
+        Beginning of the message: a description of the values.
 
     Raises
     ------

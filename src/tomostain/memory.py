@@ -97,7 +97,7 @@ def format_bytes(n_bytes: float) -> str:
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error says that memory could not be allocated, on the CPU or on a GPU.
 
-    torch raises a RuntimeError, which has a class of its own only for GPUs. NumPy raises a MemoryError.
+    torch raises a RuntimeError, which has a separate class only for GPUs. NumPy raises a MemoryError.
 
     Examples
     --------

@@ -92,7 +92,7 @@ def test_the_activations_are_those_that_autograd_keeps():
 def test_a_time_limit_is_the_time_of_the_plan(dataset):
     text = "\n".join(plan_training(dataset, recipe=toy_recipe(), device="cpu", max_seconds=600))
     assert "steps:      until the time ends of 2 patches" in text
-    assert "time:       10 min at the most, about " in text
+    assert "time:       10 min at most, about " in text
 
 
 def test_the_random_numbers_of_the_process_are_not_used(dataset):

@@ -200,7 +200,9 @@ def test_a_full_disk_is_one_line_and_keeps_the_last_checkpoint(dataset, tmp_path
             raise self.error
 
     monkeypatch.setattr(checkpoint, "_File", Full)
-    with pytest.raises(InputError, match="run: the disk or your quota is full; the last complete checkpoint is kept"):
+    with pytest.raises(
+        InputError, match="run: the disk or your quota is full; the last complete checkpoint is preserved"
+    ):
         train(dataset, run, recipe=recipe, max_steps=2, resume=True)
     assert (run / LAST).read_bytes() == before
     assert not [path.name for path in run.iterdir() if path.name.startswith(".")]

@@ -1,4 +1,4 @@
-"""The stages of the demo: what each does, how long it takes, and how long the rest will take."""
+"""The stages of the demo: their descriptions, their durations, and an estimate of the remaining time."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -82,7 +82,7 @@ def plan_stages(config: DemoConfig) -> tuple[Stage, ...]:
     """Return the stages of the demo in their order."""
     number, size = len(config.specimens), float(np.prod(config.shape))
     relative = size / _DEFAULT_VOXELS
-    found = "find the section of each slide in its volume, in any orientation" if config.find_sections else ""
+    search = "find the section of each slide in its volume, in any orientation" if config.find_sections else ""
     begin = f"fine-tune {config.init}" if config.init else f"train {config.recipe or 'a model'} from random weights"
     return (
         Stage(
@@ -92,7 +92,7 @@ def plan_stages(config: DemoConfig) -> tuple[Stage, ...]:
         ),
         Stage(
             "registration",
-            found or "use the known section of each slide",
+            search or "use the known section of each slide",
             _REGISTRATION_S * number if config.find_sections else 1,
         ),
         Stage("pairs", "cut, normalise and mask the pairs of µCT and histology", _PAIR_S * number),

@@ -191,12 +191,12 @@ def draw_identity(series: Mapping[str, tuple[Array, Array]], unit: str, *, title
 
 
 def draw_risk_coverage(curves: Mapping[str, tuple[Array, Array]], y_label: str, *, random: float | None = None) -> RGB:
-    """Draw the error of what is kept against the share that is kept.
+    """Draw the error of the accepted part against the accepted share.
 
     Parameters
     ----------
     curves : mapping of str to tuple of ndarray
-        Name of an uncertainty map, and its (kept share 0 to 1, error).
+        Name of an uncertainty map, and its (accepted share 0 to 1, error).
     y_label : str
     random : float, optional
         The error of all, which refusing at random leaves unchanged.
@@ -209,11 +209,11 @@ def draw_risk_coverage(curves: Mapping[str, tuple[Array, Array]], y_label: str, 
     axes = figure.add_subplot()
     if random is not None:
         axes.axhline(random, color=SOFT, linestyle="--", linewidth=1, label="at random")
-    for (name, (kept, error)), colour in zip(curves.items(), _colours(len(curves)), strict=True):
-        axes.plot(100 * kept, error, "-", color=colour, linewidth=1.5, label=name)
+    for (name, (shares, error)), colour in zip(curves.items(), _colours(len(curves)), strict=True):
+        axes.plot(100 * shares, error, "-", color=colour, linewidth=1.5, label=name)
     axes.set_xlim(0, 100)
     axes.set_ylim(bottom=0)
-    _finish(axes, "share that is kept [%]", y_label, [*curves, "at random"])
+    _finish(axes, "accepted share [%]", y_label, [*curves, "at random"])
     return figure_to_rgb(figure)
 
 

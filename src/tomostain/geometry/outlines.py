@@ -105,8 +105,8 @@ def _edges(regions: NDArray[np.int64]) -> tuple[NDArray[np.int64], Points, Point
         image = padded.T if vertical else padded
         # Rows of `image` are lines. The region is below its edge to the right, and to the left of its edge down.
         after = direction in (0, 3)
-        own, other = (image[1:], image[:-1]) if after else (image[:-1], image[1:])
-        line, first, last, region = _runs(np.where(own != other, own, 0))
+        labels, other = (image[1:], image[:-1]) if after else (image[:-1], image[1:])
+        line, first, last, region = _runs(np.where(labels != other, labels, 0))
         ends = (first, last) if direction in (0, 1) else (last, first)
         points = [np.stack([line, along] if vertical else [along, line], axis=1) for along in ends]
         parts.append((region, *points, np.full(len(region), direction)))
@@ -142,13 +142,13 @@ def _following(
 
     starts = key(start, direction)
     order = np.argsort(starts)
-    found = []
+    neighbours = []
     for turn in (3, 1):  # left, right
-        wanted = key(end, (direction + turn) % 4)
-        place = np.minimum(np.searchsorted(starts, wanted, sorter=order), len(starts) - 1)
+        target = key(end, (direction + turn) % 4)
+        place = np.minimum(np.searchsorted(starts, target, sorter=order), len(starts) - 1)
         index = order[place] if len(order) else order
-        found.append((index, starts[index] == wanted))
-    (left, has_left), (right, _) = found
+        neighbours.append((index, starts[index] == target))
+    (left, has_left), (right, _) = neighbours
     return np.where(has_left, left, right)
 
 

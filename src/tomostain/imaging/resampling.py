@@ -167,7 +167,7 @@ def gaussian(sigma: float) -> NDArray[np.float64]:
 
 
 class ResampledSlices:
-    """The slices of a resampled volume. Each is computed by itself, so that it does not depend on what is read with it.
+    """The slices of a resampled volume. Each is computed separately and does not depend on the others.
 
     Parameters
     ----------

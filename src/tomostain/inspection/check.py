@@ -153,8 +153,8 @@ def check_path(
     if not path.exists():
         raise InputError(f"{path}: no such file or folder{suggest_builtin(path)}", parameter="path")
     options = CheckOptions(voxel_um, pixel_um, dataset, allow_missing)
-    if dataset is None and (found := _own_result(path, progress)) is not None:
-        return found
+    if dataset is None and (result := _own_result(path, progress)) is not None:
+        return result
     return _image(path, options, progress)
 
 
@@ -298,8 +298,8 @@ def _demo(path: Path, progress: Progress) -> tuple[str, ...]:
     """Check all results in the folder of a demo."""
     lines = []
     for entry in sorted(path.iterdir()):
-        if entry.is_dir() and (found := _own_result(entry, progress)) is not None:
-            lines.append(f"{entry.name}: {found.kind}, complete")
+        if entry.is_dir() and (result := _own_result(entry, progress)) is not None:
+            lines.append(f"{entry.name}: {result.kind}, complete")
     return (*lines, f"page: {'yes' if any(path.glob('*.html')) else 'not yet'}")
 
 

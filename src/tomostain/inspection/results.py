@@ -67,8 +67,8 @@ def _tiff_export(path: Path, progress: Progress) -> Details:
             f"{path}: has {len(slices)} slices, but export.yaml states {shape[0]}; export the volume again"
         )
     for file in track(slices, "reading", progress):
-        if (found := _tiff_shape(file)) != (*shape[1:], channels):
-            raise InputError(f"{file}: has the shape {found}, but export.yaml states {(*shape[1:], channels)}")
+        if (shape_on_disk := _tiff_shape(file)) != (*shape[1:], channels):
+            raise InputError(f"{file}: has the shape {shape_on_disk}, but export.yaml states {(*shape[1:], channels)}")
     size = " x ".join(str(n) for n in shape)
     return (f"{values['to']}, {size} voxels, level {values.get('level')}; all {len(slices)} slices were read",)
 

@@ -1,6 +1,6 @@
 """Atomic writing: to a temporary name next to the target, then one rename.
 
-What appears at the target while the writing lasts is not replaced, unless a file is written with ``overwrite=True``.
+A file that appears at the target during the writing is not replaced, unless ``overwrite=True``.
 Each temporary file or folder has a lock file, which its process holds. When the process is killed, the operating system
 releases the lock, and the next writer in the same folder removes the partial copy. Some network file systems have locks
 only within one machine: the lock file names its machine, and others wait a week.
@@ -169,7 +169,7 @@ def _appeared(path: Path) -> InputError:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Return what tells a file or folder from another one of the same name; None if there is none."""
+    """Return the identity of a file or folder, to detect another one of the same name; None if there is none."""
     try:
         status = path.lstat()
     except FileNotFoundError:
@@ -224,8 +224,8 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> None:
     """Remove the partial files and folders that killed processes left in a folder.
 
     A folder that such a process had moved away, but not replaced yet, gets its name back. Where the file system has no
-    locks, nothing is removed. What a process on another machine left is removed after seven days without a change,
-    because the locks of some network file systems hold within one machine only.
+    locks, nothing is removed. Remains of a process on another machine are removed after seven days without a
+    change, because the locks of some network file systems hold within one machine only.
     """
     folder = Path(folder)
     with suppress(OSError):
@@ -235,7 +235,7 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> None:
             with suppress(InputError, OSError):
                 descriptor = acquire(lock_file, wait=False)
                 if descriptor is None or descriptor == NO_LOCK:
-                    continue  # its process lives, or nothing tells whether it does
+                    continue  # its process lives, or this is not known
                 is_here, name = holder_of(descriptor)
                 if not is_here and _age_s(lock_file, temporary) < _FOREIGN_LEFTOVER_S:
                     os.close(descriptor)

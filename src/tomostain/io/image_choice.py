@@ -61,7 +61,7 @@ def choose_image(path: Path, candidates: Sequence[Candidate]) -> int:
         if index != chosen and not half and other.size > _SIMILAR * largest.size:
             raise InputError(
                 f"{path}: holds {len(candidates)} images, and which one is meant is not clear: {_listed(candidates)}; "
-                "save the one that is meant as a file of its own"
+                "save the intended one as a separate file"
             )
     return chosen
 

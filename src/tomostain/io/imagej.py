@@ -42,10 +42,10 @@ def check_imagej(path: Path, tif: tifffile.TiffFile) -> None:
         return
     images, pages = stated_images(path, tif), len(tif.pages)
     series = tif.series[0]
-    held = int(np.prod([n for axis, n in zip(series.axes, series.shape, strict=True) if axis not in "YXS"]))
-    if images in (held, held * series.keyframe.samplesperpixel) and pages in (1, held):
+    planes = int(np.prod([n for axis, n in zip(series.axes, series.shape, strict=True) if axis not in "YXS"]))
+    if images in (planes, planes * series.keyframe.samplesperpixel) and pages in (1, planes):
         return
-    if images == 1 and pages == held:  # written by older programs, which do not state the number
+    if images == 1 and pages == planes:  # written by older programs, which do not state the number
         return
     holds = f"{pages} pages" if pages > 1 else f"the data of {_complete_images(tif, images)}"
     raise InputError(

@@ -85,7 +85,7 @@ def _itk_errors(path: Path) -> Iterator[None]:
 
 
 class _Quiet:
-    """Sends the error stream of the process to nowhere while any thread is in ITK: niftilib and MetaIO print to it."""
+    """Discards the error stream of the process while any thread is in ITK: niftilib and MetaIO print to it."""
 
     def __init__(self) -> None:
         self._lock, self._count, self._saved = threading.Lock(), 0, -1

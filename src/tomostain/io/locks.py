@@ -69,7 +69,7 @@ def lock(path: str | os.PathLike[str], *, wait: bool = False) -> Iterator[bool]:
 class SharedLock:
     """A lock that any number of processes hold: a folder with a `SharedLock` is in use and must not be removed.
 
-    Held until `release`, the end of the process, or the end of this object. Each holder locks a file of its own next
+    Held until `release`, the end of the process, or the end of this object. Each holder locks a separate file next
     to `path`.
 
     Parameters

@@ -109,7 +109,7 @@ class ModelSpec(Config):
     training : TrainingRecord or None
         The data and the start of the training; None for older models.
     summary : str
-        One line: what the model is for.
+        One line: the purpose of the model.
     licence : str
         The licence of weights and training data; empty if it is not known.
     tomostain_version : str

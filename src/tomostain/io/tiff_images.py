@@ -305,13 +305,13 @@ def ome_pixels(tif: tifffile.TiffFile) -> list[ElementTree.Element]:
     except ElementTree.ParseError:
         return []
     images = [element for element in root if element.tag.endswith("Image")]
-    found = []
+    arrays = []
     for image in images:
         for pixels in image:
             if pixels.tag.endswith("Pixels"):
                 pixels.set("ImageName", image.get("Name", ""))
-                found.append(pixels)
-    return found
+                arrays.append(pixels)
+    return arrays
 
 
 def _candidate(path: Path, series: Any, pixels: ElementTree.Element | None) -> tuple[Candidate, TiffImage]:
@@ -329,7 +329,7 @@ def _candidate(path: Path, series: Any, pixels: ElementTree.Element | None) -> t
 
 
 def _uncovered(path: Path, tif: tifffile.TiffFile, series: Sequence[Any]) -> list[tuple[Candidate, TiffImage]]:
-    """Return the pages that belong to no series (appended to a file of ImageJ), as images of their own."""
+    """Return the pages that belong to no series (appended to a file of ImageJ), as separate images."""
     covered = {page.offset for one in series for level in one.levels for page in level.pages if page is not None}
     pages = [tif.pages[index] for index in range(min(len(tif.pages), _MAX_SINGLE_PAGES))]
     spare: list[Any] = [page for page in pages if page.offset not in covered]

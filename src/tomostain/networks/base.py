@@ -117,7 +117,7 @@ class Network(nn.Module):
         sets it promises for each plain `nn.Sequential` in its networks: all layers run one after the other, each once
         in a pass, and nothing else calls, indexes, slices or reads them, or the values between them. Only two things
         may be read: the output of an `nn.LeakyReLU` in a loop over all layers, and convolutions and normalisations
-        when the network is built. Subclasses do not inherit it, because they may have a `forward` of their own.
+        when the network is built. Subclasses do not inherit it, because they may override `forward`.
         Default: False.
     """
 

@@ -156,7 +156,7 @@ class UNetGenerator(Generator):
             convolution, which draws a checkerboard (Odena et al. 2016, DOI 10.23915/distill.00003). 0: as in pix2pix.
         grey_knots : tuple of float
             Grey values of the input, increasing, in [-1, 1]: each adds a channel (`GreyEncoding`), so that the network
-            need not learn to tell similar grey values apart. Empty: none.
+            need not learn to distinguish similar grey values. Empty: none.
         grey_channels : int
             Number of input channels that are encoded, beginning with the first; the others are noise. 0: all.
         upsampling : {"transposed", "bilinear"}

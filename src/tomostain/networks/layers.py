@@ -62,7 +62,7 @@ class GreyEncoding(nn.Module):
     """Add hat functions of the grey value as channels: 1 at one knot, 0 at the next ones, linear in between.
 
     Any piecewise linear function of the grey value between the knots is a linear combination of these channels. A
-    convolution can thus tell soft tissues apart whose grey values differ by a hundredth of the range, and even apply a
+    convolution can thus distinguish soft tissues whose grey values differ by a hundredth of the range, and even apply a
     look-up table. Without them, a network with a normalisation per pixel needs thousands of patches to learn it.
     Outside the knots the outermost hats fall linearly to 0 over one more interval.
 
@@ -121,7 +121,7 @@ NORMS: dict[str, Callable[[int], nn.Module] | None] = {
 class ReflectionPad2d(nn.ReflectionPad2d):
     """Reflection padding whose gradient has the same bits each time on a GPU, too, on request.
 
-    Torch sums the gradient of its own padding in no fixed order on a GPU. After
+    Torch sums the gradient of its padding in no fixed order on a GPU. After
     ``torch.use_deterministic_algorithms(True)``, the borders are slices that are turned over, with the same result.
     """
 

@@ -320,8 +320,8 @@ def _nearest(
     """Return distances and indices of the nearest places of a reference, shape (n, count)."""
     ranks, tree = list(range(1, min(count, len(reference)) + 1)), cKDTree(reference)
     blocks = np.array_split(places, max(1, len(places) // _QUERY_PLACES))
-    found = in_parallel(lambda block: tree.query(block, k=ranks), blocks)
-    distances, indices = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    queries = in_parallel(lambda block: tree.query(block, k=ranks), blocks)
+    distances, indices = (np.concatenate(parts) for parts in zip(*queries, strict=True))
     return distances, indices
 
 

@@ -1,7 +1,7 @@
 """The texture that is usual for some content, and how far the texture of a place is from it.
 
 The texture of a place depends mostly on what is there: air, marrow, bone, an edge. A regression on the content removes
-that. What remains depends on noise, blur, rings, voxel size and the architecture of the tissue.
+that. The rest depends on noise, blur, rings, voxel size and the architecture of the tissue.
 """
 
 from collections.abc import Sequence

@@ -29,7 +29,7 @@ class AlignedConfig(SplitConfig):
     Attributes
     ----------
     voxel_um : float or None
-        Pixel size, µm. Required: such images rarely state one, and it is never guessed.
+        Pixel size, µm. Required: such images rarely state one, and it is never assumed.
     normalise : {"auto", "range", "none"}
         "auto": as paper section 2.5, with regions of interest found in each image. "range": the full range of the µCT's
         data type becomes the window [0, 40000] of the networks; the histology is unchanged. "none": both are normalised

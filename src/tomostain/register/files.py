@@ -118,7 +118,7 @@ def register_files(
     progress : Progress
     **options
         ``hint`` (`Hint`): the known part of the pose. ``voxel_um`` (float or three), ``pixel_um`` (float), ``dataset``
-        (str): what the files do not state; see `open_volume` and `open_slide`. ``allow_missing`` (bool): fill slices
+        (str): values that the files lack; see `open_volume` and `open_slide`. ``allow_missing`` (bool): fill slices
         of which data are missing with zeros; `pair.yaml` lists them. ``about`` (dict): subject, implant, weeks and
         stain of the specimen. ``overwrite`` (bool): replace an existing pair. ``made_by`` ("register"
         or "study"): stated in `pair.yaml`. ``invert_histology`` (bool): the slide is stored inverted.

@@ -76,7 +76,7 @@ def enough_blocks(shifts: EdgeShifts) -> bool:
 
 
 def choose(options: list[Option], shifts: EdgeShifts) -> Option:
-    """Return the option that leaves the least, unless a simpler one is as good within one standard error."""
+    """Return the option with the smallest residual, unless a simpler one is as good within one standard error."""
     order = sorted(options, key=lambda option: (option.freedom, _clipped(option.held_out_um, shifts).mean()))
     best = order[0]
     for option in order[1:]:

@@ -51,7 +51,7 @@ class StainConfig(Config):
         Precision of the network. Half precision is faster on some processors: float16 on GPUs (at most 3 grey levels
         away), bfloat16 on CPUs with AMX, by a factor of 2 to 4 (most pixels are the same, single ones many grey levels
         away); see `tomostain.networks.precision`. "auto": float16 on a GPU, where slices of which it gives no finite
-        colours are stained in float32, and float32 on a CPU. A volume that was begun keeps its precision.
+        colours are stained in float32, and float32 on a CPU. A started volume keeps its precision.
     batch : int
         Number of patches that go through the network at once. On a GPU, as many as fit into its memory unless this is
         stated; the result does not depend on it up to rounding.

@@ -58,7 +58,7 @@ def stain_seeds(
 ) -> list[NDArray[np.uint8]]:
     """Stain a slice with several seeds of the noise.
 
-    What changes is texture that the µCT does not determine. What stays follows from the µCT.
+    Texture that changes is not determined by the µCT. Texture that stays follows from the µCT.
 
     Parameters
     ----------

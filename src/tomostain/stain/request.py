@@ -66,7 +66,7 @@ class StainRequest:
         Resample the volume to the voxel size of the model while it is read (`tomostain.imaging.resampling`). The
         stained volume has this voxel size. Grey values of background and bone are those of the original volume.
     uncertainty : path, optional
-        A second OME-Zarr of the same size: where the colours are a guess
+        A second OME-Zarr of the same size: where the colours are unreliable
         (`tomostain.stain.uncertainty_map.uncertainty_map`).
     ensemble : sequence of path, Translator or Stainer
         Models of other folds. The uncertainty then includes their disagreement with `model`.
@@ -215,7 +215,7 @@ class StainRequest:
     def with_begun_precision(self) -> "StainRequest":
         """Return the request with the precision of the volume that it continues, if it leaves the precision open.
 
-        A volume never mixes precisions: it may have been begun on another device, or by an older version.
+        A volume never mixes precisions: it may have been started on another device, or by an older version.
         """
         if self.config.precision != "auto" or self.out is None or not self.resume or self.overwrite:
             return self

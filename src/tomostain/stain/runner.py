@@ -162,16 +162,16 @@ def _capture(network: nn.Module, images: Tensor) -> _Graph | None:
     """Capture a network for images of one shape; None if it cannot be captured."""
     static = images.clone()
     try:
-        here, side = torch.cuda.current_stream(images.device), torch.cuda.Stream(images.device)
-        side.wait_stream(here)
+        current, side = torch.cuda.current_stream(images.device), torch.cuda.Stream(images.device)
+        side.wait_stream(current)
         with torch.cuda.stream(side):
             network(static)  # chooses algorithms and allocates their memory, which a capture cannot
             # A capture that fails leaves the allocator and the generator of torch unusable: find out before it.
             with refusing_synchronisation():
                 network(static)
-        here.wait_stream(side)
+        current.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        # Other threads read and write meanwhile; what they call does not end the capture.
+        # Other threads read and write meanwhile. Their calls do not end the capture.
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             result = network(static)
     except torch.cuda.OutOfMemoryError:

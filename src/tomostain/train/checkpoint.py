@@ -118,7 +118,7 @@ def load_last(run: Path, state: State) -> None:
         state.draws.set_state(values["draws"])
         state.random.cpu = values["torch"]
         if device.type == "cuda" and (states := values["cuda"]):
-            # Older runs kept the state of each GPU. In a distributed training all ranks have the same state.
+            # Older runs stored the state of each GPU. In a distributed training all ranks have the same state.
             state.random.cuda = states[min(device.index or 0, len(states) - 1)]
         state.step, state.seconds = int(values["step"]), float(values["seconds"])
         if not 0 <= state.step <= _MAX_STEP or not 0 <= state.seconds < math.inf:

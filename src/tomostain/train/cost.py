@@ -71,7 +71,7 @@ class StepCost:
     state_bytes : int
         Weights, gradients and the state of the optimisers.
     activation_bytes : int
-        What the forward pass keeps for the backward pass, at the most.
+        Maximum of the values that the forward pass stores for the backward pass.
     step : Work
         One step of generators and discriminators.
     patch : Work
@@ -131,7 +131,7 @@ def _count_step(recipe_json: str, processes: int) -> StepCost:
         step = _step(recipe, networks, images)
         for judge in networks.discriminators().values():
             judge.requires_grad_(False)
-        generators, kept = _count(
+        generators, saved = _count(
             lambda: weighted_sum(compute_terms(step, recipe.active), recipe.active), backward=True
         )
         discriminators, kept_by_judges = _judge(recipe, networks, step)
@@ -144,7 +144,7 @@ def _count_step(recipe_json: str, processes: int) -> StepCost:
         parameters=trained + average,
         generator_parameters=average + sum(count_parameters(network) for network in networks.generators().values()),
         state_bytes=trained * _BYTES_PER_TRAINED_VALUE + fixed * _BYTES,
-        activation_bytes=max(kept, kept_by_judges),
+        activation_bytes=max(saved, kept_by_judges),
         step=(generators + discriminators) * recipe.accumulate,
         patch=patch,
     )
@@ -230,8 +230,8 @@ def _count(compute: Callable[[], Tensor], *, backward: bool) -> tuple[Work, int]
         else:
             with torch.no_grad():
                 compute()
-    kept = sum(storage.nbytes() for storage in storages.values())
-    return Work(float(flops.get_total_flops()), float(operations.written_bytes), float(operations.number)), kept
+    saved = sum(storage.nbytes() for storage in storages.values())
+    return Work(float(flops.get_total_flops()), float(operations.written_bytes), float(operations.number)), saved
 
 
 class _Operations(TorchDispatchMode):

@@ -84,7 +84,7 @@ def deterministic(seed: int, device: torch.device | str = "cpu") -> Iterator[Non
     ----------
     seed : int
     device : torch.device or str
-        A GPU has a generator of its own.
+        A GPU has a separate generator.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Distributed data-parallel training: how a batch is sharded and ranks are kept in step.
+"""Distributed data-parallel training: how a batch is sharded and ranks are synchronised.
 
 torchrun or srun starts the processes. All draw the same batch from the same random numbers and each takes its shard.
 Everything that depends on more than one patch (gradients, losses, image buffers, dropout) is computed over the whole

@@ -38,7 +38,7 @@ class ModelLabels:
     Attributes
     ----------
     summary : str
-        One line: what the model is for.
+        One line: the purpose of the model.
     licence : str
         Of the weights and the training data.
     metrics : mapping of str to float

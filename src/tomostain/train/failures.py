@@ -24,7 +24,7 @@ def explain_failures(run: Path) -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise InputError(
-            f"{run}: the disk or your quota is full; the last complete checkpoint is kept. Free some space and "
+            f"{run}: the disk or your quota is full; the last complete checkpoint is preserved. Free some space and "
             "continue with `resume=True`"
         ) from None
     except (MemoryError, RuntimeError) as error:
@@ -33,5 +33,5 @@ def explain_failures(run: Path) -> Iterator[None]:
         reason = " ".join(str(error).split(". ")[0].split())[:160]
         raise InputError(
             f"{run}: not enough memory for this training ({reason or type(error).__name__}); lower batch or patch_px "
-            "of the recipe, or set accumulate or checkpoint_activations. The last complete checkpoint is kept"
+            "of the recipe, or set accumulate or checkpoint_activations. The last complete checkpoint is preserved"
         ) from None

@@ -82,10 +82,10 @@ class Pace:
         done, total = step - self._step, self.total
         if done <= 0:
             return total
-        for limit, now, began in (
+        for limit, spent, began in (
             (self.limits.max_seconds, seconds, self._seconds),
             (self.limits.max_cpu_seconds, cpu_seconds, self._cpu_seconds),
         ):
-            if limit is not None and now > began:
-                total = min(total, step + max(round((limit - now) * done / (now - began)), 0))
+            if limit is not None and spent > began:
+                total = min(total, step + max(round((limit - spent) * done / (spent - began)), 0))
         return total

@@ -61,8 +61,8 @@ class Logbook:
         way_out = "restore it, or remove it to begin a new one"
         unknown = [name for name in table.columns if name not in self.columns]
         if unknown or (table.columns and "step" not in table.columns):
-            found = f"an unknown column '{unknown[0][:40]}'" if unknown else "no column 'step'"
-            raise InputError(f"{self.path}: has {found}; {way_out}")
+            problem = f"an unknown column '{unknown[0][:40]}'" if unknown else "no column 'step'"
+            raise InputError(f"{self.path}: has {problem}; {way_out}")
         rows = []
         for line, row in zip(table.lines, table.rows, strict=True):
             if not row["step"].isdecimal():

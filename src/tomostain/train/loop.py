@@ -99,14 +99,14 @@ def train_model(
         If another process of this training raised one of these.
     """
     chosen, run = TrainOptions(**options), Path(run)
-    with ExitStack() as held:
-        held.enter_context(explain_failures(run))
+    with ExitStack() as stack:
+        stack.enter_context(explain_failures(run))
         context = DistributedContext(chosen.device)
         with context.raise_on_all_ranks():
             # Not in the other processes: they would find the folder that rank zero has just made.
             if context.is_rank_zero:
                 check_run(run, resume=chosen.resume, overwrite=chosen.overwrite)
-                held.enter_context(locked_run(run))
+                stack.enter_context(locked_run(run))
         _train(dataset, run, chosen, context, progress, should_stop)
     return run
 

@@ -138,8 +138,8 @@ def compiled(network: N, *, graphs: bool = False) -> N:
 def begin_step() -> None:
     """Allow CUDA graphs to overwrite the results of the previous step.
 
-    Call it once per step. Within a step, results are then kept: networks run several times, and discriminators use the
-    output of generators. Without the call, torch takes each backward pass for the end of a step.
+    Call it once per step. Within a step, results stay available: networks run several times, and discriminators use
+    the output of generators. Without the call, torch takes each backward pass for the end of a step.
     """
     torch.compiler.cudagraph_mark_step_begin()
 

@@ -33,7 +33,7 @@ _ALIGN_FLOPS_PER_PX = 30_000
 
 
 class PairRegistration:
-    """Registers the training pairs to the output of G_xy, all the first time, then so many that the share is kept.
+    """Registers the training pairs to the output of G_xy: all the first time, then a constant share of the time.
 
     The number of pairs is computed from counts of operations, not from a clock, so that a run has the same bits.
 

@@ -1,4 +1,4 @@
-"""The plan of a training: what it would do, in how much time, memory and disk. No step is taken."""
+"""The plan of a training: its steps, time, memory and disk. No step is taken."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +107,7 @@ class _Estimate:
         limits = [limit for limit in (options.max_seconds, options.max_cpu_seconds) if limit is not None]
         if total == NO_LIMIT:
             seconds = min(limits)
-            time_line = f"time:       {duration(seconds)} at the most, about {seconds / per_step:.0f} steps"
+            time_line = f"time:       {duration(seconds)} at most, about {seconds / per_step:.0f} steps"
         else:
             registrations = total // interval if interval else 0
             registered = len(self.pixels) * min(registrations, 1) + at_once * max(registrations - 1, 0)

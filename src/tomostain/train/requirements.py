@@ -17,7 +17,7 @@ from tomostain.train.cost import StepCost, Work, count_step
 from tomostain.train.distributed import DistributedContext
 from tomostain.train.recipe import Recipe
 
-# The estimate may be too high by this factor; what is surely too much is refused.
+# The estimate may be too high by this factor; only certain excess is refused.
 _TOLERANCE = 0.8
 # Side of the image of a timed convolution, px: enough for all cores of a GPU, quick on a CPU.
 _SIDE_PX = {"cpu": 64, "cuda": 256}

@@ -1,6 +1,6 @@
 """Re-register each histology image to the output of the generator: a residual affine, by intensity.
 
-µCT and histology differ in appearance, but generated and real histology are alike. Once the generator is roughly
+µCT and histology differ in appearance, but generated and real histology are similar. Once the generator is roughly
 trained, a least-squares fit finds the few pixels of misalignment that registration left, and training continues with
 pairs that fit better. Each pair has one affine. Nothing is deformed locally, so that no structure can be invented.
 """

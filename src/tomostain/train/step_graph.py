@@ -1,8 +1,8 @@
 """A whole training step as one CUDA graph: generators, discriminators, optimisers, running average and buffers.
 
 A step launches hundreds to thousands of kernels. Launched one by one, they take longer than the GPU needs to run them.
-A graph launches all of them at once, with the arguments of the step in which it was captured. What differs from step to
-step is therefore in memory of its own (`StepInputs`, the learning rates), and is copied there before each launch.
+A graph launches all of them at once, with the arguments of the step in which it was captured. Values that differ from
+step to step are therefore in separate memory (`StepInputs`, the learning rates), and are copied there before each launch.
 Nothing is compiled.
 """
 

@@ -124,7 +124,7 @@ class Metric:
         Computed in every evaluation. Other metrics are computed on request.
     fit : callable, optional
         For scope "image": ``fit(samples) -> compute``, with the training samples as an iterable. Called once per
-        evaluation; what it returns takes the place of `compute`.
+        evaluation; its result replaces `compute`.
     check : callable, optional
         Called before anything is stained. Raises `InputError` if the metric cannot be computed here, for example
         because an optional package is missing.

@@ -2,7 +2,7 @@
 
 The model of the paper drew osteocyte lacunae into the degradation layer of Mg screws, where there are no cells
 (section 3.4). Lacunae are detected as dark blobs of their size (scale-normalised Laplacian of Gaussian: Lindeberg 1998,
-Int. J. Comput. Vis. 30, 79), in the real and in the generated image alike.
+Int. J. Comput. Vis. 30, 79), in the real and in the generated image.
 """
 
 import math

@@ -2,7 +2,7 @@
 
 Tissue is read from the colours of the stained image by the classifier of the metric "tissue_dice", which is fitted to
 the training pairs. Areas, the overlap of the degradation layer and the bone-implant contact follow from the classes.
-The classifier has an error of its own, which the metrics of the real images show.
+The classifier itself has an error, which the metrics of the real images show.
 """
 
 from collections.abc import Callable, Iterable
@@ -91,7 +91,7 @@ def area_error(classes: Labels, labels: Labels, region: Mask, label: int) -> flo
 
 
 def _region(labels: Labels, sample: ImageSample) -> Mask:
-    """Return where the classes count: in the mask, where the label has a colour of its own."""
+    """Return where the classes count: in the mask, where the label has a distinct colour."""
     return np.asarray(sample.mask.astype(bool) & np.isin(labels, list(TISSUES)))
 
 

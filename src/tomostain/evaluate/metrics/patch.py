@@ -212,7 +212,7 @@ def measure_patches(
     """Compare a stained image with the real one on patches that overlap the mask by at least 50 %.
 
     In both images, the pixels outside the mask are first set to the mean background, so that they do not count. This
-    improves all metrics of a patch that is partly outside the mask, for every model alike.
+    improves all metrics of a patch that is partly outside the mask, equally for every model.
 
     Parameters
     ----------

@@ -134,14 +134,14 @@ def _add(sums: _Sums, values: NDArray[Any], inside: NDArray[np.bool_], start: in
     kind: Any = np.float64 if values.dtype.kind == "f" else np.int64
     channels = values.shape[-1]
     for z in range(start, stop):
-        now, where = values[z - start].astype(kind), inside[z - start]
+        current, where = values[z - start].astype(kind), inside[z - start]
         for axis in (0, 1):
             both = np.logical_and(*(_part(where, axis, side) for side in (0, 1)))
-            sums.within += ((_part(now, axis, 1) - _part(now, axis, 0))[both] ** 2).sum().item()
+            sums.within += ((_part(current, axis, 1) - _part(current, axis, 0))[both] ** 2).sum().item()
             sums.number += int(both.sum()) * channels
         if z - start + 1 < len(values):
             both = where & inside[z - start + 1]
-            sums.along_z[z] = ((values[z - start + 1].astype(kind) - now)[both] ** 2).sum()
+            sums.along_z[z] = ((values[z - start + 1].astype(kind) - current)[both] ** 2).sum()
             sums.number_z[z] = int(both.sum()) * channels
 
 

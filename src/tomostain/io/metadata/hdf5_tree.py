@@ -130,8 +130,8 @@ class Hdf5Tree:
             raise KeyError(name)
         if isinstance(link, h5py.SoftLink):
             return self._at(group, link.path, links + 1)
-        here = Path(group.file.filename)
-        target = file_inside(here, link.filename, f"link {name} to", "copy it next to it")
+        holder = Path(group.file.filename)
+        target = file_inside(holder, link.filename, f"link {name} to", "copy it next to it")
         opened = self.open(target)
         return self._at(opened["/"], link.path, links + 1)
 
@@ -161,9 +161,9 @@ class Hdf5Tree:
             if parent.count("/") >= MAX_DEPTH:
                 raise InputError(
                     f"{self.path}: its groups are nested more than {MAX_DEPTH} deep; it is damaged, copy the "
-                    "volume to a file of its own"
+                    "volume to a separate file"
                 )
-            found: list[tuple[str, Any]] = []
+            links: list[tuple[str, Any]] = []
             for key in group:
                 self._check_count(len(linked))
                 name = f"{parent}/{key}".lstrip("/")
@@ -171,8 +171,8 @@ class Hdf5Tree:
                     if not isinstance(group.get(key, getlink=True), h5py.HardLink):
                         linked.append((parent, group, key))
                     elif self._is_new(name, item := _opened(group, key)):
-                        found.append((name, item))
-            hard += found[::-1]
+                        links.append((name, item))
+            hard += links[::-1]
 
     def _linked(self, group: "h5py.Group", name: str, key: str) -> Any:
         """Return what a soft or external link leads to; note why not."""
@@ -206,7 +206,7 @@ class Hdf5Tree:
     def _check_count(self, links: int = 0) -> None:
         if len(self._names) + links > MAX_OBJECTS:
             raise InputError(
-                f"{self.path}: holds more than {MAX_OBJECTS} objects; copy the volume to a file of its own (h5copy)"
+                f"{self.path}: holds more than {MAX_OBJECTS} objects; copy the volume to a separate file (h5copy)"
             )
 
 

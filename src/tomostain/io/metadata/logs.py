@@ -249,17 +249,17 @@ def nabu_log(path: Path, text: str) -> ScanLog | None:
     sections = _sections(text, "=")
     options = sections.get("processing_options.reconstruction", {})
     dataset = sections.get("nabu_config.dataset", {})
-    found = [
+    blocks = [
         (key, lengths)
         for key in ("voxel_size_cm", "pixel_size_cm")
         for value in options.get(key, [])
         if (lengths := _nabu_lengths(path, key, value)) is not None
     ]
-    if not found:
+    if not blocks:
         return None
     for axis in range(3):
-        _one(path, [lengths[axis] for _, lengths in found])
-    z, y, x = found[0][1]
+        _one(path, [lengths[axis] for _, lengths in blocks])
+    z, y, x = blocks[0][1]
     across, along = (
         _one(path, [_decimal(path, key, value) for value in dataset.get(key, [])], "binnings") or 1.0
         for key in ("binning", "binning_z")

@@ -114,7 +114,7 @@ def stated_names(tree: Hdf5Tree, dataset: "h5py.Dataset") -> dict[str, list[str]
         group = tree.groups.get(name.rpartition("/")[0])
         if group is not None and _text(group.attrs.get("NX_class", "")) == "NXdata" and _signal(tree, group) == dataset:
             names["the axes of its group"] = _attribute_names(group, dataset)
-    return {source: found for source, found in names.items() if any(found)}
+    return {source: sizes for source, sizes in names.items() if any(sizes)}
 
 
 def _axistags(dataset: "h5py.Dataset") -> list[str]:
@@ -162,8 +162,10 @@ def _scale_um(dataset: "h5py.Dataset", axis: int) -> float | None:
 def signals(tree: Hdf5Tree) -> "dict[str, h5py.Dataset]":
     """Return the signals of all NXdata groups by their path, also those in other files."""
     groups = {name: group for name, group in tree.groups.items() if group in _nxdata(tree)}
-    found = {f"{name}/{_signal_name(tree, group)}".lstrip("/"): _signal(tree, group) for name, group in groups.items()}
-    return {name: data for name, data in found.items() if data is not None and data.ndim >= 3}
+    by_path = {
+        f"{name}/{_signal_name(tree, group)}".lstrip("/"): _signal(tree, group) for name, group in groups.items()
+    }
+    return {name: data for name, data in by_path.items() if data is not None and data.ndim >= 3}
 
 
 def preferred(tree: Hdf5Tree, candidates: "Mapping[str, h5py.Dataset]") -> str | None:

@@ -54,7 +54,7 @@ class Placement:
 
     @property
     def is_default(self) -> bool:
-        """Whether the volume begins at 0 and is not turned: what files state if nothing is known."""
+        """Whether the volume begins at 0 and is not turned, as files state if nothing is known."""
         return not self.is_turned and not any(self.origin_um)
 
     def moved(self, offset_um: Sequence[float]) -> "Placement":

@@ -79,7 +79,7 @@ class StainedVolume(SliceIndexing):
         return (*self.shape, 3)
 
     def verify(self, levels: Iterable[int] | None = None, progress: Progress = silent) -> None:
-        """Compare the shards of some levels, by default all, with their checksums. What is read is compared anyway.
+        """Compare the shards of some levels, by default all, with their checksums. Reading always compares them.
 
         Parameters
         ----------

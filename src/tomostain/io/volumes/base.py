@@ -95,7 +95,7 @@ def read_each(
         Read by one thread, unless it has an attribute ``is_concurrent`` that is true.
     indices : iterable of int
     then : callable, optional
-        Takes the index and the values of a slice, and returns what is kept of it, so that not all slices are in memory
+        Takes the index and the values of a slice, and returns the part to store, so that not all slices are in memory
         at the same time.
 
     Returns

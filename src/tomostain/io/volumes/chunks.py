@@ -25,7 +25,7 @@ _logger = logging.getLogger("tomostain.io")
 _EMPTY = 2**64 - 1
 _OWN_SUMS = "0/SHA256SUMS"
 _WRITE_AGAIN = (
-    "write the volume again (a program that leaves out chunks of zeros must be told to write them), or copy it again"
+    "write the volume again (set the program to write chunks of zeros if it leaves them out), or copy it again"
 )
 
 

@@ -187,9 +187,9 @@ def _check_parts(path: Path, tree: Hdf5Tree, dataset: "h5py.Dataset", depth: int
     """
     import h5py
 
-    here = Path(dataset.file.filename)
+    holder = Path(dataset.file.filename)
     for name, _, _ in dataset.external or ():
-        file_inside(here, name, "data file", "copy it next to it")
+        file_inside(holder, name, "data file", "copy it next to it")
     if not dataset.is_virtual:
         return
     parts = dict.fromkeys((part.file, part.dataset) for part in virtual_parts(dataset))
@@ -200,7 +200,7 @@ def _check_parts(path: Path, tree: Hdf5Tree, dataset: "h5py.Dataset", depth: int
             source = tree.dataset(name, dataset.file)
         else:
             way_out = "copy the folder of the parts next to it, or reconstruct again"
-            source = tree.dataset(name, tree.open(file_inside(here, part, "part", way_out)))
+            source = tree.dataset(name, tree.open(file_inside(holder, part, "part", way_out)))
         if isinstance(source, h5py.Dataset) and source != dataset:
             _check_parts(path, tree, source, depth + 1)
 

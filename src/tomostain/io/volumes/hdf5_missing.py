@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import h5py
 
 WRITE_AGAIN = (
-    "write the volume again (a program that leaves out chunks of zeros must be told to write them), or copy it again"
+    "write the volume again (set the program to write chunks of zeros if it leaves them out), or copy it again"
 )
 _MAX_DEPTH = 4
 

@@ -104,8 +104,8 @@ def list_slices(folder: Path) -> SliceFiles:
     names = sorted(name for name in entries if _is_slice(name, suffixes))
     unfinished = {match["name"]: name for name in entries if (match := _unfinished(name, suffixes))}
     absent = {
-        name: f"{found} is compressed, or its copy is not complete"
-        for name, found in unfinished.items()
+        name: f"{unfinished_name} is compressed, or its copy is not complete"
+        for name, unfinished_name in unfinished.items()
         if name not in names
     }
     for name in names:

@@ -215,8 +215,8 @@ def _images(file: Path, tif: tifffile.TiffFile) -> int:
     shapes = [metadata.get("shape", ()) for metadata in tif.shaped_metadata or ()][:1]
     stated = int(np.prod(shapes[0], dtype=object)) // max(1, tif.pages.first.size) if shapes else 1
     series = tif.series[0]
-    held = [size for axis, size in zip(series.axes, series.shape, strict=True) if axis not in "YXS"]
-    return max(stated, stated_images(file, tif), int(np.prod(held, dtype=np.int64)))
+    sizes = [size for axis, size in zip(series.axes, series.shape, strict=True) if axis not in "YXS"]
+    return max(stated, stated_images(file, tif), int(np.prod(sizes, dtype=np.int64)))
 
 
 def _read_tiff(file: Path, image: Array) -> None:

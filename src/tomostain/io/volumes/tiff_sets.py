@@ -149,7 +149,7 @@ def _is_single(pages: PageSet) -> bool:
 
 
 def _largest(path: Path, sets: list[PageSet]) -> PageSet:
-    """Return the volume of several sets of pages, if there is no doubt."""
+    """Return the volume of several sets of pages, if it is clear which one."""
     stacks = [set_ for set_ in sets if set_.depth > 1 and set_.samples == 1] or sets
     largest = max(stacks, key=lambda set_: set_.values)
     others = list(sets)

@@ -342,14 +342,14 @@ def _filled(source: Source) -> ReadSlices:
     return read
 
 
-def _volume(path: Path, source: Source, given: tuple[float, float, float] | None) -> Volume:
+def _volume(path: Path, source: Source, voxel_um: tuple[float, float, float] | None) -> Volume:
     """Check what a source states and look for the voxel size unless it is given."""
     _check_size(path, source)
     dtype = grey_dtype(source.dtype.kind, source.dtype.itemsize, path)
     shape = (source.shape[0], source.shape[1], source.shape[2])
-    voxel, voxel_from = (given, "given") if given else find_voxel(path, source)
+    voxel, voxel_from = (voxel_um, "given") if voxel_um else find_voxel(path, source)
     sizes = " x ".join(f"{size:g}" for size in voxel)
-    logger.info("%s: voxel size %s µm %s", path, sizes, "given" if given else f"from {voxel_from}")
+    logger.info("%s: voxel size %s µm %s", path, sizes, "given" if voxel_um else f"from {voxel_from}")
     return Volume(path, shape, dtype, voxel, voxel_from, source, placement=_placement(path, source, voxel))
 
 

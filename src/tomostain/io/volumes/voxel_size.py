@@ -58,14 +58,14 @@ def find_voxel(path: Path, source: Source) -> tuple[Voxel, str]:
     return fitting[0], logs.path.name
 
 
-def check_numbering_step(path: Path, source: Source, given: Voxel | None) -> None:
+def check_numbering_step(path: Path, source: Source, voxel_um: Voxel | None) -> None:
     """Raise if slices are numbered in steps, and the distance between two of them is not as many pixels.
 
     Parameters
     ----------
     path : Path
     source : Source
-    given : tuple of (z, y, x), optional
+    voxel_um : tuple of (z, y, x), optional
         The size that the user gave; by default, that of the files or the log (NRecon: ``Section to Section Step``).
 
     Raises
@@ -76,7 +76,7 @@ def check_numbering_step(path: Path, source: Source, given: Voxel | None) -> Non
     step = source.numbering_step
     if step == 1:
         return
-    z, _, x = given or find_voxel(path, source)[0]
+    z, _, x = voxel_um or find_voxel(path, source)[0]
     if not nearly_equal(z, step * x):
         raise InputError(
             f"{path}: its slices are numbered in steps of {step}, but the voxel size along z is {z:g} µm, not {step} "

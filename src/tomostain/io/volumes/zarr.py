@@ -133,8 +133,8 @@ def _order(path: Path, array: Any, level: Level | None) -> Order:
         order = volume_order(array.shape, level.names)
         of_array = None if names is None or not any(letter_of(n or "") for n in names) else names
         if of_array is not None and volume_order(array.shape, of_array) != order:
-            of_ome, found = ", ".join(level.names), ", ".join(map(str, of_array))
-            raise AxesError(f"its axes are {of_ome} by OME-Zarr, and {found} by the array; correct one of them")
+            of_ome, of_dimensions = ", ".join(level.names), ", ".join(map(str, of_array))
+            raise AxesError(f"its axes are {of_ome} by OME-Zarr, and {of_dimensions} by the array; correct one of them")
     except AxesError as error:
         raise InputError(f"{path}: {error}") from None
     return order

@@ -89,7 +89,7 @@ def phase_kernels(weight: Tensor) -> Tensor:
 
 
 class RowsConv2d(nn.Conv2d):
-    """A convolution to few channels: each row of the kernels is a kernel of its own, and the results are added."""
+    """A convolution to few channels: each row of the kernels is a separate kernel, and the results are added."""
 
     def forward(self, image: Tensor) -> Tensor:
         """Return (B, K, H - R + 1, W - S + 1) of an image (B, C, H, W) with kernels of R × S."""

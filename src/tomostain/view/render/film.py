@@ -47,7 +47,7 @@ def require_film() -> None:
 def write_mp4(path: Path, pictures: Iterator[NDArray[np.uint8]], per_second: float | Fraction) -> None:
     """Write images as MP4 as they are produced. One image is in memory at a time.
 
-    The colours are stored as BT.709 in limited range, and the file states this, because players would guess otherwise.
+    The colours are stored as BT.709 in limited range, and the file states this, because players assume a default.
     For an image with an odd side, the last row or column is repeated: colour is stored for squares of 2 × 2 pixels. The
     index is at the beginning, so that a browser plays the film before it is fully loaded.
 

@@ -19,7 +19,7 @@ def is_fusable(network: nn.Module) -> bool:
 def find_chains(network: nn.Module) -> list[nn.Sequential]:
     """Return each plain `nn.Sequential` in a network, except in parts that are a `Network` without `fusable`.
 
-    Subclasses of `nn.Sequential` may have a `forward` of their own, and hooks of a chain see its values: both stay.
+    Subclasses of `nn.Sequential` may override `forward`, and hooks of a chain see its values: both stay.
     """
     if isinstance(network, Network) and not network.fusable:
         return []
@@ -59,7 +59,7 @@ class _Observed(nn.Module):
 
 
 def _is_observed(module: nn.Module) -> bool:
-    """Whether a module has hooks, parametrizations or a `forward` of its own, which a replacement would not have."""
+    """Whether a module has hooks, parametrizations or a different `forward`, which a replacement would not have."""
     hooks = (
         module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks,
     )  # fmt: skip

@@ -225,7 +225,7 @@ def fused(
     image : Tensor, shape (B, C, H, W)
     plan : Plan
     residual : Tensor, shape (B, C, H, W), optional
-        Added before the activation. With an activation it has no gradient of its own, so both together are refused.
+        Added before the activation. With an activation its gradient is not computed, so both together are refused.
     bias : Tensor, optional
         The bias of the preceding convolution, which left it out because the normalisation removes it. Its gradient is
         0.

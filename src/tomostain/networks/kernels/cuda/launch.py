@@ -98,7 +98,10 @@ def channels_last(image: Tensor) -> Tensor:
     channels, height, width = image.shape[1:]
     strides = (height * width * channels, 1, width * channels, channels)
     # Strides of dimensions of length 1 have no meaning for torch, but the programs use them.
-    if all(own == wanted or size == 1 for own, wanted, size in zip(image.stride(), strides, image.shape, strict=True)):
+    if all(
+        actual == required or size == 1
+        for actual, required, size in zip(image.stride(), strides, image.shape, strict=True)
+    ):
         return image
     return new_like(image, image.shape, image.dtype).copy_(image)
 

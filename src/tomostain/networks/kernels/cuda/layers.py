@@ -1,4 +1,4 @@
-"""Layers that `tomostain.networks.kernels.cuda.convert` puts into networks on a GPU. None has weights of its own.
+"""Layers that `tomostain.networks.kernels.cuda.convert` puts into networks on a GPU. They have no additional weights.
 
 Where the programs cannot run, each computes the same with layers of torch.
 """

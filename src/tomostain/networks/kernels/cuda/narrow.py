@@ -2,7 +2,7 @@
 
 Tensor cores multiply blocks of many channels. For 3 channels most of a block is zeros: the two 7 × 7 convolutions of
 the paper's generator have 3 % of the multiplications and take a quarter of the time. Here, the rows that a kernel sees
-become channels of the input (`GatheringConv2d`), or each row of the kernels becomes an output of its own
+become channels of the input (`GatheringConv2d`), or each row of the kernels becomes a separate output
 (`RowSumConv2d`; `tomostain.networks.kernels.convolutions.RowsConv2d` is the same for CPUs).
 """
 
@@ -85,7 +85,7 @@ class GatheringConv2d(CudaConv2d):
 
 
 class RowSumConv2d(CudaConv2d):
-    """A convolution of few output channels. Each row of the kernels is a kernel of its own, and results are added."""
+    """A convolution of few output channels. Each row of the kernels is a separate kernel, and results are added."""
 
     @staticmethod
     def suits(layer: nn.Conv2d) -> bool:
