@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from tomostain.errors import InputError
 from tomostain.input_files import refuse_special_file
@@ -239,19 +239,20 @@ def compare_with_training(
         yield TrainingComparison(str(path), check_volume(reference, compared, intensity, str(path)))
 
 
+class VolumeOptions(TypedDict, total=False):
+    """Keywords of `compare_with_training`."""
+
+    voxel_um: float | Sequence[float] | None
+    dataset: str | None
+    resample: bool
+    allow_missing: bool
+
+
 def check_against(
-    model: str | os.PathLike[str],
-    volumes: Iterable[str | os.PathLike[str]],
-    *,
-    voxel_um: float | Sequence[float] | None = None,
-    dataset: str | None = None,
-    resample: bool = False,
-    allow_missing: bool = False,
+    model: str | os.PathLike[str], volumes: Iterable[str | os.PathLike[str]], **options: Unpack[VolumeOptions]
 ) -> Iterator[str]:
     """Yield the summaries of `compare_with_training`, one line for each volume."""
-    for comparison in compare_with_training(
-        model, volumes, voxel_um=voxel_um, dataset=dataset, resample=resample, allow_missing=allow_missing
-    ):
+    for comparison in compare_with_training(model, volumes, **options):
         yield comparison.summary
 
 

@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tomostain.networks import Discriminator, build_network
 from tomostain.networks.cost import count_parameters
 from tomostain.networks.noise_input import add_noise
+from tomostain.train.initialise import build_networks
 from tomostain.train.losses import discriminator
 from tomostain.train.memory_options import recomputing
 from tomostain.train.objective import compute_terms, weighted_sum
@@ -161,14 +162,7 @@ def _networks(recipe: Recipe) -> Networks:
             else network
         )
 
-    networks = Networks(build(recipe.generator_spec()), conditional=recipe.conditional)
-    if recipe.needs_reverse:
-        networks.g_yx = build(recipe.generator_spec(reverse=True))
-    if recipe.adversarial:
-        networks.d_y = build(recipe.discriminator_spec())
-        networks.d_x = build(recipe.discriminator_spec(reverse=True)) if recipe.needs_reverse else None
-    if recipe.needs_deformation:
-        networks.deformation = build(recipe.deformation)
+    networks = build_networks(recipe, build)
     if recipe.average:
         networks.average = build_network(recipe.generator_spec()).requires_grad_(False)
     for name, builder in recipe.trained_networks().items():

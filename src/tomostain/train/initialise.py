@@ -1,5 +1,6 @@
 """Networks, optimisers and buffers of a recipe at the beginning of a training."""
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -21,6 +22,19 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
+def build_networks(recipe: Recipe, build: Callable[[Mapping[str, Any]], nn.Module]) -> Networks:
+    """Build generators, discriminators and the deformation of a recipe, each from its specification, in this order."""
+    networks = Networks(build(recipe.generator_spec()), conditional=recipe.conditional)
+    if recipe.needs_reverse:
+        networks.g_yx = build(recipe.generator_spec(reverse=True))
+    if recipe.adversarial:
+        networks.d_y = build(recipe.discriminator_spec())
+        networks.d_x = build(recipe.discriminator_spec(reverse=True)) if recipe.needs_reverse else None
+    if recipe.needs_deformation:
+        networks.deformation = build(recipe.deformation)
+    return networks
+
+
 def build_state(recipe: Recipe, seed: int, random: RandomState, fabric: "Fabric", context: DistributedContext) -> State:
     """Build and initialise networks, optimisers and buffers.
 
@@ -40,16 +54,9 @@ def build_state(recipe: Recipe, seed: int, random: RandomState, fabric: "Fabric"
     if recipe.step_graph:
         check_step_graph(fabric.device, context.size, recomputes=recipe.checkpoint_activations)
     build = _Builder(recipe, torch.Generator().manual_seed(seed), fabric, context)
-    networks = Networks(build(recipe.generator_spec()), conditional=recipe.conditional)
-    if recipe.needs_reverse:
-        networks.g_yx = build(recipe.generator_spec(reverse=True))
-    if recipe.adversarial:
-        networks.d_y = build(recipe.discriminator_spec())
-        networks.d_x = build(recipe.discriminator_spec(reverse=True)) if recipe.needs_reverse else None
-        for judge in networks.discriminators().values():
-            cast(Any, judge).mark_forward_method("features")
-    if recipe.needs_deformation:
-        networks.deformation = build(recipe.deformation)
+    networks = build_networks(recipe, build)
+    for judge in networks.discriminators().values():
+        cast(Any, judge).mark_forward_method("features")
     if recipe.average:
         average = _accelerated(build_network(recipe.generator_spec()), recipe, fabric.device)
         networks.average = fabric.setup_module(average).requires_grad_(False)
@@ -68,7 +75,7 @@ class _Builder:
     def __init__(self, recipe: Recipe, draws: torch.Generator, fabric: "Fabric", context: DistributedContext) -> None:
         self.recipe, self.draws, self.fabric, self.context = recipe, draws, fabric, context
 
-    def __call__(self, spec: dict[str, Any]) -> nn.Module:
+    def __call__(self, spec: Mapping[str, Any]) -> nn.Module:
         recipe = self.recipe
         network = self.context.share_dropout(build_network(spec, self.draws))
         network = _accelerated(network, recipe, self.fabric.device)

@@ -2,7 +2,8 @@
 
 A step launches hundreds to thousands of kernels. Launched one by one, they take longer than the GPU needs to run them.
 A graph launches all of them at once, with the arguments of the step in which it was captured. Values that differ from
-step to step are therefore in separate memory (`StepInputs`, the learning rates), and are copied there before each launch.
+step to step are therefore in separate memory (`StepInputs`, the learning rates), and are copied there before each
+launch.
 Nothing is compiled.
 """
 

@@ -9,17 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tomostain.errors import InputError
-from tomostain.input_files import check_is_folder
 from tomostain.io.metadata.placement import Placement
-from tomostain.io.metadata.zarr_json import check_zarr_metadata, inside_zarr
 from tomostain.io.ome_zarr.metadata import LabelStyle, read_level_scales, read_placements
-from tomostain.io.ome_zarr.plan import PROGRESS
+from tomostain.io.ome_zarr.opening import check_finished, naming_damage, open_arrays, read_window
 from tomostain.io.ome_zarr.pyramid import Shape
 from tomostain.io.ome_zarr.verify import ShardVerifier
 from tomostain.io.volumes.zarr_blosc import BloscCheck
-
-_DAMAGED = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, AssertionError)
 
 
 @dataclass(frozen=True)
@@ -88,13 +83,8 @@ class ZarrLevels:
         window = tuple(slice(a, b) for a, b in ranges)
         self._verifier.verify(level, ranges)
         self._blosc[level].check((slice(None), *window))
-        try:
-            return np.moveaxis(np.asarray(self._arrays[level][:, *window]), 0, -1)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise InputError(
-                f"{self.path}: voxels {list(first)} to {list(end)} of level {level} cannot be read "
-                f"({str(error)[:120]}); the volume is damaged, see tomostain check"
-            ) from None
+        where = f"{self.path}: voxels {list(first)} to {list(end)} of level {level}"
+        return read_window(self._arrays[level], window, where)
 
 
 def open_levels(path: str | os.PathLike[str]) -> ZarrLevels:
@@ -105,30 +95,14 @@ def open_levels(path: str | os.PathLike[str]) -> ZarrLevels:
     InputError
         If it is missing, not such an image, or not finished.
     """
-    import zarr
-
     path = Path(path)
-    check_is_folder(path, "give an OME-Zarr folder")
-    if (path / PROGRESS).is_dir():
-        raise InputError(f"{path}: writing was not finished; run the command that wrote it again to continue")
-    check_zarr_metadata(path)
-    try:
-        group = zarr.open_group(path, mode="r")
-        attributes = dict(group.attrs)
-        names, _ = read_level_scales(attributes)
-        for name in names:
-            check_zarr_metadata(inside_zarr(path, name))
-        arrays: list[Any] = [group[name] for name in names]
+    unfinished = "writing was not finished; run the command that wrote it again to continue"
+    check_finished(path, "give an OME-Zarr folder", unfinished)
+    with naming_damage(path, "an OME-Zarr image with axes c z y x and one or three channels"):
+        attributes, names, arrays = open_arrays(path)
         if any(array.ndim != 4 or array.shape[0] not in (1, 3) for array in arrays):
             raise ValueError(f"its arrays have the shapes {[array.shape for array in arrays]}")
         return ZarrLevels(path, arrays, names, attributes)
-    except InputError:
-        raise
-    except _DAMAGED as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise InputError(
-            f"{path}: is not an OME-Zarr image with axes c z y x and one or three channels ({reason})"
-        ) from None
 
 
 def _read_labels(attributes: dict[str, Any]) -> tuple[LabelStyle, ...]:

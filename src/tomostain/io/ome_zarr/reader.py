@@ -9,18 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
-from tomostain.input_files import check_is_folder
 from tomostain.io.metadata.placement import Placement
-from tomostain.io.metadata.zarr_json import check_zarr_metadata, inside_zarr
 from tomostain.io.ome_zarr.metadata import read_level_scales, read_placements
-from tomostain.io.ome_zarr.plan import PROGRESS
+from tomostain.io.ome_zarr.opening import check_finished, naming_damage, open_arrays, read_window
 from tomostain.io.ome_zarr.pyramid import Shape
 from tomostain.io.ome_zarr.verify import ShardVerifier
 from tomostain.io.volumes.indexing import SliceIndexing
 from tomostain.io.volumes.zarr_blosc import BloscCheck
 from tomostain.progress import Progress, silent, track
-
-_DAMAGED = (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, RuntimeError, AssertionError)
 
 
 class StainedVolume(SliceIndexing):
@@ -162,13 +158,7 @@ class StainedVolume(SliceIndexing):
         window = tuple(slice(a, b) for a, b in zip(first, end, strict=True))
         self._verifier.verify(level, list(zip(first, end, strict=True)))
         self._blosc[level].check((slice(None), *window))
-        try:
-            return np.moveaxis(np.asarray(self._arrays[level][:, *window]), 0, -1)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise InputError(
-                f"{self.path}: voxels {list(first)} to {list(end)} cannot be read ({str(error)[:120]}); the volume is "
-                "damaged, see tomostain check"
-            ) from None
+        return read_window(self._arrays[level], window, f"{self.path}: voxels {list(first)} to {list(end)}")
 
 
 def open_stained(path: str | os.PathLike[str]) -> StainedVolume:
@@ -179,28 +169,13 @@ def open_stained(path: str | os.PathLike[str]) -> StainedVolume:
     InputError
         If it is missing, not a stained volume, or not finished.
     """
-    import zarr
-
     path = Path(path)
-    check_is_folder(path, "a stained volume is an OME-Zarr folder, as 'tomostain stain' writes it")
-    if (path / PROGRESS).is_dir():
-        raise InputError(f"{path}: staining was not finished; run the same command again to continue")
-    check_zarr_metadata(path)
-    try:
-        group = zarr.open_group(path, mode="r")
-        attributes = dict(group.attrs)
-        names, scales = read_level_scales(attributes)
+    advice = "a stained volume is an OME-Zarr folder, as 'tomostain stain' writes it"
+    check_finished(path, advice, "staining was not finished; run the same command again to continue")
+    with naming_damage(path, "a stained volume", "; give the OME-Zarr folder that stain wrote"):
+        attributes, names, arrays = open_arrays(path)
+        _, scales = read_level_scales(attributes)
         placements = read_placements(attributes)
-        for name in names:
-            check_zarr_metadata(inside_zarr(path, name))
-        arrays: list[Any] = [group[name] for name in names]
-    except InputError:
-        raise
-    except _DAMAGED as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise InputError(
-            f"{path}: is not a stained volume ({reason}); give the OME-Zarr folder that stain wrote"
-        ) from None
     for array in arrays:
         if array.ndim != 4 or array.shape[0] != 3 or array.dtype != np.uint8:
             raise InputError(
