@@ -84,7 +84,7 @@ def test_a_gpu_gives_the_same_bits():
 @pytest.mark.parametrize("correlation_px", [2.0, 3.0, 4.0, 5.0, 8.0])
 def test_the_covariance_is_stationary_and_gaussian(correlation_px):
     """The covariance of two voxels follows from the weights: it needs no sample."""
-    from tomostain.tiling.noise import _Axis
+    from tomostain.tiling.noise_field import _Axis
 
     length = 40
     axis = _Axis.of(1000, length, correlation_px)

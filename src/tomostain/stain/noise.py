@@ -10,7 +10,8 @@ from tomostain.errors import InputError
 from tomostain.stain.config import StainConfig
 from tomostain.stain.slices import stain_slice
 from tomostain.stain.translator import Translator
-from tomostain.tiling.noise import FIRST_SLICE, MAX_SEED, SlicePosition
+from tomostain.tiling.noise import FIRST_SLICE, SlicePosition
+from tomostain.tiling.noise_field import MAX_SEED
 
 MAX_SAMPLES = 64
 

@@ -1,0 +1,127 @@
+"""Whether the training data of a model cover µCT volumes."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict, Unpack
+
+from tomostain.errors import InputError
+
+if TYPE_CHECKING:
+    from tomostain.ood import VolumeReport
+
+
+@dataclass(frozen=True)
+class TrainingComparison:
+    """A volume that was compared with the training data of a model.
+
+    Attributes
+    ----------
+    volume : str
+    report : VolumeReport or None
+        None: the volume could not be compared.
+    reason : str
+        Why not.
+    """
+
+    volume: str
+    report: "VolumeReport | None"
+    reason: str = ""
+
+    @property
+    def summary(self) -> str:
+        """One line: both measures with their limits and the verdict, or the reason."""
+        return f"{self.reason}; not compared" if self.report is None else self.report.summary
+
+    def to_dict(self) -> dict[str, object]:
+        """Return verdict and measures by name; None where there is none. An infinite distance is None, too."""
+        report = self.report
+        return {
+            "volume": self.volume,
+            "in_distribution": None if report is None else report.in_distribution,
+            **(dict.fromkeys(("grey_distance", "new_share")) if report is None else report.to_dict()),
+            "grey_limit": None if report is None else report.grey_limit,
+            "novel_limit": None if report is None else report.novel_limit,
+            "summary": self.summary,
+        }
+
+
+def compare_with_training(
+    model: str | os.PathLike[str],
+    volumes: Iterable[str | os.PathLike[str]],
+    *,
+    voxel_um: float | Sequence[float] | None = None,
+    dataset: str | None = None,
+    resample: bool = False,
+    allow_missing: bool = False,
+) -> Iterator[TrainingComparison]:
+    """Compare µCT volumes with the training data of a model. No network is run.
+
+    Parameters
+    ----------
+    model : path
+        A model folder, a run that has one, or ``builtin:NAME``.
+    volumes : iterable of path
+        µCT volumes. Their grey values of background and bone are estimated, as before staining.
+    voxel_um : float or sequence of float, optional
+        Voxel size (z, y, x), µm, where the files do not say.
+    dataset : str, optional
+        Path of the volume in HDF5 files.
+    resample : bool
+        Compare the volumes as they are stained with `resample=True`: with the voxel size of the model.
+    allow_missing : bool
+        Fill slices of which data are missing with zeros.
+
+    Yields
+    ------
+    TrainingComparison
+        One for each volume.
+
+    Raises
+    ------
+    InputError
+        If `model` is not a model, stores nothing of its training data, or a volume cannot be read. A volume without
+        visible bone is not compared, and its result says so.
+    """
+    from tomostain.imaging.intensity import estimate_reference, reference_samples
+    from tomostain.imaging.resampling import resample_volume
+    from tomostain.io import load_model, open_volume
+    from tomostain.io.models import SEEN
+    from tomostain.ood import ModelReference, TrainingReference, check_volume
+
+    loaded = load_model(model)
+    training = None if loaded.seen is None else TrainingReference.from_arrays(loaded.seen, str(loaded.path / SEEN))
+    reference = ModelReference(loaded.spec.greys, training)
+    if training is None and not reference.grey_values:
+        raise InputError(
+            f"{loaded.path}: the model stores nothing of its training data (exported by an older version); export it "
+            "again"
+        )
+    for path in volumes:
+        volume = open_volume(Path(path), voxel_um=voxel_um, dataset=dataset, allow_missing=allow_missing)
+        samples = reference_samples(volume, source=str(path))
+        compared = resample_volume(volume, loaded.spec.voxel_um) if resample else volume
+        try:
+            intensity = estimate_reference(samples, str(path))
+        except InputError as error:
+            yield TrainingComparison(str(path), None, str(error))
+            continue
+        yield TrainingComparison(str(path), check_volume(reference, compared, intensity, str(path)))
+
+
+class VolumeOptions(TypedDict, total=False):
+    """Keywords of `compare_with_training`."""
+
+    voxel_um: float | Sequence[float] | None
+    dataset: str | None
+    resample: bool
+    allow_missing: bool
+
+
+def check_against(
+    model: str | os.PathLike[str], volumes: Iterable[str | os.PathLike[str]], **options: Unpack[VolumeOptions]
+) -> Iterator[str]:
+    """Yield the summaries of `compare_with_training`, one line for each volume."""
+    for comparison in compare_with_training(model, volumes, **options):
+        yield comparison.summary
