@@ -80,8 +80,10 @@ def take(browser: Any, url: str, name: str, size: tuple[int, int], scheme: str) 
     page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.4)
     page.wait_for_timeout(300)
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    controls = page.locator("#controls").bounding_box()
     page.close()
-    exact = page_colours(picture)
+    # Without the planes, whose enlarged voxels have one colour each, too.
+    exact = page_colours(picture.crop((controls["x"], 0, *picture.size)) if controls else picture)
     for colours in (200, 120, 60):
         buffer = io.BytesIO()
         with_palette(picture, exact, colours).save(buffer, "PNG", optimize=True)
