@@ -5,9 +5,10 @@ from pathlib import Path
 
 import typer
 
-from tomostain.cli.common import DRY_RUN, OVERWRITE, SEED, bars, file_values, merged
+from tomostain.cli.common import DRY_RUN, OVERWRITE, SEED, bars, file_values, merged, triple
 from tomostain.cli.options import option_group
 from tomostain.cli.verbs import verb
+from tomostain.errors import InputError
 
 
 @option_group
@@ -18,7 +19,8 @@ class PhantomOptions:
     material: str = typer.Option("Mg-10Gd", help="Mg-5Gd, Mg-10Gd, Ti or PEEK.")
     weeks: int = typer.Option(8, help="Healing time: 4, 8 or 12 weeks.")
     stain: str = typer.Option("toluidine-blue", help="toluidine-blue or h&e.")
-    size: int | None = typer.Option(None, min=16, help="Voxels along each side of the volume.")
+    size: str | None = typer.Option(None, help="Voxels of the volume: 128 along each side, or z,y,x.  [default: 256]")
+    orientation: str = typer.Option("random", help="random, or with the screw along z (upright) or y (lying).")
     voxel_um: float = typer.Option(20.0, help="Voxel size of the µCT, µm.")
     pixel_um: float = typer.Option(10.0, help="Pixel size of the slide, µm.")
 
@@ -29,6 +31,7 @@ class PhantomOptions:
     tomostain phantom specimen
     tomostain phantom specimen --material Ti --weeks 12 --seed 7
     tomostain phantom specimen --size 128 --voxel-um 40 --stain h\\&e
+    tomostain phantom specimen --size 64,256,256 --orientation lying
     tomostain phantom specimen --config my-phantom.yaml
 """,
 )
@@ -48,10 +51,10 @@ def phantom(
     from tomostain.phantom import PhantomConfig, write_specimen
 
     stated = asdict(options)
-    size = stated.pop("size")
+    size = triple(stated.pop("size"), "--size")
     values = merged(context, file_values(config), stated)
     if size is not None:
-        values["shape"] = (size, size, size)
+        values["shape"] = _sides(size)
     settings = PhantomConfig.from_dict(values, source=str(config or "options"))
     if dry_run:
         voxels = settings.shape[0] * settings.shape[1] * settings.shape[2]
@@ -63,3 +66,11 @@ def phantom(
         write_specimen(settings, out, overwrite=overwrite, progress=progress)
     typer.echo(f"specimen: {out}")
     typer.echo(f"next:     tomostain check {out / 'volume'}")
+
+
+def _sides(size: tuple[float, float, float]) -> tuple[int, int, int]:
+    """Return the sides as integers of at least 16 voxels."""
+    if any(side != side // 1 or side < 16 for side in size):
+        raise InputError("--size: give whole numbers of at least 16 voxels, such as 128 or 64,256,256")
+    z, y, x = (round(side) for side in size)
+    return z, y, x

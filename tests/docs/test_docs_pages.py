@@ -1,0 +1,169 @@
+"""Every command and every Python block of the tutorial and of the how-to pages runs, in order, on small data.
+
+The data have the names of the page. `TOY` and `SMALLER` state how a command differs from the page: fewer steps, a
+smaller search, a CPU. `tests/support/docs_pages.py` explains the marks in the pages. What is not run is counted below.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+
+from tests.support.docs_data import (
+    FINE,
+    SMALL_SEARCH,
+    coarse_study,
+    facility_folders,
+    laboratory,
+    measured_study,
+    nothing,
+    two_files,
+)
+from tests.support.docs_pages import Block, Command, read_blocks
+from tomostain.cli.main import app, run
+
+DOCS = Path(__file__).parents[2] / "docs"
+TUTORIAL = sorted((DOCS / "tutorial").glob("*.md"))
+HOW_TO = sorted((DOCS / "how-to").glob("*.md"))
+PAGES = [*TUTORIAL, *HOW_TO]
+
+DATA = {
+    "first-volume.md": nothing,
+    "your-own-data.md": two_files,
+    "p05.md": facility_folders,
+    "slides.md": facility_folders,
+    "measure.md": measured_study,
+    "own-data.md": facility_folders,
+}
+"""The data of a page; by default those of `coarse_study`."""
+
+TOY = {
+    "own-data.md": {"--voxel-um 5": "--voxel-um 50", "--voxel-um 10": "--voxel-um 50", "--pixel-um 2.5": "--pixel-um 50"},
+    "measure.md": {"--planes 20": "--planes 2"},
+}
+"""What is replaced in the commands of a page, because the data have another size."""
+
+RUN_BY = {
+    "how-to/add-a-generator.md": "networks/test_networks_how_to_add.py",
+    "how-to/add-a-loss.md": "train/test_train_terms.py",
+    "how-to/add-a-metric.md": "evaluate/test_evaluate_how_to_add.py",
+    "how-to/add-a-model.md": "models/test_models_how_to_add.py",
+    "how-to/add-a-verb.md": "cli/test_cli_verbs.py",
+    "how-to/add-a-volume-reader.md": "io/test_io_how_to_add_reader.py",
+    "how-to/exchange.md": "view/test_view_exchange.py",
+    "how-to/install.md": "test_readme.py",
+}
+"""Pages that another test runs: those that add something need a package around them, and the export takes long."""
+
+OUTPUTS = {
+    "stain": ("out", "uncertainty"), "train": ("run",), "evaluate": ("out",), "compare": ("out",), "register": ("pair",),
+    "section": ("out",), "export": ("out",), "resample": ("out",), "phantom": ("out",), "view": ("out",), "demo": ("out",),
+    "prepare": ("inputs",), "measure": ("paths",),
+}  # fmt: skip
+
+
+SEARCH = {"hard-specimen.md": {"threshold": 0.99}}
+"""Other settings of the search: on the page about hard specimens it must not be sure."""
+
+
+def smaller(words: list[str], page: Path, folder: Path) -> list[str]:
+    """Return the command at toy size."""
+    words = ["cpu" if word == "cuda" else word for word in words]
+    if "--dry-run" in words or "--help" in words:
+        return words
+    if words[0] == "train":
+        recipe = words.index("--recipe") + 1 if "--recipe" in words else None
+        if recipe and not words[recipe].endswith((".yaml", "-cpu")):
+            words[recipe] += "-cpu"
+        return [*words, "--max-steps", "2"]
+    if words[0] == "register" and "--config" in words:
+        path = Path(words[words.index("--config") + 1])
+        path.write_text(yaml.safe_dump(SMALL_SEARCH | yaml.safe_load(path.read_text(encoding="utf-8"))), encoding="utf-8")
+    if words[0] in ("register", "prepare", "phantom") and "--config" not in words and "--aligned" not in words:
+        search = SMALL_SEARCH | SEARCH.get(page.name, {})
+        values = {"register": search, "prepare": {"registration": search}, "phantom": _small_phantom(words)}
+        (folder / ".toy.yaml").write_text(yaml.safe_dump(values[words[0]]), encoding="utf-8")
+        words = [*words, "--config", str(folder / ".toy.yaml")]
+    return words
+
+
+def _small_phantom(words: list[str]) -> dict[str, object]:
+    if "--size" in words:
+        place = words.index("--size")
+        del words[place : place + 2]
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in FINE.items() if name != "material"}
+
+
+def remove_outputs(words: list[str]) -> None:
+    """Remove what an earlier command of the page wrote in the same place: a how-to page shows alternatives."""
+    if "--resume" in words or "--help" in words:
+        return
+    context = typer.main.get_command(app).commands[words[0]].make_context(words[0], list(words[1:]))
+    for name in OUTPUTS.get(words[0], ()):
+        value = context.params.get(name)
+        path = value[-1] if isinstance(value, list | tuple) and value else value
+        if path is None or not Path(path).exists():
+            continue
+        shutil.rmtree(path) if Path(path).is_dir() else Path(path).unlink()
+        for figure in Path(path).parent.glob("*-levels.png"):
+            figure.unlink()
+
+
+def run_command(command: Command, page: Path, folder: Path) -> None:
+    """Run one command of a page in the current folder."""
+    line = command.line
+    for text, other in TOY.get(page.name, {}).items():
+        line = line.replace(text, other)
+    words = Command(line).words
+    if words[0] == "cd":
+        os.chdir(words[1])
+        return
+    if words[0] != "tomostain":
+        words[0] = sys.executable if words[0] == "python" else words[0]
+        subprocess.run(words, check=True)
+        return
+    words = smaller(words[1:], page, folder)
+    if page in HOW_TO and words:
+        remove_outputs(words)
+    code = run(["-q", *words])
+    assert code == command.exit_code, f"{page.name}: {command.line} (run as: {' '.join(words)})"
+
+
+def run_block(block: Block, page: Path, folder: Path) -> None:
+    """Run the commands or the Python code of a block, or write its file."""
+    if block.kind == "file":
+        text = block.text.replace("base: paired-cyclegan\n", "base: paired-cyclegan-cpu\n")
+        Path(block.name).write_text(text + "\n", encoding="utf-8")
+    elif block.kind == "python" and block.reason is None:
+        exec(compile(block.text, f"{page.name}:{block.number}", "exec"), {"__name__": "__main__"})
+    elif block.kind == "commands":
+        for command in block.commands():
+            if command.reason is None:
+                run_command(command, page, folder)
+
+
+def has_something_to_run(page: Path) -> bool:
+    """Return whether a page has commands or Python that are run."""
+    blocks = read_blocks(page)
+    commands = [command for block in blocks if block.kind == "commands" for command in block.commands()]
+    return any(c.reason is None for c in commands) or any(b.kind == "python" and b.reason is None for b in blocks)
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory) -> Path:
+    root = tmp_path_factory.getbasetemp()
+    return laboratory(root.parent if "PYTEST_XDIST_WORKER" in os.environ else root)
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if str(p.relative_to(DOCS)) not in RUN_BY and has_something_to_run(p)], ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_the_page_runs(page, study, tmp_path, monkeypatch):
+    DATA.get(page.name, coarse_study)(study, tmp_path)
+    with contextlib.chdir(tmp_path):
+        for block in read_blocks(page):
+            run_block(block, page, tmp_path)
