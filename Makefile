@@ -30,7 +30,7 @@ bench: $(VENV)/.installed-dev  ## a few minutes of timing on this machine, as ra
 	$(BIN)/python -m benchmarks.report bench.json
 
 docs: $(VENV)/.installed-dev  ## build the documentation into site/
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:  ## remove the environment and build products (not your demo folder)
 	rm -rf $(VENV) site build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -28,7 +28,7 @@ def test_the_notebook_runs(notebook, tmp_path, monkeypatch):
         for output in cell.get("outputs", [])
         if output.get("name") == "stdout"
     )
-    assert "24 x 160 x 160 voxels" in printed
+    assert "20 x 160 x 160 voxels" in printed
     assert "mean difference" in printed
 
 

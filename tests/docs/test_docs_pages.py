@@ -16,6 +16,7 @@ import typer
 import yaml
 
 from tests.support.docs_data import (
+    EXACT,
     FINE,
     SMALL_SEARCH,
     coarse_study,
@@ -26,6 +27,7 @@ from tests.support.docs_data import (
     two_files,
 )
 from tests.support.docs_pages import Block, Command, read_blocks
+from tests.support.training import toy_recipe
 from tomostain.cli.main import app, run
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -44,8 +46,12 @@ DATA = {
 """The data of a page; by default those of `coarse_study`."""
 
 TOY = {
-    "own-data.md": {"--voxel-um 5": "--voxel-um 50", "--voxel-um 10": "--voxel-um 50", "--pixel-um 2.5": "--pixel-um 50"},
-    "measure.md": {"--planes 20": "--planes 2"},
+    "own-data.md": {
+        "--voxel-um 5": "--voxel-um 50",
+        "--voxel-um 10": "--voxel-um 50",
+        "--pixel-um 2.5": "--pixel-um 50",
+    },
+    "your-own-data.md": {"--voxel-um 20": "--voxel-um 50", "--init builtin:phantom-tb": "--recipe toy.yaml"},
 }
 """What is replaced in the commands of a page, because the data have another size."""
 
@@ -56,16 +62,15 @@ RUN_BY = {
     "how-to/add-a-model.md": "models/test_models_how_to_add.py",
     "how-to/add-a-verb.md": "cli/test_cli_verbs.py",
     "how-to/add-a-volume-reader.md": "io/test_io_how_to_add_reader.py",
+    "how-to/choose-a-recipe.md": "test_docs_commands.py",
     "how-to/exchange.md": "view/test_view_exchange.py",
     "how-to/install.md": "test_readme.py",
 }
 """Pages that another test runs: those that add something need a package around them, and the export takes long."""
 
-OUTPUTS = {
-    "stain": ("out", "uncertainty"), "train": ("run",), "evaluate": ("out",), "compare": ("out",), "register": ("pair",),
-    "section": ("out",), "export": ("out",), "resample": ("out",), "phantom": ("out",), "view": ("out",), "demo": ("out",),
-    "prepare": ("inputs",), "measure": ("paths",),
-}  # fmt: skip
+OUTPUTS = {"stain": ("out", "uncertainty"), "train": ("run",), "register": ("pair",), "prepare": ("inputs",),
+           "measure": ("paths",)}  # fmt: skip
+"""The parameters of a verb that name its output, where it is not ``out`` alone."""
 
 
 SEARCH = {"hard-specimen.md": {"threshold": 0.99}}
@@ -78,13 +83,12 @@ def smaller(words: list[str], page: Path, folder: Path) -> list[str]:
     if "--dry-run" in words or "--help" in words:
         return words
     if words[0] == "train":
-        recipe = words.index("--recipe") + 1 if "--recipe" in words else None
-        if recipe and not words[recipe].endswith((".yaml", "-cpu")):
-            words[recipe] += "-cpu"
-        return [*words, "--max-steps", "2"]
+        return _small_training(words, folder)
     if words[0] == "register" and "--config" in words:
         path = Path(words[words.index("--config") + 1])
-        path.write_text(yaml.safe_dump(SMALL_SEARCH | yaml.safe_load(path.read_text(encoding="utf-8"))), encoding="utf-8")
+        path.write_text(
+            yaml.safe_dump(SMALL_SEARCH | yaml.safe_load(path.read_text(encoding="utf-8"))), encoding="utf-8"
+        )
     if words[0] in ("register", "prepare", "phantom") and "--config" not in words and "--aligned" not in words:
         search = SMALL_SEARCH | SEARCH.get(page.name, {})
         values = {"register": search, "prepare": {"registration": search}, "phantom": _small_phantom(words)}
@@ -93,19 +97,36 @@ def smaller(words: list[str], page: Path, folder: Path) -> list[str]:
     return words
 
 
+def _small_training(words: list[str], folder: Path) -> list[str]:
+    """Return one step of training: of the small edition of a named recipe, or of tiny networks."""
+    place = words.index("--recipe") if "--recipe" in words else None
+    if place and words[place + 1] == "toy.yaml":
+        del words[place : place + 2]
+        place = None
+    if place and not words[place + 1].endswith((".yaml", "-cpu")):
+        words[place + 1] += "-cpu"
+    if place is None and not {"--init", "--resume"} & {*words}:
+        toy = folder / ".toy-recipe.yaml"
+        toy.write_text(yaml.safe_dump(toy_recipe(**EXACT).model_dump(mode="json")), encoding="utf-8")
+        words = [*words, "--recipe", str(toy)]
+    return [*words, "--max-steps", "1"]
+
+
 def _small_phantom(words: list[str]) -> dict[str, object]:
     if "--size" in words:
         place = words.index("--size")
         del words[place : place + 2]
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in FINE.items() if name != "material"}
+    return {
+        name: list(value) if isinstance(value, tuple) else value for name, value in FINE.items() if name != "material"
+    }
 
 
 def remove_outputs(words: list[str]) -> None:
     """Remove what an earlier command of the page wrote in the same place: a how-to page shows alternatives."""
-    if "--resume" in words or "--help" in words:
+    if {"--resume", "--part", "--help"} & {*words} or (words[0] == "register" and "--init" in words):
         return
     context = typer.main.get_command(app).commands[words[0]].make_context(words[0], list(words[1:]))
-    for name in OUTPUTS.get(words[0], ()):
+    for name in OUTPUTS.get(words[0], ("out",)):
         value = context.params.get(name)
         path = value[-1] if isinstance(value, list | tuple) and value else value
         if path is None or not Path(path).exists():
@@ -161,8 +182,12 @@ def study(tmp_path_factory) -> Path:
     return laboratory(root.parent if "PYTEST_XDIST_WORKER" in os.environ else root)
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if str(p.relative_to(DOCS)) not in RUN_BY and has_something_to_run(p)], ids=lambda p: f"{p.parent.name}/{p.name}")
+RUN_HERE = [page for page in PAGES if str(page.relative_to(DOCS)) not in RUN_BY and has_something_to_run(page)]
+
+
+@pytest.mark.parametrize("page", RUN_HERE, ids=lambda page: f"{page.parent.name}/{page.name}")
 def test_the_page_runs(page, study, tmp_path, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "Agg")
     DATA.get(page.name, coarse_study)(study, tmp_path)
     with contextlib.chdir(tmp_path):
         for block in read_blocks(page):

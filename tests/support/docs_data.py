@@ -10,18 +10,24 @@ from PIL import Image
 
 import tomostain as ts
 from tests.support.facilities import hereon
+from tests.support.training import toy_recipe
 from tomostain.cli.main import run
 from tomostain.io import open_slide, open_volume
 from tomostain.phantom import write_specimen
 
 COARSE = {"shape": (24, 96, 96), "voxel_um": 50.0, "pixel_um": 25.0, "orientation": "lying"}
-FINE = {"shape": (24, 160, 280), "voxel_um": 20.0, "pixel_um": 10.0, "orientation": "lying", "material": "Ti"}
+FINE = {"shape": (20, 160, 160), "voxel_um": 20.0, "pixel_um": 10.0, "orientation": "lying", "material": "Ti"}
 """The built-in models and classifiers are for voxels of 20 µm."""
 
 SMALL_SEARCH = {
-    "candidates": 50, "side": 16, "step_deg": 30.0, "max_voxels": 64, "restarts": 2, "thorough": False, "threshold": 0.0,
+    "candidates": 50, "side": 16, "step_deg": 30.0, "max_voxels": 64, "restarts": 2, "thorough": False,
+    "threshold": 0.0,
 }  # fmt: skip
 """A registration of a few seconds, which accepts what it finds."""
+
+
+EXACT = {"terms": {"l1": 1}, "generator": {"name": "unet", "width": 2, "downs": 2, "norm": "channel"}}
+"""A recipe of tiny networks whose models are stained in exact tiles."""
 
 
 def laboratory(shared: Path) -> Path:
@@ -39,15 +45,14 @@ def _make(folder: Path) -> None:
     before = Path.cwd()
     os.chdir(folder)
     try:
-        materials = {"a": "Mg-10Gd", "b": "Ti", "c": "PEEK", "d": "Mg-10Gd"}
+        materials = {"a": "Mg-10Gd", "b": "Ti", "d": "Mg-5Gd"}
         configs = {n: ts.PhantomConfig(material=m, seed=s, **COARSE) for s, (n, m) in enumerate(materials.items())}
         ts.phantom.write_study("specimens", configs)
         write_specimen(ts.PhantomConfig(seed=1, **FINE), "specimen")
         _call("prepare", "specimens/specimens.csv", "dataset", "--test-subjects", "d")
-        for run_name, seed in (("run", 0), ("run-b", 1)):
-            _call("train", "dataset", run_name, "--max-steps", "2", "--seed", seed, "--device", "cpu")
-        paper = ("--recipe", "paired-cyclegan-cpu", "--max-steps", "1")
-        _call("train", "dataset", "run-paper", *paper, "--device", "cpu")
+        tomostain, paper = toy_recipe(**EXACT), toy_recipe()
+        for name, seed, recipe in (("run", 0, tomostain), ("run-b", 1, tomostain), ("run-paper", 0, paper)):
+            ts.train_model("dataset", name, recipe=recipe, max_steps=1, seed=seed, device="cpu")
         _call("stain", "run/model", "specimens/a/volume", "stained.ome.zarr")
         _call("stain", "builtin:phantom-tb", "specimen/volume", "fine.ome.zarr")
         _call("measure", "fine.ome.zarr", "measures", "--ct", "specimen/volume")
@@ -129,9 +134,9 @@ def facility_folders(lab: Path, page: Path) -> None:
 
 
 def two_files(lab: Path, page: Path) -> None:
-    """Write a volume and a slide at the voxel size of the built-in models, and nothing else."""
-    _copy(lab, page, "specimen/volume", "reco")
-    _copy(lab, page, "specimen/slide.ome.tif", "slide.ome.tif")
+    """Write a volume and a slide, and nothing else."""
+    _copy(lab, page, "specimens/a/volume", "reco")
+    _copy(lab, page, "specimens/a/slide.ome.tif", "slide.ome.tif")
 
 
 def nothing(lab: Path, page: Path) -> None:
