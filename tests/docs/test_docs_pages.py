@@ -21,6 +21,7 @@ from tests.support.docs_data import (
     SMALL_SEARCH,
     coarse_study,
     facility_folders,
+    fine_specimen,
     laboratory,
     measured_study,
     nothing,
@@ -42,8 +43,14 @@ DATA = {
     "slides.md": facility_folders,
     "measure.md": measured_study,
     "own-data.md": facility_folders,
+    "five-pairs.md": coarse_study,
+    "hard-specimen.md": coarse_study,
+    "large-volumes.md": coarse_study,
+    "new-stain.md": coarse_study,
+    "train.md": coarse_study,
+    "volumes.md": coarse_study,
 }
-"""The data of a page; by default those of `coarse_study`."""
+"""The data of a page; by default those of `fine_specimen`."""
 
 TOY = {
     "own-data.md": {
@@ -188,7 +195,7 @@ RUN_HERE = [page for page in PAGES if str(page.relative_to(DOCS)) not in RUN_BY 
 @pytest.mark.parametrize("page", RUN_HERE, ids=lambda page: f"{page.parent.name}/{page.name}")
 def test_the_page_runs(page, study, tmp_path, monkeypatch):
     monkeypatch.setenv("MPLBACKEND", "Agg")
-    DATA.get(page.name, coarse_study)(study, tmp_path)
+    DATA.get(page.name, fine_specimen)(study, tmp_path)
     with contextlib.chdir(tmp_path):
         for block in read_blocks(page):
             run_block(block, page, tmp_path)

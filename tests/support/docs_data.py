@@ -50,6 +50,10 @@ def _make(folder: Path) -> None:
         ts.phantom.write_study("specimens", configs)
         write_specimen(ts.PhantomConfig(seed=1, **FINE), "specimen")
         _call("prepare", "specimens/specimens.csv", "dataset", "--test-subjects", "d")
+        row = "{0},specimen/volume,specimen/slide.ome.tif,specimen/truth/section.yaml,{0}"
+        rows = ["specimen,volume,slide,section,subject", *(row.format(name) for name in ("rat5", "rat6", "rat7"))]
+        Path("fine.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+        _call("prepare", "fine.csv", "fine-dataset")
         tomostain, paper = toy_recipe(**EXACT), toy_recipe()
         for name, seed, recipe in (("run", 0, tomostain), ("run-b", 1, tomostain), ("run-paper", 0, paper)):
             ts.train_model("dataset", name, recipe=recipe, max_steps=1, seed=seed, device="cpu")
@@ -68,7 +72,7 @@ def coarse_study(lab: Path, page: Path) -> None:
     """Write everything under the names of the pages, at voxels of 50 µm."""
     _copy(lab, page, "specimens/a/volume", "reco")
     _copy(lab, page, "specimens/a/slide.ome.tif", "slide.ome.tif")
-    for name in ("specimens", "dataset", "run", "run-paper", "stained.ome.zarr", "measures"):
+    for name in ("specimens", "dataset", "run", "run-paper", "stained.ome.zarr"):
         _copy(lab, page, name, name)
     _copy(lab, page, "dataset/pairs/a", "pair")
     _copy(lab, page, "run", "fold-0")
@@ -84,27 +88,25 @@ def _from_above(line: str) -> str:
 
 
 def fine_specimen(lab: Path, page: Path) -> None:
-    """Write a specimen at the voxel size of the built-in models, stained and measured."""
-    _copy(lab, page, "specimen", "specimen")
-    _copy(lab, page, "specimen/volume", "reco")
-    _copy(lab, page, "specimen/slide.ome.tif", "slide.ome.tif")
-    _copy(lab, page, "fine.ome.zarr", "stained.ome.zarr")
-    _copy(lab, page, "measures", "measures")
-    _copy(lab, page, "run", "run")
-    _copy(lab, page, "dataset", "dataset")
+    """Write a specimen at the voxel size of the built-in models, with a pair, stained and measured."""
+    for source, target in (
+        ("specimen", "specimen"),
+        ("specimen/volume", "reco"),
+        ("specimen/slide.ome.tif", "slide.ome.tif"),
+        ("fine.ome.zarr", "stained.ome.zarr"),
+        ("measures", "measures"),
+        ("fine-dataset", "dataset"),
+        ("fine-dataset/pairs/rat5", "pair"),
+        ("run", "run"),
+    ):
+        _copy(lab, page, source, target)
+    shutil.rmtree(page / "run" / "model")
+    _call("models", "copy", "phantom-tb", page / "run" / "model")
 
 
 def measured_study(lab: Path, page: Path) -> None:
-    """Write the fine specimen, a model for it, a pair, and the measures of a study of six animals."""
+    """Write the fine specimen before it is measured, and the measures of a study of four animals."""
     fine_specimen(lab, page)
-    shutil.rmtree(page / "run" / "model")
-    _call("models", "copy", "phantom-tb", page / "run" / "model")
-    table = "specimen,volume,slide,section,subject\nrat5,specimen/volume,specimen/slide.ome.tif,{0},rat5\n"
-    table += "rat6,specimen/volume,specimen/slide.ome.tif,{0},rat6\n"
-    table += "rat7,specimen/volume,specimen/slide.ome.tif,{0},rat7\n"
-    (page / "one.csv").write_text(table.format("specimen/truth/section.yaml"), encoding="utf-8")
-    shutil.rmtree(page / "dataset")
-    _call("prepare", page / "one.csv", page / "dataset")
     # The folders that table.csv of the page names.
     for name in ("rat1-left", "rat1-right", "rat2-left", "rat3-left", "rat4-left"):
         _copy(lab, page, "measures", f"study/{name}")
