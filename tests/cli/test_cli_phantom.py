@@ -10,7 +10,7 @@ def test_sides_of_different_length_and_the_orientation(tmp_path):
     out = tmp_path / "specimen"
     words = ("--size", "16,20,24", "--orientation", "lying", "--voxel-um", 80, "--pixel-um", 80)
     assert run(["-q", "phantom", str(out), *map(str, words)]) == 0
-    values = yaml.safe_load((out / "specimen.yaml").read_text(encoding="utf-8"))
+    values = yaml.safe_load((out / "specimen.yaml").read_text(encoding="utf-8"))["config"]
     assert values["shape"] == [16, 20, 24]
     assert values["orientation"] == "lying"
 
