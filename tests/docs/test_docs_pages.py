@@ -123,9 +123,8 @@ def _small_phantom(words: list[str]) -> dict[str, object]:
     if "--size" in words:
         place = words.index("--size")
         del words[place : place + 2]
-    return {
-        name: list(value) if isinstance(value, tuple) else value for name, value in FINE.items() if name != "material"
-    }
+    sides = [20, 96, 96] if "--voxel-um" in words else list(FINE["shape"])
+    return {"shape": sides, "orientation": "lying", "voxel_um": FINE["voxel_um"], "pixel_um": FINE["pixel_um"]}
 
 
 def remove_outputs(words: list[str]) -> None:

@@ -102,6 +102,8 @@ class Block:
 
     def _reason_of(self, line: str) -> str | None:
         parts = [value for kind, part, value in self.marks if kind == "not run" and part and part.strip('"') in line]
+        if "--browser" in line.split():
+            return "serves until Ctrl-C; tests/view runs the server"
         return next(iter(parts), None) or self.reason or OTHER_PROGRAMS.get(_first_word(line))
 
 
