@@ -89,8 +89,9 @@ def _browse(
     allow_missing: bool,
 ) -> None:
     """Serve a view until Ctrl-C. The progress bars end before."""
+    from tomostain.view.browser.first_view import FirstView, check_viewer
     from tomostain.view.browser.plane_layers import Overlays
-    from tomostain.view.browser.view import FirstView, check_viewer, client_of, prepared_site, serve
+    from tomostain.view.browser.view import client_of, prepared_site, serve
 
     for chosen, kind in ((options.ct, "µCT volume"), (options.uncertainty, "map"), (options.labels, "label volume")):
         if chosen is not None:

@@ -19,10 +19,11 @@ from PIL import Image
 
 from tests.support.view_volumes import SIDE, STEP_UM, colours_of_position, write_view
 from tomostain.errors import InputError
+from tomostain.view.browser.first_view import FirstView
 from tomostain.view.browser.plane_layers import Overlays
 from tomostain.view.browser.server import PAGE
 from tomostain.view.browser.tile_request import BadRequestError, TileRequest, parse_tile
-from tomostain.view.browser.view import FirstView, prepared_site, start_server
+from tomostain.view.browser.view import prepared_site, start_server
 
 GOOD = "axis=z&at=85&level=0&row=0&column=0"
 

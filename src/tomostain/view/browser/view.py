@@ -2,12 +2,10 @@
 
 import math
 import os
-import re
 import sys
 import webbrowser
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -19,6 +17,7 @@ from tomostain.io.atomic import temporary_folder
 from tomostain.io.metadata.placement import Placement
 from tomostain.io.ome_zarr.reader import StainedVolume
 from tomostain.progress import Progress, silent
+from tomostain.view.browser.first_view import FirstView, Viewer
 from tomostain.view.browser.grey_copy import grey_copy
 from tomostain.view.browser.neuroglancer_state import Layer, viewer_state
 from tomostain.view.browser.plane_layers import Grid, Overlays, ct_layer, overlay_layer, stain_layer
@@ -28,58 +27,8 @@ from tomostain.view.browser.server import HOST, Site, ViewServer, volume_url
 from tomostain.view.folder import is_stained
 from tomostain.view.stained_input import warn_of_other_input
 
-Viewer = Literal["planes", "3d"]
-_VIEWERS: Mapping[str, Viewer] = {"planes": "planes", "3d": "3d"}
 _VERIFIED_AT_ONCE = 2**30
 """Volumes up to this size, in bytes before compression, are compared with their checksums before they are shown."""
-_FRAGMENT = re.compile(r"[\w=&.,+-]{0,2000}", re.ASCII)
-
-
-def check_viewer(name: str) -> Viewer:
-    """Return the name of a viewer.
-
-    Raises
-    ------
-    InputError
-        If there is no such viewer.
-    """
-    if name not in _VIEWERS:
-        raise InputError(f"`viewer` {name}: give planes or 3d", parameter="viewer")
-    return _VIEWERS[name]
-
-
-@dataclass(frozen=True)
-class FirstView:
-    """What the browser opens.
-
-    Attributes
-    ----------
-    viewer : {"planes", "3d"}
-        The plane view, or the 3D view with the volume rendering (extra ``browser``).
-    at : str
-        A link that the plane view copied, or the part of it after ``#``: position, zoom and layers.
-    """
-
-    viewer: Viewer = "planes"
-    at: str = ""
-
-    def __post_init__(self) -> None:
-        check_viewer(self.viewer)
-        if not _FRAGMENT.fullmatch(self.fragment):
-            raise InputError("`at`: is not a link of the plane view; its button Link copies one", parameter="at")
-        if self.at and self.viewer != "planes":
-            raise InputError("`at`: is a link of the plane view; omit `viewer`", parameter="at")
-
-    @property
-    def fragment(self) -> str:
-        """The part of `at` after the first ``#``, or all of it."""
-        return self.at.partition("#")[2] if "#" in self.at else self.at
-
-    def url(self, server: ViewServer) -> str:
-        """Return the address to open."""
-        if self.viewer == "3d":
-            return server.url_3d
-        return f"{server.url}#{self.fragment}" if self.fragment else server.url
 
 
 @renamed_parameters(tell="echo")
