@@ -79,8 +79,8 @@ def phantom() -> Iterator[Path]:
         yield write_specimen(PhantomConfig.from_dict(PHANTOM), Path(folder) / "A12")
 
 
-def register(specimen: Path, out: Path) -> Path:
-    """Picture the widget Register: found, overlaid, with landmarks, and saved. Return the pair."""
+def register(specimen: Path, out: Path) -> None:
+    """Picture the widget Register: set manually, found, and with landmarks."""
     from tomostain.napari.register.widget import RegisterWidget
     from tomostain.register.hints import read_section
     from tomostain.register.preview import seen_in_volume_um
@@ -115,20 +115,18 @@ def register(specimen: Path, out: Path) -> Path:
         widget.landmark_page.add_button.setChecked(True)
         window.save(out / "napari-register-landmarks.png")
         widget.landmark_page.add_button.setChecked(False)
-        widget.landmark_page.clear_button.click()
-        widget.tabs.setCurrentIndex(3)
-        pair = specimen.parent / "pair"
-        widget.save_page.pair_path.set_path(pair)
-        widget.save_page.save_button.click()
-        wait(lambda: not widget.task.is_running and (pair / "pair.yaml").is_file())
         widget.close_scene()
-    return pair
 
 
-def mask(pair: Path, out: Path) -> None:
+def mask(specimen: Path, out: Path) -> None:
     """Picture the widget Mask with a painted exclusion."""
     from tomostain.napari.mask import MaskWidget
+    from tomostain.register.files import register_files
+    from tomostain.register.hints import Hint, read_section
 
+    pair = specimen.parent / "pair"
+    hint = Hint(read_section(specimen / "truth" / "section.yaml"), accept=True, refine=False)
+    register_files(specimen / "volume", specimen / "slide.ome.tif", pair, hint=hint)
     with Window(MaskWidget, "Mask") as window:
         widget = window.widget
         widget.path.set_path(pair)
@@ -180,19 +178,19 @@ def brightest(volume: np.ndarray) -> tuple[int, tuple[int, int], tuple[int, int]
     return z, first, second
 
 
+PICTURES = {"register": register, "mask": mask, "normalise": normalise}
+
+
 def main() -> None:
     """Make all pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path, nargs="?", default=Path(__file__).parent / "img")
-    parser.add_argument("--only", choices=["register", "normalise"])
+    parser.add_argument("--only", nargs="*", choices=list(PICTURES), default=list(PICTURES))
     arguments = parser.parse_args()
-    out, only = arguments.out, arguments.only
     with tempfile.TemporaryDirectory() as settings, phantom() as specimen:
         os.environ["NAPARI_CONFIG"] = str(Path(settings) / "settings.yaml")
-        if only != "normalise":
-            mask(register(specimen, out), out)
-        if only != "register":
-            normalise(specimen, out)
+        for name in arguments.only:
+            PICTURES[name](specimen, arguments.out)
 
 
 if __name__ == "__main__":

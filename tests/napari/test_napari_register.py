@@ -59,10 +59,8 @@ def made(viewer, specimen, settings):
 
 
 @pytest.fixture
-def closed(made, viewer, qtbot, specimen, settings):
-    """Return the widget with the paths of the phantom, before it is opened."""
-    made.close_scene()
-    viewer.layers.clear()
+def tidy(made, qtbot, specimen, settings):
+    """Return the widget with the paths of the phantom and all controls as at the start."""
     made.message.clear_text()
     page = made.open_page
     page.volume_path.set_path(specimen / "volume")
@@ -76,10 +74,19 @@ def closed(made, viewer, qtbot, specimen, settings):
     made.save_page.refine.setChecked(False)
     made.save_page.deform.setChecked(False)
     made.landmark_page.add_button.setChecked(False)
+    made.landmark_page.strain.setChecked(False)
     for path in (made.save_page.pair_path, made.save_page.start_path, made.landmark_page.path):
         path.set_path(None)
     yield made
-    qtbot.waitUntil(lambda: not made.task.is_running and not made.live.is_running, timeout=20_000)
+    qtbot.waitUntil(lambda: not made.task.is_running and not made.live.is_running, timeout=60_000)
+
+
+@pytest.fixture
+def closed(tidy, viewer):
+    """Return the widget before anything is opened."""
+    tidy.close_scene()
+    viewer.layers.clear()
+    return tidy
 
 
 @pytest.fixture(scope="module")
@@ -96,11 +103,15 @@ def read(specimen, settings):
 
 
 @pytest.fixture
-def widget(closed, read, qtbot):
-    """Return the widget with the phantom open."""
-    closed.show_inputs(read)
-    qtbot.waitUntil(lambda: closed.score is not None and not closed.live.is_running, timeout=20_000)
-    return closed
+def widget(tidy, viewer, read, qtbot):
+    """Return the widget with the phantom open, at the first pose. Its layers are made again only if they are gone."""
+    if tidy.inputs is not read or not tidy.scene.is_open or len(viewer.layers) != 4:
+        tidy.close_scene()
+        viewer.layers.clear()
+        tidy.show_inputs(read)
+    tidy.begin()
+    qtbot.waitUntil(lambda: tidy.score is not None and not tidy.live.is_running, timeout=60_000)
+    return tidy
 
 
 @pytest.fixture

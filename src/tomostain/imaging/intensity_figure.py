@@ -20,6 +20,8 @@ def intensity_figure(
     reference: IntensityReference | None,
     regions: tuple[Mask, Mask] | None = None,
     title: str = "",
+    *,
+    narrow: bool = False,
 ) -> NDArray[np.uint8]:
     """Draw the histogram of grey values with those of background and bone, and a slice next to it.
 
@@ -33,6 +35,8 @@ def intensity_figure(
         The regions of background and bone, coloured in both panels. None if the values were stated.
     title : str
         Above the histogram.
+    narrow : bool
+        Put the slice below the histogram, for a panel of about 400 px.
 
     Returns
     -------
@@ -41,10 +45,13 @@ def intensity_figure(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10.6, 4.4), dpi=120, layout="constrained")
+    figure = Figure(figsize=(4.2, 7.0) if narrow else (10.6, 4.4), dpi=100 if narrow else 120, layout="constrained")
     canvas = FigureCanvasAgg(figure)
-    histogram, picture = figure.subplots(1, 2, width_ratios=(1.6, 1))
-    _draw_histogram(histogram, samples, reference, regions)
+    if narrow:
+        histogram, picture = figure.subplots(2, 1, height_ratios=(1, 1.2))
+    else:
+        histogram, picture = figure.subplots(1, 2, width_ratios=(1.6, 1))
+    _draw_histogram(histogram, samples, reference, regions, columns=2 if narrow else 3)
     histogram.set_title(title, loc="left", fontsize=9, color=_INK)
     _draw_slice(picture, samples, reference, regions)
     canvas.draw()
@@ -52,7 +59,11 @@ def intensity_figure(
 
 
 def _draw_histogram(
-    axes: Any, samples: NDArray[Any], reference: IntensityReference | None, regions: tuple[Mask, Mask] | None
+    axes: Any,
+    samples: NDArray[Any],
+    reference: IntensityReference | None,
+    regions: tuple[Mask, Mask] | None,
+    columns: int,
 ) -> None:
     """Draw all grey values, those of the two regions, and the reference, with the normalised scale above."""
     shown = [*np.percentile(samples, [0.05, 99.95])]
@@ -85,7 +96,9 @@ def _draw_histogram(
     axes.set_ylabel("voxels (logarithmic)", fontsize=8, color=_SOFT)
     axes.tick_params(labelsize=7.5, colors=_SOFT, length=2)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=8, frameon=False, labelcolor=_INK, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.16))
+    axes.legend(
+        fontsize=8, frameon=False, labelcolor=_INK, ncols=columns, loc="upper center", bbox_to_anchor=(0.5, -0.16)
+    )
 
 
 def bin_edges(samples: NDArray[Any], low: float, high: float) -> NDArray[np.float64]:

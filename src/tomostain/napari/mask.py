@@ -197,10 +197,12 @@ class MaskWidget(ToolWidget):
 
         ct = add.add_image(data.ct, colormap="gray", **options("preview", "µCT"))
         histology = add.add_image(data.histology, rgb=True, **options("histology", "Histology"))
-        hull = add.add_labels(mask.astype(np.uint8), opacity=0.25, **options("mask", "Mask"))
+        hull = add.add_labels(mask.astype(np.uint8), opacity=0.9, **options("mask", "Mask"))
         excluded = add.add_labels(saved.astype(np.uint8), opacity=0.6, **options("mask", "Excluded"))
         for layer, colour in ((hull, _MASK_COLOUR), (excluded, _EXCLUDE_COLOUR)):
             layer.colormap = DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", 1: colour})
+        # An outline, so that the colours of the histology can be judged.
+        hull.contour = 2
         hull.editable = False
         excluded.selected_label = 1
         self.pair = _PairLayers(folder, mask, saved, ct, histology, hull, excluded)

@@ -7,7 +7,7 @@ from napari.layers import Layer, Shapes
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QImage, QPixmap
-from qtpy.QtWidgets import QComboBox, QLabel
+from qtpy.QtWidgets import QComboBox, QLabel, QSizePolicy
 
 from tomostain.errors import InputError
 from tomostain.imaging.colour import normalise_histology
@@ -30,6 +30,36 @@ Rgb = NDArray[np.uint8]
 _COLOURS = {"background": "#2f7fb8", "bone": "#d9772b"}
 _USES: dict[FileUse, str] = {"register": "register, and the widget Register", "prepare": "prepare"}
 _PREVIEW_PX, _WAIT_MS = 640, 200
+
+
+class Picture(QLabel):
+    """A picture that becomes as wide as its panel, but no wider than it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._whole = QPixmap()
+        self.setMinimumWidth(1)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.hide()
+
+    def show_picture(self, rgb: Rgb) -> None:
+        """Show an image (rows, columns, 3)."""
+        height, width = rgb.shape[:2]
+        image = QImage(np.ascontiguousarray(rgb).tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
+        self._whole = QPixmap.fromImage(image)
+        self.show()
+        self.setPixmap(self._whole)
+        self._fit()
+
+    def resizeEvent(self, event: Any) -> None:
+        """Scale the picture."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        width = min(max(self.width(), 100), self._whole.width())
+        if width and width != self.pixmap().width():
+            self.setPixmap(self._whole.scaledToWidth(width, Qt.TransformationMode.SmoothTransformation))
 
 
 class NormaliseWidget(ToolWidget):
@@ -62,7 +92,7 @@ class NormaliseWidget(ToolWidget):
         self.values = QLabel("Draw a region of background and one of bone.")
         self.values.setWordWrap(True)
         self.values.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.figure, self.picture = QLabel(), QLabel()
+        self.figure, self.picture = Picture(), Picture()
         for part in (self.values, self.figure, self.picture):
             self.form.addRow(part)
         self.use = QComboBox()
@@ -102,7 +132,7 @@ class NormaliseWidget(ToolWidget):
                 units=base.units,
                 edge_color=_COLOURS[kind],
                 face_color=_COLOURS[kind] + "40",
-                edge_width=2,
+                edge_width=0.7,
             )
             self.shapes[image, kind] = layer
             layer.events.data.connect(self._drawn)
@@ -116,7 +146,7 @@ class NormaliseWidget(ToolWidget):
         def work(progress: Progress, should_stop: ShouldStop) -> tuple[IntensityReference, Rgb]:
             samples = reference_samples(volume, source=str(volume.path))
             reference = estimate_reference(samples, str(volume.path))
-            return reference, intensity_figure(samples, reference, reference_regions(samples))
+            return reference, intensity_figure(samples, reference, reference_regions(samples), narrow=True)
 
         self.task.start(work, label="estimating", on_result=self._estimated, on_error=self.show_error)
 
@@ -182,10 +212,10 @@ class NormaliseWidget(ToolWidget):
                 f"Background {ct.background:.6g} ± {ct.background_std:.3g}, bone {ct.bone:.6g} ± {ct.bone_std:.3g}. "
                 "Enter them in Stain as Background and Bone, or save them for register and prepare."
             )
-        _show_picture(self.figure, figure)
+        self.figure.show_picture(figure)
 
     def _show_slide(self, picture: Rgb) -> None:
-        _show_picture(self.picture, picture)
+        self.picture.show_picture(picture)
         self.picture.setToolTip("The slide before and after normalisation.")
 
 
@@ -193,7 +223,7 @@ def _measure_ct(request: tuple[Volume, list[DrawnRegion], list[DrawnRegion]]) ->
     """Return the reference of the drawn regions, and its figure."""
     volume, background, bone = request
     drawn = drawn_reference(volume, background, bone, str(volume.path))
-    return drawn, intensity_figure(drawn.samples, drawn.reference, (drawn.background, drawn.bone))
+    return drawn, intensity_figure(drawn.samples, drawn.reference, (drawn.background, drawn.bone), narrow=True)
 
 
 def _preview_slide(request: tuple[Slide, Box, Box]) -> Rgb:
@@ -220,11 +250,3 @@ def _region(outline: NDArray[np.float64]) -> DrawnRegion:
     if np.ptp(outline[:, 0]) > 0.5:
         raise InputError("a region is not within one slice: draw on slices along z, with the axes in their usual order")
     return DrawnRegion(round(float(outline[0, 0])), outline[:, 1:])
-
-
-def _show_picture(label: QLabel, rgb: Rgb) -> None:
-    """Show a picture in a label, as wide as the panel usually is."""
-    height, width = rgb.shape[:2]
-    image = QImage(np.ascontiguousarray(rgb).tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
-    pixmap = QPixmap.fromImage(image)
-    label.setPixmap(pixmap.scaledToWidth(420, Qt.TransformationMode.SmoothTransformation))

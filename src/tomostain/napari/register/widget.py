@@ -170,18 +170,27 @@ class RegisterWidget(ToolWidget):
         self.controls.set_reach(
             preview.reach_um, preview.volume_middle_um, float(inputs.preview.task.level.voxel_um.max())
         )
-        self.history = PoseHistory(PlanePose())
-        self.controls.set_pose(self.history.current)
         near_um = 3 * float(max(inputs.volume.voxel_um))
-        section = preview.to_section(self.history.current)
+        section = preview.to_section(PlanePose())
         self.landmarks = Landmarks(self.viewer, self.scene, section, near_um, self._list_landmarks)
+        # Its contrast can be changed at once.
+        self.viewer.layers.selection.active = self.scene.plane
         self._set_open(True)
         self._bind_keys()
         self._lay_out()
         self.scene.fit_view()
         self.tabs.setCurrentIndex(1)
         self.message.say(f"volume: {inputs.volume.describe()}")
-        self._update(at_rest=True)
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin at the first pose, without candidates and landmarks."""
+        self.live.drop()
+        self.history = PoseHistory(PlanePose())
+        self.location = self.score = self._best = None
+        self._set_candidates(())
+        self._landmarks.set_pairs(np.zeros((0, 2)), np.zeros((0, 3)))
+        self._go_to(self.history.current)
 
     def close_scene(self) -> None:
         """Remove the layers of this widget and show the others again."""
