@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from tomostain.measure.rows import MeasureRow
 
 _SECONDS_PER_MEGAVOXEL = 5.0
+MAX_UNCERTAINTY = 0.5
+"""Voxels with a higher uncertainty are refused, if a map is given without a limit."""
 
 
 @option_group
@@ -302,7 +304,7 @@ def _config(
 
     values = file_values(file) | dict(options)
     if inputs.max_uncertainty is not None or inputs.uncertainty is not None:
-        default = values.get("max_uncertainty", 0.5)
+        default = values.get("max_uncertainty", MAX_UNCERTAINTY)
         values["max_uncertainty"] = default if inputs.max_uncertainty is None else inputs.max_uncertainty
     values |= {name: value for name, value in stated(inputs).items() if name in ("members", "memory_gb")}
     if not inputs.maps:

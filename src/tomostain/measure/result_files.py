@@ -130,11 +130,16 @@ def write_results(
     out = Path(out)
     _check_unique(rows, str(out))
     text = results_json(rows, definitions, notes=notes, provenance=provenance)
-    cells = [{name: _cell(row[name]) for name in COLUMNS} for row in rows]  # type: ignore[literal-required]
     # With the JSON, the measurement is complete: it is written last.
-    write_text(out / CSV, csv_text(COLUMNS, cells), overwrite=overwrite)
+    write_text(out / CSV, rows_text(rows), overwrite=overwrite)
     write_text(out / JSON, text, overwrite=overwrite)
     return out / CSV, out / JSON
+
+
+def rows_text(rows: Sequence[MeasureRow]) -> str:
+    """Return the text of ``measures.csv``."""
+    cells = [{name: _cell(row[name]) for name in COLUMNS} for row in rows]  # type: ignore[literal-required]
+    return csv_text(COLUMNS, cells)
 
 
 def results_json(

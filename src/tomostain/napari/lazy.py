@@ -155,3 +155,30 @@ def _span(index: SupportsIndex | slice, length: int) -> tuple[tuple[int, int], i
         return (0, 0), index
     low, high = min(positions[0], positions[-1]), max(positions[0], positions[-1]) + 1
     return (low, high), slice(None, None, positions.step if len(positions) > 1 else 1)
+
+
+def cropped(array: Any, axis: int, share: float) -> tuple[Any, int]:
+    """Return the part of an array beyond a share of one axis, for a swipe; and how many values are left out.
+
+    Parameters
+    ----------
+    array : ndarray or LazyArray
+    axis : int
+    share : float
+        0: all of it; 1: only the last value.
+    """
+    start = min(round(share * array.shape[axis]), array.shape[axis] - 1)
+    shape = [length - (start if number == axis else 0) for number, length in enumerate(array.shape)]
+    if not isinstance(array, LazyArray):
+        return array[tuple(slice(start if number == axis else 0, None) for number in range(array.ndim))], start
+    lazy_axes = 3 if array.ndim >= 3 else array.ndim
+
+    def block(first: Sequence[int], end: Sequence[int]) -> NDArray[Any]:
+        # The whole axis is read, so that the cache serves the next position of the swipe.
+        spans = [slice(a, b) for a, b in zip(first, end, strict=True)]
+        spans[axis] = slice(None)
+        inside = [slice(None)] * lazy_axes
+        inside[axis] = slice(start + first[axis], start + end[axis])
+        return np.asarray(array[tuple(spans)])[tuple(inside)]
+
+    return LazyArray(shape, array.dtype, block, lazy_axes), start
