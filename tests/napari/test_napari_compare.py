@@ -94,6 +94,7 @@ def test_the_section_of_a_pair_is_cut_from_the_stained_volume(widget, viewer, qt
     widget.view.setCurrentText("swipe")
     widget.swipe.set_value(50)
     assert viewer.layers["swipe"].data.shape == (24, 14, 3)
+    assert visible(viewer) == ["section, stain", "swipe"]
     widget.end_button.click()
 
 

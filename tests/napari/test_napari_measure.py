@@ -53,8 +53,8 @@ def test_labels_are_measured_into_the_table_and_the_csv(widget, viewer, qtbot, t
     titles = [widget.table.item(n, 0).text() for n in range(len(rows))]
     assert titles == [row["title"] for row in rows]
     contact = titles.index(next(row["title"] for row in rows if row["measure"] == "bic_surface"))
-    assert widget.table.item(contact, 3).text() == "%"
-    assert widget.table.item(contact, 2).text().startswith("100")
+    assert widget.table.item(contact, 2).text() == "%"
+    assert widget.table.item(contact, 1).text().startswith("100")
     assert (tmp_path / "measures" / "report.html").is_file()
     widget.export_button.click()
     assert widget.message.text() == "“Table” is empty: choose a path"

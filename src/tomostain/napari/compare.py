@@ -164,8 +164,8 @@ class CompareWidget(ToolWidget):
         translate = np.array(top.translate, dtype=float)
         translate[axis] += parts[0][1] * top.scale[axis]
         self._remove(_SWIPE_LAYER)
-        for layer in self._compared[1:]:
-            layer.visible = False
+        for layer in self._compared:
+            layer.visible = layer is self._compared[-2]
         options: dict[str, Any] = {"rgb": top.rgb, "scale": top.scale, "translate": translate, "units": top.units}
         if not top.rgb:
             options |= {"colormap": top.colormap.name, "contrast_limits": top.contrast_limits}

@@ -30,8 +30,9 @@ from tomostain.view.report.measures import measures_page
 if TYPE_CHECKING:
     from napari import Viewer
 
-COLUMNS = ("measure", "region", "value", "unit", "voxels", "note")
+COLUMNS = ("measure", "value", "unit", "region", "voxels", "note")
 """Columns of the table. The value has its standard deviation, where it is known."""
+_TITLE_PX = 150
 
 
 class MeasureWidget(ToolWidget):
@@ -207,12 +208,13 @@ class MeasureWidget(ToolWidget):
         self.table.setRowCount(len(result.rows))
         for number, row in enumerate(result.rows):
             value = format_value(row["value"], row["sd_model"], row["sd_registration"])
-            cells = (row["title"], row["region"], value, row["unit"], row["voxels"], row["note"])
+            cells = (row["title"], value, row["unit"], row["region"], row["voxels"], row["note"])
             for column, text in enumerate(cells):
                 item = QTableWidgetItem(text)
-                item.setToolTip(f"{row['symbol']}, {row['method']}")
+                item.setToolTip(f"{row['title']}: {row['symbol']}, {row['method']}")
                 self.table.setItem(number, column, item)
         self.table.resizeColumnsToContents()
+        self.table.setColumnWidth(0, min(self.table.columnWidth(0), _TITLE_PX))
         if self.labels_box.layer is None and result.labels_path is not None:
             data, options, _ = label_layer(result.labels_path)
             self.viewer.add_labels(data, **options)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from napari import current_viewer
+from napari.utils import Colormap
 
 from tomostain.errors import InputError
 from tomostain.io import Volume, open_slide, open_stained, open_volume
@@ -26,7 +27,10 @@ LayerData = tuple[Any, dict[str, Any], str]
 Read = Callable[[Path], list[LayerData]]
 FILES = (".h5", ".hdf5", ".nxs", ".nrrd", ".nhdr", ".mha", ".mhd", ".nii", ".nii.gz")
 """Volumes in one file that napari does not read itself."""
-UNCERTAINTY_COLOURMAP = "inferno"
+UNCERTAINTY_COLOURMAP = Colormap(
+    [(1.0, 0.6, 0.0, 0.0), (1.0, 0.6, 0.0, 0.6), (1.0, 0.1, 0.1, 1.0)], name="uncertainty", controls=[0.0, 0.5, 1.0]
+)
+"""Transparent where the colours are certain, orange to red where they are a guess."""
 
 
 def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
@@ -130,9 +134,8 @@ def read_stained(path: Path) -> list[LayerData]:
     about = stained.provenance.get("doubt")
     if isinstance(about, Mapping):
         source = LayerSource("uncertainty", path, stained.voxel_um)
-        options = placed(source, _base(path), colormap=UNCERTAINTY_COLOURMAP, contrast_limits=(0, 255), opacity=0.6)
+        options = placed(source, _base(path), colormap=UNCERTAINTY_COLOURMAP, contrast_limits=(0, 255))
         levels, options["rgb"] = channel_levels(levels, 0), False
-        options["blending"] = "translucent_no_depth"
     else:
         options = placed(LayerSource("stained", path, stained.voxel_um), _base(path), rgb=True)
     data, multiscale = shown(levels)
