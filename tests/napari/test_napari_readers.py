@@ -41,22 +41,6 @@ def add(viewer, path):
     return [viewer._add_layer_from_data(data, options, kind)[0] for data, options, kind in read(str(path))]
 
 
-def test_the_manifest_is_valid_and_names_functions_that_exist():
-    import importlib
-    from pathlib import Path
-
-    import tomostain.napari
-
-    npe2 = pytest.importorskip("npe2")
-    manifest = npe2.PluginManifest.from_file(Path(tomostain.napari.__file__).with_name("napari.yaml"))
-    assert manifest.name == "tomostain"
-    for command in manifest.contributions.commands:
-        module, _, name = command.python_name.partition(":")
-        assert callable(getattr(importlib.import_module(module), name))
-    patterns = {pattern for reader in manifest.contributions.readers for pattern in reader.filename_patterns}
-    assert not patterns & {"*", "*.tif", "*.tiff", "*.png", "*.jpg"}
-
-
 def test_what_is_not_ours_is_not_claimed(tmp_path):
     from tomostain.napari.readers import get_reader, read_path
 

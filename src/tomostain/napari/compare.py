@@ -41,12 +41,12 @@ class CompareWidget(ToolWidget):
 
     def __init__(self, napari_viewer: "Viewer") -> None:
         super().__init__(napari_viewer)
-        follow_dimensions(napari_viewer)
+        follow_dimensions(self.viewer)
         self._compared: list[Layer] = []
         self._before: dict[Layer, tuple[bool, float]] = {}
-        self.ct = LayerBox(napari_viewer, is_ct, optional="none")
-        self.stained = LayerBox(napari_viewer, is_kind("stained"), optional="none")
-        self.histology = LayerBox(napari_viewer, is_kind("histology"), optional="none")
+        self.ct = LayerBox(self.viewer, is_ct, optional="none")
+        self.stained = LayerBox(self.viewer, is_kind("stained"), optional="none")
+        self.histology = LayerBox(self.viewer, is_kind("histology"), optional="none")
         self.view = QComboBox()
         self.view.addItems([SIDE_BY_SIDE, OVERLAY, SWIPE])
         self.opacity, self.swipe = Slider(0, 100, 50, " %", 0), Slider(0, 100, 50, " %", 0)
@@ -64,7 +64,7 @@ class CompareWidget(ToolWidget):
         self.view.currentIndexChanged.connect(self._arrange)
         self.opacity.changed.connect(self._set_opacity)
         self.swipe.changed.connect(self._move_swipe)
-        callbacks = napari_viewer.mouse_move_callbacks
+        callbacks = self.viewer.mouse_move_callbacks
         report = self._report
         callbacks.append(report)
         when_destroyed(self, lambda: callbacks.remove(report))

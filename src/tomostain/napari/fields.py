@@ -385,7 +385,8 @@ class ToolWidget(QWidget):
 
     def __init__(self, viewer: "Viewer") -> None:
         super().__init__()
-        self.viewer = viewer
+        # napari gives plugins a proxy, of which each access returns other objects for the same layers.
+        self.viewer: Viewer = getattr(viewer, "__wrapped__", viewer)
         self.labels: dict[str, str] = {}
         self._starters: list[QPushButton] = []
         inside = QWidget()

@@ -65,11 +65,11 @@ class MaskWidget(ToolWidget):
 
     Parameters
     ----------
-    viewer : napari.Viewer
+    napari_viewer : napari.Viewer
     """
 
-    def __init__(self, viewer: "Viewer") -> None:
-        super().__init__(viewer)
+    def __init__(self, napari_viewer: "Viewer") -> None:
+        super().__init__(napari_viewer)
         self.pair: _PairLayers | None = None
         self._folders: list[Path] = []
         self._hidden: list[Layer] = []

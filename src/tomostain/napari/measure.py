@@ -46,7 +46,7 @@ class MeasureWidget(ToolWidget):
     def __init__(self, napari_viewer: "Viewer") -> None:
         super().__init__(napari_viewer)
         self.result: MeasureResult | None = None
-        self._add_inputs(napari_viewer)
+        self._add_inputs(self.viewer)
         self._add_options()
         self._add_labels()
         self.out = PathField("save", "Folder of the results")

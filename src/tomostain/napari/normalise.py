@@ -67,11 +67,12 @@ class NormaliseWidget(ToolWidget):
 
     Parameters
     ----------
-    viewer : napari.Viewer
+    napari_viewer : napari.Viewer
     """
 
-    def __init__(self, viewer: "Viewer") -> None:
-        super().__init__(viewer)
+    def __init__(self, napari_viewer: "Viewer") -> None:
+        super().__init__(napari_viewer)
+        viewer = self.viewer
         self.ct: IntensityReference | None = None
         self.boxes: tuple[Box, Box] | None = None
         self.shapes: dict[tuple[str, str], Shapes] = {}

@@ -43,8 +43,8 @@ class StainWidget(ToolWidget):
 
     def __init__(self, napari_viewer: "Viewer") -> None:
         super().__init__(napari_viewer)
-        follow_dimensions(napari_viewer)
-        self.controls = StainControls(self, napari_viewer)
+        follow_dimensions(self.viewer)
+        self.controls = StainControls(self, self.viewer)
         self._add_preview()
         self._add_volume()
         self.cache = PreviewCache()
@@ -52,8 +52,8 @@ class StainWidget(ToolWidget):
         when_destroyed(self, self.latest.close)
         self._timer = later(_WAIT_MS, self._update, self)
         self.controls.changed(self._changed)
-        follow(self, napari_viewer.dims.events.current_step, self._changed)
-        follow(self, napari_viewer.dims.events.order, self._changed)
+        follow(self, self.viewer.dims.events.current_step, self._changed)
+        follow(self, self.viewer.dims.events.order, self._changed)
         self._begun = 0.0
 
     def _add_preview(self) -> None:

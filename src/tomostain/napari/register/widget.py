@@ -73,11 +73,12 @@ class RegisterWidget(ToolWidget):
 
     Parameters
     ----------
-    viewer : napari.Viewer
+    napari_viewer : napari.Viewer
     """
 
-    def __init__(self, viewer: "Viewer") -> None:
-        super().__init__(viewer)
+    def __init__(self, napari_viewer: "Viewer") -> None:
+        super().__init__(napari_viewer)
+        viewer = self.viewer
         self.inputs: Inputs | None = None
         self.scene: RegisterScene | None = None
         self.landmarks: Landmarks | None = None
