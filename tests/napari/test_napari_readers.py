@@ -234,7 +234,9 @@ def test_samples_are_made_once_in_a_thread_and_stored(viewer, qtbot, monkeypatch
 
     monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / name)
     monkeypatch.setattr(samples, "SIDE", 48)
-    assert samples.open_stained_sample() == []  # the layers follow
+    ((data, options, kind),) = samples.open_stained_sample()  # the layers follow
+    viewer._add_layer_from_data(data, options, kind)
+    assert [layer.name for layer in viewer.layers] == [samples.WAITING]
     assert "Sample" in viewer.window.dock_widgets
     qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=60000)
     assert [layer.metadata["tomostain"].kind for layer in viewer.layers] == ["ct", "stained"]
@@ -259,7 +261,7 @@ def test_a_sample_that_cannot_be_made_is_reported(viewer, qtbot, monkeypatch, tm
     monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / name)
     monkeypatch.setattr(samples, "show_error", reports.append)
     monkeypatch.setattr(samples, "SIDE", 1)  # the phantom refuses it
-    assert samples.open_ct() == []
+    assert len(samples.open_ct()) == 1
     qtbot.waitUntil(lambda: len(reports) == 1)
     assert "could not be made" in reports[0]
     assert "Sample" not in viewer.window.dock_widgets

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from napari.utils.notifications import show_error
 
 from tomostain import __version__
@@ -17,6 +18,8 @@ from tomostain.progress import Progress, ShouldStop, raising_on_stop, silent
 SIDE = 128
 """Voxels along each side of a sample: 2.6 mm at the voxel size of the built-in models."""
 MODEL = "builtin:phantom-tb"
+WAITING = "making the sample …"
+_PLACEHOLDER = "tomostain_placeholder"
 PHANTOM = "phantom"
 STAINED = "phantom-stained.ome.zarr"
 _lock = threading.Lock()
@@ -84,7 +87,8 @@ def _layers(make: Callable[[Progress], Path], read: Callable[[Path], list[LayerD
     if viewer is None or _is_made(make):
         return read(make(silent))
     _make_later(viewer, make, read)
-    return []
+    # napari reports an error for a sample without layers.
+    return [(np.zeros((2, 2), np.uint8), {"name": WAITING, "metadata": {_PLACEHOLDER: True}}, "image")]
 
 
 def _is_made(make: Callable[[Progress], Path]) -> bool:
@@ -108,16 +112,22 @@ def _make_later(viewer: Any, make: Callable[[Progress], Path], read: Callable[[P
     task = Task()
     dock = viewer.window.add_dock_widget(task, name="Sample", area="right")
 
-    def add(folder: Path) -> None:
+    def clean_up() -> None:
         viewer.window.remove_dock_widget(dock)
+        for layer in [each for each in viewer.layers if _PLACEHOLDER in each.metadata]:
+            viewer.layers.remove(layer)
+
+    def add(folder: Path) -> None:
+        clean_up()
         for data, options, kind in read(folder):
             getattr(viewer, f"add_{kind}")(data, **options)
+        viewer.reset_view()
 
     def work(progress: Progress, should_stop: ShouldStop) -> Path:
         return make(raising_on_stop(progress, should_stop, "sample"))
 
     def close(error: Exception) -> None:
-        viewer.window.remove_dock_widget(dock)
+        clean_up()
         if not isinstance(error, InterruptedRunError):
             show_error(f"The sample could not be made: {error}")
 
