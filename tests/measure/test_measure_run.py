@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from tomostain.measure.config import MeasureConfig
 from tomostain.measure.initial import known_implant
 from tomostain.measure.label_files import open_labels, write_labels
 from tomostain.measure.label_source import LabelArray
-from tomostain.measure.notes import saturation_notes
+from tomostain.measure.notes import novelty_notes, saturation_notes
 from tomostain.measure.run import measure_volume
 from tomostain.measure.volume import PARTS, QUICK, measure_labels
 from tomostain.phantom import PhantomConfig
@@ -187,6 +188,19 @@ def test_parts_select_measures(measured_phantom):
     assert "bic_surface" in quick
     assert "trabecular_thickness" not in quick
     assert set(QUICK) < set(PARTS)
+
+
+@pytest.mark.parametrize("share", [None, 0, 0.004, 0.05, "unknown"])
+def test_a_volume_of_the_kind_of_the_training_data_has_no_note(share):
+    assert novelty_notes(SimpleNamespace(provenance={"new_share": share})) == []
+    assert novelty_notes(SimpleNamespace(provenance={})) == []
+
+
+def test_a_volume_unlike_the_training_data_of_the_model_is_stated():
+    (note,) = novelty_notes(SimpleNamespace(provenance={"new_share": 0.826}))
+    assert note.startswith(
+        "83% of the volume is unlike the training data of the model that stained it (usual up to 5%)"
+    )
 
 
 def test_a_saturated_implant_is_stated(measured_phantom):

@@ -3,11 +3,13 @@
 import numpy as np
 
 from tomostain.integers import to_integers
+from tomostain.io import StainedVolume
 from tomostain.io.volumes.base import VolumeLike
 from tomostain.measure.classes import MINERALISED, TissueClass
 from tomostain.measure.label_source import LabelSource
 from tomostain.measure.morphometry.implant import Implant
 from tomostain.measure.volume import VolumeMeasures
+from tomostain.ood.novelty import NOVEL_SHARE_LIMIT
 
 MAX_SATURATED = 0.05
 """Largest share of the implant at the top of the grey scale without a note."""
@@ -31,6 +33,22 @@ def view_notes(measured: VolumeMeasures) -> list[str]:
     if not any(count > 0 for count in _bone_voxels(measured)):
         notes.append("no bone occurs within the shells around the implant; bone measures are 0 or empty")
     return notes
+
+
+def novelty_notes(stained: StainedVolume) -> list[str]:
+    """Return a sentence if `stain` found much of the volume unlike the training data of its model.
+
+    Parameters
+    ----------
+    stained : StainedVolume
+    """
+    share = stained.provenance.get("new_share")
+    if not isinstance(share, int | float) or not share > NOVEL_SHARE_LIMIT:
+        return []
+    return [
+        f"{share:.0%} of the volume is unlike the training data of the model that stained it (usual up to "
+        f"{NOVEL_SHARE_LIMIT:.0%}): its colours, and the measures from them, are unreliable"
+    ]
 
 
 def saturation_notes(ct: VolumeLike, implant: Implant) -> list[str]:

@@ -30,7 +30,7 @@ from tomostain.measure.labelling import (
 from tomostain.measure.measures import Measure
 from tomostain.measure.morphometry.bodies import body_named
 from tomostain.measure.morphometry.shells import BV_TV
-from tomostain.measure.notes import refused_share, saturation_notes, view_notes
+from tomostain.measure.notes import novelty_notes, refused_share, saturation_notes, view_notes
 from tomostain.measure.refused import RefusedLabels, open_uncertainty
 from tomostain.measure.result_files import DISTANCE, LABELS, LAYER, THICKNESS, UNCERTAINTY, begin_output, write_results
 from tomostain.measure.results import Bars, Curve, FigureData, Histogram, MeasureResult
@@ -155,7 +155,8 @@ class _Run:
     progress: Progress
 
     def __post_init__(self) -> None:
-        self.notes: list[str] = []
+        uses_stain = self.classifier is not None and self.classifier.spec.uses_stain
+        self.notes = novelty_notes(self.inputs.stained) if uses_stain and self.inputs.stained is not None else []
         self.labels: LabelSource = self.inputs.labels or self._classified()
 
     @property
