@@ -1,6 +1,6 @@
 """Does staining help segmentation? Classes of tissue from the stain, from the µCT, and from both.
 
-    python -m studies.measure.segmentation STUDY STAINED OUT [--classifier NAME=FOLDER …] [--step 4] [--sections]
+    python -m studies.measure.segmentation STUDY STAINED OUT [--stain h&e] [--classifier NAME=FOLDER …] [--sections]
 
 STUDY has specimens of `studies.measure.specimens` that trained no classifier, STAINED their stained volumes under the
 same names. All variants see the same features, training voxels and capacity. Every STEP-th slice counts. Writes
@@ -38,11 +38,7 @@ from tomostain.measure.tissue.features import FeatureReader
 from tomostain.stain import load_stainer
 
 STAIN = "toluidine-blue"
-DEFAULT = {
-    "stain": "builtin:phantom-tb-stain",
-    "ct": "builtin:phantom-ct",
-    "both": "builtin:phantom-tb-both",
-}
+SHORT = {"toluidine-blue": "tb", "h&e": "he"}
 SECTION = "builtin:phantom-tb-section"
 MODEL = "builtin:phantom-tb"
 MIN_VOXELS = 500
@@ -69,7 +65,7 @@ def dice(counts: Counts) -> NDArray[np.float64]:
 
 
 def slices_of(
-    folder: Path, stained: Path, classifiers: dict[str, TissueClassifier], step: int
+    folder: Path, stained: Path, classifiers: dict[str, TissueClassifier], step: int, stain: str = STAIN
 ) -> Iterable[tuple[int, dict[str, NDArray[np.float32]]]]:
     """Yield the index of every STEP-th slice and the features for each classifier, (F, Y, X).
 
@@ -80,7 +76,7 @@ def slices_of(
 
     def read(start: int, stop: int) -> NDArray[np.float32]:
         grey = ct_channel(normalise_ct(ct.read(start, stop), reference))
-        return np.moveaxis(np.concatenate([stain_channels(colours.read(start, stop), STAIN), grey]), 1, 0)
+        return np.moveaxis(np.concatenate([stain_channels(colours.read(start, stop), stain), grey]), 1, 0)
 
     specs = {str(each.spec.features): each.spec.features for each in classifiers.values()}
     readers = {key: FeatureReader(read, ct.shape, spec) for key, spec in specs.items()}
@@ -211,7 +207,7 @@ def write(out: Path, prefix: str, rows: list[Row], counts: dict[str, Counts], ba
     print(text, flush=True)
 
 
-def volumes(folders: list[Path], stained: Path, named: dict[str, str], out: Path, step: int) -> None:
+def volumes(folders: list[Path], stained: Path, named: dict[str, str], out: Path, step: int, stain: str) -> None:
     """Compare the variants on volumes."""
     classifiers = {name: load_classifier(path) for name, path in named.items()}
     n = len(CLASSES)
@@ -221,7 +217,7 @@ def volumes(folders: list[Path], stained: Path, named: dict[str, str], out: Path
         labels = truth(folder)
         counts = {name: np.zeros((n, n), np.int64) for name in named}
         samples: dict[str, list[NDArray[np.float32]]] = {name: [] for name in named}
-        for z, features in slices_of(folder, stained / folder.name, classifiers, step):
+        for z, features in slices_of(folder, stained / folder.name, classifiers, step, stain):
             for name, each in features.items():
                 counts[name] += confusion(labels[z], classifiers[name].decide(classifiers[name].probabilities(each))[0])
                 samples[name].append(each.reshape(len(each), -1)[:, ::FAR_STEP])
@@ -266,6 +262,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--classifier", nargs="*", default=[], metavar="NAME=FOLDER")
     parser.add_argument("--step", type=int, default=4)
+    parser.add_argument("--stain", choices=SHORT, default=STAIN, help="that of the stained volumes")
     parser.add_argument("--sections", action="store_true")
     options = parser.parse_args()
     folders = sorted(path.parent for path in options.study.glob("*/specimen.yaml"))
@@ -273,7 +270,11 @@ def main() -> None:
         sections(folders, options.out)
     else:
         more = dict(each.split("=", 1) for each in options.classifier)
-        volumes(folders, options.stained, DEFAULT | more, options.out, options.step)
+        short = SHORT[options.stain]
+        builtin = {name: f"builtin:phantom-{short}-{name}" for name in ("stain", "ct", "both")}
+        builtin["ct"] = "builtin:phantom-ct"
+        folders = [folder for folder in folders if (options.stained / folder.name).exists()]
+        volumes(folders, options.stained, builtin | more, options.out, options.step, options.stain)
 
 
 if __name__ == "__main__":
