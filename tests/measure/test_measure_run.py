@@ -3,7 +3,6 @@
 import json
 import math
 import shutil
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -191,16 +190,19 @@ def test_parts_select_measures(measured_phantom):
 
 
 @pytest.mark.parametrize("share", [None, 0, 0.004, 0.05, "unknown"])
-def test_a_volume_of_the_kind_of_the_training_data_has_no_note(share):
-    assert novelty_notes(SimpleNamespace(provenance={"new_share": share})) == []
-    assert novelty_notes(SimpleNamespace(provenance={})) == []
+def test_a_volume_of_the_kind_of_the_training_data_has_no_note(measured_phantom, share):
+    stained = open_stained(measured_phantom.stained)
+    stained.provenance = {"new_share": share}
+    assert novelty_notes(stained) == []
+    stained.provenance = {}
+    assert novelty_notes(stained) == novelty_notes(None) == []
 
 
-def test_a_volume_unlike_the_training_data_of_the_model_is_stated():
-    (note,) = novelty_notes(SimpleNamespace(provenance={"new_share": 0.826}))
-    assert note.startswith(
-        "83% of the volume is unlike the training data of the model that stained it (usual up to 5%)"
-    )
+def test_a_volume_unlike_the_training_data_of_the_model_is_stated(measured_phantom):
+    stained = open_stained(measured_phantom.stained)
+    stained.provenance = {"new_share": 0.826}
+    (note,) = novelty_notes(stained)
+    assert note.startswith("83% of the volume is unlike the training data of the model that stained it (usual up to 5")
 
 
 def test_a_saturated_implant_is_stated(measured_phantom):

@@ -147,6 +147,40 @@ def test_all_images_of_a_pair_are_on_its_grid(inputs, tmp_path):
         np.testing.assert_array_equal(pixels(feature, inside.shape), expected == each)
 
 
+def test_labels_may_have_larger_voxels(inputs, tmp_path):
+    coarse = np.random.default_rng(4).choice([int(each) for each in TissueClass], (10, 20, 25)).astype(np.uint8)
+    write_labels(tmp_path / "coarse.ome.zarr", LabelArray(coarse, (20.0, 10.0, 10.0)))
+    (plane,) = planes_across(SHAPE, VOXEL_UM, "z")
+    export_sections(inputs["stained"], tmp_path / "out", [plane], labels=tmp_path / "coarse.ome.zarr")
+    expected = coarse.repeat(2, 0).repeat(2, 1).repeat(2, 2)[10]
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "out/z-100um.labels.ome.tif"), expected)
+
+
+def test_a_pair_of_a_resampled_volume_is_cut_where_its_slide_is(inputs, tmp_path):
+    """Both volumes state their own position: x in µm from the first voxel of the µCT."""
+    ramp = np.broadcast_to(np.arange(80) * 5, (40, 80, 80))
+    write_stack(tmp_path / "ct", ramp.astype(np.uint16), voxel_um=5.0)
+    stained = np.broadcast_to((np.arange(20) * 20 + 7.5).round()[:, None], (10, 20, 20, 3)).astype(np.uint8)
+    stated = {"original_voxel_um": [5.0] * 3, "origin_um": [7.5] * 3, "interpolation": "linear"}
+    writer = create_stained(tmp_path / "stained", (10, 20, 20), 20.0, provenance={"resampled": stated})
+    for z0, z1 in writer.pending():
+        writer.write(z0, stained[z0:z1])
+    writer.finish()
+    export_sections(tmp_path / "stained", tmp_path / "pair", pairs=[inputs["pair"]])
+    pair = load_pair(inputs["pair"])
+    pose = Section.from_dict(pair.section)
+    places = pose.origin_um + 5.0 * np.stack(np.indices(pair.ct.shape), -1) @ np.stack([pose.row, pose.column])
+    red = tifffile.imread(tmp_path / "pair/P1.virtual.ome.tif")[..., 0]
+    inside = ((places > 8) & (places < [180, 240, 240])).all(axis=-1)
+    assert inside.sum() > 500
+    np.testing.assert_allclose(red[inside], places[..., 2][inside], atol=1.5)
+
+    (plane,) = planes_across((10, 20, 20), (20.0,) * 3, "z")
+    export_sections(tmp_path / "stained", tmp_path / "plane", [plane], ct=tmp_path / "ct")
+    grey = tifffile.imread(next((tmp_path / "plane").glob("*.ct.ome.tif")))
+    np.testing.assert_allclose(grey[5, 1:12], stained[0, 5, 1:12, 0], atol=1)
+
+
 def test_an_oblique_thick_section_and_a_curved_one(inputs, tmp_path):
     oblique = Plane("oblique", ((90.0, 100.0, 100.0),), (1.0, 0.5, 0.0))
     curved = Plane("bent", ((50, 0, 0), (60, 190, 0), (50, 0, 240), (60, 190, 240), (90, 90, 120)), curved=True)
@@ -187,7 +221,7 @@ def test_what_does_not_fit_is_refused(inputs, tmp_path):
     for options, message in (
         ({}, "no section is chosen"),
         ({"pairs": [tmp_path / "no-section"]}, "does not state where its section lies"),
-        ({"planes": plane, "labels": tmp_path / "small.ome.zarr"}, "has 5 x 40 x 50 voxels"),
+        ({"planes": plane, "labels": tmp_path / "small.ome.zarr"}, "has an extent of 50 x 200 x 250 µm"),
         ({"planes": plane, "labels": tmp_path / "empty"}, "holds no labels.ome.zarr"),
         ({"planes": plane, "ct": tmp_path / "small"}, "has the shape"),
         ({"planes": plane * 2}, "two sections have the name 'z-100um'"),

@@ -103,10 +103,11 @@ def sample_nearest(
     values : ndarray, shape (rows, columns)
         Of the type of the voxels. 0 outside the volume.
     inside : ndarray of bool, shape (rows, columns)
-        Where `sample_section` gives a value for one layer.
+        Which pixels lie in a voxel: up to half a voxel beyond the centres of the outermost ones, where
+        `sample_section` gives no value.
     """
     positions = cut.places_um / np.asarray(voxel_um)
-    inside = _inside(positions, shape)
+    inside = _inside(positions, shape, beyond=0.5)
     nearest = np.clip(to_integers(positions[inside], np.int64, "positions"), 0, np.asarray(shape) - 1)
     step = max(1, min(MAX_SLICES, _MAX_VOXELS // (shape[1] * shape[2])))
     parts = np.unique(nearest[:, 0] // step).tolist()
@@ -123,9 +124,13 @@ def sample_nearest(
     return result, inside
 
 
-def _inside(index: NDArray[np.float64], shape: Sequence[int]) -> NDArray[np.bool_]:
-    """Return whether positions in voxels, shape (..., 3), are between the centres of the first and the last voxel."""
-    return np.asarray(((index > -1e-6) & (index < np.asarray(shape) - 1 + 1e-6)).all(axis=-1))
+def _inside(index: NDArray[np.float64], shape: Sequence[int], beyond: float = 0.0) -> NDArray[np.bool_]:
+    """Return whether positions in voxels, shape (..., 3), are between the centres of the first and the last voxel.
+
+    `beyond`: or at most this much beyond them, voxels.
+    """
+    slack = beyond + 1e-6
+    return np.asarray(((index > -slack) & (index < np.asarray(shape) - 1 + slack)).all(axis=-1))
 
 
 def _sample(block: Block, shape: Sequence[int], index: NDArray[np.float64], blending: Blending) -> NDArray[np.float32]:

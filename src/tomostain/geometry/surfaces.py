@@ -4,7 +4,7 @@ Positions are (z, y, x) in µm from the centre of the first voxel, as OME-Zarr v
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,10 @@ class Cut:
     normals: Float64
     pixel_um: float
     stretch: float = 1.0
+
+    def moved(self, shift_um: Sequence[float] | Float64) -> "Cut":
+        """Return the same pixels, moved by (z, y, x), µm."""
+        return replace(self, places_um=self.places_um + np.asarray(shift_um, np.float64))
 
 
 def plane_of(points_um: Sequence[Sequence[float]] | Float64) -> tuple[Float64, Float64]:

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from tomostain.io.atomic import atomic_file
 from tomostain.io.metadata.units import check_length_um
 
+_MAX_CLASSIC_BYTES = 3_500_000_000
+"""Larger images are written as BigTIFF: positions in a classic TIFF have 32 bits."""
 _TILE = 256
 _SMALLEST_LEVEL = 512
 _GREY = (np.uint8, np.uint16, np.float32)
@@ -111,7 +113,11 @@ def write_ome_tiff(
         # Bio-Formats does not read the predictor of floating-point numbers.
         "predictor": image.dtype.kind == "u",
     }
-    with atomic_file(Path(path), overwrite) as temporary, tifffile.TiffWriter(temporary, ome=True) as writer:
+    big = sum(level.nbytes for level in levels) > _MAX_CLASSIC_BYTES
+    with (
+        atomic_file(Path(path), overwrite) as temporary,
+        tifffile.TiffWriter(temporary, ome=True, bigtiff=big) as writer,
+    ):
         for index, level in enumerate(levels):
             per_cm = 1e4 / (length * image.shape[0] / level.shape[0])
             writer.write(

@@ -206,7 +206,11 @@ def write_map(
 
 
 def open_labels(
-    path: str | os.PathLike[str], like: Grid | None = None, *, voxel_um: VoxelSize | None = None
+    path: str | os.PathLike[str],
+    like: Grid | None = None,
+    *,
+    voxel_um: VoxelSize | None = None,
+    same_grid: bool = True,
 ) -> LabelVolume:
     """Open a label volume: one that tomostain wrote, or one of the user in any format of `tomostain.io.open_volume`.
 
@@ -218,6 +222,8 @@ def open_labels(
         has that of `like`.
     voxel_um : tuple of float, optional
         Voxel size (z, y, x), µm, instead of that of the file.
+    same_grid : bool
+        False: the labels may have larger or smaller voxels than `like`, and must have the same extent.
 
     Returns
     -------
@@ -226,13 +232,13 @@ def open_labels(
     Raises
     ------
     InputError
-        If it cannot be opened, or its shape or voxel size differs from that of `like`. Values are checked when they
-        are read.
+        If it cannot be opened, or its shape, voxel size or extent differs from that of `like`. Values are checked when
+        they are read.
     """
     path = Path(path)
     volume = _open(path, None if like is None else like.voxel_um, voxel_um)
     if like is not None:
-        check_grid(path, volume, like)
+        (check_grid if same_grid else check_extent)(path, volume, like)
     return LabelVolume(path, volume.shape, volume.voxel_um, volume.placement, volume)
 
 
@@ -254,6 +260,23 @@ def check_grid(path: str | os.PathLike[str], volume: Grid, like: Grid) -> None:
         raise InputError(
             f"{path}: has voxels of {_times(volume.voxel_um)} µm, but the measured volume has "
             f"{_times(like.voxel_um)} µm; correct the voxel size, or give a volume on the same grid"
+        )
+
+
+def check_extent(path: str | os.PathLike[str], volume: Grid, like: Grid) -> None:
+    """Raise unless a volume has the extent of another one: along each axis within one of the larger voxels.
+
+    Raises
+    ------
+    InputError
+        The message states both.
+    """
+    sides = np.multiply(volume.shape, volume.voxel_um), np.multiply(like.shape, like.voxel_um)
+    if (np.abs(sides[0] - sides[1]) > np.maximum(volume.voxel_um, like.voxel_um) * 1.01).any():
+        extent, other = (_times(tuple(float(side) for side in each)) for each in sides)
+        raise InputError(
+            f"{path}: has an extent of {extent} µm, but the other volume one of {other} µm; give the volume that "
+            "belongs to it, or correct its voxel size"
         )
 
 

@@ -35,14 +35,15 @@ def view_notes(measured: VolumeMeasures) -> list[str]:
     return notes
 
 
-def novelty_notes(stained: StainedVolume) -> list[str]:
+def novelty_notes(stained: object) -> list[str]:
     """Return a sentence if `stain` found much of the volume unlike the training data of its model.
 
     Parameters
     ----------
-    stained : StainedVolume
+    stained : StainedVolume or other
+        Volumes of another kind state nothing.
     """
-    share = stained.provenance.get("new_share")
+    share = stained.provenance.get("new_share") if isinstance(stained, StainedVolume) else None
     if not isinstance(share, int | float) or not share > NOVEL_SHARE_LIMIT:
         return []
     return [

@@ -112,11 +112,12 @@ def measure_volume(
     if config.max_uncertainty is not None and used is None and inputs.uncertainty is None:
         raise InputError("`max_uncertainty`: labels have no uncertainty of their own; give `uncertainty`")
     original_um = inputs.grid.voxel_um
+    notes = novelty_notes(inputs.stained) if used is not None and used.spec.uses_stain else []
     if used is not None:
         inputs = at_voxel_size(inputs, used.spec.voxel_um)
         check_voxel_size(inputs, used)
     folder = begin_output(out, config, sources=sources, overwrite=overwrite)
-    run = _Run(folder, config, inputs, used, progress)
+    run = _Run(folder, config, inputs, used, notes, progress)
     if inputs.grid.voxel_um != original_um:
         sizes = [" x ".join(f"{size:g}" for size in each) for each in (original_um, inputs.grid.voxel_um)]
         run.notes.append(f"measured at voxels of {sizes[1]} µm, those of the classifier; the volume has {sizes[0]} µm")
@@ -152,11 +153,10 @@ class _Run:
     config: MeasureConfig
     inputs: MeasureInputs
     classifier: TissueClassifier | None
+    notes: list[str]
     progress: Progress
 
     def __post_init__(self) -> None:
-        uses_stain = self.classifier is not None and self.classifier.spec.uses_stain
-        self.notes = novelty_notes(self.inputs.stained) if uses_stain and self.inputs.stained is not None else []
         self.labels: LabelSource = self.inputs.labels or self._classified()
 
     @property

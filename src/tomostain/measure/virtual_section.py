@@ -61,7 +61,7 @@ def cut_volume(volume: StainedVolume, section: Section, shape: tuple[int, int], 
     ----------
     volume : StainedVolume
     section : Section
-        In the coordinates of the volume: (0, 0, 0) is the centre of its first voxel.
+        In the coordinates of the µCT that was stained: (0, 0, 0) is the centre of its first voxel.
     shape : tuple of int
         (rows, columns).
     pixel_um : float
@@ -77,7 +77,8 @@ def cut_volume(volume: StainedVolume, section: Section, shape: tuple[int, int], 
     InputError
         If the plane does not cross the volume.
     """
-    colours = sample_section(volume.block, volume.shape, volume.voxel_um, section_cut(section, shape, pixel_um))
+    cut = section_cut(section, shape, pixel_um).moved(-np.asarray(volume.offset_um))
+    colours = sample_section(volume.block, volume.shape, volume.voxel_um, cut)
     inside: Mask = np.asarray(np.isfinite(colours).all(axis=-1), dtype=bool)
     if not inside.any():
         raise InputError(

@@ -1,6 +1,6 @@
 """Virtual sections: a stained volume resampled on a plane or a curved surface, with the thickness of a real section."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike as OsPathLike
 from pathlib import Path
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tomostain.errors import InputError
 from tomostain.geometry.sampling import Blending, sample_section
 from tomostain.geometry.surfaces import Cut, curved_cut, plane_cut, plane_of
+from tomostain.imaging.resampling import resample_volume
 from tomostain.integers import to_integers
 from tomostain.io import Volume, open_stained, open_volume, write_slide
 from tomostain.io.atomic import refuse_existing
@@ -158,14 +159,23 @@ def section(
 
 
 def open_ct(ct: PathLike, volume: StainedVolume, allow_missing: bool = False) -> Volume:
-    """Open the µCT of a stained volume. Its voxel size is that of the stained volume.
+    """Open the µCT of a stained volume, on the grid of the stained volume.
+
+    If the µCT was resampled before it was stained, it is resampled in the same way while it is read.
 
     Raises
     ------
     InputError
         If it cannot be opened, or its shape is another one.
     """
-    scan = open_volume(Path(ct), voxel_um=volume.voxel_um, allow_missing=allow_missing)
+    resampled = volume.provenance.get("resampled")
+    if isinstance(resampled, Mapping):
+        stated = tuple(float(size) for size in resampled["original_voxel_um"])
+        scan = open_volume(Path(ct), voxel_um=stated, allow_missing=allow_missing)
+        if scan.shape != volume.shape:
+            scan = resample_volume(scan, volume.voxel_um, interpolation=resampled.get("interpolation", "linear"))
+    else:
+        scan = open_volume(Path(ct), voxel_um=volume.voxel_um, allow_missing=allow_missing)
     if scan.shape != volume.shape:
         raise InputError(
             f"{scan.path}: has the shape {scan.shape}, but the stained volume has {volume.shape}; "

@@ -70,6 +70,16 @@ class StainedVolume(SliceIndexing):
         return self.placements[0]
 
     @property
+    def offset_um(self) -> tuple[float, float, float]:
+        """Centre of the first voxel (z, y, x), µm from that of the stained µCT: not 0 if the µCT was resampled."""
+        stated = self.provenance.get("resampled")
+        values = stated.get("origin_um") if isinstance(stated, Mapping) else None
+        if not isinstance(values, Sequence) or len(values) != 3:
+            return (0.0, 0.0, 0.0)
+        z, y, x = (float(value) for value in values)
+        return (z, y, x) if np.isfinite((z, y, x)).all() else (0.0, 0.0, 0.0)
+
+    @property
     def array_shape(self) -> tuple[int, ...]:
         """(Z, Y, X, 3)."""
         return (*self.shape, 3)

@@ -158,7 +158,7 @@ def export_sections(
     sources = Sources(
         volume,
         None if chosen.ct is None else open_ct(chosen.ct, volume, chosen.allow_missing),
-        None if labels is None else open_labels(_label_volume(Path(labels)), volume),
+        None if labels is None else open_labels(_label_volume(Path(labels)), volume, same_grid=False),
         chosen.thickness_um,
         chosen.pixel_um,
         chosen.blending,

@@ -132,7 +132,7 @@ def pair_images(pair: Pair, sources: Sources, progress: Progress = silent) -> Se
             "`register` or `prepare` made from a volume",
             parameter="pair",
         )
-    cut = section_cut(section, pair.ct.shape, pair.voxel_um)
+    cut = section_cut(section, pair.ct.shape, pair.voxel_um).moved(-np.asarray(sources.volume.offset_um))
     reports = _named(pair.id, progress)
     virtual, inside = _virtual(sources, cut, reports)
     if not inside.any():
@@ -177,7 +177,11 @@ def _grey(ct: Volume, sources: Sources, cut: Cut, progress: Progress) -> NDArray
 
 def _labels(sources: Sources, cut: Cut, progress: Progress) -> Labels | None:
     labels = sources.labels
-    return None if labels is None else sample_nearest(labels.read, labels.shape, labels.voxel_um, cut, progress)[0]
+    if labels is None:
+        return None
+    # Where the voxel sizes differ, the outer faces of both volumes coincide.
+    origin_um = (np.asarray(labels.voxel_um) - sources.volume.voxel_um) / 2
+    return sample_nearest(labels.read, labels.shape, labels.voxel_um, cut.moved(-origin_um), progress)[0]
 
 
 def _named(name: str, progress: Progress) -> Progress:
