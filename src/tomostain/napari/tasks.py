@@ -197,6 +197,14 @@ class Task(QWidget):
             self.cancel_button.setEnabled(False)
             self.label.setText("Stopping at the next safe place …")
 
+    def drop(self) -> None:
+        """Ask the work to stop, and deliver nothing more; for a widget that is closed."""
+        _close(self._runs)
+        if self._run is not None:
+            self._run = None
+            self.hide()
+            self.finished.emit()
+
     def _show_progress(self, label: str, done: int, total: int) -> None:
         if self._run is None or self._run.stop.is_set():
             return
