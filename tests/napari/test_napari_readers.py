@@ -170,6 +170,7 @@ def test_parts_read_last_are_not_read_again():
 
     array = LazyArray((3, 4), float, block, lazy_axes=2)
     assert array[1].shape == array[1].shape == (4,)
+    assert array[:, 1:3][1:].shape == (2, 2)  # a view reads nothing
     assert reads == [((1, 0), (2, 4))]
 
 
@@ -265,3 +266,42 @@ def test_a_sample_that_cannot_be_made_is_reported(viewer, qtbot, monkeypatch, tm
     qtbot.waitUntil(lambda: len(reports) == 1)
     assert "could not be made" in reports[0]
     assert "Sample" not in viewer.window.dock_widgets
+
+
+def counting(volume_reads, shape=(400, 300, 320), dtype=np.uint16):
+    """Return the levels of a volume in memory; each slice that is read is added to a list."""
+    from tomostain.napari.lazy import volume_levels
+
+    class Source:
+        def __init__(self):
+            self.shape, self.dtype = shape, np.dtype(dtype)
+
+        def __getitem__(self, index):
+            volume_reads.extend(range(*index.indices(shape[0])))
+            return np.full((len(range(*index.indices(shape[0]))), *shape[1:]), index.start, dtype)
+
+    return volume_levels(Volume.from_array(Source(), 5.0))
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_a_move_of_the_slider_reads_one_slice(level):
+    from napari.components import ViewerModel
+
+    from tomostain.napari.lazy import shown
+
+    reads = []
+    data, multiscale = shown(counting(reads))
+    model = ViewerModel()
+    layer = model.add_image(data, contrast_limits=(0, 400), rgb=False, **multiscale)
+    layer.data_level = level
+    layer.corner_pixels = np.array([[0, 0, 0], np.array(data[level].shape) - 1])
+    model.dims.set_point(0, 100)
+    reads.clear()
+    model.dims.set_point(0, 203)
+    # The slice itself, and the one of the thumbnail, which is of the coarsest level.
+    assert set(reads) == ({203, 204} if level == 0 else {204})
+    assert len(reads) <= 2
+    assert layer._slice.image.raw.shape == data[level].shape[1:]
+    reads.clear()
+    model.dims.set_point(0, 203)
+    assert not reads

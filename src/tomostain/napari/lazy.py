@@ -1,7 +1,10 @@
 """Arrays that read a volume when napari shows a part of it: never a whole volume in memory."""
 
+import operator
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from copy import copy
 from typing import Any, SupportsIndex
 
 import numpy as np
@@ -20,6 +23,9 @@ COARSEST_PX = 256
 class LazyArray:
     """An array of which napari reads parts, with a small cache of those read last.
 
+    An index of slices returns a view and reads nothing: napari crops the shown axes first and chooses the slice
+    afterwards. An index with an integer, and `numpy.asarray`, read. Several threads may read.
+
     Parameters
     ----------
     shape : tuple of int
@@ -31,13 +37,19 @@ class LazyArray:
     """
 
     def __init__(self, shape: Sequence[int], dtype: DTypeLike, block: Block, lazy_axes: int = 3) -> None:
-        self.shape, self.dtype, self._block, self._lazy = tuple(shape), np.dtype(dtype), block, lazy_axes
-        self._cache: OrderedDict[tuple[tuple[int, int], ...], NDArray[Any]] = OrderedDict()
+        self.dtype, self._lazy = np.dtype(dtype), lazy_axes
+        self._parts = _Parts(block)
+        self._ranges = tuple(range(length) for length in shape)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each axis."""
+        return tuple(len(each) for each in self._ranges)
 
     @property
     def ndim(self) -> int:
         """Number of axes."""
-        return len(self.shape)
+        return len(self._ranges)
 
     @property
     def size(self) -> int:
@@ -51,42 +63,57 @@ class LazyArray:
 
     def __len__(self) -> int:
         """Return the length of the first axis."""
-        return self.shape[0]
+        return len(self._ranges[0])
 
-    def __getitem__(self, index: Any) -> NDArray[Any]:
-        """Read a part: integers and slices, as in NumPy's basic indexing."""
+    def __getitem__(self, index: Any) -> Any:
+        """Return a view for slices only; values for an index with an integer, as in NumPy's basic indexing."""
         indices = list(index) if isinstance(index, tuple) else [index]
-        if Ellipsis in [each for each in indices if not isinstance(each, np.ndarray)]:
+        if Ellipsis in indices:
             dots = indices.index(Ellipsis)
             indices[dots : dots + 1] = [slice(None)] * (self.ndim - len(indices) + 1)
         indices += [slice(None)] * (self.ndim - len(indices))
-        spans, inside = [], []
-        for each, length in zip(indices[: self._lazy], self.shape, strict=False):
-            span, rest = _span(each, length)
-            spans.append(span)
-            inside.append(rest)
-        if any(start >= stop for start, stop in spans):
-            return np.empty(self.shape, self.dtype)[tuple(indices)] if self.size == 0 else self._empty(indices)
-        return self._read(tuple(spans))[(*inside, *indices[self._lazy :])]
+        if len(indices) > self.ndim:
+            raise IndexError(f"{len(indices)} indices for {self.ndim} axes")
+        chosen = [_chosen(each, positions) for each, positions in zip(indices, self._ranges, strict=True)]
+        if all(isinstance(each, range) for each in chosen):
+            view = copy(self)
+            view._ranges = tuple(each for each in chosen if isinstance(each, range))
+            return view
+        return self._values(chosen)
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
         """Read all of it."""
-        return np.asarray(self[...], dtype=dtype)
+        return np.asarray(self._values(self._ranges), dtype=dtype)
 
-    def _empty(self, indices: list[Any]) -> NDArray[Any]:
-        # Broadcasting one value takes no memory.
-        return np.broadcast_to(np.zeros((), self.dtype), self.shape)[tuple(indices)]
+    def _values(self, chosen: Sequence[int | range]) -> NDArray[Any]:
+        """Read positions along each axis."""
+        if any(isinstance(each, range) and not each for each in chosen):
+            return np.empty([len(each) for each in chosen if isinstance(each, range)], self.dtype)
+        spans, inside = zip(*(_span(each) for each in chosen), strict=True)
+        values = self._parts.read(spans[: self._lazy])
+        rest = (_inside_whole(each) for each in chosen[self._lazy :])
+        return values[(*inside[: self._lazy], *rest)]
 
-    def _read(self, spans: tuple[tuple[int, int], ...]) -> NDArray[Any]:
-        if spans in self._cache:
-            self._cache.move_to_end(spans)
-            return self._cache[spans]
-        values = self._block([start for start, _ in spans], [stop for _, stop in spans])
-        if values.nbytes <= _CACHE_BYTES // 4:
-            self._cache[spans] = values
-            while sum(each.nbytes for each in self._cache.values()) > _CACHE_BYTES:
-                self._cache.popitem(last=False)
-        return values
+
+class _Parts:
+    """Reads parts with a function and keeps the last ones. One thread reads at a time."""
+
+    def __init__(self, block: Block) -> None:
+        self._block, self._lock = block, threading.RLock()
+        self._cache: OrderedDict[tuple[tuple[int, int], ...], NDArray[Any]] = OrderedDict()
+
+    def read(self, spans: tuple[tuple[int, int], ...]) -> NDArray[Any]:
+        """Return the part between the half-open ranges of the axes."""
+        with self._lock:
+            if spans in self._cache:
+                self._cache.move_to_end(spans)
+                return self._cache[spans]
+            values = self._block([start for start, _ in spans], [stop for _, stop in spans])
+            if values.nbytes <= _CACHE_BYTES // 4:
+                self._cache[spans] = values
+                while sum(each.nbytes for each in self._cache.values()) > _CACHE_BYTES:
+                    self._cache.popitem(last=False)
+            return values
 
 
 def stained_levels(stained: StainedVolume) -> list[LazyArray]:
@@ -102,7 +129,7 @@ def channel_levels(levels: Sequence[LazyArray], channel: int) -> list[LazyArray]
     """Return one channel of the levels of a stained volume, each of shape (Z, Y, X)."""
 
     def channel_block(array: LazyArray) -> Block:
-        return lambda first, end: array[tuple(slice(a, b) for a, b in zip(first, end, strict=True))][..., channel]
+        return lambda first, end: np.asarray(array[tuple(map(slice, first, end))])[..., channel]
 
     return [LazyArray(array.shape[:3], array.dtype, channel_block(array)) for array in levels]
 
@@ -142,19 +169,30 @@ def _strided(volume: Volume, step: int) -> Block:
     return block
 
 
-def _span(index: SupportsIndex | slice, length: int) -> tuple[tuple[int, int], int | slice]:
-    """Return the half-open range that an index needs, and the index inside it."""
-    if not isinstance(index, slice):
-        number = int(index)
-        number += length if number < 0 else 0
-        if not 0 <= number < length:
-            raise IndexError(f"index {number} is out of range for {length} values")
-        return (number, number + 1), 0
-    positions = range(length)[index]
-    if not positions:
-        return (0, 0), index
-    low, high = min(positions[0], positions[-1]), max(positions[0], positions[-1]) + 1
-    return (low, high), slice(None, None, positions.step if len(positions) > 1 else 1)
+def _chosen(index: SupportsIndex | slice, positions: range) -> int | range:
+    """Return the positions that an index of one axis selects."""
+    if isinstance(index, slice):
+        return positions[index]
+    number = operator.index(index)
+    if not -len(positions) <= number < len(positions):
+        raise IndexError(f"index {number} is out of range for {len(positions)} values")
+    return positions[number]
+
+
+def _span(chosen: int | range) -> tuple[tuple[int, int], int | slice]:
+    """Return the half-open range that contains positions, and their index inside it."""
+    if isinstance(chosen, int):
+        return (chosen, chosen + 1), 0
+    low, high = min(chosen[0], chosen[-1]), max(chosen[0], chosen[-1]) + 1
+    return (low, high), slice(None, None, chosen.step if len(chosen) > 1 else 1)
+
+
+def _inside_whole(chosen: int | range) -> int | slice:
+    """Return the index of positions along an axis that is read whole."""
+    if isinstance(chosen, int):
+        return chosen
+    stop = chosen.stop if chosen.stop >= 0 else None
+    return slice(chosen.start, stop, chosen.step)
 
 
 def cropped(array: Any, axis: int, share: float) -> tuple[Any, int]:
