@@ -12,6 +12,7 @@ from PIL import Image
 from tests.support.playwright_page import browser, wait_for_picture, wait_until
 from tests.support.view_volumes import FACTOR, SIDE, STEP_UM, write_view
 from tomostain.geometry.oblique import oblique_axes
+from tomostain.io import create_stained
 from tomostain.view.browser.plane_layers import Overlays
 from tomostain.view.browser.server import PAGE
 from tomostain.view.browser.view import prepared_site, start_server
@@ -176,7 +177,8 @@ def test_dragging_moves_the_view_and_a_click_the_planes(open_page):
     stated, _ = position_at(opened)
     opened.page.mouse.down()
     opened.page.mouse.up()
-    np.testing.assert_allclose(opened.view["position"], stated, atol=0.06)
+    # The centres of the voxels there: a plane between two slices would be interpolated.
+    assert opened.view["position"] == (np.rint(stated / STEP_UM) * STEP_UM).tolist()
 
 
 def test_the_swipe_line_is_dragged_without_a_request(open_page):
@@ -240,6 +242,124 @@ def test_a_link_restores_the_view_in_a_new_page(open_page):
     assert view["tilt"] == [30, 25]
     assert view["position"][1] == 40
     assert np.abs(again.picture("oblique") - picture).max() <= 1
+
+
+def test_a_link_restores_the_view_in_an_open_page(open_page):
+    opened = open_page("#um=2&mid=10,20,30&lines=off&window=20,200&labels=0.4&stain=off,0.5&swipe=off&view=x")
+    assert (opened.view["lines"], opened.view["zoom"], opened.view["swiping"]) == (False, 2, False)
+    plain = open_page()
+    plain.page.click("#link")
+    link = plain.page.url.partition("#")[2]
+    assert "um=" not in link  # what is as in the initial view is left out
+    opened.page.evaluate(f"location.hash = '#{link}'")
+    wait_until(opened.page, "viewer.store.view.zoom === null")
+    assert opened.view == plain.view
+
+
+def test_a_position_between_whole_micrometres_is_exact_in_a_request(open_page):
+    opened = open_page()
+    query = """import('./planes.js').then((m) => {
+        const facts = { size_um: [9, 9, 9], voxel_um: [1 / 3, 1 / 3, 1 / 3] };
+        const position = m.snapped([2.4, 20, -1], facts);
+        return [position, m.planeOf('z', { position }, facts).query];
+    })"""
+    position, text = opened.page.evaluate(query)
+    assert position == pytest.approx([7 / 3, 9, 0])
+    assert text == "axis=z&at=2.333333"
+
+
+def test_a_grey_value_beyond_the_window_is_a_limit(open_page):
+    opened = open_page()
+    call = "import('./controls.js').then((m) => [0, 51, 255].map((value) => m.greyText(value, [1000, 2000])))"
+    assert opened.page.evaluate(call) == ["≤ 1000", "1200", "≥ 2000"]
+    assert opened.page.locator("[aria-label='µCT: grey value shown black'] + output").text_content().startswith("≤ ")
+
+
+def test_a_tile_that_failed_is_requested_again(open_page):
+    opened = open_page()
+    opened.page.evaluate("viewer.tiles.retryMs = 300")
+    failing = []
+    opened.page.route("**/tile/**", lambda route: (failing.append(route.request.url), route.abort()))
+    opened.page.evaluate("viewer.store.set({ position: [10, 10, 10] })")
+    wait_until(opened.page, "[...viewer.tiles.tiles.values()].some(({ state }) => state === 'failed')")
+    assert failing
+    opened.page.unroute("**/tile/**")
+    # Nobody moves, and the tiles come.
+    wait_until(opened.page, "[...viewer.tiles.needed].every((key) => viewer.tiles.tiles.get(key)?.state === 'ready')")
+    opened.at("z")
+    assert position_at(opened)[1][0] == 10
+    opened.faults.clear()
+
+
+@pytest.mark.parametrize("plane", ["y", "x"])
+def test_the_outermost_voxels_are_shown_as_a_whole(tmp_path, open_page, plane):
+    writer = create_stained(tmp_path / "thin.ome.zarr", (1, 40, 40), (40.0, 5.0, 5.0), z_chunk=1, provenance={})
+    writer.write(0, np.full((1, 40, 40, 3), (200, 30, 60), np.uint8))
+    writer.finish()
+    with prepared_site(None, tmp_path / "thin.ome.zarr") as site:
+        for alone in serving(site):
+            opened = open_page(f"#view={plane}&um=0.5&mid=0,97.5,97.5&lines=off", where=alone)
+            picture = opened.picture(plane)
+            column = (picture[:, picture.shape[1] // 2] == (200, 30, 60)).all(axis=-1)
+            # 40 µm, and half a pixel of the tile on both sides.
+            assert 40 / 0.5 - 1 <= column.sum() <= 45 / 0.5 + 1
+            assert column[picture.shape[0] // 2 - 39]
+            assert column[picture.shape[0] // 2 + 38]
+
+
+def test_after_a_pinch_the_remaining_finger_moves_the_view(open_page):
+    opened = open_page("#um=1&mid=147.5,147.5,147.5&swipe=off&view=z", has_touch=True)
+    box = opened.box("z")
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    opened.page.evaluate("viewer.panels.z.canvas.setPointerCapture = () => {}")  # knows no pointer of a script
+
+    def touch(kind, number, right, down):
+        options = {"pointerId": number, "pointerType": "touch", "clientX": x + right, "clientY": y + down}
+        opened.page.evaluate(
+            "([kind, options]) => viewer.panels.z.canvas.dispatchEvent(new PointerEvent(`pointer${kind}`, options))",
+            [kind, options],
+        )
+
+    touch("down", 7, -40, 0)
+    touch("down", 8, 40, 0)
+    touch("move", 7, -50, 0)
+    touch("move", 8, 50, 0)
+    touch("up", 8, 50, 0)
+    centre, zoom = opened.view["centre"], opened.view["zoom"]
+    assert zoom == pytest.approx(0.8)
+    touch("move", 7, -30, 20)
+    touch("up", 7, -30, 20)
+    assert opened.view["zoom"] == zoom
+    moved = np.subtract(opened.view["centre"], centre)
+    np.testing.assert_allclose(moved, [0, -20 * zoom, -20 * zoom], atol=0.05)
+    assert opened.view["position"] == [MIDDLE] * 3
+
+
+def test_the_caption_states_what_is_shown(open_page):
+    opened = open_page("#at=100,120,140&tilt=30,-12.5&offset=40")
+    caption = """import('./picture.js').then((m) => m.captionOf(
+        viewer.store, Object.values(viewer.panels).filter((panel) => panel.isVisible)))"""
+    title, place, oblique = "stained.ome.zarr", "z 100, y 120, x 140 µm", "oblique plane: 30° about x, -12.5° about y"
+    note = " – virtual stain, computed from µCT"
+    assert opened.page.evaluate(caption) == f"{title}: {place}; {oblique}, offset 40 µm{note}"
+    opened.page.evaluate("viewer.store.set({ layout: 'oblique' })")
+    assert opened.page.evaluate(caption) == f"{title}: {oblique}, offset 40 µm{note}"
+    opened.page.evaluate("viewer.store.set({ layout: 'z' })")
+    opened.page.evaluate("viewer.store.setLayer('stain', { on: false })")
+    assert opened.page.evaluate(caption) == f"{title}: {place}"
+
+
+def test_without_a_mouse_the_values_are_those_at_the_point_of_the_planes(open_page):
+    opened = open_page("#at=100,120,140")
+    assert opened.text("#read-position") == "–"
+    assert opened.page.evaluate("[...document.querySelectorAll('output')].every((each) => each.ariaLive === 'off')")
+    opened.page.locator("[data-plane=y] canvas").focus()
+    opened.wait()
+    assert opened.text("#read-position") == "z 100.0  y 120.0  x 140.0 µm"
+    assert opened.text("#read-stain") == ", ".join(str(int(value / STEP_UM * FACTOR)) for value in (100, 120, 140))
+    opened.page.keyboard.press("PageDown")
+    opened.wait()
+    assert opened.text("#read-position") == "z 100.0  y 125.0  x 140.0 µm"
 
 
 def test_a_wrong_link_is_left_out_and_shows_the_volume(open_page):

@@ -60,11 +60,12 @@ function contrast(store, window) {
   });
 }
 
-/** Return the grey value of the volume for a byte of its copy. */
+/** Return the grey value of the volume for a byte of its copy. The bytes 0 and 255 also stand for all values beyond them. */
 export function greyText(value, window) {
   const [low, high] = window ?? [0, 255];
   const grey = low + (value / 255) * (high - low);
-  return String(Number(grey.toPrecision(Math.abs(grey) >= 1000 ? 4 : 3)));
+  const sign = value <= 0 ? "≤ " : value >= 255 ? "≥ " : "";
+  return sign + Number(grey.toPrecision(Math.abs(grey) >= 1000 ? 4 : 3));
 }
 
 function swatch(rgb) {

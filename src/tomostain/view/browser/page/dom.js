@@ -17,7 +17,7 @@ let count = 0;
 export function slider({ label, min, max, step, text, change }) {
   count += 1;
   const id = `slider-${count}`;
-  const output = element("output", { for: id });
+  const output = element("output", { for: id, "aria-live": "off" });
   const input = element("input", { type: "range", id, min, max, step, oninput: () => change(Number(input.value)) });
   const row = element("div", { class: "row" }, element("label", { for: id, class: "slider" }, label), input, output);
   const write = (value, range = [min, max]) => {

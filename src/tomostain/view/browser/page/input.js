@@ -1,6 +1,6 @@
 // Mouse, touch and wheel of a panel, and what they change in the view.
 
-import { AXES, add, stepOf } from "./planes.js";
+import { AXES, add, snapped, stepOf } from "./planes.js";
 
 const SWIPE_PX = { mouse: 8, pen: 14, touch: 22 };
 const CLICK_PX = 4;
@@ -111,9 +111,13 @@ export function listenTo(panel, { store, zoom, hover, leave }) {
     pointers.delete(event.pointerId);
     canvas.classList.remove("panning");
     if (event.type === "pointerup" && event.button === 0 && mode === "pan" && travelled <= CLICK_PX) {
-      store.set({ position: panel.volumeAt(point, zoom()) });
+      store.set({ position: snapped(panel.volumeAt(point, zoom()), store.facts) });
     }
     if (pointers.size === 0) mode = null;
+    else if (mode === "pinch" && pointers.size === 1) {
+      mode = "pan"; // the remaining finger moves the view, and its end is no tap
+      travelled = CLICK_PX + 1;
+    }
   };
   canvas.addEventListener("pointerup", release);
   canvas.addEventListener("pointercancel", release);

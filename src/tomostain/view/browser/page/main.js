@@ -1,6 +1,6 @@
 // The page: loads the facts of the view, makes the panels and connects them.
 
-import { AXES, PLANES, TITLES, reach, stepOf } from "./planes.js";
+import { AXES, PLANES, TITLES, reach, stepOf, toPlane } from "./planes.js";
 import { Store, fromFragment, toFragment } from "./store.js";
 import { TileStore } from "./tiles.js";
 import { Panel } from "./panel.js";
@@ -8,7 +8,7 @@ import { listenTo } from "./input.js";
 import { HELP, activePanel, listenToKeys } from "./keys.js";
 import { makeControls } from "./controls.js";
 import { Readout } from "./readout.js";
-import { compose, save } from "./picture.js";
+import { captionOf, compose, save } from "./picture.js";
 import { element } from "./dom.js";
 import { startTheme } from "./theme.js";
 
@@ -52,8 +52,15 @@ async function start() {
       panel.show(panel.isVisible && !panel.isComplete);
     }
     if (pointer?.panel.isVisible) readout.show(pointer.panel, pointer.point, um);
+    else showFocused(um);
     if (store.isMoving) setTimeout(schedule, 220);
   }
+
+  // Without a pointer, the values are those at the point of the planes in the focused panel.
+  const showFocused = (um) => {
+    const panel = visible().find(({ canvas }) => canvas === document.activeElement);
+    if (panel) readout.show(panel, panel.toScreen(toPlane(panel.plane, store.view.position), um), um);
+  };
 
   let written = 0;
   const writeAddress = () => {
@@ -76,8 +83,9 @@ async function start() {
   tiles.addEventListener("failed", () => news("Part of a layer cannot be read, or the server ended: see its terminal."));
   theme.listen(schedule);
   const narrow = matchMedia("(max-width: 720px)");
+  const showOne = () => narrow.matches && store.view.layout === "all" && store.set({ layout: "z" });
   const fold = () => {
-    if (narrow.matches && store.view.layout === "all") store.set({ layout: "z" });
+    showOne();
     setControls(!narrow.matches);
   };
   narrow.addEventListener("change", fold);
@@ -96,9 +104,7 @@ async function start() {
       }
     },
     picture: () => {
-      const place = AXES.map((axis, index) => `${axis} ${Number(store.view.position[index].toFixed(1))}`).join(", ");
-      const stain = store.view.layers.stain ? " – virtual stain, computed from µCT" : "";
-      save(compose(visible(), `${facts.title}: ${place} µm${stain}`, theme.colours), `${facts.title.replace(/[^\w.-]+/g, "_")}.png`);
+      save(compose(visible(), captionOf(store, visible()), theme.colours), `${facts.title.replace(/[^\w.-]+/g, "_")}.png`);
       news("Picture saved.");
     },
     theme: () => news(`Theme: ${theme.next()}`),
@@ -111,8 +117,11 @@ async function start() {
       pointer = { panel, point };
       readout.show(panel, point, zoom());
     };
-    listenTo(panel, { store, zoom, hover, leave: () => { pointer = null; readout.clear(); } });
-    panel.canvas.addEventListener("focus", () => (last = panel));
+    listenTo(panel, { store, zoom, hover, leave: () => { pointer = null; readout.clear(); schedule(); } });
+    panel.canvas.addEventListener("focus", () => {
+      last = panel;
+      schedule();
+    });
   }
   listenToKeys({ store, zoom, actions, active: () => activePanel(panels, store, last) });
   for (const button of $("layouts").children) button.addEventListener("click", () => store.set({ layout: button.dataset.layout }));
@@ -121,7 +130,10 @@ async function start() {
   }
   $("controls-toggle").addEventListener("click", () => setControls(document.body.classList.contains("without-controls")));
   $("help-rows").append(...HELP.map(([key, text]) => element("tr", {}, element("th", { scope: "row" }, key), element("td", {}, text))));
-  addEventListener("hashchange", () => store.set(fromFragment(location.hash, store)));
+  addEventListener("hashchange", () => {
+    store.set(fromFragment(location.hash, store));
+    showOne();
+  });
   new ResizeObserver(schedule).observe($("panels"));
   fold();
   layout();
@@ -139,7 +151,7 @@ function setControls(shown) {
 function makePanel(id, store, tiles) {
   const { facts } = store;
   const axis = AXES.indexOf(id);
-  const output = element("output");
+  const output = element("output", { "aria-live": "off" });
   const step = stepOf(id, facts);
   const change = () => {
     const value = Number(range.value);

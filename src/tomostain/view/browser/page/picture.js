@@ -1,5 +1,7 @@
 // The visible planes as one PNG, with a caption.
 
+import { AXES } from "./planes.js";
+
 const GAP = 4;
 const CAPTION = 30;
 
@@ -30,6 +32,20 @@ export function compose(panels, caption, colours) {
   context.textBaseline = "middle";
   context.fillText(caption, GAP + 4, height + 2 * GAP + CAPTION / 2, width - 8);
   return canvas;
+}
+
+/** Return the caption: the volume, where the visible planes are, and whether the stain is shown. */
+export function captionOf({ facts, view }, panels) {
+  const short = (value) => Number(value.toFixed(1));
+  const planes = panels.map(({ id }) => id);
+  const parts = [];
+  if (planes.some((id) => id !== "oblique")) parts.push(`${AXES.map((axis, index) => `${axis} ${short(view.position[index])}`).join(", ")} µm`);
+  if (planes.includes("oblique")) {
+    parts.push(`oblique plane: ${view.tilt.map((angle, index) => `${short(angle)}° about ${"xy"[index]}`).join(", ")}, offset ${short(view.offset)} µm`);
+  }
+  const stain = view.layers.stain;
+  const note = stain?.on && stain.opacity > 0 ? " – virtual stain, computed from µCT" : "";
+  return `${facts.title}: ${parts.join("; ")}${note}`;
 }
 
 /** Save a canvas as a file of the user. */

@@ -55,9 +55,18 @@ export function middle(facts) {
   return facts.size_um.map((side) => side / 2);
 }
 
-/** Return the centres of the outermost voxels. */
-export function cornersOf({ size_um: [z, y, x] }) {
-  return [0, z].flatMap((a) => [0, y].flatMap((b) => [0, x].map((c) => [a, b, c])));
+/** Return the outer corners of the volume: half a voxel beyond the centres of the outermost ones. */
+export function cornersOf({ size_um, voxel_um }) {
+  const [z, y, x] = size_um.map((side, axis) => [-voxel_um[axis] / 2, side + voxel_um[axis] / 2]);
+  return z.flatMap((a) => y.flatMap((b) => x.map((c) => [a, b, c])));
+}
+
+/** Return the centre of the voxel that is nearest to a point. */
+export function snapped(position, facts) {
+  return position.map((value, axis) => {
+    const nearest = clamp(Math.round(value / facts.voxel_um[axis]), 0, Math.round(facts.size_um[axis] / facts.voxel_um[axis]));
+    return nearest * facts.voxel_um[axis];
+  });
 }
 
 /** Return the step of the wheel and the keys: a voxel across the plane. */
@@ -90,5 +99,5 @@ export function clamp(value, low, high) {
 }
 
 function number(value) {
-  return String(Number(value.toFixed(4)));
+  return String(Number(value.toFixed(6)));
 }

@@ -1,6 +1,6 @@
 // The state of the view, and its form in the address of the page.
 
-import { AXES, PLANES, clamp, middle, reach } from "./planes.js";
+import { AXES, PLANES, clamp, middle, reach, snapped } from "./planes.js";
 
 const LAYOUTS = ["all", ...PLANES];
 const DEFAULT_OPACITY = { uncertainty: 0.7, labels: 0.5 };
@@ -50,10 +50,6 @@ export class Store extends EventTarget {
   }
 }
 
-function snapped(position, facts) {
-  return position.map((value, axis) => Math.round(value / facts.voxel_um[axis]) * facts.voxel_um[axis]);
-}
-
 function valid(view, facts) {
   const position = view.position.map((value, axis) => clamp(value, 0, facts.size_um[axis]));
   const centre = view.centre.map((value, axis) => clamp(value, 0, facts.size_um[axis]));
@@ -64,7 +60,7 @@ function valid(view, facts) {
 
 /** Return the view as the part of an address after #. */
 export function toFragment(view, facts) {
-  const parts = { view: view.layout, at: list(view.position, 3) };
+  const parts = { view: view.layout, at: list(view.position, 6) };
   if (view.zoom !== null) Object.assign(parts, { um: text(view.zoom, 5), mid: list(view.centre, 3) });
   parts.tilt = list(view.tilt, 3);
   parts.offset = text(view.offset, 3);
@@ -78,11 +74,12 @@ export function toFragment(view, facts) {
   return Object.entries(parts).map(([key, value]) => `${key}=${value}`).join("&");
 }
 
-/** Return the changes of the view that a fragment states. What it does not state or states wrongly is left out. */
+/** Return the view that a fragment states. What it does not state or states wrongly is as in the initial view. */
 export function fromFragment(fragment, store) {
   const values = new Map(fragment.replace(/^#/, "").split("&").map((part) => part.split("=", 2)));
-  const { facts, view } = store;
-  const patch = { layers: { ...view.layers } };
+  const { facts } = store;
+  const view = store.initial();
+  const patch = { ...view, layers: { ...view.layers } };
   if (LAYOUTS.includes(values.get("view"))) patch.layout = values.get("view");
   take(patch, "position", numbers(values.get("at"), AXES.length));
   take(patch, "centre", numbers(values.get("mid"), AXES.length));

@@ -2,6 +2,8 @@
 
 const AT_ONCE = 6;
 const MAX_TILES = 600;
+const RETRY_MS = 5000;
+const BORDER = 1e-6; // share of a tile: a volume that ends at the border of a tile needs no tile beyond it
 
 export class TileStore extends EventTarget {
   constructor(base, facts) {
@@ -13,6 +15,7 @@ export class TileStore extends EventTarget {
     this.needed = new Set(); // those of all panels
     this.loading = new Map(); // by key, the controllers of the requests
     this.requests = 0;
+    this.retryMs = RETRY_MS;
   }
 
   /** Return the tile if it was requested before; it counts as used. */
@@ -79,9 +82,16 @@ export class TileStore extends EventTarget {
     }
     if (tile.state === "failed") {
       this.dispatchEvent(new Event("failed"));
-      setTimeout(() => this.tiles.delete(key), 5000);
+      setTimeout(() => this.retry(key, tile), this.retryMs);
     }
     this.dispatchEvent(new Event("loaded"));
+  }
+
+  /** Forget a tile that failed, so that it is requested again if it is still needed. */
+  retry(key, tile) {
+    if (this.tiles.get(key) !== tile) return;
+    this.tiles.delete(key);
+    if (this.needed.has(key)) this.dispatchEvent(new Event("loaded"));
   }
 }
 
@@ -104,7 +114,8 @@ export function tileGrid(level, facts) {
 /** Return [row, column] of the tiles that show a window of the plane, the nearest to its middle first. */
 export function tilesIn(level, facts, { top, bottom, left, right }) {
   const { side, start } = tileGrid(level, facts);
-  const [r0, r1, c0, c1] = [top, bottom, left, right].map((value) => Math.floor((value - start) / side));
+  const tile = (value, border) => Math.floor((value - start) / side + border);
+  const [r0, r1, c0, c1] = [tile(top, BORDER), tile(bottom, -BORDER), tile(left, BORDER), tile(right, -BORDER)];
   const found = [];
   for (let row = r0; row <= r1; row += 1) for (let column = c0; column <= c1; column += 1) found.push([row, column]);
   const far = ([row, column]) => Math.hypot(row - (r0 + r1) / 2, column - (c0 + c1) / 2);
