@@ -19,6 +19,7 @@ from PIL import Image
 
 from tests.support.view_volumes import SIDE, STEP_UM, colours_of_position, write_view
 from tomostain.errors import InputError
+from tomostain.view.browser import server as server_module
 from tomostain.view.browser.first_view import FirstView
 from tomostain.view.browser.plane_layers import Overlays
 from tomostain.view.browser.server import PAGE
@@ -203,6 +204,61 @@ def test_damaged_data_are_not_shown_and_are_reported_once(folder, tmp_path):
     assert len(lines) == 1
     assert "warning: not shown" in lines[0]
     assert "0/c/0/1/0/0" in lines[0]
+
+
+def test_any_other_failure_is_reported_once_and_answered(folder, monkeypatch):
+    def fail(*_):
+        raise MemoryError("2 GiB are missing")
+
+    lines = []
+    with prepared_site(None, folder / "stained.ome.zarr") as site, running(site, lines.append) as server:
+        monkeypatch.setattr(type(site.planes), "tile", fail)
+        for _ in range(2):
+            assert ask(server, f"/tile/TOKEN/stain?{GOOD}").status == 500
+    assert lines == ["warning: not shown: MemoryError: 2 GiB are missing"]
+
+
+def test_a_level_that_the_view_does_not_have_is_refused(server):
+    assert server.site.planes.levels == 1
+    assert ask(server, f"/tile/TOKEN/stain?{GOOD.replace('level=0', 'level=1')}").status == 400
+    with pytest.raises(BadRequestError):
+        parse_tile(GOOD.replace("level=0", "level=3"), levels=3)
+    assert parse_tile(GOOD.replace("level=0", "level=2"), levels=3).level == 2
+
+
+def test_the_address_without_its_slash_leads_to_the_page(server):
+    answer = ask(server, "/planes/TOKEN")
+    assert (answer.status, answer.getheader("Location")) == (308, f"{server.site.token}/")
+
+
+def test_too_many_connections_are_closed_and_those_before_are_answered(server):
+    count = server_module._CONNECTIONS_AT_ONCE
+    lines = [socket.create_connection(("127.0.0.1", server.server_port), timeout=5) for _ in range(count)]
+    try:
+        time.sleep(0.3)
+        with socket.create_connection(("127.0.0.1", server.server_port), timeout=5) as refused:
+            assert refused.recv(1) == b""
+        lines[0].sendall(f"GET /facts/{server.site.token} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        assert lines[0].recv(12) == b"HTTP/1.1 200"
+    finally:
+        for line in lines:
+            line.close()
+    end = time.monotonic() + 5
+    while server._connections._value < count and time.monotonic() < end:
+        time.sleep(0.02)
+    assert ask(server, "/facts/TOKEN").status == 200
+
+
+def test_a_connection_without_token_is_closed_soon(folder, monkeypatch):
+    monkeypatch.setattr(server_module._Handler, "timeout", 0.2)
+    with prepared_site(None, folder / "stained.ome.zarr") as site, running(site) as server:
+        with socket.create_connection(("127.0.0.1", server.server_port), timeout=5) as silent:
+            assert silent.recv(1) == b""
+        with socket.create_connection(("127.0.0.1", server.server_port), timeout=5) as known:
+            for _ in range(2):
+                known.sendall(f"HEAD /facts/{site.token} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+                assert known.recv(4096).startswith(b"HTTP/1.1 200")
+                time.sleep(0.4)
 
 
 def test_a_request_that_the_page_cancelled_is_not_computed(server, monkeypatch):

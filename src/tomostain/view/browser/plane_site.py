@@ -93,6 +93,12 @@ class PlaneSite:
         z, y, x = ((n - 1) * step for n, step in zip(*self.grid, strict=True))
         return z, y, x
 
+    @property
+    def levels(self) -> int:
+        """Number of levels of tiles: at the last one, the volume fits in one tile."""
+        longest = (max(self.size_um) / self.base_um + 1) / TILE_PX
+        return max(1, int(np.ceil(np.log2(max(longest, 1)))) + 1)
+
     def facts(self, *, has_3d: bool) -> SiteFacts:
         """Return what the page must know.
 
@@ -105,14 +111,13 @@ class PlaneSite:
             {"name": each.name, "kind": each.kind, "window": each.window, "labels": list(each.labels)}
             for each in self.layers.values()
         ]
-        longest = (max(self.size_um) / self.base_um + 1) / TILE_PX
         return {
             "title": self.title,
             "size_um": self.size_um,
             "voxel_um": self.grid[1],
             "base_um": self.base_um,
             "tile_px": TILE_PX,
-            "levels": max(1, int(np.ceil(np.log2(max(longest, 1)))) + 1),
+            "levels": self.levels,
             "layers": layers,
             "has_3d": has_3d,
         }

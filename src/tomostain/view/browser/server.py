@@ -9,7 +9,6 @@ may connect to this server only (Content-Security-Policy).
 import json
 import re
 import secrets
-import select
 import socket
 import sys
 import threading
@@ -33,6 +32,10 @@ ORIGIN = "http://origin.invalid"
 PAGE = Path(__file__).parent / "page"
 """The files of the plane view."""
 _TILES_AT_ONCE = 2
+_CONNECTIONS_AT_ONCE = 64
+_TIMEOUT_S = 60
+_TIMEOUT_WITHOUT_TOKEN_S = 10
+"""Before a connection has sent the token of the view, it may come from anybody on this machine."""
 _BLOCK = 1 << 20
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -121,6 +124,7 @@ class ViewServer(ThreadingHTTPServer):
     """
 
     block_on_close = False
+    request_queue_size = _CONNECTIONS_AT_ONCE
     # Where a port can be taken from another server by this option (Windows), it stays off.
     allow_reuse_address = sys.platform != "win32"
 
@@ -129,6 +133,7 @@ class ViewServer(ThreadingHTTPServer):
         self._report, self._reported = report, set[str]()
         self.closing = threading.Event()
         self.tile_slots = threading.BoundedSemaphore(_TILES_AT_ONCE)
+        self._connections = threading.BoundedSemaphore(_CONNECTIONS_AT_ONCE)
         super().__init__((HOST, port), _Handler)
 
     @property
@@ -148,16 +153,31 @@ class ViewServer(ThreadingHTTPServer):
         name, _, file = unquote(address).partition("/")
         try:
             self.site.checks.get(name, _accept)(file)
-        except InputError as error:
-            self.report_damage(error)
+        except Exception as error:
+            self.report_failure(error)
             return True
         return False
 
-    def report_damage(self, error: InputError) -> None:
-        """Report damaged data, each message once."""
-        if str(error) not in self._reported:
-            self._reported.add(str(error))
-            self._report(f"warning: not shown: {error}")
+    def report_failure(self, error: Exception) -> None:
+        """Report that data are damaged or cannot be shown, each message once."""
+        text = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+        if text not in self._reported:
+            self._reported.add(text)
+            self._report(f"warning: not shown: {text}")
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer a connection in a thread of its own, or close it if there are too many."""
+        if self._connections.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer a connection."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._connections.release()
 
     def stop(self) -> None:
         """End the open connections and give the port back; `serve_forever` must have returned."""
@@ -174,7 +194,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: ViewServer
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "tomostain", ""
-    timeout = 60
+    timeout = _TIMEOUT_WITHOUT_TOKEN_S
     policy: Mapping[str, str] = _POLICY_OF_3D
 
     def do_GET(self) -> None:
@@ -196,6 +216,7 @@ class _Handler(BaseHTTPRequestHandler):
         token, _, name = rest.partition("/")
         if not secrets.compare_digest(token.encode(), self.server.site.token.encode()):
             return self._refuse(HTTPStatus.NOT_FOUND)
+        self.connection.settimeout(_TIMEOUT_S)
         if kind in ("planes", "tile", "facts"):
             return self._answer_planes(kind, name)
         if self.server.site.client is None and kind != "data":
@@ -221,13 +242,16 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send_bytes(json.dumps(facts).encode(), TYPES[".json"])
         if kind == "tile" and name in planes.layers:
             return self._send_tile(planes, name)
+        if kind == "planes" and not name and not self.path.partition("?")[0].endswith("/"):
+            # Relative to this address: through a tunnel or a proxy, its beginning may be another one.
+            return self._refuse(HTTPStatus.PERMANENT_REDIRECT, {"Location": f"{self.server.site.token}/"})
         path = find_file({"page": PAGE}, f"page/{name or 'index.html'}") if kind == "planes" else None
         return self._refuse(HTTPStatus.NOT_FOUND) if path is None else self._send_file(path)
 
     def _send_tile(self, planes: PlaneSite, name: str) -> None:
         """Send a tile, few at a time. A request whose page has gone on in the meantime is dropped."""
         try:
-            request = parse_tile(self.path.partition("?")[2])
+            request = parse_tile(self.path.partition("?")[2], levels=planes.levels)
         except BadRequestError:
             return self._refuse(HTTPStatus.BAD_REQUEST)
         with self.server.tile_slots:
@@ -236,18 +260,23 @@ class _Handler(BaseHTTPRequestHandler):
                 return None
             try:
                 picture = planes.tile(name, request)
-            except InputError as error:
-                self.server.report_damage(error)
+            except Exception as error:  # the page must learn of it, and the terminal must name the reason
+                self.server.report_failure(error)
                 return self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR)
         return self._refuse(HTTPStatus.NO_CONTENT) if picture is None else self._send_bytes(picture, "image/webp")
 
     def _is_abandoned(self) -> bool:
         """Return whether the browser closed the connection: that is how it cancels a request."""
+        timeout_s = self.connection.gettimeout()
         try:
-            readable, _, _ = select.select([self.connection], [], [], 0)
-            return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
-        except (OSError, ValueError):
+            self.connection.settimeout(0)
+            return not self.connection.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:  # nothing was sent, and the connection is open
+            return False
+        except OSError:
             return True
+        finally:
+            self.connection.settimeout(timeout_s)
 
     def _start_page(self) -> bytes:
         # "<" is written so that no name of a volume can end the script element early.

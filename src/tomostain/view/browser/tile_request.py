@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 MAX_QUERY = 200
 """Maximum length of a query, characters."""
 MAX_LEVEL = 20
+"""Maximum level of any view; a view may have fewer."""
 MAX_TILE = 2**16
 """Maximum index of a tile along a side; negative ones are as large."""
 MAX_UM = 1e9
@@ -50,8 +51,14 @@ class TileRequest:
     tilt_y_deg: float = 0.0
 
 
-def parse_tile(query: str) -> TileRequest:
+def parse_tile(query: str, *, levels: int = MAX_LEVEL + 1) -> TileRequest:
     """Read a query.
+
+    Parameters
+    ----------
+    query : str
+    levels : int
+        Number of levels of the view.
 
     Raises
     ------
@@ -74,7 +81,9 @@ def parse_tile(query: str) -> TileRequest:
     keys = _KEYS | {"tilt_x", "tilt_y"} if axis == "oblique" else _KEYS
     if len(values) != len(pairs) or values.keys() != keys:
         raise BadRequestError(f"the keys must be {', '.join(sorted(keys))}")
-    level, row, column = (_whole(values[key], limit) for key, limit in (("level", MAX_LEVEL), *_INDICES))
+    level, row, column = (
+        _whole(values[key], limit) for key, limit in (("level", min(MAX_LEVEL, levels - 1)), *_INDICES)
+    )
     if level < 0:
         raise BadRequestError("the level is negative")
     at_um = _number(values["at"], MAX_UM)
