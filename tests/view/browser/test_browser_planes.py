@@ -25,10 +25,10 @@ from tomostain.io import Volume, open_volume
 from tomostain.io.metadata.placement import Placement
 from tomostain.io.ome_zarr.levels import open_levels
 from tomostain.view.browser import planes
-from tomostain.view.browser.grey_copy import grey_copy
+from tomostain.view.browser.grey_copy import grey_copy, grey_window
 from tomostain.view.browser.plane_layers import Grid, ct_layer, overlay_layer
 from tomostain.view.browser.planes import TILE_PX, Tile, oblique_plane, sample_tile, standard_plane
-from tomostain.view.browser.pyramid import BrickCache, Pyramid, zarr_levels
+from tomostain.view.browser.pyramid import BrickCache, Level, Pyramid, slices_level, zarr_levels
 
 MIDDLE_UM = [(SIDE - 1) * STEP_UM / 2] * 3
 ORIGIN = Tile(0, 0, 0)
@@ -153,10 +153,78 @@ def test_a_tile_that_costs_too_much_comes_from_a_coarser_level(tmp_path, monkeyp
         assert {key[1] for key in pyramid.cache._bricks} == {1}
 
 
+def test_all_tiles_of_a_plane_come_from_one_level(tmp_path, monkeypatch):
+    # The volume ends within the second tile: its border alone would cost less than a tile in the middle.
+    path = write_grey(tmp_path / "wide.ome.zarr", np.full((10, 300, 280), 7, np.uint8))
+    pyramid = pyramid_of(path, 1)
+    monkeypatch.setattr(planes, "MAX_COST_BYTES", 2**17)
+    for plane in (standard_plane("y", 600.0), oblique_plane(60, 5, 0.0, (20.0, 700.0, 700.0))):
+        pyramid.cache.__init__()
+        for tile in (*AROUND, Tile(0, 1, 0), Tile(0, 0, 1), Tile(0, 1, 1)):
+            sample_tile(pyramid, plane, tile, STEP_UM)
+        assert len({key[1] for key in pyramid.cache._bricks}) == 1
+
+
+def test_a_whole_slice_is_read_although_it_is_larger_than_the_limit(folder, monkeypatch):
+    volume = open_volume(folder / "ct")
+    fine = slices_level(volume, grey_window(volume))
+    coarse = Level((30,) * 3, (2 * STEP_UM,) * 3, (STEP_UM / 2,) * 3, (30,) * 3, lambda *_: pytest.fail("read"))
+    monkeypatch.setattr(planes, "MAX_COST_BYTES", 1000)
+    monkeypatch.setattr("tomostain.view.browser.pyramid._BAND_ROWS", 7)
+    low, high = grey_window(volume)
+    values, _ = sample_tile(Pyramid((fine, coarse), 1, BrickCache()), standard_plane("z", 20.0), ORIGIN, STEP_UM)
+    expected = np.clip((1000 + 100 * np.arange(SIDE) - low) / (high - low), 0, 1) * 255
+    np.testing.assert_allclose(values[:SIDE, :SIDE, 0], np.broadcast_to(expected, (SIDE, SIDE)), atol=0.51)
+
+
+def test_a_pixel_is_the_mean_of_its_voxels_also_where_slices_are_thick():
+    stripes = np.zeros((4, 32, 32), np.uint8)
+    stripes[:, ::2] = 200
+
+    def read(first, end):
+        return stripes[tuple(slice(a, b) for a, b in zip(first, end, strict=True))][..., None]
+
+    level = Level(stripes.shape, (40.0, 5.0, 5.0), (0.0, 0.0, 0.0), stripes.shape, read)
+    values, inside = sample_tile(Pyramid((level,), 1, BrickCache()), standard_plane("z", 40.0), Tile(1, 0, 0), 5.0)
+    assert (values[inside] == 100).all()
+    # In the plane across x, a pixel is four times smaller than a voxel along z, and two voxels wide along y.
+    values, inside = sample_tile(Pyramid((level,), 1, BrickCache()), standard_plane("x", 0.0), Tile(1, 0, 0), 5.0)
+    assert (values[inside] == 100).all()
+
+
+def test_of_labels_without_coarser_level_a_coarse_tile_reads_small_blocks(tmp_path, monkeypatch):
+    labels = np.zeros((200, 200, 200), np.uint8)
+    labels[:, :, 100:] = 2
+    blocks = []
+
+    def read(first, end):
+        return labels[tuple(slice(a, b) for a, b in zip(first, end, strict=True))][..., None]
+
+    level = Level(labels.shape, (5.0, 5.0, 5.0), (0.0, 0.0, 0.0), (50, 50, 50), read)
+    pyramid = Pyramid((level,), 1, BrickCache(), nearest=True)
+    whole = Pyramid.block
+    monkeypatch.setattr(Pyramid, "block", lambda self, *range_: blocks.append(whole(self, *range_)) or blocks[-1])
+    values, inside = sample_tile(pyramid, oblique_plane(40, 30, 0.0, (500.0,) * 3), Tile(4, 0, 0), 5.0)
+    assert set(np.unique(values[inside])) == {0, 2} or set(np.unique(values[inside])) == {2}
+    assert max(block.size for block in blocks) <= 130**3
+
+
+def test_the_window_is_that_of_every_nth_row_and_column_of_large_slices(monkeypatch):
+    grey = np.linspace(0, 1000, 5 * 64 * 64, dtype=np.float32).reshape(5, 64, 64)
+    exact = grey_window(Volume.from_array(grey, STEP_UM))
+    assert exact == pytest.approx((1, 999), abs=0.1)
+    monkeypatch.setattr("tomostain.view.browser.grey_copy._WINDOW_PIXELS", 5 * 16 * 16)
+    assert grey_window(Volume.from_array(grey, STEP_UM)) == pytest.approx(exact, abs=20)
+
+
 def test_of_a_binned_ct_the_planes_across_z_are_those_of_the_volume(tmp_path, folder):
     volume = open_volume(folder / "ct")
     grey_copy(volume, tmp_path / "copy.ome.zarr", max_voxels=30**3)
-    layer = ct_layer(volume, tmp_path / "copy.ome.zarr", Placement(), BrickCache())
+    grid = Grid(volume.shape, volume.voxel_um, Placement((0.0, 0.0, 50.0)), BrickCache())
+    moved = ct_layer(volume, tmp_path / "copy.ome.zarr", Placement(), grid, grey_window(volume))
+    assert [level.origin_um for level in moved.pyramid.levels] == [(0.0, 0.0, -50.0), (2.5, 2.5, -47.5)]
+    grid = Grid(volume.shape, volume.voxel_um, Placement(), BrickCache())
+    layer = ct_layer(volume, tmp_path / "copy.ome.zarr", Placement(), grid, grey_window(volume))
     assert [level.shape for level in layer.pyramid.levels] == [(SIDE,) * 3, (30,) * 3]
     low, high = layer.window
     expected = np.clip((1000 + 100 * np.arange(SIDE) - low) / (high - low), 0, 1) * 255
@@ -176,6 +244,8 @@ def test_a_map_of_another_volume_is_refused(folder, tmp_path):
         overlay_layer("labels", folder / "uncertainty.ome.zarr", grid)
     with pytest.raises(InputError, match=r"holds uint16; give a volume of 8 bits"):
         overlay_layer("labels", write_grey(tmp_path / "u16.ome.zarr", np.zeros((9, 9, 9), np.uint16)), grid)
+    with pytest.raises(InputError, match=r"`uncertainty` .*holds colours; give a volume of one channel"):
+        overlay_layer("uncertainty", folder / "stained.ome.zarr", grid)
     with pytest.raises(InputError, match="give an OME-Zarr folder"):
         overlay_layer("labels", folder / "ct" / "slice_0000.tif", grid)
     with pytest.raises(InputError, match="is not an OME-Zarr image"):

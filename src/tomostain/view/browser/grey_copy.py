@@ -1,5 +1,6 @@
 """A small OME-Zarr copy of a µCT volume of any format, which the browser shows next to the stain."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from tomostain.progress import Progress, silent
 MAX_VOXELS = 2**28
 """Maximum number of voxels of the copy. A larger volume is averaged over n × n × n voxels."""
 _SLAB = 32
+_WINDOW_PIXELS = 2**25
+"""Maximum number of grey values of which percentiles are computed; of larger slices, every n-th row and column."""
 
 
 def grey_copy(
@@ -21,6 +24,7 @@ def grey_copy(
     *,
     max_voxels: int = MAX_VOXELS,
     placement: Placement | None = None,
+    window: tuple[float, float] | None = None,
     progress: Progress = silent,
 ) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
     """Write a volume as an 8-bit OME-Zarr of one channel with a pyramid, binned until it is small enough.
@@ -34,7 +38,9 @@ def grey_copy(
     max_voxels : int
         Maximum number of voxels of the copy.
     placement : Placement, optional
-        Where the volume is shown: that of the stained volume next to it.
+        Where the first voxel of the volume is shown, in the coordinates of the stained volume next to it.
+    window : tuple of float, optional
+        The grey values that become 0 and 255. Default: those of `grey_window`.
     progress : Progress
         Listener.
 
@@ -50,7 +56,7 @@ def grey_copy(
     # Along an axis thinner than a bin, the only voxel is as thick as the volume.
     per_axis = [min(bins, n) for n in volume.shape]
     z_um, y_um, x_um = (step * n for step, n in zip(volume.voxel_um, per_axis, strict=True))
-    low, high = grey_window(volume)
+    low, high = window or grey_window(volume)
     half_bins = [(n - 1) / 2 * step for n, step in zip(per_axis, volume.voxel_um, strict=True)]
     writer = create_ome_zarr(
         path,
@@ -73,21 +79,28 @@ def grey_copy(
 def grey_window(volume: Volume) -> tuple[float, float]:
     """Return the grey values shown black and white: the 0.1 and 99.9 percentiles of five slices of the volume.
 
+    Of slices of more than `_WINDOW_PIXELS` / 5 pixels, every n-th row and column is used.
+
     Returns
     -------
     tuple of float
         Never equal, so that their difference can be a divisor.
     """
     chosen = sorted({round(share * (volume.shape[0] - 1)) for share in (0.1, 0.3, 0.5, 0.7, 0.9)})
-    sample = np.concatenate([volume.read(index, index + 1).ravel() for index in chosen])
+    pixels = len(chosen) * volume.shape[1] * volume.shape[2]
+    every = max(1, math.ceil(math.sqrt(pixels / _WINDOW_PIXELS)))
+    sample = np.concatenate([volume.read(index, index + 1)[0, ::every, ::every].ravel() for index in chosen])
     low, high = (float(value) for value in np.percentile(sample, [0.1, 99.9]))
     return low, high if high > low else low + 1.0
 
 
 def _slice(volume: Volume, index: int, per_axis: list[int]) -> NDArray[np.float32]:
-    """Return one slice of the copy: the mean over each bin."""
+    """Return one slice of the copy: the mean over each bin. Only the sum of its slices is in memory as float32."""
     deep, high, wide = per_axis
-    slab = volume.read(index * deep, (index + 1) * deep).astype(np.float32).mean(axis=0)
+    slab = np.zeros(volume.shape[1:], np.float32)
+    for layer in volume.read(index * deep, (index + 1) * deep):
+        slab += layer
+    slab /= deep
     rows, columns = slab.shape[0] // high, slab.shape[1] // wide
     binned = slab[: rows * high, : columns * wide].reshape(rows, high, columns, wide)
     return np.asarray(binned.mean(axis=(1, 3)), dtype=np.float32)

@@ -11,9 +11,8 @@ from tomostain.errors import InputError
 from tomostain.io import Volume
 from tomostain.io.metadata.placement import Placement
 from tomostain.io.ome_zarr.levels import ZarrLevels, open_levels
-from tomostain.view.browser.grey_copy import grey_window
 from tomostain.view.browser.plane_site import PlaneLayer
-from tomostain.view.browser.pyramid import BrickCache, Pyramid, Shape, Triple, slices_level, zarr_levels
+from tomostain.view.browser.pyramid import BrickCache, Pyramid, Shape, Triple, relative_um, slices_level, zarr_levels
 
 PathLike = str | os.PathLike[str]
 
@@ -61,7 +60,7 @@ def stain_layer(path: Path, grid: Grid) -> PlaneLayer:
     return PlaneLayer("stain", "stain", Pyramid(zarr_levels(open_levels(path), grid.placement), 3, grid.cache))
 
 
-def ct_layer(volume: Volume, copy: Path, placement: Placement, cache: BrickCache) -> PlaneLayer:
+def ct_layer(volume: Volume, copy: Path, placement: Placement, grid: Grid, window: tuple[float, float]) -> PlaneLayer:
     """Return the layer of a µCT volume: its copy, and for planes across z the volume itself if the copy is binned.
 
     Parameters
@@ -71,13 +70,15 @@ def ct_layer(volume: Volume, copy: Path, placement: Placement, cache: BrickCache
         As `grey_copy` wrote it.
     placement : Placement
         Of the first voxel of the volume, as it was stated for the copy.
-    cache : BrickCache
+    grid : Grid
+    window : tuple of float
+        The grey values that are 0 and 255 in the copy.
     """
-    window = grey_window(volume)
-    levels = zarr_levels(open_levels(copy), placement)
+    levels = zarr_levels(open_levels(copy), grid.placement)
     if levels[0].shape != volume.shape:
-        levels = (slices_level(volume, window), *levels)
-    return PlaneLayer("ct", "ct", Pyramid(levels, 1, cache), window)
+        z, y, x = relative_um(placement, grid.placement)
+        levels = (slices_level(volume, window, (z, y, x)), *levels)
+    return PlaneLayer("ct", "ct", Pyramid(levels, 1, grid.cache), window)
 
 
 def overlay_layer(kind: Literal["uncertainty", "labels"], path: PathLike, grid: Grid) -> PlaneLayer:
@@ -96,10 +97,21 @@ def overlay_layer(kind: Literal["uncertainty", "labels"], path: PathLike, grid: 
             f"`labels` {path}: states no names and colours of its values; give labels.ome.zarr, as measure writes it",
             parameter="labels",
         )
+    _check_channels(kind, volume)
     _check_extent(kind, volume, grid)
     nearest = kind == "labels"
     pyramid = Pyramid(zarr_levels(volume, grid.placement, channels=1), 1, grid.cache, nearest=nearest)
     return PlaneLayer(kind, kind, pyramid, labels=volume.labels)
+
+
+def _check_channels(kind: str, volume: ZarrLevels) -> None:
+    """Raise if a volume has colours. ``stain`` writes a map of the uncertainty with three equal channels."""
+    if volume.channels == 1:
+        return
+    depth, height, width = volume.levels[-1].shape
+    middle = volume.block(len(volume.levels) - 1, (depth // 2, 0, 0), (depth // 2 + 1, height, width))
+    if kind == "labels" or (middle != middle[..., :1]).any():
+        raise InputError(f"`{kind}` {volume.path}: holds colours; give a volume of one channel", parameter=kind)
 
 
 def _check_extent(kind: str, volume: ZarrLevels, grid: Grid) -> None:

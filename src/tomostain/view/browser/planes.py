@@ -23,10 +23,8 @@ MAX_COST_BYTES = 2**26
 """A tile for which more bytes would have to be read is sampled from a coarser level."""
 _SUBTILE_PX = 64
 """An oblique tile is sampled in parts of this side, each from the smallest block that holds it."""
-_SUBTILES = [
-    np.s_[row : row + _SUBTILE_PX, column : column + _SUBTILE_PX]
-    for row, column in product(range(0, TILE_PX, _SUBTILE_PX), repeat=2)
-]
+_MIN_SUBTILE_PX = 8
+"""Side of the parts where a pixel is many voxels wide, because there is no coarser level."""
 _CORNERS = np.ix_((0, -1), (0, -1))
 _MAX_MEAN = 4
 """A pixel of a plane across an axis is the mean of at most this many samples along each side."""
@@ -54,6 +52,11 @@ class Plane:
     origin_um: Float64
     down: Float64
     right: Float64
+
+    @property
+    def is_standard(self) -> bool:
+        """Whether the plane is across an axis of the volume."""
+        return bool(np.count_nonzero(self.down) == np.count_nonzero(self.right) == 1)
 
 
 @dataclass(frozen=True)
@@ -126,19 +129,34 @@ def sample_tile(pyramid: Pyramid, plane: Plane, tile: Tile, base_um: float) -> t
     """
     pixel_um = base_um * 2.0**tile.level
     rows, columns = tile.places_um(base_um)
-    if np.count_nonzero(plane.down) == np.count_nonzero(plane.right) == 1:
+    if plane.is_standard:
         return _standard_tile(pyramid, plane, rows, columns, pixel_um)
     points = plane.origin_um + rows[:, None, None] * plane.down + columns[None, :, None] * plane.right
     inside = np.asarray(_inside(pyramid, points, (0, 1, 2)).all(axis=-1))
     if not inside.any():
         return None
-    parts = [part for part in _SUBTILES if inside[part].any()]
-    level = _choose_level(pyramid, [points[part][_CORNERS].reshape(-1, 3) for part in parts], pixel_um)
+    level = _choose_level(pyramid, plane, pixel_um)
     values = np.zeros((TILE_PX, TILE_PX, pyramid.channels), np.uint8)
-    for part in parts:
-        values[part] = _sample_oblique(pyramid, level, points[part])
+    for part in _parts(_part_px(pyramid, level, pixel_um)):
+        if inside[part].any():
+            values[part] = _sample_oblique(pyramid, level, points[part])
     values[~inside] = 0
     return values, inside
+
+
+def _parts(side: int) -> list[tuple[slice, slice]]:
+    """Return the parts of a tile that are sampled at once."""
+    return [
+        np.s_[row : row + side, column : column + side] for row, column in product(range(0, TILE_PX, side), repeat=2)
+    ]
+
+
+def _part_px(pyramid: Pyramid, level: int, pixel_um: float) -> int:
+    """Return the side of the parts, px: less where a pixel is wider than a voxel, so that their blocks stay small."""
+    side, share = _SUBTILE_PX, pixel_um / min(pyramid.levels[level].voxel_um)
+    while side > _MIN_SUBTILE_PX and share >= 2:
+        side, share = side // 2, share / 2
+    return side
 
 
 def _inside(pyramid: Pyramid, points_um: Float64, axes: Sequence[int]) -> NDArray[np.bool_]:
@@ -148,24 +166,32 @@ def _inside(pyramid: Pyramid, points_um: Float64, axes: Sequence[int]) -> NDArra
     return np.asarray((index > -0.5 - _EXACT) & (index < np.take(finest.shape, chosen) - 0.5 + _EXACT))
 
 
-def _choose_level(pyramid: Pyramid, parts_um: Sequence[Float64], pixel_um: float) -> int:
+def _choose_level(pyramid: Pyramid, plane: Plane, pixel_um: float) -> int:
     """Return the coarsest level that resolves the pixels, or a coarser one if too many bytes would have to be read.
 
-    Parameters
-    ----------
-    pyramid : Pyramid
-    parts_um : sequence of ndarray, shape (N, 3)
-        For each part that is sampled at once, the corners (z, y, x), µm.
-    pixel_um : float
+    All tiles of a plane have the same level, which is chosen for a tile in the middle of the volume. Of a plane that
+    is in one brick or between two, these are always read: a whole slice of a µCT may be larger than the limit.
     """
+    parts_um = [points.reshape(-1, 3) for points in _middle_parts(pyramid, plane, pixel_um)]
     fitting = [i for i, level in enumerate(pyramid.levels) if min(level.voxel_um) <= pixel_um * 1.01]
     for index in range(max(fitting, default=0), len(pyramid.levels) - 1):
         level, bricks = pyramid.levels[index], set[tuple[int, ...]]()
         for part in parts_um:
             bricks.update(product(*level.brick_ranges(*_bounds(_positions(level, part)))))
-        if len(bricks) * math.prod(level.brick) * pyramid.channels <= MAX_COST_BYTES:
+        if len(bricks) <= 2 or len(bricks) * math.prod(level.brick) * pyramid.channels <= MAX_COST_BYTES:
             return index
     return len(pyramid.levels) - 1
+
+
+def _middle_parts(pyramid: Pyramid, plane: Plane, pixel_um: float) -> list[Float64]:
+    """Return the corners, shape (2, 2, 3), of the parts of a tile in the middle of the volume that are read at once."""
+    finest = pyramid.levels[0]
+    middle = finest.origin_um + np.multiply(np.subtract(finest.shape, 1), finest.voxel_um) / 2
+    along = (np.arange(TILE_PX) - (TILE_PX - 1) / 2) * pixel_um
+    rows, columns = (along + (middle - plane.origin_um) @ axis for axis in (plane.down, plane.right))
+    points = plane.origin_um + rows[:, None, None] * plane.down + columns[None, :, None] * plane.right
+    parts = _parts(TILE_PX if plane.is_standard else _SUBTILE_PX)
+    return [points[part][_CORNERS] for part in parts]
 
 
 def _positions(level: Level, points_um: Float64) -> Float64:
@@ -193,18 +219,25 @@ def _standard_tile(
     if not all(each.any() for each in used.values()):
         return None
     um = {axis: um[axis][used[axis]] for axis in um}
-    corners = np.stack(np.meshgrid(*(um[axis][[0, -1]] for axis in (0, 1, 2))), axis=-1).reshape(-1, 3)
-    index = _choose_level(pyramid, [corners], pixel_um)
-    count = 1 if pyramid.nearest else int(np.clip(round(pixel_um / max(pyramid.levels[index].voxel_um)), 1, _MAX_MEAN))
-    spread = ((np.arange(count) + 0.5) / count - 0.5) * pixel_um
-    um |= {axis: (um[axis][:, None] + spread).ravel() for axis in (down, right)}
+    index = _choose_level(pyramid, plane, pixel_um)
+    counts = {axis: _samples(pyramid, index, axis, pixel_um) for axis in (down, right)}
+    for axis, count in counts.items():
+        spread = ((np.arange(count) + 0.5) / count - 0.5) * pixel_um
+        um[axis] = (um[axis][:, None] + spread).ravel()
     sampled = _sample_standard(pyramid, index, um, (across, down, right))
-    if count > 1:
-        split = (len(um[down]) // count, count, len(um[right]) // count, count, pyramid.channels)
+    if max(counts.values()) > 1:
+        (high, wide), (height, width) = counts.values(), sampled.shape[:2]
+        split = (height // high, high, width // wide, wide, pyramid.channels)
         sampled = to_integers(sampled.reshape(split).mean(axis=(1, 3), dtype=np.float32), np.uint8, "plane", clip=True)
     values = np.zeros((TILE_PX, TILE_PX, pyramid.channels), np.uint8)
     values[np.ix_(used[down], used[right])] = sampled
     return values, used[down][:, None] & used[right][None, :]
+
+
+def _samples(pyramid: Pyramid, index: int, axis: int, pixel_um: float) -> int:
+    """Return the number of samples along an axis of which a pixel is the mean: the voxels in it, as far as allowed."""
+    share = pixel_um / pyramid.levels[index].voxel_um[axis]
+    return 1 if pyramid.nearest else max(1, min(round(share), _MAX_MEAN))
 
 
 def _sample_standard(

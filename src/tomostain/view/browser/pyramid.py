@@ -25,6 +25,8 @@ CACHE_BYTES = 2**29
 """Maximum size of all bricks in memory."""
 _BRICK_SIDE = 128
 """A brick of a Zarr has the depth of a chunk, and about this many voxels along y and x."""
+_BAND_ROWS = 256
+"""Rows of a slice that are converted to 8 bits at a time."""
 
 
 class BrickCache:
@@ -164,21 +166,34 @@ def zarr_levels(volume: ZarrLevels, placement: Placement, channels: int | None =
 
     levels = []
     for index, facts in enumerate(volume.levels):
-        moved = np.subtract(facts.placement.origin_um, placement.origin_um) @ np.asarray(placement.direction)
-        z, y, x = (float(value) for value in moved)
         brick_y, brick_x = (side * max(1, _BRICK_SIDE // side) for side in facts.chunk[1:])
         brick = (facts.chunk[0], brick_y, brick_x)
-        levels.append(Level(facts.shape, facts.voxel_um, (z, y, x), brick, reader(index)))
+        origin_um = relative_um(facts.placement, placement)
+        levels.append(Level(facts.shape, facts.voxel_um, origin_um, brick, reader(index)))
     return tuple(levels)
 
 
-def slices_level(volume: Volume, window: tuple[float, float]) -> Level:
-    """Return a µCT volume of any format as a level that is read by whole slices, in 8 bits between two grey values."""
+def relative_um(placement: Placement, view: Placement) -> Triple:
+    """Return the origin of a placement along the axes of another one, from its origin (z, y, x), µm."""
+    moved = np.subtract(placement.origin_um, view.origin_um) @ np.asarray(view.direction)
+    z, y, x = (float(value) for value in moved)
+    return z, y, x
+
+
+def slices_level(volume: Volume, window: tuple[float, float], origin_um: Triple = (0.0, 0.0, 0.0)) -> Level:
+    """Return a µCT volume of any format as a level that is read by whole slices, in 8 bits between two grey values.
+
+    Rows are converted in bands, so that a large slice is not in memory as floating-point numbers.
+    """
     low, high = window
 
     def read(first: Sequence[int], end: Sequence[int]) -> Bytes:
-        grey = volume.block(first, end).astype(np.float32)
-        shares = np.clip((grey - np.float32(low)) / np.float32(high - low), 0, 1)
-        return to_integers(shares * 255, np.uint8, str(volume.path))[..., None]
+        grey = volume.block(first, end)
+        result = np.empty((*grey.shape, 1), np.uint8)
+        for row in range(0, grey.shape[1], _BAND_ROWS):
+            band = grey[:, row : row + _BAND_ROWS].astype(np.float32)
+            shares = np.clip((band - np.float32(low)) / np.float32(high - low), 0, 1)
+            result[:, row : row + _BAND_ROWS, :, 0] = to_integers(shares * 255, np.uint8, str(volume.path))
+        return result
 
-    return Level(volume.shape, volume.voxel_um, (0.0, 0.0, 0.0), (1, *volume.shape[1:]), read)
+    return Level(volume.shape, volume.voxel_um, origin_um, (1, *volume.shape[1:]), read)

@@ -17,8 +17,9 @@ from tomostain.io.atomic import temporary_folder
 from tomostain.io.metadata.placement import Placement
 from tomostain.io.ome_zarr.reader import StainedVolume
 from tomostain.progress import Progress, silent
+from tomostain.view.browser.ct_placement import ct_placement
 from tomostain.view.browser.first_view import FirstView, Viewer
-from tomostain.view.browser.grey_copy import grey_copy
+from tomostain.view.browser.grey_copy import grey_copy, grey_window
 from tomostain.view.browser.neuroglancer_state import Layer, viewer_state
 from tomostain.view.browser.plane_layers import Grid, Overlays, ct_layer, overlay_layer, stain_layer
 from tomostain.view.browser.plane_site import PlaneLayer, PlaneSite
@@ -188,6 +189,7 @@ def prepared_site(
         if volume:
             warn_of_other_input(volume, opened)
     grid = _grid_of(opened or volume)
+    placement = ct_placement(volume, opened) if opened and volume else grid.placement
     above = _overlay_layers(overlays, grid)  # refused before the copy, which takes long
     planes: dict[str, PlaneLayer] = {}
     with temporary_folder("view") as scratch:
@@ -196,10 +198,11 @@ def prepared_site(
         layers = []
         if volume is not None:
             copy = volumes["ct.ome.zarr"] = scratch / "ct.ome.zarr"
-            placement = opened.placement if opened else None
-            shape, step = grey_copy(volume, copy, placement=placement, progress=progress)
-            layers.append(Layer("µCT", volume_url("ct.ome.zarr", site.token), shape, step, "ct"))
-            planes["ct"] = ct_layer(volume, copy, placement or Placement(), grid.cache)
+            window = grey_window(volume)
+            shape, step = grey_copy(volume, copy, placement=placement, window=window, progress=progress)
+            url = volume_url("ct.ome.zarr", site.token)
+            layers.append(Layer("µCT", url, shape, step, "ct", origin_um=placement.origin_um))
+            planes["ct"] = ct_layer(volume, copy, placement, grid, window)
         if opened:
             volumes["stained.ome.zarr"] = path
             checks["stained.ome.zarr"] = opened.verify_file
