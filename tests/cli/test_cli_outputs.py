@@ -1,5 +1,6 @@
 """Names of outputs: nothing is cut off, nothing surprises, and nothing is written into the folder of a scan."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,26 @@ def test_the_histogram_of_another_volume_is_not_replaced(work: Path, model: Path
     assert "x-levels.png: the figure of the grey values" in fails("-q", "stain", model, "scans/b", "x.zarr", *GREYS)
     assert (work / "x-levels.png").read_bytes() == before
     assert not (work / "x.zarr").exists()
+
+
+def test_the_histogram_of_a_deleted_volume_is_replaced(work: Path, model: Path, fails) -> None:
+    assert tomostain("stain", model, "scans/a", "x.ome.zarr", *GREYS) == 0
+    before = (work / "x-levels.png").read_bytes()
+    shutil.rmtree(work / "x.ome.zarr")
+    assert tomostain("stain", model, "scans/b", "x.ome.zarr", *GREYS) == 0
+    assert (work / "x-levels.png").read_bytes() != before
+    shutil.rmtree(work / "x.ome.zarr")
+    Image.new("RGB", (4, 4)).save(work / "x-levels.png")
+    assert "x-levels.png: the figure of the grey values" in fails("-q", "stain", model, "scans/a", "x.zarr", *GREYS)
+    with Image.open(work / "x-levels.png") as image:
+        assert image.size == (4, 4)
+
+
+def test_a_histogram_with_a_name_of_its_own_is_not_replaced(work: Path, model: Path, fails) -> None:
+    named = ("--intensity-figure", "a.png")
+    assert tomostain("stain", model, "scans/a", "x.ome.zarr", *GREYS, *named) == 0
+    shutil.rmtree(work / "x.ome.zarr")
+    assert "a.png: the figure of the grey values" in fails("-q", "stain", model, "scans/b", "x.zarr", *GREYS, *named)
 
 
 @pytest.mark.parametrize("source", ["slice.tif", "slice.png"])

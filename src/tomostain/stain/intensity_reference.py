@@ -1,5 +1,6 @@
 """The grey values of background and bone of a volume: given or estimated, and shown in a figure next to the output."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from tomostain.imaging.intensity import (
 from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE
 from tomostain.io import Volume
 from tomostain.io.atomic import atomic_file, refuse_existing
+from tomostain.io.output_folder import ENDINGS, base_name
 
 # Marks a figure as written by this module; part of the file format.
 _MARK = "tomostain-levels"
@@ -30,6 +32,7 @@ def find_reference(
     figure: Path | None = None,
     *,
     overwrite: bool = False,
+    replace_other_volume: bool = False,
 ) -> IntensityReference | None:
     """Return the grey values of background and bone of a volume, and show them in a figure.
 
@@ -45,6 +48,8 @@ def find_reference(
         PNG of the histogram. An older figure of this function is replaced if it shows other values.
     overwrite : bool
         Replace any other file at `figure`.
+    replace_other_volume : bool
+        Replace a figure of this function that shows another volume, but no other file.
 
     Returns
     -------
@@ -59,7 +64,7 @@ def find_reference(
     """
     output = None if figure is None else _Figure(figure, volume)
     if output is not None:
-        output.check(overwrite=overwrite)
+        output.check(overwrite=overwrite, replace_other_volume=replace_other_volume)
     if intensity == "range":
         intensity = full_range_reference(volume.dtype, source, getattr(volume, "bits", None))
     if intensity != "auto":
@@ -80,6 +85,15 @@ def find_reference(
     return reference
 
 
+def is_left_over(figure: Path | None, out: str | os.PathLike[str] | None) -> bool:
+    """Return whether a figure has the default name for an output, and no output that it could belong to exists."""
+    if figure is None or out is None:
+        return False
+    out, name = Path(out), base_name(out)
+    is_default = figure == out.with_name(f"{name}-levels.png")
+    return is_default and not any(out.with_name(f"{name}{ending}").exists() for ending in ("", *ENDINGS))
+
+
 @dataclass(frozen=True)
 class _Figure:
     """The PNG of the grey values of a volume. It stores a key, so that it is written once for any number of resumes."""
@@ -87,7 +101,7 @@ class _Figure:
     path: Path
     volume: Volume
 
-    def check(self, *, overwrite: bool) -> None:
+    def check(self, *, overwrite: bool, replace_other_volume: bool = False) -> None:
         """Raise unless the file may be written."""
         if self.path.suffix.lower() != ".png":
             raise InputError(
@@ -95,7 +109,7 @@ class _Figure:
                 parameter="intensity_figure",
             )
         stored = self._stored_key()
-        if stored is None or not stored.startswith(self._volume_key):
+        if stored is None or not (replace_other_volume or stored.startswith(self._volume_key)):
             refuse_existing(self.path, overwrite, "figure of the grey values, or another file of this name,")
 
     def shows(self, reference: IntensityReference | None) -> bool:

@@ -22,7 +22,7 @@ from tomostain.io.tensors import read_tensors, write_tensors
 from tomostain.memory import free_memory
 from tomostain.ood import VolumeReport, check_volume
 from tomostain.stain.config import StainConfig
-from tomostain.stain.intensity_reference import find_reference
+from tomostain.stain.intensity_reference import find_reference, is_left_over
 from tomostain.stain.noise import check_noise_input
 from tomostain.stain.pass_size import free_gpu_memory
 from tomostain.stain.pipeline import ONE_EACH, InFlight, pieces_in_flight
@@ -104,7 +104,14 @@ class StainJob:
         volume = resample_volume(original, model_um) if resampled else original
         check_voxel_size(volume.voxel_um, model_um, source, allow_mismatch=request.allow_voxel_mismatch)
         figure = None if request.intensity_figure is None else Path(request.intensity_figure)
-        intensity = find_reference(original, request.intensity, source, figure, overwrite=request.overwrite)
+        intensity = find_reference(
+            original,
+            request.intensity,
+            source,
+            figure,
+            overwrite=request.overwrite,
+            replace_other_volume=is_left_over(figure, request.out),
+        )
         report = check_volume(translator.reference, volume, intensity, source)
         report.warn()
         config = request.config.for_model(translator.spec.patch_px, translator.tile_invariant)
