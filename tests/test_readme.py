@@ -107,7 +107,7 @@ def test_the_make_targets_run(tmp_path):
 
 def test_the_lines_of_the_installation_run(tmp_path):
     commands = [*next(iter(blocks(INSTALL))), *re.findall(r"`(pip install [^`]*)`", README)]
-    assert len(commands) == 4
+    assert len(commands) == 5
     log = tmp_path / "log"
     recorder(tmp_path / "bin", log, "pip")
     program(tmp_path / "bin", "python3", 'mkdir -p "$3/bin" && touch "$3/bin/activate"')

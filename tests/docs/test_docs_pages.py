@@ -7,8 +7,10 @@ smaller search, a CPU. `tests/support/docs_pages.py` explains the marks in the p
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,7 +29,7 @@ from tests.support.docs_data import (
     nothing,
     two_files,
 )
-from tests.support.docs_pages import Block, Command, read_blocks
+from tests.support.docs_pages import NEVER, SHELL, Block, Command, read_blocks, reason_never
 from tests.support.training import toy_recipe
 from tomostain.cli.main import app, run
 
@@ -74,6 +76,9 @@ RUN_BY = {
     "how-to/install.md": "test_readme.py",
 }
 """Pages that another test runs: those that add something need a package around them, and the export takes long."""
+
+TIMEOUT_S = 120
+"""The time that a command or a Python block may take."""
 
 OUTPUTS = {"stain": ("out", "uncertainty"), "train": ("run",), "register": ("pair",), "prepare": ("inputs",),
            "measure": ("paths",)}  # fmt: skip
@@ -142,8 +147,28 @@ def remove_outputs(words: list[str]) -> None:
             figure.unlink()
 
 
+@contextlib.contextmanager
+def time_limit(what: str, seconds: float = TIMEOUT_S) -> Iterator[None]:
+    """Fail the test when the body takes longer; without effect on systems without this signal."""
+    if not hasattr(signal, "SIGALRM"):
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        pytest.fail(f"takes longer than {seconds} s: {what}")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def run_command(command: Command, page: Path, folder: Path) -> None:
     """Run one command of a page in the current folder."""
+    assert reason_never(command.line) is None, f"{page.name}: never run {command.line}"
     line = command.line
     for text, other in TOY.get(page.name, {}).items():
         line = line.replace(text, other)
@@ -152,13 +177,15 @@ def run_command(command: Command, page: Path, folder: Path) -> None:
         os.chdir(words[1])
         return
     if words[0] != "tomostain":
+        assert words[0] in SHELL, f"{page.name}: unknown program: {command.line}"
         words[0] = sys.executable if words[0] == "python" else words[0]
-        subprocess.run(words, check=True)
+        subprocess.run(words, check=True, timeout=TIMEOUT_S)
         return
     words = smaller(words[1:], page, folder)
     if page in HOW_TO and words:
         remove_outputs(words)
-    code = run(["-q", *words])
+    with time_limit(command.line):
+        code = run(["-q", *words])
     assert code == command.exit_code, f"{page.name}: {command.line} (run as: {' '.join(words)})"
 
 
@@ -168,7 +195,8 @@ def run_block(block: Block, page: Path, folder: Path) -> None:
         text = block.text.replace("base: paired-cyclegan\n", "base: paired-cyclegan-cpu\n")
         Path(block.name).write_text(text + "\n", encoding="utf-8")
     elif block.kind == "python" and block.reason is None:
-        exec(compile(block.text, f"{page.name}:{block.number}", "exec"), {"__name__": "__main__"})
+        with time_limit(f"{page.name}, line {block.number}"):
+            exec(compile(block.text, f"{page.name}:{block.number}", "exec"), {"__name__": "__main__"})
     elif block.kind == "commands":
         for command in block.commands():
             if command.reason is None:
@@ -198,3 +226,19 @@ def test_the_page_runs(page, study, tmp_path, monkeypatch):
     with contextlib.chdir(tmp_path):
         for block in read_blocks(page):
             run_block(block, page, tmp_path)
+
+
+@pytest.mark.parametrize("line", ["tomostain view a --browser", "napari a", "sudo apt install a", "apt-get install a"])
+def test_a_command_that_does_not_end_never_runs(line, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(f"```bash\n{line}\n```\n", encoding="utf-8")
+    ((command,),) = [block.commands() for block in read_blocks(page)]
+    assert command.reason
+    assert {*line.split()} & {*NEVER}
+    with pytest.raises(AssertionError, match="never run"):
+        run_command(Command(line), page, tmp_path)
+
+
+def test_a_command_that_takes_too_long_fails():
+    with pytest.raises(pytest.fail.Exception, match=r"longer than 0\.01 s: sleep"), time_limit("sleep", 0.01):
+        signal.pause()

@@ -34,10 +34,18 @@ OTHER_PROGRAMS = {
     "sbatch": "needs SLURM",
     "scontrol": "needs SLURM",
     "ssh": "needs another machine",
+    "apt": "installs system packages",
     "apt-get": "installs system packages",
     "sudo": "installs system packages",
     "java": "is another program",
     "bioimageio": "is another program; tests/view runs it on an exported package",
+}
+# Words with which a command does not end by itself, or changes the machine, and why it never runs.
+NEVER = {
+    "--browser": "serves until Ctrl-C; tests/view runs the server",
+    "napari": "opens a window; tests/napari runs the widgets",
+    "apt": "installs system packages",
+    "apt-get": "installs system packages",
 }
 SHELL = ("mkdir", "cp", "ls", "cat", "python", "cd")
 LANGUAGES = ("bash", "sh", "shell", "console")
@@ -102,9 +110,12 @@ class Block:
 
     def _reason_of(self, line: str) -> str | None:
         parts = [value for kind, part, value in self.marks if kind == "not run" and part and part.strip('"') in line]
-        if "--browser" in line.split():
-            return "serves until Ctrl-C; tests/view runs the server"
-        return next(iter(parts), None) or self.reason or OTHER_PROGRAMS.get(_first_word(line))
+        return reason_never(line) or next(iter(parts), None) or self.reason or OTHER_PROGRAMS.get(_first_word(line))
+
+
+def reason_never(line: str) -> str | None:
+    """Return why a command never runs, or None."""
+    return next((NEVER[word] for word in line.replace("=", " ").split() if word in NEVER), None)
 
 
 def read_blocks(page: Path) -> list[Block]:
