@@ -1,5 +1,6 @@
 """Planes of the browser view: compared with analytic volumes, with the stored levels and with `geometry`."""
 
+import shutil
 import threading
 import time
 
@@ -134,6 +135,15 @@ def test_labels_are_never_mixed(folder):
             sampled = sample_tile(layer.pyramid, plane, tile, STEP_UM)
             if sampled is not None:
                 assert set(np.unique(sampled[0][sampled[1]])) <= set(np.unique(classes_of_position()))
+
+
+def test_the_labels_of_a_folder_of_measures_are_found(folder, tmp_path):
+    (tmp_path / "measure.yaml").write_text("{}\n")
+    grid = Grid((SIDE,) * 3, (STEP_UM,) * 3, Placement(), BrickCache())
+    with pytest.raises(InputError, match=r"holds no labels\.ome\.zarr"):
+        overlay_layer("labels", tmp_path, grid)
+    shutil.copytree(folder / "labels.ome.zarr", tmp_path / "labels.ome.zarr")
+    assert len(overlay_layer("labels", tmp_path, grid).labels) > 1
 
 
 def test_a_tile_outside_of_the_volume_is_nothing(stain):

@@ -13,6 +13,7 @@ from tomostain.io.metadata.placement import Placement
 from tomostain.io.ome_zarr.levels import ZarrLevels, open_levels
 from tomostain.view.browser.plane_site import PlaneLayer
 from tomostain.view.browser.pyramid import BrickCache, Pyramid, Shape, Triple, relative_um, slices_level, zarr_levels
+from tomostain.view.label_input import label_volume
 
 PathLike = str | os.PathLike[str]
 
@@ -26,7 +27,7 @@ class Overlays:
     uncertainty : path, optional
         An OME-Zarr of 8 bits, as ``stain`` writes it.
     labels : path, optional
-        A label volume in OME-Zarr, as ``measure`` writes it.
+        A label volume in OME-Zarr, or the folder that ``measure`` wrote.
     """
 
     uncertainty: PathLike | None = None
@@ -89,7 +90,7 @@ def overlay_layer(kind: Literal["uncertainty", "labels"], path: PathLike, grid: 
     InputError
         If it is not one, or does not cover the volume.
     """
-    volume = open_levels(path)
+    volume = open_levels(label_volume(Path(path)) if kind == "labels" else path)
     if volume.dtype != np.uint8:
         raise InputError(f"`{kind}` {path}: holds {volume.dtype}; give a volume of 8 bits", parameter=kind)
     if kind == "labels" and not volume.labels:

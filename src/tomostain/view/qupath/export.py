@@ -2,7 +2,6 @@
 
 import importlib.resources
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike as OsPathLike
 from pathlib import Path
@@ -23,6 +22,7 @@ from tomostain.io.output_folder import check_contents, check_folder_name, check_
 from tomostain.measure.classes import TITLES, TissueClass
 from tomostain.measure.label_files import open_labels
 from tomostain.progress import Progress, silent
+from tomostain.view.label_input import label_volume
 from tomostain.view.qupath.geojson import class_annotations, mask_annotation, write_geojson
 from tomostain.view.qupath.planes import Plane
 from tomostain.view.qupath.sections import SectionImages, Sources, pair_images, plane_images
@@ -31,7 +31,6 @@ from tomostain.view.sections import SectionKeywords, SectionOptions, open_ct
 FORMAT = "qupath"
 DESCRIPTION = "sections.yaml"
 _HELP = ("README.txt", "import.groovy")
-_LABELS = "labels.ome.zarr"
 _KIND = "export to qupath"
 PathLike = str | OsPathLike[str]
 
@@ -158,7 +157,7 @@ def export_sections(
     sources = Sources(
         volume,
         None if chosen.ct is None else open_ct(chosen.ct, volume, chosen.allow_missing),
-        None if labels is None else open_labels(_label_volume(Path(labels)), volume, same_grid=False),
+        None if labels is None else open_labels(label_volume(Path(labels)), volume, same_grid=False),
         chosen.thickness_um,
         chosen.pixel_um,
         chosen.blending,
@@ -198,16 +197,6 @@ def _check_names(names: Sequence[str]) -> None:
     twice = next((name for name, each in zip(names, folded, strict=True) if folded.count(each) > 1), None)
     if twice is not None:
         raise InputError(f"two sections have the name '{twice}'; leave one out, or rename its pair")
-
-
-def _label_volume(path: Path) -> Path:
-    """Return the label volume in a folder of measures, or the path itself."""
-    with suppress(OSError):
-        if (path / "measure.yaml").is_file():
-            if not (path / _LABELS).is_dir():
-                raise InputError(f"{path}: holds no {_LABELS}; give the folder of a measured volume, or a label volume")
-            return path / _LABELS
-    return path
 
 
 def _write_section(folder: Path, images: SectionImages) -> ExportedSection:
