@@ -159,6 +159,68 @@ def test_one_pair_is_opened_alone_and_the_table_is_named(widget, dataset, viewer
     assert other.visible
 
 
+def test_close_and_open_keep_unsaved_paint_unless_it_is_discarded(widget, answer, tmp_path):
+    paint(widget, 10)
+    asked = answer("No")
+    widget.close_button.click()
+    assert "not saved" in asked[0]
+    assert widget.pair.drawn.sum() == 10 * 40
+    # Neither a folder without pairs nor a refused one changes the list.
+    (tmp_path / "empty").mkdir()
+    widget.path.set_path(tmp_path / "empty")
+    widget.open_button.click()
+    assert "contains no pair" in widget.message.text()
+    widget.path.set_path(tmp_path / "pairs/B")
+    widget.open_button.click()
+    assert widget.pair.folder.name == widget.pairs.currentText() == "A"
+    answer("Yes")
+    widget.pairs.activated.emit(1)
+    assert widget.pair.folder == tmp_path / "pairs/B"
+    paint(widget, 10)
+    widget.close_button.click()
+    assert widget.pair is None
+
+
+def _close_dock(viewer, dataset):
+    """Paint on a pair of a widget in a dock, and close the dock."""
+    from qtpy.QtCore import QCoreApplication, QEvent
+
+    from tomostain.napari.mask import MaskWidget
+
+    viewer.layers.clear()
+    other = viewer.add_image(np.zeros((4, 4)), name="mine")
+    widget = MaskWidget(viewer)
+    dock = viewer.window.add_dock_widget(widget, name="Mask")
+    widget.path.set_path(dataset)
+    widget.open_button.click()
+    assert not other.visible
+    yield widget
+    dock.destroyOnClose()
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    yield other.visible
+
+
+def test_closing_the_dock_offers_to_save(made, viewer, dataset, answer, monkeypatch):
+    import tomostain.napari.mask as module
+
+    errors = []
+    monkeypatch.setattr(module, "show_error", errors.append)
+    made.close_pair()
+    for reply, rows, kept in (("No", 10, ["mine"]), ("Yes", 30, ["mine", "Excluded of A"]), ("Yes", 10, ["mine"])):
+        steps = _close_dock(viewer, dataset)
+        paint(next(steps), rows)
+        asked = answer(reply)
+        assert next(steps)
+        assert asked[-1] == "The exclusion of A is not saved. Save it?"
+        assert [layer.name for layer in viewer.layers] == kept
+        saved = load_exclude(dataset / "pairs/A", (30, 40))
+        assert (saved is None) == (reply == "No" or rows == 30)
+    assert len(asked) == 3
+    assert saved.sum() == 10 * 40
+    assert "removes the whole mask" in errors[0]
+    assert len(errors) == 1
+
+
 def test_mistakes_are_stated(widget, tmp_path):
     paint(widget, 30)
     widget.save_button.click()

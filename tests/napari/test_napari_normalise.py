@@ -134,6 +134,72 @@ def test_both_are_saved_for_a_stage(widget, qtbot, tmp_path, use, monkeypatch):
     assert path.stat().st_mtime_ns == before
 
 
+def test_values_belong_to_the_layers_that_are_chosen(widget, viewer, qtbot, scan, tmp_path):
+    other = viewer.add_image(2 * scan, scale=(5,) * 3, units=("µm",) * 3, name="other")
+    draw_ct(widget, qtbot)
+    draw_slide(widget, qtbot)
+    first = widget.volume_box.layer
+    drawn, bone = dict(widget.shapes), widget.ct.bone
+    # Another layer has no regions and no values yet.
+    widget.volume_box.choose(other)
+    assert widget.ct is None
+    assert widget.figure.isHidden()
+    assert ("ct", "bone") not in widget.shapes
+    widget.path.set_path(tmp_path / "a.yaml")
+    widget.save_button.click()
+    assert "still being measured" in widget.message.text()
+    assert not (tmp_path / "a.yaml").exists()
+    add(widget, "ct", "bone", *box(2, 20, 40, 25, 45))
+    assert widget.shapes["ct", "bone"] is not drawn["ct", "bone"]
+    # The first one has its regions still.
+    widget.volume_box.choose(first)
+    qtbot.waitUntil(lambda: widget.ct is not None, timeout=20_000)
+    assert widget.ct.bone == bone
+    # Without regions there are no values.
+    viewer.layers.remove(drawn["ct", "bone"])
+    viewer.layers.remove(drawn["slide", "bone"])
+    qtbot.waitUntil(lambda: widget.ct is None and widget.boxes is None, timeout=20_000)
+    assert "Draw a region" in widget.values.text()
+
+
+def test_an_estimate_stays_until_regions_are_drawn(widget, viewer, qtbot):
+    with qtbot.waitSignal(widget.task.finished, timeout=20_000):
+        widget.estimate_button.click()
+    estimate = widget.ct
+    add(widget, "ct", "bone", *box(2, 20, 40, 25, 45))
+    draw_slide(widget, qtbot)
+    assert widget.ct is estimate
+    with qtbot.waitSignal(widget.task.finished, timeout=20_000):
+        widget.estimate_button.click()
+        widget.volume_box.choose(None)
+    assert widget.ct is None
+
+
+def test_closing_the_dock_stops_the_measurement_and_leaves_the_regions(viewer, scan):
+    from qtpy.QtCore import QCoreApplication, QEvent
+
+    from tomostain.napari.normalise import NormaliseWidget
+
+    viewer.layers.clear()
+    viewer.add_image(scan, scale=(5,) * 3, units=("µm",) * 3, name="scan")
+    widget = NormaliseWidget(viewer)
+    dock = viewer.window.add_dock_widget(widget, name="Normalise")
+    layer = add(widget, "ct", "background", *box(2, 0, 10, 0, 60))
+    assert widget._wait.isActive()
+    live = widget.live_ct
+    deleted = []
+    widget.destroyed.connect(lambda *_: deleted.append(True))
+    dock.destroyOnClose()
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    assert deleted == [True]
+    live.request(None)
+    assert not live.is_running
+    assert layer in viewer.layers
+    assert layer.mode == "pan_zoom"
+    layer.add_rectangles(np.array(box(2, 20, 40, 25, 45)))
+    assert layer.nshapes == 2
+
+
 def test_mistakes_are_stated(widget, viewer, qtbot, tmp_path):
     widget.save_button.click()
     assert "“File” is empty" in widget.message.text()

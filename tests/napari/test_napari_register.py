@@ -228,6 +228,86 @@ def test_sizes_material_and_inversion_are_used(closed, qtbot):
     np.testing.assert_array_equal(inverted, 255 - opened[1]().read()[0])
 
 
+@pytest.mark.parametrize("has_file", [True, False])
+def test_a_slide_layer_can_be_stored_inverted(closed, viewer, specimen, has_file):
+    from tomostain.io import open_slide
+    from tomostain.napari.layers import LayerSource, placed
+
+    rgb = open_slide(specimen / "slide.ome.tif").read()[0]
+    source = LayerSource("slide", specimen / "slide.ome.tif" if has_file else None, (34.5, 34.5))
+    viewer.add_image(rgb, rgb=True, **placed(source, "my slide"))
+    closed.open_page.slide_path.set_path(None)
+    closed.open_page.slide_box.choose(viewer.layers["my slide"])
+    closed.open_page.inverted.setChecked(True)
+    np.testing.assert_array_equal(closed.open_page.openers()[1]().read()[0], 255 - rgb)
+
+
+class _Level:
+    """A level of a pyramid that counts how often it is read."""
+
+    def __init__(self, values):
+        self.values, self.shape, self.dtype, self.ndim, self.reads = values, values.shape, values.dtype, 3, 0
+
+    def __getitem__(self, index):
+        self.reads += 1
+        return self.values[index]
+
+
+def test_only_the_level_of_a_slide_layer_that_is_needed_is_read():
+    from types import SimpleNamespace
+
+    from tomostain.napari.register.inputs import slide_opener
+
+    levels = [_Level(np.full((64 // n, 96 // n, 3), 10 * n, np.uint8)) for n in (1, 2, 4)]
+    layer = SimpleNamespace(metadata={}, name="scan", data=levels, multiscale=True)
+    slide = slide_opener(layer, None, 2.0)()
+    assert [level.reads for level in levels] == [0, 0, 0]
+    assert slide.levels == (((64, 96), 2.0), ((32, 48), 4.0), ((16, 24), 8.0))
+    rgb, pixel_um = slide.read(5.0)
+    assert (pixel_um, rgb.shape, rgb.max()) == (4.0, (32, 48, 3), 20)
+    assert [level.reads for level in levels] == [0, 1, 0]
+    layer.data = [levels[0].values.astype(np.float32)]
+    with pytest.raises(ValueError, match="8 bits, found float32"):
+        slide_opener(layer, None, 2.0)()
+
+
+def test_only_volumes_of_a_scan_are_listed(closed, viewer):
+    from tomostain.napari.layers import LayerSource, placed
+
+    values = np.zeros((4, 5, 6), np.uint8)
+    viewer.add_image(values, name="pixels")
+    viewer.add_image(values, name="lengths", units=("µm",) * 3)
+    viewer.add_image(values, name="stack", units=("pixel", "µm", "µm"))
+    viewer.add_image(values, name="channel", metadata={"tomostain_3d": True})
+    viewer.add_image(values, **placed(LayerSource("uncertainty", None, (5.0,) * 3), "map"))
+    box = closed.open_page.volume_box
+    assert [box.itemText(i) for i in range(box.count())] == ["(from a file)", "pixels", "lengths"]
+
+
+def test_dataset_missing_slices_and_a_folder_are_chosen(closed, tmp_path, monkeypatch):
+    import h5py
+    from qtpy.QtWidgets import QFileDialog
+
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        file["raw/a"] = np.zeros((4, 5, 6), np.uint16)
+        file.create_dataset("raw/b", (4, 8, 8), np.uint16, chunks=(1, 8, 8))[:2] = 7
+    page = closed.open_page
+    page.volume_path.set_path(tmp_path / "scan.h5")
+    page.voxel_um.setText("5")
+    page.dataset.setText("raw/b")
+    try:
+        with pytest.raises(ValueError, match="missing"):
+            np.asarray(page.openers()[0]())
+        page.allow_missing.setChecked(True)
+        assert np.asarray(page.openers()[0]()).max(axis=(1, 2)).tolist() == [7, 7, 0, 0]
+    finally:
+        page.dataset.setText("")
+        page.allow_missing.setChecked(False)
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *words: str(tmp_path))
+    page.volume_path.folder_button.click()
+    assert page.volume_path.path == tmp_path
+
+
 # The pose
 
 
@@ -464,6 +544,12 @@ def test_landmarks_stay_in_the_volume_when_the_plane_moves(widget, truth, settle
     marks.set_pairs(points, seen_in_volume_um(truth, points))
     np.testing.assert_allclose(marks.in_ct.data, points + widget.scene.plane_at_um, atol=1e-3)
     assert set(map(tuple, marks.in_ct.border_color)) == set(map(tuple, marks.on_slide.border_color))
+    # A plane that moves along its normal leaves the points where they are seen; their colour changes.
+    far = Section(truth.origin_um + 900 * truth.normal, truth.row, truth.column, truth.slide_to_section)
+    marks.show_in(far)
+    np.testing.assert_allclose(marks.in_ct.data, points + widget.scene.plane_at_um, atol=1e-3)
+    assert set(map(tuple, marks.in_ct.border_color)).isdisjoint(map(tuple, marks.on_slide.border_color))
+    marks.show_in(truth)
     widget.controls.sliders["shift_row_um"].setValue(widget.controls.pose.shift_row_um + 100)
     widget.controls.sliders["offset_um"].setValue(widget.controls.pose.offset_um + 400)
     settle()
@@ -568,6 +654,94 @@ def test_refinement_and_deformation_are_asked_for(widget, truth, qtbot, settle, 
     assert (hint.refine, hint.accept, hint.source) == (True, True, "landmarks")
     assert folder.path == tmp_path / "pair"
     assert widget.message.text() == "not now"
+
+
+def test_a_refined_pose_is_shown_and_saved_again(widget, truth, qtbot, settle, tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    import tomostain.napari.register.widget as module
+
+    calls = []
+    moved = Section(truth.origin_um + 40, truth.row, truth.column, truth.slide_to_section)
+    evidence = SimpleNamespace(confidence=0.5, sure=True, describe=lambda: "clear")
+
+    def register(volume, slide, config, *, hint, folder, progress):
+        calls.append(hint)
+        return SimpleNamespace(section=moved, evidence=evidence, warnings=())
+
+    def use(*arguments, **options):
+        raise AssertionError("the pose of the search was written")
+
+    monkeypatch.setattr(module, "register_opened", register)
+    monkeypatch.setattr(module, "use_location", use)
+    widget._found(SimpleNamespace(section=truth, candidates=(truth,), evidence=evidence), widget.inputs)
+    page = widget.save_page
+    page.pair_path.set_path(tmp_path / "pair")
+    page.refine.setChecked(True)
+    with ends(widget, qtbot):
+        page.save_button.click()
+        # Only the choice at the start counts.
+        page.refine.setChecked(False)
+    settle()
+    assert distance_um(widget, moved) < 1e-6
+    with ends(widget, qtbot):
+        page.save_button.click()
+    assert [(hint.refine, hint.source) for hint in calls] == [(True, "search"), (False, "refined")]
+    np.testing.assert_allclose(calls[1].start.origin_um, moved.origin_um, atol=1e-6)
+
+
+def test_results_of_what_was_closed_are_not_shown(widget, truth, qtbot, monkeypatch):
+    from tomostain.register.preview import PosePreview
+
+    monkeypatch.setattr(PosePreview, "snap", lambda self, section: truth)
+    with ends(widget, qtbot):
+        widget.pose_page.snap_button.click()
+        widget.open_page.close_button.click()
+    assert widget.inputs is None
+    assert widget.message.text() == f"volume: {widget.message.text().removeprefix('volume: ')}" or not (
+        widget.message.text()
+    )
+
+
+def test_a_pose_outside_names_the_field(widget, specimen, tmp_path):
+    values = yaml.safe_load((specimen / "truth" / "section.yaml").read_text())
+    values["origin_um"] = [90_000.0, 90_000.0, 90_000.0]
+    path = tmp_path / "far.yaml"
+    path.write_text(yaml.safe_dump(values))
+    widget.save_page.start_path.set_path(path)
+    widget.save_page.load_button.click()
+    assert widget.message.text().startswith("“Pose file”: the plane of the start pose")
+
+
+def test_closing_the_dock_leaves_nothing_behind(closed, viewer, read, qtbot):
+    from qtpy.QtCore import QCoreApplication, QEvent
+
+    from tomostain.napari.register.widget import RegisterWidget
+
+    other = viewer.add_image(np.zeros((4, 4)), name="mine")
+    widget = RegisterWidget(viewer)
+    deleted, results = [], []
+    widget.destroyed.connect(lambda *_: deleted.append(True))
+    dock = viewer.window.add_dock_widget(widget, name="Register")
+    widget.show_inputs(read)
+    live = widget.live
+    assert not other.visible
+    assert _bound(viewer, "Shift-Up") in viewer.keymap
+
+    def work(progress, should_stop):
+        while not should_stop():
+            pass
+
+    widget.task.start(work, on_result=results.append)
+    dock.destroyOnClose()
+    assert names(viewer) == ["mine"]
+    assert _bound(viewer, "Shift-Up") not in viewer.keymap
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
+    assert deleted == [True]
+    qtbot.wait(50)
+    assert results == []
+    live.request(None)
+    assert not live.is_running
 
 
 def test_layers_that_the_user_removes_do_no_harm(widget, viewer, settle):

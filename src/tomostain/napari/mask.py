@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import DirectLabelColormap
+from napari.utils.notifications import show_error
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QMessageBox, QPushButton, QSlider, QWidget
@@ -14,6 +15,7 @@ from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QMessageBox, QPushBut
 from tomostain.dataset.pair import load_exclude, load_pair, save_exclude
 from tomostain.errors import InputError
 from tomostain.io.images import read_mask
+from tomostain.napari.closing import when_closed
 from tomostain.napari.fields import PathField, ToolWidget, confirm_overwrite
 from tomostain.napari.layers import LayerSource, placed
 
@@ -41,6 +43,7 @@ class _PairLayers:
     histology: Image
     hull: Labels
     excluded: Labels
+    is_kept: bool = False
 
     @property
     def all(self) -> tuple[Layer, ...]:
@@ -105,19 +108,20 @@ class MaskWidget(ToolWidget):
         self.share.setWordWrap(True)
         self.form.addRow(self.share)
         self.save_button = self.add_button("Save", self.save, tip="Write exclude.tif into the folder of the pair.")
-        self.close_button = self.add_button("Close", self.close_pair, tip="Remove the layers of this widget.")
+        self.close_button = self.add_button("Close", self.leave, tip="Remove the layers of this widget.")
         self._set_open(False)
+        when_closed(self, self._dock_closed)
 
     def open(self) -> None:
         """List the pairs of the folder, and show the first."""
         folder = self.path.required("Pair or dataset")
         folders = [folder] if (folder / "pair.yaml").is_file() else sorted(folder.glob("pairs/*/pair.yaml"))
-        self._folders = [path.parent if path.name == "pair.yaml" else path for path in folders]
-        if not self._folders:
+        folders = [path.parent if path.name == "pair.yaml" else path for path in folders]
+        if not folders:
             raise InputError(f"{folder}: contains no pair; choose a folder that register or prepare wrote")
         if self._may_leave():
             self.close_pair()
-            self._row = -1
+            self._folders, self._row = folders, -1
             self.pairs.clear()
             self.pairs.addItems([path.name for path in self._folders])
             self.choose(0)
@@ -155,10 +159,16 @@ class MaskWidget(ToolWidget):
             more = "" if in_dataset else "\nGive this path in the column “exclude” of the table of prepare."
             self.message.say(f"Saved: {path}{more}")
 
+    def leave(self) -> None:
+        """Remove the layers of this widget. Unsaved paint is discarded only after a question."""
+        if self._may_leave():
+            self.close_pair()
+            self._row = -1
+
     def close_pair(self) -> None:
         """Remove the layers of this widget, and show the others again."""
         if self.pair is not None:
-            for layer in self.pair.all:
+            for layer in self.pair.all[:-1] if self.pair.is_kept else self.pair.all:
                 if layer in self.viewer.layers:
                     self.viewer.layers.remove(layer)
             for layer in self._hidden:
@@ -180,6 +190,20 @@ class MaskWidget(ToolWidget):
         question = f"The exclusion of {self.pair.folder.name} is not saved. Discard it?"
         answer = QMessageBox.question(self, "Discard", question, buttons.Yes | buttons.No, buttons.No)
         return bool(answer == buttons.Yes)
+
+    def _dock_closed(self) -> None:
+        """Offer to save the paint, and remove the layers. Paint that cannot be saved stays as a layer."""
+        pair = self.pair
+        if pair is not None and pair.is_changed and pair.excluded in self.viewer.layers:
+            buttons = QMessageBox.StandardButton
+            question = f"The exclusion of {pair.folder.name} is not saved. Save it?"
+            if QMessageBox.question(self, "Save", question, buttons.Yes | buttons.No, buttons.Yes) == buttons.Yes:
+                try:
+                    save_exclude(pair.folder, pair.drawn, overwrite=True)
+                except (InputError, OSError) as error:
+                    show_error(f"{error}. What was painted stays in the layer {pair.excluded.name}.")
+                    pair.is_kept = True
+        self.close_pair()
 
     def _show_pair(self, folder: Path) -> None:
         self.close_pair()

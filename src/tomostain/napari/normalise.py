@@ -1,5 +1,6 @@
 """The widget Normalise: regions of background and bone, drawn on a volume and on a slide."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,9 +17,9 @@ from tomostain.imaging.intensity import IntensityReference, estimate_reference, 
 from tomostain.imaging.intensity_figure import intensity_figure
 from tomostain.imaging.slide_reference import shrink_slide, slide_reference
 from tomostain.io import Slide, Volume
-from tomostain.napari.fields import LayerBox, PathField, ToolWidget, confirm_overwrite, later
-from tomostain.napari.layers import volume_of_layer
-from tomostain.napari.register.inputs import chosen_slide, is_slide_layer, is_volume_layer
+from tomostain.napari.closing import close_previews, when_closed
+from tomostain.napari.fields import LayerBox, PathField, ToolWidget, confirm_overwrite, follow, later
+from tomostain.napari.register.inputs import is_slide_layer, is_volume_layer, slide_opener, volume_opener
 from tomostain.napari.tasks import LatestOnly
 from tomostain.prepare.normalisation import ChosenNormalisation, FileUse, write_normalisation
 from tomostain.progress import Progress, ShouldStop
@@ -27,8 +28,12 @@ if TYPE_CHECKING:
     from napari import Viewer
 
 Rgb = NDArray[np.uint8]
+Outline = NDArray[np.float64]
+_CtRequest = tuple[Callable[[], Volume], list[DrawnRegion], list[DrawnRegion]]
+_SlideRequest = tuple[Callable[[], Slide], Outline, Outline]
 _COLOURS = {"background": "#2f7fb8", "bone": "#d9772b"}
 _USES: dict[FileUse, str] = {"register": "register, and the widget Register", "prepare": "prepare"}
+_NO_VALUES = "Draw a region of background and one of bone."
 _PREVIEW_PX, _WAIT_MS = 640, 200
 
 
@@ -75,7 +80,9 @@ class NormaliseWidget(ToolWidget):
         viewer = self.viewer
         self.ct: IntensityReference | None = None
         self.boxes: tuple[Box, Box] | None = None
-        self.shapes: dict[tuple[str, str], Shapes] = {}
+        self._shapes: dict[Layer, dict[str, Shapes]] = {}
+        self._changed: set[str] = set()
+        self._is_drawn = False
         self.volume_box = LayerBox(viewer, is_volume_layer, optional="(none)")
         self.slide_box = LayerBox(viewer, is_slide_layer, optional="(none)")
         for box in (self.volume_box, self.slide_box):
@@ -90,7 +97,7 @@ class NormaliseWidget(ToolWidget):
         self.buttons = {("ct", kind): self._draw_button("ct", kind) for kind in _COLOURS}
         self.add_row("Slide", self.slide_box, tip="A slide of the viewer.")
         self.buttons |= {("slide", kind): self._draw_button("slide", kind) for kind in _COLOURS}
-        self.values = QLabel("Draw a region of background and one of bone.")
+        self.values = QLabel(_NO_VALUES)
         self.values.setWordWrap(True)
         self.values.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.figure, self.picture = Picture(), Picture()
@@ -104,14 +111,26 @@ class NormaliseWidget(ToolWidget):
         self.add_row("File", self.path, tip="YAML to write.")
         self.save_button = self.add_button("Save", self.save, tip="Write grey values and boxes.")
         self._wait = later(_WAIT_MS, self._compute_soon, self)
-        self.live_ct: LatestOnly[tuple[Volume, list[DrawnRegion], list[DrawnRegion]], tuple[DrawnReference, Rgb]] = (
-            LatestOnly(_measure_ct, self._show_ct, self.show_error)
+        self.live_ct: LatestOnly[_CtRequest, tuple[DrawnReference, Rgb]] = LatestOnly(
+            _measure_ct, self._show_ct, self._ct_failed
         )
-        self.live_slide: LatestOnly[tuple[Slide, Box, Box], Rgb] = LatestOnly(
-            _preview_slide, self._show_slide, self.show_error
+        self.live_slide: LatestOnly[_SlideRequest, tuple[tuple[Box, Box], Rgb]] = LatestOnly(
+            _preview_slide, self._show_slide, self._slide_failed
         )
-        live = (self.live_ct, self.live_slide)
-        self.destroyed.connect(lambda *_: [each.close() for each in live])
+        close_previews(self, self.live_ct, self.live_slide)
+        self.volume_box.changed.connect(lambda: self._chosen("ct"))
+        self.slide_box.changed.connect(lambda: self._chosen("slide"))
+        follow(self, viewer.layers.events.removed, self._removed)
+        when_closed(self, self._dock_closed)
+
+    @property
+    def shapes(self) -> dict[tuple[str, str], Shapes]:
+        """The Shapes layers of the chosen µCT and slide, by ("ct" or "slide", "background" or "bone")."""
+        return {
+            (image, kind): shapes
+            for image, base in (("ct", self.volume_box.layer), ("slide", self.slide_box.layer))
+            for kind, shapes in ({} if base is None else self._shapes.get(base, {})).items()
+        }
 
     def draw(self, image: str, kind: str) -> None:
         """Begin to draw a region: add its Shapes layer if there is none, and choose the rectangle.
@@ -135,25 +154,31 @@ class NormaliseWidget(ToolWidget):
                 face_color=_COLOURS[kind] + "40",
                 edge_width=0.7,
             )
-            self.shapes[image, kind] = layer
+            self._shapes.setdefault(base, {})[kind] = layer
             layer.events.data.connect(self._drawn)
         self.viewer.layers.selection.active = layer
         layer.mode = "add_rectangle"
 
     def estimate(self) -> None:
         """Estimate the grey values of the volume in the background."""
-        volume = volume_of_layer(self.volume_box.required("µCT"))
+        layer = self.volume_box.required("µCT")
+        open_chosen = volume_opener(layer, None)
 
         def work(progress: Progress, should_stop: ShouldStop) -> tuple[IntensityReference, Rgb]:
+            volume = open_chosen()
             samples = reference_samples(volume, source=str(volume.path))
             reference = estimate_reference(samples, str(volume.path))
             return reference, intensity_figure(samples, reference, reference_regions(samples), narrow=True)
 
-        self.task.start(work, label="estimating", on_result=self._estimated, on_error=self.show_error)
+        self.task.start(
+            work, label="estimating", on_result=lambda result: self._estimated(result, layer), on_error=self.show_error
+        )
 
     def save(self) -> None:
         """Write the file."""
         path = self.path.required("File")
+        if self._changed or self.live_ct.is_running or self.live_slide.is_running:
+            raise InputError("the regions are still being measured; save again in a moment")
         chosen, use = ChosenNormalisation(self.ct, self.boxes), self.use.currentData()
         if confirm_overwrite(self, path):
             write_normalisation(path, chosen, use, overwrite=True)
@@ -168,30 +193,84 @@ class NormaliseWidget(ToolWidget):
     def _layer_of(self, image: str) -> Layer:
         return self.volume_box.required("µCT") if image == "ct" else self.slide_box.required("Slide")
 
-    def _drawn(self, event: object = None) -> None:
+    def _drawn(self, event: Any) -> None:
+        """Measure the regions of a layer again, if its image is chosen."""
+        for (image, _), layer in self.shapes.items():
+            if layer is event.source:
+                self._measure_again(image)
+
+    def _removed(self, event: Any) -> None:
+        """Forget the regions of a layer that was removed, or of an image that was."""
+        layer = event.value
+        self._shapes.pop(layer, None)
+        for base, drawn in self._shapes.items():
+            for kind in [kind for kind, shapes in drawn.items() if shapes is layer]:
+                del drawn[kind]
+                for image, box in (("ct", self.volume_box), ("slide", self.slide_box)):
+                    if box.layer is base:
+                        self._measure_again(image)
+
+    def _chosen(self, image: str) -> None:
+        """Forget the values of the image that was chosen before. Regions of the new one count."""
+        self._forget(image)
+        self._measure_again(image)
+
+    def _measure_again(self, image: str) -> None:
+        self._changed.add(image)
         self._wait.start()
+
+    def _forget(self, image: str) -> None:
+        """Show no values."""
+        if image == "ct":
+            self.live_ct.drop()
+            self.ct, self._is_drawn = None, False
+            self.values.setText(_NO_VALUES)
+            self.figure.hide()
+        else:
+            self.live_slide.drop()
+            self.boxes = None
+            self.picture.hide()
+
+    def _dock_closed(self) -> None:
+        """Measure no more. The drawn regions stay in the viewer as layers."""
+        self._wait.stop()
+        self.live_ct.close()
+        self.live_slide.close()
+        for drawn in self._shapes.values():
+            for layer in drawn.values():
+                layer.events.data.disconnect(self._drawn)
+                layer.mode = "pan_zoom"
 
     def _compute_soon(self) -> None:
         self.attempt(self._compute)
 
     def _compute(self) -> None:
-        """Compute the values of the regions that are complete."""
+        """Compute the values of the regions that changed and are complete."""
+        changed, self._changed = self._changed, set()
         self.message.clear_text()
-        background, bone = (self._outlines("ct", kind) for kind in _COLOURS)
-        if background and bone:
-            volume = volume_of_layer(self.volume_box.required("µCT"))
-            self.live_ct.request((volume, [_region(each) for each in background], [_region(each) for each in bone]))
-        background, bone = (self._outlines("slide", kind) for kind in _COLOURS)
-        if background and bone:
-            slide = chosen_slide(self.slide_box.required("Slide"), None, None)
-            glass, tissue = (
-                box_around(outlines[-1][:, -2:], slide.shape, f"{what} of the slide")
-                for outlines, what in ((background, "glass"), (bone, "bone"))
-            )
-            self.boxes = (glass, tissue)
-            self.live_slide.request((slide, glass, tissue))
+        if "ct" in changed:
+            background, bone = (self._outlines("ct", kind) for kind in _COLOURS)
+            if background and bone:
+                self.attempt(lambda: self._measure_volume(background, bone))
+            elif self._is_drawn:
+                self._forget("ct")
+        if "slide" in changed:
+            glass, tissue = (self._outlines("slide", kind) for kind in _COLOURS)
+            if glass and tissue:
+                self.live_slide.request((slide_opener(self.slide_box.required("Slide"), None), glass[-1], tissue[-1]))
+            else:
+                self._forget("slide")
 
-    def _outlines(self, image: str, kind: str) -> list[NDArray[np.float64]]:
+    def _measure_volume(self, background: list[Outline], bone: list[Outline]) -> None:
+        """Measure regions of the volume in a thread."""
+        try:
+            regions = [_region(each) for each in background], [_region(each) for each in bone]
+            self.live_ct.request((volume_opener(self.volume_box.required("µCT"), None), *regions))
+        except InputError:
+            self._forget("ct")
+            raise
+
+    def _outlines(self, image: str, kind: str) -> list[Outline]:
         layer = self.shapes.get((image, kind))
         if layer is None or layer not in self.viewer.layers:
             return []
@@ -199,12 +278,21 @@ class NormaliseWidget(ToolWidget):
         return [_outline(np.asarray(points, dtype=np.float64), shape) for points, shape in shapes if len(points) > 2]
 
     def _show_ct(self, result: tuple[DrawnReference, Rgb]) -> None:
-        self.ct = result[0].reference
+        self.ct, self._is_drawn = result[0].reference, True
         self._state(result[1])
 
-    def _estimated(self, result: tuple[IntensityReference, Rgb]) -> None:
-        self.ct = result[0]
-        self._state(result[1])
+    def _ct_failed(self, error: Exception) -> None:
+        self._forget("ct")
+        self.show_error(error)
+
+    def _slide_failed(self, error: Exception) -> None:
+        self._forget("slide")
+        self.show_error(error)
+
+    def _estimated(self, result: tuple[IntensityReference, Rgb], layer: Layer) -> None:
+        if self.volume_box.layer is layer:
+            self.ct, self._is_drawn = result[0], False
+            self._state(result[1])
 
     def _state(self, figure: Rgb) -> None:
         if self.ct is not None:
@@ -215,25 +303,33 @@ class NormaliseWidget(ToolWidget):
             )
         self.figure.show_picture(figure)
 
-    def _show_slide(self, picture: Rgb) -> None:
-        self.picture.show_picture(picture)
+    def _show_slide(self, result: tuple[tuple[Box, Box], Rgb]) -> None:
+        self.boxes = result[0]
+        self.picture.show_picture(result[1])
         self.picture.setToolTip("The slide before and after normalisation.")
 
 
-def _measure_ct(request: tuple[Volume, list[DrawnRegion], list[DrawnRegion]]) -> tuple[DrawnReference, Rgb]:
+def _measure_ct(request: _CtRequest) -> tuple[DrawnReference, Rgb]:
     """Return the reference of the drawn regions, and its figure."""
-    volume, background, bone = request
+    open_chosen, background, bone = request
+    volume = open_chosen()
     drawn = drawn_reference(volume, background, bone, str(volume.path))
     return drawn, intensity_figure(drawn.samples, drawn.reference, (drawn.background, drawn.bone), narrow=True)
 
 
-def _preview_slide(request: tuple[Slide, Box, Box]) -> Rgb:
-    """Return the slide before and after normalisation, side by side."""
-    slide, background, bone = request
-    reference = slide_reference(slide, background, bone)
+def _preview_slide(request: _SlideRequest) -> tuple[tuple[Box, Box], Rgb]:
+    """Return the boxes of glass and bone, and the slide before and after normalisation, side by side."""
+    open_chosen, background, bone = request
+    slide = open_chosen()
+    glass, tissue = (
+        box_around(outline[:, -2:], slide.shape, f"{what} of the slide")
+        for outline, what in ((background, "glass"), (bone, "bone"))
+    )
+    reference = slide_reference(slide, glass, tissue)
     longest_um = max(slide.shape) * slide.pixel_um
     rgb, _, _ = shrink_slide(slide, max(slide.pixel_um, 2 * longest_um / _PREVIEW_PX))
-    return np.ascontiguousarray(np.concatenate([rgb, normalise_histology(rgb, reference)], axis=1))
+    normalised = normalise_histology(rgb, reference)
+    return (glass, tissue), np.ascontiguousarray(np.concatenate([rgb, normalised], axis=1))
 
 
 def _outline(points: NDArray[np.float64], shape: str) -> NDArray[np.float64]:

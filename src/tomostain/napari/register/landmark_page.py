@@ -52,7 +52,7 @@ class LandmarkPage(QWidget):
         self.remove_button = new_button("Remove", "Remove the selected pair, or the last one.")
         self.clear_button = new_button("Clear", "Remove all landmarks.")
         self.path = PathField("save", "Landmarks", "CSV (*.csv)")
-        self.path.setToolTip("Table of landmarks, as `tomostain register` reads it.")
+        self.path.setToolTip("Table of landmarks, as the command register reads it.")
         self.load_button = new_button("Load", "Read landmarks from the table.")
         self.save_button = new_button("Save", "Write the landmarks as a table.")
         for button, action in (

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Points
+from napari.utils.colormaps.standardize_color import transform_color
 from numpy.typing import NDArray
 
 from tomostain.geometry.section import Section
@@ -175,11 +176,13 @@ class Landmarks:
                 (self.on_slide, self.slide_um, [_COLOUR] * len(self.slide_um)),
                 (self.in_ct, seen + self._scene.plane_at_um, colours),
             ):
-                is_same = layer.data.shape == points.shape and np.array_equal(layer.data, points)
-                if layer not in self._viewer.layers or is_same:
+                if layer not in self._viewer.layers:
                     continue
-                layer.data = points
-                layer.features = {"number": np.arange(1, len(points) + 1)}
+                if layer.data.shape != points.shape or not np.array_equal(layer.data, points):
+                    layer.data = points
+                    layer.features = {"number": np.arange(1, len(points) + 1)}
+                elif np.array_equal(layer.border_color, transform_color(border) if border else np.zeros((0, 4))):
+                    continue
                 if border:
                     layer.border_color = border
         finally:

@@ -9,8 +9,14 @@ from tomostain.cli.common import file_values, triple
 from tomostain.cli.register import InputOptions, SearchOptions
 from tomostain.io import Slide, Volume
 from tomostain.napari.fields import LayerBox, PathField, option_help
-from tomostain.napari.register.inputs import chosen_slide, chosen_volume, is_slide_layer, is_volume_layer
-from tomostain.napari.register.parts import Form
+from tomostain.napari.register.inputs import (
+    VolumeOptions,
+    is_slide_layer,
+    is_volume_layer,
+    slide_opener,
+    volume_opener,
+)
+from tomostain.napari.register.parts import FileOrFolder, Form
 from tomostain.register.config import RegisterConfig
 
 if TYPE_CHECKING:
@@ -30,7 +36,7 @@ class OpenPage(QWidget):
     def __init__(self, viewer: "Viewer") -> None:
         super().__init__()
         self.volume_box = LayerBox(viewer, is_volume_layer, optional="(from a file)")
-        self.volume_path = PathField("file", "µCT volume")
+        self.volume_path = FileOrFolder("file", "µCT volume")
         self.slide_box = LayerBox(viewer, is_slide_layer, optional="(from a file)")
         self.slide_path = PathField("file", "Slide")
         for box in (self.volume_box, self.slide_box):
@@ -38,6 +44,8 @@ class OpenPage(QWidget):
         self.voxel_um, self.pixel_um = QLineEdit(), QLineEdit()
         for field in (self.voxel_um, self.pixel_um):
             field.setPlaceholderText("from the file")
+        self.dataset, self.allow_missing = QLineEdit(), QCheckBox("Fill missing slices with zeros")
+        self.dataset.setPlaceholderText("the only one")
         self.inverted = QCheckBox("The slide is stored inverted")
         self.material = QComboBox()
         for value, text in _MATERIALS.items():
@@ -47,8 +55,10 @@ class OpenPage(QWidget):
         inputs, search = InputOptions, SearchOptions
         for label, field, tip, parameter in (
             ("Volume", self.volume_box, "A µCT layer of the viewer.", ""),
-            ("or its file", self.volume_path, "A file, or a folder of slices: type or paste its path.", ""),
+            ("or its file", self.volume_path, "A file, or a folder of slices.", ""),
             ("Voxel size, µm", self.voxel_um, option_help(inputs, "voxel_um"), "voxel_um"),
+            ("Dataset", self.dataset, option_help(inputs, "dataset"), "dataset"),
+            ("", self.allow_missing, option_help(inputs, "allow_missing"), "allow_missing"),
             ("Slide", self.slide_box, "A colour layer of the viewer.", ""),
             ("or its file", self.slide_path, "Whole-slide image of the section.", ""),
             ("Pixel size, µm", self.pixel_um, option_help(inputs, "pixel_um"), "pixel_um"),
@@ -74,7 +84,7 @@ class OpenPage(QWidget):
         return RegisterConfig.from_dict(values, source=str(self.config_path.path or "settings"))
 
     def openers(self) -> tuple[Callable[[], Volume], Callable[[], Slide]]:
-        """Return functions that open volume and slide in a thread. Layers are read before, in the main thread.
+        """Return functions that open volume and slide in a thread.
 
         Raises
         ------
@@ -83,11 +93,9 @@ class OpenPage(QWidget):
         """
         sizes = triple(self.voxel_um.text().strip() or None, "Voxel size")
         pixels = triple(self.pixel_um.text().strip() or None, "Pixel size")
-        pixel_um, inverted = pixels[0] if pixels else None, self.inverted.isChecked()
-        volume_path, slide_path = self.volume_path.path, self.slide_path.path
-        volume = None if volume_path else chosen_volume(self.volume_box.layer, None, sizes)
-        slide = None if slide_path else chosen_slide(self.slide_box.layer, None, pixel_um)
+        options = VolumeOptions(sizes, self.dataset.text().strip() or None, self.allow_missing.isChecked())
+        pixel_um = pixels[0] if pixels else None
         return (
-            lambda: volume or chosen_volume(None, volume_path, sizes),
-            lambda: slide or chosen_slide(None, slide_path, pixel_um, inverted=inverted),
+            volume_opener(self.volume_box.layer, self.volume_path.path, options),
+            slide_opener(self.slide_box.layer, self.slide_path.path, pixel_um, inverted=self.inverted.isChecked()),
         )

@@ -1,6 +1,34 @@
 """Small parts of the pages."""
 
-from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QPushButton, QWidget
+from typing import Literal
+
+from qtpy.QtWidgets import QFileDialog, QFormLayout, QHBoxLayout, QLabel, QPushButton, QWidget
+
+from tomostain.napari.fields import PathField
+
+
+class FileOrFolder(PathField):
+    """A path of a file or of a folder: a line to type in and a button for each dialog.
+
+    Parameters
+    ----------
+    mode, caption, pattern : str
+        See `PathField`.
+    """
+
+    def __init__(self, mode: Literal["file", "folder", "save"] = "file", caption: str = "", pattern: str = "") -> None:
+        super().__init__(mode, caption, pattern)
+        self.folder_button = new_button("Folder …", f"{caption}: a folder of slices")
+        self.folder_button.clicked.connect(self._browse_folder)
+        layout = self.layout()
+        if layout is not None:
+            layout.addWidget(self.folder_button)
+
+    def _browse_folder(self) -> None:
+        """Ask for a folder with a dialog."""
+        chosen = QFileDialog.getExistingDirectory(self, self._caption, str(self.path or ""))
+        if chosen:
+            self.set_path(chosen)
 
 
 class Form:

@@ -12,6 +12,7 @@ from tomostain.errors import InputError
 from tomostain.geometry.plane_pose import PlanePose
 from tomostain.geometry.section import Section
 from tomostain.io import Slide, Volume
+from tomostain.napari.closing import close_previews, when_closed
 from tomostain.napari.fields import ToolWidget, confirm_overwrite, later
 from tomostain.napari.register.controls import NUDGES
 from tomostain.napari.register.history import PoseHistory
@@ -91,8 +92,7 @@ class RegisterWidget(ToolWidget):
         self.live: LatestOnly[tuple[PosePreview, Section, PixelGrid], _Shown] = LatestOnly(
             self._compute, self._show, self.show_error, deliver_all=True
         )
-        live = self.live
-        self.destroyed.connect(lambda *_: live.close())
+        close_previews(self, self.live)
         self._rest = later(_REST_MS, self._at_rest, self)
         self.open_page, self.pose_page = OpenPage(viewer), PosePage()
         self.landmark_page, self.save_page = LandmarkPage(), SavePage()
@@ -103,6 +103,7 @@ class RegisterWidget(ToolWidget):
             self.tabs.addTab(page, title)
         for page in (self.open_page, self.save_page):
             self.labels |= page.form.labels
+        self.labels["hint"] = "Pose file"
         self._connect()
         self.view = ViewBar()
         self.view.changed.connect(self._lay_out)
@@ -116,6 +117,7 @@ class RegisterWidget(ToolWidget):
         for part in (self.tabs, self.view, self.score_label):
             self.form.addRow(part)
         self._set_open(False)
+        when_closed(self, self.close_scene)
 
     def _connect(self) -> None:
         """Connect the controls of the pages."""
@@ -236,7 +238,7 @@ class RegisterWidget(ToolWidget):
         ----------
         section : Section
         origin : str
-            For `pair.yaml`: "search", "candidate", "landmarks" or "manual".
+            For `pair.yaml`: "search", "candidate", "landmarks", "refined", "file" or "manual".
         """
         self._push(self.opened.preview.to_pose(section, self.controls.pose.base), origin)
 
@@ -323,10 +325,12 @@ class RegisterWidget(ToolWidget):
             report = raising_on_stop(progress, should_stop, "search")
             return locate_section(inputs.volume, inputs.slide, inputs.config, device=device, progress=report)
 
-        self.task.start(work, label="searching", on_result=self._found, on_error=self.show_error)
+        self.task.start(
+            work, label="searching", on_result=lambda place: self._found(place, inputs), on_error=self.show_error
+        )
 
-    def _found(self, location: SectionLocation) -> None:
-        if self.inputs is None:
+    def _found(self, location: SectionLocation, inputs: Inputs) -> None:
+        if self.inputs is not inputs:
             return
         self.set_section(location.section, "search")
         self.location = location
@@ -350,14 +354,22 @@ class RegisterWidget(ToolWidget):
 
     def snap(self) -> None:
         """Refine the pose to the next maximum of the correlation."""
-        preview, section = self.opened.preview, self.section
+        inputs, section = self.opened, self.section
 
         def work(progress: Progress, should_stop: ShouldStop) -> Section:
-            return preview.snap(section)
+            return inputs.preview.snap(section)
 
         self.task.start(
-            work, label="snapping", on_result=lambda s: self.set_section(s, "manual"), on_error=self.show_error
+            work,
+            label="snapping",
+            on_result=lambda best: self._show_result(best, "manual", inputs),
+            on_error=self.show_error,
         )
+
+    def _show_result(self, section: Section, origin: str, inputs: Inputs) -> None:
+        """Show a pose that a task computed, unless its volume and slide were closed meanwhile."""
+        if self.inputs is inputs:
+            self.set_section(section, origin)
 
     def load_pose(self) -> None:
         """Read a pose from a file."""
@@ -429,13 +441,14 @@ class RegisterWidget(ToolWidget):
                 return use_location(inputs.volume, inputs.slide, location, config, hint=certain, folder=folder)
             return register_opened(inputs.volume, inputs.slide, config, hint=hint, folder=folder, progress=report)
 
-        self.task.start(
-            work, label="saving", on_result=lambda result: self._saved(result, path), on_error=self.show_error
-        )
+        def saved(registration: Registration) -> None:
+            if refine:
+                self._show_result(registration.section, "refined", inputs)
+            self._state_saved(registration, path)
 
-    def _saved(self, registration: Registration, path: Path) -> None:
-        if self.inputs is not None and self.save_page.refine.isChecked():
-            self.set_section(registration.section, self._origin)
+        self.task.start(work, label="saving", on_result=saved, on_error=self.show_error)
+
+    def _state_saved(self, registration: Registration, path: Path) -> None:
         evidence = registration.evidence
         lines = [
             f"Saved: {path}",
