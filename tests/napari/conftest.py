@@ -47,6 +47,12 @@ def viewer(qtbot):
     gc.collect()
 
 
+@pytest.fixture
+def cheap_collections():
+    """Leave what exists out of garbage collections: napari collects whenever a layer is removed."""
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _no_dialogs(monkeypatch):
     """Fail instead of waiting for a person at a dialog; a test that expects one replaces the function."""

@@ -1,6 +1,7 @@
 """The widget Mask: what is painted is written, and prepare and training honour it."""
 
 import gc
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -10,12 +11,16 @@ from tomostain.dataset.pair import Pair, load_exclude, load_pair, save_pair
 pytest.importorskip("napari")
 pytest.importorskip("qtpy")
 
+pytestmark = pytest.mark.usefixtures("cheap_collections")
+
 
 @pytest.fixture(scope="module")
 def viewer(qapp):
     """Return one viewer for all tests of this module, because a new one takes seconds."""
     import napari
 
+    # Imported before the heap is frozen.
+    import_module("tomostain.napari.mask")
     made = napari.Viewer(show=False)
     gc.freeze()
     yield made

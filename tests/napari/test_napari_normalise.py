@@ -1,6 +1,7 @@
 """The widget Normalise: values of drawn regions against known ones, and files that the stages read."""
 
 import gc
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -12,12 +13,16 @@ from tomostain.register.config import RegisterConfig
 pytest.importorskip("napari")
 pytest.importorskip("qtpy")
 
+pytestmark = pytest.mark.usefixtures("cheap_collections")
+
 
 @pytest.fixture(scope="module")
 def viewer(qapp):
     """Return one viewer for all tests of this module, because a new one takes seconds."""
     import napari
 
+    # Imported before the heap is frozen.
+    import_module("tomostain.napari.normalise")
     made = napari.Viewer(show=False)
     gc.freeze()
     yield made
