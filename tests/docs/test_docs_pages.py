@@ -128,7 +128,7 @@ def _small_phantom(words: list[str]) -> dict[str, object]:
     if "--size" in words:
         place = words.index("--size")
         del words[place : place + 2]
-    sides = [20, 96, 96] if "--voxel-um" in words else list(FINE["shape"])
+    sides = [20, 64, 64] if "--voxel-um" in words else [20, 128, 128]
     return {"shape": sides, "orientation": "lying", "voxel_um": FINE["voxel_um"], "pixel_um": FINE["pixel_um"]}
 
 

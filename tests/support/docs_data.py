@@ -15,7 +15,7 @@ from tomostain.cli.main import run
 from tomostain.io import open_slide, open_volume
 from tomostain.phantom import write_specimen
 
-COARSE = {"shape": (24, 96, 96), "voxel_um": 50.0, "pixel_um": 25.0, "orientation": "lying"}
+COARSE = {"shape": (20, 80, 80), "voxel_um": 50.0, "pixel_um": 25.0, "orientation": "lying"}
 FINE = {"shape": (20, 160, 160), "voxel_um": 20.0, "pixel_um": 10.0, "orientation": "lying", "material": "Ti"}
 """The built-in models and classifiers are for voxels of 20 µm."""
 
