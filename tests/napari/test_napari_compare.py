@@ -95,7 +95,10 @@ def test_the_section_of_a_pair_is_cut_from_the_stained_volume(widget, viewer, qt
     widget.swipe.set_value(50)
     assert viewer.layers["swipe"].data.shape == (24, 14, 3)
     assert visible(viewer) == ["section, stain", "swipe"]
+    own = viewer.add_image(RGB[2], name="swipe")
     widget.end_button.click()
+    assert own in viewer.layers
+    assert not [layer.name for layer in viewer.layers if layer.name.startswith("section")]
 
 
 def test_values_under_the_pointer(widget, viewer):
@@ -116,9 +119,9 @@ def test_what_cannot_be_compared_is_said(widget, viewer, qtbot, tmp_path):
     widget.start_button.click()
     assert "choose a µCT and a stained layer" in widget.message.text()
     source = LayerSource("histology", None, (5.0, 5.0))
-    widget.histology.choose(viewer.add_image(RGB[2], **placed(source, "picture", rgb=True)))
-    widget.start_button.click()
-    assert "was not read from the folder of a pair" in widget.message.text()
+    picture = viewer.add_image(RGB[2], **placed(source, "picture", rgb=True))
+    widget.histology.choose(picture)
+    assert widget.histology.layer is not picture  # it was not read from the folder of a pair
     save_pair(Pair("b", GREY[2], RGB[2], np.ones(SHAPE[1:], bool), 5.0), tmp_path / "b")
     source = LayerSource("histology", tmp_path / "b", (5.0, 5.0))
     widget.histology.choose(viewer.add_image(RGB[2], **placed(source, "b", rgb=True)))

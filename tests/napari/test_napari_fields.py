@@ -84,7 +84,7 @@ def test_a_tool_widget_shows_errors_with_the_labels_of_its_form(viewer, qtbot):
     widget.show_error(InputError("must be above 0", parameter="voxel_um"))
     assert widget.message.text() == "Voxel size: must be above 0"
     widget.show_error(InterruptedRunError("saved"))
-    assert widget.message.text() == "Stopped. Run it again to continue."
+    assert widget.message.text() == "Stopped. It starts over when you run it again."
     widget.show_warning("unlike the training data")
     assert widget.message.text().endswith("unlike the training data")
     with pytest.raises(ZeroDivisionError):

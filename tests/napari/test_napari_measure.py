@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tomostain.errors import InputError
 from tomostain.io import create_stained, write_stack
 from tomostain.measure.classes import TissueClass
 from tomostain.measure.label_files import open_labels, write_labels
@@ -50,7 +51,8 @@ def test_labels_are_measured_into_the_table_and_the_csv(widget, viewer, qtbot, t
     assert "Tables:" in widget.message.text(), widget.message.text()
     rows = read_rows(tmp_path / "measures")
     assert widget.table.rowCount() == len(rows) > 5
-    titles = [widget.table.item(n, 0).text() for n in range(len(rows))]
+    titles = [widget.table.item(n, 6).text() for n in range(len(rows))]
+    assert [widget.table.item(n, 0).text() for n in range(len(rows))] == [row["symbol"] for row in rows]
     assert titles == [row["title"] for row in rows]
     contact = titles.index(next(row["title"] for row in rows if row["measure"] == "bic_surface"))
     assert widget.table.item(contact, 2).text() == "%"
@@ -68,7 +70,8 @@ def test_labels_are_measured_into_the_table_and_the_csv(widget, viewer, qtbot, t
 
 def test_painted_labels_are_written_and_measured(widget, viewer, qtbot, tmp_path):
     widget.labels_box.choose(viewer.layers["l"])
-    widget.edit_button.click()
+    with qtbot.waitSignal(widget.task.finished, timeout=20000):
+        widget.edit_button.click()
     copy = viewer.layers["l corrected"]
     assert widget.labels_box.layer is copy
     assert copy.mode == "paint"
@@ -141,3 +144,52 @@ def test_nothing_is_measured_without_layers_or_a_folder(widget, qtbot):
     widget.out.set_path("")
     widget.start_button.click()
     assert widget.message.text() == "“Results” is empty: choose a path"
+
+
+def test_a_ct_layer_is_measured_with_its_file_or_refused(widget, viewer, qtbot, tmp_path, monkeypatch):
+    import tifffile
+
+    calls = []
+
+    def measured(stained, out, **options):
+        calls.append(options)
+        raise InputError("enough")
+
+    monkeypatch.setattr("tomostain.napari.measure.measure_volume", measured)
+    grey = np.zeros((4, 5, 6), np.uint16)
+    widget.ct.choose(viewer.add_image(grey, name="memory", scale=(5,) * 3, units=("µm",) * 3))
+    widget.start_button.click()
+    assert "has no file that tomostain reads" in widget.message.text()
+    tifffile.imwrite(tmp_path / "scan.tif", grey, photometric="minisblack")
+    (layer,) = viewer.open(tmp_path / "scan.tif", plugin="napari")
+    layer.scale, layer.units = (0.005,) * 3, ("mm",) * 3
+    widget.ct.choose(layer)
+    run(widget, qtbot)
+    assert calls[0]["ct"] == tmp_path / "scan.tif"
+    assert calls[0]["voxel_um"] == pytest.approx((5, 5, 5))
+
+
+def test_a_second_measurement_replaces_its_layer_and_keeps_warnings(widget, viewer, qtbot, tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    result = SimpleNamespace(rows=[], notes=["a note"], labels_path=tmp_path / "l.ome.zarr", out=tmp_path)
+    widget.labels_box.choose(None)
+    for _ in range(2):
+        widget.show_warning("far from the training data")
+        widget._show(result, tmp_path / "report.html")
+        assert "far from the training data" in widget.message.text()
+        assert "Note: a note." in widget.message.text()
+        widget.labels_box.choose(None)
+        assert [layer.name for layer in viewer.layers] == ["l"]
+
+
+def test_large_labels_are_copied_only_with_consent(widget, viewer, monkeypatch):
+    from qtpy.QtWidgets import QMessageBox
+
+    asked = []
+    monkeypatch.setattr("tomostain.napari.measure._ASK_BYTES", 100)
+    monkeypatch.setattr(QMessageBox, "question", lambda *a: asked.append(a[2]) or QMessageBox.StandardButton.No)
+    widget.labels_box.choose(viewer.layers["l"])
+    widget.edit_button.click()
+    assert "GiB" in asked[0]
+    assert not widget.task.is_running

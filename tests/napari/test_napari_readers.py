@@ -82,6 +82,7 @@ def test_in_3d_three_layers_are_added_up_instead(viewer, tmp_path):
     assert [each.name for each in channels] == ["a red", "a green", "a blue"]
     assert {each.blending for each in channels} == {"additive"}
     np.testing.assert_array_equal(np.asarray(channels[1].data), rgb[..., 1])
+    layer.name = "renamed"
     viewer.dims.ndisplay = 2
     assert list(viewer.layers) == [layer]
     assert layer.visible
@@ -128,10 +129,15 @@ def test_a_volume_without_a_voxel_size_is_shown_in_pixels(viewer, tmp_path):
         tifffile.imwrite(tmp_path / "scan" / f"s{z}.tif", np.full((5, 6), z, np.uint16))
     (layer,) = add(viewer, tmp_path / "scan")
     assert "voxel size unknown" in layer.name
-    assert source_of(layer) is None
+    assert source_of(layer).path == tmp_path / "scan"
+    assert source_of(layer).voxel_um is None
     with pytest.raises(InputError, match="its voxel size is unknown"):
         volume_of_layer(layer)
     np.testing.assert_array_equal(volume_of_layer(layer, 5)[2], np.full((5, 6), 2))
+    layer.scale, layer.units = (0.005,) * 3, ("mm",) * 3
+    volume = volume_of_layer(layer)
+    assert volume.path == tmp_path / "scan"
+    assert volume.voxel_um == pytest.approx((5, 5, 5))
 
 
 def test_files_that_napari_does_not_read_are_ours(viewer, tmp_path):
@@ -305,3 +311,28 @@ def test_a_move_of_the_slider_reads_one_slice(level):
     reads.clear()
     model.dims.set_point(0, 203)
     assert not reads
+
+
+def test_a_file_that_napari_read_is_opened_by_its_path(viewer, tmp_path):
+    from tomostain.napari.layers import file_of, volume_of_layer
+
+    grey = np.random.default_rng(0).integers(0, 99, (4, 5, 6), dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "scan.tif", grey, photometric="minisblack")
+    (layer,) = viewer.open(tmp_path / "scan.tif", plugin="napari")
+    assert file_of(layer) == tmp_path / "scan.tif"
+    layer.scale, layer.units = (5,) * 3, ("µm",) * 3
+    assert volume_of_layer(layer).path == tmp_path / "scan.tif"
+    layer.data = grey[:2]  # no longer the file
+    assert file_of(layer) is None
+    assert volume_of_layer(layer).shape == (2, 5, 6)
+
+
+def test_a_sample_opens_while_another_one_is_made(monkeypatch, tmp_path):
+    import pooch
+
+    from tomostain.napari import samples
+
+    monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / name)
+    (samples.cache_folder() / samples.PHANTOM).mkdir(parents=True)
+    with samples._lock:
+        assert samples.phantom_folder() == samples.cache_folder() / samples.PHANTOM

@@ -226,3 +226,62 @@ def test_errors_name_the_controls_and_warnings_are_shown(widget, qtbot, tmp_path
     with qtbot.waitSignal(widget.task.finished, timeout=30000):
         widget.stain_button.click()
     assert "trained at 5 µm" in widget.message.text()
+
+
+def test_small_grey_values_are_kept(widget):
+    from tomostain.imaging.intensity import IntensityReference
+
+    controls = widget.controls
+    controls.intensity.setCurrentText("estimate from the volume")
+    controls.show_intensity(IntensityReference(background=0.0012, bone=0.25))
+    assert (controls.background.value(), controls.bone.value()) == (0.0012, 0.25)
+    assert controls.background.text() == "0.0012"
+    controls.bone.setValue(40000)
+    assert controls.bone.text() == "40000"
+
+
+def test_the_built_in_model_is_chosen_and_a_slice_is_refused_in_3d(viewer, qtbot, folder):
+    from tomostain.napari.stain import StainWidget
+
+    widget = StainWidget(viewer)
+    qtbot.addWidget(widget)
+    assert widget.controls.model_name == "builtin:phantom-tb"
+    viewer.dims.ndisplay = 3
+    widget.preview_button.click()
+    assert "in 2D only" in widget.message.text()
+    assert not widget.latest.is_running
+
+
+def test_complete_and_stopped_outputs_are_not_replaced_together(widget, viewer, tmp_path, monkeypatch):
+    widget.out.set_path(tmp_path / "a.ome.zarr")
+    widget.uncertainty.set_path(tmp_path / "u.ome.zarr")
+    for name in "au":
+        (tmp_path / f"{name}.ome.zarr").mkdir()
+    monkeypatch.setattr("tomostain.napari.stain.unfinished", lambda path: path.name.startswith("a"))
+    widget.stain_button.click()
+    assert "is not finished: choose another path" in widget.message.text()
+    assert not widget.task.is_running
+
+
+def test_an_oblique_plane_is_that_of_register():
+    from tomostain.geometry.plane_pose import PlanePose
+    from tomostain.napari.stain_preview import pose_cut
+
+    size = (100.0, 200.0, 300.0)
+    for tilt in (44.0, 46.0):
+        pose = PlanePose("z", 10.0, tilt, offset_um=5.0)
+        cut = pose_cut(pose, size, 5.0)
+        down, right = cut.places_um[1, 0] - cut.places_um[0, 0], cut.places_um[0, 1] - cut.places_um[0, 0]
+        np.testing.assert_allclose(np.stack((down, right), axis=1) / 5, pose.rotation[:, :2], atol=1e-9)
+    with pytest.raises(InputError, match="misses the volume"):
+        pose_cut(PlanePose("z", 0, 0, offset_um=1000.0), size, 5.0)
+
+
+def test_layers_in_mm_are_placed_in_um(widget, viewer):
+    from tomostain.napari.stain import _unit_um
+
+    layer = viewer.add_image(grey_values((12, 24, 28)), scale=(0.005,) * 3, units=("mm",) * 3)
+    assert _unit_um(layer) == pytest.approx([1000] * 3)
+    widget._scale_offset(layer)
+    low, high = widget.offset.number.minimum(), widget.offset.number.maximum()
+    assert high == -low == pytest.approx(np.linalg.norm([60, 120, 140]) / 2, abs=10)

@@ -7,7 +7,7 @@ its channels are shown instead; they are removed when the viewer changes back.
 """
 
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
+from weakref import WeakSet, ref
 
 from napari.layers import Layer
 
@@ -37,18 +37,18 @@ def follow_dimensions(viewer: "Viewer") -> None:
 
 def show_for_dimensions(viewer: "Viewer") -> None:
     """Show each stained volume as its viewer needs it: one layer in 2D, three layers in 3D."""
-    shown = {layer.metadata[_OF]: True for layer in viewer.layers if _OF in layer.metadata}
+    shown = [layer.metadata[_OF]() for layer in viewer.layers if _OF in layer.metadata]
     if viewer.dims.ndisplay == 3:
         for layer in [each for each in viewer.layers if _is_colour_volume(each) and each.visible]:
-            if layer.name not in shown:
+            if not any(layer is each for each in shown):
                 _add_channels(viewer, layer)
             layer.visible = False
         return
     for layer in [each for each in viewer.layers if _OF in each.metadata]:
-        name = layer.metadata[_OF]
+        original = layer.metadata[_OF]()
         viewer.layers.remove(layer)
-        if name in viewer.layers:
-            viewer.layers[name].visible = True
+        if original in viewer.layers:
+            original.visible = True
 
 
 def _is_colour_volume(layer: Layer) -> bool:
@@ -71,5 +71,5 @@ def _add_channels(viewer: "Viewer", layer: Layer) -> None:
             scale=layer.scale,
             translate=layer.translate,
             units=layer.units,
-            metadata={_OF: layer.name},
+            metadata={_OF: ref(layer)},  # not its name, which can change
         )

@@ -1,5 +1,6 @@
 """The Compare widget: µCT, stain and real histology side by side, as an overlay, or with a swipe."""
 
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from tomostain.dataset.pair import Pair, load_pair
 from tomostain.errors import InputError
 from tomostain.io import open_stained
 from tomostain.measure.virtual_section import cut_volume, section_of
+from tomostain.napari.closing import when_closed
 from tomostain.napari.colours3d import follow_dimensions
 from tomostain.napari.fields import LayerBox, Slider, ToolWidget
 from tomostain.napari.layers import LayerSource, placed, source_of
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 SIDE_BY_SIDE, OVERLAY, SWIPE = "side by side", "overlay", "swipe"
 _SWIPE_LAYER = "swipe"
+_PART = "tomostain_compare"
 _NAMES = {"ct": "section, µCT", "stained": "section, stain", "histology": "section, histology"}
 
 
@@ -46,7 +49,7 @@ class CompareWidget(ToolWidget):
         self._before: dict[Layer, tuple[bool, float]] = {}
         self.ct = LayerBox(self.viewer, is_ct, optional="none")
         self.stained = LayerBox(self.viewer, is_kind("stained"), optional="none")
-        self.histology = LayerBox(self.viewer, is_kind("histology"), optional="none")
+        self.histology = LayerBox(self.viewer, is_pair, optional="none")
         self.view = QComboBox()
         self.view.addItems([SIDE_BY_SIDE, OVERLAY, SWIPE])
         self.opacity, self.swipe = Slider(0, 100, 50, " %", 0), Slider(0, 100, 50, " %", 0)
@@ -65,9 +68,17 @@ class CompareWidget(ToolWidget):
         self.opacity.changed.connect(self._set_opacity)
         self.swipe.changed.connect(self._move_swipe)
         callbacks = self.viewer.mouse_move_callbacks
-        report = self._report
+        widget = weakref.ref(self)
+
+        def report(viewer: "Viewer", event: object) -> None:
+            shown_by = widget()
+            if shown_by is not None:
+                shown_by._report(viewer, event)
+
+        self._stop_reports = lambda: callbacks.remove(report) if report in callbacks else None
         callbacks.append(report)
-        when_destroyed(self, lambda: callbacks.remove(report))
+        when_destroyed(self, lambda: callbacks.remove(report) if report in callbacks else None)
+        when_closed(self, self._close)
         self._arrange()
 
     def compare(self) -> None:
@@ -80,7 +91,8 @@ class CompareWidget(ToolWidget):
                 raise InputError("choose a µCT and a stained layer, or the histology of a pair")
             self._begin(chosen)
             return
-        folder, stained = getattr(source_of(histology), "path", None), self.stained.layer
+        source, stained = source_of(histology), self.stained.layer
+        folder = None if source is None else source.path
         stained_path = None if stained is None else getattr(source_of(stained), "path", None)
         if folder is None:
             raise InputError(f"layer '{histology.name}': was not read from the folder of a pair")
@@ -98,12 +110,18 @@ class CompareWidget(ToolWidget):
 
     def end(self) -> None:
         """Show all layers as they were before the comparison."""
-        self._remove(_SWIPE_LAYER)
+        for part in (_SWIPE_LAYER, *_NAMES.values()):
+            self._remove(part)
         for layer, (visible, opacity) in self._before.items():
             if layer in self.viewer.layers:
                 layer.visible, layer.opacity = visible, opacity
         self._compared, self._before = [], {}
         self.viewer.grid.enabled = False
+
+    def _close(self) -> None:
+        """Leave the viewer as it was before the comparison."""
+        self._stop_reports()
+        self.end()
 
     def _show_section(self, images: dict[str, np.ndarray], pixel_um: float) -> None:
         """Add the images of a section as layers, and compare them."""
@@ -115,7 +133,9 @@ class CompareWidget(ToolWidget):
                 low, high = (float(value) for value in np.percentile(image, (0.5, 99.5)))
                 options |= {"colormap": "gray", "contrast_limits": (low, max(high, low + 1))}
             source = LayerSource("preview", None, (pixel_um, pixel_um))
-            layers.append(self.viewer.add_image(image, **placed(source, _NAMES[kind], **options)))
+            layer = self.viewer.add_image(image, **placed(source, _NAMES[kind], **options))
+            layer.metadata[_PART] = _NAMES[kind]
+            layers.append(layer)
         self._begin(layers)
         self.viewer.reset_view()
 
@@ -169,10 +189,11 @@ class CompareWidget(ToolWidget):
         options: dict[str, Any] = {"rgb": top.rgb, "scale": top.scale, "translate": translate, "units": top.units}
         if not top.rgb:
             options |= {"colormap": top.colormap.name, "contrast_limits": top.contrast_limits}
-        self.viewer.add_image(data, name=_SWIPE_LAYER, **options, **multiscale)
+        self.viewer.add_image(data, name=_SWIPE_LAYER, metadata={_PART: _SWIPE_LAYER}, **options, **multiscale)
 
-    def _remove(self, name: str) -> None:
-        for layer in [each for each in self.viewer.layers if each.name == name]:
+    def _remove(self, part: str) -> None:
+        """Remove a layer that this widget added. Layers of the user with the same name stay."""
+        for layer in [each for each in self.viewer.layers if each.metadata.get(_PART) == part]:
             self._compared = [each for each in self._compared if each is not layer]
             self.viewer.layers.remove(layer)
 
@@ -216,6 +237,14 @@ def values_at(layers: Sequence[Layer], position: Sequence[float]) -> str:
         text = "–" if value is None else ", ".join(f"{each:g}" for each in np.atleast_1d(value))
         lines.append(f"{layer.name}: {text}")
     return "\n".join(lines)
+
+
+def is_pair(layer: Layer) -> bool:
+    """Return whether a layer is the histology of one pair on disk, not of a dataset."""
+    source = source_of(layer)
+    if not is_kind("histology")(layer) or source is None or source.path is None:
+        return False
+    return layer.ndim == 2 and (source.path / "pair.yaml").is_file()
 
 
 def is_kind(kind: str) -> Callable[[Layer], bool]:

@@ -29,7 +29,7 @@ from qtpy.QtWidgets import (
 )
 
 from tomostain.errors import InputError, InterruptedRunError
-from tomostain.napari.tasks import STOPPED, Task, when_destroyed
+from tomostain.napari.tasks import STARTS_OVER, Task, when_destroyed
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -381,7 +381,11 @@ class ToolWidget(QWidget):
     message : Message
     labels : dict of str to str
         Label of each parameter of the library that the form has, for error messages.
+    stopped : str
+        Shown after a request to stop.
     """
+
+    stopped = STARTS_OVER
 
     def __init__(self, viewer: "Viewer") -> None:
         super().__init__()
@@ -463,7 +467,7 @@ class ToolWidget(QWidget):
     def show_error(self, error: Exception) -> None:
         """Show an error in the message; one that the user cannot correct is raised too, for napari's own report."""
         if isinstance(error, InterruptedRunError):
-            self.message.say(STOPPED, "warning")
+            self.message.say(self.stopped, "warning")
             return
         text = as_labels(str(error), self.labels)
         label = self.labels.get(getattr(error, "parameter", None) or "", "")

@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from napari.layers import Layer
 
 from tomostain.errors import InputError
 from tomostain.io import Volume, open_stained, open_volume
 from tomostain.io.ome_zarr.reader import StainedVolume
+
+if TYPE_CHECKING:
+    from napari import Viewer
 
 KEY = "tomostain"
 """Key of the source in the metadata of a layer."""
@@ -28,13 +31,13 @@ class LayerSource:
         One of `Kind`.
     path : Path or None
         File or folder; None if the layer exists in memory only.
-    voxel_um : tuple of float
-        Size of a voxel or pixel, in the order of the axes of the layer, µm.
+    voxel_um : tuple of float or None
+        Size of a voxel or pixel, in the order of the axes of the layer, µm; None if the file does not state it.
     """
 
     kind: Kind
     path: Path | None
-    voxel_um: tuple[float, ...]
+    voxel_um: tuple[float, ...] | None
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
@@ -57,8 +60,10 @@ def placed(source: LayerSource, name: str, **options: object) -> dict[str, objec
     >>> placed(LayerSource("ct", None, (5.0, 5.0, 5.0)), "µCT", visible=False)["scale"]
     (5.0, 5.0, 5.0)
     """
-    units = (UNIT,) * len(source.voxel_um)
-    return {"name": name, "scale": source.voxel_um, "units": units, "metadata": {KEY: source}, **options}
+    place: dict[str, object] = {}
+    if source.voxel_um is not None:
+        place = {"scale": source.voxel_um, "units": (UNIT,) * len(source.voxel_um)}
+    return {"name": name, **place, "metadata": {KEY: source}, **options}
 
 
 def source_of(layer: Layer) -> LayerSource | None:
@@ -72,18 +77,46 @@ def layers_of_kind(layers: Sequence[Layer], *kinds: Kind) -> list[Layer]:
     return [layer for layer in layers if (source := source_of(layer)) is not None and source.kind in kinds]
 
 
+def remove_layers_of(viewer: "Viewer", paths: Sequence[Path]) -> None:
+    """Remove the layers that read these files, because the files are replaced."""
+    replaced = {path.resolve() for path in paths}
+    for layer in list(viewer.layers):
+        source = source_of(layer)
+        if source is not None and source.path is not None and source.path.resolve() in replaced:
+            viewer.layers.remove(layer)
+
+
 def voxel_um_of(layer: Layer) -> tuple[float, ...] | None:
     """Return the voxel size of a layer in µm, in the order of its axes; None if its units are no lengths."""
     source = source_of(layer)
-    if source is not None:
+    if source is not None and source.voxel_um is not None:
         return source.voxel_um
-    factors = []
-    for unit, scale in zip(layer.units, layer.scale, strict=True):
-        quantity = 1 * unit
-        if not quantity.check("[length]"):
-            return None
-        factors.append(float(quantity.to("micrometer").magnitude) * abs(float(scale)))
-    return tuple(factors)
+    units = um_per_unit(layer)
+    return (
+        None if units is None else tuple(um * abs(float(scale)) for um, scale in zip(units, layer.scale, strict=True))
+    )
+
+
+def um_per_unit(layer: Layer) -> tuple[float, ...] | None:
+    """Return how many µm the unit of each axis of a layer has; None if its units are no lengths."""
+    quantities = [1 * unit for unit in layer.units]
+    if not all(each.check("[length]") for each in quantities):
+        return None
+    return tuple(float(each.to("micrometer").magnitude) for each in quantities)
+
+
+def file_of(layer: Layer) -> Path | None:
+    """Return the file of a layer: of the plugin, or of napari's own readers if it holds a volume of the same shape."""
+    source = source_of(layer)
+    if source is not None:
+        return source.path
+    if layer.source.path is None or layer.ndim != 3:
+        return None
+    path, data = Path(layer.source.path), layer.data[0] if getattr(layer, "multiscale", False) else layer.data
+    try:
+        return path if open_volume(path, voxel_um=1).shape == tuple(data.shape) else None
+    except InputError:
+        return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,9 +173,8 @@ def volume_input(layer: Layer, voxel_um: float | Sequence[float] | None = None) 
     """Return what is needed to open the volume of a layer in a thread; as `volume_of_layer`."""
     source = source_of(layer)
     given = None if voxel_um is None else tuple(voxel_um) if isinstance(voxel_um, Sequence) else (voxel_um,) * 3
-    if source is not None and source.kind == "ct" and source.path is not None:
-        return VolumeInput(source.path, None, given or source.voxel_um, layer.name)
-    if getattr(layer, "rgb", True) or layer.ndim != 3:
+    is_ours = source is not None and source.kind == "ct" and source.path is not None
+    if not is_ours and (getattr(layer, "rgb", True) or layer.ndim != 3):
         raise InputError(f"layer '{layer.name}': is not a greyscale volume; choose a µCT layer with axes z, y and x")
     size = given or voxel_um_of(layer)
     if size is None:
@@ -150,6 +182,9 @@ def volume_input(layer: Layer, voxel_um: float | Sequence[float] | None = None) 
             f"layer '{layer.name}': its voxel size is unknown, because its units are pixels; give `voxel_um`",
             parameter="voxel_um",
         )
+    path = file_of(layer)
+    if path is not None:
+        return VolumeInput(path, None, size, layer.name)
     return VolumeInput(None, layer.data[0] if layer.multiscale else layer.data, size, layer.name)
 
 

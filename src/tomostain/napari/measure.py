@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Labels, Layer
-from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QLineEdit, QTableWidget, QTableWidgetItem
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QGridLayout,
+    QLabel,
+    QLineEdit,
+    QMessageBox,
+    QTableWidget,
+    QTableWidgetItem,
+    QWidget,
+)
 
 from tomostain.cli.measure import MAX_UNCERTAINTY, InputOptions, TissueOptions
 from tomostain.errors import InputError
@@ -15,13 +25,13 @@ from tomostain.measure.config import MeasureConfig
 from tomostain.measure.label_files import write_labels
 from tomostain.measure.label_source import LabelArray
 from tomostain.measure.morphometry.bodies import BODIES
-from tomostain.measure.result_files import CSV, JSON, rows_text
+from tomostain.measure.result_files import CSV, JSON, LABELS, rows_text
 from tomostain.measure.results import MeasureResult
-from tomostain.measure.run import measure_volume
+from tomostain.measure.run import MAPS, measure_volume
 from tomostain.measure.text import format_value
 from tomostain.napari.compare import is_kind
 from tomostain.napari.fields import LayerBox, PathField, ToolWidget, confirm_overwrite, option_help
-from tomostain.napari.layers import LayerSource, placed, source_of, voxel_um_of
+from tomostain.napari.layers import LayerSource, file_of, placed, remove_layers_of, source_of, voxel_um_of
 from tomostain.napari.readers import label_layer
 from tomostain.napari.stain_settings import is_ct
 from tomostain.progress import Progress, ShouldStop, raising_on_stop
@@ -30,9 +40,10 @@ from tomostain.view.report.measures import measures_page
 if TYPE_CHECKING:
     from napari import Viewer
 
-COLUMNS = ("measure", "value", "unit", "region", "voxels", "note")
-"""Columns of the table. The value has its standard deviation, where it is known."""
-_TITLE_PX = 150
+COLUMNS = ("symbol", "value", "unit", "region", "voxels", "note", "measure")
+"""Columns of the table. The value has its standard deviation, where it is known. The title is long, so it is last."""
+_ASK_BYTES = 2**28
+"""Labels of this size are copied into memory only if the user agrees."""
 
 
 class MeasureWidget(ToolWidget):
@@ -107,20 +118,39 @@ class MeasureWidget(ToolWidget):
         self.paint.currentIndexChanged.connect(self._choose_class)
         self.corrected = PathField("save", "Corrected labels to write", "OME-Zarr (*.ome.zarr)")
         tip = "Copy the labels into memory, so that they can be painted, and measured with the corrections."
-        self.edit_button = self.add_button("Correct the labels", self.edit, tip=tip)
+        self.edit_button = self.add_button("Correct the labels", self.edit, tip=tip, starts=True)
         self.add_row("Paint", self.paint, tip="The tissue class that the brush paints.")
         tip = "Where corrected labels are written before they are measured."
         self.add_row("Corrected labels", self.corrected, tip=tip)
-        self.add_row("Legend", QLabel(legend()))
+        self.add_row("Legend", legend())
 
     def edit(self) -> None:
         """Copy the labels into a layer that can be painted."""
         layer = self.labels_box.required("Labels")
-        source = source_of(layer)
-        data = np.array(layer.data[0] if layer.multiscale else layer.data, dtype=np.uint8)
-        size = voxel_um_of(layer)
+        source, size = source_of(layer), voxel_um_of(layer)
         if size is None or (source is not None and source.path is None):
             raise InputError(f"layer '{layer.name}': can be painted already")
+        labels = layer.data[0] if layer.multiscale else layer.data
+        if labels.size > _ASK_BYTES and not self._agrees(f"The copy needs {labels.size / 2**30:.1f} GiB. Copy it?"):
+            return
+
+        def work(progress: Progress, should_stop: ShouldStop) -> np.ndarray:
+            return np.array(labels, dtype=np.uint8)
+
+        self.task.start(
+            work,
+            label="Copying the labels …",
+            on_result=lambda data: self._add_copy(layer, data, size),
+            on_error=self.show_error,
+        )
+
+    def _agrees(self, question: str) -> bool:
+        buttons = QMessageBox.StandardButton
+        answer = QMessageBox.question(self, "Labels", question, buttons.Yes | buttons.No, buttons.No)
+        return bool(answer == buttons.Yes)
+
+    def _add_copy(self, layer: Layer, data: np.ndarray, size: tuple[float, ...]) -> None:
+        """Add a layer that can be painted, above the labels it is a copy of."""
         kept: dict[str, Any] = {"colormap": layer.colormap, "features": layer.features, "opacity": layer.opacity}
         options = placed(LayerSource("labels", None, size), f"{layer.name} corrected", translate=layer.translate)
         copy = self.viewer.add_labels(data, **options, **kept)
@@ -156,7 +186,9 @@ class MeasureWidget(ToolWidget):
         """Measure the chosen layers."""
         config, out = self.config(), self.out.required("Results")
         paths = {name: _path(box.layer) for name, box in (("stained", self.stained), ("ct", self.ct))}
-        uncertainty = _path(self.uncertainty.layer)
+        uncertainty, voxel_um = _path(self.uncertainty.layer), None
+        if self.ct.layer is not None:
+            paths["ct"], voxel_um = _stored(self.ct.layer)
         labels, drawn = _path(self.labels_box.layer), None
         if self.labels_box.layer is not None and labels is None:
             drawn, labels = self._drawn(self.labels_box.layer), self.corrected.required("Corrected labels")
@@ -168,6 +200,10 @@ class MeasureWidget(ToolWidget):
         if is_complete and not confirm_overwrite(self, out):
             return
         self.message.clear_text()
+        outputs = [out / LABELS, *(out / name for name in MAPS)] if is_complete else []
+        if drawn is not None and labels is not None:
+            outputs.append(labels)
+        remove_layers_of(self.viewer, outputs)
 
         def work(progress: Progress, should_stop: ShouldStop) -> tuple[MeasureResult, Path]:
             report = raising_on_stop(progress, should_stop, out)
@@ -180,6 +216,7 @@ class MeasureWidget(ToolWidget):
                 ct=paths["ct"],
                 labels=labels,
                 uncertainty=uncertainty,
+                voxel_um=voxel_um,
                 overwrite=is_complete,
                 progress=report,
             )
@@ -208,18 +245,20 @@ class MeasureWidget(ToolWidget):
         self.table.setRowCount(len(result.rows))
         for number, row in enumerate(result.rows):
             value = format_value(row["value"], row["sd_model"], row["sd_registration"])
-            cells = (row["title"], value, row["unit"], row["region"], row["voxels"], row["note"])
+            cells = (row["symbol"], value, row["unit"], row["region"], row["voxels"], row["note"], row["title"])
             for column, text in enumerate(cells):
                 item = QTableWidgetItem(text)
                 item.setToolTip(f"{row['title']}: {row['symbol']}, {row['method']}")
                 self.table.setItem(number, column, item)
         self.table.resizeColumnsToContents()
-        self.table.setColumnWidth(0, min(self.table.columnWidth(0), _TITLE_PX))
         if self.labels_box.layer is None and result.labels_path is not None:
+            remove_layers_of(self.viewer, [result.labels_path])
             data, options, _ = label_layer(result.labels_path)
             self.viewer.add_labels(data, **options)
         notes = [f"Note: {note}." for note in result.notes]
-        self.message.say("\n".join([*notes, f"Tables: {result.out / CSV}", f"Report: {page}"]))
+        # The warnings of the task stay.
+        text = "\n".join([*notes, f"Tables: {result.out / CSV}", f"Report: {page}"])
+        self.message.say(text, "warning" if self.message.text() else "info", add=True)
 
     def export(self) -> None:
         """Write the table as CSV."""
@@ -231,13 +270,21 @@ class MeasureWidget(ToolWidget):
             self.message.say(f"Written: {path}")
 
 
-def legend() -> str:
-    """Return the tissue classes with their colours, as rich text."""
-    lines = []
-    for each in TissueClass:
+def legend() -> QWidget:
+    """Return the tissue classes with their colours. A border shows white and black on any background."""
+    made = QWidget()
+    grid = QGridLayout(made)
+    grid.setContentsMargins(0, 0, 0, 0)
+    grid.setVerticalSpacing(1)
+    for row, each in enumerate(TissueClass):
+        swatch = QLabel()
+        swatch.setFixedSize(13, 13)
         red, green, blue = COLOURS[each]
-        lines.append(f'<span style="color: rgb({red},{green},{blue})">■</span> {int(each)} {TITLES[each]}')
-    return "<br>".join(lines)
+        swatch.setStyleSheet(f"background: rgb({red},{green},{blue}); border: 1px solid #8a8a8a;")
+        grid.addWidget(swatch, row, 0)
+        grid.addWidget(QLabel(f"{int(each)} {TITLES[each]}"), row, 1)
+    grid.setColumnStretch(1, 1)
+    return made
 
 
 def _is_labels(layer: Layer) -> bool:
@@ -249,6 +296,25 @@ def _path(layer: Layer | None) -> Path | None:
     """Return the file of a layer; None without a layer, or if it exists in memory only."""
     source = None if layer is None else source_of(layer)
     return None if source is None else source.path
+
+
+def _stored(layer: Layer) -> tuple[Path, tuple[float, ...] | None]:
+    """Return the file of a µCT layer, and its voxel size if the file may not state it.
+
+    Raises
+    ------
+    InputError
+        If it has no file, or its voxel size is unknown.
+    """
+    source, path = source_of(layer), file_of(layer)
+    if path is None:
+        raise InputError(f"layer '{layer.name}': has no file that tomostain reads; save the volume and open it again")
+    if source is not None and source.voxel_um is not None:
+        return path, None
+    size = voxel_um_of(layer)
+    if size is None and source is not None:
+        raise InputError(f"layer '{layer.name}': its voxel size is unknown; set the scale and the units of the layer")
+    return path, size
 
 
 def _number(text: str, label: str) -> float:

@@ -104,7 +104,7 @@ def read_ct(path: Path) -> list[LayerData]:
         if "`voxel_um`" not in str(error):
             raise
         volume = open_volume(path, voxel_um=1)
-        options: dict[str, Any] = {"name": f"{path.name} (voxel size unknown)"}
+        options: dict[str, Any] = placed(LayerSource("ct", path, None), f"{path.name} (voxel size unknown)")
     else:
         options = placed(LayerSource("ct", path, volume.voxel_um), path.name) | _translation(volume.placement)
     data, multiscale = shown(volume_levels(volume))

@@ -37,6 +37,8 @@ def phantom_folder(progress: Progress = silent) -> Path:
     from tomostain.phantom import PhantomConfig, write_specimen
 
     folder = cache_folder() / PHANTOM
+    if folder.is_dir():  # it is complete; the lock may be held while the phantom is stained
+        return folder
     with _lock:
         if not folder.is_dir():
             folder.parent.mkdir(parents=True, exist_ok=True)

@@ -9,17 +9,18 @@ import numpy as np
 from napari.layers import Layer
 from qtpy.QtWidgets import QCheckBox, QComboBox, QLineEdit
 
+from tomostain.errors import InputError
 from tomostain.geometry.plane_pose import PlanePose
 from tomostain.io import open_stained
 from tomostain.io.ome_zarr.plan import unfinished
-from tomostain.io.output_folder import base_name
+from tomostain.napari.closing import close_previews, when_closed
 from tomostain.napari.colours3d import follow_dimensions
 from tomostain.napari.fields import PathField, Slider, ToolWidget, confirm_overwrite, follow, later
-from tomostain.napari.layers import LayerSource, placed
+from tomostain.napari.layers import LayerSource, placed, remove_layers_of, um_per_unit
 from tomostain.napari.readers import read_stained
 from tomostain.napari.stain_preview import PreviewCache, PreviewRequest, PreviewResult
 from tomostain.napari.stain_settings import StainControls, ensemble_of, uncertainty_help
-from tomostain.napari.tasks import LatestOnly, when_destroyed
+from tomostain.napari.tasks import STOPPED, LatestOnly
 from tomostain.ood import share_sentence
 from tomostain.progress import Progress, ShouldStop
 from tomostain.stain import StainRequest, stain
@@ -41,6 +42,8 @@ class StainWidget(ToolWidget):
     napari_viewer : napari.Viewer
     """
 
+    stopped = STOPPED
+
     def __init__(self, napari_viewer: "Viewer") -> None:
         super().__init__(napari_viewer)
         follow_dimensions(self.viewer)
@@ -49,7 +52,8 @@ class StainWidget(ToolWidget):
         self._add_volume()
         self.cache = PreviewCache()
         self.latest = LatestOnly(self.cache.compute, self._show, self._fail, deliver_all=True)
-        when_destroyed(self, self.latest.close)
+        close_previews(self, self.latest)
+        when_closed(self, self._close)
         self._timer = later(_WAIT_MS, self._update, self)
         self.controls.changed(self._changed)
         follow(self, self.viewer.dims.events.current_step, self._changed)
@@ -67,7 +71,9 @@ class StainWidget(ToolWidget):
         tip = "Angle of the oblique plane about the direction of its columns."
         self.add_row("Tilt of columns", self.tilt_column, tip=tip)
         self.add_row("Offset", self.offset, tip="Distance of the oblique plane from the middle of the volume.")
-        self.preview_button = self.add_button("Preview", self.preview, tip="Stain this slice or plane now.")
+        self.preview_button = self.add_button(
+            "Preview", self.preview, tip="Stain this slice or plane now.", starts=True
+        )
         for slider in (self.tilt_row, self.tilt_column, self.offset):
             slider.changed.connect(self._changed)
         self.kind.currentIndexChanged.connect(self._choose_kind)
@@ -91,6 +97,8 @@ class StainWidget(ToolWidget):
 
     def preview(self) -> None:
         """Stain the current slice or plane."""
+        if self.viewer.dims.ndisplay == 3 and self.kind.currentText() == SLICE:
+            raise InputError("a stained slice is shown in 2D only: change the viewer to 2D, or choose an oblique plane")
         request = self._request()
         if not self.latest.is_running:
             self._begun = time.monotonic()
@@ -111,15 +119,22 @@ class StainWidget(ToolWidget):
 
     def _scale_offset(self, layer: Layer) -> None:
         """Let the offset reach to the corners of the volume."""
-        extent = layer.extent.world[:, -3:]
+        extent = layer.extent.world[:, -3:] * _unit_um(layer)
         self.offset.set_range(float(np.linalg.norm(extent[1] - extent[0])) / 2)
 
     def _changed(self, *_: object) -> None:
-        if self.live.isChecked() and self.controls.volume.layer is not None:
+        if self.live.isChecked() and self.controls.volume.layer is not None and not self.task.is_running:
             self._timer.start()
 
     def _update(self) -> None:
-        self.attempt(self.preview)
+        # The model is used by one thread at a time.
+        if not self.task.is_running:
+            self.attempt(self.preview)
+
+    def _close(self) -> None:
+        """Stop the preview when the dock is closed; what it has shown stays."""
+        self._timer.stop()
+        self.latest.close()
 
     def _choose_kind(self, *_: object) -> None:
         for slider in (self.tilt_row, self.tilt_column, self.offset):
@@ -144,18 +159,18 @@ class StainWidget(ToolWidget):
         volume, axis = result.preview.job.volume, result.request.axis
         rgb = np.expand_dims(result.plane.rgb, axis)
         layer = self.controls.volume.layer
-        start = np.zeros(3) if layer is None else np.array(layer.translate[-3:], dtype=float)
+        start = np.zeros(3) if layer is None else np.array(layer.translate[-3:], float) * _unit_um(layer)
         start[axis] += result.index * volume.voxel_um[axis]
         self._put("stain preview", rgb, LayerSource("preview", None, volume.voxel_um), start, rgb=True)
 
     def _show_plane(self, result: PreviewResult) -> None:
         """Show an oblique plane to the right of the volume: µCT, and its stain."""
         layer = self.controls.volume.layer
-        right = 0.0 if layer is None else float(layer.extent.world[1, -1]) * _GAP
+        right = 0.0 if layer is None else float(layer.extent.world[1, -1] * _unit_um(layer)[-1]) * _GAP
         source = LayerSource("preview", None, result.plane.pixel_um)
         inside = result.plane.ct[np.isfinite(result.plane.ct)]
         low, high = np.percentile(inside, (0.5, 99.5)) if inside.size else (0.0, 1.0)
-        options = {"colormap": "gray", "contrast_limits": (float(low), float(max(high, low + 1)))}
+        options = {"colormap": "gray", "contrast_limits": (float(low), float(max(high, np.nextafter(low, np.inf))))}
         width = result.plane.ct.shape[1] * result.plane.pixel_um[1]
         ct = np.nan_to_num(result.plane.ct, nan=float(low))
         self._put("oblique plane, µCT", ct, source, (0.0, right), **options)
@@ -168,11 +183,11 @@ class StainWidget(ToolWidget):
         old = next((layer for layer in self.viewer.layers if layer.name == name), None)
         if old is not None and old.data.ndim == data.ndim:
             old.data = data
-            old.scale, old.translate = source.voxel_um, start
+            old.scale, old.translate, old.opacity = source.voxel_um, start, 1.0
             return
         if old is not None:
             self.viewer.layers.remove(old)
-        self.viewer.add_image(data, **placed(source, name, translate=tuple(start), **options))
+        self.viewer.add_image(data, **placed(source, name, translate=tuple(start), opacity=1.0, **options))
 
     def _fail(self, error: Exception) -> None:
         self.preview_button.setText("Preview")
@@ -189,8 +204,14 @@ class StainWidget(ToolWidget):
         )
         paths = [path for path in (out, self.uncertainty.path) if path is not None]
         complete = [path for path in paths if path.exists() and not unfinished(path)]
+        stopped = [path for path in paths if path.exists() and path not in complete]
+        if complete and stopped:
+            raise InputError(
+                f"{complete[0]} is complete, and {stopped[0]} is not finished: choose another path for one of them"
+            )
         if not all(confirm_overwrite(self, path) for path in complete):
             return
+        remove_layers_of(self.viewer, complete)
         request = replace(request, overwrite=bool(complete))
         # A model with members for the uncertainty is loaded with its reverse generator, so from its folder.
         cache = None if request.uncertainty is not None else self.cache
@@ -224,9 +245,7 @@ class StainWidget(ToolWidget):
         self._say(warned, novelty, f"Stained: {out}")
 
     def _replace_layer(self, path: Path) -> None:
-        name = base_name(path)
-        if name in self.viewer.layers:
-            self.viewer.layers.remove(name)
+        remove_layers_of(self.viewer, [path])
         for data, options, _ in read_stained(path):
             self.viewer.add_image(data, **options)
 
@@ -238,3 +257,8 @@ class StainWidget(ToolWidget):
         sentence = f"Novelty: {novelty}." if novelty else ""
         text = "\n".join(part for part in (sentence, last) if part)
         self.message.say(text, "warning" if warnings else "info", add=True)
+
+
+def _unit_um(layer: Layer) -> np.ndarray:
+    """Return how many µm the units of the last three axes of a layer have; 1 for units that are no lengths."""
+    return np.array((um_per_unit(layer) or (1.0,) * layer.ndim)[-3:])

@@ -1,11 +1,14 @@
 """The preview of the Stain widget: a slice or an oblique plane, with model and volume kept in memory."""
 
+import threading
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tomostain.errors import InputError
 from tomostain.geometry.plane_pose import PlanePose
-from tomostain.geometry.surfaces import plane_cut
+from tomostain.geometry.section import plane_in_box
+from tomostain.geometry.surfaces import Cut
 from tomostain.napari.stain_settings import StainSettings
 from tomostain.stain import StainRequest
 from tomostain.stain.preview import StainedPlane, StainPreview, open_preview
@@ -44,9 +47,13 @@ class PreviewResult:
 
 
 class PreviewCache:
-    """Computes previews in a thread. The model and the volume used last stay in memory."""
+    """Computes previews in a thread. The model and the volume used last stay in memory.
+
+    Several threads may use it: one computes, the others wait.
+    """
 
     def __init__(self) -> None:
+        self._lock = threading.RLock()
         self._model: tuple[tuple[object, ...], Translator] | None = None
         self._preview: tuple[tuple[object, ...], StainPreview] | None = None
 
@@ -58,13 +65,15 @@ class PreviewCache:
         tomostain.errors.InputError
             If model, volume and options do not fit.
         """
+        with self._lock:
+            return self._compute(request)
+
+    def _compute(self, request: PreviewRequest) -> PreviewResult:
         preview = self._open(request.settings)
         volume = preview.job.volume
         if request.pose is not None:
-            size = [(n - 1) * step for n, step in zip(volume.shape, volume.voxel_um, strict=True)]
-            z, y, x = size
-            middle = np.array(size) / 2 + request.pose.offset_um * request.pose.normal
-            cut = plane_cut(middle, request.pose.normal, (z, y, x), preview.job.translator.spec.voxel_um)
+            z, y, x = ((n - 1) * step for n, step in zip(volume.shape, volume.voxel_um, strict=True))
+            cut = pose_cut(request.pose, (z, y, x), preview.job.translator.spec.voxel_um)
             return PreviewResult(request, preview, preview.plane(cut), 0)
         position = request.position_um[request.axis] / volume.voxel_um[request.axis]
         index = min(max(round(position), 0), volume.shape[request.axis] - 1)
@@ -73,10 +82,11 @@ class PreviewCache:
     def translator(self, request: StainRequest) -> Translator:
         """Return the model of a request, loaded once."""
         key = (request.model, request.device, request.config.precision)
-        if self._model is None or self._model[0] != key:
-            self._model = None  # the memory of the old one is freed before the new one is loaded
-            self._model = key, request.load_model()
-        return self._model[1]
+        with self._lock:
+            if self._model is None or self._model[0] != key:
+                self._model = None  # the memory of the old one is freed before the new one is loaded
+                self._model = key, request.load_model()
+            return self._model[1]
 
     def _open(self, settings: StainSettings) -> StainPreview:
         request, volume = settings.request, settings.volume
@@ -86,3 +96,34 @@ class PreviewCache:
             model = self.translator(request)
             self._preview = key, open_preview(replace(settings.opened(), model=model))
         return self._preview[1]
+
+
+def pose_cut(pose: PlanePose, size_um: tuple[float, float, float], pixel_um: float) -> Cut:
+    """Return the pixels of an oblique plane, with rows and columns as Register shows them.
+
+    Parameters
+    ----------
+    pose : PlanePose
+    size_um : tuple of float
+        Size of the volume from the centre of the first voxel to the centre of the last one (z, y, x), µm.
+    pixel_um : float
+
+    Raises
+    ------
+    InputError
+        If the plane misses the volume.
+    """
+    middle = np.array(size_um) / 2 + pose.offset_um * pose.normal
+    corners = plane_in_box(middle, pose.normal, size_um)
+    if len(corners) == 0:
+        raise InputError(f"the plane with offset {pose.offset_um:g} µm misses the volume", parameter="offset")
+    down, right = pose.rotation[:, 0], pose.rotation[:, 1]
+    rows, columns = (_pixels((corners - middle) @ axis, pixel_um) for axis in (down, right))
+    places = middle + rows[:, None, None] * down + columns[None, :, None] * right
+    return Cut(places, np.broadcast_to(pose.normal, places.shape), pixel_um)
+
+
+def _pixels(reach_um: np.ndarray, pixel_um: float) -> np.ndarray:
+    """Return the positions of pixels between the smallest and the largest of some positions, µm."""
+    count = 1 + max(int(np.floor((reach_um.max() - reach_um.min()) / pixel_um + 1e-6)), 0)
+    return reach_um.min() + pixel_um * np.arange(count)

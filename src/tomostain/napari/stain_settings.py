@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+import numpy as np
 from napari.layers import Image, Layer
 from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QLineEdit, QSpinBox
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from napari import Viewer
 
 OTHER = "other model folder …"
+DEFAULT_MODEL = "builtin:phantom-tb"
 INTENSITIES = {
     "estimate from the volume": "auto",
     "as given below": "given",
@@ -62,6 +64,22 @@ def is_ct(layer: Layer) -> bool:
     )
 
 
+class GreyValue(QDoubleSpinBox):
+    """A grey value of any size: 40000 of 16-bit volumes as well as 0.002 of attenuation coefficients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setDecimals(10)
+        self.setRange(-1e9, 1e9)
+        self.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
+        self.setMinimumWidth(60)
+
+    def textFromValue(self, value: float) -> str:
+        """Return the number with six significant digits and without zeros at its end."""
+        text = np.format_float_positional(value, precision=6, unique=True, fractional=False, trim="-")
+        return text.replace(".", self.locale().decimalPoint())
+
+
 class StainControls:
     """Adds the controls to a form and reads them.
 
@@ -79,13 +97,14 @@ class StainControls:
             self.model.addItem(model.name, model.name)
             self.model.setItemData(self.model.count() - 1, "\n".join(model.describe()), 3)  # the tooltip
         self.model.addItem(OTHER, "")
+        self.model.setCurrentIndex(max(self.model.findText(DEFAULT_MODEL), 0))
         self.volume = LayerBox(viewer, is_ct)
         self.voxel = QLineEdit()
         self.voxel.setPlaceholderText("as the layer states")
         self.intensity = QComboBox()
         for text, value in INTENSITIES.items():
             self.intensity.addItem(text, value)
-        self.background, self.bone = _number(-1e9, 1e9), _number(-1e9, 1e9)
+        self.background, self.bone = GreyValue(), GreyValue()
         add("Model", self.model, parameter="model", tip=_argument("model"))
         add("Model folder", self.folder, tip=_argument("model"))
         add("µCT layer", self.volume, parameter="volume", tip="The volume that is stained.")

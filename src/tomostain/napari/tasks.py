@@ -23,6 +23,9 @@ Work = Callable[[Progress, ShouldStop], R]
 """Work of a task: takes the listener of its progress, and a function that returns True once it should stop."""
 
 STOPPED = "Stopped. Run it again to continue."
+"""Shown after a request to stop, for work that continues where it stopped."""
+STARTS_OVER = "Stopped. It starts over when you run it again."
+"""The same for other work."""
 # More reports per second than this only slow down the work.
 _REPORT_S = 0.05
 
@@ -126,7 +129,7 @@ class Task(QWidget):
         self.label.setWordWrap(True)
         self.bar = QProgressBar()
         self.cancel_button = QPushButton("Cancel")
-        self.cancel_button.setToolTip("Stop at the next safe place. Finished parts are kept.")
+        self.cancel_button.setToolTip("Stop at the next safe place.")
         self.cancel_button.clicked.connect(self.cancel)
         row = QHBoxLayout()
         row.addWidget(self.bar, 1)
