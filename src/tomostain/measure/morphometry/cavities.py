@@ -127,6 +127,13 @@ class Lacunae:
     volumes_um3: NDArray[np.float64]
 
 
+
+_LAYERS = 32
+"""Slices that are read at once to count voxels."""
+_CANAL_ARRAYS = 3
+"""Memory of the canals of a slab, in that of its components: distances, and the surface of each component."""
+
+
 def cavity_measures(labels: LabelSource, *, options: CavityOptions | None = None) -> list[Measure]:
     """Measure lacunae and canals.
 
@@ -206,7 +213,7 @@ def narrow_cavities(labels: LabelSource, options: CavityOptions) -> Components:
         inner = slice(start - first, stop - first)
         return _is_cavity(tissue[inner]) & ~wide[inner]
 
-    return find_components(narrow, labels.shape, max_bytes=options.max_bytes)
+    return find_components(narrow, labels.shape, max_bytes=options.max_bytes // _CANAL_ARRAYS)
 
 
 def canals(labels: LabelSource, parts: Components, options: CavityOptions) -> Mask:
@@ -278,7 +285,7 @@ def _is_any(labels: Labels, classes: tuple[TissueClass, ...]) -> Mask:
 
 def _bone_voxels(labels: LabelSource, options: CavityOptions) -> int:
     depth, rows, columns = labels.shape
-    layers = max(1, options.max_bytes // (2 * rows * columns))
+    layers = min(max(1, options.max_bytes // (10 * rows * columns)), _LAYERS)
     starts = range(0, depth, layers)
     return sum(int(np.count_nonzero(_is_bone(labels.read(start, min(start + layers, depth))))) for start in starts)
 
