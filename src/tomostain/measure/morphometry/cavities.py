@@ -127,7 +127,6 @@ class Lacunae:
     volumes_um3: NDArray[np.float64]
 
 
-
 _LAYERS = 32
 """Slices that are read at once to count voxels."""
 _CANAL_ARRAYS = 3
