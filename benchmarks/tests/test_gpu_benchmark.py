@@ -6,7 +6,7 @@ import time
 import pytest
 
 from benchmarks import gpu, gpu_volume
-from benchmarks.gpu_items import Item, Journal, Options, begun, work
+from benchmarks.gpu_items import Item, Journal, Options, started_items, work
 from benchmarks.gpu_report import collect, tables
 from benchmarks.gpu_size import CARD, TOY
 from benchmarks.gpu_training import recipe_of
@@ -54,7 +54,7 @@ def test_a_new_process_skips_started_items(tmp_path):
     Journal(tmp_path / "gpu.jsonl").write(event="started", part="part", item="crashed")
     events = journal_of(tmp_path, [Item("crashed", pytest.fail), Item("next", lambda: {"name": "next"})])
     assert [event["row"]["name"] for event in events if event["event"] == "row"] == ["next"]
-    assert begun(events) == {("part", "crashed"), ("part", "next")}
+    assert started_items(events) == {("part", "crashed"), ("part", "next")}
 
 
 def test_the_summary_compares_with_the_targets():

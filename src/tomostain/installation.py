@@ -42,6 +42,7 @@ OPTIONAL = {
     "neuroglancer": "browser",
     "statsmodels": "measure",
     "napari": "napari",
+    "qtpy": "napari",
     "onnx": "exchange",
     "onnxscript": "exchange",
     "onnxruntime": "exchange",

@@ -26,8 +26,8 @@ def oblique_axes(tilt_x_deg: float, tilt_y_deg: float) -> tuple[Float64, Float64
     Examples
     --------
     >>> down, right, normal = oblique_axes(90, 0)
-    >>> down.round(9).tolist(), right.round(9).tolist(), (normal.round(9) + 0).tolist()
-    ([1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0])
+    >>> [(axis.round(9) + 0).tolist() for axis in (down, right, normal)]
+    [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]]
     """
     a, b = np.radians([tilt_x_deg, tilt_y_deg])
     down = np.array([np.sin(a) * np.cos(b), np.cos(a), -np.sin(a) * np.sin(b)])

@@ -85,7 +85,7 @@ class StainWidget(ToolWidget):
         self.uncertainty = PathField("save", "Uncertainty to write", "OME-Zarr (*.ome.zarr)")
         self.uncertainty.line.setPlaceholderText("none")
         self.ensemble = QLineEdit()
-        self.ensemble.setPlaceholderText("none")
+        self.ensemble.setPlaceholderText("none; several: fold1; fold2")
         self.add_row("Stained volume", self.out, parameter="out", tip="Folder of the stained volume, an OME-Zarr.")
         tip = uncertainty_help("uncertainty")
         self.add_row("Uncertainty", self.uncertainty, parameter="uncertainty", tip=tip)

@@ -1,6 +1,5 @@
 """The controls of the Stain widget: model, volume, grey values, options. They become a `StainRequest`."""
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -205,15 +204,14 @@ class StainControls:
 
 
 def ensemble_of(text: str) -> list[Path]:
-    """Return the model folders of a line, separated as paths of the system are.
+    """Return the models of a line: folders or built-in models, separated by semicolons.
 
     Examples
     --------
-    >>> import os
-    >>> [path.name for path in ensemble_of(f"fold1{os.pathsep}fold2")]
-    ['fold1', 'fold2']
+    >>> [path.name for path in ensemble_of("builtin:phantom-tb; builtin:phantom-he")]
+    ['phantom-tb', 'phantom-he']
     """
-    folders = [find_model(part.strip()) for part in text.split(os.pathsep) if part.strip()]
+    folders = [find_model(part.strip()) for part in text.split(";") if part.strip()]
     for folder in folders:
         if not folder.exists():
             raise InputError(f"{folder}: no such model folder", parameter="ensemble")
