@@ -50,7 +50,7 @@ def enlarged(picture: RGB, factor: int) -> RGB:
     return picture.repeat(factor, 0).repeat(factor, 1)
 
 
-def beside(*pictures: RGB) -> RGB:
+def side_by_side(*pictures: RGB) -> RGB:
     """Return pictures of one height in a row with a white gap."""
     gap = np.full((pictures[0].shape[0], 12, 3), 255, np.uint8)
     parts = [part for picture in pictures for part in (picture, gap)]
@@ -72,7 +72,7 @@ def main(folder: Path) -> None:
     stained = open_stained(folder / "stained.ome.zarr").read(SLICE, SLICE + 1)[0]
     classes = open_labels(folder / "measures" / "labels.ome.zarr").read(SLICE, SLICE + 1)[0]
     truth = tifffile.imread(folder / "truth.tif")[SLICE]
-    row = beside(*(enlarged(picture, 2) for picture in (stained, colours_of(classes), colours_of(truth))))
+    row = side_by_side(*(enlarged(picture, 2) for picture in (stained, colours_of(classes), colours_of(truth))))
     save(row, "classes", 1152)
 
 

@@ -18,7 +18,7 @@ LayerKind = Literal["ct", "stain", "uncertainty", "labels"]
 
 
 class LayerFacts(TypedDict):
-    """What the page is told of a layer."""
+    """The description of a layer that the page receives."""
 
     name: str
     kind: LayerKind
@@ -27,7 +27,7 @@ class LayerFacts(TypedDict):
 
 
 class SiteFacts(TypedDict):
-    """What the page is told of the view, as JSON."""
+    """The description of the view that the page receives, as JSON."""
 
     title: str
     size_um: Sequence[float]
