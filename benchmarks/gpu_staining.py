@@ -17,6 +17,7 @@ from benchmarks.gpu_size import Size
 from benchmarks.gpu_training import recipe_of, seconds_of
 from tomostain import __version__
 from tomostain.imaging.intensity import IntensityReference
+from tomostain.imaging.network_range import ct_to_network
 from tomostain.integers import to_integers
 from tomostain.io import ModelSpec, save_model
 from tomostain.networks.build import build_network
@@ -67,8 +68,9 @@ def papers_way(translator: Translator, ct: NDArray[np.uint16], patch_px: int) ->
     for row in tile_starts(ct.shape[0], patch_px, stride):
         for column in tile_starts(ct.shape[1], patch_px, stride):
             place = np.s_[row : row + patch_px, column : column + patch_px]
-            patch = torch.from_numpy(ct[place].astype(np.float32)).to(translator.device) / 20000 - 1
-            drawn = translator.network(patch.clip(-1, 1).expand(1, translator.spec.in_channels, -1, -1))
+            patch = torch.from_numpy(ct[place].astype(np.float32)).to(translator.device)
+            x = ct_to_network(patch, translator.spec.ct_window)
+            drawn = translator.network(x.expand(1, translator.spec.in_channels, -1, -1))
             total[place] += ((drawn[0].float().clip(-1, 1) + 1) * 127.5).permute(1, 2, 0).cpu().numpy()
             weight[place] += 1
     return to_integers(total / weight, np.uint8, "colours")

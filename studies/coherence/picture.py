@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from studies.coherence.run import specimen_of, way_folder
 from tomostain.imaging.intensity import normalise_ct, volume_reference
-from tomostain.imaging.network_range import CT_WINDOW
+from tomostain.imaging.network_range import DISPLAY_WINDOW
 from tomostain.integers import to_integers
 from tomostain.io import open_stained, open_volume, write_image
 from tomostain.phantom.specimen import truth_slice
@@ -55,7 +55,7 @@ def main() -> None:
     volume = open_volume(options.specimens / scan / "volume")
     depth, row = volume.shape[0], volume.shape[1] // 2
     ct = normalise_ct(volume.read(0, depth)[:, row], volume_reference(volume))
-    planes = {"µCT": to_integers(ct.clip(*CT_WINDOW) / CT_WINDOW[1] * 255, np.uint8, "µCT", rounded=False)}
+    planes = {"µCT": to_integers(ct.clip(*DISPLAY_WINDOW) / DISPLAY_WINDOW[1] * 255, np.uint8, "µCT", rounded=False)}
     for name, way in SHOWN.items():
         planes[name] = open_stained(way_folder(options.out, options.model, scan, way)).read(0, depth)[:, row]
     specimen = specimen_of(options.number, options.specimens / scan)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import yaml
 
-from tomostain.imaging import network_range
+from studies.recipe import ablation
 
-WINDOW = (0.0, 60_000.0)
+WINDOW = (0, 60_000)
 
 
 def knots(old: list[float]) -> list[float]:
@@ -30,12 +30,9 @@ def knots(old: list[float]) -> list[float]:
 
 def main() -> None:
     """Train and record."""
-    # Other modules read the window when they are imported: only in this process, and before them.
-    network_range.CT_WINDOW = WINDOW
-    from studies.recipe import ablation
-
     recipe = ablation.load_recipe(ablation.RECIPES / f"{ablation.BASE}.yaml").model_dump(mode="json")
     recipe["name"] = "wide-window"
+    recipe["ct_window"] = list(WINDOW)
     recipe["generator"]["grey_knots"] = knots(recipe["generator"]["grey_knots"])
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "wide-window.yaml"

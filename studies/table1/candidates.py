@@ -28,7 +28,7 @@ from tomostain.tiling.grid import tile_starts, tile_weights
 from tomostain.train import load_recipe
 from tomostain.train.augment import jitter_ct, jitter_histology
 from tomostain.train.objective import TERMS, Step, Term
-from tomostain.train.sampling import Batch, PatchSampler, _cut, _cut_into, network_scale
+from tomostain.train.sampling import Batch, PatchSampler, _cut, _cut_into, _fill, network_scale
 from tomostain.train.trainer import Trainer
 from tomostain.train.transforms import Transforms, sampling_grid, sampling_positions, window_px
 
@@ -70,7 +70,7 @@ class StackSampler(PatchSampler):
         background = float(ct_to_network(np.float32(CT_BACKGROUND)))
         stack = torch.empty(len(windows_at), 5, size, size)
         for window, (i, c) in zip(stack, windows_at, strict=True):
-            _cut_into(window, self.table.image(i), c)
+            _cut_into(window, self.table.image(i), c, _fill(self.ct_window))
         extra = [_cut(self.extra[i], c, size, background) for i, c in windows_at]  # type: ignore[arg-type]
         windows = torch.cat([*network_scale(stack), torch.stack(extra)], dim=1)
         grid = sampling_grid(sampling_positions(transforms.scale.numpy(), transforms.flip.numpy(), self.patch_px, size))

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from tomostain.dataset.pair import Pair
 from tomostain.errors import InputError, OutOfDistributionWarning
-from tomostain.imaging.network_range import CT_WINDOW
 from tomostain.ood import ModelReference, check_slices
+from tomostain.ood.grey_limits import GREY_LIMITS
 from tomostain.ood.neighbourhoods import (
     FEATURES,
     SIGMAS_PX,
@@ -38,7 +38,7 @@ def test_flat_is_its_level_and_no_spread():
 
 def test_values_outside_the_network_range_are_not_described():
     ct = noise(0, 60000)
-    np.testing.assert_array_equal(describe(ct), describe(np.full_like(ct, CT_WINDOW[1])))
+    np.testing.assert_array_equal(describe(ct), describe(np.full_like(ct, GREY_LIMITS[1])))
 
 
 def test_waves_have_the_mean_and_spread_of_the_filtered_wave():

@@ -7,8 +7,8 @@ from scipy.spatial.distance import cdist
 
 from tomostain.dataset.pair import Pair
 from tomostain.errors import InputError, OutOfDistributionWarning
-from tomostain.imaging.network_range import CT_WINDOW
 from tomostain.ood import Augmentation, ModelReference, check_slices, share_sentence
+from tomostain.ood.grey_limits import GREY_LIMITS
 from tomostain.ood.neighbourhoods import NeighbourhoodReference, neighbourhood_reference
 from tomostain.ood.novelty import TrainingReference, novel_share, novelty, training_reference
 from tomostain.ood.regional_reference import GRID_PX, RegionalReference
@@ -48,7 +48,7 @@ def test_features_of_a_flat_slice():
 
 def test_values_outside_the_window_of_the_networks_have_no_effect():
     ct = np.random.default_rng(0).integers(50000, 65000, (40, 40))
-    np.testing.assert_array_equal(describe(ct)[1], describe(np.full_like(ct, CT_WINDOW[1]))[1])
+    np.testing.assert_array_equal(describe(ct)[1], describe(np.full_like(ct, GREY_LIMITS[1]))[1])
 
 
 @pytest.mark.parametrize("wave_px", [10, 16])

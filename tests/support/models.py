@@ -26,6 +26,7 @@ def random_model(
     spec = ModelSpec(
         generator=generator,
         in_channels=chosen.in_channels,
+        ct_window=chosen.ct_window,
         voxel_um=5,
         patch_px=chosen.patch_px,
         stain="",

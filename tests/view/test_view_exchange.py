@@ -40,7 +40,8 @@ def one_trace_for_each_architecture(monkeypatch):
     """Trace each architecture once: that takes seconds. Another model of the same one gets its own weights."""
 
     def trace(network):
-        key = json.dumps([network.spec.generator, network.spec.ct_slices, network.spec.inverted_ct], default=str)
+        spec = network.spec
+        key = json.dumps([spec.generator, spec.ct_slices, spec.inverted_ct, spec.ct_window], default=str)
         if key not in _programs:
             _programs[key] = graph.trace_graph(network)
         else:
@@ -190,7 +191,7 @@ def test_nothing_is_written_if_the_colours_differ(tmp_path, monkeypatch):
 
 def test_a_network_that_onnx_cannot_express_is_named(tmp_path, monkeypatch):
     model = load_model(random_model(tmp_path / "model", SMALL["unet"], **OPTIONS["unet"]))
-    monkeypatch.setattr(graph, "ct_to_network", lambda values: values if values.sum() > 0 else -values)
+    monkeypatch.setattr(graph, "ct_to_network", lambda values, window: values if values.sum() > 0 else -values)
     with pytest.raises(InputError, match="network 'unet': cannot be written as ONNX"):
         graph.trace_graph(graph.ExchangeNetwork(model))
 

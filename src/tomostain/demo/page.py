@@ -14,7 +14,7 @@ from tomostain.evaluate import Table
 from tomostain.figures.curves import has_curves, training_curves
 from tomostain.figures.detail import box_around, enlarged_detail
 from tomostain.figures.planes import orthogonal_planes, side_by_side
-from tomostain.imaging.network_range import CT_WINDOW
+from tomostain.imaging.network_range import DISPLAY_WINDOW
 from tomostain.integers import to_integers
 from tomostain.io import load_model, open_stained, open_volume, read_image, write_image
 from tomostain.phantom import Label
@@ -110,7 +110,7 @@ def _details(out: Path, slices: TruthSlices, config: DemoConfig) -> Panels:
     side_px = round(_DETAIL_FRACTION * truth.shape[1])
     box = box_around(_flank(_screw(truth, config), side_px), side_px)
     images = {
-        "µCT": enlarged_detail(slices.ct[middle], box, config.voxel_um, window=CT_WINDOW),
+        "µCT": enlarged_detail(slices.ct[middle], box, config.voxel_um, window=DISPLAY_WINDOW),
         "Stained by the model": enlarged_detail(slices.stained[middle], box, config.voxel_um, scale_bar=False),
         "Truth": enlarged_detail(truth, box, config.voxel_um, scale_bar=False),
     }
@@ -220,7 +220,7 @@ def _key_figure(margin: Margin) -> tuple[str, str, str]:
 def _held_out(out: Path, slices: TruthSlices, voxel_um: float) -> Section:
     middle = len(slices.z) // 2
     frames = [
-        side_by_side([ct, stained, truth], ["µCT", "stained", "truth"], voxel_um, windows=[CT_WINDOW, None, None])
+        side_by_side([ct, stained, truth], ["µCT", "stained", "truth"], voxel_um, windows=[DISPLAY_WINDOW, None, None])
         for ct, stained, truth in zip(slices.ct, slices.stained, slices.truth, strict=True)
     ]
     write_image(out / "slices.png", frames[middle], overwrite=True)
@@ -234,7 +234,7 @@ def _held_out(out: Path, slices: TruthSlices, voxel_um: float) -> Section:
         (
             Frames(frames, [f"z = {z * voxel_um:.0f} µm" for z in slices.z], "Whole slices, with their truth."),
             Compare(
-                to_integers(np.clip(slices.ct[middle] / CT_WINDOW[1], 0, 1) * 255, np.uint8, "µCT", rounded=False),
+                to_integers(np.clip(slices.ct[middle] / DISPLAY_WINDOW[1], 0, 1) * 255, np.uint8, "µCT", rounded=False),
                 slices.stained[middle],
                 ("µCT", "stained"),
                 "The same slice before and after staining. Move the slider.",

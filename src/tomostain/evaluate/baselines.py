@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
-from tomostain.imaging.network_range import ct_to_network
+from tomostain.imaging.network_range import DISPLAY_WINDOW, ct_to_network
 from tomostain.integers import to_integers
 
 RGB = NDArray[np.uint8]
@@ -36,14 +36,14 @@ def raw_ct(ct: NDArray[np.uint16]) -> RGB:
     Returns
     -------
     ndarray of uint8, shape (Y, X, 3)
-        The image a network sees, from 0 to 255.
+        Grey values from 0 to 40000, as 0 to 255.
 
     Examples
     --------
     >>> raw_ct(np.array([[0, 40000]], np.uint16)).tolist()
     [[[0, 0, 0], [255, 255, 255]]]
     """
-    grey = to_integers((ct_to_network(ct.astype(np.float32)) + 1) * 127.5, np.uint8, "µCT grey values")
+    grey = to_integers((ct_to_network(ct.astype(np.float32), DISPLAY_WINDOW) + 1) * 127.5, np.uint8, "µCT grey values")
     return np.repeat(grey[..., None], 3, axis=2)
 
 
@@ -197,6 +197,6 @@ def _no_training_pixel() -> InputError:
 
 
 def _grey_bin(ct: NDArray[np.uint16], bins: int) -> NDArray[np.intp]:
-    """Return the histogram bin of each grey value; the bins divide the window of the networks."""
-    unit = (ct_to_network(ct.astype(np.float64)) + 1) / 2
+    """Return the histogram bin of each grey value; the bins divide the grey values from 0 to 40000."""
+    unit = (ct_to_network(ct.astype(np.float64), DISPLAY_WINDOW) + 1) / 2
     return to_integers(np.minimum(unit * bins, bins - 1), np.intp, "µCT grey values", rounded=False)

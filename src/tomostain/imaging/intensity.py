@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tomostain.errors import InputError
-from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE, CT_WINDOW
+from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE, FULL_RANGE_WINDOW
 from tomostain.imaging.regions import (
     MIN_REGION_PX,
     background_and_core,
@@ -305,7 +305,7 @@ def box_slices(box: Sequence[int], shape: tuple[int, ...], what: str) -> tuple[s
 def full_range_reference(
     dtype: np.dtype[Any] | type, source: str = "µCT", bits: int | None = None
 ) -> IntensityReference:
-    """Return the reference that scales the full range of an integer type to the window of the networks.
+    """Return the reference that scales the full range of an integer type to grey values from 0 to 40000.
 
     Parameters
     ----------
@@ -329,7 +329,7 @@ def full_range_reference(
     kind = np.dtype(dtype)
     if kind.kind not in "ui":
         raise InputError(f"{source}: is {kind}, which has no full range; normalise by background and bone instead")
-    info, (low, high) = np.iinfo(kind), CT_WINDOW
+    info, (low, high) = np.iinfo(kind), FULL_RANGE_WINDOW
     largest = float(info.max if bits is None else 2**bits - 1)
     background, bone = (
         info.min + (grey - low) / (high - low) * (largest - info.min) for grey in (CT_BACKGROUND, CT_BONE)

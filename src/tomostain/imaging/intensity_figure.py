@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.imaging.intensity import IntensityReference
-from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE, CT_WINDOW
+from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE, DISPLAY_WINDOW
 
 Mask = NDArray[np.bool_]
 Regions = tuple[Mask, Mask] | None
@@ -125,7 +125,7 @@ def _draw_slice(
     low, high = np.percentile(samples, [0.5, 99.5])
     if reference:
         step = (reference.bone - reference.background) / (CT_BONE - CT_BACKGROUND)
-        low, high = (reference.background + step * (edge - CT_BACKGROUND) for edge in CT_WINDOW)
+        low, high = (reference.background + step * (edge - CT_BACKGROUND) for edge in DISPLAY_WINDOW)
     grey = np.clip((samples[chosen].astype(np.float64) - low) / max(high - low, 1e-12), 0, 1)
     image = np.repeat(grey[..., None], 3, axis=2)
     for colour, region in zip(_COLOURS.values(), regions or (), strict=False):
@@ -133,4 +133,4 @@ def _draw_slice(
         image[place] = 0.5 * image[place] + 0.5 * np.array(to_rgb(colour))
     axes.imshow(image, interpolation="nearest")
     axes.set_axis_off()
-    axes.set_title("a slice, in the window of the networks" if reference else "a slice", fontsize=9, color=_INK)
+    axes.set_title("a slice, normalised" if reference else "a slice", fontsize=9, color=_INK)

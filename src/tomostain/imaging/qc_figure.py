@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tomostain.imaging.network_range import CT_WINDOW
+from tomostain.imaging.network_range import DISPLAY_WINDOW
 from tomostain.imaging.regions import block_mean
 from tomostain.integers import to_integers
 from tomostain.io.atomic import atomic_file
@@ -29,7 +29,7 @@ def ct_to_grey(ct: NDArray[np.uint16]) -> NDArray[np.uint8]:
     ndarray of uint8, shape (Y, X, 3)
     """
     grey = to_integers(
-        ct.astype(np.float32) * (255 / CT_WINDOW[1]), np.uint8, "µCT grey values", rounded=False, clip=True
+        ct.astype(np.float32) * (255 / DISPLAY_WINDOW[1]), np.uint8, "µCT grey values", rounded=False, clip=True
     )
     return np.repeat(grey[..., None], 3, axis=2)
 

@@ -81,7 +81,8 @@ def _training(spec: ModelSpec, has_recipe: bool) -> list[str]:
         f"- voxel size: {spec.voxel_um:g} µm (other sizes must be resampled to it)",
         f"- generator: {_one_line(spec.generator)}",
         f"- reverse generator: {_one_line(spec.reverse) if spec.reverse else 'not included'}",
-        f"- µCT input: {channels}{inverted}, normalised to background 10000 and bone 30000",
+        f"- µCT input: {channels}{inverted}, normalised to background 10000 and bone 30000, grey values "
+        f"{spec.ct_window[0]} to {spec.ct_window[1]}",
         "",
     ]
 

@@ -6,6 +6,7 @@ import yaml
 from pydantic import BaseModel, Field, field_validator
 
 from tomostain.config import Config
+from tomostain.tiling.ct_window import DEFAULT_CT_WINDOW, CtWindow
 from tomostain.tiling.noise import NoiseSpec
 from tomostain.tiling.slice_context import SliceCount
 
@@ -90,6 +91,9 @@ class ModelSpec(Config):
         Noise that G_xy gets as further channels (`tomostain.tiling.noise`). None, the default, is not written.
     inverted_ct : bool
         Whether the networks see the µCT inverted.
+    ct_window : tuple of int
+        The grey values that the networks distinguish (`tomostain.tiling.ct_window`). The default, which older models
+        have, is not written.
     voxel_um : float
         Voxel size of the training data, µm.
     patch_px : int
@@ -122,6 +126,7 @@ class ModelSpec(Config):
     ct_slices: SliceCount = 1
     noise: NoiseSpec | None = None
     inverted_ct: bool = False
+    ct_window: CtWindow = DEFAULT_CT_WINDOW
     voxel_um: float = Field(gt=0)
     patch_px: int = Field(default=256, ge=8, le=MAX_PATCH_PX)
     stain: str
@@ -152,8 +157,13 @@ class ModelSpec(Config):
         return 0 if self.noise is None else self.noise.channels
 
     def to_yaml(self) -> str:
-        """Return the specification as YAML. A model without noise has no key `noise`, as in older versions."""
+        """Return the specification as YAML. Without noise or with the default window, it has no key for them.
+
+        So the same model has the same hash as in older versions.
+        """
         values = self.model_dump(mode="json")
         if self.noise is None:
             del values["noise"]
+        if self.ct_window == DEFAULT_CT_WINDOW:
+            del values["ct_window"]
         return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)

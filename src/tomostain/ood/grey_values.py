@@ -13,10 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from tomostain.deprecation import renamed
 from tomostain.imaging.intensity import IntensityReference, normalise_ct
-from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE, CT_WINDOW
+from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE
 from tomostain.integers import to_integers
 from tomostain.io.volumes.base import VolumeLike, read_each
 from tomostain.io.volumes.missing import present_slices
+from tomostain.ood.grey_limits import GREY_LIMITS
 
 Float = NDArray[np.float64]
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -39,12 +40,12 @@ def solid_quantiles(ct: NDArray[Any]) -> Float:
     Returns
     -------
     ndarray of float64, shape (5,)
-        At `QUANTILES`, clipped to the window of the networks; NaN if nothing is solid.
+        At `QUANTILES`, clipped to `GREY_LIMITS`; NaN if nothing is solid.
     """
     solid = ct[ct > SOLID]
     if not solid.size:
         return np.full(len(QUANTILES), np.nan)
-    return np.asarray(np.quantile(np.minimum(solid, CT_WINDOW[1]), QUANTILES), dtype=np.float64)
+    return np.asarray(np.quantile(np.minimum(solid, GREY_LIMITS[1]), QUANTILES), dtype=np.float64)
 
 
 def distance(a: ArrayLike, b: ArrayLike) -> float:

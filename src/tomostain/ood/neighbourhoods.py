@@ -15,7 +15,8 @@ from scipy.spatial import cKDTree
 
 from tomostain.dataset.pair import Pair
 from tomostain.errors import InputError
-from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE, CT_WINDOW
+from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE
+from tomostain.ood.grey_limits import GREY_LIMITS
 
 Float32 = NDArray[np.float32]
 SIGMAS_PX = (1.0, 2.0, 4.0, 8.0, 16.0)
@@ -108,10 +109,10 @@ def describe(ct: NDArray[Any]) -> Float32:
     -------
     ndarray of float32, shape (ceil(Y / 4), ceil(X / 4), 10)
         For each Gaussian window of σ 1, 2, 4, 8 and 16 px: the mean, as a fraction of the step from background to
-        bone and clipped to the window of the networks; and the logarithm of the standard deviation, to which 0.02 of
+        bone and clipped to `GREY_LIMITS`; and the logarithm of the standard deviation, to which 0.02 of
         noise is added in quadrature.
     """
-    grey = (np.clip(ct.astype(np.float64), *CT_WINDOW) - CT_BACKGROUND) / (CT_BONE - CT_BACKGROUND)
+    grey = (np.clip(ct.astype(np.float64), *GREY_LIMITS) - CT_BACKGROUND) / (CT_BONE - CT_BACKGROUND)
     features = []
     for sigma in SIGMAS_PX:
         mean, square = (ndimage.gaussian_filter(image, sigma)[::STEP_PX, ::STEP_PX] for image in (grey, grey * grey))

@@ -10,8 +10,9 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from tomostain.errors import InputError
-from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE, CT_WINDOW
+from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE
 from tomostain.io.parallel import in_parallel
+from tomostain.ood.grey_limits import GREY_LIMITS
 from tomostain.ood.residual import DIMENSIONS, TERMS, Features, TextureModel
 from tomostain.ood.texture import CONTENT, STEP_PX, TEXTURE, describe
 
@@ -152,7 +153,7 @@ def _air(ct: NDArray[Any]) -> NDArray[np.bool_]:
 
     Reconstructions have empty end slices and constant values outside a circular field of view.
     """
-    smooth = ndimage.gaussian_filter(np.clip(ct.astype(np.float32), *CT_WINDOW), 2.0)
+    smooth = ndimage.gaussian_filter(np.clip(ct.astype(np.float32), *GREY_LIMITS), 2.0)
     limit = CT_BACKGROUND + _AIR_FRACTION * (CT_BONE - CT_BACKGROUND)
     return ndimage.maximum_filter(smooth, _AIR_WINDOW_PX) < limit
 
@@ -272,7 +273,7 @@ def _halves(ct: NDArray[Any]) -> list[NDArray[Any]]:
 def _views(ct: NDArray[Any], rng: np.random.Generator, ranges: Augmentation) -> Iterator[NDArray[Any]]:
     """Yield the µCT as it is, and augmented: linear interpolation at another scale, other contrast and brightness."""
     yield ct
-    low, high = CT_WINDOW
+    low, high = GREY_LIMITS
     for _ in range(_AUGMENTED_VIEWS):
         scale = rng.uniform(*ranges.scale)
         contrast, brightness = rng.uniform(1 - ranges.jitter, 1 + ranges.jitter, 2)

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE, CT_WINDOW
+from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE
 from tomostain.io.parallel import in_parallel
+from tomostain.ood.grey_limits import GREY_LIMITS
 
 Float32 = NDArray[np.float32]
 # Neighbourhoods overlap, so every fourth pixel along each axis is enough.
@@ -50,7 +51,7 @@ def describe(ct: NDArray[Any]) -> tuple[Float32, Float32]:
         amplitude, and skewness. The first of these of the band from 8 to 16 px. In windows of 1, 2 and 4 px: the
         logarithm of the gradient, and its coherence (0: all directions, 1: one direction).
     """
-    clipped = np.clip(ct.astype(np.float32), *CT_WINDOW)
+    clipped = np.clip(ct.astype(np.float32), *GREY_LIMITS)
     grey = (clipped - np.float32(CT_BACKGROUND)) / np.float32(CT_BONE - CT_BACKGROUND)
     fine = _blur(grey, 1.0)
     two = _blur(fine, np.sqrt(3.0))

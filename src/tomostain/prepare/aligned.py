@@ -32,7 +32,7 @@ class AlignedConfig(SplitConfig):
         Pixel size, µm. Required: such images rarely state one, and it is never assumed.
     normalise : {"auto", "range", "none"}
         "auto": as paper section 2.5, with regions of interest found in each image. "range": the full range of the µCT's
-        data type becomes the window [0, 40000] of the networks; the histology is unchanged. "none": both are normalised
+        data type becomes the grey values 0 to 40000; the histology is unchanged. "none": both are normalised
         already.
     mask : "auto", "none" or a folder
         "auto": as paper section 2.8. "none": all pixels correspond. A folder: masks with the same names, not 0 inside.

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain.errors import InputError
-from tomostain.imaging.network_range import CT_WINDOW
+from tomostain.imaging.network_range import FULL_RANGE_WINDOW
 from tomostain.input_files import check_is_folder
 from tomostain.integers import to_integers
 from tomostain.io.images import ITK_SUFFIXES
@@ -61,7 +61,7 @@ def stem_of(path: Path) -> str:
 
 
 def full_range(ct: NDArray[Any], source: Path, bits: int | None = None) -> NDArray[np.uint16]:
-    """Map the full range of an integer type to the window [0, 40000] of the networks.
+    """Map the full range of an integer type to the grey values 0 to 40000.
 
     Parameters
     ----------
@@ -80,6 +80,6 @@ def full_range(ct: NDArray[Any], source: Path, bits: int | None = None) -> NDArr
         raise InputError(f"{source}: is {ct.dtype}, which has no full range; use normalise 'auto'")
     info = np.iinfo(ct.dtype)
     largest = info.max if bits is None else 2**bits - 1
-    low, high = CT_WINDOW
+    low, high = FULL_RANGE_WINDOW
     scaled = (ct.astype(np.float64) - info.min) * ((high - low) / (float(largest) - info.min)) + low
     return to_integers(scaled, np.uint16, str(source))

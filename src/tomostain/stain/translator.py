@@ -115,7 +115,7 @@ class Translator:
         spec = self.spec
         self._check_channels(ct)
         grey, noise = split_noise(ct.to(self.device, torch.float32), spec.noise_channels)
-        x = ct_to_network(grey)
+        x = ct_to_network(grey, spec.ct_window)
         x = -x if spec.inverted_ct else x
         x = x if spec.ct_slices > 1 else x[:, None].expand(-1, spec.in_channels, -1, -1)
         return histology_from_network(_run(self.network, add_noise(x, noise), self.runner))
@@ -150,7 +150,7 @@ class Translator:
         if self.reverse is None:
             raise InputError("this translator has no reverse generator; load it with `reverse=True`")
         x = _run(self.reverse, histology_to_network(histology.to(self.device, torch.float32))).mean(dim=1)
-        return ct_from_network(-x if self.spec.inverted_ct else x)
+        return ct_from_network(-x if self.spec.inverted_ct else x, self.spec.ct_window)
 
 
 def _run(network: Generator, images: Tensor, runner: NetworkRunner | None = None) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tomostain.deprecation import renamed
 from tomostain.errors import InputError
-from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE, CT_WINDOW
+from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE
 from tomostain.networks.noise_input import split_noise
 from tomostain.ood.novelty import novelty
 from tomostain.stain.config import StainConfig
@@ -64,10 +64,12 @@ def cycle_error(
     config = (config or StainConfig()).for_model(translator.spec.patch_px, translator.tile_invariant)
     forward = with_slice_statistics(translator, ct, config)
 
+    low, high = map(float, translator.spec.ct_window)
+
     def error(patches: Tensor) -> Tensor:
-        # Values outside the window of the networks cannot be recovered.
+        # Values outside the window of the network cannot be recovered.
         ct, _ = split_noise(patches.to(translator.device, torch.float32), translator.spec.noise_channels)
-        return (translator.back(forward(patches)) - ct.clip(*CT_WINDOW)).abs()[:, None] / (CT_BONE - CT_BACKGROUND)
+        return (translator.back(forward(patches)) - ct.clip(low, high)).abs()[:, None] / (CT_BONE - CT_BACKGROUND)
 
     return blend_tiles(error, with_noise(ct, translator.spec.noise, position), **config.blending())[..., 0]
 

@@ -8,16 +8,18 @@ import numpy as np
 from tomostain.dataset.dataset import Dataset
 from tomostain.dataset.pair import Pair
 from tomostain.errors import OutOfDistributionWarning
-from tomostain.imaging.network_range import CT_WINDOW
+from tomostain.tiling.ct_window import DEFAULT_CT_WINDOW, CtWindow
 from tomostain.train.recipe import Recipe
 
 
-def contrast(pairs: Sequence[Pair]) -> float:
+def contrast(pairs: Sequence[Pair], window: CtWindow = DEFAULT_CT_WINDOW) -> float:
     """Return the correlation of µCT and the grey values of histology inside the masks.
 
     Parameters
     ----------
     pairs : sequence of Pair
+    window : tuple of int
+        The grey values that the networks distinguish. Brighter ones are clipped.
 
     Returns
     -------
@@ -25,7 +27,7 @@ def contrast(pairs: Sequence[Pair]) -> float:
         From -1 to 1; NaN if one of them is constant. Below 0, bright structures of one are dark in the other, as bone
         usually is.
     """
-    ct = np.concatenate([np.minimum(pair.ct[pair.mask], CT_WINDOW[1]).astype(np.float64) for pair in pairs])
+    ct = np.concatenate([np.minimum(pair.ct[pair.mask], float(window[1])).astype(np.float64) for pair in pairs])
     grey = np.concatenate([pair.histology[pair.mask].mean(axis=1, dtype=np.float64) for pair in pairs])
     return float(np.corrcoef(ct, grey)[0, 1]) if ct.size > 1 and np.ptp(ct) and np.ptp(grey) else float("nan")
 
@@ -34,7 +36,8 @@ def warn_about_contrast(recipe: Recipe, data: Dataset, fold: int | None) -> None
     """Warn if the contrast is inverted and only the adversarial terms relate colours to grey values."""
     if recipe.paired:
         return
-    correlation = contrast([data.load(pair_id, recipe.ct_slices) for pair_id in data.split(fold).train])
+    pairs = [data.load(pair_id, recipe.ct_slices) for pair_id in data.split(fold).train]
+    correlation = contrast(pairs, recipe.ct_window)
     if correlation > 0 if recipe.inverted_ct else correlation < 0:
         remedy = "inverted_ct: false" if recipe.inverted_ct else "inverted_ct: true, as cyclegan-inverted"
         warnings.warn(

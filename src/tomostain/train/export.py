@@ -107,6 +107,7 @@ def export_model(
         ct_slices=recipe.ct_slices,
         noise=recipe.noise if recipe.noise.channels else None,
         inverted_ct=recipe.inverted_ct,
+        ct_window=recipe.ct_window,
         voxel_um=data.voxel_um,
         patch_px=recipe.patch_px,
         recipe=recipe.name,

@@ -96,8 +96,8 @@ class InitialModel:
             Naming both sides of the first difference.
         """
         name, spec = self.record.name, self.spec
-        for key in ("in_channels", "ct_slices", "inverted_ct"):
-            mine, other = getattr(spec, key), getattr(recipe, key)
+        for key in ("in_channels", "ct_slices", "inverted_ct", "ct_window"):
+            mine, other = (_shown(getattr(each, key)) for each in (spec, recipe))
             if mine != other:
                 raise self._misfit(recipe, f"{key} is {mine} in the initial model {name} and {other}")
         if spec.noise_channels != recipe.noise.channels:
@@ -185,7 +185,13 @@ def _recipe_of(run: Path | None, text: str | None, spec: ModelSpec) -> Recipe | 
     if spec.recipe not in list_recipes():
         return None
     recipe = load_recipe(spec.recipe)
-    return recipe if _arguments(recipe.generator_spec()) == _arguments(spec.generator) else None
+    same_input = recipe.ct_window == spec.ct_window
+    return recipe if same_input and _arguments(recipe.generator_spec()) == _arguments(spec.generator) else None
+
+
+def _shown(value: object) -> object:
+    """Return a value as it is written in a recipe."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _arguments(spec: Mapping[str, Any]) -> dict[str, Any]:

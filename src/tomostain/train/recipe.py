@@ -12,6 +12,7 @@ from tomostain.devices import has_bf16
 from tomostain.errors import InputError
 from tomostain.io.model_spec import MAX_PATCH_PX
 from tomostain.networks import parse_discriminator_spec, parse_generator_spec, parse_spec
+from tomostain.tiling.ct_window import DEFAULT_CT_WINDOW, CtWindow
 from tomostain.tiling.noise import NoiseSpec
 from tomostain.tiling.slice_context import SliceCount
 from tomostain.train.augment import Augment
@@ -41,6 +42,9 @@ class Recipe(Config):
         `channels` (default 0) and `correlation_px`.
     inverted_ct : bool
         The networks see the inverted µCT.
+    ct_window : tuple of int
+        The grey values of the normalised µCT that the networks distinguish (background 10000, bone 30000): [low, high],
+        mapped to [-1, 1]. Brighter and darker values are clipped. The model keeps it (`tomostain.tiling.ct_window`).
     terms : dict of str to float
         The objective: weight of each term (`tomostain.train.terms`). A term with weight 0 is not computed.
     generator, discriminator : dict
@@ -108,6 +112,7 @@ class Recipe(Config):
     ct_slices: SliceCount = 1
     noise: NoiseSpec = NoiseSpec()
     inverted_ct: bool = False
+    ct_window: CtWindow = DEFAULT_CT_WINDOW
     terms: dict[str, float]
     generator: dict[str, Any]
     discriminator: dict[str, Any]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tomostain.dataset.pair import Pair
 from tomostain.figures.row import captioned_row
-from tomostain.imaging.network_range import CT_WINDOW, ct_to_network, histology_from_network
+from tomostain.imaging.network_range import DISPLAY_WINDOW, ct_to_network, histology_from_network
 from tomostain.integers import to_integers
 from tomostain.networks.build import build_network
 from tomostain.networks.noise_input import add_noise, split_noise
@@ -44,14 +44,14 @@ def sample_image(recipe: Recipe, state: Mapping[str, Tensor], pair: Pair) -> NDA
 
     def translate(patches: Tensor) -> Tensor:
         grey, noise = split_noise(patches, recipe.noise.channels)
-        x = ct_to_network(grey)
+        x = ct_to_network(grey, recipe.ct_window)
         x = x if recipe.ct_slices > 1 else x[:, None].repeat(1, recipe.in_channels, 1, 1)
         return histology_from_network(network(add_noise(-x if recipe.inverted_ct else x, noise)).float())
 
     rows, columns = _window(pair.mask, SIDE_PX)
     ct = with_noise(pair.context(recipe.ct_slices)[..., rows, columns], recipe.noise, FIRST_SLICE)
     stained = blend_tiles(translate, ct, patch_px=recipe.patch_px, stride_px=recipe.patch_px // 2)
-    grey = np.clip((pair.ct[rows, columns] - CT_WINDOW[0]) / (CT_WINDOW[1] - CT_WINDOW[0]), 0, 1)
+    grey = np.clip((pair.ct[rows, columns] - DISPLAY_WINDOW[0]) / (DISPLAY_WINDOW[1] - DISPLAY_WINDOW[0]), 0, 1)
     return captioned_row(
         {
             "µCT": np.repeat(to_integers(255 * grey, np.uint8, "µCT grey values")[..., None], 3, axis=2),

@@ -22,8 +22,9 @@ from tomostain.dataset.pair import Pair
 from tomostain.deprecation import renamed_method
 from tomostain.errors import InputError
 from tomostain.imaging.common_background import common_background
-from tomostain.imaging.network_range import CT_BACKGROUND, CT_WINDOW, ct_to_network, histology_to_network
+from tomostain.imaging.network_range import CT_BACKGROUND, ct_to_network, histology_to_network
 from tomostain.integers import to_integers
+from tomostain.tiling.ct_window import DEFAULT_CT_WINDOW, CtWindow
 from tomostain.tiling.noise import NoiseSpec, SlicePosition, slice_noise
 from tomostain.train.augment import Augment, jitter_ct, jitter_intensity
 from tomostain.train.pixel_table import Compact, PixelTable
@@ -38,11 +39,8 @@ from tomostain.train.transforms import (
 )
 
 WHITE = 255
-# Networks clip the µCT to their window. Clipped here already, it fits int16 around the middle of the window.
-_CT_MIDDLE = int(sum(CT_WINDOW) / 2)
 # Positions of training patches in the noise. It has no period.
 _NOISE_EXTENT = 2**30
-_CT_SCALE = 2 / (CT_WINDOW[1] - CT_WINDOW[0])  # brings it to [-1, 1]
 
 
 class CtInput(TypedDict, total=False):
@@ -50,6 +48,7 @@ class CtInput(TypedDict, total=False):
 
     in_channels: int
     inverted_ct: bool
+    ct_window: CtWindow
     ct_slices: int
     supervise_background: bool
     noise: NoiseSpec
@@ -100,6 +99,8 @@ class PatchSampler:
         1 (default), or 3 to repeat the grey value as the paper does.
     inverted_ct : bool
         Return -x instead of x. Default: False.
+    ct_window : tuple of int
+        The grey values that become [-1, 1]. Others are clipped.
     ct_slices : int
         Neighbouring slices of µCT, as channels. If it is not 1 (default), `in_channels` is 1.
     supervise_background : bool
@@ -131,11 +132,12 @@ class PatchSampler:
         self.patch_px, self.batch, self.augment, self.device = patch_px, batch, augment, torch.device(device)
         self.in_channels = ct_input.get("in_channels", 1)
         self.inverted_ct, self.ct_slices = ct_input.get("inverted_ct", False), ct_input.get("ct_slices", 1)
+        self.ct_window = ct_input.get("ct_window", DEFAULT_CT_WINDOW)
         self.noise = ct_input.get("noise", NoiseSpec())
         self.ids = tuple(pair.id for pair in pairs)
         background = ct_input.get("supervise_background", False)
-        compact = [_compact(pair, self.ct_slices, background) for pair in pairs]
-        self.table = PixelTable(compact, _FILL, self.device)
+        compact = [_compact(pair, self.ct_window, self.ct_slices, background) for pair in pairs]
+        self.table = PixelTable(compact, _fill(self.ct_window), self.device)
         # Histology and mask before residual registration, of the pairs that were moved.
         self._unmoved: dict[int, tuple[Tensor, Tensor]] = {}
         # Where tissue corresponds: without the common background, which says nothing about the fit of a pair.
@@ -172,7 +174,8 @@ class PatchSampler:
         ct, histology, mask = self._original(number)
         mask = mask if self._tissue is None else self._tissue[number].to(self.device)
         selected = ct[0] if self.ct_slices == 1 else ct
-        return (selected.float() + _CT_MIDDLE).cpu().numpy(), histology_to_network(histology.float()), mask.float()
+        grey = (selected.float() + _middle(self.ct_window)).cpu().numpy()
+        return grey, histology_to_network(histology.float()), mask.float()
 
     def set_alignment(self, number: int, affine: Tensor) -> None:
         """Resample the histology and the mask of a pair by an affine from now on.
@@ -238,7 +241,8 @@ class PatchSampler:
         grid = sampling_grid(positions)
         patches = functional.grid_sample(windows, grid, mode="bilinear", padding_mode="border", align_corners=True)
         ct, histology, covered = patches.split([self.ct_slices, 3, 1], dim=1)
-        x = jitter_ct(ct.mul_(_CT_SCALE), jitter[0])
+        low, high = self.ct_window
+        x = jitter_ct(ct.mul_(2 / (high - low)), jitter[0])
         y = jitter_intensity(histology.mul_(2 / WHITE), jitter[1])
         ids = tuple(self.ids[pair] for pair in pairs)
         return Batch(_for_network(x, self.in_channels, self.inverted_ct), y, covered.ge_(0.5), ids)
@@ -271,7 +275,7 @@ def patch_at(
         First pixel of the patch. Pixels outside the pair are background with mask 0.
     patch_px : int
         Side of the patch, px.
-    in_channels, inverted_ct, ct_slices, device
+    in_channels, inverted_ct, ct_window, ct_slices, device
         As in `PatchSampler`.
 
     Returns
@@ -279,18 +283,32 @@ def patch_at(
     Batch
         One patch with the exact values of the pixels.
     """
-    ct_slices = ct_input.get("ct_slices", 1)
+    ct_slices, ct_window = ct_input.get("ct_slices", 1), ct_input.get("ct_window", DEFAULT_CT_WINDOW)
     window = torch.empty(1, ct_slices + 4, patch_px, patch_px, device=device)
-    _cut_into(window[0], [part.to(device) for part in _compact(pair, ct_slices)], [row, column])
-    x, y, mask = network_scale(window)
+    parts = [part.to(device) for part in _compact(pair, ct_window, ct_slices)]
+    _cut_into(window[0], parts, [row, column], _fill(ct_window))
+    x, y, mask = network_scale(window, ct_window)
     x = _for_network(x, ct_input.get("in_channels", 1), ct_input.get("inverted_ct", False))
     return Batch(x, y, mask, (pair.id,))
 
 
-def _compact(pair: Pair, ct_slices: int = 1, supervise_background: bool = False) -> Compact:
+def _middle(ct_window: CtWindow) -> int:
+    """Return the middle of a window, a whole number. Clipped to the window, the µCT fits int16 around it."""
+    return sum(ct_window) // 2
+
+
+def _fill(ct_window: CtWindow) -> tuple[int, int, int]:
+    """Return background in compact values: µCT, white histology, mask."""
+    background = min(max(int(CT_BACKGROUND), ct_window[0]), ct_window[1])
+    return background - _middle(ct_window), WHITE, 0
+
+
+def _compact(
+    pair: Pair, ct_window: CtWindow = DEFAULT_CT_WINDOW, ct_slices: int = 1, supervise_background: bool = False
+) -> Compact:
     """Return µCT int16 (S, Y, X) less the middle of its window, histology uint8 (3, Y, X) and mask uint8 (1, Y, X)."""
     ct_stack = pair.context(ct_slices).reshape(ct_slices, *pair.ct.shape)
-    ct = np.clip(ct_stack.astype(np.int32), int(CT_WINDOW[0]), int(CT_WINDOW[1])) - _CT_MIDDLE
+    ct = np.clip(ct_stack.astype(np.int32), *ct_window) - _middle(ct_window)
     histology = np.ascontiguousarray(np.moveaxis(pair.histology, -1, 0))
     mask = pair.mask | common_background(pair.ct, pair.histology) if supervise_background else pair.mask
     return (
@@ -300,19 +318,16 @@ def _compact(pair: Pair, ct_slices: int = 1, supervise_background: bool = False)
     )
 
 
-def _cut_into(window: Tensor, parts: Sequence[Tensor], corner: Sequence[int]) -> None:
+def _cut_into(window: Tensor, parts: Sequence[Tensor], corner: Sequence[int], fill: tuple[int, int, int]) -> None:
     """Copy µCT, histology and mask of a square window, in their compact types, into its float channels."""
-    for into, part, fill in zip(window.split([len(part) for part in parts]), parts, _FILL, strict=True):
-        into.copy_(_cut(part, corner, window.shape[-1], fill))
+    for into, part, value in zip(window.split([len(part) for part in parts]), parts, fill, strict=True):
+        into.copy_(_cut(part, corner, window.shape[-1], value))
 
 
-def network_scale(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def network_scale(images: Tensor, ct_window: CtWindow = DEFAULT_CT_WINDOW) -> tuple[Tensor, Tensor, Tensor]:
     """Return µCT and histology in [-1, 1], and the mask, from channels (B, S + 4, H, W) in compact values."""
     ct, histology, mask = images.split([images.shape[1] - 4, 3, 1], dim=1)
-    return ct_to_network(ct + _CT_MIDDLE), histology_to_network(histology), mask
-
-
-_FILL = (int(CT_BACKGROUND) - _CT_MIDDLE, WHITE, 0)
+    return ct_to_network(ct + _middle(ct_window), ct_window), histology_to_network(histology), mask
 
 
 def _cut(image: Tensor, corner: Sequence[int], size: int, fill: int) -> Tensor:

@@ -113,6 +113,7 @@ class Trainer:
             device=self.fabric.device,
             in_channels=recipe.in_channels,
             inverted_ct=recipe.inverted_ct,
+            ct_window=recipe.ct_window,
             ct_slices=recipe.ct_slices,
             supervise_background=background,
             noise=recipe.noise,
@@ -232,7 +233,7 @@ class Trainer:
 
         def translate(patches: Tensor) -> Tensor:
             ct, noise = split_noise(patches.to(self.fabric.device), recipe.noise.channels)
-            x = ct_to_network(ct)
+            x = ct_to_network(ct, recipe.ct_window)
             x = x if recipe.ct_slices > 1 else x[:, None].repeat(1, recipe.in_channels, 1, 1)
             return network(add_noise(-x if recipe.inverted_ct else x, noise)).float()
 

@@ -9,7 +9,7 @@ import numpy as np
 from skimage.metrics import normalized_mutual_information
 
 from tomostain.evaluate.metrics.base import ImageSample, register_metric
-from tomostain.imaging.network_range import ct_to_network
+from tomostain.imaging.network_range import DISPLAY_WINDOW, ct_to_network
 
 BINS = 64
 
@@ -24,7 +24,8 @@ def mutual_information(sample: ImageSample) -> float:
     NaN if both images are constant.
     """
     inside = sample.mask.astype(bool)
-    grey = ct_to_network(sample.require_ct("mutual_information").astype(np.float32))[inside]
+    ct = sample.require_ct("mutual_information")
+    grey = ct_to_network(ct.astype(np.float32), DISPLAY_WINDOW)[inside]
     bright = sample.stained[inside].mean(axis=1)
     if grey.size == 0 or (np.ptp(grey) == 0 and np.ptp(bright) == 0):
         return float("nan")

@@ -167,12 +167,13 @@ def _tags(network: ExchangeNetwork) -> list[str]:
 
 def _inputs(folder: Path, network: ExchangeNetwork) -> list[dict[str, Any]]:
     spec, shapes = network.spec, network.shapes
+    low, high = spec.ct_window
     slices = [CT] if shapes.slices == 1 else [f"slice{n - shapes.slices // 2:+d}" for n in range(shapes.slices)]
     size = {"min": shapes.minimum, "step": shapes.multiple}
     inputs = [
         {
             "id": CT,
-            "description": "Normalised µCT: background 10000, bone 30000; values outside 0 to 40000 are clipped",
+            "description": f"Normalised µCT: background 10000, bone 30000; values outside {low} to {high} are clipped",
             "axes": [{"type": "batch"}, {"type": "channel", "channel_names": slices}, *_plane(spec.voxel_um, size)],
             "data": {"type": "float32", "range": [0.0, 65535.0], "unit": "arbitrary unit"},
             "test_tensor": _file(folder, f"{CT}.npy"),
@@ -245,7 +246,7 @@ def _provenance(model: Model, source: str) -> dict[str, Any]:
         "recipe": spec.recipe,
         "voxel_um": spec.voxel_um,
         "patch_px": spec.patch_px,
-        "input": INPUT_RANGE,
+        "input": INPUT_RANGE.format(*spec.ct_window),
         "test_input": source,
         "metrics": spec.metrics,
         "licence": spec.licence,

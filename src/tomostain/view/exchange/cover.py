@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from tomostain.imaging.network_range import CT_WINDOW
+from tomostain.imaging.network_range import DISPLAY_WINDOW
 from tomostain.integers import to_integers
 
 _MIN_SIDE_PX = 256
@@ -31,7 +31,7 @@ def cover(ct: NDArray[np.float32], colours: NDArray[np.float32]) -> NDArray[np.u
     ndarray of uint8, shape (N, 2 N, 3)
         Small images are enlarged, large ones are cropped.
     """
-    low, high = CT_WINDOW
+    low, high = DISPLAY_WINDOW
     grey = to_integers((ct - low) / (high - low) * 255, np.uint8, "grey values", clip=True)
     picture = [np.repeat(grey[..., None], 3, axis=-1), rgb_image(colours)]
     side = min(len(grey), _MAX_SIDE_PX)

@@ -73,7 +73,7 @@ class ExchangeNetwork(nn.Module):
         Tensor of float32, shape (B, 3, H, W)
             Colours in [0, 255], not rounded.
         """
-        grey = ct_to_network(ct)
+        grey = ct_to_network(ct, self.spec.ct_window)
         grey = -grey if self.spec.inverted_ct else grey
         if self.spec.ct_slices == 1 and self.spec.in_channels > 1:
             grey = grey.expand(-1, self.spec.in_channels, -1, -1)

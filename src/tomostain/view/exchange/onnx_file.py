@@ -28,7 +28,7 @@ IR_VERSION = 8
 """Version of the file format, as old as `OPSET` allows: other runtimes are often older than ONNX Runtime."""
 MAX_DIFFERENCE = 1.0
 """Maximum difference between ONNX Runtime and PyTorch, grey levels."""
-INPUT_RANGE = "normalised µCT, float32: background 10000, bone 30000; 0 to 40000 is used, values outside are clipped"
+INPUT_RANGE = "normalised µCT, float32: background 10000, bone 30000; {} to {} is used, values outside are clipped"
 OUTPUT_RANGE = "RGB, float32: 0 to 255, not rounded"
 
 
@@ -55,7 +55,7 @@ def provenance(model: Model, name: str, shapes: GraphShapes) -> dict[str, str]:
         "slices": shapes.slices,
         "size_multiple": shapes.multiple,
         "min_size_px": shapes.minimum,
-        "input": INPUT_RANGE,
+        "input": INPUT_RANGE.format(*spec.ct_window),
         "output": OUTPUT_RANGE,
         "licence": spec.licence or "not stated",
         "metrics": json.dumps(spec.metrics),
