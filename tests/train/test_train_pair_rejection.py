@@ -9,10 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.training import RESIDUAL, same, stop_at, toy_pair, toy_recipe
+from tomostain.config import read_yaml
 from tomostain.errors import InputError, InterruptedRunError
-from tomostain.train import LoadedDataset, Recipe, Trainer, train_model
+from tomostain.evaluate import evaluate
+from tomostain.io import load_model
+from tomostain.train import LoadedDataset, Recipe, Trainer, export_model, train_model
 from tomostain.train.checkpoint import LAST, read_checkpoint
 from tomostain.train.pair_rejection import accepted_pairs, correlation
+from tomostain.train.run_folder import record_rejected_pairs
+from tomostain.view.report.evaluation import evaluation_page
 
 REJECTING = RESIDUAL | {"reject_pairs": True}
 
@@ -48,7 +53,39 @@ def test_small_differences_do_not_reject_a_pair(correlations):
     assert all(accepted_pairs(correlations))
 
 
-def test_an_outlier_is_rejected_at_mean_minus_two_deviations():
+@settings(max_examples=200, deadline=None)
+@given(
+    st.integers(6, 60).flatmap(lambda count: st.tuples(st.just(count), st.integers(1, 3 * count // 10))),
+    st.floats(0.0, 0.04),
+    st.integers(0, 10_000),
+)
+def test_all_bad_pairs_are_rejected_up_to_30_percent_and_no_good_one(numbers, sigma, seed):
+    count, bad = numbers
+    draws = np.random.default_rng(seed)
+    good = 0.8 + np.clip(sigma * draws.standard_normal(count - bad), -0.05, 0.05)
+    values = np.concatenate([good, draws.uniform(-0.2, 0.3, bad)])
+    order = draws.permutation(count)
+    assert accepted_pairs(values[order].tolist()) == (order < count - bad).tolist()
+
+
+@pytest.mark.parametrize(
+    ("count", "bad"), [(10, 1), (10, 2), (20, 3), (20, 4), (20, 5), (50, 9), (50, 11), (10, 3), (20, 6), (50, 15)]
+)
+def test_each_bad_pair_of_a_study_is_rejected(count, bad):
+    good = 0.8 + 0.02 * np.random.default_rng(1).standard_normal(count - bad)
+    assert accepted_pairs([*good, *[0.1] * bad]) == [True] * (count - bad) + [False] * bad
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.floats(-1, 1), min_size=6, max_size=40))
+def test_at_most_half_of_the_pairs_are_rejected_and_only_the_lowest(correlations):
+    accepted = accepted_pairs(correlations)
+    rejected = [value for value, used in zip(correlations, accepted, strict=True) if not used]
+    assert len(rejected) <= len(correlations) // 2
+    assert all(value >= max(rejected) for value, used in zip(correlations, accepted, strict=True) if used and rejected)
+
+
+def test_an_outlier_is_rejected_at_a_tenth_below_the_median():
     usual = [0.8, 0.78, 0.82, 0.79, 0.81, 0.8, 0.77, 0.83]
     assert accepted_pairs([*usual, 0.2]) == [True] * 8 + [False]
     assert accepted_pairs([*usual, 0.7]) == [True] * 9
@@ -70,6 +107,7 @@ def test_a_wrong_pair_is_left_out_and_named(caplog):
         for _ in range(82):
             trainer.take_step()
     assert trainer.state.rejected == [7]
+    assert list(trainer.registration.rejected(trainer.state)) == ["wrong"]
     assert "wrong (" in caplog.text
     drawn = [pair for _ in range(40) for pair in trainer.sampler.draw(trainer.state.draws).ids]
     assert "wrong" not in drawn
@@ -97,6 +135,43 @@ def test_a_resumed_training_leaves_out_the_same_pairs(tmp_path):
     whole, parts = (read_checkpoint(tmp_path / name / LAST) for name in ("whole", "parts"))
     assert whole["rejected"] == parts["rejected"]
     assert same(whole["networks"], parts["networks"])
+
+
+def test_pairs_that_were_not_registered_again_keep_their_status():
+    """Correlations of an earlier, worse output are lower without fault of the pair."""
+    recipe = toy_recipe(**REJECTING)
+    trainer = Trainer(
+        recipe, LoadedDataset.from_pairs([toy_pair(f"p{seed}", seed) for seed in range(8)]), None, 0, "cpu"
+    )
+    state = trainer.state
+    state.correlations, state.rejected = [0.4, 0.45, *[0.9] * 5, 0.1], [1]
+    trainer.registration._reject(state, [2, 3, 7])
+    assert state.rejected == [1, 7]
+    trainer.registration._reject(state, [0, 1])
+    assert state.rejected == [0, 1, 7]
+
+
+def test_rejected_pairs_are_named_in_run_model_card_and_evaluation(tmp_path):
+    """A run whose only registration rejected two pairs."""
+    data = LoadedDataset.from_pairs([toy_pair(f"p{seed}", seed) for seed in range(8)])
+    run = train_model(data, tmp_path / "run", recipe=toy_recipe(**RESIDUAL), fold=None, max_steps=1)
+    assert "rejected" not in (run / "run.yaml").read_text() + (run / "model" / "README.md").read_text()
+    assert "rejected" not in (run / "model" / "model.yaml").read_text()
+    record_rejected_pairs(run, {"p2": 0.214, "p5": -0.1})
+    model = export_model(run, tmp_path / "model", dataset=data)
+    assert read_yaml(run / "run.yaml")["rejected_pairs"] == {"p2": 0.214, "p5": -0.1}
+    assert load_model(model).spec.training.rejected_pairs == {"p2": 0.214, "p5": -0.1}
+    assert "rejected pairs, with their correlation with the output: p2 (0.21), p5 (-0.10)" in (
+        model / "README.md"
+    ).read_text(encoding="utf-8")
+    table = evaluate(model, data, tmp_path / "evaluation", split="train", baselines=False, lpips="none")
+    sentence = "2 of 8 training pairs were rejected"
+    assert sum(sentence in note for note in table.notes) == 1
+    page = evaluation_page(tmp_path / "evaluation", table, model)
+    for text in (page, tmp_path / "evaluation" / "evaluate.yaml", tmp_path / "evaluation" / "table.txt"):
+        assert sentence in " ".join(text.read_text(encoding="utf-8").split())
+    record_rejected_pairs(run, {})
+    assert "rejected" not in (run / "run.yaml").read_text()
 
 
 def test_rejection_without_residual_registration_is_refused():

@@ -280,6 +280,7 @@ def _stainers(candidates: Candidates, config: EvaluateConfig) -> tuple[dict[str,
         for name, t in translators.items()
         if not np.isclose(t.spec.voxel_um, data.voxel_um, rtol=0.05)
     ]
+    warnings += [sentence for name, t in translators.items() for sentence in _rejected_pairs(name, t)]
     if config.baselines:
         stainers[RAW_INPUT if is_not_ct(data) else RAW_CT] = by_grey(raw_ct)
         train = data.split(candidates.fold).train
@@ -289,6 +290,18 @@ def _stainers(candidates: Candidates, config: EvaluateConfig) -> tuple[dict[str,
         else:
             warnings.append("The dataset has no training pairs, so the baselines that need them are left out.")
     return stainers, warnings
+
+
+def _rejected_pairs(name: str, translator: Translator) -> list[str]:
+    """Return a sentence about the training pairs that a model rejected, if there are any."""
+    training = translator.spec.training
+    if training is None or not training.rejected_pairs:
+        return []
+    names = ", ".join(f"{pair_id} ({value:.2f})" for pair_id, value in training.rejected_pairs.items())
+    return [
+        f"{name}: {len(training.rejected_pairs)} of {training.pairs} training pairs were rejected, because their "
+        f"correlation with the output is exceptionally low: {names}. Check them."
+    ]
 
 
 def _picture(pair: Pair, stained: Mapping[str, RGB]) -> RGB:

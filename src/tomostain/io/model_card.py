@@ -93,8 +93,11 @@ def _data(training: TrainingRecord) -> list[str]:
     start = "none, random weights"
     if first is not None:
         start = f"{first.name} ({first.stain}, {first.voxel_um:g} µm, recipe {first.recipe}, hash {first.hash})"
+    names = ", ".join(f"{name} ({correlation:.2f})" for name, correlation in training.rejected_pairs.items())
+    rejected = f"- rejected pairs, with their correlation with the output: {names}; they did not train at the end"
     return [
         f"- pairs: {training.pairs} for training, {training.validation_pairs} for validation",
+        *([rejected] if names else []),
         f"- specimens: {training.specimens}{implants}",
         f"- images: sha256 {training.data}",
         f"- initial model: {start}",

@@ -61,6 +61,9 @@ class TrainingRecord(Config):
         sha256 of the images that trained and validated, whether they came from files or from arrays.
     initial_model : InitialModelRecord or None
         None: the weights were random at the beginning.
+    rejected_pairs : dict of str to float
+        Of the pairs for training, those that were left out at the end, with their correlation with the output. Empty,
+        the default, is not written.
     """
 
     pairs: int = Field(ge=0)
@@ -70,6 +73,7 @@ class TrainingRecord(Config):
     seed: int = 0
     data: str = ""
     initial_model: InitialModelRecord | None = None
+    rejected_pairs: dict[str, float] = Field(default_factory=dict)
 
 
 class ModelSpec(Config):
@@ -157,7 +161,7 @@ class ModelSpec(Config):
         return 0 if self.noise is None else self.noise.channels
 
     def to_yaml(self) -> str:
-        """Return the specification as YAML. Without noise or with the default window, it has no key for them.
+        """Return the specification as YAML. No noise, no rejected pairs and the default window have no key.
 
         So the same model has the same hash as in older versions.
         """
@@ -166,4 +170,6 @@ class ModelSpec(Config):
             del values["noise"]
         if self.ct_window == DEFAULT_CT_WINDOW:
             del values["ct_window"]
+        if self.training is not None and not self.training.rejected_pairs:
+            del values["training"]["rejected_pairs"]
         return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)

@@ -22,7 +22,7 @@ from tomostain.train.checkpoint import LAST, read_checkpoint
 from tomostain.train.data import LoadedDataset, PairSource
 from tomostain.train.logbook import METRICS
 from tomostain.train.recipe import Recipe
-from tomostain.train.run_folder import DESCRIPTION, recorded_initial_model
+from tomostain.train.run_folder import DESCRIPTION, REJECTED, recorded_initial_model
 from tomostain.train.sample_image import sample_image
 from tomostain.train.terms import RENAMED
 
@@ -149,6 +149,7 @@ def _training_record(run: Path, data: Dataset, description: Mapping[str, Any]) -
         seed=description["seed"],
         data=_digest(data, (*split.train, *split.validation)),
         initial_model=recorded_initial_model(run),
+        rejected_pairs=description.get(REJECTED, {}),
     )
 
 

@@ -18,7 +18,7 @@ from tomostain.train.export import export_model
 from tomostain.train.failures import explain_failures
 from tomostain.train.limits import NO_LIMIT, Limits, Pace
 from tomostain.train.logbook import Logbook
-from tomostain.train.run_folder import check_run, locked_run
+from tomostain.train.run_folder import check_run, locked_run, record_rejected_pairs
 from tomostain.train.trainer import READ_EVERY_STEPS, Trainer
 
 __all__ = ["TrainOptions", "contrast", "total_steps", "train", "train_model"]
@@ -210,4 +210,5 @@ def _take_steps(
 def _save(run: Path, trainer: Trainer) -> None:
     trainer.read_losses()
     save_last(run, trainer.state)
+    record_rejected_pairs(run, trainer.registration.rejected(trainer.state))
     logger.info("%s: checkpoint at step %d", run, trainer.state.step)

@@ -85,7 +85,7 @@ class PairRegistration:
         state.affines = affines
         if self.recipe.reject_pairs:
             state.correlations = correlations
-            self._reject(state)
+            self._reject(state, numbers)
         for number in numbers:
             self.sampler.set_alignment(number, affines[number])
         self.sampler.reject(state.rejected)
@@ -98,18 +98,29 @@ class PairRegistration:
         turn = state.step // self.recipe.residual_registration - 1
         return [(turn * at_once + index) % total for index in range(at_once)] if at_once < total else list(range(total))
 
-    def _reject(self, state: State) -> None:
-        """Leave out the pairs with exceptionally low correlations, and name them in the log."""
+    def _reject(self, state: State, numbers: Sequence[int]) -> None:
+        """Judge the pairs that were just registered, and name those that are left out in the log.
+
+        The other pairs keep their status: their correlations are those with an earlier output, which are lower.
+        """
         correlations: Sequence[float] = state.correlations
-        rejected = [number for number, accepted in enumerate(accepted_pairs(correlations)) if not accepted]
+        accepted, judged = accepted_pairs(correlations), set(numbers)
+        rejected = [
+            number
+            for number in range(len(correlations))
+            if (not accepted[number] if number in judged else number in state.rejected)
+        ]
         if rejected != state.rejected and self.context.is_rank_zero:
-            mean = float(np.mean(correlations))
             names = ", ".join(f"{self.sampler.ids[number]} ({correlations[number]:.2f})" for number in rejected)
             logger.warning(
-                "step %d: pairs left out, with their correlation with the output (mean %.2f): %s",
-                state.step, mean, names or "none",
+                "step %d: pairs left out, with their correlation with the output (median of all pairs %.2f): %s",
+                state.step, float(np.median(correlations)), names or "none",
             )  # fmt: skip
         state.rejected = rejected
+
+    def rejected(self, state: State) -> dict[str, float]:
+        """Return the names of the pairs that are left out, with their correlation with the output."""
+        return {self.sampler.ids[number]: round(state.correlations[number], 3) for number in state.rejected}
 
     def apply(self, state: State) -> None:
         """Resample the histology of each pair by the affines of `state`, and leave out the rejected pairs."""

@@ -3,7 +3,7 @@
 import logging
 import re
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypedDict
@@ -25,6 +25,8 @@ from tomostain.train.terms import RENAMED
 logger = logging.getLogger(__name__)
 
 DESCRIPTION, RESOLVED, SAMPLES, MODEL, LOCK = "run.yaml", "recipe.yaml", "samples", "model", ".lock"
+REJECTED = "rejected_pairs"
+"""Key of the description: the pairs that are left out at the last checkpoint, with their correlations."""
 # Names under which `tomostain.io.atomic` writes the files of a run.
 _LEFTOVER = re.compile(
     r"\.(tomostain-)?[0-9a-f]{8}-(run\.yaml|recipe\.yaml|metrics\.csv|last|best-.*|model|step-\d+\.png)(\.lock|\.former)?"
@@ -273,6 +275,14 @@ def _write_description(run: Path, description: RunDescription, dataset: Path | N
     # First the file by which the folder is recognised as a run.
     write_text(run / DESCRIPTION, _as_yaml(values))
     write_text(run / RESOLVED, _as_yaml(values["recipe"]))
+
+
+def record_rejected_pairs(run: Path, rejected: Mapping[str, float]) -> None:
+    """Write the rejected pairs and their correlations into the description of a run, if they have changed."""
+    values = read_yaml(run / DESCRIPTION)
+    if values.get(REJECTED, {}) != rejected:
+        values.pop(REJECTED, None)
+        write_text(run / DESCRIPTION, _as_yaml(values | ({REJECTED: dict(rejected)} if rejected else {})))
 
 
 def _as_yaml(values: dict[str, Any]) -> str:
