@@ -1,4 +1,4 @@
-"""Measure what wrong pairs cost, and what `reject_pairs` gains: some training pairs get the histology of another specimen.
+"""Measure what wrong pairs cost and what `reject_pairs` gains: some pairs get the histology of another specimen.
 
     python -m studies.recipe.wrong_pairs DATASETS OUT [--wrong 4] [--fold 0] [--seconds 60]
 
@@ -89,9 +89,14 @@ def main() -> None:
             shifts = {i: round(float(affine[:, 2].norm()), 2) for i, affine in zip(ids, state.affines, strict=False)}
             rejected = [ids[number] for number in state.rejected]
             record["registrations"].append(
-                {"step": step, "rejected": rejected, "correlations": correlations, "affine_offset": shifts}
+                {
+                    "step": step,
+                    "seconds": round(spent, 1),
+                    "rejected": rejected,
+                    "correlations": correlations,
+                    "affine_offset": shifts,
+                }
             )
-        record |= {"steps": step, "seconds": round(spent, 1)}
         record["scores"] = judge(trainer, right, options.fold, Lpips("alex"))
         with (options.out / "wrong_pairs.jsonl").open("a", encoding="utf-8") as out:
             out.write(json.dumps(record) + "\n")
