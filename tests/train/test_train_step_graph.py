@@ -60,11 +60,11 @@ def graphs(monkeypatch):
             self.graph._losses.copy_(torch.stack([loss.float() for parts in results.values() for loss in parts]))
 
     @contextmanager
-    def capture(graph, **options):
+    def capture(graph, device):
         yield
 
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
-    monkeypatch.setattr(torch.cuda, "graph", capture)
+    monkeypatch.setattr("tomostain.train.step_graph.capturing", capture)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     return made
 

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from tomostain.networks.cuda_capture import capturing
 from tomostain.networks.kernels import accelerate_cuda, is_fusable
 from tomostain.stain.synchronisation import refusing_synchronisation
 
@@ -171,8 +172,7 @@ def _capture(network: nn.Module, images: Tensor) -> _Graph | None:
                 network(static)
         current.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        # Other threads read and write meanwhile. Their calls do not end the capture.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        with capturing(graph, images.device):
             result = network(static)
     except torch.cuda.OutOfMemoryError:
         raise

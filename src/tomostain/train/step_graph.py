@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from tomostain.errors import InputError
+from tomostain.networks.cuda_capture import capturing
 from tomostain.train.buffer import Exchange
 from tomostain.train.device_step import DeviceStep, Losses, StepInputs
 from tomostain.train.optimisers import find_optimiser
@@ -130,9 +131,8 @@ class StepGraph:
         static, device = self._prepared(inputs), inputs.x.device
         torch.cuda.synchronize(device)
         graph = torch.cuda.CUDAGraph()
-        # Other threads may use the GPU at the same time.
         try:
-            with self._rates_on_device(capturable=True), torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            with self._rates_on_device(capturable=True), capturing(graph, device):
                 values = self.step(static.inputs)
                 self._losses = torch.stack([loss.float() for parts in values.values() for loss in parts])
         except torch.cuda.OutOfMemoryError:
