@@ -236,6 +236,38 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_checkpoint(da
     assert read_checkpoint(run / LAST)["step"] == 1
 
 
+def without_finite_gradients(monkeypatch, which, steps):
+    """Make the gradients of some steps not finite, with finite losses."""
+    plain, taken = torch.nn.utils.get_total_norm, {"generators": 0, "discriminators": 0}
+
+    def norm(gradients):
+        networks = "generators" if sum(taken.values()) % 2 == 0 else "discriminators"
+        taken[networks] += 1
+        return plain(gradients) * (float("nan") if networks == which and taken[networks] in steps else 1.0)
+
+    monkeypatch.setattr(torch.nn.utils, "get_total_norm", norm)
+
+
+@pytest.mark.parametrize("which", ["generators", "discriminators"])
+def test_steps_with_gradients_that_are_not_finite_are_counted_and_reported(dataset, monkeypatch, caplog, which):
+    without_finite_gradients(monkeypatch, which, {3, 5, 6, 19})
+    trainer = Trainer(toy_recipe(), load_dataset(dataset), 0, 0, "cpu")
+    for _ in range(20):
+        assert set(trainer.take_step()) <= set(trainer.columns)
+    assert dict(trainer.skipped_steps.total) == {which: 4}
+    reported = [record.getMessage() for record in caplog.records if "left out" in record.message]
+    assert reported == [
+        f"step 10: 3 step(s) of the {which} were left out so far, because a gradient was not finite"
+    ]  # again when the number has doubled
+
+
+def test_a_training_that_takes_no_step_any_more_is_an_error(dataset, tmp_path, monkeypatch):
+    without_finite_gradients(monkeypatch, "generators", range(4, 100))
+    with pytest.raises(InputError, match="step 13: the last 10 steps of the generators were left out, because a grad"):
+        train(dataset, tmp_path / "run", recipe=toy_recipe(), max_steps=40)
+    assert not (tmp_path / "run" / "model").exists()
+
+
 def test_a_checkpoint_never_runs_what_a_pickle_holds(tmp_path):
     class Evil:
         def __reduce__(self):

@@ -43,11 +43,11 @@ def test_gradients_that_are_not_finite_change_nothing(bad):
     net = network()
     optimiser = adam(list(net.parameters()), LEARNING_RATE, BETAS)
     backward(net)
-    step_if_finite(optimiser, 10.0)
+    assert step_if_finite(optimiser, 10.0) == 0
     weights, state = copy.deepcopy(net.state_dict()), copy.deepcopy(optimiser.state_dict()["state"])
     backward(net)
     net[0].bias.grad[2] = bad
-    step_if_finite(optimiser, 10.0)
+    assert step_if_finite(optimiser, 10.0) == 1
     torch.testing.assert_close(net.state_dict(), weights, rtol=0, atol=0)
     torch.testing.assert_close(optimiser.state_dict()["state"], state, rtol=0, atol=0)
     # And the next good step is taken.

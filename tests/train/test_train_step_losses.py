@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.support.operators import count_operators
-from tomostain.train.step_losses import StepLosses, read_together
+from tomostain.train.step_losses import SKIPPED, StepLosses, read_together
 
 
 def losses(step=1):
@@ -39,3 +39,12 @@ def test_means_over_processes_replace_the_numbers():
     one.read()
     one.replace({"l1": 1.0, "total": 3.0})
     assert dict(one) == {"l1": 1.0, "total": 3.0}
+
+
+def test_steps_that_were_left_out_are_no_losses():
+    for number, expected in ((0.0, []), (1.0, ["generators"])):
+        parts = {"l1": [torch.tensor(2.0)], SKIPPED["generators"]: [torch.tensor(number)]}
+        one = StepLosses(1, parts | {SKIPPED["discriminators"]: [torch.tensor(0.0)]})
+        assert one.skipped == expected
+        assert dict(one) == {"l1": 2.0}
+        assert len(one) == 1

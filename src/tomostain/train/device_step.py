@@ -21,12 +21,13 @@ from tomostain.train.objective import compute_terms, find_term, weighted_sum
 from tomostain.train.optimisers import step_if_finite, update_average
 from tomostain.train.recipe import Recipe
 from tomostain.train.step import Step
+from tomostain.train.step_losses import SKIPPED
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 Losses = dict[str, list[Tensor]]
-"""Detached losses by name, for each part of the batch."""
+"""Detached losses by name, for each part of the batch; and by the names of `SKIPPED`, 1 if the step was left out."""
 
 
 @dataclass(frozen=True)
@@ -181,5 +182,5 @@ class DeviceStep:
             for callback in after[number : number + 1]:
                 callback()
         # Instance normalisation of a constant patch multiplies gradients by 1/√ε in every layer, up to infinity.
-        step_if_finite(optimiser, self.recipe.clip_norm or float("inf"))
+        values[SKIPPED[which]] = [step_if_finite(optimiser, self.recipe.clip_norm or float("inf"))]
         return values

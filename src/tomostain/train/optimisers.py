@@ -12,11 +12,11 @@ def adam(values: Sequence[nn.Parameter], learning_rate: float, betas: tuple[floa
     return torch.optim.Adam(values, lr=learning_rate, betas=betas, fused=True)
 
 
-def step_if_finite(optimiser: torch.optim.Optimizer, max_norm: float) -> None:
+def step_if_finite(optimiser: torch.optim.Optimizer, max_norm: float) -> Tensor:
     """Clip the norm of all gradients, and take a step; where the norm is not finite, take none.
 
-    The device decides. The host neither waits nor knows. A step that is not taken changes neither weights nor moments
-    nor the number of steps.
+    The device decides, and the host does not wait. A step that is not taken changes neither weights nor moments nor the
+    number of steps.
 
     Parameters
     ----------
@@ -24,6 +24,11 @@ def step_if_finite(optimiser: torch.optim.Optimizer, max_norm: float) -> None:
         From `adam`, or the wrapper of Fabric around it.
     max_norm : float
         The norm to which larger gradients are scaled; infinity: not scaled.
+
+    Returns
+    -------
+    Tensor of float32, shape ()
+        1 if the step was not taken, else 0; on the device.
     """
     # Fabric's wrapper has the optimiser; torch's gradient scaler sets the same attribute of fused optimisers.
     fused = cast(Any, find_optimiser(optimiser))
@@ -32,11 +37,12 @@ def step_if_finite(optimiser: torch.optim.Optimizer, max_norm: float) -> None:
     norm = nn.utils.get_total_norm(gradients)
     if max_norm < float("inf"):
         nn.utils.clip_grads_with_norm_(values, max_norm, norm)
-    fused.found_inf = norm.isfinite().logical_not().to(torch.float32)
+    is_skipped = fused.found_inf = norm.isfinite().logical_not().to(torch.float32)
     try:
         optimiser.step()
     finally:
         del fused.found_inf
+    return is_skipped
 
 
 @torch.no_grad()

@@ -7,6 +7,8 @@ from torch import Tensor
 
 Parts = Mapping[str, Sequence[Tensor]]
 """Each loss by name, for each part of the batch."""
+SKIPPED = {"generators": "skipped_generators", "discriminators": "skipped_discriminators"}
+"""Names of the scalars among them that are no losses: 1 if the step of these networks was left out."""
 
 
 class StepLosses(Mapping[str, float]):
@@ -19,7 +21,7 @@ class StepLosses(Mapping[str, float]):
     step : int
         Number of the step, from 1.
     parts : mapping of str to sequence of Tensor
-        Detached scalars.
+        Detached scalars: the losses, and those of `SKIPPED`.
 
     Examples
     --------
@@ -31,14 +33,21 @@ class StepLosses(Mapping[str, float]):
     def __init__(self, step: int, parts: Parts) -> None:
         self.step = step
         self._parts: Parts | None = parts
-        self._names = list(parts)
+        self._names = [name for name in parts if name not in SKIPPED.values()]
         self._values: dict[str, float] = {}
+        self._skipped: list[str] = []
 
     def read(self) -> dict[str, float]:
         """Return the losses as numbers."""
         if self._parts is not None:
             read_together([self])
         return self._values
+
+    @property
+    def skipped(self) -> list[str]:
+        """The networks whose step was left out because a gradient was not finite."""
+        self.read()
+        return self._skipped
 
     def replace(self, values: Mapping[str, float]) -> None:
         """Replace the numbers, by their means over several processes."""
@@ -75,4 +84,5 @@ def read_together(losses: Sequence[StepLosses]) -> None:
             for _ in parts:
                 total += next(values) / len(parts)
             each._values[name] = total
+        each._skipped = [networks for networks, name in SKIPPED.items() if each._values.pop(name, 0.0)]
         each._parts = None

@@ -33,6 +33,7 @@ from tomostain.train.memory_options import uncompiled
 from tomostain.train.pair_registration import PairRegistration
 from tomostain.train.recipe import Recipe
 from tomostain.train.sampling import Batch, PatchSampler
+from tomostain.train.skipped_steps import SkippedSteps
 from tomostain.train.step_graph import StepGraph
 from tomostain.train.step_losses import StepLosses, read_together
 
@@ -70,6 +71,8 @@ class Trainer:
     steps_per_epoch : int
     columns : list of str
         The possible columns of the metrics, without step, epoch and seconds.
+    skipped_steps : SkippedSteps
+        The steps since the beginning or continuation that were left out.
     fine_tuning : bool
         Whether the learning rate follows the recipe's `fine_tune`: the weights began as those of another model.
     """
@@ -97,6 +100,7 @@ class Trainer:
         if self.validation is not None:
             self.columns += VALIDATION
         self._unread: list[StepLosses] = []
+        self.skipped_steps = SkippedSteps()
         self.device_step = self.step_class(recipe, self.state, self.fabric, self.context)
         self._run_step = StepGraph(self.device_step) if recipe.step_graph else self.device_step
         cuda = self.fabric.device.type == "cuda"
@@ -127,7 +131,7 @@ class Trainer:
         Raises
         ------
         InputError
-            If a loss since the last check is not finite.
+            If a loss since the last check is not finite, or the gradients of many steps are not.
         """
         with self.state.random.activate():
             return self._take_step()
@@ -178,7 +182,7 @@ class Trainer:
         Raises
         ------
         InputError
-            If a loss is not finite.
+            If a loss is not finite, or no step is taken any more because the gradients are not finite.
         """
         unread, self._unread = self._unread, []
         read_together(unread)
@@ -189,8 +193,10 @@ class Trainer:
                 raise InputError(
                     f"step {losses.step}: the loss '{bad[0]}' is not finite; lower the recipe's learning_rate"
                 )
+            self.skipped_steps.add(losses.step, losses.skipped)
             for name in (*self.recipe.active, "total"):
                 self.state.sums[name] = self.state.sums.get(name, 0.0) + losses[name]
+        self.skipped_steps.report(self.state.step)
 
     def _set_learning_rate(self, rate: float) -> None:
         for optimiser in self.state.optimisers.values():
