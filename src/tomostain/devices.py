@@ -43,6 +43,11 @@ def has_bf16(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
+def has_float16(device: torch.device) -> bool:
+    """Return whether a device is a GPU that multiplies float16 numbers faster than float32: Volta or newer."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 0)
+
+
 def gpu_memory(device: str | torch.device) -> int | None:
     """Return the memory of the chosen GPU, bytes; None if the choice is a CPU."""
     chosen = choose_device(device)

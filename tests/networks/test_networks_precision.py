@@ -11,7 +11,7 @@ from tomostain.errors import InputError
 from tomostain.io import open_stained, write_stack
 from tomostain.networks.kernels import put_channels_last
 from tomostain.networks.kernels.instance_norm import PixelwiseInstanceNorm2d
-from tomostain.networks.precision import with_precision
+from tomostain.networks.precision import resolve_precision, with_precision
 from tomostain.stain import StainConfig, load_translator, stain_volume
 from tomostain.stain.volume_statistics import fit_volume_statistics
 
@@ -102,3 +102,11 @@ def test_a_stained_volume_states_its_precision_and_is_not_continued_with_another
     assert "precision" in capsys.readouterr().err
     assert run([*command, "--precision", "half"]) == 2
     assert "bfloat16" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("capability", "expected"), [((6, 1), "float32"), ((7, 0), "float16"), ((9, 0), "float16")])
+def test_auto_is_float16_on_gpus_that_compute_it_faster(monkeypatch, capability, expected):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert resolve_precision("auto", torch.device("cuda")) == expected
+    assert resolve_precision("float16", torch.device("cuda")) == "float16"
+    assert resolve_precision("auto", CPU) == "float32"

@@ -5,6 +5,7 @@ import torch
 
 from tomostain.errors import InputError
 from tomostain.networks.build import build_network
+from tomostain.train.default_recipe import describe_device
 from tomostain.train.recipes import Recipe, list_recipes, load_recipe
 
 TABLE_1 = ["cyclegan", "cyclegan-inverted", "paired-cyclegan", "pix2pix"]
@@ -182,3 +183,14 @@ def test_patches_must_be_large_enough_for_a_perceptual_loss():
     values = load_recipe("tomostain-cpu").model_dump() | {"terms": {"perceptual": 1.0}}
     with pytest.raises(InputError, match="patch_px 16 is too small for the term 'perceptual'; give at least 32"):
         Recipe.from_dict(values | {"patch_px": 16, "generator": {"name": "unet", "width": 2, "downs": 2}})
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision"), [((7, 0), "32-true (older than Ampere: no bf16)"), ((9, 0), "bf16-mixed")]
+)
+def test_the_line_about_the_device_states_why_the_precision_is_not_bf16(monkeypatch, capability, precision):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
+    described = describe_device(load_recipe("tomostain"), "cuda")
+    assert described == f"cuda (a GPU), precision {precision}, one CUDA graph for each step"

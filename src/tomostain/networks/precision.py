@@ -10,13 +10,14 @@ from typing import Literal, TypeVar
 import torch
 from torch import nn
 
+from tomostain.devices import has_float16
 from tomostain.errors import InputError
 from tomostain.networks.kernels import put_channels_last
 
 N = TypeVar("N", bound=nn.Module)
 Precision = Literal["float32", "bfloat16", "float16"]
 PrecisionChoice = Literal["auto", "float32", "bfloat16", "float16"]
-"""A precision, or "auto": float16 on a GPU, float32 on a CPU."""
+"""A precision, or "auto": float16 on a GPU with tensor cores (Volta or newer), float32 elsewhere."""
 
 CHANNELS_LAST_ON_GPU = True
 """Whether networks in half precision compute with channels last on a GPU."""
@@ -27,11 +28,11 @@ def resolve_precision(choice: PrecisionChoice, device: torch.device) -> Precisio
 
     Examples
     --------
-    >>> resolve_precision("auto", torch.device("cpu")), resolve_precision("auto", torch.device("cuda"))
-    ('float32', 'float16')
+    >>> resolve_precision("auto", torch.device("cpu")), resolve_precision("bfloat16", torch.device("cuda"))
+    ('float32', 'bfloat16')
     """
     if choice == "auto":
-        return "float32" if device.type == "cpu" else "float16"
+        return "float16" if has_float16(device) else "float32"
     return choice
 
 

@@ -18,7 +18,7 @@ from tomostain.devices import choose_device
 from tomostain.errors import InputError, InterruptedRunError
 from tomostain.io.ome_zarr.create import chunks_left
 from tomostain.models import find_model
-from tomostain.networks.precision import resolve_precision
+from tomostain.networks.precision import Precision, resolve_precision
 from tomostain.progress import Progress, ShouldStop, never, silent
 from tomostain.stain.request import Model, StainOptions, StainRequest, StrPath, make_request
 from tomostain.stain.translator import Translator, load_translator
@@ -138,21 +138,26 @@ def _with_absolute_paths(request: StainRequest) -> StainRequest:
 def _with_precision_of_workers(request: StainRequest, scheduler: str | None) -> tuple[StainRequest, bool]:
     """Return the request with the precision in which the workers stain, and whether they stain on GPUs."""
     if scheduler is None:
-        on_gpu = choose_device(request.device).type != "cpu"
+        device = choose_device(request.device)
+        on_gpu, precision = device.type != "cpu", resolve_precision("auto", device)
     elif request.device == "auto":
         with _client(1, scheduler) as client:
-            on_gpu = all(client.run(_has_gpu).values())
+            workers = client.run(_device_of_worker).values()
+        on_gpu = all(is_gpu for is_gpu, _ in workers)
+        precision = "float16" if all(each == "float16" for _, each in workers) else "float32"
     else:
         on_gpu = request.device.startswith("cuda")
+        precision = "float16" if on_gpu else "float32"  # the card of the workers is not known here
     request = request.with_begun_precision()
     if request.config.precision == "auto":
-        request = request.with_precision("float16" if on_gpu else "float32")
+        request = request.with_precision(precision)
     return request, on_gpu
 
 
-def _has_gpu() -> bool:
-    """Return whether "auto" is a GPU; runs in a worker."""
-    return choose_device("auto").type != "cpu"
+def _device_of_worker() -> tuple[bool, Precision]:
+    """Return whether "auto" is a GPU, and its precision; runs in a worker."""
+    device = choose_device("auto")
+    return device.type != "cpu", resolve_precision("auto", device)
 
 
 class _Unconverted(StainRequest):

@@ -1,6 +1,7 @@
 """A trained generator as a function of patches: loaded from a model folder, with scaling and padding."""
 
 import functools
+import logging
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tomostain.devices import choose_device
+from tomostain.devices import choose_device, name_device
 from tomostain.errors import InputError
 from tomostain.imaging.network_range import ct_from_network, ct_to_network, histology_from_network, histology_to_network
 from tomostain.io.model_architecture import generator_without_memory
@@ -23,6 +24,8 @@ from tomostain.networks.noise_input import add_noise, split_noise
 from tomostain.networks.precision import Precision, PrecisionChoice, resolve_precision, with_precision
 from tomostain.ood import ModelReference, TrainingReference
 from tomostain.stain.runner import NetworkRunner, true_float32
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +187,8 @@ def load_translator(
     reverse : bool
         Load the reverse generator too, for `Translator.back`.
     precision : {"auto", "float32", "bfloat16", "float16"}
-        "auto": float16 on a GPU, float32 on a CPU. See `tomostain.networks.precision.with_precision`.
+        "auto": float16 on a GPU with tensor cores, float32 elsewhere. See
+        `tomostain.networks.precision.with_precision`.
     may_fall_back : bool, optional
         Whether slices of which the precision gives no finite colours may be stained in float32. None: if it is "auto".
 
@@ -209,6 +213,8 @@ def load_translator(
         return Translator(network, spec, chosen, model.hash, back, seen, precision=exact, runner=runner)
 
     resolved = resolve_precision(precision, chosen)
+    if (precision, resolved, chosen.type) == ("auto", "float32", "cuda"):
+        _log.info("precision float32: %s is older than Volta, and not faster with float16", name_device(chosen))
     if resolved == "float32" or chosen.type == "cpu":
         return build(resolved, None if chosen.type == "cpu" else NetworkRunner())
     # The reference for half precision has torch's own layers.

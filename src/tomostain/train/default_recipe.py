@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from tomostain.devices import choose_device, name_device
+from tomostain.devices import choose_device, has_bf16, name_device
 from tomostain.errors import InputError
 from tomostain.train.initial_model import InitialModel
 from tomostain.train.recipe import Recipe
@@ -117,7 +117,9 @@ def describe_device(recipe: Recipe, device: str = "auto", *, alone: bool = True)
     chosen = choose_device(device)
     resolved = recipe.for_device(chosen, 1 if alone else 2)
     graph = ", one CUDA graph for each step" if resolved.step_graph else ""
-    return f"{name_device(chosen)}, precision {resolved.precision}{graph}"
+    has_no_bf16 = recipe.precision == "auto" and chosen.type == "cuda" and not has_bf16(chosen)
+    reason = " (older than Ampere: no bf16)" if has_no_bf16 else ""
+    return f"{name_device(chosen)}, precision {resolved.precision}{reason}{graph}"
 
 
 def _as_recorded(recipe: Recipe, recorded: Recipe) -> Recipe:
