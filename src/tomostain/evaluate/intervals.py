@@ -91,7 +91,9 @@ def median_interval(
         return Interval(_median(every), np.nan, np.nan, len(every), 1)
     rng = np.random.default_rng(seed)
     drawn = rng.integers(len(parts), size=(draws, len(parts)))
-    medians = [_median(np.concatenate([parts[i] for i in row])) for row in drawn]
+    # Few groups are drawn in few combinations: the median of each is computed once.
+    combinations, which = np.unique(np.sort(drawn, axis=1), axis=0, return_inverse=True)
+    medians = np.array([_median(np.concatenate([parts[i] for i in row])) for row in combinations])[which.reshape(-1)]
     low, high = np.quantile(medians, [(1 - level) / 2, (1 + level) / 2], method="nearest")
     return Interval(_median(every), float(low), float(high), len(every), len(parts))
 
@@ -124,6 +126,12 @@ def paired_difference(
 
 
 def _median(values: NDArray[np.float64]) -> float:
-    """Return the median; with infinities the lower of the two middle values, since their mean may be NaN."""
-    method = "linear" if np.isfinite(values).all() else "lower"
-    return float(np.quantile(values, 0.5, method=method))  # type: ignore[call-overload]
+    """Return the median; with infinities the lower of the two middle values, since their mean may be NaN.
+
+    The value is that of `numpy.quantile`, which takes twenty times as long for a few values.
+    """
+    ordered = np.sort(values)
+    below, above = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+    if below == above or not (np.isfinite(ordered[0]) and np.isfinite(ordered[-1])):
+        return float(below) + 0.0
+    return float(above - (above - below) * 0.5)
