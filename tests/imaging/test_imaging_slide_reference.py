@@ -10,13 +10,14 @@ from tomostain.io import open_slide, write_image
 GLASS, BONE = (240, 235, 225), (160, 100, 150)
 
 
-@pytest.fixture
-def slide(tmp_path):
+@pytest.fixture(scope="module")
+def slide(tmp_path_factory):
     rgb = np.full((900, 3000, 3), BONE, np.uint8)
     rgb[:300, :600] = GLASS
     rgb = np.clip(rgb + np.random.default_rng(0).normal(0, 2, rgb.shape), 0, 255).astype(np.uint8)
-    write_image(tmp_path / "slide.png", rgb)
-    return open_slide(tmp_path / "slide.png", pixel_um=5.0)
+    path = tmp_path_factory.mktemp("slide") / "slide.png"
+    write_image(path, rgb)
+    return open_slide(path, pixel_um=5.0)
 
 
 def test_glass_is_found_and_boxes_say_the_same(slide):
