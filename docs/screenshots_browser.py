@@ -56,7 +56,7 @@ def make_phantom(folder: Path) -> None:
         volumes[1].write(start, np.repeat(to_integers(edges, np.uint8, "edges", clip=True)[..., None], 3, axis=-1))
     labels = create_labels(folder / "labels.ome.zarr", shape, sizes)
     classes = phantom_classes(tifffile.imread(folder / "phantom/truth/labels.tif"))
-    for start, stop in labels.slabs():
+    for start, stop in labels.z_chunks():
         labels.write(start, classes[start:stop])
     for volume in (*volumes, labels):
         volume.finish()

@@ -28,7 +28,8 @@ def test_the_older_name_of_a_parameter_is_passed_on():
 def test_a_volume_is_created_by_the_older_name(tmp_path):
     with pytest.warns(DeprecationWarning, match="`slab` of create_stained is now `z_chunk`"):
         writer = create_stained(tmp_path / "a.ome.zarr", (5, 4, 3), 5.0, slab=2, provenance={})
-    assert writer.slabs() == [(0, 2), (2, 4), (4, 5)]
+    with pytest.warns(DeprecationWarning, match="this method of OmeZarrWriter is now z_chunks"):
+        assert writer.slabs() == writer.z_chunks() == [(0, 2), (2, 4), (4, 5)]
     writer.write(0, np.zeros((2, 4, 3, 3), np.uint8))
 
 

@@ -185,7 +185,7 @@ def test_labels_have_the_voxel_size_of_the_stained_volume(tmp_path):
     import tifffile
 
     writer = create_stained(tmp_path / "stained.ome.zarr", (24, 44, 44), 20.0, provenance={})
-    for start, stop in writer.slabs():
+    for start, stop in writer.z_chunks():
         writer.write(start, np.full((stop - start, 44, 44, 3), 180, np.uint8))
     writer.finish()
     tifffile.imwrite(tmp_path / "mine.tif", cylinder(), photometric="minisblack")
@@ -281,7 +281,7 @@ def test_unknown_labels_are_named(tmp_path, save, fails):
     tifffile.imwrite(tmp_path / "mine.tif", values, photometric="minisblack")
     like = save(cylinder(), name="like")
     grey = create_stained(tmp_path / "stained.ome.zarr", values.shape, 20.0, provenance={})
-    for start, stop in grey.slabs():
+    for start, stop in grey.z_chunks():
         grey.write(start, np.full((stop - start, *values.shape[1:], 3), 180, np.uint8))
     grey.finish()
     line = fails("-q", "measure", grey.path, tmp_path / "out", "--labels", tmp_path / "mine.tif", "--no-maps")

@@ -232,7 +232,7 @@ def test_a_folder_that_is_not_a_dataset_is_never_replaced(tmp_path):
     assert (tmp_path / "holiday.txt").exists()
 
 
-def slab_of(pair, number=3):
+def with_context(pair, number=3):
     rng = np.random.default_rng(5)
     slices = rng.integers(0, 40000, (number, *pair.ct.shape)).astype(np.uint16)
     slices[number // 2] = pair.ct
@@ -241,7 +241,7 @@ def slab_of(pair, number=3):
 
 @pytest.mark.parametrize("number", [1, 3, 5])
 def test_slices_are_read_where_they_are_wanted(tmp_path, number):
-    pair = slab_of(make_pair("a"), number)
+    pair = with_context(make_pair("a"), number)
     save_dataset(tmp_path / "set", [pair])
     data = load_dataset(tmp_path / "set")
     assert data.load("a").slices is None  # unchanged
@@ -254,7 +254,7 @@ def test_slices_are_read_where_they_are_wanted(tmp_path, number):
 
 
 def test_slices_that_do_not_belong_to_the_ct_are_named(tmp_path):
-    pair = slab_of(make_pair("a"))
+    pair = with_context(make_pair("a"))
     for slices, message in (
         (pair.slices[:2], "an odd number"),
         (pair.slices.astype(np.float32), "float32"),

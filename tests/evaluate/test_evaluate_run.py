@@ -206,18 +206,18 @@ def test_models_that_see_one_and_three_slices_are_compared_on_the_same_pairs(run
         pair = toy_pair(number, f"p{number}")
         pairs.append(dataclasses.replace(pair, slices=np.stack([pair.ct // 2, pair.ct, pair.ct // 3])))
     dataset = save_dataset(tmp_path / "set", pairs, test=["p3"], folds=[["p0"], ["p1", "p2"]])
-    slab = make_model(tmp_path / "slab", generator=GENERATOR | {"in_channels": 3}, ct_slices=3)
-    table = compare(tmp_path / "out", [run, slab], dataset.path, lpips=None, **OPTIONS)
-    assert {"toy-run", "slab"} <= set(table.rows)
+    context = make_model(tmp_path / "context", generator=GENERATOR | {"in_channels": 3}, ct_slices=3)
+    table = compare(tmp_path / "out", [run, context], dataset.path, lpips=None, **OPTIONS)
+    assert {"toy-run", "context"} <= set(table.rows)
     pair = dataset.load("p3", 3)
-    drawn = stain_slice(load_translator(slab, "cpu"), pair.slices, StainConfig(**OPTIONS["stain"]))
+    drawn = stain_slice(load_translator(context, "cpu"), pair.slices, StainConfig(**OPTIONS["stain"]))
     colour = background_colour(pair.histology, pair.mask)
     expected = [p["psnr"] for p in patch_metrics(drawn, pair.histology, pair.mask, 48, colour=colour)]
     with (tmp_path / "out" / "metrics.csv").open(newline="") as file:
-        psnr = [float(row["psnr"]) for row in csv.DictReader(file) if row["model"] == "slab"]
+        psnr = [float(row["psnr"]) for row in csv.DictReader(file) if row["model"] == "context"]
     np.testing.assert_allclose(psnr, expected, rtol=1e-6)
     with pytest.raises(InputError, match="pair 'p3': holds 1 slice"):
-        compare(tmp_path / "none", [slab], run_dataset(tmp_path), lpips=None, **OPTIONS)
+        compare(tmp_path / "none", [context], run_dataset(tmp_path), lpips=None, **OPTIONS)
 
 
 def run_dataset(folder):

@@ -50,10 +50,10 @@ def test_variation_of_the_scan_along_z_is_not_a_stripe():
 
 @settings(deadline=None, max_examples=15)
 @given(st.integers(1, 50), st.booleans())
-def test_slabs_leave_no_trace(slab, masked):
+def test_the_z_chunk_does_not_change_the_index(z_chunk, masked):
     stained, ct = rgb(smooth(1.5)), np.rint(smooth(1.0, seed=3)).astype(np.uint16)
     mask = (lambda values: values > 120) if masked else None
-    one, other = stripe_index(stained, ct, mask, z_chunk=slab), stripe_index(stained, ct, mask, z_chunk=1000)
+    one, other = stripe_index(stained, ct, mask, z_chunk=z_chunk), stripe_index(stained, ct, mask, z_chunk=1000)
     assert (one.index, one.flicker, one.within) == (other.index, other.flicker, other.within)
     np.testing.assert_array_equal(one.along_z, other.along_z)
 

@@ -73,8 +73,8 @@ def test_an_axial_section_is_the_slice_itself():
     np.testing.assert_array_equal(sample_volume(volume, (10, 10, 10), section, (6, 7), 10.0), volume[2])
     first, last = slices_needed(section, (6, 7), 10.0, 10.0, 5)
     assert first <= 2 < last
-    slab = sample_volume(volume[first:last], (10, 10, 10), section, (6, 7), 10.0, first_slice=first)
-    np.testing.assert_array_equal(slab, volume[2])
+    block = sample_volume(volume[first:last], (10, 10, 10), section, (6, 7), 10.0, first_slice=first)
+    np.testing.assert_array_equal(block, volume[2])
 
 
 def test_slices_needed_stay_within_the_volume():

@@ -31,8 +31,8 @@ def rgb() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (*SHAPE, 3), dtype=np.uint8)
 
 
-def _create(path: Path, *, shape: tuple[int, int, int] = SHAPE, slab: int = 8, **options: object) -> StainedWriter:
-    return create_stained(path, shape, VOXEL_UM, z_chunk=slab, **{"provenance": PROVENANCE, **options})  # type: ignore[arg-type]
+def _create(path: Path, *, shape: tuple[int, int, int] = SHAPE, z_chunk: int = 8, **options: object) -> StainedWriter:
+    return create_stained(path, shape, VOXEL_UM, z_chunk=z_chunk, **{"provenance": PROVENANCE, **options})  # type: ignore[arg-type]
 
 
 def _write_all(writer: StainedWriter, rgb: np.ndarray) -> None:
@@ -55,7 +55,7 @@ def test_a_stained_volume_comes_back(tmp_path: Path, rgb: np.ndarray) -> None:
     assert not (tmp_path / "a.zarr" / ".tomostain-progress").exists()
 
 
-def test_it_is_valid_ome_zarr_with_one_shard_a_slab(tmp_path: Path, rgb: np.ndarray) -> None:
+def test_it_is_valid_ome_zarr_with_one_shard_for_each_z_chunk(tmp_path: Path, rgb: np.ndarray) -> None:
     from ome_zarr_models.v05 import Image
 
     _write_all(_create(tmp_path / "a.zarr"), rgb)
@@ -76,10 +76,10 @@ def test_it_is_valid_ome_zarr_with_one_shard_a_slab(tmp_path: Path, rgb: np.ndar
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(shape=st.tuples(st.integers(1, 9), st.integers(1, 70), st.integers(1, 70)), slab=st.integers(1, 12))
-def test_any_shape_and_slab(tmp_path: Path, shape: tuple[int, int, int], slab: int) -> None:
+@given(shape=st.tuples(st.integers(1, 9), st.integers(1, 70), st.integers(1, 70)), z_chunk=st.integers(1, 12))
+def test_any_shape_and_z_chunk(tmp_path: Path, shape: tuple[int, int, int], z_chunk: int) -> None:
     volume = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    _write_all(_create(tmp_path / "a.zarr", shape=shape, slab=slab, overwrite=True), volume)
+    _write_all(_create(tmp_path / "a.zarr", shape=shape, z_chunk=z_chunk, overwrite=True), volume)
     np.testing.assert_array_equal(open_stained(tmp_path / "a.zarr").read(0, shape[0]), volume)
 
 
@@ -161,7 +161,7 @@ def test_a_thickness_map_keeps_its_values_in_coarser_levels(tmp_path: Path) -> N
     path = tmp_path / "thickness.ome.zarr"
     options = {"dtype": "float32", "z_chunk": 4, "provenance": {}, "reduction": "mean_nonzero"}
     writer = create_ome_zarr(path, values.shape, 20.0, **options)
-    for start, stop in writer.slabs():
+    for start, stop in writer.z_chunks():
         writer.write(start, values[start:stop])
     writer.finish()
     for name in ("1", "2"):
@@ -222,7 +222,7 @@ def test_a_complete_volume_has_nothing_pending(tmp_path: Path, rgb: np.ndarray) 
     [
         ({"provenance": {**PROVENANCE, "model": "xyz"}}, "model was 'abc' and is now 'xyz'"),
         ({"provenance": {**PROVENANCE, "options": {"stride_px": 32}}}, "options.stride_px was 64 and is now 32"),
-        ({"slab": 4}, "slab was 8 and is now 4"),
+        ({"z_chunk": 4}, "z_chunk was 8 and is now 4"),
         ({"shape": (19, 70, 301)}, r"shape was \[19, 70, 300\] and is now \[19, 70, 301\]"),
     ],
 )
@@ -259,7 +259,7 @@ def test_a_full_disk_at_the_beginning_leaves_nothing(tmp_path: Path, monkeypatch
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_in_a_slab_leaves_it_pending(
+def test_a_full_disk_in_a_z_chunk_leaves_it_pending(
     tmp_path: Path, rgb: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer = _create(tmp_path / "a.zarr")
@@ -307,14 +307,14 @@ def test_a_damaged_shard_is_found_and_written_again(tmp_path: Path, rgb: np.ndar
     {"changed": damage, "cut short": lambda p: p.write_bytes(p.read_bytes()[:-1]), "lost": Path.unlink}[how](bad)
     assert check_stained(path) == [shard]
     writer = _create(path, resume=True)
-    assert writer.heal() == [shard]
+    assert writer.repair() == [shard]
     assert writer.pending() == ([(8, 16)] if shard[0] == "0" else [])
     with pytest.raises(InputError, match="not finished"):
         open_stained(path)
     _write_all(writer, rgb)
     assert check_stained(path) == []
     assert {p: p.read_bytes() for p in path.rglob("*") if p.is_file()} == before
-    assert writer.heal() == []
+    assert writer.repair() == []
 
 
 def test_damage_before_the_end_is_found(tmp_path: Path, rgb: np.ndarray) -> None:
@@ -322,17 +322,17 @@ def test_damage_before_the_end_is_found(tmp_path: Path, rgb: np.ndarray) -> None
     writer.write(0, rgb[:8])
     writer.write(8, rgb[8:16])
     damage(tmp_path / "a.zarr" / "0/c/0/0/0/0")
-    assert _create(tmp_path / "a.zarr", resume=True).heal(only=[8, 16]) == []  # belongs to another job
+    assert _create(tmp_path / "a.zarr", resume=True).repair(only=[8, 16]) == []  # belongs to another job
     again = _create(tmp_path / "a.zarr", resume=True)
-    assert again.heal() == ["0/c/0/0/0/0"]
+    assert again.repair() == ["0/c/0/0/0/0"]
     assert again.pending() == [(0, 8), (16, 19)]
 
 
-def test_black_slabs_are_not_stored_and_not_missed(tmp_path: Path) -> None:
+def test_black_z_chunks_are_not_stored_and_not_missed(tmp_path: Path) -> None:
     path = tmp_path / "a.zarr"
     _write_all(_create(path), np.zeros((*SHAPE, 3), np.uint8))
     assert check_stained(path) == []
-    assert _create(path, resume=True).heal() == []
+    assert _create(path, resume=True).repair() == []
 
 
 def test_a_process_compares_a_shard_once_unless_it_changes(
@@ -364,7 +364,7 @@ def test_a_volume_without_checksums_cannot_be_checked(tmp_path: Path, rgb: np.nd
     assert check_stained(path) is None
 
 
-def test_a_slab_has_one_writer(tmp_path: Path, rgb: np.ndarray) -> None:
+def test_a_z_chunk_has_one_writer(tmp_path: Path, rgb: np.ndarray) -> None:
     one, other = _create(tmp_path / "a.zarr"), _create(tmp_path / "a.zarr", resume=True)
     with one.lock(8) as ours, other.lock(8) as theirs, other.lock(0) as another:
         assert (ours, theirs, another) == (True, False, True)
@@ -400,7 +400,7 @@ def test_without_locks_the_volume_is_written(tmp_path: Path, monkeypatch: pytest
         assert (one, other) == (True, True)
 
 
-def test_slabs_of_a_wrong_kind_are_a_fault(tmp_path: Path, rgb: np.ndarray) -> None:
+def test_z_chunks_of_a_wrong_type_are_an_error(tmp_path: Path, rgb: np.ndarray) -> None:
     writer = _create(tmp_path / "a.zarr")
     with pytest.raises(ValueError, match="is not one of those to write"):
         writer.write(4, rgb[4:12])
@@ -551,7 +551,7 @@ def test_a_shard_is_compared_before_its_file_is_served(tmp_path: Path, rgb: np.n
 def test_a_block_of_a_coarser_level_equals_its_slices(tmp_path):
     rgb = np.random.default_rng(0).integers(0, 256, (8, 300, 310, 3), dtype=np.uint8)
     writer = create_stained(tmp_path / "a.zarr", rgb.shape[:3], 5.0, z_chunk=4, provenance={})
-    for start, stop in writer.slabs():
+    for start, stop in writer.z_chunks():
         writer.write(start, rgb[start:stop])
     writer.finish()
     stained = open_stained(tmp_path / "a.zarr")

@@ -20,7 +20,7 @@ def scratch(path: Path, plan: dict | None = None, *, z_chunk: int = 4) -> Scratc
 
 def test_values_come_back_and_chunks_are_recorded(tmp_path: Path) -> None:
     first = scratch(tmp_path)
-    assert first.slabs() == first.pending() == [(0, 4), (4, 8), (8, 10)]
+    assert first.z_chunks() == first.pending() == [(0, 4), (4, 8), (8, 10)]
     first.write(4, VALUES[4:8])
     assert first.pending() == [(0, 4), (8, 10)]
     for start, stop in first.pending():
@@ -56,7 +56,7 @@ def test_a_chunk_has_one_writer(tmp_path: Path) -> None:
 
 
 def test_a_chunk_larger_than_the_array_is_cut(tmp_path: Path) -> None:
-    assert scratch(tmp_path, z_chunk=100).slabs() == [(0, 10)]
+    assert scratch(tmp_path, z_chunk=100).z_chunks() == [(0, 10)]
 
 
 def test_checksums_of_shards(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_coarser_levels_hold_no_other_classes(tmp_path, source):
 @pytest.mark.parametrize("z_chunk", [5, 8])
 def test_coarser_levels_do_not_depend_on_the_chunks(tmp_path, source, z_chunk):
     writer = create_labels(tmp_path / "labels.ome.zarr", source.shape, UM, z_chunk=z_chunk)
-    for start, stop in reversed(writer.slabs()):
+    for start, stop in reversed(writer.z_chunks()):
         writer.write(start, source.read(start, stop))
     writer.finish()
     np.testing.assert_array_equal(level(writer.path, 1), source.labels[::2, ::2, ::2])

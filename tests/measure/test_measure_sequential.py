@@ -15,7 +15,7 @@ class Recorder:
         self.chunks = [(start, min(start + z_chunk, depth)) for start in range(0, depth, z_chunk)]
         self.written, self.is_finished = [], False
 
-    def slabs(self):
+    def z_chunks(self):
         return self.chunks
 
     def write(self, start, values):
@@ -27,7 +27,7 @@ class Recorder:
 
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=12), st.integers(1, 12))
-def test_every_slice_is_written_once_in_the_slabs_of_the_file(portions, z_chunk):
+def test_every_slice_is_written_once_in_the_z_chunks_of_the_file(portions, z_chunk):
     depth = sum(portions)
     values = np.arange(depth)[:, None, None] * np.ones((1, 2, 2), int)
     recorder = Recorder(depth, z_chunk)

@@ -21,7 +21,7 @@ def widget(viewer, qtbot, tmp_path):
 
     write_stack(tmp_path / "scan", GREY, voxel_um=(5.0,) * 3)
     writer = create_stained(tmp_path / "a.ome.zarr", SHAPE, 5.0, provenance={})
-    for start, stop in writer.slabs():
+    for start, stop in writer.z_chunks():
         writer.write(start, RGB[start:stop])
     writer.finish()
     section = {"origin_um": [10.0, 0, 0], "row": [0, 1, 0], "column": [0, 0, 1]}

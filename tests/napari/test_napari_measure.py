@@ -98,7 +98,7 @@ def test_options_and_images_reach_the_measurement(widget, viewer, qtbot, tmp_pat
     write_stack(tmp_path / "scan", np.zeros(SHAPE, np.uint16), voxel_um=(20.0,) * 3)
     for name, provenance in (("a", {}), ("u", {"doubt": {}})):
         writer = create_stained(tmp_path / f"{name}.ome.zarr", SHAPE, 20.0, provenance=provenance)
-        for start, stop in writer.slabs():
+        for start, stop in writer.z_chunks():
             writer.write(start, np.zeros((stop - start, *SHAPE[1:], 3), np.uint8))
         writer.finish()
     for name in ("scan", "a.ome.zarr", "u.ome.zarr"):

@@ -22,7 +22,7 @@ def colours(shape, seed=0):
 
 def write_stained(path, rgb, provenance=None, **options):
     writer = create_stained(path, rgb.shape[:3], SIZE, z_chunk=4, provenance=provenance or {}, **options)
-    for start, stop in writer.slabs():
+    for start, stop in writer.z_chunks():
         writer.write(start, rgb[start:stop])
     writer.finish()
     return path
@@ -100,7 +100,7 @@ def test_an_uncertainty_is_a_map_and_labels_have_names(viewer, tmp_path):
     np.testing.assert_array_equal(np.asarray(uncertainty.data[2]), rgb[2, ..., 0])
     classes = np.random.default_rng(1).integers(0, 6, (9, 20, 24), dtype=np.uint8)
     writer = create_labels(tmp_path / "l.ome.zarr", classes.shape, SIZE)
-    for start, stop in writer.slabs():
+    for start, stop in writer.z_chunks():
         writer.write(start, classes[start:stop])
     writer.finish()
     (labels,) = add(viewer, tmp_path / "l.ome.zarr")
@@ -226,7 +226,7 @@ def test_a_measurement_shows_labels_and_hidden_maps(viewer, tmp_path):
         read_path(str(folder))
     for name in ("labels", "thickness"):
         writer = create_labels(folder / f"{name}.ome.zarr", (4, 16, 16), SIZE)
-        for start, stop in writer.slabs():
+        for start, stop in writer.z_chunks():
             writer.write(start, np.full((stop - start, 16, 16), 2, np.uint8))
         writer.finish()
     labels, thickness = add(viewer, folder)

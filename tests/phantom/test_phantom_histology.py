@@ -182,7 +182,7 @@ def test_truth_of_a_slice_knows_the_screw(anatomy):
     screw = labels == Label.SCREW
     assert (rgb.shape, rgb.dtype, mask.shape, mask.dtype) == ((64, 64, 3), np.uint8, (64, 64), bool)
     assert screw.sum() > 200
-    # At the rim the slab of 40 µm also contains tissue.
+    # At the rim the section of 40 µm also contains tissue.
     assert rgb[ndimage.binary_erosion(screw)].max() < 5
     assert mask[is_tissue(labels)].all()  # up to the edge of the image, which the specimen reaches
     assert is_tissue(labels)[0].any()

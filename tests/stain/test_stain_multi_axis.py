@@ -1,4 +1,4 @@
-"""Staining along three axes: the fusion, its slabs on disk, and resuming after an interruption."""
+"""Staining along three axes: the fusion, its z chunks on disk, and resuming after an interruption."""
 
 import multiprocessing
 
@@ -114,7 +114,7 @@ def test_interrupted_at_any_stage_it_resumes_to_the_same_bits(model, volume, axi
 
 def test_scratch_of_another_model_is_not_used(model, volume, axis_by_axis, tmp_path):
     other = Scratch(tmp_path / ".out.ome.zarr.planes" / "y", (40, 37, 34, 3), np.uint8, 32, {"model": "another"})
-    for first, end in other.slabs():
+    for first, end in other.z_chunks():
         other.write(first, np.zeros((end - first, 37, 34, 3), np.uint8))
     out = stain_volume(model, volume, tmp_path / "out.ome.zarr", config=CONFIG, intensity=LEVELS)
     np.testing.assert_array_equal(colours(out), fuse(axis_by_axis, "median"))

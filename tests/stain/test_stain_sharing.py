@@ -77,10 +77,10 @@ def start(*arguments, **keywords):
 
 
 def test_parts_hold_everything_once():
-    slabs = [(z, z + 1) for z in range(17)]
+    chunks = [(z, z + 1) for z in range(17)]
     for parts in (1, 2, 5, 16, 17, 40):
-        shares = [part_of(slabs, number, parts) for number in range(1, parts + 1)]
-        assert [slab for share in shares for slab in share] == slabs
+        shares = [part_of(chunks, number, parts) for number in range(1, parts + 1)]
+        assert [chunk for share in shares for chunk in share] == chunks
         assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
@@ -106,12 +106,12 @@ def test_processes_that_begin_at_once_share_the_work(model, volume, whole, tmp_p
     assert [child.exitcode for child in children] == [0] * processes
     assert contents(out) == contents(whole)
     done = list(map(int, written.read_text().split()))
-    assert sorted(done) == list(range(0, SLICES, 3))  # each slab once
+    assert sorted(done) == list(range(0, SLICES, 3))  # each z chunk once
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 
 
 def test_killed_at_any_moment_it_resumes_to_the_same_bits(model, volume, tmp_path):
-    """SIGKILL at 20 random moments of one staining; finished slabs are not written again."""
+    """SIGKILL at 20 random moments of one staining; finished z chunks are not written again."""
     out, written, started, finished = tmp_path / "out.ome.zarr", tmp_path / "written", tmp_path / "started", {}
     options = {"config": OPTIONS["config"].model_copy(update={"z_chunk": 1})}
     written.touch()
@@ -132,7 +132,7 @@ def test_killed_at_any_moment_it_resumes_to_the_same_bits(model, volume, tmp_pat
         os.kill(child.pid, signal.SIGKILL)
         child.join()
         kills += 1
-        for marker in out.rglob("0-*.done"):  # 0-000006.done states that the slab from slice 6 on is done
+        for marker in out.rglob("0-*.done"):  # 0-000006.done states that the z chunk from slice 6 on is done
             shard = out / f"0/c/0/{int(marker.stem[2:])}/0/0"
             finished.setdefault(shard, shard.stat())
     assert child.exitcode == 0
@@ -140,9 +140,9 @@ def test_killed_at_any_moment_it_resumes_to_the_same_bits(model, volume, tmp_pat
     whole = stain_volume(model, volume, tmp_path / "whole" / "out.ome.zarr", **OPTIONS | options)
     assert contents(out) == contents(whole)
     done = list(map(int, written.read_text().split()))
-    # A kill may fall between the writing and its record by the child, never between two records of one slab.
+    # A kill may fall between the writing and its record by the child, never between two records of one z chunk.
     assert len(done) == len(set(done))
-    assert len(finished) >= KILLS // 4  # the kills fell between slabs
+    assert len(finished) >= KILLS // 4  # the kills fell between z chunks
     for shard, then in finished.items():
         assert (shard.stat().st_ino, shard.stat().st_mtime_ns) == (then.st_ino, then.st_mtime_ns)
 
@@ -196,7 +196,7 @@ def test_a_stop_signal_takes_effect_in_every_stage(model, tmp_path):
         ("staining", 0, "0 of 12 slices are stained"),
         ("staining", 2, "3 of 12 slices are stained"),
         ("checking", 0, "checking: 0 of 1 are done"),
-        # In the last slab: nothing is left to stain, so the next stage gets the signal.
+        # In the last z chunk: nothing is left to stain, so the next stage gets the signal.
         ("staining", 11, "pyramid: 0 of 2 are done"),
         ("pyramid", 1, "pyramid: 1 of 2 are done"),
     ):

@@ -1,4 +1,4 @@
-"""Models that also see neighbouring slices (2.5D): each slice gets its neighbours wherever a slab begins."""
+"""Models that also see neighbouring slices (2.5D): each slice gets its neighbours in every z chunk."""
 
 import numpy as np
 import pytest
@@ -78,9 +78,9 @@ def test_the_generator_is_given_the_neighbours_as_channels(model):
 
 
 @pytest.mark.parametrize("sigma", [0.0, 1.3])
-@pytest.mark.parametrize("slab", [2, 11])
-def test_a_volume_is_its_slices_with_their_neighbours(model, volume, grey, tmp_path, sigma, slab):
-    config = StainConfig(**SMALL, z_chunk=slab, gaussian_sigma=sigma)
+@pytest.mark.parametrize("z_chunk", [2, 11])
+def test_a_volume_is_its_slices_with_their_neighbours(model, volume, grey, tmp_path, sigma, z_chunk):
+    config = StainConfig(**SMALL, z_chunk=z_chunk, gaussian_sigma=sigma)
     out = stain_volume(model, volume, tmp_path / "out.ome.zarr", config=config, intensity=LEVELS)
     whole = ndimage.gaussian_filter(grey.astype(np.float32), sigma, mode="nearest") if sigma else grey
     np.testing.assert_array_equal(colours(out), by_hand(model, normalise_ct(whole, LEVELS), StainConfig(**SMALL)))
@@ -117,11 +117,13 @@ def test_statistics_of_the_volume_are_those_of_tiles_with_their_neighbours(model
     config = StainConfig(statistics="volume", blend="exact", z_chunk=4)
     out = stain_volume(model, volume, tmp_path / "out.ome.zarr", config=config, intensity=LEVELS)
     ct = normalise_ct(grey, LEVELS)
-    slabs = slice_contexts(padded(ct), 3)
-    tiles = sample_tiles(lambda start, stop: slabs[start:stop], SHAPE, 32)
+    contexts = slice_contexts(padded(ct), 3)
+    tiles = sample_tiles(lambda start, stop: contexts[start:stop], SHAPE, 32)
     assert tiles.shape[1:] == (3, 32, 32)
     pooled = fit_volume_statistics(load_translator(model, "cpu"), tiles)
-    np.testing.assert_array_equal(colours(out), np.stack([stain_slice(pooled, slab.copy(), config) for slab in slabs]))
+    np.testing.assert_array_equal(
+        colours(out), np.stack([stain_slice(pooled, context.copy(), config) for context in contexts])
+    )
 
 
 def test_models_with_different_slice_contexts_form_an_ensemble(tmp_path, volume, grey):

@@ -56,7 +56,7 @@ def small_disk(tmp_path):
         subprocess.run(["umount", place], check=True)
 
 
-# From the first file, through slabs, the other planes and their fusion, to the coarser level.
+# From the first file, through z chunks, the other planes and their fusion, to the coarser level.
 @pytest.mark.parametrize(
     ("planes", "kilobytes"),
     [("z", 4), ("z", 24), ("z", 160), ("z", 370), ("zyx", 24), ("zyx", 300), ("zyx", 700), ("zyx", 1000)],

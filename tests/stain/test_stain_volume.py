@@ -1,4 +1,4 @@
-"""A volume from disk to disk in slabs, single images, and plans (paper section 2.11)."""
+"""A volume from disk to disk in z chunks, single images, and plans (paper section 2.11)."""
 
 import signal
 import tracemalloc
@@ -64,12 +64,12 @@ def test_a_volume_is_its_slices_stained_one_by_one(model, volume, tmp_path):
 
 
 @pytest.mark.parametrize("sigma", [0.0, 1.3])
-def test_slabs_leave_no_trace(model, volume, tmp_path, sigma):
+def test_the_z_chunk_does_not_change_the_result(model, volume, tmp_path, sigma):
     results = []
-    for slab in (2, 11):
-        out = tmp_path / f"{slab}.ome.zarr"
+    for z_chunk in (2, 11):
+        out = tmp_path / f"{z_chunk}.ome.zarr"
         stain_volume(
-            model, volume, out, config=StainConfig(**SMALL, z_chunk=slab, gaussian_sigma=sigma), intensity=LEVELS
+            model, volume, out, config=StainConfig(**SMALL, z_chunk=z_chunk, gaussian_sigma=sigma), intensity=LEVELS
         )
         results.append(colours(out))
     np.testing.assert_array_equal(results[0], results[1])
@@ -90,7 +90,7 @@ def test_interrupted_after_some_z_chunks_it_resumes_to_the_same_bits(model, volu
     out = tmp_path / "broken.ome.zarr"
 
     def pull_the_plug(label, done, total):
-        if label == "staining" and done == 8:  # in the middle of the third slab
+        if label == "staining" and done == 8:  # in the middle of the third z chunk
             raise BreakOff
 
     with pytest.raises(BreakOff):
@@ -99,7 +99,7 @@ def test_interrupted_after_some_z_chunks_it_resumes_to_the_same_bits(model, volu
         open_stained(out)
     reports = []
     stain_volume(model, volume, out, config=config, intensity=LEVELS, progress=lambda *what: reports.append(what))
-    assert stained_of(reports)[0] == ("staining", 6, 11)  # two slabs of three were reused
+    assert stained_of(reports)[0] == ("staining", 6, 11)  # two z chunks of three were reused
     np.testing.assert_array_equal(colours(out), colours(whole))
     untouched = stain_volume(
         model, volume, out, config=config, intensity=LEVELS, progress=lambda *what: reports.append(what)
@@ -189,7 +189,7 @@ def test_voxel_sizes_must_be_those_of_the_model_within_a_tenth(model, volume, tm
 
 def test_memory_does_not_grow_with_the_number_of_slices(model, tmp_path):
     peaks = []
-    for depth in (40, 160):  # both have slabs with a halo on both sides
+    for depth in (40, 160):  # both have z chunks with a halo on both sides
         source = tmp_path / f"volume{depth}"
         write_stack(source, grey_values((depth, 96, 96)), voxel_um=5.0)
         config = StainConfig(patch_px=96, stride_px=96, z_chunk=4, gaussian_sigma=1.0)
@@ -201,7 +201,7 @@ def test_memory_does_not_grow_with_the_number_of_slices(model, tmp_path):
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     # The colours of 120 slices more would be 3.3 MB and their grey values 2.2 MB; 0.7 kB a slice are names of files,
-    # and how far reading and writing get meanwhile differs from run to run, by a slab at each end.
+    # and how far reading and writing get meanwhile differs from run to run, by a z chunk at each end.
     assert peaks[1] < peaks[0] + 1_500_000
 
 

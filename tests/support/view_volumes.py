@@ -38,7 +38,7 @@ def write_view(top: Path) -> Path:
             writer.write(start, values[start:stop])
         writer.finish()
     labels = create_labels(top / "labels.ome.zarr", (SIDE,) * 3, (STEP_UM,) * 3)
-    for start, stop in labels.slabs():
+    for start, stop in labels.z_chunks():
         labels.write(start, classes_of_position()[start:stop])
     labels.finish()
     grey = np.broadcast_to(1000 + 100 * np.arange(SIDE, dtype=np.uint16), (SIDE,) * 3)

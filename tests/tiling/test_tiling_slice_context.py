@@ -31,26 +31,26 @@ def test_a_piece_read_with_edges_is_a_piece_of_the_padded_volume(depth, context,
 
 
 @given(number=st.integers(1, 9), context=BESIDE)
-def test_each_slab_has_its_slice_in_the_middle(number, context):
+def test_each_context_has_its_slice_in_the_middle(number, context):
     seen = 2 * context + 1
     slices = np.random.default_rng(number).random((number + 2 * context, 2, 3))
-    slabs = slice_contexts(slices, seen)
-    assert len(slabs) == number
-    for index, slab in enumerate(slabs):
-        np.testing.assert_array_equal(middle_slices(slab, 1), slices[index + context])
-        np.testing.assert_array_equal(np.squeeze(slab), np.squeeze(slices[index : index + seen]))
+    contexts = slice_contexts(slices, seen)
+    assert len(contexts) == number
+    for index, neighbours in enumerate(contexts):
+        np.testing.assert_array_equal(middle_slices(neighbours, 1), slices[index + context])
+        np.testing.assert_array_equal(np.squeeze(neighbours), np.squeeze(slices[index : index + seen]))
 
 
 @given(context=BESIDE, expected=BESIDE)
 def test_the_middle_is_taken_or_refused(context, expected):
-    slab = np.arange(2 * context + 1)[:, None, None] * np.ones((1, 2, 2))
+    neighbours = np.arange(2 * context + 1)[:, None, None] * np.ones((1, 2, 2))
     if expected > context:
         with pytest.raises(
             InputError, match=f"holds {2 * context + 1} slice\\(s\\), and {2 * expected + 1} are needed"
         ):
-            middle_slices(slab, 2 * expected + 1)
+            middle_slices(neighbours, 2 * expected + 1)
         return
-    taken = middle_slices(slab, 2 * expected + 1)
+    taken = middle_slices(neighbours, 2 * expected + 1)
     assert np.mean(taken) == context
     assert taken.shape == ((2 * expected + 1, 2, 2) if expected else (2, 2))
 

@@ -28,7 +28,7 @@ RECIPES = {
     "dropout": toy_recipe(**DROPOUT),
     "registered": toy_recipe(**REGISTERED),
     "residual": toy_recipe(**RESIDUAL),
-    "slab": toy_recipe(**RESIDUAL, in_channels=1, ct_slices=3),
+    "slices": toy_recipe(**RESIDUAL, in_channels=1, ct_slices=3),
 }
 
 

@@ -176,7 +176,7 @@ def test_slices_are_channels_of_the_generator_and_of_a_discriminator_that_sees_t
     recipe = Recipe.from_dict(tiny(in_channels=1, terms={"conditional_adversarial": 1, "l1": 1}, ct_slices=5))
     assert recipe.generator_spec()["in_channels"] == 5
     assert recipe.discriminator_spec()["in_channels"] == 3 + 5
-    assert load_recipe("tomostain-slab").ct_slices * 5.0 == pytest.approx(40, abs=5)  # µm: the paper's sections
+    assert load_recipe("tomostain-context").ct_slices * 5.0 == pytest.approx(40, abs=5)  # µm: the paper's sections
 
 
 def test_patches_must_be_large_enough_for_a_perceptual_loss():
@@ -194,3 +194,15 @@ def test_the_line_about_the_device_states_why_the_precision_is_not_bf16(monkeypa
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
     described = describe_device(load_recipe("tomostain"), "cuda")
     assert described == f"cuda (a GPU), precision {precision}, one CUDA graph for each step"
+
+
+@pytest.mark.parametrize("suffix", ["", "-cpu"])
+def test_the_older_name_of_a_recipe_gives_the_same_recipe_and_a_warning(suffix, tmp_path):
+    current = load_recipe(f"tomostain-context{suffix}")
+    with pytest.warns(DeprecationWarning, match=f"'tomostain-slab{suffix}' is now 'tomostain-context{suffix}'"):
+        assert load_recipe(f"tomostain-slab{suffix}") == current
+    (tmp_path / "mine.yaml").write_text(f"base: tomostain-slab{suffix}\nname: mine\n")
+    with pytest.warns(DeprecationWarning, match="is now"):
+        assert load_recipe(tmp_path / "mine.yaml").ct_slices == current.ct_slices
+    # The recipe that an older run recorded is still the same recipe.
+    assert Recipe.from_dict(current.model_dump() | {"name": f"tomostain-slab{suffix}"}) == current

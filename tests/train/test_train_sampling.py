@@ -266,7 +266,7 @@ def test_bad_options_and_no_pairs_are_one_line():
         Augment.from_dict({"jiter": 0.1})
 
 
-def slab_pair(number=3, shape=(90, 70)):
+def context_pair(number=3, shape=(90, 70)):
     pair = random_pair(shape)
     slices = np.random.default_rng(7).integers(0, 40000, (number, *shape)).astype(np.uint16)
     slices[number // 2] = pair.ct
@@ -275,7 +275,7 @@ def slab_pair(number=3, shape=(90, 70)):
 
 @pytest.mark.parametrize("seen", [3, 5])
 def test_neighbouring_slices_are_channels_of_the_same_patch(seen):
-    pair = slab_pair(5)
+    pair = context_pair(5)
     window = np.s_[11:43, 23:55]
     expected = ct_to_network(pair.slices[2 - seen // 2 : 3 + seen // 2, *window].astype(float))
     cut = sampler([pair], ct_slices=seen).apply(transforms((11, 23)))
@@ -287,7 +287,7 @@ def test_neighbouring_slices_are_channels_of_the_same_patch(seen):
 
 
 def test_the_augmentation_of_slices_is_that_of_the_slice():
-    pair, options = slab_pair(), {"augment": Augment(), "batch": 8, "patch_px": 16}
+    pair, options = context_pair(), {"augment": Augment(), "batch": 8, "patch_px": 16}
     drawn = sampler([pair], ct_slices=3, **options).draw(draw(3))
     for number in range(3):
         alone = dataclasses.replace(pair, ct=pair.slices[number].copy(), slices=None)
@@ -300,7 +300,7 @@ def test_a_pair_with_too_few_slices_names_the_way_out():
     with pytest.raises(InputError, match=r"pair 'a': holds 1 slice\(s\) of µCT, but 3 are needed; .* `ct_slices=3`"):
         sampler([random_pair()], ct_slices=3)
     with pytest.raises(InputError, match=r"pair 'a': holds 3 slice\(s\) of µCT, but 5 are needed"):
-        sampler([slab_pair()], ct_slices=5)
+        sampler([context_pair()], ct_slices=5)
 
 
 def test_a_patch_does_not_depend_on_the_others_of_its_batch():

@@ -28,7 +28,7 @@ VOXEL_UM = (12.0, 5.0, 7.0)
 
 @pytest.fixture(scope="module")
 def stained(tmp_path_factory):
-    """A stained volume of 19 × 30 × 41 voxels (two slabs of the exporter) and its colours."""
+    """A stained volume of 19 × 30 × 41 voxels (read in two blocks by the exporter) and its colours."""
     volume = np.random.default_rng(3).integers(0, 256, (19, 30, 41, 3), dtype=np.uint8)
     return write_stained(tmp_path_factory.mktemp("stained") / "stained.ome.zarr", volume), volume
 

@@ -58,7 +58,7 @@ def result(tmp_path):
     out.mkdir()
     labels = LabelArray(label_volume(), 20.0)
     writer = create_stained(tmp_path / "stained.ome.zarr", labels.shape, 20.0, provenance={})
-    for start, stop in writer.slabs():
+    for start, stop in writer.z_chunks():
         writer.write(start, np.full((stop - start, 40, 48, 3), 180, np.uint8))
     writer.finish()
     measures = [

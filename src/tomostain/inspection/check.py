@@ -217,7 +217,9 @@ def _stained(path: Path, progress: Progress) -> Inspection:
     bad = check_stained(path, progress)
     if bad:
         names = ", ".join(bad[:3]) + (", …" if len(bad) > 3 else "")
-        raise InputError(f"{path}: {len(bad)} damaged shard(s): {names}; run the same stain command again to heal them")
+        raise InputError(
+            f"{path}: {len(bad)} damaged shard(s): {names}; run the same stain command again to repair them"
+        )
     state = "complete; checksums agree"
     if bad is None:
         for z in track(list(range(0, stained.shape[0], _Z_CHUNK)), "reading", progress):

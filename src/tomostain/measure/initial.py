@@ -24,7 +24,7 @@ from tomostain.measure.morphometry.initial_geometry import (
     geometry_from_mask,
     given_geometry,
 )
-from tomostain.measure.morphometry.slabs import SLAB_BYTES, slabs
+from tomostain.measure.morphometry.z_blocks import BLOCK_BYTES, z_blocks
 
 _MAX_VALUES = 300
 """Values that are listed of the labels of the new implant: more than there are tissue classes."""
@@ -122,7 +122,7 @@ def fitted_implant(labels: LabelSource, known: KnownImplant | None, config: Meas
     return implant_of_region(labels, read, max_bytes=config.max_bytes)
 
 
-def open_initial(path: str | os.PathLike[str], like: LabelSource, *, max_bytes: int = SLAB_BYTES) -> LabelSource:
+def open_initial(path: str | os.PathLike[str], like: LabelSource, *, max_bytes: int = BLOCK_BYTES) -> LabelSource:
     """Open the labels of the new implant, or a binary mask of it.
 
     A file that contains metal or degradation layer is a label volume. A file with 0 and one other value, such as 1 or
@@ -134,7 +134,7 @@ def open_initial(path: str | os.PathLike[str], like: LabelSource, *, max_bytes: 
     like : LabelSource
         The measured volume, on the same grid.
     max_bytes : int
-        Memory for the values of a slab, 16 bytes per voxel.
+        Memory for the values of a z block, 16 bytes per voxel.
 
     Returns
     -------
@@ -189,8 +189,8 @@ class _Mask:
 def _values_of(volume: Volume, max_bytes: int) -> set[float]:
     """Return the values that occur; no more than are needed to know that it is no label volume."""
     values: set[float] = set()
-    for slab in slabs(volume.shape, bytes_per_voxel=16.0, max_bytes=max_bytes):
-        values.update(np.unique(volume.read(slab.start, slab.stop)).tolist())
+    for block in z_blocks(volume.shape, bytes_per_voxel=16.0, max_bytes=max_bytes):
+        values.update(np.unique(volume.read(block.start, block.stop)).tolist())
         if len(values) > _MAX_VALUES:
             break
     return values
@@ -219,8 +219,8 @@ def _with_note_on_unmeasured(geometry: InitialGeometry, labels: LabelSource, max
     """Add a note if the bounding box of the implant contains voxels that were not measured."""
     box = find_implant(labels, max_bytes=max_bytes).box
     unknown = 0
-    for slab in slabs(labels.shape, bytes_per_voxel=4.0, max_bytes=max_bytes):
-        start, stop = max(slab.start, box[0].start), min(slab.stop, box[0].stop)
+    for block in z_blocks(labels.shape, bytes_per_voxel=4.0, max_bytes=max_bytes):
+        start, stop = max(block.start, box[0].start), min(block.stop, box[0].stop)
         if start < stop:
             inside = labels.read(start, stop)[:, box[1], box[2]]
             unknown += int(np.count_nonzero(inside == TissueClass.NOT_MEASURED))

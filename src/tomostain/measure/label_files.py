@@ -106,7 +106,7 @@ def create_labels(
     Returns
     -------
     OmeZarrWriter
-        ``write(z0, labels)`` for each of ``slabs()``, then ``finish()``.
+        ``write(z0, labels)`` for each of ``z_chunks()``, then ``finish()``.
 
     Raises
     ------
@@ -145,7 +145,7 @@ def write_labels(
     writer = create_labels(
         path, source.shape, source.voxel_um, placement=placement, provenance=provenance, overwrite=overwrite
     )
-    for start, stop in track(writer.slabs(), "labels", progress):
+    for start, stop in track(writer.z_chunks(), "labels", progress):
         labels = source.read(start, stop)
         check_classes(labels, str(path))
         writer.write(start, labels)
@@ -195,7 +195,7 @@ def write_map(
         z_chunk=Z_CHUNK,
         dtype=kind,
     )
-    for start, stop in track(writer.slabs(), path.name.partition(".")[0], progress):
+    for start, stop in track(writer.z_chunks(), path.name.partition(".")[0], progress):
         values = np.asarray(read(start, stop))
         refuse_not_finite(values, str(path))
         if kind.kind == "u":

@@ -9,9 +9,9 @@ from tomostain.io import OmeZarrWriter
 
 
 class SequentialWriter:
-    """Collects slices that arrive in the order of z, and writes them as the slabs of an OME-Zarr volume.
+    """Collects slices that arrive in the order of z, and writes them as the z chunks of an OME-Zarr volume.
 
-    At most one portion and one slab are held.
+    At most one portion and one z chunk are held.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class SequentialWriter:
 
     def __init__(self, writer: OmeZarrWriter) -> None:
         self._writer = writer
-        self._slabs = list(writer.slabs())
+        self._chunks = list(writer.z_chunks())
         self._parts: list[NDArray[Any]] = []
         self._next = 0
 
@@ -43,8 +43,8 @@ class SequentialWriter:
             raise ValueError(f"slices from {start} on arrived after those up to {self._next}")
         self._next += len(values)
         self._parts.append(values)
-        while self._slabs and self._next >= self._slabs[0][1]:
-            first, end = self._slabs.pop(0)
+        while self._chunks and self._next >= self._chunks[0][1]:
+            first, end = self._chunks.pop(0)
             held = np.concatenate(self._parts) if len(self._parts) > 1 else self._parts[0]
             self._writer.write(first, held[: end - first])
             self._parts = [held[end - first :]]
@@ -57,6 +57,6 @@ class SequentialWriter:
         ValueError
             If slices are missing.
         """
-        if self._slabs:
+        if self._chunks:
             raise ValueError(f"slices from {self._next} on are missing")
         self._writer.finish()

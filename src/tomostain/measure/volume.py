@@ -37,7 +37,7 @@ FITTED = "surface of the fitted geometry"
 """Note of the measures that use it."""
 THICKNESS_STEP_UM = 10.0
 _BINS = 1000
-OnSlab = Callable[[int, NDArray[np.float32]], None]
+OnBlock = Callable[[int, NDArray[np.float32]], None]
 
 
 def parts_of_members(shape: Sequence[int]) -> tuple[Part, ...]:
@@ -52,7 +52,7 @@ def parts_of_members(shape: Sequence[int]) -> tuple[Part, ...]:
 
 
 class ThicknessHistogram:
-    """Histogram of a thickness map that arrives slab by slab.
+    """Histogram of a thickness map that arrives block by block.
 
     Attributes
     ----------
@@ -60,13 +60,13 @@ class ThicknessHistogram:
         Voxels in intervals of 10 µm from 0 on. Thicker voxels are in the last one.
     """
 
-    def __init__(self, forward: OnSlab | None = None) -> None:
+    def __init__(self, forward: OnBlock | None = None) -> None:
         self.counts = np.zeros(_BINS, np.int64)
         self._forward = forward
 
     def __call__(self, start: int, thickness: NDArray[np.float32]) -> None:
-        """Add a slab: µm, 0 outside of the phase."""
-        for values in thickness:  # The temporary arrays of a whole slab would take 20 bytes per voxel.
+        """Add a z block: µm, 0 outside of the phase."""
+        for values in thickness:  # The temporary arrays of a whole block would take 20 bytes per voxel.
             index = np.minimum(values[values > 0] / np.float32(THICKNESS_STEP_UM), _BINS - 1)
             self.counts += np.bincount(index.astype(np.intp), minlength=_BINS)
         if self._forward is not None:
@@ -82,7 +82,7 @@ class ThicknessHistogram:
 
 @dataclass(frozen=True)
 class MapWriters:
-    """Functions that take the first slice and the map of each slab, in the order of z.
+    """Functions that take the first slice and the map of each block, in the order of z.
 
     Attributes
     ----------
@@ -94,9 +94,9 @@ class MapWriters:
         Thickness of the degradation layer, µm; 0 elsewhere.
     """
 
-    thickness: OnSlab | None = None
-    distance: OnSlab | None = None
-    layer: OnSlab | None = None
+    thickness: OnBlock | None = None
+    distance: OnBlock | None = None
+    layer: OnBlock | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +172,7 @@ def measure_labels(
     if "thickness" in chosen:
         thickness = ThicknessHistogram(maps.thickness)
         sphere_options = ThicknessOptions(max_bytes=config.max_bytes)
-        measures += thickness_measures(labels, options=sphere_options, on_slab=thickness, progress=progress)
+        measures += thickness_measures(labels, options=sphere_options, on_block=thickness, progress=progress)
     if "cavities" in chosen:
         measures += cavity_measures(labels, options=CavityOptions(max_bytes=config.max_bytes))
     return VolumeMeasures(measures, implant, outline, profile, thickness)
@@ -202,7 +202,7 @@ def _around_implant(
             initial=None if known is None else known.geometry,
             weeks=config.weeks,
             material=config.implant,
-            on_slab=maps.layer,
+            on_block=maps.layer,
             max_bytes=config.max_bytes,
             progress=progress,
         )
@@ -226,7 +226,7 @@ def _implant_and_outline(
 
 
 def _shells(
-    implant: Implant, config: MeasureConfig, write: OnSlab | None, progress: Progress
+    implant: Implant, config: MeasureConfig, write: OnBlock | None, progress: Progress
 ) -> tuple[list[Measure], Profile]:
     """Return the measures of the shells, and the profile over the distance, from one pass."""
     edges = profile_edges(implant, config.shell_um[-1], step_um=config.profile_um)

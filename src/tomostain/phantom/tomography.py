@@ -16,7 +16,7 @@ from tomostain.phantom.tissue import Label
 from tomostain.progress import Progress, silent
 
 Float32 = NDArray[np.float32]
-SLAB = 8
+SLICES_AT_ONCE = 8
 STREAK_SIDE_PX = 64
 STREAK_ANGLES = 60
 
@@ -56,8 +56,8 @@ def attenuation_volume(anatomy: Anatomy, progress: Progress = silent) -> tuple[F
     mu = np.zeros(config.shape, np.float32)
     labels = np.zeros(config.shape, np.uint8)
     depth, height, width = config.shape
-    for first in range(0, depth, SLAB):
-        last = min(first + SLAB, depth)
+    for first in range(0, depth, SLICES_AT_ONCE):
+        last = min(first + SLICES_AT_ONCE, depth)
         progress("scanning", first, depth)
         index = np.stack(np.meshgrid(np.arange(first, last), np.arange(height), np.arange(width), indexing="ij"), -1)
         for offset in np.stack(np.meshgrid(offsets, offsets, offsets, indexing="ij"), -1).reshape(-1, 3):

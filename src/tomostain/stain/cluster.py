@@ -89,7 +89,7 @@ def stain_on_workers(
     repair(writers, None, progress)
     for writer in writers:
         writer.leave()  # From here on the workers hold the volumes.
-    out, chunks = request.out_path, writers[0].slabs()
+    out, chunks = request.out_path, writers[0].z_chunks()
     request = replace(request, intensity=job.intensity or "normalised", intensity_figure=None, overwrite=False)
     with _client(workers, scheduler) as client:
         n_workers = len(client.scheduler_info(n_workers=-1)["workers"])

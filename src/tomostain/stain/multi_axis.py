@@ -149,7 +149,7 @@ def _make_all(target: Scratch, read: ReadChunk, make: MakeChunk, label: str, pro
 
 def _make_unlocked(target: Scratch, read: ReadChunk, make: MakeChunk, label: str, progress: Progress) -> None:
     """Make the missing chunks that no other process makes."""
-    pending, total = target.pending(), len(target.slabs())
+    pending, total = target.pending(), len(target.z_chunks())
     done = total - len(pending)
     progress(label, done, total)
 

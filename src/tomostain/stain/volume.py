@@ -185,7 +185,7 @@ def begin(request: StainRequest) -> tuple[StainJob, list[StainedWriter]]:
     if request.uncertainty is not None:
         writers.append(writer(Path(request.uncertainty), job.uncertainty_provenance()))
     for each in writers:
-        missing, chunks = len(each.pending()), len(each.slabs())
+        missing, chunks = len(each.pending()), len(each.z_chunks())
         if missing < chunks:
             _log.info("%s: resumed, %d of %d z chunks are stained", each.path, chunks - missing, chunks)
     return job, writers
@@ -194,7 +194,7 @@ def begin(request: StainRequest) -> tuple[StainJob, list[StainedWriter]]:
 def repair(writers: Sequence[StainedWriter], only: Sequence[int] | None, progress: Progress) -> None:
     """Mark damaged shards as missing, and warn of them."""
     for writer in writers:
-        if damaged := writer.heal(progress, only):
+        if damaged := writer.repair(progress, only):
             names = ", ".join(damaged[:3]) + (", …" if len(damaged) > 3 else "")
             warnings.warn(
                 f"{writer.path}: {len(damaged)} damaged shard(s) are stained again ({names}); check the disk",
@@ -238,7 +238,7 @@ class _VolumeRun:
     ) -> None:
         self.job, self.writers = job, writers
         self.out = writers[0].path
-        self.starts = [start for start, _ in part_of(writers[0].slabs(), *part)]
+        self.starts = [start for start, _ in part_of(writers[0].z_chunks(), *part)]
         self.whole = part == (1, 1)
         self.progress, self.should_stop = progress, should_stop
 
@@ -271,7 +271,7 @@ class _VolumeRun:
     def _stain_missing(self, other_axes: OtherAxes | None) -> None:
         """Stain the z chunks of this part that are missing in any of the volumes."""
         pending = sorted({chunk for writer in self.writers for chunk in writer.pending() if chunk[0] in self.starts})
-        depth = sum(stop - start for start, stop in self.writers[0].slabs() if start in self.starts)
+        depth = sum(stop - start for start, stop in self.writers[0].z_chunks() if start in self.starts)
         done = depth - sum(stop - start for start, stop in pending)
         self.progress("staining", done, depth)
         # For each volume separately: another process may have written the chunk to one of the two.

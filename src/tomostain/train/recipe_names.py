@@ -1,4 +1,4 @@
-"""Older names of the keys and terms of recipes, which still work."""
+"""Older names of recipes, and of their keys and terms, which still work."""
 
 import warnings
 from collections.abc import Mapping
@@ -7,7 +7,16 @@ from typing import Any
 from tomostain.errors import DeprecatedNameWarning
 from tomostain.train.terms import current_name
 
+_RENAMED_RECIPES = {"tomostain-slab": "tomostain-context", "tomostain-slab-cpu": "tomostain-context-cpu"}
 _RENAMED = {"realign": "residual_registration", "field": "deformation"}
+
+
+def current_recipe_name(name: str) -> str:
+    """Return the current name of a recipe that comes with tomostain; an older name gives a DeprecationWarning."""
+    if name not in _RENAMED_RECIPES:
+        return name
+    warnings.warn(f"the recipe '{name}' is now '{_RENAMED_RECIPES[name]}'", DeprecatedNameWarning, stacklevel=3)
+    return _RENAMED_RECIPES[name]
 
 
 def with_current_names(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -20,6 +29,10 @@ def with_current_names(values: Mapping[str, Any]) -> dict[str, Any]:
         if name in current:
             raise ValueError(f"gives both {key} and {name}, its current name; keep one of them")
         current[name] = value
+    if (
+        isinstance(name := current.get("name"), str) and name in _RENAMED_RECIPES
+    ):  # recorded by a run, which may then be resumed
+        current["name"] = _RENAMED_RECIPES[name]
     if isinstance(terms := current.get("terms"), Mapping):
         current["terms"] = {current_name(str(name)): weight for name, weight in terms.items()}
         if len(current["terms"]) < len(terms):

@@ -8,7 +8,7 @@ from typing import Any
 from tomostain.config import read_yaml, suggest
 from tomostain.errors import InputError
 from tomostain.train.recipe import Recipe
-from tomostain.train.recipe_names import with_current_names
+from tomostain.train.recipe_names import current_recipe_name, with_current_names
 
 __all__ = ["Recipe", "list_recipes", "load_recipe"]
 
@@ -46,11 +46,13 @@ def load_recipe(recipe: str | os.PathLike[str]) -> Recipe:
     >>> load_recipe("paired-cyclegan").terms["pixelwise"]
     6.0
     """
-    return Recipe.from_dict(_resolve(os.fspath(recipe), ()), source=f"recipe {os.fspath(recipe)}")
+    name = current_recipe_name(os.fspath(recipe))
+    return Recipe.from_dict(_resolve(name, ()), source=f"recipe {name}")
 
 
 def _resolve(name: str, inheriting: tuple[str, ...]) -> dict[str, Any]:
     """Return the values of a recipe merged with those of its bases; `inheriting` are the recipes that name it."""
+    name = current_recipe_name(name)
     if name in inheriting:
         raise InputError(f"recipe {name}: its bases form a cycle ({' -> '.join([*inheriting, name])})")
     if name in list_recipes():

@@ -59,8 +59,8 @@ def test_ellipsoids_are_counted_and_measured() -> None:
     assert values["lacunar_number_density", "all"].note == ""
 
 
-def test_cavities_at_the_border_count_half_and_slabs_do_not_matter() -> None:
-    """A cavity through the border of slabs counts once, one at the border of the volume half."""
+def test_cavities_at_the_border_count_half_and_blocks_do_not_matter() -> None:
+    """A cavity through the border of blocks counts once, one at the border of the volume half."""
     labels = bone(40, 30, 30)
     labels[8:12, 10:14, 10:13] = SOFT
     labels[19:23, 20:24, 10:13] = VOID
@@ -97,7 +97,7 @@ def with_spaces() -> Labels:
 
 
 def test_an_open_canal_is_found_and_wide_spaces_are_not() -> None:
-    """The canal leads to marrow; its volume is that of the tube, for all slabs."""
+    """The canal leads to marrow; its volume is that of the tube, for all blocks."""
     labels = with_spaces()
     tube = np.count_nonzero(labels[:44, 20:44, 20:44] == SOFT) * 1000.0
     source = LabelArray(labels, 5.0 * 2)
@@ -135,7 +135,7 @@ def test_lacunae_and_canals_of_the_phantom() -> None:
     assert values["canal_volume_fraction", "all"].value == pytest.approx(canal, rel=0.05)
     options = CavityOptions()
     parts = narrow_cavities(source, options)
-    mask = np.concatenate([parts.read(i, canals(source, parts, options)) for i in range(len(parts.slabs))])
+    mask = np.concatenate([parts.read(i, canals(source, parts, options)) for i in range(len(parts.blocks))])
     overlap = np.count_nonzero(mask & (truth == Label.CANAL))
     assert 2 * overlap / (np.count_nonzero(mask) + np.count_nonzero(truth == Label.CANAL)) > 0.95
 

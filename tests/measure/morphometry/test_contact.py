@@ -88,7 +88,7 @@ def test_a_rim_of_wrong_voxels_does_not_change_the_contact(kind):
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 1000), thickness=st.integers(1, 12), kind=st.sampled_from(KINDS))
-def test_the_contact_does_not_depend_on_the_slabs(seed, thickness, kind):
+def test_the_contact_does_not_depend_on_the_blocks(seed, thickness, kind):
     rng = np.random.default_rng(seed)
     smooth = ndimage.gaussian_filter(rng.normal(size=(22, 30, 28)), 2)
     labels = np.digitize(smooth, np.quantile(smooth, [0.3, 0.6])).astype(np.uint8)

@@ -67,24 +67,24 @@ def test_thickness_in_voxels_that_are_not_cubic(kind: str) -> None:
     assert np.mean([each.mean_um for each in results]) == pytest.approx(80, abs=1.5)
 
 
-def test_the_thickness_does_not_depend_on_the_slabs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mean and map of slabs are those of the whole volume; the map is 0 in metal and outside."""
+def test_the_thickness_does_not_depend_on_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mean and map of blocks are those of the whole volume; the map is 0 in metal and outside."""
     labels = layered("ball", 4.0, 3)
     labels[:3, 20:25] = TissueClass.NOT_MEASURED
     implant = find_implant(LabelArray(labels, (10.0, 10.0, 10.0)))
     whole, parts = np.zeros(labels.shape, np.float32), np.zeros(labels.shape, np.float32)
 
-    def store(target: NDArray[np.float32], starts: list[int]) -> degradation.OnSlab:
-        def on_slab(start: int, values: NDArray[np.float32]) -> None:
+    def store(target: NDArray[np.float32], starts: list[int]) -> degradation.OnBlock:
+        def on_block(start: int, values: NDArray[np.float32]) -> None:
             starts.append(start)
             target[start : start + len(values)] = values
 
-        return on_slab
+        return on_block
 
     first_starts: list[int] = []
     second_starts: list[int] = []
-    first = layer_thickness(implant, on_slab=store(whole, first_starts))
-    second = layer_thickness(implant, on_slab=store(parts, second_starts), max_bytes=1)
+    first = layer_thickness(implant, on_block=store(whole, first_starts))
+    second = layer_thickness(implant, on_block=store(parts, second_starts), max_bytes=1)
     assert len(first_starts) == 1 < len(second_starts)
     assert second.mean_um == pytest.approx(first.mean_um)
     assert second.sd_um == pytest.approx(first.sd_um)

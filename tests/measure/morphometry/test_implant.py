@@ -70,7 +70,7 @@ def test_a_channel_that_reaches_the_surface_is_not_filled():
 
 @settings(max_examples=30)
 @given(seed=st.integers(0, 10_000), thickness=st.integers(1, 12))
-def test_the_implant_does_not_depend_on_the_slabs(seed, thickness):
+def test_the_implant_does_not_depend_on_the_blocks(seed, thickness):
     rng = np.random.default_rng(seed)
     smooth = ndimage.gaussian_filter(rng.normal(size=(12, 20, 21)), 1.5)
     labels = np.where(smooth > np.quantile(smooth, 0.55), TissueClass.METAL, TissueClass.SOFT).astype(np.uint8)

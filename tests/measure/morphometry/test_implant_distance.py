@@ -61,7 +61,7 @@ def test_without_the_inside():
     assert (outside.read(0, 12)[mask] == -2.5).all()
 
 
-def test_slabs_are_written_in_order_and_do_not_change_the_result():
+def test_blocks_are_written_in_order_and_do_not_change_the_result():
     implant = find_implant(LabelArray(blob(2, (30, 20, 20)), 10.0))
     reports, parts = [], []
     write_distances(
@@ -89,16 +89,16 @@ def test_the_maximum_is_checked(max_um):
 def test_a_budget_below_the_overlap_is_refused():
     implant = find_implant(LabelArray(blob(2, (30, 20, 20)), 10.0))
     with pytest.raises(InputError, match=r"distances up to 100 µm need .* raise `memory_gb`") as error:
-        ImplantDistance(implant, 100.0).slabs(max_bytes=50_000)
+        ImplantDistance(implant, 100.0).z_blocks(max_bytes=50_000)
     assert error.value.parameter == "memory_gb"
-    assert len(ImplantDistance(implant, 100.0).slabs()) == 1
+    assert len(ImplantDistance(implant, 100.0).z_blocks()) == 1
 
 
 def test_the_budget_allows_eight_slices():
     distance = ImplantDistance(find_implant(LabelArray(blob(2, (30, 20, 20)), 10.0)), 100.0)
     with pytest.raises(InputError):
-        distance.slabs(max_bytes=50_000)
-    parts = distance.slabs(max_bytes=distance.budget(50_000))
+        distance.z_blocks(max_bytes=50_000)
+    parts = distance.z_blocks(max_bytes=distance.budget(50_000))
     assert [part.stop - part.start for part in parts] == [8, 8, 8, 6]
     assert distance.budget(10**9) == 10**9
 

@@ -4,8 +4,8 @@ import pytest
 from tomostain.measure.classes import TissueClass
 from tomostain.measure.label_source import LabelArray
 from tomostain.measure.morphometry.implant import find_implant
-from tomostain.measure.morphometry.slabs import slabs
 from tomostain.measure.morphometry.surface import implant_surface
+from tomostain.measure.morphometry.z_blocks import z_blocks
 
 
 def points(shape, voxel_um, seed=0):
@@ -18,7 +18,9 @@ def points(shape, voxel_um, seed=0):
 def surfaces(labels, voxel_um, kind, thickness):
     implant = find_implant(LabelArray(labels, voxel_um))
     per_slice = labels.shape[1] * labels.shape[2]
-    parts = [implant_surface(implant, slab, kind) for slab in slabs(labels.shape, max_bytes=8 * per_slice * thickness)]
+    parts = [
+        implant_surface(implant, block, kind) for block in z_blocks(labels.shape, max_bytes=8 * per_slice * thickness)
+    ]
     return [np.concatenate([getattr(part, name) for part in parts]) for name in ("points_um", "normals", "areas_um2")]
 
 
@@ -53,7 +55,7 @@ def test_area_of_a_cylinder_of_any_direction(kind, axis):
 
 @pytest.mark.parametrize("kind", ["faces", "triangles"])
 @pytest.mark.parametrize("thickness", [1, 2, 7])
-def test_no_element_is_counted_twice_or_lost_between_slabs(kind, thickness):
+def test_no_element_is_counted_twice_or_lost_between_blocks(kind, thickness):
     rng = np.random.default_rng(5)
     labels = np.ones((20, 24, 26), np.uint8)
     labels[3:20, 6:20, 5:21] = TissueClass.METAL

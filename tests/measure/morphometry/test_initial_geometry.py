@@ -147,7 +147,7 @@ def test_one_flat_face_gives_no_diameter() -> None:
 
 
 def test_boundary_points_lie_on_visible_faces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not on the border of the volume, not at unknown voxels; slabs select the same points."""
+    """Not on the border of the volume, not at unknown voxels; blocks select the same points."""
     labels = np.full((12, 10, 10), TissueClass.SOFT, np.uint8)
     labels[:8, 3:7, 3:7] = TissueClass.METAL
     labels[:, :3] = TissueClass.NOT_MEASURED

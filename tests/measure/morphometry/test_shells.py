@@ -87,7 +87,7 @@ def test_the_bins_of_a_profile_are_at_least_one_voxel():
 
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 1000), thickness=st.integers(1, 8))
-def test_the_counts_do_not_depend_on_the_slabs(seed, thickness):
+def test_the_counts_do_not_depend_on_the_blocks(seed, thickness):
     rng = np.random.default_rng(seed)
     labels = rng.choice([0, 1, 2, 3, 255], (18, 20, 22)).astype(np.uint8)
     labels[6:12, 5:15, 4:18] = TissueClass.DEGRADATION

@@ -122,8 +122,8 @@ def test_bodies_of_known_thickness(kind: str, low: float, high: float, size: flo
 
 @given(seed=st.integers(0, 99), slices=st.integers(1, 9), width=st.sampled_from([1.2, 2.0, 3.0]))
 @settings(max_examples=12, deadline=None)
-def test_the_result_does_not_depend_on_the_slabs(seed: int, slices: int, width: float) -> None:
-    """Slab by slab the map is that of the whole volume, with voxels that are not measured as well."""
+def test_the_result_does_not_depend_on_the_blocks(seed: int, slices: int, width: float) -> None:
+    """Block by block the map is that of the whole volume, with voxels that are not measured as well."""
     labels = np.where(foam((26, 18, 16), width, seed), BONE, SOFT).astype(np.uint8)
     labels[:4, :5] = TissueClass.NOT_MEASURED
     source = LabelArray(labels, 10.0)
@@ -134,11 +134,11 @@ def test_the_result_does_not_depend_on_the_slabs(seed: int, slices: int, width: 
         starts.append(start)
         parts[start : start + len(values)] = values
 
-    first = local_thickness(source, (BONE,), on_slab=lambda start, values: np.copyto(whole, values))
+    first = local_thickness(source, (BONE,), on_block=lambda start, values: np.copyto(whole, values))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(thickness, "_LEAST_SLICES", slices)
-        second = local_thickness(source, (BONE,), options=ThicknessOptions(max_bytes=1, threads=1), on_slab=store)
-    # Bone as thick as the volume needs all of it as context: then there is one slab.
+        second = local_thickness(source, (BONE,), options=ThicknessOptions(max_bytes=1, threads=1), on_block=store)
+    # Bone as thick as the volume needs all of it as context: then there is one block.
     assert starts == sorted(starts)
     np.testing.assert_array_equal(parts, whole)
     assert (whole > 0).sum() == (labels == BONE).sum() == first.voxels

@@ -58,15 +58,15 @@ def test_uncertainty_without_information_is_random():
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 5))
 @settings(max_examples=30, deadline=None)
-def test_slabs_give_the_curve_of_the_whole(seed, parts):
+def test_blocks_give_the_curve_of_the_whole(seed, parts):
     rng = np.random.default_rng(seed)
     uncertainty, error = rng.integers(0, 256, 300).astype(np.uint8), rng.random(300) < 0.4
     counter = AbstentionCounter()
     for part in np.array_split(np.arange(300), parts):
         counter.add(uncertainty[part], error[part])
-    whole, slabs = curve_of(uncertainty, error), counter.curve()
-    np.testing.assert_allclose(slabs.error, whole.error)
-    assert slabs.area == pytest.approx(whole.area)
+    whole, blocks = curve_of(uncertainty, error), counter.curve()
+    np.testing.assert_allclose(blocks.error, whole.error)
+    assert blocks.area == pytest.approx(whole.area)
     assert whole.area_oracle <= whole.area + 1e-9
     assert (np.diff(whole.kept) >= 0).all()
 

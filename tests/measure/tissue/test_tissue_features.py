@@ -60,7 +60,7 @@ def test_features_of_an_image_are_those_of_the_definition():
 
 @settings(max_examples=12, deadline=None)
 @given(st.integers(1, 70), st.integers(1, 30), st.integers(0, 2**32 - 1))
-def test_slab_wise_features_have_the_same_bits(depth, step, seed):
+def test_block_wise_features_have_the_same_bits(depth, step, seed):
     channels = np.random.default_rng(seed).normal(size=(2, depth, 11, 13)).astype(np.float32)
     whole = volume_features(channels, SPEC)
     reader = FeatureReader(lambda a, b: np.moveaxis(channels[:, a:b], 1, 0), (depth, 11, 13), SPEC)

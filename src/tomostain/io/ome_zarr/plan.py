@@ -22,7 +22,7 @@ _CHANNELS = 3
 
 
 def make_plan(
-    shape: Sequence[int], voxel_um: Sequence[float], slab: int, provenance: Mapping[str, Any], **storage: Any
+    shape: Sequence[int], voxel_um: Sequence[float], z_chunk: int, provenance: Mapping[str, Any], **storage: Any
 ) -> dict[str, Any]:
     """Return the definition of the work, in the form in which JSON returns it.
 
@@ -32,7 +32,7 @@ def make_plan(
         (Z, Y, X) or (Z, Y, X, C).
     voxel_um : sequence of float
         (z, y, x).
-    slab : int
+    z_chunk : int
         Slices of a z chunk.
     provenance : mapping
         What the volume is made of.
@@ -43,7 +43,7 @@ def make_plan(
     plan: dict[str, Any] = {
         "shape": list(shape[:3]),
         "voxel_um": list(voxel_um),
-        "slab": slab,
+        "slab": z_chunk,
         "provenance": dict(provenance),
     }
     channels = shape[3] if len(shape) == 4 else 1
@@ -108,11 +108,11 @@ def _make_arrays(path: Path, plan: dict[str, Any]) -> None:
     group.attrs.update({"ome": ome, "tomostain": {**plan, "complete": False}})
 
 
-def _chunking(shape: Shape, slab: int) -> tuple[Shape, Shape]:
+def _chunking(shape: Shape, z_chunk: int) -> tuple[Shape, Shape]:
     """Return the inner chunk and the shard (z, y, x): all channels in one chunk, one z chunk in one shard."""
-    inner_z = slab if slab <= _MAX_INNER_Z else next(n for n in range(_MAX_INNER_Z, 0, -1) if slab % n == 0)
+    inner_z = z_chunk if z_chunk <= _MAX_INNER_Z else next(n for n in range(_MAX_INNER_Z, 0, -1) if z_chunk % n == 0)
     inner, shard = plane_chunks(*shape[1:])
-    return (inner_z, *inner), (slab, *shard)
+    return (inner_z, *inner), (z_chunk, *shard)
 
 
 def unfinished(path: Path) -> bool:
@@ -134,13 +134,18 @@ def stored_plan(path: Path) -> dict[str, Any] | None:
     return plan if isinstance(plan, dict) and isinstance(plan.get("channels", 3), int) else None
 
 
+_NAMES = {"slab": "z_chunk", "provenance.options.slab": "options.z_chunk"}
+"""Keys of a plan that have another name in messages: the names on disk are part of the format."""
+
+
 def difference(stored: Mapping[str, Any], plan: Mapping[str, Any]) -> str | None:
     """Return the first difference of two plans, for a message; None if they are the same."""
     old, new = _flat(stored), _flat(plan)
     old.pop("complete", None)
     for key in [*new, *old]:
         if old.get(key) != new.get(key):
-            return f"{key.removeprefix('provenance.')} was {old.get(key)!r} and is now {new.get(key)!r}"
+            name = _NAMES.get(key, key.removeprefix("provenance."))
+            return f"{name} was {old.get(key)!r} and is now {new.get(key)!r}"
     return None
 
 

@@ -138,13 +138,13 @@ class StainedVolume(SliceIndexing):
         self._verifier.verify(level, [(start, stop)])
         self._blosc[level].check((slice(None), slice(start, stop), slice(None), slice(None)))
         try:
-            slab = np.asarray(self._arrays[level][:, start:stop])
+            block = np.asarray(self._arrays[level][:, start:stop])
         except (OSError, ValueError, RuntimeError) as error:
             raise InputError(
                 f"{self.path}: slices {start} to {stop - 1} of level {level} cannot be read ({str(error)[:120]}); "
                 "the volume is damaged, stain it again with `overwrite=True`"
             ) from None
-        return np.ascontiguousarray(np.moveaxis(slab, 0, -1))
+        return np.ascontiguousarray(np.moveaxis(block, 0, -1))
 
     def damaged_shards(self, progress: Progress = silent) -> list[str] | None:
         """Return the shards that differ from their checksums; None if the volume has no checksums."""

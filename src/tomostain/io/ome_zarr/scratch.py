@@ -75,7 +75,7 @@ class Scratch:
             overwrite=True,
         )
 
-    def slabs(self) -> list[tuple[int, int]]:
+    def z_chunks(self) -> list[tuple[int, int]]:
         """Return the half-open ranges of all chunks."""
         return self._progress.chunks()
 

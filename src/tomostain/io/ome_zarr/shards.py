@@ -23,7 +23,7 @@ __getattr__ = renamed(
 )
 
 
-def shard_name(level: int, z0: int, slab: int) -> str:
+def shard_name(level: int, z0: int, z_chunk: int) -> str:
     """Return the name of a shard within the volume's folder: Zarr's default key for the chunk (c, z, y, x).
 
     Examples
@@ -31,7 +31,7 @@ def shard_name(level: int, z0: int, slab: int) -> str:
     >>> shard_name(1, 32, 16)
     '1/c/0/2/0/0'
     """
-    return f"{level}/c/0/{z0 // slab}/0/0"
+    return f"{level}/c/0/{z0 // z_chunk}/0/0"
 
 
 def shard_checksum(path: Path) -> str:

@@ -104,7 +104,7 @@ class ShardVerifier:
     def _error(self, name: str, state: str) -> InputError:
         return InputError(
             f"{self._path}: shard {name} {state} (its checksum is in {SUMS}); copy the volume again, or run the same "
-            "stain command again to heal it"
+            "stain command again to repair it"
         )
 
     def _key(self, name: str) -> tuple[str, int, int, int, str | None] | None:

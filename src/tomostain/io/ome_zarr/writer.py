@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tomostain.deprecation import renamed_method
 from tomostain.errors import InputError
 from tomostain.io.atomic import write_text
 from tomostain.io.chunk_progress import ChunkProgress
@@ -91,9 +92,11 @@ class OmeZarrWriter:
         """Whether `finish` has been done."""
         return not unfinished(self.path)
 
-    def slabs(self, level: int = 0) -> list[tuple[int, int]]:
+    def z_chunks(self, level: int = 0) -> list[tuple[int, int]]:
         """Return the half-open ranges of slices of all z chunks of a level."""
         return self._levels[level].chunks()
+
+    slabs, heal = renamed_method("z_chunks"), renamed_method("repair")
 
     def pending(self) -> list[tuple[int, int]]:
         """Return the z chunks (z0, z1) that are not written yet."""
@@ -123,7 +126,7 @@ class OmeZarrWriter:
         values : ndarray of `dtype`, shape (z, Y, X, 3), or (z, Y, X) for a grey volume
             All slices of the chunk.
         """
-        z1 = dict(self.slabs()).get(z0)
+        z1 = dict(self.z_chunks()).get(z0)
         if self.complete or z1 is None:
             raise ValueError(f"the z chunk at slice {z0} is not one of those to write: {self.pending()[:4]}")
         shape = (z1 - z0, *self.shape[1:], *([self.channels] if self.channels > 1 else []))
@@ -152,15 +155,15 @@ class OmeZarrWriter:
         pending = self.pending()
         if pending:
             raise InputError(
-                f"{self.path}: {len(pending)} of {len(self.slabs())} z chunks are not stained yet (the first begins at "
-                f"slice {pending[0][0]}); run the same command again to continue"
+                f"{self.path}: {len(pending)} of {len(self.z_chunks())} z chunks are not stained yet (the first begins "
+                f"at slice {pending[0][0]}); run the same command again to continue"
             )
         with lock(self.path / _FINISH_LOCK, wait=True):
             if not self.complete:
                 self._finish(progress)
 
     def _finish(self, progress: Progress) -> None:
-        work = [(level, z0, z1) for level in range(1, len(self._levels)) for z0, z1 in self.slabs(level)]
+        work = [(level, z0, z1) for level in range(1, len(self._levels)) for z0, z1 in self.z_chunks(level)]
         for done, (level, z0, z1) in enumerate(work):
             progress("pyramid", done, len(work))
             if not self._levels[level].is_done(z0):
@@ -185,7 +188,7 @@ class OmeZarrWriter:
             with suppress(InputError), lock(self.path / _FINISH_LOCK):  # its end removes the file, unless it is in use
                 pass
 
-    def heal(self, progress: Progress = silent, only: Sequence[int] | None = None) -> list[str]:
+    def repair(self, progress: Progress = silent, only: Sequence[int] | None = None) -> list[str]:
         """Make damaged shards pending again, also those of a complete volume.
 
         Parameters
@@ -234,7 +237,7 @@ class OmeZarrWriter:
 
     def _all_chunks(self) -> list[tuple[int, int]]:
         """Return level and first slice of every chunk."""
-        return [(level, z0) for level in range(len(self._levels)) for z0, _ in self.slabs(level)]
+        return [(level, z0) for level in range(len(self._levels)) for z0, _ in self.z_chunks(level)]
 
     def _reopen(self, intact: Sequence[tuple[int, int]]) -> None:
         """Make a complete volume unfinished, with all but the intact shards pending."""

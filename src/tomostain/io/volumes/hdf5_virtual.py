@@ -97,12 +97,12 @@ def _blocks(dataset: "h5py.Dataset", space: "h5py.h5s.SpaceID", *names: str) -> 
         yield (tuple(((0, side),) for side in shape),)
     elif kind == h5py.h5s.SEL_HYPERSLABS and space.is_regular_hyperslab():
         starts, strides, counts, sides = ([int(n) for n in each] for each in space.get_regular_hyperslab())
-        slabs = list(zip(starts, strides, counts, sides, strict=True))
-        numbered = [axis for axis, slab in enumerate(slabs) if slab[2] == _UNLIMITED]
-        place = tuple(_ranges(*slab, side) for slab, side in zip(slabs, shape, strict=True))
+        hyperslabs = list(zip(starts, strides, counts, sides, strict=True))
+        numbered = [axis for axis, hyperslab in enumerate(hyperslabs) if hyperslab[2] == _UNLIMITED]
+        place = tuple(_ranges(*hyperslab, side) for hyperslab, side in zip(hyperslabs, shape, strict=True))
         if numbered and any("b" in _NUMBER.findall(name) for name in names):
             axis = numbered[0]
-            start, stride, _, block = slabs[axis]
+            start, stride, _, block = hyperslabs[axis]
             for first in range(start, shape[axis], stride):
                 yield ((*place[:axis], ((first, min(first + block, shape[axis])),), *place[axis + 1 :]),)
         else:

@@ -91,7 +91,7 @@ def _reader(
     files: tuple[Path | None, ...], first: _Header, read_slice: Callable[[Path, Array], None]
 ) -> Callable[[int, int], Array]:
     def read(start: int, stop: int) -> Array:
-        slab = np.empty((stop - start, *first.shape), first.dtype.newbyteorder("="))
+        block = np.empty((stop - start, *first.shape), first.dtype.newbyteorder("="))
 
         def decode(image_and_file: tuple[Array, Path | None]) -> None:
             image, file = image_and_file
@@ -100,8 +100,8 @@ def _reader(
             else:
                 read_slice(file, image)
 
-        in_parallel(decode, zip(slab, files[start:stop], strict=True))
-        return slab
+        in_parallel(decode, zip(block, files[start:stop], strict=True))
+        return block
 
     return read
 

@@ -162,7 +162,7 @@ def _paged(path: Path, volume: PageSet, plane: tuple[int, int], dtype: np.dtype[
     series = volume.series
 
     def read(start: int, stop: int) -> NDArray[Any]:
-        slab = np.empty((stop - start, *plane), native)
+        block = np.empty((stop - start, *plane), native)
         with opened_tiff(path) as tif:
             tif.filehandle.set_lock(True)  # for threads
             pages = tif.pages if series is None or in_one_file else tif.series[series].pages
@@ -179,8 +179,8 @@ def _paged(path: Path, volume: PageSet, plane: tuple[int, int], dtype: np.dtype[
 
             # tifffile opens and closes further files of an OME-TIFF while it reads them.
             run = in_parallel if in_one_file else map
-            list(run(decode, zip(slab, chosen, strict=True)))
-        return slab
+            list(run(decode, zip(block, chosen, strict=True)))
+        return block
 
     return read
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from tomostain.measure.classes import TissueClass
 from tomostain.measure.morphometry.implant import Implant
-from tomostain.measure.morphometry.slabs import SLAB_BYTES, slabs
+from tomostain.measure.morphometry.z_blocks import BLOCK_BYTES, z_blocks
 
 Float = NDArray[np.float64]
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -32,11 +32,11 @@ class BoundaryPoints:
     total: int
 
 
-def boundary_points(implant: Implant, count: int = 4000, *, max_bytes: int = SLAB_BYTES) -> BoundaryPoints:
+def boundary_points(implant: Implant, count: int = 4000, *, max_bytes: int = BLOCK_BYTES) -> BoundaryPoints:
     """Return a sample of the voxel faces between implant and surrounding.
 
     Faces on the border of the volume, and next to voxels that are not measured, are left out: the implant is cut there,
-    or unknown. The selection is pseudo-random by position, so that it does not depend on the slabs.
+    or unknown. The selection is pseudo-random by position, so that it does not depend on the blocks.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def boundary_points(implant: Implant, count: int = 4000, *, max_bytes: int = SLA
     count : int
         Faces to return; all if there are fewer.
     max_bytes : int
-        Memory of a slab, 24 bytes per voxel.
+        Memory of a z block, 24 bytes per voxel.
 
     Returns
     -------
@@ -52,10 +52,10 @@ def boundary_points(implant: Implant, count: int = 4000, *, max_bytes: int = SLA
     """
     keys, places, axes, signs = _no_faces()
     total = 0
-    for slab in slabs(implant.shape, overlap=1, bytes_per_voxel=24.0, max_bytes=max_bytes):
-        if slab.start >= implant.box[0].stop or slab.stop <= implant.box[0].start:
+    for block in z_blocks(implant.shape, overlap=1, bytes_per_voxel=24.0, max_bytes=max_bytes):
+        if block.start >= implant.box[0].stop or block.stop <= implant.box[0].start:
             continue
-        faces = _faces(implant, slab.first, slab.last, slab.start, slab.stop)
+        faces = _faces(implant, block.first, block.last, block.start, block.stop)
         total += len(faces[0])
         joined = [np.concatenate(pair) for pair in zip((keys, places, axes, signs), faces, strict=True)]
         order = np.argsort(joined[0], kind="stable")[:count]

@@ -17,8 +17,8 @@ from tomostain.measure.classes import MINERALISED, Labels, TissueClass
 from tomostain.measure.label_source import LabelSource
 from tomostain.measure.measures import Measure, define
 from tomostain.measure.morphometry.components import Components, find_components
-from tomostain.measure.morphometry.slabs import SLAB_BYTES
 from tomostain.measure.morphometry.spheres import Metric, squared_distances
+from tomostain.measure.morphometry.z_blocks import BLOCK_BYTES
 
 Mask = NDArray[np.bool_]
 
@@ -88,14 +88,14 @@ class CavityOptions:
     enclosed : float
         Least share of the surface of a canal that is bone. The rest leads to wide spaces, or to the implant.
     max_bytes : int
-        Memory of a slab, 12 bytes per voxel.
+        Memory of a z block, 12 bytes per voxel.
     """
 
     lacuna_um3: tuple[float, float] = (100.0, 1000.0)
     canal_um: float = 100.0
     canal_um3: float = 10_000.0
     enclosed: float = 0.92
-    max_bytes: int = SLAB_BYTES
+    max_bytes: int = BLOCK_BYTES
 
     def __post_init__(self) -> None:
         low, high = self.lacuna_um3
@@ -130,7 +130,7 @@ class Lacunae:
 _LAYERS = 32
 """Slices that are read at once to count voxels."""
 _CANAL_ARRAYS = 3
-"""Memory of the canals of a slab, in that of its components: distances, and the surface of each component."""
+"""Memory of the canals of a z block, in that of its components: distances, and the surface of each component."""
 
 
 def cavity_measures(labels: LabelSource, *, options: CavityOptions | None = None) -> list[Measure]:
@@ -152,7 +152,7 @@ def cavity_measures(labels: LabelSource, *, options: CavityOptions | None = None
 
 
 def find_lacunae(labels: LabelSource, options: CavityOptions | None = None) -> Lacunae:
-    """Find lacunae by their volume, slab by slab. A lacuna that is cut by slabs counts once.
+    """Find lacunae by their volume, block by block. A lacuna that is cut by blocks counts once.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ def find_lacunae(labels: LabelSource, options: CavityOptions | None = None) -> L
 
 
 def canal_volume(labels: LabelSource, options: CavityOptions | None = None) -> float:
-    """Return the volume of canals, µm³, slab by slab.
+    """Return the volume of canals, µm³, block by block.
 
     Parameters
     ----------
@@ -292,9 +292,9 @@ def _bone_voxels(labels: LabelSource, options: CavityOptions) -> int:
 def _not_a_cavity(labels: LabelSource, parts: Components, selected: Mask) -> Mask:
     """Return which selected components contain voxels that are neither soft tissue nor void."""
     result = np.zeros(len(parts.voxels), bool)
-    for slab, table in zip(parts.slabs, parts.tables, strict=True):
-        local, _ = ndimage.label(parts.read_mask(slab.start, slab.stop))
-        other = local[~_is_cavity(labels.read(slab.start, slab.stop))]
+    for block, table in zip(parts.blocks, parts.tables, strict=True):
+        local, _ = ndimage.label(parts.read_mask(block.start, block.stop))
+        other = local[~_is_cavity(labels.read(block.start, block.stop))]
         numbers = table[np.unique(other)]
         result[numbers[numbers >= 0]] = True
     return result & selected
@@ -306,18 +306,18 @@ def _surface_shares(labels: LabelSource, parts: Components) -> tuple[NDArray[np.
     bone, total = np.zeros(n), np.zeros(n)
     voxel = np.array(labels.voxel_um)
     areas = np.prod(voxel) / voxel
-    for slab, table in zip(parts.slabs, parts.tables, strict=True):
-        local, _ = ndimage.label(parts.read_mask(slab.start, slab.stop))
+    for block, table in zip(parts.blocks, parts.tables, strict=True):
+        local, _ = ndimage.label(parts.read_mask(block.start, block.stop))
         numbers = table[local]
-        first, last = max(slab.start - 1, 0), min(slab.stop + 1, depth)
+        first, last = max(block.start - 1, 0), min(block.stop + 1, depth)
         tissue = labels.read(first, last)
         same = np.zeros(tissue.shape, bool)
-        same[slab.start - first : slab.stop - first] = numbers >= 0
-        for edge in (first, last - 1):  # Slices of the slabs next to this one.
-            if not slab.start <= edge < slab.stop:
+        same[block.start - first : block.stop - first] = numbers >= 0
+        for edge in (first, last - 1):  # Slices of the blocks next to this one.
+            if not block.start <= edge < block.stop:
                 same[edge - first] = parts.read_mask(edge, edge + 1)[0]
         padded = np.full(tissue.shape, -1, np.int64)
-        padded[slab.start - first : slab.stop - first] = numbers
+        padded[block.start - first : block.stop - first] = numbers
         is_bone = _is_bone(tissue)
         for axis in range(3):
             low, high = [slice(None)] * 3, [slice(None)] * 3

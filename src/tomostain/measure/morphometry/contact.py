@@ -1,4 +1,4 @@
-"""Bone-implant contact (BIC) in 3D, by voxel faces and by a sub-voxel surface, slab by slab.
+"""Bone-implant contact (BIC) in 3D, by voxel faces and by a sub-voxel surface, block by block.
 
 Where metal, or its degradation layer, meets soft tissue, a voxel in between can have the grey value and the stain of
 bone. Classifiers therefore put a rim of false bone, about one voxel thick, around the implant, or a rim of false soft
@@ -20,7 +20,6 @@ from tomostain.measure.classes import IMPLANT, MINERALISED, Labels, TissueClass
 from tomostain.measure.measures import Definition, Measure, define
 from tomostain.measure.morphometry.fields import cut_note, is_seen, surface_note
 from tomostain.measure.morphometry.implant import Implant
-from tomostain.measure.morphometry.slabs import SLAB_BYTES, slabs
 from tomostain.measure.morphometry.surface import (
     BYTES_PER_VOXEL,
     Kind,
@@ -28,6 +27,7 @@ from tomostain.measure.morphometry.surface import (
     implant_surface,
     smoothing_slices,
 )
+from tomostain.measure.morphometry.z_blocks import BLOCK_BYTES, z_blocks
 from tomostain.progress import Progress, silent
 
 Float = NDArray[np.float64]
@@ -180,9 +180,9 @@ class Contact:
 
 
 def measure_contact(
-    implant: Implant, rule: ContactRule, kind: Kind, *, max_bytes: int = SLAB_BYTES, progress: Progress = silent
+    implant: Implant, rule: ContactRule, kind: Kind, *, max_bytes: int = BLOCK_BYTES, progress: Progress = silent
 ) -> Contact:
-    """Measure the contact of bone with the implant, slab by slab.
+    """Measure the contact of bone with the implant, block by block.
 
     Parameters
     ----------
@@ -191,26 +191,26 @@ def measure_contact(
     kind : {"faces", "triangles"}
         Surface of weighted voxel faces, or sub-voxel surface.
     max_bytes : int
-        Memory of a slab: 24 bytes per voxel, with an overlap of gap and depth on both sides. In addition, the samples
-        of 200 000 elements are held.
+        Memory of a z block: 24 bytes per voxel, with an overlap of gap and depth on both sides. In addition, the
+        samples of 200 000 elements are held.
     progress : Progress
-        Called for every slab.
+        Called for every block.
 
     Returns
     -------
     Contact
-        Areas, µm². They do not depend on the slabs.
+        Areas, µm². They do not depend on the blocks.
     """
     distances = rule.distances_um(implant.voxel_um)
     overlap = int(np.ceil(distances[-1] / implant.voxel_um[0])) + 1
     sides = max(overlap, smoothing_slices(kind))
-    parts = list(slabs(implant.shape, overlap=sides, bytes_per_voxel=BYTES_PER_VOXEL, max_bytes=max_bytes))
+    parts = list(z_blocks(implant.shape, overlap=sides, bytes_per_voxel=BYTES_PER_VOXEL, max_bytes=max_bytes))
     result = Contact()
-    for number, slab in enumerate(parts):
-        surface = implant_surface(implant, slab, kind)
+    for number, block in enumerate(parts):
+        surface = implant_surface(implant, block, kind)
         if len(surface):
-            labels = implant.labels.read(slab.first, slab.last)
-            for part, samples in _along_normals(surface, labels, slab.first, implant.voxel_um, distances):
+            labels = implant.labels.read(block.first, block.last)
+            for part, samples in _along_normals(surface, labels, block.first, implant.voxel_um, distances):
                 areas, seen = surface.areas_um2[part], is_seen(samples)
                 touching = seen & rule.is_contact(samples, distances)
                 result += Contact(float(areas.sum()), float(areas[seen].sum()), float(areas[touching].sum()))
@@ -239,7 +239,7 @@ def contact_measures(
     rule: ContactRule | None = None,
     *,
     methods: tuple[Literal["bic_voxel", "bic_surface"], ...] = ("bic_voxel", "bic_surface"),
-    max_bytes: int = SLAB_BYTES,
+    max_bytes: int = BLOCK_BYTES,
     progress: Progress = silent,
 ) -> list[Measure]:
     """Return the bone-implant contact, %, and the area of the implant that is seen, mm².
@@ -253,7 +253,7 @@ def contact_measures(
     methods : tuple of {"bic_voxel", "bic_surface"}
         Which surfaces; the area is measured with the sub-voxel surface.
     max_bytes : int
-        Memory of a slab; see `measure_contact`.
+        Memory of a z block; see `measure_contact`.
     progress : Progress
 
     Returns

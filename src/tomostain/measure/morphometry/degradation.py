@@ -12,11 +12,11 @@ from tomostain.measure.classes import TissueClass
 from tomostain.measure.measures import Measure, define
 from tomostain.measure.morphometry.implant import Implant
 from tomostain.measure.morphometry.initial_geometry import InitialGeometry
-from tomostain.measure.morphometry.slabs import SLAB_BYTES, slabs
 from tomostain.measure.morphometry.spheres import Metric, squared_distances
+from tomostain.measure.morphometry.z_blocks import BLOCK_BYTES, z_blocks
 from tomostain.progress import Progress, silent
 
-OnSlab = Callable[[int, NDArray[np.float32]], None]
+OnBlock = Callable[[int, NDArray[np.float32]], None]
 Mask = NDArray[np.bool_]
 
 DAYS_PER_YEAR = 365.25
@@ -112,9 +112,9 @@ def degradation_measures(
     initial: InitialGeometry | None = None,
     weeks: float | None = None,
     material: str | None = None,
-    on_slab: OnSlab | None = None,
+    on_block: OnBlock | None = None,
     progress: Progress = silent,
-    max_bytes: int = SLAB_BYTES,
+    max_bytes: int = BLOCK_BYTES,
 ) -> list[Measure]:
     """Measure degradation layer, residual metal, volume loss and degradation rate.
 
@@ -127,11 +127,11 @@ def degradation_measures(
         Time since implantation. None: the rate is left out.
     material : str, optional
         ``Ti`` and ``PEEK`` do not degrade; their loss gets a note.
-    on_slab : callable, optional
-        ``on_slab(start, map)`` receives the thickness map of the layer; see `layer_thickness`.
+    on_block : callable, optional
+        ``on_block(start, map)`` receives the thickness map of the layer; see `layer_thickness`.
     progress : Progress
     max_bytes : int
-        Memory of a slab; see `layer_thickness`.
+        Memory of a z block; see `layer_thickness`.
 
     Returns
     -------
@@ -147,7 +147,7 @@ def degradation_measures(
     layer_voxels = _layer_voxels(implant, max_bytes)
     voxel_um3 = float(np.prod(implant.voxel_um))
     metal_um3 = implant.metal_voxels * voxel_um3
-    thickness = layer_thickness(implant, on_slab=on_slab, progress=progress, max_bytes=max_bytes)
+    thickness = layer_thickness(implant, on_block=on_block, progress=progress, max_bytes=max_bytes)
     cut = "part of the implant lies outside of the field of view" if implant.touches else ""
     notes = [cut] if cut else []
     if not implant.metal_voxels:
@@ -206,21 +206,21 @@ def loss_measures(
 
 
 def layer_thickness(
-    implant: Implant, *, on_slab: OnSlab | None = None, progress: Progress = silent, max_bytes: int = SLAB_BYTES
+    implant: Implant, *, on_block: OnBlock | None = None, progress: Progress = silent, max_bytes: int = BLOCK_BYTES
 ) -> LayerThickness:
-    """Measure the thickness of the degradation layer from its outer surface to the metal, slab by slab.
+    """Measure the thickness of the degradation layer from its outer surface to the metal, block by block.
 
     Parameters
     ----------
     implant : Implant
-    on_slab : callable, optional
-        ``on_slab(start, map)`` receives a map of the slices from `start` on, µm, float32: in each voxel of the implant
+    on_block : callable, optional
+        ``on_block(start, map)`` receives a map of the slices from `start` on, µm, float32: in each voxel of the implant
         that is not metal the sum of its distances to metal and to the outside, less half of the smallest side of a
         voxel. 0 elsewhere.
     progress : Progress
     max_bytes : int
-        Memory of a slab, 24 bytes per voxel. It is exceeded where nine slices with their overlap need more: the overlap
-        is `MAX_LAYER_UM` on both sides.
+        Memory of a z block, 24 bytes per voxel. It is exceeded where nine slices with their overlap need more: the
+        overlap is `MAX_LAYER_UM` on both sides.
 
     Returns
     -------
@@ -235,23 +235,23 @@ def layer_thickness(
         slice(max(side.start - 1, 0), min(side.stop + 1, length))
         for side, length in zip(implant.box[1:], implant.shape[1:], strict=True)
     )
-    for slab in slabs(implant.shape, overlap=reach, bytes_per_voxel=_BYTES_PER_VOXEL, max_bytes=budget):
-        progress("measuring the degradation layer", slab.start, implant.shape[0])
-        thickness_map = np.zeros((slab.stop - slab.start, *implant.shape[1:]), np.float32)
-        if slab.start < implant.box[0].stop and slab.stop > implant.box[0].start:
+    for block in z_blocks(implant.shape, overlap=reach, bytes_per_voxel=_BYTES_PER_VOXEL, max_bytes=budget):
+        progress("measuring the degradation layer", block.start, implant.shape[0])
+        thickness_map = np.zeros((block.stop - block.start, *implant.shape[1:]), np.float32)
+        if block.start < implant.box[0].stop and block.stop > implant.box[0].start:
             everything = (slice(None), *window)
-            inside = implant.read(slab.first, slab.last)[everything]
-            metal = implant.metal(slab.first, slab.last)[everything]
-            unknown = (implant.labels.read(slab.first, slab.last) == TissueClass.NOT_MEASURED)[everything] & ~inside
+            inside = implant.read(block.first, block.last)[everything]
+            metal = implant.metal(block.first, block.last)[everything]
+            unknown = (implant.labels.read(block.first, block.last) == TissueClass.NOT_MEASURED)[everything] & ~inside
             distance = np.sqrt(squared_distances(~metal, metric, limit), dtype=np.float32)
             distance *= np.float32(metric.unit_um)
-            _over_faces(distance, (inside, unknown), implant.voxel_um, slab.inner, sums)
-            if on_slab is not None:
+            _over_faces(distance, (inside, unknown), implant.voxel_um, block.inner, sums)
+            if on_block is not None:
                 outward = np.sqrt(squared_distances(inside | unknown, metric, limit), dtype=np.float32)
                 local = distance + (outward - np.float32(2 * _GAP_VOXELS)) * np.float32(metric.unit_um)
-                thickness_map[everything] = np.where(inside & ~metal, local, np.float32(0))[slab.inner]
-        if on_slab is not None:
-            on_slab(slab.start, thickness_map)
+                thickness_map[everything] = np.where(inside & ~metal, local, np.float32(0))[block.inner]
+        if on_block is not None:
+            on_block(block.start, thickness_map)
     progress("measuring the degradation layer", implant.shape[0], implant.shape[0])
     return sums.summary() if implant.metal_voxels else LayerThickness(math.nan, math.nan, 0.0)
 
@@ -305,7 +305,7 @@ def _over_faces(
 def _layer_voxels(implant: Implant, max_bytes: int) -> int:
     """Count the voxels of the implant that are degradation layer."""
     count = 0
-    for slab in slabs(implant.shape, bytes_per_voxel=4.0, max_bytes=max_bytes):
-        layer = implant.labels.read(slab.start, slab.stop) == TissueClass.DEGRADATION
-        count += int(np.count_nonzero(layer & implant.read(slab.start, slab.stop)))
+    for block in z_blocks(implant.shape, bytes_per_voxel=4.0, max_bytes=max_bytes):
+        layer = implant.labels.read(block.start, block.stop) == TissueClass.DEGRADATION
+        count += int(np.count_nonzero(layer & implant.read(block.start, block.stop)))
     return count

@@ -15,8 +15,8 @@ from scipy import ndimage
 
 from tomostain.errors import InputError
 from tomostain.measure.morphometry.implant import Implant
-from tomostain.measure.morphometry.slabs import Slab, slabs
 from tomostain.measure.morphometry.slice_window import SliceWindow
+from tomostain.measure.morphometry.z_blocks import ZBlock, z_blocks
 from tomostain.memory import format_bytes
 from tomostain.progress import Progress, silent
 
@@ -25,7 +25,7 @@ DISTANCE_BYTES = 2_000_000_000
 """Memory for distances, bytes, unless another budget is given: the overlap alone can need 1 GB."""
 _LEAST_SLICES = 8
 BYTES_PER_VOXEL = 16.0
-"""The result and the intermediate arrays of a slab, in addition to the squared distances."""
+"""The result and the intermediate arrays of a z block, in addition to the squared distances."""
 
 
 class ImplantDistance:
@@ -69,10 +69,10 @@ class ImplantDistance:
         shape = tuple(side.stop - side.start for side in self._box[1:])
         self._squares = tuple(SliceWindow(shape, np.float32) for _ in range(2 if inside else 1))
 
-    def slabs(self, *, max_bytes: int = DISTANCE_BYTES) -> list[Slab]:
-        """Divide the volume so that `read` of a slab takes at most `max_bytes`.
+    def z_blocks(self, *, max_bytes: int = DISTANCE_BYTES) -> list[ZBlock]:
+        """Divide the volume so that `read` of a z block takes at most `max_bytes`.
 
-        A slab of n slices needs ``16 * n * Y * X + k * (n + 2 * overlap) * A`` bytes. A is the area (voxels) of the
+        A block of n slices needs ``16 * n * Y * X + k * (n + 2 * overlap) * A`` bytes. A is the area (voxels) of the
         bounding box of the implant with a margin of `max_um`, in a slice; k is 8, or 4 without the inside.
 
         Raises
@@ -89,10 +89,10 @@ class ImplantDistance:
             )
         budget = max_bytes - overlap_bytes
         area = self.implant.shape[1] * self.implant.shape[2]
-        return list(slabs(self.implant.shape, bytes_per_voxel=slice_bytes / area, max_bytes=budget))
+        return list(z_blocks(self.implant.shape, bytes_per_voxel=slice_bytes / area, max_bytes=budget))
 
     def budget(self, max_bytes: int) -> int:
-        """Return a budget for `slabs`: `max_bytes`, or what eight slices need, which is at most `DISTANCE_BYTES`."""
+        """Return a budget for `z_blocks`: `max_bytes`, or what eight slices need, which is at most `DISTANCE_BYTES`."""
         overlap_bytes, slice_bytes = self._needs()
         return max(max_bytes, min(int(overlap_bytes + _LEAST_SLICES * slice_bytes) + 1, DISTANCE_BYTES))
 
@@ -172,7 +172,7 @@ def write_distances(
     max_bytes: int = DISTANCE_BYTES,
     progress: Progress = silent,
 ) -> None:
-    """Compute the signed distance to the implant slab by slab, and pass each slab on.
+    """Compute the signed distance to the implant block by block, and pass each block on.
 
     Parameters
     ----------
@@ -180,11 +180,11 @@ def write_distances(
     max_um : float
         The largest distance, µm; see `ImplantDistance`.
     write : callable
-        Called with the first slice of each slab and its distances (float32, µm, shape (n, Y, X)), in the order of z.
+        Called with the first slice of each block and its distances (float32, µm, shape (n, Y, X)), in the order of z.
     max_bytes : int
-        Memory of a slab; see `ImplantDistance.slabs`.
+        Memory of a z block; see `ImplantDistance.z_blocks`.
     progress : Progress
-        Called for every slab.
+        Called for every block.
 
     Raises
     ------
@@ -192,7 +192,7 @@ def write_distances(
         If `max_um` is not positive, or `max_bytes` is too small for it.
     """
     distance = ImplantDistance(implant, max_um)
-    parts = distance.slabs(max_bytes=max_bytes)
-    for number, slab in enumerate(parts):
-        write(slab.start, distance.read(slab.start, slab.stop))
+    parts = distance.z_blocks(max_bytes=max_bytes)
+    for number, block in enumerate(parts):
+        write(block.start, distance.read(block.start, block.stop))
         progress("distance", number + 1, len(parts))

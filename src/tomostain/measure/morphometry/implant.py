@@ -10,7 +10,7 @@ from tomostain.errors import InputError
 from tomostain.measure.classes import IMPLANT, TITLES, TissueClass
 from tomostain.measure.label_source import LabelSource, Shape, VoxelSize
 from tomostain.measure.morphometry.components import Components, find_components
-from tomostain.measure.morphometry.slabs import SLAB_BYTES, slabs
+from tomostain.measure.morphometry.z_blocks import BLOCK_BYTES, z_blocks
 
 Mask = NDArray[np.bool_]
 Float = NDArray[np.float64]
@@ -82,7 +82,7 @@ class Implant:
 WITHOUT = "; `implant` none measures a volume without an implant"
 
 
-def find_implant(labels: LabelSource, *, max_bytes: int = SLAB_BYTES) -> Implant:
+def find_implant(labels: LabelSource, *, max_bytes: int = BLOCK_BYTES) -> Implant:
     """Find the implant.
 
     It is the largest connected component (through faces) of `METAL` and `DEGRADATION` together, with its cavities:
@@ -93,7 +93,7 @@ def find_implant(labels: LabelSource, *, max_bytes: int = SLAB_BYTES) -> Implant
     ----------
     labels : LabelSource
     max_bytes : int
-        Memory of a slab, 12 bytes per voxel. In addition, one bit per voxel of the volume is held.
+        Memory of a z block, 12 bytes per voxel. In addition, one bit per voxel of the volume is held.
 
     Returns
     -------
@@ -118,22 +118,24 @@ def find_implant(labels: LabelSource, *, max_bytes: int = SLAB_BYTES) -> Implant
     parts = find_components(_reader(labels), shape, max_bytes=max_bytes)
     largest = _select_largest(parts, labels)
     bits = np.zeros((shape[0], shape[1], -(-shape[2] // 8)), np.uint8)
-    for number, slab in enumerate(parts.slabs):
-        bits[slab.start : slab.stop] = np.packbits(parts.read(number, largest), axis=-1)
+    for number, block in enumerate(parts.blocks):
+        bits[block.start : block.stop] = np.packbits(parts.read(number, largest), axis=-1)
 
     def outside(start: int, stop: int) -> Mask:
         return ~np.unpackbits(bits[start:stop], axis=-1, count=shape[2]).view(bool)
 
     rest = find_components(outside, shape, max_bytes=max_bytes)
     if not rest.at_border.all():
-        for number, slab in enumerate(rest.slabs):
-            bits[slab.start : slab.stop] |= np.packbits(rest.read(number, ~rest.at_border), axis=-1)
+        for number, block in enumerate(rest.blocks):
+            bits[block.start : block.stop] |= np.packbits(rest.read(number, ~rest.at_border), axis=-1)
     filled = int(rest.voxels[~rest.at_border].sum())
     ignored = int(parts.voxels[~largest].sum())
-    return _describe(labels, bits, [slice(part.start, part.stop) for part in parts.slabs], filled, ignored)
+    return _describe(labels, bits, [slice(part.start, part.stop) for part in parts.blocks], filled, ignored)
 
 
-def implant_of_region(labels: LabelSource, read: Callable[[int, int], Mask], *, max_bytes: int = SLAB_BYTES) -> Implant:
+def implant_of_region(
+    labels: LabelSource, read: Callable[[int, int], Mask], *, max_bytes: int = BLOCK_BYTES
+) -> Implant:
     """Return an implant whose region is known from elsewhere, such as a body that was fitted.
 
     Parameters
@@ -143,7 +145,7 @@ def implant_of_region(labels: LabelSource, read: Callable[[int, int], Mask], *, 
     read : callable
         ``read(start, stop)`` returns which voxels of these slices belong to the implant, shape (stop - start, Y, X).
     max_bytes : int
-        Memory of a slab, 12 bytes per voxel.
+        Memory of a z block, 12 bytes per voxel.
 
     Returns
     -------
@@ -158,13 +160,13 @@ def implant_of_region(labels: LabelSource, read: Callable[[int, int], Mask], *, 
     shape = labels.shape
     bits = np.zeros((shape[0], shape[1], -(-shape[2] // 8)), np.uint8)
     voxels = ignored = 0
-    parts = list(slabs(shape, bytes_per_voxel=12.0, max_bytes=max_bytes))
+    parts = list(z_blocks(shape, bytes_per_voxel=12.0, max_bytes=max_bytes))
     is_implant = _reader(labels)
-    for slab in parts:
-        inside = read(slab.start, slab.stop)
-        bits[slab.start : slab.stop] = np.packbits(inside, axis=-1)
+    for block in parts:
+        inside = read(block.start, block.stop)
+        bits[block.start : block.stop] = np.packbits(inside, axis=-1)
         voxels += int(np.count_nonzero(inside))
-        ignored += int(np.count_nonzero(is_implant(slab.start, slab.stop) & ~inside))
+        ignored += int(np.count_nonzero(is_implant(block.start, block.stop) & ~inside))
     if voxels < MIN_VOXELS:
         raise InputError(f"the implant has {voxels} voxels in the volume; at least {MIN_VOXELS} are needed")
     return _describe(labels, bits, [slice(part.start, part.stop) for part in parts], 0, ignored)
@@ -185,8 +187,8 @@ def _select_largest(parts: Components, labels: LabelSource) -> Mask:
     """Return which component is the implant."""
     if not len(parts.voxels):
         present = np.zeros(256, bool)
-        for slab in parts.slabs:
-            present[np.unique(labels.read(slab.start, slab.stop))] = True
+        for block in parts.blocks:
+            present[np.unique(labels.read(block.start, block.stop))] = True
         listed = ", ".join(TITLES[TissueClass(int(value))] for value in np.flatnonzero(present))
         raise InputError(
             f"the labels contain no implant: neither metal nor degradation layer occurs, but {listed}; "

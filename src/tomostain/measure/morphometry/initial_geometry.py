@@ -18,7 +18,7 @@ from tomostain.measure.morphometry.body_fit import FittedBody, fit_body
 from tomostain.measure.morphometry.boundary import boundary_points
 from tomostain.measure.morphometry.diameter import DIAMETER_TOLERANCE, check_diameter
 from tomostain.measure.morphometry.implant import Implant
-from tomostain.measure.morphometry.slabs import SLAB_BYTES, slabs
+from tomostain.measure.morphometry.z_blocks import BLOCK_BYTES, z_blocks
 
 Float = NDArray[np.float64]
 ReadMask = Callable[[int, int], NDArray[np.bool_]]
@@ -77,7 +77,7 @@ def geometry_from_mask(
     voxel_um: VoxelSize,
     *,
     measured: ReadMask | None = None,
-    max_bytes: int = SLAB_BYTES,
+    max_bytes: int = BLOCK_BYTES,
 ) -> InitialGeometry:
     """Return the geometry of the new implant from its mask on the grid of the volume.
 
@@ -95,7 +95,7 @@ def geometry_from_mask(
         ``measured(start, stop)`` returns which voxels were measured, in the same form. Volume and surface elsewhere do
         not count, as metal does not count there. None: all were.
     max_bytes : int
-        Memory of a slab, 41 bytes per voxel.
+        Memory of a z block, 41 bytes per voxel.
 
     Returns
     -------
@@ -107,15 +107,15 @@ def geometry_from_mask(
         If the mask is empty, or all of it lies in voxels that were not measured.
     """
     voxels, total, area = 0, 0, 0.0
-    for slab in slabs(shape, overlap=5, bytes_per_voxel=41.0, max_bytes=max_bytes):
-        mask = read(slab.first, slab.last)
-        known = np.ones_like(mask) if measured is None else measured(slab.first, slab.last)
-        total += int(np.count_nonzero(mask[slab.inner]))
-        voxels += int(np.count_nonzero(mask[slab.inner] & known[slab.inner]))
+    for block in z_blocks(shape, overlap=5, bytes_per_voxel=41.0, max_bytes=max_bytes):
+        mask = read(block.first, block.last)
+        known = np.ones_like(mask) if measured is None else measured(block.first, block.last)
+        total += int(np.count_nonzero(mask[block.inner]))
+        voxels += int(np.count_nonzero(mask[block.inner] & known[block.inner]))
         if mask.any():
             smooth = ndimage.gaussian_filter(mask.astype(np.float32), _SMOOTHING, mode="nearest", truncate=5)
-            end = slab.inner.stop + (slab.after > 0)
-            area += _area_where(0.5 - smooth[slab.before : end], known[slab.before : end], voxel_um)
+            end = block.inner.stop + (block.after > 0)
+            area += _area_where(0.5 - smooth[block.before : end], known[block.before : end], voxel_um)
     if not total:
         raise InputError("the mask of the initial implant is empty; give the mask of the new implant, on the same grid")
     if not voxels:
@@ -127,7 +127,7 @@ def geometry_from_mask(
 
 
 def geometry_from_body(
-    implant: Implant, body: Body, *, tolerance: float = DIAMETER_TOLERANCE, max_bytes: int = SLAB_BYTES
+    implant: Implant, body: Body, *, tolerance: float = DIAMETER_TOLERANCE, max_bytes: int = BLOCK_BYTES
 ) -> tuple[InitialGeometry, FittedBody]:
     """Fit a body to the implant, and return its volume and surface in the field of view.
 
@@ -141,7 +141,7 @@ def geometry_from_body(
     tolerance : float
         Largest relative deviation of the diameter; see `check_diameter`.
     max_bytes : int
-        Memory of a slab, 120 bytes per voxel.
+        Memory of a z block, 120 bytes per voxel.
 
     Returns
     -------
@@ -173,7 +173,7 @@ def geometry_from_body(
     return InitialGeometry(volume, area, "fit", fitted.residual_um, fitted.offset_um, note), fitted
 
 
-def volume_and_area(fitted: FittedBody, labels: LabelSource, *, max_bytes: int = SLAB_BYTES) -> tuple[float, float]:
+def volume_and_area(fitted: FittedBody, labels: LabelSource, *, max_bytes: int = BLOCK_BYTES) -> tuple[float, float]:
     """Return volume (µm³) and surface area (µm²) of a body in the field of view, without voxels not measured.
 
     Parameters
@@ -182,7 +182,7 @@ def volume_and_area(fitted: FittedBody, labels: LabelSource, *, max_bytes: int =
     labels : LabelSource
         The field of view.
     max_bytes : int
-        Memory of a slab, 120 bytes per voxel.
+        Memory of a z block, 120 bytes per voxel.
 
     Returns
     -------
@@ -195,13 +195,13 @@ def volume_and_area(fitted: FittedBody, labels: LabelSource, *, max_bytes: int =
     volume = 0.0
     _, rows, columns = labels.shape
     reach = fitted.reach_um
-    for slab in slabs(labels.shape, bytes_per_voxel=120.0, max_bytes=max_bytes):
-        z = np.arange(slab.start, slab.stop) * voxel[0]
+    for block in z_blocks(labels.shape, bytes_per_voxel=120.0, max_bytes=max_bytes):
+        z = np.arange(block.start, block.stop) * voxel[0]
         if z[0] > fitted.centre_um[0] + reach or z[-1] < fitted.centre_um[0] - reach:
             continue
         distance = _distances(fitted, (z, np.arange(rows) * voxel[1], np.arange(columns) * voxel[2]))
         share = np.clip(0.5 - distance / np.cbrt(np.prod(voxel)), 0, 1)
-        share *= labels.read(slab.start, slab.stop) != TissueClass.NOT_MEASURED
+        share *= labels.read(block.start, block.stop) != TissueClass.NOT_MEASURED
         volume += float(share.sum() * np.prod(voxel))
     return volume, _area_of_body(fitted, labels, max_bytes)
 

@@ -14,7 +14,7 @@ from tomostain.measure.measures import Measure, define
 from tomostain.measure.morphometry.distance import DISTANCE_BYTES, ImplantDistance
 from tomostain.measure.morphometry.fields import region_note
 from tomostain.measure.morphometry.implant import Implant
-from tomostain.measure.morphometry.slabs import SLAB_BYTES, slabs
+from tomostain.measure.morphometry.z_blocks import BLOCK_BYTES, z_blocks
 from tomostain.progress import Progress, silent
 
 Float = NDArray[np.float64]
@@ -183,12 +183,12 @@ def count_by_distance(
     edges_um : sequence of float
         Increasing edges of the bins, µm, at least two. The first bin with a lower edge of 0 begins at the surface.
     write : callable, optional
-        Called with the first slice of each slab and its signed distances, as by
+        Called with the first slice of each block and its signed distances, as by
         `tomostain.measure.morphometry.distance.write_distances`, up to one voxel beyond the last edge. So one pass is
         enough for the map and the counts. Without it, the distances inside the implant are not computed.
     max_bytes : int
-        Memory of a slab with its overlap, which is the last edge on both sides. It is exceeded if eight slices with
-        their overlap need more, up to 2 GB; see `ImplantDistance.slabs`.
+        Memory of a z block with its overlap, which is the last edge on both sides. It is exceeded if eight slices with
+        their overlap need more, up to 2 GB; see `ImplantDistance.z_blocks`.
     progress : Progress
 
     Returns
@@ -209,14 +209,14 @@ def count_by_distance(
     # Beyond the last edge only one thing matters: that it is beyond.
     distance = ImplantDistance(implant, float(edges[-1]) + max(implant.voxel_um), inside=write is not None)
     counts = np.zeros((len(edges) + 1) * 256, np.int64)
-    parts = distance.slabs(max_bytes=distance.budget(max_bytes))
-    for number, slab in enumerate(parts):
-        values_um = distance.read(slab.start, slab.stop)
+    parts = distance.z_blocks(max_bytes=distance.budget(max_bytes))
+    for number, block in enumerate(parts):
+        values_um = distance.read(block.start, block.stop)
         if write is not None:
-            write(slab.start, values_um)
-        labels = implant.labels.read(slab.start, slab.stop)
-        for z in range(slab.stop - slab.start):  # Bins and positions of a whole slab would take 30 bytes per voxel.
-            outside = ~implant.read(slab.start + z, slab.start + z + 1)[0]
+            write(block.start, values_um)
+        labels = implant.labels.read(block.start, block.stop)
+        for z in range(block.stop - block.start):  # Bins and positions of a whole block would take 30 bytes per voxel.
+            outside = ~implant.read(block.start + z, block.start + z + 1)[0]
             bins = np.searchsorted(edges, values_um[z][outside], side="right")
             counts += np.bincount(bins * 256 + labels[z][outside], minlength=len(counts))
         progress("shells", number + 1, len(parts))
@@ -250,14 +250,14 @@ def shell_measures(profile: Profile) -> list[Measure]:
     return result
 
 
-def whole_measures(labels: LabelSource, *, max_bytes: int = SLAB_BYTES) -> list[Measure]:
+def whole_measures(labels: LabelSource, *, max_bytes: int = BLOCK_BYTES) -> list[Measure]:
     """Return the same measures of a whole volume without an implant, with the region ``all``.
 
     Parameters
     ----------
     labels : LabelSource
     max_bytes : int
-        Memory of a slab, one byte per voxel.
+        Memory of a z block, one byte per voxel.
 
     Returns
     -------
@@ -273,8 +273,8 @@ def whole_measures(labels: LabelSource, *, max_bytes: int = SLAB_BYTES) -> list[
     25.0
     """
     counts = np.zeros(256, np.int64)
-    for slab in slabs(labels.shape, bytes_per_voxel=2.0, max_bytes=max_bytes):
-        for labels_of_slice in labels.read(slab.start, slab.stop):
+    for block in z_blocks(labels.shape, bytes_per_voxel=2.0, max_bytes=max_bytes):
+        for labels_of_slice in labels.read(block.start, block.stop):
             counts += np.bincount(labels_of_slice.reshape(-1), minlength=256)
     return _of_region(counts, "all", float(np.prod(labels.voxel_um)))
 

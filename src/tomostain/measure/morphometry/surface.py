@@ -1,4 +1,4 @@
-"""The surface of the implant as small elements with position, normal and area, slab by slab.
+"""The surface of the implant as small elements with position, normal and area, block by block.
 
 Two surfaces are offered. The faces of the voxels form a stepped surface, whose area is up to √3 too large; each face is
 therefore weighted by the projection of its area onto the estimated surface (Flin et al. 2005, IEEE Trans. Image
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from tomostain.measure.morphometry.implant import Implant
-from tomostain.measure.morphometry.slabs import Slab
+from tomostain.measure.morphometry.z_blocks import ZBlock
 
 Float = NDArray[np.float64]
 Float32 = NDArray[np.float32]
@@ -57,16 +57,16 @@ def smoothing_slices(kind: Kind) -> int:
     return int(TRUNCATE * SMOOTHING[kind] + 0.5) + 2
 
 
-def implant_surface(implant: Implant, slab: Slab, kind: Kind) -> Surface:
-    """Return the elements of the surface that belong to a slab.
+def implant_surface(implant: Implant, block: ZBlock, kind: Kind) -> Surface:
+    """Return the elements of the surface that belong to a z block.
 
-    An element lies between two slices, or in one; it belongs to the slab of the lower one. So each element of a volume
-    belongs to exactly one slab. Where the implant is cut by a face of the volume, there is no surface.
+    An element lies between two slices, or in one; it belongs to the block of the lower one. So each element of a volume
+    belongs to exactly one block. Where the implant is cut by a face of the volume, there is no surface.
 
     Parameters
     ----------
     implant : Implant
-    slab : Slab
+    block : ZBlock
         Its `start` and `stop` count; its overlap does not matter.
     kind : {"faces", "triangles"}
         Faces of voxels, or the sub-voxel surface.
@@ -77,19 +77,19 @@ def implant_surface(implant: Implant, slab: Slab, kind: Kind) -> Surface:
     """
     margin = smoothing_slices(kind)
     depth = implant.shape[0]
-    stop = min(slab.stop + 1, depth)
+    stop = min(block.stop + 1, depth)
     low, high = implant.box[0].start - margin, implant.box[0].stop + margin
-    if slab.start >= high or stop <= low:
+    if block.start >= high or stop <= low:
         return _join([])
-    first, last = max(0, slab.start - margin), min(depth, stop + margin)
+    first, last = max(0, block.start - margin), min(depth, stop + margin)
     window = _window(implant, margin)
     mask = implant.read(first, last)[:, window[0], window[1]]
     smooth = ndimage.gaussian_filter(mask.astype(np.float32), SMOOTHING[kind], truncate=TRUNCATE, mode="nearest")
-    part = slice(slab.start - first, stop - first)
+    part = slice(block.start - first, stop - first)
     grid = _Grid(np.array([first, window[0].start, window[1].start]), np.array(implant.voxel_um))
     if kind == "triangles":
         return _triangles(smooth, part, grid)
-    return _faces(mask, smooth, part, slab.stop - slab.start, grid)
+    return _faces(mask, smooth, part, block.stop - block.start, grid)
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class _Grid:
     voxel_um: Float
 
     def to_um(self, index: NDArray[np.floating] | Index) -> Float:
-        # In this order the result has the same bits for every slab, so that rays end in the same voxels.
+        # In this order the result has the same bits for every block, so that rays end in the same voxels.
         return np.asarray((index + self.first) * self.voxel_um, dtype=np.float64)
 
 
@@ -123,7 +123,7 @@ def _window(implant: Implant, margin: int) -> Box:
 def _triangles(smooth: Float32, part: slice, grid: _Grid) -> Surface:
     """Return the triangles between the slices of `part`, layer by layer.
 
-    Marching cubes returns float32, whose rounding would depend on the slices below in the slab.
+    Marching cubes returns float32, whose rounding would depend on the slices below in the block.
     """
     from skimage.measure import marching_cubes
 

@@ -21,7 +21,6 @@ from tomostain.measure.classes import MINERALISED, Labels, TissueClass
 from tomostain.measure.label_source import LabelSource
 from tomostain.measure.measures import Measure
 from tomostain.measure.morphometry.rolling_distance import Phase, RollingDistances, phase_distances
-from tomostain.measure.morphometry.slabs import slabs
 from tomostain.measure.morphometry.spheres import (
     Metric,
     RadiusClass,
@@ -43,11 +42,12 @@ from tomostain.measure.morphometry.thickness_definitions import (
     TB_WI,
     TB_WI_SD,
 )
+from tomostain.measure.morphometry.z_blocks import z_blocks
 from tomostain.progress import Progress, silent
 
 Mask = NDArray[np.bool_]
 ReadMask = Callable[[int, int], Mask]
-OnSlab = Callable[[int, NDArray[np.float32]], None]
+OnBlock = Callable[[int, NDArray[np.float32]], None]
 
 SPACE: Phase = (TissueClass.SOFT,)
 """Soft tissue and marrow: the space between trabeculae. Void is not part of it."""
@@ -62,10 +62,10 @@ def local_thickness(
     *,
     options: ThicknessOptions | None = None,
     region: ReadMask | None = None,
-    on_slab: OnSlab | None = None,
+    on_block: OnBlock | None = None,
     progress: Progress = silent,
 ) -> Thickness:
-    """Measure the local thickness of a phase, slab by slab. The result does not depend on the slabs.
+    """Measure the local thickness of a phase, block by block. The result does not depend on the blocks.
 
     Parameters
     ----------
@@ -79,8 +79,8 @@ def local_thickness(
     region : callable, optional
         ``region(start, stop)`` returns which voxels of these slices count, bool of shape (stop - start, Y, X). The
         spheres are those of the whole volume. None: all.
-    on_slab : callable, optional
-        ``on_slab(start, map)`` receives the thickness map of the slices from `start` on, µm, float32, 0 outside of the
+    on_block : callable, optional
+        ``on_block(start, map)`` receives the thickness map of the slices from `start` on, µm, float32, 0 outside of the
         phase, in the order of z.
     progress : Progress
 
@@ -102,20 +102,20 @@ def local_thickness(
     statistics = ThicknessCounts()
     voxel_bytes = np.dtype(metric.dtype(largest)).itemsize + _RADIUS_BYTES
     budget = _budget(labels, context, voxel_bytes, options.max_bytes)
-    for slab in slabs(labels.shape, overlap=context, bytes_per_voxel=voxel_bytes, max_bytes=budget):
-        progress("fitting spheres", slab.start, labels.shape[0])
+    for block in z_blocks(labels.shape, overlap=context, bytes_per_voxel=voxel_bytes, max_bytes=budget):
+        progress("fitting spheres", block.start, labels.shape[0])
         radii = largest_spheres(
-            distances.window(slab.first, slab.last),
+            distances.window(block.first, block.last),
             metric,
             classes,
-            inner=slab.inner,
-            first=slab.first,
+            inner=block.inner,
+            first=block.first,
             threads=options.threads,
         )
         radii *= 2 * metric.unit_um
-        statistics.add(radii if region is None else radii[region(slab.start, slab.stop)])
-        if on_slab is not None:
-            on_slab(slab.start, radii)
+        statistics.add(radii if region is None else radii[region(block.start, block.stop)])
+        if on_block is not None:
+            on_block(block.start, radii)
     progress("fitting spheres", labels.shape[0], labels.shape[0])
     return statistics.summary(options.max_um)
 
@@ -160,7 +160,7 @@ def thickness_measures(
     options: ThicknessOptions | None = None,
     region: ReadMask | None = None,
     region_name: str = "all",
-    on_slab: OnSlab | None = None,
+    on_block: OnBlock | None = None,
     progress: Progress = silent,
 ) -> list[Measure]:
     """Measure Tb.Th, Tb.Sp (with standard deviations) and Tb.N.
@@ -173,7 +173,7 @@ def thickness_measures(
         Which voxels count; see `local_thickness`.
     region_name : str
         The name of the region in the measures.
-    on_slab : callable, optional
+    on_block : callable, optional
         Receives the thickness map of bone; see `local_thickness`.
     progress : Progress
 
@@ -183,7 +183,7 @@ def thickness_measures(
         NaN with a note where the volume contains no bone, or no soft tissue.
     """
     options = options or ThicknessOptions()
-    bone = local_thickness(labels, MINERALISED, options=options, region=region, on_slab=on_slab, progress=progress)
+    bone = local_thickness(labels, MINERALISED, options=options, region=region, on_block=on_block, progress=progress)
     space = local_thickness(labels, SPACE, options=options, region=region, progress=progress)
     number = math.nan
     if bone.voxels:
@@ -250,7 +250,7 @@ def _note(thickness: Thickness, phase: str, options: ThicknessOptions) -> str:
 
 
 def _budget(labels: LabelSource, overlap: int, bytes_per_voxel: float, max_bytes: int) -> int:
-    """Return the memory of a slab: at least that of some slices with their overlap."""
+    """Return the memory of a z block: at least that of some slices with their overlap."""
     _, rows, columns = labels.shape
     slices = min(_LEAST_SLICES + 2 * overlap, labels.shape[0])
     return max(max_bytes, math.ceil((slices + 1) * rows * columns * bytes_per_voxel))

@@ -19,7 +19,7 @@ class ThicknessOptions:
     max_um : float
         Larger diameters are reported as this one, µm. The time increases with it.
     max_bytes : int
-        Memory of a slab. It is exceeded if one slice with its overlap needs more.
+        Memory of a z block. It is exceeded if one slice with its overlap needs more.
     threads : int
         Blocks that are computed at once.
     """
@@ -64,7 +64,7 @@ class ThicknessCounts:
 
     def add(self, values: NDArray[np.float32]) -> None:
         """Count the values above 0."""
-        for part in values if values.ndim > 1 else [values]:  # Sorting a whole slab would take 12 bytes per voxel.
+        for part in values if values.ndim > 1 else [values]:  # Sorting a whole block would take 12 bytes per voxel.
             distinct, counts = np.unique(part[part > 0], return_counts=True)
             for value, count in zip(distinct.tolist(), counts.tolist(), strict=True):
                 self.counts[value] = self.counts.get(value, 0) + count

@@ -1,7 +1,7 @@
 """Abstention: how the error of what is kept falls as the most uncertain voxels are refused.
 
 The risk-coverage curve (El-Yaniv & Wiener 2010, J. Mach. Learn. Res. 11, 1605; Geifman & El-Yaniv 2017, NeurIPS) is
-computed from histograms that are filled slab by slab, so that no volume is held or sorted.
+computed from histograms that are filled block by block, so that no volume is held or sorted.
 """
 
 import math
@@ -96,7 +96,7 @@ class RiskCoverage:
 
 
 class AbstentionCounter:
-    """Counts voxels by uncertainty and by error, slab by slab.
+    """Counts voxels by uncertainty and by error, block by block.
 
     Parameters
     ----------

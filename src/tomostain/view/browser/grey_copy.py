@@ -13,7 +13,7 @@ from tomostain.progress import Progress, silent
 
 MAX_VOXELS = 2**28
 """Maximum number of voxels of the copy. A larger volume is averaged over n × n × n voxels."""
-_SLAB = 32
+_Z_CHUNK = 32
 _WINDOW_PIXELS = 2**25
 """Maximum number of grey values of which percentiles are computed; of larger slices, every n-th row and column."""
 
@@ -62,7 +62,7 @@ def grey_copy(
         path,
         (z, y, x),
         (z_um, y_um, x_um),
-        z_chunk=_SLAB,
+        z_chunk=_Z_CHUNK,
         provenance={"grey": volume.path.name},
         placement=(placement or Placement()).moved(half_bins),
     )
@@ -97,10 +97,10 @@ def grey_window(volume: Volume) -> tuple[float, float]:
 def _slice(volume: Volume, index: int, per_axis: list[int]) -> NDArray[np.float32]:
     """Return one slice of the copy: the mean over each bin. Only the sum of its slices is in memory as float32."""
     deep, high, wide = per_axis
-    slab = np.zeros(volume.shape[1:], np.float32)
+    mean = np.zeros(volume.shape[1:], np.float32)
     for layer in volume.read(index * deep, (index + 1) * deep):
-        slab += layer
-    slab /= deep
-    rows, columns = slab.shape[0] // high, slab.shape[1] // wide
-    binned = slab[: rows * high, : columns * wide].reshape(rows, high, columns, wide)
+        mean += layer
+    mean /= deep
+    rows, columns = mean.shape[0] // high, mean.shape[1] // wide
+    binned = mean[: rows * high, : columns * wide].reshape(rows, high, columns, wide)
     return np.asarray(binned.mean(axis=(1, 3)), dtype=np.float32)

@@ -37,7 +37,7 @@ MAX_WHOLE_BYTES = 4 * 2**30
 """Maximum size (as RGBA) of a volume that is written as one file: such writers hold the volume in memory."""
 MAX_FLIGHT_BYTES = 2**27
 """Maximum size (as RGBA) of a volume for a fly-through: each frame renders the whole volume."""
-_SLAB = 16
+_SLICES_AT_ONCE = 16
 _log = logging.getLogger("tomostain.view")
 PathLike = str | OsPathLike[str]
 
@@ -257,18 +257,18 @@ def _write_tiff_stack(
         "provenance": volume.provenance,
     }
     with atomic_folder(out, overwrite) as temporary:
-        slabs = _slabs(volume, level, progress)
-        slices = (image for z0, slab in slabs for image in (slab if rule is None else rule.add(slab, z0)))
+        blocks = _blocks(volume, level, progress)
+        slices = (image for z0, block in blocks for image in (block if rule is None else rule.add(block, z0)))
         write_stack(temporary, slices, names=names, voxel_um=voxel_um)
         text = yaml.safe_dump(note, sort_keys=False, allow_unicode=True)
         (temporary / "export.yaml").write_text(text, encoding="utf-8")
 
 
-def _slabs(volume: StainedVolume, level: int, progress: Progress) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+def _blocks(volume: StainedVolume, level: int, progress: Progress) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """Read a level in parts: the number of the first slice, and the slices."""
     depth = volume.levels[level][0][0]
-    for z0 in range(0, depth, _SLAB):
-        z1 = min(depth, z0 + _SLAB)
+    for z0 in range(0, depth, _SLICES_AT_ONCE):
+        z1 = min(depth, z0 + _SLICES_AT_ONCE)
         yield z0, volume.read(z0, z1, level)
         progress("exporting slices", z1, depth)
 
@@ -276,8 +276,8 @@ def _slabs(volume: StainedVolume, level: int, progress: Progress) -> Iterator[tu
 def _whole(volume: StainedVolume, level: int, rule: Alpha, progress: Progress) -> NDArray[Any]:
     """Read a whole level as RGBA."""
     result = np.empty((*volume.levels[level][0], 4), dtype=np.uint8)
-    for z0, slab in _slabs(volume, level, progress):
-        result[z0 : z0 + len(slab)] = rule.add(slab, z0)
+    for z0, block in _blocks(volume, level, progress):
+        result[z0 : z0 + len(block)] = rule.add(block, z0)
     return result
 
 

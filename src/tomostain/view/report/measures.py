@@ -239,7 +239,7 @@ def wider_intervals(histogram: Histogram, most: int = _MAX_INTERVALS) -> Histogr
 
 
 def reduced_labels(source: LabelSource, step: int) -> Labels:
-    """Return every `step`-th voxel of a label source, read slab by slab.
+    """Return every `step`-th voxel of a label source, read block by block.
 
     Returns
     -------

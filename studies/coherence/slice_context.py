@@ -1,9 +1,9 @@
 """Effect of a slice context (2.5D) on flicker, quality and cost, for one recipe.
 
-    python -m studies.coherence.slab OUT [--seconds 300] [--numbers 23 25]
+    python -m studies.coherence.slice_context OUT [--seconds 300] [--numbers 23 25]
 
 OUT is the folder of `studies.table1.data`. Prepares *paper* with three slices per pair, trains `tomostain-cpu` and
-`tomostain-slab-cpu` on fold 0 for the same CPU-seconds, compares them on the test pairs (OUT/slab/compare:
+`tomostain-context-cpu` on fold 0 for the same CPU-seconds, compares them on the test pairs (OUT/slice-context/compare:
 intervals.csv), stains the volumes of the test specimens in exact tiles and evaluates these like `run`. Existing results
 are reused.
 """
@@ -20,7 +20,7 @@ from tomostain.evaluate.metrics.lpips import Lpips
 from tomostain.stain import StainConfig, stain_volume
 from tomostain.train import load_recipe, train
 
-ROWS = ("tomostain-cpu", "tomostain-slab-cpu")
+ROWS = ("tomostain-cpu", "tomostain-context-cpu")
 PAPER = next(difficulty for difficulty in DIFFICULTIES if difficulty.name == "paper")
 WAY = "exact tiles"
 
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--numbers", nargs="+", type=int, default=[23, 25])
     options = parser.parse_args()
     torch.set_num_threads(1)
-    out, specimens = options.out / "slab", options.out / "specimens"
+    out, specimens = options.out / "slice-context", options.out / "specimens"
     dataset = prepare(EDITION, specimens, PAPER, out / "paper", ct_slices=3)
     runs = [trained(row, dataset, out, options.seconds) for row in ROWS]
     if not (out / "compare").is_dir():

@@ -1,7 +1,7 @@
-"""Iteration over a volume by slabs of successive z slices, with overlap, within a memory budget.
+"""Iteration over a volume by z blocks, which are successive z slices, with overlap, within a memory budget.
 
 A measure that needs the neighbourhood of a voxel up to n slices reads `n` slices of overlap on both sides and returns
-results for the slices between them only. Its result must not depend on the thickness of the slabs; tests hold that.
+results for the slices between them only. Tests check that its result does not depend on the thickness of the blocks.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from tomostain.errors import InputError
 from tomostain.memory import format_bytes
 
-SLAB_BYTES = 400_000_000
-"""The memory of one slab, bytes, unless another budget is given."""
+BLOCK_BYTES = 400_000_000
+"""The memory of one block, bytes, unless another budget is given."""
 
 
 @dataclass(frozen=True)
-class Slab:
+class ZBlock:
     """Successive z slices, and the slices that are read on both sides of them.
 
     Attributes
     ----------
     start, stop : int
-        The slices that this slab stands for (half-open). Those of all slabs together are the volume, each once.
+        The slices that this block stands for (half-open). Those of all blocks together are the volume, each once.
     before, after : int
         Slices of overlap below `start` and from `stop` on; fewer at the ends of the volume.
     """
@@ -47,12 +47,12 @@ class Slab:
         return slice(self.before, self.before + self.stop - self.start)
 
 
-def slabs(
-    shape: Sequence[int], *, overlap: int = 0, bytes_per_voxel: float = 8.0, max_bytes: int = SLAB_BYTES
-) -> Iterator[Slab]:
-    """Divide a volume into slabs.
+def z_blocks(
+    shape: Sequence[int], *, overlap: int = 0, bytes_per_voxel: float = 8.0, max_bytes: int = BLOCK_BYTES
+) -> Iterator[ZBlock]:
+    """Divide a volume into z blocks.
 
-    A slab of n slices needs ``(n + 2 * overlap) * Y * X * bytes_per_voxel`` bytes, and never more than the whole volume
+    A block of n slices needs ``(n + 2 * overlap) * Y * X * bytes_per_voxel`` bytes, and at most as much as the volume
     (``Z * Y * X * bytes_per_voxel``). `n` is as large as `max_bytes` allows.
 
     Parameters
@@ -62,14 +62,14 @@ def slabs(
     overlap : int
         Slices of overlap on each side.
     bytes_per_voxel : float
-        What the computation holds at once for each voxel of a slab with its overlap: input, output and intermediate
+        What the computation holds at once for each voxel of a z block with its overlap: input, output and intermediate
         arrays.
     max_bytes : int
-        The budget of one slab.
+        The budget of one block.
 
     Yields
     ------
-    Slab
+    ZBlock
         In the order of z.
 
     Raises
@@ -80,7 +80,7 @@ def slabs(
 
     Examples
     --------
-    >>> [(slab.first, slab.start, slab.stop, slab.last) for slab in slabs((10, 4, 4), overlap=1, max_bytes=800)]
+    >>> [(block.first, block.start, block.stop, block.last) for block in z_blocks((10, 4, 4), overlap=1, max_bytes=800)]
     [(0, 0, 4, 5), (3, 4, 8, 9), (7, 8, 10, 10)]
     """
     depth, rows, columns = (int(side) for side in shape)
@@ -96,4 +96,4 @@ def slabs(
         )
     for start in range(0, depth, thickness):
         stop = min(start + thickness, depth)
-        yield Slab(start, stop, min(overlap, start), min(overlap, depth - stop))
+        yield ZBlock(start, stop, min(overlap, start), min(overlap, depth - stop))
