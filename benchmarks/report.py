@@ -23,7 +23,7 @@ def times(row: dict[str, Any]) -> str:
 def timing_table(rows: list[dict[str, Any]], peak: float) -> list[str]:
     """Return a table of candidates; the fraction of the peak counts the operations of the plain definition."""
     counted = any(row["flop"] for row in rows)
-    lines = ["| | CPU-s, median (range) | times as quick (range) |", "|---|---|---|"]
+    lines = ["| | CPU-s, median (range) | times as fast (range) |", "|---|---|---|"]
     if counted:
         lines = [lines[0] + " GFLOP by definition | of the peak |", lines[1] + "---|---|"]
     for row in rows:

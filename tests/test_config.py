@@ -98,7 +98,7 @@ def nines(letters):
         ("a: 1\n---\nb: 2", "found another document"),
     ],
 )
-def test_yaml_that_would_break_or_mislead_is_one_line(text, message):
+def test_invalid_or_ambiguous_yaml_gives_a_one_line_error(text, message):
     with pytest.raises(InputError, match=f"^recipe: not a YAML file \\(.*{message}") as caught:
         parse_yaml(text, "recipe")
     assert "\n" not in str(caught.value)

@@ -49,7 +49,7 @@ def test_environment_variables_take_precedence(name):
     assert faults("keep", **{name: "65536"})[0] == "False"
 
 
-def test_another_c_library_is_left_alone(monkeypatch):
+def test_the_allocator_of_another_c_library_is_not_changed(monkeypatch):
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     assert keep_freed_memory() is False
 

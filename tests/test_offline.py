@@ -44,7 +44,7 @@ def works(*words: object) -> None:
     assert run(["--quiet", *map(str, words)]) == 0
 
 
-def test_a_name_and_an_address_elsewhere_are_noticed():
+def test_a_name_and_an_address_of_the_network_are_detected():
     with offline() as calls:
         with contextlib.suppress(OSError):
             socket.create_connection(("192.0.2.1", 9), timeout=0.01)

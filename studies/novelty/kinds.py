@@ -71,7 +71,7 @@ def foam(seed: int, cell_um: float, share: float) -> Slices:
     """Return slices of a porous structure without cortex or screw, at bone's and marrow's grey values.
 
     A thresholded smooth random field, scanned with the noise, rings and blur of the phantoms: a tissue of another
-    architecture that has nothing but the grey values in common with the training data.
+    architecture that shares only the grey values with the training data.
     """
     rng, side = np.random.default_rng([seed, 77]), 256
     lattice = Lattice.random(rng, 1, 40, cell_um / 5)

@@ -75,7 +75,7 @@ def test_verbs_that_read_a_volume_name_its_first_and_last_slice(verb, volume, tm
     assert "slice_0000.tif to slice_0003.tif; voxel size from slice_0000.tif" in output
 
 
-def test_unknown_options_and_verbs_are_one_line(fails):
+def test_unknown_options_and_verbs_give_a_one_line_error(fails):
     assert "--sed" in fails("phantom", "out", "--sed", "3")
     assert "stian" in fails("stian")
     assert "material" in fails("phantom", "out", "--material", "Mg-10")

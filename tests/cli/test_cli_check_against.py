@@ -59,7 +59,7 @@ def test_more_paths_need_the_option(model, capsys):
 def test_models_without_a_reference_are_refused(tmp_path, capsys):
     plain = toy_model(tmp_path / "plain")
     assert run(["check", str(plain), "--against", str(scan(tmp_path / "scan"))]) == 2
-    assert "stores nothing of its training data" in capsys.readouterr().err
+    assert "has no training reference" in capsys.readouterr().err
 
 
 def test_a_volume_that_cannot_be_read_is_an_error(model, tmp_path, capsys):

@@ -129,7 +129,7 @@ def test_dry_run_compares_the_grids(tmp_path, stained, fails):
         (["OUT", "--study", "TABLE", "--measure", "tb_th"], "no specimen has the measure 'tb_th'"),
     ],
 )
-def test_wrong_options_are_one_line(tmp_path, stained, table, fails, words, message):
+def test_wrong_options_give_a_one_line_error(tmp_path, stained, table, fails, words, message):
     names = {"STAINED": stained, "OUT": tmp_path / "out", "TABLE": table}
     assert message in fails("measure", *[names.get(word, word) for word in words])
     assert not (tmp_path / "out").exists()

@@ -41,7 +41,7 @@ def next_line(folder):
 
 def test_an_empty_folder_leads_to_the_demo(tmp_path):
     text = overview(tmp_path)
-    assert "holds nothing of the pipeline yet" in text
+    assert "contains no files of the pipeline yet" in text
     assert next_line(tmp_path) == "tomostain demo"
     assert "tomostain prepare specimens.csv dataset" in text
 
@@ -105,7 +105,7 @@ def test_separators_in_quotes_of_a_table_are_not_counted(tmp_path):
     assert [(item.kind, item.note) for item in look_at(tmp_path).items] == [("table", "with 1 specimen")]
 
 
-def test_odd_folders_never_fail(tmp_path):
+def test_unusual_folders_cause_no_error(tmp_path):
     write(tmp_path / "broken/dataset.yaml", "pairs: [unclosed")
     write(tmp_path / "list/dataset.yaml", "- 1\n- 2\n")
     write(tmp_path / "deep/dataset.yaml", "[" * 5000)

@@ -15,7 +15,7 @@ def test_a_model_with_a_wrong_checksum(tmp_path, volume, fails):
     assert "SHA256SUMS" in line or "checksum" in line
 
 
-def test_normalise_takes_known_values_and_no_second_way(tmp_path, volume, fails):
+def test_normalise_accepts_listed_values_and_excludes_other_options(tmp_path, volume, fails):
     (tmp_path / "model").mkdir()
     paths = (tmp_path / "model", volume, tmp_path / "out.ome.zarr")
     assert "--normalise full: give auto, range or none" in fails("stain", *paths, "--normalise", "full")

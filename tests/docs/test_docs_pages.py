@@ -229,7 +229,7 @@ def test_the_page_runs(page, study, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("line", ["tomostain view a --browser", "napari a", "sudo apt install a", "apt-get install a"])
-def test_a_command_that_does_not_end_never_runs(line, tmp_path):
+def test_a_command_that_does_not_end_is_not_run(line, tmp_path):
     page = tmp_path / "page.md"
     page.write_text(f"```bash\n{line}\n```\n", encoding="utf-8")
     ((command,),) = [block.commands() for block in read_blocks(page)]

@@ -52,7 +52,7 @@ def test_lookup_recovers_a_colour_map():
     assert np.abs(lookup(ct).astype(int) - colours).max() <= 1
 
 
-def test_lookup_interpolates_grey_values_that_training_never_saw():
+def test_lookup_interpolates_grey_values_absent_from_training():
     ct = np.array([[1000, 39000]], np.uint16)
     colours = np.array([[[0, 0, 0], [200, 100, 50]]], np.uint8)
     lookup = ColourLookup.fit([SimpleNamespace(ct=ct, histology=colours, mask=np.ones((1, 2), bool))], bins=2 * 20)

@@ -113,7 +113,7 @@ def test_disagreement_is_the_standard_deviation():
         disagreement(pictures[:1])
 
 
-def test_patches_that_are_hardly_in_the_mask_do_not_count():
+def test_patches_mostly_outside_the_mask_do_not_count():
     uncertainty = np.arange(64 * 64, dtype=np.float32).reshape(64, 64)
     mask = np.zeros((64, 64), bool)
     mask[:32, :20] = True  # 20 of 32 columns of the first patch

@@ -34,7 +34,7 @@ def test_every_spot_is_found_at_its_place(seed):
     assert invented(lacunae, centres.astype(float), PIXEL_UM, within_um=4.0) == 0
 
 
-def test_large_bodies_faint_spots_and_what_lies_outside_do_not_count():
+def test_large_bodies_faint_spots_and_spots_outside_do_not_count():
     assert len(find_lacunae(spots([(60, 60)], diameter_um=100.0), PIXEL_UM)) == 0
     assert len(find_lacunae(spots([(60, 60)], depth=8), PIXEL_UM)) == 0
     left = np.zeros((120, 120), bool)

@@ -135,7 +135,7 @@ def test_background_is_within_20_grey_values_of_the_median(distance, counts):
     assert background_colour(histology, mask).tolist() == [expected] * 3
 
 
-def test_filling_leaves_the_inside_and_the_input_alone():
+def test_filling_changes_neither_the_inside_nor_the_input():
     image, mask = images(1)[0], np.zeros((24, 20), bool)
     mask[3:9] = True
     before = image.copy()
@@ -171,7 +171,7 @@ def test_wrong_input_is_named():
 
 
 @pytest.mark.parametrize(("distance", "counts"), [(20, True), (21, False), (29, False)])
-def test_the_background_is_what_lies_within_20_grey_values_of_the_median(distance, counts):
+def test_the_background_is_within_20_grey_values_of_the_median(distance, counts):
     histology = np.full((10, 10, 3), 240, np.uint8)
     histology[:4] = 240 - distance
     colour = background_colour(histology, np.zeros((10, 10), bool))

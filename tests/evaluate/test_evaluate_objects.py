@@ -73,7 +73,7 @@ def test_a_layer_stained_as_metal_is_counted(compute):
     assert values["bone_implant_contact"] < 1
 
 
-def test_invented_new_bone_and_lost_bone_are_counted(compute):
+def test_additional_and_missing_bone_are_counted(compute):
     stained = tissue()
     stained[10:15, 60:] = int(Label.WOVEN)
     assert compute(stained, tissue())["new_bone_area"] == pytest.approx(50, abs=1)

@@ -252,7 +252,7 @@ def test_one_subject_has_no_interval_and_the_table_states_it(run, tmp_path):
     assert pd.read_csv(tmp_path / "out" / "intervals.csv")[["low", "high"]].isna().all(axis=None)
 
 
-def test_tables_speak_of_no_implant_and_no_ct_where_there_is_none(run, tmp_path):
+def test_tables_omit_implant_and_ct_where_there_is_none(run, tmp_path):
     pairs = [dataclasses.replace(toy_pair(seed, f"p{seed}"), implant="unknown") for seed in range(2)]
     data = save_dataset(tmp_path / "dataset", pairs, test=["p1"]).path
     (data / "prepare.yaml").write_text("normalise: range\n")
@@ -262,7 +262,7 @@ def test_tables_speak_of_no_implant_and_no_ct_where_there_is_none(run, tmp_path)
     assert "screw" not in text
     assert "µCT" not in text
     assert not list((tmp_path / "out").glob("*without-screw*"))
-    # Black metal in the histology is an implant that nobody recorded.
+    # Black metal in the histology is an implant that no pair records.
     black = pairs[1].histology.copy()
     black[20:50, 20:50] = 8
     other = save_dataset(tmp_path / "other", [pairs[0], dataclasses.replace(pairs[1], histology=black)], test=["p1"])

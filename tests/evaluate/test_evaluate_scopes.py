@@ -156,7 +156,7 @@ def test_calibration_without_the_implant(inputs, tmp_path):
         compare(tmp_path / "none", models, dataset, exclude_implant=True, **FAST)
 
 
-def test_the_command_line_has_all_of_it(inputs, tmp_path, capsys):
+def test_the_command_line_has_all_options(inputs, tmp_path, capsys):
     models, dataset = inputs
     out = tmp_path / "out"
     words = ["compare", out, *models, "--dataset", dataset, "--split", "training", "--device", "cpu"]

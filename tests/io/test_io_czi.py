@@ -77,7 +77,9 @@ def test_planes_that_are_not_brightfield_are_refused(tmp_path: Path) -> None:
         open_slide(write(tmp_path / "f.czi", (grey.astype(np.float32), {})))
 
 
-def test_damaged_files_and_a_missing_library_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_files_and_a_missing_library_give_a_one_line_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = write(tmp_path / "a.czi", (BGR, {})).read_bytes()
     for size in (0, 11, 600, len(whole) // 2):
         (tmp_path / "cut.czi").write_bytes(whole[:size])

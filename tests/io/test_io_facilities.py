@@ -93,7 +93,7 @@ def test_plain_resolution_tags_are_completed_by_the_log(tmp_path: Path, volume: 
     assert open_volume(folder).voxel_um == (15, 5, 5)
 
 
-def test_a_size_in_a_wrong_unit_is_not_believed(tmp_path: Path, volume: Array) -> None:
+def test_a_size_in_a_wrong_unit_is_refused(tmp_path: Path, volume: Array) -> None:
     # nabu 2026.1.2 passes its pixel size in µm to a writer that expects metres (pipeline/fullfield/chunked.py).
     path = lay.nabu_zarr(tmp_path, volume, unit="meter")
     with pytest.raises(InputError, match=r"rec\.zarr: states a voxel size of 5e\+06 µm, so its unit is wrong; give it"):

@@ -160,7 +160,7 @@ def test_too_many_objects_are_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     _refused(tmp_path / "a.h5", "holds more than 50 objects")
 
 
-def test_damaged_bytes_are_one_line(tmp_path: Path) -> None:
+def test_damaged_bytes_give_a_one_line_error(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["group/v"] = VOLUME
         file["group/v"].attrs["element_size_um"] = [5.0] * 3

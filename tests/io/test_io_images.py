@@ -96,7 +96,7 @@ def test_two_dimensional_mha_of_the_real_pair() -> None:
         np.testing.assert_array_equal(image.ravel(), raw)
 
 
-def test_bad_images_get_one_line(tmp_path: Path) -> None:
+def test_damaged_images_give_a_one_line_error(tmp_path: Path) -> None:
     write_image(tmp_path / "good.png", np.random.default_rng(0).integers(0, 256, (50, 50), dtype=np.uint8))
     (tmp_path / "half.png").write_bytes((tmp_path / "good.png").read_bytes()[:1000])
     (tmp_path / "text.png").write_text("not a picture")
@@ -163,7 +163,7 @@ def test_a_colour_stack_carries_its_voxel_size(tmp_path: Path, samples: int) -> 
         assert tif.pages[0].tags["XResolution"].value == (1, 5)
 
 
-def test_a_stack_of_unlike_or_no_slices_is_a_fault(tmp_path: Path) -> None:
+def test_a_stack_of_unequal_or_no_slices_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="slice 1 is"):
         write_stack(tmp_path / "a", [np.zeros((2, 2), np.uint8), np.zeros((2, 3), np.uint8)], voxel_um=1)
     with pytest.raises(ValueError, match="at least one slice"):

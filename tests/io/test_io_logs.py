@@ -46,7 +46,7 @@ def test_nabu_sizes_come_back(sizes: tuple[float, float, float], brackets: str) 
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_are_read_without_a_fault(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+def test_any_bytes_are_read_without_an_error(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     folder = tmp_path_factory.mktemp("logs")
     for name in ("reco.log", "a_rec.log", "a_infos.txt"):
         (folder / name).write_bytes(data)

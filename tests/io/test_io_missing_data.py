@@ -51,13 +51,13 @@ def _hdf5(path: Path, slices: list[int], **options: object) -> Path:
     return path
 
 
-def test_hdf5_chunks_that_were_never_written(tmp_path: Path) -> None:
+def test_hdf5_chunks_that_were_not_written(tmp_path: Path) -> None:
     path = _hdf5(tmp_path / "a.h5", list(range(5)), chunks=(1, 16, 20))
     _refused(path, "slices 5 to 8 of /data")
     _filled(path, ((5, 9),))
 
 
-def test_an_hdf5_dataset_that_was_never_written(tmp_path: Path) -> None:
+def test_an_hdf5_dataset_that_was_not_written(tmp_path: Path) -> None:
     _refused(_hdf5(tmp_path / "contiguous.h5", []), "slices 0 to 8")
     _refused(_hdf5(tmp_path / "chunked.h5", [], chunks=(2, 8, 8)), "slices 0 to 8")
 
@@ -266,7 +266,7 @@ def test_renamed_files_of_an_ome_tiff_are_counted(tmp_path: Path) -> None:
     _refused(folder, "8 of 9 slices that its OME-XML announces are in the folder")
 
 
-def test_ome_tiff_that_is_not_a_volume_or_points_elsewhere(tmp_path: Path) -> None:
+def test_ome_tiff_that_is_not_a_volume_or_references_another_folder(tmp_path: Path) -> None:
     folder = _ome(tmp_path / "channels", list(range(9)), 3, sizes='SizeC="3" SizeT="1"')
     with pytest.raises(InputError, match="states 3 channels or time points"):
         open_volume(folder)
@@ -287,7 +287,7 @@ def test_zeros_do_not_shift_the_estimated_grey_values(tmp_path: Path) -> None:
     assert reference_samples(open_volume(path, voxel_um=5, allow_missing=True)).min() > 0
 
 
-def test_a_region_knows_its_missing_slices(tmp_path: Path) -> None:
+def test_a_region_lists_its_missing_slices(tmp_path: Path) -> None:
     path = _hdf5(tmp_path / "a.h5", [0, 1, 2, 6, 7, 8], chunks=(1, 16, 20))
     volume = open_volume(path, voxel_um=5, allow_missing=True)
     assert volume.region((2, 0, 0), (5, 4, 4)).missing == ((1, 3),)

@@ -121,7 +121,7 @@ class _Bomb:
         return (pytest.fail, ("a pickle was opened",))
 
 
-def test_a_pickle_in_the_folder_is_left_alone(folder: Path) -> None:
+def test_a_pickle_in_the_folder_is_not_opened(folder: Path) -> None:
     for name in ("generator.pt", "pytorch_model.bin", "reverse.pkl"):
         (folder / name).write_bytes(pickle.dumps(_Bomb()))
     assert set(load_model(folder).state) == set(_weights(0))

@@ -88,7 +88,7 @@ def test_a_companion_that_is_missing_is_named(tmp_path: Path, name: str) -> None
 
 
 @pytest.mark.parametrize("name", ["../c.ome", "/c.ome", "..", "sub\\c.ome"])
-def test_a_companion_elsewhere_is_not_read(tmp_path: Path, name: str) -> None:
+def test_a_companion_file_in_another_folder_is_not_read(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="outside its folder"):
         announced_files(tmp_path / "a.tif", BINARY.format(name))
 

@@ -91,14 +91,14 @@ def test_halving_is_the_mean_of_eight(volume: np.ndarray) -> None:
     np.testing.assert_array_equal(halve(volume), np.floor(mean + 0.5))
 
 
-def test_halving_keeps_a_constant_whatever_the_shape() -> None:
+def test_halving_keeps_a_constant_for_any_shape() -> None:
     for shape in ((1, 1, 1), (3, 2, 5), (7, 7, 7)):
         half = halve(np.full((3, *shape), 201, np.uint8))
         assert half.shape == (3, *((n + 1) // 2 for n in shape))
         assert (half == 201).all()
 
 
-def test_levels_lie_over_each_other() -> None:
+def test_levels_have_the_same_position() -> None:
     # A ramp along each axis: the grey value is the position in µm, so the values of a level equal its voxel positions.
     shapes = pyramid_shapes((4, 260, 8))
     assert shapes == [(4, 260, 8), (2, 130, 4)]
@@ -110,7 +110,7 @@ def test_levels_lie_over_each_other() -> None:
         assert np.abs(half - places).max() <= 0.5
 
 
-def test_levels_of_nearest_voxels_lie_at_the_voxels_taken() -> None:
+def test_levels_of_nearest_voxels_are_placed_at_the_sampled_voxels() -> None:
     # The grey value is the position in µm, also of the third level.
     ramp = np.indices((1, 600, 1))[1].astype(np.uint16)
     shapes = pyramid_shapes((1, 600, 1))
@@ -376,7 +376,7 @@ def test_a_z_chunk_has_one_writer(tmp_path: Path, rgb: np.ndarray) -> None:
         assert not theirs  # all parts are finished
 
 
-def test_a_lock_dies_with_its_holder(tmp_path: Path) -> None:
+def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
     code = f"from tomostain.io.locks import lock\nwith lock(__import__('pathlib').Path({str(tmp_path / 'lock')!r})):"
     code += "\n print('mine', flush=True)\n input()"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:

@@ -178,7 +178,7 @@ def test_a_write_that_breaks_off_leaves_the_older_shard(tmp_path: Path) -> None:
     ("key", "value"),
     [("fill_value", 1), ("chunk_key_encoding", {"name": "v2"}), ("codecs", [{"name": "bytes"}]), ("codecs", [])],
 )
-def test_arrays_that_are_stored_in_another_way_are_left_to_zarr(tmp_path: Path, key: str, value: object) -> None:
+def test_arrays_with_another_storage_are_read_by_zarr(tmp_path: Path, key: str, value: object) -> None:
     writer_of(tmp_path / "a.zarr")
     metadata = zarr.open_group(tmp_path / "a.zarr", mode="r")["0"].metadata.to_dict()
     assert ShardLayout.of(metadata, np.dtype(np.uint8)) is not None

@@ -92,7 +92,7 @@ def test_the_unit_of_a_nifti(tmp_path: Path, code: int, micrometres: float | Non
             open_volume(tmp_path / "a.nii")
         volume, micrometres = open_volume(tmp_path / "a.nii", voxel_um=(70, 60, 50)), 1e3
     else:
-        expected = (70, 60, 50) if code == 1 else None  # 50 mm: not believed
+        expected = (70, 60, 50) if code == 1 else None  # 50 mm: not used
         volume = open_volume(tmp_path / "a.nii", voxel_um=expected)
         micrometres = 1e3 if expected else micrometres
     np.testing.assert_allclose(volume.voxel_um, np.array((0.07, 0.06, 0.05)) * micrometres, rtol=1e-5)
@@ -229,7 +229,7 @@ def test_the_transformations_of_an_ome_zarr_are_applied_in_their_order(tmp_path:
     np.testing.assert_allclose(volume.placement.origin_um, (70, 120, 1150))
 
 
-def test_a_region_and_a_resampled_volume_lie_where_their_voxels_lie() -> None:
+def test_a_region_and_a_resampled_volume_keep_the_position_of_their_voxels() -> None:
     turned = Placement((100.0, 0.0, 0.0), ((1, 0, 0), (0, 1, 0), (0, 0, -1)))
     volume = Volume.from_array(VOLUME, voxel_um=(4, 2, 2), placement=turned)
     region = volume.region((1, 0, 2), (4, 5, 6))

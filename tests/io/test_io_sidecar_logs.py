@@ -69,7 +69,7 @@ def test_binned_is_open_where_the_reconstruction_was_binned_again(tmp_path: Path
         open_volume(path)
 
 
-def test_binned_is_open_where_the_log_knows_of_no_binning(tmp_path: Path) -> None:
+def test_binning_is_unknown_where_the_log_states_none(tmp_path: Path) -> None:
     path = _hereon(tmp_path, "float_binned", lay.old_hereon_log(1.28, 1.28, "syn7"))
     with pytest.raises(InputError, match=r"states voxels of 1\.28 µm or 2\.56 µm"):
         open_volume(path)
@@ -101,7 +101,7 @@ def test_logs_of_one_scan_that_contradict_each_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scan", ["syn7_2", "syn", "7", "other"])
-def test_the_log_of_another_scan_is_not_believed(tmp_path: Path, scan: str) -> None:
+def test_the_log_of_another_scan_is_not_used(tmp_path: Path, scan: str) -> None:
     path = _hereon(tmp_path, "float_rawBin2", lay.hereon_log(1.28, 2.56, scan))
     with pytest.raises(InputError, match=rf"not in the file, and \S+reco\.log is of {scan}; give it with `voxel_um`"):
         open_volume(path)
@@ -120,7 +120,7 @@ def test_the_folder_one_stands_in_and_links_to_it(tmp_path: Path, monkeypatch: p
     assert open_volume(Path()).voxel_um[0] == 2.56
 
 
-def test_a_log_alone_among_the_slices_is_believed(tmp_path: Path) -> None:
+def test_a_log_alone_among_the_slices_is_used(tmp_path: Path) -> None:
     path = lay.slices(tmp_path / "renamed", VOLUME, "slice_{:04d}.tif")
     (path / "x_rec.log").write_text(lay.skyscan_log(4.9))
     assert open_volume(path).voxel_um[0] == pytest.approx(4.9)

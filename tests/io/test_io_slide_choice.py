@@ -233,7 +233,7 @@ def test_cut_files_are_an_error(tmp_path: Path, name: str) -> None:
             assert "\n" not in str(caught.value)
 
 
-def test_tiles_that_were_never_written_are_an_error(tmp_path: Path) -> None:
+def test_tiles_that_were_not_written_are_an_error(tmp_path: Path) -> None:
     with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
         tiles = [None if index == 3 else RGB[:256, :256] for index in range(6)]  # None: a sparse tile
         tif.write(iter(tiles), shape=(512, 768, 3), dtype="u1", photometric="rgb", tile=(256, 256), metadata=None)
@@ -250,7 +250,7 @@ def test_tiles_that_were_never_written_are_an_error(tmp_path: Path) -> None:
         ('<BinaryOnly MetadataFile="c.ome" UUID="urn:uuid:1"/>', "metadata are in another file"),
     ],
 )
-def test_ome_files_elsewhere_are_not_opened(tmp_path: Path, text: str, message: str) -> None:
+def test_ome_files_in_other_folders_are_not_opened(tmp_path: Path, text: str, message: str) -> None:
     os.mkfifo(tmp_path / "pipe.tif")
     schema = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
     sizes = 'DimensionOrder="XYCZT" Type="uint8" SizeX="700" SizeY="500" SizeC="3" SizeZ="1" SizeT="1"'

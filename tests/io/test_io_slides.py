@@ -94,7 +94,7 @@ def test_plain_tiff_pyramids_are_read_through_openslide(tmp_path: Path, rgb: np.
         open_slide(write("printed.tif", 96, "INCH"))
 
 
-def test_the_pixel_size_is_never_assumed(tmp_path: Path, rgb: np.ndarray) -> None:
+def test_the_pixel_size_is_not_assumed(tmp_path: Path, rgb: np.ndarray) -> None:
     write_image(tmp_path / "a.png", rgb)
     tifffile.imwrite(tmp_path / "a.tif", rgb, resolution=(300, 300), resolutionunit="INCH", metadata=None)
     for name in ("a.png", "a.tif"):
@@ -166,7 +166,7 @@ def test_real_slides_that_cannot_be_read(name: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_bad_slides_get_one_line(tmp_path: Path, written: Path, rgb: np.ndarray) -> None:
+def test_damaged_slides_give_a_one_line_error(tmp_path: Path, written: Path, rgb: np.ndarray) -> None:
     (tmp_path / "fake.svs").write_text("not a slide")
     (tmp_path / "fake.czi").write_text("not a slide")
     (tmp_path / "fake.xyz").write_text("not a slide")

@@ -187,7 +187,7 @@ def test_the_given_voxel_size_stands_above_the_files(tmp_path: Path) -> None:
         ({"imagej": True, "resolution": (0.2, 0.2), "metadata": {"unit": "\\u00B5m", "spacing": 8}}, (8.0, 5.0, 5.0)),
     ],
 )
-def test_a_voxel_size_is_believed_only_where_it_was_measured(tmp_path: Path, options: dict, stated: tuple) -> None:
+def test_a_voxel_size_is_used_only_where_it_was_measured(tmp_path: Path, options: dict, stated: tuple) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((6, 5, 7), np.uint8), photometric="minisblack", **options)
     with tifffile.TiffFile(tmp_path / "a.tif") as tif:
         assert stated_spacing(tif) == pytest.approx(stated)
@@ -222,7 +222,7 @@ def test_nan_and_infinite_values_are_named_by_slice(tmp_path: Path) -> None:
         opened.read(0, 5)
 
 
-def test_slices_outside_the_volume_are_a_fault(tmp_path: Path) -> None:
+def test_slices_outside_the_volume_are_an_error(tmp_path: Path) -> None:
     opened = open_volume(_stack(tmp_path, np.zeros((2, 3, 4), np.uint8)))
     for start, stop in ((-1, 1), (0, 3), (1, 1)):
         with pytest.raises(ValueError, match="of a volume of 2 slices"):

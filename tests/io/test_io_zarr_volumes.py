@@ -94,7 +94,7 @@ NESTED = "[" * 100_000 + "]" * 100_000
         '{"zarr_format": 3, "node_type": "group", "attributes": null}',
     ],
 )
-def test_damaged_metadata_are_one_line(tmp_path: Path, text: str) -> None:
+def test_damaged_metadata_give_a_one_line_error(tmp_path: Path, text: str) -> None:
     for path in (_ome(tmp_path / "a.zarr", "zyx"), _ome(tmp_path / "a.zarr", "zyx") / "0"):
         (path / "zarr.json").write_text(text)
         for function in (lambda p: open_volume(p, voxel_um=5), open_stained):
@@ -125,7 +125,7 @@ def test_damaged_metadata_are_one_line(tmp_path: Path, text: str) -> None:
         ("dimension_names", [1, 2]),
     ],
 )
-def test_impossible_arrays_are_one_line(tmp_path: Path, key: str, value: object) -> None:
+def test_impossible_arrays_give_a_one_line_error(tmp_path: Path, key: str, value: object) -> None:
     path = _ome(tmp_path / "a.zarr", "zyx")
     values = json.loads((path / "0" / "zarr.json").read_text())
     if key == "chunk_shape":

@@ -93,7 +93,7 @@ def test_the_files_hold_the_measures(from_stain):
     assert set(table["unit"]) <= {"%", "mm³", "mm²", "µm", "1/mm", "mm/year", "1/mm³", "µm³"}
 
 
-def test_labels_and_maps_lie_on_the_grid_of_the_stain(from_stain, measured_phantom):
+def test_labels_and_maps_have_the_grid_of_the_stain(from_stain, measured_phantom):
     stained = open_stained(measured_phantom.stained)
     labels = open_labels(from_stain.labels_path, stained)
     truth = measured_phantom.labels

@@ -50,7 +50,7 @@ def test_outside_the_volume_it_is_white(stained):
     assert (rgb[:5] == 255).all()
 
 
-def test_a_plane_elsewhere_is_refused(stained):
+def test_a_plane_outside_the_volume_is_refused(stained):
     volume, _ = stained
     section = Section(np.array([5000.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0]))
     with pytest.raises(InputError, match="the section of the pair does not cross this volume"):

@@ -102,7 +102,7 @@ def test_every_function_takes_the_name(toy, volume, tmp_path):
     )
     stained = ts.stain_volume(name, volume, config=ts.StainConfig(**SMALL), intensity=LEVELS, device="cpu")
     assert stained.shape == (3, 40, 44, 3)
-    with pytest.raises(InputError, match="stores nothing of its training data"):
+    with pytest.raises(InputError, match="has no training reference"):
         list(check_against(name, [volume]))
     frame = ts.evaluate_models(name, _dataset(tmp_path), baselines=False, patch_px=32, device="cpu", stain=SMALL)
     assert set(frame["model"]) == {"toy-tb"}
@@ -139,7 +139,7 @@ def test_the_verb_lists_describes_and_copies(toy, tmp_path, capsys):
     assert {path.name for path in copied.iterdir()} == {path.name for path in toy.iterdir()}
 
 
-def test_wrong_uses_of_the_verb_are_one_line(toy, tmp_path, capsys):
+def test_wrong_uses_of_the_verb_give_a_one_line_error(toy, tmp_path, capsys):
     def fails(*arguments):
         assert run([str(argument) for argument in arguments]) == 2
         line = capsys.readouterr().err

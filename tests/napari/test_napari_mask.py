@@ -148,7 +148,7 @@ def test_another_pair_is_chosen_and_paint_is_not_lost_silently(widget, answer):
     assert not widget.pair.drawn.any()
 
 
-def test_one_pair_is_opened_alone_and_the_table_is_named(widget, dataset, viewer, tmp_path):
+def test_a_single_pair_is_opened_and_the_table_is_named(widget, dataset, viewer, tmp_path):
     (tmp_path / "pairs/A").rename(tmp_path / "alone")
     widget.close_button.click()
     assert len(viewer.layers) == 0

@@ -750,7 +750,7 @@ def test_closing_the_dock_leaves_nothing_behind(closed, viewer, read, qtbot):
     assert not live.is_running
 
 
-def test_layers_that_the_user_removes_do_no_harm(widget, viewer, settle):
+def test_layers_that_the_user_removes_cause_no_error(widget, viewer, settle):
     viewer.layers.clear()
     widget.controls.sliders["turn_deg"].setValue(10)
     settle()

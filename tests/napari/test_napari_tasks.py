@@ -67,7 +67,7 @@ def test_an_error_is_delivered(task, qtbot):
     assert [str(error) for error in errors] == ["give `voxel_um`"]
 
 
-def test_cancel_asks_the_work_to_stop(task, qtbot):
+def test_cancel_requests_the_work_to_stop(task, qtbot):
     errors = []
 
     def work(progress, should_stop):

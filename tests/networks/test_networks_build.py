@@ -129,7 +129,7 @@ def test_dropout_works_while_training_only():
     assert torch.equal(network(image), network(image))
 
 
-def test_patches_of_a_batch_do_not_know_of_each_other():
+def test_patches_of_a_batch_are_independent():
     network = build_network({"name": "resnet", "width": 2, "blocks": 1}, torch.Generator().manual_seed(0))
     batch = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(network(batch)[:1], network(batch[:1]))

@@ -129,7 +129,7 @@ def test_a_first_pixel_far_from_the_others_costs_little_precision():
 
 
 @interpreted
-def test_results_have_channels_last_whatever_the_input():
+def test_results_have_channels_last_for_any_input():
     for image in (draw((2, 4, 6, 5), 0), draw((2, 4, 5, 6), 0).transpose(2, 3)):
         for plan in (Plan(pad=1), replace(NORM, pad=1)):
             padded = fused(image, plan)[0]

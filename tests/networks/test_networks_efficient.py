@@ -159,7 +159,7 @@ def test_a_gated_block_is_products_of_channels():
     assert drawn.flatten().tolist() == [3.0, 5.0 + 3.0 * 6.0]
 
 
-def test_a_mixing_block_that_knows_nothing_yet_hands_its_input_on():
+def test_an_untrained_mixing_block_returns_its_input():
     block = MixingBlock(3, 5, "none")
     block.layers[-1].weight.data.zero_()
     block.layers[-1].bias.data.zero_()

@@ -46,7 +46,7 @@ def test_derivatives_are_those_of_finite_differences():
     assert torch.autograd.gradcheck(PixelwiseInstanceNorm2d(3), [leaf])
 
 
-def test_the_result_lies_in_memory_as_the_image_does():
+def test_the_result_has_the_memory_format_of_the_image():
     image = torch.randn(2, 3, 4, 5)
     norm = PixelwiseInstanceNorm2d(3)
     assert norm(image).is_contiguous()

@@ -222,7 +222,7 @@ def test_a_whole_network_gives_the_same_and_learns_the_same(changes):
         assert (actual.grad - expected.grad).abs().max() <= 1e-10 * max(scale, 1e-2), name
 
 
-def test_channels_lie_last_where_they_are_normalised_and_nobody_else_sees_it():
+def test_channels_are_last_only_inside_layers_that_normalise_over_them():
     network = accelerate(build_network({**UNET, "norm": "channel"}))
     assert network.first.weight.is_contiguous(memory_format=torch.channels_last)
     result = network(torch.randn(1, 3, 16, 16))

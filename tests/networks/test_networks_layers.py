@@ -78,7 +78,7 @@ def test_even_grey_gives_an_even_output_without_transposed_convolutions():
 
 
 @pytest.mark.parametrize("upsampling", ["bilinear", "transposed"])
-def test_the_output_depends_on_the_neighbourhood_alone(upsampling):
+def test_the_output_depends_only_on_the_neighbourhood(upsampling):
     assert is_tile_invariant(UNET | {"upsampling": upsampling, "grey_knots": KNOTS})
 
 

@@ -100,7 +100,7 @@ def test_the_built_in_generators_depend_on_the_tile_by_instance_normalisation_on
 
 
 @pytest.mark.parametrize("name", ["attention", "columnmean", "positions", "finitemean"])
-def test_a_generator_that_looks_over_the_whole_image_is_found_whatever_its_norm(registered, name):
+def test_a_generator_that_uses_the_whole_image_is_detected_with_any_norm(registered, name):
     assert not is_tile_invariant({"name": f"toy-{name}", "norm": "channel"})
     assert not is_tile_invariant({"name": f"toy-{name}", "norm": "none"})
     assert not is_tile_invariant({"name": f"toy-{name}", "norm": "instance"}, volume_statistics=True)
@@ -121,7 +121,7 @@ def test_attention_is_blended_by_default_and_exact_tiles_are_refused(registered)
         assert not translator.tile_free
 
 
-def test_it_is_measured_once_and_leaves_random_numbers_alone(monkeypatch):
+def test_it_is_measured_once_and_does_not_advance_random_generators(monkeypatch):
     spec = {"name": "resnet", "blocks": 3, "norm": "channel", "in_channels": 2}
     before = torch.random.get_rng_state()
     assert is_tile_invariant(spec)

@@ -86,7 +86,7 @@ def test_training_texture_is_never_more_novel_than_an_altered_copy(seed, rows, c
     assert novelty(noise(seed + 1, 15000, shape=(rows, columns)), everything).min() > 0.1
 
 
-def test_only_so_much_is_remembered_and_the_same_seed_remembers_the_same():
+def test_the_reference_is_bounded_and_the_same_for_the_same_seed():
     pairs = [pair(noise(i, shape=(200, 200))) for i in range(25)]
     a, b = neighbourhood_reference(pairs), neighbourhood_reference(pairs)
     assert len(a.neighbourhoods) == 8000
@@ -104,7 +104,7 @@ def test_places_outside_the_mask_are_known_too_but_fewer():
     assert (level < 0.5).sum() == 100
 
 
-def test_a_lone_pair_and_a_flat_one_can_be_remembered():
+def test_a_single_pair_and_a_constant_one_give_a_reference():
     assert neighbourhood_reference([pair(noise(0))]).usual > 0
     flat = neighbourhood_reference([pair(np.full((30, 30), 20000))] * 2)
     assert novelty(np.full((30, 30), 20000, np.uint16), flat).max() < 1

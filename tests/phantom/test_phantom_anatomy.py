@@ -162,7 +162,7 @@ def test_outside_the_block_there_is_air_and_the_wall_of_the_tube(specimen):
     assert (label[(rho > 5010) & (rho < 5190)] == Label.TUBE).all()
 
 
-def test_a_point_has_one_tissue_whoever_asks(specimen):
+def test_a_point_has_one_tissue_in_every_query(specimen):
     fine = box((-1000, 900, 300), (36, 36, 36), 2.5)
     whole_grid = sample_tissue(specimen, fine)
     coarse = sample_tissue(specimen, fine[::3, ::3, ::3])
@@ -192,7 +192,7 @@ def test_turning_the_specimen_turns_its_tissues():
     assert (a == b).mean() > 0.9999
 
 
-def test_a_lying_screw_lies_along_y():
+def test_a_lying_screw_is_parallel_to_y():
     anatomy = grow_anatomy(PhantomConfig(seed=1, orientation="lying", material="Ti"))
     metal = sample_tissue_in_volume(anatomy, box(anatomy.pose.translation_um, (60, 60, 60), 80.0)).label == Label.SCREW
     extent = [np.ptp(axis) * 80 for axis in np.nonzero(metal)]

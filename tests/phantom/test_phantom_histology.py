@@ -174,7 +174,7 @@ def test_every_stain_colours_every_tissue():
             assert max(stain.colours[label]) < 245
 
 
-def test_truth_of_a_slice_knows_the_screw(anatomy):
+def test_truth_of_a_slice_contains_the_screw(anatomy):
     rgb, mask = truth_slice(Specimen("s", anatomy.config, anatomy), 16)
     side = np.arange(64.0)
     points_um = np.stack(np.meshgrid([16.0], side, side, indexing="ij"), -1)[0] * 60

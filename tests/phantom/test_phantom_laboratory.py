@@ -203,7 +203,7 @@ def test_cracks_are_pale_and_in_bone(plane):
     assert np.array_equal(picture[~where], plane[0][~where])
 
 
-def test_missing_pieces_let_all_light_through_and_spare_the_screw(plane):
+def test_missing_pieces_are_white_and_do_not_include_the_screw(plane):
     picture, where = damaged(plane, missing=3)
     assert where.any()
     assert (picture[where] == 1).all()

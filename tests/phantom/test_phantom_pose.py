@@ -56,7 +56,7 @@ def test_tilt_and_offset_are_as_asked(tilt, offset):
     assert distance == pytest.approx(offset * np.cos(np.radians(tilt)))
 
 
-def test_the_cut_through_a_flat_volume_lies_in_it():
+def test_the_section_through_a_flat_volume_is_inside_it():
     config = PhantomConfig(seed=2, orientation="lying", shape=(64, 256, 256))
     section, shape = section_through_screw(config, draw_pose(config))
     assert shape == (512, 512)

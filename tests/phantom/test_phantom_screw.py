@@ -67,7 +67,7 @@ def test_turning_the_screw_drives_it_along_its_axis(z, rho, phi, turn):
 
 @settings(max_examples=25, deadline=None)
 @given(st.tuples(coordinate, coordinate, coordinate), st.tuples(coordinate, coordinate, coordinate))
-def test_the_distance_never_grows_faster_than_the_way(a, b):
+def test_the_distance_has_a_gradient_of_at_most_one(a, b):
     both = np.array([a, b], dtype=np.float32)
     both[:, 1] += 1600  # next to the core of the screw, where a turn changes the angle slowly
     distance = screw_distance(both)

@@ -45,7 +45,7 @@ def test_written_files_can_be_opened(folder):
 
 
 @pytest.mark.parametrize(("seed", "orientation"), [(1, "random"), (2, "random"), (3, "lying")])
-def test_the_slide_lies_where_the_truth_says(tmp_path, seed, orientation):
+def test_the_slide_is_at_the_true_position(tmp_path, seed, orientation):
     # Two independent ways to the same plane: the affine of the slide, and the section through the labels of the volume.
     damage = LaboratoryConfig.perfect().model_dump() | {"strain": 0.008}
     config = config_of(

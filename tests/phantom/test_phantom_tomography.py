@@ -80,7 +80,7 @@ def test_soft_tissue_is_faint_and_air_is_nothing():
     assert table.at(Label.SOFT) < 0.2 * table.bone
 
 
-def test_new_bone_and_soft_tissue_lie_below_bone():
+def test_new_bone_and_soft_tissue_are_darker_than_bone():
     table = attenuation_table(35.0, "Mg-10Gd")
     assert table.at(Label.ADIPOCYTE) < table.at(Label.MARROW) < table.at(Label.SOFT) < table.at(Label.WOVEN, 0.4)
     assert table.at(Label.WOVEN, 0.4) < table.bone

@@ -134,7 +134,7 @@ def test_errors_of_an_image_are_named(tmp_path):
         prepare_aligned(x, y, tmp_path / "set", PLAIN)
 
 
-def test_the_sources_are_never_replaced(tmp_path):
+def test_the_sources_are_not_replaced(tmp_path):
     x, y = write_folders(tmp_path, names=["a"])
     prepare_aligned(x, y, tmp_path / "set", PLAIN)
     x.rename(tmp_path / "set" / "x")

@@ -53,7 +53,7 @@ def write_table(path: Path, names, extra: str = "", cells: str = "") -> Path:
     return table
 
 
-def test_pairs_lie_where_the_section_says(tmp_path):
+def test_pairs_are_at_the_position_of_the_section(tmp_path):
     affine = np.array([[1.0, 0.01, 35.0], [-0.01, 1.02, 60.0]])
     section = Section(UPRIGHT.origin_um, UPRIGHT.row, UPRIGHT.column, affine)
     write_specimen(tmp_path / "s1", section)
@@ -96,7 +96,7 @@ def test_an_oblique_plane_is_cut_in_chunks_as_in_one_piece(tmp_path, monkeypatch
     np.testing.assert_allclose(cut[inside], expected[inside], rtol=1e-5)
 
 
-def test_a_coarse_pyramid_level_lies_where_the_fine_one_does(tmp_path):
+def test_a_coarse_pyramid_level_has_the_position_of_the_fine_one(tmp_path):
     from tomostain.io import write_slide
 
     folder = write_specimen(tmp_path / "s1", pixel_um=5.0)
@@ -168,7 +168,7 @@ def test_a_specimen_that_is_wrong_is_named(tmp_path):
     table = write_table(tmp_path, ["a"])
     far = Section(np.array([0.0, 9000.0, 0.0]), UPRIGHT.row, UPRIGHT.column)
     (folder / "section.yaml").write_text(yaml.safe_dump(far.to_dict()))
-    with pytest.raises(InputError, match="specimen 'a': volume and slide hardly overlap"):
+    with pytest.raises(InputError, match="specimen 'a': the overlap of volume and slide is less than 8 pixels wide"):
         prepare_specimens(table, tmp_path / "set")
     (folder / "section.yaml").write_text("origin_um: [0, 0, 0]\n")
     with pytest.raises(InputError, match=r"section\.yaml: key 'row' is missing"):
@@ -255,7 +255,7 @@ def test_options_that_also_hold_for_pairs_are_refused_in_the_registration(key):
         PrepareConfig.from_dict({"registration": {key: True if key == "deform" else 7.0}})
 
 
-def test_neighbouring_slices_lie_a_pixel_apart_along_the_normal(tmp_path):
+def test_neighbouring_slices_are_one_pixel_apart_along_the_normal(tmp_path):
     """A volume that is linear in z, y and x, and an oblique section: the values of each plane are known."""
     slope = np.array([3.0, 5.0, 7.0])
     grey = 100 + np.stack(np.indices((60, 50, 40)), axis=-1) @ slope

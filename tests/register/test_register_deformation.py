@@ -31,7 +31,7 @@ def test_a_smooth_shift_is_found(pictures):
     assert deformation.largest_um <= 80.0 + 1e-3
 
 
-def test_aligned_images_are_left_alone(pictures):
+def test_aligned_images_are_unchanged(pictures):
     ct, histology, mask = pictures
     assert np.median(np.abs(deform(ct, histology, mask, PIXEL_UM).shift_um)) < 0.5 * PIXEL_UM
 

@@ -66,7 +66,7 @@ def test_a_narrow_prior_leaves_no_strain_and_a_wide_one_allows_it(images):
     assert np.abs(stiff.strain).max() < 0.001
 
 
-def test_the_score_counts_what_lies_outside_as_nothing(images):
+def test_the_score_ignores_pixels_outside(images):
     score = MutualScore(images)
     truth = PlanarPose.as_given(images.middle_um)
     half = images.valid.copy()

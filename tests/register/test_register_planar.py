@@ -51,7 +51,7 @@ def place_px(location, slide_um):
     return section.to_volume_um(section.slide_to_section_um(slide_um))[:, 1:] / VOXEL_UM
 
 
-def test_the_slide_lies_where_the_truth_says(slice_and_slide, location):
+def test_the_slide_is_at_the_true_position(slice_and_slide, location):
     _, rgb, pixel_um, first_um, truth = slice_and_slide
     at = np.random.default_rng(0).uniform(0.3, 0.7, (100, 2)) * np.array(rgb.shape[:2]) * pixel_um
     right = truth.slide_to_section_um(at + first_um) / VOXEL_UM

@@ -16,7 +16,7 @@ from tomostain.register.refine import Freedom
 from tomostain.register.task import SearchTask
 
 
-def test_detail_is_one_at_the_right_place_and_little_elsewhere():
+def test_detail_is_one_at_the_right_pose_and_small_at_others():
     level = blobs(5)
     section = oblique(level)
     template = template_of(level, section, (24, 24))
@@ -81,7 +81,7 @@ def test_a_lone_candidate_is_ahead_of_nothing_and_a_margin_is_capped(hinted, mos
     assert collect_evidence(task, two, config, hinted=hinted).margin == pytest.approx(most)
 
 
-def test_sharpening_that_loses_the_way_is_undone_and_the_confidence_is_that_of_the_result():
+def test_a_refinement_that_diverges_is_undone_and_the_confidence_is_that_of_the_result():
     level = blobs(7)
     section = oblique(level)
     template = template_of(level, section, (24, 24))

@@ -37,7 +37,7 @@ def smooth_values(shape, seed=0):
     return ndimage.gaussian_filter(noise, 2.0)
 
 
-def test_blocks_are_means_and_lie_where_they_were():
+def test_blocks_are_means_at_their_original_position():
     values = smooth_values((100, 130, 90))
     level = read_coarse(Scan(values), UNIT, max_voxels=64)
     assert level.voxel_um.tolist() == [20.0, 20.0, 20.0]

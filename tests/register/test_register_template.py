@@ -70,7 +70,7 @@ def test_new_bone_is_dense_where_it_covers_much(tmp_path):
     assert np.ptp(fat) < 25
 
 
-def test_the_tissue_alone_lies_where_the_template_was(slide):
+def test_only_the_tissue_is_moved_to_the_template(slide):
     template = make_template(slide[0], SMALL["pixel_um"])
     alone = template.tissue_alone()
     np.testing.assert_array_equal(alone.middle_um, template.middle_um)
@@ -81,7 +81,7 @@ def test_the_tissue_alone_lies_where_the_template_was(slide):
     np.testing.assert_array_equal(alone.weight[weighted], template.weight[weighted])
 
 
-def test_where_there_is_hardly_any_tissue_the_screw_stays():
+def test_the_screw_stays_where_there_is_almost_no_tissue():
     template = make_template(drawn_section(), 20.0)
     everything = dataclasses.replace(template, screw=np.ones_like(template.screw))
     assert everything.tissue_alone() is everything

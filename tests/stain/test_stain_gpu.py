@@ -211,7 +211,7 @@ def test_overflow_falls_back_to_float32_unless_float16_is_requested(tmp_path: Pa
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])
-def test_weights_that_are_not_numbers_never_become_a_picture(tmp_path: Path, precision: Any) -> None:
+def test_weights_that_are_not_finite_give_no_image(tmp_path: Path, precision: Any) -> None:
     translator = load_translator(toy_model(tmp_path / "model", CHANNEL), "cuda", precision=precision)
     _break(translator)
     with pytest.raises(InputError, match=r"slice 0 along z: .* values are not finite numbers"):

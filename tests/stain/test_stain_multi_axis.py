@@ -59,7 +59,7 @@ def test_a_volume_is_its_planes_along_each_axis_fused(model, volume, axis_by_axi
 
 
 @pytest.mark.parametrize(("axis", "name"), [(1, "y"), (2, "x")])
-def test_a_volume_is_stained_across_another_axis_alone(model, volume, axis_by_axis, tmp_path, axis, name):
+def test_a_volume_is_stained_across_another_axis_only(model, volume, axis_by_axis, tmp_path, axis, name):
     config, reports = CONFIG.model_copy(update={"planes": name}), []
     out = tmp_path / "out.ome.zarr"
     stain_volume(model, volume, out, config=config, intensity=LEVELS, progress=lambda *what: reports.append(what))
@@ -76,7 +76,7 @@ DRAWINGS = hnp.arrays(np.uint8, st.tuples(st.just(3), st.integers(1, 3), st.inte
 
 @given(DRAWINGS, st.permutations(range(3)))
 @example(np.array([[[[140, 200, 200]]], [[[200] * 3]], [[[200] * 3]]], np.uint8), [1, 2, 0])  # a tie
-def test_fusing_knows_no_order_and_keeps_what_all_agree_on(drawings, order):
+def test_fusing_is_independent_of_the_order_and_keeps_equal_values(drawings, order):
     for how in ("mean", "median", "weighted"):
         fused = fuse(list(drawings), how)
         np.testing.assert_array_equal(fused, fuse([drawings[i] for i in order], how))

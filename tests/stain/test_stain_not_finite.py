@@ -38,7 +38,7 @@ def test_a_model_of_broken_weights_is_not_loaded(tmp_path: Path, factor: float) 
 
 @pytest.mark.parametrize("statistics", ["tile", "volume"])
 @pytest.mark.parametrize("factor", [1e30, np.nan])
-def test_broken_weights_never_become_a_volume(tmp_path: Path, statistics: str, factor: float) -> None:
+def test_weights_that_are_not_finite_give_no_volume(tmp_path: Path, statistics: str, factor: float) -> None:
     model = _broken(toy_model(tmp_path / "model"), factor)
     write_stack(tmp_path / "volume", grey_values((4, 40, 40)), voxel_um=5.0)
     config = StainConfig(patch_px=32, z_chunk=2, statistics=statistics)

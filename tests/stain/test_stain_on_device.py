@@ -206,7 +206,7 @@ def test_out_of_memory_halves_the_batch(
     assert max(n * rows * columns for n, _, rows, columns in limited.batches) <= pixels
 
 
-def test_memory_that_never_suffices_is_an_error_with_a_remedy(tmp_path: Path) -> None:
+def test_too_little_memory_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     translator = load_translator(toy_model(tmp_path / "model", CHANNEL))
     broken = dataclasses.replace(translator, network=_Limited(translator.network, 0))
     for config in (StainConfig(), OVERLAPPING):

@@ -22,7 +22,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("step", [5.0, 10.0])
-def test_the_stain_lies_where_the_volume_lies(model: Path, tmp_path: Path, step: float) -> None:
+def test_the_stain_has_the_placement_of_the_volume(model: Path, tmp_path: Path, step: float) -> None:
     volume = Volume.from_array(grey_values((4, 36, 41)), step, placement=TURNED)
     other = toy_model(tmp_path / "other", seed=1)
     options = {"config": CONFIG, "intensity": LEVELS, "resample": step > 5}
@@ -34,7 +34,7 @@ def test_the_stain_lies_where_the_volume_lies(model: Path, tmp_path: Path, step:
     assert open_stained(tmp_path / "u.ome.zarr").placement == moved
 
 
-def test_a_cut_out_lies_where_it_was_cut(model: Path, tmp_path: Path) -> None:
+def test_a_region_has_its_placement_in_the_volume(model: Path, tmp_path: Path) -> None:
     whole = Volume.from_array(grey_values((6, 40, 40)), 5)
     with warnings.catch_warnings():
         warnings.simplefilter("error", PlacementWarning)

@@ -160,7 +160,7 @@ def test_a_stainer_is_cancelled_by_should_stop_or_by_an_exception_of_progress(mo
         stainer(ct, intensity=LEVELS, progress=fail)
 
 
-def test_a_library_call_leaves_the_signals_alone(model, volume):
+def test_a_library_call_does_not_change_signal_handlers(model, volume):
     handlers = []
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
 

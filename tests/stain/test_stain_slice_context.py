@@ -155,7 +155,7 @@ def test_one_image_is_taken_for_all_slices_with_a_warning(model, tmp_path, grey)
     np.testing.assert_array_equal(read_image(tmp_path / "out.png"), expected)
 
 
-def test_one_slice_alone_is_refused(model, grey):
+def test_a_single_slice_is_refused(model, grey):
     with pytest.raises(InputError, match="slice: holds 1 slice\\(s\\), and 3 are needed"):
         stain_slice(load_translator(model, "cpu"), grey[0])
 

@@ -93,7 +93,7 @@ def test_blending_agrees_with_a_plain_loop(blend):
     np.testing.assert_allclose(blend_tiles(network, image, **config.blending()), total / weight, rtol=1e-4, atol=0.05)
 
 
-def test_a_constant_network_leaves_no_trace_of_tiles():
+def test_tiles_are_invisible_with_a_constant_network():
     config = StainConfig(patch_px=16, stride_px=5, blend="hann")
     blended = blend_tiles(lambda p: torch.full((len(p), 3, 16, 16), 77.0), ct_slice((41, 33)), **config.blending())
     np.testing.assert_allclose(blended, 77.0, rtol=1e-6)

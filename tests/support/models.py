@@ -17,7 +17,7 @@ LEVELS = {"background": 100.0, "bone": 900.0}
 def random_model(
     folder: Path, recipe: str = "tomostain-cpu", norm: str = "instance", width: int | None = None, gain: float = 1.0
 ) -> Path:
-    """Write a model with the generator of a recipe, its weights random; `gain` 1 draws hardly more than one grey."""
+    """Write a model with the generator of a recipe, its weights random; `gain` 1 draws almost only one grey."""
     chosen = load_recipe(recipe)
     generator = chosen.generator_spec() | {"norm": norm} | ({"width": width} if width else {})
     network = build_network(generator, torch.Generator().manual_seed(0))

@@ -51,7 +51,7 @@ def test_any_tile_gives_the_whole_slice(spec, rows, columns, tile_px):
 @given(
     side=st.integers(1, 3000), tile=st.integers(1, 1200), halo=st.integers(0, 12), multiple=st.sampled_from([1, 4, 32])
 )
-def test_tiles_lie_on_the_grid_cover_the_side_and_are_no_larger_than_asked_for(side, tile, halo, multiple):
+def test_tiles_are_on_the_grid_cover_the_side_and_have_at_most_the_requested_size(side, tile, halo, multiple):
     halo *= multiple
     spans = tile_spans(side, tile, halo, multiple)
     assert [stop for *_, stop in spans[:-1]] == [start for _, _, start, _ in spans[1:]]

@@ -24,7 +24,7 @@ from tomostain.train.distributed import DistributedContext, is_rank_zero
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch is built without distributed")
 
 WORKER = Path(distributed_worker.__file__)
-# Sums of float64 in another order. Adam divides by the gradient: weights whose gradient is nothing but rounding (biases
+# Sums of float64 in another order. Adam divides by the gradient: weights whose gradient is only rounding (biases
 # before a normalisation) move by it relative to its ε of 1e-8, and everything else stays together more closely.
 LOSSES = {"rel": 1e-8, "abs": 1e-12}
 WEIGHTS = {"rtol": 0, "atol": 1e-7}

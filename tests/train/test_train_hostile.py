@@ -60,7 +60,7 @@ def model(dataset, tmp_path_factory):
         ("augment: 2024-13-45", "is not a possible date, line 3"),
     ],
 )
-def test_impossible_values_of_a_recipe_are_one_line(tmp_path, line, message):
+def test_impossible_values_of_a_recipe_give_a_one_line_error(tmp_path, line, message):
     path = tmp_path / "mine.yaml"
     path.write_text(f"base: paired-cyclegan\nname: mine\n{line}\n")
     began = time.process_time()
@@ -158,7 +158,7 @@ def test_enough_memory_is_not_an_error(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["ct.tif", "extra.tif"])
-def test_an_image_that_never_ends_is_refused(tmp_path, name):
+def test_an_endless_image_is_refused(tmp_path, name):
     dataset = save_dataset(tmp_path / "dataset", [toy_pair(f"p{n}", n) for n in range(2)]).path
     image = dataset / "pairs/p0" / name
     image.unlink(missing_ok=True)
@@ -200,7 +200,7 @@ def test_a_checkpoint_of_an_impossible_step_is_refused(dataset, tmp_path, change
         train(dataset, tmp_path / "run", resume=True, **options)
 
 
-def test_a_checkpoint_of_another_pickle_protocol_is_one_line(tmp_path, recwarn):
+def test_a_checkpoint_of_another_pickle_protocol_gives_a_one_line_error(tmp_path, recwarn):
     (tmp_path / "last").write_bytes(pickle.dumps({"networks": {}}, protocol=4))
     with pytest.raises(InputError, match="broken, or not a checkpoint"):
         read_checkpoint(tmp_path / "last")

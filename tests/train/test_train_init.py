@@ -84,7 +84,7 @@ def test_a_model_folder_has_no_discriminators_unless_they_were_exported(source, 
     assert load_model(with_judges).hash != load_model(tmp_path / "alone").hash
 
 
-def test_a_model_of_an_earlier_step_than_the_checkpoint_is_used_alone(averaged, dataset, other, tmp_path):
+def test_a_model_older_than_the_checkpoint_is_used_without_it(averaged, dataset, other, tmp_path):
     run = shutil.copytree(averaged, tmp_path / "run")
     with pytest.raises(InterruptedRunError):
         train(dataset, run, recipe=AVERAGED, seed=5, max_steps=8, resume=True, **stop_at(6))
@@ -194,7 +194,7 @@ def test_slices_do_not_fit(dataset, other, tmp_path):
         train(other, tmp_path / "run", init=run, recipe=recipe.model_copy(update={"ct_slices": 1}))
 
 
-def test_no_model_is_one_line(tmp_path, other):
+def test_a_missing_model_gives_a_one_line_error(tmp_path, other):
     for path in (tmp_path / "none", other):
         with pytest.raises(InputError, match=r"neither a model nor a run with one \(no model\.yaml\); give `init`"):
             train(other, tmp_path / "run", init=path)

@@ -102,7 +102,7 @@ def test_a_term_without_weight_is_not_computed(monkeypatch):
         compute_terms(step(), {"identity": 1.0})
 
 
-def test_pix2pix_never_runs_the_way_back():
+def test_pix2pix_does_not_call_the_reverse_generator():
     record = step(conditional=True)
     compute_terms(record, load_recipe("pix2pix").active)
     assert calls(record) == [1, 0, 1, 0]

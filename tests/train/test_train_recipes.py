@@ -68,7 +68,7 @@ def test_cpu_editions_keep_the_objective(name):
     assert (small.terms, small.inverted_ct, small.buffer) == (full.terms, full.inverted_ct, full.buffer)
 
 
-def test_only_pix2pix_has_a_conditional_discriminator_and_no_way_back():
+def test_only_pix2pix_has_a_conditional_discriminator_and_no_reverse_generator():
     recipe = load_recipe("pix2pix")
     assert recipe.conditional
     assert not recipe.needs_reverse

@@ -189,7 +189,7 @@ def test_a_run_with_a_step_graph_resumes_on_a_machine_without_one(dataset, tmp_p
     assert read_checkpoint(run / LAST)["step"] == 2
 
 
-def test_a_full_disk_is_one_line_and_keeps_the_last_checkpoint(dataset, tmp_path, monkeypatch):
+def test_a_full_disk_gives_a_one_line_error_and_keeps_the_last_checkpoint(dataset, tmp_path, monkeypatch):
     recipe, run = toy_recipe(**SMALL), tmp_path / "run"
     train(dataset, run, recipe=recipe, max_steps=1)
     before = (run / LAST).read_bytes()
@@ -209,7 +209,7 @@ def test_a_full_disk_is_one_line_and_keeps_the_last_checkpoint(dataset, tmp_path
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
-def test_torch_hides_a_full_disk_and_the_file_remembers_it():
+def test_a_full_disk_that_torch_hides_is_reported():
     # 64 MB: more than any buffer, so that the error is raised within torch.save.
     with Path("/dev/full").open("wb", buffering=0) as device:
         file = checkpoint._File(device)
@@ -221,7 +221,7 @@ def test_torch_hides_a_full_disk_and_the_file_remembers_it():
 @pytest.mark.parametrize(
     "error", [MemoryError("no"), RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has …")]
 )
-def test_no_memory_is_one_line(dataset, tmp_path, monkeypatch, error):
+def test_too_little_memory_gives_a_one_line_error(dataset, tmp_path, monkeypatch, error):
     def fail(self):
         raise error
 

@@ -257,7 +257,7 @@ def test_patches_prefer_places_where_the_mask_is():
     assert never.mask.sum() == 0
 
 
-def test_bad_options_and_no_pairs_are_one_line():
+def test_wrong_options_and_no_pairs_give_a_one_line_error():
     with pytest.raises(InputError, match="no pairs for training"):
         sampler([])
     with pytest.raises(InputError, match=r"recipe: scale .*smaller one first"):
@@ -296,7 +296,7 @@ def test_the_augmentation_of_slices_is_that_of_the_slice():
         torch.testing.assert_close(drawn.y, expected.y, atol=0, rtol=0)
 
 
-def test_a_pair_with_too_few_slices_names_the_way_out():
+def test_a_pair_with_too_few_slices_names_the_remedy():
     with pytest.raises(InputError, match=r"pair 'a': holds 1 slice\(s\) of µCT, but 3 are needed; .* `ct_slices=3`"):
         sampler([random_pair()], ct_slices=3)
     with pytest.raises(InputError, match=r"pair 'a': holds 3 slice\(s\) of µCT, but 5 are needed"):

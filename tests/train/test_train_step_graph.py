@@ -118,7 +118,7 @@ def test_the_optimisers_are_capturable_during_the_capture_only(graphs):
     assert (after["capturable"], after["lr"]) == (False, 0.25)
 
 
-def test_a_step_that_cannot_be_captured_is_an_error_with_the_way_out(graphs, monkeypatch):
+def test_a_step_that_cannot_be_captured_is_an_error_with_a_remedy(graphs, monkeypatch):
     step = Recorded()
     graph = StepGraph(step)
     graph._plain_steps = PLAIN_STEPS

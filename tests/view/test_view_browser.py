@@ -95,7 +95,7 @@ def test_a_volume_of_one_grey_value_has_a_window(tmp_path):
     assert grey_window(open_volume(tmp_path / "flat")) == (7.0, 8.0)
 
 
-def test_without_the_viewer_the_way_to_get_it_is_named(folders, monkeypatch, capsys):
+def test_without_the_viewer_its_installation_is_named(folders, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "neuroglancer", None)
     assert run(["view", str(folders / "stained.ome.zarr"), "--browser", "--viewer", "3d"]) == 2
     assert NO_VIEWER in capsys.readouterr().err
@@ -209,7 +209,7 @@ def test_ome_zarr_04_is_read_by_a_viewer_that_is_not_ours(folders, client, page,
 
 
 @pytest.mark.slow
-def test_the_ct_lies_left_of_the_border_and_the_stain_right_of_it(folders, client, page):
+def test_the_ct_is_left_of_the_border_and_the_stain_right_of_it(folders, client, page):
     xy, xz, _, yz = panels(show(page, client, folders / "stained.ome.zarr", folders / "ct"))
     half = xy.shape[1] // 2
     assert share(xy[:, : half - 15], DARK, 6) > 0.25

@@ -196,7 +196,7 @@ def test_a_network_that_onnx_cannot_express_is_named(tmp_path, monkeypatch):
         graph.trace_graph(graph.ExchangeNetwork(model))
 
 
-def test_missing_packages_are_one_line(tmp_path, monkeypatch):
+def test_missing_packages_give_a_one_line_error(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(InputError, match=r"pip install 'tomostain\[exchange\]'"):
         convert_model("builtin:phantom-tb", tmp_path / "a.onnx")
@@ -290,7 +290,7 @@ def test_a_package_with_several_slices_noise_and_a_volume(tmp_path):
         (["m.vti", "--to", "vti", "--author", "A"], "--author: is not for vti, a format of volumes; omit it"),
     ],
 )
-def test_wrong_options_are_one_line(words, message, tmp_path, capsys):
+def test_wrong_options_give_a_one_line_error(words, message, tmp_path, capsys):
     model = random_model(tmp_path / "model", SMALL["unet"], **OPTIONS["unet"])
     assert run(["export", str(model), str(tmp_path / words[0]), *words[1:]]) == 2
     line = capsys.readouterr().err

@@ -29,7 +29,7 @@ def _stained(path: Path, placement: Placement | None) -> Path:
 
 @pytest.mark.parametrize("level", [0, 1])
 @pytest.mark.parametrize("placement", [TURNED, SHIFTED, None])
-def test_nrrd_and_vti_lie_at_the_same_position_and_state_their_unit(
+def test_nrrd_and_vti_have_the_same_position_and_state_their_unit(
     tmp_path: Path, placement: Placement | None, level: int
 ) -> None:
     sitk = pytest.importorskip("SimpleITK")

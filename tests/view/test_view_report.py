@@ -106,7 +106,7 @@ def test_pictures_are_readable_and_described(tmp_path):
     np.testing.assert_array_equal(np.asarray(decoded), drawing)  # drawings are stored without loss
 
 
-def test_hostile_text_is_text(tmp_path):
+def test_html_in_values_is_escaped(tmp_path):
     page = outline(write_report(tmp_path / "report.html", report(HOSTILE)))
     assert sum(tag == "script" for tag, _ in page.tags) == 1
     assert page.text.count(HOSTILE) >= 6

@@ -101,7 +101,7 @@ def test_clear_neighbours_take_the_colour_but_stay_clear():
     assert (result[0, ..., :3] == 255).all()
 
 
-def test_light_falls_from_above_and_leaves_the_inside_alone():
+def test_surfaces_are_lit_from_above_and_the_inside_is_unchanged():
     cube = np.full((24, 24, 24, 4), 200, np.uint8)
     lit = light_surfaces(cube, Camera(0, 0))
     top, bottom = lit[12, 0, 12, 0], lit[12, -1, 12, 0]

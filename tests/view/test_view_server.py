@@ -86,7 +86,7 @@ def test_byte_ranges_are_python_s_slices(start, stop, size):
 
 
 @pytest.mark.parametrize("header", ["", "bytes=", "bytes=-", "lines=1-2", "bytes=1-2,5-6", "bytes=a-b", "bytes=٣-٤"])
-def test_headers_that_are_not_a_single_range_ask_for_everything(header):
+def test_headers_that_are_not_a_single_range_return_the_whole_file(header):
     assert byte_range(header, 100) is None
 
 
@@ -155,7 +155,7 @@ def test_without_the_token_there_is_nothing(server, path):
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "[::1", "[::1]:80", "127.0.0.1:80:80", ""]
 )
-def test_a_page_elsewhere_cannot_point_its_name_here(server, host):
+def test_requests_for_another_host_name_are_refused(server, host):
     assert ask(server, "/start/TOKEN", Host=host).status == 421
     assert ask(server, "/start/TOKEN", Host="localhost:9999").status == 200
 
@@ -171,7 +171,7 @@ def test_other_origins_are_refused_and_the_page_contacts_no_other_server(server)
     assert ask(server, "/data/TOKEN/a.zarr/zarr.json", "OPTIONS").status == 501
 
 
-def test_it_listens_on_the_loop_of_this_machine_only(server):
+def test_the_server_listens_on_the_loopback_address_only(server):
     assert server.server_address[0] == "127.0.0.1"
     # Linux answers on all of 127.0.0.0/8: a server on 0.0.0.0 would be reached by this address, ours is not.
     for other in {"127.0.0.2", *_own_addresses()}:
@@ -192,7 +192,7 @@ def _own_addresses():
     return {address for address in found if address != "127.0.0.1"}
 
 
-def test_an_open_line_does_not_keep_the_server_from_ending(folders):
+def test_the_server_stops_while_a_connection_is_open(folders):
     with running(Site(folders / "client", {}, {}, token="TOKEN")) as server:
         line = socket.create_connection(("127.0.0.1", server.server_port), timeout=5)
         line.sendall(b"GET /events/TOKEN?c=1 HTTP/1.1\r\nHost: localhost\r\n\r\n")

@@ -129,14 +129,14 @@ def overview(folder: str | os.PathLike[str] = ".") -> str:
     Examples
     --------
     >>> print(overview("no/such/folder").splitlines()[-3])
-    This folder holds nothing of the pipeline yet.  Next: tomostain demo
+    This folder contains no files of the pipeline yet.  Next: tomostain demo
     """
     contents = look_at(Path(folder))
     lines = contents.describe()
     if lines:
         lines_of_folder = ["This folder:", *(f"  {line}" for line in lines), f"Next: {contents.next_command()}"]
     else:
-        lines_of_folder = [f"This folder holds nothing of the pipeline yet.  Next: {contents.next_command()}"]
+        lines_of_folder = [f"This folder contains no files of the pipeline yet.  Next: {contents.next_command()}"]
     return "\n".join([PIPELINE, *lines_of_folder, "", FOOTER])
 
 

@@ -144,7 +144,7 @@ class Table:
         return tuple(rows.index[rows["best"] == 1])
 
     def cells(self) -> list[list[str]]:
-        """Return heading and rows as text: median, quartiles, * at the best median; the last column counts patches."""
+        """Return heading and rows as text: median and quartiles; * marks the best median."""
         lines = [["model", *(self.label(metric) for metric in self.metrics), "patches"]]
         of_patches = [metric.name for metric in self.columns if metric.scope == "patch"]
         best = {metric: self.best(metric) for metric in self.metrics}

@@ -13,6 +13,7 @@ from tomostain.io.volumes.base import VolumeLike
 
 _CHUNK_SLICES = 64
 _TRUNCATE = 3.0
+_MIN_SIDE = 8
 Voxel = tuple[float, float, float]
 
 
@@ -61,8 +62,11 @@ def common_grid(
         low = np.maximum(on_plane.min(axis=0), cut.min(axis=0))
         size = np.minimum(on_plane.max(axis=0), cut.max(axis=0)) - low
         shape = (int(size[0] // pixel_um) + 1, int(size[1] // pixel_um) + 1)
-    if not len(cut) or min(size) < 0 or min(shape) < 8:
-        raise InputError(f"{source}: volume and slide hardly overlap; check the section and the sizes")
+    if not len(cut) or min(size) < 0 or min(shape) < _MIN_SIDE:
+        raise InputError(
+            f"{source}: the overlap of volume and slide is less than {_MIN_SIDE} pixels wide; check the section "
+            "and the sizes"
+        )
     affine = section.slide_to_section.copy()
     affine[:, 2] -= low
     return Section(section.to_volume_um(low), section.row, section.column, affine), shape

@@ -110,7 +110,7 @@ def check_path(
     Raises
     ------
     InputError
-        If the path does not exist, is nothing of the kind, or is damaged.
+        If the path does not exist, is not a supported file or folder, or is damaged.
     """
     path = builtin_folder(str(path)) if is_builtin(path) else Path(path)
     refuse_special_file(path)

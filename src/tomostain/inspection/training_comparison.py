@@ -81,7 +81,7 @@ def compare_with_training(
     Raises
     ------
     InputError
-        If `model` is not a model, stores nothing of its training data, or a volume cannot be read. A volume without
+        If `model` is not a model, has no training reference, or a volume cannot be read. A volume without
         visible bone is not compared, and its result says so.
     """
     from tomostain.imaging.intensity import estimate_reference, reference_samples
@@ -95,8 +95,7 @@ def compare_with_training(
     reference = ModelReference(loaded.spec.greys, training)
     if training is None and not reference.grey_values:
         raise InputError(
-            f"{loaded.path}: the model stores nothing of its training data (exported by an older version); export it "
-            "again"
+            f"{loaded.path}: the model has no training reference (exported by an older version); export it again"
         )
     for path in volumes:
         volume = open_volume(Path(path), voxel_um=voxel_um, dataset=dataset, allow_missing=allow_missing)

@@ -94,7 +94,7 @@ def nrrd_header(path: Path) -> NrrdHeader:
     try:
         fields = {name.lower(): value for name, value in nrrd.read_header(lines).items()}
     except (nrrd.NRRDError, ValueError, KeyError, TypeError, IndexError, StopIteration, OverflowError):
-        # SimpleITK may still read the values, but no length is believed.
+        # SimpleITK may still read the values, but its lengths are not used.
         return NrrdHeader(data_files=data_files)
     lines_skipped, bytes_skipped = (
         fields.get(f"{what} skip", fields.get(f"{what}skip", 0)) for what in ("line", "byte")

@@ -76,7 +76,7 @@ class TiffImage:
 def main_image(path: Path, tif: tifffile.TiffFile) -> TiffImage:
     """Return the image that a TIFF is about: the largest one, with its coarser levels.
 
-    Previews, labels and macro images are left aside wherever they are in the file.
+    Previews, labels and macro images are ignored at any position in the file.
 
     Raises
     ------
@@ -193,7 +193,7 @@ def _grey_model(path: Path, page: Any) -> ColourModel:
 def _without_imagej_display(model: ColourModel, page: Any) -> ColourModel:
     """Return the model without the inverting look-up table of ImageJ.
 
-    ImageJ writes "white is zero" for it, and leaves the values alone (ij/io/FileSaver.java, TiffEncoder.java).
+    ImageJ writes "white is zero" for it, and does not change the values (ij/io/FileSaver.java, TiffEncoder.java).
     """
     return replace(model, white_is_zero=False) if page.parent.is_imagej else model
 

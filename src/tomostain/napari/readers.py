@@ -30,7 +30,7 @@ FILES = (".h5", ".hdf5", ".nxs", ".nrrd", ".nhdr", ".mha", ".mhd", ".nii", ".nii
 UNCERTAINTY_COLOURMAP = Colormap(
     [(1.0, 0.6, 0.0, 0.0), (1.0, 0.6, 0.0, 0.6), (1.0, 0.1, 0.1, 1.0)], name="uncertainty", controls=[0.0, 0.5, 1.0]
 )
-"""Transparent where the colours are certain, orange to red where they are a guess."""
+"""Transparent where the colours are certain, orange to red where they are unreliable."""
 
 
 def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:

@@ -149,7 +149,7 @@ class RegionalReference:
 
 
 def _air(ct: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return where a window holds nothing but air: there is no tissue to stain, so nothing can be novel.
+    """Return where a window contains only air: there is no tissue to stain, so nothing can be novel.
 
     Reconstructions have empty end slices and constant values outside a circular field of view.
     """

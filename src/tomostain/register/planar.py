@@ -203,7 +203,7 @@ def _judge(
 def _note(chosen: Option, strained: PlanarPose, score: MutualScore, *, enough: bool) -> str:
     """Return one sentence if the transform with the highest mutual information is not used."""
     if not enough:
-        return "too few blocks have distinct edges: nothing but mutual information supports the transform"
+        return "too few blocks have distinct edges: only mutual information supports the transform"
     before, after = score(chosen.pose), score(strained)
     if chosen.freedom == 2 or after <= before:
         return ""

@@ -3,8 +3,8 @@
 The correlation of the µCT under the pose with the template (weights w) is ρ = Σ w t̂ v̂, where both have zero mean and
 unit norm. Its maximum is the minimum of ½ Σ w (t̂ − v̂)², which has a Gauss–Newton step in closed form (Evangelidis &
 Psarakis 2008, IEEE TPAMI 30, 1858, "enhanced correlation coefficient"). Each pose has its own Levenberg damping. A step
-that does not improve the objective is rejected. The strain has a Gaussian prior, because sections are hardly deformed
-(paper section 2.3).
+that does not improve the objective is rejected. The strain has a Gaussian prior, because sections deform only
+slightly (paper section 2.3).
 """
 
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class Picture:
     def to(self, device: torch.device) -> "Picture":
         """Return the picture on a device."""
         copy = Picture(self.u_um.to(device), self.values.to(device), self.weight.to(device))
-        # Computed before: a number that is read from a GPU makes the host wait.
+        # Compute it here, because reading a number from a GPU blocks the host.
         vars(copy)["reach_um"] = self.reach_um
         return copy
 

@@ -176,7 +176,7 @@ class _Peaks:
 
 @dataclass(frozen=True, eq=False)
 class _Bank:
-    """Spectra of the rotated templates: of t̂ w for each hypothesis (N, H, …) and of w (N, …); Σ w (N,)."""
+    """Spectra of the rotated templates: t̂ w for each hypothesis (N, H, …), and w (N, …). `total` is Σ w (N,)."""
 
     pictures: Tensor
     weights: Tensor

@@ -306,7 +306,7 @@ def texture_weight(relative: Float32, tissue: NDArray[np.bool_], pixel_um: float
     mean = ndimage.uniform_filter(density, (near, near, 0))
     spread = np.sqrt(np.clip(ndimage.uniform_filter(density**2, (near, near, 0)) - mean**2, 0, None)).max(axis=2)
     flat, usual = _TEXTURE
-    # Edges are not texture: the standard deviation is limited to twice the usual one.
+    # Limit the standard deviation to twice the usual one, because edges are not texture.
     part = tissue.astype(np.float32)
     total = ndimage.uniform_filter(np.minimum(spread, 2 * usual) * part, wide)
     texture = total / np.maximum(ndimage.uniform_filter(part, wide), 1e-3)

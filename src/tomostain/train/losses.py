@@ -46,7 +46,7 @@ def adversarial(scores_fake_y: Tensor, scores_fake_x: Tensor) -> Tensor:
 
 
 def discriminator(scores_real: Tensor, scores_fake: Tensor) -> Tensor:
-    """The counterpart of eqs. (2) and (8), of one discriminator: half of E(D(real) - 1)² + E D(fake)².
+    """Discriminator loss for eqs. (2) and (8): half of E(D(real) - 1)² + E D(fake)².
 
     The half slows the discriminators relative to the generators (Zhu et al. 2017, appendix).
     """

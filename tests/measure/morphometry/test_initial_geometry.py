@@ -146,7 +146,7 @@ def test_one_flat_face_gives_no_diameter() -> None:
         check_diameter(find_implant(LabelArray(labels, 20.0)), 2000)
 
 
-def test_boundary_points_lie_on_visible_faces(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_boundary_points_are_on_visible_faces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not on the border of the volume, not at unknown voxels; blocks select the same points."""
     labels = np.full((12, 10, 10), TissueClass.SOFT, np.uint8)
     labels[:8, 3:7, 3:7] = TissueClass.METAL

@@ -29,7 +29,7 @@ def test_blocks_cover_each_slice_once_within_the_budget(depth, overlap, slices):
         assert np.arange(part.first, part.last)[part.inner].tolist() == list(range(part.start, part.stop))
 
 
-def test_a_volume_that_fits_is_one_block_whatever_the_overlap():
+def test_a_volume_that_fits_is_one_block_for_any_overlap():
     assert [(part.first, part.last) for part in z_blocks((100, 3, 4), overlap=75, max_bytes=100 * 12 * 8)] == [(0, 100)]
 
 

@@ -87,7 +87,7 @@ def test_each_slice_is_read_once_in_order():
 
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 149))
-def test_what_lies_outside_the_halo_does_not_count(z):
+def test_voxels_outside_the_halo_have_no_effect(z):
     channels = np.random.default_rng(0).normal(size=(1, 150, 9, 9)).astype(np.float32)
     other = channels.copy()
     inside = slice(max(z - SPEC.halo, 0), z + SPEC.halo + 1)

@@ -456,7 +456,7 @@ def test_the_scale_bar_has_a_round_length(open_page):
 
 
 @pytest.mark.parametrize("kind", ["ct", "stained.ome.zarr"])
-def test_one_volume_alone_is_shown(folder, open_page, kind):
+def test_a_single_volume_is_shown(folder, open_page, kind):
     with prepared_site(None, folder / kind) as site:
         for alone in serving(site):
             opened = open_page(where=alone)

@@ -61,7 +61,7 @@ def test_the_ct_of_a_region_is_placed_by_its_own_placement(ct, tmp_path):
     assert np.subtract(volumes["stained.ome.zarr"], volumes["ct.ome.zarr"]).tolist() == [20.0, 0.0, 100.0]
 
 
-def test_a_copy_of_the_ct_without_placement_lies_where_the_stain_lies(ct, tmp_path):
+def test_a_copy_of_the_ct_without_placement_gets_that_of_the_stain(ct, tmp_path):
     placement = Placement((1000.0, 500.0, 0.0))
     stained = write_stained(tmp_path / "stained.ome.zarr", (SIDE,) * 3, STEP_UM, placement=placement)
     with prepared_site(None, stained, ct) as site:

@@ -262,7 +262,7 @@ def test_a_map_of_another_volume_is_refused(folder, tmp_path):
         overlay_layer("labels", folder / "ct", grid)
 
 
-def test_the_cache_is_bounded_and_forgets_what_was_used_longest_ago():
+def test_the_cache_is_bounded_and_drops_the_least_recently_used():
     cache, brick = BrickCache(max_bytes=250), np.zeros(100, np.uint8)
     for key in ("a", "b", "a", "c"):
         cache.get(key, lambda: brick)
@@ -292,7 +292,7 @@ def ask_at_once(cache, read):
     return got
 
 
-def test_threads_that_ask_for_one_brick_read_it_once():
+def test_threads_that_request_one_brick_read_it_once():
     reads = []
 
     def read():

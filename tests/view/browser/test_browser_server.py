@@ -70,7 +70,7 @@ def pixels(answer):
     return np.asarray(Image.open(io.BytesIO(answer.body)))
 
 
-def test_the_page_is_told_what_it_shows(server):
+def test_the_page_receives_the_description_of_its_volumes(server):
     facts = json.loads(ask(server, "/facts/TOKEN").body)
     assert facts["size_um"] == [(SIDE - 1) * STEP_UM] * 3
     assert (facts["base_um"], facts["levels"], facts["has_3d"]) == (STEP_UM, 1, False)

@@ -92,7 +92,8 @@ def _by_angles(tree: Hdf5Tree, dataset: "h5py.Dataset", names: list[str]) -> Ite
     is_httomo = any(tree.member(tree.file["/"], "data_dims/detector_x_y") is not None and n == "data" for n in names)
     for name in names:
         for key, item in tree.siblings(name).items():
-            # A scan that was stopped has more angles than images; a volume by its name has nothing to do with them.
+            # A scan that was stopped has more angles than images. A volume that is
+            # recognised by its name is independent of the number of images.
             any_number = not is_httomo and not _VOLUME_NAME.search(name)
             axes = dataset.shape[:1] if is_httomo else dataset.shape
             if _is_angles(key, item) and (any_number or item.shape[0] in axes):

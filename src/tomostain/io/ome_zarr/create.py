@@ -132,7 +132,7 @@ def create_ome_zarr(
     size = check_voxel_um(voxel_um, "voxel_um")
     plan = make_plan(shape, size, min(z_chunk, shape[0]), options["provenance"], **storage)
     make_parent(path)
-    # Of several processes that begin at the same time, one makes the arrays and the others find them.
+    # If several processes start together, one creates the arrays and the others open them.
     with lock(path.with_name(f".{path.name}.lock"), wait=True):
         return _begin_or_continue(path, plan, options.get("overwrite", False), options.get("resume", False))
 

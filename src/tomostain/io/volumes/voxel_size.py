@@ -34,14 +34,14 @@ def find_voxel(path: Path, source: Source) -> tuple[Voxel, str]:
     """
     first = source.ends[0] if source.ends else None
     stated_in = first or path
-    _check_believable(stated_in, source.spacing)
+    _check_plausible(stated_in, source.spacing)
     logs = find_sidecar_logs(path, first, (source.shape[1], source.shape[2]))
     z, y, x = source.spacing
     if logs.path is None:
         if z is None or y is None or x is None:
             raise InputError(_missing(path, source.spacing, logs))
         return (z, y, x), stated_in.name
-    _check_believable(logs.path, logs.voxels_um[0])
+    _check_plausible(logs.path, logs.voxels_um[0])
     fitting = [voxel for voxel in logs.voxels_um if _agree(source.spacing, voxel)]
     if not fitting:
         raise InputError(
@@ -89,7 +89,7 @@ def _agree(stated: Spacing, voxel: Voxel) -> bool:
     return all(s is None or nearly_equal(s, v) for s, v in zip(stated, voxel, strict=True))
 
 
-def _check_believable(path: Path, spacing: Spacing) -> None:
+def _check_plausible(path: Path, spacing: Spacing) -> None:
     """Raise if a size comes from a wrong unit: some programs write µm and label them as metres."""
     for size in spacing:
         if size is not None and size > MAX_VOXEL_UM:

@@ -62,7 +62,7 @@ def accelerate(network: N, *, frozen: bool = False) -> N:
 
 
 def arrange(network: N) -> N:
-    """Use channels last where that saves time, and replace nothing: for half precision; in place.
+    """Use channels last where that saves time, in place. No layer is replaced. For half precision.
 
     The fast convolutions are for single precision only.
     """

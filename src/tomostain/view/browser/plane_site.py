@@ -130,7 +130,7 @@ class PlaneSite:
         return standard_plane(request.axis, request.at_um)
 
     def tile(self, name: str, request: TileRequest) -> bytes | None:
-        """Return a tile as WebP; None if there is nothing of the layer in it.
+        """Return a tile as WebP; None if the layer does not reach it.
 
         Raises
         ------

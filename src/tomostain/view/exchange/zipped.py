@@ -4,7 +4,7 @@ import zipfile
 from pathlib import Path
 
 _STORED = {".onnx", ".png", ".npy"}
-"""Files that compression makes hardly smaller."""
+"""File types that are already compressed."""
 
 
 def zip_folder(folder: Path, out: Path) -> None:

@@ -51,7 +51,7 @@ def _few(channels: int) -> int:
 def forward(
     image: Tensor, plan: Plan, *, residual: Tensor | None = None, dtype: torch.dtype | None = None
 ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
-    """Compute the layer; return the padded result, the plain one, mean and scale; None for what it does not have.
+    """Compute the layer. Return the padded result, the plain one, mean and scale, each None if the layer has none.
 
     Parameters
     ----------

@@ -54,7 +54,7 @@ def gather(
 
 @triton.jit
 def _copy(index, number, size, pad):
-    """Return where a pixel is in the padded image, 0: itself, 1 and 2: its reflected copies; and whether it exists."""
+    """Return where copy `number` of a pixel is in the padded image, and whether it exists. 0 is the pixel itself."""
     before = pad - index
     after = pad + 2 * (size - 1) - index
     at = tl.where(number == 0, index + pad, tl.where(number == 1, before, after))
