@@ -216,10 +216,10 @@ def _git(folder: Path, *arguments: str) -> str | None:
     """Return the output of a Git command; None if it fails or there is no Git."""
     command = ["git", "-C", str(folder), *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+        completed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return completed.stdout.strip()
 
 
 def processor_name() -> str:

@@ -156,15 +156,15 @@ _GROUPS = (
 
 def _control_group() -> list[int]:
     """Return what the control groups of this process leave. The cache of files is returned on demand: it is free."""
-    left = []
+    remaining_bytes = []
     for limit, use, statistics, cache in _GROUPS:
         try:
             values = dict(line.split() for line in Path(statistics).read_text(encoding="ascii").splitlines())
             free = int(Path(limit).read_text(encoding="ascii")) - int(Path(use).read_text(encoding="ascii"))
-            left.append(free + int(values.get(cache, 0)))
+            remaining_bytes.append(free + int(values.get(cache, 0)))
         except (OSError, ValueError):  # no such group, or the limit is "max"
             continue
-    return left
+    return remaining_bytes
 
 
 def _address_space() -> int | None:

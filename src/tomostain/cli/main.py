@@ -146,12 +146,12 @@ def run(arguments: Sequence[str]) -> int:
 def _run(arguments: Sequence[str], handlers: list[logging.Handler]) -> int:
     debug = "--debug" in arguments
     first = [word for word in arguments if word in _ANYWHERE]
-    rest = [word for word in arguments if word not in _ANYWHERE]
-    if rest and rest[0] in _WORDS:
-        rest = [*rest[1:2], _WORDS[rest[0]]] if rest[0] == "help" else [_WORDS[rest[0]]]
+    remaining = [word for word in arguments if word not in _ANYWHERE]
+    if remaining and remaining[0] in _WORDS:
+        remaining = [*remaining[1:2], _WORDS[remaining[0]]] if remaining[0] == "help" else [_WORDS[remaining[0]]]
     try:
         state = {"handlers": handlers, "arguments": list(arguments)}
-        code = app(args=first + rest, standalone_mode=False, obj=state)
+        code = app(args=first + remaining, standalone_mode=False, obj=state)
     except (InputError, InterruptedRunError, typer.Abort, KeyboardInterrupt, OSError, MemoryError) as error:
         if debug:
             traceback.print_exc()

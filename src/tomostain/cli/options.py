@@ -32,9 +32,9 @@ def option_group(cls: type[T]) -> type[T]:
     >>> expanded(draw)(width=5)
     5
     """
-    made = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
-    setattr(made, _MARK, True)
-    return made
+    options_class = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+    setattr(options_class, _MARK, True)
+    return options_class
 
 
 def expanded(function: Callable[..., Any]) -> Callable[..., Any]:

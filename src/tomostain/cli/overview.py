@@ -162,11 +162,11 @@ def _items_of(folder: Path, name: str) -> Iterator[Item]:
     elif _has(folder, "evaluate.yaml"):
         yield Item("evaluation", path)
     elif _has(folder, "run.yaml"):
-        done = _steps(folder / "metrics.csv")
+        steps = _steps(folder / "metrics.csv")
         if _has(folder, "model/model.yaml"):
-            yield Item("run", path, done)
+            yield Item("run", path, steps)
         else:
-            yield Item("unfinished run", path, done)
+            yield Item("unfinished run", path, steps)
     elif _has(folder, "model.yaml"):
         yield Item("model", path, _recipe(folder / "model.yaml"))
     elif _has(folder, "demo.yaml"):

@@ -73,13 +73,13 @@ class Bars:
             self._line(label, done, total)
 
     def _line(self, label: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        started, first = self._started.setdefault(label, (now, done))
+        time_s = time.monotonic()
+        started, first = self._started.setdefault(label, (time_s, done))
         finished = done >= total
-        if not finished and now - max(self._last_line.get(label, started), started) < LINE_EVERY_S:
+        if not finished and time_s - max(self._last_line.get(label, started), started) < LINE_EVERY_S:
             return
-        self._last_line[label] = now
-        elapsed = now - started
+        self._last_line[label] = time_s
+        elapsed = time_s - started
         # A resumed work has units that were done before.
         pace = elapsed / (done - first) if done > first else None
         left = f", about {pace * (total - done):.0f} s left" if pace is not None and not finished else ""

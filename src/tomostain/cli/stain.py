@@ -268,8 +268,8 @@ def _show_results(request: "StainRequest") -> None:
     from tomostain.ood import share_sentence
 
     out = request.out
-    if left := chunks_left(request.out_path):
-        typer.echo(f"stained: the part of this job of {out}; {left} z chunks are left to the other jobs")
+    if pending := chunks_left(request.out_path):
+        typer.echo(f"stained: the part of this job of {out}; {pending} z chunks are left to the other jobs")
         return
     typer.echo(f"stained:     {out}")
     typer.echo(f"histogram:   {request.intensity_figure}")

@@ -84,9 +84,9 @@ def make_folds(records: Sequence[Record], config: SplitConfig) -> tuple[tuple[st
         held_out = _drawn_test(subjects, config.test_fraction, rng)
     if records and held_out == set(subjects):
         raise InputError("test set: it contains every subject, so none remains for training; name fewer")
-    rest = {name: members for name, members in subjects.items() if name not in held_out}
+    remaining = {name: members for name, members in subjects.items() if name not in held_out}
     order = {str(record["id"]): position for position, record in enumerate(records)}
-    groups = _divide(rest, min(config.folds, len(rest)), rng) if len(rest) > 1 else []
+    groups = _divide(remaining, min(config.folds, len(remaining)), rng) if len(remaining) > 1 else []
     test = [str(record["id"]) for name in held_out for record in subjects[name]]
     return tuple(sorted(test, key=order.__getitem__)), tuple(
         tuple(sorted(group, key=order.__getitem__)) for group in groups
@@ -98,13 +98,13 @@ def _named_test(subjects: Mapping[str, Sequence[Record]], config: SplitConfig) -
     if not config.test_subjects and not config.test_ids:
         return None
     subject_of_pair = {str(record["id"]): name for name, members in subjects.items() for record in members}
-    for what, names, known in (
+    for what, names, choices in (
         ("test_subjects", config.test_subjects, list(subjects)),
         ("test_ids", config.test_ids, list(subject_of_pair)),
     ):
         for name in names:
-            if name not in known:
-                raise InputError(f"{what}: no '{name}' in this dataset{suggest(name, known)}")
+            if name not in choices:
+                raise InputError(f"{what}: no '{name}' in this dataset{suggest(name, choices)}")
     chosen = set(config.test_subjects) | {subject_of_pair[pair_id] for pair_id in config.test_ids}
     for pair_id, name in subject_of_pair.items():
         if name in chosen and name not in config.test_subjects and pair_id not in config.test_ids:

@@ -181,12 +181,12 @@ class _LookupSums:
             self.sums[:, channel] += np.bincount(index, pair.histology[inside][:, channel], minlength=bins)
 
     def result(self) -> ColourLookup:
-        seen = np.flatnonzero(self.counts)
-        if not len(seen):
+        occupied = np.flatnonzero(self.counts)
+        if not len(occupied):
             raise _no_training_pixel()
-        means = self.sums[seen] / self.counts[seen, None]
+        means = self.sums[occupied] / self.counts[occupied, None]
         bins = np.arange(len(self.counts))
-        return ColourLookup(np.stack([np.interp(bins, seen, means[:, c]) for c in range(3)], axis=1))
+        return ColourLookup(np.stack([np.interp(bins, occupied, means[:, c]) for c in range(3)], axis=1))
 
 
 def _no_training_pixel() -> InputError:

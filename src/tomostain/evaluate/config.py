@@ -94,8 +94,8 @@ class EvaluateConfig(Config):
         if not isinstance(value, (list, tuple)):
             return value
         named = {_PROTOCOL_NAMES.get(name, name) for name in value} | {PAPER}
-        known = [name for name in PROTOCOLS if name in named]
-        return (*known, *sorted(map(str, named - set(known))))
+        protocols = [name for name in PROTOCOLS if name in named]
+        return (*protocols, *sorted(map(str, named - set(protocols))))
 
     @model_validator(mode="after")
     def _options_fit(self) -> Self:

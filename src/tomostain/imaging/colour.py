@@ -93,14 +93,14 @@ def background_region(rgb: NDArray[np.uint8], valid: NDArray[np.bool_] | None = 
         All False if nothing is bright.
     """
     grey = ndimage.gaussian_filter(rgb.mean(axis=2, dtype=np.float32), 1.0)
-    seen = np.ones(grey.shape, bool) if valid is None else valid
-    values = grey[seen]
+    valid_pixels = np.ones(grey.shape, bool) if valid is None else valid
+    values = grey[valid_pixels]
     if values.size == 0 or values.min() == values.max():
         return np.zeros(grey.shape, bool)
     # In bright field nothing is brighter than empty glass. Pale bone may cover a larger area, but is darker.
     otsu = float(threshold_otsu(values))
     for part, percentile in _GLASS:
-        bright = seen & (grey > max(otsu, part * np.percentile(values, percentile)))
+        bright = valid_pixels & (grey > max(otsu, part * np.percentile(values, percentile)))
         glass = _main_colour(rgb, grey, bright)
         if glass.sum() >= MIN_REGION_PX:
             break
@@ -140,11 +140,11 @@ def tissue_classes(
     bone, metal : ndarray of bool, shape (Y, X)
     """
     smooth = ndimage.gaussian_filter(balanced, (1.0, 1.0, 0.0)) / white
-    seen = np.ones(smooth.shape[:2], bool) if valid is None else valid
+    valid_pixels = np.ones(smooth.shape[:2], bool) if valid is None else valid
     brightest = smooth.max(axis=2)
     colourful = brightest - smooth.min(axis=2)
-    metal = seen & ((brightest < 0.25) | ((brightest < 0.42) & (colourful < 0.07)))
-    tissue = seen & ~metal & ((smooth.min(axis=2) < 0.86) | (smooth.mean(axis=2) < 0.9))
+    metal = valid_pixels & ((brightest < 0.25) | ((brightest < 0.42) & (colourful < 0.07)))
+    tissue = valid_pixels & ~metal & ((smooth.min(axis=2) < 0.86) | (smooth.mean(axis=2) < 0.9))
     if tissue.sum() < MIN_REGION_PX:
         return np.zeros_like(metal), metal
     red, density = _hue(smooth)
@@ -210,12 +210,12 @@ def estimate_colour_reference(
     """
     step = max(1, -(-max(rgb.shape[:2]) // _SIDE_PX))
     small = to_integers(block_mean(rgb, step), np.uint8, source)
-    seen = None if valid is None else block_mean(valid, step) == 1
-    background = background_region(small, seen)
+    valid_pixels = None if valid is None else block_mean(valid, step) == 1
+    background = background_region(small, valid_pixels)
     if background.sum() < MIN_REGION_PX:
         raise InputError(f"{source}: no bright background found; {_MANUAL}")
     white = small[background].mean(axis=0, dtype=np.float64)
-    bone, metal = tissue_classes(white_balance(small, white), float(white.mean()), seen)
+    bone, metal = tissue_classes(white_balance(small, white), float(white.mean()), valid_pixels)
     # The blurred rim of black metal is darker than any bone and would determine the first percentile.
     bone &= ~ndimage.binary_dilation(metal, iterations=3)
     core = ndimage.binary_erosion(bone)

@@ -271,9 +271,9 @@ def low_mode(smooth: NDArray[np.float32], dark: NDArray[np.bool_]) -> NDArray[np
     ridge = (curve >= np.roll(curve, 1)) & (curve >= np.roll(curve, -1)) & (curve >= 0.15 * curve.max())
     mode = int(np.flatnonzero(ridge)[0])
     centre = (edges[mode] + edges[mode + 1]) / 2
-    left = values[values <= centre]
+    lower = values[values <= centre]
     # The dark side of the mode is free of soft tissue and partial volumes: its width is the noise.
-    width = max(2 * float(np.sqrt(np.mean((left - centre) ** 2))) if left.size else 0.0, 2 * (edges[1] - edges[0]))
+    width = max(2 * float(np.sqrt(np.mean((lower - centre) ** 2))) if lower.size else 0.0, 2 * (edges[1] - edges[0]))
     about = dark & (np.abs(smooth - centre) <= width)
     core = core_of(about, (1,))
     return core if core.sum() >= 0.1 * about.sum() else about

@@ -150,10 +150,10 @@ def _folder(model: str | os.PathLike[str]) -> Path:
         return builtin_folder(name)
     folder = find_model(model)
     if not (folder / SPEC).is_file():
-        known = ", ".join(PREFIX + known for known in builtin_names()) or "none"
+        models = ", ".join(PREFIX + each for each in builtin_names()) or "none"
         near = suggest(name, builtin_names())
         hint = near if near.endswith("?") else ""
-        raise InputError(f"{name}: neither a built-in model ({known}) nor a model folder (no {SPEC}){hint}")
+        raise InputError(f"{name}: neither a built-in model ({models}) nor a model folder (no {SPEC}){hint}")
     return folder
 
 

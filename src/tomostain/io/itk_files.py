@@ -181,10 +181,10 @@ def _with_geometry(path: Path, header: ItkHeader, geometry: _Geometry) -> ItkHea
         scale = np.asarray(factors, dtype=float)
         vectors, origin = vectors * scale, None if origin is None else origin * scale
     lengths = [float(f"{length:.7g}") for length in np.linalg.norm(vectors, axis=1)[::-1]]
-    known: list[float | None] = [_um(length, None not in factors and not plain) for length in lengths]
+    spacing_um: list[float | None] = [_um(length, None not in factors and not plain) for length in lengths]
     if None in factors and not plain and np.count_nonzero(vectors) == 3:  # units of some axes only
         along = [factors[int(np.argmax(np.abs(vector)))] for vector in vectors][::-1]
-        known = [None if um is None else _um(length * um, True) for length, um in zip(lengths, along, strict=True)]
+        spacing_um = [None if um is None else _um(length * um, True) for length, um in zip(lengths, along, strict=True)]
     affine = None if origin is None else placement_of(vectors.T, origin, geometry.space)
     step = None if affine is None else affine[0]
     if affine is None and origin is not None and np.isfinite(vectors).all():
@@ -195,7 +195,7 @@ def _with_geometry(path: Path, header: ItkHeader, geometry: _Geometry) -> ItkHea
         )
     return replace(
         header,
-        spacing=(known[0], known[1], known[2]),
+        spacing=(spacing_um[0], spacing_um[1], spacing_um[2]),
         placement=None if affine is None else affine[1],
         step=step if step is None else (lengths[0], lengths[1], lengths[2]),
     )

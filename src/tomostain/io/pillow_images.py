@@ -54,8 +54,8 @@ def opened_pillow(path: Path) -> Iterator[Any]:
             channels = 4 if len(image.getbands()) > 1 or "transparency" in image.info else 1
             pixel_bytes = channels * (2 if _is_deep_png(path) else _SAMPLE_BYTES.get(image.mode, 1))
             pixels = image.width * image.height
-            least = least_bytes(pixels, _png_bits(path)) if image.format == "PNG" else None
-            check_decoded_size(path, pixels, pixel_bytes, path.stat().st_size, least)
+            min_bytes = least_bytes(pixels, _png_bits(path)) if image.format == "PNG" else None
+            check_decoded_size(path, pixels, pixel_bytes, path.stat().st_size, min_bytes)
             if image.format in ("PNG", "WEBP") and getattr(image, "n_frames", 1) > 1:
                 raise InputError(f"{path}: holds several images (an animation); save the one that is meant")
             yield image

@@ -85,13 +85,13 @@ def opened_tiff(path: Path) -> Iterator[tifffile.TiffFile]:
 def _check_chain(tif: tifffile.TiffFile) -> None:
     """Follow the offsets of the pages and raise if they lead back: tifffile would follow a longer circle for ever."""
     layout, file = tif.tiff, tif.filehandle
-    seen: set[int] = set()
+    visited: set[int] = set()
     file.seek(layout.offsetsize if layout.is_bigtiff else 4)
     offset = struct.unpack(layout.offsetformat, file.read(layout.offsetsize))[0]
     while 0 < offset < file.size:
-        if offset in seen:
+        if offset in visited:
             raise ValueError("its chain of pages leads back to an earlier page")
-        seen.add(offset)
+        visited.add(offset)
         file.seek(offset)
         tags = struct.unpack(layout.tagnoformat, file.read(layout.tagnosize))[0]
         file.seek(offset + layout.tagnosize + tags * layout.tagsize)

@@ -216,8 +216,8 @@ def check_level_size(path: Path, series: Any) -> None:
     pixel_bytes = _channels(series) * np.dtype(series.dtype).itemsize
     stored = _stored_bytes([page for page in series.pages if page is not None])
     stored_bytes = None if series.dataoffset is not None else stored
-    least = least_page_bytes(series.keyframe)
-    check_decoded_size(path, rows * columns, pixel_bytes, stored_bytes, least)
+    min_bytes = least_page_bytes(series.keyframe)
+    check_decoded_size(path, rows * columns, pixel_bytes, stored_bytes, min_bytes)
 
 
 def image_layout(path: Path, series: Any) -> tuple[int, int]:

@@ -106,6 +106,6 @@ def check_classes(labels: Labels, source: str) -> None:
     present = np.flatnonzero(np.bincount(labels.reshape(-1), minlength=256))
     unknown = [int(value) for value in present if value not in set(TissueClass)]
     if unknown:
-        known = ", ".join(f"{int(each)} ({TITLES[each]})" for each in TissueClass)
+        classes = ", ".join(f"{int(each)} ({TITLES[each]})" for each in TissueClass)
         listed = ", ".join(map(str, unknown[:10]))
-        raise InputError(f"{source}: the values {listed} are no tissue classes; the classes are {known}")
+        raise InputError(f"{source}: the values {listed} are no tissue classes; the classes are {classes}")

@@ -89,9 +89,9 @@ def check_output(
 
 def _is_known(name: str) -> bool:
     """Return whether a file belongs to the folder of a measurement, also one whose writing was interrupted."""
-    known = (SETTINGS, CSV, JSON, LABELS, THICKNESS, DISTANCE, LAYER, UNCERTAINTY, PAGE)
-    hidden = name.startswith(".") and any(name[1:].startswith(each) for each in (*known, "member-", "partial"))
-    return name in known or hidden
+    names = (SETTINGS, CSV, JSON, LABELS, THICKNESS, DISTANCE, LAYER, UNCERTAINTY, PAGE)
+    hidden = name.startswith(".") and any(name[1:].startswith(each) for each in (*names, "member-", "partial"))
+    return name in names or hidden
 
 
 def write_results(
@@ -150,13 +150,13 @@ def results_json(
     provenance: Mapping[str, str] | None = None,
 ) -> str:
     """Return the text of ``measures.json``: format, version, provenance, notes, definitions and measures."""
-    known = {each.id: asdict(each) for each in definitions}
+    definition_of = {each.id: asdict(each) for each in definitions}
     content = {
         "format": _FORMAT,
         "tomostain": __version__,
         "provenance": dict(provenance or {}),
         "notes": list(notes),
-        "definitions": known,
+        "definitions": definition_of,
         "measures": [{name: _null(value) for name, value in row.items()} for row in rows],
     }
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -224,15 +224,15 @@ def _number(value: object, source: str) -> float:
 
 
 def _check_unique(rows: Iterable[MeasureRow], source: str) -> None:
-    seen = set()
+    keys = set()
     for row in rows:
         key = tuple(row[name] for name in _KEY)  # type: ignore[literal-required]
-        if key in seen:
+        if key in keys:
             raise InputError(
                 f"{source}: the measure '{row['measure']}' of the region '{row['region']}' of specimen "
                 f"'{row['specimen']}' occurs twice (source {row['source']}, {row['voxels']} voxels)"
             )
-        seen.add(key)
+        keys.add(key)
 
 
 def _null(value: object) -> object:

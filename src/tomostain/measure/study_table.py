@@ -122,9 +122,9 @@ def _group_columns(table: Path, content: CsvTable, config: StudyConfig) -> tuple
     for name in config.by:
         if name not in columns:
             raise InputError(f"{table}: has no column '{name}' of groups{suggest(name, columns)}", parameter="by")
-    known = tuple(name for name in columns if name in GROUP_COLUMNS)
-    varying = tuple(name for name in known if len({row[name] for row in content.rows}) > 1)
-    by = config.by or varying or known
+    present = tuple(name for name in columns if name in GROUP_COLUMNS)
+    varying = tuple(name for name in present if len({row[name] for row in content.rows}) > 1)
+    by = config.by or varying or present
     if not by:
         raise InputError(
             f"{table}: has none of the columns {', '.join(GROUP_COLUMNS)}; state the columns of the groups with `by`",
@@ -162,7 +162,7 @@ def _values(
         raise InputError(
             f"{table}: has neither a column '{MEASURES}' with the folders of measures nor a column with values"
         )
-    found: _Found = {}
+    values_of: _Found = {}
     texts: dict[tuple[str, str], tuple[str, str]] = {}
     first_of, same = _First(table), SameSettings(table)
     for specimen, row, line in zip(specimens, content.rows, content.lines, strict=True):
@@ -177,7 +177,7 @@ def _values(
                 first_of.check("method", each["measure"], each["method"], specimen.specimen, remedy)
                 texts.setdefault(key, (each["title"], each["unit"]))
                 if not math.isnan(each["value"]):
-                    _add(found, key, specimen, _finite(str(each["value"]), f"{where}: {key[0]}"), where)
+                    _add(values_of, key, specimen, _finite(str(each["value"]), f"{where}: {key[0]}"), where)
             same.check(measured_with(folder, measured), specimen.specimen)
         elif MEASURES in content.columns and not columns:
             raise InputError(f"{where}: '{MEASURES}' is empty; state the folder of its measures")
@@ -185,10 +185,10 @@ def _values(
             if row[name]:
                 texts.setdefault((name, "all"), _title_and_unit(name))
                 value = _finite(content.number_text(row[name]), f"{where}: {name}")
-                _add(found, (name, "all"), specimen, value, where)
+                _add(values_of, (name, "all"), specimen, value, where)
     return [
         StudyValues(*key, *texts[key], tuple(each for each, _ in pairs), tuple(value for _, value in pairs))
-        for key, pairs in found.items()
+        for key, pairs in values_of.items()
     ]
 
 
@@ -263,10 +263,10 @@ def _select(
     values: Sequence[StudyValues], table: Path, config: StudyConfig
 ) -> tuple[list[StudyValues], tuple[str, ...]]:
     """Return the measures to compare, and notes on the others."""
-    known: Mapping[str, None] = dict.fromkeys(each.measure for each in values)
+    measures: Mapping[str, None] = dict.fromkeys(each.measure for each in values)
     for name in config.measures:
-        if name not in known:
-            raise InputError(f"{table}: no specimen has the measure '{name}'{suggest(name, list(known))}")
+        if name not in measures:
+            raise InputError(f"{table}: no specimen has the measure '{name}'{suggest(name, list(measures))}")
     notes, chosen = [], []
     for each in values:
         if config.measures and each.measure not in config.measures:

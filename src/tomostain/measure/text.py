@@ -31,16 +31,16 @@ def format_value(value: float, sd_model: float = math.nan, sd_registration: floa
     """
     if math.isnan(value):
         return "–"
-    known = [sd for sd in (sd_model, sd_registration) if not math.isnan(sd)]
-    if not known:
+    spreads = [sd for sd in (sd_model, sd_registration) if not math.isnan(sd)]
+    if not spreads:
         return _plain(value)
-    spread = math.hypot(*known)
+    spread = math.hypot(*spreads)
     if spread == 0:
         return f"{value:.4g} ± 0"
     digits = max(0, 1 - math.floor(math.log10(spread)))
-    most = max(0, 3 - math.floor(math.log10(abs(value)))) if value else digits
-    if digits > most:
-        return f"{value:.{most}f} ± {spread:.1g}"
+    max_digits = max(0, 3 - math.floor(math.log10(abs(value)))) if value else digits
+    if digits > max_digits:
+        return f"{value:.{max_digits}f} ± {spread:.1g}"
     return f"{value:.{digits}f} ± {spread:.{digits}f}"
 
 

@@ -117,5 +117,5 @@ def _known(name: str) -> str:
     if not names:
         return "; none is installed"
     near = suggest(name, names)
-    listed = ", ".join(f"{PREFIX}{known}" for known in names)
+    listed = ", ".join(f"{PREFIX}{builtin}" for builtin in names)
     return f"{near} (known: {listed})" if near.endswith("?") else f"; known: {listed}"

@@ -172,11 +172,11 @@ def volume_of_layer(layer: Layer, voxel_um: float | Sequence[float] | None = Non
 def volume_input(layer: Layer, voxel_um: float | Sequence[float] | None = None) -> VolumeInput:
     """Return what is needed to open the volume of a layer in a thread; as `volume_of_layer`."""
     source = source_of(layer)
-    given = None if voxel_um is None else tuple(voxel_um) if isinstance(voxel_um, Sequence) else (voxel_um,) * 3
+    size_um = None if voxel_um is None else tuple(voxel_um) if isinstance(voxel_um, Sequence) else (voxel_um,) * 3
     is_ours = source is not None and source.kind == "ct" and source.path is not None
     if not is_ours and (getattr(layer, "rgb", True) or layer.ndim != 3):
         raise InputError(f"layer '{layer.name}': is not a greyscale volume; choose a µCT layer with axes z, y and x")
-    size = given or voxel_um_of(layer)
+    size = size_um or voxel_um_of(layer)
     if size is None:
         raise InputError(
             f"layer '{layer.name}': its voxel size is unknown, because its units are pixels; give `voxel_um`",

@@ -91,8 +91,8 @@ class LazyArray:
             return np.empty([len(each) for each in chosen if isinstance(each, range)], self.dtype)
         spans, inside = zip(*(_span(each) for each in chosen), strict=True)
         values = self._parts.read(spans[: self._lazy])
-        rest = (_inside_whole(each) for each in chosen[self._lazy :])
-        return values[(*inside[: self._lazy], *rest)]
+        others = (_inside_whole(each) for each in chosen[self._lazy :])
+        return values[(*inside[: self._lazy], *others)]
 
 
 class _Parts:

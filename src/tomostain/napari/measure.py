@@ -151,9 +151,9 @@ class MeasureWidget(ToolWidget):
 
     def _add_copy(self, layer: Layer, data: np.ndarray, size: tuple[float, ...]) -> None:
         """Add a layer that can be painted, above the labels it is a copy of."""
-        kept: dict[str, Any] = {"colormap": layer.colormap, "features": layer.features, "opacity": layer.opacity}
+        appearance: dict[str, Any] = {"colormap": layer.colormap, "features": layer.features, "opacity": layer.opacity}
         options = placed(LayerSource("labels", None, size), f"{layer.name} corrected", translate=layer.translate)
-        copy = self.viewer.add_labels(data, **options, **kept)
+        copy = self.viewer.add_labels(data, **options, **appearance)
         layer.visible = False
         self.labels_box.choose(copy)
         self._choose_class()
@@ -272,8 +272,8 @@ class MeasureWidget(ToolWidget):
 
 def legend() -> QWidget:
     """Return the tissue classes with their colours. A border shows white and black on any background."""
-    made = QWidget()
-    grid = QGridLayout(made)
+    widget = QWidget()
+    grid = QGridLayout(widget)
     grid.setContentsMargins(0, 0, 0, 0)
     grid.setVerticalSpacing(1)
     for row, each in enumerate(TissueClass):
@@ -284,7 +284,7 @@ def legend() -> QWidget:
         grid.addWidget(swatch, row, 0)
         grid.addWidget(QLabel(f"{int(each)} {TITLES[each]}"), row, 1)
     grid.setColumnStretch(1, 1)
-    return made
+    return widget
 
 
 def _is_labels(layer: Layer) -> bool:

@@ -206,7 +206,7 @@ def read_dataset(folder: Path) -> list[LayerData]:
     names = {"axis_labels": ("pair", "y", "x"), "units": ("pixel", "µm", "µm")}
     first = dataset.load(dataset.ids[0])
     grey = {"contrast_limits": _limits(first.ct), "colormap": "gray"}
-    made = [
+    layers = [
         (stack("ct", 0, (), np.uint16), placed(LayerSource("ct", None, size), "µCT", **names, **grey), "image"),
         (
             stack("histology", 255, (3,), np.uint8),
@@ -215,9 +215,9 @@ def read_dataset(folder: Path) -> list[LayerData]:
         ),
         (stack("mask", 0, (), np.uint8), _mask_options(LayerSource("mask", folder, size), "mask", **names), "labels"),
     ]
-    for _, options, _ in made:
+    for _, options, _ in layers:
         options["metadata"]["pairs"] = dataset.ids
-    return made
+    return layers
 
 
 def read_specimen(folder: Path) -> list[LayerData]:

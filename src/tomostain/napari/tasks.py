@@ -211,12 +211,12 @@ class Task(QWidget):
     def _show_progress(self, label: str, done: int, total: int) -> None:
         if self._run is None or self._run.stop.is_set():
             return
-        now = time.monotonic()
+        time_s = time.monotonic()
         if label != self._begun[0]:
-            self._begun = (label, now, done)
+            self._begun = (label, time_s, done)
         self.bar.setRange(0, max(total, 1))
         self.bar.setValue(done)
-        left = time_left(now - self._begun[1], done - self._begun[2], total - self._begun[2])
+        left = time_left(time_s - self._begun[1], done - self._begun[2], total - self._begun[2])
         self.label.setText(f"{label}: {done} of {total}{f', {left} left' if left else ''}")
 
     def _show_warning(self, text: str) -> None:
@@ -241,9 +241,9 @@ class Task(QWidget):
 
         def report(label: str, done: int, total: int) -> None:
             nonlocal last
-            now = time.monotonic()
-            if label != last[0] or done >= total or now - last[1] >= _REPORT_S:
-                last = (label, now)
+            time_s = time.monotonic()
+            if label != last[0] or done >= total or time_s - last[1] >= _REPORT_S:
+                last = (label, time_s)
                 run.later(self._show_progress, label, done, total)
 
         result: object = None

@@ -149,11 +149,11 @@ def check_slices(reference: ModelReference, slices: NDArray[np.generic], source:
     -------
     VolumeReport
     """
-    known = reference.grey_values
+    grey_values = reference.grey_values
     return VolumeReport(
         source,
-        grey_distance=grey_distance(slices, known) if known else None,
-        grey_limit=distance_limit(known) if known else None,
+        grey_distance=grey_distance(slices, grey_values) if grey_values else None,
+        grey_limit=distance_limit(grey_values) if grey_values else None,
         novel_share=None if reference.training is None else novel_share(slices, reference.training),
         novel_limit=NOVEL_SHARE_LIMIT if reference.training is None else reference.training.share_limit,
     )

@@ -156,7 +156,9 @@ def _usual(scaled: list[Float32]) -> float:
         apart = cKDTree(scaled[0]).query(scaled[0], k=2)[0][:, -1]
     else:
         others = (np.concatenate(scaled[:i] + scaled[i + 1 :]) for i in range(len(scaled)))
-        apart = np.concatenate([cKDTree(rest).query(pair)[0] for rest, pair in zip(others, scaled, strict=True)])
+        apart = np.concatenate(
+            [cKDTree(reference).query(pair)[0] for reference, pair in zip(others, scaled, strict=True)]
+        )
     finite = apart[np.isfinite(apart)]
     # Rounded as in a model folder.
     return float(np.float32(max(np.quantile(finite, _USUAL), 1e-3))) if finite.size else 1.0

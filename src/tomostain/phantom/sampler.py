@@ -116,9 +116,9 @@ class Sampler:
         woven, gap = self._new_bone(clearance, depth - cortex_end)
         self._soft(np.flatnonzero(inside & gap))
         self._woven(np.flatnonzero(inside & woven), clearance)
-        rest = inside & ~gap & ~woven
-        self._cortex(np.flatnonzero(rest & (depth < cortex_end)), depth, normal)
-        self._medulla(np.flatnonzero(rest & (depth >= cortex_end)), depth - cortex_end, clearance)
+        bone = inside & ~gap & ~woven
+        self._cortex(np.flatnonzero(bone & (depth < cortex_end)), depth, normal)
+        self._medulla(np.flatnonzero(bone & (depth >= cortex_end)), depth - cortex_end, clearance)
 
     def _implant(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_], Float32]:
         """Return masks of metal and degradation layer, and the distance (µm) of each point from their outer surface."""

@@ -78,8 +78,8 @@ def _write_in_parallel(
             pool.submit(write_specimen, config, out / name, overwrite=overwrite) for name, config in configs.items()
         ]
         try:
-            for number, done in enumerate(as_completed(running), start=1):
-                done.result()
+            for number, future in enumerate(as_completed(running), start=1):
+                future.result()
                 progress(GROWING, number, len(configs))
         except BaseException:
             # Specimens that have not started do not start.

@@ -133,9 +133,9 @@ def _divide_and_finish(writer: DatasetWriter, config: AlignedConfig) -> None:
         test, folds = make_folds(writer.records, config)
         writer.finish(test=test, folds=folds, config=config)
         return
-    left = [record for record in writer.records if record["id"].endswith("-left")]
+    left_halves = [record for record in writer.records if record["id"].endswith("-left")]
     test = tuple(record["id"] for record in writer.records if record["id"].endswith("-right"))
-    folds = make_folds(left, config.model_copy(update={"test_fraction": 0.0}))[1]
+    folds = make_folds(left_halves, config.model_copy(update={"test_fraction": 0.0}))[1]
     writer.finish(test=test, folds=folds, halves=True, config=config)
 
 

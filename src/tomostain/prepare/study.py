@@ -90,8 +90,8 @@ def register_study(tasks: Sequence[Task], folder: Path, jobs: int = 0, progress:
         threads = max(1, cores // workers)
         running = {pool.submit(_register, task, folder / task.id, threads): task for task in waiting}
         try:
-            for number, done in enumerate(as_completed(running), start=len(tasks) - len(waiting) + 1):
-                messages[running[done].id] = _message(done)
+            for number, future in enumerate(as_completed(running), start=len(tasks) - len(waiting) + 1):
+                messages[running[future].id] = _message(future)
                 # Written after each specimen, so that a user can look while the others run.
                 _write_scores(folder, tasks, messages)
                 progress("registering", number, len(tasks))

@@ -51,10 +51,10 @@ def read_table(table: Path) -> list[SpecimenRow]:
         If it is missing or empty, a required column or cell is missing, or a column is unknown.
     """
     content = read_csv(table)
-    known = [*_NEEDED, *_OPTIONAL]
+    columns = [*_NEEDED, *_OPTIONAL]
     for name in content.columns:
-        if name not in known:
-            raise InputError(f"{table}: unknown column '{name}'{suggest(name, known)}")
+        if name not in columns:
+            raise InputError(f"{table}: unknown column '{name}'{suggest(name, columns)}")
     if not content.rows:
         raise InputError(
             f"{table}: contains no specimens; write one line per specimen, with the columns {', '.join(_NEEDED)}"

@@ -98,8 +98,8 @@ def deform(
         return Deformation(zero, before, before)
     held_out = np.zeros(len(shifts))
     for fold in (0, 1):
-        out, rest = shifts.of(shifts.fold == fold), shifts.of(shifts.fold != fold)
-        held_out[shifts.fold == fold] = _distance(_Displacement(rest, mesh_um, max_um)(out.centre_um), out)
+        out, fitted = shifts.of(shifts.fold == fold), shifts.of(shifts.fold != fold)
+        held_out[shifts.fold == fold] = _distance(_Displacement(fitted, mesh_um, max_um)(out.centre_um), out)
     at_start = _distance(np.zeros((len(shifts), 2)), shifts)
     edges = float(np.median(at_start)), float(np.median(held_out))
     displacement = _Displacement(shifts, mesh_um, max_um)

@@ -62,9 +62,9 @@ def fitted_option(name: str, base: PlanarPose, shifts: EdgeShifts, sigma: float 
     middle = base.middle_um
     held_out = np.zeros(len(shifts))
     for fold in (0, 1):
-        out, rest = shifts.fold == fold, shifts.fold != fold
+        out, fitted = shifts.fold == fold, shifts.fold != fold
         if out.any():
-            held_out[out] = shifts.of(out).residual_um(*fit_shifts(shifts.of(rest), middle, sigma), middle)
+            held_out[out] = shifts.of(out).residual_um(*fit_shifts(shifts.of(fitted), middle, sigma), middle)
     pose = base.after(*fit_shifts(shifts, middle, sigma))
     return Option(name, 1 if sigma is None else 2, pose, held_out)
 

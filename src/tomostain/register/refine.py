@@ -135,8 +135,8 @@ def trilinear(level: ResolutionLevel, points_um: Tensor) -> tuple[Tensor, Tensor
     gradient = torch.stack([c1 - c0, torch.lerp(c01 - c00, c11 - c10, z), across_x], dim=-1)
     values, gradient = torch.lerp(c0, c1, z), gradient / level.voxel_um
     if level.holes:
-        known = ~values.isnan()
-        return values.nan_to_num(), torch.where(known[..., None], gradient, 0.0), inside & known
+        has_value = ~values.isnan()
+        return values.nan_to_num(), torch.where(has_value[..., None], gradient, 0.0), inside & has_value
     return values, gradient, inside
 
 

@@ -101,9 +101,9 @@ def stain_on_workers(
             for part in range(1, parts + 1)
         }
         _wait(client, tasks, progress, should_stop)
-    if left := chunks_left(out):
+    if count := chunks_left(out):
         raise InputError(
-            f"{out}: {left} z chunks are still being stained by other processes; run the same command again when they "
+            f"{out}: {count} z chunks are still being stained by other processes; run the same command again when they "
             "have finished"
         )
     return out

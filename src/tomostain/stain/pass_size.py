@@ -82,10 +82,10 @@ def pass_size(translator: Translator, config: StainConfig, shape: tuple[int, int
         return PassSize(1, patch) if config.blend == "exact" else PassSize(1, patches=config.batch)
     pixels = affordable_px(translator)
     if config.blend != "exact":
-        most = max(1, min(pixels, MAX_BATCH_PX) // patch**2)
+        max_batch = max(1, min(pixels, MAX_BATCH_PX) // patch**2)
         if "batch" in config.model_fields_set:
-            most = min(most, config.batch)
-        return PassSize(min(slices, most), patches=most)
+            max_batch = min(max_batch, config.batch)
+        return PassSize(min(slices, max_batch), patches=max_batch)
     multiple = size_step(translator.spec.generator)
     smallest = 2 * halo_of(translator.spec.generator, translator.has_volume_statistics) + multiple
     # The default is no wish: larger tiles have less halo, and the whole slice has none.

@@ -49,30 +49,30 @@ class NetworkRunner:
 
     def __init__(self, *, graphs: bool = True, fused: bool = True) -> None:
         self.graphs, self.fused = graphs, fused
-        self._known: WeakKeyDictionary[nn.Module, _Graphs] = WeakKeyDictionary()
+        self._graphs: WeakKeyDictionary[nn.Module, _Graphs] = WeakKeyDictionary()
 
     def __call__(self, network: nn.Module, images: Tensor) -> Tensor:
         """Return `network(images)`."""
         with torch.cuda.device(images.device) if images.is_cuda else nullcontext(), true_float32(images):
-            known = self._known.get(network)
-            if known is None:
-                known = self._known[network] = _Graphs(threading.get_ident())
+            graphs = self._graphs.get(network)
+            if graphs is None:
+                graphs = self._graphs[network] = _Graphs(threading.get_ident())
                 if self.fused:
-                    known.network = _fused(network, images)
-            prepared = network if known.network is None else known.network
+                    graphs.network = _fused(network, images)
+            prepared = network if graphs.network is None else graphs.network
             small = self.graphs and images.is_cuda and _pixels(images) <= MAX_GRAPH_PX
-            graph = known.graph_for(prepared, images) if small else None
+            graph = graphs.graph_for(prepared, images) if small else None
             result: Tensor = prepared(images) if graph is None else graph.replay(images)
         return result
 
     @property
     def captured(self) -> int:
         """Number of graphs."""
-        return sum(graph is not None for known in self._known.values() for graph in known.captured.values())
+        return sum(graph is not None for graphs in self._graphs.values() for graph in graphs.captured.values())
 
     def forget(self) -> None:
         """Free the memory of all graphs."""
-        self._known.clear()
+        self._graphs.clear()
 
 
 def _fused(network: nn.Module, images: Tensor) -> nn.Module | None:
@@ -132,7 +132,7 @@ class _Graphs:
 
     thread: int
     network: nn.Module | None = None
-    seen: Counter[Shape] = field(default_factory=Counter)
+    calls: Counter[Shape] = field(default_factory=Counter)
     captured: dict[Shape, "_Graph | None"] = field(default_factory=dict)
     cannot_capture: bool = False
 
@@ -140,8 +140,8 @@ class _Graphs:
         if self.cannot_capture or threading.get_ident() != self.thread:
             return None
         shape = tuple(images.shape)
-        self.seen[shape] += 1
-        if self.seen[shape] > 1 and shape not in self.captured and len(self.captured) < MAX_GRAPHS:
+        self.calls[shape] += 1
+        if self.calls[shape] > 1 and shape not in self.captured and len(self.captured) < MAX_GRAPHS:
             self.captured[shape] = graph = _capture(network, images)
             self.cannot_capture = graph is None
         return self.captured.get(shape)

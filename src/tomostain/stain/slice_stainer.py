@@ -148,8 +148,8 @@ class SliceStainer:
         first, count = 0, len(positions)
         while first < count:
             size = self.size
-            left = count - first
-            last = first + -(-left // -(-left // size.slices))  # equal batches
+            remaining = count - first
+            last = first + -(-remaining // -(-remaining // size.slices))  # equal batches
             batch = self._try_batch(translator, grey, positions, first, last, size)
             if batch is not None:
                 yield first, last, batch

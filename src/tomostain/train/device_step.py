@@ -122,8 +122,8 @@ class DeviceStep:
         if networks.d_x is not None:
             fakes["d_x"] = [step.fake_x for step in parts]
         old = {
-            name: self._exchange(name, torch.cat(made).detach(), exchanges).chunk(len(parts))
-            for name, made in fakes.items()
+            name: self._exchange(name, torch.cat(fake).detach(), exchanges).chunk(len(parts))
+            for name, fake in fakes.items()
         }
 
         def compute(number: int) -> dict[str, Tensor]:

@@ -79,13 +79,13 @@ class Pace:
         >>> pace.expected_total(30, 60.0, 0.0)
         50
         """
-        done, total = step - self._step, self.total
-        if done <= 0:
+        steps_done, total = step - self._step, self.total
+        if steps_done <= 0:
             return total
         for limit, spent, began in (
             (self.limits.max_seconds, seconds, self._seconds),
             (self.limits.max_cpu_seconds, cpu_seconds, self._cpu_seconds),
         ):
             if limit is not None and spent > began:
-                total = min(total, step + max(round((limit - spent) * done / (spent - began)), 0))
+                total = min(total, step + max(round((limit - spent) * steps_done / (spent - began)), 0))
         return total

@@ -207,13 +207,13 @@ class Recipe(Config):
         for name, different in builders.items():
             if len(different) > 1:
                 raise ValueError(f"two terms give different networks the name '{name}'; rename one of them")
-        known = self.trained_networks()
+        declared = self.trained_networks()
         for name, arguments in self.loss_networks.items():
-            if name not in known:
+            if name not in declared:
                 raise ValueError(
-                    f"loss_networks: no active term has a network '{name}'; known: {', '.join(known) or 'none'}"
+                    f"loss_networks: no active term has a network '{name}'; known: {', '.join(declared) or 'none'}"
                 )
-            check_arguments(name, known[name], arguments)
+            check_arguments(name, declared[name], arguments)
         return self
 
     @model_validator(mode="after")

@@ -43,8 +43,8 @@ def check_requirements(recipe: Recipe, run: Path, context: DistributedContext, *
     """
     cost = count_step(recipe, context.size)
     free = free_device_memory(context.device)
-    least = needed_bytes(recipe, cost, _TOLERANCE)
-    if free is not None and least > free:
+    min_bytes = needed_bytes(recipe, cost, _TOLERANCE)
+    if free is not None and min_bytes > free:
         raise InputError(
             f"recipe '{recipe.name}': a step needs about {format_bytes(needed_bytes(recipe, cost))} of memory, but "
             f"{format_bytes(free)} are free on {context.device}; lower batch or patch_px, set accumulate or "

@@ -172,10 +172,10 @@ class Step:
 
     def network(self, name: str) -> nn.Module:
         """Return a network that a loss term declares as `frozen` or `trained`."""
-        known = self.networks.frozen | self.networks.trained
-        if name not in known:
-            raise KeyError(f"no active term declares a network '{name}'; declared: {', '.join(known) or 'none'}")
-        return known[name]
+        declared = self.networks.frozen | self.networks.trained
+        if name not in declared:
+            raise KeyError(f"no active term declares a network '{name}'; declared: {', '.join(declared) or 'none'}")
+        return declared[name]
 
     def keep_fakes_only(self) -> None:
         """Discard everything but the detached fakes, which the discriminators need."""

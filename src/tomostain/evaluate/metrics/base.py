@@ -206,9 +206,9 @@ def register_metric(name: str, **attributes: Unpack[MetricAttributes]) -> Callab
         metric = Metric(name=name, compute=function, summary=summary[0] if summary else "", **attributes)
         if metric.scope not in SCOPES:
             raise InputError(f"metric '{name}': unknown scope '{metric.scope}'{suggest(metric.scope, list(SCOPES))}")
-        known = REGISTRY.get(name)
-        if known is not None and _origin(known.compute) != _origin(function):
-            raise InputError(f"metric '{name}': the name is already taken by {_origin(known.compute)}")
+        existing = REGISTRY.get(name)
+        if existing is not None and _origin(existing.compute) != _origin(function):
+            raise InputError(f"metric '{name}': the name is already taken by {_origin(existing.compute)}")
         REGISTRY[name] = metric
         return function
 
@@ -229,11 +229,11 @@ def get_metric(name: str) -> Metric:
     InputError
         If there is no such metric.
     """
-    known = available_metrics()
+    metrics = available_metrics()
     name = name.replace("-", "_")
-    if name not in known:
-        raise InputError(f"metric '{name}': unknown{suggest(name, list(known))}", parameter="metrics")
-    return known[name]
+    if name not in metrics:
+        raise InputError(f"metric '{name}': unknown{suggest(name, list(metrics))}", parameter="metrics")
+    return metrics[name]
 
 
 def select_metrics(names: Iterable[str] = (), scope: Scope | None = None) -> tuple[Metric, ...]:

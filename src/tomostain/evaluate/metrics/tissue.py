@@ -100,14 +100,16 @@ class ColourClasses:
             lab = rgb2lab(real)
             for label in classes:
                 pixels[label].append(lab[label_image == label])
-        seen = {label: np.concatenate(parts) for label, parts in pixels.items() if parts}
-        seen = {label: values for label, values in seen.items() if len(values) >= MIN_REGION_PX}
-        if len(seen) < 2:
-            raise InputError(f"colour classes: {len(seen)} of {len(classes)} classes have {MIN_REGION_PX} px or more")
-        covariance = np.stack([np.cov(values.T) + _SPREAD * np.eye(3) for values in seen.values()])
+        samples = {label: np.concatenate(parts) for label, parts in pixels.items() if parts}
+        samples = {label: values for label, values in samples.items() if len(values) >= MIN_REGION_PX}
+        if len(samples) < 2:
+            raise InputError(
+                f"colour classes: {len(samples)} of {len(classes)} classes have {MIN_REGION_PX} px or more"
+            )
+        covariance = np.stack([np.cov(values.T) + _SPREAD * np.eye(3) for values in samples.values()])
         constant = -0.5 * np.linalg.slogdet(covariance)[1]
-        mean = np.stack([values.mean(axis=0) for values in seen.values()])
-        return cls(tuple(seen), mean, np.asarray(np.linalg.inv(covariance), np.float64), constant)
+        mean = np.stack([values.mean(axis=0) for values in samples.values()])
+        return cls(tuple(samples), mean, np.asarray(np.linalg.inv(covariance), np.float64), constant)
 
     def classify(self, rgb: RGB) -> NDArray[np.int64]:
         """Return the most likely class of each pixel by its colour, with equal priors; shape (Y, X)."""
@@ -141,8 +143,8 @@ class ColourClasses:
             If the shapes differ.
         """
         _require_shapes(fake, fake, labels)
-        known = np.isin(labels, self.labels)
-        predicted, true = self.classify(fake)[known], labels[known]
+        classified = np.isin(labels, self.labels)
+        predicted, true = self.classify(fake)[classified], labels[classified]
         result = {}
         for label, name in names.items():
             a, b = predicted == label, true == label

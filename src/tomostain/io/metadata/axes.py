@@ -123,12 +123,12 @@ def _spatial(axes: Sequence[int], shape: Sequence[int], names: Sequence[str], te
 
 
 def _in_order(axes: Sequence[int], letters: Sequence[str], text: str) -> Order:
-    known = [letter for letter in letters if letter]
-    if len(set(known)) != len(known):
+    named = [letter for letter in letters if letter]
+    if len(set(named)) != len(named):
         raise AxesError(f"{text}; two of them have the same name")
-    if len(known) == 2:  # the third is what is left
-        letters = [letter or next(each for each in "zyx" if each not in known) for letter in letters]
-    elif len(known) < 3:
+    if len(named) == 2:  # the third is what is left
+        letters = [letter or next(each for each in "zyx" if each not in named) for letter in letters]
+    elif len(named) < 3:
         if any(letter and letter != usual for letter, usual in zip(letters, "zyx", strict=True)):
             raise AxesError(f"{text}; it is ambiguous which are z, y and x. Store the volume as (z, y, x)")
         letters = list("zyx")

@@ -274,11 +274,11 @@ def _nabu_lengths(path: Path, key: str, value: str) -> tuple[float, float, float
     if all(word == "None" for word in words):
         return None
     lengths = [to_um(float(word), "cm") if re.fullmatch(_NUMBER, word) else None for word in words]
-    known = [length for length in lengths if length is not None]
+    lengths_um = [length for length in lengths if length is not None]
     # "1,28e-4" with a decimal comma would be two numbers.
-    if len(known) != len(words) or len(known) not in (1, 3):
+    if len(lengths_um) != len(words) or len(lengths_um) not in (1, 3):
         raise _not_understood(path, key, value)
-    z, y, x = (known * 3)[:3]
+    z, y, x = (lengths_um * 3)[:3]
     return z, y, x
 
 

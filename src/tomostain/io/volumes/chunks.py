@@ -202,9 +202,9 @@ def _empty_chunks(
         if (offset, size) != (_EMPTY, _EMPTY):
             continue
         first: list[int] = []
-        rest = number
+        remainder = number
         for axis in reversed(range(len(inner))):
-            rest, place = divmod(rest, inner[axis])
+            remainder, place = divmod(remainder, inner[axis])
             first.insert(0, (index[axis] * inner[axis] + place) * array.chunks[axis])
         if all(start < side for start, side in zip(first, array.shape, strict=True)):
             yield first[z], min(first[z] + array.chunks[z], array.shape[z])

@@ -151,8 +151,8 @@ def find_reader(path: Path) -> Reader | None:
 
 def volume_formats() -> list[str]:
     """Return the names of all formats that files can have, and the suffixes that other packages read."""
-    known = {suffix for reader in _READERS for suffix in reader.suffixes}
-    added = [suffix for suffix in _entry_points() if suffix not in known]
+    suffixes = {suffix for reader in _READERS for suffix in reader.suffixes}
+    added = [suffix for suffix in _entry_points() if suffix not in suffixes]
     return sorted({reader.label for reader in _READERS}, key=str.lower) + sorted(added)
 
 

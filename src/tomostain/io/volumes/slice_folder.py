@@ -203,8 +203,8 @@ def _tiff_header(file: Path) -> _Header:
         dtype = grey_values(file, np.zeros((1, 1), page.dtype), page).dtype
         check_pixels(file, shape)
         check_complete(file, tif)
-        least = least_page_bytes(page, plain=PLAIN_SLICE)
-        sizes = (sum(page.databytecounts), least)
+        min_bytes = least_page_bytes(page, plain=PLAIN_SLICE)
+        sizes = (sum(page.databytecounts), min_bytes)
         return _Header(shape, dtype, has_empty_parts(page), page_model(file, page).bits, sizes)
 
 

@@ -57,8 +57,8 @@ def open_tiff(path: Path, dataset: str | None = None) -> Source:
             _check_contiguous(path, tif, volume)
         stored = max((sum(page.databytecounts) for page in pages), default=0) if volume.offset is None else None
         page = pages[0] if pages else tif.pages.first
-        least = least_page_bytes(page.keyframe, plain=PLAIN_SLICE)
-        check_decoded_size(path, volume.plane[0] * volume.plane[1], volume.dtype.itemsize, stored, least)
+        min_bytes = least_page_bytes(page.keyframe, plain=PLAIN_SLICE)
+        check_decoded_size(path, volume.plane[0] * volume.plane[1], volume.dtype.itemsize, stored, min_bytes)
         plane, dtype = upright_shape(path, page), _dtype(path, volume, page)
         spacing = _spacing(tif, page, volume)
         missing = _missing(volume, announced)

@@ -211,9 +211,9 @@ def measure_contact(
         if len(surface):
             labels = implant.labels.read(block.first, block.last)
             for part, samples in _along_normals(surface, labels, block.first, implant.voxel_um, distances):
-                areas, seen = surface.areas_um2[part], is_seen(samples)
-                touching = seen & rule.is_contact(samples, distances)
-                result += Contact(float(areas.sum()), float(areas[seen].sum()), float(areas[touching].sum()))
+                areas, visible = surface.areas_um2[part], is_seen(samples)
+                touching = visible & rule.is_contact(samples, distances)
+                result += Contact(float(areas.sum()), float(areas[visible].sum()), float(areas[touching].sum()))
         progress("contact", number + 1, len(parts))
     return result
 

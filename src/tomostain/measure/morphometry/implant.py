@@ -124,11 +124,11 @@ def find_implant(labels: LabelSource, *, max_bytes: int = BLOCK_BYTES) -> Implan
     def outside(start: int, stop: int) -> Mask:
         return ~np.unpackbits(bits[start:stop], axis=-1, count=shape[2]).view(bool)
 
-    rest = find_components(outside, shape, max_bytes=max_bytes)
-    if not rest.at_border.all():
-        for number, block in enumerate(rest.blocks):
-            bits[block.start : block.stop] |= np.packbits(rest.read(number, ~rest.at_border), axis=-1)
-    filled = int(rest.voxels[~rest.at_border].sum())
+    cavities = find_components(outside, shape, max_bytes=max_bytes)
+    if not cavities.at_border.all():
+        for number, block in enumerate(cavities.blocks):
+            bits[block.start : block.stop] |= np.packbits(cavities.read(number, ~cavities.at_border), axis=-1)
+    filled = int(cavities.voxels[~cavities.at_border].sum())
     ignored = int(parts.voxels[~largest].sum())
     return _describe(labels, bits, [slice(part.start, part.stop) for part in parts.blocks], filled, ignored)
 

@@ -109,13 +109,13 @@ def geometry_from_mask(
     voxels, total, area = 0, 0, 0.0
     for block in z_blocks(shape, overlap=5, bytes_per_voxel=41.0, max_bytes=max_bytes):
         mask = read(block.first, block.last)
-        known = np.ones_like(mask) if measured is None else measured(block.first, block.last)
+        is_measured = np.ones_like(mask) if measured is None else measured(block.first, block.last)
         total += int(np.count_nonzero(mask[block.inner]))
-        voxels += int(np.count_nonzero(mask[block.inner] & known[block.inner]))
+        voxels += int(np.count_nonzero(mask[block.inner] & is_measured[block.inner]))
         if mask.any():
             smooth = ndimage.gaussian_filter(mask.astype(np.float32), _SMOOTHING, mode="nearest", truncate=5)
             end = block.inner.stop + (block.after > 0)
-            area += _area_where(0.5 - smooth[block.before : end], known[block.before : end], voxel_um)
+            area += _area_where(0.5 - smooth[block.before : end], is_measured[block.before : end], voxel_um)
     if not total:
         raise InputError("the mask of the initial implant is empty; give the mask of the new implant, on the same grid")
     if not voxels:
@@ -225,8 +225,8 @@ def _area_of_body(fitted: FittedBody, labels: LabelSource, max_bytes: int) -> fl
         part = slice(start, min(start + layers, cells[0]) + 1)
         distance = _distances(fitted, (axes[0][part], axes[1], axes[2]))
         first, last = int(index[0][part][0]), int(index[0][part][-1])
-        known = labels.read(first, last + 1) != TissueClass.NOT_MEASURED
-        measured = known[np.ix_(index[0][part] - first, index[1], index[2])]
+        is_measured = labels.read(first, last + 1) != TissueClass.NOT_MEASURED
+        measured = is_measured[np.ix_(index[0][part] - first, index[1], index[2])]
         fine += _surface_area(distance, step, measured)
         coarse += _surface_area(distance[::2, ::2, ::2], 2 * step, measured[::2, ::2, ::2])
     return 2 * fine - coarse

@@ -206,9 +206,9 @@ def plane_contact(implant: PlaneImplant, rule: ContactRule) -> Contact:
     inside = ((index >= 0) & (index < implant.labels.shape)).all(axis=-1)
     samples = np.full(inside.shape, TissueClass.NOT_MEASURED, np.uint8)
     samples[inside] = implant.labels[tuple(index[inside].T)]
-    seen = is_seen(samples)
-    touching = seen & rule.is_contact(samples, distances)
-    return Contact(float(lengths.sum()), float(lengths[seen].sum()), float(lengths[touching].sum()))
+    visible = is_seen(samples)
+    touching = visible & rule.is_contact(samples, distances)
+    return Contact(float(lengths.sum()), float(lengths[visible].sum()), float(lengths[touching].sum()))
 
 
 def _outline(implant: PlaneImplant) -> tuple[Float, Float, Float]:

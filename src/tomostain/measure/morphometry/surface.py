@@ -127,7 +127,7 @@ def _triangles(smooth: Float32, part: slice, grid: _Grid) -> Surface:
     """
     from skimage.measure import marching_cubes
 
-    found = []
+    parts = []
     for z in range(part.start, part.stop - 1):
         layer = smooth[z : z + 2]
         if min(layer.shape) < 2 or not layer.min() < 0.5 < layer.max():
@@ -139,20 +139,20 @@ def _triangles(smooth: Float32, part: slice, grid: _Grid) -> Surface:
         length = np.linalg.norm(double, axis=1)
         keep = length > 0
         points = grid.to_um(corners.mean(axis=1)[keep] + np.array([z, 0, 0]))
-        found.append(Surface(points, double[keep] / length[keep, None], length[keep] / 2))
-    return _join(found)
+        parts.append(Surface(points, double[keep] / length[keep, None], length[keep] / 2))
+    return _join(parts)
 
 
 def _faces(mask: Mask, smooth: Float32, part: slice, thickness: int, grid: _Grid) -> Surface:
     """Return the faces of voxels: those between the slices of `part`, and those within its first `thickness` slices."""
-    found = []
+    faces = []
     for axis in range(3):
         rows = mask[part] if axis == 0 else mask[part.start : part.start + thickness]
         lower, upper = _pair(rows, axis)
         index = np.argwhere(lower != upper)
         if len(index):
-            found.append(_weighted(index + np.array([part.start, 0, 0]), axis, mask, smooth, grid))
-    return _join(found)
+            faces.append(_weighted(index + np.array([part.start, 0, 0]), axis, mask, smooth, grid))
+    return _join(faces)
 
 
 def _pair(values: Mask, axis: int) -> tuple[Mask, Mask]:

@@ -197,10 +197,10 @@ def _variance_z(rho_c: float, s1: float, s2: float, shift: float, n: int) -> flo
     bias_correction = 2 * s1 * s2 / (s1**2 + s2**2 + shift**2)
     rho = rho_c / bias_correction
     u2 = shift**2 / (s1 * s2)
-    rest = 1 - rho_c**2
-    first = (1 - rho**2) * bias_correction**2 / rest
-    second = 2 * rho_c**2 * bias_correction * (1 - rho_c) * u2 / rest**2
-    third = rho_c**2 * bias_correction**2 * u2**2 / (2 * rest**2)
+    complement = 1 - rho_c**2
+    first = (1 - rho**2) * bias_correction**2 / complement
+    second = 2 * rho_c**2 * bias_correction * (1 - rho_c) * u2 / complement**2
+    third = rho_c**2 * bias_correction**2 * u2**2 / (2 * complement**2)
     return max(0.0, (first + second - third) / (n - 2))
 
 

@@ -360,9 +360,9 @@ def _mixed(data: Observations, is_crossed: bool) -> _Tested | None:
         half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * error
         pairs.append(_effect(data, names[i], names[j], (difference, difference - half, difference + half), p))
     several = "are in several groups, so their means per group are compared, with" if is_crossed else "have several"
-    rest = "" if is_crossed else " specimens, so the model has"
+    verb = "" if is_crossed else " specimens, so the model has"
     reason = (
-        f"Animals {several}{rest} a random intercept for each of the {animals} animals ({freedom} degrees of freedom)."
+        f"Animals {several}{verb} a random intercept for each of the {animals} animals ({freedom} degrees of freedom)."
     )
     return "mixed model", reason, f, float(stats.f.sf(f, k - 1, freedom)), tuple(pairs)
 

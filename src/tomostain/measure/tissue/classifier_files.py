@@ -47,10 +47,10 @@ def save_classifier(folder: str | os.PathLike[str], classifier: TissueClassifier
 
     folder = Path(folder)
     arrays = {name: getattr(classifier.weights, name) for name in _WEIGHTS}
-    known = classifier.familiarity
-    if known is not None:
-        limits = np.array([known.max_distance, known.max_share], np.float32)
-        arrays |= {"centres": known.centres, "whitening": known.whitening, "limits": limits}
+    familiarity = classifier.familiarity
+    if familiarity is not None:
+        limits = np.array([familiarity.max_distance, familiarity.max_share], np.float32)
+        arrays |= {"centres": familiarity.centres, "whitening": familiarity.whitening, "limits": limits}
     with atomic_folder(folder, overwrite) as temporary:
         write_tensors(temporary / WEIGHTS, {name: torch.from_numpy(values) for name, values in arrays.items()})
         (temporary / SPEC).write_text(classifier.spec.to_yaml(), encoding="utf-8")
@@ -159,9 +159,9 @@ def builtin_classifier(variant: Variant, stain: str | None = None) -> str:
         if spec.variant == variant and (variant == "ct" or spec.stain == stain):
             return PREFIX + name
     listed = ", ".join(PREFIX + name for name in builtin_classifiers()) or "none"
-    wanted = variant if variant == "ct" else f"{variant} of the stain '{stain}'"
+    images = variant if variant == "ct" else f"{variant} of the stain '{stain}'"
     raise InputError(
-        f"tissue classifier: no built-in one for {wanted} (there are: {listed}); train one and give `classifier`, or "
+        f"tissue classifier: no built-in one for {images} (there are: {listed}); train one and give `classifier`, or "
         "give `labels`",
         parameter="classifier",
     )

@@ -170,11 +170,11 @@ class Landmarks:
         """Show the points that are stored."""
         self._is_drawing = True
         try:
-            seen, distance = seen_on_slide_um(self._section, self.volume_um)
+            visible, distance = seen_on_slide_um(self._section, self.volume_um)
             colours = [_COLOUR if abs(d) <= self._near_um else _FAR_COLOUR for d in distance]
             for layer, points, border in (
                 (self.on_slide, self.slide_um, [_COLOUR] * len(self.slide_um)),
-                (self.in_ct, seen + self._scene.plane_at_um, colours),
+                (self.in_ct, visible + self._scene.plane_at_um, colours),
             ):
                 if layer not in self._viewer.layers:
                     continue

@@ -22,15 +22,15 @@ def ct_placement(volume: Volume, stained: StainedVolume) -> Placement:
     """
     placement = stained.placement or Placement()
     origin = placement.moved([-value for value in stained.offset_um])
-    own, is_stated = volume.placement, volume.placement is not None and stained.placement is not None
-    if own is not None and is_stated:
-        if not np.allclose(own.direction, placement.direction, atol=1e-6):
+    stated, is_stated = volume.placement, volume.placement is not None and stained.placement is not None
+    if stated is not None and is_stated:
+        if not np.allclose(stated.direction, placement.direction, atol=1e-6):
             raise InputError(
                 f"`ct` {volume.path}: its axes have other directions than those of the stained volume "
-                f"({own.describe()}; {placement.describe()}); give the volume that was stained",
+                f"({stated.describe()}; {placement.describe()}); give the volume that was stained",
                 parameter="ct",
             )
-        origin = own
+        origin = stated
     elif stained.placement is not None and not _has_extent_of(volume, stained, origin):
         origin = Placement()  # a region of a volume that states no placement
         is_stated = True

@@ -123,9 +123,9 @@ def _check_extent(kind: str, volume: ZarrLevels, grid: Grid) -> None:
     start = start - np.asarray(finest.voxel_um) / 2 + np.asarray(grid.voxel_um) / 2
     sides = np.multiply(finest.shape, finest.voxel_um), np.multiply(grid.shape, grid.voxel_um)
     if (np.abs(start) > slack).any() or (np.abs(start + sides[0] - sides[1]) > slack).any():
-        own, other = (" × ".join(f"{side:g}" for side in each) for each in sides)
+        extent, other = (" × ".join(f"{side:g}" for side in each) for each in sides)
         raise InputError(
-            f"`{kind}` {volume.path}: covers {own} µm from ({', '.join(f'{value:g}' for value in start)}) µm, the "
+            f"`{kind}` {volume.path}: covers {extent} µm from ({', '.join(f'{value:g}' for value in start)}) µm, the "
             f"volume {other} µm; give the {kind} of this volume",
             parameter=kind,
         )

@@ -56,7 +56,7 @@ class BrickCache:
                 return self._bricks[key]
             waiting = self._reading.get(key)
             if waiting is None:
-                own = self._reading[key] = Future()
+                future = self._reading[key] = Future()
         if waiting is not None:
             return waiting.result()
         try:
@@ -64,12 +64,12 @@ class BrickCache:
         except BaseException as error:
             with self._lock:
                 del self._reading[key]
-            own.set_exception(error)
+            future.set_exception(error)
             raise
         with self._lock:
             del self._reading[key]
             self._store(key, brick)
-        own.set_result(brick)
+        future.set_result(brick)
         return brick
 
     def _store(self, key: Hashable, brick: Bytes) -> None:

@@ -167,9 +167,9 @@ def _virtual(sources: Sources, cut: Cut, progress: Progress) -> tuple[RGB, Mask]
 def _grey(ct: Volume, sources: Sources, cut: Cut, progress: Progress) -> NDArray[np.uint8 | np.uint16 | np.float32]:
     """Return the µCT of a section in the type of the volume. Outside it has the lowest value of the section."""
     values = section_of_ct(ct, sources.volume, cut, sources.thickness_um, progress)[..., 0]
-    known = np.isfinite(values)
-    lowest = values[known].min() if known.any() else np.float32(0)
-    filled = np.where(known, values, lowest)
+    finite = np.isfinite(values)
+    lowest = values[finite].min() if finite.any() else np.float32(0)
+    filled = np.where(finite, values, lowest)
     if ct.dtype.kind == "f":
         return filled.astype(np.float32)
     return to_integers(filled, ct.dtype, "grey values of the section", clip=True)

@@ -50,12 +50,12 @@ def spread_colours(volume: NDArray[np.uint8]) -> NDArray[np.uint8]:
     filled = volume[..., 3] > 0
     for axis in range(3):
         # One axis after the other also reaches the diagonal neighbours, which trilinear interpolation uses.
-        colours, known = np.moveaxis(result, axis, 0), np.moveaxis(filled, axis, 0)
-        before = known.copy()
+        colours, is_filled = np.moveaxis(result, axis, 0), np.moveaxis(filled, axis, 0)
+        before = is_filled.copy()
         for to, source in ((slice(1, None), slice(None, -1)), (slice(None, -1), slice(1, None))):
-            take = before[source] & ~known[to]
+            take = before[source] & ~is_filled[to]
             colours[to][take, :3] = colours[source][take, :3]
-            known[to][take] = True
+            is_filled[to][take] = True
     return result
 
 
