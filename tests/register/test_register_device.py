@@ -36,18 +36,21 @@ def scene(seed=0, points=40, poses=3):
     """Return a smooth random volume, a picture and poses."""
     draws = np.random.default_rng(seed)
     values = ndimage.gaussian_filter(draws.random((12, 14, 16)), 2.0).astype(np.float32)
-    level = ResolutionLevel.of(values, np.array([2.0, 2.0, 3.0]), np.zeros(3))
+    resolution = ResolutionLevel.of(values, np.array([2.0, 2.0, 3.0]), np.zeros(3))
     u = torch.from_numpy(draws.uniform(-6, 6, (points, 2)).astype(np.float32))
     picture = Picture(u, torch.from_numpy(draws.random((2, points)).astype(np.float32)), torch.ones(points))
-    assert (level.voxel_range_um, picture.reach_um > 0) == ((2.0, 3.0), True)  # read while the values lie on the host
+    assert (resolution.voxel_range_um, picture.reach_um > 0) == (
+        (2.0, 3.0),
+        True,
+    )  # read while the values lie on the host
     frame = np.linalg.qr(draws.standard_normal((poses, 3, 3)))[0]
-    centre = level.middle_um.double().numpy() + draws.uniform(-1, 1, (poses, 3))
-    return level, picture, Poses.from_linear(frame[:, :, :2], centre)
+    centre = resolution.middle_um.double().numpy() + draws.uniform(-1, 1, (poses, 3))
+    return resolution, picture, Poses.from_linear(frame[:, :, :2], centre)
 
 
-def without_values(level, picture, poses):
+def without_values(resolution, picture, poses):
     """Return the same on a device on which no value can be read."""
-    return level.to(META), picture.to(META), poses.to(META)
+    return resolution.to(META), picture.to(META), poses.to(META)
 
 
 @pytest.mark.parametrize("slab_um", [0.0, 9.0])
@@ -59,12 +62,12 @@ def test_a_refinement_neither_waits_for_the_device_nor_mixes_devices(freedom, sl
 
 
 def test_reading_a_value_and_mixing_devices_are_detected():
-    level, picture, poses = without_values(*scene())
+    resolution, picture, poses = without_values(*scene())
     with pytest.raises(RuntimeError, match="device"):
-        sample_slab(level, torch.zeros(1, 4, 3), poses.rotation[:1, :, 2], 0.0)
+        sample_slab(resolution, torch.zeros(1, 4, 3), poses.rotation[:1, :, 2], 0.0)
     del vars(picture)["reach_um"]
     with pytest.raises(RuntimeError, match="meta"):
-        _refine(level, picture, poses, Freedom(), 1, 0.0)
+        _refine(resolution, picture, poses, Freedom(), 1, 0.0)
 
 
 def test_the_search_neither_waits_for_the_device_nor_mixes_devices():
@@ -105,10 +108,10 @@ def test_fine_structure_is_compared_on_one_device():
 
 
 def test_a_volume_is_copied_to_a_device_once():
-    level, _, _ = scene()
-    assert level.to(META) is level.to(META)
-    assert level.to(META).voxel_range_um == level.voxel_range_um == (2.0, 3.0)
-    assert level.to(torch.device("cpu")) is level
+    resolution, _, _ = scene()
+    assert resolution.to(META) is resolution.to(META)
+    assert resolution.to(META).voxel_range_um == resolution.voxel_range_um == (2.0, 3.0)
+    assert resolution.to(torch.device("cpu")) is resolution
 
 
 def apart_voxels(one: Section, other: Section, size_um: np.ndarray) -> float:
@@ -131,11 +134,11 @@ def test_a_gpu_finds_the_pose_of_the_cpu(specimen):
 def test_a_gpu_refines_over_the_thickness_of_a_section_as_the_cpu_does(specimen):
     volume, slide = open_volume(specimen / "volume"), open_slide(specimen / "slide.ome.tif")
     prepared = prepare_search(volume, slide, estimate_reference(np.asarray(volume), "volume"), SEARCH)
-    level, template = prepared.level, prepared.template
+    resolution, template = prepared.resolution, prepared.template
     start = Poses.from_section(read_section(specimen / "truth" / "section.yaml"), template.middle_um)
     places = []
     for device in DEVICES:
-        task = SearchTask(level, template, Freedom(0.01, bound=0.03), device)
+        task = SearchTask(resolution, template, Freedom(0.01, bound=0.03), device)
         pose, _ = refine_with_learned_values(task, start, slab_um=3 * SMALL["voxel_um"])
         places.append(pose.points_um(template.corners_um))
     assert (places[0] - places[1]).norm(dim=-1).max() < 0.05 * SMALL["voxel_um"]
@@ -143,10 +146,10 @@ def test_a_gpu_refines_over_the_thickness_of_a_section_as_the_cpu_does(specimen)
 
 @pytest.mark.gpu
 def test_a_gpu_has_the_scores_of_the_cpu():
-    level, picture, poses = scene(points=200, poses=50)
+    resolution, picture, poses = scene(points=200, poses=50)
     freedom = Freedom(strain=0.01, bound=0.03)
     (actual, scores), (expected, expected_scores) = (
-        refine(level, picture, poses, freedom, steps=3, device=device) for device in DEVICES
+        refine(resolution, picture, poses, freedom, steps=3, device=device) for device in DEVICES
     )
     torch.testing.assert_close(scores, expected_scores, atol=1e-4, rtol=1e-3)
     apart = (actual.points_um(picture.u_um) - expected.points_um(picture.u_um)).norm(dim=-1).amax(dim=1)

@@ -48,7 +48,7 @@ def noise():
 
     values = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(SIDE,) * 3), 1.5)
     values = ((values - values.min()) / np.ptp(values)).astype(np.float32)
-    level = ResolutionLevel.of(values, np.full(3, VOXEL_UM), np.zeros(3))
+    resolution = ResolutionLevel.of(values, np.full(3, VOXEL_UM), np.zeros(3))
     tilt = np.radians(20.0)
     row = np.array([np.sin(tilt), np.cos(tilt), 0.0])
     section = Section(np.array([400.0, 250.0, 250.0]), row, np.array([0.0, 0.0, 1.0]))
@@ -56,16 +56,16 @@ def noise():
     image = sample_volume(values, (VOXEL_UM,) * 3, section, shape, VOXEL_UM)
     empty = np.zeros(shape, np.float32)
     template = Template(image, empty, np.ones_like(image), np.zeros((*shape, 3), np.uint8), VOXEL_UM, 0.0, ("none",))
-    return level, template, Poses.from_section(section, template.middle_um)
+    return resolution, template, Poses.from_section(section, template.middle_um)
 
 
 def test_displaced_poses_are_moved_to_the_optimum(noise):
-    level, template, right = noise
+    resolution, template, right = noise
     displaced = right.moved(random_steps(right, 15.0, 2.0, Freedom(0.01), torch.Generator().manual_seed(3)))
     assert float(distance_um(displaced, right, template.corners_um)) > 0.7 * VOXEL_UM
-    settled = refine_with_restarts(SearchTask(level, template, Freedom(0.01)), displaced)
+    settled = refine_with_restarts(SearchTask(resolution, template, Freedom(0.01)), displaced)
     assert float(distance_um(settled, right, template.corners_um)) < 0.1 * VOXEL_UM
-    again = refine_with_restarts(SearchTask(level, template, Freedom(0.01)), displaced)
+    again = refine_with_restarts(SearchTask(resolution, template, Freedom(0.01)), displaced)
     assert torch.equal(settled.centre_um, again.centre_um)
 
 

@@ -196,15 +196,15 @@ def disc_template(radius_px: int) -> Template:
 def test_metal_shows_in_the_volume(body, radius_px, metal):
     z, y, x = np.indices((64, 64, 64)) - 32
     values = np.where(np.hypot(y, x) < 15, body, 0.2) + 0.0 * z
-    level = ResolutionLevel.of(values.astype(np.float32), np.full(3, 40.0), np.zeros(3))
-    assert shows_metal(level, disc_template(radius_px)) is metal
+    resolution = ResolutionLevel.of(values.astype(np.float32), np.full(3, 40.0), np.zeros(3))
+    assert shows_metal(resolution, disc_template(radius_px)) is metal
 
 
 def test_metal_is_not_required_without_a_screw():
     template = disc_template(30)
-    level = ResolutionLevel.of(np.full((32, 32, 32), 1.2, np.float32), np.full(3, 40.0), np.zeros(3))
-    assert not shows_metal(level, template.of_material("light"))
-    assert not shows_metal(level, disc_template(0))
+    resolution = ResolutionLevel.of(np.full((32, 32, 32), 1.2, np.float32), np.full(3, 40.0), np.zeros(3))
+    assert not shows_metal(resolution, template.of_material("light"))
+    assert not shows_metal(resolution, disc_template(0))
 
 
 def test_a_section_across_a_long_specimen_is_not_a_wrong_size(specimen):

@@ -64,8 +64,8 @@ def test_the_score_is_that_of_the_search(preview, truth):
     score = preview.score(truth)
     task = preview.task
     poses = Poses.from_section(truth, task.template.middle_um)
-    assert score.correlation == pytest.approx(float(score_poses(task.level, task.picture, poses)[0]), abs=1e-5)
-    detail = compare_detail(task.level, task.template, poses).correlation
+    assert score.correlation == pytest.approx(float(score_poses(task.resolution, task.picture, poses)[0]), abs=1e-5)
+    detail = compare_detail(task.resolution, task.template, poses).correlation
     assert score.detail == pytest.approx(float(detail[0]), abs=1e-5)
     assert 0.8 < score.overlap <= 1
     assert score.total > 1.4
@@ -144,4 +144,4 @@ def test_the_intensity_may_be_given(specimen):
     config = RegisterConfig(ct_background=10000, ct_bone=30000, material="dense")
     preview = PosePreview.open(open_volume(specimen / "volume"), open_slide(specimen / "slide.ome.tif"), config)
     assert (preview.intensity.background, preview.intensity.bone) == (10000, 30000)
-    assert isinstance(preview.task.level.values, torch.Tensor)
+    assert isinstance(preview.task.resolution.values, torch.Tensor)

@@ -39,18 +39,18 @@ def smooth_values(shape, seed=0):
 
 def test_blocks_are_means_at_their_original_position():
     values = smooth_values((100, 130, 90))
-    level = read_coarse(Scan(values), UNIT, max_voxels=64)
-    assert level.voxel_um.tolist() == [20.0, 20.0, 20.0]
-    assert level.origin_um.tolist() == [5.0, 5.0, 5.0]
+    resolution = read_coarse(Scan(values), UNIT, max_voxels=64)
+    assert resolution.voxel_um.tolist() == [20.0, 20.0, 20.0]
+    assert resolution.origin_um.tolist() == [5.0, 5.0, 5.0]
     blocks = values.reshape(50, 2, 65, 2, 45, 2).mean(axis=(1, 3, 5))
-    np.testing.assert_allclose(level.values.numpy(), blocks, atol=1e-6)
+    np.testing.assert_allclose(resolution.values.numpy(), blocks, atol=1e-6)
 
 
 def test_a_large_volume_is_read_a_few_slices_at_a_time():
     scan = Scan(np.zeros((400, 20, 20), np.uint16))
-    level = read_coarse(scan, UNIT, max_voxels=50)
+    resolution = read_coarse(scan, UNIT, max_voxels=50)
     assert scan.most <= 40
-    assert max(level.values.shape) <= 55
+    assert max(resolution.values.shape) <= 55
 
 
 def test_the_grey_scale_is_background_0_bone_1_clipped():
@@ -61,12 +61,12 @@ def test_the_grey_scale_is_background_0_bone_1_clipped():
 
 def test_coarser_keeps_a_linear_ramp_in_place():
     z = np.arange(60, dtype=np.float32)[:, None, None] * np.ones((60, 40, 50), np.float32) / 60
-    level = ResolutionLevel.of(z, np.full(3, 10.0), np.array([100.0, 0.0, 0.0]))
-    small = coarser(level, 37.0)
+    resolution = ResolutionLevel.of(z, np.full(3, 10.0), np.array([100.0, 0.0, 0.0]))
+    small = coarser(resolution, 37.0)
     assert float(small.voxel_um[0]) == pytest.approx(37.0)
     point = torch.tensor([[300.0, 150.0, 200.0]])
-    assert float(trilinear(small, point)[0]) == pytest.approx(float(trilinear(level, point)[0]), abs=2e-3)
-    assert coarser(level, 5.0) is level
+    assert float(trilinear(small, point)[0]) == pytest.approx(float(trilinear(resolution, point)[0]), abs=2e-3)
+    assert coarser(resolution, 5.0) is resolution
 
 
 def test_the_slab_is_the_volume_resampled():
@@ -84,8 +84,8 @@ def test_the_slab_is_the_volume_resampled():
 
 @pytest.mark.parametrize("side", [563, 845, 1126, 1408, 1690, 1970, 64, 2000])
 def test_a_volume_of_any_length_is_read(side):
-    level = read_coarse(Scan(np.zeros((side, 4, 4), np.float32)), UNIT, max_voxels=256)
-    assert level.values.shape[0] <= 1.1 * 256
+    resolution = read_coarse(Scan(np.zeros((side, 4, 4), np.float32)), UNIT, max_voxels=256)
+    assert resolution.values.shape[0] <= 1.1 * 256
 
 
 def test_outside_the_volume_values_are_not_a_number():

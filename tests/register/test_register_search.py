@@ -20,20 +20,20 @@ def blobs(seed: int = 0, n: int = 32) -> ResolutionLevel:
     return ResolutionLevel.of((values / values.std() * 0.3 + 0.4).astype(np.float32), np.full(3, 50.0), np.zeros(3))
 
 
-def template_of(level: ResolutionLevel, section: Section, shape: tuple[int, int]) -> Template:
+def template_of(resolution: ResolutionLevel, section: Section, shape: tuple[int, int]) -> Template:
     """Return the image of the volume in a plane, as a template without a screw."""
     index = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing="ij"), axis=-1).reshape(-1, 2) * 50.0
     points = section.to_volume_um(section.slide_to_section_um(index))
-    values, _, inside = trilinear(level, torch.tensor(points, dtype=torch.float32))
+    values, _, inside = trilinear(resolution, torch.tensor(points, dtype=torch.float32))
     base, weight = values.numpy().reshape(shape), inside.float().numpy().reshape(shape)
     none, rgb = np.zeros(shape, np.float32), np.zeros((*shape, 3), np.uint8)
     return Template(base, none, weight, rgb, 50.0, 0.0, ("none",))
 
 
-def oblique(level: ResolutionLevel) -> Section:
+def oblique(resolution: ResolutionLevel) -> Section:
     frame = Rotation.from_euler("zyx", [33, -25, 70], degrees=True).as_matrix()
     row, column = frame[:, 0], frame[:, 1]
-    middle = level.middle_um.numpy().astype(float) + 120.0 * frame[:, 2]
+    middle = resolution.middle_um.numpy().astype(float) + 120.0 * frame[:, 2]
     return Section(middle - 11.5 * 50.0 * (row + column), row, column)
 
 
@@ -50,14 +50,14 @@ def test_normals_are_unit_and_evenly_spread():
 
 
 def test_the_score_is_the_normalised_cross_correlation():
-    level = blobs()
-    section = oblique(level)
-    template = template_of(level, section, (24, 24))
+    resolution = blobs()
+    section = oblique(resolution)
+    template = template_of(resolution, section, (24, 24))
     grid = Grid(side=32, step_deg=30.0, peaks=1, normals=section.normal[None])
-    poses, scores = search(level, template, grid)
+    poses, scores = search(resolution, template, grid)
     best = poses[scores.argmax()[None]]
     picture = template.picture(50.0)
-    v, _, inside = trilinear(level, best.points_um(picture.u_um))
+    v, _, inside = trilinear(resolution, best.points_um(picture.u_um))
     w = picture.weight.numpy() * inside[0].numpy()
     by_hand = np.corrcoef(v[0].numpy()[w > 0], picture.values[0].numpy()[w > 0])[0, 1]
     # The search interpolates the rotated volume and the rotated template. The reference interpolates once.
@@ -66,15 +66,15 @@ def test_the_score_is_the_normalised_cross_correlation():
 
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_a_plane_in_noise_is_found_in_any_orientation(mirrored):
-    level = blobs(3)
-    section = oblique(level)
+    resolution = blobs(3)
+    section = oblique(resolution)
     if mirrored:
         affine = np.array([[1.0, 0.0, 0.0], [0.0, -1.0, 23 * 50.0]])
         section = Section(section.origin_um, section.row, section.column, affine)
-    template = template_of(level, section, (24, 24))
-    poses, scores = search(level, template, Grid(side=32, step_deg=18.0))
+    template = template_of(resolution, section, (24, 24))
+    poses, scores = search(resolution, template, Grid(side=32, step_deg=18.0))
     top = poses[scores.topk(300).indices]
-    refined, after = refine(level, template.picture(50.0), top, Freedom(), steps=15)
+    refined, after = refine(resolution, template.picture(50.0), top, Freedom(), steps=15)
     truth = Poses.from_section(section, template.middle_um)
     corners = template.corners_um
     apart = (refined.points_um(corners) - truth.points_um(corners)).norm(dim=-1).mean(dim=-1)

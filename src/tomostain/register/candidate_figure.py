@@ -103,6 +103,6 @@ def _ct_panel(location: SectionLocation | PlanarLocation, section: Section, poin
         template = location.template
         pose = Poses.from_section(section, template.middle_um)
         u_um = torch.tensor(points_um.reshape(-1, 2) - template.middle_um, dtype=torch.float32)
-        image, _, inside = trilinear(location.level, pose.points_um(u_um))
+        image, _, inside = trilinear(location.resolution, pose.points_um(u_um))
         values = ((image * inside)[0].numpy().reshape(points_um.shape[:2]) + 0.1) / 1.3
     return to_integers(np.repeat(values[..., None] * 255, 3, axis=2), np.uint8, "µCT", clip=True)

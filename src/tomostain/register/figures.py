@@ -77,17 +77,17 @@ def write_registration(path: Path, ct: NDArray[np.uint16], histology: Rgb, mask:
         figure.savefig(temporary, dpi=100)
 
 
-def write_in_volume(path: Path, level: ResolutionLevel, template: Template, section: Section) -> None:
+def write_in_volume(path: Path, resolution: ResolutionLevel, template: Template, section: Section) -> None:
     """Draw the slide in the volume in 3D from two sides, with mean projections of the volume on the walls."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 5.4), layout="constrained")
-    side_mm = level.side_um.numpy() / 1e3
+    side_mm = resolution.side_um.numpy() / 1e3
     colours, mm = _picture_in_space(template, section)
     for number, azimuth in enumerate((-60, 30), start=1):
         axis = figure.add_subplot(1, 2, number, projection="3d", computed_zorder=False)
         # The walls that are behind the slide at this azimuth.
-        for places, greys in _walls(level, far=(0.0, 1.0, 0.0) if number == 1 else (0.0, 0.0, 0.0)):
+        for places, greys in _walls(resolution, far=(0.0, 1.0, 0.0) if number == 1 else (0.0, 0.0, 0.0)):
             _draw_surface(axis, places, greys)
         _draw_surface(axis, mm, colours)
         axis.set(xlim=(0, side_mm[2]), ylim=(0, side_mm[1]), zlim=(0, side_mm[0]))
@@ -106,13 +106,13 @@ def _draw_surface(axis: "Axes3D", places_mm: NDArray[np.float64], colours: NDArr
 
 
 def _walls(
-    level: ResolutionLevel, far: tuple[float, float, float], max_side: int = 90
+    resolution: ResolutionLevel, far: tuple[float, float, float], max_side: int = 90
 ) -> list[tuple[NDArray[np.float64], NDArray[np.float32]]]:
     """Return positions (R, C, 3), mm, and greys (R, C, 4) of the mean projection on the wall across each axis.
 
     `far` gives for (z, y, x) whether the wall is at the start (0) or the end (1) of the axis.
     """
-    values, side_mm = level.values.numpy(), level.side_um.numpy() / 1e3
+    values, side_mm = resolution.values.numpy(), resolution.side_um.numpy() / 1e3
     walls = []
     for across in range(3):
         image = values.mean(axis=across)

@@ -317,4 +317,4 @@ def _write_pair(folder: PairFolder, registration: Registration, details: dict[st
             write_image(temporary / "deformation_column_um.tif", registration.shift_um[..., 1])
         write_registration(temporary / "qc.png", pair.ct, pair.histology, pair.mask, title)
         if isinstance(location, SectionLocation):
-            write_in_volume(temporary / "volume.png", location.level, location.template, location.section)
+            write_in_volume(temporary / "volume.png", location.resolution, location.template, location.section)

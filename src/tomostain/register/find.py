@@ -86,13 +86,15 @@ def find_candidates(
     # A small part of a section needs finer pixels to be distinguished from others.
     side = float(np.clip(grid.side * side_um / (2 * template.half_um.max()), grid.side, 1.5 * grid.side))
     coarse_task = task.coarser(side)
-    poses, scores = search(coarse_task.level, template, grid, progress, task.device)
+    poses, scores = search(coarse_task.resolution, template, grid, progress, task.device)
     # A small part matches more places, and each costs less.
     task = replace(task, candidates=round(task.candidates * (side / grid.side) ** 2))
     count = round(FIRST * task.candidates)
     coarse = poses[shortlist(poses, scores, template.corners_um, APART * side_um, count)]
     poses = coarse if earlier is None else Poses.stack([earlier, coarse])
-    poses, scores = refine(coarse_task.level, coarse_task.picture, poses, task.freedom, steps=8, device=task.device)
+    poses, scores = refine(
+        coarse_task.resolution, coarse_task.picture, poses, task.freedom, steps=8, device=task.device
+    )
     return replace(refine_candidates(task, poses, scores, progress), coarse=coarse)
 
 
@@ -108,8 +110,10 @@ def refine_candidates(task: SearchTask, poses: Poses, scores: Tensor, progress: 
         else:
             selected = select_distinct(poses, scores, corners, APART * side_um, count)
         stage = task.coarser(side)
-        poses, scores = refine(stage.level, stage.picture, poses[selected], task.freedom, steps, device=task.device)
-        scores = scores + compare_detail(stage.level, task.template, poses, device=task.device).correlation
+        poses, scores = refine(
+            stage.resolution, stage.picture, poses[selected], task.freedom, steps, device=task.device
+        )
+        scores = scores + compare_detail(stage.resolution, task.template, poses, device=task.device).correlation
         if number == 0:
             first_stage = poses
             poses, scores = _restart_best(stage, poses, scores)
@@ -142,15 +146,15 @@ def shortlist(poses: Poses, scores: Tensor, corners_um: Tensor, apart_um: float,
 def _restart_best(task: SearchTask, poses: Poses, scores: Tensor) -> tuple[Poses, Tensor]:
     """Refine the best poses again from random poses around them, to leave local maxima."""
     generator = torch.Generator().manual_seed(task.seed)
-    level, template, picture, side_um = task.level, task.template, task.picture, task.side_um
+    resolution, template, picture, side_um = task.resolution, task.template, task.picture, task.side_um
     share = min(1.0, task.candidates / _FULL)
     for count, restarts, turn_deg, shift in HOPS:
         number = max(2, round(share * count))
         best = poses[select_distinct(poses, scores, template.corners_um, 0.01 * side_um, number)]
         starts = Poses.stack([best] * restarts)
         step = random_steps(starts, shift * side_um, turn_deg, task.freedom, generator)
-        new_poses, fit = refine(level, picture, starts.moved(step), task.freedom, steps=8, device=task.device)
-        new_scores = fit + compare_detail(level, template, new_poses, device=task.device).correlation
+        new_poses, fit = refine(resolution, picture, starts.moved(step), task.freedom, steps=8, device=task.device)
+        new_scores = fit + compare_detail(resolution, template, new_poses, device=task.device).correlation
         poses, scores = Poses.stack([poses, new_poses]), torch.cat([scores, new_scores])
     return poses, scores
 
@@ -161,7 +165,7 @@ def refine_with_restarts(task: SearchTask, pose: Poses) -> Poses:
     In a small section a strain looks like a tilt, and the refinement may end two voxels away. The score of the tissue
     alone decides, minus the prior of such a strain for the stain.
     """
-    level, template = task.level, task.template
+    resolution, template = task.resolution, task.template
     pose, _ = refine_with_learned_values(task, pose)
     picture = template.tissue_alone().picture(task.voxel_um)
     starts = Poses.stack([pose] * _FINAL_RESTARTS)
@@ -169,8 +173,8 @@ def refine_with_restarts(task: SearchTask, pose: Poses) -> Poses:
     step = random_steps(starts, 0.008 * task.side_um, 2.0, task.freedom, generator)
     # The first one is the pose itself.
     step[0] = 0
-    poses, scores = refine(level, picture, starts.moved(step), task.freedom, steps=8, device=task.device)
-    scores = scores + compare_detail(level, template, poses, device=task.device).correlation
+    poses, scores = refine(resolution, picture, starts.moved(step), task.freedom, steps=8, device=task.device)
+    scores = scores + compare_detail(resolution, template, poses, device=task.device).correlation
     best = int((scores - strain_penalty(poses, Freedom(template.strain))).argmax())
     return pose if best == 0 else refine_with_learned_values(task, poses[best : best + 1])[0]
 
@@ -198,28 +202,28 @@ def refine_with_learned_values(
     picture : Picture
         The template with learned values, and with low weights where it does not fit.
     """
-    level, freedom, device = task.level, task.freedom, task.device
+    resolution, freedom, device = task.resolution, task.freedom, task.device
     template = task.template.tissue_alone()
     picture = template.picture(task.voxel_um)
     if max_points and len(picture.u_um) > max_points:
         picture = picture.every(-(-len(picture.u_um) // max_points))
-    pose, _ = refine(level, picture, pose, freedom, 10, slab_um, device)
+    pose, _ = refine(resolution, picture, pose, freedom, 10, slab_um, device)
     colours = template.colours_at(picture.u_um)
     learned = picture
     for _ in range(rounds):
-        learned = learn_values(level, picture, colours, pose, slab_um)
-        pose, _ = refine(level, learned, pose, freedom, 8, slab_um, device)
+        learned = learn_values(resolution, picture, colours, pose, slab_um)
+        pose, _ = refine(resolution, learned, pose, freedom, 8, slab_um, device)
     return pose, learned
 
 
 def learn_values(
-    level: ResolutionLevel, picture: Picture, colours: NDArray[np.uint8], pose: Poses, slab_um: float
+    resolution: ResolutionLevel, picture: Picture, colours: NDArray[np.uint8], pose: Poses, slab_um: float
 ) -> Picture:
     """Replace the expected µCT values by the mean value under pixels of the same colour, and weight by the fit.
 
     Parameters
     ----------
-    level : ResolutionLevel
+    resolution : ResolutionLevel
     picture : Picture
     colours : ndarray of uint8, shape (N, 3)
         Colours of the slide at the points of the picture.
@@ -232,7 +236,7 @@ def learn_values(
     Picture
         With the same values for every hypothesis.
     """
-    v, _, inside = sample_slab(level, pose.points_um(picture.u_um), pose.rotation[:, :, 2], slab_um)
+    v, _, inside = sample_slab(resolution, pose.points_um(picture.u_um), pose.rotation[:, :, 2], slab_um)
     values, w = v[0].numpy(), (picture.weight * inside[0]).numpy()
     prior = picture.values[int(pose.hypothesis[0])].numpy()
     bins = (colours.astype(np.int64) * _BINS) // 256

@@ -75,7 +75,7 @@ def refine_at_full_resolution(
     hypothesis = min(int(pose.hypothesis[0]), len(fine.hypotheses) - 1)
     start = Poses.from_linear(linear[None], position[None], hypothesis)
     refined, _ = refine_with_learned_values(
-        replace(task, level=slab, template=fine),
+        replace(task, resolution=slab, template=fine),
         start,
         slab_um=config.thickness_um,
         rounds=2,
@@ -94,7 +94,7 @@ def accept_if_not_worse(task: SearchTask, pose: Poses, refined: Section) -> tupl
     """
     template = task.template
     refined_pose = Poses.from_section(refined, template.middle_um, int(pose.hypothesis[0]))
-    detail = compare_detail(task.level, template, Poses.stack([pose, refined_pose]), device=task.device)
+    detail = compare_detail(task.resolution, template, Poses.stack([pose, refined_pose]), device=task.device)
     before, after = detail.correlation.nan_to_num().tolist()
     if after < before - _MAX_LOSS:
         return pose.to_section(0, template.middle_um), before

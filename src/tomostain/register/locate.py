@@ -62,7 +62,7 @@ class SectionLocation:
         The assumed material of the screw.
     intensity : IntensityReference
         Grey values of background and bone.
-    level : ResolutionLevel
+    resolution : ResolutionLevel
         The volume at the resolution of the search.
     template : Template
         The slide as it was searched.
@@ -73,8 +73,14 @@ class SectionLocation:
     evidence: Evidence
     hypothesis: str
     intensity: IntensityReference
-    level: ResolutionLevel
+    resolution: ResolutionLevel
     template: Template
+
+    @property
+    def level(self) -> ResolutionLevel:
+        """The older name of `resolution`."""
+        warnings.warn("SectionLocation.level is now SectionLocation.resolution", DeprecationWarning, stacklevel=2)
+        return self.resolution
 
     @property
     def strain(self) -> Float:
@@ -142,7 +148,7 @@ def locate_section(
     log.info("after refinement at full resolution: %s", _numbers(evidence))
     sections = (best, *(pose.to_section(0, template.middle_um) for pose in poses[1:]))
     hypothesis = template.hypotheses[int(candidates.poses.hypothesis[0])]
-    return SectionLocation(best, sections, evidence, hypothesis, intensity, task.level, template)
+    return SectionLocation(best, sections, evidence, hypothesis, intensity, task.resolution, template)
 
 
 def _at_start(
@@ -151,13 +157,13 @@ def _at_start(
     """Return the start pose as it is, with its evidence."""
     template = task.template
     poses = Poses.stack([Poses.from_section(start, template.middle_um, i) for i in range(len(template.hypotheses))])
-    scores = score_poses(task.level, task.picture, poses)
+    scores = score_poses(task.resolution, task.picture, poses)
     order = scores.argsort(descending=True)[:1]
     evidence = collect_evidence(
         task.coarser(_DETAIL_SIDE), PoseCandidates(poses[order], scores[order], 1), config, hinted=True
     )
     hypothesis = template.hypotheses[int(order[0])]
-    return SectionLocation(start, (start,), evidence, hypothesis, intensity, task.level, template)
+    return SectionLocation(start, (start,), evidence, hypothesis, intensity, task.resolution, template)
 
 
 def _numbers(evidence: Evidence) -> str:
@@ -193,17 +199,19 @@ def prepare_search(
     colour_reference = None
     if config.histology_background is not None:
         colour_reference = slide_reference(slide, config.histology_background, config.histology_bone)
-    level = read_coarse(volume, intensity, config.max_voxels, progress)
-    voxel_um = float(level.voxel_um.max())
-    log.info("volume of %s voxels, searched at %s voxels of %.3g µm", volume.shape, tuple(level.values.shape), voxel_um)
-    check_sizes(max(slide.shape) * slide.pixel_um, level, slide, "it")
+    resolution = read_coarse(volume, intensity, config.max_voxels, progress)
+    voxel_um = float(resolution.voxel_um.max())
+    log.info(
+        "volume of %s voxels, searched at %s voxels of %.3g µm", volume.shape, tuple(resolution.values.shape), voxel_um
+    )
+    check_sizes(max(slide.shape) * slide.pixel_um, resolution, slide, "it")
     rgb, pixel_um, first_um = shrink_slide(slide, voxel_um)
     template = make_template(rgb, pixel_um, first_um, config.material, str(slide.path), colour_reference)
-    check_sizes(2 * template.half_um.max(), level, slide, "its tissue", too_large=1.6)
-    if shows_metal(level, template):
+    check_sizes(2 * template.half_um.max(), resolution, slide, "its tissue", too_large=1.6)
+    if shows_metal(resolution, template):
         template = template.of_material("dense")
     log.info("hypotheses for the screw: %s", ", ".join(template.hypotheses))
-    return SearchTask(level, template, Freedom(config.strain, bound=config.max_strain), device)
+    return SearchTask(resolution, template, Freedom(config.strain, bound=config.max_strain), device)
 
 
 def _search(
@@ -229,14 +237,16 @@ def _search(
     return task, candidates, evidence
 
 
-def check_sizes(slide_um: float, level: ResolutionLevel, slide: Slide, subject: str, too_large: float = np.inf) -> None:
+def check_sizes(
+    slide_um: float, resolution: ResolutionLevel, slide: Slide, subject: str, too_large: float = np.inf
+) -> None:
     """Raise `InputError` if slide and volume differ so much in size that a pixel size must be wrong.
 
     Parameters
     ----------
     slide_um : float
         Longest side of the slide, or of its tissue, µm.
-    level : ResolutionLevel
+    resolution : ResolutionLevel
     slide : Slide
         Named in the message.
     subject : str
@@ -244,7 +254,7 @@ def check_sizes(slide_um: float, level: ResolutionLevel, slide: Slide, subject: 
     too_large : float
         Largest size relative to the diagonal of the volume. A whole slide may be of any size.
     """
-    sides = level.side_um.numpy()
+    sides = resolution.side_um.numpy()
     # Not the longest side: a section across a long specimen is as small as the specimen is thin.
     if 0.16 * np.sort(sides)[1] <= slide_um <= too_large * np.linalg.norm(sides):
         return
@@ -255,7 +265,7 @@ def check_sizes(slide_um: float, level: ResolutionLevel, slide: Slide, subject: 
     )
 
 
-def shows_metal(level: ResolutionLevel, template: Template) -> bool:
+def shows_metal(resolution: ResolutionLevel, template: Template) -> bool:
     """Whether the volume contains a body brighter than bone and about as thick as the screw on the slide.
 
     Then the screw is that body, and no other hypothesis needs to be tried. Without such a body the screw may be a
@@ -263,13 +273,13 @@ def shows_metal(level: ResolutionLevel, template: Template) -> bool:
 
     Parameters
     ----------
-    level : ResolutionLevel
+    resolution : ResolutionLevel
     template : Template
     """
     slide_um = template.screw_radius_um
     if "dense" not in template.hypotheses or not slide_um:
         return False
-    coarse = coarser(level, float(level.side_um.max()) / (_BODY_SIDE - 1))
+    coarse = coarser(resolution, float(resolution.side_um.max()) / (_BODY_SIDE - 1))
     bright = ndimage.uniform_filter(coarse.values.numpy(), 3) > _BRIGHTER_THAN_BONE
     if not bright.any():
         return False
@@ -297,7 +307,9 @@ def _refine_hint(task: SearchTask, start: Section, seed: int, progress: Progress
         step = random_steps(copies, 0.03 * task.side_um, 5.0, task.freedom, generator)
         starts += [pose, copies.moved(step)]
     coarse = task.coarser(_HINT_SIDE)
-    poses, scores = refine(coarse.level, coarse.picture, Poses.stack(starts), task.freedom, steps=8, device=task.device)
+    poses, scores = refine(
+        coarse.resolution, coarse.picture, Poses.stack(starts), task.freedom, steps=8, device=task.device
+    )
     return refine_candidates(task, poses, scores, progress)
 
 
@@ -320,7 +332,7 @@ def collect_evidence(
     -------
     Evidence
     """
-    detail = compare_detail(task.level, task.template, candidates.poses[:8], device=task.device)
+    detail = compare_detail(task.resolution, task.template, candidates.poses[:8], device=task.device)
     restarts = returning_restarts(task, candidates.poses[:1], seed=config.seed, count=config.restarts)
     scores = candidates.scores
     # The margin of a single candidate is 0. It is capped because the calibration covers no larger one. With a start

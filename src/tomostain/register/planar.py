@@ -150,10 +150,10 @@ def _refine(
     points, others, margin = corners_um(images), list[PlanarPose](), 1.0
     for number, (side, count) in enumerate(STAGES):
         progress("refining", number, len(STAGES))
-        level = images.at(images.side_um / side)
-        score = MutualScore(level, seed)
+        resolution = images.at(images.side_um / side)
+        score = MutualScore(resolution, seed)
         reach_um = images.size_um / 3
-        refined = [refine_rigid(score, pose, 1.5 * level.pixel_um, reach_um) for pose in poses]
+        refined = [refine_rigid(score, pose, 1.5 * resolution.pixel_um, reach_um) for pose in poses]
         scores = {id(pose): score(pose) for pose in refined}
         ranked = distinct(sorted(refined, key=lambda p: -scores[id(p)]), points, _APART * images.size_um, max(count, 3))
         if len(ranked) > 1:

@@ -69,19 +69,19 @@ class DetailPoints:
     regions: Tensor
 
 
-def detail_points(level: ResolutionLevel, template: Template, device: str | torch.device = "cpu") -> DetailPoints:
+def detail_points(resolution: ResolutionLevel, template: Template, device: str | torch.device = "cpu") -> DetailPoints:
     """Choose the points for `compare_detail`. They do not depend on the pose.
 
     Parameters
     ----------
-    level : ResolutionLevel
+    resolution : ResolutionLevel
         Its voxel size is the resolution of the comparison.
     template : Template
     device : str or torch.device
         See `tomostain.devices.choose_device`.
     """
     place = choose_device(device)
-    picture = template.picture(level.voxel_range_um[1])
+    picture = template.picture(resolution.voxel_range_um[1])
     away = ndimage.distance_transform_edt(template.screw < 0.5) * template.pixel_um > _SCREW_RIM_UM
     compared = torch.from_numpy(template.pick(away, picture.u_um)) & (picture.weight > 0.4)
     u, values = picture.u_um[compared], picture.values[:, compared]
@@ -92,7 +92,7 @@ def detail_points(level: ResolutionLevel, template: Template, device: str | torc
 
 
 def compare_detail(
-    level: ResolutionLevel,
+    resolution: ResolutionLevel,
     template: Template,
     poses: Poses,
     slab_um: float = 0.0,
@@ -102,7 +102,7 @@ def compare_detail(
 
     Parameters
     ----------
-    level : ResolutionLevel
+    resolution : ResolutionLevel
         The volume. Its voxel size is the resolution of the comparison.
     template : Template
     poses : Poses
@@ -111,18 +111,18 @@ def compare_detail(
     device : str or torch.device
         Where to compute: see `tomostain.devices.choose_device`. The result is on the CPU.
     """
-    return compare_at_points(level, detail_points(level, template, device), poses, slab_um)
+    return compare_at_points(resolution, detail_points(resolution, template, device), poses, slab_um)
 
 
-def compare_at_points(level: ResolutionLevel, points: DetailPoints, poses: Poses, slab_um: float = 0.0) -> Detail:
+def compare_at_points(resolution: ResolutionLevel, points: DetailPoints, poses: Poses, slab_um: float = 0.0) -> Detail:
     """Do the same as `compare_detail` at points that were chosen before, on their device."""
     u, place = points.u_um, points.u_um.device
-    level, poses = level.to(place), poses.to(place)
+    resolution, poses = resolution.to(place), poses.to(place)
     batch = max(1, _MAX_POINTS // max(len(u), 1))
     parts = []
     for i in range(0, len(poses), batch):
         part = poses[i : i + batch]
-        v, _, inside = sample_slab(level, part.points_um(u), part.rotation[:, :, 2], slab_um)
+        v, _, inside = sample_slab(resolution, part.points_um(u), part.rotation[:, :, 2], slab_um)
         expected = points.values[part.hypothesis]
         parts.append(_fine_correlation(v, expected, inside.float(), points.smooth, points.regions))
     total, by_region = (torch.cat(x).cpu() for x in zip(*parts, strict=True))
@@ -163,7 +163,7 @@ def returning_restarts(task: SearchTask, pose: Poses, *, seed: int, count: int =
         part = step[:, first : first + 3]
         step[:, first : first + 3] = part / part.norm(dim=1, keepdim=True) * size
     start = start.moved(step)
-    refined, _ = refine(task.level, task.picture, start, task.freedom, steps=14, device=task.device)
+    refined, _ = refine(task.resolution, task.picture, start, task.freedom, steps=14, device=task.device)
     corners = task.template.corners_um
     distances = (refined.points_um(corners) - pose.points_um(corners)).norm(dim=-1).mean(dim=-1)
     return float((distances < 1.5 * task.voxel_um).float().mean())

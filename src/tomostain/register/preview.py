@@ -133,12 +133,12 @@ class PosePreview:
     @property
     def volume_middle_um(self) -> Float:
         """Middle of the volume (z, y, x), µm."""
-        return self.task.level.middle_um.double().numpy()
+        return self.task.resolution.middle_um.double().numpy()
 
     @property
     def reach_um(self) -> float:
         """Half the diagonal of the volume, µm: a plane farther from the middle misses it."""
-        return float(self.task.level.side_um.norm()) / 2
+        return float(self.task.resolution.side_um.norm()) / 2
 
     def to_section(self, pose: PlanePose) -> Section:
         """Return a pose as a `Section`."""
@@ -162,7 +162,7 @@ class PosePreview:
         ndarray of float32, shape (rows, columns)
             Background 0, bone 1. NaN outside the volume.
         """
-        return plane_on_slide(self.task.level, section, grid or self.grid.coarser(PLANE_PX))
+        return plane_on_slide(self.task.resolution, section, grid or self.grid.coarser(PLANE_PX))
 
     def score(self, section: Section) -> PoseScore:
         """Score a pose, for the material of the screw that fits best."""
@@ -171,9 +171,9 @@ class PosePreview:
         count = len(template.hypotheses)
         poses = Poses.stack([pose] * count)
         poses = Poses(poses.centre_um, poses.rotation, poses.strain, torch.arange(count))
-        correlation, overlap = correlate(self._coarse.level, self._coarse_picture, poses)
+        correlation, overlap = correlate(self._coarse.resolution, self._coarse_picture, poses)
         best = int(correlation.argmax())
-        detail = compare_at_points(self._coarse.level, self._points, poses[best : best + 1]).correlation
+        detail = compare_at_points(self._coarse.resolution, self._points, poses[best : best + 1]).correlation
         return PoseScore(float(correlation[best]), float(detail.nan_to_num()[0]), float(overlap[best]))
 
     def snap(self, section: Section) -> Section:
@@ -182,7 +182,7 @@ class PosePreview:
         starts = [Poses.from_section(section, template.middle_um, i) for i in range(len(template.hypotheses))]
         coarse = self._coarse
         poses, scores = refine(
-            coarse.level, self._coarse_picture, Poses.stack(starts), coarse.freedom, _SNAP_STEPS, device="cpu"
+            coarse.resolution, self._coarse_picture, Poses.stack(starts), coarse.freedom, _SNAP_STEPS, device="cpu"
         )
         return poses.to_section(int(scores.argmax()), template.middle_um)
 
@@ -196,15 +196,15 @@ class PosePreview:
 
     @cached_property
     def _points(self) -> DetailPoints:
-        return detail_points(self._coarse.level, self.task.template)
+        return detail_points(self._coarse.resolution, self.task.template)
 
 
-def plane_on_slide(level: ResolutionLevel, section: Section, grid: PixelGrid) -> NDArray[np.float32]:
+def plane_on_slide(resolution: ResolutionLevel, section: Section, grid: PixelGrid) -> NDArray[np.float32]:
     """Interpolate a volume in the plane of a section, on pixels of the slide.
 
     Parameters
     ----------
-    level : ResolutionLevel
+    resolution : ResolutionLevel
         On the CPU.
     section : Section
     grid : PixelGrid
@@ -217,17 +217,17 @@ def plane_on_slide(level: ResolutionLevel, section: Section, grid: PixelGrid) ->
     rows, columns = (np.arange(n) * grid.pixel_um + grid.first_um for n in grid.shape)
     corners = np.array([[rows[0], columns[0]], [rows[0] + 1, columns[0]], [rows[0], columns[0] + 1]])
     first, down, right = section.to_volume_um(section.slide_to_section_um(corners))
-    voxel_um, origin_um = (x.double().numpy() for x in (level.voxel_um, level.origin_um))
+    voxel_um, origin_um = (x.double().numpy() for x in (resolution.voxel_um, resolution.origin_um))
     # The map is affine, so each axis is a sum of a row and a column.
     steps = ((down - first) / voxel_um, (right - first) / voxel_um)
     start = (first - origin_um) / voxel_um
     index = start + ((rows - rows[0])[:, None] * steps[0])[:, None] + ((columns - columns[0])[:, None] * steps[1])[None]
-    last = np.array(level.values.shape) - 1
+    last = np.array(resolution.values.shape) - 1
     inside = ((index >= -0.5) & (index <= last + 0.5)).all(axis=-1)
     # `grid_sample` takes (x, y, z) from -1, the centre of the first voxel, to 1, that of the last one.
     scaled = torch.from_numpy((index * (2.0 / np.maximum(last, 1)) - 1.0).astype(np.float32)).flip(-1)
     sampled = torch.nn.functional.grid_sample(
-        level.values[None, None], scaled[None, None], mode="bilinear", padding_mode="border", align_corners=True
+        resolution.values[None, None], scaled[None, None], mode="bilinear", padding_mode="border", align_corners=True
     )
     return np.where(inside, sampled[0, 0, 0].numpy(), np.float32(np.nan))
 

@@ -96,12 +96,12 @@ def random_steps(
     return step
 
 
-def trilinear(level: ResolutionLevel, points_um: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def trilinear(resolution: ResolutionLevel, points_um: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Interpolate a volume and its gradient.
 
     Parameters
     ----------
-    level : ResolutionLevel
+    resolution : ResolutionLevel
     points_um : Tensor, shape (..., 3)
         Volume coordinates (z, y, x), µm.
 
@@ -112,16 +112,16 @@ def trilinear(level: ResolutionLevel, points_um: Tensor) -> tuple[Tensor, Tensor
         Per µm.
     inside : Tensor of bool, shape (...)
     """
-    size = level.size
-    index = (points_um - level.origin_um) / level.voxel_um
+    size = resolution.size
+    index = (points_um - resolution.origin_um) / resolution.voxel_um
     inside = ((index >= -0.5) & (index <= size - 0.5)).all(dim=-1)
     index = torch.minimum(index.clamp(min=0), (size - 1).to(index.dtype))
     low = torch.minimum(index.floor().long(), (size - 2).clamp(min=0))
     part = index - low
     # On an axis with one voxel, the neighbour is the voxel itself.
-    dz, dy, dx = (stride * (n > 1) for stride, n in zip(level.strides, level.values.shape, strict=True))
-    base = (low * level.stride).sum(dim=-1)
-    flat = level.values.reshape(-1)
+    dz, dy, dx = (stride * (n > 1) for stride, n in zip(resolution.strides, resolution.values.shape, strict=True))
+    base = (low * resolution.stride).sum(dim=-1)
+    flat = resolution.values.reshape(-1)
     z, y, x = part.unbind(-1)
     c000, c001 = flat[base], flat[base + dx]
     c010, c011 = flat[base + dy], flat[base + dy + dx]
@@ -133,8 +133,8 @@ def trilinear(level: ResolutionLevel, points_um: Tensor) -> tuple[Tensor, Tensor
     c0, c1 = torch.lerp(c00, c01, y), torch.lerp(c10, c11, y)
     across_x = torch.lerp(torch.lerp(c001 - c000, c011 - c010, y), torch.lerp(c101 - c100, c111 - c110, y), z)
     gradient = torch.stack([c1 - c0, torch.lerp(c01 - c00, c11 - c10, z), across_x], dim=-1)
-    values, gradient = torch.lerp(c0, c1, z), gradient / level.voxel_um
-    if level.holes:
+    values, gradient = torch.lerp(c0, c1, z), gradient / resolution.voxel_um
+    if resolution.holes:
         has_value = ~values.isnan()
         return values.nan_to_num(), torch.where(has_value[..., None], gradient, 0.0), inside & has_value
     return values, gradient, inside
@@ -151,7 +151,7 @@ class _State:
 
 
 def refine(
-    level: ResolutionLevel,
+    resolution: ResolutionLevel,
     picture: Picture,
     poses: Poses,
     freedom: Freedom,
@@ -163,7 +163,7 @@ def refine(
 
     Parameters
     ----------
-    level : ResolutionLevel
+    resolution : ResolutionLevel
         The volume, at the resolution of the picture.
     picture : Picture
     poses : Poses
@@ -182,25 +182,25 @@ def refine(
         Correlation, decreased if the volume covers too little of the template.
     """
     place = choose_device(device)
-    level, picture, poses = level.to(place), picture.to(place), poses.to(place)
+    resolution, picture, poses = resolution.to(place), picture.to(place), poses.to(place)
     batch = max(1, _MAX_POINTS // len(picture.u_um))
     starts = range(0, len(poses), batch)
-    parts = [_refine(level, picture, poses[i : i + batch], freedom, steps, slab_um) for i in starts]
+    parts = [_refine(resolution, picture, poses[i : i + batch], freedom, steps, slab_um) for i in starts]
     cpu = torch.device("cpu")
     return Poses.stack([part[0] for part in parts]).to(cpu), torch.cat([part[1] for part in parts]).to(cpu)
 
 
-def score_poses(level: ResolutionLevel, picture: Picture, poses: Poses, slab_um: float = 0.0) -> Tensor:
+def score_poses(resolution: ResolutionLevel, picture: Picture, poses: Poses, slab_um: float = 0.0) -> Tensor:
     """Return the scores (K,) of poses without refinement; see `refine`."""
-    return refine(level, picture, poses, Freedom(), steps=0, slab_um=slab_um)[1]
+    return refine(resolution, picture, poses, Freedom(), steps=0, slab_um=slab_um)[1]
 
 
-def correlate(level: ResolutionLevel, picture: Picture, poses: Poses) -> tuple[Tensor, Tensor]:
+def correlate(resolution: ResolutionLevel, picture: Picture, poses: Poses) -> tuple[Tensor, Tensor]:
     """Return the scores (K,) of poses and the fraction (K,) of the template that the volume covers.
 
     The scores are those of `score_poses`. It is faster, because it computes no derivatives. On the CPU.
     """
-    v, _, inside = trilinear(level, poses.points_um(picture.u_um))
+    v, _, inside = trilinear(resolution, poses.points_um(picture.u_um))
     w = picture.weight * inside
     total = w.sum(dim=1, keepdim=True).clamp(min=1e-6)
     t_hat, _ = _standard(picture.values[poses.hypothesis], w, total)
@@ -210,18 +210,18 @@ def correlate(level: ResolutionLevel, picture: Picture, poses: Poses) -> tuple[T
 
 
 def _refine(
-    level: ResolutionLevel, picture: Picture, poses: Poses, freedom: Freedom, steps: int, slab_um: float
+    resolution: ResolutionLevel, picture: Picture, poses: Poses, freedom: Freedom, steps: int, slab_um: float
 ) -> tuple[Poses, Tensor]:
     poses = poses.bounded(freedom.bound, 2.0 * freedom.bound)
     prior = _prior_matrix(freedom).to(picture.u_um.device)
-    state = _normal_equations(level, picture, poses, prior, slab_um)
+    state = _normal_equations(resolution, picture, poses, prior, slab_um)
     damping = torch.full_like(state.score, 0.02)
     for _ in range(steps):
         step = _solve(state, damping, poses, prior, freedom, picture.reach_um)
         # At most two voxels in one step, because the gradient is only valid nearby.
-        step = _limited(step, 2.0 * level.voxel_range_um[1], picture.reach_um)
+        step = _limited(step, 2.0 * resolution.voxel_range_um[1], picture.reach_um)
         new_poses = poses.moved(step).bounded(freedom.bound, 2.0 * freedom.bound)
-        new_state = _normal_equations(level, picture, new_poses, prior, slab_um)
+        new_state = _normal_equations(resolution, picture, new_poses, prior, slab_um)
         better = new_state.objective > state.objective
         poses = Poses(*(_choose(better, getattr(new_poses, n), getattr(poses, n)) for n in _FIELDS))
         state = _State(*(_choose(better, getattr(new_state, n), getattr(state, n)) for n in _STATE))
@@ -238,24 +238,26 @@ def _choose(which: Tensor, yes: Tensor, no: Tensor) -> Tensor:
 
 
 def sample_slab(
-    level: ResolutionLevel, points_um: Tensor, normal: Tensor, slab_um: float
+    resolution: ResolutionLevel, points_um: Tensor, normal: Tensor, slab_um: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Interpolate the mean along the normal over a thickness; see `trilinear` for arguments and results."""
-    n = max(1, round(slab_um / level.voxel_range_um[0]))
+    n = max(1, round(slab_um / resolution.voxel_range_um[0]))
     if n == 1:
-        return trilinear(level, points_um)
+        return trilinear(resolution, points_um)
     depths = ((torch.arange(n) + 0.5) / n - 0.5) * slab_um
-    parts = [trilinear(level, points_um + float(d) * normal[:, None]) for d in depths]
+    parts = [trilinear(resolution, points_um + float(d) * normal[:, None]) for d in depths]
     inside = torch.stack([part[2] for part in parts]).all(dim=0)
     return sum(p[0] for p in parts) / n, sum(p[1] for p in parts) / n, inside  # type: ignore[return-value]
 
 
-def _normal_equations(level: ResolutionLevel, picture: Picture, poses: Poses, prior: Tensor, slab_um: float) -> _State:
+def _normal_equations(
+    resolution: ResolutionLevel, picture: Picture, poses: Poses, prior: Tensor, slab_um: float
+) -> _State:
     """Compare µCT and template under each pose. Return correlation and normal equations."""
     u, reach = picture.u_um, picture.reach_um
     arm = u @ poses.linear.transpose(1, 2)
     points = poses.centre_um[:, None] + arm
-    v, gradient, inside = sample_slab(level, points, poses.rotation[:, :, 2], slab_um)
+    v, gradient, inside = sample_slab(resolution, points, poses.rotation[:, :, 2], slab_um)
     w = picture.weight * inside
     total = w.sum(dim=1, keepdim=True).clamp(min=1e-6)
     t = picture.values[poses.hypothesis]

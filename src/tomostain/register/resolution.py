@@ -91,7 +91,7 @@ class ResolutionLevel:
     def of(
         cls, values: NDArray[np.float32], voxel_um: NDArray[np.float64], origin_um: NDArray[np.float64]
     ) -> "ResolutionLevel":
-        """Make a level from arrays."""
+        """Make a resolution level from arrays."""
         return cls(
             torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)),
             torch.tensor(np.asarray(voxel_um), dtype=torch.float32),
@@ -104,15 +104,15 @@ class ResolutionLevel:
 CLIP = (-0.25, 1.2)
 
 
-def coarser(level: ResolutionLevel, voxel_um: float) -> ResolutionLevel:
+def coarser(resolution: ResolutionLevel, voxel_um: float) -> ResolutionLevel:
     """Return the volume smoothed and resampled to about `voxel_um` (isotropic), or itself if it is not finer.
 
     A Gaussian of 0.45 new voxels replaces averaging over a box, so that the gradient is smooth.
     """
-    zoom = np.maximum(voxel_um / level.voxel_um.numpy().astype(float), 1.0)
+    zoom = np.maximum(voxel_um / resolution.voxel_um.numpy().astype(float), 1.0)
     if (zoom < 1.05).all():
-        return level
-    values = level.values.numpy()
+        return resolution
+    values = resolution.values.numpy()
     for axis, factor in enumerate(zoom):
         if factor > 1.05:
             values = ndimage.gaussian_filter1d(values, 0.45 * factor, axis=axis, mode="nearest")
@@ -120,8 +120,8 @@ def coarser(level: ResolutionLevel, voxel_um: float) -> ResolutionLevel:
     # Centred, so that the remainder is the same on both sides.
     first = [((n - 1) - (m - 1) * f) / 2 for n, m, f in zip(values.shape, shape, zoom, strict=True)]
     small = ndimage.affine_transform(values, zoom, offset=first, output_shape=shape, order=1, mode="nearest")
-    fine = level.voxel_um.numpy().astype(float)
-    return ResolutionLevel.of(small, fine * zoom, level.origin_um.numpy() + np.array(first) * fine)
+    fine = resolution.voxel_um.numpy().astype(float)
+    return ResolutionLevel.of(small, fine * zoom, resolution.origin_um.numpy() + np.array(first) * fine)
 
 
 def scale_to_bone(values: NDArray[np.generic], intensity: IntensityReference) -> NDArray[np.float32]:

@@ -76,7 +76,7 @@ def frames(normals: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def search(
-    level: ResolutionLevel,
+    resolution: ResolutionLevel,
     template: Template,
     grid: Grid = Grid(),
     progress: Progress = silent,
@@ -86,7 +86,7 @@ def search(
 
     Parameters
     ----------
-    level : ResolutionLevel
+    resolution : ResolutionLevel
         The volume at the resolution of the search, with cubic voxels.
     template : Template
     grid : Grid
@@ -102,24 +102,24 @@ def search(
     scores : Tensor, shape (K,)
         Normalised cross-correlation.
     """
-    h = level.voxel_range_um[1]
+    h = resolution.voxel_range_um[1]
     normals = half_sphere(grid.step_deg) if grid.normals is None else grid.normals
     bases = frames(normals)
     turns = _turns(grid.step_deg)
-    side = float(level.side_um.max()) / h + 1
+    side = float(resolution.side_um.max()) / h + 1
     reach = float(np.linalg.norm(template.half_um)) / h
     # Even, because real FFTs of odd length take twice as long.
     n = 2 * next_fast_len(int(np.ceil(min(1.15 * side + 1.2 * reach, 2 * side + 2) / 2)), real=True)
     depth = int(np.ceil(0.62 * side))
     place = choose_device(device)
-    middle_um = level.middle_um.cpu().numpy()
-    level = level.to(place)
+    middle_um = resolution.middle_um.cpu().numpy()
+    resolution = resolution.to(place)
     banks = [_bank(template, h, n, turns, scale).to(place) for scale in grid.scales]
     poses: list[Poses] = []
     scores: list[Tensor] = []
     for i, basis in enumerate(bases):
         progress("searching", i, len(bases))
-        planes, inside = _planes(level, torch.tensor(basis, dtype=torch.float32, device=place), n, depth, h)
+        planes, inside = _planes(resolution, torch.tensor(basis, dtype=torch.float32, device=place), n, depth, h)
         geometry = _Geometry(basis, turns, n, depth, h, middle_um)
         spectra = [torch.fft.rfft2(x) for x in (planes, planes**2, inside)]
         for bank, scale in zip(banks, grid.scales, strict=True):
@@ -209,13 +209,13 @@ def _bank(template: Template, h: float, n: int, turns: NDArray[np.float64], scal
     return _Bank(torch.fft.rfft2(centred / norm.clamp(min=1e-6)).conj(), torch.fft.rfft2(w).conj(), total)
 
 
-def _planes(level: ResolutionLevel, basis: Tensor, n: int, depth: int, h: float) -> tuple[Tensor, Tensor]:
+def _planes(resolution: ResolutionLevel, basis: Tensor, n: int, depth: int, h: float) -> tuple[Tensor, Tensor]:
     """Return the rotated volume, whose planes are along the last two axes, and a mask of the covered part."""
     across = (torch.arange(n, device=basis.device) - n // 2) * h
     along = (torch.arange(2 * depth + 1, device=basis.device) - depth) * h
     d, r, c = torch.meshgrid(along, across, across, indexing="ij")
-    points = torch.stack([r, c, d], dim=-1) @ basis.T + level.middle_um
-    values, _, inside = trilinear(level, points)
+    points = torch.stack([r, c, d], dim=-1) @ basis.T + resolution.middle_um
+    values, _, inside = trilinear(resolution, points)
     return values * inside, inside.float()
 
 

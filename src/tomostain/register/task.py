@@ -15,7 +15,7 @@ class SearchTask:
 
     Attributes
     ----------
-    level : ResolutionLevel
+    resolution : ResolutionLevel
         The volume at one resolution.
     template : Template
         The slide as µCT would show it.
@@ -29,7 +29,7 @@ class SearchTask:
         Seed of the random steps.
     """
 
-    level: ResolutionLevel
+    resolution: ResolutionLevel
     template: Template
     freedom: Freedom
     device: str | torch.device = "auto"
@@ -39,12 +39,12 @@ class SearchTask:
     @property
     def voxel_um(self) -> float:
         """Largest side of a voxel, µm."""
-        return self.level.voxel_range_um[1]
+        return self.resolution.voxel_range_um[1]
 
     @property
     def side_um(self) -> float:
         """Longest side of the volume, µm."""
-        return float(self.level.side_um.max())
+        return float(self.resolution.side_um.max())
 
     @property
     def picture(self) -> Picture:
@@ -53,4 +53,4 @@ class SearchTask:
 
     def coarser(self, voxels: int | float) -> "SearchTask":
         """Return the task with a volume of about so many voxels along its longest side."""
-        return replace(self, level=coarser(self.level, self.side_um / (voxels - 1)))
+        return replace(self, resolution=coarser(self.resolution, self.side_um / (voxels - 1)))

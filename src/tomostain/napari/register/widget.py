@@ -171,7 +171,7 @@ class RegisterWidget(ToolWidget):
         self.inputs, preview = inputs, inputs.preview
         self.scene = RegisterScene(self.viewer, preview)
         self.controls.set_reach(
-            preview.reach_um, preview.volume_middle_um, float(inputs.preview.task.level.voxel_um.max())
+            preview.reach_um, preview.volume_middle_um, float(inputs.preview.task.resolution.voxel_um.max())
         )
         near_um = 3 * float(max(inputs.volume.voxel_um))
         section = preview.to_section(PlanePose())
