@@ -29,10 +29,8 @@ def with_current_names(values: Mapping[str, Any]) -> dict[str, Any]:
         if name in current:
             raise ValueError(f"gives both {key} and {name}, its current name; keep one of them")
         current[name] = value
-    if (
-        isinstance(name := current.get("name"), str) and name in _RENAMED_RECIPES
-    ):  # recorded by a run, which may then be resumed
-        current["name"] = _RENAMED_RECIPES[name]
+    if isinstance(recipe := current.get("name"), str):  # recorded by an older run, which may be resumed
+        current["name"] = _RENAMED_RECIPES.get(recipe, recipe)
     if isinstance(terms := current.get("terms"), Mapping):
         current["terms"] = {current_name(str(name)): weight for name, weight in terms.items()}
         if len(current["terms"]) < len(terms):
