@@ -28,18 +28,18 @@ from tomostain.networks import build_network
 from tomostain.networks.kernels import accelerate_cuda
 from tomostain.networks.kernels.cuda import launch
 from tomostain.networks.kernels.cuda.layers import FusedLayer
-from tomostain.networks.kernels.cuda.plan import Plan
+from tomostain.networks.kernels.cuda.plan import LayerPlan
 
 Run = Callable[[], Sequence[Tensor]]
 
 # Of `paired-cyclegan` at batch 4: (B, C, H, W) before the layer.
 LAYERS = {
-    "pad 3": (Plan(pad=3), (4, 64, 256, 256)),
-    "norm, ReLU, pad 1": (Plan(eps=1e-5, slope=0.0, pad=1), (4, 64, 256, 256)),
-    "norm, ReLU, pad 1 (128)": (Plan(eps=1e-5, slope=0.0, pad=1), (4, 128, 128, 128)),
-    "norm, ReLU, pad 1 (256)": (Plan(eps=1e-5, slope=0.0, pad=1), (4, 256, 64, 64)),
-    "norm, ReLU, enlarge, pad 1": (Plan(eps=1e-5, slope=0.0, up=2, pad=1), (4, 128, 128, 128)),
-    "norm, leaky ReLU": (Plan(eps=1e-5, slope=0.2), (4, 128, 64, 64)),
+    "pad 3": (LayerPlan(pad=3), (4, 64, 256, 256)),
+    "norm, ReLU, pad 1": (LayerPlan(eps=1e-5, slope=0.0, pad=1), (4, 64, 256, 256)),
+    "norm, ReLU, pad 1 (128)": (LayerPlan(eps=1e-5, slope=0.0, pad=1), (4, 128, 128, 128)),
+    "norm, ReLU, pad 1 (256)": (LayerPlan(eps=1e-5, slope=0.0, pad=1), (4, 256, 64, 64)),
+    "norm, ReLU, enlarge, pad 1": (LayerPlan(eps=1e-5, slope=0.0, up=2, pad=1), (4, 128, 128, 128)),
+    "norm, leaky ReLU": (LayerPlan(eps=1e-5, slope=0.2), (4, 128, 64, 64)),
 }
 REPEATS, TOP = 20, 14
 
@@ -84,7 +84,7 @@ def _replay_ms(graph: "torch.cuda.CUDAGraph") -> float:
     return statistics.median(one.elapsed_time(other) for one, other in pairwise(events))
 
 
-def _torchs(plan: Plan, image: Tensor) -> Tensor:
+def _torchs(plan: LayerPlan, image: Tensor) -> Tensor:
     if plan.eps is not None:
         image = functional.instance_norm(image, eps=plan.eps)
     if plan.slope != 1:
@@ -123,7 +123,7 @@ def layers(size: Size) -> Iterator[Row]:
         yield row
 
 
-def _of(plan: Plan) -> Callable[[Tensor], Tensor]:
+def _of(plan: LayerPlan) -> Callable[[Tensor], Tensor]:
     return lambda image: _torchs(plan, image)
 
 
@@ -247,7 +247,9 @@ _TUNED = ("norm, ReLU, pad 1", "norm, ReLU, pad 1 (256)", "norm, ReLU, enlarge, 
 def tune(size: Size) -> Iterator[Row]:
     """Yield the times of some layers with other sizes of the blocks; a join has a residual and two results."""
     dtype = torch.bfloat16 if size.device == "cuda" else torch.float32
-    plans = {name: LAYERS[name] for name in _TUNED} | {"join": (Plan(eps=1e-5, pad=1, plain=True), (4, 256, 64, 64))}
+    plans = {name: LAYERS[name] for name in _TUNED} | {
+        "join": (LayerPlan(eps=1e-5, pad=1, plain=True), (4, 256, 64, 64))
+    }
     defaults = launch.BLOCK, launch.BLOCK_BACKWARD, launch.WARPS, launch.PROGRAMS
     for name, (plan, shape) in plans.items():
         image = torch.randn((1, 4, 16, 16) if size.toy else shape, device=size.device, dtype=dtype)

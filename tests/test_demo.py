@@ -21,7 +21,7 @@ from tomostain.demo.run import _SEARCH, _Demo
 from tomostain.demo.stages import OVERALL, StageRunner
 from tomostain.errors import InputError, InterruptedRunError
 from tomostain.evaluate import Table
-from tomostain.figures.detail import box_around
+from tomostain.figures.detail import square_around
 from tomostain.io import load_model, open_stained, open_volume
 from tomostain.progress import never
 from tomostain.register.config import RegisterConfig
@@ -307,11 +307,11 @@ def test_the_time_left_follows_the_measured_speed(tmp_path):
 def test_the_opening_picture_shows_the_flank_of_the_screw():
     screw = np.zeros((100, 200), bool)
     screw[20:80, 60:100] = True
-    row, end_row, column, end_column = box_around(_flank(screw, 60), 60)
+    row, end_row, column, end_column = square_around(_flank(screw, 60), 60)
     assert (row, end_row) == (20, 80)
     assert (column, end_column) == (81, 141)  # 19 columns of the screw, 41 of what is next to it
     empty = np.zeros((100, 200), bool)
-    assert box_around(_flank(empty, 60), 60) == (20, 80, 70, 130)
+    assert square_around(_flank(empty, 60), 60) == (20, 80, 70, 130)
 
 
 def test_the_search_of_the_demo_is_smaller_than_the_default():

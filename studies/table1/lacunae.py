@@ -27,7 +27,7 @@ from tomostain.dataset.pair import Pair
 from tomostain.evaluate.baselines import raw_ct
 from tomostain.evaluate.figures import side_by_side
 from tomostain.evaluate.intervals import median_interval, paired_difference
-from tomostain.evaluate.metrics.lacunae import Detection, find_lacunae, lacuna_regions
+from tomostain.evaluate.metrics.lacunae import Detection, detect_lacunae, lacuna_regions
 from tomostain.integers import to_integers
 from tomostain.io import write_image
 from tomostain.train import load_recipe
@@ -47,7 +47,7 @@ def count(stained: RGB, real: RGB, region: NDArray[np.bool_], pixel_um: float) -
     pixel_um : float
     """
     mm2 = float(region.sum()) * (pixel_um / 1000) ** 2
-    spots, real_spots = (find_lacunae(picture, pixel_um, region) for picture in (stained, real))
+    spots, real_spots = (detect_lacunae(picture, pixel_um, region) for picture in (stained, real))
     detection = Detection.of(spots, real_spots, pixel_um)
     return {
         "drawn": detection.drawn / mm2,
@@ -96,7 +96,7 @@ def overview(pair: Pair, stained: dict[str, RGB], searched: dict[str, NDArray[np
         large[name] = np.kron(image, np.ones((3, 3, 1), np.uint8))
         if name != "µCT":
             for region, colour in (("degradation layer", (255, 0, 0)), ("bone", (0, 120, 0))):
-                spots = find_lacunae(image, pair.voxel_um, searched[region])
+                spots = detect_lacunae(image, pair.voxel_um, searched[region])
                 large[name] = circled(large[name], 3 * spots + 1, colour, 15)
     return side_by_side(large)
 

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from tomostain.errors import InputError
 from tomostain.evaluate.metrics import ImageSample, get_metric
-from tomostain.evaluate.metrics.lacunae import Detection, find_lacunae, invented, lacuna_regions
+from tomostain.evaluate.metrics.lacunae import Detection, detect_lacunae, invented, lacuna_regions
 from tomostain.phantom.tissue import Label
 
 PIXEL_UM = 2.5
@@ -29,17 +29,17 @@ def test_every_spot_is_found_at_its_place(seed):
     rng = np.random.default_rng(seed)
     cells = rng.choice(25, 8, replace=False)
     centres = np.stack([cells // 5, cells % 5], axis=1) * 20 + 20 + rng.integers(-4, 5, (8, 2))
-    lacunae = find_lacunae(spots(centres), PIXEL_UM)
+    lacunae = detect_lacunae(spots(centres), PIXEL_UM)
     assert len(lacunae) == 8
     assert invented(lacunae, centres.astype(float), PIXEL_UM, within_um=4.0) == 0
 
 
 def test_large_bodies_faint_spots_and_spots_outside_do_not_count():
-    assert len(find_lacunae(spots([(60, 60)], diameter_um=100.0), PIXEL_UM)) == 0
-    assert len(find_lacunae(spots([(60, 60)], depth=8), PIXEL_UM)) == 0
+    assert len(detect_lacunae(spots([(60, 60)], diameter_um=100.0), PIXEL_UM)) == 0
+    assert len(detect_lacunae(spots([(60, 60)], depth=8), PIXEL_UM)) == 0
     left = np.zeros((120, 120), bool)
     left[:, :60] = True
-    lacunae = find_lacunae(spots([(60, 30), (60, 90)]), PIXEL_UM, left)
+    lacunae = detect_lacunae(spots([(60, 30), (60, 90)]), PIXEL_UM, left)
     np.testing.assert_allclose(lacunae, [[60, 30]], atol=1)
 
 
@@ -53,9 +53,9 @@ def test_each_real_spot_excuses_one():
 
 def test_pixels_too_large_are_refused():
     with pytest.raises(InputError, match="pixels of 5 µm cannot show spots of 6 µm; 3 µm or less"):
-        find_lacunae(spots([]), 5.0)
+        detect_lacunae(spots([]), 5.0)
     with pytest.raises(InputError, match="region of shape"):
-        find_lacunae(spots([]), PIXEL_UM, np.ones((5, 5), bool))
+        detect_lacunae(spots([]), PIXEL_UM, np.ones((5, 5), bool))
 
 
 def scores(stained, real, labels):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tomostain.figures.detail import box_around, enlarged_detail
+from tomostain.figures.detail import enlarged_detail, square_around
 
 
 def test_the_region_is_enlarged_by_a_whole_factor():
@@ -33,6 +33,6 @@ def test_the_scale_bar_has_its_length(pixel_um):
 def test_the_box_stays_in_the_image():
     mask = np.zeros((50, 50), bool)
     mask[0, 0] = True
-    assert box_around(mask, 20) == (0, 20, 0, 20)
-    assert box_around(mask, 90) == (0, 50, 0, 50)
-    assert box_around(np.zeros((50, 50), bool), 20) == (15, 35, 15, 35)
+    assert square_around(mask, 20) == (0, 20, 0, 20)
+    assert square_around(mask, 90) == (0, 50, 0, 50)
+    assert square_around(np.zeros((50, 50), bool), 20) == (15, 35, 15, 35)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tomostain.errors import InputError
-from tomostain.imaging.drawn_regions import DrawnRegion, box_around, drawn_reference
+from tomostain.imaging.drawn_regions import DrawnRegion, drawn_reference, outline_box
 from tomostain.imaging.intensity import reference_from_rois
 from tomostain.io import Volume
 
@@ -69,9 +69,9 @@ def test_missing_regions_are_stated(volume):
 def test_whole_pixels_are_a_box(row, column, rows, columns):
     stop = (min(20, row + rows), min(20, column + columns))
     outline = rectangle(0, row, stop[0], column, stop[1]).outline
-    assert box_around(outline, (20, 20)) == (row, stop[0], column, stop[1])
+    assert outline_box(outline, (20, 20)) == (row, stop[0], column, stop[1])
 
 
 def test_a_box_outside_the_image_is_refused():
     with pytest.raises(InputError, match="glass: contains no pixel"):
-        box_around(np.array([[-5.0, 0], [-2, 4]]), (20, 20), "glass")
+        outline_box(np.array([[-5.0, 0], [-2, 4]]), (20, 20), "glass")

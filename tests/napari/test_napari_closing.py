@@ -61,9 +61,9 @@ def test_a_task_is_stopped_and_delivers_nothing(dock, close, qtbot):
     from qtpy.QtWidgets import QVBoxLayout, QWidget
 
     from tomostain.napari.closing import when_closed
-    from tomostain.napari.tasks import Task
+    from tomostain.napari.tasks import TaskWidget
 
-    widget, task = QWidget(), Task()
+    widget, task = QWidget(), TaskWidget()
     QVBoxLayout(widget).addWidget(task)
     when_closed(widget, lambda: states.append(task.is_running))
     stopped, results, states = threading.Event(), [], []

@@ -12,13 +12,13 @@ pytest.importorskip("qtpy")
 def test_help_and_defaults_are_those_of_the_verbs():
     from tomostain.cli.common import DEVICE
     from tomostain.cli.register import register
-    from tomostain.cli.stain import ProcessOptions, VolumeOptions
+    from tomostain.cli.stain import ProcessOptions, StainVolumeOptions
     from tomostain.napari.fields import option_default, option_help
 
     assert option_help(ProcessOptions, "device") == DEVICE.help
     assert option_default(ProcessOptions, "device") == "auto"
-    assert option_default(VolumeOptions, "bone") is None
-    assert "--" not in option_help(VolumeOptions, "background")
+    assert option_default(StainVolumeOptions, "bone") is None
+    assert "--" not in option_help(StainVolumeOptions, "background")
     assert option_help(register, "volume")
 
 

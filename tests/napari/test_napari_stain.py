@@ -45,7 +45,7 @@ def preview(widget, qtbot):
 
 
 def test_the_defaults_are_those_of_the_verb(viewer, qtbot):
-    from tomostain.cli.stain import VolumeOptions
+    from tomostain.cli.stain import StainVolumeOptions
     from tomostain.io import list_models
     from tomostain.napari.fields import option_help
     from tomostain.napari.stain import StainWidget
@@ -56,7 +56,7 @@ def test_the_defaults_are_those_of_the_verb(viewer, qtbot):
     controls = widget.controls
     names = [controls.model.itemText(i) for i in range(controls.model.count())]
     assert names[:-1] == [model.name for model in list_models()]
-    assert controls.voxel.toolTip() == option_help(VolumeOptions, "voxel_um")
+    assert controls.voxel.toolTip() == option_help(StainVolumeOptions, "voxel_um")
     with pytest.raises(InputError, match="“µCT layer”: no layer"):
         controls.settings()
     viewer.add_image(np.zeros((4, 4, 4)), units=("µm",) * 3)

@@ -13,9 +13,9 @@ pytest.importorskip("qtpy")
 
 @pytest.fixture
 def task(qtbot):
-    from tomostain.napari.tasks import Task
+    from tomostain.napari.tasks import TaskWidget
 
-    made = Task()
+    made = TaskWidget()
     qtbot.addWidget(made)
     return made
 
@@ -98,7 +98,7 @@ def test_a_second_work_is_refused_while_one_runs(task, qtbot):
 def test_a_widget_that_is_closed_stops_its_work(qtbot):
     from qtpy.QtWidgets import QVBoxLayout, QWidget
 
-    from tomostain.napari.tasks import Task
+    from tomostain.napari.tasks import TaskWidget
 
     stopped = threading.Event()
 
@@ -108,7 +108,7 @@ def test_a_widget_that_is_closed_stops_its_work(qtbot):
         stopped.set()
 
     parent = QWidget()
-    task = Task(parent)
+    task = TaskWidget(parent)
     QVBoxLayout(parent).addWidget(task)
     task.start(work)
     parent.deleteLater()

@@ -11,13 +11,13 @@ from tests.support.fused_layers import NORM, RESNET, build, compare, draw
 from tomostain.networks.kernels import accelerate_cuda
 from tomostain.networks.kernels.cuda.launch import can_run
 from tomostain.networks.kernels.cuda.narrow import GatheringConv2d, RowSumConv2d
-from tomostain.networks.kernels.cuda.plan import Plan
+from tomostain.networks.kernels.cuda.plan import LayerPlan
 from tomostain.stain.volume_statistics import VolumeNorm, with_volume_norms
 
 pytestmark = pytest.mark.gpu
 
 PLANS = {
-    "pad 3": (Plan(pad=3), False),
+    "pad 3": (LayerPlan(pad=3), False),
     "norm, relu, enlarge, pad 1": (replace(NORM, slope=0.0, up=2, pad=1), False),
     "norm, residual, pad 1, plain": (replace(NORM, pad=1, plain=True), True),
 }

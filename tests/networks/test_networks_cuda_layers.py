@@ -25,7 +25,7 @@ from tomostain.networks.kernels.cuda.channel_norm import CudaChannelNorm
 from tomostain.networks.kernels.cuda.functions import fused
 from tomostain.networks.kernels.cuda.layers import CudaConv2d, FusedLayer, FusedLeakyReLU, FusedResidualBlock
 from tomostain.networks.kernels.cuda.narrow import GatheringConv2d, RowSumConv2d
-from tomostain.networks.kernels.cuda.plan import Plan
+from tomostain.networks.kernels.cuda.plan import LayerPlan
 from tomostain.networks.layers import ChannelNorm
 from tomostain.stain.volume_statistics import VolumeNorm, with_volume_norms
 
@@ -46,10 +46,10 @@ def test_the_tests_of_this_file_pass_in_tritons_interpreter():
 
 
 PLANS = {
-    "pad 1": Plan(pad=1),
-    "pad 3": Plan(pad=3),
-    "enlarge, pad 1": Plan(up=2, pad=1),
-    "relu, pad 2": Plan(slope=0.0, pad=2),
+    "pad 1": LayerPlan(pad=1),
+    "pad 3": LayerPlan(pad=3),
+    "enlarge, pad 1": LayerPlan(up=2, pad=1),
+    "relu, pad 2": LayerPlan(slope=0.0, pad=2),
     "norm": NORM,
     "norm, leaky": replace(NORM, slope=0.2),
     "norm, relu, pad 3": replace(NORM, slope=0.0, pad=3),
@@ -57,7 +57,7 @@ PLANS = {
     "norm, relu, enlarge, pad 1": replace(NORM, slope=0.0, up=2, pad=1),
 }
 JOINS = {
-    "pad 1, plain": Plan(pad=1, plain=True),
+    "pad 1, plain": LayerPlan(pad=1, plain=True),
     "norm, pad 1, plain": replace(NORM, pad=1, plain=True),
     "norm, enlarge, pad 1": replace(NORM, up=2, pad=1),
     "norm": NORM,
@@ -115,7 +115,7 @@ def test_a_mean_far_from_zero_does_not_cost_precision():
     expected = functional.instance_norm(single.double())
     actual = fused(single, NORM)[0]
     assert (actual - expected).abs().max() < 1e-4  # a mean of squares would lose all digits but one
-    mean, scale = functions.statistics(launch.channels_last(single), 0.0)
+    mean, scale = functions.statistics(launch.dense_channels_last(single), 0.0)
     torch.testing.assert_close(mean.double(), single.double().mean((2, 3)), rtol=1e-6, atol=0)
     torch.testing.assert_close(scale.double(), single.double().var((2, 3), correction=0).rsqrt(), rtol=1e-5, atol=0)
 
@@ -131,7 +131,7 @@ def test_a_first_pixel_far_from_the_others_costs_little_precision():
 @interpreted
 def test_results_have_channels_last_for_any_input():
     for image in (draw((2, 4, 6, 5), 0), draw((2, 4, 5, 6), 0).transpose(2, 3)):
-        for plan in (Plan(pad=1), replace(NORM, pad=1)):
+        for plan in (LayerPlan(pad=1), replace(NORM, pad=1)):
             padded = fused(image, plan)[0]
             assert padded.is_contiguous(memory_format=torch.channels_last)
             torch.testing.assert_close(padded, reference(image, plan)[0])
@@ -141,13 +141,13 @@ def test_results_have_channels_last_for_any_input():
 def test_not_finite_values_stay_visible():
     image = draw((1, 2, 4, 4), 0)
     image[0, 0, 1, 1], image[0, 1, 2, 2] = torch.nan, -torch.inf
-    actual, expected = fused(image, Plan(slope=0.0, pad=1))[0], reference(image, Plan(slope=0.0, pad=1))[0]
+    actual, expected = fused(image, LayerPlan(slope=0.0, pad=1))[0], reference(image, LayerPlan(slope=0.0, pad=1))[0]
     torch.testing.assert_close(actual, expected, equal_nan=True)
     assert fused(image, replace(NORM, slope=0.0))[0].isnan().all()
 
 
 @interpreted
-@pytest.mark.parametrize(("plan", "side"), [(Plan(pad=3), 3), (Plan(up=2, pad=3), 1), (NORM, 1)])
+@pytest.mark.parametrize(("plan", "side"), [(LayerPlan(pad=3), 3), (LayerPlan(up=2, pad=3), 1), (NORM, 1)])
 def test_too_small_images_are_refused_as_by_torch(plan, side):
     image = draw((1, 2, side, side), 0)
     for function in (by_programs, reference):
@@ -303,4 +303,6 @@ def test_where_the_programs_cannot_run_torchs_layers_do(plan, joins):
     padded, plain = reference(image, plan, residual)
     torch.testing.assert_close(actual, (padded, plain) if plan.plain else padded)
     with torch.no_grad():
-        torch.testing.assert_close(layers.FusedLeakyReLU(Plan(slope=0.2))(image), functional.leaky_relu(image, 0.2))
+        torch.testing.assert_close(
+            layers.FusedLeakyReLU(LayerPlan(slope=0.2))(image), functional.leaky_relu(image, 0.2)
+        )

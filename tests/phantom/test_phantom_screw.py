@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tomostain.phantom.screw import LENGTH_UM, Layer, screw_distance
+from tomostain.phantom.screw import LENGTH_UM, ScrewLayer, screw_distance
 
 PITCH, MAJOR, MINOR = 400.0, 1000.0, 754.6  # ISO 724, M2 × 0.4: major diameter 2.000, d3 = 1.509 mm
 
@@ -75,7 +75,7 @@ def test_the_distance_has_a_gradient_of_at_most_one(a, b):
 
 
 def layer_um(material, weeks):
-    layer = Layer.grow(np.random.default_rng(3), material, weeks)
+    layer = ScrewLayer.grow(np.random.default_rng(3), material, weeks)
     rng = np.random.default_rng(4)
     where = rng.uniform(-1000, 1000, (20000, 3)).astype(np.float32)
     inward, outward = layer.depths(where, *rng.standard_normal((2, 20000)).astype(np.float32))
@@ -97,7 +97,7 @@ def test_titanium_and_peek_do_not_degrade(material):
 
 
 def test_pits_are_hemispheres_that_reach_deep():
-    layer = Layer.grow(np.random.default_rng(3), "Mg-10Gd", 8)
+    layer = ScrewLayer.grow(np.random.default_rng(3), "Mg-10Gd", 8)
     where = np.random.default_rng(5).uniform(-3000, 3000, (20000, 3)).astype(np.float32)
     still = np.zeros(len(where), dtype=np.float32)
     inward, outward = layer.depths(where, still, still)

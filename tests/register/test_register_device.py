@@ -22,7 +22,7 @@ from tomostain.register.locate import prepare_search
 from tomostain.register.planar_pose import PlanarPose
 from tomostain.register.pose_confidence import _fine_correlation
 from tomostain.register.poses import Poses, _rodrigues, _rotation
-from tomostain.register.refine import Freedom, Picture, _refine, refine, sample_slab
+from tomostain.register.refine import Freedom, TemplatePicture, _refine, refine, sample_slab
 from tomostain.register.resolution import ResolutionLevel
 from tomostain.register.search import _Bank, _correlate, _highest, _planes
 from tomostain.register.task import SearchTask
@@ -38,7 +38,7 @@ def scene(seed=0, points=40, poses=3):
     values = ndimage.gaussian_filter(draws.random((12, 14, 16)), 2.0).astype(np.float32)
     resolution = ResolutionLevel.of(values, np.array([2.0, 2.0, 3.0]), np.zeros(3))
     u = torch.from_numpy(draws.uniform(-6, 6, (points, 2)).astype(np.float32))
-    picture = Picture(u, torch.from_numpy(draws.random((2, points)).astype(np.float32)), torch.ones(points))
+    picture = TemplatePicture(u, torch.from_numpy(draws.random((2, points)).astype(np.float32)), torch.ones(points))
     assert (resolution.voxel_range_um, picture.reach_um > 0) == (
         (2.0, 3.0),
         True,

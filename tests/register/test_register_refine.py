@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from tomostain.geometry.section import Section
 from tomostain.register.poses import Poses
-from tomostain.register.refine import Freedom, Picture, refine, sample_slab, score_poses, trilinear
+from tomostain.register.refine import Freedom, TemplatePicture, refine, sample_slab, score_poses, trilinear
 from tomostain.register.resolution import ResolutionLevel
 
 
@@ -19,7 +19,7 @@ def resolution() -> ResolutionLevel:
     return ResolutionLevel.of((values / values.std()).astype(np.float32), np.full(3, 10.0), np.array([5.0, 0.0, -5.0]))
 
 
-def known(resolution: ResolutionLevel, strain: float = 0.0) -> tuple[Poses, Picture]:
+def known(resolution: ResolutionLevel, strain: float = 0.0) -> tuple[Poses, TemplatePicture]:
     """Return a pose and the image in its plane."""
     frame = Rotation.from_euler("zyx", [20, 35, -50], degrees=True).as_matrix()
     affine = np.array([[1 + strain, strain / 2, 0.0], [strain / 2, 1 - strain, 0.0]])
@@ -27,7 +27,7 @@ def known(resolution: ResolutionLevel, strain: float = 0.0) -> tuple[Poses, Pict
     pose = Poses.from_section(section, np.zeros(2))
     u = torch.cartesian_prod(torch.arange(-150.0, 151.0, 10.0), torch.arange(-150.0, 151.0, 10.0))
     values, _, inside = trilinear(resolution, pose.points_um(u))
-    return pose, Picture(u, values, inside[0].float())
+    return pose, TemplatePicture(u, values, inside[0].float())
 
 
 def test_interpolation_is_scipys_and_the_gradient_that_of_finite_differences(resolution):

@@ -10,7 +10,7 @@ from tomostain.geometry.section import Section
 from tomostain.register.poses import Poses
 from tomostain.register.refine import Freedom, refine, trilinear
 from tomostain.register.resolution import ResolutionLevel
-from tomostain.register.search import Grid, frames, half_sphere, search
+from tomostain.register.search import SearchGrid, frames, half_sphere, search
 from tomostain.register.template import Template
 
 
@@ -53,7 +53,7 @@ def test_the_score_is_the_normalised_cross_correlation():
     resolution = blobs()
     section = oblique(resolution)
     template = template_of(resolution, section, (24, 24))
-    grid = Grid(side=32, step_deg=30.0, peaks=1, normals=section.normal[None])
+    grid = SearchGrid(side=32, step_deg=30.0, peaks=1, normals=section.normal[None])
     poses, scores = search(resolution, template, grid)
     best = poses[scores.argmax()[None]]
     picture = template.picture(50.0)
@@ -72,7 +72,7 @@ def test_a_plane_in_noise_is_found_in_any_orientation(mirrored):
         affine = np.array([[1.0, 0.0, 0.0], [0.0, -1.0, 23 * 50.0]])
         section = Section(section.origin_um, section.row, section.column, affine)
     template = template_of(resolution, section, (24, 24))
-    poses, scores = search(resolution, template, Grid(side=32, step_deg=18.0))
+    poses, scores = search(resolution, template, SearchGrid(side=32, step_deg=18.0))
     top = poses[scores.topk(300).indices]
     refined, after = refine(resolution, template.picture(50.0), top, Freedom(), steps=15)
     truth = Poses.from_section(section, template.middle_um)

@@ -5,9 +5,9 @@ from torch.nn import functional
 
 from tomostain.networks.build import build_network
 from tomostain.networks.kernels.cuda.functions import fused
-from tomostain.networks.kernels.cuda.plan import Plan
+from tomostain.networks.kernels.cuda.plan import LayerPlan
 
-NORM = Plan(eps=1e-5)
+NORM = LayerPlan(eps=1e-5)
 RESNET = {"name": "resnet", "in_channels": 3, "width": 6, "blocks": 2}
 
 

@@ -98,7 +98,7 @@ def test_psnr_is_its_definition_and_ignores_what_is_masked(value, noise_level):
     fake = real + noise_level * mask - 7 * (1 - mask)
     # 10 log10(range² / mean squared error) with the range 2 of [-1, 1].
     expected = 10 * torch.log10(torch.tensor(4 / noise_level**2))
-    torch.testing.assert_close(losses.psnr(fake, real, mask), expected, atol=0.01, rtol=0)
+    torch.testing.assert_close(losses.masked_psnr(fake, real, mask), expected, atol=0.01, rtol=0)
 
 
 def test_warping_is_scipys_interpolation():
@@ -107,7 +107,7 @@ def test_warping_is_scipys_interpolation():
     at = np.stack([rows, columns]) + shift[0].numpy()
     for channel in range(3):
         right = ndimage.map_coordinates(image[0, channel].numpy(), at, order=1, mode="nearest")
-        np.testing.assert_allclose(losses.warp(image, shift)[0, channel].numpy(), right, atol=1e-4)
+        np.testing.assert_allclose(losses.warp_batch(image, shift)[0, channel].numpy(), right, atol=1e-4)
 
 
 def test_a_coarse_field_is_linear_between_its_knots():
@@ -115,7 +115,7 @@ def test_a_coarse_field_is_linear_between_its_knots():
     field = torch.zeros(1, 2, 1, 2)
     field[0, 1, 0, 1] = 8.0
     ramp = torch.arange(64.0).repeat(1, 1, 4, 1)[..., :16]
-    moved = losses.warp(ramp, field)[0, 0, 0] - torch.arange(16.0)
+    moved = losses.warp_batch(ramp, field)[0, 0, 0] - torch.arange(16.0)
     # Beyond the border the edge repeats: 15 at most.
     expected = torch.minimum((torch.arange(16.0) - 3.5).clamp(0, 8), 15 - torch.arange(16.0))
     torch.testing.assert_close(moved, expected)

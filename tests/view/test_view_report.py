@@ -20,8 +20,8 @@ from tomostain.view.report.blocks import (
     MetricTable,
     Panels,
     Report,
+    ReportSection,
     Row,
-    Section,
 )
 from tomostain.view.report.writer import write_report
 
@@ -72,7 +72,7 @@ def report(text="plain", image=None):
         Frames([image, image, image], ["a", text, "c"], text),
         table,
     )
-    return Report(text, (text,), ((text, text),), (Section(text, (text,), blocks),), (text,), {text: text})
+    return Report(text, (text,), ((text, text),), (ReportSection(text, (text,), blocks),), (text,), {text: text})
 
 
 def test_the_page_is_well_formed_and_needs_nothing_else(tmp_path):
@@ -152,7 +152,7 @@ def test_the_opening_comes_before_the_summary(tmp_path):
         Panels((picture, picture), ("a", "<b>"), "side by side"),
         Legend((((118, 108, 100), "<grey>"),), "the stain"),
     )
-    numbers = Section("numbers", (), (KeyFigures((("SSIM", "0.61", "0.05 better"),)),))
+    numbers = ReportSection("numbers", (), (KeyFigures((("SSIM", "0.61", "0.05 better"),)),))
     path = write_report(tmp_path / "report.html", Report("t", ("the summary",), sections=(numbers,), opening=opening))
     page, text = outline(path), path.read_text(encoding="utf-8")
     assert text.index("side by side") < text.index("the summary") < text.index("0.05 better")
@@ -179,7 +179,7 @@ def test_overwriting_and_unreadable_pictures(tmp_path):
     assert "two" in write_report(path, Report("two"), overwrite=True).read_text()
     missing = Figure(tmp_path / "missing.png", "caption")
     with pytest.raises(InputError, match=r"missing\.png: no such file"):
-        write_report(tmp_path / "b.html", Report("b", sections=(Section("s", (), (missing,)),)))
+        write_report(tmp_path / "b.html", Report("b", sections=(ReportSection("s", (), (missing,)),)))
 
 
 def metrics(tmp_path, text):

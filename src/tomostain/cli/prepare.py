@@ -41,7 +41,7 @@ class AlignedOptions:
 
 
 @option_group
-class VolumeOptions:
+class PrepareVolumeOptions:
     """Options for volumes and slides only."""
 
     ct_slices: int | None = typer.Option(
@@ -65,7 +65,7 @@ def prepare(
     context: typer.Context,
     split: SplitOptions,
     images: AlignedOptions,
-    volumes: VolumeOptions,
+    volumes: PrepareVolumeOptions,
     inputs: list[Path] = typer.Argument(help="SPECIMENS.csv DATASET, or with --aligned: DIR_X DIR_Y DATASET."),
     config: Path | None = typer.Option(None, help="YAML with settings of this stage. Options override it."),
     overwrite: bool = OVERWRITE,

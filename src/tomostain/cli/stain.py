@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @option_group
-class VolumeOptions:
+class StainVolumeOptions:
     """What the file of the volume does not state: voxel size, dataset, grey values."""
 
     voxel_um: str | None = typer.Option(None, help="Voxel size, µm, if the file does not state it: 5 or z,y,x.")
@@ -170,7 +170,7 @@ class ProcessOptions:
 )
 def stain(
     context: typer.Context,
-    inputs: VolumeOptions,
+    inputs: StainVolumeOptions,
     settings: SettingOptions,
     second: UncertaintyOptions,
     noise: NoiseOptions,

@@ -16,8 +16,8 @@ from tomostain import __version__
 from tomostain.config import Config
 from tomostain.dataset.dataset import Dataset, load_dataset
 from tomostain.dataset.pair import Pair, load_exclude, save_pair
+from tomostain.dataset.qc_figure import write_qc
 from tomostain.errors import InputError
-from tomostain.imaging.qc_figure import write_qc
 from tomostain.io.atomic import atomic_folder, write_text
 from tomostain.io.output_folder import check_sources_outside, output_folder
 

@@ -12,7 +12,7 @@ from tomostain.demo.facts import install_command, next_commands, provenance
 from tomostain.demo.truth import Margin, TruthSlices, margins, verdict
 from tomostain.evaluate import Table
 from tomostain.figures.curves import has_curves, training_curves
-from tomostain.figures.detail import box_around, enlarged_detail
+from tomostain.figures.detail import enlarged_detail, square_around
 from tomostain.figures.planes import orthogonal_planes, side_by_side
 from tomostain.imaging.network_range import DISPLAY_WINDOW
 from tomostain.integers import to_integers
@@ -31,7 +31,7 @@ from tomostain.view.report.blocks import (
     MetricTable,
     Panels,
     Report,
-    Section,
+    ReportSection,
 )
 from tomostain.view.report.writer import write_report
 
@@ -108,7 +108,7 @@ def _details(out: Path, slices: TruthSlices, config: DemoConfig) -> Panels:
     middle = len(slices.z) // 2
     truth = slices.truth[middle]
     side_px = round(_DETAIL_FRACTION * truth.shape[1])
-    box = box_around(_flank(_screw(truth, config), side_px), side_px)
+    box = square_around(_flank(_screw(truth, config), side_px), side_px)
     images = {
         "µCT": enlarged_detail(slices.ct[middle], box, config.voxel_um, window=DISPLAY_WINDOW),
         "Stained by the model": enlarged_detail(slices.stained[middle], box, config.voxel_um, scale_bar=False),
@@ -171,13 +171,13 @@ def _sentence(config: DemoConfig) -> str:
     )
 
 
-def _in_three_dimensions(out: Path, progress: Progress) -> Section:
+def _in_three_dimensions(out: Path, progress: Progress) -> ReportSection:
     stained = open_stained(out / "stained.ome.zarr")
     rgb = stained.read(0, stained.shape[0])
     rendering = picture_of_volume(rgb, stained.voxel_um, progress=progress)
     write_image(out / "rendering.png", rendering, overwrite=True)
     text = "" if has_vtk() else f"For a sharper rendering install VTK: {install_command('render')}"
-    return Section(
+    return ReportSection(
         "In three dimensions",
         tuple(filter(None, (text,))),
         (
@@ -191,9 +191,9 @@ def _in_three_dimensions(out: Path, progress: Progress) -> Section:
     )
 
 
-def _numbers(table: Table) -> Section:
+def _numbers(table: Table) -> ReportSection:
     results = margins(table)
-    return Section(
+    return ReportSection(
         "Numbers",
         (
             verdict(results),
@@ -217,7 +217,7 @@ def _key_figure(margin: Margin) -> tuple[str, str, str]:
     )
 
 
-def _held_out(out: Path, slices: TruthSlices, voxel_um: float) -> Section:
+def _held_out(out: Path, slices: TruthSlices, voxel_um: float) -> ReportSection:
     middle = len(slices.z) // 2
     frames = [
         side_by_side([ct, stained, truth], ["µCT", "stained", "truth"], voxel_um, windows=[DISPLAY_WINDOW, None, None])
@@ -228,7 +228,7 @@ def _held_out(out: Path, slices: TruthSlices, voxel_um: float) -> Section:
     planes = orthogonal_planes(stained.read(0, stained.shape[0]), stained.voxel_um)
     write_image(out / "planes.png", planes, overwrite=True)
     volume = open_volume(out / "specimens" / HELD_OUT / "volume")
-    return Section(
+    return ReportSection(
         "Slices of the stained volume",
         (),
         (
@@ -250,7 +250,7 @@ def _held_out(out: Path, slices: TruthSlices, voxel_um: float) -> Section:
     )
 
 
-def _registration(out: Path) -> tuple[Section, ...]:
+def _registration(out: Path) -> tuple[ReportSection, ...]:
     """Show the registered sections, if there was a registration."""
     folder = out / "dataset-registration"
     pictures = sorted(folder.glob("*/qc.png"))
@@ -268,10 +268,10 @@ def _registration(out: Path) -> tuple[Section, ...]:
         blocks.append(
             Figure(last, "The slide of the held-out specimen at its registered position in the volume.", narrow=True)
         )
-    return (Section("Registration", (text,), tuple(blocks)),)
+    return (ReportSection("Registration", (text,), tuple(blocks)),)
 
 
-def _training(out: Path, config: DemoConfig) -> Section:
+def _training(out: Path, config: DemoConfig) -> ReportSection:
     """Show the pairs that were trained on, the losses, and the last sample image."""
     data = load_dataset(out / "dataset")
     trained = data.split(None).train
@@ -291,14 +291,16 @@ def _training(out: Path, config: DemoConfig) -> Section:
         f"These {len(trained)} pairs were trained on, for {config.steps} steps. The slides have the cracks, saw marks "
         f"and uneven light of a laboratory. The pair of the specimen '{', '.join(data.test)}' is not among them."
     )
-    return Section("Training", (text,), tuple(blocks))
+    return ReportSection("Training", (text,), tuple(blocks))
 
 
-def _times(seconds: Mapping[str, float]) -> tuple[Section, ...]:
+def _times(seconds: Mapping[str, float]) -> tuple[ReportSection, ...]:
     """Show the time of each stage. That of the last one is not known yet when the page is written."""
     if not seconds:
         return ()
     rows = [(name, f"{value:.0f}") for name, value in seconds.items()]
     total = sum(seconds.values())
     text = f"The stages before this page took {total / 60:.1f} minutes of wall time on the machine named below."
-    return (Section("Time", (text,), (MetricTable(("stage", "seconds"), (*rows, ("together", f"{total:.0f}"))),)),)
+    return (
+        ReportSection("Time", (text,), (MetricTable(("stage", "seconds"), (*rows, ("together", f"{total:.0f}"))),)),
+    )

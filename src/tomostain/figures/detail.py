@@ -57,7 +57,7 @@ def enlarged_detail(
     return np.array(sheet)
 
 
-def box_around(mask: NDArray[np.bool_], side_px: int) -> tuple[int, int, int, int]:
+def square_around(mask: NDArray[np.bool_], side_px: int) -> tuple[int, int, int, int]:
     """Return a square box around the middle of a region, within the image.
 
     Parameters
@@ -76,7 +76,7 @@ def box_around(mask: NDArray[np.bool_], side_px: int) -> tuple[int, int, int, in
     --------
     >>> mask = np.zeros((100, 80), bool)
     >>> mask[90:, 30:50] = True
-    >>> box_around(mask, 40)
+    >>> square_around(mask, 40)
     (60, 100, 20, 60)
     """
     edges: list[int] = []

@@ -98,7 +98,7 @@ def drawn_reference(
     return DrawnReference(reference, np.stack(samples), drawn[:, 0], drawn[:, 1])
 
 
-def box_around(outline: NDArray[np.float64], shape: tuple[int, int], what: str = "region") -> Box:
+def outline_box(outline: NDArray[np.float64], shape: tuple[int, int], what: str = "region") -> Box:
     """Return the box (row0, row1, column0, column1) of a drawn rectangle, ends excluded, inside an image.
 
     Parameters
@@ -117,7 +117,7 @@ def box_around(outline: NDArray[np.float64], shape: tuple[int, int], what: str =
 
     Examples
     --------
-    >>> box_around(np.array([[-5.0, 2.5], [9.5, 30.0]]), (20, 20))
+    >>> outline_box(np.array([[-5.0, 2.5], [9.5, 30.0]]), (20, 20))
     (0, 10, 3, 20)
     """
     edges = to_integers(np.stack([outline.min(axis=0), outline.max(axis=0)]) + 0.5, np.int64, what)

@@ -109,7 +109,7 @@ def compare_with_training(
         yield TrainingComparison(str(path), check_volume(reference, compared, intensity, str(path)))
 
 
-class VolumeOptions(TypedDict, total=False):
+class OpenKeywords(TypedDict, total=False):
     """Keywords of `compare_with_training`."""
 
     voxel_um: float | Sequence[float] | None
@@ -119,7 +119,7 @@ class VolumeOptions(TypedDict, total=False):
 
 
 def check_against(
-    model: str | os.PathLike[str], volumes: Iterable[str | os.PathLike[str]], **options: Unpack[VolumeOptions]
+    model: str | os.PathLike[str], volumes: Iterable[str | os.PathLike[str]], **options: Unpack[OpenKeywords]
 ) -> Iterator[str]:
     """Yield the summaries of `compare_with_training`, one line for each volume."""
     for comparison in compare_with_training(model, volumes, **options):

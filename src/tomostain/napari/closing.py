@@ -9,7 +9,7 @@ from collections.abc import Callable
 from qtpy.QtCore import QEvent, QObject
 from qtpy.QtWidgets import QWidget
 
-from tomostain.napari.tasks import LatestOnly, Task, when_destroyed
+from tomostain.napari.tasks import LatestOnly, TaskWidget, when_destroyed
 
 
 class _DockWatch(QObject):
@@ -32,7 +32,7 @@ class _DockWatch(QObject):
             function = self._function
             if watched.parent() is None and function is not None:
                 self._function = None
-                for task in watched.findChildren(Task):
+                for task in watched.findChildren(TaskWidget):
                     task.drop()
                 try:
                     function()

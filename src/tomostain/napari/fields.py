@@ -29,7 +29,7 @@ from qtpy.QtWidgets import (
 )
 
 from tomostain.errors import InputError, InterruptedRunError
-from tomostain.napari.tasks import STARTS_OVER, Task, when_destroyed
+from tomostain.napari.tasks import STARTS_OVER, TaskWidget, when_destroyed
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -377,7 +377,7 @@ class ToolWidget(QWidget):
     ----------
     form : QFormLayout
         Add rows with `add_row`.
-    task : Task
+    task : TaskWidget
     message : Message
     labels : dict of str to str
         Label of each parameter of the library that the form has, for error messages.
@@ -398,7 +398,7 @@ class ToolWidget(QWidget):
         self.form = QFormLayout()
         self.form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         self.form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.DontWrapRows)
-        self.task, self.message = Task(), Message()
+        self.task, self.message = TaskWidget(), Message()
         self.task.started.connect(lambda: self._set_busy(True))
         self.task.finished.connect(lambda: self._set_busy(False))
         column.addLayout(self.form)

@@ -120,7 +120,7 @@ def file_of(layer: Layer) -> Path | None:
 
 
 @dataclass(frozen=True, eq=False)
-class VolumeInput:
+class LayerVolume:
     """A greyscale volume that is opened later, in the thread that reads it.
 
     Attributes
@@ -169,7 +169,7 @@ def volume_of_layer(layer: Layer, voxel_um: float | Sequence[float] | None = Non
     return volume_input(layer, voxel_um).open()
 
 
-def volume_input(layer: Layer, voxel_um: float | Sequence[float] | None = None) -> VolumeInput:
+def volume_input(layer: Layer, voxel_um: float | Sequence[float] | None = None) -> LayerVolume:
     """Return what is needed to open the volume of a layer in a thread; as `volume_of_layer`."""
     source = source_of(layer)
     size_um = None if voxel_um is None else tuple(voxel_um) if isinstance(voxel_um, Sequence) else (voxel_um,) * 3
@@ -184,8 +184,8 @@ def volume_input(layer: Layer, voxel_um: float | Sequence[float] | None = None) 
         )
     path = file_of(layer)
     if path is not None:
-        return VolumeInput(path, None, size, layer.name)
-    return VolumeInput(None, layer.data[0] if layer.multiscale else layer.data, size, layer.name)
+        return LayerVolume(path, None, size, layer.name)
+    return LayerVolume(None, layer.data[0] if layer.multiscale else layer.data, size, layer.name)
 
 
 def stained_of_layer(layer: Layer) -> StainedVolume:

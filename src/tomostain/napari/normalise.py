@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QComboBox, QLabel, QSizePolicy
 
 from tomostain.errors import InputError
 from tomostain.imaging.colour import normalise_histology
-from tomostain.imaging.drawn_regions import Box, DrawnReference, DrawnRegion, box_around, drawn_reference
+from tomostain.imaging.drawn_regions import Box, DrawnReference, DrawnRegion, drawn_reference, outline_box
 from tomostain.imaging.intensity import IntensityReference, estimate_reference, reference_regions, reference_samples
 from tomostain.imaging.intensity_figure import intensity_figure
 from tomostain.imaging.slide_reference import shrink_slide, slide_reference
@@ -37,7 +37,7 @@ _NO_VALUES = "Draw a region of background and one of bone."
 _PREVIEW_PX, _WAIT_MS = 640, 200
 
 
-class Picture(QLabel):
+class PictureLabel(QLabel):
     """A picture that becomes as wide as its panel, but no wider than it is."""
 
     def __init__(self) -> None:
@@ -100,7 +100,7 @@ class NormaliseWidget(ToolWidget):
         self.values = QLabel(_NO_VALUES)
         self.values.setWordWrap(True)
         self.values.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.figure, self.picture = Picture(), Picture()
+        self.figure, self.picture = PictureLabel(), PictureLabel()
         for part in (self.values, self.figure, self.picture):
             self.form.addRow(part)
         self.use = QComboBox()
@@ -322,7 +322,7 @@ def _preview_slide(request: _SlideRequest) -> tuple[tuple[Box, Box], Rgb]:
     open_chosen, background, bone = request
     slide = open_chosen()
     glass, tissue = (
-        box_around(outline[:, -2:], slide.shape, f"{what} of the slide")
+        outline_box(outline[:, -2:], slide.shape, f"{what} of the slide")
         for outline, what in ((background, "glass"), (bone, "bone"))
     )
     reference = slide_reference(slide, glass, tissue)

@@ -109,9 +109,9 @@ def _viewer_with_window() -> Any:
 
 
 def _make_later(viewer: Any, make: Callable[[Progress], Path], read: Callable[[Path], list[LayerData]]) -> None:
-    from tomostain.napari.tasks import Task
+    from tomostain.napari.tasks import TaskWidget
 
-    task = Task()
+    task = TaskWidget()
     dock = viewer.window.add_dock_widget(task, name="Sample", area="right")
 
     def clean_up() -> None:

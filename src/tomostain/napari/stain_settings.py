@@ -9,14 +9,14 @@ from napari.layers import Image, Layer
 from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QLineEdit, QSpinBox
 
 from tomostain.cli.common import DEVICE, triple
-from tomostain.cli.stain import NoiseOptions, ProcessOptions, SettingOptions, UncertaintyOptions, VolumeOptions
+from tomostain.cli.stain import NoiseOptions, ProcessOptions, SettingOptions, StainVolumeOptions, UncertaintyOptions
 from tomostain.cli.stain import stain as verb
 from tomostain.errors import InputError
 from tomostain.imaging.intensity import IntensityReference
 from tomostain.io import list_models
 from tomostain.models import find_model
 from tomostain.napari.fields import LayerBox, PathField, ToolWidget, option_default, option_help
-from tomostain.napari.layers import VolumeInput, source_of, volume_input
+from tomostain.napari.layers import LayerVolume, source_of, volume_input
 from tomostain.stain import StainConfig, StainRequest
 from tomostain.stain.request import Intensity
 
@@ -40,12 +40,12 @@ class StainSettings:
 
     Attributes
     ----------
-    volume : VolumeInput
+    volume : LayerVolume
     request : StainRequest
         With a placeholder as its volume: `opened` puts the volume there, in the thread that reads it.
     """
 
-    volume: VolumeInput
+    volume: LayerVolume
     request: StainRequest
 
     def opened(self) -> StainRequest:
@@ -107,10 +107,10 @@ class StainControls:
         add("Model", self.model, parameter="model", tip=_argument("model"))
         add("Model folder", self.folder, tip=_argument("model"))
         add("µCT layer", self.volume, parameter="volume", tip="The volume that is stained.")
-        add("Voxel size", self.voxel, parameter="voxel_um", tip=option_help(VolumeOptions, "voxel_um"))
-        add("Grey values", self.intensity, parameter="normalise", tip=option_help(VolumeOptions, "normalise"))
-        add("Background", self.background, parameter="background", tip=option_help(VolumeOptions, "background"))
-        add("Bone", self.bone, parameter="bone", tip=option_help(VolumeOptions, "bone"))
+        add("Voxel size", self.voxel, parameter="voxel_um", tip=option_help(StainVolumeOptions, "voxel_um"))
+        add("Grey values", self.intensity, parameter="normalise", tip=option_help(StainVolumeOptions, "normalise"))
+        add("Background", self.background, parameter="background", tip=option_help(StainVolumeOptions, "background"))
+        add("Bone", self.bone, parameter="bone", tip=option_help(StainVolumeOptions, "bone"))
         self._add_options(tool)
         self.intensity.currentIndexChanged.connect(self._enable)
         self.model.currentIndexChanged.connect(self._enable)
@@ -128,8 +128,8 @@ class StainControls:
         self.seed = QSpinBox()
         self.seed.setRange(0, 2**31 - 1)
         self.seed.setValue(int(str(option_default(NoiseOptions, "noise_seed"))))
-        add("Other voxel size", self.resample, parameter="resample", tip=option_help(VolumeOptions, "resample"))
-        tip = option_help(VolumeOptions, "allow_voxel_mismatch")
+        add("Other voxel size", self.resample, parameter="resample", tip=option_help(StainVolumeOptions, "resample"))
+        tip = option_help(StainVolumeOptions, "allow_voxel_mismatch")
         add("", self.mismatch, parameter="allow_voxel_mismatch", tip=tip)
         add("Statistics", self.statistics, parameter="statistics", tip=option_help(SettingOptions, "statistics"))
         tip = option_help(SettingOptions, "gaussian_sigma")

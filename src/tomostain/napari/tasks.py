@@ -1,6 +1,6 @@
 """Long work of a widget in a thread, with a progress bar and a button to cancel; and live previews.
 
-`Task` runs one function at a time and reports it. `LatestOnly` computes previews while the user moves a control.
+`TaskWidget` runs one function at a time and reports it. `LatestOnly` computes previews while the user moves a control.
 """
 
 import functools
@@ -99,7 +99,7 @@ def _close(runs: list[_Run]) -> None:
         run.close()
 
 
-class Task(QWidget):
+class TaskWidget(QWidget):
     """A progress bar with a button to cancel, for one long work at a time.
 
     It is hidden while nothing runs. The functions given to `start` are called in the main thread. Work that is

@@ -1,9 +1,10 @@
 """Synthetic specimens with known truth at any resolution, their µCT volumes and slides (paper sections 2.1, 2.2)."""
 
+from tomostain.deprecation import renamed
 from tomostain.phantom.anatomy import Anatomy, grow_anatomy
 from tomostain.phantom.config import HistologyConfig, LaboratoryConfig, PhantomConfig, TomographyConfig
 from tomostain.phantom.histology import stain_section
-from tomostain.phantom.laboratory import Slide, make_slide
+from tomostain.phantom.laboratory import PhantomSlide, make_slide
 from tomostain.phantom.pose import Pose, section_through_screw
 from tomostain.phantom.sampler import sample_tissue, sample_tissue_in_volume
 from tomostain.phantom.specimen import Specimen, load_specimen, truth_section, truth_slice, write_specimen
@@ -17,8 +18,8 @@ __all__ = [
     "Label",
     "LaboratoryConfig",
     "PhantomConfig",
+    "PhantomSlide",
     "Pose",
-    "Slide",
     "Specimen",
     "Tissue",
     "TomographyConfig",
@@ -35,3 +36,5 @@ __all__ = [
     "write_specimen",
     "write_study",
 ]
+
+__getattr__ = renamed(__name__, {"Slide": "PhantomSlide"})

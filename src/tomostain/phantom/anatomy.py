@@ -8,7 +8,7 @@ from tomostain.phantom.bone import Microstructure, Tibia, grow_trabeculae
 from tomostain.phantom.config import PhantomConfig
 from tomostain.phantom.noise import Cells, Lattice
 from tomostain.phantom.pose import Pose, draw_pose
-from tomostain.phantom.screw import Layer
+from tomostain.phantom.screw import ScrewLayer
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Anatomy:
     pose: Pose
     tibia: Tibia
     micro: Microstructure
-    layer: Layer
+    layer: ScrewLayer
     slow: Lattice
     fast: Lattice
     trabeculae: Lattice
@@ -50,7 +50,7 @@ def grow_anatomy(config: PhantomConfig) -> Anatomy:
         pose=draw_pose(config),
         tibia=tibia,
         micro=Microstructure.grow(rng, tibia),
-        layer=Layer.grow(rng, config.material, config.weeks),
+        layer=ScrewLayer.grow(rng, config.material, config.weeks),
         slow=Lattice.random(rng, 8, 64, 95.0, smooth=1.8),
         fast=Lattice.random(rng, 4, 64, 18.0),
         trabeculae=grow_trabeculae(rng),

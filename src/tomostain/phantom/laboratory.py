@@ -29,7 +29,7 @@ SOFT = (Label.SOFT, Label.MARROW, Label.ADIPOCYTE, Label.AIR)
 
 
 @dataclass(frozen=True)
-class Slide:
+class PhantomSlide:
     """A slide and its truth.
 
     Attributes
@@ -56,7 +56,7 @@ class Slide:
     damaged: Mask
 
 
-def make_slide(anatomy: Anatomy, section: Section, shape: tuple[int, int]) -> Slide:
+def make_slide(anatomy: Anatomy, section: Section, shape: tuple[int, int]) -> PhantomSlide:
     """Simulate cutting, staining and imaging of a section.
 
     Parameters
@@ -70,7 +70,7 @@ def make_slide(anatomy: Anatomy, section: Section, shape: tuple[int, int]) -> Sl
 
     Returns
     -------
-    Slide
+    PhantomSlide
     """
     config = anatomy.config
     laboratory = config.laboratory
@@ -84,7 +84,7 @@ def make_slide(anatomy: Anatomy, section: Section, shape: tuple[int, int]) -> Sl
     shift = soft_shift(anatomy, placed, where, laboratory.soft_shift_um, rng)
     transmission, labels = stain_points(anatomy, placed, where + shift, config.pixel_um)
     picture, damaged = damage(transmission, labels, config.pixel_um, laboratory, rng)
-    return Slide(
+    return PhantomSlide(
         rgb=develop(picture, laboratory, rng),
         ideal=develop(transmission, LaboratoryConfig.perfect(), rng),
         labels=labels,

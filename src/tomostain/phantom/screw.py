@@ -60,7 +60,7 @@ def screw_distance(points_um: Float32, *, slotted: bool = True) -> Float32:
 
 
 @dataclass(frozen=True)
-class Layer:
+class ScrewLayer:
     """The degradation layer of a magnesium screw.
 
     Attributes
@@ -75,7 +75,7 @@ class Layer:
     pits: Cells
 
     @classmethod
-    def grow(cls, rng: np.random.Generator, material: Material, weeks: int) -> "Layer":
+    def grow(cls, rng: np.random.Generator, material: Material, weeks: int) -> "ScrewLayer":
         """Draw the pits. The mean thickness depends on material and weeks."""
         pits = Cells.random(rng, (16, 13), PIT_CELL_UM, extras=2, margin=0.32)
         return cls(LAYER_UM[material] * GROWTH[weeks], pits)

@@ -19,7 +19,7 @@ from tomostain.io.output_folder import check_folder_name
 from tomostain.phantom.anatomy import Anatomy, grow_anatomy
 from tomostain.phantom.config import PhantomConfig
 from tomostain.phantom.histology import is_tissue, stain_section, to_rgb
-from tomostain.phantom.laboratory import Slide, make_slide
+from tomostain.phantom.laboratory import PhantomSlide, make_slide
 from tomostain.phantom.pose import section_through_screw
 from tomostain.phantom.tomography import tomograph
 from tomostain.progress import Progress, silent
@@ -85,7 +85,7 @@ def write_specimen(
     return out
 
 
-def _write_truth(folder: Path, slide: Slide, labels: NDArray[np.uint8], config: PhantomConfig) -> None:
+def _write_truth(folder: Path, slide: PhantomSlide, labels: NDArray[np.uint8], config: PhantomConfig) -> None:
     """Write the truth of volume and slide."""
     import tifffile
 

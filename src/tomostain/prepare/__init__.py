@@ -3,6 +3,7 @@
 from tomostain.dataset.dataset import Dataset, Split, load_dataset
 from tomostain.dataset.folds import SplitConfig, implant_class, make_folds
 from tomostain.dataset.pair import Pair, load_pair, save_pair
+from tomostain.dataset.qc_figure import qc_picture
 from tomostain.dataset.writer import DatasetWriter, new_dataset, save_dataset
 from tomostain.deprecation import renamed
 from tomostain.imaging.colour import (
@@ -20,7 +21,6 @@ from tomostain.imaging.intensity import (
     reference_from_rois,
     volume_reference,
 )
-from tomostain.imaging.qc_figure import qc_picture
 from tomostain.prepare.aligned import AlignedConfig, prepare_aligned
 from tomostain.prepare.specimens import PrepareConfig, prepare_specimens
 

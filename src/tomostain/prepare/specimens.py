@@ -23,7 +23,7 @@ from tomostain.io import Volume, open_slide, open_volume
 from tomostain.io.atomic import refuse_existing
 from tomostain.io.images import read_mask
 from tomostain.io.output_folder import check_folder_name
-from tomostain.prepare.study import Task, register_study
+from tomostain.prepare.study import SpecimenTask, register_study
 from tomostain.prepare.table import SpecimenRow, read_table
 from tomostain.progress import Progress, silent, track
 from tomostain.register.config import RegisterConfig
@@ -205,7 +205,7 @@ def find_sections(
     if not unknown:
         return rows
     tasks = [
-        Task(
+        SpecimenTask(
             row.id,
             row.path("volume"),
             row.path("slide"),

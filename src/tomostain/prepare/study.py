@@ -26,7 +26,7 @@ COLUMNS = ("specimen", "result", "confidence", "detail", "margin", "normalised_m
 
 
 @dataclass(frozen=True)
-class Task:
+class SpecimenTask:
     """One slide to register.
 
     Attributes
@@ -54,12 +54,14 @@ class Task:
     allow_missing: bool = False
 
 
-def register_study(tasks: Sequence[Task], folder: Path, jobs: int = 0, progress: Progress = silent) -> dict[str, Path]:
+def register_study(
+    tasks: Sequence[SpecimenTask], folder: Path, jobs: int = 0, progress: Progress = silent
+) -> dict[str, Path]:
     """Register each task into ``folder/<id>``; write ``folder/scores.csv``.
 
     Parameters
     ----------
-    tasks : sequence of Task
+    tasks : sequence of SpecimenTask
     folder : Path
         Finished registrations in it are reused.
     jobs : int
@@ -102,7 +104,7 @@ def register_study(tasks: Sequence[Task], folder: Path, jobs: int = 0, progress:
     return _write_scores(folder, tasks, messages)
 
 
-def _workers(tasks: Sequence[Task], jobs: int, cores: int) -> int:
+def _workers(tasks: Sequence[SpecimenTask], jobs: int, cores: int) -> int:
     """Return the number of processes; without a request no more than fit into the memory of the GPU."""
     workers = min(jobs or max(1, cores // 2), max(1, len(tasks)))
     if jobs or workers == 1:
@@ -117,7 +119,7 @@ def _workers(tasks: Sequence[Task], jobs: int, cores: int) -> int:
     return workers if memory is None else max(1, min(workers, memory // _GPU_BYTES))
 
 
-def is_done(task: Task, pair: Path) -> bool:
+def is_done(task: SpecimenTask, pair: Path) -> bool:
     """Whether `pair.yaml` contains the registration of this task, with the same files, sizes and options.
 
     Raises
@@ -156,7 +158,7 @@ def _message(done: "Future[str]") -> str:
         return "the process was killed, possibly out of memory; run again with fewer `jobs`"
 
 
-def _register(task: Task, out: Path, threads: int) -> str:
+def _register(task: SpecimenTask, out: Path, threads: int) -> str:
     """Register one slide; return an error message, or an empty string."""
     # Imported here, because it imports torch, which `import tomostain.prepare` must not do.
     import torch
@@ -187,7 +189,7 @@ def _register(task: Task, out: Path, threads: int) -> str:
     return ""
 
 
-def _write_scores(folder: Path, tasks: Sequence[Task], messages: dict[str, str]) -> dict[str, Path]:
+def _write_scores(folder: Path, tasks: Sequence[SpecimenTask], messages: dict[str, str]) -> dict[str, Path]:
     """Write one line per task; return the `pair.yaml` of those that were found."""
     path = folder / "scores.csv"
     pair_files = {task.id: folder / task.id / "pair.yaml" for task in tasks if not messages.get(task.id)}

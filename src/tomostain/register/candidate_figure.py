@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tomostain.dataset.qc_figure import checkerboard
 from tomostain.geometry.section import Section, interpolate
-from tomostain.imaging.qc_figure import checkerboard
 from tomostain.imaging.regions import block_mean
 from tomostain.integers import to_integers
 from tomostain.io import Slide

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.segmentation import find_boundaries
 
+from tomostain.dataset.qc_figure import checkerboard, ct_to_grey, draw_mask
 from tomostain.geometry.section import Section
 from tomostain.imaging.correspondence_mask import rigid_histology
-from tomostain.imaging.qc_figure import checkerboard, ct_to_grey, draw_mask
 from tomostain.imaging.regions import block_mean
 from tomostain.integers import to_integers
 from tomostain.io.atomic import atomic_file

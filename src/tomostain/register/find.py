@@ -18,9 +18,9 @@ from tomostain.integers import to_integers
 from tomostain.progress import Progress, silent
 from tomostain.register.pose_confidence import compare_detail
 from tomostain.register.poses import Poses, select_distinct
-from tomostain.register.refine import Freedom, Picture, random_steps, refine, sample_slab, strain_penalty
+from tomostain.register.refine import Freedom, TemplatePicture, random_steps, refine, sample_slab, strain_penalty
 from tomostain.register.resolution import ResolutionLevel
-from tomostain.register.search import Grid, search
+from tomostain.register.search import SearchGrid, search
 from tomostain.register.task import SearchTask
 
 # (voxels along the longest side, fraction of the candidates that are refined, steps)
@@ -64,7 +64,7 @@ class PoseCandidates:
 
 
 def find_candidates(
-    task: SearchTask, grid: Grid, progress: Progress = silent, *, earlier: Poses | None = None
+    task: SearchTask, grid: SearchGrid, progress: Progress = silent, *, earlier: Poses | None = None
 ) -> PoseCandidates:
     """Search the whole volume for the template.
 
@@ -72,7 +72,7 @@ def find_candidates(
     ----------
     task : SearchTask
         With the volume at the finest resolution in memory.
-    grid : Grid
+    grid : SearchGrid
         Grid of the global search.
     progress : Progress
     earlier : Poses, optional
@@ -181,7 +181,7 @@ def refine_with_restarts(task: SearchTask, pose: Poses) -> Poses:
 
 def refine_with_learned_values(
     task: SearchTask, pose: Poses, *, slab_um: float = 0.0, rounds: int = 3, max_points: int = 0
-) -> tuple[Poses, Picture]:
+) -> tuple[Poses, TemplatePicture]:
     """Refine one pose at full resolution, and learn from the pair the µCT value of each colour.
 
     Parameters
@@ -199,7 +199,7 @@ def refine_with_learned_values(
     Returns
     -------
     pose : Poses
-    picture : Picture
+    picture : TemplatePicture
         The template with learned values, and with low weights where it does not fit.
     """
     resolution, freedom, device = task.resolution, task.freedom, task.device
@@ -217,14 +217,14 @@ def refine_with_learned_values(
 
 
 def learn_values(
-    resolution: ResolutionLevel, picture: Picture, colours: NDArray[np.uint8], pose: Poses, slab_um: float
-) -> Picture:
+    resolution: ResolutionLevel, picture: TemplatePicture, colours: NDArray[np.uint8], pose: Poses, slab_um: float
+) -> TemplatePicture:
     """Replace the expected µCT values by the mean value under pixels of the same colour, and weight by the fit.
 
     Parameters
     ----------
     resolution : ResolutionLevel
-    picture : Picture
+    picture : TemplatePicture
     colours : ndarray of uint8, shape (N, 3)
         Colours of the slide at the points of the picture.
     pose : Poses
@@ -233,7 +233,7 @@ def learn_values(
 
     Returns
     -------
-    Picture
+    TemplatePicture
         With the same values for every hypothesis.
     """
     v, _, inside = sample_slab(resolution, pose.points_um(picture.u_um), pose.rotation[:, :, 2], slab_um)

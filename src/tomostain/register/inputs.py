@@ -13,7 +13,7 @@ from tomostain.io import Slide, Volume
 _BYTES = 1 << 20
 
 
-class VolumeInput(TypedDict):
+class VolumeKeywords(TypedDict):
     """Identity of a volume."""
 
     shape: list[int]
@@ -32,7 +32,7 @@ class SlideInput(TypedDict):
 class Inputs(TypedDict):
     """Identity of the inputs of a registration, as `pair.yaml` contains it."""
 
-    volume: VolumeInput
+    volume: VolumeKeywords
     slide: SlideInput
 
 

@@ -25,7 +25,7 @@ from tomostain.register.pose_confidence import Evidence, compare_detail, returni
 from tomostain.register.poses import Poses
 from tomostain.register.refine import Freedom, random_steps, refine, score_poses
 from tomostain.register.resolution import ResolutionLevel, coarser, read_coarse
-from tomostain.register.search import Grid, half_sphere
+from tomostain.register.search import SearchGrid, half_sphere
 from tomostain.register.task import SearchTask
 from tomostain.register.template import Template, make_template
 
@@ -223,12 +223,12 @@ def _search(
         return task, candidates, collect_evidence(task.coarser(_DETAIL_SIDE), candidates, config, hinted=True)
     task = replace(task, candidates=config.candidates)
     normals = _normals(config.step_deg, hint.axis)
-    candidates = find_candidates(task, Grid(config.side, config.step_deg, 2, normals=normals), progress)
+    candidates = find_candidates(task, SearchGrid(config.side, config.step_deg, 2, normals=normals), progress)
     evidence = collect_evidence(task.coarser(_DETAIL_SIDE), candidates, config)
     if evidence.sure or not config.thorough:
         return task, candidates, evidence
     log.info("uncertain (confidence %.2f): searching again, at other pixel sizes too", evidence.confidence)
-    grid = Grid(config.side, config.step_deg, 3, SCALES, normals)
+    grid = SearchGrid(config.side, config.step_deg, 3, SCALES, normals)
     loose = replace(task, freedom=replace(task.freedom, scale=_LOOSE_SCALE))
     second = find_candidates(loose, grid, progress, earlier=candidates.coarse)
     second_evidence = collect_evidence(loose.coarser(_DETAIL_SIDE), second, config)

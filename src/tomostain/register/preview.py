@@ -17,7 +17,7 @@ from tomostain.register.config import RegisterConfig
 from tomostain.register.locate import prepare_search
 from tomostain.register.pose_confidence import DetailPoints, compare_at_points, detail_points
 from tomostain.register.poses import Poses
-from tomostain.register.refine import Picture, correlate, refine
+from tomostain.register.refine import TemplatePicture, correlate, refine
 from tomostain.register.resolution import ResolutionLevel
 from tomostain.register.task import SearchTask
 
@@ -191,7 +191,7 @@ class PosePreview:
         return self.task.coarser(_SCORE_SIDE)
 
     @cached_property
-    def _coarse_picture(self) -> Picture:
+    def _coarse_picture(self) -> TemplatePicture:
         return self._coarse.picture
 
     @cached_property

@@ -26,7 +26,7 @@ _PRIOR = 0.005
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class TemplatePicture:
     """The template at one resolution, as points with expected values.
 
     Attributes
@@ -42,16 +42,16 @@ class Picture:
     values: Tensor
     weight: Tensor
 
-    def to(self, device: torch.device) -> "Picture":
+    def to(self, device: torch.device) -> "TemplatePicture":
         """Return the picture on a device."""
-        copy = Picture(self.u_um.to(device), self.values.to(device), self.weight.to(device))
+        copy = TemplatePicture(self.u_um.to(device), self.values.to(device), self.weight.to(device))
         # Compute it here, because reading a number from a GPU blocks the host.
         vars(copy)["reach_um"] = self.reach_um
         return copy
 
-    def every(self, n: int) -> "Picture":
+    def every(self, n: int) -> "TemplatePicture":
         """Return every n-th point."""
-        return Picture(self.u_um[::n], self.values[:, ::n], self.weight[::n])
+        return TemplatePicture(self.u_um[::n], self.values[:, ::n], self.weight[::n])
 
     @cached_property
     def reach_um(self) -> float:
@@ -152,7 +152,7 @@ class _State:
 
 def refine(
     resolution: ResolutionLevel,
-    picture: Picture,
+    picture: TemplatePicture,
     poses: Poses,
     freedom: Freedom,
     steps: int = 8,
@@ -165,7 +165,7 @@ def refine(
     ----------
     resolution : ResolutionLevel
         The volume, at the resolution of the picture.
-    picture : Picture
+    picture : TemplatePicture
     poses : Poses
     freedom : Freedom
     steps : int
@@ -190,12 +190,12 @@ def refine(
     return Poses.stack([part[0] for part in parts]).to(cpu), torch.cat([part[1] for part in parts]).to(cpu)
 
 
-def score_poses(resolution: ResolutionLevel, picture: Picture, poses: Poses, slab_um: float = 0.0) -> Tensor:
+def score_poses(resolution: ResolutionLevel, picture: TemplatePicture, poses: Poses, slab_um: float = 0.0) -> Tensor:
     """Return the scores (K,) of poses without refinement; see `refine`."""
     return refine(resolution, picture, poses, Freedom(), steps=0, slab_um=slab_um)[1]
 
 
-def correlate(resolution: ResolutionLevel, picture: Picture, poses: Poses) -> tuple[Tensor, Tensor]:
+def correlate(resolution: ResolutionLevel, picture: TemplatePicture, poses: Poses) -> tuple[Tensor, Tensor]:
     """Return the scores (K,) of poses and the fraction (K,) of the template that the volume covers.
 
     The scores are those of `score_poses`. It is faster, because it computes no derivatives. On the CPU.
@@ -210,7 +210,7 @@ def correlate(resolution: ResolutionLevel, picture: Picture, poses: Poses) -> tu
 
 
 def _refine(
-    resolution: ResolutionLevel, picture: Picture, poses: Poses, freedom: Freedom, steps: int, slab_um: float
+    resolution: ResolutionLevel, picture: TemplatePicture, poses: Poses, freedom: Freedom, steps: int, slab_um: float
 ) -> tuple[Poses, Tensor]:
     poses = poses.bounded(freedom.bound, 2.0 * freedom.bound)
     prior = _prior_matrix(freedom).to(picture.u_um.device)
@@ -251,7 +251,7 @@ def sample_slab(
 
 
 def _normal_equations(
-    resolution: ResolutionLevel, picture: Picture, poses: Poses, prior: Tensor, slab_um: float
+    resolution: ResolutionLevel, picture: TemplatePicture, poses: Poses, prior: Tensor, slab_um: float
 ) -> _State:
     """Compare µCT and template under each pose. Return correlation and normal equations."""
     u, reach = picture.u_um, picture.reach_um

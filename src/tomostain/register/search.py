@@ -26,7 +26,7 @@ _MAX_VALUES = 2**24
 
 
 @dataclass(frozen=True)
-class Grid:
+class SearchGrid:
     """The grid of the global search.
 
     Attributes
@@ -78,7 +78,7 @@ def frames(normals: NDArray[np.float64]) -> NDArray[np.float64]:
 def search(
     resolution: ResolutionLevel,
     template: Template,
-    grid: Grid = Grid(),
+    grid: SearchGrid = SearchGrid(),
     progress: Progress = silent,
     device: str | torch.device = "auto",
 ) -> tuple[Poses, Tensor]:
@@ -89,7 +89,7 @@ def search(
     resolution : ResolutionLevel
         The volume at the resolution of the search, with cubic voxels.
     template : Template
-    grid : Grid
+    grid : SearchGrid
     progress : Progress
         Called for every orientation of the plane.
     device : str or torch.device

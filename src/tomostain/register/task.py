@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from tomostain.register.refine import Freedom, Picture
+from tomostain.register.refine import Freedom, TemplatePicture
 from tomostain.register.resolution import ResolutionLevel, coarser
 from tomostain.register.template import Template
 
@@ -47,7 +47,7 @@ class SearchTask:
         return float(self.resolution.side_um.max())
 
     @property
-    def picture(self) -> Picture:
+    def picture(self) -> TemplatePicture:
         """The template at the resolution of the volume."""
         return self.template.picture(self.voxel_um)
 

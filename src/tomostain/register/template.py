@@ -25,7 +25,7 @@ from tomostain.imaging.colour import (
     white_balance,
 )
 from tomostain.integers import to_integers
-from tomostain.register.refine import Picture
+from tomostain.register.refine import TemplatePicture
 
 Float32 = NDArray[np.float32]
 Pixel = TypeVar("Pixel", bound=np.generic)
@@ -156,13 +156,13 @@ class Template:
         """Return the template with a known material of the screw."""
         return replace(self, hypotheses=(material,))
 
-    def picture(self, pixel_um: float) -> Picture:
+    def picture(self, pixel_um: float) -> TemplatePicture:
         """Return the template at about `pixel_um`, as weighted points."""
         base, screw, weight, step, first = self.shrunk(pixel_um)
         rows, columns = np.nonzero(weight > 0.02)
         u = np.stack([rows, columns], axis=1) * step + first - self.middle_um
         values = self.values(base[rows, columns], screw[rows, columns])
-        return Picture(
+        return TemplatePicture(
             torch.tensor(u, dtype=torch.float32),
             torch.from_numpy(values),
             torch.from_numpy(weight[rows, columns]),

@@ -1,12 +1,13 @@
 """Staining: a slice by overlapping patches (paper section 2.9), a volume in z chunks from disk to disk (2.11)."""
 
+from tomostain.deprecation import renamed
 from tomostain.stain.chunk import stain_to_array
 from tomostain.stain.cluster import stain_on_workers
 from tomostain.stain.config import StainConfig
 from tomostain.stain.image import stain_image, stain_image_request
 from tomostain.stain.job import StainJob
 from tomostain.stain.request import StainOptions, StainRequest
-from tomostain.stain.resources import Plan, plan, plan_volume
+from tomostain.stain.resources import StainPlan, plan, plan_volume
 from tomostain.stain.slices import stain_slice
 from tomostain.stain.stainer import Stainer, load_stainer
 from tomostain.stain.translator import Translator, load_translator
@@ -15,10 +16,10 @@ from tomostain.tiling.blend import blend_tiles
 from tomostain.tiling.grid import tile_starts, tile_weights
 
 __all__ = [
-    "Plan",
     "StainConfig",
     "StainJob",
     "StainOptions",
+    "StainPlan",
     "StainRequest",
     "Stainer",
     "Translator",
@@ -37,3 +38,5 @@ __all__ = [
     "tile_starts",
     "tile_weights",
 ]
+
+__getattr__ = renamed(__name__, {"Plan": "StainPlan"})

@@ -23,7 +23,7 @@ from tomostain.tiling.grid import tile_spans, tile_starts
 
 
 @dataclass(frozen=True)
-class Plan:
+class StainPlan:
     """The resources that staining a volume needs.
 
     Attributes
@@ -96,12 +96,12 @@ class Plan:
         )
 
 
-def plan_volume(model: Model, volume: StrPath | Volume, out: StrPath, **options: Unpack[StainOptions]) -> Plan:
+def plan_volume(model: Model, volume: StrPath | Volume, out: StrPath, **options: Unpack[StainOptions]) -> StainPlan:
     """Return the resources that `stain_volume` with the same arguments needs; see `plan`."""
     return plan(make_request(model, volume, out, **options))
 
 
-def plan(request: StainRequest) -> Plan:
+def plan(request: StainRequest) -> StainPlan:
     """Return the resources that staining needs; writes only the intensity figure.
 
     The chunk in the middle is read completely. Only one batch of its patches is stained, because a whole chunk may take
@@ -132,7 +132,7 @@ def plan(request: StainRequest) -> Plan:
         chunk = contexts_of(job, first, first + slices)
         reading = (time.perf_counter() - started) / slices
         staining = _seconds_per_slice(job, chunk[slices // 2])
-    return Plan(
+    return StainPlan(
         job.volume.shape,
         job.volume.voxel_um,
         str(job.translator.device),

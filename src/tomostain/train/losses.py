@@ -170,7 +170,7 @@ def pix2pix_total(gan: Tensor, l1_loss: Tensor, lambda_l1: float = 20.0) -> Tens
     return gan + lambda_l1 * l1_loss
 
 
-def warp(image: Tensor, displacement: Tensor) -> Tensor:
+def warp_batch(image: Tensor, displacement: Tensor) -> Tensor:
     """Return an image resampled at each pixel's position plus a displacement; beyond the border the edge repeats.
 
     Parameters
@@ -250,7 +250,7 @@ def registered_pixelwise(
     processes, `total` sums over them.
     """
     both, share = _in_both(mask, displacement, total)
-    moved_fake_y, moved_x = warp(mask * fake_y, displacement), warp(mask * x, displacement)
+    moved_fake_y, moved_x = warp_batch(mask * fake_y, displacement), warp_batch(mask * x, displacement)
     return share * (masked_l1(moved_fake_y, y, both) + masked_l1(fake_x, moved_x, both))
 
 
@@ -259,13 +259,13 @@ def registered_l1(
 ) -> Tensor:
     """Eq. (9) after a displacement; see `registered_pixelwise`."""
     both, share = _in_both(mask, displacement, total)
-    return share * masked_l1(warp(mask * fake_y, displacement), y, both)
+    return share * masked_l1(warp_batch(mask * fake_y, displacement), y, both)
 
 
 def _in_both(mask: Tensor, displacement: Tensor, total: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
     """Return the mask of pixels whose sources all lie in the mask, and the ratio of the areas of both masks."""
     with torch.no_grad():
-        both = mask * (warp(mask, displacement) > 1 - 1e-4)
+        both = mask * (warp_batch(mask, displacement) > 1 - 1e-4)
         return both, total(mask.sum()) / total(both.sum()).clamp(min=1.0)
 
 
@@ -311,12 +311,12 @@ def shift_tolerant_l1(fake: Tensor, real: Tensor, mask: Tensor, reach_px: int = 
     return (best * local(mask)).mean()
 
 
-def psnr(fake: Tensor, real: Tensor, mask: Tensor) -> Tensor:
+def masked_psnr(fake: Tensor, real: Tensor, mask: Tensor) -> Tensor:
     """Peak signal-to-noise ratio inside the mask, dB, for images in [-1, 1]. Used in validation; not a loss.
 
     Examples
     --------
-    >>> psnr(torch.full((1, 3, 2, 2), 0.2), torch.zeros(1, 3, 2, 2), torch.ones(1, 1, 2, 2)).item()
+    >>> masked_psnr(torch.full((1, 3, 2, 2), 0.2), torch.zeros(1, 3, 2, 2), torch.ones(1, 1, 2, 2)).item()
     20.0...
     """
     inside = mask.expand_as(fake)
@@ -325,5 +325,12 @@ def psnr(fake: Tensor, real: Tensor, mask: Tensor) -> Tensor:
 
 
 __getattr__ = renamed(
-    __name__, {"settled": "registered_pixelwise", "settled_l1": "registered_l1", "tolerant": "shift_tolerant_l1"}
+    __name__,
+    {
+        "settled": "registered_pixelwise",
+        "settled_l1": "registered_l1",
+        "tolerant": "shift_tolerant_l1",
+        "psnr": "masked_psnr",
+        "warp": "warp_batch",
+    },
 )

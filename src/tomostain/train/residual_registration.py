@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tomostain.deprecation import renamed
-from tomostain.train.losses import warp
+from tomostain.train.losses import warp_batch
 
 _FACTORS = (16, 8, 4, 2, 1)
 # The affine is found to a small part of a pixel, so that large images need not be used at full resolution.
@@ -55,7 +55,7 @@ def displacement(affine: Tensor, shape: tuple[int, int]) -> Tensor:
 
 def apply_affine(image: Tensor, affine: Tensor) -> Tensor:
     """Return an image (C, Y, X) resampled at each pixel's position plus its displacement; edges repeat."""
-    return warp(image[None], displacement(affine, (image.shape[1], image.shape[2])))[0]
+    return warp_batch(image[None], displacement(affine, (image.shape[1], image.shape[2])))[0]
 
 
 def align(generated: Tensor, real: Tensor, mask: Tensor, start: Tensor, bounds: Bounds | None = None) -> Tensor:

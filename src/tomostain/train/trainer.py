@@ -28,7 +28,7 @@ from tomostain.train.device_step import DeviceStep, StepInputs
 from tomostain.train.distributed import DistributedContext
 from tomostain.train.initialise import build_state
 from tomostain.train.logbook import sample_picture, write_sample
-from tomostain.train.losses import l1, psnr
+from tomostain.train.losses import l1, masked_psnr
 from tomostain.train.memory_options import uncompiled
 from tomostain.train.pair_registration import PairRegistration
 from tomostain.train.recipe import Recipe
@@ -39,7 +39,7 @@ from tomostain.train.step_losses import StepLosses, read_together
 
 logger = logging.getLogger(__name__)
 
-VALIDATION = {"validation_l1": l1, "validation_psnr": psnr}
+VALIDATION = {"validation_l1": l1, "validation_psnr": masked_psnr}
 VALIDATION_BATCHES = 4
 # Side of the tiles in which a generator stains whole images, if the result does not depend on the tile.
 _TILE_PX = 1024

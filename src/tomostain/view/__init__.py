@@ -1,5 +1,6 @@
 """Stage: view. Pictures, volume renderings, exports for other software, and the report page."""
 
+from tomostain.deprecation import renamed
 from tomostain.figures.curves import draw_curves, training_curves
 from tomostain.figures.planes import orthogonal_planes, side_by_side
 from tomostain.view.browser.view import browse
@@ -13,7 +14,7 @@ from tomostain.view.render.camera import Camera
 from tomostain.view.render.composite import composite_projection
 from tomostain.view.render.rgba import rgba, transfer_opacity
 from tomostain.view.render.volume import has_vtk, picture_of_volume, render_volume
-from tomostain.view.report.blocks import Compare, Figure, Frames, MetricTable, Report, Row, Section
+from tomostain.view.report.blocks import Compare, Figure, Frames, MetricTable, Report, ReportSection, Row
 from tomostain.view.report.writer import write_report
 
 __all__ = [
@@ -26,8 +27,8 @@ __all__ = [
     "MetricTable",
     "Plane",
     "Report",
+    "ReportSection",
     "Row",
-    "Section",
     "SectionsExport",
     "browse",
     "composite_projection",
@@ -48,3 +49,5 @@ __all__ = [
     "view_path",
     "write_report",
 ]
+
+__getattr__ = renamed(__name__, {"Section": "ReportSection"})

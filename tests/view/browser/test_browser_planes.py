@@ -27,7 +27,7 @@ from tomostain.io.metadata.placement import Placement
 from tomostain.io.ome_zarr.levels import open_levels
 from tomostain.view.browser import planes
 from tomostain.view.browser.grey_copy import grey_copy, grey_window
-from tomostain.view.browser.plane_layers import Grid, ct_layer, overlay_layer
+from tomostain.view.browser.plane_layers import PlaneGrid, ct_layer, overlay_layer
 from tomostain.view.browser.planes import TILE_PX, Tile, oblique_plane, sample_tile, standard_plane
 from tomostain.view.browser.pyramid import BrickCache, Level, Pyramid, slices_level, zarr_levels
 
@@ -127,7 +127,7 @@ def test_a_tile_of_a_coarser_level_holds_the_voxels_of_that_level(tmp_path):
 
 def test_labels_are_never_mixed(folder):
     layer = overlay_layer(
-        "labels", folder / "labels.ome.zarr", Grid((SIDE,) * 3, (STEP_UM,) * 3, Placement(), BrickCache())
+        "labels", folder / "labels.ome.zarr", PlaneGrid((SIDE,) * 3, (STEP_UM,) * 3, Placement(), BrickCache())
     )
     assert [each["name"] for each in layer.labels][:2] == ["void", "soft tissue and marrow"]
     for plane in (standard_plane("y", 33.0), oblique_plane(33, 21, 3.0, MIDDLE_UM)):
@@ -139,7 +139,7 @@ def test_labels_are_never_mixed(folder):
 
 def test_the_labels_of_a_folder_of_measures_are_found(folder, tmp_path):
     (tmp_path / "measure.yaml").write_text("{}\n")
-    grid = Grid((SIDE,) * 3, (STEP_UM,) * 3, Placement(), BrickCache())
+    grid = PlaneGrid((SIDE,) * 3, (STEP_UM,) * 3, Placement(), BrickCache())
     with pytest.raises(InputError, match=r"holds no labels\.ome\.zarr"):
         overlay_layer("labels", tmp_path, grid)
     shutil.copytree(folder / "labels.ome.zarr", tmp_path / "labels.ome.zarr")
@@ -230,10 +230,10 @@ def test_the_window_is_that_of_every_nth_row_and_column_of_large_slices(monkeypa
 def test_of_a_binned_ct_the_planes_across_z_are_those_of_the_volume(tmp_path, folder):
     volume = open_volume(folder / "ct")
     grey_copy(volume, tmp_path / "copy.ome.zarr", max_voxels=30**3)
-    grid = Grid(volume.shape, volume.voxel_um, Placement((0.0, 0.0, 50.0)), BrickCache())
+    grid = PlaneGrid(volume.shape, volume.voxel_um, Placement((0.0, 0.0, 50.0)), BrickCache())
     moved = ct_layer(volume, tmp_path / "copy.ome.zarr", Placement(), grid, grey_window(volume))
     assert [level.origin_um for level in moved.pyramid.levels] == [(0.0, 0.0, -50.0), (2.5, 2.5, -47.5)]
-    grid = Grid(volume.shape, volume.voxel_um, Placement(), BrickCache())
+    grid = PlaneGrid(volume.shape, volume.voxel_um, Placement(), BrickCache())
     layer = ct_layer(volume, tmp_path / "copy.ome.zarr", Placement(), grid, grey_window(volume))
     assert [level.shape for level in layer.pyramid.levels] == [(SIDE,) * 3, (30,) * 3]
     low, high = layer.window
@@ -246,7 +246,7 @@ def test_of_a_binned_ct_the_planes_across_z_are_those_of_the_volume(tmp_path, fo
 
 
 def test_a_map_of_another_volume_is_refused(folder, tmp_path):
-    grid = Grid((SIDE,) * 3, (STEP_UM,) * 3, Placement(), BrickCache())
+    grid = PlaneGrid((SIDE,) * 3, (STEP_UM,) * 3, Placement(), BrickCache())
     other = write_grey(tmp_path / "other.ome.zarr", np.zeros((20, 30, 30), np.uint8))
     with pytest.raises(InputError, match=r"`uncertainty` .*covers 100 × 150 × 150 µm"):
         overlay_layer("uncertainty", other, grid)

@@ -15,6 +15,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 from skimage.feature import blob_log
 
+from tomostain.deprecation import renamed
 from tomostain.errors import InputError
 from tomostain.evaluate.metrics.base import RGB, ImageSample, Mask, register_metric
 from tomostain.integers import to_integers
@@ -31,7 +32,7 @@ _SCALES = 4
 _DIRECTIONS, _ALL_AROUND = 16, 0.8
 
 
-def find_lacunae(
+def detect_lacunae(
     rgb: RGB,
     pixel_um: float,
     region: NDArray[np.bool_] | None = None,
@@ -103,7 +104,7 @@ def invented(
     Parameters
     ----------
     fake, real : ndarray of float64, shape (N, 2), (M, 2)
-        Centres (row, column), px: `find_lacunae`.
+        Centres (row, column), px: `detect_lacunae`.
     pixel_um : float
     within_um : float
         Maximum distance of a spot from its counterpart, µm: the error of the registration, and a radius.
@@ -253,7 +254,7 @@ def _detection(sample: ImageSample) -> Detection:
     all lacunae in its thickness.
     """
     bone = lacuna_regions(sample.require_labels("lacunae_f1"), sample.mask, sample.pixel_um)["bone"]
-    drawn, true = (find_lacunae(image, sample.pixel_um, bone) for image in (sample.stained, sample.real))
+    drawn, true = (detect_lacunae(image, sample.pixel_um, bone) for image in (sample.stained, sample.real))
     return Detection.of(drawn, true, sample.pixel_um)
 
 
@@ -263,7 +264,10 @@ def _without_rim(region: Mask, pixel_um: float) -> Mask:
 
 def _invented_per_mm2(sample: ImageSample, region: NDArray[np.bool_]) -> float:
     region = _without_rim(region, sample.pixel_um)
-    stained, real = (find_lacunae(image, sample.pixel_um, region) for image in (sample.stained, sample.real))
+    stained, real = (detect_lacunae(image, sample.pixel_um, region) for image in (sample.stained, sample.real))
     if not region.any():
         return float("nan")
     return invented(stained, real, sample.pixel_um) / (float(region.sum()) * (sample.pixel_um / 1000) ** 2)
+
+
+__getattr__ = renamed(__name__, {"find_lacunae": "detect_lacunae"})

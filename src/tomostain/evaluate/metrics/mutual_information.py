@@ -17,7 +17,7 @@ BINS = 64
 @register_metric(
     "mutual_information", label="mutual information with the µCT", larger_is_better=True, digits=4, scope="image"
 )
-def mutual_information(sample: ImageSample) -> float:
+def mutual_information_of_sample(sample: ImageSample) -> float:
     """Normalised mutual information of the stained image's brightness and the µCT in the mask, 1 to 2.
 
     (H(A) + H(B)) / H(A, B) with the entropies of 64 grey values each (Studholme et al. 1999, Pattern Recognit. 32, 71).

@@ -15,6 +15,7 @@ from tomostain.evaluate.metrics.psnr import psnr
 from tomostain.evaluate.metrics.ssim import ssim
 from tomostain.integers import to_integers
 from tomostain.progress import Progress, silent, track
+from tomostain.tiling.grid import tile_starts
 
 __all__ = [
     "Patch",
@@ -157,7 +158,7 @@ def patch_grid(shape: tuple[int, int], patch_px: int = 256, stride_px: int | Non
     stride = patch_px if stride_px is None else stride_px
     if patch_px < 1 or stride < 1:
         raise InputError(f"patch_px = {patch_px}, stride_px = {stride}; both must be 1 or more")
-    rows, columns = (_starts(length, patch_px, stride) for length in shape)
+    rows, columns = (tile_starts(length, patch_px, stride) for length in shape)
     height, width = (min(length, patch_px) for length in shape)
     return [Patch(row, column, height, width) for row in rows for column in columns]
 
@@ -299,9 +300,3 @@ def evaluate_images(
         patches = measure_patches(fake, real, mask, sampling)
         records += [{"model": model, "pair": name, **patch} for patch in patches]
     return records
-
-
-def _starts(length: int, patch_px: int, stride: int) -> list[int]:
-    """Return where patches start along one axis."""
-    last = max(length - patch_px, 0)
-    return [*range(0, last, stride), last]

@@ -37,7 +37,7 @@ def _is_preview(layer: Layer) -> bool:
 
 
 @dataclass(frozen=True)
-class VolumeOptions:
+class RegisterVolumeOptions:
     """How the file of a volume is read.
 
     Attributes
@@ -56,7 +56,7 @@ class VolumeOptions:
 
 
 def volume_opener(
-    layer: Layer | None, path: Path | None, options: VolumeOptions = VolumeOptions()
+    layer: Layer | None, path: Path | None, options: RegisterVolumeOptions = RegisterVolumeOptions()
 ) -> Callable[[], Volume]:
     """Return a function that opens the volume that was chosen, in a thread. A path takes precedence over a layer.
 
@@ -64,7 +64,7 @@ def volume_opener(
     ----------
     layer : napari layer, optional
     path : Path, optional
-    options : VolumeOptions
+    options : RegisterVolumeOptions
         Of a layer only the voxel size is used.
 
     Raises

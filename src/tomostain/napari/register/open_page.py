@@ -10,7 +10,7 @@ from tomostain.cli.register import InputOptions, SearchOptions
 from tomostain.io import Slide, Volume
 from tomostain.napari.fields import LayerBox, PathField, option_help
 from tomostain.napari.register.inputs import (
-    VolumeOptions,
+    RegisterVolumeOptions,
     is_slide_layer,
     is_volume_layer,
     slide_opener,
@@ -93,7 +93,7 @@ class OpenPage(QWidget):
         """
         sizes = triple(self.voxel_um.text().strip() or None, "Voxel size")
         pixels = triple(self.pixel_um.text().strip() or None, "Pixel size")
-        options = VolumeOptions(sizes, self.dataset.text().strip() or None, self.allow_missing.isChecked())
+        options = RegisterVolumeOptions(sizes, self.dataset.text().strip() or None, self.allow_missing.isChecked())
         pixel_um = pixels[0] if pixels else None
         return (
             volume_opener(self.volume_box.layer, self.volume_path.path, options),

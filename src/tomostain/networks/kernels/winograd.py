@@ -76,7 +76,7 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: _Context, image: Tensor, weight: Tensor, bias: Tensor, transformed: Tensor | None) -> Tensor:
-        image = channels_last(image)
+        image = to_bhwc(image)
         ctx.save_for_backward(image, weight)
         kernels = transform_kernels(weight) if transformed is None else transformed
         batch, height, width, _ = image.shape
@@ -93,7 +93,7 @@ class _Convolution(torch.autograd.Function):
         # Each step of `forward` is linear; these are the transposes in reverse order.
         image, weight = ctx.saved_tensors
         wants_image, wants_weight, wants_bias, _ = ctx.needs_input_grad
-        grad, kernels = channels_last(grad), _transform_kernels(weight)
+        grad, kernels = to_bhwc(grad), _transform_kernels(weight)
         to_image = torch.zeros_like(image) if wants_image else None
         to_kernels = torch.zeros_like(kernels) if wants_weight else None
         for place in _chunks(image, max(weight.shape[:2])):
@@ -160,7 +160,7 @@ def _add_tiles(image: Tensor, tiles: Tensor, place: _Place) -> None:
             into[rows, columns] += tiles[rows, columns]  # within each of these, no two tiles share a pixel
 
 
-def channels_last(image: Tensor) -> Tensor:
+def to_bhwc(image: Tensor) -> Tensor:
     """Return (B, C, H, W) as (B, H, W, C), contiguous; a copy unless it has channels last in memory."""
     if image.is_contiguous(memory_format=torch.channels_last):
         return image.permute(0, 2, 3, 1)

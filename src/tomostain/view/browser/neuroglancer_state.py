@@ -56,7 +56,7 @@ void main() {
 
 
 @dataclass(frozen=True)
-class Layer:
+class ViewerLayer:
     """One volume of the view.
 
     Attributes
@@ -86,12 +86,12 @@ class Layer:
     origin_um: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
-def viewer_state(layers: Sequence[Layer], title: str) -> dict[str, Any]:
+def viewer_state(layers: Sequence[ViewerLayer], title: str) -> dict[str, Any]:
     """Return the state for volumes of one specimen: planes xy, xz, yz and the rendering.
 
     Parameters
     ----------
-    layers : sequence of Layer
+    layers : sequence of ViewerLayer
         From bottom to top. With a µCT below it, the stain is drawn from the middle of x on, and ``swipe`` moves this
         border.
     title : str
@@ -132,7 +132,7 @@ def _dimensions(voxel_um: tuple[float, float, float]) -> dict[str, list[Any]]:
     return {axis: [float(f"{step * 1e-6:.12g}"), "m"] for axis, step in zip("xyz", voxel_um[::-1], strict=True)}
 
 
-def _layer(layer: Layer, compared: bool) -> dict[str, Any]:
+def _layer(layer: ViewerLayer, compared: bool) -> dict[str, Any]:
     """Return the state of a layer. The shader receives all channels because the dimension is named ``c^``."""
     inner = {"c^": [1, ""], **dict(reversed(_dimensions(layer.voxel_um).items()))}
     shader = _GREY_SHADER if layer.kind == "ct" else _stain_shader(compared)

@@ -35,7 +35,7 @@ class Overlays:
 
 
 @dataclass(frozen=True)
-class Grid:
+class PlaneGrid:
     """The voxels that a layer must cover.
 
     Attributes
@@ -56,12 +56,14 @@ class Grid:
     cache: BrickCache
 
 
-def stain_layer(path: Path, grid: Grid) -> PlaneLayer:
+def stain_layer(path: Path, grid: PlaneGrid) -> PlaneLayer:
     """Return the layer of a stained volume."""
     return PlaneLayer("stain", "stain", Pyramid(zarr_levels(open_levels(path), grid.placement), 3, grid.cache))
 
 
-def ct_layer(volume: Volume, copy: Path, placement: Placement, grid: Grid, window: tuple[float, float]) -> PlaneLayer:
+def ct_layer(
+    volume: Volume, copy: Path, placement: Placement, grid: PlaneGrid, window: tuple[float, float]
+) -> PlaneLayer:
     """Return the layer of a µCT volume: its copy, and for planes across z the volume itself if the copy is binned.
 
     Parameters
@@ -71,7 +73,7 @@ def ct_layer(volume: Volume, copy: Path, placement: Placement, grid: Grid, windo
         As `grey_copy` wrote it.
     placement : Placement
         Of the first voxel of the volume, as it was stated for the copy.
-    grid : Grid
+    grid : PlaneGrid
     window : tuple of float
         The grey values that are 0 and 255 in the copy.
     """
@@ -82,7 +84,7 @@ def ct_layer(volume: Volume, copy: Path, placement: Placement, grid: Grid, windo
     return PlaneLayer("ct", "ct", Pyramid(levels, 1, grid.cache), window)
 
 
-def overlay_layer(kind: Literal["uncertainty", "labels"], path: PathLike, grid: Grid) -> PlaneLayer:
+def overlay_layer(kind: Literal["uncertainty", "labels"], path: PathLike, grid: PlaneGrid) -> PlaneLayer:
     """Return the layer of a map of the uncertainty, or of a label volume.
 
     Raises
@@ -115,7 +117,7 @@ def _check_channels(kind: str, volume: ZarrLevels) -> None:
         raise InputError(f"`{kind}` {volume.path}: holds colours; give a volume of one channel", parameter=kind)
 
 
-def _check_extent(kind: str, volume: ZarrLevels, grid: Grid) -> None:
+def _check_extent(kind: str, volume: ZarrLevels, grid: PlaneGrid) -> None:
     """Raise if a volume begins or ends elsewhere. Labels have other voxels, so one of them may be missing."""
     finest = volume.levels[0]
     slack = np.maximum(finest.voxel_um, grid.voxel_um) * 1.01

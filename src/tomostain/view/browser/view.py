@@ -20,8 +20,8 @@ from tomostain.progress import Progress, silent
 from tomostain.view.browser.ct_placement import ct_placement
 from tomostain.view.browser.first_view import FirstView, Viewer
 from tomostain.view.browser.grey_copy import grey_copy, grey_window
-from tomostain.view.browser.neuroglancer_state import Layer, viewer_state
-from tomostain.view.browser.plane_layers import Grid, Overlays, ct_layer, overlay_layer, stain_layer
+from tomostain.view.browser.neuroglancer_state import ViewerLayer, viewer_state
+from tomostain.view.browser.plane_layers import Overlays, PlaneGrid, ct_layer, overlay_layer, stain_layer
 from tomostain.view.browser.plane_site import PlaneLayer, PlaneSite
 from tomostain.view.browser.pyramid import BrickCache
 from tomostain.view.browser.server import HOST, Site, ViewServer, volume_url
@@ -201,7 +201,7 @@ def prepared_site(
             window = grey_window(volume)
             shape, step = grey_copy(volume, copy, placement=placement, window=window, progress=progress)
             url = volume_url("ct.ome.zarr", site.token)
-            layers.append(Layer("µCT", url, shape, step, "ct", origin_um=placement.origin_um))
+            layers.append(ViewerLayer("µCT", url, shape, step, "ct", origin_um=placement.origin_um))
             planes["ct"] = ct_layer(volume, copy, placement, grid, window)
         if opened:
             volumes["stained.ome.zarr"] = path
@@ -213,13 +213,13 @@ def prepared_site(
         yield site
 
 
-def _grid_of(volume: StainedVolume | Volume | None) -> Grid:
+def _grid_of(volume: StainedVolume | Volume | None) -> PlaneGrid:
     """Return the voxels that the layers of the plane view must cover."""
     assert volume is not None
-    return Grid(volume.shape, volume.voxel_um, volume.placement or Placement(), BrickCache())
+    return PlaneGrid(volume.shape, volume.voxel_um, volume.placement or Placement(), BrickCache())
 
 
-def _overlay_layers(overlays: Overlays, grid: Grid) -> list[PlaneLayer]:
+def _overlay_layers(overlays: Overlays, grid: PlaneGrid) -> list[PlaneLayer]:
     """Return the layers above the stain."""
     layers = []
     if overlays.uncertainty is not None:
@@ -229,11 +229,11 @@ def _overlay_layers(overlays: Overlays, grid: Grid) -> list[PlaneLayer]:
     return layers
 
 
-def _state_layer(stained: StainedVolume, url: str) -> Layer:
+def _state_layer(stained: StainedVolume, url: str) -> ViewerLayer:
     """Return the stained volume as a layer of the 3D viewer."""
     zarr_format: Literal[2, 3] = 2 if (stained.path / ".zgroup").is_file() else 3
     origin_um = (stained.placement or Placement()).origin_um
-    return Layer("stain", url, stained.shape, stained.voxel_um, zarr_format=zarr_format, origin_um=origin_um)
+    return ViewerLayer("stain", url, stained.shape, stained.voxel_um, zarr_format=zarr_format, origin_um=origin_um)
 
 
 def _verify(stained: StainedVolume, progress: Progress) -> None:

@@ -135,7 +135,7 @@ Block = Figure | Row | Panels | Compare | Frames | Legend | KeyFigures | MetricT
 
 
 @dataclass(frozen=True)
-class Section:
+class ReportSection:
     """A heading, paragraphs, and figures and tables below them."""
 
     heading: str
@@ -157,7 +157,7 @@ class Report:
         Shown below the title, before the summary.
     key_figures : tuple of (label, value)
         The most important numbers.
-    sections : tuple of Section
+    sections : tuple of ReportSection
         In order.
     next_commands : tuple of str
         Suggested next commands.
@@ -168,10 +168,10 @@ class Report:
     title: str
     summary: tuple[str, ...] = ()
     key_figures: tuple[tuple[str, str], ...] = ()
-    sections: tuple[Section, ...] = ()
+    sections: tuple[ReportSection, ...] = ()
     next_commands: tuple[str, ...] = ()
     provenance: Mapping[str, str] | None = None
     opening: tuple[Block, ...] = ()
 
 
-__getattr__ = renamed(__name__, {"FLOORS": "BASELINES"})
+__getattr__ = renamed(__name__, {"FLOORS": "BASELINES", "Section": "ReportSection"})

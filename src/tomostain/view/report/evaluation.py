@@ -8,7 +8,7 @@ from tomostain.config import read_yaml
 from tomostain.evaluate import Table
 from tomostain.figures.curves import has_curves, training_curves
 from tomostain.io import read_image
-from tomostain.view.report.blocks import Figure, Frames, MetricTable, Report, Section
+from tomostain.view.report.blocks import Figure, Frames, MetricTable, Report, ReportSection
 from tomostain.view.report.writer import write_report
 
 
@@ -34,10 +34,10 @@ def evaluation_page(out: Path, table: Table, model: Path) -> Path:
     if chosen:
         images = [read_image(picture) for picture in chosen]
         blocks.append(Frames(images, [picture.stem for picture in chosen], "µCT, stained, real, difference."))
-    sections = [Section("Numbers", (), (MetricTable.of(table),)), Section("Pictures", (), tuple(blocks))]
+    sections = [ReportSection("Numbers", (), (MetricTable.of(table),)), ReportSection("Pictures", (), tuple(blocks))]
     curves = model / "metrics.csv"
     if has_curves(curves):
-        sections.append(Section("Training", (), (Figure(training_curves(curves), "Losses while training."),)))
+        sections.append(ReportSection("Training", (), (Figure(training_curves(curves), "Losses while training."),)))
     page = Report(
         title=f"Evaluation of {model.name}",
         summary=(f"{len(facts['pairs'])} pairs of {facts['dataset']}, split '{facts['options']['split']}'.",),

@@ -21,7 +21,17 @@ from tomostain.measure.result_files import PAGE
 from tomostain.measure.results import FigureData, Histogram, MeasureResult, SectionResult
 from tomostain.measure.rows import MeasureRow
 from tomostain.measure.text import format_value, measures_table, regions_table
-from tomostain.view.report.blocks import Block, Figure, KeyFigures, Legend, MetricTable, Panels, Report, Row, Section
+from tomostain.view.report.blocks import (
+    Block,
+    Figure,
+    KeyFigures,
+    Legend,
+    MetricTable,
+    Panels,
+    Report,
+    ReportSection,
+    Row,
+)
 from tomostain.view.report.writer import write_report
 
 KEY_SYMBOLS = ("BIC (surface)", "BV/TV", "NB.V/TV", "Tb.Th", "VL", "DR", "BIC (2D)", "B.Ar/T.Ar", "Tb.Wi")
@@ -137,13 +147,13 @@ def _key_figures(rows: Sequence[MeasureRow], *, by_source: bool = False) -> tupl
     return (KeyFigures(tuple(items[: 4 if by_source else _MAX_KEYS])),) if items else ()
 
 
-def _numbers(rows: Sequence[MeasureRow]) -> Section:
+def _numbers(rows: Sequence[MeasureRow]) -> ReportSection:
     """Return the notes, the table of the measures, and that of regions around the implant."""
     blocks = []
     for (header, table), caption in ((measures_table(rows), _SPREAD), (regions_table(rows), _REGIONS)):
         if table:
             blocks.append(MetricTable(tuple(header), tuple(tuple(row) for row in table), caption=caption))
-    return Section("Numbers", tuple(_notes(rows)), tuple(blocks))
+    return ReportSection("Numbers", tuple(_notes(rows)), tuple(blocks))
 
 
 def _notes(rows: Sequence[MeasureRow]) -> list[str]:
@@ -177,7 +187,7 @@ def _sentence(text: str) -> str:
     return f"{text}." if "_" in first else f"{text[:1].upper()}{text[1:]}."
 
 
-def _plots(data: FigureData) -> Section | None:
+def _plots(data: FigureData) -> ReportSection | None:
     figures: list[Figure] = []
     if data.new_bone_profile is not None:
         curve = data.new_bone_profile
@@ -200,10 +210,10 @@ def _plots(data: FigureData) -> Section | None:
     blocks: list[Block] = [Row(tuple(figures[k : k + 2])) for k in range(0, len(figures) - 1, 2)]
     if len(figures) % 2:
         blocks.append(replace(figures[-1], narrow=True))
-    return Section("Plots", (), tuple(blocks))
+    return ReportSection("Plots", (), tuple(blocks))
 
 
-def _pictures(result: MeasureResult) -> Section | None:
+def _pictures(result: MeasureResult) -> ReportSection | None:
     """Return three planes of the labels, over the stain where there is one."""
     if result.labels_path is None:
         return None
@@ -219,10 +229,10 @@ def _pictures(result: MeasureResult) -> Section | None:
     legend = _legend(np.unique(small))
     stain = None if result.stained is None else _reduced_stain(open_stained(result.stained), labels, small.shape, step)
     if stain is None:
-        return Section("Labels", (), (Figure(painted, text), legend))
+        return ReportSection("Labels", (), (Figure(painted, text), legend))
     before = orthogonal_planes(stain, size_um, point=point, marks=False)
     after = orthogonal_planes(labels_over(stain, small), size_um, point=point, marks=False)
-    return Section("Labels", (), (Panels((before, after), ("stain", "labels"), text), legend))
+    return ReportSection("Labels", (), (Panels((before, after), ("stain", "labels"), text), legend))
 
 
 def wider_intervals(histogram: Histogram, most: int = _MAX_INTERVALS) -> Histogram:
@@ -287,7 +297,7 @@ def _legend(values: NDArray[np.uint8]) -> Legend:
     return Legend(tuple((COLOURS[each], TITLES[each]) for each in present))
 
 
-def _section_pictures(result: SectionResult) -> Section:
+def _section_pictures(result: SectionResult) -> ReportSection:
     """Return the sections, and below each its labels."""
     names = list(result.images)
     stains = [side_by_side([each.colours], [""], result.pixel_um, width_px=760) for name, each in result.images.items()]
@@ -296,7 +306,7 @@ def _section_pictures(result: SectionResult) -> Section:
         for name, each in result.images.items()
     ]
     present = np.unique(np.concatenate([np.unique(each.labels) for each in result.images.values()]))
-    return Section(
+    return ReportSection(
         "Sections",
         ("Both sections are classified by the same detector and measured in the same way, within one mask.",),
         (
@@ -307,9 +317,9 @@ def _section_pictures(result: SectionResult) -> Section:
     )
 
 
-def _definitions(definitions: Iterable[Definition]) -> Section:
+def _definitions(definitions: Iterable[Definition]) -> ReportSection:
     unique = {each.id: each for each in definitions}
-    return Section(
+    return ReportSection(
         "Definitions",
         tuple(
             f"{each.title}, {each.symbol}{f' [{each.unit}]' if each.unit else ''}, {each.dimension}D "

@@ -10,7 +10,7 @@ from tomostain.figures.groups import Dots, draw_groups
 from tomostain.measure.statistics.groups import holm
 from tomostain.measure.study import PAGE, StudyComparison, StudyResult
 from tomostain.measure.text import format_value
-from tomostain.view.report.blocks import Block, Figure, MetricTable, Report, Row, Section
+from tomostain.view.report.blocks import Block, Figure, MetricTable, Report, ReportSection, Row
 from tomostain.view.report.writer import write_report
 
 _TEXT = (
@@ -41,9 +41,9 @@ def study_page(result: StudyResult) -> Path:
     if len(figures) % 2:
         rows.append(replace(figures[-1], narrow=True))
     sections = [
-        Section("Comparison", (_TEXT, *result.notes), (_table(result), _pairs(result))),
-        Section("Values", _figures_text(result), tuple(rows)),
-        Section("Tests", tuple(f"{each.values.name}: {_reason(each)}" for each in result.comparisons)),
+        ReportSection("Comparison", (_TEXT, *result.notes), (_table(result), _pairs(result))),
+        ReportSection("Values", _figures_text(result), tuple(rows)),
+        ReportSection("Tests", tuple(f"{each.values.name}: {_reason(each)}" for each in result.comparisons)),
     ]
     page = Report(
         title="Comparison of groups",

@@ -9,8 +9,8 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from tomostain.networks.kernels.cuda.launch import (
     autocast_dtype,
     can_run,
-    channels_last,
     common_arguments,
+    dense_channels_last,
     new_like,
     power_of_2,
 )
@@ -45,7 +45,7 @@ class CudaChannelNorm(ChannelNorm):
         if not can_run(image):
             return torch.nn.functional.leaky_relu(super().forward(image), self.slope)
         dtype = autocast_dtype(image) or image.dtype
-        result: Tensor = _Norm.apply(channels_last(image), self.gain, self.bias, self.slope, dtype)
+        result: Tensor = _Norm.apply(dense_channels_last(image), self.gain, self.bias, self.slope, dtype)
         return result
 
 
@@ -76,7 +76,7 @@ class _Norm(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: _Context, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         image, gain, bias = ctx.saved_tensors
-        grad = channels_last(grad)
+        grad = dense_channels_last(grad)
         pixels, channels = image.numel() // image.shape[1], image.shape[1]
         result = new_like(image, image.shape, image.dtype)
         common = _arguments(image, ctx.slope, _BLOCK_BACKWARD)

@@ -18,7 +18,7 @@ from tomostain.networks.kernels.cuda.layers import (
     FusedResidualBlock,
 )
 from tomostain.networks.kernels.cuda.narrow import GatheringConv2d, RowSumConv2d
-from tomostain.networks.kernels.cuda.plan import Plan
+from tomostain.networks.kernels.cuda.plan import LayerPlan
 from tomostain.networks.layers import ChannelNorm, ReflectionPad2d
 
 N = TypeVar("N", bound=nn.Module)
@@ -196,7 +196,7 @@ def _slope(layer: nn.Module | None) -> float | None:
     return float(layer.negative_slope) if type(layer) is nn.LeakyReLU else None
 
 
-def _match(chain: nn.Sequential, index: int, plan: Plan) -> tuple[Plan, list[int]]:
+def _match(chain: nn.Sequential, index: int, plan: LayerPlan) -> tuple[LayerPlan, list[int]]:
     """Add the layers from `index` on to a plan, as far as they fit in its order; return it and their indices."""
     used: list[int] = []
     layer = _layer(chain, index)
@@ -209,7 +209,7 @@ def _match(chain: nn.Sequential, index: int, plan: Plan) -> tuple[Plan, list[int
     return _match_border(chain, index, plan, used)
 
 
-def _match_border(chain: nn.Sequential, index: int, plan: Plan, used: list[int]) -> tuple[Plan, list[int]]:
+def _match_border(chain: nn.Sequential, index: int, plan: LayerPlan, used: list[int]) -> tuple[LayerPlan, list[int]]:
     """Add enlarging and padding, which follow in this order, to a plan."""
     layer = _layer(chain, index)
     if type(layer) is nn.Upsample and layer.mode == "nearest" and layer.scale_factor == 2 and layer.size is None:
@@ -223,7 +223,7 @@ def _match_border(chain: nn.Sequential, index: int, plan: Plan, used: list[int])
 def _fuse_chain(chain: nn.Sequential) -> None:
     """Replace normalisations, activations, enlargings and paddings that follow each other by one layer."""
     for index in range(len(chain)):
-        plan, used = _match(chain, index, Plan())
+        plan, used = _match(chain, index, LayerPlan())
         if not used:
             continue
         if isinstance(_layer(chain, _next(chain, used[-1])), FusedResidualBlock) and plan.up == 1 and plan.pad == 0:
@@ -241,7 +241,7 @@ def _convolution_before(chain: nn.Sequential, index: int) -> CudaConv2d | None:
     return None
 
 
-def _put(chain: nn.Sequential, indices: Sequence[int], plan: Plan, convolution: CudaConv2d | None) -> None:
+def _put(chain: nn.Sequential, indices: Sequence[int], plan: LayerPlan, convolution: CudaConv2d | None) -> None:
     """Put a fused layer into a chain. One that ends with a leaky ReLU remains one, for discriminators."""
     convolution = convolution if plan.eps is not None else None
     is_leaky = type(chain[indices[-1]]) is nn.LeakyReLU
@@ -257,7 +257,7 @@ def _fuse_residual_blocks(chain: nn.Sequential) -> None:
         if type(block) is not ResidualBlock or not _begins_with_padding(block.layers):
             continue
         inner, following = block.layers, _next(chain, index)
-        plan, used = Plan(), list[int]()
+        plan, used = LayerPlan(), list[int]()
         last = max(place for place, layer in enumerate(inner) if type(layer) is not nn.Identity)
         convolution = None
         if _is_instance_norm(norm := inner[last]):

@@ -14,13 +14,13 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from tomostain.networks.kernels.cuda import launch
 from tomostain.networks.kernels.cuda.launch import (
     blocks_of,
-    channels_last,
     common_arguments,
+    dense_channels_last,
     new_like,
     power_of_2,
     widest,
 )
-from tomostain.networks.kernels.cuda.plan import Plan
+from tomostain.networks.kernels.cuda.plan import LayerPlan
 
 
 def statistics(image: Tensor, eps: float) -> tuple[Tensor, Tensor]:
@@ -49,7 +49,7 @@ def _few(channels: int) -> int:
 
 
 def forward(
-    image: Tensor, plan: Plan, *, residual: Tensor | None = None, dtype: torch.dtype | None = None
+    image: Tensor, plan: LayerPlan, *, residual: Tensor | None = None, dtype: torch.dtype | None = None
 ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
     """Compute the layer. Return the padded result, the plain one, mean and scale, each None if the layer has none.
 
@@ -57,7 +57,7 @@ def forward(
     ----------
     image : Tensor, shape (B, C, H, W)
         With normalisation: channels last. Else any strides.
-    plan : Plan
+    plan : LayerPlan
     residual : Tensor, shape (B, C, H, W), optional
         Channels last; added before the activation.
     dtype : torch.dtype, optional
@@ -91,7 +91,7 @@ def _or(tensor: Tensor | None, other: Tensor) -> Tensor:
     return other if tensor is None else tensor
 
 
-def _check_size(image: Tensor, plan: Plan) -> None:
+def _check_size(image: Tensor, plan: LayerPlan) -> None:
     """Raise if a side is too short for the padding, as torch does."""
     height, width = image.shape[-2:]
     if plan.pad >= plan.up * min(height, width):
@@ -117,7 +117,7 @@ class Saved(NamedTuple):
 
 
 def backward(
-    gradients: Gradients, saved: Saved, plan: Plan, *, dtype: torch.dtype, residual: bool
+    gradients: Gradients, saved: Saved, plan: LayerPlan, *, dtype: torch.dtype, residual: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Return the gradients of the image, with this data type, and of the residual, if there is one."""
     from tomostain.networks.kernels.cuda import gradient_programs as programs
@@ -167,7 +167,7 @@ class _Context(FunctionCtx):
 
     saved_tensors: tuple[Tensor | None, Tensor | None, Tensor | None]
     shape: torch.Size
-    plan: Plan
+    plan: LayerPlan
     dtype: torch.dtype
     bias: tuple[torch.Size, torch.dtype] | None
     residual: bool
@@ -182,7 +182,7 @@ class _Fused(torch.autograd.Function):
         image: Tensor,
         residual: Tensor | None,
         bias: Tensor | None,
-        plan: Plan,
+        plan: LayerPlan,
         dtype: torch.dtype,
     ) -> tuple[Tensor, Tensor | None]:
         padded, plain, mean, scale = forward(image, plan, residual=residual, dtype=dtype)
@@ -199,11 +199,11 @@ class _Fused(torch.autograd.Function):
     def backward(
         ctx: _Context, padded: Tensor | None, plain: Tensor | None
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
-        grads = Gradients(*(None if grad is None else channels_last(grad) for grad in (padded, plain)))
+        grads = Gradients(*(None if grad is None else dense_channels_last(grad) for grad in (padded, plain)))
         if grads.padded is None and grads.plain is None:
             return None, None, None, None, None
         image, *moments = ctx.saved_tensors
-        saved = Saved(ctx.shape, None if image is None else channels_last(image), *moments)
+        saved = Saved(ctx.shape, None if image is None else dense_channels_last(image), *moments)
         to_image, to_residual = backward(grads, saved, ctx.plan, dtype=ctx.dtype, residual=ctx.residual)
         # A bias before a normalisation has no effect.
         to_bias = None if ctx.bias is None else to_image.new_zeros(ctx.bias[0], dtype=ctx.bias[1])
@@ -212,7 +212,7 @@ class _Fused(torch.autograd.Function):
 
 def fused(
     image: Tensor,
-    plan: Plan,
+    plan: LayerPlan,
     *,
     residual: Tensor | None = None,
     bias: Tensor | None = None,
@@ -223,7 +223,7 @@ def fused(
     Parameters
     ----------
     image : Tensor, shape (B, C, H, W)
-    plan : Plan
+    plan : LayerPlan
     residual : Tensor, shape (B, C, H, W), optional
         Added before the activation. With an activation its gradient is not computed, so both together are refused.
     bias : Tensor, optional
@@ -235,9 +235,9 @@ def fused(
     if residual is not None and plan.slope != 1.0:
         raise ValueError("a residual with an activation is not supported")
     if plan.eps is not None:
-        image = channels_last(image)
+        image = dense_channels_last(image)
     if residual is not None:
-        residual = channels_last(residual)
+        residual = dense_channels_last(residual)
     if plan.plain and plan.up != 1:
         raise ValueError("`plain` is not supported with enlarging")
     if torch.is_grad_enabled() and any(value is not None and value.requires_grad for value in (image, residual, bias)):

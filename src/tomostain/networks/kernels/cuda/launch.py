@@ -93,7 +93,7 @@ def power_of_2(number: int) -> int:
     return 1 << (number - 1).bit_length()
 
 
-def channels_last(image: Tensor) -> Tensor:
+def dense_channels_last(image: Tensor) -> Tensor:
     """Return an image (B, C, H, W) with channels last in memory, without gaps; a copy only if necessary."""
     channels, height, width = image.shape[1:]
     strides = (height * width * channels, 1, width * channels, channels)

@@ -9,20 +9,20 @@ from torch.nn import functional
 from tomostain.networks.generators import ResidualBlock
 from tomostain.networks.kernels.cuda.functions import fused
 from tomostain.networks.kernels.cuda.launch import autocast_dtype, can_run
-from tomostain.networks.kernels.cuda.plan import Plan
+from tomostain.networks.kernels.cuda.plan import LayerPlan
 
 
 class FusedLayer(nn.Module):
-    """Instance normalisation, residual, activation, enlarging and reflection padding, as far as a `Plan` has them.
+    """Instance normalisation, residual, activation, enlarging and reflection padding, as far as a `LayerPlan` has them.
 
     Parameters
     ----------
-    plan : Plan
+    plan : LayerPlan
     convolution : nn.Conv2d, optional
         The preceding convolution, if it leaves out its bias (`CudaConv2d`).
     """
 
-    def __init__(self, plan: Plan, convolution: nn.Conv2d | None = None) -> None:
+    def __init__(self, plan: LayerPlan, convolution: nn.Conv2d | None = None) -> None:
         super().__init__()
         self.plan = plan
         # In a tuple, so that its weights do not appear twice among those of the network.
@@ -44,7 +44,7 @@ class FusedLayer(nn.Module):
 class FusedLeakyReLU(nn.LeakyReLU):
     """A `FusedLayer` that ends with a leaky ReLU: discriminators return the output of each `nn.LeakyReLU`."""
 
-    def __init__(self, plan: Plan, convolution: nn.Conv2d | None = None) -> None:
+    def __init__(self, plan: LayerPlan, convolution: nn.Conv2d | None = None) -> None:
         super().__init__(plan.slope)
         self.layer = FusedLayer(plan, convolution)
 
@@ -53,7 +53,7 @@ class FusedLeakyReLU(nn.LeakyReLU):
         return self.layer(image)
 
 
-def _by_torch(image: Tensor, plan: Plan, residual: Tensor | None) -> Tensor | tuple[Tensor, Tensor]:
+def _by_torch(image: Tensor, plan: LayerPlan, residual: Tensor | None) -> Tensor | tuple[Tensor, Tensor]:
     """Compute a plan with layers of torch."""
     if plan.eps is not None:
         image = functional.instance_norm(image, eps=plan.eps)
@@ -120,7 +120,7 @@ class FusedResidualBlock(ResidualBlock):
     def __init__(self, layers: nn.Sequential, join: FusedLayer) -> None:
         nn.Module.__init__(self)
         self.layers, self.join = layers, join
-        self.begin = FusedLayer(Plan(pad=1))
+        self.begin = FusedLayer(LayerPlan(pad=1))
 
     def forward(self, image: Tensor | tuple[Tensor, Tensor]) -> Tensor | tuple[Tensor, Tensor]:  # type: ignore[override]
         """Return input + residual, in the form that the next layer takes."""

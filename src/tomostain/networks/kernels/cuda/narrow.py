@@ -16,8 +16,8 @@ from torch.nn import functional
 from tomostain.networks.kernels.cuda.launch import (
     autocast_dtype,
     can_run,
-    channels_last,
     common_arguments,
+    dense_channels_last,
     new_like,
     power_of_2,
 )
@@ -170,7 +170,7 @@ class _Gather(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: _GatherContext, grad: Tensor) -> tuple[Tensor, None, None]:
         batch, channels, height, width = ctx.shape
-        taps, grad = ctx.taps, channels_last(grad)
+        taps, grad = ctx.taps, dense_channels_last(grad)
         result = new_like(grad, ctx.shape, ctx.dtype)
         block_c = power_of_2(channels)
         common = common_arguments(grad, _BLOCK // 4 // block_c, block_c)
@@ -195,7 +195,7 @@ class _SumRows(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: _SumRowsContext, image: Tensor, bias: Tensor | None, rows: int, outputs: int) -> Tensor:
-        image = channels_last(image)
+        image = dense_channels_last(image)
         ctx.shape, ctx.rows, ctx.has_bias = image.shape, rows, bias is not None
         batch, channels, height, width = image.shape
         height -= rows - 1
@@ -213,7 +213,7 @@ class _SumRows(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: _SumRowsContext, grad: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
         batch, channels, height, width = ctx.shape
-        grad = channels_last(grad)
+        grad = dense_channels_last(grad)
         result = new_like(grad, ctx.shape, grad.dtype)
         block_c = power_of_2(channels)
         block_p = _BLOCK // block_c

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Plan:
+class LayerPlan:
     """What a fused layer computes, in this order.
 
     Attributes

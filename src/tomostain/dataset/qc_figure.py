@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from tomostain.figures.drawing import font
 from tomostain.imaging.network_range import DISPLAY_WINDOW
 from tomostain.imaging.regions import block_mean
 from tomostain.integers import to_integers
@@ -113,14 +114,11 @@ def write_qc(
     path: Path, ct: NDArray[np.uint16], histology: NDArray[np.uint8], mask: NDArray[np.bool_], voxel_um: float
 ) -> None:
     """Write the figure of `qc_picture` as PNG, with a line that names the panels."""
-    import matplotlib
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
     picture = qc_picture(ct, histology, mask)
     canvas = Image.fromarray(np.pad(picture, ((_HEAD_PX, 0), (0, 0), (0, 0)), constant_values=255))
-    # Pillow's own font lacks µ and ×. Matplotlib ships a font that has them.
-    font = ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", 12)
     line = f"µCT, histology, checkerboard, mask ({mask.mean():.0%})   {ct.shape[0]} × {ct.shape[1]} px, {voxel_um:g} µm"
-    ImageDraw.Draw(canvas).text((_GAP_PX, 6), line, fill=(40, 40, 40), font=font)
+    ImageDraw.Draw(canvas).text((_GAP_PX, 6), line, fill=(40, 40, 40), font=font(12))
     with atomic_file(path) as temporary:
         canvas.save(temporary)
