@@ -1,6 +1,5 @@
 """Exported models: ONNX files, and packages of the BioImage Model Zoo. They are read and never run."""
 
-import hashlib
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,10 +8,10 @@ from typing import IO
 import yaml
 
 from tomostain.errors import InputError
+from tomostain.io.checksums import sha256_of
 from tomostain.progress import Progress, track
 
 RDF = "rdf.yaml"
-_BLOCK = 2**20
 
 
 def is_package(path: Path) -> bool:
@@ -76,7 +75,7 @@ def _check_files(path: Path, open_file: Callable[[str], IO[bytes]], progress: Pr
     for name, expected in track(sorted(stated.items()), "reading", progress):
         try:
             with open_file(name) as file:
-                digest = _sha256(file)
+                digest = sha256_of(file)
         except (OSError, KeyError, zipfile.BadZipFile):
             raise InputError(f"{path}: {name} is missing or damaged; export the model again") from None
         if digest != expected:
@@ -96,10 +95,3 @@ def _stated_sums(value: object) -> Iterator[tuple[str, str]]:
     if isinstance(value, list):
         for item in value:
             yield from _stated_sums(item)
-
-
-def _sha256(file: IO[bytes]) -> str:
-    digest = hashlib.sha256()
-    while block := file.read(_BLOCK):
-        digest.update(block)
-    return digest.hexdigest()

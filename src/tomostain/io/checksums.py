@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import IO
 
 from tomostain.errors import InputError
 from tomostain.input_files import refuse_special_file
@@ -23,7 +24,12 @@ def sha256(path: str | os.PathLike[str]) -> str:
     'e3b0c44298fc1c14'
     """
     with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(file)
+
+
+def sha256_of(file: IO[bytes]) -> str:
+    """Return the SHA-256 of an open file, 64 hexadecimal digits. The file is read in parts."""
+    return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def format_sums(sums: Mapping[str, str]) -> str:

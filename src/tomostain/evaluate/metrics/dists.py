@@ -101,9 +101,7 @@ class Dists:
         return 1 - similarity
 
 
-@cache
-def _network() -> Dists:
-    return Dists()
+_network = cache(Dists)
 
 
 def _check() -> None:

@@ -72,9 +72,7 @@ class ShiftTolerantLpips:
         return total
 
 
-@cache
-def _network() -> ShiftTolerantLpips:
-    return ShiftTolerantLpips()
+_network = cache(ShiftTolerantLpips)
 
 
 def _check() -> None:
