@@ -91,7 +91,7 @@ def _reader(
     files: tuple[Path | None, ...], first: _Header, read_slice: Callable[[Path, Array], None]
 ) -> Callable[[int, int], Array]:
     def read(start: int, stop: int) -> Array:
-        block = np.empty((stop - start, *first.shape), first.dtype.newbyteorder("="))
+        slab = np.empty((stop - start, *first.shape), first.dtype.newbyteorder("="))
 
         def decode(image_and_file: tuple[Array, Path | None]) -> None:
             image, file = image_and_file
@@ -100,8 +100,8 @@ def _reader(
             else:
                 read_slice(file, image)
 
-        in_parallel(decode, zip(block, files[start:stop], strict=True))
-        return block
+        in_parallel(decode, zip(slab, files[start:stop], strict=True))
+        return slab
 
     return read
 
@@ -203,8 +203,8 @@ def _tiff_header(file: Path) -> _Header:
         dtype = grey_values(file, np.zeros((1, 1), page.dtype), page).dtype
         check_pixels(file, shape)
         check_complete(file, tif)
-        min_bytes = least_page_bytes(page, plain=PLAIN_SLICE)
-        sizes = (sum(page.databytecounts), min_bytes)
+        least = least_page_bytes(page, plain=PLAIN_SLICE)
+        sizes = (sum(page.databytecounts), least)
         return _Header(shape, dtype, has_empty_parts(page), page_model(file, page).bits, sizes)
 
 
