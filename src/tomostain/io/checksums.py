@@ -29,7 +29,7 @@ def sha256(path: str | os.PathLike[str]) -> str:
 
 def sha256_of(file: IO[bytes]) -> str:
     """Return the SHA-256 of an open file, 64 hexadecimal digits. The file is read in parts."""
-    return hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # files of zipfile have readinto too
 
 
 def format_sums(sums: Mapping[str, str]) -> str:
