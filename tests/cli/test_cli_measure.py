@@ -158,7 +158,13 @@ def test_options_of_a_body_are_refused_in_a_section(tmp_path, fails, option, val
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--members", "3"), ("--classes-from", "ct"), ("--stain", "h&e"), ("--classifier", "builtin:x"), ("--also", "x")],
+    [
+        ("--members", "3"),
+        ("--classes-from", "ct"),
+        ("--stain", "h&e"),
+        ("--classifier", "builtin:x"),
+        ("--ensemble", "x"),
+    ],
 )
 def test_options_of_the_classifier_are_refused_with_labels(tmp_path, labels, fails, option, value):
     assert f"{option}: has no effect with --labels, which are not classified; leave it out" in fails(
@@ -332,7 +338,7 @@ def test_options_reach_the_measurement(tmp_path, stained, labels, monkeypatch, c
     monkeypatch.setattr("tomostain.measure.run.measure_volume", measure_volume)
     config = tmp_path / "measure.yaml"
     config.write_text("weeks: 4\nimplant: Ti\n", encoding="utf-8")
-    words = ["--ct", str(labels), "--also", str(stained), "--uncertainty", str(labels), "--weeks", "8"]
+    words = ["--ct", str(labels), "--ensemble", str(stained), "--uncertainty", str(labels), "--weeks", "8"]
     words += ["--shell-um", "0,50,100", "--config", str(config), "--members", "3", "--classifier", "builtin:both"]
     words += ["--voxel-um", "20"]
     assert run(["-q", "measure", str(stained), str(tmp_path / "out"), *words]) == 0
@@ -374,3 +380,9 @@ def test_a_section(tmp_path, stained, monkeypatch, capsys):
     assert (options["config"].planes, options["config"].gap_um) == (7, 30)
     assert "real section  virtual section" in capsys.readouterr().out
     assert (out / "report.html").is_file()
+
+
+def test_the_older_name_of_ensemble_works_with_a_warning(tmp_path, capsys):
+    missing = tmp_path / "missing.ome.zarr"
+    assert run(["measure", str(tmp_path / "s"), str(tmp_path / "out"), "--also", str(missing)]) != 0
+    assert "warning: --also is now --ensemble" in capsys.readouterr().err

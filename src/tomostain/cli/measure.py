@@ -40,7 +40,7 @@ class InputOptions:
     labels: Path | None = typer.Option(
         None, metavar="VOLUME", help="Label volume to measure instead of a classification, such as a corrected one."
     )
-    also: list[Path] | None = typer.Option(
+    ensemble: list[Path] | None = typer.Option(
         None,
         metavar="STAINED",
         help="The same volume, stained by another model, for the spread of models; repeatable.",
@@ -152,26 +152,27 @@ class StudyOptions:
 
 
 _SECTION_SETTINGS = ("planes", "position_sd_um", "tilt_sd_deg")
-_OF_VOLUME = ("ct", "labels", "also", "uncertainty", "max_uncertainty", "members", "voxel_um", "maps", "memory_gb")
+_OF_VOLUME = ("ct", "labels", "ensemble", "uncertainty", "max_uncertainty", "members", "voxel_um", "maps", "memory_gb")
 _OF_SECTION, _OF_STUDY = ("model", "volume", "device", *_SECTION_SETTINGS), ("by", "measures", "source")
 _OF_BODY = (
     *("classes_from", "implant", "weeks", "initial", "initial_volume_mm3", "initial_surface_mm2"),
     *("geometry", "surface", "diameter_mm", "profile_um"),
 )
 """Options of the tissue that the measures in a plane do not use."""
-_OF_CLASSES = ("classes_from", "stain", "classifier", "members", "also")
+_OF_CLASSES = ("classes_from", "stain", "classifier", "members", "ensemble")
 """Options of the classification, which labels replace."""
 _OF_IMAGES = (*(name for name in TissueOptions.__annotations__), "classifier", "shell_um", "config")
 
 
 @verb(
     order=85,
+    renamed={"--also": "--ensemble"},
     examples="""
     A volume:
     tomostain measure stained.ome.zarr measures
     tomostain measure stained.ome.zarr measures --ct reco_folder --implant Mg-10Gd --weeks 8
     tomostain measure stained.ome.zarr measures --initial screw.ome.zarr --weeks 8 --diameter-mm 2
-    tomostain measure stained.ome.zarr measures --also stained-fold1.ome.zarr --uncertainty uncertainty.ome.zarr
+    tomostain measure stained.ome.zarr measures --ensemble stained-fold1.ome.zarr --uncertainty uncertainty.ome.zarr
     tomostain measure measures --ct reco_folder      # without a stained volume
     tomostain measure measures2 --labels corrected.nrrd      # labels that a person corrected
     tomostain measure measures2 --labels corrected.tif --voxel-um 20      # where the file does not say the voxel size
@@ -328,9 +329,9 @@ def _measure_volume(context: typer.Context, stained: Path | None, inputs: InputO
     for path, what in ((inputs.ct, "volume"), (inputs.labels, "label volume"), (inputs.uncertainty, "map")):
         if path is not None:
             existing(path, what)
-    also = [existing(path, "stained volume") for path in inputs.also or ()]
+    ensemble = [existing(path, "stained volume") for path in inputs.ensemble or ()]
     if run.dry_run:
-        typer.echo(_plan(stained, inputs, also, run))
+        typer.echo(_plan(stained, inputs, ensemble, run))
         return
     from tomostain.measure.run import measure_volume
     from tomostain.view.report.measures import measures_page
@@ -343,7 +344,7 @@ def _measure_volume(context: typer.Context, stained: Path | None, inputs: InputO
             ct=inputs.ct,
             labels=inputs.labels,
             classifier=run.classifier,
-            also=also,
+            also=ensemble,
             uncertainty=inputs.uncertainty,
             voxel_um=triple(inputs.voxel_um, "--voxel-um"),
             overwrite=run.overwrite,
@@ -432,16 +433,16 @@ def _show(rows: "Sequence[MeasureRow]", notes: Sequence[str], page: Path, run: _
     typer.echo(f"tables:  {run.out / CSV}, {run.out / JSON}\npage:    {page}")
 
 
-def _plan(stained: Path | None, inputs: InputOptions, also: list[Path], run: _Run) -> str:
+def _plan(stained: Path | None, inputs: InputOptions, ensemble: list[Path], run: _Run) -> str:
     """Check the inputs; return what would be done, its size and time."""
     from tomostain.io import open_stained, open_volume
     from tomostain.measure.label_files import check_grid, open_labels
     from tomostain.measure.result_files import check_output
 
-    sources = [path for path in (stained, inputs.ct, inputs.labels, inputs.uncertainty, *also) if path is not None]
+    sources = [path for path in (stained, inputs.ct, inputs.labels, inputs.uncertainty, *ensemble) if path is not None]
     check_output(run.out, sources=sources, overwrite=run.overwrite)
     grid = None if stained is None else open_stained(stained)
-    for path in also:
+    for path in ensemble:
         check_grid(path, open_stained(path), grid or open_stained(path))
     size_um = triple(inputs.voxel_um, "--voxel-um")
     ct = None if inputs.ct is None else open_volume(inputs.ct, voxel_um=size_um if grid is None else grid.voxel_um)
@@ -453,7 +454,7 @@ def _plan(stained: Path | None, inputs: InputOptions, also: list[Path], run: _Ru
     voxels = measured.shape[0] * measured.shape[1] * measured.shape[2]
     size, side = (" x ".join(f"{value:g}" for value in each) for each in (measured.shape, measured.voxel_um))
     disk = voxels * (9 if run.config.maps else 1) / 1e9
-    minutes = voxels / 1e6 * _SECONDS_PER_MEGAVOXEL * (1 + len(also)) / 60
+    minutes = voxels / 1e6 * _SECONDS_PER_MEGAVOXEL * (1 + len(ensemble)) / 60
     return (
         f"measures: {size} voxels of {side} µm (z, y, x)\n"
         f"classes:  from {inputs.labels if labels is not None else _images(stained, inputs, run)}\n"
