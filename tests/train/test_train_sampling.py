@@ -9,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from tests.support.operators import count_operators
 from tomostain.dataset.pair import Pair
 from tomostain.errors import InputError
 from tomostain.imaging.network_range import ct_to_network, histology_to_network
 from tomostain.train.augment import IDENTITY, Augment, jitter_ct, jitter_histology
+from tomostain.train.host_copy import copy_together, pack, unpack
 from tomostain.train.sampling import PatchSampler, patch_at
 from tomostain.train.transforms import Transforms, draw_transforms
 
@@ -354,3 +356,41 @@ def shapes_in_air():
     bone[30:50, 30:50] = True
     ct[bone], histology[bone] = 30_000, (150, 100, 170)
     return Pair("p", ct, histology, bone, 20.0)
+
+
+def test_a_batch_takes_few_operators_and_one_copy_to_the_device(monkeypatch):
+    cutting, copied = sampler([random_pair()], Augment(min_mask=0.0)), []
+
+    def count(device, *arrays):
+        copied.append(len(arrays))
+        return copy_together(device, *arrays)
+
+    monkeypatch.setattr("tomostain.train.sampling.copy_together", count)
+    counted = count_operators(lambda: cutting.draw(draw()))
+    assert copied == [5]
+    assert counted.operators["aten.rand.generator"] <= 4  # scales, corners, flips and jitter
+    # Views of NumPy's arrays are no work. 94 with them before.
+    views = ("aten.lift_fresh.default", "aten.detach.default")
+    assert counted.total - sum(counted.operators[name] for name in views) <= 60
+
+
+def test_arrays_of_several_types_are_packed_into_one_buffer():
+    draws = np.random.default_rng(0)
+    arrays = [
+        draws.integers(-9, 9, (2, 3)),
+        draws.random((3, 1), np.float32),
+        draws.integers(0, 9, (2, 1, 2))[:, :, ::-1],
+    ]
+    buffer = torch.empty(6 * 8 + 16 + 4 * 8, dtype=torch.uint8)
+    pack(arrays, buffer.numpy())
+    for part, array in zip(unpack(buffer, arrays), arrays, strict=True):
+        assert part.dtype == torch.from_numpy(array.copy()).dtype
+        np.testing.assert_array_equal(part, array)
+
+
+@pytest.mark.gpu
+def test_packed_arrays_reach_a_gpu():
+    arrays = [np.arange(6).reshape(2, 3), np.linspace(0, 1, 5, dtype=np.float32)]
+    for part, array in zip(copy_together(torch.device("cuda"), *arrays), arrays, strict=True):
+        assert part.device.type == "cuda"
+        np.testing.assert_array_equal(part.cpu(), array)

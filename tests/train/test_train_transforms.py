@@ -7,8 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from tests.support.operators import count_operators
 from tomostain.train.augment import IDENTITY, Augment
-from tomostain.train.transforms import draw_transforms, integral, sampling_grid, sampling_positions, window_px
+from tomostain.train.transforms import (
+    _covered,
+    _draw_corners,
+    _part_of,
+    draw_transforms,
+    integral,
+    sampling_grid,
+    sampling_positions,
+    window_px,
+)
 
 
 @given(st.integers(0, 10_000), st.integers(1, 12), st.integers(1, 12))
@@ -67,3 +77,31 @@ def test_without_augmentation_nothing_but_the_place_is_drawn():
     assert drawn.ct_jitter.eq(1).all()
     assert drawn.histology_jitter.eq(1).all()
     assert len(drawn.corner.unique(dim=0)) > 1
+
+
+def one_by_one(area, extent, min_mask, generator):
+    """Draw a corner with two random numbers for each try, when they are needed."""
+    best, max_share = (0, 0), -1.0
+    for _ in range(8):
+        numbers = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
+        row, column = (_part_of(side - 2 - extent, u) for side, u in zip(area.shape, numbers, strict=True))
+        share = _covered(area, row, column, round(extent) + 1)
+        if share > max_share:
+            best, max_share = (row, column), share
+        if share >= min_mask:
+            break
+    return best
+
+
+@pytest.mark.parametrize("min_mask", [0.0, 0.5, 0.8, 1.1])
+def test_corners_are_those_that_are_drawn_one_by_one(min_mask):
+    areas = [integral(np.random.default_rng(seed).random((50, 40 + seed)) < 0.8) for seed in range(7)]
+    extents, draws, reference = np.linspace(20, 60, 7), *(torch.Generator().manual_seed(1) for _ in range(2))
+    counted = count_operators(lambda: _draw_corners(areas, extents, min_mask, draws))
+    draws.manual_seed(1)
+    corners = _draw_corners(areas, extents, min_mask, draws)
+    expected = [one_by_one(area, extent, min_mask, reference) for area, extent in zip(areas, extents, strict=True)]
+    assert corners.tolist() == [list(corner) for corner in expected]
+    assert torch.equal(draws.get_state(), reference.get_state())
+    if min_mask == 0:
+        assert counted.total == 1

@@ -7,6 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tomostain.train.host_copy import copy_together
+
 Compact = tuple[Tensor, Tensor, Tensor]
 """µCT int16 (S, Y, X), histology uint8 (3, Y, X) and mask uint8 (1, Y, X)."""
 
@@ -77,15 +79,15 @@ class PixelTable:
         Tensor of float32, shape (B, S + 4, size, size)
             µCT, histology and mask in their compact values; `fill` outside the image.
         """
-        index = self._index(numbers, corners, size).flatten()
-        rows = self.rows.index_select(0, index).view(len(numbers), size, size, -1)
-        windows = torch.empty(len(numbers), self.slices + 4, size, size, device=rows.device)
-        windows[:, : self.slices] = rows.view(torch.int16)[..., : self.slices].permute(0, 3, 1, 2)
-        windows[:, self.slices :] = rows[..., 2 * self.slices :].permute(0, 3, 1, 2)
-        return windows
+        return self.gather(*copy_together(self.rows.device, *self.row_terms(numbers, corners, size)))
 
-    def _index(self, numbers: Sequence[int], corners: NDArray[np.int64], size: int) -> Tensor:
-        """Return the row of each pixel of the windows (B, size, size)."""
+    def row_terms(
+        self, numbers: Sequence[int], corners: NDArray[np.int64], size: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return two terms for each window, of its rows (B, size, 1) and its columns (B, 1, size).
+
+        Their sum is the row of a pixel in the table; from the last row on, the pixel is outside the image.
+        """
         start = np.array([self._starts[number] for number in numbers])[:, None]
         sides = np.array([self.shapes[number] for number in numbers])
         positions = corners[:, :, None] + np.arange(size)  # (B, 2, size)
@@ -93,9 +95,13 @@ class PixelTable:
         positions[:, 0] = start + positions[:, 0] * sides[:, 1:]
         # Any sum with such a term is beyond the last row, and becomes the last row.
         positions[outside] = self._outside
-        # On a GPU pinned memory, so that the host does not wait for the copy.
-        terms = torch.from_numpy(positions)
-        if self.rows.device.type == "cuda":
-            terms = terms.pin_memory().to(self.rows.device, non_blocking=True)
-        rows, columns = terms.unbind(1)
-        return (rows[:, :, None] + columns[:, None, :]).clamp_(max=self._outside)
+        return positions[:, 0, :, None], positions[:, 1, None]
+
+    def gather(self, row_terms: Tensor, column_terms: Tensor) -> Tensor:
+        """Return the windows whose terms `row_terms` returned, from terms on the device."""
+        index = (row_terms + column_terms).clamp_(max=self._outside)  # (B, size, size)
+        rows = self.rows.index_select(0, index.view(-1)).view(*index.shape, -1)
+        windows = torch.empty(len(index), self.slices + 4, *index.shape[1:], device=rows.device)
+        windows[:, : self.slices] = rows.view(torch.int16)[..., : self.slices].permute(0, 3, 1, 2)
+        windows[:, self.slices :] = rows[..., 2 * self.slices :].permute(0, 3, 1, 2)
+        return windows

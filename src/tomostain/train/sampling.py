@@ -27,6 +27,7 @@ from tomostain.integers import to_integers
 from tomostain.tiling.ct_window import DEFAULT_CT_WINDOW, CtWindow
 from tomostain.tiling.noise import NoiseSpec, SlicePosition, slice_noise
 from tomostain.train.augment import Augment, jitter_ct, jitter_intensity
+from tomostain.train.host_copy import copy_together
 from tomostain.train.pixel_table import Compact, PixelTable
 from tomostain.train.residual_registration import apply_affine
 from tomostain.train.transforms import (
@@ -227,33 +228,28 @@ class PatchSampler:
         origins = torch.randint(_NOISE_EXTENT, (self.batch, 3), generator=generator).tolist()
         positions = [SlicePosition(tuple(origin)) for origin in origins]
         patches = [slice_noise(self.noise, each, self.patch_px, self.patch_px, self.device) for each in positions]
-        return torch.from_numpy(np.stack(patches)).to(self.device)
+        return copy_together(self.device, np.stack(patches))[0]
 
     def apply(self, transforms: Transforms) -> Batch:
         """Cut the patches that `transforms` describes, without random draws."""
         pairs, scale = transforms.pair.tolist(), transforms.scale.numpy()
         # The same for every batch, so that a patch does not depend on the others.
         size = window_px(self.patch_px, min(self.augment.scale[0], float(scale.min())))
-        windows = self.table.windows(pairs, transforms.corner.numpy(), size)
-        positions = sampling_positions(scale, transforms.flip.numpy(), self.patch_px, size)
-        jitter = torch.stack([transforms.ct_jitter, transforms.histology_jitter])
-        positions, jitter = self._on_device(positions, jitter, dtype=windows.dtype)
-        grid = sampling_grid(positions)
+        *terms, positions, ct_jitter, histology_jitter = copy_together(
+            self.device,
+            *self.table.row_terms(pairs, transforms.corner.numpy(), size),
+            sampling_positions(scale, transforms.flip.numpy(), self.patch_px, size).numpy(),
+            transforms.ct_jitter.numpy().astype(np.float32),
+            transforms.histology_jitter.numpy().astype(np.float32),
+        )
+        windows, grid = self.table.gather(*terms), sampling_grid(positions)
         patches = functional.grid_sample(windows, grid, mode="bilinear", padding_mode="border", align_corners=True)
         ct, histology, covered = patches.split([self.ct_slices, 3, 1], dim=1)
         low, high = self.ct_window
-        x = jitter_ct(ct.mul_(2 / (high - low)), jitter[0])
-        y = jitter_intensity(histology.mul_(2 / WHITE), jitter[1])
+        x = jitter_ct(ct.mul_(2 / (high - low)), ct_jitter)
+        y = jitter_intensity(histology.mul_(2 / WHITE), histology_jitter)
         ids = tuple(self.ids[pair] for pair in pairs)
         return Batch(_for_network(x, self.in_channels, self.inverted_ct), y, covered.ge_(0.5), ids)
-
-    def _on_device(self, *values: Tensor, dtype: torch.dtype) -> list[Tensor]:
-        """Copy small values to the device, together. The host does not wait for a GPU: pinned memory."""
-        together = torch.cat([value.flatten().to(dtype) for value in values])
-        if self.device.type == "cuda":
-            together = together.pin_memory()
-        parts = together.to(self.device, non_blocking=True).split([value.numel() for value in values])
-        return [part.view(value.shape) for part, value in zip(parts, values, strict=True)]
 
 
 def patch_at(

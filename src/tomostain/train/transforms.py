@@ -4,6 +4,7 @@ Source: Irvine et al., J. Synchrotron Rad. 2026, section 2.7.
 """
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -66,35 +67,45 @@ def draw_transforms(
     pairs : sequence of int, optional
         Indices of the pairs to draw from. Default: all.
     """
-    used = torch.arange(len(areas)) if pairs is None else torch.tensor(pairs)
-    pair = used[torch.randint(len(used), (batch,), generator=generator)]
+    used = np.arange(len(areas)) if pairs is None else np.asarray(pairs)
+    pair = used[torch.randint(len(used), (batch,), generator=generator).numpy()]
     low, high = augment.scale
-    scale = low + (high - low) * torch.rand(batch, generator=generator, dtype=torch.float64)
-    corner = [
-        _draw_corner(areas[i], (patch_px - 1) / s, augment.min_mask, generator)
-        for i, s in zip(pair.tolist(), scale.tolist(), strict=True)
-    ]
-    flip = torch.rand(batch, 2, generator=generator) < (0.5 if augment.flip else 0.0)
-    ct, histology = 2 * torch.rand(2, batch, 2, generator=generator, dtype=torch.float64) - 1
+    scale = low + (high - low) * torch.rand(batch, generator=generator, dtype=torch.float64).numpy()
+    corner = _draw_corners([areas[i] for i in pair], (patch_px - 1) / scale, augment.min_mask, generator)
+    flip = torch.rand(batch, 2, generator=generator).numpy() < (0.5 if augment.flip else 0.0)
+    ct, histology = 2 * torch.rand(2, batch, 2, generator=generator, dtype=torch.float64).numpy() - 1
     of_histology = augment.jitter if augment.histology_jitter is None else augment.histology_jitter
-    return Transforms(pair, torch.tensor(corner), scale, flip, 1 + augment.jitter * ct, 1 + of_histology * histology)
+    jitters = 1 + augment.jitter * ct, 1 + of_histology * histology
+    return Transforms(*map(torch.from_numpy, (pair, corner, scale, flip, *jitters)))
 
 
-def _draw_corner(
-    area: NDArray[np.int64], extent: float, min_mask: float, generator: torch.Generator
-) -> tuple[int, int]:
-    """Draw the first pixel of a source window, so that it lies within the pair, or the pair within it."""
-    best, max_share = (0, 0), -1.0
-    room = [(side - 1) - 1 - extent for side in area.shape]
-    for _ in range(_TRIES):
-        u = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
-        row, column = (_part_of(free, part) for free, part in zip(room, u, strict=True))
-        share = _covered(area, row, column, round(extent) + 1)
-        if share > max_share:
-            best, max_share = (row, column), share
-        if share >= min_mask:
-            break
-    return best
+def _draw_corners(
+    areas: Sequence[NDArray[np.int64]], extents: NDArray[np.float64], min_mask: float, generator: torch.Generator
+) -> NDArray[np.int64]:
+    """Draw the first pixel of each source window, so that it lies within its pair, or the pair within it.
+
+    Each try takes two random numbers. They are drawn for all windows at once, in the order in which they are used: a
+    window whose first try does not suffice takes those of the next ones, which are then drawn again. A window uses at
+    least two, so that none is left.
+    """
+    numbers: deque[list[float]] = deque()
+
+    def draw(windows_left: int) -> list[float]:
+        if not numbers:
+            numbers.extend(torch.rand(windows_left, 2, generator=generator, dtype=torch.float64).tolist())
+        return numbers.popleft()
+
+    corners = np.zeros((len(areas), 2), np.int64)
+    for window, (area, extent) in enumerate(zip(areas, extents.tolist(), strict=True)):
+        max_share, room = -1.0, [(side - 1) - 1 - extent for side in area.shape]
+        for _ in range(_TRIES):
+            row, column = map(_part_of, room, draw(len(areas) - window))
+            share = _covered(area, row, column, round(extent) + 1)
+            if share > max_share:
+                corners[window], max_share = (row, column), share
+            if share >= min_mask:
+                break
+    return corners
 
 
 def _part_of(room: float, u: float) -> int:
