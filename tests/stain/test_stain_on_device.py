@@ -5,6 +5,7 @@ On the CPU the same code runs as on a GPU; `staged` makes a volume go through it
 
 import dataclasses
 import functools
+import threading
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -307,6 +308,29 @@ def test_the_deviation_from_float32_is_measured_and_reported(
     deviation = measure_deviation(half, torch.full((1, 40, 40), 20000.0))
     assert deviation is not None
     assert (deviation.max, deviation.median, deviation.large_share, deviation.tiles) == (4, 4, 1.0, 1)
+
+
+def test_the_comparison_with_float32_delays_no_chunk(exact: Translator, caplog: pytest.LogCaptureFixture) -> None:
+    may_build = threading.Event()
+
+    def in_float32() -> Translator:
+        assert may_build.wait(60)
+        return exact
+
+    half = dataclasses.replace(exact, precision="float16", in_float32=in_float32)
+    stainer = SliceStainer(half, OVERLAPPING, LEVELS, compares_precisions=True)
+    caplog.set_level("INFO")
+    chunk, positions = _volume(shape=(4, 50, 41)), [FIRST_SLICE.moved(index) for index in range(4)]
+    first, second = (stainer.begin(stainer.upload(chunk), positions).result() for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert not any("differs" in record.message for record in caplog.records)
+    may_build.set()
+    for _ in range(2):
+        stainer.report_precision()
+    messages = [record.message for record in caplog.records if "differs" in record.message]
+    assert messages == [
+        "float16 differs from float32 by at most 0 of 255 grey levels (median 0) in 4 tiles of the first z chunk"
+    ]
 
 
 def test_auto_keeps_the_precision_of_the_started_volume(tmp_path: Path, exact: Translator) -> None:

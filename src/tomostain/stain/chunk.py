@@ -153,6 +153,7 @@ def stain_to_array(job: StainJob, progress: Progress = silent, should_stop: Shou
             _collect(result, previous)  # while a GPU stains the next one
             previous = start, stop, begun
         _collect(result, previous)
+    job.report_precision()
     return result
 
 

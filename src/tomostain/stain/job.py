@@ -167,6 +167,11 @@ class StainJob:
         source = str(self.volume.path)
         return SliceStainer(self.translator, self.config, self.intensity, source, compares_precisions=True)
 
+    def report_precision(self) -> None:
+        """Report how far the precision is from float32, if slices were compared and this was not reported yet."""
+        if "stainer" in vars(self):  # not if no slice was stained
+            self.stainer.report_precision()
+
     @functools.cached_property
     def stainer_of_normalised(self) -> SliceStainer:
         """Stains grey values that are normalised."""

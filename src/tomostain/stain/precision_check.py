@@ -2,6 +2,8 @@
 
 import logging
 import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -81,16 +83,34 @@ def _tile(image: Tensor, number: int) -> Tensor:
     return image[..., starts[0] : starts[0] + TILE_PX, starts[1] : starts[1] + TILE_PX].contiguous()
 
 
-def compare_precisions(translator: Translator, images: Tensor) -> Deviation | None:
-    """Log how far a translator is from float32, with a warning if that is far; see `measure_deviation`."""
-    deviation = measure_deviation(translator, images)
-    if deviation is None:
-        return None
-    _log.info("%s", deviation)
-    if deviation.large_share > MAX_LARGE_SHARE:
-        warnings.warn(
-            f"{deviation}, and by more than {LARGE_LEVELS} in {100 * deviation.large_share:.3g} % of the values; set "
-            "`precision=float32` for colours that do not depend on the precision",
-            stacklevel=2,
-        )
-    return deviation
+class PrecisionComparison:
+    """The comparison of a translator with float32 in a separate thread: the float32 form is built and waited for there.
+
+    Parameters
+    ----------
+    measure : callable
+        Returns the deviation, or None if there is none to report.
+    """
+
+    def __init__(self, measure: Callable[[], Deviation | None]) -> None:
+        thread = ThreadPoolExecutor(1, "tomostain-precision")
+        self._deviation = thread.submit(measure)
+        thread.shutdown(wait=False)
+
+    @property
+    def done(self) -> bool:
+        """Whether `report` does not wait."""
+        return self._deviation.done()
+
+    def report(self) -> None:
+        """Wait for the comparison and log how far the translator is from float32, with a warning if that is far."""
+        deviation = self._deviation.result()
+        if deviation is None:
+            return
+        _log.info("%s", deviation)
+        if deviation.large_share > MAX_LARGE_SHARE:
+            warnings.warn(
+                f"{deviation}, and by more than {LARGE_LEVELS} in {100 * deviation.large_share:.3g} % of the values; "
+                "set `precision=float32` for colours that do not depend on the precision",
+                stacklevel=2,
+            )

@@ -9,6 +9,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from tomostain.networks.build import size_step
 from tomostain.stain.config import StainConfig
 from tomostain.stain.pass_size import PassSize, pass_size
 from tomostain.stain.pixels import normalise, to_bytes
-from tomostain.stain.precision_check import TILES, compare_precisions
+from tomostain.stain.precision_check import TILES, Deviation, PrecisionComparison, measure_deviation
 from tomostain.stain.transfer import Transfer, Uploaded
 from tomostain.stain.translator import Translator
 from tomostain.tiling.blend import blend_images
@@ -46,7 +47,8 @@ class SliceStainer:
     source : str
         Named in messages.
     compares_precisions : bool
-        Compare the first slices with float32, if the translator is in half precision, and log the difference.
+        Compare the first slices with float32, if the translator is in half precision. The difference is logged when it
+        is known, at the latest by `report_precision`.
 
     Notes
     -----
@@ -68,6 +70,7 @@ class SliceStainer:
         self.transfer = Transfer(next((value.device for value in translator.network.parameters()), translator.device))
         self.size: PassSize | None = None
         self._compares = compares_precisions and translator.in_float32 is not None
+        self._comparison: PrecisionComparison | None = None
         self._has_warned = False
 
     def upload(self, values: NDArray[np.generic], slices: int | None = None) -> Uploaded:
@@ -105,16 +108,26 @@ class SliceStainer:
             pending = self._begin(self.translator, grey, positions, report)
             if self._compares:  # after the first chunk, so that the GPU has work while the float32 form is built
                 self._compares = False
-                self._compare(grey, positions)
+                self._comparison = PrecisionComparison(partial(self._compare, grey, positions))
+            elif self._comparison is not None and self._comparison.done:
+                self.report_precision()
             return pending
 
-    def _compare(self, grey: Uploaded, positions: Sequence[SlicePosition]) -> None:
-        try:
-            compare_precisions(
-                self.translator, self._images(self.translator, grey, positions, 0, min(TILES, len(positions)))
-            )
-        except torch.cuda.OutOfMemoryError:
-            _log.info("%s: too little memory to compare the precision with float32", self.source)
+    def _compare(self, grey: Uploaded, positions: Sequence[SlicePosition]) -> Deviation | None:
+        with self.transfer.active():
+            grey.wait()
+            try:
+                images = self._images(self.translator, grey, positions, 0, min(TILES, len(positions)))
+                return measure_deviation(self.translator, images)
+            except torch.cuda.OutOfMemoryError:
+                _log.info("%s: too little memory to compare the precision with float32", self.source)
+                return None
+
+    def report_precision(self) -> None:
+        """Report the comparison with float32, once. It is waited for; call this after the last slices."""
+        comparison, self._comparison = self._comparison, None
+        if comparison is not None:
+            comparison.report()
 
     def _begin(
         self,

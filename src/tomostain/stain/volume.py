@@ -308,6 +308,7 @@ class _VolumeRun:
 
         raise_if_stopped()
         overlapped(pending, claim=claim, read=read, make=make, write=write, after=after, in_flight=self.job.in_flight)
+        self.job.report_precision()
 
     def _report(self, before: int, depth: int, slices: int) -> None:
         self.progress("staining", before + slices, depth)
