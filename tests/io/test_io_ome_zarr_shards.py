@@ -183,3 +183,20 @@ def test_arrays_with_another_storage_are_read_by_zarr(tmp_path: Path, key: str, 
     metadata = zarr.open_group(tmp_path / "a.zarr", mode="r")["0"].metadata.to_dict()
     assert ShardLayout.of(metadata, np.dtype(np.uint8)) is not None
     assert ShardLayout.of({**metadata, key: value}, np.dtype(np.uint8)) is None
+
+
+@pytest.mark.parametrize(("create", "level"), [(create_stained, 1), (create_ome_zarr, 3)])
+def test_colours_are_compressed_fast_and_a_started_volume_keeps_its_level(tmp_path, create, level):
+    path, options = tmp_path / "v.ome.zarr", {"provenance": {"n": 1}, "z_chunk": 2}
+    create(path, (4, 20, 30), 5.0, **options).release()
+    file = path / "0" / "zarr.json"
+    assert f'"level": {level}' in file.read_text()
+    if level == 1:
+        file.write_text(file.read_text().replace('"level": 1', '"level": 3'))  # as older versions wrote it
+        writer = create(path, (4, 20, 30), 5.0, **options, resume=True)
+        assert ShardLayout.of(writer._array(0).metadata.to_dict(), writer.dtype).zstd_level == 3
+        values = np.random.default_rng(0).integers(0, 256, (4, 20, 30, 3), np.uint8)
+        for z0, z1 in writer.pending():
+            writer.write(z0, values[z0:z1])
+        writer.finish()
+        np.testing.assert_array_equal(open_stained(path).read(0, 4), values)

@@ -12,6 +12,7 @@ import hashlib
 import sys
 import uuid
 from collections.abc import Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,7 @@ import numpy as np
 from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
 
+from tomostain.installation import available_cores
 from tomostain.io.ome_zarr.shards import ABSENT
 from tomostain.io.parallel import iterate_in_parallel
 
@@ -102,27 +104,27 @@ class ShardLayout:
             The SHA-256 of the file; `tomostain.io.ome_zarr.shards.ABSENT` if it is not stored.
         """
         index = np.full((*self.grid, 2), _EMPTY, "<u8")
-        digest, size = hashlib.sha256(), 0
+        size = 0
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")  # removed by `OmeZarrWriter.finish`
         try:
-            with partial.open("wb") as file, closing(self._encoded(values)) as chunks:
+            with partial.open("wb") as file, closing(self._encoded(values)) as chunks, _Checksum() as checksum:
                 for position, chunk in chunks:
                     index[position] = size, len(chunk)
                     size += len(chunk)
+                    checksum.update(chunk)
                     file.write(chunk)
-                    digest.update(chunk)
                 end = index.tobytes()
                 end += int(google_crc32c.value(end)).to_bytes(4, "little")
+                checksum.update(end)
                 file.write(end)
-                digest.update(end)
             if not size:
                 path.unlink(missing_ok=True)
                 return ABSENT
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
-        return digest.hexdigest()
+        return checksum.hexdigest()
 
     def _encoded(self, values: NDArray[Any]) -> Generator[tuple[tuple[int, ...], bytes]]:
         """Yield position and bytes of the inner chunks that are not 0, in Morton order."""
@@ -146,6 +148,33 @@ class ShardLayout:
             buffer.fill(0)
         buffer[tuple(map(slice, part.shape))] = part
         return bytes(codec.encode(buffer)) if buffer.view(np.uint8).any() else b""
+
+
+class _Checksum:
+    """The SHA-256 of parts, computed in a thread of its own while the caller writes them."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+        # One thread, so that the parts stay in order.
+        self._thread = ThreadPoolExecutor(1, "tomostain-checksum") if available_cores() > 1 else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._thread is not None:
+            self._thread.shutdown(wait=True)
+
+    def update(self, part: bytes) -> None:
+        """Add a part."""
+        if self._thread is None:
+            self._digest.update(part)
+        else:
+            self._thread.submit(self._digest.update, part)
+
+    def hexdigest(self) -> str:
+        """Return the checksum of all parts; after the end of the block."""
+        return self._digest.hexdigest()
 
 
 def morton_order(grid: Sequence[int]) -> list[tuple[int, ...]]:

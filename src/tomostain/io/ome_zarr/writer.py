@@ -12,6 +12,7 @@ import json
 import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -136,8 +137,10 @@ class OmeZarrWriter:
 
     def _write(self, level: int, z0: int, values: NDArray[Any]) -> None:
         """Write a shard (C, Z, Y, X), then those of coarser levels that it completes, and then record it."""
-        checksum = self._store(level, z0, values)
-        coarser = self._coarser_levels.add(level, z0, values)
+        with ThreadPoolExecutor(1, "tomostain-coarser") as thread:  # halves the values while they are compressed
+            halving = thread.submit(self._coarser_levels.add, level, z0, values)
+            checksum = self._store(level, z0, values)
+            coarser = halving.result()
         if coarser is not None and not self._levels[level + 1].is_done(coarser[0]):
             self._write(level + 1, *coarser)
         self._levels[level].record(z0, checksum)
