@@ -180,6 +180,14 @@ def stated_spacing(tif: tifffile.TiffFile, page: Any = None, pixels: ElementTree
     return (None, *_resolution_um(page, y, x))
 
 
+def stated_units(tif: tifffile.TiffFile, pixels: ElementTree.Element | None = None) -> list[str]:
+    """Return the units of lengths that the metadata of ImageJ or OME-XML name, for messages."""
+    if pixels is not None:
+        return [value for axis in "ZYX" if (value := pixels.get(f"PhysicalSize{axis}Unit"))]
+    metadata = (tif.imagej_metadata or {}) if tif.is_imagej else {}
+    return [str(metadata[name]) for name in ("unit", "yunit", "zunit") if name in metadata]
+
+
 def _as_unit(unit: object) -> str | None:
     return None if unit is None else str(unit)
 

@@ -20,6 +20,7 @@ Sources of the layouts:
   ``[processing_options.reconstruction]`` with ``voxel_size_cm = …`` (before binning) and ``[nabu_config.dataset]``.
 """
 
+import codecs
 import math
 import re
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ _RAW_BIN = re.compile(
 _RAW_BIN_NAME = re.compile(r"rawbin(\d+)", re.IGNORECASE)
 _RECO_BIN = re.compile(r"^\s*(?:write\.)?reco_bin(?:ning_factor)?\s*[:=]\s*(\d+)\s*$", re.MULTILINE)
 _PIXEL_SIZE_KEY = re.compile(r"(?:result |scaled |resized |image |voxel |and )*(?:pixel|voxel) size\s*(?:\((.*?)\))?")
-_SHAPE = re.compile(r"^\s*(?:tomo\.)?vol_shape\s*[:=]\s*\[?\s*(\d+)[\s,]+(\d+)[\s,]+\d+", re.MULTILINE)
+_SHAPE = re.compile(r"^\s*(?:tomo\.)?vol_shape\s*[:=]\s*\[?\s*(\d+)[\s,]+(\d+)[\s,]+(\d+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class ScanLog:
         Number of voxels that were binned after the reconstruction along each side.
     plane : tuple of int or None
         Rows and columns of a reconstructed slice.
+    sections : Sections or None
+        The slices that were reconstructed.
     problem : str
         Why the size is not known although the log states it: the message of the error if the log is that of the volume.
     """
@@ -79,7 +82,24 @@ class ScanLog:
     raw_bin: int = 1
     reco_bin: int = 1
     plane: tuple[int, int] | None = None
+    sections: "Sections | None" = None
     problem: str = ""
+
+
+@dataclass(frozen=True)
+class Sections:
+    """The slices that a log states.
+
+    Attributes
+    ----------
+    count : int
+    first, last : int or None
+        Numbers of the first and the last slice in the names of the files; None if not stated.
+    """
+
+    count: int
+    first: int | None = None
+    last: int | None = None
 
 
 def read_log(path: Path) -> ScanLog | None:
@@ -100,13 +120,31 @@ def read_log(path: Path) -> ScanLog | None:
             data = file.read(MAX_LOG_BYTES)
     except OSError:
         return None
-    # Windows programs write in various code pages. Latin-1 reads any bytes, and the keys are plain ASCII.
-    text = data.decode("utf-8-sig", errors="ignore") if b"\xc3" in data else data.decode("latin-1")
+    text = _decoded(data)
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     try:
         return _parsed(path, text)
     except InputError as error:
         return ScanLog(path, _scan_of(path, text), (math.nan, math.nan, math.nan), problem=str(error))
+
+
+def _decoded(data: bytes) -> str:
+    """Decode the text of a log.
+
+    Windows programs write in various code pages, also in UTF-16 ("Unicode"). Latin-1 reads any bytes, and the keys are
+    plain ASCII but for µ.
+    """
+    for mark, encoding in (
+        (codecs.BOM_UTF8, "utf-8-sig"),
+        (codecs.BOM_UTF16_LE, "utf-16"),
+        (codecs.BOM_UTF16_BE, "utf-16"),
+    ):
+        if data.startswith(mark):
+            return data.decode(encoding, errors="ignore")
+    if data[1:2] == b"\0" or data[:1] == b"\0":  # UTF-16 without a mark
+        return data.decode("utf-16-le" if data[1:2] == b"\0" else "utf-16-be", errors="ignore")
+    is_utf8 = any(lead in data for lead in (b"\xc3", b"\xc2\xb5", b"\xce\xbc"))
+    return data.decode("utf-8", errors="ignore") if is_utf8 else data.decode("latin-1")
 
 
 def _parsed(path: Path, text: str) -> ScanLog | None:
@@ -159,6 +197,7 @@ def p05_log(path: Path, text: str) -> ScanLog | None:
         raw_bin,
         int(reco_bin[1]) if reco_bin else 1,
         (int(shape[1]), int(shape[2])) if shape else None,
+        Sections(int(shape[3])) if shape and int(shape[3]) else None,
     )
 
 
@@ -214,7 +253,20 @@ def skyscan_log(path: Path, text: str) -> ScanLog | None:
     steps = [_decimal(path, "Section to Section Step", v) for v in reconstruction.get("section to section step", [])]
     step = _one(path, steps, "section steps") or 1.0
     prefix = sections.get("file name convention", {}).get("filename prefix", [""])[0]
-    return ScanLog(path, prefix or path.stem, (size * step, size, size), plane=_result_plane(reconstruction))
+    plane, slices = _result_plane(reconstruction), _reconstructed_sections(reconstruction)
+    return ScanLog(path, prefix or path.stem, (size * step, size, size), plane=plane, sections=slices)
+
+
+def _reconstructed_sections(reconstruction: dict[str, list[str]]) -> Sections | None:
+    """Return the slices that NRecon reconstructed: ``Sections Count``, ``First Section`` and ``Last Section``."""
+    values = [reconstruction.get(key, [""])[-1] for key in ("sections count", "first section", "last section")]
+    count, first, last = (int(value) if value.isdecimal() and len(value) < 9 else None for value in values)
+    if first is not None and last is not None:
+        first, last = min(first, last), max(first, last)
+    if not count:
+        # Without the count, the step between two sections is not known for certain.
+        return None
+    return Sections(count, first, last)
 
 
 def _pixel_sizes(path: Path, keys: dict[str, list[str]]) -> list[float]:

@@ -14,6 +14,7 @@ The rules:
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -76,18 +77,8 @@ def find_sidecar_logs(path: Path, first: Path | None, plane: tuple[int, int]) ->
         If a log that fits states a size that is not understood, if logs that fit contradict each other by more than
         1 %, or if they state another binning than the name of the folder.
     """
-    # Resolve "." and links to folders, which have other names; a linked file keeps its own name.
-    path = path.resolve() if first else path.parent.resolve() / path.name
-    folder = path if first else path.parent
-    candidates = _logs(folder)
-    if first and len(candidates) == 1:
-        chosen = candidates
-    else:
-        names = names_of(path, first)
-        chosen = [log for log in candidates if _fits(log, *names)]
-        if first and not chosen:
-            above = _logs(path.parent)
-            chosen, candidates = [log for log in above if _fits(log, *names)], [*candidates, *above]
+    path = _resolved(path, first)
+    chosen, candidates = _fitting_logs(path, first)
     if not chosen:
         return SidecarLogs(other_scans=tuple(candidates))
     for log in chosen:
@@ -103,6 +94,65 @@ def find_sidecar_logs(path: Path, first: Path | None, plane: tuple[int, int]) ->
                 f"{format_voxels(others)}; give the right size with `voxel_um`"
             )
     return SidecarLogs(log.path, voxels)
+
+
+def _resolved(path: Path, first: Path | None) -> Path:
+    """Resolve "." and links to folders, which have other names; a linked file keeps its own name."""
+    return path.resolve() if first else path.parent.resolve() / path.name
+
+
+def _fitting_logs(path: Path, first: Path | None) -> tuple[list[ScanLog], list[ScanLog]]:
+    """Return the logs that fit a volume, and all logs that were compared."""
+    folder = path if first else path.parent
+    candidates = _logs(folder)
+    if first and len(candidates) == 1:
+        return candidates, candidates
+    names = names_of(path, first)
+    chosen = [log for log in candidates if _fits(log, *names)]
+    if first and not chosen:
+        above = _logs(path.parent)
+        chosen, candidates = [log for log in above if _fits(log, *names)], [*candidates, *above]
+    return chosen, candidates
+
+
+def missing_sections(path: Path, first: Path, plane: tuple[int, int], numbers: Sequence[int]) -> tuple[str, list[int]]:
+    """Compare the slices in a folder with those that the logs of the reconstruction state.
+
+    Slices of another size than the log states were cropped or resized afterwards: their number is not compared.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    first : Path
+        Its first slice.
+    plane : tuple of int
+        Rows and columns of a slice.
+    numbers : sequence of int
+        The numbers in the names of the slices, also of those inside the sequence that are known to be missing.
+
+    Returns
+    -------
+    tuple of (str, list of int)
+        What is missing, as the beginning of a message ("" if nothing), and the numbers of the missing slices, if they
+        are known.
+    """
+    path = _resolved(path, first)
+    for log in _fitting_logs(path, first)[0]:
+        factor = 1 if log.plane is None else _fraction(log.plane, plane)
+        if log.sections is None or factor is None or (factor > 1 and not log.by_folder):
+            continue
+        count = log.sections.count // factor
+        if len(numbers) >= count:
+            continue
+        reason = f"{len(numbers)} of {count} slices that {log.path.name} states are in the folder"
+        low, high = log.sections.first, log.sections.last
+        step = numbers[1] - numbers[0] if len(numbers) > 1 else 1
+        if low is None or high is None or len(stated := range(low, high + 1, step)) != count:
+            return reason, []
+        absent = sorted(set(stated) - set(numbers))
+        return (reason, absent) if len(absent) == count - len(numbers) else (reason, [])
+    return "", []
 
 
 def _same(first: tuple[Voxel, ...], second: tuple[Voxel, ...]) -> bool:

@@ -14,6 +14,9 @@ MAX_PIXELS = 2**30
 """Largest image, in pixels, that is read at once (32768 × 32768; 3 GiB as 8-bit RGB)."""
 
 _UM = {
+    "angstrom": 1e-4,
+    "ångström": 1e-4,
+    "å": 1e-4,
     "nm": 1e-3,
     "nanometer": 1e-3,
     "nanometre": 1e-3,
@@ -21,8 +24,8 @@ _UM = {
     "µm": 1.0,  # micro sign
     "μm": 1.0,  # Greek mu
     "\\u00b5m": 1.0,  # as ImageJ writes it
+    "\\u03bcm": 1.0,
     "micron": 1.0,
-    "microns": 1.0,
     "micrometer": 1.0,
     "micrometre": 1.0,
     "mm": 1e3,
@@ -37,6 +40,10 @@ _UM = {
 }
 
 
+_NO_UNITS = ("", "?", "none", "null", "unknown", "pixel", "pixels", "px", "voxel", "voxels")
+_ABBREVIATION = 4
+"""Plurals are of words; "ms" and "cms" are not lengths."""
+
 __getattr__ = renamed(__name__, {"alike": "nearly_equal"})
 
 
@@ -50,11 +57,37 @@ def to_um(value: float | None, unit: str | None) -> float | None:
     >>> to_um(0.005, "mm"), to_um(5, "micron"), to_um(1.0, "pixel"), to_um(0.0, "mm")
     (5.0, 5.0, None, None)
     """
-    factor = _UM.get(str(unit).strip().lower()) if unit is not None else None
+    factor = unit_um(unit)
     if value is None or factor is None:
         return None
     length = float(value) * factor
     return length if math.isfinite(length) and length > 0 else None
+
+
+def unit_um(unit: str | None) -> float | None:
+    """Return the length of a unit, µm; None if it is missing or unknown. Names may be plural or in capitals.
+
+    Examples
+    --------
+    >>> unit_um("Micrometers"), unit_um("mm"), unit_um("inch"), unit_um("MM")
+    (1.0, 1000.0, None, 1000.0)
+    """
+    if unit is None:
+        return None
+    name = str(unit).strip().lower()
+    return _UM.get(name) or (_UM.get(name[:-1]) if len(name) > _ABBREVIATION and name.endswith("s") else None)
+
+
+def unknown_unit(*units: object) -> str:
+    """Return the first of some units that is stated and not known; "" if there is none. Pixels are not a unit.
+
+    Examples
+    --------
+    >>> unknown_unit(None, "pixel", "mm", "furlong"), unknown_unit("", "µm")
+    ('furlong', '')
+    """
+    stated = (" ".join(str(unit).split())[:40] for unit in units if unit is not None)
+    return next((unit for unit in stated if unit.lower() not in _NO_UNITS and unit_um(unit) is None), "")
 
 
 def nearly_equal(first: float, second: float) -> bool:
@@ -66,6 +99,28 @@ def nearly_equal(first: float, second: float) -> bool:
     (True, False)
     """
     return abs(first - second) <= 0.01 * max(abs(first), abs(second))
+
+
+def contradict(first: Spacing, second: Spacing) -> bool:
+    """Return whether two voxel sizes differ by more than 1 % along an axis that both state.
+
+    Examples
+    --------
+    >>> contradict((None, 5.0, 5.0), (10.0, 5.0, 5.0)), contradict((None, 5.0, 5.0), (None, 10.0, 10.0))
+    (False, True)
+    """
+    return any(a is not None and b is not None and not nearly_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def format_spacing(spacing: Spacing) -> str:
+    """Return a voxel size as text for a message: the axes that are stated.
+
+    Examples
+    --------
+    >>> format_spacing((None, 5.0, 6.5))
+    'y 5 µm, x 6.5 µm'
+    """
+    return ", ".join(f"{axis} {value:g} µm" for axis, value in zip("zyx", spacing, strict=True) if value is not None)
 
 
 def check_length_um(value: float, parameter: str) -> float:

@@ -64,6 +64,11 @@ class Source:
         Slices of which data are missing; `read` returns zeros there. Unless the user allows it, they are an error.
     bits : int, optional
         Significant bits of unsigned values, where the file states fewer than its type has.
+    conflict : str
+        What the files state differently of the voxel size, as the beginning of a message; an error unless the user
+        gives the size. "" if nothing.
+    unknown_unit : str
+        A unit of the voxel size that the files state and that is not known; "" if there is none.
     numbering_step : int
         Of a folder of slices, the difference of their numbers.
     is_concurrent : bool
@@ -80,6 +85,8 @@ class Source:
     step: Voxel | None = None
     missing: MissingData = NOTHING_MISSING
     bits: int | None = None
+    conflict: str = ""
+    unknown_unit: str = ""
     numbering_step: int = 1
     is_concurrent: bool = False
 

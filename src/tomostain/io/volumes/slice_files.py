@@ -246,6 +246,8 @@ def slice_numbers(files: Sequence[Path]) -> list[int]:
     for file, part in zip(files, parts, strict=True):
         if tuple(part[::2]) != usual:
             pattern = "#".join(usual)
+            if [text.rstrip("-") for text in part[::2]] == [text.rstrip("-") for text in usual]:
+                raise InputError(f"{file}: its number has a minus sign; number the slices from 0")
             raise InputError(
                 f"{file}: its name differs from the others' ({pattern}); keep only the slices in the folder"
             )

@@ -12,19 +12,24 @@ from tomostain.errors import InputError
 from tomostain.io.image_size import check_decoded_size
 from tomostain.io.imagej import stated_images
 from tomostain.io.metadata.ome_files import OmeFiles, announced_files
-from tomostain.io.metadata.units import Spacing, check_pixels
+from tomostain.io.metadata.sidecar_logs import missing_sections
+from tomostain.io.metadata.units import Spacing, check_pixels, contradict, format_spacing, unknown_unit
 from tomostain.io.parallel import in_parallel
 from tomostain.io.pillow_images import opened_pillow
-from tomostain.io.tiff import check_complete, has_empty_parts, ome_spacing, opened_tiff, stated_spacing
-from tomostain.io.tiff_images import grey_values, upright_shape
+from tomostain.io.tiff import check_complete, has_empty_parts, ome_spacing, opened_tiff, stated_spacing, stated_units
+from tomostain.io.tiff_images import grey_values, ome_pixels, upright_shape
 from tomostain.io.tiff_model import least_page_bytes, page_model, page_orientation
 from tomostain.io.volumes.base import Source
 from tomostain.io.volumes.missing import MissingData, format_slices, merged, ranges_of
 from tomostain.io.volumes.registry import Reader
-from tomostain.io.volumes.slice_files import BMP_SUFFIXES, SliceFiles, list_slices
-from tomostain.io.volumes.tiff import PLAIN_SLICE, TURNED, read_page
+from tomostain.io.volumes.rescale import IDENTITY, Rescale, rescaled
+from tomostain.io.volumes.slice_files import BMP_SUFFIXES, SliceFiles, list_slices, slice_numbers
+from tomostain.io.volumes.tiff import PLAIN_SLICE, TURNED, imagej_rescale, read_page
 
 Array = NDArray[Any]
+
+_LONG_XML = 2**15
+"""Longer OME-XML, of many slices, is not parsed for each slice."""
 
 
 class _Header(NamedTuple):
@@ -36,6 +41,10 @@ class _Header(NamedTuple):
     bits: int | None = None
     sizes: tuple[int, float | None] = (0, 0.0)
     """Stored bytes, and the fewest that are expected."""
+    spacing: Spacing = (None, None, None)
+    unit: str = ""
+    """A unit of its pixel size that is not known."""
+    rescale: Rescale = IDENTITY
 
 
 def open_slice_folder(path: Path, dataset: str | None = None) -> Source:
@@ -55,7 +64,12 @@ def open_slice_folder(path: Path, dataset: str | None = None) -> Source:
     files = slices.present
     header, read_slice = (_bmp_header, _read_bmp) if is_bmp else (_tiff_header, _read_tiff)
     first = header(files[0])
-    spacing = _spacing(files[0], is_bmp, announced)
+    if announced is None or announced.depth == 1:
+        slices = _as_logged(path, slices, first.shape)
+    spacing = first.spacing
+    if not is_bmp and spacing == (None, None, None):  # not compared: its OME-XML is long
+        spacing = _ome_spacing(files[0], announced)
+    conflict, bits = "", {first.bits}
     empty = [files[0]] if first.has_empty_parts else []
     stored = first.sizes[0]
     for file in files[1:]:
@@ -66,21 +80,33 @@ def open_slice_folder(path: Path, dataset: str | None = None) -> Source:
             raise InputError(f"{file}: its {kind} is {value}, that of {files[0].name} is {usual}; all must be the same")
         empty += [file] if other.has_empty_parts else []
         stored = max(stored, other.sizes[0])
+        if other.rescale != first.rescale:
+            raise InputError(
+                f"{file}: its grey values have another scale than those of {files[0].name}; keep only the slices "
+                "of one volume in the folder"
+            )
+        if not conflict and contradict(first.spacing, other.spacing):
+            size, usual_size = format_spacing(other.spacing), format_spacing(first.spacing)
+            conflict = f"{file.name} states pixels of {size}, {files[0].name} of {usual_size}"
+        bits.add(other.bits)
     # Empty slices at the ends of a volume are genuine if one of the others has content.
     check_decoded_size(files[0], first.shape[0] * first.shape[1], first.dtype.itemsize, stored, first.sizes[1])
     read = _reader(slices.files, first, read_slice)
     missing = _with_empty(slices, empty)
-    return Source(
+    source = Source(
         (len(slices.files), *first.shape),
         first.dtype,
         spacing,
         read,
         (files[0], files[-1]),
         missing=missing,
-        bits=first.bits,
+        bits=None if None in bits else max(each for each in bits if each is not None),
+        conflict=conflict,
+        unknown_unit=first.unit,
         numbering_step=slices.step,
         is_concurrent=True,
     )
+    return rescaled(source, first.rescale)
 
 
 SLICE_FOLDER = Reader(open_slice_folder, "a folder of TIFF slices")
@@ -130,14 +156,12 @@ def _with_empty(slices: SliceFiles, empty: list[Path]) -> MissingData:
     return MissingData(merged([*slices.missing.slices, *holes]), ", and ".join(parts))
 
 
-def _spacing(first: Path, is_bmp: bool, announced: OmeFiles | None) -> Spacing:
-    if is_bmp:  # the resolution of a BMP is that of a screen
-        return (None, None, None)
+def _ome_spacing(first: Path, announced: OmeFiles | None) -> Spacing:
+    """Return the voxel size of the OME-XML of a slice, or of the file with the metadata."""
     if announced is not None:
         return ome_spacing(announced.xml)
     with opened_tiff(first) as tif:
-        z, y, x = stated_spacing(tif)
-        return (z, x, y) if page_orientation(tif.pages[0]) >= TURNED else (z, y, x)
+        return ome_spacing(tif.ome_metadata) if tif.is_ome and tif.ome_metadata else (None, None, None)
 
 
 def _announced(first: Path) -> OmeFiles | None:
@@ -181,6 +205,34 @@ def _as_announced(folder: Path, slices: SliceFiles, announced: OmeFiles) -> Slic
     return SliceFiles(files, MissingData(ranges_of(absent), reason))
 
 
+def _as_logged(folder: Path, slices: SliceFiles, plane: tuple[int, int]) -> SliceFiles:
+    """Return the slices, and those as missing that a log states and the folder does not hold."""
+    files = slices.present
+    before = next(index for index, file in enumerate(slices.files) if file is not None)
+    start = (slice_numbers(files)[0] if len(files) > 1 else before) - before * slices.step
+    numbers = range(start, start + len(slices.files) * slices.step, slices.step)
+    reason, absent = missing_sections(folder, files[0], plane, numbers)
+    if not reason:
+        return slices
+    low, high = ([number for number in absent if side(number)] for side in (numbers[0].__gt__, numbers[-1].__lt__))
+    if absent:
+        extended: tuple[Path | None, ...] = (*(None for _ in low), *slices.files, *(None for _ in high))
+        ranges = " and ".join(
+            f"{part[0]} to {part[-1]}" if len(part) > 1 else f"{part[0]}" for part in (low, high) if part
+        )
+        names = f"slice number {ranges} is" if len(absent) == 1 else f"slice numbers {ranges} are"
+        reason = f"{reason} ({names} missing)"
+    else:
+        extended = slices.files
+    absent_slices = ranges_of(index for index, file in enumerate(extended) if file is None)
+    earlier = [slices.missing.reason] if slices.missing else []
+    remedy = (
+        "copy them again, or, if no more are wanted, remove the log from the folder and give the size with `voxel_um`"
+    )
+    missing = MissingData(absent_slices if absent else slices.missing.slices, "; ".join([reason, *earlier]), remedy)
+    return SliceFiles(extended, missing, slices.step)
+
+
 def _tiff_header(file: Path) -> _Header:
     """Check that a TIFF is one complete grey image."""
     with opened_tiff(file) as tif:
@@ -205,7 +257,19 @@ def _tiff_header(file: Path) -> _Header:
         check_complete(file, tif)
         least = least_page_bytes(page, plain=PLAIN_SLICE)
         sizes = (sum(page.databytecounts), least)
-        return _Header(shape, dtype, has_empty_parts(page), page_model(file, page).bits, sizes)
+        is_long = tif.is_ome and len(tif.ome_metadata or "") > _LONG_XML
+        z, y, x = (None, None, None) if is_long else stated_spacing(tif)
+        pixels = None if is_long else next(iter(ome_pixels(tif)), None)
+        return _Header(
+            shape,
+            dtype,
+            has_empty_parts(page),
+            page_model(file, page).bits,
+            sizes,
+            (z, x, y) if page_orientation(page) >= TURNED else (z, y, x),
+            unknown_unit(*stated_units(tif, pixels)),
+            imagej_rescale(file, tif),
+        )
 
 
 def _images(file: Path, tif: tifffile.TiffFile) -> int:

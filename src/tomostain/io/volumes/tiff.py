@@ -1,6 +1,9 @@
 """Volumes in one TIFF with many slices."""
 
+import logging
+import re
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ from numpy.typing import NDArray
 from tomostain.errors import InputError
 from tomostain.io.image_size import check_decoded_size
 from tomostain.io.metadata.ome_files import OmeFiles, announced_files
-from tomostain.io.metadata.units import Spacing, check_pixels
+from tomostain.io.metadata.units import Spacing, check_pixels, contradict, format_spacing, unknown_unit
 from tomostain.io.parallel import in_parallel, in_pool
 from tomostain.io.tiff import (
     TIFF_SUFFIXES,
@@ -19,6 +22,7 @@ from tomostain.io.tiff import (
     has_empty_parts,
     opened_tiff,
     stated_spacing,
+    stated_units,
     tiff_errors,
 )
 from tomostain.io.tiff_images import grey_values, ome_pixels, significant_bits, upright_shape
@@ -26,7 +30,13 @@ from tomostain.io.tiff_model import least_page_bytes, page_model, page_orientati
 from tomostain.io.volumes.base import ReadSlices, Source
 from tomostain.io.volumes.missing import NOTHING_MISSING, MissingData, format_slices, ranges_of
 from tomostain.io.volumes.registry import register_reader
+from tomostain.io.volumes.rescale import IDENTITY, Rescale, rescale_of, rescaled
 from tomostain.io.volumes.tiff_sets import PageSet, find_page_set
+
+logger = logging.getLogger("tomostain.io")
+
+_NOT_SPACE = {"T": "time points", "C": "channels"}
+_UNCALIBRATED = 20
 
 TURNED = 5
 """Orientations of TIFF from this one on exchange rows and columns."""
@@ -50,7 +60,7 @@ def open_tiff(path: Path, dataset: str | None = None) -> Source:
         if announced is not None:
             _check_own_files(path, announced)
         volume = find_page_set(path, tif)
-        _check_grey(path, volume)
+        _check_grey(path, volume, is_imagej=tif.is_imagej)
         pages = [page for page in volume.pages if page is not None]
         check_complete(path, tif, [page for page in pages if page.parent is tif])
         if volume.offset is not None:
@@ -61,10 +71,24 @@ def open_tiff(path: Path, dataset: str | None = None) -> Source:
         check_decoded_size(path, volume.plane[0] * volume.plane[1], volume.dtype.itemsize, stored, min_bytes)
         plane, dtype = upright_shape(path, page), _dtype(path, volume, page)
         spacing = _spacing(tif, page, volume)
+        conflict = _conflict(tif, pages)
+        unit = unknown_unit(*stated_units(tif, _pixels(tif, volume)))
+        rescale = imagej_rescale(path, tif)
         missing = _missing(volume, announced)
         bits = page_model(path, page, significant_bits(_pixels(tif, volume))).bits
     read = _paged(path, volume, plane, dtype) if volume.offset is None else _mapped(path, volume)
-    return Source((volume.depth, *plane), dtype, spacing, read, missing=missing, bits=bits, is_concurrent=True)
+    source = Source(
+        (volume.depth, *plane),
+        dtype,
+        spacing,
+        read,
+        missing=missing,
+        bits=bits,
+        conflict=conflict,
+        unknown_unit=unit,
+        is_concurrent=True,
+    )
+    return rescaled(source, rescale)
 
 
 def _dtype(path: Path, volume: PageSet, page: Any) -> np.dtype[Any]:
@@ -78,6 +102,33 @@ def _spacing(tif: tifffile.TiffFile, page: Any, volume: PageSet) -> Spacing:
         return (None, None, None)  # the XML does not describe these pages
     z, y, x = stated_spacing(tif, page, _pixels(tif, volume))
     return (z, x, y) if page_orientation(page) >= TURNED else (z, y, x)
+
+
+def _conflict(tif: tifffile.TiffFile, pages: Sequence[Any]) -> str:
+    """Return which page of a file without OME-XML states another pixel size than the first one."""
+    if tif.is_ome or not pages:
+        return ""
+    first = stated_spacing(tif, pages[0])
+    for number, page in enumerate(pages):
+        other = stated_spacing(tif, page) if page.parent is tif and hasattr(page, "tags") else first
+        if contradict(first, other):
+            return f"slice {number} states voxels of {format_spacing(other)}, slice 0 of {format_spacing(first)}"
+    return ""
+
+
+def imagej_rescale(path: Path, tif: tifffile.TiffFile) -> Rescale:
+    """Return the calibration of grey values that ImageJ states: a straight line, as for signed 16-bit values.
+
+    Sources: ij/io/FileSaver.java and ij/measure/Calibration.java (``cf``: 0 is a straight line, 20 is none).
+    """
+    metadata = (tif.imagej_metadata or {}) if tif.is_imagej else {}
+    if "cf" not in metadata or metadata["cf"] == _UNCALIBRATED:
+        return IDENTITY
+    coefficients = sorted(key for key in metadata if re.fullmatch(r"c\d", key))
+    if metadata["cf"] != 0 or coefficients != ["c0", "c1"]:
+        logger.warning("%s: the calibration function of its grey values is not applied; they are read as stored", path)
+        return IDENTITY
+    return rescale_of(path, metadata["c1"], metadata["c0"], "calibration of ImageJ")
 
 
 def _pixels(tif: tifffile.TiffFile, volume: PageSet) -> ElementTree.Element | None:
@@ -95,15 +146,23 @@ def _check_own_files(path: Path, announced: OmeFiles) -> None:
         )
 
 
-def _check_grey(path: Path, volume: PageSet) -> None:
-    """Raise unless the images are a grey stack with one long axis.
+def _check_grey(path: Path, volume: PageSet, *, is_imagej: bool) -> None:
+    """Raise unless the images are a grey stack with one long axis, which is z.
 
-    Programs label the axis of a stack differently (ImageJ also as time or channels): one long axis is z.
+    In ImageJ the axis of a stack is often called time or channels by mistake; other programs mean it.
     """
     if volume.samples != 1:
         raise InputError(f"{path}: a colour image ({volume.samples} samples per pixel); a µCT volume is grey")
     if len(volume.axes) > 1 or (volume.axes == "C" and volume.depth <= 4):
         raise InputError(f"{path}: has axes {volume.layout}; a µCT volume has z, y, x only")
+    if volume.axes in _NOT_SPACE:
+        what = f"{volume.depth} {_NOT_SPACE[volume.axes]}"
+        if not is_imagej:
+            raise InputError(
+                f"{path}: its metadata state {what} and one slice; if they are slices, store them with the axis Z "
+                "(Fiji: Image > Hyperstacks > Re-order Hyperstack)"
+            )
+        logger.warning("%s: its metadata state %s; they are read as slices", path, what)
     if volume.offset is None and len(volume.pages) != volume.depth:
         raise InputError(f"{path}: {volume.depth} slices in {len(volume.pages)} pages; save it as a plain TIFF stack")
     page = next((page for page in volume.pages if page is not None), None)

@@ -5,7 +5,7 @@ its pages differently. The volume is the largest set of pages of one size and ty
 (previews) are left out. In every other case the file is refused, and the message lists what it holds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,8 @@ class PageSet:
         All axes and their lengths, for messages.
     series : int or None
         Index of the series of tifffile, if it groups the pages by their metadata.
+    orientation : int
+        That of the TIFF tag; 1 for upright.
     """
 
     plane: tuple[int, int]
@@ -56,6 +58,7 @@ class PageSet:
     axes: str = ""
     layout: str = ""
     series: int | None = None
+    orientation: int = 1
 
     @property
     def values(self) -> int:
@@ -63,9 +66,10 @@ class PageSet:
         return self.depth * self.plane[0] * self.plane[1]
 
     def describe(self) -> str:
-        """Return number, size, type, and colours of the images."""
+        """Return number, size, type, colours and orientation of the images."""
         colour = f", {self.samples} samples" if self.samples > 1 else ""
-        return f"{self.depth} of {self.plane[0]} × {self.plane[1]} {self.dtype}{colour}"
+        turned = f", orientation tag {self.orientation}" if self.orientation > 1 else ""
+        return f"{self.depth} of {self.plane[0]} × {self.plane[1]} {self.dtype}{colour}{turned}"
 
 
 def find_page_set(path: Path, tif: tifffile.TiffFile) -> PageSet:
@@ -83,10 +87,11 @@ def find_page_set(path: Path, tif: tifffile.TiffFile) -> PageSet:
         raise InputError(f"{path}: holds a kind of TIFF that is not read; save it as a plain TIFF stack")
     known = [set_ for set_ in sets if set_ is not None]
     known = [set_ for set_ in known if _is_uniform(set_)]
-    listed = {page.index for set_ in known for page in set_.pages if page is not None and page.parent is tif}
-    listed |= {page.index for series in tif.series for level in series.levels[1:] for page in level.pages if page}
+    # By offset: the index of a page in a SubIFD counts in its own chain.
+    listed = {page.offset for set_ in known for page in set_.pages if page is not None and page.parent is tif}
+    listed |= {page.offset for page in _coarser_pages(tif)}
     # Pages that belong to no series: appended later, or of a file without metadata.
-    rest = _grouped([page for page in pages if page.index not in listed])
+    rest = _grouped([page for page in pages if page.offset not in listed])
     if tif.is_ome:
         return _largest(path, [*known, *rest])
     return _largest(path, _joined(known, rest))
@@ -95,6 +100,16 @@ def find_page_set(path: Path, tif: tifffile.TiffFile) -> PageSet:
 def _special_series(tif: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
     """Return the series that a program defined by its metadata. Other pages are compared one by one."""
     return [series for series in tif.series if series.kind not in _GENERIC]
+
+
+def _coarser_pages(tif: tifffile.TiffFile) -> Iterator[Any]:
+    """Yield the pages of the coarser levels of all series."""
+    for level in (level for series in tif.series for level in series.levels[1:]):
+        try:
+            yield from (page for page in level.pages if page is not None)
+        except IndexError:
+            # tifffile numbers the second and further SubIFDs of a stack wrongly. They are not in the chain of pages.
+            continue
 
 
 def _set_of_series(number: int, series: tifffile.TiffPageSeries) -> PageSet | None:
@@ -132,8 +147,15 @@ def _grouped(pages: Sequence[Any]) -> list[PageSet]:
         key = (page.imagelength, page.imagewidth, str(page.dtype), page.samplesperpixel, page_orientation(page))
         groups.setdefault(key, []).append(page)
     return [
-        PageSet((int(rows), int(columns)), np.dtype(group[0].dtype or "V1"), samples, len(group), tuple(group))
-        for (rows, columns, _, samples, _), group in groups.items()
+        PageSet(
+            (int(rows), int(columns)),
+            np.dtype(group[0].dtype or "V1"),
+            samples,
+            len(group),
+            tuple(group),
+            orientation=orientation,
+        )
+        for (rows, columns, _, samples, orientation), group in groups.items()
     ]
 
 

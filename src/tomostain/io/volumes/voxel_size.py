@@ -4,11 +4,14 @@ from pathlib import Path
 
 from tomostain.errors import InputError
 from tomostain.io.metadata.sidecar_logs import SidecarLogs, Voxel, find_sidecar_logs, format_voxels
-from tomostain.io.metadata.units import Spacing, nearly_equal
+from tomostain.io.metadata.units import Spacing, format_spacing, nearly_equal
 from tomostain.io.volumes.base import Source
 
 MAX_VOXEL_UM = 1e4
 """The largest voxel size, µm, that a file or log may state: no tomogram has voxels of more than 1 cm."""
+
+MIN_VOXEL_UM = 1e-3
+"""The smallest voxel size, µm, that a file or log may state: no X-ray tomogram has voxels of less than 1 nm."""
 
 
 def find_voxel(path: Path, source: Source) -> tuple[Voxel, str]:
@@ -32,6 +35,8 @@ def find_voxel(path: Path, source: Source) -> tuple[Voxel, str]:
         If no file states it, if files and log contradict each other by more than 1 %, or if the log states a binned
         and an unbinned size and it is ambiguous which is that of the volume.
     """
+    if source.conflict:
+        raise InputError(f"{path}: {source.conflict}; give the right size with `voxel_um`", parameter="voxel_um")
     first = source.ends[0] if source.ends else None
     stated_in = first or path
     _check_plausible(stated_in, source.spacing)
@@ -39,13 +44,13 @@ def find_voxel(path: Path, source: Source) -> tuple[Voxel, str]:
     z, y, x = source.spacing
     if logs.path is None:
         if z is None or y is None or x is None:
-            raise InputError(_missing(path, source.spacing, logs))
+            raise InputError(_missing(path, source, logs), parameter="voxel_um")
         return (z, y, x), stated_in.name
     _check_plausible(logs.path, logs.voxels_um[0])
     fitting = [voxel for voxel in logs.voxels_um if _agree(source.spacing, voxel)]
     if not fitting:
         raise InputError(
-            f"{path}: {stated_in} states voxels of {_stated(source.spacing)}, {logs.path} states "
+            f"{path}: {stated_in} states voxels of {format_spacing(source.spacing)}, {logs.path} states "
             f"{format_voxels(logs.voxels_um)}; give the right size with `voxel_um`"
         )
     if z is not None and y is not None and x is not None:
@@ -92,21 +97,21 @@ def _agree(stated: Spacing, voxel: Voxel) -> bool:
 def _check_plausible(path: Path, spacing: Spacing) -> None:
     """Raise if a size comes from a wrong unit: some programs write µm and label them as metres."""
     for size in spacing:
-        if size is not None and size > MAX_VOXEL_UM:
+        if size is not None and not MIN_VOXEL_UM <= size <= MAX_VOXEL_UM:
             raise InputError(
                 f"{path}: states a voxel size of {size:g} µm, so its unit is wrong; give it with `voxel_um`"
             )
 
 
-def _stated(spacing: Spacing) -> str:
-    return ", ".join(f"{axis} {value:g} µm" for axis, value in zip("zyx", spacing, strict=True) if value is not None)
-
-
-def _missing(path: Path, spacing: Spacing, logs: SidecarLogs) -> str:
+def _missing(path: Path, source: Source, logs: SidecarLogs) -> str:
     """Return the message that the voxel size is missing, with the axes that are known and the log that does not fit."""
-    only = f" (only {_stated(spacing)})" if _stated(spacing) else ""
+    known = format_spacing(source.spacing)
+    only = f"only {known}" if known else ""
+    unit = f"'{source.unknown_unit}'" if source.unknown_unit else ""
+    remarks = "; ".join(remark for remark in (unit, only) if remark)
+    facts = f"{' in a known unit' if unit else ''}{f' ({remarks})' if remarks else ''}"
     unfit = ""
     if logs.other_scans:
         log = logs.other_scans[0]
         unfit = f", and {log.path} is of {log.scan or 'an unnamed scan'}"
-    return f"{path}: the voxel size is not in the file{only}{unfit}; give it with `voxel_um`"
+    return f"{path}: the voxel size is not in the file{facts}{unfit}; give it with `voxel_um`"
