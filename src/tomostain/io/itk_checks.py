@@ -17,6 +17,12 @@ NIFTI_SUFFIXES = (".nii", ".nii.gz")
 _MAX_MHA_HEADER_BYTES = 1 << 16
 _NIFTI_1_BYTES = 348
 _LINE_END = 2
+_ARRAY_FIELDS = ("dimsize", "elementspacing", "elementsize", "offset", "position", "origin", "transformmatrix")
+_GZIP = b"\x1f\x8b"
+_MAGIC_BYTES = 4
+_FIRST_BYTES = (b"\x5c\x01\0\0", b"\0\0\x01\x5c", b"\x1c\x02\0\0", b"\0\0\x02\x1c")
+"""The size of the header of NIfTI-1 and NIfTI-2, in both byte orders."""
+
 _DIMENSIONS = tuple(str(number) for number in range(1, 11))
 _BLOCK = 1 << 20
 
@@ -31,6 +37,8 @@ def mha_fields(path: Path) -> dict[str, str]:
         name, separator, value = line.partition("=" if "=" in line else ":")
         if not separator:
             continue
+        if fields.get(name.strip().lower(), value.strip()) != value.strip():
+            fields["twice"] = name.strip()
         fields[name.strip().lower()] = value.strip()
         if name.strip().lower() == "elementdatafile":
             fields["listed"] = "\n".join(lines[number + 1 :]) if value.strip().upper().startswith("LIST") else ""
@@ -46,6 +54,12 @@ def check_data_files(path: Path) -> list[Path]:
     if not name.endswith(MHA_SUFFIXES):
         return []
     fields = mha_fields(path)
+    if "twice" in fields:
+        raise InputError(f"{path}: states {fields['twice'][:40]} twice, differently; correct its header")
+    before = list(fields)[: list(fields).index("ndims")] if "ndims" in fields else []
+    odd = [name for name in _ARRAY_FIELDS if name in before]
+    if odd:
+        raise InputError(f"{path}: states {odd[0]} before NDims, which is not read; put the line of NDims first")
     if "ndims" in fields and fields["ndims"] not in _DIMENSIONS:
         raise InputError(f"{path}: states {fields['ndims'][:20]} dimensions (NDims), not 1 to 10; the file is damaged")
     if fields.get("binarydata", "true").lower().startswith("f"):
@@ -75,11 +89,55 @@ def _check_skip(path: Path, fields: Mapping[str, str]) -> None:
         raise InputError(f"{path}: states a HeaderSize of {fields['headersize'][:20]} bytes; the file is damaged")
 
 
+def stated_slope(path: Path) -> tuple[float, float]:
+    """Return the scale and offset of the values of a MetaImage, which ITK does not apply.
+
+    Raises
+    ------
+    InputError
+        If they are not finite numbers, or the scale is 0.
+    """
+    if not path.name.lower().endswith(MHA_SUFFIXES):
+        return 1.0, 0.0
+    fields = mha_fields(path)
+    texts = [
+        fields.get(f"elementtointensityfunction{what}", default) for what, default in (("slope", "1"), ("offset", "0"))
+    ]
+    try:
+        slope, intercept = (float(text) for text in texts)
+    except ValueError:
+        slope, intercept = math.nan, 0.0
+    if not (math.isfinite(slope) and math.isfinite(intercept) and slope):
+        raise InputError(
+            f"{path}: states a scale of '{texts[0][:20]}' and an offset of '{texts[1][:20]}' for its values "
+            "(ElementToIntensityFunction), which are not understood; correct or remove them"
+        )
+    return slope, intercept
+
+
+def unapplied_scale(path: Path, reader: Any) -> tuple[float, float]:
+    """Return what has to be applied to the values of a NIfTI that ITK reads: with a slope of 0 none is scaled.
+
+    ITK adds the intercept also then.
+    """
+    try:
+        slope, intercept = (float(reader.GetMetaData(key)) for key in ("scl_slope", "scl_inter"))
+    except (RuntimeError, ValueError):
+        return 1.0, 0.0
+    return (1.0, -intercept) if slope == 0 and math.isfinite(intercept) else (1.0, 0.0)
+
+
 def check_nifti(path: Path) -> None:
     """Raise if a NIfTI does not state where its values begin, or states that they are in another file."""
     name = path.name.lower()
     if not name.endswith(NIFTI_SUFFIXES):
         return
+    with path.open("rb") as file:
+        start = file.read(_MAGIC_BYTES)
+    is_packed_file = start.startswith(_GZIP)
+    if is_packed_file != name.endswith(".gz") and (is_packed_file or start in _FIRST_BYTES):
+        state, ending = ("is", ".nii.gz") if is_packed_file else ("is not", ".nii")
+        raise InputError(f"{path}: {state} compressed by gzip, unlike its name says; rename it to end in {ending}")
     try:
         with gzip.open(path, "rb") if name.endswith(".gz") else path.open("rb") as file:
             head = file.read(_NIFTI_1_BYTES)
@@ -87,7 +145,7 @@ def check_nifti(path: Path) -> None:
         return  # SimpleITK says why
     if len(head) < _NIFTI_1_BYTES or head[4:8] in (b"n+2\0", b"ni2\0"):
         return  # shorter, or NIfTI-2: SimpleITK reads or refuses it
-    if head[:4] not in (b"\x5c\x01\0\0", b"\0\0\x01\x5c"):
+    if head[:4] not in _FIRST_BYTES[:2]:
         raise InputError(f"{path}: does not begin with a header of NIfTI; the file is damaged or of another format")
     order: Literal["<", ">"] = "<" if head[0] == 0x5C else ">"
     (offset,) = struct.unpack(f"{order}f", head[108:112])

@@ -15,12 +15,23 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tomostain.errors import InputError, PlacementWarning
-from tomostain.io.itk_checks import check_data_files, check_length, check_nifti, mha_fields
+from tomostain.io.itk_checks import (
+    NIFTI_SUFFIXES,
+    check_data_files,
+    check_length,
+    check_nifti,
+    mha_fields,
+    stated_slope,
+    unapplied_scale,
+)
 from tomostain.io.metadata.placement import PATIENT, Placement, Triple, placement_of
-from tomostain.io.metadata.units import Spacing, to_um
+from tomostain.io.metadata.units import Spacing, to_um, unknown_unit
 from tomostain.io.nrrd_files import NRRD_SUFFIXES, nrrd_header
 
 _MAX_STEP = 1e12
+_SCANNER_FORMS = 2
+"""Codes of NIfTI up to this one are coordinates of the scanner, or aligned to another scan of the subject."""
+
 _MM = 1000.0
 """A millimetre, the unit of these formats unless they state another, in µm."""
 
@@ -46,6 +57,14 @@ class ItkHeader:
         Voxel size (z, y, x) in µm or, if the unit is not stated, in that unit.
     labels : tuple of str
         Names of the axes in the order of `shape`, if the file states them.
+    kinds : tuple of str
+        Kinds of the axes of a NRRD in the order of `shape`, if the file states them.
+    slope, intercept : float
+        Scale and offset that the file states and ITK does not apply.
+    conflict : str
+        What the header states differently of the voxel size, as the beginning of a message; "" if nothing.
+    unknown_unit : str
+        A unit of lengths that is stated and not known; "" if there is none.
     """
 
     shape: tuple[int, ...]
@@ -55,6 +74,11 @@ class ItkHeader:
     placement: Placement | None = None
     step: Triple | None = None
     labels: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    slope: float = 1.0
+    intercept: float = 0.0
+    conflict: str = ""
+    unknown_unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,6 +89,7 @@ class _Geometry:
     origin: ArrayLike | None
     units: Sequence[str | None]
     space: str = PATIENT
+    conflict: str = ""
 
 
 @contextmanager
@@ -77,6 +102,8 @@ def _itk_errors(path: Path) -> Iterator[None]:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         lines = [line for line in lines if not line.startswith("Reason:")] or ["no reason given"]
         reason = re.sub(r"^(ITK ERROR: )?\w+\(0x[0-9a-f]+\): ", "", lines[-1])
+        if "GetQuotedString" in reason:
+            raise InputError(f"{path}: cannot be read: put the units and labels in its header in quotes") from None
         raise InputError(
             f"{path}: cannot be read ({reason[:160]}); the file is truncated, damaged or of another format"
         ) from None
@@ -158,11 +185,13 @@ def itk_header(path: Path) -> ItkHeader:
     plain = ItkHeader(shape, dtype, reader.GetNumberOfComponents(), (None, None, None))
     if path.suffix.lower() in NRRD_SUFFIXES:
         nrrd = nrrd_header(path)
-        if len(nrrd.labels) == len(shape):
-            plain = replace(plain, labels=nrrd.labels[::-1])
+        plain = replace(plain, labels=nrrd.labels[::-1], kinds=nrrd.kinds[::-1])
         if nrrd.vectors is None:
             return plain
         return _with_geometry(path, plain, _Geometry(nrrd.vectors, nrrd.origin, nrrd.units, nrrd.space))
+    is_nifti = path.name.lower().endswith(NIFTI_SUFFIXES)
+    slope, intercept = unapplied_scale(path, reader) if is_nifti else stated_slope(path)
+    plain = replace(plain, slope=slope, intercept=intercept)
     if len(shape) < 3:
         return plain
     return _with_geometry(path, plain, _itk_geometry(path, reader))
@@ -198,6 +227,8 @@ def _with_geometry(path: Path, header: ItkHeader, geometry: _Geometry) -> ItkHea
         spacing=(spacing_um[0], spacing_um[1], spacing_um[2]),
         placement=None if affine is None else affine[1],
         step=step if step is None else (lengths[0], lengths[1], lengths[2]),
+        conflict=geometry.conflict,
+        unknown_unit=unknown_unit(*geometry.units),
     )
 
 
@@ -223,7 +254,7 @@ def _itk_geometry(path: Path, reader: Any) -> _Geometry:
         fields = mha_fields(path)
         stated = fields.get("distanceunits", "?").strip()
         patient = "mm" if fields.get("anatomicalorientation", "???").strip("? ") else None
-        unit = stated if stated in ("um", "mm", "cm") else patient
+        unit = stated if stated.strip("? ") else patient
         if "elementspacing" not in fields and "elementsize" not in fields:
             unit = None
 
@@ -232,11 +263,36 @@ def _itk_geometry(path: Path, reader: Any) -> _Geometry:
             return np.array([float(str(np.float32(value / to_mm))) * to_mm for value in values[:3]])
         return np.array([float(f"{value:.15g}") for value in values[:3]])
 
-    step = stored(reader.GetSpacing())
+    step, conflict = stored(reader.GetSpacing()), ""
+    if is_nifti:
+        step, conflict = _nifti_step(reader, step, to_mm)
     count = len(reader.GetSize())
     direction = np.reshape(reader.GetDirection(), (count, count))[:3, :3]
     origin = stored(reader.GetOrigin()) if has_origin else None
-    return _Geometry((direction * step).T, origin, (unit,) * 3)
+    return _Geometry((direction * step).T, origin, (unit,) * 3, conflict=conflict)
+
+
+def _nifti_step(reader: Any, pixdim: NDArray[np.float64], to_mm: float) -> tuple[NDArray[np.float64], str]:
+    """Return the voxel size (x, y, z) of a NIfTI, mm, and what contradicts it.
+
+    ``pixdim`` belongs to the qform. If only the sform is set (``qform_code`` 0), it counts (method 3 of nifti1.h).
+    Where both are set in the coordinates of the scanner, they must agree. An
+    sform of a template (Talairach, MNI) may be scaled.
+    """
+    qform, sform = (int(float(reader.GetMetaData(f"{form}form_code"))) for form in "qs")
+    if sform <= 0:
+        return pixdim, ""
+    rows = [[float(v) for v in reader.GetMetaData(f"srow_{axis}").split()][:3] for axis in "xyz"]
+    lengths = np.linalg.norm(np.asarray(rows), axis=0) * to_mm
+    lengths = np.array([float(str(np.float32(value / to_mm))) * to_mm for value in lengths])
+    if np.allclose(lengths, pixdim, rtol=0.01) or not lengths.all():
+        return pixdim, ""
+    if qform <= 0:
+        return lengths, ""
+    if sform > _SCANNER_FORMS:
+        return pixdim, ""
+    sizes = (" x ".join(f"{1e3 * value:g}" for value in size[::-1]) for size in (pixdim, lengths))
+    return pixdim, "its pixdim states voxels of {} µm, its sform of {} µm (z, y, x)".format(*sizes)
 
 
 def itk_region(path: Path, header: ItkHeader, start: int, stop: int) -> NDArray[Any]:

@@ -57,6 +57,8 @@ class NrrdHeader:
         Names of the axes, fastest first; empty if not stated.
     kinds : tuple of str
         Kinds of the axes, fastest first; empty if not stated.
+    is_quantised : bool
+        Whether it states the range of the values before they were converted to whole numbers (``old min``).
     """
 
     encoding: str = ""
@@ -70,6 +72,7 @@ class NrrdHeader:
     origin: tuple[float, ...] | None = None
     labels: tuple[str, ...] = field(default=())
     kinds: tuple[str, ...] = field(default=())
+    is_quantised: bool = False
 
 
 def nrrd_header(path: Path) -> NrrdHeader:
@@ -109,6 +112,7 @@ def nrrd_header(path: Path) -> NrrdHeader:
         offset=end.end() if end else len(head),
         labels=_words(fields.get("labels")),
         kinds=_words(fields.get("kinds")),
+        is_quantised=any(f"old{space}{end}" in fields for space in (" ", "") for end in ("min", "max")),
         **_geometry(fields),
     )
 

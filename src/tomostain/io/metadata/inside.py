@@ -83,7 +83,9 @@ def check_packed_size(path: Path, declared: int, stored: int) -> None:
 
 
 def check_excess(path: Path, size: int, needed: int, padding: int = 4096) -> None:
-    """Raise if a file of plain values is much longer than its header says: then size or type of the values is wrong.
+    """Raise if a file of plain values is longer than its header says: then size or type of the values is wrong.
+
+    A line end, and a little padding of zeros, may follow the values.
 
     Parameters
     ----------
@@ -98,7 +100,12 @@ def check_excess(path: Path, size: int, needed: int, padding: int = 4096) -> Non
     ------
     InputError
     """
-    if size > needed + padding:
+    spare = size - needed
+    if 0 < spare <= padding:
+        with path.open("rb") as file:
+            file.seek(needed)
+            spare = len(file.read(spare).strip(b"\0\r\n"))
+    if spare > (0 if size <= needed + padding else padding):
         raise InputError(
             f"{path}: has {size} bytes, but its header states {needed}; correct the size or the type of the values in "
             "the header"

@@ -20,13 +20,14 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tomostain.io.metadata.axes import AxesError, Order, letter_of, volume_order
 from tomostain.io.metadata.hdf5_tree import Hdf5Tree
-from tomostain.io.metadata.units import Spacing, to_um
+from tomostain.io.metadata.units import Spacing, contradict, format_spacing, to_um, unknown_unit
 
 if TYPE_CHECKING:
     import h5py
@@ -39,10 +40,24 @@ _CENTIMETRE_UM = 1e4
 
 @dataclass(frozen=True)
 class Layout:
-    """The axes of a dataset that are z, y and x, and its stated voxel size (z, y, x), µm."""
+    """The axes of a dataset that are z, y and x, and its stated voxel size.
+
+    Attributes
+    ----------
+    order : tuple of int
+        The axes z, y, x.
+    spacing : Spacing
+        Voxel size (z, y, x), µm.
+    conflict : str
+        What states the voxel size differently, as the beginning of a message; "" if nothing.
+    unknown_unit : str
+        A unit of positions along the axes that is not known.
+    """
 
     order: Order = (0, 1, 2)
     spacing: Spacing = _SILENT
+    conflict: str = ""
+    unknown_unit: str = ""
 
 
 def layout(tree: Hdf5Tree, dataset: "h5py.Dataset") -> Layout:
@@ -79,24 +94,44 @@ def layout(tree: Hdf5Tree, dataset: "h5py.Dataset") -> Layout:
         order = next(iter(orders.values()))
     else:
         order = (1, 0, 2) if _is_httomo(tree, dataset) else volume_order(dataset.shape)
-    return Layout(order, _spacing(tree, dataset, order, groups, places))
+    sizes = _sizes(tree, dataset, order, groups, places)
+    spacing = next(iter(sizes.values()), _SILENT)
+    return Layout(order, spacing, _conflict(sizes), _unknown_unit(tree, dataset, groups, places))
 
 
-def _spacing(
+def _sizes(
     tree: Hdf5Tree, dataset: "h5py.Dataset", order: Order, groups: "list[h5py.Group]", places: Places | None
-) -> Spacing:
-    """Return the voxel size that attributes, positions along the axes, or nabu's configuration state."""
+) -> dict[str, Spacing]:
+    """Return the voxel sizes that attributes, positions along the axes, and nabu's configuration state, by source."""
     stated = _element_size(dataset)
-    if stated != _SILENT:
-        # The attribute is (z, y, x). In another order of axes some programs write it as the axes are stored.
-        return stated if order == tuple(sorted(order)) or len(set(stated)) == 1 else _SILENT
-    for group in groups:
-        if places is not None:
-            z, y, x = (_step_um(tree.member(group, name), dataset.shape[place]) for name, place in places)
-            if (z, y, x) != _SILENT:
-                return z, y, x
+    # The attribute is (z, y, x). In another order of axes some programs write it as the axes are stored.
+    is_plain = order == tuple(sorted(order)) or len(set(stated)) == 1
+    if stated != _SILENT and not is_plain:
+        return {}
+    sizes = {"its attribute": stated}
+    for group in groups if places is not None else ():
+        z, y, x = (_step_um(tree.member(group, name), dataset.shape[place]) for name, place in places or ())
+        sizes[f"the positions in {group.name}"] = (z, y, x)
     z, y, x = (_scale_um(dataset, axis) for axis in order)
-    return (z, y, x) if (z, y, x) != _SILENT else _nabu_size(tree, dataset)
+    sizes["the scales of its dimensions"] = (z, y, x)
+    sizes["the configuration of nabu"] = _nabu_size(tree, dataset)
+    return {source: size for source, size in sizes.items() if size != _SILENT}
+
+
+def _conflict(sizes: Mapping[str, Spacing]) -> str:
+    """Return which of several stated sizes contradict each other."""
+    for (first, size), (second, other) in pairwise(sizes.items()):
+        if contradict(size, other):
+            return f"{first} states voxels of {format_spacing(size)}, {second} of {format_spacing(other)}"
+    return ""
+
+
+def _unknown_unit(tree: Hdf5Tree, dataset: "h5py.Dataset", groups: "list[h5py.Group]", places: Places | None) -> str:
+    """Return a unit of the positions along the axes that is not known."""
+    scales = [scale for dimension in dataset.dims for scale in dimension.values()]
+    fields = [tree.member(group, name) for group in groups for name, _ in places or ()]
+    holders = [holder for holder in (*scales, *fields) if hasattr(holder, "attrs")]
+    return unknown_unit(*(_text(holder.attrs["units"]) for holder in holders if "units" in holder.attrs))
 
 
 def stated_names(tree: Hdf5Tree, dataset: "h5py.Dataset") -> dict[str, list[str]]:
@@ -124,8 +159,18 @@ def _axistags(dataset: "h5py.Dataset") -> list[str]:
     try:
         names = [str(axis["key"]) for axis in json.loads(text)["axes"]]
     except (ValueError, KeyError, TypeError, RecursionError):
-        return []
-    return names if len(names) == dataset.ndim else []
+        raise AxesError("its attribute axistags is damaged; correct or remove it") from None
+    _check_count("axistags", names, dataset)
+    return names
+
+
+def _check_count(attribute: str, names: list[str], dataset: "h5py.Dataset") -> None:
+    """Raise if an attribute names more or fewer axes than a dataset has."""
+    if len(names) != dataset.ndim:
+        raise AxesError(
+            f"its attribute {attribute} names {len(names)} axes ({', '.join(names)[:60]}), but it has {dataset.ndim} "
+            f"of lengths {', '.join(map(str, dataset.shape))}; correct or remove the attribute"
+        )
 
 
 def _labels(dataset: "h5py.Dataset") -> list[str]:
@@ -145,11 +190,16 @@ def _attribute_names(holder: "h5py.Group | h5py.Dataset", dataset: "h5py.Dataset
         if value is None:
             continue
         texts = [_text(axis) for axis in np.ravel(value)]
-        if len(texts) == 1:
-            plain = re.sub(r"[\[\]\"']", "", texts[0]).strip()
+        is_list = len(texts) > 1
+        if not is_list:
+            plain = re.sub(r"[\[\]\"']", "", texts[0]).strip() if texts else ""
+            is_list = bool(re.search(r"[:,;\s]", plain)) or set(plain.lower()) <= set("tczyx")
             texts = re.split(r"[:,;\s]+", plain) if re.search(r"[:,;\s]", plain) else list(plain)
         if len(texts) == dataset.ndim:
             return [text.strip() for text in texts]
+        # The axes of a group of NeXus may be those of its images only.
+        if holder == dataset and is_list and any(map(letter_of, texts)):
+            _check_count(key, [text.strip() for text in texts], dataset)
     return []
 
 

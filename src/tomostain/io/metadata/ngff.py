@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tomostain.errors import InputError
 from tomostain.io.metadata.placement import Placement, Triple
-from tomostain.io.metadata.units import Spacing, to_um
+from tomostain.io.metadata.units import Spacing, to_um, unknown_unit
 
 _MAX_LEVELS = 64
 """The sides of each level are half of those of the level before: no volume has as many."""
@@ -35,6 +36,8 @@ class Level:
         The same in the units of the axes; None if no scale is stated.
     origin : tuple of float
         Centre of the first voxel (z, y, x), in the units of the axes.
+    unknown_unit : str
+        A unit of the axes that is not known; "" if there is none.
     """
 
     path: str
@@ -42,6 +45,7 @@ class Level:
     spacing: Spacing
     step: Triple | None
     origin: Triple
+    unknown_unit: str = ""
 
     def placement(self) -> Placement:
         """Return where the level lies: in µm if all units are stated, and else in the units of the axes."""
@@ -60,21 +64,34 @@ class Level:
 
 
 def read_levels(attributes: Mapping[str, Any]) -> list[Level]:
-    """Read all levels of the first image in the attributes of a Zarr group.
+    """Read all levels of the image in the attributes of a Zarr group, the finest one first.
 
     Raises
     ------
+    InputError
+        If the group describes several images.
     ValueError, KeyError, IndexError, TypeError, AttributeError
         If the metadata are not those of an image.
     """
-    image = attributes.get("ome", attributes)["multiscales"][0]
+    images = attributes.get("ome", attributes)["multiscales"]
+    image = images[0]
+    firsts = list(dict.fromkeys(str(each["datasets"][0]["path"]) for each in images))
+    if len(firsts) > 1:
+        raise InputError(
+            f"describes {len(firsts)} images (arrays {', '.join(firsts[:6])}), and it is ambiguous which is the "
+            "volume; give the folder of one array, and its size with `voxel_um`"
+        )
     if len(image["datasets"]) > _MAX_LEVELS:
         raise ValueError(f"it states {len(image['datasets'])} levels")
     axes = [axis if isinstance(axis, Mapping) else {"name": axis} for axis in image["axes"]]
     names = tuple(str(axis["name"]) for axis in axes)
     units = {name: axis.get("unit") for name, axis in zip(names, axes, strict=True)}
     of_image = image.get("coordinateTransformations") or []
-    return [_level(dataset, names, units, of_image) for dataset in image["datasets"]]
+    levels = [_level(dataset, names, units, of_image) for dataset in image["datasets"]]
+    # The format lists the finest level first, but some programs do not. Sorting is stable.
+    if all(level.step is not None for level in levels):
+        levels.sort(key=lambda level: math.prod(level.step or ()))
+    return levels
 
 
 def _level(
@@ -88,7 +105,9 @@ def _level(
     z_um, y_um, x_um = (to_um(steps.get(axis), units.get(axis)) for axis in "zyx")
     step = None if len(steps.keys() & set("zyx")) < 3 else (steps["z"], steps["y"], steps["x"])
     first = (starts.get("z", 0.0), starts.get("y", 0.0), starts.get("x", 0.0))
-    return Level(str(dataset["path"]), names, (z_um, y_um, x_um), step, first)
+    return Level(
+        str(dataset["path"]), names, (z_um, y_um, x_um), step, first, unknown_unit(*(units.get(axis) for axis in "zyx"))
+    )
 
 
 def _affine(

@@ -6,9 +6,12 @@ Sources: the NeXus definition NXtomo (https://manual.nexusformat.org/classes/app
 ``rotation_angle.degrees``).
 """
 
+import math
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from tomostain.io.metadata.axes import is_angle, letter_of
 from tomostain.io.metadata.hdf5_tree import DAMAGED, Hdf5Tree
@@ -26,6 +29,7 @@ _RECONSTRUCTED = re.compile(r"recon|rec_|process|result", re.IGNORECASE)
 _VOLUME_NAME = re.compile(
     r"recon|rec_|process|result|(^|[/_])(vol(ume)?s?|rec|slices?|tomograms?)($|[/_\d])", re.IGNORECASE
 )
+_FEWEST_ANGLES, _MOST_ANGLES = 5, 10**6
 _OTHER_THAN_ANGLES = re.compile(r"cent(er|re)|axis|offset")
 
 
@@ -83,7 +87,11 @@ def _by_definition(tree: Hdf5Tree, names: list[str]) -> Iterator[tuple[str, bool
         for depth in range(1, len(parts)):
             group = tree.groups.get("/".join(parts[:depth]))
             definition = None if group is None else tree.member(group, "definition")
-            if definition is not None and _text(definition) == "NXtomo" and not _RECONSTRUCTED.search(name):
+            if (
+                definition is not None
+                and _text(definition).strip().lower() == "nxtomo"
+                and not _RECONSTRUCTED.search(name)
+            ):
                 yield "its definition is NXtomo", True
 
 
@@ -101,10 +109,20 @@ def _by_angles(tree: Hdf5Tree, dataset: "h5py.Dataset", names: list[str]) -> Ite
     if any(_RECONSTRUCTED.search(name) for name in names):
         return
     entries = {name.split("/")[0] for name in names}
+    is_volume = any(_VOLUME_NAME.search(name) for name in names)
     for name, item in tree.datasets.items():
         is_near = name.split("/")[0] in entries and "/" in name
-        if is_near and _is_angles(name.rpartition("/")[2], item) and item.shape[0] in dataset.shape[:2]:
+        key = name.rpartition("/")[2]
+        axes = dataset.shape[:2] if is_near else () if is_volume else dataset.shape[:1]
+        if _is_angles(key, item) and item.shape[0] in axes:
             yield f"{name} has as many angles as it has images", False
+        elif not is_volume and _spans_a_turn(key, item, int(dataset.shape[0])):
+            yield f"{name} has a number for each of its images, evenly spaced over half a turn or a whole one", False
+    holders = [dataset, *(tree.groups.get(name.rpartition("/")[0]) for name in names)]
+    for holder in holders if not is_volume else ():
+        for key, value in ({} if holder is None else holder.attrs).items():
+            if is_angle(key) and getattr(value, "shape", ()) == dataset.shape[:1] and value.dtype.kind in "iuf":
+                yield f"the attribute {key} has as many angles as it has images", False
 
 
 def _is_angles(key: str, item: Any) -> bool:
@@ -121,6 +139,21 @@ def _is_angles(key: str, item: Any) -> bool:
     return unit in ("deg", "degree", "degrees", "°", "rad", "radian", "radians") or (
         _attribute(item, "transformation_type").lower() == "rotation"
     )
+
+
+def _spans_a_turn(key: str, item: Any, frames: int) -> bool:
+    """Return whether a list without the name or unit of an angle is one by its numbers: over 180°, 360°, π or 2π."""
+    if getattr(item, "shape", None) != (frames,) or not _FEWEST_ANGLES <= frames <= _MOST_ANGLES:
+        return False
+    if item.dtype.kind not in "iuf" or letter_of(key) or _attribute(item, "units") or item.is_scale:
+        return False
+    values = np.asarray(item[()], dtype=float)
+    steps = np.diff(values)
+    if not np.isfinite(values).all() or not np.allclose(steps, steps[0], rtol=1e-3) or abs(steps[0]) == 1:
+        return False
+    spans = (abs(values[-1] - values[0]), abs(values[-1] - values[0]) + abs(steps[0]))  # with and without the end
+    turns = (180.0, 360.0, math.pi, 2 * math.pi)
+    return any(abs(span - turn) < 1e-3 * turn for span in spans for turn in turns)
 
 
 def _is_of_same_images(item: Any, dataset: "h5py.Dataset") -> bool:

@@ -19,6 +19,7 @@ from tomostain.io.volumes.chunks import check_chunk
 from tomostain.io.volumes.hdf5_missing import covered_by_parts, missing_in_hdf5, zero_unwritten
 from tomostain.io.volumes.hdf5_virtual import virtual_parts
 from tomostain.io.volumes.registry import register_reader
+from tomostain.io.volumes.rescale import Rescale, rescale_of, rescaled, stated_rescale
 
 if TYPE_CHECKING:
     import h5py
@@ -57,6 +58,7 @@ def open_hdf5(path: Path, dataset: str | None = None) -> Source:
             check_chunk(path, values)
             missing = missing_in_hdf5(values, axes.order[0])
             coverage = covered_by_parts(values) if missing and values.is_virtual else None
+            rescale = _rescale(path, tree, values)
             file_of, name = Path(values.file.filename), values.name
         finally:
             tree.close()
@@ -82,7 +84,37 @@ def open_hdf5(path: Path, dataset: str | None = None) -> Source:
                 "needs hdf5plugin (pip install 'tomostain[io]')"
             ) from None
 
-    return Source(shape, dtype, axes.spacing, read, missing=missing)
+    source = Source(
+        shape,
+        dtype,
+        axes.spacing,
+        read,
+        missing=missing,
+        conflict=axes.conflict,
+        unknown_unit=axes.unknown_unit,
+    )
+    return rescaled(source, rescale)
+
+
+def _rescale(path: Path, tree: Hdf5Tree, dataset: "h5py.Dataset") -> Rescale:
+    """Return the scale and offset of the values: attributes, or in NXdata numbers next to the signal."""
+    rescale = stated_rescale(path, dict(dataset.attrs))
+    if not rescale.is_identity:
+        return rescale
+    for name in tree.names(dataset):
+        group = tree.groups.get(name.rpartition("/")[0])
+        if group is None or group.attrs.get("NX_class") not in ("NXdata", b"NXdata"):
+            continue
+        key = name.rpartition("/")[2]
+        for prefix in (f"{key}_", ""):
+            slope, offset = (_number(tree.member(group, f"{prefix}{what}")) for what in ("scaling_factor", "offset"))
+            if slope is not None or (prefix and offset is not None):
+                return rescale_of(path, slope, offset, f"{prefix}scaling_factor")
+    return rescale
+
+
+def _number(member: Any) -> Any:
+    return member[()] if getattr(member, "size", 0) == 1 else None
 
 
 @contextmanager

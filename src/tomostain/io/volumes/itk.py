@@ -5,6 +5,7 @@ SimpleITK streams MHA and NIfTI (compressed or not), but reads a whole NRRD into
 temporary file.
 """
 
+import logging
 import math
 from functools import cache
 from pathlib import Path
@@ -17,9 +18,15 @@ from tomostain.errors import InputError
 from tomostain.io.itk_checks import MHA_SUFFIXES, NIFTI_SUFFIXES, check_packed_data
 from tomostain.io.itk_files import ItkHeader, itk_header, itk_region
 from tomostain.io.metadata.axes import AxesError, letter_of, volume_order
-from tomostain.io.nrrd_files import NRRD_SUFFIXES, map_nrrd
+from tomostain.io.nrrd_files import NRRD_SUFFIXES, map_nrrd, nrrd_header
 from tomostain.io.volumes.base import Source
 from tomostain.io.volumes.registry import register_reader
+from tomostain.io.volumes.rescale import Rescale, rescaled
+
+logger = logging.getLogger("tomostain.io")
+
+_OF_SPACE = ("space", "domain", "???", "none", "")
+"""Kinds of axes of a NRRD that may be those of a volume."""
 
 
 @register_reader(suffixes=NIFTI_SUFFIXES, label="NIfTI", extra="io")
@@ -43,6 +50,8 @@ def open_itk(path: Path, dataset: str | None = None) -> Source:
         raise InputError(f"{path}: holds an array of shape {header.shape}, not a volume (z, y, x)")
     _check_labels(path, header)
     if path.suffix.lower() in NRRD_SUFFIXES:
+        if nrrd_header(path).is_quantised:
+            logger.warning("%s: states the range of its values before quantisation; they are read as stored", path)
         mapped = map_nrrd(path, header.shape, header.dtype)
         if mapped is not None:
             values = mapped.reshape(shape)
@@ -53,6 +62,7 @@ def open_itk(path: Path, dataset: str | None = None) -> Source:
                 lambda start, stop: np.array(values[start:stop]),
                 placement=header.placement,
                 step=header.step,
+                unknown_unit=header.unknown_unit,
                 is_concurrent=True,
             )
     has_more_axes = len(header.shape) > 3
@@ -67,11 +77,31 @@ def open_itk(path: Path, dataset: str | None = None) -> Source:
             return itk_region(path, header, 0, 1).reshape(shape)[start:stop]
         return itk_region(path, header, start, stop)
 
-    return Source(shape, header.dtype, header.spacing, read, placement=header.placement, step=header.step)
+    source = Source(
+        shape,
+        header.dtype,
+        header.spacing,
+        read,
+        placement=header.placement,
+        step=header.step,
+        conflict=header.conflict,
+        unknown_unit=header.unknown_unit,
+    )
+    return rescaled(source, Rescale(header.slope, header.intercept))
 
 
 def _check_labels(path: Path, header: ItkHeader) -> None:
-    """Raise if the labels of a NRRD state another order of axes than that of the format, x fastest."""
+    """Raise if the kinds or labels of a NRRD state that an axis is not of space, or another order than x fastest."""
+    for what, words in (("kinds", header.kinds), ("labels", header.labels)):
+        if words and len(words) != len(header.shape):
+            raise InputError(
+                f"{path}: states {len(words)} {what}, but has {len(header.shape)} axes; correct or remove them"
+            )
+    for kind, size in zip(header.kinds, header.shape, strict=False):
+        if size > 1 and kind.lower() not in _OF_SPACE:
+            raise InputError(
+                f"{path}: one of its axes is of kind '{kind[:40]}' ({size} values); a µCT volume has z, y, x only"
+            )
     if not header.labels or not any(map(letter_of, header.labels)):
         return
     try:

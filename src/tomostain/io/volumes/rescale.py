@@ -1,6 +1,7 @@
 """Grey values that are stored as whole numbers, with a scale and an offset stated next to them."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,14 @@ class Rescale:
         return self.slope == 1.0 and self.intercept == 0.0
 
 
+_NAMES = (
+    ("scale_factor", "add_offset"),
+    ("scaling_factor", "offset"),
+    ("rescaleslope", "rescaleintercept"),
+    ("rescale_slope", "rescale_intercept"),
+    ("scl_slope", "scl_inter"),
+)
+
 IDENTITY: Rescale = Rescale()
 
 
@@ -54,6 +63,26 @@ def rescale_of(path: Path, slope: object, intercept: object, source: str) -> Res
             f"({source}), which are not understood; correct or remove them"
         )
     return Rescale(values[0], values[1], source)
+
+
+def stated_rescale(path: Path, attributes: Mapping[str, Any]) -> Rescale:
+    """Return the scale and the offset that attributes of an array state.
+
+    Known are ``scale_factor`` and ``add_offset`` (CF conventions: netCDF, xarray), ``scaling_factor`` and ``offset``
+    (NeXus), and the slope and intercept of DICOM and NIfTI. An offset alone is only known in the first.
+
+    Raises
+    ------
+    InputError
+        As `rescale_of`.
+    """
+    by_name = {str(name).lower(): value for name, value in attributes.items() if np.size(value) == 1}
+    for slope, intercept in _NAMES:
+        if slope in by_name or (intercept in by_name and intercept == "add_offset"):
+            is_nifti = slope == "scl_slope" and not np.any(by_name[slope])  # 0: not scaled
+            if not is_nifti:
+                return rescale_of(path, by_name.get(slope), by_name.get(intercept), slope)
+    return IDENTITY
 
 
 def _short(value: object) -> str:

@@ -139,6 +139,11 @@ def _suffixes_in(folder: Path, entries: Mapping[str, "os.DirEntry[str]"]) -> tup
     for suffixes, count in zip(SLICE_SUFFIXES, counts, strict=True):
         if count:
             return suffixes
+    if "attributes.json" in entries:
+        raise InputError(
+            f"{folder}: is N5, which is not read; save the volume as TIFF slices or OME-Zarr (Fiji: File > Import > "
+            "N5, then File > Save As > Image Sequence)"
+        )
     others = Counter(Path(name).suffix.lower() for name in names if name.lower().endswith(_OTHER_IMAGES))
     if others:
         suffix, count = others.most_common(1)[0]

@@ -26,6 +26,7 @@ from tomostain.io.volumes.missing import Ranges, clipped, format_slices
 from tomostain.io.volumes.registry import find_reader, volume_formats
 from tomostain.io.volumes.slice_folder import SLICE_FOLDER
 from tomostain.io.volumes.voxel_size import check_numbering_step, find_voxel
+from tomostain.io.volumes.ways_out import way_out
 
 logger = logging.getLogger("tomostain.io")
 
@@ -390,6 +391,9 @@ def _open_source(path: Path, dataset: str | None) -> Source:
             parameter="dataset",
         )
     if reader is None:
+        advice = way_out(path)
+        if advice:
+            raise InputError(f"{path}: '{path.suffix}' is not a volume format known here; {advice}")
         formats = ", ".join(volume_formats())
         raise InputError(
             f"{path}: '{path.suffix}' is not a volume format known here; use {SLICE_FOLDER.label}, or a file in one of "

@@ -18,6 +18,7 @@ from tomostain.io.metadata.zarr_json import METADATA_FILES, check_zarr_metadata,
 from tomostain.io.volumes.base import Source
 from tomostain.io.volumes.chunks import check_chunk, missing_in_zarr, missing_shards
 from tomostain.io.volumes.registry import register_reader
+from tomostain.io.volumes.rescale import rescaled, stated_rescale
 from tomostain.io.volumes.zarr_blosc import BloscCheck
 
 _DAMAGED = (
@@ -103,8 +104,10 @@ def open_zarr(path: Path, dataset: str | None = None) -> Source:
 
     shape = tuple(int(array.shape[axis]) for axis in order)
     facts = Source(shape, np.dtype(array.dtype), (None, None, None), read, missing=missing)
+    facts = rescaled(facts, stated_rescale(path, dict(array.attrs)))
     if level is None:
         return facts
+    facts = replace(facts, unknown_unit=level.unknown_unit)
     placement = _stored_placement(attributes) or level.placement()
     return replace(facts, spacing=level.spacing, placement=placement, step=level.placement_step())
 
@@ -126,7 +129,10 @@ def _order(path: Path, array: Any, level: Level | None) -> Order:
     stated = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
     names = [None if name is None else str(name) for name in stated] if isinstance(stated, list | tuple) else None
     if names is not None and len(names) != array.ndim:
-        names = None
+        raise InputError(
+            f"{path}: names {len(names)} dimensions ({', '.join(map(str, names))[:60]}), but its array has "
+            f"{array.ndim} of lengths {', '.join(map(str, array.shape))}; correct or remove the names"
+        )
     try:
         if level is None:
             return volume_order(array.shape, names)
@@ -151,9 +157,13 @@ def _multiscale(path: Path, group: Any, attributes: Mapping[str, Any]) -> tuple[
         if not isinstance(array, zarr.Array):
             raise TypeError(f"{level.path} is not an array")
         return array, level
-    except InputError:
-        raise
+    except InputError as error:
+        raise InputError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from None
     except _DAMAGED as error:
+        if "multiscales" not in attributes.get("ome", attributes) and (path / "0").is_dir():
+            raise InputError(
+                f"{path}: holds its images in folders (as bioformats2raw writes them); give {path / '0'}"
+            ) from None
         reason = " ".join(str(error).split())[:120]
         raise InputError(
             f"{path}: is not an OME-Zarr image ({type(error).__name__}: {reason}); give the image's folder"
