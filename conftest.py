@@ -3,6 +3,7 @@
 `pytest -m gpu` shows them and runs the tests that need one.
 """
 
+import gc
 import os
 from importlib.util import find_spec
 
@@ -20,6 +21,11 @@ def pytest_configure(config):
     if not wants_gpu(config):
         # CUDA reads it when it is initialised, which no import does.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def pytest_collection_finish():
+    """Leave what exists out of garbage collections: the modules and tests take seconds to look through."""
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(config, items):

@@ -36,19 +36,40 @@ def _own_settings(tmp_path_factory):
     os.environ["NAPARI_CONFIG"] = str(tmp_path_factory.mktemp("napari") / "settings.yaml")
 
 
-@pytest.fixture
-def viewer(qtbot):
-    """Return a napari viewer that is not shown."""
+@pytest.fixture(scope="session")
+def shared_viewer(qapp):
+    """Return the only napari viewer of the process, which is not shown: a new one takes seconds."""
     import napari
 
     made = napari.Viewer(show=False)
     yield made
     made.close()
-    gc.collect()
+
+
+@pytest.fixture(scope="session")
+def empty(shared_viewer):
+    """Return a function that makes the viewer as it was at first."""
+
+    def clear():
+        shared_viewer.dims.ndisplay = 2
+        shared_viewer.grid.enabled = False
+        shared_viewer.layers.clear()
+        shared_viewer.dims.order = tuple(range(shared_viewer.dims.ndim))
+        shared_viewer.window.remove_dock_widget("all")
+
+    return clear
 
 
 @pytest.fixture
-def cheap_collections():
+def viewer(shared_viewer, empty, qtbot):
+    """Return the viewer without layers."""
+    empty()
+    yield shared_viewer
+    empty()
+
+
+@pytest.fixture(autouse=True)
+def _cheap_collections():
     """Leave what exists out of garbage collections: napari collects whenever a layer is removed."""
     gc.freeze()
 

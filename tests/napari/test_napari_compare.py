@@ -85,7 +85,7 @@ def test_a_swipe_shows_the_upper_layer_right_of_the_line(widget, viewer, order):
 
 def test_the_section_of_a_pair_is_cut_from_the_stained_volume(widget, viewer, qtbot):
     widget.histology.choose(viewer.layers["rat histology"])
-    with qtbot.waitSignal(widget.task.finished, timeout=20000):
+    with qtbot.waitSignal(widget.task.finished, timeout=120_000):
         widget.start_button.click()
     assert visible(viewer) == ["section, µCT", "section, stain", "section, histology"]
     assert viewer.grid.shape == (1, 3)
@@ -126,6 +126,6 @@ def test_what_cannot_be_compared_is_said(widget, viewer, qtbot, tmp_path):
     source = LayerSource("histology", tmp_path / "b", (5.0, 5.0))
     widget.histology.choose(viewer.add_image(RGB[2], **placed(source, "b", rgb=True)))
     widget.stained.choose(viewer.layers["a"])
-    with qtbot.waitSignal(widget.task.finished, timeout=20000):
+    with qtbot.waitSignal(widget.task.finished, timeout=120_000):
         widget.start_button.click()
     assert "does not state where its section lies" in widget.message.text()

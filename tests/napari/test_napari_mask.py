@@ -1,8 +1,5 @@
 """The widget Mask: what is painted is written, and prepare and training honour it."""
 
-import gc
-from importlib import import_module
-
 import numpy as np
 import pytest
 
@@ -11,21 +8,13 @@ from tomostain.dataset.pair import Pair, load_exclude, load_pair, save_pair
 pytest.importorskip("napari")
 pytest.importorskip("qtpy")
 
-pytestmark = pytest.mark.usefixtures("cheap_collections")
-
 
 @pytest.fixture(scope="module")
-def viewer(qapp):
-    """Return one viewer for all tests of this module, because a new one takes seconds."""
-    import napari
-
-    # Imported before the heap is frozen.
-    import_module("tomostain.napari.mask")
-    made = napari.Viewer(show=False)
-    gc.freeze()
-    yield made
-    gc.unfreeze()
-    made.close()
+def viewer(shared_viewer, empty):
+    """Return the viewer for all tests of this module, with one widget."""
+    empty()
+    yield shared_viewer
+    empty()
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,7 @@ def widget(viewer, qtbot, tmp_path):
 
 
 def run(widget, qtbot):
-    with qtbot.waitSignal(widget.task.finished, timeout=60000):
+    with qtbot.waitSignal(widget.task.finished, timeout=120_000):
         widget.start_button.click()
 
 
@@ -70,7 +70,7 @@ def test_labels_are_measured_into_the_table_and_the_csv(widget, viewer, qtbot, t
 
 def test_painted_labels_are_written_and_measured(widget, viewer, qtbot, tmp_path):
     widget.labels_box.choose(viewer.layers["l"])
-    with qtbot.waitSignal(widget.task.finished, timeout=20000):
+    with qtbot.waitSignal(widget.task.finished, timeout=120_000):
         widget.edit_button.click()
     copy = viewer.layers["l corrected"]
     assert widget.labels_box.layer is copy

@@ -1,8 +1,5 @@
 """The widget Normalise: values of drawn regions against known ones, and files that the stages read."""
 
-import gc
-from importlib import import_module
-
 import numpy as np
 import pytest
 
@@ -13,21 +10,13 @@ from tomostain.register.config import RegisterConfig
 pytest.importorskip("napari")
 pytest.importorskip("qtpy")
 
-pytestmark = pytest.mark.usefixtures("cheap_collections")
-
 
 @pytest.fixture(scope="module")
-def viewer(qapp):
-    """Return one viewer for all tests of this module, because a new one takes seconds."""
-    import napari
-
-    # Imported before the heap is frozen.
-    import_module("tomostain.napari.normalise")
-    made = napari.Viewer(show=False)
-    gc.freeze()
-    yield made
-    gc.unfreeze()
-    made.close()
+def viewer(shared_viewer, empty):
+    """Return the viewer for all tests of this module, with one widget."""
+    empty()
+    yield shared_viewer
+    empty()
 
 
 @pytest.fixture(scope="module")
@@ -74,13 +63,13 @@ def box(z, row0, row1, column0, column1):
 def draw_ct(widget, qtbot):
     add(widget, "ct", "background", *box(2, 0, 10, 0, 60))
     add(widget, "ct", "bone", *box(2, 20, 40, 25, 45))
-    qtbot.waitUntil(lambda: widget.ct is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: widget.ct is not None, timeout=120_000)
 
 
 def draw_slide(widget, qtbot):
     add(widget, "slide", "background", *box(None, 0, 15, 0, 90))
     add(widget, "slide", "bone", *box(None, 25, 55, 35, 65))
-    qtbot.waitUntil(lambda: not widget.picture.pixmap().isNull(), timeout=20_000)
+    qtbot.waitUntil(lambda: not widget.picture.pixmap().isNull(), timeout=120_000)
 
 
 def test_drawn_regions_give_their_means(widget, viewer, qtbot, scan):
@@ -94,17 +83,17 @@ def test_drawn_regions_give_their_means(widget, viewer, qtbot, scan):
     # A further region changes the mean; a removed one counts no more.
     before = widget.ct.bone_px
     layer = add(widget, "ct", "bone", *box(4, 20, 30, 25, 45))
-    qtbot.waitUntil(lambda: widget.ct.bone_px == before + 200, timeout=20_000)
+    qtbot.waitUntil(lambda: widget.ct.bone_px == before + 200, timeout=120_000)
     layer.selected_data = {0}
     layer.remove_selected()
-    qtbot.waitUntil(lambda: widget.ct.bone_px == 200, timeout=20_000)
+    qtbot.waitUntil(lambda: widget.ct.bone_px == 200, timeout=120_000)
     layer.add_ellipses(np.array(box(2, 20, 40, 25, 45)))
-    qtbot.waitUntil(lambda: widget.ct.bone_px > 200, timeout=20_000)
+    qtbot.waitUntil(lambda: widget.ct.bone_px > 200, timeout=120_000)
     assert widget.ct.bone_px == pytest.approx(200 + np.pi * 100, abs=15)
 
 
 def test_the_estimate_is_that_of_the_library(widget, qtbot, scan):
-    with qtbot.waitSignal(widget.task.finished, timeout=20_000):
+    with qtbot.waitSignal(widget.task.finished, timeout=120_000):
         widget.estimate_button.click()
         assert not widget.estimate_button.isEnabled()
     assert widget.ct.bone == pytest.approx(estimate_reference(scan).bone, rel=1e-6)
@@ -158,23 +147,23 @@ def test_values_belong_to_the_layers_that_are_chosen(widget, viewer, qtbot, scan
     assert widget.shapes["ct", "bone"] is not drawn["ct", "bone"]
     # The first one has its regions still.
     widget.volume_box.choose(first)
-    qtbot.waitUntil(lambda: widget.ct is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: widget.ct is not None, timeout=120_000)
     assert widget.ct.bone == bone
     # Without regions there are no values.
     viewer.layers.remove(drawn["ct", "bone"])
     viewer.layers.remove(drawn["slide", "bone"])
-    qtbot.waitUntil(lambda: widget.ct is None and widget.boxes is None, timeout=20_000)
+    qtbot.waitUntil(lambda: widget.ct is None and widget.boxes is None, timeout=120_000)
     assert "Draw a region" in widget.values.text()
 
 
 def test_an_estimate_stays_until_regions_are_drawn(widget, viewer, qtbot):
-    with qtbot.waitSignal(widget.task.finished, timeout=20_000):
+    with qtbot.waitSignal(widget.task.finished, timeout=120_000):
         widget.estimate_button.click()
     estimate = widget.ct
     add(widget, "ct", "bone", *box(2, 20, 40, 25, 45))
     draw_slide(widget, qtbot)
     assert widget.ct is estimate
-    with qtbot.waitSignal(widget.task.finished, timeout=20_000):
+    with qtbot.waitSignal(widget.task.finished, timeout=120_000):
         widget.estimate_button.click()
         widget.volume_box.choose(None)
     assert widget.ct is None
@@ -213,10 +202,10 @@ def test_mistakes_are_stated(widget, viewer, qtbot, tmp_path):
     assert "nothing to write" in widget.message.text()
     add(widget, "ct", "bone", *box(2, 0, 10, 0, 60))
     add(widget, "ct", "background", *box(2, 20, 40, 25, 45))
-    qtbot.waitUntil(lambda: "must be brighter" in widget.message.text(), timeout=20_000)
+    qtbot.waitUntil(lambda: "must be brighter" in widget.message.text(), timeout=120_000)
     add(widget, "slide", "background", *box(None, -30, -10, 0, 5))
     add(widget, "slide", "bone", *box(None, 25, 55, 35, 65))
-    qtbot.waitUntil(lambda: "contains no pixel" in widget.message.text(), timeout=20_000)
+    qtbot.waitUntil(lambda: "contains no pixel" in widget.message.text(), timeout=120_000)
     widget.volume_box.choose(None)
     widget.buttons["ct", "bone"].click()
     assert "no layer is chosen" in widget.message.text()

@@ -245,7 +245,7 @@ def test_samples_are_made_once_in_a_thread_and_stored(viewer, qtbot, monkeypatch
     viewer._add_layer_from_data(data, options, kind)
     assert [layer.name for layer in viewer.layers] == [samples.WAITING]
     assert "Sample" in viewer.window.dock_widgets
-    qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=60000)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=120_000)
     assert [layer.metadata["tomostain"].kind for layer in viewer.layers] == ["ct", "stained"]
     assert "Sample" not in viewer.window.dock_widgets
     made = (samples.cache_folder() / "phantom").stat().st_mtime_ns
@@ -269,7 +269,7 @@ def test_a_sample_that_cannot_be_made_is_reported(viewer, qtbot, monkeypatch, tm
     monkeypatch.setattr(samples, "show_error", reports.append)
     monkeypatch.setattr(samples, "SIDE", 1)  # the phantom refuses it
     assert len(samples.open_ct()) == 1
-    qtbot.waitUntil(lambda: len(reports) == 1)
+    qtbot.waitUntil(lambda: len(reports) == 1, timeout=60_000)
     assert "could not be made" in reports[0]
     assert "Sample" not in viewer.window.dock_widgets
 

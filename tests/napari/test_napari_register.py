@@ -1,8 +1,5 @@
 """The widget Register: every control, on a phantom whose pose is known."""
 
-import gc
-from importlib import import_module
-
 import numpy as np
 import pytest
 import yaml
@@ -18,8 +15,6 @@ from tomostain.register.preview import seen_in_volume_um
 pytest.importorskip("napari")
 pytest.importorskip("qtpy")
 
-pytestmark = pytest.mark.usefixtures("cheap_collections")
-
 QUICK = "thorough: false\ncandidates: 50\nside: 16\nstep_deg: 20.0\nmax_voxels: 64\nmaterial: dense\n"
 
 
@@ -31,18 +26,11 @@ def specimen(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def viewer(qapp):
-    """Return one viewer for the tests of a module, because a new one takes seconds."""
-    import napari
-
-    # Imported before the heap is frozen.
-    import_module("tomostain.napari.register.widget")
-    made = napari.Viewer(show=False)
-    # napari collects garbage whenever a layer is removed: leave out what exists already.
-    gc.freeze()
-    yield made
-    gc.unfreeze()
-    made.close()
+def viewer(shared_viewer, empty):
+    """Return the viewer for all tests of this module, with one widget."""
+    empty()
+    yield shared_viewer
+    empty()
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +71,7 @@ def tidy(made, qtbot, specimen, settings):
     for path in (made.save_page.pair_path, made.save_page.start_path, made.landmark_page.path):
         path.set_path(None)
     yield made
-    qtbot.waitUntil(lambda: not made.task.is_running and not made.live.is_running, timeout=60_000)
+    qtbot.waitUntil(lambda: not made.task.is_running and not made.live.is_running, timeout=120_000)
 
 
 @pytest.fixture
@@ -115,7 +103,7 @@ def widget(tidy, viewer, read, qtbot):
         viewer.layers.clear()
         tidy.show_inputs(read)
     tidy.begin()
-    qtbot.waitUntil(lambda: tidy.score is not None and not tidy.live.is_running, timeout=60_000)
+    qtbot.waitUntil(lambda: tidy.score is not None and not tidy.live.is_running, timeout=120_000)
     return tidy
 
 
@@ -127,12 +115,12 @@ def truth(specimen):
 @pytest.fixture
 def settle(widget, qtbot):
     """Return a function that waits for the live view."""
-    return lambda: qtbot.waitUntil(lambda: not widget.live.is_running and not widget._rest.isActive(), timeout=20_000)
+    return lambda: qtbot.waitUntil(lambda: not widget.live.is_running and not widget._rest.isActive(), timeout=120_000)
 
 
 def ends(widget, qtbot):
     """Return a context that waits for the task of the widget."""
-    return qtbot.waitSignal(widget.task.finished, timeout=60_000)
+    return qtbot.waitSignal(widget.task.finished, timeout=120_000)
 
 
 def distance_um(widget, truth):
@@ -153,7 +141,7 @@ def test_slide_and_plane_are_shown_side_by_side(closed, viewer, qtbot):
     widget = closed
     with ends(widget, qtbot):
         widget.open_page.open_button.click()
-    qtbot.waitUntil(lambda: widget.score is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: widget.score is not None, timeout=120_000)
     assert names(viewer) == ["Slide of Register", "µCT plane", "Landmarks on the slide", "Landmarks in the µCT"]
     slide, plane = widget.scene.slide, widget.scene.plane
     assert str(slide.units[0]) == "micrometer"
@@ -186,7 +174,7 @@ def test_layers_of_the_viewer_can_be_chosen(closed, viewer, qtbot, specimen):
     page.volume_box.choose(ct)
     page.slide_box.choose(viewer.layers["my slide"])
     page.open_button.click()
-    qtbot.waitUntil(lambda: closed.score is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: closed.score is not None, timeout=120_000)
     assert closed.inputs.volume.voxel_um == pytest.approx((69, 69, 69))
     assert closed.inputs.slide.pixel_um == 34.5
     assert "my scan" not in names(viewer)
@@ -223,7 +211,7 @@ def test_sizes_material_and_inversion_are_used(closed, qtbot):
     page.inverted.setChecked(False)
     page.config_path.set_path(None)
     page.open_button.click()
-    qtbot.waitUntil(lambda: closed.score is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: closed.score is not None, timeout=120_000)
     assert closed.inputs.volume.voxel_um == (70, 70, 70)
     assert closed.inputs.slide.pixel_um == 35
     assert closed.inputs.config.material == "light"

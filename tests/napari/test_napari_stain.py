@@ -41,7 +41,7 @@ def widget(viewer, qtbot, folder):
 def preview(widget, qtbot):
     widget.message.clear_text()
     widget.preview_button.click()
-    qtbot.waitUntil(lambda: "Preview in" in widget.message.text(), timeout=20000)
+    qtbot.waitUntil(lambda: "Preview in" in widget.message.text(), timeout=120_000)
 
 
 def test_the_defaults_are_those_of_the_verb(viewer, qtbot):
@@ -108,13 +108,13 @@ def test_a_preview_of_a_slice_follows_the_slider(widget, viewer, qtbot):
     assert layer.translate[0] == 25
     widget.live.setChecked(True)
     viewer.dims.set_current_step(0, 8)
-    qtbot.waitUntil(lambda: layer.translate[0] == 40, timeout=20000)
+    qtbot.waitUntil(lambda: layer.translate[0] == 40, timeout=120_000)
     assert tuple(viewer.layers["scan"].translate) == (0, 0, 0)
     viewer.dims.order = (1, 0, 2)
-    qtbot.waitUntil(lambda: layer.data.shape == (12, 1, 28, 3), timeout=20000)
+    qtbot.waitUntil(lambda: layer.data.shape == (12, 1, 28, 3), timeout=120_000)
     before = layer.data.copy()
     widget.controls.bone.setValue(700)
-    qtbot.waitUntil(lambda: not np.array_equal(layer.data, before), timeout=20000)
+    qtbot.waitUntil(lambda: not np.array_equal(layer.data, before), timeout=120_000)
     assert len(viewer.layers) == 2
 
 
@@ -147,10 +147,10 @@ def test_an_oblique_plane_is_shown_next_to_the_volume(widget, viewer, qtbot):
     first = ct.data.copy()
     widget.live.setChecked(True)
     widget.offset.set_value(20)
-    qtbot.waitUntil(lambda: not np.array_equal(viewer.layers["oblique plane, µCT"].data, first), timeout=20000)
+    qtbot.waitUntil(lambda: not np.array_equal(viewer.layers["oblique plane, µCT"].data, first), timeout=120_000)
     widget.offset.set_value(1e6)
     assert widget.offset.value == pytest.approx(np.linalg.norm([60, 120, 140]) / 2, abs=10)
-    qtbot.waitUntil(lambda: "misses the volume" in widget.message.text(), timeout=20000)
+    qtbot.waitUntil(lambda: "misses the volume" in widget.message.text(), timeout=120_000)
 
 
 def test_the_model_stays_loaded(widget, qtbot, monkeypatch):
@@ -219,7 +219,7 @@ def test_a_stopped_volume_is_continued(widget, viewer, qtbot, tmp_path, monkeypa
 def test_errors_name_the_controls_and_warnings_are_shown(widget, qtbot, tmp_path):
     widget.controls.voxel.setText("9")
     widget.preview_button.click()
-    qtbot.waitUntil(lambda: "trained at 5 µm" in widget.message.text(), timeout=20000)
+    qtbot.waitUntil(lambda: "trained at 5 µm" in widget.message.text(), timeout=120_000)
     assert "“Other voxel size”" in widget.message.text()
     assert "--" not in widget.message.text()
     widget.out.set_path(tmp_path / "a.ome.zarr")

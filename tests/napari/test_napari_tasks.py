@@ -112,7 +112,7 @@ def test_a_widget_that_is_closed_stops_its_work(qtbot):
     QVBoxLayout(parent).addWidget(task)
     task.start(work)
     parent.deleteLater()
-    qtbot.waitUntil(stopped.is_set, timeout=5000)
+    qtbot.waitUntil(stopped.is_set, timeout=60_000)
 
 
 def test_warnings_of_the_work_are_delivered_and_those_of_others_are_not(task, qtbot):
