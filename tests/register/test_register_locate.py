@@ -20,7 +20,7 @@ from tomostain.imaging.intensity import IntensityReference
 from tomostain.io import open_slide, open_volume, read_image, write_image, write_stack
 from tomostain.register import register_slide
 from tomostain.register.config import RegisterConfig
-from tomostain.register.files import register_files
+from tomostain.register.files import register_files, use_location
 from tomostain.register.hints import COLUMNS, Hint, read_section
 from tomostain.register.locate import SectionLocation, check_sizes, locate_section, shows_metal
 from tomostain.register.pose_confidence import Evidence
@@ -29,6 +29,8 @@ from tomostain.register.resolution import ResolutionLevel
 from tomostain.register.template import Template
 
 QUICK = RegisterConfig(thorough=False, candidates=300, step_deg=16.0, side=20)
+# No registration is sure.
+STRICT = QUICK.model_copy(update={"threshold": 1.0})
 
 
 def target_error_voxels(section: Section, specimen) -> float:
@@ -48,6 +50,33 @@ def pair(specimen, tmp_path_factory):
     words = ["register", specimen / "volume", specimen / "slide.ome.tif", out, "--config", settings]
     assert run(["-q", *map(str, words)]) == 0
     return out
+
+
+@pytest.fixture(scope="module")
+def truth(specimen):
+    return read_section(specimen / "truth" / "section.yaml")
+
+
+@pytest.fixture(scope="module")
+def location(specimen, truth):
+    """Return the result of one search around the truth, for all tests that are not about the search."""
+    volume, slide = open_volume(specimen / "volume"), open_slide(specimen / "slide.ome.tif")
+    return locate_section(volume, slide, QUICK, hint=Hint(truth))
+
+
+@pytest.fixture
+def stubbed(location, monkeypatch):
+    """Let `register_files` and `register_slide` use `location` immediately; return the keywords of the searches."""
+    requests = []
+
+    def stub(volume, slide, config, **hints):
+        requests.append(hints)
+        return dataclasses.replace(
+            location, evidence=dataclasses.replace(location.evidence, threshold=config.threshold)
+        )
+
+    monkeypatch.setattr("tomostain.register.files.locate_section", stub)
+    return requests
 
 
 def test_a_turned_and_mirrored_slide_is_found_from_nothing(pair, specimen):
@@ -87,16 +116,16 @@ def test_overwriting_preserves_files_of_the_user(specimen, tmp_path):
     assert (other / "notes.txt").read_text() == "mine"
 
 
-def test_an_uncertain_registration_preserves_the_pair_and_its_exclusion(pair, specimen, other_specimen, tmp_path):
+def test_an_uncertain_registration_preserves_the_pair_and_its_exclusion(pair, specimen, stubbed, tmp_path):
     good = tmp_path / "good"
     shutil.copytree(pair, good)
     (good / "exclude.tif").write_bytes(b"drawn manually")
     with pytest.raises(RegistrationUncertainError, match="good-candidates"):
-        register_files(specimen / "volume", other_specimen / "slide.ome.tif", good, QUICK, overwrite=True)
-    assert (good / "pair.yaml").is_file()
-    start = read_section(specimen / "truth" / "section.yaml")
-    hint = Hint(start, accept=True)
-    register_files(specimen / "volume", specimen / "slide.ome.tif", good, QUICK, hint=hint, overwrite=True)
+        register_files(specimen / "volume", specimen / "slide.ome.tif", good, STRICT, overwrite=True)
+    assert (good / "pair.yaml").read_bytes() == (pair / "pair.yaml").read_bytes()
+    accepted = Hint(accept=True)
+    register_files(specimen / "volume", specimen / "slide.ome.tif", good, STRICT, hint=accepted, overwrite=True)
+    assert (good / "pair.yaml").read_bytes() != (pair / "pair.yaml").read_bytes()
     assert (good / "exclude.tif").read_bytes() == b"drawn manually"
 
 
@@ -112,28 +141,43 @@ def test_another_specimens_slide_is_not_sure_and_leaves_candidates(specimen, oth
     assert sorted(p.name for p in out.iterdir()) == [f"candidate-{i}.{e}" for i in (1, 2, 3) for e in ("png", "yaml")]
 
 
-def test_a_hint_is_enough(specimen, tmp_path):
-    truth = read_section(specimen / "truth" / "section.yaml")
+def test_a_hint_is_enough_and_decisions_are_logged(specimen, truth, caplog):
     off = Section(truth.origin_um + 100.0, truth.row, truth.column, truth.slide_to_section)
     volume, slide = open_volume(specimen / "volume"), open_slide(specimen / "slide.ome.tif")
-    location = locate_section(volume, slide, QUICK, hint=Hint(off))
+    with caplog.at_level(logging.INFO, logger="tomostain.register"):
+        location = locate_section(volume, slide, QUICK, hint=Hint(off), device="cpu")
     assert target_error_voxels(location.section, specimen) < 1.0
     assert location.evidence.sure
+    for words in ("device of the search: cpu", "intensity reference: background", "searched at", "confidence"):
+        assert words in caplog.text
+
+
+def test_landmarks_are_enough_and_the_intensity_and_the_seed_of_the_file_are_used(specimen, truth, tmp_path):
     points = np.array([[500.0, 700.0], [3000.0, 900.0], [1500.0, 3500.0]])
     lines = np.hstack([points, truth.to_volume_um(truth.slide_to_section_um(points))])
     table = tmp_path / "points.csv"
     with table.open("w", newline="") as file:
         csv.writer(file).writerows([COLUMNS, *lines.tolist()])
+    settings = tmp_path / "levels.yaml"
+    options = QUICK.model_dump(exclude_unset=True) | {"ct_background": 9000.0, "ct_bone": 31000.0, "seed": 7}
+    settings.write_text(yaml.safe_dump(options))
     words = ["register", specimen / "volume", specimen / "slide.ome.tif", tmp_path / "p", "--landmarks", table]
+    assert run(["-q", *map(str, words), "--config", str(settings)]) == 0
+    values = yaml.safe_load((tmp_path / "p" / "pair.yaml").read_text())
+    assert target_error_voxels(Section.from_dict(values), specimen) < 1.0
+    assert values["levels"]["ct"]["bone"] == 31000.0
+    assert values["registration"]["options"]["seed"] == 7
+    assert values["hinted"] is True
+    assert values["inputs"]["volume"]["shape"] == [96, 96, 96]
+
+
+def test_a_start_pose_of_the_command_line_is_the_hint_of_the_search(specimen, truth, stubbed, tmp_path):
+    init = specimen / "truth" / "section.yaml"
+    words = ["register", specimen / "volume", specimen / "slide.ome.tif", tmp_path / "p", "--init", init]
     assert run(["-q", *map(str, words)]) == 0
-
-
-def test_the_same_seed_gives_the_same_bits(specimen):
-    volume, slide = open_volume(specimen / "volume"), open_slide(specimen / "slide.ome.tif")
-    truth = read_section(specimen / "truth" / "section.yaml")
-    results = [locate_section(volume, slide, QUICK, hint=Hint(truth)) for _ in range(2)]
-    assert results[0].section.to_dict() == results[1].section.to_dict()
-    assert results[0].evidence.to_dict() == results[1].evidence.to_dict()
+    assert stubbed[0]["hint"].start.to_dict() == truth.to_dict()
+    assert stubbed[0]["hint"].refine
+    assert yaml.safe_load((tmp_path / "p" / "pair.yaml").read_text())["hinted"] is True
 
 
 def test_a_pixel_size_ten_times_off_is_noticed(specimen):
@@ -165,13 +209,11 @@ def test_objects_that_cannot_be_registered_are_named(specimen, tmp_path):
         register_files(tmp_path / "nan", slide, tmp_path / "d", QUICK)
 
 
-def test_accept_writes_a_pair_that_is_not_sure(specimen, tmp_path):
-    strict = QUICK.model_copy(update={"threshold": 1.0})
-    truth = read_section(specimen / "truth" / "section.yaml")
+def test_accept_writes_a_pair_that_is_not_sure(specimen, truth, stubbed, tmp_path):
     with pytest.raises(RegistrationUncertainError):
-        register_files(specimen / "volume", specimen / "slide.ome.tif", tmp_path / "p", strict, hint=Hint(truth))
+        register_files(specimen / "volume", specimen / "slide.ome.tif", tmp_path / "p", STRICT, hint=Hint(truth))
     accepted = Hint(truth, accept=True)
-    register_files(specimen / "volume", specimen / "slide.ome.tif", tmp_path / "p", strict, hint=accepted)
+    register_files(specimen / "volume", specimen / "slide.ome.tif", tmp_path / "p", STRICT, hint=accepted)
     assert yaml.safe_load((tmp_path / "p" / "pair.yaml").read_text())["registration"]["sure"] is False
 
 
@@ -215,9 +257,7 @@ def test_a_section_across_a_long_specimen_is_not_a_wrong_size(specimen):
         check_sizes(230.0, long, slide, "it")
 
 
-def test_the_pose_is_saved_if_the_pair_cannot_be_cut(specimen, tmp_path, monkeypatch):
-    truth = read_section(specimen / "truth" / "section.yaml")
-
+def test_the_pose_is_saved_if_the_pair_cannot_be_cut(specimen, truth, stubbed, tmp_path, monkeypatch):
     def fail(*_):
         raise InputError("no glass")
 
@@ -232,20 +272,6 @@ def test_hints_that_exclude_each_other_are_refused(specimen, tmp_path, capsys):
     words = ["register", specimen / "volume", specimen / "slide.ome.tif", tmp_path / "p", "--init", init]
     assert run(["-q", *map(str, words), "--axis", "0,1,0"]) == 2
     assert "--axis: cannot be combined" in capsys.readouterr().err
-
-
-def test_a_manual_intensity_reference_and_the_seed_of_the_file_are_used(specimen, tmp_path):
-    settings = tmp_path / "levels.yaml"
-    options = QUICK.model_dump(exclude_unset=True) | {"ct_background": 9000.0, "ct_bone": 31000.0, "seed": 7}
-    settings.write_text(yaml.safe_dump(options))
-    init = specimen / "truth" / "section.yaml"
-    words = ["register", specimen / "volume", specimen / "slide.ome.tif", tmp_path / "p", "--init", init]
-    assert run(["-q", *map(str, words), "--config", str(settings)]) == 0
-    values = yaml.safe_load((tmp_path / "p" / "pair.yaml").read_text())
-    assert values["levels"]["ct"]["bone"] == 31000.0
-    assert values["registration"]["options"]["seed"] == 7
-    assert values["hinted"] is True
-    assert values["inputs"]["volume"]["shape"] == [96, 96, 96]
 
 
 @pytest.mark.parametrize(
@@ -266,22 +292,6 @@ def test_more_strain_than_the_stain_explains_is_warned_of(strain, words):
     located = SectionLocation(section, (section,), evidence, "dense", IntensityReference(0.0, 1.0), None, template)
     warnings = describe(located, RegisterConfig())["registration"]["warnings"]
     assert (len(warnings) == 1 and re.search(words, warnings[0])) if words else warnings == []
-
-
-@pytest.fixture
-def stubbed(specimen, monkeypatch):
-    """Replace the search so that `register_files` finds the truth immediately."""
-    truth = read_section(specimen / "truth" / "section.yaml")
-    slide = open_slide(specimen / "slide.ome.tif")
-    location = locate_section(open_volume(specimen / "volume"), slide, QUICK, hint=Hint(truth))
-    requests = []
-
-    def stub(*_, **hints):
-        requests.append(hints)
-        return location
-
-    monkeypatch.setattr("tomostain.register.files.locate_section", stub)
-    return requests
 
 
 @pytest.mark.parametrize("made_by", ["person", "study"])
@@ -317,8 +327,7 @@ def test_candidates_preserve_the_exclusion_and_files_of_the_user(specimen, tmp_p
     assert (candidates / "notes.txt").read_text() == "mine"
 
 
-def test_arrays_are_registered_without_writing(pair, specimen):
-    truth = read_section(specimen / "truth" / "section.yaml")
+def test_arrays_are_registered_without_writing_and_the_same_seed_gives_the_same_bits(specimen, truth, location):
     volume, slide = open_volume(specimen / "volume"), open_slide(specimen / "slide.ome.tif")
     arrays = (np.asarray(volume), volume.voxel_um), (slide.read()[0], slide.pixel_um)
     result = register_slide(*arrays, QUICK, hint=Hint(truth), device="cpu")
@@ -326,15 +335,17 @@ def test_arrays_are_registered_without_writing(pair, specimen):
     assert result.confidence == result.evidence.confidence > 0.5
     assert result.pair.ct.shape == result.pair.mask.shape == result.pair.histology.shape[:2]
     assert result.warnings == []
-    opened = register_slide(volume, slide, QUICK, hint=Hint(truth))
+    # The search of the opened files, with the same seed.
+    assert result.section.to_dict() == location.section.to_dict()
+    assert result.evidence.to_dict() == location.evidence.to_dict()
+    opened = use_location(volume, slide, location, QUICK)
     assert np.array_equal(opened.pair.ct, result.pair.ct)
     assert np.array_equal(opened.pair.histology, result.pair.histology)
 
 
-def test_an_array_is_written_as_a_pair_with_a_digest_of_its_pixels(specimen, tmp_path):
-    truth = read_section(specimen / "truth" / "section.yaml")
+def test_an_array_is_written_as_a_pair_with_a_digest_of_its_pixels(specimen, stubbed, tmp_path):
     slide = (open_slide(specimen / "slide.ome.tif").read()[0], SMALL["pixel_um"])
-    result = register_slide(specimen / "volume", slide, QUICK, hint=Hint(truth), pair_out=tmp_path / "p")
+    result = register_slide(specimen / "volume", slide, QUICK, pair_out=tmp_path / "p")
     written = load_pair(tmp_path / "p")
     assert np.array_equal(written.ct, result.pair.ct)
     values = yaml.safe_load((tmp_path / "p" / "pair.yaml").read_text())
@@ -348,38 +359,41 @@ def test_an_array_without_a_size_is_refused():
         register_slide((np.zeros((8, 8, 8)), 5.0), np.zeros((8, 8, 3), np.uint8))
 
 
-def test_an_uncertain_result_has_its_candidates(specimen):
-    truth = read_section(specimen / "truth" / "section.yaml")
-    strict = QUICK.model_copy(update={"threshold": 1.0})
+def test_an_uncertain_result_has_its_candidates(specimen, stubbed):
     with pytest.raises(RegistrationUncertainError, match="not sure where the section lies") as caught:
-        register_slide(specimen / "volume", specimen / "slide.ome.tif", strict, hint=Hint(truth))
+        register_slide(specimen / "volume", specimen / "slide.ome.tif", STRICT)
     assert target_error_voxels(caught.value.candidates[0], specimen) < 1.0
 
 
-def test_the_device_is_passed_to_the_search(specimen, monkeypatch):
+def test_the_threshold_decides_whether_a_pose_is_sure(specimen, truth):
+    """The search is left out: the evidence is that of the start pose."""
+    volume, slide = open_volume(specimen / "volume"), open_slide(specimen / "slide.ome.tif")
+    strict = locate_section(volume, slide, STRICT, hint=Hint(truth, refine=False))
+    assert strict.section is truth
+    assert strict.evidence.threshold == 1.0
+    assert 0.0 < strict.evidence.confidence < 1.0
+    assert not strict.evidence.sure
+
+
+def test_the_device_is_passed_to_the_search(specimen, truth, monkeypatch):
     with pytest.raises(InputError, match="device"):
         register_slide(specimen / "volume", specimen / "slide.ome.tif", QUICK, device="nonsense")
     monkeypatch.setattr("tomostain.register.locate.choose_device", lambda device: torch.device("meta"))
-    truth = read_section(specimen / "truth" / "section.yaml")
     with pytest.raises(Exception, match="meta"):
         register_slide(specimen / "volume", specimen / "slide.ome.tif", QUICK, hint=Hint(truth))
 
 
-def test_decisions_are_logged(specimen, caplog):
-    truth = read_section(specimen / "truth" / "section.yaml")
-    with caplog.at_level(logging.INFO, logger="tomostain.register"):
-        register_slide(specimen / "volume", specimen / "slide.ome.tif", QUICK, hint=Hint(truth), device="cpu")
-    for words in ("device of the search: cpu", "intensity reference: background", "searched at", "confidence"):
-        assert words in caplog.text
-
-
-def test_the_older_names_work_with_a_warning(specimen):
+def test_the_older_names_work_with_a_warning(specimen, truth, location, monkeypatch):
     from tomostain.register import locate
 
-    truth = read_section(specimen / "truth" / "section.yaml")
+    calls = []
+    monkeypatch.setattr(locate, "locate_section", lambda *words, **options: calls.append((words, options)) or location)
     volume, slide = open_volume(specimen / "volume"), open_slide(specimen / "slide.ome.tif")
     with pytest.warns(DeprecationWarning, match="now locate_section"):
-        location = locate.locate(volume, slide, QUICK, start=truth)
+        assert locate.locate(volume, slide, QUICK, start=truth, levels=location.intensity) is location
+    ((words, options),) = calls
+    assert words == (volume, slide, QUICK)
+    assert (options["hint"].start, options["intensity"]) == (truth, location.intensity)
     with pytest.warns(DeprecationWarning, match="now SectionLocation"):
         assert isinstance(location, locate.Located)
     with pytest.warns(DeprecationWarning, match="most_voxels is now max_voxels"):
@@ -395,9 +409,9 @@ def test_the_device_is_an_option_of_the_command_line(specimen, tmp_path, capsys)
     assert "--device nonsense: not a device" in capsys.readouterr().err
 
 
-def test_an_uncertain_result_names_the_options_of_the_command_line(specimen, tmp_path, capsys):
+def test_an_uncertain_result_names_the_options_of_the_command_line(specimen, stubbed, tmp_path, capsys):
     settings = tmp_path / "strict.yaml"
-    settings.write_text(QUICK.model_copy(update={"threshold": 1.0}).to_yaml())
+    settings.write_text(STRICT.to_yaml())
     init = specimen / "truth" / "section.yaml"
     words = ["register", specimen / "volume", specimen / "slide.ome.tif", tmp_path / "p", "--init", init]
     assert run(["-q", *map(str, words), "--config", str(settings)]) == 3
