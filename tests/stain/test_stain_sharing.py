@@ -26,7 +26,7 @@ from tomostain.stain.volume import part_of
 
 OPTIONS = {"config": StainConfig(patch_px=32, stride_px=16, z_chunk=3), "intensity": LEVELS}
 SLICES = 26
-KILLS = 20
+KILLS = 12
 # Children begin as copies of a process that has loaded all modules but has no threads.
 FRESH = multiprocessing.get_context("forkserver")
 FRESH.set_forkserver_preload(["tomostain.stain", "tomostain.stain.volume", "zarr"])
@@ -97,7 +97,7 @@ def test_parts_in_any_order_give_the_same_bits(model, volume, whole, tmp_path, o
     assert contents(out) == contents(whole)
 
 
-@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize("processes", [3])
 def test_processes_that_begin_at_once_share_the_work(model, volume, whole, tmp_path, processes):
     out, written = tmp_path / "out.ome.zarr", tmp_path / "written"
     children = [start(model, volume, out, 0.02, written) for _ in range(processes)]
@@ -111,7 +111,7 @@ def test_processes_that_begin_at_once_share_the_work(model, volume, whole, tmp_p
 
 
 def test_killed_at_any_moment_it_resumes_to_the_same_bits(model, volume, tmp_path):
-    """SIGKILL at 20 random moments of one staining; finished z chunks are not written again."""
+    """SIGKILL at random moments of one staining; finished z chunks are not written again."""
     out, written, started, finished = tmp_path / "out.ome.zarr", tmp_path / "written", tmp_path / "started", {}
     options = {"config": OPTIONS["config"].model_copy(update={"z_chunk": 1})}
     written.touch()
