@@ -13,12 +13,11 @@ help:  ## show this list
 demo: $(VENV)/.installed  ## install, then run the whole pipeline on phantoms; open demo/report.html (OUT=folder to change)
 	$(BIN)/tomostain demo $(OUT)
 
-test: $(VENV)/.installed-dev  ## the full test command: ruff, mypy, import layers, pytest with doc-tests
+test: $(VENV)/.installed-dev  ## the full test command: ruff, mypy, pytest with doc-tests and the import layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --hypothesis-profile=ci
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --hypothesis-profile=ci
 
 lint: $(VENV)/.installed-dev  ## format and lint in place
 	$(BIN)/ruff format .
