@@ -43,13 +43,16 @@ def _warm(name: str, batch: int, size: Size, **changes: object) -> Callable[[], 
 
 def _kernels(name: str, batch: int, size: Size) -> Iterator[Row]:
     step = _warm(name, batch, size)
-    yield {"name": name, "batch": batch, "waits_a_step": waits(step, size)}
+    if size.device != "cuda":  # a CPU has operators, which contain one another in a profile
+        operators = count_operators(partial(_several, step, PROFILED_STEPS)).total / PROFILED_STEPS
+        yield {"name": name, "batch": batch, "operators_a_step": operators}
+        return
+    yield {"name": name, "batch": batch, "waits_a_step": waits(step)}
     wall = statistics.median(seconds_of(partial(_several, step, size.steps), size) for _ in range(2)) / size.steps
-    activities = {ProfilerActivity.CPU} | ({ProfilerActivity.CUDA} if size.device == "cuda" else set())
-    with profile(activities=activities) as profiled:
+    with profile(activities={ProfilerActivity.CPU, ProfilerActivity.CUDA}) as profiled:
         _several(step, PROFILED_STEPS)
         size.synchronise()
-    yield from _summary(name, batch, wall, list(profiled.events() or []), size)
+    yield from _summary(name, batch, wall, list(profiled.events() or []))
 
 
 def _several(step: Callable[[], object], number: int) -> None:
@@ -57,10 +60,9 @@ def _several(step: Callable[[], object], number: int) -> None:
         step()
 
 
-def _summary(name: str, batch: int, wall_s: float, events: list[Any], size: Size) -> Iterator[Row]:
-    """Yield the number of kernels, the busy share and the kernels that take the longest. A CPU has operators."""
-    kind = DeviceType.CUDA if size.device == "cuda" else DeviceType.CPU
-    device = [event for event in events if event.device_type == kind and not _is_annotation(event)]
+def _summary(name: str, batch: int, wall_s: float, events: list[Any]) -> Iterator[Row]:
+    """Yield the number of kernels, the busy share and the kernels that take the longest."""
+    device = [event for event in events if event.device_type == DeviceType.CUDA and not _is_annotation(event)]
     spans = [(event.time_range.start, event.time_range.end) for event in device]
     busy_ms = covered(spans) / 1000 / PROFILED_STEPS
     launched = [event for event in device if not event.name.startswith(_TRANSFERS)]
@@ -105,13 +107,8 @@ def covered(spans: Iterable[tuple[float, float]]) -> float:
     return total
 
 
-def waits(step: Callable[[], object], size: Size, steps: int = 10) -> float | None:
-    """Return how often the host waits for a card in a step; None on a CPU.
-
-    Ten steps, so that the losses are read once.
-    """
-    if size.device != "cuda":
-        return None
+def waits(step: Callable[[], object], steps: int = 10) -> float:
+    """Return how often the host waits for a card in a step: of ten steps, so that the losses are read once."""
     mode = torch.cuda.get_sync_debug_mode()
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")

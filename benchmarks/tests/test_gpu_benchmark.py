@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from benchmarks import gpu, gpu_volume
+from benchmarks import gpu, gpu_kernels, gpu_volume
 from benchmarks.gpu_items import Item, Journal, Options, started_items, work
 from benchmarks.gpu_report import collect, tables
 from benchmarks.gpu_size import CARD, TOY
@@ -63,6 +63,35 @@ def test_the_summary_compares_with_the_targets():
     assert "| training, name paired-cyclegan, batch 4, samples/s | 83 | 100 | yes |" in text
     assert "of the bf16 peak | 0.2 | 0.1 | NO |" in text
     assert "| hours of 500 epochs, paired-cyclegan | 6.7 | 5.6 | yes |" in text
+
+
+def test_the_summary_lists_what_was_not_measured_and_the_largest_deviation():
+    rows = [{"name": "`tomostain`", "run": "again", "mvoxel_s": 92.0, "side_1500_s": 40.0}]
+    deviations = [
+        {"name": "a", "largest_loss": 0.001, "largest_gradient": None},
+        {"name": "b", "largest_loss": 0.0002, "largest_gradient": 0.004},
+        {"name": "c", "precision": "float16", "largest_grey_levels": 2},
+        {"name": "d", "precision": "float16", "largest_grey_levels": 3},
+    ]
+    parts = {name: {"rows": part, "errors": [], "seconds": 1.0} for name, part in (("volume", rows), ("sampler", []))}
+    text = tables({"about": {}, "parts": parts})
+    assert "| volume, name `tomostain`, run again, Mvoxel/s | 150 | 92 | NO |" in text
+    assert "| volume, name `tomostain`, run again, 1500³ / s | at most 60 | 40 | yes |" in text
+    assert "| sampler, batch 4, patches/s | 4000 | not measured | |" in text
+    assert "Largest deviation from the CPU in float32: not measured." in text
+    text = tables({"about": {}, "parts": {"deviation": {"rows": deviations, "errors": [], "seconds": 1.0}}})
+    expected = (
+        "0.001 of a loss in ten steps (relative), 0.004 of a gradient (relative), 3 of 255 grey levels in float16."
+    )
+    assert f"Largest deviation from the CPU in float32: {expected}" in text
+
+
+def test_a_cpu_has_operators_and_no_kernels():
+    (row,) = gpu_kernels._kernels("tomostain", 1, TOY)
+    assert sorted(row) == ["batch", "name", "operators_a_step"]
+    # That of ten steps includes reading the losses.
+    counted = gpu_kernels._operators("tomostain", 1, TOY)["operators_a_step"]
+    assert row["operators_a_step"] == pytest.approx(counted, rel=0.1)
 
 
 def test_a_part_that_cannot_be_imported_is_recorded(tmp_path):
