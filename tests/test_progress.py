@@ -25,3 +25,11 @@ def test_quiet_writes_nothing(capsys):
     with Bars(quiet=True) as bars:
         bars("growing", 3, 3)
     assert capsys.readouterr().err == ""
+
+
+def test_an_end_is_printed_once_and_work_without_units_never(capsys):
+    with Bars() as bars:
+        for done, total in ((0, 2), (2, 2), (2, 2), (0, 3), (3, 3)):
+            bars("staining", done, total)
+        bars("pyramid", 0, 0)
+    assert capsys.readouterr().err.splitlines() == ["staining: 2/2, 0 s", "staining: 3/3, 0 s"]

@@ -35,6 +35,7 @@ class Bars:
         self._tasks: dict[str, TaskID] = {}
         self._started: dict[str, tuple[float, int]] = {}
         self._last_line: dict[str, float] = {}
+        self._ended: dict[str, tuple[int, int]] = {}
         self._bars = Progress(
             TextColumn("{task.description:<34}"),
             BarColumn(bar_width=30),
@@ -62,9 +63,12 @@ class Bars:
             self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def __call__(self, label: str, done: int, total: int) -> None:
-        """Show that `done` of `total` units of `label` are done."""
-        if self.quiet:
+        """Show that `done` of `total` units of `label` are done; nothing without units, and an end only once."""
+        if self.quiet or total == done == 0 or self._ended.get(label) == (done, total):
             return
+        self._ended.pop(label, None)
+        if done >= total:
+            self._ended[label] = done, total
         if self.console.is_terminal:
             if label not in self._tasks:
                 self._tasks[label] = self._bars.add_task(label, total=total)
