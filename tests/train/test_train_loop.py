@@ -165,6 +165,16 @@ def test_another_clock_can_be_used(dataset, tmp_path):
     assert read_checkpoint(run / LAST)["step"] == 6
 
 
+def test_the_model_has_the_validation_of_its_own_step(dataset, tmp_path):
+    recipe, metrics = toy_recipe(terms={"l1": 1}), []
+    for steps in (2, 4):  # before the first epoch ends, and after it
+        run = train(dataset, tmp_path / str(steps), recipe=recipe, max_steps=steps)
+        metrics.append(load_model(run / "model").spec.metrics["validation_l1"])
+    at_epoch_end = [float(row["validation_l1"]) for row in rows(run) if row["validation_l1"]]
+    assert len(at_epoch_end) == 1
+    assert len({*metrics, *at_epoch_end}) == 3
+
+
 def test_discriminators_learn_from_their_own_loss_only(dataset):
     from tomostain.dataset.dataset import load_dataset
     from tomostain.train.objective import Step

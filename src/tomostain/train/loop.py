@@ -14,7 +14,7 @@ from tomostain.train.checkpoint import save_last
 from tomostain.train.contrast import contrast
 from tomostain.train.data import PairSource
 from tomostain.train.distributed import DistributedContext
-from tomostain.train.export import export_model
+from tomostain.train.export import ModelLabels, export_model
 from tomostain.train.failures import explain_failures
 from tomostain.train.limits import NO_LIMIT, Limits, Pace
 from tomostain.train.logbook import Logbook
@@ -135,7 +135,8 @@ def _train(
             logbook.close()
     with context.raise_on_all_ranks():
         if context.is_rank_zero:
-            export_model(run, run / "model", dataset=data, overwrite=True)
+            labels = ModelLabels(metrics=trainer.validate_last())
+            export_model(run, run / "model", dataset=data, labels=labels, overwrite=True)
             logger.info("%s: model written at step %d", run / "model", trainer.state.step)
 
 

@@ -291,6 +291,11 @@ class Trainer:
         self.write_sample(run)
         return {} if self.validation is None else self.validate()
 
+    def validate_last(self) -> dict[str, float]:
+        """Return the values of `validate` if a training ends within an epoch; else `end_epoch` has recorded them."""
+        ends_within_epoch = bool(self.state.step % self.steps_per_epoch)
+        return self.validate() if ends_within_epoch and self.validation is not None else {}
+
     @torch.no_grad()
     @uncompiled()
     def validate(self) -> dict[str, float]:
