@@ -92,20 +92,8 @@ def write_ome_tiff(
         not colour and (image.ndim != 2 or image.dtype not in _GREY)
     ):
         raise ValueError(f"an image is uint8 RGB, or uint8, uint16 or float32; found {image.dtype} {image.shape}")
-    levels = [np.ascontiguousarray(image)]
-    while max(levels[-1].shape[:2]) > _SMALLEST_LEVEL:
-        levels.append(np.ascontiguousarray(levels[-1][::2, ::2]) if has_labels else _halved(levels[-1]))
-    stated = {} if about is None else about.to_metadata()
-    metadata = {
-        "axes": "YXS" if colour else "YX",
-        "PhysicalSizeX": length,
-        "PhysicalSizeXUnit": "µm",
-        "PhysicalSizeY": length,
-        "PhysicalSizeYUnit": "µm",
-        # The UUID of OME follows from the content, so that the same image has the same bytes.
-        "UUID": _uuid(levels[0], length, stated),
-        **stated,
-    }
+    levels = _pyramid(image, has_labels=has_labels)
+    metadata = _metadata(levels[0], length, {} if about is None else about.to_metadata())
     options: dict[str, Any] = {
         "photometric": "rgb" if colour else "minisblack",
         "tile": (_TILE, _TILE),
@@ -129,6 +117,28 @@ def write_ome_tiff(
                 subfiletype=0 if index == 0 else 1,
                 **options,
             )
+
+
+def _pyramid(image: NDArray[Any], *, has_labels: bool) -> list[NDArray[Any]]:
+    """Return an image and its coarser levels: means, or of labels one of four pixels."""
+    levels = [np.ascontiguousarray(image)]
+    while max(levels[-1].shape[:2]) > _SMALLEST_LEVEL:
+        levels.append(np.ascontiguousarray(levels[-1][::2, ::2]) if has_labels else _halved(levels[-1]))
+    return levels
+
+
+def _metadata(image: NDArray[Any], length: float, stated: dict[str, Any]) -> dict[str, Any]:
+    """Return the metadata of an image with pixels of `length` µm, and what is stated in addition."""
+    return {
+        "axes": "YXS" if image.ndim == 3 else "YX",
+        "PhysicalSizeX": length,
+        "PhysicalSizeXUnit": "µm",
+        "PhysicalSizeY": length,
+        "PhysicalSizeYUnit": "µm",
+        # The UUID of OME follows from the content, so that the same image has the same bytes.
+        "UUID": _uuid(image, length, stated),
+        **stated,
+    }
 
 
 def _uuid(image: NDArray[Any], pixel_um: float, stated: dict[str, Any]) -> str:

@@ -225,14 +225,9 @@ def make_template(
     balanced = white_balance(rgb, colour_reference.white)
     bone, metal = tissue_classes(balanced, white)
     smooth = ndimage.gaussian_filter(balanced, (1, 1, 0)) / white
-    pale = np.clip((smooth.min(axis=2) - 0.72) / 0.2, 0, 1)
-    soft = SOFT + (PALE - SOFT) * pale
-    base = np.where(bone, BONE, soft).astype(np.float32)
-    base[new_bone(smooth) & ~metal] = NEW_BONE
     colourless = np.ptp(smooth, axis=2).max() < 0.05
-    if colourless:
-        # Without colour, bone is not distinguishable: everything stained, averaged over its fibres, is dense.
-        base = density_of(smooth.mean(axis=2), pixel_um)
+    # Without colour, bone is not distinguishable: everything stained, averaged over its fibres, is dense.
+    base = density_of(smooth.mean(axis=2), pixel_um) if colourless else _grey_values(smooth, bone, metal)
     tissue = bone | metal | (smooth.min(axis=2) < 0.86)
     tissue = _without_specks(tissue, pixel_um)
     if not tissue.any():
@@ -241,18 +236,13 @@ def make_template(
     glass = inside & (background_region(rgb) | (smooth.min(axis=2) > 0.93))
     empty = _bodies(glass, _HOLE_UM / pixel_um)
     metal = _bodies(metal & inside, 60.0 / pixel_um)
-    weight = inside.astype(np.float32)
-    # Air around the tissue may be air in the µCT too, or a missing piece of tissue.
-    weight[~inside & (ndimage.distance_transform_edt(~inside) * pixel_um <= RIM_UM)] = RIM_WEIGHT
     base[~inside] = 0.0
     has_metal = metal.sum() > 0.01 * inside.sum()
     screw = metal if has_metal else empty
     if colourless and not has_metal:
         # A grey scan shows glass in many places, so a hole does not suggest a lost screw.
         screw = np.zeros_like(metal)
-    # The edge of the screw depends on blur, streaks and the saw, so it has the low weight of the screw.
-    if screw.any():
-        weight[ndimage.distance_transform_edt(~screw) * pixel_um <= _EDGE_UM] *= SCREW_WEIGHT
+    weight = _weights(inside, screw, pixel_um)
     if not colourless:
         weight *= texture_weight(balanced / white, inside & ~screw, pixel_um)
     names: tuple[str, ...] = tuple(SCREW) if material is None else (material,)
@@ -265,6 +255,25 @@ def make_template(
     colours = to_integers(balanced, np.uint8, "colours of the slide", clip=True)
     part = screw.astype(np.float32)
     return Template(base, part, weight, colours, pixel_um, first_um, names, inside, colour_reference)
+
+
+def _grey_values(smooth: NDArray[np.floating], bone: NDArray[np.bool_], metal: NDArray[np.bool_]) -> Float32:
+    """Return the expected grey values of the µCT of a coloured slide, as fractions of its white."""
+    pale = np.clip((smooth.min(axis=2) - 0.72) / 0.2, 0, 1)
+    base = np.where(bone, BONE, SOFT + (PALE - SOFT) * pale).astype(np.float32)
+    base[new_bone(smooth) & ~metal] = NEW_BONE
+    return base
+
+
+def _weights(inside: NDArray[np.bool_], screw: NDArray[np.bool_], pixel_um: float) -> Float32:
+    """Return the weights of tissue and rim, lower at the screw and its edge."""
+    weight = inside.astype(np.float32)
+    # Air around the tissue may be air in the µCT too, or a missing piece of tissue.
+    weight[~inside & (ndimage.distance_transform_edt(~inside) * pixel_um <= RIM_UM)] = RIM_WEIGHT
+    # The edge of the screw depends on blur, streaks and the saw, so it has the low weight of the screw.
+    if screw.any():
+        weight[ndimage.distance_transform_edt(~screw) * pixel_um <= _EDGE_UM] *= SCREW_WEIGHT
+    return weight
 
 
 def is_stiff(rgb: NDArray[np.uint8], inside: NDArray[np.bool_] | None = None) -> bool:

@@ -63,6 +63,7 @@ def pair_effects(data: Observations, kind: str) -> tuple[PairEffect, ...]:
 def pair_effect(
     data: Observations, first: str, second: str, interval: tuple[float, float, float], p: float
 ) -> PairEffect:
+    """Return the effect of a pair whose difference, interval and p are known."""
     return PairEffect(first, second, *interval, *hedges_g(data.of(first), data.of(second)), p)
 
 
