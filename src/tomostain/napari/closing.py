@@ -9,7 +9,8 @@ from collections.abc import Callable
 from qtpy.QtCore import QEvent, QObject
 from qtpy.QtWidgets import QWidget
 
-from tomostain.napari.tasks import LatestOnly, TaskWidget, when_destroyed
+from tomostain.napari.main_thread import when_destroyed
+from tomostain.napari.tasks import LatestOnly, TaskWidget
 
 
 class _DockWatch(QObject):

@@ -18,8 +18,8 @@ from tomostain.napari.colours3d import follow_dimensions
 from tomostain.napari.fields import LayerBox, Slider, ToolWidget
 from tomostain.napari.layers import LayerSource, placed, source_of
 from tomostain.napari.lazy import cropped, shown
+from tomostain.napari.main_thread import when_destroyed
 from tomostain.napari.stain_settings import is_ct
-from tomostain.napari.tasks import when_destroyed
 from tomostain.progress import Progress, ShouldStop
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Any
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QWidget
 
-from tomostain.napari.tasks import when_destroyed
+from tomostain.napari.main_thread import when_destroyed
 
 
 def follow(widget: QWidget, emitter: Any, slot: Callable[..., object]) -> None:

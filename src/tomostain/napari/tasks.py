@@ -3,18 +3,17 @@
 `TaskWidget` runs one function at a time and reports it. `LatestOnly` computes previews while the user moves a control.
 """
 
-import functools
 import threading
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from qtpy.QtCore import QCoreApplication, QObject, Signal, Slot
+from qtpy.QtCore import QCoreApplication, Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
-from tomostain.errors import InterruptedRunError, OutOfDistributionWarning
+from tomostain.errors import InterruptedRunError
+from tomostain.napari.main_thread import Run, close_runs, main_thread, when_destroyed
+from tomostain.napari.task_warnings import warnings_to
 from tomostain.progress import Progress, ShouldStop
 
 R = TypeVar("R")
@@ -28,75 +27,6 @@ STARTS_OVER = "Stopped. It starts over when you run it again."
 """The same for other work."""
 # More reports per second than this only slow down the work.
 _REPORT_S = 0.05
-
-
-class _MainThread(QObject):
-    """Calls functions in the main thread. It lives as long as the process: a thread must not delete a `QObject`."""
-
-    called = Signal(object)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.called.connect(self._call)
-
-    def _call(self, function: Callable[[], object]) -> None:
-        function()
-
-
-@functools.cache
-def _main_thread() -> _MainThread:
-    """Return the only object that calls functions in the main thread. It is made in that thread."""
-    return _MainThread()
-
-
-class _Guard(QObject):
-    """Calls a function when another object is destroyed.
-
-    A function of Python connected to ``destroyed`` would be freed by PyQt while it runs. A guard is never freed.
-    """
-
-    def __init__(self, function: Callable[[], object]) -> None:
-        super().__init__()
-        self._function: Callable[[], object] | None = function
-
-    @Slot()
-    def call(self) -> None:
-        """Call the function, once."""
-        function, self._function = self._function, None
-        if function is not None:
-            function()
-
-
-_guards: list[_Guard] = []
-
-
-def when_destroyed(widget: QObject, function: Callable[[], object]) -> None:
-    """Call a function when a widget is destroyed, such as when the user closes it. It must not use the widget."""
-    guard = _Guard(function)
-    _guards.append(guard)
-    widget.destroyed.connect(guard.call)
-
-
-class _Run:
-    """One work of a task: whether it should stop, and whether its widget still exists."""
-
-    def __init__(self) -> None:
-        self.stop = threading.Event()
-        self.is_open = True
-
-    def close(self) -> None:
-        """Ask the work to stop, and deliver nothing more."""
-        self.is_open = False
-        self.stop.set()
-
-    def later(self, function: Callable[..., object], *arguments: object) -> None:
-        """Call a function in the main thread, if the widget still exists."""
-        _main_thread().called.emit(lambda: function(*arguments) if self.is_open else None)
-
-
-def _close(runs: list[_Run]) -> None:
-    for run in runs:
-        run.close()
 
 
 class TaskWidget(QWidget):
@@ -122,9 +52,9 @@ class TaskWidget(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        _main_thread()
-        self._run: _Run | None = None
-        self._runs: list[_Run] = []
+        main_thread()
+        self._run: Run | None = None
+        self._runs: list[Run] = []
         self.label = QLabel()
         self.label.setWordWrap(True)
         self.bar = QProgressBar()
@@ -140,10 +70,10 @@ class TaskWidget(QWidget):
         layout.addLayout(row)
         self.hide()
         runs = self._runs
-        when_destroyed(self, lambda: _close(runs))
+        when_destroyed(self, lambda: close_runs(runs))
         application = QCoreApplication.instance()
         if application is not None:
-            application.aboutToQuit.connect(lambda: _close(runs))
+            application.aboutToQuit.connect(lambda: close_runs(runs))
 
     @property
     def is_running(self) -> bool:
@@ -181,7 +111,7 @@ class TaskWidget(QWidget):
         """
         if self.is_running:
             raise RuntimeError("a task is running; wait for it, or cancel it")
-        run = self._run = _Run()
+        run = self._run = Run()
         self._runs[:] = [run]
         self._callbacks = (on_result, on_error, on_warning)
         self._begun: tuple[str, float, int] = ("", time.monotonic(), 0)
@@ -202,7 +132,7 @@ class TaskWidget(QWidget):
 
     def drop(self) -> None:
         """Ask the work to stop, and deliver nothing more; for a widget that is closed."""
-        _close(self._runs)
+        close_runs(self._runs)
         if self._run is not None:
             self._run = None
             self.hide()
@@ -235,7 +165,7 @@ class TaskWidget(QWidget):
         elif error is not None and not isinstance(error, InterruptedRunError):
             raise error
 
-    def _work(self, work: Work[Any], run: _Run) -> None:
+    def _work(self, work: Work[Any], run: Run) -> None:
         """Run work in its thread, and report its progress, its warnings and its end."""
         last = ("", 0.0)
 
@@ -284,8 +214,8 @@ class LatestOnly(Generic[Request, R]):
         self._work, self._on_result, self._on_error = work, on_result, on_error
         self._deliver_all = deliver_all
         self._waiting: list[Request] = []
-        _main_thread()
-        self._run = _Run()
+        main_thread()
+        self._run = Run()
         self._is_running = self._is_closed = False
 
     @property
@@ -305,7 +235,7 @@ class LatestOnly(Generic[Request, R]):
         """Forget the request that waits, and the result of the one that runs."""
         self._waiting = []
         self._run.close()
-        self._run = _Run()
+        self._run = Run()
         self._is_running = False
 
     def close(self) -> None:
@@ -318,7 +248,7 @@ class LatestOnly(Generic[Request, R]):
         self._is_running = True
         threading.Thread(target=self._compute, args=(request, self._run), name="tomostain preview").start()
 
-    def _compute(self, request: Request, run: _Run) -> None:
+    def _compute(self, request: Request, run: Run) -> None:
         result: R | None = None
         error: Exception | None = None
         try:
@@ -354,42 +284,3 @@ def time_left(elapsed_s: float, done: int, total: int) -> str:
     if left_s < 90:
         return f"{left_s:.0f} s"
     return f"{left_s / 60:.0f} min" if left_s < 5400 else f"{left_s / 3600:.1f} h"
-
-
-_sinks: dict[int, Callable[[str], object]] = {}
-
-
-@contextmanager
-def warnings_to(sink: Callable[[str], object]) -> Iterator[None]:
-    """Send each `OutOfDistributionWarning` of this thread to a function. Other threads and warnings are not affected.
-
-    `warnings.catch_warnings` would change the filters of all threads.
-    """
-    thread = threading.get_ident()
-    if not getattr(warnings.showwarning, "_by_thread", False):
-        warnings.showwarning = _dispatcher(warnings.showwarning)
-    warnings.filterwarnings("always", category=OutOfDistributionWarning)
-    _sinks[thread] = sink
-    try:
-        yield
-    finally:
-        del _sinks[thread]
-
-
-def _dispatcher(show: Callable[..., None]) -> Callable[..., None]:
-    def dispatch(
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: object = None,
-        line: str | None = None,
-    ) -> None:
-        sink = _sinks.get(threading.get_ident())
-        if sink is not None and issubclass(category, OutOfDistributionWarning):
-            sink(str(message))
-        else:
-            show(message, category, filename, lineno, file, line)
-
-    dispatch._by_thread = True  # type: ignore[attr-defined]
-    return dispatch
