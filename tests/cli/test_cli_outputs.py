@@ -70,7 +70,7 @@ def test_the_histogram_of_a_deleted_volume_is_replaced(work: Path, model: Path, 
         assert image.size == (4, 4)
 
 
-def test_a_histogram_with_a_name_of_its_own_is_not_replaced(work: Path, model: Path, fails) -> None:
+def test_a_histogram_with_another_name_is_not_replaced(work: Path, model: Path, fails) -> None:
     named = ("--intensity-figure", "a.png")
     assert tomostain("stain", model, "scans/a", "x.ome.zarr", *GREYS, *named) == 0
     shutil.rmtree(work / "x.ome.zarr")

@@ -1,7 +1,7 @@
 """Every command and every Python block of the tutorial and of the how-to pages runs, in order, on small data.
 
 The data have the names of the page. `TOY` and `SMALLER` state how a command differs from the page: fewer steps, a
-smaller search, a CPU. `tests/support/docs_pages.py` explains the marks in the pages. What is not run is counted below.
+smaller search, a CPU. `tests/support/docs_pages.py` explains the marks in the pages. The others are counted below.
 """
 
 import contextlib

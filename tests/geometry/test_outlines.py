@@ -66,7 +66,7 @@ def test_pixels_that_touch_at_a_corner():
     assert [1, 1] in outline.holes[0].tolist()
 
 
-def test_an_island_in_a_hole_is_a_region_of_its_own():
+def test_an_island_in_a_hole_is_a_separate_region():
     mask = np.ones((7, 7), bool)
     mask[1:6, 1:6] = False
     mask[3, 3] = True

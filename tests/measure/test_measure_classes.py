@@ -10,7 +10,7 @@ from tomostain.measure.measures import DEFINITIONS, Measure, by_key, define
 from tomostain.phantom.tissue import Label
 
 
-def test_every_class_has_a_title_and_a_colour_of_its_own():
+def test_every_class_has_a_distinct_title_and_colour():
     assert set(TITLES) == set(COLOURS) == set(TissueClass)
     assert len(set(COLOURS.values())) == len(set(TITLES.values())) == len(TissueClass)
     assert TissueClass.NOT_MEASURED not in CLASSES

@@ -66,7 +66,7 @@ def test_results_are_replaced_only_on_request(tmp_path, rows):
     assert len(read_rows(out)) == 1
 
 
-def test_an_interrupted_measurement_is_begun_again(tmp_path, rows):
+def test_an_interrupted_measurement_is_started_again(tmp_path, rows):
     out = begin_output(tmp_path / "out")
     (out / "labels.ome.zarr" / "0").mkdir(parents=True)
     (out / "measures.csv").touch()

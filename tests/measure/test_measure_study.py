@@ -120,7 +120,7 @@ def test_specimens_that_were_measured_differently_are_refused(tmp_path, sources,
 
 
 def measured(tmp_path, *, configs=(None, None), gaps=(34.6, 34.6), classifiers=("both", "both"), sizes=(20.0, 20.0)):
-    """Write two folders of measures with settings of their own, and return the lines of a table."""
+    """Write two folders of measures with different settings, and return the lines of a table."""
     rows = []
     for k in range(2):
         out = begin_output(tmp_path / f"m{k}", configs[k] or MeasureConfig())

@@ -1,4 +1,4 @@
-"""The widget Mask: what is painted is written, and prepare and training honour it."""
+"""The widget Mask: painted pixels are written, and prepare and training leave them out."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Readers and samples: what is claimed and what is not, lazy levels, colours in 2D and in 3D."""
+"""Readers and samples: accepted and refused paths, lazy levels, colours in 2D and in 3D."""
 
 import numpy as np
 import pytest

@@ -106,7 +106,7 @@ def test_locked_chunks_are_left_to_other_processes():
 
 
 @pytest.mark.parametrize("step", ["read", "make", "after"])
-def test_results_before_an_error_are_written_and_nothing_is_held(step):
+def test_results_before_an_error_are_written_and_no_lock_remains(step):
     work = Work(fails=(step, 3))
     with pytest.raises(RuntimeError, match=f"{step} 3") as caught:
         work.do()

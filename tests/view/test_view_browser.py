@@ -125,7 +125,7 @@ def test_options_that_do_not_go_together(folders, capsys, options, words):
     assert words in capsys.readouterr().err
 
 
-def test_ct_beside_a_ct_is_refused(folders, tmp_path):
+def test_a_second_ct_is_refused(folders, tmp_path):
     with (
         pytest.raises(InputError, match="is for a stained volume"),
         prepared_site(tmp_path, folders / "ct", folders / "ct"),

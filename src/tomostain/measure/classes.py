@@ -1,4 +1,4 @@
-"""Tissue classes: what every voxel of a measured volume is."""
+"""Classes of the tissue in a voxel of a measured volume."""
 
 from collections.abc import Mapping
 from enum import IntEnum

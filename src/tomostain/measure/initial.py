@@ -55,7 +55,7 @@ def known_implant(config: MeasureConfig, labels: LabelSource) -> KnownImplant | 
         Its `initial` (labels or a mask of the new implant; see `open_initial`), `initial_volume_mm3` and
         `initial_surface_mm2`, or `geometry` (a body that is fitted to the labels).
     labels : LabelSource
-        The measured volume. What the new implant has in voxels that were not measured does not count.
+        The measured volume. Voxels of the new implant that were not measured do not count.
 
     Returns
     -------

@@ -75,7 +75,7 @@ def saturation_notes(ct: VolumeLike, implant: Implant) -> list[str]:
         return []
     return [
         f"{share:.0%} of the implant has the largest grey value of the µCT ({top}): where it is cut off, metal and "
-        "degradation layer cannot be told apart"
+        "degradation layer cannot be distinguished"
     ]
 
 

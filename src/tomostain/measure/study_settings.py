@@ -70,7 +70,7 @@ def measured_with(path: Path, rows: Sequence[MeasureRow]) -> dict[str, Setting]:
     Returns
     -------
     dict of str to str or tuple of float
-        Lengths in µm. What no file states is missing.
+        Lengths in µm. Values that no file states are missing.
 
     Raises
     ------

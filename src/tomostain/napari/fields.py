@@ -1,6 +1,6 @@
 """The parts that the widgets are built from: a form with tooltips, paths, layers, messages.
 
-Defaults and help texts are those of the options of the command line. They are read from the verbs, never typed twice.
+Defaults and help texts are those of the options of the command line. They are read from the verbs.
 """
 
 from collections.abc import Callable

@@ -201,7 +201,7 @@ class MaskWidget(ToolWidget):
                 try:
                     save_exclude(pair.folder, pair.drawn, overwrite=True)
                 except (InputError, OSError) as error:
-                    show_error(f"{error}. What was painted stays in the layer {pair.excluded.name}.")
+                    show_error(f"{error}. The painted pixels stay in the layer {pair.excluded.name}.")
                     pair.is_kept = True
         self.close_pair()
 

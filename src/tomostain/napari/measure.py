@@ -1,4 +1,4 @@
-"""The Measure widget: tissue labels, corrections by hand, and the table of measures."""
+"""The Measure widget: tissue labels, manual corrections, and the table of measures."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

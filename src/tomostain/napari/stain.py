@@ -132,7 +132,7 @@ class StainWidget(ToolWidget):
             self.attempt(self.preview)
 
     def _close(self) -> None:
-        """Stop the preview when the dock is closed; what it has shown stays."""
+        """Stop the preview when the dock is closed; its layers stay."""
         self._timer.stop()
         self.latest.close()
 

@@ -1,4 +1,4 @@
-"""The preview of the Stain widget: a slice or an oblique plane, with model and volume kept in memory."""
+"""The preview of the Stain widget: a slice or an oblique plane, with model and volume in memory."""
 
 import threading
 from dataclasses import dataclass, replace

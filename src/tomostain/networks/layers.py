@@ -62,7 +62,7 @@ class GreyEncoding(nn.Module):
     """Add hat functions of the grey value as channels: 1 at one knot, 0 at the next ones, linear in between.
 
     Any piecewise linear function of the grey value between the knots is a linear combination of these channels. A
-    convolution can thus distinguish soft tissues whose grey values differ by a hundredth of the range, and even apply a
+    convolution can distinguish soft tissues whose grey values differ by a hundredth of the range, and even apply a
     look-up table. Without them, a network with a normalisation per pixel needs thousands of patches to learn it.
     Outside the knots the outermost hats fall linearly to 0 over one more interval.
 

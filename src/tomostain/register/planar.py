@@ -42,7 +42,7 @@ from tomostain.register.template import is_stiff
 
 log = logging.getLogger("tomostain.register")
 
-# Longest side of the images, pixels; resolutions at which candidates are refined, and how many of them go on.
+# Longest side of the images, pixels; resolutions at which candidates are refined, and how many of them are refined.
 MAX_SIDE = 1024
 STAGES = ((96, 8), (192, 3), (448, 2), (MAX_SIDE, 1))
 _CANDIDATES = 24

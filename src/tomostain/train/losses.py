@@ -5,7 +5,7 @@ Source: Irvine et al., J. Synchrotron Rad. 2026, section 2.6. Images are (B, C, 
 Expectations are means over batch, channels and pixels. Every function returns a tensor with one number.
 
 The paper applies the correspondence mask as a binary multiplier of all ℓ1 terms (section 2.6.3). Here the mean is over
-all pixels, and those outside the mask count as zero. The weight of a patch is thus the area of its mask.
+all pixels, and those outside the mask count as zero. So the weight of a patch is the area of its mask.
 """
 
 from collections.abc import Callable, Sequence

@@ -138,7 +138,7 @@ class StepGraph:
         except torch.cuda.OutOfMemoryError:
             raise
         except RuntimeError as error:  # torch reports errors of CUDA as such
-            # After a failed capture the state of torch's allocator is undefined, so that the training cannot go on.
+            # After a failed capture the state of torch's allocator is undefined, so that the training cannot continue.
             reason = str(error).partition("\n")[0]
             raise InputError(
                 f"step {self.step.state.step + 1}: cannot be one CUDA graph ({reason}); a loss term may read a value "

@@ -38,7 +38,7 @@ def test_area_where_half_is_wrong_and_the_order_is_perfect():
 
 
 def test_area_where_the_error_rises_linearly():
-    """The mean error of the kept share c is c / 2, so the area is 1/4."""
+    """The mean error of the accepted share c is c / 2, so the area is 1/4."""
     uncertainty = (np.arange(100_000) + 0.5) / 100_000
     curve = curve_of(uncertainty, uncertainty)
     assert curve.area == pytest.approx(0.25, abs=2e-3)

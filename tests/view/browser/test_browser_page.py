@@ -1,4 +1,4 @@
-"""The page of the plane view in a real Chromium: what the mouse, the keys and the controls do, and what is drawn."""
+"""The page of the plane view in a real Chromium: effects of the mouse, the keys and the controls, and the drawing."""
 
 import io
 import itertools

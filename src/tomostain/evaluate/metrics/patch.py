@@ -132,7 +132,7 @@ def fill_background(rgb: RGB, mask: Mask, colour: NDArray[np.uint8]) -> RGB:
 def patch_grid(shape: tuple[int, int], patch_px: int = 256, stride_px: int | None = None) -> list[Patch]:
     """Divide an image into patches. The last patch of each row and column is moved inwards to end at the border.
 
-    An axis shorter than a patch gets one patch of its own length.
+    An axis shorter than a patch gets one patch of the length of the axis.
 
     Parameters
     ----------

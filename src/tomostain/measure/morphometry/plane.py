@@ -1,6 +1,6 @@
 """The measures of an implant in a plane: contact of the outline, areas in bands around it, areas of the implant.
 
-They are measures of their own: their names and symbols differ from those in 3D, as do their values.
+They are separate measures: their names and symbols differ from those in 3D, as do their values.
 """
 
 from collections.abc import Sequence

@@ -22,7 +22,7 @@ Squared = NDArray[np.int16] | NDArray[np.int32] | NDArray[np.float32]
 """Squared lengths in squared units, or their negative."""
 
 EXACT_UNTIL = 64
-"""Squared radii up to this, in squared voxels, are classes of their own."""
+"""Squared radii up to this, in squared voxels, are separate classes."""
 RELATIVE_WIDTH = 0.03
 """Relative width of the classes of larger radii."""
 _LARGEST_INT16 = 10_000
@@ -91,7 +91,7 @@ class RadiusClass:
 def radius_classes(largest: float, *, cubic: bool) -> tuple[RadiusClass, ...]:
     """Return classes for squared radii up to `largest`, squared units, from large to small.
 
-    For cubic voxels every radius up to 8 voxels has a class of its own, so that the result is exact there. Larger
+    For cubic voxels every radius up to 8 voxels has a separate class, so that the result is exact there. Larger
     radii are in classes 3 % wide, and the middle of the class is reported: the error is at most 1.5 %.
 
     Examples

@@ -1,4 +1,4 @@
-"""Abstention: how the error of what is kept falls as the most uncertain voxels are refused.
+"""Abstention: how the error of the accepted voxels falls as the most uncertain voxels are refused.
 
 The risk-coverage curve (El-Yaniv & Wiener 2010, J. Mach. Learn. Res. 11, 1605; Geifman & El-Yaniv 2017, NeurIPS) is
 computed from histograms that are filled block by block, so that no volume is held or sorted.
@@ -24,18 +24,18 @@ _MAX_ERROR_BINS = 1024
 
 @dataclass(frozen=True)
 class RiskCoverage:
-    """Error of what is kept against the share that is kept.
+    """Error of the accepted voxels against their share.
 
     Attributes
     ----------
     threshold : ndarray of float, shape (K,)
-        Uncertainties 0 to 1, rising. What is at most as uncertain is kept.
+        Uncertainties 0 to 1, rising. Voxels that are at most as uncertain are accepted.
     kept : ndarray of float, shape (K,)
         Share of the voxels that each threshold keeps, 0 to 1.
     error : ndarray of float, shape (K,)
-        Mean error of these voxels; NaN where none is kept.
+        Mean error of these voxels; NaN where none is accepted.
     area : float
-        Area under the curve over the kept share, 0 to 1: the mean error over all shares. Lower is better.
+        Area under the curve over the accepted share, 0 to 1: the mean error over all shares. Lower is better.
     area_random : float
         The same if voxels were refused at random: the mean error of all.
     area_oracle : float
@@ -73,7 +73,7 @@ class RiskCoverage:
         return float(self.threshold[np.flatnonzero(self.kept >= share - 1e-12)[0]])
 
     def threshold_for_error(self, error: float) -> float:
-        """Return the highest threshold at which the mean error of what is kept is at most `error`.
+        """Return the highest threshold at which the mean error of the accepted voxels is at most `error`.
 
         Raises
         ------
@@ -90,7 +90,7 @@ class RiskCoverage:
         return float(self.threshold[fitting[-1]])
 
     def at(self, threshold: float) -> tuple[float, float]:
-        """Return the kept share and the mean error at a threshold."""
+        """Return the accepted share and the mean error at a threshold."""
         index = int(np.searchsorted(self.threshold, threshold + 1e-9, side="right")) - 1
         return (float(self.kept[index]), float(self.error[index])) if index >= 0 else (0.0, math.nan)
 

@@ -71,7 +71,7 @@ class ClassifierSpec(Config):
         The class of each output.
     training : TrainingFacts
     summary : str
-        One line: what the classifier is for, and what it cannot do.
+        Purpose and limits of the classifier, in one line.
     tomostain_version : str
     """
 

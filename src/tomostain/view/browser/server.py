@@ -51,7 +51,7 @@ _POLICY_OF_PLANES = {
 }
 _POLICY_OF_3D = {
     "Content-Security-Policy": (
-        # The viewer generates code for loops over its arrays at run time, hence 'unsafe-eval'.
+        # The viewer generates code for loops over its arrays at run time, which needs 'unsafe-eval'.
         "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; worker-src 'self' blob:; "
         "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self' data: blob:; "
         "object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -166,7 +166,7 @@ class ViewServer(ThreadingHTTPServer):
             self._report(f"warning: not shown: {text}")
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer a connection in a thread of its own, or close it if there are too many."""
+        """Answer a connection in a separate thread, or close it if there are too many."""
         if self._connections.acquire(blocking=False):
             super().process_request(request, client_address)
         else:
@@ -249,7 +249,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self._refuse(HTTPStatus.NOT_FOUND) if path is None else self._send_file(path)
 
     def _send_tile(self, planes: PlaneSite, name: str) -> None:
-        """Send a tile, few at a time. A request whose page has gone on in the meantime is dropped."""
+        """Send a tile, few at a time. A request whose page has moved in the meantime is dropped."""
         try:
             request = parse_tile(self.path.partition("?")[2], levels=planes.levels)
         except BadRequestError:
