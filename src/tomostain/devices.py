@@ -8,6 +8,9 @@ from tomostain.errors import InputError
 
 logger = logging.getLogger(__name__)
 
+TYPES = ("cpu", "cuda")
+"""The types of devices that tomostain computes on."""
+
 
 def choose_device(device: str | torch.device) -> torch.device:
     """Return a device by its name.
@@ -16,12 +19,13 @@ def choose_device(device: str | torch.device) -> torch.device:
     ----------
     device : str or torch.device
         ``"auto"`` (the first GPU, or the CPU where there is none), ``"cpu"``, ``"cuda"`` or ``"cuda:N"``. A
-        `torch.device` is returned as it is.
+        `torch.device` of these types is returned as it is.
 
     Raises
     ------
     InputError
-        If the name is not a device, or names a GPU that does not exist.
+        If it is not a device, names a GPU that does not exist, or is of a type that tomostain does not compute on, such
+        as ``"xpu"`` or ``"mps"``.
 
     Examples
     --------
@@ -29,6 +33,8 @@ def choose_device(device: str | torch.device) -> torch.device:
     device(type='cpu')
     """
     if isinstance(device, torch.device):
+        if device.type not in TYPES:
+            raise _not_a_device(device)
         return device
     if device == "auto":
         chosen = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -66,13 +72,17 @@ def name_device(device: str | torch.device) -> str:
     return f"{chosen} ({torch.cuda.get_device_name(chosen)})" if chosen.type == "cuda" else str(chosen)
 
 
+def _not_a_device(device: object) -> InputError:
+    return InputError(f"`device={device}`: not a device; give auto, cpu, cuda or cuda:N", parameter="device")
+
+
 def _named(device: str) -> torch.device:
     try:
         chosen = torch.device(device)
     except RuntimeError:
-        raise InputError(
-            f"`device={device}`: not a device; give auto, cpu, cuda or cuda:N", parameter="device"
-        ) from None
+        raise _not_a_device(device) from None
+    if chosen.type not in TYPES:
+        raise _not_a_device(device)
     if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
         raise InputError(
             f"`device={device}`: torch finds {torch.cuda.device_count()} GPU(s); set `device=cpu`", parameter="device"
