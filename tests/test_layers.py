@@ -20,6 +20,15 @@ def test_packages_import_only_from_lower_layers():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_every_package_is_checked_for_cycles_between_its_modules():
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    checked = next(contract["ancestors"] for contract in contracts if contract["id"] == "module-cycles")
+    packages = (ROOT / "src" / "tomostain").glob("*/__init__.py")
+    assert sorted(checked) == sorted(f"tomostain.{package.parent.name}" for package in packages)
+
+
 def test_contributing_states_the_same_layers():
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
         "contracts"

@@ -10,6 +10,7 @@ import importlib.metadata
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import typer
@@ -153,9 +154,8 @@ def load_verb(name: str) -> Verb:
 
 
 def _modules() -> list[str]:
-    import tomostain.cli
-
-    return [module.name for module in pkgutil.iter_modules(tomostain.cli.__path__) if module.name not in _SHARED]
+    folder = str(Path(__file__).parent)
+    return [module.name for module in pkgutil.iter_modules([folder]) if module.name not in _SHARED]
 
 
 def _package(point: importlib.metadata.EntryPoint) -> str:
