@@ -4,12 +4,14 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from tomostain.errors import InputError
 from tomostain.input_files import refuse_special_file
+from tomostain.io.array_source import split_source
 from tomostain.io.czi import open_czi
 from tomostain.io.images import as_rgb
 from tomostain.io.metadata.units import check_length_um, check_pixels, square_pixel_um, to_um
@@ -107,15 +109,19 @@ class Slide:
         return rgb, pixel_um
 
 
-def open_slide(path: str | os.PathLike[str], *, pixel_um: float | None = None) -> Slide:
+SlideSource: TypeAlias = str | os.PathLike[str] | Slide | ArrayLike | tuple[ArrayLike, float]
+"""A path, an open slide, an array, or (array, pixel_um)."""
+
+
+def open_slide(path: SlideSource, *, pixel_um: float | None = None) -> Slide:
     """Open a slide: a format of OpenSlide (SVS, NDPI, MRXS, SCN, …), CZI, OME-TIFF, TIFF, PNG or JPEG.
 
     The slide is the largest image of the file, with its coarser levels. Labels, macro images and previews do not count.
 
     Parameters
     ----------
-    path : Path
-        The file.
+    path : path, Slide, array-like or tuple (array, pixel_um)
+        The file. An open slide is returned as it is; a uint8 array (rows, columns, 3) becomes one (`Slide.from_array`).
     pixel_um : float, optional
         Pixel size of the finest level, µm; takes precedence over the file.
 
@@ -125,7 +131,16 @@ def open_slide(path: str | os.PathLike[str], *, pixel_um: float | None = None) -
         If the file is missing, damaged or of an unknown format, if it holds several images of similar size or
         fluorescence channels, or if its pixel size is neither stated nor given.
     """
-    path = Path(path)
+    if isinstance(path, Slide):
+        if pixel_um is not None:
+            raise InputError(f"{path.path}: `pixel_um` is for files; this slide is open already", parameter="pixel_um")
+        return path
+    if (array := split_source(path, pixel_um, "pixel_um")) is not None:
+        values, size_um = array
+        if not isinstance(size_um, int | float):
+            raise InputError(f"`pixel_um` {size_um}: give one number, µm", parameter="pixel_um")
+        return Slide.from_array(np.asarray(values), size_um)
+    path = Path(path)  # type: ignore[arg-type]  # no array
     refuse_special_file(path)
     if not path.is_file():
         raise InputError(f"{path}: {'is a folder, not a slide' if path.is_dir() else 'no such file'}")

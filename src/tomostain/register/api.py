@@ -1,23 +1,21 @@
 """Registration in Python: of arrays, opened files or paths, with or without writing the pair."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import ArrayLike
 
-from tomostain.errors import InputError
-from tomostain.io import Slide, Volume, open_slide, open_volume
+from tomostain.io import open_slide, open_volume
+from tomostain.io.slides import SlideSource
+from tomostain.io.volumes.volume import VolumeSource
 from tomostain.progress import Progress, silent
 from tomostain.register.config import RegisterConfig
 from tomostain.register.files import PairFolder, register_opened
 from tomostain.register.hints import Hint
 from tomostain.register.registration import Registration
 
-AnyVolume = Volume | str | os.PathLike[str] | tuple[ArrayLike, float | Sequence[float]]
-AnySlide = Slide | str | os.PathLike[str] | tuple[ArrayLike, float]
+AnyVolume = VolumeSource
+AnySlide = SlideSource
 
 
 def register_slide(
@@ -70,25 +68,5 @@ def register_slide(
     """
     folder = None if pair_out is None else PairFolder(Path(pair_out))
     return register_opened(
-        _as_volume(volume), _as_slide(slide), config, hint=hint, folder=folder, device=device, progress=progress
+        open_volume(volume), open_slide(slide), config, hint=hint, folder=folder, device=device, progress=progress
     )
-
-
-def _as_volume(volume: AnyVolume) -> Volume:
-    if isinstance(volume, Volume):
-        return volume
-    if isinstance(volume, str | os.PathLike):
-        return open_volume(volume)
-    if isinstance(volume, tuple) and len(volume) == 2:
-        return Volume.from_array(*volume)
-    raise InputError("the voxel size of an array is unknown; give `volume` as (array, voxel_um)", parameter="voxel_um")
-
-
-def _as_slide(slide: AnySlide) -> Slide:
-    if isinstance(slide, Slide):
-        return slide
-    if isinstance(slide, str | os.PathLike):
-        return open_slide(Path(slide))
-    if isinstance(slide, tuple) and len(slide) == 2:
-        return Slide.from_array(np.asarray(slide[0]), slide[1])
-    raise InputError("the pixel size of an array is unknown; give `slide` as (array, pixel_um)", parameter="pixel_um")

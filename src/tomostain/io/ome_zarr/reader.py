@@ -3,13 +3,15 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from tomostain.errors import InputError
+from tomostain.io.array_source import ArraySource, SizeUm, split_source
 from tomostain.io.metadata.placement import Placement
+from tomostain.io.metadata.units import check_voxel_um
 from tomostain.io.ome_zarr.metadata import read_level_scales, read_placements
 from tomostain.io.ome_zarr.opening import check_finished, naming_damage, open_arrays, read_window
 from tomostain.io.ome_zarr.pyramid import Shape
@@ -20,7 +22,7 @@ from tomostain.progress import Progress, silent, track
 
 
 class StainedVolume(SliceIndexing):
-    """A finished stained volume; made by `open_stained`.
+    """A finished stained volume; `open_stained` and `StainedVolume.from_array` make one.
 
     ``stained[z]``, ``stained[z0:z1, y0:y1]``, ``len(stained)``, ``numpy.asarray(stained)`` and ``stained.to_dask()``
     read the finest level, colours last.
@@ -28,7 +30,7 @@ class StainedVolume(SliceIndexing):
     Attributes
     ----------
     path : Path
-        The OME-Zarr folder.
+        The OME-Zarr folder; of a volume from an array its name.
     shape : tuple of int
         (Z, Y, X), voxels.
     dtype : numpy.dtype
@@ -63,6 +65,36 @@ class StainedVolume(SliceIndexing):
         self.provenance = provenance
         self.placements = tuple(placements) or (None,) * len(self.levels)
         self._verifier = verifier or ShardVerifier(path, arrays, [str(level) for level in range(len(arrays))])
+
+    @classmethod
+    def from_array(
+        cls, array: ArrayLike, voxel_um: SizeUm, name: str = "array", *, placement: Placement | None = None
+    ) -> "StainedVolume":
+        """Make a stained volume with one level of an array.
+
+        Parameters
+        ----------
+        array : array-like of uint8, shape (Z, Y, X, 3)
+            Colours, such as `stain_volume` returns. It is not copied.
+        voxel_um : float or sequence of float
+            Voxel size, or (z, y, x), µm.
+        name : str
+            Used in messages and as `path`.
+        placement : Placement, optional
+            Where the volume lies in the coordinates of the µCT.
+
+        Raises
+        ------
+        InputError
+            If the array has another shape or type, or the voxel size is not a length.
+
+        Examples
+        --------
+        >>> stained = StainedVolume.from_array(np.zeros((2, 4, 6, 3), np.uint8), voxel_um=5)
+        >>> stained.shape, stained.voxel_um, stained[1, :, ::2].shape
+        ((2, 4, 6), (5.0, 5.0, 5.0), (4, 3, 3))
+        """
+        return _StainedArray(array, voxel_um, name, placement)
 
     @property
     def placement(self) -> Placement | None:
@@ -171,15 +203,74 @@ class StainedVolume(SliceIndexing):
         return read_window(self._arrays[level], window, f"{self.path}: voxels {list(first)} to {list(end)}")
 
 
-def open_stained(path: str | os.PathLike[str]) -> StainedVolume:
+class _StainedArray(StainedVolume):
+    """A stained volume with one level in memory, or in an array that is read by slices. It has no checksums."""
+
+    def __init__(self, array: ArrayLike, voxel_um: SizeUm, name: str, placement: Placement | None) -> None:
+        values: Any = array if hasattr(array, "shape") and hasattr(array, "dtype") else np.asarray(array)
+        if len(values.shape) != 4 or values.shape[3] != 3 or values.dtype != np.uint8 or 0 in values.shape:
+            raise InputError(
+                f"{name}: a stained volume is a uint8 array (Z, Y, X, 3), found {values.dtype} {tuple(values.shape)}"
+            )
+        self.path, self._values = Path(name), values
+        z, y, x = (int(side) for side in values.shape[:3])
+        self.levels = (((z, y, x), check_voxel_um(voxel_um)),)
+        self.shape, self.voxel_um = self.levels[0]
+        self.dtype = np.dtype(np.uint8)
+        self.provenance = {}
+        self.placements = (placement,)
+
+    def verify(self, levels: Iterable[int] | None = None, progress: Progress = silent) -> None:
+        """Do nothing: an array has no checksums."""
+
+    def verify_present(self) -> None:
+        """Do nothing: an array has no files."""
+
+    def verify_file(self, name: str) -> None:
+        """Do nothing: an array has no files."""
+
+    def damaged_shards(self, progress: Progress = silent) -> list[str] | None:
+        """Return None: an array has no checksums."""
+        return None
+
+    def read(self, start: int, stop: int, level: int = 0) -> NDArray[np.uint8]:
+        """Return the slices `start` to `stop` (half-open), uint8, shape (stop - start, Y, X, 3)."""
+        if level != 0 or not 0 <= start < stop <= self.shape[0]:
+            raise ValueError(f"slices {start} to {stop} of level {level} requested; the levels are {self.levels}")
+        return np.ascontiguousarray(self._values[start:stop])
+
+    def block(self, first: Sequence[int], end: Sequence[int], level: int = 0) -> NDArray[np.uint8]:
+        """Return the voxels from `first` to `end` (z, y, x; half-open), uint8, shape (z, y, x, 3)."""
+        if level != 0:
+            raise ValueError(f"level {level} requested; an array has level 0 only")
+        return np.asarray(self._values[tuple(slice(a, b) for a, b in zip(first, end, strict=True))])
+
+
+StainedSource: TypeAlias = str | os.PathLike[str] | StainedVolume | ArraySource
+"""A path, an open stained volume, an array, or (array, voxel_um)."""
+
+
+def open_stained(path: StainedSource, *, voxel_um: SizeUm | None = None) -> StainedVolume:
     """Open a stained volume: an OME-Zarr image with axes c z y x and three 8-bit channels.
+
+    Parameters
+    ----------
+    path : path, StainedVolume, array-like or tuple (array, voxel_um)
+        The OME-Zarr folder. An open volume is returned as it is; a uint8 array (Z, Y, X, 3) becomes one
+        (`StainedVolume.from_array`).
+    voxel_um : float or sequence of float, optional
+        Voxel size of an array, or (z, y, x), µm. A file states its own.
 
     Raises
     ------
     InputError
         If it is missing, not a stained volume, or not finished.
     """
-    path = Path(path)
+    if isinstance(path, StainedVolume):
+        return path
+    if (array := split_source(path, voxel_um, "voxel_um")) is not None:
+        return StainedVolume.from_array(*array)
+    path = Path(path)  # type: ignore[arg-type]  # no array
     advice = "a stained volume is an OME-Zarr folder, as 'tomostain stain' writes it"
     check_finished(path, advice, "staining was not finished; run the same command again to continue")
     with naming_damage(path, "a stained volume", "; give the OME-Zarr folder that stain wrote"):

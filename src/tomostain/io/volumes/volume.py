@@ -8,13 +8,14 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tomostain.errors import InputError, PlacementWarning
 from tomostain.input_files import refuse_special_file
+from tomostain.io.array_source import ArraySource, split_source
 from tomostain.io.image_size import check_decoded_size
 from tomostain.io.images import as_grey, grey_dtype
 from tomostain.io.metadata.placement import Placement, fit_placement
@@ -277,8 +278,12 @@ class Volume(SliceIndexing):
         return digest.hexdigest()
 
 
+VolumeSource: TypeAlias = str | os.PathLike[str] | Volume | ArraySource
+"""A path, an open volume, an array, or (array, voxel_um)."""
+
+
 def open_volume(
-    path: str | os.PathLike[str],
+    path: VolumeSource,
     *,
     voxel_um: float | Sequence[float] | None = None,
     dataset: str | None = None,
@@ -288,8 +293,9 @@ def open_volume(
 
     Parameters
     ----------
-    path : str or os.PathLike
-        A folder of TIFF slices, one TIFF or OME-TIFF, HDF5, NRRD, MHA, NIfTI, or an OME-Zarr folder (0.4 or 0.5).
+    path : path, Volume, array-like or tuple (array, voxel_um)
+        A folder of TIFF slices, one TIFF or OME-TIFF, HDF5, NRRD, MHA, NIfTI, or an OME-Zarr folder (0.4 or 0.5). An
+        open volume is returned as it is; an array becomes one (`Volume.from_array`).
     voxel_um : float or sequence of float, optional
         Voxel size, or (z, y, x), µm. It takes precedence over the files, and these over the log of the reconstruction
         next to them. It must be given if neither states it.
@@ -314,7 +320,13 @@ def open_volume(
     sources of the layouts are cited in `tomostain.io.metadata.nexus`, `tomostain.io.metadata.logs` and
     `tomostain.io.metadata.sidecar_logs`.
     """
-    path = Path(path)
+    if isinstance(path, Volume):
+        if voxel_um is not None or dataset is not None:
+            raise InputError(f"{path.path}: `voxel_um` and `dataset` are for files; this volume is open already")
+        return path
+    if (array := split_source(path, voxel_um, "voxel_um")) is not None:
+        return Volume.from_array(*array)
+    path = Path(path)  # type: ignore[arg-type]  # no array
     refuse_special_file(path)
     voxel = None if voxel_um is None else check_voxel_um(voxel_um)
     source = _open_source(path, dataset)
