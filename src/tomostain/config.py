@@ -4,7 +4,7 @@ import difflib
 import os
 import re
 import stat
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -229,6 +229,33 @@ def suggest(word: str, known: list[str]) -> str:
     """
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(sorted(known))}"
+
+
+def check_keywords(function: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raise, as Python does, if a keyword argument of a function is unknown; the message suggests a known one.
+
+    Parameters
+    ----------
+    function : str
+        Its name.
+    given, known : iterable of str
+        The keywords of the call, and those of the function.
+
+    Raises
+    ------
+    TypeError
+
+    Examples
+    --------
+    >>> check_keywords("train_model", ["max_step"], ["max_steps", "seed"])
+    Traceback (most recent call last):
+    ...
+    TypeError: train_model() got an unexpected keyword argument 'max_step'; did you mean 'max_steps'?
+    """
+    names = list(known)
+    for name in given:
+        if name not in names:
+            raise TypeError(f"{function}() got an unexpected keyword argument '{name}'{suggest(name, names)}")
 
 
 def _explain(error: ValidationError, cls: type[BaseModel]) -> str:

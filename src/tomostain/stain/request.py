@@ -10,9 +10,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, TypedDict, Unpack, get_args
 
+from tomostain.config import check_keywords
 from tomostain.errors import InputError
 from tomostain.imaging.intensity import IntensityReference
 from tomostain.io import Volume, open_volume
+from tomostain.io.array_source import ArraySource
 from tomostain.io.ome_zarr.plan import stored_plan
 from tomostain.io.output_folder import check_folder_name
 from tomostain.networks.precision import Precision
@@ -265,20 +267,26 @@ RENAMED = {
 
 
 def make_request(
-    model: Model, volume: StrPath | Volume, out: StrPath | None = None, **options: Unpack[StainOptions]
+    model: Model, volume: StrPath | Volume | ArraySource, out: StrPath | None = None, **options: Unpack[StainOptions]
 ) -> StainRequest:
     """Build a request from keyword arguments; older names work with a `DeprecationWarning`.
+
+    `volume` may also be an array with the keyword `voxel_um`, or a tuple (array, voxel_um).
 
     Examples
     --------
     >>> make_request("run/model", "scan.tif", "stained.ome.zarr", voxel_um=5).intensity
     'auto'
     """
+    check_keywords("stain_volume", options, StainOptions.__annotations__)
     current: dict[str, object] = {}
     for name, value in options.items():
         if name in RENAMED:
             warnings.warn(f"`{name}` is now `{RENAMED[name]}`", DeprecationWarning, stacklevel=3)
         current[RENAMED.get(name, name)] = value
+    if not isinstance(volume, str | os.PathLike | Volume):
+        volume = open_volume(volume, voxel_um=options.get("voxel_um"))
+        current["voxel_um"] = None
     return StainRequest(model, volume, out, **current)  # type: ignore[arg-type]  # the keys are those of StainOptions
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tomostain.errors import DamagedDataWarning, InputError, InterruptedRunError, PlacementWarning
 from tomostain.io import Volume, create_stained
+from tomostain.io.array_source import ArraySource
 from tomostain.io.atomic import naming_full_disk
 from tomostain.io.ome_zarr.writer import StainedWriter
 from tomostain.progress import Progress, ShouldStop, never, raising_on_stop, silent
@@ -32,7 +33,7 @@ Part = tuple[int, int]
 @overload
 def stain_volume(
     model: Model,
-    volume: StrPath | Volume,
+    volume: StrPath | Volume | ArraySource,
     out: StrPath,
     *,
     part: Part = ...,
@@ -45,7 +46,7 @@ def stain_volume(
 @overload
 def stain_volume(
     model: Model,
-    volume: StrPath | Volume,
+    volume: StrPath | Volume | ArraySource,
     out: None = None,
     *,
     part: Part = ...,
@@ -57,7 +58,7 @@ def stain_volume(
 
 def stain_volume(
     model: Model,
-    volume: StrPath | Volume,
+    volume: StrPath | Volume | ArraySource,
     out: StrPath | None = None,
     *,
     part: Part = (1, 1),
@@ -71,15 +72,14 @@ def stain_volume(
     ----------
     model : path, Translator or Stainer
         A model folder or a loaded model.
-    volume : path or Volume
-        Anything that `tomostain.io.open_volume` opens, or an open volume, such as of `Volume.from_array`.
+    volume : path, Volume, array-like or tuple (array, voxel_um)
+        Anything that `tomostain.io.open_volume` opens. The voxel size of an array is `voxel_um`, or in the tuple.
     out : path, optional
         The stained OME-Zarr. None: return an array, for volumes that fit into memory.
     part, progress, should_stop
         As `stain`.
     **options
-        The fields of `StainRequest`: config, intensity, voxel_um, dataset, device, allow_voxel_mismatch, resample,
-        uncertainty, ensemble, noise_seed, noise_samples, intensity_figure, overwrite, resume.
+        The fields of `StainRequest`, such as ``config``, ``intensity``, ``voxel_um`` and ``device``.
 
     Returns
     -------

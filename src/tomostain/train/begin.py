@@ -4,9 +4,11 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
-from typing import TypedDict
+from typing import Self, TypedDict
 
+from tomostain.config import check_keywords
 from tomostain.errors import InputError
 from tomostain.train.checkpoint import LAST, load_last
 from tomostain.train.contrast import warn_about_contrast
@@ -44,6 +46,28 @@ class TrainOptions:
     max_cpu_seconds: float | None = None
     deterministic: bool = False
     clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        for name in ("seed", "fold", "max_steps"):
+            value = getattr(self, name)
+            if value is None and name != "seed":
+                continue
+            if not isinstance(value, Integral) or isinstance(value, bool):
+                raise InputError(f"`{name}={value!r}`: expected a whole number", parameter=name)
+
+    @classmethod
+    def of_keywords(cls, keywords: "TrainKeywords") -> Self:
+        """Return the options of the keyword arguments of `train_model`.
+
+        Raises
+        ------
+        TypeError
+            If there is no such option.
+        InputError
+            If a value has the wrong type.
+        """
+        check_keywords("train_model", keywords, TrainKeywords.__annotations__)
+        return cls(**keywords)
 
     @property
     def limits(self) -> Limits:

@@ -98,7 +98,7 @@ def train_model(
     PeerProcessError
         If another process of this training raised one of these.
     """
-    chosen, run = TrainOptions(**options), Path(run)
+    chosen, run = TrainOptions.of_keywords(options), Path(run)
     with ExitStack() as stack:
         stack.enter_context(explain_failures(run))
         context = DistributedContext(chosen.device)
