@@ -6,18 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
-from tomostain.dataset.dataset import Dataset, load_dataset
+from tomostain.dataset.dataset import Dataset
+from tomostain.dataset.pair import Pair
 from tomostain.errors import InputError
 from tomostain.evaluate.calibration import check_uncertainty_options
 from tomostain.evaluate.config import EvaluateConfig, Split
 from tomostain.io.models import REVERSE, SPEC
 from tomostain.models import PREFIX, find_model, model_name, suggest_builtin
 from tomostain.stain import Translator, load_translator
+from tomostain.stain.request import LoadedModel
+from tomostain.train.data import LoadedDataset, PairSource
 
-ModelLike: TypeAlias = str | os.PathLike[str] | Translator
+ModelLike: TypeAlias = str | os.PathLike[str] | Translator | LoadedModel
 """A model folder, a run that has one, ``builtin:NAME``, or a loaded model."""
-DatasetLike: TypeAlias = str | os.PathLike[str] | Dataset
-"""A dataset folder, or a loaded dataset."""
+DatasetLike: TypeAlias = PairSource
+"""A dataset folder, a loaded dataset, or pairs in memory."""
 T = TypeVar("T")
 
 
@@ -54,7 +57,8 @@ class Candidates:
         ----------
         models : mapping of str to model, or iterable of models
             A model without a name is called after the folder of its run; a loaded model, after its recipe.
-        dataset : path or Dataset
+        dataset : path, Dataset or sequence of Pair
+            The pairs of a sequence are the test set.
         config : EvaluateConfig
 
         Raises
@@ -62,7 +66,7 @@ class Candidates:
         InputError
             If there is no model or dataset, two models have one name or different folds, or the split is empty.
         """
-        data = dataset if isinstance(dataset, Dataset) else load_dataset(Path(dataset))
+        data = open_dataset(dataset)
         named = _named(models)
         folders = {name: model for name, model in named.items() if isinstance(model, Path)}
         translators = {
@@ -70,13 +74,38 @@ class Candidates:
         }
         if config.uncertainty:
             check_uncertainty_options(translators)
-        fold = _common_fold(translators, config.split)
+        fold = (
+            None
+            if isinstance(data, LoadedDataset) and data.in_memory and not data.folds
+            else _common_fold(translators, config.split)
+        )
         return cls(translators, folders, data, fold, pairs_of(data, config.split, fold))
 
     @property
     def ct_slices(self) -> int:
         """The largest number of slices that a model sees."""
         return max(translator.spec.ct_slices for translator in self.translators.values())
+
+
+def open_dataset(source: DatasetLike) -> Dataset:
+    """Return the pairs to evaluate. Those of a sequence are the test set of a dataset in memory.
+
+    Raises
+    ------
+    InputError
+        If it is neither a dataset nor pairs, or the pairs do not fit together.
+    """
+    if isinstance(source, Dataset):
+        return source
+    if isinstance(source, str | os.PathLike):
+        return LoadedDataset.open(source)
+    pairs = list(source) if isinstance(source, Iterable) else []
+    if not pairs or not all(isinstance(pair, Pair) for pair in pairs):
+        raise InputError(
+            f"`dataset`: expected the folder of a dataset, a Dataset or a list of Pair, found {type(source).__name__}",
+            parameter="dataset",
+        )
+    return LoadedDataset.from_pairs(pairs, test=[pair.id for pair in pairs])
 
 
 def name_models(runs: Iterable[str | os.PathLike[str]]) -> dict[str, Path]:
@@ -117,19 +146,28 @@ def pairs_of(data: Dataset, split: Split, fold: int | None) -> tuple[str, ...]:
 def _named(models: Mapping[str, ModelLike] | Iterable[ModelLike]) -> dict[str, Path | Translator]:
     if isinstance(models, Mapping):
         return {
-            name: model if isinstance(model, Translator) else _model_folder(Path(model))
+            name: _model_folder(Path(model)) if isinstance(model, str | os.PathLike) else _loaded(model)
             for name, model in models.items()
         }
     named: dict[str, Path | Translator] = {}
     for model in models:
-        if isinstance(model, Translator):
-            _add(named, model.spec.recipe, model, "loaded model")
-        else:
+        if isinstance(model, str | os.PathLike):
             for name, folder in name_models([model]).items():
                 _add(named, name, folder, str(model))
+        else:
+            translator = _loaded(model)
+            _add(named, translator.spec.recipe, translator, "loaded model")
     if not named:
         name_models([])
     return named
+
+
+def _loaded(model: Translator | LoadedModel) -> Translator:
+    """Return the translator of a loaded model."""
+    translator = model if isinstance(model, Translator) else getattr(model, "translator", None)
+    if not isinstance(translator, Translator):
+        raise InputError(f"`models`: expected a path or a loaded model, found {type(model).__name__}")
+    return translator
 
 
 def _add(models: dict[str, T], name: str, model: T, source: str) -> None:

@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
+import torch
 import yaml
 
 from tomostain import __version__
@@ -57,9 +58,11 @@ def evaluate_models(
 
     Parameters
     ----------
-    models : path, Translator, iterable of them, or mapping of names to them
-        Model folders, runs with a model, ``builtin:NAME``, or loaded models (`tomostain.stain.load_translator`).
-    dataset : path or Dataset
+    models : path, Stainer, Translator, iterable of them, or mapping of names to them
+        Model folders, runs with a model, ``builtin:NAME``, or loaded models (`tomostain.load_stainer`).
+    dataset : path, Dataset or sequence of Pair
+        A dataset folder, a loaded dataset, or pairs in memory. All pairs of a sequence are the test set; use
+        `tomostain.LoadedDataset.from_pairs` for pairs with folds.
     progress : Progress
         Called after every image.
     **options
@@ -83,9 +86,10 @@ def evaluate_models(
     >>> frame = evaluate_models(["run-a", "run-b"], "dataset", split="validation")  # doctest: +SKIP
     >>> frame[frame.protocol == "paper"].groupby("model")[["ssim", "psnr"]].median()  # doctest: +SKIP
     """
-    config, lpips = read_options(options)
-    candidates = Candidates.open(_several(models), dataset, config)
-    return Evaluation.prepare(candidates, config, lpips).measure(progress=progress)
+    with torch.random.fork_rng(devices=[]):  # networks of metrics are built with random weights before theirs are read
+        config, lpips = read_options(options)
+        candidates = Candidates.open(_several(models), dataset, config)
+        return Evaluation.prepare(candidates, config, lpips).measure(progress=progress)
 
 
 def evaluate(
@@ -101,9 +105,9 @@ def evaluate(
 
     Parameters
     ----------
-    model_or_run : path or Translator
+    model_or_run : path, Stainer or Translator
         A model folder, a run (its ``model`` is used), ``builtin:NAME``, or a loaded model.
-    dataset : path or Dataset
+    dataset : path, Dataset or sequence of Pair
     out : path
         Gets ``metrics.csv`` (every patch), ``table.csv``, ``table.txt``, ``boxplots.png``, ``pictures/<pair>.png``
         (µCT, stained, real, difference) and ``evaluate.yaml``; also ``table-without-screw.txt``,
@@ -154,8 +158,20 @@ def compare(
     InputError
         As `evaluate`; also if two models have the same name, or were validated on different folds.
     """
-    config, lpips = read_options(options)
     out = Path(out)
+    with torch.random.fork_rng(devices=[]):
+        return _compare(out, runs, dataset, options, overwrite, progress)
+
+
+def _compare(
+    out: Path,
+    runs: Iterable[ModelLike] | Mapping[str, ModelLike],
+    dataset: DatasetLike,
+    options: EvaluateOptions,
+    overwrite: bool,
+    progress: Progress,
+) -> Table:
+    config, lpips = read_options(options)
     output_folder(out, "evaluation", "evaluate.yaml", overwrite=overwrite)
     evaluation = Evaluation.prepare(Candidates.open(runs, dataset, config), config, lpips)
     candidates = evaluation.candidates

@@ -101,10 +101,12 @@ class Lpips:
             raise InputError(f"{weights}: weights are given for LPIPS network 'alex', which has its own; use 'squeeze'")
         self.network = network
         self.device = torch.device(device)
+        with torch.random.fork_rng(devices=[]):  # the layers begin with random weights, which are replaced
+            features = alexnet_features() if network == "alex" else squeezenet_features()
         if network == "alex":
-            features, state = alexnet_features(), load_weights("alexnet_features_float16.npz")
+            state = load_weights("alexnet_features_float16.npz")
         else:
-            features, state = squeezenet_features(), load_squeezenet(weights, fetch=fetch)
+            state = load_squeezenet(weights, fetch=fetch)
         features.load_state_dict(state)
         self._features = features.eval().requires_grad_(False).to(self.device)
         heads = load_weights("lpips_heads.npz")
