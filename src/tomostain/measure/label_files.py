@@ -14,6 +14,7 @@ from tomostain.integers import refuse_not_finite
 from tomostain.io import OmeZarrWriter, Volume, create_ome_zarr, open_volume
 from tomostain.io.metadata.placement import Placement
 from tomostain.io.ome_zarr.metadata import LabelStyle
+from tomostain.io.volumes.volume import VolumeSource
 from tomostain.measure.classes import COLOURS, TITLES, Labels, TissueClass
 from tomostain.measure.label_source import LabelSource, Shape, VoxelSize, check_classes
 from tomostain.progress import Progress, silent, track
@@ -206,7 +207,7 @@ def write_map(
 
 
 def open_labels(
-    path: str | os.PathLike[str],
+    path: VolumeSource,
     like: Grid | None = None,
     *,
     voxel_um: VoxelSize | None = None,
@@ -216,7 +217,7 @@ def open_labels(
 
     Parameters
     ----------
-    path : str or os.PathLike
+    path : path, Volume, array-like or tuple (array, voxel_um)
     like : Grid, optional
         The volume that the labels belong to. Shape and voxel size are compared with it. A file without a voxel size
         has that of `like`.
@@ -235,11 +236,10 @@ def open_labels(
         If it cannot be opened, or its shape, voxel size or extent differs from that of `like`. Values are checked when
         they are read.
     """
-    path = Path(path)
     volume = _open(path, None if like is None else like.voxel_um, voxel_um)
     if like is not None:
-        (check_grid if same_grid else check_extent)(path, volume, like)
-    return LabelVolume(path, volume.shape, volume.voxel_um, volume.placement, volume)
+        (check_grid if same_grid else check_extent)(volume.path, volume, like)
+    return LabelVolume(volume.path, volume.shape, volume.voxel_um, volume.placement, volume)
 
 
 def check_grid(path: str | os.PathLike[str], volume: Grid, like: Grid) -> None:
@@ -280,8 +280,10 @@ def check_extent(path: str | os.PathLike[str], volume: Grid, like: Grid) -> None
         )
 
 
-def _open(path: Path, default_um: VoxelSize | None, voxel_um: VoxelSize | None) -> Volume:
+def _open(path: VolumeSource, default_um: VoxelSize | None, voxel_um: VoxelSize | None) -> Volume:
     """Open a volume. `default_um` is its voxel size where no file states one."""
+    if isinstance(path, Volume):
+        return path
     if voxel_um is not None or default_um is None:
         return open_volume(path, voxel_um=voxel_um)
     with_default = open_volume(path, voxel_um=default_um)

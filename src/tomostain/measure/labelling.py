@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TypeAlias, TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 from tomostain.errors import InputError
 from tomostain.imaging.intensity import IntensityReference, volume_reference
 from tomostain.io import StainedVolume, Volume, create_ome_zarr, open_stained, open_volume
+from tomostain.io.array_source import SizeUm
 from tomostain.io.metadata.placement import Placement
 from tomostain.io.metadata.units import check_voxel_um
+from tomostain.io.ome_zarr.reader import StainedSource
+from tomostain.io.volumes.volume import VolumeSource
 from tomostain.measure.classes import Labels
 from tomostain.measure.config import MeasureConfig
 from tomostain.measure.label_files import Grid, LabelVolume, check_grid, create_labels, open_labels
@@ -27,6 +30,56 @@ from tomostain.progress import Progress, silent
 
 PathLike = str | os.PathLike[str]
 DEFAULT_STAIN = "toluidine-blue"
+UncertaintySource: TypeAlias = VolumeSource | StainedVolume
+
+
+@dataclass(frozen=True, eq=False)
+class MeasureSources:
+    """What is measured: paths, open volumes, arrays, or (array, voxel_um).
+
+    Attributes
+    ----------
+    stained : path, StainedVolume or array, optional
+        The stained volume; an array is uint8 (Z, Y, X, 3).
+    ct : path, Volume or array, optional
+        The µCT volume that was stained. With it, tissue is classified from both.
+    labels : path, Volume or array, optional
+        Label volume to measure instead of a classification: values of `TissueClass`.
+    classifier : path, optional
+        Folder of a tissue classifier, or ``builtin:NAME``. By default the built-in one for the images and the stain.
+    also : sequence of path, StainedVolume or array
+        The same volume, stained by other models. Each is classified and measured for the spread of models.
+    uncertainty : path, StainedVolume, Volume or array, optional
+        Uncertainty map of the staining. The measures are repeated without the voxels above `config.max_uncertainty`. If
+        that is set and there is no map, the uncertainty of the classifier is used.
+    voxel_um : float or sequence of float, optional
+        Voxel size, or (z, y, x), µm, of arrays, and of `ct` or `labels` whose files do not state it.
+    """
+
+    stained: StainedSource | None = None
+    ct: VolumeSource | None = None
+    labels: VolumeSource | None = None
+    classifier: PathLike | None = None
+    also: Sequence[StainedSource] = ()
+    uncertainty: UncertaintySource | None = None
+    voxel_um: SizeUm | None = None
+
+    @property
+    def paths(self) -> list[PathLike]:
+        """Those that are files or folders."""
+        sources = (self.stained, self.ct, self.labels, self.uncertainty, *self.also)
+        return [source for source in sources if isinstance(source, str | os.PathLike)]
+
+
+class SourceKeywords(TypedDict, total=False):
+    """The fields of `MeasureSources`, without the stained volume, as keyword arguments."""
+
+    ct: VolumeSource | None
+    labels: VolumeSource | None
+    classifier: PathLike | None
+    also: Sequence[StainedSource]
+    uncertainty: UncertaintySource | None
+    voxel_um: SizeUm | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,33 +144,28 @@ class MeasureInputs:
         return volume_reference(self.ct, source=str(self.ct.path))
 
 
-def open_inputs(
-    stained: PathLike | None,
-    *,
-    ct: PathLike | None = None,
-    labels: PathLike | None = None,
-    also: Sequence[PathLike] = (),
-    uncertainty: PathLike | None = None,
-    voxel_um: float | Sequence[float] | None = None,
-) -> MeasureInputs:
-    """Open the files of a measurement, and check that they lie on one grid.
+def open_inputs(sources: MeasureSources) -> MeasureInputs:
+    """Open what is measured, and check that it lies on one grid.
 
     Raises
     ------
     InputError
-        If one cannot be opened or lies on another grid, or there is none.
+        If a volume cannot be opened or lies on another grid, or there is none.
     """
-    drawn = None if stained is None else open_stained(stained)
-    size = check_voxel_um(voxel_um, "voxel_um") if voxel_um is not None else None
-    scan = None if ct is None else open_volume(ct, voxel_um=size if drawn is None else drawn.voxel_um)
-    own = None if labels is None else open_labels(labels, drawn or scan, voxel_um=size)
-    others = tuple(open_stained(path) for path in also)
+    size = None if sources.voxel_um is None else check_voxel_um(sources.voxel_um, "voxel_um")
+    drawn = None if sources.stained is None else open_stained(sources.stained, voxel_um=size)
+    scan = None
+    if sources.ct is not None:
+        stated = size if drawn is None else drawn.voxel_um
+        scan = sources.ct if isinstance(sources.ct, Volume) else open_volume(sources.ct, voxel_um=stated)
+    own = None if sources.labels is None else open_labels(sources.labels, drawn or scan, voxel_um=size)
+    others = tuple(open_stained(other, voxel_um=size) for other in sources.also)
     inputs = MeasureInputs(drawn, scan, own, others)
     grid = inputs.grid
-    for path, volume in ((ct, scan), *zip(also, others, strict=True)):
-        if path is not None and volume is not None:
-            check_grid(path, volume, grid)
-    mapped = None if uncertainty is None else open_uncertainty(uncertainty, grid)
+    for volume in (scan, *others):
+        if volume is not None:
+            check_grid(volume.path, volume, grid)
+    mapped = None if sources.uncertainty is None else open_uncertainty(sources.uncertainty, grid)
     return MeasureInputs(drawn, scan, own, others, mapped)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from tomostain.errors import InputError
 from tomostain.io import StainedVolume, Volume, open_stained, open_volume
+from tomostain.io.volumes.volume import VolumeSource
 from tomostain.measure.classes import Labels
 from tomostain.measure.label_files import Grid, check_grid
 from tomostain.measure.label_source import LabelSource, Shape, VoxelSize
@@ -58,12 +59,12 @@ class UncertaintyMap:
         return values
 
 
-def open_uncertainty(path: str | os.PathLike[str], like: Grid | None = None) -> UncertaintyMap:
+def open_uncertainty(path: VolumeSource | StainedVolume, like: Grid | None = None) -> UncertaintyMap:
     """Open an uncertainty map: one that ``tomostain stain`` wrote, or a grey volume.
 
     Parameters
     ----------
-    path : str or os.PathLike
+    path : path, StainedVolume, Volume, array-like or tuple (array, voxel_um)
     like : Grid, optional
         The volume that was measured. Shape and voxel size are compared with it.
 
@@ -76,17 +77,24 @@ def open_uncertainty(path: str | os.PathLike[str], like: Grid | None = None) -> 
     InputError
         If it cannot be opened, or lies on another grid than `like`.
     """
-    path = Path(path)
-    try:
-        stained = open_stained(path)
-    except InputError:
-        volume = open_volume(path, voxel_um=None if like is None else like.voxel_um)
-        result = UncertaintyMap(path, volume.shape, volume.voxel_um, volume.read, volume=volume)
-    else:
-        result = UncertaintyMap(path, stained.shape, stained.voxel_um, _first_channel(stained), stained=stained)
+    result = _open(path, None if like is None else like.voxel_um)
     if like is not None:
-        check_grid(path, result, like)
+        check_grid(result.path, result, like)
     return result
+
+
+def _open(path: VolumeSource | StainedVolume, default_um: VoxelSize | None) -> UncertaintyMap:
+    """Open a map. `default_um` is its voxel size where a grey volume states none."""
+    if isinstance(path, str | os.PathLike | StainedVolume):
+        try:
+            stained = open_stained(path)
+        except InputError:
+            pass  # a grey volume, or neither
+        else:
+            return UncertaintyMap(stained.path, stained.shape, stained.voxel_um, _first_channel(stained), stained)
+    assert not isinstance(path, StainedVolume)
+    volume = path if isinstance(path, Volume) else open_volume(path, voxel_um=default_um)
+    return UncertaintyMap(volume.path, volume.shape, volume.voxel_um, volume.read, volume=volume)
 
 
 def _first_channel(stained: StainedVolume) -> Callable[[int, int], Uncertainty]:

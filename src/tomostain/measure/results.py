@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tomostain.io import StainedVolume
 from tomostain.measure.classes import Labels
 from tomostain.measure.measures import Measure
 from tomostain.measure.rows import MeasureRow
@@ -97,8 +98,8 @@ class MeasureResult:
 
     Attributes
     ----------
-    out : Path
-        The folder of the results.
+    out : Path or None
+        The folder of the results; None if nothing was written.
     specimen : str
     measures : list of Measure
         From the main source, with all voxels.
@@ -108,8 +109,13 @@ class MeasureResult:
         Voxel size (z, y, x) of the labels, µm.
     labels_path : Path or None
         The label volume that was written or, if the user gave one, that one.
-    stained : Path or None
+    stained : Path, StainedVolume or None
         The stained volume, for pictures.
+    labels : ndarray of uint8, shape (Z, Y, X), or None
+        The labels, if nothing was written.
+    maps : dict of str to ndarray, shape (Z, Y, X)
+        ``thickness``, ``distance`` and ``layer``, µm, and ``uncertainty``, 0 to 255, if nothing was written. See
+        `tomostain.measure.run.MAPS`.
     figures : FigureData
     notes : list of str
         Sentences about the whole measurement, such as a partial field of view.
@@ -117,16 +123,18 @@ class MeasureResult:
         What was measured, with which classifier and configuration.
     """
 
-    out: Path
+    out: Path | None
     specimen: str
     measures: list[Measure]
     rows: list[MeasureRow]
     voxel_um: tuple[float, float, float] = (1.0, 1.0, 1.0)
     labels_path: Path | None = None
-    stained: Path | None = None
+    stained: Path | StainedVolume | None = None
     figures: FigureData = field(default_factory=FigureData)
     notes: list[str] = field(default_factory=list)
     provenance: dict[str, str] = field(default_factory=dict)
+    labels: Labels | None = None
+    maps: dict[str, NDArray[np.generic]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -150,8 +158,8 @@ class SectionResult:
 
     Attributes
     ----------
-    out : Path
-        The folder of the results.
+    out : Path or None
+        The folder of the results; None if nothing was written.
     specimen : str
         Name of the pair.
     measures : dict of str to list of Measure
@@ -167,7 +175,7 @@ class SectionResult:
     provenance : dict of str to str
     """
 
-    out: Path
+    out: Path | None
     specimen: str
     measures: dict[str, list[Measure]]
     rows: list[MeasureRow]

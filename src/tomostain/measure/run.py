@@ -1,26 +1,33 @@
-"""The measurement of a volume, on files: classify, measure, and write tables, labels and maps."""
+"""The measurement of a volume, in memory or on files: classify, measure, and write tables, labels and maps."""
 
+import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 
 from tomostain import __version__
+from tomostain.config import check_keywords
 from tomostain.errors import InputError
-from tomostain.io import create_ome_zarr
+from tomostain.io import StainedVolume, create_ome_zarr, open_volume
+from tomostain.io.atomic import temporary_folder
+from tomostain.io.ome_zarr.reader import StainedSource
 from tomostain.io.output_folder import base_name
 from tomostain.measure.classes import MINERALISED, TissueClass
 from tomostain.measure.config import MeasureConfig
 from tomostain.measure.initial import known_implant
-from tomostain.measure.label_files import LabelVolume
+from tomostain.measure.label_files import LabelVolume, open_labels
 from tomostain.measure.label_source import LabelSource
 from tomostain.measure.labelling import (
     MeasureInputs,
+    MeasureSources,
     PathLike,
+    SourceKeywords,
     at_voxel_size,
     check_voxel_size,
     classify_to,
@@ -39,6 +46,7 @@ from tomostain.measure.sequential import SequentialWriter
 from tomostain.measure.spread import with_model_spread
 from tomostain.measure.tissue.classifier import TissueClassifier
 from tomostain.measure.volume import QUICK, MapWriters, VolumeMeasures, measure_labels, parts_of_members
+from tomostain.measure.working_grid import Colours
 from tomostain.progress import Progress, silent
 
 MAPS = {
@@ -50,46 +58,31 @@ MAPS = {
 
 
 def measure_volume(
-    stained: PathLike | None,
-    out: PathLike,
+    stained: StainedSource | None = None,
+    out: PathLike | None = None,
     *,
     config: MeasureConfig | None = None,
-    ct: PathLike | None = None,
-    labels: PathLike | None = None,
-    classifier: PathLike | None = None,
-    also: Sequence[PathLike] = (),
-    uncertainty: PathLike | None = None,
-    voxel_um: float | Sequence[float] | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
+    **sources: Unpack[SourceKeywords],
 ) -> MeasureResult:
-    """Measure a volume and write tables, labels and maps.
+    """Measure a volume; write tables, labels and maps, or return them.
 
     Parameters
     ----------
-    stained : path or None
-        The stained volume.
-    out : path
+    stained : path, StainedVolume, array-like or tuple (array, voxel_um), optional
+        The stained volume; an array is uint8 (Z, Y, X, 3), and `voxel_um` may state its voxel size.
+    out : path, optional
         Folder of ``measures.csv``, ``measures.json``, ``labels.ome.zarr`` and the maps ``thickness.ome.zarr`` (of bone,
         µm), ``distance.ome.zarr`` (from the implant, µm, negative inside) and ``layer.ome.zarr`` (thickness of the
-        degradation layer, µm).
+        degradation layer, µm). None: nothing is written; the result holds labels and maps as arrays.
     config : MeasureConfig, optional
-    ct : path, optional
-        The µCT volume that was stained. With it, tissue is classified from both.
-    labels : path, optional
-        Label volume to measure instead of a classification.
-    classifier : path, optional
-        Folder of a tissue classifier, or ``builtin:NAME``. By default the built-in one for the images and the stain.
-    also : sequence of path
-        The same volume, stained by other models. Each is classified and measured for the spread of models.
-    uncertainty : path, optional
-        Uncertainty map of the staining. The measures are repeated without the voxels above `config.max_uncertainty`. If
-        that is set and there is no map, the uncertainty of the classifier is used.
-    voxel_um : float or sequence of float, optional
-        Voxel size, or (z, y, x), µm, of `ct` or `labels` whose files do not state it.
     overwrite : bool
         Replace an earlier measurement.
     progress : Progress
+    **sources
+        The other fields of `tomostain.measure.labelling.MeasureSources`: ``ct``, ``labels``, ``classifier``, ``also``,
+        ``uncertainty`` and ``voxel_um``. Volumes are paths, open volumes or arrays.
 
     Returns
     -------
@@ -99,24 +92,61 @@ def measure_volume(
     ------
     InputError
         If an input cannot be read or does not fit, there is no implant, or `out` exists.
+
+    Examples
+    --------
+    >>> labels = np.zeros((16, 24, 24), np.uint8)
+    >>> labels[:, 8:16, 8:16] = TissueClass.METAL
+    >>> labels[:, 16:20] = TissueClass.BONE
+    >>> result = measure_volume(labels=labels, voxel_um=20, config=MeasureConfig(maps=False))
+    >>> result.out is None, result.labels.shape
+    (True, (16, 24, 24))
     """
-    config = config or MeasureConfig()
-    inputs = open_inputs(stained, ct=ct, labels=labels, also=also, uncertainty=uncertainty, voxel_um=voxel_um)
-    paths = (stained, ct, labels, uncertainty, config.initial, *also)
-    sources = [path for path in paths if path is not None]
+    check_keywords("measure_volume", sources, SourceKeywords.__annotations__)
+    volumes, config = MeasureSources(stained, **sources), config or MeasureConfig()
+    if out is not None:
+        return _measure_to(Path(out), volumes, config, overwrite, progress)
+    with temporary_folder("measure") as folder:
+        return _in_memory(_measure_to(folder / "measures", volumes, config, False, progress), volumes)
+
+
+def _in_memory(result: MeasureResult, sources: MeasureSources) -> MeasureResult:
+    """Return a result with the labels and maps of its folder, which will be removed, as arrays."""
+    assert result.out is not None
+    files = {name: result.out / f"{name}.ome.zarr" for name in ("thickness", "distance", "layer", "uncertainty")}
+    maps = {name: open_volume(path)[:] for name, path in files.items() if path.is_dir()}
+    labels = sources.labels if result.labels_path is None else result.labels_path
+    assert labels is not None
+    opened = open_labels(labels, voxel_um=result.voxel_um)
+    is_kept = isinstance(sources.labels, str | os.PathLike)
+    return replace(
+        result,
+        out=None,
+        labels_path=result.labels_path if is_kept else None,
+        labels=opened.read(0, opened.shape[0]),
+        maps=maps,
+    )
+
+
+def _measure_to(
+    out: Path, sources: MeasureSources, config: MeasureConfig, overwrite: bool, progress: Progress
+) -> MeasureResult:
+    """Measure a volume into a folder."""
+    inputs = open_inputs(sources)
+    paths = [*sources.paths, *([] if config.initial is None else [config.initial])]
     if config.geometry is not None:
         body_named(config.geometry)
-    used = None if inputs.labels is not None else select_classifier(inputs, config, classifier)
-    if also and (used is None or not used.spec.uses_stain):
+    used = None if inputs.labels is not None else select_classifier(inputs, config, sources.classifier)
+    if sources.also and (used is None or not used.spec.uses_stain):
         raise InputError("`also`: other stained volumes change nothing if the stain is not classified; leave it out")
     if config.max_uncertainty is not None and used is None and inputs.uncertainty is None:
         raise InputError("`max_uncertainty`: labels have no uncertainty of their own; give `uncertainty`")
-    original_um = inputs.grid.voxel_um
+    original, original_um = inputs.stained, inputs.grid.voxel_um
     notes = novelty_notes(inputs.stained) if used is not None and used.spec.uses_stain else []
     if used is not None:
         inputs = at_voxel_size(inputs, used.spec.voxel_um)
         check_voxel_size(inputs, used)
-    folder = begin_output(out, config, sources=sources, overwrite=overwrite)
+    folder = begin_output(out, config, sources=paths, overwrite=overwrite)
     run = _Run(folder, config, inputs, used, notes, progress)
     if inputs.grid.voxel_um != original_um:
         sizes = [" x ".join(f"{size:g}" for size in each) for each in (original_um, inputs.grid.voxel_um)]
@@ -136,13 +166,27 @@ def measure_volume(
         specimen=run.specimen,
         measures=measured.measures,
         rows=rows,
-        labels_path=inputs.labels.path if inputs.labels is not None else folder / LABELS,
+        labels_path=_labels_path(sources, folder),
         voxel_um=inputs.grid.voxel_um,
-        stained=None if stained is None else Path(stained),
+        stained=_for_pictures(sources, original),
         figures=figure_data(measured, run.source),
         notes=run.notes,
         provenance=provenance,
     )
+
+
+def _labels_path(sources: MeasureSources, folder: Path) -> Path | None:
+    """Return the label volume that was measured; None if it is not on disk."""
+    if sources.labels is None:
+        return folder / LABELS
+    return Path(sources.labels) if isinstance(sources.labels, str | os.PathLike) else None
+
+
+def _for_pictures(sources: MeasureSources, opened: Colours | None) -> Path | StainedVolume | None:
+    """Return the stained volume: its path, or the open volume."""
+    if isinstance(sources.stained, str | os.PathLike):
+        return Path(sources.stained)
+    return opened if isinstance(opened, StainedVolume) else None
 
 
 @dataclass

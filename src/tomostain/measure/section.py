@@ -4,18 +4,22 @@ This is the comparison that a study needs before it reports numbers of stained v
 slide and on the generated image, in the same pixels.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tomostain import __version__
+from tomostain.config import check_keywords
 from tomostain.dataset.pair import Pair, load_pair
 from tomostain.errors import InputError
 from tomostain.geometry.section import Section
 from tomostain.io import StainedVolume, open_stained
+from tomostain.io.ome_zarr.reader import StainedSource
 from tomostain.measure.classes import Labels, TissueClass
 from tomostain.measure.config import MeasureConfig
 from tomostain.measure.labelling import DEFAULT_STAIN, PathLike
@@ -33,6 +37,7 @@ from tomostain.measure.tissue.classifier_files import builtin_classifier, load_c
 from tomostain.measure.tissue.classify import classify_image
 from tomostain.measure.virtual_section import RGB, Mask, cut_volume, section_of, stain_pair
 from tomostain.progress import Progress, silent, track
+from tomostain.stain.request import LoadedModel
 from tomostain.stain.stainer import Stainer, load_stainer
 
 REAL, VIRTUAL = "real section", "virtual section"
@@ -69,39 +74,80 @@ def measure_plane(
     return measures + plane_thickness_measures(implant.labels, pixel_um)
 
 
-def measure_section(
-    pair: PathLike | Pair,
-    out: PathLike,
-    *,
-    config: MeasureConfig | None = None,
-    model: PathLike | None = None,
-    volume: PathLike | None = None,
-    classifier: PathLike | None = None,
-    device: str = "auto",
-    overwrite: bool = False,
-    progress: Progress = silent,
-) -> SectionResult:
-    """Measure the real and the virtual section of a pair with the same classifier, and write the tables.
+class SectionKeywords(TypedDict, total=False):
+    """The fields of `SectionSources` as keyword arguments."""
 
-    Parameters
+    model: PathLike | LoadedModel | None
+    volume: StainedSource | None
+    classifier: PathLike | None
+    device: str
+
+
+@dataclass(frozen=True, eq=False)
+class SectionSources:
+    """Where the virtual section of a pair is from, and how tissue is classified.
+
+    Attributes
     ----------
-    pair : path or Pair
-        Folder of a pair, as `register` and `prepare` write it.
-    out : path
-        Folder of ``measures.csv`` and ``measures.json``.
-    config : MeasureConfig, optional
-    model : path, optional
+    model : path or Stainer, optional
         Model that stains the µCT of the pair: the virtual section.
-    volume : path, optional
+    volume : path, StainedVolume or (array, voxel_um), optional
         The stained volume in which the section lies. The spread over planes within the error of the registration is
         measured in it. Without `model`, the virtual section is cut from it.
     classifier : path, optional
         Folder of a classifier of sections, or ``builtin:NAME``. By default the built-in one for the stain of the pair.
     device : str
         For the model.
+    """
+
+    model: PathLike | LoadedModel | None = None
+    volume: StainedSource | None = None
+    classifier: PathLike | None = None
+    device: str = "auto"
+
+    def stainer(self) -> Stainer | None:
+        """Load the model, if there is one."""
+        if self.model is None or isinstance(self.model, Stainer):
+            return self.model
+        if isinstance(self.model, str | os.PathLike):
+            return load_stainer(self.model, device=self.device)
+        return Stainer(self.model.translator)
+
+    def describe(self) -> dict[str, str]:
+        """Return the names of model and volume, for the provenance."""
+        facts = {}
+        if self.model is not None:
+            is_path = isinstance(self.model, str | os.PathLike)
+            facts["model"] = str(self.model) if is_path else self.model.translator.spec.recipe  # type: ignore[union-attr]
+        if self.volume is not None:
+            is_path = isinstance(self.volume, str | os.PathLike)
+            facts["volume"] = str(self.volume if is_path else open_stained(self.volume).path)
+        return facts
+
+
+def measure_section(
+    pair: PathLike | Pair,
+    out: PathLike | None = None,
+    *,
+    config: MeasureConfig | None = None,
+    overwrite: bool = False,
+    progress: Progress = silent,
+    **sources: Unpack[SectionKeywords],
+) -> SectionResult:
+    """Measure the real and the virtual section of a pair with the same classifier.
+
+    Parameters
+    ----------
+    pair : path or Pair
+        Folder of a pair, as `register` and `prepare` write it, or a pair in memory.
+    out : path, optional
+        Folder of ``measures.csv`` and ``measures.json``. None: nothing is written.
+    config : MeasureConfig, optional
     overwrite : bool
         Replace an earlier measurement.
     progress : Progress
+    **sources
+        The fields of `SectionSources`: ``model`` or ``volume``, or both; ``classifier`` and ``device``.
 
     Returns
     -------
@@ -113,19 +159,24 @@ def measure_section(
         If the pair, the model or the volume cannot be read or do not fit each other, a section shows no implant, or
         `out` exists.
     """
+    check_keywords("measure_section", sources, SectionKeywords.__annotations__)
+    chosen = SectionSources(**sources)
     config = config or MeasureConfig()
     if config.without_implant:
         raise InputError("a section is measured at its implant; leave out `implant` none", parameter="implant")
-    if model is None and volume is None:
+    if chosen.model is None and chosen.volume is None:
         raise InputError("give `model` or `volume`, from which the virtual section is made", parameter="model")
-    stainer = None if model is None else load_stainer(model, device=device)
+    stainer = chosen.stainer()
     slices = 1 if stainer is None else stainer.translator.spec.ct_slices
     loaded = pair if isinstance(pair, Pair) else load_pair(pair, slices)
-    stained = None if volume is None else open_stained(volume)
+    stained = None if chosen.volume is None else open_stained(chosen.volume)
     stain = config.stain or (loaded.stain if loaded.stain != "unknown" else DEFAULT_STAIN)
-    used = load_classifier(classifier or builtin_classifier("section", stain))
-    sources = [path for path in (pair, model, volume) if isinstance(path, str | Path) and Path(path).exists()]
-    folder = begin_output(out, config, sources=sources, overwrite=overwrite)
+    used = load_classifier(chosen.classifier or builtin_classifier("section", stain))
+    folder = None
+    if out is not None:
+        given = (pair, chosen.model, chosen.volume)
+        paths = [path for path in given if isinstance(path, str | os.PathLike) and Path(path).exists()]
+        folder = begin_output(out, config, sources=paths, overwrite=overwrite)
     run = _SectionRun(loaded, config, used, stained)
     rgb, inside = run.virtual(stainer)
     images = {REAL: run.classify(loaded.histology, inside=inside), VIRTUAL: run.classify(rgb, inside=inside)}
@@ -140,8 +191,10 @@ def measure_section(
     specimen = config.specimen or loaded.id
     rows = [row for source, each in measures.items() for row in measure_rows(each, specimen=specimen, source=source)]
     definitions = {each.definition.id: each.definition for listed in measures.values() for each in listed}
-    provenance = _provenance(loaded, model, volume, used)
-    write_results(folder, rows, definitions.values(), notes=notes, provenance=provenance)
+    facts = {"tomostain": __version__, "pair": loaded.id, "stain": loaded.stain, "classifier": used.name}
+    provenance = facts | chosen.describe()
+    if folder is not None:
+        write_results(folder, rows, definitions.values(), notes=notes, provenance=provenance)
     return SectionResult(
         out=folder,
         specimen=specimen,
@@ -242,10 +295,3 @@ class _SectionRun:
         both = (real != TissueClass.NOT_MEASURED) & (virtual != TissueClass.NOT_MEASURED)
         share = float((real[both] == virtual[both]).mean()) if both.any() else float("nan")
         return [f"real and virtual section have the same class in {share:.1%} of {int(both.sum())} pixels"]
-
-
-def _provenance(
-    pair: Pair, model: PathLike | None, volume: PathLike | None, classifier: TissueClassifier
-) -> dict[str, str]:
-    facts = {"tomostain": __version__, "pair": pair.id, "stain": pair.stain, "classifier": classifier.name}
-    return facts | {name: str(path) for name, path in (("model", model), ("volume", volume)) if path is not None}

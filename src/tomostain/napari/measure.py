@@ -257,7 +257,7 @@ class MeasureWidget(ToolWidget):
             self.viewer.add_labels(data, **options)
         notes = [f"Note: {note}." for note in result.notes]
         # The warnings of the task stay.
-        text = "\n".join([*notes, f"Tables: {result.out / CSV}", f"Report: {page}"])
+        text = "\n".join([*notes, f"Tables: {page.parent / CSV}", f"Report: {page}"])
         self.message.say(text, "warning" if self.message.text() else "info", add=True)
 
     def export(self) -> None:

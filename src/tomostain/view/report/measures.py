@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tomostain import __version__
+from tomostain.errors import InputError
 from tomostain.figures.charts import draw_bars, draw_confusion, draw_histogram, draw_lines
 from tomostain.figures.drawing import RGB
 from tomostain.figures.planes import orthogonal_planes, side_by_side
@@ -48,6 +49,12 @@ _SPREAD = (
 )
 
 
+def _folder(result: MeasureResult | SectionResult) -> Path:
+    if result.out is None:
+        raise InputError("the result was not written, so that the page has no folder; measure with `out`")
+    return result.out
+
+
 def measures_page(result: MeasureResult) -> Path:
     """Write ``report.html`` of a volume: measures, plots, labels over the stain, and definitions.
 
@@ -75,7 +82,7 @@ def measures_page(result: MeasureResult) -> Path:
         ),
         provenance={**result.provenance, "tomostain": __version__},
     )
-    return write_report(result.out / PAGE, page, overwrite=True)
+    return write_report(_folder(result) / PAGE, page, overwrite=True)
 
 
 def section_page(result: SectionResult) -> Path:
@@ -106,7 +113,7 @@ def section_page(result: SectionResult) -> Path:
         ),
         provenance={**result.provenance, "tomostain": __version__},
     )
-    return write_report(result.out / PAGE, page, overwrite=True)
+    return write_report(_folder(result) / PAGE, page, overwrite=True)
 
 
 def labels_over(colours: RGB | None, labels: Labels) -> RGB:
