@@ -1,9 +1,9 @@
-"""A folder of figures of a volume: the output of ``tomostain view``."""
+"""Figures of a volume: the output of ``tomostain view``."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from tomostain.errors import InputError
 from tomostain.figures.planes import orthogonal_planes
 from tomostain.io import Volume, open_volume, write_image
+from tomostain.io.array_source import split_source
 from tomostain.io.atomic import refuse_existing
 from tomostain.io.ome_zarr.reader import StainedVolume, open_stained
 from tomostain.io.output_folder import check_folder_name
+from tomostain.io.volumes.volume import VolumeSource
 from tomostain.progress import Progress, silent
 from tomostain.view.render.volume import picture_of_volume
 
@@ -21,25 +23,50 @@ PICTURE_VOXELS = 2**25
 """Maximum number of voxels that are drawn. Finer pyramid levels and slices in between are not read."""
 
 
+@overload
 def view_path(
-    path: str | os.PathLike[str],
+    path: VolumeSource | StainedVolume,
+    out: None = None,
+    voxel_um: float | Sequence[float] | None = ...,
+    overwrite: bool = ...,
+    *,
+    allow_missing: bool = ...,
+    progress: Progress = ...,
+) -> dict[str, NDArray[np.uint8]]: ...
+
+
+@overload
+def view_path(
+    path: VolumeSource | StainedVolume,
     out: str | os.PathLike[str],
+    voxel_um: float | Sequence[float] | None = ...,
+    overwrite: bool = ...,
+    *,
+    allow_missing: bool = ...,
+    progress: Progress = ...,
+) -> list[Path]: ...
+
+
+def view_path(
+    path: VolumeSource | StainedVolume,
+    out: str | os.PathLike[str] | None = None,
     voxel_um: float | Sequence[float] | None = None,
     overwrite: bool = False,
     *,
     allow_missing: bool = False,
     progress: Progress = silent,
-) -> list[Path]:
-    """Write figures of a volume: three orthogonal planes and, for a stained volume, volume renderings.
+) -> list[Path] | dict[str, NDArray[np.uint8]]:
+    """Draw figures of a volume: three orthogonal planes and, for a stained volume, volume renderings.
 
     Parameters
     ----------
-    path : path
-        A stained OME-Zarr, or a µCT volume that `open_volume` reads.
-    out : Path
-        Folder for ``planes.png``, ``rendering.png`` and ``rendering-half.png``.
+    path : path, StainedVolume, Volume, array-like or tuple (array, voxel_um)
+        A stained OME-Zarr, or a µCT volume that `open_volume` reads. An array (Z, Y, X) is µCT; a uint8 array
+        (Z, Y, X, 3) is stained.
+    out : path, optional
+        Folder for ``planes.png``, ``rendering.png`` and ``rendering-half.png``. None: the figures are returned.
     voxel_um : float or sequence of float, optional
-        Voxel size of a µCT volume whose files do not state it, µm.
+        Voxel size of an array, or of a µCT volume whose files do not state it, µm.
     overwrite : bool
         Replace existing figures.
     allow_missing : bool
@@ -49,29 +76,56 @@ def view_path(
 
     Returns
     -------
-    list of Path
-        The files.
+    list of Path, or dict of str to ndarray of uint8, shape (rows, columns, 3)
+        The files, or the figures by name: ``planes``, ``rendering`` and ``rendering-half``.
 
     Raises
     ------
     InputError
         If the volume cannot be read or the folder is not empty.
+
+    Examples
+    --------
+    >>> list(view_path(np.zeros((8, 8, 8), np.uint8), voxel_um=5))
+    ['planes']
     """
-    path, out = Path(path), Path(out)
+    if out is None:
+        return _draw(_opened(path, voxel_um, allow_missing), progress)
+    out = Path(out)
     check_folder_name(out, "output of view")
     refuse_existing(out, overwrite, "folder of pictures")
-    pictures: dict[str, NDArray[np.uint8]] = {}
-    if is_stained(path):
-        rgb, step = read_small(open_stained(path), progress=progress)
-        pictures["planes.png"] = orthogonal_planes(rgb, step)
-        pictures["rendering.png"] = picture_of_volume(rgb, step, progress=progress)
-        pictures["rendering-half.png"] = picture_of_volume(rgb, step, cut="half", progress=progress)
-    else:
-        grey, step = _read_grey(open_volume(path, voxel_um=voxel_um, allow_missing=allow_missing), progress)
-        pictures["planes.png"] = orthogonal_planes(grey, step)
-    for name, picture in pictures.items():
-        write_image(out / name, picture, overwrite=overwrite)
-    return [out / name for name in pictures]
+    pictures = _draw(_opened(path, voxel_um, allow_missing), progress)
+    files = [out / f"{name}.png" for name in pictures]
+    for file, picture in zip(files, pictures.values(), strict=True):
+        write_image(file, picture, overwrite=overwrite)
+    return files
+
+
+def _draw(volume: Volume | StainedVolume, progress: Progress) -> dict[str, NDArray[np.uint8]]:
+    """Return the figures of a volume by name."""
+    if isinstance(volume, Volume):
+        grey, step = _read_grey(volume, progress)
+        return {"planes": orthogonal_planes(grey, step)}
+    rgb, step = read_small(volume, progress=progress)
+    return {
+        "planes": orthogonal_planes(rgb, step),
+        "rendering": picture_of_volume(rgb, step, progress=progress),
+        "rendering-half": picture_of_volume(rgb, step, cut="half", progress=progress),
+    }
+
+
+def _opened(
+    source: VolumeSource | StainedVolume, voxel_um: float | Sequence[float] | None, allow_missing: bool
+) -> Volume | StainedVolume:
+    """Open a stained or a µCT volume."""
+    if isinstance(source, Volume | StainedVolume):
+        return source
+    array = split_source(source, voxel_um, "voxel_um")
+    if array is not None and len(array[0].shape) == 4:
+        return StainedVolume.from_array(*array)
+    if isinstance(source, str | os.PathLike) and is_stained(Path(source)):
+        return open_stained(source)
+    return open_volume(source, voxel_um=voxel_um, allow_missing=allow_missing)
 
 
 def is_stained(path: Path) -> bool:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
+from tomostain.config import check_keywords
 from tomostain.deprecation import renamed_parameters
 from tomostain.errors import InputError
 from tomostain.io import Volume, open_stained, open_volume
@@ -32,19 +33,25 @@ _VERIFIED_AT_ONCE = 2**30
 """Volumes up to this size, in bytes before compression, are compared with their checksums before they are shown."""
 
 
+class ServeKeywords(TypedDict, total=False):
+    """The options of `serve`."""
+
+    port: int
+    open_page: bool
+    first: FirstView
+    echo: Callable[[str], None]
+
+
 @renamed_parameters(tell="echo")
 def browse(
     path: Path,
     ct: Path | None = None,
     *,
     voxel_um: float | Sequence[float] | None = None,
-    port: int = 0,
-    open_page: bool = True,
     allow_missing: bool = False,
     overlays: Overlays = Overlays(),
-    first: FirstView = FirstView(),
-    echo: Callable[[str], None] = print,
     progress: Progress = silent,
+    **serving: Unpack[ServeKeywords],
 ) -> None:
     """Show a volume in the browser until Ctrl-C.
 
@@ -56,29 +63,24 @@ def browse(
         The µCT volume that was stained, shown next to the stain with a movable border.
     voxel_um : float or sequence of float, optional
         Voxel size of the µCT if its files do not state it, µm.
-    port : int
-        Port on 127.0.0.1; 0 for a free one.
-    open_page : bool
-        Open the page in the user's browser.
     allow_missing : bool
         Fill slices of a µCT volume of which data are missing with zeros.
     overlays : Overlays
         Uncertainty and tissue labels.
-    first : FirstView
-        The page that is opened.
-    echo : callable
-        Called with the address, and with how to stop.
     progress : Progress
         Progress while a µCT volume is copied.
+    **serving
+        The options of `serve`: ``port``, ``open_page``, ``first`` and ``echo``.
 
     Raises
     ------
     InputError
         If the 3D viewer is asked for and not installed, a volume cannot be read, or the port is taken.
     """
-    sources = client_of(first.viewer), Path(path), ct and Path(ct)
+    check_keywords("browse", serving, ServeKeywords.__annotations__)
+    sources = client_of(serving.get("first", FirstView()).viewer), Path(path), ct and Path(ct)
     with prepared_site(*sources, voxel_um, progress, allow_missing=allow_missing, overlays=overlays) as site:
-        serve(site, port=port, open_page=open_page, first=first, echo=echo)
+        serve(site, **serving)
 
 
 @renamed_parameters(tell="echo")
@@ -91,6 +93,18 @@ def serve(
     echo: Callable[[str], None] = print,
 ) -> None:
     """Serve a view until Ctrl-C. Ctrl-C is the normal end, so nothing is raised.
+
+    Parameters
+    ----------
+    site : Site
+    port : int
+        Port on 127.0.0.1; 0 for a free one.
+    open_page : bool
+        Open the page in the user's browser.
+    first : FirstView
+        The page that is opened.
+    echo : callable
+        Called with the address, and with how to stop.
 
     Raises
     ------

@@ -13,16 +13,16 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from tomostain.config import suggest
+from tomostain.config import check_keywords, suggest
 from tomostain.errors import InputError, OtherLevelWarning
 from tomostain.input_files import is_there
 from tomostain.io.atomic import atomic_file, atomic_folder, refuse_existing
 from tomostain.io.images import write_stack
 from tomostain.io.metadata.placement import Placement
-from tomostain.io.ome_zarr.reader import StainedVolume, open_stained
+from tomostain.io.ome_zarr.reader import StainedSource, StainedVolume, open_stained
 from tomostain.io.output_folder import base_name, check_folder_name
 from tomostain.io.volumes.slice_files import natural_slices
-from tomostain.io.volumes.volume import Volume, open_volume
+from tomostain.io.volumes.volume import Volume, VolumeSource, open_volume
 from tomostain.progress import Progress, silent
 from tomostain.view.export.alpha import Alpha, open_alpha
 from tomostain.view.export.ome_zarr_04 import write_ome_zarr_04
@@ -47,7 +47,7 @@ class ExportKeywords(TypedDict, total=False):
 
     level: int
     alpha: str
-    ct: PathLike | None
+    ct: VolumeSource | None
     voxel_um: float | Sequence[float] | None
     allow_missing: bool
     like: PathLike | None
@@ -65,7 +65,7 @@ class ExportOptions:
     alpha : str
         The rule for alpha: see `tomostain.view.export.alpha.open_alpha`. Its name and formula are written with the
         colours.
-    ct : path, optional
+    ct : path, Volume or array, optional
         The µCT that was stained, for the rule ``ct``.
     voxel_um : float or sequence of float, optional
         Voxel size of the µCT if its files do not state it, µm.
@@ -79,7 +79,7 @@ class ExportOptions:
 
     level: int = 0
     alpha: str = "paper"
-    ct: PathLike | None = None
+    ct: VolumeSource | None = None
     voxel_um: float | Sequence[float] | None = None
     allow_missing: bool = False
     like: PathLike | None = None
@@ -87,7 +87,7 @@ class ExportOptions:
 
 
 def export(
-    stained: PathLike,
+    stained: StainedSource,
     out: PathLike,
     to: str = "rgba-tiff",
     *,
@@ -99,8 +99,8 @@ def export(
 
     Parameters
     ----------
-    stained : path
-        The stained volume.
+    stained : path, StainedVolume or tuple (array, voxel_um)
+        The stained volume. An array is uint8 (Z, Y, X, 3).
     out : path
         Folder for the TIFF stacks (one slice is in memory at a time) and OME-Zarr, file for ``vti``, ``nrrd``, ``gif``,
         ``mp4``.
@@ -132,8 +132,9 @@ def export(
     ----------
     Irvine et al., J. Synchrotron Rad. 2026, section 2.11.
     """
+    check_keywords("export", options, ExportKeywords.__annotations__)
     chosen = ExportOptions(**options)
-    volume, out = open_stained(Path(stained)), Path(out)
+    volume, out = open_stained(stained), Path(out)
     level = _level(volume, to, chosen.level)
     _check_options(volume, to, replace(chosen, level=level))
     if to.endswith("-tiff") or to == "ome-zarr-0.4":
@@ -171,7 +172,7 @@ def _level(volume: StainedVolume, to: str, level: int) -> int:
 def _open_ct(options: ExportOptions) -> Volume | None:
     if options.ct is None:
         return None
-    return open_volume(Path(options.ct), voxel_um=options.voxel_um, allow_missing=options.allow_missing)
+    return open_volume(options.ct, voxel_um=options.voxel_um, allow_missing=options.allow_missing)
 
 
 def _check_options(volume: StainedVolume, to: str, options: ExportOptions) -> None:
