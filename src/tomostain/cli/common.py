@@ -11,6 +11,7 @@ from tomostain.errors import InputError
 # Imported where it is used: rich, pydantic and YAML would take half the time of `tomostain --help`.
 if TYPE_CHECKING:
     from tomostain.cli.progress import Bars
+    from tomostain.io import Volume
 
 OVERWRITE = typer.Option(False, "--overwrite", help="Replace existing output.")
 DRY_RUN = typer.Option(False, "--dry-run", help="Print what would be done, its size and time; write nothing.")
@@ -97,12 +98,13 @@ def show_volume(
     dataset: str | None = None,
     *,
     allow_missing: bool = False,
-) -> None:
-    """Print a description of a volume. The names of the slices show whether it is the right one."""
+) -> "Volume":
+    """Open a volume and print its description. The names of the slices show whether it is the right one."""
     from tomostain.io import open_volume
 
     volume = open_volume(path, voxel_um=voxel_um, dataset=dataset, allow_missing=allow_missing)
     typer.echo(f"volume: {path}: {volume.describe()}")
+    return volume
 
 
 def existing_model(model: Path) -> Path:

@@ -1,6 +1,7 @@
 """The verb `stain`: a volume, or one image, with a model."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -242,11 +243,13 @@ def _stain_volume(context: typer.Context, request: "StainRequest", processes: Pr
     from tomostain.stain import plan, stain_on_workers
     from tomostain.stain import stain as stain_request
 
-    show_volume(Path(request.source), request.voxel_um, request.dataset, allow_missing=request.allow_missing)
+    opened = show_volume(Path(request.source), request.voxel_um, request.dataset, allow_missing=request.allow_missing)
+    workers, scheduler = processes.workers, processes.scheduler
+    if not (workers or scheduler):  # workers open the file themselves
+        request = replace(request, volume=opened, voxel_um=None, dataset=None)
     if dry_run:
         typer.echo(f"{plan(request)}\nhistogram:   {request.intensity_figure}")
         return
-    workers, scheduler = processes.workers, processes.scheduler
     with bars(context) as progress, listen_for_interrupt() as stop_requested:
         should_stop = stop_requested.is_set
         if workers or scheduler:
@@ -262,10 +265,12 @@ def _stain_volume(context: typer.Context, request: "StainRequest", processes: Pr
 
 def _show_results(request: "StainRequest") -> None:
     """Print where the results are, and the next commands."""
-    from tomostain.io import open_stained
+    from tomostain.io import ModelSpec, open_stained
+    from tomostain.io.models import SPEC
     from tomostain.io.ome_zarr.create import chunks_left
     from tomostain.io.ome_zarr.plan import unfinished
     from tomostain.ood import share_sentence
+    from tomostain.ood.grey_values import is_covered
 
     out = request.out
     if pending := chunks_left(request.out_path):
@@ -278,9 +283,12 @@ def _show_results(request: "StainRequest") -> None:
     if unfinished(request.out_path):
         typer.echo("another job is still completing it")
         return
-    share = open_stained(request.out_path).provenance.get("new_share")
+    provenance = open_stained(request.out_path).provenance
+    share = provenance.get("new_share")
     if share is not None:
-        typer.echo(f"novelty:     {share_sentence(share)}")
+        known = ModelSpec.from_yaml(Path(str(request.model)) / SPEC).greys
+        fits = not known or is_covered(provenance.get("grey_distance"), known)
+        typer.echo(f"novelty:     {share_sentence(share) if fits else 'its grey values are unlike the training data'}")
     typer.echo(f"next:        tomostain view {out}")
     typer.echo(f"             tomostain export {out} FOLDER --to rgba-tiff")
 

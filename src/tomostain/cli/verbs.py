@@ -8,9 +8,9 @@ A module is imported when its verb runs, or for ``tomostain --help``. Entry poin
 import importlib
 import importlib.metadata
 import pkgutil
+import sys
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
 import typer
@@ -154,8 +154,8 @@ def load_verb(name: str) -> Verb:
 
 
 def _modules() -> list[str]:
-    folder = str(Path(__file__).parent)
-    return [module.name for module in pkgutil.iter_modules([folder]) if module.name not in _SHARED]
+    package = sys.modules[__package__]
+    return [module.name for module in pkgutil.iter_modules(package.__path__) if module.name not in _SHARED]
 
 
 def _package(point: importlib.metadata.EntryPoint) -> str:

@@ -88,9 +88,14 @@ class VolumeReport:
         messages = []
         is_novel = self.novel_share is not None and self.novel_share > self.novel_limit
         if self.grey_distance is not None and self.grey_limit is not None and self.grey_distance > self.grey_limit:
+            measured = (
+                f"distance {self.grey_distance:.2f} of the step from background to bone, usual up to "
+                f"{self.grey_limit:.2f}"
+                if np.isfinite(self.grey_distance)
+                else "nothing is as bright as solid matter"
+            )
             messages.append(
-                f"{self.source}: its grey values are unlike all training data of the model (distance "
-                f"{self.grey_distance:.2f} of the step from background to bone, usual up to {self.grey_limit:.2f}). "
+                f"{self.source}: its grey values are unlike all training data of the model ({measured}). "
                 f"{_NOVEL_ADVICE if is_novel else _GREY_ADVICE}"
             )
         if is_novel and self.novel_share is not None:

@@ -80,6 +80,24 @@ def distance_limit(known: Sequence[Sequence[float]]) -> float:
     return float(np.clip(TIMES * np.median(apart.min(axis=1)), *LIMITS))
 
 
+def is_covered(stored: float | None, known: Sequence[Sequence[float]]) -> bool:
+    """Return whether the distance of a volume, as it is stored with a stained volume, is within the limit.
+
+    Parameters
+    ----------
+    stored : float or None
+        None: nothing in the volume was solid.
+    known : sequence of sequence of float
+        The quantiles of the training pairs.
+
+    Examples
+    --------
+    >>> is_covered(0.01, [[15000.0]]), is_covered(None, [[15000.0]])
+    (True, False)
+    """
+    return stored is not None and stored <= distance_limit(known)
+
+
 def grey_distance(ct: NDArray[np.generic], known: Sequence[Sequence[float]]) -> float:
     """Return the distance of a volume from the nearest training pair; infinite if nothing in it is solid.
 

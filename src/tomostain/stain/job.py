@@ -122,8 +122,9 @@ class StainJob:
         if config.planes != "z":
             check_isotropic(volume.voxel_um, source)
         _log.info("%s: %s", source, volume.describe())
-        _log.info("device: %s; model: %s", translator.device, translator.hash)
-        _log.info("%s: grey values of background and bone: %s", source, intensity or "normalised")
+        _log.info("model: %s, on %s", translator.hash, translator.device)
+        values = "normalised" if intensity is None else f"background {intensity.background:g}, bone {intensity.bone:g}"
+        _log.info("%s: grey values: %s", source, values)
         return cls(
             volume,
             translator,

@@ -1,6 +1,7 @@
 """Stain a volume from disk to disk, in z chunks (paper section 2.11): resumable, with any number of slices."""
 
 import logging
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -144,13 +145,16 @@ def stain(
             f"{out}: `overwrite=True` in one part of {part[1]} would remove the others' work; remove it first",
             parameter="overwrite",
         )
+    began = time.monotonic()
     with naming_full_disk(out):
         job, writers = begin(request)
         try:
-            _VolumeRun(job, writers, part, progress, should_stop).run()
+            run = _VolumeRun(job, writers, part, progress, should_stop)
+            run.run()
         finally:
             for writer in writers:
                 writer.leave()
+    _log.info("%s: stained %d slices in %.0f s", out, run.stained, time.monotonic() - began)
     return out
 
 
@@ -241,6 +245,8 @@ class _VolumeRun:
         self.starts = [start for start, _ in part_of(writers[0].z_chunks(), *part)]
         self.whole = part == (1, 1)
         self.progress, self.should_stop = progress, should_stop
+        self.stained = 0
+        """Slices that this run stained."""
 
     def run(self) -> None:
         """Stain the missing chunks, then complete the volume if none is missing."""
@@ -297,6 +303,7 @@ class _VolumeRun:
         def after(chunk: tuple[int, int]) -> None:
             nonlocal done
             done += chunk[1] - chunk[0]
+            self.stained += chunk[1] - chunk[0]
             self.progress("staining", done, depth)
             raise_if_stopped()
 

@@ -172,7 +172,8 @@ class OmeZarrWriter:
             if not self._levels[level].is_done(z0):
                 values = self._coarser(level, z0, z1)
                 self._levels[level].record(z0, self._store(level, z0, values))
-        progress("pyramid", len(work), len(work))
+        if work:
+            progress("pyramid", len(work), len(work))
         sums = {self._shard(level, z0): self._levels[level].text(z0) for level, z0 in self._all_chunks()}
         write_shard_sums(self.path, sums)
         self._group.attrs.update({"tomostain": {**self._plan, "complete": True}})
