@@ -1,7 +1,7 @@
 """The preview of the Stain widget: a slice or an oblique plane, with model and volume in memory."""
 
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -90,12 +90,22 @@ class PreviewCache:
 
     def _open(self, settings: StainSettings) -> StainPreview:
         request, volume = settings.request, settings.volume
-        options = (request.config, request.intensity, request.resample, request.allow_voxel_mismatch)
-        key = (request.model, request.device, volume.key, *options, request.noise_seed)
+        key = (volume.key, *shown_options(request))
         if self._preview is None or self._preview[0] != key:
             model = self.translator(request)
             self._preview = key, open_preview(replace(settings.opened(), model=model))
         return self._preview[1]
+
+
+_NOT_SHOWN = {
+    "volume", "out", "uncertainty", "ensemble", "noise_samples", "intensity_figure", "overwrite", "resume"
+}  # fmt: skip
+"""The fields of a request that do not change a preview. The volume has a key of its own."""
+
+
+def shown_options(request: StainRequest) -> tuple[object, ...]:
+    """Return the values of a request on which the preview depends: all fields but those of the output."""
+    return tuple(getattr(request, each.name) for each in fields(request) if each.name not in _NOT_SHOWN)
 
 
 def pose_cut(pose: PlanePose, size_um: tuple[float, float, float], pixel_um: float) -> Cut:

@@ -1,6 +1,7 @@
 """Which recipe a training uses if none is given, and the list of recipes."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -12,8 +13,8 @@ from tomostain.train.recipe import Recipe
 from tomostain.train.recipes import list_recipes, load_recipe
 from tomostain.train.run_folder import recorded_recipe
 
-RecipeSource: TypeAlias = str | os.PathLike[str] | Recipe
-"""A name of `list_recipes`, a YAML file or a recipe."""
+RecipeSource: TypeAlias = str | os.PathLike[str] | Mapping[str, object] | Recipe
+"""A name of `list_recipes`, a YAML file, its content as a mapping, or a recipe."""
 
 # The best recipe for each type of device. This is the only place that names the default recipes.
 DEFAULT_RECIPES = {"cpu": "tomostain-cpu", "cuda": "tomostain"}
@@ -67,7 +68,7 @@ def choose_recipe(
 
     Parameters
     ----------
-    recipe : str, path-like or Recipe, optional
+    recipe : str, path-like, mapping or Recipe, optional
         If it is given, it is used. Otherwise that of the resumed run, of the initial model, or the default of `device`,
         in this order.
     device : str

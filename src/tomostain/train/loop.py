@@ -55,9 +55,9 @@ def train_model(
         Receives a report after every step.
     should_stop : function
         Asked after every step. If it returns True, a checkpoint is written and the training stops.
-    recipe : str, path-like or Recipe
-        A name, a YAML file or a recipe. Default: that of the resumed run, of the initial model, or the best one for the
-        device (`tomostain.train.default_recipe`).
+    recipe : str, path-like, mapping or Recipe
+        A name, a YAML file, its content as a mapping (`tomostain.load_recipe`), or a recipe. Default: that of the
+        resumed run, of the initial model, or the best one for the device (`tomostain.train.default_recipe`).
     init : str, path-like or InitialModel, optional
         The model whose weights the training begins with: a model folder, a run or ``builtin:NAME``. The learning rate
         is then that of the recipe's `fine_tune`. The dataset keeps its own normalisation. Default: random weights.

@@ -1,7 +1,7 @@
 """A recipe: a named training objective with its networks and schedule."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -139,6 +139,13 @@ class Recipe(Config):
     deterministic: bool = False
     kernels: Literal["fast", "plain"] = "fast"
     augment: Augment = Augment()
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], source: str = "options") -> Self:
+        """Validate a mapping without a base; `tomostain.load_recipe` also takes one with the key ``base``."""
+        if "base" in values:
+            raise InputError(f"{source}: 'base' names another recipe, which tomostain.load_recipe reads; use that")
+        return super().from_dict(values, source)
 
     @model_validator(mode="before")
     @classmethod

@@ -1,6 +1,7 @@
 """Recipes as data: by name and from YAML files, with `base:` to inherit."""
 
 import os
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,8 @@ def list_recipes() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def load_recipe(recipe: str | os.PathLike[str]) -> Recipe:
-    """Read a recipe by its name or from a YAML file.
+def load_recipe(recipe: str | os.PathLike[str] | Mapping[str, object]) -> Recipe:
+    """Return a recipe by its name, from a YAML file or from a mapping.
 
     A recipe may begin with ``base: NAME``; then it states only the differences. ``generator``, ``discriminator`` and
     ``deformation`` (as long as their name stays), ``augment``, ``loss_networks`` and ``noise`` are merged key by key.
@@ -33,8 +34,8 @@ def load_recipe(recipe: str | os.PathLike[str]) -> Recipe:
 
     Parameters
     ----------
-    recipe : str or path-like
-        A name of `list_recipes`, or a file.
+    recipe : str, path-like or mapping
+        A name of `list_recipes`, a file, or the keys and values of one.
 
     Raises
     ------
@@ -45,7 +46,11 @@ def load_recipe(recipe: str | os.PathLike[str]) -> Recipe:
     --------
     >>> load_recipe("paired-cyclegan").terms["pixelwise"]
     6.0
+    >>> load_recipe({"base": "pix2pix-cpu", "name": "small", "batch": 2}).batch
+    2
     """
+    if isinstance(recipe, Mapping):
+        return Recipe.from_dict(_merged(dict(recipe), str(recipe.get("name", "mapping")), ()), source="recipe")
     name = current_recipe_name(os.fspath(recipe))
     return Recipe.from_dict(_resolve(name, ()), source=f"recipe {name}")
 
@@ -62,6 +67,11 @@ def _resolve(name: str, inheriting: tuple[str, ...]) -> dict[str, Any]:
         values = read_yaml(Path(name))
     else:
         raise InputError(f"recipe '{name}': is neither a .yaml file nor known{suggest(name, list_recipes())}")
+    return _merged(values, name, inheriting)
+
+
+def _merged(values: dict[str, Any], name: str, inheriting: tuple[str, ...]) -> dict[str, Any]:
+    """Return the values of a recipe of this name or path, merged with those of its bases."""
     try:
         values = with_current_names(values)
     except ValueError as error:

@@ -160,6 +160,17 @@ def _check_description(run: Path, description: RunDescription, ignored: Collecti
     for key, value in description.items():
         before = recorded.get(key)
         if key not in ignored and _deciding(before) != _deciding(value):
+            if (
+                isinstance(before, dict)
+                and isinstance(value, dict)
+                and _differing_keys(before, value) == ["deterministic"]
+            ):
+                stated = before["deterministic"]
+                raise InputError(
+                    f"{run}: the run began with `deterministic={stated}`; resume it with the same, or train in a new "
+                    "folder",
+                    parameter="deterministic",
+                )
             raise InputError(
                 f"{run}: the run began with another {key.replace('_', ' ')}{_difference(before, value)}; resume it "
                 f"with the same{_recorded(key)}, or train in a new folder"
@@ -178,13 +189,17 @@ def _difference(before: object, value: object) -> str:
     """
     if not (isinstance(before, dict) and isinstance(value, dict)):
         return f" ({_name(before)} in the run, now {_name(value)})"
-    differing = [key for key in {**before, **value} if key not in ("name", "description")]
-    differing = [key for key in differing if before.get(key) != value.get(key)]
+    differing = _differing_keys(before, value)
     names = f"{_name(before)} in the run, now {_name(value)}" if _name(before) != _name(value) else _name(before)
     if not differing or "hash" in before:
         return f" ({names})"
     key = differing[0]
     return f" ({names}: {key} is {_short(before.get(key))} in the run, now {_short(value.get(key))})"
+
+
+def _differing_keys(before: Mapping[str, object], value: Mapping[str, object]) -> list[str]:
+    keys = [key for key in {**before, **value} if key not in ("name", "description")]
+    return [key for key in keys if before.get(key) != value.get(key)]
 
 
 def _name(value: object) -> str:
