@@ -1,6 +1,7 @@
 from . import dataset, demo, evaluate, io, measure, phantom, prepare, register, stain, train, view
 from .dataset.dataset import Dataset, load_dataset
 from .dataset.pair import Pair
+from .dataset.writer import save_dataset
 from .demo import DemoConfig, run_demo
 from .errors import (
     DamagedDataWarning,
@@ -92,6 +93,7 @@ __all__ = [
     "resample_file",
     "resample_volume",
     "run_demo",
+    "save_dataset",
     "stain",
     "stain_volume",
     "train",

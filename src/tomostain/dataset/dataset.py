@@ -142,7 +142,10 @@ def load_dataset(path: str | os.PathLike[str]) -> Dataset:
     if is_there(folder) and not folder.is_dir():
         raise InputError(f"{folder}: is a file, but a dataset is a folder; give the folder that has dataset.yaml")
     if not index.is_file():
-        raise InputError(f"{folder}: not a dataset (it has no dataset.yaml); create one with 'tomostain prepare'")
+        raise InputError(
+            f"{folder}: not a dataset (it has no dataset.yaml); create one with 'tomostain prepare', or in Python with "
+            "tomostain.save_dataset or tomostain.prepare_specimens"
+        )
     values = read_yaml(index)
     _check_lists(values, index)
     try:

@@ -247,12 +247,13 @@ def slice_numbers(files: Sequence[Path]) -> list[int]:
         If a name differs in its text, or the names differ in more than one number.
     """
     parts = [re.split(r"(\d+)", file.stem) for file in files]
-    usual = Counter(tuple(p[::2]) for p in parts).most_common(1)[0][0]
+    counts = Counter(tuple(p[::2]) for p in parts)
+    usual = max(counts, key=lambda texts: (counts[texts], len(texts) > 1))  # of two, the one with a number
     for file, part in zip(files, parts, strict=True):
         if tuple(part[::2]) != usual:
-            pattern = "#".join(usual)
             if [text.rstrip("-") for text in part[::2]] == [text.rstrip("-") for text in usual]:
                 raise InputError(f"{file}: its number has a minus sign; number the slices from 0")
+            pattern = "#".join(usual) + (", where # is a number" if len(usual) > 1 else "")
             raise InputError(
                 f"{file}: its name differs from the others' ({pattern}); keep only the slices in the folder"
             )
