@@ -1,5 +1,6 @@
 """The registry of verbs: one file per verb here, an entry point in other packages."""
 
+import json
 import os
 import re
 import subprocess
@@ -41,8 +42,12 @@ def test_the_page_how_to_add_a_verb_is_true(tmp_path, monkeypatch, capsys, volum
         assert run(["--help"]) == 0
         listed = [line.split()[0] for line in capsys.readouterr().out.split("Commands:")[1].splitlines() if line]
         assert listed[-3:] == ["check", "count", "doctor"]
+        (tmp_path / "size.py").write_text(PAGE.split("```python\n")[2].split("```")[0], encoding="utf-8")
+        assert run(["size", str(volume), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["shape"][0] == 4
     finally:
         REGISTRY.pop("count")
+        REGISTRY.pop("size", None)
         sys.modules.pop("tomostain.cli.count")
 
 

@@ -11,8 +11,9 @@ from skimage.io import imread
 from tests.evaluate.test_evaluate_run import OPTIONS, make_model, toy_pair
 from tomostain.dataset.writer import save_dataset
 from tomostain.errors import InputError
-from tomostain.evaluate import compare
+from tomostain.evaluate import compare, evaluate_models
 from tomostain.evaluate.metrics import base
+from tomostain.io import Volume
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "add-a-metric.md"
 
@@ -21,8 +22,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "add-a-metric.md"
 def added(monkeypatch):
     """Run the file of the page, with a separate registry."""
     monkeypatch.setattr(base, "REGISTRY", dict(base.REGISTRY))
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
-    exec(compile(code, "mae.py", "exec"), {"__name__": "mae"})
+    for code in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL):
+        exec(compile(code, "mae.py", "exec"), {"__name__": "mae"})
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,16 @@ def test_the_metric_is_in_table_csv_and_figure(added, inputs, tmp_path):
     # One panel more.
     widths = [imread(tmp_path / name / "boxplots.png").shape[1] for name in ("plain", "out")]
     assert widths[1] == widths[0] * 3 // 2
+
+
+def test_the_metrics_of_other_scopes_on_the_page(added, inputs):
+    models, dataset = inputs
+    names = ["red_share", "mean_colour"]
+    frame = evaluate_models(models[0], dataset, lpips=None, metrics=names, **OPTIONS)
+    assert frame.loc[frame.scope == "image", "red_share.difference"].between(0, 1).all()
+    assert (frame.loc[frame.scope == "set", "mean_colour"] >= 0).all()
+    volume = Volume.from_array(np.arange(3, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8), voxel_um=5)
+    assert base.REGISTRY["change_along_z"].compute(volume, volume) == 1
 
 
 def test_the_files_that_the_page_names_exist():

@@ -53,6 +53,11 @@ def package(tmp_path, monkeypatch):
         unregister(NAME)
 
 
+def test_the_network_is_built_without_a_recipe(package):
+    code = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[1]
+    exec(compile(code, "try.py", "exec"), {"__name__": "try"})
+
+
 def test_the_page_names_the_files_that_hold_the_generators_of_tomostain():
     paths = re.findall(r"^\| `([^`]+/[^`]+)` \|", PAGE, re.MULTILINE)
     assert paths[0] == "src/tomostain/networks/my_generator.py"

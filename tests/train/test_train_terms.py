@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch import nn
 from torch.nn import functional
 
@@ -255,6 +256,22 @@ def test_the_page_on_adding_a_loss_is_true(pairs, tmp_path, monkeypatch):
     losses = Trainer(recipe, LoadedDataset.from_pairs(pairs), 0, 0, "cpu").take_step()
     sys.modules.pop("my_losses")
     assert losses["edges"] > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "term"), [("a fixed network", "pathology"), ("a network that is trained", "contrastive")]
+)
+def test_the_networks_on_the_page_on_adding_a_loss_run(pairs, monkeypatch, name, term):
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "add-a-loss.md").read_text(encoding="utf-8")
+    part = page.partition(f"## A loss with {name}")[2].partition("\n## ")[0]
+    code = re.search(r"```python\n(.*?)```", part, flags=re.DOTALL)[1]
+    stated = re.search(r"```yaml\n(.*?)```", part, flags=re.DOTALL)
+    values = {"base": "tomostain-cpu", "name": term, "terms": {"adversarial_y": 1, term: 1}}
+    monkeypatch.setattr(registry, "TERMS", dict(registry.TERMS))
+    exec(compile(code, "my_losses.py", "exec"), {"__name__": "my_losses"})
+    recipe = load_recipe({**(yaml.safe_load(stated[1]) if stated else values), "patch_px": 32, "batch": 1})
+    losses = Trainer(recipe, LoadedDataset.from_pairs(pairs), 0, 0, "cpu").take_step()
+    assert losses[term] > 0
 
 
 def test_the_page_on_adding_a_loss_names_existing_objects():
