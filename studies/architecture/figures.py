@@ -100,6 +100,7 @@ def figures(source: Path) -> dict[str, str]:
         "longest file": f"{sizes[longest]} ({longest.relative_to(source)})",
         "files over 300 lines": f"{sum(size > 300 for size in sizes.values())}",
         f"functions with {MANY} or more parameters": f"{len(many)}",
+        "of these, Triton programs": f"{sum(file.endswith('_programs.py') for file, *_ in many)}",
         "of these, verbs of the command line": f"{sum(file.startswith('cli/') for file, *_ in many)}",
         "`Any` in signatures": f"{anys}",
         "`Any` per 1,000 lines": f"{1000 * anys / total:.1f}",
