@@ -60,6 +60,8 @@ def test_an_array_is_measured_in_memory():
     assert (result.maps["distance"][:, 10, 10] < 0).all()
     volume = ts.measure_volume(labels=ts.Volume.from_array(labels, 20), config=ts.MeasureConfig(maps=False))
     assert [row["value"] for row in volume.rows] == pytest.approx([row["value"] for row in result.rows], nan_ok=True)
+    with pytest.warns(DeprecationWarning, match="`also` of measure_volume is now `ensemble`"):
+        ts.measure_volume(labels=labels, voxel_um=20, also=(), config=ts.MeasureConfig(maps=False))
     with pytest.raises(TypeError, match="unexpected keyword argument 'label'; did you mean 'labels'"):
         ts.measure_volume(label=labels)
 

@@ -345,7 +345,7 @@ def test_options_reach_the_measurement(tmp_path, stained, labels, monkeypatch, c
     volume, out, options = calls[0]
     assert (volume, out) == (stained, tmp_path / "out")
     assert options["ct"] == options["uncertainty"] == labels
-    assert options["also"] == [stained]
+    assert options["ensemble"] == [stained]
     assert options["voxel_um"] == (20, 20, 20)
     assert options["classifier"] == "builtin:both"
     settings = options["config"]

@@ -67,7 +67,7 @@ def thin(measured_phantom, tmp_path_factory):
 def from_thin(thin, tmp_path_factory):
     """Return the measures of the thin volume, with itself as another stained volume."""
     config = CONFIG.model_copy(update={"maps": False})
-    return measure_volume(thin.stained, tmp_path_factory.mktemp("thin") / "m", also=[thin.stained], config=config)
+    return measure_volume(thin.stained, tmp_path_factory.mktemp("thin") / "m", ensemble=[thin.stained], config=config)
 
 
 @pytest.fixture(scope="module")
@@ -190,11 +190,11 @@ def test_wrong_inputs_are_refused(measured_phantom, from_labels, tmp_path):
     config = CONFIG.model_copy(update={"max_uncertainty": 0.5, "maps": False})
     with pytest.raises(InputError, match="labels have no uncertainty of their own"):
         measure_volume(None, tmp_path / "n", labels=labels, config=config)
-    with pytest.raises(InputError, match="`also`: other stained volumes change nothing"):
-        measure_volume(stained, tmp_path / "m", labels=labels, also=[stained])
+    with pytest.raises(InputError, match="`ensemble`: other stained volumes change nothing"):
+        measure_volume(stained, tmp_path / "m", labels=labels, ensemble=[stained])
     by_scan, ct = MeasureConfig(classes_from="ct"), measured_phantom.folder / "volume"
-    with pytest.raises(InputError, match="`also`: other stained volumes change nothing"):
-        measure_volume(stained, tmp_path / "m", ct=ct, also=[stained], config=by_scan)
+    with pytest.raises(InputError, match="`ensemble`: other stained volumes change nothing"):
+        measure_volume(stained, tmp_path / "m", ct=ct, ensemble=[stained], config=by_scan)
     with pytest.raises(InputError, match="classes from 'ct' need `ct`"):
         measure_volume(stained, tmp_path / "m", config=MeasureConfig(classes_from="ct"))
     with pytest.raises(InputError, match="measures"):

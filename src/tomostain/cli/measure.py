@@ -344,7 +344,7 @@ def _measure_volume(context: typer.Context, stained: Path | None, inputs: InputO
             ct=inputs.ct,
             labels=inputs.labels,
             classifier=run.classifier,
-            also=ensemble,
+            ensemble=ensemble,
             uncertainty=inputs.uncertainty,
             voxel_um=triple(inputs.voxel_um, "--voxel-um"),
             overwrite=run.overwrite,

@@ -47,7 +47,7 @@ class MeasureSources:
         Label volume to measure instead of a classification: values of `TissueClass`.
     classifier : path, optional
         Folder of a tissue classifier, or ``builtin:NAME``. By default the built-in one for the images and the stain.
-    also : sequence of path, StainedVolume or array
+    ensemble : sequence of path, StainedVolume or array
         The same volume, stained by other models. Each is classified and measured for the spread of models.
     uncertainty : path, StainedVolume, Volume or array, optional
         Uncertainty map of the staining. The measures are repeated without the voxels above `config.max_uncertainty`. If
@@ -60,14 +60,14 @@ class MeasureSources:
     ct: VolumeSource | None = None
     labels: VolumeSource | None = None
     classifier: PathLike | None = None
-    also: Sequence[StainedSource] = ()
+    ensemble: Sequence[StainedSource] = ()
     uncertainty: UncertaintySource | None = None
     voxel_um: SizeUm | None = None
 
     @property
     def paths(self) -> list[PathLike]:
         """Those that are files or folders."""
-        sources = (self.stained, self.ct, self.labels, self.uncertainty, *self.also)
+        sources = (self.stained, self.ct, self.labels, self.uncertainty, *self.ensemble)
         return [source for source in sources if isinstance(source, str | os.PathLike)]
 
 
@@ -77,7 +77,7 @@ class SourceKeywords(TypedDict, total=False):
     ct: VolumeSource | None
     labels: VolumeSource | None
     classifier: PathLike | None
-    also: Sequence[StainedSource]
+    ensemble: Sequence[StainedSource]
     uncertainty: UncertaintySource | None
     voxel_um: SizeUm | None
 
@@ -93,7 +93,7 @@ class MeasureInputs:
     ct : Volume or None
     labels : LabelVolume or None
         Labels of the user, which replace a classification.
-    also : tuple of Colours
+    ensemble : tuple of Colours
         The same volume, stained by other models.
     uncertainty : UncertaintyMap or None
     """
@@ -101,7 +101,7 @@ class MeasureInputs:
     stained: Colours | None = None
     ct: Volume | None = None
     labels: LabelVolume | None = None
-    also: tuple[Colours, ...] = ()
+    ensemble: tuple[Colours, ...] = ()
     uncertainty: UncertaintyMap | None = None
 
     @property
@@ -159,7 +159,7 @@ def open_inputs(sources: MeasureSources) -> MeasureInputs:
         stated = size if drawn is None else drawn.voxel_um
         scan = sources.ct if isinstance(sources.ct, Volume) else open_volume(sources.ct, voxel_um=stated)
     own = None if sources.labels is None else open_labels(sources.labels, drawn or scan, voxel_um=size)
-    others = tuple(open_stained(other, voxel_um=size) for other in sources.also)
+    others = tuple(open_stained(other, voxel_um=size) for other in sources.ensemble)
     inputs = MeasureInputs(drawn, scan, own, others)
     grid = inputs.grid
     for volume in (scan, *others):
@@ -217,7 +217,7 @@ def at_voxel_size(inputs: MeasureInputs, target_um: float) -> MeasureInputs:
         None if inputs.stained is None else at_target(inputs.stained),
         None if inputs.ct is None else scan_at(inputs.ct, target_um),
         None,
-        tuple(at_target(volume) for volume in inputs.also),
+        tuple(at_target(volume) for volume in inputs.ensemble),
         None if unsure is None else uncertainty_at(unsure, target_um, levels=levels),
     )
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from tomostain import __version__
 from tomostain.config import check_keywords
+from tomostain.deprecation import renamed_parameters
 from tomostain.errors import InputError
 from tomostain.io import StainedVolume, create_ome_zarr, open_volume
 from tomostain.io.atomic import temporary_folder
@@ -57,6 +58,7 @@ MAPS = {
 """What the maps hold, by file."""
 
 
+@renamed_parameters(also="ensemble")
 def measure_volume(
     stained: StainedSource | None = None,
     out: PathLike | None = None,
@@ -81,8 +83,8 @@ def measure_volume(
         Replace an earlier measurement.
     progress : Progress
     **sources
-        The other fields of `tomostain.measure.labelling.MeasureSources`: ``ct``, ``labels``, ``classifier``, ``also``,
-        ``uncertainty`` and ``voxel_um``. Volumes are paths, open volumes or arrays.
+        The other fields of `tomostain.measure.labelling.MeasureSources`: ``ct``, ``labels``, ``classifier``,
+        ``ensemble``, ``uncertainty`` and ``voxel_um``. Volumes are paths, open volumes or arrays.
 
     Returns
     -------
@@ -137,8 +139,10 @@ def _measure_to(
     if config.geometry is not None:
         body_named(config.geometry)
     used = None if inputs.labels is not None else select_classifier(inputs, config, sources.classifier)
-    if sources.also and (used is None or not used.spec.uses_stain):
-        raise InputError("`also`: other stained volumes change nothing if the stain is not classified; leave it out")
+    if sources.ensemble and (used is None or not used.spec.uses_stain):
+        raise InputError(
+            "`ensemble`: other stained volumes change nothing if the stain is not classified; leave it out"
+        )
     if config.max_uncertainty is not None and used is None and inputs.uncertainty is None:
         raise InputError("`max_uncertainty`: labels have no uncertainty of their own; give `uncertainty`")
     original, original_um = inputs.stained, inputs.grid.voxel_um
@@ -265,8 +269,8 @@ class _Run:
         """Yield the measures of each member: of the models that stained, and of the classifier."""
         if self.classifier is None:
             return
-        if self.inputs.also:
-            others = [replace(self.inputs, stained=volume) for volume in self.inputs.also]
+        if self.inputs.ensemble:
+            others = [replace(self.inputs, stained=volume) for volume in self.inputs.ensemble]
             yield [measured.measures, *self._members((inputs, None) for inputs in others)]
         members = min(self.config.members, self.classifier.spec.members)
         if members > 1:
@@ -326,8 +330,8 @@ class _Run:
             if volume is not None:
                 facts[name] = str(volume.path)
         facts["voxel_um"] = " x ".join(f"{size:g}" for size in self.inputs.grid.voxel_um)
-        if self.inputs.also:
-            facts["also"] = ", ".join(str(volume.path) for volume in self.inputs.also)
+        if self.inputs.ensemble:
+            facts["also"] = ", ".join(str(volume.path) for volume in self.inputs.ensemble)
         if self.inputs.uncertainty is not None:
             facts["uncertainty"] = str(self.inputs.uncertainty.path)
         if self.classifier is not None:
