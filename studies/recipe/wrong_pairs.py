@@ -1,6 +1,6 @@
 """Measure what wrong pairs cost and what `reject_pairs` gains: some pairs get the histology of another specimen.
 
-    python -m studies.recipe.wrong_pairs DATASETS OUT [--wrong 4] [--fold 0] [--seconds 60]
+    python -m studies.recipe.wrong_pairs DATASETS OUT [--wrong 4] [--fold 0] [--seconds 60] [--every 400]
 
 DATASETS is the folder in which `studies.table1.data` made the data sets. OUT/dataset becomes a copy of *paper* in which
 the histology of some training pairs is exchanged in turn, as by exchanged labels of slides. The recipe `tomostain-cpu`
@@ -69,6 +69,7 @@ def main() -> None:
     parser.add_argument("--wrong", type=int, default=4)
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--every", type=int, default=400, help="steps between residual registrations")
     parser.add_argument("--rows", nargs="+", default=["all pairs", "reject_pairs", "no wrong pair"])
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -79,7 +80,8 @@ def main() -> None:
         exchange_histology(right.path, folder, wrong)
     for row in options.rows:
         recipe = load_recipe("tomostain-cpu")
-        recipe = recipe.model_copy(update={"epochs": 100_000, "reject_pairs": row != "all pairs"})
+        changes = {"epochs": 100_000, "reject_pairs": row != "all pairs", "residual_registration": options.every}
+        recipe = recipe.model_copy(update=changes)
         data = right if row == "no wrong pair" else load_dataset(folder)
         trainer = Trainer(recipe, data, options.fold, 0, "cpu")
         record = {"row": row, "wrong": [] if row == "no wrong pair" else wrong, "registrations": []}
