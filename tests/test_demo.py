@@ -232,6 +232,17 @@ def test_other_settings_are_refused(result):
         run_demo(result.folder, SMALL.model_copy(update={"steps": 3}))
 
 
+def test_dry_run_refuses_what_the_run_refuses(tmp_path, capsys):
+    (tmp_path / "junk").mkdir()
+    (tmp_path / "junk" / "notes.txt").write_text("mine", encoding="utf-8")
+    assert run(["demo", str(tmp_path / "junk"), "--dry-run", "--from-scratch"]) == 2
+    assert "junk" in capsys.readouterr().err
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "demo.yaml").write_text(SMALL.to_yaml(), encoding="utf-8")
+    assert run(["demo", str(tmp_path / "other"), "--dry-run", "--from-scratch"]) == 2
+    assert "contains a demo with other settings" in capsys.readouterr().err
+
+
 def test_dry_run_writes_nothing(tmp_path, capsys):
     assert run(["demo", str(tmp_path / "new"), "--dry-run", "--from-scratch"]) == 0
     out = capsys.readouterr().out

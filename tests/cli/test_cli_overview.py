@@ -95,9 +95,26 @@ def test_many_items_are_counted(tmp_path):
 def test_the_folder_itself_may_be_a_result(tmp_path):
     a_dataset(tmp_path, pairs=1, test=())
     assert "dataset: . with 1 pair" in overview(tmp_path)
-    assert next_line(tmp_path) == "tomostain train . run"
+    assert next_line(tmp_path) == "tomostain train . ../run"
     write(tmp_path / "demo" / "demo.yaml")
     assert "demo: demo/ not finished" in overview(tmp_path)
+
+
+def test_nothing_is_proposed_inside_a_run(tmp_path):
+    a_run(tmp_path)
+    assert next_line(tmp_path) == "tomostain evaluate . DATASET ../evaluation"
+    write(tmp_path / "evaluation/evaluate.yaml")
+    assert next_line(tmp_path) == "tomostain stain ./model VOLUME ../stained.ome.zarr"
+
+
+def test_the_dataset_that_a_run_records_is_evaluated(tmp_path):
+    a_dataset(tmp_path / "elsewhere" / "my data")
+    a_run(tmp_path / "here" / "run")
+    write(tmp_path / "here/run/run.yaml", yaml.safe_dump({"dataset": str(tmp_path / "elsewhere/my data"), "fold": 0}))
+    line = next_line(tmp_path / "here")
+    assert shlex.split(line) == ["tomostain", "evaluate", "run", str(tmp_path / "elsewhere/my data"), "evaluation"]
+    write(tmp_path / "here/run/run.yaml", "dataset: /no/such/dataset\nfold: 0\n")
+    assert next_line(tmp_path / "here") == "tomostain evaluate run DATASET evaluation"
 
 
 def test_separators_in_quotes_of_a_table_are_not_counted(tmp_path):

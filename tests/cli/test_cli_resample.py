@@ -40,6 +40,20 @@ def test_a_dry_run_writes_nothing(scan, tmp_path, capsys):
     assert not (tmp_path / "out.zarr").exists()
 
 
+@pytest.mark.parametrize("option", [[], ["--dry-run"]])
+def test_a_copy_and_a_flat_result_are_not_silent(scan, tmp_path, capsys, caplog, option):
+    for size, sentence in (
+        ("10", "scan: has this voxel size already; the result is a copy"),
+        ("1000", "the result has only 1 voxel along z and y and x; is the voxel size (1000, 1000, 1000) µm"),
+        ("5", ""),
+    ):
+        caplog.clear()
+        assert run(["resample", str(scan), str(tmp_path / "out"), "--overwrite", *option, "--voxel-um", size]) == 0
+        said = capsys.readouterr().err + caplog.text
+        assert sentence in said
+        assert ("the result" in said) == bool(sentence)
+
+
 def test_errors_name_the_option(scan, tmp_path, capsys):
     words = ["resample", str(scan), str(tmp_path / "out"), "--voxel-um"]
     assert run([*words, "0"]) == 2

@@ -60,11 +60,14 @@ class Item:
         Relative to the folder that was looked at.
     note : str
         What it contains, such as ``12 pairs``.
+    dataset : str
+        Of a run: the dataset that it records, if it still exists.
     """
 
     kind: Kind
     path: str
     note: str = ""
+    dataset: str = ""
 
 
 @dataclass
@@ -98,17 +101,19 @@ class Contents:
         stained = next((item.path for item in volumes if item.note != UNFINISHED), None)
         if stained:
             return f"tomostain view {_quoted(stained)}"
-        if run and dataset and not evaluation:
-            return f"tomostain evaluate {_quoted(run)} {_quoted(dataset)} evaluation"
+        # Nothing is written into the folder of a run or a dataset.
+        outside = "../" if "." in (run, dataset) else ""
+        if run and not evaluation and (dataset or not volumes):
+            return f"tomostain evaluate {_quoted(run)} {self._dataset_of(run)} {outside}evaluation"
         if run or model:
             weights = f"{run.rstrip('/')}/model" if run else str(model)
-            out = volumes[0].path if volumes else "stained.ome.zarr"
+            out = volumes[0].path if volumes else f"{outside}stained.ome.zarr"
             return f"tomostain stain {_quoted(weights)} VOLUME {_quoted(out)}"
         unfinished = self.first("unfinished run")
         if unfinished and dataset:
             return f"tomostain train {_quoted(dataset)} {_quoted(unfinished)} --resume"
         if dataset:
-            return f"tomostain train {_quoted(dataset)} run"
+            return f"tomostain train {_quoted(dataset)} {outside}run"
         if table:
             return f"tomostain prepare {_quoted(table)} dataset"
         if self.first("pair"):
@@ -116,6 +121,12 @@ class Contents:
         if demo := self.first("demo"):
             return f"cd {_quoted(demo)}"
         return "tomostain demo"
+
+    def _dataset_of(self, run: str) -> str:
+        """Return the dataset of this folder, else that which the run records, else a placeholder."""
+        recorded = next((item.dataset for item in self.items if item.kind == "run" and item.path == run), "")
+        found = self.first("dataset") or recorded
+        return _quoted(found) if found else "DATASET"
 
 
 def overview(folder: str | os.PathLike[str] = ".") -> str:
@@ -164,7 +175,7 @@ def _items_of(folder: Path, name: str) -> Iterator[Item]:
     elif _has(folder, "run.yaml"):
         steps = _steps(folder / "metrics.csv")
         if _has(folder, "model/model.yaml"):
-            yield Item("run", path, steps)
+            yield Item("run", path, steps, _recorded_dataset(folder / "run.yaml"))
         else:
             yield Item("unfinished run", path, steps)
     elif _has(folder, "model.yaml"):
@@ -223,6 +234,14 @@ def _steps(path: Path) -> str:
     lines = _text(path).splitlines()
     step = lines[-1].split(",")[0] if len(lines) > 1 else ""
     return f"with {step} steps" if step.isdigit() else ""
+
+
+def _recorded_dataset(path: Path) -> str:
+    """Return the dataset of a `run.yaml`, if it exists."""
+    block = re.search(r"^dataset: (.+(?:\n +.+)*)$", _text(path), flags=re.MULTILINE)
+    # YAML breaks a long text at its spaces.
+    dataset = re.sub(r"\n +", " ", block[1]).strip("'\"") if block else ""
+    return dataset if dataset and _has(Path(dataset), "dataset.yaml") else ""
 
 
 def _recipe(path: Path) -> str:

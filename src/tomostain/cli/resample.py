@@ -55,7 +55,7 @@ def resample(
     The volume is read and written slice by slice. Where the new voxels are larger, a Gaussian filter prevents aliasing.
     The type of the grey values stays. Run the same command again after an interruption of an OME-Zarr: it continues.
     """
-    from tomostain.imaging.resampled_files import ResampleOptions, planned_bytes, resample_file
+    from tomostain.imaging.resampled_files import ResampleOptions, describe_doubts, planned_bytes, resample_file
     from tomostain.imaging.resampling import resampling_of
     from tomostain.interrupts import listen_for_interrupt
     from tomostain.io import open_volume
@@ -74,6 +74,8 @@ def resample(
     typer.echo(f"volume: {volume}: {source.describe()}")
     typer.echo(f"result: {shape} voxels of {voxel} µm (z, y, x), {source.dtype}")
     if result.dry_run:
+        for sentence in describe_doubts(resampling):
+            typer.echo(f"warning: {volume}: {sentence}", err=True)
         memory, disk = planned_bytes(source, resampling)
         typer.echo(f"memory: about {memory / 1e6:.0f} MB in addition to the libraries")
         typer.echo(f"output: {disk / 1e6:.0f} MB before compression")

@@ -6,10 +6,36 @@ import numpy as np
 
 from tomostain.demo.config import DemoConfig
 from tomostain.demo.stages import plan_stages
+from tomostain.errors import InputError
+from tomostain.io.output_folder import output_folder
+
+SETTINGS = "demo.yaml"
+
+
+def check_folder(out: Path, config: DemoConfig) -> bool:
+    """Return whether a folder contains a demo with these settings, which continues. Nothing is changed.
+
+    Raises
+    ------
+    InputError
+        If it contains other files, or a demo with other settings.
+    """
+    if not output_folder(out, "demo", SETTINGS, resume=True):
+        return False
+    if (out / SETTINGS).read_text(encoding="utf-8", errors="replace") != config.to_yaml():
+        raise InputError(f"{out}: contains a demo with other settings; choose another folder, or remove this one")
+    return True
 
 
 def describe_plan(out: Path, config: DemoConfig) -> list[str]:
-    """Return the plan of the demo in `out`: stages, sizes, memory and time."""
+    """Return the plan of the demo in `out`: stages, sizes, memory and time.
+
+    Raises
+    ------
+    InputError
+        If the demo cannot run in `out`; see `check_folder`.
+    """
+    check_folder(out, config)
     stages = plan_stages(config)
     voxels = int(np.prod(config.shape))
     size = " x ".join(map(str, config.shape))

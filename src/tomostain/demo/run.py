@@ -10,6 +10,7 @@ from pathlib import Path
 from tomostain.demo.config import HELD_OUT, DemoConfig
 from tomostain.demo.facts import next_commands
 from tomostain.demo.page import demo_page
+from tomostain.demo.plan import SETTINGS, check_folder
 from tomostain.demo.stages import RECORD, Announce, StageRunner, plan_stages, silently
 from tomostain.demo.truth import (
     COMPARISON,
@@ -25,7 +26,6 @@ from tomostain.evaluate import Table
 from tomostain.installation import available_cores
 from tomostain.io import open_stained
 from tomostain.io.atomic import write_text
-from tomostain.io.output_folder import output_folder
 from tomostain.phantom import PhantomConfig, write_study
 from tomostain.prepare import PrepareConfig, prepare_specimens
 from tomostain.prepare.specimens import find_sections, read_table, registration_folder
@@ -121,11 +121,8 @@ def run_demo(
 
 def _begin(out: Path, config: DemoConfig) -> None:
     """Mark the folder as a demo, or check that it contains a demo with these settings."""
-    settings = out / "demo.yaml"
-    if not output_folder(out, "demo", settings.name, resume=True):
-        write_text(settings, config.to_yaml())
-    elif settings.read_text(encoding="utf-8", errors="replace") != config.to_yaml():
-        raise InputError(f"{out}: contains a demo with other settings; choose another folder, or remove this one")
+    if not check_folder(out, config):
+        write_text(out / SETTINGS, config.to_yaml())
 
 
 def _jobs() -> int:

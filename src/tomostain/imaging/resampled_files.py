@@ -1,5 +1,6 @@
 """Writing a resampled volume, as OME-Zarr or as a folder of TIFF slices."""
 
+import logging
 import os
 import re
 import warnings
@@ -18,6 +19,8 @@ from tomostain.io import Volume, create_ome_zarr, open_volume, write_stack
 from tomostain.io.atomic import naming_full_disk, refuse_existing
 from tomostain.io.output_folder import check_contents, check_sources_outside, ending_of
 from tomostain.progress import Progress, ShouldStop, never, silent
+
+logger = logging.getLogger(__name__)
 
 Z_CHUNK = 32
 
@@ -86,6 +89,8 @@ def resample_file(
             f"{out}: give NAME.ome.zarr, or a name without suffix for a folder of TIFF slices", parameter="out"
         )
     check_sources_outside(out, "resampled volume", [volume.path])
+    for sentence in describe_doubts(resampling):
+        logger.warning("%s: %s", volume.path, sentence)
     resampled = resample_volume(volume, options.target_um, interpolation=options.interpolation)
     with naming_full_disk(out):
         if is_zarr:
@@ -105,6 +110,26 @@ def resample_file(
             slices = _slices(resampled, progress)
             write_stack(out, slices, voxel_um=resampled.voxel_um, overwrite=options.overwrite)
     return out
+
+
+def describe_doubts(resampling: Resampling) -> list[str]:
+    """Return sentences about a result that is probably not intended: a copy, or a volume that is one voxel thick.
+
+    Examples
+    --------
+    >>> describe_doubts(Resampling((4, 40, 40), (10.0, 10.0, 10.0), (10.0, 10.0, 10.0)))
+    ['has this voxel size already; the result is a copy']
+    >>> describe_doubts(Resampling((4, 400, 400), (10.0, 10.0, 10.0), (40.0, 40.0, 40.0)))
+    ['the result has only 1 voxel along z; is the voxel size (40, 40, 40) µm (z, y, x) right?']
+    """
+    if np.allclose(resampling.original_um, resampling.target_um, rtol=1e-6):
+        return ["has this voxel size already; the result is a copy"]
+    sizes = zip("zyx", resampling.original_shape, resampling.shape, strict=True)
+    thin = [axis for axis, before, after in sizes if after == 1 < before]
+    if not thin:
+        return []
+    voxel = ", ".join(f"{size:g}" for size in resampling.target_um)
+    return [f"the result has only 1 voxel along {' and '.join(thin)}; is the voxel size ({voxel}) µm (z, y, x) right?"]
 
 
 def planned_bytes(volume: Volume, resampling: Resampling) -> tuple[int, int]:
