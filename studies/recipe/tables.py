@@ -2,7 +2,7 @@
 
     python -m studies.recipe.tables OUT... [--reference tomostain]
 
-OUT is a folder of `studies.table1.run`, or a zip file of such a folder (`results/runs.zip`, `results/images.zip`). Of
+OUT is a folder of `studies.table1.run`, or a zip file of such a folder (`results/runs.zip`). Of
 several, later ones add to earlier ones. Nothing is measured again. Medians over specimens of the mean of each specimen,
 and in brackets the median paired difference of the reference from the row, with its 95 % interval over specimens.
 """
