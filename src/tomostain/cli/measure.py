@@ -466,6 +466,6 @@ def _plan(stained: Path | None, inputs: InputOptions, ensemble: list[Path], run:
 
 
 def _images(stained: Path | None, inputs: InputOptions, run: _Run) -> str:
-    given = [name for name, path in (("stain", stained), ("µCT", inputs.ct)) if path is not None]
-    named = {"stain": ["stain"], "ct": ["µCT"], "both": ["stain", "µCT"]}.get(run.config.classes_from, given)
+    images = [name for name, path in (("stain", stained), ("µCT", inputs.ct)) if path is not None]
+    named = {"stain": ["stain"], "ct": ["µCT"], "both": ["stain", "µCT"]}.get(run.config.classes_from, images)
     return "the " + " and the ".join(named)

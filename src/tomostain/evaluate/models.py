@@ -136,9 +136,9 @@ def pairs_of(data: Dataset, split: Split, fold: int | None) -> tuple[str, ...]:
     groups = data.split(fold)
     ids = data.ids if split == "all" else getattr(groups, split)
     if not ids:
-        known = ", ".join(f"{name} {len(getattr(groups, name))}" for name in ("train", "validation", "test"))
+        sizes = ", ".join(f"{name} {len(getattr(groups, name))}" for name in ("train", "validation", "test"))
         raise InputError(
-            f"split '{split}': {data.path} has no such pairs ({known}); choose another split", parameter="split"
+            f"split '{split}': {data.path} has no such pairs ({sizes}); choose another split", parameter="split"
         )
     return ids
 

@@ -29,7 +29,7 @@ STYLES: tuple[LabelStyle, ...] = tuple(
 """Names and colours of the tissue classes, as a label volume states them."""
 
 
-class Grid(Protocol):
+class VoxelGrid(Protocol):
     """What a label volume is compared with: a stained volume, a µCT volume or another label source."""
 
     @property
@@ -157,7 +157,7 @@ def write_labels(
 def write_map(
     path: str | os.PathLike[str],
     read: Callable[[int, int], NDArray[np.floating]],
-    grid: Grid,
+    grid: VoxelGrid,
     *,
     dtype: DTypeLike = np.float32,
     placement: Placement | None = None,
@@ -174,7 +174,7 @@ def write_map(
         The OME-Zarr folder.
     read : callable
         Takes a half-open range of slices, and returns their values, µm, of shape (stop - start, Y, X).
-    grid : Grid
+    grid : VoxelGrid
         Shape and voxel size: the labels or the stained volume.
     dtype : numpy dtype
         float32, or uint16 for whole µm (at most 65535).
@@ -208,7 +208,7 @@ def write_map(
 
 def open_labels(
     path: VolumeSource,
-    like: Grid | None = None,
+    like: VoxelGrid | None = None,
     *,
     voxel_um: VoxelSize | None = None,
     same_grid: bool = True,
@@ -218,7 +218,7 @@ def open_labels(
     Parameters
     ----------
     path : path, Volume, array-like or tuple (array, voxel_um)
-    like : Grid, optional
+    like : VoxelGrid, optional
         The volume that the labels belong to. Shape and voxel size are compared with it. A file without a voxel size
         has that of `like`.
     voxel_um : tuple of float, optional
@@ -242,7 +242,7 @@ def open_labels(
     return LabelVolume(volume.path, volume.shape, volume.voxel_um, volume.placement, volume)
 
 
-def check_grid(path: str | os.PathLike[str], volume: Grid, like: Grid) -> None:
+def check_grid(path: str | os.PathLike[str], volume: VoxelGrid, like: VoxelGrid) -> None:
     """Raise unless a volume has the shape and the voxel size of another one.
 
     Raises
@@ -256,14 +256,14 @@ def check_grid(path: str | os.PathLike[str], volume: Grid, like: Grid) -> None:
             "give a volume on the same grid"
         )
     pairs = zip(volume.voxel_um, like.voxel_um, strict=True)
-    if any(abs(own - other) > SIZE_TOLERANCE * other for own, other in pairs):
+    if any(abs(size - other) > SIZE_TOLERANCE * other for size, other in pairs):
         raise InputError(
             f"{path}: has voxels of {_times(volume.voxel_um)} µm, but the measured volume has "
             f"{_times(like.voxel_um)} µm; correct the voxel size, or give a volume on the same grid"
         )
 
 
-def check_extent(path: str | os.PathLike[str], volume: Grid, like: Grid) -> None:
+def check_extent(path: str | os.PathLike[str], volume: VoxelGrid, like: VoxelGrid) -> None:
     """Raise unless a volume has the extent of another one: along each axis within one of the larger voxels.
 
     Raises
@@ -300,9 +300,9 @@ def _as_classes(values: NDArray[Any], source: str) -> Labels:
         return values
     unknown = np.setdiff1d(values, [int(each) for each in TissueClass])
     if len(unknown):
-        known = ", ".join(f"{int(each)} ({TITLES[each]})" for each in TissueClass)
+        classes = ", ".join(f"{int(each)} ({TITLES[each]})" for each in TissueClass)
         listed = ", ".join(f"{value:g}" for value in unknown[:10])
-        raise InputError(f"{source}: the values {listed} are no tissue classes; the classes are {known}")
+        raise InputError(f"{source}: the values {listed} are no tissue classes; the classes are {classes}")
     return values.astype(np.uint8)
 
 

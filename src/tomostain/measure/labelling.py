@@ -19,7 +19,7 @@ from tomostain.io.ome_zarr.reader import StainedSource
 from tomostain.io.volumes.volume import VolumeSource
 from tomostain.measure.classes import Labels
 from tomostain.measure.config import MeasureConfig
-from tomostain.measure.label_files import Grid, LabelVolume, check_grid, create_labels, open_labels
+from tomostain.measure.label_files import LabelVolume, VoxelGrid, check_grid, create_labels, open_labels
 from tomostain.measure.refused import UncertaintyMap, open_uncertainty
 from tomostain.measure.sequential import SequentialWriter
 from tomostain.measure.tissue.classifier import TissueClassifier, Variant
@@ -105,7 +105,7 @@ class MeasureInputs:
     uncertainty: UncertaintyMap | None = None
 
     @property
-    def grid(self) -> Grid:
+    def grid(self) -> VoxelGrid:
         """The grid of all volumes.
 
         Raises
@@ -158,15 +158,15 @@ def open_inputs(sources: MeasureSources) -> MeasureInputs:
     if sources.ct is not None:
         stated = size if drawn is None else drawn.voxel_um
         scan = sources.ct if isinstance(sources.ct, Volume) else open_volume(sources.ct, voxel_um=stated)
-    own = None if sources.labels is None else open_labels(sources.labels, drawn or scan, voxel_um=size)
+    tissue = None if sources.labels is None else open_labels(sources.labels, drawn or scan, voxel_um=size)
     others = tuple(open_stained(other, voxel_um=size) for other in sources.ensemble)
-    inputs = MeasureInputs(drawn, scan, own, others)
+    inputs = MeasureInputs(drawn, scan, tissue, others)
     grid = inputs.grid
     for volume in (scan, *others):
         if volume is not None:
             check_grid(volume.path, volume, grid)
     mapped = None if sources.uncertainty is None else open_uncertainty(sources.uncertainty, grid)
-    return MeasureInputs(drawn, scan, own, others, mapped)
+    return MeasureInputs(drawn, scan, tissue, others, mapped)
 
 
 def select_classifier(
@@ -222,7 +222,7 @@ def at_voxel_size(inputs: MeasureInputs, target_um: float) -> MeasureInputs:
     )
 
 
-def check_voxel_size(inputs: MeasureInputs, classifier: TissueClassifier) -> None:
+def check_classifier_voxels(inputs: MeasureInputs, classifier: TissueClassifier) -> None:
     """Raise unless the volumes have the voxel size of the classifier within 10 %.
 
     Raises

@@ -11,7 +11,7 @@ from tomostain.errors import InputError
 from tomostain.io import StainedVolume, Volume, open_stained, open_volume
 from tomostain.io.volumes.volume import VolumeSource
 from tomostain.measure.classes import Labels
-from tomostain.measure.label_files import Grid, check_grid
+from tomostain.measure.label_files import VoxelGrid, check_grid
 from tomostain.measure.label_source import LabelSource, Shape, VoxelSize
 from tomostain.measure.statistics.abstention import Uncertainty, refuse
 
@@ -59,13 +59,13 @@ class UncertaintyMap:
         return values
 
 
-def open_uncertainty(path: VolumeSource | StainedVolume, like: Grid | None = None) -> UncertaintyMap:
+def open_uncertainty(path: VolumeSource | StainedVolume, like: VoxelGrid | None = None) -> UncertaintyMap:
     """Open an uncertainty map: one that ``tomostain stain`` wrote, or a grey volume.
 
     Parameters
     ----------
     path : path, StainedVolume, Volume, array-like or tuple (array, voxel_um)
-    like : Grid, optional
+    like : VoxelGrid, optional
         The volume that was measured. Shape and voxel size are compared with it.
 
     Returns

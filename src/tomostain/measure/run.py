@@ -30,7 +30,7 @@ from tomostain.measure.labelling import (
     PathLike,
     SourceKeywords,
     at_voxel_size,
-    check_voxel_size,
+    check_classifier_voxels,
     classify_to,
     open_inputs,
     select_classifier,
@@ -149,7 +149,7 @@ def _measure_to(
     notes = novelty_notes(inputs.stained) if used is not None and used.spec.uses_stain else []
     if used is not None:
         inputs = at_voxel_size(inputs, used.spec.voxel_um)
-        check_voxel_size(inputs, used)
+        check_classifier_voxels(inputs, used)
     folder = begin_output(out, config, sources=paths, overwrite=overwrite)
     run = _Run(folder, config, inputs, used, notes, progress)
     if inputs.grid.voxel_um != original_um:
@@ -223,8 +223,8 @@ class _Run:
 
     def _classified(self) -> LabelVolume:
         assert self.classifier is not None
-        own = self.config.max_uncertainty is not None and self.inputs.uncertainty is None
-        path = self.folder / UNCERTAINTY if own else None
+        writes_uncertainty = self.config.max_uncertainty is not None and self.inputs.uncertainty is None
+        path = self.folder / UNCERTAINTY if writes_uncertainty else None
         labels, share = classify_to(
             self.folder / LABELS, self.inputs, self.classifier, uncertainty=path, progress=self.progress
         )
@@ -238,11 +238,11 @@ class _Run:
 
     def measure(self) -> VolumeMeasures:
         """Measure all, write the maps, and add the spread of the ensembles."""
-        known = known_implant(self.config, self.labels)
+        initial_implant = known_implant(self.config, self.labels)
         names = (THICKNESS,) if self.config.without_implant else MAPS
         files = {} if not self.config.maps else {name: self._map(name) for name in names}
         maps = MapWriters(files.get(THICKNESS), files.get(DISTANCE), files.get(LAYER))
-        measured = measure_labels(self.labels, self.config, known=known, maps=maps, progress=self.progress)
+        measured = measure_labels(self.labels, self.config, known=initial_implant, maps=maps, progress=self.progress)
         for file in files.values():
             file.finish()
         self.notes += view_notes(measured)
@@ -291,8 +291,10 @@ class _Run:
                     scratch / LABELS, inputs, self.classifier, member=member, progress=self.progress
                 )
                 try:
-                    known = known_implant(self.config, labels)
-                    measured = measure_labels(labels, self.config, parts=parts, known=known, progress=self.progress)
+                    initial_implant = known_implant(self.config, labels)
+                    measured = measure_labels(
+                        labels, self.config, parts=parts, known=initial_implant, progress=self.progress
+                    )
                 except InputError as error:
                     self.notes.append(f"one member of an ensemble is left out of the spread: {error}")
                 else:
@@ -314,12 +316,12 @@ class _Run:
         )
         self.notes.append("volume loss and degradation rate are reported for all voxels only")
         try:
-            rest = measure_labels(refused, self.config, reuse=measured, progress=self.progress)
+            accepted = measure_labels(refused, self.config, reuse=measured, progress=self.progress)
         except InputError as error:
             self.notes.append(f"without the refused voxels nothing can be measured: {error}")
             return result
         return result + measure_rows(
-            rest.measures, specimen=self.specimen, source=self.source, voxels="without refused"
+            accepted.measures, specimen=self.specimen, source=self.source, voxels="without refused"
         )
 
     def provenance(self) -> dict[str, str]:

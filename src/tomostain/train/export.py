@@ -125,7 +125,7 @@ def export_model(
     forward = weights["average" if recipe.average else "g_xy"]
     augmentation = Augmentation(recipe.augment.scale, recipe.augment.jitter)
     pairs = (data.load(pair_id) for pair_id in data.split(fold).train)
-    seen = training_reference(pairs, augmentation=augmentation).to_arrays()
+    reference = training_reference(pairs, augmentation=augmentation).to_arrays()
     split = data.split(fold)
     pair = data.load((*split.validation, *split.train)[0], recipe.ct_slices)
     extras = ModelExtras(
@@ -133,7 +133,7 @@ def export_model(
         picture=sample_image(recipe, forward, pair),
         discriminators={name: weights[name] for name in _DISCRIMINATORS if labels.discriminators and name in weights},
     )
-    save_model(Path(out), spec, forward, reverse, seen=seen, extras=extras, overwrite=overwrite)
+    save_model(Path(out), spec, forward, reverse, seen=reference, extras=extras, overwrite=overwrite)
     return Path(out)
 
 

@@ -117,7 +117,7 @@ def _reader(
     files: tuple[Path | None, ...], first: _Header, read_slice: Callable[[Path, Array], None]
 ) -> Callable[[int, int], Array]:
     def read(start: int, stop: int) -> Array:
-        slab = np.empty((stop - start, *first.shape), first.dtype.newbyteorder("="))
+        block = np.empty((stop - start, *first.shape), first.dtype.newbyteorder("="))
 
         def decode(image_and_file: tuple[Array, Path | None]) -> None:
             image, file = image_and_file
@@ -126,8 +126,8 @@ def _reader(
             else:
                 read_slice(file, image)
 
-        in_parallel(decode, zip(slab, files[start:stop], strict=True))
-        return slab
+        in_parallel(decode, zip(block, files[start:stop], strict=True))
+        return block
 
     return read
 
@@ -255,8 +255,8 @@ def _tiff_header(file: Path) -> _Header:
         dtype = grey_values(file, np.zeros((1, 1), page.dtype), page).dtype
         check_pixels(file, shape)
         check_complete(file, tif)
-        least = least_page_bytes(page, plain=PLAIN_SLICE)
-        sizes = (sum(page.databytecounts), least)
+        min_bytes = least_page_bytes(page, plain=PLAIN_SLICE)
+        sizes = (sum(page.databytecounts), min_bytes)
         is_long = tif.is_ome and len(tif.ome_metadata or "") > _LONG_XML
         z, y, x = (None, None, None) if is_long else stated_spacing(tif)
         pixels = None if is_long else next(iter(ome_pixels(tif)), None)

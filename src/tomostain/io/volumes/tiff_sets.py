@@ -85,16 +85,16 @@ def find_page_set(path: Path, tif: tifffile.TiffFile) -> PageSet:
     sets = [_set_of_series(number, series) for number, series in enumerate(_special_series(tif))]
     if any(set_ is None for set_ in sets):
         raise InputError(f"{path}: holds a kind of TIFF that is not read; save it as a plain TIFF stack")
-    known = [set_ for set_ in sets if set_ is not None]
-    known = [set_ for set_ in known if _is_uniform(set_)]
+    candidates = [set_ for set_ in sets if set_ is not None]
+    candidates = [set_ for set_ in candidates if _is_uniform(set_)]
     # By offset: the index of a page in a SubIFD counts in its own chain.
-    listed = {page.offset for set_ in known for page in set_.pages if page is not None and page.parent is tif}
+    listed = {page.offset for set_ in candidates for page in set_.pages if page is not None and page.parent is tif}
     listed |= {page.offset for page in _coarser_pages(tif)}
     # Pages that belong to no series: appended later, or of a file without metadata.
-    rest = _grouped([page for page in pages if page.offset not in listed])
+    unlisted = _grouped([page for page in pages if page.offset not in listed])
     if tif.is_ome:
-        return _largest(path, [*known, *rest])
-    return _largest(path, _joined(known, rest))
+        return _largest(path, [*candidates, *unlisted])
+    return _largest(path, _joined(candidates, unlisted))
 
 
 def _special_series(tif: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:

@@ -1,6 +1,6 @@
 """Volumes in OME-Zarr, or in a plain Zarr array."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,19 +52,7 @@ def open_zarr(path: Path, dataset: str | None = None) -> Source:
     """
     import zarr
 
-    refuse_special_file(path)
-    check_is_folder(path, "a Zarr is a folder with zarr.json or .zarray")
-    for name in METADATA_FILES:
-        refuse_special_file(path / name)
-    check_zarr_metadata(path)
-    try:
-        node = zarr.open(path, mode="r")
-        attributes = dict(node.attrs)
-    except _DAMAGED as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(
-            f"{path}: cannot be read as Zarr ({reason[:120]}); the folder is damaged or incomplete"
-        ) from None
+    node, attributes = _open_node(path)
     plan = attributes.get("tomostain")
     if isinstance(plan, Mapping) and plan.get("complete") is False:
         raise InputError(f"{path}: writing was not finished; run the command that wrote it again to continue")
@@ -75,17 +63,52 @@ def open_zarr(path: Path, dataset: str | None = None) -> Source:
     else:
         array, level = _multiscale(path, node, attributes)
     order = _order(path, array, level)
-    chunk = int(np.prod(array.chunks, dtype=float)) * array.dtype.itemsize
-    if chunk > MAX_BOMB_BYTES:
-        files = [file for file in (path / array.path).rglob("*") if file.is_file() and file.name not in METADATA_FILES]
-        check_packed_size(path, chunk * max(1, len(files)), sum(file.stat().st_size for file in files))
-
-    check_chunk(path, array)
+    _check_chunk_size(path, array)
     is_own = isinstance(plan, Mapping)
     missing = missing_shards(path, array) if is_own else missing_in_zarr(path / array.path, array, order[0])
     if missing:
         array = _filled_with_zeros(array)
 
+    shape = tuple(int(array.shape[axis]) for axis in order)
+    facts = Source(shape, np.dtype(array.dtype), (None, None, None), _reader(path, array, order), missing=missing)
+    facts = rescaled(facts, stated_rescale(path, dict(array.attrs)))
+    if level is None:
+        return facts
+    facts = replace(facts, unknown_unit=level.unknown_unit)
+    placement = _stored_placement(attributes) or level.placement()
+    return replace(facts, spacing=level.spacing, placement=placement, step=level.placement_step())
+
+
+def _open_node(path: Path) -> tuple[Any, dict[str, Any]]:
+    """Open the array or group of a folder. Return it with its attributes."""
+    import zarr
+
+    refuse_special_file(path)
+    check_is_folder(path, "a Zarr is a folder with zarr.json or .zarray")
+    for name in METADATA_FILES:
+        refuse_special_file(path / name)
+    check_zarr_metadata(path)
+    try:
+        node = zarr.open(path, mode="r")
+        return node, dict(node.attrs)
+    except _DAMAGED as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{path}: cannot be read as Zarr ({reason[:120]}); the folder is damaged or incomplete"
+        ) from None
+
+
+def _check_chunk_size(path: Path, array: Any) -> None:
+    """Raise if the files are too small for chunks of the stated size, or a chunk is too large."""
+    chunk = int(np.prod(array.chunks, dtype=float)) * array.dtype.itemsize
+    if chunk > MAX_BOMB_BYTES:
+        files = [file for file in (path / array.path).rglob("*") if file.is_file() and file.name not in METADATA_FILES]
+        check_packed_size(path, chunk * max(1, len(files)), sum(file.stat().st_size for file in files))
+    check_chunk(path, array)
+
+
+def _reader(path: Path, array: Any, order: Order) -> Callable[[int, int], NDArray[Any]]:
+    """Return a function that reads slices of an array whose axes z, y, x are those of `order`."""
     blosc = BloscCheck(path / array.path, array)
 
     def read(start: int, stop: int) -> NDArray[Any]:
@@ -102,14 +125,7 @@ def open_zarr(path: Path, dataset: str | None = None) -> Source:
         ranks = np.argsort(np.argsort(order))  # the places of z, y, x among the axes that are read
         return values.transpose([int(rank) for rank in ranks])
 
-    shape = tuple(int(array.shape[axis]) for axis in order)
-    facts = Source(shape, np.dtype(array.dtype), (None, None, None), read, missing=missing)
-    facts = rescaled(facts, stated_rescale(path, dict(array.attrs)))
-    if level is None:
-        return facts
-    facts = replace(facts, unknown_unit=level.unknown_unit)
-    placement = _stored_placement(attributes) or level.placement()
-    return replace(facts, spacing=level.spacing, placement=placement, step=level.placement_step())
+    return read
 
 
 def _filled_with_zeros(array: Any) -> Any:
