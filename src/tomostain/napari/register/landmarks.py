@@ -1,7 +1,7 @@
 """Landmarks: points that are clicked on the slide and in the µCT plane, in turn."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.layers import Points
@@ -125,7 +125,7 @@ class Landmarks:
             **placed(source, name),
         )
 
-    def _slide_changed(self, event: Any) -> None:
+    def _slide_changed(self, event: object) -> None:
         if self._is_drawing:
             return
         points = np.asarray(self.on_slide.data, dtype=np.float64)
@@ -134,7 +134,7 @@ class Landmarks:
             self.volume_um = np.delete(self.volume_um, [i for i in gone if i < len(self.volume_um)], axis=0)
         self._take(points, self.volume_um)
 
-    def _ct_changed(self, event: Any) -> None:
+    def _ct_changed(self, event: object) -> None:
         if self._is_drawing:
             return
         points = np.asarray(self.in_ct.data, dtype=np.float64) - self._scene.plane_at_um
@@ -158,7 +158,7 @@ class Landmarks:
             self.add_mode(True)
 
     @staticmethod
-    def _gone(event: Any, before: Float, after: Float) -> list[int]:
+    def _gone(event: object, before: Float, after: Float) -> list[int]:
         """Return the indices of points that were removed."""
         distances = np.abs(before[:, None] - after[None]).max(axis=2, initial=0.0)
         return [i for i, row in enumerate(distances) if not (row < 1e-3).any()]
