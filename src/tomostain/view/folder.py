@@ -12,7 +12,7 @@ from tomostain.errors import InputError
 from tomostain.figures.planes import orthogonal_planes
 from tomostain.io import Volume, open_volume, write_image
 from tomostain.io.array_source import split_source
-from tomostain.io.atomic import refuse_existing
+from tomostain.io.atomic import atomic_folder, refuse_existing
 from tomostain.io.ome_zarr.reader import StainedVolume, open_stained
 from tomostain.io.output_folder import check_folder_name
 from tomostain.io.volumes.volume import VolumeSource
@@ -95,10 +95,19 @@ def view_path(
     check_folder_name(out, "output of view")
     refuse_existing(out, overwrite, "folder of pictures")
     pictures = _draw(_opened(path, voxel_um, allow_missing), progress)
-    files = [out / f"{name}.png" for name in pictures]
-    for file, picture in zip(files, pictures.values(), strict=True):
-        write_image(file, picture, overwrite=overwrite)
-    return files
+    if out.is_dir() and any(out.iterdir()):  # other files of the folder stay
+        _write(pictures, out, overwrite)
+    else:
+        # All figures or none: a run that was stopped between two of them would block the next one.
+        with atomic_folder(out) as folder:
+            _write(pictures, folder, overwrite)
+    return [out / f"{name}.png" for name in pictures]
+
+
+def _write(pictures: dict[str, NDArray[np.uint8]], folder: Path, overwrite: bool) -> None:
+    """Write the figures to a folder."""
+    for name, picture in pictures.items():
+        write_image(folder / f"{name}.png", picture, overwrite=overwrite)
 
 
 def _draw(volume: Volume | StainedVolume, progress: Progress) -> dict[str, NDArray[np.uint8]]:
