@@ -363,3 +363,17 @@ def test_ways_out_of_formats_that_are_not_read(tmp_path: Path) -> None:
     (tmp_path / "n5" / "attributes.json").write_text("{}")
     with pytest.raises(InputError, match="is N5, which is not read"):
         open_volume(tmp_path / "n5")
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("µm", 1.0), ("mm", 1000.0), ("reference frame", None)])
+def test_the_stage_position_of_an_ome_tiff(tmp_path: Path, unit: str, factor: float | None) -> None:
+    planes = {f"Position{axis}": [value] * 6 for axis, value in zip("XYZ", (10.0, 20.0, 30.0), strict=True)}
+    planes |= {f"Position{axis}Unit": [unit] * 6 for axis in "XYZ"}
+    sizes = {f"PhysicalSize{axis}": 5 for axis in "XYZ"}
+    tifffile.imwrite(tmp_path / "a.ome.tif", VOLUME, metadata={"axes": "ZYX", "Plane": planes, **sizes})
+    placement = open_volume(tmp_path / "a.ome.tif").placement
+    if factor is None:
+        assert placement is None
+    else:
+        assert placement is not None
+        np.testing.assert_allclose(placement.origin_um, (30 * factor, 20 * factor, 10 * factor))

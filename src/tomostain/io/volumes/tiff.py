@@ -1,6 +1,7 @@
 """Volumes in one TIFF with many slices."""
 
 import logging
+import math
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 from tomostain.errors import InputError
 from tomostain.io.image_size import check_decoded_size
 from tomostain.io.metadata.ome_files import OmeFiles, announced_files
-from tomostain.io.metadata.units import Spacing, check_pixels, contradict, format_spacing, unknown_unit
+from tomostain.io.metadata.placement import Placement
+from tomostain.io.metadata.units import Spacing, check_pixels, contradict, format_spacing, unit_um, unknown_unit
 from tomostain.io.parallel import in_parallel, in_pool
 from tomostain.io.tiff import (
     TIFF_SUFFIXES,
@@ -74,6 +76,7 @@ def open_tiff(path: Path, dataset: str | None = None) -> Source:
         conflict = _conflict(tif, pages)
         unit = unknown_unit(*stated_units(tif, _pixels(tif, volume)))
         rescale = imagej_rescale(path, tif)
+        placement = _stage_position(_pixels(tif, volume))
         missing = _missing(volume, announced)
         bits = page_model(path, page, significant_bits(_pixels(tif, volume))).bits
     read = _paged(path, volume, plane, dtype) if volume.offset is None else _mapped(path, volume)
@@ -86,6 +89,7 @@ def open_tiff(path: Path, dataset: str | None = None) -> Source:
         bits=bits,
         conflict=conflict,
         unknown_unit=unit,
+        placement=placement,
         is_concurrent=True,
     )
     return rescaled(source, rescale)
@@ -102,6 +106,25 @@ def _spacing(tif: tifffile.TiffFile, page: Any, volume: PageSet) -> Spacing:
         return (None, None, None)  # the XML does not describe these pages
     z, y, x = stated_spacing(tif, page, _pixels(tif, volume))
     return (z, x, y) if page_orientation(page) >= TURNED else (z, y, x)
+
+
+def _stage_position(pixels: ElementTree.Element | None) -> Placement | None:
+    """Return the position of the stage at the first slice, if OME-XML states it with units of length."""
+    planes = [] if pixels is None else [element for element in pixels if element.tag.endswith("}Plane")]
+    first = next((plane for plane in planes if all(plane.get(f"The{axis}", "0") == "0" for axis in "ZCT")), None)
+    if first is None:
+        return None
+    position = []
+    for axis in "ZYX":
+        factor = unit_um(first.get(f"Position{axis}Unit"))  # by default a frame of reference, not a length
+        try:
+            value = float(first.get(f"Position{axis}", "0"))
+        except ValueError:
+            return None
+        if not math.isfinite(value) or (factor is None and value):
+            return None
+        position.append(value * (factor or 0.0))
+    return Placement((position[0], position[1], position[2]))
 
 
 def _conflict(tif: tifffile.TiffFile, pages: Sequence[Any]) -> str:
