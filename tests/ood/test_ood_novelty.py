@@ -204,3 +204,17 @@ def test_slices_of_air_are_not_novel(reference, grey):
 
 def test_dark_tissue_is_not_air(reference):
     assert novel_share(np.full((1, 160, 192), 14_000.0), reference) > 0.5
+
+
+def test_a_reference_with_wider_limits_distinguishes_bright_materials():
+    pairs = [pair(np.where(tissue(seed) > 25000, 45000, tissue(seed)).astype(np.uint16)) for seed in range(3)]
+    narrow, wide = training_reference(pairs), training_reference(pairs, limits=(0.0, 60000.0))
+    assert "limits" not in narrow.to_arrays()
+    stored = TrainingReference.from_arrays(wide.to_arrays(), "a file")
+    assert stored.limits == (0.0, 60000.0)
+    other = np.where(pairs[0].ct == 45000, 58000, pairs[0].ct).astype(np.uint16)
+    np.testing.assert_array_equal(narrow.grid(other), narrow.grid(pairs[0].ct))
+    assert stored.grid(other).max() > stored.grid(pairs[0].ct).max()
+    for limits in ([0.0, np.nan], [0.0, 20000.0], [0.0], [40000.0, 0.0]):
+        with pytest.raises(InputError, match="a file: does not hold a training reference"):
+            TrainingReference.from_arrays(wide.to_arrays() | {"limits": np.array(limits, np.float32)}, "a file")

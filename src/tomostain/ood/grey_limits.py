@@ -1,4 +1,4 @@
-"""The grey values that training references distinguish. Those of stored models were measured with these limits."""
+"""The grey values that training references distinguish if they do not state others; values outside are clipped."""
 
 GREY_LIMITS = (0.0, 40_000.0)
-"""Values outside are clipped, whatever the window of a model's networks is: two metals are equally unlike tissue."""
+"""Those of references without limits of their own, and of the quantiles of grey values in ``model.yaml``."""

@@ -18,6 +18,7 @@ from tomostain.dataset.pair import Pair
 from tomostain.deprecation import renamed
 from tomostain.io.parallel import in_parallel
 from tomostain.memory import free_memory
+from tomostain.ood.grey_limits import GREY_LIMITS
 from tomostain.ood.neighbourhoods import NeighbourhoodReference
 from tomostain.ood.regional_reference import Augmentation, RegionalReference, fit_reference
 
@@ -70,7 +71,10 @@ class TrainingReference(Protocol):
 
 
 def training_reference(
-    pairs: Iterable[Pair], seed: int = 0, augmentation: Augmentation | None = None
+    pairs: Iterable[Pair],
+    seed: int = 0,
+    augmentation: Augmentation | None = None,
+    limits: tuple[float, float] = GREY_LIMITS,
 ) -> RegionalReference:
     """Sample the texture of the training pairs, and calibrate the distances between them.
 
@@ -81,12 +85,14 @@ def training_reference(
     seed : int
     augmentation : Augmentation, optional
         Of the training: the reference includes augmented views of the pairs.
+    limits : (float, float)
+        Lowest and highest grey value that is distinguished: the window of the networks.
 
     Returns
     -------
     RegionalReference
     """
-    return fit_reference([pair.ct for pair in pairs], seed, augmentation)
+    return fit_reference([pair.ct for pair in pairs], seed, augmentation, limits)
 
 
 def novelty(ct: NDArray[Any], reference: TrainingReference) -> Float32:

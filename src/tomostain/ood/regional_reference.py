@@ -38,6 +38,8 @@ _CROP_SIDES_PX, _CROPS = (64, 96, 128, 192), 4
 # The usual distance in crops of at least 128 px is at most this multiple of that in the whole pairs. Crops of air alone
 # would raise it so much that nothing is novel.
 _CAPPED_FROM_PX, _CAP = 128, 1.3
+# The name of the array of the limits in a model folder.
+_LIMITS = "limits"
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,9 @@ class RegionalReference:
         Sides of slices, px, ascending; the last one is that of the training pairs.
     usual : ndarray of float32, shape (n,)
         The distance that has novelty 1, in slices of these sides.
+    limits : (float, float)
+        Lowest and highest grey value that is distinguished: the window of the networks. The default, which older
+        references have, is not stored.
     """
 
     content: Float32
@@ -87,6 +92,7 @@ class RegionalReference:
     density: Float32
     sides: Float32
     usual: Float32
+    limits: tuple[float, float] = GREY_LIMITS
 
     # A larger novel share of a volume is out of distribution.
     share_limit: ClassVar[float] = 0.05
@@ -94,7 +100,8 @@ class RegionalReference:
 
     def to_arrays(self) -> dict[str, Float32]:
         """Return the arrays that a model folder stores."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        arrays = {field.name: getattr(self, field.name) for field in fields(self) if field.name != _LIMITS}
+        return arrays if self.limits == GREY_LIMITS else arrays | {_LIMITS: np.array(self.limits, np.float32)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], source: str) -> Self:
@@ -117,6 +124,8 @@ class RegionalReference:
             "sides": (sizes,),
             "usual": (sizes,),
         }
+        if _LIMITS in arrays:
+            shapes[_LIMITS] = (2,)
         values = {name: np.asarray(arrays.get(name, ())) for name in shapes}
         valid = min(number, sizes) > 0 and all(
             array.dtype == np.float32 and array.shape == shapes[name] and np.isfinite(array).all()
@@ -126,16 +135,18 @@ class RegionalReference:
             not valid
             or not all((values[name] > 0).all() for name in ("density", "sides", "usual"))
             or values["content"][1].min() <= 0
+            or not _ordered(values.get(_LIMITS, np.array(GREY_LIMITS)))
         ):
             raise InputError(
                 f"{source}: does not hold a training reference of this version of tomostain; export the model again"
             )
-        return cls(**values)
+        low, high = map(float, values.pop(_LIMITS, GREY_LIMITS))
+        return cls(**values, limits=(low, high))
 
     def grid(self, ct: NDArray[Any]) -> Float32:
         """Return the novelty of every eighth pixel of a slice, shape (ceil(Y / 8), ceil(X / 8))."""
         model = TextureModel(self.content, self.expected, self.spread)
-        regional = model.regional(describe(ct))[::2, ::2]
+        regional = model.regional(describe(ct, self.limits))[::2, ::2]
         usual = np.interp(min(ct.shape), self.sides, self.usual)
         tissue = ~_air(ct)[::GRID_PX, ::GRID_PX]
         whitened = _whiten(regional[tissue], self.mean, self.whitening)
@@ -146,6 +157,12 @@ class RegionalReference:
     def sample(self, ct: NDArray[Any]) -> Float32:
         """Return the same as `grid`."""
         return self.grid(ct)
+
+
+def _ordered(limits: NDArray[Any]) -> bool:
+    """Return whether limits are grey values of 16 bits that background and bone lie between."""
+    low, high = map(float, limits)
+    return bool(0 <= low < CT_BACKGROUND < CT_BONE < high <= 65535)
 
 
 def _air(ct: NDArray[Any]) -> NDArray[np.bool_]:
@@ -159,7 +176,10 @@ def _air(ct: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def fit_reference(
-    slices: Sequence[NDArray[Any]], seed: int = 0, augmentation: Augmentation | None = None
+    slices: Sequence[NDArray[Any]],
+    seed: int = 0,
+    augmentation: Augmentation | None = None,
+    limits: tuple[float, float] = GREY_LIMITS,
 ) -> RegionalReference:
     """Sample the texture of the training data, and calibrate the distances between its slices.
 
@@ -170,6 +190,8 @@ def fit_reference(
     seed : int
     augmentation : Augmentation, optional
         Of the training: the reference includes augmented views.
+    limits : (float, float)
+        Lowest and highest grey value that is distinguished.
 
     Returns
     -------
@@ -183,7 +205,7 @@ def fit_reference(
     def views(number: int) -> Iterator[Features]:
         # Computed again when needed: the features of all pairs at once would need gigabytes.
         rng = np.random.default_rng([seed, number])
-        return (describe(ct) for ct in _views(slices[number], rng, ranges))
+        return (describe(ct, limits) for ct in _views(slices[number], rng, ranges, limits))
 
     rng = np.random.default_rng(seed)
     samples = [[_some(features, _FIT_PER_VIEW, rng) for features in views(n)] for n in range(len(slices))]
@@ -197,10 +219,10 @@ def fit_reference(
     for number in range(len(slices)):
         model = models[number % folds]
         regional.append(_choose(_places(views(number), model), _CALIBRATION_PER_PAIR, rng))
-        cropped.append({side: _places(crops, model) for side, crops in _crops(slices[number], rng)})
+        cropped.append({side: _places(crops, model) for side, crops in _crops(slices[number], rng, limits)})
     reference, scores = _reference(whole, regional, rng)
     side = float(np.median([min(ct.shape) for ct in slices]))
-    return _calibrated(reference, scores, cropped, side)
+    return replace(_calibrated(reference, scores, cropped, side), limits=limits)
 
 
 def _places(views: Iterable[Features], model: TextureModel) -> Float64:
@@ -208,12 +230,14 @@ def _places(views: Iterable[Features], model: TextureModel) -> Float64:
     return np.concatenate([model.regional(features)[::2, ::2].reshape(-1, DIMENSIONS) for features in views])
 
 
-def _crops(ct: NDArray[Any], rng: np.random.Generator) -> Iterator[tuple[int, list[Features]]]:
+def _crops(
+    ct: NDArray[Any], rng: np.random.Generator, limits: tuple[float, float]
+) -> Iterator[tuple[int, list[Features]]]:
     """Yield each side that is smaller than the slice, with the features of square crops at random positions."""
     for side in _CROP_SIDES_PX:
         if side < min(ct.shape):
             corners = rng.integers(0, np.array(ct.shape) - side + 1, (_CROPS, 2))
-            yield side, [describe(ct[row : row + side, column : column + side]) for row, column in corners]
+            yield side, [describe(ct[row : row + side, column : column + side], limits) for row, column in corners]
 
 
 def _calibrated(
@@ -270,10 +294,12 @@ def _halves(ct: NDArray[Any]) -> list[NDArray[Any]]:
     return list(np.array_split(ct, 2, axis=int(np.argmax(ct.shape))))
 
 
-def _views(ct: NDArray[Any], rng: np.random.Generator, ranges: Augmentation) -> Iterator[NDArray[Any]]:
+def _views(
+    ct: NDArray[Any], rng: np.random.Generator, ranges: Augmentation, limits: tuple[float, float]
+) -> Iterator[NDArray[Any]]:
     """Yield the µCT as it is, and augmented: linear interpolation at another scale, other contrast and brightness."""
     yield ct
-    low, high = GREY_LIMITS
+    low, high = limits
     for _ in range(_AUGMENTED_VIEWS):
         scale = rng.uniform(*ranges.scale)
         contrast, brightness = rng.uniform(1 - ranges.jitter, 1 + ranges.jitter, 2)

@@ -33,13 +33,15 @@ TEXTURE = 16
 _TRUNCATE = 3.0
 
 
-def describe(ct: NDArray[Any]) -> tuple[Float32, Float32]:
+def describe(ct: NDArray[Any], limits: tuple[float, float] = GREY_LIMITS) -> tuple[Float32, Float32]:
     """Describe the neighbourhood of every fourth pixel.
 
     Parameters
     ----------
     ct : ndarray, shape (Y, X)
         Normalised µCT: background 10000, bone 30000.
+    limits : (float, float)
+        Lowest and highest grey value that is distinguished.
 
     Returns
     -------
@@ -51,7 +53,7 @@ def describe(ct: NDArray[Any]) -> tuple[Float32, Float32]:
         amplitude, and skewness. The first of these of the band from 8 to 16 px. In windows of 1, 2 and 4 px: the
         logarithm of the gradient, and its coherence (0: all directions, 1: one direction).
     """
-    clipped = np.clip(ct.astype(np.float32), *GREY_LIMITS)
+    clipped = np.clip(ct.astype(np.float32), *limits)
     grey = (clipped - np.float32(CT_BACKGROUND)) / np.float32(CT_BONE - CT_BACKGROUND)
     fine = _blur(grey, 1.0)
     two = _blur(fine, np.sqrt(3.0))

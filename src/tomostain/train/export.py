@@ -125,7 +125,8 @@ def export_model(
     forward = weights["average" if recipe.average else "g_xy"]
     augmentation = Augmentation(recipe.augment.scale, recipe.augment.jitter)
     pairs = (data.load(pair_id) for pair_id in data.split(fold).train)
-    reference = training_reference(pairs, augmentation=augmentation).to_arrays()
+    low, high = map(float, recipe.ct_window)
+    reference = training_reference(pairs, augmentation=augmentation, limits=(low, high)).to_arrays()
     split = data.split(fold)
     pair = data.load((*split.validation, *split.train)[0], recipe.ct_slices)
     extras = ModelExtras(
