@@ -67,6 +67,14 @@ def quality(family: Path, models: Sequence[str]) -> None:
     frame.to_csv(family / "compare.csv")
 
 
+def noisy(number: int, noise: float) -> Slices:
+    """Return slices of a specimen of no family, scanned with more noise."""
+    config = slices_member(number, "toluidine-blue")
+    tomography = config.tomography.model_copy(update={"noise": noise})
+    volume, _ = tomograph(slices_anatomy(config.model_copy(update={"tomography": tomography}))[0])
+    return normalised(Volume.from_array(volume, voxel_um=config.voxel_um, name=f"{number}"), f"{number}")
+
+
 def kinds(data: Dataset, phantoms: Path | None, real: Path | None) -> Iterator[tuple[str, list[Slices]]]:
     """Yield the name of each kind of volume, and its slices."""
     test = {kind: [data.load(i).ct[None] for i in data.test if i.startswith(kind)] for kind in KINDS}
@@ -80,13 +88,8 @@ def kinds(data: Dataset, phantoms: Path | None, real: Path | None) -> Iterator[t
         yield f"resampled x{factor:g}", [zoomed(each, factor) for each in both]
     for sigma in (1.5, 2.5):
         yield f"blur {sigma:g} px", [ndimage.gaussian_filter(each, (0, sigma, sigma)) for each in both]
-    noisy = []
-    for number in (600, 601, 602, 603):
-        config = slices_member(number, "toluidine-blue")
-        config = config.model_copy(update={"tomography": config.tomography.model_copy(update={"noise": 0.09})})
-        volume, _ = tomograph(slices_anatomy(config)[0])
-        noisy.append(normalised(Volume.from_array(volume, voxel_um=20.0, name=f"{number}"), f"{number}"))
-    yield "noise 0.09 (three times the default)", noisy
+    for noise in (0.09, 0.18):
+        yield f"noise {noise:g} (the family: 0.01 to 0.06)", [noisy(number, noise) for number in (600, 601, 602)]
     if real is not None:
         bone = open_volume(real / "trabecular_bone", voxel_um=19.5)
         yield "real trabecular bone, 19.5 µm", [normalised(bone, "trabecular bone")]
