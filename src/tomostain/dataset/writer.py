@@ -19,7 +19,13 @@ from tomostain.dataset.pair import Pair, load_exclude, save_pair
 from tomostain.dataset.qc_figure import write_qc
 from tomostain.errors import InputError
 from tomostain.io.atomic import atomic_folder, write_text
-from tomostain.io.output_folder import check_sources_outside, output_folder
+from tomostain.io.outputs import FolderKind, check_output
+
+_DATASET = FolderKind(
+    "dataset",
+    r"dataset\.yaml|prepare\.yaml|pairs/[^/]+/((ct|histology|mask|ct-slices|exclude)\.tif|pair\.yaml|qc\.png)",
+    "dataset.yaml",
+)
 
 
 class DatasetWriter:
@@ -126,12 +132,12 @@ def new_dataset(
         of a pair that the new dataset lacks; or if two pairs share an id.
     """
     out = Path(out)
-    is_replaced = output_folder(out, "dataset", "dataset.yaml", overwrite=overwrite)
+    is_replaced = check_dataset_output(out, sources, overwrite=overwrite)
     duplicates = [pair_id for pair_id, count in Counter(ids).items() if count > 1]
     if duplicates:
         raise InputError(f"pair '{duplicates[0]}': the name occurs twice; each pair needs a unique name")
     if is_replaced:
-        _check_replaceable(out, ids, sources)
+        _check_exclusions(out, ids)
     with atomic_folder(out, overwrite) as temporary:
         writer = DatasetWriter(temporary, out)
         yield writer
@@ -139,9 +145,15 @@ def new_dataset(
             raise RuntimeError("the dataset was not finished: call DatasetWriter.finish")
 
 
-def _check_replaceable(out: Path, ids: Sequence[str], sources: Iterable[str | os.PathLike[str]]) -> None:
-    """Raise if replacing the folder `out` would lose other files, or exclusions that the user drew."""
-    check_sources_outside(out, "dataset", sources)
+def check_dataset_output(
+    out: str | os.PathLike[str], sources: Iterable[str | os.PathLike[str]] = (), *, overwrite: bool = False
+) -> bool:
+    """Check the folder of a dataset before anything is read; see `tomostain.io.outputs.check_output`."""
+    return check_output(out, _DATASET, sources, overwrite=overwrite)
+
+
+def _check_exclusions(out: Path, ids: Sequence[str]) -> None:
+    """Raise if replacing the folder `out` would lose exclusions that the user drew."""
     unmatched = [path for path in sorted(out.glob("pairs/*/exclude.tif")) if path.parent.name not in ids]
     if unmatched:
         raise InputError(f"{unmatched[0]}: the new dataset has no such pair; move this file to another folder first")

@@ -21,7 +21,8 @@ from tomostain.evaluate.protocols import intervals_csv
 from tomostain.evaluate.table import Table, summarise
 from tomostain.io import write_image
 from tomostain.io.atomic import atomic_folder, write_text
-from tomostain.io.output_folder import output_folder
+from tomostain.io.outputs import FolderKind, check_output
+from tomostain.models import find_model
 from tomostain.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -44,6 +45,12 @@ _VIEWS = {
     IMPLANT_EXCLUDED: "View: without-screw. The implant, which is black and easy to stain, is left out.",
     SHIFT_TOLERANT: "View: shift-tolerant. Each patch is compared at its best shift by a few pixels.",
 }
+_EVALUATION = FolderKind(
+    "evaluation",
+    r"evaluate\.yaml|(metrics|table)(-[a-z-]+)?\.(csv|txt)|(images|sets|volumes|intervals)\.csv|boxplots\.png|report\.html"
+    r"|(pictures|doubt|uncertainty)/[^/]+\.(png|csv)",
+    "evaluate.yaml",
+)
 _PLURAL: dict[Scope, str] = {"image": "images", "set": "sets", "volume": "volumes"}
 
 
@@ -172,7 +179,7 @@ def _compare(
     progress: Progress,
 ) -> Table:
     config, lpips = read_options(options)
-    output_folder(out, "evaluation", "evaluate.yaml", overwrite=overwrite)
+    check_output(out, _EVALUATION, _sources(runs, dataset), overwrite=overwrite)
     evaluation = Evaluation.prepare(Candidates.open(runs, dataset, config), config, lpips)
     candidates = evaluation.candidates
     notes = (*config.notes, *evaluation.warnings, _number(candidates), *([ALEX_NOTE] if config.lpips == "alex" else []))
@@ -193,6 +200,13 @@ def _compare(
         values = _provenance(evaluation, table)
         write_text(folder / "evaluate.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
     return table
+
+
+def _sources(runs: "Iterable[ModelLike] | Mapping[str, ModelLike]", dataset: DatasetLike) -> list[Path]:
+    """Return the folders of the models and of the dataset that are read from disk."""
+    models = runs.values() if isinstance(runs, Mapping) else runs
+    folders = [find_model(each) for each in models if isinstance(each, str | os.PathLike)]
+    return [*folders, *([Path(dataset)] if isinstance(dataset, str | os.PathLike) else [])]
 
 
 def write_results(

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,13 +15,17 @@ from tomostain import __version__
 from tomostain.errors import InputError, InterruptedRunError, PlacementWarning
 from tomostain.imaging.resampling import Interpolation, Resampling, Triple, resample_volume, resampling_of
 from tomostain.io import Volume, create_ome_zarr, open_volume, write_stack
-from tomostain.io.atomic import naming_full_disk, refuse_existing
-from tomostain.io.output_folder import check_contents, check_sources_outside, ending_of
+from tomostain.io.atomic import naming_full_disk
+from tomostain.io.ome_zarr.create import check_zarr_output
+from tomostain.io.output_folder import ending_of
+from tomostain.io.outputs import FolderKind, check_output
+from tomostain.io.own_files import is_own_tiff
 from tomostain.progress import Progress, ShouldStop, never, silent
 
 logger = logging.getLogger(__name__)
 
 Z_CHUNK = 32
+SLICE_FOLDER = FolderKind("resampled volume", r"slice_\d+\.tif", is_own=is_own_tiff)
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,10 @@ def resample_file(
         raise InputError(
             f"{out}: give NAME.ome.zarr, or a name without suffix for a folder of TIFF slices", parameter="out"
         )
-    check_sources_outside(out, "resampled volume", [volume.path])
+    if is_zarr:
+        check_zarr_output(out, [volume.path], overwrite=options.overwrite)
+    else:
+        check_output(out, SLICE_FOLDER, [volume.path], overwrite=options.overwrite)
     for sentence in describe_doubts(resampling):
         logger.warning("%s: %s", volume.path, sentence)
     resampled = resample_volume(volume, options.target_um, interpolation=options.interpolation)
@@ -97,9 +103,6 @@ def resample_file(
             provenance = _provenance(volume, resampling)
             _write_ome_zarr(resampled, out, provenance, options.overwrite, progress, should_stop)
         else:
-            refuse_existing(out, options.overwrite, "volume")
-            if out.is_dir():
-                check_contents(out, "resampled volume", lambda name: re.fullmatch(r"slice_\d+\.tif", name) is not None)
             if resampled.placement is not None:
                 warnings.warn(
                     f"{out}: TIFF cannot hold the position of the volume ({resampled.placement.describe()}); write "

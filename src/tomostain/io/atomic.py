@@ -27,7 +27,7 @@ _TEMPORARY = re.compile(r"\.tomostain-[0-9a-f]{8}-.+\.lock", re.DOTALL)
 _PREFIX = len(".tomostain-01234567-")
 _MAX_NAME_BYTES = 255 - len(".former")
 _FOREIGN_LEFTOVER_S = 7 * 24 * 3600.0
-_OF_FILE_BROWSERS = frozenset((".DS_Store", "Thumbs.db", "desktop.ini"))
+IGNORED_NAMES = frozenset((".DS_Store", "Thumbs.db", "desktop.ini"))
 Contents = dict[str, tuple[int, int, int]]
 _cleaned: set[Path] = set()
 """Folders in which this process has removed leftovers before writing a file."""
@@ -183,7 +183,7 @@ def _contents(path: Path) -> Contents:
         return {"": _state(path)} if os.path.lexists(path) else {}
     contents: Contents = {}
     for folder, _, names in os.walk(path):
-        files = (Path(folder, name) for name in names if name not in _OF_FILE_BROWSERS)
+        files = (Path(folder, name) for name in names if name not in IGNORED_NAMES)
         contents.update((file.relative_to(path).as_posix(), _state(file)) for file in files)
     return contents
 

@@ -9,8 +9,8 @@ from tomostain.config import suggest
 from tomostain.errors import InputError
 from tomostain.io.atomic import atomic_folder
 from tomostain.io.model_spec import CARD, PICTURE, SPEC, SUMS, ModelSpec
-from tomostain.io.models import CHECKED, load_model
-from tomostain.io.output_folder import check_contents, check_sources_outside, output_folder
+from tomostain.io.models import CHECKED, MODEL_FOLDER, load_model
+from tomostain.io.outputs import check_output
 from tomostain.models import PREFIX, builtin_folder, builtin_names, find_model, is_builtin
 
 _FILES = (*CHECKED, CARD, PICTURE, SUMS)
@@ -133,10 +133,7 @@ def copy_model(model: str | os.PathLike[str], out: str | os.PathLike[str], *, ov
     folder = load_model(_folder(model)).path
     if Path(out).resolve() == folder.resolve():
         raise InputError(f"{out}: is the model itself; give another folder", parameter="out")
-    if overwrite:
-        check_sources_outside(out, "model", [folder])
-        if output_folder(out, "model", SPEC, overwrite=True):
-            check_contents(out, "model", _FILES.__contains__)
+    check_output(out, MODEL_FOLDER, [folder], overwrite=overwrite)
     with atomic_folder(Path(out), overwrite) as temporary:
         for path in _files(folder):
             shutil.copyfile(path, temporary / path.name)

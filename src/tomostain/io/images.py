@@ -15,13 +15,15 @@ from tomostain.io.atomic import atomic_file, atomic_folder
 from tomostain.io.interpret import interpret_by_samples
 from tomostain.io.itk_files import itk_header, itk_region
 from tomostain.io.metadata.units import check_pixels, check_voxel_um
-from tomostain.io.output_folder import check_folder_name
+from tomostain.io.outputs import FolderKind, check_output
+from tomostain.io.own_files import SOFTWARE, is_own_tiff
 from tomostain.io.picture import Picture, grey_dtype
 from tomostain.io.pillow_images import PILLOW_SUFFIXES, read_pillow
 from tomostain.io.tiff import TIFF_SUFFIXES
 from tomostain.io.tiff_images import read_tiff_picture
 
 ITK_SUFFIXES = (".mha", ".mhd", ".nrrd", ".nhdr", ".nii", ".nii.gz")
+_STACK = FolderKind("folder of TIFF slices of tomostain", r"[^/]+\.tiff?", is_own=is_own_tiff)
 
 
 def read_image(path: str | os.PathLike[str]) -> NDArray[Any]:
@@ -191,6 +193,7 @@ def write_image(
         If the file exists, or has another suffix.
     """
     from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
 
     path = Path(path)
     array = np.asarray(array)
@@ -201,7 +204,9 @@ def write_image(
         if array.dtype != np.uint8 and not (array.dtype == np.uint16 and array.ndim == 2):
             raise ValueError(f"PNG takes uint8, or uint16 grey; found {array.dtype} of shape {array.shape}")
         with atomic_file(path, overwrite) as temporary:
-            Image.fromarray(np.ascontiguousarray(array)).save(temporary)
+            about = PngInfo()
+            about.add_text("Software", SOFTWARE)
+            Image.fromarray(np.ascontiguousarray(array)).save(temporary, pnginfo=about)
     elif suffix in (".tif", ".tiff"):
         with atomic_file(path, overwrite) as temporary:
             _write_tiff(temporary, array, **_resolution(pixel_um))
@@ -230,7 +235,7 @@ def _write_tiff(path: Path, array: NDArray[Any], **options: Any) -> None:
         compression="zlib",
         predictor=array.dtype.kind == "u",
         metadata=None,
-        software="tomostain",
+        software=SOFTWARE,
         **options,
     )
 
@@ -259,17 +264,17 @@ def write_stack(
     voxel_um : float or sequence of float
         Voxel size, or (z, y, x), µm; written as ImageJ writes it (unit micron, spacing, resolution tags).
     overwrite : bool
-        Replace an existing folder.
+        Replace a folder that this function wrote.
 
     Raises
     ------
     InputError
-        If the folder exists or the voxel size is not a length.
+        If the folder exists, another program wrote a file in it, or the voxel size is not a length.
     """
     z_um, y_um, x_um = check_voxel_um(voxel_um, "voxel_um")
     description = f"ImageJ=1.54f\nimages=1\nunit=micron\nspacing={z_um!r}\n"
     first: NDArray[Any] | None = None
-    check_folder_name(folder, "folder of TIFF slices")
+    check_output(folder, _STACK, overwrite=overwrite)
     with atomic_folder(Path(folder), overwrite) as temporary:
         for index, image in enumerate(slices):
             image = np.asarray(image)

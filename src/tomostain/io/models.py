@@ -6,6 +6,7 @@ folder are ignored.
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,7 @@ from tomostain.io.model_spec import (
     ModelSpec,
     TrainingRecord,
 )
+from tomostain.io.outputs import FolderKind, check_output
 from tomostain.models import find_model, suggest_builtin
 
 if TYPE_CHECKING:
@@ -61,6 +63,8 @@ __all__ = [
 ]
 CHECKED = (GENERATOR, REVERSE, DISCRIMINATORS, SEEN, SPEC, RECIPE)
 """The files with a checksum. The card and the picture have none: people may edit them."""
+MODEL_FOLDER = FolderKind("model", "|".join(map(re.escape, (*CHECKED, CARD, PICTURE, SUMS))), SPEC)
+"""The folder of a model, as `tomostain.io.outputs.check_output` recognises it."""
 _MAX_WEIGHT = 1e6
 """Trained weights are far below. The variance of features overflows in float32 where they are above 1e19."""
 
@@ -148,13 +152,14 @@ def save_model(
     Raises
     ------
     InputError
-        If the folder exists and `overwrite` is false.
+        If the folder exists and `overwrite` is false, or it is no model or has other files.
     ValueError
         If only one of `spec.reverse` and `reverse_state` is given.
     """
     if (reverse_state is None) != (spec.reverse is None):
         raise ValueError("spec.reverse and reverse_state go together: give both or neither")
     extras = extras or ModelExtras()
+    check_output(folder, MODEL_FOLDER, overwrite=overwrite)
     with atomic_folder(Path(folder), overwrite) as temporary:
         _save_state(temporary / GENERATOR, generator_state)
         if reverse_state is not None:

@@ -1,6 +1,6 @@
 """Names of outputs, and whether an existing output folder may be replaced or resumed.
 
-Only folders with a marker file are ever replaced.
+Only folders with a marker file are ever replaced; see `tomostain.io.outputs` for the whole rule.
 """
 
 import os
@@ -158,13 +158,25 @@ def output_folder(
     )
 
 
+def source_paths(*sources: object) -> list[Path]:
+    """Return the paths of those sources that are files or folders, or were opened from one; not of arrays or None.
+
+    Examples
+    --------
+    >>> [path.name for path in source_paths("scan", None, Path("a/slide.png"))]
+    ['scan', 'slide.png']
+    """
+    paths = [Path(each) if isinstance(each, str | os.PathLike) else getattr(each, "path", None) for each in sources]
+    return [path for path in paths if isinstance(path, Path)]
+
+
 def check_sources_outside(path: str | os.PathLike[str], kind: str, sources: Iterable[str | os.PathLike[str]]) -> None:
-    """Check that replacing a folder would not delete the input.
+    """Check that an output is no input, and that none of the two lies in the other.
 
     Parameters
     ----------
     path : str or os.PathLike
-        The folder that is to be replaced.
+        The file or folder that is to be written or replaced.
     kind : str
         What it holds, for messages: "dataset", "pair".
     sources : iterable of str or os.PathLike
@@ -173,12 +185,17 @@ def check_sources_outside(path: str | os.PathLike[str], kind: str, sources: Iter
     Raises
     ------
     InputError
-        If one of them lies in the folder.
+        If it is a source, contains one or lies in one.
     """
-    folder = Path(path).resolve()
-    for source in sources:
-        if Path(source).resolve().is_relative_to(folder):
+    out = Path(path).resolve()
+    for source in map(Path, sources):
+        resolved = source.resolve()
+        if out == resolved or (out.exists() and resolved.exists() and out.samefile(resolved)):
+            raise InputError(f"{path}: is an input of this command; choose another name for the {kind}")
+        if resolved.is_relative_to(out):
             raise InputError(f"{source}: lies in {path}, which would be replaced; choose another name for the {kind}")
+        if out.is_relative_to(resolved):
+            raise InputError(f"{path}: lies in {source}, which is an input; choose another place for the {kind}")
 
 
 def check_contents(path: str | os.PathLike[str], kind: str, is_known: Callable[[str], bool]) -> None:

@@ -81,9 +81,9 @@ def check_output(
 ) -> Path:
     """Check the folder of a measurement as `begin_output` does, and change nothing."""
     out = Path(out)
+    check_sources_outside(out, "measurement", sources)
     if output_folder(out, "measurement", SETTINGS, overwrite=overwrite, resume=not (out / JSON).is_file()):
         check_contents(out, "measurement", _is_known)
-        check_sources_outside(out, "measurement", sources)
     return out
 
 

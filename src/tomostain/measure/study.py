@@ -10,13 +10,14 @@ from tomostain import __version__
 from tomostain.errors import InputError
 from tomostain.io.atomic import write_text
 from tomostain.io.csv_files import csv_text
-from tomostain.io.output_folder import check_contents, check_sources_outside, output_folder
+from tomostain.io.outputs import FolderKind, check_output
 from tomostain.measure.config import StudyConfig
 from tomostain.measure.statistics.groups import Comparison, PairEffect, compare_groups, holm
 from tomostain.measure.study_table import StudySpecimen, StudyValues, read_study
 from tomostain.progress import Progress, silent, track
 
 SETTINGS, GROUPS, VALUES, PAGE = "study.yaml", "groups.csv", "values.csv", "report.html"
+_STUDY = FolderKind("study", r"study\.yaml|groups\.csv|values\.csv|report\.html|[^/]+\.png", SETTINGS)
 GROUP_TABLE = (
     "measure",
     "region",
@@ -116,10 +117,7 @@ def measure_study(
     """
     table, out, config = Path(table), Path(out), config or StudyConfig()
     _require_statsmodels()
-    exists = output_folder(out, "study", SETTINGS, overwrite=overwrite)
-    if exists:
-        check_contents(out, "study", lambda name: name in (SETTINGS, GROUPS, VALUES, PAGE) or name.endswith(".png"))
-        check_sources_outside(out, "study", [table])
+    check_output(out, _STUDY, [table], overwrite=overwrite)
     study = read_study(table, config)
     tested = [
         compare_groups(each.values, [s.group for s in each.specimens], [s.subject for s in each.specimens])

@@ -15,7 +15,7 @@ from tomostain.errors import InputError
 from tomostain.geometry.section import Section
 from tomostain.io import write_image, write_slide, write_stack
 from tomostain.io.atomic import atomic_folder
-from tomostain.io.output_folder import check_folder_name
+from tomostain.io.outputs import FolderKind, check_output
 from tomostain.phantom.anatomy import Anatomy, grow_anatomy
 from tomostain.phantom.config import PhantomConfig
 from tomostain.phantom.histology import is_tissue, stain_section, to_rgb
@@ -25,6 +25,12 @@ from tomostain.phantom.tomography import tomograph
 from tomostain.progress import Progress, silent
 
 SPECIMEN = "specimen.yaml"
+_SPECIMEN_FOLDER = FolderKind(
+    "phantom specimen",
+    rf"{SPECIMEN}|slide\.ome\.tif|volume/slice_\d+\.tif|truth/\w+\.(tif|yaml)",
+    SPECIMEN,
+    "tomostain_version:",
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ def write_specimen(
         If `out` exists and `overwrite` is False.
     """
     out = Path(out)
-    check_folder_name(out, "phantom specimen")
+    check_output(out, _SPECIMEN_FOLDER, overwrite=overwrite)
     with atomic_folder(out, overwrite) as folder:
         anatomy = grow_anatomy(config)
         volume, labels = tomograph(anatomy, progress)

@@ -1,6 +1,7 @@
 """Datasets from specimens: volumes, slides and sections that a CSV table lists."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -14,15 +15,13 @@ from tomostain.dataset.cut_pair import Box, CutConfig, cut_pair
 from tomostain.dataset.dataset import Dataset, load_dataset
 from tomostain.dataset.folds import SplitConfig, make_folds
 from tomostain.dataset.pair import Pair
-from tomostain.dataset.writer import new_dataset
+from tomostain.dataset.writer import check_dataset_output, new_dataset
 from tomostain.errors import InputError
 from tomostain.geometry.section import Section
 from tomostain.imaging.intensity import IntensityReference, manual_reference
 from tomostain.imaging.slide_reference import slide_reference
 from tomostain.io import Volume, open_slide, open_volume
-from tomostain.io.atomic import refuse_existing
 from tomostain.io.images import read_mask
-from tomostain.io.output_folder import check_folder_name
 from tomostain.prepare.study import SpecimenTask, register_study
 from tomostain.prepare.table import SpecimenRow, read_table
 from tomostain.progress import Progress, silent, track
@@ -140,15 +139,11 @@ def prepare_specimens(
     """
     config = config or PrepareConfig()
     # Raise before the search, not after it.
-    check_folder_name(out, "dataset")
-    refuse_existing(Path(out), overwrite, "dataset")
-    rows = find_sections(read_table(Path(table)), registration_folder(Path(out)), config, device, progress)
-    sources: list[str | os.PathLike[str]] = [
-        table,
-        *(row.path(column) for row in rows for column in ("volume", "slide", "section")),
-    ]
+    rows = read_table(Path(table))
+    check_dataset_output(out, _sources(Path(table), rows), overwrite=overwrite)
+    rows = find_sections(rows, registration_folder(Path(out)), config, device, progress)
     voxel_um = config.voxel_um
-    with new_dataset(out, [row.id for row in rows], overwrite=overwrite, sources=sources) as writer:
+    with new_dataset(out, [row.id for row in rows], overwrite=overwrite, sources=_sources(Path(table), rows)) as writer:
         for row in track(rows, "preparing pairs", progress):
             pair, details = _specimen_pair(row, config, voxel_um)
             voxel_um = voxel_um or pair.voxel_um
@@ -228,6 +223,12 @@ def find_sections(
     if not with_section:
         raise InputError(f"no specimen could be registered; {folder / 'scores.csv'} states the reason for each")
     return with_section
+
+
+def _sources(table: Path, rows: Iterable[SpecimenRow]) -> list[Path]:
+    """Return the files and folders that a table names, and the table."""
+    columns = ("volume", "slide", "section", "exclude", "rois")
+    return [table, *(row.path(column) for row in rows for column in columns if row.values.get(column))]
 
 
 def _options(row: SpecimenRow, config: PrepareConfig) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Registration of files: the folder of a pair, or of candidates if the pose is uncertain."""
 
 import os
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,8 @@ from tomostain.dataset.pair import save_pair
 from tomostain.errors import InputError, RegistrationUncertainError
 from tomostain.io import Slide, Volume, write_image
 from tomostain.io.atomic import atomic_folder, refuse_existing
-from tomostain.io.output_folder import check_folder_name, check_replaceable
+from tomostain.io.output_folder import check_folder_name, check_sources_outside
+from tomostain.io.outputs import FolderKind, check_own_folder
 from tomostain.progress import Progress, silent
 from tomostain.register.candidate_figure import write_candidate
 from tomostain.register.config import RegisterConfig
@@ -43,6 +45,8 @@ OUR_FILES = (
     "deformation_column_um.tif",
     EXCLUDE,
 )
+_CANDIDATES = FolderKind("pair", r"candidate-\d+\.(png|yaml)")
+_PAIR = FolderKind("pair", "|".join((*map(re.escape, OUR_FILES), _CANDIDATES.files)), "pair.yaml")
 
 
 class Specimen(TypedDict, total=False):
@@ -251,12 +255,15 @@ def _check_output(folder: PairFolder, sources: Sequence[str | os.PathLike[str]])
     """Raise if the folder exists and may not be replaced."""
     check_folder_name(folder.path, "pair")
     refuse_existing(folder.path, folder.overwrite or _only_candidates(folder.path), "pair")
-    check_replaceable(folder.path, "pair", sources, _is_ours)
+    _check_replaceable(folder.path, sources)
 
 
-def _is_ours(name: str) -> bool:
-    """Whether a file of this name belongs to the folder of a pair or of candidates."""
-    return name in OUR_FILES or name.startswith("candidate-")
+def _check_replaceable(folder: Path, sources: Sequence[str | os.PathLike[str]]) -> None:
+    """Raise if a folder has an input or a file of the user, or is neither that of a pair nor of candidates."""
+    check_sources_outside(folder, "pair", sources)
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    check_own_folder(folder, _CANDIDATES if _only_candidates(folder) else _PAIR)
 
 
 def _exclusion(out: Path) -> bytes | None:
@@ -269,7 +276,7 @@ def _write_candidates(pair: PairFolder, location: Location, volume: Volume, slid
     """Write the best poses as images and as YAML. An existing pair is preserved. Return the folder."""
     out, sources = pair.path, (volume.path, slide.path)
     folder = out.with_name(f"{out.name}-candidates") if (out / "pair.yaml").is_file() else out
-    check_replaceable(folder, "pair", sources, _is_ours)
+    _check_replaceable(folder, sources)
     exclusion = _exclusion(folder)
     with atomic_folder(folder, True) as temporary:
         if exclusion is not None:

@@ -6,10 +6,10 @@ from typing import Unpack
 from tomostain.errors import InputError
 from tomostain.imaging.intensity import full_range_reference
 from tomostain.io import Volume, open_volume, write_image, write_slide
-from tomostain.io.atomic import refuse_existing
 from tomostain.io.images import PILLOW_SUFFIXES, read_picture
 from tomostain.io.metadata.units import check_voxel_um
 from tomostain.io.output_folder import ending_of
+from tomostain.io.outputs import check_output_file
 from tomostain.io.volumes.registry import find_reader
 from tomostain.stain.request import Model, StainOptions, StainRequest, StrPath, make_request
 from tomostain.stain.stainer import Stainer
@@ -79,7 +79,7 @@ def stain_image_request(request: StainRequest) -> Path:
         raise InputError(f"{out}: {source} is one image, which is stained into NAME.png or NAME.tif")
     if out.is_dir():
         raise InputError(f"{out}: is a folder; give the name of a file for one image")
-    refuse_existing(out, request.overwrite)
+    check_output_file(out, "stained image", request.sources, overwrite=request.overwrite)
     stainer = Stainer(request.load_model(), request.config, request.noise_seed)
     try:
         picture = read_picture(Path(request.volume))

@@ -17,8 +17,9 @@ from tomostain.imaging.intensity import (
 )
 from tomostain.imaging.network_range import CT_BACKGROUND, CT_BONE
 from tomostain.io import Volume
-from tomostain.io.atomic import atomic_file, refuse_existing
-from tomostain.io.output_folder import ENDINGS, base_name
+from tomostain.io.atomic import atomic_file
+from tomostain.io.output_folder import ENDINGS, base_name, check_sources_outside
+from tomostain.io.outputs import check_output_file
 
 # Marks a figure as written by this module; part of the file format.
 _MARK = "tomostain-levels"
@@ -108,9 +109,10 @@ class _Figure:
                 f"{self.path}: the figure of the grey values is a PNG; give a name that ends with .png",
                 parameter="intensity_figure",
             )
-        stored = self._stored_key()
+        what, stored = "figure of the grey values, or another file of this name,", self._stored_key()
+        check_sources_outside(self.path, "figure of the grey values", [self.volume.path])
         if stored is None or not (replace_other_volume or stored.startswith(self._volume_key)):
-            refuse_existing(self.path, overwrite, "figure of the grey values, or another file of this name,")
+            check_output_file(self.path, what, overwrite=overwrite)
 
     def shows(self, reference: IntensityReference | None) -> bool:
         """Return whether the file exists and shows this reference."""

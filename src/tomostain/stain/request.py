@@ -15,8 +15,10 @@ from tomostain.errors import InputError
 from tomostain.imaging.intensity import IntensityReference
 from tomostain.io import Volume, open_volume
 from tomostain.io.array_source import ArraySource
+from tomostain.io.ome_zarr.create import check_zarr_output
 from tomostain.io.ome_zarr.plan import stored_plan
 from tomostain.io.output_folder import check_folder_name
+from tomostain.models import find_model
 from tomostain.networks.precision import Precision
 from tomostain.stain.config import StainConfig
 from tomostain.stain.noise import check_noise_options
@@ -166,11 +168,26 @@ class StainRequest:
             raise InputError("`out` is missing: give the path of the stained volume", parameter="out")
         return Path(self.out)
 
+    @property
+    def sources(self) -> list[Path]:
+        """The files and folders that are read."""
+        models = [find_model(each) for each in (self.model, *self.ensemble) if isinstance(each, str | os.PathLike)]
+        return [self.volume.path if isinstance(self.volume, Volume) else Path(self.volume), *models]
+
     def check_names(self) -> None:
         """Raise if a volume to write has the name of a file."""
         for path in (self.out_path, self.uncertainty):
             if path is not None:
                 check_folder_name(path, "stained volume", is_zarr=True)
+
+    def check_outputs(self) -> None:
+        """Raise if a volume to write may not be written or replaced, before anything is read."""
+        self.check_names()
+        for path in (self.out_path, self.uncertainty):
+            if path is not None:
+                check_zarr_output(
+                    path, self.sources, overwrite=self.overwrite, resume=self.resume and not self.overwrite
+                )
 
     def open_volume(self) -> Volume:
         """Open the volume; no grey value is read."""

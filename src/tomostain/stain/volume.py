@@ -160,7 +160,7 @@ def stain(
 
 def begin(request: StainRequest) -> tuple[StainJob, list[StainedWriter]]:
     """Open the job, and create or continue the volumes of the colours and, if requested, of the uncertainty."""
-    request.check_names()
+    request.check_outputs()
     request = request.with_begun_precision()
     job = StainJob.open(request)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Unpack
 
 from tomostain.errors import InputError, InterruptedRunError, PeerProcessError
+from tomostain.io.output_folder import check_sources_outside
 from tomostain.progress import Progress, ShouldStop, never, silent
 from tomostain.train.begin import TrainKeywords, TrainOptions, begin
 from tomostain.train.checkpoint import save_last
@@ -105,6 +106,8 @@ def train_model(
         with context.raise_on_all_ranks():
             # Not in the other processes: they would find the folder that rank zero has just made.
             if context.is_rank_zero:
+                if isinstance(dataset, str | os.PathLike):
+                    check_sources_outside(run, "run", [dataset])
                 check_run(run, resume=chosen.resume, overwrite=chosen.overwrite)
                 stack.enter_context(locked_run(run))
         _train(dataset, run, chosen, context, progress, should_stop)

@@ -12,13 +12,15 @@ from tomostain.errors import InputError
 from tomostain.figures.planes import orthogonal_planes
 from tomostain.io import Volume, open_volume, write_image
 from tomostain.io.array_source import split_source
-from tomostain.io.atomic import atomic_folder, refuse_existing
+from tomostain.io.atomic import atomic_folder
 from tomostain.io.ome_zarr.reader import StainedVolume, open_stained
-from tomostain.io.output_folder import check_folder_name
+from tomostain.io.output_folder import source_paths
+from tomostain.io.outputs import FolderKind, check_output
 from tomostain.io.volumes.volume import VolumeSource
 from tomostain.progress import Progress, silent
 from tomostain.view.render.volume import picture_of_volume
 
+_PICTURES = FolderKind("folder of pictures", r"planes\.png|rendering\.png|rendering-half\.png")
 PICTURE_VOXELS = 2**25
 """Maximum number of voxels that are drawn. Finer pyramid levels and slices in between are not read."""
 
@@ -92,10 +94,9 @@ def view_path(
     if out is None:
         return _draw(_opened(path, voxel_um, allow_missing), progress)
     out = Path(out)
-    check_folder_name(out, "output of view")
-    refuse_existing(out, overwrite, "folder of pictures")
+    check_output(out, _PICTURES, source_paths(path), overwrite=overwrite)
     pictures = _draw(_opened(path, voxel_um, allow_missing), progress)
-    if out.is_dir() and any(out.iterdir()):  # other files of the folder stay
+    if out.is_dir() and any(out.iterdir()):  # earlier figures
         _write(pictures, out, overwrite)
     else:
         # All figures or none: a run that was stopped between two of them would block the next one.

@@ -1,8 +1,9 @@
 """Beginning an OME-Zarr volume, or continuing one whose writing was interrupted."""
 
 import os
+import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Required, TypedDict, Unpack
 
@@ -11,7 +12,7 @@ from numpy.typing import DTypeLike
 
 from tomostain.deprecation import renamed_parameters
 from tomostain.errors import InputError
-from tomostain.io.atomic import TEMPORARY, make_parent, refuse_existing
+from tomostain.io.atomic import TEMPORARY, make_parent, refuse_existing, remove_leftovers
 from tomostain.io.locks import is_unlocked, lock
 from tomostain.io.metadata.placement import Placement
 from tomostain.io.metadata.units import check_pixels, check_voxel_um
@@ -19,7 +20,14 @@ from tomostain.io.ome_zarr.metadata import LabelStyle
 from tomostain.io.ome_zarr.plan import PROGRESS, begin, difference, make_plan, stored_plan, unfinished
 from tomostain.io.ome_zarr.pyramid import Reduction, Shape
 from tomostain.io.ome_zarr.writer import IN_USE, OmeZarrWriter, StainedWriter
-from tomostain.io.output_folder import check_folder_name
+from tomostain.io.output_folder import check_folder_name, check_sources_outside
+from tomostain.io.outputs import FolderKind, check_own_folder
+
+_VOLUME = FolderKind(
+    "stained volume",
+    rf"zarr\.json|\d+/(zarr\.json|SHA256SUMS|c(/\d+)*)|{re.escape(PROGRESS)}/.+",
+    is_zarr=True,
+)
 
 
 class OmeZarrOptions(TypedDict, total=False):
@@ -137,6 +145,47 @@ def create_ome_zarr(
         return _begin_or_continue(path, plan, options.get("overwrite", False), options.get("resume", False))
 
 
+def check_zarr_output(
+    path: str | os.PathLike[str],
+    sources: Iterable[str | os.PathLike[str]] = (),
+    *,
+    overwrite: bool = False,
+    resume: bool = True,
+) -> None:
+    """Check an OME-Zarr that is to be written, before anything is read or written.
+
+    Parameters
+    ----------
+    path : path
+    sources : iterable of path
+        Files and folders that are read.
+    overwrite : bool
+        Whether an earlier volume may be replaced.
+    resume : bool
+        Whether it may be continued.
+
+    Raises
+    ------
+    InputError
+        If it is, contains or lies in an input; or if it exists, and is no volume of tomostain, or neither option allows
+        for it, or it is to be replaced and has another file.
+    """
+    path = Path(path)
+    check_folder_name(path, "volume", is_zarr=True)
+    check_sources_outside(path, "volume", sources)
+    if not os.path.lexists(path) or (path.is_dir() and not any(path.iterdir())):
+        return
+    if not (overwrite or resume):
+        refuse_existing(path, overwrite, "stained volume")
+    if path.is_dir() and _is_unbegun(path):
+        return
+    if not path.is_dir() or stored_plan(path) is None:
+        remove_leftovers(path.parent)
+        raise InputError(f"{path}: is not a stained volume, so it is not replaced; give another name, or remove it")
+    if overwrite:
+        check_own_folder(path, _VOLUME)
+
+
 def _begin_or_continue(path: Path, plan: dict[str, Any], overwrite: bool, resume: bool) -> OmeZarrWriter:
     """Begin or continue a volume while no other process does so."""
     complete_plan = plan
@@ -154,8 +203,7 @@ def _begin_or_continue(path: Path, plan: dict[str, Any], overwrite: bool, resume
                     f"{path}: cannot be continued, {differs}; give another name, or add `overwrite=True` to start again"
                 )
             refuse_existing(path, overwrite, "stained volume")
-        if stored is None:
-            raise InputError(f"{path}: is not a stained volume, so it is not replaced; give another name, or remove it")
+        check_zarr_output(path, overwrite=True)
         if not is_unlocked(path / PROGRESS / IN_USE):
             raise InputError(
                 f"{path}: another process is staining it; wait until it ends or stop it, or give another name"
@@ -163,20 +211,23 @@ def _begin_or_continue(path: Path, plan: dict[str, Any], overwrite: bool, resume
         shutil.rmtree(path)
         plan = complete_plan
     else:
-        refuse_existing(path, overwrite, "stained volume")
-        if path.is_file():
-            path.unlink()
+        refuse_existing(path, False, "stained volume")
     begin(path, plan)
     return OmeZarrWriter(path, plan)
 
 
 def _remove_unbegun(path: Path) -> None:
     """Remove what a process left that was killed before it had written the plan: a progress folder and nothing else."""
+    if _is_unbegun(path):
+        shutil.rmtree(path / PROGRESS)
+
+
+def _is_unbegun(path: Path) -> bool:
+    """Return whether a folder has nothing but the progress of a volume whose plan was not written."""
     progress = path / PROGRESS
     if not progress.is_dir() or [each.name for each in path.iterdir()] != [PROGRESS]:
-        return
-    if all(each.name.startswith(TEMPORARY) for each in progress.iterdir()):
-        shutil.rmtree(progress)
+        return False
+    return all(each.name.startswith(TEMPORARY) for each in progress.iterdir())
 
 
 def chunks_left(path: str | os.PathLike[str]) -> int:

@@ -5,6 +5,7 @@ Nothing in a folder is executed, and no pickle is read.
 """
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,14 @@ from tomostain.config import suggest
 from tomostain.errors import InputError
 from tomostain.input_files import refuse_special_file
 from tomostain.io.atomic import atomic_folder
+from tomostain.io.outputs import FolderKind, check_output
 from tomostain.io.tensors import read_tensors, write_tensors
 from tomostain.measure.tissue.classifier import ClassifierSpec, TissueClassifier, Variant, Weights
 from tomostain.measure.tissue.familiarity import Familiarity
 from tomostain.models import PREFIX, is_builtin
 
 SPEC, WEIGHTS = "classifier.yaml", "classifier.safetensors"
+_KIND = FolderKind("classifier", re.escape(SPEC) + "|" + re.escape(WEIGHTS), SPEC)
 FOLDER = Path(__file__).parent / "classifiers"
 """The folder of the built-in classifiers."""
 MAX_BYTES = 64 * 2**20
@@ -42,10 +45,16 @@ def save_classifier(folder: str | os.PathLike[str], classifier: TissueClassifier
     -------
     Path
         `folder`.
+
+    Raises
+    ------
+    InputError
+        If the folder exists and `overwrite` is false, or it is no classifier or has other files.
     """
     import torch
 
     folder = Path(folder)
+    check_output(folder, _KIND, overwrite=overwrite)
     arrays = {name: getattr(classifier.weights, name) for name in _WEIGHTS}
     familiarity = classifier.familiarity
     if familiarity is not None:

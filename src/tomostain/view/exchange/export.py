@@ -1,16 +1,18 @@
 """Export a model: as one ONNX file, or as a package of the BioImage Model Zoo."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack
 
 from tomostain.config import suggest
 from tomostain.errors import InputError
-from tomostain.io.atomic import refuse_existing
-from tomostain.io.output_folder import output_folder
+from tomostain.io.outputs import FolderKind, check_output, check_output_file
+from tomostain.models import find_model
 from tomostain.progress import Progress, silent
 from tomostain.view.exchange.options import RDF, ExportedModel, ModelExportKeywords, ModelExportOptions, PathLike
 
 MODEL_FORMATS = ("onnx", "bioimageio")
+_PACKAGE = FolderKind("bioimageio package", r"[^/]+\.(yaml|onnx|onnx\.data|npy|png|md|txt)", RDF)
 
 
 def convert_model(
@@ -54,7 +56,7 @@ def convert_model(
     chosen, out = ModelExportOptions(**options), Path(out)
     if to not in MODEL_FORMATS:
         raise InputError(f"`to` {to}: unknown format of models{suggest(to, list(MODEL_FORMATS))}", parameter="to")
-    _check_output(out, to, overwrite=overwrite)
+    _check_output(out, to, [find_model(model), *([] if chosen.ct is None else [chosen.ct])], overwrite=overwrite)
     if to == "onnx" and (chosen.authors or chosen.licence):
         name = "authors" if chosen.authors else "licence"
         raise InputError(f"`{name}`: is for bioimageio; an onnx file has none, omit it", parameter=name)
@@ -63,11 +65,11 @@ def convert_model(
     return write_model(model, out, to, chosen, overwrite=overwrite, progress=progress)
 
 
-def _check_output(out: Path, to: str, *, overwrite: bool) -> None:
+def _check_output(out: Path, to: str, sources: Sequence[PathLike], *, overwrite: bool) -> None:
     """Raise if the name of the output does not fit the format, or the output exists."""
     if to == "onnx" and out.suffix.lower() != ".onnx":
         raise InputError(f"{out}: an onnx file must be named *.onnx", parameter="out")
     if to == "onnx" or out.suffix.lower() == ".zip":
-        refuse_existing(out, overwrite)
+        check_output_file(out, f"{to} file", sources, overwrite=overwrite)
     else:
-        output_folder(out, "bioimageio package", RDF, overwrite=overwrite)
+        check_output(out, _PACKAGE, sources, overwrite=overwrite)

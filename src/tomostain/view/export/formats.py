@@ -16,16 +16,17 @@ from numpy.typing import NDArray
 from tomostain.config import check_keywords, suggest
 from tomostain.errors import InputError, OtherLevelWarning
 from tomostain.input_files import is_there
-from tomostain.io.atomic import atomic_file, atomic_folder, refuse_existing
+from tomostain.io.atomic import atomic_file, atomic_folder
 from tomostain.io.images import write_stack
 from tomostain.io.metadata.placement import Placement
 from tomostain.io.ome_zarr.reader import StainedSource, StainedVolume, open_stained
-from tomostain.io.output_folder import base_name, check_folder_name
+from tomostain.io.output_folder import base_name, source_paths
+from tomostain.io.outputs import FolderKind, check_output, check_output_file
 from tomostain.io.volumes.slice_files import natural_slices
 from tomostain.io.volumes.volume import Volume, VolumeSource, open_volume
 from tomostain.progress import Progress, silent
 from tomostain.view.export.alpha import Alpha, open_alpha
-from tomostain.view.export.ome_zarr_04 import write_ome_zarr_04
+from tomostain.view.export.ome_zarr_04 import OME_ZARR_04, write_ome_zarr_04
 from tomostain.view.export.placed import describe_export, warn_of_lost_placement, write_nrrd, write_vti
 from tomostain.view.render.film import require_film, write_mp4
 from tomostain.view.render.flight import FILM_FRAMES, FILM_SIZE, SECONDS, fly_through, write_gif
@@ -38,6 +39,12 @@ MAX_WHOLE_BYTES = 4 * 2**30
 MAX_FLIGHT_BYTES = 2**27
 """Maximum size (as RGBA) of a volume for a fly-through: each frame renders the whole volume."""
 _SLICES_AT_ONCE = 16
+_DESCRIPTION = "export.yaml"
+_FOLDERS = {
+    "rgba-tiff": FolderKind("export to rgba-tiff", rf"[^/]+\.tiff?|{_DESCRIPTION}", _DESCRIPTION, "stained:"),
+    "rgb-tiff": FolderKind("export to rgb-tiff", rf"[^/]+\.tiff?|{_DESCRIPTION}", _DESCRIPTION, "stained:"),
+    "ome-zarr-0.4": OME_ZARR_04,
+}
 _log = logging.getLogger("tomostain.view")
 PathLike = str | OsPathLike[str]
 
@@ -137,9 +144,7 @@ def export(
     volume, out = open_stained(stained), Path(out)
     level = _level(volume, to, chosen.level)
     _check_options(volume, to, replace(chosen, level=level))
-    if to.endswith("-tiff") or to == "ome-zarr-0.4":
-        check_folder_name(out, f"export to {to}", is_zarr=to == "ome-zarr-0.4")
-    refuse_existing(out, overwrite)
+    _check_output(out, to, source_paths(stained, chosen.ct, chosen.like), overwrite)
     ct = _open_ct(chosen)
     if ct is not None:
         warn_of_other_input(ct, volume)
@@ -156,6 +161,16 @@ def export(
         _write_file(volume, out, to, level, rule, overwrite, progress)
     _log.info("%s: %s", out, describe_export(volume, to, level))
     return out
+
+
+def _check_output(out: Path, to: str, sources: Sequence[Path], overwrite: bool) -> None:
+    """Raise if the name does not fit the format, or the output may not be written or replaced."""
+    if to in _FOLDERS:
+        check_output(out, _FOLDERS[to], sources, overwrite=overwrite)
+        return
+    if out.suffix.lower() != f".{to}":
+        raise InputError(f"{out}: a {to} file must be named *.{to}")
+    check_output_file(out, f"{to} file", sources, overwrite=overwrite)
 
 
 def _level(volume: StainedVolume, to: str, level: int) -> int:
@@ -200,8 +215,6 @@ def _write_file(
     volume: StainedVolume, out: Path, to: str, level: int, rule: Alpha, overwrite: bool, progress: Progress
 ) -> None:
     """Write a whole level as one file."""
-    if out.suffix.lower() != f".{to}":
-        raise InputError(f"{out}: a {to} file must be named *.{to}")
     voxel_um, note = volume.levels[level][1], f"{rule.rule}: {rule.formula}"
     placement = volume.placements[level] or Placement()
     with atomic_file(out, overwrite) as temporary:
@@ -262,7 +275,7 @@ def _write_tiff_stack(
         slices = (image for z0, block in blocks for image in (block if rule is None else rule.add(block, z0)))
         write_stack(temporary, slices, names=names, voxel_um=voxel_um)
         text = yaml.safe_dump(note, sort_keys=False, allow_unicode=True)
-        (temporary / "export.yaml").write_text(text, encoding="utf-8")
+        (temporary / _DESCRIPTION).write_text(text, encoding="utf-8")
 
 
 def _blocks(volume: StainedVolume, level: int, progress: Progress) -> Iterator[tuple[int, NDArray[np.uint8]]]:

@@ -15,12 +15,21 @@ from tomostain.io.ome_zarr.metadata import ome_metadata
 from tomostain.io.ome_zarr.pyramid import Shape
 from tomostain.io.ome_zarr.reader import StainedVolume
 from tomostain.io.ome_zarr.shards import write_shard_sums
+from tomostain.io.outputs import FolderKind, check_output
 from tomostain.progress import Progress, silent
 
 if TYPE_CHECKING:
     import zarr
 
 _CHUNK = 64
+OME_ZARR_04 = FolderKind(
+    "export to ome-zarr-0.4",
+    r"\.zgroup|\.zattrs|\.zmetadata|\d+/(\.zarray|\.zattrs|SHA256SUMS|\d+(/\d+)*)",
+    ".zattrs",
+    '"tomostain"',
+    is_zarr=True,
+)
+"""The folder that is written, as `tomostain.io.outputs.check_output` recognises it."""
 
 
 def write_ome_zarr_04(
@@ -47,6 +56,7 @@ def write_ome_zarr_04(
     """
     import zarr
 
+    check_output(out, OME_ZARR_04, [volume.path], overwrite=overwrite)
     levels = volume.levels[level:]
     with atomic_folder(out, overwrite) as temporary:
         group = zarr.open_group(temporary, mode="w", zarr_format=2)

@@ -1,6 +1,7 @@
 """Export of sections of a stained volume for QuPath and Fiji: a folder of OME-TIFF and GeoJSON files."""
 
 import importlib.resources
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike as OsPathLike
@@ -16,9 +17,9 @@ from tomostain.dataset.pair import load_pair
 from tomostain.errors import InputError
 from tomostain.geometry.surfaces import Cut
 from tomostain.io import open_stained
-from tomostain.io.atomic import atomic_folder, refuse_existing, write_text
+from tomostain.io.atomic import atomic_folder, write_text
 from tomostain.io.ome_tiff import OmeImage, write_ome_tiff
-from tomostain.io.output_folder import check_contents, check_folder_name, check_sources_outside
+from tomostain.io.outputs import FolderKind, check_output
 from tomostain.measure.classes import TITLES, TissueClass
 from tomostain.measure.label_files import open_labels
 from tomostain.progress import Progress, silent
@@ -180,15 +181,9 @@ def export_sections(
 
 def _check_output(out: Path, sources: Sequence[PathLike], overwrite: bool) -> None:
     """Raise if the folder exists and may not be replaced."""
-    check_folder_name(out, _KIND)
-    refuse_existing(out, overwrite)
-    if out.is_dir():
-        check_sources_outside(out, _KIND, sources)
-        check_contents(out, _KIND, _is_ours)
-
-
-def _is_ours(name: str) -> bool:
-    return name.endswith((".ome.tif", ".geojson")) or name in (*_HELP, DESCRIPTION)
+    own = "|".join(map(re.escape, (*_HELP, DESCRIPTION)))
+    kind = FolderKind(_KIND, rf"[^/]+\.(ome\.tif|geojson)|{own}", DESCRIPTION)
+    check_output(out, kind, sources, overwrite=overwrite)
 
 
 def _check_names(names: Sequence[str]) -> None:
