@@ -81,6 +81,14 @@ class OtherLevelWarning(OutOfDistributionWarning):
     """A film shows a coarser or finer level than was asked for. The command line shows it."""
 
 
+class AmbiguousMaskWarning(OutOfDistributionWarning):
+    """A mask is inverted, as its file states, which its author may not have meant. The command line shows it."""
+
+
+class ColourProfileWarning(OutOfDistributionWarning):
+    """Colours are converted to sRGB, or a colour profile cannot be used. The command line shows it."""
+
+
 class PlacementWarning(OutOfDistributionWarning):
     """The position or the directions of a volume cannot be passed on to an output. The command line shows it."""
 

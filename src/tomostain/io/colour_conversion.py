@@ -1,7 +1,7 @@
 """YCbCr, CMYK and CIELab to RGB, in blocks of rows."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ _BLOCK_SAMPLES = 2**23
 
 # sRGB (IEC 61966-2-1): XYZ of its primaries, and its white D65.
 _XYZ_FROM_RGB = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
-_D65 = (0.31270, 0.32900)
+D65 = (0.31270, 0.32900)
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 
 
@@ -48,7 +48,7 @@ def converted(samples: NDArray[Any], model: ColourModel, path: Path) -> NDArray[
         return in_blocks(lambda block: _rgb_from_ycbcr(block, model.ycbcr, full), samples)
     if model.kind == "lab":
         return in_blocks(lambda block: _rgb_from_lab(block, model), samples)
-    if model.profile:
+    if isinstance(model.profile, bytes) and model.profile:
         return in_blocks(_profile_conversion(model.profile, full, path), samples)
     return in_blocks(lambda block: _rgb_from_cmyk(block, full), samples)
 
@@ -110,9 +110,25 @@ def _rgb_from_lab(samples: NDArray[Any], model: ColourModel) -> NDArray[np.uint8
     fy = (lightness + 16) / 116
     f = np.stack([fy + chroma[..., 0] / 500, fy, fy - chroma[..., 1] / 200], axis=-1)
     ratio = np.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29))
-    to_rgb = np.linalg.inv(_XYZ_FROM_RGB) @ _adaptation(model.white, _D65) * _xyz(model.white)
-    linear = np.clip(ratio @ to_rgb.T, 0.0, 1.0)
+    to_rgb = np.linalg.inv(_XYZ_FROM_RGB) @ _adaptation(model.white, D65) * _xyz(model.white)
+    return rgb_from_linear(ratio @ to_rgb.T)
+
+
+def rgb_from_linear(linear: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Convert linear sRGB (0 to 1) to 8-bit sRGB."""
+    linear = np.clip(linear, 0.0, 1.0)
     return _to_bytes(np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055))
+
+
+def xyz_of_primaries(
+    white: Sequence[float],
+    *primaries: Sequence[float],
+    to: tuple[float, float] | None = None,
+) -> NDArray[np.float64]:
+    """Return the matrix from linear RGB to XYZ, from chromaticities (x, y), adapted to another white (Bradford)."""
+    columns = np.array([_xyz((x, y)) for x, y in primaries]).T
+    matrix = columns * np.linalg.solve(columns, _xyz((white[0], white[1])))
+    return matrix if to is None else _adaptation((white[0], white[1]), to) @ matrix
 
 
 def _xyz(white: tuple[float, float]) -> NDArray[np.float64]:

@@ -10,6 +10,37 @@ Kind = Literal["grey", "palette", "rgb", "ycbcr", "cmyk", "lab"]
 D50 = (0.34567, 0.35850)
 """Chromaticity (x, y) of the white of CIELab where a TIFF states none, as in libtiff and Photoshop."""
 
+SRGB_POINTS = ((0.3127, 0.3290), (0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
+"""Chromaticities (x, y) of white, red, green and blue of sRGB (IEC 61966-2-1)."""
+SRGB_PRIMARIES = tuple(value for point in SRGB_POINTS for value in point)
+_SRGB_GAMMA = (0.44, 0.47)
+"""A PNG of sRGB states 1/2.2 = 0.45455 (PNG specification, 11.3.3.5)."""
+
+
+@dataclass(frozen=True)
+class PngColours:
+    """What a PNG without a profile states of its colours.
+
+    Attributes
+    ----------
+    gamma : float, optional
+        Exponent of the samples, as in the chunk gAMA: 0.45455 for sRGB.
+    primaries : tuple of float
+        Chromaticities (x, y) of white, red, green and blue, as in the chunk cHRM.
+    """
+
+    gamma: float | None
+    primaries: tuple[float, ...] = SRGB_PRIMARIES
+
+    @property
+    def is_srgb(self) -> bool:
+        """Whether the colours are sRGB."""
+        is_gamma = self.gamma is None or _SRGB_GAMMA[0] < self.gamma < _SRGB_GAMMA[1]
+        return is_gamma and bool(np.allclose(self.primaries, SRGB_PRIMARIES, atol=0.002))
+
+
+Profile = bytes | PngColours
+
 
 @dataclass(frozen=True)
 class YCbCr:
@@ -49,8 +80,8 @@ class ColourModel:
         a* and b* of CIELab are unsigned with an offset (ICCLab) instead of signed.
     white : tuple of float
         Chromaticity (x, y) of the white of CIELab.
-    profile : bytes, optional
-        ICC profile of CMYK. Profiles of RGB are not applied.
+    profile : bytes or PngColours, optional
+        ICC profile of CMYK or RGB, or the gamma and primaries of a PNG.
     """
 
     kind: Kind = "grey"
@@ -62,7 +93,7 @@ class ColourModel:
     ycbcr: YCbCr = YCbCr()
     lab_offset: bool = False
     white: tuple[float, float] = D50
-    profile: bytes | None = field(default=None, repr=False)
+    profile: Profile | None = field(default=None, repr=False)
 
     @property
     def turns(self) -> bool:

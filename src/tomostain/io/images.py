@@ -132,7 +132,7 @@ def as_grey(image: NDArray[Any], path: Path) -> NDArray[Any]:
     return np.asarray(image, dtype=grey_dtype(kind, size, path))
 
 
-def as_rgb(image: NDArray[Any], path: Path) -> NDArray[np.uint8]:
+def as_rgb(image: NDArray[Any], path: Path, profile: bytes | None = None) -> NDArray[np.uint8]:
     """Convert an image of 1 to 4 samples per pixel to 8-bit RGB. Grey is repeated, alpha composed on white.
 
     Parameters
@@ -141,6 +141,8 @@ def as_rgb(image: NDArray[Any], path: Path) -> NDArray[np.uint8]:
         Grey, grey + alpha, RGB or RGB + alpha.
     path : Path
         Named in the error message.
+    profile : bytes, optional
+        ICC profile of RGB, if it is not sRGB.
 
     Returns
     -------
@@ -151,7 +153,7 @@ def as_rgb(image: NDArray[Any], path: Path) -> NDArray[np.uint8]:
     >>> as_rgb(np.array([[[0, 0, 0, 0]]], dtype=np.uint8), Path("a.png")).tolist()
     [[[255, 255, 255]]]
     """
-    return interpret_by_samples(image, path).rgb()
+    return interpret_by_samples(image, path, profile=profile).rgb()
 
 
 def _read_itk_image(path: Path) -> NDArray[Any]:

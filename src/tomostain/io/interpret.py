@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.io.colour_conversion import converted, full_scale
-from tomostain.io.colour_model import ColourModel
+from tomostain.io.colour_model import ColourModel, Profile
 from tomostain.io.picture import Picture
 
 _COLOURS = {"grey": 1, "palette": 1, "rgb": 3, "ycbcr": 3, "cmyk": 4, "lab": 3}
 
+_OF_PROFILES = ("rgb", "ycbcr", "palette")
+"""Kinds whose colours are those of an ICC profile of RGB."""
 _logger = logging.getLogger("tomostain")
 
 
@@ -71,11 +73,17 @@ def interpret(samples: NDArray[Any], model: ColourModel, path: Path) -> Picture:
         if alpha is not None:
             alpha = Picture(path, alpha, bits).to_8_bits(alpha)
         bits = None
-    return Picture(path, colours, bits, alpha, model.alpha == "premultiplied")
+    profile = model.profile if model.kind in _OF_PROFILES else None
+    inverted = model.white_is_zero and (samples.dtype.kind == "b" or model.bits == 1)
+    return Picture(path, colours, bits, alpha, model.alpha == "premultiplied", profile, inverted)
 
 
-def interpret_by_samples(image: NDArray[Any], path: Path, orientation: int = 1) -> Picture:
+def interpret_by_samples(
+    image: NDArray[Any], path: Path, orientation: int = 1, profile: Profile | None = None
+) -> Picture:
     """Interpret an array by its number of samples: grey, grey + alpha, RGB or RGB + alpha.
+
+    `profile` is that of RGB.
 
     Raises
     ------
@@ -86,7 +94,8 @@ def interpret_by_samples(image: NDArray[Any], path: Path, orientation: int = 1) 
     if samples > 4:
         raise InputError(f"{path}: an array of shape {image.shape} is not a grey or RGB image")
     alpha: Literal["straight"] | None = "straight" if samples in (2, 4) else None
-    return interpret(image, ColourModel("rgb" if samples > 2 else "grey", alpha=alpha, orientation=orientation), path)
+    kind: Literal["rgb", "grey"] = "rgb" if samples > 2 else "grey"
+    return interpret(image, ColourModel(kind, alpha=alpha, orientation=orientation, profile=profile), path)
 
 
 def interpret_grey(values: NDArray[Any], model: ColourModel, path: Path) -> NDArray[Any]:

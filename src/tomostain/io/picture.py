@@ -1,14 +1,17 @@
 """An upright image in grey values or RGB, and what readers make of it: an image, histology, µCT or a mask."""
 
-from dataclasses import dataclass
+import warnings
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tomostain.errors import InputError
+from tomostain.errors import AmbiguousMaskWarning, InputError
 from tomostain.io.colour_conversion import full_scale, in_blocks
+from tomostain.io.colour_model import Profile
+from tomostain.io.colour_profiles import to_srgb
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,10 @@ class Picture:
         Opacity, in the type of the file.
     premultiplied : bool
         The colours are multiplied by the opacity already.
+    profile : bytes or PngColours, optional
+        ICC profile of the colours, or what a PNG states; they are converted to sRGB by `rgb`.
+    inverted : bool
+        The file has one bit, with white as 0.
     """
 
     path: Path
@@ -34,13 +41,17 @@ class Picture:
     bits: int | None = None
     alpha: NDArray[Any] | None = None
     premultiplied: bool = False
+    profile: Profile | None = field(default=None, repr=False)
+    inverted: bool = False
 
     def image(self) -> NDArray[Any]:
         """Return grey values as stored, or 8-bit RGB (grey with transparency too)."""
         return self._number() if self.samples.ndim == 2 and self.alpha is None else self.rgb()
 
     def rgb(self) -> NDArray[np.uint8]:
-        """Return 8-bit RGB: grey repeated, more bits scaled to 8, transparency composed on white.
+        """Return 8-bit sRGB: grey repeated, more bits scaled to 8, transparency composed on white.
+
+        Colours of another profile are converted, with a `ColourProfileWarning`.
 
         Raises
         ------
@@ -52,6 +63,8 @@ class Picture:
         if self.alpha is not None:
             opacity = self.to_8_bits(self.alpha[..., None])
             colours = in_blocks(self._composed, colours, opacity)
+        if self.samples.ndim == 3:
+            colours = to_srgb(colours, self.profile, self.path)
         return np.ascontiguousarray(np.broadcast_to(colours, (*colours.shape[:2], 3)))
 
     def grey(self) -> NDArray[Any]:
@@ -81,7 +94,12 @@ class Picture:
         Raises
         ------
         InputError
-            If it is partly transparent, or has values that are not finite.
+            If it is partly transparent, has values that are not finite, or several values and none of them is 0.
+
+        Warns
+        -----
+        AmbiguousMaskWarning
+            If it was stored with white as 0 in one bit, and is inverted.
         """
         if not self._opaque():
             raise InputError(
@@ -90,7 +108,22 @@ class Picture:
             )
         if self.samples.dtype.kind == "f" and not np.isfinite(self.samples).all():
             raise InputError(f"{self.path}: a mask with values that are not finite; save it with 0 where it is empty")
-        return np.asarray((self.samples if self.samples.ndim == 2 else self.samples.max(axis=2)) != 0)
+        is_grey = self.samples.ndim == 2
+        marked = np.asarray(self.samples != 0 if is_grey else (self.samples != 0).any(axis=2))
+        if marked.size and marked.all() and (self.samples != self.samples[:1, :1]).any():
+            values = f"values from {self.samples.min()} to {self.samples.max()}" if is_grey else "several colours"
+            raise InputError(
+                f"{self.path}: the mask would mark every pixel, although it has {values}; save it with 0 (black) where "
+                "it is empty"
+            )
+        if self.inverted:
+            warnings.warn(
+                f"{self.path}: states that white is 0, in one bit, and is inverted ({marked.mean():.0%} is marked); if "
+                "tifffile wrote it from a boolean array, save it as uint8 (mask * 255)",
+                AmbiguousMaskWarning,
+                stacklevel=3,
+            )
+        return marked
 
     def _number(self) -> NDArray[Any]:
         """Convert grey values to uint8, uint16 or float32."""

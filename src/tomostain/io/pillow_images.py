@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.io.colour_model import ColourModel
+from tomostain.io.colour_profiles import png_colours
 from tomostain.io.image_size import check_decoded_size, least_bytes
 from tomostain.io.interpret import interpret, interpret_by_samples
 from tomostain.io.metadata.units import check_pixels
@@ -87,12 +88,14 @@ def read_pillow(path: Path) -> Picture:
         orientation = _orientation(path, image)
         if image.format == "PNG":
             _check_png(path)
-        if _is_deep_png(path) and image.mode in ("RGB", "RGBA", "LA"):
-            return interpret_by_samples(_decoded_png(path), path, orientation)
+        profile = image.info.get("icc_profile")
         if image.mode == "CMYK":
-            profile = image.info.get("icc_profile")
             return interpret(np.asarray(image), ColourModel("cmyk", orientation=orientation, profile=profile), path)
-        return interpret_by_samples(_with_alpha(image), path, orientation)
+        if image.format == "PNG" and profile is None:
+            profile = png_colours(path)
+        if _is_deep_png(path) and image.mode in ("RGB", "RGBA", "LA"):
+            return interpret_by_samples(_decoded_png(path), path, orientation, profile)
+        return interpret_by_samples(_with_alpha(image), path, orientation, profile)
 
 
 def _orientation(path: Path, image: Any) -> int:

@@ -88,7 +88,7 @@ class Slide:
         -------
         ndarray of uint8, shape (rows, columns, 3)
             RGB, upright: other colour models converted, transparency composed on white, grey repeated, more bits
-            scaled to 8. ICC profiles of RGB are not applied.
+            scaled to 8, colours of another ICC profile converted to sRGB.
         float
             Pixel size of that level, µm.
 
@@ -195,7 +195,8 @@ def _open_openslide(path: Path) -> _Opened:
         try:
             with openslide.OpenSlide(path) as opened:
                 region = opened.read_region((0, 0), level, opened.level_dimensions[level])
-            return as_rgb(np.asarray(region), path)
+                profile = getattr(opened, "color_profile", None)  # of OpenSlide 4
+            return as_rgb(np.asarray(region), path, None if profile is None else profile.tobytes())
         except openslide.OpenSlideError as error:
             raise InputError(f"{path}: level {level} cannot be read ({error}); copy or export it again") from None
 

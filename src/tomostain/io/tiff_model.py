@@ -66,7 +66,7 @@ def page_model(path: Path, page: Any, bits: int | None = None) -> ColourModel:
         ycbcr=_ycbcr(path, page) if kind == "ycbcr" else YCbCr(),
         lab_offset=_photometric(page) == _PHOTOMETRIC.ICCLAB,
         white=_white(path, page) if kind == "lab" else D50,
-        profile=page.iccprofile if kind == "cmyk" else None,
+        profile=page.iccprofile if kind not in ("grey", "lab") else None,
     )
 
 
