@@ -17,7 +17,7 @@ from tomostain.io import Volume, open_volume
 from tomostain.io.array_source import ArraySource
 from tomostain.io.ome_zarr.create import check_zarr_output
 from tomostain.io.ome_zarr.plan import stored_plan
-from tomostain.io.output_folder import check_folder_name
+from tomostain.io.output_folder import check_folder_name, source_paths
 from tomostain.models import find_model
 from tomostain.networks.precision import Precision
 from tomostain.stain.config import StainConfig
@@ -172,7 +172,7 @@ class StainRequest:
     def sources(self) -> list[Path]:
         """The files and folders that are read."""
         models = [find_model(each) for each in (self.model, *self.ensemble) if isinstance(each, str | os.PathLike)]
-        return [self.volume.path if isinstance(self.volume, Volume) else Path(self.volume), *models]
+        return source_paths(self.volume, *models)
 
     def check_names(self) -> None:
         """Raise if a volume to write has the name of a file."""

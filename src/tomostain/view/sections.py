@@ -18,6 +18,7 @@ from tomostain.io import Volume, open_stained, open_volume, write_slide
 from tomostain.io.csv_files import read_csv
 from tomostain.io.metadata.units import check_length_um, check_pixels
 from tomostain.io.ome_zarr.reader import StainedVolume
+from tomostain.io.output_folder import source_paths
 from tomostain.io.outputs import check_output_file
 from tomostain.progress import Progress, silent
 from tomostain.view.stained_input import warn_of_other_input
@@ -139,8 +140,7 @@ def section(
     ct_out = out.with_name(out.name[: out.name.lower().rindex(".ome.")] + ".ct.ome.tif")
     chosen = SectionOptions(**options)
     for target in (out, ct_out) if chosen.ct is not None else (out,):
-        sources = [each for each in (path, chosen.ct) if each is not None]
-        check_output_file(target, "section", sources, overwrite=overwrite)
+        check_output_file(target, "section", source_paths(path, chosen.ct), overwrite=overwrite)
     volume = open_stained(Path(path))
     cut = cut_of(volume, np.asarray(points_um, dtype=np.float64), normal, curved=curved, pixel_um=chosen.pixel_um)
     pixel = cut.pixel_um

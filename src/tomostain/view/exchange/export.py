@@ -6,6 +6,7 @@ from typing import Unpack
 
 from tomostain.config import suggest
 from tomostain.errors import InputError
+from tomostain.io.output_folder import source_paths
 from tomostain.io.outputs import FolderKind, check_output, check_output_file
 from tomostain.models import find_model
 from tomostain.progress import Progress, silent
@@ -56,7 +57,7 @@ def convert_model(
     chosen, out = ModelExportOptions(**options), Path(out)
     if to not in MODEL_FORMATS:
         raise InputError(f"`to` {to}: unknown format of models{suggest(to, list(MODEL_FORMATS))}", parameter="to")
-    _check_output(out, to, [find_model(model), *([] if chosen.ct is None else [chosen.ct])], overwrite=overwrite)
+    _check_output(out, to, source_paths(find_model(model), chosen.ct), overwrite=overwrite)
     if to == "onnx" and (chosen.authors or chosen.licence):
         name = "authors" if chosen.authors else "licence"
         raise InputError(f"`{name}`: is for bioimageio; an onnx file has none, omit it", parameter=name)

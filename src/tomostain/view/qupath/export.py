@@ -19,6 +19,7 @@ from tomostain.geometry.surfaces import Cut
 from tomostain.io import open_stained
 from tomostain.io.atomic import atomic_folder, write_text
 from tomostain.io.ome_tiff import OmeImage, write_ome_tiff
+from tomostain.io.output_folder import source_paths
 from tomostain.io.outputs import FolderKind, check_output
 from tomostain.measure.classes import TITLES, TissueClass
 from tomostain.measure.label_files import open_labels
@@ -151,7 +152,7 @@ def export_sections(
     out = Path(out)
     if not planes and not pairs:
         raise InputError("no section is chosen; give `planes` or `pair`", parameter="planes")
-    _check_output(out, [path for path in (stained, chosen.ct, labels, *pairs) if path is not None], overwrite)
+    _check_output(out, source_paths(stained, chosen.ct, labels, *pairs), overwrite)
     volume = open_stained(Path(stained))
     loaded = [load_pair(pair) for pair in pairs]
     _check_names([plane.name for plane in planes] + [pair.id for pair in loaded])
