@@ -20,7 +20,7 @@ from tomostain.io.volumes.volume import VolumeSource
 from tomostain.progress import Progress, silent
 from tomostain.view.render.volume import picture_of_volume
 
-_PICTURES = FolderKind("folder of pictures", r"planes\.png|rendering\.png|rendering-half\.png")
+_PICTURES = FolderKind("folder of pictures", r".*", "planes.png")  # other files stay
 PICTURE_VOXELS = 2**25
 """Maximum number of voxels that are drawn. Finer pyramid levels and slices in between are not read."""
 
@@ -96,7 +96,7 @@ def view_path(
     out = Path(out)
     check_output(out, _PICTURES, source_paths(path), overwrite=overwrite)
     pictures = _draw(_opened(path, voxel_um, allow_missing), progress)
-    if out.is_dir() and any(out.iterdir()):  # earlier figures
+    if out.is_dir() and any(out.iterdir()):
         _write(pictures, out, overwrite)
     else:
         # All figures or none: a run that was stopped between two of them would block the next one.
