@@ -146,3 +146,9 @@ def test_an_output_that_is_refused_leaves_no_figure(work: Path, fails: Fails) ->
         (work / name).write_text("mine") if name[0] == "a" else (work / name).symlink_to(work / "nowhere")
         assert "is not a stained volume" in fails("-q", "stain", "model", "scan", name, *GREYS)
         assert not list(work.glob("*-levels.png"))
+
+
+def test_a_volume_without_checksums_is_reported(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (work / "stained.ome.zarr" / "0" / "SHA256SUMS").unlink()
+    assert run(["export", "stained.ome.zarr", "slices", "--to", "rgb-tiff"]) == 0
+    assert "has no checksums (0/SHA256SUMS)" in capsys.readouterr().err
