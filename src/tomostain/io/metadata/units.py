@@ -40,7 +40,7 @@ _UM = {
 }
 
 
-_NO_UNITS = ("", "?", "none", "null", "unknown", "pixel", "pixels", "px", "voxel", "voxels")
+_NO_UNITS = ("", "?", "none", "null", "unknown", "pixel", "pixels", "px", "voxel", "voxels", "inch", "inches", "in")
 _ABBREVIATION = 4
 """Plurals are of words; "ms" and "cms" are not lengths."""
 
