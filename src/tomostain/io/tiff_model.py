@@ -33,7 +33,7 @@ _DENSE_RATIO = 10_000
 _DECODED_TO_RGB = (6, 7, 34892, 33007, 34927, 50001, 50002, 52546)
 
 
-def page_model(path: Path, page: Any, bits: int | None = None) -> ColourModel:
+def page_model(path: Path, page: tifffile.TiffPage, bits: int | None = None) -> ColourModel:
     """Return the colour model of a page.
 
     Parameters
@@ -70,7 +70,7 @@ def page_model(path: Path, page: Any, bits: int | None = None) -> ColourModel:
     )
 
 
-def least_page_bytes(page: Any, **options: int) -> float | None:
+def least_page_bytes(page: tifffile.TiffPage, **options: int) -> float | None:
     """Return the fewest bytes in which a page is expected; None for a lossy compression.
 
     Parameters
@@ -89,13 +89,13 @@ def least_page_bytes(page: Any, **options: int) -> float | None:
     return least_bytes(pixels, bits, _DENSE_RATIO, **options) if page.compression in _DENSE else None
 
 
-def page_orientation(page: Any) -> int:
+def page_orientation(page: tifffile.TiffPage) -> int:
     """Return the orientation of a page: 1 to 8, and 1 where it states none."""
     value = _value(page, 274)
     return int(value) if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _kind(path: Path, page: Any) -> Kind:
+def _kind(path: Path, page: tifffile.TiffPage) -> Kind:
     """Return the kind of the decoded samples."""
     photometric = _photometric(page)
     kind = _KINDS.get(photometric)
@@ -121,7 +121,7 @@ def _kind(path: Path, page: Any) -> Kind:
     return kind
 
 
-def _photometric(page: Any) -> int:
+def _photometric(page: tifffile.TiffPage) -> int:
     """Return the photometric interpretation.
 
     Without the tag, for which tifffile returns "white is zero": three samples are RGB, faxes have white as zero, other
@@ -134,14 +134,14 @@ def _photometric(page: Any) -> int:
     return int(_PHOTOMETRIC.MINISWHITE if page.compression in _FAX else _PHOTOMETRIC.MINISBLACK)
 
 
-def _is_jp2_file(page: Any) -> bool:
+def _is_jp2_file(page: tifffile.TiffPage) -> bool:
     """Return whether the first segment is a JP2 file, whose colour space its decoder honours, not a bare codestream."""
     handle = page.parent.filehandle
     handle.seek(page.dataoffsets[0])
     return bool(handle.read(12)[4:8] == b"jP  ")
 
 
-def _significant_bits(page: Any, bits: int | None) -> int | None:
+def _significant_bits(page: tifffile.TiffPage, bits: int | None) -> int | None:
     """Return the stated significant bits: packed samples, OME-XML, or a MaxSampleValue of all ones."""
     if page.dtype is None or page.dtype.kind not in "bu":
         return None
@@ -157,13 +157,13 @@ def _significant_bits(page: Any, bits: int | None) -> int | None:
     return value.bit_length() if size > 8 and value > 255 and value & (value + 1) == 0 else None
 
 
-def _alpha(page: Any) -> Any:
+def _alpha(page: tifffile.TiffPage) -> Any:
     """Return the meaning of the first extra sample."""
     extra = page.extrasamples[0] if page.extrasamples else 0
     return {1: "premultiplied", 2: "straight"}.get(int(extra))
 
 
-def _palette(path: Path, page: Any) -> NDArray[np.uint8]:
+def _palette(path: Path, page: tifffile.TiffPage) -> NDArray[np.uint8]:
     colours = page.colormap
     if colours is None:
         raise InputError(f"{path}: states a palette, but has none; the file is damaged, copy it again")
@@ -173,7 +173,7 @@ def _palette(path: Path, page: Any) -> NDArray[np.uint8]:
     return (colours if colours.max() < 256 else colours >> 8).astype(np.uint8)
 
 
-def _ycbcr(path: Path, page: Any) -> YCbCr:
+def _ycbcr(path: Path, page: tifffile.TiffPage) -> YCbCr:
     luma, reference = _rationals(_value(page, 529)), _rationals(_value(page, 532))
     if (luma and (len(luma) != 3 or luma[1] <= 0)) or (
         reference and (len(reference) != 6 or any(a == b for a, b in zip(reference[::2], reference[1::2], strict=True)))
@@ -182,7 +182,7 @@ def _ycbcr(path: Path, page: Any) -> YCbCr:
     return YCbCr(luma[:3] if luma else YCbCr.luma, reference or None)  # type: ignore[arg-type]
 
 
-def _white(path: Path, page: Any) -> tuple[float, float]:
+def _white(path: Path, page: tifffile.TiffPage) -> tuple[float, float]:
     white = _rationals(_value(page, 318))
     if not white:
         return D50
@@ -191,7 +191,7 @@ def _white(path: Path, page: Any) -> tuple[float, float]:
     return white[0], white[1]
 
 
-def _value(page: Any, code: int) -> Any:
+def _value(page: tifffile.TiffPage, code: int) -> Any:
     tag = page.tags.get(code)
     return None if tag is None else tag.value
 
