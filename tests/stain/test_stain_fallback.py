@@ -80,21 +80,27 @@ def test_requested_float16_is_not_replaced(model: Path, volume: Path, gpu: None,
         stain_volume(model, volume, out, config=config, intensity=LEVELS)
 
 
+GPU, OLD_GPU, NO_GPU = (True, "float16"), (True, "float32"), (False, "float32")
+"""What workers answer about their device."""
+
+
 class _Client:
     """Stains in this process what is submitted to workers."""
 
-    def __init__(self, *, gpus: bool = True) -> None:
-        self.gpus = gpus
+    def __init__(self, *devices: tuple[bool, str], is_idle: bool = False) -> None:
+        self.devices, self.is_idle = devices or (GPU, GPU), is_idle
 
     def scheduler_info(self, n_workers: int) -> dict[str, Any]:
         return {"workers": {"one": None}}
 
     def submit(self, function: Any, *arguments: Any, pure: bool) -> object:
-        function(*arguments)
+        if not self.is_idle:
+            function(*arguments)
         return object()
 
-    def run(self, function: Any) -> dict[str, bool]:
-        return {"one": True, "two": self.gpus}
+    def run(self, function: Any) -> dict[str, tuple[bool, str]]:
+        assert function is cluster._device_of_worker
+        return {f"worker {index}": device for index, device in enumerate(self.devices)}
 
 
 def _submitting(monkeypatch: pytest.MonkeyPatch, client: _Client) -> None:
@@ -146,10 +152,48 @@ def test_workers_of_which_some_have_no_gpu(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    _submitting(monkeypatch, _Client(gpus=False))
+    _submitting(monkeypatch, _Client(GPU, NO_GPU))
     out = stain_on_workers(StainRequest(model, volume, tmp_path / "out.ome.zarr", **OPTIONS), scheduler="tcp://c:1")
     assert _precision(out) == "float32"
     np.testing.assert_array_equal(colours(out), expected)
+
+
+@pytest.mark.parametrize(
+    ("devices", "precision"), [((GPU, GPU), "float16"), ((GPU, OLD_GPU), "float32"), ((OLD_GPU, OLD_GPU), "float32")]
+)
+def test_only_the_workers_have_gpus(
+    model: Path,
+    volume: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    devices: tuple[tuple[bool, str], ...],
+    precision: str,
+) -> None:
+    def no_cuda(*_: object) -> None:
+        raise AssertionError("Torch not compiled with CUDA enabled")
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.cuda.get_device_capability", no_cuda)
+    monkeypatch.setattr("torch.cuda.get_device_name", no_cuda)
+    monkeypatch.setattr("torch.cuda.mem_get_info", no_cuda)
+    _submitting(monkeypatch, _Client(*devices, is_idle=True))
+    out = tmp_path / "out.ome.zarr"
+    request = StainRequest(model, volume, out, **OPTIONS)
+    with pytest.raises(InputError, match="3 z chunks are still being stained"):
+        stain_on_workers(request, scheduler="tcp://cluster:8786")
+    assert request.with_begun_precision().config.precision == precision
+
+
+@pytest.mark.parametrize(
+    ("chosen", "capability", "answer"),
+    [("cuda", (8, 0), GPU), ("cuda", (7, 0), GPU), ("cuda", (6, 1), OLD_GPU), ("cpu", None, NO_GPU)],
+)
+def test_a_worker_answers_with_its_device(
+    monkeypatch: pytest.MonkeyPatch, chosen: str, capability: tuple[int, int] | None, answer: tuple[bool, str]
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: chosen == "cuda")
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda _: capability)
+    assert cluster._device_of_worker() == answer
 
 
 def test_workers_on_cpus_refuse_float16_before_the_volume_is_created(

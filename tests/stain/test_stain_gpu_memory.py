@@ -1,6 +1,7 @@
 """Memory of a GPU that a volume takes, networks that no CUDA graph can hold, and true float32 in several threads."""
 
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from tests.support.toys import LEVELS, RESNET, grey_values, toy_model, weights_of
 from tomostain.errors import InputError
 from tomostain.io import Volume
+from tomostain.networks import cuda_capture
 from tomostain.stain import StainConfig, StainJob, load_translator, runner
 from tomostain.stain.pipeline import InFlight
 from tomostain.stain.request import make_request
@@ -160,7 +162,7 @@ class _Waiting(torch.nn.Module):
 
 
 @pytest.fixture
-def graphs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Imitate CUDA graphs; return the captures that were started."""
     begun: list[str] = []
 
@@ -178,11 +180,14 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         "Stream": Stream,
         "current_stream": Stream,
         "stream": lambda _: nullcontext(),
+        "device": lambda _: nullcontext(),
         "CUDAGraph": object,
         "graph": capture,
     }.items():
         monkeypatch.setattr(torch.cuda, name, value)
-    return begun
+    cuda_capture._stream.cache_clear()
+    yield begun
+    cuda_capture._stream.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -169,8 +169,9 @@ class _Unconverted(StainRequest):
     def load_model(self, model: Model | None = None, *, reverse: bool = False) -> Translator:
         model = self.model if model is None else model
         assert isinstance(model, (str, os.PathLike))  # `_with_absolute_paths`
+        assert self.config.precision != "auto"  # `_with_precision_of_workers`; this machine may have no GPU to ask
         loaded = load_translator(model, "cpu", reverse=reverse, precision="float32")
-        return replace(loaded, precision=resolve_precision(self.config.precision, torch.device("cuda")))
+        return replace(loaded, precision=self.config.precision)
 
 
 def _unconverted(request: StainRequest) -> _Unconverted:
