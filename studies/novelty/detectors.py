@@ -15,6 +15,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from tomostain.ood import neighbourhoods, regional_reference, residual, texture
+from tomostain.ood.grey_limits import GREY_LIMITS
 
 Float = NDArray[np.floating[Any]]
 Describe = Callable[[Float], Float]
@@ -78,7 +79,7 @@ class Detector:
         self.variant, self.network = variant, network or {}
         rng, number = np.random.default_rng(0), len(slices)
         ranges = regional_reference.Augmentation()
-        views = [[self.features(v) for v in regional_reference._views(ct, rng, ranges)] for ct in slices]
+        views = [[self.features(v) for v in regional_reference._views(ct, rng, ranges, GREY_LIMITS)] for ct in slices]
         folds = min(number, 6)
         self.model: Any = None
         models: list[Any] = [None] * folds

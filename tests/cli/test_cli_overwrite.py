@@ -91,7 +91,9 @@ def test_every_verb_that_replaces_is_listed() -> None:
 @pytest.mark.parametrize(("words", "read"), FOLDERS, ids=[words for words, _ in FOLDERS])
 def test_no_folder_of_the_user_and_no_input_is_replaced(work: Path, words: str, read: list[str], fails: Fails) -> None:
     before = tree(work)
-    for out in ("mine", *read, *(f"{each}/inside" for each in read)):
+    # A folder of slices may hold the output. It is read by the names of its files.
+    inside = [f"{each}/inside" for each in read if each != "scan"]
+    for out in ("mine", *read, *inside):
         fails("-q", *words.replace("OUT", out).split(), "--overwrite")
         after = tree(work)
         assert after == before, (out, sorted(set(before) ^ set(after)))

@@ -190,7 +190,7 @@ def test_existing_output_is_safe(run, dataset, tmp_path):
     foreign = tmp_path / "mine"
     foreign.mkdir()
     (foreign / "thesis.txt").write_text("years of work")
-    with pytest.raises(InputError, match="exists and is not an evaluation"):
+    with pytest.raises(InputError, match="the evaluation exists already"):
         evaluate(run, dataset, foreign, **OPTIONS)
     with pytest.raises(InputError, match=r"not an evaluation .* so it is not replaced"):
         evaluate(run, dataset, foreign, overwrite=True, **OPTIONS)

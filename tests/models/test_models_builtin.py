@@ -152,7 +152,7 @@ def test_wrong_uses_of_the_verb_give_a_one_line_error(toy, tmp_path, capsys):
     assert "takes no name" in fails("models", "list", "toy-tb")
     assert "neither a built-in model (builtin:toy-tb) nor a model folder" in fails("models", "describe", tmp_path)
     assert "is the model itself" in fails("models", "copy", "toy-tb", toy)
-    assert "exists already" in fails("models", "copy", "toy-tb", tmp_path / "own" / "..")
+    assert "which would be replaced" in fails("models", "copy", "toy-tb", tmp_path / "own" / "..")
 
 
 def test_a_damaged_model_is_not_copied(toy, tmp_path):

@@ -353,9 +353,9 @@ def test_an_array_is_written_as_a_pair_with_a_digest_of_its_pixels(specimen, stu
 
 
 def test_an_array_without_a_size_is_refused():
-    with pytest.raises(InputError, match=r"give `volume` as \(array, voxel_um\)"):
+    with pytest.raises(InputError, match=r"the voxel size of an array is unknown; give \(array, voxel_um\)"):
         register_slide(np.zeros((8, 8, 8)), (np.zeros((8, 8, 3), np.uint8), 1.0))
-    with pytest.raises(InputError, match=r"give `slide` as \(array, pixel_um\)"):
+    with pytest.raises(InputError, match=r"the pixel size of an array is unknown; give \(array, pixel_um\)"):
         register_slide((np.zeros((8, 8, 8)), 5.0), np.zeros((8, 8, 3), np.uint8))
 
 

@@ -83,8 +83,12 @@ def test_files_of_the_user_are_not_replaced(volume, tmp_path):
     with pytest.raises(InputError, match=r"holiday.png.*exists already"):
         find_reference(volume, "auto", "volume", holiday)
     assert holiday.read_bytes() == before
-    find_reference(volume, "auto", "volume", holiday, overwrite=True)
-    assert holiday.read_bytes() != before
+    with pytest.raises(InputError, match=r"holiday.png: was not written by tomostain"):
+        find_reference(volume, "auto", "volume", holiday, overwrite=True)
+    assert holiday.read_bytes() == before
+    figure = tmp_path / "levels.png"
+    find_reference(volume, "auto", "volume", figure)
+    find_reference(volume, "auto", "volume", figure, overwrite=True)
     with pytest.raises(InputError, match=r"levels.jpg: the figure of the grey values is a PNG"):
         find_reference(volume, "auto", "volume", tmp_path / "levels.jpg")
 

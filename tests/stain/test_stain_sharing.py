@@ -172,7 +172,7 @@ def test_a_folder_with_files_of_the_user_is_not_written_to(model, volume, tmp_pa
     out = tmp_path / "out.ome.zarr"
     (out / PROGRESS).mkdir(parents=True)
     (out / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="it is not a stained volume"):
+    with pytest.raises(InputError, match="is not a stained volume, so it is not replaced"):
         stain_volume(model, volume, out, **OPTIONS)
     assert (out / "notes.txt").read_text() == "mine"
 

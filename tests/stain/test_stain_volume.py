@@ -227,7 +227,7 @@ def test_bad_images_are_refused(model, tmp_path):
     with pytest.raises(InputError, match=r"colour.png: shape \(20, 20, 3\) is a colour image"):
         stain_image(model, tmp_path / "colour.png", out, intensity=LEVELS)
     write_image(out, np.zeros((4, 4), np.uint8))
-    with pytest.raises(InputError, match=r"out.png: the output exists already"):
+    with pytest.raises(InputError, match=r"out.png: the stained image exists already"):
         stain_image(model, source, out, intensity=LEVELS)
 
 

@@ -42,6 +42,11 @@ _OTHERS = (
     ".zip",
     ".gz",
 )
+# Files that stand in every folder of one kind: a Zarr, a dataset, a pair, a model, a run, or a classifier.
+_MARKERS = (
+    *("zarr.json", ".zgroup", ".zarray", "dataset.yaml", "pair.yaml"),
+    *("model.yaml", "run.yaml", "classifier.yaml"),
+)
 ENDINGS = (*_IMAGES, *_VOLUMES, *_OTHERS, ".npy", ".npz", ".safetensors")
 """Endings of names that state a format. Any other dot belongs to the name, as in ``rat_5.3um``."""
 
@@ -171,7 +176,10 @@ def source_paths(*sources: object) -> list[Path]:
 
 
 def check_sources_outside(path: str | os.PathLike[str], kind: str, sources: Iterable[str | os.PathLike[str]]) -> None:
-    """Check that an output is no input, and that none of the two lies in the other.
+    """Check that an output is no input, contains none, and lies in none of which it would become a part.
+
+    An output may lie in a folder of slices or of specimens, but not in a Zarr, dataset, pair, model or run; and a TIFF
+    may not lie in a folder of slices, because it would be read as one of them.
 
     Parameters
     ----------
@@ -185,7 +193,7 @@ def check_sources_outside(path: str | os.PathLike[str], kind: str, sources: Iter
     Raises
     ------
     InputError
-        If it is a source, contains one or lies in one.
+        If it is a source, contains one, or lies in one.
     """
     out = Path(path).resolve()
     for source in map(Path, sources):
@@ -194,8 +202,17 @@ def check_sources_outside(path: str | os.PathLike[str], kind: str, sources: Iter
             raise InputError(f"{path}: is an input of this command; choose another name for the {kind}")
         if resolved.is_relative_to(out):
             raise InputError(f"{source}: lies in {path}, which would be replaced; choose another name for the {kind}")
-        if out.is_relative_to(resolved):
+        if out.is_relative_to(resolved) and (_has_parts(resolved) or _is_slice(out)):
             raise InputError(f"{path}: lies in {source}, which is an input; choose another place for the {kind}")
+
+
+def _has_parts(folder: Path) -> bool:
+    """Return whether every file of a folder is a part of one thing: a Zarr or a folder that tomostain wrote."""
+    return any((folder / name).is_file() for name in _MARKERS)
+
+
+def _is_slice(out: Path) -> bool:
+    return out.suffix.lower() in (".tif", ".tiff")
 
 
 def check_contents(path: str | os.PathLike[str], kind: str, is_known: Callable[[str], bool]) -> None:

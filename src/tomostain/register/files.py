@@ -45,8 +45,9 @@ OUR_FILES = (
     "deformation_column_um.tif",
     EXCLUDE,
 )
-_CANDIDATES = FolderKind("pair", r"candidate-\d+\.(png|yaml)")
-_PAIR = FolderKind("pair", "|".join((*map(re.escape, OUR_FILES), _CANDIDATES.files)), "pair.yaml")
+# Before the first pair there are at most candidates, and the exclusion that the user drew.
+_BEFORE_PAIR = FolderKind("pair", r"candidate-\d+\.(png|yaml)|" + re.escape(EXCLUDE))
+_PAIR = FolderKind("pair", "|".join((*map(re.escape, OUR_FILES), _BEFORE_PAIR.files)), "pair.yaml")
 
 
 class Specimen(TypedDict, total=False):
@@ -263,7 +264,8 @@ def _check_replaceable(folder: Path, sources: Sequence[str | os.PathLike[str]]) 
     check_sources_outside(folder, "pair", sources)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
-    check_own_folder(folder, _CANDIDATES if _only_candidates(folder) else _PAIR)
+    has_pair = any((folder / name).exists() for name in OUR_FILES if name != EXCLUDE)
+    check_own_folder(folder, _PAIR if has_pair else _BEFORE_PAIR)
 
 
 def _exclusion(out: Path) -> bytes | None:

@@ -242,7 +242,8 @@ class PatchSampler:
             transforms.ct_jitter.numpy().astype(np.float32),
             transforms.histology_jitter.numpy().astype(np.float32),
         )
-        windows, grid = self.table.gather(*terms), sampling_grid(positions)
+        windows = self.table.gather(*terms)
+        grid = sampling_grid(positions.to(windows.dtype))
         patches = functional.grid_sample(windows, grid, mode="bilinear", padding_mode="border", align_corners=True)
         ct, histology, covered = patches.split([self.ct_slices, 3, 1], dim=1)
         low, high = self.ct_window

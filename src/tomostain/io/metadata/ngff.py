@@ -75,6 +75,8 @@ def read_levels(attributes: Mapping[str, Any]) -> list[Level]:
     """
     images = attributes.get("ome", attributes)["multiscales"]
     image = images[0]
+    if not image["datasets"]:
+        raise ValueError("it has no levels")
     firsts = list(dict.fromkeys(str(each["datasets"][0]["path"]) for each in images))
     if len(firsts) > 1:
         raise InputError(
