@@ -37,14 +37,15 @@ def follow_dimensions(viewer: "Viewer") -> None:
 
 def show_for_dimensions(viewer: "Viewer") -> None:
     """Show each stained volume as its viewer needs it: one layer in 2D, three layers in 3D."""
-    shown = [layer.metadata[_OF]() for layer in viewer.layers if _OF in layer.metadata]
+    channels = [layer for layer in viewer.layers if isinstance(layer.metadata.get(_OF), ref)]
+    shown = [layer.metadata[_OF]() for layer in channels]
     if viewer.dims.ndisplay == 3:
         for layer in [each for each in viewer.layers if _is_colour_volume(each) and each.visible]:
             if not any(layer is each for each in shown):
                 _add_channels(viewer, layer)
             layer.visible = False
         return
-    for layer in [each for each in viewer.layers if _OF in each.metadata]:
+    for layer in channels:
         original = layer.metadata[_OF]()
         viewer.layers.remove(layer)
         if original in viewer.layers:
