@@ -291,7 +291,7 @@ def test_unknown_labels_are_named(tmp_path, save, fails):
         grey.write(start, np.full((stop - start, *values.shape[1:], 3), 180, np.uint8))
     grey.finish()
     line = fails("-q", "measure", grey.path, tmp_path / "out", "--labels", tmp_path / "mine.tif", "--no-maps")
-    assert "mine.tif: the values 77 are no tissue classes" in line
+    assert "mine.tif: the values 77 are not tissue classes" in line
     assert like.is_dir()
 
 

@@ -36,7 +36,7 @@ def test_label_array_reads_slices():
     [
         (np.zeros((3, 3), np.uint8), 20.0, "uint8 of shape \\(3, 3\\)"),
         (np.zeros((3, 3, 3), int), 20.0, "int64 of shape"),
-        (np.full((3, 3, 3), 9, np.uint8), 20.0, "the values 9 are no tissue classes.*5 \\(metal\\)"),
+        (np.full((3, 3, 3), 9, np.uint8), 20.0, "the values 9 are not tissue classes.*5 \\(metal\\)"),
         (np.zeros((3, 3, 3), np.uint8), 0.0, "`voxel_um` is 0.0"),
         (np.zeros((3, 3, 3), np.uint8), (1.0, np.nan, 1.0), "`voxel_um` is"),
     ],

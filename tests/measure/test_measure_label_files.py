@@ -115,7 +115,7 @@ def test_unknown_values_are_refused_by_file_and_value(tmp_path, source, dtype, v
     tifffile.imwrite(tmp_path / "mine.tif", volume, photometric="minisblack")
     labels = open_labels(tmp_path / "mine.tif", LabelArray(source.labels[:4], UM))
     labels.read(0, 2)
-    with pytest.raises(InputError, match=rf"mine\.tif: the values {value:g} are no tissue classes.*5 \(metal\)"):
+    with pytest.raises(InputError, match=rf"mine\.tif: the values {value:g} are not tissue classes.*5 \(metal\)"):
         labels.read(0, 4)
 
 

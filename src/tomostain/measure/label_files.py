@@ -16,7 +16,7 @@ from tomostain.io.metadata.placement import Placement
 from tomostain.io.ome_zarr.metadata import LabelStyle
 from tomostain.io.volumes.volume import VolumeSource
 from tomostain.measure.classes import COLOURS, TITLES, Labels, TissueClass
-from tomostain.measure.label_source import LabelSource, Shape, VoxelSize, check_classes
+from tomostain.measure.label_source import LabelSource, Shape, VoxelSize, check_classes, refuse_values
 from tomostain.progress import Progress, silent, track
 
 SIZE_TOLERANCE = 0.01
@@ -298,11 +298,7 @@ def _as_classes(values: NDArray[Any], source: str) -> Labels:
     if values.dtype == np.uint8:
         check_classes(values, source)
         return values
-    unknown = np.setdiff1d(values, [int(each) for each in TissueClass])
-    if len(unknown):
-        classes = ", ".join(f"{int(each)} ({TITLES[each]})" for each in TissueClass)
-        listed = ", ".join(f"{value:g}" for value in unknown[:10])
-        raise InputError(f"{source}: the values {listed} are no tissue classes; the classes are {classes}")
+    refuse_values(np.setdiff1d(values, [int(each) for each in TissueClass]), source)
     return values.astype(np.uint8)
 
 

@@ -1,8 +1,10 @@
 """Label volumes that are read by slices, so that a measure never needs the whole volume in memory."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tomostain.errors import InputError
 from tomostain.measure.classes import TITLES, Labels, TissueClass
@@ -101,11 +103,15 @@ def check_classes(labels: Labels, source: str) -> None:
     >>> check_classes(np.array([7], np.uint8), "labels.tif")
     Traceback (most recent call last):
     ...
-    tomostain.errors.InputError: labels.tif: the values 7 are no tissue classes; the classes are 0 (void), ...
+    tomostain.errors.InputError: labels.tif: the values 7 are not tissue classes; the classes are 0 (void), ...
     """
     present = np.flatnonzero(np.bincount(labels.reshape(-1), minlength=256))
-    unknown = [int(value) for value in present if value not in set(TissueClass)]
-    if unknown:
+    refuse_values([int(value) for value in present if value not in set(TissueClass)], source)
+
+
+def refuse_values(unknown: Sequence[float] | NDArray[np.generic], source: str) -> None:
+    """Raise an `InputError` that lists values that are not tissue classes, if there are any."""
+    if len(unknown):
         classes = ", ".join(f"{int(each)} ({TITLES[each]})" for each in TissueClass)
-        listed = ", ".join(map(str, unknown[:10]))
-        raise InputError(f"{source}: the values {listed} are no tissue classes; the classes are {classes}")
+        listed = ", ".join(f"{value:g}" for value in unknown[:10])
+        raise InputError(f"{source}: the values {listed} are not tissue classes; the classes are {classes}")

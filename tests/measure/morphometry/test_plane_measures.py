@@ -109,7 +109,7 @@ def test_names_and_symbols_differ_from_those_in_3d():
     ("change", "message"),
     [
         ({"labels": np.ones((5, 5, 5), np.uint8)}, r"shape \(5, 5, 5\)"),
-        ({"labels": np.full((5, 5), 9, np.uint8)}, "9 are no tissue classes"),
+        ({"labels": np.full((5, 5), 9, np.uint8)}, "9 are not tissue classes"),
         ({"labels": np.ones((5, 5), np.uint8)}, "no implant: at most 0 connected pixels .* soft tissue and marrow"),
         ({"pixel_um": 0.0}, "`pixel_um`"),
         ({"mask": np.ones((3, 3), bool)}, "`mask`"),
