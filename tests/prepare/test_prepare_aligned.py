@@ -7,7 +7,9 @@ import pytest
 import tifffile
 from PIL import Image
 
+from tomostain.config import read_yaml
 from tomostain.dataset.dataset import load_dataset
+from tomostain.dataset.writer import save_dataset
 from tomostain.errors import InputError
 from tomostain.prepare import AlignedConfig, prepare_aligned
 
@@ -33,6 +35,45 @@ def test_range_maps_the_types_full_range_and_leaves_histology(tmp_path):
     np.testing.assert_array_equal(pair.histology, np.asarray(Image.open(y / "a001.png")))
     assert pair.mask.all()
     assert (tmp_path / "set" / "prepare.yaml").read_text().startswith("folds: 5")
+
+
+def test_arrays_give_the_same_pairs_as_files(tmp_path):
+    x, y = write_folders(tmp_path)
+    arrays = [{path.stem: np.asarray(Image.open(path)) for path in sorted(folder.iterdir())} for folder in (x, y)]
+    config = PLAIN.model_copy(update={"halves": True})
+    written = prepare_aligned(x, y, tmp_path / "set", config)
+    memory = prepare_aligned(*arrays, config=config)
+    assert (memory.ids, memory.test, memory.folds, memory.halves) == (
+        written.ids, written.test, written.folds, written.halves,
+    )  # fmt: skip
+    saved = save_dataset(tmp_path / "saved", memory)
+    assert (saved.ids, saved.test, saved.folds, saved.halves) == (memory.ids, memory.test, memory.folds, True)
+    for pair_id in memory.ids:
+        for dataset in (written, saved):
+            mine, other = memory.load(pair_id), dataset.load(pair_id)
+            np.testing.assert_array_equal(mine.ct, other.ct)
+            np.testing.assert_array_equal(mine.histology, other.histology)
+            assert (mine.mask == other.mask).all()
+            assert mine.record() == other.record()
+    assert read_yaml(saved.folder("a001-left") / "pair.yaml")["source"] == {"ct": "x 'a001'", "histology": "y 'a001'"}
+
+
+def test_arrays_that_are_no_pairs_are_refused(tmp_path):
+    ct, histology = np.arange(72, dtype=np.uint8).reshape(8, 9), np.zeros((8, 9, 3), np.uint8)
+    assert prepare_aligned(ct, histology, config=PLAIN).ids == ("pair-1",)
+    for x, y, message in (
+        (ct, tmp_path, "`x` and `y`: one is a path, the other one holds arrays"),
+        ([ct, ct], [histology], "'pair-2': has no partner in `y`"),
+        ({"a": ct}, {"b": histology}, "'a': has no partner in `y`"),
+        ([], [], "`x`: holds no image"),
+        (5, histology, "`x`: expected a path, an array, a list of arrays or a mapping of names to arrays, found int"),
+        (ct[0], histology, r"`x`, 'pair-1': has shape \(\); expected one image"),
+        (ct, histology[:4], "shapes .8, 9. and .4, 9. differ"),
+    ):
+        with pytest.raises(InputError, match=message):
+            prepare_aligned(x, y, config=PLAIN)
+    with pytest.raises(InputError, match="aligned images state no pixel size"):
+        prepare_aligned(ct, histology)
 
 
 def test_subjects_come_from_the_names(tmp_path):

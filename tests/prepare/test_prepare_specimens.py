@@ -1,6 +1,7 @@
 """Sample pairs from a volume and a slide whose values are all known."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,12 +11,12 @@ from PIL import Image
 
 from tomostain.dataset.cut_pair import neighbours
 from tomostain.dataset.dataset import load_dataset
-from tomostain.errors import InputError
+from tomostain.errors import InputError, RegistrationUncertainError
 from tomostain.geometry.section import Section, grid_um
 from tomostain.imaging.common_grid import common_grid, cut_volume
-from tomostain.io import open_volume
-from tomostain.prepare import PrepareConfig, prepare_specimens
-from tomostain.prepare.specimens import _options
+from tomostain.io import open_slide, open_volume
+from tomostain.prepare import PrepareConfig, SpecimenInput, prepare_specimens
+from tomostain.prepare.config import registration_options
 from tomostain.prepare.table import read_table
 
 VOXEL = 20.0
@@ -240,13 +241,13 @@ def test_the_options_of_registration_are_the_studys_unless_given(tmp_path):
     table = tmp_path / "t.csv"
     table.write_text("specimen,volume,slide,implant\na,v,s,PEEK\nb,v,s,Mg-5Gd\nc,v,s,\n")
     config = PrepareConfig.from_dict({"seed": 5, "ct_bone": 7.0, "registration": {"seed": 9, "thickness_um": 20.0}})
-    resolved = [_options(row, config) for row in read_table(table)]
+    resolved = [registration_options(row.values.get("implant", ""), config) for row in read_table(table)]
     assert [options["material"] for options in resolved] == ["light", "dense", None]
     assert {(o["seed"], o["ct_bone"], o["thickness_um"]) for o in resolved} == {(9, 7.0, 20.0)}
-    assert _options(read_table(table)[0], PrepareConfig(seed=5))["seed"] == 5
+    assert registration_options("Ti", PrepareConfig(seed=5))["seed"] == 5
     # The resolved configuration in prepare.yaml gives the same result again.
     again = PrepareConfig.from_dict(yaml.safe_load(config.to_yaml()))
-    assert [_options(row, again) for row in read_table(table)] == resolved
+    assert [registration_options(row.values.get("implant", ""), again) for row in read_table(table)] == resolved
 
 
 @pytest.mark.parametrize("key", ["ct_bone", "voxel_um", "margin_um", "deform"])
@@ -319,3 +320,57 @@ def test_a_table_of_too_many_lines_is_refused_before_a_volume_is_opened(tmp_path
     (tmp_path / "a.csv").write_text("specimen,volume,slide\n" + "a,gone,gone.tif\n" * 10_001)
     with pytest.raises(InputError, match="10001 lines; a study has at most 10000 specimens"):
         read_table(tmp_path / "a.csv")
+
+
+def test_open_specimens_give_the_same_pairs_as_a_table(tmp_path):
+    folder = write_specimen(tmp_path / "s1")
+    columns, cells = ",subject,implant,weeks,stain", ",rat 1,Ti,8,toluidine-blue"
+    table = write_table(tmp_path, ["s1"], columns, cells)
+    expected = prepare_specimens(table, tmp_path / "set").load("s1")
+    about = {"subject": "rat 1", "implant": "Ti", "weeks": 8, "stain": "toluidine-blue"}
+    volume, slide = open_volume(folder / "volume.tif", voxel_um=VOXEL), open_slide(folder / "slide.png", pixel_um=10)
+    arrays = (volume[:], VOXEL), (slide.read()[0], 10.0)
+    exclude = np.zeros(expected.mask.shape, bool)
+    exclude[:20] = True
+    specimens = [
+        SpecimenInput("s1", volume, slide, folder / "section.yaml", **about),
+        SpecimenInput("s2", *arrays, UPRIGHT, **about, exclude=exclude),
+    ]
+    for dataset in (prepare_specimens(table), prepare_specimens(specimens)):
+        assert dataset.in_memory
+        pair = dataset.load("s1")
+        np.testing.assert_array_equal(pair.ct, expected.ct)
+        np.testing.assert_array_equal(pair.histology, expected.histology)
+        np.testing.assert_array_equal(pair.mask, expected.mask)
+        assert pair.record() == expected.record()
+        assert pair.section == expected.section
+    np.testing.assert_array_equal(dataset.load("s2").ct, expected.ct)
+    np.testing.assert_array_equal(dataset.load("s2").mask, expected.mask & ~exclude)
+    assert prepare_specimens(specimens, tmp_path / "other").ids == ("s1", "s2")
+
+
+def test_open_specimens_without_a_section_are_registered_or_left_out(tmp_path, monkeypatch):
+    folder = write_specimen(tmp_path / "s")
+    images = open_volume(folder / "volume.tif", voxel_um=VOXEL), open_slide(folder / "slide.png", pixel_um=10)
+    pair = prepare_specimens([SpecimenInput("s", *images, UPRIGHT)]).load("s")
+    materials = []
+
+    def register(volume, slide, config, *, device):
+        materials.append(config.material)
+        if len(materials) == 2:
+            raise RegistrationUncertainError("not sure")
+        return SimpleNamespace(pair=pair)
+
+    monkeypatch.setattr("tomostain.register.api.register_slide", register)
+    specimens = [SpecimenInput("s", *images, implant="Ti"), SpecimenInput("s", *images, implant="PEEK")]
+    with pytest.warns(UserWarning, match="specimen 's-2' is left out: not sure"):
+        dataset = prepare_specimens(specimens)
+    assert (dataset.ids, materials) == (("s-1",), ["dense", "light"])
+    np.testing.assert_array_equal(dataset.load("s-1").ct, pair.ct)
+    materials[:] = ["dense"]
+    with pytest.raises(InputError, match=r"no specimen could be registered \(s: not sure\)"):
+        prepare_specimens(specimens[:1])
+    with pytest.raises(InputError, match="expected the path of a CSV table or a list of SpecimenInput, found int"):
+        prepare_specimens([5])
+    with pytest.raises(InputError, match="`section`: expected a Section, a Registration or the path"):
+        prepare_specimens([SpecimenInput("s", *images, 5)])

@@ -1,9 +1,10 @@
-"""Writing of datasets: pair by pair, atomically. Exclusions that the user drew are never overwritten."""
+"""New datasets, in a folder or in memory: pair by pair. Exclusions that the user drew are never overwritten."""
 
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from shutil import copy2
 from typing import Any
@@ -15,9 +16,11 @@ from numpy.typing import NDArray
 from tomostain import __version__
 from tomostain.config import Config
 from tomostain.dataset.dataset import Dataset, load_dataset
+from tomostain.dataset.loaded import LoadedDataset
 from tomostain.dataset.pair import Pair, load_exclude, save_pair
 from tomostain.dataset.qc_figure import write_qc
 from tomostain.errors import InputError
+from tomostain.input_files import is_there
 from tomostain.io.atomic import atomic_folder, write_text
 from tomostain.io.outputs import FolderKind, check_output
 
@@ -28,12 +31,13 @@ _DATASET = FolderKind(
 )
 
 
-class DatasetWriter:
-    """Writes the pairs of a new dataset one by one. Created by `new_dataset`."""
+class DatasetBuilder:
+    """Takes the pairs of a new dataset one by one. Created by `new_dataset`.
 
-    def __init__(self, folder: Path, old: Path) -> None:
-        self.folder = folder
-        self.old = old
+    `DatasetWriter` writes them to a folder, `DatasetCollector` collects them in memory.
+    """
+
+    def __init__(self) -> None:
         self.records: list[dict[str, Any]] = []
         self.voxel_um: float | None = None
         self.finished = False
@@ -41,7 +45,7 @@ class DatasetWriter:
     def add(
         self, pair: Pair, details: Mapping[str, Any] | None = None, exclude: NDArray[np.bool_] | None = None
     ) -> None:
-        """Write one pair and its `qc.png`. An `exclude.tif` of the dataset that is replaced is copied.
+        """Add one pair.
 
         Parameters
         ----------
@@ -65,20 +69,29 @@ class DatasetWriter:
                 f"pair '{pair.id}': its voxel size is {pair.voxel_um:g} µm, but that of the other pairs is "
                 f"{self.voxel_um:g} µm; create one dataset per voxel size"
             )
-        folder = self.folder / "pairs" / pair.id
-        drawn = load_exclude(self.old / "pairs" / pair.id, pair.mask.shape)
-        if drawn is not None:
-            folder.mkdir(parents=True)
-            copy2(self.old / "pairs" / pair.id / "exclude.tif", folder / "exclude.tif")
+        drawn = self._drawn(pair)
         exclude = drawn if drawn is not None else exclude
         remaining = pair.mask if exclude is None else pair.mask & ~exclude
         if not remaining.any():
             raise InputError(
                 f"pair '{pair.id}': its mask excludes everything; correct its exclusion or use other images"
             )
-        save_pair(pair, folder, details=details, exclude=exclude)
-        write_qc(folder / "qc.png", pair.ct, pair.histology, remaining, pair.voxel_um)
+        self._store(pair, details or {}, exclude, remaining)
         self.records.append(pair.record())
+
+    def _drawn(self, pair: Pair) -> NDArray[np.bool_] | None:
+        """Return the exclusion that the user drew for this pair, if there is one."""
+        return None
+
+    def _store(
+        self,
+        pair: Pair,
+        details: Mapping[str, Any],
+        exclude: NDArray[np.bool_] | None,
+        remaining: NDArray[np.bool_],
+    ) -> None:
+        """Store a pair that was checked. `remaining` is its mask without the exclusion."""
+        raise NotImplementedError
 
     def finish(
         self,
@@ -88,7 +101,102 @@ class DatasetWriter:
         halves: bool = False,
         config: Config | None = None,
     ) -> None:
-        """Write `dataset.yaml`, and the resolved configuration as `prepare.yaml`."""
+        """Complete the dataset with its test set and folds.
+
+        Parameters
+        ----------
+        test : sequence of str
+            Ids of the held-out pairs.
+        folds : sequence of sequence of str
+            Validation ids of each fold.
+        halves : bool
+            See `tomostain.dataset.dataset.Dataset`.
+        config : Config, optional
+            The resolved configuration. A folder gets it as `prepare.yaml`.
+        """
+        raise NotImplementedError
+
+    def result(self) -> Dataset:
+        """Return the dataset, after the block of `new_dataset`."""
+        raise NotImplementedError
+
+
+class DatasetCollector(DatasetBuilder):
+    """Collects the pairs of a new dataset in memory. No file is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pairs: list[Pair] = []
+        self._details: dict[str, Mapping[str, Any]] = {}
+        self._dataset: LoadedDataset | None = None
+
+    def _store(
+        self,
+        pair: Pair,
+        details: Mapping[str, Any],
+        exclude: NDArray[np.bool_] | None,
+        remaining: NDArray[np.bool_],
+    ) -> None:
+        self._pairs.append(replace(pair, mask=remaining))
+        self._details[pair.id] = details
+
+    def finish(
+        self,
+        *,
+        test: Sequence[str] = (),
+        folds: Sequence[Sequence[str]] = (),
+        halves: bool = False,
+        config: Config | None = None,
+    ) -> None:
+        """Make the dataset in memory; see `DatasetBuilder.finish`."""
+        dataset = LoadedDataset.from_pairs(self._pairs, test=test, folds=folds)
+        self._dataset = replace(dataset, halves=halves, details=self._details)
+        self.finished = True
+
+    def result(self) -> LoadedDataset:
+        """Return the dataset in memory."""
+        assert self._dataset is not None
+        return self._dataset
+
+
+class DatasetWriter(DatasetBuilder):
+    """Writes the pairs of a new dataset to a folder, each with its `qc.png`.
+
+    An `exclude.tif` of the dataset that is replaced is copied.
+    """
+
+    def __init__(self, folder: Path, old: Path) -> None:
+        super().__init__()
+        self.folder = folder
+        self.old = old
+
+    def _drawn(self, pair: Pair) -> NDArray[np.bool_] | None:
+        return load_exclude(self.old / "pairs" / pair.id, pair.mask.shape)
+
+    def _store(
+        self,
+        pair: Pair,
+        details: Mapping[str, Any],
+        exclude: NDArray[np.bool_] | None,
+        remaining: NDArray[np.bool_],
+    ) -> None:
+        folder = self.folder / "pairs" / pair.id
+        drawn = self.old / "pairs" / pair.id / "exclude.tif"
+        if is_there(drawn):
+            folder.mkdir(parents=True)
+            copy2(drawn, folder / "exclude.tif")
+        save_pair(pair, folder, details=details, exclude=exclude)
+        write_qc(folder / "qc.png", pair.ct, pair.histology, remaining, pair.voxel_um)
+
+    def finish(
+        self,
+        *,
+        test: Sequence[str] = (),
+        folds: Sequence[Sequence[str]] = (),
+        halves: bool = False,
+        config: Config | None = None,
+    ) -> None:
+        """Write `dataset.yaml`, and the resolved configuration as `prepare.yaml`; see `DatasetBuilder.finish`."""
         values = {
             "tomostain_version": __version__,
             "voxel_um": self.voxel_um,
@@ -103,21 +211,25 @@ class DatasetWriter:
         load_dataset(self.folder)
         self.finished = True
 
+    def result(self) -> Dataset:
+        """Return the dataset of the folder."""
+        return load_dataset(self.old)
+
 
 @contextmanager
 def new_dataset(
-    out: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None,
     ids: Sequence[str],
     *,
     overwrite: bool = False,
     sources: Iterable[str | os.PathLike[str]] = (),
-) -> Iterator[DatasetWriter]:
-    """Yield a writer. The dataset appears at `out` when the block ends without an error.
+) -> Iterator[DatasetBuilder]:
+    """Yield a builder. The dataset appears at `out` when the block ends without an error.
 
     Parameters
     ----------
-    out : path
-        Folder of the dataset.
+    out : path, optional
+        Folder of the dataset. None: the dataset is collected in memory.
     ids : sequence of str
         The pairs that will be added.
     overwrite : bool
@@ -131,18 +243,27 @@ def new_dataset(
         If `out` exists and may not be replaced, is not a dataset, holds one of the sources, or has an `exclude.tif`
         of a pair that the new dataset lacks; or if two pairs share an id.
     """
-    out = Path(out)
-    is_replaced = check_dataset_output(out, sources, overwrite=overwrite)
+    is_replaced = out is not None and check_dataset_output(out, sources, overwrite=overwrite)
     duplicates = [pair_id for pair_id, count in Counter(ids).items() if count > 1]
     if duplicates:
         raise InputError(f"pair '{duplicates[0]}': the name occurs twice; each pair needs a unique name")
+    if out is None:
+        builder: DatasetBuilder = DatasetCollector()
+        yield builder
+        _check_finished(builder)
+        return
+    out = Path(out)
     if is_replaced:
         _check_exclusions(out, ids)
     with atomic_folder(out, overwrite) as temporary:
-        writer = DatasetWriter(temporary, out)
-        yield writer
-        if not writer.finished:
-            raise RuntimeError("the dataset was not finished: call DatasetWriter.finish")
+        builder = DatasetWriter(temporary, out)
+        yield builder
+        _check_finished(builder)
+
+
+def _check_finished(builder: DatasetBuilder) -> None:
+    if not builder.finished:
+        raise RuntimeError("the dataset was not finished: call DatasetBuilder.finish")
 
 
 def check_dataset_output(
@@ -161,7 +282,7 @@ def _check_exclusions(out: Path, ids: Sequence[str]) -> None:
 
 def save_dataset(
     out: str | os.PathLike[str],
-    pairs: Iterable[Pair],
+    pairs: Iterable[Pair] | Dataset,
     *,
     test: Sequence[str] = (),
     folds: Sequence[Sequence[str]] = (),
@@ -173,8 +294,9 @@ def save_dataset(
     ----------
     out : path
         Folder of the dataset.
-    pairs : iterable of Pair
-        All with the same voxel size.
+    pairs : iterable of Pair, or Dataset
+        All with the same voxel size. A dataset, such as `tomostain.prepare_specimens` returns it without `out`, is
+        written with its own test set and folds.
     test : sequence of str
         Ids of the held-out pairs.
     folds : sequence of sequence of str
@@ -187,9 +309,17 @@ def save_dataset(
     InputError
         See `new_dataset` and `load_dataset`.
     """
+    halves, details, sources = False, {}, []
+    if isinstance(pairs, Dataset):
+        dataset, pairs = pairs, [pairs.load(pair_id) for pair_id in pairs.ids]
+        test, folds, halves = test or dataset.test, folds or dataset.folds, dataset.halves
+        if isinstance(dataset, LoadedDataset):
+            details = dict(dataset.details)
+        if not (isinstance(dataset, LoadedDataset) and dataset.in_memory):
+            sources.append(dataset.path)
     pairs = list(pairs)
-    with new_dataset(out, [pair.id for pair in pairs], overwrite=overwrite) as writer:
+    with new_dataset(out, [pair.id for pair in pairs], overwrite=overwrite, sources=sources) as builder:
         for pair in pairs:
-            writer.add(pair)
-        writer.finish(test=test, folds=folds)
-    return load_dataset(out)
+            builder.add(pair, details.get(pair.id))
+        builder.finish(test=test, folds=folds, halves=halves)
+    return builder.result()

@@ -28,7 +28,8 @@ from tomostain.io import open_stained
 from tomostain.io.atomic import write_text
 from tomostain.phantom import PhantomConfig, write_study
 from tomostain.prepare import PrepareConfig, prepare_specimens
-from tomostain.prepare.specimens import find_sections, read_table, registration_folder
+from tomostain.prepare.specimens import find_sections, registration_folder
+from tomostain.prepare.table import read_table
 from tomostain.progress import Progress, ShouldStop, never, raising_on_stop, silent
 from tomostain.register.config import RegisterConfig
 from tomostain.stain import StainConfig, stain_volume

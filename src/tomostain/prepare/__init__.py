@@ -4,7 +4,7 @@ from tomostain.dataset.dataset import Dataset, Split, load_dataset
 from tomostain.dataset.folds import SplitConfig, implant_class, make_folds
 from tomostain.dataset.pair import Pair, load_pair, save_pair
 from tomostain.dataset.qc_figure import qc_picture
-from tomostain.dataset.writer import DatasetWriter, new_dataset, save_dataset
+from tomostain.dataset.writer import DatasetBuilder, DatasetWriter, new_dataset, save_dataset
 from tomostain.deprecation import renamed
 from tomostain.imaging.colour import (
     ColourReference,
@@ -22,16 +22,22 @@ from tomostain.imaging.intensity import (
     volume_reference,
 )
 from tomostain.prepare.aligned import AlignedConfig, prepare_aligned
-from tomostain.prepare.specimens import PrepareConfig, prepare_specimens
+from tomostain.prepare.config import PrepareConfig
+from tomostain.prepare.specimen_input import Boxes, Rois, SpecimenInput
+from tomostain.prepare.specimens import prepare_specimens
 
 __all__ = [
     "AlignedConfig",
+    "Boxes",
     "ColourReference",
     "Dataset",
+    "DatasetBuilder",
     "DatasetWriter",
     "IntensityReference",
     "Pair",
     "PrepareConfig",
+    "Rois",
+    "SpecimenInput",
     "Split",
     "SplitConfig",
     "colour_reference_from_rois",

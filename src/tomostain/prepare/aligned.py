@@ -1,25 +1,33 @@
-"""Datasets from images that are already aligned: two folders with the same file names, or two single images."""
+"""Datasets from images that are already aligned: two folders with the same file names, single images, or arrays."""
 
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from tomostain.dataset.dataset import Dataset, load_dataset
+from tomostain.dataset.dataset import Dataset
 from tomostain.dataset.folds import SplitConfig, make_folds
+from tomostain.dataset.loaded import LoadedDataset
 from tomostain.dataset.pair import Pair
-from tomostain.dataset.writer import DatasetWriter, new_dataset
+from tomostain.dataset.writer import DatasetBuilder, new_dataset
 from tomostain.errors import InputError
 from tomostain.imaging.colour import estimate_colour_reference, normalise_histology
 from tomostain.imaging.correspondence_mask import correspondence_mask
 from tomostain.imaging.intensity import check_ct, estimate_reference, normalise_ct
-from tomostain.io.images import read_mask, read_picture, read_rgb
-from tomostain.prepare.aligned_files import find_images, find_partners, full_range
+from tomostain.io.images import read_mask
+from tomostain.prepare.aligned_files import (
+    AlignedImage,
+    AlignedImages,
+    find_images,
+    full_range,
+    match_images,
+    open_image,
+)
 from tomostain.progress import Progress, silent, track
 
 
@@ -75,24 +83,47 @@ class AlignedConfig(SplitConfig):
         return value
 
 
+@overload
 def prepare_aligned(
-    x: str | os.PathLike[str],
-    y: str | os.PathLike[str],
+    x: AlignedImages,
+    y: AlignedImages,
+    out: None = None,
+    config: AlignedConfig | None = None,
+    *,
+    overwrite: bool = ...,
+    progress: Progress = ...,
+) -> LoadedDataset: ...
+@overload
+def prepare_aligned(
+    x: AlignedImages,
+    y: AlignedImages,
     out: str | os.PathLike[str],
-    config: AlignedConfig,
+    config: AlignedConfig | None = None,
+    *,
+    overwrite: bool = ...,
+    progress: Progress = ...,
+) -> Dataset: ...
+def prepare_aligned(
+    x: AlignedImages,
+    y: AlignedImages,
+    out: str | os.PathLike[str] | None = None,
+    config: AlignedConfig | None = None,
     *,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> Dataset:
-    """Create a dataset from aligned images.
+    """Create a dataset from aligned images, in a folder or in memory.
 
     Parameters
     ----------
-    x, y : path
-        Folders of µCT and of histology images with the same file names (suffixes may differ), or one image each.
-    out : path
-        Folder of the dataset.
+    x, y : path, ndarray, sequence of ndarray, or mapping of str to ndarray
+        µCT and histology. Folders of images with the same file names (suffixes may differ), or one image each; or
+        arrays of shape (Y, X) and (Y, X, 3), one, several in the same order, or several by name. Without names the
+        pairs are ``pair-1``, ``pair-2``, …
+    out : path, optional
+        Folder of the dataset. None: nothing is written, and the dataset is in memory.
     config : AlignedConfig
+        Its `voxel_um` is required.
     overwrite : bool
         Replace a dataset at `out`. Its `exclude.tif` files are copied.
     progress : Progress
@@ -101,48 +132,60 @@ def prepare_aligned(
     Returns
     -------
     Dataset
+        A `LoadedDataset` without `out`; `tomostain.save_dataset` writes it.
 
     Raises
     ------
     InputError
-        If `config.voxel_um` is missing, a file has no partner, two images of a pair differ in shape, or an image has
+        If `config.voxel_um` is missing, an image has no partner, two images of a pair differ in shape, or an image has
         the wrong type for its domain. The message names the files.
+
+    Examples
+    --------
+    >>> ct = np.arange(96, dtype=np.uint16).reshape(8, 12)
+    >>> histology = np.full((8, 12, 3), 255, np.uint8)
+    >>> config = AlignedConfig(voxel_um=5, normalise="range", mask="none")
+    >>> dataset = prepare_aligned({"a": ct}, {"a": histology}, config=config)
+    >>> dataset.load("a").ct.shape, dataset.in_memory
+    ((8, 12), True)
     """
+    config = config or AlignedConfig()
     if config.voxel_um is None:
         raise InputError(
             "voxel_um: missing, and aligned images state no pixel size; give `voxel_um` in µm", parameter="voxel_um"
         )
     if config.halves and (config.test_subjects or config.test_ids):
         raise InputError("halves: the right halves are the test set; remove test_subjects and test_ids")
-    partners = find_partners(Path(x), Path(y))
+    partners = match_images(x, y)
     masks = find_images(Path(config.mask)) if config.mask not in ("auto", "none") else None
     parts = ("-left", "-right") if config.halves else ("",)
     ids = [stem + part for stem in partners for part in parts]
     subjects = {stem: _subject(stem, config) for stem in partners}
-    with new_dataset(out, ids, overwrite=overwrite, sources=(x, y)) as writer:
-        for stem, files in track(partners.items(), "preparing pairs", progress, len(partners)):
-            pair, details = _aligned_pair(stem, *files, masks, config, subjects[stem])
-            _add_parts(writer, pair, details, config.halves)
-        _divide_and_finish(writer, config)
-    return load_dataset(out)
+    sources = [path for path in (x, y) if isinstance(path, str | os.PathLike)]
+    with new_dataset(out, ids, overwrite=overwrite, sources=sources) as builder:
+        for stem, images in track(partners.items(), "preparing pairs", progress, len(partners)):
+            pair, details = _aligned_pair(stem, *images, masks, config, subjects[stem])
+            _add_parts(builder, pair, details, config.halves)
+        _divide_and_finish(builder, config)
+    return builder.result()
 
 
-def _divide_and_finish(writer: DatasetWriter, config: AlignedConfig) -> None:
+def _divide_and_finish(builder: DatasetBuilder, config: AlignedConfig) -> None:
     """Write the index. The test set is the right halves, or as configured."""
     if not config.halves:
-        test, folds = make_folds(writer.records, config)
-        writer.finish(test=test, folds=folds, config=config)
+        test, folds = make_folds(builder.records, config)
+        builder.finish(test=test, folds=folds, config=config)
         return
-    left_halves = [record for record in writer.records if record["id"].endswith("-left")]
-    test = tuple(record["id"] for record in writer.records if record["id"].endswith("-right"))
+    left_halves = [record for record in builder.records if record["id"].endswith("-left")]
+    test = tuple(record["id"] for record in builder.records if record["id"].endswith("-right"))
     folds = make_folds(left_halves, config.model_copy(update={"test_fraction": 0.0}))[1]
-    writer.finish(test=test, folds=folds, halves=True, config=config)
+    builder.finish(test=test, folds=folds, halves=True, config=config)
 
 
-def _add_parts(writer: DatasetWriter, pair: Pair, details: Mapping[str, Any], halves: bool) -> None:
+def _add_parts(builder: DatasetBuilder, pair: Pair, details: Mapping[str, Any], halves: bool) -> None:
     """Add the pair, or its two halves."""
     if not halves:
-        writer.add(pair, details)
+        builder.add(pair, details)
         return
     middle = pair.ct.shape[1] // 2
     for part, columns in (("left", slice(0, middle)), ("right", slice(middle, None))):
@@ -158,32 +201,41 @@ def _add_parts(writer: DatasetWriter, pair: Pair, details: Mapping[str, Any], ha
             weeks=pair.weeks,
             stain=pair.stain,
         )
-        writer.add(half, {**details, "columns": [columns.start, columns.stop or pair.ct.shape[1]]})
+        builder.add(half, {**details, "columns": [columns.start, columns.stop or pair.ct.shape[1]]})
 
 
 def _aligned_pair(
-    stem: str, x: Path, y: Path, masks: Mapping[str, Path] | None, config: AlignedConfig, subject: str
+    stem: str,
+    x: AlignedImage,
+    y: AlignedImage,
+    masks: Mapping[str, Path] | None,
+    config: AlignedConfig,
+    subject: str,
 ) -> tuple[Pair, dict[str, Any]]:
     """Read, check, normalise and mask one pair."""
-    ct_picture, histology = read_picture(x), read_rgb(y)
+    x_name, y_name = (
+        str(each) if isinstance(each, Path) else f"{name} '{stem}'" for each, name in ((x, "x"), (y, "y"))
+    )
+    ct_picture, histology = open_image(x, x_name), open_image(y, y_name).rgb()
     ct = ct_picture.grey()
     if ct.shape != histology.shape[:2]:
         raise InputError(
-            f"{x} and {y}: shapes {ct.shape} and {histology.shape[:2]} differ; aligned images must have the same size"
+            f"{x_name} and {y_name}: shapes {ct.shape} and {histology.shape[:2]} differ; aligned images must have the "
+            "same size"
         )
-    check_ct(ct, str(x))
+    check_ct(ct, x_name)
     if config.invert_histology:
         histology = 255 - histology
     references: dict[str, Any] = {}
     if config.normalise == "auto":
-        ct_reference = estimate_reference(ct, str(x))
-        histology_reference = estimate_colour_reference(histology, source=str(y))
+        ct_reference = estimate_reference(ct, x_name)
+        histology_reference = estimate_colour_reference(histology, source=y_name)
         references = {"ct": ct_reference.to_dict(), "histology": histology_reference.to_dict()}
         ct, histology = normalise_ct(ct, ct_reference), normalise_histology(histology, histology_reference)
     elif config.normalise == "range":
-        ct = full_range(ct, x, ct_picture.bits)
+        ct = full_range(ct, x_name, ct_picture.bits)
     elif ct.dtype != np.uint16:
-        raise InputError(f"{x}: is {ct.dtype}, but with normalise 'none' it must be uint16; use 'auto' or 'range'")
+        raise InputError(f"{x_name}: is {ct.dtype}, but with normalise 'none' it must be uint16; use 'auto' or 'range'")
     mask = _mask(stem, ct, histology, masks, config.mask)
     pair = Pair(
         stem,
@@ -197,7 +249,7 @@ def _aligned_pair(
         weeks=config.weeks,
         stain=config.stain,
     )
-    return pair, {"levels": references, "normalise": config.normalise, "source": {"ct": str(x), "histology": str(y)}}
+    return pair, {"levels": references, "normalise": config.normalise, "source": {"ct": x_name, "histology": y_name}}
 
 
 def _mask(

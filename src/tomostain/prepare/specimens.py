@@ -1,107 +1,63 @@
-"""Datasets from specimens: volumes, slides and sections that a CSV table lists."""
+"""Datasets from specimens: volumes, slides and sections, listed in a CSV table or given as open objects."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
 
-from tomostain.config import Config, read_yaml
-from tomostain.dataset.cut_pair import Box, CutConfig, cut_pair
-from tomostain.dataset.dataset import Dataset, load_dataset
-from tomostain.dataset.folds import SplitConfig, make_folds
+from tomostain.dataset.cut_pair import CutConfig, cut_pair
+from tomostain.dataset.dataset import Dataset
+from tomostain.dataset.folds import make_folds
+from tomostain.dataset.loaded import LoadedDataset
 from tomostain.dataset.pair import Pair
-from tomostain.dataset.writer import check_dataset_output, new_dataset
+from tomostain.dataset.writer import DatasetBuilder, check_dataset_output, new_dataset
 from tomostain.errors import InputError
-from tomostain.geometry.section import Section
 from tomostain.imaging.intensity import IntensityReference, manual_reference
 from tomostain.imaging.slide_reference import slide_reference
 from tomostain.io import Volume, open_slide, open_volume
+from tomostain.io.atomic import temporary_folder
 from tomostain.io.images import read_mask
-from tomostain.prepare.study import SpecimenTask, register_study
+from tomostain.prepare.config import PrepareConfig, registration_options
+from tomostain.prepare.in_memory import named_specimens, none_registered, register_inputs, warn_of_left_out
+from tomostain.prepare.specimen_input import NamedSpecimen, Rois, SpecimenInput, read_section
+from tomostain.prepare.study import SpecimenTask, left_out, register_study
 from tomostain.prepare.table import SpecimenRow, read_table
 from tomostain.progress import Progress, silent, track
-from tomostain.register.config import RegisterConfig
-from tomostain.tiling.slice_context import SliceCount
 
-_TOP_LEVEL = "set it outside 'registration', where it also holds for the pairs"
-_NOT_OF_REGISTRATION = {
-    "ct_background": _TOP_LEVEL,
-    "ct_bone": _TOP_LEVEL,
-    "margin_um": _TOP_LEVEL,
-    "voxel_um": _TOP_LEVEL,
-    "deform": "is an option of 'tomostain register' only; the pairs of a study are not deformed",
-}
+__all__ = ["PrepareConfig", "Rois", "SpecimenInput", "described_volumes", "prepare_specimens", "registration_folder"]
+
+SpecimenTable: TypeAlias = str | os.PathLike[str] | Sequence[SpecimenInput]
+"""The CSV table of a study, or its specimens."""
 
 
-class PrepareConfig(SplitConfig):
-    """How specimens become pairs. The keys of `SplitConfig` say how the pairs are divided.
-
-    Attributes
-    ----------
-    voxel_um : float or None
-        Pixel size of every pair, µm. None: the voxel size of the first volume.
-    ct_background, ct_bone : float or None
-        Grey values of every scan, in its own scale. None: estimated from each volume (paper section 2.5).
-    level_slices : int
-        Slices of each volume that are read to estimate them.
-    margin_um : float
-        Margin of the correspondence mask around bone and screw, µm (paper section 2.8).
-    ct_slices : int
-        Slices of µCT in each pair, one pixel apart, for recipes whose generator sees a slice context: odd.
-    jobs : int
-        Registrations that run in parallel. 0: one for every two cores.
-    allow_missing : bool
-        Fill slices of which data are missing with zeros; `pair.yaml` lists them.
-    registration : RegisterConfig
-        How sections are found. Grey values and margin are those above. So are the seed and, from the implant in the
-        table, the material, unless they are set here.
-    """
-
-    voxel_um: float | None = Field(default=None, gt=0)
-    ct_background: float | None = None
-    ct_bone: float | None = None
-    level_slices: int = Field(default=12, ge=1)
-    margin_um: float = Field(default=60.0, ge=0)
-    ct_slices: SliceCount = 1
-    jobs: int = Field(default=0, ge=0)
-    allow_missing: bool = False
-    registration: RegisterConfig = Field(default_factory=RegisterConfig)
-
-    @model_validator(mode="after")
-    def _nothing_twice(self) -> Self:
-        for key in _NOT_OF_REGISTRATION:
-            if getattr(self.registration, key) != RegisterConfig.model_fields[key].default:
-                raise ValueError(f"registration.{key}: {_NOT_OF_REGISTRATION[key]}")
-        return self
-
-
-class Boxes(Config):
-    """Two regions of interest on the grid of the pair, each (row0, row1, column0, column1), ends excluded."""
-
-    background: tuple[int, int, int, int]
-    bone: tuple[int, int, int, int]
-
-    @property
-    def pair(self) -> tuple[Box, Box]:
-        """Background and bone."""
-        return self.background, self.bone
-
-
-class Rois(Config):
-    """Regions of interest that the user chose. A missing part is estimated."""
-
-    ct: Boxes | None = None
-    histology: Boxes | None = None
-
-
+@overload
 def prepare_specimens(
-    table: str | os.PathLike[str],
+    table: SpecimenTable,
+    out: None = None,
+    config: PrepareConfig | None = None,
+    *,
+    overwrite: bool = ...,
+    device: str = ...,
+    progress: Progress = ...,
+) -> LoadedDataset: ...
+@overload
+def prepare_specimens(
+    table: SpecimenTable,
     out: str | os.PathLike[str],
+    config: PrepareConfig | None = None,
+    *,
+    overwrite: bool = ...,
+    device: str = ...,
+    progress: Progress = ...,
+) -> Dataset: ...
+def prepare_specimens(
+    table: SpecimenTable,
+    out: str | os.PathLike[str] | None = None,
     config: PrepareConfig | None = None,
     *,
     overwrite: bool = False,
@@ -112,14 +68,16 @@ def prepare_specimens(
 
     Parameters
     ----------
-    table : path
+    table : path or sequence of SpecimenInput
         CSV with one line per section. Required columns: specimen, volume, slide. Optional columns: section (a YAML file
         with the position of the section: `pair.yaml`, or `truth/section.yaml` of a phantom; if it is missing or empty,
         the section is found by registration, in the folder ``<out>-registration``), subject, implant, weeks, stain,
         voxel_um, pixel_um, dataset (within an HDF5 file), exclude (an image on the grid of the pair), rois (a YAML file
-        with the keys of `Rois`). Paths are relative to the table.
-    out : path
-        Folder of the dataset.
+        with the keys of `Rois`). Paths are relative to the table. Or the specimens with open volumes and slides, or
+        arrays; those without a section are registered one after the other.
+    out : path, optional
+        Folder of the dataset. None: the dataset is in memory. No file is written then, except that sections of a CSV
+        table are registered in a temporary folder, which is removed.
     config : PrepareConfig, optional
     overwrite : bool
         Replace a dataset at `out`. Its `exclude.tif` files are copied.
@@ -131,27 +89,86 @@ def prepare_specimens(
     Returns
     -------
     Dataset
+        A `LoadedDataset` without `out`; `tomostain.save_dataset` writes it.
 
     Raises
     ------
     InputError
-        If the table or a file that it names is wrong. The message names the specimen or the file.
+        If the table or a file that it names is wrong, or no section is found. The message names the specimen or the
+        file.
+
+    Warns
+    -----
+    UserWarning
+        If a specimen is left out because its section is not found, and there is no folder that states it.
     """
     config = config or PrepareConfig()
-    # Raise before the search, not after it.
+    if not isinstance(table, str | os.PathLike):
+        specimens = named_specimens(table)
+        sources = [path for each in specimens for path in each.specimen.files]
+        if out is not None:  # raise before the search, not after it
+            check_dataset_output(out, sources, overwrite=overwrite)
+        specimens = register_inputs(specimens, config, device, progress)
+        builder = new_dataset(out, [each.id for each in specimens], overwrite=overwrite, sources=sources)
+        return _add_pairs(builder, specimens, len(specimens), config, progress)
     rows = read_table(Path(table))
-    check_dataset_output(out, _sources(Path(table), rows), overwrite=overwrite)
-    rows = find_sections(rows, registration_folder(Path(out)), config, device, progress)
+    if out is not None:
+        check_dataset_output(out, _sources(Path(table), rows), overwrite=overwrite)
+    with _registrations(out) as folder:
+        rows = _with_sections(rows, folder, out is None, config, device, progress)
+        sources = _sources(Path(table), rows)
+        builder = new_dataset(out, [row.id for row in rows], overwrite=overwrite, sources=sources)
+        return _add_pairs(builder, (_of_row(row, config) for row in rows), len(rows), config, progress)
+
+
+def _add_pairs(
+    new: AbstractContextManager[DatasetBuilder],
+    specimens: Iterable[NamedSpecimen],
+    number: int,
+    config: PrepareConfig,
+    progress: Progress,
+) -> Dataset:
+    """Cut the pair of each specimen, and complete the dataset."""
     voxel_um = config.voxel_um
-    with new_dataset(out, [row.id for row in rows], overwrite=overwrite, sources=_sources(Path(table), rows)) as writer:
-        for row in track(rows, "preparing pairs", progress):
-            pair, details = _specimen_pair(row, config, voxel_um)
+    with new as builder:
+        for each in track(specimens, "preparing pairs", progress, number):
+            pair, details = _specimen_pair(each, config, voxel_um)
             voxel_um = voxel_um or pair.voxel_um
-            exclude = _exclusion(row, pair.mask.shape)
-            writer.add(pair, details, exclude)
-        test, folds = make_folds(writer.records, config)
-        writer.finish(test=test, folds=folds, config=config)
-    return load_dataset(out)
+            builder.add(pair, details, _exclusion(each, pair.mask.shape))
+        test, folds = make_folds(builder.records, config)
+        builder.finish(test=test, folds=folds, config=config)
+    return builder.result()
+
+
+@contextmanager
+def _registrations(out: str | os.PathLike[str] | None) -> Iterator[Path]:
+    """Yield the folder of the registrations: next to the dataset, or a temporary one."""
+    if out is not None:
+        yield registration_folder(Path(out))
+        return
+    with temporary_folder("registration") as folder:
+        yield folder
+
+
+def _with_sections(
+    rows: list[SpecimenRow],
+    folder: Path,
+    is_temporary: bool,
+    config: PrepareConfig,
+    device: str,
+    progress: Progress,
+) -> list[SpecimenRow]:
+    """Register the lines without a section; warn of those that are left out, if the folder will not state them."""
+    if not is_temporary:
+        return find_sections(rows, folder, config, device, progress)
+    try:
+        found = find_sections(rows, folder, config, device, progress)
+    except InputError:
+        if reasons := left_out(folder):
+            raise none_registered(reasons) from None
+        raise
+    warn_of_left_out(left_out(folder))
+    return found
 
 
 def described_volumes(table: Path, *, allow_missing: bool = False) -> list[str]:
@@ -207,7 +224,7 @@ def find_sections(
             row.number("voxel_um"),
             row.number("pixel_um"),
             row.values.get("dataset") or None,
-            _options(row, config),
+            registration_options(row.values.get("implant", ""), config),
             device,
             config.allow_missing,
         )
@@ -231,76 +248,63 @@ def _sources(table: Path, rows: Iterable[SpecimenRow]) -> list[Path]:
     return [table, *(row.path(column) for row in rows for column in columns if row.values.get(column))]
 
 
-def _options(row: SpecimenRow, config: PrepareConfig) -> dict[str, Any]:
-    """Return the registration options of a line: those of the study, unless they are set for registration."""
-    study = {
-        "seed": config.seed,
-        "ct_background": config.ct_background,
-        "ct_bone": config.ct_bone,
-        "material": _screw(row.values.get("implant", "")),
-    }
-    # Options at their default fall back to the study's, so that the resolved prepare.yaml gives the same result.
-    return study | config.registration.model_dump(mode="json", exclude_defaults=True)
+def _of_row(row: SpecimenRow, config: PrepareConfig) -> NamedSpecimen:
+    """Open volume and slide of a line."""
+    section, weeks = read_section(row.path("section")), row.number("weeks")
+    specimen = SpecimenInput(
+        row.values["specimen"],
+        _opened(row, config.allow_missing),
+        open_slide(row.path("slide"), pixel_um=row.number("pixel_um")),
+        section,
+        subject=row.values.get("subject") or "",
+        implant=row.values.get("implant") or "unknown",
+        weeks=None if weeks is None else round(weeks),
+        stain=row.values.get("stain") or "unknown",
+        exclude=row.path("exclude") if row.values.get("exclude") else None,
+        rois=Rois.from_yaml(row.path("rois")) if row.values.get("rois") else Rois(),
+    )
+    sources = {column: row.values[column] for column in ("volume", "slide", "section")}
+    return NamedSpecimen(row.id, row.line, specimen, sources)
 
 
-def _screw(implant: str) -> str | None:
-    """Return how an implant of this name appears in µCT: dense, light, or None if unknown."""
-    name = implant.lower()
-    if name.startswith(("mg", "ti")):
-        return "dense"
-    return "light" if name.startswith("peek") else None
-
-
-def _specimen_pair(row: SpecimenRow, config: PrepareConfig, voxel_um: float | None) -> tuple[Pair, dict[str, Any]]:
-    """Extract, normalise and mask the pair of one line."""
-    section_path = row.path("section")
-    section = Section.from_dict(read_yaml(section_path), source=str(section_path))
-    volume = _opened(row, config.allow_missing)
-    slide = open_slide(row.path("slide"), pixel_um=row.number("pixel_um"))
-    rois = Rois.from_yaml(row.path("rois")) if row.values.get("rois") else Rois()
+def _specimen_pair(named: NamedSpecimen, config: PrepareConfig, voxel_um: float | None) -> tuple[Pair, dict[str, Any]]:
+    """Extract, normalise and mask the pair of a specimen."""
+    assert named.specimen.section is not None
+    section = read_section(named.specimen.section)
+    volume, slide, rois = named.specimen.open_volume(), named.specimen.open_slide(), named.specimen.rois
     registration = config.registration
     settings = CutConfig(
         pixel_um=voxel_um or float(min(volume.voxel_um)),
         margin_um=config.margin_um,
         ct_slices=config.ct_slices,
-        ct_reference=None if rois.ct else _ct_reference(volume, config, str(row.path("volume"))),
+        ct_reference=None if rois.ct else _ct_reference(volume, config),
         ct_boxes=rois.ct.pair if rois.ct else None,
         histology_reference=None
         if rois.histology
         else slide_reference(slide, registration.histology_background, registration.histology_bone),
         histology_boxes=rois.histology.pair if rois.histology else None,
     )
-    pair, details = cut_pair(volume, slide, section, row.id, settings, row.line)
-    details["source"] = {column: row.values[column] for column in ("volume", "slide", "section")}
+    pair, details = cut_pair(volume, slide, section, named.id, settings, named.where)
+    details["source"] = dict(named.sources)
     details.update(volume.missing_record())
-    return replace(pair, **_record(row)), details
+    return replace(pair, **named.specimen.record()), details
 
 
-def _record(row: SpecimenRow) -> dict[str, Any]:
-    """Return the record of the specimen in the table."""
-    weeks = row.number("weeks")
-    return {
-        "specimen": row.values["specimen"],
-        "subject": row.values.get("subject") or row.values["specimen"],
-        "implant": row.values.get("implant") or "unknown",
-        "weeks": None if weeks is None else round(weeks),
-        "stain": row.values.get("stain") or "unknown",
-    }
-
-
-def _ct_reference(volume: Volume, config: PrepareConfig, source: str) -> IntensityReference:
+def _ct_reference(volume: Volume, config: PrepareConfig) -> IntensityReference:
     """Return the intensity reference: as configured, or estimated from the volume."""
-    return manual_reference(volume, config.ct_background, config.ct_bone, config.level_slices, source)
+    return manual_reference(volume, config.ct_background, config.ct_bone, config.level_slices, str(volume.path))
 
 
-def _exclusion(row: SpecimenRow, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
-    """Read the exclusion that the table names, if any."""
-    if not row.values.get("exclude"):
+def _exclusion(named: NamedSpecimen, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
+    """Return the exclusion that is stated for a specimen, if any."""
+    exclude = named.specimen.exclude
+    if exclude is None:
         return None
-    path = row.path("exclude")
-    drawn = read_mask(path)
+    is_file = isinstance(exclude, str | os.PathLike)
+    drawn = read_mask(exclude) if isinstance(exclude, str | os.PathLike) else np.asarray(exclude) != 0
     if drawn.shape != shape:
+        name = exclude if is_file else "`exclude`"
         raise InputError(
-            f"{path}: has shape {drawn.shape}, but pair '{row.id}' has {shape}; draw it on the grid of the pair"
+            f"{name}: has shape {drawn.shape}, but pair '{named.id}' has {shape}; draw it on the grid of the pair"
         )
     return drawn

@@ -1,11 +1,11 @@
-"""The pairs of a training: read from a dataset at most once, or given as arrays."""
+"""Datasets in memory: pairs that are read from a folder at most once, or given as arrays."""
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 
@@ -28,10 +28,13 @@ class LoadedDataset(Dataset):
         The pairs in memory, by id.
     in_memory : bool
         Whether all pairs were given as arrays, without a folder.
+    details : mapping of str to mapping
+        Of pairs that were prepared in memory: what `pair.yaml` states in addition, by id (the intensity references).
     """
 
-    pairs: dict[str, Pair] = field(default_factory=dict)
+    pairs: dict[str, Pair] = field(default_factory=dict, repr=False)
     in_memory: bool = False
+    details: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def open(cls, source: PairSource) -> Self:
