@@ -3,10 +3,11 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tomostain.errors import InputError
-from tomostain.io.csv_files import read_csv
+from tomostain.io.csv_files import csv_text, read_csv
 from tomostain.measure.classes import TissueClass
 from tomostain.measure.config import MeasureConfig, StudyConfig
 from tomostain.measure.label_files import write_labels
@@ -14,7 +15,8 @@ from tomostain.measure.label_source import LabelArray
 from tomostain.measure.measures import Definition, Measure
 from tomostain.measure.result_files import begin_output, write_results
 from tomostain.measure.rows import measure_rows
-from tomostain.measure.study import GROUP_TABLE, measure_study
+from tomostain.measure.run import measure_volume
+from tomostain.measure.study import GROUP_TABLE, group_rows, measure_study
 
 BIC = Definition("trial_bic", "BIC", "bone-implant contact", "%", 3, "trial-1", "")
 BV = Definition("trial_bv", "BV/TV", "bone volume", "%", 3, "trial-1", "")
@@ -239,3 +241,43 @@ def test_excel_tables_with_a_decimal_comma(tmp_path):
     expected = measure_study(direct(tmp_path, lines()), tmp_path / "a").comparisons[0].result.p
     table = direct(tmp_path, [line.replace(",", ";").replace(".", ",") for line in lines()], HEADER.replace(",", ";"))
     assert measure_study(table, tmp_path / "b").comparisons[0].result.p == expected
+
+
+def test_a_table_in_memory_gives_the_same_results_as_a_file(tmp_path):
+    table = direct(tmp_path, lines(animals=4))
+    written = measure_study(table, tmp_path / "out")
+    frame = pd.read_csv(table)
+    for memory in (measure_study(table), measure_study(frame), measure_study(frame.to_dict("records"))):
+        assert memory.out is None
+        assert memory.by == written.by
+        assert csv_text(GROUP_TABLE, group_rows(memory)) == (tmp_path / "out" / "groups.csv").read_text("utf-8")
+    stored = pd.read_csv(tmp_path / "out" / "groups.csv", keep_default_na=False, na_values={"p": ""})
+    assert list(memory.groups["title"]) == list(stored["title"])
+    assert memory.groups["p"].tolist() == pytest.approx(stored["p"].tolist())
+    assert memory.values["value"].tolist() == pd.read_csv(tmp_path / "out" / "values.csv")["value"].tolist()
+    with pytest.raises(InputError, match="row 2 of the table: 'subject' is empty"):
+        measure_study(frame.assign(subject=["a", None, *"cdefgh"]))
+    with pytest.raises(InputError, match=r"expected the path of a CSV file, a DataFrame .* found int"):
+        measure_study(5)
+
+
+def test_results_of_measurements_are_compared():
+    def result(number, **changes):
+        labels = np.zeros((12, 20, 20), np.uint8)
+        labels[:, 6:12, 6:12] = TissueClass.METAL
+        labels[:, 12 : 14 + number] = TissueClass.BONE
+        config = MeasureConfig(maps=False, specimen=f"s{number}", **changes)
+        return measure_volume(labels=labels, voxel_um=20, config=config)
+
+    def row(number, measures):
+        group = {"specimen": f"s{number}", "subject": f"r{number}", "implant": "Ti" if number < 2 else "PEEK"}
+        return group | {"measures": measures}
+
+    rows = [row(number, result(number)) for number in range(4)]
+    study = measure_study(rows, config=StudyConfig(measures=("bic_surface",)))
+    expected = [each["value"] for line in rows for each in line["measures"].rows if each["measure"] == "bic_surface"]
+    assert study.values["value"].tolist() == expected
+    with pytest.raises(InputError, match=r"the gap tolerance is 50 µm of specimen 's0' and .* of 's1'"):
+        measure_study([row(0, result(0, gap_um=50.0)), *rows[1:]])
+    with pytest.raises(InputError, match="the result has no measures of 'stained'"):
+        measure_study(rows, config=StudyConfig(source="stained"))

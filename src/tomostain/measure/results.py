@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tomostain.io import StainedVolume
 from tomostain.measure.classes import Labels
+from tomostain.measure.config import MeasureConfig
 from tomostain.measure.measures import Measure
 from tomostain.measure.rows import MeasureRow
 
@@ -120,7 +121,9 @@ class MeasureResult:
     notes : list of str
         Sentences about the whole measurement, such as a partial field of view.
     provenance : dict of str to str
-        What was measured, with which classifier and configuration.
+        What was measured, and with which classifier.
+    config : MeasureConfig, optional
+        The options of the measurement.
     """
 
     out: Path | None
@@ -135,6 +138,7 @@ class MeasureResult:
     provenance: dict[str, str] = field(default_factory=dict)
     labels: Labels | None = None
     maps: dict[str, NDArray[np.generic]] = field(default_factory=dict)
+    config: MeasureConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -173,6 +177,8 @@ class SectionResult:
     figures : FigureData
     notes : list of str
     provenance : dict of str to str
+    config : MeasureConfig, optional
+        The options of the measurement.
     """
 
     out: Path | None
@@ -184,3 +190,4 @@ class SectionResult:
     figures: FigureData = field(default_factory=FigureData)
     notes: list[str] = field(default_factory=list)
     provenance: dict[str, str] = field(default_factory=dict)
+    config: MeasureConfig | None = None

@@ -176,6 +176,7 @@ def _measure_to(
         figures=figure_data(measured, run.source),
         notes=run.notes,
         provenance=provenance,
+        config=config,
     )
 
 

@@ -19,6 +19,7 @@ from tomostain.dataset.pair import Pair, load_pair
 from tomostain.errors import InputError
 from tomostain.geometry.section import Section
 from tomostain.io import StainedVolume, open_stained
+from tomostain.io.models import Model as StoredModel
 from tomostain.io.ome_zarr.reader import StainedSource
 from tomostain.measure.classes import Labels, TissueClass
 from tomostain.measure.config import MeasureConfig
@@ -77,7 +78,7 @@ def measure_plane(
 class SectionKeywords(TypedDict, total=False):
     """The fields of `SectionSources` as keyword arguments."""
 
-    model: PathLike | LoadedModel | None
+    model: PathLike | LoadedModel | StoredModel | None
     volume: StainedSource | None
     classifier: PathLike | None
     device: str
@@ -89,7 +90,7 @@ class SectionSources:
 
     Attributes
     ----------
-    model : path or Stainer, optional
+    model : path, Stainer or TrainedModel, optional
         Model that stains the µCT of the pair: the virtual section.
     volume : path, StainedVolume or (array, voxel_um), optional
         The stained volume in which the section lies. The spread over planes within the error of the registration is
@@ -100,7 +101,7 @@ class SectionSources:
         For the model.
     """
 
-    model: PathLike | LoadedModel | None = None
+    model: PathLike | LoadedModel | StoredModel | None = None
     volume: StainedSource | None = None
     classifier: PathLike | None = None
     device: str = "auto"
@@ -109,16 +110,21 @@ class SectionSources:
         """Load the model, if there is one."""
         if self.model is None or isinstance(self.model, Stainer):
             return self.model
-        if isinstance(self.model, str | os.PathLike):
+        if isinstance(self.model, str | os.PathLike | StoredModel):
             return load_stainer(self.model, device=self.device)
         return Stainer(self.model.translator)
+
+    def _model_name(self) -> str:
+        """Return the path of the model, or its recipe."""
+        if isinstance(self.model, StoredModel):
+            return self.model.spec.recipe
+        return str(self.model) if isinstance(self.model, str | os.PathLike) else self.model.translator.spec.recipe  # type: ignore[union-attr]
 
     def describe(self) -> dict[str, str]:
         """Return the names of model and volume, for the provenance."""
         facts = {}
         if self.model is not None:
-            is_path = isinstance(self.model, str | os.PathLike)
-            facts["model"] = str(self.model) if is_path else self.model.translator.spec.recipe  # type: ignore[union-attr]
+            facts["model"] = self._model_name()
         if self.volume is not None:
             is_path = isinstance(self.volume, str | os.PathLike)
             facts["volume"] = str(self.volume if is_path else open_stained(self.volume).path)
@@ -204,6 +210,7 @@ def measure_section(
         pixel_um=loaded.voxel_um,
         notes=notes,
         provenance=provenance,
+        config=config,
     )
 
 

@@ -5,6 +5,7 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tomostain import __version__
 from tomostain.errors import InputError
@@ -13,8 +14,12 @@ from tomostain.io.csv_files import csv_text
 from tomostain.io.outputs import FolderKind, check_output
 from tomostain.measure.config import StudyConfig
 from tomostain.measure.statistics.groups import Comparison, PairEffect, compare_groups, holm
+from tomostain.measure.study_source import StudyInput
 from tomostain.measure.study_table import StudySpecimen, StudyValues, read_study
 from tomostain.progress import Progress, silent, track
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SETTINGS, GROUPS, VALUES, PAGE = "study.yaml", "groups.csv", "values.csv", "report.html"
 _STUDY = FolderKind("study", r"study\.yaml|groups\.csv|values\.csv|report\.html|[^/]+\.png", SETTINGS)
@@ -39,6 +44,7 @@ GROUP_TABLE = (
     "reason",
 )
 """Columns of ``groups.csv``: one row for each measure ("all groups"), and one for each pair of groups."""
+_NUMBERS = GROUP_TABLE[GROUP_TABLE.index("statistic") : GROUP_TABLE.index("animals")]
 VALUE_TABLE = ("specimen", "subject", "group", "measure", "region", "title", "unit", "value")
 
 
@@ -65,7 +71,8 @@ class StudyResult:
 
     Attributes
     ----------
-    out : Path
+    out : Path or None
+        The folder of the results; None if nothing was written.
     by : tuple of str
         The columns whose combinations are the groups.
     specimens : tuple of StudySpecimen
@@ -74,31 +81,52 @@ class StudyResult:
         Which measures were left out, and why.
     """
 
-    out: Path
+    out: Path | None
     by: tuple[str, ...]
     specimens: tuple[StudySpecimen, ...]
     comparisons: tuple[StudyComparison, ...]
     notes: tuple[str, ...]
 
+    @property
+    def groups(self) -> "pd.DataFrame":
+        """The statistics, as in ``groups.csv``: a row per measure ("all groups") and one per pair of groups.
+
+        Numbers have six digits; NaN where there is none. `comparisons` has all digits.
+        """
+        import pandas as pd
+
+        frame = pd.DataFrame(group_rows(self), columns=list(GROUP_TABLE))
+        numbers = {name: pd.to_numeric(frame[name]) for name in _NUMBERS}
+        return frame.assign(**numbers).fillna({name: "" for name in GROUP_TABLE if name not in _NUMBERS})
+
+    @property
+    def values(self) -> "pd.DataFrame":
+        """The compared values, as in ``values.csv``: a row per specimen and measure."""
+        import pandas as pd
+
+        frame = pd.DataFrame(_value_rows(self), columns=list(VALUE_TABLE))
+        return frame.assign(value=pd.to_numeric(frame["value"]))
+
 
 def measure_study(
-    table: str | os.PathLike[str],
-    out: str | os.PathLike[str],
+    table: StudyInput,
+    out: str | os.PathLike[str] | None = None,
     *,
     config: StudyConfig | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> StudyResult:
-    """Compare the groups of a study, and write ``groups.csv`` and ``values.csv``.
+    """Compare the groups of a study; write ``groups.csv`` and ``values.csv``, or return them.
 
     Parameters
     ----------
-    table : str or os.PathLike
-        CSV with one row per specimen: ``specimen``, ``subject`` (the animal), columns of groups such as ``implant`` and
-        ``weeks``, and either ``measures`` (the folder of ``tomostain measure``, relative to the table) or one column
-        per measure with its values, or both. An empty cell is a missing value.
-    out : str or os.PathLike
-        Folder for the results.
+    table : path, DataFrame or sequence of mapping
+        CSV, or a table in memory, with one row per specimen: ``specimen``, ``subject`` (the animal), columns of groups
+        such as ``implant`` and ``weeks``, and either ``measures`` (the folder of ``tomostain measure``, relative to the
+        table; in memory also the result of `tomostain.measure_volume` or `tomostain.measure_section`) or one column per
+        measure with its values, or both. An empty cell is a missing value.
+    out : path, optional
+        Folder for the results. None: nothing is written.
     config : StudyConfig, optional
     overwrite : bool
         Replace an earlier comparison.
@@ -108,16 +136,27 @@ def measure_study(
     Returns
     -------
     StudyResult
+        Its `groups` and `values` are DataFrames.
 
     Raises
     ------
     InputError
         If a column is missing, a specimen occurs twice, a value is not a finite number, there is one group only, or the
         output exists.
+
+    Examples
+    --------
+    >>> rows = [{"specimen": f"s{n}", "subject": f"rat {n}", "implant": "Ti" if n < 3 else "Mg"} for n in range(6)]
+    >>> table = [row | {"BIC (%)": 40.0 + n * n} for n, row in enumerate(rows)]
+    >>> measure_study(table).groups.loc[0, ["title", "test", "animals"]].tolist()
+    ['BIC', 'Mann–Whitney', '3 + 3']
     """
-    table, out, config = Path(table), Path(out), config or StudyConfig()
+    config = config or StudyConfig()
     _require_statsmodels()
-    check_output(out, _STUDY, [table], overwrite=overwrite)
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        sources = [table] if isinstance(table, str | os.PathLike) else []
+        check_output(folder, _STUDY, sources, overwrite=overwrite)
     study = read_study(table, config)
     tested = [
         compare_groups(each.values, [s.group for s in each.specimens], [s.subject for s in each.specimens])
@@ -128,11 +167,12 @@ def measure_study(
         StudyComparison(value, result, float(p))
         for value, result, p in zip(study.values, tested, corrected, strict=True)
     )
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(out / SETTINGS, config.to_yaml())
-    result = StudyResult(out, study.by, study.specimens, comparisons, study.notes)
-    write_text(out / VALUES, csv_text(VALUE_TABLE, _value_rows(result)))
-    write_text(out / GROUPS, csv_text(GROUP_TABLE, group_rows(result)))
+    result = StudyResult(folder, study.by, study.specimens, comparisons, study.notes)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / SETTINGS, config.to_yaml())
+        write_text(folder / VALUES, csv_text(VALUE_TABLE, _value_rows(result)))
+        write_text(folder / GROUPS, csv_text(GROUP_TABLE, group_rows(result)))
     return result
 
 
@@ -223,11 +263,9 @@ def study_text(result: StudyResult) -> str:
 
 def study_json(result: StudyResult) -> str:
     """Return the rows of ``groups.csv`` as JSON; numbers as numbers, null where there is none."""
-    numbers = {"statistic", "p", "p_holm", "difference", "difference_low", "difference_high"}
-    numbers |= {"hedges_g", "hedges_g_low", "hedges_g_high"}
 
     def value(name: str, cell: object) -> object:
-        if name not in numbers:
+        if name not in _NUMBERS:
             return cell
         number = float(str(cell)) if cell not in ("", None) else math.nan
         return number if math.isfinite(number) else None

@@ -11,6 +11,7 @@ from tomostain.errors import InputError
 from tomostain.measure.config import MeasureConfig
 from tomostain.measure.label_files import SIZE_TOLERANCE, open_labels
 from tomostain.measure.result_files import JSON, LABELS, SETTINGS
+from tomostain.measure.results import MeasureResult, SectionResult
 from tomostain.measure.rows import MeasureRow
 
 Setting = str | tuple[float, ...]
@@ -32,11 +33,11 @@ class SameSettings:
 
     Parameters
     ----------
-    table : Path
-        The table of the study, for the error message.
+    table : str
+        Name of the table of the study, for the error message.
     """
 
-    def __init__(self, table: Path) -> None:
+    def __init__(self, table: str) -> None:
         self._table = table
         self._first: dict[str, _Stated] = {}
 
@@ -79,16 +80,30 @@ def measured_with(path: Path, rows: Sequence[MeasureRow]) -> dict[str, Setting]:
     """
     folder = path if path.is_dir() else path.parent
     provenance = _provenance(folder / JSON)
-    settings: dict[str, Setting] = {}
-    if (folder / SETTINGS).is_file():
-        settings |= _of_config(MeasureConfig.from_yaml(folder / SETTINGS))
+    config = MeasureConfig.from_yaml(folder / SETTINGS) if (folder / SETTINGS).is_file() else None
+    return _settings(config, rows, provenance, _voxel_size(folder))
+
+
+def settings_of(result: MeasureResult | SectionResult, rows: Sequence[MeasureRow]) -> dict[str, Setting]:
+    """Return how a specimen was measured, from the result in memory. See `measured_with`."""
+    size = result.voxel_um if isinstance(result, MeasureResult) else None
+    return _settings(result.config, rows, result.provenance, size)
+
+
+def _settings(
+    config: MeasureConfig | None,
+    rows: Sequence[MeasureRow],
+    provenance: Mapping[str, str],
+    size: tuple[float, ...] | None,
+) -> dict[str, Setting]:
+    settings: dict[str, Setting] = {} if config is None else _of_config(config)
     for row in rows:
         if match := _CONTACT.search(row["note"]):
             settings |= {"gap tolerance": (float(match[1]),), "depth of the contact": (float(match[2]),)}
             break
     if "classifier" in provenance:
         settings["tissue classifier"] = provenance["classifier"]
-    if (size := _voxel_size(folder)) is not None:
+    if size is not None:
         settings["voxel size"] = size
     return settings
 

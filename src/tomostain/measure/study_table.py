@@ -5,19 +5,17 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from tomostain.config import suggest
 from tomostain.errors import InputError
-from tomostain.io.csv_files import CsvTable, read_csv
+from tomostain.io.csv_files import CsvTable
 from tomostain.measure.config import GROUP_COLUMNS, StudyConfig
 from tomostain.measure.measures import DEFINITIONS
-from tomostain.measure.result_files import read_rows
-from tomostain.measure.rows import MeasureRow
-from tomostain.measure.study_settings import SameSettings, measured_with
+from tomostain.measure.study_settings import SameSettings
+from tomostain.measure.study_source import MEASURES, StudyInput, StudySource
 
-SPECIMEN, SUBJECT, MEASURES, NOTE = "specimen", "subject", "measures", "note"
-"""Columns of the table: the name, the animal, the folder of the measures, and a remark that is not read."""
+SPECIMEN, SUBJECT, NOTE = "specimen", "subject", "note"
+"""Columns of the table: the name, the animal, and a remark that is not read."""
 _MAX_ROWS = 10_000
 
 
@@ -77,28 +75,30 @@ class StudyTable:
     notes: tuple[str, ...]
 
 
-def read_study(table: Path, config: StudyConfig) -> StudyTable:
-    """Read the table of a study, and the folders of measures that it names.
+def read_study(table: StudyInput, config: StudyConfig) -> StudyTable:
+    """Read the table of a study, and the measures that it names or holds.
 
     Raises
     ------
     InputError
         As `tomostain.measure.study.measure_study`.
     """
-    content = _read(table)
-    by = _group_columns(table, content, config)
-    specimens = _specimens(table, content, by)
+    source = StudySource.open(table)
+    _check(source)
+    by = _group_columns(source.name, source.content, config)
+    specimens = _specimens(source, by)
     if len({each.group for each in specimens}) < 2:
         raise InputError(
-            f"{table}: all specimens are in the group '{specimens[0].group}' ({', '.join(by)}); a comparison needs two"
+            f"{source.name}: all specimens are in the group '{specimens[0].group}' ({', '.join(by)}); a comparison "
+            "needs two"
         )
-    values, notes = _select(_values(table, content, specimens, by, config), table, config)
+    values, notes = _select(_values(source, specimens, by, config), source.name, config)
     return StudyTable(by, specimens, tuple(values), notes)
 
 
-def _read(table: Path) -> CsvTable:
-    """Read the table, and check its columns and the names of the specimens."""
-    content = read_csv(table)
+def _check(source: StudySource) -> None:
+    """Check the columns of the table and the names of the specimens."""
+    table, content = source.name, source.content
     for name in (SPECIMEN, SUBJECT):
         if name not in content.columns:
             why = "; it names the animal of each specimen, which is the unit of the comparison" * (name == SUBJECT)
@@ -110,14 +110,13 @@ def _read(table: Path) -> CsvTable:
     for row, line in zip(content.rows, content.lines, strict=True):
         for name in (SPECIMEN, SUBJECT):
             if not row[name]:
-                raise InputError(f"{table}, line {line}: '{name}' is empty; fill it in")
+                raise InputError(f"{source.place(line)}: '{name}' is empty; fill it in")
     for name, count in Counter(row[SPECIMEN] for row in content.rows).items():
         if count > 1:
             raise InputError(f"{table}: the specimen '{name}' occurs {count} times; each has one line")
-    return content
 
 
-def _group_columns(table: Path, content: CsvTable, config: StudyConfig) -> tuple[str, ...]:
+def _group_columns(table: str, content: CsvTable, config: StudyConfig) -> tuple[str, ...]:
     columns = [name for name in content.columns if name not in (SPECIMEN, SUBJECT, MEASURES, NOTE)]
     for name in config.by:
         if name not in columns:
@@ -133,12 +132,12 @@ def _group_columns(table: Path, content: CsvTable, config: StudyConfig) -> tuple
     return by
 
 
-def _specimens(table: Path, content: CsvTable, by: Sequence[str]) -> tuple[StudySpecimen, ...]:
-    result = []
+def _specimens(source: StudySource, by: Sequence[str]) -> tuple[StudySpecimen, ...]:
+    result, content = [], source.content
     for row, line in zip(content.rows, content.lines, strict=True):
         for name in by:
             if not row[name]:
-                raise InputError(f"{table}, line {line}: '{name}' is empty, so the specimen has no group; fill it in")
+                raise InputError(f"{source.place(line)}: '{name}' is empty, so the specimen has no group; fill it in")
         group = ", ".join(f"{row[name]} weeks" if name == "weeks" else row[name] for name in by)
         result.append(StudySpecimen(row[SPECIMEN], row[SUBJECT], group))
     return tuple(result)
@@ -149,13 +148,10 @@ _Found = dict[tuple[str, str], list[tuple[StudySpecimen, float]]]
 
 
 def _values(
-    table: Path,
-    content: CsvTable,
-    specimens: Sequence[StudySpecimen],
-    by: Sequence[str],
-    config: StudyConfig,
+    source: StudySource, specimens: Sequence[StudySpecimen], by: Sequence[str], config: StudyConfig
 ) -> list[StudyValues]:
-    """Return all values of the table and of the folders of measures, by measure and region. NaN is left out."""
+    """Return all values of the table and of the measurements in it, by measure and region. NaN is left out."""
+    table, content = source.name, source.content
     skipped = {SPECIMEN, SUBJECT, MEASURES, NOTE, *by, *GROUP_COLUMNS}
     columns = [name for name in content.columns if name and name not in skipped]
     if not columns and MEASURES not in content.columns:
@@ -165,11 +161,10 @@ def _values(
     values_of: _Found = {}
     texts: dict[tuple[str, str], tuple[str, str]] = {}
     first_of, same = _First(table), SameSettings(table)
-    for specimen, row, line in zip(specimens, content.rows, content.lines, strict=True):
-        where = f"{table}, line {line}, specimen '{specimen.specimen}'"
+    for index, (specimen, row) in enumerate(zip(specimens, content.rows, strict=True)):
+        where = f"{source.place(content.lines[index])}, specimen '{specimen.specimen}'"
         if row.get(MEASURES):
-            folder = table.parent / row[MEASURES]
-            measured = _of_folder(folder, where, config.source)
+            measured, settings = source.measures(index, where, config.source)
             for each in measured:
                 key = each["measure"], each["region"]
                 first_of.check("source", "", each["source"], specimen.specimen, "state the `source`")
@@ -178,7 +173,7 @@ def _values(
                 texts.setdefault(key, (each["title"], each["unit"]))
                 if not math.isnan(each["value"]):
                     _add(values_of, key, specimen, _finite(str(each["value"]), f"{where}: {key[0]}"), where)
-            same.check(measured_with(folder, measured), specimen.specimen)
+            same.check(settings, specimen.specimen)
         elif MEASURES in content.columns and not columns:
             raise InputError(f"{where}: '{MEASURES}' is empty; state the folder of its measures")
         for name in columns:
@@ -206,7 +201,7 @@ def _add(found: _Found, key: tuple[str, str], specimen: StudySpecimen, value: fl
 class _First:
     """The first value of what must be the same for all specimens, and the specimen that has it."""
 
-    def __init__(self, table: Path) -> None:
+    def __init__(self, table: str) -> None:
         self._table = table
         self._seen: dict[tuple[str, str], tuple[str, str]] = {}
 
@@ -220,19 +215,6 @@ class _First:
                 f"{remedy}",
                 parameter=what if what == "source" else None,
             )
-
-
-def _of_folder(path: Path, where: str, source: str | None) -> list[MeasureRow]:
-    """Return the measures of one source, of all voxels."""
-    try:
-        rows = [row for row in read_rows(path) if row["voxels"] == "all"]
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from None
-    sources = list(dict.fromkeys(row["source"] for row in rows))
-    if source is not None and source not in sources:
-        raise InputError(f"{where}: {path} has no measures of '{source}'{suggest(source, sources)}", parameter="source")
-    chosen = source or (sources[0] if sources else None)
-    return [row for row in rows if row["source"] == chosen]
 
 
 def _finite(text: str, where: str) -> float:
@@ -260,7 +242,7 @@ def _title_and_unit(column: str) -> tuple[str, str]:
 
 
 def _select(
-    values: Sequence[StudyValues], table: Path, config: StudyConfig
+    values: Sequence[StudyValues], table: str, config: StudyConfig
 ) -> tuple[list[StudyValues], tuple[str, ...]]:
     """Return the measures to compare, and notes on the others."""
     measures: Mapping[str, None] = dict.fromkeys(each.measure for each in values)

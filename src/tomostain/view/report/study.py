@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tomostain import __version__
+from tomostain.errors import InputError
 from tomostain.figures.drawing import RGB
 from tomostain.figures.groups import Dots, draw_groups
 from tomostain.measure.statistics.groups import holm
@@ -30,7 +31,14 @@ def study_page(result: StudyResult) -> Path:
     Returns
     -------
     Path
+
+    Raises
+    ------
+    InputError
+        If the result was not written, so that the page has no folder.
     """
+    if result.out is None:
+        raise InputError("the result was not written, so that the page has no folder; compare with `out`")
     groups = tuple(dict.fromkeys(each.group for each in result.specimens))
     animals = len({each.subject for each in result.specimens})
     figures = [
