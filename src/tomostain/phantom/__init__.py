@@ -7,7 +7,15 @@ from tomostain.phantom.histology import stain_section
 from tomostain.phantom.laboratory import PhantomSlide, make_slide
 from tomostain.phantom.pose import Pose, section_through_screw
 from tomostain.phantom.sampler import sample_tissue, sample_tissue_in_volume
-from tomostain.phantom.specimen import Specimen, load_specimen, truth_section, truth_slice, write_specimen
+from tomostain.phantom.specimen import (
+    PhantomImages,
+    Specimen,
+    load_specimen,
+    make_images,
+    truth_section,
+    truth_slice,
+    write_specimen,
+)
 from tomostain.phantom.study import write_study
 from tomostain.phantom.tissue import Label, Tissue
 from tomostain.phantom.tomography import tomograph
@@ -18,6 +26,7 @@ __all__ = [
     "Label",
     "LaboratoryConfig",
     "PhantomConfig",
+    "PhantomImages",
     "PhantomSlide",
     "Pose",
     "Specimen",
@@ -25,6 +34,7 @@ __all__ = [
     "TomographyConfig",
     "grow_anatomy",
     "load_specimen",
+    "make_images",
     "make_slide",
     "sample_tissue",
     "sample_tissue_in_volume",

@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import yaml
@@ -13,7 +14,7 @@ from tomostain import __version__
 from tomostain.config import read_yaml
 from tomostain.errors import InputError
 from tomostain.geometry.section import Section
-from tomostain.io import write_image, write_slide, write_stack
+from tomostain.io import Slide, Volume, write_image, write_slide, write_stack
 from tomostain.io.atomic import atomic_folder
 from tomostain.io.outputs import FolderKind, check_output
 from tomostain.phantom.anatomy import Anatomy, grow_anatomy
@@ -49,6 +50,59 @@ class Specimen:
     anatomy: Anatomy
 
 
+class PhantomImages(NamedTuple):
+    """µCT and slide of a phantom in memory.
+
+    Attributes
+    ----------
+    volume : Volume
+    slide : Slide
+    section : Section
+        The true position of the slide in the volume.
+    """
+
+    volume: Volume
+    slide: Slide
+    section: Section
+
+
+def make_images(
+    config: PhantomConfig | None = None, name: str = "phantom", *, progress: Progress = silent
+) -> PhantomImages:
+    """Make the µCT volume and the slide of a specimen in memory: the same values as those of `write_specimen`.
+
+    Parameters
+    ----------
+    config : PhantomConfig, optional
+    name : str
+        Of volume and slide, in messages and in provenance.
+    progress : Progress
+        Called for every part of the scan.
+
+    Examples
+    --------
+    >>> config = PhantomConfig(shape=(12, 32, 32), voxel_um=150, pixel_um=100)
+    >>> volume, slide, section = make_images(config)
+    >>> volume.shape, slide.pixel_um
+    ((12, 32, 32), 100.0)
+    """
+    config = config or PhantomConfig()
+    volume, _, slide = _images(config, progress)
+    return PhantomImages(
+        Volume.from_array(volume, config.voxel_um, name),
+        Slide.from_array(slide.rgb, config.pixel_um, f"{name} (slide)"),
+        slide.section,
+    )
+
+
+def _images(config: PhantomConfig, progress: Progress) -> tuple[NDArray[np.uint16], NDArray[np.uint8], PhantomSlide]:
+    """Return the volume, its labels and the slide of a specimen."""
+    anatomy = grow_anatomy(config)
+    volume, labels = tomograph(anatomy, progress)
+    section, shape = section_through_screw(config, anatomy.pose)
+    return volume, labels, make_slide(anatomy, section, shape)
+
+
 def write_specimen(
     config: PhantomConfig, out: str | os.PathLike[str], *, overwrite: bool = False, progress: Progress = silent
 ) -> Path:
@@ -79,10 +133,7 @@ def write_specimen(
     out = Path(out)
     check_output(out, _SPECIMEN_FOLDER, overwrite=overwrite)
     with atomic_folder(out, overwrite) as folder:
-        anatomy = grow_anatomy(config)
-        volume, labels = tomograph(anatomy, progress)
-        section, shape = section_through_screw(config, anatomy.pose)
-        slide = make_slide(anatomy, section, shape)
+        volume, labels, slide = _images(config, progress)
         sizes = (config.voxel_um,) * 3
         write_stack(folder / "volume", volume, voxel_um=sizes)
         write_slide(folder / "slide.ome.tif", slide.rgb, config.pixel_um)
