@@ -2,12 +2,14 @@
 
 A module ``tomostain/cli/NAME.py`` defines the verb ``NAME``: a function with the decorator `verb`. Another package
 declares an entry point in the group ``tomostain.verbs``, whose name is the verb and whose object is such a function.
-A module is imported when its verb runs, or for ``tomostain --help``. Entry points are not imported for the help.
+A module is imported when its verb runs, or for ``tomostain --help``, which shows the first sentence of its docstring.
 """
 
 import importlib
 import importlib.metadata
+import inspect
 import pkgutil
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
@@ -162,6 +164,17 @@ def _package(point: importlib.metadata.EntryPoint) -> str:
     return point.dist.name if point.dist is not None else "unknown package"
 
 
+def _describe(name: str, point: importlib.metadata.EntryPoint) -> str:
+    """Return the first sentence about a verb of another package, and the name of the package. Imports its module."""
+    package = f"from the package {_package(point)}"
+    try:
+        text = inspect.getdoc(load_verb(name).function) or ""
+    except InputError:
+        return f"Cannot be loaded ({package})."
+    sentence = re.split(r"(?<=\.)\s|\n\n", text.strip(), maxsplit=1)[0].rstrip(".")
+    return f"{' '.join(sentence.split())} ({package})." if sentence else package
+
+
 class VerbCommand(TyperCommand):
     """A command that accepts older names of its options."""
 
@@ -218,13 +231,13 @@ class VerbGroup(TyperGroup):
         self.commands = _Commands()
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Return the built-in verbs. The help lists the others separately, without importing them."""
+        """Return the built-in verbs. The help lists the others separately."""
         return built_in_verbs()
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the built-in verbs with their first sentence, then the verbs of other packages."""
         super().format_commands(ctx, formatter)
-        rows = [(name, f"from the package {_package(point)}") for name, point in added_verbs().items()]
+        rows = [(name, _describe(name, point)) for name, point in added_verbs().items()]
         if rows:
             with formatter.section("Commands of other packages"):
                 formatter.write_dl(rows)
